@@ -1,0 +1,147 @@
+# Everything here takes these variables, as in: make test PYTHON=python3.12 CC=clang T=utf8
+#   PYTHON      the interpreter to build against and to test with
+#   PYTHONS     test-all: these interpreters only
+#   T           only tests whose name contains this
+#   CFLAGS      added to ours;  WERROR= lets compilers newer than ours warn
+#   SANITIZE    -fsanitize= for all that is built (asan, ubsan and tsan set it)
+#   V=1         show the compiler commands
+PYTHON ?= python3
+CC ?= cc
+BUILD ?= build
+PREFIX ?= /usr/local
+WERROR ?= -Werror
+export PYTHON CC PYTHONS T
+
+WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wundef -Wstrict-prototypes -Wcast-qual $(WERROR)
+SANITIZER = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+COMMAND = $(CC) -O2 -g $(WARNINGS) $(SANITIZER) $(CFLAGS)
+COMPILE = $(if $(V),,@echo '  cc $@'; )$(COMMAND)
+LIBS = -pthread -ldl
+SHARED = -shared -fPIC
+
+# What it takes to embed $(PYTHON): see tests/embed.py. A program that includes Python.h is linked to libpython.
+EMBED := $(shell $(PYTHON) tests/embed.py 2>/dev/null)
+PY_INCLUDE := $(filter -isystem%,$(EMBED))
+PY_SUFFIX := $(or $(filter .%,$(EMBED)),.so)
+PY_LIBS := $(filter-out $(PY_INCLUDE) $(PY_SUFFIX),$(EMBED))
+
+EMBEDDING := $(patsubst examples/%.c,$(BUILD)/%,$(shell grep -l '^.include <Python.h>' examples/*.c))
+MODULE := $(firstword $(wildcard examples/*module.c))
+LIBRARIES := $(patsubst examples/preload.c,$(BUILD)/libpyprof.so,$(wildcard examples/preload.c))
+PROGRAMS := $(patsubst examples/%.c,$(BUILD)/%,$(filter-out $(MODULE) examples/preload.c,$(wildcard examples/*.c)))
+CAN_BUILD := $(LIBRARIES) $(filter-out $(EMBEDDING),$(PROGRAMS))
+ifneq ($(and $(PY_INCLUDE),$(PY_LIBS)),)
+CAN_BUILD += $(filter $(EMBEDDING),$(PROGRAMS)) $(if $(MODULE),$(BUILD)/pyprof$(PY_SUFFIX))
+else
+CANNOT_EMBED := no Python.h and libpython for $(PYTHON)
+endif
+
+# The tests. The C and the Python programs know about T; shell scripts are selected by their file's name.
+C_TESTS := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/test_*.c))
+PY_TESTS := $(wildcard tests/py/test_*.py)
+SH_TESTS := $(foreach t,$(wildcard tests/sh/*.sh),$(if $(or $(if $(T),,all),$(findstring $(T),$(t))),$(t)))
+RUN_C := $(foreach t,$(C_TESTS),"$(t) '$(T)'")
+RUN_PY := $(foreach t,$(PY_TESTS),"$(PYTHON) $(t) $(BUILD)") $(foreach t,$(SH_TESTS),"bash $(t) $(BUILD)") \
+    $(if $(CANNOT_EMBED),"echo 'skip  examples that embed Python: $(CANNOT_EMBED)'")
+NEEDED_PY := $(BUILD)/libpyprof_test.so $(CAN_BUILD)
+
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += --no-print-directory -j$(shell nproc)
+endif
+.PHONY: help demo test test-all test-here test-c test-py test-sid examples compile-matrix asan ubsan tsan valgrind sanitized bench \
+    lint install uninstall clean FORCE
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s%s\n", $$1, $$2 }' Makefile
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+demo: ## profile real Python work in a program that embeds Python
+	@tests/deps.sh $@
+	@$(MAKE) $(BUILD)/host
+	PROFILING=1 PYPROF_OUT=$(BUILD)/demo $(BUILD)/host examples/dedup.py
+
+test: ## all tests, with one Python
+	@tests/deps.sh $@
+	@$(MAKE) test-here
+
+test-all: ## the same with every CPython 3.8 or later that is installed
+	@tests/deps.sh $@
+	@tests/run.sh '$(MAKE) test-c' 'tests/pythons.sh "$(MAKE) test-py PYTHON=\$$PYTHON BUILD=$(BUILD)/\$$VERSION"'
+
+test-here: $(C_TESTS) $(NEEDED_PY)
+	@tests/run.sh -t 600 $(RUN_C) $(RUN_PY)
+test-c: $(C_TESTS)
+	@tests/run.sh -t 600 $(RUN_C)
+test-py: $(NEEDED_PY)
+	@tests/run.sh -t 600 $(RUN_PY)
+
+test-sid: ## the same with the newest CPythons, in a Debian sid tree (as root)
+	@tests/sid.sh test
+
+compile-matrix: ## the header as C99 to C++20, with gcc and clang, in every configuration
+	@tests/run.sh tests/compile.sh
+
+asan: ## C tests and the demo under AddressSanitizer
+	@tests/deps.sh $@
+	@$(MAKE) sanitized SANITIZE=address BUILD=$(BUILD)/asan
+ubsan: ## the same under UndefinedBehaviorSanitizer
+	@tests/deps.sh $@
+	@$(MAKE) sanitized SANITIZE=undefined BUILD=$(BUILD)/ubsan
+tsan: ## the same under ThreadSanitizer
+	@tests/deps.sh $@
+	@$(MAKE) sanitized SANITIZE=thread BUILD=$(BUILD)/tsan
+sanitized: $(C_TESTS) $(filter $(BUILD)/host,$(CAN_BUILD))
+	@TEST_SLOW=5 $$(setarch -R true 2>/dev/null && echo setarch -R) tests/run.sh -t 600 $(RUN_C) "bash tests/sh/demo.sh $(BUILD)"
+
+valgrind: ## C tests under valgrind
+	@tests/deps.sh $@
+	@$(MAKE) $(C_TESTS)
+	@TEST_SLOW=20 tests/run.sh $(foreach t,$(C_TESTS),"valgrind -q --trace-children=yes --error-exitcode=9 $(t) '$(T)'")
+
+bench: ## measure the costs
+	@tests/deps.sh $@
+	@$(MAKE) examples
+	@bash bench/run.sh
+
+examples: $(CAN_BUILD) ## build all examples
+	@$(if $(CANNOT_EMBED),echo '$(CANNOT_EMBED): left out $(EMBEDDING)')
+
+lint: ## check the rules of style
+	@tests/run.sh tests/lint.sh
+
+install: ## the header and its pkg-config file, to $(DESTDIR)$(PREFIX)
+	install -D -m 644 pyprof.h $(DESTDIR)$(PREFIX)/include/pyprof.h
+	install -d $(DESTDIR)$(PREFIX)/share/pkgconfig
+	printf '%s\n' 'prefix=$(PREFIX)' 'Name: pyprof' 'Description: profiler for programs that embed CPython' \
+	    "Version: $$(sed -n 's/^#define PYPROF_VERSION_STRING "\(.*\)"/\1/p' pyprof.h)" \
+	    'Cflags: -I$${prefix}/include -pthread' >$(DESTDIR)$(PREFIX)/share/pkgconfig/pyprof.pc
+uninstall: ## remove them
+	rm -f $(DESTDIR)$(PREFIX)/include/pyprof.h $(DESTDIR)$(PREFIX)/share/pkgconfig/pyprof.pc
+
+clean: ## remove what was built
+	rm -rf $(BUILD)
+
+# The rules. Whatever is built depends on the header and on the commands used; the examples are C as compilers default to.
+$(C_TESTS): tests/test.h
+$(C_TESTS) $(CAN_BUILD) $(BUILD)/pyprof.o $(BUILD)/libpyprof_test.so: pyprof.h $(BUILD)/commands
+$(BUILD)/commands: FORCE
+	@mkdir -p $(BUILD)
+	@echo '$(COMMAND) $(EMBED)' | cmp -s - $@ || echo '$(COMMAND) $(EMBED)' >$@
+
+$(BUILD)/test_%: tests/test_%.c
+	$(COMPILE) -std=c11 $< -o $@ $(LIBS)
+$(BUILD)/test_api: tests/test_api.c $(BUILD)/pyprof.o
+	$(COMPILE) -std=c11 $< $(BUILD)/pyprof.o -o $@ $(LIBS)
+$(BUILD)/pyprof.o: pyprof.h
+	$(COMPILE) -std=c11 -DPYPROF_IMPLEMENTATION -x c -c $< -o $@
+$(BUILD)/libpyprof_test.so: tests/dll.c
+	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
+$(BUILD)/libpyprof.so: examples/preload.c
+	$(COMPILE) -std=gnu11 $(SHARED) $< -o $@ $(LIBS)
+$(BUILD)/pyprof$(PY_SUFFIX): $(MODULE)
+	$(COMPILE) -std=gnu11 $(SHARED) $(PY_INCLUDE) $< -o $@ $(LIBS)
+$(EMBEDDING): $(BUILD)/%: examples/%.c
+	$(COMPILE) -std=gnu11 $(PY_INCLUDE) $< -o $@ $(LIBS) $(PY_LIBS)
+$(BUILD)/%: examples/%.c
+	$(COMPILE) -std=gnu11 $< -o $@ $(LIBS)

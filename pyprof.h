@@ -1,0 +1,7300 @@
+// pyprof.h - v0.1.0 - the profiler an application that embeds CPython carries in itself - MIT or public domain
+// One C header, libc and pthreads only. No Python.h, no GIL, no signals: a thread reads the frames of all others.
+#if defined(PYPROF_IMPLEMENTATION) && !defined(_GNU_SOURCE) && !defined(_FEATURES_H)
+#define _GNU_SOURCE 1   // syscall() and MAP_ANONYMOUS under -std=c11; has no effect once a system header was seen
+#endif
+#ifndef PYPROF_H
+#define PYPROF_H
+/*
+QUICK START
+    In one file of the program:
+
+        #define PYPROF_IMPLEMENTATION
+        #include "pyprof.h"
+
+    Around the work, in any file, on any thread, with or without the GIL:
+
+        pyprof *session;
+        pyprof_profile *profile;
+        if (pyprof_start(NULL, &session) != PYPROF_OK) puts(pyprof_last_error());
+        run_python();
+        pyprof_stop(session, &profile);
+        pyprof_save(profile, "profile.svg", NULL);
+        pyprof_profile_free(profile);
+
+    Build: cc host.c -pthread (and whatever the program links already; -ldl before glibc 2.34).
+    Or call pyprof_start_from_env() once and let users set PROFILING=1.
+
+WHAT IT MEASURES
+    Wall time and CPU time of every Python thread of every interpreter, by stack, function and line; how much of it
+    was spent waiting; and how good the recording is: every sample that was lost, retried, cut or not proven is counted.
+
+WHAT IT DOES NOT MEASURE YET
+    Memory, native frames, other processes. Asking for them gives PYPROF_ERR_UNSUPPORTED, never silence.
+
+CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section calls one below it)
+    API        the declarations: all a caller reads
+    PLATFORM   clocks, threads, CPU placement, files
+    MEMORY     allocator, growable array, hash index
+    TEXT       strings, UTF-8, numbers without a locale
+    COPY       guarded copies of foreign memory, batched
+    LAYOUT     where CPython keeps things: one row a version
+    RUNTIME    finds the interpreter in the process, and its version
+    CODE       code object -> names, file, line table
+    FRAMES     thread state -> frames
+    THREADS    interpreters, thread states, the GIL's holder, names
+    PROFILE    the model: one call tree, columns of metrics, time line
+    SAMPLER    one sweep over all threads; freeze-frame capture
+    SNAPSHOT   the immutable profile: labels, totals, grouping, views
+    WRITERS    JSON, text, folded, SVG, speedscope, pprof
+    SESSION    sessions, the sampler thread, fork, environment
+    PUBLIC     the API functions
+
+CONFIGURATION MACROS
+    In exactly one file:  PYPROF_IMPLEMENTATION   the code, not only the declarations (C11 or C++17)
+    In every file alike:  PYPROF_STATIC           all functions static (then each file needs PYPROF_IMPLEMENTATION)
+                          PYPROF_DLL              symbols visible outside the shared object (default: hidden)
+                          PYPROF_DISABLE          typed stubs that return PYPROF_ERR_DISABLED; no code, no thread
+
+SUPPORTED
+    Linux on x86-64 and aarch64, CPython 3.8 to 3.15 and its free-threaded builds. Elsewhere it compiles and every
+    function returns PYPROF_ERR_UNSUPPORTED.
+
+THREADS, GIL, SIGNALS
+    Every function may be called from any thread, with or without the GIL, before Py_Initialize and after Py_Finalize;
+    none takes the GIL or waits for it; none is async-signal-safe. "waits": it may wait for the sampler to finish the
+    sweep under way (well under a millisecond). The sampler thread blocks all signals, sends none and installs no handler.
+
+ERRORS AND LOGGING
+    Functions return a pyprof_result; pyprof_last_error() tells the detail in one sentence. Nothing is printed unless
+    a logger is set or PROFILING=1 asks for it. The sampler never stops the host: it counts what it cannot read.
+*/
+// ============================================================================
+// [SECTION] API -- the declarations: all a caller reads
+//   Runs on    the caller's thread
+//   Uses       stdint.h and stddef.h
+//   Promise    C99 and C++11; names and values never change their meaning
+// ============================================================================
+#include <stddef.h>
+#include <stdint.h>
+
+#define PYPROF_VERSION_MAJOR 0
+#define PYPROF_VERSION_MINOR 1
+#define PYPROF_VERSION_PATCH 0
+#define PYPROF_VERSION_STRING "0.1.0"
+
+#if defined(PYPROF_DISABLE)
+#define PYPROF_API static inline
+#elif defined(PYPROF_STATIC) && defined(__GNUC__)
+#define PYPROF_API static __attribute__((unused))
+#elif defined(PYPROF_STATIC)
+#define PYPROF_API static
+#elif defined(PYPROF_DLL) && defined(__GNUC__)
+#define PYPROF_API extern __attribute__((visibility("default")))
+#elif defined(__GNUC__)
+#define PYPROF_API extern __attribute__((visibility("hidden")))
+#else
+#define PYPROF_API extern
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// A session is a token, never dereferenced: an ended one gives PYPROF_ERR_STATE for ever.
+typedef struct pyprof pyprof;
+// An immutable result. Its strings live until pyprof_profile_free.
+typedef struct pyprof_profile pyprof_profile;
+
+typedef enum pyprof_result {
+    PYPROF_OK = 0,
+    PYPROF_ERR_ARGUMENT = 1,      // fix the call: a value is out of range or a pointer is NULL
+    PYPROF_ERR_STATE = 2,         // the session has ended, or is not in the state the call needs
+    PYPROF_ERR_BUSY = 3,          // try later: all sessions taken, or somebody else holds what is process-wide
+    PYPROF_ERR_MEMORY = 4,        // the allocator returned NULL
+    PYPROF_ERR_IO = 5,            // the file or stream: pyprof_last_error names it and the reason
+    PYPROF_ERR_FORMAT = 6,        // unknown format or file extension, or a file that is not ours
+    PYPROF_ERR_NO_PYTHON = 7,     // no CPython runtime in the process: pyprof_last_error says where it looked
+    PYPROF_ERR_UNSUPPORTED = 8,   // this version, platform or feature is not supported
+    PYPROF_ERR_DENIED = 9,        // the system refuses a right that is needed
+    PYPROF_ERR_NO_PROCESS = 10,   // no process of that pid
+    PYPROF_ERR_DISABLED = 11,     // PROFILING is unset, empty or 0; or built with PYPROF_DISABLE
+    PYPROF_ERR_BUDGET = 12        // max_bytes is too small for what was asked
+} pyprof_result;
+
+// Metrics are columns of the call tree. 0 means "the default one" where a metric is asked for.
+typedef enum pyprof_metric {
+    PYPROF_SAMPLES = 1,       // samples taken
+    PYPROF_WALL_NS = 2,       // wall time, ns
+    PYPROF_CPU_NS = 3,        // CPU time of the thread, ns
+    PYPROF_GIL_NS = 4,        // holding the GIL, ns
+    PYPROF_GIL_WAIT_NS = 5,   // waiting for the GIL, ns
+    PYPROF_WAIT_NS = 6,       // wall time during which the thread did not run at all, ns
+    PYPROF_NATIVE_NS = 7,
+    PYPROF_CALLS = 8,
+    PYPROF_EXCEPTIONS = 9,
+    PYPROF_ALLOC_BYTES = 10,
+    PYPROF_ALLOC_BLOCKS = 11,
+    PYPROF_LIVE_BYTES = 12,
+    PYPROF_LIVE_BLOCKS = 13,
+    PYPROF_PEAK_BYTES = 14,
+    PYPROF_PEAK_BLOCKS = 15,
+    PYPROF_TEMP_BLOCKS = 16,
+    PYPROF_GPU_NS = 17,
+    PYPROF_GPU_BYTES = 18,
+    PYPROF_WAIT_SAMPLES = 19, // samples whose thread had not run since its last one
+    PYPROF_METRIC_COUNT = 32
+} pyprof_metric;
+
+typedef enum pyprof_kind {
+    PYPROF_KIND_PYTHON = 0, PYPROF_KIND_NATIVE = 1, PYPROF_KIND_ZONE = 2,
+    PYPROF_KIND_PSEUDO = 3,   // <native>, <truncated>, <lost>: no function of the program
+    PYPROF_KIND_THREAD = 4, PYPROF_KIND_PROCESS = 5
+} pyprof_kind;
+
+typedef enum pyprof_format {
+    PYPROF_FORMAT_AUTO = 0,         // by the longest matching suffix of the file name
+    PYPROF_FORMAT_JSON = 1,         // .json             the native format, holds everything
+    PYPROF_FORMAT_TEXT = 2,         // .txt              one page a person reads
+    PYPROF_FORMAT_SVG = 3,          // .svg              interactive flame graph
+    PYPROF_FORMAT_HTML = 4,         // .html
+    PYPROF_FORMAT_FOLDED = 5,       // .folded           flamegraph.pl, inferno, speedscope
+    PYPROF_FORMAT_SPEEDSCOPE = 6,   // .speedscope.json
+    PYPROF_FORMAT_PPROF = 7,        // .pb.gz            go tool pprof, Pyroscope, Parca
+    PYPROF_FORMAT_PSTATS = 8,       // .prof
+    PYPROF_FORMAT_CPUPROFILE = 9,   // .cpuprofile
+    PYPROF_FORMAT_HEAPPROFILE = 10, // .heapprofile
+    PYPROF_FORMAT_TRACE = 11,       // .trace.json
+    PYPROF_FORMAT_FIREFOX = 12,     // .firefox.json
+    PYPROF_FORMAT_CALLGRIND = 13,   // .callgrind
+    PYPROF_FORMAT_PICKLE = 14,      // .pkl
+    PYPROF_FORMAT_PERF = 15,        // .linux-perf.txt
+    PYPROF_FORMAT_MASSIF = 16,      // .massif
+    PYPROF_FORMAT_DHAT = 17,        // .dhat.json
+    PYPROF_FORMAT_OPENMETRICS = 18, // .om.txt
+    PYPROF_FORMAT_COUNT = 19
+} pyprof_format;
+
+typedef enum pyprof_heap_mode { PYPROF_HEAP_OFF = 0, PYPROF_HEAP_SAMPLED = 1, PYPROF_HEAP_EXACT = 2 } pyprof_heap_mode;
+typedef enum pyprof_capture { PYPROF_CAPTURE_AUTO = 0, PYPROF_CAPTURE_COPY = 1, PYPROF_CAPTURE_SIGNAL = 2 } pyprof_capture;
+typedef enum pyprof_paths { PYPROF_PATHS_FULL = 0, PYPROF_PATHS_BASE = 1, PYPROF_PATHS_HASHED = 2 } pyprof_paths;
+typedef enum pyprof_group {
+    PYPROF_GROUP_FUNCTION = 0, PYPROF_GROUP_LINE = 1, PYPROF_GROUP_FILE = 2, PYPROF_GROUP_THREAD = 3
+} pyprof_group;
+typedef enum pyprof_heap_state {
+    PYPROF_HEAP_STATE_OFF = 0, PYPROF_HEAP_STATE_PENDING = 1, PYPROF_HEAP_STATE_ON = 2, PYPROF_HEAP_STATE_LOST = 3
+} pyprof_heap_state;
+typedef enum pyprof_level { PYPROF_LEVEL_ERROR = 1, PYPROF_LEVEL_WARNING = 2, PYPROF_LEVEL_INFO = 3 } pyprof_level;
+typedef enum pyprof_event { PYPROF_EVENT_DURATION = 1, PYPROF_EVENT_HOOKS_LOST = 2, PYPROF_EVENT_DEGRADED = 3 } pyprof_event;
+
+// Why a stack was not counted as a sample; index into pyprof_stats.rejected_by_cause.
+typedef enum pyprof_cause {
+    PYPROF_CAUSE_UNREADABLE = 0,  // memory went away while it was read
+    PYPROF_CAUSE_CHAIN = 1,       // the chain of frames did not end where it must
+    PYPROF_CAUSE_CODE = 2,        // a frame's code was no code object
+    PYPROF_CAUSE_MOVED = 3,       // the thread ran on during every attempt
+    PYPROF_CAUSE_LIST = 4,        // the list of threads changed during every attempt
+    PYPROF_CAUSE_NAME = 5,        // a name or line table could not be read
+    PYPROF_CAUSE_MEMORY = 6,      // no memory for the stack
+    PYPROF_CAUSE_COUNT = 8
+} pyprof_cause;
+
+typedef struct pyprof_allocator {   // both functions or none; thread-safe; never PyMem
+    void *(*alloc)(void *user, size_t size);
+    void (*free)(void *user, void *memory, size_t size);
+    void *user;
+} pyprof_allocator;
+typedef struct pyprof_logger {      // called on the sampler thread or the caller's; must not call pyprof functions
+    void (*fn)(void *user, pyprof_level level, const char *message);
+    void *user;
+} pyprof_logger;
+typedef struct pyprof_on_event {    // called on the sampler thread; may call any pyprof function
+    void (*fn)(void *user, pyprof *session, pyprof_event event, const char *detail);
+    void *user;
+} pyprof_on_event;
+
+typedef struct pyprof_config {      // zero every field you do not set: 0 = default
+    int64_t pid;                    // 0 = this process (others: not yet)
+    double rate_hz;                 // samples a second, up to 100,000 (default 100)
+    double duration_s;              // pause by itself after so many seconds; still needs pyprof_stop (default: none)
+    int heap;                       // pyprof_heap_mode (default off; others: not yet)
+    uint64_t heap_interval_bytes;   // mean bytes between heap samples (512 KiB)
+    uint64_t heap_max_bytes;        // cap of the heap table (1 GiB)
+    int capture;                    // pyprof_capture (default freeze-frame; COPY never moves the sampler; SIGNAL: not yet)
+    int children;                   // follow child processes (not yet)
+    int native;                     // native frames (not yet)
+    double timeline_s;              // seconds of time line kept (60; negative: none)
+    uint32_t max_depth;             // frames kept of a stack, innermost first (1024)
+    uint64_t max_bytes;             // cap of the profiler's own memory (256 MiB)
+    int paths;                      // pyprof_paths: file names full, base name only, or hashed
+    const char *thread_filter;      // glob on thread names: only these are recorded (default all)
+    pyprof_allocator allocator;     // default malloc
+    pyprof_logger logger;           // default silent
+    pyprof_on_event on_event;       // default none
+    uint64_t reserved[8];           // 0
+} pyprof_config;
+
+typedef struct pyprof_snapshot_options {
+    int reset;                      // start afresh after the copy; no sample falls between
+    double last_s;                  // only the last so many seconds, from the time line (0 = everything)
+    uint64_t reserved[4];
+} pyprof_snapshot_options;
+
+typedef struct pyprof_query {
+    int sort;                       // pyprof_metric (default: wall time spent running)
+    int by_total;                   // 0 = by self, 1 = by total
+    int group;                      // pyprof_group
+    const char *thread;             // globs (* ? [a-z]); NULL = all; stacks of matching threads
+    const char *file;               //   stacks with a frame of such a file
+    const char *function;           //   stacks with a frame of such a function (qualname, or stem.qualname)
+    int include_idle;               // count time in which the thread only waited
+    uint64_t reserved[4];
+} pyprof_query;
+
+typedef struct pyprof_output {
+    int format;                     // pyprof_format (default: by the file's extension)
+    int metric;                     // pyprof_metric (default: the format's own)
+    const pyprof_query *filter;     // which stacks (default: all; the flame graph leaves idle time out)
+    int split_threads;              // keep threads apart where the format merges them
+    int lines;                      // one frame per line instead of per function
+    int paths;                      // pyprof_paths, as in pyprof_config
+    int sources;                    // embed source lines (not yet)
+    int python;                     // 0xMMmm the .pkl is for (not yet)
+    const char *title;
+    uint64_t reserved[4];
+} pyprof_output;
+
+typedef struct pyprof_diff_options { const pyprof_query *filter; int group; uint64_t reserved[4]; } pyprof_diff_options;
+typedef struct pyprof_dump_options { uint32_t max_depth; int native; int paths; uint64_t reserved[4]; } pyprof_dump_options;
+
+typedef struct pyprof_row {
+    const char *name, *qualname, *file;
+    int32_t line;                   // first line of the function, or the line when grouped by line
+    int32_t kind;                   // pyprof_kind
+    int64_t self[PYPROF_METRIC_COUNT], total[PYPROF_METRIC_COUNT];
+} pyprof_row;
+
+typedef struct pyprof_frame {
+    const char *name, *qualname, *file;
+    const char *label;              // stem.qualname as in the JSON, unique within the profile
+    int32_t line, end_line;         // 0 = unknown
+    int32_t column, end_column;     // UTF-8 bytes from 0; -1 = unknown (before 3.11)
+    int32_t first_line;             // of the function
+    int32_t kind;                   // pyprof_kind
+} pyprof_frame;
+
+typedef struct pyprof_thread {
+    uint64_t thread_id;             // the kernel's
+    uint64_t ident;                 // Python's threading.get_ident()
+    int64_t interpreter;
+    const char *name;
+    double first_seen, last_seen;   // Unix seconds
+    int64_t total[PYPROF_METRIC_COUNT];
+} pyprof_thread;
+
+typedef enum pyprof_item_kind {
+    PYPROF_ITEM_THREAD = 1,         // thread, total
+    PYPROF_ITEM_NODE = 2,           // + stack (root first, the node's own frame last), self, total: the tree, parents first
+    PYPROF_ITEM_STACK = 3,          // the same for each node that has samples of its own
+    PYPROF_ITEM_STATE = 4           // the time line, oldest first: + timestamp, count, self
+} pyprof_item_kind;
+
+typedef struct pyprof_item {        // valid during the call only; its strings as long as the profile
+    int kind;                       // pyprof_item_kind
+    const pyprof_thread *thread;
+    const pyprof_frame *stack;
+    size_t depth;
+    const int64_t *self, *total;    // PYPROF_METRIC_COUNT values each, or NULL
+    double timestamp;               // Unix seconds
+    uint64_t count;
+} pyprof_item;
+
+typedef struct pyprof_info {
+    int64_t pid;
+    const char *program;            // name of the program, or of the script an interpreter runs
+    const char *python;             // "3.12.1"
+    int free_threaded;
+    double start, duration_s;       // Unix seconds; seconds recorded, pauses and gaps left out
+    double rate_hz;
+    int64_t total[PYPROF_METRIC_COUNT];
+    size_t threads, interpreters, functions, nodes;
+} pyprof_info;
+
+typedef struct pyprof_stats {
+    uint64_t asked;                 // ticks x threads alive at the tick
+    uint64_t samples;               // stacks recorded
+    uint64_t missed;                // the tick never happened (x threads)
+    uint64_t rejected;              // the stack could not be read truthfully
+    uint64_t rejected_by_cause[PYPROF_CAUSE_COUNT];
+    uint64_t retried, unfrozen;     // read again; read while the thread ran, accepted after converging
+    uint64_t truncated;             // cut at max_depth, the innermost frames kept
+    uint64_t timeline_dropped;      // time line entries dropped for lack of memory
+    uint64_t threads, interpreters; // seen so far
+    uint64_t own_cpu_ns, own_bytes; // of the profiler itself
+    uint64_t late_max_ns, late_mean_ns;   // wake-up after the deadline
+    uint64_t gap_ns;                // time nobody could see: suspended, stopped
+    int heap_state;                 // pyprof_heap_state
+    uint64_t heap_samples, heap_dropped;
+    char degraded[256];             // why the recording is worse than it should be; empty when it is not
+} pyprof_stats;
+
+typedef struct pyprof_allocation {
+    const void *address; size_t size; uint64_t thread_id; double timestamp; char where[256]; uint64_t reserved[4];
+} pyprof_allocation;
+
+typedef int pyprof_write_fn(void *user, const void *data, size_t size);   // nonzero aborts: PYPROF_ERR_IO
+typedef int pyprof_visit_fn(void *user, const pyprof_item *item);         // nonzero ends the visit early: PYPROF_OK
+
+// Starts a session. Up to 8 share one sampler thread; the highest rate wins, the others thin. Before Py_Initialize
+// sampling begins when the runtime comes up.
+//   threads  any, waits     GIL  not needed
+//   returns  OK, ARGUMENT, BUSY, MEMORY, NO_PYTHON, UNSUPPORTED, DENIED, BUDGET; *session = NULL on failure
+PYPROF_API pyprof_result pyprof_start(const pyprof_config *config, pyprof **session);
+// Ends the session, always. profile may be NULL: then the recording is dropped.
+//   threads  any, waits; from on_event too     GIL  not needed
+//   returns  OK, ARGUMENT, STATE, MEMORY; *profile = NULL on failure
+PYPROF_API pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile);
+// Copies what was recorded; sampling goes on. options may be NULL.
+//   threads  any, waits     GIL  not needed
+//   returns  OK, ARGUMENT, STATE, MEMORY
+PYPROF_API pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options, pyprof_profile **profile);
+// Pausing twice or resuming a running session is fine. A pause is no part of the recorded time.
+//   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE
+PYPROF_API pyprof_result pyprof_pause(pyprof *session);
+PYPROF_API pyprof_result pyprof_resume(pyprof *session);
+// Drops what was recorded so far.
+//   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE, MEMORY
+PYPROF_API pyprof_result pyprof_reset(pyprof *session);
+// How good the recording is, and what it costs, so far.
+//   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE
+PYPROF_API pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *stats);
+// NULL is fine.   threads  any, but not while another thread uses this profile     GIL  not needed
+PYPROF_API void pyprof_profile_free(pyprof_profile *profile);
+
+// Writes a file: complete or not at all, mode 0600, never through a symbolic link. "-" is standard output.
+//   threads  any     GIL  not needed
+//   returns  OK, ARGUMENT, FORMAT, IO, MEMORY, UNSUPPORTED
+PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, const pyprof_output *output);
+// Hands the same bytes to fn. output->format must be set.
+//   threads  any; fn runs on the caller's     GIL  not needed
+//   returns  OK, ARGUMENT, FORMAT, IO (fn returned nonzero), MEMORY, UNSUPPORTED
+PYPROF_API pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output, pyprof_write_fn *fn, void *user);
+// Not yet: UNSUPPORTED.   threads  any     GIL  not needed     returns  UNSUPPORTED, ARGUMENT
+PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile);
+PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options, pyprof_profile **delta);
+// The first capacity rows of the table asked for; *count = rows there are. row_size = sizeof(pyprof_row).
+//   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
+PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size, size_t capacity, size_t *count);
+// Calls fn for threads, nodes, stacks and the time line, in this order.
+//   threads  any; fn runs on the caller's     GIL  not needed     returns  OK, ARGUMENT, MEMORY
+PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user);
+//   threads  any     GIL  not needed     returns  OK, ARGUMENT
+PYPROF_API pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyprof_info *info);
+PYPROF_API pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyprof_stats *stats);
+// One sweep over every thread, 0 = this process; needs no session.
+//   threads  any, waits     GIL  not needed
+//   returns  OK, ARGUMENT, MEMORY, NO_PYTHON, UNSUPPORTED, STATE (the interpreter is not initialised)
+PYPROF_API pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options, pyprof_profile **profile);
+// Not yet: UNSUPPORTED.   threads  any     GIL  not needed
+PYPROF_API pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found);
+
+// Does what PROFILING and the PYPROF_* variables ask for, and writes the files at exit. Call it once.
+//   threads  any     GIL  not needed
+//   returns  DISABLED (PROFILING unset, empty or 0), else as pyprof_start; ARGUMENT: a variable's value, printed on stderr
+PYPROF_API pyprof_result pyprof_start_from_env(pyprof **session);
+// threads  any     GIL  not needed; static strings, except pyprof_last_error: this thread's, until its next pyprof call
+PYPROF_API const char *pyprof_result_string(pyprof_result result);
+PYPROF_API const char *pyprof_last_error(void);
+PYPROF_API const char *pyprof_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+// The whole API as functions that only return a code: for PYPROF_DISABLE and for platforms without an implementation.
+#define PYPROF__STUBS(api, code, text) \
+    api pyprof_result pyprof_start(const pyprof_config *config, pyprof **session) { (void)config; if (session) *session = NULL; return code; } \
+    api pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile) { (void)session; if (profile) *profile = NULL; return code; } \
+    api pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options, pyprof_profile **profile) { (void)session; (void)options; if (profile) *profile = NULL; return code; } \
+    api pyprof_result pyprof_pause(pyprof *session) { (void)session; return code; } \
+    api pyprof_result pyprof_resume(pyprof *session) { (void)session; return code; } \
+    api pyprof_result pyprof_reset(pyprof *session) { (void)session; return code; } \
+    api pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *stats) { (void)session; (void)stats; return code; } \
+    api void pyprof_profile_free(pyprof_profile *profile) { (void)profile; } \
+    api pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, const pyprof_output *output) { (void)profile; (void)path; (void)output; return code; } \
+    api pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output, pyprof_write_fn *fn, void *user) { (void)profile; (void)output; (void)fn; (void)user; return code; } \
+    api pyprof_result pyprof_load(const char *path, pyprof_profile **profile) { (void)path; if (profile) *profile = NULL; return code; } \
+    api pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options, pyprof_profile **delta) { (void)before; (void)after; (void)options; if (delta) *delta = NULL; return code; } \
+    api pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size, size_t capacity, size_t *count) { (void)profile; (void)query; (void)rows; (void)row_size; (void)capacity; if (count) *count = 0; return code; } \
+    api pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user) { (void)profile; (void)query; (void)fn; (void)user; return code; } \
+    api pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyprof_info *info) { (void)profile; (void)info; return code; } \
+    api pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyprof_stats *stats) { (void)profile; (void)stats; return code; } \
+    api pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options, pyprof_profile **profile) { (void)pid; (void)options; if (profile) *profile = NULL; return code; } \
+    api pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found) { (void)session; (void)address; (void)found; return code; } \
+    api pyprof_result pyprof_start_from_env(pyprof **session) { if (session) *session = NULL; return code; } \
+    api const char *pyprof_result_string(pyprof_result result) { return result == PYPROF_OK ? "ok" : text; } \
+    api const char *pyprof_last_error(void) { return text; } \
+    api const char *pyprof_version(void) { return PYPROF_VERSION_STRING; }
+
+#if defined(PYPROF_DISABLE)
+PYPROF__STUBS(PYPROF_API, PYPROF_ERR_DISABLED, "built with PYPROF_DISABLE")
+#endif
+
+#endif   // PYPROF_H: reading the API? Stop here.
+
+#if defined(PYPROF_IMPLEMENTATION) && !defined(PYPROF__IMPLEMENTED)
+#define PYPROF__IMPLEMENTED
+#if defined(PYPROF_DISABLE)
+// The stubs above are all there is.
+#elif !defined(__linux__) || !defined(__LP64__) || !(defined(__x86_64__) || defined(__aarch64__))
+#define PYPROF__NOTHING
+PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x86-64 or aarch64")
+#undef PYPROF__NOTHING
+#elif defined(__GLIBC__) && !defined(__USE_MISC)
+#error "pyprof.h: include it with PYPROF_IMPLEMENTATION before any system header, or compile with -D_GNU_SOURCE or -std=gnu11"
+#else
+
+// ============================================================================
+// [SECTION] PLATFORM -- clocks, threads, CPU placement, files
+//   Runs on    any thread
+//   Uses       libc, pthreads, Linux
+//   Promise    the only place that asks which operating system or processor this is
+// ============================================================================
+#include <dirent.h>
+#include <dlfcn.h>
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(PYPROF_STATIC)
+#define PYPROF__DEF PYPROF_API
+#else
+#define PYPROF__DEF
+#endif
+#define PYPROF__COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define PYPROF__NONE 0xffffffffu      // no id: of a string, node, thread...
+
+static const uint64_t pyprof__second = 1000000000u;   // ns
+
+// The detail behind a result code. Per thread, so that errors of two threads never mix.
+static __thread char pyprof__error_text[512];
+
+__attribute__((format(printf, 2, 3)))
+static pyprof_result pyprof__fail(pyprof_result result, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    vsnprintf(pyprof__error_text, sizeof pyprof__error_text, format, list);
+    va_end(list);
+    return result;
+}
+
+static pyprof_result pyprof__fail_memory(const char *what)
+{
+    return pyprof__fail(PYPROF_ERR_MEMORY, "no memory for %s", what);
+}
+
+// ---- clocks ----------------------------------------------------------------
+static uint64_t pyprof__clock(clockid_t id)   // ns; 0 = no such clock
+{
+    struct timespec now;
+    if (clock_gettime(id, &now) != 0) return 0;
+    return (uint64_t)now.tv_sec * pyprof__second + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t pyprof__now(void) { return pyprof__clock(CLOCK_MONOTONIC); }
+
+// CPU time of a thread of this process, ns; 0 = it is gone. The clock id is the kernel's own encoding (CPUCLOCK_PERTHREAD
+// | CPUCLOCK_SCHED in its posix-timers.h), because pthread_getcpuclockid wants a pthread_t that is known to be alive.
+static uint64_t pyprof__thread_cpu(int64_t tid)
+{
+    return pyprof__clock((clockid_t)(~(uint32_t)tid << 3 | 6u));
+}
+
+static uint64_t pyprof__own_cpu(void) { return pyprof__clock(CLOCK_THREAD_CPUTIME_ID); }
+
+// A thread's CPU clock proves that it did not run only where the clock moves with every instruction. Sandboxes give
+// clocks that move by the tick.
+static int pyprof__cpu_clock_is_fine(void)
+{
+    uint64_t end = pyprof__now() + 1000000, changes = 0, last = pyprof__own_cpu();
+    while (changes < 20 && pyprof__now() < end) {
+        uint64_t now = pyprof__own_cpu();
+        changes += now != last;
+        last = now;
+    }
+    return changes >= 20;
+}
+
+// ---- threads ---------------------------------------------------------------
+static int64_t pyprof__gettid(void) { return (int64_t)syscall(SYS_gettid); }
+
+static uint64_t pyprof__random(uint64_t *state)   // splitmix64
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+// Sleeps until an absolute time, or until *word is no longer value.
+static void pyprof__sleep_until(uint32_t *word, uint32_t value, uint64_t deadline)
+{
+    struct timespec until;
+    until.tv_sec = (time_t)(deadline / pyprof__second);
+    until.tv_nsec = (long)(deadline % pyprof__second);
+    syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, value, &until, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
+static void pyprof__wake(uint32_t *word)
+{
+    __atomic_add_fetch(word, 1, __ATOMIC_RELEASE);
+    syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
+}
+
+// A thread of ours: all signals blocked, so that the host's handlers never run on its small stack.
+static int pyprof__thread_start(pthread_t *thread, void *(*run)(void *), void *argument)
+{
+    pthread_attr_t attributes;
+    sigset_t all, before;
+    int error = pthread_attr_init(&attributes);
+    if (error) return error;
+    pthread_attr_setstacksize(&attributes, 512 * 1024);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(thread, &attributes, run, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return error;
+}
+
+// Name, timer slack and scheduler slice, of the calling thread only. Each is a wish: none is needed.
+static void pyprof__thread_tune(void)
+{
+    struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; } slice;
+    prctl(PR_SET_NAME, "pyprof", 0, 0, 0);
+    prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);    // the default, 50 us, is half a period at 10 kHz
+    memset(&slice, 0, sizeof slice);
+    slice.size = sizeof slice;
+    slice.runtime = 100000;                  // ns; Linux 6.12 schedules a short slice sooner
+    syscall(SYS_sched_setattr, 0, &slice, 0);
+}
+
+// ---- CPU placement -----------------------------------------------------------
+typedef struct { unsigned long word[16]; } pyprof__cpus;   // 1024 CPUs
+
+static int pyprof__cpus_get(pyprof__cpus *set)
+{
+    memset(set, 0, sizeof *set);
+    return syscall(SYS_sched_getaffinity, 0, sizeof *set, set) > 0;
+}
+
+static int pyprof__cpus_set(const pyprof__cpus *set) { return syscall(SYS_sched_setaffinity, 0, sizeof *set, set) == 0; }
+
+static int pyprof__cpus_has(const pyprof__cpus *set, int cpu)
+{
+    if (cpu < 0 || cpu >= 1024) return 0;
+    return (int)(set->word[(unsigned)cpu / 64] >> ((unsigned)cpu % 64) & 1);
+}
+
+static int pyprof__cpus_only(int cpu)
+{
+    pyprof__cpus set;
+    memset(&set, 0, sizeof set);
+    set.word[(unsigned)cpu / 64] = 1ul << ((unsigned)cpu % 64);
+    return pyprof__cpus_set(&set);
+}
+
+static char *pyprof__thread_pointer(void)
+{
+    char *pointer;
+#if defined(__x86_64__)
+    __asm__("mov %%fs:0, %0" : "=r"(pointer));
+#else
+    __asm__("mrs %0, tpidr_el0" : "=r"(pointer));
+#endif
+    return pointer;
+}
+
+// The kernel writes the CPU of every thread into its rseq area before the thread runs user code (glibc >= 2.35 registers
+// one for each). Returns what to add to a pthread_t to get the address of that word; 0 = there is none.
+static int64_t pyprof__cpu_word_offset(void)
+{
+    const ptrdiff_t *offset = (const ptrdiff_t *)dlsym(NULL, "__rseq_offset");
+    const unsigned *size = (const unsigned *)dlsym(NULL, "__rseq_size");
+    char *thread = pyprof__thread_pointer();
+    if (!offset || !size || *size == 0) return 0;
+    if (*(volatile int32_t *)(void *)(thread + *offset + 4) < 0) return 0;
+    return (int64_t)(thread - (char *)(uintptr_t)pthread_self()) + (int64_t)*offset + 4;
+}
+
+// Without rseq: field 39 of /proc/self/task/TID/stat.
+static int pyprof__cpu_from_proc(int64_t tid)
+{
+    char path[64], text[1024], *at;
+    int field, fd;
+    ssize_t size;
+    snprintf(path, sizeof path, "/proc/self/task/%lld/stat", (long long)tid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return -1;
+    size = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (size <= 0) return -1;
+    text[size] = 0;
+    at = strrchr(text, ')');   // the name may hold anything, ')' too
+    for (field = 2; at && field < 39; field++) at = strchr(at + 1, ' ');
+    return at ? atoi(at + 1) : -1;
+}
+
+// The kernel's thread id lies at a fixed place in glibc's and musl's struct pthread: found by looking for our own.
+// CPython before 3.11 keeps only the pthread_t. 0 = not found.
+static int64_t pyprof__tid_offset(void)
+{
+    const char *self = (const char *)(uintptr_t)pthread_self();
+    int32_t own = (int32_t)pyprof__gettid();
+    int64_t offset;
+    for (offset = 16; offset < 1024; offset += 4)
+        if (*(const volatile int32_t *)(const void *)(self + offset) == own) return offset;
+    return 0;
+}
+
+// ---- files -------------------------------------------------------------------
+// A file becomes the new one or stays the old one: written beside it, then renamed.
+typedef struct {
+    int fd, folder;                 // folder -1: standard output
+    char name[256], temporary[64];
+} pyprof__file;
+
+static int pyprof__write_all(int fd, const char *data, size_t size)
+{
+    while (size > 0) {
+        ssize_t done = write(fd, data, size);
+        if (done < 0 && errno == EINTR) continue;
+        if (done <= 0) return -1;
+        data += done;
+        size -= (size_t)done;
+    }
+    return 0;
+}
+
+static pyprof_result pyprof__file_check_target(const pyprof__file *file, const char *path)
+{
+    struct stat info;
+    const char *what = NULL;
+    if (fstatat(file->folder, file->name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (errno == ENOENT) return PYPROF_OK;
+        return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    }
+    if (S_ISLNK(info.st_mode)) what = "a symbolic link";
+    else if (S_ISDIR(info.st_mode)) what = "a directory";
+    else if (S_ISFIFO(info.st_mode)) what = "a FIFO";
+    else if (!S_ISREG(info.st_mode)) what = "not a regular file";
+    return what ? pyprof__fail(PYPROF_ERR_IO, "cannot write %s: it is %s", path, what) : PYPROF_OK;
+}
+
+static pyprof_result pyprof__file_open_folder(pyprof__file *file, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    size_t folder_size = slash ? (size_t)(slash - path) : 0;
+    char folder[4096];
+    if (*name == 0) return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: it names a directory", *path ? path : "''");
+    if (strlen(name) >= sizeof file->name || folder_size >= sizeof folder)
+        return pyprof__fail(PYPROF_ERR_IO, "cannot write %.200s...: the name is too long", path);
+    memcpy(file->name, name, strlen(name) + 1);
+    memcpy(folder, slash == path ? "/" : slash ? path : ".", slash && slash != path ? folder_size : 1);
+    folder[slash && slash != path ? folder_size : 1] = 0;
+    file->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (file->folder < 0) return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    return PYPROF_OK;
+}
+
+static pyprof_result pyprof__file_open(pyprof__file *file, const char *path)
+{
+    static uint32_t serial;
+    pyprof_result result;
+    memset(file, 0, sizeof *file);
+    file->fd = 1;
+    file->folder = -1;
+    if (strcmp(path, "-") == 0) return PYPROF_OK;
+    result = pyprof__file_open_folder(file, path);
+    if (result != PYPROF_OK) return result;
+    result = pyprof__file_check_target(file, path);
+    if (result == PYPROF_OK) {
+        snprintf(file->temporary, sizeof file->temporary, ".pyprof-%ld-%u.tmp", (long)getpid(), __atomic_add_fetch(&serial, 1, __ATOMIC_RELAXED));
+        file->fd = openat(file->folder, file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (file->fd < 0) result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    }
+    if (result != PYPROF_OK) close(file->folder);
+    return result;
+}
+
+// result: how writing went so far. Anything but PYPROF_OK leaves the old file untouched.
+static pyprof_result pyprof__file_close(pyprof__file *file, const char *path, pyprof_result result)
+{
+    if (file->folder < 0) return result;
+    if (result == PYPROF_OK && fsync(file->fd) != 0 && errno != EINVAL && errno != EROFS)
+        result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    if (close(file->fd) != 0 && result == PYPROF_OK)
+        result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    if (result == PYPROF_OK && renameat(file->folder, file->temporary, file->folder, file->name) != 0)
+        result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    if (result == PYPROF_OK) fsync(file->folder);
+    else unlinkat(file->folder, file->temporary, 0);
+    close(file->folder);
+    return result;
+}
+
+// A full disk quota (SIGXFSZ) or a closed pipe (SIGPIPE) must be an error of ours, not the end of the host.
+typedef struct { sigset_t set, before; } pyprof__quiet;
+
+static void pyprof__quiet_begin(pyprof__quiet *quiet)
+{
+    sigemptyset(&quiet->set);
+    sigaddset(&quiet->set, SIGXFSZ);
+    sigaddset(&quiet->set, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &quiet->set, &quiet->before);
+}
+
+static void pyprof__quiet_end(pyprof__quiet *quiet)
+{
+    static const int caught[] = { SIGXFSZ, SIGPIPE };
+    struct timespec no_time = { 0, 0 };
+    sigset_t pending;
+    size_t i;
+    sigpending(&pending);
+    for (i = 0; i < PYPROF__COUNT(caught); i++) {
+        sigset_t one;
+        if (sigismember(&quiet->before, caught[i]) || !sigismember(&pending, caught[i])) continue;
+        sigemptyset(&one);
+        sigaddset(&one, caught[i]);
+        sigtimedwait(&one, NULL, &no_time);
+    }
+    pthread_sigmask(SIG_SETMASK, &quiet->before, NULL);
+}
+
+// Reads a small file whole; returns its size, -1 = it cannot be read. The text ends with a NUL.
+static ssize_t pyprof__read_file(const char *path, char *text, size_t capacity)
+{
+    size_t size = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return -1;
+    while (size < capacity - 1) {
+        ssize_t got = read(fd, text + size, capacity - 1 - size);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) break;
+        size += (size_t)got;
+    }
+    close(fd);
+    text[size] = 0;
+    return (ssize_t)size;
+}
+
+// ============================================================================
+// [SECTION] MEMORY -- allocator, growable array, hash index
+//   Runs on    any thread; a pool belongs to one at a time
+//   Uses       PLATFORM
+//   Promise    every byte is counted and stays below the pool's limit; running out is an answer, not an end
+// ============================================================================
+typedef struct { pyprof_allocator allocator; uint64_t used, limit; } pyprof__pool;
+
+static void *pyprof__default_alloc(void *user, size_t size) { (void)user; return malloc(size); }
+static void pyprof__default_free(void *user, void *memory, size_t size) { (void)user; (void)size; free(memory); }
+
+static void pyprof__pool_init(pyprof__pool *pool, const pyprof_allocator *allocator, uint64_t limit)
+{
+    memset(pool, 0, sizeof *pool);
+    if (allocator && allocator->alloc) pool->allocator = *allocator;
+    else {
+        pool->allocator.alloc = pyprof__default_alloc;
+        pool->allocator.free = pyprof__default_free;
+    }
+    pool->limit = limit;
+}
+
+static void *pyprof__alloc(pyprof__pool *pool, size_t size)   // zeroed; NULL = no memory or past the limit
+{
+    void *memory;
+    if (size == 0 || pool->used + size > pool->limit) return NULL;
+    memory = pool->allocator.alloc(pool->allocator.user, size);
+    if (!memory) return NULL;
+    pool->used += size;
+    memset(memory, 0, size);
+    return memory;
+}
+
+static void pyprof__free(pyprof__pool *pool, void *memory, size_t size)
+{
+    if (!memory) return;
+    pool->used -= size;
+    pool->allocator.free(pool->allocator.user, memory, size);
+}
+
+typedef struct { void *data; size_t count, capacity, item; } pyprof__array;   // item = bytes each
+
+#define PYPROF__AT(type, array, i) (((type *)(array).data)[i])
+
+static void pyprof__array_init(pyprof__array *array, size_t item)
+{
+    memset(array, 0, sizeof *array);
+    array->item = item;
+}
+
+static int pyprof__array_reserve(pyprof__pool *pool, pyprof__array *array, size_t extra)
+{
+    size_t need = array->count + extra, capacity = array->capacity ? array->capacity : 16;
+    void *data;
+    if (need <= array->capacity) return 1;
+    while (capacity < need) capacity += capacity / 2 + 8;
+    data = pyprof__alloc(pool, capacity * array->item);
+    if (!data) return 0;
+    if (array->count) memcpy(data, array->data, array->count * array->item);
+    pyprof__free(pool, array->data, array->capacity * array->item);
+    array->data = data;
+    array->capacity = capacity;
+    return 1;
+}
+
+static void *pyprof__push(pyprof__pool *pool, pyprof__array *array)   // a new zeroed item; NULL = no memory
+{
+    char *item;
+    if (!pyprof__array_reserve(pool, array, 1)) return NULL;
+    item = (char *)array->data + array->count++ * array->item;
+    memset(item, 0, array->item);
+    return item;
+}
+
+static void pyprof__array_free(pyprof__pool *pool, pyprof__array *array)
+{
+    pyprof__free(pool, array->data, array->capacity * array->item);
+    array->data = NULL;
+    array->count = array->capacity = 0;
+}
+
+static int pyprof__array_copy(pyprof__pool *pool, pyprof__array *to, const pyprof__array *from)
+{
+    pyprof__array_init(to, from->item);
+    if (from->count == 0) return 1;
+    if (!pyprof__array_reserve(pool, to, from->count)) return 0;
+    memcpy(to->data, from->data, from->count * from->item);
+    to->count = from->count;
+    return 1;
+}
+
+// Hash index: from a key to the number of an item kept elsewhere. A slot is hash<<32 | number+1, 0 = free, so that
+// growing never looks at the items.
+typedef struct { uint64_t *slots; size_t mask, count; } pyprof__index;
+typedef int pyprof__same_fn(const void *context, uint32_t item, const void *key);
+
+static uint64_t pyprof__mix(uint64_t hash, uint64_t value)
+{
+    hash = (hash ^ value) * 0x9fb21c651e98df25u;
+    return hash ^ hash >> 32;
+}
+
+static void pyprof__index_put(pyprof__index *index, uint64_t slot)
+{
+    size_t at = (size_t)(slot >> 32) & index->mask;
+    while (index->slots[at]) at = (at + 1) & index->mask;
+    index->slots[at] = slot;
+}
+
+static uint32_t pyprof__index_find(const pyprof__index *index, uint64_t hash, pyprof__same_fn *same, const void *context, const void *key)
+{
+    size_t at;
+    if (!index->slots) return PYPROF__NONE;
+    for (at = (size_t)(hash >> 32) & index->mask; index->slots[at]; at = (at + 1) & index->mask) {
+        uint32_t item = (uint32_t)index->slots[at] - 1;
+        if (index->slots[at] >> 32 == hash >> 32 && same(context, item, key)) return item;
+    }
+    return PYPROF__NONE;
+}
+
+static int pyprof__index_grow(pyprof__pool *pool, pyprof__index *index)
+{
+    pyprof__index grown;
+    size_t i, capacity = index->slots ? (index->mask + 1) * 2 : 64;
+    grown.slots = (uint64_t *)pyprof__alloc(pool, capacity * sizeof *grown.slots);
+    grown.mask = capacity - 1;
+    grown.count = index->count;
+    if (!grown.slots) return 0;
+    for (i = 0; index->slots && i <= index->mask; i++)
+        if (index->slots[i]) pyprof__index_put(&grown, index->slots[i]);
+    pyprof__free(pool, index->slots, index->slots ? (index->mask + 1) * sizeof *index->slots : 0);
+    *index = grown;
+    return 1;
+}
+
+static int pyprof__index_add(pyprof__pool *pool, pyprof__index *index, uint64_t hash, uint32_t item)
+{
+    if ((!index->slots || index->count * 3 >= index->mask * 2) && !pyprof__index_grow(pool, index)) return 0;
+    pyprof__index_put(index, (hash & 0xffffffff00000000u) | (item + 1));
+    index->count++;
+    return 1;
+}
+
+static void pyprof__index_free(pyprof__pool *pool, pyprof__index *index)
+{
+    pyprof__free(pool, index->slots, index->slots ? (index->mask + 1) * sizeof *index->slots : 0);
+    memset(index, 0, sizeof *index);
+}
+
+// ============================================================================
+// [SECTION] TEXT -- strings, UTF-8, numbers without a locale
+//   Runs on    any thread
+//   Uses       MEMORY
+//   Promise    what comes out is valid UTF-8, whatever came in
+// ============================================================================
+static uint64_t pyprof__hash_text(const char *text, size_t size)
+{
+    uint64_t hash = 0xcbf29ce484222325u ^ size;
+    size_t i;
+    for (i = 0; i < size; i++) hash = (hash ^ (unsigned char)text[i]) * 0x100000001b3u;
+    return pyprof__mix(hash, 0x5bd1e995u);
+}
+
+// Interned strings, one after the other, each with its NUL. Number 0 is the empty string.
+typedef struct { pyprof__array bytes, starts; pyprof__index index; } pyprof__strings;
+
+static const char *pyprof__string(const pyprof__strings *strings, uint32_t id)
+{
+    if (id >= strings->starts.count) return "";
+    return (const char *)strings->bytes.data + PYPROF__AT(uint32_t, strings->starts, id);
+}
+
+typedef struct { const char *text; size_t size; } pyprof__slice;
+
+static int pyprof__same_string(const void *context, uint32_t item, const void *key)
+{
+    const pyprof__slice *slice = (const pyprof__slice *)key;
+    const char *text = pyprof__string((const pyprof__strings *)context, item);
+    return memcmp(text, slice->text, slice->size) == 0 && text[slice->size] == 0;
+}
+
+static uint32_t pyprof__intern(pyprof__pool *pool, pyprof__strings *strings, const char *text, size_t size)
+{
+    pyprof__slice key;
+    uint64_t hash = pyprof__hash_text(text, size);
+    uint32_t id, *start;
+    key.text = text;
+    key.size = size;
+    // memcmp in pyprof__same_string may look past a shorter string's NUL: keep it inside the allocation.
+    if (!pyprof__array_reserve(pool, &strings->bytes, size * 2 + 2)) return PYPROF__NONE;
+    id = pyprof__index_find(&strings->index, hash, pyprof__same_string, strings, &key);
+    if (id != PYPROF__NONE) return id;
+    start = (uint32_t *)pyprof__push(pool, &strings->starts);
+    if (!start) return PYPROF__NONE;
+    if (!pyprof__index_add(pool, &strings->index, hash, (uint32_t)strings->starts.count - 1)) {
+        strings->starts.count--;
+        return PYPROF__NONE;
+    }
+    *start = (uint32_t)strings->bytes.count;
+    memcpy((char *)strings->bytes.data + strings->bytes.count, text, size);
+    strings->bytes.count += size;
+    ((char *)strings->bytes.data)[strings->bytes.count++] = 0;
+    return (uint32_t)strings->starts.count - 1;
+}
+
+static int pyprof__strings_init(pyprof__pool *pool, pyprof__strings *strings)
+{
+    memset(strings, 0, sizeof *strings);
+    pyprof__array_init(&strings->bytes, 1);
+    pyprof__array_init(&strings->starts, sizeof(uint32_t));
+    return pyprof__intern(pool, strings, "", 0) == 0;
+}
+
+static void pyprof__strings_free(pyprof__pool *pool, pyprof__strings *strings)
+{
+    pyprof__array_free(pool, &strings->bytes);
+    pyprof__array_free(pool, &strings->starts);
+    pyprof__index_free(pool, &strings->index);
+}
+
+// One character as UTF-8; what is no character (lone surrogates) becomes U+FFFD. Returns its 1 to 4 bytes.
+static size_t pyprof__utf8(char *out, uint32_t c)
+{
+    if (c < 0x80) { out[0] = (char)c; return 1; }
+    if (c < 0x800) { out[0] = (char)(0xc0 | c >> 6); out[1] = (char)(0x80 | (c & 63)); return 2; }
+    if ((c >= 0xd800 && c < 0xe000) || c > 0x10ffff) c = 0xfffd;
+    if (c < 0x10000) {
+        out[0] = (char)(0xe0 | c >> 12);
+        out[1] = (char)(0x80 | (c >> 6 & 63));
+        out[2] = (char)(0x80 | (c & 63));
+        return 3;
+    }
+    out[0] = (char)(0xf0 | c >> 18);
+    out[1] = (char)(0x80 | (c >> 12 & 63));
+    out[2] = (char)(0x80 | (c >> 6 & 63));
+    out[3] = (char)(0x80 | (c & 63));
+    return 4;
+}
+
+// The next character of a byte string, and its length; bytes that are not UTF-8 read as one U+FFFD each.
+static uint32_t pyprof__utf8_next(const char *text, size_t *length)
+{
+    static const uint32_t smallest[5] = { 0, 0, 0x80, 0x800, 0x10000 };
+    const unsigned char *s = (const unsigned char *)text;
+    size_t need = s[0] < 0x80 ? 1 : s[0] >= 0xf0 && s[0] < 0xf8 ? 4 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xc0 && s[0] < 0xe0 ? 2 : 0;
+    uint32_t c = need == 1 ? s[0] : need == 2 ? s[0] & 31u : need == 3 ? s[0] & 15u : s[0] & 7u;
+    size_t i;
+    *length = 1;
+    if (need == 0) return 0xfffd;
+    for (i = 1; i < need; i++) {
+        if ((s[i] & 0xc0) != 0x80) return 0xfffd;
+        c = c << 6 | (s[i] & 63u);
+    }
+    if (c < smallest[need] || (c >= 0xd800 && c < 0xe000) || c > 0x10ffff) return 0xfffd;
+    *length = need;
+    return c;
+}
+
+// Copies text as valid UTF-8 into out, cut at a character's border if it does not fit. Returns the size.
+static size_t pyprof__utf8_repair(char *out, size_t capacity, const char *text)
+{
+    size_t size = 0, length;
+    while (*text) {
+        char one[4];
+        size_t n = pyprof__utf8(one, pyprof__utf8_next(text, &length));
+        if (size + n >= capacity) break;
+        memcpy(out + size, one, n);
+        size += n;
+        text += length;
+    }
+    out[size] = 0;
+    return size;
+}
+
+// Characters that change how the rest of a line is shown: control, bidirectional, line separators, byte order mark.
+static int pyprof__is_unsafe(uint32_t c)
+{
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e)
+        || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff || c == 0xfffe || c == 0xffff;
+}
+
+// value with the given digits after a point, never a comma. Returns the size.
+static size_t pyprof__format_fixed(char *out, size_t capacity, double value, int digits)
+{
+    uint64_t scale = 1, scaled;
+    int i, n;
+    for (i = 0; i < digits; i++) scale *= 10;
+    if (!(value > -9e15 && value < 9e15)) value = 0;   // NaN and infinities too
+    scaled = (uint64_t)((value < 0 ? -value : value) * (double)scale + 0.5);
+    if (digits == 0) n = snprintf(out, capacity, "%s%llu", value < 0 && scaled ? "-" : "", (unsigned long long)scaled);
+    else n = snprintf(out, capacity, "%s%llu.%0*llu", value < 0 && scaled ? "-" : "", (unsigned long long)(scaled / scale), digits, (unsigned long long)(scaled % scale));
+    return n < 0 ? 0 : (size_t)n;
+}
+
+// ============================================================================
+// [SECTION] COPY -- guarded copies of foreign memory, batched
+//   Runs on    the sampler thread, or a caller's during start
+//   Uses       MEMORY
+//   Promise    an address that cannot be read is an answer, never a fault; no signal handler is needed for it
+// ============================================================================
+typedef enum { PYPROF__BY_READV, PYPROF__BY_MEMFD } pyprof__method;
+
+typedef struct {
+    pyprof__method method;
+    int64_t pid;
+    int fd;                // PYPROF__BY_MEMFD: the kernel copies our memory in and out of this file
+} pyprof__source;
+
+// memfd: pwritev reports EFAULT for bad addresses like any system call, and needs no right to inspect a process.
+static ssize_t pyprof__readv_memfd(const pyprof__source *source, struct iovec *local, int locals, struct iovec *remote, int remotes)
+{
+    ssize_t in = pwritev(source->fd, remote, remotes, 0);
+    return in <= 0 ? in : preadv(source->fd, local, locals, 0);
+}
+
+static ssize_t pyprof__readv(const pyprof__source *source, struct iovec *local, int locals, struct iovec *remote, int remotes)
+{
+    if (source->method == PYPROF__BY_MEMFD) return pyprof__readv_memfd(source, local, locals, remote, remotes);
+    return (ssize_t)syscall(SYS_process_vm_readv, (pid_t)source->pid, local, (unsigned long)locals, remote, (unsigned long)remotes, 0ul);
+}
+
+static int pyprof__copy(const pyprof__source *source, void *to, uint64_t from, size_t size)   // 1 = all of it
+{
+    struct iovec local, remote;
+    if (from < 4096 || from + size < from) return 0;
+    local.iov_base = to;
+    remote.iov_base = (void *)(uintptr_t)from;
+    local.iov_len = remote.iov_len = size;
+    return pyprof__readv(source, &local, 1, &remote, 1) == (ssize_t)size;
+}
+
+static int pyprof__copy_works(const pyprof__source *source)
+{
+    uint64_t probe = 0x70797072, copy = 0;
+    return pyprof__copy(source, &copy, (uint64_t)(uintptr_t)&probe, sizeof probe) && copy == probe;
+}
+
+// Takes the first way that works here: seccomp filters and old sandboxes refuse process_vm_readv.
+static pyprof_result pyprof__source_open(pyprof__source *source)
+{
+    int readv_error;
+    memset(source, 0, sizeof *source);
+    source->pid = getpid();
+    source->fd = -1;
+    source->method = PYPROF__BY_READV;
+    if (pyprof__copy_works(source)) return PYPROF_OK;
+    readv_error = errno;
+    source->method = PYPROF__BY_MEMFD;
+    source->fd = (int)syscall(SYS_memfd_create, "pyprof", 1u /* MFD_CLOEXEC */);
+    if (source->fd >= 0 && pyprof__copy_works(source)) return PYPROF_OK;
+    if (source->fd >= 0) close(source->fd);
+    source->fd = -1;
+    return pyprof__fail(PYPROF_ERR_DENIED, "cannot read memory safely: process_vm_readv: %s; memfd: %s", strerror(readv_error), strerror(errno));
+}
+
+static void pyprof__source_close(pyprof__source *source)
+{
+    if (source->fd >= 0) close(source->fd);
+    source->fd = -1;
+}
+
+// The mirror: local copies of 1 KiB blocks, valid for one epoch. What an owner (a thread) touched when it was last
+// walked is fetched ahead in one system call; only the rest costs a call each.
+//
+//      foreign address  ->  block base (key)  ->  block number  ->  1 KiB here
+//
+enum { PYPROF__BLOCK = 1024, PYPROF__BATCH = 256, PYPROF__MAX_BLOCKS = 16384 };
+
+typedef struct { uint64_t base; uint32_t epoch, used, owner; int32_t readable; } pyprof__block;
+
+typedef struct {
+    const pyprof__source *source;
+    pyprof__pool *pool;
+    pyprof__array blocks, bytes, owners;   // owners: uint32_t epoch each was last walked in
+    pyprof__index index;
+    uint32_t epoch, owner, last;           // last: the block used last
+} pyprof__mirror;
+
+static void pyprof__mirror_init(pyprof__mirror *mirror, pyprof__pool *pool, const pyprof__source *source)
+{
+    memset(mirror, 0, sizeof *mirror);
+    mirror->source = source;
+    mirror->pool = pool;
+    mirror->epoch = 1;
+    mirror->last = PYPROF__NONE;
+    pyprof__array_init(&mirror->blocks, sizeof(pyprof__block));
+    pyprof__array_init(&mirror->bytes, PYPROF__BLOCK);
+    pyprof__array_init(&mirror->owners, sizeof(uint32_t));
+}
+
+static void pyprof__mirror_clear(pyprof__mirror *mirror)
+{
+    mirror->blocks.count = mirror->bytes.count = 0;
+    mirror->last = PYPROF__NONE;
+    pyprof__index_free(mirror->pool, &mirror->index);
+}
+
+static void pyprof__mirror_free(pyprof__mirror *mirror)
+{
+    pyprof__mirror_clear(mirror);
+    pyprof__array_free(mirror->pool, &mirror->blocks);
+    pyprof__array_free(mirror->pool, &mirror->bytes);
+    pyprof__array_free(mirror->pool, &mirror->owners);
+}
+
+static int pyprof__same_block(const void *context, uint32_t item, const void *key)
+{
+    return PYPROF__AT(const pyprof__block, *(const pyprof__array *)context, item).base == *(const uint64_t *)key;
+}
+
+static uint32_t pyprof__mirror_block(pyprof__mirror *mirror, uint64_t base)   // its number, new or known
+{
+    uint64_t hash = pyprof__mix(0x1234567, base) << 32 | 1;
+    uint32_t id = pyprof__index_find(&mirror->index, hash, pyprof__same_block, &mirror->blocks, &base);
+    pyprof__block *block;
+    if (id != PYPROF__NONE) return id;
+    if (mirror->blocks.count >= PYPROF__MAX_BLOCKS) pyprof__mirror_clear(mirror);
+    if (!pyprof__array_reserve(mirror->pool, &mirror->bytes, 1)) return PYPROF__NONE;
+    block = (pyprof__block *)pyprof__push(mirror->pool, &mirror->blocks);
+    if (!block) return PYPROF__NONE;
+    id = (uint32_t)mirror->blocks.count - 1;
+    if (!pyprof__index_add(mirror->pool, &mirror->index, hash, id)) {
+        mirror->blocks.count--;
+        return PYPROF__NONE;
+    }
+    mirror->bytes.count++;
+    block->base = base;
+    return id;
+}
+
+static const char *pyprof__mirror_fetch(pyprof__mirror *mirror, uint64_t base)   // the block's bytes; NULL = unreadable
+{
+    uint32_t id = mirror->last;
+    pyprof__block *block;
+    char *bytes;
+    if (id == PYPROF__NONE || PYPROF__AT(pyprof__block, mirror->blocks, id).base != base) id = pyprof__mirror_block(mirror, base);
+    if (id == PYPROF__NONE) return NULL;
+    mirror->last = id;
+    block = &PYPROF__AT(pyprof__block, mirror->blocks, id);
+    bytes = (char *)mirror->bytes.data + (size_t)id * PYPROF__BLOCK;
+    block->used = mirror->epoch;
+    block->owner = mirror->owner;
+    if (block->epoch != mirror->epoch) {
+        block->readable = pyprof__copy(mirror->source, bytes, base, PYPROF__BLOCK);
+        block->epoch = mirror->epoch;
+    }
+    return block->readable ? bytes : NULL;
+}
+
+static int pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)   // 1 = all of it
+{
+    char *out = (char *)to;
+    while (size > 0) {
+        uint64_t base = from & ~(uint64_t)(PYPROF__BLOCK - 1);
+        size_t offset = (size_t)(from - base);
+        size_t n = size < PYPROF__BLOCK - offset ? size : PYPROF__BLOCK - offset;
+        const char *bytes = pyprof__mirror_fetch(mirror, base);
+        if (!bytes) return 0;
+        memcpy(out, bytes + offset, n);
+        out += n;
+        from += n;
+        size -= n;
+    }
+    return 1;
+}
+
+static uint64_t pyprof__read_pointer(pyprof__mirror *mirror, uint64_t from)   // 0 = unreadable, or it is 0
+{
+    uint64_t value = 0;
+    return pyprof__read(mirror, &value, from, sizeof value) ? value : 0;
+}
+
+// All copies are stale from here on. Now and then, when most blocks have gone out of use, all are forgotten.
+static void pyprof__mirror_begin(pyprof__mirror *mirror)
+{
+    size_t i, used = 0;
+    mirror->epoch++;
+    if (mirror->epoch % 64 || mirror->blocks.count < 1024) return;
+    for (i = 0; i < mirror->blocks.count; i++) used += PYPROF__AT(pyprof__block, mirror->blocks, i).used + 64 >= mirror->epoch;
+    if (used * 2 < mirror->blocks.count) pyprof__mirror_clear(mirror);
+}
+
+static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)   // who touches what is read from here on
+{
+    mirror->owner = owner;
+    while (mirror->owners.count <= owner && pyprof__push(mirror->pool, &mirror->owners)) {}
+    if (owner < mirror->owners.count) PYPROF__AT(uint32_t, mirror->owners, owner) = mirror->epoch;
+}
+
+static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, int count)
+{
+    struct iovec local[PYPROF__BATCH], remote[PYPROF__BATCH];
+    int i, first = 0;
+    for (i = 0; i < count; i++) {
+        pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, ids[i]);
+        local[i].iov_base = (char *)mirror->bytes.data + (size_t)ids[i] * PYPROF__BLOCK;
+        remote[i].iov_base = (void *)(uintptr_t)block->base;
+        local[i].iov_len = remote[i].iov_len = PYPROF__BLOCK;
+        block->epoch = mirror->epoch;
+        block->readable = 0;
+    }
+    while (first < count) {   // a short count tells which block could not be read: skip it, go on behind it
+        ssize_t done = pyprof__readv(mirror->source, local + first, count - first, remote + first, count - first);
+        int whole = done > 0 ? (int)(done / PYPROF__BLOCK) : 0;
+        for (i = first; i < first + whole; i++) PYPROF__AT(pyprof__block, mirror->blocks, ids[i]).readable = 1;
+        first += whole + 1;
+    }
+}
+
+// Fetches, in as few calls as possible, what the wanted owner touched when it was walked before.
+static void pyprof__mirror_prefetch(pyprof__mirror *mirror, const unsigned char *wanted, size_t owners)
+{
+    uint32_t ids[PYPROF__BATCH];
+    int count = 0;
+    size_t i;
+    for (i = 0; i < mirror->blocks.count; i++) {
+        const pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, i);
+        if (block->owner >= owners || !wanted[block->owner] || block->owner >= mirror->owners.count) continue;
+        if (block->epoch == mirror->epoch || block->used < PYPROF__AT(uint32_t, mirror->owners, block->owner)) continue;
+        ids[count++] = (uint32_t)i;
+        if (count < PYPROF__BATCH) continue;
+        pyprof__mirror_batch(mirror, ids, count);
+        count = 0;
+    }
+    pyprof__mirror_batch(mirror, ids, count);
+}
+
+// ============================================================================
+// [SECTION] LAYOUT -- where CPython keeps things: one row a version
+//   Runs on    any thread
+//   Uses       TEXT
+//   Promise    the only place with facts that differ between versions; an offset table that the interpreter brings
+//              along (3.13 and later) is preferred, after every number in it was checked
+// ============================================================================
+#define PYPROF__NO 0xffffffffu   // the version has no such field
+
+typedef enum { PYPROF__LINES_LNOTAB, PYPROF__LINES_310, PYPROF__LINES_LOCATIONS } pyprof__lines_form;
+typedef enum { PYPROF__INSTR_BYTES, PYPROF__INSTR_UNITS, PYPROF__INSTR_POINTER } pyprof__instr_form;
+typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF__ATTRS_INLINE } pyprof__attrs_form;
+
+// Offsets in bytes, by structure, then what differs in kind. X(field, largest offset that makes sense)
+#define PYPROF__FIELDS(X) \
+    X(runtime_head, 1u << 20) X(runtime_gil, 1u << 20) \
+    X(interp_next, 1u << 20) X(interp_id, 1u << 20) X(interp_threads, 1u << 20) X(interp_gil, 1u << 20) X(interp_modules, 1u << 20) \
+    X(gil_enabled, 1u << 20) X(gil_holder, 1u << 20) X(gil_locked, 1u << 20) \
+    X(thread_next, 4096) X(thread_interp, 4096) X(thread_frame, 4096) X(cframe_current, 4096) X(thread_ident, 4096) X(thread_native, 4096) \
+    X(thread_serial, 4096) X(thread_status, 4096) X(status_mask, ~0u) X(status_alive, ~0u) X(thread_base, 4096) \
+    X(frame_size, 512) X(frame_previous, 512) X(frame_code, 512) X(frame_instr, 512) X(frame_owner, 512) X(frame_tlbc, 512) \
+    X(code_filename, 512) X(code_name, 512) X(code_qualname, 512) X(code_firstline, 512) X(code_linetable, 512) X(code_traceable, 512) \
+    X(code_bytes, 512) X(code_units, 512) X(code_version, 512) X(code_tlbc, 512) \
+    X(object_type, 64) X(type_name, 512) X(type_basicsize, 512) X(type_dictoffset, 512) X(type_keys, 4096) \
+    X(str_length, 128) X(str_state, 128) X(str_ascii, 128) X(str_compact, 128) X(str_kind_shift, 32) X(str_is_compact, ~0u) X(str_is_ascii, ~0u) \
+    X(bytes_size, 128) X(bytes_data, 128) X(dict_keys, 128) X(dict_values, 128) X(long_digits, 128) X(module_dict, 128) \
+    X(lines_form, 8) X(instr_form, 8) X(attrs_form, 8)
+
+typedef struct {
+#define PYPROF__X(field, most) uint32_t field;
+    PYPROF__FIELDS(PYPROF__X)
+#undef PYPROF__X
+} pyprof__layout;
+
+static const struct { const char *name; uint32_t most; } pyprof__fields[] = {
+#define PYPROF__X(field, most) { #field, most },
+    PYPROF__FIELDS(PYPROF__X)
+#undef PYPROF__X
+};
+
+#define PYPROF__N PYPROF__NO
+// Sources: offsetof() over each version's own Include/ headers (pycore_runtime.h, pycore_interp.h, pystate.h,
+// frameobject.h or pycore_frame.h, code.h, unicodeobject.h, object.h, pycore_dict.h), x86-64 and aarch64 alike.
+// Columns, line by line: runtime; interp; gil
+//                        thread: next interp frame cframe ident native serial status mask alive base
+//                        frame:  size previous code instr owner tlbc
+//                        code:   filename name qualname firstline linetable traceable bytes units version tlbc
+//                        object and type: type name basicsize dictoffset keys
+//                        str: length state ascii compact shift is_compact is_ascii; bytes; dict; long; module; forms
+static const struct { uint32_t version, free_threaded; pyprof__layout at; } pyprof__layouts[] = {
+    { 0x0308, 0, { 32, 1152,   0, 16, 8, PYPROF__N, 56,   PYPROF__N, 8, 16,
+        8, 16, 24, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
+        120, 24, 32, 104, PYPROF__N, PYPROF__N,
+        104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
+        8, 24, 32, 288, 872,
+        16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
+    { 0x0309, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856,   PYPROF__N, 8, 16,
+        8, 16, 24, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
+        120, 24, 32, 104, PYPROF__N, PYPROF__N,
+        104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
+        8, 24, 32, 288, 864,
+        16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
+    { 0x030a, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856,   PYPROF__N, 8, 16,
+        8, 16, 24, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
+        112, 24, 32, 96, PYPROF__N, PYPROF__N,
+        104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
+        8, 24, 32, 288, 872,
+        16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_310, PYPROF__INSTR_UNITS, PYPROF__ATTRS_DICT } },
+    { 0x030b, 0, { 40, 360,    0, 48, 16, PYPROF__N, 888,   PYPROF__N, 8, 16,
+        8, 16, 56, 8, 152, 160, 240, 24, 1, 1, PYPROF__N,
+        80, 48, 32, 56, 69, PYPROF__N,
+        112, 120, 128, 72, 136, 168, 184, 16, PYPROF__N, PYPROF__N,
+        8, 24, 32, 288, 872,
+        16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_311 } },
+    { 0x030c, 0, { 40, PYPROF__N,   0, 8, 72, 384, 944,   PYPROF__N, 8, 16,
+        8, 16, 56, 0, 136, 144, 224, 24, 0xe1, 1, PYPROF__N,
+        80, 8, 0, 56, 70, PYPROF__N,
+        112, 120, 128, 68, 136, 176, 192, 16, 92, PYPROF__N,
+        8, 24, 32, 288, 880,
+        16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_312 } },
+    { 0x030d, 0, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7656,   PYPROF__N, 8, 16,
+        8, 16, 72, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
+        80, 8, 0, 56, 70, PYPROF__N,
+        112, 120, 128, 68, 136, 184, 200, 16, 92, PYPROF__N,
+        8, 24, 32, 288, 880,
+        16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
+    { 0x030e, 0, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7688,   PYPROF__N, 8, 16,
+        8, 16, 72, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
+        88, 8, 0, 56, 74, PYPROF__N,
+        112, 120, 128, 68, 136, 192, 208, 16, 92, PYPROF__N,
+        8, 24, 32, 288, 880,
+        16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
+    { 0x030f, 0, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592,   PYPROF__N, 8, 16,
+        8, 16, 72, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
+        88, 8, 0, 56, 74, PYPROF__N,
+        112, 120, 128, 68, 136, 192, 208, 16, 92, PYPROF__N,
+        8, 24, 32, 288, 888,
+        16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
+    { 0x030d, 1, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7664,   0, 16, 24,
+        8, 16, 72, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
+        80, 8, 0, 56, 70, PYPROF__N,
+        128, 136, 144, 84, 152, 200, 216, 32, 108, PYPROF__N,
+        24, 40, 48, 304, 896,
+        32, 48, 56, 72, 2, 0x20, 0x40,   32, 48,   48, 56,   40,   32,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
+    { 0x030e, 1, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7712,   0, 16, 24,
+        8, 16, 72, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
+        88, 8, 0, 56, 78, 72,
+        128, 136, 144, 84, 152, 208, 232, 32, 108, 224,
+        24, 40, 48, 304, 896,
+        32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
+    { 0x030f, 1, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592,   0, 16, 24,
+        8, 16, 72, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
+        88, 8, 0, 56, 78, 72,
+        128, 136, 144, 84, 152, 208, 232, 32, 108, 224,
+        24, 40, 48, 304, 904,
+        32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
+};
+
+// Where the interpreter's own table, _Py_DebugOffsets (Include/internal/pycore_debug_offsets.h), keeps each of them:
+// bytes from its start, the same columns. It is the first thing in _PyRuntime and starts with "xdebugpy".
+static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__debug_offsets[] = {
+    { 0x030d, 584, 120, { 40, PYPROF__N,   64, 56, 72, 112, 88,   128, 144, 136,
+        168, 176, 184, PYPROF__N, 192, 200, PYPROF__N, 216, PYPROF__N, PYPROF__N, PYPROF__N,
+        224, 232, 240, 248, 264, PYPROF__N,
+        280, 288, 296, 312, 304, PYPROF__N, 344, 416, PYPROF__N, PYPROF__N,
+        360, 376, PYPROF__N, PYPROF__N, PYPROF__N,
+        552, 544, 560, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,   520, 528,   456, 464,   504,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N } },
+    { 0x030e, 760, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96,   136, 152, 144,
+        192, 200, 208, PYPROF__N, 216, 224, PYPROF__N, 240, PYPROF__N, PYPROF__N, PYPROF__N,
+        248, 256, 264, 272, 288, 304,
+        320, 328, 336, 352, 344, PYPROF__N, 384, 464, PYPROF__N, 392,
+        408, 424, PYPROF__N, PYPROF__N, PYPROF__N,
+        632, 624, 640, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,   600, 608,   536, 544,   584,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N } },
+    { 0x030f, 888, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96,   136, 152, 144,
+        192, 200, 208, PYPROF__N, 240, 248, PYPROF__N, 264, PYPROF__N, PYPROF__N, 216,
+        312, 320, 328, 336, 352, 368,
+        384, 392, 400, 416, 408, PYPROF__N, 448, 560, PYPROF__N, 456,
+        472, 488, 512, 520, 536,
+        728, 720, 736, 744, PYPROF__N, PYPROF__N, PYPROF__N,   696, 704,   632, 640,   680,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N } },
+};
+#undef PYPROF__N
+
+enum { PYPROF__OFFSETS_VERSION = 8, PYPROF__OFFSETS_FREE_THREADED = 16, PYPROF__OFFSETS_SIZE = 888 };
+
+// sizeof(_PyRuntimeState) tells the version of an interpreter without symbols. From 3.13 on the table tells.
+static const struct { uint32_t size, version; } pyprof__runtime_sizes[] = {
+    { 1464, 0x0308 }, { 656, 0x0309 }, { 672, 0x030a }, { 166688, 0x030b }, { 459944, 0x030c },
+};
+
+// What follows from other offsets and is in no table.
+static void pyprof__layout_derive(pyprof__layout *layout, uint32_t base_gil)
+{
+    uint32_t header = layout->object_type + 8;   // sizeof(PyObject)
+    layout->gil_holder -= base_gil;
+    layout->gil_locked -= base_gil;
+    if (layout->gil_enabled != PYPROF__NO) layout->gil_enabled -= base_gil;
+    layout->str_compact = layout->str_ascii + 16;
+    layout->module_dict = header;
+    layout->code_traceable = layout->code_bytes - (layout->code_tlbc != PYPROF__NO ? 24 : 16);
+}
+
+// Overwrites a row's offsets with the interpreter's own. 1 = all of them are plausible.
+static int pyprof__layout_refine(pyprof__layout *layout, const pyprof__layout *positions, uint32_t gil, int free_threaded, const char *table, size_t *bad)
+{
+    uint32_t *to = (uint32_t *)(void *)layout;
+    const uint32_t *from = (const uint32_t *)(const void *)positions;
+    uint64_t value;
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(pyprof__fields); i++) {
+        if (from[i] == PYPROF__NO || to[i] == PYPROF__NO) continue;   // tlbc and enabled: only in free-threaded builds
+        memcpy(&value, table + from[i], sizeof value);
+        if (value > pyprof__fields[i].most) { *bad = i; return 0; }
+        to[i] = (uint32_t)value;
+    }
+    (void)free_threaded;
+    memcpy(&value, table + gil, sizeof value);
+    if (value > layout->gil_holder || value > layout->gil_locked) { *bad = offsetof(pyprof__layout, gil_holder) / 4; return 0; }
+    pyprof__layout_derive(layout, (uint32_t)value);
+    return 1;
+}
+
+// version: PY_VERSION_HEX. table: the interpreter's own offsets, or NULL before 3.13.
+static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t version, int free_threaded, const char *table)
+{
+    size_t i, bad = 0;
+    int found = 0;
+    for (i = 0; i < PYPROF__COUNT(pyprof__layouts); i++) {
+        if (pyprof__layouts[i].version != version >> 16 || (int)pyprof__layouts[i].free_threaded != free_threaded) continue;
+        *layout = pyprof__layouts[i].at;
+        found = 1;
+    }
+    if (!found)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "CPython %u.%u%s is not supported: pyprof %s knows 3.8 to 3.15",
+                            version >> 24, version >> 16 & 255u, free_threaded ? " (free-threaded)" : "", PYPROF_VERSION_STRING);
+    for (i = 0; table && i < PYPROF__COUNT(pyprof__debug_offsets); i++) {
+        if (pyprof__debug_offsets[i].version != version >> 16) continue;
+        if (!pyprof__layout_refine(layout, &pyprof__debug_offsets[i].at, pyprof__debug_offsets[i].gil, free_threaded, table, &bad))
+            return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "the offset table of this CPython %u.%u makes no sense: %s",
+                                version >> 24, version >> 16 & 255u, pyprof__fields[bad].name);
+    }
+    return PYPROF_OK;
+}
+
+static void pyprof__version_text(uint32_t version, char *text, size_t capacity)   // "3.13.0rc1"
+{
+    uint32_t level = version >> 4 & 15u, serial = version & 15u;
+    const char *suffix = level == 10 ? "a" : level == 11 ? "b" : level == 12 ? "rc" : "";
+    int n = snprintf(text, capacity, "%u.%u.%u%s", version >> 24, version >> 16 & 255u, version >> 8 & 255u, suffix);
+    if (*suffix && n > 0 && (size_t)n < capacity) snprintf(text + n, capacity - (size_t)n, "%u", serial);
+}
+
+// ============================================================================
+// [SECTION] RUNTIME -- finds the interpreter in the process, and its version
+//   Runs on    the thread that calls pyprof_start, or the sampler's
+//   Uses       COPY, LAYOUT
+//   Promise    works for libpython linked or loaded RTLD_LOCAL, and for static programs with or without symbols;
+//              when it fails it says what it looked at
+// ============================================================================
+typedef struct {
+    uint64_t address;       // of _PyRuntime; 0 = not found
+    uint32_t version;       // PY_VERSION_HEX; the lower 16 bits may be 0
+    int free_threaded;
+    pyprof__layout layout;
+    char where[160];        // how it was found
+} pyprof__runtime;
+
+#if defined(Py_PYTHON_H)
+// Python.h came first: bind at link time. Weak, so that a module loaded by a program without these symbols still loads,
+// and under another C name, so that a declaration in CPython's internal headers does not clash.
+#ifdef __cplusplus
+extern "C" {
+#endif
+extern const char pyprof__linked_runtime[] __asm__("_PyRuntime") __attribute__((weak));
+#ifdef __cplusplus
+}
+#endif
+static uint64_t pyprof__linked_address(void) { return (uint64_t)(uintptr_t)pyprof__linked_runtime; }
+static uint32_t pyprof__linked_version(void) { return (uint32_t)PY_VERSION_HEX; }
+#else
+static uint64_t pyprof__linked_address(void) { return 0; }
+static uint32_t pyprof__linked_version(void) { return 0; }
+#endif
+
+// ---- symbols and sections of an ELF file ------------------------------------
+typedef struct { uint64_t runtime, runtime_size, py_version, get_version; } pyprof__symbols;   // 0 = not there
+
+typedef struct { int fd; pyprof__pool *pool; Elf64_Ehdr header; Elf64_Shdr *sections; } pyprof__elf;
+
+static int pyprof__pread(int fd, void *to, size_t size, uint64_t offset)
+{
+    return pread(fd, to, size, (off_t)offset) == (ssize_t)size;
+}
+
+static int pyprof__elf_open(pyprof__elf *elf, pyprof__pool *pool, const char *path)
+{
+    size_t size;
+    memset(elf, 0, sizeof *elf);
+    elf->pool = pool;
+    elf->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (elf->fd < 0) return 0;
+    if (pyprof__pread(elf->fd, &elf->header, sizeof elf->header, 0) && memcmp(elf->header.e_ident, ELFMAG, SELFMAG) == 0
+        && elf->header.e_ident[EI_CLASS] == ELFCLASS64 && elf->header.e_phentsize == sizeof(Elf64_Phdr)) {
+        size = elf->header.e_shnum * sizeof(Elf64_Shdr);
+        if (elf->header.e_shentsize == sizeof(Elf64_Shdr) && size > 0) elf->sections = (Elf64_Shdr *)pyprof__alloc(pool, size);
+        if (elf->sections && !pyprof__pread(elf->fd, elf->sections, size, elf->header.e_shoff)) memset(elf->sections, 0, size);
+        return 1;
+    }
+    close(elf->fd);
+    return 0;
+}
+
+static void pyprof__elf_close(pyprof__elf *elf)
+{
+    pyprof__free(elf->pool, elf->sections, elf->header.e_shnum * sizeof(Elf64_Shdr));
+    close(elf->fd);
+}
+
+static uint64_t pyprof__elf_bias(pyprof__elf *elf, uint64_t mapped_at)   // what to add to an address of the file
+{
+    Elf64_Phdr segment;
+    int i;
+    if (elf->header.e_type != ET_DYN) return 0;
+    for (i = 0; i < elf->header.e_phnum; i++) {
+        if (!pyprof__pread(elf->fd, &segment, sizeof segment, elf->header.e_phoff + (uint64_t)i * sizeof segment)) break;
+        if (segment.p_type == PT_LOAD) return mapped_at - (segment.p_vaddr - segment.p_offset);
+    }
+    return mapped_at;
+}
+
+static char *pyprof__elf_section(pyprof__elf *elf, uint32_t index, size_t *size)   // its bytes; free with *size + 1
+{
+    char *data;
+    if (index >= elf->header.e_shnum || elf->sections[index].sh_size >= 256u << 20) return NULL;
+    *size = (size_t)elf->sections[index].sh_size;
+    data = (char *)pyprof__alloc(elf->pool, *size + 1);
+    if (!data) return NULL;
+    if (pyprof__pread(elf->fd, data, *size, elf->sections[index].sh_offset)) return data;
+    pyprof__free(elf->pool, data, *size + 1);
+    return NULL;
+}
+
+static void pyprof__elf_take(pyprof__symbols *found, const char *name, const Elf64_Sym *symbol)
+{
+    if (symbol->st_shndx == SHN_UNDEF || symbol->st_value == 0) return;
+    if (strcmp(name, "_PyRuntime") == 0) { found->runtime = symbol->st_value; found->runtime_size = symbol->st_size; }
+    else if (strcmp(name, "Py_Version") == 0) found->py_version = symbol->st_value;
+    else if (strcmp(name, "Py_GetVersion") == 0) found->get_version = symbol->st_value;
+}
+
+static void pyprof__elf_symbols(pyprof__elf *elf, const Elf64_Shdr *table, pyprof__symbols *found)
+{
+    size_t names_size = 0, count = (size_t)(table->sh_size / sizeof(Elf64_Sym)), at, i;
+    char *names = pyprof__elf_section(elf, table->sh_link, &names_size);
+    static const size_t chunk = 1024;
+    Elf64_Sym *symbols = (Elf64_Sym *)pyprof__alloc(elf->pool, chunk * sizeof *symbols);
+    for (at = 0; names && symbols && at < count; at += chunk) {
+        size_t n = count - at < chunk ? count - at : chunk;
+        if (!pyprof__pread(elf->fd, symbols, n * sizeof *symbols, table->sh_offset + at * sizeof *symbols)) break;
+        for (i = 0; i < n; i++)
+            if (symbols[i].st_name < names_size) pyprof__elf_take(found, names + symbols[i].st_name, &symbols[i]);
+    }
+    pyprof__free(elf->pool, symbols, chunk * sizeof *symbols);
+    pyprof__free(elf->pool, names, names_size + 1);
+}
+
+// .dynsym, then .symtab, then the section that CPython 3.10 and later put _PyRuntime in: it survives strip.
+static int pyprof__elf_find(pyprof__elf *elf, pyprof__symbols *found)
+{
+    static const uint32_t kinds[] = { SHT_DYNSYM, SHT_SYMTAB };
+    size_t k, names_size = 0;
+    uint32_t i;
+    char *names;
+    memset(found, 0, sizeof *found);
+    if (!elf->sections) return 0;
+    for (k = 0; k < PYPROF__COUNT(kinds) && !found->runtime; k++)
+        for (i = 0; i < elf->header.e_shnum; i++)
+            if (elf->sections[i].sh_type == kinds[k]) pyprof__elf_symbols(elf, &elf->sections[i], found);
+    if (found->runtime) return 1;
+    names = pyprof__elf_section(elf, elf->header.e_shstrndx, &names_size);
+    for (i = 0; names && i < elf->header.e_shnum; i++) {
+        const Elf64_Shdr *section = &elf->sections[i];
+        if (section->sh_name >= names_size || strcmp(names + section->sh_name, ".PyRuntime") != 0) continue;
+        found->runtime = section->sh_addr;
+        found->runtime_size = section->sh_size;
+    }
+    pyprof__free(elf->pool, names, names_size + 1);
+    return found->runtime != 0;
+}
+
+// ---- version -----------------------------------------------------------------
+static uint32_t pyprof__parse_version(const char *text)   // "3.9.18..." -> 0x030912f0; 0 = no version
+{
+    unsigned long minor, patch;
+    char *end;
+    if (strncmp(text, "3.", 2) != 0 || text[2] < '0' || text[2] > '9') return 0;
+    minor = strtoul(text + 2, &end, 10);
+    if (*end != '.' || minor > 255) return 0;
+    patch = strtoul(end + 1, &end, 10);
+    return 0x03000000u | (uint32_t)minor << 16 | (uint32_t)(patch & 255) << 8 | 0xf0u;
+}
+
+typedef const char *pyprof__get_version_fn(void);
+
+static uint32_t pyprof__call_get_version(uint64_t address)   // Py_GetVersion: no GIL, a static buffer (Python/getversion.c)
+{
+    pyprof__get_version_fn *fn;
+    void *pointer = (void *)(uintptr_t)address;
+    if (!address) return 0;
+    memcpy(&fn, &pointer, sizeof fn);
+    return pyprof__parse_version(fn());
+}
+
+static uint32_t pyprof__version_by_size(uint64_t size)
+{
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(pyprof__runtime_sizes); i++)
+        if (pyprof__runtime_sizes[i].size == size) return pyprof__runtime_sizes[i].version << 16;
+    return 0;
+}
+
+// The first bytes of _PyRuntime from 3.13 on. Written so that our own program does not contain the text itself.
+static int pyprof__has_table(const pyprof__source *source, uint64_t address)
+{
+    char text[9] = "xDEBUGPY";
+    char cookie[8];
+    int i;
+    for (i = 1; text[i]; i++) text[i] = (char)(text[i] | 32);
+    return pyprof__copy(source, cookie, address, sizeof cookie) && memcmp(cookie, text, sizeof cookie) == 0;
+}
+
+static pyprof_result pyprof__runtime_identify(pyprof__runtime *runtime, const pyprof__source *source, const pyprof__symbols *symbols)
+{
+    char table[PYPROF__OFFSETS_SIZE];
+    uint64_t number = 0;
+    runtime->address = symbols->runtime;
+    runtime->version = 0;
+    runtime->free_threaded = 0;
+    memset(table, 0, sizeof table);
+    if (pyprof__has_table(source, runtime->address)) {
+        if (!pyprof__copy(source, table, runtime->address, sizeof table)) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "_PyRuntime at %s is not readable", runtime->where);
+        memcpy(&number, table + PYPROF__OFFSETS_VERSION, sizeof number);
+        runtime->version = (uint32_t)number;
+        memcpy(&number, table + PYPROF__OFFSETS_FREE_THREADED, sizeof number);
+        runtime->free_threaded = number != 0;
+        return pyprof__layout_choose(&runtime->layout, runtime->version, runtime->free_threaded, table);
+    }
+    if (symbols->py_version && pyprof__copy(source, &number, symbols->py_version, sizeof number)) runtime->version = (uint32_t)number;
+    if (!runtime->version) runtime->version = pyprof__call_get_version(symbols->get_version);
+    if (!runtime->version) runtime->version = pyprof__version_by_size(symbols->runtime_size);
+    if (!runtime->version)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "found _PyRuntime (%s) but not which CPython it is: no Py_Version, no Py_GetVersion, size %llu",
+                            runtime->where, (unsigned long long)symbols->runtime_size);
+    return pyprof__layout_choose(&runtime->layout, runtime->version, 0, NULL);
+}
+
+// ---- the files mapped into the process ----------------------------------------
+typedef struct { uint64_t start, end; char path[512]; int writable, offset_zero; } pyprof__mapping;
+
+static char *pyprof__read_maps(pyprof__pool *pool, size_t *capacity)
+{
+    for (*capacity = 256 * 1024; *capacity <= 64u << 20; *capacity *= 4) {
+        char *text = (char *)pyprof__alloc(pool, *capacity);
+        ssize_t size = text ? pyprof__read_file("/proc/self/maps", text, *capacity) : -1;
+        if (size >= 0 && (size_t)size < *capacity - 1) return text;
+        pyprof__free(pool, text, *capacity);
+        if (size < 0) break;
+    }
+    return NULL;
+}
+
+static const char *pyprof__next_mapping(const char *at, pyprof__mapping *mapping)   // NULL = no more
+{
+    const char *end = at && *at ? strchr(at, '\n') : NULL;
+    const char *path;
+    char *stop;
+    size_t size;
+    if (!end) return NULL;
+    mapping->start = strtoull(at, &stop, 16);
+    mapping->end = strtoull(stop + 1, &stop, 16);
+    mapping->writable = stop[1] == 'r' && stop[2] == 'w';
+    mapping->offset_zero = strtoull(stop + 6, NULL, 16) == 0;
+    path = (const char *)memchr(stop, '/', (size_t)(end - stop));
+    if (!path) path = (const char *)memchr(stop, '[', (size_t)(end - stop));
+    size = path ? (size_t)(end - path) : 0;
+    if (size >= sizeof mapping->path) size = 0;
+    if (size) memcpy(mapping->path, path, size);
+    mapping->path[size] = 0;
+    return end + 1;
+}
+
+// 0 = the program itself, 1 = a name with "python" in it, 2 = the rest, -1 = no file
+static int pyprof__mapping_rank(const pyprof__mapping *mapping, const char *program)
+{
+    const char *name = strrchr(mapping->path, '/');
+    if (!name || !mapping->offset_zero || strncmp(mapping->path, "/dev/", 5) == 0) return -1;
+    if (strcmp(mapping->path, program) == 0) return 0;
+    return strstr(name, "python") ? 1 : 2;
+}
+
+static int pyprof__runtime_in_file(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__mapping *mapping, pyprof__symbols *symbols)
+{
+    pyprof__elf elf;
+    uint64_t bias;
+    int found;
+    if (!pyprof__elf_open(&elf, pool, mapping->path)) return 0;
+    bias = pyprof__elf_bias(&elf, mapping->start);
+    found = pyprof__elf_find(&elf, symbols);
+    pyprof__elf_close(&elf);
+    if (!found) return 0;
+    symbols->runtime += bias;
+    if (symbols->py_version) symbols->py_version += bias;
+    if (symbols->get_version) symbols->get_version += bias;
+    snprintf(runtime->where, sizeof runtime->where, "in %.140s", mapping->path);
+    return 1;
+}
+
+// ---- programs stripped of symbols and sections --------------------------------
+// From 3.13 on the table's cookie stands in a writable segment. Before, the runtime holds a pointer to the newest
+// interpreter, whose threads point back at it: two words that agree with each other, in .bss.
+static int pyprof__looks_like_runtime(const pyprof__source *source, const pyprof__layout *layout, uint64_t interp)
+{
+    uint64_t thread = 0, back = 0, ident = 0;
+    if (!pyprof__copy(source, &thread, interp + layout->interp_threads, 8) || thread < 4096 || thread % 8) return 0;
+    if (!pyprof__copy(source, &back, thread + layout->thread_interp, 8) || back != interp) return 0;
+    return pyprof__copy(source, &ident, thread + layout->thread_ident, 8) && ident > 4096 && ident % 64 == 0;
+}
+
+static uint64_t pyprof__scan_segment(const pyprof__source *source, const pyprof__mapping *mapping, const pyprof__layout *layout)
+{
+    uint64_t words[512], at;
+    size_t i;
+    for (at = mapping->start; at + sizeof words <= mapping->end; at += sizeof words - 8) {
+        if (!pyprof__copy(source, words, at, sizeof words)) return 0;
+        for (i = 0; i + 1 < PYPROF__COUNT(words); i++) {
+            if (!layout && pyprof__has_table(source, at + i * 8)) return at + i * 8;
+            if (!layout || words[i] < 4096 || words[i] != words[i + 1] || words[i] % 8) continue;   // head == main
+            if (pyprof__looks_like_runtime(source, layout, words[i])) return at + i * 8 - layout->runtime_head;
+        }
+        if (!layout) at -= 8;
+    }
+    return 0;
+}
+
+// The version of a program without symbols: the literal of PY_VERSION among its read-only data.
+static uint32_t pyprof__scan_version(const pyprof__source *source, const pyprof__mapping *mapping)
+{
+    char text[4096 + 16];
+    uint64_t at, size;
+    uint32_t version;
+    size_t i;
+    for (at = mapping->start; at < mapping->end; at += 4096) {
+        size = mapping->end - at < sizeof text - 1 ? mapping->end - at : sizeof text - 1;
+        if (!pyprof__copy(source, text, at, (size_t)size)) return 0;
+        text[size] = 0;
+        for (i = 1; i + 8 < size; i++) {
+            if (text[i] != '3' || text[i - 1] != 0) continue;
+            version = pyprof__parse_version(text + i);
+            if (version && version >> 16 < 0x030d && strlen(text + i) <= 8) return version;
+        }
+    }
+    return 0;
+}
+
+static int pyprof__runtime_by_scan(pyprof__runtime *runtime, const pyprof__source *source, const char *maps, const char *program, pyprof__symbols *symbols)
+{
+    pyprof__mapping mapping;
+    pyprof__layout layout;
+    uint32_t version = 0;
+    int in_program = 0;
+    const char *at = maps;
+    memset(symbols, 0, sizeof *symbols);
+    while ((at = pyprof__next_mapping(at, &mapping)) != NULL && !version)
+        if (strcmp(mapping.path, program) == 0 && !mapping.writable) version = pyprof__scan_version(source, &mapping);
+    at = maps;
+    while ((at = pyprof__next_mapping(at, &mapping)) != NULL && !symbols->runtime) {
+        in_program = strcmp(mapping.path, program) == 0 || (in_program && (mapping.path[0] == 0 || strcmp(mapping.path, "[heap]") == 0));
+        if (!in_program || !mapping.writable || mapping.end - mapping.start > 64u << 20) continue;
+        if (!version) symbols->runtime = pyprof__scan_segment(source, &mapping, NULL);
+        else if (pyprof__layout_choose(&layout, version, 0, NULL) == PYPROF_OK) symbols->runtime = pyprof__scan_segment(source, &mapping, &layout);
+    }
+    snprintf(runtime->where, sizeof runtime->where, "by its shape in %.120s", program);
+    if (version) symbols->runtime_size = 0;
+    runtime->version = version;
+    return symbols->runtime != 0;
+}
+
+static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__source *source, const char *maps)
+{
+    char program[512];
+    pyprof__symbols symbols;
+    pyprof__mapping mapping;
+    const char *at;
+    int rank, looked_at = 0;
+    ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[size > 0 ? size : 0] = 0;
+    for (rank = 0; rank <= 2; rank++) {
+        at = maps;
+        while ((at = pyprof__next_mapping(at, &mapping)) != NULL) {
+            if (pyprof__mapping_rank(&mapping, program) != rank) continue;
+            looked_at++;
+            if (pyprof__runtime_in_file(runtime, pool, &mapping, &symbols)) return pyprof__runtime_identify(runtime, source, &symbols);
+        }
+    }
+    if (pyprof__runtime_by_scan(runtime, source, maps, program, &symbols)) {
+        uint32_t version = runtime->version;
+        if (!version) return pyprof__runtime_identify(runtime, source, &symbols);
+        runtime->address = symbols.runtime;
+        return pyprof__layout_choose(&runtime->layout, version, 0, NULL);
+    }
+    return pyprof__fail(PYPROF_ERR_NO_PYTHON, "no CPython in this process (%.160s): looked for _PyRuntime in the dynamic symbols, in the symbols "
+                        "and .PyRuntime sections of %d mapped files, and for its shape in the program's data", program, looked_at);
+}
+
+// Finds the runtime of this process. Costs microseconds where the dynamic linker knows it, else up to some milliseconds.
+static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__source *source)
+{
+    pyprof__symbols symbols;
+    size_t capacity;
+    char *maps;
+    pyprof_result result;
+    memset(runtime, 0, sizeof *runtime);
+    memset(&symbols, 0, sizeof symbols);
+    symbols.runtime = pyprof__linked_address();
+    if (symbols.runtime) {
+        runtime->address = symbols.runtime;
+        snprintf(runtime->where, sizeof runtime->where, "at link time");
+        if (pyprof__has_table(source, symbols.runtime)) return pyprof__runtime_identify(runtime, source, &symbols);
+        runtime->version = pyprof__linked_version();
+        return pyprof__layout_choose(&runtime->layout, runtime->version, 0, NULL);
+    }
+    symbols.runtime = (uint64_t)(uintptr_t)dlsym(NULL, "_PyRuntime");
+    if (symbols.runtime) {
+        symbols.py_version = (uint64_t)(uintptr_t)dlsym(NULL, "Py_Version");
+        symbols.get_version = (uint64_t)(uintptr_t)dlsym(NULL, "Py_GetVersion");
+        snprintf(runtime->where, sizeof runtime->where, "by the dynamic linker");
+        return pyprof__runtime_identify(runtime, source, &symbols);
+    }
+    maps = pyprof__read_maps(pool, &capacity);
+    if (!maps) return pyprof__fail(PYPROF_ERR_DENIED, "cannot read /proc/self/maps: %s", strerror(errno));
+    result = pyprof__runtime_search(runtime, pool, source, maps);
+    pyprof__free(pool, maps, capacity);
+    return result;
+}
+
+// ============================================================================
+// [SECTION] CODE -- code object -> names, file, line table
+//   Runs on    the sampler thread
+//   Uses       COPY, LAYOUT, TEXT
+//   Promise    a code object is known by what it holds, not by its address alone: one that died and whose address
+//              was used again never lends its name to another
+// ============================================================================
+typedef struct { int32_t line, end_line, column, end_column; } pyprof__place;   // line 0, columns -1: unknown
+
+// ---- line tables: untrusted bytes, so every read is bounded and every loop consumes at least one -----------------
+static int32_t pyprof__clamp_line(int64_t line) { return line > 0 && line < INT32_MAX / 2 ? (int32_t)line : 0; }
+
+// 3.8 and 3.9 (Objects/lnotab_notes.txt): pairs of byte delta, signed line delta.
+static void pyprof__locate_lnotab(const unsigned char *table, size_t size, int32_t first_line, int64_t offset, pyprof__place *place)
+{
+    int64_t line = first_line, address = 0;
+    size_t i;
+    for (i = 0; i + 1 < size; i += 2) {
+        address += table[i];
+        if (address > offset) break;
+        line += (signed char)table[i + 1];
+    }
+    place->line = pyprof__clamp_line(line);
+}
+
+// 3.10 (Objects/lnotab_notes.txt, PEP 626): ranges; a line delta of -128 is a range without a line.
+static void pyprof__locate_310(const unsigned char *table, size_t size, int32_t first_line, int64_t offset, pyprof__place *place)
+{
+    int64_t line = first_line, end = 0;
+    size_t i;
+    for (i = 0; i + 1 < size; i += 2) {
+        int delta = (signed char)table[i + 1];
+        if (delta != -128) line += delta;
+        end += table[i];
+        if (offset >= end) continue;
+        place->line = delta == -128 ? 0 : pyprof__clamp_line(line);
+        return;
+    }
+}
+
+typedef struct { const unsigned char *at, *end; int bad; } pyprof__reader;
+
+static unsigned pyprof__reader_byte(pyprof__reader *reader)
+{
+    if (reader->at >= reader->end) { reader->bad = 1; return 0; }
+    return *reader->at++;
+}
+
+static uint32_t pyprof__reader_varint(pyprof__reader *reader)   // 6 bits a byte, low end first
+{
+    uint32_t value = 0;
+    unsigned shift = 0, byte;
+    do {
+        byte = pyprof__reader_byte(reader);
+        if (shift > 28) { reader->bad = 1; return 0; }
+        value |= (byte & 63u) << shift;
+        shift += 6;
+    } while ((byte & 64u) && !reader->bad);
+    return value;
+}
+
+static int64_t pyprof__reader_svarint(pyprof__reader *reader)
+{
+    uint32_t value = pyprof__reader_varint(reader);
+    return value & 1 ? -(int64_t)(value >> 1) : (int64_t)(value >> 1);
+}
+
+// One entry of a 3.11 location table (Objects/locations.md). Moves *line on.
+static void pyprof__location_entry(pyprof__reader *reader, unsigned code, int64_t *line, pyprof__place *place)
+{
+    unsigned byte;
+    uint32_t end_line, column, end_column;
+    place->column = place->end_column = -1;
+    if (code == 15) { place->line = place->end_line = 0; return; }
+    if (code == 13 || code == 14) *line += pyprof__reader_svarint(reader);
+    else if (code >= 10) *line += code - 10;
+    place->line = place->end_line = pyprof__clamp_line(*line);
+    if (code == 14) {
+        end_line = pyprof__reader_varint(reader);
+        column = pyprof__reader_varint(reader);
+        end_column = pyprof__reader_varint(reader);
+        place->end_line = pyprof__clamp_line(*line + end_line);
+        place->column = (int32_t)column - 1;
+        place->end_column = (int32_t)end_column - 1;
+    } else if (code >= 10 && code <= 12) {
+        place->column = (int32_t)pyprof__reader_byte(reader);
+        place->end_column = (int32_t)pyprof__reader_byte(reader);
+    } else if (code < 10) {
+        byte = pyprof__reader_byte(reader);
+        place->column = (int32_t)(code * 8 + (byte >> 4));
+        place->end_column = place->column + (int32_t)(byte & 15u);
+    }
+}
+
+static void pyprof__locate_311(const unsigned char *table, size_t size, int32_t first_line, int64_t unit, pyprof__place *place)
+{
+    pyprof__reader reader;
+    pyprof__place found;
+    int64_t line = first_line, at = 0;
+    reader.at = table;
+    reader.end = table + size;
+    reader.bad = 0;
+    while (reader.at < reader.end) {
+        unsigned head = pyprof__reader_byte(&reader);
+        if (!(head & 128u)) return;
+        pyprof__location_entry(&reader, head >> 3 & 15u, &line, &found);
+        if (reader.bad) return;
+        at += (head & 7u) + 1;
+        if (unit < at) { *place = found; return; }
+    }
+}
+
+// The place of an instruction. instruction counts code units of two bytes.
+static void pyprof__locate(int form, const unsigned char *table, size_t size, int32_t first_line, int64_t instruction, pyprof__place *place)
+{
+    place->line = place->end_line = 0;
+    place->column = place->end_column = -1;
+    if (form == PYPROF__LINES_LNOTAB) pyprof__locate_lnotab(table, size, first_line, instruction * 2, place);
+    else if (form == PYPROF__LINES_310) pyprof__locate_310(table, size, first_line, instruction * 2, place);
+    else pyprof__locate_311(table, size, first_line, instruction, place);
+    if (form != PYPROF__LINES_LOCATIONS) place->end_line = place->line;
+}
+
+// ---- Python strings ---------------------------------------------------------
+enum { PYPROF__MAX_CHARS = 4096, PYPROF__MAX_TABLE = 1 << 20 };
+
+static uint32_t pyprof__read_u32(pyprof__mirror *mirror, uint64_t from)
+{
+    uint32_t value = 0;
+    pyprof__read(mirror, &value, from, sizeof value);
+    return value;
+}
+
+// Reads a str as UTF-8 into out, which holds PYPROF__MAX_CHARS * 4 + 8 bytes. Longer ones end in "...". -1 = no str.
+static ssize_t pyprof__read_str(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t address, char *out)
+{
+    unsigned char raw[512];
+    uint64_t length = 0, data, done = 0;
+    uint32_t state, kind;
+    size_t size = 0, i;
+    if (address % 8 || !pyprof__read(mirror, &length, address + layout->str_length, sizeof length) || length >= 1u << 30) return -1;
+    state = pyprof__read_u32(mirror, address + layout->str_state);
+    kind = state >> layout->str_kind_shift & 7u;
+    if (kind != 1 && kind != 2 && kind != 4) return -1;
+    if ((state & layout->str_is_compact) && (state & layout->str_is_ascii)) data = address + layout->str_ascii;
+    else if (state & layout->str_is_compact) data = address + layout->str_compact;
+    else data = pyprof__read_pointer(mirror, address + layout->str_compact);
+    while (done < length && done < PYPROF__MAX_CHARS) {
+        uint64_t chars = length - done < sizeof raw / kind ? length - done : sizeof raw / kind;
+        if (chars > PYPROF__MAX_CHARS - done) chars = PYPROF__MAX_CHARS - done;
+        if (!pyprof__read(mirror, raw, data + done * kind, (size_t)chars * kind)) return -1;
+        for (i = 0; i < chars; i++) {
+            uint32_t c = raw[i];
+            uint16_t half;
+            if (kind == 2) { memcpy(&half, raw + i * 2, 2); c = half; }
+            if (kind == 4) memcpy(&c, raw + i * 4, 4);
+            size += pyprof__utf8(out + size, c ? c : 0xfffd);
+        }
+        done += chars;
+    }
+    if (done < length) { memcpy(out + size, "...", 3); size += 3; }
+    out[size] = 0;
+    return (ssize_t)size;
+}
+
+// ---- the cache ----------------------------------------------------------------
+typedef struct {               // what makes a code object the same one: all of it is read again for every sample
+    uint64_t address, filename, name, qualname, linetable;
+    int32_t first_line;
+    uint32_t units, version, padding;
+} pyprof__code_key;
+
+typedef struct {
+    pyprof__code_key key;
+    uint32_t name, qualname, file;     // strings
+    uint32_t table, table_size;        // its line table, in tables
+    int32_t kind;                      // pyprof_kind
+} pyprof__code;
+
+typedef struct { uint32_t code; int32_t instruction; pyprof__place place; } pyprof__spot;   // where in which code
+
+// Spots that are no place in Python code
+enum { PYPROF__SPOT_NATIVE, PYPROF__SPOT_TRUNCATED, PYPROF__SPOT_LOST, PYPROF__SPOTS_PSEUDO };
+static const char *const pyprof__pseudo_names[] = { "<native>", "<truncated>", "<lost>" };
+
+typedef struct {
+    pyprof__pool *pool;
+    const pyprof__layout *layout;
+    pyprof__strings strings;
+    pyprof__array codes, tables, spots;
+    pyprof__index code_index, spot_index;
+    uint64_t code_type;        // PyCode_Type, learnt from the first code object seen
+    uint32_t generation;       // changes when the cache is emptied: spot numbers start afresh
+    uint32_t decoded;          // code objects read since the window opened
+    char *text;                // room for one decoded string
+} pyprof__codes;
+
+enum { PYPROF__TEXT_SIZE = PYPROF__MAX_CHARS * 4 + 8, PYPROF__MAX_DECODED = 64, PYPROF__MAX_CODES = 100000 };
+
+static int pyprof__codes_fill(pyprof__codes *codes)   // the pseudo spots; 0 = no memory
+{
+    size_t i;
+    if (!pyprof__strings_init(codes->pool, &codes->strings)) return 0;
+    for (i = 0; i < PYPROF__SPOTS_PSEUDO; i++) {
+        pyprof__code *code = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
+        pyprof__spot *spot = (pyprof__spot *)pyprof__push(codes->pool, &codes->spots);
+        if (!code || !spot) return 0;
+        code->name = code->qualname = pyprof__intern(codes->pool, &codes->strings, pyprof__pseudo_names[i], strlen(pyprof__pseudo_names[i]));
+        code->kind = PYPROF_KIND_PSEUDO;
+        spot->code = (uint32_t)i;
+        spot->place.column = spot->place.end_column = -1;
+    }
+    return 1;
+}
+
+static int pyprof__codes_init(pyprof__codes *codes, pyprof__pool *pool, const pyprof__layout *layout)
+{
+    memset(codes, 0, sizeof *codes);
+    codes->pool = pool;
+    codes->layout = layout;
+    pyprof__array_init(&codes->codes, sizeof(pyprof__code));
+    pyprof__array_init(&codes->tables, 1);
+    pyprof__array_init(&codes->spots, sizeof(pyprof__spot));
+    codes->text = (char *)pyprof__alloc(pool, PYPROF__TEXT_SIZE);
+    return codes->text && pyprof__codes_fill(codes);
+}
+
+static void pyprof__codes_clear(pyprof__codes *codes)
+{
+    pyprof__strings_free(codes->pool, &codes->strings);
+    codes->codes.count = codes->tables.count = codes->spots.count = 0;
+    pyprof__index_free(codes->pool, &codes->code_index);
+    pyprof__index_free(codes->pool, &codes->spot_index);
+}
+
+static void pyprof__codes_free(pyprof__codes *codes)
+{
+    pyprof__codes_clear(codes);
+    pyprof__array_free(codes->pool, &codes->codes);
+    pyprof__array_free(codes->pool, &codes->tables);
+    pyprof__array_free(codes->pool, &codes->spots);
+    pyprof__free(codes->pool, codes->text, codes->text ? PYPROF__TEXT_SIZE : 0);
+}
+
+static int pyprof__codes_renew(pyprof__codes *codes)   // empties it when it has grown large; between sweeps only
+{
+    if (codes->codes.count < PYPROF__MAX_CODES && codes->pool->used < codes->pool->limit / 2) return 1;
+    pyprof__codes_clear(codes);
+    codes->generation++;
+    return pyprof__codes_fill(codes);
+}
+
+static uint64_t pyprof__hash_bytes(const void *data, size_t size)   // size is a multiple of 8
+{
+    uint64_t hash = size, word;
+    size_t i;
+    for (i = 0; i < size; i += 8) {
+        memcpy(&word, (const char *)data + i, 8);
+        hash = pyprof__mix(hash, word);
+    }
+    return hash;
+}
+
+static int pyprof__same_code(const void *context, uint32_t item, const void *key)
+{
+    return memcmp(&PYPROF__AT(pyprof__code, *(const pyprof__array *)context, item).key, key, sizeof(pyprof__code_key)) == 0;
+}
+
+static int pyprof__is_code(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type)
+{
+    char name[8];
+    uint64_t at;
+    if (codes->code_type) return type == codes->code_type;
+    at = pyprof__read_pointer(mirror, type + codes->layout->type_name);
+    if (!at || !pyprof__read(mirror, name, at, 5) || memcmp(name, "code", 5) != 0) return 0;
+    codes->code_type = type;
+    return 1;
+}
+
+#define PYPROF__FIELD_AT(to, buffer, offset) memcpy(&(to), (buffer) + (offset), sizeof(to))
+
+// Reads the identity of the code object at address. 0 = read, else a pyprof_cause + 1.
+static int pyprof__code_key_read(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, pyprof__code_key *key)
+{
+    const pyprof__layout *layout = codes->layout;
+    char raw[256];
+    uint64_t type;
+    memset(key, 0, sizeof *key);
+    if (address % 8) return PYPROF_CAUSE_CODE + 1;
+    if (!pyprof__read(mirror, raw, address, layout->code_linetable + 8)) return PYPROF_CAUSE_UNREADABLE + 1;
+    PYPROF__FIELD_AT(type, raw, layout->object_type);
+    if (!pyprof__is_code(codes, mirror, type)) return PYPROF_CAUSE_CODE + 1;
+    key->address = address;
+    PYPROF__FIELD_AT(key->filename, raw, layout->code_filename);
+    PYPROF__FIELD_AT(key->name, raw, layout->code_name);
+    PYPROF__FIELD_AT(key->linetable, raw, layout->code_linetable);
+    PYPROF__FIELD_AT(key->first_line, raw, layout->code_firstline);
+    if (layout->code_qualname != PYPROF__NO) PYPROF__FIELD_AT(key->qualname, raw, layout->code_qualname);
+    if (layout->code_units != PYPROF__NO) PYPROF__FIELD_AT(key->units, raw, layout->code_units);
+    if (layout->code_version != PYPROF__NO) PYPROF__FIELD_AT(key->version, raw, layout->code_version);
+    return 0;
+}
+
+static uint32_t pyprof__code_string(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address)
+{
+    ssize_t size = pyprof__read_str(mirror, codes->layout, address, codes->text);
+    return size < 0 ? PYPROF__NONE : pyprof__intern(codes->pool, &codes->strings, codes->text, (size_t)size);
+}
+
+static int pyprof__code_table(pyprof__codes *codes, pyprof__mirror *mirror, pyprof__code *code)
+{
+    uint64_t size = 0, at = code->key.linetable;
+    if (!pyprof__read(mirror, &size, at + codes->layout->bytes_size, sizeof size) || size > PYPROF__MAX_TABLE) return 0;
+    if (!pyprof__array_reserve(codes->pool, &codes->tables, (size_t)size + 1)) return 0;
+    code->table = (uint32_t)codes->tables.count;
+    code->table_size = (uint32_t)size;
+    if (size > 0 && !pyprof__copy(mirror->source, (char *)codes->tables.data + code->table, at + codes->layout->bytes_data, (size_t)size)) return 0;
+    codes->tables.count += (size_t)size;
+    return 1;
+}
+
+// Decodes a code object never seen before. 0 = done, else a pyprof_cause + 1.
+static int pyprof__code_decode(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code_key *key, uint32_t *id)
+{
+    pyprof__code code;
+    pyprof__code *added;
+    memset(&code, 0, sizeof code);
+    code.key = *key;
+    code.file = pyprof__code_string(codes, mirror, key->filename);
+    code.name = pyprof__code_string(codes, mirror, key->name);
+    code.qualname = key->qualname ? pyprof__code_string(codes, mirror, key->qualname) : code.name;
+    if (code.file == PYPROF__NONE || code.name == PYPROF__NONE || code.qualname == PYPROF__NONE) return PYPROF_CAUSE_NAME + 1;
+    if (!pyprof__code_table(codes, mirror, &code)) return PYPROF_CAUSE_NAME + 1;
+    added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
+    if (!added) return PYPROF_CAUSE_MEMORY + 1;
+    *added = code;
+    *id = (uint32_t)codes->codes.count - 1;
+    if (!pyprof__index_add(codes->pool, &codes->code_index, pyprof__hash_bytes(key, sizeof *key), *id)) return PYPROF_CAUSE_MEMORY + 1;
+    codes->decoded++;
+    return 0;
+}
+
+static int pyprof__code_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, uint32_t *id)
+{
+    pyprof__code_key key;
+    int cause = pyprof__code_key_read(codes, mirror, address, &key);
+    if (cause) return cause;
+    *id = pyprof__index_find(&codes->code_index, pyprof__hash_bytes(&key, sizeof key), pyprof__same_code, &codes->codes, &key);
+    return *id != PYPROF__NONE ? 0 : pyprof__code_decode(codes, mirror, &key, id);
+}
+
+static int pyprof__same_spot(const void *context, uint32_t item, const void *key)
+{
+    const pyprof__spot *spot = &PYPROF__AT(pyprof__spot, *(const pyprof__array *)context, item);
+    const pyprof__spot *want = (const pyprof__spot *)key;
+    return spot->code == want->code && spot->instruction == want->instruction;
+}
+
+// The number of (code, instruction), its line decoded the first time. PYPROF__NONE = no memory.
+static uint32_t pyprof__spot_find(pyprof__codes *codes, uint32_t code_id, int64_t instruction)
+{
+    const pyprof__code *code = &PYPROF__AT(pyprof__code, codes->codes, code_id);
+    pyprof__spot want;
+    pyprof__spot *added;
+    uint64_t hash;
+    uint32_t id;
+    if (instruction < -1 || instruction > INT32_MAX) instruction = INT32_MAX;   // no such place: the line stays unknown
+    if (code->key.units && instruction >= (int64_t)code->key.units) instruction = INT32_MAX;
+    memset(&want, 0, sizeof want);
+    want.code = code_id;
+    want.instruction = (int32_t)instruction;
+    hash = pyprof__mix(pyprof__mix(1, code_id), (uint32_t)want.instruction);
+    id = pyprof__index_find(&codes->spot_index, hash, pyprof__same_spot, &codes->spots, &want);
+    if (id != PYPROF__NONE) return id;
+    pyprof__locate((int)codes->layout->lines_form, (const unsigned char *)codes->tables.data + code->table, code->table_size,
+                   code->key.first_line, instruction < 0 ? 0 : instruction, &want.place);
+    if (want.place.line <= 0) want.place.line = want.place.end_line = instruction == INT32_MAX ? 0 : code->key.first_line;
+    added = (pyprof__spot *)pyprof__push(codes->pool, &codes->spots);
+    if (!added || !pyprof__index_add(codes->pool, &codes->spot_index, hash, (uint32_t)codes->spots.count - 1)) return PYPROF__NONE;
+    *added = want;
+    return (uint32_t)codes->spots.count - 1;
+}
+
+// ============================================================================
+// [SECTION] FRAMES -- thread state -> frames
+//   Runs on    the sampler thread, the GIL not held
+//   Uses       CODE
+//   Promise    a chain that does not end where it must is refused with the cause, never shortened in silence
+// ============================================================================
+typedef struct {
+    pyprof__array spots;       // uint32_t, innermost first
+    int truncated;
+} pyprof__stack;
+
+typedef struct { uint64_t code, instruction, previous; unsigned owner; int32_t tlbc; } pyprof__raw_frame;
+
+enum { PYPROF__OWNER_THREAD = 0, PYPROF__OWNER_GENERATOR = 1, PYPROF__OWNER_SHIM = 3, PYPROF__AGAIN = 100 };
+
+static int pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at, pyprof__raw_frame *frame)
+{
+    char raw[512];
+    int32_t lasti;
+    if (!pyprof__read(mirror, raw, at, layout->frame_size)) return 0;
+    memset(frame, 0, sizeof *frame);
+    PYPROF__FIELD_AT(frame->previous, raw, layout->frame_previous);
+    PYPROF__FIELD_AT(frame->code, raw, layout->frame_code);
+    frame->code &= ~(uint64_t)3;   // 3.14 tags references in the low bits (Include/internal/pycore_stackref.h)
+    if (layout->instr_form == PYPROF__INSTR_POINTER) PYPROF__FIELD_AT(frame->instruction, raw, layout->frame_instr);
+    else {
+        PYPROF__FIELD_AT(lasti, raw, layout->frame_instr);
+        frame->instruction = (uint64_t)(int64_t)(layout->instr_form == PYPROF__INSTR_BYTES && lasti > 0 ? lasti / 2 : lasti);
+    }
+    if (layout->frame_owner != PYPROF__NO) frame->owner = (unsigned char)raw[layout->frame_owner];
+    if (layout->frame_tlbc != PYPROF__NO) PYPROF__FIELD_AT(frame->tlbc, raw, layout->frame_tlbc);
+    return 1;
+}
+
+// The frame's place in its code, in code units. Free-threaded 3.14 and later give each thread a copy of the bytecode
+// (Python/index_pool.c, co_tlbc): array 0 is the code object's own.
+static int64_t pyprof__frame_instruction(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__raw_frame *frame)
+{
+    uint64_t start = frame->code + layout->code_bytes, table, size = 0;
+    if (layout->instr_form != PYPROF__INSTR_POINTER) return (int64_t)frame->instruction;
+    if (frame->tlbc > 0) {
+        table = pyprof__read_pointer(mirror, frame->code + layout->code_tlbc);
+        if (!table || !pyprof__read(mirror, &size, table, sizeof size) || (uint64_t)frame->tlbc >= size || size > 4096) return INT32_MAX;
+        start = pyprof__read_pointer(mirror, table + 8 + (uint64_t)frame->tlbc * 8);
+        if (!start) return INT32_MAX;
+    }
+    return ((int64_t)frame->instruction - (int64_t)start) / 2;
+}
+
+// A frame whose prologue has not finished (it is still making its cells): the interpreter hides it, so do we
+// (_PyFrame_IsIncomplete in Include/internal/pycore_frame.h).
+static int pyprof__frame_is_incomplete(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__raw_frame *frame, int64_t instruction)
+{
+    if (layout->code_traceable == PYPROF__NO || frame->owner == PYPROF__OWNER_GENERATOR) return 0;
+    return instruction < (int32_t)pyprof__read_u32(mirror, frame->code + layout->code_traceable);
+}
+
+static int pyprof__stack_push(pyprof__codes *codes, pyprof__stack *stack, uint32_t spot)
+{
+    uint32_t *item = spot == PYPROF__NONE ? NULL : (uint32_t *)pyprof__push(codes->pool, &stack->spots);
+    if (!item) return PYPROF_CAUSE_MEMORY + 1;
+    *item = spot;
+    return 0;
+}
+
+typedef struct {               // what a walk needs and changes
+    pyprof__codes *codes;
+    pyprof__mirror *mirror;
+    pyprof__stack *stack;
+    uint32_t max_depth;
+    uint64_t last_address;     // recursion: the same code object as in the frame before needs no second look
+    uint32_t last_code;
+} pyprof__walk;
+
+static int pyprof__walk_frame(pyprof__walk *walk, const pyprof__raw_frame *frame)
+{
+    const pyprof__layout *layout = walk->codes->layout;
+    int64_t instruction;
+    int cause = 0;
+    if (frame->code != walk->last_address) {
+        cause = pyprof__code_find(walk->codes, walk->mirror, frame->code, &walk->last_code);
+        walk->last_address = cause ? 0 : frame->code;
+    }
+    if (cause) return cause;
+    instruction = pyprof__frame_instruction(walk->mirror, layout, frame);
+    if (pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction)) return 0;
+    return pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, walk->last_code, instruction));
+}
+
+// Walks from the innermost frame to the root. base: where the chain must end (3.15), 0 = at NULL.
+// 0 = whole, PYPROF__AGAIN = too many new code objects for one window, else a pyprof_cause + 1.
+static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
+{
+    const pyprof__layout *layout = walk->codes->layout;
+    pyprof__raw_frame frame;
+    uint32_t steps = 0;
+    int cause;
+    walk->stack->spots.count = 0;
+    walk->stack->truncated = 0;
+    walk->last_address = 0;
+    for (; at != base; at = frame.previous) {
+        if (at == 0 || at % 8 || steps++ > walk->max_depth * 4 + 64) return PYPROF_CAUSE_CHAIN + 1;
+        if (walk->stack->spots.count >= walk->max_depth) {
+            walk->stack->truncated = 1;
+            return pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_TRUNCATED);
+        }
+        if (!pyprof__frame_read(walk->mirror, layout, at, &frame)) return PYPROF_CAUSE_UNREADABLE + 1;
+        if (frame.previous == at) return PYPROF_CAUSE_CHAIN + 1;
+        if (frame.owner >= PYPROF__OWNER_SHIM) {
+            if (frame.owner > 8) return PYPROF_CAUSE_CHAIN + 1;
+            continue;
+        }
+        if (frame.code == 0) {   // the innermost frame, just being popped
+            if (walk->stack->spots.count) return PYPROF_CAUSE_CHAIN + 1;
+            continue;
+        }
+        cause = pyprof__walk_frame(walk, &frame);
+        if (cause) return cause;
+        if (walk->codes->decoded >= PYPROF__MAX_DECODED) return PYPROF__AGAIN;
+    }
+    return 0;
+}
+
+// The innermost frame of a thread state: directly, or in 3.11 and 3.12 through the _PyCFrame on its C stack.
+static int pyprof__innermost(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t thread, uint64_t *frame)
+{
+    if (!pyprof__read(mirror, frame, thread + layout->thread_frame, sizeof *frame)) return 0;
+    if (layout->cframe_current == PYPROF__NO || *frame == 0) return 1;
+    return pyprof__read(mirror, frame, *frame + layout->cframe_current, sizeof *frame);
+}
+
+// ============================================================================
+// [SECTION] THREADS -- interpreters, thread states, the GIL's holder, names
+//   Runs on    the sampler thread, the GIL not held
+//   Uses       FRAMES
+//   Promise    lists and names are read without a lock, so everything read is checked and every loop is bounded
+// ============================================================================
+enum { PYPROF__MAX_INTERPRETERS = 256, PYPROF__MAX_THREADS = 8192, PYPROF__NAME_SIZE = 64 };
+
+typedef struct {               // one thread state, known from one sweep to the next; address 0 = a free slot
+    uint64_t address, interp, serial, ident;
+    int64_t interp_id, native; // native: the kernel's thread id
+    uint64_t top, base;        // frame pointer (or _PyCFrame) as listed; where its chain must end
+    uint64_t cpu_ns;           // its CPU clock at this sweep
+    uint64_t last_cpu_ns;      // and at the one before; 0 = there was none
+    uint64_t proven_cpu_ns;    // the clock and the frame pointer at which stack was proven; 0 = not yet
+    uint64_t proven_top;
+    uint32_t tick;             // the sweep it was last listed in
+    uint32_t version;          // changes with the stack
+    int holder, shared_tid;    // holds its GIL; another thread state bears the same native id
+    int fresh, pending, unfrozen, waiting, cause;   // of this sweep; fresh: its clock was not read yet; cause: 0 = stack is good, else a pyprof_cause + 1
+    size_t codes_from, codes_to;             // code objects first read during its walk
+    pyprof__stack stack, trial;
+    char name[PYPROF__NAME_SIZE];
+    uint32_t named;            // 1 = Python's name, not the kernel's
+} pyprof__thread;
+
+typedef struct { uint64_t address, interp, holder; int locked, enabled; } pyprof__gil;
+
+typedef struct {
+    pyprof__pool *pool;
+    pyprof__mirror *mirror;
+    const pyprof__runtime *runtime;
+    int64_t tid_offset;
+    uint32_t tick;
+    pyprof__array threads;     // pyprof__thread; slot numbers stay
+    pyprof__array gils;        // pyprof__gil, of this sweep
+    pyprof__array interps;     // uint64_t addresses, of this sweep
+    size_t hint;               // the slot to look at first
+    int appeared;              // a thread was listed for the first time
+} pyprof__threads;
+
+static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pyprof__mirror *mirror, const pyprof__runtime *runtime)
+{
+    memset(list, 0, sizeof *list);
+    list->pool = pool;
+    list->mirror = mirror;
+    list->runtime = runtime;
+    list->tid_offset = pyprof__tid_offset();
+    pyprof__array_init(&list->threads, sizeof(pyprof__thread));
+    pyprof__array_init(&list->gils, sizeof(pyprof__gil));
+    pyprof__array_init(&list->interps, sizeof(uint64_t));
+}
+
+static void pyprof__threads_free(pyprof__threads *list)
+{
+    size_t i;
+    for (i = 0; i < list->threads.count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
+        pyprof__array_free(list->pool, &thread->stack.spots);
+        pyprof__array_free(list->pool, &thread->trial.spots);
+    }
+    pyprof__array_free(list->pool, &list->threads);
+    pyprof__array_free(list->pool, &list->gils);
+    pyprof__array_free(list->pool, &list->interps);
+}
+
+static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t address, uint64_t serial)   // known, free or new
+{
+    pyprof__thread *slot = NULL, *thread;
+    size_t i, at = list->hint;
+    for (i = 0; i < list->threads.count; i++, at++) {   // the list keeps its order: mostly the slot after the last one
+        if (at >= list->threads.count) at = 0;
+        thread = &PYPROF__AT(pyprof__thread, list->threads, at);
+        list->hint = at + 1;
+        if (thread->address == address && thread->serial == serial) return thread;
+        if (!slot && (thread->address == 0 || thread->tick + 1 < list->tick)) slot = thread;
+    }
+    if (!slot) {
+        slot = (pyprof__thread *)pyprof__push(list->pool, &list->threads);
+        if (!slot) return NULL;
+        pyprof__array_init(&slot->stack.spots, sizeof(uint32_t));
+        pyprof__array_init(&slot->trial.spots, sizeof(uint32_t));
+    }
+    slot->address = address;
+    slot->serial = serial;
+    slot->cpu_ns = slot->proven_cpu_ns = 0;
+    slot->stack.spots.count = 0;
+    slot->version++;
+    slot->name[0] = 0;
+    slot->named = 0;
+    slot->tick = 0;
+    list->appeared = 1;
+    return slot;
+}
+
+static int64_t pyprof__native_id(pyprof__threads *list, const char *raw, uint64_t ident)
+{
+    const pyprof__layout *layout = &list->runtime->layout;
+    uint64_t native = 0;
+    int32_t tid = 0;
+    if (layout->thread_native != PYPROF__NO) PYPROF__FIELD_AT(native, raw, layout->thread_native);
+    else if (list->tid_offset && pyprof__read(list->mirror, &tid, ident + (uint64_t)list->tid_offset, sizeof tid)) native = (uint64_t)tid;
+    return (int64_t)native;
+}
+
+// Lists the thread state at address; *next = the one after it. 0 = the list is being changed.
+static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint64_t interp, int64_t interp_id, uint64_t *next)
+{
+    const pyprof__layout *layout = &list->runtime->layout;
+    char raw[512];
+    uint64_t owner, serial, ident;
+    uint32_t status = 0;
+    pyprof__thread *thread;
+    if (address % 8 || !pyprof__read(list->mirror, raw, address, layout->thread_serial + 8)) return 0;
+    PYPROF__FIELD_AT(*next, raw, layout->thread_next);
+    PYPROF__FIELD_AT(owner, raw, layout->thread_interp);
+    PYPROF__FIELD_AT(serial, raw, layout->thread_serial);
+    PYPROF__FIELD_AT(ident, raw, layout->thread_ident);
+    if (owner != interp) return 0;
+    if (layout->thread_status != PYPROF__NO) {
+        PYPROF__FIELD_AT(status, raw, layout->thread_status);
+        if ((status & layout->status_mask) != layout->status_alive) return 1;   // coming or going: no frames to read
+    }
+    if (ident == 0) return 1;
+    thread = pyprof__thread_slot(list, address, serial);
+    if (!thread) return 0;
+    PYPROF__FIELD_AT(thread->top, raw, layout->thread_frame);
+    thread->base = layout->thread_base == PYPROF__NO ? 0 : pyprof__read_pointer(list->mirror, address + layout->thread_base);
+    thread->interp = interp;
+    thread->interp_id = interp_id;
+    thread->ident = ident;
+    thread->native = pyprof__native_id(list, raw, ident);
+    if (thread->tick != list->tick) {
+        thread->last_cpu_ns = thread->cpu_ns;
+        thread->fresh = thread->pending = 1;
+        thread->unfrozen = thread->waiting = 0;
+        thread->cause = PYPROF_CAUSE_MOVED + 1;
+    }
+    thread->tick = list->tick;
+    return 1;
+}
+
+static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
+{
+    const pyprof__layout *layout = &list->runtime->layout;
+    pyprof__gil gil;
+    pyprof__gil *added;
+    memset(&gil, 0, sizeof gil);
+    gil.interp = interp;
+    gil.address = layout->interp_gil == PYPROF__NO ? list->runtime->address + layout->runtime_gil
+                                                   : pyprof__read_pointer(list->mirror, interp + layout->interp_gil);
+    if (gil.address) {   // it has none yet while it comes up
+        gil.holder = pyprof__read_pointer(list->mirror, gil.address + layout->gil_holder);
+        gil.locked = (int)pyprof__read_u32(list->mirror, gil.address + layout->gil_locked);
+        gil.enabled = layout->gil_enabled == PYPROF__NO || pyprof__read_u32(list->mirror, gil.address + layout->gil_enabled);
+    }
+    added = (pyprof__gil *)pyprof__push(list->pool, &list->gils);
+    if (added) *added = gil;
+    return added != NULL;
+}
+
+static int pyprof__interp_list(pyprof__threads *list, uint64_t interp, uint64_t *next)
+{
+    const pyprof__layout *layout = &list->runtime->layout;
+    uint64_t thread = 0, id = 0, *added;
+    int count = 0;
+    if (!pyprof__read(list->mirror, next, interp + layout->interp_next, sizeof *next)) return 0;
+    if (!pyprof__read(list->mirror, &id, interp + layout->interp_id, sizeof id) || id > 1u << 30) return 0;
+    if (!pyprof__read(list->mirror, &thread, interp + layout->interp_threads, sizeof thread)) return 0;
+    added = (uint64_t *)pyprof__push(list->pool, &list->interps);
+    if (!added || !pyprof__gil_read(list, interp)) return 0;
+    *added = interp;
+    for (; thread; count++)
+        if (count >= PYPROF__MAX_THREADS || !pyprof__thread_list_one(list, thread, interp, (int64_t)id, &thread)) return 0;
+    return 1;
+}
+
+static const pyprof__gil *pyprof__gil_of(const pyprof__threads *list, uint64_t interp)
+{
+    size_t i;
+    for (i = 0; i < list->gils.count; i++)
+        if (PYPROF__AT(pyprof__gil, list->gils, i).interp == interp) return &PYPROF__AT(pyprof__gil, list->gils, i);
+    return NULL;
+}
+
+// Several thread states of one native id: one OS thread in several interpreters, or an id gone stale because the state
+// was handed to another OS thread (3.10, 3.12). Its clock then proves nothing.
+static void pyprof__threads_relate(pyprof__threads *list)
+{
+    size_t i, k;
+    for (i = 0; i < list->threads.count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
+        const pyprof__gil *gil;
+        if (thread->tick != list->tick) continue;
+        gil = pyprof__gil_of(list, thread->interp);
+        thread->holder = gil && gil->enabled && gil->locked == 1 && gil->holder == thread->address;
+        thread->shared_tid = 0;
+        for (k = 0; k < list->threads.count && list->interps.count > 1 && !thread->shared_tid; k++) {
+            const pyprof__thread *other = &PYPROF__AT(pyprof__thread, list->threads, k);
+            thread->shared_tid = k != i && other->tick == list->tick && other->native == thread->native;
+        }
+    }
+}
+
+// Lists all threads of all interpreters. 0 = the list was being changed, or memory ran out: try again.
+static int pyprof__threads_list(pyprof__threads *list)
+{
+    uint64_t interp = 0;
+    list->gils.count = list->interps.count = 0;
+    if (!pyprof__read(list->mirror, &interp, list->runtime->address + list->runtime->layout.runtime_head, sizeof interp)) return 0;
+    while (interp)
+        if (list->interps.count >= PYPROF__MAX_INTERPRETERS || !pyprof__interp_list(list, interp, &interp)) return 0;
+    pyprof__threads_relate(list);
+    return 1;
+}
+
+// ---- names: threading._active, {ident: Thread}, and Thread._name ------------------------------------------------
+typedef struct {               // a dict, or the values of an instance, as a list of entries
+    uint64_t entries, values;  // values 0: in the entries
+    uint32_t count, stride, key_at;
+} pyprof__dict;
+
+static uint64_t pyprof__peek(const pyprof__source *source, uint64_t from)   // 0 = unreadable, or it is 0
+{
+    uint64_t value = 0;
+    return pyprof__copy(source, &value, from, sizeof value) ? value : 0;
+}
+
+// Include/cpython/dictobject.h and Objects/dict-common.h up to 3.10, Include/internal/pycore_dict.h from 3.11 on
+static int pyprof__dict_keys(const pyprof__source *source, const pyprof__layout *layout, uint64_t keys, pyprof__dict *dict)
+{
+    unsigned char raw[40];
+    uint64_t size, count;
+    if (!keys || !pyprof__copy(source, raw, keys, sizeof raw)) return 0;
+    dict->key_at = 8;
+    dict->stride = 24;
+    if (layout->attrs_form == PYPROF__ATTRS_DICT) {
+        PYPROF__FIELD_AT(size, raw, 8);
+        PYPROF__FIELD_AT(count, raw, 32);
+        dict->entries = keys + 40 + size * (size <= 0xff ? 1u : size <= 0xffff ? 2u : 4u);
+    } else {
+        PYPROF__FIELD_AT(count, raw, 24);
+        if (raw[9] > 32) return 0;
+        dict->entries = keys + 32 + ((uint64_t)1 << raw[9]);
+        if (raw[10] != 0) { dict->stride = 16; dict->key_at = 0; }
+    }
+    dict->count = (uint32_t)count;
+    return count < 1u << 20;
+}
+
+static int pyprof__dict_open(const pyprof__source *source, const pyprof__layout *layout, uint64_t address, pyprof__dict *dict)
+{
+    memset(dict, 0, sizeof *dict);
+    if (!address) return 0;
+    dict->values = pyprof__peek(source, address + layout->dict_values);
+    if (dict->values && layout->attrs_form == PYPROF__ATTRS_INLINE) dict->values += 8;
+    return pyprof__dict_keys(source, layout, pyprof__peek(source, address + layout->dict_keys), dict);
+}
+
+// The attributes of an instance, wherever its version keeps them (Objects/dictobject.c, Include/internal/pycore_object.h).
+static int pyprof__attributes(const pyprof__source *source, const pyprof__layout *layout, uint64_t object, pyprof__dict *dict)
+{
+    uint64_t type = pyprof__peek(source, object + layout->object_type), values = 0, where;
+    unsigned char head[4];
+    memset(dict, 0, sizeof *dict);
+    if (layout->attrs_form == PYPROF__ATTRS_DICT)
+        return pyprof__dict_open(source, layout, pyprof__peek(source, object + (pyprof__peek(source, type + layout->type_dictoffset) & 0xffff)), dict);
+    if (layout->attrs_form == PYPROF__ATTRS_311) values = pyprof__peek(source, object - 32);
+    if (layout->attrs_form == PYPROF__ATTRS_312) {
+        values = pyprof__peek(source, object - 24);
+        values = values & 1 ? values + 1 : 0;
+    }
+    if (layout->attrs_form == PYPROF__ATTRS_INLINE) {
+        where = object + (pyprof__peek(source, type + layout->type_basicsize) & 0xffff);
+        if (pyprof__copy(source, head, where, sizeof head) && head[3] == 1) values = where + 8;
+    }
+    if (!values) return pyprof__dict_open(source, layout, pyprof__peek(source, object - (layout->object_type == 8 ? 24 : 8)), dict);
+    dict->values = values;
+    return pyprof__dict_keys(source, layout, pyprof__peek(source, type + layout->type_keys), dict);
+}
+
+static int pyprof__dict_entry(const pyprof__source *source, const pyprof__dict *dict, uint32_t i, uint64_t *key, uint64_t *value)
+{
+    uint64_t pair[2];
+    if (!pyprof__copy(source, pair, dict->entries + (uint64_t)i * dict->stride + dict->key_at, sizeof pair)) return 0;
+    *key = pair[0];
+    *value = dict->values ? pyprof__peek(source, dict->values + (uint64_t)i * 8) : pair[1];
+    return *key != 0 && *value != 0;
+}
+
+static int pyprof__str_is(const pyprof__source *source, const pyprof__layout *layout, uint64_t str, const char *text)   // ASCII
+{
+    char raw[128];
+    uint64_t length;
+    size_t size = strlen(text);
+    if (!pyprof__copy(source, raw, str, layout->str_ascii + size)) return 0;
+    PYPROF__FIELD_AT(length, raw, layout->str_length);
+    return length == size && memcmp(raw + layout->str_ascii, text, size) == 0;
+}
+
+static uint64_t pyprof__dict_get(const pyprof__source *source, const pyprof__layout *layout, const pyprof__dict *dict, const char *name)
+{
+    uint64_t key, value;
+    uint32_t i;
+    for (i = 0; i < dict->count && i < 65536; i++)
+        if (pyprof__dict_entry(source, dict, i, &key, &value) && pyprof__str_is(source, layout, key, name)) return value;
+    return 0;
+}
+
+static uint64_t pyprof__long_value(const pyprof__source *source, const pyprof__layout *layout, uint64_t object)   // up to 64 bits
+{
+    uint32_t digits[3] = { 0, 0, 0 };   // 30 bits each (Include/cpython/longintrepr.h)
+    uint64_t size = pyprof__peek(source, object + layout->long_digits - 8);
+    uint64_t count = layout->attrs_form >= PYPROF__ATTRS_312 ? size >> 3 : size;
+    if (count > 3 || !pyprof__copy(source, digits, object + layout->long_digits, count * 4)) return 0;
+    return (uint64_t)digits[0] | (uint64_t)digits[1] << 30 | (uint64_t)digits[2] << 60;
+}
+
+static void pyprof__thread_name_set(pyprof__threads *list, uint64_t interp, uint64_t ident, const char *name)
+{
+    size_t i;
+    for (i = 0; i < list->threads.count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
+        if (thread->ident != ident || thread->interp != interp || thread->tick != list->tick) continue;
+        pyprof__utf8_repair(thread->name, sizeof thread->name, name);
+        thread->named = 1;
+    }
+}
+
+// The dict threading._active of an interpreter; 0 = threading is not imported.
+static uint64_t pyprof__active_dict(const pyprof__source *source, const pyprof__layout *layout, uint64_t interp)
+{
+    pyprof__dict dict;
+    uint64_t module;
+    if (!pyprof__dict_open(source, layout, pyprof__peek(source, interp + layout->interp_modules), &dict)) return 0;
+    module = pyprof__dict_get(source, layout, &dict, "threading");
+    if (!module || !pyprof__dict_open(source, layout, pyprof__peek(source, module + layout->module_dict), &dict)) return 0;
+    return pyprof__dict_get(source, layout, &dict, "_active");
+}
+
+static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char *text)
+{
+    const pyprof__source *source = list->mirror->source;
+    const pyprof__layout *layout = &list->runtime->layout;
+    pyprof__dict active, attributes;
+    uint64_t key, thread, name;
+    uint32_t i;
+    if (!pyprof__dict_open(source, layout, pyprof__active_dict(source, layout, interp), &active)) return;
+    for (i = 0; i < active.count && i < PYPROF__MAX_THREADS; i++) {
+        if (!pyprof__dict_entry(source, &active, i, &key, &thread)) continue;
+        if (!pyprof__attributes(source, layout, thread, &attributes)) continue;
+        name = pyprof__dict_get(source, layout, &attributes, "_name");
+        if (name && pyprof__read_str(list->mirror, layout, name, text) > 0)
+            pyprof__thread_name_set(list, interp, pyprof__long_value(source, layout, key), text);
+    }
+}
+
+static void pyprof__name_from_kernel(pyprof__thread *thread)
+{
+    char path[64], text[64];
+    ssize_t size;
+    if (thread->native == (int64_t)getpid()) { memcpy(thread->name, "MainThread", 11); return; }
+    snprintf(path, sizeof path, "/proc/self/task/%lld/comm", (long long)thread->native);
+    size = pyprof__read_file(path, text, sizeof text);
+    if (size > 0 && text[size - 1] == '\n') text[size - 1] = 0;
+    pyprof__utf8_repair(thread->name, sizeof thread->name, size > 0 ? text : "");
+}
+
+// Reads the names of all listed threads; text holds PYPROF__TEXT_SIZE bytes. Some 10 us a thread: not at every sweep.
+static void pyprof__names_read(pyprof__threads *list, char *text)
+{
+    size_t i;
+    pyprof__mirror_begin(list->mirror);
+    pyprof__mirror_own(list->mirror, 0);
+    for (i = 0; i < list->interps.count; i++) pyprof__names_of_interp(list, PYPROF__AT(uint64_t, list->interps, i), text);
+    for (i = 0; i < list->threads.count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
+        if (thread->tick == list->tick && !thread->named && thread->native) pyprof__name_from_kernel(thread);
+    }
+    list->appeared = 0;
+}
+
+// ============================================================================
+// [SECTION] PROFILE -- the model: one call tree, columns of metrics, time line
+//   Runs on    the sampler thread or a caller, under the lock of SESSION
+//   Uses       TEXT, CODE (what a spot is)
+//   Promise    arrays without pointers: a snapshot is a copy of each
+//
+//      node = (parent, location)     location = (function, line, columns)     function = (kind, names, file, first line)
+//      node 0 is the root, its children are threads, below them the frames, root first
+// ============================================================================
+typedef struct { uint32_t name, qualname, file; int32_t first_line, kind; } pyprof__function;
+typedef struct { uint32_t function; pyprof__place place; } pyprof__location;
+typedef struct { uint32_t parent, location; } pyprof__node;
+
+typedef struct {               // one OS thread in one interpreter
+    uint64_t native, ident, serial, started;   // started: kernel's start time, tells a reused id from the same thread
+    int64_t interp_id;
+    uint32_t node, name, wanted;               // name: string; wanted: it passes the thread filter
+    int32_t seen;
+    uint64_t first_ns, last_ns;                // CLOCK_MONOTONIC
+} pyprof__member;
+
+typedef struct {               // consecutive identical samples of a thread
+    uint64_t start_ns, end_ns, wall_ns, cpu_ns, wait_ns;
+    uint32_t thread, node, count, waiting;
+} pyprof__moment;
+
+typedef struct {
+    pyprof__pool *pool;
+    pyprof__strings strings;
+    pyprof__array functions, locations, nodes, members, moments;
+    pyprof__array columns[PYPROF_METRIC_COUNT];   // int64_t a node, its own value; empty = the metric was never used
+    pyprof__index function_index, location_index, node_index;
+    size_t moments_first;          // the oldest moment still wanted
+    uint64_t start_ns, recorded_ns, last_ns;
+    double unix_offset;            // Unix seconds = ns / 1e9 + unix_offset
+    double rate_hz, timeline_s;
+    pyprof_stats stats;
+    int paths;
+} pyprof__model;
+
+static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
+{
+    size_t i;
+    memset(model, 0, sizeof *model);
+    model->pool = pool;
+    pyprof__array_init(&model->functions, sizeof(pyprof__function));
+    pyprof__array_init(&model->locations, sizeof(pyprof__location));
+    pyprof__array_init(&model->nodes, sizeof(pyprof__node));
+    pyprof__array_init(&model->members, sizeof(pyprof__member));
+    pyprof__array_init(&model->moments, sizeof(pyprof__moment));
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_init(&model->columns[i], sizeof(int64_t));
+}
+
+static void pyprof__model_free(pyprof__model *model)
+{
+    size_t i;
+    pyprof__strings_free(model->pool, &model->strings);
+    pyprof__array_free(model->pool, &model->functions);
+    pyprof__array_free(model->pool, &model->locations);
+    pyprof__array_free(model->pool, &model->nodes);
+    pyprof__array_free(model->pool, &model->members);
+    pyprof__array_free(model->pool, &model->moments);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_free(model->pool, &model->columns[i]);
+    pyprof__index_free(model->pool, &model->function_index);
+    pyprof__index_free(model->pool, &model->location_index);
+    pyprof__index_free(model->pool, &model->node_index);
+}
+
+static int pyprof__same_function(const void *context, uint32_t item, const void *key)
+{
+    return memcmp(&PYPROF__AT(pyprof__function, *(const pyprof__array *)context, item), key, sizeof(pyprof__function)) == 0;
+}
+
+static int pyprof__same_location(const void *context, uint32_t item, const void *key)
+{
+    return memcmp(&PYPROF__AT(pyprof__location, *(const pyprof__array *)context, item), key, sizeof(pyprof__location)) == 0;
+}
+
+static int pyprof__same_node(const void *context, uint32_t item, const void *key)
+{
+    return memcmp(&PYPROF__AT(pyprof__node, *(const pyprof__array *)context, item), key, sizeof(pyprof__node)) == 0;
+}
+
+// Finds or adds an item of an array that an index covers; items are plain data without padding. PYPROF__NONE = no memory.
+static uint32_t pyprof__unique(pyprof__pool *pool, pyprof__array *array, pyprof__index *index, pyprof__same_fn *same, const void *item)
+{
+    const uint32_t *words = (const uint32_t *)item;
+    uint64_t hash = array->item;
+    size_t i;
+    uint32_t id;
+    void *added;
+    for (i = 0; i < array->item / 4; i++) hash = pyprof__mix(hash, words[i]);
+    id = pyprof__index_find(index, hash, same, array, item);
+    if (id != PYPROF__NONE) return id;
+    added = pyprof__push(pool, array);
+    if (!added) return PYPROF__NONE;
+    memcpy(added, item, array->item);
+    id = (uint32_t)array->count - 1;
+    if (pyprof__index_add(pool, index, hash, id)) return id;
+    array->count--;
+    return PYPROF__NONE;
+}
+
+static uint32_t pyprof__model_string(pyprof__model *model, const char *text)
+{
+    return pyprof__intern(model->pool, &model->strings, text, strlen(text));
+}
+
+// Folder names can be secrets. Hashed ones can still be told apart, and keep their ending.
+static uint32_t pyprof__model_path(pyprof__model *model, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *base = slash ? slash + 1 : path;
+    const char *dot = strrchr(base, '.');
+    char text[64];
+    if (model->paths == PYPROF_PATHS_BASE) return pyprof__model_string(model, base);
+    if (model->paths != PYPROF_PATHS_HASHED || *path == 0) return pyprof__model_string(model, path);
+    snprintf(text, sizeof text, "%016llx%.8s", (unsigned long long)pyprof__hash_text(path, strlen(path)), dot ? dot : "");
+    return pyprof__model_string(model, text);
+}
+
+static uint32_t pyprof__model_location(pyprof__model *model, const pyprof__function *function, const pyprof__place *place)
+{
+    pyprof__location location;
+    location.function = pyprof__unique(model->pool, &model->functions, &model->function_index, pyprof__same_function, function);
+    location.place = *place;
+    if (function->name == PYPROF__NONE || function->qualname == PYPROF__NONE || function->file == PYPROF__NONE) return PYPROF__NONE;
+    if (location.function == PYPROF__NONE) return PYPROF__NONE;
+    return pyprof__unique(model->pool, &model->locations, &model->location_index, pyprof__same_location, &location);
+}
+
+static uint32_t pyprof__model_node(pyprof__model *model, uint32_t parent, uint32_t location)
+{
+    pyprof__node node;
+    node.parent = parent;
+    node.location = location;
+    if (location == PYPROF__NONE) return PYPROF__NONE;
+    return pyprof__unique(model->pool, &model->nodes, &model->node_index, pyprof__same_node, &node);
+}
+
+// A pseudo function: a thread (number tells equal names apart), the root, <native>...
+static uint32_t pyprof__model_pseudo(pyprof__model *model, const char *name, pyprof_kind kind, int32_t number)
+{
+    static const pyprof__place nowhere = { 0, 0, -1, -1 };
+    pyprof__function function;
+    memset(&function, 0, sizeof function);
+    function.name = function.qualname = pyprof__model_string(model, name);
+    function.first_line = number;
+    function.kind = (int32_t)kind;
+    return pyprof__model_location(model, &function, &nowhere);
+}
+
+static int pyprof__model_begin(pyprof__model *model)   // the root; 0 = no memory
+{
+    return pyprof__strings_init(model->pool, &model->strings) && pyprof__model_node(model, 0, pyprof__model_pseudo(model, "all", PYPROF_KIND_PROCESS, 0)) == 0;
+}
+
+static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *codes, uint32_t spot_id)   // -> location
+{
+    const pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
+    const pyprof__code *code = &PYPROF__AT(pyprof__code, codes->codes, spot->code);
+    pyprof__function function;
+    memset(&function, 0, sizeof function);
+    function.name = pyprof__model_string(model, pyprof__string(&codes->strings, code->name));
+    function.qualname = pyprof__model_string(model, pyprof__string(&codes->strings, code->qualname));
+    function.file = pyprof__model_path(model, pyprof__string(&codes->strings, code->file));
+    function.first_line = code->key.first_line;
+    function.kind = code->kind;
+    return pyprof__model_location(model, &function, &spot->place);
+}
+
+static void pyprof__model_add(pyprof__model *model, pyprof_metric metric, uint32_t node, int64_t value)
+{
+    pyprof__array *column = &model->columns[metric];
+    size_t before = column->count, need = model->nodes.count;
+    if (value == 0) return;
+    if (column->count < need) {
+        if (!pyprof__array_reserve(model->pool, column, need - before)) return;
+        memset((int64_t *)column->data + before, 0, (need - before) * sizeof(int64_t));
+        column->count = need;
+    }
+    ((int64_t *)column->data)[node] += value;
+}
+
+static int64_t pyprof__model_value(const pyprof__model *model, pyprof_metric metric, uint32_t node)
+{
+    const pyprof__array *column = &model->columns[metric];
+    return node < column->count ? PYPROF__AT(int64_t, *column, node) : 0;
+}
+
+// ---- time line ---------------------------------------------------------------
+static void pyprof__moments_trim(pyprof__model *model, uint64_t now)   // forgets what is older than timeline_s
+{
+    uint64_t keep = (uint64_t)(model->timeline_s * 1e9);
+    pyprof__moment *moments = (pyprof__moment *)model->moments.data;
+    while (model->moments_first < model->moments.count && moments[model->moments_first].end_ns + keep < now) model->moments_first++;
+    if (model->moments_first < 1024 || model->moments_first < model->moments.count / 2) return;
+    model->moments.count -= model->moments_first;
+    memmove(moments, moments + model->moments_first, model->moments.count * sizeof *moments);
+    model->moments_first = 0;
+}
+
+// last: the thread's latest moment, PYPROF__NONE = none; counts from the very first moment ever (base: those forgotten).
+static int pyprof__moment_extend(pyprof__model *model, const pyprof__moment *moment)
+{
+    size_t i = model->moments.count, tries = 0;
+    while (i > model->moments_first && tries++ < 64) {   // the latest of this thread is among the last few
+        pyprof__moment *last = &PYPROF__AT(pyprof__moment, model->moments, --i);
+        if (last->thread != moment->thread) continue;
+        if (last->node != moment->node || last->waiting != moment->waiting || moment->start_ns > last->end_ns + 1) return 0;
+        last->end_ns = moment->end_ns;
+        last->wall_ns += moment->wall_ns;
+        last->cpu_ns += moment->cpu_ns;
+        last->wait_ns += moment->wait_ns;
+        last->count++;
+        return 1;
+    }
+    return 0;
+}
+
+static void pyprof__model_moment(pyprof__model *model, const pyprof__moment *moment)
+{
+    pyprof__moment *added;
+    if (model->timeline_s < 0) return;
+    pyprof__moments_trim(model, moment->end_ns);
+    if (pyprof__moment_extend(model, moment)) return;
+    // A quarter of the memory at most: the tree is worth more than the time line.
+    if ((model->moments.count + 1) * sizeof *moment * 4 < model->pool->limit) {
+        added = (pyprof__moment *)pyprof__push(model->pool, &model->moments);
+        if (added) { *added = *moment; return; }
+    }
+    model->stats.timeline_dropped++;
+}
+
+// ---- merging a part of one model into another: for windows of the time line ------------------------------------------
+static int pyprof__model_copy_tables(pyprof__model *to, const pyprof__model *from)
+{
+    return pyprof__array_copy(to->pool, &to->strings.bytes, &from->strings.bytes)
+        && pyprof__array_copy(to->pool, &to->strings.starts, &from->strings.starts)
+        && pyprof__array_copy(to->pool, &to->functions, &from->functions)
+        && pyprof__array_copy(to->pool, &to->locations, &from->locations)
+        && pyprof__array_copy(to->pool, &to->nodes, &from->nodes)
+        && pyprof__array_copy(to->pool, &to->members, &from->members);
+}
+
+static int pyprof__model_copy_moments(pyprof__model *to, const pyprof__model *from, uint64_t since)
+{
+    size_t i;
+    for (i = from->moments_first; i < from->moments.count; i++) {
+        const pyprof__moment *moment = &PYPROF__AT(pyprof__moment, from->moments, i);
+        pyprof__moment *added;
+        if (moment->end_ns < since) continue;
+        added = (pyprof__moment *)pyprof__push(to->pool, &to->moments);
+        if (!added) return 0;
+        *added = *moment;
+    }
+    return 1;
+}
+
+// The columns of a window: from the time line, whose moments may reach over its border by one run of equal samples.
+static void pyprof__model_columns_since(pyprof__model *to, uint64_t since)
+{
+    size_t i;
+    for (i = 0; i < to->moments.count; i++) {
+        pyprof__moment *moment = &PYPROF__AT(pyprof__moment, to->moments, i);
+        uint64_t length = moment->end_ns - moment->start_ns, inside = moment->start_ns >= since ? length : moment->end_ns - since;
+        double part = length ? (double)inside / (double)length : 1.0;
+        if (part < 1.0) {
+            moment->start_ns = since;
+            moment->wall_ns = (uint64_t)((double)moment->wall_ns * part);
+            moment->cpu_ns = (uint64_t)((double)moment->cpu_ns * part);
+            moment->wait_ns = (uint64_t)((double)moment->wait_ns * part);
+            moment->count = (uint32_t)((double)moment->count * part + 0.5);
+        }
+        pyprof__model_add(to, PYPROF_SAMPLES, moment->node, moment->count);
+        pyprof__model_add(to, PYPROF_WALL_NS, moment->node, (int64_t)moment->wall_ns);
+        pyprof__model_add(to, PYPROF_CPU_NS, moment->node, (int64_t)moment->cpu_ns);
+        pyprof__model_add(to, PYPROF_WAIT_NS, moment->node, (int64_t)moment->wait_ns);
+        pyprof__model_add(to, PYPROF_WAIT_SAMPLES, moment->node, moment->waiting ? (int64_t)moment->count : 0);
+    }
+}
+
+// A copy for reading: no index. window_ns 0 = everything. 0 = no memory (to is then to be freed all the same).
+static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pyprof__model *from, uint64_t window_ns)
+{
+    uint64_t since = 0;
+    size_t i;
+    pyprof__model_init(to, pool);
+    to->start_ns = from->start_ns;
+    to->recorded_ns = from->recorded_ns;
+    to->last_ns = from->last_ns;
+    to->unix_offset = from->unix_offset;
+    to->rate_hz = from->rate_hz;
+    to->timeline_s = from->timeline_s;
+    to->stats = from->stats;
+    to->paths = from->paths;
+    if (window_ns && window_ns < from->last_ns - from->start_ns) {
+        since = from->last_ns - window_ns;
+        to->start_ns = since;
+        if (to->recorded_ns > window_ns) to->recorded_ns = window_ns;
+    }
+    if (!pyprof__model_copy_tables(to, from) || !pyprof__model_copy_moments(to, from, since)) return 0;
+    if (since) pyprof__model_columns_since(to, since);
+    for (i = 0; !since && i < PYPROF_METRIC_COUNT; i++)
+        if (!pyprof__array_copy(pool, &to->columns[i], &from->columns[i])) return 0;
+    return 1;
+}
+
+// ============================================================================
+// [SECTION] SAMPLER -- one sweep over all threads; freeze-frame capture
+//   Runs on    the sampler thread, the GIL not held
+//   Uses       THREADS
+//   Promise    a stack is accepted when it is proven that its thread did not run while it was copied; else it is read
+//              until two readings agree and counted as unfrozen; else it is rejected and counted by cause
+//
+// How a thread is frozen without a signal: the sampler sleeps on the CPU of the thread that holds the GIL. When its timer
+// fires there, the kernel takes that thread off the CPU, and nobody else may change a Python frame. The proof is the
+// thread's CPU clock: it moves with every instruction, and it did not move between the start and the end of the copy. A
+// thread whose clock has not moved since its stack was last proven still has that stack: it is not even read.
+// ============================================================================
+enum { PYPROF__ATTEMPTS = 6, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 20000000, PYPROF__STARVED_TICKS = 3 };
+
+typedef struct {
+    pyprof__pool pool;
+    pyprof__source source;
+    pyprof__mirror mirror;
+    pyprof__runtime runtime;
+    pyprof__codes codes;
+    pyprof__threads list;
+    pyprof__array wanted;          // unsigned char a thread slot + 1: its blocks are worth fetching ahead
+    int64_t cpu_word;              // pthread_t + this = the CPU the thread is on; 0 = ask /proc
+    int fine_clock, may_move;      // the CPU clock is a proof; the sampler may change its own CPU
+    int cpu;                       // where the sampler is pinned, -1 = nowhere
+    pyprof__cpus allowed;
+    uint32_t max_depth;
+    uint64_t retried, starved_until;
+    uint32_t starved;              // ticks in a row
+    int listed;                    // this sweep has a list of threads
+    const char *degraded;          // why captures are not frozen, NULL = they are
+} pyprof__sweeper;
+
+static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
+{
+    pyprof__threads_free(&sweeper->list);
+    pyprof__codes_free(&sweeper->codes);
+    pyprof__mirror_free(&sweeper->mirror);
+    pyprof__array_free(&sweeper->pool, &sweeper->wanted);
+    pyprof__source_close(&sweeper->source);
+}
+
+// Everything but the thread: may be called on the thread that calls pyprof_start.
+static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, const pyprof_allocator *allocator, uint64_t max_bytes, uint32_t max_depth, int may_move)
+{
+    pyprof_result result;
+    memset(sweeper, 0, sizeof *sweeper);
+    pyprof__pool_init(&sweeper->pool, allocator, max_bytes);
+    sweeper->max_depth = max_depth;
+    sweeper->may_move = may_move;
+    sweeper->cpu = -1;
+    result = pyprof__source_open(&sweeper->source);
+    if (result != PYPROF_OK) return result;
+    pyprof__array_init(&sweeper->wanted, 1);
+    pyprof__mirror_init(&sweeper->mirror, &sweeper->pool, &sweeper->source);
+    pyprof__threads_init(&sweeper->list, &sweeper->pool, &sweeper->mirror, &sweeper->runtime);
+    result = pyprof__runtime_find(&sweeper->runtime, &sweeper->pool, &sweeper->source);
+    if (result == PYPROF_OK && !pyprof__codes_init(&sweeper->codes, &sweeper->pool, &sweeper->runtime.layout))
+        result = pyprof__fail_memory("the sampler");
+    if (result != PYPROF_OK) pyprof__sweeper_close(sweeper);
+    return result;
+}
+
+// On the sampler's own thread, before the first sweep: what concerns this thread alone.
+static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
+{
+    pyprof__thread_tune();
+    sweeper->fine_clock = pyprof__cpu_clock_is_fine();
+    sweeper->cpu_word = pyprof__cpu_word_offset();
+    if (!pyprof__cpus_get(&sweeper->allowed)) sweeper->may_move = 0;
+    if (!sweeper->fine_clock) sweeper->degraded = "the CPU clocks of this system are too coarse to prove that a thread stood still";
+}
+
+// ---- where threads run ----------------------------------------------------------
+static int pyprof__cpu_of(const pyprof__sweeper *sweeper, const pyprof__thread *thread)   // -1 = unknown
+{
+    int32_t cpu = -1;
+    if (!sweeper->cpu_word) return pyprof__cpu_from_proc(thread->native);
+    return pyprof__copy(&sweeper->source, &cpu, thread->ident + (uint64_t)sweeper->cpu_word, sizeof cpu) ? cpu : -1;
+}
+
+static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler moved there
+{
+    if (!sweeper->may_move || sweeper->starved_until || cpu == sweeper->cpu || !pyprof__cpus_has(&sweeper->allowed, cpu)) return 0;
+    if (!pyprof__cpus_only(cpu)) {
+        sweeper->may_move = 0;
+        sweeper->degraded = "the system refuses to place the sampler on a CPU";
+        return 0;
+    }
+    sweeper->cpu = cpu;
+    return 1;
+}
+
+// A CPU taken by a real-time thread would starve the sampler: it notices by being late, and lets go for ten seconds.
+static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint64_t late)
+{
+    if (sweeper->starved_until && now > sweeper->starved_until) sweeper->starved_until = 0;
+    sweeper->starved = late > PYPROF__STARVED_NS && sweeper->cpu >= 0 ? sweeper->starved + 1 : 0;
+    if (sweeper->starved < PYPROF__STARVED_TICKS) return;
+    sweeper->starved = 0;
+    sweeper->starved_until = now + 10 * pyprof__second;
+    sweeper->cpu = -1;
+    pyprof__cpus_set(&sweeper->allowed);
+    sweeper->degraded = "the sampler was starved on the CPU of the thread it follows and let go of it for a while";
+}
+
+// ---- one window --------------------------------------------------------------------
+static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag a thread slot and one for what is shared
+{
+    size_t need = sweeper->list.threads.count + 1, i;
+    unsigned char *flags;
+    sweeper->wanted.count = 0;
+    if (!pyprof__array_reserve(&sweeper->pool, &sweeper->wanted, need)) return NULL;
+    flags = (unsigned char *)sweeper->wanted.data;
+    flags[0] = 1;
+    for (i = 1; i < need; i++) {
+        const pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i - 1);
+        flags[i] = (unsigned char)(thread->address != 0 && thread->pending);
+    }
+    sweeper->wanted.count = need;
+    return flags;
+}
+
+// Opens a window: forgets all copies, fetches what will be needed, lists the threads. 0 = the list was being changed.
+static int pyprof__window_open(pyprof__sweeper *sweeper)
+{
+    const unsigned char *flags = pyprof__wanted(sweeper);
+    pyprof__mirror_begin(&sweeper->mirror);
+    if (flags) pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
+    pyprof__mirror_own(&sweeper->mirror, 0);
+    sweeper->codes.decoded = 0;
+    return pyprof__threads_list(&sweeper->list);
+}
+
+// Is the thread known not to have run since its stack was proven?
+static int pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+{
+    return sweeper->fine_clock && !thread->shared_tid && thread->proven_cpu_ns && thread->proven_cpu_ns == thread->cpu_ns
+        && thread->proven_top == thread->top;
+}
+
+static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
+{
+    pyprof__walk walk;
+    uint64_t at = 0;
+    memset(&walk, 0, sizeof walk);
+    walk.codes = &sweeper->codes;
+    walk.mirror = &sweeper->mirror;
+    walk.stack = &thread->trial;
+    walk.max_depth = sweeper->max_depth;
+    thread->codes_from = sweeper->codes.codes.count;
+    pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + 1);
+    if (!pyprof__innermost(&sweeper->mirror, &sweeper->runtime.layout, thread->address, &at)) thread->cause = PYPROF_CAUSE_UNREADABLE + 1;
+    else if (at == 0) {   // attached to the interpreter, but no Python code runs
+        thread->trial.spots.count = 0;
+        thread->trial.truncated = 0;
+        thread->cause = 0;
+    } else thread->cause = pyprof__walk_chain(&walk, at, thread->base);
+    if (thread->cause == 0 && thread->trial.spots.count == 0) thread->cause = pyprof__stack_push(&sweeper->codes, &thread->trial, PYPROF__SPOT_NATIVE);
+    thread->codes_to = sweeper->codes.codes.count;
+}
+
+// The trial becomes the thread's stack.
+static void pyprof__accept(pyprof__thread *thread, int unfrozen)
+{
+    pyprof__stack *old = &thread->stack, *fresh = &thread->trial, swap;
+    thread->pending = 0;
+    thread->unfrozen = unfrozen;
+    thread->proven_cpu_ns = unfrozen ? 0 : thread->cpu_ns;
+    thread->proven_top = thread->top;
+    if (old->truncated == fresh->truncated && old->spots.count == fresh->spots.count
+        && memcmp(old->spots.data, fresh->spots.data, fresh->spots.count * sizeof(uint32_t)) == 0) return;
+    swap = *old;
+    *old = *fresh;
+    *fresh = swap;
+    thread->version++;
+}
+
+// What was read while the thread was not proven to stand still may be wrong: let no later sample find it.
+static void pyprof__doubt(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    size_t i;
+    for (i = thread->codes_from; i < thread->codes_to; i++) PYPROF__AT(pyprof__code, sweeper->codes.codes, i).key.address = 0;
+}
+
+// Does the GIL still belong to the same thread, and did that thread stand still? Then no other of its interpreter's
+// threads can have changed a frame, whatever else they did.
+static int pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+{
+    const pyprof__layout *layout = &sweeper->runtime.layout;
+    const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
+    const pyprof__thread *holder = NULL;
+    uint64_t now = 0;
+    uint32_t locked = 0;
+    size_t i;
+    if (!sweeper->fine_clock || !gil || !gil->enabled || gil->locked != 1) return 0;
+    for (i = 0; i < sweeper->list.threads.count && !holder; i++) {
+        const pyprof__thread *other = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+        if (other->holder && other->address == gil->holder && other->tick == sweeper->list.tick) holder = other;
+    }
+    if (!holder || holder->shared_tid || pyprof__thread_cpu(holder->native) != holder->cpu_ns) return 0;
+    return pyprof__copy(&sweeper->source, &now, gil->address + layout->gil_holder, sizeof now) && now == holder->address
+        && pyprof__copy(&sweeper->source, &locked, gil->address + layout->gil_locked, sizeof locked) && locked == 1;
+}
+
+static int pyprof__stood_still(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+{
+    if (sweeper->fine_clock && !thread->shared_tid && pyprof__thread_cpu(thread->native) == thread->cpu_ns) return 1;
+    return !thread->holder && pyprof__gil_is_frozen(sweeper, thread);
+}
+
+// Reads the CPU clock of every thread listed; decides who has to be walked. Between sweeps a running thread's clock is
+// left alone: reading it from another CPU makes the kernel account for it, and that can cost the thread its turn.
+static void pyprof__window_clocks(pyprof__sweeper *sweeper)
+{
+    size_t i;
+    for (i = 0; i < sweeper->list.threads.count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+        if (thread->tick != sweeper->list.tick || (!thread->fresh && !thread->pending)) continue;
+        thread->cpu_ns = pyprof__thread_cpu(thread->native);
+        if (thread->cpu_ns == 0) { thread->tick--; continue; }   // the OS thread has ended, its state is about to go
+        if (thread->fresh) thread->waiting = thread->cpu_ns == thread->last_cpu_ns;
+        thread->fresh = 0;
+        thread->pending = !pyprof__is_unchanged(sweeper, thread);
+        if (!thread->pending) thread->cause = 0;
+    }
+}
+
+// Walks everybody pending and accepts who stood still. Returns how many remain, *again = only for lack of time.
+static int pyprof__window_walk(pyprof__sweeper *sweeper, int *again)
+{
+    size_t i;
+    int remaining = 0;
+    *again = 0;
+    for (i = 0; i < sweeper->list.threads.count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+        if (thread->tick == sweeper->list.tick && thread->pending && sweeper->codes.decoded < PYPROF__MAX_DECODED) pyprof__walk_thread(sweeper, thread, i);
+        else if (thread->pending) thread->cause = PYPROF__AGAIN;
+    }
+    for (i = 0; i < sweeper->list.threads.count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+        int still;
+        if (thread->tick != sweeper->list.tick || !thread->pending) continue;
+        still = pyprof__stood_still(sweeper, thread);
+        if (!still) pyprof__doubt(sweeper, thread);
+        if (still && thread->cause == 0) pyprof__accept(thread, 0);
+        else {
+            remaining++;
+            *again |= still && thread->cause == PYPROF__AGAIN;
+            if (!still && thread->cause == 0) thread->cause = PYPROF_CAUSE_MOVED + 1;
+        }
+    }
+    return remaining;
+}
+
+// The thread to follow: the pending one that holds a GIL, else any pending one.
+static pyprof__thread *pyprof__to_follow(pyprof__sweeper *sweeper)
+{
+    pyprof__thread *found = NULL;
+    size_t i;
+    for (i = 0; i < sweeper->list.threads.count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+        if (thread->tick != sweeper->list.tick) continue;
+        if (thread->holder && (thread->pending || !found)) found = thread;
+        else if (thread->pending && (!found || !found->pending)) found = thread;
+    }
+    return found;
+}
+
+static void pyprof__windows(pyprof__sweeper *sweeper)
+{
+    uint64_t end = pyprof__now() + PYPROF__WINDOW_NS;
+    int attempt, again = 0, remaining = 0, rounds = 0;
+    sweeper->listed = 0;
+    for (attempt = 0; attempt < PYPROF__ATTEMPTS; attempt += !again) {
+        pyprof__thread *follow;
+        if (!pyprof__window_open(sweeper)) { sweeper->retried++; continue; }
+        sweeper->listed = 1;
+        follow = pyprof__to_follow(sweeper);
+        if (follow && follow->holder && pyprof__go_to(sweeper, pyprof__cpu_of(sweeper, follow)) && !pyprof__window_open(sweeper)) continue;
+        pyprof__window_clocks(sweeper);
+        remaining = pyprof__window_walk(sweeper, &again);
+        if (remaining == 0) break;
+        if (!again) sweeper->retried += (uint64_t)remaining;
+        if (++rounds > 200 || (!again && pyprof__now() > end)) break;
+        follow = pyprof__to_follow(sweeper);
+        if (follow && !again) pyprof__go_to(sweeper, pyprof__cpu_of(sweeper, follow));
+    }
+}
+
+// ---- when freezing fails -------------------------------------------------------------
+// Reads until two readings one after the other agree. What a thread does between them it did not do to its stack.
+static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
+{
+    pyprof__array before;
+    int attempt, have = 0;
+    pyprof__array_init(&before, sizeof(uint32_t));
+    for (attempt = 0; attempt < PYPROF__ATTEMPTS && thread->pending; attempt++) {
+        unsigned char *flags = (unsigned char *)sweeper->wanted.data;
+        memset(flags, 0, sweeper->wanted.count);
+        if (slot + 1 < sweeper->wanted.count) flags[slot + 1] = 1;
+        pyprof__mirror_begin(&sweeper->mirror);
+        pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
+        sweeper->codes.decoded = 0;
+        pyprof__walk_thread(sweeper, thread, slot);
+        if (thread->cause == PYPROF__AGAIN) { have = 0; continue; }
+        if (thread->cause) { pyprof__doubt(sweeper, thread); have = 0; continue; }
+        if (have && before.count == thread->trial.spots.count
+            && memcmp(before.data, thread->trial.spots.data, before.count * sizeof(uint32_t)) == 0) {
+            pyprof__accept(thread, 1);
+            break;
+        }
+        pyprof__array_free(&sweeper->pool, &before);
+        have = pyprof__array_copy(&sweeper->pool, &before, &thread->trial.spots);
+        thread->cause = PYPROF_CAUSE_MOVED + 1;
+        sweeper->retried++;
+    }
+    pyprof__array_free(&sweeper->pool, &before);
+}
+
+// One sweep: every thread of every interpreter gets a stack or a cause. 0 = the interpreter is not there.
+static int pyprof__sweep(pyprof__sweeper *sweeper)
+{
+    uint64_t head = 0;
+    size_t i;
+    sweeper->list.tick++;
+    sweeper->listed = 0;
+    if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) return 0;
+    if (head == 0 || !pyprof__codes_renew(&sweeper->codes)) return 0;
+    for (i = 0; i < sweeper->list.threads.count; i++) {   // who was read last time will be read again
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+        if (thread->tick + 1 != sweeper->list.tick) thread->pending = 0;
+        else thread->pending = !thread->waiting;
+    }
+    pyprof__windows(sweeper);
+    for (i = 0; i < sweeper->list.threads.count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+        if (thread->tick == sweeper->list.tick && thread->pending) pyprof__converge(sweeper, thread, i);
+    }
+    return 1;
+}
+
+// After a sweep: wait for the next one where the GIL's holder is.
+static void pyprof__sweep_done(pyprof__sweeper *sweeper)
+{
+    const pyprof__thread *follow = pyprof__to_follow(sweeper);
+    if (follow && follow->holder) pyprof__go_to(sweeper, pyprof__cpu_of(sweeper, follow));
+}
+
+// Proves the layout on a live thread before anything is reported: lists the threads, walks them, decodes a name.
+// OK also when there is no thread to prove it on yet (*proven = 0).
+static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int *proven)
+{
+    const pyprof__runtime *runtime = &sweeper->runtime;
+    char version[32];
+    int attempt, listed = 0, cause = 0, walked = 0;
+    size_t i;
+    *proven = 0;
+    for (attempt = 0; attempt < 50 && !*proven; attempt++) {
+        sweeper->list.tick++;
+        if (attempt) pyprof__sleep_until((uint32_t *)(void *)&sweeper->listed, (uint32_t)sweeper->listed, pyprof__now() + 200000);
+        if (!pyprof__window_open(sweeper)) continue;
+        listed = 1;
+        if (sweeper->list.interps.count == 0) return PYPROF_OK;
+        for (i = 0; i < sweeper->list.threads.count && !*proven; i++) {
+            pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+            uint64_t top = 0;
+            if (thread->tick != sweeper->list.tick || !pyprof__innermost(&sweeper->mirror, &runtime->layout, thread->address, &top) || !top) continue;
+            sweeper->codes.decoded = 0;
+            pyprof__walk_thread(sweeper, thread, i);
+            pyprof__doubt(sweeper, thread);
+            thread->pending = 1;
+            walked++;
+            cause = thread->cause;
+            *proven = cause == 0 || cause == PYPROF__AGAIN;
+        }
+        if (!walked && attempt > 2) return PYPROF_OK;   // no Python code runs on any thread
+    }
+    if (*proven) return PYPROF_OK;
+    pyprof__version_text(runtime->version, version, sizeof version);
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "CPython %s%s (_PyRuntime %s) does not keep its data where pyprof expects: %s", version,
+                        runtime->free_threaded ? " free-threaded" : "", runtime->where,
+                        !listed ? "the list of threads makes no sense" : cause == PYPROF_CAUSE_CODE + 1 ? "a frame has no code object"
+                        : cause == PYPROF_CAUSE_NAME + 1 ? "names cannot be read" : "the chain of frames makes no sense");
+}
+
+// ============================================================================
+// [SECTION] SNAPSHOT -- the immutable profile: labels, totals, grouping, views
+//   Runs on    the caller's thread
+//   Uses       PROFILE
+//   Promise    a profile never changes once it is sealed, so any number of threads may read it
+// ============================================================================
+struct pyprof_profile {
+    pyprof__pool pool;
+    pyprof__model model;
+    pyprof__array labels;          // uint32_t a function: its name, unique in this profile
+    uint32_t program, python;      // strings
+    int64_t pid;
+    int free_threaded;
+    uint32_t interpreters;
+};
+
+static const char *pyprof__text(const pyprof_profile *profile, uint32_t id) { return pyprof__string(&profile->model.strings, id); }
+
+static const pyprof__location *pyprof__location_of(const pyprof_profile *profile, uint32_t node)
+{
+    return &PYPROF__AT(const pyprof__location, profile->model.locations, PYPROF__AT(const pyprof__node, profile->model.nodes, node).location);
+}
+
+static const pyprof__function *pyprof__function_of(const pyprof_profile *profile, uint32_t node)
+{
+    return &PYPROF__AT(const pyprof__function, profile->model.functions, pyprof__location_of(profile, node)->function);
+}
+
+static uint32_t pyprof__parent_of(const pyprof_profile *profile, uint32_t node) { return PYPROF__AT(const pyprof__node, profile->model.nodes, node).parent; }
+
+static const char *pyprof__label(const pyprof_profile *profile, uint32_t function)
+{
+    return pyprof__text(profile, PYPROF__AT(uint32_t, profile->labels, function));
+}
+
+static double pyprof__unix(const pyprof__model *model, uint64_t ns) { return (double)ns / 1e9 + model->unix_offset; }
+
+// ---- labels: stem.qualname, made unique ----------------------------------------
+// stem = the file's name without folder and ".py"; for __init__.py and __main__.py the folder's name.
+static pyprof__slice pyprof__stem(const char *file)
+{
+    pyprof__slice stem;
+    const char *slash = strrchr(file, '/');
+    const char *base = slash ? slash + 1 : file, *folder;
+    stem.text = base;
+    stem.size = strlen(base);
+    if (stem.size > 3 && strcmp(base + stem.size - 3, ".py") == 0) stem.size -= 3;
+    if (!slash || slash == file || (strcmp(base, "__init__.py") != 0 && strcmp(base, "__main__.py") != 0)) return stem;
+    for (folder = slash; folder > file && folder[-1] != '/'; folder--) {}
+    stem.text = folder;
+    stem.size = (size_t)(slash - folder);
+    return stem;
+}
+
+static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__function *function, int with_place)
+{
+    const char *qualname = pyprof__text(profile, function->qualname), *file = pyprof__text(profile, function->file);
+    pyprof__slice stem = pyprof__stem(file);
+    size_t capacity = stem.size + strlen(qualname) + strlen(file) + 40;
+    char *text = (char *)pyprof__alloc(&profile->pool, capacity);
+    int size;
+    uint32_t id;
+    if (!text) return PYPROF__NONE;
+    if (function->kind != PYPROF_KIND_PYTHON) size = snprintf(text, capacity, "%s", qualname);
+    else size = snprintf(text, capacity, "%.*s.%s", (int)stem.size, stem.text, qualname);
+    if (with_place && size > 0) size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld)", file, (long)function->first_line);
+    id = pyprof__intern(&profile->pool, &profile->model.strings, text, size > 0 ? (size_t)size : 0);
+    pyprof__free(&profile->pool, text, capacity);
+    return id;
+}
+
+typedef struct { uint32_t label, function; } pyprof__labelled;
+
+static int pyprof__by_label(const void *a, const void *b)
+{
+    const pyprof__labelled *x = (const pyprof__labelled *)a, *y = (const pyprof__labelled *)b;
+    return x->label != y->label ? (x->label < y->label ? -1 : 1) : x->function < y->function ? -1 : x->function > y->function;
+}
+
+static int pyprof__labels_make(pyprof_profile *profile)   // 0 = no memory
+{
+    pyprof__array order;
+    size_t i, count = profile->model.functions.count;
+    int whole = 1;
+    pyprof__array_init(&order, sizeof(pyprof__labelled));
+    pyprof__array_init(&profile->labels, sizeof(uint32_t));
+    for (i = 0; i < count && whole; i++) {
+        uint32_t *label = (uint32_t *)pyprof__push(&profile->pool, &profile->labels);
+        pyprof__labelled *item = (pyprof__labelled *)pyprof__push(&profile->pool, &order);
+        whole = label && item;
+        if (!whole) break;
+        *label = item->label = pyprof__make_label(profile, &PYPROF__AT(pyprof__function, profile->model.functions, i), 0);
+        item->function = (uint32_t)i;
+        whole = *label != PYPROF__NONE;
+    }
+    if (whole && count) qsort(order.data, count, sizeof(pyprof__labelled), pyprof__by_label);
+    for (i = 0; i < count && whole; i++) {   // equal labels are neighbours now
+        const pyprof__labelled *items = (const pyprof__labelled *)order.data;
+        const pyprof__function *function = &PYPROF__AT(pyprof__function, profile->model.functions, items[i].function);
+        if (function->kind != PYPROF_KIND_PYTHON) continue;
+        if ((i == 0 || items[i - 1].label != items[i].label) && (i + 1 == count || items[i + 1].label != items[i].label)) continue;
+        PYPROF__AT(uint32_t, profile->labels, items[i].function) = pyprof__make_label(profile, function, 1);
+        whole = PYPROF__AT(uint32_t, profile->labels, items[i].function) != PYPROF__NONE;
+    }
+    pyprof__array_free(&profile->pool, &order);
+    return whole;
+}
+
+static void pyprof__profile_free(pyprof_profile *profile)
+{
+    pyprof_allocator allocator = profile->pool.allocator;
+    pyprof__array_free(&profile->pool, &profile->labels);
+    pyprof__model_free(&profile->model);
+    allocator.free(allocator.user, profile, sizeof *profile);
+}
+
+// A profile from a copy of a model. window_ns 0 = everything. NULL = no memory.
+static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t window_ns, const pyprof_allocator *allocator)
+{
+    pyprof_profile *profile = (pyprof_profile *)allocator->alloc(allocator->user, sizeof *profile);
+    if (!profile) return NULL;
+    memset(profile, 0, sizeof *profile);
+    pyprof__pool_init(&profile->pool, allocator, UINT64_MAX);
+    profile->pid = getpid();
+    if (pyprof__model_copy(&profile->model, &profile->pool, model, window_ns) && pyprof__labels_make(profile)) return profile;
+    pyprof__profile_free(profile);
+    return NULL;
+}
+
+// ---- selection: the columns a query asks for, self and total -----------------------
+typedef struct {
+    pyprof__pool pool;
+    const pyprof_profile *profile;
+    size_t count;                                  // nodes
+    int64_t *self[PYPROF_METRIC_COUNT], *total[PYPROF_METRIC_COUNT];   // NULL = never used
+    int64_t all[PYPROF_METRIC_COUNT];
+    unsigned char *chosen;                         // a node: its own values are part of the selection
+} pyprof__selection;
+
+static void pyprof__selection_free(pyprof__selection *selection)
+{
+    size_t i, bytes = selection->count * sizeof(int64_t);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) {
+        pyprof__free(&selection->pool, selection->self[i], bytes);
+        pyprof__free(&selection->pool, selection->total[i], bytes);
+    }
+    pyprof__free(&selection->pool, selection->chosen, selection->count);
+}
+
+static int pyprof__glob(const char *pattern, const char *text) { return !pattern || fnmatch(pattern, text, 0) == 0; }
+
+static int pyprof__function_matches(const pyprof_profile *profile, uint32_t id, const pyprof_query *query)
+{
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+    if (function->kind == PYPROF_KIND_THREAD || function->kind == PYPROF_KIND_PROCESS) return 0;
+    if (!pyprof__glob(query->file, pyprof__text(profile, function->file))) return 0;
+    return pyprof__glob(query->function, pyprof__text(profile, function->qualname)) || pyprof__glob(query->function, pyprof__label(profile, id));
+}
+
+// A node is chosen when its thread matches and a frame on its way to the root does. Parents come before children.
+static int pyprof__choose(pyprof__selection *selection, const pyprof_query *query)
+{
+    const pyprof_profile *profile = selection->profile;
+    int frames = query && (query->file || query->function);
+    uint32_t i;
+    selection->chosen = (unsigned char *)pyprof__alloc(&selection->pool, selection->count);
+    if (!selection->chosen) return 0;
+    for (i = 0; i < selection->count; i++) {
+        uint32_t parent = pyprof__parent_of(profile, i);
+        unsigned char state = i ? selection->chosen[parent] : 0;   // bit 0: thread matches, bit 1: so does a frame
+        const pyprof__function *function = pyprof__function_of(profile, i);
+        if (function->kind == PYPROF_KIND_THREAD) state = (unsigned char)pyprof__glob(query ? query->thread : NULL, pyprof__text(profile, function->name));
+        if (!frames || pyprof__function_matches(profile, pyprof__location_of(profile, i)->function, query)) state |= 2;
+        selection->chosen[i] = state;
+    }
+    for (i = 0; i < selection->count; i++) selection->chosen[i] = selection->chosen[i] == 3;
+    return 1;
+}
+
+static int pyprof__select_column(pyprof__selection *selection, pyprof_metric metric, pyprof_metric idle)
+{
+    const pyprof__model *model = &selection->profile->model;
+    size_t bytes = selection->count * sizeof(int64_t);
+    int64_t *self = (int64_t *)pyprof__alloc(&selection->pool, bytes), *total = (int64_t *)pyprof__alloc(&selection->pool, bytes);
+    uint32_t i;
+    selection->self[metric] = self;
+    selection->total[metric] = total;
+    if (!self || !total) return 0;
+    for (i = 0; i < selection->count; i++)
+        if (selection->chosen[i]) self[i] = total[i] = pyprof__model_value(model, metric, i) - (idle ? pyprof__model_value(model, idle, i) : 0);
+    for (i = (uint32_t)selection->count; i-- > 1;) total[pyprof__parent_of(selection->profile, i)] += total[i];
+    selection->all[metric] = total[0];
+    return 1;
+}
+
+// query NULL = everything. without_idle: as if query->include_idle were 0. 0 = no memory.
+static int pyprof__select(pyprof__selection *selection, const pyprof_profile *profile, const pyprof_query *query, int without_idle)
+{
+    uint32_t metric;
+    memset(selection, 0, sizeof *selection);
+    pyprof__pool_init(&selection->pool, &profile->pool.allocator, UINT64_MAX);
+    selection->profile = profile;
+    selection->count = profile->model.nodes.count;
+    if (!pyprof__choose(selection, query)) return 0;
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
+        pyprof_metric idle = without_idle && metric == PYPROF_WALL_NS ? PYPROF_WAIT_NS : without_idle && metric == PYPROF_SAMPLES ? PYPROF_WAIT_SAMPLES : (pyprof_metric)0;
+        if (profile->model.columns[metric].count && !pyprof__select_column(selection, (pyprof_metric)metric, idle)) return 0;
+    }
+    return 1;
+}
+
+static int64_t pyprof__self(const pyprof__selection *selection, int metric, uint32_t node) { return selection->self[metric] ? selection->self[metric][node] : 0; }
+static int64_t pyprof__total(const pyprof__selection *selection, int metric, uint32_t node) { return selection->total[metric] ? selection->total[metric][node] : 0; }
+
+// ---- grouping: rows of a table ----------------------------------------------------------
+typedef struct { uint32_t what, line; } pyprof__group_key;
+
+static pyprof__group_key pyprof__key_of(const pyprof_profile *profile, uint32_t node, int group)
+{
+    const pyprof__location *location = pyprof__location_of(profile, node);
+    pyprof__group_key key;
+    key.line = 0;
+    key.what = location->function;
+    if (group == PYPROF_GROUP_LINE) key.line = (uint32_t)location->place.line;
+    if (group == PYPROF_GROUP_FILE) key.what = pyprof__function_of(profile, node)->file;
+    return key;
+}
+
+static int pyprof__same_key(const void *context, uint32_t item, const void *key)
+{
+    return memcmp(&PYPROF__AT(pyprof__group_key, *(const pyprof__array *)context, item), key, sizeof(pyprof__group_key)) == 0;
+}
+
+// Recursion: a node below another of the same row adds nothing to that row's total.
+static int pyprof__is_outermost(const pyprof_profile *profile, uint32_t node, int group, const pyprof__group_key *key)
+{
+    uint32_t up = node;
+    while ((up = pyprof__parent_of(profile, up)) != 0) {
+        pyprof__group_key above = pyprof__key_of(profile, up, group);
+        if (above.what == key->what && above.line == key->line && (pyprof__function_of(profile, up)->kind == PYPROF_KIND_THREAD) == (group == PYPROF_GROUP_THREAD))
+            return 0;
+    }
+    return 1;
+}
+
+static void pyprof__row_name(const pyprof_profile *profile, uint32_t node, int group, pyprof_row *row)
+{
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    row->file = pyprof__text(profile, function->file);
+    row->kind = function->kind;
+    row->name = group == PYPROF_GROUP_FILE ? row->file : pyprof__text(profile, function->name);
+    row->qualname = group == PYPROF_GROUP_FILE ? row->file : pyprof__text(profile, function->qualname);
+    row->line = group == PYPROF_GROUP_FILE || group == PYPROF_GROUP_THREAD ? 0 : group == PYPROF_GROUP_LINE ? pyprof__location_of(profile, node)->place.line : function->first_line;
+}
+
+typedef struct { pyprof__pool pool; pyprof__array rows, keys; pyprof__index index; } pyprof__table;   // rows: pyprof_row
+
+static void pyprof__table_free(pyprof__table *table)
+{
+    pyprof__array_free(&table->pool, &table->rows);
+    pyprof__array_free(&table->pool, &table->keys);
+    pyprof__index_free(&table->pool, &table->index);
+}
+
+static int pyprof__table_add(pyprof__table *table, const pyprof__selection *selection, uint32_t node, int group)
+{
+    const pyprof_profile *profile = selection->profile;
+    pyprof__group_key key = pyprof__key_of(profile, node, group);
+    uint32_t id = pyprof__unique(&table->pool, &table->keys, &table->index, pyprof__same_key, &key);
+    int outermost, metric;
+    pyprof_row *row;
+    if (id == PYPROF__NONE) return 0;
+    if (id == table->rows.count) {
+        row = (pyprof_row *)pyprof__push(&table->pool, &table->rows);
+        if (!row) return 0;
+        pyprof__row_name(profile, node, group, row);
+    }
+    row = &PYPROF__AT(pyprof_row, table->rows, id);
+    outermost = pyprof__is_outermost(profile, node, group, &key);
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
+        row->self[metric] += group == PYPROF_GROUP_THREAD ? pyprof__total(selection, metric, node) : pyprof__self(selection, metric, node);
+        if (outermost) row->total[metric] += pyprof__total(selection, metric, node);
+    }
+    return 1;
+}
+
+static int pyprof__table_make(pyprof__table *table, const pyprof__selection *selection, const pyprof_query *query, int group)
+{
+    const pyprof_profile *profile = selection->profile;
+    uint32_t node;
+    memset(table, 0, sizeof *table);
+    pyprof__pool_init(&table->pool, &profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&table->rows, sizeof(pyprof_row));
+    pyprof__array_init(&table->keys, sizeof(pyprof__group_key));
+    for (node = 1; node < selection->count; node++) {
+        int is_thread = pyprof__function_of(profile, node)->kind == PYPROF_KIND_THREAD;
+        if (is_thread != (group == PYPROF_GROUP_THREAD)) continue;
+        if (query && !is_thread && (query->file || query->function) && !pyprof__function_matches(profile, pyprof__location_of(profile, node)->function, query)) continue;
+        if (pyprof__total(selection, PYPROF_SAMPLES, node) == 0 && pyprof__total(selection, PYPROF_WALL_NS, node) == 0 && !selection->chosen[node]) continue;
+        if (!pyprof__table_add(table, selection, node, group)) return 0;
+    }
+    return 1;
+}
+
+// Order of rows: by the value asked for, then by name, so that equal profiles give equal tables.
+typedef struct { const pyprof_row *row; int64_t value; } pyprof__ranked;
+
+static int pyprof__by_value(const void *a, const void *b)
+{
+    const pyprof__ranked *x = (const pyprof__ranked *)a, *y = (const pyprof__ranked *)b;
+    int order;
+    if (x->value != y->value) return x->value > y->value ? -1 : 1;
+    order = strcmp(x->row->qualname, y->row->qualname);
+    if (order == 0) order = strcmp(x->row->file, y->row->file);
+    return order ? order : x->row->line < y->row->line ? -1 : x->row->line > y->row->line;
+}
+
+// sort 0 = wall time spent running
+static int64_t pyprof__rank_value(const pyprof_row *row, int sort, int by_total)
+{
+    const int64_t *values = by_total ? row->total : row->self;
+    return sort ? values[sort] : values[PYPROF_WALL_NS] - values[PYPROF_WAIT_NS];
+}
+
+static pyprof__ranked *pyprof__rank(pyprof__table *table, int sort, int by_total)   // free with count * sizeof; NULL = none
+{
+    size_t i, count = table->rows.count;
+    pyprof__ranked *ranked = count ? (pyprof__ranked *)pyprof__alloc(&table->pool, count * sizeof *ranked) : NULL;
+    for (i = 0; ranked && i < count; i++) {
+        ranked[i].row = &PYPROF__AT(pyprof_row, table->rows, i);
+        ranked[i].value = pyprof__rank_value(ranked[i].row, sort, by_total);
+    }
+    if (ranked) qsort(ranked, count, sizeof *ranked, pyprof__by_value);
+    return ranked;
+}
+
+// ---- view: the tree as a report shows it, threads merged or not, one metric -------------------
+typedef struct {
+    uint32_t parent, first_child, next_sibling, depth;   // 0 = none: node 0 is the root
+    const char *label, *file;
+    int32_t line;
+    int kind;                                            // pyprof_kind
+    int64_t self, total;
+} pyprof__view_node;
+
+typedef struct {
+    const pyprof__view_node *nodes;
+    size_t count;
+    uint32_t max_depth;
+    int unit;                                            // 0 = count, 1 = ns, 2 = bytes
+    const char *metric_name;
+} pyprof__view;
+
+typedef struct {
+    pyprof__pool pool;
+    pyprof__array nodes, keys, map, sorted;              // keys: pyprof__view_key a node; map: view node of each model node
+    pyprof__index index;
+    pyprof__strings strings;
+    pyprof__view view;
+} pyprof__view_maker;
+
+typedef struct { uint32_t parent, function, line; } pyprof__view_key;
+
+static const struct { const char *name; int unit; } pyprof__metric_names[PYPROF_METRIC_COUNT] = {
+    { "", 0 }, { "samples", 0 }, { "wall time", 1 }, { "CPU time", 1 }, { "GIL held", 1 }, { "GIL wait", 1 }, { "waiting", 1 },
+    { "native time", 1 }, { "calls", 0 }, { "exceptions", 0 }, { "allocated bytes", 2 }, { "allocated blocks", 0 }, { "live bytes", 2 },
+    { "live blocks", 0 }, { "peak bytes", 2 }, { "peak blocks", 0 }, { "temporary blocks", 0 }, { "GPU time", 1 }, { "GPU bytes", 2 },
+    { "waiting samples", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 },
+    { "", 0 }, { "", 0 }
+};
+
+static void pyprof__view_free(pyprof__view_maker *maker)
+{
+    pyprof__array_free(&maker->pool, &maker->nodes);
+    pyprof__array_free(&maker->pool, &maker->keys);
+    pyprof__array_free(&maker->pool, &maker->map);
+    pyprof__array_free(&maker->pool, &maker->sorted);
+    pyprof__index_free(&maker->pool, &maker->index);
+    pyprof__strings_free(&maker->pool, &maker->strings);
+}
+
+static int pyprof__same_view_key(const void *context, uint32_t item, const void *key)
+{
+    return memcmp(&PYPROF__AT(pyprof__view_key, *(const pyprof__array *)context, item), key, sizeof(pyprof__view_key)) == 0;
+}
+
+static uint32_t pyprof__view_find(pyprof__view_maker *maker, const pyprof_profile *profile, uint32_t node, const pyprof__view_key *key)
+{
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    uint32_t id = pyprof__unique(&maker->pool, &maker->keys, &maker->index, pyprof__same_view_key, key);
+    pyprof__view_node *added;
+    if (id == PYPROF__NONE || id < maker->nodes.count) return id;
+    added = (pyprof__view_node *)pyprof__push(&maker->pool, &maker->nodes);
+    if (!added) return PYPROF__NONE;
+    added->parent = key->parent;
+    added->depth = id ? PYPROF__AT(pyprof__view_node, maker->nodes, key->parent).depth + 1 : 0;
+    added->kind = function->kind;
+    added->file = pyprof__text(profile, function->file);
+    added->line = key->line ? (int32_t)key->line : function->kind == PYPROF_KIND_THREAD ? 0 : function->first_line;
+    added->label = pyprof__label(profile, key->function);
+    if (added->depth > maker->view.max_depth) maker->view.max_depth = added->depth;
+    return id;
+}
+
+// Sums the selected values of the model's nodes into the view's.
+static int pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection *selection, int metric, int split_threads, int lines)
+{
+    const pyprof_profile *profile = selection->profile;
+    uint32_t i;
+    for (i = 0; i < selection->count; i++) {
+        const pyprof__location *location = pyprof__location_of(profile, i);
+        uint32_t *mapped = (uint32_t *)pyprof__push(&maker->pool, &maker->map);
+        pyprof__view_key key;
+        if (!mapped) return 0;
+        key.parent = i ? PYPROF__AT(uint32_t, maker->map, pyprof__parent_of(profile, i)) : 0;
+        key.function = location->function;
+        key.line = lines && location->place.line > 0 ? (uint32_t)location->place.line : 0;
+        if (pyprof__total(selection, metric, i) == 0 && i) *mapped = PYPROF__NONE;   // nothing selected in or below it
+        else if (!split_threads && pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD) *mapped = key.parent;
+        else *mapped = pyprof__view_find(maker, profile, i, &key);
+        if (*mapped == PYPROF__NONE) {
+            if (pyprof__total(selection, metric, i) != 0) return 0;
+            *mapped = key.parent;
+            continue;
+        }
+        PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).self += pyprof__self(selection, metric, i);
+    }
+    for (i = 0; i < maker->nodes.count; i++) PYPROF__AT(pyprof__view_node, maker->nodes, i).total = PYPROF__AT(pyprof__view_node, maker->nodes, i).self;
+    for (i = (uint32_t)maker->nodes.count; i-- > 1;) {
+        const pyprof__view_node *node = &PYPROF__AT(pyprof__view_node, maker->nodes, i);
+        PYPROF__AT(pyprof__view_node, maker->nodes, node->parent).total += node->total;
+    }
+    return 1;
+}
+
+// "label:line" for views by line; the strings stand still only once all are made.
+static int pyprof__view_line_labels(pyprof__view_maker *maker)
+{
+    size_t i;
+    pyprof__array ids;
+    int whole = pyprof__strings_init(&maker->pool, &maker->strings);
+    pyprof__array_init(&ids, sizeof(uint32_t));
+    for (i = 0; i < maker->nodes.count && whole; i++) {
+        const pyprof__view_node *node = &PYPROF__AT(pyprof__view_node, maker->nodes, i);
+        uint32_t *id = (uint32_t *)pyprof__push(&maker->pool, &ids);
+        size_t capacity = strlen(node->label) + 16;
+        char *text = (char *)pyprof__alloc(&maker->pool, capacity);
+        int size = text ? snprintf(text, capacity, PYPROF__AT(pyprof__view_key, maker->keys, i).line ? "%s:%ld" : "%s", node->label, (long)node->line) : 0;
+        whole = id && text;
+        if (whole) *id = pyprof__intern(&maker->pool, &maker->strings, text, (size_t)size);
+        pyprof__free(&maker->pool, text, capacity);
+    }
+    for (i = 0; i < maker->nodes.count && whole; i++)
+        PYPROF__AT(pyprof__view_node, maker->nodes, i).label = pyprof__string(&maker->strings, PYPROF__AT(uint32_t, ids, i));
+    pyprof__array_free(&maker->pool, &ids);
+    return whole;
+}
+
+typedef struct { uint32_t parent, id; const char *label, *file; int32_t line; } pyprof__sibling;
+
+static int pyprof__by_siblings(const void *a, const void *b)
+{
+    const pyprof__sibling *x = (const pyprof__sibling *)a, *y = (const pyprof__sibling *)b;
+    int order = x->parent != y->parent ? (x->parent < y->parent ? -1 : 1) : strcmp(x->label, y->label);
+    if (order == 0) order = strcmp(x->file, y->file);
+    return order ? order : x->line != y->line ? (x->line < y->line ? -1 : 1) : x->id < y->id ? -1 : x->id > y->id;
+}
+
+static int pyprof__view_link(pyprof__view_maker *maker)   // children sorted by label
+{
+    pyprof__view_node *nodes = (pyprof__view_node *)maker->nodes.data;
+    pyprof__sibling *siblings;
+    uint32_t i;
+    pyprof__array_init(&maker->sorted, sizeof(pyprof__sibling));
+    if (!pyprof__array_reserve(&maker->pool, &maker->sorted, maker->nodes.count)) return 0;
+    siblings = (pyprof__sibling *)maker->sorted.data;
+    for (i = 0; i < maker->nodes.count; i++) {
+        siblings[i].parent = nodes[i].parent;
+        siblings[i].id = i;
+        siblings[i].label = nodes[i].label;
+        siblings[i].file = nodes[i].file;
+        siblings[i].line = nodes[i].line;
+    }
+    qsort(siblings, maker->nodes.count, sizeof *siblings, pyprof__by_siblings);
+    for (i = (uint32_t)maker->nodes.count; i-- > 0;) {   // from the last to the first: each goes to the front
+        pyprof__view_node *node = &nodes[siblings[i].id];
+        if (siblings[i].id == 0) continue;
+        node->next_sibling = nodes[node->parent].first_child;
+        nodes[node->parent].first_child = siblings[i].id;
+    }
+    return 1;
+}
+
+static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection, int metric, int split_threads, int lines)   // 0 = no memory
+{
+    memset(maker, 0, sizeof *maker);
+    pyprof__pool_init(&maker->pool, &selection->profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&maker->nodes, sizeof(pyprof__view_node));
+    pyprof__array_init(&maker->keys, sizeof(pyprof__view_key));
+    pyprof__array_init(&maker->map, sizeof(uint32_t));
+    if (!pyprof__view_fill(maker, selection, metric, split_threads, lines)) return 0;
+    if (lines && !pyprof__view_line_labels(maker)) return 0;
+    if (!pyprof__view_link(maker)) return 0;
+    maker->view.nodes = (const pyprof__view_node *)maker->nodes.data;
+    maker->view.count = maker->nodes.count;
+    maker->view.unit = pyprof__metric_names[metric].unit;
+    maker->view.metric_name = pyprof__metric_names[metric].name;
+    return 1;
+}
+
+// ============================================================================
+// [SECTION] WRITERS -- JSON, text, folded, SVG, speedscope, pprof
+//   Runs on    the caller's thread
+//   Uses       SNAPSHOT
+//   Promise    a format is one part of this section and one row of the table at its end; parts never call each other;
+//              names are hostile and go out only through the put function of their format
+// ============================================================================
+typedef struct pyprof__sink pyprof__sink;
+struct pyprof__sink {            // buffered output; remembers that it failed, so that writers need not ask
+    pyprof_write_fn *fn;
+    void *user;
+    int failed;
+    size_t used;
+    char buffer[16384];
+};
+
+static void pyprof__flush(pyprof__sink *s)
+{
+    if (!s->failed && s->used && s->fn(s->user, s->buffer, s->used) != 0) s->failed = 1;
+    s->used = 0;
+}
+
+static void pyprof__put_bytes(pyprof__sink *s, const void *data, size_t size)
+{
+    const char *from = (const char *)data;
+    while (size > 0 && !s->failed) {
+        size_t n = sizeof s->buffer - s->used;
+        if (n > size) n = size;
+        memcpy(s->buffer + s->used, from, n);
+        s->used += n;
+        from += n;
+        size -= n;
+        if (s->used == sizeof s->buffer) pyprof__flush(s);
+    }
+}
+
+static void pyprof__put(pyprof__sink *s, const char *text) { pyprof__put_bytes(s, text, strlen(text)); }
+
+__attribute__((format(printf, 2, 3)))
+static void pyprof__put_format(pyprof__sink *s, const char *format, ...)   // integers and short strings of ours only
+{
+    char text[512];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    pyprof__put(s, text);
+}
+
+static void pyprof__put_int(pyprof__sink *s, int64_t value)
+{
+    char text[24];
+    size_t at = sizeof text;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    do { text[--at] = (char)('0' + rest % 10); rest /= 10; } while (rest);
+    if (value < 0) text[--at] = '-';
+    pyprof__put_bytes(s, text + at, sizeof text - at);
+}
+
+static void pyprof__put_fixed(pyprof__sink *s, double value, int digits)
+{
+    char text[64];
+    pyprof__put_bytes(s, text, pyprof__format_fixed(text, sizeof text, value, digits));
+}
+
+// Seconds from ns, exactly
+static void pyprof__put_seconds(pyprof__sink *s, int64_t ns)
+{
+    uint64_t rest = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
+    pyprof__put_format(s, "%s%llu.%09llu", ns < 0 ? "-" : "", (unsigned long long)(rest / pyprof__second), (unsigned long long)(rest % pyprof__second));
+}
+
+// Text for people: what would change how the line is shown appears as an escape.
+static void pyprof__put_visible(pyprof__sink *s, const char *text)
+{
+    size_t length;
+    for (; *text; text += length) {
+        uint32_t c = pyprof__utf8_next(text, &length);
+        if (pyprof__is_unsafe(c)) pyprof__put_format(s, c < 256 ? "\\x%02x" : "\\u%04x", c);
+        else if (c == 0xfffd && length == 1) pyprof__put(s, "\xef\xbf\xbd");
+        else pyprof__put_bytes(s, text, length);
+    }
+}
+
+static void pyprof__put_xml(pyprof__sink *s, const char *text)
+{
+    size_t length;
+    for (; *text; text += length) {
+        uint32_t c = pyprof__utf8_next(text, &length);
+        if (c == '&') pyprof__put(s, "&amp;");
+        else if (c == '<') pyprof__put(s, "&lt;");
+        else if (c == '>') pyprof__put(s, "&gt;");
+        else if (c == '"') pyprof__put(s, "&quot;");
+        else if (c == '\'') pyprof__put(s, "&#39;");
+        else if (pyprof__is_unsafe(c)) pyprof__put_format(s, c < 256 ? "\\x%02x" : "\\u%04x", c);
+        else if (c == 0xfffd && length == 1) pyprof__put(s, "\xef\xbf\xbd");
+        else pyprof__put_bytes(s, text, length);
+    }
+}
+
+static void pyprof__put_json(pyprof__sink *s, const char *text)   // with its quotes; safe inside HTML too
+{
+    size_t length;
+    pyprof__put(s, "\"");
+    for (; *text; text += length) {
+        uint32_t c = pyprof__utf8_next(text, &length);
+        if (c == '"' || c == '\\') { char pair[3] = { '\\', (char)c, 0 }; pyprof__put(s, pair); }
+        else if (c < 0x20 || c == 0x7f || c == 0x2028 || c == 0x2029 || (c == '<' && text[1] == '/') || c == 0xfffe || c == 0xffff)
+            pyprof__put_format(s, "\\u%04x", c);
+        else if (c == 0xfffd && length == 1) pyprof__put(s, "\xef\xbf\xbd");
+        else pyprof__put_bytes(s, text, length);
+    }
+    pyprof__put(s, "\"");
+}
+
+static void pyprof__put_key(pyprof__sink *s, const char *key)   // a key of ours
+{
+    pyprof__put(s, "\"");
+    pyprof__put(s, key);
+    pyprof__put(s, "\": ");
+}
+
+typedef struct {                 // what a writer gets
+    pyprof__sink *sink;
+    const pyprof_profile *profile;
+    const pyprof_output *output;
+    pyprof__selection *selection;
+    int metric;                  // never 0
+} pyprof__job;
+
+// The short names of metrics in files
+static const char *const pyprof__metric_keys[PYPROF_METRIC_COUNT] = {
+    "", "samples", "wall_ns", "cpu_ns", "gil_ns", "gil_wait_ns", "wait_ns", "native_ns", "calls", "exceptions", "alloc_bytes", "alloc_blocks",
+    "live_bytes", "live_blocks", "peak_bytes", "peak_blocks", "temp_blocks", "gpu_ns", "gpu_bytes", "wait_samples", "", "", "", "", "", "",
+    "", "", "", "", "", ""
+};
+static const char *const pyprof__kind_names[] = { "python", "native", "zone", "pseudo", "thread", "process" };
+static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] = { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
+
+// ---- folded: frame;frame;frame COUNT --------------------------------------------------------
+static void pyprof__put_folded_name(pyprof__sink *s, const char *text)
+{
+    size_t length;
+    for (; *text; text += length) {
+        uint32_t c = pyprof__utf8_next(text, &length);
+        if (c == ';') pyprof__put(s, ":");
+        else if (pyprof__is_unsafe(c)) pyprof__put_format(s, c < 256 ? "\\x%02x" : "\\u%04x", c);
+        else if (c == 0xfffd && length == 1) pyprof__put(s, "\xef\xbf\xbd");
+        else pyprof__put_bytes(s, text, length);
+    }
+}
+
+static pyprof_result pyprof__write_folded(pyprof__job *job)
+{
+    pyprof__view_maker maker;
+    uint32_t path[4096], depth, node = 0, i;
+    int64_t scale;
+    pyprof_result result = PYPROF_OK;
+    if (!pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads, job->output->lines)) result = pyprof__fail_memory("the folded stacks");
+    scale = maker.view.unit == 1 ? 1000 : 1;   // ns as us: other tools keep counts in 32 bits
+    while (result == PYPROF_OK) {              // depth first, children in order: the lines come out sorted by stack
+        const pyprof__view_node *at = &maker.view.nodes[node];
+        if (at->self / scale > 0 && at->depth > 0) {
+            for (depth = at->depth, i = node; depth > 0; depth--, i = maker.view.nodes[i].parent) path[(depth - 1) % 4096] = i;
+            for (i = 0; i < at->depth && i < 4096; i++) {
+                if (i) pyprof__put(job->sink, ";");
+                pyprof__put_folded_name(job->sink, maker.view.nodes[path[i]].label);
+            }
+            pyprof__put(job->sink, " ");
+            pyprof__put_int(job->sink, at->self / scale);
+            pyprof__put(job->sink, "\n");
+        }
+        if (at->first_child) { node = at->first_child; continue; }
+        while (node && !maker.view.nodes[node].next_sibling) node = maker.view.nodes[node].parent;
+        if (node == 0) break;
+        node = maker.view.nodes[node].next_sibling;
+    }
+    pyprof__view_free(&maker);
+    return result;
+}
+
+// ---- JSON: the native format ------------------------------------------------------------------
+// Labels are written millions of times: each is escaped once.
+typedef struct { pyprof__pool pool; pyprof__strings strings; pyprof__array ids; } pyprof__escaped;
+typedef struct { pyprof__array *bytes; pyprof__pool *pool; } pyprof__to_array;
+
+static int pyprof__append(void *user, const void *data, size_t size)   // a pyprof_write_fn
+{
+    pyprof__to_array *to = (pyprof__to_array *)user;
+    if (!pyprof__array_reserve(to->pool, to->bytes, size)) return 1;
+    memcpy((char *)to->bytes->data + to->bytes->count, data, size);
+    to->bytes->count += size;
+    return 0;
+}
+
+static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
+{
+    const struct { const char *key; uint64_t value; } rows[] = {
+        { "asked", stats->asked }, { "samples", stats->samples }, { "missed", stats->missed }, { "rejected", stats->rejected },
+        { "retried", stats->retried }, { "unfrozen", stats->unfrozen }, { "truncated", stats->truncated },
+        { "timeline_dropped", stats->timeline_dropped }, { "threads", stats->threads }, { "interpreters", stats->interpreters },
+        { "own_cpu_ns", stats->own_cpu_ns }, { "own_bytes", stats->own_bytes }, { "late_max_ns", stats->late_max_ns },
+        { "late_mean_ns", stats->late_mean_ns }, { "gap_ns", stats->gap_ns }, { "heap_state", (uint64_t)stats->heap_state },
+        { "heap_samples", stats->heap_samples }, { "heap_dropped", stats->heap_dropped },
+    };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(rows); i++) {
+        pyprof__put_key(s, rows[i].key);
+        pyprof__put_int(s, (int64_t)rows[i].value);
+        pyprof__put(s, ", ");
+    }
+    pyprof__put(s, "\"rejected_by_cause\": {");
+    for (i = 0; i < PYPROF_CAUSE_COUNT && *pyprof__cause_names[i]; i++) {
+        if (i) pyprof__put(s, ", ");
+        pyprof__put_key(s, pyprof__cause_names[i]);
+        pyprof__put_int(s, (int64_t)stats->rejected_by_cause[i]);
+    }
+    pyprof__put(s, "}, \"degraded\": ");
+    pyprof__put_json(s, stats->degraded);
+}
+
+static void pyprof__json_head(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    const pyprof__model *model = &profile->model;
+    pyprof__sink *s = job->sink;
+    pyprof__put(s, "{\n\"format\": \"pyprof\", \"version\": 1, \"exporter\": \"pyprof.h " PYPROF_VERSION_STRING "\",\n\"process_name\": ");
+    pyprof__put_json(s, pyprof__text(profile, profile->program));
+    pyprof__put_format(s, ", \"pid\": %lld, \"python\": ", (long long)profile->pid);
+    pyprof__put_json(s, pyprof__text(profile, profile->python));
+    pyprof__put_format(s, ", \"free_threaded\": %s,\n\"start\": ", profile->free_threaded ? "true" : "false");
+    pyprof__put_fixed(s, pyprof__unix(model, model->start_ns), 6);
+    pyprof__put(s, ", \"duration\": ");
+    pyprof__put_seconds(s, (int64_t)model->recorded_ns);
+    pyprof__put(s, ", \"rate_hz\": ");
+    pyprof__put_fixed(s, model->rate_hz, 3);
+    pyprof__put(s, ",\n\"stats\": {");
+    pyprof__json_stats(s, &model->stats);
+    pyprof__put(s, "},\n");
+}
+
+static void pyprof__json_threads(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    size_t i;
+    pyprof__put(job->sink, "\"threads\": [");
+    for (i = 0; i < model->members.count; i++) {
+        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
+        if (!member->wanted) continue;
+        pyprof__put(job->sink, i ? ",\n  " : "\n  ");
+        pyprof__put_format(job->sink, "{\"thread_id\": %lld, \"ident\": %llu, \"interpreter\": %lld, \"name\": ", (long long)member->native,
+                           (unsigned long long)member->ident, (long long)member->interp_id);
+        pyprof__put_json(job->sink, pyprof__text(job->profile, member->name));
+        pyprof__put(job->sink, ", \"first_seen\": ");
+        pyprof__put_fixed(job->sink, pyprof__unix(model, member->first_ns), 6);
+        pyprof__put(job->sink, ", \"last_seen\": ");
+        pyprof__put_fixed(job->sink, pyprof__unix(model, member->last_ns), 6);
+        pyprof__put_format(job->sink, ", \"node\": %u}", member->node);
+    }
+    pyprof__put(job->sink, "],\n");
+}
+
+static void pyprof__json_frames(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    size_t i;
+    pyprof__put(job->sink, "\"frames\": [");
+    for (i = 0; i < model->locations.count; i++) {
+        const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, location->function);
+        int threadlike = function->kind == PYPROF_KIND_THREAD;
+        pyprof__put(job->sink, i ? ",\n  {\"name\": " : "\n  {\"name\": ");
+        pyprof__put_json(job->sink, pyprof__text(job->profile, function->name));
+        pyprof__put(job->sink, ", \"qualname\": ");
+        pyprof__put_json(job->sink, pyprof__text(job->profile, function->qualname));
+        pyprof__put(job->sink, ", \"label\": ");
+        pyprof__put_json(job->sink, pyprof__label(job->profile, location->function));
+        pyprof__put(job->sink, ", \"file\": ");
+        pyprof__put_json(job->sink, pyprof__text(job->profile, function->file));
+        pyprof__put_format(job->sink, ", \"line\": %ld, \"end_line\": %ld, \"column\": %ld, \"end_column\": %ld, \"first_line\": %ld, \"kind\": \"%s\"}",
+                           (long)location->place.line, (long)location->place.end_line, (long)location->place.column, (long)location->place.end_column,
+                           threadlike ? 0L : (long)function->first_line, pyprof__kind_names[function->kind]);
+    }
+    pyprof__put(job->sink, "],\n");
+}
+
+static pyprof_result pyprof__json_functions(const pyprof__job *job)
+{
+    pyprof__table table;
+    pyprof__ranked *ranked = NULL;
+    size_t i, written = 0;
+    pyprof_result result = PYPROF_OK;
+    if (!pyprof__table_make(&table, job->selection, NULL, PYPROF_GROUP_FUNCTION)) result = pyprof__fail_memory("the functions");
+    else ranked = pyprof__rank(&table, PYPROF_WALL_NS, 1);
+    if (result == PYPROF_OK && !ranked && table.rows.count) result = pyprof__fail_memory("the functions");
+    pyprof__put(job->sink, "\"functions\": {");
+    for (i = 0; ranked && i < table.rows.count; i++) {
+        const pyprof_row *row = ranked[i].row;
+        uint32_t function = PYPROF__AT(pyprof__group_key, table.keys, (size_t)(row - (const pyprof_row *)table.rows.data)).what;
+        pyprof__put(job->sink, written++ ? ",\n  " : "\n  ");
+        pyprof__put_json(job->sink, pyprof__label(job->profile, function));
+        pyprof__put_format(job->sink, ": {\"samples\": %lld, \"time\": ", (long long)row->total[PYPROF_SAMPLES]);
+        pyprof__put_seconds(job->sink, row->total[PYPROF_WALL_NS]);
+        pyprof__put_format(job->sink, ", \"self_samples\": %lld, \"self_time\": ", (long long)row->self[PYPROF_SAMPLES]);
+        pyprof__put_seconds(job->sink, row->self[PYPROF_WALL_NS]);
+        pyprof__put(job->sink, ", \"cpu_time\": ");
+        pyprof__put_seconds(job->sink, row->total[PYPROF_CPU_NS]);
+        pyprof__put(job->sink, ", \"wait_time\": ");
+        pyprof__put_seconds(job->sink, row->total[PYPROF_WAIT_NS]);
+        pyprof__put(job->sink, ", \"file\": ");
+        pyprof__put_json(job->sink, row->file);
+        pyprof__put_format(job->sink, ", \"line\": %ld}", (long)row->line);
+    }
+    pyprof__put(job->sink, "},\n");
+    pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
+    pyprof__table_free(&table);
+    return result;
+}
+
+static void pyprof__json_tree(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    size_t i, metric;
+    pyprof__put(job->sink, "\"tree\": {\"parent\": [");
+    for (i = 0; i < model->nodes.count; i++) {
+        if (i) pyprof__put(job->sink, ",");
+        pyprof__put_int(job->sink, i ? (int64_t)PYPROF__AT(const pyprof__node, model->nodes, i).parent : -1);
+    }
+    pyprof__put(job->sink, "],\n\"frame\": [");
+    for (i = 0; i < model->nodes.count; i++) {
+        if (i) pyprof__put(job->sink, ",");
+        pyprof__put_int(job->sink, (int64_t)PYPROF__AT(const pyprof__node, model->nodes, i).location);
+    }
+    pyprof__put(job->sink, "],\n\"self\": {");
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
+        if (!job->selection->self[metric]) continue;
+        pyprof__put(job->sink, metric > 1 ? ",\n" : "\n");
+        pyprof__put_key(job->sink, pyprof__metric_keys[metric]);
+        pyprof__put(job->sink, "[");
+        for (i = 0; i < job->selection->count; i++) {
+            if (i) pyprof__put(job->sink, ",");
+            pyprof__put_int(job->sink, job->selection->self[metric][i]);
+        }
+        pyprof__put(job->sink, "]");
+    }
+    pyprof__put(job->sink, "}},\n");
+}
+
+// "stack": [...], "lines": [...], "frames": [...] of a node, root first, the thread's node left out
+static void pyprof__json_stack(pyprof__sink *s, const pyprof_profile *profile, uint32_t node, uint32_t *path, uint32_t capacity)
+{
+    uint32_t depth = 0, i, part;
+    static const char *const parts[] = { "\"stack\": [", "], \"lines\": [", "], \"frames\": [" };
+    for (; node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD && depth < capacity; node = pyprof__parent_of(profile, node)) path[depth++] = node;
+    for (part = 0; part < 3; part++) {
+        pyprof__put(s, parts[part]);
+        for (i = depth; i-- > 0;) {
+            if (part == 0) pyprof__put_json(s, pyprof__label(profile, pyprof__location_of(profile, path[i])->function));
+            else if (part == 1) pyprof__put_int(s, pyprof__location_of(profile, path[i])->place.line);
+            else pyprof__put_int(s, (int64_t)PYPROF__AT(const pyprof__node, profile->model.nodes, path[i]).location);
+            if (i) pyprof__put(s, ", ");
+        }
+    }
+    pyprof__put(s, "]");
+}
+
+// The same stack comes again and again: its text is made once a node and copied.
+static int pyprof__json_cached_stack(pyprof__escaped *cache, const pyprof__job *job, uint32_t node, uint32_t *path, uint32_t capacity)
+{
+    pyprof__slice *slot = &PYPROF__AT(pyprof__slice, cache->ids, node);
+    if (!slot->size) {
+        pyprof__sink *side = (pyprof__sink *)pyprof__alloc(&cache->pool, sizeof *side);
+        pyprof__to_array to;
+        size_t before = cache->strings.bytes.count;
+        if (!side) return 0;
+        to.bytes = &cache->strings.bytes;
+        to.pool = &cache->pool;
+        side->fn = pyprof__append;
+        side->user = &to;
+        pyprof__json_stack(side, job->profile, node, path, capacity);
+        pyprof__flush(side);
+        slot->text = NULL;
+        slot->size = cache->strings.bytes.count - before;
+        PYPROF__AT(size_t, cache->strings.starts, node) = before;
+        if (side->failed) return 0;
+        pyprof__free(&cache->pool, side, sizeof *side);
+    }
+    pyprof__put_bytes(job->sink, (const char *)cache->strings.bytes.data + PYPROF__AT(size_t, cache->strings.starts, node), slot->size);
+    return 1;
+}
+
+static int pyprof__json_moment(pyprof__escaped *cache, const pyprof__job *job, const pyprof__moment *moment, uint32_t *path, int first)
+{
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, moment->thread);
+    pyprof__put(job->sink, first ? "\n  " : ",\n  ");
+    pyprof__put_format(job->sink, "{\"thread_id\": %lld, ", (long long)member->native);
+    if (!pyprof__json_cached_stack(cache, job, moment->node, path, 65536)) return 0;
+    pyprof__put(job->sink, ", \"timestamp\": ");
+    pyprof__put_fixed(job->sink, pyprof__unix(model, moment->start_ns), 6);
+    pyprof__put_format(job->sink, ", \"count\": %u, \"wall_ns\": %llu, \"cpu_ns\": %llu, \"waiting\": %s, \"thread\": %u, \"node\": %u}", moment->count,
+                       (unsigned long long)moment->wall_ns, (unsigned long long)moment->cpu_ns, moment->waiting ? "true" : "false", moment->thread, moment->node);
+    return 1;
+}
+
+static pyprof_result pyprof__json_samples(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__escaped cache;
+    uint32_t *path;
+    size_t i;
+    int whole, first = 1;
+    memset(&cache, 0, sizeof cache);
+    pyprof__pool_init(&cache.pool, &job->profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&cache.ids, sizeof(pyprof__slice));
+    pyprof__array_init(&cache.strings.bytes, 1);
+    pyprof__array_init(&cache.strings.starts, sizeof(size_t));
+    path = (uint32_t *)pyprof__alloc(&cache.pool, 65536 * sizeof *path);
+    whole = path && pyprof__array_reserve(&cache.pool, &cache.ids, model->nodes.count) && pyprof__array_reserve(&cache.pool, &cache.strings.starts, model->nodes.count);
+    pyprof__put(job->sink, "\"samples\": [");
+    for (i = 0; whole && i < model->moments.count; i++) {
+        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        if (!job->selection->chosen[moment->node]) continue;
+        whole = pyprof__json_moment(&cache, job, moment, path, first);
+        first = 0;
+    }
+    pyprof__put(job->sink, "]\n}\n");
+    pyprof__free(&cache.pool, path, path ? 65536 * sizeof *path : 0);
+    pyprof__array_free(&cache.pool, &cache.ids);
+    pyprof__array_free(&cache.pool, &cache.strings.bytes);
+    pyprof__array_free(&cache.pool, &cache.strings.starts);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the time line");
+}
+
+static pyprof_result pyprof__write_json(pyprof__job *job)
+{
+    pyprof_result result;
+    pyprof__json_head(job);
+    pyprof__json_threads(job);
+    pyprof__json_frames(job);
+    result = pyprof__json_functions(job);
+    if (result != PYPROF_OK) return result;
+    pyprof__json_tree(job);
+    return pyprof__json_samples(job);
+}
+
+// ---- SVG: an interactive flame graph in one file --------------------------------------------------
+// Without scripts (in an image viewer) it is still a readable picture. Geometry is in percent of the window, so the
+// picture follows its width; the script zooms by moving these percentages and reads name, numbers and source of a frame
+// from the lines of the frame's <title>.
+enum {
+    PYPROF__SVG_WIDTH = 1200,         // until the script makes the picture as wide as the window
+    PYPROF__SVG_TOP = 104,            // heading, note and the two lines on the frame under the pointer
+    PYPROF__SVG_ROW = 18,             // the script places a text in its row as pyprof__svg_put_label does
+    PYPROF__SVG_FOOT = 56,
+    PYPROF__SVG_NARROWEST = 1000,     // a frame of less than 1/1000 of the width, about a pixel, is not drawn
+    PYPROF__SVG_LABEL_BYTES = 704     // 161 columns of 4 bytes fit into the widest frame
+};
+
+typedef struct { double limit, unit; const char *suffix; int digits; } pyprof__svg_scale;
+
+static const pyprof__svg_scale pyprof__svg_times[] = {
+    { 1e3, 1.0, " ns", 0 }, { 1e6, 1e3, " &#181;s", 2 }, { 1e9, 1e6, " ms", 2 }, { 6e11, 1e9, " s", 2 },
+    { 7.2e12, 6e10, " min", 1 }, { 0.0, 3.6e12, " h", 2 }
+};
+static const pyprof__svg_scale pyprof__svg_sizes[] = {
+    { 1024.0, 1.0, " B", 0 }, { 1048576.0, 1024.0, " KiB", 1 }, { 1073741824.0, 1048576.0, " MiB", 1 },
+    { 1099511627776.0, 1073741824.0, " GiB", 2 }, { 0.0, 1099511627776.0, " TiB", 2 }
+};
+
+typedef struct { const char *name; int hue, hues, saturation, lightness; } pyprof__svg_family;
+
+// By the kind of a node. The hue of Python is its file's, so that a module's frames stand out together.
+static const pyprof__svg_family pyprof__svg_families[] = {
+    { "Python, a hue for each file", 8, 46, 90, 66 }, { "native", 206, 16, 62, 74 },
+    { "zone", 96, 28, 42, 70 }, { "other", 220, 1, 10, 80 }, { "thread", 170, 12, 42, 68 }
+};
+
+// Said twice: for a system in dark mode, scripts or not, and for the key `d`.
+#define PYPROF__SVG_DARK \
+    "--page: #17181b; --ink: #ecebe8; --soft: #a09c95; --line: #3f4147; --field: #222327; " \
+    "--label: #14100c; --wash: .84; --dim: .25; --hit: #f07fe6; --ring: #8ab4f8; --bad: #f28b82;"
+
+static const char *const pyprof__svg_style[] = {
+    ".pyprof { --page: #fcfbf9; --ink: #24211e; --soft: #6b665f; --line: #d8d3cb; --field: #ffffff;",
+    "  --label: #211a14; --wash: 1; --dim: .36; --hit: #f07fe6; --ring: #0b57d0; --bad: #b3261e;",
+    "  background: var(--page); }",
+    "@media (prefers-color-scheme: dark) { .pyprof:not([data-theme=light]) { " PYPROF__SVG_DARK " } }",
+    ".pyprof[data-theme=dark] { " PYPROF__SVG_DARK " }",
+    ".pyprof, .pyprof .tools * { font: 12px system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; }",
+    ".pyprof .page { fill: var(--page); }",
+    ".pyprof text { fill: var(--ink); white-space: pre; }",
+    ".pyprof .heading { font-size: 17px; font-weight: 600; }",
+    ".pyprof .note, .pyprof .values, .pyprof .legend text { fill: var(--soft); }",
+    ".pyprof .frames text, .pyprof .ruler, .pyprof .name { font: 12px ui-monospace, Menlo, Consolas,",
+    "  'DejaVu Sans Mono', monospace; }",
+    ".pyprof .frames text { fill: var(--label); pointer-events: none; }",
+    ".pyprof .frames .up text, .pyprof.searching .frames :not(.hit) > text { fill: var(--ink); }",
+    ".pyprof .name { font-weight: 600; }",
+    ".pyprof .ruler { visibility: hidden; }",
+    ".pyprof .frames { cursor: pointer; }",
+    ".pyprof .frames g { outline: none; }",
+    ".pyprof .frames rect { stroke: var(--page); stroke-width: .8px; }",
+    ".pyprof .frames rect, .pyprof .legend rect { fill-opacity: var(--wash); rx: 2px; }",
+    ".pyprof .frames .off { display: none; }",
+    ".pyprof.searching .frames rect { fill-opacity: calc(var(--dim) * 1.6); }",
+    ".pyprof .frames .up rect { fill-opacity: var(--dim); }",
+    ".pyprof .frames .hit rect { fill: var(--hit); fill-opacity: 1; }",
+    ".pyprof .frames .up.hit rect { fill-opacity: .5; }",
+    ".pyprof .frames g:hover rect { stroke: var(--ink); stroke-width: 1.4px; }",
+    ".pyprof .frames g:focus-visible rect { stroke: var(--ring); stroke-width: 4px; }",
+    ".pyprof:not(.live) foreignObject { display: none; }",
+    ".pyprof .tools { display: flex; gap: 6px; align-items: center; justify-content: flex-end;",
+    "  padding: 8px 2px 2px; }",
+    ".pyprof .tools * { box-sizing: border-box; height: 28px; border: 1px solid var(--line);",
+    "  border-radius: 6px; background: var(--field); color: var(--ink); padding: 0 10px;",
+    "  white-space: nowrap; }",
+    ".pyprof .tools input { width: 230px; min-width: 80px; }",
+    ".pyprof .tools output { border: 0; background: none; font-weight: 600; line-height: 28px; }",
+    ".pyprof .tools button { cursor: pointer; }",
+    ".pyprof .tools button:hover { border-color: var(--soft); }",
+    ".pyprof .tools [aria-pressed=true] { color: var(--ring); border-color: var(--ring); }",
+    ".pyprof .tools [aria-invalid=true] { border-color: var(--bad); }",
+    ".pyprof .tools :focus-visible { outline: 2px solid var(--ring); outline-offset: 0; }",
+    ".pyprof .tools [hidden], .pyprof .tools :empty:not(input) { display: none; }",
+    "@media (max-width: 760px) { .pyprof .tools :is([name=flip], [name=theme]) { display: none; } }",
+    "@media print { .pyprof foreignObject { display: none; } }"
+};
+
+// The toolbar is XHTML: an SVG has no input box of its own. It shows only where the script runs.
+static const char *const pyprof__svg_tools[] = {
+    "<text class='ruler' y='-99'></text>",
+    "<foreignObject width='99%' height='40'><div xmlns='http://www.w3.org/1999/xhtml' class='tools'>",
+    "<output aria-live='polite'></output>",
+    "<button name='reset' title='Esc' hidden='hidden'>Reset zoom</button>",
+    "<input name='search' type='search' spellcheck='false' aria-label='Search'",
+    "  placeholder='Search (regular expression)'/>",
+    "<button name='case' title='Match case (Ctrl-I)' aria-pressed='true'>Aa</button>",
+    "<button name='flip' title='Root on top or at the bottom (i)'>Icicle</button>",
+    "<button name='theme' title='Dark or light (d)'>Dark</button>",
+    "</div></foreignObject>"
+};
+
+// Names are shown with textContent and setAttribute only: the script never makes markup out of text.
+static const char *const pyprof__svg_script[] = {
+    "(() => {",
+    "'use strict';",
+    "const root = document.currentScript.closest('svg'), alone = root === document.documentElement;",
+    "const area = root.querySelector('.frames'), bar = root.querySelector('.bar');",
+    "const find = selector => bar.querySelector(selector);",
+    "const box = find('[name=search]'), ruler = find('.ruler'), whole = find('.name').textContent;",
+    "const hint = 'Click a frame to zoom, / to search, arrow keys to walk, i to flip, d for dark or light';",
+    "const TOP = Number(area.dataset.top), ROW = Number(area.dataset.row), PAD = 4;",
+    "const frames = [], numberOf = new Map(), advances = new Map();",
+    "let rows = 0, zoomed = 0, focused = 0, pattern = null, matchCase = true, icicle = false, hash = '';",
+
+    // One record a frame, parents before children: a frame's descendants are the records up to its `end`.
+    "function collect() {",
+    "    const path = [], elements = area.querySelectorAll('g');",
+    "    const bottom = Number(elements[0].children[1].getAttribute('y'));",
+    "    elements.forEach((g, number) => {",
+    "        const [title, rect, text] = g.children, read = name => parseFloat(rect.getAttribute(name));",
+    "        const [name, values, source] = title.textContent.split('\\n');",
+    "        const x = read('x'), y = read('y'), width = read('width'), depth = (bottom - y) / ROW;",
+    "        frames.push({",
+    "            g, rect, text, name, values, source, x, width, depth, parent: depth ? path[depth - 1] : -1,",
+    "            end: number + 1, left: x, span: width, y, label: text ? text.textContent : '', style: '',",
+    "            shown: true, hit: false, covered: false,",
+    "        });",
+    "        numberOf.set(g, number);",
+    "        path[depth] = number;",
+    "        rows = Math.max(rows, depth + 1);",
+    "        g.setAttribute('role', 'treeitem');",
+    "        g.setAttribute('aria-level', depth + 1);",
+    "        g.setAttribute('tabindex', number ? -1 : 0);",
+    "    });",
+    "    for (let i = frames.length - 1; i > 0; i--) {",
+    "        const parent = frames[frames[i].parent];",
+    "        parent.end = Math.max(parent.end, frames[i].end);",
+    "    }",
+    "}",
+
+    // All letters now, as each costs a layout, and between others: a lone space would count as nothing.
+    "function measure() {",
+    "    const letters = new Set(frames.map(f => f.name).join('.') + '.');",
+    "    const width = text => { ruler.textContent = text; return ruler.getComputedTextLength(); };",
+    "    const around = width('xx');",
+    "    for (const letter of letters) advances.set(letter, width(`x${letter}x`) - around);",
+    "    ruler.textContent = '';",
+    "}",
+
+    "function fit(name, room) {",
+    "    const dots = 2 * advances.get('.');",
+    "    let used = 0, kept = '';",
+    "    for (const letter of name) {",
+    "        used += advances.get(letter);",
+    "        if (used > room) return kept.length > 2 ? kept + '..' : '';",
+    "        if (used + dots <= room) kept += letter;",
+    "    }",
+    "    return name;",
+    "}",
+
+    "function place(f, left, span, pixels) {",
+    "    const y = TOP + ROW * (icicle ? f.depth : rows - 1 - f.depth), room = span * pixels - 2 * PAD;",
+    "    const label = room > 12 ? fit(f.name, room) : '';",
+    "    const moved = left !== f.left || span !== f.span || y !== f.y;",
+    "    if (label && !f.text) {",
+    "        f.text = f.g.appendChild(document.createElementNS(root.namespaceURI, 'text'));",
+    "        f.text.setAttribute('dx', PAD);",
+    "    }",
+    "    if (label !== f.label) f.text.textContent = label;",
+    "    if (label && (moved || !f.label)) {",
+    "        f.text.setAttribute('x', left.toFixed(6) + '%');",
+    "        f.text.setAttribute('y', y + 13);",
+    "    }",
+    "    if (moved) {",
+    "        f.rect.setAttribute('x', left.toFixed(6) + '%');",
+    "        f.rect.setAttribute('width', span.toFixed(6) + '%');",
+    "        f.rect.setAttribute('y', y);",
+    "    }",
+    "    Object.assign(f, { left, span, y, label });",
+    "}",
+
+    // Brings the frames in line with zoom, search, view and window width, writing only what has changed.
+    "function draw() {",
+    "    const target = frames[zoomed], scale = 100 / target.width, above = new Set();",
+    "    const { left, width } = frames[0].rect.getBoundingClientRect();",
+    "    for (let i = target.parent; i >= 0; i = frames[i].parent) above.add(i);",
+    "    let matched = 0;",
+    "    frames.forEach((f, i) => {",
+    "        const up = above.has(i), inMatch = i > 0 && frames[f.parent].covered;",
+    "        f.shown = up || (i >= zoomed && i < target.end);",
+    "        f.covered = inMatch || f.hit;",
+    "        if (f.shown && f.hit && !inMatch) matched += up ? 100 : f.width * scale;",
+    "        if (up) place(f, 0, 100, width / 100);",
+    "        else if (f.shown) place(f, (f.x - target.x) * scale, f.width * scale, width / 100);",
+    "        const style = f.shown ? (up ? 'up' : '') + (f.hit ? ' hit' : '') : 'off';",
+    "        if (style !== f.style) f.g.setAttribute('class', style);",
+    "        f.style = style;",
+    "    });",
+    "    if (pattern) find('output').textContent = `Matched: ${Math.min(matched, 100).toFixed(1)}%`;",
+    "    if (!frames[focused].shown) makeStop(zoomed);",
+    "    find('[name=reset]').hidden = !zoomed;",
+    "    find('[name=flip]').textContent = icicle ? 'Flame' : 'Icicle';",
+    "    const tool = [...find('.tools').children].find(element => element.offsetWidth);",
+    "    const room = tool ? tool.getBoundingClientRect().left - left - 12 : width;",
+    "    find('.clip').setAttribute('width', Math.max(room, 0));",
+    "    describe();",
+    "}",
+
+    // The two lines above the frames: the frame under the pointer, else the zoomed one, else everything.
+    "function describe(number = zoomed || -1) {",
+    "    const f = frames[number], inside = zoomed && number >= zoomed;",
+    "    const share = inside ? `; ${f.span.toFixed(2)}% of the zoomed frame` : '';",
+    "    const source = f && f.source ? `  \\u00b7  ${f.source}` : '';",
+    "    find('.name').textContent = f ? f.name : whole;",
+    "    find('.values').textContent = f ? f.values + share + source : hint;",
+    "}",
+
+    // A zoom is a step in the browser's history, so that Back zooms out; a letter of a search is not.
+    "function save(step) {",
+    "    const state = new URLSearchParams();",
+    "    if (zoomed) state.set('zoom', zoomed);",
+    "    if (box.value) state.set('search', box.value);",
+    "    if (!matchCase) state.set('case', 'ignore');",
+    "    if (icicle) state.set('view', 'icicle');",
+    "    hash = '#' + state;",
+    "    if (alone && step) location.hash = hash;",
+    "    else if (alone) location.replace(hash);",
+    "}",
+
+    "function restore() {",
+    "    hash = location.hash || '#';",
+    "    const state = new URLSearchParams(alone ? hash.slice(1) : ''), number = Number(state.get('zoom'));",
+    "    zoomed = frames[number] ? number : 0;",
+    "    matchCase = state.get('case') !== 'ignore';",
+    "    icicle = state.get('view') === 'icicle';",
+    "    search(state.get('search') || '');",
+    "}",
+
+    "function search(text) {",
+    "    let problem = '';",
+    "    pattern = null;",
+    "    try {",
+    "        if (text) pattern = new RegExp(text, matchCase ? '' : 'i');",
+    "    } catch (error) {",
+    "        problem = error.message;",
+    "    }",
+    "    for (const f of frames) f.hit = pattern !== null && pattern.test(f.name);",
+    "    if (box.value !== text) box.value = text;",
+    "    box.title = problem;",
+    "    box.setAttribute('aria-invalid', problem !== '');",
+    "    find('output').textContent = problem && 'Not a valid pattern';",
+    "    find('[name=case]').setAttribute('aria-pressed', matchCase);",
+    "    root.classList.toggle('searching', pattern !== null);",
+    "    draw();",
+    "}",
+
+    "function update(text = box.value) {",
+    "    search(text);",
+    "    save(false);",
+    "}",
+
+    "function zoom(number) {",
+    "    if (number === zoomed || !frames[number]) return;",
+    "    zoomed = number;",
+    "    draw();",
+    "    save(true);",
+    "}",
+
+    // Tab stops at one frame only; from there the arrow keys lead to the others.
+    "function makeStop(number) {",
+    "    frames[focused].g.setAttribute('tabindex', -1);",
+    "    focused = number;",
+    "    frames[focused].g.setAttribute('tabindex', 0);",
+    "}",
+
+    "function focus(number) {",
+    "    if (!frames[number]) return;",
+    "    frames[number].g.focus();",
+    "    const hidden = TOP - frames[number].rect.getBoundingClientRect().top;",
+    "    if (alone && hidden > 0) window.scrollBy(0, -hidden);",
+    "}",
+
+    "function walk(step, wanted) {",
+    "    let i = focused + step;",
+    "    while (frames[i] && !(frames[i].shown && wanted(frames[i]))) i += step;",
+    "    focus(i);",
+    "}",
+
+    "function toChild() {",
+    "    let widest = 0;",
+    "    for (let i = focused + 1; i < frames[focused].end; i = frames[i].end)",
+    "        if (!widest || frames[i].width > frames[widest].width) widest = i;",
+    "    if (widest) focus(widest);",
+    "}",
+
+    "function toParent() { focus(frames[focused].parent); }",
+
+    "function showRoot() { if (alone) window.scrollTo(0, icicle ? 0 : root.getAttribute('height')); }",
+
+    "function paint(dark) {",
+    "    root.dataset.theme = dark ? 'dark' : 'light';",
+    "    find('[name=theme]').textContent = dark ? 'Light' : 'Dark';",
+    "}",
+
+    "const actions = {",
+    "    reset() { zoom(0); },",
+    "    case() { matchCase = !matchCase; update(); },",
+    "    flip() { icicle = !icicle; update(); showRoot(); },",
+    "    theme() { paint(root.dataset.theme === 'light'); },",
+    "    find() { box.focus(); box.select(); },",
+    "    out() { zoom(frames[zoomed].parent); },",
+    "    leave() { if (zoomed) zoom(0); else update(''); },",
+    "};",
+    "const inRow = f => f.depth === frames[focused].depth, isHit = f => f.hit;",
+    "const keys = {",
+    "    ArrowUp() { if (icicle) toParent(); else toChild(); },",
+    "    ArrowDown() { if (icicle) toChild(); else toParent(); },",
+    "    ArrowLeft() { walk(-1, inRow); }, ArrowRight() { walk(1, inRow); },",
+    "    n() { walk(1, isHit); }, N() { walk(-1, isHit); }, Home() { focus(zoomed); },",
+    "    Enter() { zoom(focused); }, ' '() { zoom(focused); }, Backspace: actions.out, u: actions.out,",
+    "    i: actions.flip, d: actions.theme, '/': actions.find, Escape: actions.leave,",
+    "};",
+    "const keysAnywhere = { F3: actions.find, 'ctrl+f': actions.find, 'ctrl+i': actions.case };",
+    "const keysInBox = {",
+    "    Escape() { box.blur(); update(''); }, Enter() { box.blur(); walk(1, isHit); },",
+    "};",
+
+    "(alone ? document : root).addEventListener('keydown', event => {",
+    "    const typing = event.target === box, onButton = event.target.closest('button');",
+    "    const key = (event.ctrlKey || event.metaKey ? 'ctrl+' : '') + event.key;",
+    "    const action = keysAnywhere[key] || (typing ? keysInBox : keys)[key];",
+        // Ctrl-F pressed again, inside the box, is for the browser's own search.
+    "    if (!action || event.altKey || (typing && key === 'ctrl+f')) return;",
+    "    if (onButton && (key === ' ' || key === 'Enter')) return;",
+    "    event.preventDefault();",
+    "    action();",
+    "});",
+    // Not mouseover and mouseleave: these come too when the arrow keys scroll frames along under the pointer.
+    "root.addEventListener('mousemove', event => describe(numberOf.get(event.target.closest('g'))));",
+    "area.addEventListener('click', event => zoom(numberOf.get(event.target.closest('g'))));",
+    // Not on `area`: an SVG element that listens to this becomes a stop of the Tab key itself.
+    "document.addEventListener('focusin', event => {",
+    "    if (!numberOf.has(event.target)) return;",
+    "    makeStop(numberOf.get(event.target));",
+    "    describe(focused);",
+    "});",
+    "box.addEventListener('input', () => update());",
+    "find('.tools').addEventListener('click', event => (actions[event.target.name] || (() => {}))());",
+    "window.addEventListener('resize', draw);",
+    "window.addEventListener('hashchange', () => { if ((location.hash || '#') !== hash) restore(); });",
+    "window.addEventListener('scroll', () => {",
+    "    if (alone) bar.setAttribute('transform', `translate(0 ${window.scrollY})`);",
+    "});",
+
+    "const dark = window.matchMedia('(prefers-color-scheme: dark)');",
+    "dark.addEventListener('change', () => paint(dark.matches));",
+    "paint(dark.matches);",
+    "root.classList.add('live');",
+    "root.setAttribute('role', 'group');",
+    "root.setAttribute('width', '100%');",
+    "root.removeAttribute('viewBox');",
+    "collect();",
+    "measure();",
+    "restore();",
+    "showRoot();",
+    "})();"
+};
+
+#define PYPROF__SVG_PUT_LINES(s, lines) pyprof__svg_put_lines(s, lines, sizeof(lines) / sizeof((lines)[0]))
+
+static void pyprof__svg_put_lines(pyprof__sink *s, const char *const *lines, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        pyprof__put(s, lines[i]);
+        pyprof__put(s, "\n");
+    }
+}
+
+static void pyprof__svg_put_attribute(pyprof__sink *s, const char *name, int64_t value)
+{
+    pyprof__put(s, " ");
+    pyprof__put(s, name);
+    pyprof__put(s, "=\"");
+    pyprof__put_int(s, value);
+    pyprof__put(s, "\"");
+}
+
+static void pyprof__svg_put_percent(pyprof__sink *s, const char *name, double value)
+{
+    pyprof__put(s, " ");
+    pyprof__put(s, name);
+    pyprof__put(s, "=\"");
+    pyprof__put_fixed(s, value, 6);
+    pyprof__put(s, "%\"");
+}
+
+static void pyprof__svg_put_count(pyprof__sink *s, int64_t value)
+{
+    char text[32];
+    int at = (int)sizeof text - 1, digits = 0;
+    uint64_t rest = value < 0 ? 0u - (uint64_t)value : (uint64_t)value;
+    text[at] = '\0';
+    do {
+        if (digits > 0 && digits % 3 == 0) text[--at] = ',';
+        text[--at] = (char)('0' + (int)(rest % 10u));
+        rest /= 10u;
+        digits++;
+    } while (rest != 0);
+    if (value < 0) text[--at] = '-';
+    pyprof__put(s, text + at);
+}
+
+static void pyprof__svg_put_amount(pyprof__sink *s, const pyprof__view *v, int64_t value)
+{
+    const pyprof__svg_scale *scale = v->unit == 2 ? pyprof__svg_sizes : pyprof__svg_times;
+    double number = (double)value;
+    if (v->unit == 0) {
+        pyprof__svg_put_count(s, value);
+        pyprof__put(s, " ");
+        pyprof__put_xml(s, v->metric_name);
+        return;
+    }
+    while (scale->limit > 0.0 && number >= scale->limit) scale++;
+    pyprof__put_fixed(s, number / scale->unit, scale->digits);
+    pyprof__put(s, scale->suffix);
+}
+
+static uint32_t pyprof__svg_hash(const char *text)
+{
+    uint32_t hash = 2166136261u;   // FNV-1a, and mixed at the end: its low bits alone are poor
+    for (; *text != '\0'; text++) hash = (hash ^ (uint32_t)(unsigned char)*text) * 16777619u;
+    hash ^= hash >> 16;
+    hash *= 0x85EBCA6Bu;
+    return hash ^ (hash >> 13);
+}
+
+// Red (0), green (8) or blue (4) of an HSL colour, in whole numbers so that no machine rounds otherwise.
+static unsigned pyprof__svg_channel(int which, int hue, int saturation, int lightness)
+{
+    int turn = (which * 30 + hue) % 360, swing = turn - 90 < 270 - turn ? turn - 90 : 270 - turn;
+    int chroma = saturation * (lightness < 50 ? lightness : 100 - lightness);
+    if (swing > 30) swing = 30;
+    if (swing < -30) swing = -30;
+    return (unsigned)((lightness * 3000 - chroma * swing) / 100 * 255 / 3000);
+}
+
+static void pyprof__svg_put_fill(pyprof__sink *s, int hue, int saturation, int lightness)
+{
+    static const int which[] = { 0, 8, 4 };
+    static const char hex[] = "0123456789abcdef";
+    char text[] = " fill=\"#000000\"";
+    for (int i = 0; i < 3; i++) {
+        unsigned channel = pyprof__svg_channel(which[i], hue, saturation, lightness);
+        text[8 + 2 * i] = hex[channel >> 4 & 15u];
+        text[9 + 2 * i] = hex[channel & 15u];
+    }
+    pyprof__put(s, text);
+}
+
+static int pyprof__svg_kind(const pyprof__view_node *n)
+{
+    return n->kind >= 0 && n->kind <= 4 ? n->kind : 3;
+}
+
+static void pyprof__svg_put_colour(pyprof__sink *s, const pyprof__view_node *n)
+{
+    const pyprof__svg_family *family = &pyprof__svg_families[pyprof__svg_kind(n)];
+    uint32_t name = pyprof__svg_hash(n->label);
+    uint32_t tint = n->kind == 0 && n->file[0] != '\0' ? pyprof__svg_hash(n->file) : name >> 8;
+    int hue = family->hue + (int)(tint % (uint32_t)family->hues);
+    pyprof__svg_put_fill(s, hue, family->saturation, family->lightness + (int)(name % 9u));
+}
+
+// Columns a character may take, from its first byte: two for the wide scripts, and more for control and bidi
+// characters, which are written out. Only the picture without scripts relies on it.
+static int pyprof__svg_columns(unsigned char byte)
+{
+    if ((byte & 0xC0u) == 0x80u) return 0;
+    if (byte < 0x20u || byte == 0x7Fu || byte == 0xE2u) return 8;
+    return byte >= 0xE3u ? 2 : 1;
+}
+
+static void pyprof__svg_shorten(char *out, const char *label, int room)
+{
+    size_t at = 0, kept = 0;
+    int used = 0;
+    for (; label[at] != '\0' && used <= room && at + 3 < PYPROF__SVG_LABEL_BYTES; at++) {
+        used += pyprof__svg_columns((unsigned char)label[at]);
+        if (used <= room - 2) kept = at + 1;
+    }
+    if (label[at] == '\0' && used <= room) kept = at;
+    if (label[kept] != '\0' && kept < 3) kept = 0;
+    memcpy(out, label, kept);
+    memcpy(out + kept, "..", 3);
+    if (kept == 0 || label[kept] == '\0') out[kept] = '\0';
+}
+
+// Goes over the frames wide enough to draw, parents before children.
+typedef struct { const pyprof__view_node *nodes; double all, left; uint32_t at; } pyprof__svg_walk;
+
+static pyprof__svg_walk pyprof__svg_begin(const pyprof__view *v)
+{
+    pyprof__svg_walk walk = { v->nodes, 1.0, 0.0, 0 };
+    if (v->nodes[0].total > 0) walk.all = (double)v->nodes[0].total;
+    return walk;
+}
+
+static double pyprof__svg_children_total(const pyprof__view_node *nodes, uint32_t at)
+{
+    double sum = 0.0;
+    for (uint32_t child = nodes[at].first_child; child != 0; child = nodes[child].next_sibling)
+        sum += (double)nodes[child].total;
+    return sum;
+}
+
+static int pyprof__svg_next(pyprof__svg_walk *walk)
+{
+    const pyprof__view_node *nodes = walk->nodes;
+    uint32_t above = walk->at, at = nodes[above].first_child;
+    for (;;) {
+        for (; at != 0; at = nodes[at].next_sibling) {
+            double total = (double)nodes[at].total;
+            if (total > 0.0 && total * (double)PYPROF__SVG_NARROWEST >= walk->all) {
+                walk->at = at;
+                return 1;
+            }
+            walk->left += total;
+        }
+        if (above == 0) return 0;
+        // From the right edge of the last child to that of its parent, where the next sibling begins.
+        walk->left += (double)nodes[above].total - pyprof__svg_children_total(nodes, above);
+        at = nodes[above].next_sibling;
+        above = nodes[above].parent;
+    }
+}
+
+typedef struct { int64_t drawn, narrow, rows, height; unsigned kinds; } pyprof__svg_plan;
+
+static pyprof__svg_plan pyprof__svg_measure(const pyprof__view *v)
+{
+    pyprof__svg_plan plan = { 0, 0, 0, PYPROF__SVG_TOP + PYPROF__SVG_FOOT, 0 };
+    pyprof__svg_walk walk;
+    if (v->count == 0) return plan;
+    walk = pyprof__svg_begin(v);
+    do {
+        const pyprof__view_node *n = &v->nodes[walk.at];
+        if ((int64_t)n->depth >= plan.rows) plan.rows = (int64_t)n->depth + 1;
+        plan.kinds |= 1u << pyprof__svg_kind(n);
+        plan.drawn++;
+    } while (pyprof__svg_next(&walk));
+    for (size_t i = 1; i < v->count; i++) plan.narrow += v->nodes[i].total > 0;
+    plan.narrow -= plan.drawn - 1;
+    plan.height += plan.rows * PYPROF__SVG_ROW;
+    return plan;
+}
+
+static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__view *v, uint32_t at, double all)
+{
+    const pyprof__view_node *n = &v->nodes[at];
+    pyprof__put(s, "<g><title>");
+    pyprof__put_xml(s, n->label);
+    pyprof__put(s, "\n");
+    pyprof__svg_put_amount(s, v, n->total);
+    pyprof__put(s, ", ");
+    pyprof__put_fixed(s, 100.0 * (double)n->total / all, 2);
+    pyprof__put(s, "% of all; self ");
+    pyprof__svg_put_amount(s, v, n->self);
+    pyprof__put(s, ", ");
+    pyprof__put_fixed(s, 100.0 * (double)n->self / all, 2);
+    pyprof__put(s, "%");
+    if (n->file[0] != '\0') {
+        pyprof__put(s, "\n");
+        pyprof__put_xml(s, n->file);
+        if (n->line > 0) pyprof__put(s, ":");
+        if (n->line > 0) pyprof__put_int(s, n->line);
+    }
+    pyprof__put(s, "</title>");
+}
+
+static void pyprof__svg_put_label(pyprof__sink *s, const char *label, double left, double width, int64_t y)
+{
+    char text[PYPROF__SVG_LABEL_BYTES];
+    // The frames have 98 percent of the picture, less 4 pixels on each side; a column is 7.3 pixels at most.
+    int room = (int)((width / 100.0 * 0.98 * (double)PYPROF__SVG_WIDTH - 8.0) / 7.3);
+    pyprof__svg_shorten(text, label, room);
+    if (text[0] == '\0') return;
+    pyprof__put(s, "<text");
+    pyprof__svg_put_percent(s, "x", left);
+    pyprof__svg_put_attribute(s, "y", y + 13);
+    pyprof__put(s, " dx=\"4\">");
+    pyprof__put_xml(s, text);
+    pyprof__put(s, "</text>");
+}
+
+static void pyprof__svg_put_frame(pyprof__sink *s, const pyprof__view *v, int64_t rows,
+                                  const pyprof__svg_walk *walk)
+{
+    const pyprof__view_node *n = &v->nodes[walk->at];
+    double left = 100.0 * walk->left / walk->all, width = 100.0 * (double)n->total / walk->all;
+    int64_t y = PYPROF__SVG_TOP + (rows - 1 - (int64_t)n->depth) * PYPROF__SVG_ROW;
+    if (walk->at == 0) width = 100.0;   // even if nothing was recorded
+    pyprof__svg_put_title(s, v, walk->at, walk->all);
+    pyprof__put(s, "<rect");
+    pyprof__svg_put_percent(s, "x", left);
+    pyprof__svg_put_attribute(s, "y", y);
+    pyprof__svg_put_percent(s, "width", width);
+    pyprof__svg_put_attribute(s, "height", PYPROF__SVG_ROW);
+    pyprof__svg_put_colour(s, n);
+    pyprof__put(s, "/>");
+    pyprof__svg_put_label(s, n->label, left, width, y);
+    pyprof__put(s, "</g>\n");
+}
+
+static void pyprof__svg_put_frames(pyprof__sink *s, const pyprof__view *v, int64_t rows)
+{
+    // In an element of their own: Chromium takes seconds over 20,000 children of the outermost one.
+    pyprof__put(s, "<svg class=\"frames\" x=\"1%\" width=\"98%\" role=\"tree\" aria-label=\"Flame graph\"");
+    pyprof__svg_put_attribute(s, "data-top", PYPROF__SVG_TOP);
+    pyprof__svg_put_attribute(s, "data-row", PYPROF__SVG_ROW);
+    pyprof__put(s, ">\n");
+    if (v->count > 0) {
+        pyprof__svg_walk walk = pyprof__svg_begin(v);
+        do pyprof__svg_put_frame(s, v, rows, &walk);
+        while (pyprof__svg_next(&walk));
+    }
+    pyprof__put(s, "</svg>\n");
+}
+
+static void pyprof__svg_put_text(pyprof__sink *s, const char *name, int64_t y, const char *text)
+{
+    pyprof__put(s, "<text class=\"");
+    pyprof__put(s, name);
+    pyprof__put(s, "\" x=\"1%\"");
+    pyprof__svg_put_attribute(s, "y", y);
+    pyprof__put(s, ">");
+    pyprof__put_xml(s, text);
+    pyprof__put(s, "</text>\n");
+}
+
+// Stands after the frames, on top of them: the script keeps it in sight while a tall graph is scrolled.
+static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__view *v, const char *title, const char *note)
+{
+    int empty = v->count == 0 || v->nodes[0].total <= 0;
+    pyprof__put(s, "<g class=\"bar\">\n<rect class=\"page\" width=\"100%\" fill=\"#fcfbf9\"");
+    pyprof__svg_put_attribute(s, "height", PYPROF__SVG_TOP);
+    pyprof__put(s, "/>\n<svg class=\"clip\" x=\"1%\" width=\"98%\" height=\"36\">");
+    pyprof__put(s, "<text class=\"heading\" y=\"27\">");
+    pyprof__put_xml(s, title);
+    pyprof__put(s, "</text></svg>\n");
+    pyprof__svg_put_text(s, "note", 47, note);
+    pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"77\">");
+    if (empty) pyprof__put(s, "Nothing was recorded");
+    if (!empty) pyprof__svg_put_amount(s, v, v->nodes[0].total);
+    if (!empty && v->unit != 0) {
+        pyprof__put(s, " ");
+        pyprof__put_xml(s, v->metric_name);
+    }
+    pyprof__put(s, empty ? "</text>\n" : " in all</text>\n");
+    pyprof__svg_put_text(s, "values", 94, "");
+    PYPROF__SVG_PUT_LINES(s, pyprof__svg_tools);
+    pyprof__put(s, "</g>\n");
+}
+
+static void pyprof__svg_put_legend(pyprof__sink *s, unsigned kinds, int64_t y)
+{
+    int64_t x = 0;
+    pyprof__put(s, "<svg class=\"legend\" x=\"1%\" width=\"98%\">\n");
+    for (int kind = 0; kind < 5; kind++) {
+        const pyprof__svg_family *family = &pyprof__svg_families[kind];
+        if ((kinds >> kind & 1u) == 0) continue;
+        pyprof__put(s, "<rect width=\"12\" height=\"12\"");
+        pyprof__svg_put_attribute(s, "x", x);
+        pyprof__svg_put_attribute(s, "y", y - 10);
+        pyprof__svg_put_fill(s, family->hue + family->hues / 2, family->saturation, family->lightness + 4);
+        pyprof__put(s, "/><text");
+        pyprof__svg_put_attribute(s, "x", x + 18);
+        pyprof__svg_put_attribute(s, "y", y);
+        pyprof__put(s, ">");
+        pyprof__put(s, family->name);
+        pyprof__put(s, "</text>\n");
+        x += 46 + 6 * (int64_t)strlen(family->name);
+    }
+    pyprof__put(s, "</svg>\n");
+}
+
+static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_plan *plan)
+{
+    pyprof__svg_put_legend(s, plan->kinds, plan->height - 31);
+    pyprof__put(s, "<text class=\"note\" x=\"1%\"");
+    pyprof__svg_put_attribute(s, "y", plan->height - 12);
+    pyprof__put(s, ">");
+    pyprof__svg_put_count(s, plan->drawn);
+    pyprof__put(s, plan->drawn == 1 ? " frame" : " frames");
+    if (plan->narrow > 0) {
+        pyprof__put(s, " (");
+        pyprof__svg_put_count(s, plan->narrow);
+        pyprof__put(s, plan->narrow == 1 ? " frame too narrow to draw)" : " frames too narrow to draw)");
+    }
+    pyprof__put(s, "</text>\n");
+}
+
+static void pyprof__svg_put_head(pyprof__sink *s, const char *title, int64_t height)
+{
+    pyprof__put(s, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg version=\"1.1\" class=\"pyprof\"");
+    pyprof__svg_put_attribute(s, "width", PYPROF__SVG_WIDTH);
+    pyprof__svg_put_attribute(s, "height", height);
+    pyprof__put(s, " viewBox=\"0 0 ");
+    pyprof__put_int(s, PYPROF__SVG_WIDTH);
+    pyprof__put(s, " ");
+    pyprof__put_int(s, height);
+    pyprof__put(s, "\" role=\"img\" xmlns=\"http://www.w3.org/2000/svg\">\n<title>");
+    pyprof__put_xml(s, title);
+    pyprof__put(s, "</title>\n<style><![CDATA[\n");
+    PYPROF__SVG_PUT_LINES(s, pyprof__svg_style);
+    pyprof__put(s, "]]></style>\n<rect class=\"page\" width=\"100%\" height=\"100%\" fill=\"#fcfbf9\"/>\n");
+}
+
+static void pyprof__svg_write(pyprof__sink *s, const pyprof__view *v, const char *title, const char *note)
+{
+    pyprof__svg_plan plan = pyprof__svg_measure(v);
+    pyprof__svg_put_head(s, title, plan.height);
+    pyprof__svg_put_frames(s, v, plan.rows);
+    pyprof__svg_put_foot(s, &plan);
+    pyprof__svg_put_bar(s, v, title, note);
+    if (plan.drawn > 0) {
+        pyprof__put(s, "<script><![CDATA[\n");
+        PYPROF__SVG_PUT_LINES(s, pyprof__svg_script);
+        pyprof__put(s, "]]></script>\n");
+    }
+    pyprof__put(s, "</svg>\n");
+}
+
+// What part of the recording is unusable, in percent, and one line on how good it is
+static double pyprof__lost_percent(const pyprof_stats *stats)
+{
+    return stats->asked ? 100.0 * (double)(stats->missed + stats->rejected) / (double)stats->asked : 0.0;
+}
+
+static pyprof_result pyprof__write_svg(pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__view_maker maker;
+    char title[256], note[256], seconds[32], rate[32], lost[32], idle[32] = "";
+    int64_t left_out = 0;
+    size_t i;
+    pyprof_result result = PYPROF_OK;
+    for (i = 0; i < model->columns[PYPROF_WAIT_NS].count; i++) left_out += PYPROF__AT(int64_t, model->columns[PYPROF_WAIT_NS], i);
+    pyprof__format_fixed(seconds, sizeof seconds, (double)model->recorded_ns / 1e9, 1);
+    pyprof__format_fixed(rate, sizeof rate, model->rate_hz, 0);
+    pyprof__format_fixed(lost, sizeof lost, pyprof__lost_percent(&model->stats), 2);
+    pyprof__format_fixed(idle, sizeof idle, (double)left_out / 1e9, 1);
+    if (job->output->title) snprintf(title, sizeof title, "%.250s", job->output->title);
+    else snprintf(title, sizeof title, "%.100s (CPython %.40s)", pyprof__text(job->profile, job->profile->program), pyprof__text(job->profile, job->profile->python));
+    snprintf(note, sizeof note, "%s s at %s Hz, %llu samples, %s%% lost%s%s%s", seconds, rate, (unsigned long long)model->stats.samples, lost,
+             job->output->filter || left_out == 0 ? "" : "; ", job->output->filter || left_out == 0 ? "" : idle,
+             job->output->filter || left_out == 0 ? "" : " thread-seconds of waiting left out");
+    if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads, job->output->lines)) pyprof__svg_write(job->sink, &maker.view, title, note);
+    else result = pyprof__fail_memory("the flame graph");
+    pyprof__view_free(&maker);
+    return result;
+}
+
+// ---- text: one page a person reads ------------------------------------------------------------------
+static void pyprof__put_padded(pyprof__sink *s, const char *text, size_t width)   // right-aligned
+{
+    size_t size = strlen(text);
+    for (; size < width; size++) pyprof__put(s, " ");
+    pyprof__put(s, text);
+}
+
+static void pyprof__put_column(pyprof__sink *s, double value, int digits, const char *unit, size_t width)
+{
+    char text[64];
+    size_t size = pyprof__format_fixed(text, sizeof text, value, digits);
+    snprintf(text + size, sizeof text - size, "%s", unit);
+    pyprof__put_padded(s, text, width);
+}
+
+static void pyprof__put_date(pyprof__sink *s, double unix_seconds)
+{
+    time_t seconds = (time_t)unix_seconds;
+    struct tm date;
+    if (gmtime_r(&seconds, &date))
+        pyprof__put_format(s, "%04d-%02d-%02d %02d:%02d:%02d UTC", date.tm_year + 1900, date.tm_mon + 1, date.tm_mday, date.tm_hour, date.tm_min, date.tm_sec);
+}
+
+static void pyprof__text_head(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
+    pyprof__put_visible(s, pyprof__text(job->profile, job->profile->program));
+    pyprof__put_format(s, ", pid %lld, CPython ", (long long)job->profile->pid);
+    pyprof__put_visible(s, pyprof__text(job->profile, job->profile->python));
+    pyprof__put(s, job->profile->free_threaded ? " free-threaded\n" : "\n");
+    pyprof__put_fixed(s, (double)model->recorded_ns / 1e9, 2);
+    pyprof__put(s, " s recorded at ");
+    pyprof__put_fixed(s, model->rate_hz, 0);
+    pyprof__put(s, " Hz, from ");
+    pyprof__put_date(s, pyprof__unix(model, model->start_ns));
+    pyprof__put_format(s, "; %llu threads, %u interpreters\n\n", (unsigned long long)model->stats.threads, job->profile->interpreters);
+}
+
+static void pyprof__text_quality(const pyprof__job *job)
+{
+    const pyprof_stats *stats = &job->profile->model.stats;
+    double elapsed = (double)job->profile->model.recorded_ns;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    pyprof__put_format(s, "How good it is: %llu of %llu samples asked for; ", (unsigned long long)stats->samples, (unsigned long long)stats->asked);
+    pyprof__put_fixed(s, pyprof__lost_percent(stats), 2);
+    pyprof__put_format(s, " %% lost (%llu missed, %llu rejected", (unsigned long long)stats->missed, (unsigned long long)stats->rejected);
+    for (i = 0; i < PYPROF_CAUSE_COUNT; i++)
+        if (stats->rejected_by_cause[i]) pyprof__put_format(s, ": %s %llu", pyprof__cause_names[i], (unsigned long long)stats->rejected_by_cause[i]);
+    pyprof__put_format(s, ")\n    %llu read while the thread ran, %llu read again, %llu cut at the depth limit, %llu moments of the time line dropped\n",
+                       (unsigned long long)stats->unfrozen, (unsigned long long)stats->retried, (unsigned long long)stats->truncated, (unsigned long long)stats->timeline_dropped);
+    pyprof__put(s, "    woken ");
+    pyprof__put_fixed(s, (double)stats->late_mean_ns / 1e6, 3);
+    pyprof__put(s, " ms late on average, ");
+    pyprof__put_fixed(s, (double)stats->late_max_ns / 1e6, 3);
+    pyprof__put(s, " ms at most; not seen (suspended): ");
+    pyprof__put_fixed(s, (double)stats->gap_ns / 1e9, 2);
+    pyprof__put(s, " s\nWhat it cost: ");
+    pyprof__put_fixed(s, elapsed > 0 ? 100.0 * (double)stats->own_cpu_ns / elapsed : 0, 2);
+    pyprof__put(s, " % of one CPU, ");
+    pyprof__put_fixed(s, (double)stats->own_bytes / 1048576.0, 1);
+    pyprof__put(s, " MiB\n");
+    if (stats->degraded[0]) {
+        pyprof__put(s, "Degraded: ");
+        pyprof__put_visible(s, stats->degraded);
+        pyprof__put(s, "\n");
+    }
+}
+
+static void pyprof__text_threads(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    size_t i, shown = 0;
+    pyprof__put(job->sink, "\nThreads\n       wall         CPU     waiting   thread\n");
+    for (i = 0; i < model->members.count && shown < 40; i++) {
+        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
+        if (!member->wanted || pyprof__total(job->selection, PYPROF_SAMPLES, member->node) == 0) continue;
+        shown++;
+        pyprof__put_column(job->sink, (double)pyprof__total(job->selection, PYPROF_WALL_NS, member->node) / 1e9, 2, " s", 11);
+        pyprof__put_column(job->sink, (double)pyprof__total(job->selection, PYPROF_CPU_NS, member->node) / 1e9, 2, " s", 12);
+        pyprof__put_column(job->sink, (double)pyprof__total(job->selection, PYPROF_WAIT_NS, member->node) / 1e9, 2, " s", 12);
+        pyprof__put(job->sink, "   ");
+        pyprof__put_visible(job->sink, pyprof__text(job->profile, member->name));
+        pyprof__put_format(job->sink, " (%lld", (long long)member->native);
+        pyprof__put_format(job->sink, member->interp_id ? ", interpreter %lld)\n" : ")\n", (long long)member->interp_id);
+    }
+    if (shown == 40) pyprof__put_format(job->sink, "    ... %llu threads in all\n", (unsigned long long)model->stats.threads);
+}
+
+static void pyprof__text_row(pyprof__sink *s, const pyprof_row *row, double all)
+{
+    double self = (double)(row->self[PYPROF_WALL_NS] - row->self[PYPROF_WAIT_NS]), total = (double)(row->total[PYPROF_WALL_NS] - row->total[PYPROF_WAIT_NS]);
+    pyprof__put_column(s, self / 1e9, 2, " s", 10);
+    pyprof__put_column(s, all > 0 ? 100.0 * self / all : 0, 1, " %", 9);
+    pyprof__put_column(s, total / 1e9, 2, " s", 11);
+    pyprof__put_column(s, all > 0 ? 100.0 * total / all : 0, 1, " %", 9);
+    pyprof__put_column(s, (double)row->total[PYPROF_WAIT_NS] / 1e9, 2, " s", 11);
+    pyprof__put(s, "   ");
+    pyprof__put_visible(s, row->qualname);
+    if (row->file[0]) {
+        pyprof__put(s, "  ");
+        pyprof__put_visible(s, row->file);
+        if (row->line) pyprof__put_format(s, ":%ld", (long)row->line);
+    }
+    pyprof__put(s, "\n");
+}
+
+static pyprof_result pyprof__text_table(const pyprof__job *job, const char *heading, int group, int by_total, size_t most)
+{
+    pyprof__table table;
+    pyprof__ranked *ranked = NULL;
+    double all = (double)(job->selection->all[PYPROF_WALL_NS] - job->selection->all[PYPROF_WAIT_NS]);
+    size_t i, count = 0;
+    int whole = pyprof__table_make(&table, job->selection, job->output->filter, group);
+    if (whole) ranked = pyprof__rank(&table, 0, by_total);
+    if (ranked) count = table.rows.count;
+    pyprof__put(job->sink, "\n");
+    pyprof__put(job->sink, heading);
+    pyprof__put(job->sink, "\n      self        %      total        %    waiting   where\n");
+    for (i = 0; i < count && i < most && (ranked[i].value > 0 || i < 3); i++) pyprof__text_row(job->sink, ranked[i].row, all);
+    if (count > i) pyprof__put_format(job->sink, "    ... %llu more\n", (unsigned long long)(count - i));
+    whole = whole && (ranked || table.rows.count == 0);
+    pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
+    pyprof__table_free(&table);
+    return whole ? PYPROF_OK : pyprof__fail_memory("a table");
+}
+
+static void pyprof__text_stack(const pyprof__job *job, uint32_t node, double all)
+{
+    const pyprof_profile *profile = job->profile;
+    double value = (double)(pyprof__self(job->selection, PYPROF_WALL_NS, node) - pyprof__self(job->selection, PYPROF_WAIT_NS, node));
+    int lines = 0;
+    pyprof__put(job->sink, "  ");
+    pyprof__put_column(job->sink, value / 1e9, 2, " s", 8);
+    pyprof__put_column(job->sink, all > 0 ? 100.0 * value / all : 0, 1, " %", 9);
+    pyprof__put(job->sink, "   ");
+    for (; node; node = pyprof__parent_of(profile, node), lines++) {
+        const pyprof__location *location = pyprof__location_of(profile, node);
+        if (lines == 24) { pyprof__put(job->sink, "\n                          ..."); break; }
+        if (lines) pyprof__put(job->sink, pyprof__function_of(profile, node)->kind == PYPROF_KIND_THREAD ? "\n                       in thread " : "\n                       from ");
+        pyprof__put_visible(job->sink, pyprof__label(profile, location->function));
+        if (location->place.line > 0) pyprof__put_format(job->sink, ":%ld", (long)location->place.line);
+    }
+    pyprof__put(job->sink, "\n");
+}
+
+static void pyprof__text_stacks(const pyprof__job *job, size_t most)
+{
+    double all = (double)(job->selection->all[PYPROF_WALL_NS] - job->selection->all[PYPROF_WAIT_NS]);
+    uint32_t best[8];
+    size_t count = 0, i;
+    uint32_t node;
+    if (most > PYPROF__COUNT(best)) most = PYPROF__COUNT(best);
+    for (node = 1; node < job->selection->count; node++) {   // insertion into a short sorted list
+        int64_t value = pyprof__self(job->selection, PYPROF_WALL_NS, node) - pyprof__self(job->selection, PYPROF_WAIT_NS, node);
+        size_t at = count;
+        if (value <= 0 || pyprof__function_of(job->profile, node)->kind == PYPROF_KIND_THREAD) continue;
+        while (at > 0 && value > pyprof__self(job->selection, PYPROF_WALL_NS, best[at - 1]) - pyprof__self(job->selection, PYPROF_WAIT_NS, best[at - 1])) at--;
+        if (at == most) continue;
+        if (count < most) count++;
+        for (i = count - 1; i > at; i--) best[i] = best[i - 1];
+        best[at] = node;
+    }
+    pyprof__put(job->sink, "\nHottest stacks, by time spent running, innermost first\n");
+    for (i = 0; i < count; i++) pyprof__text_stack(job, best[i], all);
+}
+
+static pyprof_result pyprof__write_text(pyprof__job *job)
+{
+    pyprof_result result;
+    if (job->output->title) {
+        pyprof__put_visible(job->sink, job->output->title);
+        pyprof__put(job->sink, "\n");
+    }
+    pyprof__text_head(job);
+    pyprof__text_quality(job);
+    pyprof__text_threads(job);
+    result = pyprof__text_table(job, "Functions, by time spent running in them (self)", PYPROF_GROUP_FUNCTION, 0, 20);
+    if (result == PYPROF_OK) result = pyprof__text_table(job, "Functions, by time spent running in and below them (total)", PYPROF_GROUP_FUNCTION, 1, 12);
+    if (result == PYPROF_OK) result = pyprof__text_table(job, "Lines, by time spent running on them (self)", PYPROF_GROUP_LINE, 0, 15);
+    if (result == PYPROF_OK) result = pyprof__text_table(job, "Files, by time spent running in them (self)", PYPROF_GROUP_FILE, 0, 8);
+    pyprof__text_stacks(job, 5);
+    return result;
+}
+
+// ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------------
+// In order of time where the time line holds the whole recording, else one sample per stack.
+static int pyprof__timeline_is_whole(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    int64_t wall = 0, all = 0;
+    size_t i;
+    if (job->metric != PYPROF_WALL_NS || (job->output->filter && !job->output->filter->include_idle)) return 0;
+    for (i = 0; i < model->moments.count; i++) wall += (int64_t)PYPROF__AT(const pyprof__moment, model->moments, i).wall_ns;
+    for (i = 0; i < model->columns[PYPROF_WALL_NS].count; i++) all += PYPROF__AT(int64_t, model->columns[PYPROF_WALL_NS], i);
+    return wall == all;
+}
+
+static void pyprof__speedscope_stack(pyprof__sink *s, const pyprof_profile *profile, uint32_t node, uint32_t *path, uint32_t capacity)
+{
+    uint32_t depth = 0;
+    for (; node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD && depth < capacity; node = pyprof__parent_of(profile, node)) path[depth++] = node;
+    pyprof__put(s, "[");
+    while (depth-- > 0) {
+        pyprof__put_int(s, (int64_t)PYPROF__AT(const pyprof__node, profile->model.nodes, path[depth]).location);
+        if (depth) pyprof__put(s, ",");
+    }
+    pyprof__put(s, "]");
+}
+
+typedef struct { uint32_t node; int64_t weight; } pyprof__weighted;
+
+static int pyprof__speedscope_list(const pyprof__job *job, pyprof__pool *pool, uint32_t member_id, const uint32_t *owner, int by_time, pyprof__array *list)
+{
+    const pyprof__model *model = &job->profile->model;
+    size_t i, count = by_time ? model->moments.count : job->selection->count;
+    list->count = 0;
+    for (i = 0; i < count; i++) {
+        const pyprof__moment *moment = by_time ? &PYPROF__AT(const pyprof__moment, model->moments, i) : NULL;
+        uint32_t node = moment ? moment->node : (uint32_t)i;
+        int64_t weight = moment ? (int64_t)moment->wall_ns : pyprof__self(job->selection, job->metric, node);
+        pyprof__weighted *item;
+        if (owner[node] != member_id || weight == 0 || !job->selection->chosen[node]) continue;
+        item = (pyprof__weighted *)pyprof__push(pool, list);
+        if (!item) return 0;
+        item->node = node;
+        item->weight = weight;
+    }
+    return 1;
+}
+
+static void pyprof__speedscope_thread(const pyprof__job *job, const pyprof__member *member, const pyprof__array *list, uint32_t *path, int first)
+{
+    static const char *const units[] = { "none", "nanoseconds", "bytes" };
+    pyprof__sink *s = job->sink;
+    int64_t sum = 0;
+    size_t i;
+    for (i = 0; i < list->count; i++) sum += PYPROF__AT(const pyprof__weighted, *list, i).weight;
+    pyprof__put(s, first ? "\n{\"type\": \"sampled\", \"name\": " : ",\n{\"type\": \"sampled\", \"name\": ");
+    pyprof__put_json(s, pyprof__text(job->profile, member->name));
+    pyprof__put_format(s, ", \"unit\": \"%s\", \"startValue\": 0, \"endValue\": %lld,\n\"samples\": [", units[pyprof__metric_names[job->metric].unit], (long long)sum);
+    for (i = 0; i < list->count; i++) {
+        if (i) pyprof__put(s, ",");
+        pyprof__speedscope_stack(s, job->profile, PYPROF__AT(const pyprof__weighted, *list, i).node, path, 65536);
+    }
+    pyprof__put(s, "],\n\"weights\": [");
+    for (i = 0; i < list->count; i++) {
+        if (i) pyprof__put(s, ",");
+        pyprof__put_int(s, PYPROF__AT(const pyprof__weighted, *list, i).weight);
+    }
+    pyprof__put(s, "]}");
+}
+
+static void pyprof__speedscope_frames(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    size_t i;
+    for (i = 0; i < model->locations.count; i++) {
+        const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
+        const char *file = pyprof__text(job->profile, PYPROF__AT(const pyprof__function, model->functions, location->function).file);
+        pyprof__put(job->sink, i ? ",\n{\"name\": " : "\n{\"name\": ");
+        pyprof__put_json(job->sink, pyprof__label(job->profile, location->function));
+        if (*file) { pyprof__put(job->sink, ", \"file\": "); pyprof__put_json(job->sink, file); }
+        if (location->place.line > 0) pyprof__put_format(job->sink, ", \"line\": %ld", (long)location->place.line);
+        pyprof__put(job->sink, "}");
+    }
+}
+
+// Which thread each node belongs to. Parents come before children.
+static void pyprof__owners(const pyprof_profile *profile, uint32_t *owner)
+{
+    uint32_t i;
+    for (i = 0; i < profile->model.nodes.count; i++) owner[i] = i ? owner[pyprof__parent_of(profile, i)] : PYPROF__NONE;
+    for (i = 0; i < profile->model.members.count; i++) {
+        uint32_t node = PYPROF__AT(const pyprof__member, profile->model.members, i).node;
+        if (node < profile->model.nodes.count) owner[node] = i;
+    }
+    for (i = 1; i < profile->model.nodes.count; i++)
+        if (pyprof__parent_of(profile, i) != 0) owner[i] = owner[pyprof__parent_of(profile, i)];
+}
+
+static pyprof_result pyprof__write_speedscope(pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__pool pool;
+    pyprof__array list;
+    uint32_t *path, *owner, i;
+    int by_time = pyprof__timeline_is_whole(job), first = 1, whole;
+    pyprof__pool_init(&pool, &job->profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&list, sizeof(pyprof__weighted));
+    path = (uint32_t *)pyprof__alloc(&pool, 65536 * sizeof *path);
+    owner = (uint32_t *)pyprof__alloc(&pool, model->nodes.count * sizeof *owner);
+    whole = path && owner;
+    if (whole) pyprof__owners(job->profile, owner);
+    pyprof__put(job->sink, "{\"$schema\": \"https://www.speedscope.app/file-format-schema.json\", \"exporter\": \"pyprof.h@" PYPROF_VERSION_STRING "\", \"name\": ");
+    pyprof__put_json(job->sink, job->output->title ? job->output->title : pyprof__text(job->profile, job->profile->program));
+    pyprof__put(job->sink, ",\n\"shared\": {\"frames\": [");
+    pyprof__speedscope_frames(job);
+    pyprof__put(job->sink, "]},\n\"profiles\": [");
+    for (i = 0; i < model->members.count && whole; i++) {
+        whole = pyprof__speedscope_list(job, &pool, i, owner, by_time, &list);
+        if (!whole || list.count == 0) continue;
+        pyprof__speedscope_thread(job, &PYPROF__AT(const pyprof__member, model->members, i), &list, path, first);
+        first = 0;
+    }
+    pyprof__put(job->sink, "]}\n");
+    pyprof__array_free(&pool, &list);
+    pyprof__free(&pool, path, path ? 65536 * sizeof *path : 0);
+    pyprof__free(&pool, owner, owner ? model->nodes.count * sizeof *owner : 0);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the speedscope file");
+}
+
+// ---- pprof: github.com/google/pprof/proto/profile.proto, in gzip with stored blocks (RFC 1951, 1952) ---------------
+typedef struct { pyprof__pool pool; pyprof__array out, part; pyprof__strings strings; int failed; } pyprof__proto;
+
+static void pyprof__proto_bytes(pyprof__proto *p, pyprof__array *to, const void *data, size_t size)
+{
+    if (p->failed || !pyprof__array_reserve(&p->pool, to, size + 1)) { p->failed = 1; return; }
+    if (size) memcpy((char *)to->data + to->count, data, size);
+    to->count += size;
+}
+
+static void pyprof__proto_varint(pyprof__proto *p, pyprof__array *to, uint64_t value)
+{
+    unsigned char bytes[10];
+    size_t n = 0;
+    do { bytes[n++] = (unsigned char)((value & 127) | (value > 127 ? 128 : 0)); value >>= 7; } while (value);
+    pyprof__proto_bytes(p, to, bytes, n);
+}
+
+static void pyprof__proto_int(pyprof__proto *p, pyprof__array *to, uint32_t field, uint64_t value)
+{
+    pyprof__proto_varint(p, to, field << 3);
+    pyprof__proto_varint(p, to, value);
+}
+
+static void pyprof__proto_block(pyprof__proto *p, pyprof__array *to, uint32_t field, const void *data, size_t size)
+{
+    pyprof__proto_varint(p, to, field << 3 | 2);
+    pyprof__proto_varint(p, to, size);
+    pyprof__proto_bytes(p, to, data, size);
+}
+
+static uint64_t pyprof__proto_string(pyprof__proto *p, const char *text)
+{
+    uint32_t id = pyprof__intern(&p->pool, &p->strings, text, strlen(text));
+    if (id == PYPROF__NONE) p->failed = 1;
+    return id == PYPROF__NONE ? 0 : id;
+}
+
+static void pyprof__proto_end(pyprof__proto *p, uint32_t field)   // the message being built becomes a field of the profile
+{
+    pyprof__proto_block(p, &p->out, field, p->part.data, p->part.count);
+    p->part.count = 0;
+}
+
+// The columns of a pprof file: those the recording has
+static const struct { int metric; const char *type, *unit; } pyprof__pprof_types[] = {
+    { PYPROF_SAMPLES, "samples", "count" }, { PYPROF_WALL_NS, "wall", "nanoseconds" }, { PYPROF_CPU_NS, "cpu", "nanoseconds" },
+    { PYPROF_WAIT_NS, "waiting", "nanoseconds" },
+};
+
+static void pyprof__pprof_head(pyprof__proto *p, const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    const char *main_type = "wall";
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(pyprof__pprof_types); i++) {
+        pyprof__proto_int(p, &p->part, 1, pyprof__proto_string(p, pyprof__pprof_types[i].type));
+        pyprof__proto_int(p, &p->part, 2, pyprof__proto_string(p, pyprof__pprof_types[i].unit));
+        pyprof__proto_end(p, 1);
+        if (pyprof__pprof_types[i].metric == job->metric) main_type = pyprof__pprof_types[i].type;
+    }
+    pyprof__proto_int(p, &p->out, 9, (uint64_t)(pyprof__unix(model, model->start_ns) * 1e9));
+    pyprof__proto_int(p, &p->out, 10, model->recorded_ns);
+    pyprof__proto_int(p, &p->part, 1, pyprof__proto_string(p, "wall"));
+    pyprof__proto_int(p, &p->part, 2, pyprof__proto_string(p, "nanoseconds"));
+    pyprof__proto_end(p, 11);
+    pyprof__proto_int(p, &p->out, 12, (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
+    pyprof__proto_int(p, &p->out, 14, pyprof__proto_string(p, main_type));
+    if (model->stats.degraded[0]) pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, model->stats.degraded));
+}
+
+static void pyprof__pprof_tables(pyprof__proto *p, const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    size_t i;
+    pyprof__proto_int(p, &p->part, 1, 1);   // one mapping: everything has names already, nothing is to be symbolised
+    pyprof__proto_int(p, &p->part, 5, pyprof__proto_string(p, pyprof__text(job->profile, job->profile->program)));
+    for (i = 7; i <= 9; i++) pyprof__proto_int(p, &p->part, (uint32_t)i, 1);
+    pyprof__proto_end(p, 3);
+    for (i = 0; i < model->functions.count; i++) {   // system_name stays empty: equal to name, pprof would strip "<module>"
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, i);
+        pyprof__proto_int(p, &p->part, 1, i + 1);
+        pyprof__proto_int(p, &p->part, 2, pyprof__proto_string(p, pyprof__label(job->profile, (uint32_t)i)));
+        pyprof__proto_int(p, &p->part, 4, pyprof__proto_string(p, pyprof__text(job->profile, function->file)));
+        if (function->first_line > 0) pyprof__proto_int(p, &p->part, 5, (uint64_t)function->first_line);
+        pyprof__proto_end(p, 5);
+    }
+    for (i = 0; i < model->locations.count; i++) {
+        const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
+        unsigned char line[48];
+        pyprof__array inner;
+        pyprof__array_init(&inner, 1);
+        inner.data = line;
+        inner.capacity = sizeof line;   // three short varints: it never grows
+        pyprof__proto_int(p, &inner, 1, location->function + 1);
+        if (location->place.line > 0) pyprof__proto_int(p, &inner, 2, (uint64_t)location->place.line);
+        if (location->place.column >= 0) pyprof__proto_int(p, &inner, 3, (uint64_t)location->place.column + 1);
+        pyprof__proto_int(p, &p->part, 1, i + 1);
+        pyprof__proto_int(p, &p->part, 2, 1);
+        pyprof__proto_block(p, &p->part, 4, inner.data, inner.count);
+        pyprof__proto_end(p, 4);
+    }
+}
+
+static void pyprof__pprof_label(pyprof__proto *p, const char *key, const char *text, int64_t number)   // text or number
+{
+    unsigned char label[48];
+    pyprof__array inner;
+    pyprof__array_init(&inner, 1);
+    inner.data = label;
+    inner.capacity = sizeof label;
+    pyprof__proto_int(p, &inner, 1, pyprof__proto_string(p, key));
+    pyprof__proto_int(p, &inner, text ? 2 : 3, text ? pyprof__proto_string(p, text) : (uint64_t)number);
+    pyprof__proto_block(p, &p->part, 3, inner.data, inner.count);
+}
+
+static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint32_t node, pyprof__array *packed)
+{
+    const pyprof_profile *profile = job->profile;
+    uint32_t up = node;
+    size_t i;
+    packed->count = 0;
+    for (; up && pyprof__function_of(profile, up)->kind != PYPROF_KIND_THREAD; up = pyprof__parent_of(profile, up))
+        pyprof__proto_varint(p, packed, (uint64_t)PYPROF__AT(const pyprof__node, profile->model.nodes, up).location + 1);
+    pyprof__proto_block(p, &p->part, 1, packed->data, packed->count);
+    packed->count = 0;
+    for (i = 0; i < PYPROF__COUNT(pyprof__pprof_types); i++)
+        pyprof__proto_varint(p, packed, (uint64_t)pyprof__self(job->selection, pyprof__pprof_types[i].metric, node));
+    pyprof__proto_block(p, &p->part, 2, packed->data, packed->count);
+    for (i = 0; up && i < profile->model.members.count; i++) {
+        const pyprof__member *member = &PYPROF__AT(const pyprof__member, profile->model.members, i);
+        if (member->node != up) continue;
+        pyprof__pprof_label(p, "thread", pyprof__text(profile, member->name), 0);
+        pyprof__pprof_label(p, "thread_id", NULL, member->native ? (int64_t)member->native : 0);
+        break;
+    }
+    pyprof__proto_end(p, 2);
+}
+
+static uint32_t pyprof__crc32(const unsigned char *data, size_t size)
+{
+    uint32_t table[256], crc = 0xffffffffu;
+    size_t i, k;
+    for (i = 0; i < 256; i++)
+        for (table[i] = (uint32_t)i, k = 0; k < 8; k++) table[i] = table[i] & 1 ? table[i] >> 1 ^ 0xedb88320u : table[i] >> 1;
+    for (i = 0; i < size; i++) crc = table[(crc ^ data[i]) & 255] ^ crc >> 8;
+    return ~crc;
+}
+
+static void pyprof__put_little(pyprof__sink *s, uint32_t value, int bytes)
+{
+    char text[4];
+    int i;
+    for (i = 0; i < bytes; i++) text[i] = (char)(value >> (8 * i) & 255u);
+    pyprof__put_bytes(s, text, (size_t)bytes);
+}
+
+static void pyprof__put_gzip(pyprof__sink *s, const unsigned char *data, size_t size)
+{
+    static const unsigned char head[10] = { 0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255 };   // no time: equal profiles, equal files
+    size_t at = 0;
+    pyprof__put_bytes(s, head, sizeof head);
+    do {
+        size_t n = size - at < 65535 ? size - at : 65535;
+        pyprof__put_little(s, at + n == size, 1);
+        pyprof__put_little(s, (uint32_t)n, 2);
+        pyprof__put_little(s, (uint32_t)n ^ 0xffffu, 2);
+        pyprof__put_bytes(s, data + at, n);
+        at += n;
+    } while (at < size);
+    pyprof__put_little(s, pyprof__crc32(data, size), 4);
+    pyprof__put_little(s, (uint32_t)size, 4);
+}
+
+static pyprof_result pyprof__write_pprof(pyprof__job *job)
+{
+    pyprof__proto p;
+    pyprof__array packed;
+    uint32_t i;
+    int failed;
+    memset(&p, 0, sizeof p);
+    pyprof__pool_init(&p.pool, &job->profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&p.out, 1);
+    pyprof__array_init(&p.part, 1);
+    pyprof__array_init(&packed, 1);
+    if (!pyprof__strings_init(&p.pool, &p.strings)) p.failed = 1;
+    pyprof__pprof_head(&p, job);
+    pyprof__pprof_tables(&p, job);
+    for (i = 1; i < job->selection->count; i++)
+        if (pyprof__self(job->selection, PYPROF_SAMPLES, i) || pyprof__self(job->selection, PYPROF_WALL_NS, i)) pyprof__pprof_sample(&p, job, i, &packed);
+    for (i = 0; i < p.strings.starts.count; i++) {
+        const char *text = pyprof__string(&p.strings, i);
+        pyprof__proto_block(&p, &p.out, 6, text, strlen(text));
+    }
+    failed = p.failed;
+    if (!failed) pyprof__put_gzip(job->sink, (const unsigned char *)p.out.data, p.out.count);
+    pyprof__array_free(&p.pool, &packed);
+    pyprof__array_free(&p.pool, &p.out);
+    pyprof__array_free(&p.pool, &p.part);
+    pyprof__strings_free(&p.pool, &p.strings);
+    return failed ? pyprof__fail_memory("the pprof file") : PYPROF_OK;
+}
+
+// ---- the table of formats -------------------------------------------------------------------------------
+typedef pyprof_result pyprof__writer(pyprof__job *job);
+
+static const struct { int format; const char *suffix; pyprof__writer *write; int metric, without_idle; } pyprof__formats[] = {
+    // format                   suffix             writer                     metric           leaves idle time out by default
+    { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  0 },
+    { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  0 },
+    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  1 },
+    { PYPROF_FORMAT_HTML,       ".html",           NULL,                      PYPROF_WALL_NS,  0 },
+    { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0 },
+    { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0 },
+    { PYPROF_FORMAT_PPROF,      ".pb.gz",          pyprof__write_pprof,       PYPROF_WALL_NS,  0 },
+    { PYPROF_FORMAT_PSTATS,     ".prof",           NULL,                      PYPROF_WALL_NS,  0 },
+    { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     NULL,                      PYPROF_WALL_NS,  0 },
+    { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   NULL,                      PYPROF_LIVE_BYTES, 0 },
+    { PYPROF_FORMAT_TRACE,      ".trace.json",     NULL,                      PYPROF_WALL_NS,  0 },
+    { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   NULL,                      PYPROF_WALL_NS,  0 },
+    { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      NULL,                      PYPROF_WALL_NS,  0 },
+    { PYPROF_FORMAT_PICKLE,     ".pkl",            NULL,                      PYPROF_LIVE_BYTES, 0 },
+    { PYPROF_FORMAT_PERF,       ".linux-perf.txt", NULL,                      PYPROF_WALL_NS,  0 },
+    { PYPROF_FORMAT_MASSIF,     ".massif",         NULL,                      PYPROF_LIVE_BYTES, 0 },
+    { PYPROF_FORMAT_DHAT,       ".dhat.json",      NULL,                      PYPROF_LIVE_BYTES, 0 },
+    { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        NULL,                      PYPROF_SAMPLES,  0 },
+};
+
+static int pyprof__format_by_suffix(const char *path)   // the longest suffix wins; 0 = none
+{
+    size_t i, best = 0, size = strlen(path);
+    int format = 0;
+    for (i = 0; i < PYPROF__COUNT(pyprof__formats); i++) {
+        size_t n = strlen(pyprof__formats[i].suffix);
+        if (n <= best || n >= size + 1 || strcmp(path + size - n, pyprof__formats[i].suffix) != 0) continue;
+        best = n;
+        format = pyprof__formats[i].format;
+    }
+    return format;
+}
+
+static pyprof_result pyprof__output_check(const pyprof_output *output, int format, size_t *row)
+{
+    for (*row = 0; *row < PYPROF__COUNT(pyprof__formats) && pyprof__formats[*row].format != format; ++*row) {}
+    if (*row == PYPROF__COUNT(pyprof__formats)) return pyprof__fail(PYPROF_ERR_FORMAT, "unknown format %d", format);
+    if (!pyprof__formats[*row].write) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "writing %s is not supported yet", pyprof__formats[*row].suffix);
+    if (output->metric < 0 || output->metric >= PYPROF_METRIC_COUNT || (output->metric && !*pyprof__metric_keys[output->metric]))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "unknown metric %d", output->metric);
+    if (output->sources) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "embedding sources is not supported yet");
+    if (output->paths) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "changing paths at output is not supported yet: set pyprof_config.paths");
+    if (output->python) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "python is for .pkl, which is not supported yet");
+    return PYPROF_OK;
+}
+
+static pyprof_result pyprof__write_profile(const pyprof_profile *profile, const pyprof_output *output, int format, pyprof_write_fn *fn, void *user)
+{
+    pyprof__selection selection;
+    pyprof__job job;
+    pyprof__sink *sink;
+    size_t row;
+    pyprof_result result = pyprof__output_check(output, format, &row);
+    if (result != PYPROF_OK) return result;
+    sink = (pyprof__sink *)profile->pool.allocator.alloc(profile->pool.allocator.user, sizeof *sink);
+    if (!sink) return pyprof__fail_memory("the output buffer");
+    sink->fn = fn;
+    sink->user = user;
+    sink->failed = 0;
+    sink->used = 0;
+    job.sink = sink;
+    job.profile = profile;
+    job.output = output;
+    job.selection = &selection;
+    job.metric = output->metric ? output->metric : pyprof__formats[row].metric;
+    if (!pyprof__select(&selection, profile, output->filter, output->filter ? !output->filter->include_idle : pyprof__formats[row].without_idle))
+        result = pyprof__fail_memory("the output");
+    else result = pyprof__formats[row].write(&job);
+    pyprof__flush(sink);
+    if (result == PYPROF_OK && sink->failed) result = pyprof__fail(PYPROF_ERR_IO, "the write callback refused the data");
+    pyprof__selection_free(&selection);
+    profile->pool.allocator.free(profile->pool.allocator.user, sink, sizeof *sink);
+    return result;
+}
+
+static int pyprof__to_file(void *user, const void *data, size_t size)   // a pyprof_write_fn; errno tells why
+{
+    return pyprof__write_all(((pyprof__file *)user)->fd, (const char *)data, size);
+}
+
+static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char *path, const pyprof_output *output)
+{
+    pyprof_output none;
+    pyprof__file file;
+    pyprof__quiet quiet;
+    pyprof_result result;
+    size_t row;
+    int format;
+    memset(&none, 0, sizeof none);
+    if (!output) output = &none;
+    format = output->format ? output->format : pyprof__format_by_suffix(path);
+    if (!format) return pyprof__fail(PYPROF_ERR_FORMAT, "cannot write %s: unknown file extension, and no format was asked for", path);
+    result = pyprof__output_check(output, format, &row);
+    if (result != PYPROF_OK) return result;
+    pyprof__quiet_begin(&quiet);
+    result = pyprof__file_open(&file, path);
+    if (result == PYPROF_OK) {
+        errno = 0;
+        result = pyprof__write_profile(profile, output, format, pyprof__to_file, &file);
+        if (result == PYPROF_ERR_IO) pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+        result = pyprof__file_close(&file, path, result);
+    }
+    pyprof__quiet_end(&quiet);
+    return result;
+}
+
+// ============================================================================
+// [SECTION] SESSION -- sessions, the sampler thread, fork, environment
+//   Runs on    callers' threads and the sampler thread; pyprof__lock guards the sessions, pyprof__control starts and stops
+//   Uses       SAMPLER, WRITERS
+//   Promise    a session is a token; a forked child finds everything off; nothing is freed that another thread may touch
+// ============================================================================
+enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 4096, PYPROF__MIN_BYTES = 4 << 20 };
+
+typedef struct {                 // what a session remembers of a thread slot of the sampler
+    uint64_t address, serial;    // whose slot it was
+    uint64_t cpu_ns;
+    int64_t native;
+    uint32_t member;             // PYPROF__NONE = not yet
+    uint32_t version, node;      // the stack it had, and its node
+    uint64_t tick;               // the session's tick it was last seen in
+    pyprof__array spots, nodes;  // uint32_t each, root first: the last path
+} pyprof__seat;
+
+typedef struct {
+    uint64_t generation;         // of the token; odd = in use
+    int paused, ended;           // ended: duration_s is over
+    pyprof_config config;
+    char thread_filter[256];
+    pyprof__pool pool;
+    pyprof__model model;
+    pyprof__array seats;         // pyprof__seat, by thread slot
+    pyprof__array spot_map;      // uint32_t location + 1 by spot number
+    uint32_t spot_generation;
+    double phase;                // of its own rate within the sampler's
+    uint64_t tick, last_ns;      // its ticks; when the last one was
+    uint64_t ticks_late, late_sum;
+    uint64_t own_cpu_start;
+    int events;                  // bit per pyprof_event waiting to be delivered
+    char event_detail[256];
+} pyprof__session;
+
+typedef struct {
+    pid_t pid;                   // of the process all this belongs to; a forked child sees its own differ
+    pyprof__session sessions[PYPROF__SESSIONS];
+    int alive, joinable;         // the sampler thread runs; it has to be joined
+    pthread_t thread;
+    uint32_t wake;               // futex word: something changed
+    int delivering;              // session whose callback runs + 1, 0 = none
+    pyprof__sweeper sweeper;     // the sampler thread's while alive
+    int proven;                  // the layout was checked on a live thread
+    char refused[320];           // why nothing can be sampled
+    uint64_t own_cpu_ns;
+    int atfork;                  // the handler is registered
+    pyprof *env_session;
+    pid_t env_pid;
+    char env_prefix[1024], env_formats[256];
+    int env_quiet, env_claim;
+} pyprof__global;
+
+static pthread_mutex_t pyprof__lock = PTHREAD_MUTEX_INITIALIZER;      // sessions; held for microseconds
+static pthread_mutex_t pyprof__control = PTHREAD_MUTEX_INITIALIZER;   // start and stop of the sampler thread
+static pyprof__global pyprof__g;
+static __thread int pyprof__is_sampler;
+
+// ---- fork ---------------------------------------------------------------------
+// The child has no sampler thread, and the locks may be held by threads it does not have. What was recorded is the
+// parent's: it is left alone, never freed, because the memory may have been changing at the moment of the fork.
+static void pyprof__after_fork(void)
+{
+    static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
+    int i;
+    memcpy(&pyprof__lock, &fresh, sizeof fresh);
+    memcpy(&pyprof__control, &fresh, sizeof fresh);
+    for (i = 0; i < PYPROF__SESSIONS; i++) pyprof__g.sessions[i].generation += pyprof__g.sessions[i].generation & 1;
+    pyprof__g.alive = pyprof__g.joinable = pyprof__g.delivering = 0;
+    pyprof__g.pid = getpid();
+    pyprof__is_sampler = 0;
+}
+
+static void pyprof__enter(void)   // every API function that touches sessions; a raw clone() runs no atfork handler
+{
+    if (pyprof__g.pid && pyprof__g.pid != getpid()) pyprof__after_fork();
+}
+
+// A plugin's code must stay mapped while its thread runs: pin the shared object this code is in, if it is in one.
+static void pyprof__pin(pyprof__pool *pool)
+{
+    size_t capacity;
+    char *maps = pyprof__read_maps(pool, &capacity);
+    const char *at = maps;
+    uint64_t here = (uint64_t)(uintptr_t)(const void *)pyprof__kind_names;
+    char program[512];
+    pyprof__mapping mapping;
+    ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[size > 0 ? size : 0] = 0;
+    while ((at = pyprof__next_mapping(at, &mapping)) != NULL)
+        if (here >= mapping.start && here < mapping.end && mapping.path[0] == '/' && strcmp(mapping.path, program) != 0)
+            dlopen(mapping.path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    pyprof__free(pool, maps, capacity);
+}
+
+// ---- tokens ------------------------------------------------------------------
+static pyprof *pyprof__token(int slot)
+{
+    return (pyprof *)(uintptr_t)(pyprof__g.sessions[slot].generation << 8 | (uint64_t)(slot + 1) << 1 | 1);
+}
+
+static pyprof__session *pyprof__session_of(const pyprof *token)   // under the lock; NULL = ended, or never was
+{
+    uint64_t bits = (uint64_t)(uintptr_t)token, slot = (bits >> 1 & 127) - 1;
+    if (!(bits & 1) || slot >= PYPROF__SESSIONS || pyprof__g.sessions[slot].generation != bits >> 8) return NULL;
+    return pyprof__g.sessions[slot].generation & 1 ? &pyprof__g.sessions[slot] : NULL;
+}
+
+static pyprof_result pyprof__no_session(const pyprof *token)
+{
+    if (!token) return pyprof__fail(PYPROF_ERR_ARGUMENT, "session is NULL");
+    return pyprof__fail(PYPROF_ERR_STATE, "the session has ended, or is no session of this process");
+}
+
+static void pyprof__degrade(pyprof__session *session, const char *reason)
+{
+    if (session->model.stats.degraded[0] || !reason) return;
+    snprintf(session->model.stats.degraded, sizeof session->model.stats.degraded, "%s", reason);
+    snprintf(session->event_detail, sizeof session->event_detail, "%.255s", reason);
+    session->events |= 1 << PYPROF_EVENT_DEGRADED;
+}
+
+// ---- recording a sweep ------------------------------------------------------------
+static uint64_t pyprof__thread_started(int64_t tid)   // field 22 of its stat: clock ticks since boot; 0 = unknown
+{
+    char path[64], text[1024], *at;
+    int field;
+    snprintf(path, sizeof path, "/proc/self/task/%lld/stat", (long long)tid);
+    if (pyprof__read_file(path, text, sizeof text) <= 0) return 0;
+    at = strrchr(text, ')');
+    for (field = 2; at && field < 22; field++) at = strchr(at + 1, ' ');
+    return at ? strtoull(at + 1, NULL, 10) : 0;
+}
+
+// One OS thread in one interpreter is one thread of the recording, however many thread states it goes through
+// (PyGILState_Ensure makes one a call); a thread id used again by another thread is another.
+static uint32_t pyprof__member_find(pyprof__session *session, const pyprof__thread *thread)
+{
+    pyprof__array *members = &session->model.members;
+    uint64_t started = 0;
+    uint32_t i;
+    for (i = (uint32_t)members->count; i-- > 0;) {
+        pyprof__member *member = &PYPROF__AT(pyprof__member, *members, i);
+        if (member->native != (uint64_t)thread->native || member->interp_id != thread->interp_id || member->ident != thread->ident) continue;
+        if (member->serial == thread->serial) return i;
+        if (!started) started = pyprof__thread_started(thread->native);
+        if (member->started == started) { member->serial = thread->serial; return i; }
+    }
+    if (members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;   // thread storms: the rest shares one
+    return PYPROF__NONE;
+}
+
+static uint32_t pyprof__member_new(pyprof__session *session, const pyprof__thread *thread, uint64_t now)
+{
+    pyprof__model *model = &session->model;
+    uint32_t id = (uint32_t)model->members.count;
+    const char *name = id + 1 == PYPROF__MEMBERS ? "<more threads>" : thread->name[0] ? thread->name : "<unnamed>";
+    pyprof__member *member = (pyprof__member *)pyprof__push(model->pool, &model->members);
+    if (!member) return PYPROF__NONE;
+    member->native = (uint64_t)thread->native;
+    member->ident = thread->ident;
+    member->serial = thread->serial;
+    member->interp_id = thread->interp_id;
+    member->started = pyprof__thread_started(thread->native);
+    member->first_ns = now;
+    member->wanted = (uint32_t)pyprof__glob(session->config.thread_filter, name);
+    member->name = pyprof__model_string(model, name);
+    member->node = pyprof__model_node(model, 0, pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD, (int32_t)id + 1));
+    if (member->name != PYPROF__NONE && member->node != PYPROF__NONE) return id;
+    model->members.count--;
+    return PYPROF__NONE;
+}
+
+// A thread's name can come, or change, after it was first seen.
+static void pyprof__member_rename(pyprof__session *session, uint32_t id, const pyprof__thread *thread)
+{
+    pyprof__model *model = &session->model;
+    pyprof__member *member = &PYPROF__AT(pyprof__member, model->members, id);
+    pyprof__location *location;
+    uint32_t name;
+    if (!thread->name[0] || id + 1 == PYPROF__MEMBERS || strcmp(pyprof__string(&model->strings, member->name), thread->name) == 0) return;
+    name = pyprof__model_string(model, thread->name);
+    if (name == PYPROF__NONE) return;
+    member->name = name;
+    member->wanted = (uint32_t)pyprof__glob(session->config.thread_filter, thread->name);
+    location = &PYPROF__AT(pyprof__location, model->locations, PYPROF__AT(pyprof__node, model->nodes, member->node).location);
+    PYPROF__AT(pyprof__function, model->functions, location->function).name = name;
+    PYPROF__AT(pyprof__function, model->functions, location->function).qualname = name;
+}
+
+static pyprof__seat *pyprof__seat_of(pyprof__session *session, size_t slot)   // NULL = no memory
+{
+    while (session->seats.count <= slot) {
+        pyprof__seat *added = (pyprof__seat *)pyprof__push(&session->pool, &session->seats);
+        if (!added) return NULL;
+        added->member = PYPROF__NONE;
+        pyprof__array_init(&added->spots, sizeof(uint32_t));
+        pyprof__array_init(&added->nodes, sizeof(uint32_t));
+    }
+    return &PYPROF__AT(pyprof__seat, session->seats, slot);
+}
+
+static int pyprof__seat_take(pyprof__session *session, pyprof__seat *seat, const pyprof__thread *thread, uint64_t now)
+{
+    if (seat->member == PYPROF__NONE || seat->address != thread->address || seat->serial != thread->serial || seat->native != thread->native) {
+        uint32_t known = pyprof__member_find(session, thread);
+        if (known == PYPROF__NONE) known = pyprof__member_new(session, thread, now);
+        seat->member = known;
+        seat->address = thread->address;
+        seat->serial = thread->serial;
+        seat->native = thread->native;
+        seat->cpu_ns = 0;
+        seat->tick = 0;
+        seat->spots.count = seat->nodes.count = 0;
+        seat->version = thread->version - 1;
+    }
+    if (seat->member == PYPROF__NONE) return 0;
+    pyprof__member_rename(session, seat->member, thread);
+    return 1;
+}
+
+static uint32_t pyprof__map_spot(pyprof__session *session, const pyprof__codes *codes, uint32_t spot)   // -> location
+{
+    pyprof__array *map = &session->spot_map;
+    uint32_t location;
+    if (map->count < codes->spots.count) {
+        size_t extra = codes->spots.count - map->count;
+        if (!pyprof__array_reserve(&session->pool, map, extra)) return PYPROF__NONE;
+        memset((uint32_t *)map->data + map->count, 0, extra * sizeof(uint32_t));
+        map->count += extra;
+    }
+    location = PYPROF__AT(uint32_t, *map, spot);
+    if (location) return location - 1;
+    location = pyprof__model_spot(&session->model, codes, spot);
+    if (location != PYPROF__NONE) PYPROF__AT(uint32_t, *map, spot) = location + 1;
+    return location;
+}
+
+// The node of a thread's stack. What it shares with the thread's last stack, from the root on, is not looked up again.
+static uint32_t pyprof__stack_node(pyprof__session *session, const pyprof__codes *codes, pyprof__seat *seat, const pyprof__stack *stack)
+{
+    uint32_t depth = (uint32_t)stack->spots.count, node = PYPROF__AT(pyprof__member, session->model.members, seat->member).node, i, spot, child;
+    uint32_t limit = session->config.max_depth, cut = depth - (uint32_t)stack->truncated > limit ? depth - limit : 0;
+    size_t kept = 0;
+    for (i = cut ? cut - 1 : 0; i < depth; i++) {
+        spot = PYPROF__AT(uint32_t, stack->spots, depth - 1 - i);
+        if (cut && i == cut - 1) spot = PYPROF__SPOT_TRUNCATED;
+        if (kept < seat->spots.count && PYPROF__AT(uint32_t, seat->spots, kept) == spot) { node = PYPROF__AT(uint32_t, seat->nodes, kept++); continue; }
+        seat->spots.count = seat->nodes.count = kept;
+        child = pyprof__model_node(&session->model, node, pyprof__map_spot(session, codes, spot));
+        if (child == PYPROF__NONE || !pyprof__array_reserve(&session->pool, &seat->spots, 1) || !pyprof__array_reserve(&session->pool, &seat->nodes, 1)) {
+            pyprof__degrade(session, "max_bytes is used up: new stacks are counted at the deepest frame already known");
+            session->model.stats.truncated++;
+            return node;
+        }
+        node = child;
+        ((uint32_t *)seat->spots.data)[seat->spots.count++] = spot;
+        ((uint32_t *)seat->nodes.data)[seat->nodes.count++] = node;
+        kept++;
+    }
+    seat->spots.count = seat->nodes.count = kept;
+    session->model.stats.truncated += cut != 0 || stack->truncated;
+    return node;
+}
+
+static void pyprof__record_reject(pyprof__session *session, pyprof__seat *seat, int cause, uint64_t wall)
+{
+    pyprof__model *model = &session->model;
+    int which = cause - 1 < 0 || cause - 1 >= PYPROF_CAUSE_COUNT ? PYPROF_CAUSE_MOVED : cause - 1;
+    uint32_t node, parent;
+    model->stats.rejected++;
+    model->stats.rejected_by_cause[which]++;
+    if (!seat || seat->member == PYPROF__NONE) return;
+    parent = PYPROF__AT(pyprof__member, model->members, seat->member).node;
+    node = pyprof__model_node(model, parent, pyprof__model_pseudo(model, pyprof__pseudo_names[PYPROF__SPOT_LOST], PYPROF_KIND_PSEUDO, 0));
+    pyprof__model_add(model, PYPROF_WALL_NS, node == PYPROF__NONE ? parent : node, (int64_t)wall);   // its time stays in the totals
+}
+
+static void pyprof__record_thread(pyprof__session *session, const pyprof__codes *codes, const pyprof__thread *thread, size_t slot, uint64_t now)
+{
+    pyprof__model *model = &session->model;
+    pyprof__seat *seat = pyprof__seat_of(session, slot);
+    pyprof__moment moment;
+    int taken = seat && pyprof__seat_take(session, seat, thread, now);
+    // Between two ticks a new thread can have come at any time: half of it, on average.
+    uint64_t wall = taken && seat->tick + 1 == session->tick && session->tick > 1 ? now - session->last_ns : session->tick > 1 ? (now - session->last_ns) / 2 : now - session->last_ns;
+    uint64_t cpu = taken && seat->cpu_ns && thread->cpu_ns > seat->cpu_ns ? thread->cpu_ns - seat->cpu_ns : 0;
+    int waiting = taken && seat->cpu_ns && seat->cpu_ns == thread->cpu_ns;
+    if (taken && !PYPROF__AT(pyprof__member, model->members, seat->member).wanted) return;
+    model->stats.asked++;
+    if (!taken || thread->cause) { pyprof__record_reject(session, taken ? seat : NULL, taken ? thread->cause : PYPROF_CAUSE_MEMORY + 1, wall); }
+    if (!taken) return;
+    seat->tick = session->tick;
+    seat->cpu_ns = thread->cpu_ns;
+    PYPROF__AT(pyprof__member, model->members, seat->member).last_ns = now;
+    if (thread->cause) return;
+    if (seat->version != thread->version || seat->spots.count == 0) {
+        seat->node = pyprof__stack_node(session, codes, seat, &thread->stack);
+        seat->version = thread->version;
+    } else session->model.stats.truncated += thread->stack.truncated != 0;
+    model->stats.samples++;
+    model->stats.unfrozen += thread->unfrozen != 0;
+    memset(&moment, 0, sizeof moment);
+    moment.start_ns = now - wall;
+    moment.end_ns = now;
+    moment.wall_ns = wall;
+    moment.cpu_ns = cpu;
+    moment.wait_ns = waiting ? wall : 0;
+    moment.thread = seat->member;
+    moment.node = seat->node;
+    moment.count = 1;
+    moment.waiting = (uint32_t)waiting;
+    pyprof__model_add(model, PYPROF_SAMPLES, seat->node, 1);
+    pyprof__model_add(model, PYPROF_WALL_NS, seat->node, (int64_t)wall);
+    pyprof__model_add(model, PYPROF_CPU_NS, seat->node, (int64_t)cpu);
+    pyprof__model_add(model, PYPROF_WAIT_NS, seat->node, (int64_t)moment.wait_ns);
+    pyprof__model_add(model, PYPROF_WAIT_SAMPLES, seat->node, waiting);
+    pyprof__model_moment(model, &moment);
+}
+
+typedef struct { uint64_t now, late, missed; double rate; } pyprof__tick;
+
+// Time in which nobody ran, the sampler neither, was a suspend or a SIGSTOP: a gap, not a burst.
+static int pyprof__was_suspended(const pyprof__sweeper *sweeper, const pyprof__tick *tick)
+{
+    uint64_t ran = 0;
+    size_t i;
+    if (tick->late < pyprof__second) return 0;
+    for (i = 0; i < sweeper->list.threads.count; i++) {
+        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
+        if (thread->tick == sweeper->list.tick && thread->last_cpu_ns && thread->cpu_ns > thread->last_cpu_ns) ran += thread->cpu_ns - thread->last_cpu_ns;
+    }
+    return ran < tick->late / 50;
+}
+
+static void pyprof__record_stats(pyprof__session *session, const pyprof__sweeper *sweeper, const pyprof__tick *tick, size_t alive, uint64_t retried)
+{
+    pyprof_stats *stats = &session->model.stats;
+    size_t i;
+    if (session->spot_generation != sweeper->codes.generation) {
+        session->spot_generation = sweeper->codes.generation;
+        session->spot_map.count = 0;
+        for (i = 0; i < session->seats.count; i++) PYPROF__AT(pyprof__seat, session->seats, i).spots.count = 0;
+    }
+    session->tick++;
+    session->ticks_late++;
+    session->late_sum += tick->late;
+    stats->late_mean_ns = session->late_sum / session->ticks_late;
+    if (tick->late > stats->late_max_ns) stats->late_max_ns = tick->late;
+    stats->missed += (uint64_t)((double)tick->missed * session->config.rate_hz / tick->rate + 0.5) * alive;
+    stats->asked += (uint64_t)((double)tick->missed * session->config.rate_hz / tick->rate + 0.5) * alive;
+    stats->retried += retried;
+    if (sweeper->list.interps.count > stats->interpreters) stats->interpreters = sweeper->list.interps.count;
+    pyprof__degrade(session, sweeper->degraded);
+}
+
+static void pyprof__record(pyprof__session *session, const pyprof__sweeper *sweeper, const pyprof__tick *tick, int present, uint64_t retried)
+{
+    pyprof__model *model = &session->model;
+    size_t i, alive = 0;
+    int suspended;
+    if (session->paused) return;
+    session->phase += session->config.rate_hz / tick->rate;
+    if (session->phase < 0.999999) return;
+    session->phase -= 1.0;
+    for (i = 0; i < sweeper->list.threads.count; i++) alive += PYPROF__AT(const pyprof__thread, sweeper->list.threads, i).tick == sweeper->list.tick;
+    suspended = present && pyprof__was_suspended(sweeper, tick);
+    if (suspended) {
+        pyprof__tick part = *tick;
+        part.missed = 0;
+        model->stats.gap_ns += tick->late;
+        session->last_ns += tick->late < tick->now - session->last_ns ? tick->late : tick->now - session->last_ns;
+        pyprof__record_stats(session, sweeper, &part, alive, retried);
+    } else pyprof__record_stats(session, sweeper, tick, present ? alive : 0, retried);
+    for (i = 0; i < sweeper->list.threads.count && present; i++) {
+        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
+        if (thread->tick == sweeper->list.tick) pyprof__record_thread(session, &sweeper->codes, thread, i, tick->now);
+    }
+    model->recorded_ns += tick->now - session->last_ns;
+    session->last_ns = model->last_ns = tick->now;
+    model->stats.threads = model->members.count;
+    if (session->config.duration_s > 0 && (double)model->recorded_ns >= session->config.duration_s * 1e9) {
+        session->paused = session->ended = 1;
+        session->events |= 1 << PYPROF_EVENT_DURATION;
+    }
+}
+
+// ---- the sampler thread -------------------------------------------------------------
+typedef struct { uint64_t period, base, number, deadline, random; double rate; uint32_t seen; } pyprof__schedule;
+
+// The highest rate of the running sessions; 0 = none runs, -1 = there is none at all. Under the lock.
+static double pyprof__wanted_rate(pyprof__sweeper *sweeper)
+{
+    double rate = 0;
+    int i, any = 0, copy_only = 0;
+    uint32_t depth = 1;
+    for (i = 0; i < PYPROF__SESSIONS; i++) {
+        const pyprof__session *session = &pyprof__g.sessions[i];
+        if (!(session->generation & 1)) continue;
+        any = 1;
+        copy_only |= session->config.capture == PYPROF_CAPTURE_COPY;
+        if (session->config.max_depth > depth) depth = session->config.max_depth;
+        if (!session->paused && session->config.rate_hz > rate) rate = session->config.rate_hz;
+    }
+    sweeper->max_depth = depth;
+    if (copy_only) sweeper->may_move = 0;
+    return any ? rate : -1;
+}
+
+// One deadline a period, at a random place in it: exact on average, in step with nothing. Absolute, so that being late
+// once delays nothing else.
+static void pyprof__schedule_next(pyprof__schedule *schedule)
+{
+    schedule->deadline = schedule->base + schedule->number * schedule->period + pyprof__random(&schedule->random) % schedule->period;
+}
+
+static void pyprof__schedule_rate(pyprof__schedule *schedule, double rate)
+{
+    if (schedule->rate >= rate && schedule->rate <= rate) return;
+    schedule->rate = rate;
+    schedule->period = rate > 0 ? (uint64_t)(1e9 / rate) : 3600 * pyprof__second;
+    schedule->base = pyprof__now();
+    schedule->number = 0;
+    pyprof__schedule_next(schedule);
+}
+
+// After the tick at now: the next period that is not over yet; how many went by without a tick.
+static uint64_t pyprof__schedule_advance(pyprof__schedule *schedule, uint64_t now)
+{
+    uint64_t next = schedule->number + 1, current = (now - schedule->base) / schedule->period;
+    schedule->number = current > next ? current : next;
+    pyprof__schedule_next(schedule);
+    return schedule->number - next;
+}
+
+static void pyprof__deliver_events(void)
+{
+    int i, event;
+    for (i = 0; i < PYPROF__SESSIONS; i++) {
+        pyprof__session *session = &pyprof__g.sessions[i];
+        pyprof_on_event on_event;
+        char detail[256];
+        pyprof *token;
+        int events;
+        pthread_mutex_lock(&pyprof__lock);
+        events = session->generation & 1 ? session->events : 0;
+        session->events = 0;
+        on_event = session->config.on_event;
+        memcpy(detail, session->event_detail, sizeof detail);
+        token = pyprof__token(i);
+        if (events && on_event.fn) pyprof__g.delivering = i + 1;
+        pthread_mutex_unlock(&pyprof__lock);
+        for (event = PYPROF_EVENT_DURATION; events && on_event.fn && event <= PYPROF_EVENT_DEGRADED; event++)
+            if (events & 1 << event) on_event.fn(on_event.user, token, (pyprof_event)event, event == PYPROF_EVENT_DURATION ? "duration_s is over" : detail);
+        __atomic_store_n(&pyprof__g.delivering, 0, __ATOMIC_RELEASE);
+    }
+}
+
+// Before the first sweep, as soon as there is an interpreter: does it look as expected?
+static int pyprof__prove(pyprof__sweeper *sweeper)
+{
+    pyprof_result result;
+    int i;
+    if (pyprof__g.proven) return 1;
+    if (pyprof__g.refused[0]) return 0;
+    result = pyprof__self_check(sweeper, &pyprof__g.proven);
+    if (result == PYPROF_OK) return 1;
+    pthread_mutex_lock(&pyprof__lock);
+    snprintf(pyprof__g.refused, sizeof pyprof__g.refused, "%.300s", pyprof__error_text);
+    for (i = 0; i < PYPROF__SESSIONS; i++)
+        if (pyprof__g.sessions[i].generation & 1) pyprof__degrade(&pyprof__g.sessions[i], pyprof__g.refused);
+    pthread_mutex_unlock(&pyprof__lock);
+    return 0;
+}
+
+static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedule, uint64_t *names_due)
+{
+    pyprof__tick tick;
+    uint64_t retried = sweeper->retried;
+    int i, present;
+    tick.now = pyprof__now();
+    tick.late = tick.now - schedule->deadline;
+    tick.rate = schedule->rate;
+    tick.missed = pyprof__schedule_advance(schedule, tick.now);
+    pyprof__watch_lateness(sweeper, tick.now, tick.late);
+    present = pyprof__prove(sweeper) && pyprof__sweep(sweeper);
+    if (present && (tick.now > *names_due || sweeper->list.appeared)) {
+        *names_due = tick.now + pyprof__second;
+        pyprof__names_read(&sweeper->list, sweeper->codes.text);
+    }
+    pthread_mutex_lock(&pyprof__lock);
+    pyprof__g.own_cpu_ns = pyprof__own_cpu();
+    for (i = 0; i < PYPROF__SESSIONS; i++)
+        if (pyprof__g.sessions[i].generation & 1) pyprof__record(&pyprof__g.sessions[i], sweeper, &tick, present, sweeper->retried - retried);
+    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__deliver_events();
+    pyprof__sweep_done(sweeper);
+}
+
+static void *pyprof__sampler_main(void *argument)
+{
+    pyprof__sweeper *sweeper = (pyprof__sweeper *)argument;
+    pyprof__schedule schedule;
+    uint64_t names_due = 0;
+    double rate;
+    memset(&schedule, 0, sizeof schedule);
+    schedule.rate = -1;
+    schedule.random = pyprof__now() ^ (uint64_t)pyprof__gettid() << 32;
+    pyprof__is_sampler = 1;
+    pyprof__sweeper_settle(sweeper);
+    for (;;) {
+        schedule.seen = __atomic_load_n(&pyprof__g.wake, __ATOMIC_ACQUIRE);
+        pthread_mutex_lock(&pyprof__lock);
+        rate = pyprof__wanted_rate(sweeper);
+        if (rate < 0) break;
+        pthread_mutex_unlock(&pyprof__lock);
+        pyprof__schedule_rate(&schedule, rate);
+        if (pyprof__now() < schedule.deadline) pyprof__sleep_until(&pyprof__g.wake, schedule.seen, schedule.deadline);
+        if (rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names_due);
+    }
+    pyprof__g.alive = 0;                 // under the lock: a new session sees it and starts a new thread
+    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sweeper_close(sweeper);
+    return NULL;
+}
+
+// Waits for a sampler thread that has ended or is about to. Under pyprof__control.
+static void pyprof__join(void)
+{
+    if (!pyprof__g.joinable) return;
+    pthread_join(pyprof__g.thread, NULL);
+    pyprof__g.joinable = 0;
+}
+
+// Opens the sampler and starts its thread; a session must be in use already, or the thread ends at once.
+static pyprof_result pyprof__sampler_start(void)
+{
+    int error;
+    __atomic_store_n(&pyprof__g.alive, 1, __ATOMIC_RELEASE);
+    error = pyprof__thread_start(&pyprof__g.thread, pyprof__sampler_main, &pyprof__g.sweeper);
+    if (error == 0) { pyprof__g.joinable = 1; return PYPROF_OK; }
+    pyprof__g.alive = 0;
+    pyprof__sweeper_close(&pyprof__g.sweeper);
+    return pyprof__fail(PYPROF_ERR_BUSY, "cannot start the sampler thread: %s", strerror(error));
+}
+
+// ---- starting and ending a session ---------------------------------------------------
+static pyprof_result pyprof__config_check(const pyprof_config *config)
+{
+    static const struct { size_t offset; const char *name, *what; } later[] = {
+        { offsetof(pyprof_config, heap), "heap", "memory profiling" },
+        { offsetof(pyprof_config, children), "children", "following child processes" },
+        { offsetof(pyprof_config, native), "native", "native frames" },
+    };
+    size_t i;
+    int value;
+    if (!(config->rate_hz >= 0 && config->rate_hz <= 100000))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: it must be 0 (for the default) to 100000", config->rate_hz);
+    if (config->rate_hz > 0 && config->rate_hz < 0.001) return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: the lowest is 0.001", config->rate_hz);
+    if (!(config->duration_s >= 0 && config->duration_s < 1e9))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "duration_s is %g: it must be 0 (no end) or more", config->duration_s);
+    if (!(config->timeline_s > -1e9 && config->timeline_s < 1e9)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "timeline_s is %g", config->timeline_s);
+    if (config->capture < 0 || config->capture > PYPROF_CAPTURE_SIGNAL) return pyprof__fail(PYPROF_ERR_ARGUMENT, "capture is %d: no such value", config->capture);
+    if (config->heap < 0 || config->heap > PYPROF_HEAP_EXACT) return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap is %d: no such value", config->heap);
+    if (config->paths < 0 || config->paths > PYPROF_PATHS_HASHED) return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", config->paths);
+    if (!config->allocator.alloc != !config->allocator.free) return pyprof__fail(PYPROF_ERR_ARGUMENT, "allocator: alloc and free are needed both, or none");
+    if (config->max_depth > 65000) return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_depth is %u: the most is 65000", config->max_depth);
+    if (config->max_bytes && config->max_bytes < PYPROF__MIN_BYTES)
+        return pyprof__fail(PYPROF_ERR_BUDGET, "max_bytes is %llu: a session needs %d", (unsigned long long)config->max_bytes, PYPROF__MIN_BYTES);
+    if (config->thread_filter && strlen(config->thread_filter) > 255) return pyprof__fail(PYPROF_ERR_ARGUMENT, "thread_filter is longer than 255 bytes");
+    for (i = 0; i < PYPROF__COUNT(config->reserved); i++)
+        if (config->reserved[i]) return pyprof__fail(PYPROF_ERR_ARGUMENT, "reserved must be 0: is the config zeroed?");
+    if (config->pid != 0 && config->pid != getpid()) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "pid is %lld: profiling another process is not supported yet", (long long)config->pid);
+    if (config->capture == PYPROF_CAPTURE_SIGNAL) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "capture: PYPROF_CAPTURE_SIGNAL is not supported yet");
+    for (i = 0; i < PYPROF__COUNT(later); i++) {
+        memcpy(&value, (const char *)config + later[i].offset, sizeof value);
+        if (value) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s is %d: %s is not supported yet", later[i].name, value, later[i].what);
+    }
+    return PYPROF_OK;
+}
+
+static void pyprof__config_defaults(pyprof_config *config)
+{
+    if (!(config->rate_hz > 0)) config->rate_hz = 100;
+    if (!(config->timeline_s < 0) && !(config->timeline_s > 0)) config->timeline_s = 60;
+    if (!config->max_depth) config->max_depth = 1024;
+    if (!config->max_bytes) config->max_bytes = 256u << 20;
+}
+
+static void pyprof__seats_free(pyprof__session *session)
+{
+    size_t i;
+    for (i = 0; i < session->seats.count; i++) {
+        pyprof__array_free(&session->pool, &PYPROF__AT(pyprof__seat, session->seats, i).spots);
+        pyprof__array_free(&session->pool, &PYPROF__AT(pyprof__seat, session->seats, i).nodes);
+    }
+    pyprof__array_free(&session->pool, &session->seats);
+    pyprof__array_free(&session->pool, &session->spot_map);
+}
+
+// A model and what refers to it, from nothing. 0 = no memory. Under the lock, or before the session is in use.
+static int pyprof__session_clear(pyprof__session *session)
+{
+    struct timespec now;
+    uint64_t monotonic = pyprof__now();
+    clock_gettime(CLOCK_REALTIME, &now);
+    pyprof__model_init(&session->model, &session->pool);
+    pyprof__array_init(&session->seats, sizeof(pyprof__seat));
+    pyprof__array_init(&session->spot_map, sizeof(uint32_t));
+    session->model.start_ns = session->model.last_ns = session->last_ns = monotonic;
+    session->model.unix_offset = (double)now.tv_sec + (double)now.tv_nsec / 1e9 - (double)monotonic / 1e9;
+    session->model.rate_hz = session->config.rate_hz;
+    session->model.timeline_s = session->config.timeline_s;
+    session->model.paths = session->config.paths;
+    session->tick = session->ticks_late = session->late_sum = 0;
+    session->phase = 1.0 - session->config.rate_hz * 1e-9;
+    session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
+    return pyprof__model_begin(&session->model);
+}
+
+static void pyprof__session_drop(pyprof__session *session)
+{
+    pyprof__seats_free(session);
+    pyprof__model_free(&session->model);
+}
+
+static pyprof_result pyprof__session_open(const pyprof_config *config, int *slot)   // under the lock
+{
+    pyprof__session *session;
+    uint64_t generation;
+    for (*slot = 0; *slot < PYPROF__SESSIONS && pyprof__g.sessions[*slot].generation & 1; ++*slot) {}
+    if (*slot == PYPROF__SESSIONS) return pyprof__fail(PYPROF_ERR_BUSY, "all %d sessions are in use", PYPROF__SESSIONS);
+    session = &pyprof__g.sessions[*slot];
+    generation = session->generation;
+    memset(session, 0, sizeof *session);
+    session->generation = generation;
+    session->config = *config;
+    if (config->thread_filter) {
+        snprintf(session->thread_filter, sizeof session->thread_filter, "%s", config->thread_filter);
+        session->config.thread_filter = session->thread_filter;
+    }
+    pyprof__pool_init(&session->pool, &config->allocator, config->max_bytes / 4 * 3);
+    if (!pyprof__session_clear(session)) {
+        pyprof__session_drop(session);
+        return pyprof__fail_memory("the session");
+    }
+    session->generation++;
+    return PYPROF_OK;
+}
+
+// The stats of a session as of now, under the lock.
+static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *stats)
+{
+    *stats = session->model.stats;
+    stats->own_cpu_ns = pyprof__g.own_cpu_ns > session->own_cpu_start ? pyprof__g.own_cpu_ns - session->own_cpu_start : 0;
+    stats->own_bytes = session->pool.used + pyprof__g.sweeper.pool.used;
+}
+
+// The name people know the program by: of the executable, or of the script that an interpreter runs. Nothing else of
+// the command line is looked at: it can hold secrets.
+static void pyprof__program_name(char *name, size_t capacity)
+{
+    char text[4096], *at, *base, *end;
+    ssize_t size = readlink("/proc/self/exe", text, sizeof text - 1);
+    text[size > 0 ? size : 0] = 0;
+    base = strrchr(text, '/');
+    pyprof__utf8_repair(name, capacity, base ? base + 1 : text);
+    if (strncmp(name, "python", 6) != 0) return;
+    size = pyprof__read_file("/proc/self/cmdline", text, sizeof text);
+    end = text + (size > 0 ? size : 0);
+    for (at = text + strlen(text) + 1; at < end; at += strlen(at) + 1) {
+        if (strcmp(at, "-c") == 0 || strcmp(at, "-") == 0) return;
+        if (strcmp(at, "-m") == 0) { at += 3; break; }
+        if (strcmp(at, "-W") == 0 || strcmp(at, "-X") == 0) { at += 3; continue; }
+        if (at[0] != '-') break;
+    }
+    if (at >= end || !*at) return;
+    pyprof__utf8_repair(name, capacity, pyprof__stem(at).text);
+    name[pyprof__stem(at).size < capacity ? pyprof__stem(at).size : capacity - 1] = 0;
+}
+
+static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof__runtime *runtime)
+{
+    char name[256], version[32];
+    pyprof__program_name(name, sizeof name);
+    pyprof__version_text(runtime->version, version, sizeof version);
+    profile->program = pyprof__intern(&profile->pool, &profile->model.strings, name, strlen(name));
+    profile->python = pyprof__intern(&profile->pool, &profile->model.strings, version, strlen(version));
+    profile->free_threaded = runtime->free_threaded;
+    profile->interpreters = (uint32_t)profile->model.stats.interpreters;
+    return profile->program == PYPROF__NONE || profile->python == PYPROF__NONE ? pyprof__fail_memory("the profile") : PYPROF_OK;
+}
+
+static pyprof_result pyprof__session_profile(pyprof__session *session, double last_s, pyprof_profile **profile)   // under the lock
+{
+    pyprof_profile *made = pyprof__profile_new(&session->model, last_s > 0 ? (uint64_t)(last_s * 1e9) : 0, &session->pool.allocator);
+    if (!made) return pyprof__fail_memory("the profile");
+    pyprof__session_stats(session, &made->model.stats);
+    if (pyprof__profile_seal(made, &pyprof__g.sweeper.runtime) != PYPROF_OK) {
+        pyprof__profile_free(made);
+        return PYPROF_ERR_MEMORY;
+    }
+    *profile = made;
+    return PYPROF_OK;
+}
+
+// ---- one sweep without a session ---------------------------------------------------------
+typedef struct { pyprof__sweeper sweeper; pyprof__session session; pyprof_result result; char error[512]; } pyprof__dump_job;
+
+// On a thread of its own: the caller's CPU placement is not ours to change, and the caller stands still meanwhile.
+static void *pyprof__dump_main(void *argument)
+{
+    pyprof__dump_job *job = (pyprof__dump_job *)argument;
+    pyprof__tick tick;
+    int proven;
+    pyprof__is_sampler = 1;
+    pyprof__sweeper_settle(&job->sweeper);
+    memset(&tick, 0, sizeof tick);
+    job->result = pyprof__self_check(&job->sweeper, &proven);
+    if (job->result == PYPROF_OK && !pyprof__sweep(&job->sweeper)) job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
+    if (job->result == PYPROF_OK) {
+        pyprof__names_read(&job->sweeper.list, job->sweeper.codes.text);
+        tick.now = pyprof__now();
+        tick.rate = job->session.config.rate_hz;
+        pyprof__record(&job->session, &job->sweeper, &tick, 1, 0);
+        job->session.model.stats.own_cpu_ns = pyprof__own_cpu();
+    }
+    memcpy(job->error, pyprof__error_text, sizeof job->error);
+    return NULL;
+}
+
+// ---- PROFILING=1 ---------------------------------------------------------------------------
+__attribute__((format(printf, 2, 3)))
+static void pyprof__say(int quiet, const char *format, ...)
+{
+    char text[1400];
+    va_list list;
+    int size;
+    if (quiet) return;
+    va_start(list, format);
+    size = vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    if (size > 0) pyprof__write_all(2, text, strlen(text));
+}
+
+static const char *pyprof__getenv(const char *name)   // nothing in set-user-id programs
+{
+    typedef char *fn(const char *);
+    fn *secure;
+    void *found = dlsym(NULL, "secure_getenv");
+    if (!found) return getenv(name);
+    memcpy(&secure, &found, sizeof secure);
+    return secure(name);
+}
+
+static int pyprof__env_number(const char *name, double least, double most, double *value)   // 0 = bad, said on stderr
+{
+    const char *text = pyprof__getenv(name);
+    double whole = 0, part = 0.1;
+    const char *at = text;
+    if (!text || !*text) return 1;
+    for (; *at >= '0' && *at <= '9'; at++) whole = whole * 10 + (*at - '0');
+    if (*at == '.') for (at++; *at >= '0' && *at <= '9'; at++, part /= 10) whole += (*at - '0') * part;
+    if (*at == 0 && at != text && whole >= least && whole <= most) { *value = whole; return 1; }
+    pyprof__fail(PYPROF_ERR_ARGUMENT, "%s=%.100s: not a number from %g to %g", name, text, least, most);
+    return 0;
+}
+
+static int pyprof__env_formats(char *formats, size_t capacity)
+{
+    const char *text = pyprof__getenv("PYPROF_FORMATS");
+    char suffix[80], *save = NULL, *word;
+    size_t row;
+    pyprof_output none;
+    memset(&none, 0, sizeof none);
+    if (!text || !*text) text = "json,svg,txt";
+    if (strlen(text) >= capacity) { pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_FORMATS: longer than %d characters", (int)capacity - 1); return 0; }
+    memcpy(formats, text, strlen(text) + 1);
+    {
+        char copy[256];
+        snprintf(copy, sizeof copy, "%s", formats);
+        for (word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
+            snprintf(suffix, sizeof suffix, ".%.70s", word);
+            if (pyprof__output_check(&none, pyprof__format_by_suffix(suffix), &row) == PYPROF_OK && strcmp(pyprof__formats[row].suffix, suffix) == 0) continue;
+            pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_FORMATS=%.100s: no format '%.60s' can be written", text, word);
+            return 0;
+        }
+    }
+    return 1;
+}
+
+// One run at a time owns a prefix. The claim is a socket name without a file: the kernel drops it with the process.
+static int pyprof__env_claim(const char *prefix)   // 0 = somebody else's
+{
+    struct sockaddr_un name;
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), taken;
+    if (fd < 0) return 1;
+    memset(&name, 0, sizeof name);
+    name.sun_family = AF_UNIX;
+    snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "pyprof-%u-%016llx", (unsigned)geteuid(), (unsigned long long)pyprof__hash_text(prefix, strlen(prefix)));
+    taken = bind(fd, (const struct sockaddr *)&name, (socklen_t)sizeof name) != 0 && errno == EADDRINUSE;
+    if (taken) close(fd);
+    else pyprof__g.env_claim = fd;
+    return !taken;
+}
+
+static void pyprof__env_prefix(char *prefix, size_t capacity)
+{
+    const char *out = pyprof__getenv("PYPROF_OUT"), *folder = pyprof__getenv("TMPDIR");
+    char name[256], target[1100];
+    struct stat info;
+    size_t size;
+    pyprof__program_name(name, sizeof name);
+    if (out && *out) snprintf(prefix, capacity, "%s", out);
+    else snprintf(prefix, capacity, "%s/%s", folder && *folder ? folder : "/tmp", name);
+    snprintf(target, sizeof target, "%.1000s_profile.json", prefix);
+    size = strlen(prefix);
+    if ((lstat(target, &info) == 0 && info.st_uid != geteuid()) || !pyprof__env_claim(prefix)) snprintf(prefix + size, capacity - size, ".%ld", (long)getpid());
+}
+
+static void pyprof__env_write(const pyprof_profile *profile)
+{
+    char formats[256], path[1300], *save = NULL, *word;
+    memcpy(formats, pyprof__g.env_formats, sizeof formats);
+    for (word = strtok_r(formats, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
+        snprintf(path, sizeof path, "%s_profile.%s", pyprof__g.env_prefix, word);
+        if (pyprof__save_path(profile, path, NULL) != PYPROF_OK) pyprof__say(0, "pyprof: %s\n", pyprof__error_text);
+        else pyprof__say(pyprof__g.env_quiet, "pyprof: wrote %s\n", path);
+    }
+}
+
+// ============================================================================
+// [SECTION] PUBLIC -- the API functions
+//   Runs on    any thread, with or without the GIL
+//   Uses       SESSION
+//   Promise    as said at each declaration
+// ============================================================================
+// Called at exit, and when the session of PROFILING=1 is stopped.
+static void pyprof__at_exit(void)
+{
+    if (pyprof__g.env_session && pyprof__g.env_pid == getpid()) pyprof_stop(pyprof__g.env_session, NULL);
+}
+
+// The variables of PROFILING=1. The config's strings live as long as the environment.
+static pyprof_result pyprof__env_config(pyprof_config *config)
+{
+    const char *heap = pyprof__getenv("PYPROF_HEAP"), *quiet = pyprof__getenv("PYPROF_QUIET");
+    double interval = 60;
+    memset(config, 0, sizeof *config);
+    config->rate_hz = 100;
+    pyprof__g.env_quiet = quiet && *quiet && strcmp(quiet, "0") != 0;
+    if (!pyprof__env_number("PYPROF_RATE", 0.001, 100000, &config->rate_hz)) return PYPROF_ERR_ARGUMENT;
+    if (!pyprof__env_number("PYPROF_INTERVAL", 0.1, 1e9, &interval)) return PYPROF_ERR_ARGUMENT;
+    if (!pyprof__env_formats(pyprof__g.env_formats, sizeof pyprof__g.env_formats)) return PYPROF_ERR_ARGUMENT;
+    if (!heap || !*heap || strcmp(heap, "off") == 0) return PYPROF_OK;
+    if (strcmp(heap, "sampled") == 0 || strcmp(heap, "exact") == 0)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "PYPROF_HEAP=%s: memory profiling is not supported yet", heap);
+    return pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_HEAP=%.100s: not off, sampled or exact", heap);
+}
+
+static const char *const pyprof__result_texts[] = {
+    "ok", "bad argument", "wrong state", "busy", "out of memory", "input/output error", "unknown format", "no CPython in the process",
+    "not supported", "permission denied", "no such process", "disabled", "memory budget too small",
+};
+
+PYPROF__DEF const char *pyprof_result_string(pyprof_result result)
+{
+    size_t i = (size_t)result;
+    return i < PYPROF__COUNT(pyprof__result_texts) ? pyprof__result_texts[i] : "unknown result";
+}
+
+PYPROF__DEF const char *pyprof_last_error(void) { return pyprof__error_text; }
+
+PYPROF__DEF const char *pyprof_version(void) { return PYPROF_VERSION_STRING; }
+
+static void pyprof__control_lock(void) { if (!pyprof__is_sampler) pthread_mutex_lock(&pyprof__control); }
+static void pyprof__control_unlock(void) { if (!pyprof__is_sampler) pthread_mutex_unlock(&pyprof__control); }
+
+// The session joins the sampler that runs. *alive = there is one.
+static pyprof_result pyprof__join_running(const pyprof_config *config, int *slot, int *alive)
+{
+    pyprof_result result = PYPROF_OK;
+    pthread_mutex_lock(&pyprof__lock);
+    *alive = pyprof__g.alive;
+    if (*alive) result = pyprof__session_open(config, slot);
+    pthread_mutex_unlock(&pyprof__lock);
+    return result;
+}
+
+static pyprof_result pyprof__start_first(const pyprof_config *config, int *slot)   // nobody samples yet
+{
+    pyprof__sweeper *sweeper = &pyprof__g.sweeper;
+    pyprof_result result;
+    pyprof__join();
+    pyprof__g.refused[0] = 0;
+    result = pyprof__sweeper_open(sweeper, &config->allocator, config->max_bytes / 4, config->max_depth, config->capture != PYPROF_CAPTURE_COPY);
+    if (result != PYPROF_OK) return result;
+    result = pyprof__self_check(sweeper, &pyprof__g.proven);
+    pthread_mutex_lock(&pyprof__lock);
+    pyprof__g.own_cpu_ns = 0;
+    if (result == PYPROF_OK) result = pyprof__session_open(config, slot);
+    pthread_mutex_unlock(&pyprof__lock);
+    if (result != PYPROF_OK) { pyprof__sweeper_close(sweeper); return result; }
+    pyprof__pin(&sweeper->pool);
+    result = pyprof__sampler_start();
+    if (result == PYPROF_OK) return result;
+    pyprof__g.sessions[*slot].generation++;
+    pyprof__session_drop(&pyprof__g.sessions[*slot]);
+    return result;
+}
+
+PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **session)
+{
+    pyprof_config copy;
+    pyprof_result result;
+    int slot = 0, alive;
+    if (!session) return pyprof__fail(PYPROF_ERR_ARGUMENT, "session is NULL");
+    *session = NULL;
+    memset(&copy, 0, sizeof copy);
+    if (config) copy = *config;
+    result = pyprof__config_check(&copy);
+    if (result != PYPROF_OK) return result;
+    pyprof__config_defaults(&copy);
+    pyprof__enter();
+    pyprof__control_lock();
+    pyprof__g.pid = getpid();
+    if (!pyprof__g.atfork) pyprof__g.atfork = pthread_atfork(NULL, NULL, pyprof__after_fork) == 0;
+    result = pyprof__join_running(&copy, &slot, &alive);
+    if (!alive) result = pyprof__start_first(&copy, &slot);
+    if (result == PYPROF_OK) {
+        *session = pyprof__token(slot);
+        pyprof__wake(&pyprof__g.wake);
+        if (copy.logger.fn) copy.logger.fn(copy.logger.user, PYPROF_LEVEL_INFO, "pyprof: sampling");
+    } else if (copy.logger.fn) copy.logger.fn(copy.logger.user, PYPROF_LEVEL_ERROR, pyprof__error_text);
+    pyprof__control_unlock();
+    return result;
+}
+
+static int pyprof__any_session(void)   // under the lock
+{
+    int i, any = 0;
+    for (i = 0; i < PYPROF__SESSIONS; i++) any |= (int)(pyprof__g.sessions[i].generation & 1);
+    return any;
+}
+
+// The last session is gone: lets the sampler thread end. A callback on it may start a session again: then it stays.
+static void pyprof__sampler_stop(void)
+{
+    struct timespec moment = { 0, 20000 };
+    int alive, any;
+    if (pyprof__is_sampler || !pyprof__g.joinable) return;
+    do {
+        pthread_mutex_lock(&pyprof__lock);
+        alive = pyprof__g.alive;
+        any = pyprof__any_session();
+        pthread_mutex_unlock(&pyprof__lock);
+        if (any) return;
+        if (alive) { pyprof__wake(&pyprof__g.wake); nanosleep(&moment, NULL); }
+    } while (alive);
+    pyprof__join();
+}
+
+PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
+{
+    struct timespec moment = { 0, 20000 };
+    pyprof__session *found;
+    pyprof_profile *made = NULL;
+    pyprof_result result = PYPROF_OK;
+    int slot = 0, from_env;
+    if (profile) *profile = NULL;
+    pyprof__enter();
+    pyprof__control_lock();
+    pthread_mutex_lock(&pyprof__lock);
+    found = pyprof__session_of(session);
+    from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == getpid();
+    if (found) {
+        slot = (int)(found - pyprof__g.sessions) + 1;
+        if (profile || from_env) result = pyprof__session_profile(found, 0, &made);
+        found->generation++;
+        pyprof__session_drop(found);
+        if (from_env) pyprof__g.env_session = NULL;
+    } else result = pyprof__no_session(session);
+    pthread_mutex_unlock(&pyprof__lock);
+    while (!pyprof__is_sampler && slot && __atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE) == slot) nanosleep(&moment, NULL);
+    pyprof__sampler_stop();
+    if (from_env && made) pyprof__env_write(made);
+    if (from_env && pyprof__g.env_claim > 0) { close(pyprof__g.env_claim); pyprof__g.env_claim = 0; }
+    pyprof__control_unlock();
+    if (profile) *profile = made;
+    else if (made) pyprof__profile_free(made);
+    return result;
+}
+
+PYPROF__DEF pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options, pyprof_profile **profile)
+{
+    pyprof__session *found;
+    pyprof_result result;
+    double last_s = options ? options->last_s : 0;
+    if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
+    *profile = NULL;
+    if (!(last_s >= 0 && last_s < 1e9)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "last_s is %g: it must be 0 (everything) or more", last_s);
+    pyprof__enter();
+    pthread_mutex_lock(&pyprof__lock);
+    found = pyprof__session_of(session);
+    if (!found) result = pyprof__no_session(session);
+    else if (last_s > 0 && found->config.timeline_s < 0) result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
+    else result = pyprof__session_profile(found, last_s, profile);
+    if (result == PYPROF_OK && options && options->reset) {
+        uint64_t last_ns = found->last_ns;
+        pyprof__session_drop(found);
+        if (!pyprof__session_clear(found)) result = pyprof__fail_memory("the session");
+        found->last_ns = found->model.start_ns = found->model.last_ns = last_ns;   // no time falls between the two parts
+        found->tick = 1;
+    }
+    pthread_mutex_unlock(&pyprof__lock);
+    return result;
+}
+
+static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
+{
+    pyprof__session *found;
+    pyprof_result result = PYPROF_OK;
+    size_t i;
+    pyprof__enter();
+    pthread_mutex_lock(&pyprof__lock);
+    found = pyprof__session_of(session);
+    if (!found) result = pyprof__no_session(session);
+    else if (!paused && found->ended) result = pyprof__fail(PYPROF_ERR_STATE, "duration_s is over: the session can only be stopped");
+    else if (found->paused != paused) {
+        uint64_t now = pyprof__now();
+        if (paused) {   // the time since the last tick belongs to no sample: it is left out
+            found->paused = 1;
+        } else {
+            found->paused = 0;
+            found->last_ns = now;
+            for (i = 0; i < found->seats.count; i++) PYPROF__AT(pyprof__seat, found->seats, i).cpu_ns = 0;
+        }
+    }
+    pthread_mutex_unlock(&pyprof__lock);
+    if (result == PYPROF_OK) pyprof__wake(&pyprof__g.wake);
+    return result;
+}
+
+PYPROF__DEF pyprof_result pyprof_pause(pyprof *session) { return pyprof__pause_or_resume(session, 1); }
+PYPROF__DEF pyprof_result pyprof_resume(pyprof *session) { return pyprof__pause_or_resume(session, 0); }
+
+PYPROF__DEF pyprof_result pyprof_reset(pyprof *session)
+{
+    pyprof__session *found;
+    pyprof_result result = PYPROF_OK;
+    pyprof__enter();
+    pthread_mutex_lock(&pyprof__lock);
+    found = pyprof__session_of(session);
+    if (!found) result = pyprof__no_session(session);
+    else {
+        pyprof__session_drop(found);
+        if (!pyprof__session_clear(found)) result = pyprof__fail_memory("the session");
+    }
+    pthread_mutex_unlock(&pyprof__lock);
+    return result;
+}
+
+PYPROF__DEF pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *stats)
+{
+    pyprof__session *found;
+    pyprof_result result = PYPROF_OK;
+    if (!stats) return pyprof__fail(PYPROF_ERR_ARGUMENT, "stats is NULL");
+    pyprof__enter();
+    pthread_mutex_lock(&pyprof__lock);
+    found = pyprof__session_of(session);
+    if (found) pyprof__session_stats(found, stats);
+    else result = pyprof__no_session(session);
+    pthread_mutex_unlock(&pyprof__lock);
+    return result;
+}
+
+PYPROF__DEF void pyprof_profile_free(pyprof_profile *profile)
+{
+    if (profile) pyprof__profile_free(profile);
+}
+
+PYPROF__DEF pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, const pyprof_output *output)
+{
+    if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
+    if (!path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is NULL");
+    return pyprof__save_path(profile, path, output);
+}
+
+PYPROF__DEF pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output, pyprof_write_fn *fn, void *user)
+{
+    if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
+    if (!output) return pyprof__fail(PYPROF_ERR_ARGUMENT, "output is NULL");
+    if (!fn) return pyprof__fail(PYPROF_ERR_ARGUMENT, "fn is NULL");
+    if (!output->format) return pyprof__fail(PYPROF_ERR_FORMAT, "no format was asked for, and there is no file name to tell it");
+    return pyprof__write_profile(profile, output, output->format, fn, user);
+}
+
+PYPROF__DEF pyprof_result pyprof_load(const char *path, pyprof_profile **profile)
+{
+    if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
+    *profile = NULL;
+    if (!path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is NULL");
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "cannot load %s: loading profiles is not supported yet", path);
+}
+
+PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options, pyprof_profile **delta)
+{
+    (void)options;
+    if (!delta) return pyprof__fail(PYPROF_ERR_ARGUMENT, "delta is NULL");
+    *delta = NULL;
+    if (!before || !after) return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is NULL", before ? "after" : "before");
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "comparing profiles is not supported yet");
+}
+
+static pyprof_result pyprof__query_check(const pyprof_query *query)
+{
+    if (!query) return PYPROF_OK;
+    if (query->sort < 0 || query->sort >= PYPROF_METRIC_COUNT || (query->sort && !*pyprof__metric_keys[query->sort])) return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
+    if (query->group < 0 || query->group > PYPROF_GROUP_THREAD) return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
+    return PYPROF_OK;
+}
+
+PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size, size_t capacity, size_t *count)
+{
+    pyprof__selection selection;
+    pyprof__table table;
+    pyprof__ranked *ranked = NULL;
+    pyprof_result result = pyprof__query_check(query);
+    size_t i;
+    if (count) *count = 0;
+    if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
+    if (!count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "count is NULL");
+    if (!rows && capacity) return pyprof__fail(PYPROF_ERR_ARGUMENT, "rows is NULL");
+    if (row_size != sizeof(pyprof_row)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu", (unsigned long long)row_size, (unsigned long long)sizeof(pyprof_row));
+    if (result != PYPROF_OK) return result;
+    memset(&table, 0, sizeof table);
+    if (!pyprof__select(&selection, profile, query, query && !query->include_idle) || !pyprof__table_make(&table, &selection, query, query ? query->group : 0))
+        result = pyprof__fail_memory("the table");
+    if (result == PYPROF_OK && table.rows.count) {
+        ranked = pyprof__rank(&table, query && query->sort ? query->sort : query && !query->include_idle ? PYPROF_WALL_NS : 0, query && query->by_total);
+        if (!ranked) result = pyprof__fail_memory("the table");
+    }
+    if (ranked) *count = table.rows.count;
+    for (i = 0; ranked && i < capacity && i < *count; i++) rows[i] = *ranked[i].row;
+    pyprof__free(&table.pool, ranked, ranked ? table.rows.count * sizeof *ranked : 0);
+    if (table.pool.allocator.free) pyprof__table_free(&table);
+    pyprof__selection_free(&selection);
+    return result;
+}
+
+// ---- visit ----------------------------------------------------------------------------
+typedef struct {
+    const pyprof_profile *profile;
+    pyprof__selection *selection;
+    pyprof_visit_fn *fn;
+    void *user;
+    pyprof_thread *threads;       // one a member
+    pyprof_frame *stack;
+    uint32_t *owner, *path;
+    int stopped;
+} pyprof__visitor;
+
+enum { PYPROF__VISIT_DEPTH = 65536 };
+
+static void pyprof__frame_fill(const pyprof_profile *profile, uint32_t node, pyprof_frame *frame)
+{
+    const pyprof__location *location = pyprof__location_of(profile, node);
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    frame->name = pyprof__text(profile, function->name);
+    frame->qualname = pyprof__text(profile, function->qualname);
+    frame->file = pyprof__text(profile, function->file);
+    frame->label = pyprof__label(profile, location->function);
+    frame->line = location->place.line;
+    frame->end_line = location->place.end_line;
+    frame->column = location->place.column;
+    frame->end_column = location->place.end_column;
+    frame->first_line = function->first_line;
+    frame->kind = function->kind;
+}
+
+static size_t pyprof__visit_stack(pyprof__visitor *visitor, uint32_t node)   // its depth
+{
+    size_t depth = 0, i;
+    for (; node && pyprof__function_of(visitor->profile, node)->kind != PYPROF_KIND_THREAD && depth < PYPROF__VISIT_DEPTH; node = pyprof__parent_of(visitor->profile, node)) visitor->path[depth++] = node;
+    for (i = 0; i < depth; i++) pyprof__frame_fill(visitor->profile, visitor->path[depth - 1 - i], &visitor->stack[i]);
+    return depth;
+}
+
+static void pyprof__visit_threads(pyprof__visitor *visitor)
+{
+    const pyprof__model *model = &visitor->profile->model;
+    size_t i;
+    int metric;
+    for (i = 0; i < model->members.count && !visitor->stopped; i++) {
+        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
+        pyprof_thread *thread = &visitor->threads[i];
+        pyprof_item item;
+        thread->thread_id = member->native;
+        thread->ident = member->ident;
+        thread->interpreter = member->interp_id;
+        thread->name = pyprof__text(visitor->profile, member->name);
+        thread->first_seen = pyprof__unix(model, member->first_ns);
+        thread->last_seen = pyprof__unix(model, member->last_ns);
+        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) thread->total[metric] = pyprof__total(visitor->selection, metric, member->node);
+        if (!member->wanted) continue;
+        memset(&item, 0, sizeof item);
+        item.kind = PYPROF_ITEM_THREAD;
+        item.thread = thread;
+        item.total = thread->total;
+        visitor->stopped = visitor->fn(visitor->user, &item);
+    }
+}
+
+static void pyprof__visit_nodes(pyprof__visitor *visitor, int kind)
+{
+    uint32_t node;
+    int metric;
+    for (node = 1; node < visitor->selection->count && !visitor->stopped; node++) {
+        int64_t self[PYPROF_METRIC_COUNT], total[PYPROF_METRIC_COUNT], any = 0;
+        pyprof_item item;
+        if (visitor->owner[node] == PYPROF__NONE || pyprof__function_of(visitor->profile, node)->kind == PYPROF_KIND_THREAD) continue;
+        for (metric = 0; metric < PYPROF_METRIC_COUNT; metric++) {
+            self[metric] = pyprof__self(visitor->selection, metric, node);
+            total[metric] = pyprof__total(visitor->selection, metric, node);
+            any |= kind == PYPROF_ITEM_STACK ? self[metric] : total[metric];
+        }
+        if (!any) continue;
+        memset(&item, 0, sizeof item);
+        item.kind = kind;
+        item.thread = &visitor->threads[visitor->owner[node]];
+        item.depth = pyprof__visit_stack(visitor, node);
+        item.stack = visitor->stack;
+        item.self = self;
+        item.total = total;
+        visitor->stopped = visitor->fn(visitor->user, &item);
+    }
+}
+
+static void pyprof__visit_states(pyprof__visitor *visitor)
+{
+    const pyprof__model *model = &visitor->profile->model;
+    size_t i;
+    for (i = 0; i < model->moments.count && !visitor->stopped; i++) {
+        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        int64_t self[PYPROF_METRIC_COUNT];
+        pyprof_item item;
+        if (!visitor->selection->chosen[moment->node]) continue;
+        memset(self, 0, sizeof self);
+        self[PYPROF_SAMPLES] = moment->count;
+        self[PYPROF_WALL_NS] = (int64_t)moment->wall_ns;
+        self[PYPROF_CPU_NS] = (int64_t)moment->cpu_ns;
+        self[PYPROF_WAIT_NS] = (int64_t)moment->wait_ns;
+        self[PYPROF_WAIT_SAMPLES] = moment->waiting ? (int64_t)moment->count : 0;
+        memset(&item, 0, sizeof item);
+        item.kind = PYPROF_ITEM_STATE;
+        item.thread = &visitor->threads[moment->thread];
+        item.depth = pyprof__visit_stack(visitor, moment->node);
+        item.stack = visitor->stack;
+        item.self = self;
+        item.timestamp = pyprof__unix(model, moment->start_ns);
+        item.count = moment->count;
+        visitor->stopped = visitor->fn(visitor->user, &item);
+    }
+}
+
+PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user)
+{
+    pyprof__selection selection;
+    pyprof__visitor visitor;
+    pyprof__pool *pool = &selection.pool;
+    size_t members, nodes;
+    pyprof_result result = pyprof__query_check(query);
+    if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
+    if (!fn) return pyprof__fail(PYPROF_ERR_ARGUMENT, "fn is NULL");
+    if (result != PYPROF_OK) return result;
+    members = (profile->model.members.count + 1) * sizeof(pyprof_thread);
+    nodes = (profile->model.nodes.count + 1) * sizeof(uint32_t);
+    memset(&visitor, 0, sizeof visitor);
+    visitor.profile = profile;
+    visitor.selection = &selection;
+    visitor.fn = fn;
+    visitor.user = user;
+    if (pyprof__select(&selection, profile, query, query && !query->include_idle)) {
+        visitor.threads = (pyprof_thread *)pyprof__alloc(pool, members);
+        visitor.stack = (pyprof_frame *)pyprof__alloc(pool, PYPROF__VISIT_DEPTH * sizeof(pyprof_frame));
+        visitor.path = (uint32_t *)pyprof__alloc(pool, PYPROF__VISIT_DEPTH * sizeof(uint32_t));
+        visitor.owner = (uint32_t *)pyprof__alloc(pool, nodes);
+    }
+    if (visitor.threads && visitor.stack && visitor.path && visitor.owner) {
+        pyprof__owners(profile, visitor.owner);
+        pyprof__visit_threads(&visitor);
+        pyprof__visit_nodes(&visitor, PYPROF_ITEM_NODE);
+        pyprof__visit_nodes(&visitor, PYPROF_ITEM_STACK);
+        pyprof__visit_states(&visitor);
+    } else result = pyprof__fail_memory("the visit");
+    pyprof__free(pool, visitor.threads, members);
+    pyprof__free(pool, visitor.stack, PYPROF__VISIT_DEPTH * sizeof(pyprof_frame));
+    pyprof__free(pool, visitor.path, PYPROF__VISIT_DEPTH * sizeof(uint32_t));
+    pyprof__free(pool, visitor.owner, nodes);
+    pyprof__selection_free(&selection);
+    return result;
+}
+
+PYPROF__DEF pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyprof_info *info)
+{
+    const pyprof__model *model;
+    size_t metric, i;
+    if (!profile || !info) return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is NULL", profile ? "info" : "profile");
+    model = &profile->model;
+    memset(info, 0, sizeof *info);
+    info->pid = profile->pid;
+    info->program = pyprof__text(profile, profile->program);
+    info->python = pyprof__text(profile, profile->python);
+    info->free_threaded = profile->free_threaded;
+    info->start = pyprof__unix(model, model->start_ns);
+    info->duration_s = (double)model->recorded_ns / 1e9;
+    info->rate_hz = model->rate_hz;
+    info->threads = model->members.count;
+    info->interpreters = profile->interpreters;
+    info->functions = model->functions.count;
+    info->nodes = model->nodes.count;
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+        for (i = 0; i < model->columns[metric].count; i++) info->total[metric] += PYPROF__AT(int64_t, model->columns[metric], i);
+    return PYPROF_OK;
+}
+
+PYPROF__DEF pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyprof_stats *stats)
+{
+    if (!profile || !stats) return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is NULL", profile ? "stats" : "profile");
+    *stats = profile->model.stats;
+    return PYPROF_OK;
+}
+
+static pyprof_result pyprof__dump_run(pyprof__dump_job *job, pyprof_profile **profile)
+{
+    pthread_t thread;
+    pyprof_profile *made;
+    int error = pyprof__thread_start(&thread, pyprof__dump_main, job);
+    if (error) return pyprof__fail(PYPROF_ERR_BUSY, "cannot start a thread for the dump: %s", strerror(error));
+    pthread_join(thread, NULL);
+    if (job->result != PYPROF_OK) return pyprof__fail(job->result, "%s", job->error);
+    made = pyprof__profile_new(&job->session.model, 0, &job->session.pool.allocator);
+    if (!made) return pyprof__fail_memory("the profile");
+    made->model.stats.own_bytes = job->session.pool.used + job->sweeper.pool.used;
+    if (pyprof__profile_seal(made, &job->sweeper.runtime) == PYPROF_OK) { *profile = made; return PYPROF_OK; }
+    pyprof__profile_free(made);
+    return PYPROF_ERR_MEMORY;
+}
+
+PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options, pyprof_profile **profile)
+{
+    pyprof__dump_job *job;
+    pyprof_result result;
+    if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
+    *profile = NULL;
+    if (pid != 0 && pid != getpid()) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "pid is %lld: dumping another process is not supported yet", (long long)pid);
+    if (options && options->native) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "native frames are not supported yet");
+    if (options && options->max_depth > 65000) return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_depth is %u: the most is 65000", options->max_depth);
+    if (options && (options->paths < 0 || options->paths > PYPROF_PATHS_HASHED)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", options->paths);
+    job = (pyprof__dump_job *)calloc(1, sizeof *job);
+    if (!job) return pyprof__fail_memory("the dump");
+    pyprof__pool_init(&job->session.pool, NULL, UINT64_MAX);
+    if (options) job->session.config.max_depth = options->max_depth;
+    if (options) job->session.config.paths = options->paths;
+    pyprof__config_defaults(&job->session.config);
+    result = pyprof__sweeper_open(&job->sweeper, NULL, UINT64_MAX, job->session.config.max_depth, 1);
+    if (result == PYPROF_OK) {
+        if (pyprof__session_clear(&job->session)) result = pyprof__dump_run(job, profile);
+        else result = pyprof__fail_memory("the dump");
+        pyprof__session_drop(&job->session);
+        pyprof__sweeper_close(&job->sweeper);
+    }
+    free(job);
+    return result;
+}
+
+PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found)
+{
+    (void)session;
+    (void)address;
+    if (!found) return pyprof__fail(PYPROF_ERR_ARGUMENT, "found is NULL");
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "memory profiling is not supported yet");
+}
+
+PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
+{
+    const char *profiling = pyprof__getenv("PROFILING");
+    pyprof_config config;
+    pyprof *started = NULL;
+    pyprof_result result;
+    if (session) *session = NULL;
+    if (!profiling || !*profiling || strcmp(profiling, "0") == 0) return pyprof__fail(PYPROF_ERR_DISABLED, "PROFILING is not set to 1");
+    if (strcmp(profiling, "1") != 0) result = pyprof__fail(PYPROF_ERR_ARGUMENT, "PROFILING=%.100s: not 0 or 1", profiling);
+    else if (pyprof__g.env_session && pyprof__g.env_pid == getpid()) return pyprof__fail(PYPROF_ERR_STATE, "PROFILING=1 has started a session already");
+    else result = pyprof__env_config(&config);
+    if (result == PYPROF_OK) result = pyprof_start(&config, &started);
+    if (result != PYPROF_OK) {
+        pyprof__say(0, "pyprof: %s; the program goes on unprofiled\n", pyprof__error_text);
+        return result;
+    }
+    pyprof__env_prefix(pyprof__g.env_prefix, sizeof pyprof__g.env_prefix);
+    pyprof__g.env_session = started;
+    if (!pyprof__g.env_pid) atexit(pyprof__at_exit);
+    pyprof__g.env_pid = getpid();
+    pyprof__say(pyprof__g.env_quiet, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s_profile.{%s}\n", (long)getpid(), config.rate_hz, pyprof__g.env_prefix, pyprof__g.env_formats);
+    if (pyprof__getenv("PYPROF_INTERVAL")) pyprof__say(pyprof__g.env_quiet, "pyprof: PYPROF_INTERVAL has no effect yet: it is for memory snapshots\n");
+    if (session) *session = started;
+    return PYPROF_OK;
+}
+
+// What only this file uses. PYPROF_IMPLEMENTATION stays, so that including it again is noticed and does nothing.
+#undef PYPROF__COUNT
+#undef PYPROF__NONE
+#undef PYPROF__AT
+#undef PYPROF__NO
+#undef PYPROF__FIELDS
+#undef PYPROF__FIELD_AT
+#undef PYPROF__DEF
+#undef PYPROF__SVG_DARK
+#undef PYPROF__SVG_PUT_LINES
+#endif   // supported platform
+#endif   // PYPROF_IMPLEMENTATION

@@ -1,0 +1,587 @@
+"""pyprof.h for the tests, through ctypes, and the small test runner that they share.
+
+    PYTHON tests/py/test_frames.py BUILD_DIR [NAME ...]
+
+BUILD_DIR/libpyprof_test.so is tests/dll.c. Every test runs in a process of its own with a time limit. Only the
+standard library, CPython 3.8 or later.
+"""
+import collections
+import contextlib
+import ctypes
+import faulthandler
+import fnmatch
+import json
+import os
+import pprint
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import traceback
+from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t,
+                    c_uint32, c_uint64, c_void_p)
+
+# --- constants of pyprof.h ---------------------------------------------------------------------------------------
+
+RESULTS = ['OK', 'ARGUMENT', 'STATE', 'BUSY', 'MEMORY', 'IO', 'FORMAT', 'NO_PYTHON', 'UNSUPPORTED', 'DENIED',
+           'NO_PROCESS', 'DISABLED', 'BUDGET']
+(OK, ARGUMENT, STATE, BUSY, MEMORY, IO, FORMAT, NO_PYTHON, UNSUPPORTED, DENIED, NO_PROCESS, DISABLED,
+ BUDGET) = range(13)
+
+SAMPLES, WALL_NS, CPU_NS, GIL_NS, GIL_WAIT_NS, WAIT_NS = range(1, 7)
+WAIT_SAMPLES = 19
+METRIC_COUNT = 32
+
+KIND_PYTHON, KIND_NATIVE, KIND_ZONE, KIND_PSEUDO, KIND_THREAD, KIND_PROCESS = range(6)
+
+FORMATS = ['auto', 'json', 'text', 'svg', 'html', 'folded', 'speedscope', 'pprof', 'pstats', 'cpuprofile',
+           'heapprofile', 'trace', 'firefox', 'callgrind', 'pickle', 'perf', 'massif', 'dhat', 'openmetrics']
+(AUTO, JSON, TEXT, SVG, HTML, FOLDED, SPEEDSCOPE, PPROF, PSTATS, CPUPROFILE, HEAPPROFILE, TRACE, FIREFOX, CALLGRIND,
+ PICKLE, PERF, MASSIF, DHAT, OPENMETRICS) = range(19)
+SUFFIXES = {JSON: '.json', TEXT: '.txt', SVG: '.svg', FOLDED: '.folded', SPEEDSCOPE: '.speedscope.json',
+            PPROF: '.pb.gz'}   # the formats that there are
+LATER = {HTML: '.html', PSTATS: '.prof', CPUPROFILE: '.cpuprofile', HEAPPROFILE: '.heapprofile', TRACE: '.trace.json',
+         FIREFOX: '.firefox.json', CALLGRIND: '.callgrind', PICKLE: '.pkl', PERF: '.linux-perf.txt',
+         MASSIF: '.massif', DHAT: '.dhat.json', OPENMETRICS: '.om.txt'}
+
+GROUP_FUNCTION, GROUP_LINE, GROUP_FILE, GROUP_THREAD = range(4)
+ITEM_THREAD, ITEM_NODE, ITEM_STACK, ITEM_STATE = range(1, 5)
+EVENT_DURATION = 1
+CAPTURE_AUTO, CAPTURE_COPY, CAPTURE_SIGNAL = range(3)
+PATHS_FULL, PATHS_BASE, PATHS_HASHED = range(3)
+
+# --- structures of pyprof.h; their sizes are compared with the compiler's when the library is loaded ----------------
+
+METRICS = c_int64 * METRIC_COUNT
+ALLOC_FN = CFUNCTYPE(c_void_p, c_void_p, c_size_t)
+FREE_FN = CFUNCTYPE(None, c_void_p, c_void_p, c_size_t)
+LOGGER_FN = CFUNCTYPE(None, c_void_p, c_int, c_char_p)
+EVENT_FN = CFUNCTYPE(None, c_void_p, c_void_p, c_int, c_char_p)
+
+
+class Allocator(Structure):
+    _fields_ = [('alloc', ALLOC_FN), ('free', FREE_FN), ('user', c_void_p)]
+
+
+class Logger(Structure):
+    _fields_ = [('fn', LOGGER_FN), ('user', c_void_p)]
+
+
+class OnEvent(Structure):
+    _fields_ = [('fn', EVENT_FN), ('user', c_void_p)]
+
+
+class Config(Structure):
+    _fields_ = [('pid', c_int64), ('rate_hz', c_double), ('duration_s', c_double), ('heap', c_int),
+                ('heap_interval_bytes', c_uint64), ('heap_max_bytes', c_uint64), ('capture', c_int),
+                ('children', c_int), ('native', c_int), ('timeline_s', c_double), ('max_depth', c_uint32),
+                ('max_bytes', c_uint64), ('paths', c_int), ('thread_filter', c_char_p), ('allocator', Allocator),
+                ('logger', Logger), ('on_event', OnEvent), ('reserved', c_uint64 * 8)]
+
+
+class SnapshotOptions(Structure):
+    _fields_ = [('reset', c_int), ('last_s', c_double), ('reserved', c_uint64 * 4)]
+
+
+class Query(Structure):
+    _fields_ = [('sort', c_int), ('by_total', c_int), ('group', c_int), ('thread', c_char_p), ('file', c_char_p),
+                ('function', c_char_p), ('include_idle', c_int), ('reserved', c_uint64 * 4)]
+
+
+class Output(Structure):
+    _fields_ = [('format', c_int), ('metric', c_int), ('filter', POINTER(Query)), ('split_threads', c_int),
+                ('lines', c_int), ('paths', c_int), ('sources', c_int), ('python', c_int), ('title', c_char_p),
+                ('reserved', c_uint64 * 4)]
+
+
+class DiffOptions(Structure):
+    _fields_ = [('filter', POINTER(Query)), ('group', c_int), ('reserved', c_uint64 * 4)]
+
+
+class DumpOptions(Structure):
+    _fields_ = [('max_depth', c_uint32), ('native', c_int), ('paths', c_int), ('reserved', c_uint64 * 4)]
+
+
+class Row(Structure):
+    _fields_ = [('name', c_char_p), ('qualname', c_char_p), ('file', c_char_p), ('line', c_int32), ('kind', c_int32),
+                ('self', METRICS), ('total', METRICS)]
+
+
+class Frame(Structure):
+    _fields_ = [('name', c_char_p), ('qualname', c_char_p), ('file', c_char_p), ('label', c_char_p),
+                ('line', c_int32), ('end_line', c_int32), ('column', c_int32), ('end_column', c_int32),
+                ('first_line', c_int32), ('kind', c_int32)]
+
+
+class Thread(Structure):
+    _fields_ = [('thread_id', c_uint64), ('ident', c_uint64), ('interpreter', c_int64), ('name', c_char_p),
+                ('first_seen', c_double), ('last_seen', c_double), ('total', METRICS)]
+
+
+class Item(Structure):
+    _fields_ = [('kind', c_int), ('thread', POINTER(Thread)), ('stack', POINTER(Frame)), ('depth', c_size_t),
+                ('self', POINTER(c_int64)), ('total', POINTER(c_int64)), ('timestamp', c_double), ('count', c_uint64)]
+
+
+class Info(Structure):
+    _fields_ = [('pid', c_int64), ('program', c_char_p), ('python', c_char_p), ('free_threaded', c_int),
+                ('start', c_double), ('duration_s', c_double), ('rate_hz', c_double), ('total', METRICS),
+                ('threads', c_size_t), ('interpreters', c_size_t), ('functions', c_size_t), ('nodes', c_size_t)]
+
+
+class Stats(Structure):
+    _fields_ = [('asked', c_uint64), ('samples', c_uint64), ('missed', c_uint64), ('rejected', c_uint64),
+                ('rejected_by_cause', c_uint64 * 8), ('retried', c_uint64), ('unfrozen', c_uint64),
+                ('truncated', c_uint64), ('timeline_dropped', c_uint64), ('threads', c_uint64),
+                ('interpreters', c_uint64), ('own_cpu_ns', c_uint64), ('own_bytes', c_uint64),
+                ('late_max_ns', c_uint64), ('late_mean_ns', c_uint64), ('gap_ns', c_uint64), ('heap_state', c_int),
+                ('heap_samples', c_uint64), ('heap_dropped', c_uint64), ('degraded', c_char * 256)]
+
+    def __repr__(self):
+        return 'Stats(%s)' % ', '.join(
+            '%s=%r' % (name, list(value) if isinstance(value, ctypes.Array) else value)
+            for name, value in ((field[0], getattr(self, field[0])) for field in self._fields_) if value)
+
+
+class Allocation(Structure):
+    _fields_ = [('address', c_void_p), ('size', c_size_t), ('thread_id', c_uint64), ('timestamp', c_double),
+                ('where', c_char * 256), ('reserved', c_uint64 * 4)]
+
+
+WRITE_FN = CFUNCTYPE(c_int, c_void_p, POINTER(c_char), c_size_t)
+VISIT_FN = CFUNCTYPE(c_int, c_void_p, POINTER(Item))
+
+SIGNATURES = {   # name: arguments; the result is a pyprof_result unless it stands in RETURNS
+    'start': (POINTER(Config), POINTER(c_void_p)),
+    'stop': (c_void_p, POINTER(c_void_p)),
+    'snapshot': (c_void_p, POINTER(SnapshotOptions), POINTER(c_void_p)),
+    'pause': (c_void_p,), 'resume': (c_void_p,), 'reset': (c_void_p,),
+    'get_stats': (c_void_p, POINTER(Stats)),
+    'profile_free': (c_void_p,),
+    'save': (c_void_p, c_char_p, POINTER(Output)),
+    'write': (c_void_p, POINTER(Output), WRITE_FN, c_void_p),
+    'load': (c_char_p, POINTER(c_void_p)),
+    'diff': (c_void_p, c_void_p, POINTER(DiffOptions), POINTER(c_void_p)),
+    'top': (c_void_p, POINTER(Query), POINTER(Row), c_size_t, c_size_t, POINTER(c_size_t)),
+    'visit': (c_void_p, POINTER(Query), VISIT_FN, c_void_p),
+    'profile_info': (c_void_p, POINTER(Info)),
+    'profile_stats': (c_void_p, POINTER(Stats)),
+    'dump': (c_int64, POINTER(DumpOptions), POINTER(c_void_p)),
+    'find_allocation': (c_void_p, c_void_p, POINTER(Allocation)),
+    'start_from_env': (POINTER(c_void_p),),
+    'result_string': (c_int,), 'last_error': (), 'version': (),
+}
+RETURNS = {'profile_free': None, 'result_string': c_char_p, 'last_error': c_char_p, 'version': c_char_p}
+
+# --- the library ---------------------------------------------------------------------------------------------------
+
+BUILD = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else ''
+LIBRARY = os.path.join(BUILD, 'libpyprof_test.so')
+FREE_THREADED = bool(sysconfig.get_config_var('Py_GIL_DISABLED'))
+
+
+def _load(loader):
+    library = loader(LIBRARY)
+    for name, arguments in SIGNATURES.items():
+        function = getattr(library, 'pyprof_' + name)
+        function.argtypes = arguments
+        function.restype = RETURNS.get(name, c_int)
+        setattr(library, name, function)
+    library.pyprof_test_size.argtypes = [c_char_p]
+    library.pyprof_test_size.restype = c_size_t
+    for structure in (Allocator, Logger, OnEvent, Config, SnapshotOptions, Query, Output, DiffOptions, DumpOptions, Row,
+                      Frame, Thread, Item, Info, Stats, Allocation):
+        if library.pyprof_test_size(structure.__name__.encode()) != ctypes.sizeof(structure):
+            raise SystemExit('bind.py: %s is not what pyprof.h declares' % structure.__name__)
+    return library
+
+
+if os.path.exists(LIBRARY):
+    released = _load(ctypes.CDLL)   # calls with the GIL released
+    held = _load(ctypes.PyDLL)      # calls with the GIL held: the same library
+else:
+    released = held = None
+
+
+class Error(Exception):
+    def __init__(self, function, code, detail):
+        super().__init__('pyprof_%s: %s: %s' % (function, RESULTS[code], detail))
+        self.code, self.detail = code, detail
+
+
+def call(name, *arguments, lib=None):
+    lib = lib or released
+    code = getattr(lib, name)(*arguments)
+    if code != OK:
+        raise Error(name, code, lib.last_error().decode('utf-8'))
+
+
+def text(data):
+    return None if data is None else data.decode('utf-8')
+
+
+def fill(structure, **fields):
+    for name, value in fields.items():
+        if isinstance(value, str):
+            value = value.encode()
+        if isinstance(value, Query):
+            value = ctypes.pointer(value)
+        setattr(structure, name, value)
+    return structure
+
+
+FrameTuple = collections.namedtuple(
+    'Frame', 'name qualname file label line end_line column end_column first_line kind')
+ThreadTuple = collections.namedtuple('Thread', 'thread_id ident interpreter name first_seen last_seen total')
+ItemTuple = collections.namedtuple('Item', 'kind thread stack self total timestamp count')
+RowTuple = collections.namedtuple('Row', 'name qualname file line kind self total')
+
+
+class Profile:
+    def __init__(self, pointer, lib=None):
+        self.pointer, self.lib = pointer, lib or released
+
+    def __del__(self):
+        self.free()
+
+    def free(self):
+        if self.pointer:
+            self.lib.profile_free(self.pointer)
+        self.pointer = None
+
+    def write(self, format, **output):
+        """The bytes of that format."""
+        parts = []
+        output = fill(Output(), format=format, **output)
+        call('write', self.pointer, byref(output),
+             WRITE_FN(lambda user, data, size: parts.append(ctypes.string_at(data, size)) or 0), None, lib=self.lib)
+        return b''.join(parts)
+
+    def save(self, path, **output):
+        call('save', self.pointer, os.fsencode(path), byref(fill(Output(), **output)) if output else None, lib=self.lib)
+
+    def json(self, **output):
+        return strict_json(self.write(JSON, **output))
+
+    def info(self):
+        info = Info()
+        call('profile_info', self.pointer, byref(info), lib=self.lib)
+        return info
+
+    def stats(self):
+        stats = Stats()
+        call('profile_stats', self.pointer, byref(stats), lib=self.lib)
+        return stats
+
+    def visit(self, *kinds, **query):
+        """Everything, or only the items of those kinds; idle time included unless the query says otherwise."""
+        items, errors = [], []
+        query.setdefault('include_idle', 1)
+
+        def metrics(values):
+            return tuple(values[:METRIC_COUNT]) if values else None
+
+        def see(_, pointer):
+            try:
+                item = pointer.contents
+                if kinds and item.kind not in kinds:
+                    return 0
+                thread = item.thread.contents if item.thread else None
+                stack = tuple(
+                    FrameTuple(text(f.name), text(f.qualname), text(f.file), text(f.label), f.line, f.end_line,
+                               f.column, f.end_column, f.first_line, f.kind)
+                    for f in item.stack[:item.depth]) if item.stack else ()
+                items.append(ItemTuple(
+                    item.kind,
+                    thread and ThreadTuple(thread.thread_id, thread.ident, thread.interpreter, text(thread.name),
+                                           thread.first_seen, thread.last_seen, tuple(thread.total)),
+                    stack, metrics(item.self), metrics(item.total), item.timestamp, item.count))
+            except BaseException:   # ctypes would only print it
+                errors.append(sys.exc_info()[1])
+                return 1
+            return 0
+
+        call('visit', self.pointer, byref(fill(Query(), **query)), VISIT_FN(see), None, lib=self.lib)
+        if errors:
+            raise errors[0]
+        return items
+
+    def threads(self, **query):
+        return [item.thread for item in self.visit(ITEM_THREAD, **query)]
+
+    def top(self, capacity=100000, **query):
+        count = c_size_t()
+        query = fill(Query(), **query)
+        call('top', self.pointer, byref(query), None, ctypes.sizeof(Row), 0, byref(count), lib=self.lib)
+        capacity = min(capacity, count.value)
+        rows = (Row * max(capacity, 1))()
+        call('top', self.pointer, byref(query), rows, ctypes.sizeof(Row), capacity, byref(count), lib=self.lib)
+        return [RowTuple(text(r.name), text(r.qualname), text(r.file), r.line, r.kind, tuple(r.self), tuple(r.total))
+                for r in rows[:min(capacity, count.value)]]
+
+
+class Session:
+    def __init__(self, lib=None, **config):
+        self.lib = lib or released
+        self.config = fill(Config(), **config)
+        token = c_void_p()
+        call('start', byref(self.config), byref(token), lib=self.lib)
+        self.token = token.value
+
+    def _profile(self, function, *arguments):
+        pointer = c_void_p()
+        call(function, self.token, *arguments, byref(pointer), lib=self.lib)
+        return Profile(pointer.value, self.lib)
+
+    def stop(self):
+        return self._profile('stop')
+
+    def snapshot(self, **options):
+        return self._profile('snapshot', byref(fill(SnapshotOptions(), **options)) if options else None)
+
+    def pause(self):
+        call('pause', self.token, lib=self.lib)
+
+    def resume(self):
+        call('resume', self.token, lib=self.lib)
+
+    def reset(self):
+        call('reset', self.token, lib=self.lib)
+
+    def stats(self):
+        stats = Stats()
+        call('get_stats', self.token, byref(stats), lib=self.lib)
+        return stats
+
+
+@contextlib.contextmanager
+def record(lib=None, **config):
+    """with record(rate_hz=1000) as r: work()   then r.profile, r.elapsed (seconds between start and stop)"""
+    session = Session(lib, **config)
+    start = time.perf_counter()
+    try:
+        yield session
+    finally:
+        session.elapsed = time.perf_counter() - start
+        session.profile = session.stop()
+
+
+def dump_profile(lib=None, **options):
+    pointer = c_void_p()
+    call('dump', 0, byref(fill(DumpOptions(), **options)) if options else None, byref(pointer), lib=lib)
+    return Profile(pointer.value, lib)
+
+
+def dump(lib=None, **options):
+    """The parsed JSON of pyprof_dump."""
+    return dump_profile(lib, **options).json()
+
+
+def strict_json(data):
+    """Parses JSON that keeps every rule: UTF-8, no NaN, no key twice, no half of a surrogate pair."""
+    def refuse(constant):
+        raise ValueError('%s is not JSON' % constant)
+
+    def pairs(items):
+        result = dict(items)
+        if len(result) != len(items):
+            keys = [key for key, _ in items]
+            raise ValueError('keys twice: %r' % [key for key in result if keys.count(key) > 1][:5])
+        for key in result:
+            key.encode('utf-8')
+        return result
+
+    def strings(value):
+        if isinstance(value, str):
+            value.encode('utf-8')
+        elif isinstance(value, list):
+            for one in value:
+                strings(one)
+        elif isinstance(value, dict):
+            for one in value.values():
+                strings(one)
+
+    result = json.loads(data.decode('utf-8'), parse_constant=refuse, object_pairs_hook=pairs)
+    strings(result)
+    return result
+
+
+# --- what tests ask -------------------------------------------------------------------------------------------------
+
+class Skip(Exception):
+    pass
+
+
+def skip(reason):
+    raise Skip(reason)
+
+
+def check(condition, message='', *arguments):
+    if not condition:
+        raise AssertionError(message % arguments if arguments else message)
+
+
+def equal(got, expected, what=''):
+    if got != expected:
+        import difflib
+        lines = list(difflib.unified_diff(pprint.pformat(expected, width=140).splitlines(),
+                                          pprint.pformat(got, width=140).splitlines(), 'expected', 'got', lineterm=''))
+        more = ['... %d lines more' % (len(lines) - 60)] if len(lines) > 60 else []
+        raise AssertionError('\n'.join(['%s differs' % (what or 'the value')] + lines[:60] + more))
+
+
+def near(got, expected, relative, absolute=0.0, what='the value'):
+    check(abs(got - expected) <= abs(expected) * relative + absolute, '%s is %.6g, not %.6g (+- %g %% and %g)',
+          what, got, expected, 100 * relative, absolute)
+
+
+def fails(code, words, function, *arguments, **keywords):
+    """function must raise Error of that code, and its sentence must hold each of the words. Returns the sentence."""
+    try:
+        function(*arguments, **keywords)
+    except Error as error:
+        check(error.code == code, 'expected %s, got: %s', RESULTS[code], error)
+        check(error.detail.strip() and '\n' not in error.detail, 'not one sentence: %r', error.detail)
+        for word in [words] if isinstance(words, str) else words:
+            check(word.lower() in error.detail.lower(), '%r does not name %r', error.detail, word)
+        return error.detail
+    raise AssertionError('%s expected, but it worked' % RESULTS[code])
+
+
+def clean(name):
+    """A name as the library tells it: what UTF-8 and C strings cannot hold becomes the replacement character, and very
+    long ones are cut, which is seen."""
+    cut = ''.join('\ufffd' if c == '\0' or 0xd800 <= ord(c) < 0xe000 else c for c in name[:4096])
+    return cut + '...' if len(name) > 4096 else cut
+
+
+def tasks():
+    """The kernel's ids of this process's threads."""
+    return sorted(int(task) for task in os.listdir('/proc/self/task'))
+
+
+def descriptors():
+    """The open file descriptors, and what they are."""
+    found = {}
+    for fd in os.listdir('/proc/self/fd'):
+        with contextlib.suppress(OSError):   # the one that read the list
+            found[int(fd)] = os.readlink('/proc/self/fd/' + fd)
+    return found
+
+
+def eventually(condition, what, seconds=5.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        check(time.monotonic() < end, 'not within %g s: %s', seconds, what)
+        time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def folder():
+    with tempfile.TemporaryDirectory(prefix='pyprof-test-') as path:
+        yield path
+
+
+# --- the runner -----------------------------------------------------------------------------------------------------
+
+TESTS = collections.OrderedDict()
+LIMIT_S = 60
+
+
+def test(function=None, limit=LIMIT_S, name=None):
+    """@test, or @test(limit=seconds)"""
+    if function is None:
+        return lambda function: test(function, limit, name)
+    name = name or function.__name__
+    assert name not in TESTS, name
+    TESTS[name] = (function, limit)
+    return function
+
+
+def _run_here(name):
+    faulthandler.enable()
+    for variable in list(os.environ):
+        if variable == 'PROFILING' or variable.startswith('PYPROF_'):
+            del os.environ[variable]
+    try:
+        TESTS[name][0]()
+    except Skip as reason:
+        print('skipped: %s' % reason)
+        return 77
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _end(process, seconds):
+    """Waits for it; past the limit it tells where its threads are (faulthandler) and ends."""
+    try:
+        return process.wait(seconds), False
+    except subprocess.TimeoutExpired:
+        os.kill(process.pid, signal.SIGABRT)
+        try:
+            process.wait(3)
+        except subprocess.TimeoutExpired:
+            pass
+        return -signal.SIGKILL, True
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)   # its own session: whatever it left behind
+        except ProcessLookupError:
+            pass
+        process.wait()
+
+
+def run():
+    """The end of every test file: runs the tests named on the command line, or all of them."""
+    script = sys.argv[0]
+    arguments = sys.argv[2:]
+    if arguments[:1] == ['--run']:
+        sys.exit(_run_here(arguments[1]))
+    suite = '%s[%s%s]' % (os.path.splitext(os.path.basename(script))[0], '.'.join(map(str, sys.version_info[:3])),
+                          't' if FREE_THREADED else '')
+    if not os.path.exists(LIBRARY):
+        sys.exit('%s: no %s: build it from tests/dll.c, then: %s %s BUILD_DIR' % (suite, LIBRARY, sys.executable, script))
+    names = [name for name in TESTS
+             if not arguments or any(fnmatch.fnmatch(name, pattern) for pattern in arguments)]
+    part = os.environ.get('T', '')   # make test T=part
+    if part not in suite:
+        names = [name for name in names if part in name]
+    if not names and not part:
+        sys.exit('%s: no test is named %s; there are: %s' % (suite, ' '.join(arguments), ' '.join(TESTS)))
+    counts = collections.Counter()
+    for name in names:
+        limit = TESTS[name][1]
+        with tempfile.TemporaryFile() as output:
+            start = time.monotonic()
+            process = subprocess.Popen([sys.executable, script, sys.argv[1], '--run', name], stdin=subprocess.DEVNULL,
+                                       stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+            code, late = _end(process, limit)
+            took = time.monotonic() - start
+            output.seek(0)
+            told = output.read().decode('utf-8', 'replace').strip()
+        if code == 0:
+            counts['passed'] += 1
+            print('ok    %s: %s (%.2f s)' % (suite, name, took))
+        elif code == 77 and told:
+            counts['skipped'] += 1
+            print('skip  %s: %s: %s' % (suite, name, told.splitlines()[-1].replace('skipped: ', '', 1)))
+        else:
+            counts['failed'] += 1
+            if late:
+                why = 'still running after %d s' % limit
+            elif code < 0:
+                why = 'ended by %s' % signal.Signals(-code).name
+            else:
+                why = 'exit code %d' % code
+            print('FAIL  %s: %s (%.2f s): %s' % (suite, name, took, why))
+            lines = told.splitlines()
+            if len(lines) > 150:
+                lines[100:-50] = ['... %d lines left out' % (len(lines) - 150)]
+            print(''.join('      | %s\n' % line for line in lines), end='')
+        sys.stdout.flush()
+    print('%d passed, %d failed, %d skipped' % (counts['passed'], counts['failed'], counts['skipped']))
+    sys.exit(1 if counts['failed'] else 0)

@@ -1,0 +1,516 @@
+"""PROFILING=1 LD_PRELOAD=BUILD/libpyprof.so: unmodified programs write their files, and nothing happens without it."""
+import glob
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import xml.dom.minidom
+
+import bind
+
+PRELOAD = os.path.join(bind.BUILD, 'libpyprof.so')
+FILES = ['profile.json', 'profile.svg', 'profile.txt']
+
+WORK = '''
+import sys, threading, time
+def leaf(end):
+    while time.perf_counter() < end:
+        pass
+def work(seconds):
+    leaf(time.perf_counter() + seconds)
+def main(seconds=0.5):
+    thread = threading.Thread(target=work, args=(seconds,), name='worker')
+    thread.start()
+    work(seconds)
+    thread.join()
+'''
+
+
+class Result:
+    pass
+
+
+def environment(**variables):
+    env = {name: value for name, value in os.environ.items() if name != 'PROFILING' and not name.startswith('PYPROF_')}
+    env.update({'LD_PRELOAD': PRELOAD, 'PROFILING': '1'})
+    for name, value in variables.items():
+        if value is None:
+            env.pop(name, None)
+        else:
+            env[name] = value
+    return env
+
+
+def run(folder, body, arguments=(), program='app.py', timeout=30, **variables):
+    """Runs body as a script named program in folder, profiled, with output files in folder/out."""
+    if not os.path.exists(PRELOAD):
+        bind.skip('no %s (it is built from examples/preload.c)' % PRELOAD)
+    script = os.path.join(folder, program)
+    with open(script, 'w') as file:
+        file.write(WORK + body)
+    out = os.path.join(folder, 'out')
+    os.makedirs(out, exist_ok=True)
+    variables.setdefault('PYPROF_OUT', os.path.join(out, 'run'))
+    process = subprocess.Popen([sys.executable, script] + list(arguments), env=environment(**variables), cwd=folder,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    result = Result()
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError('the program hangs: %r' % (process.communicate(),))
+    result.code, result.out, result.err, result.pid = process.returncode, output.decode(), errors.decode('utf-8', 'replace'), process.pid
+    result.files = sorted(os.listdir(out))
+    return result
+
+
+def expect(result, code=0, out='', files=None, err=None):
+    story = 'exit code %r, stdout %r, stderr %r, files %r' % (result.code, result.out, result.err, result.files)
+    bind.check(result.code == code, 'exit code %r expected: %s', code, story)
+    bind.check(result.out == out, 'output %r expected: %s', out, story)
+    if files is not None:
+        bind.check(result.files == sorted(files), 'files %r expected: %s', files, story)
+    if err is not None:
+        bind.check(result.err == err, 'stderr %r expected: %s', err, story)
+
+
+def all_files(prefix='run', names=FILES):
+    return [prefix + '_' + name for name in names]
+
+
+def read_json(folder, name='run_profile.json'):
+    with open(os.path.join(folder, 'out', name), 'rb') as file:
+        return bind.strict_json(file.read())
+
+
+def check_files(folder, prefix='run'):
+    """The files of a run of main() are whole and tell of it."""
+    document = read_json(folder, prefix + '_profile.json')
+    bind.check('app.leaf' in document['functions'], 'app.leaf is not among %r', sorted(document['functions'])[:20])
+    bind.check(document['stats']['samples'] > 10, 'samples: %r', document['stats'])
+    with open(os.path.join(folder, 'out', prefix + '_profile.svg'), 'rb') as file:
+        svg = file.read()
+    xml.dom.minidom.parseString(svg)
+    bind.check(b'leaf' in svg, 'leaf is not in the SVG')
+    with open(os.path.join(folder, 'out', prefix + '_profile.txt'), encoding='utf-8') as file:
+        bind.check('leaf' in file.read(), 'leaf is not in the text')
+    for name in FILES:
+        bind.equal(os.stat(os.path.join(folder, 'out', prefix + '_' + name)).st_mode & 0o777, 0o600, 'mode of ' + name)
+    return document
+
+
+@bind.test
+def files_of_a_run():
+    with bind.folder() as folder:
+        result = run(folder, 'main()\nprint("done")\n')
+        expect(result, 0, 'done\n', all_files())
+        bind.check(str(result.pid) in result.err, 'the pid is not told: %r', result.err)
+        document = check_files(folder)
+        bind.equal(document['process_name'], 'app')
+        bind.equal(document['pid'], result.pid)
+        bind.equal(document['python'], '.'.join(map(str, sys.version_info[:3])))
+        bind.equal({thread['name'] for thread in document['threads']}, {'MainThread', 'worker'})
+        bind.check('app.<module>' in document['functions'], 'app.<module>')
+        total = document['functions']['app.main']['time']
+        bind.check(0.3 < total < 1.5, 'app.main took %r s', total)
+        stacks = {tuple(sample['stack']) for sample in document['samples'] if sample['thread_id'] == result.pid}
+        bind.check(('app.<module>', 'app.main', 'app.work', 'app.leaf') in stacks, 'stacks: %r', stacks)
+
+
+@bind.test
+def keys_of_the_json():
+    with bind.folder() as folder:
+        run(folder, 'main()\n')
+        document = read_json(folder)
+    for key in ('process_name', 'pid', 'python', 'samples', 'functions', 'frames', 'threads', 'tree', 'stats', 'format', 'version'):
+        bind.check(key in document, 'no key %s', key)
+    bind.equal((document['format'], document['version']), ('pyprof', 1))
+    for sample in document['samples']:
+        bind.check({'thread_id', 'stack', 'timestamp', 'count', 'wall_ns', 'lines', 'frames'} <= set(sample), 'sample %r', sample)
+        bind.check(isinstance(sample['thread_id'], int) and isinstance(sample['timestamp'], float), 'sample %r', sample)
+    for one in document['functions'].values():
+        bind.check({'samples', 'time'} <= set(one), 'function %r', one)
+    for frame in document['frames']:
+        bind.check({'name', 'qualname', 'file', 'line', 'kind'} <= set(frame), 'frame %r', frame)
+    for name, _ in bind.Stats._fields_:
+        bind.check(name in document['stats'], 'no key %s in stats', name)
+
+
+@bind.test
+def off_means_off():
+    body = 'import os\nprint(len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd")))\n'
+    with bind.folder() as folder:
+        plain = run(folder, body, LD_PRELOAD=None, PROFILING=None)
+        for value in (None, '', '0'):
+            result = run(folder, body + 'main(0.05)\n', PROFILING=value)
+            expect(result, 0, plain.out, [], '')
+
+
+@bind.test
+def off_means_off_with_other_variables():
+    with bind.folder() as folder:
+        result = run(folder, 'main(0.05)\n', PROFILING=None, PYPROF_RATE='abc', PYPROF_FORMATS='bogus')
+        expect(result, 0, '', [], '')
+
+
+@bind.test
+def bad_values():
+    """An error that names the variable; the program runs on, unprofiled, with its own exit code."""
+    for name, value in (('PROFILING', '2'), ('PROFILING', 'yes please'), ('PYPROF_RATE', 'abc'), ('PYPROF_RATE', '-1'),
+                        ('PYPROF_RATE', '1e9'), ('PYPROF_RATE', 'nan'), ('PYPROF_RATE', '100x'), ('PYPROF_FORMATS', 'bogus'),
+                        ('PYPROF_FORMATS', 'json,bogus,svg'), ('PYPROF_INTERVAL', '-1'), ('PYPROF_INTERVAL', 'x'),
+                        ('PYPROF_HEAP', 'maybe'), ('PYPROF_QUIET', 'perhaps')):
+        with bind.folder() as folder:
+            result = run(folder, 'main(0.05)\nimport os\nprint(len(os.listdir("/proc/self/task")))\nsys.exit(7)\n', **{name: value})
+            if name == 'PYPROF_QUIET' and name not in result.err:
+                continue   # any value may mean yes
+            expect(result, 7, '1\n', [])
+            bind.check(name in result.err, '%s=%s: %r does not name it', name, value, result.err)
+            bind.equal(len(result.err.strip().split('\n')), 1, 'lines on stderr: %r' % result.err)
+
+
+@bind.test
+def rates():
+    counts = {}
+    for rate in ('50', '500'):
+        with bind.folder() as folder:
+            expect(run(folder, 'main(1)\n', PYPROF_RATE=rate), 0, '', all_files())
+            counts[rate] = read_json(folder)['stats']['asked']
+    bind.check(4 < counts['500'] / counts['50'] < 25, 'samples asked for: %r', counts)
+
+
+@bind.test
+def formats():
+    for value, names in (('json', ['profile.json']), ('svg,json', ['profile.json', 'profile.svg']),
+                         ('folded', ['profile.folded']), ('json,speedscope,pprof', ['profile.json', 'profile.speedscope.json', 'profile.pb.gz']),
+                         ('txt', ['profile.txt'])):
+        with bind.folder() as folder:
+            result = run(folder, 'main(0.2)\n', PYPROF_FORMATS=value)
+            if value == 'json,speedscope,pprof' and 'PYPROF_FORMATS' in result.err:   # named by their extensions, then
+                result = run(folder, 'main(0.2)\n', PYPROF_FORMATS='json,speedscope.json,pb.gz')
+            expect(result, 0, '', all_files(names=names))
+
+
+@bind.test
+def quiet():
+    with bind.folder() as folder:
+        expect(run(folder, 'main(0.2)\nprint("out")\n', PYPROF_QUIET='1'), 0, 'out\n', all_files(), '')
+
+
+@bind.test
+def where_files_go():
+    """The default prefix: the system's folder for temporary files and the program's name."""
+    with bind.folder() as folder:
+        temp = os.path.join(folder, 'temp')
+        os.mkdir(temp)
+        expect(run(folder, 'main(0.2)\n', PYPROF_OUT=None, TMPDIR=temp), 0, '', [])
+        bind.equal(sorted(os.listdir(temp)), all_files('app'))
+    with bind.folder() as folder:   # relative to the folder it was started in
+        expect(run(folder, 'import os\nos.chdir("/")\nmain(0.2)\n', PYPROF_OUT='here'), 0, '', [])
+        bind.equal(sorted(name for name in os.listdir(folder) if name.startswith('here')), all_files('here'))
+
+
+@bind.test
+def second_run_replaces_the_first():
+    with bind.folder() as folder:
+        first = run(folder, 'main(0.2)\n')
+        second = run(folder, 'main(0.2)\n')
+        expect(second, 0, '', all_files())
+        bind.equal(read_json(folder)['pid'], second.pid)
+        bind.check(first.pid != second.pid)
+
+
+@bind.test
+def two_runs_at_once():
+    with bind.folder() as folder:
+        results = []
+        threads = [threading.Thread(target=lambda: results.append(run(folder, 'main(1)\n'))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        bind.equal(len(results), 2)
+        files = sorted(os.listdir(os.path.join(folder, 'out')))
+        bind.equal(len(files), 6, 'files %r' % files)
+        pids = {read_json(folder, os.path.basename(path))['pid'] for path in glob.glob(os.path.join(folder, 'out', '*.json'))}
+        bind.equal(pids, {result.pid for result in results}, 'the pids in the files')
+        bind.check(set(all_files()) < set(files), 'files %r', files)
+        more = [name for name in files if name not in all_files()]
+        bind.check(any(all(name.startswith('run.%d_' % result.pid) for name in more) for result in results), 'names %r', more)
+
+
+@bind.test
+def child_processes_get_their_own():
+    with bind.folder() as folder:
+        result = run(folder, 'import subprocess\n'
+                             'if len(sys.argv) == 1:\n'
+                             '    child = subprocess.Popen([sys.executable, __file__, "child"])\n'
+                             '    main(0.6)\n'
+                             '    print(child.pid, child.wait())\n'
+                             'else:\n'
+                             '    main(0.3)\n    sys.exit(5)\n')
+        child, code = result.out.split()
+        bind.equal(code, '5', 'exit code of the child')
+        expect(result, 0, result.out, all_files() + all_files('run.' + child))
+        bind.equal(check_files(folder)['pid'], result.pid)
+        bind.equal(check_files(folder, 'run.' + child)['pid'], int(child))
+
+
+@bind.test
+def children_after_each_other_and_grandchildren():
+    with bind.folder() as folder:
+        result = run(folder, 'import subprocess\n'
+                             'n = int(sys.argv[1]) if len(sys.argv) > 1 else 0\n'
+                             'main(0.1)\n'
+                             'if n < 2:\n'
+                             '    for i in range(2):\n'
+                             '        assert not subprocess.call([sys.executable, __file__, str(n + 1)])\n')
+        expect(result, 0, '')
+        documents = [read_json(folder, os.path.basename(path)) for path in glob.glob(os.path.join(folder, 'out', '*.json'))]
+        bind.equal(len(documents), 7, 'files %r' % result.files)
+        bind.equal(len({document['pid'] for document in documents}), 7, 'pids')
+        bind.equal(read_json(folder)['pid'], result.pid, 'the first one has the plain name')
+
+
+@bind.test
+def forked_children():
+    """They are not profiled, and write nothing over their parent's files."""
+    with bind.folder() as folder:
+        result = run(folder, 'import os\n'
+                             'main(0.2)\n'
+                             'pids = []\n'
+                             'for i in range(3):\n'
+                             '    pid = os.fork()\n'
+                             '    if not pid:\n'
+                             '        main(0.1)\n'
+                             '        if i == 0: os._exit(3)\n'
+                             '        sys.exit(3)\n'
+                             '    pids.append(pid)\n'
+                             'codes = [os.waitpid(pid, 0)[1] >> 8 for pid in pids]\n'
+                             'main(0.2)\n'
+                             'print(codes)\n')
+        expect(result, 0, '[3, 3, 3]\n')
+        bind.equal(check_files(folder)['pid'], result.pid)
+        bind.check(set(all_files()) <= set(result.files), 'files %r', result.files)
+        for name in set(result.files) - set(all_files()):
+            bind.check(name.split('.')[1].split('_')[0].isdigit(), 'file %s', name)
+
+
+@bind.test
+def multiprocessing():
+    for method in ('fork', 'spawn'):
+        with bind.folder() as folder:
+            result = run(folder, 'import multiprocessing\n'
+                                 'if __name__ == "__main__":\n'
+                                 '    main(0.1)\n'
+                                 '    context = multiprocessing.get_context(%r)\n'
+                                 '    with context.Pool(2) as pool:\n'
+                                 '        print(pool.map(abs, range(-3, 0)))\n' % method)
+            expect(result, 0, '[3, 2, 1]\n')
+            bind.equal(read_json(folder)['pid'], result.pid)
+
+
+@bind.test
+def own_exit_codes():
+    with bind.folder() as folder:
+        expect(run(folder, 'main(0.2)\nsys.exit(3)\n'), 3, '', all_files())
+        check_files(folder)
+    with bind.folder() as folder:
+        result = run(folder, 'main(0.2)\nraise ValueError("uncaught")\n')
+        expect(result, 1, '', all_files())
+        bind.check('ValueError: uncaught' in result.err, result.err)
+        check_files(folder)
+    with bind.folder() as folder:
+        expect(run(folder, 'main(0.2)\nsys.exit("a message")\n', PYPROF_QUIET='1'), 1, '', all_files(), 'a message\n')
+
+
+@bind.test
+def leaving_in_a_hurry():
+    """os._exit and signals: the program's own end; files are there whole or not at all."""
+    for body, code in (('import os; os._exit(4)', 4), ('import os; os.kill(os.getpid(), 9)', -9),
+                       ('import os; os.kill(os.getpid(), 15)', -15), ('import os; os.abort()', -6)):
+        with bind.folder() as folder:
+            result = run(folder, 'main(0.2)\n%s\n' % body)
+            bind.equal(result.code, code, body)
+            for name in result.files:
+                bind.check(name in all_files(), 'a file %s is left after %s', name, body)
+            if result.files:
+                check_files(folder)
+
+
+@bind.test
+def with_daemon_threads_at_the_end():
+    with bind.folder() as folder:
+        result = run(folder, 'for i in range(4):\n'
+                             '    threading.Thread(target=work, args=(100,), daemon=True).start()\n'
+                             'main(0.3)\n'
+                             'sys.exit(6)\n')
+        expect(result, 6, '', all_files())
+        check_files(folder)
+
+
+@bind.test
+def exit_from_another_thread():
+    with bind.folder() as folder:
+        result = run(folder, 'import ctypes\n'
+                             'main(0.2)\n'
+                             'threading.Thread(target=lambda: ctypes.CDLL(None).exit(9)).start()\n'
+                             'time.sleep(10)\n')
+        bind.equal(result.code, 9)
+        bind.check(result.files in ([], all_files()), 'files %r', result.files)
+
+
+@bind.test
+def a_program_replaced_by_exec():
+    with bind.folder() as folder:
+        result = run(folder, 'import os\nmain(0.1)\n'
+                             'if len(sys.argv) == 1: os.execv(sys.executable, [sys.executable, __file__, "again"])\n'
+                             'print("second")\n')
+        expect(result, 0, 'second\n')
+        documents = [read_json(folder, os.path.basename(path)) for path in glob.glob(os.path.join(folder, 'out', '*.json'))]
+        bind.check(documents and documents[0]['pid'] == result.pid, 'files %r', result.files)
+
+
+@bind.test
+def unwritable_folder():
+    with bind.folder() as folder:
+        prefix = os.path.join(folder, 'nowhere', 'run')
+        result = run(folder, 'main(0.2)\nprint("ran")\nsys.exit(8)\n', PYPROF_OUT=prefix)
+        expect(result, 8, 'ran\n', [])
+        bind.check(prefix in result.err and 'No such file' in result.err, 'stderr %r', result.err)
+        bind.check(not os.path.exists(os.path.join(folder, 'nowhere')), 'a folder was made')
+
+
+@bind.test
+def files_of_somebody_else():
+    """A target that belongs to somebody else is not touched: the run adds its pid."""
+    if os.getuid():
+        bind.skip('needs root')
+    with bind.folder() as folder:
+        os.mkdir(os.path.join(folder, 'out'))
+        path = os.path.join(folder, 'out', 'run_profile.json')
+        with open(path, 'w') as file:
+            file.write('theirs')
+        os.chown(path, 65534, 65534)
+        result = run(folder, 'main(0.2)\n')
+        expect(result, 0, '')
+        with open(path) as file:
+            bind.equal(file.read(), 'theirs')
+        bind.check('run.%d_profile.json' % result.pid in result.files, 'files %r', result.files)
+
+
+@bind.test
+def symbolic_link_in_the_way():
+    with bind.folder() as folder:
+        os.mkdir(os.path.join(folder, 'out'))
+        with open(os.path.join(folder, 'precious'), 'w') as file:
+            file.write('precious')
+        os.symlink(os.path.join(folder, 'precious'), os.path.join(folder, 'out', 'run_profile.json'))
+        result = run(folder, 'main(0.2)\nsys.exit(2)\n')
+        bind.equal(result.code, 2)
+        with open(os.path.join(folder, 'precious')) as file:
+            bind.equal(file.read(), 'precious')
+
+
+@bind.test
+def programs_without_python():
+    for command, code, out in ((['true'], 0, ''), (['false'], 1, ''), (['sh', '-c', 'echo x; exit 3'], 3, 'x\n'),
+                               (['cat', '/dev/null'], 0, ''), (['env', 'echo', 'y'], 0, 'y\n')):
+        if not os.path.exists(PRELOAD):
+            bind.skip('no ' + PRELOAD)
+        with bind.folder() as folder:
+            process = subprocess.run(command, env=environment(PYPROF_OUT=os.path.join(folder, 'run'), TMPDIR=folder),
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            bind.equal((process.returncode, process.stdout.decode(), process.stderr.decode(), os.listdir(folder)),
+                       (code, out, '', []), ' '.join(command))
+
+
+@bind.test
+def python_started_by_a_shell():
+    with bind.folder() as folder:
+        run(folder, '')   # writes app.py
+        for name in os.listdir(os.path.join(folder, 'out')):
+            os.unlink(os.path.join(folder, 'out', name))
+        with open(os.path.join(folder, 'app.py'), 'a') as file:
+            file.write('main(0.2)\n')
+        process = subprocess.run(['sh', '-c', '"%s" app.py; echo $?' % sys.executable], cwd=folder, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, env=environment(PYPROF_OUT=os.path.join(folder, 'out', 'run')))
+        bind.equal(process.stdout, b'0\n')
+        bind.equal(sorted(os.listdir(os.path.join(folder, 'out'))), all_files())
+
+
+@bind.test
+def short_programs():
+    """python -c pass: nothing to tell is no error."""
+    for arguments in (['-c', 'pass'], ['-S', '-E', '-c', 'pass'], ['--version'], ['-c', 'import sys; sys.exit(9)'], ['-m', 'this']):
+        if not os.path.exists(PRELOAD):
+            bind.skip('no ' + PRELOAD)
+        with bind.folder() as folder:
+            process = subprocess.run([sys.executable] + arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                     env=environment(PYPROF_OUT=os.path.join(folder, 'run')), timeout=30)
+            bind.equal(process.returncode, 9 if '9' in arguments[-1] else 0, 'exit code of %r: %r' % (arguments, process.stderr))
+            for name in os.listdir(folder):
+                bind.check(name in all_files(), 'file %s', name)
+                bind.check(os.path.getsize(os.path.join(folder, name)) > 0, 'file %s is empty', name)
+
+
+@bind.test
+def names_of_programs():
+    for program, name in (('my tool.py', 'my tool'), ('no_extension', 'no_extension'), ('caf\u00e9.py', 'caf\u00e9')):
+        with bind.folder() as folder:
+            temp = os.path.join(folder, 'temp')
+            os.mkdir(temp)
+            result = run(folder, 'main(0.2)\n', program=program, PYPROF_OUT=None, TMPDIR=temp, PYTHONUTF8='1')
+            expect(result, 0, '')
+            bind.equal(sorted(os.listdir(temp)), sorted(all_files(name)))
+
+
+@bind.test
+def python_m():
+    with bind.folder() as folder:
+        os.mkdir(os.path.join(folder, 'pkg'))
+        run(folder, '')
+        for name in os.listdir(os.path.join(folder, 'out')):
+            os.unlink(os.path.join(folder, 'out', name))
+        with open(os.path.join(folder, 'pkg', '__main__.py'), 'w') as file:
+            file.write(WORK + 'main(0.3)\n')
+        process = subprocess.run([sys.executable, '-m', 'pkg'], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                 env=environment(PYPROF_OUT=os.path.join(folder, 'out', 'run')))
+        bind.equal(process.returncode, 0)
+        document = read_json(folder)
+        bind.check('pkg.leaf' in document['functions'], 'functions %r', sorted(document['functions'])[:10])
+
+
+@bind.test
+def a_closed_stderr():
+    with bind.folder() as folder:
+        run(folder, 'main(0.2)\nopen("victim", "w").write("x")\n')
+        for name in os.listdir(os.path.join(folder, 'out')):
+            os.unlink(os.path.join(folder, 'out', name))
+        process = subprocess.run(['sh', '-c', '"%s" app.py 2>&- >&- <&-; exit $?' % sys.executable], cwd=folder,
+                                 env=environment(PYPROF_OUT=os.path.join(folder, 'out', 'run')))
+        bind.equal(process.returncode, 0)
+        bind.equal(sorted(os.listdir(os.path.join(folder, 'out'))), all_files())
+        with open(os.path.join(folder, 'victim')) as file:
+            bind.equal(file.read(), 'x', 'a file that got descriptor 2')
+        check_files(folder)
+
+
+@bind.test
+def the_program_is_not_disturbed():
+    """Its own threads, descriptors, signals and output are as without; only one more thread."""
+    body = ('import os, signal\n'
+            'main(0.1)\n'
+            'def status(): return [line for line in open("/proc/self/status") if line.startswith(("SigBlk", "SigCgt", "SigIgn"))]\n'
+            'print(status(), sorted(os.environ.get(name, "") for name in ("HOME", "PATH")), signal.getsignal(signal.SIGPROF))\n'
+            'print(sorted(int(fd) for fd in os.listdir("/proc/self/fd"))[:3])\n')
+    with bind.folder() as folder:
+        plain = run(folder, body, LD_PRELOAD=None, PROFILING=None)
+        profiled = run(folder, body)
+        bind.equal(profiled.out, plain.out)
+
+
+if __name__ == '__main__':
+    bind.run()
