@@ -964,6 +964,14 @@ static void pyprof__index_free(pyprof__pool *pool, pyprof__index *index)
 //   Uses       MEMORY
 //   Promise    what comes out is valid UTF-8, whatever came in
 // ============================================================================
+static void pyprof__copy_text(char *to, size_t capacity, const char *from)   // cut where it does not fit
+{
+    size_t size = strlen(from);
+    if (size >= capacity) size = capacity - 1;
+    memmove(to, from, size);
+    to[size] = 0;
+}
+
 static uint64_t pyprof__hash_text(const char *text, size_t size)
 {
     uint64_t hash = 0xcbf29ce484222325u ^ size;
@@ -5993,8 +6001,8 @@ static pyprof_result pyprof__no_session(const pyprof *token)
 static void pyprof__degrade(pyprof__session *session, const char *reason)
 {
     if (session->model.stats.degraded[0] || !reason) return;
-    snprintf(session->model.stats.degraded, sizeof session->model.stats.degraded, "%s", reason);
-    snprintf(session->event_detail, sizeof session->event_detail, "%.255s", reason);
+    pyprof__copy_text(session->model.stats.degraded, sizeof session->model.stats.degraded, reason);
+    pyprof__copy_text(session->event_detail, sizeof session->event_detail, reason);
     session->events |= 1 << PYPROF_EVENT_DEGRADED;
 }
 
@@ -6344,7 +6352,7 @@ static int pyprof__prove(pyprof__sweeper *sweeper)
     result = pyprof__self_check(sweeper, &pyprof__g.proven);
     if (result == PYPROF_OK) return 1;
     pthread_mutex_lock(&pyprof__lock);
-    snprintf(pyprof__g.refused, sizeof pyprof__g.refused, "%.300s", pyprof__error_text);
+    pyprof__copy_text(pyprof__g.refused, sizeof pyprof__g.refused, pyprof__error_text);
     for (i = 0; i < PYPROF__SESSIONS; i++)
         if (pyprof__g.sessions[i].generation & 1) pyprof__degrade(&pyprof__g.sessions[i], pyprof__g.refused);
     pthread_mutex_unlock(&pyprof__lock);
@@ -6514,7 +6522,7 @@ static pyprof_result pyprof__session_open(const pyprof_config *config, int *slot
     session->generation = generation;
     session->config = *config;
     if (config->thread_filter) {
-        snprintf(session->thread_filter, sizeof session->thread_filter, "%s", config->thread_filter);
+        pyprof__copy_text(session->thread_filter, sizeof session->thread_filter, config->thread_filter);
         session->config.thread_filter = session->thread_filter;
     }
     pyprof__pool_init(&session->pool, &config->allocator, config->max_bytes / 4 * 3);
@@ -6656,7 +6664,7 @@ static int pyprof__env_formats(char *formats, size_t capacity)
     memcpy(formats, text, strlen(text) + 1);
     {
         char copy[256];
-        snprintf(copy, sizeof copy, "%s", formats);
+        pyprof__copy_text(copy, sizeof copy, formats);
         for (word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
             snprintf(suffix, sizeof suffix, ".%.70s", word);
             if (pyprof__output_check(&none, pyprof__format_by_suffix(suffix), &row) == PYPROF_OK && strcmp(pyprof__formats[row].suffix, suffix) == 0) continue;
@@ -6689,7 +6697,7 @@ static void pyprof__env_prefix(char *prefix, size_t capacity)
     struct stat info;
     size_t size;
     pyprof__program_name(name, sizeof name);
-    if (out && *out) snprintf(prefix, capacity, "%s", out);
+    if (out && *out) pyprof__copy_text(prefix, capacity, out);
     else snprintf(prefix, capacity, "%s/%s", folder && *folder ? folder : "/tmp", name);
     snprintf(target, sizeof target, "%.1000s_profile.json", prefix);
     size = strlen(prefix);

@@ -24,7 +24,7 @@ static const char run_primes[] = "def is_prime(n):\n"
                                  "    return all(n % i for i in range(2, int(n ** 0.5) + 1))\n"
                                  "def primes(n):\n"
                                  "    return [i for i in range(2, n) if is_prime(i)]\n"
-                                 "print(len(primes(100000)), 'primes below 100000')\n";
+                                 "print(len(primes(300000)), 'primes below 300000')\n";
 
 static struct {
     void (*initialize)(int signals);

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 #define PYPROF_IMPLEMENTATION
 #include "../pyprof.h"
 
@@ -29,7 +30,7 @@ static const char jobs_source[] =
     "\n"
     "def status():\n"
     "    page.append('%.3f %s KiB, %d files\\n' % (time.monotonic(), memory(), len(backup)))\n"
-    "    if len(page) == 50:\n"
+    "    if len(page) == 20:\n"
     "        archive.append(zlib.compress(''.join(page).encode(), 9))\n"
     "        page.clear()\n"
     "\n"
@@ -159,7 +160,7 @@ static int run_script(const char *path)
 
 static int run_with_jobs(const char *path)
 {
-    struct job jobs[] = {{.name = "status", .period_ms = 50}, {.name = "watch", .period_ms = 100}};
+    struct job jobs[] = {{.name = "status", .period_ms = 200}, {.name = "watch", .period_ms = 500}};
     const size_t count = sizeof jobs / sizeof jobs[0];
     size_t running = 0;
     int status = 1;
@@ -185,12 +186,13 @@ static int run_with_jobs(const char *path)
 // Runs after the library has written its files, because it was registered before pyprof_start_from_env.
 static void list_files(void)
 {
-    static const char *const endings[] = {"_profile.*", "_memory_*"};
-    char pattern[sizeof files + 16];
+    char pid[24], pattern[sizeof files + 40];
     glob_t found;
     struct stat info;
-    for (size_t i = 0; files[0] != '\0' && i < sizeof endings / sizeof endings[0]; i++) {
-        snprintf(pattern, sizeof pattern, "%s*%s", files, endings[i]);
+    snprintf(pid, sizeof pid, ".%ld", (long)getpid());   // in the names where another run has the plain ones
+    for (int i = 0; i < 4 && files[0] != '\0'; i++) {
+        const char *ending = i % 2 == 0 ? "_profile.*" : "_memory_*";
+        snprintf(pattern, sizeof pattern, "%s%s%s", files, i < 2 ? "" : pid, ending);
         if (glob(pattern, 0, NULL, &found) != 0)
             continue;
         for (size_t j = 0; j < found.gl_pathc; j++)

@@ -29,6 +29,7 @@ static struct {
 } next;   // what this library stands in front of
 
 static pid_t profiled;   // whose recording it is: not that of a forked child, which shares all else
+static pyprof *session;
 static sem_t leaving;
 static atomic_bool written;
 
@@ -46,14 +47,11 @@ static int is_python(void)
     return strncmp(slash != NULL ? slash + 1 : path, "python", 6) == 0;
 }
 
-// Exit handlers registered by this library are pyprof's alone: running them now writes the files.
 static void *write_when_leaving(void *unused)
 {
-    extern void *__dso_handle __attribute__((visibility("hidden")));
-    extern void __cxa_finalize(void *library);
     while (sem_wait(&leaving) != 0) {
     }
-    __cxa_finalize(__dso_handle);
+    pyprof_stop(session, NULL);   // writes the files, as at exit
     atomic_store(&written, 1);
     return unused;
 }
@@ -69,7 +67,6 @@ __attribute__((constructor)) static void begin(void)
     resolve("_exit", &next.exit);
     resolve("execv", &next.execv);
     resolve("execve", &next.execve);
-    pyprof *session;
     if (getenv("PROFILING") == NULL || !is_python() || pyprof_start_from_env(&session) != PYPROF_OK)
         return;   // a reason worth telling has been told
     sigset_t all, before;
