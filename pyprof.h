@@ -719,7 +719,7 @@ static pyprof_result pyprof__file_open_folder(pyprof__file *file, const char *pa
     char folder[4096];
     if (*name == 0) return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: it names a directory", *path ? path : "''");
     if (strlen(name) >= sizeof file->name || folder_size >= sizeof folder)
-        return pyprof__fail(PYPROF_ERR_IO, "cannot write %.200s...: the name is too long", path);
+        return pyprof__fail(PYPROF_ERR_IO, "cannot write %.100s...: %s", path, strerror(ENAMETOOLONG));
     memcpy(file->name, name, strlen(name) + 1);
     memcpy(folder, slash == path ? "/" : slash ? path : ".", slash && slash != path ? folder_size : 1);
     folder[slash && slash != path ? folder_size : 1] = 0;
@@ -1362,9 +1362,9 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(runtime_head, 1u << 20) X(runtime_gil, 1u << 20) \
     X(interp_next, 1u << 20) X(interp_id, 1u << 20) X(interp_threads, 1u << 20) X(interp_gil, 1u << 20) X(interp_modules, 1u << 20) \
     X(gil_enabled, 1u << 20) X(gil_holder, 1u << 20) X(gil_locked, 1u << 20) \
-    X(thread_next, 4096) X(thread_interp, 4096) X(thread_frame, 4096) X(cframe_current, 4096) X(thread_ident, 4096) X(thread_native, 4096) \
+    X(thread_next, 4096) X(thread_interp, 4096) X(thread_frame, 4096) X(cframe_current, 4096) X(cframe_previous, 4096) X(thread_ident, 4096) X(thread_native, 4096) \
     X(thread_serial, 4096) X(thread_status, 4096) X(status_mask, ~0u) X(status_alive, ~0u) X(thread_base, 4096) \
-    X(frame_size, 512) X(frame_previous, 512) X(frame_code, 512) X(frame_instr, 512) X(frame_owner, 512) X(frame_tlbc, 512) \
+    X(frame_size, 512) X(frame_previous, 512) X(frame_code, 512) X(frame_instr, 512) X(frame_owner, 512) X(frame_tlbc, 512) X(frame_entry, 512) \
     X(code_filename, 512) X(code_name, 512) X(code_qualname, 512) X(code_firstline, 512) X(code_linetable, 512) X(code_traceable, 512) \
     X(code_bytes, 512) X(code_units, 512) X(code_version, 512) X(code_tlbc, 512) \
     X(object_type, 64) X(type_name, 512) X(type_basicsize, 512) X(type_dictoffset, 512) X(type_keys, 4096) \
@@ -1388,75 +1388,75 @@ static const struct { const char *name; uint32_t most; } pyprof__fields[] = {
 // Sources: offsetof() over each version's own Include/ headers (pycore_runtime.h, pycore_interp.h, pystate.h,
 // frameobject.h or pycore_frame.h, code.h, unicodeobject.h, object.h, pycore_dict.h), x86-64 and aarch64 alike.
 // Columns, line by line: runtime; interp; gil
-//                        thread: next interp frame cframe ident native serial status mask alive base
-//                        frame:  size previous code instr owner tlbc
+//                        thread: next interp frame cframe (its current, previous) ident native serial status mask alive base
+//                        frame:  size previous code instr owner tlbc is_entry
 //                        code:   filename name qualname firstline linetable traceable bytes units version tlbc
 //                        object and type: type name basicsize dictoffset keys
 //                        str: length state ascii compact shift is_compact is_ascii; bytes; dict; long; module; forms
 static const struct { uint32_t version, free_threaded; pyprof__layout at; } pyprof__layouts[] = {
     { 0x0308, 0, { 32, 1152,   0, 16, 8, PYPROF__N, 56,   PYPROF__N, 8, 16,
-        8, 16, 24, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
-        120, 24, 32, 104, PYPROF__N, PYPROF__N,
+        8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
+        120, 24, 32, 104, PYPROF__N, PYPROF__N, PYPROF__N,
         104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         8, 24, 32, 288, 872,
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
     { 0x0309, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856,   PYPROF__N, 8, 16,
-        8, 16, 24, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
-        120, 24, 32, 104, PYPROF__N, PYPROF__N,
+        8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
+        120, 24, 32, 104, PYPROF__N, PYPROF__N, PYPROF__N,
         104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         8, 24, 32, 288, 864,
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
     { 0x030a, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856,   PYPROF__N, 8, 16,
-        8, 16, 24, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
-        112, 24, 32, 96, PYPROF__N, PYPROF__N,
+        8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
+        112, 24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N,
         104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         8, 24, 32, 288, 872,
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_310, PYPROF__INSTR_UNITS, PYPROF__ATTRS_DICT } },
     { 0x030b, 0, { 40, 360,    0, 48, 16, PYPROF__N, 888,   PYPROF__N, 8, 16,
-        8, 16, 56, 8, 152, 160, 240, 24, 1, 1, PYPROF__N,
-        80, 48, 32, 56, 69, PYPROF__N,
+        8, 16, 56, 8, 16, 152, 160, 240, 24, 1, 1, PYPROF__N,
+        80, 48, 32, 56, 69, PYPROF__N, 68,
         112, 120, 128, 72, 136, 168, 184, 16, PYPROF__N, PYPROF__N,
         8, 24, 32, 288, 872,
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_311 } },
     { 0x030c, 0, { 40, PYPROF__N,   0, 8, 72, 384, 944,   PYPROF__N, 8, 16,
-        8, 16, 56, 0, 136, 144, 224, 24, 0xe1, 1, PYPROF__N,
-        80, 8, 0, 56, 70, PYPROF__N,
+        8, 16, 56, 0, 8, 136, 144, 224, 24, 0xe1, 1, PYPROF__N,
+        80, 8, 0, 56, 70, PYPROF__N, PYPROF__N,
         112, 120, 128, 68, 136, 176, 192, 16, 92, PYPROF__N,
         8, 24, 32, 288, 880,
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_312 } },
     { 0x030d, 0, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7656,   PYPROF__N, 8, 16,
-        8, 16, 72, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
-        80, 8, 0, 56, 70, PYPROF__N,
+        8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
+        80, 8, 0, 56, 70, PYPROF__N, PYPROF__N,
         112, 120, 128, 68, 136, 184, 200, 16, 92, PYPROF__N,
         8, 24, 32, 288, 880,
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030e, 0, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7688,   PYPROF__N, 8, 16,
-        8, 16, 72, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
-        88, 8, 0, 56, 74, PYPROF__N,
+        8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
+        88, 8, 0, 56, 74, PYPROF__N, PYPROF__N,
         112, 120, 128, 68, 136, 192, 208, 16, 92, PYPROF__N,
         8, 24, 32, 288, 880,
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030f, 0, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592,   PYPROF__N, 8, 16,
-        8, 16, 72, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
-        88, 8, 0, 56, 74, PYPROF__N,
+        8, 16, 72, PYPROF__N, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
+        88, 8, 0, 56, 74, PYPROF__N, PYPROF__N,
         112, 120, 128, 68, 136, 192, 208, 16, 92, PYPROF__N,
         8, 24, 32, 288, 888,
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030d, 1, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7664,   0, 16, 24,
-        8, 16, 72, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
-        80, 8, 0, 56, 70, PYPROF__N,
+        8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
+        80, 8, 0, 56, 70, PYPROF__N, PYPROF__N,
         128, 136, 144, 84, 152, 200, 216, 32, 108, PYPROF__N,
         24, 40, 48, 304, 896,
         32, 48, 56, 72, 2, 0x20, 0x40,   32, 48,   48, 56,   40,   32,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030e, 1, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7712,   0, 16, 24,
-        8, 16, 72, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
-        88, 8, 0, 56, 78, 72,
+        8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
+        88, 8, 0, 56, 78, 72, PYPROF__N,
         128, 136, 144, 84, 152, 208, 232, 32, 108, 224,
         24, 40, 48, 304, 896,
         32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030f, 1, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592,   0, 16, 24,
-        8, 16, 72, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
-        88, 8, 0, 56, 78, 72,
+        8, 16, 72, PYPROF__N, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
+        88, 8, 0, 56, 78, 72, PYPROF__N,
         128, 136, 144, 84, 152, 208, 232, 32, 108, 224,
         24, 40, 48, 304, 904,
         32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
@@ -1466,22 +1466,22 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
 // bytes from its start, the same columns. It is the first thing in _PyRuntime and starts with "xdebugpy".
 static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__debug_offsets[] = {
     { 0x030d, 584, 120, { 40, PYPROF__N,   64, 56, 72, 112, 88,   128, 144, 136,
-        168, 176, 184, PYPROF__N, 192, 200, PYPROF__N, 216, PYPROF__N, PYPROF__N, PYPROF__N,
-        224, 232, 240, 248, 264, PYPROF__N,
+        168, 176, 184, PYPROF__N, PYPROF__N, 192, 200, PYPROF__N, 216, PYPROF__N, PYPROF__N, PYPROF__N,
+        224, 232, 240, 248, 264, PYPROF__N, PYPROF__N,
         280, 288, 296, 312, 304, PYPROF__N, 344, 416, PYPROF__N, PYPROF__N,
         360, 376, PYPROF__N, PYPROF__N, PYPROF__N,
         552, 544, 560, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,   520, 528,   456, 464,   504,
         PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N } },
     { 0x030e, 760, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96,   136, 152, 144,
-        192, 200, 208, PYPROF__N, 216, 224, PYPROF__N, 240, PYPROF__N, PYPROF__N, PYPROF__N,
-        248, 256, 264, 272, 288, 304,
+        192, 200, 208, PYPROF__N, PYPROF__N, 216, 224, PYPROF__N, 240, PYPROF__N, PYPROF__N, PYPROF__N,
+        248, 256, 264, 272, 288, 304, PYPROF__N,
         320, 328, 336, 352, 344, PYPROF__N, 384, 464, PYPROF__N, 392,
         408, 424, PYPROF__N, PYPROF__N, PYPROF__N,
         632, 624, 640, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,   600, 608,   536, 544,   584,
         PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N } },
     { 0x030f, 888, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96,   136, 152, 144,
-        192, 200, 208, PYPROF__N, 240, 248, PYPROF__N, 264, PYPROF__N, PYPROF__N, 216,
-        312, 320, 328, 336, 352, 368,
+        192, 200, 208, PYPROF__N, PYPROF__N, 240, 248, PYPROF__N, 264, PYPROF__N, PYPROF__N, 216,
+        312, 320, 328, 336, 352, 368, PYPROF__N,
         384, 392, 400, 416, 408, PYPROF__N, 448, 560, PYPROF__N, 456,
         472, 488, 512, 520, 536,
         728, 720, 736, 744, PYPROF__N, PYPROF__N, PYPROF__N,   696, 704,   632, 640,   680,
@@ -2345,7 +2345,7 @@ typedef struct {
     int truncated;
 } pyprof__stack;
 
-typedef struct { uint64_t code, instruction, previous; unsigned owner; int32_t tlbc; } pyprof__raw_frame;
+typedef struct { uint64_t code, instruction, previous; unsigned owner; int32_t tlbc; int entry; } pyprof__raw_frame;   // entry: of a C eval loop
 
 enum { PYPROF__OWNER_THREAD = 0, PYPROF__OWNER_GENERATOR = 1, PYPROF__OWNER_SHIM = 3, PYPROF__AGAIN = 100 };
 
@@ -2365,6 +2365,7 @@ static int pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layo
     }
     if (layout->frame_owner != PYPROF__NO) frame->owner = (unsigned char)raw[layout->frame_owner];
     if (layout->frame_tlbc != PYPROF__NO) PYPROF__FIELD_AT(frame->tlbc, raw, layout->frame_tlbc);
+    frame->entry = layout->frame_entry != PYPROF__NO ? raw[layout->frame_entry] != 0 : frame->owner >= PYPROF__OWNER_SHIM;
     return 1;
 }
 
@@ -2406,6 +2407,9 @@ typedef struct {               // what a walk needs and changes
     uint32_t max_depth;
     uint64_t last_address;     // recursion: the same code object as in the frame before needs no second look
     uint32_t last_code;
+    int unsure;                // 3.11, 3.12: the first entry frame has still to prove that its eval loop has set it up
+    uint64_t below;            // the frame that must lie below that entry frame
+    uint64_t root;             // the outermost frame reached
 } pyprof__walk;
 
 static int pyprof__walk_frame(pyprof__walk *walk, const pyprof__raw_frame *frame)
@@ -2442,6 +2446,11 @@ static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
         }
         if (!pyprof__frame_read(walk->mirror, layout, at, &frame)) return PYPROF_CAUSE_UNREADABLE + 1;
         if (frame.previous == at) return PYPROF_CAUSE_CHAIN + 1;
+        if (walk->unsure && frame.entry) {
+            if (frame.previous != walk->below) return PYPROF_CAUSE_CHAIN + 1;
+            walk->unsure = 0;
+        }
+        walk->root = at;
         if (frame.owner >= PYPROF__OWNER_SHIM) {
             if (frame.owner > 8) return PYPROF_CAUSE_CHAIN + 1;
             continue;
@@ -2457,12 +2466,32 @@ static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
     return 0;
 }
 
-// The innermost frame of a thread state: directly, or in 3.11 and 3.12 through the _PyCFrame on its C stack.
-static int pyprof__innermost(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t thread, uint64_t *frame)
+// Walks a whole thread. Where tstate points to a _PyCFrame on the C stack (3.11, 3.12), a C eval loop that was stopped
+// while it starts has linked its own but not yet filled in current_frame (_PyEval_EvalFrameDefault in Python/ceval.c):
+// what stands there is left over from an earlier call. The loop's entry frame tells: it must lie on the frame that the
+// loop below was running; else that one is the innermost.
+static int pyprof__walk_from(pyprof__walk *walk, uint64_t thread, uint64_t base)
 {
-    if (!pyprof__read(mirror, frame, thread + layout->thread_frame, sizeof *frame)) return 0;
-    if (layout->cframe_current == PYPROF__NO || *frame == 0) return 1;
-    return pyprof__read(mirror, frame, *frame + layout->cframe_current, sizeof *frame);
+    const pyprof__layout *layout = walk->codes->layout;
+    uint64_t at, loop = 0;
+    int cause;
+    walk->unsure = 0;
+    walk->below = walk->root = 0;
+    walk->stack->spots.count = 0;
+    walk->stack->truncated = 0;
+    if (!pyprof__read(walk->mirror, &at, thread + layout->thread_frame, sizeof at)) return PYPROF_CAUSE_UNREADABLE + 1;
+    if (layout->cframe_current != PYPROF__NO && at) {
+        if (!pyprof__read(walk->mirror, &loop, at + layout->cframe_previous, sizeof loop)) return PYPROF_CAUSE_UNREADABLE + 1;
+        if (!pyprof__read(walk->mirror, &at, at + layout->cframe_current, sizeof at)) return PYPROF_CAUSE_UNREADABLE + 1;
+        if (loop && !pyprof__read(walk->mirror, &walk->below, loop + layout->cframe_current, sizeof walk->below)) return PYPROF_CAUSE_UNREADABLE + 1;
+        walk->unsure = loop != 0;
+    }
+    cause = at == 0 && !walk->unsure ? 0 : pyprof__walk_chain(walk, at, base);   // at 0: attached, but no Python code runs
+    if (!walk->unsure || cause == PYPROF__AGAIN || walk->stack->truncated) return cause;
+    walk->unsure = 0;
+    walk->root = 0;
+    walk->stack->spots.count = 0;
+    return walk->below ? pyprof__walk_chain(walk, walk->below, base) : 0;
 }
 
 // ============================================================================
@@ -2485,6 +2514,9 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint32_t version;          // changes with the stack
     int holder, shared_tid;    // holds its GIL; another thread state bears the same native id
     int fresh, pending, unfrozen, waiting, cause;   // of this sweep; fresh: its clock was not read yet; cause: 0 = stack is good, else a pyprof_cause + 1
+    uint64_t root, trial_root; // the outermost frame: as proven, of the last walk
+    uint64_t other_root;       // one seen lately that is not the proven one, and how often in a row
+    uint32_t other_seen;
     size_t codes_from, codes_to;             // code objects first read during its walk
     pyprof__stack stack, trial;
     char name[PYPROF__NAME_SIZE];
@@ -2880,6 +2912,7 @@ typedef struct {
     pyprof__array columns[PYPROF_METRIC_COUNT];   // int64_t a node, its own value; empty = the metric was never used
     pyprof__index function_index, location_index, node_index;
     size_t moments_first;          // the oldest moment still wanted
+    uint64_t moments_gone;         // those forgotten so far: a moment's number is this + its place
     uint64_t start_ns, recorded_ns, last_ns;
     double unix_offset;            // Unix seconds = ns / 1e9 + unix_offset
     double rate_hz, timeline_s;
@@ -3046,37 +3079,40 @@ static void pyprof__moments_trim(pyprof__model *model, uint64_t now)   // forget
     if (model->moments_first < 1024 || model->moments_first < model->moments.count / 2) return;
     model->moments.count -= model->moments_first;
     memmove(moments, moments + model->moments_first, model->moments.count * sizeof *moments);
+    model->moments_gone += model->moments_first;
     model->moments_first = 0;
 }
 
-// last: the thread's latest moment, PYPROF__NONE = none; counts from the very first moment ever (base: those forgotten).
-static int pyprof__moment_extend(pyprof__model *model, const pyprof__moment *moment)
+// last: the number + 1 of the thread's latest moment, 0 = none.
+static int pyprof__moment_extend(pyprof__model *model, const pyprof__moment *moment, uint64_t last)
 {
-    size_t i = model->moments.count, tries = 0;
-    while (i > model->moments_first && tries++ < 64) {   // the latest of this thread is among the last few
-        pyprof__moment *last = &PYPROF__AT(pyprof__moment, model->moments, --i);
-        if (last->thread != moment->thread) continue;
-        if (last->node != moment->node || last->waiting != moment->waiting || moment->start_ns > last->end_ns + 1) return 0;
-        last->end_ns = moment->end_ns;
-        last->wall_ns += moment->wall_ns;
-        last->cpu_ns += moment->cpu_ns;
-        last->wait_ns += moment->wait_ns;
-        last->count++;
-        return 1;
-    }
-    return 0;
+    uint64_t place = last - 1 - model->moments_gone;
+    pyprof__moment *before;
+    if (last <= model->moments_gone + model->moments_first || place >= model->moments.count) return 0;
+    before = &PYPROF__AT(pyprof__moment, model->moments, place);
+    if (before->node != moment->node || before->waiting != moment->waiting || moment->start_ns > before->end_ns + 1) return 0;
+    before->end_ns = moment->end_ns;
+    before->wall_ns += moment->wall_ns;
+    before->cpu_ns += moment->cpu_ns;
+    before->wait_ns += moment->wait_ns;
+    before->count++;
+    return 1;
 }
 
-static void pyprof__model_moment(pyprof__model *model, const pyprof__moment *moment)
+static void pyprof__model_moment(pyprof__model *model, const pyprof__moment *moment, uint64_t *last)
 {
     pyprof__moment *added;
     if (model->timeline_s < 0) return;
     pyprof__moments_trim(model, moment->end_ns);
-    if (pyprof__moment_extend(model, moment)) return;
+    if (pyprof__moment_extend(model, moment, *last)) return;
     // A quarter of the memory at most: the tree is worth more than the time line.
     if ((model->moments.count + 1) * sizeof *moment * 4 < model->pool->limit) {
         added = (pyprof__moment *)pyprof__push(model->pool, &model->moments);
-        if (added) { *added = *moment; return; }
+        if (added) {
+            *added = *moment;
+            *last = model->moments_gone + model->moments.count;
+            return;
+        }
     }
     model->stats.timeline_dropped++;
 }
@@ -3299,7 +3335,6 @@ static int pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__th
 static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
     pyprof__walk walk;
-    uint64_t at = 0;
     memset(&walk, 0, sizeof walk);
     walk.codes = &sweeper->codes;
     walk.mirror = &sweeper->mirror;
@@ -3307,12 +3342,8 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     walk.max_depth = sweeper->max_depth;
     thread->codes_from = sweeper->codes.codes.count;
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + 1);
-    if (!pyprof__innermost(&sweeper->mirror, &sweeper->runtime.layout, thread->address, &at)) thread->cause = PYPROF_CAUSE_UNREADABLE + 1;
-    else if (at == 0) {   // attached to the interpreter, but no Python code runs
-        thread->trial.spots.count = 0;
-        thread->trial.truncated = 0;
-        thread->cause = 0;
-    } else thread->cause = pyprof__walk_chain(&walk, at, thread->base);
+    thread->cause = pyprof__walk_from(&walk, thread->address, thread->base);
+    thread->trial_root = walk.root;
     if (thread->cause == 0 && thread->trial.spots.count == 0) thread->cause = pyprof__stack_push(&sweeper->codes, &thread->trial, PYPROF__SPOT_NATIVE);
     thread->codes_to = sweeper->codes.codes.count;
 }
@@ -3324,6 +3355,7 @@ static void pyprof__accept(pyprof__thread *thread, int unfrozen)
     thread->pending = 0;
     thread->unfrozen = unfrozen;
     thread->proven_cpu_ns = unfrozen ? 0 : thread->cpu_ns;
+    if (!unfrozen) thread->root = thread->trial_root;
     thread->proven_top = thread->top;
     if (old->truncated == fresh->truncated && old->spots.count == fresh->spots.count
         && memcmp(old->spots.data, fresh->spots.data, fresh->spots.count * sizeof(uint32_t)) == 0) return;
@@ -3446,6 +3478,27 @@ static void pyprof__windows(pyprof__sweeper *sweeper)
 }
 
 // ---- when freezing fails -------------------------------------------------------------
+// A chain cut short while it was read ends at a frame that is not the thread's outermost one. Which frame that is was
+// proven earlier; where nothing ever was, or where the program now runs from another root, it takes many sightings.
+static int pyprof__root_is_known(pyprof__thread *thread)
+{
+    if (thread->trial.truncated || thread->trial_root == thread->root) return 1;
+    if (thread->trial_root != thread->other_root) thread->other_seen = 0;
+    thread->other_root = thread->trial_root;
+    if (++thread->other_seen < 32) return 0;
+    thread->root = thread->other_root;
+    return 1;
+}
+
+// Two readings agree: the same functions on the same lines, but for the line of the innermost one.
+static int pyprof__agree(const pyprof__codes *codes, const pyprof__array *a, const pyprof__array *b)
+{
+    const uint32_t *x = (const uint32_t *)a->data, *y = (const uint32_t *)b->data;
+    if (a->count == 0 || a->count != b->count) return 0;
+    return PYPROF__AT(const pyprof__spot, codes->spots, x[0]).code == PYPROF__AT(const pyprof__spot, codes->spots, y[0]).code
+        && memcmp(x + 1, y + 1, (a->count - 1) * sizeof *x) == 0;
+}
+
 // Reads until two readings one after the other agree. What a thread does between them it did not do to its stack.
 static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
@@ -3462,8 +3515,12 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
         pyprof__walk_thread(sweeper, thread, slot);
         if (thread->cause == PYPROF__AGAIN) { have = 0; continue; }
         if (thread->cause) { pyprof__doubt(sweeper, thread); have = 0; continue; }
-        if (have && before.count == thread->trial.spots.count
-            && memcmp(before.data, thread->trial.spots.data, before.count * sizeof(uint32_t)) == 0) {
+        if (!pyprof__root_is_known(thread)) {
+            thread->cause = PYPROF_CAUSE_CHAIN + 1;
+            have = 0;
+            continue;
+        }
+        if (have && pyprof__agree(&sweeper->codes, &before, &thread->trial.spots)) {
             pyprof__accept(thread, 1);
             break;
         }
@@ -3521,12 +3578,12 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int *proven)
         if (sweeper->list.interps.count == 0) return PYPROF_OK;
         for (i = 0; i < sweeper->list.threads.count && !*proven; i++) {
             pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
-            uint64_t top = 0;
-            if (thread->tick != sweeper->list.tick || !pyprof__innermost(&sweeper->mirror, &runtime->layout, thread->address, &top) || !top) continue;
+            if (thread->tick != sweeper->list.tick) continue;
             sweeper->codes.decoded = 0;
             pyprof__walk_thread(sweeper, thread, i);
             pyprof__doubt(sweeper, thread);
             thread->pending = 1;
+            if (thread->cause == 0 && thread->trial_root == 0) continue;   // it runs no Python code: proves nothing
             walked++;
             cause = thread->cause;
             *proven = cause == 0 || cause == PYPROF__AGAIN;
@@ -3555,6 +3612,7 @@ struct pyprof_profile {
     int64_t pid;
     int free_threaded;
     uint32_t interpreters;
+    uint32_t depth;                // of the deepest node
 };
 
 static const char *pyprof__text(const pyprof_profile *profile, uint32_t id) { return pyprof__string(&profile->model.strings, id); }
@@ -3602,9 +3660,11 @@ static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__functi
     size_t capacity = stem.size + strlen(qualname) + strlen(file) + 40;
     char *text = (char *)pyprof__alloc(&profile->pool, capacity);
     int size;
-    uint32_t id;
+    uint32_t id, member = (uint32_t)function->first_line - 1;
     if (!text) return PYPROF__NONE;
-    if (function->kind != PYPROF_KIND_PYTHON) size = snprintf(text, capacity, "%s", qualname);
+    if (function->kind == PYPROF_KIND_THREAD && member < profile->model.members.count)   // names of threads need not differ
+        size = snprintf(text, capacity, "%s (%llu)", qualname, (unsigned long long)PYPROF__AT(pyprof__member, profile->model.members, member).native);
+    else if (function->kind != PYPROF_KIND_PYTHON) size = snprintf(text, capacity, "%s", qualname);
     else size = snprintf(text, capacity, "%.*s.%s", (int)stem.size, stem.text, qualname);
     if (with_place && size > 0) size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld)", file, (long)function->first_line);
     id = pyprof__intern(&profile->pool, &profile->model.strings, text, size > 0 ? (size_t)size : 0);
@@ -3657,6 +3717,18 @@ static void pyprof__profile_free(pyprof_profile *profile)
     allocator.free(allocator.user, profile, sizeof *profile);
 }
 
+static int pyprof__measure_depth(pyprof_profile *profile)   // 0 = no memory
+{
+    size_t count = profile->model.nodes.count, i;
+    uint32_t *depth = (uint32_t *)pyprof__alloc(&profile->pool, count * sizeof *depth);
+    for (i = 1; depth && i < count; i++) {
+        depth[i] = depth[pyprof__parent_of(profile, (uint32_t)i)] + 1;
+        if (depth[i] > profile->depth) profile->depth = depth[i];
+    }
+    pyprof__free(&profile->pool, depth, count * sizeof *depth);
+    return depth != NULL;
+}
+
 // A profile from a copy of a model. window_ns 0 = everything. NULL = no memory.
 static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t window_ns, const pyprof_allocator *allocator)
 {
@@ -3665,7 +3737,7 @@ static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t 
     memset(profile, 0, sizeof *profile);
     pyprof__pool_init(&profile->pool, allocator, UINT64_MAX);
     profile->pid = getpid();
-    if (pyprof__model_copy(&profile->model, &profile->pool, model, window_ns) && pyprof__labels_make(profile)) return profile;
+    if (pyprof__model_copy(&profile->model, &profile->pool, model, window_ns) && pyprof__labels_make(profile) && pyprof__measure_depth(profile)) return profile;
     pyprof__profile_free(profile);
     return NULL;
 }
@@ -3792,7 +3864,7 @@ static void pyprof__row_name(const pyprof_profile *profile, uint32_t node, int g
     row->file = pyprof__text(profile, function->file);
     row->kind = function->kind;
     row->name = group == PYPROF_GROUP_FILE ? row->file : pyprof__text(profile, function->name);
-    row->qualname = group == PYPROF_GROUP_FILE ? row->file : pyprof__text(profile, function->qualname);
+    row->qualname = group == PYPROF_GROUP_FILE ? row->name : pyprof__text(profile, function->qualname);
     row->line = group == PYPROF_GROUP_FILE || group == PYPROF_GROUP_THREAD ? 0 : group == PYPROF_GROUP_LINE ? pyprof__location_of(profile, node)->place.line : function->first_line;
 }
 
@@ -4158,6 +4230,7 @@ static void pyprof__put_json(pyprof__sink *s, const char *text)   // with its qu
     for (; *text; text += length) {
         uint32_t c = pyprof__utf8_next(text, &length);
         if (c == '"' || c == '\\') { char pair[3] = { '\\', (char)c, 0 }; pyprof__put(s, pair); }
+        else if (c == '\n' || c == '\t' || c == '\r') pyprof__put(s, c == '\n' ? "\\n" : c == '\t' ? "\\t" : "\\r");
         else if (c < 0x20 || c == 0x7f || c == 0x2028 || c == 0x2029 || (c == '<' && text[1] == '/') || c == 0xfffe || c == 0xffff)
             pyprof__put_format(s, "\\u%04x", c);
         else if (c == 0xfffd && length == 1) pyprof__put(s, "\xef\xbf\xbd");
@@ -4206,16 +4279,18 @@ static void pyprof__put_folded_name(pyprof__sink *s, const char *text)
 static pyprof_result pyprof__write_folded(pyprof__job *job)
 {
     pyprof__view_maker maker;
-    uint32_t path[4096], depth, node = 0, i;
+    uint32_t *path = NULL, depth, node = 0, i;
     int64_t scale;
     pyprof_result result = PYPROF_OK;
-    if (!pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads, job->output->lines)) result = pyprof__fail_memory("the folded stacks");
+    if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads, job->output->lines))
+        path = (uint32_t *)pyprof__alloc(&maker.pool, (maker.view.max_depth + 1) * sizeof *path);
+    if (!path) result = pyprof__fail_memory("the folded stacks");
     scale = maker.view.unit == 1 ? 1000 : 1;   // ns as us: other tools keep counts in 32 bits
     while (result == PYPROF_OK) {              // depth first, children in order: the lines come out sorted by stack
         const pyprof__view_node *at = &maker.view.nodes[node];
         if (at->self / scale > 0 && at->depth > 0) {
-            for (depth = at->depth, i = node; depth > 0; depth--, i = maker.view.nodes[i].parent) path[(depth - 1) % 4096] = i;
-            for (i = 0; i < at->depth && i < 4096; i++) {
+            for (depth = at->depth, i = node; depth > 0; depth--, i = maker.view.nodes[i].parent) path[depth - 1] = i;
+            for (i = 0; i < at->depth; i++) {
                 if (i) pyprof__put(job->sink, ";");
                 pyprof__put_folded_name(job->sink, maker.view.nodes[path[i]].label);
             }
@@ -4228,6 +4303,7 @@ static pyprof_result pyprof__write_folded(pyprof__job *job)
         if (node == 0) break;
         node = maker.view.nodes[node].next_sibling;
     }
+    pyprof__free(&maker.pool, path, path ? (maker.view.max_depth + 1) * sizeof *path : 0);
     pyprof__view_free(&maker);
     return result;
 }
@@ -4295,12 +4371,12 @@ static void pyprof__json_head(const pyprof__job *job)
 static void pyprof__json_threads(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    size_t i;
+    size_t i, written = 0;
     pyprof__put(job->sink, "\"threads\": [");
     for (i = 0; i < model->members.count; i++) {
         const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
         if (!member->wanted) continue;
-        pyprof__put(job->sink, i ? ",\n  " : "\n  ");
+        pyprof__put(job->sink, written++ ? ",\n  " : "\n  ");
         pyprof__put_format(job->sink, "{\"thread_id\": %lld, \"ident\": %llu, \"interpreter\": %lld, \"name\": ", (long long)member->native,
                            (unsigned long long)member->ident, (long long)member->interp_id);
         pyprof__put_json(job->sink, pyprof__text(job->profile, member->name));
@@ -4400,11 +4476,11 @@ static void pyprof__json_tree(const pyprof__job *job)
 }
 
 // "stack": [...], "lines": [...], "frames": [...] of a node, root first, the thread's node left out
-static void pyprof__json_stack(pyprof__sink *s, const pyprof_profile *profile, uint32_t node, uint32_t *path, uint32_t capacity)
+static void pyprof__json_stack(pyprof__sink *s, const pyprof_profile *profile, uint32_t node, uint32_t *path)
 {
     uint32_t depth = 0, i, part;
     static const char *const parts[] = { "\"stack\": [", "], \"lines\": [", "], \"frames\": [" };
-    for (; node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD && depth < capacity; node = pyprof__parent_of(profile, node)) path[depth++] = node;
+    for (; node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(profile, node)) path[depth++] = node;
     for (part = 0; part < 3; part++) {
         pyprof__put(s, parts[part]);
         for (i = depth; i-- > 0;) {
@@ -4418,7 +4494,7 @@ static void pyprof__json_stack(pyprof__sink *s, const pyprof_profile *profile, u
 }
 
 // The same stack comes again and again: its text is made once a node and copied.
-static int pyprof__json_cached_stack(pyprof__escaped *cache, const pyprof__job *job, uint32_t node, uint32_t *path, uint32_t capacity)
+static int pyprof__json_cached_stack(pyprof__escaped *cache, const pyprof__job *job, uint32_t node, uint32_t *path)
 {
     pyprof__slice *slot = &PYPROF__AT(pyprof__slice, cache->ids, node);
     if (!slot->size) {
@@ -4430,7 +4506,7 @@ static int pyprof__json_cached_stack(pyprof__escaped *cache, const pyprof__job *
         to.pool = &cache->pool;
         side->fn = pyprof__append;
         side->user = &to;
-        pyprof__json_stack(side, job->profile, node, path, capacity);
+        pyprof__json_stack(side, job->profile, node, path);
         pyprof__flush(side);
         slot->text = NULL;
         slot->size = cache->strings.bytes.count - before;
@@ -4448,7 +4524,7 @@ static int pyprof__json_moment(pyprof__escaped *cache, const pyprof__job *job, c
     const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, moment->thread);
     pyprof__put(job->sink, first ? "\n  " : ",\n  ");
     pyprof__put_format(job->sink, "{\"thread_id\": %lld, ", (long long)member->native);
-    if (!pyprof__json_cached_stack(cache, job, moment->node, path, 65536)) return 0;
+    if (!pyprof__json_cached_stack(cache, job, moment->node, path)) return 0;
     pyprof__put(job->sink, ", \"timestamp\": ");
     pyprof__put_fixed(job->sink, pyprof__unix(model, moment->start_ns), 6);
     pyprof__put_format(job->sink, ", \"count\": %u, \"wall_ns\": %llu, \"cpu_ns\": %llu, \"waiting\": %s, \"thread\": %u, \"node\": %u}", moment->count,
@@ -4468,7 +4544,7 @@ static pyprof_result pyprof__json_samples(const pyprof__job *job)
     pyprof__array_init(&cache.ids, sizeof(pyprof__slice));
     pyprof__array_init(&cache.strings.bytes, 1);
     pyprof__array_init(&cache.strings.starts, sizeof(size_t));
-    path = (uint32_t *)pyprof__alloc(&cache.pool, 65536 * sizeof *path);
+    path = (uint32_t *)pyprof__alloc(&cache.pool, (job->profile->depth + 1) * sizeof *path);
     whole = path && pyprof__array_reserve(&cache.pool, &cache.ids, model->nodes.count) && pyprof__array_reserve(&cache.pool, &cache.strings.starts, model->nodes.count);
     pyprof__put(job->sink, "\"samples\": [");
     for (i = 0; whole && i < model->moments.count; i++) {
@@ -4478,7 +4554,7 @@ static pyprof_result pyprof__json_samples(const pyprof__job *job)
         first = 0;
     }
     pyprof__put(job->sink, "]\n}\n");
-    pyprof__free(&cache.pool, path, path ? 65536 * sizeof *path : 0);
+    pyprof__free(&cache.pool, path, path ? (job->profile->depth + 1) * sizeof *path : 0);
     pyprof__array_free(&cache.pool, &cache.ids);
     pyprof__array_free(&cache.pool, &cache.strings.bytes);
     pyprof__array_free(&cache.pool, &cache.strings.starts);
@@ -5356,7 +5432,7 @@ static void pyprof__text_row(pyprof__sink *s, const pyprof_row *row, double all)
     pyprof__put_column(s, (double)row->total[PYPROF_WAIT_NS] / 1e9, 2, " s", 11);
     pyprof__put(s, "   ");
     pyprof__put_visible(s, row->qualname);
-    if (row->file[0]) {
+    if (row->file[0] && row->file != row->name) {
         pyprof__put(s, "  ");
         pyprof__put_visible(s, row->file);
         if (row->line) pyprof__put_format(s, ":%ld", (long)row->line);
@@ -5384,44 +5460,43 @@ static pyprof_result pyprof__text_table(const pyprof__job *job, const char *head
     return whole ? PYPROF_OK : pyprof__fail_memory("a table");
 }
 
-static void pyprof__text_stack(const pyprof__job *job, uint32_t node, double all)
+static void pyprof__text_stack(pyprof__sink *s, const pyprof__view *view, uint32_t node)
 {
-    const pyprof_profile *profile = job->profile;
-    double value = (double)(pyprof__self(job->selection, PYPROF_WALL_NS, node) - pyprof__self(job->selection, PYPROF_WAIT_NS, node));
+    double all = (double)view->nodes[0].total, value = (double)view->nodes[node].self;
     int lines = 0;
-    pyprof__put(job->sink, "  ");
-    pyprof__put_column(job->sink, value / 1e9, 2, " s", 8);
-    pyprof__put_column(job->sink, all > 0 ? 100.0 * value / all : 0, 1, " %", 9);
-    pyprof__put(job->sink, "   ");
-    for (; node; node = pyprof__parent_of(profile, node), lines++) {
-        const pyprof__location *location = pyprof__location_of(profile, node);
-        if (lines == 24) { pyprof__put(job->sink, "\n                          ..."); break; }
-        if (lines) pyprof__put(job->sink, pyprof__function_of(profile, node)->kind == PYPROF_KIND_THREAD ? "\n                       in thread " : "\n                       from ");
-        pyprof__put_visible(job->sink, pyprof__label(profile, location->function));
-        if (location->place.line > 0) pyprof__put_format(job->sink, ":%ld", (long)location->place.line);
+    pyprof__put_column(s, value / 1e9, 2, " s", 10);
+    pyprof__put_column(s, all > 0 ? 100.0 * value / all : 0, 1, " %", 9);
+    pyprof__put(s, "   ");
+    for (; node; node = view->nodes[node].parent, lines++) {
+        if (lines == 24) { pyprof__put(s, "\n                      ..."); break; }
+        if (lines) pyprof__put(s, view->nodes[node].kind == PYPROF_KIND_THREAD ? "\n                      in thread " : "\n                      from ");
+        pyprof__put_visible(s, view->nodes[node].label);
     }
-    pyprof__put(job->sink, "\n");
+    pyprof__put(s, "\n");
 }
 
-static void pyprof__text_stacks(const pyprof__job *job, size_t most)
+static pyprof_result pyprof__text_stacks(const pyprof__job *job)
 {
-    double all = (double)(job->selection->all[PYPROF_WALL_NS] - job->selection->all[PYPROF_WAIT_NS]);
-    uint32_t best[8];
-    size_t count = 0, i;
-    uint32_t node;
-    if (most > PYPROF__COUNT(best)) most = PYPROF__COUNT(best);
-    for (node = 1; node < job->selection->count; node++) {   // insertion into a short sorted list
-        int64_t value = pyprof__self(job->selection, PYPROF_WALL_NS, node) - pyprof__self(job->selection, PYPROF_WAIT_NS, node);
-        size_t at = count;
-        if (value <= 0 || pyprof__function_of(job->profile, node)->kind == PYPROF_KIND_THREAD) continue;
-        while (at > 0 && value > pyprof__self(job->selection, PYPROF_WALL_NS, best[at - 1]) - pyprof__self(job->selection, PYPROF_WAIT_NS, best[at - 1])) at--;
-        if (at == most) continue;
-        if (count < most) count++;
+    pyprof__selection running;
+    pyprof__view_maker maker;
+    uint32_t best[5], node;
+    size_t count = 0, i, at;
+    int whole = pyprof__select(&running, job->profile, job->output->filter, 1);
+    memset(&maker, 0, sizeof maker);
+    if (whole) whole = pyprof__view_make(&maker, &running, PYPROF_WALL_NS, 1, 1);
+    for (node = 1; whole && node < maker.view.count; node++) {   // insertion into a short sorted list
+        int64_t value = maker.view.nodes[node].self;
+        for (at = count; at > 0 && value > maker.view.nodes[best[at - 1]].self; at--) {}
+        if (value <= 0 || at == PYPROF__COUNT(best)) continue;
+        if (count < PYPROF__COUNT(best)) count++;
         for (i = count - 1; i > at; i--) best[i] = best[i - 1];
         best[at] = node;
     }
     pyprof__put(job->sink, "\nHottest stacks, by time spent running, innermost first\n");
-    for (i = 0; i < count; i++) pyprof__text_stack(job, best[i], all);
+    for (i = 0; i < count; i++) pyprof__text_stack(job->sink, &maker.view, best[i]);
+    if (maker.pool.allocator.free) pyprof__view_free(&maker);
+    pyprof__selection_free(&running);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the hottest stacks");
 }
 
 static pyprof_result pyprof__write_text(pyprof__job *job)
@@ -5438,8 +5513,7 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
     if (result == PYPROF_OK) result = pyprof__text_table(job, "Functions, by time spent running in and below them (total)", PYPROF_GROUP_FUNCTION, 1, 12);
     if (result == PYPROF_OK) result = pyprof__text_table(job, "Lines, by time spent running on them (self)", PYPROF_GROUP_LINE, 0, 15);
     if (result == PYPROF_OK) result = pyprof__text_table(job, "Files, by time spent running in them (self)", PYPROF_GROUP_FILE, 0, 8);
-    pyprof__text_stacks(job, 5);
-    return result;
+    return result == PYPROF_OK ? pyprof__text_stacks(job) : result;
 }
 
 // ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------------
@@ -5455,10 +5529,10 @@ static int pyprof__timeline_is_whole(const pyprof__job *job)
     return wall == all;
 }
 
-static void pyprof__speedscope_stack(pyprof__sink *s, const pyprof_profile *profile, uint32_t node, uint32_t *path, uint32_t capacity)
+static void pyprof__speedscope_stack(pyprof__sink *s, const pyprof_profile *profile, uint32_t node, uint32_t *path)
 {
     uint32_t depth = 0;
-    for (; node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD && depth < capacity; node = pyprof__parent_of(profile, node)) path[depth++] = node;
+    for (; node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(profile, node)) path[depth++] = node;
     pyprof__put(s, "[");
     while (depth-- > 0) {
         pyprof__put_int(s, (int64_t)PYPROF__AT(const pyprof__node, profile->model.nodes, path[depth]).location);
@@ -5500,7 +5574,7 @@ static void pyprof__speedscope_thread(const pyprof__job *job, const pyprof__memb
     pyprof__put_format(s, ", \"unit\": \"%s\", \"startValue\": 0, \"endValue\": %lld,\n\"samples\": [", units[pyprof__metric_names[job->metric].unit], (long long)sum);
     for (i = 0; i < list->count; i++) {
         if (i) pyprof__put(s, ",");
-        pyprof__speedscope_stack(s, job->profile, PYPROF__AT(const pyprof__weighted, *list, i).node, path, 65536);
+        pyprof__speedscope_stack(s, job->profile, PYPROF__AT(const pyprof__weighted, *list, i).node, path);
     }
     pyprof__put(s, "],\n\"weights\": [");
     for (i = 0; i < list->count; i++) {
@@ -5547,7 +5621,7 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
     int by_time = pyprof__timeline_is_whole(job), first = 1, whole;
     pyprof__pool_init(&pool, &job->profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&list, sizeof(pyprof__weighted));
-    path = (uint32_t *)pyprof__alloc(&pool, 65536 * sizeof *path);
+    path = (uint32_t *)pyprof__alloc(&pool, (job->profile->depth + 1) * sizeof *path);
     owner = (uint32_t *)pyprof__alloc(&pool, model->nodes.count * sizeof *owner);
     whole = path && owner;
     if (whole) pyprof__owners(job->profile, owner);
@@ -5564,7 +5638,7 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
     }
     pyprof__put(job->sink, "]}\n");
     pyprof__array_free(&pool, &list);
-    pyprof__free(&pool, path, path ? 65536 * sizeof *path : 0);
+    pyprof__free(&pool, path, path ? (job->profile->depth + 1) * sizeof *path : 0);
     pyprof__free(&pool, owner, owner ? model->nodes.count * sizeof *owner : 0);
     return whole ? PYPROF_OK : pyprof__fail_memory("the speedscope file");
 }
@@ -5623,6 +5697,7 @@ static void pyprof__pprof_head(pyprof__proto *p, const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
     const char *main_type = "wall";
+    char quality[256];
     size_t i;
     for (i = 0; i < PYPROF__COUNT(pyprof__pprof_types); i++) {
         pyprof__proto_int(p, &p->part, 1, pyprof__proto_string(p, pyprof__pprof_types[i].type));
@@ -5637,6 +5712,10 @@ static void pyprof__pprof_head(pyprof__proto *p, const pyprof__job *job)
     pyprof__proto_end(p, 11);
     pyprof__proto_int(p, &p->out, 12, (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
     pyprof__proto_int(p, &p->out, 14, pyprof__proto_string(p, main_type));
+    snprintf(quality, sizeof quality, "asked %llu, samples %llu, missed %llu, rejected %llu, unfrozen %llu, truncated %llu", (unsigned long long)model->stats.asked,
+             (unsigned long long)model->stats.samples, (unsigned long long)model->stats.missed, (unsigned long long)model->stats.rejected,
+             (unsigned long long)model->stats.unfrozen, (unsigned long long)model->stats.truncated);
+    pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, quality));
     if (model->stats.degraded[0]) pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, model->stats.degraded));
 }
 
@@ -5818,19 +5897,41 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
     if (output->metric < 0 || output->metric >= PYPROF_METRIC_COUNT || (output->metric && !*pyprof__metric_keys[output->metric]))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "unknown metric %d", output->metric);
     if (output->sources) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "embedding sources is not supported yet");
-    if (output->paths) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "changing paths at output is not supported yet: set pyprof_config.paths");
+    if (output->paths < 0 || output->paths > PYPROF_PATHS_HASHED) return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", output->paths);
     if (output->python) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "python is for .pkl, which is not supported yet");
     return PYPROF_OK;
 }
 
-static pyprof_result pyprof__write_profile(const pyprof_profile *profile, const pyprof_output *output, int format, pyprof_write_fn *fn, void *user)
+// The same profile with file names reduced. NULL = no memory.
+static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int paths)
+{
+    pyprof_profile *made = pyprof__profile_new(&profile->model, 0, &profile->pool.allocator);
+    size_t i;
+    int whole = made != NULL;
+    if (!made) return NULL;
+    made->model.paths = paths;
+    for (i = 0; i < made->model.functions.count && whole; i++) {
+        pyprof__function *function = &PYPROF__AT(pyprof__function, made->model.functions, i);
+        function->file = pyprof__model_path(&made->model, pyprof__text(profile, function->file));
+        whole = function->file != PYPROF__NONE;
+    }
+    pyprof__array_free(&made->pool, &made->labels);
+    made->program = profile->program;   // the copy has the same strings first
+    made->python = profile->python;
+    made->pid = profile->pid;
+    made->free_threaded = profile->free_threaded;
+    made->interpreters = profile->interpreters;
+    if (whole && pyprof__labels_make(made)) return made;
+    pyprof__profile_free(made);
+    return NULL;
+}
+
+static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyprof_output *output, size_t row, pyprof_write_fn *fn, void *user)
 {
     pyprof__selection selection;
     pyprof__job job;
     pyprof__sink *sink;
-    size_t row;
-    pyprof_result result = pyprof__output_check(output, format, &row);
-    if (result != PYPROF_OK) return result;
+    pyprof_result result;
     sink = (pyprof__sink *)profile->pool.allocator.alloc(profile->pool.allocator.user, sizeof *sink);
     if (!sink) return pyprof__fail_memory("the output buffer");
     sink->fn = fn;
@@ -5849,6 +5950,18 @@ static pyprof_result pyprof__write_profile(const pyprof_profile *profile, const 
     if (result == PYPROF_OK && sink->failed) result = pyprof__fail(PYPROF_ERR_IO, "the write callback refused the data");
     pyprof__selection_free(&selection);
     profile->pool.allocator.free(profile->pool.allocator.user, sink, sizeof *sink);
+    return result;
+}
+
+static pyprof_result pyprof__write_profile(const pyprof_profile *profile, const pyprof_output *output, int format, pyprof_write_fn *fn, void *user)
+{
+    pyprof_profile *changed = NULL;
+    size_t row;
+    pyprof_result result = pyprof__output_check(output, format, &row);
+    if (result != PYPROF_OK) return result;
+    if (output->paths && !(changed = pyprof__with_paths(profile, output->paths))) return pyprof__fail_memory("the output");
+    result = pyprof__write_with(changed ? changed : profile, output, row, fn, user);
+    if (changed) pyprof__profile_free(changed);
     return result;
 }
 
@@ -5889,7 +6002,7 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 //   Uses       SAMPLER, WRITERS
 //   Promise    a session is a token; a forked child finds everything off; nothing is freed that another thread may touch
 // ============================================================================
-enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 4096, PYPROF__MIN_BYTES = 4 << 20 };
+enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 4096, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000 };
 
 typedef struct {                 // what a session remembers of a thread slot of the sampler
     uint64_t address, serial;    // whose slot it was
@@ -5898,6 +6011,7 @@ typedef struct {                 // what a session remembers of a thread slot of
     uint32_t member;             // PYPROF__NONE = not yet
     uint32_t version, node;      // the stack it had, and its node
     uint64_t tick;               // the session's tick it was last seen in
+    uint64_t moment;             // the number + 1 of its latest moment on the time line
     pyprof__array spots, nodes;  // uint32_t each, root first: the last path
 } pyprof__seat;
 
@@ -6088,16 +6202,18 @@ static pyprof__seat *pyprof__seat_of(pyprof__session *session, size_t slot)   //
 
 static int pyprof__seat_take(pyprof__session *session, pyprof__seat *seat, const pyprof__thread *thread, uint64_t now)
 {
-    if (seat->member == PYPROF__NONE || seat->address != thread->address || seat->serial != thread->serial || seat->native != thread->native) {
-        uint32_t known = pyprof__member_find(session, thread);
-        if (known == PYPROF__NONE) known = pyprof__member_new(session, thread, now);
-        seat->member = known;
+    if (seat->address != thread->address || seat->serial != thread->serial || seat->native != thread->native) {
         seat->address = thread->address;
         seat->serial = thread->serial;
         seat->native = thread->native;
-        seat->cpu_ns = 0;
-        seat->tick = 0;
+        seat->member = PYPROF__NONE;
+        seat->cpu_ns = seat->tick = 0;
+    }
+    if (seat->member == PYPROF__NONE) {   // somebody else than before, or the recording was reset
+        seat->member = pyprof__member_find(session, thread);
+        if (seat->member == PYPROF__NONE) seat->member = pyprof__member_new(session, thread, now);
         seat->spots.count = seat->nodes.count = 0;
+        seat->moment = 0;
         seat->version = thread->version - 1;
     }
     if (seat->member == PYPROF__NONE) return 0;
@@ -6201,7 +6317,7 @@ static void pyprof__record_thread(pyprof__session *session, const pyprof__codes 
     pyprof__model_add(model, PYPROF_CPU_NS, seat->node, (int64_t)cpu);
     pyprof__model_add(model, PYPROF_WAIT_NS, seat->node, (int64_t)moment.wait_ns);
     pyprof__model_add(model, PYPROF_WAIT_SAMPLES, seat->node, waiting);
-    pyprof__model_moment(model, &moment);
+    pyprof__model_moment(model, &moment, &seat->moment);
 }
 
 typedef struct { uint64_t now, late, missed; double rate; } pyprof__tick;
@@ -6246,9 +6362,11 @@ static void pyprof__record(pyprof__session *session, const pyprof__sweeper *swee
     size_t i, alive = 0;
     int suspended;
     if (session->paused) return;
-    session->phase += session->config.rate_hz / tick->rate;
-    if (session->phase < 0.999999) return;
-    session->phase -= 1.0;
+    if (session->phase < 0.999999) {
+        session->phase += session->config.rate_hz / tick->rate;
+        return;
+    }
+    session->phase += session->config.rate_hz / tick->rate - 1.0;
     for (i = 0; i < sweeper->list.threads.count; i++) alive += PYPROF__AT(const pyprof__thread, sweeper->list.threads, i).tick == sweeper->list.tick;
     suspended = present && pyprof__was_suspended(sweeper, tick);
     if (suspended) {
@@ -6370,8 +6488,8 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     tick.missed = pyprof__schedule_advance(schedule, tick.now);
     pyprof__watch_lateness(sweeper, tick.now, tick.late);
     present = pyprof__prove(sweeper) && pyprof__sweep(sweeper);
-    if (present && (tick.now > *names_due || sweeper->list.appeared)) {
-        *names_due = tick.now + pyprof__second;
+    if (present && (tick.now > *names_due || sweeper->list.appeared)) {   // a thread that starts gets its name a little later
+        *names_due = tick.now + (sweeper->list.appeared ? 20000000 : pyprof__second);
         pyprof__names_read(&sweeper->list, sweeper->codes.text);
     }
     pthread_mutex_lock(&pyprof__lock);
@@ -6450,7 +6568,7 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
     if (config->heap < 0 || config->heap > PYPROF_HEAP_EXACT) return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap is %d: no such value", config->heap);
     if (config->paths < 0 || config->paths > PYPROF_PATHS_HASHED) return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", config->paths);
     if (!config->allocator.alloc != !config->allocator.free) return pyprof__fail(PYPROF_ERR_ARGUMENT, "allocator: alloc and free are needed both, or none");
-    if (config->max_depth > 65000) return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_depth is %u: the most is 65000", config->max_depth);
+    if (config->max_depth > PYPROF__MOST_DEPTH) return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_depth is %u: the most is %d", config->max_depth, PYPROF__MOST_DEPTH);
     if (config->max_bytes && config->max_bytes < PYPROF__MIN_BYTES)
         return pyprof__fail(PYPROF_ERR_BUDGET, "max_bytes is %llu: a session needs %d", (unsigned long long)config->max_bytes, PYPROF__MIN_BYTES);
     if (config->thread_filter && strlen(config->thread_filter) > 255) return pyprof__fail(PYPROF_ERR_ARGUMENT, "thread_filter is longer than 255 bytes");
@@ -6484,23 +6602,23 @@ static void pyprof__seats_free(pyprof__session *session)
     pyprof__array_free(&session->pool, &session->spot_map);
 }
 
-// A model and what refers to it, from nothing. 0 = no memory. Under the lock, or before the session is in use.
-static int pyprof__session_clear(pyprof__session *session)
+// An empty model, its time starting at start_ns. 0 = no memory. Under the lock, or before the session is in use.
+static int pyprof__session_clear(pyprof__session *session, uint64_t start_ns)
 {
     struct timespec now;
     uint64_t monotonic = pyprof__now();
+    size_t i;
     clock_gettime(CLOCK_REALTIME, &now);
     pyprof__model_init(&session->model, &session->pool);
-    pyprof__array_init(&session->seats, sizeof(pyprof__seat));
-    pyprof__array_init(&session->spot_map, sizeof(uint32_t));
-    session->model.start_ns = session->model.last_ns = session->last_ns = monotonic;
+    session->model.start_ns = session->model.last_ns = session->last_ns = start_ns;
     session->model.unix_offset = (double)now.tv_sec + (double)now.tv_nsec / 1e9 - (double)monotonic / 1e9;
     session->model.rate_hz = session->config.rate_hz;
     session->model.timeline_s = session->config.timeline_s;
     session->model.paths = session->config.paths;
-    session->tick = session->ticks_late = session->late_sum = 0;
-    session->phase = 1.0 - session->config.rate_hz * 1e-9;
+    session->ticks_late = session->late_sum = 0;
     session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
+    session->spot_map.count = 0;
+    for (i = 0; i < session->seats.count; i++) PYPROF__AT(pyprof__seat, session->seats, i).member = PYPROF__NONE;
     return pyprof__model_begin(&session->model);
 }
 
@@ -6525,8 +6643,11 @@ static pyprof_result pyprof__session_open(const pyprof_config *config, int *slot
         pyprof__copy_text(session->thread_filter, sizeof session->thread_filter, config->thread_filter);
         session->config.thread_filter = session->thread_filter;
     }
+    session->phase = 1.0;        // the next tick is its first
     pyprof__pool_init(&session->pool, &config->allocator, config->max_bytes / 4 * 3);
-    if (!pyprof__session_clear(session)) {
+    pyprof__array_init(&session->seats, sizeof(pyprof__seat));
+    pyprof__array_init(&session->spot_map, sizeof(uint32_t));
+    if (!pyprof__session_clear(session, pyprof__now())) {
         pyprof__session_drop(session);
         return pyprof__fail_memory("the session");
     }
@@ -6693,11 +6814,12 @@ static int pyprof__env_claim(const char *prefix)   // 0 = somebody else's
 static void pyprof__env_prefix(char *prefix, size_t capacity)
 {
     const char *out = pyprof__getenv("PYPROF_OUT"), *folder = pyprof__getenv("TMPDIR");
-    char name[256], target[1100];
+    char name[256], target[1100], here[512];
     struct stat info;
     size_t size;
     pyprof__program_name(name, sizeof name);
-    if (out && *out) pyprof__copy_text(prefix, capacity, out);
+    if (out && *out == '/') pyprof__copy_text(prefix, capacity, out);
+    else if (out && *out) snprintf(prefix, capacity, "%s/%.500s", getcwd(here, sizeof here) ? here : ".", out);   // the program may go elsewhere
     else snprintf(prefix, capacity, "%s/%s", folder && *folder ? folder : "/tmp", name);
     snprintf(target, sizeof target, "%.1000s_profile.json", prefix);
     size = strlen(prefix);
@@ -6892,11 +7014,8 @@ PYPROF__DEF pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot
     else if (last_s > 0 && found->config.timeline_s < 0) result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
     else result = pyprof__session_profile(found, last_s, profile);
     if (result == PYPROF_OK && options && options->reset) {
-        uint64_t last_ns = found->last_ns;
-        pyprof__session_drop(found);
-        if (!pyprof__session_clear(found)) result = pyprof__fail_memory("the session");
-        found->last_ns = found->model.start_ns = found->model.last_ns = last_ns;   // no time falls between the two parts
-        found->tick = 1;
+        pyprof__model_free(&found->model);
+        if (!pyprof__session_clear(found, found->last_ns)) result = pyprof__fail_memory("the session");   // no time falls between the parts
     }
     pthread_mutex_unlock(&pyprof__lock);
     return result;
@@ -6939,8 +7058,8 @@ PYPROF__DEF pyprof_result pyprof_reset(pyprof *session)
     found = pyprof__session_of(session);
     if (!found) result = pyprof__no_session(session);
     else {
-        pyprof__session_drop(found);
-        if (!pyprof__session_clear(found)) result = pyprof__fail_memory("the session");
+        pyprof__model_free(&found->model);
+        if (!pyprof__session_clear(found, pyprof__now())) result = pyprof__fail_memory("the session");
     }
     pthread_mutex_unlock(&pyprof__lock);
     return result;
@@ -6968,7 +7087,7 @@ PYPROF__DEF void pyprof_profile_free(pyprof_profile *profile)
 PYPROF__DEF pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, const pyprof_output *output)
 {
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
-    if (!path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is NULL");
+    if (!path || !*path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is %s", path ? "empty" : "NULL");
     return pyprof__save_path(profile, path, output);
 }
 
@@ -7046,8 +7165,6 @@ typedef struct {
     int stopped;
 } pyprof__visitor;
 
-enum { PYPROF__VISIT_DEPTH = 65536 };
-
 static void pyprof__frame_fill(const pyprof_profile *profile, uint32_t node, pyprof_frame *frame)
 {
     const pyprof__location *location = pyprof__location_of(profile, node);
@@ -7067,7 +7184,7 @@ static void pyprof__frame_fill(const pyprof_profile *profile, uint32_t node, pyp
 static size_t pyprof__visit_stack(pyprof__visitor *visitor, uint32_t node)   // its depth
 {
     size_t depth = 0, i;
-    for (; node && pyprof__function_of(visitor->profile, node)->kind != PYPROF_KIND_THREAD && depth < PYPROF__VISIT_DEPTH; node = pyprof__parent_of(visitor->profile, node)) visitor->path[depth++] = node;
+    for (; node && pyprof__function_of(visitor->profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(visitor->profile, node)) visitor->path[depth++] = node;
     for (i = 0; i < depth; i++) pyprof__frame_fill(visitor->profile, visitor->path[depth - 1 - i], &visitor->stack[i]);
     return depth;
 }
@@ -7168,8 +7285,8 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     visitor.user = user;
     if (pyprof__select(&selection, profile, query, query && !query->include_idle)) {
         visitor.threads = (pyprof_thread *)pyprof__alloc(pool, members);
-        visitor.stack = (pyprof_frame *)pyprof__alloc(pool, PYPROF__VISIT_DEPTH * sizeof(pyprof_frame));
-        visitor.path = (uint32_t *)pyprof__alloc(pool, PYPROF__VISIT_DEPTH * sizeof(uint32_t));
+        visitor.stack = (pyprof_frame *)pyprof__alloc(pool, (profile->depth + 1) * sizeof(pyprof_frame));
+        visitor.path = (uint32_t *)pyprof__alloc(pool, (profile->depth + 1) * sizeof(uint32_t));
         visitor.owner = (uint32_t *)pyprof__alloc(pool, nodes);
     }
     if (visitor.threads && visitor.stack && visitor.path && visitor.owner) {
@@ -7180,8 +7297,8 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
         pyprof__visit_states(&visitor);
     } else result = pyprof__fail_memory("the visit");
     pyprof__free(pool, visitor.threads, members);
-    pyprof__free(pool, visitor.stack, PYPROF__VISIT_DEPTH * sizeof(pyprof_frame));
-    pyprof__free(pool, visitor.path, PYPROF__VISIT_DEPTH * sizeof(uint32_t));
+    pyprof__free(pool, visitor.stack, (profile->depth + 1) * sizeof(pyprof_frame));
+    pyprof__free(pool, visitor.path, (profile->depth + 1) * sizeof(uint32_t));
     pyprof__free(pool, visitor.owner, nodes);
     pyprof__selection_free(&selection);
     return result;
@@ -7241,7 +7358,8 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     *profile = NULL;
     if (pid != 0 && pid != getpid()) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "pid is %lld: dumping another process is not supported yet", (long long)pid);
     if (options && options->native) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "native frames are not supported yet");
-    if (options && options->max_depth > 65000) return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_depth is %u: the most is 65000", options->max_depth);
+    if (options && options->max_depth > PYPROF__MOST_DEPTH)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_depth is %u: the most is %d", options->max_depth, PYPROF__MOST_DEPTH);
     if (options && (options->paths < 0 || options->paths > PYPROF_PATHS_HASHED)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", options->paths);
     job = (pyprof__dump_job *)calloc(1, sizeof *job);
     if (!job) return pyprof__fail_memory("the dump");
@@ -7251,7 +7369,10 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     pyprof__config_defaults(&job->session.config);
     result = pyprof__sweeper_open(&job->sweeper, NULL, UINT64_MAX, job->session.config.max_depth, 1);
     if (result == PYPROF_OK) {
-        if (pyprof__session_clear(&job->session)) result = pyprof__dump_run(job, profile);
+        pyprof__array_init(&job->session.seats, sizeof(pyprof__seat));
+        pyprof__array_init(&job->session.spot_map, sizeof(uint32_t));
+        job->session.phase = 1.0;
+        if (pyprof__session_clear(&job->session, pyprof__now())) result = pyprof__dump_run(job, profile);
         else result = pyprof__fail_memory("the dump");
         pyprof__session_drop(&job->session);
         pyprof__sweeper_close(&job->sweeper);

@@ -1163,10 +1163,11 @@ def json_tells_the_same():
             bind.equal(sample['count'], 1)
             bind.equal(sample['stack'], [f.label for f in visited[ident].stack], 'stack')
             bind.equal(sample['lines'], [f.line for f in visited[ident].stack], 'lines')
-            bind.equal([(frames[i]['name'], frames[i]['qualname'], frames[i]['file']) for i in sample['frames']],
-                       [(f.name, f.qualname, f.file) for f in visited[ident].stack], 'frames')
+            bind.equal([(frames[i]['name'], frames[i]['qualname'], frames[i]['file'], frames[i]['line'], frames[i]['label'])
+                        for i in sample['frames']],
+                       [(f.name, f.qualname, f.file, f.line, f.label) for f in visited[ident].stack], 'frames')
             if ident != threading.get_ident():
-                bind.equal([(frames[i]['file'], line, frames[i]['qualname'], frames[i]['line'])
+                bind.equal([(frames[i]['file'], line, frames[i]['qualname'], frames[i]['first_line'])
                             for i, line in zip(sample['frames'], sample['lines'])], expected[ident])
         bind.equal(sorted(seen), sorted(expected), 'threads with samples')
         for worker in workers:
@@ -1266,16 +1267,10 @@ def deep_recursion_is_cut_at_1024():
 def deep_recursion_whole():
     def check(workers):
         ident = workers[0].thread.ident
-        for depth in (20100, 1000000):
+        for depth in (20100, 65000):
             profile = bind.dump_profile(max_depth=depth)
-            stats = profile.stats()
-            if stats.truncated:
-                skip_or_fail = told(profile)[ident]
-                bind.check(stats.degraded or len(skip_or_fail) >= 4096, 'cut at %d though max_depth is %d',
-                           len(skip_or_fail), depth)
-                bind.equal(skip_or_fail, truths()[ident][-len(skip_or_fail):])
-            else:
-                bind.equal(told(profile)[ident], truths()[ident])
+            bind.equal(profile.stats().truncated, 0, 'truncated')
+            bind.equal(told(profile)[ident], truths()[ident])
 
     deep_worker(20000, check)
 
@@ -1309,7 +1304,7 @@ def dumps_at_once_from_many_threads():
         try:
             for _ in range(200):
                 profile = bind.dump_profile(lib)
-                assert profile.stats().threads >= 5
+                assert profile.stats().threads >= 2
                 profile.free()
         except BaseException:
             errors.append(sys.exc_info()[1])
@@ -1415,11 +1410,34 @@ def interpreters_module():
     bind.skip('no module for sub-interpreters')
 
 
-def sub_interpreters(count, threads, create=None):
+def sub_interpreters(count, threads, **create):
+    """Destroying an interpreter that had threads, or ending with one that was not destroyed, crashes some versions of
+    CPython by itself: then the process just leaves."""
+    try:
+        ids, module = sub_interpreters_compared(count, threads, create)
+    except bind.Skip:
+        raise
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    if threads and sys.version_info < (3, 13):
+        os._exit(0)
+    for id in ids:
+        module.destroy(id)
+    bind.equal(bind.dump_profile().info().interpreters, 1, 'interpreters at the end')
+
+
+def sub_interpreters_compared(count, threads, create):
     module = interpreters_module()
     ready, go = os.pipe(), os.pipe()
     source = SUB_SOURCE.format(ready=ready[1], go=go[0], threads=threads)
-    ids = [create(module) if create else module.create() for _ in range(count)]
+    if sys.version_info >= (3, 13):
+        create = ['legacy'] if create else []
+        ids = [module.create(*create) for _ in range(count)]
+    else:
+        ids = [module.create(**create if sys.version_info >= (3, 9) else {}) for _ in range(count)]
     errors = []
 
     def enter(id):
@@ -1439,42 +1457,41 @@ def sub_interpreters(count, threads, create=None):
             raise AssertionError('the sub-interpreters do not start: %r' % errors)
         os.read(ready[0], 1)
     time.sleep(0.1)
-    try:
-        for lib in (bind.released, bind.held):
-            profile = bind.dump_profile(lib)
-            items = profile.visit(bind.ITEM_STACK)
-            found = {}
-            for item in items:
-                names = [f.name for f in item.stack]
-                if 'sub_inner' in names:
-                    bind.equal(names[-9:], ['sub_outer'] * 8 + ['sub_inner'])
-                    bind.equal([f.line for f in item.stack[-9:]], [5] * 7 + [6, 9])
-                    found.setdefault('main', []).append(item)
-                if 'sub_thread' in names:
-                    bind.equal(item.stack[-1].line, 12)
-                    bind.equal(item.thread.name, 'sub thread', 'name of a thread in a sub-interpreter')
-                    found.setdefault('thread', []).append(item)
-            bind.equal(len(found.get('main', [])), count, 'stacks in sub-interpreters')
-            bind.equal(len(set(item.thread.interpreter for item in found['main'])), count, 'interpreters')
-            bind.check(all(item.thread.interpreter != 0 for item in found['main']), 'a sub-interpreter numbered 0')
-            bind.equal(len(found.get('thread', [])), count if threads else 0, 'threads of sub-interpreters')
-            bind.equal(profile.info().interpreters, count + 1, 'interpreters')
-            bind.equal(profile.stats().rejected, 0)
-            # the main interpreter's threads as ever: the runners stand where they entered
-            expected_stacks, got = truths(), told(profile)
-            for runner in runners:
-                bind.equal(got[runner.ident][-1][2].split('.')[-1], 'enter')
-                bind.equal(got[runner.ident], expected_stacks[runner.ident])
-    finally:
-        os.write(go[1], b'.' * 100)
-        for runner in runners:
-            runner.join(10)
+    for lib in (bind.released, bind.held):
+        compare_sub_interpreters(bind.dump_profile(lib), runners, count, threads)
+    os.write(go[1], b'.' * 100)
+    for runner in runners:
+        runner.join(10)
     bind.check(not errors, 'in the sub-interpreter: %r', errors)
-    for id in ids:
-        module.destroy(id)
     for fd in ready + go:
         os.close(fd)
-    bind.equal(bind.dump_profile().info().interpreters, 1, 'interpreters at the end')
+    return ids, module
+
+
+def compare_sub_interpreters(profile, runners, count, threads):
+    found = {}
+    for item in profile.visit(bind.ITEM_STACK):
+        names = [f.name for f in item.stack]
+        if 'sub_inner' in names:
+            bind.equal(names[-9:], ['sub_outer'] * 8 + ['sub_inner'])
+            bind.equal([f.line for f in item.stack[-9:]], [5] * 7 + [6, 9])
+            found.setdefault('main', []).append(item)
+        if 'sub_thread' in names:
+            bind.equal(item.stack[-1].line, 12)
+            bind.equal(item.thread.name, 'sub thread', 'name of a thread in a sub-interpreter')
+            found.setdefault('thread', []).append(item)
+    bind.equal(profile.stats().rejected, 0, 'rejected; %r' % profile.stats())
+    bind.equal(len(found.get('main', [])), count, 'stacks in sub-interpreters')
+    bind.equal(len(set(item.thread.interpreter for item in found['main'])), count, 'interpreters')
+    bind.check(all(item.thread.interpreter != 0 for item in found['main']), 'a sub-interpreter numbered 0')
+    bind.equal(len(found.get('thread', [])), count if threads else 0, 'threads of sub-interpreters')
+    bind.equal(profile.info().interpreters, count + 1, 'interpreters')
+    # the main interpreter's threads as ever: the runners stand where they entered
+    expected_stacks, got = truths(), told(profile)
+    for runner in runners:
+        bind.equal(got[runner.ident][-1][2].split('.')[-1], 'enter')
+        bind.equal(got[runner.ident], expected_stacks[runner.ident])
+    bind.check(threading.get_ident() in got, 'the main thread is missing')
 
 
 @bind.test
@@ -1484,17 +1501,14 @@ def sub_interpreters_are_seen():
 
 @bind.test
 def threads_of_sub_interpreters_are_seen():
-    sub_interpreters(2, True)
+    sub_interpreters(2, True, **({'isolated': False} if sys.version_info < (3, 12) else {}))
 
 
 @bind.test
 def sub_interpreters_that_share_the_gil():
     if sys.version_info < (3, 12):
         bind.skip('they all share it before 3.12')
-    if sys.version_info >= (3, 13):
-        sub_interpreters(2, True, lambda module: module.create('legacy'))
-    else:
-        sub_interpreters(2, True, lambda module: module.create(isolated=False))
+    sub_interpreters(2, True, isolated=False)
 
 
 @bind.test

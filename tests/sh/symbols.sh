@@ -1,0 +1,56 @@
+#!/bin/bash
+# The runtime is found in every way a host can carry it, without a symbol if it has to be.
+#
+#   tests/sh/symbols.sh BUILD_DIR
+# shellcheck disable=SC1091
+. tests/sh/report
+
+var() { "$PYTHON" -c 'import sys, sysconfig; print(*(sysconfig.get_config_var(name) or "" for name in sys.argv[1:]))' "$@"; }
+read -r -a embed < <("$PYTHON" tests/embed.py)
+include='' libraries=()
+for word in "${embed[@]}"; do
+    case $word in -isystem*) include=$word ;; -*) libraries+=("$word") ;; esac
+done
+version=$("$PYTHON" -c 'import platform; print(platform.python_version())')
+export VERSION=$version
+shared=$(var LIBDIR)/$(var INSTSONAME)
+archive=''
+for folder in "$(var LIBPL)" "$(var LIBDIR)"; do
+    [ -n "$archive" ] || [ ! -e "$folder/libpython$(var LDVERSION).a" ] || archive=$folder/libpython$(var LDVERSION).a
+done
+read -r -a needs < <(var LIBS SYSLIBS MODLIBS LOCALMODLIBS)
+
+host() { "$CC" -O1 -g -Wall -Wextra -Werror -I"$root" tests/sh/host.c "$@" -pthread -ldl; } # -o FILE, and how
+found() { timeout 60 "$dir/$1" found; }
+stripped() { strip -s "$dir/$1" && [ -z "$(nm "$dir/$1" 2>/dev/null)" ] && found "$1"; }
+no_symbol() { ! nm -D "$dir/$1" | grep -q ' [BDR] _PyRuntime'; }
+
+if [ -n "${libraries[*]}" ] && [ -e "$shared" ] && [[ $shared == *.so* ]]; then
+    export LIBPYTHON=$shared
+    if try "build: linked to libpython" host -o "$dir/linked" "${libraries[@]}"; then
+        try "linked to libpython" found linked
+        try "linked to libpython, stripped" stripped linked
+    fi
+    if try "build: libpython loaded RTLD_LOCAL" host -DWITH_DLOPEN -o "$dir/plugin_host"; then
+        try "libpython loaded RTLD_LOCAL; before, there was none" found plugin_host
+    fi
+    if [ -z "$include" ]; then skip "Python.h" "none for $PYTHON"
+    elif try "build: after Python.h" host -DWITH_PYTHON_H "$include" -o "$dir/bound" "${libraries[@]}"; then
+        try "after Python.h" found bound
+        try "after Python.h, stripped" stripped bound
+    fi
+else skip "libpython.so" "none for $PYTHON"; fi
+
+if [ -n "$archive" ]; then
+    for how in -rdynamic -no-pie -pie; do
+        name=static$how
+        try "build: libpython.a, $how" host "$how" -o "$dir/$name" "$archive" "${needs[@]}" -lutil -lm || continue
+        [ $how = -rdynamic ] || try "libpython.a, $how: no dynamic symbol" no_symbol "$name"
+        try "libpython.a, $how" found "$name"
+        try "libpython.a, $how, stripped" stripped "$name"
+    done
+    if [ -n "$include" ] && try "build: libpython.a, after Python.h" host -DWITH_PYTHON_H "$include" -o "$dir/static_bound" "$archive" "${needs[@]}" -lutil -lm; then
+        try "libpython.a, after Python.h, stripped" stripped static_bound
+    fi
+else skip "libpython.a" "none for $PYTHON"; fi
+finish
