@@ -536,13 +536,14 @@ static uint64_t pyprof__own_cpu(void) { return pyprof__clock(CLOCK_THREAD_CPUTIM
 // clocks that move by the tick.
 static int pyprof__cpu_clock_is_fine(void)
 {
-    uint64_t end = pyprof__now() + 1000000, changes = 0, last = pyprof__own_cpu();
-    while (changes < 20 && pyprof__now() < end) {
+    uint64_t changes = 0, last = pyprof__own_cpu();
+    int i;
+    for (i = 0; i < 100; i++) {
         uint64_t now = pyprof__own_cpu();
         changes += now != last;
         last = now;
     }
-    return changes >= 20;
+    return changes >= 50;
 }
 
 // ---- threads ---------------------------------------------------------------
@@ -2433,13 +2434,13 @@ static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
 {
     const pyprof__layout *layout = walk->codes->layout;
     pyprof__raw_frame frame;
-    uint32_t steps = 0;
+    uint64_t mark = 0;     // Brent's cycle finding: torn chains of recycled frames bite their own tails
+    uint32_t steps = 0, next_mark = 16;
     int cause;
-    walk->stack->spots.count = 0;
-    walk->stack->truncated = 0;
     walk->last_address = 0;
     for (; at != base; at = frame.previous) {
-        if (at == 0 || at % 8 || steps++ > walk->max_depth * 4 + 64) return PYPROF_CAUSE_CHAIN + 1;
+        if (at == 0 || at % 8 || at == mark || steps++ > walk->max_depth * 4 + 64) return PYPROF_CAUSE_CHAIN + 1;
+        if (steps == next_mark) { mark = at; next_mark *= 2; }
         if (walk->stack->spots.count >= walk->max_depth) {
             walk->stack->truncated = 1;
             return pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_TRUNCATED);
@@ -2506,6 +2507,9 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint64_t address, interp, serial, ident;
     int64_t interp_id, native; // native: the kernel's thread id
     uint64_t top, base;        // frame pointer (or _PyCFrame) as listed; where its chain must end
+    uint64_t clock_ns;         // its CPU clock as the window opened, before anything was copied,
+    int64_t clock_native;      // and whose clock that was
+    uint32_t clock_window;     // and in which window
     uint64_t cpu_ns;           // its CPU clock at this sweep
     uint64_t last_cpu_ns;      // and at the one before; 0 = there was none
     uint64_t proven_cpu_ns;    // the clock and the frame pointer at which stack was proven; 0 = not yet
@@ -2513,6 +2517,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint32_t tick;             // the sweep it was last listed in
     uint32_t version;          // changes with the stack
     int holder, shared_tid;    // holds its GIL; another thread state bears the same native id
+    int clocked;               // clock_ns is of this window
     int fresh, pending, unfrozen, waiting, cause;   // of this sweep; fresh: its clock was not read yet; cause: 0 = stack is good, else a pyprof_cause + 1
     uint64_t root, trial_root; // the outermost frame: as proven, of the last walk
     uint64_t other_root;       // one seen lately that is not the proven one, and how often in a row
@@ -2686,6 +2691,7 @@ static const pyprof__gil *pyprof__gil_of(const pyprof__threads *list, uint64_t i
 // was handed to another OS thread (3.10, 3.12). Its clock then proves nothing.
 static void pyprof__threads_relate(pyprof__threads *list)
 {
+    int may_be_stale = list->runtime->layout.attrs_form != PYPROF__ATTRS_INLINE;
     size_t i, k;
     for (i = 0; i < list->threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
@@ -2694,7 +2700,7 @@ static void pyprof__threads_relate(pyprof__threads *list)
         gil = pyprof__gil_of(list, thread->interp);
         thread->holder = gil && gil->enabled && gil->locked == 1 && gil->holder == thread->address;
         thread->shared_tid = 0;
-        for (k = 0; k < list->threads.count && list->interps.count > 1 && !thread->shared_tid; k++) {
+        for (k = 0; k < list->threads.count && may_be_stale && list->interps.count > 1 && !thread->shared_tid; k++) {
             const pyprof__thread *other = &PYPROF__AT(pyprof__thread, list->threads, k);
             thread->shared_tid = k != i && other->tick == list->tick && other->native == thread->native;
         }
@@ -3219,6 +3225,7 @@ typedef struct {
     pyprof__cpus allowed;
     uint32_t max_depth;
     uint64_t retried, starved_until;
+    uint32_t window;               // number of the window
     uint32_t starved;              // ticks in a row
     int listed;                    // this sweep has a list of threads
     const char *degraded;          // why captures are not frozen, NULL = they are
@@ -3314,10 +3321,27 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag a t
     return flags;
 }
 
+// The clocks come first: what is copied before a clock is read is not covered by it. A thread not known yet has to wait
+// for the next window.
+static void pyprof__window_clocks(pyprof__sweeper *sweeper)
+{
+    size_t i;
+    sweeper->window++;
+    for (i = 0; i < sweeper->list.threads.count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+        int listed = thread->tick == sweeper->list.tick;
+        if (thread->address == 0 || (listed && !thread->pending) || thread->tick + 1 < sweeper->list.tick) continue;
+        thread->clock_native = thread->native;
+        thread->clock_window = sweeper->window;
+        thread->clock_ns = pyprof__thread_cpu(thread->native);
+    }
+}
+
 // Opens a window: forgets all copies, fetches what will be needed, lists the threads. 0 = the list was being changed.
 static int pyprof__window_open(pyprof__sweeper *sweeper)
 {
     const unsigned char *flags = pyprof__wanted(sweeper);
+    pyprof__window_clocks(sweeper);
     pyprof__mirror_begin(&sweeper->mirror);
     if (flags) pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
     pyprof__mirror_own(&sweeper->mirror, 0);
@@ -3398,15 +3422,16 @@ static int pyprof__stood_still(const pyprof__sweeper *sweeper, const pyprof__thr
     return !thread->holder && pyprof__gil_is_frozen(sweeper, thread);
 }
 
-// Reads the CPU clock of every thread listed; decides who has to be walked. Between sweeps a running thread's clock is
-// left alone: reading it from another CPU makes the kernel account for it, and that can cost the thread its turn.
-static void pyprof__window_clocks(pyprof__sweeper *sweeper)
+// Decides who has to be walked in this window.
+static void pyprof__window_sort(pyprof__sweeper *sweeper)
 {
     size_t i;
     for (i = 0; i < sweeper->list.threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         if (thread->tick != sweeper->list.tick || (!thread->fresh && !thread->pending)) continue;
-        thread->cpu_ns = pyprof__thread_cpu(thread->native);
+        thread->clocked = thread->clock_window == sweeper->window && thread->clock_native == thread->native;
+        if (!thread->clocked) continue;
+        thread->cpu_ns = thread->clock_ns;
         if (thread->cpu_ns == 0) { thread->tick--; continue; }   // the OS thread has ended, its state is about to go
         if (thread->fresh) thread->waiting = thread->cpu_ns == thread->last_cpu_ns;
         thread->fresh = 0;
@@ -3423,14 +3448,16 @@ static int pyprof__window_walk(pyprof__sweeper *sweeper, int *again)
     *again = 0;
     for (i = 0; i < sweeper->list.threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
-        if (thread->tick == sweeper->list.tick && thread->pending && sweeper->codes.decoded < PYPROF__MAX_DECODED) pyprof__walk_thread(sweeper, thread, i);
-        else if (thread->pending) thread->cause = PYPROF__AGAIN;
+        if (thread->tick != sweeper->list.tick || !thread->pending) continue;
+        thread->codes_from = thread->codes_to = 0;
+        if (thread->clocked && sweeper->codes.decoded < PYPROF__MAX_DECODED) pyprof__walk_thread(sweeper, thread, i);
+        else thread->cause = PYPROF__AGAIN;
     }
     for (i = 0; i < sweeper->list.threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         int still;
         if (thread->tick != sweeper->list.tick || !thread->pending) continue;
-        still = pyprof__stood_still(sweeper, thread);
+        still = !thread->clocked || pyprof__stood_still(sweeper, thread);
         if (!still) pyprof__doubt(sweeper, thread);
         if (still && thread->cause == 0) pyprof__accept(thread, 0);
         else {
@@ -3467,7 +3494,7 @@ static void pyprof__windows(pyprof__sweeper *sweeper)
         sweeper->listed = 1;
         follow = pyprof__to_follow(sweeper);
         if (follow && follow->holder && pyprof__go_to(sweeper, pyprof__cpu_of(sweeper, follow)) && !pyprof__window_open(sweeper)) continue;
-        pyprof__window_clocks(sweeper);
+        pyprof__window_sort(sweeper);
         remaining = pyprof__window_walk(sweeper, &again);
         if (remaining == 0) break;
         if (!again) sweeper->retried += (uint64_t)remaining;
@@ -3482,7 +3509,10 @@ static void pyprof__windows(pyprof__sweeper *sweeper)
 // proven earlier; where nothing ever was, or where the program now runs from another root, it takes many sightings.
 static int pyprof__root_is_known(pyprof__thread *thread)
 {
+    if (thread->trial_root == thread->root) thread->other_seen = 0;
     if (thread->trial.truncated || thread->trial_root == thread->root) return 1;
+    // Without a clock of its own: without the GIL it moves little, and with it the clock it claims is likely its own.
+    if (thread->shared_tid && (!thread->holder || pyprof__thread_cpu(thread->native) == thread->clock_ns)) return 1;
     if (thread->trial_root != thread->other_root) thread->other_seen = 0;
     thread->other_root = thread->trial_root;
     if (++thread->other_seen < 32) return 0;

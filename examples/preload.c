@@ -30,6 +30,7 @@ static struct {
 
 static pid_t profiled;   // whose recording it is: not that of a forked child, which shares all else
 static pyprof *session;
+static clockid_t writer_clock;   // CPU time of the thread that writes
 static sem_t leaving;
 static atomic_bool written;
 
@@ -73,7 +74,8 @@ __attribute__((constructor)) static void begin(void)
     pthread_t thread;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);   // the program's signals are for the program's threads
-    if (sem_init(&leaving, 0, 0) == 0 && pthread_create(&thread, NULL, write_when_leaving, NULL) == 0)
+    if (sem_init(&leaving, 0, 0) == 0 && pthread_create(&thread, NULL, write_when_leaving, NULL) == 0 &&
+        pthread_getcpuclockid(thread, &writer_clock) == 0)
         profiled = getpid();
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
@@ -81,15 +83,20 @@ __attribute__((constructor)) static void begin(void)
 // ---- at the end -------------------------------------------------------------------------------------------
 
 // May run in a signal handler, or in a child that vfork lends all memory: so it only asks the thread above to
-// write and waits for it, but not for ever, as the handler may have interrupted the owner of a lock.
+// write. It waits while that thread gets on; one whose handler interrupted the owner of a lock never would.
 static void leave(void)
 {
-    const struct timespec pause = {0, 1000000};
+    const struct timespec moment = {0, 1000000};
+    struct timespec used = {0, 0}, before = used;
     if (profiled == 0 || getpid() != profiled)
         return;
     sem_post(&leaving);
-    for (int i = 0; i < 10000 && !atomic_load(&written); i++)
-        nanosleep(&pause, NULL);
+    for (int idle_ms = 0; idle_ms < 2000 && !atomic_load(&written); idle_ms++) {
+        nanosleep(&moment, NULL);
+        if (clock_gettime(writer_clock, &used) == 0 && used.tv_nsec != before.tv_nsec)
+            idle_ms = 0;
+        before = used;
+    }
 }
 
 PUBLIC _Noreturn void _exit(int status)

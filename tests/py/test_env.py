@@ -163,7 +163,7 @@ def bad_values():
                         ('PYPROF_FORMATS', 'json,bogus,svg'), ('PYPROF_INTERVAL', '-1'), ('PYPROF_INTERVAL', 'x'),
                         ('PYPROF_HEAP', 'maybe'), ('PYPROF_QUIET', 'perhaps')):
         with bind.folder() as folder:
-            result = run(folder, 'main(0.05)\nimport os\nprint(len(os.listdir("/proc/self/task")))\nsys.exit(7)\n', **{name: value})
+            result = run(folder, 'main(0.05)\nimport os\ntime.sleep(0.1)\nprint(len(os.listdir("/proc/self/task")))\nsys.exit(7)\n', **{name: value})
             if name == 'PYPROF_QUIET' and name not in result.err:
                 continue   # any value may mean yes
             expect(result, 7, '1\n', [])

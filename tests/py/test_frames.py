@@ -1487,10 +1487,13 @@ def compare_sub_interpreters(profile, runners, count, threads):
     bind.equal(len(found.get('thread', [])), count if threads else 0, 'threads of sub-interpreters')
     bind.equal(profile.info().interpreters, count + 1, 'interpreters')
     # the main interpreter's threads as ever: the runners stand where they entered
-    expected_stacks, got = truths(), told(profile)
+    # sys._current_frames makes frame objects for all interpreters with this one's allocator; since 3.12 the others free
+    # them with their own, and crash
+    got, expected_stacks = told(profile), truths() if sys.version_info < (3, 12) else None
     for runner in runners:
         bind.equal(got[runner.ident][-1][2].split('.')[-1], 'enter')
-        bind.equal(got[runner.ident], expected_stacks[runner.ident])
+        if expected_stacks:
+            bind.equal(got[runner.ident], expected_stacks[runner.ident])
     bind.check(threading.get_ident() in got, 'the main thread is missing')
 
 

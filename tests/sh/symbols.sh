@@ -41,15 +41,17 @@ if [ -n "${libraries[*]}" ] && [ -e "$shared" ] && [[ $shared == *.so* ]]; then
     fi
 else skip "libpython.so" "none for $PYTHON"; fi
 
+static() { host "$@" "$archive" "${needs[@]}" -lutil -lm; }
 if [ -n "$archive" ]; then
     for how in -rdynamic -no-pie -pie; do
         name=static$how
-        try "build: libpython.a, $how" host "$how" -o "$dir/$name" "$archive" "${needs[@]}" -lutil -lm || continue
+        if [ $how = -pie ] && ! static -pie -o "$dir/$name" 2>/dev/null; then skip "libpython.a, -pie" "it is not position-independent"; continue; fi
+        try "build: libpython.a, $how" static "$how" "${how/-rdynamic/-no-pie}" -o "$dir/$name" || continue
         [ $how = -rdynamic ] || try "libpython.a, $how: no dynamic symbol" no_symbol "$name"
         try "libpython.a, $how" found "$name"
         try "libpython.a, $how, stripped" stripped "$name"
     done
-    if [ -n "$include" ] && try "build: libpython.a, after Python.h" host -DWITH_PYTHON_H "$include" -o "$dir/static_bound" "$archive" "${needs[@]}" -lutil -lm; then
+    if [ -n "$include" ] && try "build: libpython.a, after Python.h" static -no-pie -DWITH_PYTHON_H "$include" -o "$dir/static_bound"; then
         try "libpython.a, after Python.h, stripped" stripped static_bound
     fi
 else skip "libpython.a" "none for $PYTHON"; fi

@@ -1,0 +1,256 @@
+// Files that are whole or not there at all, clocks, and what the kernel tells about threads.
+#include "test.h"
+#define PYPROF_IMPLEMENTATION
+#include "../pyprof.h"
+#include <sys/resource.h>
+
+static char dir[64];
+
+static const char *in(const char *name)   // a path in a fresh folder, which becomes the current one
+{
+    static char path[128];
+    if (!dir[0]) {
+        strcpy(dir, "/tmp/pyprof-test-XXXXXX");
+        CHECK(mkdtemp(dir) && chdir(dir) == 0);
+    }
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return path;
+}
+
+static void put(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    CHECK(f && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static const char *content(const char *path)
+{
+    static char text[4096];
+    CHECK(pyprof__read_file(path, text, sizeof text) >= 0);
+    return text;
+}
+
+static pyprof_result save(const char *path, const char *text, pyprof_result result)   // result: how writing it goes
+{
+    pyprof__file file;
+    pyprof_result opened = pyprof__file_open(&file, path);
+    if (opened != PYPROF_OK) return opened;
+    CHECK_INT(pyprof__write_all(file.fd, text, strlen(text)), 0);
+    return pyprof__file_close(&file, path, result);
+}
+
+static int entries(void)   // of the folder
+{
+    int count = 0;
+    DIR *folder = opendir(dir);
+    while (readdir(folder)) count++;
+    closedir(folder);
+    return count - 2;
+}
+
+TEST(file_is_private)
+{
+    struct stat info;
+    umask(0);
+    CHECK_INT(save(in("new"), "hello", PYPROF_OK), PYPROF_OK);
+    CHECK_STR(content(in("new")), "hello");
+    CHECK_INT(stat(in("new"), &info), 0);
+    CHECK_INT(info.st_mode, S_IFREG | 0600);
+    CHECK_INT(entries(), 1);
+}
+
+TEST(file_in_the_current_folder)
+{
+    in("");
+    CHECK_INT(save("here", "hello", PYPROF_OK), PYPROF_OK);
+    CHECK_STR(content(in("here")), "hello");
+}
+
+TEST(file_replaced_at_once)
+{
+    struct stat before, after;
+    put(in("file"), "old");
+    CHECK_INT(stat(in("file"), &before), 0);
+    int reader = open(in("file"), O_RDONLY);
+    CHECK_INT(save(in("file"), "new", PYPROF_OK), PYPROF_OK);
+    char text[8] = "";
+    CHECK_INT(read(reader, text, sizeof text), 3);   // who has it open keeps what it was
+    CHECK_STR(text, "old");
+    CHECK_STR(content(in("file")), "new");
+    CHECK_INT(stat(in("file"), &after), 0);
+    CHECK(before.st_ino != after.st_ino);
+}
+
+TEST(old_file_stays_when_writing_fails)
+{
+    put(in("file"), "old");
+    CHECK_INT(save(in("file"), "half", PYPROF_ERR_IO), PYPROF_ERR_IO);
+    CHECK_STR(content(in("file")), "old");
+    CHECK_INT(entries(), 1);
+}
+
+TEST(only_regular_files_are_replaced)
+{
+    put(in("target"), "precious");
+    CHECK(symlink("target", in("link")) == 0 && symlink("nowhere", in("dangling")) == 0);
+    CHECK(mkfifo(in("fifo"), 0600) == 0 && mkdir(in("folder"), 0700) == 0);
+    const char *names[] = { "link", "dangling", "fifo", "folder", "folder/", "missing/file", "target/file", "" };
+    const char *why[] = { "symbolic link", "symbolic link", "FIFO", "directory", "directory", "No such file", "Not a directory", "directory" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        CHECK_INT(save(in(names[i]), "new", PYPROF_OK), PYPROF_ERR_IO);
+        if (!strstr(pyprof_last_error(), why[i])) printf("%s: %s\n", names[i], pyprof_last_error());
+        CHECK(strstr(pyprof_last_error(), why[i]) && strstr(pyprof_last_error(), in(names[i])));
+    }
+    CHECK_STR(content(in("target")), "precious");
+    CHECK_INT(entries(), 5);
+}
+
+TEST(names_too_long)
+{
+    char path[6000];
+    memset(path, 'a', sizeof path);
+    path[300] = '\0';
+    CHECK_INT(save(path, "", PYPROF_OK), PYPROF_ERR_IO);
+    path[300] = '/';
+    path[sizeof path - 3] = '/';
+    path[sizeof path - 1] = '\0';
+    CHECK_INT(save(path, "", PYPROF_OK), PYPROF_ERR_IO);
+}
+
+TEST(left_over_temporary_files_do_no_harm)   // of a process of the same pid that was killed: containers often have pid 1
+{
+    char name[64];
+    for (int i = 1; i <= 3; i++) {
+        snprintf(name, sizeof name, ".pyprof-%ld-%d.tmp", (long)getpid(), i);
+        put(in(name), "rubbish");
+    }
+    CHECK_INT(save(in("file"), "new", PYPROF_OK), PYPROF_OK);
+    CHECK_STR(content(in("file")), "new");
+}
+
+TEST(size_limit_is_an_error_not_a_signal)
+{
+    struct rlimit limit = { 1000, 1000 };
+    char big[2000] = { 0 };
+    pyprof__quiet quiet;
+    pyprof__file file;
+    in("");
+    CHECK_INT(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    pyprof__quiet_begin(&quiet);
+    CHECK_INT(pyprof__file_open(&file, in("file")), PYPROF_OK);
+    CHECK_INT(pyprof__write_all(file.fd, big, sizeof big), -1);
+    CHECK_INT(pyprof__file_close(&file, in("file"), PYPROF_ERR_IO), PYPROF_ERR_IO);
+    pyprof__quiet_end(&quiet);
+    CHECK_INT(entries(), 0);
+    int ends[2];
+    CHECK_INT(pipe(ends), 0);
+    close(ends[0]);
+    pyprof__quiet_begin(&quiet);
+    CHECK_INT(pyprof__write_all(ends[1], "x", 1), -1);
+    pyprof__quiet_end(&quiet);
+    sigset_t mask;
+    sigprocmask(SIG_BLOCK, NULL, &mask);
+    CHECK(!sigismember(&mask, SIGPIPE) && !sigismember(&mask, SIGXFSZ));
+}
+
+// ---- threads -----------------------------------------------------------------------------------------------------
+typedef struct { int64_t tid; char *self; int cpu; volatile int stop, busy; } other;
+
+static void *live(void *argument)
+{
+    other *o = (other *)argument;
+    o->self = (char *)(uintptr_t)pthread_self();
+    o->cpu = -1;
+    __atomic_store_n(&o->tid, pyprof__gettid(), __ATOMIC_RELEASE);
+    while (!o->stop) {
+        if (!o->busy) usleep(1000);
+    }
+    return NULL;
+}
+
+static pthread_t launch(other *o)
+{
+    pthread_t thread;
+    memset(o, 0, sizeof *o);
+    CHECK_INT(pyprof__thread_start(&thread, live, o), 0);
+    while (!__atomic_load_n(&o->tid, __ATOMIC_ACQUIRE)) usleep(1000);
+    return thread;
+}
+
+TEST(thread_cpu_clock)
+{
+    other o;
+    pthread_t thread = launch(&o);
+    if (!pyprof__cpu_clock_is_fine()) SKIP("this kernel's thread clocks are coarse");
+    uint64_t idle = pyprof__thread_cpu(o.tid);
+    usleep(50000);
+    CHECK(idle > 0 && pyprof__thread_cpu(o.tid) - idle < 20000000);
+    o.busy = 1;
+    uint64_t end = pyprof__now() + 5000000000u;
+    while (pyprof__thread_cpu(o.tid) - idle < 50000000) CHECK(pyprof__now() < end);
+    o.stop = 1;
+    pthread_join(thread, NULL);
+    CHECK_INT(pyprof__thread_cpu(o.tid), 0);   // gone
+}
+
+TEST(threads_of_ours_take_no_signals)
+{
+    other o;
+    char path[64], text[4096];
+    launch(&o);
+    snprintf(path, sizeof path, "/proc/self/task/%d/status", (int)o.tid);
+    CHECK(pyprof__read_file(path, text, sizeof text) > 0);
+    char *blocked = strstr(text, "SigBlk:");
+    CHECK(blocked != NULL);
+    unsigned long long mask = strtoull(blocked + 7, NULL, 16);
+    const int signals[] = { SIGINT, SIGTERM, SIGALRM, SIGPROF, SIGUSR1, SIGUSR2, SIGCHLD };
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) CHECK(mask >> (signals[i] - 1) & 1);
+    sigset_t mine;
+    pthread_sigmask(SIG_BLOCK, NULL, &mine);
+    CHECK(!sigismember(&mine, SIGINT));
+}
+
+TEST(cpu_word_says_where_a_thread_runs)
+{
+    int64_t offset = pyprof__cpu_word_offset();
+    pyprof__cpus all;
+    if (!offset) SKIP("no rseq here");
+    CHECK(pyprof__cpus_get(&all));
+    for (int cpu = 0, tried = 0; cpu < 1024 && tried < 4; cpu++) {
+        if (!pyprof__cpus_has(&all, cpu)) continue;
+        CHECK(pyprof__cpus_only(cpu));
+        CHECK_INT(*(volatile int32_t *)(void *)((char *)(uintptr_t)pthread_self() + offset), cpu);
+        CHECK_INT(pyprof__cpu_from_proc(pyprof__gettid()), cpu);
+        tried++;
+    }
+    CHECK(pyprof__cpus_set(&all));
+    other o;
+    launch(&o);
+    int32_t there = *(volatile int32_t *)(void *)(o.self + offset);
+    CHECK(there >= 0 && pyprof__cpus_has(&all, there));
+}
+
+TEST(thread_id_in_the_thread_structure)
+{
+    int64_t offset = pyprof__tid_offset();
+    other o;
+    CHECK(offset > 0);
+    launch(&o);
+    CHECK_INT(*(int32_t *)(void *)(o.self + offset), o.tid);
+    CHECK_INT(pyprof__cpu_from_proc(0x7ffffff0), -1);
+}
+
+TEST(sleep_ends_at_the_deadline_or_when_woken)
+{
+    uint32_t word = 5;
+    uint64_t before = pyprof__now();
+    pyprof__sleep_until(&word, 5, before + 30000000);
+    CHECK(pyprof__now() >= before + 30000000);
+    before = pyprof__now();
+    pyprof__sleep_until(&word, 4, before + 9000000000u);   // already another value
+    CHECK(pyprof__now() < before + 5000000000u);
+    pyprof__wake(&word);
+    CHECK_INT(word, 6);
+}
+
+TEST_MAIN
