@@ -129,7 +129,7 @@ typedef enum pyprof_metric {
     PYPROF_CPU_NS = 3,        // CPU time of the thread, ns
     PYPROF_GIL_NS = 4,        // holding the GIL, ns
     PYPROF_GIL_WAIT_NS = 5,   // waiting for the GIL, ns
-    PYPROF_WAIT_NS = 6,       // wall time during which the thread did not run at all, ns
+    PYPROF_WAIT_NS = 6,       // wall time of samples whose thread was not running: it slept, or waited for the GIL or a CPU
     PYPROF_NATIVE_NS = 7,
     PYPROF_CALLS = 8,
     PYPROF_EXCEPTIONS = 9,
@@ -142,7 +142,7 @@ typedef enum pyprof_metric {
     PYPROF_TEMP_BLOCKS = 16,
     PYPROF_GPU_NS = 17,
     PYPROF_GPU_BYTES = 18,
-    PYPROF_WAIT_SAMPLES = 19, // samples whose thread had not run since its last one
+    PYPROF_WAIT_SAMPLES = 19, // those samples
     PYPROF_METRIC_COUNT = 32
 } pyprof_metric;
 
@@ -381,10 +381,12 @@ PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *
 PYPROF_API pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output, pyprof_write_fn *fn, void *user);
 // Not yet: UNSUPPORTED.   threads  any     GIL  not needed     returns  UNSUPPORTED, ARGUMENT
 PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile);
-PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options, pyprof_profile **delta);
+PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options,
+                                     pyprof_profile **delta);
 // The first capacity rows of the table asked for; *count = rows there are. row_size = sizeof(pyprof_row).
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
-PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size, size_t capacity, size_t *count);
+PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size,
+                                    size_t capacity, size_t *count);
 // Calls fn for threads, nodes, stacks and the time line, in this order.
 //   threads  any; fn runs on the caller's     GIL  not needed     returns  OK, ARGUMENT, MEMORY
 PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user);
@@ -395,7 +397,7 @@ PYPROF_API pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyp
 //   threads  any, waits     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY, NO_PYTHON, UNSUPPORTED, STATE (the interpreter is not initialised)
 PYPROF_API pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options, pyprof_profile **profile);
-// Not yet: UNSUPPORTED.   threads  any     GIL  not needed
+// Not yet.   threads  any     GIL  not needed     returns  UNSUPPORTED, ARGUMENT
 PYPROF_API pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found);
 
 // Does what PROFILING and the PYPROF_* variables ask for, and writes the files at exit. Call it once.
@@ -415,22 +417,32 @@ PYPROF_API const char *pyprof_version(void);
 #define PYPROF__STUBS(api, code, text) \
     api pyprof_result pyprof_start(const pyprof_config *config, pyprof **session) { (void)config; if (session) *session = NULL; return code; } \
     api pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile) { (void)session; if (profile) *profile = NULL; return code; } \
-    api pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options, pyprof_profile **profile) { (void)session; (void)options; if (profile) *profile = NULL; return code; } \
+    api pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options, pyprof_profile **profile) \
+        { (void)session; (void)options; if (profile) *profile = NULL; return code; } \
     api pyprof_result pyprof_pause(pyprof *session) { (void)session; return code; } \
     api pyprof_result pyprof_resume(pyprof *session) { (void)session; return code; } \
     api pyprof_result pyprof_reset(pyprof *session) { (void)session; return code; } \
     api pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *stats) { (void)session; (void)stats; return code; } \
     api void pyprof_profile_free(pyprof_profile *profile) { (void)profile; } \
-    api pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, const pyprof_output *output) { (void)profile; (void)path; (void)output; return code; } \
-    api pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output, pyprof_write_fn *fn, void *user) { (void)profile; (void)output; (void)fn; (void)user; return code; } \
+    api pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, const pyprof_output *output) \
+        { (void)profile; (void)path; (void)output; return code; } \
+    api pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output, pyprof_write_fn *fn, void *user) \
+        { (void)profile; (void)output; (void)fn; (void)user; return code; } \
     api pyprof_result pyprof_load(const char *path, pyprof_profile **profile) { (void)path; if (profile) *profile = NULL; return code; } \
-    api pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options, pyprof_profile **delta) { (void)before; (void)after; (void)options; if (delta) *delta = NULL; return code; } \
-    api pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size, size_t capacity, size_t *count) { (void)profile; (void)query; (void)rows; (void)row_size; (void)capacity; if (count) *count = 0; return code; } \
-    api pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user) { (void)profile; (void)query; (void)fn; (void)user; return code; } \
+    api pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options, \
+        pyprof_profile **delta) \
+        { (void)before; (void)after; (void)options; if (delta) *delta = NULL; return code; } \
+    api pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size, \
+        size_t capacity, size_t *count) \
+        { (void)profile; (void)query; (void)rows; (void)row_size; (void)capacity; if (count) *count = 0; return code; } \
+    api pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user) \
+        { (void)profile; (void)query; (void)fn; (void)user; return code; } \
     api pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyprof_info *info) { (void)profile; (void)info; return code; } \
     api pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyprof_stats *stats) { (void)profile; (void)stats; return code; } \
-    api pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options, pyprof_profile **profile) { (void)pid; (void)options; if (profile) *profile = NULL; return code; } \
-    api pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found) { (void)session; (void)address; (void)found; return code; } \
+    api pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options, pyprof_profile **profile) \
+        { (void)pid; (void)options; if (profile) *profile = NULL; return code; } \
+    api pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found) \
+        { (void)session; (void)address; (void)found; return code; } \
     api pyprof_result pyprof_start_from_env(pyprof **session) { if (session) *session = NULL; return code; } \
     api const char *pyprof_result_string(pyprof_result result) { return result == PYPROF_OK ? "ok" : text; } \
     api const char *pyprof_last_error(void) { return text; } \
@@ -646,6 +658,13 @@ static int64_t pyprof__cpu_word_offset(void)
     if (!offset || !size || *size == 0) return 0;
     if (*(volatile int32_t *)(void *)(thread + *offset + 4) < 0) return 0;
     return (int64_t)(thread - (char *)(uintptr_t)pthread_self()) + (int64_t)*offset + 4;
+}
+
+static int pyprof__cpu_here(int64_t cpu_word)   // of the calling thread
+{
+    unsigned cpu = 0;
+    if (cpu_word) return *(volatile int32_t *)((uintptr_t)pthread_self() + (uintptr_t)cpu_word);
+    return syscall(SYS_getcpu, &cpu, NULL, NULL) == 0 ? (int)cpu : -1;
 }
 
 // Without rseq: field 39 of /proc/self/task/TID/stat.
@@ -1108,7 +1127,9 @@ static size_t pyprof__format_fixed(char *out, size_t capacity, double value, int
     if (!(value > -9e15 && value < 9e15)) value = 0;   // NaN and infinities too
     scaled = (uint64_t)((value < 0 ? -value : value) * (double)scale + 0.5);
     if (digits == 0) n = snprintf(out, capacity, "%s%llu", value < 0 && scaled ? "-" : "", (unsigned long long)scaled);
-    else n = snprintf(out, capacity, "%s%llu.%0*llu", value < 0 && scaled ? "-" : "", (unsigned long long)(scaled / scale), digits, (unsigned long long)(scaled % scale));
+    else
+        n = snprintf(out, capacity, "%s%llu.%0*llu", value < 0 && scaled ? "-" : "", (unsigned long long)(scaled / scale), digits,
+                     (unsigned long long)(scaled % scale));
     return n < 0 ? 0 : (size_t)n;
 }
 
@@ -1363,7 +1384,8 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(runtime_head, 1u << 20) X(runtime_gil, 1u << 20) \
     X(interp_next, 1u << 20) X(interp_id, 1u << 20) X(interp_threads, 1u << 20) X(interp_gil, 1u << 20) X(interp_modules, 1u << 20) \
     X(gil_enabled, 1u << 20) X(gil_holder, 1u << 20) X(gil_locked, 1u << 20) \
-    X(thread_next, 4096) X(thread_interp, 4096) X(thread_frame, 4096) X(cframe_current, 4096) X(cframe_previous, 4096) X(thread_ident, 4096) X(thread_native, 4096) \
+    X(thread_next, 4096) X(thread_interp, 4096) X(thread_frame, 4096) X(cframe_current, 4096) X(cframe_previous, 4096) \
+    X(thread_ident, 4096) X(thread_native, 4096) \
     X(thread_serial, 4096) X(thread_status, 4096) X(status_mask, ~0u) X(status_alive, ~0u) X(thread_base, 4096) \
     X(frame_size, 512) X(frame_previous, 512) X(frame_code, 512) X(frame_instr, 512) X(frame_owner, 512) X(frame_tlbc, 512) X(frame_entry, 512) \
     X(code_filename, 512) X(code_name, 512) X(code_qualname, 512) X(code_firstline, 512) X(code_linetable, 512) X(code_traceable, 512) \
@@ -1490,6 +1512,7 @@ static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__
 };
 #undef PYPROF__N
 
+enum { PYPROF__TABLE_SINCE = 0x030d0000 };
 enum { PYPROF__OFFSETS_VERSION = 8, PYPROF__OFFSETS_FREE_THREADED = 16, PYPROF__OFFSETS_SIZE = 888 };
 
 // sizeof(_PyRuntimeState) tells the version of an interpreter without symbols. From 3.13 on the table tells.
@@ -1510,7 +1533,8 @@ static void pyprof__layout_derive(pyprof__layout *layout, uint32_t base_gil)
 }
 
 // Overwrites a row's offsets with the interpreter's own. 1 = all of them are plausible.
-static int pyprof__layout_refine(pyprof__layout *layout, const pyprof__layout *positions, uint32_t gil, int free_threaded, const char *table, size_t *bad)
+static int pyprof__layout_refine(pyprof__layout *layout, const pyprof__layout *positions, uint32_t gil, int free_threaded, const char *table,
+                                 size_t *bad)
 {
     uint32_t *to = (uint32_t *)(void *)layout;
     const uint32_t *from = (const uint32_t *)(const void *)positions;
@@ -1747,7 +1771,8 @@ static pyprof_result pyprof__runtime_identify(pyprof__runtime *runtime, const py
     runtime->free_threaded = 0;
     memset(table, 0, sizeof table);
     if (pyprof__has_table(source, runtime->address)) {
-        if (!pyprof__copy(source, table, runtime->address, sizeof table)) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "_PyRuntime at %s is not readable", runtime->where);
+        if (!pyprof__copy(source, table, runtime->address, sizeof table))
+            return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "_PyRuntime at %s is not readable", runtime->where);
         memcpy(&number, table + PYPROF__OFFSETS_VERSION, sizeof number);
         runtime->version = (uint32_t)number;
         memcpy(&number, table + PYPROF__OFFSETS_FREE_THREADED, sizeof number);
@@ -1865,13 +1890,14 @@ static uint32_t pyprof__scan_version(const pyprof__source *source, const pyprof_
         for (i = 1; i + 8 < size; i++) {
             if (text[i] != '3' || text[i - 1] != 0) continue;
             version = pyprof__parse_version(text + i);
-            if (version && version >> 16 < 0x030d && strlen(text + i) <= 8) return version;
+            if (version && version < PYPROF__TABLE_SINCE && strlen(text + i) <= 8) return version;
         }
     }
     return 0;
 }
 
-static int pyprof__runtime_by_scan(pyprof__runtime *runtime, const pyprof__source *source, const char *maps, const char *program, pyprof__symbols *symbols)
+static int pyprof__runtime_by_scan(pyprof__runtime *runtime, const pyprof__source *source, const char *maps, const char *program,
+                                   pyprof__symbols *symbols)
 {
     pyprof__mapping mapping;
     pyprof__layout layout;
@@ -2518,7 +2544,8 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint32_t version;          // changes with the stack
     int holder, shared_tid;    // holds its GIL; another thread state bears the same native id
     int clocked;               // clock_ns is of this window
-    int fresh, pending, unfrozen, waiting, cause;   // of this sweep; fresh: its clock was not read yet; cause: 0 = stack is good, else a pyprof_cause + 1
+    int fresh, pending, unfrozen, waiting,
+        cause;   // of this sweep; fresh: its clock was not read yet; cause: 0 = stack is good, else a pyprof_cause + 1
     uint64_t root, trial_root; // the outermost frame: as proven, of the last walk
     uint64_t other_root;       // one seen lately that is not the proven one, and how often in a row
     uint32_t other_seen;
@@ -2769,7 +2796,8 @@ static int pyprof__attributes(const pyprof__source *source, const pyprof__layout
     unsigned char head[4];
     memset(dict, 0, sizeof *dict);
     if (layout->attrs_form == PYPROF__ATTRS_DICT)
-        return pyprof__dict_open(source, layout, pyprof__peek(source, object + (pyprof__peek(source, type + layout->type_dictoffset) & 0xffff)), dict);
+        return pyprof__dict_open(source, layout, pyprof__peek(source, object + (pyprof__peek(source, type + layout->type_dictoffset) & 0xffff)),
+                                 dict);
     if (layout->attrs_form == PYPROF__ATTRS_311) values = pyprof__peek(source, object - 32);
     if (layout->attrs_form == PYPROF__ATTRS_312) {
         values = pyprof__peek(source, object - 24);
@@ -3040,7 +3068,8 @@ static uint32_t pyprof__model_pseudo(pyprof__model *model, const char *name, pyp
 
 static int pyprof__model_begin(pyprof__model *model)   // the root; 0 = no memory
 {
-    return pyprof__strings_init(model->pool, &model->strings) && pyprof__model_node(model, 0, pyprof__model_pseudo(model, "all", PYPROF_KIND_PROCESS, 0)) == 0;
+    return pyprof__strings_init(model->pool, &model->strings) && pyprof__model_node(model, 0, pyprof__model_pseudo(model, "all",
+                                                                                    PYPROF_KIND_PROCESS, 0)) == 0;
 }
 
 static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *codes, uint32_t spot_id)   // -> location
@@ -3241,7 +3270,8 @@ static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
 }
 
 // Everything but the thread: may be called on the thread that calls pyprof_start.
-static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, const pyprof_allocator *allocator, uint64_t max_bytes, uint32_t max_depth, int may_move)
+static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, const pyprof_allocator *allocator, uint64_t max_bytes, uint32_t max_depth,
+                                          int may_move)
 {
     pyprof_result result;
     memset(sweeper, 0, sizeof *sweeper);
@@ -3368,7 +3398,8 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + 1);
     thread->cause = pyprof__walk_from(&walk, thread->address, thread->base);
     thread->trial_root = walk.root;
-    if (thread->cause == 0 && thread->trial.spots.count == 0) thread->cause = pyprof__stack_push(&sweeper->codes, &thread->trial, PYPROF__SPOT_NATIVE);
+    if (thread->cause == 0 && thread->trial.spots.count == 0)
+        thread->cause = pyprof__stack_push(&sweeper->codes, &thread->trial, PYPROF__SPOT_NATIVE);
     thread->codes_to = sweeper->codes.codes.count;
 }
 
@@ -3440,6 +3471,17 @@ static void pyprof__window_sort(pyprof__sweeper *sweeper)
     }
 }
 
+// Does the thread wait at this instant? Its clock stands still and it does not hold the GIL. The one thread that stands
+// still because the sampler has taken its CPU is the holder; where nobody holds the GIL, one that ran lately on this CPU.
+static int pyprof__is_waiting(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+{
+    const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
+    int ran = thread->cpu_ns != thread->last_cpu_ns;
+    if (!ran) return 1;
+    if (thread->holder || thread->shared_tid || !sweeper->fine_clock || pyprof__thread_cpu(thread->native) != thread->cpu_ns) return 0;
+    return (gil && gil->enabled && gil->locked == 1) || pyprof__cpu_of(sweeper, thread) != pyprof__cpu_here(sweeper->cpu_word);
+}
+
 // Walks everybody pending and accepts who stood still. Returns how many remain, *again = only for lack of time.
 static int pyprof__window_walk(pyprof__sweeper *sweeper, int *again)
 {
@@ -3458,6 +3500,7 @@ static int pyprof__window_walk(pyprof__sweeper *sweeper, int *again)
         int still;
         if (thread->tick != sweeper->list.tick || !thread->pending) continue;
         still = !thread->clocked || pyprof__stood_still(sweeper, thread);
+        thread->waiting = pyprof__is_waiting(sweeper, thread);
         if (!still) pyprof__doubt(sweeper, thread);
         if (still && thread->cause == 0) pyprof__accept(thread, 0);
         else {
@@ -3657,7 +3700,10 @@ static const pyprof__function *pyprof__function_of(const pyprof_profile *profile
     return &PYPROF__AT(const pyprof__function, profile->model.functions, pyprof__location_of(profile, node)->function);
 }
 
-static uint32_t pyprof__parent_of(const pyprof_profile *profile, uint32_t node) { return PYPROF__AT(const pyprof__node, profile->model.nodes, node).parent; }
+static uint32_t pyprof__parent_of(const pyprof_profile *profile, uint32_t node)
+{
+    return PYPROF__AT(const pyprof__node, profile->model.nodes, node).parent;
+}
 
 static const char *pyprof__label(const pyprof_profile *profile, uint32_t function)
 {
@@ -3767,7 +3813,8 @@ static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t 
     memset(profile, 0, sizeof *profile);
     pyprof__pool_init(&profile->pool, allocator, UINT64_MAX);
     profile->pid = getpid();
-    if (pyprof__model_copy(&profile->model, &profile->pool, model, window_ns) && pyprof__labels_make(profile) && pyprof__measure_depth(profile)) return profile;
+    if (pyprof__model_copy(&profile->model, &profile->pool, model, window_ns) && pyprof__labels_make(profile) && pyprof__measure_depth(profile))
+        return profile;
     pyprof__profile_free(profile);
     return NULL;
 }
@@ -3814,7 +3861,8 @@ static int pyprof__choose(pyprof__selection *selection, const pyprof_query *quer
         uint32_t parent = pyprof__parent_of(profile, i);
         unsigned char state = i ? selection->chosen[parent] : 0;   // bit 0: thread matches, bit 1: so does a frame
         const pyprof__function *function = pyprof__function_of(profile, i);
-        if (function->kind == PYPROF_KIND_THREAD) state = (unsigned char)pyprof__glob(query ? query->thread : NULL, pyprof__text(profile, function->name));
+        if (function->kind == PYPROF_KIND_THREAD)
+            state = (unsigned char)pyprof__glob(query ? query->thread : NULL, pyprof__text(profile, function->name));
         if (!frames || pyprof__function_matches(profile, pyprof__location_of(profile, i)->function, query)) state |= 2;
         selection->chosen[i] = state;
     }
@@ -3848,14 +3896,21 @@ static int pyprof__select(pyprof__selection *selection, const pyprof_profile *pr
     selection->count = profile->model.nodes.count;
     if (!pyprof__choose(selection, query)) return 0;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
-        pyprof_metric idle = without_idle && metric == PYPROF_WALL_NS ? PYPROF_WAIT_NS : without_idle && metric == PYPROF_SAMPLES ? PYPROF_WAIT_SAMPLES : (pyprof_metric)0;
+        pyprof_metric idle = without_idle && metric == PYPROF_WALL_NS ? PYPROF_WAIT_NS : without_idle && metric == PYPROF_SAMPLES
+            ? PYPROF_WAIT_SAMPLES : (pyprof_metric)0;
         if (profile->model.columns[metric].count && !pyprof__select_column(selection, (pyprof_metric)metric, idle)) return 0;
     }
     return 1;
 }
 
-static int64_t pyprof__self(const pyprof__selection *selection, int metric, uint32_t node) { return selection->self[metric] ? selection->self[metric][node] : 0; }
-static int64_t pyprof__total(const pyprof__selection *selection, int metric, uint32_t node) { return selection->total[metric] ? selection->total[metric][node] : 0; }
+static int64_t pyprof__self(const pyprof__selection *selection, int metric, uint32_t node)
+{
+    return selection->self[metric] ? selection->self[metric][node] : 0;
+}
+static int64_t pyprof__total(const pyprof__selection *selection, int metric, uint32_t node)
+{
+    return selection->total[metric] ? selection->total[metric][node] : 0;
+}
 
 // ---- grouping: rows of a table ----------------------------------------------------------
 typedef struct { uint32_t what, line; } pyprof__group_key;
@@ -3882,7 +3937,8 @@ static int pyprof__is_outermost(const pyprof_profile *profile, uint32_t node, in
     uint32_t up = node;
     while ((up = pyprof__parent_of(profile, up)) != 0) {
         pyprof__group_key above = pyprof__key_of(profile, up, group);
-        if (above.what == key->what && above.line == key->line && (pyprof__function_of(profile, up)->kind == PYPROF_KIND_THREAD) == (group == PYPROF_GROUP_THREAD))
+        if (above.what == key->what && above.line == key->line && (pyprof__function_of(profile,
+                                                                                       up)->kind == PYPROF_KIND_THREAD) == (group == PYPROF_GROUP_THREAD))
             return 0;
     }
     return 1;
@@ -3895,7 +3951,8 @@ static void pyprof__row_name(const pyprof_profile *profile, uint32_t node, int g
     row->kind = function->kind;
     row->name = group == PYPROF_GROUP_FILE ? row->file : pyprof__text(profile, function->name);
     row->qualname = group == PYPROF_GROUP_FILE ? row->name : pyprof__text(profile, function->qualname);
-    row->line = group == PYPROF_GROUP_FILE || group == PYPROF_GROUP_THREAD ? 0 : group == PYPROF_GROUP_LINE ? pyprof__location_of(profile, node)->place.line : function->first_line;
+    row->line = group == PYPROF_GROUP_FILE || group == PYPROF_GROUP_THREAD ? 0 : group == PYPROF_GROUP_LINE ? pyprof__location_of(profile,
+            node)->place.line : function->first_line;
 }
 
 typedef struct { pyprof__pool pool; pyprof__array rows, keys; pyprof__index index; } pyprof__table;   // rows: pyprof_row
@@ -3940,8 +3997,10 @@ static int pyprof__table_make(pyprof__table *table, const pyprof__selection *sel
     for (node = 1; node < selection->count; node++) {
         int is_thread = pyprof__function_of(profile, node)->kind == PYPROF_KIND_THREAD;
         if (is_thread != (group == PYPROF_GROUP_THREAD)) continue;
-        if (query && !is_thread && (query->file || query->function) && !pyprof__function_matches(profile, pyprof__location_of(profile, node)->function, query)) continue;
-        if (pyprof__total(selection, PYPROF_SAMPLES, node) == 0 && pyprof__total(selection, PYPROF_WALL_NS, node) == 0 && !selection->chosen[node]) continue;
+        if (query && !is_thread && (query->file || query->function) && !pyprof__function_matches(profile, pyprof__location_of(profile,
+            node)->function, query)) continue;
+        if (pyprof__total(selection, PYPROF_SAMPLES, node) == 0 && pyprof__total(selection, PYPROF_WALL_NS, node) == 0 && !selection->chosen[node])
+            continue;
         if (!pyprof__table_add(table, selection, node, group)) return 0;
     }
     return 1;
@@ -4070,7 +4129,8 @@ static int pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection 
         }
         PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).self += pyprof__self(selection, metric, i);
     }
-    for (i = 0; i < maker->nodes.count; i++) PYPROF__AT(pyprof__view_node, maker->nodes, i).total = PYPROF__AT(pyprof__view_node, maker->nodes, i).self;
+    for (i = 0; i < maker->nodes.count; i++)
+        PYPROF__AT(pyprof__view_node, maker->nodes, i).total = PYPROF__AT(pyprof__view_node, maker->nodes, i).self;
     for (i = (uint32_t)maker->nodes.count; i-- > 1;) {
         const pyprof__view_node *node = &PYPROF__AT(pyprof__view_node, maker->nodes, i);
         PYPROF__AT(pyprof__view_node, maker->nodes, node->parent).total += node->total;
@@ -4090,7 +4150,8 @@ static int pyprof__view_line_labels(pyprof__view_maker *maker)
         uint32_t *id = (uint32_t *)pyprof__push(&maker->pool, &ids);
         size_t capacity = strlen(node->label) + 16;
         char *text = (char *)pyprof__alloc(&maker->pool, capacity);
-        int size = text ? snprintf(text, capacity, PYPROF__AT(pyprof__view_key, maker->keys, i).line ? "%s:%ld" : "%s", node->label, (long)node->line) : 0;
+        int size = text ? snprintf(text, capacity, PYPROF__AT(pyprof__view_key, maker->keys, i).line ? "%s:%ld" : "%s", node->label,
+                                   (long)node->line) : 0;
         whole = id && text;
         if (whole) *id = pyprof__intern(&maker->pool, &maker->strings, text, (size_t)size);
         pyprof__free(&maker->pool, text, capacity);
@@ -4136,7 +4197,8 @@ static int pyprof__view_link(pyprof__view_maker *maker)   // children sorted by 
     return 1;
 }
 
-static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection, int metric, int split_threads, int lines)   // 0 = no memory
+static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection, int metric, int split_threads,
+                             int lines)   // 0 = no memory
 {
     memset(maker, 0, sizeof *maker);
     pyprof__pool_init(&maker->pool, &selection->profile->pool.allocator, UINT64_MAX);
@@ -4222,7 +4284,8 @@ static void pyprof__put_fixed(pyprof__sink *s, double value, int digits)
 static void pyprof__put_seconds(pyprof__sink *s, int64_t ns)
 {
     uint64_t rest = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
-    pyprof__put_format(s, "%s%llu.%09llu", ns < 0 ? "-" : "", (unsigned long long)(rest / pyprof__second), (unsigned long long)(rest % pyprof__second));
+    pyprof__put_format(s, "%s%llu.%09llu", ns < 0 ? "-" : "", (unsigned long long)(rest / pyprof__second),
+                       (unsigned long long)(rest % pyprof__second));
 }
 
 // Text for people: what would change how the line is shown appears as an escape.
@@ -4557,8 +4620,10 @@ static int pyprof__json_moment(pyprof__escaped *cache, const pyprof__job *job, c
     if (!pyprof__json_cached_stack(cache, job, moment->node, path)) return 0;
     pyprof__put(job->sink, ", \"timestamp\": ");
     pyprof__put_fixed(job->sink, pyprof__unix(model, moment->start_ns), 6);
-    pyprof__put_format(job->sink, ", \"count\": %u, \"wall_ns\": %llu, \"cpu_ns\": %llu, \"waiting\": %s, \"thread\": %u, \"node\": %u}", moment->count,
-                       (unsigned long long)moment->wall_ns, (unsigned long long)moment->cpu_ns, moment->waiting ? "true" : "false", moment->thread, moment->node);
+    pyprof__put_format(job->sink, ", \"count\": %u, \"wall_ns\": %llu, \"cpu_ns\": %llu, \"waiting\": %s, \"thread\": %u, \"node\": %u}",
+                       moment->count,
+                       (unsigned long long)moment->wall_ns, (unsigned long long)moment->cpu_ns, moment->waiting ? "true" : "false", moment->thread,
+                           moment->node);
     return 1;
 }
 
@@ -4575,7 +4640,8 @@ static pyprof_result pyprof__json_samples(const pyprof__job *job)
     pyprof__array_init(&cache.strings.bytes, 1);
     pyprof__array_init(&cache.strings.starts, sizeof(size_t));
     path = (uint32_t *)pyprof__alloc(&cache.pool, (job->profile->depth + 1) * sizeof *path);
-    whole = path && pyprof__array_reserve(&cache.pool, &cache.ids, model->nodes.count) && pyprof__array_reserve(&cache.pool, &cache.strings.starts, model->nodes.count);
+    whole = path && pyprof__array_reserve(&cache.pool, &cache.ids, model->nodes.count) && pyprof__array_reserve(&cache.pool, &cache.strings.starts,
+            model->nodes.count);
     pyprof__put(job->sink, "\"samples\": [");
     for (i = 0; whole && i < model->moments.count; i++) {
         const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
@@ -5351,11 +5417,14 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
     pyprof__format_fixed(lost, sizeof lost, pyprof__lost_percent(&model->stats), 2);
     pyprof__format_fixed(idle, sizeof idle, (double)left_out / 1e9, 1);
     if (job->output->title) snprintf(title, sizeof title, "%.250s", job->output->title);
-    else snprintf(title, sizeof title, "%.100s (CPython %.40s)", pyprof__text(job->profile, job->profile->program), pyprof__text(job->profile, job->profile->python));
+    else
+        snprintf(title, sizeof title, "%.100s (CPython %.40s)", pyprof__text(job->profile, job->profile->program), pyprof__text(job->profile,
+                 job->profile->python));
     snprintf(note, sizeof note, "%s s at %s Hz, %llu samples, %s%% lost%s%s%s", seconds, rate, (unsigned long long)model->stats.samples, lost,
              job->output->filter || left_out == 0 ? "" : "; ", job->output->filter || left_out == 0 ? "" : idle,
              job->output->filter || left_out == 0 ? "" : " thread-seconds of waiting left out");
-    if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads, job->output->lines)) pyprof__svg_write(job->sink, &maker.view, title, note);
+    if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads, job->output->lines))
+        pyprof__svg_write(job->sink, &maker.view, title, note);
     else result = pyprof__fail_memory("the flame graph");
     pyprof__view_free(&maker);
     return result;
@@ -5382,7 +5451,8 @@ static void pyprof__put_date(pyprof__sink *s, double unix_seconds)
     time_t seconds = (time_t)unix_seconds;
     struct tm date;
     if (gmtime_r(&seconds, &date))
-        pyprof__put_format(s, "%04d-%02d-%02d %02d:%02d:%02d UTC", date.tm_year + 1900, date.tm_mon + 1, date.tm_mday, date.tm_hour, date.tm_min, date.tm_sec);
+        pyprof__put_format(s, "%04d-%02d-%02d %02d:%02d:%02d UTC", date.tm_year + 1900, date.tm_mon + 1, date.tm_mday, date.tm_hour, date.tm_min,
+                           date.tm_sec);
 }
 
 static void pyprof__text_head(const pyprof__job *job)
@@ -5413,7 +5483,8 @@ static void pyprof__text_quality(const pyprof__job *job)
     for (i = 0; i < PYPROF_CAUSE_COUNT; i++)
         if (stats->rejected_by_cause[i]) pyprof__put_format(s, ": %s %llu", pyprof__cause_names[i], (unsigned long long)stats->rejected_by_cause[i]);
     pyprof__put_format(s, ")\n    %llu read while the thread ran, %llu read again, %llu cut at the depth limit, %llu moments of the time line dropped\n",
-                       (unsigned long long)stats->unfrozen, (unsigned long long)stats->retried, (unsigned long long)stats->truncated, (unsigned long long)stats->timeline_dropped);
+                       (unsigned long long)stats->unfrozen, (unsigned long long)stats->retried, (unsigned long long)stats->truncated,
+                           (unsigned long long)stats->timeline_dropped);
     pyprof__put(s, "    woken ");
     pyprof__put_fixed(s, (double)stats->late_mean_ns / 1e6, 3);
     pyprof__put(s, " ms late on average, ");
@@ -5454,7 +5525,8 @@ static void pyprof__text_threads(const pyprof__job *job)
 
 static void pyprof__text_row(pyprof__sink *s, const pyprof_row *row, double all)
 {
-    double self = (double)(row->self[PYPROF_WALL_NS] - row->self[PYPROF_WAIT_NS]), total = (double)(row->total[PYPROF_WALL_NS] - row->total[PYPROF_WAIT_NS]);
+    double self = (double)(row->self[PYPROF_WALL_NS] - row->self[PYPROF_WAIT_NS]),
+        total = (double)(row->total[PYPROF_WALL_NS] - row->total[PYPROF_WAIT_NS]);
     pyprof__put_column(s, self / 1e9, 2, " s", 10);
     pyprof__put_column(s, all > 0 ? 100.0 * self / all : 0, 1, " %", 9);
     pyprof__put_column(s, total / 1e9, 2, " s", 11);
@@ -5499,7 +5571,8 @@ static void pyprof__text_stack(pyprof__sink *s, const pyprof__view *view, uint32
     pyprof__put(s, "   ");
     for (; node; node = view->nodes[node].parent, lines++) {
         if (lines == 24) { pyprof__put(s, "\n                      ..."); break; }
-        if (lines) pyprof__put(s, view->nodes[node].kind == PYPROF_KIND_THREAD ? "\n                      in thread " : "\n                      from ");
+        if (lines)
+            pyprof__put(s, view->nodes[node].kind == PYPROF_KIND_THREAD ? "\n                      in thread " : "\n                      from ");
         pyprof__put_visible(s, view->nodes[node].label);
     }
     pyprof__put(s, "\n");
@@ -5540,7 +5613,8 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
     pyprof__text_quality(job);
     pyprof__text_threads(job);
     result = pyprof__text_table(job, "Functions, by time spent running in them (self)", PYPROF_GROUP_FUNCTION, 0, 20);
-    if (result == PYPROF_OK) result = pyprof__text_table(job, "Functions, by time spent running in and below them (total)", PYPROF_GROUP_FUNCTION, 1, 12);
+    if (result == PYPROF_OK)
+        result = pyprof__text_table(job, "Functions, by time spent running in and below them (total)", PYPROF_GROUP_FUNCTION, 1, 12);
     if (result == PYPROF_OK) result = pyprof__text_table(job, "Lines, by time spent running on them (self)", PYPROF_GROUP_LINE, 0, 15);
     if (result == PYPROF_OK) result = pyprof__text_table(job, "Files, by time spent running in them (self)", PYPROF_GROUP_FILE, 0, 8);
     return result == PYPROF_OK ? pyprof__text_stacks(job) : result;
@@ -5573,7 +5647,8 @@ static void pyprof__speedscope_stack(pyprof__sink *s, const pyprof_profile *prof
 
 typedef struct { uint32_t node; int64_t weight; } pyprof__weighted;
 
-static int pyprof__speedscope_list(const pyprof__job *job, pyprof__pool *pool, uint32_t member_id, const uint32_t *owner, int by_time, pyprof__array *list)
+static int pyprof__speedscope_list(const pyprof__job *job, pyprof__pool *pool, uint32_t member_id, const uint32_t *owner, int by_time,
+                                   pyprof__array *list)
 {
     const pyprof__model *model = &job->profile->model;
     size_t i, count = by_time ? model->moments.count : job->selection->count;
@@ -5601,7 +5676,8 @@ static void pyprof__speedscope_thread(const pyprof__job *job, const pyprof__memb
     for (i = 0; i < list->count; i++) sum += PYPROF__AT(const pyprof__weighted, *list, i).weight;
     pyprof__put(s, first ? "\n{\"type\": \"sampled\", \"name\": " : ",\n{\"type\": \"sampled\", \"name\": ");
     pyprof__put_json(s, pyprof__text(job->profile, member->name));
-    pyprof__put_format(s, ", \"unit\": \"%s\", \"startValue\": 0, \"endValue\": %lld,\n\"samples\": [", units[pyprof__metric_names[job->metric].unit], (long long)sum);
+    pyprof__put_format(s, ", \"unit\": \"%s\", \"startValue\": 0, \"endValue\": %lld,\n\"samples\": [",
+                       units[pyprof__metric_names[job->metric].unit], (long long)sum);
     for (i = 0; i < list->count; i++) {
         if (i) pyprof__put(s, ",");
         pyprof__speedscope_stack(s, job->profile, PYPROF__AT(const pyprof__weighted, *list, i).node, path);
@@ -5742,7 +5818,8 @@ static void pyprof__pprof_head(pyprof__proto *p, const pyprof__job *job)
     pyprof__proto_end(p, 11);
     pyprof__proto_int(p, &p->out, 12, (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
     pyprof__proto_int(p, &p->out, 14, pyprof__proto_string(p, main_type));
-    snprintf(quality, sizeof quality, "asked %llu, samples %llu, missed %llu, rejected %llu, unfrozen %llu, truncated %llu", (unsigned long long)model->stats.asked,
+    snprintf(quality, sizeof quality, "asked %llu, samples %llu, missed %llu, rejected %llu, unfrozen %llu, truncated %llu",
+             (unsigned long long)model->stats.asked,
              (unsigned long long)model->stats.samples, (unsigned long long)model->stats.missed, (unsigned long long)model->stats.rejected,
              (unsigned long long)model->stats.unfrozen, (unsigned long long)model->stats.truncated);
     pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, quality));
@@ -5867,7 +5944,8 @@ static pyprof_result pyprof__write_pprof(pyprof__job *job)
     pyprof__pprof_head(&p, job);
     pyprof__pprof_tables(&p, job);
     for (i = 1; i < job->selection->count; i++)
-        if (pyprof__self(job->selection, PYPROF_SAMPLES, i) || pyprof__self(job->selection, PYPROF_WALL_NS, i)) pyprof__pprof_sample(&p, job, i, &packed);
+        if (pyprof__self(job->selection, PYPROF_SAMPLES, i) || pyprof__self(job->selection, PYPROF_WALL_NS, i))
+            pyprof__pprof_sample(&p, job, i, &packed);
     for (i = 0; i < p.strings.starts.count; i++) {
         const char *text = pyprof__string(&p.strings, i);
         pyprof__proto_block(&p, &p.out, 6, text, strlen(text));
@@ -5927,7 +6005,8 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
     if (output->metric < 0 || output->metric >= PYPROF_METRIC_COUNT || (output->metric && !*pyprof__metric_keys[output->metric]))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "unknown metric %d", output->metric);
     if (output->sources) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "embedding sources is not supported yet");
-    if (output->paths < 0 || output->paths > PYPROF_PATHS_HASHED) return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", output->paths);
+    if (output->paths < 0 || output->paths > PYPROF_PATHS_HASHED)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", output->paths);
     if (output->python) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "python is for .pkl, which is not supported yet");
     return PYPROF_OK;
 }
@@ -6277,10 +6356,14 @@ static uint32_t pyprof__stack_node(pyprof__session *session, const pyprof__codes
     for (i = cut ? cut - 1 : 0; i < depth; i++) {
         spot = PYPROF__AT(uint32_t, stack->spots, depth - 1 - i);
         if (cut && i == cut - 1) spot = PYPROF__SPOT_TRUNCATED;
-        if (kept < seat->spots.count && PYPROF__AT(uint32_t, seat->spots, kept) == spot) { node = PYPROF__AT(uint32_t, seat->nodes, kept++); continue; }
+        if (kept < seat->spots.count && PYPROF__AT(uint32_t, seat->spots, kept) == spot) {
+            node = PYPROF__AT(uint32_t, seat->nodes, kept++);
+            continue;
+        }
         seat->spots.count = seat->nodes.count = kept;
         child = pyprof__model_node(&session->model, node, pyprof__map_spot(session, codes, spot));
-        if (child == PYPROF__NONE || !pyprof__array_reserve(&session->pool, &seat->spots, 1) || !pyprof__array_reserve(&session->pool, &seat->nodes, 1)) {
+        if (child == PYPROF__NONE || !pyprof__array_reserve(&session->pool, &seat->spots, 1) || !pyprof__array_reserve(&session->pool,
+            &seat->nodes, 1)) {
             pyprof__degrade(session, "max_bytes is used up: new stacks are counted at the deepest frame already known");
             session->model.stats.truncated++;
             return node;
@@ -6315,9 +6398,10 @@ static void pyprof__record_thread(pyprof__session *session, const pyprof__codes 
     pyprof__moment moment;
     int taken = seat && pyprof__seat_take(session, seat, thread, now);
     // Between two ticks a new thread can have come at any time: half of it, on average.
-    uint64_t wall = taken && seat->tick + 1 == session->tick && session->tick > 1 ? now - session->last_ns : session->tick > 1 ? (now - session->last_ns) / 2 : now - session->last_ns;
+    uint64_t wall = taken && seat->tick + 1 == session->tick && session->tick > 1 ? now - session->last_ns : session->tick > 1
+        ? (now - session->last_ns) / 2 : now - session->last_ns;
     uint64_t cpu = taken && seat->cpu_ns && thread->cpu_ns > seat->cpu_ns ? thread->cpu_ns - seat->cpu_ns : 0;
-    int waiting = taken && seat->cpu_ns && seat->cpu_ns == thread->cpu_ns;
+    int waiting = thread->waiting;
     if (taken && !PYPROF__AT(pyprof__member, model->members, seat->member).wanted) return;
     model->stats.asked++;
     if (!taken || thread->cause) { pyprof__record_reject(session, taken ? seat : NULL, taken ? thread->cause : PYPROF_CAUSE_MEMORY + 1, wall); }
@@ -6360,7 +6444,8 @@ static int pyprof__was_suspended(const pyprof__sweeper *sweeper, const pyprof__t
     if (tick->late < pyprof__second) return 0;
     for (i = 0; i < sweeper->list.threads.count; i++) {
         const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
-        if (thread->tick == sweeper->list.tick && thread->last_cpu_ns && thread->cpu_ns > thread->last_cpu_ns) ran += thread->cpu_ns - thread->last_cpu_ns;
+        if (thread->tick == sweeper->list.tick && thread->last_cpu_ns && thread->cpu_ns > thread->last_cpu_ns)
+            ran += thread->cpu_ns - thread->last_cpu_ns;
     }
     return ran < tick->late / 50;
 }
@@ -6485,7 +6570,8 @@ static void pyprof__deliver_events(void)
         if (events && on_event.fn) pyprof__g.delivering = i + 1;
         pthread_mutex_unlock(&pyprof__lock);
         for (event = PYPROF_EVENT_DURATION; events && on_event.fn && event <= PYPROF_EVENT_DEGRADED; event++)
-            if (events & 1 << event) on_event.fn(on_event.user, token, (pyprof_event)event, event == PYPROF_EVENT_DURATION ? "duration_s is over" : detail);
+            if (events & 1 << event)
+                on_event.fn(on_event.user, token, (pyprof_event)event, event == PYPROF_EVENT_DURATION ? "duration_s is over" : detail);
         __atomic_store_n(&pyprof__g.delivering, 0, __ATOMIC_RELEASE);
     }
 }
@@ -6590,21 +6676,28 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
     int value;
     if (!(config->rate_hz >= 0 && config->rate_hz <= 100000))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: it must be 0 (for the default) to 100000", config->rate_hz);
-    if (config->rate_hz > 0 && config->rate_hz < 0.001) return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: the lowest is 0.001", config->rate_hz);
+    if (config->rate_hz > 0 && config->rate_hz < 0.001)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: the lowest is 0.001", config->rate_hz);
     if (!(config->duration_s >= 0 && config->duration_s < 1e9))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "duration_s is %g: it must be 0 (no end) or more", config->duration_s);
     if (!(config->timeline_s > -1e9 && config->timeline_s < 1e9)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "timeline_s is %g", config->timeline_s);
-    if (config->capture < 0 || config->capture > PYPROF_CAPTURE_SIGNAL) return pyprof__fail(PYPROF_ERR_ARGUMENT, "capture is %d: no such value", config->capture);
+    if (config->capture < 0 || config->capture > PYPROF_CAPTURE_SIGNAL)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "capture is %d: no such value", config->capture);
     if (config->heap < 0 || config->heap > PYPROF_HEAP_EXACT) return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap is %d: no such value", config->heap);
-    if (config->paths < 0 || config->paths > PYPROF_PATHS_HASHED) return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", config->paths);
-    if (!config->allocator.alloc != !config->allocator.free) return pyprof__fail(PYPROF_ERR_ARGUMENT, "allocator: alloc and free are needed both, or none");
-    if (config->max_depth > PYPROF__MOST_DEPTH) return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_depth is %u: the most is %d", config->max_depth, PYPROF__MOST_DEPTH);
+    if (config->paths < 0 || config->paths > PYPROF_PATHS_HASHED)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", config->paths);
+    if (!config->allocator.alloc != !config->allocator.free)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "allocator: alloc and free are needed both, or none");
+    if (config->max_depth > PYPROF__MOST_DEPTH)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_depth is %u: the most is %d", config->max_depth, PYPROF__MOST_DEPTH);
     if (config->max_bytes && config->max_bytes < PYPROF__MIN_BYTES)
         return pyprof__fail(PYPROF_ERR_BUDGET, "max_bytes is %llu: a session needs %d", (unsigned long long)config->max_bytes, PYPROF__MIN_BYTES);
-    if (config->thread_filter && strlen(config->thread_filter) > 255) return pyprof__fail(PYPROF_ERR_ARGUMENT, "thread_filter is longer than 255 bytes");
+    if (config->thread_filter && strlen(config->thread_filter) > 255)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "thread_filter is longer than 255 bytes");
     for (i = 0; i < PYPROF__COUNT(config->reserved); i++)
         if (config->reserved[i]) return pyprof__fail(PYPROF_ERR_ARGUMENT, "reserved must be 0: is the config zeroed?");
-    if (config->pid != 0 && config->pid != getpid()) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "pid is %lld: profiling another process is not supported yet", (long long)config->pid);
+    if (config->pid != 0 && config->pid != getpid())
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "pid is %lld: profiling another process is not supported yet", (long long)config->pid);
     if (config->capture == PYPROF_CAPTURE_SIGNAL) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "capture: PYPROF_CAPTURE_SIGNAL is not supported yet");
     for (i = 0; i < PYPROF__COUNT(later); i++) {
         memcpy(&value, (const char *)config + later[i].offset, sizeof value);
@@ -6754,7 +6847,8 @@ static void *pyprof__dump_main(void *argument)
     pyprof__sweeper_settle(&job->sweeper);
     memset(&tick, 0, sizeof tick);
     job->result = pyprof__self_check(&job->sweeper, &proven);
-    if (job->result == PYPROF_OK && !pyprof__sweep(&job->sweeper)) job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
+    if (job->result == PYPROF_OK && !pyprof__sweep(&job->sweeper))
+        job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
     if (job->result == PYPROF_OK) {
         pyprof__names_read(&job->sweeper.list, job->sweeper.codes.text);
         tick.now = pyprof__now();
@@ -6818,7 +6912,8 @@ static int pyprof__env_formats(char *formats, size_t capacity)
         pyprof__copy_text(copy, sizeof copy, formats);
         for (word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
             snprintf(suffix, sizeof suffix, ".%.70s", word);
-            if (pyprof__output_check(&none, pyprof__format_by_suffix(suffix), &row) == PYPROF_OK && strcmp(pyprof__formats[row].suffix, suffix) == 0) continue;
+            if (pyprof__output_check(&none, pyprof__format_by_suffix(suffix), &row) == PYPROF_OK && strcmp(pyprof__formats[row].suffix, suffix) == 0)
+                continue;
             pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_FORMATS=%.100s: no format '%.60s' can be written", text, word);
             return 0;
         }
@@ -6834,7 +6929,8 @@ static int pyprof__env_claim(const char *prefix)   // 0 = somebody else's
     if (fd < 0) return 1;
     memset(&name, 0, sizeof name);
     name.sun_family = AF_UNIX;
-    snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "pyprof-%u-%016llx", (unsigned)geteuid(), (unsigned long long)pyprof__hash_text(prefix, strlen(prefix)));
+    snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "pyprof-%u-%016llx", (unsigned)geteuid(), (unsigned long long)pyprof__hash_text(prefix,
+             strlen(prefix)));
     taken = bind(fd, (const struct sockaddr *)&name, (socklen_t)sizeof name) != 0 && errno == EADDRINUSE;
     if (taken) close(fd);
     else pyprof__g.env_claim = fd;
@@ -6853,7 +6949,8 @@ static void pyprof__env_prefix(char *prefix, size_t capacity)
     else snprintf(prefix, capacity, "%s/%s", folder && *folder ? folder : "/tmp", name);
     snprintf(target, sizeof target, "%.1000s_profile.json", prefix);
     size = strlen(prefix);
-    if ((lstat(target, &info) == 0 && info.st_uid != geteuid()) || !pyprof__env_claim(prefix)) snprintf(prefix + size, capacity - size, ".%ld", (long)getpid());
+    if ((lstat(target, &info) == 0 && info.st_uid != geteuid()) || !pyprof__env_claim(prefix))
+        snprintf(prefix + size, capacity - size, ".%ld", (long)getpid());
 }
 
 static void pyprof__env_write(const pyprof_profile *profile)
@@ -7041,7 +7138,8 @@ PYPROF__DEF pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot
     pthread_mutex_lock(&pyprof__lock);
     found = pyprof__session_of(session);
     if (!found) result = pyprof__no_session(session);
-    else if (last_s > 0 && found->config.timeline_s < 0) result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
+    else if (last_s > 0 && found->config.timeline_s < 0)
+        result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
     else result = pyprof__session_profile(found, last_s, profile);
     if (result == PYPROF_OK && options && options->reset) {
         pyprof__model_free(&found->model);
@@ -7138,7 +7236,8 @@ PYPROF__DEF pyprof_result pyprof_load(const char *path, pyprof_profile **profile
     return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "cannot load %s: loading profiles is not supported yet", path);
 }
 
-PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options, pyprof_profile **delta)
+PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options,
+                                      pyprof_profile **delta)
 {
     (void)options;
     if (!delta) return pyprof__fail(PYPROF_ERR_ARGUMENT, "delta is NULL");
@@ -7150,12 +7249,14 @@ PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof
 static pyprof_result pyprof__query_check(const pyprof_query *query)
 {
     if (!query) return PYPROF_OK;
-    if (query->sort < 0 || query->sort >= PYPROF_METRIC_COUNT || (query->sort && !*pyprof__metric_keys[query->sort])) return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
+    if (query->sort < 0 || query->sort >= PYPROF_METRIC_COUNT || (query->sort && !*pyprof__metric_keys[query->sort]))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
     if (query->group < 0 || query->group > PYPROF_GROUP_THREAD) return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
     return PYPROF_OK;
 }
 
-PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size, size_t capacity, size_t *count)
+PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size, size_t capacity,
+                                     size_t *count)
 {
     pyprof__selection selection;
     pyprof__table table;
@@ -7166,13 +7267,17 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "count is NULL");
     if (!rows && capacity) return pyprof__fail(PYPROF_ERR_ARGUMENT, "rows is NULL");
-    if (row_size != sizeof(pyprof_row)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu", (unsigned long long)row_size, (unsigned long long)sizeof(pyprof_row));
+    if (row_size != sizeof(pyprof_row))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu", (unsigned long long)row_size,
+                            (unsigned long long)sizeof(pyprof_row));
     if (result != PYPROF_OK) return result;
     memset(&table, 0, sizeof table);
-    if (!pyprof__select(&selection, profile, query, query && !query->include_idle) || !pyprof__table_make(&table, &selection, query, query ? query->group : 0))
+    if (!pyprof__select(&selection, profile, query, query && !query->include_idle) || !pyprof__table_make(&table, &selection, query, query
+        ? query->group : 0))
         result = pyprof__fail_memory("the table");
     if (result == PYPROF_OK && table.rows.count) {
-        ranked = pyprof__rank(&table, query && query->sort ? query->sort : query && !query->include_idle ? PYPROF_WALL_NS : 0, query && query->by_total);
+        ranked = pyprof__rank(&table, query && query->sort ? query->sort : query && !query->include_idle ? PYPROF_WALL_NS : 0, query
+                              && query->by_total);
         if (!ranked) result = pyprof__fail_memory("the table");
     }
     if (ranked) *count = table.rows.count;
@@ -7214,7 +7319,8 @@ static void pyprof__frame_fill(const pyprof_profile *profile, uint32_t node, pyp
 static size_t pyprof__visit_stack(pyprof__visitor *visitor, uint32_t node)   // its depth
 {
     size_t depth = 0, i;
-    for (; node && pyprof__function_of(visitor->profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(visitor->profile, node)) visitor->path[depth++] = node;
+    for (; node && pyprof__function_of(visitor->profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(visitor->profile, node))
+        visitor->path[depth++] = node;
     for (i = 0; i < depth; i++) pyprof__frame_fill(visitor->profile, visitor->path[depth - 1 - i], &visitor->stack[i]);
     return depth;
 }
@@ -7386,11 +7492,13 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     pyprof_result result;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
-    if (pid != 0 && pid != getpid()) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "pid is %lld: dumping another process is not supported yet", (long long)pid);
+    if (pid != 0 && pid != getpid())
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "pid is %lld: dumping another process is not supported yet", (long long)pid);
     if (options && options->native) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "native frames are not supported yet");
     if (options && options->max_depth > PYPROF__MOST_DEPTH)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_depth is %u: the most is %d", options->max_depth, PYPROF__MOST_DEPTH);
-    if (options && (options->paths < 0 || options->paths > PYPROF_PATHS_HASHED)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", options->paths);
+    if (options && (options->paths < 0 || options->paths > PYPROF_PATHS_HASHED))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", options->paths);
     job = (pyprof__dump_job *)calloc(1, sizeof *job);
     if (!job) return pyprof__fail_memory("the dump");
     pyprof__pool_init(&job->session.pool, NULL, UINT64_MAX);
@@ -7428,7 +7536,8 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
     if (session) *session = NULL;
     if (!profiling || !*profiling || strcmp(profiling, "0") == 0) return pyprof__fail(PYPROF_ERR_DISABLED, "PROFILING is not set to 1");
     if (strcmp(profiling, "1") != 0) result = pyprof__fail(PYPROF_ERR_ARGUMENT, "PROFILING=%.100s: not 0 or 1", profiling);
-    else if (pyprof__g.env_session && pyprof__g.env_pid == getpid()) return pyprof__fail(PYPROF_ERR_STATE, "PROFILING=1 has started a session already");
+    else if (pyprof__g.env_session && pyprof__g.env_pid == getpid())
+        return pyprof__fail(PYPROF_ERR_STATE, "PROFILING=1 has started a session already");
     else result = pyprof__env_config(&config);
     if (result == PYPROF_OK) result = pyprof_start(&config, &started);
     if (result != PYPROF_OK) {
@@ -7439,8 +7548,10 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
     pyprof__g.env_session = started;
     if (!pyprof__g.env_pid) atexit(pyprof__at_exit);
     pyprof__g.env_pid = getpid();
-    pyprof__say(pyprof__g.env_quiet, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s_profile.{%s}\n", (long)getpid(), config.rate_hz, pyprof__g.env_prefix, pyprof__g.env_formats);
-    if (pyprof__getenv("PYPROF_INTERVAL")) pyprof__say(pyprof__g.env_quiet, "pyprof: PYPROF_INTERVAL has no effect yet: it is for memory snapshots\n");
+    pyprof__say(pyprof__g.env_quiet, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s_profile.{%s}\n", (long)getpid(), config.rate_hz,
+                pyprof__g.env_prefix, pyprof__g.env_formats);
+    if (pyprof__getenv("PYPROF_INTERVAL"))
+        pyprof__say(pyprof__g.env_quiet, "pyprof: PYPROF_INTERVAL has no effect yet: it is for memory snapshots\n");
     if (session) *session = started;
     return PYPROF_OK;
 }

@@ -8,7 +8,8 @@
 static const char *repaired(const char *text)
 {
     static char out[256];
-    CHECK_INT(pyprof__utf8_repair(out, sizeof out, text), strlen(out));
+    size_t size = pyprof__utf8_repair(out, sizeof out, text);
+    CHECK_INT(size, strlen(out));
     return out;
 }
 
@@ -91,7 +92,8 @@ TEST(interned_strings)
 static const char *fixed(double value, int digits)
 {
     static char out[64];
-    CHECK_INT(pyprof__format_fixed(out, sizeof out, value, digits), strlen(out));
+    size_t size = pyprof__format_fixed(out, sizeof out, value, digits);
+    CHECK_INT(size, strlen(out));
     return out;
 }
 

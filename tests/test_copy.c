@@ -1,0 +1,149 @@
+// Copies of memory that may be gone: never a crash, never half an answer; the mirror says what memory says.
+#include "test.h"
+#define PYPROF_IMPLEMENTATION
+#include "../pyprof.h"
+#include "model.h"
+
+enum { PAGE = 4096 };
+
+static pyprof__source opened(pyprof__method method)
+{
+    pyprof__source source = { method, getpid(), -1 };
+    if (method == PYPROF__BY_MEMFD) source.fd = (int)syscall(SYS_memfd_create, "test", 1u);
+    if (!pyprof__copy_works(&source)) SKIP(method == PYPROF__BY_MEMFD ? "no memfd here" : "no process_vm_readv here");
+    return source;
+}
+
+static unsigned char *pages(size_t count)   // whose bytes tell their place
+{
+    unsigned char *p = mmap(NULL, count * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(p != MAP_FAILED);
+    for (size_t i = 0; i < count * PAGE; i++) p[i] = (unsigned char)(i * 31 + (i >> 8));
+    return p;
+}
+
+static uint64_t address(const void *p) { return (uint64_t)(uintptr_t)p; }
+
+static void check_copies(pyprof__method method)
+{
+    pyprof__source source = opened(method);
+    unsigned char to[2 * PAGE], *p = pages(4);
+    CHECK(pyprof__copy(&source, to, address(p) + 5, PAGE) && !memcmp(to, p + 5, PAGE));
+    CHECK_INT(mprotect(p + PAGE, PAGE, PROT_NONE), 0);
+    CHECK_INT(munmap(p + 3 * PAGE, PAGE), 0);
+    CHECK(pyprof__copy(&source, to, address(p), PAGE));
+    CHECK(!pyprof__copy(&source, to, address(p) + 1, PAGE));           // its last byte is behind the border: a short read
+    CHECK(!pyprof__copy(&source, to, address(p) + PAGE, 1));           // PROT_NONE
+    CHECK(!pyprof__copy(&source, to, address(p) + 2 * PAGE - 1, 2));   // begins in it
+    CHECK(pyprof__copy(&source, to, address(p) + 3 * PAGE - 8, 8));
+    CHECK(!pyprof__copy(&source, to, address(p) + 3 * PAGE - 8, 16));  // unmapped
+    const uint64_t nowhere[] = { 0, 8, 4095, 0x800000000000u, 0xffff800000000000u, UINT64_MAX - 7, UINT64_MAX };
+    for (size_t i = 0; i < sizeof nowhere / sizeof *nowhere; i++) CHECK(!pyprof__copy(&source, to, nowhere[i], 16));
+    pyprof__source_close(&source);
+}
+
+TEST(copies_by_readv) { check_copies(PYPROF__BY_READV); }
+TEST(copies_by_memfd) { check_copies(PYPROF__BY_MEMFD); }
+
+static void check_mirror(pyprof__method method)
+{
+    pyprof__source source = opened(method);
+    pyprof__pool pool;
+    pyprof__mirror mirror;
+    unsigned char *p = pages(64), to[5000];
+    uint64_t random = 7;
+    pyprof__pool_init(&pool, NULL, UINT64_MAX);
+    pyprof__mirror_init(&mirror, &pool, &source);
+    for (size_t i = 3; i < 64; i += 7) CHECK_INT(mprotect(p + i * PAGE, PAGE, PROT_NONE), 0);
+    for (int epoch = 0; epoch < 50; epoch++) {
+        unsigned char wanted[4] = { epoch & 1, epoch >> 1 & 1, 1, epoch & 1 };
+        pyprof__mirror_begin(&mirror);
+        for (size_t i = 0; i < 64; i++) if (i % 7 != 3) p[i * PAGE + (size_t)epoch * 80]++;   // what was copied before is stale
+        if (epoch % 5) pyprof__mirror_prefetch(&mirror, wanted, 4);
+        for (uint32_t owner = 0; owner < 4; owner++) {
+            pyprof__mirror_own(&mirror, owner);
+            for (int i = 0; i < 20; i++) {
+                size_t at = pyprof__random(&random) % (60 * PAGE), size = pyprof__random(&random) % sizeof to;
+                int readable = 1;
+                for (size_t page = at / PAGE; size && page <= (at + size - 1) / PAGE; page++) readable &= page % 7 != 3;
+                CHECK_INT(pyprof__read(&mirror, to, address(p) + at, size), readable);
+                CHECK(!readable || !memcmp(to, p + at, size));
+            }
+        }
+    }
+    pyprof__mirror_free(&mirror);
+    CHECK_INT(pool.used, 0);
+    pyprof__source_close(&source);
+}
+
+TEST(mirror_by_readv) { check_mirror(PYPROF__BY_READV); }
+TEST(mirror_by_memfd) { check_mirror(PYPROF__BY_MEMFD); }
+
+TEST(mirror_is_one_moment)   // within an epoch a block is not read again, whatever happens to it
+{
+    pyprof__source source = opened(PYPROF__BY_READV);
+    pyprof__pool pool;
+    pyprof__mirror mirror;
+    uint64_t *p = (uint64_t *)(void *)pages(1);
+    pyprof__pool_init(&pool, NULL, UINT64_MAX);
+    pyprof__mirror_init(&mirror, &pool, &source);
+    p[3] = 100;
+    CHECK_INT(pyprof__read_pointer(&mirror, address(p + 3)), 100);
+    p[3] = 200;
+    CHECK_INT(pyprof__read_pointer(&mirror, address(p + 3)), 100);
+    pyprof__mirror_begin(&mirror);
+    CHECK_INT(pyprof__read_pointer(&mirror, address(p + 3)), 200);
+    CHECK_INT(pyprof__read_pointer(&mirror, 16), 0);
+}
+
+TEST(mirror_prefetches_what_was_used)
+{
+    pyprof__source source = opened(PYPROF__BY_READV);
+    pyprof__pool pool;
+    pyprof__mirror mirror;
+    unsigned char *p = pages(400), wanted[2] = { 0, 1 }, byte;
+    pyprof__pool_init(&pool, NULL, UINT64_MAX);
+    pyprof__mirror_init(&mirror, &pool, &source);
+    for (uint32_t owner = 0; owner < 2; owner++) {
+        pyprof__mirror_own(&mirror, owner);
+        for (size_t i = 0; i < 200; i++) CHECK(pyprof__read(&mirror, &byte, address(p + (owner * 200 + i) * PAGE), 1));
+    }
+    CHECK_INT(mprotect(p + 300 * PAGE, PAGE, PROT_NONE), 0);
+    pyprof__mirror_begin(&mirror);
+    pyprof__mirror_prefetch(&mirror, wanted, 2);
+    CHECK_INT(mprotect(p, 400 * PAGE, PROT_NONE), 0);   // only what has been fetched is there now
+    for (size_t i = 0; i < 400; i++) CHECK_INT(pyprof__read(&mirror, &byte, address(p + i * PAGE), 1), i >= 200 && i != 300);
+}
+
+TEST(mirror_forgets_blocks_out_of_use)
+{
+    pyprof__source source = opened(PYPROF__BY_READV);
+    pyprof__pool pool;
+    pyprof__mirror mirror;
+    unsigned char *p = pages(1000), byte;
+    pyprof__pool_init(&pool, NULL, UINT64_MAX);
+    pyprof__mirror_init(&mirror, &pool, &source);
+    for (size_t i = 0; i < 4000; i++) CHECK(pyprof__read(&mirror, &byte, address(p + i * 1024), 1));
+    for (int epoch = 0; epoch < 200; epoch++) {
+        pyprof__mirror_begin(&mirror);
+        for (size_t i = 0; i < 10; i++) CHECK(pyprof__read(&mirror, &byte, address(p + i * 1024), 1) && byte == p[i * 1024]);
+    }
+    CHECK_INT(mirror.blocks.count, 10);
+}
+
+TEST(mirror_with_little_memory)
+{
+    pyprof__source source = opened(PYPROF__BY_READV);
+    pyprof__pool pool;
+    pyprof__mirror mirror;
+    unsigned char *p = pages(100), byte;
+    pyprof__pool_init(&pool, NULL, 60000);
+    pyprof__mirror_init(&mirror, &pool, &source);
+    int got = 0, all = 0;
+    for (int round = 0; round < 3; round++)
+        for (size_t i = 0; i < 100; i++, all++)
+            if (pyprof__read(&mirror, &byte, address(p + i * PAGE), 1)) { CHECK_INT(byte, p[i * PAGE]); got++; }
+    CHECK(got > 10 && got < all && pool.used <= 60000);
+}
+
+TEST_MAIN

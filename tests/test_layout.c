@@ -1,0 +1,90 @@
+// The facts about versions: every row is complete, and an interpreter's own table is believed only where it makes sense.
+#include "test.h"
+#define PYPROF_IMPLEMENTATION
+#include "../pyprof.h"
+
+enum { ROWS = sizeof pyprof__layouts / sizeof *pyprof__layouts, TABLES = sizeof pyprof__debug_offsets / sizeof *pyprof__debug_offsets,
+       FIELDS = sizeof pyprof__fields / sizeof *pyprof__fields };
+static const uint32_t missing = 0xffffffffu;
+
+static uint32_t field(const pyprof__layout *layout, size_t i) { return ((const uint32_t *)(const void *)layout)[i]; }
+
+TEST(rows_are_complete)
+{
+    static const char *const always[] = { "interp_next", "interp_id", "interp_threads", "thread_next", "thread_interp", "thread_ident", "frame_previous",
+        "frame_code", "frame_instr", "frame_size", "code_filename", "code_name", "code_firstline", "code_linetable", "type_name", "str_length", "bytes_data" };
+    for (uint32_t minor = 8; minor <= 15; minor++)
+        for (int free_threaded = 0; free_threaded <= (minor >= 13); free_threaded++) {
+            pyprof__layout layout;
+            CHECK_INT(pyprof__layout_choose(&layout, 0x03000000u | minor << 16, free_threaded, NULL), PYPROF_OK);
+            CHECK_INT(layout.object_type, free_threaded ? 24 : 8);
+            for (size_t i = 0; i < FIELDS; i++) {
+                uint32_t value = field(&layout, i);
+                if (value != missing && value > pyprof__fields[i].most) printf("3.%u %s\n", minor, pyprof__fields[i].name);
+                CHECK(value == missing || value <= pyprof__fields[i].most);
+                for (size_t k = 0; k < sizeof always / sizeof *always; k++) CHECK(strcmp(always[k], pyprof__fields[i].name) || value != missing);
+            }
+            CHECK_INT(layout.lines_form, minor < 10 ? PYPROF__LINES_LNOTAB : minor == 10 ? PYPROF__LINES_310 : PYPROF__LINES_LOCATIONS);
+            CHECK_INT(layout.code_qualname == missing, minor < 11);
+            CHECK_INT(layout.frame_owner == missing, minor < 11);
+            CHECK(layout.frame_previous + 8 <= layout.frame_size && layout.frame_code + 8 <= layout.frame_size && layout.frame_instr + 4 <= layout.frame_size);
+        }
+}
+
+TEST(versions_not_known)
+{
+    static const struct { uint32_t version; int free_threaded; } none[] = { { 0x03070000, 0 }, { 0x03100000, 0 }, { 0x030c0000, 1 }, { 0x02070000, 0 }, { 0x04000000, 0 }, { 0, 0 } };
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        pyprof__layout layout;
+        CHECK_INT(pyprof__layout_choose(&layout, none[i].version, none[i].free_threaded, NULL), PYPROF_ERR_UNSUPPORTED);
+        CHECK(strstr(pyprof_last_error(), "not supported") != NULL);
+    }
+}
+
+// A table as that version's interpreter has it: the row's own offsets, where its positions say.
+static void write_table(char *table, size_t t, const pyprof__layout *row, uint32_t gil)
+{
+    uint64_t value = gil;
+    memset(table, 0, PYPROF__OFFSETS_SIZE);
+    for (size_t i = 0; i < FIELDS; i++) {
+        uint32_t at = field(&pyprof__debug_offsets[t].at, i);
+        uint64_t own = field(row, i);
+        if (!strncmp(pyprof__fields[i].name, "gil_", 4)) own += gil;
+        if (at != missing && field(row, i) != missing) memcpy(table + at, &own, sizeof own);
+    }
+    memcpy(table + pyprof__debug_offsets[t].gil, &value, sizeof value);
+}
+
+TEST(tables_are_preferred_and_checked)
+{
+    for (size_t t = 0; t < TABLES; t++)
+        for (int free_threaded = 0; free_threaded < 2; free_threaded++) {
+            static char table[PYPROF__OFFSETS_SIZE];
+            pyprof__layout row, layout;
+            uint32_t version = pyprof__debug_offsets[t].version << 16;
+            uint64_t bad = 1u << 30;
+            CHECK_INT(pyprof__layout_choose(&row, version, free_threaded, NULL), PYPROF_OK);
+            write_table(table, t, &row, 7000);
+            CHECK_INT(pyprof__layout_choose(&layout, version, free_threaded, table), PYPROF_OK);
+            for (size_t i = 0; i < FIELDS; i++) {
+                if (field(&layout, i) != field(&row, i)) printf("3.%u %s\n", version >> 16 & 255, pyprof__fields[i].name);
+                CHECK_INT(field(&layout, i), field(&row, i));   // our row and the table say the same
+            }
+            for (size_t i = 0; i < FIELDS; i++) {               // each field out of range, one after the other
+                uint32_t at = field(&pyprof__debug_offsets[t].at, i);
+                if (at == missing || field(&row, i) == missing) continue;
+                CHECK(at + 8 <= pyprof__debug_offsets[t].size);
+                write_table(table, t, &row, 7000);
+                memcpy(table + at, &bad, sizeof bad);
+                CHECK_INT(pyprof__layout_choose(&layout, version, free_threaded, table), PYPROF_ERR_UNSUPPORTED);
+                CHECK(strstr(pyprof_last_error(), pyprof__fields[i].name) != NULL);
+            }
+            write_table(table, t, &row, 7000);
+            row.thread_frame += 8;                              // an interpreter that differs from our row is right
+            write_table(table, t, &row, 7000);
+            CHECK_INT(pyprof__layout_choose(&layout, version, free_threaded, table), PYPROF_OK);
+            CHECK_INT(layout.thread_frame, row.thread_frame);
+        }
+}
+
+TEST_MAIN
