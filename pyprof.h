@@ -3937,8 +3937,8 @@ static int pyprof__is_outermost(const pyprof_profile *profile, uint32_t node, in
     uint32_t up = node;
     while ((up = pyprof__parent_of(profile, up)) != 0) {
         pyprof__group_key above = pyprof__key_of(profile, up, group);
-        if (above.what == key->what && above.line == key->line && (pyprof__function_of(profile,
-                                                                                       up)->kind == PYPROF_KIND_THREAD) == (group == PYPROF_GROUP_THREAD))
+        int is_thread = pyprof__function_of(profile, up)->kind == PYPROF_KIND_THREAD;
+        if (above.what == key->what && above.line == key->line && is_thread == (group == PYPROF_GROUP_THREAD))
             return 0;
     }
     return 1;
@@ -4294,7 +4294,7 @@ static void pyprof__put_visible(pyprof__sink *s, const char *text)
     size_t length;
     for (; *text; text += length) {
         uint32_t c = pyprof__utf8_next(text, &length);
-        if (pyprof__is_unsafe(c)) pyprof__put_format(s, c < 256 ? "\\x%02x" : "\\u%04x", c);
+        if (pyprof__is_unsafe(c) || (c == ' ' && !text[1])) pyprof__put_format(s, c < 256 ? "\\x%02x" : "\\u%04x", c);
         else if (c == 0xfffd && length == 1) pyprof__put(s, "\xef\xbf\xbd");
         else pyprof__put_bytes(s, text, length);
     }
@@ -4499,7 +4499,8 @@ static void pyprof__json_frames(const pyprof__job *job)
         pyprof__put_json(job->sink, pyprof__label(job->profile, location->function));
         pyprof__put(job->sink, ", \"file\": ");
         pyprof__put_json(job->sink, pyprof__text(job->profile, function->file));
-        pyprof__put_format(job->sink, ", \"line\": %ld, \"end_line\": %ld, \"column\": %ld, \"end_column\": %ld, \"first_line\": %ld, \"kind\": \"%s\"}",
+        pyprof__put_format(job->sink, ", \"line\": %ld, \"end_line\": %ld, \"column\": %ld, \"end_column\": %ld, "
+                           "\"first_line\": %ld, \"kind\": \"%s\"}",
                            (long)location->place.line, (long)location->place.end_line, (long)location->place.column, (long)location->place.end_column,
                            threadlike ? 0L : (long)function->first_line, pyprof__kind_names[function->kind]);
     }
@@ -5482,7 +5483,8 @@ static void pyprof__text_quality(const pyprof__job *job)
     pyprof__put_format(s, " %% lost (%llu missed, %llu rejected", (unsigned long long)stats->missed, (unsigned long long)stats->rejected);
     for (i = 0; i < PYPROF_CAUSE_COUNT; i++)
         if (stats->rejected_by_cause[i]) pyprof__put_format(s, ": %s %llu", pyprof__cause_names[i], (unsigned long long)stats->rejected_by_cause[i]);
-    pyprof__put_format(s, ")\n    %llu read while the thread ran, %llu read again, %llu cut at the depth limit, %llu moments of the time line dropped\n",
+    pyprof__put_format(s, ")\n    %llu read while the thread ran, %llu read again, %llu cut at the depth limit, "
+                       "%llu moments of the time line dropped\n",
                        (unsigned long long)stats->unfrozen, (unsigned long long)stats->retried, (unsigned long long)stats->truncated,
                            (unsigned long long)stats->timeline_dropped);
     pyprof__put(s, "    woken ");
@@ -5731,7 +5733,8 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
     owner = (uint32_t *)pyprof__alloc(&pool, model->nodes.count * sizeof *owner);
     whole = path && owner;
     if (whole) pyprof__owners(job->profile, owner);
-    pyprof__put(job->sink, "{\"$schema\": \"https://www.speedscope.app/file-format-schema.json\", \"exporter\": \"pyprof.h@" PYPROF_VERSION_STRING "\", \"name\": ");
+    pyprof__put(job->sink, "{\"$schema\": \"https://www.speedscope.app/file-format-schema.json\", "
+                "\"exporter\": \"pyprof.h@" PYPROF_VERSION_STRING "\", \"name\": ");
     pyprof__put_json(job->sink, job->output->title ? job->output->title : pyprof__text(job->profile, job->profile->program));
     pyprof__put(job->sink, ",\n\"shared\": {\"frames\": [");
     pyprof__speedscope_frames(job);
@@ -6450,7 +6453,7 @@ static int pyprof__was_suspended(const pyprof__sweeper *sweeper, const pyprof__t
     return ran < tick->late / 50;
 }
 
-static void pyprof__record_stats(pyprof__session *session, const pyprof__sweeper *sweeper, const pyprof__tick *tick, size_t alive, uint64_t retried)
+static void pyprof__record_stats(pyprof__session *session, const pyprof__sweeper *sweeper, const pyprof__tick *tick, uint64_t missed, uint64_t retried)
 {
     pyprof_stats *stats = &session->model.stats;
     size_t i;
@@ -6464,8 +6467,8 @@ static void pyprof__record_stats(pyprof__session *session, const pyprof__sweeper
     session->late_sum += tick->late;
     stats->late_mean_ns = session->late_sum / session->ticks_late;
     if (tick->late > stats->late_max_ns) stats->late_max_ns = tick->late;
-    stats->missed += (uint64_t)((double)tick->missed * session->config.rate_hz / tick->rate + 0.5) * alive;
-    stats->asked += (uint64_t)((double)tick->missed * session->config.rate_hz / tick->rate + 0.5) * alive;
+    stats->missed += missed;
+    stats->asked += missed;
     stats->retried += retried;
     if (sweeper->list.interps.count > stats->interpreters) stats->interpreters = sweeper->list.interps.count;
     pyprof__degrade(session, sweeper->degraded);
@@ -6475,22 +6478,20 @@ static void pyprof__record(pyprof__session *session, const pyprof__sweeper *swee
 {
     pyprof__model *model = &session->model;
     size_t i, alive = 0;
+    uint64_t due;                // ticks of this session until now: one happens, the others were missed
     int suspended;
     if (session->paused) return;
-    if (session->phase < 0.999999) {
-        session->phase += session->config.rate_hz / tick->rate;
-        return;
-    }
-    session->phase += session->config.rate_hz / tick->rate - 1.0;
+    session->phase += session->config.rate_hz / tick->rate * (double)(1 + tick->missed);
+    if (session->phase < 0.999999) return;
+    due = (uint64_t)(session->phase + 0.000001);
+    session->phase -= (double)due;
     for (i = 0; i < sweeper->list.threads.count; i++) alive += PYPROF__AT(const pyprof__thread, sweeper->list.threads, i).tick == sweeper->list.tick;
     suspended = present && pyprof__was_suspended(sweeper, tick);
     if (suspended) {
-        pyprof__tick part = *tick;
-        part.missed = 0;
         model->stats.gap_ns += tick->late;
         session->last_ns += tick->late < tick->now - session->last_ns ? tick->late : tick->now - session->last_ns;
-        pyprof__record_stats(session, sweeper, &part, alive, retried);
-    } else pyprof__record_stats(session, sweeper, tick, present ? alive : 0, retried);
+    }
+    pyprof__record_stats(session, sweeper, tick, suspended || !present ? 0 : (due - 1) * alive, retried);
     for (i = 0; i < sweeper->list.threads.count && present; i++) {
         const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
         if (thread->tick == sweeper->list.tick) pyprof__record_thread(session, &sweeper->codes, thread, i, tick->now);
@@ -6766,7 +6767,6 @@ static pyprof_result pyprof__session_open(const pyprof_config *config, int *slot
         pyprof__copy_text(session->thread_filter, sizeof session->thread_filter, config->thread_filter);
         session->config.thread_filter = session->thread_filter;
     }
-    session->phase = 1.0;        // the next tick is its first
     pyprof__pool_init(&session->pool, &config->allocator, config->max_bytes / 4 * 3);
     pyprof__array_init(&session->seats, sizeof(pyprof__seat));
     pyprof__array_init(&session->spot_map, sizeof(uint32_t));
@@ -7509,7 +7509,6 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     if (result == PYPROF_OK) {
         pyprof__array_init(&job->session.seats, sizeof(pyprof__seat));
         pyprof__array_init(&job->session.spot_map, sizeof(uint32_t));
-        job->session.phase = 1.0;
         if (pyprof__session_clear(&job->session, pyprof__now())) result = pyprof__dump_run(job, profile);
         else result = pyprof__fail_memory("the dump");
         pyprof__session_drop(&job->session);
