@@ -3949,6 +3949,7 @@ static void pyprof__row_name(const pyprof_profile *profile, uint32_t node, int g
     const pyprof__function *function = pyprof__function_of(profile, node);
     row->file = pyprof__text(profile, function->file);
     row->kind = function->kind;
+    if (group == PYPROF_GROUP_FILE && !*row->file) row->file = "(no file)";
     row->name = group == PYPROF_GROUP_FILE ? row->file : pyprof__text(profile, function->name);
     row->qualname = group == PYPROF_GROUP_FILE ? row->name : pyprof__text(profile, function->qualname);
     row->line = group == PYPROF_GROUP_FILE || group == PYPROF_GROUP_THREAD ? 0 : group == PYPROF_GROUP_LINE ? pyprof__location_of(profile,

@@ -332,6 +332,12 @@ def hostile_names_in_folded():
     for output in ({}, {'split_threads': 1}, {'lines': 1}, {'metric': CPU_NS}, {'metric': WALL_NS}):
         stacks = read_folded(profile.write(FOLDED, **output))
         bind.check(len(stacks) > 50, '%d stacks', len(stacks))
+    expected, got = collections.Counter(), collections.Counter()
+    for item in profile.visit(bind.ITEM_STACK):
+        expected[len(item.stack)] += item.self[SAMPLES]
+    for stack, count in read_folded(profile.write(FOLDED, metric=SAMPLES)).items():
+        got[len(stack)] += count
+    bind.equal(+got, +expected, 'samples by depth')
 
 
 @bind.test

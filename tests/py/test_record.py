@@ -421,6 +421,64 @@ def pause_and_resume():
 
 
 @bind.test
+def one_pauses_while_another_records():
+    other = bind.Session(rate_hz=1000)
+    session = bind.Session(rate_hz=500)
+    spin(0.2)
+    session.pause()
+    before, others = session.stats(), other.stats()
+    spin(0.3)
+    bind.equal(session.stats().samples, before.samples, 'samples while paused')
+    bind.check(other.stats().samples > others.samples + 100, 'the other one goes on')
+    session.resume()
+    spin(0.2)
+    bind.check(session.stats().samples > before.samples + 30, 'samples after it was resumed')
+    bind.near(thread_of(session.stop(), 'MainThread').total[WALL_NS] / 1e9, 0.4, 0, 0.04, 'wall time without the pause')
+    bind.near(thread_of(other.stop(), 'MainThread').total[WALL_NS] / 1e9, 0.7, 0, 0.05, 'wall time of the other')
+
+
+@bind.test
+def two_sessions_with_a_depth_of_their_own():
+    def down(n):
+        return down(n - 1) if n else spin(0.4)
+
+    shallow, deep = bind.Session(rate_hz=1000, max_depth=10), bind.Session(rate_hz=500, max_depth=500)
+    down(100)
+    shallow, deep = shallow.stop(), deep.stop()
+    for profile, depth, cut in ((shallow, 10, True), (deep, 500, False)):
+        stats = profile.stats()
+        seen = 0
+        for item in profile.visit(bind.ITEM_STACK):
+            frames = [frame for frame in item.stack if frame.kind == bind.KIND_PYTHON]
+            if item.stack[-1].name == 'spin' and item.self[SAMPLES]:
+                bind.equal(len(frames), 10 if cut else len(frames), 'frames')
+                bind.check(cut or len(frames) > 100, '%d frames', len(frames))
+                bind.equal(item.stack[0].name, '<truncated>' if cut else '<module>', 'the first frame')
+                seen += item.self[SAMPLES]
+        bind.check(seen > 50, '%d samples in spin', seen)
+        bind.check(stats.truncated >= seen if cut else stats.truncated == 0, 'truncated: %d of %d', stats.truncated, seen)
+
+
+@bind.test
+def a_slower_session_counts_what_was_missed():
+    """Ticks that the sampler misses are missed by every session, at its own rate."""
+    hogs = [subprocess.Popen([sys.executable, '-S', '-c', 'while True: pass']) for _ in range(4)]
+    try:
+        fast = bind.Session(rate_hz=5000)
+        with bind.record(rate_hz=100) as r:
+            spin(3.0)
+        fast = fast.stop().stats()
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    print(fast, r.profile.stats())
+    balanced(r.profile.stats())
+    bind.near(r.profile.stats().asked, 100 * r.elapsed, 0.05, 3, 'asked at 100 Hz')
+    bind.near(fast.asked, 5000 * r.elapsed, 0.05, 3, 'asked at 5000 Hz')
+
+
+@bind.test
 def cpu_time_of_a_pause_is_nobodys():
     session = bind.Session(rate_hz=500)
     time.sleep(0.2)
@@ -846,10 +904,14 @@ def fork_while_sampling():
 
 @bind.test
 def many_forks():
-    with bind.record(rate_hz=5000) as r:
+    """At any moment of the sampler's: its locks may be held then."""
+    def child():
+        bind.Session().stop()
+
+    with bind.record(rate_hz=20000) as r:
         with running(spin, 2.0, name='worker'):
-            for i in range(60):
-                bind.equal(in_child(lambda: None), 0)
+            for i in range(200):
+                bind.equal(in_child(child), 0)
     balanced(r.profile.stats())
 
 

@@ -2,7 +2,7 @@
 # Files of ours opened by the programs they are for: the golden ones, and those of a real run if there is BUILD_DIR/host.
 #
 #   tests/sh/consumers.sh BUILD_DIR      CHROMIUM: which; node packages are installed into build/node
-# shellcheck disable=SC1091
+# shellcheck disable=SC1091,SC2154 # report sets build, root and dir
 . tests/sh/report
 
 has() { command -v "$1" >/dev/null; }

@@ -2,7 +2,7 @@
 # Interpreters and shared objects that come and go while the sampler runs.
 #
 #   tests/sh/lifecycle.sh BUILD_DIR
-# shellcheck disable=SC1091
+# shellcheck disable=SC1091,SC2154 # report sets build, root and dir
 . tests/sh/report
 
 read -r -a embed < <("$PYTHON" tests/embed.py)

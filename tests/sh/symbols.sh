@@ -2,7 +2,7 @@
 # The runtime is found in every way a host can carry it, without a symbol if it has to be.
 #
 #   tests/sh/symbols.sh BUILD_DIR
-# shellcheck disable=SC1091
+# shellcheck disable=SC1091,SC2154 # report sets build, root and dir
 . tests/sh/report
 
 var() { "$PYTHON" -c 'import sys, sysconfig; print(*(sysconfig.get_config_var(name) or "" for name in sys.argv[1:]))' "$@"; }
