@@ -123,7 +123,7 @@ clean: ## remove what was built
 	rm -rf $(BUILD)
 
 # The rules. Whatever is built depends on the header and on the commands used; the examples are C as compilers default to.
-$(C_TESTS): tests/test.h
+$(C_TESTS): tests/test.h tests/model.h
 $(C_TESTS) $(CAN_BUILD) $(BUILD)/pyprof.o $(BUILD)/libpyprof_test.so: pyprof.h $(BUILD)/commands
 $(BUILD)/commands: FORCE
 	@mkdir -p $(BUILD)

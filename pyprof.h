@@ -400,7 +400,8 @@ PYPROF_API pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *opt
 // Not yet.   threads  any     GIL  not needed     returns  UNSUPPORTED, ARGUMENT
 PYPROF_API pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found);
 
-// Does what PROFILING and the PYPROF_* variables ask for, and writes the files at exit. Call it once.
+// Does what PROFILING and the PYPROF_* variables ask for, and writes the files at exit, or when pyprof_stop ends the
+// session. Call it once.
 //   threads  any     GIL  not needed
 //   returns  DISABLED (PROFILING unset, empty or 0), else as pyprof_start; ARGUMENT: a variable's value, printed on stderr
 PYPROF_API pyprof_result pyprof_start_from_env(pyprof **session);
@@ -751,6 +752,7 @@ static pyprof_result pyprof__file_open_folder(pyprof__file *file, const char *pa
 static pyprof_result pyprof__file_open(pyprof__file *file, const char *path)
 {
     static uint32_t serial;
+    int tries;
     pyprof_result result;
     memset(file, 0, sizeof *file);
     file->fd = 1;
@@ -759,9 +761,12 @@ static pyprof_result pyprof__file_open(pyprof__file *file, const char *path)
     result = pyprof__file_open_folder(file, path);
     if (result != PYPROF_OK) return result;
     result = pyprof__file_check_target(file, path);
-    if (result == PYPROF_OK) {
-        snprintf(file->temporary, sizeof file->temporary, ".pyprof-%ld-%u.tmp", (long)getpid(), __atomic_add_fetch(&serial, 1, __ATOMIC_RELAXED));
+    for (tries = 0; result == PYPROF_OK && tries < 100 && (tries == 0 || (file->fd < 0 && errno == EEXIST)); tries++) {   // one left by a killed run
+        snprintf(file->temporary, sizeof file->temporary, ".pyprof-%ld-%u.tmp", (long)getpid(),
+                 __atomic_add_fetch(&serial, 1, __ATOMIC_RELAXED));
         file->fd = openat(file->folder, file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    }
+    if (result == PYPROF_OK) {
         if (file->fd < 0) result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
     }
     if (result != PYPROF_OK) close(file->folder);
@@ -854,7 +859,7 @@ static void pyprof__pool_init(pyprof__pool *pool, const pyprof_allocator *alloca
 static void *pyprof__alloc(pyprof__pool *pool, size_t size)   // zeroed; NULL = no memory or past the limit
 {
     void *memory;
-    if (size == 0 || pool->used + size > pool->limit) return NULL;
+    if (size == 0 || pool->used > pool->limit || size > pool->limit - pool->used) return NULL;
     memory = pool->allocator.alloc(pool->allocator.user, size);
     if (!memory) return NULL;
     pool->used += size;
@@ -1121,15 +1126,18 @@ static int pyprof__is_unsafe(uint32_t c)
 // value with the given digits after a point, never a comma. Returns the size.
 static size_t pyprof__format_fixed(char *out, size_t capacity, double value, int digits)
 {
-    uint64_t scale = 1, scaled;
+    uint64_t scale = 1, whole, part;
+    double size;
     int i, n;
     for (i = 0; i < digits; i++) scale *= 10;
     if (!(value > -9e15 && value < 9e15)) value = 0;   // NaN and infinities too
-    scaled = (uint64_t)((value < 0 ? -value : value) * (double)scale + 0.5);
-    if (digits == 0) n = snprintf(out, capacity, "%s%llu", value < 0 && scaled ? "-" : "", (unsigned long long)scaled);
-    else
-        n = snprintf(out, capacity, "%s%llu.%0*llu", value < 0 && scaled ? "-" : "", (unsigned long long)(scaled / scale), digits,
-                     (unsigned long long)(scaled % scale));
+    size = value < 0 ? -value : value;
+    whole = (uint64_t)size;
+    part = (uint64_t)((size - (double)whole) * (double)scale + 0.5);
+    if (part >= scale) { whole++; part -= scale; }
+    if (digits == 0) n = snprintf(out, capacity, "%s%llu", value < 0 && whole ? "-" : "", (unsigned long long)whole);
+    else n = snprintf(out, capacity, "%s%llu.%0*llu", value < 0 && (whole || part) ? "-" : "", (unsigned long long)whole, digits,
+                      (unsigned long long)part);
     return n < 0 ? 0 : (size_t)n;
 }
 
@@ -1151,7 +1159,8 @@ typedef struct {
 static ssize_t pyprof__readv_memfd(const pyprof__source *source, struct iovec *local, int locals, struct iovec *remote, int remotes)
 {
     ssize_t in = pwritev(source->fd, remote, remotes, 0);
-    return in <= 0 ? in : preadv(source->fd, local, locals, 0);
+    ssize_t out = in <= 0 ? in : preadv(source->fd, local, locals, 0);   // behind a short write lie bytes of an earlier copy
+    return out < in ? out : in;
 }
 
 static ssize_t pyprof__readv(const pyprof__source *source, struct iovec *local, int locals, struct iovec *remote, int remotes)
@@ -1877,7 +1886,8 @@ static uint64_t pyprof__scan_segment(const pyprof__source *source, const pyprof_
 }
 
 // The version of a program without symbols: the literal of PY_VERSION among its read-only data.
-static uint32_t pyprof__scan_version(const pyprof__source *source, const pyprof__mapping *mapping)
+// minor: 0x030c for 3.12, 0 = any.
+static uint32_t pyprof__scan_version(const pyprof__source *source, const pyprof__mapping *mapping, uint32_t minor)
 {
     char text[4096 + 16];
     uint64_t at, size;
@@ -1888,9 +1898,10 @@ static uint32_t pyprof__scan_version(const pyprof__source *source, const pyprof_
         if (!pyprof__copy(source, text, at, (size_t)size)) return 0;
         text[size] = 0;
         for (i = 1; i + 8 < size; i++) {
-            if (text[i] != '3' || text[i - 1] != 0) continue;
+            if (text[i] != '3' || text[i - 1] == '.' || (text[i - 1] >= '0' && text[i - 1] <= '9')) continue;   // it may be the tail of a path
             version = pyprof__parse_version(text + i);
-            if (version && version < PYPROF__TABLE_SINCE && strlen(text + i) <= 8) return version;
+            if (!version || version >= PYPROF__TABLE_SINCE || strlen(text + i) > 8) continue;
+            if (!minor || version >> 16 == minor) return version;
         }
     }
     return 0;
@@ -1906,7 +1917,7 @@ static int pyprof__runtime_by_scan(pyprof__runtime *runtime, const pyprof__sourc
     const char *at = maps;
     memset(symbols, 0, sizeof *symbols);
     while ((at = pyprof__next_mapping(at, &mapping)) != NULL && !version)
-        if (strcmp(mapping.path, program) == 0 && !mapping.writable) version = pyprof__scan_version(source, &mapping);
+        if (strcmp(mapping.path, program) == 0 && !mapping.writable) version = pyprof__scan_version(source, &mapping, 0);
     at = maps;
     while ((at = pyprof__next_mapping(at, &mapping)) != NULL && !symbols->runtime) {
         in_program = strcmp(mapping.path, program) == 0 || (in_program && (mapping.path[0] == 0 || strcmp(mapping.path, "[heap]") == 0));
@@ -1918,6 +1929,19 @@ static int pyprof__runtime_by_scan(pyprof__runtime *runtime, const pyprof__sourc
     if (version) symbols->runtime_size = 0;
     runtime->version = version;
     return symbols->runtime != 0;
+}
+
+// Only the size of _PyRuntime told the version: the text of PY_VERSION in the same file tells the rest.
+static void pyprof__version_refine(pyprof__runtime *runtime, const pyprof__source *source, const char *maps, const char *path)
+{
+    pyprof__mapping mapping;
+    const char *at = maps;
+    uint32_t version;
+    while (runtime->version && !(runtime->version & 0xffffu) && (at = pyprof__next_mapping(at, &mapping)) != NULL) {
+        if (mapping.writable || strcmp(mapping.path, path) != 0) continue;
+        version = pyprof__scan_version(source, &mapping, runtime->version >> 16);
+        if (version) runtime->version = version;
+    }
 }
 
 static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__source *source, const char *maps)
@@ -1934,7 +1958,11 @@ static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__po
         while ((at = pyprof__next_mapping(at, &mapping)) != NULL) {
             if (pyprof__mapping_rank(&mapping, program) != rank) continue;
             looked_at++;
-            if (pyprof__runtime_in_file(runtime, pool, &mapping, &symbols)) return pyprof__runtime_identify(runtime, source, &symbols);
+            if (pyprof__runtime_in_file(runtime, pool, &mapping, &symbols)) {
+                pyprof_result result = pyprof__runtime_identify(runtime, source, &symbols);
+                pyprof__version_refine(runtime, source, maps, mapping.path);
+                return result;
+            }
         }
     }
     if (pyprof__runtime_by_scan(runtime, source, maps, program, &symbols)) {
@@ -3636,14 +3664,14 @@ static void pyprof__sweep_done(pyprof__sweeper *sweeper)
 
 // Proves the layout on a live thread before anything is reported: lists the threads, walks them, decodes a name.
 // OK also when there is no thread to prove it on yet (*proven = 0).
-static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int *proven)
+static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, int *proven)
 {
     const pyprof__runtime *runtime = &sweeper->runtime;
     char version[32];
     int attempt, listed = 0, cause = 0, walked = 0;
     size_t i;
     *proven = 0;
-    for (attempt = 0; attempt < 50 && !*proven; attempt++) {
+    for (attempt = 0; attempt < attempts && !*proven; attempt++) {
         sweeper->list.tick++;
         if (attempt) pyprof__sleep_until((uint32_t *)(void *)&sweeper->listed, (uint32_t)sweeper->listed, pyprof__now() + 200000);
         if (!pyprof__window_open(sweeper)) continue;
@@ -3729,11 +3757,12 @@ static pyprof__slice pyprof__stem(const char *file)
     return stem;
 }
 
-static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__function *function, int with_place)
+// How much it takes to be unique: 0 = the name, 1 = and the place, 2 = and the number of the function in this profile.
+static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__function *function, int detail)
 {
     const char *qualname = pyprof__text(profile, function->qualname), *file = pyprof__text(profile, function->file);
     pyprof__slice stem = pyprof__stem(file);
-    size_t capacity = stem.size + strlen(qualname) + strlen(file) + 40;
+    size_t capacity = stem.size + strlen(qualname) + strlen(file) + 60;
     char *text = (char *)pyprof__alloc(&profile->pool, capacity);
     int size;
     uint32_t id, member = (uint32_t)function->first_line - 1;
@@ -3742,7 +3771,10 @@ static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__functi
         size = snprintf(text, capacity, "%s (%llu)", qualname, (unsigned long long)PYPROF__AT(pyprof__member, profile->model.members, member).native);
     else if (function->kind != PYPROF_KIND_PYTHON) size = snprintf(text, capacity, "%s", qualname);
     else size = snprintf(text, capacity, "%.*s.%s", (int)stem.size, stem.text, qualname);
-    if (with_place && size > 0) size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld)", file, (long)function->first_line);
+    if (detail && size > 0) size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld)", file, (long)function->first_line);
+    if (detail > 1 && size > 0)
+        size += snprintf(text + size, capacity - (size_t)size, " #%u",
+                         (unsigned)(function - (const pyprof__function *)profile->model.functions.data));
     id = pyprof__intern(&profile->pool, &profile->model.strings, text, size > 0 ? (size_t)size : 0);
     pyprof__free(&profile->pool, text, capacity);
     return id;
@@ -3756,32 +3788,39 @@ static int pyprof__by_label(const void *a, const void *b)
     return x->label != y->label ? (x->label < y->label ? -1 : 1) : x->function < y->function ? -1 : x->function > y->function;
 }
 
-static int pyprof__labels_make(pyprof_profile *profile)   // 0 = no memory
+// Equal labels get more detail. 0 = no memory.
+static int pyprof__labels_part(pyprof_profile *profile, pyprof__labelled *items, size_t count, int detail)
 {
-    pyprof__array order;
-    size_t i, count = profile->model.functions.count;
-    int whole = 1;
-    pyprof__array_init(&order, sizeof(pyprof__labelled));
-    pyprof__array_init(&profile->labels, sizeof(uint32_t));
-    for (i = 0; i < count && whole; i++) {
-        uint32_t *label = (uint32_t *)pyprof__push(&profile->pool, &profile->labels);
-        pyprof__labelled *item = (pyprof__labelled *)pyprof__push(&profile->pool, &order);
-        whole = label && item;
-        if (!whole) break;
-        *label = item->label = pyprof__make_label(profile, &PYPROF__AT(pyprof__function, profile->model.functions, i), 0);
-        item->function = (uint32_t)i;
-        whole = *label != PYPROF__NONE;
+    uint32_t *labels = (uint32_t *)profile->labels.data;
+    size_t i;
+    for (i = 0; i < count; i++) {
+        items[i].label = labels[i];
+        items[i].function = (uint32_t)i;
     }
-    if (whole && count) qsort(order.data, count, sizeof(pyprof__labelled), pyprof__by_label);
-    for (i = 0; i < count && whole; i++) {   // equal labels are neighbours now
-        const pyprof__labelled *items = (const pyprof__labelled *)order.data;
+    qsort(items, count, sizeof *items, pyprof__by_label);
+    for (i = 0; i < count; i++) {   // equal labels are neighbours now
         const pyprof__function *function = &PYPROF__AT(pyprof__function, profile->model.functions, items[i].function);
         if (function->kind != PYPROF_KIND_PYTHON) continue;
         if ((i == 0 || items[i - 1].label != items[i].label) && (i + 1 == count || items[i + 1].label != items[i].label)) continue;
-        PYPROF__AT(uint32_t, profile->labels, items[i].function) = pyprof__make_label(profile, function, 1);
-        whole = PYPROF__AT(uint32_t, profile->labels, items[i].function) != PYPROF__NONE;
+        labels[items[i].function] = pyprof__make_label(profile, function, detail);
+        if (labels[items[i].function] == PYPROF__NONE) return 0;
     }
-    pyprof__array_free(&profile->pool, &order);
+    return 1;
+}
+
+static int pyprof__labels_make(pyprof_profile *profile)   // 0 = no memory
+{
+    size_t i, count = profile->model.functions.count;
+    pyprof__labelled *items = (pyprof__labelled *)pyprof__alloc(&profile->pool, (count + 1) * sizeof *items);
+    int whole = items != NULL;
+    pyprof__array_init(&profile->labels, sizeof(uint32_t));
+    for (i = 0; i < count && whole; i++) {
+        uint32_t *label = (uint32_t *)pyprof__push(&profile->pool, &profile->labels);
+        if (label) *label = pyprof__make_label(profile, &PYPROF__AT(pyprof__function, profile->model.functions, i), 0);
+        whole = label && *label != PYPROF__NONE;
+    }
+    whole = whole && pyprof__labels_part(profile, items, count, 1) && pyprof__labels_part(profile, items, count, 2);
+    pyprof__free(&profile->pool, items, (count + 1) * sizeof *items);
     return whole;
 }
 
@@ -4155,6 +4194,7 @@ static int pyprof__view_line_labels(pyprof__view_maker *maker)
                                    (long)node->line) : 0;
         whole = id && text;
         if (whole) *id = pyprof__intern(&maker->pool, &maker->strings, text, (size_t)size);
+        whole = whole && *id != PYPROF__NONE;
         pyprof__free(&maker->pool, text, capacity);
     }
     for (i = 0; i < maker->nodes.count && whole; i++)
@@ -4325,7 +4365,8 @@ static void pyprof__put_json(pyprof__sink *s, const char *text)   // with its qu
         uint32_t c = pyprof__utf8_next(text, &length);
         if (c == '"' || c == '\\') { char pair[3] = { '\\', (char)c, 0 }; pyprof__put(s, pair); }
         else if (c == '\n' || c == '\t' || c == '\r') pyprof__put(s, c == '\n' ? "\\n" : c == '\t' ? "\\t" : "\\r");
-        else if (c < 0x20 || c == 0x7f || c == 0x2028 || c == 0x2029 || (c == '<' && text[1] == '/') || c == 0xfffe || c == 0xffff)
+        else if (c < 0x20 || c == 0x7f || c == 0x2028 || c == 0x2029 || (c == '<' && (text[1] == '/' || text[1] == '!')) || c == 0xfffe
+                 || c == 0xffff)
             pyprof__put_format(s, "\\u%04x", c);
         else if (c == 0xfffd && length == 1) pyprof__put(s, "\xef\xbf\xbd");
         else pyprof__put_bytes(s, text, length);
@@ -4544,7 +4585,7 @@ static pyprof_result pyprof__json_functions(const pyprof__job *job)
 static void pyprof__json_tree(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    size_t i, metric;
+    size_t i, metric, written = 0;
     pyprof__put(job->sink, "\"tree\": {\"parent\": [");
     for (i = 0; i < model->nodes.count; i++) {
         if (i) pyprof__put(job->sink, ",");
@@ -4558,7 +4599,7 @@ static void pyprof__json_tree(const pyprof__job *job)
     pyprof__put(job->sink, "],\n\"self\": {");
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
         if (!job->selection->self[metric]) continue;
-        pyprof__put(job->sink, metric > 1 ? ",\n" : "\n");
+        pyprof__put(job->sink, written++ ? ",\n" : "\n");
         pyprof__put_key(job->sink, pyprof__metric_keys[metric]);
         pyprof__put(job->sink, "[");
         for (i = 0; i < job->selection->count; i++) {
@@ -4596,6 +4637,7 @@ static int pyprof__json_cached_stack(pyprof__escaped *cache, const pyprof__job *
         pyprof__sink *side = (pyprof__sink *)pyprof__alloc(&cache->pool, sizeof *side);
         pyprof__to_array to;
         size_t before = cache->strings.bytes.count;
+        int whole;
         if (!side) return 0;
         to.bytes = &cache->strings.bytes;
         to.pool = &cache->pool;
@@ -4606,8 +4648,9 @@ static int pyprof__json_cached_stack(pyprof__escaped *cache, const pyprof__job *
         slot->text = NULL;
         slot->size = cache->strings.bytes.count - before;
         PYPROF__AT(size_t, cache->strings.starts, node) = before;
-        if (side->failed) return 0;
+        whole = !side->failed;
         pyprof__free(&cache->pool, side, sizeof *side);
+        if (!whole) return 0;
     }
     pyprof__put_bytes(job->sink, (const char *)cache->strings.bytes.data + PYPROF__AT(size_t, cache->strings.starts, node), slot->size);
     return 1;
@@ -6155,6 +6198,8 @@ typedef struct {
     int delivering;              // session whose callback runs + 1, 0 = none
     pyprof__sweeper sweeper;     // the sampler thread's while alive
     int proven;                  // the layout was checked on a live thread
+    int doubts;                  // how often that failed so far,
+    uint64_t doubted_ns;         // and since when
     char refused[320];           // why nothing can be sampled
     uint64_t own_cpu_ns;
     int atfork;                  // the handler is registered
@@ -6454,7 +6499,8 @@ static int pyprof__was_suspended(const pyprof__sweeper *sweeper, const pyprof__t
     return ran < tick->late / 50;
 }
 
-static void pyprof__record_stats(pyprof__session *session, const pyprof__sweeper *sweeper, const pyprof__tick *tick, uint64_t missed, uint64_t retried)
+static void pyprof__record_stats(pyprof__session *session, const pyprof__sweeper *sweeper, const pyprof__tick *tick, uint64_t missed,
+                                 uint64_t retried)
 {
     pyprof_stats *stats = &session->model.stats;
     size_t i;
@@ -6585,8 +6631,11 @@ static int pyprof__prove(pyprof__sweeper *sweeper)
     int i;
     if (pyprof__g.proven) return 1;
     if (pyprof__g.refused[0]) return 0;
-    result = pyprof__self_check(sweeper, &pyprof__g.proven);
+    result = pyprof__self_check(sweeper, 3, &pyprof__g.proven);
     if (result == PYPROF_OK) return 1;
+    // While the interpreter comes up, much of it is half made: only what stays senseless is refused.
+    if (pyprof__g.doubts++ == 0) pyprof__g.doubted_ns = pyprof__now();
+    if (pyprof__g.doubts < 100 || pyprof__now() - pyprof__g.doubted_ns < 3 * pyprof__second) return 0;
     pthread_mutex_lock(&pyprof__lock);
     pyprof__copy_text(pyprof__g.refused, sizeof pyprof__g.refused, pyprof__error_text);
     for (i = 0; i < PYPROF__SESSIONS; i++)
@@ -6838,6 +6887,23 @@ static pyprof_result pyprof__session_profile(pyprof__session *session, double la
 // ---- one sweep without a session ---------------------------------------------------------
 typedef struct { pyprof__sweeper sweeper; pyprof__session session; pyprof_result result; char error[512]; } pyprof__dump_job;
 
+// Sweeps until every thread was read: the caller may still be on its way to stand still.
+static int pyprof__dump_sweep(pyprof__sweeper *sweeper)
+{
+    uint32_t word = 0;
+    int attempt, rejected = 1;
+    size_t i;
+    for (attempt = 0; attempt < 20 && rejected; attempt++) {
+        if (attempt) pyprof__sleep_until(&word, 0, pyprof__now() + 500000);
+        if (!pyprof__sweep(sweeper)) return 0;
+        for (rejected = 0, i = 0; i < sweeper->list.threads.count; i++) {
+            const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
+            rejected |= thread->tick == sweeper->list.tick && thread->cause != 0;
+        }
+    }
+    return 1;
+}
+
 // On a thread of its own: the caller's CPU placement is not ours to change, and the caller stands still meanwhile.
 static void *pyprof__dump_main(void *argument)
 {
@@ -6847,8 +6913,8 @@ static void *pyprof__dump_main(void *argument)
     pyprof__is_sampler = 1;
     pyprof__sweeper_settle(&job->sweeper);
     memset(&tick, 0, sizeof tick);
-    job->result = pyprof__self_check(&job->sweeper, &proven);
-    if (job->result == PYPROF_OK && !pyprof__sweep(&job->sweeper))
+    job->result = pyprof__self_check(&job->sweeper, 50, &proven);
+    if (job->result == PYPROF_OK && !pyprof__dump_sweep(&job->sweeper))
         job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
     if (job->result == PYPROF_OK) {
         pyprof__names_read(&job->sweeper.list, job->sweeper.codes.text);
@@ -7031,7 +7097,8 @@ static pyprof_result pyprof__start_first(const pyprof_config *config, int *slot)
     pyprof__g.refused[0] = 0;
     result = pyprof__sweeper_open(sweeper, &config->allocator, config->max_bytes / 4, config->max_depth, config->capture != PYPROF_CAPTURE_COPY);
     if (result != PYPROF_OK) return result;
-    result = pyprof__self_check(sweeper, &pyprof__g.proven);
+    pyprof__g.doubts = 0;
+    result = pyprof__self_check(sweeper, 50, &pyprof__g.proven);
     pthread_mutex_lock(&pyprof__lock);
     pyprof__g.own_cpu_ns = 0;
     if (result == PYPROF_OK) result = pyprof__session_open(config, slot);

@@ -88,6 +88,11 @@ def share(profile, thread, function, metric=WALL_NS, leaf=False):
     return part / total
 
 
+def late(profile):
+    """How late the sampler woke, at worst, in seconds: on a busy machine the ends of a recording are as blurred."""
+    return profile.stats().late_max_ns / 1e9
+
+
 def balanced(stats):
     bind.equal(stats.asked, stats.samples + stats.missed + stats.rejected, 'asked')
     bind.equal(stats.rejected, sum(stats.rejected_by_cause), 'rejected')
@@ -136,9 +141,9 @@ def wall_time_is_elapsed_time():
         elapsed = time.perf_counter() - begin
         stop.set()
     info = profile.info()
-    bind.near(info.duration_s, elapsed, 0.02, 0.02, 'the duration')
+    bind.near(info.duration_s, elapsed, 0.02, 0.02 + late(profile), 'the duration')
     for name in ('waiter', 'spinner', 'MainThread'):
-        bind.near(thread_of(profile, name).total[WALL_NS] / 1e9, elapsed, 0.02, 0.02, 'wall time of ' + name)
+        bind.near(thread_of(profile, name).total[WALL_NS] / 1e9, elapsed, 0.02, 0.02 + late(profile), 'wall time of ' + name)
     bind.check(stats.samples > 500, 'only %d samples', stats.samples)
     balanced(stats)
     balanced(profile.stats())
@@ -292,7 +297,7 @@ def thread_names_and_times():
     thread = thread_of(r.profile, 'late\u00e9 \u4e2d')
     bind.near(thread.first_seen, began, 0, 0.1, 'first seen')
     bind.near(thread.last_seen, ended, 0, 0.1, 'last seen')
-    bind.near(thread.total[WALL_NS] / 1e9, ended - began, 0, 0.06, 'wall time')
+    bind.near(thread.total[WALL_NS] / 1e9, ended - began, 0, 0.06 + late(profile), 'wall time')
     told = {one['thread_id']: one for one in r.profile.json()['threads']}
     bind.equal(told[thread.thread_id]['name'], thread.name)
     bind.equal(told[thread.thread_id]['ident'], thread.ident)
@@ -382,7 +387,7 @@ def the_time_line_has_a_length():
     first = min(sample['timestamp'] for sample in document['samples'])
     last = max(sample['timestamp'] for sample in document['samples'])
     bind.check(0.15 < last - first < 0.6, 'the time line spans %.3f s', last - first)
-    bind.near(r.profile.info().total[WALL_NS] / 1e9, r.elapsed, 0.03, 0.02, 'the tree covers everything')
+    bind.near(r.profile.info().total[WALL_NS] / 1e9, r.elapsed, 0.03, 0.02 + late(r.profile), 'the tree covers everything')
     with bind.record(rate_hz=1000, timeline_s=-1) as r:
         spin_hot(0.2)
     bind.equal(r.profile.json()['samples'], [])
@@ -413,8 +418,8 @@ def pause_and_resume():
     profile = session.stop()
     bind.equal(before.samples, after.samples, 'samples while paused')
     bind.equal(before.asked, after.asked, 'asked while paused')
-    bind.near(profile.info().duration_s, recorded, 0.02, 0.02, 'the duration without the pause')
-    bind.near(thread_of(profile, 'MainThread').total[WALL_NS] / 1e9, recorded, 0.02, 0.02, 'wall time without the pause')
+    bind.near(profile.info().duration_s, recorded, 0.02, 0.02 + late(profile), 'the duration without the pause')
+    bind.near(thread_of(profile, 'MainThread').total[WALL_NS] / 1e9, recorded, 0.02, 0.02 + late(profile), 'wall time without the pause')
     for sample in profile.json()['samples']:
         bind.check(not paused_at + 0.01 < sample['timestamp'] < resumed_at - 0.01, 'a sample during the pause')
     balanced(profile.stats())
@@ -433,8 +438,9 @@ def one_pauses_while_another_records():
     session.resume()
     spin(0.2)
     bind.check(session.stats().samples > before.samples + 30, 'samples after it was resumed')
-    bind.near(thread_of(session.stop(), 'MainThread').total[WALL_NS] / 1e9, 0.4, 0, 0.04, 'wall time without the pause')
-    bind.near(thread_of(other.stop(), 'MainThread').total[WALL_NS] / 1e9, 0.7, 0, 0.05, 'wall time of the other')
+    session, other = session.stop(), other.stop()
+    bind.near(thread_of(session, 'MainThread').total[WALL_NS] / 1e9, 0.4, 0, 0.04 + 2 * late(other), 'wall time without the pause')
+    bind.near(thread_of(other, 'MainThread').total[WALL_NS] / 1e9, 0.7, 0, 0.05 + late(other), 'wall time of the other')
 
 
 @bind.test
@@ -500,8 +506,8 @@ def reset_drops_what_was():
     elapsed = time.perf_counter() - begin
     profile = session.stop()
     bind.check('spin' not in [item.stack[-1].name for item in profile.visit(bind.ITEM_STACK)], 'spin is still there')
-    bind.near(thread_of(profile, 'MainThread').total[WALL_NS] / 1e9, elapsed, 0.02, 0.02, 'wall time since the reset')
-    bind.near(profile.info().duration_s, elapsed, 0.02, 0.02, 'duration since the reset')
+    bind.near(thread_of(profile, 'MainThread').total[WALL_NS] / 1e9, elapsed, 0.02, 0.02 + late(profile), 'wall time since the reset')
+    bind.near(profile.info().duration_s, elapsed, 0.02, 0.02 + late(profile), 'duration since the reset')
     balanced(profile.stats())
 
 
@@ -539,14 +545,16 @@ def snapshot_with_reset_loses_nothing():
     whole = whole.stop()
     bind.check(len(parts) > 50, 'only %d parts', len(parts))
 
+    slack = late(whole) + max(map(late, parts))
+
     def total(profiles, metric, thread=None):
         return sum(one.total[metric] for profile in profiles for one in profile.threads() if thread in (None, one.name))
 
-    bind.near(total(parts, WALL_NS, 'MainThread') / 1e9, elapsed, 0.005, 0.01, 'wall time of the parts')
-    bind.near(sum(part.info().duration_s for part in parts), elapsed, 0.005, 0.01, 'duration of the parts')
+    bind.near(total(parts, WALL_NS, 'MainThread') / 1e9, elapsed, 0.005, 0.01 + slack, 'wall time of the parts')
+    bind.near(sum(part.info().duration_s for part in parts), elapsed, 0.005, 0.01 + slack, 'duration of the parts')
     for thread in ('MainThread', 'worker'):
-        for metric, slack in ((WALL_NS, 10e6), (CPU_NS, 10e6)):
-            bind.near(total(parts, metric, thread), total([whole], metric, thread), 0.005, slack,
+        for metric in (WALL_NS, CPU_NS):
+            bind.near(total(parts, metric, thread), total([whole], metric, thread), 0.005, 10e6 + slack * 1e9,
                       'metric %d of %s' % (metric, thread))
     bind.near(sum(part.stats().samples for part in parts), whole.stats().samples, 0.002, 6, 'samples')
     for part in parts:
@@ -563,7 +571,7 @@ def snapshot_of_the_last_seconds():
     names = {frame.name for item in snapshot.visit(bind.ITEM_STACK) for frame in item.stack}
     bind.check('spin_hot' in names, 'spin_hot is missing')
     bind.check('spin' not in names, 'spin was longer ago')
-    bind.near(thread_of(snapshot, 'MainThread').total[WALL_NS] / 1e9, 0.3, 0, 0.05, 'wall time')
+    bind.near(thread_of(snapshot, 'MainThread').total[WALL_NS] / 1e9, 0.3, 0, 0.05 + late(snapshot), 'wall time')
 
 
 @bind.test
@@ -578,8 +586,8 @@ def duration_pauses():
     spin(0.1)
     bind.equal(session.stats().samples, before, 'samples after the duration')
     profile = session.stop()
-    bind.near(profile.info().duration_s, 0.4, 0, 0.02, 'duration')
-    bind.near(thread_of(profile, 'MainThread').total[WALL_NS] / 1e9, 0.4, 0, 0.03, 'wall time')
+    bind.near(profile.info().duration_s, 0.4, 0, 0.02 + late(profile), 'duration')
+    bind.near(thread_of(profile, 'MainThread').total[WALL_NS] / 1e9, 0.4, 0, 0.03 + late(profile), 'wall time')
 
 
 @bind.test
@@ -620,7 +628,7 @@ def eight_sessions_and_no_more():
         stats = profile.stats()
         balanced(stats)
         bind.near(stats.asked, rate * elapsed, 0.1, 5, 'asked at %d Hz' % rate)
-        bind.near(profile.info().total[WALL_NS] / 1e9, elapsed, 0.02, 2.0 / rate, 'wall time at %d Hz' % rate)
+        bind.near(profile.info().total[WALL_NS] / 1e9, elapsed, 0.02, 2.0 / rate + late(profile), 'wall time at %d Hz' % rate)
         bind.check(share(profile, 'MainThread', 'spin') > 0.8, 'spin at %d Hz', rate)
         bind.near(profile.info().rate_hz, rate, 0.001)
     session = bind.Session()   # there is room again
@@ -887,7 +895,7 @@ def fork_while_sampling():
         bind.check(share(r.profile, 'MainThread', 'spin_hot') > 0.5, 'spin_hot in the child')
         bind.equal(r.profile.info().pid, os.getpid(), 'pid')
         bind.equal([thread.thread_id for thread in r.profile.threads()], [os.getpid()], 'thread ids')
-        bind.near(r.profile.info().total[WALL_NS] / 1e9, 0.2, 0, 0.1, 'wall time of the child')
+        bind.near(r.profile.info().total[WALL_NS] / 1e9, 0.2, 0, 0.1 + late(r.profile), 'wall time of the child')
         balanced(r.profile.stats())
         bind.equal(len(bind.tasks()), 1, 'threads of the child at the end')
 
@@ -896,7 +904,7 @@ def fork_while_sampling():
             bind.equal(in_child(child), 0, 'exit status of the child')
     elapsed = time.perf_counter() - begin
     profile = session.stop()
-    bind.near(thread_of(profile, 'MainThread').total[WALL_NS] / 1e9, elapsed, 0.03, 0.05, 'the parent records on')
+    bind.near(thread_of(profile, 'MainThread').total[WALL_NS] / 1e9, elapsed, 0.03, 0.05 + late(profile), 'the parent records on')
     bind.check(max(sample['timestamp'] for sample in profile.json()['samples']) > time.time() - 0.5, 'to the end')
     bind.equal(profile.info().pid, os.getpid())
     balanced(profile.stats())
