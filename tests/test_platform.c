@@ -162,8 +162,8 @@ static void *live(void *argument)
     o->self = (char *)(uintptr_t)pthread_self();
     o->cpu = -1;
     __atomic_store_n(&o->tid, pyprof__gettid(), __ATOMIC_RELEASE);
-    while (!o->stop) {
-        if (!o->busy) usleep(1000);
+    while (!__atomic_load_n(&o->stop, __ATOMIC_RELAXED)) {
+        if (!__atomic_load_n(&o->busy, __ATOMIC_RELAXED)) usleep(1000);
     }
     return NULL;
 }
@@ -185,10 +185,10 @@ TEST(thread_cpu_clock)
     uint64_t idle = pyprof__thread_cpu(o.tid);
     usleep(50000);
     CHECK(idle > 0 && pyprof__thread_cpu(o.tid) - idle < 20000000);
-    o.busy = 1;
+    __atomic_store_n(&o.busy, 1, __ATOMIC_RELAXED);
     uint64_t end = pyprof__now() + 5000000000u;
     while (pyprof__thread_cpu(o.tid) - idle < 50000000) CHECK(pyprof__now() < end);
-    o.stop = 1;
+    __atomic_store_n(&o.stop, 1, __ATOMIC_RELAXED);
     pthread_join(thread, NULL);
     while (pyprof__thread_cpu(o.tid)) CHECK(pyprof__now() < end);   // gone, soon after the join
 }

@@ -297,7 +297,7 @@ def thread_names_and_times():
     thread = thread_of(r.profile, 'late\u00e9 \u4e2d')
     bind.near(thread.first_seen, began, 0, 0.1, 'first seen')
     bind.near(thread.last_seen, ended, 0, 0.1, 'last seen')
-    bind.near(thread.total[WALL_NS] / 1e9, ended - began, 0, 0.06 + late(profile), 'wall time')
+    bind.near(thread.total[WALL_NS] / 1e9, ended - began, 0, 0.06 + late(r.profile), 'wall time')
     told = {one['thread_id']: one for one in r.profile.json()['threads']}
     bind.equal(told[thread.thread_id]['name'], thread.name)
     bind.equal(told[thread.thread_id]['ident'], thread.ident)
