@@ -4332,9 +4332,11 @@ static void pyprof__put_seconds(pyprof__sink *s, int64_t ns)
 // Text for people: what would change how the line is shown appears as an escape.
 static void pyprof__put_visible(pyprof__sink *s, const char *text)
 {
+    const char *end = text + 400;   // the page stays a page
     size_t length;
     for (; *text; text += length) {
         uint32_t c = pyprof__utf8_next(text, &length);
+        if (text > end) { pyprof__put(s, "..."); return; }
         if (pyprof__is_unsafe(c) || (c == ' ' && !text[1])) pyprof__put_format(s, c < 256 ? "\\x%02x" : "\\u%04x", c);
         else if (c == 0xfffd && length == 1) pyprof__put(s, "\xef\xbf\xbd");
         else pyprof__put_bytes(s, text, length);
@@ -6168,6 +6170,7 @@ typedef struct {                 // what a session remembers of a thread slot of
     uint32_t version, node;      // the stack it had, and its node
     uint64_t tick;               // the session's tick it was last seen in
     uint64_t moment;             // the number + 1 of its latest moment on the time line
+    int truncated;               // the stack it had was cut
     pyprof__array spots, nodes;  // uint32_t each, root first: the last path
 } pyprof__seat;
 
@@ -6414,7 +6417,7 @@ static uint32_t pyprof__stack_node(pyprof__session *session, const pyprof__codes
         if (child == PYPROF__NONE || !pyprof__array_reserve(&session->pool, &seat->spots, 1) || !pyprof__array_reserve(&session->pool,
             &seat->nodes, 1)) {
             pyprof__degrade(session, "max_bytes is used up: new stacks are counted at the deepest frame already known");
-            session->model.stats.truncated++;
+            seat->truncated = 1;
             return node;
         }
         node = child;
@@ -6423,7 +6426,7 @@ static uint32_t pyprof__stack_node(pyprof__session *session, const pyprof__codes
         kept++;
     }
     seat->spots.count = seat->nodes.count = kept;
-    session->model.stats.truncated += cut != 0 || stack->truncated;
+    seat->truncated = cut != 0 || stack->truncated;
     return node;
 }
 
@@ -6462,7 +6465,8 @@ static void pyprof__record_thread(pyprof__session *session, const pyprof__codes 
     if (seat->version != thread->version || seat->spots.count == 0) {
         seat->node = pyprof__stack_node(session, codes, seat, &thread->stack);
         seat->version = thread->version;
-    } else session->model.stats.truncated += thread->stack.truncated != 0;
+    }
+    model->stats.truncated += seat->truncated != 0;
     model->stats.samples++;
     model->stats.unfrozen += thread->unfrozen != 0;
     memset(&moment, 0, sizeof moment);

@@ -951,7 +951,7 @@ def settle(workers):
         now = {ident: stack for ident, stack in truths().items() if ident != mine}
         asleep = True
         for worker in workers:
-            with open('/proc/self/task/%d/stat' % worker.native_id) as file:
+            with open('/proc/self/task/%d/stat' % worker.native_id, encoding='latin-1') as file:
                 asleep = asleep and file.read().rpartition(')')[2].split()[0] == 'S'
         calm, last = (calm + 1 if asleep and now == last else 0), now
 
