@@ -478,6 +478,11 @@ def eventually(condition, what, seconds=5.0):
         time.sleep(0.005)
 
 
+def lost(profile):
+    """Wall time whose stacks were rejected: it is in the totals, but not in the time line."""
+    return sum(item.self[WALL_NS] for item in profile.visit(ITEM_STACK) if item.stack[-1].name == '<lost>')
+
+
 @contextlib.contextmanager
 def folder():
     with tempfile.TemporaryDirectory(prefix='pyprof-test-') as path:

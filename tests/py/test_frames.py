@@ -1172,7 +1172,8 @@ def json_tells_the_same():
         bind.equal(sorted(seen), sorted(expected), 'threads with samples')
         for worker in workers:
             labels = [f.label for f in visited[worker.thread.ident].stack]
-            bind.check(labels[0].startswith('threading.'), 'root %r', labels[0])
+            if expected[worker.thread.ident][0][2].endswith('_bootstrap'):   # 3.9 cuts it itself where generators throw
+                bind.equal(labels[0], 'threading.Thread._bootstrap' if QUALNAMES else 'threading._bootstrap', 'root')
             leaf = 'test_frames.' + ('Lock.block' if QUALNAMES else 'block')
             bind.check(labels[-1] == leaf or labels[-1].startswith(leaf + ' ('), 'leaf %r', labels[-1])
 

@@ -1,0 +1,101 @@
+"""Slowdown of a busy thread, the sampler's CPU, and the time and size of each output."""
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'tests', 'py'))
+import bind  # noqa: E402
+from work import loop, work  # noqa: E402
+
+REPEAT = 5
+
+
+def recorded(function, **config):
+    with bind.record(**config) as r:
+        wall = function()
+    return wall, r.profile
+
+
+def busy():
+    print('%-34s %9s %9s %8s %8s %9s' % ('one busy thread', 'slowdown', 'sampler', 'lost', 'retried', 'unfrozen'))
+    work(50)
+    for rate in 100, 1000, 10000:
+        ratios, stats = [], None
+        own = wall_sum = 0.0
+        for _ in range(REPEAT):
+            plain = work()
+            wall, profile = recorded(work, rate_hz=rate)
+            ratios.append(wall / plain)
+            stats = profile.stats()
+            own += stats.own_cpu_ns / 1e9
+            wall_sum += wall
+        print('%-34s %8.3fx %8.2f%% %7.2f%% %8d %8.2f%%   (slowdown %.3f to %.3f)' % (
+            '%d Hz' % rate, statistics.median(ratios), 100 * own / wall_sum, 100 * (stats.missed + stats.rejected) / max(1, stats.asked),
+            stats.retried, 100 * stats.unfrozen / max(1, stats.samples), min(ratios), max(ratios)))
+
+
+def waiting():
+    stop = threading.Event()
+    threads = [threading.Thread(target=stop.wait) for _ in range(31)]
+    for thread in threads:
+        thread.start()
+    wall, profile = recorded(work, rate_hz=100)
+    print('%-34s %9s %8.2f%%' % ('32 threads, 31 waiting, 100 Hz', '', 100 * profile.stats().own_cpu_ns / 1e9 / wall))
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+
+def fighting():
+    def fight():
+        threads = [threading.Thread(target=work, args=(60,)) for _ in range(4)]
+        begin = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return time.perf_counter() - begin
+    wall, profile = recorded(fight, rate_hz=1000)
+    stats = profile.stats()
+    print('%-34s %9s %8.2f%% %7.2f%%' % ('4 threads fight for the GIL, 1 kHz', '', 100 * stats.own_cpu_ns / 1e9 / wall,
+                                         100 * (stats.missed + stats.rejected) / max(1, stats.asked)))
+
+
+def outputs():
+    """100,000 samples: ten threads of different depths at 10 kHz, until there are enough."""
+    stop = []
+
+    def spin(depth):
+        if depth:
+            return spin(depth - 1)
+        while not stop:
+            loop(1000)
+    threads = [threading.Thread(target=spin, args=(3 * i,)) for i in range(10)]
+    session = bind.Session(rate_hz=5000)
+    for thread in threads:
+        thread.start()
+    while session.stats().samples < 100000:
+        time.sleep(0.05)
+    begin = time.perf_counter()
+    profile = session.snapshot()
+    took = time.perf_counter() - begin
+    stop.append(True)
+    for thread in threads:
+        thread.join()
+    session.stop()
+    print('%d samples: snapshot %.1f ms' % (profile.stats().samples, took * 1000))
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in 'json', 'txt', 'svg', 'folded', 'speedscope.json', 'pb.gz':
+            path = os.path.join(folder, 'x.' + suffix)
+            begin = time.perf_counter()
+            profile.save(path)
+            print('    %-18s %8.1f ms %10d bytes' % (suffix, (time.perf_counter() - begin) * 1000, os.path.getsize(path)))
+
+
+busy()
+waiting()
+fighting()
+outputs()
