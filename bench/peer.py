@@ -14,10 +14,10 @@ COMMANDS = {
 
 def run(command):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(command + [sys.executable, WORK], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done = subprocess.run(command + [sys.executable, WORK, '1500'], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    walls = [float(line) for line in done.stdout.decode().split() if line.replace('.', '').isdigit()]
-    return (walls or [0])[-1], after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    walls = [float(line) for line in done.stdout.decode().split() if '.' in line and line.replace('.', '').isdigit()]
+    return (walls or [0])[0], after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 for rate in 100, 1000:
