@@ -1,0 +1,159 @@
+// Frame chains built by hand in this process, with the layout of 3.13: what is torn, cyclic or wild is refused.
+#include "test.h"
+#define PYPROF_IMPLEMENTATION
+#include "../pyprof.h"
+
+static pyprof__pool pool;
+static pyprof__source source;
+static pyprof__mirror mirror;
+static pyprof__codes codes;
+static pyprof__layout layout;
+static pyprof__stack stack;
+static _Alignas(16) unsigned char type[512], wrong_type[512], code[512], name[64], line_table[64], frames[64][128];
+
+static void put64(unsigned char *at, uint32_t offset, const void *pointer)
+{
+    uint64_t value = (uint64_t)(uintptr_t)pointer;
+    memcpy(at + offset, &value, sizeof value);
+}
+
+static void put32(unsigned char *at, uint32_t offset, uint32_t value) { memcpy(at + offset, &value, sizeof value); }
+
+static void build_code(void)
+{
+    uint64_t size;
+    static const char code_text[] = "code", wrong_text[] = "list";
+    put64(type, layout.type_name, code_text);
+    put64(wrong_type, layout.type_name, wrong_text);
+    size = 3;
+    memcpy(name + layout.str_length, &size, sizeof size);
+    put32(name, layout.str_state, 1u << 2 | layout.str_is_compact | layout.str_is_ascii);
+    memcpy(name + layout.str_ascii, "fun", 4);
+    size = 2;
+    memcpy(line_table + layout.bytes_size, &size, sizeof size);
+    line_table[layout.bytes_data] = 0x80 | 13 << 3 | 7;   // eight units on the first line
+    line_table[layout.bytes_data + 1] = 0;
+    put64(code, layout.object_type, type);
+    put64(code, layout.code_filename, name);
+    put64(code, layout.code_name, name);
+    put64(code, layout.code_qualname, name);
+    put64(code, layout.code_linetable, line_table);
+    put32(code, layout.code_firstline, 7);
+    put32(code, layout.code_units, 8);
+}
+
+static void frame(int i, const void *previous, const void *executable, int owner)
+{
+    put64(frames[i], layout.frame_previous, previous);
+    put64(frames[i], layout.frame_code, executable);
+    put64(frames[i], layout.frame_instr, code + layout.code_bytes + 4);
+    frames[i][layout.frame_owner] = (unsigned char)owner;
+}
+
+static void setup(int depth)   // a chain of depth good frames, 0 the innermost
+{
+    int i;
+    CHECK_INT(pyprof__layout_choose(&layout, 0x030d00f0, 0, NULL), PYPROF_OK);
+    CHECK_INT(pyprof__source_open(&source), PYPROF_OK);
+    pyprof__pool_init(&pool, NULL, UINT64_MAX);
+    pyprof__mirror_init(&mirror, &pool, &source);
+    CHECK(pyprof__codes_init(&codes, &pool, &layout));
+    pyprof__array_init(&stack.spots, sizeof(uint32_t));
+    build_code();
+    for (i = 0; i < depth; i++) frame(i, i + 1 < depth ? frames[i + 1] : NULL, code, 0);
+}
+
+static int walk(const void *from, uint32_t max_depth)
+{
+    pyprof__walk w;
+    memset(&w, 0, sizeof w);
+    w.codes = &codes;
+    w.mirror = &mirror;
+    w.stack = &stack;
+    w.max_depth = max_depth;
+    stack.spots.count = 0;
+    stack.truncated = 0;
+    pyprof__mirror_begin(&mirror);
+    return pyprof__walk_chain(&w, (uint64_t)(uintptr_t)from, 0);
+}
+
+TEST(a_whole_chain)
+{
+    const pyprof__spot *spot;
+    setup(5);
+    CHECK_INT(walk(frames[0], 100), 0);
+    CHECK_INT(stack.spots.count, 5);
+    CHECK_INT(stack.truncated, 0);
+    spot = (const pyprof__spot *)codes.spots.data + ((const uint32_t *)stack.spots.data)[0];
+    CHECK_INT(spot->place.line, 7);
+    CHECK_INT(spot->instruction, 2);
+}
+
+TEST(cut_at_the_depth_limit)
+{
+    setup(40);
+    CHECK_INT(walk(frames[0], 10), 0);
+    CHECK_INT(stack.spots.count, 11);   // and <truncated>
+    CHECK_INT(stack.truncated, 1);
+}
+
+TEST(cycles_are_found)
+{
+    setup(40);
+    frame(39, frames[20], code, 0);
+    CHECK_INT(walk(frames[0], 100000), PYPROF_CAUSE_CHAIN + 1);
+    frame(0, frames[0], code, 0);
+    CHECK_INT(walk(frames[0], 100000), PYPROF_CAUSE_CHAIN + 1);
+}
+
+TEST(wild_pointers_are_refused)
+{
+    setup(5);
+    frame(2, (const void *)(uintptr_t)0x10008, code, 0);
+    CHECK_INT(walk(frames[0], 100), PYPROF_CAUSE_UNREADABLE + 1);
+    frame(2, frames[3] + 1, code, 0);   // not aligned
+    CHECK_INT(walk(frames[0], 100), PYPROF_CAUSE_CHAIN + 1);
+}
+
+TEST(what_is_no_code_is_refused)
+{
+    setup(5);
+    put64(code, layout.object_type, wrong_type);
+    CHECK_INT(walk(frames[0], 100), PYPROF_CAUSE_CODE + 1);
+}
+
+TEST(a_frame_being_popped)
+{
+    setup(5);
+    frame(0, frames[1], NULL, 0);   // the innermost one: normal
+    CHECK_INT(walk(frames[0], 100), 0);
+    CHECK_INT(stack.spots.count, 4);
+    frame(0, frames[1], code, 0);
+    frame(2, frames[3], NULL, 0);   // further out: the chain is stale
+    CHECK_INT(walk(frames[0], 100), PYPROF_CAUSE_CHAIN + 1);
+}
+
+TEST(shims_are_skipped)
+{
+    setup(5);
+    frame(1, frames[2], wrong_type, 3);
+    CHECK_INT(walk(frames[0], 100), 0);
+    CHECK_INT(stack.spots.count, 4);
+    frame(1, frames[2], wrong_type, 77);   // no such owner
+    CHECK_INT(walk(frames[0], 100), PYPROF_CAUSE_CHAIN + 1);
+}
+
+TEST(a_reused_address_is_another_code_object)
+{
+    uint32_t before, after;
+    setup(1);
+    CHECK_INT(walk(frames[0], 100), 0);
+    before = ((const uint32_t *)stack.spots.data)[0];
+    put32(code, layout.code_firstline, 90);   // freed, and another one made at the same place
+    CHECK_INT(walk(frames[0], 100), 0);
+    after = ((const uint32_t *)stack.spots.data)[0];
+    CHECK(before != after);
+    CHECK_INT(((const pyprof__spot *)codes.spots.data)[after].place.line, 90);
+}
+
+TEST_MAIN
