@@ -432,9 +432,13 @@ def equal(got, expected, what=''):
         raise AssertionError('\n'.join(['%s differs' % (what or 'the value')] + lines[:60] + more))
 
 
+class Far(AssertionError):
+    """A measured value is off. Machines are shared: such a test, and only such a one, gets two more tries."""
+
+
 def near(got, expected, relative, absolute=0.0, what='the value'):
-    check(abs(got - expected) <= abs(expected) * relative + absolute, '%s is %.6g, not %.6g (+- %g %% and %g)',
-          what, got, expected, 100 * relative, absolute)
+    if not abs(got - expected) <= abs(expected) * relative + absolute:
+        raise Far('%s is %.6g, not %.6g (+- %g %% and %g)' % (what, got, expected, 100 * relative, absolute))
 
 
 def fails(code, words, function, *arguments, **keywords):
@@ -515,6 +519,9 @@ def _run_here(name):
     except Skip as reason:
         print('skipped: %s' % reason)
         return 77
+    except Far:
+        traceback.print_exc()
+        return 75
     except BaseException:
         traceback.print_exc()
         return 1
@@ -560,14 +567,17 @@ def run():
     counts = collections.Counter()
     for name in names:
         limit = TESTS[name][1]
-        with tempfile.TemporaryFile() as output:
-            start = time.monotonic()
-            process = subprocess.Popen([sys.executable, script, sys.argv[1], '--run', name], stdin=subprocess.DEVNULL,
-                                       stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
-            code, late = _end(process, limit)
-            took = time.monotonic() - start
-            output.seek(0)
-            told = output.read().decode('utf-8', 'replace').strip()
+        for _ in range(3):
+            with tempfile.TemporaryFile() as output:
+                start = time.monotonic()
+                process = subprocess.Popen([sys.executable, script, sys.argv[1], '--run', name], stdin=subprocess.DEVNULL,
+                                           stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+                code, late = _end(process, limit)
+                took = time.monotonic() - start
+                output.seek(0)
+                told = output.read().decode('utf-8', 'replace').strip()
+            if code != 75:
+                break
         if code == 0:
             counts['passed'] += 1
             print('ok    %s: %s (%.2f s)' % (suite, name, took))
