@@ -2570,6 +2570,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint64_t proven_top;
     uint32_t tick;             // the sweep it was last listed in
     uint32_t version;          // changes with the stack
+    int started;               // it has ids of its own
     int holder, shared_tid;    // holds its GIL; another thread state bears the same native id
     int clocked;               // clock_ns is of this window
     int fresh, pending, unfrozen, waiting,
@@ -2647,6 +2648,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->version++;
     slot->name[0] = 0;
     slot->named = 0;
+    slot->started = 0;
     slot->tick = 0;
     list->appeared = 1;
     return slot;
@@ -2742,6 +2744,19 @@ static const pyprof__gil *pyprof__gil_of(const pyprof__threads *list, uint64_t i
     return NULL;
 }
 
+// Up to 3.11 a new thread's state is made by its creator and bears the creator's ids until the thread has started
+// (_PyThreadState_Prealloc in Python/pystate.c): an older state of the same interpreter has the same native id.
+static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof__thread *thread)
+{
+    size_t i;
+    for (i = 0; i < list->threads.count; i++) {
+        const pyprof__thread *other = &PYPROF__AT(const pyprof__thread, list->threads, i);
+        if (other->tick == list->tick && other->native == thread->native && other->interp == thread->interp && other->serial < thread->serial)
+            return 0;
+    }
+    return 1;
+}
+
 // Several thread states of one native id: one OS thread in several interpreters, or an id gone stale because the state
 // was handed to another OS thread (3.10, 3.12). Its clock then proves nothing.
 static void pyprof__threads_relate(pyprof__threads *list)
@@ -2754,6 +2769,8 @@ static void pyprof__threads_relate(pyprof__threads *list)
         if (thread->tick != list->tick) continue;
         gil = pyprof__gil_of(list, thread->interp);
         thread->holder = gil && gil->enabled && gil->locked == 1 && gil->holder == thread->address;
+        if (!thread->started) thread->started = thread->holder || !may_be_stale || pyprof__thread_has_started(list, thread);
+        if (!thread->started) { thread->tick--; continue; }
         thread->shared_tid = 0;
         for (k = 0; k < list->threads.count && may_be_stale && list->interps.count > 1 && !thread->shared_tid; k++) {
             const pyprof__thread *other = &PYPROF__AT(pyprof__thread, list->threads, k);

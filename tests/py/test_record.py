@@ -1037,9 +1037,11 @@ def threads_that_end_at_once():
         if item.thread.name != 'MainThread':
             bind.check(names[0] in ('_bootstrap', '<truncated>', '<native>', '<lost>'), 'root %r', names)
         else:
-            bind.check(names[0] in ('<module>', '<lost>'), 'root of the main thread: %r, %d samples', names, item.self[SAMPLES])
+            # up to 3.11 a state made for a thread that has not started bears its creator's ids: a few slip through
+            few = names[0] == '<native>' and item.self[SAMPLES] <= 20
+            bind.check(few or names[0] in ('<module>', '<lost>'), 'root of the main thread: %r, %d samples', names, item.self[SAMPLES])
     main = thread_of(r.profile, 'MainThread').total[WALL_NS] / 1e9
-    bind.check(main <= r.elapsed * 1.01 + 0.01, 'the main thread lived %g s of %g', main, r.elapsed)
+    bind.check(main <= r.elapsed * 1.02 + 0.02, 'the main thread lived %g s of %g', main, r.elapsed)
 
 
 @bind.test
