@@ -8,9 +8,8 @@ enum { PAGE = 4096 };
 
 static pyprof__source opened(pyprof__method method)
 {
-    pyprof__source source = { method, getpid(), -1 };
-    if (method == PYPROF__BY_MEMFD) source.fd = (int)syscall(SYS_memfd_create, "test", 1u);
-    if (!pyprof__copy_works(&source)) SKIP(method == PYPROF__BY_MEMFD ? "no memfd here" : "no process_vm_readv here");
+    pyprof__source source;
+    if (!pyprof__source_try(&source, method)) SKIP(method == PYPROF__BY_MEMFD ? "no memfd here" : "no process_vm_readv here");
     return source;
 }
 
@@ -42,6 +41,7 @@ static void check_copies(pyprof__method method)
     pyprof__source_close(&source);
 }
 
+TEST(copies_by_writev) { check_copies(PYPROF__BY_WRITEV); }
 TEST(copies_by_readv) { check_copies(PYPROF__BY_READV); }
 TEST(copies_by_memfd) { check_copies(PYPROF__BY_MEMFD); }
 
@@ -76,12 +76,25 @@ static void check_mirror(pyprof__method method)
     pyprof__source_close(&source);
 }
 
+TEST(mirror_by_writev) { check_mirror(PYPROF__BY_WRITEV); }
 TEST(mirror_by_readv) { check_mirror(PYPROF__BY_READV); }
 TEST(mirror_by_memfd) { check_mirror(PYPROF__BY_MEMFD); }
 
+TEST(memfd_of_somebody_else)   // the host closed all descriptors and opened a file: it is not written to
+{
+    char path[] = "/tmp/pyprof-test-XXXXXX", byte = 1;
+    pyprof__source source = opened(PYPROF__BY_MEMFD);
+    int fd = mkstemp(path);
+    CHECK(fd >= 0 && unlink(path) == 0 && dup2(fd, source.fd) == source.fd);
+    CHECK(!pyprof__copy(&source, &byte, address(path), 1));
+    CHECK_INT(lseek(fd, 0, SEEK_END), 0);
+    close(fd);
+    pyprof__source_close(&source);
+}
+
 TEST(mirror_is_one_moment)   // within an epoch a block is not read again, whatever happens to it
 {
-    pyprof__source source = opened(PYPROF__BY_READV);
+    pyprof__source source = opened(PYPROF__BY_WRITEV);
     pyprof__pool pool;
     pyprof__mirror mirror;
     uint64_t *p = (uint64_t *)(void *)pages(1);
@@ -98,7 +111,7 @@ TEST(mirror_is_one_moment)   // within an epoch a block is not read again, whate
 
 TEST(mirror_prefetches_what_was_used)
 {
-    pyprof__source source = opened(PYPROF__BY_READV);
+    pyprof__source source = opened(PYPROF__BY_WRITEV);
     pyprof__pool pool;
     pyprof__mirror mirror;
     unsigned char *p = pages(400), wanted[2] = { 0, 1 }, byte;
@@ -117,7 +130,7 @@ TEST(mirror_prefetches_what_was_used)
 
 TEST(mirror_forgets_blocks_out_of_use)
 {
-    pyprof__source source = opened(PYPROF__BY_READV);
+    pyprof__source source = opened(PYPROF__BY_WRITEV);
     pyprof__pool pool;
     pyprof__mirror mirror;
     unsigned char *p = pages(1000), byte;
@@ -128,12 +141,12 @@ TEST(mirror_forgets_blocks_out_of_use)
         pyprof__mirror_begin(&mirror);
         for (size_t i = 0; i < 10; i++) CHECK(pyprof__read(&mirror, &byte, address(p + i * 1024), 1) && byte == p[i * 1024]);
     }
-    CHECK_INT(mirror.blocks.count, 10);
+    CHECK(mirror.blocks.count < 100);   // of 4,000: the ten in use and their neighbours
 }
 
 TEST(mirror_with_little_memory)
 {
-    pyprof__source source = opened(PYPROF__BY_READV);
+    pyprof__source source = opened(PYPROF__BY_WRITEV);
     pyprof__pool pool;
     pyprof__mirror mirror;
     unsigned char *p = pages(100), byte;

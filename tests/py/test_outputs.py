@@ -57,6 +57,14 @@ def busy(seconds):
         pass
 
 
+def busy_until_seen(session, samples=8):
+    """Until it must have been sampled, however busy the machine is."""
+    until = session.stats().samples + samples
+    end = time.monotonic() + 10
+    while session.stats().samples < until and time.monotonic() < end:
+        busy(0.002)
+
+
 _profile = []
 
 
@@ -66,17 +74,16 @@ def hostile_profile():
         session = bind.Session(rate_hz=2000)
         for key, name in hostile_chains():
             def run():
-                make(name, '/dir/' + name + '.py', lambda: make(name + '2', name, lambda: busy(0.015))())()
-                make(name, name, lambda: make('x', '/other/' + name, lambda: time.sleep(0.01))())()
+                make(name, '/dir/' + name + '.py', lambda: make(name + '2', name, lambda: busy_until_seen(session))())()
+                make(name, name, lambda: make('x', '/other/' + name, lambda: busy_until_seen(session, 3))())()
 
             thread = threading.Thread(target=run, name=name[:12])   # how much is kept of long ones is tested elsewhere
             thread.start()
             thread.join()
-        space = {'busy': busy}
         for key in ('quote', 'script', 'semicolon', 'bidi', 'astral', 'long'):   # classes made by exec and by type()
-            cls = type(HOSTILE[key], (), {'method': make('method', HOSTILE[key], lambda: busy(0.02))})
+            cls = type(HOSTILE[key], (), {'method': make('method', HOSTILE[key], lambda: busy_until_seen(session))})
             cls.method()
-        exec(compile('def f():\n    busy(0.02)\nf()\n', 'a"b</script>;\n\u202e.py', 'exec'), space)
+        exec(compile('def f():\n    busy(session)\nf()\n', 'a"b</script>;\n\u202e.py', 'exec'), {'busy': busy_until_seen, 'session': session})
         _profile.append(session.stop())
         text = _profile[0].write(JSON).decode('utf-8')
         for key in ('quote', 'newline', 'bidi', 'long', 'astral'):
