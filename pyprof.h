@@ -1240,6 +1240,7 @@ static pyprof_result pyprof__source_open(pyprof__source *source)
 //
 //      foreign address -> block base -> plan or index -> block number -> offset in bytes, the copies of this epoch
 //
+enum { PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_THREADS };   // owners: the thread in slot n is PYPROF__OWN_THREADS + n
 enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 17, PYPROF__PAGE = 4096, PYPROF__FEW_MISSES = 8 };
 
 typedef struct { uint64_t base; uint32_t epoch, offset; } pyprof__block;   // offset PYPROF__NONE = unreadable
@@ -1252,6 +1253,7 @@ typedef struct {
     pyprof__index index;
     uint32_t epoch, owner, last;           // last: the block used last
     uint32_t cursor, misses;               // the place in the owner's plan; blocks not fetched ahead in this epoch
+    size_t touched;                        // blocks in all plans, roughly
 } pyprof__mirror;
 
 static void pyprof__mirror_init(pyprof__mirror *mirror, pyprof__pool *pool, const pyprof__source *source)
@@ -2684,7 +2686,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     size_t codes_from, codes_to;             // code objects first read during its walk
     pyprof__stack stack, trial;
     char name[PYPROF__NAME_SIZE];
-    uint32_t named;            // 1 = Python's name, not the kernel's
+    uint32_t named, name_tries;   // 1 = Python's name, not the kernel's
 } pyprof__thread;
 
 typedef struct { uint64_t address, interp, holder; int locked, enabled; uint64_t stamp; } pyprof__gil;   // stamp: see pyprof__codes
@@ -2699,7 +2701,7 @@ typedef struct {
     pyprof__array gils;        // pyprof__gil, of this sweep
     pyprof__array interps;     // uint64_t addresses, of this sweep
     size_t hint;               // the slot to look at first
-    int appeared;              // a thread was listed for the first time
+    int unnamed;               // a thread was listed lately whose name is not known yet
 } pyprof__threads;
 
 static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pyprof__mirror *mirror, const pyprof__runtime *runtime)
@@ -2750,10 +2752,10 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->stack.spots.count = 0;
     slot->version++;
     slot->name[0] = 0;
-    slot->named = 0;
+    slot->named = slot->name_tries = 0;
     slot->started = 0;
     slot->tick = 0;
-    list->appeared = 1;
+    list->unnamed = 1;
     return slot;
 }
 
@@ -2785,7 +2787,7 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
         PYPROF__FIELD_AT(status, raw, layout->thread_status);
         if ((status & layout->status_mask) != layout->status_alive) return 1;   // coming or going: no frames to read
     }
-    if (ident == 0) return 1;
+    if (ident == 0 || pyprof__native_id(list, raw, ident) == 0) return 1;   // not bound to an OS thread yet
     thread = pyprof__thread_slot(list, address, serial);
     if (!thread) return 0;
     PYPROF__FIELD_AT(thread->top, raw, layout->thread_frame);
@@ -2902,18 +2904,12 @@ typedef struct {               // a dict, or the values of an instance, as a lis
     uint32_t count, stride, key_at;
 } pyprof__dict;
 
-static uint64_t pyprof__peek(const pyprof__source *source, uint64_t from)   // 0 = unreadable, or it is 0
-{
-    uint64_t value = 0;
-    return pyprof__copy(source, &value, from, sizeof value) ? value : 0;
-}
-
 // Include/cpython/dictobject.h and Objects/dict-common.h up to 3.10, Include/internal/pycore_dict.h from 3.11 on
-static int pyprof__dict_keys(const pyprof__source *source, const pyprof__layout *layout, uint64_t keys, pyprof__dict *dict)
+static int pyprof__dict_keys(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t keys, pyprof__dict *dict)
 {
     unsigned char raw[40];
     uint64_t size, count;
-    if (!keys || !pyprof__copy(source, raw, keys, sizeof raw)) return 0;
+    if (!keys || !pyprof__read(mirror, raw, keys, sizeof raw)) return 0;
     dict->key_at = 8;
     dict->stride = 24;
     if (layout->attrs_form == PYPROF__ATTRS_DICT) {
@@ -2930,72 +2926,72 @@ static int pyprof__dict_keys(const pyprof__source *source, const pyprof__layout 
     return count < 1u << 20;
 }
 
-static int pyprof__dict_open(const pyprof__source *source, const pyprof__layout *layout, uint64_t address, pyprof__dict *dict)
+static int pyprof__dict_open(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t address, pyprof__dict *dict)
 {
     memset(dict, 0, sizeof *dict);
     if (!address) return 0;
-    dict->values = pyprof__peek(source, address + layout->dict_values);
+    dict->values = pyprof__read_pointer(mirror, address + layout->dict_values);
     if (dict->values && layout->attrs_form == PYPROF__ATTRS_INLINE) dict->values += 8;
-    return pyprof__dict_keys(source, layout, pyprof__peek(source, address + layout->dict_keys), dict);
+    return pyprof__dict_keys(mirror, layout, pyprof__read_pointer(mirror, address + layout->dict_keys), dict);
 }
 
 // The attributes of an instance, wherever its version keeps them (Objects/dictobject.c, Include/internal/pycore_object.h).
-static int pyprof__attributes(const pyprof__source *source, const pyprof__layout *layout, uint64_t object, pyprof__dict *dict)
+static int pyprof__attributes(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t object, pyprof__dict *dict)
 {
-    uint64_t type = pyprof__peek(source, object + layout->object_type), values = 0, where;
+    uint64_t type = pyprof__read_pointer(mirror, object + layout->object_type), values = 0, where;
     unsigned char head[4];
     memset(dict, 0, sizeof *dict);
     if (layout->attrs_form == PYPROF__ATTRS_DICT)
-        return pyprof__dict_open(source, layout, pyprof__peek(source, object + (pyprof__peek(source, type + layout->type_dictoffset) & 0xffff)),
+        return pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, object + (pyprof__read_pointer(mirror, type + layout->type_dictoffset) & 0xffff)),
                                  dict);
-    if (layout->attrs_form == PYPROF__ATTRS_311) values = pyprof__peek(source, object - 32);
+    if (layout->attrs_form == PYPROF__ATTRS_311) values = pyprof__read_pointer(mirror, object - 32);
     if (layout->attrs_form == PYPROF__ATTRS_312) {
-        values = pyprof__peek(source, object - 24);
+        values = pyprof__read_pointer(mirror, object - 24);
         values = values & 1 ? values + 1 : 0;
     }
     if (layout->attrs_form == PYPROF__ATTRS_INLINE) {
-        where = object + (pyprof__peek(source, type + layout->type_basicsize) & 0xffff);
-        if (pyprof__copy(source, head, where, sizeof head) && head[3] == 1) values = where + 8;
+        where = object + (pyprof__read_pointer(mirror, type + layout->type_basicsize) & 0xffff);
+        if (pyprof__read(mirror, head, where, sizeof head) && head[3] == 1) values = where + 8;
     }
-    if (!values) return pyprof__dict_open(source, layout, pyprof__peek(source, object - (layout->object_type == 8 ? 24 : 8)), dict);
+    if (!values) return pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, object - (layout->object_type == 8 ? 24 : 8)), dict);
     dict->values = values;
-    return pyprof__dict_keys(source, layout, pyprof__peek(source, type + layout->type_keys), dict);
+    return pyprof__dict_keys(mirror, layout, pyprof__read_pointer(mirror, type + layout->type_keys), dict);
 }
 
-static int pyprof__dict_entry(const pyprof__source *source, const pyprof__dict *dict, uint32_t i, uint64_t *key, uint64_t *value)
+static int pyprof__dict_entry(pyprof__mirror *mirror, const pyprof__dict *dict, uint32_t i, uint64_t *key, uint64_t *value)
 {
     uint64_t pair[2];
-    if (!pyprof__copy(source, pair, dict->entries + (uint64_t)i * dict->stride + dict->key_at, sizeof pair)) return 0;
+    if (!pyprof__read(mirror, pair, dict->entries + (uint64_t)i * dict->stride + dict->key_at, sizeof pair)) return 0;
     *key = pair[0];
-    *value = dict->values ? pyprof__peek(source, dict->values + (uint64_t)i * 8) : pair[1];
+    *value = dict->values ? pyprof__read_pointer(mirror, dict->values + (uint64_t)i * 8) : pair[1];
     return *key != 0 && *value != 0;
 }
 
-static int pyprof__str_is(const pyprof__source *source, const pyprof__layout *layout, uint64_t str, const char *text)   // ASCII
+static int pyprof__str_is(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t str, const char *text)   // ASCII
 {
     char raw[128];
     uint64_t length;
     size_t size = strlen(text);
-    if (!pyprof__copy(source, raw, str, layout->str_ascii + size)) return 0;
+    if (!pyprof__read(mirror, raw, str, layout->str_ascii + size)) return 0;
     PYPROF__FIELD_AT(length, raw, layout->str_length);
     return length == size && memcmp(raw + layout->str_ascii, text, size) == 0;
 }
 
-static uint64_t pyprof__dict_get(const pyprof__source *source, const pyprof__layout *layout, const pyprof__dict *dict, const char *name)
+static uint64_t pyprof__dict_get(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__dict *dict, const char *name)
 {
     uint64_t key, value;
     uint32_t i;
     for (i = 0; i < dict->count && i < 65536; i++)
-        if (pyprof__dict_entry(source, dict, i, &key, &value) && pyprof__str_is(source, layout, key, name)) return value;
+        if (pyprof__dict_entry(mirror, dict, i, &key, &value) && pyprof__str_is(mirror, layout, key, name)) return value;
     return 0;
 }
 
-static uint64_t pyprof__long_value(const pyprof__source *source, const pyprof__layout *layout, uint64_t object)   // up to 64 bits
+static uint64_t pyprof__long_value(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t object)   // up to 64 bits
 {
     uint32_t digits[3] = { 0, 0, 0 };   // 30 bits each (Include/cpython/longintrepr.h)
-    uint64_t size = pyprof__peek(source, object + layout->long_digits - 8);
+    uint64_t size = pyprof__read_pointer(mirror, object + layout->long_digits - 8);
     uint64_t count = layout->attrs_form >= PYPROF__ATTRS_312 ? size >> 3 : size;
-    if (count > 3 || !pyprof__copy(source, digits, object + layout->long_digits, count * 4)) return 0;
+    if (count > 3 || !pyprof__read(mirror, digits, object + layout->long_digits, count * 4)) return 0;
     return (uint64_t)digits[0] | (uint64_t)digits[1] << 30 | (uint64_t)digits[2] << 60;
 }
 
@@ -3011,30 +3007,30 @@ static void pyprof__thread_name_set(pyprof__threads *list, uint64_t interp, uint
 }
 
 // The dict threading._active of an interpreter; 0 = threading is not imported.
-static uint64_t pyprof__active_dict(const pyprof__source *source, const pyprof__layout *layout, uint64_t interp)
+static uint64_t pyprof__active_dict(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t interp)
 {
     pyprof__dict dict;
     uint64_t module;
-    if (!pyprof__dict_open(source, layout, pyprof__peek(source, interp + layout->interp_modules), &dict)) return 0;
-    module = pyprof__dict_get(source, layout, &dict, "threading");
-    if (!module || !pyprof__dict_open(source, layout, pyprof__peek(source, module + layout->module_dict), &dict)) return 0;
-    return pyprof__dict_get(source, layout, &dict, "_active");
+    if (!pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, interp + layout->interp_modules), &dict)) return 0;
+    module = pyprof__dict_get(mirror, layout, &dict, "threading");
+    if (!module || !pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, module + layout->module_dict), &dict)) return 0;
+    return pyprof__dict_get(mirror, layout, &dict, "_active");
 }
 
 static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char *text)
 {
-    const pyprof__source *source = list->mirror->source;
+    pyprof__mirror *mirror = list->mirror;
     const pyprof__layout *layout = &list->runtime->layout;
     pyprof__dict active, attributes;
     uint64_t key, thread, name;
     uint32_t i;
-    if (!pyprof__dict_open(source, layout, pyprof__active_dict(source, layout, interp), &active)) return;
+    if (!pyprof__dict_open(mirror, layout, pyprof__active_dict(mirror, layout, interp), &active)) return;
     for (i = 0; i < active.count && i < PYPROF__MAX_THREADS; i++) {
-        if (!pyprof__dict_entry(source, &active, i, &key, &thread)) continue;
-        if (!pyprof__attributes(source, layout, thread, &attributes)) continue;
-        name = pyprof__dict_get(source, layout, &attributes, "_name");
-        if (name && pyprof__read_str(list->mirror, layout, name, text) > 0)
-            pyprof__thread_name_set(list, interp, pyprof__long_value(source, layout, key), text);
+        if (!pyprof__dict_entry(mirror, &active, i, &key, &thread)) continue;
+        if (!pyprof__attributes(mirror, layout, thread, &attributes)) continue;
+        name = pyprof__dict_get(mirror, layout, &attributes, "_name");
+        if (name && pyprof__read_str(mirror, layout, name, text) > 0)
+            pyprof__thread_name_set(list, interp, pyprof__long_value(mirror, layout, key), text);
     }
 }
 
@@ -3049,18 +3045,22 @@ static void pyprof__name_from_kernel(pyprof__thread *thread)
     pyprof__utf8_repair(thread->name, sizeof thread->name, size > 0 ? text : "");
 }
 
-// Reads the names of all listed threads; text holds PYPROF__TEXT_SIZE bytes. Some 10 us a thread: not at every sweep.
+// Reads the names of all listed threads; text holds PYPROF__TEXT_SIZE bytes. Takes 10 us and more: not at every sweep.
 static void pyprof__names_read(pyprof__threads *list, char *text)
 {
+    const unsigned char wanted[] = { 0, 1 };
     size_t i;
     pyprof__mirror_begin(list->mirror);
-    pyprof__mirror_own(list->mirror, 0);
+    pyprof__mirror_prefetch(list->mirror, wanted, sizeof wanted);
+    pyprof__mirror_own(list->mirror, PYPROF__OWN_NAMES);
+    list->unnamed = 0;
     for (i = 0; i < list->interps.count; i++) pyprof__names_of_interp(list, PYPROF__AT(uint64_t, list->interps, i), text);
     for (i = 0; i < list->threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
-        if (thread->tick == list->tick && !thread->named && thread->native) pyprof__name_from_kernel(thread);
+        if (thread->tick != list->tick || thread->named) continue;
+        if (thread->name_tries++ % 16 == 0) pyprof__name_from_kernel(thread);
+        list->unnamed |= thread->name_tries < 64;   // it may have begun before threading knows it
     }
-    list->appeared = 0;
 }
 
 // ============================================================================
@@ -3397,7 +3397,7 @@ typedef struct {
     pyprof__runtime runtime;
     pyprof__codes codes;
     pyprof__threads list;
-    pyprof__array wanted;          // unsigned char a thread slot + 1: its blocks are worth fetching ahead
+    pyprof__array wanted;          // unsigned char an owner of blocks: they are worth fetching ahead
     int64_t cpu_word;              // pthread_t + this = the CPU the thread is on; 0 = ask /proc
     int fine_clock, may_move;      // the CPU clock is a proof; the sampler may change its own CPU
     int cpu;                       // where the sampler is pinned, -1 = nowhere
@@ -3452,11 +3452,11 @@ static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
 }
 
 // ---- where threads run ----------------------------------------------------------
-static int pyprof__cpu_of(const pyprof__sweeper *sweeper, const pyprof__thread *thread)   // -1 = unknown
+static int pyprof__cpu_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // as of this window; -1 = unknown
 {
     int32_t cpu = -1;
     if (!sweeper->cpu_word) return pyprof__cpu_from_proc(thread->native);
-    return pyprof__copy(&sweeper->source, &cpu, thread->ident + (uint64_t)sweeper->cpu_word, sizeof cpu) ? cpu : -1;
+    return pyprof__read(&sweeper->mirror, &cpu, thread->ident + (uint64_t)sweeper->cpu_word, sizeof cpu) ? cpu : -1;
 }
 
 static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler moved there
@@ -3485,16 +3485,17 @@ static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint6
 }
 
 // ---- one window --------------------------------------------------------------------
-static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag a thread slot and one for what is shared
+static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag an owner of blocks
 {
-    size_t need = sweeper->list.threads.count + 1, i;
+    size_t need = sweeper->list.threads.count + PYPROF__OWN_THREADS, i;
     unsigned char *flags;
     sweeper->wanted.count = 0;
     if (!pyprof__array_reserve(&sweeper->pool, &sweeper->wanted, need)) return NULL;
     flags = (unsigned char *)sweeper->wanted.data;
-    flags[0] = 1;
-    for (i = 1; i < need; i++) {
-        const pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i - 1);
+    flags[PYPROF__OWN_LISTS] = 1;
+    flags[PYPROF__OWN_NAMES] = 0;
+    for (i = PYPROF__OWN_THREADS; i < need; i++) {
+        const pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i - PYPROF__OWN_THREADS);
         flags[i] = (unsigned char)(thread->address != 0 && thread->pending);
     }
     sweeper->wanted.count = need;
@@ -3524,7 +3525,7 @@ static int pyprof__window_open(pyprof__sweeper *sweeper)
     pyprof__window_clocks(sweeper);
     pyprof__mirror_begin(&sweeper->mirror);
     if (flags) pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
-    pyprof__mirror_own(&sweeper->mirror, 0);
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_LISTS);
     sweeper->codes.decoded = 0;
     return pyprof__threads_list(&sweeper->list);
 }
@@ -3547,7 +3548,7 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     walk.max_depth = sweeper->max_depth;
     thread->codes_from = sweeper->codes.codes.count;
     sweeper->codes.stamp = gil ? gil->stamp : 0;
-    pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + 1);
+    pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
     thread->cause = pyprof__walk_from(&walk, thread->address, thread->base);
     thread->trial_root = walk.root;
     if (thread->cause == 0 && thread->trial.spots.count == 0)
@@ -3626,7 +3627,7 @@ static void pyprof__window_sort(pyprof__sweeper *sweeper)
 
 // Does the thread wait at this instant? Its clock stands still and it does not hold the GIL. The one thread that stands
 // still because the sampler has taken its CPU is the holder; where nobody holds the GIL, one that ran lately on this CPU.
-static int pyprof__is_waiting(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     int ran = thread->cpu_ns != thread->last_cpu_ns;
@@ -3734,7 +3735,7 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
     for (attempt = 0; attempt < PYPROF__ATTEMPTS && thread->pending; attempt++) {
         unsigned char *flags = (unsigned char *)sweeper->wanted.data;
         memset(flags, 0, sweeper->wanted.count);
-        if (slot + 1 < sweeper->wanted.count) flags[slot + 1] = 1;
+        if (slot + PYPROF__OWN_THREADS < sweeper->wanted.count) flags[slot + PYPROF__OWN_THREADS] = 1;
         pyprof__mirror_begin(&sweeper->mirror);
         pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
         sweeper->codes.decoded = 0;
@@ -6329,7 +6330,7 @@ typedef struct {
     int doubts;                  // how often that failed so far,
     uint64_t doubted_ns;         // and since when
     char refused[320];           // why nothing can be sampled
-    uint64_t own_cpu_ns;
+    uint64_t own_cpu_ns, own_cpu_due;   // as read lately, when to read it again
     int atfork;                  // the handler is registered
     pyprof *env_session;
     pid_t env_pid;
@@ -6683,6 +6684,7 @@ static void pyprof__record(pyprof__session *session, const pyprof__sweeper *swee
 
 // ---- the sampler thread -------------------------------------------------------------
 typedef struct { uint64_t period, base, number, deadline, random; double rate; uint32_t seen; } pyprof__schedule;
+typedef struct { uint64_t due, soon; } pyprof__names;   // when to read the threads' names: at the latest, and if one is missing
 
 // The highest rate of the running sessions; 0 = none runs, -1 = there is none at all. Under the lock.
 static double pyprof__wanted_rate(pyprof__sweeper *sweeper)
@@ -6773,7 +6775,7 @@ static int pyprof__prove(pyprof__sweeper *sweeper)
     return 0;
 }
 
-static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedule, uint64_t *names_due)
+static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedule, pyprof__names *names)
 {
     pyprof__tick tick;
     uint64_t retried = sweeper->retried;
@@ -6784,12 +6786,17 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     tick.missed = pyprof__schedule_advance(schedule, tick.now);
     pyprof__watch_lateness(sweeper, tick.now, tick.late);
     present = pyprof__prove(sweeper) && pyprof__sweep(sweeper);
-    if (present && (tick.now > *names_due || sweeper->list.appeared)) {   // a thread that starts gets its name a little later
-        *names_due = tick.now + (sweeper->list.appeared ? 20000000 : pyprof__second);
+    if (present && (tick.now > names->due || (sweeper->list.unnamed && tick.now > names->soon))) {   // 5 % of the time at most
+        uint64_t begin = pyprof__now();
         pyprof__names_read(&sweeper->list, sweeper->codes.text);
+        names->due = tick.now + pyprof__second;
+        names->soon = tick.now + 20 * (pyprof__now() - begin);
     }
     pthread_mutex_lock(&pyprof__lock);
-    pyprof__g.own_cpu_ns = pyprof__own_cpu();
+    if (tick.now > pyprof__g.own_cpu_due) {   // reading the clock of a running thread makes the scheduler think again about it
+        pyprof__g.own_cpu_ns = pyprof__own_cpu();
+        pyprof__g.own_cpu_due = tick.now + 10000000;
+    }
     for (i = 0; i < PYPROF__SESSIONS; i++)
         if (pyprof__g.sessions[i].generation & 1) pyprof__record(&pyprof__g.sessions[i], sweeper, &tick, present, sweeper->retried - retried);
     pthread_mutex_unlock(&pyprof__lock);
@@ -6801,7 +6808,7 @@ static void *pyprof__sampler_main(void *argument)
 {
     pyprof__sweeper *sweeper = (pyprof__sweeper *)argument;
     pyprof__schedule schedule;
-    uint64_t names_due = 0;
+    pyprof__names names = { 0, 0 };
     double rate;
     memset(&schedule, 0, sizeof schedule);
     schedule.rate = -1;
@@ -6816,7 +6823,7 @@ static void *pyprof__sampler_main(void *argument)
         pthread_mutex_unlock(&pyprof__lock);
         pyprof__schedule_rate(&schedule, rate);
         if (pyprof__now() < schedule.deadline) pyprof__sleep_until(&pyprof__g.wake, schedule.seen, schedule.deadline);
-        if (rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names_due);
+        if (rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names);
     }
     pyprof__g.alive = 0;                 // under the lock: a new session sees it and starts a new thread
     pthread_mutex_unlock(&pyprof__lock);

@@ -98,4 +98,4 @@ def outputs():
 busy()
 waiting()
 fighting()
-outputs()
+if "-q" not in sys.argv: outputs()
