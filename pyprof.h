@@ -487,6 +487,7 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -557,6 +558,14 @@ static int pyprof__cpu_clock_is_fine(void)
         last = now;
     }
     return changes >= 50;
+}
+
+// Where the addresses of this process end: the kernel put the stack below it, and these bytes on the stack.
+static uint64_t pyprof__address_end(void)
+{
+    uint64_t end = 1u << 30, on_stack = getauxval(AT_RANDOM);
+    while (end && end <= on_stack) end *= 2;
+    return on_stack ? end - 4096 : UINT64_MAX;
 }
 
 // ---- threads ---------------------------------------------------------------
@@ -1154,6 +1163,7 @@ typedef struct {
     int64_t pid;
     int fd;                // PYPROF__BY_MEMFD: the kernel copies our memory in and out of this file
     uint64_t inode;        // of that file: a host that closes all descriptors may get the number for a file of its own
+    uint64_t end;          // no address of a program lies behind it
 } pyprof__source;
 
 // Tests define this to let reads fail, come short or return garbage: size bytes were wanted at to, done were copied.
@@ -1188,10 +1198,16 @@ static size_t pyprof__gather(const pyprof__source *source, void *to, const struc
     return PYPROF__TEST_READ(to, size, done < 0 ? 0 : (size_t)done);
 }
 
+// One piece outside of all that programs can have, and the kernel refuses the whole call.
+static int pyprof__is_address(const pyprof__source *source, uint64_t from, size_t size)
+{
+    return from >= 4096 && from < source->end && size < source->end - from;
+}
+
 static int pyprof__copy(const pyprof__source *source, void *to, uint64_t from, size_t size)   // 1 = all of it
 {
     struct iovec piece;
-    if (from < 4096 || from + size < from) return 0;
+    if (!pyprof__is_address(source, from, size)) return 0;
     piece.iov_base = (void *)(uintptr_t)from;
     piece.iov_len = size;
     return pyprof__gather(source, to, &piece, 1, size) == size;
@@ -1206,6 +1222,7 @@ static int pyprof__source_try(pyprof__source *source, pyprof__method method)   /
     source->method = method;
     source->pid = getpid();
     source->fd = -1;
+    source->end = pyprof__address_end();
     piece.iov_base = &probe;
     piece.iov_len = sizeof probe;
     if (method == PYPROF__BY_MEMFD) {
@@ -1240,8 +1257,8 @@ static pyprof_result pyprof__source_open(pyprof__source *source)
 //
 //      foreign address -> block base -> plan or index -> block number -> offset in bytes, the copies of this epoch
 //
-enum { PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_THREADS };   // owners: the thread in slot n is PYPROF__OWN_THREADS + n
-enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 17, PYPROF__PAGE = 4096, PYPROF__FEW_MISSES = 8 };
+enum { PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_TOP, PYPROF__OWN_THREADS };   // owners: the thread in slot n is PYPROF__OWN_THREADS + n
+enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 17, PYPROF__PAGE = 4096, PYPROF__FEW_MISSES = 8, PYPROF__TWINS = 64 };
 
 typedef struct { uint64_t base; uint32_t epoch, offset; } pyprof__block;   // offset PYPROF__NONE = unreadable
 typedef struct { pyprof__array ids, next; } pyprof__plan;                  // uint32_t block numbers: last time's, this time's
@@ -1253,6 +1270,7 @@ typedef struct {
     pyprof__index index;
     uint32_t epoch, owner, last;           // last: the block used last
     uint32_t cursor, misses;               // the place in the owner's plan; blocks not fetched ahead in this epoch
+    size_t twins;                          // so many blocks were copied twice
     size_t touched;                        // blocks in all plans, roughly
 } pyprof__mirror;
 
@@ -1318,16 +1336,21 @@ static uint32_t pyprof__mirror_block(pyprof__mirror *mirror, uint64_t base)   //
 static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, int count)
 {
     struct iovec from[PYPROF__BATCH];
-    int i, whole, first = 0;
+    int i, whole, bad, first = 0;
     if (!pyprof__array_reserve(mirror->pool, &mirror->bytes, (size_t)count * PYPROF__BLOCK)) return;
     for (i = 0; i < count; i++) {
         from[i].iov_base = (void *)(uintptr_t)PYPROF__AT(pyprof__block, mirror->blocks, ids[i]).base;
         from[i].iov_len = PYPROF__BLOCK;
     }
-    for (; first < count; first += whole + 1) {
+    for (; first < count; first += whole + bad) {
         char *to = (char *)mirror->bytes.data + mirror->bytes.count;
         whole = (int)(pyprof__gather(mirror->source, to, from + first, count - first, (size_t)(count - first) * PYPROF__BLOCK) / PYPROF__BLOCK);
-        for (i = first; i < count && i <= first + whole; i++) {
+        bad = 1;
+        if (whole == 0 && count - first > 1) {   // refused as a whole?
+            whole = pyprof__gather(mirror->source, to, from + first, 1, PYPROF__BLOCK) == PYPROF__BLOCK;
+            bad = !whole;
+        }
+        for (i = first; i < count && i < first + whole + bad; i++) {
             pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, ids[i]);
             block->epoch = mirror->epoch;
             block->offset = i < first + whole ? (uint32_t)mirror->bytes.count : PYPROF__NONE;
@@ -1381,7 +1404,7 @@ static const char *pyprof__mirror_fetch(pyprof__mirror *mirror, uint64_t base)  
 static int pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)   // 1 = all of it
 {
     char *out = (char *)to;
-    if (from < PYPROF__PAGE || from + size < from) return 0;
+    if (!pyprof__is_address(mirror->source, from, size + PYPROF__BLOCK)) return 0;
     while (size > 0) {
         size_t offset = (size_t)(from & (PYPROF__BLOCK - 1));
         size_t n = size < PYPROF__BLOCK - offset ? size : PYPROF__BLOCK - offset;
@@ -1421,6 +1444,41 @@ static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)   // who 
     mirror->last = PYPROF__NONE;   // the plan shall begin with the block it begins with
 }
 
+// Fetches blocks twice in one call, there and back: where both copies of something agree, it held for all the time between.
+// The second copy of a block lies as far from the middle as the first one. Only right after pyprof__mirror_begin.
+static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, size_t count)
+{
+    struct iovec from[2 * PYPROF__TWINS];
+    size_t i, size = 2 * count * PYPROF__BLOCK, done;
+    if (count == 0 || !pyprof__array_reserve(mirror->pool, &mirror->bytes, size)) return;
+    for (i = 0; i < count; i++) {
+        from[i].iov_base = from[2 * count - 1 - i].iov_base = (void *)(uintptr_t)bases[i];
+        from[i].iov_len = from[2 * count - 1 - i].iov_len = PYPROF__BLOCK;
+    }
+    done = pyprof__gather(mirror->source, mirror->bytes.data, from, (int)(2 * count), size);
+    for (i = 0; i < count && (i + 1) * PYPROF__BLOCK <= done; i++) {
+        uint32_t id = pyprof__mirror_block(mirror, bases[i]);
+        if (id == PYPROF__NONE) return;
+        PYPROF__AT(pyprof__block, mirror->blocks, id).epoch = mirror->epoch;
+        PYPROF__AT(pyprof__block, mirror->blocks, id).offset = (uint32_t)(i * PYPROF__BLOCK);
+    }
+    mirror->twins = done == size ? count : 0;
+    mirror->bytes.count = size;
+}
+
+static int pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, size_t size)   // at most the size of a block; 1 = yes
+{
+    while (size > 0) {
+        size_t offset = (size_t)(from & (PYPROF__BLOCK - 1)), n = size < PYPROF__BLOCK - offset ? size : PYPROF__BLOCK - offset;
+        const char *bytes = (const char *)mirror->bytes.data, *one = pyprof__mirror_fetch(mirror, from - offset);
+        size_t at = one ? (size_t)(one - bytes) : 0, twin = 2 * mirror->twins * PYPROF__BLOCK - at - PYPROF__BLOCK;
+        if (!one || at >= mirror->twins * PYPROF__BLOCK || memcmp(one + offset, bytes + twin + offset, n) != 0) return 0;
+        from += n;
+        size -= n;
+    }
+    return 1;
+}
+
 // All copies are stale from here on. When most blocks known are in no plan any more, all are forgotten.
 static void pyprof__mirror_begin(pyprof__mirror *mirror)
 {
@@ -1428,6 +1486,7 @@ static void pyprof__mirror_begin(pyprof__mirror *mirror)
     pyprof__mirror_own(mirror, PYPROF__NONE);
     mirror->bytes.count = 0;
     mirror->misses = 0;
+    mirror->twins = 0;
     mirror->epoch++;
     if (mirror->epoch % 64 || mirror->blocks.count < 1024) return;
     for (i = 0; i < mirror->plans.count; i++) planned += PYPROF__AT(pyprof__plan, mirror->plans, i).ids.count;
@@ -2507,6 +2566,7 @@ typedef struct {
 
 typedef struct { uint64_t code, instruction, previous; unsigned owner; int32_t tlbc; int entry; } pyprof__raw_frame;   // entry: of a C eval loop
 
+enum { PYPROF__FOLLOWED = 8 };
 enum { PYPROF__OWNER_THREAD = 0, PYPROF__OWNER_GENERATOR = 1, PYPROF__OWNER_SHIM = 3, PYPROF__AGAIN = 100 };
 
 static int pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at, pyprof__raw_frame *frame)
@@ -2560,6 +2620,8 @@ static int pyprof__stack_push(pyprof__codes *codes, pyprof__stack *stack, uint32
     return 0;
 }
 
+typedef struct { uint64_t at, previous, code, instruction; uint32_t spots; } pyprof__link;   // a frame seen, and spots above it
+
 typedef struct {               // what a walk needs and changes
     pyprof__codes *codes;
     pyprof__mirror *mirror;
@@ -2570,7 +2632,44 @@ typedef struct {               // what a walk needs and changes
     int unsure;                // 3.11, 3.12: the first entry frame has still to prove that its eval loop has set it up
     uint64_t below;            // the frame that must lie below that entry frame
     uint64_t root;             // the outermost frame reached
+    pyprof__array *links;      // NULL, or where to note each frame
+    const pyprof__array *known;    // NULL, or the links of an earlier walk: this one ends where it has met and followed it
+    size_t met;                // the place in known where it did
+    int agreed;                // frames in a row that were the same as known
+    int stopped;               // it ended there; what is missing are the spots of the earlier walk
+    uint32_t resume;           // from this one on
 } pyprof__walk;
+
+// Notes a frame, and follows an earlier walk. 1 = it has met that walk and the next frames were the same ones.
+static int pyprof__walk_note(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
+{
+    pyprof__link link, *note;
+    size_t i;
+    link.at = at;
+    link.previous = frame->previous;
+    link.code = frame->code;
+    link.instruction = frame->instruction;
+    link.spots = (uint32_t)walk->stack->spots.count;
+    note = walk->links ? (pyprof__link *)pyprof__push(walk->codes->pool, walk->links) : NULL;
+    if (note) *note = link;
+    if (!walk->known) return 0;
+    i = walk->met + (size_t)walk->agreed;
+    while (walk->agreed == 0 && i < walk->known->count && PYPROF__AT(const pyprof__link, *walk->known, i).at != at) i++;
+    if (i >= walk->known->count) {
+        if (walk->agreed == 0 || walk->unsure) return 0;   // a frame that is new: its caller may be known
+        walk->resume = PYPROF__AT(const pyprof__link, *walk->known, i - 1).spots + 1;   // followed to where the earlier one was cut
+        return 1;
+    }
+    note = &PYPROF__AT(pyprof__link, *walk->known, i);
+    if (note->at != at || note->previous != link.previous || note->code != link.code || (walk->agreed && note->instruction != link.instruction)) {
+        walk->met = 0;
+        walk->agreed = 0;
+        return 0;
+    }
+    if (walk->agreed == 0) walk->met = i;
+    walk->resume = note->spots;
+    return ++walk->agreed > PYPROF__FOLLOWED && !walk->unsure;
+}
 
 static int pyprof__walk_frame(pyprof__walk *walk, const pyprof__raw_frame *frame)
 {
@@ -2583,6 +2682,8 @@ static int pyprof__walk_frame(pyprof__walk *walk, const pyprof__raw_frame *frame
     }
     if (cause) return cause;
     instruction = pyprof__frame_instruction(walk->mirror, layout, frame);
+    if (walk->links && instruction > (int64_t)PYPROF__AT(pyprof__code, walk->codes->codes, walk->last_code).key.units && layout->code_units != PYPROF__NO)
+        return PYPROF_CAUSE_CHAIN + 1;   // code and place of different calls: torn
     if (pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction)) return 0;
     return pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, walk->last_code, instruction));
 }
@@ -2611,6 +2712,10 @@ static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
             walk->unsure = 0;
         }
         walk->root = at;
+        if (walk->links && pyprof__walk_note(walk, at, &frame)) {
+            walk->stopped = 1;
+            return 0;
+        }
         if (frame.owner >= PYPROF__OWNER_SHIM) {
             if (frame.owner > 8) return PYPROF_CAUSE_CHAIN + 1;
             continue;
@@ -2648,9 +2753,10 @@ static int pyprof__walk_from(pyprof__walk *walk, uint64_t thread, uint64_t base)
     }
     cause = at == 0 && !walk->unsure ? 0 : pyprof__walk_chain(walk, at, base);   // at 0: attached, but no Python code runs
     if (!walk->unsure || cause == PYPROF__AGAIN || walk->stack->truncated) return cause;
-    walk->unsure = 0;
+    walk->unsure = walk->agreed = 0;
     walk->root = 0;
     walk->stack->spots.count = 0;
+    if (walk->links) walk->links->count = 0;
     return walk->below ? pyprof__walk_chain(walk, walk->below, base) : 0;
 }
 
@@ -2683,6 +2789,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint64_t root, trial_root; // the outermost frame: as proven, of the last walk
     uint64_t other_root;       // one seen lately that is not the proven one, and how often in a row
     uint32_t other_seen;
+    uint32_t stable;           // cause set: so many outer frames of stack are sure all the same
     size_t codes_from, codes_to;             // code objects first read during its walk
     pyprof__stack stack, trial;
     char name[PYPROF__NAME_SIZE];
@@ -3388,7 +3495,7 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 // thread's CPU clock: it moves with every instruction, and it did not move between the start and the end of the copy. A
 // thread whose clock has not moved since its stack was last proven still has that stack: it is not even read.
 // ============================================================================
-enum { PYPROF__ATTEMPTS = 6, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 20000000, PYPROF__STARVED_TICKS = 3 };
+enum { PYPROF__ATTEMPTS = 6, PYPROF__WHOLES = 4, PYPROF__TOPS = 16, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 20000000, PYPROF__STARVED_TICKS = 3 };
 
 typedef struct {
     pyprof__pool pool;
@@ -3403,6 +3510,10 @@ typedef struct {
     int cpu;                       // where the sampler is pinned, -1 = nowhere
     pyprof__cpus allowed;
     uint32_t max_depth;
+    pyprof__array links, top_links;    // of the walks of the fallback
+    pyprof__stack top;
+    uint64_t tops[PYPROF__TWINS];      // blocks to read twice
+    size_t top_count;
     uint64_t retried, starved_until;
     uint32_t window;               // number of the window
     uint32_t starved;              // ticks in a row
@@ -3416,6 +3527,9 @@ static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
     pyprof__codes_free(&sweeper->codes);
     pyprof__mirror_free(&sweeper->mirror);
     pyprof__array_free(&sweeper->pool, &sweeper->wanted);
+    pyprof__array_free(&sweeper->pool, &sweeper->links);
+    pyprof__array_free(&sweeper->pool, &sweeper->top_links);
+    pyprof__array_free(&sweeper->pool, &sweeper->top.spots);
     pyprof__source_close(&sweeper->source);
 }
 
@@ -3432,6 +3546,9 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, const pyprof
     result = pyprof__source_open(&sweeper->source);
     if (result != PYPROF_OK) return result;
     pyprof__array_init(&sweeper->wanted, 1);
+    pyprof__array_init(&sweeper->links, sizeof(pyprof__link));
+    pyprof__array_init(&sweeper->top_links, sizeof(pyprof__link));
+    pyprof__array_init(&sweeper->top.spots, sizeof(uint32_t));
     pyprof__mirror_init(&sweeper->mirror, &sweeper->pool, &sweeper->source);
     pyprof__threads_init(&sweeper->list, &sweeper->pool, &sweeper->mirror, &sweeper->runtime);
     result = pyprof__runtime_find(&sweeper->runtime, &sweeper->pool, &sweeper->source);
@@ -3493,7 +3610,7 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag an 
     if (!pyprof__array_reserve(&sweeper->pool, &sweeper->wanted, need)) return NULL;
     flags = (unsigned char *)sweeper->wanted.data;
     flags[PYPROF__OWN_LISTS] = 1;
-    flags[PYPROF__OWN_NAMES] = 0;
+    flags[PYPROF__OWN_NAMES] = flags[PYPROF__OWN_TOP] = 0;
     for (i = PYPROF__OWN_THREADS; i < need; i++) {
         const pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i - PYPROF__OWN_THREADS);
         flags[i] = (unsigned char)(thread->address != 0 && thread->pending);
@@ -3537,7 +3654,8 @@ static int pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__th
         && thread->proven_top == thread->top;
 }
 
-static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
+// links: NULL, or where to note the frames of a thread that may be running
+static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, pyprof__array *links)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     pyprof__walk walk;
@@ -3547,7 +3665,8 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     walk.stack = &thread->trial;
     walk.max_depth = sweeper->max_depth;
     thread->codes_from = sweeper->codes.codes.count;
-    sweeper->codes.stamp = gil ? gil->stamp : 0;
+    walk.links = links;
+    sweeper->codes.stamp = gil && !links ? gil->stamp : 0;
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
     thread->cause = pyprof__walk_from(&walk, thread->address, thread->base);
     thread->trial_root = walk.root;
@@ -3646,7 +3765,7 @@ static int pyprof__window_walk(pyprof__sweeper *sweeper, int *again)
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         if (thread->tick != sweeper->list.tick || !thread->pending) continue;
         thread->codes_from = thread->codes_to = 0;
-        if (thread->clocked && sweeper->codes.decoded < PYPROF__MAX_DECODED) pyprof__walk_thread(sweeper, thread, i);
+        if (thread->clocked && sweeper->codes.decoded < PYPROF__MAX_DECODED) pyprof__walk_thread(sweeper, thread, i, NULL);
         else thread->cause = PYPROF__AGAIN;
     }
     for (i = 0; i < sweeper->list.threads.count; i++) {
@@ -3683,10 +3802,11 @@ static pyprof__thread *pyprof__to_follow(pyprof__sweeper *sweeper)
 static void pyprof__windows(pyprof__sweeper *sweeper)
 {
     uint64_t end = pyprof__now() + PYPROF__WINDOW_NS;
-    int attempt, again = 0, remaining = 0, rounds = 0;
+    int attempt, again = 0, remaining = 0, rounds = 0, attempts = sweeper->may_move && !sweeper->starved_until ? PYPROF__ATTEMPTS : 1;
     sweeper->listed = 0;
-    for (attempt = 0; attempt < PYPROF__ATTEMPTS; attempt += !again) {
+    for (attempt = 0; attempt < attempts || (!sweeper->listed && attempt < PYPROF__ATTEMPTS); attempt += !again) {
         pyprof__thread *follow;
+        again = 0;
         if (!pyprof__window_open(sweeper)) { sweeper->retried++; continue; }
         sweeper->listed = 1;
         follow = pyprof__to_follow(sweeper);
@@ -3717,46 +3837,124 @@ static int pyprof__root_is_known(pyprof__thread *thread)
     return 1;
 }
 
-// Two readings agree: the same functions on the same lines, but for the line of the innermost one.
-static int pyprof__agree(const pyprof__codes *codes, const pyprof__array *a, const pyprof__array *b)
+// ---- 1. the whole stack, read while the thread runs
+static int pyprof__converge_whole(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
-    const uint32_t *x = (const uint32_t *)a->data, *y = (const uint32_t *)b->data;
-    if (a->count == 0 || a->count != b->count) return 0;
-    return PYPROF__AT(const pyprof__spot, codes->spots, x[0]).code == PYPROF__AT(const pyprof__spot, codes->spots, y[0]).code
-        && memcmp(x + 1, y + 1, (a->count - 1) * sizeof *x) == 0;
+    unsigned char *flags = (unsigned char *)sweeper->wanted.data;
+    memset(flags, 0, sweeper->wanted.count);
+    if (slot + PYPROF__OWN_THREADS < sweeper->wanted.count) flags[slot + PYPROF__OWN_THREADS] = 1;
+    pyprof__mirror_begin(&sweeper->mirror);
+    pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
+    sweeper->codes.decoded = 0;
+    sweeper->links.count = 0;
+    pyprof__walk_thread(sweeper, thread, slot, &sweeper->links);
+    if (thread->cause && thread->cause != PYPROF__AGAIN) pyprof__doubt(sweeper, thread);
+    if (thread->cause == 0 && !pyprof__root_is_known(thread)) thread->cause = PYPROF_CAUSE_CHAIN + 1;
+    return thread->cause == 0;
 }
 
-// Reads until two readings one after the other agree. What a thread does between them it did not do to its stack.
+// ---- 2. its top, read twice in one call
+static void pyprof__tops_add(pyprof__sweeper *sweeper, uint64_t base)
+{
+    size_t i;
+    for (i = 0; i < sweeper->top_count; i++)
+        if (sweeper->tops[i] == base) return;
+    if (sweeper->top_count < PYPROF__TWINS) sweeper->tops[sweeper->top_count++] = base;
+}
+
+static void pyprof__tops_learn(pyprof__sweeper *sweeper, size_t owner, size_t most)   // from what was touched in a walk
+{
+    const pyprof__mirror *mirror = &sweeper->mirror;
+    const pyprof__array *ids = owner < mirror->plans.count ? &PYPROF__AT(const pyprof__plan, mirror->plans, owner).ids : NULL;
+    size_t i;
+    for (i = 0; ids && i < ids->count && i < most; i++)
+        pyprof__tops_add(sweeper, PYPROF__AT(const pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *ids, i)).base);
+}
+
+// Did everything that says where the top is, and the frames walked, hold while both copies were made? The innermost frame
+// may have moved on within its function.
+static int pyprof__top_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+{
+    const pyprof__layout *layout = &sweeper->runtime.layout;
+    pyprof__mirror *mirror = &sweeper->mirror;
+    size_t i, width = layout->instr_form == PYPROF__INSTR_POINTER ? 8 : 4;
+    uint64_t loop, head = thread->address + layout->thread_frame;
+    if (!pyprof__twins_agree(mirror, head, 8)) return 0;
+    if (layout->cframe_current != PYPROF__NO) {
+        head = pyprof__read_pointer(mirror, head);
+        if (!head || !pyprof__twins_agree(mirror, head + layout->cframe_current, 8)) return 0;
+        loop = pyprof__read_pointer(mirror, head + layout->cframe_previous);
+        if (!pyprof__twins_agree(mirror, head + layout->cframe_previous, 8)) return 0;
+        if (loop && !pyprof__twins_agree(mirror, loop + layout->cframe_current, 8)) return 0;
+    }
+    for (i = 0; i < sweeper->top_links.count; i++) {
+        uint64_t at = PYPROF__AT(const pyprof__link, sweeper->top_links, i).at;
+        if (!pyprof__twins_agree(mirror, at + layout->frame_previous, 8) || !pyprof__twins_agree(mirror, at + layout->frame_code, 8)) return 0;
+        if (i && !pyprof__twins_agree(mirror, at + layout->frame_instr, width)) return 0;
+    }
+    return 1;
+}
+
+// The top as it is now, down to where it meets the stack read before. 1 = together they are the thread's stack.
+static int pyprof__converge_top(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    pyprof__walk walk;
+    pyprof__array joined;
+    size_t i, from;
+    int cause, held;
+    memset(&walk, 0, sizeof walk);
+    walk.codes = &sweeper->codes;
+    walk.mirror = &sweeper->mirror;
+    walk.stack = &sweeper->top;
+    walk.max_depth = sweeper->max_depth;
+    walk.links = &sweeper->top_links;
+    walk.known = &sweeper->links;
+    sweeper->top_links.count = 0;
+    pyprof__mirror_begin(&sweeper->mirror);
+    pyprof__mirror_twice(&sweeper->mirror, sweeper->tops, sweeper->top_count);
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_TOP);
+    cause = pyprof__walk_from(&walk, thread->address, thread->base);
+    held = cause == 0 && walk.agreed > 0 && pyprof__top_held(sweeper, thread);
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
+    if (!held) { pyprof__tops_learn(sweeper, PYPROF__OWN_TOP, PYPROF__TWINS); return 0; }
+    from = walk.stopped ? walk.resume : thread->trial.spots.count;   // else it was walked to the root
+    if (!pyprof__array_reserve(&sweeper->pool, &sweeper->top.spots, thread->trial.spots.count)) return 0;
+    joined = sweeper->top.spots;
+    for (i = from; i < thread->trial.spots.count; i++) ((uint32_t *)joined.data)[joined.count++] = PYPROF__AT(uint32_t, thread->trial.spots, i);
+    sweeper->top.spots = thread->trial.spots;
+    thread->trial.spots = joined;
+    return joined.count > 0;
+}
+
+// Reads a thread that runs: its whole stack, then the top of it until that did not move while it was read and meets the
+// first reading. A frame that was on the stack both times was there between, and so were all those below it.
 static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
-    pyprof__array before;
-    int attempt, have = 0;
-    pyprof__array_init(&before, sizeof(uint32_t));
-    for (attempt = 0; attempt < PYPROF__ATTEMPTS && thread->pending; attempt++) {
-        unsigned char *flags = (unsigned char *)sweeper->wanted.data;
-        memset(flags, 0, sweeper->wanted.count);
-        if (slot + PYPROF__OWN_THREADS < sweeper->wanted.count) flags[slot + PYPROF__OWN_THREADS] = 1;
-        pyprof__mirror_begin(&sweeper->mirror);
-        pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
-        sweeper->codes.decoded = 0;
-        pyprof__walk_thread(sweeper, thread, slot);
-        if (thread->cause == PYPROF__AGAIN) { have = 0; continue; }
-        if (thread->cause) { pyprof__doubt(sweeper, thread); have = 0; continue; }
-        if (!pyprof__root_is_known(thread)) {
-            thread->cause = PYPROF_CAUSE_CHAIN + 1;
-            have = 0;
-            continue;
-        }
-        if (have && pyprof__agree(&sweeper->codes, &before, &thread->trial.spots)) {
-            pyprof__accept(thread, 1);
-            break;
-        }
-        pyprof__array_free(&sweeper->pool, &before);
-        have = pyprof__array_copy(&sweeper->pool, &before, &thread->trial.spots);
+    int whole, top;
+    for (whole = 0; whole < PYPROF__WHOLES && thread->pending; whole++) {
+        if (!pyprof__converge_whole(sweeper, thread, slot)) { sweeper->retried++; continue; }
+        pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
+        sweeper->top_count = 0;
+        pyprof__tops_learn(sweeper, slot + PYPROF__OWN_THREADS, PYPROF__TWINS / 3);
         thread->cause = PYPROF_CAUSE_MOVED + 1;
-        sweeper->retried++;
+        for (top = 0; top < PYPROF__TOPS && thread->pending; top++) {
+            if (pyprof__converge_top(sweeper, thread)) {
+                thread->cause = 0;
+                pyprof__accept(thread, 1);
+            } else sweeper->retried++;
+        }
     }
-    pyprof__array_free(&sweeper->pool, &before);
+}
+
+// What of a stack that could not be read is sure all the same: the outer frames that the last good one and the doubtful
+// one have in common.
+static void pyprof__keep_stable(pyprof__thread *thread)
+{
+    const uint32_t *good = (const uint32_t *)thread->stack.spots.data, *doubtful = (const uint32_t *)thread->trial.spots.data;
+    size_t n = thread->stack.spots.count, m = thread->trial.spots.count, k = 0;
+    if (thread->trial_root == thread->root && !thread->stack.truncated && !thread->trial.truncated)
+        while (k < n && k < m && good[n - 1 - k] == doubtful[m - 1 - k]) k++;
+    thread->stable = (uint32_t)k;
 }
 
 // One sweep: every thread of every interpreter gets a stack or a cause. 0 = the interpreter is not there.
@@ -3776,7 +3974,9 @@ static int pyprof__sweep(pyprof__sweeper *sweeper)
     pyprof__windows(sweeper);
     for (i = 0; i < sweeper->list.threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
-        if (thread->tick == sweeper->list.tick && thread->pending) pyprof__converge(sweeper, thread, i);
+        if (thread->tick != sweeper->list.tick || !thread->pending) continue;
+        pyprof__converge(sweeper, thread, i);
+        if (thread->pending) pyprof__keep_stable(thread);
     }
     return 1;
 }
@@ -3807,7 +4007,7 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
             pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
             if (thread->tick != sweeper->list.tick) continue;
             sweeper->codes.decoded = 0;
-            pyprof__walk_thread(sweeper, thread, i);
+            pyprof__walk_thread(sweeper, thread, i, NULL);
             pyprof__doubt(sweeper, thread);
             thread->pending = 1;
             if (thread->cause == 0 && thread->trial_root == 0) continue;   // it runs no Python code: proves nothing
@@ -6556,17 +6756,21 @@ static uint32_t pyprof__stack_node(pyprof__session *session, const pyprof__codes
     return node;
 }
 
-static void pyprof__record_reject(pyprof__session *session, pyprof__seat *seat, int cause, uint64_t wall)
+// The time of a sample that could not be read stays in the totals, below the part of the stack that is sure.
+static void pyprof__record_reject(pyprof__session *session, pyprof__seat *seat, const pyprof__thread *thread, uint64_t wall, uint64_t cpu)
 {
     pyprof__model *model = &session->model;
-    int which = cause - 1 < 0 || cause - 1 >= PYPROF_CAUSE_COUNT ? PYPROF_CAUSE_MOVED : cause - 1;
+    int which = thread->cause - 1 < 0 || thread->cause - 1 >= PYPROF_CAUSE_COUNT ? PYPROF_CAUSE_MOVED : thread->cause - 1;
     uint32_t node, parent;
     model->stats.rejected++;
-    model->stats.rejected_by_cause[which]++;
-    if (!seat || seat->member == PYPROF__NONE) return;
+    model->stats.rejected_by_cause[seat ? which : PYPROF_CAUSE_MEMORY]++;
+    if (!seat) return;
     parent = PYPROF__AT(pyprof__member, model->members, seat->member).node;
+    if (seat->version == thread->version && thread->stable && thread->stable <= seat->nodes.count)
+        parent = PYPROF__AT(uint32_t, seat->nodes, thread->stable - 1);
     node = pyprof__model_node(model, parent, pyprof__model_pseudo(model, pyprof__pseudo_names[PYPROF__SPOT_LOST], PYPROF_KIND_PSEUDO, 0));
-    pyprof__model_add(model, PYPROF_WALL_NS, node == PYPROF__NONE ? parent : node, (int64_t)wall);   // its time stays in the totals
+    pyprof__model_add(model, PYPROF_WALL_NS, node == PYPROF__NONE ? parent : node, (int64_t)wall);
+    pyprof__model_add(model, PYPROF_CPU_NS, node == PYPROF__NONE ? parent : node, (int64_t)cpu);
 }
 
 static void pyprof__record_thread(pyprof__session *session, const pyprof__codes *codes, const pyprof__thread *thread, size_t slot, uint64_t now)
@@ -6582,7 +6786,7 @@ static void pyprof__record_thread(pyprof__session *session, const pyprof__codes 
     int waiting = thread->waiting;
     if (taken && !PYPROF__AT(pyprof__member, model->members, seat->member).wanted) return;
     model->stats.asked++;
-    if (!taken || thread->cause) { pyprof__record_reject(session, taken ? seat : NULL, taken ? thread->cause : PYPROF_CAUSE_MEMORY + 1, wall); }
+    if (!taken || thread->cause) pyprof__record_reject(session, taken ? seat : NULL, thread, wall, cpu);
     if (!taken) return;
     seat->tick = session->tick;
     seat->cpu_ns = thread->cpu_ns;

@@ -128,6 +128,51 @@ TEST(mirror_prefetches_what_was_used)
     for (size_t i = 0; i < 400; i++) CHECK_INT(pyprof__read(&mirror, &byte, address(p + i * PAGE), 1), i >= 200 && i != 300);
 }
 
+TEST(mirror_beside_impossible_addresses)   // the kernel refuses a whole call for one of them
+{
+    pyprof__source source = opened(PYPROF__BY_WRITEV);
+    pyprof__pool pool;
+    pyprof__mirror mirror;
+    unsigned char *p = pages(20), byte;
+    const unsigned char wanted[1] = { 1 };
+    pyprof__pool_init(&pool, NULL, UINT64_MAX);
+    pyprof__mirror_init(&mirror, &pool, &source);
+    for (int end = 0; end < 2; end++, source.end = UINT64_MAX)   // also where the end of the addresses is not known
+        for (int epoch = 0; epoch < 4; epoch++) {
+            pyprof__mirror_begin(&mirror);
+            if (epoch) pyprof__mirror_prefetch(&mirror, wanted, 1);
+            pyprof__mirror_own(&mirror, 0);
+            for (size_t i = 0; i < 20; i++) {
+                CHECK(pyprof__read(&mirror, &byte, address(p + i * PAGE), 1) && byte == p[i * PAGE]);
+                if (i % 3 == 1) CHECK(!pyprof__read(&mirror, &byte, 0x37fb800000000u + i * 4096, 1));
+            }
+        }
+    pyprof__mirror_free(&mirror);
+}
+
+TEST(blocks_read_twice)
+{
+    pyprof__source source = opened(PYPROF__BY_WRITEV);
+    pyprof__pool pool;
+    pyprof__mirror mirror;
+    unsigned char *p = pages(10);
+    uint64_t bases[10];
+    pyprof__pool_init(&pool, NULL, UINT64_MAX);
+    pyprof__mirror_init(&mirror, &pool, &source);
+    for (size_t i = 0; i < 10; i++) bases[i] = address(p + (9 - i) * PAGE);
+    pyprof__mirror_twice(&mirror, bases, 10);
+    for (size_t i = 0; i < 10; i++) CHECK(pyprof__twins_agree(&mirror, bases[i] + i * 8, 250 - i * 8));
+    CHECK(!pyprof__twins_agree(&mirror, bases[0] + 250, 8));       // its end lies in a block that was not read twice
+    CHECK(!pyprof__twins_agree(&mirror, bases[0] + 1024, 8));
+    ((unsigned char *)mirror.bytes.data)[13 * 256 + 40] ^= 1;      // the second copy of the seventh block
+    for (size_t i = 0; i < 10; i++) CHECK_INT(pyprof__twins_agree(&mirror, bases[i], 100), i != 6);
+    CHECK_INT(mprotect(p, PAGE, PROT_NONE), 0);                    // the last one
+    pyprof__mirror_begin(&mirror);
+    pyprof__mirror_twice(&mirror, bases, 10);
+    CHECK(!pyprof__twins_agree(&mirror, bases[0], 8));             // only one copy was made
+    pyprof__mirror_free(&mirror);
+}
+
 TEST(mirror_forgets_blocks_out_of_use)
 {
     pyprof__source source = opened(PYPROF__BY_WRITEV);
