@@ -1444,20 +1444,21 @@ static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)   // who 
     mirror->last = PYPROF__NONE;   // the plan shall begin with the block it begins with
 }
 
-// Fetches blocks twice in one call, there and back: where both copies of something agree, it held for all the time between.
-// The second copy of a block lies as far from the middle as the first one. Only right after pyprof__mirror_begin.
+// Fetches blocks twice in one call, first from the last to the first, then back: where both copies of something agree, it
+// held for all the time between, and all that agrees held in the middle. What changes most should come first: its copies
+// are made nanoseconds apart. Only right after pyprof__mirror_begin.
 static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, size_t count)
 {
     struct iovec from[2 * PYPROF__TWINS];
     size_t i, size = 2 * count * PYPROF__BLOCK, done;
     if (count == 0 || !pyprof__array_reserve(mirror->pool, &mirror->bytes, size)) return;
     for (i = 0; i < count; i++) {
-        from[i].iov_base = from[2 * count - 1 - i].iov_base = (void *)(uintptr_t)bases[i];
+        from[i].iov_base = from[2 * count - 1 - i].iov_base = (void *)(uintptr_t)bases[count - 1 - i];
         from[i].iov_len = from[2 * count - 1 - i].iov_len = PYPROF__BLOCK;
     }
     done = pyprof__gather(mirror->source, mirror->bytes.data, from, (int)(2 * count), size);
     for (i = 0; i < count && (i + 1) * PYPROF__BLOCK <= done; i++) {
-        uint32_t id = pyprof__mirror_block(mirror, bases[i]);
+        uint32_t id = pyprof__mirror_block(mirror, bases[count - 1 - i]);
         if (id == PYPROF__NONE) return;
         PYPROF__AT(pyprof__block, mirror->blocks, id).epoch = mirror->epoch;
         PYPROF__AT(pyprof__block, mirror->blocks, id).offset = (uint32_t)(i * PYPROF__BLOCK);
@@ -2731,6 +2732,16 @@ static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
     return 0;
 }
 
+static int pyprof__walk_below(pyprof__walk *walk, uint64_t at, uint64_t base)   // from a frame to the root
+{
+    walk->unsure = walk->agreed = 0;
+    walk->root = 0;
+    walk->stack->spots.count = 0;
+    walk->stack->truncated = 0;
+    if (walk->links) walk->links->count = 0;
+    return at ? pyprof__walk_chain(walk, at, base) : 0;
+}
+
 // Walks a whole thread. Where tstate points to a _PyCFrame on the C stack (3.11, 3.12), a C eval loop that was stopped
 // while it starts has linked its own but not yet filled in current_frame (_PyEval_EvalFrameDefault in Python/ceval.c):
 // what stands there is left over from an earlier call. The loop's entry frame tells: it must lie on the frame that the
@@ -2753,11 +2764,7 @@ static int pyprof__walk_from(pyprof__walk *walk, uint64_t thread, uint64_t base)
     }
     cause = at == 0 && !walk->unsure ? 0 : pyprof__walk_chain(walk, at, base);   // at 0: attached, but no Python code runs
     if (!walk->unsure || cause == PYPROF__AGAIN || walk->stack->truncated) return cause;
-    walk->unsure = walk->agreed = 0;
-    walk->root = 0;
-    walk->stack->spots.count = 0;
-    if (walk->links) walk->links->count = 0;
-    return walk->below ? pyprof__walk_chain(walk, walk->below, base) : 0;
+    return pyprof__walk_below(walk, walk->below, base);
 }
 
 // ============================================================================
@@ -2792,6 +2799,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint32_t stable;           // cause set: so many outer frames of stack are sure all the same
     size_t codes_from, codes_to;             // code objects first read during its walk
     pyprof__stack stack, trial;
+    pyprof__array links;       // pyprof__link of the frames when it was last read while it ran
     char name[PYPROF__NAME_SIZE];
     uint32_t named, name_tries;   // 1 = Python's name, not the kernel's
 } pyprof__thread;
@@ -2830,6 +2838,7 @@ static void pyprof__threads_free(pyprof__threads *list)
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
         pyprof__array_free(list->pool, &thread->stack.spots);
         pyprof__array_free(list->pool, &thread->trial.spots);
+        pyprof__array_free(list->pool, &thread->links);
     }
     pyprof__array_free(list->pool, &list->threads);
     pyprof__array_free(list->pool, &list->gils);
@@ -2852,11 +2861,12 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
         if (!slot) return NULL;
         pyprof__array_init(&slot->stack.spots, sizeof(uint32_t));
         pyprof__array_init(&slot->trial.spots, sizeof(uint32_t));
+        pyprof__array_init(&slot->links, sizeof(pyprof__link));
     }
     slot->address = address;
     slot->serial = serial;
     slot->cpu_ns = slot->proven_cpu_ns = 0;
-    slot->stack.spots.count = 0;
+    slot->stack.spots.count = slot->links.count = 0;
     slot->version++;
     slot->name[0] = 0;
     slot->named = slot->name_tries = 0;
@@ -3495,7 +3505,7 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 // thread's CPU clock: it moves with every instruction, and it did not move between the start and the end of the copy. A
 // thread whose clock has not moved since its stack was last proven still has that stack: it is not even read.
 // ============================================================================
-enum { PYPROF__ATTEMPTS = 6, PYPROF__WHOLES = 4, PYPROF__TOPS = 16, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 20000000, PYPROF__STARVED_TICKS = 3 };
+enum { PYPROF__ATTEMPTS = 6, PYPROF__WHOLES = 6, PYPROF__TOPS = 16, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 20000000, PYPROF__STARVED_TICKS = 3 };
 
 typedef struct {
     pyprof__pool pool;
@@ -3654,8 +3664,8 @@ static int pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__th
         && thread->proven_top == thread->top;
 }
 
-// links: NULL, or where to note the frames of a thread that may be running
-static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, pyprof__array *links)
+// links: NULL, or where to note the frames of a thread that may be running. from: 0, or a frame to begin with.
+static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, pyprof__array *links, uint64_t from)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     pyprof__walk walk;
@@ -3668,7 +3678,7 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     walk.links = links;
     sweeper->codes.stamp = gil && !links ? gil->stamp : 0;
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
-    thread->cause = pyprof__walk_from(&walk, thread->address, thread->base);
+    thread->cause = from ? pyprof__walk_below(&walk, from, thread->base) : pyprof__walk_from(&walk, thread->address, thread->base);
     thread->trial_root = walk.root;
     if (thread->cause == 0 && thread->trial.spots.count == 0)
         thread->cause = pyprof__stack_push(&sweeper->codes, &thread->trial, PYPROF__SPOT_NATIVE);
@@ -3765,7 +3775,7 @@ static int pyprof__window_walk(pyprof__sweeper *sweeper, int *again)
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         if (thread->tick != sweeper->list.tick || !thread->pending) continue;
         thread->codes_from = thread->codes_to = 0;
-        if (thread->clocked && sweeper->codes.decoded < PYPROF__MAX_DECODED) pyprof__walk_thread(sweeper, thread, i, NULL);
+        if (thread->clocked && sweeper->codes.decoded < PYPROF__MAX_DECODED) pyprof__walk_thread(sweeper, thread, i, NULL, 0);
         else thread->cause = PYPROF__AGAIN;
     }
     for (i = 0; i < sweeper->list.threads.count; i++) {
@@ -3823,23 +3833,27 @@ static void pyprof__windows(pyprof__sweeper *sweeper)
 
 // ---- when freezing fails -------------------------------------------------------------
 // A chain cut short while it was read ends at a frame that is not the thread's outermost one. Which frame that is was
-// proven earlier; where nothing ever was, or where the program now runs from another root, it takes many sightings.
-static int pyprof__root_is_known(pyprof__thread *thread)
+// proven earlier; where nothing ever was, or where the program now runs from another root, the readings vote.
+static int pyprof__root_is_known(pyprof__thread *thread, int vote)
 {
-    if (thread->trial_root == thread->root) thread->other_seen = 0;
-    if (thread->trial.truncated || thread->trial_root == thread->root) return 1;
+    uint32_t need = thread->root ? 32 : 8;
+    if (thread->trial.truncated) return 1;
+    if (thread->trial_root == thread->root) { thread->other_seen = 0; return 1; }
     // Without a clock of its own: without the GIL it moves little, and with it the clock it claims is likely its own.
     if (thread->shared_tid && (!thread->holder || pyprof__thread_cpu(thread->native) == thread->clock_ns)) return 1;
-    if (thread->trial_root != thread->other_root) thread->other_seen = 0;
-    thread->other_root = thread->trial_root;
-    if (++thread->other_seen < 32) return 0;
+    if (!vote) return 0;
+    if (thread->other_seen == 0) thread->other_root = thread->trial_root;
+    if (thread->trial_root != thread->other_root) { thread->other_seen--; return 0; }
+    if (++thread->other_seen < need) return 0;
     thread->root = thread->other_root;
     return 1;
 }
 
-// ---- 1. the whole stack, read while the thread runs
-static int pyprof__converge_whole(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
+// ---- 1. the whole stack, or all but its top, read while the thread runs
+static int pyprof__converge_whole(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, int attempt)
 {
+    size_t deeper = attempt > 1 ? (size_t)1 << (attempt - 1) : 0;   // the top moves too fast: begin with a frame of last time
+    uint64_t from = deeper && deeper < thread->links.count ? PYPROF__AT(pyprof__link, thread->links, deeper).at : 0;
     unsigned char *flags = (unsigned char *)sweeper->wanted.data;
     memset(flags, 0, sweeper->wanted.count);
     if (slot + PYPROF__OWN_THREADS < sweeper->wanted.count) flags[slot + PYPROF__OWN_THREADS] = 1;
@@ -3847,9 +3861,9 @@ static int pyprof__converge_whole(pyprof__sweeper *sweeper, pyprof__thread *thre
     pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
     sweeper->codes.decoded = 0;
     sweeper->links.count = 0;
-    pyprof__walk_thread(sweeper, thread, slot, &sweeper->links);
+    pyprof__walk_thread(sweeper, thread, slot, &sweeper->links, from);
     if (thread->cause && thread->cause != PYPROF__AGAIN) pyprof__doubt(sweeper, thread);
-    if (thread->cause == 0 && !pyprof__root_is_known(thread)) thread->cause = PYPROF_CAUSE_CHAIN + 1;
+    if (thread->cause == 0 && !pyprof__root_is_known(thread, from == 0)) thread->cause = PYPROF_CAUSE_CHAIN + 1;
     return thread->cause == 0;
 }
 
@@ -3862,13 +3876,18 @@ static void pyprof__tops_add(pyprof__sweeper *sweeper, uint64_t base)
     if (sweeper->top_count < PYPROF__TWINS) sweeper->tops[sweeper->top_count++] = base;
 }
 
-static void pyprof__tops_learn(pyprof__sweeper *sweeper, size_t owner, size_t most)   // from what was touched in a walk
+// What a walk touched, in that order, and behind it what was read twice so far.
+static void pyprof__tops_learn(pyprof__sweeper *sweeper, size_t owner, size_t most)
 {
     const pyprof__mirror *mirror = &sweeper->mirror;
     const pyprof__array *ids = owner < mirror->plans.count ? &PYPROF__AT(const pyprof__plan, mirror->plans, owner).ids : NULL;
-    size_t i;
-    for (i = 0; ids && i < ids->count && i < most; i++)
+    uint64_t before[PYPROF__TWINS];
+    size_t i, count = sweeper->top_count;
+    memcpy(before, sweeper->tops, count * sizeof *before);
+    sweeper->top_count = 0;
+    for (i = 0; ids && i < ids->count && sweeper->top_count < most; i++)
         pyprof__tops_add(sweeper, PYPROF__AT(const pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *ids, i)).base);
+    for (i = 0; i < count; i++) pyprof__tops_add(sweeper, before[i]);
 }
 
 // Did everything that says where the top is, and the frames walked, hold while both copies were made? The innermost frame
@@ -3930,9 +3949,10 @@ static int pyprof__converge_top(pyprof__sweeper *sweeper, pyprof__thread *thread
 // first reading. A frame that was on the stack both times was there between, and so were all those below it.
 static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
+    pyprof__array swap;
     int whole, top;
     for (whole = 0; whole < PYPROF__WHOLES && thread->pending; whole++) {
-        if (!pyprof__converge_whole(sweeper, thread, slot)) { sweeper->retried++; continue; }
+        if (!pyprof__converge_whole(sweeper, thread, slot, whole)) { sweeper->retried++; continue; }
         pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
         sweeper->top_count = 0;
         pyprof__tops_learn(sweeper, slot + PYPROF__OWN_THREADS, PYPROF__TWINS / 3);
@@ -3943,6 +3963,10 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
                 pyprof__accept(thread, 1);
             } else sweeper->retried++;
         }
+        if (thread->pending || whole > 1) continue;
+        swap = thread->links;
+        thread->links = sweeper->links;
+        sweeper->links = swap;
     }
 }
 
@@ -4007,7 +4031,7 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
             pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
             if (thread->tick != sweeper->list.tick) continue;
             sweeper->codes.decoded = 0;
-            pyprof__walk_thread(sweeper, thread, i, NULL);
+            pyprof__walk_thread(sweeper, thread, i, NULL, 0);
             pyprof__doubt(sweeper, thread);
             thread->pending = 1;
             if (thread->cause == 0 && thread->trial_root == 0) continue;   // it runs no Python code: proves nothing
