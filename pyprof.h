@@ -588,6 +588,13 @@ static void pyprof__sleep_until(uint32_t *word, uint32_t value, uint64_t deadlin
     syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, value, &until, NULL, FUTEX_BITSET_MATCH_ANY);
 }
 
+static void pyprof__nap(long ns)   // lets whoever waits for this CPU run on
+{
+    struct timespec moment = { 0, 0 };
+    moment.tv_nsec = ns;
+    nanosleep(&moment, NULL);
+}
+
 static void pyprof__wake(uint32_t *word)
 {
     __atomic_add_fetch(word, 1, __ATOMIC_RELEASE);
@@ -652,7 +659,9 @@ static char *pyprof__thread_pointer(void)
     char *pointer;
 #if defined(__x86_64__)
     __asm__("mov %%fs:0, %0" : "=r"(pointer));
+#define PYPROF__RSEQ_SIGNATURE 0x53053053u
 #else
+#define PYPROF__RSEQ_SIGNATURE 0xd428bc00u
     __asm__("mrs %0, tpidr_el0" : "=r"(pointer));
 #endif
     return pointer;
@@ -668,6 +677,35 @@ static int64_t pyprof__cpu_word_offset(void)
     if (!offset || !size || *size == 0) return 0;
     if (*(volatile int32_t *)(void *)(thread + *offset + 4) < 0) return 0;
     return (int64_t)(thread - (char *)(uintptr_t)pthread_self()) + (int64_t)*offset + 4;
+}
+
+// Was this thread switched out? The kernel clears rseq_cs when it switches out a thread whose instruction lies outside of
+// the critical section described there, and this one describes none (kernel/rseq.c; the abort address must be preceded by
+// the signature that glibc registered). Another user of rseq in between, such as an allocator, counts as "it was".
+typedef struct { uint32_t version, flags; uint64_t start_ip, length, abort_ip; } pyprof__rseq_section;
+
+static const uint32_t pyprof__rseq_code[3] = { PYPROF__RSEQ_SIGNATURE, 0, 0 };
+static pyprof__rseq_section pyprof__rseq_nowhere __attribute__((aligned(32)));
+
+static volatile uint64_t *pyprof__rseq_word(int64_t cpu_word)
+{
+    return (volatile uint64_t *)((uintptr_t)pthread_self() + (uintptr_t)cpu_word + 4);
+}
+
+static void pyprof__switches_watch(int64_t cpu_word)
+{
+    pyprof__rseq_nowhere.start_ip = (uint64_t)(uintptr_t)&pyprof__rseq_code[2];
+    pyprof__rseq_nowhere.length = 1;
+    pyprof__rseq_nowhere.abort_ip = (uint64_t)(uintptr_t)&pyprof__rseq_code[1];
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    *pyprof__rseq_word(cpu_word) = (uint64_t)(uintptr_t)&pyprof__rseq_nowhere;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static int pyprof__switches_none(int64_t cpu_word)   // since then
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return *pyprof__rseq_word(cpu_word) == (uint64_t)(uintptr_t)&pyprof__rseq_nowhere;
 }
 
 static int pyprof__cpu_here(int64_t cpu_word)   // of the calling thread
@@ -1169,6 +1207,12 @@ typedef struct {
 // Tests define this to let reads fail, come short or return garbage: size bytes were wanted at to, done were copied.
 #ifndef PYPROF__TEST_READ
 #define PYPROF__TEST_READ(to, size, done) (done)
+#endif
+#ifndef PYPROF__TEST_FINE            // are CPU clocks fine?
+#define PYPROF__TEST_FINE(fine) (fine)
+#endif
+#ifndef PYPROF__TEST_WINDOW          // between the first and the last copy of a window
+#define PYPROF__TEST_WINDOW() ((void)0)
 #endif
 
 // memfd: pwritev reports EFAULT for bad addresses like any system call, and needs no right to inspect a process.
@@ -2781,6 +2825,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint64_t top, base;        // frame pointer (or _PyCFrame) as listed; where its chain must end
     uint64_t clock_ns;         // its CPU clock as the window opened, before anything was copied,
     int64_t clock_native;      // and whose clock that was
+    int clock_cpu;             // and where it ran, if the clock is too coarse
     uint32_t clock_window;     // and in which window
     uint64_t cpu_ns;           // its CPU clock at this sweep
     uint64_t last_cpu_ns;      // and at the one before; 0 = there was none
@@ -3572,10 +3617,11 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, const pyprof
 static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
 {
     pyprof__thread_tune();
-    sweeper->fine_clock = pyprof__cpu_clock_is_fine();
+    sweeper->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
     sweeper->cpu_word = pyprof__cpu_word_offset();
     if (!pyprof__cpus_get(&sweeper->allowed)) sweeper->may_move = 0;
-    if (!sweeper->fine_clock) sweeper->degraded = "the CPU clocks of this system are too coarse to prove that a thread stood still";
+    if (!sweeper->fine_clock && !sweeper->cpu_word)
+        sweeper->degraded = "the CPU clocks of this system are too coarse to prove that a thread stood still";
 }
 
 // ---- where threads run ----------------------------------------------------------
@@ -3584,6 +3630,13 @@ static int pyprof__cpu_of(pyprof__sweeper *sweeper, const pyprof__thread *thread
     int32_t cpu = -1;
     if (!sweeper->cpu_word) return pyprof__cpu_from_proc(thread->native);
     return pyprof__read(&sweeper->mirror, &cpu, thread->ident + (uint64_t)sweeper->cpu_word, sizeof cpu) ? cpu : -1;
+}
+
+static int pyprof__cpu_now(const pyprof__sweeper *sweeper, const pyprof__thread *thread)   // -1 = unknown
+{
+    int32_t cpu = -1;
+    if (!sweeper->cpu_word) return -1;
+    return pyprof__copy(&sweeper->source, &cpu, thread->ident + (uint64_t)sweeper->cpu_word, sizeof cpu) ? cpu : -1;
 }
 
 static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler moved there
@@ -3635,6 +3688,7 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
 {
     size_t i;
     sweeper->window++;
+    if (!sweeper->fine_clock && sweeper->cpu_word) pyprof__switches_watch(sweeper->cpu_word);
     for (i = 0; i < sweeper->list.threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         int listed = thread->tick == sweeper->list.tick;
@@ -3642,6 +3696,7 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
         thread->clock_native = thread->native;
         thread->clock_window = sweeper->window;
         thread->clock_ns = pyprof__thread_cpu(thread->native);
+        if (!sweeper->fine_clock) thread->clock_cpu = pyprof__cpu_now(sweeper, thread);
     }
 }
 
@@ -3652,6 +3707,7 @@ static int pyprof__window_open(pyprof__sweeper *sweeper)
     pyprof__window_clocks(sweeper);
     pyprof__mirror_begin(&sweeper->mirror);
     if (flags) pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
+    PYPROF__TEST_WINDOW();
     pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_LISTS);
     sweeper->codes.decoded = 0;
     return pyprof__threads_list(&sweeper->list);
@@ -3710,6 +3766,18 @@ static void pyprof__doubt(pyprof__sweeper *sweeper, pyprof__thread *thread)
     if (thread->codes_from < thread->codes_to) pyprof__codes_distrust(&sweeper->codes);
 }
 
+// Did the thread not run since the window opened? Its CPU clock tells; where clocks are coarse it does if the sampler has
+// been on the thread's CPU from the beginning to the end without a break.
+static int pyprof__did_not_run(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+{
+    int here;
+    if (thread->shared_tid || pyprof__thread_cpu(thread->native) != thread->cpu_ns) return 0;
+    if (sweeper->fine_clock) return 1;
+    if (!sweeper->cpu_word || thread->clock_cpu < 0 || !pyprof__switches_none(sweeper->cpu_word)) return 0;
+    here = pyprof__cpu_here(sweeper->cpu_word);
+    return thread->clock_cpu == here && pyprof__cpu_now(sweeper, thread) == here && pyprof__switches_none(sweeper->cpu_word);
+}
+
 // Does the GIL still belong to the same thread, and did that thread stand still? Then no other of its interpreter's
 // threads can have changed a frame, whatever else they did.
 static int pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
@@ -3720,19 +3788,19 @@ static int pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__t
     uint64_t now = 0;
     uint32_t locked = 0;
     size_t i;
-    if (!sweeper->fine_clock || !gil || !gil->enabled || gil->locked != 1) return 0;
+    if (!gil || !gil->enabled || gil->locked != 1) return 0;
     for (i = 0; i < sweeper->list.threads.count && !holder; i++) {
         const pyprof__thread *other = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         if (other->holder && other->address == gil->holder && other->tick == sweeper->list.tick) holder = other;
     }
-    if (!holder || holder->shared_tid || pyprof__thread_cpu(holder->native) != holder->cpu_ns) return 0;
+    if (!holder || !pyprof__did_not_run(sweeper, holder)) return 0;
     return pyprof__copy(&sweeper->source, &now, gil->address + layout->gil_holder, sizeof now) && now == holder->address
         && pyprof__copy(&sweeper->source, &locked, gil->address + layout->gil_locked, sizeof locked) && locked == 1;
 }
 
 static int pyprof__stood_still(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
-    if (sweeper->fine_clock && !thread->shared_tid && pyprof__thread_cpu(thread->native) == thread->cpu_ns) return 1;
+    if (pyprof__did_not_run(sweeper, thread)) return 1;
     return !thread->holder && pyprof__gil_is_frozen(sweeper, thread);
 }
 
@@ -3765,12 +3833,17 @@ static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *th
     return (gil && gil->enabled && gil->locked == 1) || pyprof__cpu_of(sweeper, thread) != pyprof__cpu_here(sweeper->cpu_word);
 }
 
-// Walks everybody pending and accepts who stood still. Returns how many remain, *again = only for lack of time.
-static int pyprof__window_walk(pyprof__sweeper *sweeper, int *again)
+typedef struct {
+    int remaining;     // threads still without a stack
+    int again;         // some only for lack of time
+    int halfway;       // some that stood still in the middle of a call: their frames are not linked up yet
+} pyprof__outcome;
+
+// Walks everybody pending and accepts who stood still.
+static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
 {
+    pyprof__outcome outcome = { 0, 0, 0 };
     size_t i;
-    int remaining = 0;
-    *again = 0;
     for (i = 0; i < sweeper->list.threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         if (thread->tick != sweeper->list.tick || !thread->pending) continue;
@@ -3787,12 +3860,13 @@ static int pyprof__window_walk(pyprof__sweeper *sweeper, int *again)
         if (!still) pyprof__doubt(sweeper, thread);
         if (still && thread->cause == 0) pyprof__accept(thread, 0);
         else {
-            remaining++;
-            *again |= still && thread->cause == PYPROF__AGAIN;
+            outcome.remaining++;
+            outcome.again |= still && thread->cause == PYPROF__AGAIN;
+            outcome.halfway |= still && thread->cause != PYPROF__AGAIN;
             if (!still && thread->cause == 0) thread->cause = PYPROF_CAUSE_MOVED + 1;
         }
     }
-    return remaining;
+    return outcome;
 }
 
 // The thread to follow: the pending one that holds a GIL, else any pending one.
@@ -3812,22 +3886,24 @@ static pyprof__thread *pyprof__to_follow(pyprof__sweeper *sweeper)
 static void pyprof__windows(pyprof__sweeper *sweeper)
 {
     uint64_t end = pyprof__now() + PYPROF__WINDOW_NS;
-    int attempt, again = 0, remaining = 0, rounds = 0, attempts = sweeper->may_move && !sweeper->starved_until ? PYPROF__ATTEMPTS : 1;
+    pyprof__outcome outcome = { 0, 0, 0 };
+    int attempt, rounds = 0, attempts = sweeper->may_move && !sweeper->starved_until ? PYPROF__ATTEMPTS : 1;
     sweeper->listed = 0;
-    for (attempt = 0; attempt < attempts || (!sweeper->listed && attempt < PYPROF__ATTEMPTS); attempt += !again) {
+    for (attempt = 0; attempt < attempts || (!sweeper->listed && attempt < PYPROF__ATTEMPTS); attempt += !outcome.again) {
         pyprof__thread *follow;
-        again = 0;
+        outcome.again = 0;
         if (!pyprof__window_open(sweeper)) { sweeper->retried++; continue; }
         sweeper->listed = 1;
         follow = pyprof__to_follow(sweeper);
         if (follow && follow->holder && pyprof__go_to(sweeper, pyprof__cpu_of(sweeper, follow)) && !pyprof__window_open(sweeper)) continue;
         pyprof__window_sort(sweeper);
-        remaining = pyprof__window_walk(sweeper, &again);
-        if (remaining == 0) break;
-        if (!again) sweeper->retried += (uint64_t)remaining;
-        if (++rounds > 200 || (!again && pyprof__now() > end)) break;
+        outcome = pyprof__window_walk(sweeper);
+        if (outcome.remaining == 0) break;
+        if (!outcome.again) sweeper->retried += (uint64_t)outcome.remaining;
+        if (++rounds > 200 || (!outcome.again && pyprof__now() > end)) break;
         follow = pyprof__to_follow(sweeper);
-        if (follow && !again) pyprof__go_to(sweeper, pyprof__cpu_of(sweeper, follow));
+        if (follow && !outcome.again && pyprof__go_to(sweeper, pyprof__cpu_of(sweeper, follow))) continue;
+        if (outcome.halfway) pyprof__nap(1000l << 2 * attempt);   // longer and longer: others may get the CPU first
     }
 }
 
@@ -7989,6 +8065,10 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
 
 // What only this file uses. PYPROF_IMPLEMENTATION stays, so that including it again is noticed and does nothing.
 #undef PYPROF__COUNT
+#undef PYPROF__RSEQ_SIGNATURE
+#undef PYPROF__TEST_READ
+#undef PYPROF__TEST_WINDOW
+#undef PYPROF__TEST_FINE
 #undef PYPROF__NONE
 #undef PYPROF__AT
 #undef PYPROF__NO

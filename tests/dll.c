@@ -1,13 +1,69 @@
 // libpyprof_test.so: the whole library with its symbols visible, for the tests in tests/py, which call it with ctypes
 // from the very interpreter that is profiled. Build: cc -shared -fPIC -O2 -pthread tests/dll.c -o BUILD/libpyprof_test.so
+#define _GNU_SOURCE
 #define PYPROF_DLL
 #define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
-
+#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define EXPORT __attribute__((visibility("default")))
+
+// ---- faults, by chance: reads of foreign memory that fail (1), come short (2) or return garbage (4) ------------------
+static struct { double rate; unsigned kinds, window_ns, coarse; uint64_t random; } test_fault;
+
+static uint64_t test_random(void)
+{
+    uint64_t x = __atomic_add_fetch(&test_fault.random, 0x9e3779b97f4a7c15u, __ATOMIC_RELAXED);
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    return x ^ x >> 27;
+}
+
+static size_t test_read(void *to, size_t size, size_t done)
+{
+    uint64_t kind;
+    size_t i;
+    if (!(test_fault.rate > 0) || (double)(test_random() >> 11) / 9007199254740992.0 >= test_fault.rate) return done;
+    do kind = (uint64_t)1 << test_random() % 3; while (!(kind & test_fault.kinds));
+    if (kind == 1 || size == 0) return 0;
+    if (kind == 2) return done ? test_random() % done : 0;
+    for (i = 0; i < done; i++)
+        if (test_random() % 16 == 0) ((unsigned char *)to)[i] = (unsigned char)test_random();
+    return done;
+}
+
+EXPORT void pyprof_test_faults(double rate, unsigned kinds, uint64_t seed);
+void pyprof_test_faults(double rate, unsigned kinds, uint64_t seed)
+{
+    test_fault.rate = kinds & 7 ? rate : 0;
+    test_fault.kinds = kinds;
+    test_fault.random = seed;
+}
+
+// Widens the window in which a thread must stand still: whatever is wrong with the proof shows up more often.
+static void test_window(void)
+{
+    struct timespec now;
+    uint64_t end;
+    if (!test_fault.window_ns) return;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    end = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec + test_fault.window_ns;
+    do clock_gettime(CLOCK_MONOTONIC, &now); while ((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec < end);
+}
+
+EXPORT void pyprof_test_window(unsigned ns);
+void pyprof_test_window(unsigned ns) { test_fault.window_ns = ns; }
+
+// As on systems whose CPU clocks move by the tick: for sessions that start the sampler after this call.
+EXPORT void pyprof_test_coarse(unsigned on);
+void pyprof_test_coarse(unsigned on) { test_fault.coarse = on; }
+
+#define PYPROF__TEST_READ(to, size, done) test_read(to, size, done)
+#define PYPROF__TEST_WINDOW() test_window()
+#define PYPROF__TEST_FINE(fine) ((fine) && !test_fault.coarse)
+#include "../pyprof.h"
 
 static int decoder_of(int minor_version) { return minor_version < 10 ? 0 : minor_version == 10 ? 1 : 2; }
 
