@@ -617,6 +617,17 @@ static int pyprof__thread_start(pthread_t *thread, void *(*run)(void *), void *a
     return error;
 }
 
+static uint64_t pyprof__run_delay(void)   // ns that the calling thread has waited for a CPU so far; 0 = unknown
+{
+    char text[128], *at;
+    int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0) close(fd);
+    text[size > 0 ? size : 0] = 0;
+    at = strchr(text, ' ');
+    return at ? strtoull(at, NULL, 10) : 0;
+}
+
 // Name, timer slack and scheduler slice, of the calling thread only. Each is a wish: none is needed.
 static void pyprof__thread_tune(void)
 {
@@ -2862,6 +2873,7 @@ typedef struct {
     pyprof__array interps;     // uint64_t addresses, of this sweep
     size_t hint;               // the slot to look at first
     int unnamed;               // a thread was listed lately whose name is not known yet
+    uint64_t active_interp, active;   // where threading._active was found
 } pyprof__threads;
 
 static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pyprof__mirror *mirror, const pyprof__runtime *runtime)
@@ -3179,14 +3191,18 @@ static uint64_t pyprof__active_dict(pyprof__mirror *mirror, const pyprof__layout
     return pyprof__dict_get(mirror, layout, &dict, "_active");
 }
 
-static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char *text)
+static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char *text, int again)
 {
     pyprof__mirror *mirror = list->mirror;
     const pyprof__layout *layout = &list->runtime->layout;
     pyprof__dict active, attributes;
     uint64_t key, thread, name;
     uint32_t i;
-    if (!pyprof__dict_open(mirror, layout, pyprof__active_dict(mirror, layout, interp), &active)) return;
+    if (list->active_interp != interp || again) {
+        list->active_interp = interp;
+        list->active = pyprof__active_dict(mirror, layout, interp);
+    }
+    if (!pyprof__dict_open(mirror, layout, list->active, &active)) return;
     for (i = 0; i < active.count && i < PYPROF__MAX_THREADS; i++) {
         if (!pyprof__dict_entry(mirror, &active, i, &key, &thread)) continue;
         if (!pyprof__attributes(mirror, layout, thread, &attributes)) continue;
@@ -3207,8 +3223,9 @@ static void pyprof__name_from_kernel(pyprof__thread *thread)
     pyprof__utf8_repair(thread->name, sizeof thread->name, size > 0 ? text : "");
 }
 
-// Reads the names of all listed threads; text holds PYPROF__TEXT_SIZE bytes. Takes 10 us and more: not at every sweep.
-static void pyprof__names_read(pyprof__threads *list, char *text)
+// Reads the names of all listed threads; text holds PYPROF__TEXT_SIZE bytes. all: also looks for threading again, which
+// takes some 0.5 ms; otherwise it takes 10 us and more: not at every sweep.
+static void pyprof__names_read(pyprof__threads *list, char *text, int all)
 {
     const unsigned char wanted[] = { 0, 1 };
     size_t i;
@@ -3216,7 +3233,7 @@ static void pyprof__names_read(pyprof__threads *list, char *text)
     pyprof__mirror_prefetch(list->mirror, wanted, sizeof wanted);
     pyprof__mirror_own(list->mirror, PYPROF__OWN_NAMES);
     list->unnamed = 0;
-    for (i = 0; i < list->interps.count; i++) pyprof__names_of_interp(list, PYPROF__AT(uint64_t, list->interps, i), text);
+    for (i = 0; i < list->interps.count; i++) pyprof__names_of_interp(list, PYPROF__AT(uint64_t, list->interps, i), text, all);
     for (i = 0; i < list->threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
         if (thread->tick != list->tick || thread->named) continue;
@@ -3569,7 +3586,8 @@ typedef struct {
     pyprof__stack top;
     uint64_t tops[PYPROF__TWINS];      // blocks to read twice
     size_t top_count;
-    uint64_t retried, starved_until;
+    uint64_t retried, stuck_until, run_delay;
+    int stuck_cpu;                 // starved there lately, -1 = nowhere
     uint32_t window;               // number of the window
     uint32_t starved;              // ticks in a row
     int listed;                    // this sweep has a list of threads
@@ -3597,7 +3615,7 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, const pyprof
     pyprof__pool_init(&sweeper->pool, allocator, max_bytes);
     sweeper->max_depth = max_depth;
     sweeper->may_move = may_move;
-    sweeper->cpu = -1;
+    sweeper->cpu = sweeper->stuck_cpu = -1;
     result = pyprof__source_open(&sweeper->source);
     if (result != PYPROF_OK) return result;
     pyprof__array_init(&sweeper->wanted, 1);
@@ -3619,6 +3637,7 @@ static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
     pyprof__thread_tune();
     sweeper->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
     sweeper->cpu_word = pyprof__cpu_word_offset();
+    sweeper->run_delay = pyprof__run_delay();
     if (!pyprof__cpus_get(&sweeper->allowed)) sweeper->may_move = 0;
     if (!sweeper->fine_clock && !sweeper->cpu_word)
         sweeper->degraded = "the CPU clocks of this system are too coarse to prove that a thread stood still";
@@ -3641,27 +3660,40 @@ static int pyprof__cpu_now(const pyprof__sweeper *sweeper, const pyprof__thread 
 
 static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler moved there
 {
-    if (!sweeper->may_move || sweeper->starved_until || cpu == sweeper->cpu || !pyprof__cpus_has(&sweeper->allowed, cpu)) return 0;
-    if (!pyprof__cpus_only(cpu)) {
-        sweeper->may_move = 0;
-        sweeper->degraded = "the system refuses to place the sampler on a CPU";
+    pyprof__cpus now;
+    if (!sweeper->may_move || cpu == sweeper->cpu || cpu == sweeper->stuck_cpu || !pyprof__cpus_has(&sweeper->allowed, cpu)) return 0;
+    if (pyprof__cpus_only(cpu)) {
+        sweeper->cpu = cpu;
+        return 1;
+    }
+    if (pyprof__cpus_set(&sweeper->allowed) && pyprof__cpus_get(&now) && !pyprof__cpus_has(&now, cpu)) {   // the cpuset was changed
+        sweeper->cpu = -1;
         return 0;
     }
-    sweeper->cpu = cpu;
-    return 1;
+    sweeper->may_move = 0;
+    sweeper->degraded = "the system refuses to place the sampler on a CPU";
+    return 0;
 }
 
-// A CPU taken by a real-time thread would starve the sampler: it notices by being late, and lets go for ten seconds.
+// A CPU taken by a real-time thread starves the sampler, which learns it by being late: then it keeps away from that CPU
+// for ten seconds. What runs there meanwhile is read by copying. Being late without having waited for a CPU is a stop.
 static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint64_t late)
 {
-    if (sweeper->starved_until && now > sweeper->starved_until) sweeper->starved_until = 0;
-    sweeper->starved = late > PYPROF__STARVED_NS && sweeper->cpu >= 0 ? sweeper->starved + 1 : 0;
-    if (sweeper->starved < PYPROF__STARVED_TICKS) return;
+    uint64_t waited;
+    pyprof__cpus others = sweeper->allowed;
+    if (sweeper->stuck_cpu >= 0 && now > sweeper->stuck_until) sweeper->stuck_cpu = -1;
+    if (late < PYPROF__STARVED_NS || sweeper->cpu < 0) { sweeper->starved = 0; return; }
+    waited = pyprof__run_delay() - sweeper->run_delay;
+    sweeper->run_delay += waited;
+    if (waited < late / 2) return;
+    if (++sweeper->starved < PYPROF__STARVED_TICKS && late < PYPROF__STARVED_NS * 5) return;
     sweeper->starved = 0;
-    sweeper->starved_until = now + 10 * pyprof__second;
+    sweeper->stuck_cpu = sweeper->cpu;
+    sweeper->stuck_until = now + 10 * pyprof__second;
     sweeper->cpu = -1;
-    pyprof__cpus_set(&sweeper->allowed);
-    sweeper->degraded = "the sampler was starved on the CPU of the thread it follows and let go of it for a while";
+    others.word[(unsigned)sweeper->stuck_cpu / 64] &= ~(1ul << ((unsigned)sweeper->stuck_cpu % 64));
+    if (!pyprof__cpus_set(&others)) pyprof__cpus_set(&sweeper->allowed);
+    sweeper->degraded = "the sampler was starved on the CPU of the thread it follows and kept away from it for a while";
 }
 
 // ---- one window --------------------------------------------------------------------
@@ -3887,7 +3919,7 @@ static void pyprof__windows(pyprof__sweeper *sweeper)
 {
     uint64_t end = pyprof__now() + PYPROF__WINDOW_NS;
     pyprof__outcome outcome = { 0, 0, 0 };
-    int attempt, rounds = 0, attempts = sweeper->may_move && !sweeper->starved_until ? PYPROF__ATTEMPTS : 1;
+    int attempt, rounds = 0, attempts = sweeper->may_move ? PYPROF__ATTEMPTS : 1;
     sweeper->listed = 0;
     for (attempt = 0; attempt < attempts || (!sweeper->listed && attempt < PYPROF__ATTEMPTS); attempt += !outcome.again) {
         pyprof__thread *follow;
@@ -7092,8 +7124,8 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     present = pyprof__prove(sweeper) && pyprof__sweep(sweeper);
     if (present && (tick.now > names->due || (sweeper->list.unnamed && tick.now > names->soon))) {   // 5 % of the time at most
         uint64_t begin = pyprof__now();
-        pyprof__names_read(&sweeper->list, sweeper->codes.text);
-        names->due = tick.now + pyprof__second;
+        pyprof__names_read(&sweeper->list, sweeper->codes.text, tick.now > names->due || !sweeper->list.active);
+        if (tick.now > names->due) names->due = tick.now + pyprof__second;
         names->soon = tick.now + 20 * (pyprof__now() - begin);
     }
     pthread_mutex_lock(&pyprof__lock);
@@ -7153,6 +7185,57 @@ static pyprof_result pyprof__sampler_start(void)
     pyprof__g.alive = 0;
     pyprof__sweeper_close(&pyprof__g.sweeper);
     return pyprof__fail(PYPROF_ERR_BUSY, "cannot start the sampler thread: %s", strerror(error));
+}
+
+// A session ends while the sampler cannot get a CPU: the ticks that never happened are told, and the time stays in the
+// totals, unless nobody ran (a suspend, a SIGSTOP): then it is a gap. Under the lock.
+typedef struct { uint64_t now, wall, due, ran; } pyprof__overdue;
+
+static void pyprof__overdue_seat(pyprof__session *session, const pyprof__overdue *overdue, const pyprof__seat *seat, uint64_t cpu)
+{
+    pyprof__model *model = &session->model;
+    uint32_t node = pyprof__model_node(model, PYPROF__AT(pyprof__member, model->members, seat->member).node,
+                                       pyprof__model_pseudo(model, pyprof__pseudo_names[PYPROF__SPOT_LOST], PYPROF_KIND_PSEUDO, 0));
+    model->stats.missed += overdue->due;
+    model->stats.asked += overdue->due;
+    if (node == PYPROF__NONE) return;
+    pyprof__model_add(model, PYPROF_WALL_NS, node, (int64_t)overdue->wall);
+    pyprof__model_add(model, PYPROF_CPU_NS, node, (int64_t)cpu);
+}
+
+static uint64_t pyprof__overdue_cpu(const pyprof__session *session, const pyprof__seat *seat)   // since it was last sampled
+{
+    uint64_t cpu;
+    if (seat->tick != session->tick || seat->member == PYPROF__NONE || !seat->cpu_ns) return 0;
+    cpu = pyprof__thread_cpu(seat->native);
+    return cpu > seat->cpu_ns ? cpu - seat->cpu_ns : 0;
+}
+
+static void pyprof__record_overdue(pyprof__session *session)
+{
+    pyprof__model *model = &session->model;
+    pyprof__overdue overdue;
+    size_t i;
+    overdue.now = pyprof__now();
+    overdue.wall = overdue.now - session->last_ns;
+    overdue.due = (uint64_t)((double)overdue.wall * session->config.rate_hz / 1e9);
+    overdue.ran = 0;
+    if (session->paused || overdue.due < 3 || overdue.wall < 50000000) return;
+    for (i = 0; i < session->seats.count; i++) overdue.ran += pyprof__overdue_cpu(session, &PYPROF__AT(const pyprof__seat, session->seats, i));
+    if (session->tick && overdue.wall > pyprof__second && overdue.ran < overdue.wall / 50) model->stats.gap_ns += overdue.wall;
+    else if (session->tick == 0) {   // it never saw a thread; the one that ends the session was there
+        model->stats.missed += overdue.due;
+        model->stats.asked += overdue.due;
+    } else {
+        for (i = 0; i < session->seats.count; i++) {
+            const pyprof__seat *seat = &PYPROF__AT(const pyprof__seat, session->seats, i);
+            if (seat->tick != session->tick || seat->member == PYPROF__NONE) continue;
+            pyprof__overdue_seat(session, &overdue, seat, pyprof__overdue_cpu(session, seat));
+        }
+    }
+    if (overdue.wall > model->stats.late_max_ns) model->stats.late_max_ns = overdue.wall;
+    model->recorded_ns += overdue.wall;
+    session->last_ns = model->last_ns = overdue.now;
 }
 
 // ---- starting and ending a session ---------------------------------------------------
@@ -7357,7 +7440,7 @@ static void *pyprof__dump_main(void *argument)
     if (job->result == PYPROF_OK && !pyprof__dump_sweep(&job->sweeper))
         job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
     if (job->result == PYPROF_OK) {
-        pyprof__names_read(&job->sweeper.list, job->sweeper.codes.text);
+        pyprof__names_read(&job->sweeper.list, job->sweeper.codes.text, 1);
         tick.now = pyprof__now();
         tick.rate = job->session.config.rate_hz;
         pyprof__record(&job->session, &job->sweeper, &tick, 1, 0);
@@ -7618,6 +7701,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == getpid();
     if (found) {
         slot = (int)(found - pyprof__g.sessions) + 1;
+        pyprof__record_overdue(found);
         if (profile || from_env) result = pyprof__session_profile(found, 0, &made);
         found->generation++;
         pyprof__session_drop(found);
