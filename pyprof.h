@@ -744,6 +744,101 @@ static int pyprof__cpu_from_proc(int64_t tid)
     return at ? atoi(at + 1) : -1;
 }
 
+// ---- holding a thread by a signal -----------------------------------------------
+// The handler does nothing but wait, for 2 ms at most: all reading is done by the sampler. The signal is SIGURG, because its
+// default action is to be ignored: one that is still pending when the program executes another one must not end that.
+enum { PYPROF__HOLD_SIGNAL = SIGURG, PYPROF__HOLD_ASKED = 1, PYPROF__HOLD_HELD, PYPROF__HOLD_MOST_NS = 2000000 };
+
+static struct {
+    uint32_t word;              // futex: number of the request * 4 + its state; 0 = there is none
+    int installed;
+    struct sigaction before;
+} pyprof__hold;
+
+static void pyprof__hold_wait(uint32_t value, uint64_t end)   // while the word has this value
+{
+    while (__atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE) == value && pyprof__now() < end)
+        pyprof__sleep_until(&pyprof__hold.word, value, end);
+}
+
+static int pyprof__hold_change(uint32_t from, uint32_t to)
+{
+    return __atomic_compare_exchange_n(&pyprof__hold.word, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+static uint64_t pyprof__hold_cookie(void)   // what a request's number is added to: another copy of this file has another
+{
+    return (uint64_t)(uintptr_t)&pyprof__hold * 0x9e3779b97f4a7c15u;
+}
+
+static void pyprof__hold_notify(void) { syscall(SYS_futex, &pyprof__hold.word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0); }
+
+static void pyprof__on_signal(int number, siginfo_t *info, void *context)
+{
+    int error = errno;
+    uint64_t value = (uint64_t)(uintptr_t)info->si_value.sival_ptr - pyprof__hold_cookie();
+    uint32_t asked = (uint32_t)value;
+    if (info->si_code == SI_QUEUE && info->si_pid == getpid() && value >> 32 == 0) {   // ours, but it may come too late
+        if (pyprof__hold_change(asked, asked + 1)) {
+            pyprof__hold_notify();
+            pyprof__hold_wait(asked + 1, pyprof__now() + PYPROF__HOLD_MOST_NS);
+            pyprof__hold_change(asked + 1, 0);
+        }
+    } else if (pyprof__hold.before.sa_flags & SA_SIGINFO) pyprof__hold.before.sa_sigaction(number, info, context);
+    else if (pyprof__hold.before.sa_handler != SIG_DFL && pyprof__hold.before.sa_handler != SIG_IGN) pyprof__hold.before.sa_handler(number);
+    errno = error;
+}
+
+static int pyprof__hold_is_ours(struct sigaction *now)
+{
+    return sigaction(PYPROF__HOLD_SIGNAL, NULL, now) == 0 && (now->sa_flags & SA_SIGINFO) && now->sa_sigaction == pyprof__on_signal;
+}
+
+static int pyprof__hold_install(void)   // 1 = the handler is ours
+{
+    struct sigaction action;
+    if (pyprof__hold.installed) return pyprof__hold_is_ours(&action);
+    if (!pyprof__hold_is_ours(&action)) pyprof__hold.before = action;   // a forked child finds its parent's
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = pyprof__on_signal;
+    action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
+    pyprof__hold.installed = sigaction(PYPROF__HOLD_SIGNAL, &action, NULL) == 0;
+    return pyprof__hold.installed;
+}
+
+static void pyprof__hold_uninstall(void)   // unless somebody has put a handler of theirs on top
+{
+    struct sigaction now;
+    if (pyprof__hold.installed && pyprof__hold_is_ours(&now)) sigaction(PYPROF__HOLD_SIGNAL, &pyprof__hold.before, NULL);
+    pyprof__hold.installed = 0;
+}
+
+// Stops a thread of this process. 1 = it is held until pyprof__hold_end or for 2 ms; 0 = it has ended, blocks the signal or
+// did not get a CPU in time. One at a time.
+static int pyprof__hold_begin(int64_t tid)
+{
+    static uint32_t number;
+    siginfo_t info;
+    uint32_t asked = (++number << 2) | PYPROF__HOLD_ASKED;
+    memset(&info, 0, sizeof info);
+    info.si_signo = PYPROF__HOLD_SIGNAL;
+    info.si_code = SI_QUEUE;
+    info.si_pid = getpid();
+    info.si_uid = getuid();
+    info.si_value.sival_ptr = (void *)(uintptr_t)(pyprof__hold_cookie() + asked);
+    __atomic_store_n(&pyprof__hold.word, asked, __ATOMIC_RELEASE);
+    if (syscall(SYS_rt_tgsigqueueinfo, getpid(), (pid_t)tid, PYPROF__HOLD_SIGNAL, &info) == 0) pyprof__hold_wait(asked, pyprof__now() + 1000000);
+    return !pyprof__hold_change(asked, 0) && __atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE) == asked + 1;
+}
+
+static int pyprof__hold_end(void)   // 1 = it was held to the end
+{
+    uint32_t word = __atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE);
+    int held = word % 4 == PYPROF__HOLD_HELD && pyprof__hold_change(word, 0);
+    pyprof__hold_notify();
+    return held;
+}
+
 // The kernel's thread id lies at a fixed place in glibc's and musl's struct pthread: found by looking for our own.
 // CPython before 3.11 keeps only the pthread_t. 0 = not found.
 static int64_t pyprof__tid_offset(void)
@@ -2852,6 +2947,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint64_t root, trial_root; // the outermost frame: as proven, of the last walk
     uint64_t other_root;       // one seen lately that is not the proven one, and how often in a row
     uint32_t other_seen;
+    uint32_t deaf, deaf_until; // so often in a row it did not take a signal; not asked again before that sweep
     uint32_t stable;           // cause set: so many outer frames of stack are sure all the same
     size_t codes_from, codes_to;             // code objects first read during its walk
     pyprof__stack stack, trial;
@@ -2924,6 +3020,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->serial = serial;
     slot->cpu_ns = slot->proven_cpu_ns = 0;
     slot->stack.spots.count = slot->links.count = 0;
+    slot->deaf = slot->deaf_until = 0;
     slot->version++;
     slot->name[0] = 0;
     slot->named = slot->name_tries = 0;
@@ -3579,6 +3676,7 @@ typedef struct {
     pyprof__array wanted;          // unsigned char an owner of blocks: they are worth fetching ahead
     int64_t cpu_word;              // pthread_t + this = the CPU the thread is on; 0 = ask /proc
     int fine_clock, may_move;      // the CPU clock is a proof; the sampler may change its own CPU
+    int by_signal;                 // threads that run are held by a signal
     int cpu;                       // where the sampler is pinned, -1 = nowhere
     pyprof__cpus allowed;
     uint32_t max_depth;
@@ -3939,6 +4037,43 @@ static void pyprof__windows(pyprof__sweeper *sweeper)
     }
 }
 
+// ---- PYPROF_CAPTURE_SIGNAL -----------------------------------------------------------
+static void pyprof__walk_alone(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, pyprof__array *links, uint64_t from)
+{
+    unsigned char *flags = (unsigned char *)sweeper->wanted.data;
+    memset(flags, 0, sweeper->wanted.count);
+    if (slot + PYPROF__OWN_THREADS < sweeper->wanted.count) flags[slot + PYPROF__OWN_THREADS] = 1;
+    pyprof__mirror_begin(&sweeper->mirror);
+    pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
+    PYPROF__TEST_WINDOW();
+    sweeper->codes.decoded = 0;
+    pyprof__walk_thread(sweeper, thread, slot, links, from);
+}
+
+// Only a thread that is on a CPU is interrupted: its clock moves from one reading to the next. All others stand still.
+static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
+{
+    int attempt, held;
+    if (thread->shared_tid || thread->deaf_until > sweeper->list.tick) return;
+    for (attempt = 0; attempt < PYPROF__ATTEMPTS && thread->pending; attempt++) {
+        uint64_t clock = pyprof__thread_cpu(thread->native);
+        if (clock == 0 || clock == pyprof__thread_cpu(thread->native)) return;
+        if (!pyprof__hold_begin(thread->native)) {
+            thread->deaf_until = sweeper->list.tick + (1u << thread->deaf);   // it may block the signal: each wait for it is dear
+            thread->deaf += thread->deaf < 8;
+            return;
+        }
+        thread->deaf = 0;
+        pyprof__walk_alone(sweeper, thread, slot, NULL, 0);
+        held = pyprof__hold_end();
+        if (!held) pyprof__doubt(sweeper, thread);
+        if (held && thread->cause == 0) {
+            pyprof__accept(thread, 0);
+            thread->proven_cpu_ns = 0;   // it goes on at once: the clock read before says nothing about this stack
+        } else sweeper->retried++;
+    }
+}
+
 // ---- when freezing fails -------------------------------------------------------------
 // A chain cut short while it was read ends at a frame that is not the thread's outermost one. Which frame that is was
 // proven earlier; where nothing ever was, or where the program now runs from another root, the readings vote.
@@ -3962,14 +4097,8 @@ static int pyprof__converge_whole(pyprof__sweeper *sweeper, pyprof__thread *thre
 {
     size_t deeper = attempt > 1 ? (size_t)1 << (attempt - 1) : 0;   // the top moves too fast: begin with a frame of last time
     uint64_t from = deeper && deeper < thread->links.count ? PYPROF__AT(pyprof__link, thread->links, deeper).at : 0;
-    unsigned char *flags = (unsigned char *)sweeper->wanted.data;
-    memset(flags, 0, sweeper->wanted.count);
-    if (slot + PYPROF__OWN_THREADS < sweeper->wanted.count) flags[slot + PYPROF__OWN_THREADS] = 1;
-    pyprof__mirror_begin(&sweeper->mirror);
-    pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
-    sweeper->codes.decoded = 0;
     sweeper->links.count = 0;
-    pyprof__walk_thread(sweeper, thread, slot, &sweeper->links, from);
+    pyprof__walk_alone(sweeper, thread, slot, &sweeper->links, from);
     if (thread->cause && thread->cause != PYPROF__AGAIN) pyprof__doubt(sweeper, thread);
     if (thread->cause == 0 && !pyprof__root_is_known(thread, from == 0)) thread->cause = PYPROF_CAUSE_CHAIN + 1;
     return thread->cause == 0;
@@ -4107,7 +4236,8 @@ static int pyprof__sweep(pyprof__sweeper *sweeper)
     for (i = 0; i < sweeper->list.threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         if (thread->tick != sweeper->list.tick || !thread->pending) continue;
-        pyprof__converge(sweeper, thread, i);
+        if (sweeper->by_signal) pyprof__hold_and_walk(sweeper, thread, i);
+        if (thread->pending) pyprof__converge(sweeper, thread, i);
         if (thread->pending) pyprof__keep_stable(thread);
     }
     return 1;
@@ -7026,18 +7156,22 @@ typedef struct { uint64_t due, soon; } pyprof__names;   // when to read the thre
 static double pyprof__wanted_rate(pyprof__sweeper *sweeper)
 {
     double rate = 0;
-    int i, any = 0, copy_only = 0;
+    int i, any = 0, stay = 0, by_signal = 0;
     uint32_t depth = 1;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         const pyprof__session *session = &pyprof__g.sessions[i];
         if (!(session->generation & 1)) continue;
         any = 1;
-        copy_only |= session->config.capture == PYPROF_CAPTURE_COPY;
+        stay |= session->config.capture != PYPROF_CAPTURE_AUTO;
+        by_signal |= session->config.capture == PYPROF_CAPTURE_SIGNAL;
         if (session->config.max_depth > depth) depth = session->config.max_depth;
         if (!session->paused && session->config.rate_hz > rate) rate = session->config.rate_hz;
     }
     sweeper->max_depth = depth;
-    if (copy_only) sweeper->may_move = 0;
+    if (stay) sweeper->may_move = 0;
+    if (by_signal && !sweeper->by_signal && !pyprof__hold_install()) sweeper->degraded = "the handler for SIGURG could not be installed";
+    if (!by_signal && sweeper->by_signal) pyprof__hold_uninstall();
+    sweeper->by_signal = by_signal;
     return any ? rate : -1;
 }
 
@@ -7272,7 +7406,6 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
         if (config->reserved[i]) return pyprof__fail(PYPROF_ERR_ARGUMENT, "reserved must be 0: is the config zeroed?");
     if (config->pid != 0 && config->pid != getpid())
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "pid is %lld: profiling another process is not supported yet", (long long)config->pid);
-    if (config->capture == PYPROF_CAPTURE_SIGNAL) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "capture: PYPROF_CAPTURE_SIGNAL is not supported yet");
     for (i = 0; i < PYPROF__COUNT(later); i++) {
         memcpy(&value, (const char *)config + later[i].offset, sizeof value);
         if (value) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s is %d: %s is not supported yet", later[i].name, value, later[i].what);
@@ -7618,7 +7751,7 @@ static pyprof_result pyprof__start_first(const pyprof_config *config, int *slot)
     pyprof_result result;
     pyprof__join();
     pyprof__g.refused[0] = 0;
-    result = pyprof__sweeper_open(sweeper, &config->allocator, config->max_bytes / 4, config->max_depth, config->capture != PYPROF_CAPTURE_COPY);
+    result = pyprof__sweeper_open(sweeper, &config->allocator, config->max_bytes / 4, config->max_depth, config->capture == PYPROF_CAPTURE_AUTO);
     if (result != PYPROF_OK) return result;
     pyprof__g.doubts = 0;
     result = pyprof__self_check(sweeper, 50, &pyprof__g.proven);

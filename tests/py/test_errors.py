@@ -89,7 +89,7 @@ def other_fields():
 
 @bind.test
 def features_to_come():
-    for name, value in (('heap', 1), ('heap', 2), ('capture', bind.CAPTURE_SIGNAL), ('children', 1), ('native', 1),
+    for name, value in (('heap', 1), ('heap', 2), ('children', 1), ('native', 1),
                         ('pid', os.getppid())):
         refused(UNSUPPORTED, [name], **{name: value})
     bind.fails(UNSUPPORTED, ['native'], bind.dump_profile, native=1)
