@@ -1,4 +1,5 @@
 """Slowdown of a busy thread, the sampler's CPU, and the time and size of each output."""
+import ctypes
 import os
 import statistics
 import sys
@@ -19,12 +20,22 @@ def recorded(function, **config):
     return wall, r.profile
 
 
+def beside_a_sleeper(function, rate):
+    """The same beside a thread that wakes up as often as the sampler, on the same CPU, and does nothing."""
+    bind.released.pyprof_test_sleeper_start.argtypes = [ctypes.c_double]
+    bind.released.pyprof_test_sleeper_stop.restype = ctypes.c_uint64
+    bind.released.pyprof_test_sleeper_start(rate)
+    wall = function()
+    return wall, bind.released.pyprof_test_sleeper_stop()
+
+
 def busy():
-    print('%-34s %9s %9s %8s %8s %9s' % ('one busy thread', 'slowdown', 'sampler', 'lost', 'retried', 'unfrozen'))
+    print('%-34s %9s %9s %8s %8s %9s   %s' % ('one busy thread', 'slowdown', 'sampler', 'lost', 'retried', 'unfrozen',
+                                              'a thread that only wakes up as often'))
     work(50)
     for rate in 100, 1000, 10000:
-        ratios, stats = [], None
-        own = wall_sum = 0.0
+        ratios, floors, stats = [], [], None
+        own = wall_sum = idle = idle_sum = 0.0
         for _ in range(REPEAT):
             plain = work()
             wall, profile = recorded(work, rate_hz=rate)
@@ -32,9 +43,14 @@ def busy():
             stats = profile.stats()
             own += stats.own_cpu_ns / 1e9
             wall_sum += wall
-        print('%-34s %8.3fx %8.2f%% %7.2f%% %8d %8.2f%%   (slowdown %.3f to %.3f)' % (
+            wall, cpu_ns = beside_a_sleeper(work, rate)
+            floors.append(wall / plain)
+            idle += cpu_ns / 1e9
+            idle_sum += wall
+        print('%-34s %8.3fx %8.2f%% %7.2f%% %8d %8.2f%%   %.3fx %.2f%%   (slowdown %.3f to %.3f)' % (
             '%d Hz' % rate, statistics.median(ratios), 100 * own / wall_sum, 100 * (stats.missed + stats.rejected) / max(1, stats.asked),
-            stats.retried, 100 * stats.unfrozen / max(1, stats.samples), min(ratios), max(ratios)))
+            stats.retried, 100 * stats.unfrozen / max(1, stats.samples), statistics.median(floors), 100 * idle / idle_sum,
+            min(ratios), max(ratios)))
 
 
 def waiting():

@@ -134,3 +134,42 @@ size_t pyprof_test_size(const char *name)
         if (!strcmp(sizes[i].name, name)) return sizes[i].size;
     return 0;
 }
+
+// ---- what it costs to wake up at all: a sampler that samples nothing, for the benchmarks ------------------------------
+static struct { pthread_t thread, target; double rate; uint32_t stop; uint64_t cpu_ns; } test_sleeper;
+
+static void *test_sleeper_main(void *unused)
+{
+    pyprof__schedule schedule;
+    int64_t cpu_word = pyprof__cpu_word_offset();
+    int here = -1;
+    memset(&schedule, 0, sizeof schedule);
+    schedule.rate = -1;
+    pyprof__thread_tune();
+    pyprof__schedule_rate(&schedule, test_sleeper.rate);
+    while (!__atomic_load_n(&test_sleeper.stop, __ATOMIC_ACQUIRE)) {
+        int cpu = cpu_word ? *(volatile int32_t *)((uintptr_t)test_sleeper.target + (uintptr_t)cpu_word) : here;
+        if (cpu != here && pyprof__cpus_only(cpu)) here = cpu;
+        if (pyprof__now() < schedule.deadline) pyprof__sleep_until(&test_sleeper.stop, 0, schedule.deadline);
+        pyprof__schedule_advance(&schedule, pyprof__now());
+    }
+    test_sleeper.cpu_ns = pyprof__own_cpu();
+    return unused;
+}
+
+EXPORT int pyprof_test_sleeper_start(double rate);
+int pyprof_test_sleeper_start(double rate)
+{
+    test_sleeper.rate = rate;
+    test_sleeper.target = pthread_self();
+    test_sleeper.stop = 0;
+    return pyprof__thread_start(&test_sleeper.thread, test_sleeper_main, NULL);
+}
+
+EXPORT uint64_t pyprof_test_sleeper_stop(void);
+uint64_t pyprof_test_sleeper_stop(void)   // returns its CPU time in ns
+{
+    pyprof__wake(&test_sleeper.stop);
+    pthread_join(test_sleeper.thread, NULL);
+    return test_sleeper.cpu_ns;
+}
