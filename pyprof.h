@@ -63,7 +63,8 @@ SUPPORTED
 THREADS, GIL, SIGNALS
     Every function may be called from any thread, with or without the GIL, before Py_Initialize and after Py_Finalize;
     none takes the GIL or waits for it; none is async-signal-safe. "waits": it may wait for the sampler to finish the
-    sweep under way (well under a millisecond). The sampler thread blocks all signals, sends none and installs no handler.
+    sweep under way (well under a millisecond). The sampler thread blocks all signals; it sends none and installs no
+    handler unless PYPROF_CAPTURE_SIGNAL asks for it.
 
 ERRORS AND LOGGING
     Functions return a pyprof_result; pyprof_last_error() tells the detail in one sentence. Nothing is printed unless
@@ -220,7 +221,10 @@ typedef struct pyprof_config {      // zero every field you do not set: 0 = defa
     int heap;                       // pyprof_heap_mode (default off; others: not yet)
     uint64_t heap_interval_bytes;   // mean bytes between heap samples (512 KiB)
     uint64_t heap_max_bytes;        // cap of the heap table (1 GiB)
-    int capture;                    // pyprof_capture (default freeze-frame; COPY never moves the sampler; SIGNAL: not yet)
+    int capture;                    // pyprof_capture. AUTO: the sampler runs where the GIL's holder runs, which stops that; COPY: it
+                                    // stays where it is and reads running threads until that converges; SIGNAL: as COPY, but a
+                                    // thread that runs is held by SIGURG for some 20 us. While one session wants COPY or SIGNAL,
+                                    // it holds for all.
     int children;                   // follow child processes (not yet)
     int native;                     // native frames (not yet)
     double timeline_s;              // seconds of time line kept (60; negative: none)
@@ -696,7 +700,7 @@ static int64_t pyprof__cpu_word_offset(void)
 typedef struct { uint32_t version, flags; uint64_t start_ip, length, abort_ip; } pyprof__rseq_section;
 
 static const uint32_t pyprof__rseq_code[3] = { PYPROF__RSEQ_SIGNATURE, 0, 0 };
-static pyprof__rseq_section pyprof__rseq_nowhere __attribute__((aligned(32)));
+static pyprof__rseq_section pyprof__rseq_nowhere __attribute__((aligned(32))) = { 0, 0, 0, 0, 0 };
 
 static volatile uint64_t *pyprof__rseq_word(int64_t cpu_word)
 {
@@ -3656,8 +3660,8 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 // [SECTION] SAMPLER -- one sweep over all threads; freeze-frame capture
 //   Runs on    the sampler thread, the GIL not held
 //   Uses       THREADS
-//   Promise    a stack is accepted when it is proven that its thread did not run while it was copied; else it is read
-//              until two readings agree and counted as unfrozen; else it is rejected and counted by cause
+//   Promise    a stack is accepted when it is proven that its thread did not run while it was copied; else when its top did
+//              not change while it was read twice, and counted as unfrozen; else it is rejected and counted by cause
 //
 // How a thread is frozen without a signal: the sampler sleeps on the CPU of the thread that holds the GIL. When its timer
 // fires there, the kernel takes that thread off the CPU, and nobody else may change a Python frame. The proof is the
@@ -3676,7 +3680,7 @@ typedef struct {
     pyprof__array wanted;          // unsigned char an owner of blocks: they are worth fetching ahead
     int64_t cpu_word;              // pthread_t + this = the CPU the thread is on; 0 = ask /proc
     int fine_clock, may_move;      // the CPU clock is a proof; the sampler may change its own CPU
-    int by_signal;                 // threads that run are held by a signal
+    int stay, by_signal;           // a session wants the sampler to stay where it is; threads that run are held by a signal
     int cpu;                       // where the sampler is pinned, -1 = nowhere
     pyprof__cpus allowed;
     uint32_t max_depth;
@@ -3759,7 +3763,7 @@ static int pyprof__cpu_now(const pyprof__sweeper *sweeper, const pyprof__thread 
 static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler moved there
 {
     pyprof__cpus now;
-    if (!sweeper->may_move || cpu == sweeper->cpu || cpu == sweeper->stuck_cpu || !pyprof__cpus_has(&sweeper->allowed, cpu)) return 0;
+    if (!sweeper->may_move || sweeper->stay || cpu == sweeper->cpu || cpu == sweeper->stuck_cpu || !pyprof__cpus_has(&sweeper->allowed, cpu)) return 0;
     if (pyprof__cpus_only(cpu)) {
         sweeper->cpu = cpu;
         return 1;
@@ -4017,7 +4021,7 @@ static void pyprof__windows(pyprof__sweeper *sweeper)
 {
     uint64_t end = pyprof__now() + PYPROF__WINDOW_NS;
     pyprof__outcome outcome = { 0, 0, 0 };
-    int attempt, rounds = 0, attempts = sweeper->may_move ? PYPROF__ATTEMPTS : 1;
+    int attempt, rounds = 0, attempts = sweeper->may_move && !sweeper->stay ? PYPROF__ATTEMPTS : 1;
     sweeper->listed = 0;
     for (attempt = 0; attempt < attempts || (!sweeper->listed && attempt < PYPROF__ATTEMPTS); attempt += !outcome.again) {
         pyprof__thread *follow;
@@ -7168,7 +7172,8 @@ static double pyprof__wanted_rate(pyprof__sweeper *sweeper)
         if (!session->paused && session->config.rate_hz > rate) rate = session->config.rate_hz;
     }
     sweeper->max_depth = depth;
-    if (stay) sweeper->may_move = 0;
+    if (stay && sweeper->cpu >= 0 && pyprof__cpus_set(&sweeper->allowed)) sweeper->cpu = -1;
+    sweeper->stay = stay;
     if (by_signal && !sweeper->by_signal && !pyprof__hold_install()) sweeper->degraded = "the handler for SIGURG could not be installed";
     if (!by_signal && sweeper->by_signal) pyprof__hold_uninstall();
     sweeper->by_signal = by_signal;
