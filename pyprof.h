@@ -1686,7 +1686,8 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
 // Offsets in bytes, by structure, then what differs in kind. X(field, largest offset that makes sense)
 #define PYPROF__FIELDS(X) \
     X(runtime_head, 1u << 20) X(runtime_gil, 1u << 20) \
-    X(interp_next, 1u << 20) X(interp_id, 1u << 20) X(interp_threads, 1u << 20) X(interp_gil, 1u << 20) X(interp_modules, 1u << 20) X(interp_generation, 1u << 20) \
+    X(interp_next, 1u << 20) X(interp_id, 1u << 20) X(interp_threads, 1u << 20) X(interp_gil, 1u << 20) X(interp_modules, 1u << 20) \
+    X(interp_generation, 1u << 20) \
     X(gil_enabled, 1u << 20) X(gil_holder, 1u << 20) X(gil_locked, 1u << 20) \
     X(thread_next, 4096) X(thread_interp, 4096) X(thread_frame, 4096) X(cframe_current, 4096) X(cframe_previous, 4096) \
     X(thread_ident, 4096) X(thread_native, 4096) \
@@ -2837,7 +2838,8 @@ static int pyprof__walk_frame(pyprof__walk *walk, const pyprof__raw_frame *frame
     }
     if (cause) return cause;
     instruction = pyprof__frame_instruction(walk->mirror, layout, frame);
-    if (walk->links && instruction > (int64_t)PYPROF__AT(pyprof__code, walk->codes->codes, walk->last_code).key.units && layout->code_units != PYPROF__NO)
+    if (walk->links && instruction > (int64_t)PYPROF__AT(pyprof__code, walk->codes->codes, walk->last_code).key.units
+        && layout->code_units != PYPROF__NO)
         return PYPROF_CAUSE_CHAIN + 1;   // code and place of different calls: torn
     if (pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction)) return 0;
     return pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, walk->last_code, instruction));
@@ -3217,7 +3219,8 @@ static int pyprof__attributes(pyprof__mirror *mirror, const pyprof__layout *layo
     unsigned char head[4];
     memset(dict, 0, sizeof *dict);
     if (layout->attrs_form == PYPROF__ATTRS_DICT)
-        return pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, object + (pyprof__read_pointer(mirror, type + layout->type_dictoffset) & 0xffff)),
+        return pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, object + (pyprof__read_pointer(mirror,
+                                 type + layout->type_dictoffset) & 0xffff)),
                                  dict);
     if (layout->attrs_form == PYPROF__ATTRS_311) values = pyprof__read_pointer(mirror, object - 32);
     if (layout->attrs_form == PYPROF__ATTRS_312) {
@@ -3668,7 +3671,8 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 // thread's CPU clock: it moves with every instruction, and it did not move between the start and the end of the copy. A
 // thread whose clock has not moved since its stack was last proven still has that stack: it is not even read.
 // ============================================================================
-enum { PYPROF__ATTEMPTS = 6, PYPROF__WHOLES = 6, PYPROF__TOPS = 16, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 20000000, PYPROF__STARVED_TICKS = 3 };
+enum { PYPROF__ATTEMPTS = 6, PYPROF__WHOLES = 6, PYPROF__TOPS = 16, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 20000000,
+      PYPROF__STARVED_TICKS = 3 };
 
 typedef struct {
     pyprof__pool pool;
@@ -3763,7 +3767,8 @@ static int pyprof__cpu_now(const pyprof__sweeper *sweeper, const pyprof__thread 
 static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler moved there
 {
     pyprof__cpus now;
-    if (!sweeper->may_move || sweeper->stay || cpu == sweeper->cpu || cpu == sweeper->stuck_cpu || !pyprof__cpus_has(&sweeper->allowed, cpu)) return 0;
+    if (!sweeper->may_move || sweeper->stay || cpu == sweeper->cpu || cpu == sweeper->stuck_cpu || !pyprof__cpus_has(&sweeper->allowed, cpu))
+        return 0;
     if (pyprof__cpus_only(cpu)) {
         sweeper->cpu = cpu;
         return 1;
@@ -7262,10 +7267,10 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     pyprof__watch_lateness(sweeper, tick.now, tick.late);
     present = pyprof__prove(sweeper) && pyprof__sweep(sweeper);
     if (present && (tick.now > names->due || (sweeper->list.unnamed && tick.now > names->soon))) {   // 5 % of the time at most
-        uint64_t begin = pyprof__now();
-        pyprof__names_read(&sweeper->list, sweeper->codes.text, tick.now > names->due || !sweeper->list.active);
-        if (tick.now > names->due) names->due = tick.now + pyprof__second;
-        names->soon = tick.now + 20 * (pyprof__now() - begin);
+        int all = tick.now > names->due;
+        pyprof__names_read(&sweeper->list, sweeper->codes.text, all || !sweeper->list.active);
+        if (all) names->due = tick.now + pyprof__second;
+        if (!all || !sweeper->list.active) names->soon = tick.now + 20 * (pyprof__now() - tick.now);
     }
     pthread_mutex_lock(&pyprof__lock);
     if (tick.now > pyprof__g.own_cpu_due) {   // reading the clock of a running thread makes the scheduler think again about it
