@@ -2753,7 +2753,7 @@ static int64_t pyprof__frame_instruction(pyprof__mirror *mirror, const pyprof__l
     if (layout->instr_form != PYPROF__INSTR_POINTER) return (int64_t)frame->instruction;
     if (frame->tlbc > 0) {
         table = pyprof__read_pointer(mirror, frame->code + layout->code_tlbc);
-        if (!table || !pyprof__read(mirror, &size, table, sizeof size) || (uint64_t)frame->tlbc >= size || size > 4096) return INT32_MAX;
+        if (!table || !pyprof__read(mirror, &size, table, sizeof size) || (uint64_t)frame->tlbc >= size || size > 1u << 20) return INT32_MAX;
         start = pyprof__read_pointer(mirror, table + 8 + (uint64_t)frame->tlbc * 8);
         if (!start) return INT32_MAX;
     }

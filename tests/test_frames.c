@@ -1,4 +1,4 @@
-// Frame chains built by hand in this process, with the layout of 3.13: what is torn, cyclic or wild is refused.
+// Frame chains built by hand in this process, mostly with the layout of 3.13: what is torn, cyclic or wild is refused.
 #include "test.h"
 #define PYPROF_IMPLEMENTATION
 #include "../pyprof.h"
@@ -27,7 +27,7 @@ static void build_code(void)
     put64(wrong_type, layout.type_name, wrong_text);
     size = 3;
     memcpy(name + layout.str_length, &size, sizeof size);
-    put32(name, layout.str_state, 1u << 2 | layout.str_is_compact | layout.str_is_ascii);
+    put32(name, layout.str_state, 1u << layout.str_kind_shift | layout.str_is_compact | layout.str_is_ascii);
     memcpy(name + layout.str_ascii, "fun", 4);
     size = 2;
     memcpy(line_table + layout.bytes_size, &size, sizeof size);
@@ -50,10 +50,10 @@ static void frame(int i, const void *previous, const void *executable, int owner
     frames[i][layout.frame_owner] = (unsigned char)owner;
 }
 
-static void setup(int depth)   // a chain of depth good frames, 0 the innermost
+static void setup_for(uint32_t version, int free_threaded, int depth)   // a chain of depth good frames, 0 the innermost
 {
     int i;
-    CHECK_INT(pyprof__layout_choose(&layout, 0x030d00f0, 0, NULL), PYPROF_OK);
+    CHECK_INT(pyprof__layout_choose(&layout, version, free_threaded, NULL), PYPROF_OK);
     CHECK_INT(pyprof__source_open(&source), PYPROF_OK);
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
     pyprof__mirror_init(&mirror, &pool, &source);
@@ -62,6 +62,8 @@ static void setup(int depth)   // a chain of depth good frames, 0 the innermost
     build_code();
     for (i = 0; i < depth; i++) frame(i, i + 1 < depth ? frames[i + 1] : NULL, code, 0);
 }
+
+static void setup(int depth) { setup_for(0x030d00f0, 0, depth); }
 
 static int walk(const void *from, uint32_t max_depth)
 {
@@ -154,6 +156,30 @@ TEST(a_reused_address_is_another_code_object)
     after = ((const uint32_t *)stack.spots.data)[0];
     CHECK(before != after);
     CHECK_INT(((const pyprof__spot *)codes.spots.data)[after].place.line, 90);
+}
+
+static const pyprof__spot *spot_with(int tlbc)   // the spot of a frame that says it runs copy number tlbc
+{
+    put32(frames[0], layout.frame_tlbc, (uint32_t)tlbc);
+    CHECK_INT(walk(frames[0], 100), 0);
+    CHECK_INT(stack.spots.count, 1);
+    return (const pyprof__spot *)codes.spots.data + ((const uint32_t *)stack.spots.data)[0];
+}
+
+TEST(each_thread_has_its_own_bytecode)
+{
+    static uint64_t table[1 + 8192];   // as long as a program had more than 4096 threads at once
+    static unsigned char copy[64];
+    setup_for(0x030e00f0, 1, 1);
+    table[0] = 8192;
+    put64(code, layout.code_tlbc, table);
+    CHECK_INT(spot_with(0)->instruction, 2);
+    put64(frames[0], layout.frame_instr, copy + 6);
+    table[1 + 5000] = (uint64_t)(uintptr_t)copy;
+    CHECK_INT(spot_with(5000)->instruction, 3);
+    CHECK_INT(spot_with(5000)->place.line, 7);
+    CHECK_INT(spot_with(5001)->place.line, 0);   // no such copy: the function is known, its line is not
+    CHECK_INT(spot_with(8192)->place.line, 0);
 }
 
 TEST_MAIN

@@ -179,6 +179,7 @@ RETURNS = {'profile_free': None, 'result_string': c_char_p, 'last_error': c_char
 
 BUILD = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else ''
 LIBRARY = os.path.join(BUILD, 'libpyprof_test.so')
+VERSION = sys.version.split()[0].rstrip('+')   # "3.15.0rc1"; + is a build from between two releases
 FREE_THREADED = bool(sysconfig.get_config_var('Py_GIL_DISABLED'))
 
 
@@ -553,8 +554,7 @@ def run():
     arguments = sys.argv[2:]
     if arguments[:1] == ['--run']:
         sys.exit(_run_here(arguments[1]))
-    suite = '%s[%s%s]' % (os.path.splitext(os.path.basename(script))[0], '.'.join(map(str, sys.version_info[:3])),
-                          't' if FREE_THREADED else '')
+    suite = '%s[%s%s]' % (os.path.splitext(os.path.basename(script))[0], VERSION, 't' if FREE_THREADED else '')
     if not os.path.exists(LIBRARY):
         sys.exit('%s: no %s: build it from tests/dll.c, then: %s %s BUILD_DIR' % (suite, LIBRARY, sys.executable, script))
     names = [name for name in TESTS

@@ -110,7 +110,7 @@ def files_of_a_run():
         document = check_files(folder)
         bind.equal(document['process_name'], 'app')
         bind.equal(document['pid'], result.pid)
-        bind.equal(document['python'], '.'.join(map(str, sys.version_info[:3])))
+        bind.equal(document['python'], bind.VERSION)
         bind.equal({thread['name'] for thread in document['threads']}, {'MainThread', 'worker'})
         bind.check('app.<module>' in document['functions'], 'app.<module>')
         total = document['functions']['app.main']['time']

@@ -1044,14 +1044,15 @@ def every_workload_at_once():
 def dump_from_another_thread():
     errors = []
 
-    def other():
-        try:
-            compare(bind.released)
-            compare(bind.held)
-        except BaseException:
-            errors.append(sys.exc_info()[1])
-
     def check(workers):
+        def other():
+            try:
+                settle(workers)   # the main thread comes to rest too
+                compare(bind.released)
+                compare(bind.held)
+            except BaseException:
+                errors.append(sys.exc_info()[1])
+
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()   # the main thread is a blocked one now
