@@ -7159,7 +7159,7 @@ static void pyprof__record(pyprof__session *session, const pyprof__sweeper *swee
 
 // ---- the sampler thread -------------------------------------------------------------
 typedef struct { uint64_t period, base, number, deadline, random; double rate; uint32_t seen; } pyprof__schedule;
-typedef struct { uint64_t due, soon; } pyprof__names;   // when to read the threads' names: at the latest, and if one is missing
+typedef struct { uint64_t due, soon, cost; } pyprof__names;   // when to read the threads' names: at the latest, and if one is missing
 
 // The highest rate of the running sessions; 0 = none runs, -1 = there is none at all. Under the lock.
 static double pyprof__wanted_rate(pyprof__sweeper *sweeper)
@@ -7267,10 +7267,13 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     pyprof__watch_lateness(sweeper, tick.now, tick.late);
     present = pyprof__prove(sweeper) && pyprof__sweep(sweeper);
     if (present && (tick.now > names->due || (sweeper->list.unnamed && tick.now > names->soon))) {   // 5 % of the time at most
+        uint64_t begin = pyprof__now(), took;
         int all = tick.now > names->due;
         pyprof__names_read(&sweeper->list, sweeper->codes.text, all || !sweeper->list.active);
+        took = pyprof__now() - begin;
         if (all) names->due = tick.now + pyprof__second;
-        if (!all || !sweeper->list.active) names->soon = tick.now + 20 * (pyprof__now() - tick.now);
+        if (!all || !sweeper->list.active) names->cost = names->cost && took > names->cost ? names->cost + names->cost / 4 + 1 : took;
+        names->soon = tick.now + 20 * names->cost;   // the cost as usual: it may have lost the CPU this time
     }
     pthread_mutex_lock(&pyprof__lock);
     if (tick.now > pyprof__g.own_cpu_due) {   // reading the clock of a running thread makes the scheduler think again about it
@@ -7288,7 +7291,7 @@ static void *pyprof__sampler_main(void *argument)
 {
     pyprof__sweeper *sweeper = (pyprof__sweeper *)argument;
     pyprof__schedule schedule;
-    pyprof__names names = { 0, 0 };
+    pyprof__names names = { 0, 0, 0 };
     double rate;
     memset(&schedule, 0, sizeof schedule);
     schedule.rate = -1;
