@@ -3972,6 +3972,15 @@ static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *th
     return (gil && gil->enabled && gil->locked == 1) || pyprof__cpu_of(sweeper, thread) != pyprof__cpu_here(sweeper->cpu_word);
 }
 
+// Free-threaded builds: what runs on another CPU at this moment is read there. Not worth a look with a GIL, whose holder the
+// sampler has already followed.
+static int pyprof__runs_elsewhere(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+{
+    const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
+    if ((gil && gil->enabled) || !sweeper->fine_clock || pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word)) return 0;
+    return pyprof__thread_cpu(thread->native) != thread->cpu_ns;
+}
+
 typedef struct {
     int remaining;     // threads still without a stack
     int again;         // some only for lack of time
@@ -3987,8 +3996,9 @@ static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         if (thread->tick != sweeper->list.tick || !thread->pending) continue;
         thread->codes_from = thread->codes_to = 0;
-        if (thread->clocked && sweeper->codes.decoded < PYPROF__MAX_DECODED) pyprof__walk_thread(sweeper, thread, i, NULL, 0);
-        else thread->cause = PYPROF__AGAIN;
+        if (!thread->clocked || sweeper->codes.decoded >= PYPROF__MAX_DECODED) thread->cause = PYPROF__AGAIN;
+        else if (pyprof__runs_elsewhere(sweeper, thread)) thread->cause = PYPROF_CAUSE_MOVED + 1;
+        else pyprof__walk_thread(sweeper, thread, i, NULL, 0);
     }
     for (i = 0; i < sweeper->list.threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
@@ -4008,16 +4018,19 @@ static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
     return outcome;
 }
 
-// The thread to follow: the pending one that holds a GIL, else any pending one.
+// The thread to follow: a pending one that holds a GIL, on this CPU if there is one; else any pending one; else a holder.
+// Interpreters with a GIL of their own have a holder each.
 static pyprof__thread *pyprof__to_follow(pyprof__sweeper *sweeper)
 {
     pyprof__thread *found = NULL;
+    int best = 0, rank;
     size_t i;
     for (i = 0; i < sweeper->list.threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
-        if (thread->tick != sweeper->list.tick) continue;
-        if (thread->holder && (thread->pending || !found)) found = thread;
-        else if (thread->pending && (!found || !found->pending)) found = thread;
+        if (thread->tick != sweeper->list.tick || (!thread->holder && !thread->pending)) continue;
+        rank = !thread->pending ? 1 : 2 + 2 * thread->holder;
+        if (rank > 1 && rank + 1 > best && pyprof__cpu_of(sweeper, thread) == sweeper->cpu) rank++;
+        if (rank > best) { best = rank; found = thread; }
     }
     return found;
 }
