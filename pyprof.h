@@ -2470,6 +2470,7 @@ static ssize_t pyprof__read_str(pyprof__mirror *mirror, const pyprof__layout *la
 // ---- the cache ----------------------------------------------------------------
 typedef struct {               // what makes a code object the same one: all of it is read again for every sample
     uint64_t address, filename, name, qualname, linetable;
+    uint64_t print;            // of what these hold: without a version of its own (3.8 to 3.11), all addresses can come again
     int32_t first_line;
     uint32_t units, version, padding;
 } pyprof__code_key;
@@ -2594,6 +2595,32 @@ static int pyprof__is_code(pyprof__codes *codes, pyprof__mirror *mirror, uint64_
 
 #define PYPROF__FIELD_AT(to, buffer, offset) memcpy(&(to), (buffer) + (offset), sizeof(to))
 
+// Of a str that is hashed (all names are): its hash. Else of its first characters, as for bytes.
+static uint64_t pyprof__print_of(pyprof__mirror *mirror, uint64_t print, uint64_t object, uint32_t size_at, uint32_t hash_at, uint32_t data_at)
+{
+    uint64_t words[16], size = 0, hash = ~(uint64_t)0;
+    size_t i, n;
+    memset(words, 0, sizeof words);
+    pyprof__read(mirror, &size, object + size_at, sizeof size);
+    if (hash_at) pyprof__read(mirror, &hash, object + hash_at, sizeof hash);
+    print = pyprof__mix(pyprof__mix(print, size), hash);
+    if (hash != ~(uint64_t)0) return print;
+    n = size < sizeof words ? (size_t)size : sizeof words;
+    pyprof__read(mirror, words, object + data_at, n);
+    for (i = 0; i * 8 < n; i++) print = pyprof__mix(print, words[i]);
+    return print;
+}
+
+static uint64_t pyprof__code_print(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code_key *key)
+{
+    const pyprof__layout *layout = codes->layout;
+    uint32_t hash_at = layout->str_length + 8;   // PyASCIIObject: length, hash, state
+    uint64_t print = pyprof__print_of(mirror, 1, key->name, layout->str_length, hash_at, layout->str_ascii);
+    if (key->qualname) print = pyprof__print_of(mirror, print, key->qualname, layout->str_length, hash_at, layout->str_ascii);
+    print = pyprof__print_of(mirror, print, key->filename, layout->str_length, hash_at, layout->str_ascii);
+    return pyprof__print_of(mirror, print, key->linetable, layout->bytes_size, 0, layout->bytes_data);
+}
+
 // Reads the identity of the code object at address. 0 = read, else a pyprof_cause + 1.
 static int pyprof__code_key_read(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, pyprof__code_key *key)
 {
@@ -2613,6 +2640,7 @@ static int pyprof__code_key_read(pyprof__codes *codes, pyprof__mirror *mirror, u
     if (layout->code_qualname != PYPROF__NO) PYPROF__FIELD_AT(key->qualname, raw, layout->code_qualname);
     if (layout->code_units != PYPROF__NO) PYPROF__FIELD_AT(key->units, raw, layout->code_units);
     if (layout->code_version != PYPROF__NO) PYPROF__FIELD_AT(key->version, raw, layout->code_version);
+    if (!key->version) key->print = pyprof__code_print(codes, mirror, key);
     return 0;
 }
 
@@ -3696,7 +3724,7 @@ typedef struct {
     int stuck_cpu;                 // starved there lately, -1 = nowhere
     uint32_t window;               // number of the window
     uint32_t starved;              // ticks in a row
-    int listed;                    // this sweep has a list of threads
+    int listed, listed_now;        // this sweep has a list of threads; it was read in the window that is open
     const char *degraded;          // why captures are not frozen, NULL = they are
 } pyprof__sweeper;
 
@@ -3847,6 +3875,7 @@ static int pyprof__window_open(pyprof__sweeper *sweeper)
     pyprof__mirror_begin(&sweeper->mirror);
     if (flags) pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
     PYPROF__TEST_WINDOW();
+    sweeper->listed_now = 1;
     pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_LISTS);
     sweeper->codes.decoded = 0;
     return pyprof__threads_list(&sweeper->list);
@@ -3871,7 +3900,7 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     walk.max_depth = sweeper->max_depth;
     thread->codes_from = sweeper->codes.codes.count;
     walk.links = links;
-    sweeper->codes.stamp = gil && !links ? gil->stamp : 0;
+    sweeper->codes.stamp = gil && sweeper->listed_now ? gil->stamp : 0;
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
     thread->cause = from ? pyprof__walk_below(&walk, from, thread->base) : pyprof__walk_from(&walk, thread->address, thread->base);
     thread->trial_root = walk.root;
@@ -4069,6 +4098,7 @@ static void pyprof__walk_alone(pyprof__sweeper *sweeper, pyprof__thread *thread,
     pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
     PYPROF__TEST_WINDOW();
     sweeper->codes.decoded = 0;
+    sweeper->listed_now = 0;
     pyprof__walk_thread(sweeper, thread, slot, links, from);
 }
 
@@ -4204,11 +4234,31 @@ static int pyprof__converge_top(pyprof__sweeper *sweeper, pyprof__thread *thread
     return joined.count > 0;
 }
 
+// Code objects first read while the thread ran: one that is still the same now was alive all the while, and its names are
+// its own. 0 = one was not.
+static int pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
+{
+    pyprof__code_key key;
+    size_t i;
+    int good = 1;
+    if (from < sweeper->codes.codes.count) pyprof__mirror_begin(&sweeper->mirror);
+    for (i = from; i < sweeper->codes.codes.count; i++) {
+        pyprof__code *code = &PYPROF__AT(pyprof__code, sweeper->codes.codes, i);
+        if (code->key.address == 0) continue;
+        if (pyprof__code_key_read(&sweeper->codes, &sweeper->mirror, code->key.address, &key) == 0 && memcmp(&key, &code->key, sizeof key) == 0) continue;
+        code->key.address = 0;
+        good = 0;
+    }
+    if (!good) pyprof__codes_distrust(&sweeper->codes);
+    return good;
+}
+
 // Reads a thread that runs: its whole stack, then the top of it until that did not move while it was read and meets the
 // first reading. A frame that was on the stack both times was there between, and so were all those below it.
 static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
     pyprof__array swap;
+    size_t codes = sweeper->codes.codes.count;
     int whole, top;
     for (whole = 0; whole < PYPROF__WHOLES && thread->pending; whole++) {
         if (!pyprof__converge_whole(sweeper, thread, slot, whole)) { sweeper->retried++; continue; }
@@ -4217,16 +4267,17 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
         pyprof__tops_learn(sweeper, slot + PYPROF__OWN_THREADS, PYPROF__TWINS / 3);
         thread->cause = PYPROF_CAUSE_MOVED + 1;
         for (top = 0; top < PYPROF__TOPS && thread->pending; top++) {
-            if (pyprof__converge_top(sweeper, thread)) {
-                thread->cause = 0;
-                pyprof__accept(thread, 1);
-            } else sweeper->retried++;
+            if (!pyprof__converge_top(sweeper, thread)) { sweeper->retried++; continue; }
+            if (!pyprof__codes_confirm(sweeper, codes)) break;
+            thread->cause = 0;
+            pyprof__accept(thread, 1);
         }
         if (thread->pending || whole > 1) continue;
         swap = thread->links;
         thread->links = sweeper->links;
         sweeper->links = swap;
     }
+    if (thread->pending) pyprof__codes_confirm(sweeper, codes);
 }
 
 // What of a stack that could not be read is sure all the same: the outer frames that the last good one and the doubtful
