@@ -4245,7 +4245,8 @@ static int pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
     for (i = from; i < sweeper->codes.codes.count; i++) {
         pyprof__code *code = &PYPROF__AT(pyprof__code, sweeper->codes.codes, i);
         if (code->key.address == 0) continue;
-        if (pyprof__code_key_read(&sweeper->codes, &sweeper->mirror, code->key.address, &key) == 0 && memcmp(&key, &code->key, sizeof key) == 0) continue;
+        if (pyprof__code_key_read(&sweeper->codes, &sweeper->mirror, code->key.address, &key) == 0
+            && memcmp(&key, &code->key, sizeof key) == 0) continue;
         code->key.address = 0;
         good = 0;
     }
