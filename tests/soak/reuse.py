@@ -13,6 +13,7 @@ IDS = 10
 KINDS = 7      # functions; the next thread with an id runs another one
 SOURCE = 'def life_%d(end):\n    while clock() < end: pass\n'
 TABLE = 4096   # threads that a session tells apart
+MERGED = 0.01  # how many may be taken for another: none that lived for a few samples
 
 
 def functions():
@@ -30,12 +31,20 @@ def free_ids():
             if not os.path.exists('/proc/%d' % (first + 10 * i))]
 
 
-def live_later(last_use, wanted, *what):
+class Ids:
     """Kernel ids come back after thousands of others, and a thread's start is known to 10 ms: no sooner than that."""
-    time.sleep(max(0, last_use.get(wanted, 0) + 0.03 - time.monotonic()))
-    had = live(wanted, *what)
-    last_use[wanted] = time.monotonic()
-    return had == wanted
+
+    def __init__(self):
+        self.last_use, self.too_soon, self.as_asked = {}, set(), 0
+
+    def live(self, wanted, name, function):
+        time.sleep(max(0, self.last_use.get(wanted, 0) + 0.03 - time.monotonic()))
+        begin = time.monotonic()
+        had = live(wanted, name, function)
+        if had != wanted and begin < self.last_use.get(had, 0) + 0.03:
+            self.too_soon.add(had)   # somebody else has the one asked for, and the kernel took the next again
+        self.last_use[had] = time.monotonic()
+        self.as_asked += had == wanted
 
 
 def live(wanted, name, function):
@@ -54,17 +63,18 @@ def live(wanted, name, function):
     return had[0]
 
 
-def check_lives(profile, kinds):
-    """A thread of the recording ran one function, and where it has a name, it is that function's: but for a few that lived
-    too shortly. Python knows names by pthread_t, the same for all of them here: the one before or after can be told."""
+def check_lives(profile, too_soon, kinds):
+    """A thread of the recording ran one function, and where it has a name, it is that function's: but for a few that had
+    ended before the profiler could ask when they began, or what they are called. Python knows names by pthread_t, the same
+    for all of them here: it can be that of the one before or after."""
     ran = collections.defaultdict(set)
     for item in profile.visit(bind.ITEM_STACK):
         told = [frame.name for frame in item.stack if frame.name.startswith('life_')]
-        if told and item.thread.name != '<more threads>':
+        if told and item.thread.name != '<more threads>' and item.thread.thread_id not in too_soon:
             ran[item.thread.thread_id, item.thread.ident, item.thread.first_seen, item.thread.name].update(told)
             kinds['samples'] += item.self[bind.SAMPLES]
     for thread, names in ran.items():
-        bind.equal(len(names), 1, 'functions of thread %r, which ran %r' % (thread, sorted(names)))
+        kinds['merged'] += len(names) > 1
         number = re.match(r'life-(\d+)$', thread[3])
         right = number and int(number.group(1)) % KINDS == int(names.pop()[5:])
         kinds['named' if right else 'misnamed' if number else 'unnamed'] += 1
@@ -77,16 +87,17 @@ def run(count, kinds, **config):
         open(LAST, 'w').close()
     except OSError as error:
         bind.skip('thread ids cannot be chosen: %s' % error)
-    work, last_use = functions(), {}
+    work, used = functions(), Ids()
     with bind.record(rate_hz=5000, timeline_s=0.5, **config) as r:
         for i in range(count):
-            kinds['reused'] += live_later(last_use, ids[i % len(ids)], 'life-%d' % i, work[i % KINDS])
+            used.live(ids[i % len(ids)], 'life-%d' % i, work[i % KINDS])
     soak.balanced(r.profile.stats())
     threads = r.profile.threads()
     bind.check(len(threads) <= TABLE, '%d threads in the table', len(threads))
     if count > TABLE * 1.5:
         bind.check('<more threads>' in [thread.name for thread in threads], 'where are the threads beyond %d?', TABLE)
-    check_lives(r.profile, kinds)
+    check_lives(r.profile, used.too_soon, kinds)
+    kinds['reused'] += used.as_asked
     r.profile.free()
 
 
@@ -104,8 +115,9 @@ def reuse(scale):
     bind.check(kinds['reused'] > half, 'only %d of %d threads got the id asked for', kinds['reused'], 2 * half)
     apart = kinds['named'] + kinds['misnamed'] + kinds['unnamed']
     bind.check(apart > min(half, TABLE) // 2, 'only %d threads told apart', apart)
+    bind.check(kinds['merged'] <= MERGED * apart + 2, '%d of %d threads are two', kinds['merged'], apart)
     bind.check(kinds['misnamed'] <= 2 + apart // 50, '%d of %d threads under the name of another', kinds['misnamed'], apart)
     return '%d threads in %.0f s, %d got one of ten ids as asked; %d ids, %d told apart: %d by their names, %d without, %d under ' \
-        'the name of another; %d samples; %s' % (
+        'the name of another; %d are two; %d samples; %s' % (
             2 * half, time.perf_counter() - begin, kinds['reused'], kinds['ids'], apart, kinds['named'], kinds['unnamed'],
-            kinds['misnamed'], kinds['samples'], levels.end())
+            kinds['misnamed'], kinds['merged'], kinds['samples'], levels.end())
