@@ -91,6 +91,8 @@ def bounds(scale):
     rounds, full, entries = endless(half, counted)
     levels.middle()
     rounds += endless(half, counted)[0]
+    most = counted.most()
+    bind.check(most <= 4 * LIMIT, '%d bytes with a snapshot, the limit without is %d', most, LIMIT)
     return '%d code objects in %.0f s, full after %s, at most %d entries of the time line, most memory %.1f of %.0f MiB with the ' \
-        'snapshots; %s' % (rounds['fresh'], time.perf_counter() - begin, full or 'none', entries, counted.most() / soak.MIB,
+        'snapshots; %s' % (rounds['fresh'], time.perf_counter() - begin, full or 'none', entries, most / soak.MIB,
                            LIMIT / soak.MIB, levels.end())

@@ -151,7 +151,7 @@ static void finish(pyprof *session, long blind)
     CHECK(pyprof_profile_stats(profile, &stats) == PYPROF_OK);
     CHECK(stats.asked == stats.samples + stats.missed + stats.rejected);
     pyprof_profile_free(profile);
-    if (stats.degraded[0]) fprintf(stderr, "degraded: %s\n", stats.degraded);
+    CHECK(!strstr(stats.degraded, "max_bytes"));   // a busy machine may starve it
     printf("samples=%llu missed=%llu rejected=%llu blind=%ld ", (unsigned long long)stats.samples,
            (unsigned long long)stats.missed, (unsigned long long)stats.rejected, blind);
 }

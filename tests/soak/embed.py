@@ -27,7 +27,8 @@ def check(count, numbers, plain):
     bind.check(numbers['last_live'] <= MAX_BYTES, 'the session holds %d bytes', numbers['last_live'])
     maps = numbers['last_maps'] - numbers['middle_maps'] - (plain['last_maps'] - plain['middle_maps'])
     bind.check(maps <= soak.MORE_MAPS, '%d maps more than without the profiler', maps)
-    bind.check(growth(numbers) <= growth(plain) * 1.005 + soak.MORE_BYTES / 1024,
+    # what CPython 3.12 loses, a MiB and more at a time, differs by one per cent from run to run
+    bind.check(growth(numbers) <= growth(plain) * 1.02 + soak.MORE_BYTES / 1024,
                'memory grows by %d KiB, without the profiler by %d', growth(numbers), growth(plain))
     bind.check(numbers['blind'] <= count // 20, '%d of %d interpreters were not seen', numbers['blind'], count)
 
