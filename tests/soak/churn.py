@@ -10,7 +10,7 @@ import soak
 
 FILE = os.path.abspath(__file__)
 RATE = 10000
-PART = 50000   # samples between two snapshots
+PART = 20000   # samples between two snapshots
 
 # Who of this file calls whom. A stack with another step in it was never on any thread.
 STEPS = {
@@ -94,8 +94,9 @@ def sleeps(_):
     time.sleep(0.0003)
 
 
-def fresh_is_itself(frame, caller):
+def fresh_is_itself(frame, caller, oldest):
     number, name, first = re.match(r'/fresh/(\d+)_(\d+)_(\d+)\.py$', frame.file).groups()
+    bind.check(int(number) >= oldest, 'code of round %s was gone by round %d', number, oldest)
     if frame.name == '<module>':
         bind.equal(caller, 'fresh', 'who called %r' % (frame,))
         return
@@ -104,14 +105,14 @@ def fresh_is_itself(frame, caller):
     bind.equal(caller, 'fresh', 'who called %r' % (frame,))
 
 
-def check_stack(item):
+def check_stack(item, oldest):
     names = [frame.name for frame in item.stack]
     bind.check(names, 'an empty stack of %s', item.thread.name)
     roots = ('<module>',) if item.thread.name == 'MainThread' else ('_bootstrap',)
     bind.check(names[0] in roots + LOST, 'root of %s: %r', item.thread.name, names)
     for caller, frame in zip(item.stack, item.stack[1:]):
         if frame.file.startswith('/fresh/'):
-            fresh_is_itself(frame, caller.name)
+            fresh_is_itself(frame, caller.name, oldest)
         elif caller.file == frame.file == FILE and (caller.name in STEPS or frame.name in STEPS):
             bind.check(frame.name in STEPS.get(caller.name, ()), 'nobody calls %s so: %r', frame.name, names)
 
@@ -122,13 +123,14 @@ class Seen:
     def __init__(self):
         self.samples = self.missed = self.rejected = self.unfrozen = self.stacks = self.rootless = 0
 
-    def look(self, profile):
+    def look(self, profile, oldest):
+        """oldest: the round of fresh in which the recording, or the part since the last reset, began."""
         stats = profile.stats()
         soak.balanced(stats)
         bind.check(b'max_bytes' not in stats.degraded, 'degraded: %r', stats.degraded)   # a busy machine may starve it
         samples = 0
         for item in profile.visit(bind.ITEM_STACK):
-            check_stack(item)
+            check_stack(item, oldest)
             samples += item.self[bind.SAMPLES]
             self.stacks += 1
             if item.thread.name == 'MainThread' and item.stack[0].name == '<native>':
@@ -143,7 +145,7 @@ class Seen:
 
 def samples_of_churn(count, seen, **config):
     """One session, looked at and emptied every PART samples."""
-    end = seen.samples + count
+    end, oldest = seen.samples + count, 0
     session = bind.Session(rate_hz=RATE, **config)
     workers = soak.Workers(calls=calls, generators=generators, exceptions=exceptions, fresh=fresh, threads=threads,
                            sleeps=sleeps)
@@ -153,8 +155,10 @@ def samples_of_churn(count, seen, **config):
             while session.stats().samples < wanted:
                 workers.check()
                 time.sleep(0.02)
-            seen.look(session.snapshot(reset=1))
-    seen.look(session.stop())
+            now = workers.rounds['fresh']
+            seen.look(session.snapshot(reset=1), oldest)
+            oldest = now
+    seen.look(session.stop(), oldest)
     for name in ('calls', 'generators', 'exceptions', 'fresh', 'threads', 'sleeps'):
         bind.check(workers.rounds[name] > 1, '%s never ran', name)
     return workers.rounds
