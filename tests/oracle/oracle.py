@@ -18,7 +18,7 @@ the table is one recording, in a process of its own:
     TV / floor         how far the histogram of the top functions is from what a signal handler sees (0 = the same,
                        1 = nothing in common), beside how far two runs of the signal handler are from each other
 
-Exit status 1: an impossible stack in freeze mode, a stale name in any mode, more than 0.05 % impossible in copy mode.
+Exit status 1: an impossible stack in freeze or signal mode, a stale name in any mode, more than 0.05 % impossible in copy mode.
 """
 import argparse
 import collections
@@ -211,13 +211,13 @@ def start_session(job, workload):
         if error.code != bind.UNSUPPORTED:
             raise
         raise LookupError(error.detail)
-    return lambda rules, truth: judge(session.stop(), rules, truth, job)
+    return lambda make_rules, truth: judge(session.stop(), make_rules, truth, job)
 
 
-def judge(profile, rules, truth, job):
+def judge(profile, make_rules, truth, job):
     if job['faults']:
         hook('pyprof_test_faults', ctypes.c_double(0), ctypes.c_uint(0), ctypes.c_uint64(0))
-    checker = Checker(rules, truth, os.getpid())
+    checker = Checker(make_rules(), truth, os.getpid())
     checker.read(profile)
     stats = profile.stats()
     return {'stats': {name: getattr(stats, name) for name in (
@@ -234,10 +234,10 @@ def start_truth(job, workload):
     if library.truth_start(sys.hexversion, bind.FREE_THREADED, 1e9 / job['rate'], job['seed']):
         raise LookupError('the signal handler cannot be set up')
 
-    def finish(rules, truth):
+    def finish(make_rules, truth):
         codes = ctypes.POINTER(ctypes.c_uint64)()
         count = library.truth_stop(ctypes.byref(codes))
-        names = {id(one.code): one.name for one in rules.functions()}
+        names = {id(one.code): one.name for one in make_rules().functions()}
         tops = collections.Counter(names.get(codes[i], '?') for i in range(count))
         unknown = tops.pop('?', 0)   # before main and after it; a frame that could not be read
         if unknown > 20 + count // 50:
@@ -252,7 +252,7 @@ def perform(job):
     space, code = workload.load()
     finish = (start_truth if job['mode'] == 'truth' else start_session)(job, workload)
     truth = workloads.enter(space, job['seconds'])
-    return finish(workload.grammar(code), truth)
+    return finish(lambda: workload.grammar(code), truth)
 
 
 def child(text):
@@ -376,7 +376,7 @@ def wrong(mode, result):
     bad = impossible(counts)
     if counts.get(STALE):
         return '%d stale names' % counts[STALE]
-    if mode == 'freeze' and bad:
+    if mode != 'copy' and bad:
         return '%d impossible stacks' % bad
     if mode == 'copy' and bad > COPY_LIMIT * result['stats']['samples'] and bad > 1:
         return '%d impossible stacks, more than %g %%' % (bad, 100 * COPY_LIMIT)

@@ -22,7 +22,7 @@ class Workload:
         self.name, self.text, self.most, self.rate = name, text, most, rate
         self.tops = tops        # its top functions can be compared with those that a signal handler sees
         self.setup = setup      # returns more names for the text, or why it cannot run here
-        self.file = name + '.py'
+        self.file = 'work_%s.py' % name   # no file of the standard library is called so
 
     def load(self):
         """The module, as a dictionary, and its code object."""
@@ -160,7 +160,7 @@ def burst_b(until):
 
 def burst_mixed(until):
     while clock() < until:
-        other = b0()  # -> b0
+        other = b0()
         for x in a0():  # -> a0
             next(other)  # -> b0
         next(other, None)  # -> b0
@@ -195,7 +195,7 @@ def burst_mixed(until):
         drive_b()  # -> drive_b
 
 def drive_a():
-    c = a0()  # -> a0
+    c = a0()
     try:
         while True:
             c.send(None)  # -> a0
@@ -203,7 +203,7 @@ def drive_a():
         pass
 
 def drive_b():
-    c = each_b()  # -> each_b
+    c = each_b()
     try:
         while True:
             c.send(None)  # -> each_b
@@ -246,19 +246,19 @@ def main(end):  # root main
     turn = 0
     while clock() < end:
         t = clock()
-        loop.run_until_complete(tasks_a(t + SIZES[turn]))  # -> ..., tasks_a, LOOP/tasks_a, LOOP/a0
+        loop.run_until_complete(tasks_a(t + SIZES[turn]))  # -> ..., LOOP/tasks_a, LOOP/a0
         u = clock()
-        loop.run_until_complete(tasks_b(u + SIZES[turn + 1]))  # -> ..., tasks_b, LOOP/tasks_b, LOOP/b0
+        loop.run_until_complete(tasks_b(u + SIZES[turn + 1]))  # -> ..., LOOP/tasks_b, LOOP/b0
         turn = (turn + 2) % 999
     loop.close()  # -> ...
 
 async def tasks_a(until):
     while clock() < until:
-        await asyncio.gather(a0(), a0(), a0(), a0())  # -> ..., a0
+        await asyncio.gather(a0(), a0(), a0(), a0())  # -> ...
 
 async def tasks_b(until):
     while clock() < until:
-        await asyncio.gather(b0(), b0(), b0(), b0())  # -> ..., b0
+        await asyncio.gather(b0(), b0(), b0(), b0())  # -> ...
 
 async def yielding():
     await asyncio.sleep(0)  # -> ...
@@ -299,7 +299,7 @@ def burst_a(until):
     turn = 0
     while clock() < until:
         a0(LOWS[turn], HIGHS[turn])  # -> a0
-        turn = (turn + 1) % 99
+        turn = (turn + 1) % 900
 
 def burst_b(until):
     turn = 0
@@ -308,12 +308,12 @@ def burst_b(until):
             b0(LOWS[turn], HIGHS[turn])  # -> b0
         except Up:
             tidy()  # -> tidy
-        turn = (turn + 1) % 99
+        turn = (turn + 1) % 900
 
 def burst_mixed(until):
     turn = 0
     while clock() < until:
-        turn = (turn + 1) % 99
+        turn = (turn + 1) % 900
         try:
             a0(LOWS[turn], HIGHS[turn])  # -> a0
             b0(LOWS[turn], HIGHS[turn])  # -> b0
@@ -323,8 +323,8 @@ def burst_mixed(until):
 def tidy():
     return None
 
-LOWS = [size // 1000 % 17 for size in SIZES]
-HIGHS = [low + 1 + size // 1000 % 13 for low, size in zip(LOWS, SIZES[99:])]
+LOWS = [size // 1000 % 29 for size in SIZES]
+HIGHS = [low + 1 + size // 1000 % (29 - low) for low, size in zip(LOWS, SIZES[99:])]
 '''
 CATCHING = '''
 def a{k}(low, high):
@@ -338,7 +338,7 @@ def a{k}(low, high):
         return tidy()  # -> tidy
 ''', '''
 def a{k}(low, high):
-    return None
+    raise Up({k})
 '''
 FINALLY = '''
 def b{k}(low, high):
@@ -350,7 +350,7 @@ def b{k}(low, high):
         tidy()  # -> tidy
 ''', '''
 def b{k}(low, high):
-    return None
+    raise Up({k})
 '''
 
 INIT = CALLS + '''
@@ -388,11 +388,11 @@ def main(end):  # root main
     lives, number = [], 0
     while clock() < end:
         number += 1
-        space = {'clock': clock, 'until': clock() + SIZES[number % 999]}
+        space = {'clock': clock}
         code = compile(fresh_text(number), FRESH_FILE % number, 'exec')  # -> ...
         born = now()
         exec(code, space)  # -> FRESH
-        space['f_%d' % number](space['until'])  # -> FRESH
+        space['f_%d' % number](clock() + SIZES[number % 999])  # -> FRESH
         lives.append((born, now()))
         del code
         space.clear()
@@ -451,13 +451,13 @@ def main(end):  # root main
     note()  # -> ...
     number = 0
     while clock() < end:
-        threads = []
+        threads = []  # -> ...
         for i in range(4):
             number += 1
             family, target = (('a', work_a), ('b', work_b), ('a', short_a), ('b', short_b))[i]
             threads.append(Thread(target=target, name='%s %d' % (family, number)))  # -> ...
             threads[-1].start()  # -> ...
-        for thread in threads:
+        for thread in threads:  # -> ...
             thread.join()  # -> ...
     truth['threads'] = number
 
@@ -500,14 +500,10 @@ def down_a(n):
     hold()  # -> hold
 
 def down_b(n):
-    if n:
-        return down_c(n - 1)  # -> down_c
-    hold()  # -> hold
+    return down_c(n - 1)  # -> down_c
 
 def down_c(n):
-    if n:
-        return down_a(n - 1)  # -> down_a
-    hold()  # -> hold
+    return down_a(n - 1)  # -> down_a
 
 def hold():
     until = clock() + 200000000
@@ -517,7 +513,7 @@ def hold():
 def leaf():
     return None
 '''
-DEPTH = 100000
+DEPTH = 100002   # a multiple of 3
 
 INTERPRETERS = '''
 def main(end):  # root main
@@ -544,9 +540,11 @@ def inside():  # root interpreter
 # --- code that lives for one call -------------------------------------------------------------------------------------
 
 FRESH_TEXT = '''%sdef f_%d(until):  # root fresh
-    while clock() < until:
+    while True:
         g_%d()  # -> g_%d
         h_%d()  # -> h_%d
+        if clock() > until:
+            break
 
 def g_%d():
     return 1
@@ -616,7 +614,7 @@ ALL = [
     Workload('coroutines', COROUTINES + both(chain(30, *COROUTINE_CHAIN))),
     Workload('asyncio', ASYNCIO + both(chain(10, *TASK_CHAIN)), tops=False),
     Workload('callbacks', callbacks_text()),
-    Workload('exceptions', EXCEPTIONS + chain(30, *CATCHING) + chain(30, *FINALLY)),
+    Workload('exceptions', EXCEPTIONS + chain(29, *CATCHING) + chain(29, *FINALLY)),
     Workload('init', INIT),
     Workload('phases', PHASES + chain(8, *DOWN)),
     Workload('fresh', FRESH, tops=False, setup=fresh_setup),
