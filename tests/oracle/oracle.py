@@ -22,7 +22,6 @@ Exit status 1: an impossible stack in freeze or signal mode, a stale name in any
 """
 import argparse
 import collections
-import contextlib
 import ctypes
 import fnmatch
 import json
@@ -38,6 +37,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), 'py')]
 import bind        # noqa: E402
 import grammar     # noqa: E402
 import workloads   # noqa: E402
+from hogs import hogs   # noqa: E402
 from grammar import CALL, GOOD, IMPOSSIBLE, LINE, OUTSIDE, ROOT, STALE   # noqa: E402
 
 MODES = {'freeze': bind.CAPTURE_AUTO, 'copy': bind.CAPTURE_COPY, 'signal': bind.CAPTURE_SIGNAL}
@@ -278,19 +278,6 @@ def run(build, job):
         if line.startswith('RESULT '):
             return json.loads(line[7:])
     return {'failed': 'exit status %d: %s' % (process.returncode, said.strip()[-2000:])}
-
-
-@contextlib.contextmanager
-def hogs(wanted):
-    """A busy process for each CPU; they end with their parent, whatever happens to it."""
-    code = 'import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    for _ in range(1000000): pass'
-    busy = [subprocess.Popen([sys.executable, '-S', '-c', code]) for _ in range(os.cpu_count() if wanted else 0)]
-    try:
-        yield
-    finally:
-        for one in busy:
-            one.kill()
-            one.wait()
 
 
 # --- distances --------------------------------------------------------------------------------------------------------

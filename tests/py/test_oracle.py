@@ -1,4 +1,4 @@
-"""The workloads of tests/oracle for a second each: no stack that cannot be, no name of dead code. And do the rules that
+"""The workloads of tests/oracle for a moment each: no stack that cannot be, no name of dead code. And do the rules that
 say which stacks can be refuse those that cannot, and are they what really happens?"""
 import os
 import random
@@ -14,7 +14,7 @@ import grammar     # noqa: E402
 import oracle      # noqa: E402
 import workloads   # noqa: E402
 
-SECONDS = 1.0
+SECONDS = 0.8
 
 
 def frames_of(frame):
