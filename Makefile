@@ -3,6 +3,7 @@
 #   PYTHONS     test-all: these interpreters only
 #   T           only tests whose name contains this
 #   CFLAGS      added to ours;  WERROR= lets compilers newer than ours warn
+#   ORACLE      oracle, peers: their options, as in ORACLE='--seconds 1 --workload yoyo*'
 #   SANITIZE    -fsanitize= for all that is built (asan, ubsan and tsan set it)
 #   V=1         show the compiler commands
 #   N           soak: the length; 1 = full, 0.01 = short
@@ -51,7 +52,7 @@ ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)
 endif
 .PHONY: help demo test test-all test-here test-c test-py test-sid examples compile-matrix asan ubsan tsan valgrind sanitized bench soak soak-all \
-    soak-here lint install uninstall clean FORCE
+    soak-here oracle oracle-all peers lint install uninstall clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -115,6 +116,13 @@ soak-all: ## the same with every CPython 3.8 or later that is installed
 	@tests/run.sh 'tests/pythons.sh "$(MAKE) soak-here PYTHON=\$$PYTHON BUILD=$(BUILD)/\$$VERSION"'
 soak-here: $(SOAK)
 	@tests/run.sh "$(PYTHON) tests/soak/run.py $(BUILD)"
+oracle: $(BUILD)/libpyprof_test.so $(BUILD)/oracle_truth.so ## how true the recordings are, in every mode (a quarter of an hour)
+	@$(PYTHON) tests/oracle/oracle.py $(BUILD) $(ORACLE)
+oracle-all: ## the same with every CPython 3.8 or later that is installed
+	@$(MAKE) $(BUILD)/libpyprof_test.so $(BUILD)/oracle_truth.so
+	@tests/pythons.sh "\$$PYTHON tests/oracle/oracle.py $(BUILD) $(ORACLE)"
+peers: ## the same workloads with other profilers, as far as they are installed
+	@$(PYTHON) tests/oracle/peers.py $(ORACLE)
 
 examples: $(CAN_BUILD) ## build all examples
 	@$(if $(CANNOT_EMBED),echo '$(CANNOT_EMBED): left out $(EMBEDDING)')
@@ -136,7 +144,7 @@ clean: ## remove what was built
 
 # The rules. Whatever is built depends on the header and on the commands used; the examples are C as compilers default to.
 $(C_TESTS): tests/test.h tests/model.h
-$(C_TESTS) $(CAN_BUILD) $(SOAK) $(BUILD)/pyprof.o: pyprof.h $(BUILD)/commands
+$(C_TESTS) $(CAN_BUILD) $(SOAK) $(BUILD)/pyprof.o $(BUILD)/libpyprof_test.so $(BUILD)/oracle_truth.so: pyprof.h $(BUILD)/commands
 $(BUILD)/commands: FORCE
 	@mkdir -p $(BUILD)
 	@echo '$(COMMAND) $(EMBED)' | cmp -s - $@ || echo '$(COMMAND) $(EMBED)' >$@
@@ -153,6 +161,8 @@ $(BUILD)/libsoak_count.so: tests/soak/count.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@
 $(BUILD)/soak_embed: tests/soak/embed.c
 	$(COMPILE) -std=gnu11 $< -o $@ $(LIBS) $(PY_LIBS)
+$(BUILD)/oracle_truth.so: tests/oracle/truth.c
+	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS) -lrt
 $(BUILD)/libpyprof.so: examples/preload.c
 	$(COMPILE) -std=gnu11 $(SHARED) $< -o $@ $(LIBS)
 $(BUILD)/pyprof$(PY_SUFFIX): $(MODULE)

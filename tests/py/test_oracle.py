@@ -1,0 +1,221 @@
+"""The workloads of tests/oracle for a moment each: no stack that cannot be, no name of dead code. And do the rules that
+say which stacks can be refuse those that cannot, and are they what really happens?"""
+import os
+import random
+import sys
+import threading
+import time
+
+import bind
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'oracle'))
+
+import grammar     # noqa: E402
+import oracle      # noqa: E402
+import workloads   # noqa: E402
+
+SECONDS = 0.8
+
+
+def frames_of(frame):
+    found = []
+    while frame:
+        code = frame.f_code
+        found.insert(0, grammar.Frame(code.co_name, code.co_filename, frame.f_lineno or 0, code.co_firstlineno,
+                                      getattr(code, 'co_qualname', code.co_name)))
+        frame = frame.f_back
+    return found
+
+
+# --- the rules against a traced run ------------------------------------------------------------------------------------
+
+def traced(workload, seconds):
+    """Runs it under sys.settrace: its rules, the edges seen, and a stack for each edge and thread."""
+    space, code = workload.load()
+    stacks, main = {}, threading.get_ident()
+
+    def trace(frame, event, argument):
+        if event == 'call':
+            caller = frame.f_back
+            edge = caller and (caller.f_code, caller.f_lineno), frame.f_code, threading.get_ident() == main
+            if edge not in stacks:
+                stacks[edge] = frames_of(frame)
+        return None
+
+    threading.settrace(trace)
+    sys.settrace(trace)
+    try:
+        truth = workloads.enter(space, seconds)
+    finally:
+        sys.settrace(None)
+        threading.settrace(None)
+    rules = workload.grammar(code)
+    rules.prefixes['main'] = truth['prefix']
+    return rules, stacks
+
+
+def rules_are_what_happens(workload):
+    """Every stack of a traced run is allowed; every call that is allowed happens."""
+    rules, stacks = traced(workload, 0.4)
+    seen, checked = set(), 0
+    for (_, _, is_main), stack in stacks.items():
+        where = []
+        got = rules.check(stack, 'main' if is_main else 'thread', where)
+        if got == grammar.OUTSIDE:
+            continue
+        bind.check(got == grammar.GOOD, '%s at %r: %r', got, where, [frame[:3] for frame in stack])
+        checked += 1
+        found = [rules.find(frame)[0] for frame in stack]
+        for i, function in enumerate(found):
+            above = [j for j in range(i) if found[j]]
+            if function and above:
+                between = tuple(frame.name for frame in stack[above[-1] + 1:i])
+                seen.add((found[above[-1]], stack[above[-1]].line, between, function))
+    inside = {edge for edge in rules.edges() if edge[0].file == 'inside.py'}   # another interpreter is not traced
+    missing = {edge for edge in rules.edges() if edge not in seen and edge not in inside}
+    bind.check(checked >= min(30, len(rules.edges()) // 2) or workload.name in ('deep', 'interpreters'), 'only %d stacks', checked)
+    bind.equal(sorted(map(repr, missing)), [], 'calls that are allowed but never happened')
+
+
+# --- wrong stacks must be refused ----------------------------------------------------------------------------------------
+
+class Refusals:
+    def __init__(self, rules, stack, role):
+        self.rules, self.stack, self.role = rules, stack, role
+        self.first = next(i for i, frame in enumerate(stack) if rules.find(frame)[0])
+        self.last = max(i for i, frame in enumerate(stack) if rules.find(frame)[0])
+
+    def changed(self, at, **values):
+        return self.stack[:at] + [self.stack[at]._replace(**values)] + self.stack[at + 1:]
+
+    def refused(self, stack, *verdicts):
+        got = self.rules.check(stack, self.role)
+        bind.check(got in verdicts, '%s, not one of %r: %r', got, verdicts, [frame[:3] for frame in stack])
+
+    def roots(self):
+        self.refused(self.stack[self.first + 1:], grammar.ROOT)
+        if self.first:
+            self.refused(self.stack[1:], grammar.ROOT)
+            self.refused(self.stack[:self.first - 1] + self.stack[self.first:], grammar.ROOT)
+            self.refused(self.changed(0, name='other'), grammar.ROOT)
+            self.refused(self.stack[:1] + self.stack, grammar.ROOT)
+        self.refused([self.stack[i]._replace(file='other.py') for i in range(len(self.stack))], grammar.OUTSIDE)
+
+    def names(self):
+        for at in (self.first, self.last):
+            self.refused(self.changed(at, name='no_such'), grammar.STALE)
+            self.refused(self.changed(at, first_line=self.stack[at].first_line + 1), grammar.STALE)
+            self.refused(self.changed(at, qualname=self.stack[at].qualname + '_'), grammar.STALE)
+
+    def lines(self):
+        for at in range(self.first, self.last + 1):
+            self.refused(self.changed(at, line=99999), grammar.LINE)
+            if at < self.last:
+                self.refused(self.changed(at, line=self.stack[at].first_line), grammar.LINE, grammar.CALL)
+
+    def calls(self):
+        """Frames that are missing, double, or in another order."""
+        for at in range(self.first + 1, self.last):
+            self.refused(self.stack[:at] + self.stack[at + 1:], grammar.CALL, grammar.ROOT, grammar.LINE)
+            self.refused(self.stack[:at + 1] + self.stack[at:], grammar.CALL, grammar.ROOT)
+
+    def mixtures(self, other):
+        """The outer part of this one, the inner part of another: only where both hold the same function it can be."""
+        a, b = self.stack[self.first:self.last + 1], other
+        for i in range(1, len(a)):
+            for j in range(1, len(b)):
+                caller, callee = self.rules.find(a[i - 1])[0], self.rules.find(b[j])[0]
+                legal = not caller or not callee or any((between, callee) in calls for calls in caller.calls.values()
+                                                        for between, _ in calls)
+                if not legal and callee.root is None:
+                    self.refused(self.stack[:self.first] + a[:i] + b[j:], grammar.CALL, grammar.ROOT)
+
+
+@bind.test
+def wrong_stacks_are_refused():
+    for name in ('yoyo10', 'steady50', 'generators', 'coroutines', 'callbacks', 'exceptions', 'init', 'phases', 'threads'):
+        rules, stacks = traced(workloads.NAMED[name], 0.3)
+        dice = random.Random(name)
+        deep = [(key[2], stack) for key, stack in stacks.items() if rules.check(stack) == grammar.GOOD
+                and rules.find(stack[-1])[0] and sum(rules.find(frame)[0] is not None for frame in stack) > 3]
+        for is_main, stack in dice.sample(deep, min(6, len(deep))):
+            wrong = Refusals(rules, stack, 'main' if is_main else 'thread')
+            wrong.refused(stack, grammar.GOOD)
+            wrong.roots()
+            wrong.names()
+            wrong.lines()
+            wrong.calls()
+            wrong.mixtures(dice.choice(deep)[1])
+
+
+@bind.test
+def stacks_too_deep_are_refused():
+    rules, stacks = traced(workloads.Workload('yoyo10', workloads.NAMED['yoyo10'].text, most=13), 0.1)
+    stack = max(stacks.values(), key=len)
+    bind.equal(rules.check(stack), grammar.GOOD)
+    rules.most = 12
+    bind.equal(rules.check(stack), grammar.DEPTH)
+
+
+@bind.test
+def names_of_dead_code_are_refused():
+    """Of code that was made at run time: another's name, another's lines, and its own name after its end."""
+    rules, stacks = traced(workloads.NAMED['fresh'], 0.2)
+    stack = next(stack for stack in stacks.values() if stack[-1].name.startswith('g_') and rules.check(stack) == grammar.GOOD)
+    number = workloads.fresh_number(os.path.basename(stack[-1].file))
+    other = workloads.FRESH_FILE % (number + 1)
+    for changes in ({'name': 'g_%d' % (number + 1)}, {'file': other}, {'first_line': 1}, {'qualname': 'h_1'},
+                    {'name': 'g_%d' % (number + 1), 'qualname': 'g_%d' % (number + 1)}):
+        bind.equal(rules.check(stack[:-1] + [stack[-1]._replace(**changes)]), grammar.STALE, repr(changes))
+    bind.equal(rules.check(stack[:-1] + [stack[-1]._replace(line=stack[-1].line + 100)]), grammar.LINE)
+    now = time.monotonic()
+    truth = {'prefix': rules.prefixes['main'], 'clocks': [1000.0, 0.0], 'began': 1000.0, 'ended': 1e9,
+             'lives': [(0, 0)] * (number - 1) + [(int(now * 1e9), int((now + 1) * 1e9))]}
+    checker = oracle.Checker(rules, truth, 1)
+    sample = oracle.Sample(1, 0, 'x', b'', 1000 + now, 1000 + now + 0.9, 1, (1, 1))
+    checker._stack = lambda data, role: (stack, rules.check(stack, role), [])
+    bind.equal(checker.verdict(sample)[0], grammar.GOOD)
+    bind.equal(checker.verdict(sample._replace(end=1000 + now + 1.1))[0], grammar.STALE)
+    checker._stack = lambda data, role: ([], grammar.OUTSIDE, [])
+    bind.equal(checker.verdict(sample)[0], grammar.OUTSIDE)
+    bind.equal(checker.verdict(sample._replace(begin=999.0))[0], 'before or after')
+
+
+# --- recordings ------------------------------------------------------------------------------------------------------------
+
+def recorded(name, mode):
+    try:
+        result = oracle.perform({'workload': name, 'mode': mode, 'condition': 'quiet', 'seconds': SECONDS, 'rate': 1000,
+                                 'faults': 0})
+    except LookupError as reason:
+        bind.skip(str(reason))
+    counts = result['counts']
+    print(dict(counts), result['stats'])
+    for text, count in result['examples']:
+        print('%dx %s' % (count, text))
+    bind.equal(counts[grammar.STALE], 0, 'stale names')
+    bad = oracle.impossible(counts)
+    if mode == 'freeze':
+        bind.equal(bad, 0, 'impossible stacks')
+    else:   # 0.05 % of a second's samples: chance may bring a few
+        bind.check(bad <= 3, '%d impossible stacks', bad)
+
+
+def register():
+    for workload in workloads.ALL:
+        def follow(workload=workload):
+            if workload.name == 'deep':   # each call is traced: fewer
+                workloads.DEPTH = 300
+                workload.most = 304
+            try:
+                rules_are_what_happens(workload)
+            except LookupError as reason:
+                bind.skip(str(reason))
+        bind.test(follow, name='the_rules_of_' + workload.name)
+        for mode in ('freeze', 'copy'):
+            bind.test(lambda name=workload.name, mode=mode: recorded(name, mode), name='%s_by_%s' % (workload.name, mode))
+
+
+register()
+if __name__ == '__main__':
+    bind.run()
