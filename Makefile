@@ -144,7 +144,7 @@ clean: ## remove what was built
 
 # The rules. Whatever is built depends on the header and on the commands used; the examples are C as compilers default to.
 $(C_TESTS): tests/test.h tests/model.h
-$(C_TESTS) $(CAN_BUILD) $(SOAK) $(BUILD)/pyprof.o $(BUILD)/libpyprof_test.so $(BUILD)/oracle_truth.so: pyprof.h $(BUILD)/commands
+$(C_TESTS) $(CAN_BUILD) $(SOAK) $(BUILD)/pyprof.o $(BUILD)/oracle_truth.so: pyprof.h $(BUILD)/commands
 $(BUILD)/commands: FORCE
 	@mkdir -p $(BUILD)
 	@echo '$(COMMAND) $(EMBED)' | cmp -s - $@ || echo '$(COMMAND) $(EMBED)' >$@

@@ -3562,6 +3562,8 @@ static int pyprof__moment_extend(pyprof__model *model, const pyprof__moment *mom
     if (last <= model->moments_gone + model->moments_first || place >= model->moments.count) return 0;
     before = &PYPROF__AT(pyprof__moment, model->moments, place);
     if (before->node != moment->node || before->waiting != moment->waiting || moment->start_ns > before->end_ns + 1) return 0;
+    // An entry that goes on for ever would keep all that came after it.
+    if (moment->end_ns - before->start_ns > (uint64_t)(model->timeline_s * 1e9) / 4) return 0;
     before->end_ns = moment->end_ns;
     before->wall_ns += moment->wall_ns;
     before->cpu_ns += moment->cpu_ns;
@@ -3674,7 +3676,7 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 // thread's CPU clock: it moves with every instruction, and it did not move between the start and the end of the copy. A
 // thread whose clock has not moved since its stack was last proven still has that stack: it is not even read.
 // ============================================================================
-enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 40, PYPROF__DEEP = 32, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 20000000,
+enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 40, PYPROF__DEEP = 32, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
       PYPROF__STARVED_TICKS = 3 };
 
 typedef struct {
@@ -4280,15 +4282,30 @@ static void pyprof__keep_stable(pyprof__thread *thread)
     thread->stable = (uint32_t)k;
 }
 
+// The cache was emptied: the stacks hold numbers of the old one.
+static void pyprof__forget_stacks(pyprof__threads *list)
+{
+    size_t i;
+    for (i = 0; i < list->threads.count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
+        thread->stack.spots.count = thread->trial.spots.count = 0;
+        thread->proven_cpu_ns = 0;
+        thread->stable = 0;
+        thread->version++;
+    }
+}
+
 // One sweep: every thread of every interpreter gets a stack or a cause. 0 = the interpreter is not there.
 static int pyprof__sweep(pyprof__sweeper *sweeper)
 {
     uint64_t head = 0;
+    uint32_t generation = sweeper->codes.generation;
     size_t i;
     sweeper->list.tick++;
     sweeper->listed = 0;
     if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) return 0;
     if (head == 0 || !pyprof__codes_renew(&sweeper->codes)) return 0;
+    if (generation != sweeper->codes.generation) pyprof__forget_stacks(&sweeper->list);
     for (i = 0; i < sweeper->list.threads.count; i++) {   // who was read last time will be read again
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         if (thread->tick + 1 != sweeper->list.tick) thread->pending = 0;
@@ -6955,7 +6972,7 @@ static uint32_t pyprof__member_find(pyprof__session *session, const pyprof__thre
         if (member->native != (uint64_t)thread->native || member->interp_id != thread->interp_id || member->ident != thread->ident) continue;
         if (member->serial == thread->serial) return i;
         if (!started) started = pyprof__thread_started(thread->native);
-        if (member->started == started) { member->serial = thread->serial; return i; }
+        if (started && member->started == started) { member->serial = thread->serial; return i; }
     }
     if (members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;   // thread storms: the rest shares one
     return PYPROF__NONE;
