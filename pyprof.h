@@ -3976,7 +3976,8 @@ static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *th
 static int pyprof__runs_elsewhere(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
-    if ((gil && gil->enabled && !sweeper->stay) || !sweeper->fine_clock || pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word)) return 0;
+    if ((gil && gil->enabled && !sweeper->stay) || !sweeper->fine_clock) return 0;
+    if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word)) return 0;
     return pyprof__thread_cpu(thread->native) != thread->cpu_ns;
 }
 
