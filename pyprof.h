@@ -564,10 +564,12 @@ static int pyprof__cpu_clock_is_fine(void)
     return changes >= 50;
 }
 
-// Where the addresses of this process end: the kernel put the stack below it, and these bytes on the stack.
-static uint64_t pyprof__address_end(void)
+// Above the main thread's first frame; 0 = unknown. The kernel put some random bytes there.
+static uint64_t pyprof__stack_end(void) { return getauxval(AT_RANDOM); }
+
+static uint64_t pyprof__address_end(void)   // of this process: the kernel puts the stack right below it
 {
-    uint64_t end = 1u << 30, on_stack = getauxval(AT_RANDOM);
+    uint64_t end = 1u << 30, on_stack = pyprof__stack_end();
     while (end && end <= on_stack) end *= 2;
     return on_stack ? end - 4096 : UINT64_MAX;
 }
@@ -3144,8 +3146,16 @@ static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof_
     return 1;
 }
 
+// 3.11, 3.12: where the _PyCFrame of a running thread state lies tells on whose C stack it runs. The main thread's is known.
+static int pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__thread *thread)
+{
+    uint64_t end = pyprof__stack_end();
+    if (list->runtime->layout.cframe_current == PYPROF__NO || thread->native != list->mirror->source->pid) return 0;
+    return thread->top < end && end - thread->top < 64u << 20;
+}
+
 // Several thread states of one native id: one OS thread in several interpreters, or an id gone stale because the state
-// was handed to another OS thread (3.10, 3.12). Its clock then proves nothing.
+// was handed to another OS thread (3.10, 3.12). Its clock then proves nothing, unless it is seen on that thread's stack.
 static void pyprof__threads_relate(pyprof__threads *list)
 {
     int may_be_stale = list->runtime->layout.attrs_form != PYPROF__ATTRS_INLINE;
@@ -3163,6 +3173,7 @@ static void pyprof__threads_relate(pyprof__threads *list)
             const pyprof__thread *other = &PYPROF__AT(pyprof__thread, list->threads, k);
             thread->shared_tid = k != i && other->tick == list->tick && other->native == thread->native;
         }
+        if (thread->shared_tid && pyprof__is_on_main_stack(list, thread)) thread->shared_tid = 0;
     }
 }
 
@@ -6941,10 +6952,13 @@ static pyprof_result pyprof__no_session(const pyprof *token)
     return pyprof__fail(PYPROF_ERR_STATE, "the session has ended, or is no session of this process");
 }
 
+// Notes why a recording is worse than it should be: every reason once, as far as there is room.
 static void pyprof__degrade(pyprof__session *session, const char *reason)
 {
-    if (session->model.stats.degraded[0] || !reason) return;
-    pyprof__copy_text(session->model.stats.degraded, sizeof session->model.stats.degraded, reason);
+    char *text = session->model.stats.degraded;
+    size_t used = strlen(text), room = sizeof session->model.stats.degraded - used;
+    if (!reason || strstr(text, reason) || strlen(reason) + 3 > room) return;
+    snprintf(text + used, room, "%s%s", used ? "; " : "", reason);
     pyprof__copy_text(session->event_detail, sizeof session->event_detail, reason);
     session->events |= 1 << PYPROF_EVENT_DEGRADED;
 }
