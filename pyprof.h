@@ -1603,39 +1603,41 @@ static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)   // who 
 
 // Fetches blocks twice in one call, first from the last to the first, then back: where both copies of something agree, it
 // held for all the time between, and all that agrees held in the middle. What changes most should come first: its copies
-// are made nanoseconds apart. Only right after pyprof__mirror_begin.
+// are made nanoseconds apart. A copy before these two brings the memory into this CPU's cache, or the first would take far
+// longer than the second. Only right after pyprof__mirror_begin.
 static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, size_t count)
 {
-    struct iovec from[2 * PYPROF__TWINS];
-    size_t i, size = 2 * count * PYPROF__BLOCK, done;
+    struct iovec from[3 * PYPROF__TWINS];
+    size_t i, size = 3 * count * PYPROF__BLOCK, done;
     uint64_t begin, each, usual;
     if (count == 0 || !pyprof__array_reserve(mirror->pool, &mirror->bytes, size)) return;
     for (i = 0; i < count; i++) {
-        from[i].iov_base = from[2 * count - 1 - i].iov_base = (void *)(uintptr_t)bases[count - 1 - i];
-        from[i].iov_len = from[2 * count - 1 - i].iov_len = PYPROF__BLOCK;
+        from[i].iov_base = from[count + i].iov_base = from[3 * count - 1 - i].iov_base = (void *)(uintptr_t)bases[count - 1 - i];
+        from[i].iov_len = from[count + i].iov_len = from[3 * count - 1 - i].iov_len = PYPROF__BLOCK;
     }
     begin = pyprof__now();
-    done = pyprof__gather(mirror->source, mirror->bytes.data, from, (int)(2 * count), size);
+    done = pyprof__gather(mirror->source, mirror->bytes.data, from, (int)(3 * count), size);
     each = (pyprof__now() - begin + 200) / (count + 10) + 1;
     usual = mirror->twins_ns;
     mirror->twins_ns = each < usual || usual == 0 ? each : usual + (usual + 31) / 32;
-    for (i = 0; i < count && (i + 1) * PYPROF__BLOCK <= done; i++) {
+    for (i = 0; i < count && (count + i + 1) * PYPROF__BLOCK <= done; i++) {
         uint32_t id = pyprof__mirror_block(mirror, bases[count - 1 - i]);
         if (id == PYPROF__NONE) return;
         PYPROF__AT(pyprof__block, mirror->blocks, id).epoch = mirror->epoch;
-        PYPROF__AT(pyprof__block, mirror->blocks, id).offset = (uint32_t)(i * PYPROF__BLOCK);
+        PYPROF__AT(pyprof__block, mirror->blocks, id).offset = (uint32_t)((count + i) * PYPROF__BLOCK);
     }
-    mirror->twins = done == size && each <= 2 * mirror->twins_ns ? count : 0;   // interrupted, it takes longer: anything can happen
+    mirror->twins = done == size && each * 2 <= 3 * mirror->twins_ns ? count : 0;   // interrupted, it takes longer: anything can happen
     mirror->bytes.count = size;
 }
 
-static int pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, size_t size)   // at most the size of a block; 1 = yes
+static int pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, size_t size)   // 1 = yes
 {
     while (size > 0) {
         size_t offset = (size_t)(from & (PYPROF__BLOCK - 1)), n = size < PYPROF__BLOCK - offset ? size : PYPROF__BLOCK - offset;
         const char *one = pyprof__mirror_fetch(mirror, from - offset), *bytes = (const char *)mirror->bytes.data;
-        size_t at = one ? (size_t)(one - bytes) : 0, twin = 2 * mirror->twins * PYPROF__BLOCK - at - PYPROF__BLOCK;
-        if (!one || at >= mirror->twins * PYPROF__BLOCK || memcmp(one + offset, bytes + twin + offset, n) != 0) return 0;
+        size_t at = one ? (size_t)(one - bytes) / PYPROF__BLOCK : 0;   // the copies from twins to 2 * twins have theirs behind them
+        if (!one || at < mirror->twins || at >= 2 * mirror->twins) return 0;
+        if (memcmp(one + offset, bytes + (4 * mirror->twins - 1 - at) * PYPROF__BLOCK + offset, n) != 0) return 0;
         from += n;
         size -= n;
     }
@@ -3154,6 +3156,20 @@ static int pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__t
     return thread->top < end && end - thread->top < 64u << 20;
 }
 
+// A state without frames beside another one of the same OS thread in the same interpreter: made to work for another
+// interpreter (Python/crossinterp.c) or by PyGILState_Ensure. The thread is where its frames are.
+static int pyprof__thread_is_spare(const pyprof__threads *list, const pyprof__thread *thread)
+{
+    size_t i;
+    if (thread->top != 0 && thread->top != thread->base) return 0;
+    for (i = 0; i < list->threads.count; i++) {
+        const pyprof__thread *other = &PYPROF__AT(const pyprof__thread, list->threads, i);
+        if (other->tick == list->tick && other->native == thread->native && other->interp == thread->interp && other->top != 0
+            && other->top != other->base) return 1;
+    }
+    return 0;
+}
+
 // Several thread states of one native id: one OS thread in several interpreters, or an id gone stale because the state
 // was handed to another OS thread (3.10, 3.12). Its clock then proves nothing, unless it is seen on that thread's stack.
 static void pyprof__threads_relate(pyprof__threads *list)
@@ -3167,7 +3183,7 @@ static void pyprof__threads_relate(pyprof__threads *list)
         gil = pyprof__gil_of(list, thread->interp);
         thread->holder = gil && gil->enabled && gil->locked == 1 && gil->holder == thread->address;
         if (!thread->started) thread->started = thread->holder || !may_be_stale || pyprof__thread_has_started(list, thread);
-        if (!thread->started) { thread->tick--; continue; }
+        if (!thread->started || pyprof__thread_is_spare(list, thread)) { thread->tick--; continue; }
         thread->shared_tid = 0;
         for (k = 0; k < list->threads.count && may_be_stale && list->interps.count > 1 && !thread->shared_tid; k++) {
             const pyprof__thread *other = &PYPROF__AT(pyprof__thread, list->threads, k);
@@ -4167,14 +4183,20 @@ static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thr
     return pyprof__twins_agree(mirror, head + layout->cframe_previous, 8) && (!loop || pyprof__twins_agree(mirror, loop + layout->cframe_current, 8));
 }
 
-// Did a frame hold? The innermost one may have moved on within its function.
-static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link, int innermost)
+// Did a frame hold? The innermost one may have moved on within its function. A caller stands still while its callee runs, with
+// all its locals and its value stack: where the callee's frame follows (3.11 and later), all between is compared. A loop that
+// came round to the same calls in the meantime has moved something there.
+static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link, const pyprof__link *callee)
 {
     const pyprof__layout *layout = &sweeper->runtime.layout;
+    pyprof__mirror *mirror = &sweeper->mirror;
     size_t width = layout->instr_form == PYPROF__INSTR_POINTER ? 8 : 4;
-    return pyprof__twins_agree(&sweeper->mirror, link->at + layout->frame_previous, 8)
-        && pyprof__twins_agree(&sweeper->mirror, link->at + layout->frame_code, 8)
-        && (innermost || pyprof__twins_agree(&sweeper->mirror, link->at + layout->frame_instr, width));
+    if (!pyprof__twins_agree(mirror, link->at + layout->frame_previous, 8)) return 0;
+    if (!pyprof__twins_agree(mirror, link->at + layout->frame_code, 8)) return 0;
+    if (!callee) return 1;
+    if (layout->frame_owner != PYPROF__NO && callee->at > link->at && callee->at - link->at < 2048)
+        return pyprof__twins_agree(mirror, link->at, (size_t)(callee->at - link->at));
+    return pyprof__twins_agree(mirror, link->at + layout->frame_instr, width);
 }
 
 // Did all that was walked hold while both copies were made? A stack too deep to be read twice as a whole is read on from the
@@ -4188,7 +4210,7 @@ static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *th
     if (!pyprof__head_held(sweeper, thread)) return 0;
     for (i = 0; i < sweeper->links.count; i++) {
         const pyprof__link *link = &PYPROF__AT(const pyprof__link, sweeper->links, i);
-        if (pyprof__link_held(sweeper, link, i == 0)) { last = link; continue; }
+        if (pyprof__link_held(sweeper, link, i ? link - 1 : NULL)) { last = link; continue; }
         if (i < PYPROF__DEEP || sweeper->twin_count < PYPROF__TWINS) return 0;
         return pyprof__copy(&sweeper->source, raw, last->at, layout->frame_size)
             && memcmp(raw + layout->frame_previous, &last->frame.previous, 8) == 0;
