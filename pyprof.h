@@ -1414,7 +1414,7 @@ static pyprof_result pyprof__source_open(pyprof__source *source)
 //      foreign address -> block base -> plan or index -> block number -> offset in bytes, the copies of this epoch
 //
 enum { PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_TWINS, PYPROF__OWN_THREADS };   // owners: the thread in slot n is PYPROF__OWN_THREADS + n
-enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 17, PYPROF__PAGE = 4096, PYPROF__FEW_MISSES = 8, PYPROF__TWINS = 320 };
+enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 17, PYPROF__PAGE = 4096, PYPROF__FEW_MISSES = 8, PYPROF__TWINS = 256 };
 
 typedef struct { uint64_t base; uint32_t epoch, offset; } pyprof__block;   // offset PYPROF__NONE = unreadable
 typedef struct { pyprof__array ids, next; } pyprof__plan;                  // uint32_t block numbers: last time's, this time's
@@ -1604,19 +1604,20 @@ static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)   // who 
 // Fetches blocks twice in one call, first from the last to the first, then back: where both copies of something agree, it
 // held for all the time between, and all that agrees held in the middle. What changes most should come first: its copies
 // are made nanoseconds apart. A copy before these two brings the memory into this CPU's cache, or the first would take far
-// longer than the second. Only right after pyprof__mirror_begin.
+// longer than the second; one after them shows what only came round again. Only right after pyprof__mirror_begin.
 static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, size_t count)
 {
-    struct iovec from[3 * PYPROF__TWINS];
-    size_t i, size = 3 * count * PYPROF__BLOCK, done;
+    struct iovec from[4 * PYPROF__TWINS];
+    size_t i, size = 4 * count * PYPROF__BLOCK, done;
     uint64_t begin, each, usual;
     if (count == 0 || !pyprof__array_reserve(mirror->pool, &mirror->bytes, size)) return;
     for (i = 0; i < count; i++) {
-        from[i].iov_base = from[count + i].iov_base = from[3 * count - 1 - i].iov_base = (void *)(uintptr_t)bases[count - 1 - i];
-        from[i].iov_len = from[count + i].iov_len = from[3 * count - 1 - i].iov_len = PYPROF__BLOCK;
+        from[i].iov_base = (void *)(uintptr_t)bases[count - 1 - i];
+        from[i].iov_len = PYPROF__BLOCK;
+        from[count + i] = from[3 * count + i] = from[3 * count - 1 - i] = from[i];
     }
     begin = pyprof__now();
-    done = pyprof__gather(mirror->source, mirror->bytes.data, from, (int)(3 * count), size);
+    done = pyprof__gather(mirror->source, mirror->bytes.data, from, (int)(4 * count), size);
     each = (pyprof__now() - begin + 200) / (count + 10) + 1;
     usual = mirror->twins_ns;
     mirror->twins_ns = each < usual || usual == 0 ? each : usual + (usual + 31) / 32;
@@ -1630,16 +1631,19 @@ static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, 
     mirror->bytes.count = size;
 }
 
-static int pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, size_t size)   // 1 = yes
+// Do the copies of this agree, the two around the middle or all three? 1 = yes
+static int pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, size_t size, int three)
 {
+    const size_t n = mirror->twins;
     while (size > 0) {
-        size_t offset = (size_t)(from & (PYPROF__BLOCK - 1)), n = size < PYPROF__BLOCK - offset ? size : PYPROF__BLOCK - offset;
+        size_t offset = (size_t)(from & (PYPROF__BLOCK - 1)), part = size < PYPROF__BLOCK - offset ? size : PYPROF__BLOCK - offset;
         const char *one = pyprof__mirror_fetch(mirror, from - offset), *bytes = (const char *)mirror->bytes.data;
-        size_t at = one ? (size_t)(one - bytes) / PYPROF__BLOCK : 0;   // the copies from twins to 2 * twins have theirs behind them
-        if (!one || at < mirror->twins || at >= 2 * mirror->twins) return 0;
-        if (memcmp(one + offset, bytes + (4 * mirror->twins - 1 - at) * PYPROF__BLOCK + offset, n) != 0) return 0;
-        from += n;
-        size -= n;
+        size_t at = one ? (size_t)(one - bytes) / PYPROF__BLOCK : 0;
+        if (!one || at < n || at >= 2 * n) return 0;
+        if (memcmp(one + offset, bytes + (4 * n - 1 - at) * PYPROF__BLOCK + offset, part) != 0) return 0;
+        if (three && memcmp(one + offset, bytes + (2 * n + at) * PYPROF__BLOCK + offset, part) != 0) return 0;
+        from += part;
+        size -= part;
     }
     return 1;
 }
@@ -2839,7 +2843,8 @@ static int pyprof__walk_frame(pyprof__walk *walk, const pyprof__raw_frame *frame
     }
     if (cause) return cause;
     instruction = pyprof__frame_instruction(walk->mirror, layout, frame);
-    if (pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction)) return 0;
+    if (pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction))   // it cannot have called anybody yet, unless to collect garbage
+        return walk->links && walk->stack->spots.count ? PYPROF_CAUSE_CHAIN + 1 : 0;
     return pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, walk->last_code, instruction));
 }
 
@@ -4175,28 +4180,29 @@ static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thr
     const pyprof__layout *layout = &sweeper->runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
     uint64_t loop, head = thread->address + layout->thread_frame;
-    if (!pyprof__twins_agree(mirror, head, 8)) return 0;
+    if (!pyprof__twins_agree(mirror, head, 8, 0)) return 0;
     if (layout->cframe_current == PYPROF__NO) return 1;
     head = pyprof__read_pointer(mirror, head);
-    if (!head || !pyprof__twins_agree(mirror, head + layout->cframe_current, 8)) return 0;
+    if (!head || !pyprof__twins_agree(mirror, head + layout->cframe_current, 8, 0)) return 0;
     loop = pyprof__read_pointer(mirror, head + layout->cframe_previous);
-    return pyprof__twins_agree(mirror, head + layout->cframe_previous, 8) && (!loop || pyprof__twins_agree(mirror, loop + layout->cframe_current, 8));
+    return pyprof__twins_agree(mirror, head + layout->cframe_previous, 8, 0)
+        && (!loop || pyprof__twins_agree(mirror, loop + layout->cframe_current, 8, 0));
 }
 
 // Did a frame hold? The innermost one may have moved on within its function. A caller stands still while its callee runs, with
 // all its locals and its value stack: where the callee's frame follows (3.11 and later), all between is compared. A loop that
 // came round to the same calls in the meantime has moved something there.
-static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link, const pyprof__link *callee)
+static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link, const pyprof__link *callee, int outer)
 {
     const pyprof__layout *layout = &sweeper->runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
     size_t width = layout->instr_form == PYPROF__INSTR_POINTER ? 8 : 4;
-    if (!pyprof__twins_agree(mirror, link->at + layout->frame_previous, 8)) return 0;
-    if (!pyprof__twins_agree(mirror, link->at + layout->frame_code, 8)) return 0;
+    if (!pyprof__twins_agree(mirror, link->at + layout->frame_previous, 8, outer)) return 0;
+    if (!pyprof__twins_agree(mirror, link->at + layout->frame_code, 8, outer)) return 0;
     if (!callee) return 1;
     if (layout->frame_owner != PYPROF__NO && callee->at > link->at && callee->at - link->at < 2048)
-        return pyprof__twins_agree(mirror, link->at, (size_t)(callee->at - link->at));
-    return pyprof__twins_agree(mirror, link->at + layout->frame_instr, width);
+        return pyprof__twins_agree(mirror, link->at, (size_t)(callee->at - link->at), outer);
+    return pyprof__twins_agree(mirror, link->at + layout->frame_instr, width, outer);
 }
 
 // Did all that was walked hold while both copies were made? A stack too deep to be read twice as a whole is read on from the
@@ -4210,7 +4216,7 @@ static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *th
     if (!pyprof__head_held(sweeper, thread)) return 0;
     for (i = 0; i < sweeper->links.count; i++) {
         const pyprof__link *link = &PYPROF__AT(const pyprof__link, sweeper->links, i);
-        if (pyprof__link_held(sweeper, link, i ? link - 1 : NULL)) { last = link; continue; }
+        if (pyprof__link_held(sweeper, link, i ? link - 1 : NULL, i > 1)) { last = link; continue; }
         if (i < PYPROF__DEEP || sweeper->twin_count < PYPROF__TWINS) return 0;
         return pyprof__copy(&sweeper->source, raw, last->at, layout->frame_size)
             && memcmp(raw + layout->frame_previous, &last->frame.previous, 8) == 0;

@@ -161,15 +161,17 @@ TEST(blocks_read_twice)
     pyprof__mirror_init(&mirror, &pool, &source);
     for (size_t i = 0; i < 10; i++) bases[i] = address(p + (9 - i) * PAGE);
     pyprof__mirror_twice(&mirror, bases, 10);
-    for (size_t i = 0; i < 10; i++) CHECK(pyprof__twins_agree(&mirror, bases[i] + i * 8, 250 - i * 8));
-    CHECK(!pyprof__twins_agree(&mirror, bases[0] + 250, 8));       // its end lies in a block that was not read twice
-    CHECK(!pyprof__twins_agree(&mirror, bases[0] + 1024, 8));
+    for (size_t i = 0; i < 10; i++) CHECK(pyprof__twins_agree(&mirror, bases[i] + i * 8, 250 - i * 8, 1));
+    CHECK(!pyprof__twins_agree(&mirror, bases[0] + 250, 8, 0));       // its end lies in a block that was not read twice
+    CHECK(!pyprof__twins_agree(&mirror, bases[0] + 1024, 8, 0));
     ((unsigned char *)mirror.bytes.data)[26 * 256 + 40] ^= 1;      // the second copy of the seventh block
-    for (size_t i = 0; i < 10; i++) CHECK_INT(pyprof__twins_agree(&mirror, bases[i], 100), i != 6);
+    for (size_t i = 0; i < 10; i++) CHECK_INT(pyprof__twins_agree(&mirror, bases[i], 100, 0), i != 6);
+    ((unsigned char *)mirror.bytes.data)[32 * 256 + 40] ^= 1;      // the third copy of the eighth one
+    for (size_t i = 0; i < 10; i++) CHECK_INT(pyprof__twins_agree(&mirror, bases[i], 100, 1), i != 6 && i != 7);
     CHECK_INT(mprotect(p, PAGE, PROT_NONE), 0);                    // the last one
     pyprof__mirror_begin(&mirror);
     pyprof__mirror_twice(&mirror, bases, 10);
-    CHECK(!pyprof__twins_agree(&mirror, bases[0], 8));             // only one copy was made
+    CHECK(!pyprof__twins_agree(&mirror, bases[0], 8, 0));          // only one copy was made
     pyprof__mirror_free(&mirror);
 }
 
