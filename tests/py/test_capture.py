@@ -1,0 +1,890 @@
+"""How stacks are captured: the three modes, what they do to the host, weights, starvation, reads that fail.
+
+Machines do other things too: what depends on the scheduler is compared within the run, or tried again (bind.near).
+The functions that call each other in known ways, and the search for stacks that cannot be, are test_record's.
+"""
+import collections
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+import bind
+import test_record
+from bind import CAPTURE_AUTO, CAPTURE_COPY, CAPTURE_SIGNAL, CPU_NS, SAMPLES, WALL_NS
+from test_record import balanced, churn_main, impossible, in_child, late, running, share, spin, thread_of, trace_run
+
+bind.TESTS.clear()   # those of test_record
+
+MODES = (('auto', CAPTURE_AUTO), ('copy', CAPTURE_COPY), ('signal', CAPTURE_SIGNAL))
+FAIL, SHORT, GARBAGE = 1, 2, 4
+URG = signal.SIGURG
+libc = ctypes.CDLL(None, use_errno=True)
+hooks = bind.released
+if hooks:
+    hooks.pyprof_test_faults.argtypes = [ctypes.c_double, ctypes.c_uint, ctypes.c_uint64]
+    for hook in (hooks.pyprof_test_faults, hooks.pyprof_test_window, hooks.pyprof_test_coarse):
+        hook.restype = None
+
+
+def in_each_mode(function):
+    """One test for each capture mode, function_auto and so on."""
+    for name, mode in MODES:
+        bind.test(lambda mode=mode: function(mode), name='%s_%s' % (function.__name__, name), limit=120)
+    return function
+
+
+@contextlib.contextmanager
+def hogs(count):
+    """Processes that take CPU time away from this one."""
+    found = [subprocess.Popen([sys.executable, '-S', '-c', 'while True: pass']) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for hog in found:
+            hog.kill()
+            hog.wait()
+
+
+def two_cpus():
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        bind.skip('one CPU')
+    return cpus[:2]
+
+
+@contextlib.contextmanager
+def setting(event):
+    """At the end, however it comes."""
+    try:
+        yield
+    finally:
+        event.set()
+
+
+def known_lines():
+    lines = {}
+    for value in list(vars(test_record).values()):
+        if hasattr(value, '__code__'):
+            test_record.lines_of(value.__code__, lines)
+    return lines
+
+
+def nothing():
+    pass
+
+
+def survey(seconds, before=nothing, threads=1, exact=True, **config):
+    """Churns while it records: samples by what is wrong with them, and the stats. before() runs between the start of
+    the sampler and that of the threads: what it sets on this thread (CPU, signal mask) they have, the sampler not."""
+    steps = trace_run()
+    with bind.record(**config) as r:
+        before()
+        with running(churn_main, 0, seconds, name='churn', count=threads):
+            pass
+    stats = r.profile.stats()
+    wrong = impossible(r.profile, steps, known_lines() if exact else {})
+    print(dict(wrong), stats)
+    balanced(stats)
+    return wrong, stats
+
+
+def all_good(wrong, least, old_lines=0.0):
+    """Nothing but good samples, or a share of them with an old line of a caller (those of converging copies)."""
+    wrong = dict(wrong)
+    good, lines = wrong.pop('good', 0), wrong.pop('line', 0)
+    bind.check(good > least, 'only %d samples', good)
+    bind.equal(wrong, {}, 'impossible stacks')
+    bind.check(lines <= old_lines * good, '%d of %d with an old line', lines, good)
+    return good
+
+
+# --- the modes --------------------------------------------------------------------------------------------------------
+
+
+@bind.test
+def auto_freezes():
+    two_cpus()
+    wrong, stats = survey(3.5, rate_hz=2000)
+    good = all_good(wrong, 1000)
+    bind.near(stats.unfrozen / good, 0, 0, 0.05, 'the share of unfrozen samples')
+
+
+@bind.test
+def signal_freezes():
+    wrong, stats = survey(3.5, rate_hz=2000, capture=CAPTURE_SIGNAL)
+    good = all_good(wrong, 1000)
+    bind.near(stats.unfrozen / good, 0, 0, 0.05, 'the share of unfrozen samples')
+
+
+@bind.test
+def signal_freezes_on_another_cpu():
+    here, there = two_cpus()
+    os.sched_setaffinity(0, [here])
+    wrong, stats = survey(3.5, lambda: os.sched_setaffinity(0, [there]), rate_hz=2000, capture=CAPTURE_SIGNAL)
+    good = all_good(wrong, 1000)
+    bind.near(stats.unfrozen / good, 0, 0, 0.05, 'the share of unfrozen samples')
+
+
+@bind.test
+def copy_converges_on_another_cpu():
+    """The sampler stays on the CPU of the thread that starts the session, and the thread it reads runs elsewhere."""
+    here, there = two_cpus()
+    os.sched_setaffinity(0, [here])
+    wrong, stats = survey(4, lambda: os.sched_setaffinity(0, [there]), exact=False, rate_hz=2000, capture=CAPTURE_COPY)
+    good = all_good(wrong, 1000, 0.08)
+    bind.check(stats.unfrozen > 0.2 * good, '%d unfrozen samples of %d', stats.unfrozen, good)
+    bind.check(stats.rejected < 0.02 * stats.asked, '%d of %d rejected', stats.rejected, stats.asked)
+
+
+@bind.test
+def auto_that_may_not_move_converges():
+    """The sampler keeps to the CPUs it inherited: what runs elsewhere is read by copying, and told as unfrozen."""
+    here, there = two_cpus()
+    os.sched_setaffinity(0, [here])
+    seen = []
+
+    def before():
+        os.sched_setaffinity(0, [there])
+        seen.extend(samplers())
+        bind.equal([os.sched_getaffinity(task) for task in seen], [{here}], 'CPUs of the sampler')
+
+    wrong, stats = survey(3, before, exact=False, rate_hz=2000)
+    good = all_good(wrong, 1000, 0.08)
+    bind.check(stats.unfrozen > 0.2 * good, '%d unfrozen samples of %d', stats.unfrozen, good)
+
+
+@bind.test
+def the_sampler_follows():
+    """A thread is put from one CPU onto the other and back, time and again."""
+    cpus = two_cpus()
+    steps, stop = trace_run(), threading.Event()
+    seen = set()
+    with bind.record(rate_hz=1000) as r:
+        with running(churn_main, 0, 3, name='churn') as threads:
+            for i in range(50):
+                with contextlib.suppress(ProcessLookupError):   # at the end
+                    os.sched_setaffinity(threads[0].native_id, [cpus[i % 2]])
+                stop.wait(0.05)
+                seen.update(tuple(sorted(os.sched_getaffinity(task))) for task in samplers())
+    stats = r.profile.stats()
+    wrong = impossible(r.profile, steps, known_lines())
+    print(dict(wrong), stats, seen)
+    good = all_good(wrong, 500)
+    bind.near(stats.unfrozen / good, 0, 0, 0.1, 'the share of unfrozen samples')
+    bind.check({(cpu,) for cpu in cpus} <= seen, 'where the sampler was: %r', seen)
+
+
+def samplers():
+    found = []
+    for task in bind.tasks():
+        with contextlib.suppress(OSError), open('/proc/self/task/%d/comm' % task) as file:
+            if file.read() == 'pyprof\n':
+                found.append(task)
+    return found
+
+
+def placement(task):
+    """Everything that says when and where the scheduler runs a thread."""
+    raw = ctypes.create_string_buffer(48)
+    number = {'x86_64': 315, 'aarch64': 275}[os.uname().machine]   # sched_getattr
+    libc.syscall(number, task, raw, 48, 0)
+    slack = None
+    with contextlib.suppress(OSError), open('/proc/%d/timerslack_ns' % task) as file:
+        slack = file.read()
+    return (sorted(os.sched_getaffinity(task)), os.getpriority(os.PRIO_PROCESS, task), os.sched_getscheduler(task),
+            os.sched_getparam(task).sched_priority, slack, raw.raw)
+
+
+@in_each_mode
+def only_the_sampler_is_tuned(mode):
+    """Affinity, nice value, policy, slice and timer slack of the program's threads stay as they are."""
+    def mine():
+        return {task: placement(task) for task in bind.tasks() if task not in known}
+
+    cpus, known, stop = two_cpus(), set(), threading.Event()
+
+    def pinned(cpu):
+        os.sched_setaffinity(0, [cpu])
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 3)
+        test_record.spin_hot(2.5)
+
+    with running(stop.wait), running(pinned, cpus[0]), running(pinned, cpus[1]), running(spin, 2.5):
+        time.sleep(0.2)
+        before = mine()
+        with bind.record(rate_hz=2000, capture=mode) as r:
+            bind.eventually(samplers, 'the sampler')
+            known.update(samplers())
+            bind.equal(len(known), 1, 'samplers')
+            for _ in range(15):
+                time.sleep(0.1)
+                bind.equal(mine(), before, 'placement of threads, meanwhile')
+                sampler = set(os.sched_getaffinity(min(known)))
+                bind.check(sampler <= os.sched_getaffinity(0), 'the sampler is on %r', sampler)
+                bind.check(mode == CAPTURE_AUTO or len(sampler) > 1, 'the sampler is on %r', sampler)
+        stats = r.profile.stats()
+        bind.equal(mine(), before, 'placement of threads, afterwards')
+        stop.set()
+    bind.check(stats.samples > 1000, 'only %d samples', stats.samples)
+
+
+@bind.test(limit=90)
+def a_wide_window_of_fine_clocks():
+    hooks.pyprof_test_window(100000)
+    with hogs(3):
+        wrong, stats = survey(4, rate_hz=2000)
+    all_good(wrong, 200)
+
+
+@bind.test(limit=90)
+def a_wide_window_of_coarse_clocks():
+    """Where CPU clocks prove nothing, only a look at the sampler's own CPU from beginning to end does."""
+    hooks.pyprof_test_coarse(1)
+    hooks.pyprof_test_window(100000)
+    with hogs(3):
+        wrong, stats = survey(5, rate_hz=2000)
+    good = all_good(wrong, 200)
+    print('frozen: %.1f %%' % (100 - 100.0 * stats.unfrozen / good))
+
+
+@bind.test(limit=90)
+def coarse_clocks():
+    hooks.pyprof_test_coarse(1)
+    with hogs(2):
+        wrong, stats = survey(4, threads=2, rate_hz=2000)
+    good = all_good(wrong, 500)
+    print('frozen: %.1f %%' % (100 - 100.0 * stats.unfrozen / good))
+
+
+# --- signals ----------------------------------------------------------------------------------------------------------
+
+
+def action():
+    """The C library's view of SIGURG: handler, mask (the part that the kernel has), flags."""
+    raw = ctypes.create_string_buffer(256)
+    bind.equal(libc.sigaction(URG, None, raw), 0, 'sigaction')
+    return struct.unpack_from('QQ', raw) + struct.unpack_from('i', raw, 136)
+
+
+def voluntary(task):
+    """How often a thread has gone to sleep: a system call that is interrupted and begun again counts."""
+    with open('/proc/self/task/%d/status' % task) as file:
+        return int([line for line in file if line.startswith('voluntary')][0].split()[1])
+
+
+@contextlib.contextmanager
+def counted():
+    """C counts the SIGURGs that reach Python's handler: a byte each. Python itself would merge them."""
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    old = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    count = []
+
+    def look():
+        with contextlib.suppress(BlockingIOError):
+            count.extend(os.read(reader, 100000))
+        return len(count)
+
+    yield look
+    signal.set_wakeup_fd(old)
+    os.close(reader)
+    os.close(writer)
+
+
+@bind.test
+def foreign_signals_reach_their_handler():
+    heard = []
+    signal.signal(URG, lambda number, frame: heard.append(number))
+    with counted() as count:
+        with running(spin, 3, name='spinner'):
+            with bind.record(rate_hz=2000, capture=CAPTURE_SIGNAL) as r:
+                bind.eventually(lambda: r.stats().samples > 100, 'samples')
+                for i in range(100):
+                    os.kill(os.getpid(), URG)
+                    bind.eventually(lambda: count() > i, 'signal %d' % i)
+            bind.check(action() and signal.getsignal(URG) is not None)
+            os.kill(os.getpid(), URG)
+            bind.eventually(lambda: count() > 100, 'a signal afterwards')
+        time.sleep(0.1)
+        bind.equal(count(), 101, 'signals')
+    bind.check(heard, 'Python heard none')
+    balanced(r.profile.stats())
+
+
+@bind.test
+def the_handler_returns():
+    def handler(number, frame):
+        pass
+
+    for host in (signal.SIG_DFL, signal.SIG_IGN, handler):
+        signal.signal(URG, host)
+        before = action()
+        with bind.record(rate_hz=1000, capture=CAPTURE_SIGNAL) as r:
+            bind.eventually(lambda: r.stats().samples > 20, 'samples')
+            bind.check(action() != before, 'no handler of ours')
+            bind.equal(signal.getsignal(URG), host, 'the handler as Python knows it')
+        bind.equal(action(), before, 'the handler as C knows it, after %r' % (host,))
+        bind.equal(signal.getsignal(URG), host)
+
+
+@bind.test
+def other_modes_have_no_handler():
+    before = action()
+    for mode in (CAPTURE_AUTO, CAPTURE_COPY):
+        with bind.record(rate_hz=1000, capture=mode) as r:
+            bind.eventually(lambda: r.stats().samples > 20, 'samples')
+            bind.equal(action(), before, 'the handler')
+
+
+@bind.test
+def a_handler_put_on_top_stays():
+    """The host installs its own while the session runs: it is not taken away, and hears none of our signals."""
+    with counted() as count:
+        with running(spin, 3, name='spinner'):
+            session = bind.Session(rate_hz=2000, capture=CAPTURE_SIGNAL)
+            bind.eventually(lambda: session.stats().samples > 100, 'samples')
+            signal.signal(URG, lambda number, frame: None)
+            mine, before = action(), session.stats().samples
+            time.sleep(1)
+            spurious = count()
+            os.kill(os.getpid(), URG)
+            bind.eventually(lambda: count() > spurious, 'a signal')
+            bind.equal(action(), mine, 'the handler meanwhile')
+            stats = session.stop().stats()
+            bind.equal(action(), mine, 'the handler afterwards')
+        os.kill(os.getpid(), URG)
+        spurious_end = count()
+        bind.eventually(lambda: count() > spurious_end, 'a signal afterwards')
+    print('%d signals of ours reached the host' % spurious, stats)
+    bind.check(stats.samples > before + 100, 'samples go on')
+    bind.check(spurious <= 1, '%d signals of ours reached the handler of the host', spurious)   # 1: it was on its way
+
+
+@bind.test
+def threads_that_block_the_signal():
+    """They cannot be held: they are read by copying, and that is told."""
+    here, there = two_cpus()
+
+    def before():
+        os.sched_setaffinity(0, [there])
+        signal.pthread_sigmask(signal.SIG_BLOCK, [URG])
+
+    os.sched_setaffinity(0, [here])
+    wrong, stats = survey(3, before, exact=False, rate_hz=1000, capture=CAPTURE_SIGNAL)
+    good = all_good(wrong, 500, 0.08)
+    bind.check(stats.unfrozen > 0.2 * good, '%d unfrozen samples of %d', stats.unfrozen, good)
+
+
+@bind.test
+def no_signal_is_left_behind():
+    """A thread that blocked the signal all the while hears nothing of it when it no longer does."""
+    signal.signal(URG, lambda number, frame: None)
+    with counted() as count:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [URG])
+        with bind.record(rate_hz=1000, capture=CAPTURE_SIGNAL):
+            spin(1)
+        left = signal.sigpending() & {URG}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [URG])
+        time.sleep(0.1)
+        bind.equal((left, count()), (set(), 0), 'signals pending, and heard by the handler of the host')
+
+
+class Nap(ctypes.Structure):
+    _fields_ = [('seconds', ctypes.c_long), ('ns', ctypes.c_long)]
+
+
+@bind.test
+def waiting_threads_are_left_alone():
+    """Threads that wait in the kernel all the while go to sleep once: no system call of theirs is interrupted."""
+    reader, writer = os.pipe()
+    lock, event = threading.Lock(), threading.Event()
+    lock.acquire()
+    results = []
+    waits = [lambda: os.read(reader, 1), lambda: time.sleep(2.5), lock.acquire, event.wait,
+             lambda: select.select([reader], [], [], 2.5),
+             lambda: results.append(libc.nanosleep(ctypes.byref(Nap(2, 500000000)), None)),
+             lambda: results.append(libc.poll(None, 0, 2500)), lambda: results.append(libc.usleep(2500000))]
+    with contextlib.ExitStack() as stack:
+        tasks = [stack.enter_context(running(wait))[0].native_id for wait in waits]
+        stack.enter_context(running(spin, 2))
+        time.sleep(0.4)
+        before = [voluntary(task) for task in tasks]
+        with bind.record(rate_hz=5000, capture=CAPTURE_SIGNAL) as r:
+            time.sleep(1.3)
+        after = [voluntary(task) for task in tasks]
+        os.write(writer, b'xx')
+        lock.release()
+        event.set()
+    print(r.profile.stats())
+    bind.equal(after, before, 'how often they went to sleep')
+    bind.equal(results, [0, 0, 0], 'results of nanosleep, poll, usleep')
+
+
+@bind.test
+def short_sleeps_end_early_now_and_then_at_most():
+    """Between the look that finds a thread running and the signal it may go to sleep: that has to be rare."""
+    results = collections.Counter()
+
+    def naps():
+        nap = Nap(0, 200000)
+        end = time.perf_counter() + 3
+        while time.perf_counter() < end:
+            results[libc.nanosleep(ctypes.byref(nap), None)] += 1
+
+    with bind.record(rate_hz=5000, capture=CAPTURE_SIGNAL) as r:
+        with running(naps):
+            pass
+    print(dict(results), r.profile.stats())
+    bind.check(results[-1] <= 0.02 * results[0], '%d of %d sleeps were interrupted', results[-1], results[0])
+
+
+@bind.test
+def threads_that_end_while_held():
+    with bind.record(rate_hz=5000, capture=CAPTURE_SIGNAL) as r:
+        end = time.perf_counter() + 3
+        started = 0
+        while time.perf_counter() < end:
+            with running(spin, 0.0002, count=20):
+                started += 20
+    stats = r.profile.stats()
+    print(started, 'threads', stats)
+    balanced(stats)
+    bind.check(stats.samples > 500, 'only %d samples', stats.samples)
+    for item in r.profile.visit(bind.ITEM_STACK):
+        if item.thread.name != 'MainThread':
+            bind.check(item.stack[0].name in ('_bootstrap', '<truncated>', '<native>', '<lost>'), 'root %r', item.stack[0])
+
+
+EXEC = '''
+import sys
+left, build, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+sys.argv[1:] = [build]
+sys.path.insert(0, folder)
+import bind, os, threading
+def go():
+    if not left:
+        print('done')
+        sys.stdout.flush()
+        os._exit(7)
+    session = bind.Session(rate_hz=10000, capture=bind.CAPTURE_SIGNAL)
+    while session.stats().samples < 20: pass
+    for i in range(left * 1000): pass
+    os.execv(sys.executable, [sys.executable, '-S', '-c', os.environ['EXEC'], str(left - 1), build, folder])
+def spin():
+    while True: pass
+threading.Thread(target=spin, daemon=True).start()
+if left % 2: go()
+thread = threading.Thread(target=go)
+thread.start()
+thread.join()
+'''
+
+
+@bind.test(limit=180)
+def exec_while_held():
+    """A signal that is under way when the program executes another one must not end that: a chain of 100 programs."""
+    folder = os.path.dirname(os.path.abspath(__file__))
+    process = subprocess.run([sys.executable, '-S', '-c', EXEC, '100', bind.BUILD, folder], env=dict(os.environ, EXEC=EXEC),
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=170)
+    bind.equal((process.returncode, process.stdout), (7, b'done\n'), 'end of the chain')
+
+
+@bind.test
+def fork_while_held():
+    signal.signal(URG, signal.SIG_DFL)
+    default = action()
+
+    def child():
+        with bind.record(rate_hz=2000, capture=CAPTURE_SIGNAL) as r:
+            while r.stats().samples < 50:
+                test_record.spin_hot(0.05)
+        bind.check(share(r.profile, 'MainThread', 'spin_hot') > 0.5, 'spin_hot in the child')
+        bind.equal(action(), default, 'the handler of the child, afterwards')
+        balanced(r.profile.stats())
+
+    with running(spin, 3, name='worker'):
+        with bind.record(rate_hz=5000, capture=CAPTURE_SIGNAL) as r:
+            bind.eventually(lambda: r.stats().samples > 50, 'samples')
+            for _ in range(15):
+                bind.equal(in_child(child), 0, 'exit status of the child')
+        bind.equal(action(), default, 'the handler of the parent, afterwards')
+    balanced(r.profile.stats())
+
+
+@bind.test
+def cycles_of_signal_sessions():
+    before = action()
+    with running(spin, 2.5, count=2):
+        tasks = bind.tasks()
+        for i in range(50):
+            with bind.record(rate_hz=5000, capture=CAPTURE_SIGNAL):
+                spin(0.001 * (i % 10))
+            bind.equal(action(), before, 'the handler')
+        bind.eventually(lambda: set(bind.tasks()) <= set(tasks), 'threads as before')
+
+
+@bind.test
+def sessions_of_other_modes_come_and_go():
+    """The handler is there as long as one session wants it."""
+    before = action()
+    outer = bind.Session(rate_hz=500)
+    for _ in range(10):
+        with bind.record(rate_hz=1000, capture=CAPTURE_SIGNAL) as r:
+            bind.eventually(lambda: r.stats().samples > 10, 'samples')
+            bind.check(action() != before, 'no handler of ours')
+        bind.eventually(lambda: action() == before, 'the handler is back')
+    balanced(outer.stop().stats())
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+@in_each_mode
+def totals_are_time(mode):
+    """Wall time of a thread is elapsed time, its CPU time what its clock says, whatever the rate and the mode."""
+    for rate in (100, 1000):
+        with running(spin, 3.6, name='spinner') as threads, running(time.sleep, 3.6, name='sleeper'):
+            clock = time.pthread_getcpuclockid(threads[0].ident)
+            session = bind.Session(rate_hz=rate, capture=mode)
+            begin, cpu = time.perf_counter(), time.clock_gettime(clock)
+            time.sleep(3.1)
+            cpu = time.clock_gettime(clock) - cpu
+            elapsed = time.perf_counter() - begin
+            profile = session.stop()
+        slack = 1.0 / rate + late(profile)
+        print(rate, elapsed, slack, profile.stats())
+        for name in ('spinner', 'sleeper', 'MainThread'):
+            wall = thread_of(profile, name).total[WALL_NS] / 1e9
+            bind.near(wall, elapsed, 0.01, slack, 'wall time of %s at %d Hz' % (name, rate))
+        bind.near(thread_of(profile, 'spinner').total[CPU_NS] / 1e9, cpu, 0.02, slack, 'CPU time at %d Hz' % rate)
+        balanced(profile.stats())
+
+
+STOP = '''
+import os, signal, sys, time
+begin = time.perf_counter()
+os.kill(os.getppid(), signal.SIGSTOP)
+time.sleep(2.5)
+end = time.perf_counter()
+os.kill(os.getppid(), signal.SIGCONT)
+print(end - begin)
+'''
+
+
+@in_each_mode
+def a_stopped_process_leaves_a_gap(mode):
+    with running(spin, 5.5, name='spinner'):
+        session = bind.Session(rate_hz=200, capture=mode)
+        begin = time.perf_counter()
+        time.sleep(0.5)
+        stopped = float(subprocess.check_output([sys.executable, '-S', '-c', STOP]))
+        before, resumed, at = session.stats().asked, time.perf_counter(), time.time()
+        time.sleep(0.5)
+        asked = session.stats().asked - before
+        slept = time.perf_counter() - resumed
+        elapsed = time.perf_counter() - begin
+        profile = session.stop()
+    stats = profile.stats()
+    print(stopped, elapsed, stats)
+    balanced(stats)
+    bind.near(stats.gap_ns / 1e9, stopped, 0.02, 0.1, 'the gap')
+    for name in ('spinner', 'MainThread'):
+        bind.near(thread_of(profile, name).total[WALL_NS] / 1e9, elapsed - stopped, 0.02, 0.12, 'wall time of ' + name)
+    bind.near(profile.info().duration_s, elapsed - stopped, 0.02, 0.12, 'the duration')
+    bind.near(asked, 2 * 200 * slept, 0.1, 6, 'asked after the stop')   # two threads
+    bind.near(stats.asked, 2 * 200 * (elapsed - stopped), 0.1, 12, 'asked')
+    longest = max(item.self[WALL_NS] / item.count for item in profile.visit(bind.ITEM_STATE) if item.timestamp < at)
+    bind.near(longest / 1e9, 0, 0, 0.5, 'the longest sample')
+
+
+def deep(n, seconds):
+    if n:
+        deep(n - 1, seconds)
+    else:
+        churn_leaves(seconds)
+
+
+def churn_leaves(seconds):
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        test_record.one_round()
+
+
+@in_each_mode
+def lost_time_stays_in_the_totals(mode):
+    """Below the outer frames that are sure, where a stack is stable."""
+    for rate in (0.01, 0.3):
+        with running(deep, 40, 3.6, name='deep') as threads:
+            time.sleep(0.2)
+            session = bind.Session(rate_hz=1000, capture=mode)
+            begin = time.perf_counter()
+            time.sleep(0.3)
+            hooks.pyprof_test_faults(rate, FAIL, 5)
+            time.sleep(2.5)
+            hooks.pyprof_test_faults(0, 0, 0)
+            elapsed = time.perf_counter() - begin
+            profile = session.stop()
+        stats = profile.stats()
+        balanced(stats)
+        wall = thread_of(profile, 'deep').total[WALL_NS] / 1e9
+        lost = [(len(item.stack) - 1, item.self[WALL_NS]) for item in profile.visit(bind.ITEM_STACK)
+                if item.thread.name == 'deep' and item.stack[-1].name == '<lost>']
+        share_deep = sum(wall for depth, wall in lost if depth >= 40) / max(1, sum(wall for _, wall in lost))
+        print('faults %g: %.3f of %.3f s, lost %.3f s, deep down %.3f of it' % (
+            rate, wall, elapsed, sum(wall for _, wall in lost) / 1e9, share_deep), stats)
+        if rate < 0.1:
+            bind.near(wall, elapsed, 0.01, 0.003 + late(profile), 'wall time')
+        if stats.rejected > 30:
+            bind.check(share_deep > 0.5, 'only %.3f of the lost time lies below the outer frames: %r', share_deep, lost)
+
+
+# --- starvation -------------------------------------------------------------------------------------------------------
+
+
+@bind.test(limit=90)
+def a_real_time_thread_starves_the_sampler():
+    """It keeps away from that CPU, tells so, and goes on."""
+    here, there = two_cpus()
+    refused = []
+
+    def real_time():
+        os.sched_setaffinity(0, [here])
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        except OSError as error:
+            refused.append(error)
+            return
+        try:
+            spin(2.5)
+        finally:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+    session = bind.Session(rate_hz=500)
+    os.sched_setaffinity(0, [there])
+    with running(real_time, name='real time'):
+        pass
+    if refused:
+        session.stop()
+        bind.skip('no real-time scheduling here: %s' % refused[0])
+    starved = session.stats()
+    with running(churn_main, 0, 4, name='churn'):
+        pass
+    stats = session.stats()
+    profile = session.stop()
+    print(starved, stats)
+    balanced(stats)
+    reason = profile.stats().degraded.decode()
+    if 'starved' not in reason:
+        raise bind.Far('degraded: %r' % reason)
+    bind.check(reason in profile.write(bind.TEXT).decode(), 'the text does not tell')
+    bind.equal(profile.json()['stats']['degraded'], reason, 'the reason in the JSON')
+    asked, samples = stats.asked - starved.asked, stats.samples - starved.samples
+    bind.check(samples >= 0.3 * asked, '%d samples of %d', samples, asked)
+    missed = starved.missed / max(1, starved.asked)
+    print('missed %.3f meanwhile, %.3f afterwards' % (missed, 1 - samples / asked))
+
+
+# --- reads that fail --------------------------------------------------------------------------------------------------
+
+
+def fresh_code(seconds):
+    end = time.perf_counter() + seconds
+    i = 0
+    while time.perf_counter() < end:
+        i += 1
+        space = {}
+        exec(compile('def name_%d(n):\n    for _ in range(n): pass\n' % i, '/fresh/%d.py' % i, 'exec'), space)
+        space['name_%d' % i](500)
+
+
+def short_threads(seconds):
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        with running(spin, 0.001, count=4):
+            pass
+
+
+def all_kinds_of_work(seconds):
+    with running(churn_main, 0, seconds, name='churn', count=2), running(fresh_code, seconds, name='fresh'):
+        short_threads(seconds)
+
+
+def faults_of(kind):
+    steps, lines = trace_run(), known_lines()
+    try:
+        for rate in (0.0001, 0.001, 0.01, 0.1):
+            session = bind.Session(rate_hz=2000)
+            hooks.pyprof_test_faults(rate, kind, 7)
+            all_kinds_of_work(1.5)
+            hooks.pyprof_test_faults(0, 0, 0)
+            faulty = session.snapshot(reset=1)
+            test_record.churn_main(0, 0.2)   # what the faults left behind is gone with the first good look
+            session.reset()
+            with running(churn_main, 0, 1, name='churn'):
+                pass
+            after = session.stop()
+            wrong, wrong_after = impossible(faulty, steps, lines), impossible(after, steps, lines)
+            print('%d at %g: %r, %r' % (kind, rate, dict(wrong), faulty.stats()))
+            print('    afterwards: %r, %r' % (dict(wrong_after), after.stats()))
+            for profile in (faulty, after):
+                balanced(profile.stats())
+                profile.json()
+            if kind != GARBAGE:
+                wrong.pop('good', 0)
+                bind.equal(dict(wrong), {}, 'impossible stacks at %g' % rate)
+            all_good(wrong_after, 100)
+            stats = after.stats()
+            bind.near(stats.rejected / max(1, stats.asked - stats.missed), 0, 0, 0.02, 'rejected after %g' % rate)
+    finally:
+        hooks.pyprof_test_faults(0, 0, 0)
+
+
+for number, kind_name in ((FAIL, 'fail'), (SHORT, 'come_short'), (GARBAGE, 'return_garbage')):
+    bind.test(lambda number=number: faults_of(number), name='reads_that_' + kind_name, limit=120)
+
+
+def attempt(function, *arguments, **keywords):
+    """What it returns, or None: then it has told why."""
+    try:
+        return function(*arguments, **keywords)
+    except bind.Error as error:
+        bind.check(error.detail.strip(), 'no reason: %s', error)
+        seen[(error.args[0].split(':')[0], bind.RESULTS[error.code])] += 1
+        return None
+
+
+seen = collections.Counter()
+
+
+@bind.test(limit=120)
+def faults_at_any_time():
+    """During start, snapshot, dump, stop and while names are read: it works or says why not, and later works again."""
+    def cycle():
+        session = attempt(bind.Session, rate_hz=2000)
+        attempt(bind.dump_profile)
+        if not session:
+            return
+        with running(spin, 0.005, name='a short one', count=3):
+            time.sleep(0.01)
+        for profile in (attempt(session.snapshot), attempt(session.snapshot, reset=1), attempt(session.stop)):
+            if profile:
+                balanced(profile.stats())
+                profile.json()
+
+    def churn():
+        while not stop.is_set():
+            test_record.one_round()
+
+    stop = threading.Event()
+    with running(churn, name='churn'), setting(stop):
+        for rate in (0.001, 0.01, 0.1, 0.5, 1.0):
+            for seed in range(30):
+                for kinds in (FAIL, SHORT, GARBAGE, 7):
+                    hooks.pyprof_test_faults(rate, kinds, seed)
+                    if seed < 8 or kinds == 7:
+                        cycle()
+            hooks.pyprof_test_faults(0, 0, 0)
+            print('faults %g: %r' % (rate, dict(seen)))
+            seen.clear()
+            profile = bind.dump_profile()
+            bind.check('churn' in [thread.name for thread in profile.threads()], 'dump without faults: %r', profile.threads())
+            with bind.record(rate_hz=1000) as r:
+                bind.eventually(lambda: r.stats().samples > 20, 'samples without faults, after %g' % rate)
+
+
+# --- deadlines --------------------------------------------------------------------------------------------------------
+
+
+def busy_until(end):
+    while time.perf_counter() < end:
+        pass
+
+
+def tick(end):
+    busy_until(end)
+
+
+def tock(end):
+    busy_until(end)
+
+
+@bind.test
+def samples_are_in_step_with_nothing():
+    """Two functions take turns, each exactly a period long: a sampler with a fixed period would see one of them only."""
+    def turns(seconds):
+        end = begin = time.perf_counter()
+        while end < begin + seconds:
+            end += 0.01
+            tick(end)
+            end += 0.01
+            tock(end)
+
+    with bind.record(rate_hz=100) as r:
+        with running(turns, 5, name='turns'):
+            pass
+    shares = [share(r.profile, 'turns', name, SAMPLES) for name in ('tick', 'tock')]
+    print(shares, r.profile.stats())
+    bind.near(shares[0] / sum(shares), 0.5, 0, 0.08, 'the share of tick')
+
+
+# --- code that goes ---------------------------------------------------------------------------------------------------
+
+
+def clocks_apart():
+    """Unix time minus the clock that does not jump: the least of many, as anything can come between two readings."""
+    return min(-time.perf_counter() + time.time() for _ in range(1000))
+
+
+@in_each_mode
+def names_are_of_living_code(mode):
+    """Functions that live a moment, each with a name, file and line of its own: none is mixed up with another, and none
+    is seen after its end."""
+    life = {}
+
+    def work(seconds):
+        stop = time.perf_counter() + seconds
+        i = 0
+        while time.perf_counter() < stop:
+            i += 1
+            first = i % 89 + 1
+            source = '\n' * (first - 1) + 'def name_%d(n):\n    for _ in range(n): pass\n' % i
+            space = {}
+            begin = time.perf_counter()
+            exec(compile(source, '/gone/%d_%d.py' % (i, first), 'exec'), space)
+            space['name_%d' % i](2000)
+            space.clear()
+            life[i] = (begin, time.perf_counter())
+
+    with bind.record(rate_hz=2000, capture=mode) as r:
+        with running(work, 3, name='worker'):
+            pass
+    offset = clocks_apart()
+    known, late_ones, early = set(), [], []
+    for item in r.profile.visit(bind.ITEM_STATE):
+        frame = item.stack[-1]
+        if item.thread.name != 'worker' or not frame.name.startswith('name_'):
+            continue
+        number, first = frame.file[len('/gone/'):-len('.py')].split('_')
+        bind.equal((frame.name, frame.first_line), ('name_' + number, int(first)), 'frame %r' % (frame,))
+        bind.check(int(first) <= frame.line <= int(first) + 1, 'line of %r', frame)
+        begin, end = life[int(number)]
+        known.add(number)
+        looked = item.timestamp - offset + item.self[WALL_NS] / 1e9   # the tick: the look comes just after it
+        if looked > end + 0.0005:
+            late_ones.append((number, looked - end))
+        if item.timestamp - offset + item.self[WALL_NS] / 1e9 < begin - 0.002 - late(r.profile):
+            early.append((number, begin - looked))
+    print('%d made, %d seen, %d too late, %d too early' % (len(life), len(known), len(late_ones), len(early)), r.profile.stats())
+    bind.check(len(known) > 100, 'only %d functions seen', len(known))
+    balanced(r.profile.stats())
+    if late_ones or early:
+        raise bind.Far('seen after their end: %r; before their beginning: %r' % (late_ones[:5], early[:5]))
+
+
+if __name__ == '__main__':
+    bind.run()
