@@ -225,9 +225,10 @@ def judge(profile, make_rules, truth, job):
     checker = Checker(make_rules(), truth, os.getpid(), workloads.NAMED[job['workload']].bare)
     checker.read(profile)
     stats = profile.stats()
-    names = 'asked', 'samples', 'missed', 'rejected', 'retried', 'unfrozen', 'timeline_dropped', 'late_max_ns', 'own_cpu_ns'
+    names = 'asked', 'samples', 'missed', 'rejected', 'retried', 'unfrozen', 'late_max_ns', 'own_cpu_ns'
     return {'stats': {name: getattr(stats, name) for name in names}, 'causes': list(stats.rejected_by_cause),
-            'degraded': bind.text(stats.degraded), 'counts': checker.counts, 'examples': checker.examples.most_common(SHOWN),
+            'degraded': bind.text(stats.degraded), 'counts': checker.counts,
+            'examples': checker.examples.most_common(SHOWN),
             'share': checker.share_error(), 'tops': checker.tops}
 
 

@@ -4,9 +4,9 @@
         [--markdown]
 
 Looks for py-spy, austin and python3.15 (whose sampler is profiling.sampling) in PATH; those that are missing are left
-out. py-spy and austin record PYTHON, python3.15 records itself. The columns are those of oracle.py, but: lost is what the
-profiler says itself; a stale name is only seen when name, file and line do not fit together, as most of these recordings
-tell no times; what stands above the workload's own script is not compared.
+out. py-spy and austin record PYTHON, python3.15 records itself. The columns are those of oracle.py, but: lost is what
+the profiler says itself; a stale name is only seen when name, file and line do not fit together, as most of these
+recordings tell no times; what stands above the workload's own script is not compared.
 """
 import argparse
 import collections
