@@ -6,12 +6,13 @@
 #   ORACLE      oracle, peers: their options, as in ORACLE='--seconds 1 --workload yoyo*'
 #   SANITIZE    -fsanitize= for all that is built (asan, ubsan and tsan set it)
 #   V=1         show the compiler commands
+#   N           soak: the length; 1 = full, 0.01 = short
 PYTHON ?= python3
 CC ?= cc
 BUILD ?= build
 PREFIX ?= /usr/local
 WERROR ?= -Werror
-export PYTHON CC PYTHONS T
+export PYTHON CC PYTHONS T N
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wundef -Wstrict-prototypes -Wcast-qual $(WERROR)
 SANITIZER = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
@@ -44,13 +45,14 @@ SH_TESTS := $(foreach t,$(wildcard tests/sh/*.sh),$(if $(or $(if $(T),,all),$(fi
 RUN_C := $(foreach t,$(C_TESTS),"$(t) '$(T)'")
 RUN_PY := $(foreach t,$(PY_TESTS),"$(PYTHON) $(t) $(BUILD)") $(foreach t,$(SH_TESTS),"bash $(t) $(BUILD)") \
     $(if $(CANNOT_EMBED),"echo 'skip  examples that embed Python: $(CANNOT_EMBED)'")
-NEEDED_PY := $(BUILD)/libpyprof_test.so $(CAN_BUILD)
+SOAK := $(BUILD)/libpyprof_test.so $(BUILD)/libsoak_count.so $(if $(PY_LIBS),$(BUILD)/soak_embed)
+NEEDED_PY := $(SOAK) $(CAN_BUILD)
 
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)
 endif
-.PHONY: help demo test test-all test-here test-c test-py test-sid examples compile-matrix asan ubsan tsan valgrind sanitized bench \
-    oracle oracle-all peers lint install uninstall clean FORCE
+.PHONY: help demo test test-all test-here test-c test-py test-sid examples compile-matrix asan ubsan tsan valgrind sanitized bench soak soak-all \
+    soak-here oracle oracle-all peers lint install uninstall clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -106,6 +108,14 @@ bench: ## measure the costs
 	@$(MAKE) examples
 	@bash bench/run.sh
 
+soak: ## long runs: a million samples, 10,000 sessions, 1,000 forks, 1,000 interpreters; N=0.01 for less
+	@tests/deps.sh $@
+	@$(MAKE) soak-here
+soak-all: ## the same with every CPython 3.8 or later that is installed
+	@tests/deps.sh $@
+	@tests/run.sh 'tests/pythons.sh "$(MAKE) soak-here PYTHON=\$$PYTHON BUILD=$(BUILD)/\$$VERSION"'
+soak-here: $(SOAK)
+	@tests/run.sh "$(PYTHON) tests/soak/run.py $(BUILD)"
 oracle: $(BUILD)/libpyprof_test.so $(BUILD)/oracle_truth.so ## how true the recordings are, in every mode (a quarter of an hour)
 	@$(PYTHON) tests/oracle/oracle.py $(BUILD) $(ORACLE)
 oracle-all: ## the same with every CPython 3.8 or later that is installed
@@ -134,7 +144,7 @@ clean: ## remove what was built
 
 # The rules. Whatever is built depends on the header and on the commands used; the examples are C as compilers default to.
 $(C_TESTS): tests/test.h tests/model.h
-$(C_TESTS) $(CAN_BUILD) $(BUILD)/pyprof.o $(BUILD)/libpyprof_test.so $(BUILD)/oracle_truth.so: pyprof.h $(BUILD)/commands
+$(C_TESTS) $(CAN_BUILD) $(SOAK) $(BUILD)/pyprof.o $(BUILD)/oracle_truth.so: pyprof.h $(BUILD)/commands
 $(BUILD)/commands: FORCE
 	@mkdir -p $(BUILD)
 	@echo '$(COMMAND) $(EMBED)' | cmp -s - $@ || echo '$(COMMAND) $(EMBED)' >$@
@@ -147,6 +157,10 @@ $(BUILD)/pyprof.o: pyprof.h
 	$(COMPILE) -std=c11 -DPYPROF_IMPLEMENTATION -x c -c $< -o $@
 $(BUILD)/libpyprof_test.so: tests/dll.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
+$(BUILD)/libsoak_count.so: tests/soak/count.c
+	$(COMPILE) -std=c11 $(SHARED) $< -o $@
+$(BUILD)/soak_embed: tests/soak/embed.c
+	$(COMPILE) -std=gnu11 $< -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/oracle_truth.so: tests/oracle/truth.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS) -lrt
 $(BUILD)/libpyprof.so: examples/preload.c

@@ -564,10 +564,12 @@ static int pyprof__cpu_clock_is_fine(void)
     return changes >= 50;
 }
 
-// Where the addresses of this process end: the kernel put the stack below it, and these bytes on the stack.
-static uint64_t pyprof__address_end(void)
+// Above the main thread's first frame; 0 = unknown. The kernel put some random bytes there.
+static uint64_t pyprof__stack_end(void) { return getauxval(AT_RANDOM); }
+
+static uint64_t pyprof__address_end(void)   // of this process: the kernel puts the stack right below it
 {
-    uint64_t end = 1u << 30, on_stack = getauxval(AT_RANDOM);
+    uint64_t end = 1u << 30, on_stack = pyprof__stack_end();
     while (end && end <= on_stack) end *= 2;
     return on_stack ? end - 4096 : UINT64_MAX;
 }
@@ -1411,8 +1413,8 @@ static pyprof_result pyprof__source_open(pyprof__source *source)
 //
 //      foreign address -> block base -> plan or index -> block number -> offset in bytes, the copies of this epoch
 //
-enum { PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_TOP, PYPROF__OWN_THREADS };   // owners: the thread in slot n is PYPROF__OWN_THREADS + n
-enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 17, PYPROF__PAGE = 4096, PYPROF__FEW_MISSES = 8, PYPROF__TWINS = 64 };
+enum { PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_TWINS, PYPROF__OWN_THREADS };   // owners: the thread in slot n is PYPROF__OWN_THREADS + n
+enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 17, PYPROF__PAGE = 4096, PYPROF__FEW_MISSES = 8, PYPROF__TWINS = 320 };
 
 typedef struct { uint64_t base; uint32_t epoch, offset; } pyprof__block;   // offset PYPROF__NONE = unreadable
 typedef struct { pyprof__array ids, next; } pyprof__plan;                  // uint32_t block numbers: last time's, this time's
@@ -1425,6 +1427,7 @@ typedef struct {
     uint32_t epoch, owner, last;           // last: the block used last
     uint32_t cursor, misses;               // the place in the owner's plan; blocks not fetched ahead in this epoch
     size_t twins;                          // so many blocks were copied twice
+    uint64_t twins_ns;                     // what that takes for each, as usual
     size_t touched;                        // blocks in all plans, roughly
 } pyprof__mirror;
 
@@ -1600,34 +1603,41 @@ static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)   // who 
 
 // Fetches blocks twice in one call, first from the last to the first, then back: where both copies of something agree, it
 // held for all the time between, and all that agrees held in the middle. What changes most should come first: its copies
-// are made nanoseconds apart. Only right after pyprof__mirror_begin.
+// are made nanoseconds apart. A copy before these two brings the memory into this CPU's cache, or the first would take far
+// longer than the second. Only right after pyprof__mirror_begin.
 static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, size_t count)
 {
-    struct iovec from[2 * PYPROF__TWINS];
-    size_t i, size = 2 * count * PYPROF__BLOCK, done;
+    struct iovec from[3 * PYPROF__TWINS];
+    size_t i, size = 3 * count * PYPROF__BLOCK, done;
+    uint64_t begin, each, usual;
     if (count == 0 || !pyprof__array_reserve(mirror->pool, &mirror->bytes, size)) return;
     for (i = 0; i < count; i++) {
-        from[i].iov_base = from[2 * count - 1 - i].iov_base = (void *)(uintptr_t)bases[count - 1 - i];
-        from[i].iov_len = from[2 * count - 1 - i].iov_len = PYPROF__BLOCK;
+        from[i].iov_base = from[count + i].iov_base = from[3 * count - 1 - i].iov_base = (void *)(uintptr_t)bases[count - 1 - i];
+        from[i].iov_len = from[count + i].iov_len = from[3 * count - 1 - i].iov_len = PYPROF__BLOCK;
     }
-    done = pyprof__gather(mirror->source, mirror->bytes.data, from, (int)(2 * count), size);
-    for (i = 0; i < count && (i + 1) * PYPROF__BLOCK <= done; i++) {
+    begin = pyprof__now();
+    done = pyprof__gather(mirror->source, mirror->bytes.data, from, (int)(3 * count), size);
+    each = (pyprof__now() - begin + 200) / (count + 10) + 1;
+    usual = mirror->twins_ns;
+    mirror->twins_ns = each < usual || usual == 0 ? each : usual + (usual + 31) / 32;
+    for (i = 0; i < count && (count + i + 1) * PYPROF__BLOCK <= done; i++) {
         uint32_t id = pyprof__mirror_block(mirror, bases[count - 1 - i]);
         if (id == PYPROF__NONE) return;
         PYPROF__AT(pyprof__block, mirror->blocks, id).epoch = mirror->epoch;
-        PYPROF__AT(pyprof__block, mirror->blocks, id).offset = (uint32_t)(i * PYPROF__BLOCK);
+        PYPROF__AT(pyprof__block, mirror->blocks, id).offset = (uint32_t)((count + i) * PYPROF__BLOCK);
     }
-    mirror->twins = done == size ? count : 0;
+    mirror->twins = done == size && each * 2 <= 3 * mirror->twins_ns ? count : 0;   // interrupted, it takes longer: anything can happen
     mirror->bytes.count = size;
 }
 
-static int pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, size_t size)   // at most the size of a block; 1 = yes
+static int pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, size_t size)   // 1 = yes
 {
     while (size > 0) {
         size_t offset = (size_t)(from & (PYPROF__BLOCK - 1)), n = size < PYPROF__BLOCK - offset ? size : PYPROF__BLOCK - offset;
-        const char *bytes = (const char *)mirror->bytes.data, *one = pyprof__mirror_fetch(mirror, from - offset);
-        size_t at = one ? (size_t)(one - bytes) : 0, twin = 2 * mirror->twins * PYPROF__BLOCK - at - PYPROF__BLOCK;
-        if (!one || at >= mirror->twins * PYPROF__BLOCK || memcmp(one + offset, bytes + twin + offset, n) != 0) return 0;
+        const char *one = pyprof__mirror_fetch(mirror, from - offset), *bytes = (const char *)mirror->bytes.data;
+        size_t at = one ? (size_t)(one - bytes) / PYPROF__BLOCK : 0;   // the copies from twins to 2 * twins have theirs behind them
+        if (!one || at < mirror->twins || at >= 2 * mirror->twins) return 0;
+        if (memcmp(one + offset, bytes + (4 * mirror->twins - 1 - at) * PYPROF__BLOCK + offset, n) != 0) return 0;
         from += n;
         size -= n;
     }
@@ -2750,7 +2760,6 @@ typedef struct {
 
 typedef struct { uint64_t code, instruction, previous; unsigned owner; int32_t tlbc; int entry; } pyprof__raw_frame;   // entry: of a C eval loop
 
-enum { PYPROF__FOLLOWED = 8 };
 enum { PYPROF__OWNER_THREAD = 0, PYPROF__OWNER_GENERATOR = 1, PYPROF__OWNER_SHIM = 3, PYPROF__AGAIN = 100 };
 
 static int pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at, pyprof__raw_frame *frame)
@@ -2804,7 +2813,7 @@ static int pyprof__stack_push(pyprof__codes *codes, pyprof__stack *stack, uint32
     return 0;
 }
 
-typedef struct { uint64_t at, previous, code, instruction; uint32_t spots; } pyprof__link;   // a frame seen, and spots above it
+typedef struct { uint64_t at; pyprof__raw_frame frame; } pyprof__link;
 
 typedef struct {               // what a walk needs and changes
     pyprof__codes *codes;
@@ -2816,44 +2825,8 @@ typedef struct {               // what a walk needs and changes
     int unsure;                // 3.11, 3.12: the first entry frame has still to prove that its eval loop has set it up
     uint64_t below;            // the frame that must lie below that entry frame
     uint64_t root;             // the outermost frame reached
-    pyprof__array *links;      // NULL, or where to note each frame
-    const pyprof__array *known;    // NULL, or the links of an earlier walk: this one ends where it has met and followed it
-    size_t met;                // the place in known where it did
-    int agreed;                // frames in a row that were the same as known
-    int stopped;               // it ended there; what is missing are the spots of the earlier walk
-    uint32_t resume;           // from this one on
+    pyprof__array *links;      // NULL, or where to note the frames (pyprof__link), leaving their code alone
 } pyprof__walk;
-
-// Notes a frame, and follows an earlier walk. 1 = it has met that walk and the next frames were the same ones.
-static int pyprof__walk_note(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
-{
-    pyprof__link link, *note;
-    size_t i;
-    link.at = at;
-    link.previous = frame->previous;
-    link.code = frame->code;
-    link.instruction = frame->instruction;
-    link.spots = (uint32_t)walk->stack->spots.count;
-    note = walk->links ? (pyprof__link *)pyprof__push(walk->codes->pool, walk->links) : NULL;
-    if (note) *note = link;
-    if (!walk->known) return 0;
-    i = walk->met + (size_t)walk->agreed;
-    while (walk->agreed == 0 && i < walk->known->count && PYPROF__AT(const pyprof__link, *walk->known, i).at != at) i++;
-    if (i >= walk->known->count) {
-        if (walk->agreed == 0 || walk->unsure) return 0;   // a frame that is new: its caller may be known
-        walk->resume = PYPROF__AT(const pyprof__link, *walk->known, i - 1).spots + 1;   // followed to where the earlier one was cut
-        return 1;
-    }
-    note = &PYPROF__AT(pyprof__link, *walk->known, i);
-    if (note->at != at || note->previous != link.previous || note->code != link.code || (walk->agreed && note->instruction != link.instruction)) {
-        walk->met = 0;
-        walk->agreed = 0;
-        return 0;
-    }
-    if (walk->agreed == 0) walk->met = i;
-    walk->resume = note->spots;
-    return ++walk->agreed > PYPROF__FOLLOWED && !walk->unsure;
-}
 
 static int pyprof__walk_frame(pyprof__walk *walk, const pyprof__raw_frame *frame)
 {
@@ -2866,11 +2839,17 @@ static int pyprof__walk_frame(pyprof__walk *walk, const pyprof__raw_frame *frame
     }
     if (cause) return cause;
     instruction = pyprof__frame_instruction(walk->mirror, layout, frame);
-    if (walk->links && instruction > (int64_t)PYPROF__AT(pyprof__code, walk->codes->codes, walk->last_code).key.units
-        && layout->code_units != PYPROF__NO)
-        return PYPROF_CAUSE_CHAIN + 1;   // code and place of different calls: torn
     if (pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction)) return 0;
     return pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, walk->last_code, instruction));
+}
+
+static int pyprof__walk_note(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
+{
+    pyprof__link *link = (pyprof__link *)pyprof__push(walk->codes->pool, walk->links);
+    if (!link) return PYPROF_CAUSE_MEMORY + 1;
+    link->at = at;
+    link->frame = *frame;
+    return 0;
 }
 
 // Walks from the innermost frame to the root. base: where the chain must end (3.15), 0 = at NULL.
@@ -2878,7 +2857,7 @@ static int pyprof__walk_frame(pyprof__walk *walk, const pyprof__raw_frame *frame
 static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
 {
     const pyprof__layout *layout = walk->codes->layout;
-    pyprof__raw_frame frame;
+    pyprof__raw_frame frame = { 0, 0, 0, 0, 0, 0 };
     uint64_t mark = 0;     // Brent's cycle finding: torn chains of recycled frames bite their own tails
     uint32_t steps = 0, next_mark = 16;
     int cause;
@@ -2886,7 +2865,7 @@ static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
     for (; at != base; at = frame.previous) {
         if (at == 0 || at % 8 || at == mark || steps++ > walk->max_depth * 4 + 64) return PYPROF_CAUSE_CHAIN + 1;
         if (steps == next_mark) { mark = at; next_mark *= 2; }
-        if (walk->stack->spots.count >= walk->max_depth) {
+        if (walk->stack->spots.count >= walk->max_depth || (walk->links && walk->links->count >= walk->max_depth)) {
             walk->stack->truncated = 1;
             return pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_TRUNCATED);
         }
@@ -2897,28 +2876,25 @@ static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
             walk->unsure = 0;
         }
         walk->root = at;
-        if (walk->links && pyprof__walk_note(walk, at, &frame)) {
-            walk->stopped = 1;
-            return 0;
-        }
         if (frame.owner >= PYPROF__OWNER_SHIM) {
             if (frame.owner > 8) return PYPROF_CAUSE_CHAIN + 1;
             continue;
         }
         if (frame.code == 0) {   // the innermost frame, just being popped
-            if (walk->stack->spots.count) return PYPROF_CAUSE_CHAIN + 1;
+            if (walk->stack->spots.count || (walk->links && walk->links->count)) return PYPROF_CAUSE_CHAIN + 1;
             continue;
         }
-        cause = pyprof__walk_frame(walk, &frame);
+        cause = walk->links ? pyprof__walk_note(walk, at, &frame) : pyprof__walk_frame(walk, &frame);
         if (cause) return cause;
         if (walk->codes->decoded >= PYPROF__MAX_DECODED) return PYPROF__AGAIN;
     }
-    return 0;
+    // From 3.11 on only a frame that a C eval loop began with can be the outermost one: a generator's may have been cut off.
+    return layout->frame_owner != PYPROF__NO && walk->root && !frame.entry ? PYPROF_CAUSE_CHAIN + 1 : 0;
 }
 
 static int pyprof__walk_below(pyprof__walk *walk, uint64_t at, uint64_t base)   // from a frame to the root
 {
-    walk->unsure = walk->agreed = 0;
+    walk->unsure = 0;
     walk->root = 0;
     walk->stack->spots.count = 0;
     walk->stack->truncated = 0;
@@ -2933,7 +2909,7 @@ static int pyprof__walk_below(pyprof__walk *walk, uint64_t at, uint64_t base)   
 static int pyprof__walk_from(pyprof__walk *walk, uint64_t thread, uint64_t base)
 {
     const pyprof__layout *layout = walk->codes->layout;
-    uint64_t at, loop = 0;
+    uint64_t at, loop = 0, chain = 0;
     int cause;
     walk->unsure = 0;
     walk->below = walk->root = 0;
@@ -2941,13 +2917,16 @@ static int pyprof__walk_from(pyprof__walk *walk, uint64_t thread, uint64_t base)
     walk->stack->truncated = 0;
     if (!pyprof__read(walk->mirror, &at, thread + layout->thread_frame, sizeof at)) return PYPROF_CAUSE_UNREADABLE + 1;
     if (layout->cframe_current != PYPROF__NO && at) {
+        chain = at;
         if (!pyprof__read(walk->mirror, &loop, at + layout->cframe_previous, sizeof loop)) return PYPROF_CAUSE_UNREADABLE + 1;
         if (!pyprof__read(walk->mirror, &at, at + layout->cframe_current, sizeof at)) return PYPROF_CAUSE_UNREADABLE + 1;
         if (loop && !pyprof__read(walk->mirror, &walk->below, loop + layout->cframe_current, sizeof walk->below)) return PYPROF_CAUSE_UNREADABLE + 1;
         walk->unsure = loop != 0;
     }
+    if (chain && (walk->unsure ? loop : at) == 0 && chain - thread > 4096) return PYPROF_CAUSE_CHAIN + 1;
     cause = at == 0 && !walk->unsure ? 0 : pyprof__walk_chain(walk, at, base);   // at 0: attached, but no Python code runs
     if (!walk->unsure || cause == PYPROF__AGAIN || walk->stack->truncated) return cause;
+    if (!walk->below || walk->links) return PYPROF_CAUSE_CHAIN + 1;   // its first loop is about to begin, or it runs: try again
     return pyprof__walk_below(walk, walk->below, base);
 }
 
@@ -2980,12 +2959,12 @@ typedef struct {               // one thread state, known from one sweep to the 
         cause;   // of this sweep; fresh: its clock was not read yet; cause: 0 = stack is good, else a pyprof_cause + 1
     uint64_t root, trial_root; // the outermost frame: as proven, of the last walk
     uint64_t other_root;       // one seen lately that is not the proven one, and how often in a row
-    uint32_t other_seen;
+    uint32_t other_seen, vote_tick;
     uint32_t deaf, deaf_until; // so often in a row it did not take a signal; not asked again before that sweep
     uint32_t stable;           // cause set: so many outer frames of stack are sure all the same
     size_t codes_from, codes_to;             // code objects first read during its walk
     pyprof__stack stack, trial;
-    pyprof__array links;       // pyprof__link of the frames when it was last read while it ran
+    pyprof__array twins;       // uint64_t: the blocks to read twice when it has to be read while it runs
     char name[PYPROF__NAME_SIZE];
     uint32_t named, name_tries;   // 1 = Python's name, not the kernel's
 } pyprof__thread;
@@ -3025,7 +3004,7 @@ static void pyprof__threads_free(pyprof__threads *list)
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
         pyprof__array_free(list->pool, &thread->stack.spots);
         pyprof__array_free(list->pool, &thread->trial.spots);
-        pyprof__array_free(list->pool, &thread->links);
+        pyprof__array_free(list->pool, &thread->twins);
     }
     pyprof__array_free(list->pool, &list->threads);
     pyprof__array_free(list->pool, &list->gils);
@@ -3048,12 +3027,12 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
         if (!slot) return NULL;
         pyprof__array_init(&slot->stack.spots, sizeof(uint32_t));
         pyprof__array_init(&slot->trial.spots, sizeof(uint32_t));
-        pyprof__array_init(&slot->links, sizeof(pyprof__link));
+        pyprof__array_init(&slot->twins, sizeof(uint64_t));
     }
     slot->address = address;
     slot->serial = serial;
     slot->cpu_ns = slot->proven_cpu_ns = 0;
-    slot->stack.spots.count = slot->links.count = 0;
+    slot->stack.spots.count = slot->twins.count = 0;
     slot->deaf = slot->deaf_until = 0;
     slot->version++;
     slot->name[0] = 0;
@@ -3169,8 +3148,30 @@ static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof_
     return 1;
 }
 
+// 3.11, 3.12: where the _PyCFrame of a running thread state lies tells on whose C stack it runs. The main thread's is known.
+static int pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__thread *thread)
+{
+    uint64_t end = pyprof__stack_end();
+    if (list->runtime->layout.cframe_current == PYPROF__NO || thread->native != list->mirror->source->pid) return 0;
+    return thread->top < end && end - thread->top < 64u << 20;
+}
+
+// A state without frames beside another one of the same OS thread in the same interpreter: made to work for another
+// interpreter (Python/crossinterp.c) or by PyGILState_Ensure. The thread is where its frames are.
+static int pyprof__thread_is_spare(const pyprof__threads *list, const pyprof__thread *thread)
+{
+    size_t i;
+    if (thread->top != 0 && thread->top != thread->base) return 0;
+    for (i = 0; i < list->threads.count; i++) {
+        const pyprof__thread *other = &PYPROF__AT(const pyprof__thread, list->threads, i);
+        if (other->tick == list->tick && other->native == thread->native && other->interp == thread->interp && other->top != 0
+            && other->top != other->base) return 1;
+    }
+    return 0;
+}
+
 // Several thread states of one native id: one OS thread in several interpreters, or an id gone stale because the state
-// was handed to another OS thread (3.10, 3.12). Its clock then proves nothing.
+// was handed to another OS thread (3.10, 3.12). Its clock then proves nothing, unless it is seen on that thread's stack.
 static void pyprof__threads_relate(pyprof__threads *list)
 {
     int may_be_stale = list->runtime->layout.attrs_form != PYPROF__ATTRS_INLINE;
@@ -3182,12 +3183,13 @@ static void pyprof__threads_relate(pyprof__threads *list)
         gil = pyprof__gil_of(list, thread->interp);
         thread->holder = gil && gil->enabled && gil->locked == 1 && gil->holder == thread->address;
         if (!thread->started) thread->started = thread->holder || !may_be_stale || pyprof__thread_has_started(list, thread);
-        if (!thread->started) { thread->tick--; continue; }
+        if (!thread->started || pyprof__thread_is_spare(list, thread)) { thread->tick--; continue; }
         thread->shared_tid = 0;
         for (k = 0; k < list->threads.count && may_be_stale && list->interps.count > 1 && !thread->shared_tid; k++) {
             const pyprof__thread *other = &PYPROF__AT(pyprof__thread, list->threads, k);
             thread->shared_tid = k != i && other->tick == list->tick && other->native == thread->native;
         }
+        if (thread->shared_tid && pyprof__is_on_main_stack(list, thread)) thread->shared_tid = 0;
     }
 }
 
@@ -3587,6 +3589,8 @@ static int pyprof__moment_extend(pyprof__model *model, const pyprof__moment *mom
     if (last <= model->moments_gone + model->moments_first || place >= model->moments.count) return 0;
     before = &PYPROF__AT(pyprof__moment, model->moments, place);
     if (before->node != moment->node || before->waiting != moment->waiting || moment->start_ns > before->end_ns + 1) return 0;
+    // An entry that goes on for ever would keep all that came after it.
+    if (moment->end_ns - before->start_ns > (uint64_t)(model->timeline_s * 1e9) / 4) return 0;
     before->end_ns = moment->end_ns;
     before->wall_ns += moment->wall_ns;
     before->cpu_ns += moment->cpu_ns;
@@ -3699,7 +3703,7 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 // thread's CPU clock: it moves with every instruction, and it did not move between the start and the end of the copy. A
 // thread whose clock has not moved since its stack was last proven still has that stack: it is not even read.
 // ============================================================================
-enum { PYPROF__ATTEMPTS = 6, PYPROF__WHOLES = 6, PYPROF__TOPS = 16, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 20000000,
+enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 40, PYPROF__DEEP = 32, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
       PYPROF__STARVED_TICKS = 3 };
 
 typedef struct {
@@ -3716,10 +3720,9 @@ typedef struct {
     int cpu;                       // where the sampler is pinned, -1 = nowhere
     pyprof__cpus allowed;
     uint32_t max_depth;
-    pyprof__array links, top_links;    // of the walks of the fallback
-    pyprof__stack top;
-    uint64_t tops[PYPROF__TWINS];      // blocks to read twice
-    size_t top_count;
+    pyprof__array links;               // pyprof__link: the frames of a thread that runs
+    uint64_t twins[PYPROF__TWINS];     // blocks to read twice
+    size_t twin_count;
     uint64_t retried, stuck_until, run_delay;
     int stuck_cpu;                 // starved there lately, -1 = nowhere
     uint32_t window;               // number of the window
@@ -3735,8 +3738,6 @@ static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
     pyprof__mirror_free(&sweeper->mirror);
     pyprof__array_free(&sweeper->pool, &sweeper->wanted);
     pyprof__array_free(&sweeper->pool, &sweeper->links);
-    pyprof__array_free(&sweeper->pool, &sweeper->top_links);
-    pyprof__array_free(&sweeper->pool, &sweeper->top.spots);
     pyprof__source_close(&sweeper->source);
 }
 
@@ -3754,8 +3755,6 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, const pyprof
     if (result != PYPROF_OK) return result;
     pyprof__array_init(&sweeper->wanted, 1);
     pyprof__array_init(&sweeper->links, sizeof(pyprof__link));
-    pyprof__array_init(&sweeper->top_links, sizeof(pyprof__link));
-    pyprof__array_init(&sweeper->top.spots, sizeof(uint32_t));
     pyprof__mirror_init(&sweeper->mirror, &sweeper->pool, &sweeper->source);
     pyprof__threads_init(&sweeper->list, &sweeper->pool, &sweeper->mirror, &sweeper->runtime);
     result = pyprof__runtime_find(&sweeper->runtime, &sweeper->pool, &sweeper->source);
@@ -3840,7 +3839,7 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag an 
     if (!pyprof__array_reserve(&sweeper->pool, &sweeper->wanted, need)) return NULL;
     flags = (unsigned char *)sweeper->wanted.data;
     flags[PYPROF__OWN_LISTS] = 1;
-    flags[PYPROF__OWN_NAMES] = flags[PYPROF__OWN_TOP] = 0;
+    flags[PYPROF__OWN_NAMES] = flags[PYPROF__OWN_TWINS] = 0;
     for (i = PYPROF__OWN_THREADS; i < need; i++) {
         const pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i - PYPROF__OWN_THREADS);
         flags[i] = (unsigned char)(thread->address != 0 && thread->pending);
@@ -3888,8 +3887,7 @@ static int pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__th
         && thread->proven_top == thread->top;
 }
 
-// links: NULL, or where to note the frames of a thread that may be running. from: 0, or a frame to begin with.
-static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, pyprof__array *links, uint64_t from)
+static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     pyprof__walk walk;
@@ -3899,10 +3897,9 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     walk.stack = &thread->trial;
     walk.max_depth = sweeper->max_depth;
     thread->codes_from = sweeper->codes.codes.count;
-    walk.links = links;
     sweeper->codes.stamp = gil && sweeper->listed_now ? gil->stamp : 0;
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
-    thread->cause = from ? pyprof__walk_below(&walk, from, thread->base) : pyprof__walk_from(&walk, thread->address, thread->base);
+    thread->cause = pyprof__walk_from(&walk, thread->address, thread->base);
     thread->trial_root = walk.root;
     if (thread->cause == 0 && thread->trial.spots.count == 0)
         thread->cause = pyprof__stack_push(&sweeper->codes, &thread->trial, PYPROF__SPOT_NATIVE);
@@ -4002,11 +3999,12 @@ static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *th
 }
 
 // Free-threaded builds: what runs on another CPU at this moment is read there. Not worth a look with a GIL, whose holder the
-// sampler has already followed.
+// sampler has already followed, unless it may not.
 static int pyprof__runs_elsewhere(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
-    if ((gil && gil->enabled) || !sweeper->fine_clock || pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word)) return 0;
+    if ((gil && gil->enabled && !sweeper->stay) || !sweeper->fine_clock) return 0;
+    if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word)) return 0;
     return pyprof__thread_cpu(thread->native) != thread->cpu_ns;
 }
 
@@ -4027,7 +4025,7 @@ static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
         thread->codes_from = thread->codes_to = 0;
         if (!thread->clocked || sweeper->codes.decoded >= PYPROF__MAX_DECODED) thread->cause = PYPROF__AGAIN;
         else if (pyprof__runs_elsewhere(sweeper, thread)) thread->cause = PYPROF_CAUSE_MOVED + 1;
-        else pyprof__walk_thread(sweeper, thread, i, NULL, 0);
+        else pyprof__walk_thread(sweeper, thread, i);
     }
     for (i = 0; i < sweeper->list.threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
@@ -4089,17 +4087,22 @@ static void pyprof__windows(pyprof__sweeper *sweeper)
 }
 
 // ---- PYPROF_CAPTURE_SIGNAL -----------------------------------------------------------
-static void pyprof__walk_alone(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, pyprof__array *links, uint64_t from)
+static void pyprof__prefetch_alone(pyprof__sweeper *sweeper, size_t slot)
 {
     unsigned char *flags = (unsigned char *)sweeper->wanted.data;
     memset(flags, 0, sweeper->wanted.count);
     if (slot + PYPROF__OWN_THREADS < sweeper->wanted.count) flags[slot + PYPROF__OWN_THREADS] = 1;
-    pyprof__mirror_begin(&sweeper->mirror);
     pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
+}
+
+static void pyprof__walk_alone(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
+{
+    pyprof__mirror_begin(&sweeper->mirror);
+    pyprof__prefetch_alone(sweeper, slot);
     PYPROF__TEST_WINDOW();
     sweeper->codes.decoded = 0;
     sweeper->listed_now = 0;
-    pyprof__walk_thread(sweeper, thread, slot, links, from);
+    pyprof__walk_thread(sweeper, thread, slot);
 }
 
 // Only a thread that is on a CPU is interrupted: its clock moves from one reading to the next. All others stand still.
@@ -4116,7 +4119,7 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
             return;
         }
         thread->deaf = 0;
-        pyprof__walk_alone(sweeper, thread, slot, NULL, 0);
+        pyprof__walk_alone(sweeper, thread, slot);
         held = pyprof__hold_end();
         if (!held) pyprof__doubt(sweeper, thread);
         if (held && thread->cause == 0) {
@@ -4129,14 +4132,15 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
 // ---- when freezing fails -------------------------------------------------------------
 // A chain cut short while it was read ends at a frame that is not the thread's outermost one. Which frame that is was
 // proven earlier; where nothing ever was, or where the program now runs from another root, the readings vote.
-static int pyprof__root_is_known(pyprof__thread *thread, int vote)
+static int pyprof__root_is_known(pyprof__thread *thread, uint32_t tick)
 {
     uint32_t need = thread->root ? 32 : 8;
     if (thread->trial.truncated) return 1;
     if (thread->trial_root == thread->root) { thread->other_seen = 0; return 1; }
     // Without a clock of its own: without the GIL it moves little, and with it the clock it claims is likely its own.
     if (thread->shared_tid && (!thread->holder || pyprof__thread_cpu(thread->native) == thread->clock_ns)) return 1;
-    if (!vote) return 0;
+    if (thread->vote_tick == tick) return 0;   // one vote a sweep: what is wrong is wrong for many tries
+    thread->vote_tick = tick;
     if (thread->other_seen == 0) thread->other_root = thread->trial_root;
     if (thread->trial_root != thread->other_root) { thread->other_seen--; return 0; }
     if (++thread->other_seen < need) return 0;
@@ -4144,94 +4148,93 @@ static int pyprof__root_is_known(pyprof__thread *thread, int vote)
     return 1;
 }
 
-// ---- 1. the whole stack, or all but its top, read while the thread runs
-static int pyprof__converge_whole(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, int attempt)
-{
-    size_t deeper = attempt > 1 ? (size_t)1 << (attempt - 1) : 0;   // the top moves too fast: begin with a frame of last time
-    uint64_t from = deeper && deeper < thread->links.count ? PYPROF__AT(pyprof__link, thread->links, deeper).at : 0;
-    sweeper->links.count = 0;
-    pyprof__walk_alone(sweeper, thread, slot, &sweeper->links, from);
-    if (thread->cause && thread->cause != PYPROF__AGAIN) pyprof__doubt(sweeper, thread);
-    if (thread->cause == 0 && !pyprof__root_is_known(thread, from == 0)) thread->cause = PYPROF_CAUSE_CHAIN + 1;
-    return thread->cause == 0;
-}
-
-// ---- 2. its top, read twice in one call
-static void pyprof__tops_add(pyprof__sweeper *sweeper, uint64_t base)
+// What a walk touched, in that order, and behind it what was read twice before.
+static void pyprof__twins_add(pyprof__sweeper *sweeper, uint64_t base)
 {
     size_t i;
-    for (i = 0; i < sweeper->top_count; i++)
-        if (sweeper->tops[i] == base) return;
-    if (sweeper->top_count < PYPROF__TWINS) sweeper->tops[sweeper->top_count++] = base;
+    for (i = 0; i < sweeper->twin_count; i++)
+        if (sweeper->twins[i] == base) return;
+    if (sweeper->twin_count < PYPROF__TWINS) sweeper->twins[sweeper->twin_count++] = base;
 }
 
-// What a walk touched, in that order, and behind it what was read twice so far.
-static void pyprof__tops_learn(pyprof__sweeper *sweeper, size_t owner, size_t most)
+static void pyprof__twins_learn(pyprof__sweeper *sweeper)
 {
     const pyprof__mirror *mirror = &sweeper->mirror;
-    const pyprof__array *ids = owner < mirror->plans.count ? &PYPROF__AT(const pyprof__plan, mirror->plans, owner).ids : NULL;
+    const pyprof__array *ids = PYPROF__OWN_TWINS < mirror->plans.count ? &PYPROF__AT(const pyprof__plan, mirror->plans, PYPROF__OWN_TWINS).ids : NULL;
     uint64_t before[PYPROF__TWINS];
-    size_t i, count = sweeper->top_count;
-    memcpy(before, sweeper->tops, count * sizeof *before);
-    sweeper->top_count = 0;
-    for (i = 0; ids && i < ids->count && sweeper->top_count < most; i++)
-        pyprof__tops_add(sweeper, PYPROF__AT(const pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *ids, i)).base);
-    for (i = 0; i < count; i++) pyprof__tops_add(sweeper, before[i]);
+    size_t i, count = sweeper->twin_count;
+    memcpy(before, sweeper->twins, count * sizeof *before);
+    sweeper->twin_count = 0;
+    for (i = 0; ids && i < ids->count && i < PYPROF__TWINS; i++)
+        pyprof__twins_add(sweeper, PYPROF__AT(const pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *ids, i)).base);
+    for (i = 0; i < count && i < PYPROF__TWINS / 4; i++) pyprof__twins_add(sweeper, before[i]);
 }
 
-// Did everything that says where the top is, and the frames walked, hold while both copies were made? The innermost frame
-// may have moved on within its function.
-static int pyprof__top_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // what says where the top is
 {
     const pyprof__layout *layout = &sweeper->runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
-    size_t i, width = layout->instr_form == PYPROF__INSTR_POINTER ? 8 : 4;
     uint64_t loop, head = thread->address + layout->thread_frame;
     if (!pyprof__twins_agree(mirror, head, 8)) return 0;
-    if (layout->cframe_current != PYPROF__NO) {
-        head = pyprof__read_pointer(mirror, head);
-        if (!head || !pyprof__twins_agree(mirror, head + layout->cframe_current, 8)) return 0;
-        loop = pyprof__read_pointer(mirror, head + layout->cframe_previous);
-        if (!pyprof__twins_agree(mirror, head + layout->cframe_previous, 8)) return 0;
-        if (loop && !pyprof__twins_agree(mirror, loop + layout->cframe_current, 8)) return 0;
-    }
-    for (i = 0; i < sweeper->top_links.count; i++) {
-        uint64_t at = PYPROF__AT(const pyprof__link, sweeper->top_links, i).at;
-        if (!pyprof__twins_agree(mirror, at + layout->frame_previous, 8) || !pyprof__twins_agree(mirror, at + layout->frame_code, 8)) return 0;
-        if (i && !pyprof__twins_agree(mirror, at + layout->frame_instr, width)) return 0;
+    if (layout->cframe_current == PYPROF__NO) return 1;
+    head = pyprof__read_pointer(mirror, head);
+    if (!head || !pyprof__twins_agree(mirror, head + layout->cframe_current, 8)) return 0;
+    loop = pyprof__read_pointer(mirror, head + layout->cframe_previous);
+    return pyprof__twins_agree(mirror, head + layout->cframe_previous, 8) && (!loop || pyprof__twins_agree(mirror, loop + layout->cframe_current, 8));
+}
+
+// Did a frame hold? The innermost one may have moved on within its function. A caller stands still while its callee runs, with
+// all its locals and its value stack: where the callee's frame follows (3.11 and later), all between is compared. A loop that
+// came round to the same calls in the meantime has moved something there.
+static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link, const pyprof__link *callee)
+{
+    const pyprof__layout *layout = &sweeper->runtime.layout;
+    pyprof__mirror *mirror = &sweeper->mirror;
+    size_t width = layout->instr_form == PYPROF__INSTR_POINTER ? 8 : 4;
+    if (!pyprof__twins_agree(mirror, link->at + layout->frame_previous, 8)) return 0;
+    if (!pyprof__twins_agree(mirror, link->at + layout->frame_code, 8)) return 0;
+    if (!callee) return 1;
+    if (layout->frame_owner != PYPROF__NO && callee->at > link->at && callee->at - link->at < 2048)
+        return pyprof__twins_agree(mirror, link->at, (size_t)(callee->at - link->at));
+    return pyprof__twins_agree(mirror, link->at + layout->frame_instr, width);
+}
+
+// Did all that was walked hold while both copies were made? A stack too deep to be read twice as a whole is read on from the
+// last frame that held; while that is on the stack, those below it do not change: it is looked at once more.
+static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+{
+    const pyprof__layout *layout = &sweeper->runtime.layout;
+    const pyprof__link *last = NULL;
+    char raw[512];
+    size_t i;
+    if (!pyprof__head_held(sweeper, thread)) return 0;
+    for (i = 0; i < sweeper->links.count; i++) {
+        const pyprof__link *link = &PYPROF__AT(const pyprof__link, sweeper->links, i);
+        if (pyprof__link_held(sweeper, link, i ? link - 1 : NULL)) { last = link; continue; }
+        if (i < PYPROF__DEEP || sweeper->twin_count < PYPROF__TWINS) return 0;
+        return pyprof__copy(&sweeper->source, raw, last->at, layout->frame_size)
+            && memcmp(raw + layout->frame_previous, &last->frame.previous, 8) == 0;
     }
     return 1;
 }
 
-// The top as it is now, down to where it meets the stack read before. 1 = together they are the thread's stack.
-static int pyprof__converge_top(pyprof__sweeper *sweeper, pyprof__thread *thread)
+// The codes of frames that held. 0 = a stack, else a pyprof_cause + 1.
+static int pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk)
 {
-    pyprof__walk walk;
-    pyprof__array joined;
-    size_t i, from;
-    int cause, held;
-    memset(&walk, 0, sizeof walk);
-    walk.codes = &sweeper->codes;
-    walk.mirror = &sweeper->mirror;
-    walk.stack = &sweeper->top;
-    walk.max_depth = sweeper->max_depth;
-    walk.links = &sweeper->top_links;
-    walk.known = &sweeper->links;
-    sweeper->top_links.count = 0;
-    pyprof__mirror_begin(&sweeper->mirror);
-    pyprof__mirror_twice(&sweeper->mirror, sweeper->tops, sweeper->top_count);
-    pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_TOP);
-    cause = pyprof__walk_from(&walk, thread->address, thread->base);
-    held = cause == 0 && walk.agreed > 0 && pyprof__top_held(sweeper, thread);
-    pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
-    if (!held) { pyprof__tops_learn(sweeper, PYPROF__OWN_TOP, PYPROF__TWINS); return 0; }
-    from = walk.stopped ? walk.resume : thread->trial.spots.count;   // else it was walked to the root
-    if (!pyprof__array_reserve(&sweeper->pool, &sweeper->top.spots, thread->trial.spots.count)) return 0;
-    joined = sweeper->top.spots;
-    for (i = from; i < thread->trial.spots.count; i++) ((uint32_t *)joined.data)[joined.count++] = PYPROF__AT(uint32_t, thread->trial.spots, i);
-    sweeper->top.spots = thread->trial.spots;
-    thread->trial.spots = joined;
-    return joined.count > 0;
+    size_t i;
+    int cause = 0, truncated = walk->stack->truncated;
+    walk->stack->spots.count = 0;
+    walk->last_address = 0;
+    sweeper->codes.stamp = 0;
+    for (i = 0; i < sweeper->links.count && cause == 0; i++) {
+        const pyprof__raw_frame *frame = &PYPROF__AT(const pyprof__link, sweeper->links, i).frame;
+        cause = pyprof__walk_frame(walk, frame);
+        if (cause == 0 && walk->codes->layout->code_units != PYPROF__NO && pyprof__frame_instruction(walk->mirror, walk->codes->layout, frame)
+            > (int64_t)PYPROF__AT(pyprof__code, walk->codes->codes, walk->last_code).key.units) cause = PYPROF_CAUSE_CHAIN + 1;
+    }
+    if (cause == 0 && truncated) cause = pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_TRUNCATED);
+    if (cause == 0 && walk->stack->spots.count == 0) cause = pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_NATIVE);
+    return cause;
 }
 
 // Code objects first read while the thread ran: one that is still the same now was alive all the while, and its names are
@@ -4245,7 +4248,8 @@ static int pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
     for (i = from; i < sweeper->codes.codes.count; i++) {
         pyprof__code *code = &PYPROF__AT(pyprof__code, sweeper->codes.codes, i);
         if (code->key.address == 0) continue;
-        if (pyprof__code_key_read(&sweeper->codes, &sweeper->mirror, code->key.address, &key) == 0 && memcmp(&key, &code->key, sizeof key) == 0) continue;
+        if (pyprof__code_key_read(&sweeper->codes, &sweeper->mirror, code->key.address, &key) == 0
+            && memcmp(&key, &code->key, sizeof key) == 0) continue;
         code->key.address = 0;
         good = 0;
     }
@@ -4253,31 +4257,52 @@ static int pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
     return good;
 }
 
-// Reads a thread that runs: its whole stack, then the top of it until that did not move while it was read and meets the
-// first reading. A frame that was on the stack both times was there between, and so were all those below it.
+// One try to read a thread that runs. 0 = trial is its stack, else a pyprof_cause + 1.
+static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
+{
+    size_t codes = sweeper->codes.codes.count;
+    pyprof__walk walk;
+    int cause, held;
+    memset(&walk, 0, sizeof walk);
+    walk.codes = &sweeper->codes;
+    walk.mirror = &sweeper->mirror;
+    walk.stack = &thread->trial;
+    walk.max_depth = sweeper->max_depth;
+    walk.links = &sweeper->links;
+    sweeper->links.count = 0;
+    pyprof__mirror_begin(&sweeper->mirror);
+    pyprof__mirror_twice(&sweeper->mirror, sweeper->twins, sweeper->twin_count);
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_TWINS);
+    cause = pyprof__walk_from(&walk, thread->address, thread->base);
+    held = cause == 0 && pyprof__links_held(sweeper, thread);
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
+    pyprof__twins_learn(sweeper);
+    if (!held) return cause ? cause : PYPROF_CAUSE_MOVED + 1;
+    thread->trial_root = walk.root;
+    sweeper->codes.decoded = 0;
+    pyprof__prefetch_alone(sweeper, slot);
+    pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
+    cause = pyprof__links_resolve(sweeper, &walk);
+    if (cause == 0 && !pyprof__root_is_known(thread, sweeper->list.tick)) cause = PYPROF_CAUSE_CHAIN + 1;
+    return pyprof__codes_confirm(sweeper, codes) || cause ? cause : PYPROF_CAUSE_CODE + 1;
+}
+
+// Reads a thread that runs until nothing that says what its stack is has changed while it was read twice.
 static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
-    pyprof__array swap;
-    size_t codes = sweeper->codes.codes.count;
-    int whole, top;
-    for (whole = 0; whole < PYPROF__WHOLES && thread->pending; whole++) {
-        if (!pyprof__converge_whole(sweeper, thread, slot, whole)) { sweeper->retried++; continue; }
-        pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
-        sweeper->top_count = 0;
-        pyprof__tops_learn(sweeper, slot + PYPROF__OWN_THREADS, PYPROF__TWINS / 3);
-        thread->cause = PYPROF_CAUSE_MOVED + 1;
-        for (top = 0; top < PYPROF__TOPS && thread->pending; top++) {
-            if (!pyprof__converge_top(sweeper, thread)) { sweeper->retried++; continue; }
-            if (!pyprof__codes_confirm(sweeper, codes)) break;
-            thread->cause = 0;
-            pyprof__accept(thread, 1);
-        }
-        if (thread->pending || whole > 1) continue;
-        swap = thread->links;
-        thread->links = sweeper->links;
-        sweeper->links = swap;
+    int attempt;
+    sweeper->twin_count = thread->twins.count;   // what was read last time
+    if (thread->twins.count) memcpy(sweeper->twins, thread->twins.data, thread->twins.count * sizeof *sweeper->twins);
+    thread->cause = PYPROF_CAUSE_MOVED + 1;
+    for (attempt = 0; attempt < PYPROF__TRIES && thread->cause; attempt++) {
+        thread->cause = pyprof__converge_once(sweeper, thread, slot);
+        sweeper->retried += thread->cause != 0;
     }
-    if (thread->pending) pyprof__codes_confirm(sweeper, codes);
+    if (thread->cause == 0) pyprof__accept(thread, 1);
+    thread->twins.count = 0;
+    if (!pyprof__array_reserve(&sweeper->pool, &thread->twins, sweeper->twin_count)) return;
+    if (sweeper->twin_count) memcpy(thread->twins.data, sweeper->twins, sweeper->twin_count * sizeof *sweeper->twins);
+    thread->twins.count = sweeper->twin_count;
 }
 
 // What of a stack that could not be read is sure all the same: the outer frames that the last good one and the doubtful
@@ -4291,15 +4316,30 @@ static void pyprof__keep_stable(pyprof__thread *thread)
     thread->stable = (uint32_t)k;
 }
 
+// The cache was emptied: the stacks hold numbers of the old one.
+static void pyprof__forget_stacks(pyprof__threads *list)
+{
+    size_t i;
+    for (i = 0; i < list->threads.count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
+        thread->stack.spots.count = thread->trial.spots.count = 0;
+        thread->proven_cpu_ns = 0;
+        thread->stable = 0;
+        thread->version++;
+    }
+}
+
 // One sweep: every thread of every interpreter gets a stack or a cause. 0 = the interpreter is not there.
 static int pyprof__sweep(pyprof__sweeper *sweeper)
 {
     uint64_t head = 0;
+    uint32_t generation = sweeper->codes.generation;
     size_t i;
     sweeper->list.tick++;
     sweeper->listed = 0;
     if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) return 0;
     if (head == 0 || !pyprof__codes_renew(&sweeper->codes)) return 0;
+    if (generation != sweeper->codes.generation) pyprof__forget_stacks(&sweeper->list);
     for (i = 0; i < sweeper->list.threads.count; i++) {   // who was read last time will be read again
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         if (thread->tick + 1 != sweeper->list.tick) thread->pending = 0;
@@ -4342,7 +4382,7 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
             pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
             if (thread->tick != sweeper->list.tick) continue;
             sweeper->codes.decoded = 0;
-            pyprof__walk_thread(sweeper, thread, i, NULL, 0);
+            pyprof__walk_thread(sweeper, thread, i);
             pyprof__doubt(sweeper, thread);
             thread->pending = 1;
             if (thread->cause == 0 && thread->trial_root == 0) continue;   // it runs no Python code: proves nothing
@@ -6934,10 +6974,13 @@ static pyprof_result pyprof__no_session(const pyprof *token)
     return pyprof__fail(PYPROF_ERR_STATE, "the session has ended, or is no session of this process");
 }
 
+// Notes why a recording is worse than it should be: every reason once, as far as there is room.
 static void pyprof__degrade(pyprof__session *session, const char *reason)
 {
-    if (session->model.stats.degraded[0] || !reason) return;
-    pyprof__copy_text(session->model.stats.degraded, sizeof session->model.stats.degraded, reason);
+    char *text = session->model.stats.degraded;
+    size_t used = strlen(text), room = sizeof session->model.stats.degraded - used;
+    if (!reason || strstr(text, reason) || strlen(reason) + 3 > room) return;
+    snprintf(text + used, room, "%s%s", used ? "; " : "", reason);
     pyprof__copy_text(session->event_detail, sizeof session->event_detail, reason);
     session->events |= 1 << PYPROF_EVENT_DEGRADED;
 }
@@ -6966,7 +7009,7 @@ static uint32_t pyprof__member_find(pyprof__session *session, const pyprof__thre
         if (member->native != (uint64_t)thread->native || member->interp_id != thread->interp_id || member->ident != thread->ident) continue;
         if (member->serial == thread->serial) return i;
         if (!started) started = pyprof__thread_started(thread->native);
-        if (member->started == started) { member->serial = thread->serial; return i; }
+        if (started && member->started == started) { member->serial = thread->serial; return i; }
     }
     if (members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;   // thread storms: the rest shares one
     return PYPROF__NONE;

@@ -9,7 +9,7 @@ set -u
 cd "$(dirname "$0")/.." || exit
 
 CC=${CC:-cc} PYTHON=${PYTHON:-python3}
-[ "${1:-}" = test-all ] && [ -n "${PYTHONS:-}" ] && PYTHON=${PYTHONS%% *}
+[[ ${1:-} = *-all ]] && [ -n "${PYTHONS:-}" ] && PYTHON=${PYTHONS%% *}
 
 has() { command -v "$1" >/dev/null 2>&1; }
 compiles() { echo "#include <$2>" | "$1" -E -x c - >/dev/null 2>&1; }

@@ -164,7 +164,7 @@ TEST(blocks_read_twice)
     for (size_t i = 0; i < 10; i++) CHECK(pyprof__twins_agree(&mirror, bases[i] + i * 8, 250 - i * 8));
     CHECK(!pyprof__twins_agree(&mirror, bases[0] + 250, 8));       // its end lies in a block that was not read twice
     CHECK(!pyprof__twins_agree(&mirror, bases[0] + 1024, 8));
-    ((unsigned char *)mirror.bytes.data)[16 * 256 + 40] ^= 1;      // the second copy of the seventh block
+    ((unsigned char *)mirror.bytes.data)[26 * 256 + 40] ^= 1;      // the second copy of the seventh block
     for (size_t i = 0; i < 10; i++) CHECK_INT(pyprof__twins_agree(&mirror, bases[i], 100), i != 6);
     CHECK_INT(mprotect(p, PAGE, PROT_NONE), 0);                    // the last one
     pyprof__mirror_begin(&mirror);

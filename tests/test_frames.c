@@ -60,7 +60,8 @@ static void setup_for(uint32_t version, int free_threaded, int depth)   // a cha
     CHECK(pyprof__codes_init(&codes, &pool, &layout));
     pyprof__array_init(&stack.spots, sizeof(uint32_t));
     build_code();
-    for (i = 0; i < depth; i++) frame(i, i + 1 < depth ? frames[i + 1] : NULL, code, 0);
+    for (i = 0; i < depth; i++) frame(i, frames[i + 1], code, 0);
+    frame(depth, NULL, wrong_type, 3);   // the shim of the C eval loop that the outermost one runs in
 }
 
 static void setup(int depth) { setup_for(0x030d00f0, 0, depth); }
@@ -142,6 +143,13 @@ TEST(shims_are_skipped)
     CHECK_INT(walk(frames[0], 100), 0);
     CHECK_INT(stack.spots.count, 4);
     frame(1, frames[2], wrong_type, 77);   // no such owner
+    CHECK_INT(walk(frames[0], 100), PYPROF_CAUSE_CHAIN + 1);
+}
+
+TEST(a_chain_cut_off_is_refused)   // a generator that has yielded has no caller any more
+{
+    setup(5);
+    frame(2, NULL, code, 1);
     CHECK_INT(walk(frames[0], 100), PYPROF_CAUSE_CHAIN + 1);
 }
 
