@@ -22,7 +22,7 @@ STALE = 'stale'        # a name whose code had died, or name, file and line of d
 ROOT = 'root'          # it does not begin where it must
 CALL = 'call'          # a call that no function makes
 DEPTH = 'depth'        # deeper than it can be
-LINE = 'line'          # right functions, but a line on which the caller makes another call, or that is not the function's
+LINE = 'line'          # right functions, but the caller makes this call on other lines, or the line is of others
 OUTSIDE = 'outside'    # none of our functions on it, though one was running
 IMPOSSIBLE = (ROOT, CALL, DEPTH, OUTSIDE)
 

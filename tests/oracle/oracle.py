@@ -18,7 +18,7 @@ the table is one recording, in a process of its own:
     TV / floor         how far the histogram of the top functions is from what a signal handler sees (0 = the same,
                        1 = nothing in common), beside how far two runs of the signal handler are from each other
 
-Exit status 1: an impossible stack in freeze or signal mode, a stale name in any mode, more than 0.05 % impossible in copy mode.
+Exit status 1: an impossible stack in freeze or signal mode, more than 0.05 % of them in copy mode, a stale name in any.
 """
 import argparse
 import collections
@@ -48,7 +48,7 @@ COPY_LIMIT = 0.0005   # of the samples may be impossible when the thread runs on
 SHOWN = 5
 
 
-# --- reading a recording: what bind.visit does, but a stack of 100,000 frames may come every 30 ms ------------------------
+# --- reading a recording: what bind.visit does, but a stack of 100,000 frames may come every 30 ms -------------------
 
 class Reader:
     def __init__(self):
@@ -71,23 +71,25 @@ class Reader:
         return found
 
 
-Sample = collections.namedtuple('Sample', 'thread interpreter name data begin end count values')
+Sample = collections.namedtuple('Sample', 'thread interpreter name data begin end count wall')
 
 
-def visit(profile, kind, reader):
-    found = []
+def visit(profile, reader):
+    """The time line, and the stacks with their totals. One visit for both: each tells every node of the tree."""
+    found = {bind.ITEM_STATE: [], bind.ITEM_STACK: []}
 
     def see(_, pointer):
         item = pointer.contents
-        if item.kind == kind:
+        if item.kind in found:
             thread = item.thread.contents
             wall = item.self[bind.WALL_NS]
-            found.append(Sample(thread.thread_id, thread.interpreter, bind.text(thread.name), reader.stack(item),
-                                item.timestamp, item.timestamp + wall / 1e9, item.count, (item.self[bind.SAMPLES], wall)))
+            found[item.kind].append(Sample(thread.thread_id, thread.interpreter, bind.text(thread.name),
+                                           reader.stack(item), item.timestamp, item.timestamp + wall / 1e9, item.count,
+                                           wall))
         return 0
 
     bind.call('visit', profile.pointer, ctypes.byref(bind.fill(bind.Query(), include_idle=1)), bind.VISIT_FN(see), None)
-    return found
+    return found[bind.ITEM_STATE], found[bind.ITEM_STACK]
 
 
 # --- checking it ----------------------------------------------------------------------------------------------------
@@ -95,8 +97,8 @@ def visit(profile, kind, reader):
 class Checker:
     """Counts samples by what is wrong with them."""
 
-    def __init__(self, rules, truth, main):
-        self.rules, self.truth, self.main = rules, truth, main
+    def __init__(self, rules, truth, main, bare=False):
+        self.rules, self.truth, self.main, self.bare = rules, truth, main, bare
         self.counts, self.examples = collections.Counter(), collections.Counter()
         self.reader, self.known = Reader(), {}
         self.tops, self.parts = collections.Counter(), collections.Counter()
@@ -138,6 +140,8 @@ class Checker:
         if verdict == OUTSIDE:
             # a sample bears the time at which the sampler woke; on a busy machine the stack can be read much later
             inside = role == 'main' and sample.begin > self.truth['began'] and sample.end < self.truth['ended'] - 0.1
+            if not frames and self.bare:
+                return 'before or after', frames, place
             if role == 'thread' and frames and frames[0].name != '_bootstrap':
                 return ROOT, frames, place
             return (OUTSIDE if inside else 'before or after'), frames, place
@@ -161,12 +165,13 @@ class Checker:
             self.examples['%s, in %s: %s%s' % (kind, thread, '... ' if where > 6 else '', told or '(nothing)')] += count
 
     def read(self, profile):
-        for sample in visit(profile, bind.ITEM_STATE, self.reader):
+        states, stacks = visit(profile, self.reader)
+        for sample in states:
             kind, frames, place = self.verdict(sample)
             self.note(kind, frames, place, sample.count, sample.name)
             if frames and sample.thread == self.main and not sample.interpreter and kind != 'before or after':
                 self.tops[frames[-1].name] += sample.count
-        for sample in visit(profile, bind.ITEM_STACK, self.reader):
+        for sample in stacks:
             self._part(sample)
 
     def _part(self, sample):
@@ -175,7 +180,7 @@ class Checker:
         names = {frame.name for frame, _ in frames}
         for part in self.truth.get('shares') or ():
             if part in names and sample.thread == self.main:
-                self.parts[part] += sample.values[1]
+                self.parts[part] += sample.wall
         if frames and frames[-1][0].name == '<lost>':
             python = [frame for frame, kind in frames if kind == bind.KIND_PYTHON]
             role = self.role(sample)
@@ -190,11 +195,11 @@ class Checker:
         return max(abs(self.parts[part] / measured - spent / known) for part, spent in shares.items()) * 100
 
 
-# --- one recording: a process of its own -------------------------------------------------------------------------------
+# --- one recording: a process of its own -----------------------------------------------------------------------------
 
 def hook(name, *values):
     if not hasattr(bind.released, name):
-        raise LookupError('no %s in this library' % name)
+        raise workloads.Unavailable('no %s in this library' % name)
     getattr(bind.released, name)(*values)
 
 
@@ -210,20 +215,21 @@ def start_session(job, workload):
     except bind.Error as error:
         if error.code != bind.UNSUPPORTED:
             raise
-        raise LookupError(error.detail)
+        raise workloads.Unavailable(error.detail)
     return lambda make_rules, truth: judge(session.stop(), make_rules, truth, job)
 
 
 def judge(profile, make_rules, truth, job):
     if job['faults']:
         hook('pyprof_test_faults', ctypes.c_double(0), ctypes.c_uint(0), ctypes.c_uint64(0))
-    checker = Checker(make_rules(), truth, os.getpid())
+    checker = Checker(make_rules(), truth, os.getpid(), workloads.NAMED[job['workload']].bare)
     checker.read(profile)
     stats = profile.stats()
-    return {'stats': {name: getattr(stats, name) for name in (
-                'asked', 'samples', 'missed', 'rejected', 'retried', 'unfrozen', 'timeline_dropped', 'late_max_ns', 'own_cpu_ns')},
-            'causes': list(stats.rejected_by_cause), 'degraded': bind.text(stats.degraded), 'counts': checker.counts,
-            'examples': checker.examples.most_common(SHOWN), 'share': checker.share_error(), 'tops': checker.tops}
+    names = 'asked', 'samples', 'missed', 'rejected', 'retried', 'unfrozen', 'late_max_ns', 'own_cpu_ns'
+    return {'stats': {name: getattr(stats, name) for name in names}, 'causes': list(stats.rejected_by_cause),
+            'degraded': bind.text(stats.degraded), 'counts': checker.counts,
+            'examples': checker.examples.most_common(SHOWN),
+            'share': checker.share_error(), 'tops': checker.tops}
 
 
 def start_truth(job, workload):
@@ -232,7 +238,7 @@ def start_truth(job, workload):
     library.truth_start.argtypes = [ctypes.c_uint, ctypes.c_int, ctypes.c_double, ctypes.c_ulonglong]
     library.truth_stop.restype = ctypes.c_size_t
     if library.truth_start(sys.hexversion, bind.FREE_THREADED, 1e9 / job['rate'], job['seed']):
-        raise LookupError('the signal handler cannot be set up')
+        raise workloads.Unavailable('the signal handler cannot be set up')
 
     def finish(make_rules, truth):
         codes = ctypes.POINTER(ctypes.c_uint64)()
@@ -241,13 +247,13 @@ def start_truth(job, workload):
         tops = collections.Counter(names.get(codes[i], '?') for i in range(count))
         unknown = tops.pop('?', 0)   # before main and after it; a frame that could not be read
         if unknown > 20 + count // 50:
-            raise LookupError('%d of %d signals saw no code that is known' % (unknown, count))
+            raise workloads.Unavailable('%d of %d signals saw no code that is known' % (unknown, count))
         return {'tops': tops}
     return finish
 
 
 def perform(job):
-    """One function for both: what a stack needs depends on where it begins, and with that where a chunk of it is full."""
+    """One function for both: where a stack begins decides at which depth a chunk of it is full, which costs time."""
     workload = workloads.NAMED[job['workload']]
     space, code = workload.load()
     finish = (start_truth if job['mode'] == 'truth' else start_session)(job, workload)
@@ -259,7 +265,7 @@ def child(text):
     job = json.loads(text)
     try:
         result = perform(job)
-    except LookupError as reason:
+    except workloads.Unavailable as reason:
         result = {'skip': str(reason.args[0])}
     print('RESULT ' + json.dumps(result))
 
@@ -280,7 +286,7 @@ def run(build, job):
     return {'failed': 'exit status %d: %s' % (process.returncode, said.strip()[-2000:])}
 
 
-# --- distances --------------------------------------------------------------------------------------------------------
+# --- distances -------------------------------------------------------------------------------------------------------
 
 def thin(tops, count):
     """So many samples of them, by chance: distances of histograms depend on how many there are."""
@@ -327,10 +333,10 @@ class Truths:
         return result.get('tops')
 
 
-# --- the table ---------------------------------------------------------------------------------------------------------
+# --- the table -------------------------------------------------------------------------------------------------------
 
-COLUMNS = ('workload', 'condition', 'samples', 'lost %', 'missed %', 'retried', 'unfrozen %', 'impossible', 'wrong line',
-           'stale name', 'thread name', 'share', 'TV / floor')
+COLUMNS = ('workload', 'condition', 'samples', 'lost %', 'missed %', 'retried', 'unfrozen %', 'impossible',
+           'wrong line', 'stale name', 'thread name', 'share', 'TV / floor')
 WIDTHS = 13, 10, 8, 7, 9, 8, 11, 11, 11, 11, 12, 7, 15
 
 

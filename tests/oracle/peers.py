@@ -1,11 +1,12 @@
 """The same workloads under other profilers, judged by the same rules.
 
-    PYTHON tests/oracle/peers.py [--seconds S] [--rate HZ] [--workload GLOB] [--peer GLOB] [--condition quiet,hogs] [--markdown]
+    PYTHON tests/oracle/peers.py [--seconds S] [--rate HZ] [--workload GLOB] [--peer GLOB] [--condition quiet,hogs]
+        [--markdown]
 
 Looks for py-spy, austin and python3.15 (whose sampler is profiling.sampling) in PATH; those that are missing are left
-out. py-spy and austin record PYTHON, python3.15 records itself. Columns as in oracle.py, with these differences: lost is
-what the profiler says itself; a stale name is only seen when name, file and line do not fit together, as these recordings
-tell no times (that of austin does, but not exactly enough); what runs above the workload's own script is not compared.
+out. py-spy and austin record PYTHON, python3.15 records itself. The columns are those of oracle.py, but: lost is what
+the profiler says itself; a stale name is only seen when name, file and line do not fit together, as most of these
+recordings tell no times; what stands above the workload's own script is not compared.
 """
 import argparse
 import collections
@@ -29,7 +30,7 @@ from grammar import CALL, DEPTH, GOOD, LINE, OUTSIDE, ROOT, STALE, Frame   # noq
 SCRIPT = os.path.join(HERE, 'workloads.py')
 
 
-# --- their formats: pairs of (frames root first, samples) -----------------------------------------------------------------
+# --- their formats: pairs of (frames root first, samples) ------------------------------------------------------------
 
 def lines_of(path):
     with open(path, encoding='utf-8', errors='replace') as file:
@@ -38,16 +39,20 @@ def lines_of(path):
             yield stack.split(';'), int(count)
 
 
+def frame_of(name, file, line):
+    return Frame(name.split('.')[-1], file, int(line), None, None)
+
+
 def py_spy_raw(path):
     for parts, count in lines_of(path):
         found = [re.match(r'(.*) \((.*):(\d+)\)$', part) for part in parts]
-        yield [Frame(one.group(1).split('.')[-1], one.group(2), int(one.group(3)), None, None) for one in found if one], count
+        yield [frame_of(*one.groups()) for one in found if one], count
 
 
 def collapsed(path):
     for parts, count in lines_of(path):
         found = [part.rsplit(':', 2) for part in parts if part.count(':') >= 2]
-        yield [Frame(name.split('.')[-1], file, int(line), None, None) for file, name, line in found if line.isdigit()], count
+        yield [frame_of(name, file, line) for file, name, line in found if line.isdigit()], count
 
 
 class Mojo:
@@ -90,7 +95,7 @@ class Mojo:
             elif event == 3:
                 key, file, name, line = self.number(), self.number(), self.number(), self.number()
                 self.number(), self.number(), self.number()
-                self.frames[key] = Frame(self.strings.get(name, '?').split('.')[-1], self.strings.get(file, '?'), line, None, None)
+                self.frames[key] = frame_of(self.strings.get(name, '?'), self.strings.get(file, '?'), line)
             elif event == 4:
                 bad = True
             elif event == 5:
@@ -108,7 +113,7 @@ class Mojo:
             yield stack, 1
 
 
-# --- the profilers ----------------------------------------------------------------------------------------------------
+# --- the profilers ---------------------------------------------------------------------------------------------------
 
 class Peer:
     def __init__(self, name, program, command, read, loss):
@@ -135,8 +140,15 @@ def py_spy_loss(said):
 
 
 def py_spy(*more):
-    return lambda options, output: ['py-spy', 'record', '-r', str(int(options.rate)), '--format', 'raw', '--full-filenames',
-                                    '-o', output] + list(more) + ['--', sys.executable]
+    return lambda options, output: ['py-spy', 'record', '-r', str(int(options.rate)), '--format', 'raw',
+                                    '--full-filenames', '-o', output] + list(more) + ['--', sys.executable]
+
+
+def austin(options, output):
+    return ['austin', '-i', str(int(1e6 / options.rate)), '-o', output, sys.executable]
+
+
+SAMPLING_ERRORS = r'Error rate: ([\d.]+)'
 
 
 def sampling(*more):
@@ -147,14 +159,13 @@ def sampling(*more):
 PEERS = [
     Peer('py-spy', 'py-spy', py_spy(), py_spy_raw, py_spy_loss),
     Peer('py-spy --nonblocking', 'py-spy', py_spy('--nonblocking'), py_spy_raw, py_spy_loss),
-    Peer('austin', 'austin', lambda options, output: ['austin', '-i', str(int(1e6 / options.rate)), '-o', output, sys.executable],
-         lambda path: Mojo(path).stacks(), share_of(r'(\d+)/(\d+)')),
-    Peer('profiling.sampling', 'python3.15', sampling(), collapsed, share_of(r'Error rate: ([\d.]+)')),
-    Peer('profiling.sampling --blocking', 'python3.15', sampling('--blocking'), collapsed, share_of(r'Error rate: ([\d.]+)')),
+    Peer('austin', 'austin', austin, lambda path: Mojo(path).stacks(), share_of(r'(\d+)/(\d+)')),
+    Peer('profiling.sampling', 'python3.15', sampling(), collapsed, share_of(SAMPLING_ERRORS)),
+    Peer('profiling.sampling --blocking', 'python3.15', sampling('--blocking'), collapsed, share_of(SAMPLING_ERRORS)),
 ]
 
 
-# --- judging ------------------------------------------------------------------------------------------------------------
+# --- judging ---------------------------------------------------------------------------------------------------------
 
 def below_script(frames):
     """From the workload's script on: a profiler may leave out what it put above it."""
@@ -174,7 +185,8 @@ def judge(stacks, workload, truth):
         verdict = rules.check(below_script(frames))
         counts[verdict] += count
         if verdict not in (GOOD, OUTSIDE):
-            examples['%s: %s' % (verdict, ' > '.join('%s:%d' % (frame.name, frame.line) for frame in frames[-8:]))] += count
+            told = ' > '.join('%s:%d' % (frame.name, frame.line) for frame in frames[-8:])
+            examples['%s: %s' % (verdict, told)] += count
         for part in truth.get('shares') or ():
             parts[part] += count * any(frame.name == part for frame in frames)
     return counts, share_error(parts, truth.get('shares')), examples
@@ -193,8 +205,8 @@ def run(peer, workload, options):
         output, told = os.path.join(folder, 'stacks'), os.path.join(folder, 'truth.json')
         command = peer.command(options, output) + [SCRIPT, workload.name, str(options.seconds), told]
         try:
-            process = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                     timeout=options.seconds * 10 + 60)
+            process = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                     stderr=subprocess.STDOUT, timeout=options.seconds * 10 + 60)
         except subprocess.TimeoutExpired:
             return ['still running: ended'], []
         said = re.sub(r'\x1b\[[\d;]*m', '', process.stdout.decode('utf-8', 'replace'))
@@ -210,18 +222,20 @@ def run(peer, workload, options):
         return '%.2f' % (100.0 * count / samples) if samples else '-'
 
     loss = peer.loss(said)
-    return [samples, '?' if loss is None else '%.2f' % loss, bad, percent(bad), percent(counts[LINE]), percent(counts[STALE]),
-            '-' if share is None else '%.2f' % share], examples.most_common(2)
+    return [samples, '?' if loss is None else '%.2f' % loss, bad, percent(bad), percent(counts[LINE]),
+            percent(counts[STALE]), '-' if share is None else '%.2f' % share], examples.most_common(2)
 
 
-COLUMNS = 'profiler', 'workload', 'condition', 'samples', 'lost %', 'impossible', 'impossible %', 'wrong line %', 'stale name %', 'share'
+COLUMNS = ('profiler', 'workload', 'condition', 'samples', 'lost %', 'impossible', 'impossible %', 'wrong line %',
+           'stale name %', 'share')
 WIDTHS = 31, 13, 10, 9, 8, 12, 14, 14, 14, 7
 
 
 def line(cells, markdown):
     if markdown:
         return '| %s |' % ' | '.join(map(str, cells))
-    return ''.join(str(cell).ljust(width) if i < 3 else str(cell).rjust(width) for i, (cell, width) in enumerate(zip(cells, WIDTHS)))
+    return ''.join(str(cell).ljust(width) if i < 3 else str(cell).rjust(width)
+                   for i, (cell, width) in enumerate(zip(cells, WIDTHS)))
 
 
 def main():

@@ -50,7 +50,8 @@ static uint64_t truth_top(int *good)
     top = truth_get(top + at->cframe_current, good);
     if (!loop) return top;
     below = truth_get(loop + at->cframe_current, good);
-    for (frame = top; frame && *good && !truth_entry(frame, good) && steps++ < 1000;) frame = truth_get(frame + at->frame_previous, good);
+    for (frame = top; frame && *good && !truth_entry(frame, good) && steps++ < 1000;)
+        frame = truth_get(frame + at->frame_previous, good);
     if (*good && frame && truth_get(frame + at->frame_previous, good) == below) return top;
     *good = 1;
     return below;

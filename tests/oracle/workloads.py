@@ -17,10 +17,15 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
+class Unavailable(Exception):
+    """This cannot run here: the reason."""
+
+
 class Workload:
-    def __init__(self, name, text, most=0, rate=1.0, tops=True, setup=None):
+    def __init__(self, name, text, most=0, rate=1.0, tops=True, bare=False, setup=None):
         self.name, self.text, self.most, self.rate = name, text, most, rate
         self.tops = tops        # its top functions can be compared with those that a signal handler sees
+        self.bare = bare        # the thread can also have states without any frame
         self.setup = setup      # returns more names for the text, or why it cannot run here
         self.file = 'work_%s.py' % name   # no file of the standard library is called so
 
@@ -32,7 +37,7 @@ class Workload:
                  'SIZES': [dice.randrange(50, 3000) * 1000 for _ in range(999)]}   # ns
         more = self.setup() if self.setup else {}
         if isinstance(more, str):
-            raise LookupError(more)
+            raise Unavailable(more)
         space.update(more)
         exec(code, space)
         return space, code
@@ -249,7 +254,7 @@ def main(end):  # root main
         loop.run_until_complete(tasks_a(t + SIZES[turn]))  # -> ..., LOOP/tasks_a, LOOP/a0
         u = clock()
         loop.run_until_complete(tasks_b(u + SIZES[turn + 1]))  # -> ..., LOOP/tasks_b, LOOP/b0
-        turn = (turn + 2) % 999
+        turn = (turn + 2) % 998
     loop.close()  # -> ...
 
 async def tasks_a(until):
@@ -537,7 +542,7 @@ def inside():  # root interpreter
 '''
 
 
-# --- code that lives for one call -------------------------------------------------------------------------------------
+# --- code that lives for one call ------------------------------------------------------------------------------------
 
 FRESH_TEXT = '''%sdef f_%d(until):  # root fresh
     while True:
@@ -619,7 +624,9 @@ ALL = [
     Workload('phases', PHASES + chain(8, *DOWN)),
     Workload('fresh', FRESH, tops=False, setup=fresh_setup),
     Workload('threads', THREADS + both(chain(10, *YOYO)), tops=False),
-    Workload('interpreters', INTERPRETERS, tops=False, setup=interpreters_setup),
+    # bare: 3.13 and later make another thread state in the main interpreter to initialise old extension modules
+    # (switch_to_main_interpreter in Python/import.c)
+    Workload('interpreters', INTERPRETERS, tops=False, bare=True, setup=interpreters_setup),
     Workload('deep', DEEP, most=DEPTH + 4, rate=0.03, tops=False, setup=deep_setup),
 ]
 NAMED = {one.name: one for one in ALL}
