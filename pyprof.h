@@ -3314,6 +3314,7 @@ static void pyprof__thread_name_set(pyprof__threads *list, uint64_t interp, uint
     for (i = 0; i < list->threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
         if (thread->ident != ident || thread->interp != interp || thread->tick != list->tick) continue;
+        if (!thread->named && pyprof__thread_cpu(thread->native) == 0) continue;   // it has ended, its ident may be another one's
         pyprof__utf8_repair(thread->name, sizeof thread->name, name);
         thread->named = 1;
     }
