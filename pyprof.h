@@ -750,6 +750,31 @@ static int pyprof__cpu_from_proc(int64_t tid)
     return at ? atoi(at + 1) : -1;
 }
 
+// Reads a small file whole; returns its size, -1 = it cannot be read. The text ends with a NUL.
+static ssize_t pyprof__read_file(const char *path, char *text, size_t capacity)
+{
+    size_t size = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return -1;
+    while (size < capacity - 1) {
+        ssize_t got = read(fd, text + size, capacity - 1 - size);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) break;
+        size += (size_t)got;
+    }
+    close(fd);
+    text[size] = 0;
+    return (ssize_t)size;
+}
+
+static int pyprof__signal_is_blocked(int64_t tid, int signal)   // by a thread of this process; also if it has ended
+{
+    char path[64], text[4096], *at;
+    snprintf(path, sizeof path, "/proc/self/task/%lld/status", (long long)tid);
+    at = pyprof__read_file(path, text, sizeof text) > 0 ? strstr(text, "\nSigBlk:") : NULL;
+    return !at || (strtoull(at + 8, NULL, 16) >> (signal - 1) & 1);
+}
+
 // ---- holding a thread by a signal -----------------------------------------------
 // The handler does nothing but wait, for 2 ms at most: all reading is done by the sampler. The signal is SIGURG, because its
 // default action is to be ignored: one that is still pending when the program executes another one must not end that.
@@ -974,23 +999,6 @@ static void pyprof__quiet_end(pyprof__quiet *quiet)
         sigtimedwait(&one, NULL, &no_time);
     }
     pthread_sigmask(SIG_SETMASK, &quiet->before, NULL);
-}
-
-// Reads a small file whole; returns its size, -1 = it cannot be read. The text ends with a NUL.
-static ssize_t pyprof__read_file(const char *path, char *text, size_t capacity)
-{
-    size_t size = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return -1;
-    while (size < capacity - 1) {
-        ssize_t got = read(fd, text + size, capacity - 1 - size);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) break;
-        size += (size_t)got;
-    }
-    close(fd);
-    text[size] = 0;
-    return (ssize_t)size;
 }
 
 // ============================================================================
@@ -2965,6 +2973,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint64_t root, trial_root; // the outermost frame: as proven, of the last walk
     uint64_t other_root;       // one seen lately that is not the proven one, and how often in a row
     uint32_t other_seen, vote_tick;
+    int listens;               // it does not block the signal
     uint32_t deaf, deaf_until; // so often in a row it did not take a signal; not asked again before that sweep
     uint32_t stable;           // cause set: so many outer frames of stack are sure all the same
     size_t codes_from, codes_to;             // code objects first read during its walk
@@ -3039,6 +3048,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->cpu_ns = slot->proven_cpu_ns = 0;
     slot->stack.spots.count = slot->twins.count = 0;
     slot->deaf = slot->deaf_until = 0;
+    slot->listens = 0;
     slot->version++;
     slot->name[0] = 0;
     slot->named = slot->name_tries = 0;
@@ -3709,7 +3719,7 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 // thread's CPU clock: it moves with every instruction, and it did not move between the start and the end of the copy. A
 // thread whose clock has not moved since its stack was last proven still has that stack: it is not even read.
 // ============================================================================
-enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 40, PYPROF__DEEP = 32, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
+enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
       PYPROF__STARVED_TICKS = 3 };
 
 typedef struct {
@@ -3726,7 +3736,7 @@ typedef struct {
     int cpu;                       // where the sampler is pinned, -1 = nowhere
     pyprof__cpus allowed;
     uint32_t max_depth;
-    pyprof__array links;               // pyprof__link: the frames of a thread that runs
+    pyprof__array links, doubtful;     // pyprof__link: the frames of a thread that runs; the last ones that did not hold
     uint64_t twins[PYPROF__TWINS];     // blocks to read twice
     size_t twin_count;
     uint64_t retried, stuck_until, run_delay;
@@ -3744,6 +3754,7 @@ static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
     pyprof__mirror_free(&sweeper->mirror);
     pyprof__array_free(&sweeper->pool, &sweeper->wanted);
     pyprof__array_free(&sweeper->pool, &sweeper->links);
+    pyprof__array_free(&sweeper->pool, &sweeper->doubtful);
     pyprof__source_close(&sweeper->source);
 }
 
@@ -3761,6 +3772,7 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, const pyprof
     if (result != PYPROF_OK) return result;
     pyprof__array_init(&sweeper->wanted, 1);
     pyprof__array_init(&sweeper->links, sizeof(pyprof__link));
+    pyprof__array_init(&sweeper->doubtful, sizeof(pyprof__link));
     pyprof__mirror_init(&sweeper->mirror, &sweeper->pool, &sweeper->source);
     pyprof__threads_init(&sweeper->list, &sweeper->pool, &sweeper->mirror, &sweeper->runtime);
     result = pyprof__runtime_find(&sweeper->runtime, &sweeper->pool, &sweeper->source);
@@ -4114,14 +4126,25 @@ static void pyprof__walk_alone(pyprof__sweeper *sweeper, pyprof__thread *thread,
 // Only a thread that is on a CPU is interrupted: its clock moves from one reading to the next. All others stand still.
 static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
+    struct sigaction now;
     int attempt, held;
     if (thread->shared_tid || thread->deaf_until > sweeper->list.tick) return;
+    if (!pyprof__hold_is_ours(&now)) {
+        sweeper->degraded = "the handler for SIGURG was replaced: threads that run are read by copying";
+        return;
+    }
+    if (!thread->listens && pyprof__signal_is_blocked(thread->native, PYPROF__HOLD_SIGNAL)) {   // it would be left pending
+        thread->deaf_until = sweeper->list.tick + 1000;
+        return;
+    }
+    thread->listens = 1;
     for (attempt = 0; attempt < PYPROF__ATTEMPTS && thread->pending; attempt++) {
         uint64_t clock = pyprof__thread_cpu(thread->native);
         if (clock == 0 || clock == pyprof__thread_cpu(thread->native)) return;
         if (!pyprof__hold_begin(thread->native)) {
             thread->deaf_until = sweeper->list.tick + (1u << thread->deaf);   // it may block the signal: each wait for it is dear
             thread->deaf += thread->deaf < 8;
+            thread->listens = 0;
             return;
         }
         thread->deaf = 0;
@@ -4226,15 +4249,15 @@ static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *th
 }
 
 // The codes of frames that held. 0 = a stack, else a pyprof_cause + 1.
-static int pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk)
+static int pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__array *links)
 {
     size_t i;
     int cause = 0, truncated = walk->stack->truncated;
     walk->stack->spots.count = 0;
     walk->last_address = 0;
     sweeper->codes.stamp = 0;
-    for (i = 0; i < sweeper->links.count && cause == 0; i++) {
-        const pyprof__raw_frame *frame = &PYPROF__AT(const pyprof__link, sweeper->links, i).frame;
+    for (i = 0; i < links->count && cause == 0; i++) {
+        const pyprof__raw_frame *frame = &PYPROF__AT(const pyprof__link, *links, i).frame;
         cause = pyprof__walk_frame(walk, frame);
         if (cause == 0 && walk->codes->layout->code_units != PYPROF__NO && pyprof__frame_instruction(walk->mirror, walk->codes->layout, frame)
             > (int64_t)PYPROF__AT(pyprof__code, walk->codes->codes, walk->last_code).key.units) cause = PYPROF_CAUSE_CHAIN + 1;
@@ -4284,12 +4307,17 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
     held = cause == 0 && pyprof__links_held(sweeper, thread);
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     pyprof__twins_learn(sweeper);
+    if (!held && cause == 0 && walk.root == thread->root && !walk.stack->truncated) {   // its outer part may be sure
+        pyprof__array swap = sweeper->doubtful;
+        sweeper->doubtful = sweeper->links;
+        sweeper->links = swap;
+    }
     if (!held) return cause ? cause : PYPROF_CAUSE_MOVED + 1;
     thread->trial_root = walk.root;
     sweeper->codes.decoded = 0;
     pyprof__prefetch_alone(sweeper, slot);
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
-    cause = pyprof__links_resolve(sweeper, &walk);
+    cause = pyprof__links_resolve(sweeper, &walk, &sweeper->links);
     if (cause == 0 && !pyprof__root_is_known(thread, sweeper->list.tick)) cause = PYPROF_CAUSE_CHAIN + 1;
     return pyprof__codes_confirm(sweeper, codes) || cause ? cause : PYPROF_CAUSE_CODE + 1;
 }
@@ -4301,6 +4329,7 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
     sweeper->twin_count = thread->twins.count;   // what was read last time
     if (thread->twins.count) memcpy(sweeper->twins, thread->twins.data, thread->twins.count * sizeof *sweeper->twins);
     thread->cause = PYPROF_CAUSE_MOVED + 1;
+    sweeper->doubtful.count = 0;
     for (attempt = 0; attempt < PYPROF__TRIES && thread->cause; attempt++) {
         thread->cause = pyprof__converge_once(sweeper, thread, slot);
         sweeper->retried += thread->cause != 0;
@@ -4312,15 +4341,28 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
     thread->twins.count = sweeper->twin_count;
 }
 
-// What of a stack that could not be read is sure all the same: the outer frames that the last good one and the doubtful
-// one have in common.
-static void pyprof__keep_stable(pyprof__thread *thread)
+// What of a stack that could not be read is sure all the same: the outer frames that the last good one and the latest
+// doubtful one that was whole have in common.
+static void pyprof__keep_stable(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
-    const uint32_t *good = (const uint32_t *)thread->stack.spots.data, *doubtful = (const uint32_t *)thread->trial.spots.data;
-    size_t n = thread->stack.spots.count, m = thread->trial.spots.count, k = 0;
-    if (thread->trial_root == thread->root && !thread->stack.truncated && !thread->trial.truncated)
+    size_t codes = sweeper->codes.codes.count, n = thread->stack.spots.count, m, k = 0;
+    const uint32_t *good = (const uint32_t *)thread->stack.spots.data, *doubtful;
+    pyprof__walk walk;
+    thread->stable = 0;
+    if (sweeper->doubtful.count == 0 || thread->stack.truncated) return;
+    memset(&walk, 0, sizeof walk);
+    walk.codes = &sweeper->codes;
+    walk.mirror = &sweeper->mirror;
+    walk.stack = &thread->trial;
+    thread->trial.truncated = 0;
+    pyprof__mirror_begin(&sweeper->mirror);
+    if (pyprof__links_resolve(sweeper, &walk, &sweeper->doubtful) == 0) {
+        doubtful = (const uint32_t *)thread->trial.spots.data;
+        m = thread->trial.spots.count;
         while (k < n && k < m && good[n - 1 - k] == doubtful[m - 1 - k]) k++;
-    thread->stable = (uint32_t)k;
+        thread->stable = (uint32_t)k;
+    }
+    pyprof__codes_confirm(sweeper, codes);
 }
 
 // The cache was emptied: the stacks hold numbers of the old one.
@@ -4336,7 +4378,8 @@ static void pyprof__forget_stacks(pyprof__threads *list)
     }
 }
 
-// One sweep: every thread of every interpreter gets a stack or a cause. 0 = the interpreter is not there.
+// One sweep: every thread of every interpreter gets a stack or a cause. 0 = the interpreter is not there. It may also find
+// that nothing can be listed at the moment.
 static int pyprof__sweep(pyprof__sweeper *sweeper)
 {
     uint64_t head = 0;
@@ -4344,7 +4387,7 @@ static int pyprof__sweep(pyprof__sweeper *sweeper)
     size_t i;
     sweeper->list.tick++;
     sweeper->listed = 0;
-    if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) return 0;
+    if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) return 1;
     if (head == 0 || !pyprof__codes_renew(&sweeper->codes)) return 0;
     if (generation != sweeper->codes.generation) pyprof__forget_stacks(&sweeper->list);
     for (i = 0; i < sweeper->list.threads.count; i++) {   // who was read last time will be read again
@@ -4358,7 +4401,7 @@ static int pyprof__sweep(pyprof__sweeper *sweeper)
         if (thread->tick != sweeper->list.tick || !thread->pending) continue;
         if (sweeper->by_signal) pyprof__hold_and_walk(sweeper, thread, i);
         if (thread->pending) pyprof__converge(sweeper, thread, i);
-        if (thread->pending) pyprof__keep_stable(thread);
+        if (thread->pending) pyprof__keep_stable(sweeper, thread);
     }
     return 1;
 }
@@ -7249,6 +7292,7 @@ static void pyprof__record(pyprof__session *session, const pyprof__sweeper *swee
     if (session->paused) return;
     session->phase += session->config.rate_hz / tick->rate * (double)(1 + tick->missed);
     if (session->phase < 0.999999) return;
+    if (present && !sweeper->listed) return;   // no thread could be seen: as if the tick had not happened
     due = (uint64_t)(session->phase + 0.000001);
     session->phase -= (double)due;
     for (i = 0; i < sweeper->list.threads.count; i++) alive += PYPROF__AT(const pyprof__thread, sweeper->list.threads, i).tick == sweeper->list.tick;
