@@ -27,6 +27,14 @@ FAIL, SHORT, GARBAGE = 1, 2, 4
 URG = signal.SIGURG
 libc = ctypes.CDLL(None, use_errno=True)
 hooks = bind.released
+
+
+def check(condition, message, *arguments):
+    """Much here hangs on when the scheduler runs whom: what fails is tried again, twice."""
+    if not condition:
+        raise bind.Far(message % arguments if arguments else message)
+
+
 if hooks:
     hooks.pyprof_test_faults.argtypes = [ctypes.c_double, ctypes.c_uint, ctypes.c_uint64]
     for hook in (hooks.pyprof_test_faults, hooks.pyprof_test_window, hooks.pyprof_test_coarse):
@@ -100,10 +108,10 @@ def all_good(wrong, least, old_lines=0.0):
     wrong = dict(wrong)
     good, lines = wrong.pop('good', 0), wrong.pop('line', 0)
     few = 0.005 * good if old_lines else 0   # by copying, a loop of some 100 ns may come round unseen
-    bind.check(sum(wrong.values()) <= few, 'impossible stacks: %r', wrong)
+    check(sum(wrong.values()) <= few, 'impossible stacks: %r', wrong)
     if good <= least:
         raise bind.Far('only %d samples' % good)
-    bind.check(lines <= old_lines * good, '%d of %d with an old line', lines, good)
+    check(lines <= old_lines * good, '%d of %d with an old line', lines, good)
     return good
 
 
@@ -141,8 +149,8 @@ def copy_converges_on_another_cpu():
     os.sched_setaffinity(0, [here])
     wrong, stats = survey(4, lambda: os.sched_setaffinity(0, [there]), exact=False, rate_hz=2000, capture=CAPTURE_COPY)
     good = all_good(wrong, 1000, 0.08)
-    bind.check(stats.unfrozen > 0.01 * good, '%d unfrozen samples of %d', stats.unfrozen, good)
-    bind.check(stats.rejected < 0.2 * stats.asked, '%d of %d rejected', stats.rejected, stats.asked)
+    check(stats.unfrozen > 0.01 * good, '%d unfrozen samples of %d', stats.unfrozen, good)
+    check(stats.rejected < 0.2 * stats.asked, '%d of %d rejected', stats.rejected, stats.asked)
 
 
 @bind.test
@@ -160,7 +168,7 @@ def auto_that_may_not_move_converges():
 
     wrong, stats = survey(3, before, exact=False, rate_hz=2000)
     good = all_good(wrong, 1000, 0.08)
-    bind.check(stats.unfrozen > 0.01 * good, '%d unfrozen samples of %d', stats.unfrozen, good)
+    check(stats.unfrozen > 0.01 * good, '%d unfrozen samples of %d', stats.unfrozen, good)
 
 
 @bind.test
@@ -181,7 +189,7 @@ def the_sampler_follows():
     print(dict(wrong), stats, seen)
     good = all_good(wrong, 500)
     bind.near(stats.unfrozen / good, 0, 0, 0.1, 'the share of unfrozen samples')
-    bind.check({(cpu,) for cpu in cpus} <= seen, 'where the sampler was: %r', seen)
+    check({(cpu,) for cpu in cpus} <= seen, 'where the sampler was: %r', seen)
 
 
 def samplers():
@@ -230,11 +238,11 @@ def only_the_sampler_is_tuned(mode):
                 time.sleep(0.1)
                 bind.equal(mine(), before, 'placement of threads, meanwhile')
                 sampler = set(os.sched_getaffinity(min(known)))
-                bind.check(sampler <= os.sched_getaffinity(0), 'the sampler is on %r', sampler)
-                bind.check(mode == CAPTURE_AUTO or len(sampler) > 1, 'the sampler is on %r', sampler)
+                check(sampler <= os.sched_getaffinity(0), 'the sampler is on %r', sampler)
+                check(mode == CAPTURE_AUTO or len(sampler) > 1, 'the sampler is on %r', sampler)
         stats = r.profile.stats()
         bind.equal(mine(), before, 'placement of threads, afterwards')
-    bind.check(stats.samples > 1000, 'only %d samples', stats.samples)
+    check(stats.samples > 1000, 'only %d samples', stats.samples)
 
 
 @bind.test(limit=90)
@@ -311,12 +319,12 @@ def foreign_signals_reach_their_handler():
                 for i in range(100):
                     os.kill(os.getpid(), URG)
                     bind.eventually(lambda: count() > i, 'signal %d' % i)
-            bind.check(action() and signal.getsignal(URG) is not None)
+            check(action() and signal.getsignal(URG) is not None)
             os.kill(os.getpid(), URG)
             bind.eventually(lambda: count() > 100, 'a signal afterwards')
         time.sleep(0.1)
         bind.equal(count(), 101, 'signals')
-    bind.check(heard, 'Python heard none')
+    check(heard, 'Python heard none')
     balanced(r.profile.stats())
 
 
@@ -330,7 +338,7 @@ def the_handler_returns():
         before = action()
         with bind.record(rate_hz=1000, capture=CAPTURE_SIGNAL) as r:
             bind.eventually(lambda: r.stats().samples > 20, 'samples')
-            bind.check(action() != before, 'no handler of ours')
+            check(action() != before, 'no handler of ours')
             bind.equal(signal.getsignal(URG), host, 'the handler as Python knows it')
         bind.equal(action(), before, 'the handler as C knows it, after %r' % (host,))
         bind.equal(signal.getsignal(URG), host)
@@ -365,8 +373,8 @@ def a_handler_put_on_top_stays():
         os.kill(os.getpid(), URG)
         bind.eventually(lambda: count() > heard, 'a signal afterwards')
     print('%d signals of ours reached the host' % ours, stats)
-    bind.check(stats.samples > before + 100, 'samples go on')
-    bind.check(ours <= 1, '%d signals of ours reached the handler of the host', ours)   # 1: it was on its way
+    check(stats.samples > before + 100, 'samples go on')
+    check(ours <= 1, '%d signals of ours reached the handler of the host', ours)   # 1: it was on its way
 
 
 @bind.test
@@ -381,7 +389,7 @@ def threads_that_block_the_signal():
     os.sched_setaffinity(0, [here])
     wrong, stats = survey(3, before, exact=False, rate_hz=1000, capture=CAPTURE_SIGNAL)
     good = all_good(wrong, 500, 0.08)
-    bind.check(stats.unfrozen > 0.01 * good, '%d unfrozen samples of %d', stats.unfrozen, good)
+    check(stats.unfrozen > 0.01 * good, '%d unfrozen samples of %d', stats.unfrozen, good)
 
 
 @bind.test
@@ -444,7 +452,7 @@ def short_sleeps_end_early_now_and_then_at_most():
         with running(naps):
             pass
     print(dict(results), r.profile.stats())
-    bind.check(results[-1] <= 0.02 * results[0], '%d of %d sleeps were interrupted', results[-1], results[0])
+    check(results[-1] <= 0.02 * results[0], '%d of %d sleeps were interrupted', results[-1], results[0])
 
 
 @bind.test
@@ -458,10 +466,10 @@ def threads_that_end_while_held():
     stats = r.profile.stats()
     print(started, 'threads', stats)
     balanced(stats)
-    bind.check(stats.samples > 500, 'only %d samples', stats.samples)
+    check(stats.samples > 500, 'only %d samples', stats.samples)
     for item in r.profile.visit(bind.ITEM_STACK):
         if item.thread.name != 'MainThread':
-            bind.check(item.stack[0].name in ('_bootstrap', '<truncated>', '<native>', '<lost>'), 'root %r', item.stack[0])
+            check(item.stack[0].name in ('_bootstrap', '<truncated>', '<native>', '<lost>'), 'root %r', item.stack[0])
 
 
 EXEC = '''
@@ -507,7 +515,7 @@ def fork_while_held():
         with bind.record(rate_hz=2000, capture=CAPTURE_SIGNAL) as r:
             while r.stats().samples < 50:
                 test_record.spin_hot(0.05)
-        bind.check(share(r.profile, 'MainThread', 'spin_hot') > 0.1, 'spin_hot in the child')
+        check(share(r.profile, 'MainThread', 'spin_hot') > 0.1, 'spin_hot in the child')
         bind.equal(action(), default, 'the handler of the child, afterwards')
         balanced(r.profile.stats())
 
@@ -540,7 +548,7 @@ def sessions_of_other_modes_come_and_go():
     for _ in range(10):
         with bind.record(rate_hz=1000, capture=CAPTURE_SIGNAL) as r:
             bind.eventually(lambda: r.stats().samples > 10, 'samples')
-            bind.check(action() != before, 'no handler of ours')
+            check(action() != before, 'no handler of ours')
         bind.eventually(lambda: action() == before, 'the handler is back')
     balanced(outer.stop().stats())
 
@@ -644,7 +652,7 @@ def lost_time_stays_in_the_totals(mode):
         if rate < 0.1:
             bind.near(wall, elapsed, 0.02, 0.01 + late(profile), 'wall time')
         if rate < 0.1 and stats.rejected > 30:   # with a third of all reads failing hardly any walk reaches the root
-            bind.check(share_deep > 0.5, 'only %.3f of the lost time lies below the outer frames: %r', share_deep, lost)
+            check(share_deep > 0.5, 'only %.3f of the lost time lies below the outer frames: %r', share_deep, lost)
 
 
 # --- starvation -------------------------------------------------------------------------------------------------------
@@ -685,10 +693,10 @@ def a_real_time_thread_starves_the_sampler():
     reason = profile.stats().degraded.decode()
     if 'starved' not in reason:
         raise bind.Far('degraded: %r' % reason)
-    bind.check(reason in profile.write(bind.TEXT).decode(), 'the text does not tell')
+    check(reason in profile.write(bind.TEXT).decode(), 'the text does not tell')
     bind.equal(profile.json()['stats']['degraded'], reason, 'the reason in the JSON')
     asked, samples = stats.asked - starved.asked, stats.samples - starved.samples
-    bind.check(samples >= 0.3 * asked, '%d samples of %d', samples, asked)
+    check(samples >= 0.3 * asked, '%d samples of %d', samples, asked)
     missed = starved.missed / max(1, starved.asked)
     print('missed %.3f meanwhile, %.3f afterwards' % (missed, 1 - samples / asked))
 
@@ -741,7 +749,7 @@ def faults_of(kind):
                 profile.json()
             if kind != GARBAGE:
                 wrong.pop('good', 0)
-                bind.check(sum(wrong.values()) <= 3, 'impossible stacks at %g: %r', rate, dict(wrong))
+                check(sum(wrong.values()) <= 3, 'impossible stacks at %g: %r', rate, dict(wrong))
             all_good(wrong_after, 100)
             stats = after.stats()
             bind.near(stats.rejected / max(1, stats.asked - stats.missed), 0, 0, 0.02, 'rejected after %g' % rate)
@@ -758,7 +766,7 @@ def attempt(function, *arguments, **keywords):
     try:
         return function(*arguments, **keywords)
     except bind.Error as error:
-        bind.check(error.detail.strip(), 'no reason: %s', error)
+        check(error.detail.strip(), 'no reason: %s', error)
         seen[(error.args[0].split(':')[0], bind.RESULTS[error.code])] += 1
         return None
 
@@ -797,7 +805,7 @@ def faults_at_any_time():
             print('faults %g: %r' % (rate, dict(seen)))
             seen.clear()
             profile = bind.dump_profile()
-            bind.check('churn' in [thread.name for thread in profile.threads()], 'dump without faults: %r', profile.threads())
+            check('churn' in [thread.name for thread in profile.threads()], 'dump without faults: %r', profile.threads())
             with bind.record(rate_hz=1000) as r:
                 bind.eventually(lambda: r.stats().samples > 20, 'samples without faults, after %g' % rate)
 
@@ -891,8 +899,8 @@ def names_are_of_living_code(mode):
             early.append((number, begin - looked))
     print('%d made, %d seen, %d too late, %d too early' % (len(life), len(known), len(late_ones), len(early)), r.profile.stats())
     few = 0.005 * r.profile.stats().samples if mode == CAPTURE_COPY else 0   # 3.11 can make them faster than they are read
-    bind.check(len(mixed) <= few, 'name, file, first line and line of %d samples that mix functions: %r', len(mixed), mixed[:10])
-    bind.check(len(known) > 100, 'only %d functions seen', len(known))
+    check(len(mixed) <= few, 'name, file, first line and line of %d samples that mix functions: %r', len(mixed), mixed[:10])
+    check(len(known) > 100, 'only %d functions seen', len(known))
     balanced(r.profile.stats())
     if late_ones or early:
         raise bind.Far('seen after their end: %r; before their beginning: %r' % (late_ones[:5], early[:5]))
