@@ -677,8 +677,10 @@ static char *pyprof__thread_pointer(void)
 #if defined(__x86_64__)
     __asm__("mov %%fs:0, %0" : "=r"(pointer));
 #define PYPROF__RSEQ_SIGNATURE 0x53053053u
+#define PYPROF__FENCE() __asm__ __volatile__("mfence" ::: "memory")
 #else
 #define PYPROF__RSEQ_SIGNATURE 0xd428bc00u
+#define PYPROF__FENCE() __asm__ __volatile__("dmb ish" ::: "memory")
     __asm__("mrs %0, tpidr_el0" : "=r"(pointer));
 #endif
     return pointer;
@@ -714,14 +716,14 @@ static void pyprof__switches_watch(int64_t cpu_word)
     pyprof__rseq_nowhere.start_ip = (uint64_t)(uintptr_t)&pyprof__rseq_code[2];
     pyprof__rseq_nowhere.length = 1;
     pyprof__rseq_nowhere.abort_ip = (uint64_t)(uintptr_t)&pyprof__rseq_code[1];
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    PYPROF__FENCE();
     *pyprof__rseq_word(cpu_word) = (uint64_t)(uintptr_t)&pyprof__rseq_nowhere;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    PYPROF__FENCE();
 }
 
 static int pyprof__switches_none(int64_t cpu_word)   // since then
 {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    PYPROF__FENCE();
     return *pyprof__rseq_word(cpu_word) == (uint64_t)(uintptr_t)&pyprof__rseq_nowhere;
 }
 
@@ -8454,6 +8456,7 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
 // What only this file uses. PYPROF_IMPLEMENTATION stays, so that including it again is noticed and does nothing.
 #undef PYPROF__COUNT
 #undef PYPROF__RSEQ_SIGNATURE
+#undef PYPROF__FENCE
 #undef PYPROF__TEST_READ
 #undef PYPROF__TEST_WINDOW
 #undef PYPROF__TEST_FINE
