@@ -319,7 +319,7 @@ def foreign_signals_reach_their_handler():
                 for i in range(100):
                     os.kill(os.getpid(), URG)
                     bind.eventually(lambda: count() > i, 'signal %d' % i)
-            check(action() and signal.getsignal(URG) is not None)
+            check(action() and signal.getsignal(URG) is not None, 'the handler is gone')
             os.kill(os.getpid(), URG)
             bind.eventually(lambda: count() > 100, 'a signal afterwards')
         time.sleep(0.1)
