@@ -134,16 +134,18 @@ typedef enum pyprof_metric {
     PYPROF_NATIVE_NS = 7,
     PYPROF_CALLS = 8,
     PYPROF_EXCEPTIONS = 9,
-    PYPROF_ALLOC_BYTES = 10,
+    PYPROF_ALLOC_BYTES = 10,  // allocated, whatever became of it; a realloc counts as a free and an allocation
     PYPROF_ALLOC_BLOCKS = 11,
-    PYPROF_LIVE_BYTES = 12,
+    PYPROF_LIVE_BYTES = 12,   // not freed yet
     PYPROF_LIVE_BLOCKS = 13,
-    PYPROF_PEAK_BYTES = 14,
+    PYPROF_PEAK_BYTES = 14,   // live when the process had the most live bytes
     PYPROF_PEAK_BLOCKS = 15,
-    PYPROF_TEMP_BLOCKS = 16,
+    PYPROF_TEMP_BLOCKS = 16,  // freed by their thread before it had allocated 4 more (sampled: 4 KiB more)
     PYPROF_GPU_NS = 17,
     PYPROF_GPU_BYTES = 18,
     PYPROF_WAIT_SAMPLES = 19, // those samples
+    PYPROF_RESIDENT_BYTES = 20, // resident set of the process: on the time line only
+    PYPROF_LIVE_AGE_MS = 21,  // the ages of all live blocks added up, ms
     PYPROF_METRIC_COUNT = 32
 } pyprof_metric;
 
@@ -182,6 +184,16 @@ typedef enum pyprof_paths { PYPROF_PATHS_FULL = 0, PYPROF_PATHS_BASE = 1, PYPROF
 typedef enum pyprof_group {
     PYPROF_GROUP_FUNCTION = 0, PYPROF_GROUP_LINE = 1, PYPROF_GROUP_FILE = 2, PYPROF_GROUP_THREAD = 3
 } pyprof_group;
+// Who asked for memory: CPython's domains (PyMem_RawMalloc, PyMem_Malloc, PyObject_Malloc), or malloc and mmap themselves
+typedef enum pyprof_domain {
+    PYPROF_DOMAIN_RAW = 0, PYPROF_DOMAIN_MEM = 1, PYPROF_DOMAIN_OBJ = 2, PYPROF_DOMAIN_NATIVE = 3, PYPROF_DOMAIN_COUNT = 4
+} pyprof_domain;
+// What the live bytes of a place did over the recording
+typedef enum pyprof_growth {
+    PYPROF_GROWTH_STEADY = 0,       // no growth that could be told from chance
+    PYPROF_GROWTH_PLATEAU = 1,      // it grew, and stopped: a cache, a pool
+    PYPROF_GROWTH_GROWING = 2       // it grew to the end
+} pyprof_growth;
 typedef enum pyprof_heap_state {
     PYPROF_HEAP_STATE_OFF = 0, PYPROF_HEAP_STATE_PENDING = 1, PYPROF_HEAP_STATE_ON = 2, PYPROF_HEAP_STATE_LOST = 3
 } pyprof_heap_state;
@@ -300,7 +312,8 @@ typedef enum pyprof_item_kind {
     PYPROF_ITEM_THREAD = 1,         // thread, total
     PYPROF_ITEM_NODE = 2,           // + stack (root first, the node's own frame last), self, total: the tree, parents first
     PYPROF_ITEM_STACK = 3,          // the same for each node that has samples of its own
-    PYPROF_ITEM_STATE = 4           // the time line, oldest first: + timestamp, count, self
+    PYPROF_ITEM_STATE = 4,          // the time line, oldest first: + timestamp, count, self
+    PYPROF_ITEM_MEMORY = 5          // the memory time line, oldest first: timestamp; self: LIVE_BYTES (traced), RESIDENT_BYTES
 } pyprof_item_kind;
 
 typedef struct pyprof_item {        // valid during the call only; its strings as long as the profile
@@ -313,6 +326,9 @@ typedef struct pyprof_item {        // valid during the call only; its strings a
     uint64_t count;
 } pyprof_item;
 
+enum { PYPROF_SIZES = 48 };
+typedef struct pyprof_domain_total { int64_t alloc_bytes, alloc_blocks, live_bytes, live_blocks; } pyprof_domain_total;
+
 typedef struct pyprof_info {
     int64_t pid;
     const char *program;            // name of the program, or of the script an interpreter runs
@@ -322,6 +338,11 @@ typedef struct pyprof_info {
     double rate_hz;
     int64_t total[PYPROF_METRIC_COUNT];
     size_t threads, interpreters, functions, nodes;
+    int heap;                       // pyprof_heap_mode
+    uint64_t heap_interval_bytes;   // sampled: mean bytes between samples
+    double peak_time;               // Unix seconds of the high-water mark; 0 = none
+    pyprof_domain_total domains[PYPROF_DOMAIN_COUNT];
+    int64_t sizes[PYPROF_SIZES];    // blocks allocated, by size: [i] counts those of 2^(i-1)+1 to 2^i bytes
 } pyprof_info;
 
 typedef struct pyprof_stats {
@@ -338,13 +359,33 @@ typedef struct pyprof_stats {
     uint64_t late_max_ns, late_mean_ns;   // wake-up after the deadline
     uint64_t gap_ns;                // time nobody could see: suspended, stopped
     int heap_state;                 // pyprof_heap_state
-    uint64_t heap_samples, heap_dropped;
+    uint64_t heap_samples;          // blocks noted
+    uint64_t heap_dropped;          // blocks not noted because heap_max_bytes or max_bytes was used up: live values are a lower bound
+    uint64_t heap_live_bytes, heap_live_blocks, heap_peak_bytes;   // traced memory now, and at most (sampled: estimates)
     char degraded[256];             // why the recording is worse than it should be; empty when it is not
 } pyprof_stats;
 
 typedef struct pyprof_allocation {
-    const void *address; size_t size; uint64_t thread_id; double timestamp; char where[256]; uint64_t reserved[4];
+    const void *address;            // where the block begins
+    size_t size;                    // bytes asked for
+    uint64_t thread_id;             // the kernel's, of the thread that allocated it
+    double timestamp;               // Unix seconds, when
+    char where[256];                // "file:line in function", the innermost frame; "<native>" without any
+    int domain;                     // pyprof_domain
+    uint64_t reserved[4];
 } pyprof_allocation;
+
+typedef struct pyprof_leak {        // a place whose live memory grew: see pyprof_leaks
+    const char *name, *qualname, *file;
+    int32_t line;
+    int growth;                     // pyprof_growth
+    int64_t live_bytes, live_blocks;
+    int64_t grown_bytes;            // since the first mark
+    double bytes_per_s;             // of growth over the later half of the marks
+    int64_t error_bytes;            // half of the 95 % confidence interval of live_bytes and grown_bytes; 0 = exact
+    double mean_age_s;              // of the live blocks
+    uint64_t reserved[4];
+} pyprof_leak;
 
 typedef int pyprof_write_fn(void *user, const void *data, size_t size);   // nonzero aborts: PYPROF_ERR_IO
 typedef int pyprof_visit_fn(void *user, const pyprof_item *item);         // nonzero ends the visit early: PYPROF_OK
@@ -369,6 +410,9 @@ PYPROF_API pyprof_result pyprof_resume(pyprof *session);
 // Drops what was recorded so far.
 //   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE, MEMORY
 PYPROF_API pyprof_result pyprof_reset(pyprof *session);
+// The high-water mark starts afresh from what is live now, for all sessions.
+//   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE (the session does not track memory)
+PYPROF_API pyprof_result pyprof_reset_peak(pyprof *session);
 // How good the recording is, and what it costs, so far.
 //   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE
 PYPROF_API pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *stats);
@@ -391,17 +435,25 @@ PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size,
                                     size_t capacity, size_t *count);
-// Calls fn for threads, nodes, stacks and the time line, in this order.
+// Calls fn for threads, nodes, stacks, the time line and the memory time line, in this order.
 //   threads  any; fn runs on the caller's     GIL  not needed     returns  OK, ARGUMENT, MEMORY
 PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user);
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT
 PYPROF_API pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyprof_info *info);
 PYPROF_API pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyprof_stats *stats);
+// The first capacity places whose live memory grew, the fastest growing first, plateaus last; *count = places there are.
+// query->group says what a place is (default: line), its filters choose stacks. row_size = sizeof(pyprof_leak).
+//   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY, STATE (the profile has no heap data)
+PYPROF_API pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query, pyprof_leak *rows, size_t row_size,
+                                      size_t capacity, size_t *count);
 // One sweep over every thread, 0 = this process; needs no session.
 //   threads  any, waits     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY, NO_PYTHON, UNSUPPORTED, STATE (the interpreter is not initialised)
 PYPROF_API pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options, pyprof_profile **profile);
-// Not yet.   threads  any     GIL  not needed     returns  UNSUPPORTED, ARGUMENT
+// Where was the block that contains this address allocated? Sampled: only blocks that were sampled are known, and only by
+// the address they begin at.
+//   threads  any     GIL  not needed
+//   returns  OK, ARGUMENT, STATE (no such block is known, or the session does not track memory)
 PYPROF_API pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found);
 
 // Does what PROFILING and the PYPROF_* variables ask for, and writes the files at exit, or when pyprof_stop ends the
@@ -427,6 +479,7 @@ PYPROF_API const char *pyprof_version(void);
     api pyprof_result pyprof_pause(pyprof *session) { (void)session; return code; } \
     api pyprof_result pyprof_resume(pyprof *session) { (void)session; return code; } \
     api pyprof_result pyprof_reset(pyprof *session) { (void)session; return code; } \
+    api pyprof_result pyprof_reset_peak(pyprof *session) { (void)session; return code; } \
     api pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *stats) { (void)session; (void)stats; return code; } \
     api void pyprof_profile_free(pyprof_profile *profile) { (void)profile; } \
     api pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, const pyprof_output *output) \
@@ -444,6 +497,9 @@ PYPROF_API const char *pyprof_version(void);
         { (void)profile; (void)query; (void)fn; (void)user; return code; } \
     api pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyprof_info *info) { (void)profile; (void)info; return code; } \
     api pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyprof_stats *stats) { (void)profile; (void)stats; return code; } \
+    api pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query, pyprof_leak *rows, size_t row_size, \
+        size_t capacity, size_t *count) \
+        { (void)profile; (void)query; (void)rows; (void)row_size; (void)capacity; if (count) *count = 0; return code; } \
     api pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options, pyprof_profile **profile) \
         { (void)pid; (void)options; if (profile) *profile = NULL; return code; } \
     api pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found) \
@@ -3420,10 +3476,27 @@ typedef struct {               // consecutive identical samples of a thread
     uint32_t thread, node, count, waiting;
 } pyprof__moment;
 
+typedef struct { uint64_t ns; int64_t resident, traced; } pyprof__gauge;   // bytes
+
+enum { PYPROF__MARKS = 16 };   // even
+
+typedef struct {               // what a heap tracker says of the whole process
+    int mode;                  // pyprof_heap_mode
+    uint64_t interval;         // sampled: mean bytes between samples
+    uint64_t peak_ns;          // when the high-water mark was reached
+    pyprof_domain_total domains[PYPROF_DOMAIN_COUNT];
+    int64_t sizes[PYPROF_SIZES];
+    uint64_t mark_ns[PYPROF__MARKS];   // when the marks of the history were taken, ascending
+    uint32_t marks;
+} pyprof__heap_facts;
+
 typedef struct {
     pyprof__pool *pool;
     pyprof__strings strings;
     pyprof__array functions, locations, nodes, members, moments;
+    pyprof__array gauges;          // the memory time line
+    pyprof__array history;         // float: live bytes of node n at mark m at [n * PYPROF__MARKS + m]; shorter than the nodes: the rest 0
+    pyprof__heap_facts heap;
     pyprof__array columns[PYPROF_METRIC_COUNT];   // int64_t a node, its own value; empty = the metric was never used
     pyprof__index function_index, location_index, node_index;
     size_t moments_first;          // the oldest moment still wanted
@@ -3445,6 +3518,8 @@ static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
     pyprof__array_init(&model->nodes, sizeof(pyprof__node));
     pyprof__array_init(&model->members, sizeof(pyprof__member));
     pyprof__array_init(&model->moments, sizeof(pyprof__moment));
+    pyprof__array_init(&model->gauges, sizeof(pyprof__gauge));
+    pyprof__array_init(&model->history, sizeof(float));
     for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_init(&model->columns[i], sizeof(int64_t));
 }
 
@@ -3457,6 +3532,8 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__array_free(model->pool, &model->nodes);
     pyprof__array_free(model->pool, &model->members);
     pyprof__array_free(model->pool, &model->moments);
+    pyprof__array_free(model->pool, &model->gauges);
+    pyprof__array_free(model->pool, &model->history);
     for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_free(model->pool, &model->columns[i]);
     pyprof__index_free(model->pool, &model->function_index);
     pyprof__index_free(model->pool, &model->location_index);
@@ -3697,12 +3774,14 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
     to->timeline_s = from->timeline_s;
     to->stats = from->stats;
     to->paths = from->paths;
+    to->heap = from->heap;
     if (window_ns && window_ns < from->last_ns - from->start_ns) {
         since = from->last_ns - window_ns;
         to->start_ns = since;
         if (to->recorded_ns > window_ns) to->recorded_ns = window_ns;
     }
     if (!pyprof__model_copy_tables(to, from) || !pyprof__model_copy_moments(to, from, since)) return 0;
+    if (!pyprof__array_copy(pool, &to->gauges, &from->gauges) || !pyprof__array_copy(pool, &to->history, &from->history)) return 0;
     if (since) pyprof__model_columns_since(to, since);
     for (i = 0; !since && i < PYPROF_METRIC_COUNT; i++)
         if (!pyprof__array_copy(pool, &to->columns[i], &from->columns[i])) return 0;
@@ -5147,8 +5226,8 @@ typedef struct {                 // what a writer gets
 // The short names of metrics in files
 static const char *const pyprof__metric_keys[PYPROF_METRIC_COUNT] = {
     "", "samples", "wall_ns", "cpu_ns", "gil_ns", "gil_wait_ns", "wait_ns", "native_ns", "calls", "exceptions", "alloc_bytes", "alloc_blocks",
-    "live_bytes", "live_blocks", "peak_bytes", "peak_blocks", "temp_blocks", "gpu_ns", "gpu_bytes", "wait_samples", "", "", "", "", "", "",
-    "", "", "", "", "", ""
+    "live_bytes", "live_blocks", "peak_bytes", "peak_blocks", "temp_blocks", "gpu_ns", "gpu_bytes", "wait_samples", "resident_bytes",
+    "live_age_ms", "", "", "", "", "", "", "", "", "", ""
 };
 static const char *const pyprof__kind_names[] = { "python", "native", "zone", "pseudo", "thread", "process" };
 static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] = { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
@@ -5220,7 +5299,8 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
         { "timeline_dropped", stats->timeline_dropped }, { "threads", stats->threads }, { "interpreters", stats->interpreters },
         { "own_cpu_ns", stats->own_cpu_ns }, { "own_bytes", stats->own_bytes }, { "late_max_ns", stats->late_max_ns },
         { "late_mean_ns", stats->late_mean_ns }, { "gap_ns", stats->gap_ns }, { "heap_state", (uint64_t)stats->heap_state },
-        { "heap_samples", stats->heap_samples }, { "heap_dropped", stats->heap_dropped },
+        { "heap_samples", stats->heap_samples }, { "heap_dropped", stats->heap_dropped }, { "heap_live_bytes", stats->heap_live_bytes },
+        { "heap_live_blocks", stats->heap_live_blocks }, { "heap_peak_bytes", stats->heap_peak_bytes },
     };
     size_t i;
     for (i = 0; i < PYPROF__COUNT(rows); i++) {
@@ -7432,7 +7512,7 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
         pyprof__names_read(&sweeper->list, sweeper->codes.text, all || !sweeper->list.active);
         took = pyprof__now() - begin;
         if (all) names->due = tick.now + pyprof__second;
-        if (!all || !sweeper->list.active) names->cost = names->cost && took > names->cost ? names->cost + names->cost / 4 + 1 : took;
+        if (!all || !sweeper->list.active) names->cost = took > names->cost ? names->cost + names->cost / 4 : took > 1000 ? took : 1000;
         names->soon = tick.now + 20 * names->cost;   // the cost as usual: it may have lost the CPU this time
     }
     pthread_mutex_lock(&pyprof__lock);
@@ -7451,7 +7531,7 @@ static void *pyprof__sampler_main(void *argument)
 {
     pyprof__sweeper *sweeper = (pyprof__sweeper *)argument;
     pyprof__schedule schedule;
-    pyprof__names names = { 0, 0, 0 };
+    pyprof__names names = { 0, 0, 50000 };
     double rate;
     memset(&schedule, 0, sizeof schedule);
     schedule.rate = -1;
@@ -8300,6 +8380,25 @@ static void pyprof__visit_states(pyprof__visitor *visitor)
     }
 }
 
+static void pyprof__visit_memory(pyprof__visitor *visitor)
+{
+    const pyprof__model *model = &visitor->profile->model;
+    size_t i;
+    for (i = 0; i < model->gauges.count && !visitor->stopped; i++) {
+        const pyprof__gauge *gauge = &PYPROF__AT(const pyprof__gauge, model->gauges, i);
+        int64_t self[PYPROF_METRIC_COUNT];
+        pyprof_item item;
+        memset(self, 0, sizeof self);
+        self[PYPROF_LIVE_BYTES] = gauge->traced;
+        self[PYPROF_RESIDENT_BYTES] = gauge->resident;
+        memset(&item, 0, sizeof item);
+        item.kind = PYPROF_ITEM_MEMORY;
+        item.self = self;
+        item.timestamp = pyprof__unix(model, gauge->ns);
+        visitor->stopped = visitor->fn(visitor->user, &item);
+    }
+}
+
 PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user)
 {
     pyprof__selection selection;
@@ -8329,6 +8428,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
         pyprof__visit_nodes(&visitor, PYPROF_ITEM_NODE);
         pyprof__visit_nodes(&visitor, PYPROF_ITEM_STACK);
         pyprof__visit_states(&visitor);
+        pyprof__visit_memory(&visitor);
     } else result = pyprof__fail_memory("the visit");
     pyprof__free(pool, visitor.threads, members);
     pyprof__free(pool, visitor.stack, (profile->depth + 1) * sizeof(pyprof_frame));
@@ -8356,6 +8456,11 @@ PYPROF__DEF pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyp
     info->interpreters = profile->interpreters;
     info->functions = model->functions.count;
     info->nodes = model->nodes.count;
+    info->heap = model->heap.mode;
+    info->heap_interval_bytes = model->heap.interval;
+    info->peak_time = model->heap.peak_ns ? pyprof__unix(model, model->heap.peak_ns) : 0;
+    memcpy(info->domains, model->heap.domains, sizeof info->domains);
+    memcpy(info->sizes, model->heap.sizes, sizeof info->sizes);
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
         for (i = 0; i < model->columns[metric].count; i++) info->total[metric] += PYPROF__AT(int64_t, model->columns[metric], i);
     return PYPROF_OK;

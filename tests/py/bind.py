@@ -125,10 +125,16 @@ class Item(Structure):
                 ('self', POINTER(c_int64)), ('total', POINTER(c_int64)), ('timestamp', c_double), ('count', c_uint64)]
 
 
+class DomainTotal(Structure):
+    _fields_ = [('alloc_bytes', c_int64), ('alloc_blocks', c_int64), ('live_bytes', c_int64), ('live_blocks', c_int64)]
+
+
 class Info(Structure):
     _fields_ = [('pid', c_int64), ('program', c_char_p), ('python', c_char_p), ('free_threaded', c_int),
                 ('start', c_double), ('duration_s', c_double), ('rate_hz', c_double), ('total', METRICS),
-                ('threads', c_size_t), ('interpreters', c_size_t), ('functions', c_size_t), ('nodes', c_size_t)]
+                ('threads', c_size_t), ('interpreters', c_size_t), ('functions', c_size_t), ('nodes', c_size_t),
+                ('heap', c_int), ('heap_interval_bytes', c_uint64), ('peak_time', c_double),
+                ('domains', DomainTotal * 4), ('sizes', c_int64 * 48)]
 
 
 class Stats(Structure):
@@ -137,7 +143,8 @@ class Stats(Structure):
                 ('truncated', c_uint64), ('timeline_dropped', c_uint64), ('threads', c_uint64),
                 ('interpreters', c_uint64), ('own_cpu_ns', c_uint64), ('own_bytes', c_uint64),
                 ('late_max_ns', c_uint64), ('late_mean_ns', c_uint64), ('gap_ns', c_uint64), ('heap_state', c_int),
-                ('heap_samples', c_uint64), ('heap_dropped', c_uint64), ('degraded', c_char * 256)]
+                ('heap_samples', c_uint64), ('heap_dropped', c_uint64), ('heap_live_bytes', c_uint64),
+                ('heap_live_blocks', c_uint64), ('heap_peak_bytes', c_uint64), ('degraded', c_char * 256)]
 
     def __repr__(self):
         return 'Stats(%s)' % ', '.join(
@@ -147,7 +154,13 @@ class Stats(Structure):
 
 class Allocation(Structure):
     _fields_ = [('address', c_void_p), ('size', c_size_t), ('thread_id', c_uint64), ('timestamp', c_double),
-                ('where', c_char * 256), ('reserved', c_uint64 * 4)]
+                ('where', c_char * 256), ('domain', c_int), ('reserved', c_uint64 * 4)]
+
+
+class Leak(Structure):
+    _fields_ = [('name', c_char_p), ('qualname', c_char_p), ('file', c_char_p), ('line', c_int32), ('growth', c_int),
+                ('live_bytes', c_int64), ('live_blocks', c_int64), ('grown_bytes', c_int64), ('bytes_per_s', c_double),
+                ('error_bytes', c_int64), ('mean_age_s', c_double), ('reserved', c_uint64 * 4)]
 
 
 WRITE_FN = CFUNCTYPE(c_int, c_void_p, POINTER(c_char), c_size_t)
@@ -193,7 +206,7 @@ def _load(loader):
     library.pyprof_test_size.argtypes = [c_char_p]
     library.pyprof_test_size.restype = c_size_t
     for structure in (Allocator, Logger, OnEvent, Config, SnapshotOptions, Query, Output, DiffOptions, DumpOptions, Row,
-                      Frame, Thread, Item, Info, Stats, Allocation):
+                      Frame, Thread, Item, Info, Stats, Allocation, Leak, DomainTotal):
         if library.pyprof_test_size(structure.__name__.encode()) != ctypes.sizeof(structure):
             raise SystemExit('bind.py: %s is not what pyprof.h declares' % structure.__name__)
     return library
