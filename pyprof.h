@@ -45,6 +45,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     THREADS    interpreters, thread states, the GIL's holder, names
     PROFILE    the model: one call tree, columns of metrics, time line
     SAMPLER    one sweep over all threads; freeze-frame capture
+    HEAP       allocation hooks, sampled and exact
     SNAPSHOT   the immutable profile: labels, totals, grouping, views
     WRITERS    JSON, text, folded, SVG, speedscope, pprof
     SESSION    sessions, the sampler thread, fork, environment
@@ -1059,6 +1060,42 @@ static void pyprof__quiet_end(pyprof__quiet *quiet)
     pthread_sigmask(SIG_SETMASK, &quiet->before, NULL);
 }
 
+// ---- pages and locks for the allocation hooks: they run inside malloc, so nothing here may call it -------------------
+static void *pyprof__pages(size_t size)   // zeroed, and no memory until it is touched; NULL = none
+{
+    void *pages = (void *)syscall(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0ul);
+    return pages == MAP_FAILED ? NULL : pages;
+}
+
+static void pyprof__pages_free(void *pages, size_t size)
+{
+    if (pages) syscall(SYS_munmap, pages, size);
+}
+
+static void pyprof__pages_clear(void *pages, size_t size)   // gives the memory back; they read as zeros
+{
+    if (pages) syscall(SYS_madvise, pages, size, MADV_DONTNEED);
+}
+
+static int pyprof__try_lock(uint32_t *lock) { return __atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) == 0; }
+static void pyprof__unlock(uint32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
+
+static int pyprof__thread_exists(int64_t tid) { return syscall(SYS_tgkill, getpid(), (pid_t)tid, 0) == 0; }
+
+static int64_t pyprof__resident(void)   // bytes of this process in memory; 0 = unknown
+{
+    char text[128], *at;
+    if (pyprof__read_file("/proc/self/statm", text, sizeof text) <= 0) return 0;
+    at = strchr(text, ' ');
+    return at ? (int64_t)strtoull(at, NULL, 10) * (int64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+// Variables of a thread that hooks can use at any time: in a shared object that was loaded late, an ordinary one is
+// allocated when it is first touched, by malloc.
+#define PYPROF__EARLY_TLS static __thread __attribute__((tls_model("initial-exec")))
+
+PYPROF__EARLY_TLS uint32_t pyprof__inside;   // this thread is inside a hook, or does something of ours: its allocations are not the host's
+
 // ============================================================================
 // [SECTION] MEMORY -- allocator, growable array, hash index
 //   Runs on    any thread; a pool belongs to one at a time
@@ -1067,8 +1104,26 @@ static void pyprof__quiet_end(pyprof__quiet *quiet)
 // ============================================================================
 typedef struct { pyprof_allocator allocator; uint64_t used, limit; } pyprof__pool;
 
-static void *pyprof__default_alloc(void *user, size_t size) { (void)user; return malloc(size); }
-static void pyprof__default_free(void *user, void *memory, size_t size) { (void)user; (void)size; free(memory); }
+static void *pyprof__default_alloc(void *user, size_t size)
+{
+    uint32_t inside = pyprof__inside;
+    void *memory;
+    (void)user;
+    pyprof__inside = 1;
+    memory = malloc(size);
+    pyprof__inside = inside;
+    return memory;
+}
+
+static void pyprof__default_free(void *user, void *memory, size_t size)
+{
+    uint32_t inside = pyprof__inside;
+    (void)user;
+    (void)size;
+    pyprof__inside = 1;
+    free(memory);
+    pyprof__inside = inside;
+}
 
 static void pyprof__pool_init(pyprof__pool *pool, const pyprof_allocator *allocator, uint64_t limit)
 {
@@ -1495,6 +1550,7 @@ typedef struct {
     size_t twins;                          // so many blocks were copied twice
     uint64_t twins_ns;                     // what that takes for each, as usual
     size_t touched;                        // blocks in all plans, roughly
+    int direct;                            // what is read belongs to the thread that reads: plain loads
 } pyprof__mirror;
 
 static void pyprof__mirror_init(pyprof__mirror *mirror, pyprof__pool *pool, const pyprof__source *source)
@@ -1628,6 +1684,7 @@ static int pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from, size_t 
 {
     char *out = (char *)to;
     if (!pyprof__is_address(mirror->source, from, size + PYPROF__BLOCK)) return 0;
+    if (mirror->direct) { memcpy(to, (const void *)(uintptr_t)from, size); return 1; }
     while (size > 0) {
         size_t offset = (size_t)(from & (PYPROF__BLOCK - 1));
         size_t n = size < PYPROF__BLOCK - offset ? size : PYPROF__BLOCK - offset;
@@ -1639,6 +1696,11 @@ static int pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from, size_t 
         size -= n;
     }
     return 1;
+}
+
+static int pyprof__read_long(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)   // the same past the mirror
+{
+    return mirror->direct ? pyprof__read(mirror, to, from, size) : pyprof__copy(mirror->source, to, from, size);
 }
 
 static uint64_t pyprof__read_pointer(pyprof__mirror *mirror, uint64_t from)   // 0 = unreadable, or it is 0
@@ -2001,7 +2063,7 @@ static uint32_t pyprof__linked_version(void) { return 0; }
 #endif
 
 // ---- symbols and sections of an ELF file ------------------------------------
-typedef struct { uint64_t runtime, runtime_size, py_version, get_version; } pyprof__symbols;   // 0 = not there
+typedef struct { uint64_t runtime, runtime_size, py_version, get_version; const char *name; uint64_t named; } pyprof__symbols;   // 0 = not there
 
 typedef struct { int fd; pyprof__pool *pool; Elf64_Ehdr header; Elf64_Shdr *sections; } pyprof__elf;
 
@@ -2064,6 +2126,7 @@ static void pyprof__elf_take(pyprof__symbols *found, const char *name, const Elf
     if (strcmp(name, "_PyRuntime") == 0) { found->runtime = symbol->st_value; found->runtime_size = symbol->st_size; }
     else if (strcmp(name, "Py_Version") == 0) found->py_version = symbol->st_value;
     else if (strcmp(name, "Py_GetVersion") == 0) found->get_version = symbol->st_value;
+    if (found->name && strcmp(name, found->name) == 0) found->named = symbol->st_value;
 }
 
 static void pyprof__elf_symbols(pyprof__elf *elf, const Elf64_Shdr *table, pyprof__symbols *found)
@@ -2380,6 +2443,37 @@ static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool
     result = pyprof__runtime_search(runtime, pool, source, maps);
     pyprof__free(pool, maps, capacity);
     return result;
+}
+
+// ---- functions of its C API -------------------------------------------------------------
+static uint64_t pyprof__elf_function(pyprof__pool *pool, const char *path, uint64_t mapped_at, const char *name)   // by the symbols of the file
+{
+    pyprof__elf elf;
+    pyprof__symbols symbols;
+    uint64_t bias = 0;
+    uint32_t i;
+    memset(&symbols, 0, sizeof symbols);
+    symbols.name = name;
+    if (!pyprof__elf_open(&elf, pool, path)) return 0;
+    for (i = 0; elf.sections && i < elf.header.e_shnum && !symbols.named; i++)
+        if (elf.sections[i].sh_type == SHT_SYMTAB) pyprof__elf_symbols(&elf, &elf.sections[i], &symbols);
+    if (symbols.named) bias = pyprof__elf_bias(&elf, mapped_at);
+    pyprof__elf_close(&elf);
+    return symbols.named ? symbols.named + bias : 0;
+}
+
+// A function of the interpreter that was found. NULL = it cannot be reached: a program without symbols.
+static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__pool *pool, const char *name)
+{
+    void *found = dlsym(NULL, name), *library;
+    Dl_info info;
+    if (found) return found;
+    if (!dladdr((const void *)(uintptr_t)runtime->address, &info) || !info.dli_fname) return NULL;
+    library = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);   // loaded with RTLD_LOCAL
+    found = library ? dlsym(library, name) : NULL;
+    if (library) dlclose(library);
+    if (found) return found;
+    return (void *)(uintptr_t)pyprof__elf_function(pool, "/proc/self/exe", (uint64_t)(uintptr_t)info.dli_fbase, name);
 }
 
 // ============================================================================
@@ -2737,7 +2831,7 @@ static int pyprof__code_table(pyprof__codes *codes, pyprof__mirror *mirror, pypr
     if (!pyprof__array_reserve(codes->pool, &codes->tables, (size_t)size + 1)) return 0;
     code->table = (uint32_t)codes->tables.count;
     code->table_size = (uint32_t)size;
-    if (size > 0 && !pyprof__copy(mirror->source, (char *)codes->tables.data + code->table, at + codes->layout->bytes_data, (size_t)size)) return 0;
+    if (size > 0 && !pyprof__read_long(mirror, (char *)codes->tables.data + code->table, at + codes->layout->bytes_data, (size_t)size)) return 0;
     codes->tables.count += (size_t)size;
     return 1;
 }
@@ -4529,6 +4623,1579 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
                         runtime->free_threaded ? " free-threaded" : "", runtime->where,
                         !listed ? "the list of threads makes no sense" : cause == PYPROF_CAUSE_CODE + 1 ? "a frame has no code object"
                         : cause == PYPROF_CAUSE_NAME + 1 ? "names cannot be read" : "the chain of frames makes no sense");
+}
+
+// ============================================================================
+// [SECTION] HEAP -- allocation hooks, sampled and exact
+//   Runs on    the threads that allocate, with or without the GIL; the sampler thread; callers of the API
+//   Uses       CODE, FRAMES, PROFILE
+//   Promise    a hook never waits for the GIL, calls no Python function, touches no reference count and allocates nothing;
+//              once they were installed, the hooks stay valid for ever: taken out, they pass everything through
+//
+// The hooks stand in CPython's three allocator domains (PyMem_SetAllocator) and, with PYPROF_INTERPOSE_MALLOC, in malloc
+// itself. Most calls pass after two comparisons: each thread counts down the bytes to its next sample, and a small filter
+// tells which blocks that are freed can be among those noted. Exact mode is the same with a sample at every block.
+//
+//      block -> shard -> entry (address, size, domain, site, birth)           20 bytes, open addressing
+//      site = a node of the heap's own tree: (parent, code, instruction)      its counters stand beside, by the same number
+//
+// A site below a thread's root is counted by that thread alone: no atomic operations. What other threads free there is
+// counted apart. Snapshots read the counters while they change.
+// ============================================================================
+typedef struct {                 // PyMemAllocatorEx in Include/cpython/pymem.h: the same in all versions
+    void *context;
+    void *(*malloc)(void *context, size_t size);
+    void *(*calloc)(void *context, size_t count, size_t size);
+    void *(*realloc)(void *context, void *block, size_t size);
+    void (*free)(void *context, void *block);
+} pyprof__pymem;
+
+typedef struct {                 // of CPython's C API, found by name
+    void (*get_allocator)(int domain, pyprof__pymem *allocator);
+    void (*set_allocator)(int domain, pyprof__pymem *allocator);
+    int (*add_pending_call)(int (*call)(void *), void *argument);
+    void *(*this_thread)(void);  // the thread's own state, with or without the GIL
+    void *(*attached)(void);     // the thread state that holds the GIL; from 3.12 on: the thread's own, if attached
+} pyprof__python_api;
+
+enum { PYPROF__DOMAINS = 3, PYPROF__BELOW = 16, PYPROF__SHARDS = 256, PYPROF__FILTER = 65536, PYPROF__CODE_FILTER = 4096, PYPROF__BUCKETS = 1 << 18,
+       PYPROF__CODE_BUCKETS = 1 << 13, PYPROF__HEAP_DEPTH = 4096, PYPROF__LIVES = 65536, PYPROF__RECENT = 4, PYPROF__TEMP_BYTES = 4096,
+       PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__SITES_MOST = 1 << 22, PYPROF__SITES_LEAST = 1 << 12 };
+
+#if defined(PYPROF_INTERPOSE_MALLOC)
+#define PYPROF__LEAN 0           // any call of CPython's may reach malloc or mmap, where we stand too
+#else
+#define PYPROF__LEAN 400         // bytes; smaller blocks come from pymalloc itself (512, less what the debug allocator adds)
+#endif
+
+typedef struct { uint32_t word[5]; } pyprof__entry;   // 45 bits address / 8, 2 bits domain, 49 bits size; site; birth, ms. First two 0 = free
+typedef struct { uint32_t lock, count, capacity, steps; pyprof__entry *entries; char padding[40]; } pyprof__shard;
+
+typedef struct { uint32_t parent, next; uint32_t code; int32_t instruction; } pyprof__site_key;   // next: in its bucket
+typedef struct { uint64_t bytes, blocks, births; } pyprof__flow;     // births: of each block, ms, added up
+typedef struct {
+    pyprof__flow in, out;                // counted by the owner alone
+    pyprof__flow gone;                   // freed by other threads
+    uint64_t temp, peak_bytes, peak_blocks;
+    uint32_t epoch, owner;               // peak_*: what was live when the heap's epoch became this; owner: number of a life
+} pyprof__site;
+
+typedef struct { uint64_t frame, code, instruction; uint32_t site, depth; } pyprof__step;   // of a chain, as last seen
+typedef struct { uint64_t address; uint32_t epoch, version, code, spare; } pyprof__code_memo;
+typedef struct { uint64_t code, instruction; uint32_t parent, site; } pyprof__site_memo;
+typedef struct { uint64_t tid, started, first_ns; uint32_t root, ended; } pyprof__life;     // one thread, kept after its end
+
+typedef struct pyprof__allocating pyprof__allocating;
+struct pyprof__allocating {      // a thread that allocates; never freed, used again after the thread's end
+    pyprof__allocating *next;
+    uint64_t tid;
+    uint32_t life, root, native; // life: its number + 1
+    uint32_t generation;         // of the heap, when it was last used
+    uint64_t random, spent, drawn, sampled;   // bytes counted down before the present countdown; the present countdown; samples
+    int64_t unflushed;           // of the live bytes
+    pyprof_domain_total in[PYPROF_DOMAIN_COUNT];   // live_*: what this thread freed
+    uint64_t sizes[PYPROF_SIZES];
+    struct { uint64_t address, spent; } recent[PYPROF__RECENT];
+    uint32_t recent_at, code_epoch, depth, capacity;
+    pyprof__code_memo codes[PYPROF__MEMO_SITES];
+    pyprof__site_memo sites[PYPROF__MEMO_SITES];
+    pyprof__step *chain, *steps; // root first: the last chain; innermost first: the new one
+};
+
+typedef struct { uint64_t address; uint32_t code, next; } pyprof__code_at;
+
+typedef struct {
+    pid_t pid;                   // a child that was made by a bare clone() finds another one
+    int users, mode, noting;     // sessions; pyprof_heap_mode, 0 = nobody looks; new blocks are noted
+    int state;                   // pyprof_heap_state
+    int wanted, calling;         // hooks shall be there; a pending call is under way
+    uint64_t interval, max_bytes;
+    uint32_t max_depth;
+    pyprof__python_api api;
+    pyprof__layout layout;
+    uint32_t version;
+    uint64_t start_ns;
+    pyprof__source source;
+    pyprof__mirror mirror;       // reads directly
+    pyprof__pool pool;
+    pyprof__codes codes;
+    uint32_t code_malloc;        // pseudo code
+    uint32_t names_lock, threads_lock, settle_lock;
+    void *claim;                 // the mapping that says that a tracker is at work in this process
+    pyprof__array addresses;     // pyprof__code_at
+    uint32_t address_free;       // first free one + 1
+    uint32_t code_buckets[PYPROF__CODE_BUCKETS];
+    uint32_t code_epoch;         // changes when a known code object dies
+    uint32_t *buckets;           // of sites; number, 0 = none
+    pyprof__site_key *keys;
+    pyprof__site *sites;
+    float *history;
+    uint32_t site_count, site_limit, site_room; // number 0 is the root; room: what the regions have
+    pyprof__life *lives;
+    uint32_t life_count;
+    pyprof__allocating *threads;
+    pyprof_domain_total ended[PYPROF_DOMAIN_COUNT];
+    uint64_t ended_sizes[PYPROF_SIZES];
+    uint64_t ended_sampled;
+    uint32_t shards;             // in use: a power of two
+    uint64_t table_bytes, dropped;
+    int64_t live, peak;          // bytes; threads keep up to PYPROF__FLUSH each to themselves
+    uint32_t epoch, clock_ms, peak_ms;
+    uint64_t mark_ns[PYPROF__MARKS], mark_step, mark_due;
+    uint32_t marks;
+    int full;                    // of sites, once
+    int lost_live;               // hooks were lost: live memory is counted afresh
+} pyprof__tracker;
+
+static struct {                  // what every call looks at
+    uint32_t generation;         // changes when tracking begins or ends
+    uint32_t mask;               // of the filter: 0 = every block is looked up
+    const pyprof__pymem *below[PYPROF__DOMAINS];
+} pyprof__hot __attribute__((aligned(64)));
+
+static unsigned char pyprof__filter[PYPROF__FILTER], pyprof__code_filter[PYPROF__CODE_FILTER];
+static pyprof__pymem pyprof__below[PYPROF__DOMAINS][PYPROF__BELOW];   // every allocator that was ever below ours
+static pyprof__shard pyprof__shards[PYPROF__SHARDS] __attribute__((aligned(64)));
+static pyprof__tracker pyprof__heap;
+
+typedef struct { int64_t left; uint32_t generation, probe; pyprof__allocating *self; } pyprof__own_heap;   // left: bytes to the next sample
+PYPROF__EARLY_TLS pyprof__own_heap pyprof__own;
+
+#define PYPROF__GET(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
+#define PYPROF__SET(x, value) __atomic_store_n(&(x), (value), __ATOMIC_RELAXED)
+#define PYPROF__BUMP(x, by) PYPROF__SET(x, PYPROF__GET(x) + (by))   // by the one thread that counts there
+
+static void pyprof__heap_forked(void)   // a child finds everything off; what the parent had is never looked at again
+{
+    if (pyprof__heap.pid == 0) return;   // it never was on
+    pyprof__heap.pid = getpid();
+    pyprof__pages_free(pyprof__heap.claim, 4096);
+    pyprof__heap.claim = NULL;
+    pyprof__heap.mode = pyprof__heap.users = pyprof__heap.wanted = pyprof__heap.noting = pyprof__heap.calling = 0;
+    pyprof__heap.state = PYPROF_HEAP_STATE_OFF;
+    pyprof__heap.threads = NULL;
+    pyprof__heap.names_lock = pyprof__heap.threads_lock = pyprof__heap.settle_lock = 0;
+    memset(pyprof__shards, 0, sizeof pyprof__shards);
+    memset(pyprof__filter, 0, sizeof pyprof__filter);
+    memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
+    pyprof__hot.mask = PYPROF__FILTER - 1;
+    pyprof__hot.generation++;
+}
+
+static void pyprof__heap_lock(uint32_t *lock)
+{
+    int tries = 0;
+    while (!pyprof__try_lock(lock)) {
+        if (++tries < 100) continue;
+        if (tries % 1000 == 0 && pyprof__heap.pid != getpid()) pyprof__heap_forked();   // its holder stayed in the parent
+        pyprof__nap(20000);
+    }
+}
+
+// ---- chance ----------------------------------------------------------------------
+static double pyprof__ln(double x)   // of a normal number above 0
+{
+    uint64_t bits;
+    double m, s, s2, sum = 0;
+    int e, i;
+    memcpy(&bits, &x, sizeof bits);
+    e = (int)(bits >> 52) - 1023;
+    bits = (bits & 0xfffffffffffffu) | 0x3ff0000000000000u;
+    memcpy(&m, &bits, sizeof m);
+    if (m > 1.4142135623730951) { m /= 2; e++; }
+    s = (m - 1) / (m + 1);
+    s2 = s * s;
+    for (i = 19; i >= 1; i -= 2) sum = sum * s2 + 2.0 / i;
+    return e * 0.6931471805599453 + s * sum;
+}
+
+static double pyprof__exp_minus(double x)   // e to the power of -x, for x >= 0
+{
+    double r, sum = 1;
+    uint64_t bits;
+    int k, i;
+    if (x > 700) return 0;
+    k = (int)(x / 0.6931471805599453);
+    r = x - k * 0.6931471805599453;
+    for (i = 18; i >= 1; i--) sum = 1 - sum * r / i;
+    bits = (uint64_t)(1023 - k) << 52;
+    memcpy(&r, &bits, sizeof r);
+    return sum * r;
+}
+
+static int64_t pyprof__draw(uint64_t *random, uint64_t interval)   // bytes until the next sample: exponentially distributed
+{
+    double u = ((double)(pyprof__random(random) >> 11) + 0.5) / 9007199254740992.0;
+    double bytes = -pyprof__ln(u) * (double)interval;
+    return bytes < 9e18 ? (int64_t)bytes : INT64_MAX / 2;
+}
+
+// What a block stands for. Sampled: with P = 1 - exp(-size / interval) it was noted, so it stands for 1 / P blocks.
+// Blocks are counted in 1/65536 then. An empty block counts as a byte, or it would never be seen.
+static void pyprof__weigh(uint64_t size, uint64_t *bytes, uint64_t *blocks)
+{
+    double chance;
+    *bytes = size;
+    *blocks = 1;
+    if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT) return;
+    chance = 1 - pyprof__exp_minus((double)(size + 1) / (double)pyprof__heap.interval);
+    *bytes = (uint64_t)((double)size / chance + 0.5);
+    *blocks = (uint64_t)(65536.0 / chance + 0.5);
+}
+
+static uint64_t pyprof__whole_blocks(uint64_t blocks)
+{
+    return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT ? blocks : (blocks + 32768) / 65536;
+}
+
+// ---- the table of blocks --------------------------------------------------------------
+static uint64_t pyprof__block_hash(const void *block) { return ((uint64_t)(uintptr_t)block >> 3 & 0x1fffffffffffu) * 0x9e3779b97f4a7c15u; }
+
+static uint64_t pyprof__entry_key(const pyprof__entry *entry)
+{
+    uint64_t key;
+    memcpy(&key, entry->word, sizeof key);
+    return key;
+}
+static uint64_t pyprof__entry_address(const pyprof__entry *entry) { return (pyprof__entry_key(entry) & 0x1fffffffffffu) << 3; }
+static int pyprof__entry_domain(const pyprof__entry *entry) { return (int)(pyprof__entry_key(entry) >> 45 & 3); }
+static uint64_t pyprof__entry_size(const pyprof__entry *entry) { return pyprof__entry_key(entry) >> 47 << 32 | entry->word[2]; }
+
+static void pyprof__entry_make(pyprof__entry *entry, const void *block, uint64_t size, int domain, uint32_t site, uint32_t birth)
+{
+    uint64_t key = ((uint64_t)(uintptr_t)block >> 3 & 0x1fffffffffffu) | (uint64_t)domain << 45 | size >> 32 << 47;
+    memcpy(entry->word, &key, sizeof key);
+    entry->word[2] = (uint32_t)size;
+    entry->word[3] = site;
+    entry->word[4] = birth;
+}
+
+static pyprof__shard *pyprof__shard_of(uint64_t hash) { return &pyprof__shards[hash >> 56 & (pyprof__heap.shards - 1)]; }
+static uint32_t pyprof__home(const pyprof__shard *shard, uint64_t hash) { return (uint32_t)((hash >> 16 & 0xffffffffu) * shard->capacity >> 32); }
+
+static void pyprof__shard_put(pyprof__shard *shard, const pyprof__entry *entry)   // there is room
+{
+    uint32_t at = pyprof__home(shard, pyprof__block_hash((const void *)(uintptr_t)pyprof__entry_address(entry)));
+    while (pyprof__entry_key(&shard->entries[at])) at = at + 1 == shard->capacity ? 0 : at + 1;
+    shard->entries[at] = *entry;
+    shard->count++;
+}
+
+static size_t pyprof__shard_bytes(uint32_t capacity) { return ((size_t)capacity * sizeof(pyprof__entry) + 4095) & ~(size_t)4095; }
+
+// Half as large again, when 85 % are used. The first steps differ from shard to shard, so that they never grow together.
+static int pyprof__shard_grow(pyprof__shard *shard)
+{
+    pyprof__shard grown = *shard;
+    uint32_t number = (uint32_t)(shard - pyprof__shards), i;
+    size_t bytes, before = shard->entries ? pyprof__shard_bytes(shard->capacity) : 0;
+    uint64_t capacity = 4096 / sizeof(pyprof__entry);
+    if (shard->steps == 1) capacity = (uint64_t)shard->capacity * 3 / 2 + (uint64_t)shard->capacity * number / 512;
+    if (shard->steps > 1) capacity = (uint64_t)shard->capacity * 3 / 2;
+    bytes = pyprof__shard_bytes((uint32_t)capacity);
+    if (capacity > 1u << 30 || PYPROF__GET(pyprof__heap.table_bytes) + bytes > pyprof__heap.max_bytes) return 0;
+    grown.entries = (pyprof__entry *)pyprof__pages(bytes);
+    if (!grown.entries) return 0;
+    grown.capacity = (uint32_t)(bytes / sizeof(pyprof__entry));
+    grown.count = 0;
+    grown.steps++;
+    for (i = 0; i < shard->capacity; i++)
+        if (pyprof__entry_key(&shard->entries[i])) pyprof__shard_put(&grown, &shard->entries[i]);
+    pyprof__pages_free(shard->entries, before);
+    __atomic_fetch_add(&pyprof__heap.table_bytes, bytes - before, __ATOMIC_RELAXED);
+    shard->entries = grown.entries;
+    shard->capacity = grown.capacity;
+    shard->count = grown.count;
+    shard->steps = grown.steps;
+    return 1;
+}
+
+static int64_t pyprof__shard_find(const pyprof__shard *shard, const void *block, uint64_t hash)   // -1 = not there
+{
+    uint64_t want = (uint64_t)(uintptr_t)block >> 3 & 0x1fffffffffffu, key;
+    uint32_t at;
+    if (!shard->entries) return -1;
+    for (at = pyprof__home(shard, hash); (key = pyprof__entry_key(&shard->entries[at])) != 0; at = at + 1 == shard->capacity ? 0 : at + 1)
+        if ((key & 0x1fffffffffffu) == want) return at;
+    return -1;
+}
+
+static void pyprof__shard_remove(pyprof__shard *shard, uint32_t hole)   // what follows closes the gap
+{
+    uint32_t at = hole, home;
+    for (;;) {
+        at = at + 1 == shard->capacity ? 0 : at + 1;
+        if (!pyprof__entry_key(&shard->entries[at])) break;
+        home = pyprof__home(shard, pyprof__block_hash((const void *)(uintptr_t)pyprof__entry_address(&shard->entries[at])));
+        if (hole <= at ? home > hole && home <= at : home > hole || home <= at) continue;
+        shard->entries[hole] = shard->entries[at];
+        hole = at;
+    }
+    memset(&shard->entries[hole], 0, sizeof shard->entries[hole]);
+    shard->count--;
+}
+
+static void pyprof__filter_change(unsigned char *filter, uint64_t at, int by)   // a count that stops at 255 stays there
+{
+    unsigned char old = PYPROF__GET(filter[at]);
+    while (old != 255 && !(old == 0 && by < 0)
+           && !__atomic_compare_exchange_n(&filter[at], &old, (unsigned char)(old + by), 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+}
+
+// 0 = no room, or tracking has ended meanwhile
+static int pyprof__block_add(const pyprof__entry *entry, uint32_t generation)
+{
+    uint64_t hash = pyprof__block_hash((const void *)(uintptr_t)pyprof__entry_address(entry));
+    pyprof__shard *shard = pyprof__shard_of(hash);
+    int added = 0;
+    pyprof__heap_lock(&shard->lock);
+    if (generation == PYPROF__GET(pyprof__hot.generation) && ((uint64_t)shard->count * 20 < (uint64_t)shard->capacity * 17
+        || pyprof__shard_grow(shard) || (uint64_t)shard->count * 20 < (uint64_t)shard->capacity * 19)) {
+        pyprof__shard_put(shard, entry);
+        if (pyprof__hot.mask) pyprof__filter_change(pyprof__filter, hash >> 48, 1);
+        added = 1;
+    }
+    pyprof__unlock(&shard->lock);
+    return added;
+}
+
+static int pyprof__block_take(const void *block, pyprof__entry *entry)   // 0 = it is not noted
+{
+    uint64_t hash = pyprof__block_hash(block);
+    pyprof__shard *shard = pyprof__shard_of(hash);
+    int64_t at;
+    pyprof__heap_lock(&shard->lock);
+    at = pyprof__shard_find(shard, block, hash);
+    if (at >= 0) {
+        *entry = shard->entries[at];
+        pyprof__shard_remove(shard, (uint32_t)at);
+        if (pyprof__hot.mask) pyprof__filter_change(pyprof__filter, hash >> 48, -1);
+    }
+    pyprof__unlock(&shard->lock);
+    return at >= 0;
+}
+
+static void pyprof__blocks_drop(void)
+{
+    uint32_t i;
+    for (i = 0; i < PYPROF__SHARDS; i++) {
+        pyprof__shard *shard = &pyprof__shards[i];
+        pyprof__heap_lock(&shard->lock);
+        if (shard->entries) pyprof__pages_free(shard->entries, pyprof__shard_bytes(shard->capacity));
+        shard->entries = NULL;
+        shard->count = shard->capacity = shard->steps = 0;
+        pyprof__unlock(&shard->lock);
+    }
+    pyprof__heap.table_bytes = 0;
+    memset(pyprof__filter, 0, sizeof pyprof__filter);
+}
+
+// ---- code objects, by address: their death is seen, for it is a free ---------------------------------------------------
+static uint64_t pyprof__code_hash(uint64_t address) { return pyprof__mix(0x636f6465, address >> 4); }
+
+static uint32_t *pyprof__code_place(uint64_t address)   // the link that leads to it, or to 0
+{
+    uint32_t *link = &pyprof__heap.code_buckets[pyprof__code_hash(address) >> 16 & (PYPROF__CODE_BUCKETS - 1)];
+    while (*link && PYPROF__AT(pyprof__code_at, pyprof__heap.addresses, *link - 1).address != address)
+        link = &PYPROF__AT(pyprof__code_at, pyprof__heap.addresses, *link - 1).next;
+    return link;
+}
+
+static void pyprof__code_died(const void *block)
+{
+    uint32_t *link, id;
+    pyprof__heap_lock(&pyprof__heap.names_lock);
+    link = pyprof__code_place((uint64_t)(uintptr_t)block);
+    if ((id = *link) != 0) {
+        pyprof__code_at *at = &PYPROF__AT(pyprof__code_at, pyprof__heap.addresses, id - 1);
+        *link = at->next;
+        at->next = pyprof__heap.address_free;
+        at->address = 0;
+        pyprof__heap.address_free = id;
+        pyprof__filter_change(pyprof__code_filter, pyprof__block_hash(block) >> 52, -1);
+        __atomic_add_fetch(&pyprof__heap.code_epoch, 1, __ATOMIC_RELEASE);
+    }
+    pyprof__unlock(&pyprof__heap.names_lock);
+}
+
+// Reads a code object. Equal ones (a function made anew each time) are one. PYPROF__NONE = unreadable, or no memory.
+static uint32_t pyprof__heap_decode(uint64_t address)
+{
+    pyprof__codes *codes = &pyprof__heap.codes;
+    pyprof__code_key raw;
+    pyprof__code code, *added;
+    size_t tables = codes->tables.count;
+    const unsigned char *table;
+    uint32_t id, i;
+    uint64_t hash;
+    if (pyprof__code_key_read(codes, &pyprof__heap.mirror, address, &raw)) return PYPROF__NONE;
+    memset(&code, 0, sizeof code);
+    code.key = raw;
+    code.file = pyprof__code_string(codes, &pyprof__heap.mirror, raw.filename);
+    code.name = pyprof__code_string(codes, &pyprof__heap.mirror, raw.name);
+    code.qualname = raw.qualname ? pyprof__code_string(codes, &pyprof__heap.mirror, raw.qualname) : code.name;
+    if (code.file == PYPROF__NONE || code.name == PYPROF__NONE || code.qualname == PYPROF__NONE) return PYPROF__NONE;
+    if (!pyprof__code_table(codes, &pyprof__heap.mirror, &code)) return PYPROF__NONE;
+    table = (const unsigned char *)codes->tables.data + code.table;
+    for (hash = code.table_size, i = 0; i < code.table_size; i++) hash = (hash ^ table[i]) * 0x100000001b3u;
+    code.key.address = code.key.version = 0;   // from here on the key says what is in it
+    code.key.filename = code.file;
+    code.key.name = code.name;
+    code.key.qualname = code.qualname;
+    code.key.linetable = code.key.print = hash;
+    id = pyprof__index_find(&codes->code_index, pyprof__hash_bytes(&code.key, sizeof code.key), pyprof__same_code, &codes->codes, &code.key);
+    if (id != PYPROF__NONE) { codes->tables.count = tables; return id; }
+    added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
+    if (!added) return PYPROF__NONE;
+    *added = code;
+    id = (uint32_t)codes->codes.count - 1;
+    return pyprof__index_add(codes->pool, &codes->code_index, pyprof__hash_bytes(&code.key, sizeof code.key), id) ? id : PYPROF__NONE;
+}
+
+static uint32_t pyprof__heap_code_new(uint64_t address)   // under the lock
+{
+    pyprof__code_at *at;
+    uint32_t id = pyprof__heap_decode(address), number = pyprof__heap.address_free, *bucket;
+    if (id == PYPROF__NONE) return PYPROF__NONE;
+    if (number) pyprof__heap.address_free = PYPROF__AT(pyprof__code_at, pyprof__heap.addresses, number - 1).next;
+    else {
+        if (!pyprof__push(&pyprof__heap.pool, &pyprof__heap.addresses)) return PYPROF__NONE;
+        number = (uint32_t)pyprof__heap.addresses.count;
+    }
+    bucket = &pyprof__heap.code_buckets[pyprof__code_hash(address) >> 16 & (PYPROF__CODE_BUCKETS - 1)];
+    at = &PYPROF__AT(pyprof__code_at, pyprof__heap.addresses, number - 1);
+    at->address = address;
+    at->code = id;
+    at->next = *bucket;
+    *bucket = number;
+    pyprof__filter_change(pyprof__code_filter, pyprof__block_hash((const void *)(uintptr_t)address) >> 52, 1);
+    return id;
+}
+
+static uint64_t pyprof__at(uint64_t address)   // of our own thread: it cannot change meanwhile
+{
+    uint64_t value;
+    memcpy(&value, (const void *)(uintptr_t)address, sizeof value);
+    return value;
+}
+
+static uint32_t pyprof__at32(uint64_t address)
+{
+    uint32_t value;
+    memcpy(&value, (const void *)(uintptr_t)address, sizeof value);
+    return value;
+}
+
+static uint32_t pyprof__heap_code(pyprof__allocating *self, uint64_t address)
+{
+    pyprof__code_memo *memo = &self->codes[(address >> 4 ^ address >> 12) & (PYPROF__MEMO_SITES - 1)];
+    uint32_t version = pyprof__heap.layout.code_version != PYPROF__NO ? pyprof__at32(address + pyprof__heap.layout.code_version) : 0, *link, code;
+    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE);
+    if (memo->address == address && memo->epoch == epoch && memo->version == version) return memo->code;
+    pyprof__heap_lock(&pyprof__heap.names_lock);
+    link = pyprof__code_place(address);
+    code = *link ? PYPROF__AT(pyprof__code_at, pyprof__heap.addresses, *link - 1).code : pyprof__heap_code_new(address);
+    pyprof__unlock(&pyprof__heap.names_lock);
+    if (code == PYPROF__NONE) return code;
+    memo->address = address;
+    memo->epoch = epoch;
+    memo->version = version;
+    memo->code = code;
+    return code;
+}
+
+// ---- sites ---------------------------------------------------------------------------------
+static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruction, uint32_t *bucket, uint32_t owner)   // PYPROF__NONE = all used
+{
+    uint32_t id = __atomic_fetch_add(&pyprof__heap.site_count, 1, __ATOMIC_RELAXED), first;
+    if (id >= pyprof__heap.site_limit) {
+        __atomic_fetch_sub(&pyprof__heap.site_count, 1, __ATOMIC_RELAXED);
+        pyprof__heap.full = 1;
+        return PYPROF__NONE;
+    }
+    pyprof__heap.keys[id].parent = parent;
+    pyprof__heap.keys[id].code = code;
+    pyprof__heap.keys[id].instruction = instruction;
+    pyprof__heap.sites[id].owner = owner;
+    pyprof__heap.sites[id].epoch = PYPROF__GET(pyprof__heap.epoch);
+    first = PYPROF__GET(*bucket);
+    do pyprof__heap.keys[id].next = first;
+    while (!__atomic_compare_exchange_n(bucket, &first, id, 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+    return id;
+}
+
+// What lies below a thread's root is found and added by that thread alone; only the buckets are shared.
+static uint32_t pyprof__site_find(uint32_t parent, uint32_t code, int32_t instruction, uint32_t owner)
+{
+    uint64_t hash = pyprof__mix(pyprof__mix(parent, code), (uint32_t)instruction);
+    uint32_t *bucket = &pyprof__heap.buckets[hash >> 20 & (PYPROF__BUCKETS - 1)], id;
+    for (id = __atomic_load_n(bucket, __ATOMIC_ACQUIRE); id; id = pyprof__heap.keys[id].next) {
+        const pyprof__site_key *key = &pyprof__heap.keys[id];
+        if (key->parent == parent && key->code == code && key->instruction == instruction) return id;
+    }
+    return pyprof__site_new(parent, code, instruction, bucket, owner);
+}
+
+// ---- threads ---------------------------------------------------------------------------------
+static void pyprof__flush_live(pyprof__allocating *self)
+{
+    __atomic_fetch_add(&pyprof__heap.live, self->unflushed, __ATOMIC_RELAXED);
+    PYPROF__SET(self->unflushed, 0);
+}
+
+static void pyprof__allocating_end(pyprof__allocating *self)   // what it counted goes to the ended ones. Under the lock of the threads
+{
+    size_t i;
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
+        pyprof__heap.ended[i].alloc_bytes += self->in[i].alloc_bytes;
+        pyprof__heap.ended[i].alloc_blocks += self->in[i].alloc_blocks;
+        pyprof__heap.ended[i].live_bytes += self->in[i].live_bytes;
+        pyprof__heap.ended[i].live_blocks += self->in[i].live_blocks;
+    }
+    for (i = 0; i < PYPROF_SIZES; i++) pyprof__heap.ended_sizes[i] += self->sizes[i];
+    pyprof__heap.ended_sampled += self->sampled;
+    pyprof__flush_live(self);
+    memset(self->in, 0, sizeof self->in);
+    memset(self->sizes, 0, sizeof self->sizes);
+    self->sampled = 0;
+    if (self->life) pyprof__heap.lives[self->life - 1].ended = 1;
+    self->tid = 0;
+}
+
+static pyprof__allocating *pyprof__allocating_new(uint32_t depth)
+{
+    size_t steps = (size_t)(depth + 2) * sizeof(pyprof__step);
+    char *pages = (char *)pyprof__pages(((sizeof(pyprof__allocating) + 63) & ~(size_t)63) + 2 * steps);
+    pyprof__allocating *self = (pyprof__allocating *)(void *)pages;
+    if (!pages) return NULL;
+    self->chain = (pyprof__step *)(void *)(pages + ((sizeof *self + 63) & ~(size_t)63));
+    self->steps = self->chain + depth + 2;
+    self->capacity = depth;
+    return self;
+}
+
+// The record of this thread: one whose thread has ended, or a new one. NULL = no memory.
+static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
+{
+    int64_t tid = pyprof__gettid();
+    pyprof__allocating *self, *found = NULL;
+    uint32_t depth = pyprof__heap.max_depth;
+    pyprof__life *life;
+    pyprof__heap_lock(&pyprof__heap.threads_lock);
+    for (self = pyprof__heap.threads; self; self = self->next) {
+        if (self->tid == (uint64_t)tid) pyprof__allocating_end(self);   // its number is used again: that one is gone
+        if (self->tid == 0 && self->capacity >= depth) found = self;
+    }
+    self = found;
+    if (!self && (self = pyprof__allocating_new(depth)) != NULL) {
+        self->next = pyprof__heap.threads;
+        __atomic_store_n(&pyprof__heap.threads, self, __ATOMIC_RELEASE);
+    }
+    if (self) {
+        self->tid = (uint64_t)tid;
+        self->generation = generation;
+        self->depth = 0;
+        self->random = pyprof__now() ^ (uint64_t)tid << 40 ^ (uint64_t)(uintptr_t)self;
+        self->spent = self->drawn = 0;
+        self->life = pyprof__heap.life_count < PYPROF__LIVES ? ++pyprof__heap.life_count : (uint32_t)PYPROF__LIVES;   // the rest shares one
+        life = &pyprof__heap.lives[self->life - 1];
+        if (life->root == 0) {
+            life->tid = (uint64_t)tid;
+            life->first_ns = pyprof__now();
+            life->root = pyprof__site_find(0, PYPROF__NONE, (int32_t)self->life, self->life);
+        }
+        self->root = life->root;
+        self->native = PYPROF__SPOT_NATIVE;
+        memset(self->codes, 0, sizeof self->codes);
+        memset(self->sites, 0, sizeof self->sites);
+        memset(self->recent, 0, sizeof self->recent);
+    }
+    pyprof__unlock(&pyprof__heap.threads_lock);
+    return self && self->root != PYPROF__NONE ? self : NULL;
+}
+
+// ---- the stack of the thread that allocates -----------------------------------------------------
+static uint64_t pyprof__own_state(int domain)   // of its thread state; 0 = none
+{
+    void *state = NULL;
+    // Before 3.12 the one that is current is somebody else's, unless the caller holds the GIL: as MEM and OBJ must.
+    if (pyprof__heap.version >= 0x030c0000 || domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ) state = pyprof__heap.api.attached();
+    if (!state && pyprof__heap.api.this_thread) state = pyprof__heap.api.this_thread();
+    return (uint64_t)(uintptr_t)state;
+}
+
+// The frames, innermost first; the last one below `most` is the outermost of those kept. Returns how many.
+static uint32_t pyprof__own_frames(uint64_t thread, pyprof__step *steps, uint32_t most)
+{
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    uint64_t at = pyprof__at(thread + layout->thread_frame), base = layout->thread_base == PYPROF__NO ? 0 : pyprof__at(thread + layout->thread_base);
+    const uint32_t previous = layout->frame_previous, code = layout->frame_code, instruction = layout->frame_instr, owner = layout->frame_owner;
+    const int pointer = layout->instr_form == PYPROF__INSTR_POINTER;
+    uint32_t n = 0;
+    if (layout->cframe_current != PYPROF__NO && at) at = pyprof__at(at + layout->cframe_current);
+    for (; at && at != base && n < most; at = pyprof__at(at + previous)) {
+        pyprof__step *step = &steps[n];
+        if (owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(at + owner) >= PYPROF__OWNER_SHIM) continue;   // C's own
+        step->code = pyprof__at(at + code) & ~(uint64_t)3;
+        if (!step->code) continue;
+        step->frame = at;
+        step->instruction = pointer ? pyprof__at(at + instruction) : pyprof__at32(at + instruction);
+        n++;
+    }
+    return n;
+}
+
+static int32_t pyprof__own_instruction(const pyprof__step *step)   // in code units; INT32_MIN = the frame is not complete yet
+{
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    pyprof__raw_frame frame;
+    int64_t instruction;
+    memset(&frame, 0, sizeof frame);
+    frame.code = step->code;
+    frame.instruction = step->instruction;
+    if (layout->instr_form != PYPROF__INSTR_POINTER) {
+        int32_t lasti = (int32_t)step->instruction;
+        return layout->instr_form == PYPROF__INSTR_BYTES && lasti > 0 ? lasti / 2 : lasti;
+    }
+    if (layout->frame_owner != PYPROF__NO) frame.owner = *(const unsigned char *)(uintptr_t)(step->frame + layout->frame_owner);
+    if (layout->frame_tlbc != PYPROF__NO) frame.tlbc = (int32_t)pyprof__at32(step->frame + layout->frame_tlbc);
+    instruction = pyprof__frame_instruction(&pyprof__heap.mirror, layout, &frame);
+    if (pyprof__frame_is_incomplete(&pyprof__heap.mirror, layout, &frame, instruction)) return INT32_MIN;
+    return instruction < -1 || instruction > INT32_MAX ? INT32_MAX : (int32_t)instruction;
+}
+
+static uint32_t pyprof__step_site(pyprof__allocating *self, uint32_t parent, const pyprof__step *step)
+{
+    pyprof__site_memo *memo = &self->sites[(step->instruction ^ step->instruction >> 8 ^ step->code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES - 1)];
+    int32_t instruction;
+    uint32_t code, site;
+    if (memo->instruction == step->instruction && memo->code == step->code && memo->parent == parent) return memo->site;
+    instruction = pyprof__own_instruction(step);
+    if (instruction == INT32_MIN) return parent;
+    code = pyprof__heap_code(self, step->code);
+    site = code == PYPROF__NONE ? PYPROF__NONE : pyprof__site_find(parent, code, instruction, self->life);
+    if (site == PYPROF__NONE) return parent;   // counted at the deepest one known
+    memo->instruction = step->instruction;
+    memo->code = step->code;
+    memo->parent = parent;
+    memo->site = site;
+    return site;
+}
+
+// The site of an allocation that happens now. What the thread's last chain has in common with this one, from the root on,
+// is not looked up again; but each frame is compared, because every caller may have moved on.
+static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)
+{
+    uint64_t thread = pyprof__own_state(domain);
+    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE);
+    uint32_t n = thread ? pyprof__own_frames(thread, self->steps, pyprof__heap.max_depth) : 0, common, i, site = self->root;
+    if (self->code_epoch != epoch) {   // a code object died: its address, and all that was remembered of it, may be another's
+        self->code_epoch = epoch;
+        self->depth = 0;
+        memset(self->sites, 0, sizeof self->sites);
+    }
+    if (n == pyprof__heap.max_depth) site = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
+    else if (n == 0) site = pyprof__site_find(site, self->native, 0, self->life);
+    if (n == pyprof__heap.max_depth) self->depth = 0;
+    for (common = 0; common < n && common < self->depth; common++) {
+        const pyprof__step *now = &self->steps[n - 1 - common], *then = &self->chain[common];
+        if (now->frame != then->frame || now->instruction != then->instruction || now->code != then->code) break;
+    }
+    if (common) site = self->chain[common - 1].site;
+    for (i = common; i < n && site != PYPROF__NONE; i++) {
+        site = pyprof__step_site(self, site, &self->steps[n - 1 - i]);
+        self->chain[i] = self->steps[n - 1 - i];
+        self->chain[i].site = site;
+    }
+    self->depth = n;
+    if (n && domain == PYPROF_DOMAIN_NATIVE && site != PYPROF__NONE) {
+        uint32_t leaf = pyprof__site_find(site, self->native, 0, self->life);
+        if (leaf != PYPROF__NONE) site = leaf;
+    }
+    return site == PYPROF__NONE ? self->root : site;
+}
+
+// ---- counting ------------------------------------------------------------------------------------
+static uint64_t pyprof__site_live(const pyprof__site *site)
+{
+    uint64_t out = PYPROF__GET(site->out.bytes) + PYPROF__GET(site->gone.bytes), in = PYPROF__GET(site->in.bytes);
+    return in > out ? in - out : 0;
+}
+
+static uint64_t pyprof__site_live_blocks(const pyprof__site *site)
+{
+    uint64_t out = PYPROF__GET(site->out.blocks) + PYPROF__GET(site->gone.blocks), in = PYPROF__GET(site->in.blocks);
+    return in > out ? in - out : 0;
+}
+
+static void pyprof__site_keep(pyprof__site *site)   // before it changes: what it had at the high-water mark
+{
+    uint32_t epoch = PYPROF__GET(pyprof__heap.epoch);
+    if (PYPROF__GET(site->epoch) == epoch) return;
+    PYPROF__SET(site->peak_bytes, pyprof__site_live(site));
+    PYPROF__SET(site->peak_blocks, pyprof__site_live_blocks(site));
+    PYPROF__SET(site->epoch, epoch);
+}
+
+static void pyprof__count_live(pyprof__allocating *self, int64_t change)
+{
+    int64_t unflushed = self->unflushed + change, total = PYPROF__GET(pyprof__heap.live) + unflushed;
+    PYPROF__SET(self->unflushed, unflushed);
+    if (total > PYPROF__GET(pyprof__heap.peak)) {
+        PYPROF__SET(pyprof__heap.peak, total);
+        PYPROF__SET(pyprof__heap.peak_ms, PYPROF__GET(pyprof__heap.clock_ms));
+        PYPROF__BUMP(pyprof__heap.epoch, 1);
+    }
+    if (unflushed > PYPROF__FLUSH || unflushed < -PYPROF__FLUSH) pyprof__flush_live(self);
+}
+
+static void pyprof__flow_add(pyprof__flow *flow, uint64_t bytes, uint64_t blocks, uint32_t birth)
+{
+    PYPROF__BUMP(flow->bytes, bytes);
+    PYPROF__BUMP(flow->blocks, blocks);
+    PYPROF__BUMP(flow->births, blocks * birth);
+}
+
+static void pyprof__count_in(pyprof__allocating *self, const pyprof__entry *entry)
+{
+    uint64_t size = pyprof__entry_size(entry), bytes, blocks;
+    pyprof__site *site = &pyprof__heap.sites[entry->word[3]];
+    pyprof_domain_total *total = &self->in[pyprof__entry_domain(entry)];
+    uint32_t class_of = size > 1 ? 64 - (uint32_t)__builtin_clzll(size - 1) : 0;
+    pyprof__weigh(size, &bytes, &blocks);
+    pyprof__site_keep(site);
+    pyprof__flow_add(&site->in, bytes, blocks, entry->word[4]);
+    PYPROF__BUMP(total->alloc_bytes, (int64_t)bytes);
+    PYPROF__BUMP(total->alloc_blocks, (int64_t)blocks);
+    PYPROF__BUMP(self->sizes[class_of < PYPROF_SIZES ? class_of : PYPROF_SIZES - 1], blocks);
+    PYPROF__BUMP(self->sampled, 1);
+    pyprof__count_live(self, (int64_t)bytes);
+}
+
+static int pyprof__was_recent(pyprof__allocating *self, uint64_t address)   // was it among this thread's last allocations?
+{
+    uint64_t now = self->spent + self->drawn - (uint64_t)pyprof__own.left;
+    size_t i;
+    for (i = 0; i < PYPROF__RECENT; i++) {
+        if (self->recent[i].address != address) continue;
+        self->recent[i].address = 0;
+        return pyprof__heap.mode == PYPROF_HEAP_EXACT || now - self->recent[i].spent <= PYPROF__TEMP_BYTES;
+    }
+    return 0;
+}
+
+static void pyprof__count_out(pyprof__allocating *self, const pyprof__entry *entry)
+{
+    uint64_t bytes, blocks;
+    pyprof__site *site = &pyprof__heap.sites[entry->word[3]];
+    pyprof_domain_total *total = &self->in[pyprof__entry_domain(entry)];
+    pyprof__weigh(pyprof__entry_size(entry), &bytes, &blocks);
+    pyprof__site_keep(site);
+    if (site->owner == self->life && self->life < PYPROF__LIVES) {
+        pyprof__flow_add(&site->out, bytes, blocks, entry->word[4]);
+        if (pyprof__was_recent(self, pyprof__entry_address(entry))) PYPROF__BUMP(site->temp, blocks);
+    } else {
+        __atomic_fetch_add(&site->gone.bytes, bytes, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&site->gone.blocks, blocks, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&site->gone.births, blocks * entry->word[4], __ATOMIC_RELAXED);
+    }
+    PYPROF__BUMP(total->live_bytes, (int64_t)bytes);
+    PYPROF__BUMP(total->live_blocks, (int64_t)blocks);
+    pyprof__count_live(self, -(int64_t)bytes);
+}
+
+// ---- the slow side of the hooks. errno stays as it was --------------------------------------------------------------------
+static pyprof__allocating *pyprof__own_record(uint32_t generation)
+{
+    pyprof__allocating *self = pyprof__own.self;
+    if (self && self->tid && pyprof__own.generation == generation) return self;
+    if (pyprof__heap.pid != getpid()) return NULL;   // a child made by a bare clone()
+    self = self && self->generation == generation && self->tid == (uint64_t)pyprof__gettid() ? self : pyprof__allocating_begin(generation);
+    pyprof__own.self = self;
+    pyprof__own.generation = generation;
+    pyprof__own.left = 0;
+    return self;
+}
+
+// A thread whose countdown is over, or not yet begun: shall this block be noted? Begins the next countdown.
+static int pyprof__countdown(pyprof__allocating *self, size_t size)
+{
+    int fresh = self->drawn == 0, over;
+    if (pyprof__heap.mode == PYPROF_HEAP_EXACT) return 1;
+    if (fresh) { self->drawn = (uint64_t)pyprof__draw(&self->random, pyprof__heap.interval) + 1; pyprof__own.left = (int64_t)self->drawn; }
+    pyprof__own.left -= (int64_t)size + 1;
+    over = pyprof__own.left < 0;
+    if (over) {
+        self->spent += self->drawn + (uint64_t)-pyprof__own.left;
+        self->drawn = (uint64_t)pyprof__draw(&self->random, pyprof__heap.interval) + 1;
+        pyprof__own.left = (int64_t)self->drawn;
+    }
+    return over;
+}
+
+static void pyprof__note(int domain, const void *block, size_t size, uint32_t generation)
+{
+    pyprof__allocating *self = pyprof__own.self;
+    pyprof__entry entry;
+    uint32_t site;
+    if (!block || !self || ((uintptr_t)block & 7) || (uint64_t)size >> 48) return;
+    self->native = domain == PYPROF_DOMAIN_NATIVE ? pyprof__heap.code_malloc : (uint32_t)PYPROF__SPOT_NATIVE;
+    site = pyprof__own_site(self, domain);
+    pyprof__entry_make(&entry, block, size, domain, site, PYPROF__GET(pyprof__heap.clock_ms));
+    if (!pyprof__block_add(&entry, generation)) {
+        if (generation == PYPROF__GET(pyprof__hot.generation)) __atomic_fetch_add(&pyprof__heap.dropped, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    pyprof__count_in(self, &entry);
+    self->recent[self->recent_at].address = (uint64_t)(uintptr_t)block & 0xfffffffffff8u;
+    self->recent[self->recent_at].spent = self->spent + self->drawn - (uint64_t)pyprof__own.left;
+    self->recent_at = (self->recent_at + 1) % PYPROF__RECENT;
+}
+
+// Is this allocation to be noted? Called first, with depth 0; the generation it returns is not 0 then.
+static uint32_t pyprof__wants(size_t size)
+{
+    uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
+    pyprof__allocating *self;
+    if (pyprof__own.probe) { pyprof__own.probe = 2; return 0; }
+    if (!PYPROF__GET(pyprof__heap.mode)) {   // nobody looks: not for a while
+        pyprof__own.generation = generation;
+        pyprof__own.left = 1 << 20;
+        return 0;
+    }
+    self = pyprof__own_record(generation);
+    return self && pyprof__countdown(self, size) && PYPROF__GET(pyprof__heap.noting) ? generation : 0;
+}
+
+static void pyprof__forget(const void *block, uint32_t *generation, pyprof__entry *entry)   // *generation 0 = it was not noted
+{
+    uint32_t now = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
+    *generation = 0;
+    if (PYPROF__GET(pyprof__code_filter[pyprof__block_hash(block) >> 52])) pyprof__code_died(block);
+    if (PYPROF__GET(pyprof__heap.mode) && pyprof__block_take(block, entry)) *generation = now;
+}
+
+static void pyprof__gone(uint32_t generation, const pyprof__entry *entry)   // after pyprof__forget
+{
+    pyprof__allocating *self = generation && generation == PYPROF__GET(pyprof__hot.generation) ? pyprof__own_record(generation) : NULL;
+    if (self) pyprof__count_out(self, entry);
+}
+
+typedef struct { int domain; uint32_t generation; int error; } pyprof__hooked;
+
+static void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
+{
+    call->domain = domain;
+    call->error = errno;
+    pyprof__inside = 1;
+    call->generation = size == SIZE_MAX ? 0 : pyprof__wants(size);
+    errno = call->error;
+}
+
+static void *pyprof__come_out(pyprof__hooked *call, void *block, size_t size)
+{
+    call->error = errno;
+    if (call->generation) pyprof__note(call->domain, block, size, call->generation);
+    pyprof__inside = 0;
+    errno = call->error;
+    return block;
+}
+
+__attribute__((noinline))
+static void *pyprof__slow_malloc(int domain, size_t size)
+{
+    const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE);
+    pyprof__hooked call;
+    if (pyprof__inside) return below->malloc(below->context, size);
+    pyprof__go_in(&call, domain, size);
+    return pyprof__come_out(&call, below->malloc(below->context, size), size);
+}
+
+__attribute__((noinline))
+static void *pyprof__slow_calloc(int domain, size_t count, size_t size)
+{
+    const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE);
+    size_t all = size && count > SIZE_MAX / 2 / size ? SIZE_MAX : count * size;
+    pyprof__hooked call;
+    if (pyprof__inside) return below->calloc(below->context, count, size);
+    pyprof__go_in(&call, domain, all);
+    return pyprof__come_out(&call, below->calloc(below->context, count, size), all);
+}
+
+// The old block leaves the table before the real call, because its address can be another's the moment it is free; it
+// comes back when the call fails.
+__attribute__((noinline))
+static void *pyprof__slow_realloc(int domain, void *block, size_t size)
+{
+    const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE);
+    pyprof__hooked call;
+    pyprof__entry entry;
+    uint32_t known = 0;
+    void *moved;
+    if (pyprof__inside) return below->realloc(below->context, block, size);
+    pyprof__go_in(&call, domain, size);
+    if (block) pyprof__forget(block, &known, &entry);
+    errno = call.error;
+    moved = below->realloc(below->context, block, size);
+    call.error = errno;
+    if (moved) pyprof__gone(known, &entry);
+    else if (known && !pyprof__block_add(&entry, known)) pyprof__gone(known, &entry);
+    errno = call.error;
+    return pyprof__come_out(&call, moved, size);
+}
+
+__attribute__((noinline))
+static void pyprof__slow_free(int domain, void *block)
+{
+    const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE);
+    pyprof__entry entry;
+    uint32_t known;
+    int error = errno;
+    if (pyprof__inside || !block) { below->free(below->context, block); return; }
+    pyprof__inside = 1;
+    pyprof__forget(block, &known, &entry);
+    pyprof__gone(known, &entry);
+    errno = error;
+    below->free(below->context, block);
+    pyprof__inside = 0;
+}
+
+// ---- the hooks: a block that is neither sampled nor known passes after a few instructions ----------------------------------
+// 1 = so much can be allocated before the thread's next sample
+static inline int pyprof__passes(size_t size)
+{
+    int64_t left = pyprof__own.left - (int64_t)size - 1;
+    if (size > PYPROF__LEAN || left < 0 || pyprof__own.generation != PYPROF__GET(pyprof__hot.generation)) return 0;
+    pyprof__own.left = left;
+    return 1;
+}
+
+static inline int pyprof__is_known(const void *block)   // 0 = surely not
+{
+    uint64_t hash = pyprof__block_hash(block);
+    return PYPROF__GET(pyprof__filter[hash >> 48 & PYPROF__GET(pyprof__hot.mask)]) | PYPROF__GET(pyprof__code_filter[hash >> 52]);
+}
+
+// In the raw domain we can be inside a call of another domain, or of ours.
+#define PYPROF__HOOKS(name, domain, inside) \
+    static void *pyprof__##name##_malloc(void *context, size_t size) \
+    { \
+        const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
+        (void)context; \
+        return !(inside) && pyprof__passes(size) ? below->malloc(below->context, size) : pyprof__slow_malloc(domain, size); \
+    } \
+    static void *pyprof__##name##_calloc(void *context, size_t count, size_t size) \
+    { \
+        const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
+        (void)context; \
+        return !(inside) && count <= PYPROF__LEAN && size <= PYPROF__LEAN && pyprof__passes(count * size) \
+            ? below->calloc(below->context, count, size) : pyprof__slow_calloc(domain, count, size); \
+    } \
+    static void *pyprof__##name##_realloc(void *context, void *block, size_t size) \
+    { \
+        const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
+        (void)context; \
+        return !(inside) && !pyprof__is_known(block) && pyprof__passes(size) \
+            ? below->realloc(below->context, block, size) : pyprof__slow_realloc(domain, block, size); \
+    } \
+    static void pyprof__##name##_free(void *context, void *block) \
+    { \
+        const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
+        (void)context; \
+        if (pyprof__is_known(block)) pyprof__slow_free(domain, block); \
+        else below->free(below->context, block); \
+    }
+PYPROF__HOOKS(raw, PYPROF_DOMAIN_RAW, pyprof__inside)
+PYPROF__HOOKS(mem, PYPROF_DOMAIN_MEM, 0)
+PYPROF__HOOKS(obj, PYPROF_DOMAIN_OBJ, 0)
+
+static const pyprof__pymem pyprof__hooks[PYPROF__DOMAINS] = {
+    { NULL, pyprof__raw_malloc, pyprof__raw_calloc, pyprof__raw_realloc, pyprof__raw_free },
+    { NULL, pyprof__mem_malloc, pyprof__mem_calloc, pyprof__mem_realloc, pyprof__mem_free },
+    { NULL, pyprof__obj_malloc, pyprof__obj_calloc, pyprof__obj_realloc, pyprof__obj_free },
+};
+
+// ---- going in and out: with the GIL, because other threads read the table of allocators without a lock ---------------------
+static int pyprof__reaches_us(const pyprof__pymem *top)   // does an allocation there come by our hook?
+{
+    int64_t left = pyprof__own.left;
+    void *block;
+    int reached;
+    pyprof__own.left = -1;
+    pyprof__own.probe = 1;
+    block = top->malloc(top->context, 1);
+    reached = pyprof__own.probe == 2;
+    pyprof__own.probe = 0;
+    pyprof__own.left = left;
+    if (block) top->free(top->context, block);
+    return reached;
+}
+
+// Our hook gets the context of the allocator below it, and ignores what it is called with: callers read context and
+// function one after the other, and may find one of ours and one of theirs.
+static int pyprof__hook_in(int domain)   // 0 = too many allocators have come and gone
+{
+    pyprof__pymem top, ours = pyprof__hooks[domain];
+    size_t i;
+    pyprof__heap.api.get_allocator(domain, &top);
+    if (top.malloc == ours.malloc || pyprof__reaches_us(&top)) return 1;
+    for (i = 0; i < PYPROF__BELOW && pyprof__below[domain][i].malloc; i++)
+        if (memcmp(&pyprof__below[domain][i], &top, sizeof top) == 0) break;
+    if (i == PYPROF__BELOW) return 0;
+    pyprof__below[domain][i] = top;   // whole before the first call can come
+    __atomic_store_n(&pyprof__hot.below[domain], &pyprof__below[domain][i], __ATOMIC_RELEASE);
+    ours.context = top.context;
+    pyprof__heap.api.set_allocator(domain, &ours);
+    return 1;
+}
+
+static void pyprof__hook_out(int domain)
+{
+    pyprof__pymem top;
+    pyprof__heap.api.get_allocator(domain, &top);
+    if (top.malloc != pyprof__hooks[domain].malloc) return;   // somebody is above us: ours stay, and pass everything through
+    top = *pyprof__hot.below[domain];
+    pyprof__heap.api.set_allocator(domain, &top);
+}
+
+static int pyprof__holds_gil(void)   // this thread, surely
+{
+    void *attached = pyprof__heap.api.attached();
+    return attached && (pyprof__heap.version >= 0x030c0000 || attached == pyprof__heap.api.this_thread());
+}
+
+static int pyprof__heap_settle(void *unused)   // a pending call, or called by one who holds the GIL
+{
+    int domain, whole = 1, wanted = PYPROF__GET(pyprof__heap.wanted);
+    (void)unused;
+    pyprof__heap_lock(&pyprof__heap.settle_lock);
+    for (domain = 0; domain < PYPROF__DOMAINS; domain++) {
+        if (wanted) whole &= pyprof__hook_in(domain);
+        else pyprof__hook_out(domain);
+    }
+    PYPROF__SET(pyprof__heap.state, !wanted ? PYPROF_HEAP_STATE_OFF : whole ? PYPROF_HEAP_STATE_ON : PYPROF_HEAP_STATE_LOST);
+    PYPROF__SET(pyprof__heap.calling, 0);
+    pyprof__unlock(&pyprof__heap.settle_lock);
+    return 0;
+}
+
+// Gets the hooks in or out, now or as soon as Python's main thread gets to it. There must be an interpreter.
+static void pyprof__heap_request(void)
+{
+    if (pyprof__holds_gil()) { pyprof__heap_settle(NULL); return; }
+    if (PYPROF__GET(pyprof__heap.calling)) return;
+    PYPROF__SET(pyprof__heap.calling, 1);
+    if (pyprof__heap.api.add_pending_call(pyprof__heap_settle, NULL) != 0) PYPROF__SET(pyprof__heap.calling, 0);   // full: again later
+}
+
+// ---- beginning and end of tracking -----------------------------------------------------------------------------------------
+static void *pyprof__heap_pages(void *user, size_t size) { (void)user; return pyprof__pages(size); }
+static void pyprof__heap_pages_free(void *user, void *memory, size_t size) { (void)user; pyprof__pages_free(memory, size); }
+
+static uint32_t pyprof__heap_pseudo(const char *name)   // a code object that is none
+{
+    pyprof__codes *codes = &pyprof__heap.codes;
+    pyprof__code *code = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
+    if (!code) return PYPROF__SPOT_NATIVE;
+    code->name = code->qualname = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
+    code->kind = PYPROF_KIND_NATIVE;
+    return (uint32_t)codes->codes.count - 1;
+}
+
+static int pyprof__heap_regions(uint64_t max_bytes)   // 0 = no memory, not even for few sites
+{
+    size_t each = sizeof(pyprof__site) + sizeof(pyprof__site_key) + PYPROF__MARKS * sizeof(float), limit = (size_t)(max_bytes / 2 / each);
+    if (limit > PYPROF__SITES_MOST) limit = PYPROF__SITES_MOST;
+    if (!pyprof__heap.buckets) pyprof__heap.buckets = (uint32_t *)pyprof__pages(PYPROF__BUCKETS * sizeof(uint32_t));
+    if (!pyprof__heap.lives) pyprof__heap.lives = (pyprof__life *)pyprof__pages(PYPROF__LIVES * sizeof(pyprof__life));
+    for (; !pyprof__heap.sites && limit >= PYPROF__SITES_LEAST; limit /= 2) {
+        pyprof__heap.site_room = (uint32_t)limit;
+        pyprof__heap.keys = (pyprof__site_key *)pyprof__pages(limit * sizeof(pyprof__site_key));
+        pyprof__heap.history = (float *)pyprof__pages(limit * PYPROF__MARKS * sizeof(float));
+        pyprof__heap.sites = (pyprof__site *)pyprof__pages(limit * sizeof(pyprof__site));
+        if (pyprof__heap.keys && pyprof__heap.history && pyprof__heap.sites) break;
+        pyprof__pages_free(pyprof__heap.keys, limit * sizeof(pyprof__site_key));
+        pyprof__pages_free(pyprof__heap.history, limit * PYPROF__MARKS * sizeof(float));
+        pyprof__pages_free(pyprof__heap.sites, limit * sizeof(pyprof__site));
+        pyprof__heap.sites = NULL;
+    }
+    pyprof__heap.site_limit = pyprof__heap.site_room < limit ? pyprof__heap.site_room : (uint32_t)limit;
+    return pyprof__heap.buckets && pyprof__heap.lives && pyprof__heap.sites;
+}
+
+static void pyprof__heap_clear(void)   // gives back what the last tracking used; the regions stay
+{
+    size_t room = pyprof__heap.site_room;
+    pyprof__pages_clear(pyprof__heap.buckets, PYPROF__BUCKETS * sizeof(uint32_t));
+    pyprof__pages_clear(pyprof__heap.lives, PYPROF__LIVES * sizeof(pyprof__life));
+    pyprof__pages_clear(pyprof__heap.keys, room * sizeof(pyprof__site_key));
+    pyprof__pages_clear(pyprof__heap.history, room * PYPROF__MARKS * sizeof(float));
+    pyprof__pages_clear(pyprof__heap.sites, room * sizeof(pyprof__site));
+}
+
+static void pyprof__heap_forget(void)   // all that was counted; under the locks
+{
+    pyprof__allocating *thread;
+    pyprof__blocks_drop();
+    for (thread = pyprof__heap.threads; thread; thread = thread->next) { pyprof__allocating_end(thread); thread->unflushed = 0; }
+    memset(pyprof__heap.ended, 0, sizeof pyprof__heap.ended);
+    memset(pyprof__heap.ended_sizes, 0, sizeof pyprof__heap.ended_sizes);
+    memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
+    memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
+    pyprof__heap.ended_sampled = pyprof__heap.dropped = 0;
+    pyprof__heap.site_count = 1;
+    pyprof__heap.life_count = pyprof__heap.address_free = pyprof__heap.marks = 0;
+    pyprof__heap.addresses.count = 0;
+    pyprof__heap.live = pyprof__heap.peak = 0;
+    pyprof__heap.peak_ms = pyprof__heap.clock_ms = 0;
+    pyprof__heap.mark_step = pyprof__second / 4;
+    pyprof__heap.start_ns = pyprof__now();
+    pyprof__heap.mark_due = pyprof__heap.start_ns + pyprof__heap.mark_step;
+    pyprof__heap.full = 0;
+    pyprof__heap.code_epoch++;
+    pyprof__heap.epoch++;
+}
+
+static int pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
+{
+    static const pyprof_allocator pages = { pyprof__heap_pages, pyprof__heap_pages_free, NULL };
+    pyprof__pool_init(&pyprof__heap.pool, &pages, max_bytes);
+    pyprof__array_init(&pyprof__heap.addresses, sizeof(pyprof__code_at));
+    memset(&pyprof__heap.source, 0, sizeof pyprof__heap.source);
+    pyprof__heap.source.fd = -1;
+    pyprof__heap.source.end = pyprof__address_end();
+    pyprof__mirror_init(&pyprof__heap.mirror, &pyprof__heap.pool, &pyprof__heap.source);
+    pyprof__heap.mirror.direct = 1;
+    if (!pyprof__codes_init(&pyprof__heap.codes, &pyprof__heap.pool, &pyprof__heap.layout)) return 0;
+    pyprof__heap.code_malloc = pyprof__heap_pseudo("<malloc>");
+    return 1;
+}
+
+static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
+{
+    static const struct { const char *name; size_t offset; } names[] = {
+        { "PyMem_GetAllocator", offsetof(pyprof__python_api, get_allocator) }, { "PyMem_SetAllocator", offsetof(pyprof__python_api, set_allocator) },
+        { "Py_AddPendingCall", offsetof(pyprof__python_api, add_pending_call) },
+        { "PyGILState_GetThisThreadState", offsetof(pyprof__python_api, this_thread) },
+        { "_PyThreadState_UncheckedGet", offsetof(pyprof__python_api, attached) },
+    };
+    pyprof__pool pool;
+    size_t i;
+    pyprof__pool_init(&pool, NULL, UINT64_MAX);
+    for (i = 0; i < PYPROF__COUNT(names); i++) {
+        void *found = pyprof__runtime_function(runtime, &pool, names[i].name);
+        if (!found && i + 1 == PYPROF__COUNT(names)) found = pyprof__runtime_function(runtime, &pool, "PyThreadState_GetUnchecked");   // since 3.13
+        if (!found) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "heap: this Python's C API cannot be reached: no %s (found it %s)", names[i].name,
+                                        runtime->where);
+        memcpy((char *)&pyprof__heap.api + names[i].offset, &found, sizeof found);
+    }
+    return PYPROF_OK;
+}
+
+// One tracker a process, however many copies of this header its shared objects have. The claim is a mapping that
+// /proc/self/maps shows to all of them; a forked child drops it.
+static int pyprof__claim(void **claim)   // 0 = another copy has it
+{
+    static const char name[] = "pyprof-heap-1";
+    pyprof__pool pool;
+    pyprof__mapping mapping;
+    size_t capacity;
+    char *maps;
+    const char *at;
+    int fd, taken = 0;
+    pyprof__pool_init(&pool, NULL, UINT64_MAX);
+    at = maps = pyprof__read_maps(&pool, &capacity);
+    while ((at = pyprof__next_mapping(at, &mapping)) != NULL)
+        taken |= strncmp(mapping.path, "/memfd:", 7) == 0 && strncmp(mapping.path + 7, name, sizeof name - 1) == 0;
+    pyprof__free(&pool, maps, capacity);
+    if (taken) return 0;
+    fd = (int)syscall(SYS_memfd_create, name, 1u /* MFD_CLOEXEC */);
+    *claim = fd >= 0 ? mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+    if (*claim == MAP_FAILED) *claim = NULL;   // refused here: then nobody can tell
+    if (fd >= 0) close(fd);
+    return 1;
+}
+
+static void pyprof__unclaim(void **claim)
+{
+    pyprof__pages_free(*claim, 4096);
+    *claim = NULL;
+}
+
+typedef struct { int mode; uint64_t interval, table_bytes, bytes; uint32_t depth; } pyprof__heap_wish;
+
+static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyprof__runtime *runtime)   // nobody tracks yet
+{
+    pyprof_result result = pyprof__heap_api(runtime);
+    if (result != PYPROF_OK) return result;
+    if (pyprof__heap.pid != getpid() && pyprof__heap.pid) pyprof__heap_forked();
+    pyprof__heap.pid = getpid();
+    if (!pyprof__claim(&pyprof__heap.claim))
+        return pyprof__fail(PYPROF_ERR_BUSY, "heap: another copy of pyprof.h in this process tracks memory already");
+    pyprof__heap.layout = runtime->layout;
+    pyprof__heap.version = runtime->version;
+    if (pyprof__heap.codes.pool) pyprof__codes_free(&pyprof__heap.codes);
+    pyprof__array_free(&pyprof__heap.pool, &pyprof__heap.addresses);
+    if (!pyprof__heap_regions(wish->bytes) || !pyprof__heap_codes(wish->bytes / 4)) {
+        pyprof__unclaim(&pyprof__heap.claim);
+        return pyprof__fail_memory("the heap tracker");
+    }
+    pyprof__heap_clear();
+    pyprof__heap.shards = wish->mode == PYPROF_HEAP_EXACT ? PYPROF__SHARDS : 16;
+    pyprof__heap.interval = wish->interval;
+    pyprof__heap.max_bytes = wish->table_bytes;
+    pyprof__heap.max_depth = wish->depth < PYPROF__HEAP_DEPTH ? wish->depth : (uint32_t)PYPROF__HEAP_DEPTH;
+    pyprof__heap_forget();
+    pyprof__hot.mask = wish->mode == PYPROF_HEAP_EXACT ? 0 : PYPROF__FILTER - 1;
+    pyprof__filter[0] = wish->mode == PYPROF_HEAP_EXACT ? 255 : 0;   // exact: every block may be known
+    pyprof__heap.noting = 1;
+    __atomic_store_n(&pyprof__heap.mode, wish->mode, __ATOMIC_RELEASE);
+    __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_RELEASE);
+    PYPROF__SET(pyprof__heap.wanted, 1);
+    PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_PENDING);
+    return PYPROF_OK;
+}
+
+static void pyprof__heap_end(void)   // the last session is gone
+{
+    __atomic_store_n(&pyprof__heap.mode, 0, __ATOMIC_RELEASE);
+    pyprof__hot.mask = PYPROF__FILTER - 1;
+    __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_RELEASE);
+    PYPROF__SET(pyprof__heap.wanted, 0);
+    PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_OFF);
+    pyprof__blocks_drop();
+    memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
+    pyprof__heap_clear();
+    pyprof__unclaim(&pyprof__heap.claim);
+}
+
+// ---- housekeeping, on the sampler thread ------------------------------------------------------------------------------------
+static int64_t pyprof__heap_live(void)   // bytes
+{
+    int64_t live = PYPROF__GET(pyprof__heap.live);
+    const pyprof__allocating *thread;
+    for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next) live += PYPROF__GET(thread->unflushed);
+    return live > 0 ? live : 0;
+}
+
+static void pyprof__heap_reap(void)   // threads that have ended
+{
+    pyprof__allocating *thread;
+    pyprof__heap_lock(&pyprof__heap.threads_lock);
+    for (thread = pyprof__heap.threads; thread; thread = thread->next)
+        if (thread->tid && !pyprof__thread_exists((int64_t)thread->tid)) pyprof__allocating_end(thread);
+    pyprof__unlock(&pyprof__heap.threads_lock);
+}
+
+// A mark: what lives at each site now. Sixteen at most: then every second one goes, and the next ones come half as often.
+static void pyprof__heap_mark(uint64_t now)
+{
+    uint32_t sites = __atomic_load_n(&pyprof__heap.site_count, __ATOMIC_ACQUIRE), i, m;
+    if (sites > pyprof__heap.site_limit) sites = pyprof__heap.site_limit;
+    if (pyprof__heap.marks == PYPROF__MARKS) {
+        for (i = 0; i < sites; i++)
+            for (m = 0; m < PYPROF__MARKS / 2; m++)
+                pyprof__heap.history[i * PYPROF__MARKS + m] = pyprof__heap.history[i * PYPROF__MARKS + 2 * m + 1];
+        for (m = 0; m < PYPROF__MARKS / 2; m++) pyprof__heap.mark_ns[m] = pyprof__heap.mark_ns[2 * m + 1];
+        pyprof__heap.marks = PYPROF__MARKS / 2;
+        pyprof__heap.mark_step *= 2;
+    }
+    m = pyprof__heap.marks++;
+    for (i = 0; i < sites; i++) pyprof__heap.history[i * PYPROF__MARKS + m] = (float)pyprof__site_live(&pyprof__heap.sites[i]);
+    pyprof__heap.mark_ns[m] = now;
+    pyprof__heap.mark_due = now + pyprof__heap.mark_step;
+}
+
+static void pyprof__heap_forget_live(void)   // the hooks were away: nobody knows what was freed
+{
+    uint32_t i;
+    int64_t bytes = 0;
+    pyprof__blocks_drop();
+    if (pyprof__heap.mode == PYPROF_HEAP_EXACT) pyprof__filter[0] = 255;
+    for (i = 0; i < pyprof__heap.site_count && i < pyprof__heap.site_limit; i++) {
+        pyprof__site *site = &pyprof__heap.sites[i];
+        uint64_t live = pyprof__site_live(site), blocks = pyprof__site_live_blocks(site);
+        pyprof__site_keep(site);
+        bytes += (int64_t)live;
+        __atomic_fetch_add(&site->gone.births, site->in.births - site->out.births - site->gone.births, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&site->gone.bytes, live, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&site->gone.blocks, blocks, __ATOMIC_RELAXED);
+    }
+    __atomic_fetch_sub(&pyprof__heap.live, bytes, __ATOMIC_RELAXED);
+}
+
+// Are the hooks where they should be? CPython 3.12 and later resets the allocators when it is initialised again.
+static int pyprof__heap_watch(int running)   // running: there is an interpreter. 1 = they have just been found lost
+{
+    pyprof__pymem top;
+    uint32_t inside = pyprof__inside;
+    int reached, state = PYPROF__GET(pyprof__heap.state);
+    if (state == PYPROF_HEAP_STATE_ON) {
+        pyprof__heap.api.get_allocator(PYPROF_DOMAIN_RAW, &top);
+        pyprof__inside = 0;
+        reached = top.malloc == pyprof__hooks[PYPROF_DOMAIN_RAW].malloc || pyprof__reaches_us(&top);
+        pyprof__inside = inside;
+        if (reached) return 0;
+        pyprof__heap_forget_live();
+        PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_LOST);
+    }
+    if (running && PYPROF__GET(pyprof__heap.wanted) != (PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON)) pyprof__heap_request();
+    return state == PYPROF_HEAP_STATE_ON;
+}
+
+// ---- looking up ------------------------------------------------------------------------------------------------------------
+static int pyprof__heap_find(const void *address, pyprof__entry *entry)   // by where it begins; exact: or by any of its bytes
+{
+    uint64_t hash = pyprof__block_hash(address), want = (uint64_t)(uintptr_t)address & 0xffffffffffffu;
+    uint32_t s, i;
+    int64_t at = -1;
+    for (s = 0; s <= PYPROF__SHARDS && at < 0; s++) {
+        pyprof__shard *shard = s ? &pyprof__shards[s - 1] : pyprof__shard_of(hash);
+        pyprof__heap_lock(&shard->lock);
+        if (s == 0) at = (uintptr_t)address & 7 ? -1 : pyprof__shard_find(shard, address, hash);
+        for (i = 0; s > 0 && i < shard->capacity && at < 0; i++) {
+            uint64_t begin = pyprof__entry_address(&shard->entries[i]);
+            if (begin && want >= begin && want - begin < pyprof__entry_size(&shard->entries[i])) at = i;
+        }
+        if (at >= 0) *entry = shard->entries[at];
+        pyprof__unlock(&shard->lock);
+    }
+    return at >= 0;
+}
+
+// ---- from sites to the nodes of a recording ----------------------------------------------------------------------------------
+typedef struct { uint64_t bytes, blocks, temp; } pyprof__counted;
+
+typedef struct {                 // what a session knows of the heap's tree
+    pyprof__array nodes;         // uint32_t, by site: its node in the session's model
+    pyprof__array locations;     // uint32_t location + 1, by spot of the heap's code
+    pyprof__array before;        // pyprof__counted by site: what had been allocated when the recording began, or was reset
+    pyprof_domain_total domains[PYPROF_DOMAIN_COUNT];   // likewise
+    uint64_t sizes[PYPROF_SIZES];
+    uint32_t generation;
+} pyprof__heap_view;
+
+static void pyprof__heap_view_init(pyprof__heap_view *view)
+{
+    memset(view, 0, sizeof *view);
+    pyprof__array_init(&view->nodes, sizeof(uint32_t));
+    pyprof__array_init(&view->locations, sizeof(uint32_t));
+    pyprof__array_init(&view->before, sizeof(pyprof__counted));
+}
+
+static void pyprof__heap_view_free(pyprof__heap_view *view, pyprof__pool *pool)
+{
+    pyprof__array_free(pool, &view->nodes);
+    pyprof__array_free(pool, &view->locations);
+    pyprof__array_free(pool, &view->before);
+}
+
+static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)   // live_*: freed
+{
+    const pyprof__allocating *thread;
+    size_t i;
+    memcpy(domains, pyprof__heap.ended, sizeof pyprof__heap.ended);
+    memcpy(sizes, pyprof__heap.ended_sizes, sizeof pyprof__heap.ended_sizes);
+    for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next) {
+        for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
+            domains[i].alloc_bytes += PYPROF__GET(thread->in[i].alloc_bytes);
+            domains[i].alloc_blocks += PYPROF__GET(thread->in[i].alloc_blocks);
+            domains[i].live_bytes += PYPROF__GET(thread->in[i].live_bytes);
+            domains[i].live_blocks += PYPROF__GET(thread->in[i].live_blocks);
+        }
+        for (i = 0; i < PYPROF_SIZES; i++) sizes[i] += PYPROF__GET(thread->sizes[i]);
+    }
+}
+
+static uint32_t pyprof__heap_sites(void)
+{
+    uint32_t count = __atomic_load_n(&pyprof__heap.site_count, __ATOMIC_ACQUIRE);
+    return count < pyprof__heap.site_limit ? count : pyprof__heap.site_limit;
+}
+
+static int pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool)   // from here on the session counts. 0 = no memory
+{
+    uint32_t i, count = pyprof__heap_sites();
+    view->nodes.count = view->locations.count = view->before.count = 0;
+    pyprof__heap_totals(view->domains, view->sizes);
+    if (!pyprof__array_reserve(pool, &view->before, count)) return 0;
+    for (i = 0; i < count; i++) {
+        const pyprof__site *site = &pyprof__heap.sites[i];
+        pyprof__counted *counted = &PYPROF__AT(pyprof__counted, view->before, i);
+        counted->bytes = PYPROF__GET(site->in.bytes);
+        counted->blocks = PYPROF__GET(site->in.blocks);
+        counted->temp = PYPROF__GET(site->temp);
+    }
+    view->before.count = count;
+    return 1;
+}
+
+static uint32_t pyprof__heap_location(pyprof__heap_view *view, pyprof__model *model, const pyprof__site_key *key)   // PYPROF__NONE = no memory
+{
+    pyprof__codes *codes = &pyprof__heap.codes;
+    uint32_t spot, location, *known = NULL;
+    pyprof__heap_lock(&pyprof__heap.names_lock);
+    spot = pyprof__spot_find(codes, key->code, key->instruction);
+    if (spot != PYPROF__NONE && pyprof__array_reserve(model->pool, &view->locations, spot + 1 - (spot < view->locations.count ? spot : view->locations.count))) {
+        while (view->locations.count <= spot) ((uint32_t *)view->locations.data)[view->locations.count++] = 0;
+        known = &PYPROF__AT(uint32_t, view->locations, spot);
+    }
+    location = known && *known ? *known - 1 : spot == PYPROF__NONE ? PYPROF__NONE : pyprof__model_spot(model, codes, spot);
+    pyprof__unlock(&pyprof__heap.names_lock);
+    if (known && location != PYPROF__NONE) *known = location + 1;
+    return location;
+}
+
+// Finds nodes for the sites that came since the last time. root(user, life) finds the node of a thread, 0 = it is not
+// wanted. 0 = no memory for some: they share their callers'.
+typedef uint32_t pyprof__root_fn(void *user, const pyprof__life *life);
+
+static int pyprof__heap_view_extend(pyprof__heap_view *view, pyprof__model *model, pyprof__root_fn *root, void *user)
+{
+    uint32_t i, count = pyprof__heap_sites(), *nodes;
+    int whole = 1;
+    if (view->nodes.count >= count) return 1;
+    if (!pyprof__array_reserve(model->pool, &view->nodes, count - view->nodes.count)) return 0;
+    nodes = (uint32_t *)view->nodes.data;
+    for (i = (uint32_t)view->nodes.count; i < count; i++) {
+        const pyprof__site_key *key = &pyprof__heap.keys[i];
+        uint32_t parent = key->parent < i ? nodes[key->parent] : 0, made;
+        nodes[i] = parent;
+        if (i == 0 || (key->parent != 0 && parent == 0)) continue;
+        if (key->parent == 0) {
+            if (key->instruction > 0 && key->instruction <= PYPROF__LIVES) nodes[i] = root(user, &pyprof__heap.lives[key->instruction - 1]);
+            continue;
+        }
+        made = pyprof__model_node(model, parent, pyprof__heap_location(view, model, key));
+        if (made != PYPROF__NONE) nodes[i] = made;
+        else whole = 0;
+    }
+    view->nodes.count = count;
+    return whole;
+}
+
+// Writes the heap's columns into a copy of the session's model.
+static void pyprof__heap_view_fill(const pyprof__heap_view *view, pyprof__model *model)
+{
+    static const pyprof__counted nothing = { 0, 0, 0 };
+    uint32_t i, epoch = PYPROF__GET(pyprof__heap.epoch);
+    uint64_t now_ms = (pyprof__now() - pyprof__heap.start_ns) / 1000000;
+    for (i = 1; i < view->nodes.count; i++) {
+        const pyprof__site *site = &pyprof__heap.sites[i];
+        const pyprof__counted *before = i < view->before.count ? &PYPROF__AT(const pyprof__counted, view->before, i) : &nothing;
+        uint32_t node = PYPROF__AT(const uint32_t, view->nodes, i);
+        uint64_t live, blocks, births, age, peak, peak_blocks;
+        if (!node || !PYPROF__GET(site->in.blocks)) continue;
+        live = pyprof__site_live(site);
+        blocks = pyprof__site_live_blocks(site);
+        births = PYPROF__GET(site->in.births) - PYPROF__GET(site->out.births) - PYPROF__GET(site->gone.births);
+        age = blocks * now_ms > births ? pyprof__whole_blocks(blocks * now_ms - births) : 0;
+        peak = PYPROF__GET(site->epoch) == epoch ? PYPROF__GET(site->peak_bytes) : live;
+        peak_blocks = PYPROF__GET(site->epoch) == epoch ? PYPROF__GET(site->peak_blocks) : blocks;
+        pyprof__model_add(model, PYPROF_ALLOC_BYTES, node, (int64_t)(PYPROF__GET(site->in.bytes) - before->bytes));
+        pyprof__model_add(model, PYPROF_ALLOC_BLOCKS, node, (int64_t)pyprof__whole_blocks(PYPROF__GET(site->in.blocks) - before->blocks));
+        pyprof__model_add(model, PYPROF_LIVE_BYTES, node, (int64_t)live);
+        pyprof__model_add(model, PYPROF_LIVE_BLOCKS, node, (int64_t)pyprof__whole_blocks(blocks));
+        pyprof__model_add(model, PYPROF_PEAK_BYTES, node, (int64_t)peak);
+        pyprof__model_add(model, PYPROF_PEAK_BLOCKS, node, (int64_t)pyprof__whole_blocks(peak_blocks));
+        pyprof__model_add(model, PYPROF_TEMP_BLOCKS, node, (int64_t)pyprof__whole_blocks(PYPROF__GET(site->temp) - before->temp));
+        pyprof__model_add(model, PYPROF_LIVE_AGE_MS, node, (int64_t)age);
+    }
+}
+
+static int pyprof__heap_view_history(const pyprof__heap_view *view, pyprof__model *model)   // 0 = no memory
+{
+    float *history;
+    uint32_t i, m;
+    size_t size = model->nodes.count * PYPROF__MARKS;
+    model->history.count = 0;
+    if (pyprof__heap.marks == 0 || !pyprof__array_reserve(model->pool, &model->history, size)) return pyprof__heap.marks == 0;
+    history = (float *)model->history.data;
+    memset(history, 0, size * sizeof *history);
+    model->history.count = size;
+    for (i = 1; i < view->nodes.count; i++) {
+        uint32_t node = PYPROF__AT(const uint32_t, view->nodes, i);
+        for (m = 0; node && m < pyprof__heap.marks; m++) history[node * PYPROF__MARKS + m] += pyprof__heap.history[i * PYPROF__MARKS + m];
+    }
+    return 1;
+}
+
+static void pyprof__heap_view_facts(const pyprof__heap_view *view, pyprof__heap_facts *facts)
+{
+    uint64_t sizes[PYPROF_SIZES];
+    pyprof_domain_total now[PYPROF_DOMAIN_COUNT];
+    size_t i;
+    pyprof__heap_totals(now, sizes);
+    memset(facts, 0, sizeof *facts);
+    facts->mode = pyprof__heap.mode;
+    facts->interval = facts->mode == PYPROF_HEAP_SAMPLED ? pyprof__heap.interval : 0;
+    facts->peak_ns = pyprof__heap.peak ? pyprof__heap.start_ns + (uint64_t)pyprof__heap.peak_ms * 1000000 : 0;
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {   // live: all that was allocated less all that was freed, since tracking began
+        facts->domains[i].live_bytes = now[i].alloc_bytes - now[i].live_bytes;
+        facts->domains[i].live_blocks = (int64_t)pyprof__whole_blocks((uint64_t)(now[i].alloc_blocks - now[i].live_blocks));
+        facts->domains[i].alloc_bytes = now[i].alloc_bytes - view->domains[i].alloc_bytes;
+        facts->domains[i].alloc_blocks = (int64_t)pyprof__whole_blocks((uint64_t)(now[i].alloc_blocks - view->domains[i].alloc_blocks));
+    }
+    for (i = 0; i < PYPROF_SIZES; i++) facts->sizes[i] = (int64_t)pyprof__whole_blocks(sizes[i] - view->sizes[i]);
+    facts->marks = pyprof__heap.marks;
+    memcpy(facts->mark_ns, pyprof__heap.mark_ns, sizeof facts->mark_ns);
+}
+
+static uint64_t pyprof__heap_noted(void)   // blocks
+{
+    uint64_t noted = pyprof__heap.ended_sampled;
+    const pyprof__allocating *thread;
+    for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next) noted += PYPROF__GET(thread->sampled);
+    return noted;
+}
+
+static uint64_t pyprof__heap_live_blocks(void)
+{
+    pyprof_domain_total domains[PYPROF_DOMAIN_COUNT];
+    uint64_t sizes[PYPROF_SIZES];
+    int64_t blocks = 0;
+    size_t i;
+    pyprof__heap_totals(domains, sizes);
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) blocks += domains[i].alloc_blocks - domains[i].live_blocks;
+    return blocks > 0 ? pyprof__whole_blocks((uint64_t)blocks) : 0;
+}
+
+static uint64_t pyprof__heap_bytes(void)   // what the tracker itself takes
+{
+    uint64_t each = sizeof(pyprof__site) + sizeof(pyprof__site_key) + (pyprof__heap.marks ? PYPROF__MARKS * sizeof(float) : 0);
+    return PYPROF__GET(pyprof__heap.table_bytes) + pyprof__heap_sites() * each + pyprof__heap.pool.used;
+}
+
+// "file:line in function" of a site, and the kernel's id of its thread
+static uint64_t pyprof__heap_where(uint32_t site, char *where, size_t capacity)
+{
+    pyprof__codes *codes = &pyprof__heap.codes;
+    uint32_t named = site, spot;
+    pyprof__heap_lock(&pyprof__heap.names_lock);
+    if (pyprof__heap.keys[site].code == pyprof__heap.code_malloc && pyprof__heap.keys[pyprof__heap.keys[site].parent].parent)
+        named = pyprof__heap.keys[site].parent;
+    spot = pyprof__heap.keys[named].parent ? pyprof__spot_find(codes, pyprof__heap.keys[named].code, pyprof__heap.keys[named].instruction) : PYPROF__NONE;
+    if (spot != PYPROF__NONE) {
+        const pyprof__spot *at = &PYPROF__AT(pyprof__spot, codes->spots, spot);
+        const pyprof__code *code = &PYPROF__AT(pyprof__code, codes->codes, at->code);
+        const char *name = pyprof__string(&codes->strings, code->qualname), *file = pyprof__string(&codes->strings, code->file);
+        size_t length = strlen(file), most = 120;
+        if (code->kind != PYPROF_KIND_PYTHON) snprintf(where, capacity, "%s", name);
+        else snprintf(where, capacity, "%s%s:%ld in %.100s", length > most ? "..." : "", length > most ? file + length - most : file,
+                      (long)at->place.line, name);
+    } else pyprof__copy_text(where, capacity, "<native>");
+    pyprof__unlock(&pyprof__heap.names_lock);
+    while (site && pyprof__heap.keys[site].parent) site = pyprof__heap.keys[site].parent;
+    spot = site ? (uint32_t)pyprof__heap.keys[site].instruction : 0;
+    return spot && spot <= PYPROF__LIVES ? pyprof__heap.lives[spot - 1].tid : 0;
+}
+
+static void pyprof__heap_reset_peak(void)
+{
+    int64_t live = pyprof__heap_live();
+    PYPROF__SET(pyprof__heap.peak, live);
+    PYPROF__SET(pyprof__heap.peak_ms, PYPROF__GET(pyprof__heap.clock_ms));
+    __atomic_add_fetch(&pyprof__heap.epoch, 1, __ATOMIC_RELAXED);
 }
 
 // ============================================================================
@@ -7021,6 +8688,8 @@ typedef struct {
     uint64_t tick, last_ns;      // its ticks; when the last one was
     uint64_t ticks_late, late_sum;
     uint64_t own_cpu_start;
+    int heap;                    // it tracks memory
+    pyprof__heap_view view;
     int events;                  // bit per pyprof_event waiting to be delivered
     char event_detail[256];
 } pyprof__session;
@@ -7061,6 +8730,7 @@ static void pyprof__after_fork(void)
     memcpy(&pyprof__control, &fresh, sizeof fresh);
     for (i = 0; i < PYPROF__SESSIONS; i++) pyprof__g.sessions[i].generation += pyprof__g.sessions[i].generation & 1;
     pyprof__g.alive = pyprof__g.joinable = pyprof__g.delivering = 0;
+    pyprof__heap_forked();
     pyprof__g.pid = getpid();
     pyprof__is_sampler = 0;
 }
@@ -7131,13 +8801,19 @@ static uint64_t pyprof__thread_started(int64_t tid)   // field 22 of its stat: c
 
 // One OS thread in one interpreter is one thread of the recording, however many thread states it goes through
 // (PyGILState_Ensure makes one a call); a thread id used again by another thread is another.
-static uint32_t pyprof__member_find(pyprof__session *session, const pyprof__thread *thread)
+static uint32_t pyprof__member_find(pyprof__session *session, const pyprof__thread *thread, uint64_t now)
 {
     pyprof__array *members = &session->model.members;
     uint64_t started = 0;
     uint32_t i;
     for (i = (uint32_t)members->count; i-- > 0;) {
         pyprof__member *member = &PYPROF__AT(pyprof__member, *members, i);
+        if (member->ident == 0 && member->native == (uint64_t)thread->native && now - member->first_ns < pyprof__second) {   // it allocated first
+            member->ident = thread->ident;
+            member->serial = thread->serial;
+            member->interp_id = thread->interp_id;
+            return i;
+        }
         if (member->native != (uint64_t)thread->native || member->interp_id != thread->interp_id || member->ident != thread->ident) continue;
         if (member->serial == thread->serial) return i;
         if (!started) started = pyprof__thread_started(thread->native);
@@ -7185,6 +8861,26 @@ static void pyprof__member_rename(pyprof__session *session, uint32_t id, const p
     PYPROF__AT(pyprof__function, model->functions, location->function).qualname = name;
 }
 
+// The node of a thread that allocates: usually it was sampled already. A pyprof__root_fn.
+static uint32_t pyprof__heap_root(void *user, const pyprof__life *life)
+{
+    pyprof__session *session = (pyprof__session *)user;
+    pyprof__array *members = &session->model.members;
+    pyprof__thread thread;
+    uint32_t i;
+    for (i = (uint32_t)members->count; i-- > 0;) {
+        const pyprof__member *member = &PYPROF__AT(const pyprof__member, *members, i);
+        if (member->native == life->tid && member->last_ns + pyprof__second > life->first_ns) return member->wanted ? member->node : 0;
+    }
+    memset(&thread, 0, sizeof thread);
+    thread.native = (int64_t)life->tid;
+    thread.interp_id = -1;
+    i = members->count >= PYPROF__MEMBERS ? PYPROF__MEMBERS - 1 : pyprof__member_new(session, &thread, life->first_ns);
+    if (i == PYPROF__NONE) return 0;
+    if (PYPROF__AT(pyprof__member, *members, i).last_ns == 0) PYPROF__AT(pyprof__member, *members, i).last_ns = pyprof__now();
+    return PYPROF__AT(pyprof__member, *members, i).wanted ? PYPROF__AT(pyprof__member, *members, i).node : 0;
+}
+
 static pyprof__seat *pyprof__seat_of(pyprof__session *session, size_t slot)   // NULL = no memory
 {
     while (session->seats.count <= slot) {
@@ -7207,7 +8903,7 @@ static int pyprof__seat_take(pyprof__session *session, pyprof__seat *seat, const
         seat->cpu_ns = seat->tick = 0;
     }
     if (seat->member == PYPROF__NONE) {   // somebody else than before, or the recording was reset
-        seat->member = pyprof__member_find(session, thread);
+        seat->member = pyprof__member_find(session, thread, now);
         if (seat->member == PYPROF__NONE) seat->member = pyprof__member_new(session, thread, now);
         seat->spots.count = seat->nodes.count = 0;
         seat->moment = 0;
@@ -7399,6 +9095,72 @@ static void pyprof__record(pyprof__session *session, const pyprof__sweeper *swee
 
 // ---- the sampler thread -------------------------------------------------------------
 typedef struct { uint64_t period, base, number, deadline, random; double rate; uint32_t seen; } pyprof__schedule;
+// ---- memory: what is due ten times a second ------------------------------------------------
+enum { PYPROF__GAUGES = 4096, PYPROF__HOUSE_NS = 100000000 };
+
+// The memory time line: 100 ms apart. When it gets long, every second one of the older half goes.
+static void pyprof__gauge_add(pyprof__model *model, const pyprof__gauge *gauge)
+{
+    pyprof__gauge *gauges = (pyprof__gauge *)model->gauges.data, *added;
+    size_t i, half = model->gauges.count / 2;
+    if (model->gauges.count >= PYPROF__GAUGES) {
+        for (i = 0; i < half / 2; i++) gauges[i] = gauges[2 * i + 1];
+        memmove(gauges + half / 2, gauges + half, (model->gauges.count - half) * sizeof *gauges);
+        model->gauges.count -= half - half / 2;
+    }
+    added = (pyprof__gauge *)pyprof__push(model->pool, &model->gauges);
+    if (added) *added = *gauge;
+}
+
+static void pyprof__heap_reasons(pyprof__session *session)   // why memory is worse known than it should be
+{
+    if (pyprof__heap.full) pyprof__degrade(session, "heap: max_bytes is used up: blocks from new stacks are counted at the deepest frame known");
+    if (PYPROF__GET(pyprof__heap.dropped)) pyprof__degrade(session, "heap: heap_max_bytes is used up: live memory is a lower bound");
+}
+
+static void pyprof__house_session(pyprof__session *session, const pyprof__gauge *gauge, int lost)
+{
+    if (!(session->generation & 1) || session->ended) return;
+    pyprof__gauge_add(&session->model, gauge);
+    if (!session->heap) return;
+    if (!pyprof__heap_view_extend(&session->view, &session->model, pyprof__heap_root, session))
+        pyprof__degrade(session, "max_bytes is used up: new stacks are counted at the deepest frame already known");
+    pyprof__heap_reasons(session);
+    if (!lost) return;
+    pyprof__degrade(session, "heap: the interpreter was started anew and dropped the hooks: live memory is counted from there");
+    session->events |= 1 << PYPROF_EVENT_HOOKS_LOST;
+}
+
+typedef struct { uint64_t due, reap, watch; } pyprof__house;
+
+static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running)   // under the lock
+{
+    pyprof__gauge gauge;
+    int i, lost = 0;
+    house->due = now + PYPROF__HOUSE_NS;
+    gauge.ns = now;
+    gauge.resident = pyprof__resident();
+    gauge.traced = 0;
+    if (pyprof__heap.users) {
+        if (now > house->watch || pyprof__heap.state != PYPROF_HEAP_STATE_ON) {
+            lost = pyprof__heap_watch(running);
+            house->watch = now + pyprof__second;
+        }
+        if (now > house->reap) {
+            pyprof__heap_reap();
+            house->reap = now + pyprof__second;
+        }
+        if (now > pyprof__heap.mark_due) pyprof__heap_mark(now);
+        gauge.traced = pyprof__heap_live();
+    }
+    for (i = 0; i < PYPROF__SESSIONS; i++) pyprof__house_session(&pyprof__g.sessions[i], &gauge, lost);
+}
+
+static void pyprof__heap_tick(uint64_t now)   // ages are measured by this clock
+{
+    if (pyprof__heap.users) PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - pyprof__heap.start_ns) / 1000000));
+}
+
 typedef struct { uint64_t due, soon, cost; } pyprof__names;   // when to read the threads' names: at the latest, and if one is missing
 
 // The highest rate of the running sessions; 0 = none runs, -1 = there is none at all. Under the lock.
@@ -7532,11 +9294,14 @@ static void *pyprof__sampler_main(void *argument)
     pyprof__sweeper *sweeper = (pyprof__sweeper *)argument;
     pyprof__schedule schedule;
     pyprof__names names = { 0, 0, 50000 };
+    pyprof__house house = { 0, 0, 0 };
+    uint64_t until, head;
     double rate;
     memset(&schedule, 0, sizeof schedule);
     schedule.rate = -1;
     schedule.random = pyprof__now() ^ (uint64_t)pyprof__gettid() << 32;
     pyprof__is_sampler = 1;
+    pyprof__inside = 1;
     pyprof__sweeper_settle(sweeper);
     for (;;) {
         schedule.seen = __atomic_load_n(&pyprof__g.wake, __ATOMIC_ACQUIRE);
@@ -7545,8 +9310,15 @@ static void *pyprof__sampler_main(void *argument)
         if (rate < 0) break;
         pthread_mutex_unlock(&pyprof__lock);
         pyprof__schedule_rate(&schedule, rate);
-        if (pyprof__now() < schedule.deadline) pyprof__sleep_until(&pyprof__g.wake, schedule.seen, schedule.deadline);
+        until = pyprof__heap.users && house.due < schedule.deadline ? house.due : schedule.deadline;
+        if (pyprof__now() < until) pyprof__sleep_until(&pyprof__g.wake, schedule.seen, until);
+        pyprof__heap_tick(pyprof__now());
         if (rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names);
+        if (pyprof__now() < house.due) continue;
+        if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) head = 0;
+        pthread_mutex_lock(&pyprof__lock);
+        pyprof__keep_house(&house, pyprof__now(), head != 0);
+        pthread_mutex_unlock(&pyprof__lock);
     }
     pyprof__g.alive = 0;                 // under the lock: a new session sees it and starts a new thread
     pthread_mutex_unlock(&pyprof__lock);
@@ -7629,7 +9401,6 @@ static void pyprof__record_overdue(pyprof__session *session)
 static pyprof_result pyprof__config_check(const pyprof_config *config)
 {
     static const struct { size_t offset; const char *name, *what; } later[] = {
-        { offsetof(pyprof_config, heap), "heap", "memory profiling" },
         { offsetof(pyprof_config, children), "children", "following child processes" },
         { offsetof(pyprof_config, native), "native", "native frames" },
     };
@@ -7644,6 +9415,8 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
     if (!(config->timeline_s > -1e9 && config->timeline_s < 1e9)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "timeline_s is %g", config->timeline_s);
     if (config->capture < 0 || config->capture > PYPROF_CAPTURE_SIGNAL)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "capture is %d: no such value", config->capture);
+    if (config->heap_interval_bytes > (uint64_t)1 << 40)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap_interval_bytes is %llu: the most is 2^40", (unsigned long long)config->heap_interval_bytes);
     if (config->heap < 0 || config->heap > PYPROF_HEAP_EXACT) return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap is %d: no such value", config->heap);
     if (config->paths < 0 || config->paths > PYPROF_PATHS_HASHED)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", config->paths);
@@ -7672,6 +9445,8 @@ static void pyprof__config_defaults(pyprof_config *config)
     if (!(config->timeline_s < 0) && !(config->timeline_s > 0)) config->timeline_s = 60;
     if (!config->max_depth) config->max_depth = 1024;
     if (!config->max_bytes) config->max_bytes = 256u << 20;
+    if (!config->heap_interval_bytes) config->heap_interval_bytes = 512u << 10;
+    if (!config->heap_max_bytes) config->heap_max_bytes = 1u << 30;
 }
 
 static void pyprof__seats_free(pyprof__session *session)
@@ -7702,12 +9477,14 @@ static int pyprof__session_clear(pyprof__session *session, uint64_t start_ns)
     session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
     session->spot_map.count = 0;
     for (i = 0; i < session->seats.count; i++) PYPROF__AT(pyprof__seat, session->seats, i).member = PYPROF__NONE;
+    if (session->heap && !pyprof__heap_view_begin(&session->view, &session->pool)) return 0;
     return pyprof__model_begin(&session->model);
 }
 
 static void pyprof__session_drop(pyprof__session *session)
 {
     pyprof__seats_free(session);
+    pyprof__heap_view_free(&session->view, &session->pool);
     pyprof__model_free(&session->model);
 }
 
@@ -7729,6 +9506,7 @@ static pyprof_result pyprof__session_open(const pyprof_config *config, int *slot
     pyprof__pool_init(&session->pool, &config->allocator, config->max_bytes / 4 * 3);
     pyprof__array_init(&session->seats, sizeof(pyprof__seat));
     pyprof__array_init(&session->spot_map, sizeof(uint32_t));
+    pyprof__heap_view_init(&session->view);
     if (!pyprof__session_clear(session, pyprof__now())) {
         pyprof__session_drop(session);
         return pyprof__fail_memory("the session");
@@ -7743,6 +9521,14 @@ static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *
     *stats = session->model.stats;
     stats->own_cpu_ns = pyprof__g.own_cpu_ns > session->own_cpu_start ? pyprof__g.own_cpu_ns - session->own_cpu_start : 0;
     stats->own_bytes = session->pool.used + pyprof__g.sweeper.pool.used;
+    if (!session->heap) return;
+    stats->own_bytes += pyprof__heap_bytes();
+    stats->heap_state = PYPROF__GET(pyprof__heap.state);
+    stats->heap_samples = pyprof__heap_noted();
+    stats->heap_dropped = PYPROF__GET(pyprof__heap.dropped);
+    stats->heap_live_bytes = (uint64_t)pyprof__heap_live();
+    stats->heap_live_blocks = pyprof__heap_live_blocks();
+    stats->heap_peak_bytes = (uint64_t)PYPROF__GET(pyprof__heap.peak);
 }
 
 // The name people know the program by: of the executable, or of the script that an interpreter runs. Nothing else of
@@ -7782,8 +9568,16 @@ static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof_
 
 static pyprof_result pyprof__session_profile(pyprof__session *session, double last_s, pyprof_profile **profile)   // under the lock
 {
-    pyprof_profile *made = pyprof__profile_new(&session->model, last_s > 0 ? (uint64_t)(last_s * 1e9) : 0, &session->pool.allocator);
+    pyprof_profile *made;
+    if (session->heap) pyprof__heap_view_extend(&session->view, &session->model, pyprof__heap_root, session);
+    made = pyprof__profile_new(&session->model, last_s > 0 ? (uint64_t)(last_s * 1e9) : 0, &session->pool.allocator);
     if (!made) return pyprof__fail_memory("the profile");
+    if (session->heap) {
+        pyprof__heap_reasons(session);
+        pyprof__heap_view_fill(&session->view, &made->model);
+        pyprof__heap_view_facts(&session->view, &made->model.heap);
+        if (!pyprof__heap_view_history(&session->view, &made->model)) made->model.heap.marks = 0;
+    }
     pyprof__session_stats(session, &made->model.stats);
     if (pyprof__profile_seal(made, &pyprof__g.sweeper.runtime) != PYPROF_OK) {
         pyprof__profile_free(made);
@@ -7791,6 +9585,53 @@ static pyprof_result pyprof__session_profile(pyprof__session *session, double la
     }
     *profile = made;
     return PYPROF_OK;
+}
+
+// ---- memory tracking of a session ------------------------------------------------------------
+static pyprof_result pyprof__heap_join(pyprof__session *session)   // under the lock
+{
+    const pyprof_config *config = &session->config;
+    pyprof__heap_wish wish;
+    pyprof_result result = PYPROF_OK;
+    wish.mode = config->heap;
+    wish.interval = config->heap_interval_bytes;
+    wish.table_bytes = config->heap_max_bytes;
+    wish.bytes = config->max_bytes;
+    wish.depth = config->max_depth;
+    if (pyprof__heap.users == 0) result = pyprof__heap_start(&wish, &pyprof__g.sweeper.runtime);
+    else if (pyprof__heap.mode != wish.mode) result = pyprof__fail(PYPROF_ERR_BUSY, "heap: another session tracks memory in the other mode");
+    else if (wish.mode == PYPROF_HEAP_SAMPLED && pyprof__heap.interval != wish.interval)
+        result = pyprof__fail(PYPROF_ERR_BUSY, "heap_interval_bytes is %llu: another session samples every %llu bytes",
+                              (unsigned long long)wish.interval, (unsigned long long)pyprof__heap.interval);
+    if (result != PYPROF_OK) return result;
+    pyprof__heap.users++;
+    session->heap = 1;
+    return pyprof__heap_view_begin(&session->view, &session->pool) ? PYPROF_OK : pyprof__fail_memory("the session");
+}
+
+static void pyprof__heap_noting(void)   // new blocks are noted unless every session that tracks memory is paused; under the lock
+{
+    int i, noting = 0;
+    for (i = 0; i < PYPROF__SESSIONS; i++) {
+        const pyprof__session *session = &pyprof__g.sessions[i];
+        noting |= (session->generation & 1) && session->heap && !session->paused;
+    }
+    PYPROF__SET(pyprof__heap.noting, noting);
+}
+
+static void pyprof__heap_leave(pyprof__session *session)   // under the lock
+{
+    if (!session->heap) return;
+    session->heap = 0;
+    if (--pyprof__heap.users == 0) pyprof__heap_end();
+    else pyprof__heap_noting();
+}
+
+static int pyprof__is_running(void)   // is there an interpreter?
+{
+    const pyprof__sweeper *sweeper = &pyprof__g.sweeper;
+    uint64_t head = 0;
+    return pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head) && head != 0;
 }
 
 // ---- one sweep without a session ---------------------------------------------------------
@@ -7998,6 +9839,29 @@ static pyprof_result pyprof__join_running(const pyprof_config *config, int *slot
     return result;
 }
 
+static void pyprof__start_undo(int slot)   // under pyprof__control
+{
+    pyprof__session *session = &pyprof__g.sessions[slot];
+    pthread_mutex_lock(&pyprof__lock);
+    pyprof__heap_leave(session);
+    session->generation++;
+    pyprof__session_drop(session);
+    pthread_mutex_unlock(&pyprof__lock);
+}
+
+static pyprof_result pyprof__start_heap(int slot)
+{
+    pyprof_result result;
+    int running;
+    pthread_mutex_lock(&pyprof__lock);
+    result = pyprof__heap_join(&pyprof__g.sessions[slot]);
+    running = result == PYPROF_OK && pyprof__is_running();
+    pyprof__heap_noting();
+    pthread_mutex_unlock(&pyprof__lock);
+    if (running) pyprof__heap_request();
+    return result;
+}
+
 static pyprof_result pyprof__start_first(const pyprof_config *config, int *slot)   // nobody samples yet
 {
     pyprof__sweeper *sweeper = &pyprof__g.sweeper;
@@ -8018,33 +9882,6 @@ static pyprof_result pyprof__start_first(const pyprof_config *config, int *slot)
     if (result == PYPROF_OK) return result;
     pyprof__g.sessions[*slot].generation++;
     pyprof__session_drop(&pyprof__g.sessions[*slot]);
-    return result;
-}
-
-PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **session)
-{
-    pyprof_config copy;
-    pyprof_result result;
-    int slot = 0, alive;
-    if (!session) return pyprof__fail(PYPROF_ERR_ARGUMENT, "session is NULL");
-    *session = NULL;
-    memset(&copy, 0, sizeof copy);
-    if (config) copy = *config;
-    result = pyprof__config_check(&copy);
-    if (result != PYPROF_OK) return result;
-    pyprof__config_defaults(&copy);
-    pyprof__enter();
-    pyprof__control_lock();
-    pyprof__g.pid = getpid();
-    if (!pyprof__g.atfork) pyprof__g.atfork = pthread_atfork(NULL, NULL, pyprof__after_fork) == 0;
-    result = pyprof__join_running(&copy, &slot, &alive);
-    if (!alive) result = pyprof__start_first(&copy, &slot);
-    if (result == PYPROF_OK) {
-        *session = pyprof__token(slot);
-        pyprof__wake(&pyprof__g.wake);
-        if (copy.logger.fn) copy.logger.fn(copy.logger.user, PYPROF_LEVEL_INFO, "pyprof: sampling");
-    } else if (copy.logger.fn) copy.logger.fn(copy.logger.user, PYPROF_LEVEL_ERROR, pyprof__error_text);
-    pyprof__control_unlock();
     return result;
 }
 
@@ -8072,13 +9909,44 @@ static void pyprof__sampler_stop(void)
     pyprof__join();
 }
 
+PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **session)
+{
+    pyprof_config copy;
+    pyprof_result result;
+    int slot = 0, alive;
+    if (!session) return pyprof__fail(PYPROF_ERR_ARGUMENT, "session is NULL");
+    *session = NULL;
+    memset(&copy, 0, sizeof copy);
+    if (config) copy = *config;
+    result = pyprof__config_check(&copy);
+    if (result != PYPROF_OK) return result;
+    pyprof__config_defaults(&copy);
+    pyprof__enter();
+    pyprof__control_lock();
+    pyprof__g.pid = getpid();
+    if (!pyprof__g.atfork) pyprof__g.atfork = pthread_atfork(NULL, NULL, pyprof__after_fork) == 0;
+    result = pyprof__join_running(&copy, &slot, &alive);
+    if (!alive) result = pyprof__start_first(&copy, &slot);
+    if (result == PYPROF_OK && copy.heap) {
+        result = pyprof__start_heap(slot);
+        if (result != PYPROF_OK) { pyprof__start_undo(slot); pyprof__sampler_stop(); }
+    }
+    if (result == PYPROF_OK) {
+        *session = pyprof__token(slot);
+        pyprof__wake(&pyprof__g.wake);
+        if (copy.logger.fn) copy.logger.fn(copy.logger.user, PYPROF_LEVEL_INFO, "pyprof: sampling");
+    } else if (copy.logger.fn) copy.logger.fn(copy.logger.user, PYPROF_LEVEL_ERROR, pyprof__error_text);
+    pyprof__control_unlock();
+    return result;
+}
+
 PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
 {
     struct timespec moment = { 0, 20000 };
     pyprof__session *found;
     pyprof_profile *made = NULL;
     pyprof_result result = PYPROF_OK;
-    int slot = 0, from_env;
+    int slot = 0, from_env, unhook = 0;
     if (profile) *profile = NULL;
     pyprof__enter();
     pyprof__control_lock();
@@ -8089,11 +9957,14 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
         slot = (int)(found - pyprof__g.sessions) + 1;
         pyprof__record_overdue(found);
         if (profile || from_env) result = pyprof__session_profile(found, 0, &made);
+        unhook = found->heap && pyprof__heap.users == 1 && pyprof__is_running();
+        pyprof__heap_leave(found);
         found->generation++;
         pyprof__session_drop(found);
         if (from_env) pyprof__g.env_session = NULL;
     } else result = pyprof__no_session(session);
     pthread_mutex_unlock(&pyprof__lock);
+    if (unhook) pyprof__heap_request();
     while (!pyprof__is_sampler && slot && __atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE) == slot) nanosleep(&moment, NULL);
     pyprof__sampler_stop();
     if (from_env && made) pyprof__env_write(made);
@@ -8146,6 +10017,7 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
             found->last_ns = now;
             for (i = 0; i < found->seats.count; i++) PYPROF__AT(pyprof__seat, found->seats, i).cpu_ns = 0;
         }
+        pyprof__heap_noting();
     }
     pthread_mutex_unlock(&pyprof__lock);
     if (result == PYPROF_OK) pyprof__wake(&pyprof__g.wake);
@@ -8167,6 +10039,25 @@ PYPROF__DEF pyprof_result pyprof_reset(pyprof *session)
         pyprof__model_free(&found->model);
         if (!pyprof__session_clear(found, pyprof__now())) result = pyprof__fail_memory("the session");
     }
+    pthread_mutex_unlock(&pyprof__lock);
+    return result;
+}
+
+static pyprof__session *pyprof__heap_session(const pyprof *token, pyprof_result *result)   // under the lock
+{
+    pyprof__session *found = pyprof__session_of(token);
+    *result = PYPROF_OK;
+    if (found && found->heap) return found;
+    *result = found ? pyprof__fail(PYPROF_ERR_STATE, "the session does not track memory: heap was off") : pyprof__no_session(token);
+    return NULL;
+}
+
+PYPROF__DEF pyprof_result pyprof_reset_peak(pyprof *session)
+{
+    pyprof_result result;
+    pyprof__enter();
+    pthread_mutex_lock(&pyprof__lock);
+    if (pyprof__heap_session(session, &result)) pyprof__heap_reset_peak();
     pthread_mutex_unlock(&pyprof__lock);
     return result;
 }
@@ -8523,10 +10414,26 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
 
 PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found)
 {
-    (void)session;
-    (void)address;
+    pyprof__entry entry;
+    pyprof__session *of;
+    pyprof_result result;
     if (!found) return pyprof__fail(PYPROF_ERR_ARGUMENT, "found is NULL");
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "memory profiling is not supported yet");
+    memset(found, 0, sizeof *found);
+    pyprof__enter();
+    pthread_mutex_lock(&pyprof__lock);
+    of = pyprof__heap_session(session, &result);
+    if (of && !pyprof__heap_find(address, &entry))
+        result = pyprof__fail(PYPROF_ERR_STATE, "no block is known at %p: it was not allocated while memory was tracked%s, or is free again", address,
+                              pyprof__heap.mode == PYPROF_HEAP_SAMPLED ? ", was not sampled" : "");
+    else if (of) {
+        found->address = (const void *)(uintptr_t)pyprof__entry_address(&entry);
+        found->size = (size_t)pyprof__entry_size(&entry);
+        found->domain = pyprof__entry_domain(&entry);
+        found->timestamp = pyprof__unix(&of->model, pyprof__heap.start_ns + (uint64_t)entry.word[4] * 1000000);
+        found->thread_id = pyprof__heap_where(entry.word[3], found->where, sizeof found->where);
+    }
+    pthread_mutex_unlock(&pyprof__lock);
+    return result;
 }
 
 PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
@@ -8571,6 +10478,12 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
 #undef PYPROF__FIELDS
 #undef PYPROF__FIELD_AT
 #undef PYPROF__DEF
+#undef PYPROF__EARLY_TLS
+#undef PYPROF__LEAN
+#undef PYPROF__GET
+#undef PYPROF__SET
+#undef PYPROF__BUMP
+#undef PYPROF__HOOKS
 #undef PYPROF__SVG_DARK
 #undef PYPROF__SVG_PUT_LINES
 #endif   // supported platform
