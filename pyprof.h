@@ -4782,14 +4782,21 @@ static void pyprof__heap_forked(void)   // a child finds everything off; what th
     pyprof__hot.generation++;
 }
 
-static void pyprof__heap_lock(uint32_t *lock)
+__attribute__((noinline))
+static void pyprof__heap_wait(uint32_t *lock)
 {
-    int tries = 0;
+    int tries = 0, error = errno;
     while (!pyprof__try_lock(lock)) {
         if (++tries < 100) continue;
         if (tries % 1000 == 0 && pyprof__heap.pid != getpid()) pyprof__heap_forked();   // its holder stayed in the parent
         pyprof__nap(20000);
     }
+    errno = error;
+}
+
+static inline void pyprof__heap_lock(uint32_t *lock)
+{
+    if (!pyprof__try_lock(lock)) pyprof__heap_wait(lock);
 }
 
 // ---- chance ----------------------------------------------------------------------
@@ -4884,17 +4891,20 @@ static void pyprof__shard_put(pyprof__shard *shard, const pyprof__entry *entry) 
 static size_t pyprof__shard_bytes(uint32_t capacity) { return ((size_t)capacity * sizeof(pyprof__entry) + 4095) & ~(size_t)4095; }
 
 // Half as large again, when 85 % are used. The first steps differ from shard to shard, so that they never grow together.
+__attribute__((noinline))
 static int pyprof__shard_grow(pyprof__shard *shard)
 {
     pyprof__shard grown = *shard;
     uint32_t number = (uint32_t)(shard - pyprof__shards), i;
     size_t bytes, before = shard->entries ? pyprof__shard_bytes(shard->capacity) : 0;
+    int error = errno;
     uint64_t capacity = 4096 / sizeof(pyprof__entry);
     if (shard->steps == 1) capacity = (uint64_t)shard->capacity * 3 / 2 + (uint64_t)shard->capacity * number / 512;
     if (shard->steps > 1) capacity = (uint64_t)shard->capacity * 3 / 2;
     bytes = pyprof__shard_bytes((uint32_t)capacity);
     if (capacity > 1u << 30 || PYPROF__GET(pyprof__heap.table_bytes) + bytes > pyprof__heap.max_bytes) return 0;
     grown.entries = (pyprof__entry *)pyprof__pages(bytes);
+    errno = error;
     if (!grown.entries) return 0;
     grown.capacity = (uint32_t)(bytes / sizeof(pyprof__entry));
     grown.count = 0;
@@ -5052,9 +5062,11 @@ static uint32_t pyprof__heap_decode(uint64_t address)
     return pyprof__index_add(codes->pool, &codes->code_index, pyprof__hash_bytes(&code.key, sizeof code.key), id) ? id : PYPROF__NONE;
 }
 
+__attribute__((noinline))
 static uint32_t pyprof__heap_code_new(uint64_t address)   // under the lock
 {
     pyprof__code_at *at;
+    int error = errno;
     uint32_t id = pyprof__heap_decode(address), number = pyprof__heap.address_free, *bucket;
     if (id == PYPROF__NONE) return PYPROF__NONE;
     if (number) pyprof__heap.address_free = PYPROF__AT(pyprof__code_at, pyprof__heap.addresses, number - 1).next;
@@ -5069,6 +5081,7 @@ static uint32_t pyprof__heap_code_new(uint64_t address)   // under the lock
     at->next = *bucket;
     *bucket = number;
     pyprof__filter_change(pyprof__code_filter, pyprof__block_hash((const void *)(uintptr_t)address) >> 52, 1);
+    errno = error;
     return id;
 }
 
@@ -5224,27 +5237,6 @@ static uint64_t pyprof__own_state(int domain)   // of its thread state; 0 = none
     return (uint64_t)(uintptr_t)state;
 }
 
-// The frames, innermost first; the last one below `most` is the outermost of those kept. Returns how many.
-static uint32_t pyprof__own_frames(uint64_t thread, pyprof__step *steps, uint32_t most)
-{
-    const pyprof__layout *layout = &pyprof__heap.layout;
-    uint64_t at = pyprof__at(thread + layout->thread_frame), base = layout->thread_base == PYPROF__NO ? 0 : pyprof__at(thread + layout->thread_base);
-    const uint32_t previous = layout->frame_previous, code = layout->frame_code, instruction = layout->frame_instr, owner = layout->frame_owner;
-    const int pointer = layout->instr_form == PYPROF__INSTR_POINTER;
-    uint32_t n = 0;
-    if (layout->cframe_current != PYPROF__NO && at) at = pyprof__at(at + layout->cframe_current);
-    for (; at && at != base && n < most; at = pyprof__at(at + previous)) {
-        pyprof__step *step = &steps[n];
-        if (owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(at + owner) >= PYPROF__OWNER_SHIM) continue;   // C's own
-        step->code = pyprof__at(at + code) & ~(uint64_t)3;
-        if (!step->code) continue;
-        step->frame = at;
-        step->instruction = pointer ? pyprof__at(at + instruction) : pyprof__at32(at + instruction);
-        n++;
-    }
-    return n;
-}
-
 static int32_t pyprof__own_instruction(const pyprof__step *step)   // in code units; INT32_MIN = the frame is not complete yet
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
@@ -5269,6 +5261,7 @@ static uint32_t pyprof__step_site(pyprof__allocating *self, uint32_t parent, con
     pyprof__site_memo *memo = &self->sites[(step->instruction ^ step->instruction >> 8 ^ step->code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES - 1)];
     int32_t instruction;
     uint32_t code, site;
+    if (!step->code) return parent;
     if (memo->instruction == step->instruction && memo->code == step->code && memo->parent == parent) return memo->site;
     instruction = pyprof__own_instruction(step);
     if (instruction == INT32_MIN) return parent;
@@ -5282,37 +5275,95 @@ static uint32_t pyprof__step_site(pyprof__allocating *self, uint32_t parent, con
     return site;
 }
 
-// The site of an allocation that happens now. What the thread's last chain has in common with this one, from the root on,
-// is not looked up again; but each frame is compared, because every caller may have moved on.
-static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)
+// Of the thread's last chain: how much of it, from the root on, still holds. What does not goes to self->steps, innermost
+// first. Each frame is compared, because every caller may have moved on; what is equal from some frame down to the root
+// needs no more than that. In most versions the instruction is an address, which tells the code, too.
+typedef struct { uint32_t fresh, top, left; int run; } pyprof__overlap;   // left: entries of the chain, from the root, that may match yet
+
+static void pyprof__overlap_break(pyprof__allocating *self, pyprof__overlap *o)   // a run that did not reach the root
+{
+    uint32_t i;
+    for (i = o->top; o->run && i > o->left; i--) self->steps[o->fresh++] = self->chain[i - 1];
+    o->run = 0;
+}
+
+static int pyprof__overlap_find(const pyprof__allocating *self, pyprof__overlap *o, uint64_t frame)   // is it close by in the chain?
+{
+    uint32_t i, least = o->left > 16 ? o->left - 16 : 0;
+    for (i = o->left; i > least; i--) {
+        if (self->chain[i - 1].frame != frame) continue;
+        o->left = i;
+        return 1;
+    }
+    return 0;
+}
+
+// Frames of C's own stay in the chain, without code, so that a run need not look at what kind they are.
+static uint32_t pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyprof__overlap *o)   // how many frames there are
+{
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    const uint32_t previous = layout->frame_previous, code = layout->frame_code, at_instruction = layout->frame_instr, owner = layout->frame_owner;
+    const int pointer = layout->instr_form == PYPROF__INSTR_POINTER;
+    uint64_t at = pyprof__at(thread + layout->thread_frame), base = layout->thread_base == PYPROF__NO ? 0 : pyprof__at(thread + layout->thread_base);
+    uint32_t n = 0, most = pyprof__heap.max_depth;
+    if (layout->cframe_current != PYPROF__NO && at) at = pyprof__at(at + layout->cframe_current);
+    for (;; at = pyprof__at(at + previous)) {
+        pyprof__step *step = &self->steps[o->fresh];
+        if (o->run) {
+            const pyprof__step *then = self->chain + o->left, *root = self->chain;
+            while (then > root && then[-1].frame == at && then[-1].instruction == (pointer ? pyprof__at(at + at_instruction)
+                   : pyprof__at32(at + at_instruction)) && (pointer || then[-1].code == pyprof__at(at + code))) {
+                at = pyprof__at(at + previous);
+                then--;
+            }
+            n += o->left - (uint32_t)(then - root);
+            o->left = (uint32_t)(then - root);
+            if (!at || at == base || n >= most) break;
+            pyprof__overlap_break(self, o);
+            step = &self->steps[o->fresh];
+        }
+        if (!at || at == base || n >= most) break;
+        step->frame = at;
+        step->code = pyprof__at(at + code) & ~(uint64_t)3;
+        step->instruction = pointer ? pyprof__at(at + at_instruction) : pyprof__at32(at + at_instruction);
+        if (owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(at + owner) >= PYPROF__OWNER_SHIM) step->code = 0;
+        n++;
+        if (pyprof__overlap_find(self, o, at)) {
+            const pyprof__step *then = &self->chain[--o->left];
+            o->run = then->instruction == step->instruction && then->code == step->code;
+            o->top = o->left + 1;
+        }
+        if (!o->run) o->fresh++;
+    }
+    if (o->left || n >= most) pyprof__overlap_break(self, o);
+    return n;
+}
+
+static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)   // of an allocation that happens now
 {
     uint64_t thread = pyprof__own_state(domain);
-    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE);
-    uint32_t n = thread ? pyprof__own_frames(thread, self->steps, pyprof__heap.max_depth) : 0, common, i, site = self->root;
+    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), n, kept, site = self->root, leaf = PYPROF__NONE;
+    pyprof__overlap overlap = { 0, 0, 0, 0 };
     if (self->code_epoch != epoch) {   // a code object died: its address, and all that was remembered of it, may be another's
         self->code_epoch = epoch;
         self->depth = 0;
         memset(self->sites, 0, sizeof self->sites);
     }
-    if (n == pyprof__heap.max_depth) site = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
-    else if (n == 0) site = pyprof__site_find(site, self->native, 0, self->life);
-    if (n == pyprof__heap.max_depth) self->depth = 0;
-    for (common = 0; common < n && common < self->depth; common++) {
-        const pyprof__step *now = &self->steps[n - 1 - common], *then = &self->chain[common];
-        if (now->frame != then->frame || now->instruction != then->instruction || now->code != then->code) break;
+    overlap.left = self->depth;
+    n = thread ? pyprof__own_chain(self, thread, &overlap) : 0;
+    kept = overlap.run ? overlap.top : 0;
+    if (kept) site = self->chain[kept - 1].site;
+    else if (n >= pyprof__heap.max_depth) leaf = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
+    if (leaf != PYPROF__NONE) site = leaf;
+    while (overlap.fresh) {
+        pyprof__step *step = &self->chain[kept++];
+        *step = self->steps[--overlap.fresh];
+        site = step->site = pyprof__step_site(self, site, step);
     }
-    if (common) site = self->chain[common - 1].site;
-    for (i = common; i < n && site != PYPROF__NONE; i++) {
-        site = pyprof__step_site(self, site, &self->steps[n - 1 - i]);
-        self->chain[i] = self->steps[n - 1 - i];
-        self->chain[i].site = site;
-    }
-    self->depth = n;
-    if (n && domain == PYPROF_DOMAIN_NATIVE && site != PYPROF__NONE) {
-        uint32_t leaf = pyprof__site_find(site, self->native, 0, self->life);
-        if (leaf != PYPROF__NONE) site = leaf;
-    }
-    return site == PYPROF__NONE ? self->root : site;
+    self->depth = kept;
+    if (site != self->root && domain != PYPROF_DOMAIN_NATIVE) return site;
+    leaf = pyprof__site_find(site, self->native, 0, self->life);
+    return leaf == PYPROF__NONE ? site : leaf;
 }
 
 // ---- counting ------------------------------------------------------------------------------------
@@ -5404,17 +5455,25 @@ static void pyprof__count_out(pyprof__allocating *self, const pyprof__entry *ent
     pyprof__count_live(self, -(int64_t)bytes);
 }
 
-// ---- the slow side of the hooks. errno stays as it was --------------------------------------------------------------------
-static pyprof__allocating *pyprof__own_record(uint32_t generation)
+// ---- the slow side of the hooks. errno stays as it was: whoever here calls the system sees to that --------------------------------------------------------------------
+__attribute__((noinline))
+static pyprof__allocating *pyprof__own_renew(uint32_t generation)
 {
     pyprof__allocating *self = pyprof__own.self;
-    if (self && self->tid && pyprof__own.generation == generation) return self;
+    int error = errno;
     if (pyprof__heap.pid != getpid()) return NULL;   // a child made by a bare clone()
-    self = self && self->generation == generation && self->tid == (uint64_t)pyprof__gettid() ? self : pyprof__allocating_begin(generation);
+    if (!self || self->generation != generation || self->tid != (uint64_t)pyprof__gettid()) self = pyprof__allocating_begin(generation);
     pyprof__own.self = self;
     pyprof__own.generation = generation;
     pyprof__own.left = 0;
+    errno = error;
     return self;
+}
+
+static inline pyprof__allocating *pyprof__own_record(uint32_t generation)
+{
+    pyprof__allocating *self = pyprof__own.self;
+    return self && self->tid && pyprof__own.generation == generation ? self : pyprof__own_renew(generation);
 }
 
 // A thread whose countdown is over, or not yet begun: shall this block be noted? Begins the next countdown.
@@ -5481,23 +5540,19 @@ static void pyprof__gone(uint32_t generation, const pyprof__entry *entry)   // a
     if (self) pyprof__count_out(self, entry);
 }
 
-typedef struct { int domain; uint32_t generation; int error; } pyprof__hooked;
+typedef struct { int domain; uint32_t generation; } pyprof__hooked;
 
-static void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
+static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
 {
-    call->domain = domain;
-    call->error = errno;
     pyprof__inside = 1;
+    call->domain = domain;
     call->generation = size == SIZE_MAX ? 0 : pyprof__wants(size);
-    errno = call->error;
 }
 
-static void *pyprof__come_out(pyprof__hooked *call, void *block, size_t size)
+static inline void *pyprof__come_out(const pyprof__hooked *call, void *block, size_t size)
 {
-    call->error = errno;
     if (call->generation) pyprof__note(call->domain, block, size, call->generation);
     pyprof__inside = 0;
-    errno = call->error;
     return block;
 }
 
@@ -5535,12 +5590,8 @@ static void *pyprof__slow_realloc(int domain, void *block, size_t size)
     if (pyprof__inside) return below->realloc(below->context, block, size);
     pyprof__go_in(&call, domain, size);
     if (block) pyprof__forget(block, &known, &entry);
-    errno = call.error;
     moved = below->realloc(below->context, block, size);
-    call.error = errno;
-    if (moved) pyprof__gone(known, &entry);
-    else if (known && !pyprof__block_add(&entry, known)) pyprof__gone(known, &entry);
-    errno = call.error;
+    if (known && (moved || !pyprof__block_add(&entry, known))) pyprof__gone(known, &entry);
     return pyprof__come_out(&call, moved, size);
 }
 
@@ -5550,12 +5601,10 @@ static void pyprof__slow_free(int domain, void *block)
     const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE);
     pyprof__entry entry;
     uint32_t known;
-    int error = errno;
     if (pyprof__inside || !block) { below->free(below->context, block); return; }
     pyprof__inside = 1;
     pyprof__forget(block, &known, &entry);
     pyprof__gone(known, &entry);
-    errno = error;
     below->free(below->context, block);
     pyprof__inside = 0;
 }
