@@ -2022,6 +2022,23 @@ static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t vers
     return PYPROF_OK;
 }
 
+// How the C API behaves, by version.
+typedef struct {
+    int own_state;   // the thread state that is current is the thread's own: a thread-local variable (3.12, Python/pystate.c)
+    int deaf;        // a pending call added by another thread waits until something else interrupts the eval loop: COMPUTE_EVAL_BREAKER
+                     // looks whether its caller may handle it (3.9 to 3.11, Python/ceval.c)
+    int signals_thread;   // _PyEval_SignalAsyncExc wants a thread state, of which it reads the interpreter (3.9); else an interpreter
+} pyprof__habits;
+
+static pyprof__habits pyprof__layout_habits(uint32_t version)
+{
+    pyprof__habits habits;
+    habits.own_state = version >= 0x030c0000;
+    habits.deaf = version >= 0x03090000 && version < 0x030c0000;
+    habits.signals_thread = version >> 16 == 0x0309;
+    return habits;
+}
+
 static void pyprof__version_text(uint32_t version, char *text, size_t capacity)   // "3.13.0rc1"
 {
     uint32_t level = version >> 4 & 15u, serial = version & 15u;
@@ -4655,7 +4672,10 @@ typedef struct {                 // of CPython's C API, found by name
     void (*set_allocator)(int domain, pyprof__pymem *allocator);
     int (*add_pending_call)(int (*call)(void *), void *argument);
     void *(*this_thread)(void);  // the thread's own state, with or without the GIL
-    void *(*attached)(void);     // the thread state that holds the GIL; from 3.12 on: the thread's own, if attached
+    int (*is_finalizing)(void);
+    void *(*attached)(void);     // the thread state that holds the GIL; or the thread's own, if attached: see pyprof__habits
+    void *(*main_interpreter)(void);
+    void (*signal)(void *interpreter);   // interrupts its eval loop
 } pyprof__python_api;
 
 enum { PYPROF__DOMAINS = 3, PYPROF__BELOW = 16, PYPROF__SHARDS = 256, PYPROF__FILTER = 65536, PYPROF__CODE_FILTER = 4096, PYPROF__BUCKETS = 1 << 18,
@@ -4708,12 +4728,13 @@ typedef struct {
     pid_t pid;                   // a child that was made by a bare clone() finds another one
     int users, mode, noting;     // sessions; pyprof_heap_mode, 0 = nobody looks; new blocks are noted
     int state;                   // pyprof_heap_state
+    int frozen;                  // the interpreter shuts down: what lived then is what is told
     int wanted, calling;         // hooks shall be there; a pending call is under way
     uint64_t interval, max_bytes;
     uint32_t max_depth;
     pyprof__python_api api;
     pyprof__layout layout;
-    uint32_t version;
+    pyprof__habits habits;
     uint64_t start_ns;
     pyprof__source source;
     pyprof__mirror mirror;       // reads directly
@@ -5231,8 +5252,8 @@ static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
 static uint64_t pyprof__own_state(int domain)   // of its thread state; 0 = none
 {
     void *state = NULL;
-    // Before 3.12 the one that is current is somebody else's, unless the caller holds the GIL: as MEM and OBJ must.
-    if (pyprof__heap.version >= 0x030c0000 || domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ) state = pyprof__heap.api.attached();
+    // Else the one that is current is somebody else's, unless the caller holds the GIL: as MEM and OBJ must.
+    if (pyprof__heap.habits.own_state || domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ) state = pyprof__heap.api.attached();
     if (!state && pyprof__heap.api.this_thread) state = pyprof__heap.api.this_thread();
     return (uint64_t)(uintptr_t)state;
 }
@@ -5523,13 +5544,19 @@ static uint32_t pyprof__wants(size_t size)
         return 0;
     }
     self = pyprof__own_record(generation);
-    return self && pyprof__countdown(self, size) && PYPROF__GET(pyprof__heap.noting) ? generation : 0;
+    if (!self || !pyprof__countdown(self, size)) return 0;
+    return PYPROF__GET(pyprof__heap.noting) && !PYPROF__GET(pyprof__heap.frozen) ? generation : 0;
 }
 
 static void pyprof__forget(const void *block, uint32_t *generation, pyprof__entry *entry)   // *generation 0 = it was not noted
 {
     uint32_t now = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
     *generation = 0;
+    if (PYPROF__GET(pyprof__heap.frozen)) return;
+    if (pyprof__heap.api.is_finalizing()) {   // from here on Python takes everything apart
+        PYPROF__SET(pyprof__heap.frozen, PYPROF__GET(pyprof__heap.mode) != 0);
+        return;
+    }
     if (PYPROF__GET(pyprof__code_filter[pyprof__block_hash(block) >> 52])) pyprof__code_died(block);
     if (PYPROF__GET(pyprof__heap.mode) && pyprof__block_take(block, entry)) *generation = now;
 }
@@ -5710,7 +5737,7 @@ static void pyprof__hook_out(int domain)
 static int pyprof__holds_gil(void)   // this thread, surely
 {
     void *attached = pyprof__heap.api.attached();
-    return attached && (pyprof__heap.version >= 0x030c0000 || attached == pyprof__heap.api.this_thread());
+    return attached && (pyprof__heap.habits.own_state || attached == pyprof__heap.api.this_thread());
 }
 
 static int pyprof__heap_settle(void *unused)   // a pending call, or called by one who holds the GIL
@@ -5728,13 +5755,24 @@ static int pyprof__heap_settle(void *unused)   // a pending call, or called by o
     return 0;
 }
 
+static void pyprof__interrupt_main(void)   // the main interpreter looks for pending calls
+{
+    void *interpreter = pyprof__heap.api.main_interpreter();
+    uint64_t thread[8] = { 0, 0, 0, 0, 0, 0, 0, 0 };
+    if (!interpreter) return;
+    thread[pyprof__heap.layout.thread_interp / 8 & 7] = (uint64_t)(uintptr_t)interpreter;
+    pyprof__heap.api.signal(pyprof__heap.habits.signals_thread ? (void *)thread : interpreter);
+}
+
 // Gets the hooks in or out, now or as soon as Python's main thread gets to it. There must be an interpreter.
 static void pyprof__heap_request(void)
 {
     if (pyprof__holds_gil()) { pyprof__heap_settle(NULL); return; }
-    if (PYPROF__GET(pyprof__heap.calling)) return;
-    PYPROF__SET(pyprof__heap.calling, 1);
-    if (pyprof__heap.api.add_pending_call(pyprof__heap_settle, NULL) != 0) PYPROF__SET(pyprof__heap.calling, 0);   // full: again later
+    if (!PYPROF__GET(pyprof__heap.calling)) {
+        PYPROF__SET(pyprof__heap.calling, 1);
+        if (pyprof__heap.api.add_pending_call(pyprof__heap_settle, NULL) != 0) PYPROF__SET(pyprof__heap.calling, 0);   // full: again later
+    }
+    if (pyprof__heap.habits.deaf && PYPROF__GET(pyprof__heap.calling)) pyprof__interrupt_main();
 }
 
 // ---- beginning and end of tracking -----------------------------------------------------------------------------------------
@@ -5800,7 +5838,7 @@ static void pyprof__heap_forget(void)   // all that was counted; under the locks
     pyprof__heap.mark_step = pyprof__second / 4;
     pyprof__heap.start_ns = pyprof__now();
     pyprof__heap.mark_due = pyprof__heap.start_ns + pyprof__heap.mark_step;
-    pyprof__heap.full = 0;
+    pyprof__heap.full = pyprof__heap.frozen = 0;
     pyprof__heap.code_epoch++;
     pyprof__heap.epoch++;
 }
@@ -5827,13 +5865,18 @@ static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
         { "Py_AddPendingCall", offsetof(pyprof__python_api, add_pending_call) },
         { "PyGILState_GetThisThreadState", offsetof(pyprof__python_api, this_thread) },
         { "_PyThreadState_UncheckedGet", offsetof(pyprof__python_api, attached) },
+        { "_Py_IsFinalizing", offsetof(pyprof__python_api, is_finalizing) },
+        { "PyInterpreterState_Main", offsetof(pyprof__python_api, main_interpreter) },
+        { "_PyEval_SignalAsyncExc", offsetof(pyprof__python_api, signal) },
     };
+    static const char *const since_313[] = { NULL, NULL, NULL, NULL, "PyThreadState_GetUnchecked", "Py_IsFinalizing", NULL, NULL };
+    int deaf = pyprof__layout_habits(runtime->version).deaf;
     pyprof__pool pool;
     size_t i;
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
-    for (i = 0; i < PYPROF__COUNT(names); i++) {
+    for (i = 0; i < PYPROF__COUNT(names) - (deaf ? 0 : 2); i++) {
         void *found = pyprof__runtime_function(runtime, &pool, names[i].name);
-        if (!found && i + 1 == PYPROF__COUNT(names)) found = pyprof__runtime_function(runtime, &pool, "PyThreadState_GetUnchecked");   // since 3.13
+        if (!found && since_313[i]) found = pyprof__runtime_function(runtime, &pool, since_313[i]);
         if (!found) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "heap: this Python's C API cannot be reached: no %s (found it %s)", names[i].name,
                                         runtime->where);
         memcpy((char *)&pyprof__heap.api + names[i].offset, &found, sizeof found);
@@ -5882,7 +5925,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     if (!pyprof__claim(&pyprof__heap.claim))
         return pyprof__fail(PYPROF_ERR_BUSY, "heap: another copy of pyprof.h in this process tracks memory already");
     pyprof__heap.layout = runtime->layout;
-    pyprof__heap.version = runtime->version;
+    pyprof__heap.habits = pyprof__layout_habits(runtime->version);
     if (pyprof__heap.codes.pool) pyprof__codes_free(&pyprof__heap.codes);
     pyprof__array_free(&pyprof__heap.pool, &pyprof__heap.addresses);
     if (!pyprof__heap_regions(wish->bytes) || !pyprof__heap_codes(wish->bytes / 4)) {
@@ -5979,6 +6022,10 @@ static int pyprof__heap_watch(int running)   // running: there is an interpreter
     pyprof__pymem top;
     uint32_t inside = pyprof__inside;
     int reached, state = PYPROF__GET(pyprof__heap.state);
+    if (running && PYPROF__GET(pyprof__heap.frozen) && !pyprof__heap.api.is_finalizing()) {   // the next life of the interpreter
+        pyprof__heap_forget_live();
+        PYPROF__SET(pyprof__heap.frozen, 0);
+    }
     if (state == PYPROF_HEAP_STATE_ON) {
         pyprof__heap.api.get_allocator(PYPROF_DOMAIN_RAW, &top);
         pyprof__inside = 0;
@@ -8761,6 +8808,10 @@ typedef struct {
     pid_t env_pid;
     char env_prefix[1024], env_formats[256];
     int env_quiet, env_claim;
+    double env_interval;         // seconds between memory snapshots
+    uint32_t env_wake;           // futex word: the run is over
+    int env_threaded;            // the thread that writes them is there
+    pthread_t env_thread;
 } pyprof__global;
 
 static pthread_mutex_t pyprof__lock = PTHREAD_MUTEX_INITIALIZER;      // sessions; held for microseconds
@@ -8779,6 +8830,7 @@ static void pyprof__after_fork(void)
     memcpy(&pyprof__control, &fresh, sizeof fresh);
     for (i = 0; i < PYPROF__SESSIONS; i++) pyprof__g.sessions[i].generation += pyprof__g.sessions[i].generation & 1;
     pyprof__g.alive = pyprof__g.joinable = pyprof__g.delivering = 0;
+    pyprof__g.env_threaded = 0;
     pyprof__heap_forked();
     pyprof__g.pid = getpid();
     pyprof__is_sampler = 0;
@@ -9819,15 +9871,38 @@ static void pyprof__env_prefix(char *prefix, size_t capacity)
         snprintf(prefix + size, capacity - size, ".%ld", (long)getpid());
 }
 
+static void pyprof__env_save(const pyprof_profile *profile, const char *name, const pyprof_output *output, int quiet)
+{
+    char path[1300];
+    snprintf(path, sizeof path, "%s_%s", pyprof__g.env_prefix, name);
+    if (pyprof__save_path(profile, path, output) != PYPROF_OK) pyprof__say(0, "pyprof: %s\n", pyprof__error_text);
+    else pyprof__say(quiet, "pyprof: wrote %s\n", path);
+}
+
+// The memory report as of now, and the same for Python: tracemalloc.Snapshot.load.
+static void pyprof__env_memory(const pyprof_profile *profile, int quiet)
+{
+    pyprof_output text;
+    memset(&text, 0, sizeof text);
+    text.metric = PYPROF_LIVE_BYTES;
+    pyprof__env_save(profile, "memory_snapshot.txt", &text, quiet);
+    pyprof__env_save(profile, "memory_snapshot.pkl", NULL, quiet);
+}
+
 static void pyprof__env_write(const pyprof_profile *profile)
 {
-    char formats[256], path[1300], *save = NULL, *word;
+    pyprof_output final;
+    char formats[256], name[300], *save = NULL, *word;
     memcpy(formats, pyprof__g.env_formats, sizeof formats);
     for (word = strtok_r(formats, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
-        snprintf(path, sizeof path, "%s_profile.%s", pyprof__g.env_prefix, word);
-        if (pyprof__save_path(profile, path, NULL) != PYPROF_OK) pyprof__say(0, "pyprof: %s\n", pyprof__error_text);
-        else pyprof__say(pyprof__g.env_quiet, "pyprof: wrote %s\n", path);
+        snprintf(name, sizeof name, "profile.%s", word);
+        pyprof__env_save(profile, name, NULL, pyprof__g.env_quiet);
     }
+    if (!profile->model.heap.mode) return;
+    pyprof__env_memory(profile, pyprof__g.env_quiet);
+    memset(&final, 0, sizeof final);
+    final.metric = PYPROF_LIVE_BYTES;
+    pyprof__env_save(profile, "memory_final.txt", &final, pyprof__g.env_quiet);
 }
 
 // ============================================================================
@@ -9846,16 +9921,17 @@ static void pyprof__at_exit(void)
 static pyprof_result pyprof__env_config(pyprof_config *config)
 {
     const char *heap = pyprof__getenv("PYPROF_HEAP"), *quiet = pyprof__getenv("PYPROF_QUIET");
-    double interval = 60;
     memset(config, 0, sizeof *config);
     config->rate_hz = 100;
     pyprof__g.env_quiet = quiet && *quiet && strcmp(quiet, "0") != 0;
     if (!pyprof__env_number("PYPROF_RATE", 0.001, 100000, &config->rate_hz)) return PYPROF_ERR_ARGUMENT;
-    if (!pyprof__env_number("PYPROF_INTERVAL", 0.1, 1e9, &interval)) return PYPROF_ERR_ARGUMENT;
+    pyprof__g.env_interval = 60;
+    if (!pyprof__env_number("PYPROF_INTERVAL", 0.1, 1e9, &pyprof__g.env_interval)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_formats(pyprof__g.env_formats, sizeof pyprof__g.env_formats)) return PYPROF_ERR_ARGUMENT;
-    if (!heap || !*heap || strcmp(heap, "off") == 0) return PYPROF_OK;
-    if (strcmp(heap, "sampled") == 0 || strcmp(heap, "exact") == 0)
-        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "PYPROF_HEAP=%s: memory profiling is not supported yet", heap);
+    config->heap = PYPROF_HEAP_SAMPLED;
+    if (!heap || !*heap || strcmp(heap, "sampled") == 0) return PYPROF_OK;
+    config->heap = strcmp(heap, "exact") == 0 ? PYPROF_HEAP_EXACT : PYPROF_HEAP_OFF;
+    if (config->heap || strcmp(heap, "off") == 0) return PYPROF_OK;
     return pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_HEAP=%.100s: not off, sampled or exact", heap);
 }
 
@@ -9999,6 +10075,12 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     if (profile) *profile = NULL;
     pyprof__enter();
     pyprof__control_lock();
+    if (session && session == pyprof__g.env_session && pyprof__g.env_threaded) {
+        pyprof__wake(&pyprof__g.env_wake);
+        pthread_join(pyprof__g.env_thread, NULL);
+        pyprof__g.env_threaded = 0;
+        pyprof__g.env_wake = 0;
+    }
     pthread_mutex_lock(&pyprof__lock);
     found = pyprof__session_of(session);
     from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == getpid();
@@ -10485,6 +10567,23 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
     return result;
 }
 
+// The thread of PROFILING=1 that writes a memory snapshot every so many seconds.
+static void *pyprof__env_main(void *unused)
+{
+    uint64_t due = pyprof__now();
+    pyprof__inside = 1;
+    for (;;) {
+        pyprof_profile *profile;
+        due += (uint64_t)(pyprof__g.env_interval * 1e9);
+        while (pyprof__now() < due && !__atomic_load_n(&pyprof__g.env_wake, __ATOMIC_ACQUIRE)) pyprof__sleep_until(&pyprof__g.env_wake, 0, due);
+        if (__atomic_load_n(&pyprof__g.env_wake, __ATOMIC_ACQUIRE)) return unused;
+        if (pyprof_snapshot(pyprof__g.env_session, NULL, &profile) != PYPROF_OK) continue;
+        pyprof__env_memory(profile, 1);
+        pyprof_profile_free(profile);
+        if (pyprof__now() > due) due = pyprof__now();
+    }
+}
+
 PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
 {
     const char *profiling = pyprof__getenv("PROFILING");
@@ -10498,6 +10597,11 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
         return pyprof__fail(PYPROF_ERR_STATE, "PROFILING=1 has started a session already");
     else result = pyprof__env_config(&config);
     if (result == PYPROF_OK) result = pyprof_start(&config, &started);
+    if (result == PYPROF_ERR_UNSUPPORTED && config.heap && !pyprof__getenv("PYPROF_HEAP")) {   // nobody asked for it
+        pyprof__say(pyprof__g.env_quiet, "pyprof: %s; memory is not tracked\n", pyprof__error_text);
+        config.heap = PYPROF_HEAP_OFF;
+        result = pyprof_start(&config, &started);
+    }
     if (result != PYPROF_OK) {
         pyprof__say(0, "pyprof: %s; the program goes on unprofiled\n", pyprof__error_text);
         return result;
@@ -10508,8 +10612,11 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
     pyprof__g.env_pid = getpid();
     pyprof__say(pyprof__g.env_quiet, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s_profile.{%s}\n", (long)getpid(), config.rate_hz,
                 pyprof__g.env_prefix, pyprof__g.env_formats);
-    if (pyprof__getenv("PYPROF_INTERVAL"))
-        pyprof__say(pyprof__g.env_quiet, "pyprof: PYPROF_INTERVAL has no effect yet: it is for memory snapshots\n");
+    if (config.heap) {
+        pyprof__g.env_threaded = pyprof__thread_start(&pyprof__g.env_thread, pyprof__env_main, NULL) == 0;
+        pyprof__say(pyprof__g.env_quiet, "pyprof: tracking memory (%s), a snapshot every %g s: %s_memory_snapshot.{txt,pkl}\n",
+                    config.heap == PYPROF_HEAP_EXACT ? "every block" : "sampled", pyprof__g.env_interval, pyprof__g.env_prefix);
+    }
     if (session) *session = started;
     return PYPROF_OK;
 }
