@@ -56,6 +56,8 @@ CONFIGURATION MACROS
     In every file alike:  PYPROF_STATIC           all functions static (then each file needs PYPROF_IMPLEMENTATION)
                           PYPROF_DLL              symbols visible outside the shared object (default: hidden)
                           PYPROF_DISABLE          typed stubs that return PYPROF_ERR_DISABLED; no code, no thread
+    Beside the first:     PYPROF_INTERPOSE_MALLOC defines malloc and mmap, so that heap tracking sees what C allocates,
+                                                  too: in a program or a preload library, not in a module
 
 SUPPORTED
     Linux on x86-64 and aarch64, CPython 3.8 to 3.15 and its free-threaded builds. Elsewhere it compiles and every
@@ -4683,9 +4685,11 @@ enum { PYPROF__DOMAINS = 3, PYPROF__BELOW = 16, PYPROF__SHARDS = 256, PYPROF__FI
        PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__SITES_MOST = 1 << 22, PYPROF__SITES_LEAST = 1 << 12 };
 
 #if defined(PYPROF_INTERPOSE_MALLOC)
-#define PYPROF__LEAN 0           // any call of CPython's may reach malloc or mmap, where we stand too
+#define PYPROF__LEAN (SIZE_MAX / 2)   // any call of CPython's may reach malloc or mmap, where we stand too: each one is marked
+#define PYPROF__MARKED(call) pyprof__inside = 1, call, pyprof__inside = 0
 #else
 #define PYPROF__LEAN 400         // bytes; smaller blocks come from pymalloc itself (512, less what the debug allocator adds)
+#define PYPROF__MARKED(call) call
 #endif
 
 typedef struct { uint32_t word[5]; } pyprof__entry;   // 45 bits address / 8, 2 bits domain, 49 bits size; site; birth, ms. First two 0 = free
@@ -4740,7 +4744,7 @@ typedef struct {
     pyprof__mirror mirror;       // reads directly
     pyprof__pool pool;
     pyprof__codes codes;
-    uint32_t code_malloc;        // pseudo code
+    uint32_t code_malloc, code_mmap;   // pseudo code
     uint32_t names_lock, threads_lock, settle_lock;
     void *claim;                 // the mapping that says that a tracker is at work in this process
     pyprof__array addresses;     // pyprof__code_at
@@ -4771,7 +4775,7 @@ typedef struct {
 static struct {                  // what every call looks at
     uint32_t generation;         // changes when tracking begins or ends
     uint32_t mask;               // of the filter: 0 = every block is looked up
-    const pyprof__pymem *below[PYPROF__DOMAINS];
+    const pyprof__pymem *below[PYPROF_DOMAIN_COUNT];
 } pyprof__hot __attribute__((aligned(64)));
 
 static unsigned char pyprof__filter[PYPROF__FILTER], pyprof__code_filter[PYPROF__CODE_FILTER];
@@ -5652,27 +5656,34 @@ static inline int pyprof__is_known(const void *block)   // 0 = surely not
     return PYPROF__GET(pyprof__filter[hash >> 48 & PYPROF__GET(pyprof__hot.mask)]) | PYPROF__GET(pyprof__code_filter[hash >> 52]);
 }
 
-// In the raw domain we can be inside a call of another domain, or of ours.
+// In the raw domain, and in malloc, we can be inside a call of another domain, or of ours.
 #define PYPROF__HOOKS(name, domain, inside) \
     static void *pyprof__##name##_malloc(void *context, size_t size) \
     { \
         const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
+        void *block; \
         (void)context; \
-        return !(inside) && pyprof__passes(size) ? below->malloc(below->context, size) : pyprof__slow_malloc(domain, size); \
+        if ((inside) || !pyprof__passes(size)) return pyprof__slow_malloc(domain, size); \
+        PYPROF__MARKED(block = below->malloc(below->context, size)); \
+        return block; \
     } \
     static void *pyprof__##name##_calloc(void *context, size_t count, size_t size) \
     { \
         const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
+        void *block; \
         (void)context; \
-        return !(inside) && count <= PYPROF__LEAN && size <= PYPROF__LEAN && pyprof__passes(count * size) \
-            ? below->calloc(below->context, count, size) : pyprof__slow_calloc(domain, count, size); \
+        if ((inside) || (count | size) >> 31 || !pyprof__passes(count * size)) return pyprof__slow_calloc(domain, count, size); \
+        PYPROF__MARKED(block = below->calloc(below->context, count, size)); \
+        return block; \
     } \
     static void *pyprof__##name##_realloc(void *context, void *block, size_t size) \
     { \
         const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
+        void *moved; \
         (void)context; \
-        return !(inside) && !pyprof__is_known(block) && pyprof__passes(size) \
-            ? below->realloc(below->context, block, size) : pyprof__slow_realloc(domain, block, size); \
+        if ((inside) || pyprof__is_known(block) || !pyprof__passes(size)) return pyprof__slow_realloc(domain, block, size); \
+        PYPROF__MARKED(moved = below->realloc(below->context, block, size)); \
+        return moved; \
     } \
     static void pyprof__##name##_free(void *context, void *block) \
     { \
@@ -5690,6 +5701,251 @@ static const pyprof__pymem pyprof__hooks[PYPROF__DOMAINS] = {
     { NULL, pyprof__mem_malloc, pyprof__mem_calloc, pyprof__mem_realloc, pyprof__mem_free },
     { NULL, pyprof__obj_malloc, pyprof__obj_calloc, pyprof__obj_realloc, pyprof__obj_free },
 };
+
+// ---- malloc and mmap themselves: only in the file that defines PYPROF_INTERPOSE_MALLOC -----------------------------------------
+#if defined(PYPROF_INTERPOSE_MALLOC)
+PYPROF__HOOKS(native, PYPROF_DOMAIN_NATIVE, pyprof__inside)
+
+enum { PYPROF__EARLY = 65536, PYPROF__MAPPINGS = 4096 };
+
+static struct {                  // what stands behind ours
+    void *(*malloc)(size_t);
+    void *(*calloc)(size_t, size_t);
+    void *(*realloc)(void *, size_t);
+    void (*free)(void *);
+    void *(*memalign)(size_t, size_t);
+    void *(*mmap)(void *, size_t, int, int, int, off_t);
+    int (*munmap)(void *, size_t);
+    char early[PYPROF__EARLY] __attribute__((aligned(16)));   // for what dlsym needs while we look for malloc
+    size_t early_used;
+    int looking;
+} pyprof__libc;
+
+static void *pyprof__libc_early(size_t size)   // zeroed; never given back
+{
+    size_t at = __atomic_fetch_add(&pyprof__libc.early_used, (size + 31) & ~(size_t)15, __ATOMIC_RELAXED);
+    if (at + size + 16 > PYPROF__EARLY) return NULL;
+    memcpy(pyprof__libc.early + at, &size, sizeof size);
+    return pyprof__libc.early + at + 16;
+}
+
+static int pyprof__is_early(const void *block)
+{
+    return (uintptr_t)block - (uintptr_t)pyprof__libc.early < PYPROF__EARLY;
+}
+
+static void *pyprof__libc_malloc(void *context, size_t size) { (void)context; return pyprof__libc.malloc(size); }
+static void *pyprof__libc_calloc(void *context, size_t count, size_t size) { (void)context; return pyprof__libc.calloc(count, size); }
+static void *pyprof__libc_realloc(void *context, void *block, size_t size)
+{
+    size_t before;
+    void *moved;
+    (void)context;
+    if (!pyprof__is_early(block)) return pyprof__libc.realloc(block, size);
+    memcpy(&before, (const char *)block - 16, sizeof before);
+    moved = pyprof__libc.malloc(size);
+    if (moved) memcpy(moved, block, before < size ? before : size);
+    return moved;
+}
+static void pyprof__libc_free(void *context, void *block)
+{
+    (void)context;
+    if (!pyprof__is_early(block)) pyprof__libc.free(block);
+}
+
+static const pyprof__pymem pyprof__libc_allocator = { NULL, pyprof__libc_malloc, pyprof__libc_calloc, pyprof__libc_realloc, pyprof__libc_free };
+
+__attribute__((noinline))
+static int pyprof__libc_find(void)   // 0 = dlsym is at it, and needs memory for that
+{
+    static const struct { const char *name; size_t offset; } names[] = {
+        { "malloc", offsetof(__typeof__(pyprof__libc), malloc) }, { "calloc", offsetof(__typeof__(pyprof__libc), calloc) },
+        { "realloc", offsetof(__typeof__(pyprof__libc), realloc) }, { "free", offsetof(__typeof__(pyprof__libc), free) },
+        { "memalign", offsetof(__typeof__(pyprof__libc), memalign) }, { "mmap", offsetof(__typeof__(pyprof__libc), mmap) },
+        { "munmap", offsetof(__typeof__(pyprof__libc), munmap) },
+    };
+    size_t i;
+    if (__atomic_exchange_n(&pyprof__libc.looking, 1, __ATOMIC_ACQUIRE)) return 0;
+    for (i = 0; i < PYPROF__COUNT(names); i++) {
+        void *found = dlsym(RTLD_NEXT, names[i].name);
+        memcpy((char *)&pyprof__libc + names[i].offset, &found, sizeof found);
+    }
+    __atomic_store_n(&pyprof__hot.below[PYPROF_DOMAIN_NATIVE], &pyprof__libc_allocator, __ATOMIC_RELEASE);
+    return 1;
+}
+
+static inline int pyprof__libc_ready(void)
+{
+    return __atomic_load_n(&pyprof__hot.below[PYPROF_DOMAIN_NATIVE], __ATOMIC_ACQUIRE) != NULL || pyprof__libc_find();
+}
+
+// Anonymous mappings are few, and may be unmapped in pieces: they have a list of their own. Each counts for itself in
+// sampled mode, too.
+static struct { uint32_t lock, count; struct { uint64_t begin, end; uint32_t site, birth; } list[PYPROF__MAPPINGS]; } pyprof__mappings;
+static uint32_t pyprof__mappings_generation;
+
+static void pyprof__mapping_count(pyprof__allocating *self, uint32_t at, uint64_t bytes, int came, int whole)
+{
+    uint64_t blocks = !whole ? 0 : PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT ? 1 : 65536;
+    uint32_t birth = pyprof__mappings.list[at].birth;
+    pyprof__site *site = &pyprof__heap.sites[pyprof__mappings.list[at].site];
+    pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
+    pyprof__site_keep(site);
+    if (came) pyprof__flow_add(&site->in, bytes, blocks, birth);
+    else {
+        __atomic_fetch_add(&site->gone.bytes, bytes, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&site->gone.blocks, blocks, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&site->gone.births, blocks * birth, __ATOMIC_RELAXED);
+    }
+    if (came) { PYPROF__BUMP(total->alloc_bytes, (int64_t)bytes); PYPROF__BUMP(total->alloc_blocks, (int64_t)blocks); }
+    else { PYPROF__BUMP(total->live_bytes, (int64_t)bytes); PYPROF__BUMP(total->live_blocks, (int64_t)blocks); }
+    pyprof__count_live(self, came ? (int64_t)bytes : -(int64_t)bytes);
+}
+
+static pyprof__allocating *pyprof__mappings_lock(uint32_t generation)   // NULL = nobody looks: not locked
+{
+    pyprof__allocating *self = PYPROF__GET(pyprof__heap.mode) && !PYPROF__GET(pyprof__heap.frozen) ? pyprof__own_record(generation) : NULL;
+    if (!self) return NULL;
+    pyprof__heap_lock(&pyprof__mappings.lock);
+    if (pyprof__mappings_generation != generation) pyprof__mappings.count = 0;   // those of an earlier tracking
+    pyprof__mappings_generation = generation;
+    return self;
+}
+
+static void pyprof__mapping_add(void *address, size_t size)
+{
+    uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE), at;
+    pyprof__allocating *self = PYPROF__GET(pyprof__heap.noting) ? pyprof__mappings_lock(generation) : NULL;
+    if (!self) return;
+    at = pyprof__mappings.count;
+    if (at < PYPROF__MAPPINGS) {
+        self->native = pyprof__heap.code_mmap;
+        pyprof__mappings.list[at].site = pyprof__own_site(self, PYPROF_DOMAIN_NATIVE);
+        pyprof__mappings.list[at].begin = (uint64_t)(uintptr_t)address;
+        pyprof__mappings.list[at].end = (uint64_t)(uintptr_t)address + size;
+        pyprof__mappings.list[at].birth = PYPROF__GET(pyprof__heap.clock_ms);
+        pyprof__mappings.count++;
+        pyprof__mapping_count(self, at, size, 1, 1);
+    } else __atomic_fetch_add(&pyprof__heap.dropped, 1, __ATOMIC_RELAXED);
+    pyprof__unlock(&pyprof__mappings.lock);
+}
+
+static void pyprof__mapping_remove(void *address, size_t size)   // any part of any of them
+{
+    uint64_t begin = (uint64_t)(uintptr_t)address, end = begin + ((size + 4095) & ~(uint64_t)4095);
+    uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE), i;
+    pyprof__allocating *self = pyprof__mappings_lock(generation);
+    if (!self) return;
+    for (i = 0; i < pyprof__mappings.count; i++) {
+        uint64_t from = pyprof__mappings.list[i].begin, to = pyprof__mappings.list[i].end;
+        uint64_t cut_from = begin > from ? begin : from, cut_to = end < to ? end : to;
+        if (cut_from >= cut_to) continue;
+        pyprof__mapping_count(self, i, cut_to - cut_from, 0, cut_from == from && cut_to == to);
+        if (cut_from == from) pyprof__mappings.list[i].begin = cut_to;
+        else if (cut_to < to && pyprof__mappings.count < PYPROF__MAPPINGS) {   // a hole: the part behind it is another one
+            pyprof__mappings.list[pyprof__mappings.count] = pyprof__mappings.list[i];
+            pyprof__mappings.list[pyprof__mappings.count++].begin = cut_to;
+        }
+        if (cut_from != from) pyprof__mappings.list[i].end = cut_from;
+        if (pyprof__mappings.list[i].begin >= pyprof__mappings.list[i].end) pyprof__mappings.list[i--] = pyprof__mappings.list[--pyprof__mappings.count];
+    }
+    pyprof__unlock(&pyprof__mappings.lock);
+}
+
+static void *pyprof__aligned(size_t alignment, size_t size)
+{
+    pyprof__hooked call;
+    if (!pyprof__libc_ready()) return NULL;
+    if (pyprof__inside || pyprof__passes(size)) return pyprof__libc.memalign(alignment, size);
+    pyprof__go_in(&call, PYPROF_DOMAIN_NATIVE, size);
+    return pyprof__come_out(&call, pyprof__libc.memalign(alignment, size), size);
+}
+
+#ifdef __cplusplus
+#define PYPROF__THROWS noexcept
+extern "C" {
+#else
+#define PYPROF__THROWS
+#endif
+#define PYPROF__INTERPOSED __attribute__((visibility("default")))
+
+PYPROF__INTERPOSED void *malloc(size_t size) PYPROF__THROWS
+{
+    return pyprof__libc_ready() ? pyprof__native_malloc(NULL, size) : pyprof__libc_early(size);
+}
+
+PYPROF__INTERPOSED void *calloc(size_t count, size_t size) PYPROF__THROWS
+{
+    if (pyprof__libc_ready()) return pyprof__native_calloc(NULL, count, size);
+    return size && count > PYPROF__EARLY / size ? NULL : pyprof__libc_early(count * size);
+}
+
+PYPROF__INTERPOSED void *realloc(void *block, size_t size) PYPROF__THROWS
+{
+    return pyprof__libc_ready() ? pyprof__native_realloc(NULL, block, size) : block ? NULL : pyprof__libc_early(size);
+}
+
+PYPROF__INTERPOSED void free(void *block) PYPROF__THROWS
+{
+    if (block && pyprof__libc_ready()) pyprof__native_free(NULL, block);
+}
+
+PYPROF__INTERPOSED void *reallocarray(void *block, size_t count, size_t size) PYPROF__THROWS
+{
+    if (!size || count <= SIZE_MAX / 2 / size) return realloc(block, count * size);
+    errno = ENOMEM;
+    return NULL;
+}
+
+PYPROF__INTERPOSED void *memalign(size_t alignment, size_t size) PYPROF__THROWS { return pyprof__aligned(alignment, size); }
+PYPROF__INTERPOSED void *aligned_alloc(size_t alignment, size_t size) PYPROF__THROWS { return pyprof__aligned(alignment, size); }
+PYPROF__INTERPOSED void *valloc(size_t size) PYPROF__THROWS { return pyprof__aligned(4096, size); }
+
+PYPROF__INTERPOSED int posix_memalign(void **block, size_t alignment, size_t size) PYPROF__THROWS
+{
+    int error = errno;
+    void *made;
+    if (alignment < sizeof(void *) || (alignment & (alignment - 1))) return EINVAL;
+    made = pyprof__aligned(alignment, size);
+    errno = error;
+    if (!made) return ENOMEM;
+    *block = made;
+    return 0;
+}
+
+PYPROF__INTERPOSED void *mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset) PYPROF__THROWS
+{
+    uint32_t inside = pyprof__inside;
+    void *made;
+    if (!pyprof__libc_ready()) return (void *)syscall(SYS_mmap, address, size, protection, flags, fd, offset);
+    if (!inside && (flags & MAP_FIXED)) { pyprof__inside = 1; pyprof__mapping_remove(address, size); pyprof__inside = 0; }
+    made = pyprof__libc.mmap(address, size, protection, flags, fd, offset);
+    if (inside || made == MAP_FAILED || !(flags & MAP_ANONYMOUS) || !PYPROF__GET(pyprof__heap.mode)) return made;
+    pyprof__inside = 1;
+    pyprof__mapping_add(made, (size + 4095) & ~(size_t)4095);
+    pyprof__inside = 0;
+    return made;
+}
+
+PYPROF__INTERPOSED void *mmap64(void *address, size_t size, int protection, int flags, int fd, off_t offset) PYPROF__THROWS
+{
+    return mmap(address, size, protection, flags, fd, offset);
+}
+
+PYPROF__INTERPOSED int munmap(void *address, size_t size) PYPROF__THROWS
+{
+    if (!pyprof__libc_ready()) return (int)syscall(SYS_munmap, address, size);
+    if (!pyprof__inside && PYPROF__GET(pyprof__heap.mode)) {
+        pyprof__inside = 1;
+        pyprof__mapping_remove(address, size);
+        pyprof__inside = 0;
+    }
+    return pyprof__libc.munmap(address, size);
+}
+#ifdef __cplusplus
+}
+#endif
+#endif   // PYPROF_INTERPOSE_MALLOC
 
 // ---- going in and out: with the GIL, because other threads read the table of allocators without a lock ---------------------
 static int pyprof__reaches_us(const pyprof__pymem *top)   // does an allocation there come by our hook?
@@ -5855,6 +6111,7 @@ static int pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
     pyprof__heap.mirror.direct = 1;
     if (!pyprof__codes_init(&pyprof__heap.codes, &pyprof__heap.pool, &pyprof__heap.layout)) return 0;
     pyprof__heap.code_malloc = pyprof__heap_pseudo("<malloc>");
+    pyprof__heap.code_mmap = pyprof__heap_pseudo("<mmap>");
     return 1;
 }
 
@@ -6268,8 +6525,9 @@ static uint64_t pyprof__heap_where(uint32_t site, char *where, size_t capacity)
     pyprof__codes *codes = &pyprof__heap.codes;
     uint32_t named = site, spot;
     pyprof__heap_lock(&pyprof__heap.names_lock);
-    if (pyprof__heap.keys[site].code == pyprof__heap.code_malloc && pyprof__heap.keys[pyprof__heap.keys[site].parent].parent)
-        named = pyprof__heap.keys[site].parent;
+    if (pyprof__heap.keys[site].parent && PYPROF__AT(pyprof__code, codes->codes, pyprof__heap.keys[site].code).kind == PYPROF_KIND_NATIVE
+        && pyprof__heap.keys[pyprof__heap.keys[site].parent].parent)
+        named = pyprof__heap.keys[site].parent;   // the line that called malloc
     spot = pyprof__heap.keys[named].parent ? pyprof__spot_find(codes, pyprof__heap.keys[named].code, pyprof__heap.keys[named].instruction) : PYPROF__NONE;
     if (spot != PYPROF__NONE) {
         const pyprof__spot *at = &PYPROF__AT(pyprof__spot, codes->spots, spot);
@@ -10636,6 +10894,9 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
 #undef PYPROF__DEF
 #undef PYPROF__EARLY_TLS
 #undef PYPROF__LEAN
+#undef PYPROF__MARKED
+#undef PYPROF__THROWS
+#undef PYPROF__INTERPOSED
 #undef PYPROF__GET
 #undef PYPROF__SET
 #undef PYPROF__BUMP

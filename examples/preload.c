@@ -7,6 +7,7 @@
 // Child processes inherit both variables; those without Python (sh, env, git) start nothing and say nothing.
 // os._exit and os.exec* end a program without its exit handlers, so both are caught here and write the files
 // first. A signal that kills the program loses the recording.
+#define PYPROF_INTERPOSE_MALLOC   // buffers of C extensions are told with the Python line that caused them
 #define PYPROF_IMPLEMENTATION
 #include "../pyprof.h"
 #include <dlfcn.h>

@@ -77,7 +77,7 @@ TEST(configurations_refused)
     refused((pyprof_config){ .reserved = { 0, 0, 0, 0, 0, 0, 0, 1 } }, PYPROF_ERR_ARGUMENT, "reserved");
     refused((pyprof_config){ .max_bytes = 1000 }, PYPROF_ERR_BUDGET, "max_bytes");
     refused((pyprof_config){ .pid = 1 }, PYPROF_ERR_UNSUPPORTED, "pid");
-    refused((pyprof_config){ .heap = PYPROF_HEAP_EXACT }, PYPROF_ERR_UNSUPPORTED, "heap");
+    refused((pyprof_config){ .heap = PYPROF_HEAP_EXACT }, PYPROF_ERR_NO_PYTHON, "_PyRuntime");
     refused((pyprof_config){ .native = 1 }, PYPROF_ERR_UNSUPPORTED, "native");
     refused((pyprof_config){ .children = 1 }, PYPROF_ERR_UNSUPPORTED, "children");
     refused((pyprof_config){ .rate_hz = 100000, .max_depth = 65000 }, PYPROF_ERR_NO_PYTHON, "_PyRuntime");   // nothing wrong with it

@@ -89,8 +89,7 @@ def other_fields():
 
 @bind.test
 def features_to_come():
-    for name, value in (('heap', 1), ('heap', 2), ('children', 1), ('native', 1),
-                        ('pid', os.getppid())):
+    for name, value in (('children', 1), ('native', 1), ('pid', os.getppid())):
         refused(UNSUPPORTED, [name], **{name: value})
     bind.fails(UNSUPPORTED, ['native'], bind.dump_profile, native=1)
     pointer = P(0x1234)
@@ -637,7 +636,7 @@ def disabled_without_the_variable():
 def nothing_is_printed():
     """No logger, no PROFILING: errors do not print."""
     code = ('import sys; sys.argv = ["x", %r]; sys.path.insert(0, %r); import bind, os\n'
-            'for config in ({"rate_hz": -1}, {"heap": 1}, {"duration_s": -1}):\n'
+            'for config in ({"rate_hz": -1}, {"children": 1}, {"duration_s": -1}):\n'
             '    try: bind.Session(**config)\n'
             '    except bind.Error: pass\n'
             'with bind.record(rate_hz=1000) as r: sum(range(3000000))\n'
@@ -653,7 +652,7 @@ def failures_leave_nothing_behind():
     gc.collect()
     tasks, descriptors = bind.tasks(), bind.descriptors()
     for _ in range(300):
-        for config in ({'rate_hz': -1}, {'heap': 1}, {'duration_s': -1}, {'native': 1}):
+        for config in ({'rate_hz': -1}, {'children': 1}, {'duration_s': -1}, {'native': 1}):
             try:
                 bind.Session(**config)
             except bind.Error:
