@@ -5578,6 +5578,8 @@ static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
     pyprof__inside = 1;
     call->domain = domain;
     call->generation = size == SIZE_MAX ? 0 : pyprof__wants(size);
+    // Until CPython's domains are hooked, its own blocks would count here, and code objects would die unseen.
+    if (domain == PYPROF_DOMAIN_NATIVE && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) call->generation = 0;
 }
 
 static inline void *pyprof__come_out(const pyprof__hooked *call, void *block, size_t size)
@@ -5815,7 +5817,8 @@ static pyprof__allocating *pyprof__mappings_lock(uint32_t generation)   // NULL 
 static void pyprof__mapping_add(void *address, size_t size)
 {
     uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE), at;
-    pyprof__allocating *self = PYPROF__GET(pyprof__heap.noting) ? pyprof__mappings_lock(generation) : NULL;
+    int noting = PYPROF__GET(pyprof__heap.noting) && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON;
+    pyprof__allocating *self = noting ? pyprof__mappings_lock(generation) : NULL;
     if (!self) return;
     at = pyprof__mappings.count;
     if (at < PYPROF__MAPPINGS) {
@@ -6259,6 +6262,12 @@ static void pyprof__heap_forget_live(void)   // the hooks were away: nobody know
 {
     uint32_t i;
     int64_t bytes = 0;
+    pyprof__heap_lock(&pyprof__heap.names_lock);
+    memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
+    memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
+    pyprof__heap.addresses.count = pyprof__heap.address_free = 0;
+    __atomic_add_fetch(&pyprof__heap.code_epoch, 1, __ATOMIC_RELEASE);
+    pyprof__unlock(&pyprof__heap.names_lock);
     pyprof__blocks_drop();
     if (pyprof__heap.mode == PYPROF_HEAP_EXACT) pyprof__filter[0] = 255;
     for (i = 0; i < pyprof__heap.site_count && i < pyprof__heap.site_limit; i++) {

@@ -180,7 +180,7 @@ TEST(environment_refused)
     from_env("PYPROF_FORMATS", "son", PYPROF_ERR_ARGUMENT);
     from_env("PYPROF_INTERVAL", "0", PYPROF_ERR_ARGUMENT);
     from_env("PYPROF_HEAP", "perhaps", PYPROF_ERR_ARGUMENT);
-    from_env("PYPROF_HEAP", "exact", PYPROF_ERR_UNSUPPORTED);
+    from_env("PYPROF_HEAP", "exact", PYPROF_ERR_NO_PYTHON);
     from_env("PYPROF_FORMATS", "json,speedscope.json,pb.gz", PYPROF_ERR_NO_PYTHON);
 }
 
