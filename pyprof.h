@@ -46,7 +46,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     PROFILE    the model: one call tree, columns of metrics, time line
     SAMPLER    one sweep over all threads; freeze-frame capture
     HEAP       allocation hooks, sampled and exact
-    SNAPSHOT   the immutable profile: labels, totals, grouping, views
+    SNAPSHOT   the immutable profile: labels, totals, tables, differences, leaks, views
     WRITERS    JSON, text, folded, SVG, speedscope, pprof
     SESSION    sessions, the sampler thread, fork, environment
     PUBLIC     the API functions
@@ -283,7 +283,11 @@ typedef struct pyprof_output {
     uint64_t reserved[4];
 } pyprof_output;
 
-typedef struct pyprof_diff_options { const pyprof_query *filter; int group; uint64_t reserved[4]; } pyprof_diff_options;
+typedef struct pyprof_diff_options {
+    const pyprof_query *filter;     // which stacks take part, by its thread, file and function (default: all)
+    int group;                      // 0: the stacks stay, and pyprof_top tells functions, lines, files. PYPROF_GROUP_LINE, _FILE, _THREAD:
+    uint64_t reserved[4];           //   of each thread only the lines or files, or nothing, with their own values (self)
+} pyprof_diff_options;
 typedef struct pyprof_dump_options { uint32_t max_depth; int native; int paths; uint64_t reserved[4]; } pyprof_dump_options;
 
 typedef struct pyprof_row {
@@ -385,7 +389,7 @@ typedef struct pyprof_leak {        // a place whose live memory grew: see pypro
     int64_t live_bytes, live_blocks;
     int64_t grown_bytes;            // since the first mark
     double bytes_per_s;             // of growth over the later half of the marks
-    int64_t error_bytes;            // half of the 95 % confidence interval of live_bytes and grown_bytes; 0 = exact
+    int64_t error_bytes;            // half of the 95 % confidence interval of live_bytes and grown_bytes, at most; 0 = exact
     double mean_age_s;              // of the live blocks
     uint64_t reserved[4];
 } pyprof_leak;
@@ -432,6 +436,11 @@ PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *
 PYPROF_API pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output, pyprof_write_fn *fn, void *user);
 // Not yet: UNSUPPORTED.   threads  any     GIL  not needed     returns  UNSUPPORTED, ARGUMENT
 PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile);
+// A profile whose values are after's less before's, negative where something shrank. Both stay as they are; options may be
+// NULL. A difference has no time line, cannot be compared again, and only some formats hold it (JSON, text, pprof). Threads
+// are matched by name, functions by name and file even where they moved in it.
+//   threads  any     GIL  not needed
+//   returns  OK, ARGUMENT, MEMORY; *delta = NULL on failure
 PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options,
                                      pyprof_profile **delta);
 // The first capacity rows of the table asked for; *count = rows there are. row_size = sizeof(pyprof_row).
@@ -445,8 +454,8 @@ PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pypro
 PYPROF_API pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyprof_info *info);
 PYPROF_API pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyprof_stats *stats);
 // The first capacity places whose live memory grew, the fastest growing first, plateaus last; *count = places there are.
-// query->group says what a place is (default: line), its filters choose stacks. row_size = sizeof(pyprof_leak).
-//   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY, STATE (the profile has no heap data)
+// query->group says what a place is (query NULL: a line), its filters choose stacks. row_size = sizeof(pyprof_leak).
+//   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY, STATE (no heap data, or a difference)
 PYPROF_API pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query, pyprof_leak *rows, size_t row_size,
                                       size_t capacity, size_t *count);
 // One sweep over every thread, 0 = this process; needs no session.
@@ -1168,7 +1177,7 @@ static void pyprof__array_init(pyprof__array *array, size_t item)
 
 static int pyprof__array_reserve(pyprof__pool *pool, pyprof__array *array, size_t extra)
 {
-    size_t need = array->count + extra, capacity = array->capacity ? array->capacity : 16;
+    size_t need = array->count + extra, capacity = array->capacity ? array->capacity : need > 16 ? need : 16;   // a copy gets no more
     void *data;
     if (need <= array->capacity) return 1;
     while (capacity < need) capacity += capacity / 2 + 8;
@@ -1236,10 +1245,11 @@ static uint32_t pyprof__index_find(const pyprof__index *index, uint64_t hash, py
     return PYPROF__NONE;
 }
 
-static int pyprof__index_grow(pyprof__pool *pool, pyprof__index *index)
+static int pyprof__index_grow(pyprof__pool *pool, pyprof__index *index, size_t items)   // for that many, and more than now
 {
     pyprof__index grown;
     size_t i, capacity = index->slots ? (index->mask + 1) * 2 : 64;
+    while (items * 3 >= (capacity - 1) * 2) capacity *= 2;
     grown.slots = (uint64_t *)pyprof__alloc(pool, capacity * sizeof *grown.slots);
     grown.mask = capacity - 1;
     grown.count = index->count;
@@ -1253,7 +1263,7 @@ static int pyprof__index_grow(pyprof__pool *pool, pyprof__index *index)
 
 static int pyprof__index_add(pyprof__pool *pool, pyprof__index *index, uint64_t hash, uint32_t item)
 {
-    if ((!index->slots || index->count * 3 >= index->mask * 2) && !pyprof__index_grow(pool, index)) return 0;
+    if ((!index->slots || index->count * 3 >= index->mask * 2) && !pyprof__index_grow(pool, index, index->count)) return 0;
     pyprof__index_put(index, (hash & 0xffffffff00000000u) | (item + 1));
     index->count++;
     return 1;
@@ -6562,7 +6572,7 @@ static void pyprof__heap_reset_peak(void)
 }
 
 // ============================================================================
-// [SECTION] SNAPSHOT -- the immutable profile: labels, totals, grouping, views
+// [SECTION] SNAPSHOT -- the immutable profile: labels, totals, tables, differences, leaks, views
 //   Runs on    the caller's thread
 //   Uses       PROFILE
 //   Promise    a profile never changes once it is sealed, so any number of threads may read it
@@ -6576,6 +6586,8 @@ struct pyprof_profile {
     int free_threaded;
     uint32_t interpreters;
     uint32_t depth;                // of the deepest node
+    int is_diff;                   // values are differences: they can be negative
+    pyprof__array seen;            // a difference's node: unsigned char, 1 = it was there before, 2 = after
 };
 
 static const char *pyprof__text(const pyprof_profile *profile, uint32_t id) { return pyprof__string(&profile->model.strings, id); }
@@ -6690,6 +6702,7 @@ static void pyprof__profile_free(pyprof_profile *profile)
 {
     pyprof_allocator allocator = profile->pool.allocator;
     pyprof__array_free(&profile->pool, &profile->labels);
+    pyprof__array_free(&profile->pool, &profile->seen);
     pyprof__model_free(&profile->model);
     allocator.free(allocator.user, profile, sizeof *profile);
 }
@@ -6857,12 +6870,18 @@ static void pyprof__row_name(const pyprof_profile *profile, uint32_t node, int g
             node)->place.line : function->first_line;
 }
 
-typedef struct { pyprof__pool pool; pyprof__array rows, keys; pyprof__index index; } pyprof__table;   // rows: pyprof_row
+typedef struct {
+    pyprof__pool pool;
+    pyprof__array rows, keys;      // pyprof_row, pyprof__group_key
+    pyprof__array known;           // of a difference: unsigned char a row, 1 = it was there before
+    pyprof__index index;
+} pyprof__table;
 
 static void pyprof__table_free(pyprof__table *table)
 {
     pyprof__array_free(&table->pool, &table->rows);
     pyprof__array_free(&table->pool, &table->keys);
+    pyprof__array_free(&table->pool, &table->known);
     pyprof__index_free(&table->pool, &table->index);
 }
 
@@ -6876,16 +6895,42 @@ static int pyprof__table_add(pyprof__table *table, const pyprof__selection *sele
     if (id == PYPROF__NONE) return 0;
     if (id == table->rows.count) {
         row = (pyprof_row *)pyprof__push(&table->pool, &table->rows);
-        if (!row) return 0;
+        if (!row || (profile->is_diff && !pyprof__push(&table->pool, &table->known))) return 0;
         pyprof__row_name(profile, node, group, row);
     }
     row = &PYPROF__AT(pyprof_row, table->rows, id);
+    if (profile->is_diff) PYPROF__AT(unsigned char, table->known, id) |= PYPROF__AT(const unsigned char, profile->seen, node) & 1;
     outermost = pyprof__is_outermost(profile, node, group, &key);
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
         row->self[metric] += group == PYPROF_GROUP_THREAD ? pyprof__total(selection, metric, node) : pyprof__self(selection, metric, node);
         if (outermost) row->total[metric] += pyprof__total(selection, metric, node);
     }
     return 1;
+}
+
+// What did not change is no row of a difference.
+static void pyprof__table_changed_only(pyprof__table *table)
+{
+    size_t i, metric, kept = 0;
+    for (i = 0; i < table->rows.count; i++) {
+        const pyprof_row *row = &PYPROF__AT(pyprof_row, table->rows, i);
+        int64_t any = 0;
+        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) any |= row->self[metric] | row->total[metric];
+        if (!any) continue;
+        if (kept < i) PYPROF__AT(pyprof_row, table->rows, kept) = *row;
+        PYPROF__AT(pyprof__group_key, table->keys, kept) = PYPROF__AT(pyprof__group_key, table->keys, i);
+        PYPROF__AT(unsigned char, table->known, kept) = PYPROF__AT(unsigned char, table->known, i);
+        kept++;
+    }
+    table->rows.count = table->keys.count = table->known.count = kept;
+}
+
+static int pyprof__any_total(const pyprof__selection *selection, uint32_t node)
+{
+    int metric;
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+        if (pyprof__total(selection, metric, node)) return 1;
+    return 0;
 }
 
 static int pyprof__table_make(pyprof__table *table, const pyprof__selection *selection, const pyprof_query *query, int group)
@@ -6896,26 +6941,28 @@ static int pyprof__table_make(pyprof__table *table, const pyprof__selection *sel
     pyprof__pool_init(&table->pool, &profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&table->rows, sizeof(pyprof_row));
     pyprof__array_init(&table->keys, sizeof(pyprof__group_key));
+    pyprof__array_init(&table->known, 1);
     for (node = 1; node < selection->count; node++) {
         int is_thread = pyprof__function_of(profile, node)->kind == PYPROF_KIND_THREAD;
         if (is_thread != (group == PYPROF_GROUP_THREAD)) continue;
         if (query && !is_thread && (query->file || query->function) && !pyprof__function_matches(profile, pyprof__location_of(profile,
             node)->function, query)) continue;
-        if (pyprof__total(selection, PYPROF_SAMPLES, node) == 0 && pyprof__total(selection, PYPROF_WALL_NS, node) == 0 && !selection->chosen[node])
-            continue;
+        if (!selection->chosen[node] && !pyprof__any_total(selection, node)) continue;
         if (!pyprof__table_add(table, selection, node, group)) return 0;
     }
+    if (profile->is_diff) pyprof__table_changed_only(table);
     return 1;
 }
 
-// Order of rows: by the value asked for, then by name, so that equal profiles give equal tables.
-typedef struct { const pyprof_row *row; int64_t value; } pyprof__ranked;
+// Order of rows: by the value asked for, what is new in a difference first, then by name, so that equal profiles give equal tables.
+typedef struct { const pyprof_row *row; int64_t value; int known; } pyprof__ranked;
 
 static int pyprof__by_value(const void *a, const void *b)
 {
     const pyprof__ranked *x = (const pyprof__ranked *)a, *y = (const pyprof__ranked *)b;
     int order;
     if (x->value != y->value) return x->value > y->value ? -1 : 1;
+    if (x->known != y->known) return x->known - y->known;
     order = strcmp(x->row->qualname, y->row->qualname);
     if (order == 0) order = strcmp(x->row->file, y->row->file);
     return order ? order : x->row->line < y->row->line ? -1 : x->row->line > y->row->line;
@@ -6935,9 +6982,686 @@ static pyprof__ranked *pyprof__rank(pyprof__table *table, int sort, int by_total
     for (i = 0; ranked && i < count; i++) {
         ranked[i].row = &PYPROF__AT(pyprof_row, table->rows, i);
         ranked[i].value = pyprof__rank_value(ranked[i].row, sort, by_total);
+        ranked[i].known = table->known.count ? PYPROF__AT(unsigned char, table->known, i) : 0;
     }
     if (ranked) qsort(ranked, count, sizeof *ranked, pyprof__by_value);
     return ranked;
+}
+
+// ---- difference: the tree of two profiles, each value the second one's less the first one's ----------------------
+typedef struct {
+    const pyprof_profile *from;
+    pyprof__array functions;                    // the same functions, with the difference's strings
+    pyprof__array numbers;                      // a function: its number in the difference
+    pyprof__array shifts;                       // int32_t a function: how far it moved within its file
+    pyprof__array strings, locations, nodes;    // their numbers in the difference
+    pyprof__array threads;                      // a node: the difference's node of its thread
+    pyprof__array partners;                     // a member: the same thread of the other side
+    pyprof__selection filter;                   // filter.chosen NULL = all
+    unsigned char *needed;                      // a node: it, or one below it, is chosen; NULL = all
+} pyprof__diff_side;
+
+typedef struct {
+    pyprof__pool pool;
+    pyprof_profile *to;
+    pyprof__diff_side sides[2];                 // before, after
+    int group;                                  // 0 = by stack
+} pyprof__differ;
+
+static int pyprof__numbers(pyprof__pool *pool, pyprof__array *array, size_t count)   // as many PYPROF__NONE; 0 = no memory
+{
+    pyprof__array_init(array, sizeof(uint32_t));
+    if (!pyprof__array_reserve(pool, array, count)) return 0;
+    memset(array->data, 0xff, count * sizeof(uint32_t));
+    array->count = count;
+    return 1;
+}
+
+static int pyprof__diff_filter(pyprof__differ *differ, pyprof__diff_side *side, const pyprof_query *filter)
+{
+    uint32_t i;
+    pyprof__pool_init(&side->filter.pool, &differ->pool.allocator, UINT64_MAX);
+    side->filter.profile = side->from;
+    side->filter.count = side->from->model.nodes.count;
+    if (!filter || (!filter->thread && !filter->file && !filter->function)) return 1;
+    side->needed = (unsigned char *)pyprof__alloc(&differ->pool, side->filter.count);
+    if (!side->needed || !pyprof__choose(&side->filter, filter)) return 0;
+    memcpy(side->needed, side->filter.chosen, side->filter.count);
+    for (i = (uint32_t)side->filter.count; i-- > 1 && !differ->group;) side->needed[pyprof__parent_of(side->from, i)] |= side->needed[i];
+    return 1;
+}
+
+static uint32_t pyprof__diff_string(pyprof__differ *differ, pyprof__diff_side *side, uint32_t id)
+{
+    uint32_t *slot = &PYPROF__AT(uint32_t, side->strings, id);
+    if (*slot == PYPROF__NONE) *slot = pyprof__model_string(&differ->to->model, pyprof__text(side->from, id));
+    return *slot;
+}
+
+static int pyprof__diff_open(pyprof__differ *differ, pyprof__diff_side *side, const pyprof_query *filter)   // 0 = no memory
+{
+    const pyprof__model *model = &side->from->model;
+    pyprof__pool *pool = &differ->pool;
+    size_t i;
+    pyprof__array_init(&side->shifts, sizeof(int32_t));
+    if (!pyprof__diff_filter(differ, side, filter) || !pyprof__numbers(pool, &side->strings, model->strings.starts.count)) return 0;
+    if (!pyprof__numbers(pool, &side->locations, model->locations.count) || !pyprof__numbers(pool, &side->nodes, model->nodes.count)) return 0;
+    if (!pyprof__numbers(pool, &side->threads, model->nodes.count) || !pyprof__numbers(pool, &side->partners, model->members.count)) return 0;
+    if (!pyprof__array_reserve(pool, &side->shifts, model->functions.count)) return 0;   // zeroes
+    if (!pyprof__numbers(pool, &side->numbers, model->functions.count)) return 0;
+    if (!pyprof__array_copy(pool, &side->functions, &model->functions)) return 0;
+    for (i = 0; i < model->functions.count; i++) {
+        pyprof__function *function = &PYPROF__AT(pyprof__function, side->functions, i);
+        function->name = pyprof__diff_string(differ, side, function->name);
+        function->qualname = pyprof__diff_string(differ, side, function->qualname);
+        function->file = pyprof__diff_string(differ, side, function->file);
+        if (function->name == PYPROF__NONE || function->qualname == PYPROF__NONE || function->file == PYPROF__NONE) return 0;
+    }
+    return 1;
+}
+
+static void pyprof__diff_close(pyprof__differ *differ, pyprof__diff_side *side)
+{
+    pyprof__array_free(&differ->pool, &side->functions);
+    pyprof__array_free(&differ->pool, &side->numbers);
+    pyprof__array_free(&differ->pool, &side->shifts);
+    pyprof__array_free(&differ->pool, &side->strings);
+    pyprof__array_free(&differ->pool, &side->locations);
+    pyprof__array_free(&differ->pool, &side->nodes);
+    pyprof__array_free(&differ->pool, &side->threads);
+    pyprof__array_free(&differ->pool, &side->partners);
+    pyprof__free(&differ->pool, side->needed, side->filter.count);
+    pyprof__free(&side->filter.pool, side->filter.chosen, side->filter.count);
+}
+
+// Does this Python tell qualified names, or are methods of different classes namesakes? The same versions tell columns.
+static int pyprof__has_qualnames(const pyprof_profile *profile)
+{
+    size_t i;
+    for (i = 0; i < profile->model.functions.count; i++) {
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, i);
+        if (function->kind == PYPROF_KIND_PYTHON && function->qualname != function->name) return 1;
+    }
+    for (i = 0; i < profile->model.locations.count; i++)
+        if (PYPROF__AT(const pyprof__location, profile->model.locations, i).place.column >= 0) return 1;
+    return 0;
+}
+
+typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // functions of one name and file on each side
+
+// A function that has no namesake is the same one even if edits above it moved it: its lines are counted from its first.
+static int pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
+{
+    pyprof__array keys, found;
+    pyprof__index index;
+    size_t side, i;
+    int whole = 1;
+    memset(&index, 0, sizeof index);
+    pyprof__array_init(&keys, sizeof(pyprof__function));
+    pyprof__array_init(&found, sizeof(pyprof__namesakes));
+    for (side = 0; side < 2; side++)
+        for (i = 0; whole && i < differ->sides[side].functions.count; i++) {
+            pyprof__function key = PYPROF__AT(pyprof__function, differ->sides[side].functions, i);
+            uint32_t id;
+            if (key.kind != PYPROF_KIND_PYTHON) continue;
+            key.first_line = 0;
+            id = pyprof__unique(&differ->pool, &keys, &index, pyprof__same_function, &key);
+            whole = id != PYPROF__NONE && (id < found.count || pyprof__push(&differ->pool, &found));
+            if (!whole) break;
+            PYPROF__AT(pyprof__namesakes, found, id).count[side]++;
+            PYPROF__AT(pyprof__namesakes, found, id).only[side] = (uint32_t)i;
+        }
+    for (i = 0; whole && i < found.count; i++) {
+        const pyprof__namesakes *both = &PYPROF__AT(const pyprof__namesakes, found, i);
+        pyprof__function *moved = &PYPROF__AT(pyprof__function, differ->sides[0].functions, both->only[0]);
+        int32_t line = PYPROF__AT(pyprof__function, differ->sides[1].functions, both->only[1]).first_line;
+        if (both->count[0] != 1 || both->count[1] != 1 || moved->first_line <= 0 || line <= 0) continue;
+        PYPROF__AT(int32_t, differ->sides[0].shifts, both->only[0]) = line - moved->first_line;
+        moved->first_line = line;
+    }
+    pyprof__array_free(&differ->pool, &keys);
+    pyprof__array_free(&differ->pool, &found);
+    pyprof__index_free(&differ->pool, &index);
+    return whole;
+}
+
+// ---- its threads: the same ones, else those of one name --------------------------------------------------------
+typedef struct { uint64_t key[4]; uint32_t side, member; } pyprof__candidate;
+
+static int pyprof__by_candidate(const void *a, const void *b)
+{
+    const pyprof__candidate *x = (const pyprof__candidate *)a, *y = (const pyprof__candidate *)b;
+    int i;
+    for (i = 0; i < 4; i++)
+        if (x->key[i] != y->key[i]) return x->key[i] < y->key[i] ? -1 : 1;
+    return x->side != y->side ? (x->side < y->side ? -1 : 1) : x->member < y->member ? -1 : x->member > y->member;
+}
+
+// pass 0: one thread of one process, whatever it is called; 1: of the same name and native id; 2: of the same name.
+static int pyprof__candidate_key(pyprof__differ *differ, uint32_t side, uint32_t member_id, int pass, pyprof__candidate *candidate)
+{
+    const pyprof__member *member = &PYPROF__AT(const pyprof__member, differ->sides[side].from->model.members, member_id);
+    uint32_t name = pyprof__diff_string(differ, &differ->sides[side], member->name);
+    memset(candidate, 0, sizeof *candidate);
+    candidate->side = side;
+    candidate->member = member_id;
+    if (pass == 0 && (!member->started || differ->sides[0].from->pid != differ->sides[1].from->pid)) return 0;
+    candidate->key[0] = pass == 0 ? member->started : name;
+    candidate->key[1] = pass < 2 ? member->native : 0;
+    candidate->key[2] = pass < 2 ? (uint64_t)member->interp_id : 0;
+    candidate->key[3] = pass == 0 ? member->ident : 0;
+    return 1;
+}
+
+static void pyprof__diff_pair(pyprof__differ *differ, const pyprof__candidate *candidates, size_t count)   // sorted
+{
+    size_t i, end, before;
+    for (i = 0; i < count; i = end) {
+        for (end = i; end < count && memcmp(candidates[end].key, candidates[i].key, sizeof candidates[i].key) == 0; end++) {}
+        for (before = i; before < end && candidates[before].side == 0; before++) {}
+        for (; i < before && before < end; i++, before++) {
+            PYPROF__AT(uint32_t, differ->sides[0].partners, candidates[i].member) = candidates[before].member;
+            PYPROF__AT(uint32_t, differ->sides[1].partners, candidates[before].member) = candidates[i].member;
+        }
+    }
+}
+
+static int pyprof__diff_threads(pyprof__differ *differ)   // 0 = no memory
+{
+    pyprof__array list;
+    uint32_t side, i;
+    int pass, whole = 1;
+    pyprof__array_init(&list, sizeof(pyprof__candidate));
+    for (pass = 0; pass < 3 && whole; pass++) {
+        list.count = 0;
+        for (side = 0; side < 2; side++)
+            for (i = 0; i < differ->sides[side].partners.count && whole; i++) {
+                pyprof__candidate candidate, *added;
+                if (PYPROF__AT(uint32_t, differ->sides[side].partners, i) != PYPROF__NONE) continue;
+                if (!pyprof__candidate_key(differ, side, i, pass, &candidate)) continue;
+                added = (pyprof__candidate *)pyprof__push(&differ->pool, &list);
+                if (added) *added = candidate;
+                whole = added != NULL;
+            }
+        if (list.count) qsort(list.data, list.count, sizeof(pyprof__candidate), pyprof__by_candidate);
+        pyprof__diff_pair(differ, (const pyprof__candidate *)list.data, list.count);
+    }
+    pyprof__array_free(&differ->pool, &list);
+    return whole;
+}
+
+static uint64_t pyprof__diff_time(const pyprof__differ *differ, uint64_t ns)   // before's clock -> after's
+{
+    double moved = (double)ns + (differ->sides[0].from->model.unix_offset - differ->sides[1].from->model.unix_offset) * 1e9;
+    return moved > 0 ? (uint64_t)moved : 0;
+}
+
+static int pyprof__diff_member(pyprof__differ *differ, pyprof__diff_side *side, uint32_t i, const pyprof_query *filter)   // 0 = no memory
+{
+    const pyprof__member *from = &PYPROF__AT(const pyprof__member, side->from->model.members, i);
+    const char *name = pyprof__text(side->from, from->name);
+    pyprof__model *model = &differ->to->model;
+    uint32_t partner = PYPROF__AT(uint32_t, side->partners, i);
+    pyprof__diff_side *before = &differ->sides[0];
+    pyprof__member *member = (pyprof__member *)pyprof__push(model->pool, &model->members);
+    if (!member) return 0;
+    *member = *from;
+    member->name = pyprof__diff_string(differ, side, from->name);
+    member->node = pyprof__model_node(model, 0, pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD, (int32_t)model->members.count));
+    if (member->name == PYPROF__NONE || member->node == PYPROF__NONE) return 0;
+    if (side == before) {
+        member->first_ns = pyprof__diff_time(differ, from->first_ns);
+        member->last_ns = pyprof__diff_time(differ, from->last_ns);
+    } else if (partner != PYPROF__NONE) {
+        const pyprof__member *other = &PYPROF__AT(const pyprof__member, before->from->model.members, partner);
+        if (other->node < before->nodes.count) PYPROF__AT(uint32_t, before->nodes, other->node) = member->node;
+        member->wanted |= other->wanted;
+    }
+    if (from->node < side->nodes.count) PYPROF__AT(uint32_t, side->nodes, from->node) = member->node;
+    if (filter && !pyprof__glob(filter->thread, name)) member->wanted = 0;
+    return 1;
+}
+
+static int pyprof__diff_members(pyprof__differ *differ, const pyprof_query *filter)   // after's, then those that are gone
+{
+    uint32_t side, i;
+    for (side = 2; side-- > 0;)
+        for (i = 0; i < differ->sides[side].partners.count; i++) {
+            if (side == 0 && PYPROF__AT(uint32_t, differ->sides[0].partners, i) != PYPROF__NONE) continue;
+            if (!pyprof__diff_member(differ, &differ->sides[side], i, filter)) return 0;
+        }
+    return 1;
+}
+
+// ---- its tree -----------------------------------------------------------------------------------------------------
+static uint32_t pyprof__diff_function(pyprof__differ *differ, pyprof__diff_side *side, uint32_t id)
+{
+    pyprof__model *to = &differ->to->model;
+    pyprof__function function = PYPROF__AT(pyprof__function, side->functions, id);
+    uint32_t *slot = &PYPROF__AT(uint32_t, side->numbers, id), file = function.file;
+    if (*slot != PYPROF__NONE) return *slot;
+    if (differ->group == PYPROF_GROUP_FILE && function.kind != PYPROF_KIND_THREAD) {
+        memset(&function, 0, sizeof function);
+        function.file = file;
+        function.name = function.qualname = *pyprof__text(differ->to, file) ? file : pyprof__model_string(to, "(no file)");
+        function.kind = PYPROF_KIND_PSEUDO;
+        if (function.name == PYPROF__NONE) return PYPROF__NONE;
+    }
+    *slot = pyprof__unique(to->pool, &to->functions, &to->function_index, pyprof__same_function, &function);
+    return *slot;
+}
+
+static uint32_t pyprof__diff_location(pyprof__differ *differ, pyprof__diff_side *side, uint32_t id)
+{
+    static const pyprof__place nowhere = { 0, 0, -1, -1 };
+    pyprof__model *to = &differ->to->model;
+    const pyprof__location *from = &PYPROF__AT(const pyprof__location, side->from->model.locations, id);
+    int64_t shift = PYPROF__AT(int32_t, side->shifts, from->function);
+    uint32_t *slot = &PYPROF__AT(uint32_t, side->locations, id);
+    pyprof__location location = *from;
+    if (*slot != PYPROF__NONE) return *slot;
+    if (shift && location.place.line > 0) location.place.line = pyprof__clamp_line(location.place.line + shift);
+    if (shift && location.place.end_line > 0) location.place.end_line = pyprof__clamp_line(location.place.end_line + shift);
+    if (differ->group) {
+        int32_t line = differ->group == PYPROF_GROUP_LINE ? location.place.line : 0;
+        location.place = nowhere;
+        location.place.line = line;
+    }
+    location.function = pyprof__diff_function(differ, side, from->function);
+    if (location.function == PYPROF__NONE) return PYPROF__NONE;
+    *slot = pyprof__unique(to->pool, &to->locations, &to->location_index, pyprof__same_location, &location);
+    return *slot;
+}
+
+// The difference's node of node i, whose parent is done already. Trees of one program grew in much the same order: the node
+// behind the one before's is tried first. PYPROF__NONE = no memory.
+static uint32_t pyprof__diff_node(pyprof__differ *differ, pyprof__diff_side *side, uint32_t i)
+{
+    const pyprof__node *from = &PYPROF__AT(const pyprof__node, side->from->model.nodes, i);
+    pyprof__model *to = &differ->to->model;
+    uint32_t next = PYPROF__AT(uint32_t, side->nodes, i - 1) + 1;
+    pyprof__node node;
+    node.parent = PYPROF__AT(uint32_t, differ->group ? side->threads : side->nodes, from->parent);
+    if (differ->group == PYPROF_GROUP_THREAD && pyprof__function_of(side->from, i)->kind != PYPROF_KIND_THREAD) return node.parent;
+    node.location = pyprof__diff_location(differ, side, from->location);
+    if (node.location == PYPROF__NONE) return PYPROF__NONE;
+    if (next < to->nodes.count && pyprof__same_node(&to->nodes, next, &node)) return next;
+    return pyprof__unique(to->pool, &to->nodes, &to->node_index, pyprof__same_node, &node);
+}
+
+// Room for as many more; what there is for one side is mostly there for the other, too.
+static int pyprof__diff_room(pyprof__pool *pool, pyprof__array *array, pyprof__index *index, size_t count)   // 0 = no memory
+{
+    if (count <= array->count) return 1;
+    return pyprof__array_reserve(pool, array, count - array->count) && pyprof__index_grow(pool, index, count);
+}
+
+// Which nodes there are on this side. Those not chosen have done their part then: the values of their stacks do not count.
+static int pyprof__diff_seen(pyprof__differ *differ, const pyprof__diff_side *side, unsigned char bit)   // 0 = no memory
+{
+    pyprof__array *seen = &differ->to->seen;
+    size_t before = seen->count, i;
+    uint32_t *nodes = (uint32_t *)side->nodes.data;
+    if (!pyprof__array_reserve(&differ->to->pool, seen, differ->to->model.nodes.count - before)) return 0;
+    seen->count = differ->to->model.nodes.count;
+    memset((char *)seen->data + before, 0, seen->count - before);
+    for (i = 0; i < side->nodes.count; i++) {
+        if (nodes[i] != PYPROF__NONE && (!side->needed || side->needed[i])) PYPROF__AT(unsigned char, *seen, nodes[i]) |= bit;
+        if (side->filter.chosen && !side->filter.chosen[i]) nodes[i] = PYPROF__NONE;
+    }
+    return 1;
+}
+
+static int pyprof__diff_nodes(pyprof__differ *differ, pyprof__diff_side *side, unsigned char bit)   // 0 = no memory
+{
+    uint32_t i, *nodes = (uint32_t *)side->nodes.data, *threads = (uint32_t *)side->threads.data;
+    const pyprof__model *from = &side->from->model;
+    pyprof__model *to = &differ->to->model;
+    if (!differ->group && !side->needed && !pyprof__diff_room(to->pool, &to->nodes, &to->node_index, from->nodes.count)) return 0;
+    if (!differ->group && !side->needed && !pyprof__diff_room(to->pool, &to->locations, &to->location_index, from->locations.count)) return 0;
+    nodes[0] = threads[0] = 0;
+    for (i = 1; i < side->nodes.count; i++) {
+        int wanted = !side->needed || side->needed[i];
+        if (wanted && nodes[i] == PYPROF__NONE && (nodes[i] = pyprof__diff_node(differ, side, i)) == PYPROF__NONE) return 0;
+        threads[i] = pyprof__function_of(side->from, i)->kind == PYPROF_KIND_THREAD ? nodes[i] : threads[pyprof__parent_of(side->from, i)];
+    }
+    return pyprof__diff_seen(differ, side, bit);
+}
+
+static int pyprof__diff_column(pyprof__differ *differ, size_t metric)   // 0 = no memory
+{
+    pyprof__array *column = &differ->to->model.columns[metric];
+    size_t side, i, count = differ->to->model.nodes.count;
+    uint64_t *to;   // unsigned: values of hostile files wrap around
+    if (!differ->sides[0].from->model.columns[metric].count && !differ->sides[1].from->model.columns[metric].count) return 1;
+    if (!pyprof__array_reserve(&differ->to->pool, column, count)) return 0;   // zeroes
+    column->count = count;
+    to = (uint64_t *)column->data;
+    for (side = 0; side < 2; side++) {
+        const pyprof__diff_side *one = &differ->sides[side];
+        const pyprof__array *from = &one->from->model.columns[metric];
+        const uint32_t *nodes = (const uint32_t *)one->nodes.data;
+        for (i = 0; i < from->count && i < one->nodes.count; i++) {
+            uint64_t value = (uint64_t)PYPROF__AT(const int64_t, *from, i);
+            if (nodes[i] != PYPROF__NONE) to[nodes[i]] += side ? value : 0 - value;
+        }
+    }
+    return 1;
+}
+
+// After's history; called when no other nodes are there yet. 0 = no memory.
+static int pyprof__diff_history(pyprof__differ *differ)
+{
+    const pyprof__diff_side *after = &differ->sides[1];
+    const pyprof__array *from = &after->from->model.history;
+    pyprof__array *to = &differ->to->model.history;
+    const uint32_t *nodes = (const uint32_t *)after->nodes.data;
+    size_t i, mark;
+    if (!from->count) return 1;
+    if (!pyprof__array_reserve(&differ->to->pool, to, differ->to->model.nodes.count * PYPROF__MARKS)) return 0;   // zeroes
+    to->count = differ->to->model.nodes.count * PYPROF__MARKS;
+    for (i = 0; i < from->count / PYPROF__MARKS && i < after->nodes.count; i++) {
+        if (nodes[i] == PYPROF__NONE) continue;
+        for (mark = 0; mark < PYPROF__MARKS; mark++)
+            PYPROF__AT(float, *to, nodes[i] * PYPROF__MARKS + mark) += PYPROF__AT(const float, *from, i * PYPROF__MARKS + mark);
+    }
+    return 1;
+}
+
+// ---- its facts ------------------------------------------------------------------------------------------------------
+// Of two snapshots of one recording the quality is that of the time between them; of two recordings, that of both.
+static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile *after, pyprof_stats *stats)
+{
+    const pyprof_stats *before = &from->model.stats;
+    uint64_t *counts[] = { &stats->asked, &stats->samples, &stats->missed, &stats->rejected, &stats->retried, &stats->unfrozen, &stats->truncated,
+                           &stats->timeline_dropped, &stats->own_cpu_ns, &stats->gap_ns, &stats->heap_samples, &stats->heap_dropped };
+    const uint64_t others[] = { before->asked, before->samples, before->missed, before->rejected, before->retried, before->unfrozen,
+                                before->truncated, before->timeline_dropped, before->own_cpu_ns, before->gap_ns, before->heap_samples,
+                                before->heap_dropped };
+    int between = from->pid == after->pid && from->model.start_ns == after->model.start_ns;
+    size_t i;
+    *stats = after->model.stats;
+    for (i = 0; i < PYPROF__COUNT(counts); i++) between = between && *counts[i] >= others[i];
+    for (i = 0; i < PYPROF__COUNT(counts); i++) *counts[i] = between ? *counts[i] - others[i] : *counts[i] + others[i];
+    for (i = 0; i < PYPROF_CAUSE_COUNT; i++)
+        stats->rejected_by_cause[i] = between ? stats->rejected_by_cause[i] - before->rejected_by_cause[i]
+            : stats->rejected_by_cause[i] + before->rejected_by_cause[i];
+    if (!stats->degraded[0]) memcpy(stats->degraded, before->degraded, sizeof stats->degraded);
+    if (!stats->degraded[0] && !from->model.heap.mode != !after->model.heap.mode)
+        snprintf(stats->degraded, sizeof stats->degraded, "memory was tracked only %s", after->model.heap.mode ? "after" : "before");
+}
+
+static void pyprof__diff_heap(const pyprof__heap_facts *before, const pyprof__heap_facts *after, pyprof__heap_facts *to)
+{
+    size_t i;
+    *to = *after;
+    if (!to->mode) { to->mode = before->mode; to->interval = before->interval; }
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
+        to->domains[i].alloc_bytes -= before->domains[i].alloc_bytes;
+        to->domains[i].alloc_blocks -= before->domains[i].alloc_blocks;
+        to->domains[i].live_bytes -= before->domains[i].live_bytes;
+        to->domains[i].live_blocks -= before->domains[i].live_blocks;
+    }
+    for (i = 0; i < PYPROF_SIZES; i++) to->sizes[i] -= before->sizes[i];
+}
+
+static int pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memory
+{
+    const pyprof_profile *before = differ->sides[0].from, *after = differ->sides[1].from;
+    pyprof_profile *to = differ->to;
+    pyprof__model *model = &to->model;
+    model->start_ns = after->model.start_ns;
+    model->recorded_ns = after->model.recorded_ns;
+    model->last_ns = after->model.last_ns;
+    model->unix_offset = after->model.unix_offset;
+    model->rate_hz = after->model.rate_hz;
+    model->timeline_s = after->model.timeline_s;
+    model->paths = after->model.paths;
+    pyprof__diff_stats(before, after, &model->stats);
+    pyprof__diff_heap(&before->model.heap, &after->model.heap, &model->heap);
+    to->is_diff = 1;
+    to->pid = after->pid;
+    to->free_threaded = after->free_threaded;
+    to->interpreters = after->interpreters;
+    to->program = pyprof__diff_string(differ, &differ->sides[1], after->program);
+    to->python = pyprof__diff_string(differ, &differ->sides[1], after->python);
+    return to->program != PYPROF__NONE && to->python != PYPROF__NONE;
+}
+
+static int pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)   // 0 = no memory
+{
+    pyprof__diff_side *before = &differ->sides[0], *after = &differ->sides[1];
+    size_t metric;
+    if (!pyprof__model_begin(&differ->to->model)) return 0;
+    if (!pyprof__diff_open(differ, before, filter) || !pyprof__diff_open(differ, after, filter)) return 0;
+    if (pyprof__has_qualnames(before->from) && pyprof__has_qualnames(after->from) && !pyprof__diff_moved(differ)) return 0;
+    if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
+    if (!pyprof__diff_nodes(differ, after, 2) || !pyprof__diff_history(differ) || !pyprof__diff_nodes(differ, before, 1)) return 0;
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+        if (!pyprof__diff_column(differ, metric)) return 0;
+    return pyprof__diff_facts(differ) && pyprof__labels_make(differ->to) && pyprof__measure_depth(differ->to);
+}
+
+static pyprof_profile *pyprof__profile_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options)
+{
+    const pyprof_allocator *allocator = &after->pool.allocator;
+    pyprof_profile *made = (pyprof_profile *)allocator->alloc(allocator->user, sizeof *made);
+    pyprof__differ differ;
+    int whole;
+    if (!made) return NULL;
+    memset(made, 0, sizeof *made);
+    memset(&differ, 0, sizeof differ);
+    pyprof__pool_init(&made->pool, allocator, UINT64_MAX);
+    pyprof__pool_init(&differ.pool, allocator, UINT64_MAX);
+    pyprof__model_init(&made->model, &made->pool);
+    pyprof__array_init(&made->seen, 1);
+    differ.to = made;
+    differ.sides[0].from = before;
+    differ.sides[1].from = after;
+    differ.group = options ? options->group : 0;
+    whole = pyprof__diff_fill(&differ, options ? options->filter : NULL);
+    pyprof__diff_close(&differ, &differ.sides[0]);
+    pyprof__diff_close(&differ, &differ.sides[1]);
+    if (whole) return made;
+    pyprof__profile_free(made);
+    return NULL;
+}
+
+// ---- leaks: places whose live memory grew ---------------------------------------------------------------------------
+typedef struct {                 // live bytes of a place over time: at each mark, and at the end
+    double at[PYPROF__MARKS + 1], bytes[PYPROF__MARKS + 1];   // seconds since the first mark
+    size_t count;
+    double interval;             // bytes between samples; 0 = exact
+    double freed;                // bytes freed meanwhile
+} pyprof__series;
+
+typedef struct {
+    uint32_t node;               // one of its nodes
+    int64_t live_bytes, live_blocks, age_ms, alloc_bytes;
+    double end, marks[PYPROF__MARKS];
+} pyprof__leak_site;
+
+typedef struct { pyprof__pool pool; pyprof__array sites, keys, leaks; pyprof__index index; } pyprof__leak_table;
+
+static double pyprof__root(double value)   // sqrt is in libm, which nobody links for us
+{
+    double root = value > 1 ? value : 1, next;
+    if (!(value > 0)) return 0;
+    while ((next = (root + value / root) / 2) < root) root = next;
+    return root;
+}
+
+// The frame that asked for the memory: the innermost of Python; <malloc> and the like have none of their own.
+static uint32_t pyprof__leak_node(const pyprof_profile *profile, uint32_t node, int group)
+{
+    uint32_t up = node;
+    if (group == PYPROF_GROUP_THREAD) {
+        while (pyprof__parent_of(profile, up)) up = pyprof__parent_of(profile, up);
+        return up;
+    }
+    while (up && pyprof__function_of(profile, up)->kind != PYPROF_KIND_PYTHON) up = pyprof__parent_of(profile, up);
+    return up ? up : node;
+}
+
+static int pyprof__leak_count(pyprof__leak_table *table, const pyprof_profile *profile, uint32_t node, int group)   // 0 = no memory
+{
+    const pyprof__model *model = &profile->model;
+    const pyprof__array *history = &model->history;
+    size_t first = (size_t)node * PYPROF__MARKS, i;
+    uint32_t at = pyprof__leak_node(profile, node, group), id;
+    int64_t live = pyprof__model_value(model, PYPROF_LIVE_BYTES, node), allocated = pyprof__model_value(model, PYPROF_ALLOC_BYTES, node);
+    double any = (double)live;
+    pyprof__group_key key;
+    pyprof__leak_site *site;
+    for (i = 0; first + PYPROF__MARKS <= history->count && i < model->heap.marks; i++) any += (double)PYPROF__AT(const float, *history, first + i);
+    if (any == 0 && allocated == 0) return 1;
+    key = pyprof__key_of(profile, at, group);
+    id = pyprof__unique(&table->pool, &table->keys, &table->index, pyprof__same_key, &key);
+    if (id == PYPROF__NONE || (id == table->sites.count && !pyprof__push(&table->pool, &table->sites))) return 0;
+    site = &PYPROF__AT(pyprof__leak_site, table->sites, id);
+    if (!site->node) site->node = at;
+    site->live_bytes += live;
+    site->live_blocks += pyprof__model_value(model, PYPROF_LIVE_BLOCKS, node);
+    site->age_ms += pyprof__model_value(model, PYPROF_LIVE_AGE_MS, node);
+    site->alloc_bytes += allocated;
+    site->end += (double)(float)live;   // as rounded as the marks
+    for (i = 0; first + PYPROF__MARKS <= history->count && i < model->heap.marks; i++)
+        site->marks[i] += (double)PYPROF__AT(const float, *history, first + i);
+    return 1;
+}
+
+static void pyprof__series_make(const pyprof__model *model, const pyprof__leak_site *site, pyprof__series *series)   // there is a mark
+{
+    const pyprof__heap_facts *heap = &model->heap;
+    double end = model->last_ns > heap->mark_ns[0] ? (double)(model->last_ns - heap->mark_ns[0]) / 1e9 : 0, last;
+    size_t i, n = heap->marks;
+    for (i = 0; i < n; i++) {
+        series->at[i] = (double)(heap->mark_ns[i] - heap->mark_ns[0]) / 1e9;
+        series->bytes[i] = site->marks[i];
+    }
+    last = series->at[n - 1];
+    if (n < 2 || end - last > last / (double)(n - 1) / 4) series->at[n++] = end;   // else: a mark was taken just now
+    series->bytes[n - 1] = site->end;
+    series->count = n;
+    series->interval = heap->mode == PYPROF_HEAP_SAMPLED ? (double)heap->interval : 0;
+    series->freed = (double)site->alloc_bytes + series->bytes[0] - site->end;
+}
+
+// Is what lies between two points more than chance? A sample stands for about `interval` bytes, so an estimate of x bytes has
+// the variance interval * x. Blocks that live at both points are the same samples, and add none: what counts is the growth
+// itself, and what was replaced, which is at most what was freed.
+static int pyprof__series_grew(const pyprof__series *series, size_t from, size_t to)
+{
+    double grown = series->bytes[to] - series->bytes[from], replaced = grown > 0 ? series->bytes[from] : series->bytes[to];
+    if (replaced > series->freed) replaced = series->freed > 0 ? series->freed : 0;
+    return grown > 0 && grown * grown > 1.96 * 1.96 * series->interval * (grown + 2 * replaced);
+}
+
+static double pyprof__series_slope(const pyprof__series *series, size_t from)   // least squares, bytes a second
+{
+    double n = (double)(series->count - from), t = 0, y = 0, tt = 0, ty = 0;
+    size_t i;
+    for (i = from; i < series->count; i++) {
+        t += series->at[i] / n;
+        y += series->bytes[i] / n;
+    }
+    for (i = from; i < series->count; i++) {
+        tt += (series->at[i] - t) * (series->at[i] - t);
+        ty += (series->at[i] - t) * (series->bytes[i] - y);
+    }
+    return tt > 0 ? ty / tt : 0;
+}
+
+// Growing: more at the end than ever in the first half, and more than when the last third began, which was no single step;
+// and its low points rose too, which those of a saw-tooth do not. Plateau: it grew, and stayed up there. Before there are
+// four marks nobody can tell.
+static int pyprof__series_judge(const pyprof__series *series, size_t marks)
+{
+    size_t n = series->count, third = (n + 1) / 3, begin = n - 1 - third, half = n / 2, rising = 0, i;
+    double low = series->bytes[n - 1], high = low, mean = 0, first = series->bytes[0];
+    int above = 1;
+    if (marks < 4) return PYPROF_GROWTH_STEADY;
+    for (i = 0; i < half; i++) {
+        above = above && pyprof__series_grew(series, i, n - 1);
+        mean += series->bytes[i] / (double)half;
+    }
+    for (i = 0; i < n; i++) {
+        if (i >= begin && series->bytes[i] < low) low = series->bytes[i];
+        if (series->bytes[i] > high) high = series->bytes[i];
+        rising += i > begin && series->bytes[i] > series->bytes[i - 1];
+    }
+    if (above && low >= mean && rising >= 2 && rising * 2 >= third && pyprof__series_grew(series, begin, n - 1)) return PYPROF_GROWTH_GROWING;
+    return pyprof__series_grew(series, 0, n - 1) && low - first >= (high - first) / 2 ? PYPROF_GROWTH_PLATEAU : PYPROF_GROWTH_STEADY;
+}
+
+static int pyprof__leak_add(pyprof__leak_table *table, const pyprof_profile *profile, const pyprof__leak_site *site, int group)   // 0 = no memory
+{
+    pyprof__series series;
+    pyprof_leak *leak;
+    pyprof_row row;
+    int growth;
+    pyprof__series_make(&profile->model, site, &series);
+    growth = pyprof__series_judge(&series, profile->model.heap.marks);
+    if (growth == PYPROF_GROWTH_STEADY) return 1;
+    leak = (pyprof_leak *)pyprof__push(&table->pool, &table->leaks);
+    if (!leak) return 0;
+    pyprof__row_name(profile, site->node, group, &row);
+    leak->name = row.name;
+    leak->qualname = row.qualname;
+    leak->file = row.file;
+    leak->line = row.line;
+    leak->growth = growth;
+    leak->live_bytes = site->live_bytes;
+    leak->live_blocks = site->live_blocks;
+    leak->grown_bytes = (int64_t)(site->end - series.bytes[0]);
+    leak->bytes_per_s = pyprof__series_slope(&series, series.count / 2);
+    leak->error_bytes = (int64_t)(1.96 * pyprof__root(series.interval * site->end));
+    leak->mean_age_s = site->live_blocks > 0 ? (double)site->age_ms / (double)site->live_blocks / 1000 : 0;
+    return 1;
+}
+
+static int pyprof__by_leak(const void *a, const void *b)
+{
+    const pyprof_leak *x = (const pyprof_leak *)a, *y = (const pyprof_leak *)b;
+    int order;
+    if (x->growth != y->growth) return x->growth > y->growth ? -1 : 1;
+    if (x->growth == PYPROF_GROWTH_GROWING && (x->bytes_per_s < y->bytes_per_s || x->bytes_per_s > y->bytes_per_s))
+        return x->bytes_per_s > y->bytes_per_s ? -1 : 1;
+    if (x->grown_bytes != y->grown_bytes) return x->grown_bytes > y->grown_bytes ? -1 : 1;
+    order = strcmp(x->qualname, y->qualname);
+    if (order == 0) order = strcmp(x->file, y->file);
+    return order ? order : x->line < y->line ? -1 : x->line > y->line;
+}
+
+static void pyprof__leaks_free(pyprof__leak_table *table)
+{
+    pyprof__array_free(&table->pool, &table->sites);
+    pyprof__array_free(&table->pool, &table->keys);
+    pyprof__array_free(&table->pool, &table->leaks);
+    pyprof__index_free(&table->pool, &table->index);
+}
+
+static int pyprof__leaks_make(pyprof__leak_table *table, const pyprof_profile *profile, const pyprof_query *query)   // 0 = no memory
+{
+    int group = query ? query->group : PYPROF_GROUP_LINE, whole;
+    pyprof__selection selection;
+    uint32_t i;
+    memset(table, 0, sizeof *table);
+    memset(&selection, 0, sizeof selection);
+    pyprof__pool_init(&table->pool, &profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&table->sites, sizeof(pyprof__leak_site));
+    pyprof__array_init(&table->keys, sizeof(pyprof__group_key));
+    pyprof__array_init(&table->leaks, sizeof(pyprof_leak));
+    selection.pool = table->pool;
+    selection.profile = profile;
+    selection.count = profile->model.nodes.count;
+    whole = pyprof__choose(&selection, query);
+    for (i = 1; whole && i < selection.count; i++) whole = !selection.chosen[i] || pyprof__leak_count(table, profile, i, group);
+    for (i = 0; whole && profile->model.heap.marks && i < table->sites.count; i++)
+        whole = pyprof__leak_add(table, profile, &PYPROF__AT(const pyprof__leak_site, table->sites, i), group);
+    if (whole && table->leaks.count) qsort(table->leaks.data, table->leaks.count, sizeof(pyprof_leak), pyprof__by_leak);
+    pyprof__selection_free(&selection);
+    return whole;
 }
 
 // ---- view: the tree as a report shows it, threads merged or not, one metric -------------------
@@ -7357,6 +8081,7 @@ static void pyprof__json_head(const pyprof__job *job)
     pyprof__put_json(s, pyprof__text(profile, profile->program));
     pyprof__put_format(s, ", \"pid\": %lld, \"python\": ", (long long)profile->pid);
     pyprof__put_json(s, pyprof__text(profile, profile->python));
+    if (profile->is_diff) pyprof__put(s, ", \"diff\": true");
     pyprof__put_format(s, ", \"free_threaded\": %s,\n\"start\": ", profile->free_threaded ? "true" : "false");
     pyprof__put_fixed(s, pyprof__unix(model, model->start_ns), 6);
     pyprof__put(s, ", \"duration\": ");
@@ -8874,26 +9599,26 @@ static pyprof_result pyprof__write_pprof(pyprof__job *job)
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
 
-static const struct { int format; const char *suffix; pyprof__writer *write; int metric, without_idle; } pyprof__formats[] = {
-    // format                   suffix             writer                     metric           leaves idle time out by default
-    { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  0 },
-    { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  0 },
-    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  1 },
-    { PYPROF_FORMAT_HTML,       ".html",           NULL,                      PYPROF_WALL_NS,  0 },
-    { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0 },
-    { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0 },
-    { PYPROF_FORMAT_PPROF,      ".pb.gz",          pyprof__write_pprof,       PYPROF_WALL_NS,  0 },
-    { PYPROF_FORMAT_PSTATS,     ".prof",           NULL,                      PYPROF_WALL_NS,  0 },
-    { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     NULL,                      PYPROF_WALL_NS,  0 },
-    { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   NULL,                      PYPROF_LIVE_BYTES, 0 },
-    { PYPROF_FORMAT_TRACE,      ".trace.json",     NULL,                      PYPROF_WALL_NS,  0 },
-    { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   NULL,                      PYPROF_WALL_NS,  0 },
-    { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      NULL,                      PYPROF_WALL_NS,  0 },
-    { PYPROF_FORMAT_PICKLE,     ".pkl",            NULL,                      PYPROF_LIVE_BYTES, 0 },
-    { PYPROF_FORMAT_PERF,       ".linux-perf.txt", NULL,                      PYPROF_WALL_NS,  0 },
-    { PYPROF_FORMAT_MASSIF,     ".massif",         NULL,                      PYPROF_LIVE_BYTES, 0 },
-    { PYPROF_FORMAT_DHAT,       ".dhat.json",      NULL,                      PYPROF_LIVE_BYTES, 0 },
-    { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        NULL,                      PYPROF_SAMPLES,  0 },
+static const struct { int format; const char *suffix; pyprof__writer *write; int metric, without_idle, holds_diffs; } pyprof__formats[] = {
+    // format                   suffix             writer                     metric           leaves idle time out, holds negative values
+    { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  0, 1 },
+    { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  0, 1 },
+    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  1, 0 },
+    { PYPROF_FORMAT_HTML,       ".html",           NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 0 },
+    { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PPROF,      ".pb.gz",          pyprof__write_pprof,       PYPROF_WALL_NS,  0, 1 },
+    { PYPROF_FORMAT_PSTATS,     ".prof",           NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_TRACE,      ".trace.json",     NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PICKLE,     ".pkl",            NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_PERF,       ".linux-perf.txt", NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_MASSIF,     ".massif",         NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_DHAT,       ".dhat.json",      NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        NULL,                      PYPROF_SAMPLES,  0, 0 },
 };
 
 static int pyprof__format_by_suffix(const char *path)   // the longest suffix wins; 0 = none
@@ -8909,11 +9634,13 @@ static int pyprof__format_by_suffix(const char *path)   // the longest suffix wi
     return format;
 }
 
-static pyprof_result pyprof__output_check(const pyprof_output *output, int format, size_t *row)
+static pyprof_result pyprof__output_check(const pyprof_output *output, int format, int is_diff, size_t *row)
 {
     for (*row = 0; *row < PYPROF__COUNT(pyprof__formats) && pyprof__formats[*row].format != format; ++*row) {}
     if (*row == PYPROF__COUNT(pyprof__formats)) return pyprof__fail(PYPROF_ERR_FORMAT, "unknown format %d", format);
     if (!pyprof__formats[*row].write) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "writing %s is not supported yet", pyprof__formats[*row].suffix);
+    if (is_diff && !pyprof__formats[*row].holds_diffs)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s cannot hold a difference: its values can be negative", pyprof__formats[*row].suffix);
     if (output->metric < 0 || output->metric >= PYPROF_METRIC_COUNT || (output->metric && !*pyprof__metric_keys[output->metric]))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "unknown metric %d", output->metric);
     if (output->sources) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "embedding sources is not supported yet");
@@ -8933,7 +9660,9 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     made->model.paths = paths;
     for (i = 0; i < made->model.functions.count && whole; i++) {
         pyprof__function *function = &PYPROF__AT(pyprof__function, made->model.functions, i);
+        int by_file = function->name == function->file;   // a difference by file
         function->file = pyprof__model_path(&made->model, pyprof__text(profile, function->file));
+        if (by_file) function->name = function->qualname = function->file;
         whole = function->file != PYPROF__NONE;
     }
     pyprof__array_free(&made->pool, &made->labels);
@@ -8942,6 +9671,8 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     made->pid = profile->pid;
     made->free_threaded = profile->free_threaded;
     made->interpreters = profile->interpreters;
+    made->is_diff = profile->is_diff;
+    whole = whole && pyprof__array_copy(&made->pool, &made->seen, &profile->seen);
     if (whole && pyprof__labels_make(made)) return made;
     pyprof__profile_free(made);
     return NULL;
@@ -8978,7 +9709,7 @@ static pyprof_result pyprof__write_profile(const pyprof_profile *profile, const 
 {
     pyprof_profile *changed = NULL;
     size_t row;
-    pyprof_result result = pyprof__output_check(output, format, &row);
+    pyprof_result result = pyprof__output_check(output, format, profile->is_diff, &row);
     if (result != PYPROF_OK) return result;
     if (output->paths && !(changed = pyprof__with_paths(profile, output->paths))) return pyprof__fail_memory("the output");
     result = pyprof__write_with(changed ? changed : profile, output, row, fn, user);
@@ -9003,7 +9734,7 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
     if (!output) output = &none;
     format = output->format ? output->format : pyprof__format_by_suffix(path);
     if (!format) return pyprof__fail(PYPROF_ERR_FORMAT, "cannot write %s: unknown file extension, and no format was asked for", path);
-    result = pyprof__output_check(output, format, &row);
+    result = pyprof__output_check(output, format, profile->is_diff, &row);
     if (result != PYPROF_OK) return result;
     pyprof__quiet_begin(&quiet);
     result = pyprof__file_open(&file, path);
@@ -10097,7 +10828,8 @@ static int pyprof__env_formats(char *formats, size_t capacity)
         pyprof__copy_text(copy, sizeof copy, formats);
         for (word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
             snprintf(suffix, sizeof suffix, ".%.70s", word);
-            if (pyprof__output_check(&none, pyprof__format_by_suffix(suffix), &row) == PYPROF_OK && strcmp(pyprof__formats[row].suffix, suffix) == 0)
+            if (pyprof__output_check(&none, pyprof__format_by_suffix(suffix), 0, &row) == PYPROF_OK
+                && strcmp(pyprof__formats[row].suffix, suffix) == 0)
                 continue;
             pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_FORMATS=%.100s: no format '%.60s' can be written", text, word);
             return 0;
@@ -10503,16 +11235,6 @@ PYPROF__DEF pyprof_result pyprof_load(const char *path, pyprof_profile **profile
     return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "cannot load %s: loading profiles is not supported yet", path);
 }
 
-PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options,
-                                      pyprof_profile **delta)
-{
-    (void)options;
-    if (!delta) return pyprof__fail(PYPROF_ERR_ARGUMENT, "delta is NULL");
-    *delta = NULL;
-    if (!before || !after) return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is NULL", before ? "after" : "before");
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "comparing profiles is not supported yet");
-}
-
 static pyprof_result pyprof__query_check(const pyprof_query *query)
 {
     if (!query) return PYPROF_OK;
@@ -10520,6 +11242,22 @@ static pyprof_result pyprof__query_check(const pyprof_query *query)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
     if (query->group < 0 || query->group > PYPROF_GROUP_THREAD) return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
     return PYPROF_OK;
+}
+
+PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options,
+                                      pyprof_profile **delta)
+{
+    pyprof_result result = pyprof__query_check(options ? options->filter : NULL);
+    if (!delta) return pyprof__fail(PYPROF_ERR_ARGUMENT, "delta is NULL");
+    *delta = NULL;
+    if (!before || !after) return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is NULL", before ? "after" : "before");
+    if (before->is_diff || after->is_diff)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is a difference already", before->is_diff ? "before" : "after");
+    if (result != PYPROF_OK) return result;
+    if (options && (options->group < 0 || options->group > PYPROF_GROUP_THREAD))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", options->group);
+    *delta = pyprof__profile_diff(before, after, options);
+    return *delta ? PYPROF_OK : pyprof__fail_memory("the difference");
 }
 
 PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size, size_t capacity,
@@ -10552,6 +11290,30 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
     pyprof__free(&table.pool, ranked, ranked ? table.rows.count * sizeof *ranked : 0);
     if (table.pool.allocator.free) pyprof__table_free(&table);
     pyprof__selection_free(&selection);
+    return result;
+}
+
+PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query, pyprof_leak *rows, size_t row_size,
+                                       size_t capacity, size_t *count)
+{
+    pyprof__leak_table table;
+    pyprof_result result = pyprof__query_check(query);
+    size_t i;
+    if (count) *count = 0;
+    if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
+    if (!count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "count is NULL");
+    if (!rows && capacity) return pyprof__fail(PYPROF_ERR_ARGUMENT, "rows is NULL");
+    if (row_size != sizeof(pyprof_leak))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's leaks have %llu", (unsigned long long)row_size,
+                            (unsigned long long)sizeof(pyprof_leak));
+    if (result != PYPROF_OK) return result;
+    if (profile->is_diff) return pyprof__fail(PYPROF_ERR_STATE, "a difference has no course over time: ask the later profile for its leaks");
+    if (!profile->model.heap.mode) return pyprof__fail(PYPROF_ERR_STATE, "the profile has no memory data: the session did not track memory");
+    if (pyprof__leaks_make(&table, profile, query)) {
+        *count = table.leaks.count;
+        for (i = 0; i < capacity && i < *count; i++) rows[i] = PYPROF__AT(pyprof_leak, table.leaks, i);
+    } else result = pyprof__fail_memory("the leaks");
+    pyprof__leaks_free(&table);
     return result;
 }
 
