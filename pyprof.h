@@ -9159,6 +9159,18 @@ static void pyprof__text_threads(const pyprof__job *job)
     if (shown == 40) pyprof__put_format(job->sink, "    ... %llu threads in all\n", (unsigned long long)model->stats.threads);
 }
 
+static void pyprof__text_where(pyprof__sink *s, const pyprof_row *row)
+{
+    pyprof__put(s, "   ");
+    pyprof__put_visible(s, row->qualname);
+    if (row->file[0] && row->file != row->name) {
+        pyprof__put(s, "  ");
+        pyprof__put_visible(s, row->file);
+        if (row->line) pyprof__put_format(s, ":%ld", (long)row->line);
+    }
+    pyprof__put(s, "\n");
+}
+
 static void pyprof__text_row(pyprof__sink *s, const pyprof_row *row, double all)
 {
     double self = (double)(row->self[PYPROF_WALL_NS] - row->self[PYPROF_WAIT_NS]),
@@ -9168,14 +9180,7 @@ static void pyprof__text_row(pyprof__sink *s, const pyprof_row *row, double all)
     pyprof__put_column(s, total / 1e9, 2, " s", 11);
     pyprof__put_column(s, all > 0 ? 100.0 * total / all : 0, 1, " %", 9);
     pyprof__put_column(s, (double)row->total[PYPROF_WAIT_NS] / 1e9, 2, " s", 11);
-    pyprof__put(s, "   ");
-    pyprof__put_visible(s, row->qualname);
-    if (row->file[0] && row->file != row->name) {
-        pyprof__put(s, "  ");
-        pyprof__put_visible(s, row->file);
-        if (row->line) pyprof__put_format(s, ":%ld", (long)row->line);
-    }
-    pyprof__put(s, "\n");
+    pyprof__text_where(s, row);
 }
 
 static pyprof_result pyprof__text_table(const pyprof__job *job, const char *heading, int group, int by_total, size_t most)
@@ -9238,6 +9243,92 @@ static pyprof_result pyprof__text_stacks(const pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the hottest stacks");
 }
 
+// A difference: what became more, what became less.
+static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)   // unit as in pyprof__metric_names
+{
+    static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
+    char text[64];
+    size_t size = value > 0, i = 0;
+    double shown = unit == 1 ? (double)value / 1e9 : (double)value;
+    text[0] = '+';
+    for (; unit == 2 && i < 4 && (shown >= 1024 || shown <= -1024); i++) shown /= 1024;
+    size += pyprof__format_fixed(text + size, sizeof text - size, shown, unit == 1 ? 3 : i ? 1 : 0);
+    if (unit) snprintf(text + size, sizeof text - size, "%s", unit == 1 ? " s" : units[i]);
+    pyprof__put_padded(s, text, width);
+}
+
+static void pyprof__text_change(pyprof__sink *s, const pyprof_row *row, int metric)   // metric 0 = running
+{
+    if (metric) {
+        pyprof__put_change(s, row->self[metric], 2, 12);
+        pyprof__put_change(s, row->total[metric], 2, 13);
+        pyprof__put_change(s, row->self[PYPROF_LIVE_BLOCKS], 0, 13);
+        pyprof__put_change(s, row->self[PYPROF_ALLOC_BYTES], 2, 13);
+    } else {
+        pyprof__put_change(s, row->self[PYPROF_WALL_NS] - row->self[PYPROF_WAIT_NS], 1, 12);
+        pyprof__put_change(s, row->total[PYPROF_WALL_NS] - row->total[PYPROF_WAIT_NS], 1, 13);
+        pyprof__put_change(s, row->total[PYPROF_WAIT_NS], 1, 13);
+    }
+    pyprof__text_where(s, row);
+}
+
+static pyprof_result pyprof__text_changes(const pyprof__job *job, const char *heading, int group, int metric)
+{
+    enum { MOST = 15 };
+    pyprof__table table;
+    pyprof__ranked *ranked = NULL;
+    size_t i, count = 0, more = 0, less = 0;
+    int whole = pyprof__table_make(&table, job->selection, job->output->filter, group);
+    if (whole) ranked = pyprof__rank(&table, metric, 0);
+    if (ranked) count = table.rows.count;
+    for (i = 0; i < count; i++) {
+        more += ranked[i].value > 0;
+        less += ranked[i].value < 0;
+    }
+    pyprof__put(job->sink, "\n");
+    pyprof__put(job->sink, heading);
+    pyprof__put(job->sink, metric ? "\n        self        total       blocks    allocated   where\n"
+                : "\n        self        total      waiting   where\n");
+    for (i = 0; i < more && i < MOST; i++) pyprof__text_change(job->sink, ranked[i].row, metric);
+    if (more > i) pyprof__put_format(job->sink, "    ... %llu more grew\n", (unsigned long long)(more - i));
+    for (i = 0; i < less && i < MOST; i++) pyprof__text_change(job->sink, ranked[count - 1 - i].row, metric);
+    if (less > i) pyprof__put_format(job->sink, "    ... %llu more shrank\n", (unsigned long long)(less - i));
+    if (!more && !less) pyprof__put(job->sink, "    no difference\n");
+    whole = whole && (ranked || table.rows.count == 0);
+    pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
+    pyprof__table_free(&table);
+    return whole ? PYPROF_OK : pyprof__fail_memory("a table");
+}
+
+static pyprof_result pyprof__write_text_diff(const pyprof__job *job)
+{
+    const int64_t *all = job->selection->all;
+    pyprof__sink *s = job->sink;
+    pyprof_result result = PYPROF_OK;
+    pyprof__put(s, "A difference, after less before: + is more, - is less\nAll in all: ");
+    pyprof__put_change(s, all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS], 1, 0);
+    pyprof__put(s, " running, ");
+    pyprof__put_change(s, all[PYPROF_CPU_NS], 1, 0);
+    pyprof__put(s, " CPU, ");
+    pyprof__put_change(s, all[PYPROF_WAIT_NS], 1, 0);
+    pyprof__put(s, " waiting");
+    if (job->profile->model.heap.mode) {
+        pyprof__put(s, "; ");
+        pyprof__put_change(s, all[PYPROF_LIVE_BYTES], 2, 0);
+        pyprof__put(s, " live, ");
+        pyprof__put_change(s, all[PYPROF_ALLOC_BYTES], 2, 0);
+        pyprof__put(s, " allocated");
+    }
+    pyprof__put(s, "\nThe later one: ");
+    pyprof__text_head(job);
+    pyprof__text_quality(job);
+    if (job->selection->self[PYPROF_WALL_NS])
+        result = pyprof__text_changes(job, "Functions, by the time spent running in them (self)", PYPROF_GROUP_FUNCTION, 0);
+    if (result == PYPROF_OK && job->profile->model.heap.mode)
+        result = pyprof__text_changes(job, "Lines, by the live memory they allocated (self)", PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES);
+    return result;
+}
+
 static pyprof_result pyprof__write_text(pyprof__job *job)
 {
     pyprof_result result;
@@ -9245,6 +9336,7 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
         pyprof__put_visible(job->sink, job->output->title);
         pyprof__put(job->sink, "\n");
     }
+    if (job->profile->is_diff) return pyprof__write_text_diff(job);
     pyprof__text_head(job);
     pyprof__text_quality(job);
     pyprof__text_threads(job);

@@ -181,6 +181,7 @@ SIGNATURES = {   # name: arguments; the result is a pyprof_result unless it stan
     'visit': (c_void_p, POINTER(Query), VISIT_FN, c_void_p),
     'profile_info': (c_void_p, POINTER(Info)),
     'profile_stats': (c_void_p, POINTER(Stats)),
+    'leaks': (c_void_p, POINTER(Query), POINTER(Leak), c_size_t, c_size_t, POINTER(c_size_t)),
     'dump': (c_int64, POINTER(DumpOptions), POINTER(c_void_p)),
     'find_allocation': (c_void_p, c_void_p, POINTER(Allocation)),
     'start_from_env': (POINTER(c_void_p),),
@@ -288,6 +289,21 @@ class Profile:
         stats = Stats()
         call('profile_stats', self.pointer, byref(stats), lib=self.lib)
         return stats
+
+    def diff(self, before, **options):
+        """This profile's values less those of the one before."""
+        pointer = c_void_p()
+        call('diff', before.pointer, self.pointer, byref(fill(DiffOptions(), **options)) if options else None, byref(pointer),
+             lib=self.lib)
+        return Profile(pointer.value, self.lib)
+
+    def leaks(self, capacity=100000, **query):
+        count = c_size_t()
+        query = byref(fill(Query(), **query)) if query else None
+        call('leaks', self.pointer, query, None, ctypes.sizeof(Leak), 0, byref(count), lib=self.lib)
+        rows = (Leak * max(min(capacity, count.value), 1))()
+        call('leaks', self.pointer, query, rows, ctypes.sizeof(Leak), len(rows), byref(count), lib=self.lib)
+        return list(rows[:min(capacity, count.value)])
 
     def visit(self, *kinds, **query):
         """Everything, or only the items of those kinds; idle time included unless the query says otherwise."""

@@ -101,10 +101,6 @@ def features_to_come():
     bind.equal(pointer.value, None)
     bind.check(sentence(), 'no reason')
     profile = works()
-    pointer = P(0x1234)
-    bind.equal(bind.released.diff(profile.pointer, profile.pointer, None, ctypes.byref(pointer)), UNSUPPORTED)
-    bind.equal(pointer.value, None)
-    bind.check(sentence(), 'no reason')
     session = bind.Session()
     found = bind.Allocation()
     bind.equal(bind.released.find_allocation(session.token, None, ctypes.byref(found)), UNSUPPORTED)
@@ -119,6 +115,19 @@ def features_to_come():
         for name, value in (('sources', 1), ('python', 0x030c)):
             bind.fails(UNSUPPORTED, [name], profile.write, bind.JSON, **{name: value})
         bind.equal(os.listdir(folder), [])
+
+
+@bind.test
+def differences_and_leaks():
+    before, after = works(), works()
+    delta = after.diff(before)
+    bind.equal(delta.info().total[bind.SAMPLES], after.info().total[bind.SAMPLES] - before.info().total[bind.SAMPLES])
+    bind.fails(ARGUMENT, ['difference'], after.diff, delta)
+    bind.fails(ARGUMENT, ['group'], after.diff, before, group=4)
+    for format in (bind.SVG, bind.FOLDED, bind.SPEEDSCOPE):
+        bind.fails(UNSUPPORTED, [bind.SUFFIXES[format]], delta.write, format)
+    bind.check(delta.json()['diff'] and delta.write(bind.TEXT) and delta.write(bind.PPROF), 'not written')
+    bind.fails(STATE, ['memory'], after.leaks)
 
 
 @bind.test
@@ -161,6 +170,9 @@ def null_arguments():
         'info, info': lambda: lib.profile_info(profile.pointer, None),
         'stats, profile': lambda: lib.profile_stats(None, ctypes.byref(stats)),
         'stats, stats': lambda: lib.profile_stats(profile.pointer, None),
+        'diff, delta': lambda: lib.diff(profile.pointer, profile.pointer, None, None),
+        'leaks, profile': lambda: lib.leaks(None, None, None, ctypes.sizeof(bind.Leak), 0, ctypes.byref(count)),
+        'leaks, row_size': lambda: lib.leaks(profile.pointer, None, (bind.Leak * 2)(), 8, 2, ctypes.byref(count)),
         'dump': lambda: lib.dump(0, None, None),
     }
     for what, function in bad.items():

@@ -1,0 +1,736 @@
+// Differences of profiles, and the places whose memory grows, on recordings made by hand.
+#include "test.h"
+#define PYPROF_IMPLEMENTATION
+#include "../pyprof.h"
+#include "model.h"
+
+static uint64_t seed = 1;
+
+static uint32_t random_below(uint32_t n)
+{
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(((seed >> 32) * n) >> 32);
+}
+
+static double random_unit(void) { return ((double)random_below(1u << 30) + 0.5) / (double)(1u << 30); }
+
+// ---- differences -----------------------------------------------------------------------------------------------------
+typedef struct { uint64_t native; const char *name; int shift, extra, gone; } variant;   // shift: lines added above everything
+
+// A thread `name`: run > load (5 samples) and run > parse (3); extra: parse has that many more, and more > new; gone: no load.
+static void record(recording *r, const variant *v)
+{
+    uint32_t main_thread = add_thread(r, "MainThread", v->native), worker = add_thread(r, v->name, v->native + 1);
+    uint32_t run = add_frame(r, thread_node(r, main_thread), "/srv/app.py", "App.run", 10 + v->shift, 14 + v->shift);
+    if (!v->gone) add_samples(r, main_thread, add_frame(r, run, "/srv/io.py", "load", 3, 5), 10, 5, 0);
+    uint32_t parse = add_frame(r, run, "/srv/app.py", "App.parse", 30 + v->shift, 33 + v->shift);
+    add_samples(r, main_thread, parse, 60, 3 + v->extra, 0);
+    if (v->extra) add_samples(r, main_thread, add_frame(r, run, "/srv/app.py", "App.new", 50 + v->shift, 51 + v->shift), 200, v->extra, 0);
+    add_samples(r, worker, add_frame(r, thread_node(r, worker), "/srv/app.py", "App.wait", 70 + v->shift, 71 + v->shift), 10, 4, 1);
+    pyprof__model_add(&r->model, PYPROF_LIVE_BYTES, parse, 1000 + 100 * v->extra);
+    r->model.heap.mode = PYPROF_HEAP_EXACT;
+    r->model.heap.domains[PYPROF_DOMAIN_OBJ].live_bytes = 1000 + 100 * v->extra;
+    r->model.heap.sizes[5] = 10 - v->extra;
+}
+
+static pyprof_profile *profile_with(const variant *v, const pyprof_allocator *allocator)
+{
+    recording r;
+    recording_begin(&r, allocator);
+    record(&r, v);
+    pyprof_profile *profile = seal(&r, 0);
+    recording_end(&r);
+    return profile;
+}
+
+static pyprof_profile *profile_of(uint64_t native, const char *name, int shift, int extra, int gone)
+{
+    variant v = { native, name, shift, extra, gone };
+    return profile_with(&v, NULL);
+}
+
+static pyprof_profile *difference(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options)
+{
+    pyprof_profile *delta = NULL;
+    pyprof_result result = pyprof_diff(before, after, options, &delta);
+    if (result) printf("%s\n", pyprof_last_error());
+    CHECK_INT(result, PYPROF_OK);
+    return delta;
+}
+
+static pyprof_row rows[64];
+
+static size_t top(const pyprof_profile *profile, pyprof_query query)
+{
+    size_t count;
+    memset(rows, 0, sizeof rows);
+    query.include_idle = 1;
+    CHECK_INT(pyprof_top(profile, &query, rows, sizeof *rows, 64, &count), PYPROF_OK);
+    return count;
+}
+
+static const pyprof_row *row(const char *name)
+{
+    for (size_t i = 0; i < 64; i++)
+        if (rows[i].name && !strcmp(rows[i].name, name)) return &rows[i];
+    return NULL;
+}
+
+static int64_t all_values(const pyprof_profile *profile)
+{
+    int64_t any = 0;
+    for (size_t metric = 0; metric < PYPROF_METRIC_COUNT; metric++)
+        for (size_t i = 0; i < profile->model.columns[metric].count; i++) any |= AT(int64_t, profile->model.columns[metric], i);
+    return any;
+}
+
+TEST(equal_profiles_have_no_difference)
+{
+    pyprof_profile *before = profile_of(1, "w", 0, 2, 0), *after = profile_of(1, "w", 0, 2, 0);
+    for (int group = PYPROF_GROUP_FUNCTION; group <= PYPROF_GROUP_THREAD; group++) {
+        pyprof_diff_options options = { .group = group };
+        pyprof_profile *delta = difference(before, after, &options);
+        pyprof_info info;
+        CHECK_INT(all_values(delta), 0);
+        CHECK_INT(pyprof_profile_info(delta, &info), PYPROF_OK);
+        CHECK_INT(info.threads, 2);
+        CHECK_INT(info.domains[PYPROF_DOMAIN_OBJ].live_bytes, 0);
+        CHECK_STR(info.program, "host");
+        CHECK(group || info.nodes == before->model.nodes.count);
+        for (int by = PYPROF_GROUP_FUNCTION; by <= PYPROF_GROUP_THREAD; by++) CHECK_INT(top(delta, (pyprof_query){ .group = by }), 0);
+        pyprof_profile_free(delta);
+    }
+}
+
+TEST(what_grew_what_is_new_what_is_gone)
+{
+    pyprof_profile *delta = difference(profile_of(1, "w", 0, 0, 0), profile_of(1, "w", 0, 2, 1), NULL);
+    CHECK_INT(top(delta, (pyprof_query){ .sort = PYPROF_SAMPLES }), 4);
+    CHECK_STR(rows[0].name, "new");     // as many as parse, but new
+    CHECK_STR(rows[1].name, "parse");
+    CHECK_STR(rows[2].name, "run");     // nothing of its own, and less below it
+    CHECK_STR(rows[3].name, "load");
+    CHECK_INT(row("new")->self[PYPROF_SAMPLES], 2);
+    CHECK_INT(row("parse")->self[PYPROF_SAMPLES], 2);
+    CHECK_INT(row("parse")->self[PYPROF_LIVE_BYTES], 200);
+    CHECK_INT(row("load")->self[PYPROF_SAMPLES], -5);
+    CHECK_INT(row("load")->self[PYPROF_WALL_NS], -50 * (int64_t)ms);
+    CHECK_INT(row("run")->total[PYPROF_SAMPLES], -1);
+    CHECK(row("wait") == NULL);
+    pyprof_info info;
+    CHECK_INT(pyprof_profile_info(delta, &info), PYPROF_OK);
+    CHECK_INT(info.total[PYPROF_SAMPLES], -1);
+    CHECK_INT(info.domains[PYPROF_DOMAIN_OBJ].live_bytes, 200);
+    CHECK_INT(info.sizes[5], -2);
+    CHECK(delta->model.moments.count == 0 && delta->model.gauges.count == 0);
+}
+
+static int count_stacks(void *user, const pyprof_item *item)
+{
+    if (item->kind == PYPROF_ITEM_STACK) ++*(int *)user;
+    return 0;
+}
+
+TEST(a_function_that_moved_in_its_file_is_the_same)
+{
+    int stacks = 0;
+    pyprof_profile *delta = difference(profile_of(1, "w", 0, 0, 0), profile_of(1, "w", 40, 1, 0), NULL);
+    CHECK_INT(pyprof_visit(delta, &(pyprof_query){ .include_idle = 1 }, count_stacks, &stacks), PYPROF_OK);
+    CHECK_INT(stacks, 2);
+    CHECK_INT(top(delta, (pyprof_query){ .group = PYPROF_GROUP_LINE }), 3);   // and run's line above them
+    CHECK_INT(row("parse")->line, 73);
+    CHECK_INT(row("parse")->self[PYPROF_SAMPLES], 1);
+    CHECK_INT(row("new")->self[PYPROF_SAMPLES], 1);
+}
+
+TEST(namesakes_are_matched_by_their_lines)
+{
+    recording r[2];
+    pyprof_profile *profiles[2];
+    for (int i = 0; i < 2; i++) {   // the same two functions of one name; an edit above them moved only one
+        recording_begin(&r[i], NULL);
+        uint32_t thread = add_thread(&r[i], "t", 1), node = thread_node(&r[i], thread);
+        add_samples(&r[i], thread, add_frame(&r[i], node, "/x.py", "C.f", 10, 11), 10, 1, 0);
+        add_samples(&r[i], thread, add_frame(&r[i], node, "/x.py", "C.f", 50 + i, 52 + i), 20, 2, 0);
+        profiles[i] = seal(&r[i], 0);
+    }
+    CHECK_INT(top(difference(profiles[0], profiles[1], NULL), (pyprof_query){ .sort = PYPROF_SAMPLES }), 2);
+    CHECK(rows[0].line == 51 && rows[0].self[PYPROF_SAMPLES] == 2);
+    CHECK(rows[1].line == 50 && rows[1].self[PYPROF_SAMPLES] == -2);
+}
+
+TEST(methods_without_qualified_names_are_not_guessed_at)   // before 3.11 neither names nor columns tell them apart
+{
+    recording r[2];
+    pyprof_profile *profiles[2];
+    for (int i = 0; i < 2; i++) {
+        pyprof__place place = { 11 + i, 0, -1, -1 };
+        pyprof__function function;
+        recording_begin(&r[i], NULL);
+        memset(&function, 0, sizeof function);
+        function.name = function.qualname = pyprof__model_string(&r[i].model, "__init__");
+        function.file = pyprof__model_string(&r[i].model, "/x.py");
+        function.first_line = 10 + i;
+        uint32_t thread = thread_node(&r[i], add_thread(&r[i], "t", 1));
+        add_values(&r[i], pyprof__model_node(&r[i].model, thread, pyprof__model_location(&r[i].model, &function, &place)), 1, 1, 1, 0);
+        profiles[i] = seal(&r[i], 0);
+    }
+    CHECK_INT(top(difference(profiles[0], profiles[1], NULL), (pyprof_query){ .sort = PYPROF_SAMPLES }), 2);
+}
+
+TEST(threads_of_another_run_pair_up_by_name)
+{
+    pyprof_profile *delta = difference(profile_of(100, "worker", 0, 0, 0), profile_of(200, "worker", 0, 0, 0), NULL);
+    CHECK_INT(all_values(delta), 0);
+    CHECK_INT(delta->model.members.count, 2);
+    CHECK_INT(AT(pyprof__member, delta->model.members, 1).native, 201);
+    delta = difference(profile_of(100, "worker", 0, 0, 0), profile_of(200, "other", 0, 0, 0), NULL);
+    CHECK_INT(delta->model.members.count, 3);
+    CHECK_INT(top(delta, (pyprof_query){ .group = PYPROF_GROUP_THREAD, .sort = PYPROF_SAMPLES }), 2);
+    CHECK_INT(row("other")->total[PYPROF_SAMPLES], 4);
+    CHECK_INT(row("worker")->total[PYPROF_SAMPLES], -4);
+    CHECK(top(delta, (pyprof_query){ .sort = PYPROF_SAMPLES }) == 0);   // the same functions, in another thread
+}
+
+static pyprof_profile *threads_of(const char *const *names, const uint64_t *natives, const int *samples, int count, uint64_t started)
+{
+    recording r;
+    recording_begin(&r, NULL);
+    for (int i = 0; i < count; i++) {
+        uint32_t thread = add_thread(&r, names[i], natives[i]);
+        AT(pyprof__member, r.model.members, thread).started = started + (started ? natives[i] : 0);
+        add_samples(&r, thread, add_frame(&r, thread_node(&r, thread), "/x.py", "f", 1, 2), 10, samples[i], 0);
+    }
+    pyprof_profile *profile = seal(&r, 0);
+    recording_end(&r);
+    return profile;
+}
+
+TEST(threads_of_one_name_pair_up_by_id_then_in_order)
+{
+    const char *const same[] = { "w", "w", "w" };
+    pyprof_profile *before = threads_of(same, (uint64_t[]){ 1, 2, 3 }, (int[]){ 1, 2, 4 }, 3, 0);
+    pyprof_profile *after = threads_of(same, (uint64_t[]){ 9, 3, 8 }, (int[]){ 11, 24, 32 }, 3, 0);
+    CHECK_INT(top(difference(before, after, NULL), (pyprof_query){ .group = PYPROF_GROUP_THREAD, .sort = PYPROF_SAMPLES }), 3);
+    CHECK(rows[0].total[PYPROF_SAMPLES] == 30 && rows[1].total[PYPROF_SAMPLES] == 20 && rows[2].total[PYPROF_SAMPLES] == 10);
+    after = threads_of(same, (uint64_t[]){ 5 }, (int[]){ 1 }, 1, 0);
+    CHECK_INT(difference(before, after, NULL)->model.members.count, 3);
+    CHECK_INT(difference(after, before, NULL)->model.members.count, 3);
+}
+
+TEST(a_renamed_thread_of_this_process_is_the_same)
+{
+    pyprof_profile *before = threads_of((const char *[]){ "Thread-1", "w" }, (uint64_t[]){ 1, 2 }, (int[]){ 3, 5 }, 2, 77);
+    pyprof_profile *after = threads_of((const char *[]){ "w", "pool" }, (uint64_t[]){ 1, 2 }, (int[]){ 3, 6 }, 2, 77);
+    pyprof_profile *delta = difference(before, after, NULL);
+    CHECK_INT(delta->model.members.count, 2);
+    CHECK_INT(top(delta, (pyprof_query){ .group = PYPROF_GROUP_THREAD, .sort = PYPROF_SAMPLES }), 1);
+    CHECK(rows[0].total[PYPROF_SAMPLES] == 1 && !strcmp(rows[0].name, "pool"));
+}
+
+TEST(a_filter_chooses_stacks)
+{
+    const struct { pyprof_query query; int group; int64_t samples; size_t nodes; } cases[] = {
+        { { .thread = "Main*" }, 0, -1, 7 },                  { { .thread = "w" }, 0, 0, 4 },
+        { { .file = "/srv/io.py" }, 0, -5, 5 },               { { .function = "App.parse" }, 0, 2, 5 },
+        { { .function = "app.App.run" }, 0, -1, 7 },          { { .function = "nothing" }, 0, 0, 3 },
+        { { .function = "App.parse" }, PYPROF_GROUP_LINE, 2, 4 }, { { .file = "/srv/io.py" }, PYPROF_GROUP_FILE, -5, 4 },
+        { { .thread = "Main*" }, PYPROF_GROUP_THREAD, -1, 3 }, { { .sort = PYPROF_CPU_NS }, 0, -1, 8 },
+    };
+    pyprof_profile *before = profile_of(1, "w", 0, 0, 0), *after = profile_of(1, "w", 0, 2, 1);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        pyprof_diff_options options = { .filter = &cases[i].query, .group = cases[i].group };
+        pyprof_info info;
+        pyprof_profile *delta = difference(before, after, &options);
+        printf("case %zu\n", i);
+        CHECK_INT(pyprof_profile_info(delta, &info), PYPROF_OK);
+        CHECK_INT(info.total[PYPROF_SAMPLES], cases[i].samples);
+        CHECK_INT(info.nodes, cases[i].nodes);   // the root, two threads, and the way to the stacks
+        pyprof_profile_free(delta);
+    }
+}
+
+TEST(groups_keep_only_what_they_say)
+{
+    pyprof_profile *before = profile_of(1, "w", 0, 0, 0), *after = profile_of(1, "w", 0, 2, 1);
+    pyprof_profile *delta = difference(before, after, &(pyprof_diff_options){ .group = PYPROF_GROUP_LINE });
+    CHECK_INT(delta->depth, 2);
+    CHECK_INT(top(delta, (pyprof_query){ .group = PYPROF_GROUP_LINE, .sort = PYPROF_SAMPLES }), 3);
+    CHECK(row("load")->line == 5 && row("load")->total[PYPROF_SAMPLES] == -5 && row("parse")->self[PYPROF_SAMPLES] == 2);
+    delta = difference(before, after, &(pyprof_diff_options){ .group = PYPROF_GROUP_FILE });
+    CHECK_INT(delta->depth, 2);
+    CHECK_INT(top(delta, (pyprof_query){ .group = PYPROF_GROUP_FILE, .sort = PYPROF_SAMPLES }), 2);
+    CHECK(row("/srv/app.py")->self[PYPROF_SAMPLES] == 4 && row("/srv/io.py")->self[PYPROF_SAMPLES] == -5);
+    delta = difference(before, after, &(pyprof_diff_options){ .group = PYPROF_GROUP_THREAD });
+    CHECK_INT(delta->depth, 1);
+    CHECK_INT(top(delta, (pyprof_query){ .group = PYPROF_GROUP_THREAD, .sort = PYPROF_SAMPLES }), 1);
+    CHECK(row("MainThread")->total[PYPROF_SAMPLES] == -1 && row("MainThread")->total[PYPROF_LIVE_BYTES] == 200);
+}
+
+static pyprof_profile *random_profile(uint32_t salt, int stacks)
+{
+    recording r;
+    recording_begin(&r, NULL);
+    uint32_t node, thread = add_thread(&r, "t", 1);
+    for (int i = 0; i < stacks; i++) {
+        char name[32], file[32];
+        node = thread_node(&r, thread);
+        for (uint32_t depth = random_below(12) + 1; depth > 0; depth--) {
+            uint32_t f = random_below(6) + (random_below(9) ? 0 : salt);
+            snprintf(name, sizeof name, "C.f%u", f);
+            snprintf(file, sizeof file, "/m%u.py", f % 3);
+            node = add_frame(&r, node, file, name, (int)f * 10 + 1, (int)(f * 10 + random_below(3) + 1));
+        }
+        add_values(&r, node, 1, 7, 3, i & 1);
+        pyprof__model_add(&r.model, PYPROF_LIVE_BYTES, node, random_below(1000));
+    }
+    pyprof_profile *profile = seal(&r, 0);
+    recording_end(&r);
+    return profile;
+}
+
+TEST(rows_of_the_difference_are_differences_of_rows)   // on random trees, in every grouping
+{
+    static pyprof_row first[64];
+    for (uint32_t round = 0; round < 20; round++)
+        for (int group = PYPROF_GROUP_FUNCTION; group <= PYPROF_GROUP_THREAD; group++) {
+            pyprof_profile *before = random_profile(round, 200), *after = random_profile(round + 3, 300), *delta = difference(before, after, NULL);
+            size_t count = top(after, (pyprof_query){ .group = group });
+            CHECK(count > 0 && count <= 64);
+            memcpy(first, rows, sizeof rows);
+            top(before, (pyprof_query){ .group = group });
+            for (size_t i = 0; i < 64; i++)
+                for (size_t k = 0; k < 64 && rows[i].name; k++)
+                    if (first[k].name && !strcmp(first[k].qualname, rows[i].qualname) && first[k].line == rows[i].line)
+                        for (int metric = 0; metric < PYPROF_METRIC_COUNT; metric++) {
+                            first[k].self[metric] -= rows[i].self[metric];
+                            first[k].total[metric] -= rows[i].total[metric];
+                        }
+            top(delta, (pyprof_query){ .group = group });
+            for (size_t i = 0; i < 64 && first[i].name; i++)
+                for (size_t k = 0; k < 64; k++)
+                    if (rows[k].name && !strcmp(first[i].qualname, rows[k].qualname) && first[i].line == rows[k].line)
+                        CHECK(!memcmp(first[i].self, rows[k].self, sizeof rows->self) && !memcmp(first[i].total, rows[k].total, sizeof rows->total));
+            for (size_t i = 1; i < 64 && rows[i].name; i++) CHECK(pyprof__rank_value(&rows[i], 0, 0) <= pyprof__rank_value(&rows[i - 1], 0, 0));
+            pyprof_profile_free(before);
+            pyprof_profile_free(after);
+            pyprof_profile_free(delta);
+        }
+}
+
+TEST(quality_of_two_snapshots_and_of_two_recordings)
+{
+    pyprof_profile *before = profile_of(1, "w", 0, 0, 0), *after = profile_of(1, "w", 0, 9, 0);
+    pyprof_stats stats;
+    before->model.stats.missed = 3;
+    after->model.stats.missed = after->model.stats.rejected_by_cause[1] = 5;
+    strcpy(before->model.stats.degraded, "slow");
+    pyprof_profile_stats(difference(before, after, NULL), &stats);
+    CHECK(stats.missed == 2 && stats.asked == 18 && stats.rejected_by_cause[1] == 5);
+    CHECK_STR(stats.degraded, "slow");
+    after->pid++;   // another run
+    after->model.heap.mode = 0;
+    before->model.stats.degraded[0] = 0;
+    pyprof_profile_stats(difference(before, after, NULL), &stats);
+    CHECK(stats.missed == 8 && stats.asked == 12 + 30);
+    CHECK_STR(stats.degraded, "memory was tracked only before");
+}
+
+TEST(history_is_that_of_after)
+{
+    pyprof_profile *before = profile_of(1, "w", 0, 0, 0), *after = profile_of(1, "w", 0, 2, 1);
+    for (int side = 0; side < 2; side++) {
+        pyprof_profile *profile = side ? after : before;
+        size_t count = profile->model.nodes.count * PYPROF__MARKS;
+        CHECK(pyprof__array_reserve(&profile->pool, &profile->model.history, count));
+        profile->model.history.count = count;
+        for (size_t i = 0; i < count; i++) AT(float, profile->model.history, i) = (float)(side ? i / PYPROF__MARKS : 1000);
+        profile->model.heap.marks = 3;
+    }
+    for (int group = 0; group <= PYPROF_GROUP_THREAD; group++) {
+        pyprof_profile *delta = difference(before, after, &(pyprof_diff_options){ .group = group });
+        double sum = 0, want = 0;
+        for (size_t i = 0; i < delta->model.history.count; i++) sum += (double)AT(float, delta->model.history, i);
+        for (size_t i = 0; i < after->model.nodes.count; i++) want += (double)i * PYPROF__MARKS;
+        CHECK_INT(sum, want);
+        CHECK(delta->model.history.count <= delta->model.nodes.count * PYPROF__MARKS);
+        size_t count;
+        CHECK_INT(pyprof_leaks(delta, NULL, NULL, sizeof(pyprof_leak), 0, &count), PYPROF_ERR_STATE);
+    }
+}
+
+static int append(void *user, const void *data, size_t size)
+{
+    char *text = (char *)user;
+    size_t used = strlen(text);
+    CHECK(used + size < 1 << 16);
+    memcpy(text + used, data, size);
+    text[used + size] = 0;
+    return 0;
+}
+
+TEST(formats_that_hold_differences)
+{
+    static char text[1 << 16];
+    pyprof_profile *delta = difference(profile_of(1, "w", 0, 0, 0), profile_of(1, "w", 0, 2, 1), NULL);
+    for (int format = 1; format < PYPROF_FORMAT_COUNT; format++) {
+        pyprof_output output = { .format = format };
+        int holds = format == PYPROF_FORMAT_JSON || format == PYPROF_FORMAT_TEXT || format == PYPROF_FORMAT_PPROF;
+        text[0] = 0;
+        CHECK_INT(pyprof_write(delta, &output, append, text), holds ? PYPROF_OK : PYPROF_ERR_UNSUPPORTED);
+        CHECK(holds == (text[0] != 0));
+        if (format == PYPROF_FORMAT_SVG) CHECK(strstr(pyprof_last_error(), ".svg"));
+        if (format == PYPROF_FORMAT_JSON) CHECK(strstr(text, "\"diff\": true") && strstr(text, "io.load\": {\"samples\": -5, \"time\": -0.050000000"));
+    }
+    CHECK_INT(pyprof_save(delta, "/nowhere/x.folded", NULL), PYPROF_ERR_UNSUPPORTED);
+    CHECK(strstr(pyprof_last_error(), ".folded"));
+    text[0] = 0;
+    CHECK_INT(pyprof_write(delta, &(pyprof_output){ .format = PYPROF_FORMAT_TEXT }, append, text), PYPROF_OK);
+    printf("%s", text);
+    CHECK(strstr(text, "+0.020 s     +0.020 s      0.000 s   App.parse  /srv/app.py:30\n"));
+    CHECK(strstr(text, "-0.050 s     -0.050 s      0.000 s   load  /srv/io.py:3\n"));
+    CHECK(strstr(text, "+200 B"));
+    text[0] = 0;
+    delta = difference(profile_of(1, "w", 0, 0, 0), profile_of(1, "w", 0, 2, 1), &(pyprof_diff_options){ .group = PYPROF_GROUP_FILE });
+    CHECK_INT(pyprof_write(delta, &(pyprof_output){ .format = PYPROF_FORMAT_JSON, .paths = PYPROF_PATHS_BASE }, append, text), PYPROF_OK);
+    CHECK(strstr(text, "app.py") && !strstr(text, "/srv"));
+}
+
+TEST(differences_that_cannot_be)
+{
+    pyprof_profile *before = profile_of(1, "w", 0, 0, 0), *after = profile_of(1, "w", 0, 2, 1), *delta = difference(before, after, NULL), *out;
+    pyprof_query bad = { .sort = 99 };
+    const struct { const pyprof_profile *before, *after; pyprof_diff_options options; } cases[] = {
+        { NULL, after, { 0 } }, { before, NULL, { 0 } }, { delta, after, { 0 } }, { before, delta, { 0 } }, { before, after, { .group = 4 } },
+        { before, after, { .group = -1 } }, { before, after, { .filter = &bad } },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        out = before;
+        CHECK_INT(pyprof_diff(cases[i].before, cases[i].after, &cases[i].options, &out), PYPROF_ERR_ARGUMENT);
+        CHECK(out == NULL && pyprof_last_error()[0]);
+    }
+    CHECK_INT(pyprof_diff(before, after, NULL, NULL), PYPROF_ERR_ARGUMENT);
+}
+
+TEST(each_allocation_of_a_difference_fails_once)
+{
+    static const pyprof_query query = { .function = "App.*" };
+    static const pyprof_diff_options options[] = { { NULL, 0, { 0 } }, { &query, 0, { 0 } }, { NULL, PYPROF_GROUP_LINE, { 0 } },
+                                                   { &query, PYPROF_GROUP_FILE, { 0 } }, { NULL, PYPROF_GROUP_THREAD, { 0 } } };
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        counting c;
+        pyprof_allocator allocator = counting_allocator(&c);
+        variant one = { 1, "w", 0, 0, 0 }, two = { 1, "v", 3, 2, 1 };
+        pyprof_profile *before = profile_with(&one, &allocator), *after = profile_with(&two, &allocator), *delta = NULL;
+        pyprof_result result = PYPROF_ERR_MEMORY;
+        long long live = c.live;
+        int n = 0;
+        while (result == PYPROF_ERR_MEMORY) {
+            c.calls = 0;
+            c.fail_at = ++n;
+            result = pyprof_diff(before, after, &options[i], &delta);
+            CHECK((result == PYPROF_OK) == (delta != NULL));
+            if (delta) pyprof_profile_free(delta);
+            CHECK_INT(c.live, live);
+        }
+        CHECK_INT(result, PYPROF_OK);
+        CHECK(n > 20 && c.calls < c.fail_at);
+    }
+}
+
+// ---- leaks -----------------------------------------------------------------------------------------------------------
+static recording r;
+static uint32_t frame;
+static pyprof_leak leaks[16];
+static size_t leak_count;
+
+static void heap_begin(int mode, uint32_t marks)
+{
+    recording_begin(&r, NULL);
+    r.model.heap.mode = mode;
+    r.model.heap.interval = mode == PYPROF_HEAP_SAMPLED ? 512 << 10 : 0;
+    r.model.heap.marks = marks;
+    for (uint32_t i = 0; i < marks; i++) r.model.heap.mark_ns[i] = r.model.start_ns + (i + 1) * 1000 * ms;
+    r.model.last_ns = r.model.start_ns + (marks + 1) * 1000 * ms;
+    frame = add_frame(&r, thread_node(&r, add_thread(&r, "MainThread", 1)), "/srv/app.py", "App.run", 10, 14);
+}
+
+static void history(uint32_t node, uint32_t mark, double bytes)
+{
+    size_t need = r.model.nodes.count * PYPROF__MARKS, had = r.model.history.count;
+    if (had < need) {
+        CHECK(pyprof__array_reserve(&r.pool, &r.model.history, need - had));
+        memset((float *)r.model.history.data + had, 0, (need - had) * sizeof(float));
+        r.model.history.count = need;
+    }
+    AT(float, r.model.history, node * PYPROF__MARKS + mark) = (float)bytes;
+}
+
+// bytes: one a mark, and those at the end. churn: bytes freed meanwhile.
+static uint32_t place(const char *qualname, int line, const double *bytes, double churn)
+{
+    uint32_t node = add_frame(&r, frame, "/srv/app.py", qualname, line - 1, line), i;
+    for (i = 0; i < r.model.heap.marks; i++) history(node, i, bytes[i]);
+    pyprof__model_add(&r.model, PYPROF_LIVE_BYTES, node, (int64_t)bytes[i]);
+    pyprof__model_add(&r.model, PYPROF_LIVE_BLOCKS, node, (int64_t)bytes[i] / 100);
+    pyprof__model_add(&r.model, PYPROF_LIVE_AGE_MS, node, (int64_t)bytes[i] / 100 * 2500);
+    pyprof__model_add(&r.model, PYPROF_ALLOC_BYTES, node, (int64_t)(bytes[i] + churn));
+    return node;
+}
+
+static void find_leaks(const pyprof_query *query)
+{
+    pyprof_profile *profile = seal(&r, 0);
+    memset(leaks, 0, sizeof leaks);
+    CHECK_INT(pyprof_leaks(profile, query, leaks, sizeof *leaks, 16, &leak_count), PYPROF_OK);
+    recording_end(&r);   // leaks' strings are the profile's, which stays
+}
+
+static int verdict(int mode, uint32_t marks, const double *bytes, double churn)
+{
+    heap_begin(mode, marks);
+    place("App.f", 21, bytes, churn);
+    find_leaks(NULL);
+    CHECK(leak_count <= 1);
+    return leak_count ? leaks[0].growth : PYPROF_GROWTH_STEADY;
+}
+
+enum { GROWING = PYPROF_GROWTH_GROWING, PLATEAU = PYPROF_GROWTH_PLATEAU, STEADY = PYPROF_GROWTH_STEADY };
+
+TEST(courses_of_exact_recordings)
+{
+    double line[17], cache[17], late[17], flat[17], step[17], falling[17], creeping[17], stairs[17], dip[17];
+    for (int i = 0; i < 17; i++) {
+        line[i] = 1000 * i;
+        cache[i] = i < 6 ? 1000 * i : 6000;
+        late[i] = i < 12 ? 5000 : 5000 + 1000 * (i - 11);
+        flat[i] = 123456789;
+        step[i] = i < 14 ? 100 : 100000;
+        falling[i] = 100000 - 1000 * i;
+        creeping[i] = 1e9 + 64 * i;        // as floats these are the same from mark to mark
+        stairs[i] = 1000 * (i / 2);
+        dip[i] = 1000 * i + (i % 2 ? 2500 : 0);   // a leak below work that comes and goes
+    }
+    CHECK_INT(verdict(PYPROF_HEAP_EXACT, 16, line, 0), GROWING);
+    CHECK_INT(leaks[0].grown_bytes, 16000);
+    CHECK_INT(leaks[0].live_bytes, 16000);
+    CHECK_INT(leaks[0].live_blocks, 160);
+    CHECK_INT(leaks[0].bytes_per_s + 0.5, 1000);
+    CHECK_INT(leaks[0].error_bytes, 0);
+    CHECK_INT(leaks[0].mean_age_s * 10, 25);
+    CHECK_STR(leaks[0].qualname, "App.f");
+    CHECK_STR(leaks[0].file, "/srv/app.py");
+    CHECK_INT(leaks[0].line, 21);
+    CHECK_INT(verdict(PYPROF_HEAP_EXACT, 16, cache, 0), PLATEAU);
+    CHECK_INT(leaks[0].grown_bytes, 6000);
+    CHECK_INT(leaks[0].bytes_per_s, 0);
+    CHECK_INT(verdict(PYPROF_HEAP_EXACT, 16, late, 0), GROWING);
+    CHECK_INT(verdict(PYPROF_HEAP_EXACT, 16, flat, 1e12), STEADY);
+    CHECK_INT(verdict(PYPROF_HEAP_EXACT, 16, step, 0), STEADY);      // it may stay up there: too early to say
+    CHECK_INT(verdict(PYPROF_HEAP_EXACT, 16, falling, 0), STEADY);
+    CHECK(verdict(PYPROF_HEAP_EXACT, 16, creeping, 0) != STEADY);
+    CHECK_INT(verdict(PYPROF_HEAP_EXACT, 16, stairs, 0), GROWING);
+    CHECK_INT(verdict(PYPROF_HEAP_EXACT, 16, dip, 0), GROWING);
+    CHECK_INT(verdict(PYPROF_HEAP_EXACT, 4, line, 0), GROWING);
+    for (uint32_t marks = 0; marks < 4; marks++) CHECK_INT(verdict(PYPROF_HEAP_EXACT, marks, line, 0), STEADY);
+}
+
+TEST(a_mark_at_the_very_end)   // is the end, and no interval without growth
+{
+    double line[17];
+    for (int i = 0; i < 17; i++) line[i] = 1000 * (i < 15 ? i : 15);
+    for (uint64_t before_last = 0; before_last < 2; before_last++) {
+        heap_begin(PYPROF_HEAP_EXACT, 16);
+        r.model.last_ns = r.model.heap.mark_ns[15] - before_last * 5 * ms;
+        place("App.f", 21, line, 0);
+        find_leaks(NULL);
+        CHECK(leak_count == 1 && leaks[0].growth == GROWING && leaks[0].bytes_per_s > 999 && leaks[0].bytes_per_s < 1001);
+    }
+}
+
+TEST(saw_tooths_do_not_leak)   // of any period and phase
+{
+    int growing = 0, plateau = 0;
+    for (int i = 0; i < 2000; i++) {
+        double bytes[17], period = 1.3 + 7 * random_unit(), phase = random_unit(), whole;
+        for (int k = 0; k < 17; k++) {
+            whole = (double)k / period + phase;
+            bytes[k] = 1e6 * (whole - (double)(int)whole);
+        }
+        int found = verdict(PYPROF_HEAP_EXACT, 16, bytes, 1e8);
+        growing += found == GROWING;
+        plateau += found == PLATEAU;
+    }
+    printf("%d growing, %d plateaus of 2000\n", growing, plateau);
+    CHECK(growing <= 20 && plateau <= 100);
+}
+
+static double poisson(double mean)   // mean < 500
+{
+    double product = random_unit(), limit = 1 - mean / 1048576;
+    int k = 0;
+    for (int i = 0; i < 20; i++) limit *= limit;   // exp(-mean), without libm
+    for (; product > limit; k++) product *= random_unit();
+    return k;
+}
+
+// Samples of 512 KiB each: what is live at a mark is another set of blocks each time, so that its estimate jumps.
+TEST(sampling_noise_is_no_growth)
+{
+    static const double means[] = { 0.2, 1, 3, 10, 40, 200 };
+    for (size_t m = 0; m < sizeof means / sizeof *means; m++) {
+        int growing = 0, any = 0;
+        for (int i = 0; i < 200; i++) {
+            double bytes[17], churn = 0;
+            for (int k = 0; k < 17; k++) churn += bytes[k] = 524288 * poisson(means[m]);
+            int found = verdict(PYPROF_HEAP_SAMPLED, 16, bytes, churn);
+            growing += found == GROWING;
+            any += found != STEADY;
+        }
+        printf("%g samples: %d growing, %d others of 200\n", means[m], growing, any - growing);
+        CHECK(growing <= 2 && any <= 10);
+    }
+}
+
+TEST(a_cache_that_is_full_and_keeps_replacing)   // sampled: fills in a third of the time
+{
+    int growing = 0, plateau = 0;
+    for (int i = 0; i < 200; i++) {
+        double bytes[17], churn = 0;
+        for (int k = 0; k < 17; k++) churn += bytes[k] = 524288 * poisson(k < 6 ? 100.0 * k / 6 : 100);
+        int found = verdict(PYPROF_HEAP_SAMPLED, 16, bytes, churn);
+        growing += found == GROWING;
+        plateau += found == PLATEAU;
+    }
+    printf("%d growing, %d plateaus of 200\n", growing, plateau);
+    CHECK(growing <= 10 && plateau >= 180);
+}
+
+TEST(sampled_leaks_are_found)   // 2 and 5 samples a mark, nothing is ever freed
+{
+    static const struct { double mean; int least; } cases[] = { { 2, 150 }, { 5, 190 } };
+    for (size_t m = 0; m < 2; m++) {
+        int growing = 0;
+        for (int i = 0; i < 200; i++) {
+            double bytes[17], live = 0;
+            for (int k = 0; k < 17; k++) bytes[k] = live += 524288 * poisson(cases[m].mean);
+            growing += verdict(PYPROF_HEAP_SAMPLED, 16, bytes, 0) == GROWING;
+            CHECK(leaks[0].error_bytes > 0);
+        }
+        printf("%g samples a mark: %d of 200 growing\n", cases[m].mean, growing);
+        CHECK(growing >= cases[m].least);
+    }
+}
+
+TEST(error_of_the_estimate)
+{
+    double bytes[17];
+    for (int i = 0; i < 17; i++) bytes[i] = 524288.0 * 25 * i;
+    CHECK_INT(verdict(PYPROF_HEAP_SAMPLED, 16, bytes, 0), GROWING);
+    CHECK_INT(leaks[0].error_bytes, 1.96 * 524288 * 20);
+    for (double x = 0; x < 1e18; x = x * 3 + 0.01) CHECK(pyprof__root(x * x) >= x * 0.999999 && pyprof__root(x * x) <= x * 1.000001);
+    CHECK(pyprof__root(-1) == 0);
+}
+
+TEST(places_are_python_frames_and_sorted)
+{
+    double slow[17], fast[17], small[17], large[17];
+    for (int i = 0; i < 17; i++) {
+        slow[i] = 100 * i;
+        fast[i] = 1000 * i;
+        small[i] = i < 4 ? 10 * i : 40;
+        large[i] = i < 4 ? 10000 * i : 40000;
+    }
+    heap_begin(PYPROF_HEAP_EXACT, 16);
+    place("App.slow", 21, slow, 0);
+    place("App.small", 31, small, 0);
+    uint32_t fast_node = place("App.fast", 41, fast, 0), native;
+    place("App.large", 51, large, 0);
+    static const char *const calls[] = { "<malloc>", "<mmap>" };
+    for (int k = 0; k < 2; k++) {
+        native = pyprof__model_node(&r.model, fast_node, pyprof__model_pseudo(&r.model, calls[k], PYPROF_KIND_NATIVE, 0));
+        for (uint32_t i = 0; i < 16; i++) history(native, i, fast[i]);
+        pyprof__model_add(&r.model, PYPROF_LIVE_BYTES, native, (int64_t)fast[16]);
+    }
+    native = pyprof__model_node(&r.model, thread_node(&r, 0), pyprof__model_pseudo(&r.model, "<malloc>", PYPROF_KIND_NATIVE, 0));
+    for (uint32_t i = 0; i < 16; i++) history(native, i, 2 * slow[i]);   // no Python frame at all
+    pyprof__model_add(&r.model, PYPROF_LIVE_BYTES, native, 2 * (int64_t)slow[16]);
+    find_leaks(NULL);
+    CHECK_INT(leak_count, 5);
+    static const char *const order[] = { "fast", "<malloc>", "slow", "large", "small" };
+    for (int i = 0; i < 5; i++) CHECK_STR(leaks[i].name, order[i]);
+    CHECK_INT(leaks[0].live_bytes, 48000);
+    CHECK(leaks[2].growth == GROWING && leaks[3].growth == PLATEAU);
+}
+
+static pyprof_profile *leaking(const pyprof_allocator *allocator)
+{
+    double line[17];
+    for (int i = 0; i < 17; i++) line[i] = 1000 * i;
+    heap_begin(PYPROF_HEAP_EXACT, 16);
+    for (int i = 0; i < 3; i++) place("App.f", 21 + i, line, 0);
+    place("App.g", 41, line, 0);
+    pyprof_profile *profile = pyprof__profile_new(&r.model, 0, allocator);
+    recording_end(&r);
+    return profile;
+}
+
+TEST(leaks_by_group_and_filter)
+{
+    counting c;
+    pyprof_allocator allocator = counting_allocator(&c);
+    const struct { pyprof_query query; size_t count; int64_t live; } cases[] = {
+        { { .group = PYPROF_GROUP_LINE }, 4, 16000 }, { { .group = PYPROF_GROUP_FUNCTION }, 4, 16000 }, { { .group = PYPROF_GROUP_FILE }, 1, 64000 },
+        { { .group = PYPROF_GROUP_THREAD }, 1, 64000 }, { { .group = PYPROF_GROUP_LINE, .function = "App.g" }, 1, 16000 },
+        { { .group = PYPROF_GROUP_LINE, .thread = "x" }, 0, 0 }, { { .group = PYPROF_GROUP_FILE, .file = "/srv/*" }, 1, 64000 },
+    };
+    pyprof_profile *profile = leaking(&allocator);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        printf("case %zu\n", i);
+        memset(leaks, 0, sizeof leaks);
+        CHECK_INT(pyprof_leaks(profile, &cases[i].query, leaks, sizeof *leaks, 16, &leak_count), PYPROF_OK);
+        CHECK_INT(leak_count, cases[i].count);
+        CHECK_INT(leaks[0].live_bytes, cases[i].live);
+    }
+    CHECK_INT(pyprof_leaks(profile, NULL, leaks, sizeof *leaks, 1, &leak_count), PYPROF_OK);
+    CHECK_INT(leak_count, 4);
+    CHECK_INT(pyprof_leaks(profile, NULL, NULL, sizeof *leaks, 0, &leak_count), PYPROF_OK);
+    CHECK_INT(leak_count, 4);
+}
+
+TEST(leaks_that_cannot_be_told)
+{
+    counting c;
+    pyprof_allocator allocator = counting_allocator(&c);
+    pyprof_profile *profile = leaking(&allocator);
+    pyprof_query bad = { .group = 9 };
+    CHECK_INT(pyprof_leaks(NULL, NULL, leaks, sizeof *leaks, 1, &leak_count), PYPROF_ERR_ARGUMENT);
+    CHECK_INT(pyprof_leaks(profile, NULL, NULL, sizeof *leaks, 1, &leak_count), PYPROF_ERR_ARGUMENT);
+    CHECK_INT(pyprof_leaks(profile, NULL, leaks, sizeof *leaks, 1, NULL), PYPROF_ERR_ARGUMENT);
+    CHECK_INT(pyprof_leaks(profile, NULL, leaks, sizeof *leaks - 8, 1, &leak_count), PYPROF_ERR_ARGUMENT);
+    CHECK_INT(pyprof_leaks(profile, &bad, leaks, sizeof *leaks, 1, &leak_count), PYPROF_ERR_ARGUMENT);
+    profile->model.heap.mode = PYPROF_HEAP_OFF;
+    CHECK_INT(pyprof_leaks(profile, NULL, leaks, sizeof *leaks, 1, &leak_count), PYPROF_ERR_STATE);
+    CHECK_INT(leak_count, 0);
+}
+
+TEST(each_allocation_of_leaks_fails_once)
+{
+    counting c;
+    pyprof_allocator allocator = counting_allocator(&c);
+    pyprof_profile *profile = leaking(&allocator);
+    pyprof_result result = PYPROF_ERR_MEMORY;
+    long long live = c.live;
+    int n = 0;
+    while (result == PYPROF_ERR_MEMORY) {
+        c.calls = 0;
+        c.fail_at = ++n;
+        result = pyprof_leaks(profile, NULL, leaks, sizeof *leaks, 16, &leak_count);
+        CHECK_INT(c.live, live);
+        CHECK(result == PYPROF_OK || leak_count == 0);
+    }
+    CHECK_INT(result, PYPROF_OK);
+    CHECK(n > 4 && c.calls < c.fail_at);
+}
+
+TEST_MAIN
