@@ -6995,10 +6995,10 @@ typedef struct {
     pyprof__array numbers;                      // a function: its number in the difference
     pyprof__array shifts;                       // int32_t a function: how far it moved within its file
     pyprof__array strings, locations, nodes;    // their numbers in the difference
-    pyprof__array threads;                      // a node: the difference's node of its thread
+    pyprof__array threads;                      // a node: the difference's node of its thread; empty where the stacks stay
     pyprof__array partners;                     // a member: the same thread of the other side
     pyprof__selection filter;                   // filter.chosen NULL = all
-    unsigned char *needed;                      // a node: it, or one below it, is chosen; NULL = all
+    unsigned char *needed;                      // a node: it, or one below it, is chosen (flat: it, or it is a thread); NULL = all
 } pyprof__diff_side;
 
 typedef struct {
@@ -7027,7 +7027,10 @@ static int pyprof__diff_filter(pyprof__differ *differ, pyprof__diff_side *side, 
     side->needed = (unsigned char *)pyprof__alloc(&differ->pool, side->filter.count);
     if (!side->needed || !pyprof__choose(&side->filter, filter)) return 0;
     memcpy(side->needed, side->filter.chosen, side->filter.count);
-    for (i = (uint32_t)side->filter.count; i-- > 1 && !differ->group;) side->needed[pyprof__parent_of(side->from, i)] |= side->needed[i];
+    for (i = (uint32_t)side->filter.count; i-- > 1;) {
+        if (!differ->group) side->needed[pyprof__parent_of(side->from, i)] |= side->needed[i];
+        else if (pyprof__function_of(side->from, i)->kind == PYPROF_KIND_THREAD) side->needed[i] = 1;
+    }
     return 1;
 }
 
@@ -7046,7 +7049,8 @@ static int pyprof__diff_open(pyprof__differ *differ, pyprof__diff_side *side, co
     pyprof__array_init(&side->shifts, sizeof(int32_t));
     if (!pyprof__diff_filter(differ, side, filter) || !pyprof__numbers(pool, &side->strings, model->strings.starts.count)) return 0;
     if (!pyprof__numbers(pool, &side->locations, model->locations.count) || !pyprof__numbers(pool, &side->nodes, model->nodes.count)) return 0;
-    if (!pyprof__numbers(pool, &side->threads, model->nodes.count) || !pyprof__numbers(pool, &side->partners, model->members.count)) return 0;
+    if (!pyprof__numbers(pool, &side->threads, differ->group ? model->nodes.count : 0)) return 0;
+    if (!pyprof__numbers(pool, &side->partners, model->members.count)) return 0;
     if (!pyprof__array_reserve(pool, &side->shifts, model->functions.count)) return 0;   // zeroes
     if (!pyprof__numbers(pool, &side->numbers, model->functions.count)) return 0;
     if (!pyprof__array_copy(pool, &side->functions, &model->functions)) return 0;
@@ -7319,10 +7323,12 @@ static int pyprof__diff_nodes(pyprof__differ *differ, pyprof__diff_side *side, u
     pyprof__model *to = &differ->to->model;
     if (!differ->group && !side->needed && !pyprof__diff_room(to->pool, &to->nodes, &to->node_index, from->nodes.count)) return 0;
     if (!differ->group && !side->needed && !pyprof__diff_room(to->pool, &to->locations, &to->location_index, from->locations.count)) return 0;
-    nodes[0] = threads[0] = 0;
+    nodes[0] = 0;
+    if (differ->group) threads[0] = 0;
     for (i = 1; i < side->nodes.count; i++) {
         int wanted = !side->needed || side->needed[i];
         if (wanted && nodes[i] == PYPROF__NONE && (nodes[i] = pyprof__diff_node(differ, side, i)) == PYPROF__NONE) return 0;
+        if (!differ->group) continue;
         threads[i] = pyprof__function_of(side->from, i)->kind == PYPROF_KIND_THREAD ? nodes[i] : threads[pyprof__parent_of(side->from, i)];
     }
     return pyprof__diff_seen(differ, side, bit);
