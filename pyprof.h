@@ -7012,7 +7012,7 @@ static int pyprof__numbers(pyprof__pool *pool, pyprof__array *array, size_t coun
 {
     pyprof__array_init(array, sizeof(uint32_t));
     if (!pyprof__array_reserve(pool, array, count)) return 0;
-    memset(array->data, 0xff, count * sizeof(uint32_t));
+    if (count) memset(array->data, 0xff, count * sizeof(uint32_t));
     array->count = count;
     return 1;
 }
