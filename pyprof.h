@@ -3162,6 +3162,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     pyprof__array twins;       // uint64_t: the blocks to read twice when it has to be read while it runs
     char name[PYPROF__NAME_SIZE];
     uint32_t named, name_tries;   // 1 = Python's name, not the kernel's
+    uint64_t name_cpu_ns;         // its CPU clock when its name was last looked for
 } pyprof__thread;
 
 typedef struct { uint64_t address, interp, holder; int locked, enabled; uint64_t stamp; } pyprof__gil;   // stamp: see pyprof__codes
@@ -3176,7 +3177,6 @@ typedef struct {
     pyprof__array gils;        // pyprof__gil, of this sweep
     pyprof__array interps;     // uint64_t addresses, of this sweep
     size_t hint;               // the slot to look at first
-    int unnamed;               // a thread was listed lately whose name is not known yet
     uint64_t active_interp, active;   // where threading._active was found
 } pyprof__threads;
 
@@ -3233,9 +3233,9 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->version++;
     slot->name[0] = 0;
     slot->named = slot->name_tries = 0;
+    slot->name_cpu_ns = 0;
     slot->started = 0;
     slot->tick = 0;
-    list->unnamed = 1;
     return slot;
 }
 
@@ -3554,6 +3554,19 @@ static void pyprof__name_from_kernel(pyprof__thread *thread)
     pyprof__utf8_repair(thread->name, sizeof thread->name, size > 0 ? text : "");
 }
 
+// Is there a thread whose name may be found now? A thread can begin before threading knows it. One that has not run since
+// its name was last looked for is as unknown as it was; the first tries do not trust its clock, which may be a coarse one.
+static int pyprof__names_missing(const pyprof__threads *list)
+{
+    size_t i;
+    for (i = 0; i < list->threads.count; i++) {
+        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, list->threads, i);
+        if (thread->tick != list->tick || thread->named || thread->name_tries >= 64) continue;
+        if (thread->name_tries < 8 || thread->name_cpu_ns != thread->cpu_ns) return 1;
+    }
+    return 0;
+}
+
 // Reads the names of all listed threads; text holds PYPROF__TEXT_SIZE bytes. all: also looks for threading again, which
 // takes some 0.5 ms; otherwise it takes 10 us and more: not at every sweep.
 static void pyprof__names_read(pyprof__threads *list, char *text, int all)
@@ -3563,13 +3576,12 @@ static void pyprof__names_read(pyprof__threads *list, char *text, int all)
     pyprof__mirror_begin(list->mirror);
     pyprof__mirror_prefetch(list->mirror, wanted, sizeof wanted);
     pyprof__mirror_own(list->mirror, PYPROF__OWN_NAMES);
-    list->unnamed = 0;
     for (i = 0; i < list->interps.count; i++) pyprof__names_of_interp(list, PYPROF__AT(uint64_t, list->interps, i), text, all);
     for (i = 0; i < list->threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
         if (thread->tick != list->tick || thread->named) continue;
         if (thread->name_tries++ % 16 == 0) pyprof__name_from_kernel(thread);
-        list->unnamed |= thread->name_tries < 64;   // it may have begun before threading knows it
+        thread->name_cpu_ns = thread->cpu_ns;
     }
 }
 
@@ -10465,7 +10477,7 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     tick.missed = pyprof__schedule_advance(schedule, tick.now);
     pyprof__watch_lateness(sweeper, tick.now, tick.late);
     present = pyprof__prove(sweeper) && pyprof__sweep(sweeper);
-    if (present && (tick.now > names->due || (sweeper->list.unnamed && tick.now > names->soon))) {   // 5 % of the time at most
+    if (present && (tick.now > names->due || (tick.now > names->soon && pyprof__names_missing(&sweeper->list)))) {   // 5 % of the time at most
         uint64_t begin = pyprof__now(), took;
         int all = tick.now > names->due;
         pyprof__names_read(&sweeper->list, sweeper->codes.text, all || !sweeper->list.active);
