@@ -4802,7 +4802,7 @@ static struct {                  // what every call looks at
 
 static unsigned char pyprof__filter[PYPROF__FILTER], pyprof__code_filter[PYPROF__CODE_FILTER];
 static pyprof__pymem pyprof__below[PYPROF__DOMAINS][PYPROF__BELOW];   // every allocator that was ever below ours
-static pyprof__shard pyprof__shards[PYPROF__SHARDS] __attribute__((aligned(64)));
+static __attribute__((aligned(64))) pyprof__shard pyprof__shards[PYPROF__SHARDS];
 static pyprof__tracker pyprof__heap;
 
 typedef struct { int64_t left; uint32_t generation, probe; pyprof__allocating *self; } pyprof__own_heap;   // left: bytes to the next sample
@@ -5502,7 +5502,7 @@ static void pyprof__count_out(pyprof__allocating *self, const pyprof__entry *ent
     pyprof__count_live(self, -(int64_t)bytes);
 }
 
-// ---- the slow side of the hooks. errno stays as it was: whoever here calls the system sees to that --------------------------------------------------------------------
+// ---- the slow side of the hooks. errno stays as it was: whoever here calls the system sees to that ----------
 __attribute__((noinline))
 static pyprof__allocating *pyprof__own_renew(uint32_t generation)
 {
@@ -5872,7 +5872,8 @@ static void pyprof__mapping_remove(void *address, size_t size)   // any part of 
             pyprof__mappings.list[pyprof__mappings.count++].begin = cut_to;
         }
         if (cut_from != from) pyprof__mappings.list[i].end = cut_from;
-        if (pyprof__mappings.list[i].begin >= pyprof__mappings.list[i].end) pyprof__mappings.list[i--] = pyprof__mappings.list[--pyprof__mappings.count];
+        if (pyprof__mappings.list[i].begin < pyprof__mappings.list[i].end) continue;
+        pyprof__mappings.list[i--] = pyprof__mappings.list[--pyprof__mappings.count];
     }
     pyprof__unlock(&pyprof__mappings.lock);
 }
@@ -6418,9 +6419,10 @@ static uint32_t pyprof__heap_location(pyprof__heap_view *view, pyprof__model *mo
 {
     pyprof__codes *codes = &pyprof__heap.codes;
     uint32_t spot, location, *known = NULL;
+    size_t before = view->locations.count;
     pyprof__heap_lock(&pyprof__heap.names_lock);
     spot = pyprof__spot_find(codes, key->code, key->instruction);
-    if (spot != PYPROF__NONE && pyprof__array_reserve(model->pool, &view->locations, spot + 1 - (spot < view->locations.count ? spot : view->locations.count))) {
+    if (spot != PYPROF__NONE && pyprof__array_reserve(model->pool, &view->locations, spot < before ? 0 : spot + 1 - before)) {
         while (view->locations.count <= spot) ((uint32_t *)view->locations.data)[view->locations.count++] = 0;
         known = &PYPROF__AT(uint32_t, view->locations, spot);
     }
@@ -6559,7 +6561,8 @@ static uint64_t pyprof__heap_where(uint32_t site, char *where, size_t capacity)
     if (pyprof__heap.keys[site].parent && PYPROF__AT(pyprof__code, codes->codes, pyprof__heap.keys[site].code).kind == PYPROF_KIND_NATIVE
         && pyprof__heap.keys[pyprof__heap.keys[site].parent].parent)
         named = pyprof__heap.keys[site].parent;   // the line that called malloc
-    spot = pyprof__heap.keys[named].parent ? pyprof__spot_find(codes, pyprof__heap.keys[named].code, pyprof__heap.keys[named].instruction) : PYPROF__NONE;
+    spot = PYPROF__NONE;
+    if (pyprof__heap.keys[named].parent) spot = pyprof__spot_find(codes, pyprof__heap.keys[named].code, pyprof__heap.keys[named].instruction);
     if (spot != PYPROF__NONE) {
         const pyprof__spot *at = &PYPROF__AT(pyprof__spot, codes->spots, spot);
         const pyprof__code *code = &PYPROF__AT(pyprof__code, codes->codes, at->code);

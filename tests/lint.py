@@ -180,7 +180,7 @@ def names():
 @rule("configuration macros: the documented ones are those asked for")
 def configuration():
     start = next(i for i, line in enumerate(lines) if line.startswith("CONFIGURATION MACROS"))
-    documented = set(re.findall(r"\bPYPROF_[A-Z]+\b", " ".join(re.sub(r"PYPROF_ERR_\w+", "", line)
+    documented = set(re.findall(r"\bPYPROF_[A-Z_]+\b", " ".join(re.sub(r"PYPROF_ERR_\w+", "", line)
                                                                for line in lines[start:lines.index("", start)])))
     asked = set(re.findall(r"defined\((PYPROF_[A-Z]\w*)\)", "\n".join(line for _, line, _ in code)))
     return sorted(documented ^ asked - {"PYPROF_H"})
