@@ -143,7 +143,7 @@ clean: ## remove what was built
 	rm -rf $(BUILD)
 
 # The rules. Whatever is built depends on the header and on the commands used; the examples are C as compilers default to.
-$(C_TESTS): tests/test.h tests/model.h
+$(C_TESTS): tests/test.h tests/model.h tests/written.h
 $(C_TESTS) $(CAN_BUILD) $(SOAK) $(BUILD)/pyprof.o $(BUILD)/oracle_truth.so: pyprof.h $(BUILD)/commands
 $(BUILD)/commands: FORCE
 	@mkdir -p $(BUILD)

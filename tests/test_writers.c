@@ -4,33 +4,8 @@
 #define PYPROF_IMPLEMENTATION
 #include "../pyprof.h"
 #include "model.h"
+#include "written.h"
 #include <locale.h>
-
-// Names as code can have them (what is no Unicode is U+FFFD by then), and as no code can: in files that are repaired.
-#define HOSTILE "q\"'\\</script>]]>&<!--;\n\t\x01\x7f\xc2\x85\xe2\x80\xae\xe2\x80\xa8\xef\xbb\xbf\xef\xbf\xbd%s%n\xf0\x9f\x90\x8d"
-#define BROKEN "\xff.\xed\xa0\x80.\xc0\xaf.\xe2\x82.\xf8\x88\x80\x80\x80.\xc3"
-
-typedef struct { char *data; size_t size; } output_text;
-
-static int append(void *user, const void *data, size_t size)
-{
-    output_text *to = (output_text *)user;
-    to->data = realloc(to->data, to->size + size + 1);
-    memcpy(to->data + to->size, data, size);
-    to->data[to->size += size] = '\0';
-    return 0;
-}
-
-static output_text written(const pyprof_profile *profile, pyprof_output output)
-{
-    output_text out = { calloc(1, 1), 0 };
-    pyprof_result result = pyprof_write(profile, &output, append, &out);
-    if (result) printf("%s\n", pyprof_last_error());
-    CHECK_INT(result, PYPROF_OK);
-    return out;
-}
-
-static output_text written_as(const pyprof_profile *profile, int format) { return written(profile, (pyprof_output){ .format = format }); }
 
 // Three threads, one of which only waits; recursion, equal names, a rejected sample, hostile names.
 static void record(recording *r, const char *name)
@@ -75,25 +50,6 @@ static pyprof_profile *example(const char *name)
 }
 
 // ---- golden files ----------------------------------------------------------------------------------------------------
-static void golden(const char *file, const pyprof_profile *profile, pyprof_output output)
-{
-    char path[512];
-    output_text got = written(profile, output), want = { malloc(1 << 20), 0 };
-    snprintf(path, sizeof path, "%.*sgolden/%s", (int)(strrchr(__FILE__, '/') + 1 - __FILE__), __FILE__, file);
-    FILE *f = fopen(path, getenv("UPDATE_GOLDEN") ? "w" : "r");
-    if (!f) { perror(path); CHECK(!"golden file"); }
-    if (getenv("UPDATE_GOLDEN")) CHECK_INT(fwrite(got.data, 1, got.size, f), got.size);
-    else {
-        want.size = fread(want.data, 1, 1 << 20, f);
-        size_t same = 0, line = 1;
-        for (; same < got.size && same < want.size && got.data[same] == want.data[same]; same++) line += got.data[same] == '\n';
-        if (same != got.size || same != want.size)
-            printf("%s:%zu: differs at byte %zu:\n%.120s\nis not\n%.120s\n", path, line, same, got.data + same, want.data + same);
-        CHECK(same == got.size && same == want.size);
-    }
-    CHECK_INT(fclose(f), 0);
-}
-
 TEST(golden_json) { golden("example.json", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_JSON }); }
 TEST(golden_text) { golden("example.txt", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_TEXT }); }
 TEST(golden_svg) { golden("example.svg", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_SVG }); }
@@ -121,63 +77,6 @@ TEST(the_same_twice)
 }
 
 // ---- well formed -------------------------------------------------------------------------------------------------
-static const char *json_value(const char *at);   // behind the value that begins there; NULL = there is none
-
-static const char *json_string(const char *at)
-{
-    if (*at++ != '"') return NULL;
-    for (size_t n; *at != '"'; at += n) {
-        uint32_t c = pyprof__utf8_next(at, &n);
-        if (c < 0x20 || (c == 0xfffd && n == 1)) return NULL;   // a control character, the end, or no UTF-8
-        if (c == '\\' && !strchr("\"\\/bfnrtu", at[1])) return NULL;
-        if (c == '\\') n = 2;
-    }
-    return at + 1;
-}
-
-static const char *json_list(const char *at, char end, int keys)
-{
-    for (at += 1 + strspn(at + 1, " \n"); *at != end;) {
-        if (keys && (!(at = json_string(at)) || *at++ != ':')) return NULL;
-        if (!(at = json_value(at))) return NULL;
-        at += strspn(at, " \n");
-        if (*at == ',') at += 1 + strspn(at + 1, " \n");
-        else if (*at != end) return NULL;
-        else break;
-        if (*at == end) return NULL;
-    }
-    return at + 1;
-}
-
-static const char *json_value(const char *at)
-{
-    char *end;
-    at += strspn(at, " \n");
-    if (*at == '{') return json_list(at, '}', 1);
-    if (*at == '[') return json_list(at, ']', 0);
-    if (*at == '"') return json_string(at);
-    for (size_t i = 0; i < 3; i++) {
-        const char *word = ((const char *[]){ "true", "false", "null" })[i];
-        if (!strncmp(at, word, strlen(word))) return at + strlen(word);
-    }
-    if (!strchr("-0123456789", *at)) return NULL;
-    strtod(at, &end);
-    return end > at ? end : NULL;
-}
-
-static int is_json(const char *at) { return (at = json_value(at)) && at[strspn(at, " \n")] == '\0'; }
-
-static void check_json(const pyprof_profile *profile, const pyprof_query *filter)
-{
-    static const int formats[] = { PYPROF_FORMAT_JSON, PYPROF_FORMAT_SPEEDSCOPE };
-    for (size_t i = 0; i < 2; i++) {
-        output_text out = written(profile, (pyprof_output){ .format = formats[i], .filter = filter });
-        if (!is_json(out.data)) printf("%s\n", out.data);
-        CHECK(is_json(out.data));
-        CHECK_INT(strlen(out.data), out.size);
-    }
-}
-
 TEST(the_json_checker_checks)
 {
     CHECK(is_json("{\"a\": [1, -2.5e3, \"\\u00e9\\\\\", true], \"b\": {}, \"c\": []}\n"));
@@ -217,24 +116,6 @@ TEST(json_of_rejected_samples_only)   // time, but no samples
     uint32_t thread = add_thread(&r, "t", 1);
     pyprof__model_add(&r.model, PYPROF_WALL_NS, thread_node(&r, thread), 5);
     check_json(seal(&r, 0), NULL);
-}
-
-// What a terminal, a browser or a line-based tool would take for more than text
-static void check_harmless(const char *out, int newlines)
-{
-    for (size_t n; *out; out += n) {
-        uint32_t c = pyprof__utf8_next(out, &n);
-        if (c == '\n' && newlines) continue;
-        if (pyprof__is_unsafe(c) || (c == 0xfffd && n == 1)) printf("U+%04x before %.40s\n", c, out + n);
-        CHECK(!pyprof__is_unsafe(c) && !(c == 0xfffd && n == 1));
-    }
-}
-
-static int occurrences(const char *in, const char *word)
-{
-    int count = 0;
-    while ((in = strstr(in, word)) != NULL) in += strlen(word), count++;
-    return count;
 }
 
 TEST(hostile_names_stay_text)
@@ -351,40 +232,12 @@ TEST(no_locale_gets_in)
     }
 }
 
-static void each_allocation_fails_once(int format)
-{
-    counting c;
-    pyprof_allocator allocator = counting_allocator(&c);
-    recording r;
-    recording_begin(&r, &allocator);
-    record(&r, HOSTILE);
-    pyprof_profile *profile = seal(&r, 0);
-    pyprof_query query = { .thread = "*", .include_idle = 1 };
-    pyprof_output output = { .format = format, .split_threads = 1, .lines = 1, .filter = &query };
-    output_text out = { calloc(1, 1), 0 };
-    long long before = c.live;
-    pyprof_result result = PYPROF_ERR_MEMORY;
-    int n = 0;
-    for (; result == PYPROF_ERR_MEMORY; n++) {
-        c.calls = 0;
-        c.fail_at = n + 1;
-        out.size = 0;
-        result = pyprof_write(profile, &output, append, &out);
-        if (c.live != before) printf("format %d, allocation %d: %lld bytes lost\n", format, n + 1, c.live - before);
-        CHECK_INT(c.live, before);
-        CHECK(result == PYPROF_OK || pyprof_last_error()[0]);
-    }
-    CHECK_INT(result, PYPROF_OK);
-    if (c.calls >= c.fail_at) printf("format %d: allocation %d failed, and nobody said so\n", format, n);
-    CHECK(n > 5 && c.calls < c.fail_at);
-}
-
-TEST(json_without_memory) { each_allocation_fails_once(PYPROF_FORMAT_JSON); }
-TEST(text_without_memory) { each_allocation_fails_once(PYPROF_FORMAT_TEXT); }
-TEST(svg_without_memory) { each_allocation_fails_once(PYPROF_FORMAT_SVG); }
-TEST(folded_without_memory) { each_allocation_fails_once(PYPROF_FORMAT_FOLDED); }
-TEST(speedscope_without_memory) { each_allocation_fails_once(PYPROF_FORMAT_SPEEDSCOPE); }
-TEST(pprof_without_memory) { each_allocation_fails_once(PYPROF_FORMAT_PPROF); }
+TEST(json_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_JSON }); }
+TEST(text_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_TEXT }); }
+TEST(svg_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_SVG }); }
+TEST(folded_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_FOLDED }); }
+TEST(speedscope_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_SPEEDSCOPE }); }
+TEST(pprof_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_PPROF }); }
 
 static int refuse(void *user, const void *data, size_t size) { return (void)data, (void)size, --*(int *)user < 0; }
 
