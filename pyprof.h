@@ -6627,6 +6627,20 @@ static const char *pyprof__label(const pyprof_profile *profile, uint32_t functio
     return pyprof__text(profile, PYPROF__AT(uint32_t, profile->labels, function));
 }
 
+static int pyprof__is_memory(int metric)
+{
+    return (metric >= PYPROF_ALLOC_BYTES && metric <= PYPROF_TEMP_BLOCKS) || metric == PYPROF_LIVE_AGE_MS;
+}
+
+// Was it measured? A column nobody used is empty: it may still be a metric that every recording has, with nothing in it.
+static int pyprof__has_metric(const pyprof_profile *profile, int metric)
+{
+    if (profile->model.columns[metric].count) return 1;
+    if (pyprof__is_memory(metric)) return profile->model.heap.mode != PYPROF_HEAP_OFF;
+    return metric == PYPROF_SAMPLES || metric == PYPROF_WALL_NS || metric == PYPROF_CPU_NS || metric == PYPROF_WAIT_NS
+        || metric == PYPROF_WAIT_SAMPLES;
+}
+
 static double pyprof__unix(const pyprof__model *model, uint64_t ns) { return (double)ns / 1e9 + model->unix_offset; }
 
 // ---- labels: stem.qualname, made unique ----------------------------------------
@@ -7716,8 +7730,8 @@ static const struct { const char *name; int unit; } pyprof__metric_names[PYPROF_
     { "", 0 }, { "samples", 0 }, { "wall time", 1 }, { "CPU time", 1 }, { "GIL held", 1 }, { "GIL wait", 1 }, { "waiting", 1 },
     { "native time", 1 }, { "calls", 0 }, { "exceptions", 0 }, { "allocated bytes", 2 }, { "allocated blocks", 0 }, { "live bytes", 2 },
     { "live blocks", 0 }, { "peak bytes", 2 }, { "peak blocks", 0 }, { "temporary blocks", 0 }, { "GPU time", 1 }, { "GPU bytes", 2 },
-    { "waiting samples", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 },
-    { "", 0 }, { "", 0 }
+    { "waiting samples", 0 }, { "resident bytes", 2 }, { "age of live blocks in ms", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 },
+    { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }
 };
 
 static void pyprof__view_free(pyprof__view_maker *maker)
@@ -7983,6 +7997,14 @@ static void pyprof__put_json(pyprof__sink *s, const char *text)   // with its qu
     pyprof__put(s, "\"");
 }
 
+static void pyprof__put_little(pyprof__sink *s, uint64_t value, int bytes)   // least significant byte first
+{
+    char text[8];
+    int i;
+    for (i = 0; i < bytes; i++) text[i] = (char)(value >> (8 * i) & 255u);
+    pyprof__put_bytes(s, text, (size_t)bytes);
+}
+
 static void pyprof__put_key(pyprof__sink *s, const char *key)   // a key of ours
 {
     pyprof__put(s, "\"");
@@ -8005,6 +8027,8 @@ static const char *const pyprof__metric_keys[PYPROF_METRIC_COUNT] = {
     "live_age_ms", "", "", "", "", "", "", "", "", "", ""
 };
 static const char *const pyprof__kind_names[] = { "python", "native", "zone", "pseudo", "thread", "process" };
+static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
+static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
 static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] = { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
 
 // ---- folded: frame;frame;frame COUNT --------------------------------------------------------
@@ -8160,6 +8184,16 @@ static void pyprof__json_frames(const pyprof__job *job)
     pyprof__put(job->sink, "],\n");
 }
 
+static void pyprof__json_row_memory(const pyprof__job *job, const pyprof_row *row)
+{
+    int metric;
+    for (metric = PYPROF_ALLOC_BYTES; metric <= PYPROF_TEMP_BLOCKS; metric++) {
+        if (!job->selection->self[metric]) continue;
+        pyprof__put_format(job->sink, ", \"%s\": %lld, \"self_%s\": %lld", pyprof__metric_keys[metric], (long long)row->total[metric],
+                           pyprof__metric_keys[metric], (long long)row->self[metric]);
+    }
+}
+
 static pyprof_result pyprof__json_functions(const pyprof__job *job)
 {
     pyprof__table table;
@@ -8183,6 +8217,7 @@ static pyprof_result pyprof__json_functions(const pyprof__job *job)
         pyprof__put_seconds(job->sink, row->total[PYPROF_CPU_NS]);
         pyprof__put(job->sink, ", \"wait_time\": ");
         pyprof__put_seconds(job->sink, row->total[PYPROF_WAIT_NS]);
+        pyprof__json_row_memory(job, row);
         pyprof__put(job->sink, ", \"file\": ");
         pyprof__put_json(job->sink, row->file);
         pyprof__put_format(job->sink, ", \"line\": %ld}", (long)row->line);
@@ -8220,6 +8255,51 @@ static void pyprof__json_tree(const pyprof__job *job)
         pyprof__put(job->sink, "]");
     }
     pyprof__put(job->sink, "}},\n");
+}
+
+static void pyprof__json_heap(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__heap_facts *heap = &model->heap;
+    pyprof__sink *s = job->sink;
+    size_t i, sizes = PYPROF_SIZES;
+    int metric;
+    pyprof__put_format(s, "\"mode\": \"%s\", \"interval_bytes\": %llu, \"peak_time\": ", pyprof__heap_modes[heap->mode],
+                       (unsigned long long)heap->interval);
+    if (heap->peak_ns) pyprof__put_fixed(s, pyprof__unix(model, heap->peak_ns), 6);
+    else pyprof__put(s, "null");
+    for (metric = PYPROF_ALLOC_BYTES; metric <= PYPROF_TEMP_BLOCKS; metric++)
+        pyprof__put_format(s, ", \"%s\": %lld", pyprof__metric_keys[metric], (long long)job->selection->all[metric]);
+    pyprof__put(s, ",\n\"domains\": {");
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
+        const pyprof_domain_total *domain = &heap->domains[i];
+        pyprof__put_format(s, "%s\"%s\": {\"alloc_bytes\": %lld, \"alloc_blocks\": %lld, \"live_bytes\": %lld, \"live_blocks\": %lld}",
+                           i ? ", " : "", pyprof__domain_names[i], (long long)domain->alloc_bytes, (long long)domain->alloc_blocks,
+                           (long long)domain->live_bytes, (long long)domain->live_blocks);
+    }
+    pyprof__put(s, "},\n\"sizes\": [");
+    while (sizes > 0 && heap->sizes[sizes - 1] == 0) sizes--;
+    for (i = 0; i < sizes; i++) pyprof__put_format(s, i ? ",%lld" : "%lld", (long long)heap->sizes[i]);
+    pyprof__put(s, "]");
+}
+
+static void pyprof__json_memory(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    if (model->heap.mode == PYPROF_HEAP_OFF && model->gauges.count == 0) return;
+    pyprof__put(s, "\"memory\": {");
+    if (model->heap.mode != PYPROF_HEAP_OFF) pyprof__json_heap(job);
+    else pyprof__put(s, "\"mode\": \"off\"");
+    pyprof__put(s, ",\n\"timeline\": [");
+    for (i = 0; i < model->gauges.count; i++) {
+        const pyprof__gauge *gauge = &PYPROF__AT(const pyprof__gauge, model->gauges, i);
+        pyprof__put(s, i ? ",\n  [" : "\n  [");
+        pyprof__put_fixed(s, pyprof__unix(model, gauge->ns), 3);
+        pyprof__put_format(s, ", %lld, %lld]", (long long)gauge->resident, (long long)gauge->traced);
+    }
+    pyprof__put(s, "]},\n");
 }
 
 // "stack": [...], "lines": [...], "frames": [...] of a node, root first, the thread's node left out
@@ -8322,6 +8402,7 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
     result = pyprof__json_functions(job);
     if (result != PYPROF_OK) return result;
     pyprof__json_tree(job);
+    pyprof__json_memory(job);
     return pyprof__json_samples(job);
 }
 
@@ -9059,26 +9140,47 @@ static double pyprof__lost_percent(const pyprof_stats *stats)
     return stats->asked ? 100.0 * (double)(stats->missed + stats->rejected) / (double)stats->asked : 0.0;
 }
 
-static pyprof_result pyprof__write_svg(pyprof__job *job)
+// How the recording was made, for the line below the heading
+static void pyprof__svg_note_time(const pyprof__job *job, char *note, size_t capacity)
 {
     const pyprof__model *model = &job->profile->model;
-    pyprof__view_maker maker;
-    char title[256], note[256], seconds[32], rate[32], lost[32], idle[32] = "";
+    char seconds[32], rate[32], lost[32], idle[32];
     int64_t left_out = 0;
     size_t i;
-    pyprof_result result = PYPROF_OK;
-    for (i = 0; i < model->columns[PYPROF_WAIT_NS].count; i++) left_out += PYPROF__AT(int64_t, model->columns[PYPROF_WAIT_NS], i);
+    if (!job->output->filter && (job->metric == PYPROF_WALL_NS || job->metric == PYPROF_SAMPLES))
+        for (i = 0; i < model->columns[PYPROF_WAIT_NS].count; i++) left_out += PYPROF__AT(int64_t, model->columns[PYPROF_WAIT_NS], i);
     pyprof__format_fixed(seconds, sizeof seconds, (double)model->recorded_ns / 1e9, 1);
     pyprof__format_fixed(rate, sizeof rate, model->rate_hz, 0);
     pyprof__format_fixed(lost, sizeof lost, pyprof__lost_percent(&model->stats), 2);
     pyprof__format_fixed(idle, sizeof idle, (double)left_out / 1e9, 1);
+    snprintf(note, capacity, "%s s at %s Hz, %llu samples, %s%% lost%s%s%s", seconds, rate, (unsigned long long)model->stats.samples, lost,
+             left_out == 0 ? "" : "; ", left_out == 0 ? "" : idle, left_out == 0 ? "" : " thread-seconds of waiting left out");
+}
+
+static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t capacity)
+{
+    const pyprof__model *model = &job->profile->model;
+    char seconds[32], interval[32], dropped[96] = "";
+    int sampled = model->heap.mode == PYPROF_HEAP_SAMPLED;
+    pyprof__format_fixed(seconds, sizeof seconds, (double)model->recorded_ns / 1e9, 1);
+    pyprof__format_fixed(interval, sizeof interval, (double)model->heap.interval / 1024, 0);
+    if (model->stats.heap_dropped)
+        snprintf(dropped, sizeof dropped, "; a lower bound: there was no room for %llu more", (unsigned long long)model->stats.heap_dropped);
+    snprintf(note, capacity, "%s; %s s recorded, %s%s%s%s", pyprof__metric_names[job->metric].name, seconds,
+             sampled ? "estimated from a sample every " : "every block noted", sampled ? interval : "", sampled ? " KiB" : "", dropped);
+}
+
+static pyprof_result pyprof__write_svg(pyprof__job *job)
+{
+    const char *program = pyprof__text(job->profile, job->profile->program), *python = pyprof__text(job->profile, job->profile->python);
+    const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_names[job->metric].name;   // time is what people expect
+    pyprof__view_maker maker;
+    char title[256], note[256];
+    pyprof_result result = PYPROF_OK;
     if (job->output->title) snprintf(title, sizeof title, "%.250s", job->output->title);
-    else
-        snprintf(title, sizeof title, "%.100s (CPython %.40s)", pyprof__text(job->profile, job->profile->program), pyprof__text(job->profile,
-                 job->profile->python));
-    snprintf(note, sizeof note, "%s s at %s Hz, %llu samples, %s%% lost%s%s%s", seconds, rate, (unsigned long long)model->stats.samples, lost,
-             job->output->filter || left_out == 0 ? "" : "; ", job->output->filter || left_out == 0 ? "" : idle,
-             job->output->filter || left_out == 0 ? "" : " thread-seconds of waiting left out");
+    else snprintf(title, sizeof title, "%.100s%s%s (CPython %.40s)", program, *metric ? ": " : "", metric, python);
+    if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
+    else pyprof__svg_note_time(job, note, sizeof note);
     if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads, job->output->lines))
         pyprof__svg_write(job->sink, &maker.view, title, note);
     else result = pyprof__fail_memory("the flame graph");
@@ -9473,6 +9575,7 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
     pyprof__pool pool;
     pyprof__array list;
     uint32_t *path, *owner, i;
+    char name[256];
     int by_time = pyprof__timeline_is_whole(job), first = 1, whole;
     pyprof__pool_init(&pool, &job->profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&list, sizeof(pyprof__weighted));
@@ -9482,7 +9585,9 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
     if (whole) pyprof__owners(job->profile, owner);
     pyprof__put(job->sink, "{\"$schema\": \"https://www.speedscope.app/file-format-schema.json\", "
                 "\"exporter\": \"pyprof.h@" PYPROF_VERSION_STRING "\", \"name\": ");
-    pyprof__put_json(job->sink, job->output->title ? job->output->title : pyprof__text(job->profile, job->profile->program));
+    snprintf(name, sizeof name, pyprof__is_memory(job->metric) ? "%.200s: %s" : "%.200s", pyprof__text(job->profile, job->profile->program),
+             pyprof__metric_names[job->metric].name);
+    pyprof__put_json(job->sink, job->output->title ? job->output->title : name);
     pyprof__put(job->sink, ",\n\"shared\": {\"frames\": [");
     pyprof__speedscope_frames(job);
     pyprof__put(job->sink, "]},\n\"profiles\": [");
@@ -9543,19 +9648,50 @@ static void pyprof__proto_end(pyprof__proto *p, uint32_t field)   // the message
     p->part.count = 0;
 }
 
-// The columns of a pprof file: those the recording has
+// The columns of a pprof file: time always, memory if it was tracked, under the names that go tool pprof knows
 static const struct { int metric; const char *type, *unit; } pyprof__pprof_types[] = {
     { PYPROF_SAMPLES, "samples", "count" }, { PYPROF_WALL_NS, "wall", "nanoseconds" }, { PYPROF_CPU_NS, "cpu", "nanoseconds" },
     { PYPROF_WAIT_NS, "waiting", "nanoseconds" },
+    { PYPROF_ALLOC_BLOCKS, "alloc_objects", "count" }, { PYPROF_ALLOC_BYTES, "alloc_space", "bytes" },
+    { PYPROF_LIVE_BLOCKS, "inuse_objects", "count" }, { PYPROF_LIVE_BYTES, "inuse_space", "bytes" },
+    { PYPROF_PEAK_BLOCKS, "peak_objects", "count" }, { PYPROF_PEAK_BYTES, "peak_space", "bytes" },
+    { PYPROF_TEMP_BLOCKS, "temp_objects", "count" },
 };
+
+static void pyprof__pprof_period(pyprof__proto *p, const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    int memory = pyprof__is_memory(job->metric);
+    uint64_t interval = model->heap.interval ? model->heap.interval : 1;
+    pyprof__proto_int(p, &p->part, 1, pyprof__proto_string(p, memory ? "space" : "wall"));
+    pyprof__proto_int(p, &p->part, 2, pyprof__proto_string(p, memory ? "bytes" : "nanoseconds"));
+    pyprof__proto_end(p, 11);
+    pyprof__proto_int(p, &p->out, 12, memory ? interval : (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
+}
+
+static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model)
+{
+    char quality[256];
+    snprintf(quality, sizeof quality, "asked %llu, samples %llu, missed %llu, rejected %llu, unfrozen %llu, truncated %llu",
+             (unsigned long long)model->stats.asked,
+             (unsigned long long)model->stats.samples, (unsigned long long)model->stats.missed, (unsigned long long)model->stats.rejected,
+             (unsigned long long)model->stats.unfrozen, (unsigned long long)model->stats.truncated);
+    pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, quality));
+    if (model->heap.mode != PYPROF_HEAP_OFF) {
+        snprintf(quality, sizeof quality, "memory %s, interval_bytes %llu, blocks not noted %llu", pyprof__heap_modes[model->heap.mode],
+                 (unsigned long long)model->heap.interval, (unsigned long long)model->stats.heap_dropped);
+        pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, quality));
+    }
+    if (model->stats.degraded[0]) pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, model->stats.degraded));
+}
 
 static void pyprof__pprof_head(pyprof__proto *p, const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
     const char *main_type = "wall";
-    char quality[256];
     size_t i;
     for (i = 0; i < PYPROF__COUNT(pyprof__pprof_types); i++) {
+        if (!pyprof__has_metric(job->profile, pyprof__pprof_types[i].metric)) continue;
         pyprof__proto_int(p, &p->part, 1, pyprof__proto_string(p, pyprof__pprof_types[i].type));
         pyprof__proto_int(p, &p->part, 2, pyprof__proto_string(p, pyprof__pprof_types[i].unit));
         pyprof__proto_end(p, 1);
@@ -9563,17 +9699,9 @@ static void pyprof__pprof_head(pyprof__proto *p, const pyprof__job *job)
     }
     pyprof__proto_int(p, &p->out, 9, (uint64_t)(pyprof__unix(model, model->start_ns) * 1e9));
     pyprof__proto_int(p, &p->out, 10, model->recorded_ns);
-    pyprof__proto_int(p, &p->part, 1, pyprof__proto_string(p, "wall"));
-    pyprof__proto_int(p, &p->part, 2, pyprof__proto_string(p, "nanoseconds"));
-    pyprof__proto_end(p, 11);
-    pyprof__proto_int(p, &p->out, 12, (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
+    pyprof__pprof_period(p, job);
     pyprof__proto_int(p, &p->out, 14, pyprof__proto_string(p, main_type));
-    snprintf(quality, sizeof quality, "asked %llu, samples %llu, missed %llu, rejected %llu, unfrozen %llu, truncated %llu",
-             (unsigned long long)model->stats.asked,
-             (unsigned long long)model->stats.samples, (unsigned long long)model->stats.missed, (unsigned long long)model->stats.rejected,
-             (unsigned long long)model->stats.unfrozen, (unsigned long long)model->stats.truncated);
-    pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, quality));
-    if (model->stats.degraded[0]) pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, model->stats.degraded));
+    pyprof__pprof_comments(p, model);
 }
 
 static void pyprof__pprof_tables(pyprof__proto *p, const pyprof__job *job)
@@ -9632,7 +9760,8 @@ static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint3
     pyprof__proto_block(p, &p->part, 1, packed->data, packed->count);
     packed->count = 0;
     for (i = 0; i < PYPROF__COUNT(pyprof__pprof_types); i++)
-        pyprof__proto_varint(p, packed, (uint64_t)pyprof__self(job->selection, pyprof__pprof_types[i].metric, node));
+        if (pyprof__has_metric(profile, pyprof__pprof_types[i].metric))
+            pyprof__proto_varint(p, packed, (uint64_t)pyprof__self(job->selection, pyprof__pprof_types[i].metric, node));
     pyprof__proto_block(p, &p->part, 2, packed->data, packed->count);
     for (i = 0; up && i < profile->model.members.count; i++) {
         const pyprof__member *member = &PYPROF__AT(const pyprof__member, profile->model.members, i);
@@ -9644,6 +9773,14 @@ static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint3
     pyprof__proto_end(p, 2);
 }
 
+static int pyprof__pprof_any(const pyprof__job *job, uint32_t node)   // has it values of its own?
+{
+    size_t i;
+    int any = 0;
+    for (i = 0; i < PYPROF__COUNT(pyprof__pprof_types); i++) any |= pyprof__self(job->selection, pyprof__pprof_types[i].metric, node) != 0;
+    return any;
+}
+
 static uint32_t pyprof__crc32(const unsigned char *data, size_t size)
 {
     uint32_t table[256], crc = 0xffffffffu;
@@ -9652,14 +9789,6 @@ static uint32_t pyprof__crc32(const unsigned char *data, size_t size)
         for (table[i] = (uint32_t)i, k = 0; k < 8; k++) table[i] = table[i] & 1 ? table[i] >> 1 ^ 0xedb88320u : table[i] >> 1;
     for (i = 0; i < size; i++) crc = table[(crc ^ data[i]) & 255] ^ crc >> 8;
     return ~crc;
-}
-
-static void pyprof__put_little(pyprof__sink *s, uint32_t value, int bytes)
-{
-    char text[4];
-    int i;
-    for (i = 0; i < bytes; i++) text[i] = (char)(value >> (8 * i) & 255u);
-    pyprof__put_bytes(s, text, (size_t)bytes);
 }
 
 static void pyprof__put_gzip(pyprof__sink *s, const unsigned char *data, size_t size)
@@ -9694,8 +9823,7 @@ static pyprof_result pyprof__write_pprof(pyprof__job *job)
     pyprof__pprof_head(&p, job);
     pyprof__pprof_tables(&p, job);
     for (i = 1; i < job->selection->count; i++)
-        if (pyprof__self(job->selection, PYPROF_SAMPLES, i) || pyprof__self(job->selection, PYPROF_WALL_NS, i))
-            pyprof__pprof_sample(&p, job, i, &packed);
+        if (pyprof__pprof_any(job, i)) pyprof__pprof_sample(&p, job, i, &packed);
     for (i = 0; i < p.strings.starts.count; i++) {
         const char *text = pyprof__string(&p.strings, i);
         pyprof__proto_block(&p, &p.out, 6, text, strlen(text));
@@ -9763,6 +9891,14 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
     return PYPROF_OK;
 }
 
+static pyprof_result pyprof__metric_check(const pyprof_profile *profile, const pyprof_output *output, size_t row)
+{
+    int metric = output->metric ? output->metric : pyprof__formats[row].metric;
+    if (pyprof__has_metric(profile, metric)) return PYPROF_OK;
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "this recording has no %s%s", pyprof__metric_names[metric].name,
+                        pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
+}
+
 // The same profile with file names reduced. NULL = no memory.
 static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int paths)
 {
@@ -9823,6 +9959,7 @@ static pyprof_result pyprof__write_profile(const pyprof_profile *profile, const 
     pyprof_profile *changed = NULL;
     size_t row;
     pyprof_result result = pyprof__output_check(output, format, profile->is_diff, &row);
+    if (result == PYPROF_OK) result = pyprof__metric_check(profile, output, row);
     if (result != PYPROF_OK) return result;
     if (output->paths && !(changed = pyprof__with_paths(profile, output->paths))) return pyprof__fail_memory("the output");
     result = pyprof__write_with(changed ? changed : profile, output, row, fn, user);
@@ -9848,6 +9985,7 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
     format = output->format ? output->format : pyprof__format_by_suffix(path);
     if (!format) return pyprof__fail(PYPROF_ERR_FORMAT, "cannot write %s: unknown file extension, and no format was asked for", path);
     result = pyprof__output_check(output, format, profile->is_diff, &row);
+    if (result == PYPROF_OK) result = pyprof__metric_check(profile, output, row);
     if (result != PYPROF_OK) return result;
     pyprof__quiet_begin(&quiet);
     result = pyprof__file_open(&file, path);
