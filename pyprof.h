@@ -6643,6 +6643,17 @@ static int pyprof__has_metric(const pyprof_profile *profile, int metric)
 
 static double pyprof__unix(const pyprof__model *model, uint64_t ns) { return (double)ns / 1e9 + model->unix_offset; }
 
+static double pyprof__sqrt(double value)   // the library's would need -lm
+{
+    double root = 1;
+    int i;
+    if (!(value > 0)) return 0;
+    while (root * root < value) root *= 2;
+    while (root * root > value * 4) root /= 2;
+    for (i = 0; i < 6; i++) root = (root + value / root) / 2;
+    return root;
+}
+
 // ---- labels: stem.qualname, made unique ----------------------------------------
 // stem = the file's name without folder and ".py"; for __init__.py and __main__.py the folder's name.
 static pyprof__slice pyprof__stem(const char *file)
@@ -9204,6 +9215,40 @@ static void pyprof__put_column(pyprof__sink *s, double value, int digits, const 
     pyprof__put_padded(s, text, width);
 }
 
+// "12.3 MiB"
+static const char *pyprof__size_text(char *text, size_t capacity, double bytes)
+{
+    static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
+    size_t unit = 0, size;
+    for (; unit < PYPROF__COUNT(units) - 1 && (bytes >= 1024 || bytes <= -1024); unit++) bytes /= 1024;
+    size = pyprof__format_fixed(text, capacity, bytes, unit > 2 ? 2 : unit > 0);
+    snprintf(text + size, capacity - size, "%s", units[unit]);
+    return text;
+}
+
+static const char *pyprof__count_text(char *text, size_t capacity, int64_t count)   // "1,234,567"
+{
+    size_t size, i;
+    snprintf(text, capacity, "%lld", (long long)count);
+    for (i = 3; (size = strlen(text)) > i + (count < 0) && size + 1 < capacity; i += 4) {
+        memmove(text + size - i + 1, text + size - i, i + 1);
+        text[size - i] = ',';
+    }
+    return text;
+}
+
+static void pyprof__put_size(pyprof__sink *s, double bytes, size_t width)   // width 0: as wide as it is
+{
+    char text[64];
+    pyprof__put_padded(s, pyprof__size_text(text, sizeof text, bytes), width);
+}
+
+static void pyprof__put_count(pyprof__sink *s, int64_t count, size_t width)
+{
+    char text[40];
+    pyprof__put_padded(s, pyprof__count_text(text, sizeof text, count), width);
+}
+
 static void pyprof__put_date(pyprof__sink *s, double unix_seconds)
 {
     time_t seconds = (time_t)unix_seconds;
@@ -9227,6 +9272,14 @@ static void pyprof__text_head(const pyprof__job *job)
     pyprof__put(s, " Hz, from ");
     pyprof__put_date(s, pyprof__unix(model, model->start_ns));
     pyprof__put_format(s, "; %llu threads, %u interpreters\n\n", (unsigned long long)model->stats.threads, job->profile->interpreters);
+}
+
+static void pyprof__text_degraded(const pyprof__job *job)
+{
+    if (!job->profile->model.stats.degraded[0]) return;
+    pyprof__put(job->sink, "Degraded: ");
+    pyprof__put_visible(job->sink, job->profile->model.stats.degraded);
+    pyprof__put(job->sink, "\n");
 }
 
 static void pyprof__text_quality(const pyprof__job *job)
@@ -9255,11 +9308,7 @@ static void pyprof__text_quality(const pyprof__job *job)
     pyprof__put(s, " % of one CPU, ");
     pyprof__put_fixed(s, (double)stats->own_bytes / 1048576.0, 1);
     pyprof__put(s, " MiB\n");
-    if (stats->degraded[0]) {
-        pyprof__put(s, "Degraded: ");
-        pyprof__put_visible(s, stats->degraded);
-        pyprof__put(s, "\n");
-    }
+    pyprof__text_degraded(job);
 }
 
 static void pyprof__text_threads(const pyprof__job *job)
@@ -9282,7 +9331,7 @@ static void pyprof__text_threads(const pyprof__job *job)
     if (shown == 40) pyprof__put_format(job->sink, "    ... %llu threads in all\n", (unsigned long long)model->stats.threads);
 }
 
-static void pyprof__text_where(pyprof__sink *s, const pyprof_row *row)
+static void pyprof__text_where(pyprof__sink *s, const pyprof_row *row)   // the end of a line
 {
     pyprof__put(s, "   ");
     pyprof__put_visible(s, row->qualname);
@@ -9330,7 +9379,9 @@ static void pyprof__text_stack(pyprof__sink *s, const pyprof__view *view, uint32
 {
     double all = (double)view->nodes[0].total, value = (double)view->nodes[node].self;
     int lines = 0;
-    pyprof__put_column(s, value / 1e9, 2, " s", 10);
+    if (view->unit == 2) pyprof__put_size(s, value, 10);
+    else if (view->unit == 0) pyprof__put_count(s, view->nodes[node].self, 10);
+    else pyprof__put_column(s, value / 1e9, 2, " s", 10);
     pyprof__put_column(s, all > 0 ? 100.0 * value / all : 0, 1, " %", 9);
     pyprof__put(s, "   ");
     for (; node; node = view->nodes[node].parent, lines++) {
@@ -9342,7 +9393,7 @@ static void pyprof__text_stack(pyprof__sink *s, const pyprof__view *view, uint32
     pyprof__put(s, "\n");
 }
 
-static pyprof_result pyprof__text_stacks(const pyprof__job *job)
+static pyprof_result pyprof__text_stacks(const pyprof__job *job, int metric, const char *heading)
 {
     pyprof__selection running;
     pyprof__view_maker maker;
@@ -9350,7 +9401,7 @@ static pyprof_result pyprof__text_stacks(const pyprof__job *job)
     size_t count = 0, i, at;
     int whole = pyprof__select(&running, job->profile, job->output->filter, 1);
     memset(&maker, 0, sizeof maker);
-    if (whole) whole = pyprof__view_make(&maker, &running, PYPROF_WALL_NS, 1, 1);
+    if (whole) whole = pyprof__view_make(&maker, &running, metric, 1, 1);
     for (node = 1; whole && node < maker.view.count; node++) {   // insertion into a short sorted list
         int64_t value = maker.view.nodes[node].self;
         for (at = count; at > 0 && value > maker.view.nodes[best[at - 1]].self; at--) {}
@@ -9359,7 +9410,7 @@ static pyprof_result pyprof__text_stacks(const pyprof__job *job)
         for (i = count - 1; i > at; i--) best[i] = best[i - 1];
         best[at] = node;
     }
-    pyprof__put(job->sink, "\nHottest stacks, by time spent running, innermost first\n");
+    pyprof__put(job->sink, heading);
     for (i = 0; i < count; i++) pyprof__text_stack(job->sink, &maker.view, best[i]);
     if (maker.pool.allocator.free) pyprof__view_free(&maker);
     pyprof__selection_free(&running);
@@ -9452,6 +9503,276 @@ static pyprof_result pyprof__write_text_diff(const pyprof__job *job)
     return result;
 }
 
+// ---- the memory report -----------
+// Its tables, each of a pair of columns and one of its own
+typedef struct { int bytes, blocks, extra; const char *what, *head, *extra_head; } pyprof__memory_table;
+static const pyprof__memory_table pyprof__memory_tables[] = {
+    { PYPROF_LIVE_BYTES, PYPROF_LIVE_BLOCKS, PYPROF_LIVE_AGE_MS, "alive now", "alive", "mean age" },
+    { PYPROF_PEAK_BYTES, PYPROF_PEAK_BLOCKS, 0, "at the high-water mark", "then", "" },
+    { PYPROF_ALLOC_BYTES, PYPROF_ALLOC_BLOCKS, PYPROF_TEMP_BLOCKS, "allocated", "allocated", "temporary" },
+};
+
+// Half of the 95 % confidence interval of an estimate: samples are a Poisson process with one in `interval` bytes.
+static double pyprof__sampling_error(const pyprof__heap_facts *heap, int64_t bytes)
+{
+    return heap->mode == PYPROF_HEAP_SAMPLED && bytes > 0 ? 1.96 * pyprof__sqrt((double)heap->interval * (double)bytes) : 0;
+}
+
+static double pyprof__percent(int64_t part, int64_t all) { return all ? 100.0 * (double)part / (double)all : 0; }
+
+static void pyprof__text_moment(const pyprof__job *job, uint64_t ns)
+{
+    const pyprof__model *model = &job->profile->model;
+    if (ns >= model->start_ns) {
+        pyprof__put_fixed(job->sink, (double)(ns - model->start_ns) / 1e9, 2);
+        pyprof__put(job->sink, " s after the start");
+    } else pyprof__put_date(job->sink, pyprof__unix(model, ns));
+}
+
+// "12.3 MiB (+- 1.2 MiB) in 1,234 blocks"
+static void pyprof__text_amount(const pyprof__job *job, int bytes, int blocks, const char *what)
+{
+    int64_t value = job->selection->all[bytes];
+    pyprof__put_size(job->sink, (double)value, 0);
+    pyprof__put(job->sink, what);
+    if (job->profile->model.heap.mode == PYPROF_HEAP_SAMPLED) {
+        pyprof__put(job->sink, " (+- ");
+        pyprof__put_size(job->sink, pyprof__sampling_error(&job->profile->model.heap, value), 0);
+        pyprof__put(job->sink, ")");
+    }
+    pyprof__put(job->sink, " in ");
+    pyprof__put_count(job->sink, job->selection->all[blocks], 0);
+    pyprof__put(job->sink, " blocks");
+}
+
+static void pyprof__text_resident(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__gauge *gauges = (const pyprof__gauge *)model->gauges.data;
+    size_t i, most = 0, count = model->gauges.count;
+    if (count == 0) return;
+    for (i = 0; i < count; i++) if (gauges[i].resident > gauges[most].resident) most = i;
+    pyprof__put(job->sink, "    resident set of the process: ");
+    pyprof__put_size(job->sink, (double)gauges[0].resident, 0);
+    pyprof__put(job->sink, " first, ");
+    pyprof__put_size(job->sink, (double)gauges[most].resident, 0);
+    pyprof__put(job->sink, " at most (");
+    pyprof__text_moment(job, gauges[most].ns);
+    pyprof__put(job->sink, "), ");
+    pyprof__put_size(job->sink, (double)gauges[count - 1].resident, 0);
+    pyprof__put(job->sink, " last\n");
+}
+
+static void pyprof__text_memory_quality(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
+    if (model->heap.mode == PYPROF_HEAP_SAMPLED) {
+        char interval[40];
+        pyprof__size_text(interval, sizeof interval, (double)model->heap.interval);
+        pyprof__put_format(s, "    sampled: one sample in %s allocated, %llu blocks noted; 95 of 100 estimates L are off by less than "
+                           "1.96 * sqrt(%s * L)\n", interval, (unsigned long long)model->stats.heap_samples, interval);
+    } else pyprof__put(s, "    exact: each block is noted by itself\n");
+    if (model->stats.heap_dropped)
+        pyprof__put_format(s, "    a lower bound: there was no room to note %llu more blocks\n", (unsigned long long)model->stats.heap_dropped);
+    if (model->stats.heap_state == PYPROF_HEAP_STATE_PENDING) pyprof__put(s, "    the allocators of Python were not hooked yet\n");
+    if (model->stats.heap_state == PYPROF_HEAP_STATE_LOST)
+        pyprof__put(s, "    a lower bound: somebody else replaced the hooks on Python's allocators\n");
+}
+
+static void pyprof__text_memory_head(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
+    pyprof__put(s, "Memory: ");
+    pyprof__text_amount(job, PYPROF_LIVE_BYTES, PYPROF_LIVE_BLOCKS, " traced now");
+    pyprof__put(s, "\n    ");
+    pyprof__text_amount(job, PYPROF_PEAK_BYTES, PYPROF_PEAK_BLOCKS, " at most");
+    if (model->heap.peak_ns) {
+        pyprof__put(s, ", ");
+        pyprof__text_moment(job, model->heap.peak_ns);
+    }
+    pyprof__put(s, "\n    ");
+    pyprof__text_amount(job, PYPROF_ALLOC_BYTES, PYPROF_ALLOC_BLOCKS, " allocated in all");
+    pyprof__put(s, ", ");
+    pyprof__put_fixed(s, pyprof__percent(job->selection->all[PYPROF_TEMP_BLOCKS], job->selection->all[PYPROF_ALLOC_BLOCKS]), 1);
+    pyprof__put(s, " % of them temporary\n");
+    pyprof__text_memory_quality(job);
+    pyprof__text_resident(job);
+}
+
+static void pyprof__text_memory_row(const pyprof__job *job, const pyprof__memory_table *table, const int64_t *values, double share)
+{
+    pyprof__sink *s = job->sink;
+    int64_t bytes = values[table->bytes], blocks = values[table->blocks], extra = values[table->extra];
+    pyprof__put_size(s, (double)bytes, 11);
+    pyprof__put_column(s, share, 1, " %", 9);
+    if (job->profile->model.heap.mode == PYPROF_HEAP_SAMPLED) pyprof__put_size(s, pyprof__sampling_error(&job->profile->model.heap, bytes), 11);
+    pyprof__put_count(s, blocks, 14);
+    pyprof__put_size(s, blocks > 0 ? (double)bytes / (double)blocks : 0, 11);
+    if (table->extra == PYPROF_LIVE_AGE_MS) pyprof__put_column(s, blocks > 0 ? (double)extra / (double)blocks / 1e3 : 0, 1, " s", 11);
+    if (table->extra == PYPROF_TEMP_BLOCKS) pyprof__put_column(s, pyprof__percent(extra, blocks), 1, " %", 11);
+}
+
+// The first rows of a table, by self or total of the metric `sort`. 0 = no memory.
+static int pyprof__text_ranking(const pyprof__job *job, pyprof__table *rows, const pyprof__memory_table *table, const char *heading, int sort,
+                                int by_total, size_t most)
+{
+    pyprof__ranked *ranked = pyprof__rank(rows, sort, by_total);
+    size_t i, count = 0, shown;
+    while (ranked && count < rows->rows.count && ranked[count].value > 0) count++;
+    shown = count < most ? count : most;
+    pyprof__put_format(job->sink, "\n%s, by %s\n", heading, pyprof__metric_names[sort].name);
+    pyprof__put_padded(job->sink, table->head, 11);
+    pyprof__put(job->sink, "        %");
+    if (job->profile->model.heap.mode == PYPROF_HEAP_SAMPLED) pyprof__put(job->sink, "         +-");
+    pyprof__put(job->sink, "        blocks    average");
+    if (table->extra) pyprof__put_padded(job->sink, table->extra_head, 11);
+    pyprof__put(job->sink, "   where\n");
+    for (i = 0; i < shown; i++) {
+        const pyprof_row *row = ranked[i].row;
+        pyprof__text_memory_row(job, table, by_total ? row->total : row->self, pyprof__percent(ranked[i].value, job->selection->all[sort]));
+        pyprof__text_where(job->sink, row);
+    }
+    if (count > shown) pyprof__put_format(job->sink, "    ... %llu more\n", (unsigned long long)(count - shown));
+    pyprof__free(&rows->pool, ranked, rows->rows.count * sizeof *ranked);
+    return ranked || rows->rows.count == 0;
+}
+
+static void pyprof__text_domains(const pyprof__job *job)
+{
+    static const char *const names[PYPROF_DOMAIN_COUNT] = { "PyMem_RawMalloc", "PyMem_Malloc", "PyObject_Malloc", "malloc, mmap" };
+    size_t i;
+    pyprof__put(job->sink, "\nAllocators\n      alive        blocks  allocated          blocks   by\n");
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
+        const pyprof_domain_total *domain = &job->profile->model.heap.domains[i];
+        if (!domain->alloc_blocks && !domain->live_blocks) continue;
+        pyprof__put_size(job->sink, (double)domain->live_bytes, 11);
+        pyprof__put_count(job->sink, domain->live_blocks, 14);
+        pyprof__put_size(job->sink, (double)domain->alloc_bytes, 11);
+        pyprof__put_count(job->sink, domain->alloc_blocks, 16);
+        pyprof__put_format(job->sink, "   %s\n", names[i]);
+    }
+}
+
+static void pyprof__text_memory_threads(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    static const int columns[] = { PYPROF_LIVE_BYTES, PYPROF_PEAK_BYTES, PYPROF_ALLOC_BYTES };
+    size_t i, column, shown = 0, left_out = 0;
+    pyprof__put(job->sink, "\nMemory by the thread that allocated it\n      alive    at most  allocated   thread\n");
+    for (i = 0; i < model->members.count; i++) {
+        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
+        int64_t any = 0;
+        for (column = 0; column < PYPROF__COUNT(columns); column++) any |= pyprof__total(job->selection, columns[column], member->node);
+        if (!any) continue;
+        if (shown == 20) { left_out++; continue; }
+        shown++;
+        for (column = 0; column < PYPROF__COUNT(columns); column++)
+            pyprof__put_size(job->sink, (double)pyprof__total(job->selection, columns[column], member->node), 11);
+        pyprof__put(job->sink, "   ");
+        pyprof__put_visible(job->sink, pyprof__text(job->profile, member->name));
+        pyprof__put_format(job->sink, " (%lld)\n", (long long)member->native);
+    }
+    if (left_out) pyprof__put_format(job->sink, "    ... %llu more\n", (unsigned long long)left_out);
+}
+
+static void pyprof__text_sizes(const pyprof__job *job)
+{
+    static const char bar[] = "########################################";
+    const int64_t *sizes = job->profile->model.heap.sizes;
+    int64_t most = 0, all = 0;
+    size_t i, first = 0, end = PYPROF_SIZES;
+    for (i = 0; i < PYPROF_SIZES; i++) { all += sizes[i]; most = sizes[i] > most ? sizes[i] : most; }
+    if (most <= 0) return;
+    while (sizes[first] <= 0) first++;
+    while (sizes[end - 1] <= 0) end--;
+    pyprof__put(job->sink, "\nSizes of the blocks allocated\n      up to        blocks        %\n");
+    for (i = first; i < end; i++) {
+        double part = (double)sizes[i] / (double)most * (double)(sizeof bar - 1);
+        if (sizes[i] <= 0) {
+            if (sizes[i - 1] > 0) pyprof__put(job->sink, "        ...\n");
+            continue;
+        }
+        pyprof__put_size(job->sink, (double)((uint64_t)1 << i), 11);
+        pyprof__put_count(job->sink, sizes[i], 14);
+        pyprof__put_column(job->sink, pyprof__percent(sizes[i], all), 1, " %   ", 12);
+        pyprof__put_bytes(job->sink, bar, part < 1 ? 1 : (size_t)(part + 0.5));
+        pyprof__put(job->sink, "\n");
+    }
+}
+
+// For tables of lines: what was allocated through malloc belongs to the line of Python that called it.
+static void pyprof__text_fold_native(pyprof__selection *selection)
+{
+    uint32_t node;
+    int metric;
+    for (metric = PYPROF_ALLOC_BYTES; metric < PYPROF_METRIC_COUNT; metric++) {
+        if (!selection->self[metric] || !pyprof__is_memory(metric)) continue;
+        for (node = (uint32_t)selection->count; node-- > 1;) {
+            uint32_t parent = pyprof__parent_of(selection->profile, node);
+            int parent_kind = pyprof__function_of(selection->profile, parent)->kind;
+            if (pyprof__function_of(selection->profile, node)->kind != PYPROF_KIND_NATIVE || parent_kind == PYPROF_KIND_THREAD) continue;
+            selection->self[metric][parent] += selection->self[metric][node];
+            selection->self[metric][node] = 0;
+        }
+    }
+}
+
+// What is shown of the metric that was asked for, beside lines
+static int pyprof__text_memory_more(const pyprof__job *job, const pyprof__memory_table *table, int sort)
+{
+    pyprof__table rows;
+    int whole = pyprof__table_make(&rows, job->selection, job->output->filter, PYPROF_GROUP_FUNCTION);
+    whole = whole && pyprof__text_ranking(job, &rows, table, "Functions and what they call", sort, 1, 15);
+    pyprof__table_free(&rows);
+    whole = whole && pyprof__table_make(&rows, job->selection, job->output->filter, PYPROF_GROUP_FILE)
+        && pyprof__text_ranking(job, &rows, table, "Files", sort, 0, 10);
+    pyprof__table_free(&rows);
+    return whole && pyprof__text_stacks(job, sort, "\nLargest stacks, innermost first\n") == PYPROF_OK;
+}
+
+// sort: the metric whose table comes first, and with more of it; 0 = each has the same
+static pyprof_result pyprof__text_memory_tables(const pyprof__job *job, int sort)
+{
+    pyprof__table lines;
+    size_t i, first = 0;
+    int whole = pyprof__table_make(&lines, job->selection, job->output->filter, PYPROF_GROUP_LINE);
+    for (i = 0; i < PYPROF__COUNT(pyprof__memory_tables); i++) {
+        const pyprof__memory_table *table = &pyprof__memory_tables[i];
+        if (sort && (table->bytes == sort || table->blocks == sort || table->extra == sort)) first = i;
+    }
+    for (i = 0; i < PYPROF__COUNT(pyprof__memory_tables) && whole; i++) {
+        const pyprof__memory_table *table = &pyprof__memory_tables[(first + i) % PYPROF__COUNT(pyprof__memory_tables)];
+        int asked = sort && i == 0;
+        whole = pyprof__text_ranking(job, &lines, table, "Lines", asked ? sort : table->bytes, 0, asked ? 30 : 10);
+        if (whole && asked) whole = pyprof__text_memory_more(job, table, sort);
+    }
+    pyprof__table_free(&lines);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the memory report");
+}
+
+// sort 0: as a part of the whole report
+static pyprof_result pyprof__text_memory(const pyprof__job *job, int sort)
+{
+    pyprof__selection selection;
+    pyprof__job folded = *job;
+    pyprof_result result;
+    if (job->profile->model.heap.mode == PYPROF_HEAP_OFF) return PYPROF_OK;
+    if (pyprof__select(&selection, job->profile, job->output->filter, 0)) {
+        folded.selection = &selection;
+        pyprof__text_fold_native(&selection);
+        if (!sort) pyprof__put(job->sink, "\n");
+        pyprof__text_memory_head(&folded);
+        result = pyprof__text_memory_tables(&folded, sort);
+        pyprof__text_domains(&folded);
+        pyprof__text_memory_threads(&folded);
+        pyprof__text_sizes(&folded);
+    } else result = pyprof__fail_memory("the memory report");
+    pyprof__selection_free(&selection);
+    return result;
+}
+
 static pyprof_result pyprof__write_text(pyprof__job *job)
 {
     pyprof_result result;
@@ -9461,6 +9782,10 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
     }
     if (job->profile->is_diff) return pyprof__write_text_diff(job);
     pyprof__text_head(job);
+    if (pyprof__is_memory(job->metric)) {
+        pyprof__text_degraded(job);
+        return pyprof__text_memory(job, job->metric);
+    }
     pyprof__text_quality(job);
     pyprof__text_threads(job);
     result = pyprof__text_table(job, "Functions, by time spent running in them (self)", PYPROF_GROUP_FUNCTION, 0, 20);
@@ -9468,7 +9793,9 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
         result = pyprof__text_table(job, "Functions, by time spent running in and below them (total)", PYPROF_GROUP_FUNCTION, 1, 12);
     if (result == PYPROF_OK) result = pyprof__text_table(job, "Lines, by time spent running on them (self)", PYPROF_GROUP_LINE, 0, 15);
     if (result == PYPROF_OK) result = pyprof__text_table(job, "Files, by time spent running in them (self)", PYPROF_GROUP_FILE, 0, 8);
-    return result == PYPROF_OK ? pyprof__text_stacks(job) : result;
+    if (result == PYPROF_OK)
+        result = pyprof__text_stacks(job, PYPROF_WALL_NS, "\nHottest stacks, by time spent running, innermost first\n");
+    return result == PYPROF_OK ? pyprof__text_memory(job, 0) : result;
 }
 
 // ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------------
