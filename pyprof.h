@@ -47,7 +47,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     SAMPLER    one sweep over all threads; freeze-frame capture
     HEAP       allocation hooks, sampled and exact
     SNAPSHOT   the immutable profile: labels, totals, tables, differences, leaks, views
-    WRITERS    JSON, text, folded, SVG, speedscope, pprof
+    WRITERS    JSON, text, folded, SVG, speedscope, pprof, pickle
     SESSION    sessions, the sampler thread, fork, environment
     PUBLIC     the API functions
 
@@ -173,7 +173,7 @@ typedef enum pyprof_format {
     PYPROF_FORMAT_TRACE = 11,       // .trace.json
     PYPROF_FORMAT_FIREFOX = 12,     // .firefox.json
     PYPROF_FORMAT_CALLGRIND = 13,   // .callgrind
-    PYPROF_FORMAT_PICKLE = 14,      // .pkl
+    PYPROF_FORMAT_PICKLE = 14,      // .pkl             tracemalloc.Snapshot.load
     PYPROF_FORMAT_PERF = 15,        // .linux-perf.txt
     PYPROF_FORMAT_MASSIF = 16,      // .massif
     PYPROF_FORMAT_DHAT = 17,        // .dhat.json
@@ -278,7 +278,7 @@ typedef struct pyprof_output {
     int lines;                      // one frame per line instead of per function
     int paths;                      // pyprof_paths, as in pyprof_config
     int sources;                    // embed source lines (not yet)
-    int python;                     // 0xMMmm the .pkl is for (not yet)
+    int python;                     // 0xMMmm: the Python that is to load the .pkl (default: the one recorded)
     const char *title;
     uint64_t reserved[4];
 } pyprof_output;
@@ -2058,6 +2058,16 @@ static void pyprof__version_text(uint32_t version, char *text, size_t capacity) 
     int n = snprintf(text, capacity, "%u.%u.%u%s", version >> 24, version >> 16 & 255u, version >> 8 & 255u, suffix);
     if (*suffix && n > 0 && (size_t)n < capacity) snprintf(text + n, capacity - (size_t)n, "%u", serial);
 }
+
+static int pyprof__version_of(const char *text)   // "3.13.0rc1" -> 0x030d; 0 = no version
+{
+    char *dot;
+    unsigned long major = strtoul(text, &dot, 10), minor = *dot == '.' ? strtoul(dot + 1, NULL, 10) : 0;
+    return major > 0 && major < 128 && minor < 256 ? (int)(major << 8 | minor) : 0;
+}
+
+// tracemalloc's traces: (domain, size, frames), later (domain, size, frames, number of frames); 0 = none that is known
+static int pyprof__trace_items(int version) { return version >> 8 != 3 || version < 0x0306 ? 0 : version < 0x0309 ? 3 : 4; }
 
 // ============================================================================
 // [SECTION] RUNTIME -- finds the interpreter in the process, and its version
@@ -7889,7 +7899,7 @@ static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection 
 }
 
 // ============================================================================
-// [SECTION] WRITERS -- JSON, text, folded, SVG, speedscope, pprof
+// [SECTION] WRITERS -- JSON, text, folded, SVG, speedscope, pprof, pickle
 //   Runs on    the caller's thread
 //   Uses       SNAPSHOT
 //   Promise    a format is one part of this section and one row of the table at its end; parts never call each other;
@@ -10164,6 +10174,210 @@ static pyprof_result pyprof__write_pprof(pyprof__job *job)
     return failed ? pyprof__fail_memory("the pprof file") : PYPROF_OK;
 }
 
+// ---- pickle: a tracemalloc.Snapshot, protocol 2 ---------------------------------------------------------------------------
+// tracemalloc counts traces, so each block is one: the bytes of a stack are spread over its blocks. Of very many blocks
+// one trace stands for several; what "pyprof" says in the Snapshot's __dict__ tells, and with what the blocks were found.
+enum {
+    PYPROF__PICKLE_TRACES = 200000,          // from there on; a stack has one at least
+    PYPROF__PICKLE_NATIVE = 0x70797072       // the domain of what malloc and mmap gave out; Python's own has 0
+};
+
+typedef struct {
+    pyprof__sink *sink;
+    const pyprof_profile *profile;
+    uint32_t *files, *places;                // of each string, of each location: its number in the unpickler's memo + 1
+    uint32_t memo;                           // numbers used
+    int items;                               // of a trace
+} pyprof__pickler;
+
+static void pyprof__pickle_op(pyprof__sink *s, char op, uint64_t value, int bytes)
+{
+    pyprof__put_bytes(s, &op, 1);
+    pyprof__put_little(s, value, bytes);
+}
+
+static void pyprof__pickle_int(pyprof__sink *s, int64_t value)
+{
+    if (value >= 0 && value < 256) pyprof__pickle_op(s, 'K', (uint64_t)value, 1);
+    else if (value >= 0 && value < 65536) pyprof__pickle_op(s, 'M', (uint64_t)value, 2);
+    else if (value >= INT32_MIN && value <= INT32_MAX) pyprof__pickle_op(s, 'J', (uint64_t)value, 4);
+    else {
+        pyprof__put(s, "\x8a\x08");
+        pyprof__put_little(s, (uint64_t)value, 8);
+    }
+}
+
+static void pyprof__pickle_text(pyprof__sink *s, const char *text)   // repaired: its size has to be known before
+{
+    size_t size = 0, length;
+    char one[4];
+    const char *at;
+    for (at = text; *at; at += length) size += pyprof__utf8(one, pyprof__utf8_next(at, &length));
+    pyprof__pickle_op(s, 'X', size, 4);
+    for (at = text; *at; at += length) pyprof__put_bytes(s, one, pyprof__utf8(one, pyprof__utf8_next(at, &length)));
+}
+
+static void pyprof__pickle_get(pyprof__sink *s, uint32_t number)
+{
+    if (number < 256) pyprof__pickle_op(s, 'h', number, 1);
+    else pyprof__pickle_op(s, 'j', number, 4);
+}
+
+static uint32_t pyprof__pickle_keep(pyprof__pickler *p)   // what was written last; its number
+{
+    if (p->memo < 256) pyprof__pickle_op(p->sink, 'q', p->memo, 1);
+    else pyprof__pickle_op(p->sink, 'r', p->memo, 4);
+    return p->memo++;
+}
+
+// (file, line). What is no Python code has its name for a file, as tracemalloc's own "<unknown>".
+static void pyprof__pickle_place(pyprof__pickler *p, uint32_t node)
+{
+    const pyprof__function *function = pyprof__function_of(p->profile, node);
+    uint32_t location = PYPROF__AT(const pyprof__node, p->profile->model.nodes, node).location;
+    int python = function->kind == PYPROF_KIND_PYTHON;
+    uint32_t file = python ? function->file : function->name;
+    if (p->places[location]) { pyprof__pickle_get(p->sink, p->places[location] - 1); return; }
+    if (p->files[file]) pyprof__pickle_get(p->sink, p->files[file] - 1);
+    else {
+        pyprof__pickle_text(p->sink, pyprof__text(p->profile, file));
+        p->files[file] = pyprof__pickle_keep(p) + 1;
+    }
+    pyprof__pickle_int(p->sink, python ? pyprof__location_of(p->profile, node)->place.line : 0);
+    pyprof__put(p->sink, "\x86");
+    p->places[location] = pyprof__pickle_keep(p) + 1;
+}
+
+static int64_t pyprof__pickle_frames(pyprof__pickler *p, uint32_t node)   // most recent first; returns how many
+{
+    int64_t count = 0;
+    pyprof__put(p->sink, "(");
+    for (; node && pyprof__function_of(p->profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(p->profile, node), count++)
+        pyprof__pickle_place(p, node);
+    if (count == 0) {   // a trace needs a frame
+        pyprof__pickle_text(p->sink, "<unknown>");
+        pyprof__pickle_int(p->sink, 0);
+        pyprof__put(p->sink, "\x86");
+    }
+    pyprof__put(p->sink, "t");
+    return count ? count : 1;
+}
+
+// How many traces for the next `blocks` of `all` blocks, `before` of which have theirs
+static int64_t pyprof__pickle_traces(int64_t before, int64_t blocks, int64_t all)
+{
+    double scale = (double)PYPROF__PICKLE_TRACES / (double)all;
+    int64_t traces;
+    if (all <= PYPROF__PICKLE_TRACES) return blocks;
+    traces = (int64_t)((double)(before + blocks) * scale) - (int64_t)((double)before * scale);
+    return traces > 0 ? traces : 1;
+}
+
+static void pyprof__pickle_stack(pyprof__pickler *p, uint32_t node, int64_t bytes, int64_t traces)
+{
+    int64_t domain = 0, frames = 0, i;
+    uint32_t kept = 0;
+    for (; pyprof__function_of(p->profile, node)->kind == PYPROF_KIND_NATIVE; node = pyprof__parent_of(p->profile, node))
+        domain = PYPROF__PICKLE_NATIVE;
+    for (i = 0; i < traces; i++) {
+        if (p->items == 4) pyprof__put(p->sink, "(");
+        pyprof__pickle_int(p->sink, domain);
+        pyprof__pickle_int(p->sink, bytes / traces + (i < bytes % traces));
+        if (i) pyprof__pickle_get(p->sink, kept);
+        else frames = pyprof__pickle_frames(p, node);
+        if (i == 0 && traces > 1) kept = pyprof__pickle_keep(p);
+        if (p->items == 4) pyprof__pickle_int(p->sink, frames);
+        pyprof__put(p->sink, p->items == 4 ? "t" : "\x87");
+    }
+}
+
+// The blocks of a node; bytes without a block, as estimates may have them, are one. -1 = less than nothing
+static int64_t pyprof__pickle_blocks(const pyprof__job *job, int metric, uint32_t node)
+{
+    int64_t bytes = pyprof__self(job->selection, metric, node), blocks = pyprof__self(job->selection, metric + 1, node);
+    return bytes < 0 || blocks < 0 ? -1 : blocks == 0 && bytes > 0 ? 1 : blocks;
+}
+
+static void pyprof__pickle_about(const pyprof__job *job, int metric, int64_t blocks, int64_t traces)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
+    char note[256];
+    const struct { const char *key; int64_t value; } rows[] = {
+        { "interval_bytes", (int64_t)model->heap.interval }, { "bytes", job->selection->all[metric] }, { "blocks", blocks }, { "traces", traces },
+        { "blocks_not_noted", (int64_t)model->stats.heap_dropped }, { "native_domain", PYPROF__PICKLE_NATIVE },
+    };
+    size_t i;
+    snprintf(note, sizeof note, "%s%s", model->heap.mode == PYPROF_HEAP_SAMPLED ? "estimated from samples; " : "", traces == blocks
+             ? "a trace is a block" : "sizes add up, but a trace stands for several blocks: multiply counts by blocks / traces");
+    pyprof__pickle_text(s, "pyprof");
+    pyprof__put(s, "}(");
+    pyprof__pickle_text(s, "exporter");
+    pyprof__pickle_text(s, "pyprof.h " PYPROF_VERSION_STRING);
+    pyprof__pickle_text(s, "metric");
+    pyprof__pickle_text(s, pyprof__metric_keys[metric]);
+    pyprof__pickle_text(s, "mode");
+    pyprof__pickle_text(s, pyprof__heap_modes[model->heap.mode]);
+    pyprof__pickle_text(s, "note");
+    pyprof__pickle_text(s, note);
+    for (i = 0; i < PYPROF__COUNT(rows); i++) {
+        pyprof__pickle_text(s, rows[i].key);
+        pyprof__pickle_int(s, rows[i].value);
+    }
+    pyprof__put(s, "u");
+}
+
+static void pyprof__pickle_snapshot(pyprof__pickler *p, const pyprof__job *job, int metric, int64_t all)
+{
+    int64_t before = 0, traces = 0;
+    uint32_t node;
+    pyprof__put(p->sink, "\x80\x02" "ctracemalloc\nSnapshot\n)\x81}(");
+    pyprof__pickle_text(p->sink, "traces");
+    pyprof__put(p->sink, "ctracemalloc\n_Traces\n)\x81}");
+    pyprof__pickle_text(p->sink, "_traces");
+    pyprof__put(p->sink, "(");
+    for (node = 0; node < job->selection->count; node++) {
+        int64_t blocks = pyprof__pickle_blocks(job, metric, node), some = blocks ? pyprof__pickle_traces(before, blocks, all) : 0;
+        if (some) pyprof__pickle_stack(p, node, pyprof__self(job->selection, metric, node), some);
+        before += blocks;
+        traces += some;
+    }
+    pyprof__put(p->sink, "tsb");
+    pyprof__pickle_text(p->sink, "traceback_limit");
+    pyprof__pickle_int(p->sink, job->profile->depth > 1 ? job->profile->depth : 1);
+    pyprof__pickle_about(job, metric, all, traces);
+    pyprof__put(p->sink, "ub.");
+}
+
+static pyprof_result pyprof__write_pickle(pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    int python = job->output->python ? job->output->python : pyprof__version_of(pyprof__text(job->profile, job->profile->python));
+    int metric = job->metric - (job->metric - PYPROF_ALLOC_BYTES) % 2;   // bytes; blocks are the next
+    pyprof__pickler p;
+    int64_t all = 0;
+    uint32_t node;
+    int whole;
+    if (job->metric < PYPROF_ALLOC_BYTES || job->metric > PYPROF_PEAK_BLOCKS)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl holds live, peak or allocated memory, not %s", pyprof__metric_names[job->metric].name);
+    for (node = 0; node < job->selection->count; node++) {
+        int64_t blocks = pyprof__pickle_blocks(job, metric, node);
+        if (blocks < 0) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl cannot hold negative values, as comparisons have them");
+        all += blocks;
+    }
+    p.sink = job->sink;
+    p.profile = job->profile;
+    p.memo = 0;
+    p.items = pyprof__trace_items(python) == 3 ? 3 : 4;
+    p.files = (uint32_t *)pyprof__alloc(&job->selection->pool, model->strings.starts.count * sizeof *p.files);
+    p.places = (uint32_t *)pyprof__alloc(&job->selection->pool, model->locations.count * sizeof *p.places);
+    whole = p.files && p.places;
+    if (whole) pyprof__pickle_snapshot(&p, job, metric, all);
+    pyprof__free(&job->selection->pool, p.files, model->strings.starts.count * sizeof *p.files);
+    pyprof__free(&job->selection->pool, p.places, model->locations.count * sizeof *p.places);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the snapshot");
+}
+
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
 
@@ -10182,7 +10396,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_TRACE,      ".trace.json",     NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_PICKLE,     ".pkl",            NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_PICKLE,     ".pkl",            pyprof__write_pickle,      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_PERF,       ".linux-perf.txt", NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_MASSIF,     ".massif",         NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_DHAT,       ".dhat.json",      NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
@@ -10214,7 +10428,8 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
     if (output->sources) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "embedding sources is not supported yet");
     if (output->paths < 0 || output->paths > PYPROF_PATHS_HASHED)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", output->paths);
-    if (output->python) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "python is for .pkl, which is not supported yet");
+    if (output->python && !pyprof__trace_items(output->python))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "python is 0x%x: no version whose tracemalloc is known", (unsigned)output->python);
     return PYPROF_OK;
 }
 
