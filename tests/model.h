@@ -92,6 +92,34 @@ static inline void add_samples(recording *r, uint32_t member, uint32_t node, uin
     r->model.recorded_ns = r->model.last_ns - r->model.start_ns;
 }
 
+// ---- memory ------------------------------------------------------------------------------------------------------------
+// Below parent: the leaf of what malloc gave out.
+static inline uint32_t add_native(recording *r, uint32_t parent)
+{
+    return pyprof__model_node(&r->model, parent, pyprof__model_pseudo(&r->model, "<malloc>", PYPROF_KIND_NATIVE, 0));
+}
+
+// Blocks of one size: so many were allocated, so many are alive, so many were at the peak.
+static inline void add_blocks(recording *r, uint32_t node, int64_t size, int64_t allocated, int64_t live, int64_t peak)
+{
+    pyprof__model_add(&r->model, PYPROF_ALLOC_BYTES, node, size * allocated);
+    pyprof__model_add(&r->model, PYPROF_ALLOC_BLOCKS, node, allocated);
+    pyprof__model_add(&r->model, PYPROF_LIVE_BYTES, node, size * live);
+    pyprof__model_add(&r->model, PYPROF_LIVE_BLOCKS, node, live);
+    pyprof__model_add(&r->model, PYPROF_PEAK_BYTES, node, size * peak);
+    pyprof__model_add(&r->model, PYPROF_PEAK_BLOCKS, node, peak);
+    pyprof__model_add(&r->model, PYPROF_LIVE_AGE_MS, node, live * 40);
+}
+
+static inline void add_gauge(recording *r, uint64_t at, int64_t resident, int64_t traced)   // at: ms
+{
+    pyprof__gauge *gauge = pyprof__push(&r->pool, &r->model.gauges);
+    CHECK(gauge != NULL);
+    gauge->ns = r->model.start_ns + at * ms;
+    gauge->resident = resident;
+    gauge->traced = traced;
+}
+
 static inline pyprof_profile *seal(recording *r, uint64_t window_ns)   // as a profile of a fixed process; NULL = no memory
 {
     pyprof_profile *profile = pyprof__profile_new(&r->model, window_ns, &r->pool.allocator);
