@@ -136,6 +136,68 @@ size_t pyprof_test_size(const char *name)
     return 0;
 }
 
+// ---- profiles made by hand: a tree, frame by frame, and values for its nodes ------------------------------------------
+typedef struct { pyprof__pool pool; pyprof__model model; } test_recording;
+
+static uint32_t test_frame(test_recording *made, uint32_t parent, int kind, const char *file, const char *name, int number, int line)
+{
+    pyprof__place place = { line, line, -1, -1 };
+    pyprof__function function;
+    memset(&function, 0, sizeof function);
+    function.name = function.qualname = pyprof__model_string(&made->model, name);
+    function.file = pyprof__model_string(&made->model, file);
+    function.first_line = number;
+    function.kind = kind;
+    return pyprof__model_node(&made->model, parent, pyprof__model_location(&made->model, &function, &place));
+}
+
+// One thread, which is node 1. mode and interval as in pyprof_config; mode 0: without memory.
+EXPORT void *pyprof_test_model(int mode, uint64_t interval);
+void *pyprof_test_model(int mode, uint64_t interval)
+{
+    test_recording *made = (test_recording *)calloc(1, sizeof *made);
+    pyprof__member *member;
+    if (!made) abort();
+    pyprof__pool_init(&made->pool, NULL, UINT64_MAX);
+    pyprof__model_init(&made->model, &made->pool);
+    if (!pyprof__model_begin(&made->model)) abort();
+    made->model.heap.mode = mode;
+    made->model.heap.interval = interval;
+    member = (pyprof__member *)pyprof__push(&made->pool, &made->model.members);
+    member->wanted = 1;
+    member->native = 77;
+    member->name = pyprof__model_string(&made->model, "MainThread");
+    member->node = test_frame(made, 0, PYPROF_KIND_THREAD, "", "MainThread", 1, 0);
+    return made;
+}
+
+// A frame below the node `parent`; returns its node, the same one for the same frame. The texts are taken as they are.
+EXPORT uint32_t pyprof_test_model_frame(void *model, uint32_t parent, int kind, const char *file, const char *name, int line);
+uint32_t pyprof_test_model_frame(void *model, uint32_t parent, int kind, const char *file, const char *name, int line)
+{
+    return test_frame((test_recording *)model, parent, kind, file, name, 1, line);
+}
+
+EXPORT void pyprof_test_model_add(void *model, uint32_t node, int metric, int64_t value);
+void pyprof_test_model_add(void *model, uint32_t node, int metric, int64_t value)
+{
+    pyprof__model_add(&((test_recording *)model)->model, (pyprof_metric)metric, node, value);
+}
+
+// The profile; the model is gone then. python: "3.12.1"
+EXPORT pyprof_profile *pyprof_test_model_seal(void *model, const char *python);
+pyprof_profile *pyprof_test_model_seal(void *model, const char *python)
+{
+    test_recording *made = (test_recording *)model;
+    pyprof_profile *profile = pyprof__profile_new(&made->model, 0, &made->pool.allocator);
+    if (!profile) abort();
+    profile->program = pyprof__intern(&profile->pool, &profile->model.strings, "made by hand", 12);
+    profile->python = pyprof__intern(&profile->pool, &profile->model.strings, python, strlen(python));
+    pyprof__model_free(&made->model);
+    free(made);
+    return profile;
+}
+
 // ---- what it costs to wake up at all: a sampler that samples nothing, for the benchmarks ------------------------------
 static struct { pthread_t thread, target; double rate; uint32_t stop; uint64_t cpu_ns; } test_sleeper;
 

@@ -31,6 +31,7 @@ RESULTS = ['OK', 'ARGUMENT', 'STATE', 'BUSY', 'MEMORY', 'IO', 'FORMAT', 'NO_PYTH
  BUDGET) = range(13)
 
 SAMPLES, WALL_NS, CPU_NS, GIL_NS, GIL_WAIT_NS, WAIT_NS = range(1, 7)
+ALLOC_BYTES, ALLOC_BLOCKS, LIVE_BYTES, LIVE_BLOCKS, PEAK_BYTES, PEAK_BLOCKS, TEMP_BLOCKS = range(10, 17)
 WAIT_SAMPLES = 19
 METRIC_COUNT = 32
 
@@ -41,9 +42,10 @@ FORMATS = ['auto', 'json', 'text', 'svg', 'html', 'folded', 'speedscope', 'pprof
 (AUTO, JSON, TEXT, SVG, HTML, FOLDED, SPEEDSCOPE, PPROF, PSTATS, CPUPROFILE, HEAPPROFILE, TRACE, FIREFOX, CALLGRIND,
  PICKLE, PERF, MASSIF, DHAT, OPENMETRICS) = range(19)
 SUFFIXES = {JSON: '.json', TEXT: '.txt', SVG: '.svg', FOLDED: '.folded', SPEEDSCOPE: '.speedscope.json',
-            PPROF: '.pb.gz'}   # the formats that there are
+            PPROF: '.pb.gz'}   # the formats that every recording can be written in
+MEMORY_SUFFIXES = {PICKLE: '.pkl'}   # those that need one with memory
 LATER = {HTML: '.html', PSTATS: '.prof', CPUPROFILE: '.cpuprofile', HEAPPROFILE: '.heapprofile', TRACE: '.trace.json',
-         FIREFOX: '.firefox.json', CALLGRIND: '.callgrind', PICKLE: '.pkl', PERF: '.linux-perf.txt',
+         FIREFOX: '.firefox.json', CALLGRIND: '.callgrind', PERF: '.linux-perf.txt',
          MASSIF: '.massif', DHAT: '.dhat.json', OPENMETRICS: '.om.txt'}
 
 GROUP_FUNCTION, GROUP_LINE, GROUP_FILE, GROUP_THREAD = range(4)
@@ -204,6 +206,14 @@ def _load(loader):
         function.argtypes = arguments
         function.restype = RETURNS.get(name, c_int)
         setattr(library, name, function)
+    library.pyprof_test_model.argtypes = [c_int, c_uint64]
+    library.pyprof_test_model.restype = c_void_p
+    library.pyprof_test_model_frame.argtypes = [c_void_p, c_uint32, c_int, c_char_p, c_char_p, c_int]
+    library.pyprof_test_model_frame.restype = c_uint32
+    library.pyprof_test_model_add.argtypes = [c_void_p, c_uint32, c_int, c_int64]
+    library.pyprof_test_model_add.restype = None
+    library.pyprof_test_model_seal.argtypes = [c_void_p, c_char_p]
+    library.pyprof_test_model_seal.restype = c_void_p
     library.pyprof_test_size.argtypes = [c_char_p]
     library.pyprof_test_size.restype = c_size_t
     for structure in (Allocator, Logger, OnEvent, Config, SnapshotOptions, Query, Output, DiffOptions, DumpOptions, Row,
@@ -396,6 +406,39 @@ def record(lib=None, **config):
     finally:
         session.elapsed = time.perf_counter() - start
         session.profile = session.stop()
+
+
+class Model:
+    """A profile made by hand: one thread, frames below it, values for their nodes."""
+    THREAD = 1
+
+    def __init__(self, heap=2, interval=0):
+        self.pointer = held.pyprof_test_model(heap, interval)
+
+    def stack(self, *frames):
+        """Frames are (file, line), root first; a name alone is '<native>' and the like, or '<malloc>'. Returns the node."""
+        node = self.THREAD
+        for frame in frames:
+            if isinstance(frame, str):
+                kind = KIND_NATIVE if frame == '<malloc>' else KIND_PSEUDO
+                node = held.pyprof_test_model_frame(self.pointer, node, kind, b'', frame.encode(), 0)
+            else:
+                file, line = frame
+                file = file if isinstance(file, bytes) else file.encode('utf-8', 'surrogatepass')
+                node = held.pyprof_test_model_frame(self.pointer, node, KIND_PYTHON, file, b'f', line)
+        return node
+
+    def add(self, node, metric, value):
+        held.pyprof_test_model_add(self.pointer, node, metric, value)
+
+    def live(self, size, blocks, *frames):
+        """So many live blocks of so many bytes together."""
+        node = self.stack(*frames)
+        self.add(node, LIVE_BYTES, size)
+        self.add(node, LIVE_BLOCKS, blocks)
+
+    def seal(self, python=VERSION):
+        return Profile(held.pyprof_test_model_seal(self.pointer, python.encode()))
 
 
 def dump_profile(lib=None, **options):

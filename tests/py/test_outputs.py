@@ -556,6 +556,73 @@ def lines_on_request():
     bind.check(any(re.search(r':\d+', stack[-1]) for stack in lined), 'no line numbers: %r', list(lined)[:2])
 
 
+# --- memory -------------------------------------------------------------------------------------------------------------
+
+MEMORY = {bind.ALLOC_BYTES: 'alloc_space', bind.ALLOC_BLOCKS: 'alloc_objects', bind.LIVE_BYTES: 'inuse_space',
+          bind.LIVE_BLOCKS: 'inuse_objects', bind.PEAK_BYTES: 'peak_space', bind.PEAK_BLOCKS: 'peak_objects', bind.TEMP_BLOCKS: 'temp_objects'}
+
+
+def memory_profile(heap=1):
+    """Made by hand, with hostile names; every metric has values of its own."""
+    model = bind.Model(heap, 524288 if heap == 1 else 0)
+    for number, (_, name) in enumerate(hostile_chains()):
+        frames = [('/srv/app.py', 3), (bind.clean(name), number)]
+        for frames in (frames, frames + ['<malloc>']):
+            node = model.stack(*frames)
+            for metric in MEMORY:
+                model.add(node, metric, 1000 * metric + 7 * number)
+    model.add(model.stack(('/srv/app.py', 4)), SAMPLES, 3)
+    model.add(model.stack(('/srv/app.py', 4)), WALL_NS, 3000)
+    return model.seal()
+
+
+@bind.test
+def memory_in_every_format():
+    profile = memory_profile()
+    total = profile.info().total
+    document = profile.json()
+    pprof = read_pprof(profile.write(PPROF))
+    bind.equal(pprof.default, 'wall')
+    for metric, name in MEMORY.items():
+        key = {'space': 'bytes', 'objects': 'blocks'}[name.split('_')[1]]
+        key = {'alloc': 'alloc_', 'inuse': 'live_', 'peak': 'peak_', 'temp': 'temp_'}[name.split('_')[0]] + key
+        bind.equal(sum(document['tree']['self'][key]), total[metric], 'JSON, the tree, ' + key)
+        bind.equal(document['memory'][key], total[metric], 'JSON, memory, ' + key)
+        bind.equal(sum(one['self_' + key] for one in document['functions'].values()), total[metric], 'JSON, functions, ' + key)
+        bind.equal(sum(read_folded(profile.write(FOLDED, metric=metric)).values()), total[metric], 'folded, ' + key)
+        speedscope = read_speedscope(profile.write(SPEEDSCOPE, metric=metric))
+        bind.equal({one['unit'] for one in speedscope['profiles']}, {'bytes' if 'bytes' in key else 'none'})
+        bind.equal(sum(sum(one['weights']) for one in speedscope['profiles']), total[metric], 'speedscope, ' + key)
+        at = pprof.types.index((name, 'bytes' if 'bytes' in key else 'count'))
+        bind.equal(sum(values[at] for _, values, _ in pprof.samples), total[metric], 'pprof, ' + key)
+        bind.equal(read_pprof(profile.write(PPROF, metric=metric)).default, name)
+        title = read_svg(profile.write(SVG, metric=metric)).getElementsByTagName('title')[0].firstChild.data
+        bind.check(key.split('_')[1] in title, 'the title of the SVG is %r', title)
+        text = profile.write(TEXT, metric=metric).decode('utf-8')
+        bind.check('\nLines, by ' in text and 'How good' not in text and not re.search('[ \t]$', text, re.M), 'text:\n%s', text)
+    bind.equal((document['memory']['mode'], document['memory']['interval_bytes'], document['memory']['timeline']), ('sampled', 524288, []))
+    bind.check('Memory: ' in profile.write(TEXT).decode('utf-8'), 'no memory in the whole report')
+    bind.check('memory' not in hostile_profile().json() and 'Memory: ' not in mixed_profile().write(TEXT).decode('utf-8'), 'memory without tracking')
+
+
+@bind.test(limit=300)   # go may have to build the tool first
+def go_tool_pprof():
+    import shutil
+    import subprocess
+    if not shutil.which('go'):
+        bind.skip('go is not installed')
+    profile = memory_profile(heap=2)
+    with bind.folder() as folder:
+        path = os.path.join(folder, 'x.pb.gz')
+        profile.save(path)
+        for metric, name in MEMORY.items():
+            done = subprocess.run(['go', 'tool', 'pprof', '-top', '-nodecount=5', '-unit=B', '-sample_index=' + name, path], stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, env=dict(os.environ, PPROF_TMPDIR=folder))
+            said = done.stdout.decode('utf-8')
+            bind.equal(done.returncode, 0, done.stderr.decode())
+            bind.check('Type: ' + name in said and '%d' % profile.info().total[metric] in said, 'it says:\n%s', said)
+
+
 # --- the same bytes every time ------------------------------------------------------------------------------------------
 
 
