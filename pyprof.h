@@ -4725,7 +4725,7 @@ enum { PYPROF__DOMAINS = 3, PYPROF__BELOW = 16, PYPROF__SHARDS = 256, PYPROF__FI
 #endif
 
 typedef struct { uint32_t word[5]; } pyprof__entry;   // 45 bits address / 8, 2 bits domain, 49 bits size; site; birth, ms. First two 0 = free
-typedef struct { uint32_t lock, count, capacity, steps; pyprof__entry *entries; char padding[40]; } pyprof__shard;
+typedef struct { uint32_t lock, count, capacity, steps; pyprof__entry *entries; } __attribute__((aligned(64))) pyprof__shard;
 
 typedef struct { uint32_t parent, next; uint32_t code; int32_t instruction; } pyprof__site_key;   // next: in its bucket
 typedef struct { uint64_t bytes, blocks, births; } pyprof__flow;     // births: of each block, ms, added up
@@ -4812,7 +4812,7 @@ static struct {                  // what every call looks at
 
 static unsigned char pyprof__filter[PYPROF__FILTER], pyprof__code_filter[PYPROF__CODE_FILTER];
 static pyprof__pymem pyprof__below[PYPROF__DOMAINS][PYPROF__BELOW];   // every allocator that was ever below ours
-static __attribute__((aligned(64))) pyprof__shard pyprof__shards[PYPROF__SHARDS];
+static pyprof__shard pyprof__shards[PYPROF__SHARDS];
 static pyprof__tracker pyprof__heap;
 
 typedef struct { int64_t left; uint32_t generation, probe; pyprof__allocating *self; } pyprof__own_heap;   // left: bytes to the next sample
