@@ -6612,6 +6612,7 @@ struct pyprof_profile {
     uint32_t interpreters;
     uint32_t depth;                // of the deepest node
     int is_diff;                   // values are differences: they can be negative
+    const pyprof_profile *before;  // text: an earlier snapshot to compare with, or NULL; not ours
     pyprof__array seen;            // a difference's node: unsigned char, 1 = it was there before, 2 = after
 };
 
@@ -6652,17 +6653,6 @@ static int pyprof__has_metric(const pyprof_profile *profile, int metric)
 }
 
 static double pyprof__unix(const pyprof__model *model, uint64_t ns) { return (double)ns / 1e9 + model->unix_offset; }
-
-static double pyprof__sqrt(double value)   // the library's would need -lm
-{
-    double root = 1;
-    int i;
-    if (!(value > 0)) return 0;
-    while (root * root < value) root *= 2;
-    while (root * root > value * 4) root /= 2;
-    for (i = 0; i < 6; i++) root = (root + value / root) / 2;
-    return root;
-}
 
 // ---- labels: stem.qualname, made unique ----------------------------------------
 // stem = the file's name without folder and ".py"; for __init__.py and __main__.py the folder's name.
@@ -7539,7 +7529,7 @@ typedef struct {
 
 typedef struct { pyprof__pool pool; pyprof__array sites, keys, leaks; pyprof__index index; } pyprof__leak_table;
 
-static double pyprof__root(double value)   // sqrt is in libm, which nobody links for us
+static double pyprof__sqrt(double value)   // sqrt is in libm, which nobody links for us
 {
     double root = value > 1 ? value : 1, next;
     if (!(value > 0)) return 0;
@@ -7671,7 +7661,7 @@ static int pyprof__leak_add(pyprof__leak_table *table, const pyprof_profile *pro
     leak->live_blocks = site->live_blocks;
     leak->grown_bytes = (int64_t)(site->end - series.bytes[0]);
     leak->bytes_per_s = pyprof__series_slope(&series, series.count / 2);
-    leak->error_bytes = (int64_t)(1.96 * pyprof__root(series.interval * site->end));
+    leak->error_bytes = (int64_t)(1.96 * pyprof__sqrt(series.interval * site->end));
     leak->mean_age_s = site->live_blocks > 0 ? (double)site->age_ms / (double)site->live_blocks / 1000 : 0;
     return 1;
 }
@@ -8304,15 +8294,44 @@ static void pyprof__json_heap(const pyprof__job *job)
     pyprof__put(s, "]");
 }
 
-static void pyprof__json_memory(const pyprof__job *job)
+static int pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
+{
+    static const char *const verdicts[] = { "steady", "plateau", "growing" };
+    pyprof__leak_table table;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    int whole = pyprof__leaks_make(&table, job->profile, NULL);
+    pyprof__put(s, ",\n\"leaks\": [");
+    for (i = 0; whole && i < table.leaks.count; i++) {
+        const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, table.leaks, i);
+        pyprof__put(s, i ? ",\n  {\"function\": " : "\n  {\"function\": ");
+        pyprof__put_json(s, leak->qualname);
+        pyprof__put(s, ", \"file\": ");
+        pyprof__put_json(s, leak->file);
+        pyprof__put_format(s, ", \"line\": %ld, \"growth\": \"%s\", \"live_bytes\": %lld, \"live_blocks\": %lld, \"grown_bytes\": %lld, "
+                           "\"error_bytes\": %lld, \"bytes_per_s\": ", (long)leak->line, verdicts[leak->growth], (long long)leak->live_bytes,
+                           (long long)leak->live_blocks, (long long)leak->grown_bytes, (long long)leak->error_bytes);
+        pyprof__put_fixed(s, leak->bytes_per_s, 3);
+        pyprof__put(s, ", \"mean_age_s\": ");
+        pyprof__put_fixed(s, leak->mean_age_s, 3);
+        pyprof__put(s, "}");
+    }
+    pyprof__put(s, "]");
+    pyprof__leaks_free(&table);
+    return whole;
+}
+
+static pyprof_result pyprof__json_memory(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     size_t i;
-    if (model->heap.mode == PYPROF_HEAP_OFF && model->gauges.count == 0) return;
+    if (model->heap.mode == PYPROF_HEAP_OFF && model->gauges.count == 0) return PYPROF_OK;
     pyprof__put(s, "\"memory\": {");
     if (model->heap.mode != PYPROF_HEAP_OFF) pyprof__json_heap(job);
     else pyprof__put(s, "\"mode\": \"off\"");
+    if (model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff && !pyprof__json_leaks(job))
+        return pyprof__fail_memory("the leaks");
     pyprof__put(s, ",\n\"timeline\": [");
     for (i = 0; i < model->gauges.count; i++) {
         const pyprof__gauge *gauge = &PYPROF__AT(const pyprof__gauge, model->gauges, i);
@@ -8321,6 +8340,7 @@ static void pyprof__json_memory(const pyprof__job *job)
         pyprof__put_format(s, ", %lld, %lld]", (long long)gauge->resident, (long long)gauge->traced);
     }
     pyprof__put(s, "]},\n");
+    return PYPROF_OK;
 }
 
 // "stack": [...], "lines": [...], "frames": [...] of a node, root first, the thread's node left out
@@ -8423,8 +8443,8 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
     result = pyprof__json_functions(job);
     if (result != PYPROF_OK) return result;
     pyprof__json_tree(job);
-    pyprof__json_memory(job);
-    return pyprof__json_samples(job);
+    result = pyprof__json_memory(job);
+    return result == PYPROF_OK ? pyprof__json_samples(job) : result;
 }
 
 // ---- SVG: an interactive flame graph in one file --------------------------------------------------
@@ -9762,6 +9782,63 @@ static pyprof_result pyprof__text_memory_tables(const pyprof__job *job, int sort
     return whole ? PYPROF_OK : pyprof__fail_memory("the memory report");
 }
 
+static pyprof_result pyprof__text_leaks(const pyprof__job *job)
+{
+    enum { MOST = 15 };
+    static const char *const verdicts[] = { "steady", "grew, stopped", "growing" };
+    pyprof__leak_table table;
+    pyprof__sink *s = job->sink;
+    pyprof_query query;
+    size_t i;
+    int whole;
+    memset(&query, 0, sizeof query);
+    if (job->output->filter) query = *job->output->filter;
+    query.group = PYPROF_GROUP_LINE;
+    whole = pyprof__leaks_make(&table, job->profile, &query);
+    if (whole && table.leaks.count) pyprof__put(s, "\nLines whose live memory grew: leaks, and what may be caches\n"
+                                                "               alive        grown         +-       a minute   mean age   where\n");
+    for (i = 0; whole && i < table.leaks.count && i < MOST; i++) {
+        const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, table.leaks, i);
+        pyprof_row row;
+        memset(&row, 0, sizeof row);
+        row.name = leak->name;
+        row.qualname = leak->qualname;
+        row.file = leak->file;
+        row.line = leak->line;
+        pyprof__put_padded(s, verdicts[leak->growth], 13);
+        pyprof__put_size(s, (double)leak->live_bytes, 11);
+        pyprof__put_size(s, (double)leak->grown_bytes, 13);
+        pyprof__put_size(s, (double)leak->error_bytes, 11);
+        pyprof__put_size(s, leak->growth == PYPROF_GROWTH_GROWING ? leak->bytes_per_s * 60 : 0, 15);
+        pyprof__put_format(s, "%9ld s", (long)(leak->mean_age_s + 0.5));
+        pyprof__text_where(s, &row);
+    }
+    if (whole && table.leaks.count > MOST) pyprof__put_format(s, "    ... %llu more\n", (unsigned long long)(table.leaks.count - MOST));
+    pyprof__leaks_free(&table);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the leaks");
+}
+
+static pyprof_result pyprof__text_since(const pyprof__job *job)   // what changed since an earlier snapshot
+{
+    pyprof_profile *delta;
+    pyprof__selection selection;
+    pyprof__job changes = *job;
+    char heading[128];
+    pyprof_result result;
+    if (!job->profile->before) return PYPROF_OK;
+    delta = pyprof__profile_diff(job->profile->before, job->profile, NULL);
+    if (!delta) return pyprof__fail_memory("the difference");
+    snprintf(heading, sizeof heading, "Lines, by the growth of their live memory since the snapshot %ld s before",
+             (long)((double)(job->profile->model.last_ns - job->profile->before->model.last_ns) / 1e9 + 0.5));
+    changes.profile = delta;
+    changes.selection = &selection;
+    if (pyprof__select(&selection, delta, job->output->filter, 0)) result = pyprof__text_changes(&changes, heading, PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES);
+    else result = pyprof__fail_memory("the difference");
+    pyprof__selection_free(&selection);
+    pyprof__profile_free(delta);
+    return result;
+}
+
 // sort 0: as a part of the whole report
 static pyprof_result pyprof__text_memory(const pyprof__job *job, int sort)
 {
@@ -9774,7 +9851,9 @@ static pyprof_result pyprof__text_memory(const pyprof__job *job, int sort)
         pyprof__text_fold_native(&selection);
         if (!sort) pyprof__put(job->sink, "\n");
         pyprof__text_memory_head(&folded);
-        result = pyprof__text_memory_tables(&folded, sort);
+        result = pyprof__text_leaks(job);
+        if (result == PYPROF_OK) result = pyprof__text_since(job);
+        if (result == PYPROF_OK) result = pyprof__text_memory_tables(&folded, sort);
         pyprof__text_domains(&folded);
         pyprof__text_memory_threads(&folded);
         pyprof__text_sizes(&folded);
@@ -12393,17 +12472,22 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
 static void *pyprof__env_main(void *unused)
 {
     uint64_t due = pyprof__now();
+    pyprof_profile *profile, *before = NULL;
     pyprof__inside = 1;
     for (;;) {
-        pyprof_profile *profile;
         due += (uint64_t)(pyprof__g.env_interval * 1e9);
         while (pyprof__now() < due && !__atomic_load_n(&pyprof__g.env_wake, __ATOMIC_ACQUIRE)) pyprof__sleep_until(&pyprof__g.env_wake, 0, due);
-        if (__atomic_load_n(&pyprof__g.env_wake, __ATOMIC_ACQUIRE)) return unused;
+        if (__atomic_load_n(&pyprof__g.env_wake, __ATOMIC_ACQUIRE)) break;
         if (pyprof_snapshot(pyprof__g.env_session, NULL, &profile) != PYPROF_OK) continue;
+        profile->before = before;
         pyprof__env_memory(profile, 1);
-        pyprof_profile_free(profile);
+        profile->before = NULL;
+        pyprof_profile_free(before);
+        before = profile;
         if (pyprof__now() > due) due = pyprof__now();
     }
+    pyprof_profile_free(before);
+    return unused;
 }
 
 PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
