@@ -9832,7 +9832,8 @@ static pyprof_result pyprof__text_since(const pyprof__job *job)   // what change
              (long)((double)(job->profile->model.last_ns - job->profile->before->model.last_ns) / 1e9 + 0.5));
     changes.profile = delta;
     changes.selection = &selection;
-    if (pyprof__select(&selection, delta, job->output->filter, 0)) result = pyprof__text_changes(&changes, heading, PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES);
+    if (pyprof__select(&selection, delta, job->output->filter, 0))
+        result = pyprof__text_changes(&changes, heading, PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES);
     else result = pyprof__fail_memory("the difference");
     pyprof__selection_free(&selection);
     pyprof__profile_free(delta);
