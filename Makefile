@@ -46,7 +46,8 @@ RUN_C := $(foreach t,$(C_TESTS),"$(t) '$(T)'")
 RUN_PY := $(foreach t,$(PY_TESTS),"$(PYTHON) $(t) $(BUILD)") $(foreach t,$(SH_TESTS),"bash $(t) $(BUILD)") \
     $(if $(CANNOT_EMBED),"echo 'skip  examples that embed Python: $(CANNOT_EMBED)'")
 SOAK := $(BUILD)/libpyprof_test.so $(BUILD)/libsoak_count.so $(if $(PY_LIBS),$(BUILD)/soak_embed)
-NEEDED_PY := $(SOAK) $(CAN_BUILD)
+HEAP := $(BUILD)/libheap_count.so $(if $(PY_LIBS),$(BUILD)/heap_embed)
+NEEDED_PY := $(SOAK) $(HEAP) $(CAN_BUILD)
 
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)
@@ -144,7 +145,7 @@ clean: ## remove what was built
 
 # The rules. Whatever is built depends on the header and on the commands used; the examples are C as compilers default to.
 $(C_TESTS): tests/test.h tests/model.h tests/written.h
-$(C_TESTS) $(CAN_BUILD) $(SOAK) $(BUILD)/pyprof.o $(BUILD)/oracle_truth.so: pyprof.h $(BUILD)/commands
+$(C_TESTS) $(CAN_BUILD) $(SOAK) $(HEAP) $(BUILD)/pyprof.o $(BUILD)/oracle_truth.so: pyprof.h $(BUILD)/commands
 $(BUILD)/commands: FORCE
 	@mkdir -p $(BUILD)
 	@echo '$(COMMAND) $(EMBED)' | cmp -s - $@ || echo '$(COMMAND) $(EMBED)' >$@
@@ -160,6 +161,10 @@ $(BUILD)/libpyprof_test.so: tests/dll.c
 $(BUILD)/libsoak_count.so: tests/soak/count.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@
 $(BUILD)/soak_embed: tests/soak/embed.c
+	$(COMPILE) -std=gnu11 $< -o $@ $(LIBS) $(PY_LIBS)
+$(BUILD)/libheap_count.so: tests/heap_count.c
+	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
+$(BUILD)/heap_embed: tests/heap_embed.c
 	$(COMPILE) -std=gnu11 $< -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/oracle_truth.so: tests/oracle/truth.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS) -lrt

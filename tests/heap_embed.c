@@ -1,0 +1,191 @@
+// The heap tracker in a program that initialises and finalises Python over and over: CPython 3.12 and later forget the
+// allocation hooks when they come up again, the older ones keep them, so that a second installation finds the first.
+//
+//   heap_embed lives|across|early|late CYCLES
+//
+// lives: a session in each life, ended before or after Py_Finalize in turn. across: one session through all lives.
+// early: it begins before Py_Initialize. late: it begins after Py_Finalize, and sees the next life.
+// Prints one line of NAME=NUMBER words; exits 1 with a message if something is wrong.
+#define PYPROF_IMPLEMENTATION
+#include "../pyprof.h"
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void Py_InitializeEx(int signals);   // Python.h is not needed
+int PyRun_SimpleString(const char *source);
+int Py_FinalizeEx(void);
+const char *Py_GetVersion(void);
+
+#define CHECK(condition) ((condition) ? (void)0 : fail(__LINE__, #condition))
+static void fail(int line, const char *what)
+{
+    fprintf(stderr, "heap_embed.c:%d: CHECK(%s); last error: %s\n", line, what, pyprof_last_error());
+    exit(1);
+}
+
+// 20,000 blocks, of which 2,000 stay for the life of the interpreter.
+static const char work[] =
+    "import threading\n"
+    "def churn(kept):\n"
+    "    for i in range(10000): kept[i % 1000] = b'x' * (i % 1000 + 2)\n"
+    "kept = [[None] * 1000, [None] * 1000]\n"
+    "threads = [threading.Thread(target=churn, args=(k,)) for k in kept]\n"
+    "for t in threads: t.start()\n"
+    "for t in threads: t.join()\n"
+    "import gc\n"
+    "gc.collect()\n";
+
+enum { BLOCKS = 20000 };
+static atomic_int events;
+
+static void event(void *user, pyprof *session, pyprof_event what, const char *detail)
+{
+    (void)user;
+    (void)session;
+    (void)detail;
+    if (what == PYPROF_EVENT_HOOKS_LOST) atomic_fetch_add(&events, 1);
+}
+
+static pyprof *start(void)
+{
+    pyprof_config config;
+    pyprof *session;
+    memset(&config, 0, sizeof config);
+    config.heap = PYPROF_HEAP_EXACT;
+    config.on_event.fn = event;
+    CHECK(pyprof_start(&config, &session) == PYPROF_OK);
+    return session;
+}
+
+static int state_of(pyprof *session)
+{
+    pyprof_stats stats;
+    CHECK(pyprof_get_stats(session, &stats) == PYPROF_OK);
+    return stats.heap_state;
+}
+
+static void run(const char *source) { CHECK(PyRun_SimpleString(source) == 0); }
+
+static void settle(pyprof *session)   // what is pending needs the main thread to run Python
+{
+    for (int i = 0; i < 2000 && state_of(session) == PYPROF_HEAP_STATE_PENDING; i++) {
+        run("for i in range(100): pass\n");
+        usleep(1000);
+    }
+}
+
+static long long allocated(pyprof *session)
+{
+    pyprof_profile *profile;
+    pyprof_info info;
+    CHECK(pyprof_snapshot(session, NULL, &profile) == PYPROF_OK);
+    CHECK(pyprof_profile_info(profile, &info) == PYPROF_OK);
+    CHECK(info.total[PYPROF_LIVE_BLOCKS] >= 0 && info.total[PYPROF_LIVE_BYTES] >= 0);
+    pyprof_profile_free(profile);
+    return info.total[PYPROF_ALLOC_BLOCKS];
+}
+
+static void stop(pyprof *session, long long least)
+{
+    pyprof_profile *profile;
+    pyprof_info info;
+    CHECK(pyprof_stop(session, &profile) == PYPROF_OK);
+    CHECK(pyprof_profile_info(profile, &info) == PYPROF_OK);
+    CHECK(info.total[PYPROF_ALLOC_BLOCKS] >= least);
+    pyprof_profile_free(profile);
+}
+
+static void lives(long count)
+{
+    for (long i = 0; i < count; i++) {
+        pyprof *session;
+        Py_InitializeEx(0);
+        session = start();
+        CHECK(state_of(session) == PYPROF_HEAP_STATE_ON);   // this thread holds the GIL
+        run(work);
+        CHECK(allocated(session) >= BLOCKS);
+        if (i % 3 == 0) stop(session, BLOCKS);
+        run(work);
+        CHECK(Py_FinalizeEx() == 0);
+        if (i % 3 != 0) stop(session, 2 * BLOCKS);
+    }
+}
+
+static int forgets(void) { return atoi(Py_GetVersion() + 2) >= 12; }   // "3.12.1 ..."
+
+static void across(long count)
+{
+    pyprof *session = NULL;
+    long seen = 0, lost = 0;
+    for (long i = 0; i < count; i++) {
+        long long before;
+        Py_InitializeEx(0);
+        if (!session) session = start();
+        for (int wait = 0; forgets() && wait < 1500 && atomic_load(&events) < i; wait++) {
+            run("for i in range(100): pass\n");
+            usleep(1000);
+        }
+        settle(session);
+        before = allocated(session);
+        run(work);
+        if (state_of(session) == PYPROF_HEAP_STATE_LOST) lost++;
+        else if (allocated(session) - before >= BLOCKS) seen++;
+        CHECK(Py_FinalizeEx() == 0);
+    }
+    printf("state=%d seen=%ld lost=%ld ", state_of(session), seen, lost);
+    stop(session, BLOCKS);
+}
+
+static void early(void)
+{
+    pyprof *session = start();
+    CHECK(state_of(session) == PYPROF_HEAP_STATE_PENDING);
+    CHECK(allocated(session) == 0);
+    Py_InitializeEx(0);
+    for (int i = 0; i < 2000 && state_of(session) != PYPROF_HEAP_STATE_ON; i++) {
+        run("for i in range(100): pass\n");
+        usleep(1000);
+    }
+    CHECK(state_of(session) == PYPROF_HEAP_STATE_ON);
+    run(work);
+    CHECK(allocated(session) >= BLOCKS);
+    CHECK(Py_FinalizeEx() == 0);
+    stop(session, BLOCKS);
+}
+
+static void late(long count)
+{
+    for (long i = 0; i < count; i++) {
+        pyprof *session;
+        Py_InitializeEx(0);
+        run(work);
+        CHECK(Py_FinalizeEx() == 0);
+        session = start();
+        Py_InitializeEx(0);
+        for (int wait = 0; wait < 2000 && state_of(session) != PYPROF_HEAP_STATE_ON; wait++) {
+            run("for i in range(100): pass\n");
+            usleep(1000);
+        }
+        CHECK(state_of(session) == PYPROF_HEAP_STATE_ON);
+        run(work);
+        CHECK(allocated(session) >= BLOCKS);
+        CHECK(Py_FinalizeEx() == 0);
+        stop(session, BLOCKS);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    long count = argc > 2 ? strtol(argv[2], NULL, 10) : 0;
+    if (argc < 3) return 2;
+    if (strcmp(argv[1], "lives") == 0) lives(count);
+    else if (strcmp(argv[1], "across") == 0) across(count);
+    else if (strcmp(argv[1], "early") == 0) early();
+    else if (strcmp(argv[1], "late") == 0) late(count);
+    else return 2;
+    printf("events=%d\n", atomic_load(&events));
+    return 0;
+}
