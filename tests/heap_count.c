@@ -551,6 +551,17 @@ long heap_hold(long steps, double seconds)
     return atomic_load(&progress) - begin;
 }
 
+// Asks for the statistics for so many seconds. Returns how often they came.
+EXPORT long heap_ask(const pyprof *session, double seconds);
+long heap_ask(const pyprof *session, double seconds)
+{
+    double end = now() + seconds;
+    long count = 0;
+    pyprof_stats stats;
+    while (now() < end && library.get_stats(session, &stats) == PYPROF_OK) count++;
+    return count;
+}
+
 typedef struct errand {   // pyprof_start or pyprof_stop on another thread, while the caller holds the GIL
     const pyprof_config *config;
     pyprof *session;

@@ -61,7 +61,7 @@ FUNCTIONS = {   # name: (result, arguments)
     'elsewhere': (c_int, POINTER(Errand), c_double), 'run': (c_void_p, c_int, SIZES, c_size_t, c_size_t),
     'take': (c_void_p, c_int, c_size_t, c_size_t), 'block': (c_void_p, c_void_p, c_size_t), 'give': (None, c_void_p),
     'resize': (None, c_int, SIZES, c_size_t), 'temporary': (c_void_p, c_int, c_size_t, c_size_t),
-    'fail': (None, c_long, c_long), 'asked': (c_long,), 'out': (c_long,),
+    'ask': (c_long, c_void_p, c_double), 'fail': (None, c_long, c_long), 'asked': (c_long,), 'out': (c_long,),
 }
 
 
@@ -487,9 +487,9 @@ def sampled_totals_agree():
     runs = [held.run(domain, sizes, len(sizes), 2) for domain in (RAW, MEM, OBJ)]
     profile, stats = session.snapshot(), session.stats()
     total, info = sane(profile), profile.info()
-    for i, metric in enumerate([ALLOC_BYTES, ALLOC_BLOCKS, LIVE_BYTES, LIVE_BLOCKS]):
-        bind.equal(sum(row[i] for row in table(info.domains)), total[metric], 'sum of the domains')
-    bind.check(stats.heap_samples > 3 * EACH / INTERVAL * 0.8, '%d samples', stats.heap_samples)
+    for i, metric in enumerate([ALLOC_BYTES, ALLOC_BLOCKS, LIVE_BYTES, LIVE_BLOCKS]):   # blocks are rounded, node by node
+        bind.near(sum(row[i] for row in table(info.domains)), total[metric], 0, i % 2 * info.nodes, 'sum of the domains')
+    bind.near(stats.heap_samples, 3 * sum(-math.expm1(-size / INTERVAL) for size in sizes), 0.1, what='blocks noted')
     for domain in RAW, MEM, OBJ:
         bind.near(info.domains[domain].alloc_bytes, sum(sizes), 0.1, what='bytes of domain %d' % domain)
         bind.near(info.domains[domain].live_bytes, sum(list(sizes)[::2]), 0.1, what='live bytes of domain %d' % domain)
@@ -545,24 +545,27 @@ LEAKED = []
 
 
 def leak_small(kept, begin):
+    text = 100 - HEADER
     for i in range(begin, begin + 50):
-        kept[i] = b'x' * (100 - HEADER)   # here
+        kept[i] = b'x' * text   # here
 
 
 def leak_large(kept, begin):
+    text = 70000 - HEADER
     for i in range(begin, begin + 5):
-        kept[i] = b'x' * (70000 - HEADER)   # here
+        kept[i] = b'x' * text   # here
 
 
 def no_leak():
-    for i in range(1, 100):
-        kept = b'x' * (i * 50)   # here
+    for text in range(50, 5000, 50):
+        kept = b'x' * text   # here
     return len(kept)
 
 
 def fill_cache(cache, turn):
+    text = PAGE - HEADER
     for i in range(500 if turn == 0 else 0):
-        cache[i] = b'x' * 500   # here
+        cache[i] = b'x' * text   # here
 
 
 def leaks_of(profile, **query):
@@ -629,7 +632,7 @@ def check_leaks(leaks, turns):
 def in_and_out_a_thousand_times():
     before = allocators()
     kept = shelf(1000)
-    for i in range(1000):
+    for i in range(int(os.environ.get('SESSIONS', 1000))):
         session = start([SAMPLED, EXACT][i % 2], rate_hz=1)
         text = 600 + i % 3000
         for j in range(i % 10, 1000, 10):
@@ -768,6 +771,7 @@ def start_and_stop_before_the_hooks_are_in():
 @bind.test
 def sessions_come_and_go_while_threads_allocate():
     before = allocators()
+    sys.setswitchinterval(0.0002)
     held.spin(4)
     end = threading.Event()
 
@@ -810,7 +814,9 @@ class Party:
         if letter == 't':
             tracemalloc.start()
         elif letter == 'T':
-            tracemalloc.stop()
+            tracemalloc.stop()   # it puts back what it found: if it came first, we are out
+            if self.session:
+                bind.eventually(lambda: self.found(traced(5000)), 'we come back')
         elif letter == 'p':
             self.session = bind.Session(bind.held, heap=EXACT)
         else:
@@ -819,15 +825,23 @@ class Party:
             bind.check(four(at(profile, traced))[1] >= 1, 'nothing was seen')
         self.look()
 
+    def found(self, block):
+        allocation = bind.Allocation()
+        try:
+            bind.call('find_allocation', self.session.token, id(block), byref(allocation), lib=bind.held)
+        except bind.Error as error:
+            bind.equal(error.code, bind.STATE, 'result')
+            return False
+        bind.equal((allocation.size, allocation.domain), (5000 + HEADER, OBJ), 'size and domain that we know')
+        return True
+
     def look(self):
         self.kept.append(traced(5000))
         if tracemalloc.is_tracing():
             where = tracemalloc.get_object_traceback(self.kept[-1])
             bind.equal(where[0].lineno, line(traced), 'the line that tracemalloc knows')
         if self.session:
-            found = bind.Allocation()
-            bind.call('find_allocation', self.session.token, id(self.kept[-1]), byref(found), lib=bind.held)
-            bind.equal((found.size, found.domain), (5000 + HEADER, OBJ), 'size and domain that we know')
+            bind.check(self.found(self.kept[-1]), 'we do not see it')
         if len(self.kept) > 3:
             self.kept = self.kept[3:]   # blocks of the one are freed under the other
 
@@ -838,24 +852,33 @@ ORDERS = ['tTpP', 'pPtT', 'tpTP', 'tpPT', 'ptPT', 'ptTP', 'tpPpTP', 'ptPpTP', 'p
 @bind.test(limit=120)
 def tracemalloc_and_we_in_any_order():
     before = allocators()
-    for turn in range(10):
+    for _ in range(3):
         for order in ORDERS:
             party = Party()
             print(order)
             for letter in order:
                 party.step(letter)
-            if order.endswith('P'):
-                bind.equal(bind.held.last_error() is not None, True)
     party = None
     gc.collect()
-    for _ in range(3):   # who is on top of whom does not last
-        start().stop()
-    bind.check(allocators() == before or not tracemalloc.is_tracing(), 'the allocators')
+    start().stop()
+    bind.equal(allocators(), before, 'the allocators')
     fib(15)
     session = start()
     kept = shelf(100)
     keep(kept)
     bind.equal(four(at(session.stop(), keep)), blocks(100), 'a session after all that')
+
+
+@bind.test
+def tracemalloc_on_top_and_the_gil_held():
+    """Its hook waits for the GIL: whoever calls it while others wait for him waits for ever."""
+    for mode in EXACT, SAMPLED:
+        session = start(mode)
+        tracemalloc.start()
+        asked = held.ask(session.token, 2.5)   # with the GIL
+        tracemalloc.stop()
+        print('%d answers' % asked)
+        session.stop()
 
 
 @bind.test
@@ -906,13 +929,13 @@ def with_every_pythonmalloc():
                      'in_and_out_a_thousand_times', 'pausing_and_going_on'):
             print(name, test)
             sys.stdout.flush()
-            again(test, PYTHONMALLOC=name)
+            again(test, PYTHONMALLOC=name, SESSIONS='100')
 
 
 @bind.test(limit=120)
 def with_tracemalloc_from_the_start():
     for test in 'pausing_and_going_on', 'out_and_in_without_the_gil', 'in_and_out_a_thousand_times':
-        again(test, PYTHONTRACEMALLOC='5')
+        again(test, PYTHONTRACEMALLOC='5', SESSIONS='200')
 
 
 # --- h: finalize and again --------------------------------------------------------------------------------------------
@@ -1099,16 +1122,18 @@ def tell(count, rng, kept):
         teller(2 + rng.randrange(500))(kept, i, PAGE - HEADER)
 
 
-def true_names(profile, prefix='at_'):
-    """Every row of such a function is told with its own line and file. Returns the live blocks of all."""
+def true_names(profile, traced=False):
+    """Every row of such a function is told with its own line and file. Returns the live blocks of all. While it is
+    traced CPython makes the frame objects that trace functions are given: there, and at the line of its def."""
     count = 0
     for row in profile.top(group=bind.GROUP_LINE):
-        if row.name.startswith(prefix):
-            number = row.name[len(prefix):]
+        if row.name.startswith('at_'):
+            number = int(row.name[3:])
             if row.self[ALLOC_BLOCKS] or row.self[LIVE_BLOCKS]:
-                bind.equal((str(row.line), row.file), (number, '/heap/teller_%s.py' % number), 'line and file of ' + row.name)
-                bind.equal(row.self[LIVE_BYTES], row.self[LIVE_BLOCKS] * PAGE, 'bytes at ' + row.name)
-                count += row.self[LIVE_BLOCKS]
+                bind.equal(row.file, '/heap/teller_%d.py' % number, 'file of ' + row.name)
+                bind.check(row.line == number or traced and row.line == number - 1, '%s is at line %d', row.name, row.line)
+                bind.check(traced or row.self[LIVE_BYTES] == row.self[LIVE_BLOCKS] * PAGE, 'bytes at ' + row.name)
+                count += row.self[LIVE_BYTES] // PAGE
         elif 'teller_' in (row.file or ''):
             bind.check(row.name == '<module>', 'a function %s in %s', row.name, row.file)
     return count
@@ -1173,7 +1198,7 @@ def under_trace_and_profile_functions():
         threading.settrace(None)
         threading.setprofile(None)
     profile = session.stop()
-    bind.equal(true_names(profile), 900, 'live blocks')
+    bind.equal(true_names(profile, traced=True), 900, 'live blocks')
     sane(profile)
 
 
@@ -1193,7 +1218,7 @@ def under_monitoring():
     finally:
         monitoring.set_events(2, 0)
         monitoring.free_tool_id(2)
-    bind.equal(true_names(session.stop()), 300, 'live blocks')
+    bind.equal(true_names(session.stop(), traced=True), 300, 'live blocks')
 
 
 def generate(kept):
@@ -1250,6 +1275,7 @@ def dig(depth, kept):
 
 
 def deep(max_depth, expected):
+    """expected: frames of dig that are kept, at least"""
     kept = shelf(50)
     session = start(max_depth=max_depth)
     thread = threading.Thread(target=dig, args=(5000, kept))
@@ -1257,20 +1283,23 @@ def deep(max_depth, expected):
     thread.join()
     profile = session.stop()
     bind.equal(four(at(profile, keep)), blocks(50), 'at the bottom')
-    for item in profile.visit(bind.ITEM_STACK):
-        if item.stack[-1].name == 'keep' and item.self[LIVE_BLOCKS]:
-            names = [frame.name for frame in item.stack]
-            bind.check(expected(names.count('dig'), names), '%d frames of dig: %r ...', names.count('dig'), names[:3])
-    sane(profile)
+    found = [item.stack for item in profile.visit(bind.ITEM_STACK, function='keep') if item.self[LIVE_BLOCKS]]
+    bind.equal(len(found), 1, 'stacks of keep')
+    names = [frame.name for frame in found[0]]
+    print(max_depth, len(names), names[:3])
+    bind.equal(names[-1], 'keep', 'the innermost')
+    bind.check(len(names) <= (max_depth or 1024) + 1, '%d frames', len(names))
+    bind.check(names.count('dig') >= expected, '%d frames of dig: %r ...', names.count('dig'), names[:3])
+    bind.check(names.count('dig') == 5001 or names[0] == '<truncated>', 'cut, but untold: %r', names[:3])
 
 
-@bind.test
+@bind.test(limit=120)
 def deep_recursion():
     sys.setrecursionlimit(20000)
     threading.stack_size(256 << 20)
-    deep(8000, lambda count, names: count == 5001)
-    deep(0, lambda count, names: 1000 <= count <= 1024 and '<truncated>' in names)
-    deep(16, lambda count, names: 10 <= count <= 16 and '<truncated>' in names)
+    deep(8000, 4000)
+    deep(0, 1000)
+    deep(16, 10)
 
 
 @bind.test
@@ -1534,7 +1563,8 @@ def peaks_of_many_threads():
         values = at(profile, peak_f, thread='peak %d' % i)
         bind.equal(values[PEAK_BLOCKS], 200, 'blocks of thread %d at the peak' % i)
         bind.equal(values[LIVE_BLOCKS], 0, 'live blocks of thread %d' % i)
-    bind.equal(sane(profile)[PEAK_BYTES], profile.stats().heap_peak_bytes, 'the sum')
+    # threads tell of what they allocated 16 KiB at a time
+    bind.near(sane(profile)[PEAK_BYTES], profile.stats().heap_peak_bytes, 0, 5 * 16384, 'the sum')
 
 
 def passing():
@@ -1584,7 +1614,7 @@ def blocks_that_live_for_a_moment():
 @bind.test
 def blocks_belong_to_the_thread_that_allocated():
     kept = [shelf(100), shelf(70), shelf(30)]
-    session = start()
+    session = start(rate_hz=1000)
     ready, go = threading.Barrier(4), threading.Barrier(4)
 
     def work(i):
@@ -1595,10 +1625,12 @@ def blocks_belong_to_the_thread_that_allocated():
         go.wait()
     with running(work, 0, name='zero'), running(work, 1, name='one'), running(work, 2, name='two'):
         ready.wait()
-        go.wait()
+        bind.eventually(lambda: {'zero', 'one', 'two'} <= {thread.name for thread in session.snapshot().threads()}, 'names')
+        bind.eventually(lambda: len(kept[0]) == 40, 'freed')
         profile = session.snapshot()
         for i, (name, live) in enumerate([('zero', 40), ('one', 70), ('two', 30)]):
             bind.equal(four(at(profile, keep, thread=name)), blocks([100, 70, 30][i], live), 'thread ' + name)
+        go.wait()
     del kept[2][:]
     profile = session.stop()
     for i, (name, live) in enumerate([('zero', 40), ('one', 70), ('two', 0)]):   # they have ended
@@ -1611,11 +1643,12 @@ def blocks_belong_to_the_thread_that_allocated():
 
 @bind.test
 def threads_that_come_and_go():
-    """Hundreds of threads, many with the identity of one before; each leaves one block."""
-    kept = shelf(500)
+    """Hundreds of threads, many with the identity of one before; each leaves one block. Nobody samples most of them."""
+    kept, ids = shelf(500), shelf(500)
     session = start()
 
     def work(i):
+        ids[i] = threading.get_native_id()
         teller(2 + i)(kept, i, PAGE - HEADER)
     for i in range(0, 500, 5):
         with contextlib.ExitStack() as stack:
@@ -1623,12 +1656,12 @@ def threads_that_come_and_go():
                 stack.enter_context(running(work, i + j, name='t%d' % (i + j)))
     profile = session.stop()
     bind.equal(true_names(profile), 500, 'live blocks')
-    wrong = []
+    wrong, others = [], {'t%d' % i for i in range(500)}
     for item in profile.visit(bind.ITEM_STACK):
         if item.stack[-1].name.startswith('at_') and item.self[LIVE_BLOCKS]:
-            number = int(item.stack[-1].name[3:])
-            if item.thread.name != 't%d' % (number - 2):
-                wrong.append((item.thread.name, number - 2))
+            number = int(item.stack[-1].name[3:]) - 2
+            if item.thread.thread_id != ids[number] or item.thread.name in others and item.thread.name != 't%d' % number:
+                wrong.append((item.thread, ids[number], number))
     bind.equal(wrong, [], 'threads and blocks that do not belong together')
     sane(profile)
 
