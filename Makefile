@@ -4,6 +4,7 @@
 #   T           only tests whose name contains this
 #   CFLAGS      added to ours;  WERROR= lets compilers newer than ours warn
 #   ORACLE      oracle, peers: their options, as in ORACLE='--seconds 1 --workload yoyo*'
+#   PART        bench: cpu or memory only;  ROUNDS, WORKLOADS, MODES, LIVE: see bench/memory.py
 #   SANITIZE    -fsanitize= for all that is built (asan, ubsan and tsan set it)
 #   V=1         show the compiler commands
 #   N           soak: the length; 1 = full, 0.01 = short
