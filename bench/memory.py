@@ -41,7 +41,7 @@ def measure(workload, mode):
     """What the process told, or None."""
     if mode in gone:
         return None
-    environment = dict(os.environ, PYTHONHASHSEED='0', LIVE=str(LIVE))
+    environment = dict(os.environ, PYTHONHASHSEED='0', LIVE=str(LIVE), MALLOC_MMAP_THRESHOLD_='131072')   # does not adapt
     command = [sys.executable, os.path.join(HERE, 'memwork.py'), workload, mode] + sys.argv[1:2]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -138,7 +138,8 @@ def timing(told, key):
         return told[key]
     if key not in told:
         return '-'
-    return '%.1f ms' % (1000 * statistics.median(told[key])) + (' (%.1f)' % (1000 * max(told[key])) if len(told[key]) > 1 else '')
+    taken = [1000 * seconds for seconds in told[key]]
+    return '%.1f ms' % statistics.median(taken) + (' (%.1f to %.1f)' % (min(taken), max(taken)) if len(taken) > 1 else '')
 
 
 def live():

@@ -9,6 +9,7 @@ process's CPU time, the profiler's own threads included; resident memory; what e
 import contextlib
 import gc
 import json
+import marshal
 import os
 import resource
 import sys
@@ -142,26 +143,24 @@ def retain(before):
 
 
 class Keeper:
-    """Blocks that stay, made in batches of 12: a list, its items, and these."""
+    """Blocks that stay, made in batches by one instruction: a list, its items, and bytes of these sizes."""
 
-    SIZES = [1, 5, 10, 15, 20, 25, 30, 40, 60, 90]
+    SIZES = [2, 5, 10, 15, 20, 25, 30, 40, 60, 90]
     BATCH = len(SIZES) + 2
 
     def __init__(self):
-        self.kept, self.batches, self.wall, self.cpu = [], 1, 0.0, 0.0
+        self.batch = marshal.dumps([bytes(size) for size in self.SIZES], 2)
+        self.kept, self.wall, self.cpu = [], 0.0, 0.0
 
     def keep(self):
         """The longest batch, by the wall's clock and by the CPU clock, which does not count the time of others."""
-        wall, cpu, last, spent = self.wall, self.cpu, time.perf_counter(), time.thread_time()
-        for _ in range(self.batches):
-            self.kept.append(list(map(bytes, self.SIZES)))
-            now, used = time.perf_counter(), time.thread_time()
-            if now - last > wall:
-                wall = now - last
-            if used - spent > cpu:
-                cpu = used - spent
-            last, spent = now, used
-        self.wall, self.cpu = wall, cpu
+        start, spent = time.perf_counter(), time.thread_time()
+        self.kept.append(marshal.loads(self.batch))
+        wall, cpu = time.perf_counter() - start, time.thread_time() - spent
+        if wall > self.wall:
+            self.wall = wall
+        if cpu > self.cpu:
+            self.cpu = cpu
 
 
 def many_stacks(keep, lines=(10, 10, 10, 10, 5)):
@@ -228,13 +227,12 @@ def live(before, session):
     gc.disable()
     keeper = Keeper()
     entry, part = many_stacks(keeper.keep)
-    entry()
-    keeper.batches, keeper.wall, keeper.cpu = max(1, LIVE // 50000 // Keeper.BATCH - 1), 0.0, 0.0
-    start = time.process_time()
-    entry()
+    for turn in range(1 + LIVE // 50000 // Keeper.BATCH):
+        if turn == 1:   # the stacks are known now
+            keeper.wall, keeper.cpu, start = 0.0, 0.0, time.process_time()
+        entry()
     told = {'cpu': [time.process_time() - start], 'blocks': len(keeper.kept) * Keeper.BATCH,
             'resident': resident() - before, 'pause': keeper.wall, 'pause_cpu': keeper.cpu}
-    keeper.batches = 1
     if session:
         told.update(ask(session, part))
     return told
@@ -255,19 +253,15 @@ def traced(frames):
 
 
 @contextlib.contextmanager
-def memray(**options):
-    from memray import Tracker
+def memray(tracker, **options):
     with tempfile.TemporaryDirectory() as folder:
-        with Tracker(os.path.join(folder, 'memray.bin'), **options):
+        with tracker(os.path.join(folder, 'memray.bin'), **options):
             yield None
 
 
 @contextlib.contextmanager
-def ours(heap):
+def ours(bind, heap):
     """Stacks are hardly sampled: what that costs is measured elsewhere."""
-    sys.path.insert(0, os.path.join(HERE, '..', 'tests', 'py'))
-    sys.argv[1:] = sys.argv[3:4]
-    import bind
     try:
         session = bind.Session(bind.held, heap=heap, rate_hz=1)
     except bind.Error as error:
@@ -281,21 +275,31 @@ def ours(heap):
     yield session
     stats = session.stats()
     session.stop()
-    if stats.heap_state != 2 or stats.degraded or stats.heap_dropped:
-        print('heap_state %d, %d dropped: %s' % (stats.heap_state, stats.heap_dropped, stats.degraded.decode()), file=sys.stderr)
+    if stats.heap_state != 2 or stats.heap_dropped:
+        print('heap_state %d, %d blocks dropped: %s' % (stats.heap_state, stats.heap_dropped, stats.degraded.decode()),
+              file=sys.stderr)
 
 
 def profiler(mode):
+    """A context manager. What it takes to use the profiler is imported before, and not measured."""
+    if mode == 'none':
+        return none()
     if mode.startswith('tracemalloc-'):
         return traced(int(mode.split('-')[1]))
-    return {'none': none, 'memray': memray, 'memray-tpa': lambda: memray(trace_python_allocators=True),
-            'sampled': lambda: ours(1), 'exact': lambda: ours(2)}[mode]()
+    if mode.startswith('memray'):
+        from memray import Tracker
+        return memray(Tracker, trace_python_allocators=mode == 'memray-tpa')
+    sys.path.insert(0, os.path.join(HERE, '..', 'tests', 'py'))
+    sys.argv[1:] = sys.argv[3:4]
+    import bind
+    return ours(bind, {'sampled': 1, 'exact': 2}[mode])
 
 
 def main():
     workload, mode = sys.argv[1:3]
+    profiling = profiler(mode.replace('+live', ''))
     before = resident()
-    with profiler(mode.replace('+live', '')) as session:
+    with profiling as session:
         if mode.endswith('+live'):
             kept = [float(i) for i in range(LIVE)]
             gc.freeze()   # not to be visited by every collection
