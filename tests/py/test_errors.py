@@ -103,7 +103,7 @@ def features_to_come():
     profile = works()
     session = bind.Session()
     found = bind.Allocation()
-    bind.equal(bind.released.find_allocation(session.token, None, ctypes.byref(found)), UNSUPPORTED)
+    bind.equal(bind.released.find_allocation(session.token, None, ctypes.byref(found)), STATE)
     bind.check(sentence(), 'no reason')
     session.stop()
     with bind.folder() as folder:
