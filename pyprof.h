@@ -1113,7 +1113,7 @@ PYPROF__EARLY_TLS uint32_t pyprof__inside;   // this thread is inside a hook, or
 //   Uses       PLATFORM
 //   Promise    every byte is counted and stays below the pool's limit; running out is an answer, not an end
 // ============================================================================
-typedef struct { pyprof_allocator allocator; uint64_t used, limit; } pyprof__pool;
+typedef struct { pyprof_allocator allocator; uint64_t used, limit; int refused; } pyprof__pool;   // refused: the allocator gave nothing, once
 
 static void *pyprof__default_alloc(void *user, size_t size)
 {
@@ -1152,7 +1152,7 @@ static void *pyprof__alloc(pyprof__pool *pool, size_t size)   // zeroed; NULL = 
     void *memory;
     if (size == 0 || pool->used > pool->limit || size > pool->limit - pool->used) return NULL;
     memory = pool->allocator.alloc(pool->allocator.user, size);
-    if (!memory) return NULL;
+    if (!memory) { pool->refused = 1; return NULL; }
     pool->used += size;
     memset(memory, 0, size);
     return memory;
@@ -2038,7 +2038,7 @@ static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t vers
 typedef struct {
     int own_state;   // the thread state that is current is the thread's own: a thread-local variable (3.12, Python/pystate.c)
     int deaf;        // a pending call added by another thread waits until something else interrupts the eval loop: COMPUTE_EVAL_BREAKER
-                     // looks whether its caller may handle it (3.9 to 3.11, Python/ceval.c)
+                     // looks whether its caller may handle it (3.9 to 3.12, Python/ceval.c and ceval_gil.c)
     int signals_thread;   // _PyEval_SignalAsyncExc wants a thread state, of which it reads the interpreter (3.9); else an interpreter
 } pyprof__habits;
 
@@ -2046,7 +2046,7 @@ static pyprof__habits pyprof__layout_habits(uint32_t version)
 {
     pyprof__habits habits;
     habits.own_state = version >= 0x030c0000;
-    habits.deaf = version >= 0x03090000 && version < 0x030c0000;
+    habits.deaf = version >= 0x03090000 && version < 0x030d0000;
     habits.signals_thread = version >> 16 == 0x0309;
     return habits;
 }
@@ -4669,6 +4669,7 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
         if (!walked && attempt > 2) return PYPROF_OK;   // no Python code runs on any thread
     }
     if (*proven) return PYPROF_OK;
+    if (sweeper->pool.refused) return pyprof__fail_memory("the sampler");
     pyprof__version_text(runtime->version, version, sizeof version);
     return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "CPython %s%s (_PyRuntime %s) does not keep its data where pyprof expects: %s", version,
                         runtime->free_threaded ? " free-threaded" : "", runtime->where,
@@ -4753,6 +4754,7 @@ struct pyprof__allocating {      // a thread that allocates; never freed, used a
     uint64_t sizes[PYPROF_SIZES];
     struct { uint64_t address, spent; } recent[PYPROF__RECENT];
     uint32_t recent_at, code_epoch, depth, capacity;
+    int cut;                     // the last chain had more frames than are kept
     pyprof__code_memo codes[PYPROF__MEMO_SITES];
     pyprof__site_memo sites[PYPROF__MEMO_SITES];
     pyprof__step *chain, *steps; // root first: the last chain; innermost first: the new one
@@ -4765,7 +4767,8 @@ typedef struct {
     int users, mode, noting;     // sessions; pyprof_heap_mode, 0 = nobody looks; new blocks are noted
     int state;                   // pyprof_heap_state
     int frozen;                  // the interpreter shuts down: what lived then is what is told
-    int wanted, calling;         // hooks shall be there; a pending call is under way
+    int wanted, calling, lost;   // hooks shall be there; a pending call is under way; 1: they had been taken out, 2: the interpreter began anew
+    void *(*verified)(void *, size_t);   // an allocator on top of ours, below which ours are
     uint64_t interval, max_bytes;
     uint32_t max_depth;
     pyprof__python_api api;
@@ -5265,6 +5268,7 @@ static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
         self->tid = (uint64_t)tid;
         self->generation = generation;
         self->depth = 0;
+        self->cut = 0;
         self->random = pyprof__now() ^ (uint64_t)tid << 40 ^ (uint64_t)(uintptr_t)self;
         self->spent = self->drawn = 0;
         self->life = pyprof__heap.life_count < PYPROF__LIVES ? ++pyprof__heap.life_count : (uint32_t)PYPROF__LIVES;   // the rest shares one
@@ -5367,14 +5371,14 @@ static uint32_t pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyp
     for (;; at = pyprof__at(at + previous)) {
         pyprof__step *step = &self->steps[o->fresh];
         if (o->run) {
-            const pyprof__step *then = self->chain + o->left, *root = self->chain;
+            const pyprof__step *then = self->chain + o->left, *root = o->left > most - n ? then - (most - n) : self->chain;
             while (then > root && then[-1].frame == at && then[-1].instruction == (pointer ? pyprof__at(at + at_instruction)
                    : pyprof__at32(at + at_instruction)) && (pointer || then[-1].code == pyprof__at(at + code))) {
                 at = pyprof__at(at + previous);
                 then--;
             }
-            n += o->left - (uint32_t)(then - root);
-            o->left = (uint32_t)(then - root);
+            n += o->left - (uint32_t)(then - self->chain);
+            o->left = (uint32_t)(then - self->chain);
             if (!at || at == base || n >= most) break;
             pyprof__overlap_break(self, o);
             step = &self->steps[o->fresh];
@@ -5392,7 +5396,8 @@ static uint32_t pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyp
         }
         if (!o->run) o->fresh++;
     }
-    if (o->left || n >= most) pyprof__overlap_break(self, o);
+    if (o->left || (n >= most) != self->cut) pyprof__overlap_break(self, o);   // cut: the last chain ended for its length
+    self->cut = n >= most;
     return n;
 }
 
@@ -5512,6 +5517,43 @@ static void pyprof__count_out(pyprof__allocating *self, const pyprof__entry *ent
     pyprof__count_live(self, -(int64_t)bytes);
 }
 
+static void pyprof__heap_forget_live(void)   // the hooks were away: nobody knows what was freed
+{
+    uint32_t i;
+    int64_t bytes = 0;
+    pyprof__heap_lock(&pyprof__heap.names_lock);
+    memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
+    memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
+    pyprof__heap.addresses.count = pyprof__heap.address_free = 0;
+    __atomic_add_fetch(&pyprof__heap.code_epoch, 1, __ATOMIC_RELEASE);
+    pyprof__unlock(&pyprof__heap.names_lock);
+    pyprof__blocks_drop();
+    if (pyprof__heap.mode == PYPROF_HEAP_EXACT) pyprof__filter[0] = 255;
+    for (i = 0; i < pyprof__heap.site_count && i < pyprof__heap.site_limit; i++) {
+        pyprof__site *site = &pyprof__heap.sites[i];
+        uint64_t live = pyprof__site_live(site), blocks = pyprof__site_live_blocks(site);
+        pyprof__site_keep(site);
+        bytes += (int64_t)live;
+        __atomic_fetch_add(&site->gone.births, site->in.births - site->out.births - site->gone.births, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&site->gone.bytes, live, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&site->gone.blocks, blocks, __ATOMIC_RELAXED);
+    }
+    __atomic_fetch_sub(&pyprof__heap.live, bytes, __ATOMIC_RELAXED);
+}
+
+__attribute__((noinline))
+static int pyprof__heap_thaw(void)   // has the next life of the interpreter begun? Then count afresh. 1 = tracking goes on
+{
+    int frozen = 1, error = errno;
+    if (pyprof__heap.api.is_finalizing() || !pyprof__heap.api.main_interpreter()) return 0;
+    if (!__atomic_compare_exchange_n(&pyprof__heap.frozen, &frozen, 2, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return frozen == 0;
+    pyprof__heap_forget_live();
+    PYPROF__SET(pyprof__heap.lost, PYPROF__GET(pyprof__heap.lost) | 2);
+    PYPROF__SET(pyprof__heap.frozen, 0);
+    errno = error;
+    return 1;
+}
+
 // ---- the slow side of the hooks. errno stays as it was: whoever here calls the system sees to that ----------
 __attribute__((noinline))
 static pyprof__allocating *pyprof__own_renew(uint32_t generation)
@@ -5581,7 +5623,8 @@ static uint32_t pyprof__wants(size_t size)
     }
     self = pyprof__own_record(generation);
     if (!self || !pyprof__countdown(self, size)) return 0;
-    return PYPROF__GET(pyprof__heap.noting) && !PYPROF__GET(pyprof__heap.frozen) ? generation : 0;
+    if (PYPROF__GET(pyprof__heap.frozen) && !pyprof__heap_thaw()) return 0;
+    return PYPROF__GET(pyprof__heap.noting) ? generation : 0;
 }
 
 static void pyprof__forget(const void *block, uint32_t *generation, pyprof__entry *entry)   // *generation 0 = it was not noted
@@ -6001,12 +6044,13 @@ static int pyprof__reaches_us(const pyprof__pymem *top)   // does an allocation 
 
 // Our hook gets the context of the allocator below it, and ignores what it is called with: callers read context and
 // function one after the other, and may find one of ours and one of theirs.
-static int pyprof__hook_in(int domain)   // 0 = too many allocators have come and gone
+// 0 = too many allocators have come and gone, 1 = they are in, 2 = they had to go in
+static int pyprof__hook_in(int domain)
 {
     pyprof__pymem top, ours = pyprof__hooks[domain];
     size_t i;
     pyprof__heap.api.get_allocator(domain, &top);
-    if (top.malloc == ours.malloc || pyprof__reaches_us(&top)) return 1;
+    if (top.malloc == ours.malloc || (pyprof__below[domain][0].malloc && pyprof__reaches_us(&top))) return 1;
     for (i = 0; i < PYPROF__BELOW && pyprof__below[domain][i].malloc; i++)
         if (memcmp(&pyprof__below[domain][i], &top, sizeof top) == 0) break;
     if (i == PYPROF__BELOW) return 0;
@@ -6014,7 +6058,7 @@ static int pyprof__hook_in(int domain)   // 0 = too many allocators have come an
     __atomic_store_n(&pyprof__hot.below[domain], &pyprof__below[domain][i], __ATOMIC_RELEASE);
     ours.context = top.context;
     pyprof__heap.api.set_allocator(domain, &ours);
-    return 1;
+    return 2;
 }
 
 static void pyprof__hook_out(int domain)
@@ -6034,12 +6078,18 @@ static int pyprof__holds_gil(void)   // this thread, surely
 
 static int pyprof__heap_settle(void *unused)   // a pending call, or called by one who holds the GIL
 {
-    int domain, whole = 1, wanted = PYPROF__GET(pyprof__heap.wanted);
+    int domain, whole = 1, went_in = 0, wanted = PYPROF__GET(pyprof__heap.wanted);
     (void)unused;
     pyprof__heap_lock(&pyprof__heap.settle_lock);
     for (domain = 0; domain < PYPROF__DOMAINS; domain++) {
-        if (wanted) whole &= pyprof__hook_in(domain);
-        else pyprof__hook_out(domain);
+        int in = wanted ? pyprof__hook_in(domain) : 0;
+        if (!wanted) pyprof__hook_out(domain);
+        whole &= in != 0;
+        went_in |= in == 2;
+    }
+    if (went_in && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON) {   // they had been taken out
+        pyprof__heap_forget_live();
+        PYPROF__SET(pyprof__heap.lost, 1);
     }
     PYPROF__SET(pyprof__heap.state, !wanted ? PYPROF_HEAP_STATE_OFF : whole ? PYPROF_HEAP_STATE_ON : PYPROF_HEAP_STATE_LOST);
     PYPROF__SET(pyprof__heap.calling, 0);
@@ -6127,7 +6177,7 @@ static void pyprof__heap_forget(void)   // all that was counted; under the locks
     pyprof__heap.addresses.count = 0;
     pyprof__heap.live = pyprof__heap.peak = 0;
     pyprof__heap.peak_ms = pyprof__heap.clock_ms = 0;
-    pyprof__heap.mark_step = pyprof__second / 4;
+    pyprof__heap.mark_step = pyprof__second / 10;
     pyprof__heap.start_ns = pyprof__now();
     pyprof__heap.mark_due = pyprof__heap.start_ns + pyprof__heap.mark_step;
     pyprof__heap.full = pyprof__heap.frozen = 0;
@@ -6167,7 +6217,7 @@ static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
     pyprof__pool pool;
     size_t i;
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
-    for (i = 0; i < PYPROF__COUNT(names) - (deaf ? 0 : 2); i++) {
+    for (i = 0; i < PYPROF__COUNT(names) - !deaf; i++) {
         void *found = pyprof__runtime_function(runtime, &pool, names[i].name);
         if (!found && since_313[i]) found = pyprof__runtime_function(runtime, &pool, since_313[i]);
         if (!found) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "heap: this Python's C API cannot be reached: no %s (found it %s)", names[i].name,
@@ -6238,6 +6288,8 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_RELEASE);
     PYPROF__SET(pyprof__heap.wanted, 1);
     PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_PENDING);
+    pyprof__heap.lost = 0;
+    pyprof__heap.verified = NULL;
     return PYPROF_OK;
 }
 
@@ -6291,51 +6343,23 @@ static void pyprof__heap_mark(uint64_t now)
     pyprof__heap.mark_due = now + pyprof__heap.mark_step;
 }
 
-static void pyprof__heap_forget_live(void)   // the hooks were away: nobody knows what was freed
-{
-    uint32_t i;
-    int64_t bytes = 0;
-    pyprof__heap_lock(&pyprof__heap.names_lock);
-    memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
-    memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
-    pyprof__heap.addresses.count = pyprof__heap.address_free = 0;
-    __atomic_add_fetch(&pyprof__heap.code_epoch, 1, __ATOMIC_RELEASE);
-    pyprof__unlock(&pyprof__heap.names_lock);
-    pyprof__blocks_drop();
-    if (pyprof__heap.mode == PYPROF_HEAP_EXACT) pyprof__filter[0] = 255;
-    for (i = 0; i < pyprof__heap.site_count && i < pyprof__heap.site_limit; i++) {
-        pyprof__site *site = &pyprof__heap.sites[i];
-        uint64_t live = pyprof__site_live(site), blocks = pyprof__site_live_blocks(site);
-        pyprof__site_keep(site);
-        bytes += (int64_t)live;
-        __atomic_fetch_add(&site->gone.births, site->in.births - site->out.births - site->gone.births, __ATOMIC_RELAXED);
-        __atomic_fetch_add(&site->gone.bytes, live, __ATOMIC_RELAXED);
-        __atomic_fetch_add(&site->gone.blocks, blocks, __ATOMIC_RELAXED);
-    }
-    __atomic_fetch_sub(&pyprof__heap.live, bytes, __ATOMIC_RELAXED);
-}
-
-// Are the hooks where they should be? CPython 3.12 and later resets the allocators when it is initialised again.
-static int pyprof__heap_watch(int running)   // running: there is an interpreter. 1 = they have just been found lost
+// Are the hooks where they should be? CPython 3.12 and later resets the allocators when it is initialised again. Another
+// tool's on top of ours are tried by somebody who holds the GIL: tracemalloc's want it. Returns what was found lost.
+static int pyprof__heap_watch(int running)   // running: there is an interpreter
 {
     pyprof__pymem top;
-    uint32_t inside = pyprof__inside;
-    int reached, state = PYPROF__GET(pyprof__heap.state);
-    if (running && PYPROF__GET(pyprof__heap.frozen) && !pyprof__heap.api.is_finalizing()) {   // the next life of the interpreter
-        pyprof__heap_forget_live();
-        PYPROF__SET(pyprof__heap.frozen, 0);
+    int on = PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON, lost = PYPROF__GET(pyprof__heap.lost);
+    PYPROF__SET(pyprof__heap.lost, 0);
+    if (!running) pyprof__heap.verified = NULL;
+    if (!running) return lost;
+    if (PYPROF__GET(pyprof__heap.frozen)) pyprof__heap_thaw();
+    pyprof__heap.api.get_allocator(PYPROF_DOMAIN_RAW, &top);
+    if (on && top.malloc != pyprof__hooks[PYPROF_DOMAIN_RAW].malloc && top.malloc != pyprof__heap.verified) {
+        pyprof__heap.verified = top.malloc;
+        on = 0;
     }
-    if (state == PYPROF_HEAP_STATE_ON) {
-        pyprof__heap.api.get_allocator(PYPROF_DOMAIN_RAW, &top);
-        pyprof__inside = 0;
-        reached = top.malloc == pyprof__hooks[PYPROF_DOMAIN_RAW].malloc || pyprof__reaches_us(&top);
-        pyprof__inside = inside;
-        if (reached) return 0;
-        pyprof__heap_forget_live();
-        PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_LOST);
-    }
-    if (running && PYPROF__GET(pyprof__heap.wanted) != (PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON)) pyprof__heap_request();
-    return state == PYPROF_HEAP_STATE_ON;
+    if (PYPROF__GET(pyprof__heap.wanted) != on || PYPROF__GET(pyprof__heap.calling)) pyprof__heap_request();
+    return lost;
 }
 
 // ---- looking up ------------------------------------------------------------------------------------------------------------
@@ -11099,30 +11123,28 @@ static void pyprof__house_session(pyprof__session *session, const pyprof__gauge 
         pyprof__degrade(session, "max_bytes is used up: new stacks are counted at the deepest frame already known");
     pyprof__heap_reasons(session);
     if (!lost) return;
-    pyprof__degrade(session, "heap: the interpreter was started anew and dropped the hooks: live memory is counted from there");
-    session->events |= 1 << PYPROF_EVENT_HOOKS_LOST;
+    pyprof__degrade(session, lost & 1 ? "heap: the allocation hooks were taken out: live memory is counted from when they were back"
+                    : "heap: the interpreter was started anew: live memory is counted from there");
+    if (lost & 1) session->events |= 1 << PYPROF_EVENT_HOOKS_LOST;
 }
 
-typedef struct { uint64_t due, reap, watch; } pyprof__house;
+typedef struct { uint64_t due, reap; } pyprof__house;
 
 static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running)   // under the lock
 {
     pyprof__gauge gauge;
     int i, lost = 0;
-    house->due = now + PYPROF__HOUSE_NS;
+    house->due = now + (pyprof__heap.users && pyprof__heap.state != PYPROF_HEAP_STATE_ON ? PYPROF__HOUSE_NS / 10 : PYPROF__HOUSE_NS);
     gauge.ns = now;
     gauge.resident = pyprof__resident();
     gauge.traced = 0;
     if (pyprof__heap.users) {
-        if (now > house->watch || pyprof__heap.state != PYPROF_HEAP_STATE_ON) {
-            lost = pyprof__heap_watch(running);
-            house->watch = now + pyprof__second;
-        }
+        lost = pyprof__heap_watch(running);
         if (now > house->reap) {
             pyprof__heap_reap();
             house->reap = now + pyprof__second;
         }
-        if (now > pyprof__heap.mark_due) pyprof__heap_mark(now);
+        if (now >= pyprof__heap.mark_due) pyprof__heap_mark(now);
         gauge.traced = pyprof__heap_live();
     }
     for (i = 0; i < PYPROF__SESSIONS; i++) pyprof__house_session(&pyprof__g.sessions[i], &gauge, lost);
@@ -11266,7 +11288,7 @@ static void *pyprof__sampler_main(void *argument)
     pyprof__sweeper *sweeper = (pyprof__sweeper *)argument;
     pyprof__schedule schedule;
     pyprof__names names = { 0, 0, 50000 };
-    pyprof__house house = { 0, 0, 0 };
+    pyprof__house house = { 0, 0 };
     uint64_t until, head;
     double rate;
     memset(&schedule, 0, sizeof schedule);
@@ -11856,6 +11878,7 @@ static pyprof_result pyprof__start_heap(int slot)
     pyprof__heap_noting();
     pthread_mutex_unlock(&pyprof__lock);
     if (running) pyprof__heap_request();
+    else if (result == PYPROF_OK && !pyprof__below[0][0].malloc) pyprof__heap_settle(NULL);   // nobody else uses the allocators yet
     return result;
 }
 
