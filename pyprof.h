@@ -6435,9 +6435,9 @@ static uint32_t pyprof__heap_sites(void)
 static int pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool)   // from here on the session counts. 0 = no memory
 {
     uint32_t i, count = pyprof__heap_sites();
+    if (!pyprof__array_reserve(pool, &view->before, count > view->before.count ? count - view->before.count : 0)) return 0;
     view->nodes.count = view->locations.count = view->before.count = 0;
     pyprof__heap_totals(view->domains, view->sizes);
-    if (!pyprof__array_reserve(pool, &view->before, count)) return 0;
     for (i = 0; i < count; i++) {
         const pyprof__site *site = &pyprof__heap.sites[i];
         pyprof__counted *counted = &PYPROF__AT(pyprof__counted, view->before, i);
@@ -11471,8 +11471,18 @@ static int pyprof__session_clear(pyprof__session *session, uint64_t start_ns)
     session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
     session->spot_map.count = 0;
     for (i = 0; i < session->seats.count; i++) PYPROF__AT(pyprof__seat, session->seats, i).member = PYPROF__NONE;
-    if (session->heap && !pyprof__heap_view_begin(&session->view, &session->pool)) return 0;
-    return pyprof__model_begin(&session->model);
+    return pyprof__model_begin(&session->model) && (!session->heap || pyprof__heap_view_begin(&session->view, &session->pool));
+}
+
+// The recording starts anew at start_ns, or stays as it is: 0 = no memory. Under the lock.
+static int pyprof__session_renew(pyprof__session *session, uint64_t start_ns)
+{
+    pyprof__model before = session->model, made;
+    int whole = pyprof__session_clear(session, start_ns);
+    made = session->model;
+    if (!whole) session->model = before;
+    pyprof__model_free(whole ? &before : &made);
+    return whole;
 }
 
 static void pyprof__session_drop(pyprof__session *session)
@@ -12016,9 +12026,10 @@ PYPROF__DEF pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot
     else if (last_s > 0 && found->config.timeline_s < 0)
         result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
     else result = pyprof__session_profile(found, last_s, profile);
-    if (result == PYPROF_OK && options && options->reset) {
-        pyprof__model_free(&found->model);
-        if (!pyprof__session_clear(found, found->last_ns)) result = pyprof__fail_memory("the session");   // no time falls between the parts
+    if (result == PYPROF_OK && options && options->reset && !pyprof__session_renew(found, found->last_ns)) {   // no time falls between the parts
+        pyprof__profile_free(*profile);
+        *profile = NULL;
+        result = pyprof__fail_memory("the session");
     }
     pthread_mutex_unlock(&pyprof__lock);
     return result;
@@ -12061,10 +12072,7 @@ PYPROF__DEF pyprof_result pyprof_reset(pyprof *session)
     pthread_mutex_lock(&pyprof__lock);
     found = pyprof__session_of(session);
     if (!found) result = pyprof__no_session(session);
-    else {
-        pyprof__model_free(&found->model);
-        if (!pyprof__session_clear(found, pyprof__now())) result = pyprof__fail_memory("the session");
-    }
+    else if (!pyprof__session_renew(found, pyprof__now())) result = pyprof__fail_memory("the session");
     pthread_mutex_unlock(&pyprof__lock);
     return result;
 }
