@@ -2839,12 +2839,14 @@ static int pyprof__code_key_read(pyprof__codes *codes, pyprof__mirror *mirror, u
 {
     const pyprof__layout *layout = codes->layout;
     char raw[256];
-    uint64_t type;
+    uint64_t type, refs;
     memset(key, 0, sizeof *key);
     if (address % 8) return PYPROF_CAUSE_CODE + 1;
     if (!pyprof__read(mirror, raw, address, layout->code_linetable + 8)) return PYPROF_CAUSE_UNREADABLE + 1;
     PYPROF__FIELD_AT(type, raw, layout->object_type);
     if (!pyprof__is_code(codes, mirror, type)) return PYPROF_CAUSE_CODE + 1;
+    PYPROF__FIELD_AT(refs, raw, 0);
+    if (layout->object_type == 8 && ((uint32_t)refs == 0 || (refs >> 32 & 0xffff))) return PYPROF_CAUSE_CODE + 1;   // dead, or free: a link
     key->address = address;
     PYPROF__FIELD_AT(key->filename, raw, layout->code_filename);
     PYPROF__FIELD_AT(key->name, raw, layout->code_name);
