@@ -94,7 +94,8 @@ def cell(pairs):
 def slowdown(columns):
     """The table. Returns {workload: {key: pairs}}, and what the workload retain told."""
     found, retained = {}, {}
-    print('%-9s %9s' % ('slowdown', 'none') + ''.join('%17s' % column.title for column in columns))
+    if any(wanted(workload, WANTED) for workload in WORKLOADS):
+        print('%-9s %9s' % ('slowdown', 'none') + ''.join('%17s' % column.title for column in columns))
     for workload in WORKLOADS:
         if not wanted(workload, WANTED):
             continue

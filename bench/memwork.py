@@ -19,7 +19,7 @@ import time
 import tracemalloc
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SECONDS = float(os.environ.get('SECONDS', '0.3'))   # of units, and 2 units at least
+SECONDS = 0.3   # of units, and 2 units at least
 LIVE = int(float(os.environ.get('LIVE', '1e7')))
 RECORDS = 267000   # of 6 blocks each
 
@@ -177,7 +177,7 @@ def many_stacks(keep, lines=(10, 10, 10, 10, 5)):
     return names['level0_0'], names['level1_0']
 
 
-def times(function, n=5):
+def times(function, n):
     """The results, and the seconds of each call."""
     results, taken = [], []
     for _ in range(n):
@@ -190,11 +190,10 @@ def times(function, n=5):
 def ask(session, more):
     """What the session's owner waits for: snapshots, their difference, files."""
     import bind
-    told = {'stats': session.stats()}
-    told = {name: getattr(told['stats'], name) for name in ('heap_samples', 'heap_dropped', 'heap_live_blocks', 'own_bytes')}
-    profiles = []
+    stats, profiles = session.stats(), []
+    told = {name: getattr(stats, name) for name in ('heap_samples', 'heap_dropped', 'heap_live_blocks', 'own_bytes')}
     told['snapshot'] = []
-    for _ in range(5):
+    for _ in range(9):
         results, taken = times(session.snapshot, 1)
         profiles += results
         told['snapshot'] += taken
@@ -212,7 +211,7 @@ def ask(session, more):
     with tempfile.TemporaryDirectory() as folder:
         for name, function in (('diff', compare), ('.json', lambda: save('.json')), ('.pkl', lambda: save('.pkl'))):
             try:
-                results, taken = times(function, 5 if name == 'diff' else 1)
+                results, taken = times(function, 9 if name == 'diff' else 1)
                 told[name] = taken
                 if name != 'diff':
                     told['size ' + name] = results[0]
@@ -292,6 +291,8 @@ def profiler(mode):
     sys.path.insert(0, os.path.join(HERE, '..', 'tests', 'py'))
     sys.argv[1:] = sys.argv[3:4]
     import bind
+    if not bind.released:
+        sys.exit('no %s' % bind.LIBRARY)
     return ours(bind, {'sampled': 1, 'exact': 2}[mode])
 
 
