@@ -20,7 +20,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROUNDS = int(os.environ.get('ROUNDS', '3'))
 WANTED = os.environ.get('WORKLOADS', '*').split(',')
 MODES = os.environ.get('MODES', '*').split(',')
-LIVE = float(os.environ.get('LIVE', '1e7'))
 WORKLOADS = 'churn', 'mix', 'retain', 'depth10', 'deep50', 'deep200', 'calls', 'bigbuf', 'threads'
 Mode = collections.namedtuple('Mode', 'key title base slow')
 COLUMNS = [   # slow: half the rounds are enough
@@ -31,6 +30,15 @@ COLUMNS = [   # slow: half the rounds are enough
 ]
 CLOCK = os.environ.get('CLOCK', 'cpu')
 gone = {}   # modes that do not run here, and why
+
+
+def live_blocks():
+    with open('/proc/meminfo') as file:
+        available = next(int(line.split()[1]) * 1024 for line in file if line.startswith('MemAvailable'))
+    return float(os.environ.get('LIVE', '1e7' if available > 3 << 30 else '1.6e6'))
+
+
+LIVE = live_blocks()
 
 
 def wanted(name, patterns):
@@ -127,11 +135,6 @@ def per_block(retained):
         base['blocks'] / 1e6, base['resident'] / 1e6))
     print('    ' + ', '.join('%s %.1f' % (key, (told['resident'] - base['resident']) / base['blocks'])
                              for key, told in retained.items() if key != 'none'))
-
-
-def available():
-    with open('/proc/meminfo') as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith('MemAvailable'))
 
 
 def timing(told, key):
