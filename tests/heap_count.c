@@ -284,6 +284,16 @@ void heap_allocators(allocator *all)
     for (int i = 0; i < DOMAINS; i++) python.get(i, &all[i]);
 }
 
+// What others do who stop tracing: they put back what they had found, in those domains (a bit for each).
+EXPORT void heap_put_back(const allocator *all, unsigned domains);
+void heap_put_back(const allocator *all, unsigned domains)
+{
+    for (int i = 0; i < DOMAINS; i++) {
+        allocator copy = all[i];
+        if (domains >> i & 1) python.set(i, &copy);
+    }
+}
+
 // From here on (again) both count the same, if nothing else allocates: hold the GIL, and let no other thread run.
 EXPORT int heap_start(const pyprof_config *config, pyprof **session);
 int heap_start(const pyprof_config *config, pyprof **session)
