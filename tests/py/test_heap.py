@@ -1129,9 +1129,10 @@ def tell(count, rng, kept):
         teller(2 + rng.randrange(500))(kept, i, PAGE - HEADER)
 
 
-def true_names(profile, traced=False):
-    """Every row of such a function is told with its own line and file. Returns the live blocks of all. While it is
-    traced CPython makes the frame objects that trace functions are given: there, and at the line of its def."""
+def true_names(profile, traced=bind.FREE_THREADED):
+    """Every row of such a function is told with its own line and file. Returns the live blocks of all. What CPython makes
+    when it enters a function is at the line of its def: the frame objects that trace functions are given, and, in
+    free-threaded builds, each thread's copy of the instructions."""
     count = 0
     for row in profile.top(group=bind.GROUP_LINE):
         if row.name.startswith('at_'):
@@ -1140,7 +1141,7 @@ def true_names(profile, traced=False):
                 bind.equal(row.file, '/heap/teller_%d.py' % number, 'file of ' + row.name)
                 bind.check(row.line == number or traced and row.line == number - 1, '%s is at line %d', row.name, row.line)
                 bind.check(traced or row.self[LIVE_BYTES] == row.self[LIVE_BLOCKS] * PAGE, 'bytes at ' + row.name)
-                count += row.self[LIVE_BYTES] // PAGE
+                count += row.self[LIVE_BYTES] // PAGE * (row.line == number)
         elif 'teller_' in (row.file or ''):
             bind.check(row.name == '<module>', 'a function %s in %s', row.name, row.file)
     return count
@@ -1198,7 +1199,7 @@ def snapshots_while_stacks_are_new():
     profile = session.stop()
     every = profile.top(200000, group=bind.GROUP_LINE)
     found = {(row.name, row.line): row.self[ALLOC_BLOCKS] for row in every
-             if row.name.startswith('wide_') and row.self[ALLOC_BLOCKS]}
+             if row.name.startswith('wide_') and row.line > 1}
     bind.equal({key: count for key, count in found.items() if count != 1}, {}, 'lines with more or fewer blocks than one')
     bind.equal(len(found), 40 * WIDE, 'lines')
     total, domains = profile.info().total, table(profile.info().domains)
@@ -1420,7 +1421,7 @@ def every_failure(mode):
         number += 1 if number < 150 else number // 20
         bind.check(number < 100000, 'no end')
     bind.eventually(lambda: allocators() == before, 'hooks out')
-    bind.equal(held.out(), 0, 'allocations that were not given back')
+    bind.eventually(lambda: held.out() == 0, 'all that was allocated is given back')
     print('%d allocations can fail; %d sessions began' % (number - 1, began))
     session = start(mode)
     kept = shelf(100)
@@ -1669,7 +1670,7 @@ def blocks_that_live_for_a_moment():
 def blocks_belong_to_the_thread_that_allocated():
     kept = [shelf(100), shelf(70), shelf(30)]
     session = start(rate_hz=1000)
-    ready, go = threading.Barrier(4), threading.Barrier(4)
+    ready, go = threading.Barrier(4), threading.Event()
 
     def work(i):
         keep(kept[i])
@@ -1678,13 +1679,15 @@ def blocks_belong_to_the_thread_that_allocated():
             del kept[0][40:]   # those of the thread 0
         go.wait()
     with running(work, 0, name='zero'), running(work, 1, name='one'), running(work, 2, name='two'):
-        ready.wait()
-        bind.eventually(lambda: {'zero', 'one', 'two'} <= {thread.name for thread in session.snapshot().threads()}, 'names')
-        bind.eventually(lambda: len(kept[0]) == 40, 'freed')
-        profile = session.snapshot()
-        for i, (name, live) in enumerate([('zero', 40), ('one', 70), ('two', 30)]):
-            bind.equal(four(at(profile, keep, thread=name)), blocks([100, 70, 30][i], live), 'thread ' + name)
-        go.wait()
+        try:
+            ready.wait()
+            bind.eventually(lambda: {'zero', 'one', 'two'} <= {thread.name for thread in session.snapshot().threads()}, 'names')
+            bind.eventually(lambda: len(kept[0]) == 40, 'freed')
+            profile = session.snapshot()
+            for i, (name, live) in enumerate([('zero', 40), ('one', 70), ('two', 30)]):
+                bind.equal(four(at(profile, keep, thread=name)), blocks([100, 70, 30][i], live), 'thread ' + name)
+        finally:
+            go.set()
     del kept[2][:]
     profile = session.stop()
     for i, (name, live) in enumerate([('zero', 40), ('one', 70), ('two', 0)]):   # they have ended
