@@ -590,7 +590,7 @@ def leaks_are_found_where_they_are():
     top = profile.top(group=bind.GROUP_LINE, sort=LIVE_BLOCKS)
     bind.equal([(row.name, row.line, row.file) for row in top[:2]],
                [('leak_small', line(leak_small), FILE), ('fill_cache', line(fill_cache), FILE)], 'most live blocks')
-    check_leaks(leaks_of(profile, group=bind.GROUP_LINE), turns)
+    check_leaks(profile.leaks(), turns)
 
 
 def check_leaks(leaks, turns):
