@@ -4751,7 +4751,7 @@ struct pyprof__allocating {      // a thread that allocates; never freed, used a
     uint32_t life, root, native; // life: its number + 1
     uint32_t generation;         // of the heap, when it was last used
     uint64_t random, spent, drawn, sampled;   // bytes counted down before the present countdown; the present countdown; samples
-    int64_t unflushed;           // of the live bytes
+    int64_t unflushed, keeps;    // of the live bytes: not told the others yet; so much need not be
     pyprof_domain_total in[PYPROF_DOMAIN_COUNT];   // live_*: what this thread freed
     uint64_t sizes[PYPROF_SIZES];
     struct { uint64_t address, spent; } recent[PYPROF__RECENT];
@@ -4770,7 +4770,7 @@ typedef struct {
     int state;                   // pyprof_heap_state
     int frozen;                  // the interpreter shuts down: what lived then is what is told
     int wanted, calling, lost;   // hooks shall be there; a pending call is under way; 1: they had been taken out, 2: the interpreter began anew
-    void *(*verified)(void *, size_t);   // an allocator on top of ours, below which ours are
+    void *(*verified[PYPROF__DOMAINS])(void *, size_t);   // allocators on top of ours, below which ours are
     uint64_t interval, max_bytes;
     uint32_t max_depth;
     pyprof__python_api api;
@@ -5212,10 +5212,15 @@ static uint32_t pyprof__site_find(uint32_t parent, uint32_t code, int32_t instru
 }
 
 // ---- threads ---------------------------------------------------------------------------------
+// What a thread keeps to itself the others do not see when they look for the high-water mark: all of it where there is
+// one thread, 0.1 % of a large heap, nothing of a small one.
 static void pyprof__flush_live(pyprof__allocating *self)
 {
-    __atomic_fetch_add(&pyprof__heap.live, self->unflushed, __ATOMIC_RELAXED);
+    int64_t live = __atomic_add_fetch(&pyprof__heap.live, self->unflushed, __ATOMIC_RELAXED);
     PYPROF__SET(self->unflushed, 0);
+    if (PYPROF__GET(pyprof__heap.life_count) <= 1) self->keeps = PYPROF__FLUSH;
+    else if (live < 1 << 24) self->keeps = 0;
+    else self->keeps = live >> 10 < PYPROF__FLUSH ? live >> 10 : (int64_t)PYPROF__FLUSH;
 }
 
 static void pyprof__allocating_end(pyprof__allocating *self)   // what it counted goes to the ended ones. Under the lock of the threads
@@ -5273,6 +5278,7 @@ static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
         self->cut = 0;
         self->random = pyprof__now() ^ (uint64_t)tid << 40 ^ (uint64_t)(uintptr_t)self;
         self->spent = self->drawn = 0;
+        self->keeps = 0;
         self->life = pyprof__heap.life_count < PYPROF__LIVES ? ++pyprof__heap.life_count : (uint32_t)PYPROF__LIVES;   // the rest shares one
         life = &pyprof__heap.lives[self->life - 1];
         if (life->root == 0) {
@@ -5461,7 +5467,7 @@ static void pyprof__count_live(pyprof__allocating *self, int64_t change)
         PYPROF__SET(pyprof__heap.peak_ms, PYPROF__GET(pyprof__heap.clock_ms));
         PYPROF__BUMP(pyprof__heap.epoch, 1);
     }
-    if (unflushed > PYPROF__FLUSH || unflushed < -PYPROF__FLUSH) pyprof__flush_live(self);
+    if (unflushed > self->keeps || unflushed < -self->keeps) pyprof__flush_live(self);
 }
 
 static void pyprof__flow_add(pyprof__flow *flow, uint64_t bytes, uint64_t blocks, uint32_t birth)
@@ -6291,7 +6297,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     PYPROF__SET(pyprof__heap.wanted, 1);
     PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_PENDING);
     pyprof__heap.lost = 0;
-    pyprof__heap.verified = NULL;
+    memset(pyprof__heap.verified, 0, sizeof pyprof__heap.verified);
     return PYPROF_OK;
 }
 
@@ -6350,14 +6356,15 @@ static void pyprof__heap_mark(uint64_t now)
 static int pyprof__heap_watch(int running)   // running: there is an interpreter
 {
     pyprof__pymem top;
-    int on = PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON, lost = PYPROF__GET(pyprof__heap.lost);
+    int domain, on = PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON, lost = PYPROF__GET(pyprof__heap.lost);
     PYPROF__SET(pyprof__heap.lost, 0);
-    if (!running) pyprof__heap.verified = NULL;
+    if (!running) memset(pyprof__heap.verified, 0, sizeof pyprof__heap.verified);
     if (!running) return lost;
     if (PYPROF__GET(pyprof__heap.frozen)) pyprof__heap_thaw();
-    pyprof__heap.api.get_allocator(PYPROF_DOMAIN_RAW, &top);
-    if (on && top.malloc != pyprof__hooks[PYPROF_DOMAIN_RAW].malloc && top.malloc != pyprof__heap.verified) {
-        pyprof__heap.verified = top.malloc;
+    for (domain = 0; on && domain < PYPROF__DOMAINS; domain++) {
+        pyprof__heap.api.get_allocator(domain, &top);
+        if (top.malloc == pyprof__hooks[domain].malloc || top.malloc == pyprof__heap.verified[domain]) continue;
+        pyprof__heap.verified[domain] = top.malloc;
         on = 0;
     }
     if (PYPROF__GET(pyprof__heap.wanted) != on || PYPROF__GET(pyprof__heap.calling)) pyprof__heap_request();
