@@ -4952,7 +4952,8 @@ static void pyprof__shard_put(pyprof__shard *shard, const pyprof__entry *entry) 
 
 static size_t pyprof__shard_bytes(uint32_t capacity) { return ((size_t)capacity * sizeof(pyprof__entry) + 4095) & ~(size_t)4095; }
 
-// Half as large again, when 85 % are used. The first steps differ from shard to shard, so that they never grow together.
+// By a third, when 85 % are used: 31 bytes a block at most. The first steps differ from shard to shard, so that they never
+// grow together.
 __attribute__((noinline))
 static int pyprof__shard_grow(pyprof__shard *shard)
 {
@@ -4961,8 +4962,8 @@ static int pyprof__shard_grow(pyprof__shard *shard)
     size_t bytes, before = shard->entries ? pyprof__shard_bytes(shard->capacity) : 0;
     int error = errno;
     uint64_t capacity = 4096 / sizeof(pyprof__entry);
-    if (shard->steps == 1) capacity = (uint64_t)shard->capacity * 3 / 2 + (uint64_t)shard->capacity * number / 512;
-    if (shard->steps > 1) capacity = (uint64_t)shard->capacity * 3 / 2;
+    if (shard->steps == 1) capacity = (uint64_t)shard->capacity * 4 / 3 + (uint64_t)shard->capacity * number / 768;
+    if (shard->steps > 1) capacity = (uint64_t)shard->capacity * 4 / 3;
     bytes = pyprof__shard_bytes((uint32_t)capacity);
     if (capacity > 1u << 30 || PYPROF__GET(pyprof__heap.table_bytes) + bytes > pyprof__heap.max_bytes) return 0;
     grown.entries = (pyprof__entry *)pyprof__pages(bytes);
@@ -6363,7 +6364,8 @@ static int pyprof__heap_watch(int running)   // running: there is an interpreter
     if (PYPROF__GET(pyprof__heap.frozen)) pyprof__heap_thaw();
     for (domain = 0; on && domain < PYPROF__DOMAINS; domain++) {
         pyprof__heap.api.get_allocator(domain, &top);
-        if (top.malloc == pyprof__hooks[domain].malloc || top.malloc == pyprof__heap.verified[domain]) continue;
+        if (top.malloc == pyprof__heap.verified[domain]) continue;
+        if (top.malloc == pyprof__hooks[domain].malloc) { pyprof__heap.verified[domain] = NULL; continue; }
         pyprof__heap.verified[domain] = top.malloc;
         on = 0;
     }
