@@ -28,9 +28,10 @@ QUICK START
 WHAT IT MEASURES
     Wall time and CPU time of every Python thread of every interpreter, by stack, function and line; how much of it
     was spent waiting; and how good the recording is: every sample that was lost, retried, cut or not proven is counted.
+    Memory, sampled or exact, by the same stacks: allocated, live, at the high-water mark, temporary; what leaks.
 
 WHAT IT DOES NOT MEASURE YET
-    Memory, native frames, other processes. Asking for them gives PYPROF_ERR_UNSUPPORTED, never silence.
+    Native frames, other processes. Asking for them gives PYPROF_ERR_UNSUPPORTED, never silence.
 
 CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section calls one below it)
     API        the declarations: all a caller reads
@@ -233,7 +234,7 @@ typedef struct pyprof_config {      // zero every field you do not set: 0 = defa
     int64_t pid;                    // 0 = this process (others: not yet)
     double rate_hz;                 // samples a second, up to 100,000 (default 100)
     double duration_s;              // pause by itself after so many seconds; still needs pyprof_stop (default: none)
-    int heap;                       // pyprof_heap_mode (default off; others: not yet)
+    int heap;                       // pyprof_heap_mode (default off)
     uint64_t heap_interval_bytes;   // mean bytes between heap samples (512 KiB)
     uint64_t heap_max_bytes;        // cap of the heap table (1 GiB)
     int capture;                    // pyprof_capture. AUTO: the sampler runs where the GIL's holder runs, which stops that; COPY: it
