@@ -4772,7 +4772,7 @@ typedef struct {
     int frozen;                  // the interpreter shuts down: what lived then is what is told
     int wanted, calling, lost;   // hooks shall be there; a pending call is under way; 1: they had been taken out, 2: the interpreter began anew
     void *(*verified[PYPROF__DOMAINS])(void *, size_t);   // allocators on top of ours, below which ours are
-    uint64_t interval, max_bytes;
+    uint64_t interval, max_bytes, called_ns;
     uint32_t max_depth;
     pyprof__python_api api;
     pyprof__layout layout;
@@ -5338,7 +5338,7 @@ static uint32_t pyprof__step_site(pyprof__allocating *self, uint32_t parent, con
     if (instruction == INT32_MIN) return parent;
     code = pyprof__heap_code(self, step->code);
     site = code == PYPROF__NONE ? PYPROF__NONE : pyprof__site_find(parent, code, instruction, self->life);
-    if (site == PYPROF__NONE) return parent;   // counted at the deepest one known
+    if (site == PYPROF__NONE) { pyprof__heap.full = 1; return parent; }   // counted at the deepest one known
     memo->instruction = step->instruction;
     memo->code = step->code;
     memo->parent = parent;
@@ -5641,13 +5641,13 @@ static void pyprof__forget(const void *block, uint32_t *generation, pyprof__entr
 {
     uint32_t now = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
     *generation = 0;
-    if (PYPROF__GET(pyprof__heap.frozen)) return;
+    if (!PYPROF__GET(pyprof__heap.mode) || PYPROF__GET(pyprof__heap.frozen)) return;
     if (pyprof__heap.api.is_finalizing()) {   // from here on Python takes everything apart
-        PYPROF__SET(pyprof__heap.frozen, PYPROF__GET(pyprof__heap.mode) != 0);
+        PYPROF__SET(pyprof__heap.frozen, 1);
         return;
     }
     if (PYPROF__GET(pyprof__code_filter[pyprof__block_hash(block) >> 52])) pyprof__code_died(block);
-    if (PYPROF__GET(pyprof__heap.mode) && pyprof__block_take(block, entry)) *generation = now;
+    if (pyprof__block_take(block, entry)) *generation = now;
 }
 
 static void pyprof__gone(uint32_t generation, const pyprof__entry *entry)   // after pyprof__forget
@@ -6096,6 +6096,7 @@ static int pyprof__heap_settle(void *unused)   // a pending call, or called by o
         if (!wanted) pyprof__hook_out(domain);
         whole &= in != 0;
         went_in |= in == 2;
+        if (in == 2) pyprof__heap.verified[domain] = NULL;
     }
     if (went_in && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON) {   // they had been taken out
         pyprof__heap_forget_live();
@@ -6120,8 +6121,9 @@ static void pyprof__interrupt_main(void)   // the main interpreter looks for pen
 static void pyprof__heap_request(void)
 {
     if (pyprof__holds_gil()) { pyprof__heap_settle(NULL); return; }
-    if (!PYPROF__GET(pyprof__heap.calling)) {
+    if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - pyprof__heap.called_ns > pyprof__second / 2) {   // a call can get lost at the end of a life
         PYPROF__SET(pyprof__heap.calling, 1);
+        pyprof__heap.called_ns = pyprof__now();
         if (pyprof__heap.api.add_pending_call(pyprof__heap_settle, NULL) != 0) PYPROF__SET(pyprof__heap.calling, 0);   // full: again later
     }
     if (pyprof__heap.habits.deaf && PYPROF__GET(pyprof__heap.calling)) pyprof__interrupt_main();
@@ -6298,7 +6300,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_RELEASE);
     PYPROF__SET(pyprof__heap.wanted, 1);
     PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_PENDING);
-    pyprof__heap.lost = 0;
+    pyprof__heap.lost = pyprof__heap.calling = 0;
     memset(pyprof__heap.verified, 0, sizeof pyprof__heap.verified);
     return PYPROF_OK;
 }

@@ -11,7 +11,8 @@ import xml.dom.minidom
 import bind
 
 PRELOAD = os.path.join(bind.BUILD, 'libpyprof.so')
-FILES = ['profile.json', 'profile.svg', 'profile.txt']
+MEMORY = ['memory_final.txt', 'memory_snapshot.pkl', 'memory_snapshot.txt']
+FILES = MEMORY + ['profile.json', 'profile.svg', 'profile.txt']
 
 WORK = '''
 import sys, threading, time
@@ -190,7 +191,7 @@ def formats():
             result = run(folder, 'main(0.2)\n', PYPROF_FORMATS=value)
             if value == 'json,speedscope,pprof' and 'PYPROF_FORMATS' in result.err:   # named by their extensions, then
                 result = run(folder, 'main(0.2)\n', PYPROF_FORMATS='json,speedscope.json,pb.gz')
-            expect(result, 0, '', all_files(names=names))
+            expect(result, 0, '', all_files(names=MEMORY + names))
 
 
 @bind.test
@@ -235,7 +236,7 @@ def two_runs_at_once():
             thread.join()
         bind.equal(len(results), 2)
         files = sorted(os.listdir(os.path.join(folder, 'out')))
-        bind.equal(len(files), 6, 'files %r' % files)
+        bind.equal(len(files), 2 * len(FILES), 'files %r' % files)
         pids = {read_json(folder, os.path.basename(path))['pid'] for path in glob.glob(os.path.join(folder, 'out', '*.json'))}
         bind.equal(pids, {result.pid for result in results}, 'the pids in the files')
         bind.check(set(all_files()) < set(files), 'files %r', files)
