@@ -1606,20 +1606,26 @@ def a_high_water_mark_that_comes_often():
 
 @bind.test
 def peaks_of_many_threads():
-    """Each thread's part of the peak, allocated and freed by others."""
-    session = start()
-    gate = threading.Barrier(4)
-    kept = [None] * 4
+    """Each thread's part of the peak, freed by others."""
+    session = start(rate_hz=1000)
+    ready, kept, go = threading.Barrier(5), [None] * 4, threading.Event()
 
     def work(i):
-        gate.wait()
         kept[i] = peak_f(200)
-        gate.wait()
-        kept[(i + 1) % 4] = None
-        gate.wait()
+        ready.wait()
+        while not go.wait(0.01):   # until the threads' names are known
+            pass
     with contextlib.ExitStack() as stack:
+        stack.callback(go.set)
         for i in range(4):
             stack.enter_context(running(work, i, name='peak %d' % i))
+        stack.callback(go.set)
+        ready.wait()
+        names = {'peak %d' % i for i in range(4)}
+        bind.eventually(lambda: names <= {thread.name for thread in session.snapshot().threads()}, 'names')
+        with running(kept.__delitem__, slice(0, 2)):
+            pass
+        del kept[:]
     profile = session.stop()
     for i in range(4):
         values = at(profile, peak_f, thread='peak %d' % i)
