@@ -1092,6 +1092,14 @@ static void pyprof__pages_clear(void *pages, size_t size)   // gives the memory 
 static int pyprof__try_lock(uint32_t *lock) { return __atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) == 0; }
 static void pyprof__unlock(uint32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
 
+// Orders what all threads of the process do: after it, each has seen what was written before, and what it wrote is seen here.
+// MEMBARRIER_CMD_PRIVATE_EXPEDITED (registered by the first call); where there is none, time must do.
+static void pyprof__order_threads(void)
+{
+    if (syscall(SYS_membarrier, 8, 0, 0) == 0) return;
+    if (syscall(SYS_membarrier, 16, 0, 0) != 0 || syscall(SYS_membarrier, 8, 0, 0) != 0) pyprof__nap(1000000);
+}
+
 static int pyprof__thread_exists(int64_t tid) { return syscall(SYS_tgkill, getpid(), (pid_t)tid, 0) == 0; }
 
 static int64_t pyprof__resident(void)   // bytes of this process in memory; 0 = unknown
@@ -4757,6 +4765,7 @@ struct pyprof__allocating {      // a thread that allocates; never freed, used a
     uint64_t sizes[PYPROF_SIZES];
     struct { uint64_t address, spent; } recent[PYPROF__RECENT];
     uint32_t recent_at, code_epoch, depth, capacity;
+    uint32_t busy;               // it is at the sites
     int cut;                     // the last chain had more frames than are kept
     pyprof__code_memo codes[PYPROF__MEMO_SITES];
     pyprof__site_memo sites[PYPROF__MEMO_SITES];
@@ -5193,8 +5202,8 @@ static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruc
     pyprof__heap.keys[id].parent = parent;
     pyprof__heap.keys[id].code = code;
     pyprof__heap.keys[id].instruction = instruction;
-    pyprof__heap.sites[id].owner = owner;
     pyprof__heap.sites[id].epoch = PYPROF__GET(pyprof__heap.epoch);
+    __atomic_store_n(&pyprof__heap.sites[id].owner, owner, __ATOMIC_RELEASE);   // never 0: from here on it may be looked at
     first = PYPROF__GET(*bucket);
     do pyprof__heap.keys[id].next = first;
     while (!__atomic_compare_exchange_n(bucket, &first, id, 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
@@ -5601,20 +5610,34 @@ static int pyprof__countdown(pyprof__allocating *self, size_t size)
     return over;
 }
 
+// While a thread is busy, nobody begins another tracking and gives the sites away. 0 = that has happened already.
+static inline int pyprof__get_busy(pyprof__allocating *self, uint32_t generation)
+{
+    PYPROF__SET(self->busy, 1);
+    __asm__ __volatile__("" ::: "memory");   // the rest of the fence is pyprof__order_threads
+    if (generation == PYPROF__GET(pyprof__hot.generation)) return 1;
+    PYPROF__SET(self->busy, 0);
+    return 0;
+}
+
+static inline void pyprof__be_idle(pyprof__allocating *self) { __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE); }
+
 static void pyprof__note(int domain, const void *block, size_t size, uint32_t generation)
 {
     pyprof__allocating *self = pyprof__own.self;
     pyprof__entry entry;
     uint32_t site;
-    if (!block || !self || ((uintptr_t)block & 7) || (uint64_t)size >> 48) return;
+    if (!block || !self || ((uintptr_t)block & 7) || (uint64_t)size >> 48 || !pyprof__get_busy(self, generation)) return;
     self->native = domain == PYPROF_DOMAIN_NATIVE ? pyprof__heap.code_malloc : (uint32_t)PYPROF__SPOT_NATIVE;
     site = pyprof__own_site(self, domain);
     pyprof__entry_make(&entry, block, size, domain, site, PYPROF__GET(pyprof__heap.clock_ms));
     if (!pyprof__block_add(&entry, generation)) {
         if (generation == PYPROF__GET(pyprof__hot.generation)) __atomic_fetch_add(&pyprof__heap.dropped, 1, __ATOMIC_RELAXED);
+        pyprof__be_idle(self);
         return;
     }
     pyprof__count_in(self, &entry);
+    pyprof__be_idle(self);
     self->recent[self->recent_at].address = (uint64_t)(uintptr_t)block & 0xfffffffffff8u;
     self->recent[self->recent_at].spent = self->spent + self->drawn - (uint64_t)pyprof__own.left;
     self->recent_at = (self->recent_at + 1) % PYPROF__RECENT;
@@ -5653,7 +5676,9 @@ static void pyprof__forget(const void *block, uint32_t *generation, pyprof__entr
 static void pyprof__gone(uint32_t generation, const pyprof__entry *entry)   // after pyprof__forget
 {
     pyprof__allocating *self = generation && generation == PYPROF__GET(pyprof__hot.generation) ? pyprof__own_record(generation) : NULL;
-    if (self) pyprof__count_out(self, entry);
+    if (!self || !pyprof__get_busy(self, generation)) return;
+    pyprof__count_out(self, entry);
+    pyprof__be_idle(self);
 }
 
 typedef struct { int domain; uint32_t generation; } pyprof__hooked;
@@ -5893,6 +5918,7 @@ static pyprof__allocating *pyprof__mappings_lock(uint32_t generation)   // NULL 
 {
     pyprof__allocating *self = PYPROF__GET(pyprof__heap.mode) && !PYPROF__GET(pyprof__heap.frozen) ? pyprof__own_record(generation) : NULL;
     if (!self) return NULL;
+    if (!pyprof__get_busy(self, generation)) return NULL;
     pyprof__heap_lock(&pyprof__mappings.lock);
     if (pyprof__mappings_generation != generation) pyprof__mappings.count = 0;   // those of an earlier tracking
     pyprof__mappings_generation = generation;
@@ -5916,6 +5942,7 @@ static void pyprof__mapping_add(void *address, size_t size)
         pyprof__mapping_count(self, at, size, 1, 1);
     } else __atomic_fetch_add(&pyprof__heap.dropped, 1, __ATOMIC_RELAXED);
     pyprof__unlock(&pyprof__mappings.lock);
+    pyprof__be_idle(self);
 }
 
 static void pyprof__mapping_remove(void *address, size_t size)   // any part of any of them
@@ -5939,6 +5966,7 @@ static void pyprof__mapping_remove(void *address, size_t size)   // any part of 
         pyprof__mappings.list[i--] = pyprof__mappings.list[--pyprof__mappings.count];
     }
     pyprof__unlock(&pyprof__mappings.lock);
+    pyprof__be_idle(self);
 }
 
 static void *pyprof__aligned(size_t alignment, size_t size)
@@ -6121,7 +6149,8 @@ static void pyprof__interrupt_main(void)   // the main interpreter looks for pen
 static void pyprof__heap_request(void)
 {
     if (pyprof__holds_gil()) { pyprof__heap_settle(NULL); return; }
-    if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - pyprof__heap.called_ns > pyprof__second / 2) {   // a call can get lost at the end of a life
+    // A call can get lost at the end of a life of the interpreter.
+    if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - pyprof__heap.called_ns > pyprof__second / 2) {
         PYPROF__SET(pyprof__heap.calling, 1);
         pyprof__heap.called_ns = pyprof__now();
         if (pyprof__heap.api.add_pending_call(pyprof__heap_settle, NULL) != 0) PYPROF__SET(pyprof__heap.calling, 0);   // full: again later
@@ -6143,10 +6172,23 @@ static uint32_t pyprof__heap_pseudo(const char *name)   // a code object that is
     return (uint32_t)codes->codes.count - 1;
 }
 
+static void pyprof__heap_regions_free(void)   // nobody is at the sites
+{
+    size_t room = pyprof__heap.site_room;
+    pyprof__pages_free(pyprof__heap.keys, room * sizeof(pyprof__site_key));
+    pyprof__pages_free(pyprof__heap.history, room * PYPROF__MARKS * sizeof(float));
+    pyprof__pages_free(pyprof__heap.sites, room * sizeof(pyprof__site));
+    pyprof__heap.keys = NULL;
+    pyprof__heap.history = NULL;
+    pyprof__heap.sites = NULL;
+    pyprof__heap.site_room = 0;
+}
+
 static int pyprof__heap_regions(uint64_t max_bytes)   // 0 = no memory, not even for few sites
 {
     size_t each = sizeof(pyprof__site) + sizeof(pyprof__site_key) + PYPROF__MARKS * sizeof(float), limit = (size_t)(max_bytes / 2 / each);
     if (limit > PYPROF__SITES_MOST) limit = PYPROF__SITES_MOST;
+    if (pyprof__heap.site_room < limit) pyprof__heap_regions_free();
     if (!pyprof__heap.buckets) pyprof__heap.buckets = (uint32_t *)pyprof__pages(PYPROF__BUCKETS * sizeof(uint32_t));
     if (!pyprof__heap.lives) pyprof__heap.lives = (pyprof__life *)pyprof__pages(PYPROF__LIVES * sizeof(pyprof__life));
     for (; !pyprof__heap.sites && limit >= PYPROF__SITES_LEAST; limit /= 2) {
@@ -6155,10 +6197,7 @@ static int pyprof__heap_regions(uint64_t max_bytes)   // 0 = no memory, not even
         pyprof__heap.history = (float *)pyprof__pages(limit * PYPROF__MARKS * sizeof(float));
         pyprof__heap.sites = (pyprof__site *)pyprof__pages(limit * sizeof(pyprof__site));
         if (pyprof__heap.keys && pyprof__heap.history && pyprof__heap.sites) break;
-        pyprof__pages_free(pyprof__heap.keys, limit * sizeof(pyprof__site_key));
-        pyprof__pages_free(pyprof__heap.history, limit * PYPROF__MARKS * sizeof(float));
-        pyprof__pages_free(pyprof__heap.sites, limit * sizeof(pyprof__site));
-        pyprof__heap.sites = NULL;
+        pyprof__heap_regions_free();
     }
     pyprof__heap.site_limit = pyprof__heap.site_room < limit ? pyprof__heap.site_room : (uint32_t)limit;
     return pyprof__heap.buckets && pyprof__heap.lives && pyprof__heap.sites;
@@ -6269,21 +6308,41 @@ static void pyprof__unclaim(void **claim)
     *claim = NULL;
 }
 
+// Waits for the threads that are still at the sites of the last tracking. 0 = one of them does not get on.
+static int pyprof__heap_quiet(void)
+{
+    const pyprof__allocating *thread;
+    int tries = 0;
+    pyprof__order_threads();
+    for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next)
+        while (__atomic_load_n(&thread->busy, __ATOMIC_ACQUIRE) && pyprof__thread_exists((int64_t)thread->tid)) {
+            if (++tries > 2000) return 0;
+            pyprof__nap(500000);
+        }
+    return 1;
+}
+
 typedef struct { int mode; uint64_t interval, table_bytes, bytes; uint32_t depth; } pyprof__heap_wish;
 
 static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyprof__runtime *runtime)   // nobody tracks yet
 {
     pyprof_result result = pyprof__heap_api(runtime);
+    int whole;
     if (result != PYPROF_OK) return result;
     if (pyprof__heap.pid != getpid() && pyprof__heap.pid) pyprof__heap_forked();
     pyprof__heap.pid = getpid();
+    if (!pyprof__heap_quiet()) return pyprof__fail(PYPROF_ERR_BUSY, "heap: a thread is still about to leave the tracking before");
     if (!pyprof__claim(&pyprof__heap.claim))
         return pyprof__fail(PYPROF_ERR_BUSY, "heap: another copy of pyprof.h in this process tracks memory already");
     pyprof__heap.layout = runtime->layout;
     pyprof__heap.habits = pyprof__layout_habits(runtime->version);
+    pyprof__heap_lock(&pyprof__heap.names_lock);
     if (pyprof__heap.codes.pool) pyprof__codes_free(&pyprof__heap.codes);
     pyprof__array_free(&pyprof__heap.pool, &pyprof__heap.addresses);
-    if (!pyprof__heap_regions(wish->bytes) || !pyprof__heap_codes(wish->bytes / 4)) {
+    memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
+    whole = pyprof__heap_regions(wish->bytes) && pyprof__heap_codes(wish->bytes / 4);
+    pyprof__unlock(&pyprof__heap.names_lock);
+    if (!whole) {
         pyprof__unclaim(&pyprof__heap.claim);
         return pyprof__fail_memory("the heap tracker");
     }
@@ -6493,7 +6552,9 @@ static int pyprof__heap_view_extend(pyprof__heap_view *view, pyprof__model *mode
     nodes = (uint32_t *)view->nodes.data;
     for (i = (uint32_t)view->nodes.count; i < count; i++) {
         const pyprof__site_key *key = &pyprof__heap.keys[i];
-        uint32_t parent = key->parent < i ? nodes[key->parent] : 0, made;
+        uint32_t parent, made;
+        if (i && !__atomic_load_n(&pyprof__heap.sites[i].owner, __ATOMIC_ACQUIRE)) { count = i; break; }   // just being made
+        parent = key->parent < i ? nodes[key->parent] : 0;
         nodes[i] = parent;
         if (i == 0 || (key->parent != 0 && parent == 0)) continue;
         if (key->parent == 0) {
@@ -11587,7 +11648,8 @@ static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof_
 static pyprof_result pyprof__session_profile(pyprof__session *session, double last_s, pyprof_profile **profile)   // under the lock
 {
     pyprof_profile *made;
-    if (session->heap) pyprof__heap_view_extend(&session->view, &session->model, pyprof__heap_root, session);
+    if (session->heap && !pyprof__heap_view_extend(&session->view, &session->model, pyprof__heap_root, session))
+        pyprof__degrade(session, "max_bytes is used up: new stacks are counted at the deepest frame already known");
     made = pyprof__profile_new(&session->model, last_s > 0 ? (uint64_t)(last_s * 1e9) : 0, &session->pool.allocator);
     if (!made) return pyprof__fail_memory("the profile");
     if (session->heap) {
