@@ -2046,17 +2046,12 @@ static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t vers
 // How the C API behaves, by version.
 typedef struct {
     int own_state;   // the thread state that is current is the thread's own: a thread-local variable (3.12, Python/pystate.c)
-    int deaf;        // a pending call added by another thread waits until something else interrupts the eval loop: COMPUTE_EVAL_BREAKER
-                     // looks whether its caller may handle it (3.9 to 3.12, Python/ceval.c and ceval_gil.c)
-    int signals_thread;   // _PyEval_SignalAsyncExc wants a thread state, of which it reads the interpreter (3.9); else an interpreter
 } pyprof__habits;
 
 static pyprof__habits pyprof__layout_habits(uint32_t version)
 {
     pyprof__habits habits;
     habits.own_state = version >= 0x030c0000;
-    habits.deaf = version >= 0x03090000 && version < 0x030d0000;
-    habits.signals_thread = version >> 16 == 0x0309;
     return habits;
 }
 
@@ -4721,7 +4716,6 @@ typedef struct {                 // of CPython's C API, found by name
     int (*is_finalizing)(void);
     void *(*attached)(void);     // the thread state that holds the GIL; or the thread's own, if attached: see pyprof__habits
     void *(*main_interpreter)(void);
-    void (*signal)(void *interpreter);   // interrupts its eval loop
 } pyprof__python_api;
 
 enum { PYPROF__DOMAINS = 3, PYPROF__BELOW = 16, PYPROF__SHARDS = 256, PYPROF__FILTER = 65536, PYPROF__CODE_FILTER = 4096, PYPROF__BUCKETS = 1 << 18,
@@ -6136,16 +6130,8 @@ static int pyprof__heap_settle(void *unused)   // a pending call, or called by o
     return 0;
 }
 
-static void pyprof__interrupt_main(void)   // the main interpreter looks for pending calls
-{
-    void *interpreter = pyprof__heap.api.main_interpreter();
-    uint64_t thread[8] = { 0, 0, 0, 0, 0, 0, 0, 0 };
-    if (!interpreter) return;
-    thread[pyprof__heap.layout.thread_interp / 8 & 7] = (uint64_t)(uintptr_t)interpreter;
-    pyprof__heap.api.signal(pyprof__heap.habits.signals_thread ? (void *)thread : interpreter);
-}
-
-// Gets the hooks in or out, now or as soon as Python's main thread gets to it. There must be an interpreter.
+// Gets the hooks in or out, now or as soon as Python's main thread gets to it. There must be an interpreter. From 3.9 to 3.12
+// a call that another thread adds waits until the main thread takes the GIL again (COMPUTE_EVAL_BREAKER in Python/ceval.c).
 static void pyprof__heap_request(void)
 {
     if (pyprof__holds_gil()) { pyprof__heap_settle(NULL); return; }
@@ -6155,7 +6141,6 @@ static void pyprof__heap_request(void)
         pyprof__heap.called_ns = pyprof__now();
         if (pyprof__heap.api.add_pending_call(pyprof__heap_settle, NULL) != 0) PYPROF__SET(pyprof__heap.calling, 0);   // full: again later
     }
-    if (pyprof__heap.habits.deaf && PYPROF__GET(pyprof__heap.calling)) pyprof__interrupt_main();
 }
 
 // ---- beginning and end of tracking -----------------------------------------------------------------------------------------
@@ -6261,14 +6246,13 @@ static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
         { "_PyThreadState_UncheckedGet", offsetof(pyprof__python_api, attached) },
         { "_Py_IsFinalizing", offsetof(pyprof__python_api, is_finalizing) },
         { "PyInterpreterState_Main", offsetof(pyprof__python_api, main_interpreter) },
-        { "_PyEval_SignalAsyncExc", offsetof(pyprof__python_api, signal) },
     };
-    static const char *const since_313[] = { NULL, NULL, NULL, NULL, "PyThreadState_GetUnchecked", "Py_IsFinalizing", NULL, NULL };
-    int deaf = pyprof__layout_habits(runtime->version).deaf;
+    static const char *const since_313[] = { NULL, NULL, NULL, NULL, "PyThreadState_GetUnchecked", "Py_IsFinalizing", NULL };
+
     pyprof__pool pool;
     size_t i;
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
-    for (i = 0; i < PYPROF__COUNT(names) - !deaf; i++) {
+    for (i = 0; i < PYPROF__COUNT(names); i++) {
         void *found = pyprof__runtime_function(runtime, &pool, names[i].name);
         if (!found && since_313[i]) found = pyprof__runtime_function(runtime, &pool, since_313[i]);
         if (!found) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "heap: this Python's C API cannot be reached: no %s (found it %s)", names[i].name,

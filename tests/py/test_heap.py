@@ -541,7 +541,7 @@ def recursion_allocates_nothing():
     after = agree(session, 'twice')
     grown = after.our_total[ALLOC_BLOCKS] - before.our_total[ALLOC_BLOCKS]
     print('%d blocks, without the tracker %d' % (grown, plain))
-    bind.check(grown < plain + 200, '%d blocks; without the tracker %d', grown, plain)
+    bind.check(grown < plain + 400, '%d blocks; without the tracker %d', grown, plain)   # reading takes some, too
     bind.check(grown < 1000, '%d blocks of 21,891 calls', grown)
     found = rows(session.stop(), bind.GROUP_FUNCTION)
     bind.check(sum(values[ALLOC_BLOCKS] for (name, _), values in found.items() if name == 'fib') < 200, 'fib: %r', found)
