@@ -2508,15 +2508,17 @@ static uint64_t pyprof__elf_function(pyprof__pool *pool, const char *path, uint6
 // A function of the interpreter that was found. NULL = it cannot be reached: a program without symbols.
 static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__pool *pool, const char *name)
 {
-    void *found = dlsym(NULL, name), *library;
-    Dl_info info;
-    if (found) return found;
-    if (!dladdr((const void *)(uintptr_t)runtime->address, &info) || !info.dli_fname) return NULL;
-    library = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);   // loaded with RTLD_LOCAL
+    struct { const char *file; void *base; const char *symbol; void *address; } info = { NULL, NULL, NULL, NULL };   // Dl_info of dlfcn.h
+    int (*where)(const void *, void *);
+    void *found = dlsym(NULL, name), *library = dlsym(NULL, "dladdr");   // declared only with _GNU_SOURCE
+    if (found || !library) return found;
+    memcpy(&where, &library, sizeof where);
+    if (!where((const void *)(uintptr_t)runtime->address, &info) || !info.file) return NULL;
+    library = dlopen(info.file, RTLD_LAZY | RTLD_NOLOAD);   // loaded with RTLD_LOCAL
     found = library ? dlsym(library, name) : NULL;
     if (library) dlclose(library);
     if (found) return found;
-    return (void *)(uintptr_t)pyprof__elf_function(pool, "/proc/self/exe", (uint64_t)(uintptr_t)info.dli_fbase, name);
+    return (void *)(uintptr_t)pyprof__elf_function(pool, "/proc/self/exe", (uint64_t)(uintptr_t)info.base, name);
 }
 
 // ============================================================================
@@ -4720,7 +4722,8 @@ typedef struct {                 // of CPython's C API, found by name
 
 enum { PYPROF__DOMAINS = 3, PYPROF__BELOW = 16, PYPROF__SHARDS = 256, PYPROF__FILTER = 65536, PYPROF__CODE_FILTER = 4096, PYPROF__BUCKETS = 1 << 18,
        PYPROF__CODE_BUCKETS = 1 << 13, PYPROF__HEAP_DEPTH = 4096, PYPROF__LIVES = 65536, PYPROF__RECENT = 4, PYPROF__TEMP_BYTES = 4096,
-       PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__SITES_MOST = 1 << 22, PYPROF__SITES_LEAST = 1 << 12 };
+       PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__SITES_MOST = 1 << 22, PYPROF__SITES_LEAST = 1 << 12,
+       PYPROF__REACHED = 100 };
 
 #if defined(PYPROF_INTERPOSE_MALLOC)
 #define PYPROF__LEAN (SIZE_MAX / 2)   // any call of CPython's may reach malloc or mmap, where we stand too: each one is marked
@@ -5642,7 +5645,6 @@ static uint32_t pyprof__wants(size_t size)
 {
     uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
     pyprof__allocating *self;
-    if (pyprof__own.probe) { pyprof__own.probe = 2; return 0; }
     if (!PYPROF__GET(pyprof__heap.mode)) {   // nobody looks: not for a while
         pyprof__own.generation = generation;
         pyprof__own.left = 1 << 20;
@@ -5681,7 +5683,8 @@ static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
 {
     pyprof__inside = 1;
     call->domain = domain;
-    call->generation = size == SIZE_MAX ? 0 : pyprof__wants(size);
+    if (pyprof__own.probe == 1 + (uint32_t)domain) pyprof__own.probe = PYPROF__REACHED;
+    call->generation = size == SIZE_MAX || pyprof__own.probe ? 0 : pyprof__wants(size);
     // Until CPython's domains are hooked, its own blocks would count here, and code objects would die unseen.
     if (domain == PYPROF_DOMAIN_NATIVE && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) call->generation = 0;
 }
@@ -5873,7 +5876,7 @@ static int pyprof__libc_find(void)   // 0 = dlsym is at it, and needs memory for
     size_t i;
     if (__atomic_exchange_n(&pyprof__libc.looking, 1, __ATOMIC_ACQUIRE)) return 0;
     for (i = 0; i < PYPROF__COUNT(names); i++) {
-        void *found = dlsym(RTLD_NEXT, names[i].name);
+        void *found = dlsym((void *)-1l, names[i].name);   // RTLD_NEXT
         memcpy((char *)&pyprof__libc + names[i].offset, &found, sizeof found);
     }
     __atomic_store_n(&pyprof__hot.below[PYPROF_DOMAIN_NATIVE], &pyprof__libc_allocator, __ATOMIC_RELEASE);
@@ -6059,15 +6062,15 @@ PYPROF__INTERPOSED int munmap(void *address, size_t size) PYPROF__THROWS
 #endif   // PYPROF_INTERPOSE_MALLOC
 
 // ---- going in and out: with the GIL, because other threads read the table of allocators without a lock ---------------------
-static int pyprof__reaches_us(const pyprof__pymem *top)   // does an allocation there come by our hook?
+static int pyprof__reaches_us(const pyprof__pymem *top, int domain)   // does an allocation there come by the domain's hook?
 {
     int64_t left = pyprof__own.left;
     void *block;
     int reached;
     pyprof__own.left = -1;
-    pyprof__own.probe = 1;
+    pyprof__own.probe = 1 + (uint32_t)domain;   // pymalloc may call the raw domain
     block = top->malloc(top->context, 1);
-    reached = pyprof__own.probe == 2;
+    reached = pyprof__own.probe == PYPROF__REACHED;
     pyprof__own.probe = 0;
     pyprof__own.left = left;
     if (block) top->free(top->context, block);
@@ -6082,7 +6085,7 @@ static int pyprof__hook_in(int domain)
     pyprof__pymem top, ours = pyprof__hooks[domain];
     size_t i;
     pyprof__heap.api.get_allocator(domain, &top);
-    if (top.malloc == ours.malloc || (pyprof__below[domain][0].malloc && pyprof__reaches_us(&top))) return 1;
+    if (top.malloc == ours.malloc || (pyprof__below[domain][0].malloc && pyprof__reaches_us(&top, domain))) return 1;
     for (i = 0; i < PYPROF__BELOW && pyprof__below[domain][i].malloc; i++)
         if (memcmp(&pyprof__below[domain][i], &top, sizeof top) == 0) break;
     if (i == PYPROF__BELOW) return 0;
@@ -6403,17 +6406,22 @@ static void pyprof__heap_mark(uint64_t now)
 static int pyprof__heap_watch(int running)   // running: there is an interpreter
 {
     pyprof__pymem top;
-    int domain, on = PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON, lost = PYPROF__GET(pyprof__heap.lost);
+    int domain, ours = 0, on = PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON, lost = PYPROF__GET(pyprof__heap.lost);
     PYPROF__SET(pyprof__heap.lost, 0);
     if (!running) memset(pyprof__heap.verified, 0, sizeof pyprof__heap.verified);
     if (!running) return lost;
     if (PYPROF__GET(pyprof__heap.frozen)) pyprof__heap_thaw();
-    for (domain = 0; on && domain < PYPROF__DOMAINS; domain++) {
+    for (domain = 0; domain < PYPROF__DOMAINS; domain++) {
         pyprof__heap.api.get_allocator(domain, &top);
-        if (top.malloc == pyprof__heap.verified[domain]) continue;
+        ours += top.malloc == pyprof__hooks[domain].malloc;
+        if (!on || top.malloc == pyprof__heap.verified[domain]) continue;
         if (top.malloc == pyprof__hooks[domain].malloc) { pyprof__heap.verified[domain] = NULL; continue; }
         pyprof__heap.verified[domain] = top.malloc;
         on = 0;
+    }
+    if (ours == PYPROF__DOMAINS && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_PENDING) {
+        PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_ON);
+        on = 1;
     }
     if (PYPROF__GET(pyprof__heap.wanted) != on || PYPROF__GET(pyprof__heap.calling)) pyprof__heap_request();
     return lost;
@@ -11948,7 +11956,10 @@ static pyprof_result pyprof__start_heap(int slot)
     pyprof__heap_noting();
     pthread_mutex_unlock(&pyprof__lock);
     if (running) pyprof__heap_request();
-    else if (result == PYPROF_OK && !pyprof__below[0][0].malloc) pyprof__heap_settle(NULL);   // nobody else uses the allocators yet
+    else if (result == PYPROF_OK && !pyprof__below[0][0].malloc) {   // nobody else uses the allocators yet
+        pyprof__heap_settle(NULL);
+        PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_PENDING);   // if there was an interpreter before, the next one drops them
+    }
     return result;
 }
 

@@ -58,7 +58,7 @@ matrix() { # COMPILER C++COMPILER
         check "$1 -std=$std, implementation" $1 $c -std=$std -O2 -c implementation.c -o $1-$std.o
     done
     for std in c99 c11 c17; do check "$1 -std=$std, declarations" $1 $c -std=$std -c use.c -o $1-use.o; done
-    for flags in -DPYPROF_STATIC -DPYPROF_DLL -DPYPROF_DISABLE; do
+    for flags in -DPYPROF_STATIC -DPYPROF_DLL -DPYPROF_DISABLE -DPYPROF_INTERPOSE_MALLOC; do
         check "$1 $flags" $1 $c -std=c11 $flags -c implementation.c -o $1$flags.o
     done
     check "$1 -DPYPROF_DISABLE -std=c99, declarations" $1 $c -std=c99 -DPYPROF_DISABLE -c use.c -o $1-use.o

@@ -628,8 +628,8 @@ TEST(error_of_the_estimate)
     for (int i = 0; i < 17; i++) bytes[i] = 524288.0 * 25 * i;
     CHECK_INT(verdict(PYPROF_HEAP_SAMPLED, 16, bytes, 0), GROWING);
     CHECK_INT(leaks[0].error_bytes, 1.96 * 524288 * 20);
-    for (double x = 0; x < 1e18; x = x * 3 + 0.01) CHECK(pyprof__root(x * x) >= x * 0.999999 && pyprof__root(x * x) <= x * 1.000001);
-    CHECK(pyprof__root(-1) == 0);
+    for (double x = 0; x < 1e18; x = x * 3 + 0.01) CHECK(pyprof__sqrt(x * x) >= x * 0.999999 && pyprof__sqrt(x * x) <= x * 1.000001);
+    CHECK(pyprof__sqrt(-1) == 0);
 }
 
 TEST(places_are_python_frames_and_sorted)
