@@ -50,7 +50,7 @@ LATER = {HTML: '.html', PSTATS: '.prof', CPUPROFILE: '.cpuprofile', HEAPPROFILE:
 
 GROUP_FUNCTION, GROUP_LINE, GROUP_FILE, GROUP_THREAD = range(4)
 ITEM_THREAD, ITEM_NODE, ITEM_STACK, ITEM_STATE = range(1, 5)
-EVENT_DURATION = 1
+EVENT_DURATION, EVENT_HOOKS_LOST, EVENT_DEGRADED = 1, 2, 3
 CAPTURE_AUTO, CAPTURE_COPY, CAPTURE_SIGNAL = range(3)
 PATHS_FULL, PATHS_BASE, PATHS_HASHED = range(3)
 
@@ -507,6 +507,12 @@ def equal(got, expected, what=''):
 
 class Far(AssertionError):
     """A measured value is off. Machines are shared: such a test, and only such a one, gets two more tries."""
+
+
+def enough(condition, message, *arguments):
+    """As check, for what only takes that the sampler gets a CPU often enough."""
+    if not condition:
+        raise Far(message % arguments if arguments else message)
 
 
 def near(got, expected, relative, absolute=0.0, what='the value'):

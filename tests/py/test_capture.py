@@ -29,11 +29,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 hooks = bind.released
 
 
-def check(condition, message, *arguments):
-    """Much here hangs on when the scheduler runs whom: what fails is tried again, twice."""
-    if not condition:
-        raise bind.Far(message % arguments if arguments else message)
-
+check = bind.enough   # much here hangs on when the scheduler runs whom: what fails is tried again, twice
 
 if hooks:
     hooks.pyprof_test_faults.argtypes = [ctypes.c_double, ctypes.c_uint, ctypes.c_uint64]

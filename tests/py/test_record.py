@@ -124,7 +124,7 @@ def two_equal_functions_get_equal_shares():
             time.sleep(3.0)
     hot, warm = share(r.profile, 'spinner', 'hot', CPU_NS), share(r.profile, 'spinner', 'warm', CPU_NS)
     print('hot %.3f, warm %.3f' % (hot, warm))
-    bind.check(hot + warm > 0.9, 'hot %.3f and warm %.3f are not all', hot, warm)
+    bind.enough(hot + warm > 0.9, 'hot %.3f and warm %.3f are not all', hot, warm)
     bind.near(hot, warm, 0, 0.08, 'the share of hot')
 
 
@@ -144,7 +144,7 @@ def wall_time_is_elapsed_time():
     bind.near(info.duration_s, elapsed, 0.02, 0.02 + late(profile), 'the duration')
     for name in ('waiter', 'spinner', 'MainThread'):
         bind.near(thread_of(profile, name).total[WALL_NS] / 1e9, elapsed, 0.02, 0.02 + late(profile), 'wall time of ' + name)
-    bind.check(stats.samples > 500, 'only %d samples', stats.samples)
+    bind.enough(stats.samples > 500, 'only %d samples', stats.samples)
     balanced(stats)
     balanced(profile.stats())
 
@@ -337,7 +337,8 @@ def thread_filter():
 def paths_of_files():
     def files(**config):
         with bind.record(rate_hz=1000, **config) as r:
-            spin(0.1)
+            while r.stats().samples < 20:
+                spin(0.1)
         return {frame['file'] for frame in r.profile.json()['frames'] if frame['kind'] in (0, 'python')}, r.profile
 
     full, profile = files()
@@ -376,7 +377,7 @@ def the_time_line():
         last = sample['timestamp']
         bind.equal(len({len(sample['stack']), len(sample['lines']), len(sample['frames'])}), 1)
     spins = [sample for sample in samples if sample['stack'][-1] == 'test_record.spin']
-    bind.check(spins, 'no sample in spin')
+    bind.enough(spins, 'no sample in spin')
     inside = sum(sample['count'] for sample in spins if begin - 0.01 <= sample['timestamp'] <= between + 0.01)
     bind.check(inside >= 0.95 * sum(sample['count'] for sample in spins), 'samples of spin outside its time')
     sleeps = [sample for sample in samples if sample['timestamp'] > between + 0.05 and sample['timestamp'] < end - 0.05]
@@ -393,7 +394,7 @@ def the_time_line_of_many_threads():
             time.sleep(0.5)
         stop.set()
     samples = [sample for sample in r.profile.json()['samples'] if sample['stack'][-1].split(' (')[0].endswith('wait')]
-    bind.check(sum(sample['count'] for sample in samples) > 5000, 'samples: %d', sum(sample['count'] for sample in samples))
+    bind.enough(sum(sample['count'] for sample in samples) > 5000, 'samples: %d', sum(sample['count'] for sample in samples))
     bind.check(len(samples) <= 400, '%d entries', len(samples))
 
 
@@ -404,12 +405,12 @@ def the_time_line_has_a_length():
     document = r.profile.json()
     first = min(sample['timestamp'] for sample in document['samples'])
     last = max(sample['timestamp'] for sample in document['samples'])
-    bind.check(0.15 < last - first < 0.6, 'the time line spans %.3f s', last - first)
+    bind.enough(0.15 < last - first < 0.6, 'the time line spans %.3f s', last - first)
     bind.near(r.profile.info().total[WALL_NS] / 1e9, r.elapsed, 0.03, 0.02 + late(r.profile), 'the tree covers everything')
     with bind.record(rate_hz=1000, timeline_s=-1) as r:
         spin_hot(0.2)
     bind.equal(r.profile.json()['samples'], [])
-    bind.check(r.profile.stats().samples > 50, 'samples without a time line')
+    bind.enough(r.profile.stats().samples > 50, 'samples without a time line')
 
 
 # --- sessions ---------------------------------------------------------------------------------------------------------
@@ -452,10 +453,10 @@ def one_pauses_while_another_records():
     before, others = session.stats(), other.stats()
     spin(0.3)
     bind.equal(session.stats().samples, before.samples, 'samples while paused')
-    bind.check(other.stats().samples > others.samples + 100, 'the other one goes on')
+    bind.enough(other.stats().samples > others.samples + 100, 'the other one goes on')
     session.resume()
     spin(0.2)
-    bind.check(session.stats().samples > before.samples + 30, 'samples after it was resumed')
+    bind.enough(session.stats().samples > before.samples + 30, 'samples after it was resumed')
     session, other = session.stop(), other.stop()
     bind.near(thread_of(session, 'MainThread').total[WALL_NS] / 1e9, 0.4, 0, 0.04 + 2 * late(other), 'wall time without the pause')
     bind.near(thread_of(other, 'MainThread').total[WALL_NS] / 1e9, 0.7, 0, 0.05 + late(other), 'wall time of the other')
@@ -479,7 +480,7 @@ def two_sessions_with_a_depth_of_their_own():
                 bind.check(cut or len(frames) > 100, '%d frames', len(frames))
                 bind.equal(item.stack[0].name, '<truncated>' if cut else '<module>', 'the first frame')
                 seen += item.self[SAMPLES]
-        bind.check(seen > 50, '%d samples in spin', seen)
+        bind.enough(seen > 50, '%d samples in spin', seen)
         bind.check(stats.truncated >= seen if cut else stats.truncated == 0, 'truncated: %d of %d', stats.truncated, seen)
 
 
@@ -550,7 +551,7 @@ def snapshots_grow():
     session = bind.Session(rate_hz=1000)
     last = 0
     for _ in range(5):
-        spin(0.1)
+        bind.eventually(lambda: spin(0.1) or session.stats().samples > last, 'more samples')
         snapshot = session.snapshot()
         samples = snapshot.stats().samples
         bind.check(samples > last, 'the snapshot did not grow: %d, %d', last, samples)
@@ -611,7 +612,12 @@ def snapshot_of_the_last_seconds():
 @bind.test
 def duration_pauses():
     events = []
-    on_event = bind.OnEvent(bind.EVENT_FN(lambda user, session, event, detail: events.append((session, event))), None)
+
+    def note(user, session, event, detail):
+        if event != bind.EVENT_DEGRADED:   # a busy machine starves the sampler
+            events.append((session, event))
+
+    on_event = bind.OnEvent(bind.EVENT_FN(note), None)
     session = bind.Session(rate_hz=1000, duration_s=0.4, on_event=on_event)
     spin(1.0)
     bind.eventually(lambda: events, 'the event')
@@ -641,7 +647,7 @@ def on_event_may_call_the_library():
     spin(0.3)
     bind.eventually(lambda: done, 'the event')
     bind.check(isinstance(done[0], bind.Profile), 'stop in the callback: %r', done[0])
-    bind.check(done[0].stats().samples > 20, 'samples')
+    bind.enough(done[0].stats().samples > 20, 'samples')
     bind.fails(bind.STATE, [], session.stop)
     with bind.record(rate_hz=1000) as r:   # the sampler works on
         bind.eventually(lambda: r.stats().samples > 10, 'samples afterwards')
@@ -662,7 +668,7 @@ def eight_sessions_and_no_more():
         balanced(stats)
         bind.near(stats.asked, rate * elapsed, 0.1, 5, 'asked at %d Hz' % rate)
         bind.near(profile.info().total[WALL_NS] / 1e9, elapsed, 0.02, 2.0 / rate + late(profile), 'wall time at %d Hz' % rate)
-        bind.check(share(profile, 'MainThread', 'spin') > 0.8, 'spin at %d Hz', rate)
+        bind.enough(share(profile, 'MainThread', 'spin') > 0.8, 'spin at %d Hz', rate)
         bind.near(profile.info().rate_hz, rate, 0.001)
     session = bind.Session()   # there is room again
     session.stop()
@@ -876,7 +882,7 @@ def names_of_code_that_is_gone():
         elif frame.file.startswith('/churn/'):
             bind.equal(frame.name, '<module>', 'frame %r' % (frame,))
     print('%d functions made, %d seen, %r' % (made[0], len(seen), r.profile.stats()))
-    bind.check(len(seen) > 100, 'only %d functions seen', len(seen))
+    bind.enough(len(seen) > 100, 'only %d functions seen', len(seen))
     balanced(r.profile.stats())
 
 
@@ -998,7 +1004,7 @@ def multiprocessing_fork_and_spawn():
         with bind.record(rate_hz=1000) as r:
             with context.Pool(2) as pool:
                 bind.equal(pool.map(pool_work, range(8)), [n * n for n in range(8)])
-        bind.check(r.profile.stats().samples > 10, 'samples with %s', method)
+        bind.enough(r.profile.stats().samples > 10, 'samples with %s', method)
         balanced(r.profile.stats())
 
 
@@ -1095,7 +1101,7 @@ def foreign_threads():
             for thread in threads:
                 libc.pthread_join(thread, None)
     stacks = [[frame.name for frame in item.stack] for item in r.profile.visit(bind.ITEM_STACK)]
-    bind.check(['foreign_work', 'spin'] in stacks, 'the foreign threads were not seen')
+    bind.enough(['foreign_work', 'spin'] in stacks, 'the foreign threads were not seen')
     balanced(r.profile.stats())
 
 
