@@ -6011,6 +6011,7 @@ PYPROF__INTERPOSED void *reallocarray(void *block, size_t count, size_t size) PY
     return NULL;
 }
 
+PYPROF__INTERPOSED void *memalign(size_t alignment, size_t size) PYPROF__THROWS;   // of malloc.h
 PYPROF__INTERPOSED void *memalign(size_t alignment, size_t size) PYPROF__THROWS { return pyprof__aligned(alignment, size); }
 PYPROF__INTERPOSED void *aligned_alloc(size_t alignment, size_t size) PYPROF__THROWS { return pyprof__aligned(alignment, size); }
 PYPROF__INTERPOSED void *valloc(size_t size) PYPROF__THROWS { return pyprof__aligned(4096, size); }

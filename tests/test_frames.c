@@ -33,6 +33,7 @@ static void build_code(void)
     memcpy(line_table + layout.bytes_size, &size, sizeof size);
     line_table[layout.bytes_data] = 0x80 | 13 << 3 | 7;   // eight units on the first line
     line_table[layout.bytes_data + 1] = 0;
+    put32(code, layout.object_type - 8, 2);   // references
     put64(code, layout.object_type, type);
     put64(code, layout.code_filename, name);
     put64(code, layout.code_name, name);
