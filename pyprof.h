@@ -5338,7 +5338,6 @@ static uint32_t pyprof__step_site(pyprof__allocating *self, uint32_t parent, con
     pyprof__site_memo *memo = &self->sites[(step->instruction ^ step->instruction >> 8 ^ step->code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES - 1)];
     int32_t instruction;
     uint32_t code, site;
-    if (!step->code) return parent;
     if (memo->instruction == step->instruction && memo->code == step->code && memo->parent == parent) return memo->site;
     instruction = pyprof__own_instruction(step);
     if (instruction == INT32_MIN) return parent;
@@ -5375,7 +5374,11 @@ static int pyprof__overlap_find(const pyprof__allocating *self, pyprof__overlap 
     return 0;
 }
 
-// Frames of C's own stay in the chain, without code, so that a run need not look at what kind they are.
+static int pyprof__is_shim(uint64_t frame, uint32_t owner)   // a frame of C's own
+{
+    return owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(frame + owner) >= PYPROF__OWNER_SHIM;
+}
+
 static uint32_t pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyprof__overlap *o)   // how many frames there are
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
@@ -5388,10 +5391,10 @@ static uint32_t pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyp
         pyprof__step *step = &self->steps[o->fresh];
         if (o->run) {
             const pyprof__step *then = self->chain + o->left, *root = o->left > most - n ? then - (most - n) : self->chain;
-            while (then > root && then[-1].frame == at && then[-1].instruction == (pointer ? pyprof__at(at + at_instruction)
-                   : pyprof__at32(at + at_instruction)) && (pointer || then[-1].code == pyprof__at(at + code))) {
-                at = pyprof__at(at + previous);
-                then--;
+            for (;; at = pyprof__at(at + previous)) {
+                if (then > root && then[-1].frame == at && then[-1].instruction == (pointer ? pyprof__at(at + at_instruction)
+                    : pyprof__at32(at + at_instruction)) && (pointer || then[-1].code == pyprof__at(at + code))) then--;
+                else if (!at || at == base || !pyprof__is_shim(at, owner)) break;
             }
             n += o->left - (uint32_t)(then - self->chain);
             o->left = (uint32_t)(then - self->chain);
@@ -5403,7 +5406,7 @@ static uint32_t pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyp
         step->frame = at;
         step->code = pyprof__at(at + code) & ~(uint64_t)3;
         step->instruction = pointer ? pyprof__at(at + at_instruction) : pyprof__at32(at + at_instruction);
-        if (owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(at + owner) >= PYPROF__OWNER_SHIM) step->code = 0;
+        if (!step->code || pyprof__is_shim(at, owner)) continue;
         n++;
         if (pyprof__overlap_find(self, o, at)) {
             const pyprof__step *then = &self->chain[--o->left];
