@@ -4847,7 +4847,7 @@ static void pyprof__heap_forked(void)   // a child finds everything off; what th
     memset(pyprof__shards, 0, sizeof pyprof__shards);
     memset(pyprof__filter, 0, sizeof pyprof__filter);
     memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
-    pyprof__hot.mask = PYPROF__FILTER - 1;
+    PYPROF__SET(pyprof__hot.mask, PYPROF__FILTER - 1);
     pyprof__hot.generation++;
 }
 
@@ -5032,7 +5032,7 @@ static int pyprof__block_add(const pyprof__entry *entry, uint32_t generation)
     if (generation == PYPROF__GET(pyprof__hot.generation) && ((uint64_t)shard->count * 20 < (uint64_t)shard->capacity * 17
         || pyprof__shard_grow(shard) || (uint64_t)shard->count * 20 < (uint64_t)shard->capacity * 19)) {
         pyprof__shard_put(shard, entry);
-        if (pyprof__hot.mask) pyprof__filter_change(pyprof__filter, hash >> 48, 1);
+        if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, hash >> 48, 1);
         added = 1;
     }
     pyprof__unlock(&shard->lock);
@@ -5049,7 +5049,7 @@ static int pyprof__block_take(const void *block, pyprof__entry *entry)   // 0 = 
     if (at >= 0) {
         *entry = shard->entries[at];
         pyprof__shard_remove(shard, (uint32_t)at);
-        if (pyprof__hot.mask) pyprof__filter_change(pyprof__filter, hash >> 48, -1);
+        if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, hash >> 48, -1);
     }
     pyprof__unlock(&shard->lock);
     return at >= 0;
@@ -5193,7 +5193,7 @@ static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruc
     uint32_t id = __atomic_fetch_add(&pyprof__heap.site_count, 1, __ATOMIC_RELAXED), first;
     if (id >= pyprof__heap.site_limit) {
         __atomic_fetch_sub(&pyprof__heap.site_count, 1, __ATOMIC_RELAXED);
-        pyprof__heap.full = 1;
+        PYPROF__SET(pyprof__heap.full, 1);
         return PYPROF__NONE;
     }
     pyprof__heap.keys[id].parent = parent;
@@ -5224,30 +5224,38 @@ static uint32_t pyprof__site_find(uint32_t parent, uint32_t code, int32_t instru
 // one thread, 0.1 % of a large heap, nothing of a small one.
 static void pyprof__flush_live(pyprof__allocating *self)
 {
-    int64_t live = __atomic_add_fetch(&pyprof__heap.live, self->unflushed, __ATOMIC_RELAXED);
+    int64_t live = __atomic_add_fetch(&pyprof__heap.live, PYPROF__GET(self->unflushed), __ATOMIC_RELAXED);
     PYPROF__SET(self->unflushed, 0);
-    if (PYPROF__GET(pyprof__heap.life_count) <= 1) self->keeps = PYPROF__FLUSH;
-    else if (live < 1 << 24) self->keeps = 0;
-    else self->keeps = live >> 10 < PYPROF__FLUSH ? live >> 10 : (int64_t)PYPROF__FLUSH;
+    if (PYPROF__GET(pyprof__heap.life_count) <= 1) live = PYPROF__FLUSH;
+    else live = live < 1 << 24 ? 0 : live >> 10 < PYPROF__FLUSH ? live >> 10 : (int64_t)PYPROF__FLUSH;
+    PYPROF__SET(self->keeps, live);
+}
+
+static int64_t pyprof__hand_over(int64_t *counter)   // takes what a thread counted; it has ended, or is the caller
+{
+    int64_t value = PYPROF__GET(*counter);
+    PYPROF__SET(*counter, 0);
+    return value;
 }
 
 static void pyprof__allocating_end(pyprof__allocating *self)   // what it counted goes to the ended ones. Under the lock of the threads
 {
     size_t i;
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
-        pyprof__heap.ended[i].alloc_bytes += self->in[i].alloc_bytes;
-        pyprof__heap.ended[i].alloc_blocks += self->in[i].alloc_blocks;
-        pyprof__heap.ended[i].live_bytes += self->in[i].live_bytes;
-        pyprof__heap.ended[i].live_blocks += self->in[i].live_blocks;
+        PYPROF__BUMP(pyprof__heap.ended[i].alloc_bytes, pyprof__hand_over(&self->in[i].alloc_bytes));
+        PYPROF__BUMP(pyprof__heap.ended[i].alloc_blocks, pyprof__hand_over(&self->in[i].alloc_blocks));
+        PYPROF__BUMP(pyprof__heap.ended[i].live_bytes, pyprof__hand_over(&self->in[i].live_bytes));
+        PYPROF__BUMP(pyprof__heap.ended[i].live_blocks, pyprof__hand_over(&self->in[i].live_blocks));
     }
-    for (i = 0; i < PYPROF_SIZES; i++) pyprof__heap.ended_sizes[i] += self->sizes[i];
-    pyprof__heap.ended_sampled += self->sampled;
+    for (i = 0; i < PYPROF_SIZES; i++) {
+        PYPROF__BUMP(pyprof__heap.ended_sizes[i], PYPROF__GET(self->sizes[i]));
+        PYPROF__SET(self->sizes[i], 0);
+    }
+    PYPROF__BUMP(pyprof__heap.ended_sampled, PYPROF__GET(self->sampled));
+    PYPROF__SET(self->sampled, 0);
     pyprof__flush_live(self);
-    memset(self->in, 0, sizeof self->in);
-    memset(self->sizes, 0, sizeof self->sizes);
-    self->sampled = 0;
-    if (self->life) pyprof__heap.lives[self->life - 1].ended = 1;
-    self->tid = 0;
+    if (PYPROF__GET(self->life)) PYPROF__SET(pyprof__heap.lives[PYPROF__GET(self->life) - 1].ended, 1);
+    PYPROF__SET(self->tid, 0);
 }
 
 static pyprof__allocating *pyprof__allocating_new(uint32_t depth)
@@ -5271,8 +5279,8 @@ static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
     pyprof__life *life;
     pyprof__heap_lock(&pyprof__heap.threads_lock);
     for (self = pyprof__heap.threads; self; self = self->next) {
-        if (self->tid == (uint64_t)tid) pyprof__allocating_end(self);   // its number is used again: that one is gone
-        if (self->tid == 0 && self->capacity >= depth) found = self;
+        if (PYPROF__GET(self->tid) == (uint64_t)tid) pyprof__allocating_end(self);   // its number is used again: that one is gone
+        if (PYPROF__GET(self->tid) == 0 && self->capacity >= depth) found = self;
     }
     self = found;
     if (!self && (self = pyprof__allocating_new(depth)) != NULL) {
@@ -5280,14 +5288,15 @@ static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
         __atomic_store_n(&pyprof__heap.threads, self, __ATOMIC_RELEASE);
     }
     if (self) {
-        self->tid = (uint64_t)tid;
+        PYPROF__SET(self->tid, (uint64_t)tid);
         self->generation = generation;
         self->depth = 0;
         self->cut = 0;
         self->random = pyprof__now() ^ (uint64_t)tid << 40 ^ (uint64_t)(uintptr_t)self;
         self->spent = self->drawn = 0;
-        self->keeps = 0;
-        self->life = pyprof__heap.life_count < PYPROF__LIVES ? ++pyprof__heap.life_count : (uint32_t)PYPROF__LIVES;   // the rest shares one
+        PYPROF__SET(self->keeps, 0);
+        if (PYPROF__GET(pyprof__heap.life_count) < PYPROF__LIVES) PYPROF__BUMP(pyprof__heap.life_count, 1);   // the rest shares one
+        PYPROF__SET(self->life, PYPROF__GET(pyprof__heap.life_count));
         life = &pyprof__heap.lives[self->life - 1];
         if (life->root == 0) {
             life->tid = (uint64_t)tid;
@@ -5343,7 +5352,7 @@ static uint32_t pyprof__step_site(pyprof__allocating *self, uint32_t parent, con
     if (instruction == INT32_MIN) return parent;
     code = pyprof__heap_code(self, step->code);
     site = code == PYPROF__NONE ? PYPROF__NONE : pyprof__site_find(parent, code, instruction, self->life);
-    if (site == PYPROF__NONE) { pyprof__heap.full = 1; return parent; }   // counted at the deepest one known
+    if (site == PYPROF__NONE) { PYPROF__SET(pyprof__heap.full, 1); return parent; }   // counted at the deepest one known
     memo->instruction = step->instruction;
     memo->code = step->code;
     memo->parent = parent;
@@ -5471,14 +5480,14 @@ static void pyprof__site_keep(pyprof__site *site)   // before it changes: what i
 
 static void pyprof__count_live(pyprof__allocating *self, int64_t change)
 {
-    int64_t unflushed = self->unflushed + change, total = PYPROF__GET(pyprof__heap.live) + unflushed;
+    int64_t unflushed = PYPROF__GET(self->unflushed) + change, keeps = PYPROF__GET(self->keeps), total = PYPROF__GET(pyprof__heap.live) + unflushed;
     PYPROF__SET(self->unflushed, unflushed);
     if (total > PYPROF__GET(pyprof__heap.peak)) {
         PYPROF__SET(pyprof__heap.peak, total);
         PYPROF__SET(pyprof__heap.peak_ms, PYPROF__GET(pyprof__heap.clock_ms));
         PYPROF__BUMP(pyprof__heap.epoch, 1);
     }
-    if (unflushed > self->keeps || unflushed < -self->keeps) pyprof__flush_live(self);
+    if (unflushed > keeps || unflushed < -keeps) pyprof__flush_live(self);
 }
 
 static void pyprof__flow_add(pyprof__flow *flow, uint64_t bytes, uint64_t blocks, uint32_t birth)
@@ -5511,7 +5520,7 @@ static int pyprof__was_recent(pyprof__allocating *self, uint64_t address)   // w
     for (i = 0; i < PYPROF__RECENT; i++) {
         if (self->recent[i].address != address) continue;
         self->recent[i].address = 0;
-        return pyprof__heap.mode == PYPROF_HEAP_EXACT || now - self->recent[i].spent <= PYPROF__TEMP_BYTES;
+        return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT || now - self->recent[i].spent <= PYPROF__TEMP_BYTES;
     }
     return 0;
 }
@@ -5547,8 +5556,8 @@ static void pyprof__heap_forget_live(void)   // the hooks were away: nobody know
     __atomic_add_fetch(&pyprof__heap.code_epoch, 1, __ATOMIC_RELEASE);
     pyprof__unlock(&pyprof__heap.names_lock);
     pyprof__blocks_drop();
-    if (pyprof__heap.mode == PYPROF_HEAP_EXACT) pyprof__filter[0] = 255;
-    for (i = 0; i < pyprof__heap.site_count && i < pyprof__heap.site_limit; i++) {
+    if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT) pyprof__filter[0] = 255;
+    for (i = 0; i < PYPROF__GET(pyprof__heap.site_count) && i < pyprof__heap.site_limit; i++) {
         pyprof__site *site = &pyprof__heap.sites[i];
         uint64_t live = pyprof__site_live(site), blocks = pyprof__site_live_blocks(site);
         pyprof__site_keep(site);
@@ -5591,14 +5600,14 @@ static pyprof__allocating *pyprof__own_renew(uint32_t generation)
 static inline pyprof__allocating *pyprof__own_record(uint32_t generation)
 {
     pyprof__allocating *self = pyprof__own.self;
-    return self && self->tid && pyprof__own.generation == generation ? self : pyprof__own_renew(generation);
+    return self && PYPROF__GET(self->tid) && pyprof__own.generation == generation ? self : pyprof__own_renew(generation);
 }
 
 // A thread whose countdown is over, or not yet begun: shall this block be noted? Begins the next countdown.
 static int pyprof__countdown(pyprof__allocating *self, size_t size)
 {
     int fresh = self->drawn == 0, over;
-    if (pyprof__heap.mode == PYPROF_HEAP_EXACT) return 1;
+    if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT) return 1;
     if (fresh) { self->drawn = (uint64_t)pyprof__draw(&self->random, pyprof__heap.interval) + 1; pyprof__own.left = (int64_t)self->drawn; }
     pyprof__own.left -= (int64_t)size + 1;
     over = pyprof__own.left < 0;
@@ -6209,7 +6218,7 @@ static void pyprof__heap_forget(void)   // all that was counted; under the locks
 {
     pyprof__allocating *thread;
     pyprof__blocks_drop();
-    for (thread = pyprof__heap.threads; thread; thread = thread->next) { pyprof__allocating_end(thread); thread->unflushed = 0; }
+    for (thread = pyprof__heap.threads; thread; thread = thread->next) { pyprof__allocating_end(thread); PYPROF__SET(thread->unflushed, 0); }
     memset(pyprof__heap.ended, 0, sizeof pyprof__heap.ended);
     memset(pyprof__heap.ended_sizes, 0, sizeof pyprof__heap.ended_sizes);
     memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
@@ -6343,8 +6352,8 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     pyprof__heap.max_bytes = wish->table_bytes;
     pyprof__heap.max_depth = wish->depth < PYPROF__HEAP_DEPTH ? wish->depth : (uint32_t)PYPROF__HEAP_DEPTH;
     pyprof__heap_forget();
-    pyprof__hot.mask = wish->mode == PYPROF_HEAP_EXACT ? 0 : PYPROF__FILTER - 1;
-    pyprof__filter[0] = wish->mode == PYPROF_HEAP_EXACT ? 255 : 0;   // exact: every block may be known
+    PYPROF__SET(pyprof__hot.mask, wish->mode == PYPROF_HEAP_EXACT ? 0 : (uint32_t)PYPROF__FILTER - 1);
+    PYPROF__SET(pyprof__filter[0], (unsigned char)(wish->mode == PYPROF_HEAP_EXACT ? 255 : 0));   // exact: every block may be known
     pyprof__heap.noting = 1;
     __atomic_store_n(&pyprof__heap.mode, wish->mode, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_RELEASE);
@@ -6358,7 +6367,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
 static void pyprof__heap_end(void)   // the last session is gone
 {
     __atomic_store_n(&pyprof__heap.mode, 0, __ATOMIC_RELEASE);
-    pyprof__hot.mask = PYPROF__FILTER - 1;
+    PYPROF__SET(pyprof__hot.mask, PYPROF__FILTER - 1);
     __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_RELEASE);
     PYPROF__SET(pyprof__heap.wanted, 0);
     PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_OFF);
@@ -6382,7 +6391,7 @@ static void pyprof__heap_reap(void)   // threads that have ended
     pyprof__allocating *thread;
     pyprof__heap_lock(&pyprof__heap.threads_lock);
     for (thread = pyprof__heap.threads; thread; thread = thread->next)
-        if (thread->tid && !pyprof__thread_exists((int64_t)thread->tid)) pyprof__allocating_end(thread);
+        if (PYPROF__GET(thread->tid) && !pyprof__thread_exists((int64_t)PYPROF__GET(thread->tid))) pyprof__allocating_end(thread);
     pyprof__unlock(&pyprof__heap.threads_lock);
 }
 
@@ -6391,7 +6400,7 @@ static void pyprof__heap_mark(uint64_t now)
 {
     uint32_t sites = __atomic_load_n(&pyprof__heap.site_count, __ATOMIC_ACQUIRE), i, m;
     if (sites > pyprof__heap.site_limit) sites = pyprof__heap.site_limit;
-    if (pyprof__heap.marks == PYPROF__MARKS) {
+    if (PYPROF__GET(pyprof__heap.marks) == PYPROF__MARKS) {
         for (i = 0; i < sites; i++)
             for (m = 0; m < PYPROF__MARKS / 2; m++)
                 pyprof__heap.history[i * PYPROF__MARKS + m] = pyprof__heap.history[i * PYPROF__MARKS + 2 * m + 1];
@@ -6618,9 +6627,9 @@ static void pyprof__heap_view_facts(const pyprof__heap_view *view, pyprof__heap_
     size_t i;
     pyprof__heap_totals(now, sizes);
     memset(facts, 0, sizeof *facts);
-    facts->mode = pyprof__heap.mode;
+    facts->mode = PYPROF__GET(pyprof__heap.mode);
     facts->interval = facts->mode == PYPROF_HEAP_SAMPLED ? pyprof__heap.interval : 0;
-    facts->peak_ns = pyprof__heap.peak ? pyprof__heap.start_ns + (uint64_t)pyprof__heap.peak_ms * 1000000 : 0;
+    facts->peak_ns = pyprof__heap.peak ? pyprof__heap.start_ns + (uint64_t)PYPROF__GET(pyprof__heap.peak_ms) * 1000000 : 0;
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {   // live: all that was allocated less all that was freed, since tracking began
         facts->domains[i].live_bytes = now[i].alloc_bytes - now[i].live_bytes;
         facts->domains[i].live_blocks = (int64_t)pyprof__whole_blocks((uint64_t)(now[i].alloc_blocks - now[i].live_blocks));
@@ -6628,7 +6637,7 @@ static void pyprof__heap_view_facts(const pyprof__heap_view *view, pyprof__heap_
         facts->domains[i].alloc_blocks = (int64_t)pyprof__whole_blocks((uint64_t)(now[i].alloc_blocks - view->domains[i].alloc_blocks));
     }
     for (i = 0; i < PYPROF_SIZES; i++) facts->sizes[i] = (int64_t)pyprof__whole_blocks(sizes[i] - view->sizes[i]);
-    facts->marks = pyprof__heap.marks;
+    facts->marks = PYPROF__GET(pyprof__heap.marks);
     memcpy(facts->mark_ns, pyprof__heap.mark_ns, sizeof facts->mark_ns);
 }
 
@@ -6653,7 +6662,7 @@ static uint64_t pyprof__heap_live_blocks(void)
 
 static uint64_t pyprof__heap_bytes(void)   // what the tracker itself takes
 {
-    uint64_t each = sizeof(pyprof__site) + sizeof(pyprof__site_key) + (pyprof__heap.marks ? PYPROF__MARKS * sizeof(float) : 0);
+    uint64_t each = sizeof(pyprof__site) + sizeof(pyprof__site_key) + (PYPROF__GET(pyprof__heap.marks) ? PYPROF__MARKS * sizeof(float) : 0);
     return PYPROF__GET(pyprof__heap.table_bytes) + pyprof__heap_sites() * each + pyprof__heap.pool.used;
 }
 
@@ -11181,7 +11190,8 @@ static void pyprof__gauge_add(pyprof__model *model, const pyprof__gauge *gauge)
 
 static void pyprof__heap_reasons(pyprof__session *session)   // why memory is worse known than it should be
 {
-    if (pyprof__heap.full) pyprof__degrade(session, "heap: max_bytes is used up: blocks from new stacks are counted at the deepest frame known");
+    if (PYPROF__GET(pyprof__heap.full))
+        pyprof__degrade(session, "heap: max_bytes is used up: blocks from new stacks are counted at the deepest frame known");
     if (PYPROF__GET(pyprof__heap.dropped)) pyprof__degrade(session, "heap: heap_max_bytes is used up: live memory is a lower bound");
 }
 
@@ -11205,11 +11215,12 @@ static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running) 
 {
     pyprof__gauge gauge;
     int i, lost = 0;
-    house->due = now + (pyprof__heap.users && pyprof__heap.state != PYPROF_HEAP_STATE_ON ? PYPROF__HOUSE_NS / 10 : PYPROF__HOUSE_NS);
+    house->due = now + PYPROF__HOUSE_NS;
+    if (PYPROF__GET(pyprof__heap.users) && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) house->due = now + PYPROF__HOUSE_NS / 10;
     gauge.ns = now;
     gauge.resident = pyprof__resident();
     gauge.traced = 0;
-    if (pyprof__heap.users) {
+    if (PYPROF__GET(pyprof__heap.users)) {
         lost = pyprof__heap_watch(running);
         if (now > house->reap) {
             pyprof__heap_reap();
@@ -11223,7 +11234,7 @@ static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running) 
 
 static void pyprof__heap_tick(uint64_t now)   // ages are measured by this clock
 {
-    if (pyprof__heap.users) PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - pyprof__heap.start_ns) / 1000000));
+    if (PYPROF__GET(pyprof__heap.users)) PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - pyprof__heap.start_ns) / 1000000));
 }
 
 typedef struct { uint64_t due, soon, cost; } pyprof__names;   // when to read the threads' names: at the latest, and if one is missing
@@ -11375,7 +11386,7 @@ static void *pyprof__sampler_main(void *argument)
         if (rate < 0) break;
         pthread_mutex_unlock(&pyprof__lock);
         pyprof__schedule_rate(&schedule, rate);
-        until = pyprof__heap.users && house.due < schedule.deadline ? house.due : schedule.deadline;
+        until = PYPROF__GET(pyprof__heap.users) && house.due < schedule.deadline ? house.due : schedule.deadline;
         if (pyprof__now() < until) pyprof__sleep_until(&pyprof__g.wake, schedule.seen, until);
         pyprof__heap_tick(pyprof__now());
         if (rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names);
@@ -11674,13 +11685,14 @@ static pyprof_result pyprof__heap_join(pyprof__session *session)   // under the 
     wish.table_bytes = config->heap_max_bytes;
     wish.bytes = config->max_bytes;
     wish.depth = config->max_depth;
-    if (pyprof__heap.users == 0) result = pyprof__heap_start(&wish, &pyprof__g.sweeper.runtime);
-    else if (pyprof__heap.mode != wish.mode) result = pyprof__fail(PYPROF_ERR_BUSY, "heap: another session tracks memory in the other mode");
+    if (PYPROF__GET(pyprof__heap.users) == 0) result = pyprof__heap_start(&wish, &pyprof__g.sweeper.runtime);
+    else if (PYPROF__GET(pyprof__heap.mode) != wish.mode)
+        result = pyprof__fail(PYPROF_ERR_BUSY, "heap: another session tracks memory in the other mode");
     else if (wish.mode == PYPROF_HEAP_SAMPLED && pyprof__heap.interval != wish.interval)
         result = pyprof__fail(PYPROF_ERR_BUSY, "heap_interval_bytes is %llu: another session samples every %llu bytes",
                               (unsigned long long)wish.interval, (unsigned long long)pyprof__heap.interval);
     if (result != PYPROF_OK) return result;
-    pyprof__heap.users++;
+    PYPROF__BUMP(pyprof__heap.users, 1);
     session->heap = 1;
     return pyprof__heap_view_begin(&session->view, &session->pool) ? PYPROF_OK : pyprof__fail_memory("the session");
 }
@@ -11699,7 +11711,8 @@ static void pyprof__heap_leave(pyprof__session *session)   // under the lock
 {
     if (!session->heap) return;
     session->heap = 0;
-    if (--pyprof__heap.users == 0) pyprof__heap_end();
+    PYPROF__BUMP(pyprof__heap.users, -1);
+    if (PYPROF__GET(pyprof__heap.users) == 0) pyprof__heap_end();
     else pyprof__heap_noting();
 }
 
@@ -12068,7 +12081,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
         slot = (int)(found - pyprof__g.sessions) + 1;
         pyprof__record_overdue(found);
         if (profile || from_env) result = pyprof__session_profile(found, 0, &made);
-        unhook = found->heap && pyprof__heap.users == 1 && pyprof__is_running();
+        unhook = found->heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running();
         pyprof__heap_leave(found);
         found->generation++;
         pyprof__session_drop(found);
@@ -12563,7 +12576,7 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
     of = pyprof__heap_session(session, &result);
     if (of && !pyprof__heap_find(address, &entry))
         result = pyprof__fail(PYPROF_ERR_STATE, "no block is known at %p: it was not allocated while memory was tracked%s, or is free again", address,
-                              pyprof__heap.mode == PYPROF_HEAP_SAMPLED ? ", was not sampled" : "");
+                              PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? ", was not sampled" : "");
     else if (of) {
         found->address = (const void *)(uintptr_t)pyprof__entry_address(&entry);
         found->size = (size_t)pyprof__entry_size(&entry);
