@@ -3273,6 +3273,7 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     const pyprof__layout *layout = &list->runtime->layout;
     char raw[512];
     uint64_t owner, serial, ident;
+    int64_t native;
     uint32_t status = 0;
     pyprof__thread *thread;
     if (address % 8 || !pyprof__read(list->mirror, raw, address, layout->thread_serial + 8)) return 0;
@@ -3285,15 +3286,17 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
         PYPROF__FIELD_AT(status, raw, layout->thread_status);
         if ((status & layout->status_mask) != layout->status_alive) return 1;   // coming or going: no frames to read
     }
-    if (ident == 0 || pyprof__native_id(list, raw, ident) == 0) return 1;   // not bound to an OS thread yet
+    native = ident ? pyprof__native_id(list, raw, ident) : 0;
+    if (native == 0) return 1;   // not bound to an OS thread yet
     thread = pyprof__thread_slot(list, address, serial);
     if (!thread) return 0;
     PYPROF__FIELD_AT(thread->top, raw, layout->thread_frame);
     thread->base = layout->thread_base == PYPROF__NO ? 0 : pyprof__read_pointer(list->mirror, address + layout->thread_base);
     thread->interp = interp;
     thread->interp_id = interp_id;
+    if (thread->ident != ident || thread->native != native) thread->started = 0;
     thread->ident = ident;
-    thread->native = pyprof__native_id(list, raw, ident);
+    thread->native = native;
     if (thread->tick != list->tick) {
         thread->last_cpu_ns = thread->cpu_ns;
         thread->fresh = thread->pending = 1;
@@ -3362,6 +3365,19 @@ static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof_
     return 1;
 }
 
+// Does it hold the GIL, with the ids it was listed with? It may have started, and set them, since its state was read; and
+// what was read before that may speak of a dead thread whose state lay at this address.
+static int pyprof__thread_holds(const pyprof__threads *list, const pyprof__gil *gil, const pyprof__thread *thread)
+{
+    const pyprof__layout *layout = &list->runtime->layout;
+    const pyprof__source *source = list->mirror->source;
+    uint64_t holder = 0, ident = 0, native = (uint64_t)thread->native;
+    if (!thread->holder || !pyprof__copy(source, &holder, gil->address + layout->gil_holder, sizeof holder) || holder != thread->address) return 0;
+    if (!pyprof__copy(source, &ident, thread->address + layout->thread_ident, sizeof ident) || ident != thread->ident) return 0;
+    if (layout->thread_native != PYPROF__NO && !pyprof__copy(source, &native, thread->address + layout->thread_native, sizeof native)) return 0;
+    return (int64_t)native == thread->native;
+}
+
 // 3.11, 3.12: where the _PyCFrame of a running thread state lies tells on whose C stack it runs. The main thread's is known.
 static int pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__thread *thread)
 {
@@ -3396,7 +3412,7 @@ static void pyprof__threads_relate(pyprof__threads *list)
         if (thread->tick != list->tick) continue;
         gil = pyprof__gil_of(list, thread->interp);
         thread->holder = gil && gil->enabled && gil->locked == 1 && gil->holder == thread->address;
-        if (!thread->started) thread->started = thread->holder || !may_be_stale || pyprof__thread_has_started(list, thread);
+        if (!thread->started) thread->started = !may_be_stale || pyprof__thread_has_started(list, thread) || pyprof__thread_holds(list, gil, thread);
         if (!thread->started || pyprof__thread_is_spare(list, thread)) { thread->tick--; continue; }
         thread->shared_tid = 0;
         for (k = 0; k < list->threads.count && may_be_stale && list->interps.count > 1 && !thread->shared_tid; k++) {
