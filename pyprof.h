@@ -4736,7 +4736,7 @@ typedef struct {                 // of CPython's C API, found by name
     void *(*main_interpreter)(void);
 } pyprof__python_api;
 
-enum { PYPROF__DOMAINS = 3, PYPROF__BELOW = 16, PYPROF__SHARDS = 256, PYPROF__FILTER = 65536, PYPROF__CODE_FILTER = 4096, PYPROF__BUCKETS = 1 << 18,
+enum { PYPROF__DOMAINS = 3, PYPROF__BELOW = 16, PYPROF__SHARDS = 256, PYPROF__FRONT = 16, PYPROF__FILTER = 65536, PYPROF__CODE_FILTER = 4096, PYPROF__BUCKETS = 1 << 18,
        PYPROF__CODE_BUCKETS = 1 << 13, PYPROF__HEAP_DEPTH = 4096, PYPROF__LIVES = 65536, PYPROF__RECENT = 4, PYPROF__TEMP_BYTES = 4096,
        PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__SITES_MOST = 1 << 22, PYPROF__SITES_LEAST = 1 << 12,
        PYPROF__REACHED = 100 };
@@ -4750,7 +4750,11 @@ enum { PYPROF__DOMAINS = 3, PYPROF__BELOW = 16, PYPROF__SHARDS = 256, PYPROF__FI
 #endif
 
 typedef struct { uint32_t word[5]; } pyprof__entry;   // 45 bits address / 8, 2 bits domain, 49 bits size; site; birth, ms. First two 0 = free
-typedef struct { uint32_t lock, count, capacity, steps; pyprof__entry *entries; } __attribute__((aligned(64))) pyprof__shard;
+typedef struct {
+    uint32_t lock, count, capacity, steps, waiting;
+    pyprof__entry *entries;
+    pyprof__entry front[PYPROF__FRONT];   // the newest, so many as are waiting; most are free again before they are entered
+} __attribute__((aligned(64))) pyprof__shard;
 
 typedef struct { uint32_t parent, next; uint32_t code; int32_t instruction; } pyprof__site_key;   // next: in its bucket
 typedef struct { uint64_t bytes, blocks, births; } pyprof__flow;     // births: of each block, ms, added up
@@ -4761,7 +4765,7 @@ typedef struct {
     uint32_t epoch, owner;               // peak_*: what was live when the heap's epoch became this; owner: number of a life
 } pyprof__site;
 
-typedef struct { uint64_t frame, code, instruction; uint32_t site, depth; } pyprof__step;   // of a chain, as last seen
+typedef struct { uint64_t *frame, *instruction, *code; uint32_t *site; } pyprof__chain;   // of frames, as last seen
 typedef struct { uint64_t address; uint32_t epoch, version, code, spare; } pyprof__code_memo;
 typedef struct { uint64_t code, instruction; uint32_t parent, site; } pyprof__site_memo;
 typedef struct { uint64_t tid, started, first_ns; uint32_t root, ended; } pyprof__life;     // one thread, kept after its end
@@ -4782,7 +4786,7 @@ struct pyprof__allocating {      // a thread that allocates; never freed, used a
     int cut;                     // the last chain had more frames than are kept
     pyprof__code_memo codes[PYPROF__MEMO_SITES];
     pyprof__site_memo sites[PYPROF__MEMO_SITES];
-    pyprof__step *chain, *steps; // root first: the last chain; innermost first: the new one
+    pyprof__chain chain, fresh;  // root first: the last one; innermost first: what of the new one is not in it
 };
 
 typedef struct { uint64_t address; uint32_t code, next; } pyprof__code_at;
@@ -4846,6 +4850,7 @@ static pyprof__tracker pyprof__heap;
 typedef struct { int64_t left; uint32_t generation, probe; pyprof__allocating *self; } pyprof__own_heap;   // left: bytes to the next sample
 PYPROF__EARLY_TLS pyprof__own_heap pyprof__own;
 
+#define PYPROF__HOT static inline __attribute__((always_inline))
 #define PYPROF__GET(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define PYPROF__SET(x, value) __atomic_store_n(&(x), (value), __ATOMIC_RELAXED)
 #define PYPROF__BUMP(x, by) PYPROF__SET(x, PYPROF__GET(x) + (by))   // by the one thread that counts there
@@ -4924,7 +4929,7 @@ static int64_t pyprof__draw(uint64_t *random, uint64_t interval)   // bytes unti
 
 // What a block stands for. Sampled: with P = 1 - exp(-size / interval) it was noted, so it stands for 1 / P blocks.
 // Blocks are counted in 1/65536 then. An empty block counts as a byte, or it would never be seen.
-static void pyprof__weigh(uint64_t size, uint64_t *bytes, uint64_t *blocks)
+PYPROF__HOT void pyprof__weigh(uint64_t size, uint64_t *bytes, uint64_t *blocks)
 {
     double chance;
     *bytes = size;
@@ -5006,20 +5011,39 @@ static int pyprof__shard_grow(pyprof__shard *shard)
     return 1;
 }
 
-static int64_t pyprof__shard_find(const pyprof__shard *shard, const void *block, uint64_t hash)   // -1 = not there
+// Enters the waiting blocks, all at once: each is a cache miss, but the CPU waits for many together. 0 = no room.
+__attribute__((noinline))
+static int pyprof__shard_settle(pyprof__shard *shard)
 {
-    uint64_t want = (uint64_t)(uintptr_t)block >> 3 & 0x1fffffffffffu, key;
-    uint32_t at;
-    if (!shard->entries) return -1;
-    for (at = pyprof__home(shard, hash); (key = pyprof__entry_key(&shard->entries[at])) != 0; at = at + 1 == shard->capacity ? 0 : at + 1)
-        if ((key & 0x1fffffffffffu) == want) return at;
-    return -1;
+    uint32_t i;
+    uint64_t count = (uint64_t)shard->count + shard->waiting;
+    while (count * 20 > (uint64_t)shard->capacity * 17)
+        if (!pyprof__shard_grow(shard)) break;
+    if (count * 20 > (uint64_t)shard->capacity * 19) return 0;
+    for (i = 0; i < shard->waiting; i++)
+        __builtin_prefetch(&shard->entries[pyprof__home(shard, pyprof__block_hash((const void *)(uintptr_t)pyprof__entry_address(&shard->front[i])))], 1);
+    for (i = 0; i < shard->waiting; i++) pyprof__shard_put(shard, &shard->front[i]);
+    shard->waiting = 0;
+    return 1;
 }
 
-static void pyprof__shard_remove(pyprof__shard *shard, uint32_t hole)   // what follows closes the gap
+PYPROF__HOT pyprof__entry *pyprof__shard_find(pyprof__shard *shard, const void *block, uint64_t hash)   // NULL = not there
 {
-    uint32_t at = hole, home;
-    for (;;) {
+    uint64_t want = (uint64_t)(uintptr_t)block >> 3 & 0x1fffffffffffu, key;
+    uint32_t i, at;
+    for (i = shard->waiting; i-- > 0;)
+        if ((pyprof__entry_key(&shard->front[i]) & 0x1fffffffffffu) == want) return &shard->front[i];
+    if (!shard->count) return NULL;
+    for (at = pyprof__home(shard, hash); (key = pyprof__entry_key(&shard->entries[at])) != 0; at = at + 1 == shard->capacity ? 0 : at + 1)
+        if ((key & 0x1fffffffffffu) == want) return &shard->entries[at];
+    return NULL;
+}
+
+static void pyprof__shard_remove(pyprof__shard *shard, pyprof__entry *entry)   // what follows closes the gap
+{
+    uint32_t hole, at, home;
+    if (entry >= shard->front && entry < shard->front + PYPROF__FRONT) { *entry = shard->front[--shard->waiting]; return; }
+    for (hole = at = (uint32_t)(entry - shard->entries);;) {
         at = at + 1 == shard->capacity ? 0 : at + 1;
         if (!pyprof__entry_key(&shard->entries[at])) break;
         home = pyprof__home(shard, pyprof__block_hash((const void *)(uintptr_t)pyprof__entry_address(&shard->entries[at])));
@@ -5039,15 +5063,14 @@ static void pyprof__filter_change(unsigned char *filter, uint64_t at, int by)   
 }
 
 // 0 = no room, or tracking has ended meanwhile
-static int pyprof__block_add(const pyprof__entry *entry, uint32_t generation)
+PYPROF__HOT int pyprof__block_add(const pyprof__entry *entry, uint32_t generation)
 {
     uint64_t hash = pyprof__block_hash((const void *)(uintptr_t)pyprof__entry_address(entry));
     pyprof__shard *shard = pyprof__shard_of(hash);
     int added = 0;
     pyprof__heap_lock(&shard->lock);
-    if (generation == PYPROF__GET(pyprof__hot.generation) && ((uint64_t)shard->count * 20 < (uint64_t)shard->capacity * 17
-        || pyprof__shard_grow(shard) || (uint64_t)shard->count * 20 < (uint64_t)shard->capacity * 19)) {
-        pyprof__shard_put(shard, entry);
+    if (generation == PYPROF__GET(pyprof__hot.generation) && (shard->waiting < PYPROF__FRONT || pyprof__shard_settle(shard))) {
+        shard->front[shard->waiting++] = *entry;
         if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, hash >> 48, 1);
         added = 1;
     }
@@ -5055,20 +5078,20 @@ static int pyprof__block_add(const pyprof__entry *entry, uint32_t generation)
     return added;
 }
 
-static int pyprof__block_take(const void *block, pyprof__entry *entry)   // 0 = it is not noted
+PYPROF__HOT int pyprof__block_take(const void *block, pyprof__entry *entry)   // 0 = it is not noted
 {
     uint64_t hash = pyprof__block_hash(block);
     pyprof__shard *shard = pyprof__shard_of(hash);
-    int64_t at;
+    pyprof__entry *found;
     pyprof__heap_lock(&shard->lock);
-    at = pyprof__shard_find(shard, block, hash);
-    if (at >= 0) {
-        *entry = shard->entries[at];
-        pyprof__shard_remove(shard, (uint32_t)at);
+    found = pyprof__shard_find(shard, block, hash);
+    if (found) {
+        *entry = *found;
+        pyprof__shard_remove(shard, found);
         if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, hash >> 48, -1);
     }
     pyprof__unlock(&shard->lock);
-    return at >= 0;
+    return found != NULL;
 }
 
 static void pyprof__blocks_drop(void)
@@ -5079,7 +5102,7 @@ static void pyprof__blocks_drop(void)
         pyprof__heap_lock(&shard->lock);
         if (shard->entries) pyprof__pages_free(shard->entries, pyprof__shard_bytes(shard->capacity));
         shard->entries = NULL;
-        shard->count = shard->capacity = shard->steps = 0;
+        shard->count = shard->capacity = shard->steps = shard->waiting = 0;
         pyprof__unlock(&shard->lock);
     }
     pyprof__heap.table_bytes = 0;
@@ -5274,14 +5297,22 @@ static void pyprof__allocating_end(pyprof__allocating *self)   // what it counte
     PYPROF__SET(self->tid, 0);
 }
 
+static char *pyprof__chain_place(pyprof__chain *chain, char *memory, size_t frames)   // where the memory behind it begins
+{
+    chain->frame = (uint64_t *)(void *)memory;
+    chain->instruction = chain->frame + frames;
+    chain->code = chain->instruction + frames;
+    chain->site = (uint32_t *)(void *)(chain->code + frames);
+    return (char *)(chain->site + frames);
+}
+
 static pyprof__allocating *pyprof__allocating_new(uint32_t depth)
 {
-    size_t steps = (size_t)(depth + 2) * sizeof(pyprof__step);
-    char *pages = (char *)pyprof__pages(((sizeof(pyprof__allocating) + 63) & ~(size_t)63) + 2 * steps);
+    size_t frames = ((size_t)depth + 2 + 15) & ~(size_t)15, own = (sizeof(pyprof__allocating) + 63) & ~(size_t)63;
+    char *pages = (char *)pyprof__pages(own + 2 * frames * (3 * sizeof(uint64_t) + sizeof(uint32_t)));
     pyprof__allocating *self = (pyprof__allocating *)(void *)pages;
     if (!pages) return NULL;
-    self->chain = (pyprof__step *)(void *)(pages + ((sizeof *self + 63) & ~(size_t)63));
-    self->steps = self->chain + depth + 2;
+    pyprof__chain_place(&self->fresh, pyprof__chain_place(&self->chain, pages + own, frames), frames);
     self->capacity = depth;
     return self;
 }
@@ -5339,44 +5370,44 @@ static uint64_t pyprof__own_state(int domain)   // of its thread state; 0 = none
     return (uint64_t)(uintptr_t)state;
 }
 
-static int32_t pyprof__own_instruction(const pyprof__step *step)   // in code units; INT32_MIN = the frame is not complete yet
+static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)   // in code units; INT32_MIN = the frame is not complete yet
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     pyprof__raw_frame frame;
     int64_t instruction;
     memset(&frame, 0, sizeof frame);
-    frame.code = step->code;
-    frame.instruction = step->instruction;
+    frame.code = code;
+    frame.instruction = raw;
     if (layout->instr_form != PYPROF__INSTR_POINTER) {
-        int32_t lasti = (int32_t)step->instruction;
+        int32_t lasti = (int32_t)raw;
         return layout->instr_form == PYPROF__INSTR_BYTES && lasti > 0 ? lasti / 2 : lasti;
     }
-    if (layout->frame_owner != PYPROF__NO) frame.owner = *(const unsigned char *)(uintptr_t)(step->frame + layout->frame_owner);
-    if (layout->frame_tlbc != PYPROF__NO) frame.tlbc = (int32_t)pyprof__at32(step->frame + layout->frame_tlbc);
+    if (layout->frame_owner != PYPROF__NO) frame.owner = *(const unsigned char *)(uintptr_t)(at + layout->frame_owner);
+    if (layout->frame_tlbc != PYPROF__NO) frame.tlbc = (int32_t)pyprof__at32(at + layout->frame_tlbc);
     instruction = pyprof__frame_instruction(&pyprof__heap.mirror, layout, &frame);
     if (pyprof__frame_is_incomplete(&pyprof__heap.mirror, layout, &frame, instruction)) return INT32_MIN;
     return instruction < -1 || instruction > INT32_MAX ? INT32_MAX : (int32_t)instruction;
 }
 
-static uint32_t pyprof__step_site(pyprof__allocating *self, uint32_t parent, const pyprof__step *step)
+static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t code, uint64_t raw)
 {
-    pyprof__site_memo *memo = &self->sites[(step->instruction ^ step->instruction >> 8 ^ step->code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES - 1)];
+    pyprof__site_memo *memo = &self->sites[(raw ^ raw >> 8 ^ code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES - 1)];
     int32_t instruction;
-    uint32_t code, site;
-    if (memo->instruction == step->instruction && memo->code == step->code && memo->parent == parent) return memo->site;
-    instruction = pyprof__own_instruction(step);
+    uint32_t id, site;
+    if (memo->instruction == raw && memo->code == code && memo->parent == parent) return memo->site;
+    instruction = pyprof__own_instruction(at, code, raw);
     if (instruction == INT32_MIN) return parent;
-    code = pyprof__heap_code(self, step->code);
-    site = code == PYPROF__NONE ? PYPROF__NONE : pyprof__site_find(parent, code, instruction, self->life);
+    id = pyprof__heap_code(self, code);
+    site = id == PYPROF__NONE ? PYPROF__NONE : pyprof__site_find(parent, id, instruction, self->life);
     if (site == PYPROF__NONE) { PYPROF__SET(pyprof__heap.full, 1); return parent; }   // counted at the deepest one known
-    memo->instruction = step->instruction;
-    memo->code = step->code;
+    memo->instruction = raw;
+    memo->code = code;
     memo->parent = parent;
     memo->site = site;
     return site;
 }
 
-// Of the thread's last chain: how much of it, from the root on, still holds. What does not goes to self->steps, innermost
+// Of the thread's last chain: how much of it, from the root on, still holds. What does not goes to self->fresh, innermost
 // first. Each frame is compared, because every caller may have moved on; what is equal from some frame down to the root
 // needs no more than that. In most versions the instruction is an address, which tells the code, too.
 typedef struct { uint32_t fresh, top, left; int run; } pyprof__overlap;   // left: entries of the chain, from the root, that may match yet
@@ -5384,19 +5415,21 @@ typedef struct { uint32_t fresh, top, left; int run; } pyprof__overlap;   // lef
 static void pyprof__overlap_break(pyprof__allocating *self, pyprof__overlap *o)   // a run that did not reach the root
 {
     uint32_t i;
-    for (i = o->top; o->run && i > o->left; i--) self->steps[o->fresh++] = self->chain[i - 1];
+    for (i = o->top; o->run && i > o->left; i--, o->fresh++) {
+        self->fresh.frame[o->fresh] = self->chain.frame[i - 1];
+        self->fresh.instruction[o->fresh] = self->chain.instruction[i - 1];
+        self->fresh.code[o->fresh] = self->chain.code[i - 1];
+    }
     o->run = 0;
 }
 
 static int pyprof__overlap_find(const pyprof__allocating *self, pyprof__overlap *o, uint64_t frame)   // is it close by in the chain?
 {
-    uint32_t i, least = o->left > 16 ? o->left - 16 : 0;
-    for (i = o->left; i > least; i--) {
-        if (self->chain[i - 1].frame != frame) continue;
-        o->left = i;
-        return 1;
-    }
-    return 0;
+    uint32_t i = o->left, least = i > 16 ? i - 16 : 0;
+    while (i > least && self->chain.frame[i - 1] != frame) i--;
+    if (i == least) return 0;
+    o->left = i;
+    return 1;
 }
 
 static int pyprof__is_shim(uint64_t frame, uint32_t owner)   // a frame of C's own
@@ -5404,41 +5437,68 @@ static int pyprof__is_shim(uint64_t frame, uint32_t owner)   // a frame of C's o
     return owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(frame + owner) >= PYPROF__OWNER_SHIM;
 }
 
+// The chain's entries below left, down to least, that are the frames from *at on; how many are left then.
+static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, size_t least, uint64_t *at, int pointer)
+{
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    const size_t previous = layout->frame_previous, instruction = layout->frame_instr, code = layout->frame_code;
+    const uint64_t *frames = chain->frame, *instructions = chain->instruction;
+    uint64_t frame = *at, known, address;
+    for (; left > least; left--) {
+        known = frames[left - 1];
+        __asm__("" : "=r"(address) : "0"(known));   // frame, if it holds; but the CPU has it before it followed the chain up to here
+        if (known != frame) break;
+        if (pointer ? pyprof__at(address + instruction) != instructions[left - 1]
+            : pyprof__at32(address + instruction) != instructions[left - 1] || pyprof__at(address + code) != chain->code[left - 1]) break;
+        frame = pyprof__at(address + previous);
+    }
+    *at = frame;
+    return left;
+}
+
+__attribute__((noinline))   // the loop wants all registers
+static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, uint32_t most, uint64_t *at, uint64_t base)
+{
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    size_t i = left, least = left > most ? left - most : 0;
+    for (;;) {
+        if (layout->instr_form == PYPROF__INSTR_POINTER) i = pyprof__overlap_run_by(chain, i, least, at, 1);
+        else i = pyprof__overlap_run_by(chain, i, least, at, 0);
+        if (!*at || *at == base || !pyprof__is_shim(*at, layout->frame_owner)) return (uint32_t)i;
+        *at = pyprof__at(*at + layout->frame_previous);
+    }
+}
+
 static uint32_t pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyprof__overlap *o)   // how many frames there are
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
-    const uint32_t previous = layout->frame_previous, code = layout->frame_code, at_instruction = layout->frame_instr, owner = layout->frame_owner;
     const int pointer = layout->instr_form == PYPROF__INSTR_POINTER;
     uint64_t at = pyprof__at(thread + layout->thread_frame), base = layout->thread_base == PYPROF__NO ? 0 : pyprof__at(thread + layout->thread_base);
+    uint64_t code, instruction;
     uint32_t n = 0, most = pyprof__heap.max_depth;
     if (layout->cframe_current != PYPROF__NO && at) at = pyprof__at(at + layout->cframe_current);
-    for (;; at = pyprof__at(at + previous)) {
-        pyprof__step *step = &self->steps[o->fresh];
-        if (o->run) {
-            const pyprof__step *then = self->chain + o->left, *root = o->left > most - n ? then - (most - n) : self->chain;
-            for (;; at = pyprof__at(at + previous)) {
-                if (then > root && then[-1].frame == at && then[-1].instruction == (pointer ? pyprof__at(at + at_instruction)
-                    : pyprof__at32(at + at_instruction)) && (pointer || then[-1].code == pyprof__at(at + code))) then--;
-                else if (!at || at == base || !pyprof__is_shim(at, owner)) break;
-            }
-            n += o->left - (uint32_t)(then - self->chain);
-            o->left = (uint32_t)(then - self->chain);
-            if (!at || at == base || n >= most) break;
-            pyprof__overlap_break(self, o);
-            step = &self->steps[o->fresh];
-        }
-        if (!at || at == base || n >= most) break;
-        step->frame = at;
-        step->code = pyprof__at(at + code) & ~(uint64_t)3;
-        step->instruction = pointer ? pyprof__at(at + at_instruction) : pyprof__at32(at + at_instruction);
-        if (!step->code || pyprof__is_shim(at, owner)) continue;
-        n++;
+    while (at && at != base && n < most) {
+        code = pyprof__at(at + layout->frame_code) & ~(uint64_t)3;
+        instruction = pointer ? pyprof__at(at + layout->frame_instr) : pyprof__at32(at + layout->frame_instr);
         if (pyprof__overlap_find(self, o, at)) {
-            const pyprof__step *then = &self->chain[--o->left];
-            o->run = then->instruction == step->instruction && then->code == step->code;
-            o->top = o->left + 1;
+            if (self->chain.instruction[o->left - 1] == instruction && self->chain.code[o->left - 1] == code) {
+                o->run = 1;
+                o->top = o->left;
+                o->left = pyprof__overlap_run(&self->chain, o->top, most - n, &at, base);
+                n += o->top - o->left;
+                if (!at || at == base || n >= most) break;
+                pyprof__overlap_break(self, o);
+                continue;
+            }
+            o->left--;   // it has moved on
         }
-        if (!o->run) o->fresh++;
+        if (code && !pyprof__is_shim(at, layout->frame_owner)) {
+            self->fresh.frame[o->fresh] = at;
+            self->fresh.code[o->fresh] = code;
+            self->fresh.instruction[o->fresh++] = instruction;
+            n++;
+        }
+        at = pyprof__at(at + layout->frame_previous);
     }
     if (o->left || (n >= most) != self->cut) pyprof__overlap_break(self, o);   // cut: the last chain ended for its length
     self->cut = n >= most;
@@ -5458,13 +5518,15 @@ static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)   // of a
     overlap.left = self->depth;
     n = thread ? pyprof__own_chain(self, thread, &overlap) : 0;
     kept = overlap.run ? overlap.top : 0;
-    if (kept) site = self->chain[kept - 1].site;
+    if (kept) site = self->chain.site[kept - 1];
     else if (n >= pyprof__heap.max_depth) leaf = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
     if (leaf != PYPROF__NONE) site = leaf;
-    while (overlap.fresh) {
-        pyprof__step *step = &self->chain[kept++];
-        *step = self->steps[--overlap.fresh];
-        site = step->site = pyprof__step_site(self, site, step);
+    for (; overlap.fresh; kept++) {
+        uint64_t frame = self->fresh.frame[--overlap.fresh], code = self->fresh.code[overlap.fresh], instruction = self->fresh.instruction[overlap.fresh];
+        self->chain.frame[kept] = frame;
+        self->chain.code[kept] = code;
+        self->chain.instruction[kept] = instruction;
+        self->chain.site[kept] = site = pyprof__frame_site(self, site, frame, code, instruction);
     }
     self->depth = kept;
     if (site != self->root && domain != PYPROF_DOMAIN_NATIVE) return site;
@@ -5485,7 +5547,7 @@ static uint64_t pyprof__site_live_blocks(const pyprof__site *site)
     return in > out ? in - out : 0;
 }
 
-static void pyprof__site_keep(pyprof__site *site)   // before it changes: what it had at the high-water mark
+PYPROF__HOT void pyprof__site_keep(pyprof__site *site)   // before it changes: what it had at the high-water mark
 {
     uint32_t epoch = PYPROF__GET(pyprof__heap.epoch);
     if (PYPROF__GET(site->epoch) == epoch) return;
@@ -5494,7 +5556,7 @@ static void pyprof__site_keep(pyprof__site *site)   // before it changes: what i
     PYPROF__SET(site->epoch, epoch);
 }
 
-static void pyprof__count_live(pyprof__allocating *self, int64_t change)
+PYPROF__HOT void pyprof__count_live(pyprof__allocating *self, int64_t change)
 {
     int64_t unflushed = PYPROF__GET(self->unflushed) + change, keeps = PYPROF__GET(self->keeps), total = PYPROF__GET(pyprof__heap.live) + unflushed;
     PYPROF__SET(self->unflushed, unflushed);
@@ -5506,22 +5568,22 @@ static void pyprof__count_live(pyprof__allocating *self, int64_t change)
     if (unflushed > keeps || unflushed < -keeps) pyprof__flush_live(self);
 }
 
-static void pyprof__flow_add(pyprof__flow *flow, uint64_t bytes, uint64_t blocks, uint32_t birth)
+PYPROF__HOT void pyprof__flow_add(pyprof__flow *flow, uint64_t bytes, uint64_t blocks, uint32_t birth)
 {
     PYPROF__BUMP(flow->bytes, bytes);
     PYPROF__BUMP(flow->blocks, blocks);
     PYPROF__BUMP(flow->births, blocks * birth);
 }
 
-static void pyprof__count_in(pyprof__allocating *self, const pyprof__entry *entry)
+static void pyprof__count_in(pyprof__allocating *self, uint32_t at, uint64_t size, int domain, uint32_t birth)
 {
-    uint64_t size = pyprof__entry_size(entry), bytes, blocks;
-    pyprof__site *site = &pyprof__heap.sites[entry->word[3]];
-    pyprof_domain_total *total = &self->in[pyprof__entry_domain(entry)];
+    uint64_t bytes, blocks;
+    pyprof__site *site = &pyprof__heap.sites[at];
+    pyprof_domain_total *total = &self->in[domain];
     uint32_t class_of = size > 1 ? 64 - (uint32_t)__builtin_clzll(size - 1) : 0;
     pyprof__weigh(size, &bytes, &blocks);
     pyprof__site_keep(site);
-    pyprof__flow_add(&site->in, bytes, blocks, entry->word[4]);
+    pyprof__flow_add(&site->in, bytes, blocks, birth);
     PYPROF__BUMP(total->alloc_bytes, (int64_t)bytes);
     PYPROF__BUMP(total->alloc_blocks, (int64_t)blocks);
     PYPROF__BUMP(self->sizes[class_of < PYPROF_SIZES ? class_of : PYPROF_SIZES - 1], blocks);
@@ -5651,17 +5713,17 @@ static void pyprof__note(int domain, const void *block, size_t size, uint32_t ge
 {
     pyprof__allocating *self = pyprof__own.self;
     pyprof__entry entry;
-    uint32_t site;
+    uint32_t site, birth = PYPROF__GET(pyprof__heap.clock_ms);
     if (!block || !self || ((uintptr_t)block & 7) || (uint64_t)size >> 48 || !pyprof__get_busy(self, generation)) return;
     self->native = domain == PYPROF_DOMAIN_NATIVE ? pyprof__heap.code_malloc : (uint32_t)PYPROF__SPOT_NATIVE;
     site = pyprof__own_site(self, domain);
-    pyprof__entry_make(&entry, block, size, domain, site, PYPROF__GET(pyprof__heap.clock_ms));
+    pyprof__entry_make(&entry, block, size, domain, site, birth);
     if (!pyprof__block_add(&entry, generation)) {
         if (generation == PYPROF__GET(pyprof__hot.generation)) __atomic_fetch_add(&pyprof__heap.dropped, 1, __ATOMIC_RELAXED);
         pyprof__be_idle(self);
         return;
     }
-    pyprof__count_in(self, &entry);
+    pyprof__count_in(self, site, size, domain, birth);
     pyprof__be_idle(self);
     self->recent[self->recent_at].address = (uint64_t)(uintptr_t)block & 0xfffffffffff8u;
     self->recent[self->recent_at].spent = self->spent + self->drawn - (uint64_t)pyprof__own.left;
@@ -5669,7 +5731,7 @@ static void pyprof__note(int domain, const void *block, size_t size, uint32_t ge
 }
 
 // Is this allocation to be noted? Called first, with depth 0; the generation it returns is not 0 then.
-static uint32_t pyprof__wants(size_t size)
+PYPROF__HOT uint32_t pyprof__wants(size_t size)
 {
     uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
     pyprof__allocating *self;
@@ -5684,7 +5746,7 @@ static uint32_t pyprof__wants(size_t size)
     return PYPROF__GET(pyprof__heap.noting) ? generation : 0;
 }
 
-static void pyprof__forget(const void *block, uint32_t *generation, pyprof__entry *entry)   // *generation 0 = it was not noted
+PYPROF__HOT void pyprof__forget(const void *block, uint32_t *generation, pyprof__entry *entry)   // *generation 0 = it was not noted
 {
     uint32_t now = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
     *generation = 0;
@@ -5697,7 +5759,7 @@ static void pyprof__forget(const void *block, uint32_t *generation, pyprof__entr
     if (pyprof__block_take(block, entry)) *generation = now;
 }
 
-static void pyprof__gone(uint32_t generation, const pyprof__entry *entry)   // after pyprof__forget
+PYPROF__HOT void pyprof__gone(uint32_t generation, const pyprof__entry *entry)   // after pyprof__forget
 {
     pyprof__allocating *self = generation && generation == PYPROF__GET(pyprof__hot.generation) ? pyprof__own_record(generation) : NULL;
     if (!self || !pyprof__get_busy(self, generation)) return;
@@ -6457,23 +6519,31 @@ static int pyprof__heap_watch(int running)   // running: there is an interpreter
 }
 
 // ---- looking up ------------------------------------------------------------------------------------------------------------
+static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uint64_t address)   // the block that has that byte
+{
+    uint32_t i;
+    for (i = 0; i < shard->waiting + shard->capacity; i++) {
+        const pyprof__entry *entry = i < shard->waiting ? &shard->front[i] : &shard->entries[i - shard->waiting];
+        uint64_t begin = pyprof__entry_address(entry);
+        if (begin && address >= begin && address - begin < pyprof__entry_size(entry)) return entry;
+    }
+    return NULL;
+}
+
 static int pyprof__heap_find(const void *address, pyprof__entry *entry)   // by where it begins; exact: or by any of its bytes
 {
-    uint64_t hash = pyprof__block_hash(address), want = (uint64_t)(uintptr_t)address & 0xffffffffffffu;
-    uint32_t s, i;
-    int64_t at = -1;
-    for (s = 0; s <= PYPROF__SHARDS && at < 0; s++) {
+    uint64_t hash = pyprof__block_hash(address);
+    const pyprof__entry *found = NULL;
+    uint32_t s;
+    for (s = 0; s <= PYPROF__SHARDS && !found; s++) {
         pyprof__shard *shard = s ? &pyprof__shards[s - 1] : pyprof__shard_of(hash);
         pyprof__heap_lock(&shard->lock);
-        if (s == 0) at = (uintptr_t)address & 7 ? -1 : pyprof__shard_find(shard, address, hash);
-        for (i = 0; s > 0 && i < shard->capacity && at < 0; i++) {
-            uint64_t begin = pyprof__entry_address(&shard->entries[i]);
-            if (begin && want >= begin && want - begin < pyprof__entry_size(&shard->entries[i])) at = i;
-        }
-        if (at >= 0) *entry = shard->entries[at];
+        if (s > 0) found = pyprof__shard_around(shard, (uint64_t)(uintptr_t)address & 0xffffffffffffu);
+        else if (((uintptr_t)address & 7) == 0) found = pyprof__shard_find(shard, address, hash);
+        if (found) *entry = *found;
         pyprof__unlock(&shard->lock);
     }
-    return at >= 0;
+    return found != NULL;
 }
 
 // ---- from sites to the nodes of a recording ----------------------------------------------------------------------------------
