@@ -377,7 +377,7 @@ typedef struct pyprof_allocation {
     const void *address;            // where the block begins
     size_t size;                    // bytes asked for
     uint64_t thread_id;             // the kernel's, of the thread that allocated it
-    double timestamp;               // Unix seconds, when
+    double timestamp;               // Unix seconds, when, to 16 ms
     char where[256];                // "file:line in function", the innermost frame; "<native>" without any
     int domain;                     // pyprof_domain
     uint64_t reserved[4];
@@ -1077,6 +1077,12 @@ static void *pyprof__pages(size_t size)   // zeroed, and no memory until it is t
 {
     void *pages = (void *)syscall(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0ul);
     return pages == MAP_FAILED ? NULL : pages;
+}
+
+static void *pyprof__pages_resize(void *pages, size_t size, size_t wanted)   // what they hold stays; NULL = none, all is as it was
+{
+    void *moved = (void *)syscall(SYS_mremap, pages, size, wanted, MREMAP_MAYMOVE);
+    return moved == MAP_FAILED ? NULL : moved;
 }
 
 static void pyprof__pages_free(void *pages, size_t size)
@@ -4712,7 +4718,7 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
 // itself. Most calls pass after two comparisons: each thread counts down the bytes to its next sample, and a small filter
 // tells which blocks that are freed can be among those noted. Exact mode is the same with a sample at every block.
 //
-//      block -> shard -> entry (address, size, domain, site, birth)           20 bytes, open addressing
+//      block -> shard -> entry (address, size, domain, site, birth)           16 bytes, open addressing
 //      site = a node of the heap's own tree: (parent, code, instruction)      its counters stand beside, by the same number
 //
 // A site below a thread's root is counted by that thread alone: no atomic operations. What other threads free there is
@@ -4738,7 +4744,7 @@ typedef struct {                 // of CPython's C API, found by name
 
 enum { PYPROF__DOMAINS = 3, PYPROF__BELOW = 16, PYPROF__SHARDS = 256, PYPROF__FRONT = 16, PYPROF__FILTER = 65536, PYPROF__CODE_FILTER = 4096, PYPROF__BUCKETS = 1 << 18,
        PYPROF__CODE_BUCKETS = 1 << 13, PYPROF__HEAP_DEPTH = 4096, PYPROF__LIVES = 65536, PYPROF__RECENT = 4, PYPROF__TEMP_BYTES = 4096,
-       PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__SITES_MOST = 1 << 22, PYPROF__SITES_LEAST = 1 << 12,
+       PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__BIRTH = 16, PYPROF__HASH_BITS = 45, PYPROF__HERE_BITS = 37, PYPROF__SITES_MOST = 1 << 22, PYPROF__SITES_LEAST = 1 << 12,
        PYPROF__REACHED = 100 };
 
 #if defined(PYPROF_INTERPOSE_MALLOC)
@@ -4749,15 +4755,19 @@ enum { PYPROF__DOMAINS = 3, PYPROF__BELOW = 16, PYPROF__SHARDS = 256, PYPROF__FR
 #define PYPROF__MARKED(call) call
 #endif
 
-typedef struct { uint32_t word[5]; } pyprof__entry;   // 45 bits address / 8, 2 bits domain, 49 bits size; site; birth, ms. First two 0 = free
+// A block. The hash of its address is as good as the address, and the shard tells its first 8 bits; the site is never 0.
+//      what   37 bits of the hash, 22 bits site, 2 bits domain, 3 bits of the size     0 = free
+//      more   36 bits of the size, 28 bits birth (16 ms)
+typedef struct { uint64_t what, more; } pyprof__entry;
 typedef struct {
-    uint32_t lock, count, capacity, steps, waiting;
+    uint32_t lock, count, capacity, steps;
     pyprof__entry *entries;
+    uint32_t waiting;
     pyprof__entry front[PYPROF__FRONT];   // the newest, so many as are waiting; most are free again before they are entered
 } __attribute__((aligned(64))) pyprof__shard;
 
 typedef struct { uint32_t parent, next; uint32_t code; int32_t instruction; } pyprof__site_key;   // next: in its bucket
-typedef struct { uint64_t bytes, blocks, births; } pyprof__flow;     // births: of each block, ms, added up
+typedef struct { uint64_t bytes, blocks, births; } pyprof__flow;     // births: of each block, PYPROF__BIRTH ms, added up
 typedef struct {
     pyprof__flow in, out;                // counted by the owner alone
     pyprof__flow gone;                   // freed by other threads
@@ -4780,7 +4790,7 @@ struct pyprof__allocating {      // a thread that allocates; never freed, used a
     int64_t unflushed, keeps;    // of the live bytes: not told the others yet; so much need not be
     pyprof_domain_total in[PYPROF_DOMAIN_COUNT];   // live_*: what this thread freed
     uint64_t sizes[PYPROF_SIZES];
-    struct { uint64_t address, spent; } recent[PYPROF__RECENT];
+    struct { const void *block; uint64_t spent; } recent[PYPROF__RECENT];
     uint32_t recent_at, code_epoch, depth, capacity;
     uint32_t busy;               // it is at the sites
     int cut;                     // the last chain had more frames than are kept
@@ -4826,7 +4836,6 @@ typedef struct {
     pyprof_domain_total ended[PYPROF_DOMAIN_COUNT];
     uint64_t ended_sizes[PYPROF_SIZES];
     uint64_t ended_sampled;
-    uint32_t shards;             // in use: a power of two
     uint64_t table_bytes, dropped;
     int64_t live, peak;          // bytes; threads keep up to PYPROF__FLUSH each to themselves
     uint32_t epoch, clock_ms, peak_ms;
@@ -4845,6 +4854,7 @@ static struct {                  // what every call looks at
 static unsigned char pyprof__filter[PYPROF__FILTER], pyprof__code_filter[PYPROF__CODE_FILTER];
 static pyprof__pymem pyprof__below[PYPROF__DOMAINS][PYPROF__BELOW];   // every allocator that was ever below ours
 static pyprof__shard pyprof__shards[PYPROF__SHARDS];
+static struct { uint32_t lock; size_t size; pyprof__entry *entries; } pyprof__aside;   // what was in a shard that grows
 static pyprof__tracker pyprof__heap;
 
 typedef struct { int64_t left; uint32_t generation, probe; pyprof__allocating *self; } pyprof__own_heap;   // left: bytes to the next sample
@@ -4866,6 +4876,7 @@ static void pyprof__heap_forked(void)   // a child finds everything off; what th
     pyprof__heap.threads = NULL;
     pyprof__heap.names_lock = pyprof__heap.threads_lock = pyprof__heap.settle_lock = 0;
     memset(pyprof__shards, 0, sizeof pyprof__shards);
+    pyprof__aside.lock = 0;
     memset(pyprof__filter, 0, sizeof pyprof__filter);
     memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
     PYPROF__SET(pyprof__hot.mask, PYPROF__FILTER - 1);
@@ -4946,69 +4957,89 @@ static uint64_t pyprof__whole_blocks(uint64_t blocks)
 }
 
 // ---- the table of blocks --------------------------------------------------------------
-static uint64_t pyprof__block_hash(const void *block) { return ((uint64_t)(uintptr_t)block >> 3 & 0x1fffffffffffu) * 0x9e3779b97f4a7c15u; }
+#define PYPROF__ONES(bits) (((uint64_t)1 << (bits)) - 1)
 
-static uint64_t pyprof__entry_key(const pyprof__entry *entry)
+// Of so many bits as an address has, without its last three; no two have the same.
+static uint64_t pyprof__block_hash(const void *block) { return ((uint64_t)(uintptr_t)block >> 3) * 0x13c6ef372fe9u & PYPROF__ONES(PYPROF__HASH_BITS); }
+static uint64_t pyprof__hash_block(uint64_t hash) { return (hash * 0x16d7d9ae9859u & PYPROF__ONES(PYPROF__HASH_BITS)) << 3; }
+static uint64_t pyprof__filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 16); }
+static uint64_t pyprof__code_filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 12); }
+
+static uint64_t pyprof__entry_here(const pyprof__entry *entry) { return entry->what & PYPROF__ONES(PYPROF__HERE_BITS); }   // of the hash
+static uint32_t pyprof__entry_site(const pyprof__entry *entry) { return (uint32_t)(entry->what >> 37 & PYPROF__ONES(22)); }
+static int pyprof__entry_domain(const pyprof__entry *entry) { return (int)(entry->what >> 59 & 3); }
+static uint64_t pyprof__entry_size(const pyprof__entry *entry) { return entry->what >> 61 << 36 | (entry->more & PYPROF__ONES(36)); }
+static uint32_t pyprof__entry_birth(const pyprof__entry *entry) { return (uint32_t)(entry->more >> 36); }
+
+static void pyprof__entry_make(pyprof__entry *entry, uint64_t hash, uint64_t size, int domain, uint32_t site, uint32_t birth)
 {
-    uint64_t key;
-    memcpy(&key, entry->word, sizeof key);
-    return key;
+    entry->what = (hash & PYPROF__ONES(PYPROF__HERE_BITS)) | (uint64_t)site << 37 | (uint64_t)domain << 59 | size >> 36 << 61;
+    entry->more = (size & PYPROF__ONES(36)) | (uint64_t)birth << 36;
 }
-static uint64_t pyprof__entry_address(const pyprof__entry *entry) { return (pyprof__entry_key(entry) & 0x1fffffffffffu) << 3; }
-static int pyprof__entry_domain(const pyprof__entry *entry) { return (int)(pyprof__entry_key(entry) >> 45 & 3); }
-static uint64_t pyprof__entry_size(const pyprof__entry *entry) { return pyprof__entry_key(entry) >> 47 << 32 | entry->word[2]; }
 
-static void pyprof__entry_make(pyprof__entry *entry, const void *block, uint64_t size, int domain, uint32_t site, uint32_t birth)
+static pyprof__shard *pyprof__shard_of(uint64_t hash) { return &pyprof__shards[hash >> PYPROF__HERE_BITS]; }
+static uint32_t pyprof__home(const pyprof__shard *shard, const pyprof__entry *entry)
 {
-    uint64_t key = ((uint64_t)(uintptr_t)block >> 3 & 0x1fffffffffffu) | (uint64_t)domain << 45 | size >> 32 << 47;
-    memcpy(entry->word, &key, sizeof key);
-    entry->word[2] = (uint32_t)size;
-    entry->word[3] = site;
-    entry->word[4] = birth;
+    return (uint32_t)(pyprof__entry_here(entry) * shard->capacity >> PYPROF__HERE_BITS);
 }
-
-static pyprof__shard *pyprof__shard_of(uint64_t hash) { return &pyprof__shards[hash >> 56 & (pyprof__heap.shards - 1)]; }
-static uint32_t pyprof__home(const pyprof__shard *shard, uint64_t hash) { return (uint32_t)((hash >> 16 & 0xffffffffu) * shard->capacity >> 32); }
 
 static void pyprof__shard_put(pyprof__shard *shard, const pyprof__entry *entry)   // there is room
 {
-    uint32_t at = pyprof__home(shard, pyprof__block_hash((const void *)(uintptr_t)pyprof__entry_address(entry)));
-    while (pyprof__entry_key(&shard->entries[at])) at = at + 1 == shard->capacity ? 0 : at + 1;
+    uint32_t at = pyprof__home(shard, entry);
+    while (shard->entries[at].what) at = at + 1 == shard->capacity ? 0 : at + 1;
     shard->entries[at] = *entry;
     shard->count++;
 }
 
 static size_t pyprof__shard_bytes(uint32_t capacity) { return ((size_t)capacity * sizeof(pyprof__entry) + 4095) & ~(size_t)4095; }
 
-// By a third, when 85 % are used: 31 bytes a block at most. The first steps differ from shard to shard, so that they never
-// grow together.
+static int pyprof__set_aside(const pyprof__entry *entries, size_t size)   // under its lock
+{
+    if (size > pyprof__aside.size) {
+        pyprof__pages_free(pyprof__aside.entries, pyprof__aside.size);
+        pyprof__aside.entries = (pyprof__entry *)pyprof__pages(2 * size);
+        pyprof__aside.size = pyprof__aside.entries ? 2 * size : 0;
+    }
+    if (pyprof__aside.entries && size) memcpy(pyprof__aside.entries, entries, size);
+    return size == 0 || pyprof__aside.entries;
+}
+
+static void pyprof__shard_refill(pyprof__shard *shard, uint32_t count)   // with what was set aside
+{
+    uint32_t i;
+    memset(shard->entries, 0, count * sizeof(pyprof__entry));
+    shard->count = 0;
+    for (i = 0; i < count; i++)
+        if (pyprof__aside.entries[i].what) pyprof__shard_put(shard, &pyprof__aside.entries[i]);
+}
+
+// By a half, when 77 % are used: 31 bytes a block at most. The first steps differ from shard to shard, so that they never
+// grow together. A shard's pages are kept: new ones would cost more than all the rest.
 __attribute__((noinline))
 static int pyprof__shard_grow(pyprof__shard *shard)
 {
-    pyprof__shard grown = *shard;
-    uint32_t number = (uint32_t)(shard - pyprof__shards), i;
-    size_t bytes, before = shard->entries ? pyprof__shard_bytes(shard->capacity) : 0;
+    uint32_t number = (uint32_t)(shard - pyprof__shards), before = shard->capacity;
+    size_t bytes, had = pyprof__shard_bytes(before);
     int error = errno;
     uint64_t capacity = 4096 / sizeof(pyprof__entry);
-    if (shard->steps == 1) capacity = (uint64_t)shard->capacity * 4 / 3 + (uint64_t)shard->capacity * number / 768;
-    if (shard->steps > 1) capacity = (uint64_t)shard->capacity * 4 / 3;
+    pyprof__entry *entries = NULL;
+    if (shard->steps == 1) capacity = (uint64_t)before * 3 / 2 + (uint64_t)before * number / 512;
+    if (shard->steps > 1) capacity = (uint64_t)before * 3 / 2;
     bytes = pyprof__shard_bytes((uint32_t)capacity);
-    if (capacity > 1u << 30 || PYPROF__GET(pyprof__heap.table_bytes) + bytes > pyprof__heap.max_bytes) return 0;
-    grown.entries = (pyprof__entry *)pyprof__pages(bytes);
+    if (capacity >> 26 || PYPROF__GET(pyprof__heap.table_bytes) + bytes > pyprof__heap.max_bytes) return 0;
+    pyprof__heap_lock(&pyprof__aside.lock);
+    if (pyprof__set_aside(shard->entries, had))
+        entries = (pyprof__entry *)(had ? pyprof__pages_resize(shard->entries, had, bytes) : pyprof__pages(bytes));
+    if (entries) {
+        __atomic_fetch_add(&pyprof__heap.table_bytes, bytes - had, __ATOMIC_RELAXED);
+        shard->entries = entries;
+        shard->capacity = (uint32_t)(bytes / sizeof(pyprof__entry));
+        shard->steps++;
+        pyprof__shard_refill(shard, before);
+    }
+    pyprof__unlock(&pyprof__aside.lock);
     errno = error;
-    if (!grown.entries) return 0;
-    grown.capacity = (uint32_t)(bytes / sizeof(pyprof__entry));
-    grown.count = 0;
-    grown.steps++;
-    for (i = 0; i < shard->capacity; i++)
-        if (pyprof__entry_key(&shard->entries[i])) pyprof__shard_put(&grown, &shard->entries[i]);
-    pyprof__pages_free(shard->entries, before);
-    __atomic_fetch_add(&pyprof__heap.table_bytes, bytes - before, __ATOMIC_RELAXED);
-    shard->entries = grown.entries;
-    shard->capacity = grown.capacity;
-    shard->count = grown.count;
-    shard->steps = grown.steps;
-    return 1;
+    return entries != NULL;
 }
 
 // Enters the waiting blocks, all at once: each is a cache miss, but the CPU waits for many together. 0 = no room.
@@ -5017,25 +5048,26 @@ static int pyprof__shard_settle(pyprof__shard *shard)
 {
     uint32_t i;
     uint64_t count = (uint64_t)shard->count + shard->waiting;
-    while (count * 20 > (uint64_t)shard->capacity * 17)
+    while (count * 100 > (uint64_t)shard->capacity * 77)
         if (!pyprof__shard_grow(shard)) break;
-    if (count * 20 > (uint64_t)shard->capacity * 19) return 0;
+    if (count * 100 > (uint64_t)shard->capacity * 95) return 0;
     for (i = 0; i < shard->waiting; i++)
-        __builtin_prefetch(&shard->entries[pyprof__home(shard, pyprof__block_hash((const void *)(uintptr_t)pyprof__entry_address(&shard->front[i])))], 1);
+        __builtin_prefetch(&shard->entries[pyprof__home(shard, &shard->front[i])], 1);
     for (i = 0; i < shard->waiting; i++) pyprof__shard_put(shard, &shard->front[i]);
     shard->waiting = 0;
     return 1;
 }
 
-PYPROF__HOT pyprof__entry *pyprof__shard_find(pyprof__shard *shard, const void *block, uint64_t hash)   // NULL = not there
+PYPROF__HOT pyprof__entry *pyprof__shard_find(pyprof__shard *shard, uint64_t hash)   // NULL = not there
 {
-    uint64_t want = (uint64_t)(uintptr_t)block >> 3 & 0x1fffffffffffu, key;
+    pyprof__entry want;
     uint32_t i, at;
+    want.what = hash & PYPROF__ONES(PYPROF__HERE_BITS);
     for (i = shard->waiting; i-- > 0;)
-        if ((pyprof__entry_key(&shard->front[i]) & 0x1fffffffffffu) == want) return &shard->front[i];
+        if (pyprof__entry_here(&shard->front[i]) == want.what) return &shard->front[i];
     if (!shard->count) return NULL;
-    for (at = pyprof__home(shard, hash); (key = pyprof__entry_key(&shard->entries[at])) != 0; at = at + 1 == shard->capacity ? 0 : at + 1)
-        if ((key & 0x1fffffffffffu) == want) return &shard->entries[at];
+    for (at = pyprof__home(shard, &want); shard->entries[at].what; at = at + 1 == shard->capacity ? 0 : at + 1)
+        if (pyprof__entry_here(&shard->entries[at]) == want.what) return &shard->entries[at];
     return NULL;
 }
 
@@ -5045,8 +5077,8 @@ static void pyprof__shard_remove(pyprof__shard *shard, pyprof__entry *entry)   /
     if (entry >= shard->front && entry < shard->front + PYPROF__FRONT) { *entry = shard->front[--shard->waiting]; return; }
     for (hole = at = (uint32_t)(entry - shard->entries);;) {
         at = at + 1 == shard->capacity ? 0 : at + 1;
-        if (!pyprof__entry_key(&shard->entries[at])) break;
-        home = pyprof__home(shard, pyprof__block_hash((const void *)(uintptr_t)pyprof__entry_address(&shard->entries[at])));
+        if (!shard->entries[at].what) break;
+        home = pyprof__home(shard, &shard->entries[at]);
         if (hole <= at ? home > hole && home <= at : home > hole || home <= at) continue;
         shard->entries[hole] = shard->entries[at];
         hole = at;
@@ -5063,32 +5095,30 @@ static void pyprof__filter_change(unsigned char *filter, uint64_t at, int by)   
 }
 
 // 0 = no room, or tracking has ended meanwhile
-PYPROF__HOT int pyprof__block_add(const pyprof__entry *entry, uint32_t generation)
+PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uint32_t generation)
 {
-    uint64_t hash = pyprof__block_hash((const void *)(uintptr_t)pyprof__entry_address(entry));
     pyprof__shard *shard = pyprof__shard_of(hash);
     int added = 0;
     pyprof__heap_lock(&shard->lock);
     if (generation == PYPROF__GET(pyprof__hot.generation) && (shard->waiting < PYPROF__FRONT || pyprof__shard_settle(shard))) {
         shard->front[shard->waiting++] = *entry;
-        if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, hash >> 48, 1);
+        if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, pyprof__filter_at(hash), 1);
         added = 1;
     }
     pyprof__unlock(&shard->lock);
     return added;
 }
 
-PYPROF__HOT int pyprof__block_take(const void *block, pyprof__entry *entry)   // 0 = it is not noted
+PYPROF__HOT int pyprof__block_take(uint64_t hash, pyprof__entry *entry)   // 0 = it is not noted
 {
-    uint64_t hash = pyprof__block_hash(block);
     pyprof__shard *shard = pyprof__shard_of(hash);
     pyprof__entry *found;
     pyprof__heap_lock(&shard->lock);
-    found = pyprof__shard_find(shard, block, hash);
+    found = pyprof__shard_find(shard, hash);
     if (found) {
         *entry = *found;
         pyprof__shard_remove(shard, found);
-        if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, hash >> 48, -1);
+        if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, pyprof__filter_at(hash), -1);
     }
     pyprof__unlock(&shard->lock);
     return found != NULL;
@@ -5105,6 +5135,11 @@ static void pyprof__blocks_drop(void)
         shard->count = shard->capacity = shard->steps = shard->waiting = 0;
         pyprof__unlock(&shard->lock);
     }
+    pyprof__heap_lock(&pyprof__aside.lock);
+    pyprof__pages_free(pyprof__aside.entries, pyprof__aside.size);
+    pyprof__aside.entries = NULL;
+    pyprof__aside.size = 0;
+    pyprof__unlock(&pyprof__aside.lock);
     pyprof__heap.table_bytes = 0;
     memset(pyprof__filter, 0, sizeof pyprof__filter);
 }
@@ -5131,7 +5166,7 @@ static void pyprof__code_died(const void *block)
         at->next = pyprof__heap.address_free;
         at->address = 0;
         pyprof__heap.address_free = id;
-        pyprof__filter_change(pyprof__code_filter, pyprof__block_hash(block) >> 52, -1);
+        pyprof__filter_change(pyprof__code_filter, pyprof__code_filter_at(pyprof__block_hash(block)), -1);
         __atomic_add_fetch(&pyprof__heap.code_epoch, 1, __ATOMIC_RELEASE);
     }
     pyprof__unlock(&pyprof__heap.names_lock);
@@ -5189,7 +5224,7 @@ static uint32_t pyprof__heap_code_new(uint64_t address)   // under the lock
     at->code = id;
     at->next = *bucket;
     *bucket = number;
-    pyprof__filter_change(pyprof__code_filter, pyprof__block_hash((const void *)(uintptr_t)address) >> 52, 1);
+    pyprof__filter_change(pyprof__code_filter, pyprof__code_filter_at(pyprof__block_hash((const void *)(uintptr_t)address)), 1);
     errno = error;
     return id;
 }
@@ -5591,32 +5626,33 @@ static void pyprof__count_in(pyprof__allocating *self, uint32_t at, uint64_t siz
     pyprof__count_live(self, (int64_t)bytes);
 }
 
-static int pyprof__was_recent(pyprof__allocating *self, uint64_t address)   // was it among this thread's last allocations?
+static int pyprof__was_recent(pyprof__allocating *self, const void *block)   // was it among this thread's last allocations?
 {
     uint64_t now = self->spent + self->drawn - (uint64_t)pyprof__own.left;
     size_t i;
     for (i = 0; i < PYPROF__RECENT; i++) {
-        if (self->recent[i].address != address) continue;
-        self->recent[i].address = 0;
+        if (self->recent[i].block != block) continue;
+        self->recent[i].block = NULL;
         return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT || now - self->recent[i].spent <= PYPROF__TEMP_BYTES;
     }
     return 0;
 }
 
-static void pyprof__count_out(pyprof__allocating *self, const pyprof__entry *entry)
+static void pyprof__count_out(pyprof__allocating *self, const void *block, const pyprof__entry *entry)
 {
     uint64_t bytes, blocks;
-    pyprof__site *site = &pyprof__heap.sites[entry->word[3]];
+    uint32_t birth = pyprof__entry_birth(entry);
+    pyprof__site *site = &pyprof__heap.sites[pyprof__entry_site(entry)];
     pyprof_domain_total *total = &self->in[pyprof__entry_domain(entry)];
     pyprof__weigh(pyprof__entry_size(entry), &bytes, &blocks);
     pyprof__site_keep(site);
     if (site->owner == self->life && self->life < PYPROF__LIVES) {
-        pyprof__flow_add(&site->out, bytes, blocks, entry->word[4]);
-        if (pyprof__was_recent(self, pyprof__entry_address(entry))) PYPROF__BUMP(site->temp, blocks);
+        pyprof__flow_add(&site->out, bytes, blocks, birth);
+        if (pyprof__was_recent(self, block)) PYPROF__BUMP(site->temp, blocks);
     } else {
         __atomic_fetch_add(&site->gone.bytes, bytes, __ATOMIC_RELAXED);
         __atomic_fetch_add(&site->gone.blocks, blocks, __ATOMIC_RELAXED);
-        __atomic_fetch_add(&site->gone.births, blocks * entry->word[4], __ATOMIC_RELAXED);
+        __atomic_fetch_add(&site->gone.births, blocks * birth, __ATOMIC_RELAXED);
     }
     PYPROF__BUMP(total->live_bytes, (int64_t)bytes);
     PYPROF__BUMP(total->live_blocks, (int64_t)blocks);
@@ -5678,7 +5714,7 @@ static pyprof__allocating *pyprof__own_renew(uint32_t generation)
 static inline pyprof__allocating *pyprof__own_record(uint32_t generation)
 {
     pyprof__allocating *self = pyprof__own.self;
-    return self && PYPROF__GET(self->tid) && pyprof__own.generation == generation ? self : pyprof__own_renew(generation);
+    return pyprof__own.generation == generation && self && PYPROF__GET(self->tid) ? self : pyprof__own_renew(generation);
 }
 
 // A thread whose countdown is over, or not yet begun: shall this block be noted? Begins the next countdown.
@@ -5713,19 +5749,21 @@ static void pyprof__note(int domain, const void *block, size_t size, uint32_t ge
 {
     pyprof__allocating *self = pyprof__own.self;
     pyprof__entry entry;
-    uint32_t site, birth = PYPROF__GET(pyprof__heap.clock_ms);
-    if (!block || !self || ((uintptr_t)block & 7) || (uint64_t)size >> 48 || !pyprof__get_busy(self, generation)) return;
+    uint64_t hash = pyprof__block_hash(block);
+    uint32_t site, birth = PYPROF__GET(pyprof__heap.clock_ms) / PYPROF__BIRTH;
+    if (!block || !self || ((uintptr_t)block & 7) || (uint64_t)size >> 39 || !pyprof__get_busy(self, generation)) return;
+    __builtin_prefetch(pyprof__shard_of(hash), 1);
     self->native = domain == PYPROF_DOMAIN_NATIVE ? pyprof__heap.code_malloc : (uint32_t)PYPROF__SPOT_NATIVE;
     site = pyprof__own_site(self, domain);
-    pyprof__entry_make(&entry, block, size, domain, site, birth);
-    if (!pyprof__block_add(&entry, generation)) {
+    pyprof__entry_make(&entry, hash, size, domain, site, birth);
+    if (!pyprof__block_add(hash, &entry, generation)) {
         if (generation == PYPROF__GET(pyprof__hot.generation)) __atomic_fetch_add(&pyprof__heap.dropped, 1, __ATOMIC_RELAXED);
         pyprof__be_idle(self);
         return;
     }
     pyprof__count_in(self, site, size, domain, birth);
     pyprof__be_idle(self);
-    self->recent[self->recent_at].address = (uint64_t)(uintptr_t)block & 0xfffffffffff8u;
+    self->recent[self->recent_at].block = block;
     self->recent[self->recent_at].spent = self->spent + self->drawn - (uint64_t)pyprof__own.left;
     self->recent_at = (self->recent_at + 1) % PYPROF__RECENT;
 }
@@ -5749,21 +5787,22 @@ PYPROF__HOT uint32_t pyprof__wants(size_t size)
 PYPROF__HOT void pyprof__forget(const void *block, uint32_t *generation, pyprof__entry *entry)   // *generation 0 = it was not noted
 {
     uint32_t now = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
+    uint64_t hash = pyprof__block_hash(block);
     *generation = 0;
     if (!PYPROF__GET(pyprof__heap.mode) || PYPROF__GET(pyprof__heap.frozen)) return;
     if (pyprof__heap.api.is_finalizing()) {   // from here on Python takes everything apart
         PYPROF__SET(pyprof__heap.frozen, 1);
         return;
     }
-    if (PYPROF__GET(pyprof__code_filter[pyprof__block_hash(block) >> 52])) pyprof__code_died(block);
-    if (pyprof__block_take(block, entry)) *generation = now;
+    if (PYPROF__GET(pyprof__code_filter[pyprof__code_filter_at(hash)])) pyprof__code_died(block);
+    if (pyprof__block_take(hash, entry)) *generation = now;
 }
 
-PYPROF__HOT void pyprof__gone(uint32_t generation, const pyprof__entry *entry)   // after pyprof__forget
+PYPROF__HOT void pyprof__gone(uint32_t generation, const void *block, const pyprof__entry *entry)   // after pyprof__forget
 {
     pyprof__allocating *self = generation && generation == PYPROF__GET(pyprof__hot.generation) ? pyprof__own_record(generation) : NULL;
     if (!self || !pyprof__get_busy(self, generation)) return;
-    pyprof__count_out(self, entry);
+    pyprof__count_out(self, block, entry);
     pyprof__be_idle(self);
 }
 
@@ -5821,7 +5860,7 @@ static void *pyprof__slow_realloc(int domain, void *block, size_t size)
     pyprof__go_in(&call, domain, size);
     if (block) pyprof__forget(block, &known, &entry);
     moved = below->realloc(below->context, block, size);
-    if (known && (moved || !pyprof__block_add(&entry, known))) pyprof__gone(known, &entry);
+    if (known && (moved || !pyprof__block_add(pyprof__block_hash(block), &entry, known))) pyprof__gone(known, block, &entry);
     return pyprof__come_out(&call, moved, size);
 }
 
@@ -5834,7 +5873,7 @@ static void pyprof__slow_free(int domain, void *block)
     if (pyprof__inside || !block) { below->free(below->context, block); return; }
     pyprof__inside = 1;
     pyprof__forget(block, &known, &entry);
-    pyprof__gone(known, &entry);
+    pyprof__gone(known, block, &entry);
     below->free(below->context, block);
     pyprof__inside = 0;
 }
@@ -5852,7 +5891,7 @@ static inline int pyprof__passes(size_t size)
 static inline int pyprof__is_known(const void *block)   // 0 = surely not
 {
     uint64_t hash = pyprof__block_hash(block);
-    return PYPROF__GET(pyprof__filter[hash >> 48 & PYPROF__GET(pyprof__hot.mask)]) | PYPROF__GET(pyprof__code_filter[hash >> 52]);
+    return PYPROF__GET(pyprof__filter[pyprof__filter_at(hash) & PYPROF__GET(pyprof__hot.mask)]) | PYPROF__GET(pyprof__code_filter[pyprof__code_filter_at(hash)]);
 }
 
 // In the raw domain, and in malloc, we can be inside a call of another domain, or of ours.
@@ -6024,7 +6063,7 @@ static void pyprof__mapping_add(void *address, size_t size)
         pyprof__mappings.list[at].site = pyprof__own_site(self, PYPROF_DOMAIN_NATIVE);
         pyprof__mappings.list[at].begin = (uint64_t)(uintptr_t)address;
         pyprof__mappings.list[at].end = (uint64_t)(uintptr_t)address + size;
-        pyprof__mappings.list[at].birth = PYPROF__GET(pyprof__heap.clock_ms);
+        pyprof__mappings.list[at].birth = PYPROF__GET(pyprof__heap.clock_ms) / PYPROF__BIRTH;
         pyprof__mappings.count++;
         pyprof__mapping_count(self, at, size, 1, 1);
     } else __atomic_fetch_add(&pyprof__heap.dropped, 1, __ATOMIC_RELAXED);
@@ -6425,7 +6464,6 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
         return pyprof__fail_memory("the heap tracker");
     }
     pyprof__heap_clear();
-    pyprof__heap.shards = wish->mode == PYPROF_HEAP_EXACT ? PYPROF__SHARDS : 16;
     pyprof__heap.interval = wish->interval;
     pyprof__heap.max_bytes = wish->table_bytes;
     pyprof__heap.max_depth = wish->depth < PYPROF__HEAP_DEPTH ? wish->depth : (uint32_t)PYPROF__HEAP_DEPTH;
@@ -6519,18 +6557,20 @@ static int pyprof__heap_watch(int running)   // running: there is an interpreter
 }
 
 // ---- looking up ------------------------------------------------------------------------------------------------------------
-static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uint64_t address)   // the block that has that byte
+static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uint64_t byte, uint64_t *begin)   // the block that has it
 {
+    uint64_t number = (uint64_t)(shard - pyprof__shards) << PYPROF__HERE_BITS;
     uint32_t i;
     for (i = 0; i < shard->waiting + shard->capacity; i++) {
         const pyprof__entry *entry = i < shard->waiting ? &shard->front[i] : &shard->entries[i - shard->waiting];
-        uint64_t begin = pyprof__entry_address(entry);
-        if (begin && address >= begin && address - begin < pyprof__entry_size(entry)) return entry;
+        *begin = pyprof__hash_block(number | pyprof__entry_here(entry));
+        if (entry->what && byte >= *begin && byte - *begin < pyprof__entry_size(entry)) return entry;
     }
     return NULL;
 }
 
-static int pyprof__heap_find(const void *address, pyprof__entry *entry)   // by where it begins; exact: or by any of its bytes
+// By where it begins; exact: or by any of its bytes. 0 = there is none
+static int pyprof__heap_find(const void *address, pyprof__entry *entry, uint64_t *begin)
 {
     uint64_t hash = pyprof__block_hash(address);
     const pyprof__entry *found = NULL;
@@ -6538,8 +6578,9 @@ static int pyprof__heap_find(const void *address, pyprof__entry *entry)   // by 
     for (s = 0; s <= PYPROF__SHARDS && !found; s++) {
         pyprof__shard *shard = s ? &pyprof__shards[s - 1] : pyprof__shard_of(hash);
         pyprof__heap_lock(&shard->lock);
-        if (s > 0) found = pyprof__shard_around(shard, (uint64_t)(uintptr_t)address & 0xffffffffffffu);
-        else if (((uintptr_t)address & 7) == 0) found = pyprof__shard_find(shard, address, hash);
+        *begin = (uint64_t)(uintptr_t)address;
+        if (s > 0) found = pyprof__shard_around(shard, (uint64_t)(uintptr_t)address, begin);
+        else if (((uintptr_t)address & 7) == 0) found = pyprof__shard_find(shard, hash);
         if (found) *entry = *found;
         pyprof__unlock(&shard->lock);
     }
@@ -6665,7 +6706,7 @@ static void pyprof__heap_view_fill(const pyprof__heap_view *view, pyprof__model 
 {
     static const pyprof__counted nothing = { 0, 0, 0 };
     uint32_t i, epoch = PYPROF__GET(pyprof__heap.epoch);
-    uint64_t now_ms = (pyprof__now() - pyprof__heap.start_ns) / 1000000;
+    uint64_t now = (pyprof__now() - pyprof__heap.start_ns) / 1000000 / PYPROF__BIRTH;
     for (i = 1; i < view->nodes.count; i++) {
         const pyprof__site *site = &pyprof__heap.sites[i];
         const pyprof__counted *before = i < view->before.count ? &PYPROF__AT(const pyprof__counted, view->before, i) : &nothing;
@@ -6675,7 +6716,7 @@ static void pyprof__heap_view_fill(const pyprof__heap_view *view, pyprof__model 
         live = pyprof__site_live(site);
         blocks = pyprof__site_live_blocks(site);
         births = PYPROF__GET(site->in.births) - PYPROF__GET(site->out.births) - PYPROF__GET(site->gone.births);
-        age = blocks * now_ms > births ? pyprof__whole_blocks(blocks * now_ms - births) : 0;
+        age = blocks * now > births ? pyprof__whole_blocks(blocks * now - births) * PYPROF__BIRTH : 0;
         peak = PYPROF__GET(site->epoch) == epoch ? PYPROF__GET(site->peak_bytes) : live;
         peak_blocks = PYPROF__GET(site->epoch) == epoch ? PYPROF__GET(site->peak_blocks) : blocks;
         pyprof__model_add(model, PYPROF_ALLOC_BYTES, node, (int64_t)(PYPROF__GET(site->in.bytes) - before->bytes));
@@ -12653,6 +12694,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
 PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found)
 {
     pyprof__entry entry;
+    uint64_t begin;
     pyprof__session *of;
     pyprof_result result;
     if (!found) return pyprof__fail(PYPROF_ERR_ARGUMENT, "found is NULL");
@@ -12660,15 +12702,15 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
     pyprof__enter();
     pthread_mutex_lock(&pyprof__lock);
     of = pyprof__heap_session(session, &result);
-    if (of && !pyprof__heap_find(address, &entry))
+    if (of && !pyprof__heap_find(address, &entry, &begin))
         result = pyprof__fail(PYPROF_ERR_STATE, "no block is known at %p: it was not allocated while memory was tracked%s, or is free again", address,
                               PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? ", was not sampled" : "");
     else if (of) {
-        found->address = (const void *)(uintptr_t)pyprof__entry_address(&entry);
+        found->address = (const void *)(uintptr_t)begin;
         found->size = (size_t)pyprof__entry_size(&entry);
         found->domain = pyprof__entry_domain(&entry);
-        found->timestamp = pyprof__unix(&of->model, pyprof__heap.start_ns + (uint64_t)entry.word[4] * 1000000);
-        found->thread_id = pyprof__heap_where(entry.word[3], found->where, sizeof found->where);
+        found->timestamp = pyprof__unix(&of->model, pyprof__heap.start_ns + (uint64_t)pyprof__entry_birth(&entry) * PYPROF__BIRTH * 1000000);
+        found->thread_id = pyprof__heap_where(pyprof__entry_site(&entry), found->where, sizeof found->where);
     }
     pthread_mutex_unlock(&pyprof__lock);
     return result;
