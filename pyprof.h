@@ -3655,6 +3655,8 @@ typedef struct { uint64_t ns; int64_t resident, traced; } pyprof__gauge;   // by
 
 enum { PYPROF__MARKS = 16 };   // even
 
+typedef struct { float bytes[PYPROF__MARKS]; } pyprof__marks;
+
 typedef struct {               // what a heap tracker says of the whole process
     int mode;                  // pyprof_heap_mode
     uint64_t interval;         // sampled: mean bytes between samples
@@ -3670,7 +3672,8 @@ typedef struct {
     pyprof__strings strings;
     pyprof__array functions, locations, nodes, members, moments;
     pyprof__array gauges;          // the memory time line
-    pyprof__array history;         // float: live bytes of node n at mark m at [n * PYPROF__MARKS + m]; shorter than the nodes: the rest 0
+    pyprof__array history;         // pyprof__marks, row 0 is empty: live bytes of a node at each mark
+    pyprof__array history_at;      // uint32_t a node: its row; shorter than the nodes: the rest 0
     pyprof__heap_facts heap;
     pyprof__array columns[PYPROF_METRIC_COUNT];   // int64_t a node, its own value; empty = the metric was never used
     pyprof__index function_index, location_index, node_index;
@@ -3694,7 +3697,8 @@ static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
     pyprof__array_init(&model->members, sizeof(pyprof__member));
     pyprof__array_init(&model->moments, sizeof(pyprof__moment));
     pyprof__array_init(&model->gauges, sizeof(pyprof__gauge));
-    pyprof__array_init(&model->history, sizeof(float));
+    pyprof__array_init(&model->history, sizeof(pyprof__marks));
+    pyprof__array_init(&model->history_at, sizeof(uint32_t));
     for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_init(&model->columns[i], sizeof(int64_t));
 }
 
@@ -3709,6 +3713,7 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__array_free(model->pool, &model->moments);
     pyprof__array_free(model->pool, &model->gauges);
     pyprof__array_free(model->pool, &model->history);
+    pyprof__array_free(model->pool, &model->history_at);
     for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_free(model->pool, &model->columns[i]);
     pyprof__index_free(model->pool, &model->function_index);
     pyprof__index_free(model->pool, &model->location_index);
@@ -3838,6 +3843,28 @@ static int64_t pyprof__model_value(const pyprof__model *model, pyprof_metric met
     return node < column->count ? PYPROF__AT(int64_t, *column, node) : 0;
 }
 
+static const pyprof__marks *pyprof__model_history(const pyprof__model *model, uint32_t node)   // NULL = it has none
+{
+    uint32_t row = node < model->history_at.count ? PYPROF__AT(const uint32_t, model->history_at, node) : 0;
+    return row ? &PYPROF__AT(const pyprof__marks, model->history, row) : NULL;
+}
+
+static pyprof__marks *pyprof__model_history_row(pyprof__model *model, uint32_t node)   // made if need be; NULL = no memory
+{
+    size_t have = model->history_at.count;
+    uint32_t *row;
+    if (model->history.count == 0 && !pyprof__push(model->pool, &model->history)) return NULL;
+    if (node >= have) {
+        if (!pyprof__array_reserve(model->pool, &model->history_at, model->nodes.count - have)) return NULL;
+        memset((uint32_t *)model->history_at.data + have, 0, (model->nodes.count - have) * sizeof(uint32_t));
+        model->history_at.count = model->nodes.count;
+    }
+    row = &PYPROF__AT(uint32_t, model->history_at, node);
+    if (*row) return &PYPROF__AT(pyprof__marks, model->history, *row);
+    *row = (uint32_t)model->history.count;
+    return (pyprof__marks *)pyprof__push(model->pool, &model->history);
+}
+
 // ---- time line ---------------------------------------------------------------
 static void pyprof__moments_trim(pyprof__model *model, uint64_t now)   // forgets what is older than timeline_s
 {
@@ -3956,7 +3983,8 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
         if (to->recorded_ns > window_ns) to->recorded_ns = window_ns;
     }
     if (!pyprof__model_copy_tables(to, from) || !pyprof__model_copy_moments(to, from, since)) return 0;
-    if (!pyprof__array_copy(pool, &to->gauges, &from->gauges) || !pyprof__array_copy(pool, &to->history, &from->history)) return 0;
+    if (!pyprof__array_copy(pool, &to->gauges, &from->gauges)) return 0;
+    if (!pyprof__array_copy(pool, &to->history, &from->history) || !pyprof__array_copy(pool, &to->history_at, &from->history_at)) return 0;
     if (since) pyprof__model_columns_since(to, since);
     for (i = 0; !since && i < PYPROF_METRIC_COUNT; i++)
         if (!pyprof__array_copy(pool, &to->columns[i], &from->columns[i])) return 0;
@@ -4742,9 +4770,11 @@ typedef struct {                 // of CPython's C API, found by name
     void *(*main_interpreter)(void);
 } pyprof__python_api;
 
-enum { PYPROF__DOMAINS = 3, PYPROF__BELOW = 16, PYPROF__SHARDS = 256, PYPROF__FRONT = 16, PYPROF__FILTER = 65536, PYPROF__CODE_FILTER = 4096, PYPROF__BUCKETS = 1 << 18,
+enum { PYPROF__DOMAINS = 3, PYPROF__BELOW = 16, PYPROF__SHARDS = 256, PYPROF__FRONT = 16, PYPROF__FILTER = 65536,
+       PYPROF__CODE_FILTER = 4096, PYPROF__BUCKETS = 1 << 18,
        PYPROF__CODE_BUCKETS = 1 << 13, PYPROF__HEAP_DEPTH = 4096, PYPROF__LIVES = 65536, PYPROF__RECENT = 4, PYPROF__TEMP_BYTES = 4096,
-       PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__BIRTH = 16, PYPROF__HASH_BITS = 45, PYPROF__HERE_BITS = 37, PYPROF__SITES_MOST = 1 << 22, PYPROF__SITES_LEAST = 1 << 12,
+       PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__BIRTH = 16, PYPROF__HASH_BITS = 45, PYPROF__HERE_BITS = 37,
+       PYPROF__SITES_MOST = 1 << 22, PYPROF__SITES_LEAST = 1 << 12,
        PYPROF__REACHED = 100 };
 
 #if defined(PYPROF_INTERPOSE_MALLOC)
@@ -4960,8 +4990,12 @@ static uint64_t pyprof__whole_blocks(uint64_t blocks)
 #define PYPROF__ONES(bits) (((uint64_t)1 << (bits)) - 1)
 
 // Of so many bits as an address has, without its last three; no two have the same.
-static uint64_t pyprof__block_hash(const void *block) { return ((uint64_t)(uintptr_t)block >> 3) * 0x13c6ef372fe9u & PYPROF__ONES(PYPROF__HASH_BITS); }
-static uint64_t pyprof__hash_block(uint64_t hash) { return (hash * 0x16d7d9ae9859u & PYPROF__ONES(PYPROF__HASH_BITS)) << 3; }
+static uint64_t pyprof__block_hash(const void *block)
+{
+    return ((uint64_t)(uintptr_t)block >> 3) * 0x13c6ef372fe9u & PYPROF__ONES(PYPROF__HASH_BITS);
+}
+
+static uint64_t pyprof__hash_block(uint64_t hash) { return (hash * 0x16d7d9ae9859u & PYPROF__ONES(PYPROF__HASH_BITS)) << 3; }   // its inverse
 static uint64_t pyprof__filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 16); }
 static uint64_t pyprof__code_filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 12); }
 
@@ -5557,7 +5591,8 @@ static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)   // of a
     else if (n >= pyprof__heap.max_depth) leaf = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
     if (leaf != PYPROF__NONE) site = leaf;
     for (; overlap.fresh; kept++) {
-        uint64_t frame = self->fresh.frame[--overlap.fresh], code = self->fresh.code[overlap.fresh], instruction = self->fresh.instruction[overlap.fresh];
+        uint64_t frame = self->fresh.frame[--overlap.fresh], code = self->fresh.code[overlap.fresh];
+        uint64_t instruction = self->fresh.instruction[overlap.fresh];
         self->chain.frame[kept] = frame;
         self->chain.code[kept] = code;
         self->chain.instruction[kept] = instruction;
@@ -5891,7 +5926,8 @@ static inline int pyprof__passes(size_t size)
 static inline int pyprof__is_known(const void *block)   // 0 = surely not
 {
     uint64_t hash = pyprof__block_hash(block);
-    return PYPROF__GET(pyprof__filter[pyprof__filter_at(hash) & PYPROF__GET(pyprof__hot.mask)]) | PYPROF__GET(pyprof__code_filter[pyprof__code_filter_at(hash)]);
+    return PYPROF__GET(pyprof__filter[pyprof__filter_at(hash) & PYPROF__GET(pyprof__hot.mask)])
+        | PYPROF__GET(pyprof__code_filter[pyprof__code_filter_at(hash)]);
 }
 
 // In the raw domain, and in malloc, we can be inside a call of another domain, or of ours.
@@ -6730,19 +6766,27 @@ static void pyprof__heap_view_fill(const pyprof__heap_view *view, pyprof__model 
     }
 }
 
+static int pyprof__has_history(const pyprof__heap_view *view, uint32_t site)
+{
+    float any = 0;
+    uint32_t m;
+    for (m = 0; m < pyprof__heap.marks; m++) any += pyprof__heap.history[site * PYPROF__MARKS + m];
+    return any > 0 && PYPROF__AT(const uint32_t, view->nodes, site);
+}
+
 static int pyprof__heap_view_history(const pyprof__heap_view *view, pyprof__model *model)   // 0 = no memory
 {
-    float *history;
     uint32_t i, m;
-    size_t size = model->nodes.count * PYPROF__MARKS;
-    model->history.count = 0;
-    if (pyprof__heap.marks == 0 || !pyprof__array_reserve(model->pool, &model->history, size)) return pyprof__heap.marks == 0;
-    history = (float *)model->history.data;
-    memset(history, 0, size * sizeof *history);
-    model->history.count = size;
+    size_t rows = 1;
+    for (i = 1; i < view->nodes.count; i++) rows += (size_t)pyprof__has_history(view, i);
+    if (rows == 1) return 1;
+    if (!pyprof__array_reserve(model->pool, &model->history, rows)) return 0;
     for (i = 1; i < view->nodes.count; i++) {
-        uint32_t node = PYPROF__AT(const uint32_t, view->nodes, i);
-        for (m = 0; node && m < pyprof__heap.marks; m++) history[node * PYPROF__MARKS + m] += pyprof__heap.history[i * PYPROF__MARKS + m];
+        pyprof__marks *row;
+        if (!pyprof__has_history(view, i)) continue;
+        row = pyprof__model_history_row(model, PYPROF__AT(const uint32_t, view->nodes, i));
+        if (!row) return 0;
+        for (m = 0; m < pyprof__heap.marks; m++) row->bytes[m] += pyprof__heap.history[i * PYPROF__MARKS + m];
     }
     return 1;
 }
@@ -7626,21 +7670,19 @@ static int pyprof__diff_column(pyprof__differ *differ, size_t metric)   // 0 = n
     return 1;
 }
 
-// After's history; called when no other nodes are there yet. 0 = no memory.
+// After's history. 0 = no memory.
 static int pyprof__diff_history(pyprof__differ *differ)
 {
     const pyprof__diff_side *after = &differ->sides[1];
-    const pyprof__array *from = &after->from->model.history;
-    pyprof__array *to = &differ->to->model.history;
     const uint32_t *nodes = (const uint32_t *)after->nodes.data;
-    size_t i, mark;
-    if (!from->count) return 1;
-    if (!pyprof__array_reserve(&differ->to->pool, to, differ->to->model.nodes.count * PYPROF__MARKS)) return 0;   // zeroes
-    to->count = differ->to->model.nodes.count * PYPROF__MARKS;
-    for (i = 0; i < from->count / PYPROF__MARKS && i < after->nodes.count; i++) {
-        if (nodes[i] == PYPROF__NONE) continue;
-        for (mark = 0; mark < PYPROF__MARKS; mark++)
-            PYPROF__AT(float, *to, nodes[i] * PYPROF__MARKS + mark) += PYPROF__AT(const float, *from, i * PYPROF__MARKS + mark);
+    uint32_t i, mark;
+    for (i = 0; i < after->nodes.count; i++) {
+        const pyprof__marks *from = pyprof__model_history(&after->from->model, i);
+        pyprof__marks *row;
+        if (!from || nodes[i] == PYPROF__NONE) continue;
+        row = pyprof__model_history_row(&differ->to->model, nodes[i]);
+        if (!row) return 0;
+        for (mark = 0; mark < PYPROF__MARKS; mark++) row->bytes[mark] += from->bytes[mark];
     }
     return 1;
 }
@@ -7783,14 +7825,14 @@ static uint32_t pyprof__leak_node(const pyprof_profile *profile, uint32_t node, 
 static int pyprof__leak_count(pyprof__leak_table *table, const pyprof_profile *profile, uint32_t node, int group)   // 0 = no memory
 {
     const pyprof__model *model = &profile->model;
-    const pyprof__array *history = &model->history;
-    size_t first = (size_t)node * PYPROF__MARKS, i;
+    const pyprof__marks *history = pyprof__model_history(model, node);
+    size_t i;
     uint32_t at = pyprof__leak_node(profile, node, group), id;
     int64_t live = pyprof__model_value(model, PYPROF_LIVE_BYTES, node), allocated = pyprof__model_value(model, PYPROF_ALLOC_BYTES, node);
     double any = (double)live;
     pyprof__group_key key;
     pyprof__leak_site *site;
-    for (i = 0; first + PYPROF__MARKS <= history->count && i < model->heap.marks; i++) any += (double)PYPROF__AT(const float, *history, first + i);
+    for (i = 0; history && i < model->heap.marks; i++) any += (double)history->bytes[i];
     if (any == 0 && allocated == 0) return 1;
     key = pyprof__key_of(profile, at, group);
     id = pyprof__unique(&table->pool, &table->keys, &table->index, pyprof__same_key, &key);
@@ -7802,8 +7844,7 @@ static int pyprof__leak_count(pyprof__leak_table *table, const pyprof_profile *p
     site->age_ms += pyprof__model_value(model, PYPROF_LIVE_AGE_MS, node);
     site->alloc_bytes += allocated;
     site->end += (double)(float)live;   // as rounded as the marks
-    for (i = 0; first + PYPROF__MARKS <= history->count && i < model->heap.marks; i++)
-        site->marks[i] += (double)PYPROF__AT(const float, *history, first + i);
+    for (i = 0; history && i < model->heap.marks; i++) site->marks[i] += (double)history->bytes[i];
     return 1;
 }
 

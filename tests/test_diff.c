@@ -341,19 +341,22 @@ TEST(history_is_that_of_after)
     pyprof_profile *before = profile_of(1, "w", 0, 0, 0), *after = profile_of(1, "w", 0, 2, 1);
     for (int side = 0; side < 2; side++) {
         pyprof_profile *profile = side ? after : before;
-        size_t count = profile->model.nodes.count * PYPROF__MARKS;
-        CHECK(pyprof__array_reserve(&profile->pool, &profile->model.history, count));
-        profile->model.history.count = count;
-        for (size_t i = 0; i < count; i++) AT(float, profile->model.history, i) = (float)(side ? i / PYPROF__MARKS : 1000);
+        for (uint32_t i = 0; i < profile->model.nodes.count; i++) {
+            pyprof__marks *row = pyprof__model_history_row(&profile->model, i);
+            CHECK(row);
+            for (int m = 0; m < PYPROF__MARKS; m++) row->bytes[m] = (float)(side ? i : 1000);
+        }
         profile->model.heap.marks = 3;
     }
     for (int group = 0; group <= PYPROF_GROUP_THREAD; group++) {
         pyprof_profile *delta = difference(before, after, &(pyprof_diff_options){ .group = group });
         double sum = 0, want = 0;
-        for (size_t i = 0; i < delta->model.history.count; i++) sum += (double)AT(float, delta->model.history, i);
+        for (size_t i = 0; i < delta->model.history.count; i++)
+            for (int m = 0; m < PYPROF__MARKS; m++) sum += (double)AT(pyprof__marks, delta->model.history, i).bytes[m];
         for (size_t i = 0; i < after->model.nodes.count; i++) want += (double)i * PYPROF__MARKS;
         CHECK_INT(sum, want);
-        CHECK(delta->model.history.count <= delta->model.nodes.count * PYPROF__MARKS);
+        CHECK(delta->model.history.count <= delta->model.nodes.count + 1);
+        CHECK(delta->model.history_at.count <= delta->model.nodes.count);
         size_t count;
         CHECK_INT(pyprof_leaks(delta, NULL, NULL, sizeof(pyprof_leak), 0, &count), PYPROF_ERR_STATE);
     }
@@ -457,13 +460,9 @@ static void heap_begin(int mode, uint32_t marks)
 
 static void history(uint32_t node, uint32_t mark, double bytes)
 {
-    size_t need = r.model.nodes.count * PYPROF__MARKS, had = r.model.history.count;
-    if (had < need) {
-        CHECK(pyprof__array_reserve(&r.pool, &r.model.history, need - had));
-        memset((float *)r.model.history.data + had, 0, (need - had) * sizeof(float));
-        r.model.history.count = need;
-    }
-    AT(float, r.model.history, node * PYPROF__MARKS + mark) = (float)bytes;
+    pyprof__marks *row = pyprof__model_history_row(&r.model, node);
+    CHECK(row);
+    row->bytes[mark] = (float)bytes;
 }
 
 // bytes: one a mark, and those at the end. churn: bytes freed meanwhile.
