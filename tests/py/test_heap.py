@@ -1379,6 +1379,80 @@ def greenlets():
     bind.equal(true_names(session.stop()), sum(place is not None for place in kept), 'live blocks')
 
 
+IN_ANOTHER = """
+import os
+def keep(count):
+    kept = [None] * count
+    for i in range(count):
+        kept[i] = b'x' * (4000 + i %% 2)   # not a constant
+    return kept
+kept = keep(%d)
+os.write(%d, b'.')
+os.read(%d, 1)
+del kept
+"""
+
+
+def interpreters_module():
+    for name in ('_interpreters', '_xxsubinterpreters'):
+        try:
+            return __import__(name)
+        except ImportError:
+            pass
+    bind.skip('no module for sub-interpreters')
+
+
+def named(profile, name, metric, **query):
+    return sum(row.self[metric] for row in profile.top(group=bind.GROUP_FUNCTION, **query) if row.name == name)
+
+
+@bind.test
+def other_interpreters():
+    """Four at once, from 3.12 on each with a GIL of its own: what they keep is theirs, and is gone when they end."""
+    module, ready, go = interpreters_module(), os.pipe(), os.pipe()
+    ids = [module.create() for _ in range(4)]
+    session = start()
+    source = IN_ANOTHER % (1000, ready[1], go[0])
+    runners = [threading.Thread(target=module.run_string, args=(id, source), daemon=True) for id in ids]
+    for runner in runners:
+        runner.start()
+    for _ in ids:
+        os.read(ready[0], 1)
+    profile = session.snapshot()
+    blocks = named(profile, 'keep', LIVE_BLOCKS)
+    bind.check(4000 <= blocks <= 4040, '%d live blocks', blocks)   # and each list
+    bind.check(named(profile, 'keep', LIVE_BYTES) > 4000 * 4000, 'live bytes')
+    kept_by = [row.self[LIVE_BLOCKS] for row in profile.top(group=bind.GROUP_THREAD) if row.self[LIVE_BLOCKS] >= 1000]
+    bind.equal(len(kept_by), 4, 'threads that keep 1000 blocks')
+    os.write(go[1], b'....')
+    for runner in runners:
+        runner.join()
+    for id in ids:
+        module.destroy(id)
+    profile = session.stop()
+    sane(profile)
+    bind.check(named(profile, 'keep', LIVE_BLOCKS) < 100, 'live blocks after their end')
+    bind.check(named(profile, 'keep', ALLOC_BLOCKS) >= 4000, 'allocated blocks')
+
+
+@bind.test
+def threads_that_are_filtered():
+    """thread_filter is for memory, too; the totals of the process are not filtered."""
+    session = start(thread_filter=b'wanted*')
+    kept = [shelf(100), shelf(100)]
+
+    def work(kept):
+        keep(kept)
+        time.sleep(0.5)   # or nobody learns its name
+
+    with running(work, kept[0], name='wanted 1'), running(work, kept[1], name='other'):
+        pass
+    bind.eventually(lambda: named(session.snapshot(), 'keep', LIVE_BLOCKS) == 100, 'the blocks of one thread')
+    profile = session.stop()
+    bind.equal({thread.name for thread in profile.threads() if thread.total[LIVE_BLOCKS]}, {'wanted 1'}, 'threads')
+    bind.check(profile.info().domains[OBJ].live_blocks >= 200, 'live blocks of the process')
+
+
 # --- k: our own memory runs out ---------------------------------------------------------------------------------------
 
 
