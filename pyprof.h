@@ -11094,12 +11094,14 @@ static void pyprof__member_rename(pyprof__session *session, uint32_t id, const p
     pyprof__model *model = &session->model;
     pyprof__member *member = &PYPROF__AT(pyprof__member, model->members, id);
     pyprof__location *location;
-    uint32_t name;
+    uint32_t name, wanted;
     if (!thread->name[0] || id + 1 == PYPROF__MEMBERS || strcmp(pyprof__string(&model->strings, member->name), thread->name) == 0) return;
     name = pyprof__model_string(model, thread->name);
     if (name == PYPROF__NONE) return;
     member->name = name;
-    member->wanted = (uint32_t)pyprof__glob(session->config.thread_filter, thread->name);
+    wanted = (uint32_t)pyprof__glob(session->config.thread_filter, thread->name);
+    if (wanted != member->wanted) session->view.nodes.count = 0;   // what it allocated belongs in now, or no more
+    member->wanted = wanted;
     location = &PYPROF__AT(pyprof__location, model->locations, PYPROF__AT(pyprof__node, model->nodes, member->node).location);
     PYPROF__AT(pyprof__function, model->functions, location->function).name = name;
     PYPROF__AT(pyprof__function, model->functions, location->function).qualname = name;
@@ -11234,13 +11236,13 @@ static void pyprof__record_thread(pyprof__session *session, const pyprof__codes 
         ? (now - session->last_ns) / 2 : now - session->last_ns;
     uint64_t cpu = taken && seat->cpu_ns && thread->cpu_ns > seat->cpu_ns ? thread->cpu_ns - seat->cpu_ns : 0;
     int waiting = thread->waiting;
+    if (taken) PYPROF__AT(pyprof__member, model->members, seat->member).last_ns = now;
     if (taken && !PYPROF__AT(pyprof__member, model->members, seat->member).wanted) return;
     model->stats.asked++;
     if (!taken || thread->cause) pyprof__record_reject(session, taken ? seat : NULL, thread, wall, cpu);
     if (!taken) return;
     seat->tick = session->tick;
     seat->cpu_ns = thread->cpu_ns;
-    PYPROF__AT(pyprof__member, model->members, seat->member).last_ns = now;
     if (thread->cause) return;
     if (seat->version != thread->version || seat->spots.count == 0) {
         seat->node = pyprof__stack_node(session, codes, seat, &thread->stack);

@@ -1442,8 +1442,12 @@ def threads_that_are_filtered():
     kept = [shelf(100), shelf(100)]
 
     def work(kept):
+        ident = threading.get_ident()
+        thread = threading._active.pop(ident)   # nobody can learn its name at first
         keep(kept)
-        time.sleep(0.5)   # or nobody learns its name
+        time.sleep(0.5)
+        threading._active[ident] = thread
+        time.sleep(0.5)
 
     with running(work, kept[0], name='wanted 1'), running(work, kept[1], name='other'):
         pass
