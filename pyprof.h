@@ -1081,7 +1081,7 @@ static void *pyprof__pages(size_t size)   // zeroed, and no memory until it is t
 
 static void *pyprof__pages_resize(void *pages, size_t size, size_t wanted)   // what they hold stays; NULL = none, all is as it was
 {
-    void *moved = (void *)syscall(SYS_mremap, pages, size, wanted, MREMAP_MAYMOVE);
+    void *moved = (void *)syscall(SYS_mremap, pages, size, wanted, 1ul);   // MREMAP_MAYMOVE: declared only with _GNU_SOURCE
     return moved == MAP_FAILED ? NULL : moved;
 }
 
@@ -1099,7 +1099,7 @@ static void pyprof__pages_clear(void *pages, size_t size)   // gives the memory 
 static void pyprof__pages_touch(void *memory, size_t size)
 {
     uintptr_t begin = ((uintptr_t)memory + 4095) & ~(uintptr_t)4095, end = ((uintptr_t)memory + size) & ~(uintptr_t)4095;
-    if (end > begin) syscall(SYS_madvise, begin, end - begin, 23);
+    if (end > begin) syscall(SYS_madvise, begin, end - begin, 23ul);
 }
 
 static int pyprof__try_lock(uint32_t *lock) { return __atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) == 0; }
