@@ -225,7 +225,9 @@ typedef struct pyprof_logger {      // called on the sampler thread or the calle
     void (*fn)(void *user, pyprof_level level, const char *message);
     void *user;
 } pyprof_logger;
-typedef struct pyprof_on_event {    // called on the sampler thread; may call any pyprof function
+// Called on the sampler thread; may call any pyprof function. pyprof_stop waits for it: where a thread that holds the GIL may
+// call that, a callback must not wait for the GIL.
+typedef struct pyprof_on_event {
     void (*fn)(void *user, pyprof *session, pyprof_event event, const char *detail);
     void *user;
 } pyprof_on_event;

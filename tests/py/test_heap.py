@@ -865,6 +865,7 @@ def hooks_that_others_take_out():
         on_event = bind.OnEvent(fn=bind.EVENT_FN(lambda user, session, event, detail: told.append(event)))
         base = (c_size_t * 15)(*allocators())
         session = start(on_event=on_event)
+        session.lib = bind.released   # the callback takes the GIL, and stop() waits for it
         kept = shelf(100)
         keep(kept)
         time.sleep(0.2)   # what is pending from the start is done
