@@ -3863,6 +3863,7 @@ static pyprof__marks *pyprof__model_history_row(pyprof__model *model, uint32_t n
 {
     size_t have = model->history_at.count;
     uint32_t *row;
+    pyprof__marks *added;
     if (model->history.count == 0 && !pyprof__push(model->pool, &model->history)) return NULL;
     if (node >= have) {
         if (!pyprof__array_reserve(model->pool, &model->history_at, model->nodes.count - have)) return NULL;
@@ -3871,8 +3872,9 @@ static pyprof__marks *pyprof__model_history_row(pyprof__model *model, uint32_t n
     }
     row = &PYPROF__AT(uint32_t, model->history_at, node);
     if (*row) return &PYPROF__AT(pyprof__marks, model->history, *row);
-    *row = (uint32_t)model->history.count;
-    return (pyprof__marks *)pyprof__push(model->pool, &model->history);
+    added = (pyprof__marks *)pyprof__push(model->pool, &model->history);
+    if (added) *row = (uint32_t)model->history.count - 1;
+    return added;
 }
 
 // ---- time line ---------------------------------------------------------------

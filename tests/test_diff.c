@@ -336,6 +336,19 @@ TEST(quality_of_two_snapshots_and_of_two_recordings)
     CHECK_STR(stats.degraded, "memory was tracked only before");
 }
 
+TEST(history_without_memory)
+{
+    pyprof_profile *profile = profile_of(1, "w", 0, 2, 1);
+    pyprof__model *model = &profile->model;
+    uint32_t node = 0;
+    CHECK(pyprof__model_history_row(model, node));
+    while (model->history.count < model->history.capacity) CHECK(pyprof__push(model->pool, &model->history));
+    profile->pool.limit = profile->pool.used;
+    CHECK(!pyprof__model_history_row(model, ++node));
+    CHECK(!pyprof__model_history(model, node));   // not a row that is not there
+    CHECK(pyprof__model_history(model, 0));
+}
+
 TEST(history_is_that_of_after)
 {
     pyprof_profile *before = profile_of(1, "w", 0, 0, 0), *after = profile_of(1, "w", 0, 2, 1);

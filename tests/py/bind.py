@@ -554,6 +554,15 @@ def descriptors():
     return found
 
 
+def interpreters_module():
+    for name in ('_interpreters', '_xxsubinterpreters'):
+        try:
+            return __import__(name)
+        except ImportError:
+            pass
+    skip('no module for sub-interpreters')
+
+
 def eventually(condition, what, seconds=5.0):
     end = time.monotonic() + seconds
     while not condition():

@@ -1403,15 +1403,6 @@ if {threads}:
 '''
 
 
-def interpreters_module():
-    for name in ('_interpreters', '_xxsubinterpreters'):
-        try:
-            return __import__(name)
-        except ImportError:
-            pass
-    bind.skip('no module for sub-interpreters')
-
-
 def sub_interpreters(count, threads, **create):
     """Destroying an interpreter that had threads, or ending with one that was not destroyed, crashes some versions of
     CPython by itself: then the process just leaves."""
@@ -1432,7 +1423,7 @@ def sub_interpreters(count, threads, **create):
 
 
 def sub_interpreters_compared(count, threads, create):
-    module = interpreters_module()
+    module = bind.interpreters_module()
     ready, go = os.pipe(), os.pipe()
     source = SUB_SOURCE.format(ready=ready[1], go=go[0], threads=threads)
     if sys.version_info >= (3, 13):
@@ -1518,7 +1509,7 @@ def sub_interpreters_that_share_the_gil():
 
 @bind.test
 def sub_interpreters_come_and_go():
-    module = interpreters_module()
+    module = bind.interpreters_module()
     with bind.record(rate_hz=2000) as r:
         for _ in range(30):
             id = module.create()

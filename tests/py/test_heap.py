@@ -5,6 +5,7 @@ Exact mode is compared to the byte and to the block, both sides read in one call
 builds, and where other threads may run, only what stands still is compared.
 """
 import asyncio
+import collections
 import contextlib
 import ctypes
 import gc
@@ -26,6 +27,7 @@ from ctypes import POINTER, Structure, byref, c_double, c_int, c_int64, c_long, 
 import bind
 
 ALLOC_BYTES, ALLOC_BLOCKS, LIVE_BYTES, LIVE_BLOCKS, PEAK_BYTES, PEAK_BLOCKS, TEMP_BLOCKS = range(10, 17)
+LIVE_AGE_MS = 21
 OFF, SAMPLED, EXACT = range(3)
 STATE_OFF, STATE_PENDING, STATE_ON, STATE_LOST = range(4)
 RAW, MEM, OBJ = range(3)
@@ -245,6 +247,22 @@ def a_few_blocks_are_counted_to_the_byte():
     agree(session, 'kept')
     kept = None
     agree(session, 'freed')
+    sane(session.stop())
+
+
+@bind.test
+def tables_that_grow():
+    """Blocks enough for every part of the table to grow several times; half of them go, in another order than they came."""
+    held.install()
+    session = start_counted()
+    runs = [held.take(domain, 40, 100000) for domain in (RAW, MEM, OBJ, OBJ)]
+    agree(session, 'all')
+    held.give(runs.pop(1))
+    held.give(runs.pop())
+    agree(session, 'half')
+    for run in runs:
+        held.give(run)
+    agree(session, 'none')
     sane(session.stop())
 
 
@@ -1394,15 +1412,6 @@ del kept
 """
 
 
-def interpreters_module():
-    for name in ('_interpreters', '_xxsubinterpreters'):
-        try:
-            return __import__(name)
-        except ImportError:
-            pass
-    bind.skip('no module for sub-interpreters')
-
-
 def named(profile, name, metric, **query):
     return sum(row.self[metric] for row in profile.top(group=bind.GROUP_FUNCTION, **query) if row.name == name)
 
@@ -1410,7 +1419,7 @@ def named(profile, name, metric, **query):
 @bind.test
 def other_interpreters():
     """Four at once, from 3.12 on each with a GIL of its own: what they keep is theirs, and is gone when they end."""
-    module, ready, go = interpreters_module(), os.pipe(), os.pipe()
+    module, ready, go = bind.interpreters_module(), os.pipe(), os.pipe()
     ids = [module.create() for _ in range(4)]
     session = start()
     source = IN_ANOTHER % (1000, ready[1], go[0])
@@ -1632,6 +1641,51 @@ def peak_g(count):
     for i in range(count):
         kept[i] = b'x' * 10000   # here
     return kept
+
+
+def innermost(kept, i):
+    kept[i] = b'x' * (PAGE - HEADER)
+
+
+def between(kept, i):
+    innermost(kept, i)
+
+
+def goes_on(kept):
+    between(kept, 0)   # first
+    between(kept, 1)   # second
+    for i in range(2, 9):
+        between(kept, i)   # third
+
+
+@bind.test
+def callers_that_move_on():
+    """The frames are the same ones and stand where they stood, but for one of the callers."""
+    kept = shelf(9)
+    session = start()
+    goes_on(kept)
+    profile, found = session.stop(), collections.Counter()
+    for item in profile.visit(bind.ITEM_STACK):
+        for frame in item.stack:
+            if frame.name == 'goes_on' and item.stack[-1].name == 'innermost':   # up to 3.10 a first call allocates its frame
+                found[frame.line] += item.self[LIVE_BLOCKS]
+    lines = [line(goes_on, '# ' + mark) for mark in ('first', 'second', 'third')]
+    bind.equal([found[at] for at in lines], [1, 1, 7], 'blocks by the line of the caller')
+
+
+@bind.test
+def ages():
+    session, kept, young = start(), shelf(100), shelf(100)
+    times = [time.monotonic()]
+    for places in kept, young:
+        keep(places)
+        times.append(time.monotonic())
+        time.sleep(1 if places is kept else 0)
+    values = at(session.snapshot(), keep)
+    times.append(time.monotonic())
+    least, most = (times[2] - times[1]) * 500, (times[3] - times[0]) * 1000   # of two ages, the younger of which is about 0
+    mean = values[LIVE_AGE_MS] / values[LIVE_BLOCKS]
+    bind.check(least - 50 <= mean <= most, 'mean age %g ms, expected %g to %g', mean, least, most)
 
 
 @bind.test
