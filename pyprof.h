@@ -3381,16 +3381,17 @@ static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof_
     return 1;
 }
 
-// Does it hold the GIL, with the ids it was listed with? It may have started, and set them, since its state was read; and
-// what was read before that may speak of a dead thread whose state lay at this address.
+// Does it hold the GIL, with the ids it was listed with? It may have started, and set them, since its state was read; what was
+// read before that may speak of a dead thread whose state lay at this address, what is read now of the one after it.
 static int pyprof__thread_holds(const pyprof__threads *list, const pyprof__gil *gil, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &list->runtime->layout;
     const pyprof__source *source = list->mirror->source;
-    uint64_t holder = 0, ident = 0, native = (uint64_t)thread->native;
+    uint64_t holder = 0, ident = 0, serial = 0, native = (uint64_t)thread->native;
     if (!thread->holder || !pyprof__copy(source, &holder, gil->address + layout->gil_holder, sizeof holder) || holder != thread->address) return 0;
     if (!pyprof__copy(source, &ident, thread->address + layout->thread_ident, sizeof ident) || ident != thread->ident) return 0;
     if (layout->thread_native != PYPROF__NO && !pyprof__copy(source, &native, thread->address + layout->thread_native, sizeof native)) return 0;
+    if (!pyprof__copy(source, &serial, thread->address + layout->thread_serial, sizeof serial) || serial != thread->serial) return 0;
     return (int64_t)native == thread->native;
 }
 

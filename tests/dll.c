@@ -12,7 +12,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 // ---- faults, by chance: reads of foreign memory that fail (1), come short (2) or return garbage (4) ------------------
-static struct { double rate; unsigned kinds, window_ns, coarse; uint64_t random; } test_fault;
+static struct { double rate; unsigned kinds, window_ns, slow_ns, coarse; uint64_t random; } test_fault;
 
 static uint64_t test_random(void)
 {
@@ -21,10 +21,21 @@ static uint64_t test_random(void)
     return x ^ x >> 27;
 }
 
+static void test_wait(uint64_t ns)
+{
+    struct timespec now;
+    uint64_t end;
+    if (!ns) return;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    end = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec + ns;
+    do clock_gettime(CLOCK_MONOTONIC, &now); while ((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec < end);
+}
+
 static size_t test_read(void *to, size_t size, size_t done)
 {
     uint64_t kind;
     size_t i;
+    if (test_fault.slow_ns) test_wait(test_random() % test_fault.slow_ns);
     if (!(test_fault.rate > 0) || (double)(test_random() >> 11) / 9007199254740992.0 >= test_fault.rate) return done;
     do kind = (uint64_t)1 << test_random() % 3; while (!(kind & test_fault.kinds));
     if (kind == 1 || size == 0) return 0;
@@ -43,18 +54,14 @@ void pyprof_test_faults(double rate, unsigned kinds, uint64_t seed)
 }
 
 // Widens the window in which a thread must stand still: whatever is wrong with the proof shows up more often.
-static void test_window(void)
-{
-    struct timespec now;
-    uint64_t end;
-    if (!test_fault.window_ns) return;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    end = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec + test_fault.window_ns;
-    do clock_gettime(CLOCK_MONOTONIC, &now); while ((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec < end);
-}
+static void test_window(void) { test_wait(test_fault.window_ns); }
 
 EXPORT void pyprof_test_window(unsigned ns);
 void pyprof_test_window(unsigned ns) { test_fault.window_ns = ns; }
+
+// Lets time pass after every guarded read, up to ns by chance: two reads that have to belong together seldom do then.
+EXPORT void pyprof_test_slow(unsigned ns);
+void pyprof_test_slow(unsigned ns) { test_fault.slow_ns = ns; }
 
 // As on systems whose CPU clocks move by the tick: for sessions that start the sampler after this call.
 EXPORT void pyprof_test_coarse(unsigned on);

@@ -18,7 +18,7 @@ import time
 import bind
 import test_record
 from bind import CAPTURE_AUTO, CAPTURE_COPY, CAPTURE_SIGNAL, CPU_NS, SAMPLES, WALL_NS
-from test_record import balanced, churn_main, impossible, in_child, late, running, share, spin, thread_of, trace_run
+from test_record import balanced, churn_main, exit_storm, impossible, in_child, late, running, share, spin, thread_of, trace_run
 
 bind.TESTS.clear()   # those of test_record
 
@@ -33,7 +33,8 @@ check = bind.enough   # much here hangs on when the scheduler runs whom: what fa
 
 if hooks:
     hooks.pyprof_test_faults.argtypes = [ctypes.c_double, ctypes.c_uint, ctypes.c_uint64]
-    for hook in (hooks.pyprof_test_faults, hooks.pyprof_test_window, hooks.pyprof_test_coarse):
+    for hook in (hooks.pyprof_test_faults, hooks.pyprof_test_window, hooks.pyprof_test_slow,
+                 hooks.pyprof_test_coarse):
         hook.restype = None
 
 
@@ -239,6 +240,13 @@ def only_the_sampler_is_tuned(mode):
         stats = r.profile.stats()
         bind.equal(mine(), before, 'placement of threads, afterwards')
     check(stats.samples > 1000, 'only %d samples', stats.samples)
+
+
+@bind.test
+def threads_that_end_while_reads_are_slow():
+    """What is read of a state may be of the thread before, or after: addresses, ids and the GIL's holder change meanwhile."""
+    hooks.pyprof_test_slow(40000)
+    exit_storm()
 
 
 @bind.test(limit=90)

@@ -1049,9 +1049,8 @@ def exec_while_sampling():
     bind.equal((code, said), (0, 'replaced\n'))
 
 
-@bind.test
-def threads_that_end_at_once():
-    """An exit storm: thread states are freed while they are read. None is taken for the thread that made it."""
+def exit_storm():
+    """Thread states are freed while they are read. None is taken for the thread that made it."""
     with bind.record(rate_hz=10000) as r:
         end = time.perf_counter() + 4
         started = 0
@@ -1076,6 +1075,11 @@ def threads_that_end_at_once():
             bind.check(few or names[0] in ('<module>', '<lost>'), 'root of the main thread: %r, %d samples', names, item.self[SAMPLES])
     main = thread_of(r.profile, 'MainThread').total[WALL_NS] / 1e9
     bind.check(main <= r.elapsed * 1.02 + 0.02, 'the main thread lived %g s of %g', main, r.elapsed)
+
+
+@bind.test
+def threads_that_end_at_once():
+    exit_storm()
 
 
 @bind.test
