@@ -132,12 +132,12 @@ typedef enum pyprof_metric {
     PYPROF_SAMPLES = 1,       // samples taken
     PYPROF_WALL_NS = 2,       // wall time, ns
     PYPROF_CPU_NS = 3,        // CPU time of the thread, ns
-    PYPROF_GIL_NS = 4,        // holding the GIL, ns
-    PYPROF_GIL_WAIT_NS = 5,   // waiting for the GIL, ns
-    PYPROF_WAIT_NS = 6,       // wall time of samples whose thread was not running: it slept, or waited for the GIL or a CPU
-    PYPROF_NATIVE_NS = 7,
+    PYPROF_GIL_NS = 4,        // wall time of samples whose thread held the GIL, running or not
+    PYPROF_GIL_WAIT_NS = 5,   // of those that waited for the GIL
+    PYPROF_WAIT_NS = 6,       // of those whose thread was not running: it waited in the kernel, for the GIL or for a CPU
+    PYPROF_NATIVE_NS = 7,     // of those that ran in a C function called from the line shown, or without the GIL
     PYPROF_CALLS = 8,
-    PYPROF_EXCEPTIONS = 9,
+    PYPROF_EXCEPTIONS = 9,    // samples in which an exception was on its way up
     PYPROF_ALLOC_BYTES = 10,  // allocated, whatever became of it; a realloc counts as a free and an allocation
     PYPROF_ALLOC_BLOCKS = 11,
     PYPROF_LIVE_BYTES = 12,   // not freed yet
@@ -150,13 +150,19 @@ typedef enum pyprof_metric {
     PYPROF_WAIT_SAMPLES = 19, // those samples
     PYPROF_RESIDENT_BYTES = 20, // resident set of the process: on the time line only
     PYPROF_LIVE_AGE_MS = 21,  // the ages of all live blocks added up, ms
+    PYPROF_IDLE_NS = 22,      // part of WAIT_NS: in a call in which a thread waits for work: sleep, select, accept, queue.get...
+    PYPROF_CPU_WAIT_NS = 23,  // part of WAIT_NS: ready to run, waiting for a CPU
+    PYPROF_NOGIL_NS = 24,     // part of NATIVE_NS: running without the GIL
+    PYPROF_GIL_BLOCK_NS = 25, // time others waited for the GIL while this one held it, added up over the waiting threads
     PYPROF_METRIC_COUNT = 32
 } pyprof_metric;
 
 typedef enum pyprof_kind {
     PYPROF_KIND_PYTHON = 0, PYPROF_KIND_NATIVE = 1, PYPROF_KIND_ZONE = 2,
     PYPROF_KIND_PSEUDO = 3,   // <native>, <truncated>, <lost>: no function of the program
-    PYPROF_KIND_THREAD = 4, PYPROF_KIND_PROCESS = 5
+    PYPROF_KIND_THREAD = 4, PYPROF_KIND_PROCESS = 5,
+    PYPROF_KIND_WAIT = 6,     // a leaf that says what the frame above it waits for: [read file data.bin], [GIL]
+    PYPROF_KIND_TASK = 7      // an asyncio task: the frames below it are its coroutines
 } pyprof_kind;
 
 typedef enum pyprof_format {
@@ -186,7 +192,8 @@ typedef enum pyprof_heap_mode { PYPROF_HEAP_OFF = 0, PYPROF_HEAP_SAMPLED = 1, PY
 typedef enum pyprof_capture { PYPROF_CAPTURE_AUTO = 0, PYPROF_CAPTURE_COPY = 1, PYPROF_CAPTURE_SIGNAL = 2 } pyprof_capture;
 typedef enum pyprof_paths { PYPROF_PATHS_FULL = 0, PYPROF_PATHS_BASE = 1, PYPROF_PATHS_HASHED = 2 } pyprof_paths;
 typedef enum pyprof_group {
-    PYPROF_GROUP_FUNCTION = 0, PYPROF_GROUP_LINE = 1, PYPROF_GROUP_FILE = 2, PYPROF_GROUP_THREAD = 3
+    PYPROF_GROUP_FUNCTION = 0, PYPROF_GROUP_LINE = 1, PYPROF_GROUP_FILE = 2, PYPROF_GROUP_THREAD = 3,
+    PYPROF_GROUP_LEAF = 4           // what was waited for, and C functions: the leaves of kind WAIT and NATIVE
 } pyprof_group;
 // Who asked for memory: CPython's domains (PyMem_RawMalloc, PyMem_Malloc, PyObject_Malloc), or malloc and mmap themselves
 typedef enum pyprof_domain {
@@ -323,8 +330,20 @@ typedef enum pyprof_item_kind {
     PYPROF_ITEM_NODE = 2,           // + stack (root first, the node's own frame last), self, total: the tree, parents first
     PYPROF_ITEM_STACK = 3,          // the same for each node that has samples of its own
     PYPROF_ITEM_STATE = 4,          // the time line, oldest first: + timestamp, count, self
-    PYPROF_ITEM_MEMORY = 5          // the memory time line, oldest first: timestamp; self: LIVE_BYTES (traced), RESIDENT_BYTES
+    PYPROF_ITEM_MEMORY = 5,         // the time line of the process, every 100 ms: timestamp, process; self: LIVE_BYTES (traced), RESIDENT_BYTES
+    PYPROF_ITEM_GIL = 6,            // a pair: thread waited for the GIL while other held it; self: GIL_WAIT_NS
+    PYPROF_ITEM_HOLD = 7            // the longest time that thread held the GIL while somebody waited: stack, timestamp (of its end);
+                                    //   self: GIL_NS, known to one sample's distance
 } pyprof_item_kind;
+
+typedef struct pyprof_process {     // facts of the process at one moment; counted from its start
+    int64_t resident_bytes, traced_bytes;
+    int64_t user_ns, system_ns;     // CPU time
+    int64_t voluntary_switches, involuntary_switches;
+    int64_t minor_faults, major_faults;   // pages: without and with reading from a disk
+    int64_t threads;                // of the OS, Python's or not
+    int64_t gc_runs;                // collections of all generations, of the main interpreter; -1 = unknown
+} pyprof_process;
 
 typedef struct pyprof_item {        // valid during the call only; its strings as long as the profile
     int kind;                       // pyprof_item_kind
@@ -334,6 +353,8 @@ typedef struct pyprof_item {        // valid during the call only; its strings a
     const int64_t *self, *total;    // PYPROF_METRIC_COUNT values each, or NULL
     double timestamp;               // Unix seconds
     uint64_t count;
+    const pyprof_thread *other;     // GIL: who held it; else NULL
+    const pyprof_process *process;  // MEMORY; else NULL
 } pyprof_item;
 
 enum { PYPROF_SIZES = 48 };
@@ -450,7 +471,7 @@ PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size,
                                     size_t capacity, size_t *count);
-// Calls fn for threads, nodes, stacks, the time line and the memory time line, in this order.
+// Calls fn for threads, nodes, stacks, the time line, that of the process, pairs and longest holds of the GIL, in this order.
 //   threads  any; fn runs on the caller's     GIL  not needed     returns  OK, ARGUMENT, MEMORY
 PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user);
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT
@@ -565,6 +586,8 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -1123,6 +1146,23 @@ static int64_t pyprof__resident(void)   // bytes of this process in memory; 0 = 
     if (pyprof__read_file("/proc/self/statm", text, sizeof text) <= 0) return 0;
     at = strchr(text, ' ');
     return at ? (int64_t)strtoull(at, NULL, 10) * (int64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+static int64_t pyprof__timeval_ns(const struct timeval *time) { return (int64_t)time->tv_sec * 1000000000 + (int64_t)time->tv_usec * 1000; }
+
+static void pyprof__process_facts(pyprof_process *facts)   // what the kernel counts: some 10 us
+{
+    struct rusage usage;
+    struct stat info;
+    facts->resident_bytes = pyprof__resident();
+    if (stat("/proc/self/task", &info) == 0) facts->threads = (int64_t)info.st_nlink - 2;   // a folder has one link more for each in it
+    if (getrusage(RUSAGE_SELF, &usage) != 0) return;
+    facts->user_ns = pyprof__timeval_ns(&usage.ru_utime);
+    facts->system_ns = pyprof__timeval_ns(&usage.ru_stime);
+    facts->voluntary_switches = usage.ru_nvcsw;
+    facts->involuntary_switches = usage.ru_nivcsw;
+    facts->minor_faults = usage.ru_minflt;
+    facts->major_faults = usage.ru_majflt;
 }
 
 // Variables of a thread that hooks can use at any time: in a shared object that was loaded late, an ordinary one is
@@ -1906,67 +1946,78 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         120, 24, 32, 104, PYPROF__N, PYPROF__N, PYPROF__N,
         104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         8, 24, 32, 288, 872,
-        16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
+        16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
     { 0x0309, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
         120, 24, 32, 104, PYPROF__N, PYPROF__N, PYPROF__N,
         104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         8, 24, 32, 288, 864,
-        16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
+        16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
     { 0x030a, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
         112, 24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N,
         104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         8, 24, 32, 288, 872,
-        16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_310, PYPROF__INSTR_UNITS, PYPROF__ATTRS_DICT } },
+        16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__LINES_310, PYPROF__INSTR_UNITS, PYPROF__ATTRS_DICT } },
     { 0x030b, 0, { 40, 360,    0, 48, 16, PYPROF__N, 888, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 56, 8, 16, 152, 160, 240, 24, 1, 1, PYPROF__N,
         80, 48, 32, 56, 69, PYPROF__N, 68,
         112, 120, 128, 72, 136, 168, 184, 16, PYPROF__N, PYPROF__N,
         8, 24, 32, 288, 872,
-        16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_311 } },
+        16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_311 } },
     { 0x030c, 0, { 40, PYPROF__N,   0, 8, 72, 384, 944, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 56, 0, 8, 136, 144, 224, 24, 0xe1, 1, PYPROF__N,
         80, 8, 0, 56, 70, PYPROF__N, PYPROF__N,
         112, 120, 128, 68, 136, 176, 192, 16, 92, PYPROF__N,
         8, 24, 32, 288, 880,
-        16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_312 } },
+        16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_312 } },
     { 0x030d, 0, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7656, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
         80, 8, 0, 56, 70, PYPROF__N, PYPROF__N,
         112, 120, 128, 68, 136, 184, 200, 16, 92, PYPROF__N,
         8, 24, 32, 288, 880,
-        16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
+        16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030e, 0, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7688, 7992,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
         88, 8, 0, 56, 74, PYPROF__N, PYPROF__N,
         112, 120, 128, 68, 136, 192, 208, 16, 92, PYPROF__N,
         8, 24, 32, 288, 880,
-        16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
+        16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030f, 0, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592, 7944,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
         88, 8, 0, 56, 74, PYPROF__N, PYPROF__N,
         112, 120, 128, 68, 136, 192, 208, 16, 92, PYPROF__N,
         8, 24, 32, 288, 888,
-        16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
+        16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030d, 1, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7664, PYPROF__N,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
         80, 8, 0, 56, 70, PYPROF__N, PYPROF__N,
         128, 136, 144, 84, 152, 200, 216, 32, 108, PYPROF__N,
         24, 40, 48, 304, 896,
-        32, 48, 56, 72, 2, 0x20, 0x40,   32, 48,   48, 56,   40,   32,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
+        32, 48, 56, 72, 2, 0x20, 0x40,   32, 48,   48, 56,   40,   32,
+        PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030e, 1, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7712, 8024,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
         88, 8, 0, 56, 78, 72, PYPROF__N,
         128, 136, 144, 84, 152, 208, 232, 32, 108, 224,
         24, 40, 48, 304, 896,
-        32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
+        32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,
+        PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030f, 1, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592, 7952,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
         88, 8, 0, 56, 78, 72, PYPROF__N,
         128, 136, 144, 84, 152, 208, 232, 32, 108, 224,
         24, 40, 48, 304, 904,
-        32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,   PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
+        32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,
+        PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
 };
 
 // Where the interpreter's own table, _Py_DebugOffsets (Include/internal/pycore_debug_offsets.h), keeps each of them:
@@ -3655,14 +3706,28 @@ typedef struct {               // one OS thread in one interpreter
     uint32_t node, name, wanted;               // name: string; wanted: it passes the thread filter
     int32_t seen;
     uint64_t first_ns, last_ns;                // CLOCK_MONOTONIC
+    uint64_t hold_ns, hold_end_ns;             // the longest time it held the GIL while somebody waited; 0 = never
+    uint32_t hold_node, padding;               // its stack then
 } pyprof__member;
 
+// The state of a thread in a sample: bits, and the column that takes its wall time
+enum {
+    PYPROF__IS_WAITING = 1, PYPROF__HAS_GIL = 2, PYPROF__WANTS_GIL = 4, PYPROF__IS_IDLE = 8, PYPROF__IS_NATIVE = 16, PYPROF__IS_NOGIL = 32,
+    PYPROF__WANTS_CPU = 64, PYPROF__IS_RAISING = 128
+};
+static const struct { uint32_t bit; pyprof_metric metric; } pyprof__states[] = {
+    { PYPROF__IS_WAITING, PYPROF_WAIT_NS }, { PYPROF__HAS_GIL, PYPROF_GIL_NS }, { PYPROF__WANTS_GIL, PYPROF_GIL_WAIT_NS },
+    { PYPROF__IS_IDLE, PYPROF_IDLE_NS }, { PYPROF__IS_NATIVE, PYPROF_NATIVE_NS }, { PYPROF__IS_NOGIL, PYPROF_NOGIL_NS },
+    { PYPROF__WANTS_CPU, PYPROF_CPU_WAIT_NS },
+};
+
 typedef struct {               // consecutive identical samples of a thread
-    uint64_t start_ns, end_ns, wall_ns, cpu_ns, wait_ns;
-    uint32_t thread, node, count, waiting;
+    uint64_t start_ns, end_ns, wall_ns, cpu_ns, block_ns;   // block_ns: others waited for its GIL so long
+    uint32_t thread, node, count, state;
 } pyprof__moment;
 
-typedef struct { uint64_t ns; int64_t resident, traced; } pyprof__gauge;   // bytes
+typedef struct { uint64_t ns; pyprof_process facts; } pyprof__gauge;
+typedef struct { uint32_t waiter, holder; uint64_t ns; } pyprof__rivals;   // members: waiter waited for the GIL that holder held
 
 enum { PYPROF__MARKS = 16 };   // even
 
@@ -3682,7 +3747,8 @@ typedef struct {
     pyprof__pool *pool;
     pyprof__strings strings;
     pyprof__array functions, locations, nodes, members, moments;
-    pyprof__array gauges;          // the memory time line
+    pyprof__array gauges;          // the time line of the process
+    pyprof__array rivals;
     pyprof__array history;         // pyprof__marks, row 0 is empty: live bytes of a node at each mark
     pyprof__array history_at;      // uint32_t a node: its row; shorter than the nodes: the rest 0
     pyprof__heap_facts heap;
@@ -3708,6 +3774,7 @@ static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
     pyprof__array_init(&model->members, sizeof(pyprof__member));
     pyprof__array_init(&model->moments, sizeof(pyprof__moment));
     pyprof__array_init(&model->gauges, sizeof(pyprof__gauge));
+    pyprof__array_init(&model->rivals, sizeof(pyprof__rivals));
     pyprof__array_init(&model->history, sizeof(pyprof__marks));
     pyprof__array_init(&model->history_at, sizeof(uint32_t));
     for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_init(&model->columns[i], sizeof(int64_t));
@@ -3723,6 +3790,7 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__array_free(model->pool, &model->members);
     pyprof__array_free(model->pool, &model->moments);
     pyprof__array_free(model->pool, &model->gauges);
+    pyprof__array_free(model->pool, &model->rivals);
     pyprof__array_free(model->pool, &model->history);
     pyprof__array_free(model->pool, &model->history_at);
     for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_free(model->pool, &model->columns[i]);
@@ -3848,6 +3916,29 @@ static void pyprof__model_add(pyprof__model *model, pyprof_metric metric, uint32
     ((int64_t *)column->data)[node] += value;
 }
 
+// What a moment is worth in each column; value gets PYPROF_METRIC_COUNT of them.
+static void pyprof__moment_values(const pyprof__moment *moment, int64_t *values)
+{
+    size_t i;
+    memset(values, 0, PYPROF_METRIC_COUNT * sizeof *values);
+    values[PYPROF_SAMPLES] = moment->count;
+    values[PYPROF_WALL_NS] = (int64_t)moment->wall_ns;
+    values[PYPROF_CPU_NS] = (int64_t)moment->cpu_ns;
+    values[PYPROF_GIL_BLOCK_NS] = (int64_t)moment->block_ns;
+    values[PYPROF_WAIT_SAMPLES] = moment->state & PYPROF__IS_WAITING ? (int64_t)moment->count : 0;
+    values[PYPROF_EXCEPTIONS] = moment->state & PYPROF__IS_RAISING ? (int64_t)moment->count : 0;
+    for (i = 0; i < PYPROF__COUNT(pyprof__states); i++)
+        if (moment->state & pyprof__states[i].bit) values[pyprof__states[i].metric] = (int64_t)moment->wall_ns;
+}
+
+static void pyprof__model_columns(pyprof__model *model, const pyprof__moment *moment)
+{
+    int64_t values[PYPROF_METRIC_COUNT];
+    int i;
+    pyprof__moment_values(moment, values);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__model_add(model, (pyprof_metric)i, moment->node, values[i]);
+}
+
 static int64_t pyprof__model_value(const pyprof__model *model, pyprof_metric metric, uint32_t node)
 {
     const pyprof__array *column = &model->columns[metric];
@@ -3898,13 +3989,13 @@ static int pyprof__moment_extend(pyprof__model *model, const pyprof__moment *mom
     pyprof__moment *before;
     if (last <= model->moments_gone + model->moments_first || place >= model->moments.count) return 0;
     before = &PYPROF__AT(pyprof__moment, model->moments, place);
-    if (before->node != moment->node || before->waiting != moment->waiting || moment->start_ns > before->end_ns + 1) return 0;
+    if (before->node != moment->node || before->state != moment->state || moment->start_ns > before->end_ns + 1) return 0;
     // An entry that goes on for ever would keep all that came after it.
     if (moment->end_ns - before->start_ns > (uint64_t)(model->timeline_s * 1e9) / 4) return 0;
     before->end_ns = moment->end_ns;
     before->wall_ns += moment->wall_ns;
     before->cpu_ns += moment->cpu_ns;
-    before->wait_ns += moment->wait_ns;
+    before->block_ns += moment->block_ns;
     before->count++;
     return 1;
 }
@@ -3964,14 +4055,10 @@ static void pyprof__model_columns_since(pyprof__model *to, uint64_t since)
             moment->start_ns = since;
             moment->wall_ns = (uint64_t)((double)moment->wall_ns * part);
             moment->cpu_ns = (uint64_t)((double)moment->cpu_ns * part);
-            moment->wait_ns = (uint64_t)((double)moment->wait_ns * part);
+            moment->block_ns = (uint64_t)((double)moment->block_ns * part);
             moment->count = (uint32_t)((double)moment->count * part + 0.5);
         }
-        pyprof__model_add(to, PYPROF_SAMPLES, moment->node, moment->count);
-        pyprof__model_add(to, PYPROF_WALL_NS, moment->node, (int64_t)moment->wall_ns);
-        pyprof__model_add(to, PYPROF_CPU_NS, moment->node, (int64_t)moment->cpu_ns);
-        pyprof__model_add(to, PYPROF_WAIT_NS, moment->node, (int64_t)moment->wait_ns);
-        pyprof__model_add(to, PYPROF_WAIT_SAMPLES, moment->node, moment->waiting ? (int64_t)moment->count : 0);
+        pyprof__model_columns(to, moment);
     }
 }
 
@@ -3996,7 +4083,7 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
         if (to->recorded_ns > window_ns) to->recorded_ns = window_ns;
     }
     if (!pyprof__model_copy_tables(to, from) || !pyprof__model_copy_moments(to, from, since)) return 0;
-    if (!pyprof__array_copy(pool, &to->gauges, &from->gauges)) return 0;
+    if (!pyprof__array_copy(pool, &to->gauges, &from->gauges) || !pyprof__array_copy(pool, &to->rivals, &from->rivals)) return 0;
     if (!pyprof__array_copy(pool, &to->history, &from->history) || !pyprof__array_copy(pool, &to->history_at, &from->history_at)) return 0;
     if (since) pyprof__model_columns_since(to, since);
     for (i = 0; !since && i < PYPROF_METRIC_COUNT; i++)
@@ -6936,8 +7023,8 @@ static int pyprof__has_metric(const pyprof_profile *profile, int metric)
 {
     if (profile->model.columns[metric].count) return 1;
     if (pyprof__is_memory(metric)) return profile->model.heap.mode != PYPROF_HEAP_OFF;
-    return metric == PYPROF_SAMPLES || metric == PYPROF_WALL_NS || metric == PYPROF_CPU_NS || metric == PYPROF_WAIT_NS
-        || metric == PYPROF_WAIT_SAMPLES;
+    return (metric >= PYPROF_SAMPLES && metric <= PYPROF_NATIVE_NS) || metric == PYPROF_EXCEPTIONS || metric == PYPROF_WAIT_SAMPLES
+        || (metric >= PYPROF_IDLE_NS && metric <= PYPROF_GIL_BLOCK_NS);
 }
 
 static double pyprof__unix(const pyprof__model *model, uint64_t ns) { return (double)ns / 1e9 + model->unix_offset; }
@@ -8622,7 +8709,7 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
         const pyprof__gauge *gauge = &PYPROF__AT(const pyprof__gauge, model->gauges, i);
         pyprof__put(s, i ? ",\n  [" : "\n  [");
         pyprof__put_fixed(s, pyprof__unix(model, gauge->ns), 3);
-        pyprof__put_format(s, ", %lld, %lld]", (long long)gauge->resident, (long long)gauge->traced);
+        pyprof__put_format(s, ", %lld, %lld]", (long long)gauge->facts.resident_bytes, (long long)gauge->facts.traced_bytes);
     }
     pyprof__put(s, "]},\n");
     return PYPROF_OK;
@@ -8684,7 +8771,7 @@ static int pyprof__json_moment(pyprof__escaped *cache, const pyprof__job *job, c
     pyprof__put_fixed(job->sink, pyprof__unix(model, moment->start_ns), 6);
     pyprof__put_format(job->sink, ", \"count\": %u, \"wall_ns\": %llu, \"cpu_ns\": %llu, \"waiting\": %s, \"thread\": %u, \"node\": %u}",
                        moment->count,
-                       (unsigned long long)moment->wall_ns, (unsigned long long)moment->cpu_ns, moment->waiting ? "true" : "false", moment->thread,
+                       (unsigned long long)moment->wall_ns, (unsigned long long)moment->cpu_ns, moment->state & PYPROF__IS_WAITING ? "true" : "false", moment->thread,
                            moment->node);
     return 1;
 }
@@ -9866,15 +9953,15 @@ static void pyprof__text_resident(const pyprof__job *job)
     const pyprof__gauge *gauges = (const pyprof__gauge *)model->gauges.data;
     size_t i, most = 0, count = model->gauges.count;
     if (count == 0) return;
-    for (i = 0; i < count; i++) if (gauges[i].resident > gauges[most].resident) most = i;
+    for (i = 0; i < count; i++) if (gauges[i].facts.resident_bytes > gauges[most].facts.resident_bytes) most = i;
     pyprof__put(job->sink, "    resident set of the process: ");
-    pyprof__put_size(job->sink, (double)gauges[0].resident, 0);
+    pyprof__put_size(job->sink, (double)gauges[0].facts.resident_bytes, 0);
     pyprof__put(job->sink, " first, ");
-    pyprof__put_size(job->sink, (double)gauges[most].resident, 0);
+    pyprof__put_size(job->sink, (double)gauges[most].facts.resident_bytes, 0);
     pyprof__put(job->sink, " at most (");
     pyprof__text_moment(job, gauges[most].ns);
     pyprof__put(job->sink, "), ");
-    pyprof__put_size(job->sink, (double)gauges[count - 1].resident, 0);
+    pyprof__put_size(job->sink, (double)gauges[count - 1].facts.resident_bytes, 0);
     pyprof__put(job->sink, " last\n");
 }
 
@@ -11248,7 +11335,6 @@ static void pyprof__record_thread(pyprof__session *session, const pyprof__codes 
     uint64_t wall = taken && seat->tick + 1 == session->tick && session->tick > 1 ? now - session->last_ns : session->tick > 1
         ? (now - session->last_ns) / 2 : now - session->last_ns;
     uint64_t cpu = taken && seat->cpu_ns && thread->cpu_ns > seat->cpu_ns ? thread->cpu_ns - seat->cpu_ns : 0;
-    int waiting = thread->waiting;
     if (taken) PYPROF__AT(pyprof__member, model->members, seat->member).last_ns = now;
     if (taken && !PYPROF__AT(pyprof__member, model->members, seat->member).wanted) return;
     model->stats.asked++;
@@ -11269,16 +11355,11 @@ static void pyprof__record_thread(pyprof__session *session, const pyprof__codes 
     moment.end_ns = now;
     moment.wall_ns = wall;
     moment.cpu_ns = cpu;
-    moment.wait_ns = waiting ? wall : 0;
     moment.thread = seat->member;
     moment.node = seat->node;
     moment.count = 1;
-    moment.waiting = (uint32_t)waiting;
-    pyprof__model_add(model, PYPROF_SAMPLES, seat->node, 1);
-    pyprof__model_add(model, PYPROF_WALL_NS, seat->node, (int64_t)wall);
-    pyprof__model_add(model, PYPROF_CPU_NS, seat->node, (int64_t)cpu);
-    pyprof__model_add(model, PYPROF_WAIT_NS, seat->node, (int64_t)moment.wait_ns);
-    pyprof__model_add(model, PYPROF_WAIT_SAMPLES, seat->node, waiting);
+    moment.state = thread->waiting ? PYPROF__IS_WAITING : 0;
+    pyprof__model_columns(model, &moment);
     pyprof__model_moment(model, &moment, &seat->moment);
 }
 
@@ -11400,9 +11481,9 @@ static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running) 
     int i, lost = 0;
     house->due = now + PYPROF__HOUSE_NS;
     if (PYPROF__GET(pyprof__heap.users) && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) house->due = now + PYPROF__HOUSE_NS / 10;
+    memset(&gauge, 0, sizeof gauge);
     gauge.ns = now;
-    gauge.resident = pyprof__resident();
-    gauge.traced = 0;
+    pyprof__process_facts(&gauge.facts);
     if (PYPROF__GET(pyprof__heap.users)) {
         lost = pyprof__heap_watch(running);
         if (now > house->reap) {
@@ -11410,7 +11491,7 @@ static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running) 
             house->reap = now + pyprof__second;
         }
         if (now >= pyprof__heap.mark_due) pyprof__heap_mark(now);
-        gauge.traced = pyprof__heap_live();
+        gauge.facts.traced_bytes = pyprof__heap_live();
     }
     for (i = 0; i < PYPROF__SESSIONS; i++) pyprof__house_session(&pyprof__g.sessions[i], &gauge, lost);
 }
@@ -12588,12 +12669,7 @@ static void pyprof__visit_states(pyprof__visitor *visitor)
         int64_t self[PYPROF_METRIC_COUNT];
         pyprof_item item;
         if (!visitor->selection->chosen[moment->node]) continue;
-        memset(self, 0, sizeof self);
-        self[PYPROF_SAMPLES] = moment->count;
-        self[PYPROF_WALL_NS] = (int64_t)moment->wall_ns;
-        self[PYPROF_CPU_NS] = (int64_t)moment->cpu_ns;
-        self[PYPROF_WAIT_NS] = (int64_t)moment->wait_ns;
-        self[PYPROF_WAIT_SAMPLES] = moment->waiting ? (int64_t)moment->count : 0;
+        pyprof__moment_values(moment, self);
         memset(&item, 0, sizeof item);
         item.kind = PYPROF_ITEM_STATE;
         item.thread = &visitor->threads[moment->thread];
@@ -12615,12 +12691,46 @@ static void pyprof__visit_memory(pyprof__visitor *visitor)
         int64_t self[PYPROF_METRIC_COUNT];
         pyprof_item item;
         memset(self, 0, sizeof self);
-        self[PYPROF_LIVE_BYTES] = gauge->traced;
-        self[PYPROF_RESIDENT_BYTES] = gauge->resident;
+        self[PYPROF_LIVE_BYTES] = gauge->facts.traced_bytes;
+        self[PYPROF_RESIDENT_BYTES] = gauge->facts.resident_bytes;
         memset(&item, 0, sizeof item);
         item.kind = PYPROF_ITEM_MEMORY;
         item.self = self;
         item.timestamp = pyprof__unix(model, gauge->ns);
+        item.process = &gauge->facts;
+        visitor->stopped = visitor->fn(visitor->user, &item);
+    }
+}
+
+static void pyprof__visit_gil(pyprof__visitor *visitor)   // who waited for whom; the longest holds
+{
+    const pyprof__model *model = &visitor->profile->model;
+    int64_t self[PYPROF_METRIC_COUNT];
+    pyprof_item item;
+    size_t i;
+    for (i = 0; i < model->rivals.count && !visitor->stopped; i++) {
+        const pyprof__rivals *rivals = &PYPROF__AT(const pyprof__rivals, model->rivals, i);
+        memset(self, 0, sizeof self);
+        memset(&item, 0, sizeof item);
+        self[PYPROF_GIL_WAIT_NS] = (int64_t)rivals->ns;
+        item.kind = PYPROF_ITEM_GIL;
+        item.thread = &visitor->threads[rivals->waiter];
+        item.other = &visitor->threads[rivals->holder];
+        item.self = self;
+        visitor->stopped = visitor->fn(visitor->user, &item);
+    }
+    for (i = 0; i < model->members.count && !visitor->stopped; i++) {
+        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
+        if (!member->hold_ns) continue;
+        memset(self, 0, sizeof self);
+        memset(&item, 0, sizeof item);
+        self[PYPROF_GIL_NS] = (int64_t)member->hold_ns;
+        item.kind = PYPROF_ITEM_HOLD;
+        item.thread = &visitor->threads[i];
+        item.depth = pyprof__visit_stack(visitor, member->hold_node);
+        item.stack = visitor->stack;
+        item.self = self;
+        item.timestamp = pyprof__unix(model, member->hold_end_ns);
         visitor->stopped = visitor->fn(visitor->user, &item);
     }
 }
@@ -12655,6 +12765,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
         pyprof__visit_nodes(&visitor, PYPROF_ITEM_STACK);
         pyprof__visit_states(&visitor);
         pyprof__visit_memory(&visitor);
+        pyprof__visit_gil(&visitor);
     } else result = pyprof__fail_memory("the visit");
     pyprof__free(pool, visitor.threads, members);
     pyprof__free(pool, visitor.stack, (profile->depth + 1) * sizeof(pyprof_frame));
