@@ -8771,7 +8771,8 @@ static int pyprof__json_moment(pyprof__escaped *cache, const pyprof__job *job, c
     pyprof__put_fixed(job->sink, pyprof__unix(model, moment->start_ns), 6);
     pyprof__put_format(job->sink, ", \"count\": %u, \"wall_ns\": %llu, \"cpu_ns\": %llu, \"waiting\": %s, \"thread\": %u, \"node\": %u}",
                        moment->count,
-                       (unsigned long long)moment->wall_ns, (unsigned long long)moment->cpu_ns, moment->state & PYPROF__IS_WAITING ? "true" : "false", moment->thread,
+                       (unsigned long long)moment->wall_ns, (unsigned long long)moment->cpu_ns,
+                       moment->state & PYPROF__IS_WAITING ? "true" : "false", moment->thread,
                            moment->node);
     return 1;
 }
