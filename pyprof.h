@@ -719,17 +719,6 @@ static int pyprof__thread_start(pthread_t *thread, void *(*run)(void *), void *a
     return error;
 }
 
-static uint64_t pyprof__run_delay(void)   // ns that the calling thread has waited for a CPU so far; 0 = unknown
-{
-    char text[128], *at;
-    int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
-    ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (fd >= 0) close(fd);
-    text[size > 0 ? size : 0] = 0;
-    at = strchr(text, ' ');
-    return at ? strtoull(at, NULL, 10) : 0;
-}
-
 // Name, timer slack and scheduler slice, of the calling thread only. Each is a wish: none is needed.
 static void pyprof__thread_tune(void)
 {
@@ -863,6 +852,14 @@ static ssize_t pyprof__read_file(const char *path, char *text, size_t capacity)
     close(fd);
     text[size] = 0;
     return (ssize_t)size;
+}
+
+static uint64_t pyprof__run_delay(int64_t tid)   // ns that a thread of this process has waited for a CPU so far; 0 = unknown
+{
+    char path[64], text[128], *at;
+    snprintf(path, sizeof path, "/proc/self/task/%lld/schedstat", (long long)tid);
+    at = pyprof__read_file(path, text, sizeof text) > 0 ? strchr(text, ' ') : NULL;
+    return at ? strtoull(at, NULL, 10) : 0;
 }
 
 static int pyprof__signal_is_blocked(int64_t tid, int signal)   // by a thread of this process; also if it has ended
@@ -3455,6 +3452,9 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint32_t blocks, rival;       // so many wait for the GIL it holds; the slot of the thread that holds what it waits for
     uint32_t held_by;             // of its GIL: how often it has changed hands
     uint32_t spell, spell_leaf, spell_version;   // what it waits for: state bits, leaf; and with which stack
+    uint64_t delay_ns, delay_cpu_ns, delay_own_ns, delay_at;   // how long it had waited for a CPU so far, 0 = not known; its CPU
+    double running_share;         // clock, the sampler's and the time then. Of the time it was ready to run, it ran so much;
+    uint64_t queued_ns;           // not counting whole periods in which it waited for a CPU: so much since then
     uint64_t spell_ns, spell_at;  // its CPU clock when it was looked at what it waits for; 0 = it was not; and when that was
 } pyprof__thread;
 
@@ -3530,7 +3530,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->version++;
     slot->name[0] = 0;
     slot->named = slot->name_tries = 0;
-    slot->name_cpu_ns = slot->spell_ns = 0;
+    slot->name_cpu_ns = slot->spell_ns = slot->delay_ns = 0;
     slot->started = 0;
     slot->tick = 0;
     return slot;
@@ -4404,7 +4404,7 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 // thread whose clock has not moved since its stack was last proven still has that stack: it is not even read.
 // ============================================================================
 enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
-      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__GIL_SIZE = 224 };
+      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__DELAY_NS = 20000000, PYPROF__GIL_SIZE = 224 };
 // LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; GIL_SIZE: at most, of struct _gil_runtime_state
 
 typedef struct {
@@ -4428,6 +4428,7 @@ typedef struct {
     int stuck_cpu;                 // starved there lately, -1 = nowhere
     uint32_t window;               // number of the window
     uint32_t starved;              // ticks in a row
+    uint64_t random, decided_ns;   // decided_ns: when the states were last decided
     uint32_t looks, targets;       // of this sweep, at what threads wait for; different files and peers so far
     int listed, listed_now;        // this sweep has a list of threads; it was read in the window that is open
     const char *degraded;          // why captures are not frozen, NULL = they are
@@ -4474,7 +4475,7 @@ static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
     pyprof__thread_tune();
     sweeper->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
     sweeper->cpu_word = pyprof__cpu_word_offset();
-    sweeper->run_delay = pyprof__run_delay();
+    sweeper->run_delay = pyprof__run_delay(pyprof__gettid());
     if (!pyprof__cpus_get(&sweeper->allowed)) sweeper->may_move = 0;
     if (!sweeper->fine_clock && !sweeper->cpu_word)
         sweeper->degraded = "the CPU clocks of this system are too coarse to prove that a thread stood still";
@@ -4521,7 +4522,7 @@ static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint6
     pyprof__cpus others = sweeper->allowed;
     if (sweeper->stuck_cpu >= 0 && now > sweeper->stuck_until) sweeper->stuck_cpu = -1;
     if (late < PYPROF__STARVED_NS || sweeper->cpu < 0) { sweeper->starved = 0; return; }
-    waited = pyprof__run_delay() - sweeper->run_delay;
+    waited = pyprof__run_delay(pyprof__gettid()) - sweeper->run_delay;
     sweeper->run_delay += waited;
     if (waited < late / 2) return;
     if (++sweeper->starved < PYPROF__STARVED_TICKS && late < PYPROF__STARVED_NS * 5) return;
@@ -5092,22 +5093,28 @@ static int pyprof__still_wants_gil(const pyprof__thread *thread, const pyprof__g
         && waited < 50000000 && thread->cpu_ns - thread->spell_ns <= 5000 * (1 + waited / 5000000);
 }
 
-// What does a thread wait for that stands still? That is looked at once: until its clock moves, it is the same.
-static void pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
+static uint32_t pyprof__running_state(const pyprof__thread *thread, const pyprof__gil *gil)
+{
+    if (thread->holder) return PYPROF__HAS_GIL;
+    return gil && gil->enabled ? PYPROF__IS_NOGIL | PYPROF__IS_NATIVE : 0;
+}
+
+// What does a thread wait for that stands still? That is looked at once: until its clock moves, it is the same. 1 = known.
+static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     uint64_t now;
     pyprof__call call;
     pyprof__wait wait;
-    if (thread->spell_ns == thread->cpu_ns && thread->spell_ns && !(thread->spell & PYPROF__WANTS_CPU)) return;
+    if (thread->spell_ns == thread->cpu_ns && thread->spell_ns && !(thread->spell & PYPROF__WANTS_CPU)) return 1;
     now = pyprof__now();
-    if (thread->spell_ns && pyprof__still_wants_gil(thread, gil, now)) return;
+    if (thread->spell_ns && pyprof__still_wants_gil(thread, gil, now)) return 1;
     thread->spell = 0;
     thread->spell_leaf = PYPROF__NONE;
     thread->spell_ns = 0;
-    if (sweeper->looks++ >= PYPROF__LOOKS) return;
+    if (sweeper->looks++ >= PYPROF__LOOKS) return 0;
     switch (pyprof__call_read(thread->native, &call)) {
-    case PYPROF__CALL_UNKNOWN: return;
+    case PYPROF__CALL_UNKNOWN: return 0;
     case PYPROF__CALL_RUNS: thread->spell = PYPROF__WANTS_CPU; break;
     case PYPROF__CALL_BLOCKED:
         pyprof__wait_describe(&sweeper->source, thread->native, &call, &wait);
@@ -5121,40 +5128,79 @@ static void pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     if (sweeper->fine_clock && pyprof__thread_cpu(thread->native) != thread->cpu_ns) {   // it went on: all that may be of something else
         thread->spell = 0;
         thread->spell_leaf = PYPROF__NONE;
-        return;
+        return 0;
     }
     thread->spell_ns = thread->cpu_ns;
     thread->spell_at = now;
     thread->spell_version = thread->version;
+    return 1;
 }
 
-static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread)
+static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, int here)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     thread->leaf = PYPROF__NONE;
     thread->rival = PYPROF__NONE;
-    thread->state = thread->holder ? PYPROF__HAS_GIL : 0;
-    if (thread->waiting) {
-        pyprof__spell(sweeper, thread);
-        thread->state |= PYPROF__IS_WAITING | thread->spell;
-        thread->leaf = thread->spell_leaf;
-        if ((thread->spell & PYPROF__WANTS_GIL) && gil && gil->slot != PYPROF__NONE) thread->rival = gil->slot;
-        return;
-    }
-    thread->spell_ns = 0;
-    if (gil && gil->enabled && !thread->holder) thread->state |= PYPROF__IS_NOGIL | PYPROF__IS_NATIVE;
+    thread->state = pyprof__running_state(thread, gil);
+    // Off the GIL and on the sampler's CPU: it was stopped by the sampler, or stopped by itself.
+    if (!thread->waiting && (thread->holder || pyprof__cpu_of(sweeper, thread) != here)) thread->spell_ns = 0;
+    else if (pyprof__spell(sweeper, thread)) thread->waiting = 1;
+    if (!thread->waiting) return;
+    thread->state = (thread->holder ? PYPROF__HAS_GIL : 0) | PYPROF__IS_WAITING | thread->spell;
+    thread->leaf = thread->spell_leaf;
+    if ((thread->spell & PYPROF__WANTS_GIL) && gil && gil->slot != PYPROF__NONE) thread->rival = gil->slot;
+}
+
+// On the CPU that the sampler has taken only one thread was running when it came, and nobody tells which. A thread that was
+// ready to run there ran with a probability that the scheduler's own accounting tells: its time on a CPU against its time in the
+// queue. (Left out: what the sampler took from it, and periods in which it did not run at all, which are known to be waiting.) Its
+// state is drawn, so that the sums are right.
+static void pyprof__learn_delay(pyprof__thread *thread, uint64_t now)
+{
+    uint64_t delay, own, waited, ran, known;
+    if (thread->delay_ns && now - thread->delay_at < PYPROF__DELAY_NS) return;
+    delay = pyprof__run_delay(thread->native);
+    own = pyprof__own_cpu();
+    if (thread->delay_ns && delay >= thread->delay_ns && thread->cpu_ns >= thread->delay_cpu_ns) {
+        waited = delay - thread->delay_ns;
+        known = own - thread->delay_own_ns + thread->queued_ns;
+        waited -= waited < known ? waited : known;
+        ran = thread->cpu_ns - thread->delay_cpu_ns;
+        if (ran + waited > 0) thread->running_share = (double)ran / (double)(ran + waited);
+    } else thread->running_share = 1;
+    thread->delay_ns = delay;
+    thread->delay_cpu_ns = thread->cpu_ns;
+    thread->delay_own_ns = own;
+    thread->delay_at = now;
+    thread->queued_ns = 0;
+}
+
+static void pyprof__share_cpu(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now, int here)
+{
+    int wants = (thread->state & PYPROF__WANTS_CPU) != 0;
+    if (wants && thread->cpu_ns == thread->last_cpu_ns) thread->queued_ns += now - sweeper->decided_ns;
+    if (thread->cpu_ns == thread->last_cpu_ns || (thread->waiting && !wants) || pyprof__cpu_of(sweeper, thread) != here) return;
+    pyprof__learn_delay(thread, now);
+    if ((double)(pyprof__random(&sweeper->random) >> 11) / 9007199254740992.0 >= thread->running_share)
+        thread->state = (thread->state & PYPROF__HAS_GIL) | PYPROF__IS_WAITING | PYPROF__WANTS_CPU;
+    else if (wants) thread->state = pyprof__running_state(thread, pyprof__gil_of(&sweeper->list, thread->interp));
 }
 
 // What each thread does at the moment, and for whom it waits.
 static void pyprof__decide_states(pyprof__sweeper *sweeper)
 {
+    uint64_t now = pyprof__now();
+    int here = pyprof__cpu_here(sweeper->cpu_word);
     size_t i;
     sweeper->looks = 0;
     for (i = 0; i < sweeper->list.threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         thread->blocks = 0;
-        if (thread->tick == sweeper->list.tick) pyprof__state_of(sweeper, thread);
+        if (thread->tick != sweeper->list.tick) continue;
+        pyprof__state_of(sweeper, thread, here);
+        pyprof__share_cpu(sweeper, thread, now, here);
     }
+    sweeper->decided_ns = now;
     for (i = 0; i < sweeper->list.threads.count; i++) {
         const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
         if (thread->tick == sweeper->list.tick && thread->rival != PYPROF__NONE)
