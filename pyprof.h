@@ -2089,6 +2089,8 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(bytes_size, 128) X(bytes_data, 128) X(dict_keys, 128) X(dict_values, 128) X(long_digits, 128) X(module_dict, 128) \
     X(runtime_gc, 1u << 20) X(interp_gc, 1u << 20) X(gc_collecting, 4096) X(gc_frame, 4096) X(gc_stats, 4096) X(gc_young, 64) X(gc_old, 64) \
     X(status_attached, ~0u) X(thread_exception, 4096) X(frame_locals, 512) \
+    X(code_consts, 512) X(code_names, 512) X(code_locals, 512) X(code_cells, 512) X(code_free, 512) X(code_string, 512) X(tuple_items, 128) \
+    X(opcodes, 255) \
     X(lines_form, 8) X(instr_form, 8) X(attrs_form, 8)
 
 typedef struct {
@@ -2114,6 +2116,7 @@ static const struct { const char *name; uint32_t most; } pyprof__fields[] = {
 //                        str: length state ascii compact shift is_compact is_ascii; bytes; dict; long; module
 //                        collector: its place in the runtime (3.8) or the interpreter; in it: collecting, frame, statistics (young, old:
 //                        how many entries, behind a pointer); status bit attached (where the GIL does not tell), exception, locals
+//                        code:   consts names locals(plus)names cellvars freevars code (a bytes object); tuple's items; whose opcodes
 //                        forms
 static const struct { uint32_t version, free_threaded; pyprof__layout at; } pyprof__layouts[] = {
     { 0x0308, 0, { 32, 1152,   0, 16, 8, PYPROF__N, 56, PYPROF__N,   PYPROF__N, 8, 16,
@@ -2123,6 +2126,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         8, 24, 32, 288, 872,
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         344, PYPROF__N, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 360,
+        56, 64, 72, 88, 80, 48, 24, 8,
         PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
     { 0x0309, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
@@ -2131,6 +2135,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         8, 24, 32, 288, 864,
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 616, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 360,
+        56, 64, 72, 88, 80, 48, 24, 9,
         PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
     { 0x030a, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
@@ -2139,6 +2144,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         8, 24, 32, 288, 872,
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 616, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 352,
+        56, 64, 72, 88, 80, 48, 24, 10,
         PYPROF__LINES_310, PYPROF__INSTR_UNITS, PYPROF__ATTRS_DICT } },
     { 0x030b, 0, { 40, 360,    0, 48, 16, PYPROF__N, 888, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 56, 8, 16, 152, 160, 240, 24, 1, 1, PYPROF__N,
@@ -2147,6 +2153,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         8, 24, 32, 288, 872,
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 648, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 96, 72,
+        24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 11,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_311 } },
     { 0x030c, 0, { 40, PYPROF__N,   0, 8, 72, 384, 944, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 56, 0, 8, 136, 144, 224, 24, 0xe1, 1, PYPROF__N,
@@ -2155,6 +2162,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         8, 24, 32, 288, 880,
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 112, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 96, 72,
+        24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 12,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_312 } },
     { 0x030d, 0, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7656, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
@@ -2163,6 +2171,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         8, 24, 32, 288, 880,
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 7400, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 112, 72,
+        24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 13,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030e, 0, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7688, 7992,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
@@ -2171,6 +2180,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         8, 24, 32, 288, 880,
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 7408, 192, PYPROF__N, 120, PYPROF__N, PYPROF__N, PYPROF__N, 112, 80,
+        24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 32, 14,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030f, 0, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592, 7944,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
@@ -2179,6 +2189,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         8, 24, 32, 288, 888,
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 7400, 112, 120, 104, 11, 3, PYPROF__N, 136, 80,
+        24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 32, 15,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030d, 1, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7664, PYPROF__N,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
@@ -2187,6 +2198,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         24, 40, 48, 304, 896,
         32, 48, 56, 72, 2, 0x20, 0x40,   32, 48,   48, 56,   40,   32,
         PYPROF__N, 7400, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, 0x10, 112, 72,
+        40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 40, 13,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030e, 1, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7712, 8024,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
@@ -2195,6 +2207,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         24, 40, 48, 304, 896,
         32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,
         PYPROF__N, 7408, 192, PYPROF__N, 120, PYPROF__N, PYPROF__N, 0x10, 112, 80,
+        40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 48, 14,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030f, 1, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592, 7952,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
@@ -2203,6 +2216,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         24, 40, 48, 304, 904,
         32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,
         PYPROF__N, 7400, 112, 120, 104, 1, 1, 0x10, 136, 80,
+        40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 48, 15,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
 };
 
@@ -2215,24 +2229,30 @@ static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__
         280, 288, 296, 312, 304, PYPROF__N, 344, 416, PYPROF__N, PYPROF__N,
         360, 376, PYPROF__N, PYPROF__N, PYPROF__N,
         552, 544, 560, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,   520, 528,   456, 464,   504,
+        PYPROF__N,
         PYPROF__N, 80, 576, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, 256,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N } },
+        PYPROF__N, PYPROF__N, 328, PYPROF__N, PYPROF__N, PYPROF__N, 408, PYPROF__N,
+        PYPROF__N, PYPROF__N, PYPROF__N } },
     { 0x030e, 760, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96, 160,   136, 152, 144,
         192, 200, 208, PYPROF__N, PYPROF__N, 216, 224, PYPROF__N, 240, PYPROF__N, PYPROF__N, PYPROF__N,
         248, 256, 264, 272, 288, 304, PYPROF__N,
         320, 328, 336, 352, 344, PYPROF__N, 384, 464, PYPROF__N, 392,
         408, 424, PYPROF__N, PYPROF__N, PYPROF__N,
         632, 624, 640, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,   600, 608,   536, 544,   584,
+        PYPROF__N,
         PYPROF__N, 88, 656, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, 280,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N } },
+        PYPROF__N, PYPROF__N, 368, PYPROF__N, PYPROF__N, PYPROF__N, 456, PYPROF__N,
+        PYPROF__N, PYPROF__N, PYPROF__N } },
     { 0x030f, 888, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96, 160,   136, 152, 144,
         192, 200, 208, PYPROF__N, PYPROF__N, 240, 248, PYPROF__N, 264, PYPROF__N, PYPROF__N, 216,
         312, 320, 328, 336, 352, 368, PYPROF__N,
         384, 392, 400, 416, 408, PYPROF__N, 448, 560, PYPROF__N, 456,
         472, 488, 512, 520, 536,
         728, 720, 736, 744, PYPROF__N, PYPROF__N, PYPROF__N,   696, 704,   632, 640,   680,
+        PYPROF__N,
         PYPROF__N, 88, 760, 768, 784, PYPROF__N, PYPROF__N, PYPROF__N, 288, 344,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N } },
+        PYPROF__N, PYPROF__N, 432, PYPROF__N, PYPROF__N, PYPROF__N, 552, PYPROF__N,
+        PYPROF__N, PYPROF__N, PYPROF__N } },
 };
 #undef PYPROF__N
 
@@ -2299,6 +2319,314 @@ static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t vers
     }
     return PYPROF_OK;
 }
+
+// ---- opcodes: their names and numbers, and what has to be known of them to tell what a call calls ----------------------
+// One string a version, of Lib/opcode.py (to 3.12) or Include/opcode_ids.h: a number sets what the next name gets, names
+// count on from there, and A..B stands for those from A to B in the version before, gaps included. Free-threaded builds
+// have the same numbers. tests/py/test_opcodes.py compares them with each interpreter's own.
+static const struct { uint32_t minor; const char *names; } pyprof__opcode_names[] = {
+    {  8, "1 POP_TOP ROT_TWO ROT_THREE DUP_TOP DUP_TOP_TWO ROT_FOUR 9 NOP UNARY_POSITIVE UNARY_NEGATIVE UNARY_NOT 15 UNARY_INVERT "
+          "BINARY_MATRIX_MULTIPLY INPLACE_MATRIX_MULTIPLY 19 BINARY_POWER BINARY_MULTIPLY 22 BINARY_MODULO BINARY_ADD BINARY_SUBTRACT BINARY_SUBSCR "
+          "BINARY_FLOOR_DIVIDE BINARY_TRUE_DIVIDE INPLACE_FLOOR_DIVIDE INPLACE_TRUE_DIVIDE 50 GET_AITER GET_ANEXT BEFORE_ASYNC_WITH BEGIN_FINALLY "
+          "END_ASYNC_FOR INPLACE_ADD INPLACE_SUBTRACT INPLACE_MULTIPLY 59 INPLACE_MODULO STORE_SUBSCR DELETE_SUBSCR BINARY_LSHIFT BINARY_RSHIFT "
+          "BINARY_AND BINARY_XOR BINARY_OR INPLACE_POWER GET_ITER GET_YIELD_FROM_ITER PRINT_EXPR LOAD_BUILD_CLASS YIELD_FROM GET_AWAITABLE 75 "
+          "INPLACE_LSHIFT INPLACE_RSHIFT INPLACE_AND INPLACE_XOR INPLACE_OR 81 WITH_CLEANUP_START WITH_CLEANUP_FINISH RETURN_VALUE IMPORT_STAR "
+          "SETUP_ANNOTATIONS YIELD_VALUE POP_BLOCK END_FINALLY POP_EXCEPT STORE_NAME DELETE_NAME UNPACK_SEQUENCE FOR_ITER UNPACK_EX STORE_ATTR "
+          "DELETE_ATTR STORE_GLOBAL DELETE_GLOBAL 100 LOAD_CONST LOAD_NAME BUILD_TUPLE BUILD_LIST BUILD_SET BUILD_MAP LOAD_ATTR COMPARE_OP "
+          "IMPORT_NAME IMPORT_FROM JUMP_FORWARD JUMP_IF_FALSE_OR_POP JUMP_IF_TRUE_OR_POP JUMP_ABSOLUTE POP_JUMP_IF_FALSE POP_JUMP_IF_TRUE "
+          "LOAD_GLOBAL 122 SETUP_FINALLY 124 LOAD_FAST STORE_FAST DELETE_FAST 130 RAISE_VARARGS CALL_FUNCTION MAKE_FUNCTION BUILD_SLICE 135 "
+          "LOAD_CLOSURE LOAD_DEREF STORE_DEREF DELETE_DEREF 141 CALL_FUNCTION_KW CALL_FUNCTION_EX SETUP_WITH EXTENDED_ARG LIST_APPEND SET_ADD "
+          "MAP_ADD LOAD_CLASSDEREF BUILD_LIST_UNPACK BUILD_MAP_UNPACK BUILD_MAP_UNPACK_WITH_CALL BUILD_TUPLE_UNPACK BUILD_SET_UNPACK "
+          "SETUP_ASYNC_WITH FORMAT_VALUE BUILD_CONST_KEY_MAP BUILD_STRING BUILD_TUPLE_UNPACK_WITH_CALL 160 LOAD_METHOD CALL_METHOD CALL_FINALLY "
+          "POP_FINALLY" },
+    {  9, "1 POP_TOP..INPLACE_TRUE_DIVIDE 48 RERAISE WITH_EXCEPT_START GET_AITER..BEFORE_ASYNC_WITH 54 END_ASYNC_FOR..GET_AWAITABLE "
+          "LOAD_ASSERTION_ERROR INPLACE_LSHIFT..INPLACE_OR 82 LIST_TO_TUPLE RETURN_VALUE..POP_BLOCK 89 POP_EXCEPT..LOAD_GLOBAL IS_OP CONTAINS_OP "
+          "121 JUMP_IF_NOT_EXC_MATCH SETUP_FINALLY..LOAD_CLASSDEREF 154 SETUP_ASYNC_WITH..BUILD_STRING 160 LOAD_METHOD CALL_METHOD LIST_EXTEND "
+          "SET_UPDATE DICT_MERGE DICT_UPDATE" },
+    { 10, "1 POP_TOP..INPLACE_TRUE_DIVIDE GET_LEN MATCH_MAPPING MATCH_SEQUENCE MATCH_KEYS COPY_DICT_WITHOUT_KEYS 49 "
+          "WITH_EXCEPT_START..DELETE_GLOBAL ROT_N LOAD_CONST..CONTAINS_OP RERAISE 121 JUMP_IF_NOT_EXC_MATCH..DELETE_FAST 129 GEN_START "
+          "RAISE_VARARGS..LOAD_CLASSDEREF 152 MATCH_CLASS 154 SETUP_ASYNC_WITH..DICT_UPDATE" },
+    { 11, "CACHE POP_TOP PUSH_NULL BINARY_OP_ADAPTIVE BINARY_OP_ADD_FLOAT BINARY_OP_ADD_INT BINARY_OP_ADD_UNICODE BINARY_OP_INPLACE_ADD_UNICODE "
+          "BINARY_OP_MULTIPLY_FLOAT NOP..UNARY_NOT BINARY_OP_MULTIPLY_INT BINARY_OP_SUBTRACT_FLOAT UNARY_INVERT BINARY_OP_SUBTRACT_INT "
+          "BINARY_SUBSCR_ADAPTIVE BINARY_SUBSCR_DICT BINARY_SUBSCR_GETITEM BINARY_SUBSCR_LIST_INT BINARY_SUBSCR_TUPLE_INT CALL_ADAPTIVE "
+          "CALL_PY_EXACT_ARGS CALL_PY_WITH_DEFAULTS BINARY_SUBSCR COMPARE_OP_ADAPTIVE COMPARE_OP_FLOAT_JUMP COMPARE_OP_INT_JUMP COMPARE_OP_STR_JUMP "
+          "GET_LEN..MATCH_KEYS EXTENDED_ARG_QUICK PUSH_EXC_INFO CHECK_EXC_MATCH CHECK_EG_MATCH JUMP_BACKWARD_QUICK LOAD_ATTR_ADAPTIVE "
+          "LOAD_ATTR_INSTANCE_VALUE LOAD_ATTR_MODULE LOAD_ATTR_SLOT LOAD_ATTR_WITH_HINT LOAD_CONST__LOAD_FAST LOAD_FAST__LOAD_CONST "
+          "LOAD_FAST__LOAD_FAST LOAD_GLOBAL_ADAPTIVE LOAD_GLOBAL_BUILTIN WITH_EXCEPT_START..BEFORE_ASYNC_WITH BEFORE_WITH END_ASYNC_FOR "
+          "LOAD_GLOBAL_MODULE LOAD_METHOD_ADAPTIVE LOAD_METHOD_CLASS LOAD_METHOD_MODULE LOAD_METHOD_NO_DICT STORE_SUBSCR DELETE_SUBSCR "
+          "LOAD_METHOD_WITH_DICT LOAD_METHOD_WITH_VALUES PRECALL_ADAPTIVE PRECALL_BOUND_METHOD PRECALL_BUILTIN_CLASS "
+          "PRECALL_BUILTIN_FAST_WITH_KEYWORDS GET_ITER..LOAD_BUILD_CLASS PRECALL_METHOD_DESCRIPTOR_FAST_WITH_KEYWORDS PRECALL_NO_KW_BUILTIN_FAST "
+          "LOAD_ASSERTION_ERROR RETURN_GENERATOR PRECALL_NO_KW_BUILTIN_O PRECALL_NO_KW_ISINSTANCE PRECALL_NO_KW_LEN PRECALL_NO_KW_LIST_APPEND "
+          "PRECALL_NO_KW_METHOD_DESCRIPTOR_FAST PRECALL_NO_KW_METHOD_DESCRIPTOR_NOARGS LIST_TO_TUPLE..YIELD_VALUE ASYNC_GEN_WRAP PREP_RERAISE_STAR "
+          "POP_EXCEPT..DELETE_GLOBAL SWAP LOAD_CONST..JUMP_IF_TRUE_OR_POP PRECALL_NO_KW_METHOD_DESCRIPTOR_O POP_JUMP_FORWARD_IF_FALSE "
+          "POP_JUMP_FORWARD_IF_TRUE LOAD_GLOBAL..RERAISE COPY PRECALL_NO_KW_STR_1 BINARY_OP SEND LOAD_FAST..DELETE_FAST PRECALL_NO_KW_TUPLE_1 "
+          "POP_JUMP_FORWARD_IF_NOT_NONE POP_JUMP_FORWARD_IF_NONE RAISE_VARARGS GET_AWAITABLE MAKE_FUNCTION BUILD_SLICE JUMP_BACKWARD_NO_INTERRUPT "
+          "MAKE_CELL LOAD_CLOSURE..DELETE_DEREF JUMP_BACKWARD PRECALL_NO_KW_TYPE_1 CALL_FUNCTION_EX PRECALL_PYFUNC EXTENDED_ARG..LOAD_CLASSDEREF "
+          "COPY_FREE_VARS RESUME_QUICK RESUME MATCH_CLASS STORE_ATTR_ADAPTIVE STORE_ATTR_INSTANCE_VALUE FORMAT_VALUE..BUILD_STRING STORE_ATTR_SLOT "
+          "STORE_ATTR_WITH_HINT LOAD_METHOD STORE_FAST__LOAD_FAST LIST_EXTEND..DICT_UPDATE PRECALL STORE_FAST__STORE_FAST STORE_SUBSCR_ADAPTIVE "
+          "STORE_SUBSCR_DICT STORE_SUBSCR_LIST_INT CALL KW_NAMES POP_JUMP_BACKWARD_IF_NOT_NONE POP_JUMP_BACKWARD_IF_NONE POP_JUMP_BACKWARD_IF_FALSE "
+          "POP_JUMP_BACKWARD_IF_TRUE UNPACK_SEQUENCE_ADAPTIVE UNPACK_SEQUENCE_LIST UNPACK_SEQUENCE_TUPLE UNPACK_SEQUENCE_TWO_TUPLE 255 DO_TRACING" },
+    { 12, "CACHE..PUSH_NULL INTERPRETER_EXIT END_FOR END_SEND BINARY_OP_ADD_FLOAT..BINARY_OP_ADD_UNICODE NOP BINARY_OP_INPLACE_ADD_UNICODE "
+          "UNARY_NEGATIVE UNARY_NOT BINARY_OP_MULTIPLY_FLOAT BINARY_OP_MULTIPLY_INT UNARY_INVERT BINARY_OP_SUBTRACT_FLOAT RESERVED "
+          "BINARY_OP_SUBTRACT_INT BINARY_SUBSCR_DICT..BINARY_SUBSCR_TUPLE_INT CALL_PY_EXACT_ARGS..BINARY_SUBSCR BINARY_SLICE STORE_SLICE "
+          "CALL_BOUND_METHOD_EXACT_ARGS CALL_BUILTIN_CLASS GET_LEN..MATCH_KEYS CALL_BUILTIN_FAST_WITH_KEYWORDS PUSH_EXC_INFO..CHECK_EG_MATCH "
+          "CALL_METHOD_DESCRIPTOR_FAST_WITH_KEYWORDS CALL_NO_KW_BUILTIN_FAST CALL_NO_KW_BUILTIN_O CALL_NO_KW_ISINSTANCE CALL_NO_KW_LEN "
+          "CALL_NO_KW_LIST_APPEND CALL_NO_KW_METHOD_DESCRIPTOR_FAST CALL_NO_KW_METHOD_DESCRIPTOR_NOARGS CALL_NO_KW_METHOD_DESCRIPTOR_O "
+          "CALL_NO_KW_STR_1 CALL_NO_KW_TUPLE_1 WITH_EXCEPT_START..END_ASYNC_FOR CLEANUP_THROW CALL_NO_KW_TYPE_1 COMPARE_OP_FLOAT COMPARE_OP_INT "
+          "COMPARE_OP_STR STORE_SUBSCR DELETE_SUBSCR FOR_ITER_LIST FOR_ITER_TUPLE FOR_ITER_RANGE FOR_ITER_GEN LOAD_SUPER_ATTR_ATTR "
+          "LOAD_SUPER_ATTR_METHOD GET_ITER GET_YIELD_FROM_ITER LOAD_ATTR_CLASS LOAD_BUILD_CLASS LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN "
+          "LOAD_ATTR_INSTANCE_VALUE LOAD_ASSERTION_ERROR RETURN_GENERATOR LOAD_ATTR_MODULE LOAD_ATTR_PROPERTY LOAD_ATTR_SLOT LOAD_ATTR_WITH_HINT "
+          "LOAD_ATTR_METHOD_LAZY_DICT LOAD_ATTR_METHOD_NO_DICT LOAD_ATTR_METHOD_WITH_VALUES RETURN_VALUE LOAD_CONST__LOAD_FAST SETUP_ANNOTATIONS "
+          "LOAD_FAST__LOAD_CONST LOAD_LOCALS LOAD_FAST__LOAD_FAST POP_EXCEPT..JUMP_FORWARD LOAD_GLOBAL_BUILTIN LOAD_GLOBAL_MODULE "
+          "STORE_ATTR_INSTANCE_VALUE POP_JUMP_IF_FALSE POP_JUMP_IF_TRUE LOAD_GLOBAL..COPY RETURN_CONST BINARY_OP..DELETE_FAST LOAD_FAST_CHECK "
+          "POP_JUMP_IF_NOT_NONE POP_JUMP_IF_NONE RAISE_VARARGS..JUMP_BACKWARD LOAD_SUPER_ATTR CALL_FUNCTION_EX LOAD_FAST_AND_CLEAR "
+          "EXTENDED_ARG..MAP_ADD STORE_ATTR_SLOT COPY_FREE_VARS YIELD_VALUE RESUME MATCH_CLASS STORE_ATTR_WITH_HINT STORE_FAST__LOAD_FAST "
+          "FORMAT_VALUE..BUILD_STRING STORE_FAST__STORE_FAST STORE_SUBSCR_DICT STORE_SUBSCR_LIST_INT UNPACK_SEQUENCE_LIST LIST_EXTEND..DICT_UPDATE "
+          "UNPACK_SEQUENCE_TUPLE UNPACK_SEQUENCE_TWO_TUPLE SEND_GEN 171 CALL KW_NAMES CALL_INTRINSIC_1 CALL_INTRINSIC_2 LOAD_FROM_DICT_OR_GLOBALS "
+          "LOAD_FROM_DICT_OR_DEREF 237 INSTRUMENTED_LOAD_SUPER_ATTR INSTRUMENTED_POP_JUMP_IF_NONE INSTRUMENTED_POP_JUMP_IF_NOT_NONE "
+          "INSTRUMENTED_RESUME INSTRUMENTED_CALL INSTRUMENTED_RETURN_VALUE INSTRUMENTED_YIELD_VALUE INSTRUMENTED_CALL_FUNCTION_EX "
+          "INSTRUMENTED_JUMP_FORWARD INSTRUMENTED_JUMP_BACKWARD INSTRUMENTED_RETURN_CONST INSTRUMENTED_FOR_ITER INSTRUMENTED_POP_JUMP_IF_FALSE "
+          "INSTRUMENTED_POP_JUMP_IF_TRUE INSTRUMENTED_END_FOR INSTRUMENTED_END_SEND INSTRUMENTED_INSTRUCTION INSTRUMENTED_LINE" },
+    { 13, "CACHE BEFORE_ASYNC_WITH BEFORE_WITH BINARY_OP_INPLACE_ADD_UNICODE BINARY_SLICE BINARY_SUBSCR CHECK_EG_MATCH CHECK_EXC_MATCH "
+          "CLEANUP_THROW DELETE_SUBSCR END_ASYNC_FOR END_FOR END_SEND EXIT_INIT_CHECK FORMAT_SIMPLE FORMAT_WITH_SPEC GET_AITER RESERVED GET_ANEXT "
+          "GET_ITER GET_LEN GET_YIELD_FROM_ITER INTERPRETER_EXIT LOAD_ASSERTION_ERROR LOAD_BUILD_CLASS LOAD_LOCALS MAKE_FUNCTION MATCH_KEYS "
+          "MATCH_MAPPING MATCH_SEQUENCE NOP POP_EXCEPT POP_TOP PUSH_EXC_INFO PUSH_NULL RETURN_GENERATOR RETURN_VALUE SETUP_ANNOTATIONS STORE_SLICE "
+          "STORE_SUBSCR TO_BOOL UNARY_INVERT UNARY_NEGATIVE UNARY_NOT WITH_EXCEPT_START BINARY_OP BUILD_CONST_KEY_MAP BUILD_LIST BUILD_MAP "
+          "BUILD_SET BUILD_SLICE BUILD_STRING BUILD_TUPLE CALL CALL_FUNCTION_EX CALL_INTRINSIC_1 CALL_INTRINSIC_2 CALL_KW COMPARE_OP CONTAINS_OP "
+          "CONVERT_VALUE COPY COPY_FREE_VARS DELETE_ATTR DELETE_DEREF DELETE_FAST DELETE_GLOBAL DELETE_NAME DICT_MERGE DICT_UPDATE ENTER_EXECUTOR "
+          "EXTENDED_ARG FOR_ITER GET_AWAITABLE IMPORT_FROM IMPORT_NAME IS_OP JUMP_BACKWARD JUMP_BACKWARD_NO_INTERRUPT JUMP_FORWARD LIST_APPEND "
+          "LIST_EXTEND LOAD_ATTR LOAD_CONST LOAD_DEREF LOAD_FAST LOAD_FAST_AND_CLEAR LOAD_FAST_CHECK LOAD_FAST_LOAD_FAST LOAD_FROM_DICT_OR_DEREF "
+          "LOAD_FROM_DICT_OR_GLOBALS LOAD_GLOBAL LOAD_NAME LOAD_SUPER_ATTR MAKE_CELL MAP_ADD MATCH_CLASS POP_JUMP_IF_FALSE POP_JUMP_IF_NONE "
+          "POP_JUMP_IF_NOT_NONE POP_JUMP_IF_TRUE RAISE_VARARGS RERAISE RETURN_CONST SEND SET_ADD SET_FUNCTION_ATTRIBUTE SET_UPDATE STORE_ATTR "
+          "STORE_DEREF STORE_FAST STORE_FAST_LOAD_FAST STORE_FAST_STORE_FAST STORE_GLOBAL STORE_NAME SWAP UNPACK_EX UNPACK_SEQUENCE YIELD_VALUE 149 "
+          "RESUME BINARY_OP_ADD_FLOAT..BINARY_OP_ADD_UNICODE BINARY_OP_MULTIPLY_FLOAT BINARY_OP_MULTIPLY_INT BINARY_OP_SUBTRACT_FLOAT "
+          "BINARY_OP_SUBTRACT_INT..BINARY_SUBSCR_LIST_INT BINARY_SUBSCR_STR_INT BINARY_SUBSCR_TUPLE_INT CALL_ALLOC_AND_ENTER_INIT "
+          "CALL_BOUND_METHOD_EXACT_ARGS CALL_BOUND_METHOD_GENERAL CALL_BUILTIN_CLASS CALL_BUILTIN_FAST CALL_BUILTIN_FAST_WITH_KEYWORDS "
+          "CALL_BUILTIN_O CALL_ISINSTANCE CALL_LEN CALL_LIST_APPEND CALL_METHOD_DESCRIPTOR_FAST CALL_METHOD_DESCRIPTOR_FAST_WITH_KEYWORDS "
+          "CALL_METHOD_DESCRIPTOR_NOARGS CALL_METHOD_DESCRIPTOR_O CALL_NON_PY_GENERAL CALL_PY_EXACT_ARGS CALL_PY_GENERAL CALL_STR_1 CALL_TUPLE_1 "
+          "CALL_TYPE_1 COMPARE_OP_FLOAT..COMPARE_OP_STR CONTAINS_OP_DICT CONTAINS_OP_SET FOR_ITER_GEN FOR_ITER_LIST FOR_ITER_RANGE FOR_ITER_TUPLE "
+          "LOAD_ATTR_CLASS LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN LOAD_ATTR_INSTANCE_VALUE LOAD_ATTR_METHOD_LAZY_DICT..LOAD_ATTR_METHOD_WITH_VALUES "
+          "LOAD_ATTR_MODULE LOAD_ATTR_NONDESCRIPTOR_NO_DICT LOAD_ATTR_NONDESCRIPTOR_WITH_VALUES LOAD_ATTR_PROPERTY..LOAD_ATTR_WITH_HINT "
+          "LOAD_GLOBAL_BUILTIN LOAD_GLOBAL_MODULE LOAD_SUPER_ATTR_ATTR LOAD_SUPER_ATTR_METHOD RESUME_CHECK SEND_GEN STORE_ATTR_INSTANCE_VALUE "
+          "STORE_ATTR_SLOT STORE_ATTR_WITH_HINT STORE_SUBSCR_DICT STORE_SUBSCR_LIST_INT TO_BOOL_ALWAYS_TRUE TO_BOOL_BOOL TO_BOOL_INT TO_BOOL_LIST "
+          "TO_BOOL_NONE TO_BOOL_STR UNPACK_SEQUENCE_LIST UNPACK_SEQUENCE_TUPLE UNPACK_SEQUENCE_TWO_TUPLE 236 INSTRUMENTED_RESUME "
+          "INSTRUMENTED_END_FOR INSTRUMENTED_END_SEND INSTRUMENTED_RETURN_VALUE INSTRUMENTED_RETURN_CONST INSTRUMENTED_YIELD_VALUE "
+          "INSTRUMENTED_LOAD_SUPER_ATTR INSTRUMENTED_FOR_ITER INSTRUMENTED_CALL INSTRUMENTED_CALL_KW INSTRUMENTED_CALL_FUNCTION_EX "
+          "INSTRUMENTED_INSTRUCTION INSTRUMENTED_JUMP_FORWARD INSTRUMENTED_JUMP_BACKWARD INSTRUMENTED_POP_JUMP_IF_TRUE "
+          "INSTRUMENTED_POP_JUMP_IF_FALSE INSTRUMENTED_POP_JUMP_IF_NONE INSTRUMENTED_POP_JUMP_IF_NOT_NONE INSTRUMENTED_LINE" },
+    { 14, "CACHE BINARY_SLICE BUILD_TEMPLATE BINARY_OP_INPLACE_ADD_UNICODE CALL_FUNCTION_EX CHECK_EG_MATCH..DELETE_SUBSCR END_FOR..GET_AITER "
+          "GET_ANEXT GET_ITER RESERVED GET_LEN..INTERPRETER_EXIT LOAD_BUILD_CLASS..NOP NOT_TAKEN POP_EXCEPT POP_ITER POP_TOP..BINARY_OP "
+          "BUILD_INTERPOLATION BUILD_LIST..CALL CALL_INTRINSIC_1..DICT_UPDATE END_ASYNC_FOR EXTENDED_ARG..LOAD_ATTR LOAD_COMMON_CONSTANT "
+          "LOAD_CONST..LOAD_FAST_AND_CLEAR LOAD_FAST_BORROW LOAD_FAST_BORROW_LOAD_FAST_BORROW LOAD_FAST_CHECK..LOAD_NAME LOAD_SMALL_INT "
+          "LOAD_SPECIAL LOAD_SUPER_ATTR..RERAISE SEND..YIELD_VALUE 128 RESUME..BINARY_OP_ADD_UNICODE BINARY_OP_EXTEND BINARY_OP_MULTIPLY_FLOAT "
+          "BINARY_OP_MULTIPLY_INT BINARY_OP_SUBSCR_DICT BINARY_OP_SUBSCR_GETITEM BINARY_OP_SUBSCR_LIST_INT BINARY_OP_SUBSCR_LIST_SLICE "
+          "BINARY_OP_SUBSCR_STR_INT BINARY_OP_SUBSCR_TUPLE_INT BINARY_OP_SUBTRACT_FLOAT BINARY_OP_SUBTRACT_INT "
+          "CALL_ALLOC_AND_ENTER_INIT..CALL_ISINSTANCE CALL_KW_BOUND_METHOD CALL_KW_NON_PY CALL_KW_PY CALL_LEN..FOR_ITER_TUPLE JUMP_BACKWARD_JIT "
+          "JUMP_BACKWARD_NO_JIT LOAD_ATTR_CLASS LOAD_ATTR_CLASS_WITH_METACLASS_CHECK LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN..LOAD_ATTR_WITH_HINT "
+          "LOAD_CONST_IMMORTAL LOAD_CONST_MORTAL LOAD_GLOBAL_BUILTIN..UNPACK_SEQUENCE_TWO_TUPLE 234 INSTRUMENTED_END_FOR INSTRUMENTED_POP_ITER "
+          "INSTRUMENTED_END_SEND INSTRUMENTED_FOR_ITER INSTRUMENTED_INSTRUCTION INSTRUMENTED_JUMP_FORWARD INSTRUMENTED_NOT_TAKEN "
+          "INSTRUMENTED_POP_JUMP_IF_TRUE..INSTRUMENTED_POP_JUMP_IF_NOT_NONE INSTRUMENTED_RESUME INSTRUMENTED_RETURN_VALUE INSTRUMENTED_YIELD_VALUE "
+          "INSTRUMENTED_END_ASYNC_FOR INSTRUMENTED_LOAD_SUPER_ATTR INSTRUMENTED_CALL..INSTRUMENTED_CALL_FUNCTION_EX INSTRUMENTED_JUMP_BACKWARD "
+          "INSTRUMENTED_LINE ENTER_EXECUTOR" },
+    { 15, "CACHE..GET_ANEXT GET_LEN RESERVED INTERPRETER_EXIT..GET_AWAITABLE GET_ITER IMPORT_FROM..YIELD_VALUE 128 "
+          "RESUME..BINARY_OP_SUBSCR_TUPLE_INT BINARY_OP_SUBSCR_USTR_INT BINARY_OP_SUBTRACT_FLOAT..CALL_BUILTIN_O CALL_EX_NON_PY_GENERAL CALL_EX_PY "
+          "CALL_ISINSTANCE..FOR_ITER_TUPLE FOR_ITER_VIRTUAL GET_ITER_SELF GET_ITER_VIRTUAL JUMP_BACKWARD_JIT..LOAD_ATTR_WITH_HINT "
+          "LOAD_GLOBAL_BUILTIN..RESUME_CHECK RESUME_CHECK_JIT SEND_ASYNC_GEN SEND_GEN SEND_VIRTUAL "
+          "STORE_ATTR_INSTANCE_VALUE..UNPACK_SEQUENCE_TWO_TUPLE 233 INSTRUMENTED_END_FOR..ENTER_EXECUTOR TRACE_RECORD" },
+};
+
+typedef enum {
+    PYPROF__OP_OTHER, PYPROF__OP_SKIP,          // skip: pushes nothing that counts
+    PYPROF__OP_NAME, PYPROF__OP_LOCAL, PYPROF__OP_SECOND, PYPROF__OP_CELL, PYPROF__OP_CONST,   // second: of two locals in one
+    PYPROF__OP_ATTR, PYPROF__OP_SUPER, PYPROF__OP_SPECIAL, PYPROF__OP_ITEM, PYPROF__OP_COPY, PYPROF__OP_WITH,
+    PYPROF__OP_PRECALL, PYPROF__OP_CALL, PYPROF__OP_EXTENDED,
+    PYPROF__OP_JUMP, PYPROF__OP_JUMP_TO, PYPROF__OP_JUMP_IF   // forward; to a place; to a place until 3.10, forward since
+} pyprof__act;
+
+// What opcodes do, by the longest of these that the name begins with (less INSTRUMENTED_). pops: until 3.10, how many the
+// stack loses, before it gets `pushes`: a digit, or n: as many as the argument says, m: twice that, p: one more, q: two more,
+// x: two and its lowest bit, f: one and its third, u: two and its bits; ?: not known. caches: units behind it, 3.11 to 3.15.
+static const struct { const char *name, *caches; pyprof__act act; char pops; unsigned char pushes; } pyprof__opcode_acts[] = {
+    { "BEFORE_WITH", NULL, PYPROF__OP_WITH, '?', 0 }, { "BINARY_", NULL, PYPROF__OP_OTHER, '2', 1 },
+    { "BINARY_OP", "11155", PYPROF__OP_OTHER, '2', 1 }, { "BINARY_OP_SUBSCR_", "00055", PYPROF__OP_ITEM, '2', 1 },
+    { "BINARY_SLICE", NULL, PYPROF__OP_ITEM, '3', 1 }, { "BINARY_SUBSCR", "41100", PYPROF__OP_ITEM, '2', 1 },
+    { "BUILD_CONST_KEY_MAP", NULL, PYPROF__OP_OTHER, 'p', 1 }, { "BUILD_LIST", NULL, PYPROF__OP_OTHER, 'n', 1 },
+    { "BUILD_MAP", NULL, PYPROF__OP_OTHER, 'm', 1 }, { "BUILD_MAP_UNPACK", NULL, PYPROF__OP_OTHER, 'n', 1 },
+    { "BUILD_SET", NULL, PYPROF__OP_OTHER, 'n', 1 }, { "BUILD_SLICE", NULL, PYPROF__OP_OTHER, 'n', 1 },
+    { "BUILD_STRING", NULL, PYPROF__OP_OTHER, 'n', 1 }, { "BUILD_TUPLE", NULL, PYPROF__OP_OTHER, 'n', 1 },
+    { "CALL", "43333", PYPROF__OP_CALL, '?', 0 }, { "CALL_EX_", "00001", PYPROF__OP_CALL, '?', 0 },
+    { "CALL_FINALLY", NULL, PYPROF__OP_JUMP, '?', 0 }, { "CALL_FUNCTION", NULL, PYPROF__OP_CALL, 'p', 1 },
+    { "CALL_FUNCTION_EX", "00001", PYPROF__OP_CALL, 'x', 1 }, { "CALL_FUNCTION_KW", NULL, PYPROF__OP_CALL, 'q', 1 },
+    { "CALL_INTRINSIC_", NULL, PYPROF__OP_OTHER, '?', 0 }, { "CALL_KW", "00033", PYPROF__OP_CALL, '?', 0 },
+    { "CALL_METHOD", NULL, PYPROF__OP_CALL, 'q', 1 }, { "CALL_METHOD_DESCRIPTOR_", "03333", PYPROF__OP_CALL, '?', 0 },
+    { "COMPARE_OP", "21111", PYPROF__OP_OTHER, '2', 1 }, { "CONTAINS_OP", "00111", PYPROF__OP_OTHER, '2', 1 },
+    { "COPY", NULL, PYPROF__OP_COPY, '?', 0 }, { "COPY_", NULL, PYPROF__OP_OTHER, '?', 0 }, { "DICT_MERGE", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "DICT_UPDATE", NULL, PYPROF__OP_OTHER, '1', 0 }, { "DUP_TOP", NULL, PYPROF__OP_OTHER, '1', 2 },
+    { "DUP_TOP_TWO", NULL, PYPROF__OP_OTHER, '?', 0 }, { "ENTER_EXECUTOR", "00111", PYPROF__OP_OTHER, '?', 0 },
+    { "EXTENDED_ARG", NULL, PYPROF__OP_EXTENDED, '?', 0 }, { "FORMAT_VALUE", NULL, PYPROF__OP_OTHER, 'f', 1 },
+    { "FOR_ITER", "01111", PYPROF__OP_JUMP, '?', 0 }, { "GET_AWAITABLE", NULL, PYPROF__OP_OTHER, '1', 1 },
+    { "GET_ITER", "00001", PYPROF__OP_OTHER, '1', 1 }, { "INPLACE_", NULL, PYPROF__OP_OTHER, '2', 1 },
+    { "IS_OP", NULL, PYPROF__OP_OTHER, '2', 1 }, { "JUMP_ABSOLUTE", NULL, PYPROF__OP_JUMP_TO, '?', 0 },
+    { "JUMP_BACKWARD", "00111", PYPROF__OP_OTHER, '?', 0 }, { "JUMP_BACKWARD_NO_INTERRUPT", NULL, PYPROF__OP_OTHER, '?', 0 },
+    { "JUMP_FORWARD", NULL, PYPROF__OP_JUMP, '?', 0 }, { "JUMP_IF_", NULL, PYPROF__OP_JUMP_IF, '?', 0 },
+    { "KW_NAMES", NULL, PYPROF__OP_SKIP, '?', 0 }, { "LIST_EXTEND", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "LIST_TO_TUPLE", NULL, PYPROF__OP_OTHER, '1', 1 }, { "LOAD_ASSERTION_ERROR", NULL, PYPROF__OP_OTHER, '0', 1 },
+    { "LOAD_ATTR", "49999", PYPROF__OP_ATTR, '1', 1 }, { "LOAD_BUILD_CLASS", NULL, PYPROF__OP_OTHER, '0', 1 },
+    { "LOAD_CLASSDEREF", NULL, PYPROF__OP_CELL, '0', 1 }, { "LOAD_CLOSURE", NULL, PYPROF__OP_OTHER, '0', 1 },
+    { "LOAD_CONST", NULL, PYPROF__OP_CONST, '0', 1 }, { "LOAD_DEREF", NULL, PYPROF__OP_CELL, '0', 1 },
+    { "LOAD_FAST", NULL, PYPROF__OP_LOCAL, '0', 1 }, { "LOAD_FAST_BORROW_LOAD_", NULL, PYPROF__OP_SECOND, '?', 0 },
+    { "LOAD_FAST_LOAD_FAST", NULL, PYPROF__OP_SECOND, '?', 0 }, { "LOAD_FROM_DICT_OR_DEREF", NULL, PYPROF__OP_CELL, '?', 0 },
+    { "LOAD_FROM_DICT_OR_GLOBALS", NULL, PYPROF__OP_NAME, '?', 0 }, { "LOAD_GLOBAL", "54444", PYPROF__OP_NAME, '0', 1 },
+    { "LOAD_METHOD", "A0000", PYPROF__OP_ATTR, '1', 2 }, { "LOAD_NAME", NULL, PYPROF__OP_NAME, '0', 1 },
+    { "LOAD_SPECIAL", NULL, PYPROF__OP_SPECIAL, '?', 0 }, { "LOAD_SUPER_ATTR", "01111", PYPROF__OP_SUPER, '?', 0 },
+    { "MAKE_FUNCTION", NULL, PYPROF__OP_OTHER, 'u', 1 }, { "NOP", NULL, PYPROF__OP_SKIP, '0', 0 }, { "NOT_TAKEN", NULL, PYPROF__OP_SKIP, '?', 0 },
+    { "POP_JUMP_FORWARD_", NULL, PYPROF__OP_JUMP, '?', 0 },
+    { "POP_JUMP_IF_", "00111", PYPROF__OP_JUMP_IF, '?', 0 }, { "POP_TOP", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "PRECALL", "10000", PYPROF__OP_PRECALL, '?', 0 }, { "PUSH_NULL", NULL, PYPROF__OP_SKIP, '?', 0 },
+    { "RESUME", "00001", PYPROF__OP_OTHER, '?', 0 }, { "SEND", "01111", PYPROF__OP_JUMP, '?', 0 }, { "SETUP_", NULL, PYPROF__OP_JUMP, '?', 0 },
+    { "SETUP_ANNOTATIONS", NULL, PYPROF__OP_OTHER, '?', 0 }, { "SET_UPDATE", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "STORE_ATTR", "44444", PYPROF__OP_OTHER, '2', 0 }, { "STORE_DEREF", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "STORE_FAST", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_FAST_LOAD_FAST", NULL, PYPROF__OP_SECOND, '?', 0 },
+    { "STORE_GLOBAL", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_NAME", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "STORE_SUBSCR", "11111", PYPROF__OP_OTHER, '3', 0 }, { "SWAP", NULL, PYPROF__OP_COPY, '?', 0 },
+    { "TO_BOOL", "00333", PYPROF__OP_OTHER, '?', 0 }, { "UNARY_", NULL, PYPROF__OP_OTHER, '1', 1 },
+    { "UNPACK_SEQUENCE", "11111", PYPROF__OP_OTHER, '?', 0 }, { "YIELD_FROM", NULL, PYPROF__OP_OTHER, '2', 1 },
+    { "YIELD_VALUE", NULL, PYPROF__OP_OTHER, '1', 1 },
+};
+
+typedef struct {
+    const char *name;          // not terminated: size bytes; NULL = no such opcode
+    unsigned char size, act, caches, pushes;   // act: pyprof__act
+    char pops;
+} pyprof__opcode;
+
+typedef struct {
+    pyprof__opcode at[256];
+    uint32_t minor;            // the version
+    unsigned char calls[32];   // a bit an opcode
+} pyprof__opcodes;
+
+static const char *pyprof__word_end(const char *word)
+{
+    while (*word && *word != ' ' && !(word[0] == '.' && word[1] == '.')) word++;
+    return word;
+}
+
+static int pyprof__opcode_number(const pyprof__opcode *opcodes, const char *name, size_t size)   // 256 = none
+{
+    int i;
+    for (i = 0; i < 256; i++)
+        if (opcodes[i].size == size && memcmp(opcodes[i].name, name, size) == 0) break;
+    return i;
+}
+
+// Reads one version's string; before: those of the version before.
+static void pyprof__opcodes_read(pyprof__opcode *opcodes, const pyprof__opcode *before, const char *names)
+{
+    int next = 0, first, last;
+    while (*names && next < 256) {
+        const char *end = pyprof__word_end(names);
+        if (*names >= '0' && *names <= '9') next = atoi(names);
+        else if (*end == '.') {
+            first = pyprof__opcode_number(before, names, (size_t)(end - names));
+            names = end + 2;
+            end = pyprof__word_end(names);
+            last = pyprof__opcode_number(before, names, (size_t)(end - names));
+            while (first <= last && first < 256 && next < 256) opcodes[next++] = before[first++];
+        } else {
+            opcodes[next].name = names;
+            opcodes[next++].size = (unsigned char)(end - names);
+        }
+        names = *end ? end + 1 : end;
+    }
+}
+
+static void pyprof__opcode_learn(pyprof__opcode *opcode, uint32_t minor)   // what it does
+{
+    const char *name = opcode->name;
+    size_t size = opcode->size, best = 0, i;
+    char digit;
+    if (size > 13 && memcmp(name, "INSTRUMENTED_", 13) == 0) { name += 13; size -= 13; }
+    opcode->pops = '?';
+    for (i = 0; i < PYPROF__COUNT(pyprof__opcode_acts); i++) {
+        size_t length = strlen(pyprof__opcode_acts[i].name);
+        if (length > size || length <= best || memcmp(name, pyprof__opcode_acts[i].name, length) != 0) continue;
+        best = length;
+        digit = pyprof__opcode_acts[i].caches && minor >= 11 && minor <= 15 ? pyprof__opcode_acts[i].caches[minor - 11] : '0';
+        opcode->act = (unsigned char)pyprof__opcode_acts[i].act;
+        opcode->caches = (unsigned char)(digit == 'A' ? 10 : digit - '0');
+        opcode->pops = pyprof__opcode_acts[i].pops;
+        opcode->pushes = pyprof__opcode_acts[i].pushes;
+    }
+    if (opcode->act == PYPROF__OP_JUMP_IF) opcode->act = minor < 11 ? PYPROF__OP_JUMP_TO : PYPROF__OP_JUMP;
+}
+
+static void pyprof__opcodes_make(pyprof__opcodes *opcodes, uint32_t minor)
+{
+    pyprof__opcode before[256];
+    size_t i;
+    memset(opcodes, 0, sizeof *opcodes);
+    opcodes->minor = minor;
+    for (i = 0; i < PYPROF__COUNT(pyprof__opcode_names) && pyprof__opcode_names[i].minor <= minor; i++) {
+        memcpy(before, opcodes->at, sizeof before);
+        memset(opcodes->at, 0, sizeof opcodes->at);
+        pyprof__opcodes_read(opcodes->at, before, pyprof__opcode_names[i].names);
+    }
+    for (i = 0; i < 256; i++) {
+        pyprof__opcode *opcode = &opcodes->at[i];
+        if (!opcode->name) continue;
+        pyprof__opcode_learn(opcode, minor);
+        if (opcode->act >= PYPROF__OP_CALL && opcode->act <= PYPROF__OP_CALL) opcodes->calls[i / 8] |= (unsigned char)(1u << i % 8);
+    }
+}
+
+// 3.14 has no opcode of its own for x[y]: it is BINARY_OP with NB_SUBSCR (Include/opcode.h).
+static pyprof__act pyprof__opcode_act(const pyprof__opcodes *opcodes, unsigned number, uint32_t argument)
+{
+    const pyprof__opcode *opcode = &opcodes->at[number];
+    if (opcodes->minor >= 14 && argument == 26 && opcode->size == 9 && memcmp(opcode->name, "BINARY_OP", 9) == 0) return PYPROF__OP_ITEM;
+    return (pyprof__act)opcode->act;
+}
+
+static int pyprof__opcode_calls(const pyprof__opcodes *opcodes, unsigned opcode) { return opcodes->calls[opcode / 8] >> opcode % 8 & 1; }
+
+// Is it what the compiler wrote, or a specialised form of it? Not so are those that stand in another one's place while
+// tracing (3.12 and later: INSTRUMENTED_LINE, INSTRUMENTED_INSTRUCTION) and numbers that are no opcode.
+static int pyprof__opcode_is_plain(const pyprof__opcodes *opcodes, unsigned number)
+{
+    const pyprof__opcode *opcode = &opcodes->at[number];
+    return opcode->name && !(opcode->size == 17 && memcmp(opcode->name, "INSTRUMENTED_LINE", 17) == 0)
+        && !(opcode->size == 24 && memcmp(opcode->name, "INSTRUMENTED_INSTRUCTION", 24) == 0);
+}
+
+// Which of the code's names the opcode loads: the low bits of the argument mean something else in LOAD_GLOBAL (3.11: push a
+// NULL, too), LOAD_ATTR (3.12: as a method) and LOAD_SUPER_ATTR (two of them).
+static uint32_t pyprof__opcode_name_index(const pyprof__opcodes *opcodes, unsigned number, uint32_t argument)
+{
+    const pyprof__opcode *opcode = &opcodes->at[number];
+    if (opcode->act == PYPROF__OP_SUPER) return argument >> 2;
+    if (opcode->act == PYPROF__OP_ATTR && opcodes->minor >= 12) return argument >> 1;
+    return opcodes->minor >= 11 && opcode->size >= 11 && memcmp(opcode->name, "LOAD_GLOBAL", 11) == 0 ? argument >> 1 : argument;
+}
+
+// How many values the instruction takes off the stack, until 3.10; -1 = not known.
+static int pyprof__opcode_pops(const pyprof__opcode *opcode, uint32_t argument)
+{
+    uint32_t n = argument > 255 ? 255 : argument;
+    switch (opcode->pops) {
+    case 'n': return (int)n;
+    case 'm': return (int)n * 2;
+    case 'p': return (int)n + 1;
+    case 'q': return (int)n + 2;
+    case 'x': return 2 + (int)(n & 1);
+    case 'f': return 1 + (int)(n >> 2 & 1);
+    case 'u': return 2 + (int)((n & 1) + (n >> 1 & 1) + (n >> 2 & 1) + (n >> 3 & 1));
+    default: return opcode->pops >= '0' && opcode->pops <= '9' ? opcode->pops - '0' : -1;
+    }
+}
+
+// The special methods of LOAD_SPECIAL (3.14, Include/internal/pycore_ceval.h)
+static const char *const pyprof__special_names[] = { "__enter__", "__exit__", "__aenter__", "__aexit__" };
 
 // How the C API behaves, by version.
 typedef struct {
@@ -2962,7 +3290,13 @@ typedef struct {
     int32_t role;                      // pyprof__role
 } pyprof__code;
 
-typedef struct { uint32_t code; int32_t instruction; pyprof__place place; } pyprof__spot;   // where in which code
+typedef struct {               // where in which code
+    uint32_t code;
+    int32_t instruction;
+    pyprof__place place;
+    uint32_t callee;           // 0 = not looked up yet, 1 = it is no call, else 2 + the string: what it calls
+    uint32_t opcode;           // 0 = not looked up yet, else 1 + the string: its opcode's name
+} pyprof__spot;
 typedef struct { uint64_t address, stamp; uint32_t code; } pyprof__memo;                    // what was at an address lately
 
 // Spots that are no place in Python code
@@ -2986,6 +3320,7 @@ typedef struct {
     uint32_t generation;       // changes when the cache is emptied: spot numbers start afresh
     uint32_t decoded;          // code objects read since the window opened
     char *text;                // room for one decoded string
+    pyprof__opcodes *opcodes;
 } pyprof__codes;
 
 enum { PYPROF__TEXT_SIZE = PYPROF__MAX_CHARS * 4 + 8, PYPROF__MAX_DECODED = 64, PYPROF__MAX_CODES = 100000, PYPROF__MEMOS = 1024,
@@ -3017,7 +3352,10 @@ static int pyprof__codes_init(pyprof__codes *codes, pyprof__pool *pool, const py
     pyprof__array_init(&codes->spots, sizeof(pyprof__spot));
     codes->text = (char *)pyprof__alloc(pool, PYPROF__TEXT_SIZE);
     codes->memo = (pyprof__memo *)pyprof__alloc(pool, PYPROF__MEMOS * sizeof *codes->memo);
-    return codes->text && codes->memo && pyprof__codes_fill(codes);
+    codes->opcodes = (pyprof__opcodes *)pyprof__alloc(pool, sizeof *codes->opcodes);
+    if (!codes->text || !codes->memo || !codes->opcodes) return 0;
+    pyprof__opcodes_make(codes->opcodes, layout->opcodes);
+    return pyprof__codes_fill(codes);
 }
 
 static void pyprof__codes_distrust(pyprof__codes *codes)   // every code object is looked at again
@@ -3044,6 +3382,7 @@ static void pyprof__codes_free(pyprof__codes *codes)
     pyprof__array_free(codes->pool, &codes->spots);
     pyprof__free(codes->pool, codes->text, codes->text ? PYPROF__TEXT_SIZE : 0);
     pyprof__free(codes->pool, codes->memo, codes->memo ? PYPROF__MEMOS * sizeof *codes->memo : 0);
+    pyprof__free(codes->pool, codes->opcodes, codes->opcodes ? sizeof *codes->opcodes : 0);
 }
 
 static int pyprof__codes_renew(pyprof__codes *codes)   // empties it when it has grown large; between sweeps only
@@ -3324,6 +3663,370 @@ static uint32_t pyprof__spot_named(pyprof__codes *codes, pyprof_kind kind, const
     return pyprof__spot_find(codes, from, 0);
 }
 
+// ---- instructions: what a spot's opcode is, and what it calls ----------------------------------------------------------
+// Read from the live bytecode, once a spot. The code object may be dead or another one by now: all reads are guarded, its
+// identity is read again behind them, and whatever does not fit is no call. The opcodes are those of the code object's own
+// bytecode; a thread's copy of it (3.14 and later, free-threaded) may be specialised otherwise, but is the same program.
+enum { PYPROF__UNITS = 512, PYPROF__LINKS = 16, PYPROF__CALLEE_SIZE = 256 };
+
+typedef struct { pyprof__place place; uint32_t argument, unit; unsigned char opcode, act; } pyprof__step;   // an instruction
+
+typedef struct {               // the instructions up to one of a code object's, the last of them; unit: 2 bytes
+    pyprof__codes *codes;
+    pyprof__mirror *mirror;
+    const pyprof__code *code;
+    int64_t from, last;        // units in bytes
+    int count, first;          // steps; those before the first one are in doubt
+    unsigned char bytes[PYPROF__UNITS * 2];
+    pyprof__step steps[PYPROF__UNITS];
+} pyprof__window;
+
+static int pyprof__window_read(pyprof__window *window, pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__spot *spot)   // 1 = done
+{
+    const pyprof__layout *layout = codes->layout;
+    uint64_t at, size = 0;
+    window->codes = codes;
+    window->mirror = mirror;
+    window->code = &PYPROF__AT(const pyprof__code, codes->codes, spot->code);
+    window->count = window->first = 0;
+    window->last = spot->instruction;
+    window->from = spot->instruction < PYPROF__UNITS ? 0 : spot->instruction - PYPROF__UNITS + 1;
+    if (spot->instruction < 0 || spot->instruction == INT32_MAX) return 0;
+    if (layout->code_string == PYPROF__NO) at = window->code->key.address + layout->code_bytes;
+    else {
+        at = pyprof__read_pointer(mirror, window->code->key.address + layout->code_string);
+        if (!at || !pyprof__read(mirror, &size, at + layout->bytes_size, sizeof size)) return 0;
+        if (size > PYPROF__MAX_TABLE || (uint64_t)window->last >= size / 2) return 0;
+        at += layout->bytes_data;
+    }
+    return pyprof__read_long(mirror, window->bytes, at + (uint64_t)window->from * 2, (size_t)(window->last - window->from + 1) * 2);
+}
+
+// Is the code object still the one that the cache knows? Asked after the reads that have to be its own.
+static int pyprof__window_holds(const pyprof__window *window)
+{
+    const pyprof__layout *layout = window->codes->layout;
+    const pyprof__code_key *key = &window->code->key;
+    uint64_t filename, name, linetable;
+    int32_t first_line;
+    char raw[256];
+    if (!pyprof__read_long(window->mirror, raw, key->address, layout->code_linetable + 8)) return 0;
+    PYPROF__FIELD_AT(filename, raw, layout->code_filename);
+    PYPROF__FIELD_AT(name, raw, layout->code_name);
+    PYPROF__FIELD_AT(linetable, raw, layout->code_linetable);
+    PYPROF__FIELD_AT(first_line, raw, layout->code_firstline);
+    return filename == key->filename && name == key->name && linetable == key->linetable && first_line == key->first_line;
+}
+
+// The instructions of units begin to end (without it), which stand at one place. begin is where one begins.
+static void pyprof__window_add(pyprof__window *window, int64_t begin, int64_t end, const pyprof__place *place)
+{
+    const pyprof__opcodes *opcodes = window->codes->opcodes;
+    uint32_t extended = 0;
+    int64_t unit;
+    if (end > window->last + 1) end = window->last + 1;
+    for (unit = begin; unit >= window->from && unit < end && window->count < PYPROF__UNITS; unit++) {
+        const unsigned char *byte = window->bytes + (unit - window->from) * 2;
+        pyprof__step *step = &window->steps[window->count];
+        extended = extended << 8 | byte[1];
+        if (opcodes->at[*byte].act == PYPROF__OP_EXTENDED) continue;
+        step->place = *place;
+        step->argument = extended;
+        step->unit = (uint32_t)unit;
+        step->opcode = *byte;
+        step->act = (unsigned char)pyprof__opcode_act(opcodes, *byte, extended);
+        window->count++;
+        unit += opcodes->at[*byte].caches;
+        extended = 0;
+        if (opcodes->minor >= 11 && !pyprof__opcode_is_plain(opcodes, *byte)) return;   // how long it is, is not known
+    }
+}
+
+static int pyprof__same_place(const pyprof__place *a, const pyprof__place *b) { return memcmp(a, b, sizeof *a) == 0; }
+
+// 3.11 and later: the location table tells where instructions begin, and the place of each.
+static void pyprof__window_locate(pyprof__window *window)
+{
+    pyprof__reader reader;
+    pyprof__place place = { 0, 0, -1, -1 }, next = { 0, 0, -1, -1 };
+    int64_t line = window->code->key.first_line, begin = 0, at = 0;
+    reader.at = (const unsigned char *)window->codes->tables.data + window->code->table;
+    reader.end = reader.at + window->code->table_size;
+    reader.bad = 0;
+    while (reader.at < reader.end && at <= window->last) {
+        unsigned head = pyprof__reader_byte(&reader);
+        pyprof__location_entry(&reader, head >> 3 & 15u, &line, &next);
+        if (reader.bad || !(head & 128u)) return;
+        if (!pyprof__same_place(&place, &next)) {   // one instruction can have two entries
+            pyprof__window_add(window, begin, at, &place);
+            begin = at;
+            place = next;
+        }
+        at += (head & 7u) + 1;
+    }
+    pyprof__window_add(window, begin, at, &place);
+}
+
+// Decodes the instructions. 1 = the last one is the spot's, or the spot is in its caches
+static int pyprof__window_decode(pyprof__window *window)
+{
+    static const pyprof__place nowhere = { 0, 0, -1, -1 };
+    const pyprof__step *last;
+    if (window->codes->layout->lines_form == PYPROF__LINES_LOCATIONS) pyprof__window_locate(window);
+    else pyprof__window_add(window, window->from, window->last + 1, &nowhere);
+    window->first = window->from > 0;   // it may have lost the upper half of its argument
+    if (window->count <= window->first) return 0;
+    last = &window->steps[window->count - 1];
+    return window->last - last->unit <= window->codes->opcodes->at[last->opcode].caches;
+}
+
+static int64_t pyprof__step_target(const pyprof__window *window, const pyprof__step *step)   // the unit it may jump to; -1 = none
+{
+    const pyprof__opcodes *opcodes = window->codes->opcodes;
+    int64_t by = opcodes->minor < 10 ? step->argument / 2 : step->argument;   // bytes, later units
+    if (step->act == PYPROF__OP_JUMP_TO) return by;
+    return step->act == PYPROF__OP_JUMP ? (int64_t)step->unit + 1 + opcodes->at[step->opcode].caches + by : -1;
+}
+
+// Does a jump from before the step `before` land behind it, at step i at most? Then what lies on the stack there can come
+// from elsewhere: (a or b).sort()
+static int pyprof__window_lands(const pyprof__window *window, int before, int i)
+{
+    int64_t target;
+    int k;
+    for (k = window->first; k < before; k++) {
+        target = pyprof__step_target(window, &window->steps[k]);
+        if (target > window->steps[before].unit && target <= window->steps[i].unit) return 1;
+    }
+    return 0;
+}
+
+// ---- which instruction made the deepest value that another one takes: a call's function, an attribute's object; -1 = not known
+static int pyprof__maker_by_stack(const pyprof__window *window, int i)   // until 3.10
+{
+    const pyprof__opcode *at = window->codes->opcodes->at;
+    int want = pyprof__opcode_pops(&at[window->steps[i].opcode], window->steps[i].argument) - 1, k, pops;
+    for (k = i - 1; want >= 0 && k >= window->first; k--) {
+        const pyprof__step *step = &window->steps[k];
+        pops = pyprof__opcode_pops(&at[step->opcode], step->argument);
+        if (pops < 0) return -1;
+        if (want < at[step->opcode].pushes) return pyprof__window_lands(window, k, i) ? -1 : k;
+        want += pops - at[step->opcode].pushes;
+    }
+    return -1;
+}
+
+static int pyprof__same_start(const pyprof__place *a, const pyprof__place *b)
+{
+    return a->line == b->line && a->column == b->column && a->line > 0 && a->column >= 0;
+}
+
+static int pyprof__ends_within(const pyprof__place *inner, const pyprof__place *outer)   // and before it does
+{
+    return inner->end_line < outer->end_line || (inner->end_line == outer->end_line && inner->end_column < outer->end_column);
+}
+
+// k stands where call i starts. An attribute on another line starts at its own name (Python/compile.c,
+// update_start_location_to_match_attr), and so does the call of it.
+static int pyprof__maker_beyond(const pyprof__window *window, int k, int i)
+{
+    int m, found = 1, moved = 0;
+    while (found) {
+        found = 0;
+        if (k + 1 < i && window->steps[k + 1].act == PYPROF__OP_ATTR) { k++; moved = found = 1; continue; }
+        for (m = k + 1; moved && m < i && !found; m++) {
+            if (window->steps[m].act != PYPROF__OP_CALL || !pyprof__same_start(&window->steps[m].place, &window->steps[k].place)) continue;
+            k = m;
+            found = 1;
+        }
+    }
+    return k;
+}
+
+// 3.11 and later: it starts where the call starts and ends before the call does. Only of a decorator, and of what `with`
+// calls, the place is that of the callee.
+static int pyprof__maker_by_place(const pyprof__window *window, int i)
+{
+    const pyprof__place *call = &window->steps[i].place;
+    int k;
+    for (k = i - 1; k >= window->first; k--) {
+        const pyprof__step *step = &window->steps[k];
+        if (!pyprof__same_start(&step->place, call)) continue;
+        if (pyprof__ends_within(&step->place, call)) return pyprof__maker_beyond(window, k, i);
+        if (!pyprof__same_place(&step->place, call)) continue;
+        if (step->act >= PYPROF__OP_NAME && step->act <= PYPROF__OP_ITEM && step->act != PYPROF__OP_CONST) return k;
+        if (step->act == PYPROF__OP_CALL) return k;
+    }
+    return -1;
+}
+
+static int pyprof__maker(const pyprof__window *window, int i)
+{
+    if (window->codes->layout->lines_form != PYPROF__LINES_LOCATIONS) return pyprof__maker_by_stack(window, i);
+    if (window->steps[i].act != PYPROF__OP_ATTR) return pyprof__maker_by_place(window, i);
+    return i > window->first && !pyprof__window_lands(window, i - 1, i) ? i - 1 : -1;   // it takes what was pushed last
+}
+
+// __exit__(None, None, None), called by the end of a with statement: all of it has the place of what stands after `with`.
+// *maker = the instruction that made that, -1 = not known
+static int pyprof__is_exit(const pyprof__window *window, int i, int *maker)
+{
+    const pyprof__step *steps = window->steps;
+    int k;
+    for (k = i - 3; k < i; k++)
+        if (k < window->first || steps[k].act != PYPROF__OP_CONST || !pyprof__same_place(&steps[k].place, &steps[i].place)) return 0;
+    for (k = i - 4; k >= window->first; k--)
+        if ((steps[k].act == PYPROF__OP_WITH || steps[k].act == PYPROF__OP_SPECIAL) && pyprof__same_place(&steps[k].place, &steps[i].place)) break;
+    *maker = k - 1 >= window->first ? k - 1 : -1;
+    return 1;
+}
+
+// ---- their names ---------------------------------------------------------------------------------------------------------
+static uint64_t pyprof__tuple_item(const pyprof__window *window, uint32_t tuple_at, uint32_t i, uint64_t *size)   // 0 = none
+{
+    const pyprof__layout *layout = window->codes->layout;
+    uint64_t tuple = tuple_at == PYPROF__NO ? 0 : pyprof__read_pointer(window->mirror, window->code->key.address + tuple_at);
+    *size = 0;
+    if (!tuple || tuple % 8 || !pyprof__read(window->mirror, size, tuple + layout->bytes_size, 8) || *size > PYPROF__MAX_TABLE) return 0;
+    return i < *size ? pyprof__read_pointer(window->mirror, tuple + layout->tuple_items + (uint64_t)i * 8) : 0;
+}
+
+static uint64_t pyprof__step_name(const pyprof__window *window, const pyprof__step *step)   // the str, 0 = none
+{
+    const pyprof__layout *layout = window->codes->layout;
+    uint32_t i = step->argument;
+    uint64_t size, found;
+    switch (step->act) {
+    case PYPROF__OP_SECOND: return pyprof__tuple_item(window, layout->code_locals, i & 15u, &size);
+    case PYPROF__OP_LOCAL: return pyprof__tuple_item(window, layout->code_locals, i, &size);
+    case PYPROF__OP_CELL:
+        if (layout->code_cells == PYPROF__NO) return pyprof__tuple_item(window, layout->code_locals, i, &size);
+        found = pyprof__tuple_item(window, layout->code_cells, i, &size);
+        return found || i < size ? found : pyprof__tuple_item(window, layout->code_free, i - (uint32_t)size, &size);
+    default: return pyprof__tuple_item(window, layout->code_names, pyprof__opcode_name_index(window->codes->opcodes, step->opcode, i), &size);
+    }
+}
+
+typedef struct { char text[PYPROF__CALLEE_SIZE]; size_t at; } pyprof__callee;   // written from its end to its begin
+
+static int pyprof__callee_put(pyprof__callee *callee, const char *text)   // in front; 0 = it does not fit
+{
+    size_t size = strlen(text);
+    if (size > callee->at) return 0;
+    callee->at -= size;
+    memcpy(callee->text + callee->at, text, size);
+    return 1;
+}
+
+static int pyprof__callee_put_name(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
+{
+    char *text = window->codes->text;
+    return pyprof__read_str(window->mirror, window->codes->layout, pyprof__step_name(window, step), text) > 0 && pyprof__callee_put(callee, text);
+}
+
+// ", ".join: the constant's type
+static int pyprof__callee_put_type(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
+{
+    const pyprof__layout *layout = window->codes->layout;
+    char name[16];
+    uint64_t size, at, object = pyprof__tuple_item(window, layout->code_consts, step->argument, &size);
+    memset(name, 0, sizeof name);
+    if (!object) return 0;
+    at = pyprof__read_pointer(window->mirror, pyprof__read_pointer(window->mirror, object + layout->object_type) + layout->type_name);
+    return at && pyprof__read(window->mirror, name, at, sizeof name - 1) && pyprof__callee_put(callee, name);
+}
+
+// One link of the chain a.b().c, from its end on: the name, or what else the callee was made by. Returns the step to go on
+// with, -1 = it is whole, -2 = the rest is not known.
+static int pyprof__callee_link(pyprof__callee *callee, const pyprof__window *window, int i)
+{
+    const pyprof__step *step = &window->steps[i];
+    int maker, named = callee->at < sizeof callee->text - 1;
+    switch (step->act) {
+    case PYPROF__OP_SKIP: return i - 1 >= window->first ? i - 1 : -2;
+    case PYPROF__OP_NAME: case PYPROF__OP_LOCAL: case PYPROF__OP_SECOND: case PYPROF__OP_CELL:
+        return pyprof__callee_put_name(callee, window, step) ? -1 : -2;
+    case PYPROF__OP_CONST: return named && pyprof__callee_put_type(callee, window, step) ? -1 : -2;
+    case PYPROF__OP_SUPER: return pyprof__callee_put_name(callee, window, step) && pyprof__callee_put(callee, "super().") ? -1 : -2;
+    case PYPROF__OP_SPECIAL:
+        if (step->argument >= PYPROF__COUNT(pyprof__special_names)) return -2;
+        if (!pyprof__callee_put(callee, pyprof__special_names[step->argument]) || !pyprof__callee_put(callee, ".")) return -2;
+        for (i--; i >= window->first && (window->steps[i].act == PYPROF__OP_COPY || window->steps[i].act == PYPROF__OP_SPECIAL); i--) continue;
+        return i >= window->first ? i : -2;
+    case PYPROF__OP_ATTR:
+        if (!pyprof__callee_put_name(callee, window, step) || !pyprof__callee_put(callee, ".")) return -2;
+        break;
+    case PYPROF__OP_CALL: case PYPROF__OP_ITEM:
+        if (step->act == PYPROF__OP_ITEM && !named) return -2;
+        if (!pyprof__callee_put(callee, step->act == PYPROF__OP_CALL ? "()" : "[]")) return -2;
+        break;
+    default: return -2;
+    }
+    maker = pyprof__maker(window, i);
+    return maker >= 0 ? maker : -2;
+}
+
+// The name of what the last step calls, as the source spells it, less arguments and keys: a.b().c; .c where only the end of
+// it is known, "" where nothing is.
+static const char *pyprof__window_callee(const pyprof__window *window, pyprof__callee *callee)
+{
+    int i = window->count - 1, left = PYPROF__LINKS, maker = -1;
+    callee->at = sizeof callee->text - 1;
+    callee->text[callee->at] = 0;
+    if (i > window->first && window->steps[i - 1].act == PYPROF__OP_PRECALL) i--;   // 3.11: the first half of the call
+    if (pyprof__is_exit(window, i, &maker)) {
+        pyprof__callee_put(callee, ".__exit__");
+        for (i = maker; i >= window->first && (window->steps[i].act == PYPROF__OP_COPY || window->steps[i].act == PYPROF__OP_SPECIAL); i--) continue;
+    } else i = pyprof__maker(window, i);
+    while (i >= 0 && left-- > 0) i = pyprof__callee_link(callee, window, i);
+    return callee->text[callee->at] == '(' || callee->text[callee->at] == '[' ? "" : callee->text + callee->at;
+}
+
+// What does the instruction call? 0 = it is no call, else 1 + the string of the callee's name, "" where that cannot be told.
+static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror, uint32_t spot_id)
+{
+    pyprof__window window;
+    pyprof__callee callee;
+    pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
+    const unsigned char *last;
+    const char *name;
+    uint32_t string;
+    if (spot->callee) return spot->callee - 1;
+    if (PYPROF__AT(pyprof__code, codes->codes, spot->code).kind != PYPROF_KIND_PYTHON || spot->instruction < 0) return 0;
+    if (!pyprof__window_read(&window, codes, mirror, spot)) return 0;
+    last = window.bytes + (window.last - window.from) * 2;
+    if (!pyprof__opcode_calls(codes->opcodes, *last)) {
+        if (pyprof__opcode_is_plain(codes->opcodes, *last) && pyprof__window_holds(&window)) spot->callee = 1;
+        return 0;
+    }
+    if (!pyprof__window_decode(&window)) return 0;
+    name = window.steps[window.count - 1].unit == (uint32_t)window.last ? pyprof__window_callee(&window, &callee) : NULL;
+    if (!pyprof__window_holds(&window)) return 0;
+    string = name ? pyprof__intern(codes->pool, &codes->strings, name, strlen(name)) : PYPROF__NONE;
+    if (name && string == PYPROF__NONE) return 0;
+    spot->callee = name ? 2 + string : 1;
+    return spot->callee - 1;
+}
+
+// The string of the name of the instruction's opcode, specialised or not as it was when it was first asked for; 0 = "", not known.
+static uint32_t pyprof__spot_opcode(pyprof__codes *codes, pyprof__mirror *mirror, uint32_t spot_id)
+{
+    pyprof__window window;
+    pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
+    const pyprof__opcode *opcode;
+    uint32_t string;
+    if (spot->opcode) return spot->opcode - 1;
+    if (PYPROF__AT(pyprof__code, codes->codes, spot->code).kind != PYPROF_KIND_PYTHON) return 0;
+    if (!pyprof__window_read(&window, codes, mirror, spot)) return 0;
+    if (!pyprof__window_decode(&window) || !pyprof__window_holds(&window)) return 0;
+    opcode = &codes->opcodes->at[window.steps[window.count - 1].opcode];
+    if (!opcode->name) return 0;
+    string = pyprof__intern(codes->pool, &codes->strings, opcode->name, opcode->size);
+    if (string == PYPROF__NONE) return 0;
+    spot->opcode = 1 + string;
+    return string;
+}
+
 // ============================================================================
 // [SECTION] FRAMES -- thread state -> frames
 //   Runs on    the sampler thread, the GIL not held
@@ -3408,7 +4111,7 @@ static int pyprof__stack_insert(pyprof__codes *codes, pyprof__stack *stack, size
 }
 
 typedef struct { uint64_t at; pyprof__raw_frame frame; } pyprof__link;
-typedef struct { uint64_t at, instruction; uint32_t place; int32_t role; } pyprof__step;   // a frame; how many spots lie inside of it
+typedef struct { uint64_t at, instruction; uint32_t place; int32_t role; } pyprof__walked;   // a frame; how many spots lie inside of it
 
 typedef struct {               // what a walk needs and changes
     pyprof__codes *codes;
@@ -3421,7 +4124,7 @@ typedef struct {               // what a walk needs and changes
     uint64_t below;            // the frame that must lie below that entry frame
     uint64_t root;             // the outermost frame reached
     pyprof__array *links;      // NULL, or where to note the frames (pyprof__link), leaving their code alone
-    pyprof__array *steps;      // NULL, or where to note the frames (pyprof__step) of a thread that collects garbage
+    pyprof__array *steps;      // NULL, or where to note the frames (pyprof__walked) of a thread that collects garbage
     uint64_t gc_frame;         // 3.15: the frame that triggered the collection; 0 = nothing is being collected
     uint32_t gc_met;           // it was met after so many spots, or links, less one; 0 = it was not
 } pyprof__walk;
@@ -3451,7 +4154,7 @@ static int pyprof__walk_import(pyprof__walk *walk, uint64_t at, const pyprof__ra
 static int pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
 {
     const pyprof__layout *layout = walk->codes->layout;
-    pyprof__step *step;
+    pyprof__walked *step;
     int64_t instruction;
     int32_t role;
     int cause = 0;
@@ -3465,7 +4168,7 @@ static int pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw
         return walk->links && walk->stack->spots.count ? PYPROF_CAUSE_CHAIN + 1 : 0;
     role = PYPROF__AT(const pyprof__code, walk->codes->codes, walk->last_code).role;
     if (walk->steps) {
-        step = (pyprof__step *)pyprof__push(walk->codes->pool, walk->steps);
+        step = (pyprof__walked *)pyprof__push(walk->codes->pool, walk->steps);
         if (!step) return PYPROF_CAUSE_MEMORY + 1;
         step->at = at;
         step->instruction = frame->instruction;
@@ -3650,7 +4353,7 @@ typedef struct {
     uint64_t interp, thread, runs;
     uint64_t refuted;          // it cannot have been this one
     uint32_t tick;             // the sweep it was last seen in; 0 = a free slot
-    pyprof__array outside;     // pyprof__step, innermost first: those frames, as far as they are needed
+    pyprof__array outside;     // pyprof__walked, innermost first: those frames, as far as they are needed
     pyprof__array steps;       // the frames of the last walk
     uint32_t first;            // so many of these lie inside; PYPROF__NONE = it cannot have been this thread
 } pyprof__collection;
@@ -3976,8 +4679,8 @@ static pyprof__collection *pyprof__collection_new(pyprof__threads *list, uint64_
     if (!collection) {
         collection = (pyprof__collection *)pyprof__push(list->pool, &list->collections);
         if (!collection) return NULL;
-        pyprof__array_init(&collection->outside, sizeof(pyprof__step));
-        pyprof__array_init(&collection->steps, sizeof(pyprof__step));
+        pyprof__array_init(&collection->outside, sizeof(pyprof__walked));
+        pyprof__array_init(&collection->steps, sizeof(pyprof__walked));
     }
     collection->interp = interp;
     collection->thread = collection->refuted = 0;
@@ -4024,7 +4727,7 @@ static void pyprof__collection_see(pyprof__threads *list, pyprof__gil *gil)
 // sight only finalizers are known to be (__del__). PYPROF__NONE = that thread cannot be the one.
 static uint32_t pyprof__collection_inside(const pyprof__collection *collection)
 {
-    const pyprof__step *step = (const pyprof__step *)collection->steps.data, *known = (const pyprof__step *)collection->outside.data;
+    const pyprof__walked *step = (const pyprof__walked *)collection->steps.data, *known = (const pyprof__walked *)collection->outside.data;
     size_t i, k, count = collection->steps.count, first = 0;
     for (k = 0; k < collection->outside.count; k++)
         for (i = 0; i < count; i++)
@@ -4044,7 +4747,7 @@ static int pyprof__collection_place(pyprof__collection *collection, pyprof__walk
     if (collection) {
         collection->first = pyprof__collection_inside(collection);
         if (collection->first == PYPROF__NONE) { *collecting = -1; return 0; }
-        if (collection->first < collection->steps.count) place = PYPROF__AT(pyprof__step, collection->steps, collection->first).place;
+        if (collection->first < collection->steps.count) place = PYPROF__AT(pyprof__walked, collection->steps, collection->first).place;
     } else if (!walk->gc_met) return 0;
     if (walk->stack->truncated && place >= walk->stack->spots.count) return 0;
     *collecting = 1;
@@ -4061,7 +4764,7 @@ static void pyprof__collection_learn(pyprof__threads *list, pyprof__collection *
     }
     if (count > PYPROF__MAX_OUTSIDE) count = PYPROF__MAX_OUTSIDE;
     if (count == 0 || !pyprof__array_reserve(list->pool, &collection->outside, count)) return;
-    memcpy(collection->outside.data, (const pyprof__step *)collection->steps.data + collection->first, count * sizeof(pyprof__step));
+    memcpy(collection->outside.data, (const pyprof__walked *)collection->steps.data + collection->first, count * sizeof(pyprof__walked));
     collection->outside.count = count;
 }
 
