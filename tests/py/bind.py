@@ -35,7 +35,7 @@ ALLOC_BYTES, ALLOC_BLOCKS, LIVE_BYTES, LIVE_BLOCKS, PEAK_BYTES, PEAK_BLOCKS, TEM
 WAIT_SAMPLES = 19
 METRIC_COUNT = 32
 
-KIND_PYTHON, KIND_NATIVE, KIND_ZONE, KIND_PSEUDO, KIND_THREAD, KIND_PROCESS = range(6)
+KIND_PYTHON, KIND_NATIVE, KIND_ZONE, KIND_PSEUDO, KIND_THREAD, KIND_PROCESS, KIND_WAIT, KIND_TASK = range(8)
 
 FORMATS = ['auto', 'json', 'text', 'svg', 'html', 'folded', 'speedscope', 'pprof', 'pstats', 'cpuprofile',
            'heapprofile', 'trace', 'firefox', 'callgrind', 'pickle', 'perf', 'massif', 'dhat', 'openmetrics']
@@ -124,7 +124,8 @@ class Thread(Structure):
 
 class Item(Structure):
     _fields_ = [('kind', c_int), ('thread', POINTER(Thread)), ('stack', POINTER(Frame)), ('depth', c_size_t),
-                ('self', POINTER(c_int64)), ('total', POINTER(c_int64)), ('timestamp', c_double), ('count', c_uint64)]
+                ('self', POINTER(c_int64)), ('total', POINTER(c_int64)), ('timestamp', c_double), ('count', c_uint64),
+                ('other', POINTER(Thread)), ('process', c_void_p)]
 
 
 class DomainTotal(Structure):
