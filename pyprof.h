@@ -2091,6 +2091,7 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(status_attached, ~0u) X(thread_exception, 4096) X(frame_locals, 512) \
     X(code_consts, 512) X(code_names, 512) X(code_locals, 512) X(code_cells, 512) X(code_free, 512) X(code_string, 512) X(tuple_items, 128) \
     X(opcodes, 255) \
+    X(task_coro, 512) X(task_name, 512) X(gen_frame, 512) X(gen_state, 512) X(gen_awaits, ~0u) X(frame_stack, 512) \
     X(lines_form, 8) X(instr_form, 8) X(attrs_form, 8)
 
 typedef struct {
@@ -2117,7 +2118,8 @@ static const struct { const char *name; uint32_t most; } pyprof__fields[] = {
 //                        collector: its place in the runtime (3.8) or the interpreter; in it: collecting, frame, statistics (young, old:
 //                        how many entries, behind a pointer); status bit attached (where the GIL does not tell), exception, locals
 //                        code:   consts names locals(plus)names cellvars freevars code (a bytes object); tuple's items; whose opcodes
-//                        forms
+//                        asyncio: coro and name of a Task (FutureObj_HEAD and TaskObj in Modules/_asynciomodule.c); coroutines: frame
+//                        state state-when-it-awaits (FRAME_SUSPENDED_YIELD_FROM); a frame's stack pointer (not an index); forms
 static const struct { uint32_t version, free_threaded; pyprof__layout at; } pyprof__layouts[] = {
     { 0x0308, 0, { 32, 1152,   0, 16, 8, PYPROF__N, 56, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
@@ -2127,6 +2129,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         344, PYPROF__N, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 360,
         56, 64, 72, 88, 80, 48, 24, 8,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
     { 0x0309, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
@@ -2136,6 +2139,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 616, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 360,
         56, 64, 72, 88, 80, 48, 24, 9,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
     { 0x030a, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
@@ -2145,6 +2149,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 616, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 352,
         56, 64, 72, 88, 80, 48, 24, 10,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__LINES_310, PYPROF__INSTR_UNITS, PYPROF__ATTRS_DICT } },
     { 0x030b, 0, { 40, 360,    0, 48, 16, PYPROF__N, 888, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 56, 8, 16, 152, 160, 240, 24, 1, 1, PYPROF__N,
@@ -2154,6 +2159,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 648, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 96, 72,
         24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 11,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_311 } },
     { 0x030c, 0, { 40, PYPROF__N,   0, 8, 72, 384, 944, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 56, 0, 8, 136, 144, 224, 24, 0xe1, 1, PYPROF__N,
@@ -2163,6 +2169,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 112, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 96, 72,
         24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 12,
+        136, 144, 72, 67, 0xff, PYPROF__N,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_312 } },
     { 0x030d, 0, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7656, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
@@ -2172,6 +2179,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 7400, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 112, 72,
         24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 13,
+        120, 128, 72, 67, 0xff, PYPROF__N,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030e, 0, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7688, 7992,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
@@ -2181,6 +2189,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 7408, 192, PYPROF__N, 120, PYPROF__N, PYPROF__N, PYPROF__N, 112, 80,
         24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 32, 14,
+        PYPROF__N, PYPROF__N, 72, 67, 0xff, 64,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030f, 0, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592, 7944,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
@@ -2190,6 +2199,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 7400, 112, 120, 104, 11, 3, PYPROF__N, 136, 80,
         24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 32, 15,
+        PYPROF__N, PYPROF__N, 72, 67, 2, 64,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030d, 1, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7664, PYPROF__N,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
@@ -2199,6 +2209,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         32, 48, 56, 72, 2, 0x20, 0x40,   32, 48,   48, 56,   40,   32,
         PYPROF__N, 7400, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, 0x10, 112, 72,
         40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 40, 13,
+        136, 144, 88, 83, 0xff, PYPROF__N,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030e, 1, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7712, 8024,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
@@ -2208,6 +2219,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,
         PYPROF__N, 7408, 192, PYPROF__N, 120, PYPROF__N, PYPROF__N, 0x10, 112, 80,
         40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 48, 14,
+        PYPROF__N, PYPROF__N, 88, 83, 0xff, 64,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030f, 1, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592, 7952,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
@@ -2217,6 +2229,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,
         PYPROF__N, 7400, 112, 120, 104, 1, 1, 0x10, 136, 80,
         40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 48, 15,
+        PYPROF__N, PYPROF__N, 88, 83, 2, 64,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
 };
 
@@ -2232,6 +2245,7 @@ static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__
         PYPROF__N,
         PYPROF__N, 80, 576, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, 256,
         PYPROF__N, PYPROF__N, 328, PYPROF__N, PYPROF__N, PYPROF__N, 408, PYPROF__N,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__N, PYPROF__N, PYPROF__N } },
     { 0x030e, 760, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96, 160,   136, 152, 144,
         192, 200, 208, PYPROF__N, PYPROF__N, 216, 224, PYPROF__N, 240, PYPROF__N, PYPROF__N, PYPROF__N,
@@ -2242,6 +2256,7 @@ static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__
         PYPROF__N,
         PYPROF__N, 88, 656, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, 280,
         PYPROF__N, PYPROF__N, 368, PYPROF__N, PYPROF__N, PYPROF__N, 456, PYPROF__N,
+        PYPROF__N, PYPROF__N, 680, 688, PYPROF__N, 296,
         PYPROF__N, PYPROF__N, PYPROF__N } },
     { 0x030f, 888, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96, 160,   136, 152, 144,
         192, 200, 208, PYPROF__N, PYPROF__N, 240, 248, PYPROF__N, 264, PYPROF__N, PYPROF__N, 216,
@@ -2252,6 +2267,7 @@ static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__
         PYPROF__N,
         PYPROF__N, 88, 760, 768, 784, PYPROF__N, PYPROF__N, PYPROF__N, 288, 344,
         PYPROF__N, PYPROF__N, 432, PYPROF__N, PYPROF__N, PYPROF__N, 552, PYPROF__N,
+        PYPROF__N, PYPROF__N, 808, 816, PYPROF__N, 360,
         PYPROF__N, PYPROF__N, PYPROF__N } },
 };
 #undef PYPROF__N
@@ -2628,6 +2644,29 @@ static int pyprof__opcode_pops(const pyprof__opcode *opcode, uint32_t argument)
 // The special methods of LOAD_SPECIAL (3.14, Include/internal/pycore_ceval.h)
 static const char *const pyprof__special_names[] = { "__enter__", "__exit__", "__aenter__", "__aexit__" };
 
+// asyncio's own table, Py_AsyncioModuleDebugOffsets (Modules/_asynciomodule.c, 3.14 and later): 13 words in the section
+// .AsyncioDebug of _asyncio*.so, or of the program that has it built in.
+enum { PYPROF__ASYNCIO_WORDS = 13 };
+typedef struct {
+    uint32_t task_name, task_coro, task_node;           // of a Task
+    uint32_t interp_tasks, thread_task, thread_tasks;   // thread_task: the running one; _tasks: heads of lists of all of them
+} pyprof__asyncio;
+
+static int pyprof__layout_asyncio(pyprof__asyncio *asyncio, const uint64_t *table)   // 1 = every number makes sense
+{
+    static const struct { uint8_t word, size; uint32_t most; } places[] = {   // the word, and that of its structure's size
+        { 1, 0, 512 }, { 5, 0, 512 }, { 6, 0, 512 }, { 8, 7, 1u << 20 }, { 11, 9, 1u << 17 }, { 12, 9, 1u << 17 },
+    };
+    uint32_t *to = (uint32_t *)(void *)asyncio;
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(places); i++) {
+        uint64_t value = table[places[i].word];
+        if (value % 8 || value > places[i].most || value + 8 > table[places[i].size]) return 0;
+        to[i] = (uint32_t)value;
+    }
+    return 1;
+}
+
 // How the C API behaves, by version.
 typedef struct {
     int own_state;   // the thread state that is current is the thread's own: a thread-local variable (3.12, Python/pystate.c)
@@ -2773,27 +2812,34 @@ static void pyprof__elf_symbols(pyprof__elf *elf, const Elf64_Shdr *table, pypro
     pyprof__free(elf->pool, names, names_size + 1);
 }
 
+static const Elf64_Shdr *pyprof__elf_named(pyprof__elf *elf, const char *name)   // a section by its name, NULL = none
+{
+    const Elf64_Shdr *found = NULL;
+    size_t size = 0;
+    char *names = elf->sections ? pyprof__elf_section(elf, elf->header.e_shstrndx, &size) : NULL;
+    uint32_t i;
+    for (i = 0; names && i < elf->header.e_shnum && !found; i++)
+        if (elf->sections[i].sh_name < size && strcmp(names + elf->sections[i].sh_name, name) == 0) found = &elf->sections[i];
+    pyprof__free(elf->pool, names, size + 1);
+    return found;
+}
+
 // .dynsym, then .symtab, then the section that CPython 3.10 and later put _PyRuntime in: it survives strip.
 static int pyprof__elf_find(pyprof__elf *elf, pyprof__symbols *found)
 {
     static const uint32_t kinds[] = { SHT_DYNSYM, SHT_SYMTAB };
-    size_t k, names_size = 0;
+    const Elf64_Shdr *section;
+    size_t k;
     uint32_t i;
-    char *names;
     memset(found, 0, sizeof *found);
     if (!elf->sections) return 0;
     for (k = 0; k < PYPROF__COUNT(kinds) && !found->runtime; k++)
         for (i = 0; i < elf->header.e_shnum; i++)
             if (elf->sections[i].sh_type == kinds[k]) pyprof__elf_symbols(elf, &elf->sections[i], found);
     if (found->runtime) return 1;
-    names = pyprof__elf_section(elf, elf->header.e_shstrndx, &names_size);
-    for (i = 0; names && i < elf->header.e_shnum; i++) {
-        const Elf64_Shdr *section = &elf->sections[i];
-        if (section->sh_name >= names_size || strcmp(names + section->sh_name, ".PyRuntime") != 0) continue;
-        found->runtime = section->sh_addr;
-        found->runtime_size = section->sh_size;
-    }
-    pyprof__free(elf->pool, names, names_size + 1);
+    section = pyprof__elf_named(elf, ".PyRuntime");
+    found->runtime = section ? section->sh_addr : 0;
+    found->runtime_size = section ? section->sh_size : 0;
     return found->runtime != 0;
 }
 
@@ -3073,6 +3119,42 @@ static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool
     return result;
 }
 
+// ---- asyncio's table ----------------------------------------------------------------------
+static int pyprof__asyncio_in_file(pyprof__asyncio *asyncio, pyprof__pool *pool, const pyprof__source *source, const pyprof__mapping *mapping)
+{
+    uint64_t table[PYPROF__ASYNCIO_WORDS];
+    const Elf64_Shdr *section;
+    pyprof__elf elf;
+    int found = 0;
+    if (!pyprof__elf_open(&elf, pool, mapping->path)) return 0;
+    section = pyprof__elf_named(&elf, ".AsyncioDebug");
+    if (section && section->sh_size >= sizeof table
+        && pyprof__copy(source, table, section->sh_addr + pyprof__elf_bias(&elf, mapping->start), sizeof table))
+        found = pyprof__layout_asyncio(asyncio, table);
+    pyprof__elf_close(&elf);
+    return found;
+}
+
+// Finds it among the files mapped: first in those that have the module in their name, then in all. Takes some milliseconds.
+static int pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool *pool, const pyprof__source *source)
+{
+    pyprof__mapping mapping;
+    const char *at;
+    size_t capacity;
+    char *maps = pyprof__read_maps(pool, &capacity);
+    int pass, found = 0;
+    for (pass = 0; maps && pass < 2 && !found; pass++) {
+        at = maps;
+        while (!found && (at = pyprof__next_mapping(at, &mapping)) != NULL) {
+            const char *name = strrchr(mapping.path, '/');
+            if (!name || !mapping.offset_zero || strncmp(mapping.path, "/dev/", 5) == 0) continue;
+            if ((pass == 0) == (strstr(name, "_asyncio") != NULL)) found = pyprof__asyncio_in_file(asyncio, pool, source, &mapping);
+        }
+    }
+    pyprof__free(pool, maps, maps ? capacity : 0);
+    return found;
+}
+
 // ---- functions of its C API -------------------------------------------------------------
 static uint64_t pyprof__elf_function(pyprof__pool *pool, const char *path, uint64_t mapped_at, const char *name)   // by the symbols of the file
 {
@@ -3313,12 +3395,15 @@ typedef struct {
     uint32_t imports;                      // so many of them
     uint64_t importers[4];                 // addresses of importlib's function: each interpreter may have its own
     uint32_t importer;                     // the one to replace next
-    uint64_t str_type;                     // PyUnicode_Type, learnt like code_type
     pyprof__memo *memo;        // PYPROF__MEMOS of them
     uint64_t stamp;            // of an interpreter: changes when one of its code objects dies (3.14 and later); 0 = unknown
     uint64_t code_type;        // PyCode_Type, learnt from the first code object seen
     uint32_t generation;       // changes when the cache is emptied: spot numbers start afresh
     uint32_t decoded;          // code objects read since the window opened
+    int asyncio;               // a function of asyncio's was seen
+    uint64_t str_type, int_type;   // as code_type
+    pyprof__index task_index;  // spots of tasks by their names
+    uint32_t tasks;            // so many
     char *text;                // room for one decoded string
     pyprof__opcodes *opcodes;
 } pyprof__codes;
@@ -3371,6 +3456,8 @@ static void pyprof__codes_clear(pyprof__codes *codes)
     pyprof__index_free(codes->pool, &codes->spot_index);
     pyprof__index_free(codes->pool, &codes->import_index);
     codes->imports = 0;
+    pyprof__index_free(codes->pool, &codes->task_index);
+    codes->tasks = 0;
     pyprof__codes_distrust(codes);
 }
 
@@ -3409,15 +3496,21 @@ static int pyprof__same_code(const void *context, uint32_t item, const void *key
     return memcmp(&PYPROF__AT(pyprof__code, *(const pyprof__array *)context, item).key, key, sizeof(pyprof__code_key)) == 0;
 }
 
+static int pyprof__is_type(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type, const char *name, uint64_t *known)
+{
+    char text[16];
+    uint64_t at;
+    size_t size = strlen(name) + 1;
+    if (*known) return type == *known;
+    at = pyprof__read_pointer(mirror, type + codes->layout->type_name);
+    if (!at || !pyprof__read(mirror, text, at, size) || memcmp(text, name, size) != 0) return 0;
+    *known = type;
+    return 1;
+}
+
 static int pyprof__is_code(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type)
 {
-    char name[8];
-    uint64_t at;
-    if (codes->code_type) return type == codes->code_type;
-    at = pyprof__read_pointer(mirror, type + codes->layout->type_name);
-    if (!at || !pyprof__read(mirror, name, at, 5) || memcmp(name, "code", 5) != 0) return 0;
-    codes->code_type = type;
-    return 1;
+    return pyprof__is_type(codes, mirror, type, "code", &codes->code_type);
 }
 
 #define PYPROF__FIELD_AT(to, buffer, offset) memcpy(&(to), (buffer) + (offset), sizeof(to))
@@ -3521,6 +3614,8 @@ static int pyprof__code_decode(pyprof__codes *codes, pyprof__mirror *mirror, con
     *id = (uint32_t)codes->codes.count - 1;
     if (!pyprof__index_add(codes->pool, &codes->code_index, pyprof__hash_bytes(key, sizeof *key), *id)) return PYPROF_CAUSE_MEMORY + 1;
     codes->decoded++;
+    if (!codes->asyncio && strstr(pyprof__string(&codes->strings, code.file), "/asyncio/"))
+        codes->asyncio = strcmp(pyprof__string(&codes->strings, code.qualname), "<module>") != 0;
     return 0;
 }
 
@@ -3589,13 +3684,8 @@ static int pyprof__is_importer(const pyprof__codes *codes, uint64_t address)
 
 static int pyprof__is_str(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
 {
-    char name[4];
-    uint64_t at, type = object % 8 ? 0 : pyprof__read_pointer(mirror, object + codes->layout->object_type);
-    if (!type || codes->str_type) return type && type == codes->str_type;
-    at = pyprof__read_pointer(mirror, type + codes->layout->type_name);
-    if (!at || !pyprof__read(mirror, name, at, sizeof name) || memcmp(name, "str", sizeof name) != 0) return 0;
-    codes->str_type = type;
-    return 1;
+    uint64_t type = object % 8 ? 0 : pyprof__read_pointer(mirror, object + codes->layout->object_type);
+    return type && pyprof__is_type(codes, mirror, type, "str", &codes->str_type);
 }
 
 static int pyprof__same_import(const void *context, uint32_t item, const void *key)
@@ -4027,6 +4117,61 @@ static uint32_t pyprof__spot_opcode(pyprof__codes *codes, pyprof__mirror *mirror
     return string;
 }
 
+// ---- tasks of asyncio ---------------------------------------------------------
+enum { PYPROF__MAX_TASKS = 1000, PYPROF__TASK_SIZE = 200 };
+
+static int pyprof__same_task(const void *context, uint32_t item, const void *key)
+{
+    const pyprof__codes *codes = (const pyprof__codes *)context;
+    const pyprof__spot *spot = &PYPROF__AT(const pyprof__spot, codes->spots, item);
+    return strcmp(pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, spot->code).name), (const char *)key) == 0;
+}
+
+// The name of the task whose name object lies at address: a str, or a number as long as nobody asked for it (3.12 and later,
+// Modules/_asynciomodule.c). asyncio numbers the tasks that nobody named: those are one. text holds PYPROF__TASK_SIZE bytes. 0 = none.
+static int pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, char *text)
+{
+    static const char numbered[] = "Task-";
+    uint64_t type = pyprof__read_pointer(mirror, address + codes->layout->object_type);
+    size_t n = sizeof numbered - 1;
+    pyprof__copy_text(text, PYPROF__TASK_SIZE, "Task-*");
+    if (!address || !type) return 0;
+    if (pyprof__is_type(codes, mirror, type, "int", &codes->int_type)) return 1;
+    if (!pyprof__is_type(codes, mirror, type, "str", &codes->str_type)) return 0;
+    if (pyprof__read_str(mirror, codes->layout, address, codes->text) < 0) return 0;
+    if (strncmp(codes->text, numbered, n) == 0 && codes->text[n] && strspn(codes->text + n, "0123456789") == strlen(codes->text + n)) return 1;
+    pyprof__utf8_repair(text, PYPROF__TASK_SIZE, codes->text[0] ? codes->text : "<unnamed task>");
+    return 1;
+}
+
+// The spot that stands for a task of that name. PYPROF__NONE = no memory.
+static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
+{
+    uint64_t hash = pyprof__hash_text(name, strlen(name));
+    uint32_t id = pyprof__index_find(&codes->task_index, hash, pyprof__same_task, codes, name);
+    pyprof__code *code;
+    pyprof__spot *spot;
+    if (id != PYPROF__NONE) return id;
+    if (codes->tasks >= PYPROF__MAX_TASKS && strcmp(name, "<more tasks>") != 0) {
+        name = "<more tasks>";
+        hash = pyprof__hash_text(name, strlen(name));
+        id = pyprof__index_find(&codes->task_index, hash, pyprof__same_task, codes, name);
+        if (id != PYPROF__NONE) return id;
+    }
+    code = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
+    spot = code ? (pyprof__spot *)pyprof__push(codes->pool, &codes->spots) : NULL;
+    if (!spot) return PYPROF__NONE;
+    code->name = code->qualname = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
+    code->kind = PYPROF_KIND_TASK;
+    spot->code = (uint32_t)codes->codes.count - 1;
+    spot->instruction = -1;
+    spot->place.column = spot->place.end_column = -1;
+    id = (uint32_t)codes->spots.count - 1;
+    if (code->name == PYPROF__NONE || !pyprof__index_add(codes->pool, &codes->task_index, hash, id)) return PYPROF__NONE;
+    codes->tasks++;
+    return id;
+}
+
 // ============================================================================
 // [SECTION] FRAMES -- thread state -> frames
 //   Runs on    the sampler thread, the GIL not held
@@ -4113,6 +4258,11 @@ static int pyprof__stack_insert(pyprof__codes *codes, pyprof__stack *stack, size
 typedef struct { uint64_t at; pyprof__raw_frame frame; } pyprof__link;
 typedef struct { uint64_t at, instruction; uint32_t place; int32_t role; } pyprof__walked;   // a frame; how many spots lie inside of it
 
+// A task of asyncio that may be running, and where the frame of its coroutine lies: within the coroutine. The walk knows the
+// place of the task by that address and by nothing else: the loops, eager tasks and generators around it do not matter.
+typedef struct { uint64_t task, frame; } pyprof__task;
+enum { PYPROF__LOOPS = 16 };
+
 typedef struct {               // what a walk needs and changes
     pyprof__codes *codes;
     pyprof__mirror *mirror;
@@ -4127,6 +4277,12 @@ typedef struct {               // what a walk needs and changes
     pyprof__array *steps;      // NULL, or where to note the frames (pyprof__walked) of a thread that collects garbage
     uint64_t gc_frame;         // 3.15: the frame that triggered the collection; 0 = nothing is being collected
     uint32_t gc_met;           // it was met after so many spots, or links, less one; 0 = it was not
+    pyprof__task tasks[PYPROF__LOOPS];
+    uint32_t task_count;
+    uint32_t task_coro_at, task_name_at;   // offsets in a Task
+    uint32_t task_at;          // links: the task lies outside of so many, 0 = of none
+    uint64_t task, task_named; // it, and its name
+    char task_text[PYPROF__TASK_SIZE];
 } pyprof__walk;
 
 // The frame may be gone since it was noted. Is it still what it was, so that what its variable refers to is alive?
@@ -4199,11 +4355,25 @@ static void pyprof__walk_begin(pyprof__walk *walk)
 {
     walk->unsure = 0;
     walk->root = 0;
-    walk->gc_met = 0;
+    walk->gc_met = walk->task_at = 0;
     walk->stack->spots.count = 0;
     walk->stack->truncated = 0;
     if (walk->links) walk->links->count = 0;
     if (walk->steps) walk->steps->count = 0;
+}
+
+// Behind (outside of) a frame: is it that of a task's coroutine? What cannot be told is left out.
+static int pyprof__walk_task(pyprof__walk *walk, uint64_t at)
+{
+    uint32_t i;
+    for (i = 0; i < walk->task_count && walk->tasks[i].frame != at; i++) {}
+    if (i == walk->task_count || walk->task_at) return 0;
+    walk->task = walk->tasks[i].task;
+    walk->task_named = pyprof__read_pointer(walk->mirror, walk->task + walk->task_name_at);
+    if (!pyprof__task_name(walk->codes, walk->mirror, walk->task_named, walk->task_text)) return 0;
+    if (!walk->links) return pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
+    walk->task_at = (uint32_t)walk->links->count;
+    return 0;
 }
 
 // Walks from the innermost frame to the root. base: where the chain must end (3.15), 0 = at NULL.
@@ -4240,6 +4410,7 @@ static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
             continue;
         }
         cause = walk->links ? pyprof__walk_note(walk, at, &frame) : pyprof__walk_frame(walk, at, &frame);
+        if (cause == 0 && walk->task_count) cause = pyprof__walk_task(walk, at);
         if (cause) return cause;
         if (walk->codes->decoded >= PYPROF__MAX_DECODED) return PYPROF__AGAIN;
     }
@@ -4360,6 +4531,8 @@ typedef struct {
 
 enum { PYPROF__MAX_OUTSIDE = 64 };
 
+typedef struct { uint64_t interp, dict; } pyprof__current;   // 3.12, 3.13: the dict of an interpreter's running tasks
+
 typedef struct {
     pyprof__pool *pool;
     pyprof__mirror *mirror;
@@ -4372,6 +4545,10 @@ typedef struct {
     pyprof__array collections; // pyprof__collection
     size_t hint;               // the slot to look at first
     uint64_t active_interp, active;   // where threading._active was found
+    pyprof__asyncio asyncio;
+    uint32_t asyncio_tries;
+    int has_asyncio;           // 3.14 and later: all of asyncio is known; 3.12, 3.13: only task_name and task_coro
+    pyprof__array current;     // pyprof__current
 } pyprof__threads;
 
 static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pyprof__mirror *mirror, const pyprof__runtime *runtime)
@@ -4385,6 +4562,7 @@ static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pypr
     pyprof__array_init(&list->gils, sizeof(pyprof__gil));
     pyprof__array_init(&list->interps, sizeof(uint64_t));
     pyprof__array_init(&list->collections, sizeof(pyprof__collection));
+    pyprof__array_init(&list->current, sizeof(pyprof__current));
 }
 
 static void pyprof__threads_free(pyprof__threads *list)
@@ -4404,6 +4582,7 @@ static void pyprof__threads_free(pyprof__threads *list)
     pyprof__array_free(list->pool, &list->threads);
     pyprof__array_free(list->pool, &list->gils);
     pyprof__array_free(list->pool, &list->interps);
+    pyprof__array_free(list->pool, &list->current);
 }
 
 static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t address, uint64_t serial)   // known, free or new
@@ -4961,15 +5140,15 @@ static void pyprof__thread_name_set(pyprof__threads *list, uint64_t interp, uint
     }
 }
 
-// The dict threading._active of an interpreter; 0 = threading is not imported.
-static uint64_t pyprof__active_dict(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t interp)
+// What a module of an interpreter holds under a name; 0 = it is not imported, or has no such name.
+static uint64_t pyprof__module_value(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t interp, const char *module, const char *name)
 {
     pyprof__dict dict;
-    uint64_t module;
+    uint64_t found;
     if (!pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, interp + layout->interp_modules), &dict)) return 0;
-    module = pyprof__dict_get(mirror, layout, &dict, "threading");
-    if (!module || !pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, module + layout->module_dict), &dict)) return 0;
-    return pyprof__dict_get(mirror, layout, &dict, "_active");
+    found = pyprof__dict_get(mirror, layout, &dict, module);
+    if (!found || !pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, found + layout->module_dict), &dict)) return 0;
+    return pyprof__dict_get(mirror, layout, &dict, name);
 }
 
 static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char *text, int again)
@@ -4981,7 +5160,7 @@ static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char
     uint32_t i;
     if (list->active_interp != interp || again) {
         list->active_interp = interp;
-        list->active = pyprof__active_dict(mirror, layout, interp);
+        list->active = pyprof__module_value(mirror, layout, interp, "threading", "_active");
     }
     if (!pyprof__dict_open(mirror, layout, list->active, &active)) return;
     for (i = 0; i < active.count && i < PYPROF__MAX_THREADS; i++) {
@@ -4990,6 +5169,68 @@ static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char
         name = pyprof__dict_get(mirror, layout, &attributes, "_name");
         if (name && pyprof__read_str(mirror, layout, name, text) > 0)
             pyprof__thread_name_set(list, interp, pyprof__long_value(mirror, layout, key), text);
+    }
+}
+
+// ---- tasks of asyncio ---------------------------------------------------------
+// The running one: from 3.14 on the thread state points to it; 3.12 and 3.13 have a dict {loop: task} of each interpreter
+// (enter_task in Modules/_asynciomodule.c).
+// Looks for what tells the tasks, where that is still to be found: milliseconds, once a second at most.
+static void pyprof__tasks_find(pyprof__threads *list)
+{
+    const pyprof__layout *layout = &list->runtime->layout;
+    size_t i;
+    pyprof__current *current;
+    if (layout->gen_frame == PYPROF__NO) return;
+    if (layout->task_coro == PYPROF__NO) {
+        if (!list->has_asyncio) list->has_asyncio = pyprof__asyncio_find(&list->asyncio, list->pool, list->mirror->source);
+        list->asyncio_tries += list->asyncio_tries < 6;   // a minute apart at last: it may have been left out of this Python
+        return;
+    }
+    list->asyncio.task_coro = layout->task_coro;
+    list->asyncio.task_name = layout->task_name;
+    pyprof__mirror_begin(list->mirror);
+    list->current.count = 0;
+    for (i = 0; i < list->interps.count; i++) {
+        uint64_t interp = PYPROF__AT(uint64_t, list->interps, i);
+        uint64_t dict = pyprof__module_value(list->mirror, layout, interp, "_asyncio", "_current_tasks");
+        current = dict ? (pyprof__current *)pyprof__push(list->pool, &list->current) : NULL;
+        if (!current) continue;
+        current->interp = interp;
+        current->dict = dict;
+    }
+}
+
+static void pyprof__walk_expect_task(const pyprof__threads *list, pyprof__walk *walk, uint64_t task)   // it may be met
+{
+    uint64_t coro = task && task % 8 == 0 ? pyprof__read_pointer(walk->mirror, task + list->asyncio.task_coro) : 0;
+    if (!coro || coro % 8 || walk->task_count >= PYPROF__LOOPS) return;
+    walk->tasks[walk->task_count].task = task;
+    walk->tasks[walk->task_count++].frame = coro + list->runtime->layout.gen_frame;
+}
+
+// The tasks that may be running on a thread. Costs one word in memory that is fetched with the thread state, or that dict.
+static void pyprof__walk_tasks(const pyprof__threads *list, pyprof__walk *walk, const pyprof__thread *thread)
+{
+    const pyprof__layout *layout = &list->runtime->layout;
+    uint64_t dict = 0, used = 0, key, task;
+    pyprof__dict tasks;
+    size_t i;
+    walk->task_count = walk->task_at = 0;
+    walk->task_coro_at = list->asyncio.task_coro;
+    walk->task_name_at = list->asyncio.task_name;
+    if (list->has_asyncio) {
+        pyprof__walk_expect_task(list, walk, pyprof__read_pointer(walk->mirror, thread->address + list->asyncio.thread_task));
+        return;
+    }
+    for (i = 0; i < list->current.count; i++)
+        if (PYPROF__AT(pyprof__current, list->current, i).interp == thread->interp) dict = PYPROF__AT(pyprof__current, list->current, i).dict;
+    if (dict) used = pyprof__read_pointer(walk->mirror, dict + layout->dict_keys - 16);   // ma_used
+    if (!used || !pyprof__dict_open(walk->mirror, layout, dict, &tasks)) return;
+    for (i = 0; i < tasks.count && i < 256 && used; i++) {   // those that left are empty entries until it is made anew
+        if (!pyprof__dict_entry(walk->mirror, &tasks, (uint32_t)i, &key, &task)) continue;
+        pyprof__walk_expect_task(list, walk, task);
+        used--;
     }
 }
 
@@ -5695,6 +5936,7 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     sweeper->codes.stamp = gil && sweeper->listed_now ? gil->stamp : 0;
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
     collection = pyprof__walk_expect(sweeper, &walk, thread, !sweeper->listed_now);
+    pyprof__walk_tasks(&sweeper->list, &walk, thread);
     thread->cause = pyprof__walk_from(&walk, thread->address, thread->base);
     thread->trial_root = walk.root;
     thread->trial_raising = pyprof__read_pointer(&sweeper->mirror, thread->address + sweeper->runtime.layout.thread_exception) != 0;
@@ -6041,6 +6283,19 @@ static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *th
     return 1;
 }
 
+// Did the task that was met hold? All of what it was told by is compared: a task that ended and the one that came after it
+// often lie at the same place.
+static int pyprof__task_held(pyprof__sweeper *sweeper, const pyprof__walk *walk, const pyprof__thread *thread)
+{
+    const pyprof__layout *layout = &sweeper->runtime.layout;
+    pyprof__mirror *mirror = &sweeper->mirror;
+    if (!walk->task_at) return 1;
+    if (sweeper->list.has_asyncio && !pyprof__twins_agree(mirror, thread->address + sweeper->list.asyncio.thread_task, 8, 0)) return 0;
+    return pyprof__twins_agree(mirror, walk->task + walk->task_coro_at, 8, 0)
+        && pyprof__twins_agree(mirror, walk->task + walk->task_name_at, 8, 0)
+        && pyprof__twins_agree(mirror, walk->task_named, layout->str_compact + strlen(walk->task_text), 0);
+}
+
 // The codes of frames that held. 0 = a stack, else a pyprof_cause + 1.
 static int pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__array *links, pyprof__collection *collection,
                                  pyprof__thread *thread)
@@ -6059,6 +6314,8 @@ static int pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk, c
         cause = pyprof__walk_frame(walk, link->at, frame);
         if (cause == 0 && walk->codes->layout->code_units != PYPROF__NO && pyprof__frame_instruction(walk->mirror, walk->codes->layout, frame)
             > (int64_t)PYPROF__AT(pyprof__code, walk->codes->codes, walk->last_code).key.units) cause = PYPROF_CAUSE_CHAIN + 1;
+        if (cause == 0 && i + 1 == walk->task_at)
+            cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
     }
     if (met && met == links->count + 1) walk->gc_met = (uint32_t)walk->stack->spots.count + 1;
     if (cause == 0) cause = pyprof__collection_place(collection, walk, &thread->trial_collecting);
@@ -6088,7 +6345,7 @@ static int pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
 }
 
 // One try to read a thread that runs. 0 = trial is its stack, else a pyprof_cause + 1.
-static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
+static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, int tasks)
 {
     size_t codes = sweeper->codes.codes.count;
     pyprof__collection *collection;
@@ -6104,9 +6361,10 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
     pyprof__mirror_begin(&sweeper->mirror);
     pyprof__mirror_twice(&sweeper->mirror, sweeper->twins, sweeper->twin_count);
     pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_TWINS);
+    if (tasks) pyprof__walk_tasks(&sweeper->list, &walk, thread);
     collection = pyprof__walk_expect(sweeper, &walk, thread, 1);
     cause = pyprof__walk_from(&walk, thread->address, thread->base);
-    held = cause == 0 && pyprof__links_held(sweeper, thread) && pyprof__gc_held(sweeper, thread);
+    held = cause == 0 && pyprof__links_held(sweeper, thread) && pyprof__gc_held(sweeper, thread) && pyprof__task_held(sweeper, &walk, thread);
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     pyprof__twins_learn(sweeper);
     if (!held && cause == 0 && walk.root == thread->root && !walk.stack->truncated) {   // its outer part may be sure
@@ -6133,7 +6391,7 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
     thread->cause = PYPROF_CAUSE_MOVED + 1;
     sweeper->doubtful.count = 0;
     for (attempt = 0; attempt < PYPROF__TRIES && thread->cause; attempt++) {
-        thread->cause = pyprof__converge_once(sweeper, thread, slot);
+        thread->cause = pyprof__converge_once(sweeper, thread, slot, attempt < PYPROF__TRIES / 2);   // the rest of the stack is worth more
         sweeper->retried += thread->cause != 0;
     }
     if (thread->cause == 0) pyprof__accept(sweeper, thread, 1);
@@ -10065,7 +10323,7 @@ static const char *const pyprof__metric_keys[PYPROF_METRIC_COUNT] = {
     "live_bytes", "live_blocks", "peak_bytes", "peak_blocks", "temp_blocks", "gpu_ns", "gpu_bytes", "wait_samples", "resident_bytes",
     "live_age_ms", "", "", "", "", "", "", "", "", "", ""
 };
-static const char *const pyprof__kind_names[] = { "python", "native", "zone", "pseudo", "thread", "process" };
+static const char *const pyprof__kind_names[] = { "python", "native", "zone", "pseudo", "thread", "process", "wait", "task" };
 static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
 static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] = { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
@@ -13216,7 +13474,8 @@ static void pyprof__heap_tick(uint64_t now)   // ages are measured by this clock
     if (PYPROF__GET(pyprof__heap.users)) PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - pyprof__heap.start_ns) / 1000000));
 }
 
-typedef struct { uint64_t due, soon, cost; } pyprof__names;   // when to read the threads' names: at the latest, and if one is missing
+// When to read the threads' names: at the latest, and if one is missing. When to look for asyncio's tasks again
+typedef struct { uint64_t due, soon, cost, tasks; } pyprof__names;
 
 // The highest rate of the running sessions; 0 = none runs, -1 = there is none at all. Under the lock.
 static double pyprof__wanted_rate(pyprof__sweeper *sweeper)
@@ -13332,6 +13591,10 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
         if (!all || !sweeper->list.active) names->cost = took > names->cost ? names->cost + names->cost / 4 : took > 1000 ? took : 1000;
         names->soon = tick.now + 20 * names->cost;   // the cost as usual: it may have lost the CPU this time
     }
+    if (present && sweeper->codes.asyncio && tick.now > names->tasks) {
+        pyprof__tasks_find(&sweeper->list);
+        names->tasks = tick.now + (pyprof__second << sweeper->list.asyncio_tries);
+    }
     pthread_mutex_lock(&pyprof__lock);
     if (tick.now > pyprof__g.own_cpu_due) {   // reading the clock of a running thread makes the scheduler think again about it
         pyprof__g.own_cpu_ns = pyprof__own_cpu();
@@ -13348,7 +13611,7 @@ static void *pyprof__sampler_main(void *argument)
 {
     pyprof__sweeper *sweeper = (pyprof__sweeper *)argument;
     pyprof__schedule schedule;
-    pyprof__names names = { 0, 0, 50000 };
+    pyprof__names names = { 0, 0, 50000, 0 };
     pyprof__house house = { 0, 0 };
     uint64_t until, head;
     int64_t runs;
