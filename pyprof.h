@@ -4496,6 +4496,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint32_t state, leaf;         // of this sweep: bits (see PROFILE); the spot below its frames, PYPROF__NONE = none
     uint32_t blocks, rival;       // so many wait for the GIL it holds; the slot of the thread that holds what it waits for
     uint32_t held_by;             // of its GIL: how often it has changed hands
+    uint32_t native_under, native_leaf;          // the latest leaf for a C function, and the spot of the call
     uint32_t spell, spell_leaf, spell_version;   // what it waits for: state bits, leaf; and with which stack
     uint64_t delay_ns, delay_cpu_ns, delay_own_ns, delay_at;   // how long it had waited for a CPU so far, 0 = not known; its CPU
     double running_share;         // clock, the sampler's and the time then. Of the time it was ready to run, it ran so much;
@@ -4614,6 +4615,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->name[0] = 0;
     slot->named = slot->name_tries = 0;
     slot->name_cpu_ns = slot->spell_ns = slot->delay_ns = 0;
+    slot->native_leaf = PYPROF__NONE;
     slot->started = 0;
     slot->tick = 0;
     return slot;
@@ -5710,7 +5712,7 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 // thread whose clock has not moved since its stack was last proven still has that stack: it is not even read.
 // ============================================================================
 enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
-      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__DELAY_NS = 20000000, PYPROF__GIL_SIZE = 224 };
+      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300, PYPROF__DELAY_NS = 20000000, PYPROF__GIL_SIZE = 224 };
 // LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; GIL_SIZE: at most, of struct _gil_runtime_state
 
 typedef struct {
@@ -6575,19 +6577,63 @@ static void pyprof__share_cpu(pyprof__sweeper *sweeper, pyprof__thread *thread, 
     else if (wants) thread->state = pyprof__running_state(thread, pyprof__gil_of(&sweeper->list, thread->interp));
 }
 
+// Off the GIL, not blocked, and at an instruction that only lets others have their turn (3.10 and later: Python/ceval.c,
+// CHECK_EVAL_BREAKER): it is about to take the GIL again.
+static int pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thread, const pyprof__gil *gil)
+{
+    static const char *const polls[] = { "JUMP_BACKWARD", "JUMP_ABSOLUTE", "POP_JUMP_BACKWARD", "RESUME", "INSTRUMENTED_JUMP_B", "INSTRUMENTED_RESUME" };
+    const char *opcode;
+    size_t i;
+    if (!gil || !gil->enabled || thread->holder || thread->cause || thread->stack.spots.count == 0) return 0;
+    if ((thread->state & PYPROF__IS_WAITING) && !(thread->state & PYPROF__WANTS_CPU)) return 0;
+    if (sweeper->codes.opcodes->minor < 10) return 0;
+    opcode = pyprof__string(&sweeper->codes.strings, pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(uint32_t, thread->stack.spots, 0)));
+    for (i = 0; i < PYPROF__COUNT(polls); i++)
+        if (strncmp(opcode, polls[i], strlen(polls[i])) == 0) return 1;
+    return 0;
+}
+
+// The leaf of a thread that runs in C code called by its innermost Python line.
+static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    char name[PYPROF__LEAF_SIZE];
+    uint32_t spot, callee;
+    if ((thread->state & PYPROF__IS_WAITING) || thread->cause || thread->stack.spots.count == 0) return;
+    spot = PYPROF__AT(uint32_t, thread->stack.spots, 0);
+    callee = pyprof__spot_callee(&sweeper->codes, &sweeper->mirror, spot);
+    if (!callee) return;
+    thread->state |= PYPROF__IS_NATIVE;
+    if (thread->native_under != spot || thread->native_leaf == PYPROF__NONE) {
+        const char *text = pyprof__string(&sweeper->codes.strings, callee - 1);
+        snprintf(name, sizeof name, *text ? "<native> %s" : "<native>", text);
+        thread->native_leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_NATIVE, name, "", 0);
+        thread->native_under = spot;
+    }
+    thread->leaf = thread->native_leaf;
+}
+
 // What each thread does at the moment, and for whom it waits.
 static void pyprof__decide_states(pyprof__sweeper *sweeper)
 {
     uint64_t now = pyprof__now();
     int here = pyprof__cpu_here(sweeper->cpu_word);
+    const pyprof__gil *gil;
     size_t i;
     sweeper->looks = 0;
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     for (i = 0; i < sweeper->list.threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         thread->blocks = 0;
         if (thread->tick != sweeper->list.tick) continue;
         pyprof__state_of(sweeper, thread, now, here);
         pyprof__share_cpu(sweeper, thread, now, here);
+        gil = pyprof__gil_of(&sweeper->list, thread->interp);
+        if (pyprof__takes_gil(sweeper, thread, gil)) {
+            thread->state = PYPROF__IS_WAITING | PYPROF__WANTS_GIL;
+            thread->leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0);
+            thread->rival = gil->slot;
+        }
+        pyprof__native_leaf(sweeper, thread);
     }
     sweeper->decided_ns = now;
     for (i = 0; i < sweeper->list.threads.count; i++) {
@@ -6605,6 +6651,7 @@ static void pyprof__forget_stacks(pyprof__threads *list)
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
         thread->stack.spots.count = thread->trial.spots.count = 0;
         thread->proven_cpu_ns = thread->spell_ns = 0;
+        thread->native_leaf = PYPROF__NONE;
         thread->stable = 0;
         thread->version++;
     }
