@@ -137,6 +137,7 @@ size_t pyprof_test_size(const char *name)
         { "Item", sizeof(pyprof_item) },             { "Info", sizeof(pyprof_info) },
         { "Stats", sizeof(pyprof_stats) },           { "Allocation", sizeof(pyprof_allocation) },
         { "Leak", sizeof(pyprof_leak) },             { "DomainTotal", sizeof(pyprof_domain_total) },
+        { "Process", sizeof(pyprof_process) },
     };
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         if (!strcmp(sizes[i].name, name)) return sizes[i].size;

@@ -11,6 +11,7 @@ import ctypes
 import faulthandler
 import fnmatch
 import json
+import operator
 import os
 import pprint
 import signal
@@ -30,12 +31,14 @@ RESULTS = ['OK', 'ARGUMENT', 'STATE', 'BUSY', 'MEMORY', 'IO', 'FORMAT', 'NO_PYTH
 (OK, ARGUMENT, STATE, BUSY, MEMORY, IO, FORMAT, NO_PYTHON, UNSUPPORTED, DENIED, NO_PROCESS, DISABLED,
  BUDGET) = range(13)
 
-SAMPLES, WALL_NS, CPU_NS, GIL_NS, GIL_WAIT_NS, WAIT_NS = range(1, 7)
+SAMPLES, WALL_NS, CPU_NS, GIL_NS, GIL_WAIT_NS, WAIT_NS, NATIVE_NS, CALLS, EXCEPTIONS = range(1, 10)
 ALLOC_BYTES, ALLOC_BLOCKS, LIVE_BYTES, LIVE_BLOCKS, PEAK_BYTES, PEAK_BLOCKS, TEMP_BLOCKS = range(10, 17)
-WAIT_SAMPLES = 19
+WAIT_SAMPLES, RESIDENT_BYTES, LIVE_AGE_MS, IDLE_NS, CPU_WAIT_NS, NOGIL_NS, GIL_BLOCK_NS = range(19, 26)
 METRIC_COUNT = 32
+STATES = {'gil': GIL_NS, 'gil_wait': GIL_WAIT_NS, 'wait': WAIT_NS, 'native': NATIVE_NS, 'idle': IDLE_NS,
+          'cpu_wait': CPU_WAIT_NS, 'nogil': NOGIL_NS}   # columns that take the wall time of the samples they are about
 
-KIND_PYTHON, KIND_NATIVE, KIND_ZONE, KIND_PSEUDO, KIND_THREAD, KIND_PROCESS = range(6)
+(KIND_PYTHON, KIND_NATIVE, KIND_ZONE, KIND_PSEUDO, KIND_THREAD, KIND_PROCESS, KIND_WAIT, KIND_TASK) = range(8)
 
 FORMATS = ['auto', 'json', 'text', 'svg', 'html', 'folded', 'speedscope', 'pprof', 'pstats', 'cpuprofile',
            'heapprofile', 'trace', 'firefox', 'callgrind', 'pickle', 'perf', 'massif', 'dhat', 'openmetrics']
@@ -48,8 +51,8 @@ LATER = {HTML: '.html', PSTATS: '.prof', CPUPROFILE: '.cpuprofile', HEAPPROFILE:
          FIREFOX: '.firefox.json', CALLGRIND: '.callgrind', PERF: '.linux-perf.txt',
          MASSIF: '.massif', DHAT: '.dhat.json', OPENMETRICS: '.om.txt'}
 
-GROUP_FUNCTION, GROUP_LINE, GROUP_FILE, GROUP_THREAD = range(4)
-ITEM_THREAD, ITEM_NODE, ITEM_STACK, ITEM_STATE = range(1, 5)
+GROUP_FUNCTION, GROUP_LINE, GROUP_FILE, GROUP_THREAD, GROUP_LEAF = range(5)
+ITEM_THREAD, ITEM_NODE, ITEM_STACK, ITEM_STATE, ITEM_MEMORY, ITEM_GIL, ITEM_HOLD = range(1, 8)
 EVENT_DURATION, EVENT_HOOKS_LOST, EVENT_DEGRADED = 1, 2, 3
 CAPTURE_AUTO, CAPTURE_COPY, CAPTURE_SIGNAL = range(3)
 PATHS_FULL, PATHS_BASE, PATHS_HASHED = range(3)
@@ -122,9 +125,16 @@ class Thread(Structure):
                 ('first_seen', c_double), ('last_seen', c_double), ('total', METRICS)]
 
 
+class Process(Structure):
+    _fields_ = [('resident_bytes', c_int64), ('traced_bytes', c_int64), ('user_ns', c_int64), ('system_ns', c_int64),
+                ('voluntary_switches', c_int64), ('involuntary_switches', c_int64), ('minor_faults', c_int64),
+                ('major_faults', c_int64), ('threads', c_int64), ('gc_runs', c_int64)]
+
+
 class Item(Structure):
     _fields_ = [('kind', c_int), ('thread', POINTER(Thread)), ('stack', POINTER(Frame)), ('depth', c_size_t),
-                ('self', POINTER(c_int64)), ('total', POINTER(c_int64)), ('timestamp', c_double), ('count', c_uint64)]
+                ('self', POINTER(c_int64)), ('total', POINTER(c_int64)), ('timestamp', c_double), ('count', c_uint64),
+                ('other', POINTER(Thread)), ('process', POINTER(Process))]
 
 
 class DomainTotal(Structure):
@@ -217,7 +227,7 @@ def _load(loader):
     library.pyprof_test_size.argtypes = [c_char_p]
     library.pyprof_test_size.restype = c_size_t
     for structure in (Allocator, Logger, OnEvent, Config, SnapshotOptions, Query, Output, DiffOptions, DumpOptions, Row,
-                      Frame, Thread, Item, Info, Stats, Allocation, Leak, DomainTotal):
+                      Frame, Thread, Process, Item, Info, Stats, Allocation, Leak, DomainTotal):
         if library.pyprof_test_size(structure.__name__.encode()) != ctypes.sizeof(structure):
             raise SystemExit('bind.py: %s is not what pyprof.h declares' % structure.__name__)
     return library
@@ -260,8 +270,45 @@ def fill(structure, **fields):
 FrameTuple = collections.namedtuple(
     'Frame', 'name qualname file label line end_line column end_column first_line kind')
 ThreadTuple = collections.namedtuple('Thread', 'thread_id ident interpreter name first_seen last_seen total')
-ItemTuple = collections.namedtuple('Item', 'kind thread stack self total timestamp count')
+ProcessTuple = collections.namedtuple('Process', [field[0] for field in Process._fields_])
+ItemTuple = collections.namedtuple('Item', 'kind thread stack leaf self total timestamp count other process')
 RowTuple = collections.namedtuple('Row', 'name qualname file line kind self total')
+
+
+def is_leaf(kind, name):
+    """Is it what a Python line waits for, or the C function that it called? kind: a number, or a word of the JSON."""
+    return kind in (KIND_WAIT, 'wait') or kind in (KIND_NATIVE, 'native') and name.startswith('<native>')
+
+
+def without_leaves(document):
+    """The JSON with the stacks of Python alone: the label of the leaf, or None, stands in sample['leaf']."""
+    frames = document['frames']
+    for sample in document['samples']:
+        sample['leaf'] = None
+        if len(sample['frames']) > 1 and is_leaf(*(frames[sample['frames'][-1]][key] for key in ('kind', 'name'))):
+            sample['leaf'] = sample['stack'].pop()
+            sample['lines'].pop()
+            sample['frames'].pop()
+    return document
+
+
+def add_up(items):
+    """Items of ITEM_STACK that differ in nothing but their leaf as one. Parents come first: their total has the leaves'."""
+    found, whole = collections.OrderedDict(), set()
+
+    def plus(one, other):
+        return tuple(map(operator.add, one, other))
+
+    for item in items:
+        key = item.thread, item.stack
+        if item.leaf is None:
+            whole.add(key)
+        if key in found:
+            before = found[key]
+            item = before._replace(self=plus(before.self, item.self),
+                                   total=before.total if key in whole else plus(before.total, item.total))
+        found[key] = item._replace(leaf=None)
+    return list(found.values())
 
 
 class Profile:
@@ -287,8 +334,10 @@ class Profile:
     def save(self, path, **output):
         call('save', self.pointer, os.fsencode(path), byref(fill(Output(), **output)) if output else None, lib=self.lib)
 
-    def json(self, **output):
-        return strict_json(self.write(JSON, **output))
+    def json(self, leaves=False, **output):
+        """leaves: as it is; otherwise see without_leaves."""
+        document = strict_json(self.write(JSON, **output))
+        return document if leaves else without_leaves(document)
 
     def info(self):
         info = Info()
@@ -315,13 +364,22 @@ class Profile:
         call('leaks', self.pointer, query, rows, ctypes.sizeof(Leak), len(rows), byref(count), lib=self.lib)
         return list(rows[:min(capacity, count.value)])
 
-    def visit(self, *kinds, **query):
-        """Everything, or only the items of those kinds; idle time included unless the query says otherwise."""
+    def visit(self, *kinds, leaves=False, **query):
+        """Everything, or only the items of those kinds; idle time included unless the query says otherwise. The stacks of
+        samples and holds end in Python's own frame, what was below it stands in item.leaf, and items of ITEM_STACK that
+        differ in it alone are one, without it. leaves: all as it is told, with item.leaf."""
         items, errors = [], []
         query.setdefault('include_idle', 1)
 
         def metrics(values):
             return tuple(values[:METRIC_COUNT]) if values else None
+
+        def thread_of(thread):
+            return thread and ThreadTuple(thread.thread_id, thread.ident, thread.interpreter, text(thread.name),
+                                          thread.first_seen, thread.last_seen, tuple(thread.total))
+
+        def process_of(process):
+            return process and ProcessTuple(*(getattr(process, name) for name in ProcessTuple._fields))
 
         def see(_, pointer):
             try:
@@ -333,11 +391,12 @@ class Profile:
                     FrameTuple(text(f.name), text(f.qualname), text(f.file), text(f.label), f.line, f.end_line,
                                f.column, f.end_column, f.first_line, f.kind)
                     for f in item.stack[:item.depth]) if item.stack else ()
+                below = len(stack) > 1 and item.kind != ITEM_NODE and is_leaf(stack[-1].kind, stack[-1].name)
+                leaf = stack[-1] if below else None
                 items.append(ItemTuple(
-                    item.kind,
-                    thread and ThreadTuple(thread.thread_id, thread.ident, thread.interpreter, text(thread.name),
-                                           thread.first_seen, thread.last_seen, tuple(thread.total)),
-                    stack, metrics(item.self), metrics(item.total), item.timestamp, item.count))
+                    item.kind, thread_of(thread), stack[:-1] if leaf and not leaves else stack, leaf, metrics(item.self),
+                    metrics(item.total), item.timestamp, item.count, thread_of(item.other.contents if item.other else None),
+                    process_of(item.process.contents if item.process else None)))
             except BaseException:   # ctypes would only print it
                 errors.append(sys.exc_info()[1])
                 return 1
@@ -346,7 +405,12 @@ class Profile:
         call('visit', self.pointer, byref(fill(Query(), **query)), VISIT_FN(see), None, lib=self.lib)
         if errors:
             raise errors[0]
-        return items
+        if leaves:
+            return items
+        stacks = add_up(item for item in items if item.kind == ITEM_STACK)   # they come one after the other
+        first = next((i for i, item in enumerate(items) if item.kind == ITEM_STACK), 0)
+        others = [item for item in items if item.kind != ITEM_STACK]
+        return others[:first] + stacks + others[first:]
 
     def threads(self, **query):
         return [item.thread for item in self.visit(ITEM_THREAD, **query)]
@@ -360,6 +424,31 @@ class Profile:
         call('top', self.pointer, byref(query), rows, ctypes.sizeof(Row), capacity, byref(count), lib=self.lib)
         return [RowTuple(text(r.name), text(r.qualname), text(r.file), r.line, r.kind, tuple(r.self), tuple(r.total))
                 for r in rows[:min(capacity, count.value)]]
+
+
+    def thread(self, name):
+        """The one thread of that name."""
+        found = [thread for thread in self.threads() if thread.name == name]
+        equal(len(found), 1, 'threads named %s' % name)
+        return found[0]
+
+    def shares(self, thread):
+        """{state: share of the thread's wall time}, 'running' for what is no waiting"""
+        total = self.thread(thread).total
+        check(total[WALL_NS] > 0, 'no time in thread %s', thread)
+        found = {name: total[metric] / total[WALL_NS] for name, metric in STATES.items()}
+        found['running'] = 1 - found['wait']
+        return found
+
+    def leaves(self, thread=None, function=None, metric=WALL_NS):
+        """{name of the leaf, '' for none: time}, of one thread, of stacks whose innermost Python frame is that function"""
+        found = collections.Counter()
+        for item in self.visit(ITEM_STACK, leaves=True):
+            if thread in (None, item.thread.name):
+                at = len(item.stack) - (2 if item.leaf else 1)
+                if function is None or at >= 0 and item.stack[at].name == function:
+                    found[item.leaf.name if item.leaf else ''] += item.self[metric]
+        return found
 
 
 class Session:
@@ -572,7 +661,7 @@ def eventually(condition, what, seconds=5.0):
 
 def lost(profile):
     """Wall time whose stacks were rejected: it is in the totals, but not in the time line."""
-    return sum(item.self[WALL_NS] for item in profile.visit(ITEM_STACK) if item.stack[-1].name == '<lost>')
+    return sum(item.self[WALL_NS] for item in profile.visit(ITEM_STACK, leaves=True) if item.stack[-1].name == '<lost>')
 
 
 @contextlib.contextmanager

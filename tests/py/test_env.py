@@ -83,7 +83,7 @@ def all_files(prefix='run', names=FILES):
 
 def read_json(folder, name='run_profile.json'):
     with open(os.path.join(folder, 'out', name), 'rb') as file:
-        return bind.strict_json(file.read())
+        return bind.without_leaves(bind.strict_json(file.read()))
 
 
 def check_files(folder, prefix='run'):
