@@ -10734,7 +10734,8 @@ static pyprof_result pyprof__text_stacks(const pyprof__job *job, int metric, con
 
 // ---- text: what was waited for, C functions, the GIL -----------------------------------------------------------------
 // A call site: the line of Python, or what stands for it, and the leaf below it
-typedef struct { uint32_t leaf, function, line; } pyprof__callsite_key;                // leaf: its function, PYPROF__NONE = none
+enum { PYPROF__LEAF_ANY = 0x7ffffffd, PYPROF__LEAF_CPU, PYPROF__LEAF_UNKNOWN };   // all together; a CPU; nobody knows
+typedef struct { uint32_t leaf, function, line; } pyprof__callsite_key;            // leaf: its function, or one of these
 typedef struct { pyprof__callsite_key key; int64_t value, extra; } pyprof__callsite;       // of two metrics
 typedef struct { size_t first, count; uint32_t leaf; int64_t value, extra; } pyprof__leaf;   // its sites stand together
 typedef struct { pyprof__pool pool; pyprof__array keys, sites, leaves; pyprof__index index; int64_t value; } pyprof__callsites;
@@ -10768,13 +10769,16 @@ static int pyprof__by_leaf_value(const void *a, const void *b)
     return x->leaf < y->leaf ? -1 : x->leaf > y->leaf;
 }
 
-static int pyprof__callsites_add(pyprof__callsites *sites, const pyprof_profile *profile, uint32_t node, int by_leaf, int64_t value, int64_t extra)
+// leaf: that of a node that is none itself
+static int pyprof__callsites_add(pyprof__callsites *sites, const pyprof_profile *profile, uint32_t node, uint32_t leaf, int64_t value, int64_t extra)
 {
-    const pyprof__location *at = pyprof__location_of(profile, pyprof__row_node(profile, node)), *own = pyprof__location_of(profile, node);
-    pyprof__callsite_key key = { PYPROF__NONE, at->function, (uint32_t)at->place.line };
+    const pyprof__location *at = pyprof__location_of(profile, pyprof__row_node(profile, node));
+    pyprof__callsite_key key = { leaf, at->function, (uint32_t)at->place.line };
     pyprof__callsite *site;
     uint32_t id;
-    if (by_leaf && pyprof__is_leaf(pyprof__function_of(profile, node)->kind)) key.leaf = own->function;
+    if (value <= 0) return 1;
+    if (leaf != PYPROF__LEAF_ANY && pyprof__is_leaf(pyprof__function_of(profile, node)->kind))
+        key.leaf = pyprof__location_of(profile, node)->function;
     id = pyprof__unique(&sites->pool, &sites->keys, &sites->index, pyprof__same_callsite, &key);
     if (id == PYPROF__NONE || (id == sites->sites.count && !pyprof__push(&sites->pool, &sites->sites))) return 0;
     site = &PYPROF__AT(pyprof__callsite, sites->sites, id);
@@ -10817,9 +10821,18 @@ static int pyprof__callsites_make(pyprof__callsites *sites, const pyprof__job *j
     pyprof__array_init(&sites->leaves, sizeof(pyprof__leaf));
     for (node = 1; node < job->selection->count; node++) {
         int64_t value = pyprof__self(job->selection, metric, node) - pyprof__self(job->selection, minus, node);
-        if (value > 0 && !pyprof__callsites_add(sites, job->profile, node, by_leaf, value, pyprof__self(job->selection, extra, node))) return 0;
+        int64_t cpu = metric == PYPROF_WAIT_NS ? pyprof__self(job->selection, PYPROF_CPU_WAIT_NS, node) : 0;
+        if (value <= 0) continue;
+        if (!pyprof__callsites_add(sites, job->profile, node, by_leaf ? PYPROF__LEAF_UNKNOWN : PYPROF__LEAF_ANY, value - cpu,
+                                   pyprof__self(job->selection, extra, node))) return 0;
+        if (!pyprof__callsites_add(sites, job->profile, node, PYPROF__LEAF_CPU, cpu, 0)) return 0;
     }
     return pyprof__callsites_leaves(sites);
+}
+
+static const char *pyprof__leaf_name(const pyprof_profile *profile, uint32_t leaf)
+{
+    return leaf == PYPROF__LEAF_CPU ? "(a CPU)" : leaf == PYPROF__LEAF_UNKNOWN ? "(not known)" : pyprof__label(profile, leaf);
 }
 
 static void pyprof__put_callsite(const pyprof__job *job, const pyprof__callsite *site)
@@ -10834,12 +10847,12 @@ static void pyprof__put_callsite(const pyprof__job *job, const pyprof__callsite 
 }
 
 // A leaf and where it was called: on one line if that was one place, else the most important ones below it
-static void pyprof__text_leaf(const pyprof__job *job, const pyprof__callsites *sites, const pyprof__leaf *leaf, const char *unnamed)
+static void pyprof__text_leaf(const pyprof__job *job, const pyprof__callsites *sites, const pyprof__leaf *leaf)
 {
     const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites->sites, leaf->first);
     size_t i;
     pyprof__put(job->sink, "   ");
-    pyprof__put_visible(job->sink, leaf->leaf == PYPROF__NONE ? unnamed : pyprof__label(job->profile, leaf->leaf));
+    pyprof__put_visible(job->sink, pyprof__leaf_name(job->profile, leaf->leaf));
     for (i = 0; i < leaf->count && i < 3 && (i == 0 || site[i].value * 10 >= leaf->value); i++) {
         if (leaf->count > 1) {
             pyprof__put(job->sink, "\n");
@@ -10858,7 +10871,7 @@ static void pyprof__text_idle(const pyprof__job *job, const pyprof__callsites *s
         pyprof__put(job->sink, i ? ", " : "    idle: ");
         pyprof__put_time(job->sink, leaf->value, 0);
         pyprof__put(job->sink, " ");
-        pyprof__put_visible(job->sink, leaf->leaf == PYPROF__NONE ? "(unknown)" : pyprof__label(job->profile, leaf->leaf));
+        pyprof__put_visible(job->sink, pyprof__leaf_name(job->profile, leaf->leaf));
     }
     if (i < sites->leaves.count) pyprof__put(job->sink, ", ...");
     if (i) pyprof__put(job->sink, "\n");
@@ -10881,7 +10894,7 @@ static int pyprof__text_waiting(const pyprof__job *job)   // 0 = no memory
         const pyprof__leaf *leaf = &PYPROF__AT(const pyprof__leaf, waits.leaves, i);
         pyprof__put_time(s, leaf->value, 10);
         pyprof__put_column(s, pyprof__percent(leaf->value, waits.value), 1, " %", 9);
-        pyprof__text_leaf(job, &waits, leaf, "(unknown)");
+        pyprof__text_leaf(job, &waits, leaf);
     }
     if (waits.leaves.count > i) pyprof__put_format(s, "    ... %llu more\n", (unsigned long long)(waits.leaves.count - i));
     if (whole) pyprof__text_idle(job, &idle);
@@ -10903,7 +10916,7 @@ static int pyprof__text_native(const pyprof__job *job)   // 0 = no memory
         pyprof__put_time(s, leaf->value, 10);
         pyprof__put_column(s, pyprof__percent(leaf->value, running), 1, " %", 9);
         pyprof__put_time(s, leaf->extra, 11);
-        pyprof__text_leaf(job, &sites, leaf, "(unknown)");
+        pyprof__text_leaf(job, &sites, leaf);
     }
     if (sites.leaves.count > i) pyprof__put_format(s, "    ... %llu more\n", (unsigned long long)(sites.leaves.count - i));
     pyprof__callsites_free(&sites);
@@ -10978,7 +10991,7 @@ static void pyprof__gil_hold(const pyprof__job *job)   // the longest one while 
     pyprof__text_moment(job, longest->hold_end_ns);
     for (node = longest->hold_node, lines = 0; pyprof__parent_of(profile, node) && lines < 6; node = pyprof__parent_of(profile, node), lines++) {
         const pyprof__location *at = pyprof__location_of(profile, node);
-        site.key.leaf = PYPROF__NONE;
+        site.key.leaf = PYPROF__LEAF_ANY;
         site.key.function = at->function;
         site.key.line = (uint32_t)at->place.line;
         pyprof__put(job->sink, lines ? "\n         from" : "\n           in");
@@ -11275,8 +11288,24 @@ static void pyprof__hot_put(pyprof__sink *s, const pyprof__hot_line *hot, int64_
     pyprof__put(s, "\n");
 }
 
+static size_t pyprof__script_indent(pyprof__slice line)
+{
+    size_t at = 0;
+    while (at < line.size && (line.text[at] == ' ' || line.text[at] == '\t')) at++;
+    return at;
+}
+
+// Is it a line to be shown beside a hot one: not empty, and inside of the function?
+static int pyprof__hot_neighbour(const pyprof__script *source, const char *name, int32_t first_line, int64_t number)
+{
+    pyprof__slice line = pyprof__script_line(source, number), first = pyprof__script_line(source, first_line);
+    if (!line.size || number < first_line) return 0;
+    if (*name == '<') return strcmp(name, "<module>") == 0;
+    return pyprof__script_indent(line) > pyprof__script_indent(first);
+}
+
 // The hot lines, each between its neighbours where there is a source
-static void pyprof__hot_print(const pyprof__hottest *hot, const pyprof__script *source, int32_t first_line)
+static void pyprof__hot_print(const pyprof__hottest *hot, const pyprof__script *source, const char *name, int32_t first_line)
 {
     const pyprof__hot_line *lines = (const pyprof__hot_line *)hot->lines.data;
     pyprof__slice nothing = { NULL, 0 };
@@ -11284,15 +11313,15 @@ static void pyprof__hot_print(const pyprof__hottest *hot, const pyprof__script *
     size_t i, next = 0;
     for (i = 0; i < hot->lines.count; i++) {
         if (!lines[i].shown) continue;
-        at = source && lines[i].line > first_line ? lines[i].line - 1 : lines[i].line;
-        end = source && (uint64_t)lines[i].line < source->lines.count ? (int64_t)lines[i].line + 1 : lines[i].line;
+        at = source ? (int64_t)lines[i].line - 1 : lines[i].line;
+        end = source ? (int64_t)lines[i].line + 1 : lines[i].line;
         if (at <= last) at = last + 1;
         else if (last && source && at > last + 1) pyprof__put(hot->job->sink, "                                     ...\n");
         for (; at <= end; at++) {
-            pyprof__slice text = source ? pyprof__script_line(source, at) : nothing;
             while (next < hot->lines.count && lines[next].line < at) next++;
-            if (at != lines[i].line && text.size == 0) continue;   // an empty neighbour
-            pyprof__hot_put(hot->job->sink, next < hot->lines.count && lines[next].line == at ? &lines[next] : NULL, at, text);
+            if (at != lines[i].line && !pyprof__hot_neighbour(source, name, first_line, at)) continue;
+            pyprof__hot_put(hot->job->sink, next < hot->lines.count && lines[next].line == at ? &lines[next] : NULL, at,
+                            source ? pyprof__script_line(source, at) : nothing);
             last = at;
         }
     }
@@ -11318,7 +11347,7 @@ static int pyprof__hot_function(pyprof__hottest *hot, uint32_t id)   // 0 = no m
         pyprof__put(hot->job->sink, "  ");
         pyprof__put_visible(hot->job->sink, file);
         pyprof__put_format(hot->job->sink, ":%ld%s", (long)function->first_line, notes[state]);
-        pyprof__hot_print(hot, state == PYPROF__SCRIPT_READ ? &source : NULL, function->first_line);
+        pyprof__hot_print(hot, state == PYPROF__SCRIPT_READ ? &source : NULL, pyprof__text(profile, function->name), function->first_line);
     }
     pyprof__script_free(&hot->pool, &source);
     return state != PYPROF__SCRIPT_NO_MEMORY;
