@@ -569,6 +569,7 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 //   Uses       libc, pthreads, Linux
 //   Promise    the only place that asks which operating system or processor this is
 // ============================================================================
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <dlfcn.h>
 #include <elf.h>
@@ -577,6 +578,8 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <fnmatch.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -587,7 +590,6 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/time.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -715,17 +717,6 @@ static int pyprof__thread_start(pthread_t *thread, void *(*run)(void *), void *a
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     return error;
-}
-
-static uint64_t pyprof__run_delay(void)   // ns that the calling thread has waited for a CPU so far; 0 = unknown
-{
-    char text[128], *at;
-    int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
-    ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (fd >= 0) close(fd);
-    text[size > 0 ? size : 0] = 0;
-    at = strchr(text, ' ');
-    return at ? strtoull(at, NULL, 10) : 0;
 }
 
 // Name, timer slack and scheduler slice, of the calling thread only. Each is a wish: none is needed.
@@ -863,12 +854,191 @@ static ssize_t pyprof__read_file(const char *path, char *text, size_t capacity)
     return (ssize_t)size;
 }
 
+static uint64_t pyprof__run_delay(int64_t tid)   // ns that a thread of this process has waited for a CPU so far; 0 = unknown
+{
+    char path[64], text[128], *at;
+    snprintf(path, sizeof path, "/proc/self/task/%lld/schedstat", (long long)tid);
+    at = pyprof__read_file(path, text, sizeof text) > 0 ? strchr(text, ' ') : NULL;
+    return at ? strtoull(at, NULL, 10) : 0;
+}
+
 static int pyprof__signal_is_blocked(int64_t tid, int signal)   // by a thread of this process; also if it has ended
 {
     char path[64], text[4096], *at;
     snprintf(path, sizeof path, "/proc/self/task/%lld/status", (long long)tid);
     at = pyprof__read_file(path, text, sizeof text) > 0 ? strstr(text, "\nSigBlk:") : NULL;
     return !at || (strtoull(at + 8, NULL, 16) >> (signal - 1) & 1);
+}
+
+// ---- what a thread waits for in the kernel ----------------------------------------
+// The system call a thread of this process is in, from /proc/self/task/TID/syscall: no right is needed for one's own threads.
+typedef struct { long number; uint64_t argument[6]; } pyprof__call;   // number -1: blocked, but in no system call (a page fault)
+
+typedef enum {
+    PYPROF__WAITS_PLAIN,        // the verb says it all
+    PYPROF__WAITS_FD,           // argument 0 is a descriptor
+    PYPROF__WAITS_PATH,         // a path; not shown
+    PYPROF__WAITS_FUTEX, PYPROF__WAITS_POLL, PYPROF__WAITS_SELECT, PYPROF__WAITS_EPOLL, PYPROF__WAITS_ACCEPT, PYPROF__WAITS_CONNECT,
+    PYPROF__WAITS_SLEEP
+} pyprof__waits;
+
+// Calls that block. Not every processor has each of them.
+static const struct { long number; const char *verb; pyprof__waits form; int idle; } pyprof__calls[] = {   // idle: waits for work
+    { SYS_futex, "futex", PYPROF__WAITS_FUTEX, 0 },
+    { SYS_nanosleep, "sleep", PYPROF__WAITS_SLEEP, 1 }, { SYS_clock_nanosleep, "sleep", PYPROF__WAITS_SLEEP, 1 },
+    { SYS_read, "read", PYPROF__WAITS_FD, 0 }, { SYS_pread64, "read", PYPROF__WAITS_FD, 0 }, { SYS_readv, "read", PYPROF__WAITS_FD, 0 },
+    { SYS_preadv, "read", PYPROF__WAITS_FD, 0 }, { SYS_write, "write", PYPROF__WAITS_FD, 0 }, { SYS_pwrite64, "write", PYPROF__WAITS_FD, 0 },
+    { SYS_writev, "write", PYPROF__WAITS_FD, 0 }, { SYS_pwritev, "write", PYPROF__WAITS_FD, 0 },
+    { SYS_recvfrom, "recv", PYPROF__WAITS_FD, 0 }, { SYS_recvmsg, "recv", PYPROF__WAITS_FD, 0 }, { SYS_recvmmsg, "recv", PYPROF__WAITS_FD, 0 },
+    { SYS_sendto, "send", PYPROF__WAITS_FD, 0 }, { SYS_sendmsg, "send", PYPROF__WAITS_FD, 0 }, { SYS_sendmmsg, "send", PYPROF__WAITS_FD, 0 },
+    { SYS_sendfile, "send", PYPROF__WAITS_FD, 0 }, { SYS_splice, "splice", PYPROF__WAITS_FD, 0 },
+    { SYS_copy_file_range, "copy", PYPROF__WAITS_FD, 0 },
+    { SYS_accept, "accept", PYPROF__WAITS_ACCEPT, 1 }, { SYS_accept4, "accept", PYPROF__WAITS_ACCEPT, 1 },
+    { SYS_connect, "connect", PYPROF__WAITS_CONNECT, 0 },
+    { SYS_ppoll, "poll", PYPROF__WAITS_POLL, 1 }, { SYS_pselect6, "select", PYPROF__WAITS_SELECT, 1 },
+    { SYS_epoll_pwait, "epoll", PYPROF__WAITS_EPOLL, 1 },
+    { SYS_wait4, "wait child", PYPROF__WAITS_PLAIN, 0 }, { SYS_waitid, "wait child", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_rt_sigtimedwait, "wait signal", PYPROF__WAITS_PLAIN, 1 }, { SYS_rt_sigsuspend, "wait signal", PYPROF__WAITS_PLAIN, 1 },
+    { SYS_fsync, "fsync", PYPROF__WAITS_FD, 0 }, { SYS_fdatasync, "fsync", PYPROF__WAITS_FD, 0 }, { SYS_flock, "flock", PYPROF__WAITS_FD, 0 },
+    { SYS_fcntl, "lock", PYPROF__WAITS_FD, 0 }, { SYS_ioctl, "ioctl", PYPROF__WAITS_FD, 0 }, { SYS_close, "close", PYPROF__WAITS_FD, 0 },
+    { SYS_getdents64, "list", PYPROF__WAITS_FD, 0 }, { SYS_fstat, "stat", PYPROF__WAITS_FD, 0 }, { SYS_ftruncate, "truncate", PYPROF__WAITS_FD, 0 },
+    { SYS_fallocate, "allocate", PYPROF__WAITS_FD, 0 },
+    { SYS_openat, "open", PYPROF__WAITS_PATH, 0 }, { SYS_unlinkat, "unlink", PYPROF__WAITS_PATH, 0 }, { SYS_mkdirat, "mkdir", PYPROF__WAITS_PATH, 0 },
+    { SYS_mmap, "mmap", PYPROF__WAITS_PLAIN, 0 }, { SYS_munmap, "munmap", PYPROF__WAITS_PLAIN, 0 }, { SYS_madvise, "madvise", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_mprotect, "mprotect", PYPROF__WAITS_PLAIN, 0 }, { SYS_brk, "brk", PYPROF__WAITS_PLAIN, 0 }, { SYS_msync, "msync", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_sync, "sync", PYPROF__WAITS_PLAIN, 0 }, { SYS_getrandom, "getrandom", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_semtimedop, "semaphore", PYPROF__WAITS_PLAIN, 0 }, { SYS_msgrcv, "message queue", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_mq_timedreceive, "message queue", PYPROF__WAITS_PLAIN, 0 }, { SYS_io_getevents, "aio", PYPROF__WAITS_PLAIN, 0 },
+#ifdef SYS_io_uring_enter
+    { SYS_io_uring_enter, "io_uring", PYPROF__WAITS_PLAIN, 0 },
+#endif
+#ifdef SYS_poll
+    { SYS_poll, "poll", PYPROF__WAITS_POLL, 1 }, { SYS_select, "select", PYPROF__WAITS_SELECT, 1 }, { SYS_epoll_wait, "epoll", PYPROF__WAITS_EPOLL, 1 },
+    { SYS_pause, "wait signal", PYPROF__WAITS_PLAIN, 1 }, { SYS_open, "open", PYPROF__WAITS_PATH, 0 }, { SYS_stat, "stat", PYPROF__WAITS_PATH, 0 },
+    { SYS_rename, "rename", PYPROF__WAITS_PATH, 0 }, { SYS_unlink, "unlink", PYPROF__WAITS_PATH, 0 }, { SYS_mkdir, "mkdir", PYPROF__WAITS_PATH, 0 },
+    { SYS_newfstatat, "stat", PYPROF__WAITS_PATH, 0 },
+#endif
+};
+
+typedef enum { PYPROF__CALL_UNKNOWN, PYPROF__CALL_RUNS, PYPROF__CALL_BLOCKED } pyprof__call_state;   // runs: or could
+
+static pyprof__call_state pyprof__call_read(int64_t tid, pyprof__call *call)
+{
+    char path[64], text[256], *at = text;
+    int i;
+    snprintf(path, sizeof path, "/proc/self/task/%lld/syscall", (long long)tid);
+    if (pyprof__read_file(path, text, sizeof text) <= 0) return PYPROF__CALL_UNKNOWN;
+    if (text[0] == 'r') return PYPROF__CALL_RUNS;
+    memset(call, 0, sizeof *call);
+    call->number = strtol(at, &at, 10);
+    for (i = 0; i < 6 && *at == ' ' && call->number >= 0; i++) call->argument[i] = strtoull(at + 1, &at, 16);
+    return PYPROF__CALL_BLOCKED;
+}
+
+// The folder entry of a descriptor: "/a/data.bin", "socket:[123]", "pipe:[123]", "anon_inode:[eventfd]". No call to the file
+// itself: one on a file system that hangs would block the sampler, too.
+static int pyprof__fd_link(int64_t tid, int fd, char *text, size_t capacity)
+{
+    char path[64];
+    ssize_t size;
+    snprintf(path, sizeof path, "/proc/self/task/%lld/fd/%d", (long long)tid, fd);
+    size = readlink(path, text, capacity - 1);
+    text[size > 0 ? size : 0] = 0;
+    return size > 0;
+}
+
+static int pyprof__fd_type(int fd)   // S_IFMT of the file's mode, as the kernel remembers it; 0 = unknown
+{
+#ifdef SYS_statx
+    uint32_t info[64];                      // struct statx: stx_mode is a 16-bit field at 28
+    if (syscall(SYS_statx, fd, "", 0x1000 | 0x4000, 1, info) == 0) return (int)(info[7] & 0xf000);   // AT_EMPTY_PATH, AT_STATX_DONT_SYNC; STATX_TYPE
+#endif
+    (void)fd;
+    return 0;
+}
+
+static void pyprof__address_text(const struct sockaddr_storage *address, socklen_t size, char *text, size_t capacity)
+{
+    const struct sockaddr_in *ipv4 = (const struct sockaddr_in *)(const void *)address;
+    const struct sockaddr_in6 *ipv6 = (const struct sockaddr_in6 *)(const void *)address;
+    const struct sockaddr_un *local = (const struct sockaddr_un *)(const void *)address;
+    const size_t name = offsetof(struct sockaddr_un, sun_path);
+    char host[64] = "";
+    if (address->ss_family == AF_INET && inet_ntop(AF_INET, &ipv4->sin_addr, host, sizeof host))
+        snprintf(text, capacity, "%s:%u", host, ntohs(ipv4->sin_port));
+    else if (address->ss_family == AF_INET6 && inet_ntop(AF_INET6, &ipv6->sin6_addr, host, sizeof host))
+        snprintf(text, capacity, "[%s]:%u", host, ntohs(ipv6->sin6_port));
+    else if (address->ss_family == AF_UNIX && size > name && local->sun_path[0])
+        snprintf(text, capacity, "unix:%.*s", (int)(size - name), local->sun_path);
+    else snprintf(text, capacity, "%s", address->ss_family == AF_UNIX ? "unix" : "socket");
+}
+
+static void pyprof__socket_text(int fd, int own, char *text, size_t capacity)   // own: its address, not the peer's
+{
+    struct sockaddr_storage address;
+    socklen_t size = sizeof address;
+    int got;
+    memset(&address, 0, sizeof address);
+    got = own ? -1 : getpeername(fd, (struct sockaddr *)&address, &size);
+    if (got != 0) {
+        size = sizeof address;
+        got = getsockname(fd, (struct sockaddr *)&address, &size);
+    }
+    if (got == 0) pyprof__address_text(&address, size, text, capacity);
+    else snprintf(text, capacity, "socket");
+}
+
+typedef struct {               // what is waited for
+    char verb[32], target[256];    // "read file", "/a/data.bin"; target empty: none that is known
+    int path, idle;                // target is a path; it waits for work
+    uint64_t futex;                // address; 0 = it is none
+} pyprof__wait;
+
+static void pyprof__wait_fd(pyprof__wait *wait, const char *verb, int64_t tid, int fd, int own)
+{
+    char link[256];
+    const char *what = "file";
+    int type;
+    snprintf(wait->verb, sizeof wait->verb, "%s", verb);
+    if (!pyprof__fd_link(tid, fd, link, sizeof link)) return;
+    if (strncmp(link, "socket:", 7) == 0) { pyprof__socket_text(fd, own, wait->target, sizeof wait->target); return; }
+    type = link[0] == '/' ? pyprof__fd_type(fd) : 0;
+    if (strncmp(link, "pipe:", 5) == 0) what = "pipe";
+    else if (strncmp(link, "/dev/pts/", 9) == 0 || strncmp(link, "/dev/tty", 8) == 0) what = "tty";
+    else if (strncmp(link, "anon_inode:[", 12) == 0) { what = link + 12; link[strcspn(link, "]")] = 0; }
+    else if (link[0] == '/') {
+        what = type == S_IFIFO ? "pipe" : type == S_IFDIR ? "folder" : type == S_IFCHR || type == S_IFBLK ? "device" : "file";
+        memcpy(wait->target, link, sizeof link);
+        wait->path = 1;
+    }
+    snprintf(wait->verb, sizeof wait->verb, "%s %.16s", verb, what);
+}
+
+static void pyprof__wait_many(pyprof__wait *wait, const char *verb, uint64_t count)   // few names for all the numbers there can be
+{
+    uint64_t round = 16;
+    while (round * 2 <= count) round *= 2;
+    if (count <= 16) snprintf(wait->verb, sizeof wait->verb, "%s %u fd%s", verb, (unsigned)count, count == 1 ? "" : "s");
+    else snprintf(wait->verb, sizeof wait->verb, "%s %llu+ fds", verb, (unsigned long long)round);
+}
+
+static uint64_t pyprof__epoll_count(int fd)
+{
+    char path[64], text[4096];
+    const char *at = text;
+    uint64_t count = 0;
+    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+    if (pyprof__read_file(path, text, sizeof text) <= 0) return 0;
+    while ((at = strstr(at, "tfd:")) != NULL) { count++; at += 4; }
+    return count;
+}
+
+static uint64_t pyprof__bits(const uint64_t *words, size_t count)
+{
+    uint64_t bits = 0;
+    size_t i;
+    for (i = 0; i < count; i++) bits += (uint64_t)__builtin_popcountll(words[i]);
+    return bits;
 }
 
 // ---- holding a thread by a signal -----------------------------------------------
@@ -3025,6 +3195,36 @@ static uint32_t pyprof__spot_find(pyprof__codes *codes, uint32_t code_id, int64_
     return (uint32_t)codes->spots.count - 1;
 }
 
+// ---- frames that are no Python code ----------------------------------------------------
+// The spot of a name: a C function, what a thread waits for. target: a path (in the code's file) or an address (in its qualname),
+// kept apart from the name because some sessions do not want it. PYPROF__NONE = no memory.
+static uint32_t pyprof__spot_named(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *target, int is_path)
+{
+    pyprof__code code;
+    pyprof__code *added;
+    uint64_t hash;
+    uint32_t id, from = (uint32_t)codes->codes.count;
+    memset(&code, 0, sizeof code);
+    code.name = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
+    code.qualname = is_path ? code.name : pyprof__intern(codes->pool, &codes->strings, target, strlen(target));
+    code.file = pyprof__intern(codes->pool, &codes->strings, is_path ? target : "", is_path ? strlen(target) : 0);
+    if (code.name == PYPROF__NONE || code.qualname == PYPROF__NONE || code.file == PYPROF__NONE) return PYPROF__NONE;
+    code.kind = (int32_t)kind;
+    code.key.address = 1;   // no code object: they are aligned
+    code.key.name = code.name;
+    code.key.qualname = code.qualname;
+    code.key.filename = code.file;
+    code.key.units = (uint32_t)kind;
+    hash = pyprof__hash_bytes(&code.key, sizeof code.key);
+    id = pyprof__index_find(&codes->code_index, hash, pyprof__same_code, &codes->codes, &code.key);
+    if (id != PYPROF__NONE) return pyprof__spot_find(codes, id, 0);
+    added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
+    if (!added) return PYPROF__NONE;
+    *added = code;
+    if (!pyprof__index_add(codes->pool, &codes->code_index, hash, from)) return PYPROF__NONE;
+    return pyprof__spot_find(codes, from, 0);
+}
+
 // ============================================================================
 // [SECTION] FRAMES -- thread state -> frames
 //   Runs on    the sampler thread, the GIL not held
@@ -3248,9 +3448,21 @@ typedef struct {               // one thread state, known from one sweep to the 
     char name[PYPROF__NAME_SIZE];
     uint32_t named, name_tries;   // 1 = Python's name, not the kernel's
     uint64_t name_cpu_ns;         // its CPU clock when its name was last looked for
+    uint32_t state, leaf;         // of this sweep: bits (see PROFILE); the spot below its frames, PYPROF__NONE = none
+    uint32_t blocks, rival;       // so many wait for the GIL it holds; the slot of the thread that holds what it waits for
+    uint32_t held_by;             // of its GIL: how often it has changed hands
+    uint32_t spell, spell_leaf, spell_version;   // what it waits for: state bits, leaf; and with which stack
+    uint64_t delay_ns, delay_cpu_ns, delay_own_ns, delay_at;   // how long it had waited for a CPU so far, 0 = not known; its CPU
+    double running_share;         // clock, the sampler's and the time then. Of the time it was ready to run, it ran so much;
+    uint64_t queued_ns;           // not counting whole periods in which it waited for a CPU: so much since then
+    uint64_t spell_ns, spell_at;  // its CPU clock when it was looked at what it waits for; 0 = it was not; and when that was
 } pyprof__thread;
 
-typedef struct { uint64_t address, interp, holder; int locked, enabled; uint64_t stamp; } pyprof__gil;   // stamp: see pyprof__codes
+typedef struct {
+    uint64_t address, interp, holder, stamp;   // stamp: see pyprof__codes
+    int locked, enabled;
+    uint32_t switches, slot;                   // how often it has changed hands; the thread that holds it, PYPROF__NONE = none that is known
+} pyprof__gil;
 
 typedef struct {
     pyprof__pool *pool;
@@ -3318,7 +3530,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->version++;
     slot->name[0] = 0;
     slot->named = slot->name_tries = 0;
-    slot->name_cpu_ns = 0;
+    slot->name_cpu_ns = slot->spell_ns = slot->delay_ns = 0;
     slot->started = 0;
     slot->tick = 0;
     return slot;
@@ -3386,6 +3598,7 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
     if (gil.address) {   // it has none yet while it comes up
         gil.holder = pyprof__read_pointer(list->mirror, gil.address + layout->gil_holder);
         gil.locked = (int)pyprof__read_u32(list->mirror, gil.address + layout->gil_locked);
+        gil.switches = pyprof__read_u32(list->mirror, gil.address + layout->gil_locked + 8);   // switch_number (Include/internal/pycore_gil.h)
         gil.enabled = layout->gil_enabled == PYPROF__NO || pyprof__read_u32(list->mirror, gil.address + layout->gil_enabled);
     }
     if (layout->interp_generation != PYPROF__NO && pyprof__read(list->mirror, &gil.stamp, interp + layout->interp_generation, sizeof gil.stamp))
@@ -3479,6 +3692,7 @@ static void pyprof__threads_relate(pyprof__threads *list)
         const pyprof__gil *gil;
         if (thread->tick != list->tick) continue;
         gil = pyprof__gil_of(list, thread->interp);
+        thread->held_by = gil ? gil->switches : 0;
         thread->holder = gil && gil->enabled && gil->locked == 1 && gil->holder == thread->address;
         if (!thread->started) thread->started = !may_be_stale || pyprof__thread_has_started(list, thread) || pyprof__thread_holds(list, gil, thread);
         if (!thread->started || pyprof__thread_is_spare(list, thread)) { thread->tick--; continue; }
@@ -3491,16 +3705,85 @@ static void pyprof__threads_relate(pyprof__threads *list)
     }
 }
 
+static uint32_t pyprof__thread_at(const pyprof__threads *list, uint64_t address)   // its slot, PYPROF__NONE = it is not listed
+{
+    size_t i;
+    for (i = 0; i < list->threads.count; i++) {
+        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, list->threads, i);
+        if (thread->tick == list->tick && thread->address == address) return (uint32_t)i;
+    }
+    return PYPROF__NONE;
+}
+
 // Lists all threads of all interpreters. 0 = the list was being changed, or memory ran out: try again.
 static int pyprof__threads_list(pyprof__threads *list)
 {
     uint64_t interp = 0;
+    size_t i;
     list->gils.count = list->interps.count = 0;
     if (!pyprof__read(list->mirror, &interp, list->runtime->address + list->runtime->layout.runtime_head, sizeof interp)) return 0;
     while (interp)
         if (list->interps.count >= PYPROF__MAX_INTERPRETERS || !pyprof__interp_list(list, interp, &interp)) return 0;
     pyprof__threads_relate(list);
+    for (i = 0; i < list->gils.count; i++) {   // its holder may be a thread of another interpreter
+        pyprof__gil *gil = &PYPROF__AT(pyprof__gil, list->gils, i);
+        gil->slot = gil->enabled && gil->locked == 1 ? pyprof__thread_at(list, gil->holder) : PYPROF__NONE;
+    }
     return 1;
+}
+
+// ---- what a thread waits for -------------------------------------------------------
+static void pyprof__wait_poll(const pyprof__source *source, int64_t tid, const pyprof__call *call, pyprof__wait *wait)
+{
+    struct pollfd one;
+    uint64_t count = call->argument[1];
+    if (count == 0) { wait->idle = 1; memcpy(wait->verb, "sleep", 6); return; }
+    if (count > 1 || !pyprof__copy(source, &one, call->argument[0], sizeof one)) { pyprof__wait_many(wait, "poll", count); return; }
+    pyprof__wait_fd(wait, "poll", tid, one.fd, 0);
+    wait->idle = 0;   // how Python waits for a socket with a timeout; a selector is known by its function
+}
+
+static void pyprof__wait_select(const pyprof__source *source, const pyprof__call *call, pyprof__wait *wait)
+{
+    uint64_t words[16], count = 0;
+    size_t size = call->argument[0] <= 1024 ? (size_t)(call->argument[0] + 63) / 64 : 16;
+    int i;
+    for (i = 1; i <= 3; i++)
+        if (call->argument[i] && pyprof__copy(source, words, call->argument[i], size * 8)) count += pyprof__bits(words, size);
+    if (call->argument[0] == 0 || count == 0) memcpy(wait->verb, "sleep", 6);
+    else pyprof__wait_many(wait, "select", count);
+}
+
+static void pyprof__wait_connect(const pyprof__source *source, const pyprof__call *call, pyprof__wait *wait)
+{
+    struct sockaddr_storage address;
+    size_t size = call->argument[2] < sizeof address ? (size_t)call->argument[2] : sizeof address;
+    memset(&address, 0, sizeof address);
+    if (size >= sizeof(sa_family_t) && pyprof__copy(source, &address, call->argument[1], size))
+        pyprof__address_text(&address, (socklen_t)size, wait->target, sizeof wait->target);
+}
+
+static void pyprof__wait_describe(const pyprof__source *source, int64_t tid, const pyprof__call *call, pyprof__wait *wait)
+{
+    size_t i, count = PYPROF__COUNT(pyprof__calls);
+    memset(wait, 0, sizeof *wait);
+    for (i = 0; i < count && pyprof__calls[i].number != call->number; i++) {}
+    if (i == count) {
+        snprintf(wait->verb, sizeof wait->verb, call->number < 0 ? "page fault" : "system call %ld", call->number);
+        return;
+    }
+    snprintf(wait->verb, sizeof wait->verb, "%s", pyprof__calls[i].verb);
+    wait->idle = pyprof__calls[i].idle;
+    switch (pyprof__calls[i].form) {
+    case PYPROF__WAITS_FD: pyprof__wait_fd(wait, pyprof__calls[i].verb, tid, (int)call->argument[0], 0); break;
+    case PYPROF__WAITS_ACCEPT: pyprof__wait_fd(wait, pyprof__calls[i].verb, tid, (int)call->argument[0], 1); break;
+    case PYPROF__WAITS_CONNECT: pyprof__wait_connect(source, call, wait); break;
+    case PYPROF__WAITS_POLL: pyprof__wait_poll(source, tid, call, wait); break;
+    case PYPROF__WAITS_SELECT: pyprof__wait_select(source, call, wait); break;
+    case PYPROF__WAITS_EPOLL: pyprof__wait_many(wait, "epoll", pyprof__epoll_count((int)call->argument[0])); break;
+    case PYPROF__WAITS_FUTEX: wait->futex = call->argument[0]; break;
+    case PYPROF__WAITS_PLAIN: case PYPROF__WAITS_PATH: case PYPROF__WAITS_SLEEP: break;
+    }
 }
 
 // ---- names: threading._active, {ident: Thread}, and Thread._name ------------------------------------------------
@@ -3889,6 +4172,18 @@ static int pyprof__model_begin(pyprof__model *model)   // the root; 0 = no memor
                                                                                     PYPROF_KIND_PROCESS, 0)) == 0;
 }
 
+// "[read file data.bin]": the target as far as the session wants to know it.
+static uint32_t pyprof__model_wait(pyprof__model *model, const char *verb, const char *address, const char *path)
+{
+    char text[512];
+    const char *slash = strrchr(path, '/'), *target = *path ? path : strcmp(address, verb) == 0 ? "" : address;
+    if (model->paths == PYPROF_PATHS_HASHED) target = "";
+    if (model->paths == PYPROF_PATHS_BASE && *path && slash) target = slash + 1;
+    if (model->paths == PYPROF_PATHS_BASE && !*path && strncmp(target, "unix:", 5) == 0) target = "unix";
+    snprintf(text, sizeof text, "[%s%s%s]", verb, *target ? " " : "", target);
+    return pyprof__model_string(model, text);
+}
+
 static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *codes, uint32_t spot_id)   // -> location
 {
     const pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
@@ -3898,6 +4193,11 @@ static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *co
     function.name = pyprof__model_string(model, pyprof__string(&codes->strings, code->name));
     function.qualname = pyprof__model_string(model, pyprof__string(&codes->strings, code->qualname));
     function.file = pyprof__model_path(model, pyprof__string(&codes->strings, code->file));
+    if (code->kind == PYPROF_KIND_WAIT) {
+        function.name = function.qualname = pyprof__model_wait(model, pyprof__string(&codes->strings, code->name),
+            pyprof__string(&codes->strings, code->qualname), pyprof__string(&codes->strings, code->file));
+        function.file = 0;
+    }
     function.first_line = code->key.first_line;
     function.kind = code->kind;
     return pyprof__model_location(model, &function, &spot->place);
@@ -4104,7 +4404,8 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 // thread whose clock has not moved since its stack was last proven still has that stack: it is not even read.
 // ============================================================================
 enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
-      PYPROF__STARVED_TICKS = 3 };
+      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__DELAY_NS = 20000000, PYPROF__GIL_SIZE = 224 };
+// LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; GIL_SIZE: at most, of struct _gil_runtime_state
 
 typedef struct {
     pyprof__pool pool;
@@ -4127,6 +4428,8 @@ typedef struct {
     int stuck_cpu;                 // starved there lately, -1 = nowhere
     uint32_t window;               // number of the window
     uint32_t starved;              // ticks in a row
+    uint64_t random, decided_ns;   // decided_ns: when the states were last decided
+    uint32_t looks, targets;       // of this sweep, at what threads wait for; different files and peers so far
     int listed, listed_now;        // this sweep has a list of threads; it was read in the window that is open
     const char *degraded;          // why captures are not frozen, NULL = they are
 } pyprof__sweeper;
@@ -4172,7 +4475,7 @@ static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
     pyprof__thread_tune();
     sweeper->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
     sweeper->cpu_word = pyprof__cpu_word_offset();
-    sweeper->run_delay = pyprof__run_delay();
+    sweeper->run_delay = pyprof__run_delay(pyprof__gettid());
     if (!pyprof__cpus_get(&sweeper->allowed)) sweeper->may_move = 0;
     if (!sweeper->fine_clock && !sweeper->cpu_word)
         sweeper->degraded = "the CPU clocks of this system are too coarse to prove that a thread stood still";
@@ -4219,7 +4522,7 @@ static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint6
     pyprof__cpus others = sweeper->allowed;
     if (sweeper->stuck_cpu >= 0 && now > sweeper->stuck_until) sweeper->stuck_cpu = -1;
     if (late < PYPROF__STARVED_NS || sweeper->cpu < 0) { sweeper->starved = 0; return; }
-    waited = pyprof__run_delay() - sweeper->run_delay;
+    waited = pyprof__run_delay(pyprof__gettid()) - sweeper->run_delay;
     sweeper->run_delay += waited;
     if (waited < late / 2) return;
     if (++sweeper->starved < PYPROF__STARVED_TICKS && late < PYPROF__STARVED_NS * 5) return;
@@ -4749,6 +5052,162 @@ static void pyprof__keep_stable(pyprof__sweeper *sweeper, pyprof__thread *thread
     pyprof__codes_confirm(sweeper, codes);
 }
 
+// ---- why a thread takes time ------------------------------------------------------------
+// Functions of the standard library in which a thread waits for work: file and name.
+static const char *const pyprof__idle_functions[][2] = {
+    { "threading.py", "wait" }, { "threading.py", "join" }, { "threading.py", "_wait_for_tstate_lock" }, { "threading.py", "_shutdown" },
+    { "queue.py", "get" }, { "queue.py", "join" }, { "thread.py", "_worker" }, { "selectors.py", "select" }, { "selectors.py", "_select" },
+    { "socket.py", "accept" }, { "connection.py", "accept" }, { "connection.py", "wait" },
+};
+
+static int pyprof__is_idle_function(const pyprof__codes *codes, uint32_t spot)
+{
+    const pyprof__code *code = &PYPROF__AT(const pyprof__code, codes->codes, PYPROF__AT(const pyprof__spot, codes->spots, spot).code);
+    const char *file = pyprof__string(&codes->strings, code->file), *name = pyprof__string(&codes->strings, code->name);
+    const char *slash = strrchr(file, '/');
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(pyprof__idle_functions); i++)
+        if (strcmp(pyprof__idle_functions[i][1], name) == 0 && strcmp(pyprof__idle_functions[i][0], slash ? slash + 1 : file) == 0) return 1;
+    return 0;
+}
+
+// The leaf of a wait. After so many different files and peers only the kind of wait is told: they must not fill the memory.
+static uint32_t pyprof__wait_leaf(pyprof__sweeper *sweeper, const pyprof__wait *wait)
+{
+    char target[sizeof wait->target * 3];
+    size_t known;
+    uint32_t spot;
+    pyprof__utf8_repair(target, sizeof target, sweeper->targets < PYPROF__TARGETS ? wait->target : "");
+    known = sweeper->codes.codes.count;
+    spot = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb, target, wait->path && target[0]);
+    sweeper->targets += target[0] != 0 && sweeper->codes.codes.count > known;
+    return spot;
+}
+
+// A thread that waits for the GIL wakes up every 5 ms to ask for it (Python/ceval_gil.h, take_gil): its clock moves a little, its
+// stack does not.
+static int pyprof__still_wants_gil(const pyprof__thread *thread, const pyprof__gil *gil, uint64_t now)
+{
+    uint64_t waited = now - thread->spell_at;
+    return (thread->spell & PYPROF__WANTS_GIL) && gil && gil->locked == 1 && !thread->holder && thread->spell_version == thread->version
+        && waited < 50000000 && thread->cpu_ns - thread->spell_ns <= 5000 * (1 + waited / 5000000);
+}
+
+static uint32_t pyprof__running_state(const pyprof__thread *thread, const pyprof__gil *gil)
+{
+    if (thread->holder) return PYPROF__HAS_GIL;
+    return gil && gil->enabled ? PYPROF__IS_NOGIL | PYPROF__IS_NATIVE : 0;
+}
+
+// What does a thread wait for that stands still? That is looked at once: until its clock moves, it is the same. 1 = known.
+static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
+    uint64_t now;
+    pyprof__call call;
+    pyprof__wait wait;
+    if (thread->spell_ns == thread->cpu_ns && thread->spell_ns && !(thread->spell & PYPROF__WANTS_CPU)) return 1;
+    now = pyprof__now();
+    if (thread->spell_ns && pyprof__still_wants_gil(thread, gil, now)) return 1;
+    thread->spell = 0;
+    thread->spell_leaf = PYPROF__NONE;
+    thread->spell_ns = 0;
+    if (sweeper->looks++ >= PYPROF__LOOKS) return 0;
+    switch (pyprof__call_read(thread->native, &call)) {
+    case PYPROF__CALL_UNKNOWN: return 0;
+    case PYPROF__CALL_RUNS: thread->spell = PYPROF__WANTS_CPU; break;
+    case PYPROF__CALL_BLOCKED:
+        pyprof__wait_describe(&sweeper->source, thread->native, &call, &wait);
+        if (wait.futex && gil && wait.futex - gil->address < PYPROF__GIL_SIZE) {
+            thread->spell = PYPROF__WANTS_GIL;
+            memcpy(wait.verb, "GIL", 4);
+        } else if (wait.idle || (thread->cause == 0 && pyprof__is_idle_function(&sweeper->codes, PYPROF__AT(uint32_t, thread->stack.spots, 0))))
+            thread->spell = PYPROF__IS_IDLE;
+        thread->spell_leaf = pyprof__wait_leaf(sweeper, &wait);
+    }
+    if (sweeper->fine_clock && pyprof__thread_cpu(thread->native) != thread->cpu_ns) {   // it went on: all that may be of something else
+        thread->spell = 0;
+        thread->spell_leaf = PYPROF__NONE;
+        return 0;
+    }
+    thread->spell_ns = thread->cpu_ns;
+    thread->spell_at = now;
+    thread->spell_version = thread->version;
+    return 1;
+}
+
+static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, int here)
+{
+    const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
+    thread->leaf = PYPROF__NONE;
+    thread->rival = PYPROF__NONE;
+    thread->state = pyprof__running_state(thread, gil);
+    // Off the GIL and on the sampler's CPU: it was stopped by the sampler, or stopped by itself.
+    if (!thread->waiting && (thread->holder || pyprof__cpu_of(sweeper, thread) != here)) thread->spell_ns = 0;
+    else if (pyprof__spell(sweeper, thread)) thread->waiting = 1;
+    if (!thread->waiting) return;
+    thread->state = (thread->holder ? PYPROF__HAS_GIL : 0) | PYPROF__IS_WAITING | thread->spell;
+    thread->leaf = thread->spell_leaf;
+    if ((thread->spell & PYPROF__WANTS_GIL) && gil && gil->slot != PYPROF__NONE) thread->rival = gil->slot;
+}
+
+// On the CPU that the sampler has taken only one thread was running when it came, and nobody tells which. A thread that was
+// ready to run there ran with a probability that the scheduler's own accounting tells: its time on a CPU against its time in the
+// queue. (Left out: what the sampler took from it, and periods in which it did not run at all, which are known to be waiting.) Its
+// state is drawn, so that the sums are right.
+static void pyprof__learn_delay(pyprof__thread *thread, uint64_t now)
+{
+    uint64_t delay, own, waited, ran, known;
+    if (thread->delay_ns && now - thread->delay_at < PYPROF__DELAY_NS) return;
+    delay = pyprof__run_delay(thread->native);
+    own = pyprof__own_cpu();
+    if (thread->delay_ns && delay >= thread->delay_ns && thread->cpu_ns >= thread->delay_cpu_ns) {
+        waited = delay - thread->delay_ns;
+        known = own - thread->delay_own_ns + thread->queued_ns;
+        waited -= waited < known ? waited : known;
+        ran = thread->cpu_ns - thread->delay_cpu_ns;
+        if (ran + waited > 0) thread->running_share = (double)ran / (double)(ran + waited);
+    } else thread->running_share = 1;
+    thread->delay_ns = delay;
+    thread->delay_cpu_ns = thread->cpu_ns;
+    thread->delay_own_ns = own;
+    thread->delay_at = now;
+    thread->queued_ns = 0;
+}
+
+static void pyprof__share_cpu(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now, int here)
+{
+    int wants = (thread->state & PYPROF__WANTS_CPU) != 0;
+    if (wants && thread->cpu_ns == thread->last_cpu_ns) thread->queued_ns += now - sweeper->decided_ns;
+    if (thread->cpu_ns == thread->last_cpu_ns || (thread->waiting && !wants) || pyprof__cpu_of(sweeper, thread) != here) return;
+    pyprof__learn_delay(thread, now);
+    if ((double)(pyprof__random(&sweeper->random) >> 11) / 9007199254740992.0 >= thread->running_share)
+        thread->state = (thread->state & PYPROF__HAS_GIL) | PYPROF__IS_WAITING | PYPROF__WANTS_CPU;
+    else if (wants) thread->state = pyprof__running_state(thread, pyprof__gil_of(&sweeper->list, thread->interp));
+}
+
+// What each thread does at the moment, and for whom it waits.
+static void pyprof__decide_states(pyprof__sweeper *sweeper)
+{
+    uint64_t now = pyprof__now();
+    int here = pyprof__cpu_here(sweeper->cpu_word);
+    size_t i;
+    sweeper->looks = 0;
+    for (i = 0; i < sweeper->list.threads.count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+        thread->blocks = 0;
+        if (thread->tick != sweeper->list.tick) continue;
+        pyprof__state_of(sweeper, thread, here);
+        pyprof__share_cpu(sweeper, thread, now, here);
+    }
+    sweeper->decided_ns = now;
+    for (i = 0; i < sweeper->list.threads.count; i++) {
+        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
+        if (thread->tick == sweeper->list.tick && thread->rival != PYPROF__NONE)
+            PYPROF__AT(pyprof__thread, sweeper->list.threads, thread->rival).blocks++;
+    }
+}
+
 // The cache was emptied: the stacks hold numbers of the old one.
 static void pyprof__forget_stacks(pyprof__threads *list)
 {
@@ -4756,7 +5215,7 @@ static void pyprof__forget_stacks(pyprof__threads *list)
     for (i = 0; i < list->threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
         thread->stack.spots.count = thread->trial.spots.count = 0;
-        thread->proven_cpu_ns = 0;
+        thread->proven_cpu_ns = thread->spell_ns = 0;
         thread->stable = 0;
         thread->version++;
     }
@@ -4773,7 +5232,10 @@ static int pyprof__sweep(pyprof__sweeper *sweeper)
     sweeper->listed = 0;
     if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) return 1;
     if (head == 0 || !pyprof__codes_renew(&sweeper->codes)) return 0;
-    if (generation != sweeper->codes.generation) pyprof__forget_stacks(&sweeper->list);
+    if (generation != sweeper->codes.generation) {
+        pyprof__forget_stacks(&sweeper->list);
+        sweeper->targets = 0;
+    }
     for (i = 0; i < sweeper->list.threads.count; i++) {   // who was read last time will be read again
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         if (thread->tick + 1 != sweeper->list.tick) thread->pending = 0;
@@ -4787,6 +5249,7 @@ static int pyprof__sweep(pyprof__sweeper *sweeper)
         if (thread->pending) pyprof__converge(sweeper, thread, i);
         if (thread->pending) pyprof__keep_stable(sweeper, thread);
     }
+    pyprof__decide_states(sweeper);
     return 1;
 }
 
@@ -11000,7 +11463,7 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 //   Uses       SAMPLER, WRITERS
 //   Promise    a session is a token; a forked child finds everything off; nothing is freed that another thread may touch
 // ============================================================================
-enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 4096, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000 };
+enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 4096, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__RIVALS = 1024 };
 
 typedef struct {                 // what a session remembers of a thread slot of the sampler
     uint64_t address, serial;    // whose slot it was
@@ -11011,6 +11474,9 @@ typedef struct {                 // what a session remembers of a thread slot of
     uint64_t tick;               // the session's tick it was last seen in
     uint64_t moment;             // the number + 1 of its latest moment on the time line
     int truncated;               // the stack it had was cut
+    uint32_t leaf, leaf_under, leaf_node;   // the latest leaf: spot, the node it lies under, its own; 0 = none
+    uint32_t hold_number;        // it has held the GIL since this change of hands
+    uint64_t hold_ns;            // for so long, with others waiting
     pyprof__array spots, nodes;  // uint32_t each, root first: the last path
 } pyprof__seat;
 
@@ -11253,6 +11719,8 @@ static int pyprof__seat_take(pyprof__session *session, pyprof__seat *seat, const
         seat->member = pyprof__member_find(session, thread, now);
         if (seat->member == PYPROF__NONE) seat->member = pyprof__member_new(session, thread, now);
         seat->spots.count = seat->nodes.count = 0;
+        seat->leaf_node = 0;
+        seat->hold_ns = 0;
         seat->moment = 0;
         seat->version = thread->version - 1;
     }
@@ -11326,6 +11794,54 @@ static void pyprof__record_reject(pyprof__session *session, pyprof__seat *seat, 
     pyprof__model_add(model, PYPROF_CPU_NS, node == PYPROF__NONE ? parent : node, (int64_t)cpu);
 }
 
+// What the innermost frame waits for, or the C function it has called, is a node below it.
+static uint32_t pyprof__leaf_node(pyprof__session *session, const pyprof__codes *codes, pyprof__seat *seat, uint32_t leaf)
+{
+    if (leaf == PYPROF__NONE) return seat->node;
+    if (seat->leaf == leaf && seat->leaf_under == seat->node && seat->leaf_node) return seat->leaf_node;
+    seat->leaf_node = pyprof__model_node(&session->model, seat->node, pyprof__map_spot(session, codes, leaf));
+    if (seat->leaf_node == PYPROF__NONE) {
+        seat->leaf_node = 0;
+        return seat->node;
+    }
+    seat->leaf = leaf;
+    seat->leaf_under = seat->node;
+    return seat->leaf_node;
+}
+
+static void pyprof__record_rival(pyprof__session *session, uint32_t waiter, uint32_t slot, uint64_t wall)
+{
+    pyprof__model *model = &session->model;
+    const pyprof__seat *seat = slot < session->seats.count ? &PYPROF__AT(const pyprof__seat, session->seats, slot) : NULL;
+    pyprof__rivals *rivals = (pyprof__rivals *)model->rivals.data;
+    size_t i;
+    if (!seat || seat->member == PYPROF__NONE) return;
+    for (i = 0; i < model->rivals.count && (rivals[i].waiter != waiter || rivals[i].holder != seat->member); i++) {}
+    if (i == model->rivals.count) {
+        if (i >= PYPROF__RIVALS || !pyprof__push(model->pool, &model->rivals)) return;
+        rivals = (pyprof__rivals *)model->rivals.data;
+        rivals[i].waiter = waiter;
+        rivals[i].holder = seat->member;
+    }
+    rivals[i].ns += wall;
+}
+
+// Who waits for whom, and how long one thread has held the GIL without a break while somebody waited.
+static void pyprof__record_gil(pyprof__session *session, pyprof__seat *seat, const pyprof__thread *thread, uint32_t node, uint64_t now,
+                               uint64_t wall)
+{
+    pyprof__member *member = &PYPROF__AT(pyprof__member, session->model.members, seat->member);
+    if (thread->rival != PYPROF__NONE) pyprof__record_rival(session, seat->member, thread->rival, wall);
+    if (!thread->holder || !thread->blocks) { seat->hold_ns = 0; return; }
+    if (seat->hold_number != thread->held_by) seat->hold_ns = 0;
+    seat->hold_number = thread->held_by;
+    seat->hold_ns += wall;
+    if (seat->hold_ns <= member->hold_ns) return;
+    member->hold_ns = seat->hold_ns;
+    member->hold_end_ns = now;
+    member->hold_node = node;
+}
+
 static void pyprof__record_thread(pyprof__session *session, const pyprof__codes *codes, const pyprof__thread *thread, size_t slot, uint64_t now)
 {
     pyprof__model *model = &session->model;
@@ -11357,9 +11873,11 @@ static void pyprof__record_thread(pyprof__session *session, const pyprof__codes 
     moment.wall_ns = wall;
     moment.cpu_ns = cpu;
     moment.thread = seat->member;
-    moment.node = seat->node;
+    moment.node = pyprof__leaf_node(session, codes, seat, thread->leaf);
     moment.count = 1;
-    moment.state = thread->waiting ? PYPROF__IS_WAITING : 0;
+    moment.state = thread->state;
+    moment.block_ns = wall * thread->blocks;
+    pyprof__record_gil(session, seat, thread, moment.node, now, wall);
     pyprof__model_columns(model, &moment);
     pyprof__model_moment(model, &moment, &seat->moment);
 }
@@ -11388,7 +11906,8 @@ static void pyprof__record_stats(pyprof__session *session, const pyprof__sweeper
     if (session->spot_generation != sweeper->codes.generation) {
         session->spot_generation = sweeper->codes.generation;
         session->spot_map.count = 0;
-        for (i = 0; i < session->seats.count; i++) PYPROF__AT(pyprof__seat, session->seats, i).spots.count = 0;
+        for (i = 0; i < session->seats.count; i++)
+            PYPROF__AT(pyprof__seat, session->seats, i).spots.count = PYPROF__AT(pyprof__seat, session->seats, i).leaf_node = 0;
     }
     session->tick++;
     session->ticks_late++;
