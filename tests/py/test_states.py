@@ -42,8 +42,18 @@ COLUMNS = TIMES + [SAMPLES, WAIT_SAMPLES, EXCEPTIONS]
 clock = time.perf_counter
 
 
+def run_delay():
+    """Seconds for which this thread was ready to run, and another one had the CPU."""
+    try:
+        with open('/proc/thread-self/schedstat') as file:
+            return int(file.read().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
 class Worker(threading.Thread):
-    """A thread that tells how long its function took, by the clock and by that of its CPU."""
+    """A thread that tells how long its function took, by the clock and by that of its CPU. blur: where others want the CPUs,
+    too, who of them has one in a sample is known with less precision."""
 
     def __init__(self, name, function, *arguments):
         super().__init__(name=name, daemon=True)
@@ -51,12 +61,13 @@ class Worker(threading.Thread):
         self.error = self.result = None
 
     def run(self):
-        begin, cpu = clock(), time.thread_time()
+        begin, cpu, delay = clock(), time.thread_time(), run_delay()
         try:
             self.result = self.function(*self.arguments)
         except BaseException:   # told by end
             self.error = sys.exc_info()[1]
-        self.wall, self.cpu = clock() - begin, time.thread_time() - cpu
+        self.wall, self.cpu, self.delay = clock() - begin, time.thread_time() - cpu, run_delay() - delay
+        self.blur = 0.3 * self.delay / self.wall
 
     def end(self):
         self.join()
@@ -74,17 +85,26 @@ def recorded(*workers, **config):
             worker.end()
     print(r.profile.stats())
     for worker in workers:
-        told(r.profile, worker.name)
+        told(r.profile, worker.name, worker)
     return r.profile
 
 
-def told(profile, name):
-    print('%s: %s' % (name, ', '.join('%s %.3f' % one for one in sorted(profile.shares(name).items()))))
+def told(profile, name, worker=None):
+    print('%s: %s%s' % (name, ', '.join('%s %.3f' % one for one in sorted(profile.shares(name).items())),
+                        '; truth: running %.3f, cpu_wait %.3f' % (worker.cpu / worker.wall, worker.delay / worker.wall) if worker else ''))
 
 
-def same(got, truth, what):
+def same(got, truth, what, blur=0.0):
     """Two shares."""
-    bind.near(got, truth, 0, POINTS, what)
+    bind.near(got, truth, 0, POINTS + blur, what)
+
+
+def runs(profile, worker):
+    """Did it run, and wait for a CPU, as long as its clocks say?"""
+    of = profile.shares(worker.name)
+    same(of['running'], worker.cpu / worker.wall, 'how much %s runs' % worker.name, worker.blur)
+    same(of['cpu_wait'], worker.delay / worker.wall, 'how much %s waits for a CPU' % worker.name, worker.blur)
+    same(profile.thread(worker.name).total[CPU_NS] / 1e9 / worker.wall, worker.cpu / worker.wall, 'CPU time of ' + worker.name)
 
 
 def time_in(profile, thread, function, metric=WALL_NS, last=False):
@@ -128,8 +148,7 @@ def spinner_and_sleepers(seconds, **config):
     spinner, sleepers = Worker('spinner', spin, seconds), [Worker('sleeper %d' % i, nap, seconds) for i in range(3)]
     profile = recorded(spinner, *sleepers, **config)
     of = profile.shares('spinner')
-    same(of['running'], spinner.cpu / spinner.wall, 'how much the spinner runs')
-    same(profile.thread('spinner').total[CPU_NS] / 1e9 / spinner.wall, spinner.cpu / spinner.wall, 'its CPU time')
+    runs(profile, spinner)
     same(of['gil'], 1 if GIL else 0, 'how long the spinner has the GIL')
     for state in ('gil_wait', 'idle', 'nogil', 'native'):
         same(of[state], 0, 'the spinner, ' + state)
@@ -174,19 +193,19 @@ def a_hasher_beside_a_spinner():
     profile = recorded(hasher, spinner)
     cpu, inside = hasher.result
     of = profile.shares('hasher')
-    same(of['running'], hasher.cpu / hasher.wall, 'how much the hasher runs')
-    same(of['native'], cpu / hasher.wall, 'how much of it in C')
-    same(of['wait'], (inside - cpu) / hasher.wall, 'how much it waits')
+    runs(profile, hasher)
+    same(of['native'], cpu / hasher.wall, 'how much of it in C', hasher.blur)
+    same(of['wait'], (inside - cpu) / hasher.wall, 'how much it waits', hasher.blur)
     if GIL:
-        same(of['nogil'], cpu / hasher.wall, 'how much of it without the GIL')
+        same(of['nogil'], cpu / hasher.wall, 'how much of it without the GIL', hasher.blur)
         same(of['gil'], 0, 'how much the hasher has the GIL')
-        same(of['gil_wait'] + of['cpu_wait'], (inside - cpu) / hasher.wall, 'how much it waits for the GIL')
+        same(of['gil_wait'] + of['cpu_wait'], (inside - cpu) / hasher.wall, 'how much it waits for the GIL', hasher.blur)
     leaves = profile.leaves('hasher', 'hash_on')
     named = matching(leaves, r'<native>( .*sha512)?')
-    bind.near(named / 1e9 / hasher.wall, cpu / hasher.wall, 0, POINTS, 'the leaf of sha512, of %r' % dict(leaves))
+    same(named / 1e9 / hasher.wall, cpu / hasher.wall, 'the leaf of sha512, of %r' % dict(leaves), hasher.blur)
     of = profile.shares('spinner')
-    same(of['running'], spinner.cpu / spinner.wall, 'how much the spinner runs')
-    same(of['gil'] + of['gil_wait'], 1 if GIL else 0, 'the spinner, with or waiting for the GIL')
+    runs(profile, spinner)
+    same(of['gil'] + of['gil_wait'], 1 if GIL else 0, 'the spinner, with or waiting for the GIL', spinner.blur)
     same(of['nogil'], 0, 'the spinner, without it')
     if GIL:
         bind.enough(of['gil'] > 0.9, 'the spinner has the GIL %.3f of the time', of['gil'])
@@ -208,13 +227,16 @@ def fighters(count, seconds):
     of = {worker.name: profile.shares(worker.name) for worker in workers}
     for worker in workers:
         one = of[worker.name]
-        same(one['running'], worker.cpu / worker.wall, 'how much %s runs' % worker.name)
-        same(one['gil'] + one['gil_wait'], 1 if GIL else 0, worker.name + ', with and waiting for the GIL')
-        same(one['nogil'], 0, worker.name + ', without it')
+        runs(profile, worker)
+        # every 5 ms it wakes up to ask for the GIL, and that takes a CPU
+        asks = sum(item.self[CPU_WAIT_NS] for item in profile.visit(bind.ITEM_STATE) if item.thread.name == worker.name and not item.self[GIL_NS])
+        same(one['gil'] + one['gil_wait'] + (asks / 1e9 / worker.wall if GIL else 0), 1 if GIL else 0, worker.name + ', with and waiting for the GIL',
+             worker.blur)
+        same(one['nogil'], 0, worker.name + ', without it', worker.blur)
     if not GIL:
         bind.equal((dict(pairs), profile.visit(bind.ITEM_HOLD), profile.info().total[GIL_BLOCK_NS]), ({}, [], 0), 'fights for no GIL')
         return
-    same(sum(one['gil'] for one in of.values()), 1, 'one has it at any time')
+    same(sum(one['gil'] for one in of.values()), 1, 'one has it at any time', workers[0].blur)
     bind.check(set(name for pair in pairs for name in pair) <= names | {'MainThread'}, 'pairs of others: %r', dict(pairs))
     for worker in workers:
         total = profile.thread(worker.name).total
@@ -229,7 +251,7 @@ def fighters(count, seconds):
         same(time_in(profile, worker.name, 'spin', GIL_WAIT_NS, last=True) / worker.wall, of[worker.name]['gil_wait'], 'where it waits')
     if count == 2:   # one's wait is the other's blame; both are about as long
         for one, other in (workers, workers[::-1]):
-            same(profile.thread(one.name).total[GIL_BLOCK_NS] / 1e9 / one.wall, of[other.name]['gil_wait'], 'blame of ' + one.name)
+            same(profile.thread(one.name).total[GIL_BLOCK_NS] / 1e9 / one.wall, of[other.name]['gil_wait'], 'blame of ' + one.name, one.blur)
         bind.near(pairs['fighter 0', 'fighter 1'], pairs['fighter 1', 'fighter 0'], 0.3, 0.1, 'the blame of both')
 
 
@@ -528,7 +550,7 @@ def a_queue_with_a_timeout(stack, folder):
 @wait
 def a_simple_queue(stack, folder):
     items = queue.SimpleQueue()
-    return Wait(items.get, lambda: items.put(1), r'\[futex\]', True)
+    return Wait(items.get, lambda: items.put(1), r'\[futex\]', None)   # no function of Python's tells that it is one
 
 
 @wait
@@ -555,7 +577,7 @@ def a_poll(stack, folder):
 def a_poll_of_one(stack, folder):
     (reader, writer), poll = pipe_of(stack), select.poll()
     poll.register(reader, select.POLLIN)
-    return Wait(poll.poll, lambda: os.write(writer, b'.'), r'\[poll 1 fds?\]', True)
+    return Wait(poll.poll, lambda: os.write(writer, b'.'), r'\[poll (1 fds?|pipe)\]', None)   # as sockets with a timeout do
 
 
 @wait
@@ -646,7 +668,7 @@ def a_slow_pipe():
     print(waited, worked, dict(leaves))
     same(leaves['[read pipe]'] / wall, waited / (waited + worked), 'leaf [read pipe]')
     same(time_in(r.profile, 'reader', 'spin') * 1e9 / wall, worked / (waited + worked), 'work')
-    same(r.profile.shares('reader')['running'], worker.cpu / worker.wall, 'how much it runs')
+    runs(r.profile, worker)
 
 
 def read_one_after_another(fd, others, took):
@@ -896,9 +918,9 @@ def python_or_c():
         wall, waited, native, nogil = (time_in(profile, 'worker', name, metric) for metric in (WALL_NS, WAIT_NS, NATIVE_NS, NOGIL_NS))
         print('%s: %.3f s, told %.3f; native %.3f, without the GIL %.3f, waiting %.3f' % (name, took, wall, native, nogil, waited))
         same(wall / worker.wall, took / worker.wall, 'the share of ' + name)
-        bind.near(native / (wall - waited), 0 if name == 'in_python' else 1, 0, POINTS, 'what of %s is C' % name)
+        bind.near(native / (wall - waited), 0 if name == 'in_python' else 1, 0, 2 * POINTS, 'what of %s is C' % name)
         if GIL:
-            bind.near(nogil / (wall - waited), 1 if name == 'in_zlib' else 0, 0, POINTS, 'what of %s runs without the GIL' % name)
+            bind.near(nogil / (wall - waited), 1 if name == 'in_zlib' else 0, 0, 2 * POINTS, 'what of %s runs without the GIL' % name)
         leaves = profile.leaves('worker', name, NATIVE_NS)
         print(dict(leaves))
         wrong = [leaf for leaf in leaves if not re.match(r'<native>( .*\b%s)?\Z' % IN_C.get(name, '(range|<native>)'), leaf) and leaves[leaf] > 20e6]
@@ -1164,15 +1186,15 @@ def all_time_is_the_systems():
         after = resource.getrusage(resource.RUSAGE_SELF)
         time.sleep(0.3)
     profile = r.profile
-    told(profile, 'reader')
+    told(profile, 'reader', worker)
     user, system = worker.result
     print(user, system, worker.wall)
     of = profile.shares('reader')
     bind.check(system > 4 * user, 'this kernel lets others do the work')
-    same(of['running'], worker.cpu / worker.wall, 'how much it runs')
-    same(of['native'], worker.cpu / worker.wall, 'how much it runs in C')
+    runs(profile, worker)
+    same(of['native'], worker.cpu / worker.wall, 'how much it runs in C', worker.blur)
     if GIL:
-        same(of['nogil'], worker.cpu / worker.wall, 'how much it runs without the GIL')
+        same(of['nogil'], worker.cpu / worker.wall, 'how much it runs without the GIL', worker.blur)
         same(of['gil'], 0, 'how much it has the GIL')
     same(of['idle'], 0, 'idle')
     facts = [process for _, process in gauges(profile)]
@@ -1185,7 +1207,9 @@ def all_time_is_the_systems():
 @bind.test
 def facts_come_every_100_ms():
     with bind.record(rate_hz=1000) as r:
+        used = time.process_time()
         spin(3)
+        used = time.process_time() - used
     times = [when for when, _ in gauges(r.profile)]
     steps = sorted(b - a for a, b in zip(times, times[1:]))
     print(steps, r.profile.stats())
@@ -1198,7 +1222,7 @@ def facts_come_every_100_ms():
     for name in ('user_ns', 'system_ns', 'voluntary_switches', 'involuntary_switches', 'minor_faults', 'major_faults', 'gc_runs'):
         values = [getattr(process, name) for process in facts]
         bind.equal(values, sorted(values), name + ' that runs backwards')
-    bind.near((facts[-1].user_ns - facts[0].user_ns) / 1e9, times[-1] - times[0], 0.3, 0.3, 'CPU time of a spinner and the sampler')
+    bind.near((facts[-1].user_ns + facts[-1].system_ns - facts[0].user_ns - facts[0].system_ns) / 1e9, used, 0.05, 0.2, 'CPU time')
     bind.check(all(process.resident_bytes > 1 << 20 for process in facts), 'resident bytes')
 
 
@@ -1430,7 +1454,27 @@ def windows_of_the_time_line():
     of = whole.shares('worker')
     same(of['idle'], 1.3 / 2.8, 'the whole, idle')
     same(of['gil'], 1.5 / 2.8 if GIL else 0, 'the whole, with the GIL')
-    bind.check(all(when > max(when for when, _ in gauges(whole)) - 1.3 for when, _ in gauges(window)), 'facts from before the window')
+
+
+@bind.test
+def windows_cut_all_that_has_a_time():
+    """Facts, pairs and holds of a window are of the window alone."""
+    workers = [Worker('one', both, 1), Worker('other', both, 1)]
+    with bind.record(rate_hz=1000) as r:
+        for worker in workers:
+            worker.start()
+        time.sleep(2.7)   # they have shared the GIL for 2 s or less, and sleep
+        window = r.snapshot(last_s=0.5)
+        for worker in workers:
+            worker.end()
+    last = max(when for when, _ in gauges(r.profile))
+    times = [round(when - last, 2) for when, _ in gauges(window)]
+    print(times, window.visit(bind.ITEM_GIL), window.visit(bind.ITEM_HOLD))
+    bind.check(times and min(times) > -1.6, 'facts from before the window: %r', times)
+    bind.equal(window.info().total[GIL_WAIT_NS] // 50000000, 0, 'waiting for the GIL')
+    bind.check(sum(item.self[GIL_WAIT_NS] for item in window.visit(bind.ITEM_GIL)) < 50e6, 'pairs from before the window')
+    if GIL:
+        bind.enough(sum(item.self[GIL_WAIT_NS] for item in r.profile.visit(bind.ITEM_GIL)) > 0.5e9, 'pairs of the whole')
 
 
 @bind.test(limit=90)
