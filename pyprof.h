@@ -3454,7 +3454,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint32_t spell, spell_leaf, spell_version;   // what it waits for: state bits, leaf; and with which stack
     uint64_t delay_ns, delay_cpu_ns, delay_own_ns, delay_at;   // how long it had waited for a CPU so far, 0 = not known; its CPU
     double running_share;         // clock, the sampler's and the time then. Of the time it was ready to run, it ran so much;
-    uint64_t queued_ns;           // not counting whole periods in which it waited for a CPU: so much since then
+    uint64_t queued_ns, ran_ns;   // not counting whole periods in which it waited for a CPU, or ran: so much since then
     uint64_t spell_ns, spell_at;  // its CPU clock when it was looked at what it waits for; 0 = it was not; and when that was
 } pyprof__thread;
 
@@ -5086,11 +5086,11 @@ static uint32_t pyprof__wait_leaf(pyprof__sweeper *sweeper, const pyprof__wait *
 
 // A thread that waits for the GIL wakes up every 5 ms to ask for it (Python/ceval_gil.h, take_gil): its clock moves a little, its
 // stack does not.
-static int pyprof__still_wants_gil(const pyprof__thread *thread, const pyprof__gil *gil, uint64_t now)
+static int pyprof__still_wants_gil(const pyprof__thread *thread, uint64_t now, uint64_t most_ns)   // most_ns: for each time it wakes up
 {
     uint64_t waited = now - thread->spell_at;
-    return (thread->spell & PYPROF__WANTS_GIL) && gil && gil->locked == 1 && !thread->holder && thread->spell_version == thread->version
-        && waited < 50000000 && thread->cpu_ns - thread->spell_ns <= 5000 * (1 + waited / 5000000);
+    return thread->spell_ns && (thread->spell & PYPROF__WANTS_GIL) && !thread->holder && thread->spell_version == thread->version
+        && thread->cpu_ns - thread->spell_ns <= most_ns * (1 + waited / 5000000);
 }
 
 static uint32_t pyprof__running_state(const pyprof__thread *thread, const pyprof__gil *gil)
@@ -5104,18 +5104,23 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     uint64_t now;
+    int wanted_gil;
     pyprof__call call;
     pyprof__wait wait;
     if (thread->spell_ns == thread->cpu_ns && thread->spell_ns && !(thread->spell & PYPROF__WANTS_CPU)) return 1;
     now = pyprof__now();
-    if (thread->spell_ns && pyprof__still_wants_gil(thread, gil, now)) return 1;
+    wanted_gil = pyprof__still_wants_gil(thread, now, 30000);
+    if (pyprof__still_wants_gil(thread, now, 5000) && gil && gil->locked == 1 && now - thread->spell_at < 50000000) return 1;
     thread->spell = 0;
     thread->spell_leaf = PYPROF__NONE;
     thread->spell_ns = 0;
     if (sweeper->looks++ >= PYPROF__LOOKS) return 0;
     switch (pyprof__call_read(thread->native, &call)) {
     case PYPROF__CALL_UNKNOWN: return 0;
-    case PYPROF__CALL_RUNS: thread->spell = PYPROF__WANTS_CPU; break;
+    case PYPROF__CALL_RUNS:   // woken up, but it has not got the GIL yet
+        thread->spell = wanted_gil ? PYPROF__WANTS_GIL : PYPROF__WANTS_CPU;
+        if (wanted_gil) thread->spell_leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0);
+        break;
     case PYPROF__CALL_BLOCKED:
         pyprof__wait_describe(&sweeper->source, thread->native, &call, &wait);
         if (wait.futex && gil && wait.futex - gil->address < PYPROF__GIL_SIZE) {
@@ -5136,14 +5141,22 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     return 1;
 }
 
-static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, int here)
+// It ran all the time since the last sweep: it still does.
+static int pyprof__ran_through(const pyprof__thread *thread, uint64_t elapsed)
+{
+    return thread->last_cpu_ns && thread->cpu_ns - thread->last_cpu_ns >= elapsed - elapsed / 16;
+}
+
+static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now, int here)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     thread->leaf = PYPROF__NONE;
     thread->rival = PYPROF__NONE;
     thread->state = pyprof__running_state(thread, gil);
     // Off the GIL and on the sampler's CPU: it was stopped by the sampler, or stopped by itself.
-    if (!thread->waiting && (thread->holder || pyprof__cpu_of(sweeper, thread) != here)) thread->spell_ns = 0;
+    if (!thread->waiting && !thread->holder && pyprof__still_wants_gil(thread, now, 30000)) thread->waiting = 1;
+    else if (!thread->waiting && (thread->holder || pyprof__ran_through(thread, now - sweeper->decided_ns)
+                                  || pyprof__cpu_of(sweeper, thread) != here)) thread->spell_ns = 0;
     else if (pyprof__spell(sweeper, thread)) thread->waiting = 1;
     if (!thread->waiting) return;
     thread->state = (thread->holder ? PYPROF__HAS_GIL : 0) | PYPROF__IS_WAITING | thread->spell;
@@ -5153,7 +5166,7 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, i
 
 // On the CPU that the sampler has taken only one thread was running when it came, and nobody tells which. A thread that was
 // ready to run there ran with a probability that the scheduler's own accounting tells: its time on a CPU against its time in the
-// queue. (Left out: what the sampler took from it, and periods in which it did not run at all, which are known to be waiting.) Its
+// queue. (Left out: what the sampler took from it, and periods in which it never ran, or all the time.) Its
 // state is drawn, so that the sums are right.
 static void pyprof__learn_delay(pyprof__thread *thread, uint64_t now)
 {
@@ -5166,20 +5179,23 @@ static void pyprof__learn_delay(pyprof__thread *thread, uint64_t now)
         known = own - thread->delay_own_ns + thread->queued_ns;
         waited -= waited < known ? waited : known;
         ran = thread->cpu_ns - thread->delay_cpu_ns;
+        ran -= ran < thread->ran_ns ? ran : thread->ran_ns;
         if (ran + waited > 0) thread->running_share = (double)ran / (double)(ran + waited);
     } else thread->running_share = 1;
     thread->delay_ns = delay;
     thread->delay_cpu_ns = thread->cpu_ns;
     thread->delay_own_ns = own;
     thread->delay_at = now;
-    thread->queued_ns = 0;
+    thread->queued_ns = thread->ran_ns = 0;
 }
 
 static void pyprof__share_cpu(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now, int here)
 {
     int wants = (thread->state & PYPROF__WANTS_CPU) != 0;
     if (wants && thread->cpu_ns == thread->last_cpu_ns) thread->queued_ns += now - sweeper->decided_ns;
-    if (thread->cpu_ns == thread->last_cpu_ns || (thread->waiting && !wants) || pyprof__cpu_of(sweeper, thread) != here) return;
+    if (thread->cpu_ns == thread->last_cpu_ns || (thread->waiting && !wants)) return;
+    if (!wants && pyprof__ran_through(thread, now - sweeper->decided_ns)) { thread->ran_ns += thread->cpu_ns - thread->last_cpu_ns; return; }
+    if (pyprof__cpu_of(sweeper, thread) != here) return;
     pyprof__learn_delay(thread, now);
     if ((double)(pyprof__random(&sweeper->random) >> 11) / 9007199254740992.0 >= thread->running_share)
         thread->state = (thread->state & PYPROF__HAS_GIL) | PYPROF__IS_WAITING | PYPROF__WANTS_CPU;
@@ -5197,7 +5213,7 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         thread->blocks = 0;
         if (thread->tick != sweeper->list.tick) continue;
-        pyprof__state_of(sweeper, thread, here);
+        pyprof__state_of(sweeper, thread, now, here);
         pyprof__share_cpu(sweeper, thread, now, here);
     }
     sweeper->decided_ns = now;
