@@ -5152,7 +5152,8 @@ static int pyprof__sweep(pyprof__sweeper *sweeper)
 }
 
 // ---- tasks that wait -----------------------------------------------------------------
-// The tasks of a thread, linked in a ring: (3.14 and later: asyncio_tasks_head in Include/internal/pycore_tstate.h). 0 = not now.
+// The tasks of a thread, linked in a ring (3.14 and later: asyncio_tasks_head in Include/internal/pycore_tstate.h), the oldest
+// first. 0 = not now, 2 = there are more.
 static int pyprof__awaits_of(pyprof__sweeper *sweeper, pyprof__thread *thread, uint32_t slot, uint64_t now)
 {
     const pyprof__asyncio *asyncio = &sweeper->list.asyncio;
@@ -5184,8 +5185,7 @@ static int pyprof__awaits_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
         await->count = (uint32_t)(sweeper->awaiting.spots.count - first);
         await->ns = thread->awaits_ns ? now - thread->awaits_ns : 0;
     }
-    if (node != head) sweeper->awaits_cut = 1;
-    return node != 0;
+    return node == head ? 1 : node ? 2 : 0;
 }
 
 // Reads what the waiting tasks of all threads await: ten times a second, and 5 % of the time, at most. Right after a sweep: what
@@ -5213,7 +5213,7 @@ static void pyprof__awaits_read(pyprof__sweeper *sweeper, uint64_t now)
         whole = pyprof__awaits_of(sweeper, thread, (uint32_t)i, now);
         thread->codes_to = sweeper->codes.codes.count;
         if (!pyprof__stood_still(sweeper, thread)) { pyprof__doubt(sweeper, thread); whole = 0; }
-        if (whole) { thread->awaits_ns = now; continue; }
+        if (whole) { thread->awaits_ns = now; sweeper->awaits_cut |= whole == 2; continue; }
         sweeper->awaits.count = awaits;
         sweeper->awaiting.spots.count = spots;
     }
