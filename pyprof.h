@@ -5219,7 +5219,8 @@ static void pyprof__awaits_read(pyprof__sweeper *sweeper, uint64_t now)
     }
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     took = pyprof__now() - begin;
-    sweeper->awaits_cost = took > sweeper->awaits_cost ? sweeper->awaits_cost + sweeper->awaits_cost / 4 + 1000 : took;
+    // The cost as usual, slow to rise: it may have lost the CPU this time.
+    sweeper->awaits_cost = sweeper->awaits_cost && took > 2 * sweeper->awaits_cost ? 2 * sweeper->awaits_cost : took;
     sweeper->awaits_due = now + 20 * sweeper->awaits_cost;
 }
 
