@@ -321,7 +321,7 @@ TEST(source_of_any_bytes)
 {
     in_a_folder();
     char text[5000];
-    for (unsigned seed = 1; seed < 200; seed++) {
+    for (unsigned seed = 1; seed < 60; seed++) {
         size_t size = 0, lines = 3;
         uint32_t state = seed * 2654435761u;
         for (size_t i = 0; i < lines; i++) text[size++] = '\n';
