@@ -6616,7 +6616,7 @@ static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread
     if (thread->native_under != spot || thread->native_leaf == PYPROF__NONE) {
         const char *text = pyprof__string(&sweeper->codes.strings, callee - 1);
         snprintf(name, sizeof name, *text ? "<native> %s" : "<native>", text);
-        thread->native_leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_NATIVE, name, name, 0);
+        thread->native_leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_NATIVE, name, "", 0);
         thread->native_under = spot;
     }
     thread->leaf = thread->native_leaf;
