@@ -14137,6 +14137,21 @@ static pyprof_result pyprof__metric_check(const pyprof_profile *profile, const p
                         pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
 }
 
+// "[read file /a/data.bin]", "[recv 10.0.0.1:5432]" with less of the target, as a session with these paths has it
+static uint32_t pyprof__wait_with_paths(pyprof__model *model, const char *name)
+{
+    const char *path = strstr(name, " /"), *address = path ? NULL : strstr(name, ":"), *base = strrchr(name, '/');
+    char text[600];
+    size_t end = strlen(name);
+    while (address && address > name && *address != ' ') address--;
+    if (!path && !address) return pyprof__model_string(model, name);
+    if (model->paths == PYPROF_PATHS_BASE && path) snprintf(text, sizeof text, "%.*s %s", (int)(path - name), name, base + 1);
+    else if (model->paths == PYPROF_PATHS_BASE && strncmp(address, " unix:", 6) != 0) snprintf(text, sizeof text, "%s", name);
+    else snprintf(text, sizeof text, "%.*s%s%s", (int)((path ? path : address) - name), name,
+                  model->paths == PYPROF_PATHS_BASE ? " unix" : "", end && name[end - 1] == ']' ? "]" : "");
+    return pyprof__model_string(model, text);
+}
+
 // The same profile with file names reduced. NULL = no memory.
 static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int paths)
 {
@@ -14150,7 +14165,9 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
         int by_file = function->name == function->file;   // a difference by file
         function->file = pyprof__model_path(&made->model, pyprof__text(profile, function->file));
         if (by_file) function->name = function->qualname = function->file;
-        whole = function->file != PYPROF__NONE;
+        if (function->kind == PYPROF_KIND_WAIT)
+            function->name = function->qualname = pyprof__wait_with_paths(&made->model, pyprof__text(profile, function->name));
+        whole = function->file != PYPROF__NONE && function->name != PYPROF__NONE;
     }
     pyprof__array_free(&made->pool, &made->labels);
     made->program = profile->program;   // the copy has the same strings first

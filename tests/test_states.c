@@ -321,7 +321,7 @@ TEST(source_of_any_bytes)
 {
     in_a_folder();
     char text[5000];
-    for (unsigned seed = 1; seed < 200; seed++) {
+    for (unsigned seed = 1; seed < 60; seed++) {
         size_t size = 0, lines = 3;
         uint32_t state = seed * 2654435761u;
         for (size_t i = 0; i < lines; i++) text[size++] = '\n';
@@ -355,6 +355,30 @@ TEST(source_can_be_kept_out)
             output_text out = written(example(), output);
             int want = format == PYPROF_FORMAT_JSON ? cases[i].json : format == PYPROF_FORMAT_TEXT ? cases[i].text : 0;
             CHECK_INT(strstr(out.data, "sorted(data)") != NULL, want);
+        }
+}
+
+TEST(targets_obey_paths)
+{
+    const struct { const char *name, *base, *hashed; } cases[] = {
+        { "[read file /a b /data.bin]", "[read file data.bin]", "[read file]" }, { "[recv 127.0.0.1:5432]", "[recv 127.0.0.1:5432]", "[recv]" },
+        { "[accept unix:/run/x]", "[accept unix]", "[accept]" }, { "[poll 3 fds]", "[poll 3 fds]", "[poll 3 fds]" }, { "[GIL]", "[GIL]", "[GIL]" },
+        { "[recv ::1:80]", "[recv ::1:80]", "[recv]" }, { "", "", "" }, { ":", ":", "" }, { "/", "/", "/" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int paths = PYPROF_PATHS_BASE; paths <= PYPROF_PATHS_HASHED; paths++) {
+            recording r;
+            recording_begin(&r, NULL);
+            r.model.paths = paths;
+            CHECK_STR(pyprof__string(&r.model.strings, pyprof__wait_with_paths(&r.model, cases[i].name)),
+                      paths == PYPROF_PATHS_BASE ? cases[i].base : cases[i].hashed);
+            recording_end(&r);
+        }
+    for (int format = PYPROF_FORMAT_JSON; format <= PYPROF_FORMAT_PPROF; format++)
+        for (int paths = PYPROF_PATHS_FULL; paths <= PYPROF_PATHS_HASHED && format != PYPROF_FORMAT_HTML; paths++) {
+            output_text out = written(example(), (pyprof_output){ .format = format, .paths = paths, .filter = &everything });
+            const char *wants[] = { "[read file /data/in.bin]", "[read file in.bin]", "[read file]" };
+            for (int i = 0; i < 3; i++) CHECK_INT(memmem(out.data, out.size, wants[i], strlen(wants[i])) != NULL, i == paths);
         }
 }
 

@@ -226,10 +226,11 @@ def all_totals_agree():
     bind.equal(sum(sample['wall_ns'] for sample in document['samples']), info.total[WALL_NS] - bind.lost(profile), 'wall time in the JSON')
     functions = collections.Counter()
     walls = collections.Counter()
-    for item in stacks:
+    for item in profile.visit(bind.ITEM_STACK, leaves=True):   # what is waited for is among the labels
         for label in set(frame.label for frame in item.stack):
             functions[label] += item.self[SAMPLES]
             walls[label] += item.self[WALL_NS]
+    bind.equal(sum(one['self_samples'] for one in document['functions'].values()), stats.samples, 'self samples in the JSON')
     bind.equal({label: one['samples'] for label, one in document['functions'].items()}, dict(functions), 'functions')
     for label, one in document['functions'].items():
         bind.near(one['time'], walls[label] / 1e9, 0, 1e-6, 'time of ' + label)
