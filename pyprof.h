@@ -2418,9 +2418,9 @@ static const struct { uint32_t minor; const char *names; } pyprof__opcode_names[
 
 typedef enum {
     PYPROF__OP_OTHER, PYPROF__OP_SKIP,          // skip: pushes nothing that counts
-    PYPROF__OP_NAME, PYPROF__OP_LOCAL, PYPROF__OP_SECOND, PYPROF__OP_CELL, PYPROF__OP_CONST,   // second: of two locals in one
+    PYPROF__OP_NAME, PYPROF__OP_LOCAL, PYPROF__OP_PAIR, PYPROF__OP_CELL, PYPROF__OP_CONST, PYPROF__OP_COMMON,   // pair: two locals
     PYPROF__OP_ATTR, PYPROF__OP_SUPER, PYPROF__OP_SPECIAL, PYPROF__OP_ITEM, PYPROF__OP_COPY, PYPROF__OP_WITH,
-    PYPROF__OP_PRECALL, PYPROF__OP_CALL, PYPROF__OP_EXTENDED,
+    PYPROF__OP_PRECALL, PYPROF__OP_CALL, PYPROF__OP_EXTENDED, PYPROF__OP_MAKE,
     PYPROF__OP_JUMP, PYPROF__OP_JUMP_TO, PYPROF__OP_JUMP_IF   // forward; to a place; to a place until 3.10, forward since
 } pyprof__act;
 
@@ -2451,23 +2451,24 @@ static const struct { const char *name, *caches; pyprof__act act; char pops; uns
     { "JUMP_BACKWARD", "00111", PYPROF__OP_OTHER, '?', 0 }, { "JUMP_BACKWARD_NO_INTERRUPT", NULL, PYPROF__OP_OTHER, '?', 0 },
     { "JUMP_FORWARD", NULL, PYPROF__OP_JUMP, '?', 0 }, { "JUMP_IF_", NULL, PYPROF__OP_JUMP_IF, '?', 0 },
     { "KW_NAMES", NULL, PYPROF__OP_SKIP, '?', 0 }, { "LIST_EXTEND", NULL, PYPROF__OP_OTHER, '1', 0 },
-    { "LIST_TO_TUPLE", NULL, PYPROF__OP_OTHER, '1', 1 }, { "LOAD_ASSERTION_ERROR", NULL, PYPROF__OP_OTHER, '0', 1 },
+    { "LIST_TO_TUPLE", NULL, PYPROF__OP_OTHER, '1', 1 }, { "LOAD_ASSERTION_ERROR", NULL, PYPROF__OP_COMMON, '0', 1 },
     { "LOAD_ATTR", "49999", PYPROF__OP_ATTR, '1', 1 }, { "LOAD_BUILD_CLASS", NULL, PYPROF__OP_OTHER, '0', 1 },
     { "LOAD_CLASSDEREF", NULL, PYPROF__OP_CELL, '0', 1 }, { "LOAD_CLOSURE", NULL, PYPROF__OP_OTHER, '0', 1 },
-    { "LOAD_CONST", NULL, PYPROF__OP_CONST, '0', 1 }, { "LOAD_DEREF", NULL, PYPROF__OP_CELL, '0', 1 },
-    { "LOAD_FAST", NULL, PYPROF__OP_LOCAL, '0', 1 }, { "LOAD_FAST_BORROW_LOAD_", NULL, PYPROF__OP_SECOND, '?', 0 },
-    { "LOAD_FAST_LOAD_FAST", NULL, PYPROF__OP_SECOND, '?', 0 }, { "LOAD_FROM_DICT_OR_DEREF", NULL, PYPROF__OP_CELL, '?', 0 },
+    { "LOAD_COMMON_CONSTANT", NULL, PYPROF__OP_COMMON, '?', 0 }, { "LOAD_CONST", NULL, PYPROF__OP_CONST, '0', 1 },
+    { "LOAD_DEREF", NULL, PYPROF__OP_CELL, '0', 1 },
+    { "LOAD_FAST", NULL, PYPROF__OP_LOCAL, '0', 1 }, { "LOAD_FAST_BORROW_LOAD_", NULL, PYPROF__OP_PAIR, '?', 0 },
+    { "LOAD_FAST_LOAD_FAST", NULL, PYPROF__OP_PAIR, '?', 0 }, { "LOAD_FROM_DICT_OR_DEREF", NULL, PYPROF__OP_CELL, '?', 0 },
     { "LOAD_FROM_DICT_OR_GLOBALS", NULL, PYPROF__OP_NAME, '?', 0 }, { "LOAD_GLOBAL", "54444", PYPROF__OP_NAME, '0', 1 },
     { "LOAD_METHOD", "A0000", PYPROF__OP_ATTR, '1', 2 }, { "LOAD_NAME", NULL, PYPROF__OP_NAME, '0', 1 },
     { "LOAD_SPECIAL", NULL, PYPROF__OP_SPECIAL, '?', 0 }, { "LOAD_SUPER_ATTR", "01111", PYPROF__OP_SUPER, '?', 0 },
-    { "MAKE_FUNCTION", NULL, PYPROF__OP_OTHER, 'u', 1 }, { "NOP", NULL, PYPROF__OP_SKIP, '0', 0 }, { "NOT_TAKEN", NULL, PYPROF__OP_SKIP, '?', 0 },
+    { "MAKE_FUNCTION", NULL, PYPROF__OP_MAKE, 'u', 1 }, { "NOP", NULL, PYPROF__OP_SKIP, '0', 0 }, { "NOT_TAKEN", NULL, PYPROF__OP_SKIP, '?', 0 },
     { "POP_JUMP_FORWARD_", NULL, PYPROF__OP_JUMP, '?', 0 },
     { "POP_JUMP_IF_", "00111", PYPROF__OP_JUMP_IF, '?', 0 }, { "POP_TOP", NULL, PYPROF__OP_OTHER, '1', 0 },
     { "PRECALL", "10000", PYPROF__OP_PRECALL, '?', 0 }, { "PUSH_NULL", NULL, PYPROF__OP_SKIP, '?', 0 },
     { "RESUME", "00001", PYPROF__OP_OTHER, '?', 0 }, { "SEND", "01111", PYPROF__OP_JUMP, '?', 0 }, { "SETUP_", NULL, PYPROF__OP_JUMP, '?', 0 },
-    { "SETUP_ANNOTATIONS", NULL, PYPROF__OP_OTHER, '?', 0 }, { "SET_UPDATE", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "SET_FUNCTION_", NULL, PYPROF__OP_MAKE, '?', 0 }, { "SETUP_ANNOTATIONS", NULL, PYPROF__OP_OTHER, '?', 0 }, { "SET_UPDATE", NULL, PYPROF__OP_OTHER, '1', 0 },
     { "STORE_ATTR", "44444", PYPROF__OP_OTHER, '2', 0 }, { "STORE_DEREF", NULL, PYPROF__OP_OTHER, '1', 0 },
-    { "STORE_FAST", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_FAST_LOAD_FAST", NULL, PYPROF__OP_SECOND, '?', 0 },
+    { "STORE_FAST", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_FAST_LOAD_FAST", NULL, PYPROF__OP_OTHER, '?', 0 },
     { "STORE_GLOBAL", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_NAME", NULL, PYPROF__OP_OTHER, '1', 0 },
     { "STORE_SUBSCR", "11111", PYPROF__OP_OTHER, '3', 0 }, { "SWAP", NULL, PYPROF__OP_COPY, '?', 0 },
     { "TO_BOOL", "00333", PYPROF__OP_OTHER, '?', 0 }, { "UNARY_", NULL, PYPROF__OP_OTHER, '1', 1 },
@@ -2557,7 +2558,7 @@ static void pyprof__opcodes_make(pyprof__opcodes *opcodes, uint32_t minor)
         pyprof__opcode *opcode = &opcodes->at[i];
         if (!opcode->name) continue;
         pyprof__opcode_learn(opcode, minor);
-        if (opcode->act >= PYPROF__OP_CALL && opcode->act <= PYPROF__OP_CALL) opcodes->calls[i / 8] |= (unsigned char)(1u << i % 8);
+        if (opcode->act == PYPROF__OP_CALL || opcode->act == PYPROF__OP_PRECALL) opcodes->calls[i / 8] |= (unsigned char)(1u << i % 8);
     }
 }
 
@@ -2606,8 +2607,12 @@ static int pyprof__opcode_pops(const pyprof__opcode *opcode, uint32_t argument)
     }
 }
 
-// The special methods of LOAD_SPECIAL (3.14, Include/internal/pycore_ceval.h)
+// What LOAD_SPECIAL and LOAD_COMMON_CONSTANT load (3.14, Lib/opcode.py): first what can be called, then of instances the type
+enum { PYPROF__COMMON_CALLABLE = 7 };
 static const char *const pyprof__special_names[] = { "__enter__", "__exit__", "__aenter__", "__aexit__" };
+static const char *const pyprof__common_names[] = {
+    "AssertionError", "NotImplementedError", "tuple", "all", "any", "list", "set", "NoneType", "str",
+};
 
 // How the C API behaves, by version.
 typedef struct {
@@ -3273,6 +3278,7 @@ typedef struct {               // where in which code
     pyprof__place place;
     uint32_t callee;           // 0 = not looked up yet, 1 = it is no call, else 2 + the string: what it calls
     uint32_t opcode;           // 0 = not looked up yet, else 1 + the string: its opcode's name
+    uint64_t names;            // what the code's names were then
 } pyprof__spot;
 typedef struct { uint64_t address, stamp; uint32_t code; } pyprof__memo;                    // what was at an address lately
 
@@ -3723,6 +3729,8 @@ static int pyprof__same_start(const pyprof__place *a, const pyprof__place *b)
     return a->line == b->line && a->column == b->column && a->line > 0 && a->column >= 0;
 }
 
+static int pyprof__is_constant(const pyprof__step *step) { return step->act == PYPROF__OP_CONST || step->act == PYPROF__OP_COMMON; }
+
 static int pyprof__ends_within(const pyprof__place *inner, const pyprof__place *outer)   // and before it does
 {
     return inner->end_line < outer->end_line || (inner->end_line == outer->end_line && inner->end_column < outer->end_column);
@@ -3732,7 +3740,7 @@ static int pyprof__ends_within(const pyprof__place *inner, const pyprof__place *
 // update_start_location_to_match_attr), and so does the call of it.
 static int pyprof__maker_beyond(const pyprof__window *window, int k, int i)
 {
-    int m, found = 1, moved = 0;
+    int m, found = window->steps[k].act != PYPROF__OP_PAIR, moved = 0;   // of a pair it takes the second one
     while (found) {
         found = 0;
         if (k + 1 < i && window->steps[k + 1].act == PYPROF__OP_ATTR) { k++; moved = found = 1; continue; }
@@ -3750,14 +3758,17 @@ static int pyprof__maker_beyond(const pyprof__window *window, int k, int i)
 static int pyprof__maker_by_place(const pyprof__window *window, int i)
 {
     const pyprof__place *call = &window->steps[i].place;
-    int k;
+    int k, makes = 0;
     for (k = i - 1; k >= window->first; k--) {
         const pyprof__step *step = &window->steps[k];
-        if (!pyprof__same_start(&step->place, call)) continue;
+        int same = pyprof__same_place(&step->place, call);
+        makes |= step->act == PYPROF__OP_MAKE;
+        if (same && step->act == PYPROF__OP_MAKE) return -1;   // a comprehension, a class
+        if (same && step->act == PYPROF__OP_COMMON && step->argument < PYPROF__COMMON_CALLABLE) return k;   // assert
+        if (!pyprof__same_start(&step->place, call) || step->act == PYPROF__OP_SKIP || pyprof__is_constant(step)) continue;   // names of arguments
         if (pyprof__ends_within(&step->place, call)) return pyprof__maker_beyond(window, k, i);
-        if (!pyprof__same_place(&step->place, call)) continue;
-        if (step->act >= PYPROF__OP_NAME && step->act <= PYPROF__OP_ITEM && step->act != PYPROF__OP_CONST) return k;
-        if (step->act == PYPROF__OP_CALL) return k;
+        if (!same || (!makes && step->act != PYPROF__OP_SPECIAL)) continue;   // the same call, compiled twice
+        if ((step->act >= PYPROF__OP_NAME && step->act <= PYPROF__OP_ITEM) || step->act == PYPROF__OP_CALL) return k;
     }
     return -1;
 }
@@ -3775,8 +3786,9 @@ static int pyprof__is_exit(const pyprof__window *window, int i, int *maker)
 {
     const pyprof__step *steps = window->steps;
     int k;
+    if (window->codes->layout->lines_form != PYPROF__LINES_LOCATIONS) return 0;
     for (k = i - 3; k < i; k++)
-        if (k < window->first || steps[k].act != PYPROF__OP_CONST || !pyprof__same_place(&steps[k].place, &steps[i].place)) return 0;
+        if (k < window->first || !pyprof__is_constant(&steps[k]) || !pyprof__same_place(&steps[k].place, &steps[i].place)) return 0;
     for (k = i - 4; k >= window->first; k--)
         if ((steps[k].act == PYPROF__OP_WITH || steps[k].act == PYPROF__OP_SPECIAL) && pyprof__same_place(&steps[k].place, &steps[i].place)) break;
     *maker = k - 1 >= window->first ? k - 1 : -1;
@@ -3793,13 +3805,13 @@ static uint64_t pyprof__tuple_item(const pyprof__window *window, uint32_t tuple_
     return i < *size ? pyprof__read_pointer(window->mirror, tuple + layout->tuple_items + (uint64_t)i * 8) : 0;
 }
 
-static uint64_t pyprof__step_name(const pyprof__window *window, const pyprof__step *step)   // the str, 0 = none
+static uint64_t pyprof__step_name(const pyprof__window *window, const pyprof__step *step, int first)   // the str, 0 = none
 {
     const pyprof__layout *layout = window->codes->layout;
     uint32_t i = step->argument;
     uint64_t size, found;
     switch (step->act) {
-    case PYPROF__OP_SECOND: return pyprof__tuple_item(window, layout->code_locals, i & 15u, &size);
+    case PYPROF__OP_PAIR: return pyprof__tuple_item(window, layout->code_locals, first ? i >> 4 : i & 15u, &size);
     case PYPROF__OP_LOCAL: return pyprof__tuple_item(window, layout->code_locals, i, &size);
     case PYPROF__OP_CELL:
         if (layout->code_cells == PYPROF__NO) return pyprof__tuple_item(window, layout->code_locals, i, &size);
@@ -3809,7 +3821,11 @@ static uint64_t pyprof__step_name(const pyprof__window *window, const pyprof__st
     }
 }
 
-typedef struct { char text[PYPROF__CALLEE_SIZE]; size_t at; } pyprof__callee;   // written from its end to its begin
+typedef struct {               // a name, written from its end to its begin
+    char text[PYPROF__CALLEE_SIZE];
+    size_t at;
+    int first;                 // the instruction that comes next was found by its place: of two in one, it is the first
+} pyprof__callee;
 
 static int pyprof__callee_put(pyprof__callee *callee, const char *text)   // in front; 0 = it does not fit
 {
@@ -3823,7 +3839,7 @@ static int pyprof__callee_put(pyprof__callee *callee, const char *text)   // in 
 static int pyprof__callee_put_name(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
 {
     char *text = window->codes->text;
-    return pyprof__read_str(window->mirror, window->codes->layout, pyprof__step_name(window, step), text) > 0 && pyprof__callee_put(callee, text);
+    return pyprof__read_str(window->mirror, window->codes->layout, pyprof__step_name(window, step, callee->first), text) > 0 && pyprof__callee_put(callee, text);
 }
 
 // ", ".join: the constant's type
@@ -3846,9 +3862,12 @@ static int pyprof__callee_link(pyprof__callee *callee, const pyprof__window *win
     int maker, named = callee->at < sizeof callee->text - 1;
     switch (step->act) {
     case PYPROF__OP_SKIP: return i - 1 >= window->first ? i - 1 : -2;
-    case PYPROF__OP_NAME: case PYPROF__OP_LOCAL: case PYPROF__OP_SECOND: case PYPROF__OP_CELL:
+    case PYPROF__OP_NAME: case PYPROF__OP_LOCAL: case PYPROF__OP_PAIR: case PYPROF__OP_CELL:
         return pyprof__callee_put_name(callee, window, step) ? -1 : -2;
     case PYPROF__OP_CONST: return named && pyprof__callee_put_type(callee, window, step) ? -1 : -2;
+    case PYPROF__OP_COMMON:
+        if (step->argument >= (named ? PYPROF__COUNT(pyprof__common_names) : PYPROF__COMMON_CALLABLE)) return -2;
+        return pyprof__callee_put(callee, pyprof__common_names[step->argument]) ? -1 : -2;
     case PYPROF__OP_SUPER: return pyprof__callee_put_name(callee, window, step) && pyprof__callee_put(callee, "super().") ? -1 : -2;
     case PYPROF__OP_SPECIAL:
         if (step->argument >= PYPROF__COUNT(pyprof__special_names)) return -2;
@@ -3865,6 +3884,7 @@ static int pyprof__callee_link(pyprof__callee *callee, const pyprof__window *win
     default: return -2;
     }
     maker = pyprof__maker(window, i);
+    callee->first = step->act != PYPROF__OP_ATTR;
     return maker >= 0 ? maker : -2;
 }
 
@@ -3875,6 +3895,7 @@ static const char *pyprof__window_callee(const pyprof__window *window, pyprof__c
     int i = window->count - 1, left = PYPROF__LINKS, maker = -1;
     callee->at = sizeof callee->text - 1;
     callee->text[callee->at] = 0;
+    callee->first = 1;
     if (i > window->first && window->steps[i - 1].act == PYPROF__OP_PRECALL) i--;   // 3.11: the first half of the call
     if (pyprof__is_exit(window, i, &maker)) {
         pyprof__callee_put(callee, ".__exit__");
@@ -3882,6 +3903,23 @@ static const char *pyprof__window_callee(const pyprof__window *window, pyprof__c
     } else i = pyprof__maker(window, i);
     while (i >= 0 && left-- > 0) i = pyprof__callee_link(callee, window, i);
     return callee->text[callee->at] == '(' || callee->text[callee->at] == '[' ? "" : callee->text + callee->at;
+}
+
+// Until 3.11 a code object has no version of its own: one evaluated after the other, x.f() and x.g() are the same but for
+// what co_names holds.
+static uint64_t pyprof__names_print(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code *code)
+{
+    const pyprof__layout *layout = codes->layout;
+    uint64_t items[8], size = 0, tuple;
+    size_t i, n;
+    if (code->key.version) return 0;
+    memset(items, 0, sizeof items);
+    tuple = pyprof__read_pointer(mirror, code->key.address + layout->code_names);
+    if (!tuple || !pyprof__read(mirror, &size, tuple + layout->bytes_size, sizeof size)) return 1;
+    n = size < PYPROF__COUNT(items) ? (size_t)size : PYPROF__COUNT(items);
+    if (n && !pyprof__read(mirror, items, tuple + layout->tuple_items, n * 8)) return 1;
+    for (i = 0; i < n; i++) size = pyprof__mix(size, items[i]);
+    return size;
 }
 
 // What does the instruction call? 0 = it is no call, else 1 + the string of the callee's name, "" where that cannot be told.
@@ -3892,9 +3930,13 @@ static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror
     pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
     const unsigned char *last;
     const char *name;
+    uint64_t names;
     uint32_t string;
-    if (spot->callee) return spot->callee - 1;
     if (PYPROF__AT(pyprof__code, codes->codes, spot->code).kind != PYPROF_KIND_PYTHON || spot->instruction < 0) return 0;
+    names = pyprof__names_print(codes, mirror, &PYPROF__AT(pyprof__code, codes->codes, spot->code));
+    if (spot->callee && spot->names == names) return spot->callee - 1;
+    spot->callee = 0;
+    spot->names = names;
     if (!pyprof__window_read(&window, codes, mirror, spot)) return 0;
     last = window.bytes + (window.last - window.from) * 2;
     if (!pyprof__opcode_calls(codes->opcodes, *last)) {
