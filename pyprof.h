@@ -2446,27 +2446,26 @@ static const struct { const char *name, *caches; pyprof__act act; char pops; uns
     { "DUP_TOP_TWO", NULL, PYPROF__OP_OTHER, '?', 0 }, { "ENTER_EXECUTOR", "00111", PYPROF__OP_OTHER, '?', 0 },
     { "EXTENDED_ARG", NULL, PYPROF__OP_EXTENDED, '?', 0 }, { "FORMAT_VALUE", NULL, PYPROF__OP_OTHER, 'f', 1 },
     { "FOR_ITER", "01111", PYPROF__OP_JUMP, '?', 0 }, { "GET_AWAITABLE", NULL, PYPROF__OP_OTHER, '1', 1 },
-    { "GET_ITER", "00001", PYPROF__OP_OTHER, '1', 1 }, { "INPLACE_", NULL, PYPROF__OP_OTHER, '2', 1 },
-    { "IS_OP", NULL, PYPROF__OP_OTHER, '2', 1 }, { "JUMP_ABSOLUTE", NULL, PYPROF__OP_JUMP_TO, '?', 0 },
-    { "JUMP_BACKWARD", "00111", PYPROF__OP_OTHER, '?', 0 }, { "JUMP_BACKWARD_NO_INTERRUPT", NULL, PYPROF__OP_OTHER, '?', 0 },
-    { "JUMP_FORWARD", NULL, PYPROF__OP_JUMP, '?', 0 }, { "JUMP_IF_", NULL, PYPROF__OP_JUMP_IF, '?', 0 },
-    { "KW_NAMES", NULL, PYPROF__OP_SKIP, '?', 0 }, { "LIST_EXTEND", NULL, PYPROF__OP_OTHER, '1', 0 },
-    { "LIST_TO_TUPLE", NULL, PYPROF__OP_OTHER, '1', 1 }, { "LOAD_ASSERTION_ERROR", NULL, PYPROF__OP_COMMON, '0', 1 },
-    { "LOAD_ATTR", "49999", PYPROF__OP_ATTR, '1', 1 }, { "LOAD_BUILD_CLASS", NULL, PYPROF__OP_OTHER, '0', 1 },
-    { "LOAD_CLASSDEREF", NULL, PYPROF__OP_CELL, '0', 1 }, { "LOAD_CLOSURE", NULL, PYPROF__OP_OTHER, '0', 1 },
-    { "LOAD_COMMON_CONSTANT", NULL, PYPROF__OP_COMMON, '?', 0 }, { "LOAD_CONST", NULL, PYPROF__OP_CONST, '0', 1 },
-    { "LOAD_DEREF", NULL, PYPROF__OP_CELL, '0', 1 },
+    { "GET_ITER", "00001", PYPROF__OP_OTHER, '1', 1 }, { "INPLACE_", NULL, PYPROF__OP_OTHER, '2', 1 }, { "IS_OP", NULL, PYPROF__OP_OTHER, '2', 1 },
+    { "JUMP_ABSOLUTE", NULL, PYPROF__OP_JUMP_TO, '?', 0 }, { "JUMP_BACKWARD", "00111", PYPROF__OP_OTHER, '?', 0 },
+    { "JUMP_BACKWARD_NO_INTERRUPT", NULL, PYPROF__OP_OTHER, '?', 0 }, { "JUMP_FORWARD", NULL, PYPROF__OP_JUMP, '?', 0 },
+    { "JUMP_IF_", NULL, PYPROF__OP_JUMP_IF, '?', 0 }, { "KW_NAMES", NULL, PYPROF__OP_SKIP, '?', 0 },
+    { "LIST_EXTEND", NULL, PYPROF__OP_OTHER, '1', 0 }, { "LIST_TO_TUPLE", NULL, PYPROF__OP_OTHER, '1', 1 },
+    { "LOAD_ASSERTION_ERROR", NULL, PYPROF__OP_COMMON, '0', 1 }, { "LOAD_ATTR", "49999", PYPROF__OP_ATTR, '1', 1 },
+    { "LOAD_BUILD_CLASS", NULL, PYPROF__OP_OTHER, '0', 1 }, { "LOAD_CLASSDEREF", NULL, PYPROF__OP_CELL, '0', 1 },
+    { "LOAD_CLOSURE", NULL, PYPROF__OP_OTHER, '0', 1 }, { "LOAD_COMMON_CONSTANT", NULL, PYPROF__OP_COMMON, '?', 0 },
+    { "LOAD_CONST", NULL, PYPROF__OP_CONST, '0', 1 }, { "LOAD_DEREF", NULL, PYPROF__OP_CELL, '0', 1 },
     { "LOAD_FAST", NULL, PYPROF__OP_LOCAL, '0', 1 }, { "LOAD_FAST_BORROW_LOAD_", NULL, PYPROF__OP_PAIR, '?', 0 },
     { "LOAD_FAST_LOAD_FAST", NULL, PYPROF__OP_PAIR, '?', 0 }, { "LOAD_FROM_DICT_OR_DEREF", NULL, PYPROF__OP_CELL, '?', 0 },
     { "LOAD_FROM_DICT_OR_GLOBALS", NULL, PYPROF__OP_NAME, '?', 0 }, { "LOAD_GLOBAL", "54444", PYPROF__OP_NAME, '0', 1 },
     { "LOAD_METHOD", "A0000", PYPROF__OP_ATTR, '1', 2 }, { "LOAD_NAME", NULL, PYPROF__OP_NAME, '0', 1 },
     { "LOAD_SPECIAL", NULL, PYPROF__OP_SPECIAL, '?', 0 }, { "LOAD_SUPER_ATTR", "01111", PYPROF__OP_SUPER, '?', 0 },
     { "MAKE_FUNCTION", NULL, PYPROF__OP_MAKE, 'u', 1 }, { "NOP", NULL, PYPROF__OP_SKIP, '0', 0 }, { "NOT_TAKEN", NULL, PYPROF__OP_SKIP, '?', 0 },
-    { "POP_JUMP_FORWARD_", NULL, PYPROF__OP_JUMP, '?', 0 },
-    { "POP_JUMP_IF_", "00111", PYPROF__OP_JUMP_IF, '?', 0 }, { "POP_TOP", NULL, PYPROF__OP_OTHER, '1', 0 },
-    { "PRECALL", "10000", PYPROF__OP_PRECALL, '?', 0 }, { "PUSH_NULL", NULL, PYPROF__OP_SKIP, '?', 0 },
-    { "RESUME", "00001", PYPROF__OP_OTHER, '?', 0 }, { "SEND", "01111", PYPROF__OP_JUMP, '?', 0 }, { "SETUP_", NULL, PYPROF__OP_JUMP, '?', 0 },
-    { "SET_FUNCTION_", NULL, PYPROF__OP_MAKE, '?', 0 }, { "SETUP_ANNOTATIONS", NULL, PYPROF__OP_OTHER, '?', 0 }, { "SET_UPDATE", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "POP_JUMP_FORWARD_", NULL, PYPROF__OP_JUMP, '?', 0 }, { "POP_JUMP_IF_", "00111", PYPROF__OP_JUMP_IF, '?', 0 },
+    { "POP_TOP", NULL, PYPROF__OP_OTHER, '1', 0 }, { "PRECALL", "10000", PYPROF__OP_PRECALL, '?', 0 },
+    { "PUSH_NULL", NULL, PYPROF__OP_SKIP, '?', 0 }, { "RESUME", "00001", PYPROF__OP_OTHER, '?', 0 }, { "SEND", "01111", PYPROF__OP_JUMP, '?', 0 },
+    { "SETUP_", NULL, PYPROF__OP_JUMP, '?', 0 }, { "SETUP_ANNOTATIONS", NULL, PYPROF__OP_OTHER, '?', 0 },
+    { "SET_FUNCTION_", NULL, PYPROF__OP_MAKE, '?', 0 }, { "SET_UPDATE", NULL, PYPROF__OP_OTHER, '1', 0 },
     { "STORE_ATTR", "44444", PYPROF__OP_OTHER, '2', 0 }, { "STORE_DEREF", NULL, PYPROF__OP_OTHER, '1', 0 },
     { "STORE_FAST", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_FAST_LOAD_FAST", NULL, PYPROF__OP_OTHER, '?', 0 },
     { "STORE_GLOBAL", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_NAME", NULL, PYPROF__OP_OTHER, '1', 0 },
@@ -3839,7 +3838,8 @@ static int pyprof__callee_put(pyprof__callee *callee, const char *text)   // in 
 static int pyprof__callee_put_name(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
 {
     char *text = window->codes->text;
-    return pyprof__read_str(window->mirror, window->codes->layout, pyprof__step_name(window, step, callee->first), text) > 0 && pyprof__callee_put(callee, text);
+    uint64_t name = pyprof__step_name(window, step, callee->first);
+    return pyprof__read_str(window->mirror, window->codes->layout, name, text) > 0 && pyprof__callee_put(callee, text);
 }
 
 // ", ".join: the constant's type
@@ -3866,7 +3866,7 @@ static int pyprof__callee_link(pyprof__callee *callee, const pyprof__window *win
         return pyprof__callee_put_name(callee, window, step) ? -1 : -2;
     case PYPROF__OP_CONST: return named && pyprof__callee_put_type(callee, window, step) ? -1 : -2;
     case PYPROF__OP_COMMON:
-        if (step->argument >= (named ? PYPROF__COUNT(pyprof__common_names) : PYPROF__COMMON_CALLABLE)) return -2;
+        if (step->argument >= PYPROF__COUNT(pyprof__common_names) || (!named && step->argument >= PYPROF__COMMON_CALLABLE)) return -2;
         return pyprof__callee_put(callee, pyprof__common_names[step->argument]) ? -1 : -2;
     case PYPROF__OP_SUPER: return pyprof__callee_put_name(callee, window, step) && pyprof__callee_put(callee, "super().") ? -1 : -2;
     case PYPROF__OP_SPECIAL:
