@@ -2087,8 +2087,11 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(object_type, 64) X(type_name, 512) X(type_basicsize, 512) X(type_dictoffset, 512) X(type_keys, 4096) \
     X(str_length, 128) X(str_state, 128) X(str_ascii, 128) X(str_compact, 128) X(str_kind_shift, 32) X(str_is_compact, ~0u) X(str_is_ascii, ~0u) \
     X(bytes_size, 128) X(bytes_data, 128) X(dict_keys, 128) X(dict_values, 128) X(long_digits, 128) X(module_dict, 128) \
+    X(runtime_gc, 1u << 20) X(interp_gc, 1u << 20) X(gc_collecting, 4096) X(gc_frame, 4096) X(gc_stats, 4096) X(gc_young, 64) X(gc_old, 64) \
+    X(status_attached, ~0u) X(thread_exception, 4096) X(frame_locals, 512) \
     X(code_consts, 512) X(code_names, 512) X(code_locals, 512) X(code_cells, 512) X(code_free, 512) X(code_string, 512) X(tuple_items, 128) \
     X(opcodes, 255) \
+    X(task_coro, 512) X(task_name, 512) X(gen_frame, 512) X(gen_state, 512) X(gen_awaits, ~0u) X(frame_stack, 512) \
     X(lines_form, 8) X(instr_form, 8) X(attrs_form, 8)
 
 typedef struct {
@@ -2112,8 +2115,11 @@ static const struct { const char *name; uint32_t most; } pyprof__fields[] = {
 //                        code:   filename name qualname firstline linetable traceable bytes units version tlbc
 //                        object and type: type name basicsize dictoffset keys
 //                        str: length state ascii compact shift is_compact is_ascii; bytes; dict; long; module
+//                        collector: its place in the runtime (3.8) or the interpreter; in it: collecting, frame, statistics (young, old:
+//                        how many entries, behind a pointer); status bit attached (where the GIL does not tell), exception, locals
 //                        code:   consts names locals(plus)names cellvars freevars code (a bytes object); tuple's items; whose opcodes
-//                        forms
+//                        asyncio: coro and name of a Task (FutureObj_HEAD and TaskObj in Modules/_asynciomodule.c); coroutines: frame
+//                        state state-when-it-awaits (FRAME_SUSPENDED_YIELD_FROM); a frame's stack pointer (not an index); forms
 static const struct { uint32_t version, free_threaded; pyprof__layout at; } pyprof__layouts[] = {
     { 0x0308, 0, { 32, 1152,   0, 16, 8, PYPROF__N, 56, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
@@ -2121,7 +2127,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         8, 24, 32, 288, 872,
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        344, PYPROF__N, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 360,
         56, 64, 72, 88, 80, 48, 24, 8,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
     { 0x0309, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
@@ -2129,7 +2137,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         8, 24, 32, 288, 864,
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__N, 616, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 360,
         56, 64, 72, 88, 80, 48, 24, 9,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
     { 0x030a, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
@@ -2137,7 +2147,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         8, 24, 32, 288, 872,
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__N, 616, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 352,
         56, 64, 72, 88, 80, 48, 24, 10,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__LINES_310, PYPROF__INSTR_UNITS, PYPROF__ATTRS_DICT } },
     { 0x030b, 0, { 40, 360,    0, 48, 16, PYPROF__N, 888, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 56, 8, 16, 152, 160, 240, 24, 1, 1, PYPROF__N,
@@ -2145,7 +2157,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         112, 120, 128, 72, 136, 168, 184, 16, PYPROF__N, PYPROF__N,
         8, 24, 32, 288, 872,
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__N, 648, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 96, 72,
         24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 11,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_311 } },
     { 0x030c, 0, { 40, PYPROF__N,   0, 8, 72, 384, 944, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 56, 0, 8, 136, 144, 224, 24, 0xe1, 1, PYPROF__N,
@@ -2153,7 +2167,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         112, 120, 128, 68, 136, 176, 192, 16, 92, PYPROF__N,
         8, 24, 32, 288, 880,
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__N, 112, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 96, 72,
         24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 12,
+        136, 144, 72, 67, 0xff, PYPROF__N,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_312 } },
     { 0x030d, 0, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7656, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
@@ -2161,7 +2177,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         112, 120, 128, 68, 136, 184, 200, 16, 92, PYPROF__N,
         8, 24, 32, 288, 880,
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__N, 7400, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 112, 72,
         24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 13,
+        120, 128, 72, 67, 0xff, PYPROF__N,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030e, 0, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7688, 7992,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
@@ -2169,7 +2187,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         112, 120, 128, 68, 136, 192, 208, 16, 92, PYPROF__N,
         8, 24, 32, 288, 880,
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__N, 7408, 192, PYPROF__N, 120, PYPROF__N, PYPROF__N, PYPROF__N, 112, 80,
         24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 32, 14,
+        PYPROF__N, PYPROF__N, 72, 67, 0xff, 64,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030f, 0, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592, 7944,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
@@ -2177,7 +2197,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         112, 120, 128, 68, 136, 192, 208, 16, 92, PYPROF__N,
         8, 24, 32, 288, 888,
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__N, 7400, 112, 120, 104, 11, 3, PYPROF__N, 136, 80,
         24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 32, 15,
+        PYPROF__N, PYPROF__N, 72, 67, 2, 64,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030d, 1, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7664, PYPROF__N,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
@@ -2185,7 +2207,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         128, 136, 144, 84, 152, 200, 216, 32, 108, PYPROF__N,
         24, 40, 48, 304, 896,
         32, 48, 56, 72, 2, 0x20, 0x40,   32, 48,   48, 56,   40,   32,
+        PYPROF__N, 7400, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, 0x10, 112, 72,
         40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 40, 13,
+        136, 144, 88, 83, 0xff, PYPROF__N,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030e, 1, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7712, 8024,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
@@ -2193,7 +2217,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         128, 136, 144, 84, 152, 208, 232, 32, 108, 224,
         24, 40, 48, 304, 896,
         32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,
+        PYPROF__N, 7408, 192, PYPROF__N, 120, PYPROF__N, PYPROF__N, 0x10, 112, 80,
         40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 48, 14,
+        PYPROF__N, PYPROF__N, 88, 83, 0xff, 64,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030f, 1, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592, 7952,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
@@ -2201,7 +2227,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         128, 136, 144, 84, 152, 208, 232, 32, 108, 224,
         24, 40, 48, 304, 904,
         32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,
+        PYPROF__N, 7400, 112, 120, 104, 1, 1, 0x10, 136, 80,
         40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 48, 15,
+        PYPROF__N, PYPROF__N, 88, 83, 2, 64,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
 };
 
@@ -2215,7 +2243,9 @@ static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__
         360, 376, PYPROF__N, PYPROF__N, PYPROF__N,
         552, 544, 560, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,   520, 528,   456, 464,   504,
         PYPROF__N,
+        PYPROF__N, 80, 576, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, 256,
         PYPROF__N, PYPROF__N, 328, PYPROF__N, PYPROF__N, PYPROF__N, 408, PYPROF__N,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__N, PYPROF__N, PYPROF__N } },
     { 0x030e, 760, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96, 160,   136, 152, 144,
         192, 200, 208, PYPROF__N, PYPROF__N, 216, 224, PYPROF__N, 240, PYPROF__N, PYPROF__N, PYPROF__N,
@@ -2224,7 +2254,9 @@ static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__
         408, 424, PYPROF__N, PYPROF__N, PYPROF__N,
         632, 624, 640, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,   600, 608,   536, 544,   584,
         PYPROF__N,
+        PYPROF__N, 88, 656, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, 280,
         PYPROF__N, PYPROF__N, 368, PYPROF__N, PYPROF__N, PYPROF__N, 456, PYPROF__N,
+        PYPROF__N, PYPROF__N, 680, 688, PYPROF__N, 296,
         PYPROF__N, PYPROF__N, PYPROF__N } },
     { 0x030f, 888, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96, 160,   136, 152, 144,
         192, 200, 208, PYPROF__N, PYPROF__N, 240, 248, PYPROF__N, 264, PYPROF__N, PYPROF__N, 216,
@@ -2233,7 +2265,9 @@ static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__
         472, 488, 512, 520, 536,
         728, 720, 736, 744, PYPROF__N, PYPROF__N, PYPROF__N,   696, 704,   632, 640,   680,
         PYPROF__N,
+        PYPROF__N, 88, 760, 768, 784, PYPROF__N, PYPROF__N, PYPROF__N, 288, 344,
         PYPROF__N, PYPROF__N, 432, PYPROF__N, PYPROF__N, PYPROF__N, 552, PYPROF__N,
+        PYPROF__N, PYPROF__N, 808, 816, PYPROF__N, 360,
         PYPROF__N, PYPROF__N, PYPROF__N } },
 };
 #undef PYPROF__N
@@ -2256,6 +2290,7 @@ static void pyprof__layout_derive(pyprof__layout *layout, uint32_t base_gil)
     layout->str_compact = layout->str_ascii + 16;
     layout->module_dict = header;
     layout->code_traceable = layout->code_bytes - (layout->code_tlbc != PYPROF__NO ? 24 : 16);
+    if (layout->gc_young == PYPROF__NO) layout->gc_stats = layout->gc_collecting - 72;   // of three generations, just before it
 }
 
 // Overwrites a row's offsets with the interpreter's own. 1 = all of them are plausible.
@@ -2613,6 +2648,29 @@ static const char *const pyprof__common_names[] = {
     "AssertionError", "NotImplementedError", "tuple", "all", "any", "list", "set", "NoneType", "str",
 };
 
+// asyncio's own table, Py_AsyncioModuleDebugOffsets (Modules/_asynciomodule.c, 3.14 and later): 13 words in the section
+// .AsyncioDebug of _asyncio*.so, or of the program that has it built in.
+enum { PYPROF__ASYNCIO_WORDS = 13 };
+typedef struct {
+    uint32_t task_name, task_coro, task_node;           // of a Task
+    uint32_t interp_tasks, thread_task, thread_tasks;   // thread_task: the running one; _tasks: heads of lists of all of them
+} pyprof__asyncio;
+
+static int pyprof__layout_asyncio(pyprof__asyncio *asyncio, const uint64_t *table)   // 1 = every number makes sense
+{
+    static const struct { uint8_t word, size; uint32_t most; } places[] = {   // the word, and that of its structure's size
+        { 1, 0, 512 }, { 5, 0, 512 }, { 6, 0, 512 }, { 8, 7, 1u << 20 }, { 11, 9, 1u << 17 }, { 12, 9, 1u << 17 },
+    };
+    uint32_t *to = (uint32_t *)(void *)asyncio;
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(places); i++) {
+        uint64_t value = table[places[i].word];
+        if (value % 8 || value > places[i].most || value + 8 > table[places[i].size]) return 0;
+        to[i] = (uint32_t)value;
+    }
+    return 1;
+}
+
 // How the C API behaves, by version.
 typedef struct {
     int own_state;   // the thread state that is current is the thread's own: a thread-local variable (3.12, Python/pystate.c)
@@ -2758,27 +2816,34 @@ static void pyprof__elf_symbols(pyprof__elf *elf, const Elf64_Shdr *table, pypro
     pyprof__free(elf->pool, names, names_size + 1);
 }
 
+static const Elf64_Shdr *pyprof__elf_named(pyprof__elf *elf, const char *name)   // a section by its name, NULL = none
+{
+    const Elf64_Shdr *found = NULL;
+    size_t size = 0;
+    char *names = elf->sections ? pyprof__elf_section(elf, elf->header.e_shstrndx, &size) : NULL;
+    uint32_t i;
+    for (i = 0; names && i < elf->header.e_shnum && !found; i++)
+        if (elf->sections[i].sh_name < size && strcmp(names + elf->sections[i].sh_name, name) == 0) found = &elf->sections[i];
+    pyprof__free(elf->pool, names, size + 1);
+    return found;
+}
+
 // .dynsym, then .symtab, then the section that CPython 3.10 and later put _PyRuntime in: it survives strip.
 static int pyprof__elf_find(pyprof__elf *elf, pyprof__symbols *found)
 {
     static const uint32_t kinds[] = { SHT_DYNSYM, SHT_SYMTAB };
-    size_t k, names_size = 0;
+    const Elf64_Shdr *section;
+    size_t k;
     uint32_t i;
-    char *names;
     memset(found, 0, sizeof *found);
     if (!elf->sections) return 0;
     for (k = 0; k < PYPROF__COUNT(kinds) && !found->runtime; k++)
         for (i = 0; i < elf->header.e_shnum; i++)
             if (elf->sections[i].sh_type == kinds[k]) pyprof__elf_symbols(elf, &elf->sections[i], found);
     if (found->runtime) return 1;
-    names = pyprof__elf_section(elf, elf->header.e_shstrndx, &names_size);
-    for (i = 0; names && i < elf->header.e_shnum; i++) {
-        const Elf64_Shdr *section = &elf->sections[i];
-        if (section->sh_name >= names_size || strcmp(names + section->sh_name, ".PyRuntime") != 0) continue;
-        found->runtime = section->sh_addr;
-        found->runtime_size = section->sh_size;
-    }
-    pyprof__free(elf->pool, names, names_size + 1);
+    section = pyprof__elf_named(elf, ".PyRuntime");
+    found->runtime = section ? section->sh_addr : 0;
+    found->runtime_size = section ? section->sh_size : 0;
     return found->runtime != 0;
 }
 
@@ -3058,6 +3123,42 @@ static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool
     return result;
 }
 
+// ---- asyncio's table ----------------------------------------------------------------------
+static int pyprof__asyncio_in_file(pyprof__asyncio *asyncio, pyprof__pool *pool, const pyprof__source *source, const pyprof__mapping *mapping)
+{
+    uint64_t table[PYPROF__ASYNCIO_WORDS];
+    const Elf64_Shdr *section;
+    pyprof__elf elf;
+    int found = 0;
+    if (!pyprof__elf_open(&elf, pool, mapping->path)) return 0;
+    section = pyprof__elf_named(&elf, ".AsyncioDebug");
+    if (section && section->sh_size >= sizeof table
+        && pyprof__copy(source, table, section->sh_addr + pyprof__elf_bias(&elf, mapping->start), sizeof table))
+        found = pyprof__layout_asyncio(asyncio, table);
+    pyprof__elf_close(&elf);
+    return found;
+}
+
+// Finds it among the files mapped: first in those that have the module in their name, then in all. Takes some milliseconds.
+static int pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool *pool, const pyprof__source *source)
+{
+    pyprof__mapping mapping;
+    const char *at;
+    size_t capacity;
+    char *maps = pyprof__read_maps(pool, &capacity);
+    int pass, found = 0;
+    for (pass = 0; maps && pass < 2 && !found; pass++) {
+        at = maps;
+        while (!found && (at = pyprof__next_mapping(at, &mapping)) != NULL) {
+            const char *name = strrchr(mapping.path, '/');
+            if (!name || !mapping.offset_zero || strncmp(mapping.path, "/dev/", 5) == 0) continue;
+            if ((pass == 0) == (strstr(name, "_asyncio") != NULL)) found = pyprof__asyncio_in_file(asyncio, pool, source, &mapping);
+        }
+    }
+    pyprof__free(pool, maps, maps ? capacity : 0);
+    return found;
+}
+
 // ---- functions of its C API -------------------------------------------------------------
 static uint64_t pyprof__elf_function(pyprof__pool *pool, const char *path, uint64_t mapped_at, const char *name)   // by the symbols of the file
 {
@@ -3264,11 +3365,15 @@ typedef struct {               // what makes a code object the same one: all of 
     uint32_t units, version, padding;
 } pyprof__code_key;
 
+// Functions that mean more than others: importlib's, whose first local variable names the module; finalizers.
+typedef enum { PYPROF__ROLE_NONE, PYPROF__ROLE_IMPORT, PYPROF__ROLE_FINALIZER } pyprof__role;
+
 typedef struct {
     pyprof__code_key key;
     uint32_t name, qualname, file;     // strings
     uint32_t table, table_size;        // its line table, in tables
     int32_t kind;                      // pyprof_kind
+    int32_t role;                      // pyprof__role
 } pyprof__code;
 
 typedef struct {               // where in which code
@@ -3282,8 +3387,8 @@ typedef struct {               // where in which code
 typedef struct { uint64_t address, stamp; uint32_t code; } pyprof__memo;                    // what was at an address lately
 
 // Spots that are no place in Python code
-enum { PYPROF__SPOT_NATIVE, PYPROF__SPOT_TRUNCATED, PYPROF__SPOT_LOST, PYPROF__SPOTS_PSEUDO };
-static const char *const pyprof__pseudo_names[] = { "<native>", "<truncated>", "<lost>" };
+enum { PYPROF__SPOT_NATIVE, PYPROF__SPOT_TRUNCATED, PYPROF__SPOT_LOST, PYPROF__SPOT_GC, PYPROF__SPOTS_PSEUDO };
+static const char *const pyprof__pseudo_names[] = { "<native>", "<truncated>", "<lost>", "<GC>" };
 
 typedef struct {
     pyprof__pool *pool;
@@ -3291,16 +3396,25 @@ typedef struct {
     pyprof__strings strings;
     pyprof__array codes, tables, spots;
     pyprof__index code_index, spot_index;
+    pyprof__index import_index;            // <import NAME>: codes, by name
+    uint32_t imports;                      // so many of them
+    uint64_t importers[4];                 // addresses of importlib's function: each interpreter may have its own
+    uint32_t importer;                     // the one to replace next
     pyprof__memo *memo;        // PYPROF__MEMOS of them
     uint64_t stamp;            // of an interpreter: changes when one of its code objects dies (3.14 and later); 0 = unknown
     uint64_t code_type;        // PyCode_Type, learnt from the first code object seen
     uint32_t generation;       // changes when the cache is emptied: spot numbers start afresh
     uint32_t decoded;          // code objects read since the window opened
+    int asyncio;               // a function of asyncio's was seen
+    uint64_t str_type, int_type;   // as code_type
+    pyprof__index task_index;  // spots of tasks by their names
+    uint32_t tasks;            // so many
     char *text;                // room for one decoded string
     pyprof__opcodes *opcodes;
 } pyprof__codes;
 
-enum { PYPROF__TEXT_SIZE = PYPROF__MAX_CHARS * 4 + 8, PYPROF__MAX_DECODED = 64, PYPROF__MAX_CODES = 100000, PYPROF__MEMOS = 1024 };
+enum { PYPROF__TEXT_SIZE = PYPROF__MAX_CHARS * 4 + 8, PYPROF__MAX_DECODED = 64, PYPROF__MAX_CODES = 100000, PYPROF__MEMOS = 1024,
+      PYPROF__MAX_IMPORTS = 4096 };
 
 static int pyprof__codes_fill(pyprof__codes *codes)   // the pseudo spots; 0 = no memory
 {
@@ -3345,6 +3459,10 @@ static void pyprof__codes_clear(pyprof__codes *codes)
     codes->codes.count = codes->tables.count = codes->spots.count = 0;
     pyprof__index_free(codes->pool, &codes->code_index);
     pyprof__index_free(codes->pool, &codes->spot_index);
+    pyprof__index_free(codes->pool, &codes->import_index);
+    codes->imports = 0;
+    pyprof__index_free(codes->pool, &codes->task_index);
+    codes->tasks = 0;
     pyprof__codes_distrust(codes);
 }
 
@@ -3383,15 +3501,21 @@ static int pyprof__same_code(const void *context, uint32_t item, const void *key
     return memcmp(&PYPROF__AT(pyprof__code, *(const pyprof__array *)context, item).key, key, sizeof(pyprof__code_key)) == 0;
 }
 
+static int pyprof__is_type(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type, const char *name, uint64_t *known)
+{
+    char text[16];
+    uint64_t at;
+    size_t size = strlen(name) + 1;
+    if (*known) return type == *known;
+    at = pyprof__read_pointer(mirror, type + codes->layout->type_name);
+    if (!at || !pyprof__read(mirror, text, at, size) || memcmp(text, name, size) != 0) return 0;
+    *known = type;
+    return 1;
+}
+
 static int pyprof__is_code(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type)
 {
-    char name[8];
-    uint64_t at;
-    if (codes->code_type) return type == codes->code_type;
-    at = pyprof__read_pointer(mirror, type + codes->layout->type_name);
-    if (!at || !pyprof__read(mirror, name, at, 5) || memcmp(name, "code", 5) != 0) return 0;
-    codes->code_type = type;
-    return 1;
+    return pyprof__is_type(codes, mirror, type, "code", &codes->code_type);
 }
 
 #define PYPROF__FIELD_AT(to, buffer, offset) memcpy(&(to), (buffer) + (offset), sizeof(to))
@@ -3465,6 +3589,16 @@ static int pyprof__code_table(pyprof__codes *codes, pyprof__mirror *mirror, pypr
     return 1;
 }
 
+// _find_and_load(name, import_) is the function that every import that has to load something goes through, in all versions
+// (Lib/importlib/_bootstrap.py).
+static int32_t pyprof__code_role(const pyprof__codes *codes, const pyprof__code *code)
+{
+    const char *name = pyprof__string(&codes->strings, code->name);
+    if (strcmp(name, "__del__") == 0) return PYPROF__ROLE_FINALIZER;
+    if (strcmp(name, "_find_and_load") != 0 || strcmp(pyprof__string(&codes->strings, code->qualname), name) != 0) return PYPROF__ROLE_NONE;
+    return strcmp(pyprof__string(&codes->strings, code->file), "<frozen importlib._bootstrap>") == 0 ? PYPROF__ROLE_IMPORT : PYPROF__ROLE_NONE;
+}
+
 // Decodes a code object never seen before. 0 = done, else a pyprof_cause + 1.
 static int pyprof__code_decode(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code_key *key, uint32_t *id)
 {
@@ -3477,12 +3611,16 @@ static int pyprof__code_decode(pyprof__codes *codes, pyprof__mirror *mirror, con
     code.qualname = key->qualname ? pyprof__code_string(codes, mirror, key->qualname) : code.name;
     if (code.file == PYPROF__NONE || code.name == PYPROF__NONE || code.qualname == PYPROF__NONE) return PYPROF_CAUSE_NAME + 1;
     if (!pyprof__code_table(codes, mirror, &code)) return PYPROF_CAUSE_NAME + 1;
+    code.role = pyprof__code_role(codes, &code);
+    if (code.role == PYPROF__ROLE_IMPORT) codes->importers[codes->importer++ % PYPROF__COUNT(codes->importers)] = key->address;
     added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
     if (!added) return PYPROF_CAUSE_MEMORY + 1;
     *added = code;
     *id = (uint32_t)codes->codes.count - 1;
     if (!pyprof__index_add(codes->pool, &codes->code_index, pyprof__hash_bytes(key, sizeof *key), *id)) return PYPROF_CAUSE_MEMORY + 1;
     codes->decoded++;
+    if (!codes->asyncio && strstr(pyprof__string(&codes->strings, code.file), "/asyncio/"))
+        codes->asyncio = strcmp(pyprof__string(&codes->strings, code.qualname), "<module>") != 0;
     return 0;
 }
 
@@ -3538,6 +3676,56 @@ static uint32_t pyprof__spot_find(pyprof__codes *codes, uint32_t code_id, int64_
     if (!added || !pyprof__index_add(codes->pool, &codes->spot_index, hash, (uint32_t)codes->spots.count - 1)) return PYPROF__NONE;
     *added = want;
     return (uint32_t)codes->spots.count - 1;
+}
+
+// ---- <import NAME> ------------------------------------------------------------
+static int pyprof__is_importer(const pyprof__codes *codes, uint64_t address)
+{
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(codes->importers); i++)
+        if (codes->importers[i] == address) return 1;
+    return 0;
+}
+
+static int pyprof__is_str(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
+{
+    uint64_t type = object % 8 ? 0 : pyprof__read_pointer(mirror, object + codes->layout->object_type);
+    return type && pyprof__is_type(codes, mirror, type, "str", &codes->str_type);
+}
+
+static int pyprof__same_import(const void *context, uint32_t item, const void *key)
+{
+    const pyprof__codes *codes = (const pyprof__codes *)context;
+    return strcmp(pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, item).name), (const char *)key) == 0;
+}
+
+// The number of the code that stands for the import of the module that a str names: one for each name, up to a limit; what
+// is no name, and those beyond the limit, share one. PYPROF__NONE = no memory.
+static uint32_t pyprof__import_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
+{
+    static const char nameless[] = "<import>";
+    char name[256], text[300];
+    uint64_t hash;
+    uint32_t id;
+    pyprof__code *added;
+    memcpy(text, nameless, sizeof nameless);
+    if (pyprof__is_str(codes, mirror, object) && pyprof__read_str(mirror, codes->layout, object, codes->text) > 0) {
+        pyprof__utf8_repair(name, sizeof name, codes->text);
+        snprintf(text, sizeof text, "<import %s>", name);
+    }
+    for (;; memcpy(text, nameless, sizeof nameless)) {
+        hash = pyprof__hash_text(text, strlen(text));
+        id = pyprof__index_find(&codes->import_index, hash, pyprof__same_import, codes, text);
+        if (id != PYPROF__NONE) return id;
+        if (codes->imports < PYPROF__MAX_IMPORTS || strcmp(text, nameless) == 0) break;
+    }
+    added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
+    if (!added) return PYPROF__NONE;
+    id = (uint32_t)codes->codes.count - 1;
+    added->name = added->qualname = pyprof__intern(codes->pool, &codes->strings, text, strlen(text));
+    added->kind = PYPROF_KIND_PSEUDO;
+    codes->imports++;
+    return added->name != PYPROF__NONE && pyprof__index_add(codes->pool, &codes->import_index, hash, id) ? id : PYPROF__NONE;
 }
 
 // ---- frames that are no Python code ----------------------------------------------------
@@ -3971,6 +4159,61 @@ static uint32_t pyprof__spot_opcode(pyprof__codes *codes, pyprof__mirror *mirror
     return string;
 }
 
+// ---- tasks of asyncio ---------------------------------------------------------
+enum { PYPROF__MAX_TASKS = 1000, PYPROF__TASK_SIZE = 200 };
+
+static int pyprof__same_task(const void *context, uint32_t item, const void *key)
+{
+    const pyprof__codes *codes = (const pyprof__codes *)context;
+    const pyprof__spot *spot = &PYPROF__AT(const pyprof__spot, codes->spots, item);
+    return strcmp(pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, spot->code).name), (const char *)key) == 0;
+}
+
+// The name of the task whose name object lies at address: a str, or a number as long as nobody asked for it (3.12 and later,
+// Modules/_asynciomodule.c). asyncio numbers the tasks that nobody named: those are one. text holds PYPROF__TASK_SIZE bytes. 0 = none.
+static int pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, char *text)
+{
+    static const char numbered[] = "Task-";
+    uint64_t type = pyprof__read_pointer(mirror, address + codes->layout->object_type);
+    size_t n = sizeof numbered - 1;
+    pyprof__copy_text(text, PYPROF__TASK_SIZE, "Task-*");
+    if (!address || !type) return 0;
+    if (pyprof__is_type(codes, mirror, type, "int", &codes->int_type)) return 1;
+    if (!pyprof__is_type(codes, mirror, type, "str", &codes->str_type)) return 0;
+    if (pyprof__read_str(mirror, codes->layout, address, codes->text) < 0) return 0;
+    if (strncmp(codes->text, numbered, n) == 0 && codes->text[n] && strspn(codes->text + n, "0123456789") == strlen(codes->text + n)) return 1;
+    pyprof__utf8_repair(text, PYPROF__TASK_SIZE, codes->text[0] ? codes->text : "<unnamed task>");
+    return 1;
+}
+
+// The spot that stands for a task of that name. PYPROF__NONE = no memory.
+static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
+{
+    uint64_t hash = pyprof__hash_text(name, strlen(name));
+    uint32_t id = pyprof__index_find(&codes->task_index, hash, pyprof__same_task, codes, name);
+    pyprof__code *code;
+    pyprof__spot *spot;
+    if (id != PYPROF__NONE) return id;
+    if (codes->tasks >= PYPROF__MAX_TASKS && strcmp(name, "<more tasks>") != 0) {
+        name = "<more tasks>";
+        hash = pyprof__hash_text(name, strlen(name));
+        id = pyprof__index_find(&codes->task_index, hash, pyprof__same_task, codes, name);
+        if (id != PYPROF__NONE) return id;
+    }
+    code = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
+    spot = code ? (pyprof__spot *)pyprof__push(codes->pool, &codes->spots) : NULL;
+    if (!spot) return PYPROF__NONE;
+    code->name = code->qualname = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
+    code->kind = PYPROF_KIND_TASK;
+    spot->code = (uint32_t)codes->codes.count - 1;
+    spot->instruction = -1;
+    spot->place.column = spot->place.end_column = -1;
+    id = (uint32_t)codes->spots.count - 1;
+    if (code->name == PYPROF__NONE || !pyprof__index_add(codes->pool, &codes->task_index, hash, id)) return PYPROF__NONE;
+    codes->tasks++;
+    return id;
+}
+
 // ============================================================================
 // [SECTION] FRAMES -- thread state -> frames
 //   Runs on    the sampler thread, the GIL not held
@@ -3982,7 +4225,13 @@ typedef struct {
     int truncated;
 } pyprof__stack;
 
-typedef struct { uint64_t code, instruction, previous; unsigned owner; int32_t tlbc; int entry; } pyprof__raw_frame;   // entry: of a C eval loop
+typedef struct {
+    uint64_t code, instruction, previous;
+    uint64_t local;            // the first local variable, where it lies within what is read anyhow (3.11 and later); else 0
+    unsigned owner;
+    int32_t tlbc;
+    int entry;                 // of a C eval loop
+} pyprof__raw_frame;
 
 enum { PYPROF__OWNER_THREAD = 0, PYPROF__OWNER_GENERATOR = 1, PYPROF__OWNER_SHIM = 3, PYPROF__AGAIN = 100 };
 
@@ -4000,6 +4249,7 @@ static int pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layo
         PYPROF__FIELD_AT(lasti, raw, layout->frame_instr);
         frame->instruction = (uint64_t)(int64_t)(layout->instr_form == PYPROF__INSTR_BYTES && lasti > 0 ? lasti / 2 : lasti);
     }
+    if (layout->frame_locals + 8 <= layout->frame_size) PYPROF__FIELD_AT(frame->local, raw, layout->frame_locals);
     if (layout->frame_owner != PYPROF__NO) frame->owner = (unsigned char)raw[layout->frame_owner];
     if (layout->frame_tlbc != PYPROF__NO) PYPROF__FIELD_AT(frame->tlbc, raw, layout->frame_tlbc);
     frame->entry = layout->frame_entry != PYPROF__NO ? raw[layout->frame_entry] != 0 : frame->owner >= PYPROF__OWNER_SHIM;
@@ -4037,7 +4287,23 @@ static int pyprof__stack_push(pyprof__codes *codes, pyprof__stack *stack, uint32
     return 0;
 }
 
+static int pyprof__stack_insert(pyprof__codes *codes, pyprof__stack *stack, size_t place, uint32_t spot)
+{
+    int cause = pyprof__stack_push(codes, stack, spot);
+    uint32_t *spots = (uint32_t *)stack->spots.data;
+    if (cause) return cause;
+    memmove(spots + place + 1, spots + place, (stack->spots.count - 1 - place) * sizeof *spots);
+    spots[place] = spot;
+    return 0;
+}
+
 typedef struct { uint64_t at; pyprof__raw_frame frame; } pyprof__link;
+typedef struct { uint64_t at, instruction; uint32_t place; int32_t role; } pyprof__walked;   // a frame; how many spots lie inside of it
+
+// A task of asyncio that may be running, and where the frame of its coroutine lies: within the coroutine. The walk knows the
+// place of the task by that address and by nothing else: the loops, eager tasks and generators around it do not matter.
+typedef struct { uint64_t task, frame; } pyprof__task;
+enum { PYPROF__LOOPS = 16 };
 
 typedef struct {               // what a walk needs and changes
     pyprof__codes *codes;
@@ -4050,12 +4316,45 @@ typedef struct {               // what a walk needs and changes
     uint64_t below;            // the frame that must lie below that entry frame
     uint64_t root;             // the outermost frame reached
     pyprof__array *links;      // NULL, or where to note the frames (pyprof__link), leaving their code alone
+    pyprof__array *steps;      // NULL, or where to note the frames (pyprof__walked) of a thread that collects garbage
+    uint64_t gc_frame;         // 3.15: the frame that triggered the collection; 0 = nothing is being collected
+    uint32_t gc_met;           // it was met after so many spots, or links, less one; 0 = it was not
+    pyprof__task tasks[PYPROF__LOOPS];
+    uint32_t task_count;
+    uint32_t task_coro_at, task_name_at;   // offsets in a Task
+    uint32_t task_at;          // links: the task lies outside of so many, 0 = of none
+    uint64_t task, task_named; // it, and its name
+    char task_text[PYPROF__TASK_SIZE];
 } pyprof__walk;
 
-static int pyprof__walk_frame(pyprof__walk *walk, const pyprof__raw_frame *frame)
+// The frame may be gone since it was noted. Is it still what it was, so that what its variable refers to is alive?
+static int pyprof__frame_holds(const pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame, uint64_t local)
 {
     const pyprof__layout *layout = walk->codes->layout;
+    const pyprof__source *source = walk->mirror->source;
+    uint64_t code = 0, previous = 0, now = 0;
+    return pyprof__copy(source, &code, at + layout->frame_code, sizeof code) && (code & ~(uint64_t)3) == frame->code
+        && pyprof__copy(source, &previous, at + layout->frame_previous, sizeof previous) && previous == frame->previous
+        && pyprof__copy(source, &now, at + layout->frame_locals, sizeof now) && now == local;
+}
+
+// <import NAME>, outside of the frame of importlib's function that loads the module NAME.
+static int pyprof__walk_import(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
+{
+    uint64_t local = frame->local;
+    uint32_t code;
+    if (!local && !walk->links) local = pyprof__read_pointer(walk->mirror, at + walk->codes->layout->frame_locals);
+    code = pyprof__import_find(walk->codes, walk->mirror, local & ~(uint64_t)3);   // 3.14 tags it
+    if (walk->links && local && !pyprof__frame_holds(walk, at, frame, local)) return PYPROF_CAUSE_MOVED + 1;
+    return pyprof__stack_push(walk->codes, walk->stack, code == PYPROF__NONE ? PYPROF__NONE : pyprof__spot_find(walk->codes, code, 0));
+}
+
+static int pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
+{
+    const pyprof__layout *layout = walk->codes->layout;
+    pyprof__walked *step;
     int64_t instruction;
+    int32_t role;
     int cause = 0;
     if (frame->code != walk->last_address) {
         cause = pyprof__code_find(walk->codes, walk->mirror, frame->code, &walk->last_code);
@@ -4065,7 +4364,17 @@ static int pyprof__walk_frame(pyprof__walk *walk, const pyprof__raw_frame *frame
     instruction = pyprof__frame_instruction(walk->mirror, layout, frame);
     if (pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction))   // it cannot have called anybody yet, unless to collect garbage
         return walk->links && walk->stack->spots.count ? PYPROF_CAUSE_CHAIN + 1 : 0;
-    return pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, walk->last_code, instruction));
+    role = PYPROF__AT(const pyprof__code, walk->codes->codes, walk->last_code).role;
+    if (walk->steps) {
+        step = (pyprof__walked *)pyprof__push(walk->codes->pool, walk->steps);
+        if (!step) return PYPROF_CAUSE_MEMORY + 1;
+        step->at = at;
+        step->instruction = frame->instruction;
+        step->place = (uint32_t)walk->stack->spots.count;
+        step->role = role;
+    }
+    cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, walk->last_code, instruction));
+    return cause || role != PYPROF__ROLE_IMPORT ? cause : pyprof__walk_import(walk, at, frame);
 }
 
 static int pyprof__walk_note(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
@@ -4074,6 +4383,38 @@ static int pyprof__walk_note(pyprof__walk *walk, uint64_t at, const pyprof__raw_
     if (!link) return PYPROF_CAUSE_MEMORY + 1;
     link->at = at;
     link->frame = *frame;
+    if (!frame->local && pyprof__is_importer(walk->codes, frame->code))   // up to 3.10
+        link->frame.local = pyprof__read_pointer(walk->mirror, at + walk->codes->layout->frame_locals);
+    return 0;
+}
+
+static void pyprof__walk_meet(pyprof__walk *walk)   // the frame that triggered the collection
+{
+    walk->gc_met = (uint32_t)(walk->links ? walk->links->count : walk->stack->spots.count) + 1;
+}
+
+static void pyprof__walk_begin(pyprof__walk *walk)
+{
+    walk->unsure = 0;
+    walk->root = 0;
+    walk->gc_met = walk->task_at = 0;
+    walk->stack->spots.count = 0;
+    walk->stack->truncated = 0;
+    if (walk->links) walk->links->count = 0;
+    if (walk->steps) walk->steps->count = 0;
+}
+
+// Behind (outside of) a frame: is it that of a task's coroutine? What cannot be told is left out.
+static int pyprof__walk_task(pyprof__walk *walk, uint64_t at)
+{
+    uint32_t i;
+    for (i = 0; i < walk->task_count && walk->tasks[i].frame != at; i++) {}
+    if (i == walk->task_count || walk->task_at) return 0;
+    walk->task = walk->tasks[i].task;
+    walk->task_named = pyprof__read_pointer(walk->mirror, walk->task + walk->task_name_at);
+    if (!pyprof__task_name(walk->codes, walk->mirror, walk->task_named, walk->task_text)) return 0;
+    if (!walk->links) return pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
+    walk->task_at = (uint32_t)walk->links->count;
     return 0;
 }
 
@@ -4082,12 +4423,13 @@ static int pyprof__walk_note(pyprof__walk *walk, uint64_t at, const pyprof__raw_
 static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
 {
     const pyprof__layout *layout = walk->codes->layout;
-    pyprof__raw_frame frame = { 0, 0, 0, 0, 0, 0 };
+    pyprof__raw_frame frame = { 0, 0, 0, 0, 0, 0, 0 };
     uint64_t mark = 0;     // Brent's cycle finding: torn chains of recycled frames bite their own tails
     uint32_t steps = 0, next_mark = 16;
     int cause;
     walk->last_address = 0;
     for (; at != base; at = frame.previous) {
+        if (at == walk->gc_frame) pyprof__walk_meet(walk);
         if (at == 0 || at % 8 || at == mark || steps++ > walk->max_depth * 4 + 64) return PYPROF_CAUSE_CHAIN + 1;
         if (steps == next_mark) { mark = at; next_mark *= 2; }
         if (walk->stack->spots.count >= walk->max_depth || (walk->links && walk->links->count >= walk->max_depth)) {
@@ -4109,21 +4451,19 @@ static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
             if (walk->stack->spots.count || (walk->links && walk->links->count)) return PYPROF_CAUSE_CHAIN + 1;
             continue;
         }
-        cause = walk->links ? pyprof__walk_note(walk, at, &frame) : pyprof__walk_frame(walk, &frame);
+        cause = walk->links ? pyprof__walk_note(walk, at, &frame) : pyprof__walk_frame(walk, at, &frame);
+        if (cause == 0 && walk->task_count) cause = pyprof__walk_task(walk, at);
         if (cause) return cause;
         if (walk->codes->decoded >= PYPROF__MAX_DECODED) return PYPROF__AGAIN;
     }
+    if (base && base == walk->gc_frame) pyprof__walk_meet(walk);
     // From 3.11 on only a frame that a C eval loop began with can be the outermost one: a generator's may have been cut off.
     return layout->frame_owner != PYPROF__NO && walk->root && !frame.entry ? PYPROF_CAUSE_CHAIN + 1 : 0;
 }
 
 static int pyprof__walk_below(pyprof__walk *walk, uint64_t at, uint64_t base)   // from a frame to the root
 {
-    walk->unsure = 0;
-    walk->root = 0;
-    walk->stack->spots.count = 0;
-    walk->stack->truncated = 0;
-    if (walk->links) walk->links->count = 0;
+    pyprof__walk_begin(walk);
     return at ? pyprof__walk_chain(walk, at, base) : 0;
 }
 
@@ -4136,10 +4476,8 @@ static int pyprof__walk_from(pyprof__walk *walk, uint64_t thread, uint64_t base)
     const pyprof__layout *layout = walk->codes->layout;
     uint64_t at, loop = 0, chain = 0;
     int cause;
-    walk->unsure = 0;
-    walk->below = walk->root = 0;
-    walk->stack->spots.count = 0;
-    walk->stack->truncated = 0;
+    walk->below = 0;
+    pyprof__walk_begin(walk);
     if (!pyprof__read(walk->mirror, &at, thread + layout->thread_frame, sizeof at)) return PYPROF_CAUSE_UNREADABLE + 1;
     if (layout->cframe_current != PYPROF__NO && at) {
         chain = at;
@@ -4185,6 +4523,9 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint64_t root, trial_root; // the outermost frame: as proven, of the last walk
     uint64_t other_root;       // one seen lately that is not the proven one, and how often in a row
     uint32_t other_seen, vote_tick;
+    int attached;              // it may run Python code now; only known without a GIL
+    int raising, trial_raising;      // an exception is on its way up: with the stack proven, as of the last walk
+    int collecting, trial_collecting;   // its stack holds <GC>
     int listens;               // it does not block the signal
     uint32_t deaf, deaf_until; // so often in a row it did not take a signal; not asked again before that sweep
     uint32_t stable;           // cause set: so many outer frames of stack are sure all the same
@@ -4204,11 +4545,35 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint64_t spell_ns, spell_at;  // its CPU clock when it was looked at what it waits for; 0 = it was not; and when that was
 } pyprof__thread;
 
+typedef struct {               // of the garbage collector of an interpreter
+    int collecting;
+    uint64_t frame;            // 3.15: the one that triggered the collection
+    uint64_t runs;             // up to 3.14: collections so far
+    uint64_t thread;           // up to 3.14: the address of the thread state that collects; 0 = unknown
+} pyprof__gc;
+
 typedef struct {
     uint64_t address, interp, holder, stamp;   // stamp: see pyprof__codes
     int locked, enabled;
     uint32_t switches, slot;                   // how often it has changed hands; the thread that holds it, PYPROF__NONE = none that is known
+    pyprof__gc gc;
 } pyprof__gil;
+
+// Up to 3.14 the interpreter does not say who collects, nor from where. Who does is who held the GIL when the collection was
+// first seen. What lies outside of it on that thread's stack does not move until it is over: the frames that all samples of
+// it have in common; those inside of them are finalizers and callbacks.
+typedef struct {
+    uint64_t interp, thread, runs;
+    uint64_t refuted;          // it cannot have been this one
+    uint32_t tick;             // the sweep it was last seen in; 0 = a free slot
+    pyprof__array outside;     // pyprof__walked, innermost first: those frames, as far as they are needed
+    pyprof__array steps;       // the frames of the last walk
+    uint32_t first;            // so many of these lie inside; PYPROF__NONE = it cannot have been this thread
+} pyprof__collection;
+
+enum { PYPROF__MAX_OUTSIDE = 64 };
+
+typedef struct { uint64_t interp, dict; } pyprof__current;   // 3.12, 3.13: the dict of an interpreter's running tasks
 
 typedef struct {
     pyprof__pool *pool;
@@ -4219,8 +4584,13 @@ typedef struct {
     pyprof__array threads;     // pyprof__thread; slot numbers stay
     pyprof__array gils;        // pyprof__gil, of this sweep
     pyprof__array interps;     // uint64_t addresses, of this sweep
+    pyprof__array collections; // pyprof__collection
     size_t hint;               // the slot to look at first
     uint64_t active_interp, active;   // where threading._active was found
+    pyprof__asyncio asyncio;
+    uint32_t asyncio_tries;
+    int has_asyncio;           // 3.14 and later: all of asyncio is known; 3.12, 3.13: only task_name and task_coro
+    pyprof__array current;     // pyprof__current
 } pyprof__threads;
 
 static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pyprof__mirror *mirror, const pyprof__runtime *runtime)
@@ -4233,6 +4603,8 @@ static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pypr
     pyprof__array_init(&list->threads, sizeof(pyprof__thread));
     pyprof__array_init(&list->gils, sizeof(pyprof__gil));
     pyprof__array_init(&list->interps, sizeof(uint64_t));
+    pyprof__array_init(&list->collections, sizeof(pyprof__collection));
+    pyprof__array_init(&list->current, sizeof(pyprof__current));
 }
 
 static void pyprof__threads_free(pyprof__threads *list)
@@ -4244,9 +4616,15 @@ static void pyprof__threads_free(pyprof__threads *list)
         pyprof__array_free(list->pool, &thread->trial.spots);
         pyprof__array_free(list->pool, &thread->twins);
     }
+    for (i = 0; i < list->collections.count; i++) {
+        pyprof__array_free(list->pool, &PYPROF__AT(pyprof__collection, list->collections, i).outside);
+        pyprof__array_free(list->pool, &PYPROF__AT(pyprof__collection, list->collections, i).steps);
+    }
+    pyprof__array_free(list->pool, &list->collections);
     pyprof__array_free(list->pool, &list->threads);
     pyprof__array_free(list->pool, &list->gils);
     pyprof__array_free(list->pool, &list->interps);
+    pyprof__array_free(list->pool, &list->current);
 }
 
 static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t address, uint64_t serial)   // known, free or new
@@ -4273,6 +4651,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->stack.spots.count = slot->twins.count = 0;
     slot->deaf = slot->deaf_until = 0;
     slot->listens = 0;
+    slot->raising = slot->collecting = 0;
     slot->version++;
     slot->name[0] = 0;
     slot->named = slot->name_tries = 0;
@@ -4300,6 +4679,7 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     uint64_t owner, serial, ident;
     int64_t native;
     uint32_t status = 0;
+    int attached;
     pyprof__thread *thread;
     if (address % 8 || !pyprof__read(list->mirror, raw, address, layout->thread_serial + 8)) return 0;
     PYPROF__FIELD_AT(*next, raw, layout->thread_next);
@@ -4311,6 +4691,7 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
         PYPROF__FIELD_AT(status, raw, layout->thread_status);
         if ((status & layout->status_mask) != layout->status_alive) return 1;   // coming or going: no frames to read
     }
+    attached = layout->status_attached != PYPROF__NO && (status & layout->status_attached);
     native = ident ? pyprof__native_id(list, raw, ident) : 0;
     if (native == 0) return 1;   // not bound to an OS thread yet
     thread = pyprof__thread_slot(list, address, serial);
@@ -4319,6 +4700,7 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     thread->base = layout->thread_base == PYPROF__NO ? 0 : pyprof__read_pointer(list->mirror, address + layout->thread_base);
     thread->interp = interp;
     thread->interp_id = interp_id;
+    thread->attached = attached;
     if (thread->ident != ident || thread->native != native) thread->started = 0;
     thread->ident = ident;
     thread->native = native;
@@ -4330,6 +4712,50 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     }
     thread->tick = list->tick;
     return 1;
+}
+
+static uint64_t pyprof__gc_address(const pyprof__runtime *runtime, uint64_t interp)
+{
+    const pyprof__layout *layout = &runtime->layout;
+    return layout->interp_gc == PYPROF__NO ? runtime->address + layout->runtime_gc : interp + layout->interp_gc;
+}
+
+static void pyprof__gc_read(pyprof__mirror *mirror, const pyprof__runtime *runtime, uint64_t interp, pyprof__gc *gc)
+{
+    const pyprof__layout *layout = &runtime->layout;
+    uint64_t address = pyprof__gc_address(runtime, interp);
+    size_t i;
+    memset(gc, 0, sizeof *gc);
+    gc->collecting = pyprof__read_u32(mirror, address + layout->gc_collecting) != 0;
+    if (!gc->collecting) return;
+    if (layout->gc_frame != PYPROF__NO) gc->frame = pyprof__read_pointer(mirror, address + layout->gc_frame);
+    else for (i = 0; i < 3; i++) gc->runs += pyprof__read_pointer(mirror, address + layout->gc_stats + i * 24);
+}
+
+// Collections of all generations so far: what gc.get_stats() tells. -1 = unknown. struct gc_generation_stats begins with their
+// number (3 of them, 24 bytes each); from 3.15 on they are rings, of which the largest number counts (struct gc_stats in
+// Include/internal/pycore_interp_structs.h: 64 bytes each, the number at 16; behind each ring 8 bytes).
+static int64_t pyprof__gc_runs(const pyprof__source *source, const pyprof__runtime *runtime)
+{
+    const pyprof__layout *layout = &runtime->layout;
+    int64_t word[256], runs = 0, most;
+    uint64_t interp = 0, at;
+    size_t ring, i, place = 0, items[3], rings = layout->gc_young == PYPROF__NO ? 0 : 3, words = 9;
+    if (!pyprof__copy(source, &interp, runtime->address + layout->runtime_head + 8, sizeof interp) || !interp) return -1;   // interpreters.main
+    at = pyprof__gc_address(runtime, interp) + layout->gc_stats;
+    if (rings) {
+        items[0] = layout->gc_young;
+        items[1] = items[2] = layout->gc_old;
+        words = (items[0] + items[1] + items[2]) * 8 + 3;
+        if (words > PYPROF__COUNT(word) || !pyprof__copy(source, &at, at, sizeof at)) return -1;
+    }
+    if (!pyprof__copy(source, word, at, words * sizeof *word)) return -1;
+    for (ring = 0; ring < rings; ring++, place++) {
+        for (most = 0, i = 0; i < items[ring]; i++, place += 8)
+            if (word[place + 2] > most) most = word[place + 2];
+        runs += most;
+    }
+    return rings ? runs : word[0] + word[3] + word[6];
 }
 
 static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
@@ -4349,6 +4775,7 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
     }
     if (layout->interp_generation != PYPROF__NO && pyprof__read(list->mirror, &gil.stamp, interp + layout->interp_generation, sizeof gil.stamp))
         gil.stamp = pyprof__mix(interp, gil.stamp) | 1;
+    pyprof__gc_read(list->mirror, list->runtime, interp, &gil.gc);
     added = (pyprof__gil *)pyprof__push(list->pool, &list->gils);
     if (added) *added = gil;
     return added != NULL;
@@ -4451,6 +4878,117 @@ static void pyprof__threads_relate(pyprof__threads *list)
     }
 }
 
+// ---- who collects garbage, up to 3.14 ------------------------------------------------
+static pyprof__collection *pyprof__collection_of(pyprof__threads *list, uint64_t interp)   // NULL = none is under way that is known
+{
+    size_t i;
+    for (i = 0; i < list->collections.count; i++) {
+        pyprof__collection *collection = &PYPROF__AT(pyprof__collection, list->collections, i);
+        if (collection->tick && collection->interp == interp) return collection;
+    }
+    return NULL;
+}
+
+static pyprof__collection *pyprof__collection_new(pyprof__threads *list, uint64_t interp)   // NULL = no memory
+{
+    pyprof__collection *collection = NULL;
+    size_t i;
+    for (i = 0; i < list->collections.count && !collection; i++) {
+        collection = &PYPROF__AT(pyprof__collection, list->collections, i);
+        if (collection->tick && collection->tick + 1 >= list->tick) collection = NULL;   // else of an interpreter that is gone
+    }
+    if (!collection) {
+        collection = (pyprof__collection *)pyprof__push(list->pool, &list->collections);
+        if (!collection) return NULL;
+        pyprof__array_init(&collection->outside, sizeof(pyprof__walked));
+        pyprof__array_init(&collection->steps, sizeof(pyprof__walked));
+    }
+    collection->interp = interp;
+    collection->thread = collection->refuted = 0;
+    collection->outside.count = 0;
+    return collection;
+}
+
+// The one thread of the interpreter that may run: it holds the GIL; where there is none, the world is stopped for it. 0 = unknown
+static uint64_t pyprof__only_runner(const pyprof__threads *list, const pyprof__gil *gil)
+{
+    uint64_t found = 0;
+    size_t i;
+    for (i = 0; i < list->threads.count; i++) {
+        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, list->threads, i);
+        if (thread->tick != list->tick || thread->interp != gil->interp || !(gil->enabled ? thread->holder : thread->attached)) continue;
+        if (found) return 0;
+        found = thread->address;
+    }
+    return found;
+}
+
+// The count goes up before the callbacks for the end of a collection run: one more run may still be the same collection.
+static void pyprof__collection_see(pyprof__threads *list, pyprof__gil *gil)
+{
+    pyprof__collection *collection = pyprof__collection_of(list, gil->interp);
+    uint64_t runner;
+    int same;
+    if (!gil->gc.collecting) {
+        if (collection) collection->tick = 0;
+        return;
+    }
+    runner = pyprof__only_runner(list, gil);
+    same = collection && (collection->runs == gil->gc.runs || (collection->runs + 1 == gil->gc.runs && collection->thread == runner));
+    if (collection && !same) collection->tick = 0;
+    if (!collection || !collection->tick) collection = pyprof__collection_new(list, gil->interp);
+    if (!collection) return;
+    collection->tick = list->tick;
+    collection->runs = gil->gc.runs;
+    if (!collection->thread && runner != collection->refuted) collection->thread = runner;
+    gil->gc.thread = collection->thread;
+}
+
+// How many frames of the thread that collects lie inside of the collection: those that moved since it was first seen. At first
+// sight only finalizers are known to be (__del__). PYPROF__NONE = that thread cannot be the one.
+static uint32_t pyprof__collection_inside(const pyprof__collection *collection)
+{
+    const pyprof__walked *step = (const pyprof__walked *)collection->steps.data, *known = (const pyprof__walked *)collection->outside.data;
+    size_t i, k, count = collection->steps.count, first = 0;
+    for (k = 0; k < collection->outside.count; k++)
+        for (i = 0; i < count; i++)
+            if (step[i].at == known[k].at && step[i].instruction == known[k].instruction) return (uint32_t)i;
+    if (collection->outside.count) return PYPROF__NONE;
+    for (i = 0; i < count; i++)
+        if (step[i].role == PYPROF__ROLE_FINALIZER) first = i + 1;
+    return (uint32_t)first;
+}
+
+// Puts <GC> where a walk that is done says; *collecting = it is in the stack, or -1 = that thread cannot be the one. 0 = done,
+// else a pyprof_cause + 1.
+static int pyprof__collection_place(pyprof__collection *collection, pyprof__walk *walk, int *collecting)
+{
+    size_t place = walk->gc_met ? walk->gc_met - 1 : walk->stack->spots.count;
+    *collecting = 0;
+    if (collection) {
+        collection->first = pyprof__collection_inside(collection);
+        if (collection->first == PYPROF__NONE) { *collecting = -1; return 0; }
+        if (collection->first < collection->steps.count) place = PYPROF__AT(pyprof__walked, collection->steps, collection->first).place;
+    } else if (!walk->gc_met) return 0;
+    if (walk->stack->truncated && place >= walk->stack->spots.count) return 0;
+    *collecting = 1;
+    return pyprof__stack_insert(walk->codes, walk->stack, place, PYPROF__SPOT_GC);
+}
+
+static void pyprof__collection_learn(pyprof__threads *list, pyprof__collection *collection)   // its thread stood still during the last walk
+{
+    size_t count = collection->first == PYPROF__NONE ? 0 : collection->steps.count - collection->first;
+    collection->outside.count = 0;
+    if (collection->first == PYPROF__NONE) {
+        collection->refuted = collection->thread;
+        collection->thread = 0;
+    }
+    if (count > PYPROF__MAX_OUTSIDE) count = PYPROF__MAX_OUTSIDE;
+    if (count == 0 || !pyprof__array_reserve(list->pool, &collection->outside, count)) return;
+    memcpy(collection->outside.data, (const pyprof__walked *)collection->steps.data + collection->first, count * sizeof(pyprof__walked));
+    collection->outside.count = count;
+}
+
 static uint32_t pyprof__thread_at(const pyprof__threads *list, uint64_t address)   // its slot, PYPROF__NONE = it is not listed
 {
     size_t i;
@@ -4475,6 +5013,8 @@ static int pyprof__threads_list(pyprof__threads *list)
         pyprof__gil *gil = &PYPROF__AT(pyprof__gil, list->gils, i);
         gil->slot = gil->enabled && gil->locked == 1 ? pyprof__thread_at(list, gil->holder) : PYPROF__NONE;
     }
+    for (i = 0; i < list->gils.count && list->runtime->layout.gc_frame == PYPROF__NO; i++)
+        pyprof__collection_see(list, &PYPROF__AT(pyprof__gil, list->gils, i));
     return 1;
 }
 
@@ -4642,15 +5182,15 @@ static void pyprof__thread_name_set(pyprof__threads *list, uint64_t interp, uint
     }
 }
 
-// The dict threading._active of an interpreter; 0 = threading is not imported.
-static uint64_t pyprof__active_dict(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t interp)
+// What a module of an interpreter holds under a name; 0 = it is not imported, or has no such name.
+static uint64_t pyprof__module_value(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t interp, const char *module, const char *name)
 {
     pyprof__dict dict;
-    uint64_t module;
+    uint64_t found;
     if (!pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, interp + layout->interp_modules), &dict)) return 0;
-    module = pyprof__dict_get(mirror, layout, &dict, "threading");
-    if (!module || !pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, module + layout->module_dict), &dict)) return 0;
-    return pyprof__dict_get(mirror, layout, &dict, "_active");
+    found = pyprof__dict_get(mirror, layout, &dict, module);
+    if (!found || !pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, found + layout->module_dict), &dict)) return 0;
+    return pyprof__dict_get(mirror, layout, &dict, name);
 }
 
 static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char *text, int again)
@@ -4662,7 +5202,7 @@ static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char
     uint32_t i;
     if (list->active_interp != interp || again) {
         list->active_interp = interp;
-        list->active = pyprof__active_dict(mirror, layout, interp);
+        list->active = pyprof__module_value(mirror, layout, interp, "threading", "_active");
     }
     if (!pyprof__dict_open(mirror, layout, list->active, &active)) return;
     for (i = 0; i < active.count && i < PYPROF__MAX_THREADS; i++) {
@@ -4671,6 +5211,68 @@ static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char
         name = pyprof__dict_get(mirror, layout, &attributes, "_name");
         if (name && pyprof__read_str(mirror, layout, name, text) > 0)
             pyprof__thread_name_set(list, interp, pyprof__long_value(mirror, layout, key), text);
+    }
+}
+
+// ---- tasks of asyncio ---------------------------------------------------------
+// The running one: from 3.14 on the thread state points to it; 3.12 and 3.13 have a dict {loop: task} of each interpreter
+// (enter_task in Modules/_asynciomodule.c).
+// Looks for what tells the tasks, where that is still to be found: milliseconds, once a second at most.
+static void pyprof__tasks_find(pyprof__threads *list)
+{
+    const pyprof__layout *layout = &list->runtime->layout;
+    size_t i;
+    pyprof__current *current;
+    if (layout->gen_frame == PYPROF__NO) return;
+    if (layout->task_coro == PYPROF__NO) {
+        if (!list->has_asyncio) list->has_asyncio = pyprof__asyncio_find(&list->asyncio, list->pool, list->mirror->source);
+        list->asyncio_tries += list->asyncio_tries < 6;   // a minute apart at last: it may have been left out of this Python
+        return;
+    }
+    list->asyncio.task_coro = layout->task_coro;
+    list->asyncio.task_name = layout->task_name;
+    pyprof__mirror_begin(list->mirror);
+    list->current.count = 0;
+    for (i = 0; i < list->interps.count; i++) {
+        uint64_t interp = PYPROF__AT(uint64_t, list->interps, i);
+        uint64_t dict = pyprof__module_value(list->mirror, layout, interp, "_asyncio", "_current_tasks");
+        current = dict ? (pyprof__current *)pyprof__push(list->pool, &list->current) : NULL;
+        if (!current) continue;
+        current->interp = interp;
+        current->dict = dict;
+    }
+}
+
+static void pyprof__walk_expect_task(const pyprof__threads *list, pyprof__walk *walk, uint64_t task)   // it may be met
+{
+    uint64_t coro = task && task % 8 == 0 ? pyprof__read_pointer(walk->mirror, task + list->asyncio.task_coro) : 0;
+    if (!coro || coro % 8 || walk->task_count >= PYPROF__LOOPS) return;
+    walk->tasks[walk->task_count].task = task;
+    walk->tasks[walk->task_count++].frame = coro + list->runtime->layout.gen_frame;
+}
+
+// The tasks that may be running on a thread. Costs one word in memory that is fetched with the thread state, or that dict.
+static void pyprof__walk_tasks(const pyprof__threads *list, pyprof__walk *walk, const pyprof__thread *thread)
+{
+    const pyprof__layout *layout = &list->runtime->layout;
+    uint64_t dict = 0, used = 0, key, task;
+    pyprof__dict tasks;
+    size_t i;
+    walk->task_count = walk->task_at = 0;
+    walk->task_coro_at = list->asyncio.task_coro;
+    walk->task_name_at = list->asyncio.task_name;
+    if (list->has_asyncio) {
+        pyprof__walk_expect_task(list, walk, pyprof__read_pointer(walk->mirror, thread->address + list->asyncio.thread_task));
+        return;
+    }
+    for (i = 0; i < list->current.count; i++)
+        if (PYPROF__AT(pyprof__current, list->current, i).interp == thread->interp) dict = PYPROF__AT(pyprof__current, list->current, i).dict;
+    if (dict) used = pyprof__read_pointer(walk->mirror, dict + layout->dict_keys - 16);   // ma_used
+    if (!used || !pyprof__dict_open(walk->mirror, layout, dict, &tasks)) return;
+    for (i = 0; i < tasks.count && i < 256 && used; i++) {   // those that left are empty entries until it is made anew
+        if (!pyprof__dict_entry(walk->mirror, &tasks, (uint32_t)i, &key, &task)) continue;
+        pyprof__walk_expect_task(list, walk, task);
+        used--;
     }
 }
 
@@ -5331,36 +5933,69 @@ static int pyprof__window_open(pyprof__sweeper *sweeper)
     return pyprof__threads_list(&sweeper->list);
 }
 
+// Does <GC> belong in a thread's stack? Who collects can become known, or turn out wrong, while the thread stands still.
+static int pyprof__should_collect(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+{
+    const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
+    if (!gil || !gil->gc.collecting) return 0;
+    return sweeper->runtime.layout.gc_frame == PYPROF__NO ? gil->gc.thread == thread->address : thread->collecting;
+}
+
 // Is the thread known not to have run since its stack was proven?
 static int pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     return sweeper->fine_clock && !thread->shared_tid && thread->proven_cpu_ns && thread->proven_cpu_ns == thread->cpu_ns
-        && thread->proven_top == thread->top;
+        && thread->proven_top == thread->top && thread->collecting == pyprof__should_collect(sweeper, thread);
+}
+
+// What a walk of the thread has to look for where garbage is being collected. fresh: the list was read earlier than the frames.
+static pyprof__collection *pyprof__walk_expect(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__thread *thread, int fresh)
+{
+    const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
+    pyprof__collection *collection = NULL;
+    pyprof__gc gc;
+    if (!gil) return NULL;
+    gc = gil->gc;
+    if (fresh) pyprof__gc_read(&sweeper->mirror, &sweeper->runtime, thread->interp, &gc);
+    walk->gc_frame = gc.frame;
+    if (gc.collecting && gil->gc.thread == thread->address) collection = pyprof__collection_of(&sweeper->list, thread->interp);
+    if (collection) walk->steps = &collection->steps;
+    return collection;
 }
 
 static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
+    pyprof__collection *collection;
     pyprof__walk walk;
     memset(&walk, 0, sizeof walk);
     walk.codes = &sweeper->codes;
     walk.mirror = &sweeper->mirror;
     walk.stack = &thread->trial;
     walk.max_depth = sweeper->max_depth;
+    thread->trial_collecting = 0;
     thread->codes_from = sweeper->codes.codes.count;
     sweeper->codes.stamp = gil && sweeper->listed_now ? gil->stamp : 0;
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
+    collection = pyprof__walk_expect(sweeper, &walk, thread, !sweeper->listed_now);
+    pyprof__walk_tasks(&sweeper->list, &walk, thread);
     thread->cause = pyprof__walk_from(&walk, thread->address, thread->base);
     thread->trial_root = walk.root;
+    thread->trial_raising = pyprof__read_pointer(&sweeper->mirror, thread->address + sweeper->runtime.layout.thread_exception) != 0;
+    if (thread->cause == 0) thread->cause = pyprof__collection_place(collection, &walk, &thread->trial_collecting);
     if (thread->cause == 0 && thread->trial.spots.count == 0)
         thread->cause = pyprof__stack_push(&sweeper->codes, &thread->trial, PYPROF__SPOT_NATIVE);
     thread->codes_to = sweeper->codes.codes.count;
 }
 
 // The trial becomes the thread's stack.
-static void pyprof__accept(pyprof__thread *thread, int unfrozen)
+static void pyprof__accept(pyprof__sweeper *sweeper, pyprof__thread *thread, int unfrozen)
 {
     pyprof__stack *old = &thread->stack, *fresh = &thread->trial, swap;
+    pyprof__collection *collection = thread->trial_collecting ? pyprof__collection_of(&sweeper->list, thread->interp) : NULL;
+    if (collection) pyprof__collection_learn(&sweeper->list, collection);
+    thread->collecting = thread->trial_collecting > 0;
+    thread->raising = !unfrozen && thread->trial_raising;
     thread->pending = 0;
     thread->unfrozen = unfrozen;
     thread->proven_cpu_ns = unfrozen ? 0 : thread->cpu_ns;
@@ -5485,7 +6120,7 @@ static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
         still = !thread->clocked || pyprof__stood_still(sweeper, thread);
         thread->waiting = pyprof__is_waiting(sweeper, thread);
         if (!still) pyprof__doubt(sweeper, thread);
-        if (still && thread->cause == 0) pyprof__accept(thread, 0);
+        if (still && thread->cause == 0) pyprof__accept(sweeper, thread, 0);
         else {
             outcome.remaining++;
             outcome.again |= still && thread->cause == PYPROF__AGAIN;
@@ -5585,7 +6220,7 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
         held = pyprof__hold_end();
         if (!held) pyprof__doubt(sweeper, thread);
         if (held && thread->cause == 0) {
-            pyprof__accept(thread, 0);
+            pyprof__accept(sweeper, thread, 0);
             thread->proven_cpu_ns = 0;   // it goes on at once: the clock read before says nothing about this stack
         } else sweeper->retried++;
     }
@@ -5659,7 +6294,16 @@ static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link,
     if (!callee) return 1;
     if (layout->frame_owner != PYPROF__NO && callee->at > link->at && callee->at - link->at < 2048)
         return pyprof__twins_agree(mirror, link->at, (size_t)(callee->at - link->at), outer);
+    if (link->frame.local && !pyprof__twins_agree(mirror, link->at + layout->frame_locals, 8, outer)) return 0;
     return pyprof__twins_agree(mirror, link->at + layout->frame_instr, width, outer);
+}
+
+static int pyprof__gc_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // what says whether garbage is being collected
+{
+    const pyprof__layout *layout = &sweeper->runtime.layout;
+    uint64_t address = pyprof__gc_address(&sweeper->runtime, thread->interp);
+    return pyprof__twins_agree(&sweeper->mirror, address + layout->gc_collecting, 4, 0)
+        && (layout->gc_frame == PYPROF__NO || pyprof__twins_agree(&sweeper->mirror, address + layout->gc_frame, 8, 0));
 }
 
 // Did all that was walked hold while both copies were made? A stack too deep to be read twice as a whole is read on from the
@@ -5681,20 +6325,42 @@ static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *th
     return 1;
 }
 
+// Did the task that was met hold? All of what it was told by is compared: a task that ended and the one that came after it
+// often lie at the same place.
+static int pyprof__task_held(pyprof__sweeper *sweeper, const pyprof__walk *walk, const pyprof__thread *thread)
+{
+    const pyprof__layout *layout = &sweeper->runtime.layout;
+    pyprof__mirror *mirror = &sweeper->mirror;
+    if (!walk->task_at) return 1;
+    if (sweeper->list.has_asyncio && !pyprof__twins_agree(mirror, thread->address + sweeper->list.asyncio.thread_task, 8, 0)) return 0;
+    return pyprof__twins_agree(mirror, walk->task + walk->task_coro_at, 8, 0)
+        && pyprof__twins_agree(mirror, walk->task + walk->task_name_at, 8, 0)
+        && pyprof__twins_agree(mirror, walk->task_named, layout->str_compact + strlen(walk->task_text), 0);
+}
+
 // The codes of frames that held. 0 = a stack, else a pyprof_cause + 1.
-static int pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__array *links)
+static int pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__array *links, pyprof__collection *collection,
+                                 pyprof__thread *thread)
 {
     size_t i;
+    uint32_t met = walk->gc_met;   // counted in links
     int cause = 0, truncated = walk->stack->truncated;
+    walk->gc_met = 0;
     walk->stack->spots.count = 0;
     walk->last_address = 0;
     sweeper->codes.stamp = 0;
     for (i = 0; i < links->count && cause == 0; i++) {
-        const pyprof__raw_frame *frame = &PYPROF__AT(const pyprof__link, *links, i).frame;
-        cause = pyprof__walk_frame(walk, frame);
+        const pyprof__link *link = &PYPROF__AT(const pyprof__link, *links, i);
+        const pyprof__raw_frame *frame = &link->frame;
+        if (met == i + 1) walk->gc_met = (uint32_t)walk->stack->spots.count + 1;
+        cause = pyprof__walk_frame(walk, link->at, frame);
         if (cause == 0 && walk->codes->layout->code_units != PYPROF__NO && pyprof__frame_instruction(walk->mirror, walk->codes->layout, frame)
             > (int64_t)PYPROF__AT(pyprof__code, walk->codes->codes, walk->last_code).key.units) cause = PYPROF_CAUSE_CHAIN + 1;
+        if (cause == 0 && i + 1 == walk->task_at)
+            cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
     }
+    if (met && met == links->count + 1) walk->gc_met = (uint32_t)walk->stack->spots.count + 1;
+    if (cause == 0) cause = pyprof__collection_place(collection, walk, &thread->trial_collecting);
     if (cause == 0 && truncated) cause = pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_TRUNCATED);
     if (cause == 0 && walk->stack->spots.count == 0) cause = pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_NATIVE);
     return cause;
@@ -5721,9 +6387,10 @@ static int pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
 }
 
 // One try to read a thread that runs. 0 = trial is its stack, else a pyprof_cause + 1.
-static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
+static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, int tasks)
 {
     size_t codes = sweeper->codes.codes.count;
+    pyprof__collection *collection;
     pyprof__walk walk;
     int cause, held;
     memset(&walk, 0, sizeof walk);
@@ -5736,8 +6403,10 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
     pyprof__mirror_begin(&sweeper->mirror);
     pyprof__mirror_twice(&sweeper->mirror, sweeper->twins, sweeper->twin_count);
     pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_TWINS);
+    if (tasks) pyprof__walk_tasks(&sweeper->list, &walk, thread);
+    collection = pyprof__walk_expect(sweeper, &walk, thread, 1);
     cause = pyprof__walk_from(&walk, thread->address, thread->base);
-    held = cause == 0 && pyprof__links_held(sweeper, thread);
+    held = cause == 0 && pyprof__links_held(sweeper, thread) && pyprof__gc_held(sweeper, thread) && pyprof__task_held(sweeper, &walk, thread);
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     pyprof__twins_learn(sweeper);
     if (!held && cause == 0 && walk.root == thread->root && !walk.stack->truncated) {   // its outer part may be sure
@@ -5750,7 +6419,7 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
     sweeper->codes.decoded = 0;
     pyprof__prefetch_alone(sweeper, slot);
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
-    cause = pyprof__links_resolve(sweeper, &walk, &sweeper->links);
+    cause = pyprof__links_resolve(sweeper, &walk, &sweeper->links, collection, thread);
     if (cause == 0 && !pyprof__root_is_known(thread, sweeper->list.tick)) cause = PYPROF_CAUSE_CHAIN + 1;
     return pyprof__codes_confirm(sweeper, codes) || cause ? cause : PYPROF_CAUSE_CODE + 1;
 }
@@ -5764,10 +6433,10 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
     thread->cause = PYPROF_CAUSE_MOVED + 1;
     sweeper->doubtful.count = 0;
     for (attempt = 0; attempt < PYPROF__TRIES && thread->cause; attempt++) {
-        thread->cause = pyprof__converge_once(sweeper, thread, slot);
+        thread->cause = pyprof__converge_once(sweeper, thread, slot, attempt < PYPROF__TRIES / 2);   // the rest of the stack is worth more
         sweeper->retried += thread->cause != 0;
     }
-    if (thread->cause == 0) pyprof__accept(thread, 1);
+    if (thread->cause == 0) pyprof__accept(sweeper, thread, 1);
     thread->twins.count = 0;
     if (!pyprof__array_reserve(&sweeper->pool, &thread->twins, sweeper->twin_count)) return;
     if (sweeper->twin_count) memcpy(thread->twins.data, sweeper->twins, sweeper->twin_count * sizeof *sweeper->twins);
@@ -5789,7 +6458,7 @@ static void pyprof__keep_stable(pyprof__sweeper *sweeper, pyprof__thread *thread
     walk.stack = &thread->trial;
     thread->trial.truncated = 0;
     pyprof__mirror_begin(&sweeper->mirror);
-    if (pyprof__links_resolve(sweeper, &walk, &sweeper->doubtful) == 0) {
+    if (pyprof__links_resolve(sweeper, &walk, &sweeper->doubtful, NULL, thread) == 0) {
         doubtful = (const uint32_t *)thread->trial.spots.data;
         m = thread->trial.spots.count;
         while (k < n && k < m && good[n - 1 - k] == doubtful[m - 1 - k]) k++;
@@ -6130,7 +6799,8 @@ typedef struct {
     uint32_t epoch, owner;               // peak_*: what was live when the heap's epoch became this; owner: number of a life
 } pyprof__site;
 
-typedef struct { uint64_t *frame, *instruction, *code; uint32_t *site; } pyprof__chain;   // of frames, as last seen
+// Of frames, as last seen. name: of importlib's: tells which module it loads; else 0
+typedef struct { uint64_t *frame, *instruction, *code, *name; uint32_t *site; } pyprof__chain;
 typedef struct { uint64_t address; uint32_t epoch, version, code, spare; } pyprof__code_memo;
 typedef struct { uint64_t code, instruction; uint32_t parent, site; } pyprof__site_memo;
 typedef struct { uint64_t tid, started, first_ns; uint32_t root, ended; } pyprof__life;     // one thread, kept after its end
@@ -6147,6 +6817,8 @@ struct pyprof__allocating {      // a thread that allocates; never freed, used a
     uint64_t sizes[PYPROF_SIZES];
     struct { const void *block; uint64_t spent; } recent[PYPROF__RECENT];
     uint32_t recent_at, code_epoch, depth, capacity;
+    uint32_t named;              // no frame of the chain from here on has a name
+    uint32_t base;               // the site that the chain begins below
     uint32_t busy;               // it is at the sites
     int cut;                     // the last chain had more frames than are kept
     pyprof__code_memo codes[PYPROF__MEMO_SITES];
@@ -6174,6 +6846,7 @@ typedef struct {
     pyprof__pool pool;
     pyprof__codes codes;
     uint32_t code_malloc, code_mmap;   // pseudo code
+    uint32_t importer;           // the code whose frames get <import NAME>; PYPROF__NONE = not seen yet
     uint32_t names_lock, threads_lock, settle_lock;
     void *claim;                 // the mapping that says that a tracker is at work in this process
     pyprof__array addresses;     // pyprof__code_at
@@ -6562,6 +7235,7 @@ static uint32_t pyprof__heap_decode(uint64_t address)
     if (!added) return PYPROF__NONE;
     *added = code;
     id = (uint32_t)codes->codes.count - 1;
+    if (pyprof__code_role(codes, &code) == PYPROF__ROLE_IMPORT) PYPROF__SET(pyprof__heap.importer, id);
     return pyprof__index_add(codes->pool, &codes->code_index, pyprof__hash_bytes(&code.key, sizeof code.key), id) ? id : PYPROF__NONE;
 }
 
@@ -6696,14 +7370,15 @@ static char *pyprof__chain_place(pyprof__chain *chain, char *memory, size_t fram
     chain->frame = (uint64_t *)(void *)memory;
     chain->instruction = chain->frame + frames;
     chain->code = chain->instruction + frames;
-    chain->site = (uint32_t *)(void *)(chain->code + frames);
+    chain->name = chain->code + frames;
+    chain->site = (uint32_t *)(void *)(chain->name + frames);
     return (char *)(chain->site + frames);
 }
 
 static pyprof__allocating *pyprof__allocating_new(uint32_t depth)
 {
     size_t frames = ((size_t)depth + 2 + 15) & ~(size_t)15, own = (sizeof(pyprof__allocating) + 63) & ~(size_t)63;
-    char *pages = (char *)pyprof__pages(own + 2 * frames * (3 * sizeof(uint64_t) + sizeof(uint32_t)));
+    char *pages = (char *)pyprof__pages(own + 2 * frames * (4 * sizeof(uint64_t) + sizeof(uint32_t)));
     pyprof__allocating *self = (pyprof__allocating *)(void *)pages;
     if (!pages) return NULL;
     pyprof__chain_place(&self->fresh, pyprof__chain_place(&self->chain, pages + own, frames), frames);
@@ -6783,17 +7458,52 @@ static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)
     return instruction < -1 || instruction > INT32_MAX ? INT32_MAX : (int32_t)instruction;
 }
 
-static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t code, uint64_t raw)
+// What tells the name in an importer's first local variable from others: a str's hash (it is a key of sys.modules).
+static uint64_t pyprof__own_name(uint64_t at)
+{
+    uint64_t name = pyprof__at(at + pyprof__heap.layout.frame_locals) & ~(uint64_t)3, hash = ~(uint64_t)0;   // -1: not computed yet
+    if (name && pyprof__at(name + pyprof__heap.layout.object_type) == PYPROF__GET(pyprof__heap.codes.str_type))
+        hash = pyprof__at(name + pyprof__heap.layout.str_length + 8);
+    return (hash == ~(uint64_t)0 ? name : hash) | 1;
+}
+
+__attribute__((noinline))
+static uint32_t pyprof__import_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t *name)   // of <import NAME>
+{
+    uint64_t local = pyprof__at(at + pyprof__heap.layout.frame_locals) & ~(uint64_t)3;
+    uint32_t code, site;
+    int error = errno;
+    pyprof__site_memo *memo;
+    *name = pyprof__own_name(at);
+    memo = &self->sites[(*name >> 1 ^ parent * 31u) & (PYPROF__MEMO_SITES - 1)];
+    if (memo->instruction == *name && memo->code == 1 && memo->parent == parent) return memo->site;   // 1: the address of no code
+    pyprof__heap_lock(&pyprof__heap.names_lock);
+    code = pyprof__import_find(&pyprof__heap.codes, &pyprof__heap.mirror, local);
+    pyprof__unlock(&pyprof__heap.names_lock);
+    errno = error;
+    site = code == PYPROF__NONE ? PYPROF__NONE : pyprof__site_find(parent, code, 0, self->life);
+    if (site == PYPROF__NONE) return parent;
+    memo->instruction = *name;
+    memo->code = 1;
+    memo->parent = parent;
+    memo->site = site;
+    return site;
+}
+
+static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t code, uint64_t raw, uint64_t *name)
 {
     pyprof__site_memo *memo = &self->sites[(raw ^ raw >> 8 ^ code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES - 1)];
     int32_t instruction;
     uint32_t id, site;
+    *name = 0;
     if (memo->instruction == raw && memo->code == code && memo->parent == parent) return memo->site;
     instruction = pyprof__own_instruction(at, code, raw);
     if (instruction == INT32_MIN) return parent;
     id = pyprof__heap_code(self, code);
+    if (id != PYPROF__NONE && id == PYPROF__GET(pyprof__heap.importer)) parent = pyprof__import_site(self, parent, at, name);
     site = id == PYPROF__NONE ? PYPROF__NONE : pyprof__site_find(parent, id, instruction, self->life);
     if (site == PYPROF__NONE) { PYPROF__SET(pyprof__heap.full, 1); return parent; }   // counted at the deepest one known
+    if (*name) return site;   // the next time it may load another module
     memo->instruction = raw;
     memo->code = code;
     memo->parent = parent;
@@ -6899,6 +7609,26 @@ static uint32_t pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyp
     return n;
 }
 
+static void pyprof__chain_site(pyprof__allocating *self, uint32_t i)   // of the frame number i of the chain, from the root
+{
+    pyprof__chain *chain = &self->chain;
+    uint32_t parent = i ? chain->site[i - 1] : self->base;
+    chain->site[i] = pyprof__frame_site(self, parent, chain->frame[i], chain->code[i], chain->instruction[i], &chain->name[i]);
+    if (chain->name[i]) self->named = i + 1;
+}
+
+// The frames that are as they were may be importing another module than before: the same calls, made again.
+static void pyprof__chain_rename(pyprof__allocating *self, uint32_t kept)
+{
+    const pyprof__chain *chain = &self->chain;
+    uint32_t i, named = self->named < kept ? self->named : kept;
+    while (named && !chain->name[named - 1]) named--;
+    self->named = named;
+    for (i = 0; i < named && (!chain->name[i] || chain->name[i] == pyprof__own_name(chain->frame[i])); i++) {}
+    if (i == named) return;
+    for (; i < kept; i++) pyprof__chain_site(self, i);
+}
+
 static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)   // of an allocation that happens now
 {
     uint64_t thread = pyprof__own_state(domain);
@@ -6912,16 +7642,16 @@ static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)   // of a
     overlap.left = self->depth;
     n = thread ? pyprof__own_chain(self, thread, &overlap) : 0;
     kept = overlap.run ? overlap.top : 0;
-    if (kept) site = self->chain.site[kept - 1];
-    else if (n >= pyprof__heap.max_depth) leaf = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
-    if (leaf != PYPROF__NONE) site = leaf;
+    if (self->named) pyprof__chain_rename(self, kept);
+    if (!kept && n >= pyprof__heap.max_depth) leaf = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
+    if (!kept) self->base = leaf != PYPROF__NONE ? leaf : site;
+    site = kept ? self->chain.site[kept - 1] : self->base;
     for (; overlap.fresh; kept++) {
-        uint64_t frame = self->fresh.frame[--overlap.fresh], code = self->fresh.code[overlap.fresh];
-        uint64_t instruction = self->fresh.instruction[overlap.fresh];
-        self->chain.frame[kept] = frame;
-        self->chain.code[kept] = code;
-        self->chain.instruction[kept] = instruction;
-        self->chain.site[kept] = site = pyprof__frame_site(self, site, frame, code, instruction);
+        self->chain.frame[kept] = self->fresh.frame[--overlap.fresh];
+        self->chain.code[kept] = self->fresh.code[overlap.fresh];
+        self->chain.instruction[kept] = self->fresh.instruction[overlap.fresh];
+        pyprof__chain_site(self, kept);
+        site = self->chain.site[kept];
     }
     self->depth = kept;
     if (site != self->root && domain != PYPROF_DOMAIN_NATIVE) return site;
@@ -7726,6 +8456,7 @@ static int pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
     pyprof__mirror_init(&pyprof__heap.mirror, &pyprof__heap.pool, &pyprof__heap.source);
     pyprof__heap.mirror.direct = 1;
     if (!pyprof__codes_init(&pyprof__heap.codes, &pyprof__heap.pool, &pyprof__heap.layout)) return 0;
+    pyprof__heap.importer = PYPROF__NONE;
     pyprof__heap.code_malloc = pyprof__heap_pseudo("<malloc>");
     pyprof__heap.code_mmap = pyprof__heap_pseudo("<mmap>");
     return 1;
@@ -9634,7 +10365,7 @@ static const char *const pyprof__metric_keys[PYPROF_METRIC_COUNT] = {
     "live_bytes", "live_blocks", "peak_bytes", "peak_blocks", "temp_blocks", "gpu_ns", "gpu_bytes", "wait_samples", "resident_bytes",
     "live_age_ms", "", "", "", "", "", "", "", "", "", ""
 };
-static const char *const pyprof__kind_names[] = { "python", "native", "zone", "pseudo", "thread", "process" };
+static const char *const pyprof__kind_names[] = { "python", "native", "zone", "pseudo", "thread", "process", "wait", "task" };
 static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
 static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] = { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
@@ -12638,6 +13369,7 @@ static void pyprof__record_thread(pyprof__session *session, const pyprof__codes 
     moment.node = pyprof__leaf_node(session, codes, seat, thread->leaf);
     moment.count = 1;
     moment.state = thread->state;
+    if (thread->raising) moment.state |= PYPROF__IS_RAISING;
     moment.block_ns = wall * thread->blocks;
     pyprof__record_gil(session, seat, thread, moment.node, now, wall);
     pyprof__model_columns(model, &moment);
@@ -12757,7 +13489,7 @@ static void pyprof__house_session(pyprof__session *session, const pyprof__gauge 
 
 typedef struct { uint64_t due, reap; } pyprof__house;
 
-static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running)   // under the lock
+static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running, int64_t gc_runs)   // under the lock
 {
     pyprof__gauge gauge;
     int i, lost = 0;
@@ -12766,6 +13498,7 @@ static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running) 
     memset(&gauge, 0, sizeof gauge);
     gauge.ns = now;
     pyprof__process_facts(&gauge.facts);
+    gauge.facts.gc_runs = gc_runs;
     if (PYPROF__GET(pyprof__heap.users)) {
         lost = pyprof__heap_watch(running);
         if (now > house->reap) {
@@ -12783,7 +13516,8 @@ static void pyprof__heap_tick(uint64_t now)   // ages are measured by this clock
     if (PYPROF__GET(pyprof__heap.users)) PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - pyprof__heap.start_ns) / 1000000));
 }
 
-typedef struct { uint64_t due, soon, cost; } pyprof__names;   // when to read the threads' names: at the latest, and if one is missing
+// When to read the threads' names: at the latest, and if one is missing. When to look for asyncio's tasks again
+typedef struct { uint64_t due, soon, cost, tasks; } pyprof__names;
 
 // The highest rate of the running sessions; 0 = none runs, -1 = there is none at all. Under the lock.
 static double pyprof__wanted_rate(pyprof__sweeper *sweeper)
@@ -12899,6 +13633,10 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
         if (!all || !sweeper->list.active) names->cost = took > names->cost ? names->cost + names->cost / 4 : took > 1000 ? took : 1000;
         names->soon = tick.now + 20 * names->cost;   // the cost as usual: it may have lost the CPU this time
     }
+    if (present && sweeper->codes.asyncio && tick.now > names->tasks) {
+        pyprof__tasks_find(&sweeper->list);
+        names->tasks = tick.now + (pyprof__second << sweeper->list.asyncio_tries);
+    }
     pthread_mutex_lock(&pyprof__lock);
     if (tick.now > pyprof__g.own_cpu_due) {   // reading the clock of a running thread makes the scheduler think again about it
         pyprof__g.own_cpu_ns = pyprof__own_cpu();
@@ -12915,9 +13653,10 @@ static void *pyprof__sampler_main(void *argument)
 {
     pyprof__sweeper *sweeper = (pyprof__sweeper *)argument;
     pyprof__schedule schedule;
-    pyprof__names names = { 0, 0, 50000 };
+    pyprof__names names = { 0, 0, 50000, 0 };
     pyprof__house house = { 0, 0 };
     uint64_t until, head;
+    int64_t runs;
     double rate;
     memset(&schedule, 0, sizeof schedule);
     schedule.rate = -1;
@@ -12938,8 +13677,9 @@ static void *pyprof__sampler_main(void *argument)
         if (rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names);
         if (pyprof__now() < house.due) continue;
         if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) head = 0;
+        runs = head ? pyprof__gc_runs(&sweeper->source, &sweeper->runtime) : -1;
         pthread_mutex_lock(&pyprof__lock);
-        pyprof__keep_house(&house, pyprof__now(), head != 0);
+        pyprof__keep_house(&house, pyprof__now(), head != 0, runs);
         pthread_mutex_unlock(&pyprof__lock);
     }
     pyprof__g.alive = 0;                 // under the lock: a new session sees it and starts a new thread
