@@ -260,7 +260,8 @@ typedef struct pyprof_config {      // zero every field you do not set: 0 = defa
     pyprof_allocator allocator;     // default malloc
     pyprof_logger logger;           // default silent
     pyprof_on_event on_event;       // default none
-    uint64_t reserved[8];           // 0
+    int opcodes;                    // 1: frames tell the opcode, too, and samples of one line at different opcodes are kept apart
+    uint64_t reserved[7];           // 0
 } pyprof_config;
 
 typedef struct pyprof_snapshot_options {
@@ -314,6 +315,7 @@ typedef struct pyprof_frame {
     int32_t column, end_column;     // UTF-8 bytes from 0; -1 = unknown (before 3.11)
     int32_t first_line;             // of the function
     int32_t kind;                   // pyprof_kind
+    const char *opcode;             // of the instruction, specialised or not: "LOAD_ATTR_SLOT"; NULL = not recorded
 } pyprof_frame;
 
 typedef struct pyprof_thread {
@@ -4147,13 +4149,14 @@ static uint32_t pyprof__spot_opcode(pyprof__codes *codes, pyprof__mirror *mirror
     pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
     const pyprof__opcode *opcode;
     uint32_t string;
+    int decoded;
     if (spot->opcode) return spot->opcode - 1;
     if (PYPROF__AT(pyprof__code, codes->codes, spot->code).kind != PYPROF_KIND_PYTHON) return 0;
     if (!pyprof__window_read(&window, codes, mirror, spot)) return 0;
-    if (!pyprof__window_decode(&window) || !pyprof__window_holds(&window)) return 0;
-    opcode = &codes->opcodes->at[window.steps[window.count - 1].opcode];
-    if (!opcode->name) return 0;
-    string = pyprof__intern(codes->pool, &codes->strings, opcode->name, opcode->size);
+    decoded = pyprof__window_decode(&window);
+    if (!pyprof__window_holds(&window)) return 0;
+    opcode = decoded ? &codes->opcodes->at[window.steps[window.count - 1].opcode] : NULL;
+    string = opcode && opcode->name ? pyprof__intern(codes->pool, &codes->strings, opcode->name, opcode->size) : 0;
     if (string == PYPROF__NONE) return 0;
     spot->opcode = 1 + string;
     return string;
@@ -5328,7 +5331,7 @@ static void pyprof__names_read(pyprof__threads *list, char *text, int all)
 //      node 0 is the root, its children are threads, below them the frames, root first
 // ============================================================================
 typedef struct { uint32_t name, qualname, file; int32_t first_line, kind; } pyprof__function;
-typedef struct { uint32_t function; pyprof__place place; } pyprof__location;
+typedef struct { uint32_t function; pyprof__place place; uint32_t opcode; } pyprof__location;   // opcode: string, 0 = not recorded
 typedef struct { uint32_t parent, location; } pyprof__node;
 
 typedef struct {               // one OS thread in one interpreter
@@ -5392,6 +5395,7 @@ typedef struct {
     double rate_hz, timeline_s;
     pyprof_stats stats;
     int paths;
+    int opcodes;                   // locations tell them
 } pyprof__model;
 
 static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
@@ -5483,14 +5487,21 @@ static uint32_t pyprof__model_path(pyprof__model *model, const char *path)
     return pyprof__model_string(model, text);
 }
 
-static uint32_t pyprof__model_location(pyprof__model *model, const pyprof__function *function, const pyprof__place *place)
+static uint32_t pyprof__model_instruction(pyprof__model *model, const pyprof__function *function, const pyprof__place *place, uint32_t opcode)
 {
     pyprof__location location;
+    location.opcode = opcode;
     location.function = pyprof__unique(model->pool, &model->functions, &model->function_index, pyprof__same_function, function);
     location.place = *place;
     if (function->name == PYPROF__NONE || function->qualname == PYPROF__NONE || function->file == PYPROF__NONE) return PYPROF__NONE;
+    if (opcode == PYPROF__NONE) return PYPROF__NONE;
     if (location.function == PYPROF__NONE) return PYPROF__NONE;
     return pyprof__unique(model->pool, &model->locations, &model->location_index, pyprof__same_location, &location);
+}
+
+static uint32_t pyprof__model_location(pyprof__model *model, const pyprof__function *function, const pyprof__place *place)
+{
+    return pyprof__model_instruction(model, function, place, 0);
 }
 
 static uint32_t pyprof__model_node(pyprof__model *model, uint32_t parent, uint32_t location)
@@ -5537,6 +5548,7 @@ static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *co
     const pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
     const pyprof__code *code = &PYPROF__AT(pyprof__code, codes->codes, spot->code);
     pyprof__function function;
+    uint32_t opcode = 0;
     memset(&function, 0, sizeof function);
     function.name = pyprof__model_string(model, pyprof__string(&codes->strings, code->name));
     function.qualname = pyprof__model_string(model, pyprof__string(&codes->strings, code->qualname));
@@ -5548,7 +5560,8 @@ static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *co
     }
     function.first_line = code->key.first_line;
     function.kind = code->kind;
-    return pyprof__model_location(model, &function, &spot->place);
+    if (model->opcodes && spot->opcode > 1) opcode = pyprof__model_string(model, pyprof__string(&codes->strings, spot->opcode - 1));
+    return pyprof__model_instruction(model, &function, &spot->place, opcode);
 }
 
 static void pyprof__model_add(pyprof__model *model, pyprof_metric metric, uint32_t node, int64_t value)
@@ -9643,7 +9656,8 @@ static uint32_t pyprof__diff_location(pyprof__differ *differ, pyprof__diff_side 
         location.place.line = line;
     }
     location.function = pyprof__diff_function(differ, side, from->function);
-    if (location.function == PYPROF__NONE) return PYPROF__NONE;
+    if (location.opcode) location.opcode = differ->group ? 0 : pyprof__model_string(to, pyprof__text(side->from, from->opcode));
+    if (location.function == PYPROF__NONE || location.opcode == PYPROF__NONE) return PYPROF__NONE;
     *slot = pyprof__unique(to->pool, &to->locations, &to->location_index, pyprof__same_location, &location);
     return *slot;
 }
@@ -10516,9 +10530,11 @@ static void pyprof__json_frames(const pyprof__job *job)
         pyprof__put(job->sink, ", \"file\": ");
         pyprof__put_json(job->sink, pyprof__text(job->profile, function->file));
         pyprof__put_format(job->sink, ", \"line\": %ld, \"end_line\": %ld, \"column\": %ld, \"end_column\": %ld, "
-                           "\"first_line\": %ld, \"kind\": \"%s\"}",
+                           "\"first_line\": %ld, \"kind\": \"%s\"",
                            (long)location->place.line, (long)location->place.end_line, (long)location->place.column, (long)location->place.end_column,
                            threadlike ? 0L : (long)function->first_line, pyprof__kind_names[function->kind]);
+        if (location->opcode) pyprof__put_format(job->sink, ", \"opcode\": \"%s\"", pyprof__text(job->profile, location->opcode));
+        pyprof__put(job->sink, "}");
     }
     pyprof__put(job->sink, "],\n");
 }
@@ -13415,6 +13431,18 @@ static void pyprof__record_stats(pyprof__session *session, const pyprof__sweeper
     pyprof__degrade(session, sweeper->degraded);
 }
 
+// Looks up the opcodes of all stacks of this sweep, for the sessions that want them.
+static void pyprof__look_opcodes(pyprof__sweeper *sweeper)
+{
+    size_t i, k;
+    for (i = 0; i < sweeper->list.threads.count; i++) {
+        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
+        if (thread->tick != sweeper->list.tick || thread->cause) continue;
+        for (k = 0; k < thread->stack.spots.count; k++)
+            pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(const uint32_t, thread->stack.spots, k));
+    }
+}
+
 static void pyprof__record(pyprof__session *session, const pyprof__sweeper *sweeper, const pyprof__tick *tick, int present, uint64_t retried)
 {
     pyprof__model *model = &session->model;
@@ -13642,8 +13670,12 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
         pyprof__g.own_cpu_ns = pyprof__own_cpu();
         pyprof__g.own_cpu_due = tick.now + 10000000;
     }
-    for (i = 0; i < PYPROF__SESSIONS; i++)
-        if (pyprof__g.sessions[i].generation & 1) pyprof__record(&pyprof__g.sessions[i], sweeper, &tick, present, sweeper->retried - retried);
+    for (i = 0; i < PYPROF__SESSIONS; i++) {
+        pyprof__session *session = &pyprof__g.sessions[i];
+        if (!(session->generation & 1)) continue;
+        if (session->config.opcodes && present) pyprof__look_opcodes(sweeper);
+        pyprof__record(session, sweeper, &tick, present, sweeper->retried - retried);
+    }
     pthread_mutex_unlock(&pyprof__lock);
     pyprof__deliver_events();
     pyprof__sweep_done(sweeper);
@@ -13782,6 +13814,7 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
     if (config->heap < 0 || config->heap > PYPROF_HEAP_EXACT) return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap is %d: no such value", config->heap);
     if (config->paths < 0 || config->paths > PYPROF_PATHS_HASHED)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", config->paths);
+    if (config->opcodes < 0 || config->opcodes > 1) return pyprof__fail(PYPROF_ERR_ARGUMENT, "opcodes is %d: 0 or 1", config->opcodes);
     if (!config->allocator.alloc != !config->allocator.free)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "allocator: alloc and free are needed both, or none");
     if (config->max_depth > PYPROF__MOST_DEPTH)
@@ -13835,6 +13868,7 @@ static int pyprof__session_clear(pyprof__session *session, uint64_t start_ns)
     session->model.rate_hz = session->config.rate_hz;
     session->model.timeline_s = session->config.timeline_s;
     session->model.paths = session->config.paths;
+    session->model.opcodes = session->config.opcodes;
     session->ticks_late = session->late_sum = 0;
     session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
     session->spot_map.count = 0;
@@ -14195,8 +14229,11 @@ static void pyprof__at_exit(void)
 // The variables of PROFILING=1. The config's strings live as long as the environment.
 static pyprof_result pyprof__env_config(pyprof_config *config)
 {
-    const char *heap = pyprof__getenv("PYPROF_HEAP"), *quiet = pyprof__getenv("PYPROF_QUIET");
+    const char *heap = pyprof__getenv("PYPROF_HEAP"), *quiet = pyprof__getenv("PYPROF_QUIET"), *opcodes = pyprof__getenv("PYPROF_OPCODES");
     memset(config, 0, sizeof *config);
+    config->opcodes = opcodes && strcmp(opcodes, "1") == 0;
+    if (opcodes && *opcodes && !config->opcodes && strcmp(opcodes, "0") != 0)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_OPCODES=%.100s: not 0 or 1", opcodes);
     config->rate_hz = 100;
     pyprof__g.env_quiet = quiet && *quiet && strcmp(quiet, "0") != 0;
     if (!pyprof__env_number("PYPROF_RATE", 0.001, 100000, &config->rate_hz)) return PYPROF_ERR_ARGUMENT;
@@ -14619,6 +14656,7 @@ static void pyprof__frame_fill(const pyprof_profile *profile, uint32_t node, pyp
     frame->end_line = location->place.end_line;
     frame->column = location->place.column;
     frame->end_column = location->place.end_column;
+    frame->opcode = location->opcode ? pyprof__text(profile, location->opcode) : NULL;
     frame->first_line = function->first_line;
     frame->kind = function->kind;
 }

@@ -3,11 +3,16 @@ import ast
 import ctypes
 import dis
 import importlib
+import json
 import opcode
+import os
 import sys
 import textwrap
+import threading
+import time
 import tokenize
 import types
+import zlib
 
 import bind
 from bind import test
@@ -298,6 +303,150 @@ def names_of_callees_in_the_library():
     print('\n'.join(map(repr, partial[::max(1, len(partial) // 30)])))
     assert not wrong, (len(wrong), wrong[:20])
     assert calls > 5000 and told > 0.8 * calls, (calls, told)
+
+
+# --- the same of threads that run --------------------------------------------------------------------------------------
+
+def calls_of(work, want, rounds=150):
+    """(samples, those at a call, those at a call of `want`, the last other name) of a thread in work(stop)."""
+    stop, ids = [], []
+
+    def run():
+        ids.append(ctypes.CDLL(None).syscall(186 if os.uname().machine == 'x86_64' else 178))   # gettid
+        work(stop)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not ids:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    found, other = (ctypes.c_int * 3)(), ctypes.create_string_buffer(300)
+    code = bind.released.pyprof_test_calls(ctypes.c_int64(ids[0]), rounds, want.encode(), found, other)
+    stop.append(1)
+    thread.join()
+    assert code == 0, code
+    return found[0], found[1], found[2], other.value.decode()
+
+
+@test
+def threads_that_wait():
+    lock = threading.Lock()
+
+    def sleep(stop):
+        while not stop:
+            time.sleep(0.5)
+
+    def acquire(stop):
+        while not stop:
+            lock.acquire(
+                timeout=0.5)
+
+    lock.acquire()
+    for work, want in ((sleep, 'time.sleep'), (acquire, 'lock.acquire')):
+        samples, calls, named, other = calls_of(work, want)
+        assert samples > 30 and named >= 0.9 * samples, (want, samples, calls, named, other)
+
+
+@test
+def threads_in_c_functions():
+    data, blob, text = list(range(300000)), os.urandom(1 << 20), 'ab' * 200000
+
+    def compress(stop):
+        while not stop:
+            zlib.compress(blob, 9)
+
+    def sort(stop):
+        while not stop:
+            sorted(data, key=str)
+
+    def method(stop):
+        values = {'k': data}
+        while not stop:
+            values['k'].count(-1)
+
+    def replace(stop):
+        while not stop:
+            text.replace('a', 'cd').replace(
+                'b', 'ef')
+
+    for work, want, part in ((compress, 'zlib.compress', 0.8), (sort, 'sorted', 0.8), (method, 'values[].count', 0.8),
+                             (replace, 'text.replace', 0.1)):
+        samples, calls, named, other = calls_of(work, want)
+        assert samples > 30, (want, samples)
+        assert named >= part * samples and (calls == named or part < 0.5), (want, samples, calls, named, other)
+
+
+@test
+def threads_in_python_code():
+    """x += 1 is never a call, and a loop of Python calls hardly ever: its callee has a frame of its own."""
+    def spin(stop):
+        x = 0
+        while not stop:
+            x += 1
+
+    def attributes(stop):
+        value = types.SimpleNamespace(x=1, y=[1, 2])
+        while not stop:
+            value.x = value.x + value.y[0]
+
+    for work in (spin, attributes):
+        samples, calls, named, other = calls_of(work, 'spin')
+        assert samples > 30 and calls == 0, (samples, calls, other)
+
+
+def frames_of(**config):
+    """The innermost frames of a thread that sleeps and one that spins: [(opcode, line)]."""
+    stop = []
+
+    def sleeper():
+        while not stop:
+            time.sleep(0.2)
+
+    def spinner():
+        x = y = 0
+        while not stop:
+            x += 1; y += x - y; x -= y - 1   # noqa: E702
+
+    threads = [threading.Thread(target=sleeper), threading.Thread(target=spinner)]
+    session = bind.Session(rate_hz=500, **config)
+    for thread in threads:
+        thread.start()
+    time.sleep(0.6)
+    profile = session.stop()
+    stop.append(1)
+    for thread in threads:
+        thread.join()
+    stacks = [item.stack for item in profile.visit(bind.ITEM_STACK) if item.stack]
+    data = json.loads(profile.write(bind.JSON))
+    return ([stack[-1] for stack in stacks if stack[-1].name == 'sleeper'],
+            [stack[-1] for stack in stacks if stack[-1].name == 'spinner'], stacks, data)
+
+
+@test
+def opcodes_on_request():
+    sleeping, spinning, stacks, data = frames_of(opcodes=1)
+    own = set(own_names().values())
+    assert {frame.opcode for stack in stacks for frame in stack if frame.kind == bind.KIND_PYTHON} <= own | {None}
+    calls = [frame.opcode for frame in sleeping if 'CALL' in frame.opcode]
+    assert calls and sleeping[0].opcode, sleeping
+    spins = {frame.opcode for frame in spinning}
+    assert len(spins) > 3 and not any('CALL' in name for name in spins), spins
+    lines = {}
+    for frame in spinning:
+        lines.setdefault(frame.line, set()).add(frame.opcode)
+    assert max(len(names) for names in lines.values()) > 3, lines   # one line, several nodes
+    recorded = {frame.get('opcode') for frame in data['frames'] if frame['name'] == 'spinner'}
+    assert spins <= recorded, (spins, recorded)
+
+
+@test
+def no_opcodes_unless_asked_for():
+    sleeping, spinning, stacks, data = frames_of()
+    assert {frame.opcode for stack in stacks for frame in stack} == {None}
+    assert not any('opcode' in frame for frame in data['frames'])
+    with_bad = bind.fill(bind.Config(), opcodes=2)
+    session = ctypes.c_void_p()
+    assert bind.released.start(ctypes.byref(with_bad), ctypes.byref(session)) == bind.ARGUMENT
 
 
 bind.run()
