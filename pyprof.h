@@ -260,7 +260,8 @@ typedef struct pyprof_config {      // zero every field you do not set: 0 = defa
     pyprof_allocator allocator;     // default malloc
     pyprof_logger logger;           // default silent
     pyprof_on_event on_event;       // default none
-    int opcodes;                    // 1: frames tell the opcode, too, and samples of one line at different opcodes are kept apart
+    int opcodes;                    // 1: frames tell the opcode, too, and samples of one line at different opcodes are kept apart;
+                                    // frames of memory have none (default 0)
     uint64_t reserved[7];           // 0
 } pyprof_config;
 
@@ -315,7 +316,7 @@ typedef struct pyprof_frame {
     int32_t column, end_column;     // UTF-8 bytes from 0; -1 = unknown (before 3.11)
     int32_t first_line;             // of the function
     int32_t kind;                   // pyprof_kind
-    const char *opcode;             // of the instruction, specialised or not: "LOAD_ATTR_SLOT"; NULL = not recorded
+    const char *opcode;             // of the instruction, as it was specialised when first seen: "LOAD_ATTR_SLOT"; NULL = not recorded
 } pyprof_frame;
 
 typedef struct pyprof_thread {
