@@ -289,7 +289,7 @@ typedef struct pyprof_output {
     int split_threads;              // keep threads apart where the format merges them
     int lines;                      // one frame per line instead of per function
     int paths;                      // pyprof_paths, as in pyprof_config
-    int sources;                    // embed source lines (not yet)
+    int sources;                    // source lines: 0 = the text report shows the hottest, 1 = the JSON has them, too, -1 = never
     int python;                     // 0xMMmm: the Python that is to load the .pkl (default: the one recorded)
     const char *title;
     uint64_t reserved[4];
@@ -907,7 +907,8 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
     { SYS_getdents64, "list", PYPROF__WAITS_FD, 0 }, { SYS_fstat, "stat", PYPROF__WAITS_FD, 0 }, { SYS_ftruncate, "truncate", PYPROF__WAITS_FD, 0 },
     { SYS_fallocate, "allocate", PYPROF__WAITS_FD, 0 },
     { SYS_openat, "open", PYPROF__WAITS_PATH, 0 }, { SYS_unlinkat, "unlink", PYPROF__WAITS_PATH, 0 }, { SYS_mkdirat, "mkdir", PYPROF__WAITS_PATH, 0 },
-    { SYS_mmap, "mmap", PYPROF__WAITS_PLAIN, 0 }, { SYS_munmap, "munmap", PYPROF__WAITS_PLAIN, 0 }, { SYS_madvise, "madvise", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_mmap, "mmap", PYPROF__WAITS_PLAIN, 0 }, { SYS_munmap, "munmap", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_madvise, "madvise", PYPROF__WAITS_PLAIN, 0 },
     { SYS_mprotect, "mprotect", PYPROF__WAITS_PLAIN, 0 }, { SYS_brk, "brk", PYPROF__WAITS_PLAIN, 0 }, { SYS_msync, "msync", PYPROF__WAITS_PLAIN, 0 },
     { SYS_sync, "sync", PYPROF__WAITS_PLAIN, 0 }, { SYS_getrandom, "getrandom", PYPROF__WAITS_PLAIN, 0 },
     { SYS_semtimedop, "semaphore", PYPROF__WAITS_PLAIN, 0 }, { SYS_msgrcv, "message queue", PYPROF__WAITS_PLAIN, 0 },
@@ -916,7 +917,8 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
     { SYS_io_uring_enter, "io_uring", PYPROF__WAITS_PLAIN, 0 },
 #endif
 #ifdef SYS_poll
-    { SYS_poll, "poll", PYPROF__WAITS_POLL, 1 }, { SYS_select, "select", PYPROF__WAITS_SELECT, 1 }, { SYS_epoll_wait, "epoll", PYPROF__WAITS_EPOLL, 1 },
+    { SYS_poll, "poll", PYPROF__WAITS_POLL, 1 }, { SYS_select, "select", PYPROF__WAITS_SELECT, 1 },
+    { SYS_epoll_wait, "epoll", PYPROF__WAITS_EPOLL, 1 },
     { SYS_pause, "wait signal", PYPROF__WAITS_PLAIN, 1 }, { SYS_open, "open", PYPROF__WAITS_PATH, 0 }, { SYS_stat, "stat", PYPROF__WAITS_PATH, 0 },
     { SYS_rename, "rename", PYPROF__WAITS_PATH, 0 }, { SYS_unlink, "unlink", PYPROF__WAITS_PATH, 0 }, { SYS_mkdir, "mkdir", PYPROF__WAITS_PATH, 0 },
     { SYS_newfstatat, "stat", PYPROF__WAITS_PATH, 0 },
@@ -3742,7 +3744,7 @@ static uint32_t pyprof__spot_named(pyprof__codes *codes, pyprof_kind kind, const
     uint32_t id, from = (uint32_t)codes->codes.count;
     memset(&code, 0, sizeof code);
     code.name = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
-    code.qualname = is_path ? code.name : pyprof__intern(codes->pool, &codes->strings, target, strlen(target));
+    code.qualname = is_path || kind != PYPROF_KIND_WAIT ? code.name : pyprof__intern(codes->pool, &codes->strings, target, strlen(target));
     code.file = pyprof__intern(codes->pool, &codes->strings, is_path ? target : "", is_path ? strlen(target) : 0);
     if (code.name == PYPROF__NONE || code.qualname == PYPROF__NONE || code.file == PYPROF__NONE) return PYPROF__NONE;
     code.kind = (int32_t)kind;
@@ -4124,6 +4126,7 @@ static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror
     uint64_t names;
     uint32_t string;
     if (PYPROF__AT(pyprof__code, codes->codes, spot->code).kind != PYPROF_KIND_PYTHON || spot->instruction < 0) return 0;
+    if (spot->callee == 1) return 0;
     names = pyprof__names_print(codes, mirror, &PYPROF__AT(pyprof__code, codes->codes, spot->code));
     if (spot->callee && spot->names == names) return spot->callee - 1;
     spot->callee = 0;
@@ -4542,6 +4545,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint32_t state, leaf;         // of this sweep: bits (see PROFILE); the spot below its frames, PYPROF__NONE = none
     uint32_t blocks, rival;       // so many wait for the GIL it holds; the slot of the thread that holds what it waits for
     uint32_t held_by;             // of its GIL: how often it has changed hands
+    uint32_t native_under, native_leaf;          // the latest leaf for a C function, and the spot of the call
     uint32_t spell, spell_leaf, spell_version;   // what it waits for: state bits, leaf; and with which stack
     uint64_t delay_ns, delay_cpu_ns, delay_own_ns, delay_at;   // how long it had waited for a CPU so far, 0 = not known; its CPU
     double running_share;         // clock, the sampler's and the time then. Of the time it was ready to run, it ran so much;
@@ -4660,6 +4664,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->name[0] = 0;
     slot->named = slot->name_tries = 0;
     slot->name_cpu_ns = slot->spell_ns = slot->delay_ns = 0;
+    slot->native_leaf = PYPROF__NONE;
     slot->started = 0;
     slot->tick = 0;
     return slot;
@@ -5766,7 +5771,8 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 // thread whose clock has not moved since its stack was last proven still has that stack: it is not even read.
 // ============================================================================
 enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
-      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__DELAY_NS = 20000000, PYPROF__GIL_SIZE = 224 };
+      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300, PYPROF__DELAY_NS = 20000000,
+      PYPROF__GIL_SIZE = 224 };
 // LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; GIL_SIZE: at most, of struct _gil_runtime_state
 
 typedef struct {
@@ -6570,6 +6576,11 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     return 1;
 }
 
+static uint32_t pyprof__rival_of(const pyprof__thread *thread, const pyprof__gil *gil)   // who holds the GIL that it wants
+{
+    return gil && gil->holder != thread->address ? gil->slot : PYPROF__NONE;
+}
+
 // It ran all the time since the last sweep: it still does.
 static int pyprof__ran_through(const pyprof__thread *thread, uint64_t elapsed)
 {
@@ -6590,7 +6601,7 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
     if (!thread->waiting) return;
     thread->state = (thread->holder ? PYPROF__HAS_GIL : 0) | PYPROF__IS_WAITING | thread->spell;
     thread->leaf = thread->spell_leaf;
-    if ((thread->spell & PYPROF__WANTS_GIL) && gil && gil->slot != PYPROF__NONE) thread->rival = gil->slot;
+    if (thread->spell & PYPROF__WANTS_GIL) thread->rival = pyprof__rival_of(thread, gil);
 }
 
 // On the CPU that the sampler has taken only one thread was running when it came, and nobody tells which. A thread that was
@@ -6631,19 +6642,65 @@ static void pyprof__share_cpu(pyprof__sweeper *sweeper, pyprof__thread *thread, 
     else if (wants) thread->state = pyprof__running_state(thread, pyprof__gil_of(&sweeper->list, thread->interp));
 }
 
+// Off the GIL, not blocked, and at an instruction that only lets others have their turn (3.10 and later: Python/ceval.c,
+// CHECK_EVAL_BREAKER): it is about to take the GIL again.
+static int pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thread, const pyprof__gil *gil)
+{
+    static const char *const polls[] = { "JUMP_BACKWARD", "JUMP_ABSOLUTE", "POP_JUMP_BACKWARD", "RESUME",
+                                         "INSTRUMENTED_JUMP_B", "INSTRUMENTED_RESUME" };
+    const char *opcode;
+    size_t i;
+    if (!gil || !gil->enabled || thread->holder || thread->cause || thread->stack.spots.count == 0) return 0;
+    if ((thread->state & PYPROF__IS_WAITING) && !(thread->state & PYPROF__WANTS_CPU)) return 0;
+    if (sweeper->codes.opcodes->minor < 10) return 0;
+    opcode = pyprof__string(&sweeper->codes.strings,
+                            pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(uint32_t, thread->stack.spots, 0)));
+    for (i = 0; i < PYPROF__COUNT(polls); i++)
+        if (strncmp(opcode, polls[i], strlen(polls[i])) == 0) return 1;
+    return 0;
+}
+
+// The leaf of a thread that runs in C code called by its innermost Python line.
+static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    char name[PYPROF__LEAF_SIZE];
+    uint32_t spot, callee;
+    if ((thread->state & PYPROF__IS_WAITING) || thread->cause || thread->stack.spots.count == 0) return;
+    spot = PYPROF__AT(uint32_t, thread->stack.spots, 0);
+    callee = pyprof__spot_callee(&sweeper->codes, &sweeper->mirror, spot);
+    if (!callee) return;
+    thread->state |= PYPROF__IS_NATIVE;
+    if (thread->native_under != spot || thread->native_leaf == PYPROF__NONE) {
+        const char *text = pyprof__string(&sweeper->codes.strings, callee - 1);
+        snprintf(name, sizeof name, *text ? "<native> %s" : "<native>", text);
+        thread->native_leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_NATIVE, name, "", 0);
+        thread->native_under = spot;
+    }
+    thread->leaf = thread->native_leaf;
+}
+
 // What each thread does at the moment, and for whom it waits.
 static void pyprof__decide_states(pyprof__sweeper *sweeper)
 {
     uint64_t now = pyprof__now();
     int here = pyprof__cpu_here(sweeper->cpu_word);
+    const pyprof__gil *gil;
     size_t i;
     sweeper->looks = 0;
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     for (i = 0; i < sweeper->list.threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         thread->blocks = 0;
         if (thread->tick != sweeper->list.tick) continue;
         pyprof__state_of(sweeper, thread, now, here);
         pyprof__share_cpu(sweeper, thread, now, here);
+        gil = pyprof__gil_of(&sweeper->list, thread->interp);
+        if (pyprof__takes_gil(sweeper, thread, gil)) {
+            thread->state = PYPROF__IS_WAITING | PYPROF__WANTS_GIL;
+            thread->leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0);
+            thread->rival = pyprof__rival_of(thread, gil);
+        }
+        pyprof__native_leaf(sweeper, thread);
     }
     sweeper->decided_ns = now;
     for (i = 0; i < sweeper->list.threads.count; i++) {
@@ -6661,6 +6718,7 @@ static void pyprof__forget_stacks(pyprof__threads *list)
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
         thread->stack.spots.count = thread->trial.spots.count = 0;
         thread->proven_cpu_ns = thread->spell_ns = 0;
+        thread->native_leaf = PYPROF__NONE;
         thread->stable = 0;
         thread->version++;
     }
@@ -8961,6 +9019,8 @@ struct pyprof_profile {
     pyprof__array seen;            // a difference's node: unsigned char, 1 = it was there before, 2 = after
 };
 
+static const char *const pyprof__kind_names[] = { "python", "native", "zone", "pseudo", "thread", "process", "wait", "task" };
+
 static const char *pyprof__text(const pyprof_profile *profile, uint32_t id) { return pyprof__string(&profile->model.strings, id); }
 
 static const pyprof__location *pyprof__location_of(const pyprof_profile *profile, uint32_t node)
@@ -8976,6 +9036,17 @@ static const pyprof__function *pyprof__function_of(const pyprof_profile *profile
 static uint32_t pyprof__parent_of(const pyprof_profile *profile, uint32_t node)
 {
     return PYPROF__AT(const pyprof__node, profile->model.nodes, node).parent;
+}
+
+// What is no function of the program, but says what the one above it does: a C function, or what is waited for
+static int pyprof__is_leaf(int kind) { return kind == PYPROF_KIND_NATIVE || kind == PYPROF_KIND_WAIT; }
+
+// Whose row of a table a node's own values belong to: a leaf's are those of the frame it lies under.
+static uint32_t pyprof__row_node(const pyprof_profile *profile, uint32_t node)
+{
+    uint32_t up = node;
+    while (up && pyprof__is_leaf(pyprof__function_of(profile, up)->kind)) up = pyprof__parent_of(profile, up);
+    return pyprof__parent_of(profile, up) ? up : node;   // a thread that has no frame
 }
 
 static const char *pyprof__label(const pyprof_profile *profile, uint32_t function)
@@ -9030,7 +9101,9 @@ static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__functi
         size = snprintf(text, capacity, "%s (%llu)", qualname, (unsigned long long)PYPROF__AT(pyprof__member, profile->model.members, member).native);
     else if (function->kind != PYPROF_KIND_PYTHON) size = snprintf(text, capacity, "%s", qualname);
     else size = snprintf(text, capacity, "%.*s.%s", (int)stem.size, stem.text, qualname);
-    if (detail && size > 0) size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld)", file, (long)function->first_line);
+    if (detail && size > 0 && function->kind != PYPROF_KIND_PYTHON)
+        size += snprintf(text + size, capacity - (size_t)size, " (%s)", pyprof__kind_names[function->kind]);
+    else if (detail && size > 0) size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld)", file, (long)function->first_line);
     if (detail > 1 && size > 0)
         size += snprintf(text + size, capacity - (size_t)size, " #%u",
                          (unsigned)(function - (const pyprof__function *)profile->model.functions.data));
@@ -9059,7 +9132,7 @@ static int pyprof__labels_part(pyprof_profile *profile, pyprof__labelled *items,
     qsort(items, count, sizeof *items, pyprof__by_label);
     for (i = 0; i < count; i++) {   // equal labels are neighbours now
         const pyprof__function *function = &PYPROF__AT(pyprof__function, profile->model.functions, items[i].function);
-        if (function->kind != PYPROF_KIND_PYTHON) continue;
+        if (function->kind != PYPROF_KIND_PYTHON && function->kind != PYPROF_KIND_TASK && !pyprof__is_leaf(function->kind)) continue;
         if ((i == 0 || items[i - 1].label != items[i].label) && (i + 1 == count || items[i + 1].label != items[i].label)) continue;
         labels[items[i].function] = pyprof__make_label(profile, function, detail);
         if (labels[items[i].function] == PYPROF__NONE) return 0;
@@ -9126,6 +9199,7 @@ typedef struct {
     int64_t *self[PYPROF_METRIC_COUNT], *total[PYPROF_METRIC_COUNT];   // NULL = never used
     int64_t all[PYPROF_METRIC_COUNT];
     unsigned char *chosen;                         // a node: its own values are part of the selection
+    int without_idle;                              // waiting was taken off the samples and their wall time
 } pyprof__selection;
 
 static void pyprof__selection_free(pyprof__selection *selection)
@@ -9193,6 +9267,7 @@ static int pyprof__select(pyprof__selection *selection, const pyprof_profile *pr
     pyprof__pool_init(&selection->pool, &profile->pool.allocator, UINT64_MAX);
     selection->profile = profile;
     selection->count = profile->model.nodes.count;
+    selection->without_idle = without_idle;
     if (!pyprof__choose(selection, query)) return 0;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
         pyprof_metric idle = without_idle && metric == PYPROF_WALL_NS ? PYPROF_WAIT_NS : without_idle && metric == PYPROF_SAMPLES
@@ -9211,8 +9286,27 @@ static int64_t pyprof__total(const pyprof__selection *selection, int metric, uin
     return selection->total[metric] ? selection->total[metric][node] : 0;
 }
 
+// The GIL is no thing of stacks: of a query only its thread counts.
+static int pyprof__member_wanted(const pyprof_profile *profile, const pyprof_query *query, uint32_t id)
+{
+    const pyprof__array *members = &profile->model.members;
+    const pyprof__member *member = id < members->count ? &PYPROF__AT(const pyprof__member, *members, id) : NULL;
+    return member && member->wanted && pyprof__glob(query ? query->thread : NULL, pyprof__text(profile, member->name));
+}
+
+// Who waited says whose pair it is.
+static int pyprof__rivals_wanted(const pyprof_profile *profile, const pyprof_query *query, const pyprof__rivals *pair)
+{
+    return pair->ns && pair->holder < profile->model.members.count && pyprof__member_wanted(profile, query, pair->waiter);
+}
+
 // ---- grouping: rows of a table ----------------------------------------------------------
-typedef struct { uint32_t what, line; } pyprof__group_key;
+// In tables of functions, lines and files a leaf is no row: its own values are self of the frame it lies under, so that
+// "self" is the time in which that was the innermost frame. PYPROF_GROUP_LEAF has the leaves alone; one more group, for
+// formats that need an entry for each label, has functions, and leaves without a self.
+enum { PYPROF__GROUP_LABEL = -1 };
+
+typedef struct { uint32_t what, line; } pyprof__group_key;   // line: or the kind
 
 static pyprof__group_key pyprof__key_of(const pyprof_profile *profile, uint32_t node, int group)
 {
@@ -9222,6 +9316,10 @@ static pyprof__group_key pyprof__key_of(const pyprof_profile *profile, uint32_t 
     key.what = location->function;
     if (group == PYPROF_GROUP_LINE) key.line = (uint32_t)location->place.line;
     if (group == PYPROF_GROUP_FILE) key.what = pyprof__function_of(profile, node)->file;
+    if (group == PYPROF_GROUP_LEAF) {
+        key.what = pyprof__function_of(profile, node)->name;
+        key.line = (uint32_t)pyprof__function_of(profile, node)->kind;
+    }
     return key;
 }
 
@@ -9246,13 +9344,14 @@ static int pyprof__is_outermost(const pyprof_profile *profile, uint32_t node, in
 static void pyprof__row_name(const pyprof_profile *profile, uint32_t node, int group, pyprof_row *row)
 {
     const pyprof__function *function = pyprof__function_of(profile, node);
-    row->file = pyprof__text(profile, function->file);
+    row->file = group == PYPROF_GROUP_LEAF ? "" : pyprof__text(profile, function->file);
     row->kind = function->kind;
     if (group == PYPROF_GROUP_FILE && !*row->file) row->file = "(no file)";
     row->name = group == PYPROF_GROUP_FILE ? row->file : pyprof__text(profile, function->name);
     row->qualname = group == PYPROF_GROUP_FILE ? row->name : pyprof__text(profile, function->qualname);
-    row->line = group == PYPROF_GROUP_FILE || group == PYPROF_GROUP_THREAD ? 0 : group == PYPROF_GROUP_LINE ? pyprof__location_of(profile,
-            node)->place.line : function->first_line;
+    row->line = function->first_line;
+    if (group == PYPROF_GROUP_LINE) row->line = pyprof__location_of(profile, node)->place.line;
+    if (group == PYPROF_GROUP_FILE || group == PYPROF_GROUP_THREAD || group == PYPROF_GROUP_LEAF) row->line = 0;
 }
 
 typedef struct {
@@ -9270,26 +9369,38 @@ static void pyprof__table_free(pyprof__table *table)
     pyprof__index_free(&table->pool, &table->index);
 }
 
-static int pyprof__table_add(pyprof__table *table, const pyprof__selection *selection, uint32_t node, int group)
+// The row of a node, made if need be; NULL = no memory
+static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile *profile, uint32_t node, int group)
 {
-    const pyprof_profile *profile = selection->profile;
     pyprof__group_key key = pyprof__key_of(profile, node, group);
     uint32_t id = pyprof__unique(&table->pool, &table->keys, &table->index, pyprof__same_key, &key);
-    int outermost, metric;
-    pyprof_row *row;
-    if (id == PYPROF__NONE) return 0;
+    if (id == PYPROF__NONE) return NULL;
     if (id == table->rows.count) {
-        row = (pyprof_row *)pyprof__push(&table->pool, &table->rows);
-        if (!row || (profile->is_diff && !pyprof__push(&table->pool, &table->known))) return 0;
+        pyprof_row *row = (pyprof_row *)pyprof__push(&table->pool, &table->rows);
+        if (!row || (profile->is_diff && !pyprof__push(&table->pool, &table->known))) return NULL;
         pyprof__row_name(profile, node, group, row);
     }
-    row = &PYPROF__AT(pyprof_row, table->rows, id);
     if (profile->is_diff) PYPROF__AT(unsigned char, table->known, id) |= PYPROF__AT(const unsigned char, profile->seen, node) & 1;
-    outermost = pyprof__is_outermost(profile, node, group, &key);
-    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
-        row->self[metric] += group == PYPROF_GROUP_THREAD ? pyprof__total(selection, metric, node) : pyprof__self(selection, metric, node);
-        if (outermost) row->total[metric] += pyprof__total(selection, metric, node);
-    }
+    return &PYPROF__AT(pyprof_row, table->rows, id);
+}
+
+// Adds the values of a node: to the row of `owner` its own ones, to its own row, if it has one, all at and below it.
+static int pyprof__table_add(pyprof__table *table, const pyprof__selection *selection, uint32_t node, uint32_t owner, int group)   // 0 = no memory
+{
+    const pyprof_profile *profile = selection->profile;
+    int by_total = group == PYPROF_GROUP_THREAD, metric;
+    pyprof_row *row = pyprof__table_row(table, profile, owner, group);
+    pyprof__group_key key;
+    if (!row) return 0;
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+        row->self[metric] += by_total ? pyprof__total(selection, metric, node) : pyprof__self(selection, metric, node);
+    if (owner != node && group != PYPROF__GROUP_LABEL) return 1;
+    row = pyprof__table_row(table, profile, node, group);
+    key = pyprof__key_of(profile, node, group);
+    if (!row) return 0;
+    if (group != PYPROF_GROUP_LEAF && !pyprof__is_outermost(profile, node, group, &key)) return 1;
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+        row->total[metric] += group == PYPROF_GROUP_LEAF ? pyprof__self(selection, metric, node) : pyprof__total(selection, metric, node);
     return 1;
 }
 
@@ -9318,6 +9429,19 @@ static int pyprof__any_total(const pyprof__selection *selection, uint32_t node)
     return 0;
 }
 
+// Does the query want a row for this node? Of a query for functions or files only those are rows; leaves are asked for by
+// the stack they end.
+static int pyprof__row_wanted(const pyprof__selection *selection, const pyprof_query *query, uint32_t node, int group)
+{
+    const pyprof_profile *profile = selection->profile;
+    int kind = pyprof__function_of(profile, node)->kind, by_stack = group == PYPROF_GROUP_THREAD || group == PYPROF_GROUP_LEAF;
+    if ((kind == PYPROF_KIND_THREAD) != (group == PYPROF_GROUP_THREAD)) return 0;
+    if (group == PYPROF_GROUP_LEAF && !pyprof__is_leaf(kind)) return 0;
+    if (query && !by_stack && (query->file || query->function)
+        && !pyprof__function_matches(profile, pyprof__location_of(profile, node)->function, query)) return 0;
+    return selection->chosen[node] || pyprof__any_total(selection, node);
+}
+
 static int pyprof__table_make(pyprof__table *table, const pyprof__selection *selection, const pyprof_query *query, int group)
 {
     const pyprof_profile *profile = selection->profile;
@@ -9328,12 +9452,10 @@ static int pyprof__table_make(pyprof__table *table, const pyprof__selection *sel
     pyprof__array_init(&table->keys, sizeof(pyprof__group_key));
     pyprof__array_init(&table->known, 1);
     for (node = 1; node < selection->count; node++) {
-        int is_thread = pyprof__function_of(profile, node)->kind == PYPROF_KIND_THREAD;
-        if (is_thread != (group == PYPROF_GROUP_THREAD)) continue;
-        if (query && !is_thread && (query->file || query->function) && !pyprof__function_matches(profile, pyprof__location_of(profile,
-            node)->function, query)) continue;
-        if (!selection->chosen[node] && !pyprof__any_total(selection, node)) continue;
-        if (!pyprof__table_add(table, selection, node, group)) return 0;
+        uint32_t owner = group == PYPROF_GROUP_LEAF ? node : pyprof__row_node(profile, node);
+        if (!pyprof__row_wanted(selection, query, owner, group)) continue;
+        if (owner != node && !selection->chosen[node] && !pyprof__any_total(selection, node)) continue;
+        if (!pyprof__table_add(table, selection, node, owner, group)) return 0;
     }
     if (profile->is_diff) pyprof__table_changed_only(table);
     return 1;
@@ -9595,6 +9717,7 @@ static int pyprof__diff_member(pyprof__differ *differ, pyprof__diff_side *side, 
     pyprof__member *member = (pyprof__member *)pyprof__push(model->pool, &model->members);
     if (!member) return 0;
     *member = *from;
+    member->hold_ns = member->hold_end_ns = member->hold_node = 0;
     member->name = pyprof__diff_string(differ, side, from->name);
     member->node = pyprof__model_node(model, 0, pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD, (int32_t)model->members.count));
     if (member->name == PYPROF__NONE || member->node == PYPROF__NONE) return 0;
@@ -9667,7 +9790,7 @@ static uint32_t pyprof__diff_location(pyprof__differ *differ, pyprof__diff_side 
 // behind the one before's is tried first. PYPROF__NONE = no memory.
 static uint32_t pyprof__diff_node(pyprof__differ *differ, pyprof__diff_side *side, uint32_t i)
 {
-    const pyprof__node *from = &PYPROF__AT(const pyprof__node, side->from->model.nodes, i);
+    const pyprof__node *from = &PYPROF__AT(const pyprof__node, side->from->model.nodes, differ->group ? pyprof__row_node(side->from, i) : i);
     pyprof__model *to = &differ->to->model;
     uint32_t next = PYPROF__AT(uint32_t, side->nodes, i - 1) + 1;
     pyprof__node node;
@@ -10060,13 +10183,17 @@ typedef struct {
     int32_t line;
     int kind;                                            // pyprof_kind
     int64_t self, total;
+    int64_t parts[3];                                    // of the total: pyprof__view_parts
 } pyprof__view_node;
+
+static const pyprof_metric pyprof__view_parts[] = { PYPROF_NATIVE_NS, PYPROF_WAIT_NS, PYPROF_GIL_WAIT_NS };
 
 typedef struct {
     const pyprof__view_node *nodes;
     size_t count;
     uint32_t max_depth;
     int unit;                                            // 0 = count, 1 = ns, 2 = bytes
+    int splits, waiting;                                 // the total is time that has those parts; and waiting is one of them
     const char *metric_name;
 } pyprof__view;
 
@@ -10084,8 +10211,8 @@ static const struct { const char *name; int unit; } pyprof__metric_names[PYPROF_
     { "", 0 }, { "samples", 0 }, { "wall time", 1 }, { "CPU time", 1 }, { "GIL held", 1 }, { "GIL wait", 1 }, { "waiting", 1 },
     { "native time", 1 }, { "calls", 0 }, { "exceptions", 0 }, { "allocated bytes", 2 }, { "allocated blocks", 0 }, { "live bytes", 2 },
     { "live blocks", 0 }, { "peak bytes", 2 }, { "peak blocks", 0 }, { "temporary blocks", 0 }, { "GPU time", 1 }, { "GPU bytes", 2 },
-    { "waiting samples", 0 }, { "resident bytes", 2 }, { "age of live blocks in ms", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 },
-    { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }
+    { "waiting samples", 0 }, { "resident bytes", 2 }, { "age of live blocks in ms", 0 }, { "idle", 1 }, { "waiting for a CPU", 1 },
+    { "native time without the GIL", 1 }, { "GIL wait caused", 1 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }
 };
 
 static void pyprof__view_free(pyprof__view_maker *maker)
@@ -10125,7 +10252,7 @@ static uint32_t pyprof__view_find(pyprof__view_maker *maker, const pyprof_profil
 static int pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection *selection, int metric, int split_threads, int lines)
 {
     const pyprof_profile *profile = selection->profile;
-    uint32_t i;
+    uint32_t i, k;
     for (i = 0; i < selection->count; i++) {
         const pyprof__location *location = pyprof__location_of(profile, i);
         uint32_t *mapped = (uint32_t *)pyprof__push(&maker->pool, &maker->map);
@@ -10143,12 +10270,16 @@ static int pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection 
             continue;
         }
         PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).self += pyprof__self(selection, metric, i);
+        for (k = 0; k < PYPROF__COUNT(pyprof__view_parts); k++)
+            PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).parts[k] += pyprof__self(selection, pyprof__view_parts[k], i);
     }
     for (i = 0; i < maker->nodes.count; i++)
         PYPROF__AT(pyprof__view_node, maker->nodes, i).total = PYPROF__AT(pyprof__view_node, maker->nodes, i).self;
     for (i = (uint32_t)maker->nodes.count; i-- > 1;) {
         const pyprof__view_node *node = &PYPROF__AT(pyprof__view_node, maker->nodes, i);
-        PYPROF__AT(pyprof__view_node, maker->nodes, node->parent).total += node->total;
+        pyprof__view_node *parent = &PYPROF__AT(pyprof__view_node, maker->nodes, node->parent);
+        parent->total += node->total;
+        for (k = 0; k < PYPROF__COUNT(pyprof__view_parts); k++) parent->parts[k] += node->parts[k];
     }
     return 1;
 }
@@ -10227,6 +10358,8 @@ static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection 
     maker->view.nodes = (const pyprof__view_node *)maker->nodes.data;
     maker->view.count = maker->nodes.count;
     maker->view.unit = pyprof__metric_names[metric].unit;
+    maker->view.splits = metric == PYPROF_WALL_NS;
+    maker->view.waiting = !selection->without_idle;
     maker->view.metric_name = pyprof__metric_names[metric].name;
     return 1;
 }
@@ -10378,12 +10511,107 @@ typedef struct {                 // what a writer gets
 static const char *const pyprof__metric_keys[PYPROF_METRIC_COUNT] = {
     "", "samples", "wall_ns", "cpu_ns", "gil_ns", "gil_wait_ns", "wait_ns", "native_ns", "calls", "exceptions", "alloc_bytes", "alloc_blocks",
     "live_bytes", "live_blocks", "peak_bytes", "peak_blocks", "temp_blocks", "gpu_ns", "gpu_bytes", "wait_samples", "resident_bytes",
-    "live_age_ms", "", "", "", "", "", "", "", "", "", ""
+    "live_age_ms", "idle_ns", "cpu_wait_ns", "nogil_ns", "gil_block_ns", "", "", "", "", "", ""
 };
-static const char *const pyprof__kind_names[] = { "python", "native", "zone", "pseudo", "thread", "process", "wait", "task" };
 static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
 static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] = { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
+
+// ---- lines of source: read when a file is written, and shown only if they are still those that ran -------------------
+enum {
+    PYPROF__SCRIPT_BYTES = 4 << 20,     // of a file; larger ones are left out
+    PYPROF__SCRIPT_LINE = 1000,         // bytes of a line
+    PYPROF__SCRIPT_COLUMNS = 100        // of a line in the text report
+};
+typedef enum { PYPROF__SCRIPT_NO_MEMORY, PYPROF__SCRIPT_UNREADABLE, PYPROF__SCRIPT_CHANGED, PYPROF__SCRIPT_READ } pyprof__script_state;
+typedef struct { char *text; size_t size, room; pyprof__array lines; } pyprof__script;   // lines: uint32_t, where each begins
+
+// May sources be shown? Who wants no paths in a file wants no sources in it.
+static int pyprof__script_allowed(const pyprof__job *job)
+{
+    return job->output->sources >= 0 && job->profile->model.paths == PYPROF_PATHS_FULL && !job->profile->is_diff;
+}
+
+static void pyprof__script_free(pyprof__pool *pool, pyprof__script *source)
+{
+    pyprof__free(pool, source->text, source->room);
+    pyprof__array_free(pool, &source->lines);
+}
+
+// Names of files come from the program: nothing is opened but regular files, and no more is read than they had then.
+static pyprof__script_state pyprof__script_open(const char *path, double start, int *fd, size_t *size)
+{
+    struct stat info;
+    *fd = -1;
+    if (!*path || *path == '<' || stat(path, &info) != 0 || !S_ISREG(info.st_mode)) return PYPROF__SCRIPT_UNREADABLE;
+    *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (*fd < 0 || fstat(*fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size > PYPROF__SCRIPT_BYTES) return PYPROF__SCRIPT_UNREADABLE;
+    if ((double)info.st_mtime > start) return PYPROF__SCRIPT_CHANGED;
+    *size = (size_t)info.st_size;
+    return PYPROF__SCRIPT_READ;
+}
+
+static int pyprof__script_lines(pyprof__pool *pool, pyprof__script *source)   // 0 = no memory
+{
+    size_t at;
+    for (at = 0; at < source->size; at++) {
+        uint32_t *line = at == 0 || source->text[at - 1] == '\n' ? (uint32_t *)pyprof__push(pool, &source->lines) : NULL;
+        if (line) *line = (uint32_t)at;
+        else if (at == 0 || source->text[at - 1] == '\n') return 0;
+    }
+    return 1;
+}
+
+// start: Unix seconds of the recording. Free it, whatever comes back.
+static pyprof__script_state pyprof__script_read(pyprof__pool *pool, pyprof__script *source, const char *path, double start)
+{
+    size_t size = 0;
+    int fd;
+    pyprof__script_state state = pyprof__script_open(path, start, &fd, &size);
+    memset(source, 0, sizeof *source);
+    pyprof__array_init(&source->lines, sizeof(uint32_t));
+    if (state == PYPROF__SCRIPT_READ) {
+        source->text = (char *)pyprof__alloc(pool, size + 8);   // zeroes behind the text: a character cut in two ends there
+        if (source->text) source->room = size + 8;
+        else state = PYPROF__SCRIPT_NO_MEMORY;
+    }
+    while (state == PYPROF__SCRIPT_READ && source->size < size) {
+        ssize_t got = read(fd, source->text + source->size, size - source->size);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) break;
+        source->size += (size_t)got;
+    }
+    if (fd >= 0) close(fd);
+    if (state == PYPROF__SCRIPT_READ && !pyprof__script_lines(pool, source)) state = PYPROF__SCRIPT_NO_MEMORY;
+    return state;
+}
+
+static pyprof__slice pyprof__script_line(const pyprof__script *source, int64_t number)   // from 1; text NULL = there is none
+{
+    pyprof__slice line = { NULL, 0 };
+    size_t end;
+    if (number < 1 || (uint64_t)number > source->lines.count) return line;
+    line.text = source->text + PYPROF__AT(const uint32_t, source->lines, number - 1);
+    end = (uint64_t)number < source->lines.count ? PYPROF__AT(const uint32_t, source->lines, number) : source->size;
+    line.size = end - PYPROF__AT(const uint32_t, source->lines, number - 1);
+    while (line.size && strchr(" \t\r\n", line.text[line.size - 1])) line.size--;   // a NUL, too
+    return line;
+}
+
+// Is the function still where the recording has it? On its first line stands its name, or that of a decorator.
+static int pyprof__script_fits(const pyprof__script *source, const pyprof_profile *profile, const pyprof__function *function)
+{
+    pyprof__slice line = pyprof__script_line(source, function->first_line);
+    const char *name = pyprof__text(profile, function->name);
+    size_t size, at = 0;
+    if (strcmp(name, "<lambda>") == 0) name = "lambda";
+    if (*name == '<') return function->first_line <= 1 || line.text;   // <module>: its first line may be a blank one
+    while (at < line.size && (line.text[at] == ' ' || line.text[at] == '\t')) at++;
+    if (at < line.size && line.text[at] == '@') return 1;
+    for (size = strlen(name); at + size <= line.size; at++)
+        if (memcmp(line.text + at, name, size) == 0) return 1;
+    return 0;
+}
 
 // ---- folded: frame;frame;frame COUNT --------------------------------------------------------
 static void pyprof__put_folded_name(pyprof__sink *s, const char *text)
@@ -10496,6 +10724,7 @@ static void pyprof__json_threads(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
     size_t i, written = 0;
+    int metric;
     pyprof__put(job->sink, "\"threads\": [");
     for (i = 0; i < model->members.count; i++) {
         const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
@@ -10508,7 +10737,12 @@ static void pyprof__json_threads(const pyprof__job *job)
         pyprof__put_fixed(job->sink, pyprof__unix(model, member->first_ns), 6);
         pyprof__put(job->sink, ", \"last_seen\": ");
         pyprof__put_fixed(job->sink, pyprof__unix(model, member->last_ns), 6);
-        pyprof__put_format(job->sink, ", \"node\": %u}", member->node);
+        pyprof__put_format(job->sink, ", \"node\": %u", member->node);
+        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+            if (job->selection->total[metric])
+                pyprof__put_format(job->sink, ", \"%s\": %lld", pyprof__metric_keys[metric],
+                                   (long long)pyprof__total(job->selection, metric, member->node));
+        pyprof__put(job->sink, "}");
     }
     pyprof__put(job->sink, "],\n");
 }
@@ -10550,13 +10784,33 @@ static void pyprof__json_row_memory(const pyprof__job *job, const pyprof_row *ro
     }
 }
 
+static void pyprof__json_row_states(const pyprof__job *job, const pyprof_row *row)
+{
+    static const struct { int metric; const char *key; } columns[] = {
+        { PYPROF_GIL_NS, "gil_time" }, { PYPROF_GIL_WAIT_NS, "gil_wait_time" }, { PYPROF_GIL_BLOCK_NS, "gil_block_time" },
+        { PYPROF_CPU_WAIT_NS, "cpu_wait_time" }, { PYPROF_IDLE_NS, "idle_time" }, { PYPROF_NATIVE_NS, "native_time" },
+        { PYPROF_NOGIL_NS, "nogil_time" },
+    };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(columns); i++) {
+        if (!job->selection->self[columns[i].metric]) continue;
+        pyprof__put_format(job->sink, ", \"%s\": ", columns[i].key);
+        pyprof__put_seconds(job->sink, row->total[columns[i].metric]);
+        pyprof__put_format(job->sink, ", \"self_%s\": ", columns[i].key);
+        pyprof__put_seconds(job->sink, row->self[columns[i].metric]);
+    }
+    if (job->selection->self[PYPROF_EXCEPTIONS])
+        pyprof__put_format(job->sink, ", \"exceptions\": %lld, \"self_exceptions\": %lld", (long long)row->total[PYPROF_EXCEPTIONS],
+                           (long long)row->self[PYPROF_EXCEPTIONS]);
+}
+
 static pyprof_result pyprof__json_functions(const pyprof__job *job)
 {
     pyprof__table table;
     pyprof__ranked *ranked = NULL;
     size_t i, written = 0;
     pyprof_result result = PYPROF_OK;
-    if (!pyprof__table_make(&table, job->selection, NULL, PYPROF_GROUP_FUNCTION)) result = pyprof__fail_memory("the functions");
+    if (!pyprof__table_make(&table, job->selection, NULL, PYPROF__GROUP_LABEL)) result = pyprof__fail_memory("the functions");
     else ranked = pyprof__rank(&table, PYPROF_WALL_NS, 1);
     if (result == PYPROF_OK && !ranked && table.rows.count) result = pyprof__fail_memory("the functions");
     pyprof__put(job->sink, "\"functions\": {");
@@ -10573,10 +10827,11 @@ static pyprof_result pyprof__json_functions(const pyprof__job *job)
         pyprof__put_seconds(job->sink, row->total[PYPROF_CPU_NS]);
         pyprof__put(job->sink, ", \"wait_time\": ");
         pyprof__put_seconds(job->sink, row->total[PYPROF_WAIT_NS]);
+        pyprof__json_row_states(job, row);
         pyprof__json_row_memory(job, row);
         pyprof__put(job->sink, ", \"file\": ");
         pyprof__put_json(job->sink, row->file);
-        pyprof__put_format(job->sink, ", \"line\": %ld}", (long)row->line);
+        pyprof__put_format(job->sink, ", \"line\": %ld, \"kind\": \"%s\"}", (long)row->line, pyprof__kind_names[row->kind]);
     }
     pyprof__put(job->sink, "},\n");
     pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
@@ -10733,6 +10988,19 @@ static int pyprof__json_cached_stack(pyprof__escaped *cache, const pyprof__job *
     return 1;
 }
 
+// One word for the state of a thread: what kept it from running comes first.
+static const char *pyprof__json_state(uint32_t state)
+{
+    static const struct { uint32_t bit; const char *word; } words[] = {
+        { PYPROF__WANTS_GIL, "gil" }, { PYPROF__WANTS_CPU, "cpu" }, { PYPROF__IS_IDLE, "idle" }, { PYPROF__IS_WAITING, "waiting" },
+        { PYPROF__IS_NOGIL, "nogil" }, { PYPROF__IS_NATIVE, "native" },
+    };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(words); i++)
+        if (state & words[i].bit) return words[i].word;
+    return "running";
+}
+
 static int pyprof__json_moment(pyprof__escaped *cache, const pyprof__job *job, const pyprof__moment *moment, uint32_t *path, int first)
 {
     const pyprof__model *model = &job->profile->model;
@@ -10742,11 +11010,10 @@ static int pyprof__json_moment(pyprof__escaped *cache, const pyprof__job *job, c
     if (!pyprof__json_cached_stack(cache, job, moment->node, path)) return 0;
     pyprof__put(job->sink, ", \"timestamp\": ");
     pyprof__put_fixed(job->sink, pyprof__unix(model, moment->start_ns), 6);
-    pyprof__put_format(job->sink, ", \"count\": %u, \"wall_ns\": %llu, \"cpu_ns\": %llu, \"waiting\": %s, \"thread\": %u, \"node\": %u}",
-                       moment->count,
-                       (unsigned long long)moment->wall_ns, (unsigned long long)moment->cpu_ns,
-                       moment->state & PYPROF__IS_WAITING ? "true" : "false", moment->thread,
-                           moment->node);
+    pyprof__put_format(job->sink, ", \"count\": %u, \"wall_ns\": %llu, \"cpu_ns\": %llu, \"waiting\": %s, \"state\": \"%s\", "
+                       "\"thread\": %u, \"node\": %u}", moment->count, (unsigned long long)moment->wall_ns,
+                       (unsigned long long)moment->cpu_ns, moment->state & PYPROF__IS_WAITING ? "true" : "false",
+                       pyprof__json_state(moment->state), moment->thread, moment->node);
     return 1;
 }
 
@@ -10780,6 +11047,164 @@ static pyprof_result pyprof__json_samples(const pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the time line");
 }
 
+static void pyprof__json_pairs(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    size_t i, written = 0;
+    pyprof__put(job->sink, "\"gil\": {\"pairs\": [");
+    for (i = 0; i < model->rivals.count; i++) {
+        const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, model->rivals, i);
+        if (!pyprof__rivals_wanted(job->profile, job->output->filter, pair)) continue;
+        pyprof__put(job->sink, written++ ? ",\n  " : "\n  ");
+        pyprof__put_format(job->sink, "{\"waiter\": %lld, \"holder\": %lld, \"wait_ns\": %llu, \"waiter_thread\": %u, \"holder_thread\": %u}",
+                           (long long)PYPROF__AT(const pyprof__member, model->members, pair->waiter).native,
+                           (long long)PYPROF__AT(const pyprof__member, model->members, pair->holder).native, (unsigned long long)pair->ns,
+                           pair->waiter, pair->holder);
+    }
+    pyprof__put(job->sink, "],\n\"holds\": [");
+}
+
+static pyprof_result pyprof__json_gil(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    size_t bytes = (job->profile->depth + 1) * sizeof(uint32_t), written = 0;
+    uint32_t i, *path;
+    if (job->profile->is_diff) return PYPROF_OK;
+    path = (uint32_t *)pyprof__alloc(&job->selection->pool, bytes);
+    if (!path) return pyprof__fail_memory("the stacks");
+    pyprof__json_pairs(job);
+    for (i = 0; i < model->members.count; i++) {
+        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
+        if (!member->hold_ns || !pyprof__member_wanted(job->profile, job->output->filter, i)) continue;
+        pyprof__put(job->sink, written++ ? ",\n  " : "\n  ");
+        pyprof__put_format(job->sink, "{\"thread_id\": %lld, \"hold_ns\": %llu, \"end\": ", (long long)member->native,
+                           (unsigned long long)member->hold_ns);
+        pyprof__put_fixed(job->sink, pyprof__unix(model, member->hold_end_ns), 6);
+        pyprof__put(job->sink, ", ");
+        pyprof__json_stack(job->sink, job->profile, member->hold_node, path);
+        pyprof__put_format(job->sink, ", \"thread\": %u, \"node\": %u}", i, member->hold_node);
+    }
+    pyprof__put(job->sink, "]},\n");
+    pyprof__free(&job->selection->pool, path, bytes);
+    return PYPROF_OK;
+}
+
+// Facts of the process over time: a row each, after their names
+static void pyprof__json_process(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    size_t i, k;
+    if (job->profile->is_diff) return;
+    pyprof__put(job->sink, "\"process\": {\"columns\": [\"timestamp\", \"resident_bytes\", \"traced_bytes\", \"user_ns\", \"system_ns\",\n  "
+                "\"voluntary_switches\", \"involuntary_switches\", \"minor_faults\", \"major_faults\", \"threads\", \"gc_runs\"],\n\"timeline\": [");
+    for (i = 0; i < model->gauges.count; i++) {
+        const pyprof__gauge *gauge = &PYPROF__AT(const pyprof__gauge, model->gauges, i);
+        const pyprof_process *facts = &gauge->facts;
+        const int64_t values[] = { facts->resident_bytes, facts->traced_bytes, facts->user_ns, facts->system_ns, facts->voluntary_switches,
+                                   facts->involuntary_switches, facts->minor_faults, facts->major_faults, facts->threads, facts->gc_runs };
+        pyprof__put(job->sink, i ? ",\n  [" : "\n  [");
+        pyprof__put_fixed(job->sink, pyprof__unix(model, gauge->ns), 3);
+        for (k = 0; k < PYPROF__COUNT(values); k++) {
+            pyprof__put(job->sink, ", ");
+            pyprof__put_int(job->sink, values[k]);
+        }
+        pyprof__put(job->sink, "]");
+    }
+    pyprof__put(job->sink, "]},\n");
+}
+
+// "source": of each file that is still the one that ran, the lines that stand in stacks
+typedef struct { uint32_t file, function; int32_t line; } pyprof__json_line;
+
+static int pyprof__by_json_line(const void *a, const void *b)
+{
+    const pyprof__json_line *x = (const pyprof__json_line *)a, *y = (const pyprof__json_line *)b;
+    if (x->file != y->file) return x->file < y->file ? -1 : 1;
+    return x->line != y->line ? (x->line < y->line ? -1 : 1) : x->function < y->function ? -1 : x->function > y->function;
+}
+
+static int pyprof__json_lines(const pyprof__job *job, pyprof__pool *pool, pyprof__array *lines)   // 0 = no memory
+{
+    const pyprof__model *model = &job->profile->model;
+    size_t i, node;
+    unsigned char *used = (unsigned char *)pyprof__alloc(pool, model->locations.count + 1);
+    int whole = used != NULL;
+    for (node = 1; whole && node < job->selection->count; node++)
+        if (pyprof__any_total(job->selection, (uint32_t)node)) used[PYPROF__AT(const pyprof__node, model->nodes, node).location] = 1;
+    for (i = 0; whole && i < model->locations.count; i++) {
+        const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, location->function);
+        pyprof__json_line *line;
+        if (!used[i] || location->place.line <= 0 || function->kind != PYPROF_KIND_PYTHON) continue;
+        line = (pyprof__json_line *)pyprof__push(pool, lines);
+        if (line) {
+            line->file = function->file;
+            line->function = location->function;
+            line->line = location->place.line;
+        }
+        whole = line != NULL;
+    }
+    if (whole && lines->count) qsort(lines->data, lines->count, sizeof(pyprof__json_line), pyprof__by_json_line);
+    pyprof__free(pool, used, model->locations.count + 1);
+    return whole;
+}
+
+static void pyprof__json_source_line(pyprof__sink *s, pyprof__slice line)   // it is followed by a line's end, or zeroes
+{
+    char text[PYPROF__SCRIPT_LINE + 1];
+    size_t size = line.size < sizeof text ? line.size : sizeof text - 1;
+    while (size < line.size && size && ((unsigned char)line.text[size] & 0xc0) == 0x80) size--;   // not through a character
+    memcpy(text, line.text, size);
+    text[size] = 0;
+    pyprof__put_json(s, text);
+}
+
+static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__pool *pool, const pyprof__json_line *lines, size_t count, int *files)
+{
+    const pyprof__model *model = &job->profile->model;
+    const char *path = pyprof__text(job->profile, lines[0].file);
+    pyprof__script source;
+    pyprof__script_state state = pyprof__script_read(pool, &source, path, pyprof__unix(model, model->start_ns));
+    size_t i, written = 0;
+    for (i = 0; state == PYPROF__SCRIPT_READ && i < count; i++)
+        if (!pyprof__script_fits(&source, job->profile, &PYPROF__AT(const pyprof__function, model->functions, lines[i].function))
+            || !pyprof__script_line(&source, lines[i].line).text)
+            state = PYPROF__SCRIPT_CHANGED;
+    if (state == PYPROF__SCRIPT_READ) {
+        pyprof__put(job->sink, (*files)++ ? ",\n  " : "\n  ");
+        pyprof__put_json(job->sink, path);
+        for (i = 0; i < count; i++) {
+            if (i && lines[i].line == lines[i - 1].line) continue;
+            pyprof__put_format(job->sink, written++ ? ", \"%ld\": " : ": {\"%ld\": ", (long)lines[i].line);
+            pyprof__json_source_line(job->sink, pyprof__script_line(&source, lines[i].line));
+        }
+        pyprof__put(job->sink, "}");
+    }
+    pyprof__script_free(pool, &source);
+    return state;
+}
+
+static pyprof_result pyprof__json_source(const pyprof__job *job)
+{
+    pyprof__pool pool;
+    pyprof__array lines;
+    size_t i, end;
+    int files = 0, whole;
+    if (job->output->sources <= 0 || !pyprof__script_allowed(job)) return PYPROF_OK;
+    pyprof__pool_init(&pool, &job->profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&lines, sizeof(pyprof__json_line));
+    whole = pyprof__json_lines(job, &pool, &lines);
+    pyprof__put(job->sink, "\"source\": {");
+    for (i = 0; whole && i < lines.count; i = end) {
+        const pyprof__json_line *first = &PYPROF__AT(const pyprof__json_line, lines, i);
+        for (end = i; end < lines.count && PYPROF__AT(const pyprof__json_line, lines, end).file == first->file; end++) {}
+        whole = pyprof__json_file(job, &pool, first, end - i, &files) != PYPROF__SCRIPT_NO_MEMORY;
+    }
+    pyprof__put(job->sink, "},\n");
+    pyprof__array_free(&pool, &lines);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the source lines");
+}
+
 static pyprof_result pyprof__write_json(pyprof__job *job)
 {
     pyprof_result result;
@@ -10790,6 +11215,9 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
     if (result != PYPROF_OK) return result;
     pyprof__json_tree(job);
     result = pyprof__json_memory(job);
+    if (result == PYPROF_OK) result = pyprof__json_gil(job);
+    pyprof__json_process(job);
+    if (result == PYPROF_OK) result = pyprof__json_source(job);
     return result == PYPROF_OK ? pyprof__json_samples(job) : result;
 }
 
@@ -10822,8 +11250,10 @@ typedef struct { const char *name; int hue, hues, saturation, lightness; } pypro
 // By the kind of a node. The hue of Python is its file's, so that a module's frames stand out together.
 static const pyprof__svg_family pyprof__svg_families[] = {
     { "Python, a hue for each file", 8, 46, 90, 66 }, { "native", 206, 16, 62, 74 },
-    { "zone", 96, 28, 42, 70 }, { "other", 220, 1, 10, 80 }, { "thread", 170, 12, 42, 68 }
+    { "zone", 96, 28, 42, 70 }, { "other", 220, 1, 10, 80 }, { "thread", 170, 12, 42, 68 }, { "waiting", 262, 14, 34, 80 },
+    { "garbage collection", 336, 10, 58, 74 }, { "import, task", 120, 14, 34, 66 }
 };
+enum { PYPROF__SVG_OTHER = 3, PYPROF__SVG_WAITING = 5, PYPROF__SVG_GC = 6, PYPROF__SVG_TASK = 7 };
 
 // Said twice: for a system in dark mode, scripts or not, and for the key `d`.
 #define PYPROF__SVG_DARK \
@@ -11248,9 +11678,19 @@ static void pyprof__svg_put_fill(pyprof__sink *s, int hue, int saturation, int l
     pyprof__put(s, text);
 }
 
-static int pyprof__svg_kind(const pyprof__view_node *n)
+static int pyprof__svg_kind(const pyprof__view_node *n)   // its family
 {
-    return n->kind >= 0 && n->kind <= 4 ? n->kind : 3;
+    if (n->kind == PYPROF_KIND_WAIT) return PYPROF__SVG_WAITING;
+    if (n->kind == PYPROF_KIND_TASK || (n->kind == PYPROF_KIND_PSEUDO && strncmp(n->label, "<import ", 8) == 0)) return PYPROF__SVG_TASK;
+    if (n->kind == PYPROF_KIND_PSEUDO && strcmp(n->label, "<GC>") == 0) return PYPROF__SVG_GC;
+    return n->kind >= 0 && n->kind <= 4 ? n->kind : PYPROF__SVG_OTHER;
+}
+
+// What the hover text says of a frame that has no file
+static const char *pyprof__svg_kind_text(const pyprof__view_node *n)
+{
+    static const char *const texts[] = { "", "C function", "zone", "", "thread", "what the frame below waits for", "garbage collection", "import" };
+    return n->kind == PYPROF_KIND_TASK ? "asyncio task" : texts[pyprof__svg_kind(n)];
 }
 
 static void pyprof__svg_put_colour(pyprof__sink *s, const pyprof__view_node *n)
@@ -11345,6 +11785,23 @@ static pyprof__svg_plan pyprof__svg_measure(const pyprof__view *v)
     return plan;
 }
 
+// How the time of a frame splits; nothing where all of it is Python's. With waiting left out only running time does.
+static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__view *v, const pyprof__view_node *n)
+{
+    int64_t native = n->parts[0], wait = v->waiting ? n->parts[1] : 0, gil = v->waiting ? n->parts[2] : 0, python = n->total - native - wait;
+    const struct { const char *text; int64_t value; } rows[] = {
+        { "% Python", python > 0 ? python : 0 }, { "% native", native }, { "% waiting", wait }, { "% for the GIL", gil },
+    };
+    size_t i, written = 0;
+    if (!v->splits || (native == 0 && wait == 0)) return;
+    for (i = 0; i < PYPROF__COUNT(rows); i++) {
+        if (rows[i].value == 0) continue;
+        pyprof__put(s, written++ ? ", " : "; ");
+        pyprof__put_fixed(s, 100.0 * (double)rows[i].value / (double)n->total, 1);
+        pyprof__put(s, rows[i].text);
+    }
+}
+
 static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__view *v, uint32_t at, double all)
 {
     const pyprof__view_node *n = &v->nodes[at];
@@ -11359,7 +11816,11 @@ static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__view *v, uint32
     pyprof__put(s, ", ");
     pyprof__put_fixed(s, 100.0 * (double)n->self / all, 2);
     pyprof__put(s, "%");
-    if (n->file[0] != '\0') {
+    pyprof__svg_put_split(s, v, n);
+    if (n->file[0] == '\0' && *pyprof__svg_kind_text(n)) {
+        pyprof__put(s, "\n");
+        pyprof__put(s, pyprof__svg_kind_text(n));
+    } else if (n->file[0] != '\0') {
         pyprof__put(s, "\n");
         pyprof__put_xml(s, n->file);
         if (n->line > 0) pyprof__put(s, ":");
@@ -11456,7 +11917,7 @@ static void pyprof__svg_put_legend(pyprof__sink *s, unsigned kinds, int64_t y)
 {
     int64_t x = 0;
     pyprof__put(s, "<svg class=\"legend\" x=\"1%\" width=\"98%\">\n");
-    for (int kind = 0; kind < 5; kind++) {
+    for (int kind = 0; kind < (int)PYPROF__COUNT(pyprof__svg_families); kind++) {
         const pyprof__svg_family *family = &pyprof__svg_families[kind];
         if ((kinds >> kind & 1u) == 0) continue;
         pyprof__put(s, "<rect width=\"12\" height=\"12\"");
@@ -11687,24 +12148,54 @@ static void pyprof__text_quality(const pyprof__job *job)
     pyprof__text_degraded(job);
 }
 
-static void pyprof__text_threads(const pyprof__job *job)
+static double pyprof__percent(int64_t part, int64_t all) { return all ? 100.0 * (double)part / (double)all : 0; }
+
+static void pyprof__text_moment(const pyprof__job *job, uint64_t ns)
 {
     const pyprof__model *model = &job->profile->model;
-    size_t i, shown = 0;
-    pyprof__put(job->sink, "\nThreads\n       wall         CPU     waiting   thread\n");
+    if (ns >= model->start_ns) {
+        pyprof__put_fixed(job->sink, (double)(ns - model->start_ns) / 1e9, 2);
+        pyprof__put(job->sink, " s after the start");
+    } else pyprof__put_date(job->sink, pyprof__unix(model, ns));
+}
+
+static void pyprof__put_time(pyprof__sink *s, int64_t ns, size_t width)   // 0 stays out of the way
+{
+    if (ns) pyprof__put_column(s, (double)ns / 1e9, 2, " s", width);
+    else pyprof__put_padded(s, "-", width);
+}
+
+static void pyprof__put_thread(const pyprof__job *job, uint32_t id)
+{
+    const pyprof__member *member = &PYPROF__AT(const pyprof__member, job->profile->model.members, id);
+    pyprof__put_visible(job->sink, pyprof__text(job->profile, member->name));
+    pyprof__put_format(job->sink, " (%lld", (long long)member->native);
+    if (member->interp_id) pyprof__put_format(job->sink, ", interpreter %lld", (long long)member->interp_id);
+    pyprof__put(job->sink, ")");
+}
+
+static void pyprof__text_threads(const pyprof__job *job)
+{
+    static const int parts[] = { PYPROF_NATIVE_NS, PYPROF_NOGIL_NS, PYPROF_WAIT_NS, PYPROF_GIL_WAIT_NS, PYPROF_CPU_WAIT_NS, PYPROF_IDLE_NS };
+    const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
+    uint32_t i, k, shown = 0;
+    pyprof__put(s, "\nThreads: running, of that in C functions, and without the GIL; waiting, of that for the GIL, for a CPU, and idle\n"
+                "       wall        CPU    running     native     no GIL    waiting    for GIL    for CPU       idle   thread\n");
     for (i = 0; i < model->members.count && shown < 40; i++) {
         const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
+        int64_t wall = pyprof__total(job->selection, PYPROF_WALL_NS, member->node);
         if (!member->wanted || pyprof__total(job->selection, PYPROF_SAMPLES, member->node) == 0) continue;
         shown++;
-        pyprof__put_column(job->sink, (double)pyprof__total(job->selection, PYPROF_WALL_NS, member->node) / 1e9, 2, " s", 11);
-        pyprof__put_column(job->sink, (double)pyprof__total(job->selection, PYPROF_CPU_NS, member->node) / 1e9, 2, " s", 12);
-        pyprof__put_column(job->sink, (double)pyprof__total(job->selection, PYPROF_WAIT_NS, member->node) / 1e9, 2, " s", 12);
-        pyprof__put(job->sink, "   ");
-        pyprof__put_visible(job->sink, pyprof__text(job->profile, member->name));
-        pyprof__put_format(job->sink, " (%lld", (long long)member->native);
-        pyprof__put_format(job->sink, member->interp_id ? ", interpreter %lld)\n" : ")\n", (long long)member->interp_id);
+        pyprof__put_time(s, wall, 11);
+        pyprof__put_time(s, pyprof__total(job->selection, PYPROF_CPU_NS, member->node), 11);
+        pyprof__put_time(s, wall - pyprof__total(job->selection, PYPROF_WAIT_NS, member->node), 11);
+        for (k = 0; k < PYPROF__COUNT(parts); k++) pyprof__put_time(s, pyprof__total(job->selection, parts[k], member->node), 11);
+        pyprof__put(s, "   ");
+        pyprof__put_thread(job, i);
+        pyprof__put(s, "\n");
     }
-    if (shown == 40) pyprof__put_format(job->sink, "    ... %llu threads in all\n", (unsigned long long)model->stats.threads);
+    if (shown == 40) pyprof__put_format(s, "    ... %llu threads in all\n", (unsigned long long)model->stats.threads);
 }
 
 static void pyprof__text_where(pyprof__sink *s, const pyprof_row *row)   // the end of a line
@@ -11793,7 +12284,651 @@ static pyprof_result pyprof__text_stacks(const pyprof__job *job, int metric, con
     return whole ? PYPROF_OK : pyprof__fail_memory("the hottest stacks");
 }
 
-// A difference: what became more, what became less.
+// ---- text: what was waited for, C functions, the GIL -----------------------------------------------------------------
+// A call site: the line of Python, or what stands for it, and the leaf below it
+enum { PYPROF__LEAF_ANY = 0x7ffffffd, PYPROF__LEAF_CPU, PYPROF__LEAF_UNKNOWN };   // all together; a CPU; nobody knows
+typedef struct { uint32_t leaf, function, line; } pyprof__callsite_key;            // leaf: its function, or one of these
+typedef struct { pyprof__callsite_key key; int64_t value, extra; } pyprof__callsite;       // of two metrics
+typedef struct { size_t first, count; uint32_t leaf; int64_t value, extra; } pyprof__leaf;   // its sites stand together
+typedef struct { pyprof__pool pool; pyprof__array keys, sites, leaves; pyprof__index index; int64_t value; } pyprof__callsites;
+
+static void pyprof__callsites_free(pyprof__callsites *sites)
+{
+    pyprof__array_free(&sites->pool, &sites->keys);
+    pyprof__array_free(&sites->pool, &sites->sites);
+    pyprof__array_free(&sites->pool, &sites->leaves);
+    pyprof__index_free(&sites->pool, &sites->index);
+}
+
+static int pyprof__same_callsite(const void *context, uint32_t item, const void *key)
+{
+    return memcmp(&PYPROF__AT(pyprof__callsite_key, *(const pyprof__array *)context, item), key, sizeof(pyprof__callsite_key)) == 0;
+}
+
+static int pyprof__by_callsite(const void *a, const void *b)
+{
+    const pyprof__callsite *x = (const pyprof__callsite *)a, *y = (const pyprof__callsite *)b;
+    if (x->key.leaf != y->key.leaf) return x->key.leaf < y->key.leaf ? -1 : 1;
+    if (x->value != y->value) return x->value > y->value ? -1 : 1;
+    if (x->key.function != y->key.function) return x->key.function < y->key.function ? -1 : 1;
+    return x->key.line < y->key.line ? -1 : x->key.line > y->key.line;
+}
+
+static int pyprof__by_leaf_value(const void *a, const void *b)
+{
+    const pyprof__leaf *x = (const pyprof__leaf *)a, *y = (const pyprof__leaf *)b;
+    if (x->value != y->value) return x->value > y->value ? -1 : 1;
+    return x->leaf < y->leaf ? -1 : x->leaf > y->leaf;
+}
+
+// leaf: that of a node that is none itself
+static int pyprof__callsites_add(pyprof__callsites *sites, const pyprof_profile *profile, uint32_t node, uint32_t leaf, int64_t value, int64_t extra)
+{
+    const pyprof__location *at = pyprof__location_of(profile, pyprof__row_node(profile, node));
+    pyprof__callsite_key key = { leaf, at->function, (uint32_t)at->place.line };
+    pyprof__callsite *site;
+    uint32_t id;
+    if (value <= 0) return 1;
+    if (leaf != PYPROF__LEAF_ANY && pyprof__is_leaf(pyprof__function_of(profile, node)->kind))
+        key.leaf = pyprof__location_of(profile, node)->function;
+    id = pyprof__unique(&sites->pool, &sites->keys, &sites->index, pyprof__same_callsite, &key);
+    if (id == PYPROF__NONE || (id == sites->sites.count && !pyprof__push(&sites->pool, &sites->sites))) return 0;
+    site = &PYPROF__AT(pyprof__callsite, sites->sites, id);
+    site->key = key;
+    site->value += value;
+    site->extra += extra;
+    sites->value += value;
+    return 1;
+}
+
+static int pyprof__callsites_leaves(pyprof__callsites *sites)   // 0 = no memory
+{
+    pyprof__leaf *leaf = NULL;
+    size_t i;
+    if (sites->sites.count) qsort(sites->sites.data, sites->sites.count, sizeof(pyprof__callsite), pyprof__by_callsite);
+    for (i = 0; i < sites->sites.count; i++) {
+        const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites->sites, i);
+        if (!leaf || leaf->leaf != site->key.leaf) {
+            leaf = (pyprof__leaf *)pyprof__push(&sites->pool, &sites->leaves);
+            if (!leaf) return 0;
+            leaf->leaf = site->key.leaf;
+            leaf->first = i;
+        }
+        leaf->count++;
+        leaf->value += site->value;
+        leaf->extra += site->extra;
+    }
+    if (sites->leaves.count) qsort(sites->leaves.data, sites->leaves.count, sizeof(pyprof__leaf), pyprof__by_leaf_value);
+    return 1;
+}
+
+// Where `metric` less `minus` was spent; by_leaf: and in or for what. 0 = no memory; free it all the same.
+static int pyprof__callsites_make(pyprof__callsites *sites, const pyprof__job *job, int metric, int minus, int extra, int by_leaf)
+{
+    uint32_t node;
+    memset(sites, 0, sizeof *sites);
+    pyprof__pool_init(&sites->pool, &job->profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&sites->keys, sizeof(pyprof__callsite_key));
+    pyprof__array_init(&sites->sites, sizeof(pyprof__callsite));
+    pyprof__array_init(&sites->leaves, sizeof(pyprof__leaf));
+    for (node = 1; node < job->selection->count; node++) {
+        int64_t value = pyprof__self(job->selection, metric, node) - pyprof__self(job->selection, minus, node);
+        int64_t cpu = metric == PYPROF_WAIT_NS ? pyprof__self(job->selection, PYPROF_CPU_WAIT_NS, node) : 0;
+        if (value <= 0) continue;
+        if (!pyprof__callsites_add(sites, job->profile, node, by_leaf ? PYPROF__LEAF_UNKNOWN : PYPROF__LEAF_ANY, value - cpu,
+                                   pyprof__self(job->selection, extra, node))) return 0;
+        if (!pyprof__callsites_add(sites, job->profile, node, PYPROF__LEAF_CPU, cpu, 0)) return 0;
+    }
+    return pyprof__callsites_leaves(sites);
+}
+
+static const char *pyprof__leaf_name(const pyprof_profile *profile, uint32_t leaf)
+{
+    return leaf == PYPROF__LEAF_CPU ? "(a CPU)" : leaf == PYPROF__LEAF_UNKNOWN ? "(not known)" : pyprof__label(profile, leaf);
+}
+
+static void pyprof__put_callsite(const pyprof__job *job, const pyprof__callsite *site)
+{
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, job->profile->model.functions, site->key.function);
+    const char *file = pyprof__text(job->profile, function->file);
+    pyprof__put(job->sink, "   ");
+    pyprof__put_visible(job->sink, site->key.function == site->key.leaf ? "(no Python frame)" : pyprof__text(job->profile, function->qualname));
+    if (*file) pyprof__put(job->sink, "  ");
+    pyprof__put_visible(job->sink, file);
+    if (*file && site->key.line) pyprof__put_format(job->sink, ":%u", (unsigned)site->key.line);
+}
+
+// A leaf and where it was called: on one line if that was one place, else the most important ones below it
+static void pyprof__text_leaf(const pyprof__job *job, const pyprof__callsites *sites, const pyprof__leaf *leaf)
+{
+    const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites->sites, leaf->first);
+    size_t i;
+    pyprof__put(job->sink, "   ");
+    pyprof__put_visible(job->sink, pyprof__leaf_name(job->profile, leaf->leaf));
+    for (i = 0; i < leaf->count && i < 3 && (i == 0 || site[i].value * 10 >= leaf->value); i++) {
+        if (leaf->count > 1) {
+            pyprof__put(job->sink, "\n");
+            pyprof__put_time(job->sink, site[i].value, 33);
+        }
+        pyprof__put_callsite(job, &site[i]);
+    }
+    pyprof__put(job->sink, "\n");
+}
+
+static void pyprof__text_idle(const pyprof__job *job, const pyprof__callsites *sites)   // in short: it is seldom what one looks for
+{
+    size_t i;
+    for (i = 0; i < sites->leaves.count && i < 5; i++) {
+        const pyprof__leaf *leaf = &PYPROF__AT(const pyprof__leaf, sites->leaves, i);
+        pyprof__put(job->sink, i ? ", " : "    idle: ");
+        pyprof__put_time(job->sink, leaf->value, 0);
+        pyprof__put(job->sink, " ");
+        pyprof__put_visible(job->sink, pyprof__leaf_name(job->profile, leaf->leaf));
+    }
+    if (i < sites->leaves.count) pyprof__put(job->sink, ", ...");
+    if (i) pyprof__put(job->sink, "\n");
+}
+
+static int pyprof__text_waiting(const pyprof__job *job)   // 0 = no memory
+{
+    pyprof__callsites waits, idle;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    int whole = pyprof__callsites_make(&waits, job, PYPROF_WAIT_NS, PYPROF_IDLE_NS, 0, 1);
+    whole = pyprof__callsites_make(&idle, job, PYPROF_IDLE_NS, 0, 0, 1) && whole;
+    if (waits.leaves.count || idle.leaves.count) {
+        pyprof__put(s, "\nWaiting, by what was waited for: ");
+        pyprof__put_column(s, (double)waits.value / 1e9, 2, " s, and ", 0);
+        pyprof__put_column(s, (double)idle.value / 1e9, 2, " s idle, in calls that wait for work\n", 0);
+    }
+    if (waits.leaves.count) pyprof__put(s, "      time        %   for, where\n");
+    for (i = 0; whole && i < waits.leaves.count && i < 10; i++) {
+        const pyprof__leaf *leaf = &PYPROF__AT(const pyprof__leaf, waits.leaves, i);
+        pyprof__put_time(s, leaf->value, 10);
+        pyprof__put_column(s, pyprof__percent(leaf->value, waits.value), 1, " %", 9);
+        pyprof__text_leaf(job, &waits, leaf);
+    }
+    if (waits.leaves.count > i) pyprof__put_format(s, "    ... %llu more\n", (unsigned long long)(waits.leaves.count - i));
+    if (whole) pyprof__text_idle(job, &idle);
+    pyprof__callsites_free(&waits);
+    pyprof__callsites_free(&idle);
+    return whole;
+}
+
+static int pyprof__text_native(const pyprof__job *job)   // 0 = no memory
+{
+    pyprof__callsites sites;
+    pyprof__sink *s = job->sink;
+    int64_t running = job->selection->all[PYPROF_WALL_NS] - job->selection->all[PYPROF_WAIT_NS];
+    size_t i;
+    int whole = pyprof__callsites_make(&sites, job, PYPROF_NATIVE_NS, 0, PYPROF_NOGIL_NS, 1);
+    if (sites.leaves.count) pyprof__put(s, "\nC functions, by time spent running in them\n      time        %     no GIL   function, where\n");
+    for (i = 0; whole && i < sites.leaves.count && i < 10; i++) {
+        const pyprof__leaf *leaf = &PYPROF__AT(const pyprof__leaf, sites.leaves, i);
+        pyprof__put_time(s, leaf->value, 10);
+        pyprof__put_column(s, pyprof__percent(leaf->value, running), 1, " %", 9);
+        pyprof__put_time(s, leaf->extra, 11);
+        pyprof__text_leaf(job, &sites, leaf);
+    }
+    if (sites.leaves.count > i) pyprof__put_format(s, "    ... %llu more\n", (unsigned long long)(sites.leaves.count - i));
+    pyprof__callsites_free(&sites);
+    return whole;
+}
+
+static void pyprof__gil_threads(const pyprof__job *job)
+{
+    static const int columns[] = { PYPROF_GIL_NS, PYPROF_GIL_WAIT_NS, PYPROF_GIL_BLOCK_NS };
+    const pyprof__model *model = &job->profile->model;
+    uint32_t i, k, shown = 0;
+    pyprof__put(job->sink, "\nThe GIL: who held it, who waited for it, who made others wait\n       held     waited  made wait   thread\n");
+    for (i = 0; i < model->members.count && shown < 20; i++) {
+        uint32_t node = PYPROF__AT(const pyprof__member, model->members, i).node;
+        int64_t any = 0;
+        for (k = 0; k < PYPROF__COUNT(columns); k++) any |= pyprof__total(job->selection, columns[k], node);
+        if (!any || !pyprof__member_wanted(job->profile, job->output->filter, i)) continue;
+        shown++;
+        for (k = 0; k < PYPROF__COUNT(columns); k++) pyprof__put_time(job->sink, pyprof__total(job->selection, columns[k], node), 11);
+        pyprof__put(job->sink, "   ");
+        pyprof__put_thread(job, i);
+        pyprof__put(job->sink, "\n");
+    }
+}
+
+static int pyprof__by_rivals(const void *a, const void *b)
+{
+    const pyprof__rivals *x = (const pyprof__rivals *)a, *y = (const pyprof__rivals *)b;
+    if (x->ns != y->ns) return x->ns > y->ns ? -1 : 1;
+    if (x->waiter != y->waiter) return x->waiter < y->waiter ? -1 : 1;
+    return x->holder < y->holder ? -1 : x->holder > y->holder;
+}
+
+static int pyprof__gil_pairs(const pyprof__job *job)   // 0 = no memory
+{
+    pyprof__pool *pool = &job->selection->pool;
+    pyprof__array pairs;
+    size_t i, shown = 0;
+    if (!pyprof__array_copy(pool, &pairs, &job->profile->model.rivals)) return 0;
+    if (pairs.count) qsort(pairs.data, pairs.count, sizeof(pyprof__rivals), pyprof__by_rivals);
+    for (i = 0; i < pairs.count && shown < 10; i++) {
+        const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, pairs, i);
+        if (!pyprof__rivals_wanted(job->profile, job->output->filter, pair)) continue;
+        if (!shown++) pyprof__put(job->sink, "  Who waited for whom\n");
+        pyprof__put_time(job->sink, (int64_t)pair->ns, 11);
+        pyprof__put(job->sink, "   ");
+        pyprof__put_thread(job, pair->waiter);
+        pyprof__put(job->sink, " for ");
+        pyprof__put_thread(job, pair->holder);
+        pyprof__put(job->sink, "\n");
+    }
+    pyprof__array_free(pool, &pairs);
+    return 1;
+}
+
+static void pyprof__gil_hold(const pyprof__job *job)   // the longest one while somebody waited
+{
+    const pyprof_profile *profile = job->profile;
+    const pyprof__model *model = &profile->model;
+    const pyprof__member *longest = NULL;
+    pyprof__callsite site;
+    uint32_t i, lines, node;
+    for (i = 0; i < model->members.count; i++) {
+        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
+        if (pyprof__member_wanted(profile, job->output->filter, i) && member->hold_ns > (longest ? longest->hold_ns : 0)) longest = member;
+    }
+    if (!longest) return;
+    pyprof__put(job->sink, "  Held longest while others waited: ");
+    pyprof__put_column(job->sink, (double)longest->hold_ns / 1e9, 3, " s by ", 0);
+    pyprof__put_thread(job, (uint32_t)(longest - (const pyprof__member *)model->members.data));
+    pyprof__put(job->sink, ", until ");
+    pyprof__text_moment(job, longest->hold_end_ns);
+    for (node = longest->hold_node, lines = 0; pyprof__parent_of(profile, node) && lines < 6; node = pyprof__parent_of(profile, node), lines++) {
+        const pyprof__location *at = pyprof__location_of(profile, node);
+        site.key.leaf = PYPROF__LEAF_ANY;
+        site.key.function = at->function;
+        site.key.line = (uint32_t)at->place.line;
+        pyprof__put(job->sink, lines ? "\n         from" : "\n           in");
+        pyprof__put_callsite(job, &site);
+    }
+    pyprof__put(job->sink, "\n");
+}
+
+static int pyprof__gil_sites(const pyprof__job *job, int metric, const char *heading)   // 0 = no memory
+{
+    pyprof__callsites sites;
+    size_t i;
+    int whole = pyprof__callsites_make(&sites, job, metric, 0, 0, 0);
+    if (whole && sites.sites.count) pyprof__put(job->sink, heading);
+    for (i = 0; whole && i < sites.sites.count && i < 5; i++) {
+        const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites.sites, i);
+        pyprof__put_time(job->sink, site->value, 11);
+        pyprof__put_callsite(job, site);
+        pyprof__put(job->sink, "\n");
+    }
+    pyprof__callsites_free(&sites);
+    return whole;
+}
+
+static int pyprof__text_gil(const pyprof__job *job)   // 0 = no memory
+{
+    if (job->selection->all[PYPROF_GIL_WAIT_NS] == 0 && job->selection->all[PYPROF_GIL_BLOCK_NS] == 0) return 1;   // nobody waited for it
+    pyprof__gil_threads(job);
+    if (!pyprof__gil_pairs(job)) return 0;
+    pyprof__gil_hold(job);
+    return pyprof__gil_sites(job, PYPROF_GIL_WAIT_NS, "  Where it was waited for most\n")
+        && pyprof__gil_sites(job, PYPROF_GIL_BLOCK_NS, "  Where it was held most while others waited\n");
+}
+
+static int pyprof__text_exceptions(const pyprof__job *job)   // 0 = no memory
+{
+    pyprof__table table;
+    pyprof__ranked *ranked = NULL;
+    int64_t all = job->selection->all[PYPROF_EXCEPTIONS];
+    size_t i;
+    int whole;
+    if (all == 0) return 1;
+    whole = pyprof__table_make(&table, job->selection, job->output->filter, PYPROF_GROUP_FUNCTION);
+    if (whole) ranked = pyprof__rank(&table, PYPROF_EXCEPTIONS, 0);
+    pyprof__put(job->sink, "\nExceptions on their way up, by function\n   samples        %   where\n");
+    for (i = 0; ranked && i < table.rows.count && i < 8 && ranked[i].value > 0; i++) {
+        pyprof__put_count(job->sink, ranked[i].value, 10);
+        pyprof__put_column(job->sink, pyprof__percent(ranked[i].value, all), 1, " %", 9);
+        pyprof__text_where(job->sink, ranked[i].row);
+    }
+    whole = whole && (ranked || table.rows.count == 0);
+    pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
+    pyprof__table_free(&table);
+    return whole;
+}
+
+// ---- text: the process ----------------------------------------------------------------------------------------------
+static void pyprof__text_resident(const pyprof__job *job, const char *heading)
+{
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__gauge *gauges = (const pyprof__gauge *)model->gauges.data;
+    size_t i, most = 0, count = model->gauges.count;
+    if (count == 0) return;
+    for (i = 0; i < count; i++) if (gauges[i].facts.resident_bytes > gauges[most].facts.resident_bytes) most = i;
+    pyprof__put(job->sink, heading);
+    pyprof__put_size(job->sink, (double)gauges[0].facts.resident_bytes, 0);
+    pyprof__put(job->sink, " first, ");
+    pyprof__put_size(job->sink, (double)gauges[most].facts.resident_bytes, 0);
+    pyprof__put(job->sink, " at most (");
+    pyprof__text_moment(job, gauges[most].ns);
+    pyprof__put(job->sink, "), ");
+    pyprof__put_size(job->sink, (double)gauges[count - 1].facts.resident_bytes, 0);
+    pyprof__put(job->sink, " last\n");
+}
+
+// Gauges count from the start of the process: what the recording saw is the difference.
+static void pyprof__text_process(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__gauge *gauges = (const pyprof__gauge *)model->gauges.data;
+    const pyprof_process *first, *last;
+    pyprof__sink *s = job->sink;
+    int64_t threads = 0;
+    size_t i, begin = 0, count = model->gauges.count;
+    if (count == 0) return;
+    while (begin + 1 < count && gauges[begin + 1].ns <= model->start_ns) begin++;   // a window has those before it, too
+    first = &gauges[begin].facts;
+    last = &gauges[count - 1].facts;
+    for (i = begin; i < count; i++) if (gauges[i].facts.threads > threads) threads = gauges[i].facts.threads;
+    pyprof__put(s, "The process: ");
+    pyprof__put_column(s, (double)(last->user_ns - first->user_ns) / 1e9, 2, " s CPU in user mode, ", 0);
+    pyprof__put_column(s, (double)(last->system_ns - first->system_ns) / 1e9, 2, " s in the kernel; ", 0);
+    pyprof__put_count(s, last->threads, 0);
+    pyprof__put(s, " threads at the end, ");
+    pyprof__put_count(s, threads, 0);
+    pyprof__put(s, " at most");
+    if (first->gc_runs >= 0 && last->gc_runs >= 0) {
+        pyprof__put(s, "; ");
+        pyprof__put_count(s, last->gc_runs - first->gc_runs, 0);
+        pyprof__put(s, " garbage collections");
+    }
+    pyprof__put(s, "\n    context switches: ");
+    pyprof__put_count(s, last->voluntary_switches - first->voluntary_switches, 0);
+    pyprof__put(s, " to wait, ");
+    pyprof__put_count(s, last->involuntary_switches - first->involuntary_switches, 0);
+    pyprof__put(s, " forced; page faults: ");
+    pyprof__put_count(s, last->minor_faults - first->minor_faults, 0);
+    pyprof__put(s, " minor, ");
+    pyprof__put_count(s, last->major_faults - first->major_faults, 0);
+    pyprof__put(s, " from disk\n");
+    pyprof__text_resident(job, "    resident: ");
+}
+
+// ---- text: lines and their source ---------------------------------------------------------------------------------------
+// Running time of a line is Python's or native; waiting is apart.
+static void pyprof__text_split(pyprof__sink *s, int64_t run, int64_t native, int64_t wait)
+{
+    pyprof__put_time(s, run - native, 11);
+    pyprof__put_time(s, native, 11);
+    pyprof__put_time(s, wait, 11);
+}
+
+static int pyprof__text_lines(const pyprof__job *job)   // 0 = no memory
+{
+    enum { MOST = 15 };
+    pyprof__table table;
+    pyprof__ranked *ranked = NULL;
+    int64_t all = job->selection->all[PYPROF_WALL_NS] - job->selection->all[PYPROF_WAIT_NS];
+    size_t i, count = 0;
+    int whole = pyprof__table_make(&table, job->selection, job->output->filter, PYPROF_GROUP_LINE);
+    if (whole) ranked = pyprof__rank(&table, 0, 0);
+    if (ranked) count = table.rows.count;
+    pyprof__put(job->sink, "\nLines, by time spent running on them (self)\n      self        %     Python     native    waiting   where\n");
+    for (i = 0; i < count && i < MOST && (ranked[i].value > 0 || i < 3); i++) {
+        const int64_t *self = ranked[i].row->self;
+        pyprof__put_column(job->sink, (double)ranked[i].value / 1e9, 2, " s", 10);
+        pyprof__put_column(job->sink, pyprof__percent(ranked[i].value, all), 1, " %", 9);
+        pyprof__text_split(job->sink, ranked[i].value, self[PYPROF_NATIVE_NS], self[PYPROF_WAIT_NS]);
+        pyprof__text_where(job->sink, ranked[i].row);
+    }
+    if (count > i) pyprof__put_format(job->sink, "    ... %llu more\n", (unsigned long long)(count - i));
+    whole = whole && (ranked || table.rows.count == 0);
+    pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
+    pyprof__table_free(&table);
+    return whole;
+}
+
+enum { PYPROF__HOT_FUNCTIONS = 4, PYPROF__HOT_LINES = 6 };   // how many functions are shown, and lines of each
+
+typedef struct { int64_t run, native, wait; } pyprof__heat;
+typedef struct {                 // of a function
+    pyprof__heat heat;
+    int32_t line;
+    uint32_t spans;              // that ran
+    int64_t most;                // run of the hottest span,
+    pyprof__place span;          // which is this
+    int shown;
+} pyprof__hot_line;
+
+typedef struct {
+    const pyprof__job *job;
+    pyprof__pool pool;
+    pyprof__array places, functions;   // pyprof__heat a location, a function
+    pyprof__array lines;               // pyprof__hot_line
+} pyprof__hottest;
+
+// The heat of each location, and of each function. 0 = no memory.
+static int pyprof__hot_measure(pyprof__hottest *hot)
+{
+    const pyprof__selection *selection = hot->job->selection;
+    const pyprof__model *model = &hot->job->profile->model;
+    uint32_t node, i;
+    if (!pyprof__array_reserve(&hot->pool, &hot->places, model->locations.count)) return 0;   // zeroes
+    if (!pyprof__array_reserve(&hot->pool, &hot->functions, model->functions.count)) return 0;
+    for (node = 1; node < selection->count; node++) {
+        uint32_t owner = pyprof__row_node(hot->job->profile, node);
+        int64_t wait = pyprof__self(selection, PYPROF_WAIT_NS, node), native = pyprof__self(selection, PYPROF_NATIVE_NS, node);
+        pyprof__heat *heats[2];
+        heats[0] = &PYPROF__AT(pyprof__heat, hot->places, PYPROF__AT(const pyprof__node, model->nodes, owner).location);
+        heats[1] = &PYPROF__AT(pyprof__heat, hot->functions, pyprof__location_of(hot->job->profile, owner)->function);
+        for (i = 0; i < 2; i++) {
+            heats[i]->run += pyprof__self(selection, PYPROF_WALL_NS, node) - wait;
+            heats[i]->native += native;
+            heats[i]->wait += wait;
+        }
+    }
+    return 1;
+}
+
+static size_t pyprof__hot_choose(const pyprof__hottest *hot, uint32_t *best)   // the hottest functions with a share worth a look
+{
+    const pyprof__model *model = &hot->job->profile->model;
+    int64_t all = hot->job->selection->all[PYPROF_WALL_NS] - hot->job->selection->all[PYPROF_WAIT_NS];
+    size_t count = 0, at, i;
+    uint32_t id;
+    for (id = 0; id < model->functions.count; id++) {
+        int64_t run = PYPROF__AT(const pyprof__heat, hot->functions, id).run;
+        if (PYPROF__AT(const pyprof__function, model->functions, id).kind != PYPROF_KIND_PYTHON || run <= 0 || run * 20 < all) continue;
+        for (at = count; at > 0 && run > PYPROF__AT(const pyprof__heat, hot->functions, best[at - 1]).run; at--) {}
+        if (at == PYPROF__HOT_FUNCTIONS) continue;
+        if (count < PYPROF__HOT_FUNCTIONS) count++;
+        for (i = count - 1; i > at; i--) best[i] = best[i - 1];
+        best[at] = id;
+    }
+    return count;
+}
+
+static int pyprof__by_hot_line(const void *a, const void *b)
+{
+    const pyprof__hot_line *x = (const pyprof__hot_line *)a, *y = (const pyprof__hot_line *)b;
+    return x->line < y->line ? -1 : x->line > y->line;
+}
+
+// One entry a location first, then one a line. 0 = no memory.
+static int pyprof__hot_lines(pyprof__hottest *hot, uint32_t function)
+{
+    const pyprof__model *model = &hot->job->profile->model;
+    pyprof__hot_line *lines;
+    size_t i, kept = 0;
+    hot->lines.count = 0;
+    for (i = 0; i < model->locations.count; i++) {
+        const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
+        const pyprof__heat *heat = &PYPROF__AT(const pyprof__heat, hot->places, i);
+        pyprof__hot_line *line;
+        if (location->function != function || location->place.line <= 0 || (heat->run <= 0 && heat->wait <= 0)) continue;
+        line = (pyprof__hot_line *)pyprof__push(&hot->pool, &hot->lines);
+        if (!line) return 0;
+        line->heat = *heat;
+        line->line = location->place.line;
+        line->spans = heat->run > 0;
+        line->most = heat->run;
+        line->span = location->place;
+    }
+    lines = (pyprof__hot_line *)hot->lines.data;
+    if (lines) qsort(lines, hot->lines.count, sizeof *lines, pyprof__by_hot_line);
+    for (i = 0; i < hot->lines.count; i++) {
+        pyprof__hot_line *to = &lines[kept], one = lines[i];
+        if (i == 0 || lines[kept - 1].line != one.line) { *to = one; kept++; continue; }
+        to--;
+        to->heat.run += one.heat.run;
+        to->heat.native += one.heat.native;
+        to->heat.wait += one.heat.wait;
+        to->spans += one.spans;
+        if (one.most > to->most || (one.most == to->most && one.span.column < to->span.column)) { to->most = one.most; to->span = one.span; }
+    }
+    hot->lines.count = kept;
+    return 1;
+}
+
+static void pyprof__hot_mark(pyprof__hottest *hot)   // the lines to be shown: those that ran longest
+{
+    pyprof__hot_line *lines = (pyprof__hot_line *)hot->lines.data;
+    size_t i, k;
+    for (k = 0; k < PYPROF__HOT_LINES; k++) {
+        pyprof__hot_line *best = NULL;
+        for (i = 0; i < hot->lines.count; i++)
+            if (!lines[i].shown && lines[i].heat.run > (best ? best->heat.run : 0)) best = &lines[i];
+        if (best) best->shown = 1;
+    }
+}
+
+// A line of source, as far as it fits; with marks: a blank for each column up to the bytes from..to, and ^ for those
+static void pyprof__put_source(pyprof__sink *s, pyprof__slice line, int marks, size_t from, size_t to)
+{
+    size_t at = 0, column = 0, length, width, i;
+    for (; at < line.size && column < PYPROF__SCRIPT_COLUMNS && !(marks && at >= to); at += length, column += width) {
+        uint32_t c = pyprof__utf8_next(line.text + at, &length);
+        int unsafe = pyprof__is_unsafe(c);
+        width = c == '\t' ? 8 - column % 8 : unsafe ? (c < 256 ? 4 : 6) : 1;
+        if (marks || c == '\t') for (i = 0; i < width; i++) pyprof__put(s, marks && at >= from ? "^" : " ");
+        else if (unsafe) pyprof__put_format(s, c < 256 ? "\\x%02x" : "\\u%04x", c);
+        else if (c == 0xfffd && length == 1) pyprof__put(s, "\xef\xbf\xbd");
+        else pyprof__put_bytes(s, line.text + at, length);
+    }
+    if (!marks && at < line.size) pyprof__put(s, "...");
+}
+
+// One line with its times; hot NULL: it was never seen. Below it, what part of it was the hottest of several.
+static void pyprof__hot_put(pyprof__sink *s, const pyprof__hot_line *hot, int64_t number, pyprof__slice text)
+{
+    if (hot) pyprof__text_split(s, hot->heat.run, hot->heat.native, hot->heat.wait);
+    else pyprof__put_padded(s, "", 33);
+    pyprof__put_format(s, "%8lld", (long long)number);
+    if (text.size) {
+        pyprof__put(s, "  ");
+        pyprof__put_source(s, text, 0, 0, 0);
+    }
+    pyprof__put(s, "\n");
+    if (!hot || !hot->shown || hot->spans < 2 || hot->span.column < 0 || (size_t)hot->span.column >= text.size) return;
+    if (hot->span.column > PYPROF__SCRIPT_COLUMNS / 2) return;
+    pyprof__put_padded(s, "", 43);
+    pyprof__put_source(s, text, 1, (size_t)hot->span.column, hot->span.end_line == hot->line && hot->span.end_column > hot->span.column
+                       ? (size_t)hot->span.end_column : text.size);
+    pyprof__put(s, "\n");
+}
+
+static size_t pyprof__script_indent(pyprof__slice line)
+{
+    size_t at = 0;
+    while (at < line.size && (line.text[at] == ' ' || line.text[at] == '\t')) at++;
+    return at;
+}
+
+// Is it a line to be shown beside a hot one: not empty, and inside of the function?
+static int pyprof__hot_neighbour(const pyprof__script *source, const char *name, int32_t first_line, int64_t number)
+{
+    pyprof__slice line = pyprof__script_line(source, number), first = pyprof__script_line(source, first_line);
+    if (!line.size || number < first_line) return 0;
+    if (*name == '<') return strcmp(name, "<module>") == 0;
+    return pyprof__script_indent(line) > pyprof__script_indent(first);
+}
+
+// The hot lines, each between its neighbours where there is a source
+static void pyprof__hot_print(const pyprof__hottest *hot, const pyprof__script *source, const char *name, int32_t first_line)
+{
+    const pyprof__hot_line *lines = (const pyprof__hot_line *)hot->lines.data;
+    pyprof__slice nothing = { NULL, 0 };
+    int64_t at = 0, last = 0, end;
+    size_t i, next = 0;
+    for (i = 0; i < hot->lines.count; i++) {
+        if (!lines[i].shown) continue;
+        at = source ? (int64_t)lines[i].line - 1 : lines[i].line;
+        end = source ? (int64_t)lines[i].line + 1 : lines[i].line;
+        if (at <= last) at = last + 1;
+        else if (last && source && at > last + 1) pyprof__put(hot->job->sink, "                                     ...\n");
+        for (; at <= end; at++) {
+            while (next < hot->lines.count && lines[next].line < at) next++;
+            if (at != lines[i].line && !pyprof__hot_neighbour(source, name, first_line, at)) continue;
+            pyprof__hot_put(hot->job->sink, next < hot->lines.count && lines[next].line == at ? &lines[next] : NULL, at,
+                            source ? pyprof__script_line(source, at) : nothing);
+            last = at;
+        }
+    }
+}
+
+static int pyprof__hot_function(pyprof__hottest *hot, uint32_t id)   // 0 = no memory
+{
+    static const char *const notes[] = { "", "\n", "  (source changed since)\n", "\n" };
+    const pyprof_profile *profile = hot->job->profile;
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+    const char *file = pyprof__text(profile, function->file);
+    pyprof__script source;
+    pyprof__script_state state;
+    if (!pyprof__hot_lines(hot, id)) return 0;
+    pyprof__hot_mark(hot);
+    state = pyprof__script_read(&hot->pool, &source, file, pyprof__unix(&profile->model, profile->model.start_ns));
+    if (state == PYPROF__SCRIPT_READ && (!pyprof__script_fits(&source, profile, function) || (hot->lines.count
+        && !pyprof__script_line(&source, PYPROF__AT(const pyprof__hot_line, hot->lines, hot->lines.count - 1).line).text)))
+        state = PYPROF__SCRIPT_CHANGED;
+    if (state != PYPROF__SCRIPT_NO_MEMORY) {
+        pyprof__put(hot->job->sink, "  ");
+        pyprof__put_visible(hot->job->sink, pyprof__text(profile, function->qualname));
+        pyprof__put(hot->job->sink, "  ");
+        pyprof__put_visible(hot->job->sink, file);
+        pyprof__put_format(hot->job->sink, ":%ld%s", (long)function->first_line, notes[state]);
+        pyprof__hot_print(hot, state == PYPROF__SCRIPT_READ ? &source : NULL, pyprof__text(profile, function->name), function->first_line);
+    }
+    pyprof__script_free(&hot->pool, &source);
+    return state != PYPROF__SCRIPT_NO_MEMORY;
+}
+
+static int pyprof__text_source(const pyprof__job *job)   // 0 = no memory
+{
+    pyprof__hottest hot;
+    uint32_t best[PYPROF__HOT_FUNCTIONS];
+    size_t i, count = 0;
+    int whole;
+    if (!pyprof__script_allowed(job)) return 1;
+    memset(&hot, 0, sizeof hot);
+    hot.job = job;
+    pyprof__pool_init(&hot.pool, &job->profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&hot.places, sizeof(pyprof__heat));
+    pyprof__array_init(&hot.functions, sizeof(pyprof__heat));
+    pyprof__array_init(&hot.lines, sizeof(pyprof__hot_line));
+    whole = pyprof__hot_measure(&hot);
+    if (whole) count = pyprof__hot_choose(&hot, best);
+    if (count) pyprof__put(job->sink, "\nThe hottest functions, line by line\n     Python     native    waiting    line\n");
+    for (i = 0; i < count && whole; i++) whole = pyprof__hot_function(&hot, best[i]);
+    pyprof__array_free(&hot.pool, &hot.places);
+    pyprof__array_free(&hot.pool, &hot.functions);
+    pyprof__array_free(&hot.pool, &hot.lines);
+    return whole;
+}
+
+// ---- text: a difference: what became more, what became less --------------------------------------------------------------
 static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)   // unit as in pyprof__metric_names
 {
     static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
@@ -11817,7 +12952,9 @@ static void pyprof__text_change(pyprof__sink *s, const pyprof_row *row, int metr
     } else {
         pyprof__put_change(s, row->self[PYPROF_WALL_NS] - row->self[PYPROF_WAIT_NS], 1, 12);
         pyprof__put_change(s, row->total[PYPROF_WALL_NS] - row->total[PYPROF_WAIT_NS], 1, 13);
+        pyprof__put_change(s, row->total[PYPROF_NATIVE_NS], 1, 13);
         pyprof__put_change(s, row->total[PYPROF_WAIT_NS], 1, 13);
+        pyprof__put_change(s, row->total[PYPROF_GIL_WAIT_NS], 1, 13);
     }
     pyprof__text_where(s, row);
 }
@@ -11838,7 +12975,7 @@ static pyprof_result pyprof__text_changes(const pyprof__job *job, const char *he
     pyprof__put(job->sink, "\n");
     pyprof__put(job->sink, heading);
     pyprof__put(job->sink, metric ? "\n        self        total       blocks    allocated   where\n"
-                : "\n        self        total      waiting   where\n");
+                : "\n        self        total       native      waiting      for GIL   where\n");
     for (i = 0; i < more && i < MOST; i++) pyprof__text_change(job->sink, ranked[i].row, metric);
     if (more > i) pyprof__put_format(job->sink, "    ... %llu more grew\n", (unsigned long long)(more - i));
     for (i = 0; i < less && i < MOST; i++) pyprof__text_change(job->sink, ranked[count - 1 - i].row, metric);
@@ -11894,17 +13031,6 @@ static double pyprof__sampling_error(const pyprof__heap_facts *heap, int64_t byt
     return heap->mode == PYPROF_HEAP_SAMPLED && bytes > 0 ? 1.96 * pyprof__sqrt((double)heap->interval * (double)bytes) : 0;
 }
 
-static double pyprof__percent(int64_t part, int64_t all) { return all ? 100.0 * (double)part / (double)all : 0; }
-
-static void pyprof__text_moment(const pyprof__job *job, uint64_t ns)
-{
-    const pyprof__model *model = &job->profile->model;
-    if (ns >= model->start_ns) {
-        pyprof__put_fixed(job->sink, (double)(ns - model->start_ns) / 1e9, 2);
-        pyprof__put(job->sink, " s after the start");
-    } else pyprof__put_date(job->sink, pyprof__unix(model, ns));
-}
-
 // "12.3 MiB (+- 1.2 MiB) in 1,234 blocks"
 static void pyprof__text_amount(const pyprof__job *job, int bytes, int blocks, const char *what)
 {
@@ -11919,24 +13045,6 @@ static void pyprof__text_amount(const pyprof__job *job, int bytes, int blocks, c
     pyprof__put(job->sink, " in ");
     pyprof__put_count(job->sink, job->selection->all[blocks], 0);
     pyprof__put(job->sink, " blocks");
-}
-
-static void pyprof__text_resident(const pyprof__job *job)
-{
-    const pyprof__model *model = &job->profile->model;
-    const pyprof__gauge *gauges = (const pyprof__gauge *)model->gauges.data;
-    size_t i, most = 0, count = model->gauges.count;
-    if (count == 0) return;
-    for (i = 0; i < count; i++) if (gauges[i].facts.resident_bytes > gauges[most].facts.resident_bytes) most = i;
-    pyprof__put(job->sink, "    resident set of the process: ");
-    pyprof__put_size(job->sink, (double)gauges[0].facts.resident_bytes, 0);
-    pyprof__put(job->sink, " first, ");
-    pyprof__put_size(job->sink, (double)gauges[most].facts.resident_bytes, 0);
-    pyprof__put(job->sink, " at most (");
-    pyprof__text_moment(job, gauges[most].ns);
-    pyprof__put(job->sink, "), ");
-    pyprof__put_size(job->sink, (double)gauges[count - 1].facts.resident_bytes, 0);
-    pyprof__put(job->sink, " last\n");
 }
 
 static void pyprof__text_memory_quality(const pyprof__job *job)
@@ -11956,7 +13064,7 @@ static void pyprof__text_memory_quality(const pyprof__job *job)
         pyprof__put(s, "    a lower bound: somebody else replaced the hooks on Python's allocators\n");
 }
 
-static void pyprof__text_memory_head(const pyprof__job *job)
+static void pyprof__text_memory_head(const pyprof__job *job, int sort)
 {
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
@@ -11974,7 +13082,7 @@ static void pyprof__text_memory_head(const pyprof__job *job)
     pyprof__put_fixed(s, pyprof__percent(job->selection->all[PYPROF_TEMP_BLOCKS], job->selection->all[PYPROF_ALLOC_BLOCKS]), 1);
     pyprof__put(s, " % of them temporary\n");
     pyprof__text_memory_quality(job);
-    pyprof__text_resident(job);
+    if (sort) pyprof__text_resident(job, "    resident set of the process: ");   // the whole report has it elsewhere
 }
 
 static void pyprof__text_memory_row(const pyprof__job *job, const pyprof__memory_table *table, const int64_t *values, double share)
@@ -12078,23 +13186,6 @@ static void pyprof__text_sizes(const pyprof__job *job)
     }
 }
 
-// For tables of lines: what was allocated through malloc belongs to the line of Python that called it.
-static void pyprof__text_fold_native(pyprof__selection *selection)
-{
-    uint32_t node;
-    int metric;
-    for (metric = PYPROF_ALLOC_BYTES; metric < PYPROF_METRIC_COUNT; metric++) {
-        if (!selection->self[metric] || !pyprof__is_memory(metric)) continue;
-        for (node = (uint32_t)selection->count; node-- > 1;) {
-            uint32_t parent = pyprof__parent_of(selection->profile, node);
-            int parent_kind = pyprof__function_of(selection->profile, parent)->kind;
-            if (pyprof__function_of(selection->profile, node)->kind != PYPROF_KIND_NATIVE || parent_kind == PYPROF_KIND_THREAD) continue;
-            selection->self[metric][parent] += selection->self[metric][node];
-            selection->self[metric][node] = 0;
-        }
-    }
-}
-
 // What is shown of the metric that was asked for, beside lines
 static int pyprof__text_memory_more(const pyprof__job *job, const pyprof__memory_table *table, int sort)
 {
@@ -12189,23 +13280,16 @@ static pyprof_result pyprof__text_since(const pyprof__job *job)   // what change
 // sort 0: as a part of the whole report
 static pyprof_result pyprof__text_memory(const pyprof__job *job, int sort)
 {
-    pyprof__selection selection;
-    pyprof__job folded = *job;
     pyprof_result result;
     if (job->profile->model.heap.mode == PYPROF_HEAP_OFF) return PYPROF_OK;
-    if (pyprof__select(&selection, job->profile, job->output->filter, 0)) {
-        folded.selection = &selection;
-        pyprof__text_fold_native(&selection);
-        if (!sort) pyprof__put(job->sink, "\n");
-        pyprof__text_memory_head(&folded);
-        result = pyprof__text_leaks(job);
-        if (result == PYPROF_OK) result = pyprof__text_since(job);
-        if (result == PYPROF_OK) result = pyprof__text_memory_tables(&folded, sort);
-        pyprof__text_domains(&folded);
-        pyprof__text_memory_threads(&folded);
-        pyprof__text_sizes(&folded);
-    } else result = pyprof__fail_memory("the memory report");
-    pyprof__selection_free(&selection);
+    if (!sort) pyprof__put(job->sink, "\n");
+    pyprof__text_memory_head(job, sort);
+    result = pyprof__text_leaks(job);
+    if (result == PYPROF_OK) result = pyprof__text_since(job);
+    if (result == PYPROF_OK) result = pyprof__text_memory_tables(job, sort);
+    pyprof__text_domains(job);
+    pyprof__text_memory_threads(job);
+    pyprof__text_sizes(job);
     return result;
 }
 
@@ -12223,11 +13307,14 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
         return pyprof__text_memory(job, job->metric);
     }
     pyprof__text_quality(job);
+    pyprof__text_process(job);
     pyprof__text_threads(job);
-    result = pyprof__text_table(job, "Functions, by time spent running in them (self)", PYPROF_GROUP_FUNCTION, 0, 20);
+    result = pyprof__text_table(job, "Functions, by time spent running in them (self)", PYPROF_GROUP_FUNCTION, 0, 15);
     if (result == PYPROF_OK)
-        result = pyprof__text_table(job, "Functions, by time spent running in and below them (total)", PYPROF_GROUP_FUNCTION, 1, 12);
-    if (result == PYPROF_OK) result = pyprof__text_table(job, "Lines, by time spent running on them (self)", PYPROF_GROUP_LINE, 0, 15);
+        result = pyprof__text_table(job, "Functions, by time spent running in and below them (total)", PYPROF_GROUP_FUNCTION, 1, 10);
+    if (result == PYPROF_OK && (!pyprof__text_lines(job) || !pyprof__text_source(job))) result = pyprof__fail_memory("the lines");
+    if (result == PYPROF_OK && (!pyprof__text_native(job) || !pyprof__text_waiting(job) || !pyprof__text_gil(job) || !pyprof__text_exceptions(job)))
+        result = pyprof__fail_memory("the report");
     if (result == PYPROF_OK) result = pyprof__text_table(job, "Files, by time spent running in them (self)", PYPROF_GROUP_FILE, 0, 8);
     if (result == PYPROF_OK)
         result = pyprof__text_stacks(job, PYPROF_WALL_NS, "\nHottest stacks, by time spent running, innermost first\n");
@@ -12526,6 +13613,8 @@ static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint3
         if (pyprof__has_metric(profile, pyprof__pprof_types[i].metric))
             pyprof__proto_varint(p, packed, (uint64_t)pyprof__self(job->selection, pyprof__pprof_types[i].metric, node));
     pyprof__proto_block(p, &p->part, 2, packed->data, packed->count);
+    if (pyprof__is_leaf(pyprof__function_of(profile, node)->kind))
+        pyprof__pprof_label(p, "kind", pyprof__kind_names[pyprof__function_of(profile, node)->kind], 0);
     for (i = 0; up && i < profile->model.members.count; i++) {
         const pyprof__member *member = &PYPROF__AT(const pyprof__member, profile->model.members, i);
         if (member->node != up) continue;
@@ -12851,7 +13940,6 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s cannot hold a difference: its values can be negative", pyprof__formats[*row].suffix);
     if (output->metric < 0 || output->metric >= PYPROF_METRIC_COUNT || (output->metric && !*pyprof__metric_keys[output->metric]))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "unknown metric %d", output->metric);
-    if (output->sources) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "embedding sources is not supported yet");
     if (output->paths < 0 || output->paths > PYPROF_PATHS_HASHED)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", output->paths);
     if (output->python && !pyprof__trace_items(output->python))
@@ -12912,7 +14000,8 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
     job.output = output;
     job.selection = &selection;
     job.metric = output->metric ? output->metric : pyprof__formats[row].metric;
-    if (!pyprof__select(&selection, profile, output->filter, output->filter ? !output->filter->include_idle : pyprof__formats[row].without_idle))
+    if (!pyprof__select(&selection, profile, output->filter, output->filter && pyprof__formats[row].format != PYPROF_FORMAT_TEXT
+                        ? !output->filter->include_idle : pyprof__formats[row].without_idle))   // text tells running and waiting apart itself
         result = pyprof__fail_memory("the output");
     else result = pyprof__formats[row].write(&job);
     pyprof__flush(sink);
@@ -13027,6 +14116,7 @@ typedef struct {
     pyprof *env_session;
     pid_t env_pid;
     char env_prefix[1024], env_formats[256];
+    int env_sources;             // pyprof_output.sources
     int env_quiet, env_claim;
     double env_interval;         // seconds between memory snapshots
     uint32_t env_wake;           // futex word: the run is over
@@ -14199,14 +15289,27 @@ static void pyprof__env_memory(const pyprof_profile *profile, int quiet)
     pyprof__env_save(profile, "memory_snapshot.pkl", NULL, quiet);
 }
 
+static int pyprof__env_sources(int *sources)   // 0 = bad, told by pyprof_last_error
+{
+    const char *text = pyprof__getenv("PYPROF_SOURCES");
+    *sources = 0;
+    if (!text || !*text) return 1;
+    *sources = strcmp(text, "0") == 0 ? -1 : strcmp(text, "1") == 0;
+    if (*sources) return 1;
+    pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_SOURCES=%.100s: not 0 or 1", text);
+    return 0;
+}
+
 static void pyprof__env_write(const pyprof_profile *profile)
 {
-    pyprof_output final;
+    pyprof_output final, output;
     char formats[256], name[300], *save = NULL, *word;
     memcpy(formats, pyprof__g.env_formats, sizeof formats);
+    memset(&output, 0, sizeof output);
+    output.sources = pyprof__g.env_sources;
     for (word = strtok_r(formats, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
         snprintf(name, sizeof name, "profile.%s", word);
-        pyprof__env_save(profile, name, NULL, pyprof__g.env_quiet);
+        pyprof__env_save(profile, name, &output, pyprof__g.env_quiet);
     }
     if (!profile->model.heap.mode) return;
     pyprof__env_memory(profile, pyprof__g.env_quiet);
@@ -14241,6 +15344,7 @@ static pyprof_result pyprof__env_config(pyprof_config *config)
     pyprof__g.env_interval = 60;
     if (!pyprof__env_number("PYPROF_INTERVAL", 0.1, 1e9, &pyprof__g.env_interval)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_formats(pyprof__g.env_formats, sizeof pyprof__g.env_formats)) return PYPROF_ERR_ARGUMENT;
+    if (!pyprof__env_sources(&pyprof__g.env_sources)) return PYPROF_ERR_ARGUMENT;
     config->heap = PYPROF_HEAP_SAMPLED;
     if (!heap || !*heap || strcmp(heap, "sampled") == 0) return PYPROF_OK;
     config->heap = strcmp(heap, "exact") == 0 ? PYPROF_HEAP_EXACT : PYPROF_HEAP_OFF;
@@ -14556,7 +15660,7 @@ static pyprof_result pyprof__query_check(const pyprof_query *query)
     if (!query) return PYPROF_OK;
     if (query->sort < 0 || query->sort >= PYPROF_METRIC_COUNT || (query->sort && !*pyprof__metric_keys[query->sort]))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
-    if (query->group < 0 || query->group > PYPROF_GROUP_THREAD) return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
+    if (query->group < 0 || query->group > PYPROF_GROUP_LEAF) return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
     return PYPROF_OK;
 }
 
@@ -14623,6 +15727,7 @@ PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pypr
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's leaks have %llu", (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_leak));
     if (result != PYPROF_OK) return result;
+    if (query && query->group == PYPROF_GROUP_LEAF) return pyprof__fail(PYPROF_ERR_ARGUMENT, "leaves leak no memory: their callers do");
     if (profile->is_diff) return pyprof__fail(PYPROF_ERR_STATE, "a difference has no course over time: ask the later profile for its leaks");
     if (!profile->model.heap.mode) return pyprof__fail(PYPROF_ERR_STATE, "the profile has no memory data: the session did not track memory");
     if (pyprof__leaks_make(&table, profile, query)) {
@@ -14763,7 +15868,7 @@ static void pyprof__visit_memory(pyprof__visitor *visitor)
     }
 }
 
-static void pyprof__visit_gil(pyprof__visitor *visitor)   // who waited for whom; the longest holds
+static void pyprof__visit_gil(pyprof__visitor *visitor, const pyprof_query *query)   // who waited for whom; the longest holds
 {
     const pyprof__model *model = &visitor->profile->model;
     int64_t self[PYPROF_METRIC_COUNT];
@@ -14771,6 +15876,7 @@ static void pyprof__visit_gil(pyprof__visitor *visitor)   // who waited for whom
     size_t i;
     for (i = 0; i < model->rivals.count && !visitor->stopped; i++) {
         const pyprof__rivals *rivals = &PYPROF__AT(const pyprof__rivals, model->rivals, i);
+        if (!pyprof__rivals_wanted(visitor->profile, query, rivals)) continue;
         memset(self, 0, sizeof self);
         memset(&item, 0, sizeof item);
         self[PYPROF_GIL_WAIT_NS] = (int64_t)rivals->ns;
@@ -14782,7 +15888,7 @@ static void pyprof__visit_gil(pyprof__visitor *visitor)   // who waited for whom
     }
     for (i = 0; i < model->members.count && !visitor->stopped; i++) {
         const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
-        if (!member->hold_ns) continue;
+        if (!member->hold_ns || !pyprof__member_wanted(visitor->profile, query, (uint32_t)i)) continue;
         memset(self, 0, sizeof self);
         memset(&item, 0, sizeof item);
         self[PYPROF_GIL_NS] = (int64_t)member->hold_ns;
@@ -14826,7 +15932,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
         pyprof__visit_nodes(&visitor, PYPROF_ITEM_STACK);
         pyprof__visit_states(&visitor);
         pyprof__visit_memory(&visitor);
-        pyprof__visit_gil(&visitor);
+        pyprof__visit_gil(&visitor, query);
     } else result = pyprof__fail_memory("the visit");
     pyprof__free(pool, visitor.threads, members);
     pyprof__free(pool, visitor.stack, (profile->depth + 1) * sizeof(pyprof_frame));
