@@ -260,7 +260,9 @@ typedef struct pyprof_config {      // zero every field you do not set: 0 = defa
     pyprof_allocator allocator;     // default malloc
     pyprof_logger logger;           // default silent
     pyprof_on_event on_event;       // default none
-    uint64_t reserved[8];           // 0
+    int opcodes;                    // 1: frames tell the opcode, too, and samples of one line at different opcodes are kept apart;
+                                    // frames of memory have none (default 0)
+    uint64_t reserved[7];           // 0
 } pyprof_config;
 
 typedef struct pyprof_snapshot_options {
@@ -314,6 +316,7 @@ typedef struct pyprof_frame {
     int32_t column, end_column;     // UTF-8 bytes from 0; -1 = unknown (before 3.11)
     int32_t first_line;             // of the function
     int32_t kind;                   // pyprof_kind
+    const char *opcode;             // of the instruction, as it was specialised when first seen: "LOAD_ATTR_SLOT"; NULL = not recorded
 } pyprof_frame;
 
 typedef struct pyprof_thread {
@@ -2460,9 +2463,9 @@ static const struct { uint32_t minor; const char *names; } pyprof__opcode_names[
 
 typedef enum {
     PYPROF__OP_OTHER, PYPROF__OP_SKIP,          // skip: pushes nothing that counts
-    PYPROF__OP_NAME, PYPROF__OP_LOCAL, PYPROF__OP_SECOND, PYPROF__OP_CELL, PYPROF__OP_CONST,   // second: of two locals in one
+    PYPROF__OP_NAME, PYPROF__OP_LOCAL, PYPROF__OP_PAIR, PYPROF__OP_CELL, PYPROF__OP_CONST, PYPROF__OP_COMMON,   // pair: two locals
     PYPROF__OP_ATTR, PYPROF__OP_SUPER, PYPROF__OP_SPECIAL, PYPROF__OP_ITEM, PYPROF__OP_COPY, PYPROF__OP_WITH,
-    PYPROF__OP_PRECALL, PYPROF__OP_CALL, PYPROF__OP_EXTENDED,
+    PYPROF__OP_PRECALL, PYPROF__OP_CALL, PYPROF__OP_EXTENDED, PYPROF__OP_MAKE,
     PYPROF__OP_JUMP, PYPROF__OP_JUMP_TO, PYPROF__OP_JUMP_IF   // forward; to a place; to a place until 3.10, forward since
 } pyprof__act;
 
@@ -2488,28 +2491,28 @@ static const struct { const char *name, *caches; pyprof__act act; char pops; uns
     { "DUP_TOP_TWO", NULL, PYPROF__OP_OTHER, '?', 0 }, { "ENTER_EXECUTOR", "00111", PYPROF__OP_OTHER, '?', 0 },
     { "EXTENDED_ARG", NULL, PYPROF__OP_EXTENDED, '?', 0 }, { "FORMAT_VALUE", NULL, PYPROF__OP_OTHER, 'f', 1 },
     { "FOR_ITER", "01111", PYPROF__OP_JUMP, '?', 0 }, { "GET_AWAITABLE", NULL, PYPROF__OP_OTHER, '1', 1 },
-    { "GET_ITER", "00001", PYPROF__OP_OTHER, '1', 1 }, { "INPLACE_", NULL, PYPROF__OP_OTHER, '2', 1 },
-    { "IS_OP", NULL, PYPROF__OP_OTHER, '2', 1 }, { "JUMP_ABSOLUTE", NULL, PYPROF__OP_JUMP_TO, '?', 0 },
-    { "JUMP_BACKWARD", "00111", PYPROF__OP_OTHER, '?', 0 }, { "JUMP_BACKWARD_NO_INTERRUPT", NULL, PYPROF__OP_OTHER, '?', 0 },
-    { "JUMP_FORWARD", NULL, PYPROF__OP_JUMP, '?', 0 }, { "JUMP_IF_", NULL, PYPROF__OP_JUMP_IF, '?', 0 },
-    { "KW_NAMES", NULL, PYPROF__OP_SKIP, '?', 0 }, { "LIST_EXTEND", NULL, PYPROF__OP_OTHER, '1', 0 },
-    { "LIST_TO_TUPLE", NULL, PYPROF__OP_OTHER, '1', 1 }, { "LOAD_ASSERTION_ERROR", NULL, PYPROF__OP_OTHER, '0', 1 },
-    { "LOAD_ATTR", "49999", PYPROF__OP_ATTR, '1', 1 }, { "LOAD_BUILD_CLASS", NULL, PYPROF__OP_OTHER, '0', 1 },
-    { "LOAD_CLASSDEREF", NULL, PYPROF__OP_CELL, '0', 1 }, { "LOAD_CLOSURE", NULL, PYPROF__OP_OTHER, '0', 1 },
+    { "GET_ITER", "00001", PYPROF__OP_OTHER, '1', 1 }, { "INPLACE_", NULL, PYPROF__OP_OTHER, '2', 1 }, { "IS_OP", NULL, PYPROF__OP_OTHER, '2', 1 },
+    { "JUMP_ABSOLUTE", NULL, PYPROF__OP_JUMP_TO, '?', 0 }, { "JUMP_BACKWARD", "00111", PYPROF__OP_OTHER, '?', 0 },
+    { "JUMP_BACKWARD_NO_INTERRUPT", NULL, PYPROF__OP_OTHER, '?', 0 }, { "JUMP_FORWARD", NULL, PYPROF__OP_JUMP, '?', 0 },
+    { "JUMP_IF_", NULL, PYPROF__OP_JUMP_IF, '?', 0 }, { "KW_NAMES", NULL, PYPROF__OP_SKIP, '?', 0 },
+    { "LIST_EXTEND", NULL, PYPROF__OP_OTHER, '1', 0 }, { "LIST_TO_TUPLE", NULL, PYPROF__OP_OTHER, '1', 1 },
+    { "LOAD_ASSERTION_ERROR", NULL, PYPROF__OP_COMMON, '0', 1 }, { "LOAD_ATTR", "49999", PYPROF__OP_ATTR, '1', 1 },
+    { "LOAD_BUILD_CLASS", NULL, PYPROF__OP_OTHER, '0', 1 }, { "LOAD_CLASSDEREF", NULL, PYPROF__OP_CELL, '0', 1 },
+    { "LOAD_CLOSURE", NULL, PYPROF__OP_OTHER, '0', 1 }, { "LOAD_COMMON_CONSTANT", NULL, PYPROF__OP_COMMON, '?', 0 },
     { "LOAD_CONST", NULL, PYPROF__OP_CONST, '0', 1 }, { "LOAD_DEREF", NULL, PYPROF__OP_CELL, '0', 1 },
-    { "LOAD_FAST", NULL, PYPROF__OP_LOCAL, '0', 1 }, { "LOAD_FAST_BORROW_LOAD_", NULL, PYPROF__OP_SECOND, '?', 0 },
-    { "LOAD_FAST_LOAD_FAST", NULL, PYPROF__OP_SECOND, '?', 0 }, { "LOAD_FROM_DICT_OR_DEREF", NULL, PYPROF__OP_CELL, '?', 0 },
+    { "LOAD_FAST", NULL, PYPROF__OP_LOCAL, '0', 1 }, { "LOAD_FAST_BORROW_LOAD_", NULL, PYPROF__OP_PAIR, '?', 0 },
+    { "LOAD_FAST_LOAD_FAST", NULL, PYPROF__OP_PAIR, '?', 0 }, { "LOAD_FROM_DICT_OR_DEREF", NULL, PYPROF__OP_CELL, '?', 0 },
     { "LOAD_FROM_DICT_OR_GLOBALS", NULL, PYPROF__OP_NAME, '?', 0 }, { "LOAD_GLOBAL", "54444", PYPROF__OP_NAME, '0', 1 },
     { "LOAD_METHOD", "A0000", PYPROF__OP_ATTR, '1', 2 }, { "LOAD_NAME", NULL, PYPROF__OP_NAME, '0', 1 },
     { "LOAD_SPECIAL", NULL, PYPROF__OP_SPECIAL, '?', 0 }, { "LOAD_SUPER_ATTR", "01111", PYPROF__OP_SUPER, '?', 0 },
-    { "MAKE_FUNCTION", NULL, PYPROF__OP_OTHER, 'u', 1 }, { "NOP", NULL, PYPROF__OP_SKIP, '0', 0 }, { "NOT_TAKEN", NULL, PYPROF__OP_SKIP, '?', 0 },
-    { "POP_JUMP_FORWARD_", NULL, PYPROF__OP_JUMP, '?', 0 },
-    { "POP_JUMP_IF_", "00111", PYPROF__OP_JUMP_IF, '?', 0 }, { "POP_TOP", NULL, PYPROF__OP_OTHER, '1', 0 },
-    { "PRECALL", "10000", PYPROF__OP_PRECALL, '?', 0 }, { "PUSH_NULL", NULL, PYPROF__OP_SKIP, '?', 0 },
-    { "RESUME", "00001", PYPROF__OP_OTHER, '?', 0 }, { "SEND", "01111", PYPROF__OP_JUMP, '?', 0 }, { "SETUP_", NULL, PYPROF__OP_JUMP, '?', 0 },
-    { "SETUP_ANNOTATIONS", NULL, PYPROF__OP_OTHER, '?', 0 }, { "SET_UPDATE", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "MAKE_FUNCTION", NULL, PYPROF__OP_MAKE, 'u', 1 }, { "NOP", NULL, PYPROF__OP_SKIP, '0', 0 }, { "NOT_TAKEN", NULL, PYPROF__OP_SKIP, '?', 0 },
+    { "POP_JUMP_FORWARD_", NULL, PYPROF__OP_JUMP, '?', 0 }, { "POP_JUMP_IF_", "00111", PYPROF__OP_JUMP_IF, '?', 0 },
+    { "POP_TOP", NULL, PYPROF__OP_OTHER, '1', 0 }, { "PRECALL", "10000", PYPROF__OP_PRECALL, '?', 0 },
+    { "PUSH_NULL", NULL, PYPROF__OP_SKIP, '?', 0 }, { "RESUME", "00001", PYPROF__OP_OTHER, '?', 0 }, { "SEND", "01111", PYPROF__OP_JUMP, '?', 0 },
+    { "SETUP_", NULL, PYPROF__OP_JUMP, '?', 0 }, { "SETUP_ANNOTATIONS", NULL, PYPROF__OP_OTHER, '?', 0 },
+    { "SET_FUNCTION_", NULL, PYPROF__OP_MAKE, '?', 0 }, { "SET_UPDATE", NULL, PYPROF__OP_OTHER, '1', 0 },
     { "STORE_ATTR", "44444", PYPROF__OP_OTHER, '2', 0 }, { "STORE_DEREF", NULL, PYPROF__OP_OTHER, '1', 0 },
-    { "STORE_FAST", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_FAST_LOAD_FAST", NULL, PYPROF__OP_SECOND, '?', 0 },
+    { "STORE_FAST", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_FAST_LOAD_FAST", NULL, PYPROF__OP_OTHER, '?', 0 },
     { "STORE_GLOBAL", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_NAME", NULL, PYPROF__OP_OTHER, '1', 0 },
     { "STORE_SUBSCR", "11111", PYPROF__OP_OTHER, '3', 0 }, { "SWAP", NULL, PYPROF__OP_COPY, '?', 0 },
     { "TO_BOOL", "00333", PYPROF__OP_OTHER, '?', 0 }, { "UNARY_", NULL, PYPROF__OP_OTHER, '1', 1 },
@@ -2599,7 +2602,7 @@ static void pyprof__opcodes_make(pyprof__opcodes *opcodes, uint32_t minor)
         pyprof__opcode *opcode = &opcodes->at[i];
         if (!opcode->name) continue;
         pyprof__opcode_learn(opcode, minor);
-        if (opcode->act >= PYPROF__OP_CALL && opcode->act <= PYPROF__OP_CALL) opcodes->calls[i / 8] |= (unsigned char)(1u << i % 8);
+        if (opcode->act == PYPROF__OP_CALL || opcode->act == PYPROF__OP_PRECALL) opcodes->calls[i / 8] |= (unsigned char)(1u << i % 8);
     }
 }
 
@@ -2648,8 +2651,12 @@ static int pyprof__opcode_pops(const pyprof__opcode *opcode, uint32_t argument)
     }
 }
 
-// The special methods of LOAD_SPECIAL (3.14, Include/internal/pycore_ceval.h)
+// What LOAD_SPECIAL and LOAD_COMMON_CONSTANT load (3.14, Lib/opcode.py): first what can be called, then of instances the type
+enum { PYPROF__COMMON_CALLABLE = 7 };
 static const char *const pyprof__special_names[] = { "__enter__", "__exit__", "__aenter__", "__aexit__" };
+static const char *const pyprof__common_names[] = {
+    "AssertionError", "NotImplementedError", "tuple", "all", "any", "list", "set", "NoneType", "str",
+};
 
 // asyncio's own table, Py_AsyncioModuleDebugOffsets (Modules/_asynciomodule.c, 3.14 and later): 13 words in the section
 // .AsyncioDebug of _asyncio*.so, or of the program that has it built in.
@@ -3385,6 +3392,7 @@ typedef struct {               // where in which code
     pyprof__place place;
     uint32_t callee;           // 0 = not looked up yet, 1 = it is no call, else 2 + the string: what it calls
     uint32_t opcode;           // 0 = not looked up yet, else 1 + the string: its opcode's name
+    uint64_t names;            // what the code's names were then
 } pyprof__spot;
 typedef struct { uint64_t address, stamp; uint32_t code; } pyprof__memo;                    // what was at an address lately
 
@@ -3918,6 +3926,8 @@ static int pyprof__same_start(const pyprof__place *a, const pyprof__place *b)
     return a->line == b->line && a->column == b->column && a->line > 0 && a->column >= 0;
 }
 
+static int pyprof__is_constant(const pyprof__step *step) { return step->act == PYPROF__OP_CONST || step->act == PYPROF__OP_COMMON; }
+
 static int pyprof__ends_within(const pyprof__place *inner, const pyprof__place *outer)   // and before it does
 {
     return inner->end_line < outer->end_line || (inner->end_line == outer->end_line && inner->end_column < outer->end_column);
@@ -3927,7 +3937,7 @@ static int pyprof__ends_within(const pyprof__place *inner, const pyprof__place *
 // update_start_location_to_match_attr), and so does the call of it.
 static int pyprof__maker_beyond(const pyprof__window *window, int k, int i)
 {
-    int m, found = 1, moved = 0;
+    int m, found = window->steps[k].act != PYPROF__OP_PAIR, moved = 0;   // of a pair it takes the second one
     while (found) {
         found = 0;
         if (k + 1 < i && window->steps[k + 1].act == PYPROF__OP_ATTR) { k++; moved = found = 1; continue; }
@@ -3945,14 +3955,17 @@ static int pyprof__maker_beyond(const pyprof__window *window, int k, int i)
 static int pyprof__maker_by_place(const pyprof__window *window, int i)
 {
     const pyprof__place *call = &window->steps[i].place;
-    int k;
+    int k, makes = 0;
     for (k = i - 1; k >= window->first; k--) {
         const pyprof__step *step = &window->steps[k];
-        if (!pyprof__same_start(&step->place, call)) continue;
+        int same = pyprof__same_place(&step->place, call);
+        makes |= step->act == PYPROF__OP_MAKE;
+        if (same && step->act == PYPROF__OP_MAKE) return -1;   // a comprehension, a class
+        if (same && step->act == PYPROF__OP_COMMON && step->argument < PYPROF__COMMON_CALLABLE) return k;   // assert
+        if (!pyprof__same_start(&step->place, call) || step->act == PYPROF__OP_SKIP || pyprof__is_constant(step)) continue;   // names of arguments
         if (pyprof__ends_within(&step->place, call)) return pyprof__maker_beyond(window, k, i);
-        if (!pyprof__same_place(&step->place, call)) continue;
-        if (step->act >= PYPROF__OP_NAME && step->act <= PYPROF__OP_ITEM && step->act != PYPROF__OP_CONST) return k;
-        if (step->act == PYPROF__OP_CALL) return k;
+        if (!same || (!makes && step->act != PYPROF__OP_SPECIAL)) continue;   // the same call, compiled twice
+        if ((step->act >= PYPROF__OP_NAME && step->act <= PYPROF__OP_ITEM) || step->act == PYPROF__OP_CALL) return k;
     }
     return -1;
 }
@@ -3970,8 +3983,9 @@ static int pyprof__is_exit(const pyprof__window *window, int i, int *maker)
 {
     const pyprof__step *steps = window->steps;
     int k;
+    if (window->codes->layout->lines_form != PYPROF__LINES_LOCATIONS) return 0;
     for (k = i - 3; k < i; k++)
-        if (k < window->first || steps[k].act != PYPROF__OP_CONST || !pyprof__same_place(&steps[k].place, &steps[i].place)) return 0;
+        if (k < window->first || !pyprof__is_constant(&steps[k]) || !pyprof__same_place(&steps[k].place, &steps[i].place)) return 0;
     for (k = i - 4; k >= window->first; k--)
         if ((steps[k].act == PYPROF__OP_WITH || steps[k].act == PYPROF__OP_SPECIAL) && pyprof__same_place(&steps[k].place, &steps[i].place)) break;
     *maker = k - 1 >= window->first ? k - 1 : -1;
@@ -3988,13 +4002,13 @@ static uint64_t pyprof__tuple_item(const pyprof__window *window, uint32_t tuple_
     return i < *size ? pyprof__read_pointer(window->mirror, tuple + layout->tuple_items + (uint64_t)i * 8) : 0;
 }
 
-static uint64_t pyprof__step_name(const pyprof__window *window, const pyprof__step *step)   // the str, 0 = none
+static uint64_t pyprof__step_name(const pyprof__window *window, const pyprof__step *step, int first)   // the str, 0 = none
 {
     const pyprof__layout *layout = window->codes->layout;
     uint32_t i = step->argument;
     uint64_t size, found;
     switch (step->act) {
-    case PYPROF__OP_SECOND: return pyprof__tuple_item(window, layout->code_locals, i & 15u, &size);
+    case PYPROF__OP_PAIR: return pyprof__tuple_item(window, layout->code_locals, first ? i >> 4 : i & 15u, &size);
     case PYPROF__OP_LOCAL: return pyprof__tuple_item(window, layout->code_locals, i, &size);
     case PYPROF__OP_CELL:
         if (layout->code_cells == PYPROF__NO) return pyprof__tuple_item(window, layout->code_locals, i, &size);
@@ -4004,7 +4018,11 @@ static uint64_t pyprof__step_name(const pyprof__window *window, const pyprof__st
     }
 }
 
-typedef struct { char text[PYPROF__CALLEE_SIZE]; size_t at; } pyprof__callee;   // written from its end to its begin
+typedef struct {               // a name, written from its end to its begin
+    char text[PYPROF__CALLEE_SIZE];
+    size_t at;
+    int first;                 // the instruction that comes next was found by its place: of two in one, it is the first
+} pyprof__callee;
 
 static int pyprof__callee_put(pyprof__callee *callee, const char *text)   // in front; 0 = it does not fit
 {
@@ -4018,7 +4036,8 @@ static int pyprof__callee_put(pyprof__callee *callee, const char *text)   // in 
 static int pyprof__callee_put_name(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
 {
     char *text = window->codes->text;
-    return pyprof__read_str(window->mirror, window->codes->layout, pyprof__step_name(window, step), text) > 0 && pyprof__callee_put(callee, text);
+    uint64_t name = pyprof__step_name(window, step, callee->first);
+    return pyprof__read_str(window->mirror, window->codes->layout, name, text) > 0 && pyprof__callee_put(callee, text);
 }
 
 // ", ".join: the constant's type
@@ -4041,9 +4060,12 @@ static int pyprof__callee_link(pyprof__callee *callee, const pyprof__window *win
     int maker, named = callee->at < sizeof callee->text - 1;
     switch (step->act) {
     case PYPROF__OP_SKIP: return i - 1 >= window->first ? i - 1 : -2;
-    case PYPROF__OP_NAME: case PYPROF__OP_LOCAL: case PYPROF__OP_SECOND: case PYPROF__OP_CELL:
+    case PYPROF__OP_NAME: case PYPROF__OP_LOCAL: case PYPROF__OP_PAIR: case PYPROF__OP_CELL:
         return pyprof__callee_put_name(callee, window, step) ? -1 : -2;
     case PYPROF__OP_CONST: return named && pyprof__callee_put_type(callee, window, step) ? -1 : -2;
+    case PYPROF__OP_COMMON:
+        if (step->argument >= PYPROF__COUNT(pyprof__common_names) || (!named && step->argument >= PYPROF__COMMON_CALLABLE)) return -2;
+        return pyprof__callee_put(callee, pyprof__common_names[step->argument]) ? -1 : -2;
     case PYPROF__OP_SUPER: return pyprof__callee_put_name(callee, window, step) && pyprof__callee_put(callee, "super().") ? -1 : -2;
     case PYPROF__OP_SPECIAL:
         if (step->argument >= PYPROF__COUNT(pyprof__special_names)) return -2;
@@ -4060,6 +4082,7 @@ static int pyprof__callee_link(pyprof__callee *callee, const pyprof__window *win
     default: return -2;
     }
     maker = pyprof__maker(window, i);
+    callee->first = step->act != PYPROF__OP_ATTR;
     return maker >= 0 ? maker : -2;
 }
 
@@ -4070,6 +4093,7 @@ static const char *pyprof__window_callee(const pyprof__window *window, pyprof__c
     int i = window->count - 1, left = PYPROF__LINKS, maker = -1;
     callee->at = sizeof callee->text - 1;
     callee->text[callee->at] = 0;
+    callee->first = 1;
     if (i > window->first && window->steps[i - 1].act == PYPROF__OP_PRECALL) i--;   // 3.11: the first half of the call
     if (pyprof__is_exit(window, i, &maker)) {
         pyprof__callee_put(callee, ".__exit__");
@@ -4077,6 +4101,23 @@ static const char *pyprof__window_callee(const pyprof__window *window, pyprof__c
     } else i = pyprof__maker(window, i);
     while (i >= 0 && left-- > 0) i = pyprof__callee_link(callee, window, i);
     return callee->text[callee->at] == '(' || callee->text[callee->at] == '[' ? "" : callee->text + callee->at;
+}
+
+// Until 3.11 a code object has no version of its own: one evaluated after the other, x.f() and x.g() are the same but for
+// what co_names holds.
+static uint64_t pyprof__names_print(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code *code)
+{
+    const pyprof__layout *layout = codes->layout;
+    uint64_t items[8], size = 0, tuple;
+    size_t i, n;
+    if (code->key.version) return 0;
+    memset(items, 0, sizeof items);
+    tuple = pyprof__read_pointer(mirror, code->key.address + layout->code_names);
+    if (!tuple || !pyprof__read(mirror, &size, tuple + layout->bytes_size, sizeof size)) return 1;
+    n = size < PYPROF__COUNT(items) ? (size_t)size : PYPROF__COUNT(items);
+    if (n && !pyprof__read(mirror, items, tuple + layout->tuple_items, n * 8)) return 1;
+    for (i = 0; i < n; i++) size = pyprof__mix(size, items[i]);
+    return size;
 }
 
 // What does the instruction call? 0 = it is no call, else 1 + the string of the callee's name, "" where that cannot be told.
@@ -4087,9 +4128,14 @@ static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror
     pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
     const unsigned char *last;
     const char *name;
+    uint64_t names;
     uint32_t string;
-    if (spot->callee) return spot->callee - 1;
     if (PYPROF__AT(pyprof__code, codes->codes, spot->code).kind != PYPROF_KIND_PYTHON || spot->instruction < 0) return 0;
+    if (spot->callee == 1) return 0;
+    names = pyprof__names_print(codes, mirror, &PYPROF__AT(pyprof__code, codes->codes, spot->code));
+    if (spot->callee && spot->names == names) return spot->callee - 1;
+    spot->callee = 0;
+    spot->names = names;
     if (!pyprof__window_read(&window, codes, mirror, spot)) return 0;
     last = window.bytes + (window.last - window.from) * 2;
     if (!pyprof__opcode_calls(codes->opcodes, *last)) {
@@ -4112,13 +4158,14 @@ static uint32_t pyprof__spot_opcode(pyprof__codes *codes, pyprof__mirror *mirror
     pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
     const pyprof__opcode *opcode;
     uint32_t string;
+    int decoded;
     if (spot->opcode) return spot->opcode - 1;
     if (PYPROF__AT(pyprof__code, codes->codes, spot->code).kind != PYPROF_KIND_PYTHON) return 0;
     if (!pyprof__window_read(&window, codes, mirror, spot)) return 0;
-    if (!pyprof__window_decode(&window) || !pyprof__window_holds(&window)) return 0;
-    opcode = &codes->opcodes->at[window.steps[window.count - 1].opcode];
-    if (!opcode->name) return 0;
-    string = pyprof__intern(codes->pool, &codes->strings, opcode->name, opcode->size);
+    decoded = pyprof__window_decode(&window);
+    if (!pyprof__window_holds(&window)) return 0;
+    opcode = decoded ? &codes->opcodes->at[window.steps[window.count - 1].opcode] : NULL;
+    string = opcode && opcode->name ? pyprof__intern(codes->pool, &codes->strings, opcode->name, opcode->size) : 0;
     if (string == PYPROF__NONE) return 0;
     spot->opcode = 1 + string;
     return string;
@@ -5340,7 +5387,7 @@ static void pyprof__names_read(pyprof__threads *list, char *text, int all)
 //      node 0 is the root, its children are threads, below them the frames, root first
 // ============================================================================
 typedef struct { uint32_t name, qualname, file; int32_t first_line, kind; } pyprof__function;
-typedef struct { uint32_t function; pyprof__place place; } pyprof__location;
+typedef struct { uint32_t function; pyprof__place place; uint32_t opcode; } pyprof__location;   // opcode: string, 0 = not recorded
 typedef struct { uint32_t parent, location; } pyprof__node;
 
 typedef struct {               // one OS thread in one interpreter
@@ -5407,6 +5454,7 @@ typedef struct {
     double rate_hz, timeline_s;
     pyprof_stats stats;
     int paths;
+    int opcodes;                   // locations tell them
 } pyprof__model;
 
 static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
@@ -5501,14 +5549,21 @@ static uint32_t pyprof__model_path(pyprof__model *model, const char *path)
     return pyprof__model_string(model, text);
 }
 
-static uint32_t pyprof__model_location(pyprof__model *model, const pyprof__function *function, const pyprof__place *place)
+static uint32_t pyprof__model_instruction(pyprof__model *model, const pyprof__function *function, const pyprof__place *place, uint32_t opcode)
 {
     pyprof__location location;
+    location.opcode = opcode;
     location.function = pyprof__unique(model->pool, &model->functions, &model->function_index, pyprof__same_function, function);
     location.place = *place;
     if (function->name == PYPROF__NONE || function->qualname == PYPROF__NONE || function->file == PYPROF__NONE) return PYPROF__NONE;
+    if (opcode == PYPROF__NONE) return PYPROF__NONE;
     if (location.function == PYPROF__NONE) return PYPROF__NONE;
     return pyprof__unique(model->pool, &model->locations, &model->location_index, pyprof__same_location, &location);
+}
+
+static uint32_t pyprof__model_location(pyprof__model *model, const pyprof__function *function, const pyprof__place *place)
+{
+    return pyprof__model_instruction(model, function, place, 0);
 }
 
 static uint32_t pyprof__model_node(pyprof__model *model, uint32_t parent, uint32_t location)
@@ -5555,6 +5610,7 @@ static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *co
     const pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
     const pyprof__code *code = &PYPROF__AT(pyprof__code, codes->codes, spot->code);
     pyprof__function function;
+    uint32_t opcode = 0;
     memset(&function, 0, sizeof function);
     function.name = pyprof__model_string(model, pyprof__string(&codes->strings, code->name));
     function.qualname = pyprof__model_string(model, pyprof__string(&codes->strings, code->qualname));
@@ -5566,7 +5622,8 @@ static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *co
     }
     function.first_line = code->key.first_line;
     function.kind = code->kind;
-    return pyprof__model_location(model, &function, &spot->place);
+    if (model->opcodes && spot->opcode > 1) opcode = pyprof__model_string(model, pyprof__string(&codes->strings, spot->opcode - 1));
+    return pyprof__model_instruction(model, &function, &spot->place, opcode);
 }
 
 static void pyprof__model_add(pyprof__model *model, pyprof_metric metric, uint32_t node, int64_t value)
@@ -9887,7 +9944,8 @@ static uint32_t pyprof__diff_location(pyprof__differ *differ, pyprof__diff_side 
         location.place.line = line;
     }
     location.function = pyprof__diff_function(differ, side, from->function);
-    if (location.function == PYPROF__NONE) return PYPROF__NONE;
+    if (location.opcode) location.opcode = differ->group ? 0 : pyprof__model_string(to, pyprof__text(side->from, from->opcode));
+    if (location.function == PYPROF__NONE || location.opcode == PYPROF__NONE) return PYPROF__NONE;
     *slot = pyprof__unique(to->pool, &to->locations, &to->location_index, pyprof__same_location, &location);
     return *slot;
 }
@@ -10871,9 +10929,11 @@ static void pyprof__json_frames(const pyprof__job *job)
         pyprof__put(job->sink, ", \"file\": ");
         pyprof__put_json(job->sink, pyprof__text(job->profile, function->file));
         pyprof__put_format(job->sink, ", \"line\": %ld, \"end_line\": %ld, \"column\": %ld, \"end_column\": %ld, "
-                           "\"first_line\": %ld, \"kind\": \"%s\"}",
+                           "\"first_line\": %ld, \"kind\": \"%s\"",
                            (long)location->place.line, (long)location->place.end_line, (long)location->place.column, (long)location->place.end_column,
                            threadlike ? 0L : (long)function->first_line, pyprof__kind_names[function->kind]);
+        if (location->opcode) pyprof__put_format(job->sink, ", \"opcode\": \"%s\"", pyprof__text(job->profile, location->opcode));
+        pyprof__put(job->sink, "}");
     }
     pyprof__put(job->sink, "],\n");
 }
@@ -14721,6 +14781,18 @@ static void pyprof__record_stats(pyprof__session *session, const pyprof__sweeper
     pyprof__degrade(session, sweeper->degraded);
 }
 
+// Looks up the opcodes of all stacks of this sweep, for the sessions that want them.
+static void pyprof__look_opcodes(pyprof__sweeper *sweeper)
+{
+    size_t i, k;
+    for (i = 0; i < sweeper->list.threads.count; i++) {
+        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
+        if (thread->tick != sweeper->list.tick || thread->cause) continue;
+        for (k = 0; k < thread->stack.spots.count; k++)
+            pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(const uint32_t, thread->stack.spots, k));
+    }
+}
+
 static void pyprof__record(pyprof__session *session, const pyprof__sweeper *sweeper, const pyprof__tick *tick, int present, uint64_t retried)
 {
     pyprof__model *model = &session->model;
@@ -14973,9 +15045,11 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
         pyprof__g.own_cpu_due = tick.now + 10000000;
     }
     for (i = 0; i < PYPROF__SESSIONS; i++) {
-        if (!(pyprof__g.sessions[i].generation & 1)) continue;
-        pyprof__record(&pyprof__g.sessions[i], sweeper, &tick, present, sweeper->retried - retried);
-        if (present && sweeper->awaits.count) pyprof__record_awaits(&pyprof__g.sessions[i], sweeper);
+        pyprof__session *session = &pyprof__g.sessions[i];
+        if (!(session->generation & 1)) continue;
+        if (session->config.opcodes && present) pyprof__look_opcodes(sweeper);
+        pyprof__record(session, sweeper, &tick, present, sweeper->retried - retried);
+        if (present && sweeper->awaits.count) pyprof__record_awaits(session, sweeper);
     }
     pthread_mutex_unlock(&pyprof__lock);
     pyprof__deliver_events();
@@ -15115,6 +15189,7 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
     if (config->heap < 0 || config->heap > PYPROF_HEAP_EXACT) return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap is %d: no such value", config->heap);
     if (config->paths < 0 || config->paths > PYPROF_PATHS_HASHED)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", config->paths);
+    if (config->opcodes < 0 || config->opcodes > 1) return pyprof__fail(PYPROF_ERR_ARGUMENT, "opcodes is %d: 0 or 1", config->opcodes);
     if (!config->allocator.alloc != !config->allocator.free)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "allocator: alloc and free are needed both, or none");
     if (config->max_depth > PYPROF__MOST_DEPTH)
@@ -15168,6 +15243,7 @@ static int pyprof__session_clear(pyprof__session *session, uint64_t start_ns)
     session->model.rate_hz = session->config.rate_hz;
     session->model.timeline_s = session->config.timeline_s;
     session->model.paths = session->config.paths;
+    session->model.opcodes = session->config.opcodes;
     session->ticks_late = session->late_sum = 0;
     session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
     session->spot_map.count = 0;
@@ -15548,8 +15624,11 @@ static void pyprof__at_exit(void)
 // The variables of PROFILING=1. The config's strings live as long as the environment.
 static pyprof_result pyprof__env_config(pyprof_config *config)
 {
-    const char *heap = pyprof__getenv("PYPROF_HEAP"), *quiet = pyprof__getenv("PYPROF_QUIET");
+    const char *heap = pyprof__getenv("PYPROF_HEAP"), *quiet = pyprof__getenv("PYPROF_QUIET"), *opcodes = pyprof__getenv("PYPROF_OPCODES");
     memset(config, 0, sizeof *config);
+    config->opcodes = opcodes && strcmp(opcodes, "1") == 0;
+    if (opcodes && *opcodes && !config->opcodes && strcmp(opcodes, "0") != 0)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_OPCODES=%.100s: not 0 or 1", opcodes);
     config->rate_hz = 100;
     pyprof__g.env_quiet = quiet && *quiet && strcmp(quiet, "0") != 0;
     if (!pyprof__env_number("PYPROF_RATE", 0.001, 100000, &config->rate_hz)) return PYPROF_ERR_ARGUMENT;
@@ -15974,6 +16053,7 @@ static void pyprof__frame_fill(const pyprof_profile *profile, uint32_t node, pyp
     frame->end_line = location->place.end_line;
     frame->column = location->place.column;
     frame->end_column = location->place.end_column;
+    frame->opcode = location->opcode ? pyprof__text(profile, location->opcode) : NULL;
     frame->first_line = function->first_line;
     frame->kind = function->kind;
 }

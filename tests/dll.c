@@ -168,6 +168,59 @@ int pyprof_test_spot(uint32_t version, int free_threaded, uint64_t code, int ins
     return found != 0;
 }
 
+// What one thread was seen to call, by a sampler of its own: samples of it, those at a call, those at a call of that name.
+typedef struct { int64_t native; int rounds, samples, calls, named; const char *want; char other[300]; pyprof__sweeper sweeper; } test_caller;
+
+static void test_caller_note(test_caller *job)
+{
+    pyprof__sweeper *sweeper = &job->sweeper;
+    for (size_t i = 0; i < sweeper->list.threads.count; i++) {
+        const pyprof__thread *thread = (const pyprof__thread *)sweeper->list.threads.data + i;
+        if (thread->native != job->native || thread->tick != sweeper->list.tick || thread->cause || !thread->stack.spots.count) continue;
+        uint32_t callee = pyprof__spot_callee(&sweeper->codes, &sweeper->mirror, *(const uint32_t *)thread->stack.spots.data);
+        const char *name = callee ? pyprof__string(&sweeper->codes.strings, callee - 1) : NULL;
+        job->samples++;
+        job->calls += name != NULL;
+        if (name && !strcmp(name, job->want)) job->named++;
+        else if (name) snprintf(job->other, sizeof job->other, "%s", name);
+    }
+}
+
+static void *test_caller_main(void *argument)
+{
+    test_caller *job = (test_caller *)argument;
+    uint32_t word = 0;
+    int proven;
+    pyprof__is_sampler = 1;
+    pyprof__sweeper_settle(&job->sweeper);
+    if (pyprof__self_check(&job->sweeper, 50, &proven) != PYPROF_OK) return NULL;
+    while (job->rounds--) {
+        pyprof__sleep_until(&word, 0, pyprof__now() + 1000000);
+        if (pyprof__sweep(&job->sweeper)) test_caller_note(job);
+    }
+    return NULL;
+}
+
+EXPORT int pyprof_test_calls(int64_t native, int rounds, const char *want, int *found, char *other);
+int pyprof_test_calls(int64_t native, int rounds, const char *want, int *found, char *other)
+{
+    test_caller *job = (test_caller *)calloc(1, sizeof *job);
+    pthread_t thread;
+    if (!job || pyprof__sweeper_open(&job->sweeper, NULL, UINT64_MAX, 1024, 1) != PYPROF_OK) return -1;
+    job->native = native;
+    job->rounds = rounds;
+    job->want = want;
+    if (pyprof__thread_start(&thread, test_caller_main, job)) return -2;
+    pthread_join(thread, NULL);
+    found[0] = job->samples;
+    found[1] = job->calls;
+    found[2] = job->named;
+    strcpy(other, job->other);
+    pyprof__sweeper_close(&job->sweeper);
+    free(job);
+    return 0;
+}
+
 // sizeof of every structure that bind.py mirrors, so that the two cannot drift apart unseen; 0 = no such structure.
 EXPORT size_t pyprof_test_size(const char *name);
 size_t pyprof_test_size(const char *name)

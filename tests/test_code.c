@@ -92,7 +92,7 @@ TEST(random_tables)   // which end exactly before a page that cannot be read
     uint64_t random = 12345;
     unsigned char *page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(page != MAP_FAILED && mprotect(page + 4096, 4096, PROT_NONE) == 0);
-    for (int round = 0; round < 300000; round++) {
+    for (int round = 0; round < 100000; round++) {
         size_t size = pyprof__random(&random) % 40;
         unsigned char *table = page + 4096 - size;
         for (size_t i = 0; i < size; i++) table[i] = (unsigned char)(pyprof__random(&random) | (round & 1 ? 0x80 : 0));
@@ -101,6 +101,134 @@ TEST(random_tables)   // which end exactly before a page that cannot be read
         pyprof__place found = place(form, table, size, first, instruction);
         CHECK(found.line >= 0 && found.end_line >= 0 && found.column >= -1 && found.end_column >= -1);
         CHECK(found.line != 0x55555555 && found.end_line != 0x55555555 && found.column != 0x55555555 && found.end_column != 0x55555555);
+    }
+}
+
+// ---- instructions: code objects made of random bytes -------------------------------------------------------------------
+typedef struct { pyprof__source source; pyprof__pool pool; pyprof__layout layout; pyprof__mirror mirror; pyprof__codes codes; } reader;
+
+static void reader_open(reader *r, uint32_t minor, int free_threaded)
+{
+    pyprof__pool_init(&r->pool, NULL, UINT64_MAX);
+    CHECK_INT(pyprof__source_open(&r->source), PYPROF_OK);
+    CHECK_INT(pyprof__layout_choose(&r->layout, 0x03000000u | minor << 16, free_threaded, NULL), PYPROF_OK);
+    pyprof__mirror_init(&r->mirror, &r->pool, &r->source);
+    CHECK(pyprof__codes_init(&r->codes, &r->pool, &r->layout));
+}
+
+static void reader_close(reader *r)
+{
+    pyprof__codes_free(&r->codes);
+    pyprof__mirror_free(&r->mirror);
+    CHECK_INT((int64_t)r->pool.used, 0);
+    pyprof__source_close(&r->source);
+}
+
+static void put64(unsigned char *at, uint64_t value) { memcpy(at, &value, sizeof value); }
+
+// A str, and a tuple of it and of addresses at random, where most of the code object's pointers go.
+static void make_names(reader *r, unsigned char *str, unsigned char *tuple, uint64_t *random)
+{
+    uint32_t state = 1u << r->layout.str_kind_shift | r->layout.str_is_compact | r->layout.str_is_ascii;
+    put64(str + r->layout.str_length, 4);
+    memcpy(str + r->layout.str_state, &state, sizeof state);
+    memcpy(str + r->layout.str_ascii, "name", 5);
+    put64(tuple + r->layout.bytes_size, 60);
+    for (unsigned i = 0; i < 60; i++) put64(tuple + r->layout.tuple_items + 8 * i, i % 4 ? (uint64_t)(uintptr_t)str : pyprof__random(random));
+}
+
+// A code object in `area`, whose pointers go anywhere in it, and a line table of its own. Instructions begin at code_bytes.
+static void make_code(reader *r, unsigned char *area, size_t size, uint64_t *random, unsigned kind)
+{
+    const pyprof__layout *at = &r->layout;
+    const uint32_t pointers[] = { at->code_filename, at->code_name, at->code_linetable, at->code_names, at->code_locals, at->code_consts, at->code_cells,
+                                  at->code_free, at->code_string };
+    pyprof__code *code = (pyprof__code *)pyprof__push(&r->pool, &r->codes.codes);
+    for (size_t i = 0; i < size; i++) area[i] = (unsigned char)(pyprof__random(random) % 4 ? pyprof__random(random) : 0);
+    for (size_t i = 0; i < sizeof pointers / sizeof *pointers; i++) {
+        uint64_t to = kind & 1 ? pyprof__random(random) : (uint64_t)(uintptr_t)area + pyprof__random(random) % size / 8 * 8;
+        if (i > 2 && pyprof__random(random) % 8) to = (uint64_t)(uintptr_t)area + size / 2;
+        if (pointers[i] != 0xffffffffu) memcpy(area + pointers[i], &to, 8);
+    }
+    make_names(r, area + size - 256, area + size / 2, random);
+    for (unsigned i = 0; i < 1000; i += 2) {                  // more calls and names than chance would make
+        unsigned char *byte = area + 544 + i, opcode = (unsigned char)pyprof__random(random);
+        unsigned act = r->codes.opcodes->at[opcode].act;
+        if (act >= PYPROF__OP_NAME && act <= PYPROF__OP_EXTENDED) *byte = opcode;
+        if (pyprof__random(random) % 2) byte[1] &= 15;
+    }
+    if (at->code_string != 0xffffffffu && kind & 2) {   // 1000 bytes of code
+        put64(area + at->code_string, (uint64_t)(uintptr_t)area + 512);
+        put64(area + 512 + at->bytes_size, 1000);
+    }
+    memset(code, 0, sizeof *code);
+    code->key.address = (uint64_t)(uintptr_t)area;
+    memcpy(&code->key.filename, area + at->code_filename, 8);
+    memcpy(&code->key.name, area + at->code_name, 8);
+    memcpy(&code->key.linetable, area + at->code_linetable, 8);
+    memcpy(&code->key.first_line, area + at->code_firstline, 4);
+    code->table = (uint32_t)r->codes.tables.count;
+    CHECK(pyprof__array_reserve(&r->pool, &r->codes.tables, 4096));
+    unsigned char *table = (unsigned char *)r->codes.tables.data + code->table;
+    for (uint32_t n = (uint32_t)(pyprof__random(random) % 300); n; n--) {   // entries without a gap, most of them on one line
+        unsigned kind_of = (unsigned)(pyprof__random(random) % 8 ? pyprof__random(random) % 2 : pyprof__random(random) % 16);
+        table[code->table_size++] = (unsigned char)(0x80 | kind_of << 3 | pyprof__random(random) % 8);
+        for (unsigned k = kind_of < 10 ? 1 : kind_of < 13 ? 2 : kind_of == 13 ? 1 : kind_of == 14 ? 4 : 0; k; k--)
+            table[code->table_size++] = (unsigned char)(pyprof__random(random) % 3 ? pyprof__random(random) & 15 : pyprof__random(random) & 127);
+    }
+    if (kind & 4 && code->table_size) table[pyprof__random(random) % code->table_size] = (unsigned char)pyprof__random(random);
+    r->codes.tables.count += code->table_size;
+}
+
+TEST(random_instructions)
+{
+    enum { AREA = 4096 };
+    unsigned char *area = mmap(NULL, 2 * AREA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint64_t random = 4711;
+    int calls = 0, named = 0;
+    CHECK(area != MAP_FAILED && mprotect(area + AREA, AREA, PROT_NONE) == 0);
+    for (uint32_t minor = 8; minor <= 15; minor++) {
+        reader r;
+        reader_open(&r, minor, minor > 12 && minor % 2);
+        for (unsigned round = 0; round < 1000; round++) {
+            pyprof__mirror_begin(&r.mirror);
+            make_code(&r, area, AREA, &random, round);
+            for (int i = 0; i < 20; i++) {
+                uint32_t spot = pyprof__spot_find(&r.codes, (uint32_t)r.codes.codes.count - 1, (int64_t)(pyprof__random(&random) % (round % 3 ? 400 : 1500)));
+                uint32_t callee = pyprof__spot_callee(&r.codes, &r.mirror, spot), opcode = pyprof__spot_opcode(&r.codes, &r.mirror, spot);
+                CHECK(callee <= r.codes.strings.starts.count && opcode < r.codes.strings.starts.count);
+                calls += callee != 0;
+                named += callee > 1;
+            }
+        }
+        reader_close(&r);
+    }
+    CHECK(calls > 1000 && named > 20);   // or nothing was tried
+}
+
+TEST(opcodes_of_all_versions)
+{
+    for (uint32_t minor = 8; minor <= 15; minor++) {
+        static pyprof__opcodes opcodes;
+        int names = 0, calls = 0;
+        pyprof__opcodes_make(&opcodes, minor);
+        for (unsigned i = 0; i < 256; i++) {
+            const pyprof__opcode *opcode = &opcodes.at[i];
+            names += opcode->name != NULL;
+            calls += pyprof__opcode_calls(&opcodes, i);
+            if (!opcode->name) { CHECK_INT(opcode->size, 0); continue; }
+            CHECK(opcode->size > 1 && opcode->size < 48 && opcode->caches <= 10);
+            for (unsigned k = 0; k < opcode->size; k++)
+                CHECK((opcode->name[k] >= 'A' && opcode->name[k] <= 'Z') || opcode->name[k] == '_' || (k && opcode->name[k] >= '0' && opcode->name[k] <= '9'));
+            CHECK_INT(pyprof__opcode_number(opcodes.at, opcode->name, opcode->size), (int)i);   // no name twice
+        }
+        CHECK(names > 110 && names < 250 && calls >= 4 && calls < 50);
+        CHECK_INT(pyprof__opcode_number(opcodes.at, "NOPE", 4), 256);
+    }
+    for (uint32_t minor = 0; minor < 8; minor++) {   // not known: nothing is a call
+        static pyprof__opcodes none;
+        pyprof__opcodes_make(&none, minor);
+        for (unsigned i = 0; i < 256; i++) CHECK(!none.at[i].name && !pyprof__opcode_calls(&none, i));
     }
 }
 

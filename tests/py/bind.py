@@ -83,7 +83,7 @@ class Config(Structure):
                 ('heap_interval_bytes', c_uint64), ('heap_max_bytes', c_uint64), ('capture', c_int),
                 ('children', c_int), ('native', c_int), ('timeline_s', c_double), ('max_depth', c_uint32),
                 ('max_bytes', c_uint64), ('paths', c_int), ('thread_filter', c_char_p), ('allocator', Allocator),
-                ('logger', Logger), ('on_event', OnEvent), ('reserved', c_uint64 * 8)]
+                ('logger', Logger), ('on_event', OnEvent), ('opcodes', c_int), ('reserved', c_uint64 * 7)]
 
 
 class SnapshotOptions(Structure):
@@ -117,7 +117,7 @@ class Row(Structure):
 class Frame(Structure):
     _fields_ = [('name', c_char_p), ('qualname', c_char_p), ('file', c_char_p), ('label', c_char_p),
                 ('line', c_int32), ('end_line', c_int32), ('column', c_int32), ('end_column', c_int32),
-                ('first_line', c_int32), ('kind', c_int32)]
+                ('first_line', c_int32), ('kind', c_int32), ('opcode', c_char_p)]
 
 
 class Thread(Structure):
@@ -268,7 +268,7 @@ def fill(structure, **fields):
 
 
 FrameTuple = collections.namedtuple(
-    'Frame', 'name qualname file label line end_line column end_column first_line kind')
+    'Frame', 'name qualname file label line end_line column end_column first_line kind opcode')
 ThreadTuple = collections.namedtuple('Thread', 'thread_id ident interpreter name first_seen last_seen total')
 ProcessTuple = collections.namedtuple('Process', [field[0] for field in Process._fields_])
 ItemTuple = collections.namedtuple('Item', 'kind thread stack leaf self total timestamp count other process')
@@ -389,7 +389,7 @@ class Profile:
                 thread = item.thread.contents if item.thread else None
                 stack = tuple(
                     FrameTuple(text(f.name), text(f.qualname), text(f.file), text(f.label), f.line, f.end_line,
-                               f.column, f.end_column, f.first_line, f.kind)
+                               f.column, f.end_column, f.first_line, f.kind, text(f.opcode))
                     for f in item.stack[:item.depth]) if item.stack else ()
                 below = len(stack) > 1 and item.kind != ITEM_NODE and is_leaf(stack[-1].kind, stack[-1].name)
                 leaf = stack[-1] if below else None

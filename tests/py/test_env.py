@@ -162,7 +162,7 @@ def bad_values():
     for name, value in (('PROFILING', '2'), ('PROFILING', 'yes please'), ('PYPROF_RATE', 'abc'), ('PYPROF_RATE', '-1'),
                         ('PYPROF_RATE', '1e9'), ('PYPROF_RATE', 'nan'), ('PYPROF_RATE', '100x'), ('PYPROF_FORMATS', 'bogus'),
                         ('PYPROF_FORMATS', 'json,bogus,svg'), ('PYPROF_INTERVAL', '-1'), ('PYPROF_INTERVAL', 'x'),
-                        ('PYPROF_HEAP', 'maybe'), ('PYPROF_SOURCES', '2'), ('PYPROF_SOURCES', 'yes'), ('PYPROF_QUIET', 'perhaps')):
+                        ('PYPROF_HEAP', 'maybe'), ('PYPROF_SOURCES', '2'), ('PYPROF_SOURCES', 'yes'), ('PYPROF_OPCODES', 'all'), ('PYPROF_QUIET', 'perhaps')):
         with bind.folder() as folder:
             result = run(folder, 'main(0.05)\nimport os\ntime.sleep(0.1)\nprint(len(os.listdir("/proc/self/task")))\nsys.exit(7)\n', **{name: value})
             if name == 'PYPROF_QUIET' and name not in result.err:
