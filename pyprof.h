@@ -2214,25 +2214,25 @@ static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__
         224, 232, 240, 248, 264, PYPROF__N, PYPROF__N,
         280, 288, 296, 312, 304, PYPROF__N, 344, 416, PYPROF__N, PYPROF__N,
         360, 376, PYPROF__N, PYPROF__N, PYPROF__N,
-        552, 544, 560, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,   520, 528,   456, 464,   504,
+        552, 544, 560, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,   520, 528,   456, 464,   504,   PYPROF__N,
         PYPROF__N, 80, 576, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, 256,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N } },
+        PYPROF__N, PYPROF__N, PYPROF__N } },
     { 0x030e, 760, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96, 160,   136, 152, 144,
         192, 200, 208, PYPROF__N, PYPROF__N, 216, 224, PYPROF__N, 240, PYPROF__N, PYPROF__N, PYPROF__N,
         248, 256, 264, 272, 288, 304, PYPROF__N,
         320, 328, 336, 352, 344, PYPROF__N, 384, 464, PYPROF__N, 392,
         408, 424, PYPROF__N, PYPROF__N, PYPROF__N,
-        632, 624, 640, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,   600, 608,   536, 544,   584,
+        632, 624, 640, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,   600, 608,   536, 544,   584,   PYPROF__N,
         PYPROF__N, 88, 656, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, 280,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N } },
+        PYPROF__N, PYPROF__N, PYPROF__N } },
     { 0x030f, 888, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96, 160,   136, 152, 144,
         192, 200, 208, PYPROF__N, PYPROF__N, 240, 248, PYPROF__N, 264, PYPROF__N, PYPROF__N, 216,
         312, 320, 328, 336, 352, 368, PYPROF__N,
         384, 392, 400, 416, 408, PYPROF__N, 448, 560, PYPROF__N, 456,
         472, 488, 512, 520, 536,
-        728, 720, 736, 744, PYPROF__N, PYPROF__N, PYPROF__N,   696, 704,   632, 640,   680,
+        728, 720, 736, 744, PYPROF__N, PYPROF__N, PYPROF__N,   696, 704,   632, 640,   680,   PYPROF__N,
         PYPROF__N, 88, 760, 768, 784, PYPROF__N, PYPROF__N, PYPROF__N, 288, 344,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N } },
+        PYPROF__N, PYPROF__N, PYPROF__N } },
 };
 #undef PYPROF__N
 
@@ -3653,6 +3653,7 @@ typedef struct {
     pyprof__array outside;     // pyprof__step, innermost first: those frames, as far as they are needed
     pyprof__array steps;       // the frames of the last walk
     uint32_t first;            // so many of these lie inside; PYPROF__NONE = it cannot have been this thread
+    int maybe_new;             // one more was counted: this one's end is near, or it is the next one
 } pyprof__collection;
 
 enum { PYPROF__MAX_OUTSIDE = 64 };
@@ -3982,6 +3983,7 @@ static pyprof__collection *pyprof__collection_new(pyprof__threads *list, uint64_
     collection->interp = interp;
     collection->thread = collection->refuted = 0;
     collection->outside.count = 0;
+    collection->maybe_new = 0;
     return collection;
 }
 
@@ -4015,21 +4017,33 @@ static void pyprof__collection_see(pyprof__threads *list, pyprof__gil *gil)
     if (!collection || !collection->tick) collection = pyprof__collection_new(list, gil->interp);
     if (!collection) return;
     collection->tick = list->tick;
+    if (same && collection->runs != gil->gc.runs) collection->maybe_new = 1;
     collection->runs = gil->gc.runs;
     if (!collection->thread && runner != collection->refuted) collection->thread = runner;
     gil->gc.thread = collection->thread;
+}
+
+// Are the frames from a step of the last walk outwards the known ones from k on?
+static int pyprof__collection_matches(const pyprof__collection *collection, size_t i, size_t k)
+{
+    const pyprof__step *step = (const pyprof__step *)collection->steps.data, *known = (const pyprof__step *)collection->outside.data;
+    while (i < collection->steps.count && k < collection->outside.count && step[i].at == known[k].at && step[i].instruction == known[k].instruction) {
+        i++;
+        k++;
+    }
+    return i == collection->steps.count || k == collection->outside.count;
 }
 
 // How many frames of the thread that collects lie inside of the collection: those that moved since it was first seen. At first
 // sight only finalizers are known to be (__del__). PYPROF__NONE = that thread cannot be the one.
 static uint32_t pyprof__collection_inside(const pyprof__collection *collection)
 {
-    const pyprof__step *step = (const pyprof__step *)collection->steps.data, *known = (const pyprof__step *)collection->outside.data;
-    size_t i, k, count = collection->steps.count, first = 0;
-    for (k = 0; k < collection->outside.count; k++)
+    const pyprof__step *step = (const pyprof__step *)collection->steps.data;
+    size_t i, k, count = collection->steps.count, first = 0, known = collection->outside.count;
+    for (k = 0; k < known && (k == 0 || !collection->maybe_new); k++)
         for (i = 0; i < count; i++)
-            if (step[i].at == known[k].at && step[i].instruction == known[k].instruction) return (uint32_t)i;
-    if (collection->outside.count) return PYPROF__NONE;
+            if (step[i].at == PYPROF__AT(const pyprof__step, collection->outside, k).at && pyprof__collection_matches(collection, i, k)) return (uint32_t)i;
+    if (known && !collection->maybe_new) return PYPROF__NONE;
     for (i = 0; i < count; i++)
         if (step[i].role == PYPROF__ROLE_FINALIZER) first = i + 1;
     return (uint32_t)first;
@@ -4055,6 +4069,7 @@ static void pyprof__collection_learn(pyprof__threads *list, pyprof__collection *
 {
     size_t count = collection->first == PYPROF__NONE ? 0 : collection->steps.count - collection->first;
     collection->outside.count = 0;
+    collection->maybe_new = 0;
     if (collection->first == PYPROF__NONE) {
         collection->refuted = collection->thread;
         collection->thread = 0;
