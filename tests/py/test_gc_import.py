@@ -17,9 +17,11 @@ EXACT = sys.version_info >= (3, 15)   # the interpreter tells which frame trigge
 
 
 def spin(seconds):
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        pass
+    """Busy. Returns how long it took: on a machine that does other things, too, that is more."""
+    begin = now = time.perf_counter()
+    while now < begin + seconds:
+        now = time.perf_counter()
+    return now - begin
 
 
 def stacks(profile, metric=WALL_NS):
@@ -144,7 +146,7 @@ def imports_are_rows():
         modules(path, helper=SPIN, first='from helper import spin\nspin(0.2)\n', second='from helper import spin\nspin(0.1)\n')
         with bind.record(rate_hz=1000) as session:
             import first, second   # noqa: E401, F401
-        rows = {row.name: row for row in session.profile.top()}
+        rows = {row.name: row for row in session.profile.top(include_idle=1)}
         for name, expected in ('<import first>', 0.2), ('<import second>', 0.1):
             bind.equal(rows[name].kind, bind.KIND_PSEUDO)
             bind.near(rows[name].total[WALL_NS] / 1e9, expected, 0.1, 0.03, name)
@@ -168,7 +170,7 @@ def memory_meets_time():
     """One line imports many modules: each one's memory and time lie below its own name."""
     count = 12
     with bind.folder() as path:
-        modules(path, helper=SPIN, **{'many%d' % i: 'from helper import spin\nblock = bytearray(%d)\nspin(0.02)\n' % (100000 * (i + 1))
+        modules(path, helper=SPIN, **{'many%d' % i: 'from helper import spin\nblock = bytearray(%d)\nspin(0.02)\n' % (1000000 * (i + 1))
                                       for i in range(count)})
         import helper   # noqa: F401
         for heap, interval in ((bind_exact(), 0), (bind_sampled(), 20000)):
@@ -188,8 +190,8 @@ def memory_meets_time():
                     bytes_of[name] = bytes_of.get(name, 0) + item.total[ALLOC_BYTES]
             bind.equal(len(nodes), count, 'imports')
             for i in range(count):
-                name, size = '<import many%d>' % i, 100000 * (i + 1)
-                bind.near(bytes_of.get(name, 0), size, 0.1 if interval == 0 else 0.6, 40000, 'bytes of ' + name)
+                name, size = '<import many%d>' % i, 1000000 * (i + 1)
+                bind.near(bytes_of.get(name, 0), size, 0.03, 400000, 'bytes of ' + name)
             for key, item in nodes.items():
                 bind.enough(item.total[SAMPLES] > 0, 'no sample of %r', key)
 
@@ -253,7 +255,7 @@ def collections_have_their_share(capture):
     near(profile, 0.6, 'spin')
     wrong = seconds(profile, 'spin', '<GC>')
     bind.check(wrong == 0, '<GC> where nothing was collected: %g s', wrong)
-    row = [row for row in profile.top() if row.name == '<GC>']
+    row = [row for row in profile.top(include_idle=1) if row.name == '<GC>']
     bind.equal([(row.kind, row.self[WALL_NS] > 0) for row in row], [(bind.KIND_PSEUDO, True)])
 
 
@@ -286,7 +288,7 @@ class Cycle:
         self.me = self
 
     def __del__(self):
-        spin(0.004)
+        Cycle.took += spin(0.004)
 
 
 @each_capture
@@ -299,30 +301,35 @@ def finalizers_lie_inside(capture):
             del cycles
             gc.collect()
             spent += time.perf_counter() - begin
+        inside = Cycle.took
         one = Cycle()
         one.me = None
         one = None   # a finalizer that no collection runs   # noqa: F841
     profile = session.profile
     near(profile, spent, 'finalizers_lie_inside', '<GC>')
-    near(profile, 0.4, 'finalizers_lie_inside', '<GC>', '__del__', 'spin')
+    near(profile, inside, 'finalizers_lie_inside', '<GC>', '__del__', 'spin')
     bind.check(seconds(profile, '__del__', '<GC>') == 0, 'a collection inside of a finalizer:\n%s', told(profile))
     outside = seconds(profile, 'finalizers_lie_inside', '__del__') - seconds(profile, '<GC>', '__del__')
-    bind.near(outside, 0.004, 0, 0.01, 'finalizers outside of collections')
+    bind.near(outside, Cycle.took - inside, 0, 0.01, 'finalizers outside of collections')
+
+
+spent_in = {'at_death': 0.0, 'phase': 0.0}
 
 
 def at_death(reference):
-    spin(0.002)
-    spin(0.002)
+    spent_in['at_death'] += spin(0.002)
+    spent_in['at_death'] += spin(0.002)
+
+
+def phase(phase, info):
+    if phase == 'start':
+        spent_in['phase'] += spin(0.05)
 
 
 @each_capture
 def callbacks_lie_inside(capture):
     class Target:
         pass
-
-    def phase(phase, info):
-        if phase == 'start':
-            spin(0.05)
 
     spent = 0.0
     references = []
@@ -340,8 +347,8 @@ def callbacks_lie_inside(capture):
     gc.callbacks.remove(phase)
     profile = session.profile
     near(profile, spent, 'callbacks_lie_inside', '<GC>')
-    near(profile, 0.2, 'phase')
-    near(profile, 0.4, 'at_death')
+    near(profile, spent_in['phase'], 'phase')
+    near(profile, spent_in['at_death'], 'at_death')
     inside = seconds(profile, '<GC>', 'at_death') + seconds(profile, '<GC>', 'phase')
     # Up to 3.14 the first samples of a collection may be taken for those of one that the callback began, until it moves on.
     bind.enough(inside > (0.999 if EXACT else 0.7) * (seconds(profile, 'at_death') + seconds(profile, 'phase')), '%g s inside:\n%s',
@@ -358,8 +365,9 @@ class Sleeper:
 
 @each_capture
 def others_run_while_a_finalizer_waits(capture):
-    """Who runs while a finalizer has given the GIL away does not collect anything."""
+    """Who runs while a finalizer has given the GIL away does not collect anything. The collections begin with that."""
     stop = []
+    gc.freeze()
 
     def bystander():
         while not stop:
@@ -378,7 +386,8 @@ def others_run_while_a_finalizer_waits(capture):
     bind.enough(seconds(profile, 'bystander') > 0.3, 'it hardly ran:\n%s', told(profile))
     wrong = seconds(profile, '<GC>', 'bystander') + seconds(profile, 'bystander', '<GC>')
     bind.enough(wrong < (0.0001 if EXACT else 0.05) * seconds(profile, 'bystander'), '%g s wrong:\n%s', wrong, told(profile))
-    bind.enough(seconds(profile, '<GC>', '__del__') > 0.8 * seconds(profile, '__del__'), 'not inside:\n%s', told(profile))
+    if EXACT:
+        bind.enough(seconds(profile, '<GC>', '__del__') > 0.99 * seconds(profile, '__del__'), 'not inside:\n%s', told(profile))
 
 
 @bind.test
