@@ -27,7 +27,8 @@ QUICK START
 
 WHAT IT MEASURES
     Wall time and CPU time of every Python thread of every interpreter, by stack, function and line; how much of it
-    was spent waiting; and how good the recording is: every sample that was lost, retried, cut or not proven is counted.
+    was spent waiting, importing (<import NAME>), collecting garbage (<GC>); and how good the recording is: every sample
+    that was lost, retried, cut or not proven is counted.
     Memory, sampled or exact, by the same stacks: allocated, live, at the high-water mark, temporary; what leaks.
 
 WHAT IT DOES NOT MEASURE YET
@@ -137,7 +138,7 @@ typedef enum pyprof_metric {
     PYPROF_WAIT_NS = 6,       // of those whose thread was not running: it waited in the kernel, for the GIL or for a CPU
     PYPROF_NATIVE_NS = 7,     // of those that ran in a C function called from the line shown, or without the GIL
     PYPROF_CALLS = 8,
-    PYPROF_EXCEPTIONS = 9,    // samples in which an exception was on its way up
+    PYPROF_EXCEPTIONS = 9,    // samples in which an exception was on its way up; only proven ones are looked at
     PYPROF_ALLOC_BYTES = 10,  // allocated, whatever became of it; a realloc counts as a free and an allocation
     PYPROF_ALLOC_BLOCKS = 11,
     PYPROF_LIVE_BYTES = 12,   // not freed yet
@@ -159,7 +160,7 @@ typedef enum pyprof_metric {
 
 typedef enum pyprof_kind {
     PYPROF_KIND_PYTHON = 0, PYPROF_KIND_NATIVE = 1, PYPROF_KIND_ZONE = 2,
-    PYPROF_KIND_PSEUDO = 3,   // <native>, <truncated>, <lost>: no function of the program
+    PYPROF_KIND_PSEUDO = 3,   // <native>, <truncated>, <lost>, <GC>, <import NAME>: no function of the program
     PYPROF_KIND_THREAD = 4, PYPROF_KIND_PROCESS = 5,
     PYPROF_KIND_WAIT = 6,     // a leaf that says what the frame above it waits for: [read file data.bin], [GIL]
     PYPROF_KIND_TASK = 7      // an asyncio task: the frames below it are its coroutines
