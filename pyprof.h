@@ -27,7 +27,8 @@ QUICK START
 
 WHAT IT MEASURES
     Wall time and CPU time of every Python thread of every interpreter, by stack, function and line; how much of it
-    was spent waiting; and how good the recording is: every sample that was lost, retried, cut or not proven is counted.
+    was spent waiting, importing (<import NAME>), collecting garbage (<GC>); and how good the recording is: every sample
+    that was lost, retried, cut or not proven is counted.
     Memory, sampled or exact, by the same stacks: allocated, live, at the high-water mark, temporary; what leaks.
 
 WHAT IT DOES NOT MEASURE YET
@@ -137,7 +138,7 @@ typedef enum pyprof_metric {
     PYPROF_WAIT_NS = 6,       // of those whose thread was not running: it waited in the kernel, for the GIL or for a CPU
     PYPROF_NATIVE_NS = 7,     // of those that ran in a C function called from the line shown, or without the GIL
     PYPROF_CALLS = 8,
-    PYPROF_EXCEPTIONS = 9,    // samples in which an exception was on its way up
+    PYPROF_EXCEPTIONS = 9,    // samples in which an exception was on its way up; only proven ones are looked at
     PYPROF_ALLOC_BYTES = 10,  // allocated, whatever became of it; a realloc counts as a free and an allocation
     PYPROF_ALLOC_BLOCKS = 11,
     PYPROF_LIVE_BYTES = 12,   // not freed yet
@@ -159,7 +160,7 @@ typedef enum pyprof_metric {
 
 typedef enum pyprof_kind {
     PYPROF_KIND_PYTHON = 0, PYPROF_KIND_NATIVE = 1, PYPROF_KIND_ZONE = 2,
-    PYPROF_KIND_PSEUDO = 3,   // <native>, <truncated>, <lost>: no function of the program
+    PYPROF_KIND_PSEUDO = 3,   // <native>, <truncated>, <lost>, <GC>, <import NAME>: no function of the program
     PYPROF_KIND_THREAD = 4, PYPROF_KIND_PROCESS = 5,
     PYPROF_KIND_WAIT = 6,     // a leaf that says what the frame above it waits for: [read file data.bin], [GIL]
     PYPROF_KIND_TASK = 7      // an asyncio task: the frames below it are its coroutines
@@ -3519,7 +3520,7 @@ static int pyprof__is_type(pyprof__codes *codes, pyprof__mirror *mirror, uint64_
     if (*known) return type == *known;
     at = pyprof__read_pointer(mirror, type + codes->layout->type_name);
     if (!at || !pyprof__read(mirror, text, at, size) || memcmp(text, name, size) != 0) return 0;
-    *known = type;
+    __atomic_store_n(known, type, __ATOMIC_RELAXED);   // HEAP reads them without its lock
     return 1;
 }
 
@@ -4310,7 +4311,12 @@ static int pyprof__stack_insert(pyprof__codes *codes, pyprof__stack *stack, size
 }
 
 typedef struct { uint64_t at; pyprof__raw_frame frame; } pyprof__link;
-typedef struct { uint64_t at, instruction; uint32_t place; int32_t role; } pyprof__walked;   // a frame; how many spots lie inside of it
+typedef struct {               // a frame
+    uint64_t at, instruction;
+    uint32_t place;            // so many spots lie inside of it
+    int32_t role;
+    int from_c;                // C called it: a C eval loop began with it (up to 3.10 that is not known: any may)
+} pyprof__walked;
 
 // A task of asyncio that may be running, and where the frame of its coroutine lies: within the coroutine. The walk knows the
 // place of the task by that address and by nothing else: the loops, eager tasks and generators around it do not matter.
@@ -4384,6 +4390,7 @@ static int pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw
         step->instruction = frame->instruction;
         step->place = (uint32_t)walk->stack->spots.count;
         step->role = role;
+        step->from_c = layout->frame_owner == PYPROF__NO || frame->entry;
     }
     cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, walk->last_code, instruction));
     return cause || role != PYPROF__ROLE_IMPORT ? cause : pyprof__walk_import(walk, at, frame);
@@ -4403,6 +4410,14 @@ static int pyprof__walk_note(pyprof__walk *walk, uint64_t at, const pyprof__raw_
 static void pyprof__walk_meet(pyprof__walk *walk)   // the frame that triggered the collection
 {
     walk->gc_met = (uint32_t)(walk->links ? walk->links->count : walk->stack->spots.count) + 1;
+}
+
+static void pyprof__walk_shim(pyprof__walk *walk)   // a C eval loop's own frame: the loop began with the one noted last
+{
+    pyprof__array *steps = walk->links ? walk->links : walk->steps;
+    if (!steps || !steps->count) return;
+    if (walk->links) PYPROF__AT(pyprof__link, *steps, steps->count - 1).frame.entry = 1;
+    else PYPROF__AT(pyprof__walked, *steps, steps->count - 1).from_c = 1;
 }
 
 static void pyprof__walk_begin(pyprof__walk *walk)
@@ -4501,6 +4516,7 @@ static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
         walk->root = at;
         if (frame.owner >= PYPROF__OWNER_SHIM) {
             if (frame.owner > 8) return PYPROF_CAUSE_CHAIN + 1;
+            pyprof__walk_shim(walk);
             continue;
         }
         if (frame.code == 0) {   // the innermost frame, just being popped
@@ -4618,12 +4634,16 @@ typedef struct {
 } pyprof__gil;
 
 // Up to 3.14 the interpreter does not say who collects, nor from where. Who does is who held the GIL when the collection was
-// first seen. What lies outside of it on that thread's stack does not move until it is over: the frames that all samples of
-// it have in common; those inside of them are finalizers and callbacks.
-typedef struct {
+// first seen. That is sure only if it has held it since before; else it is believed until its frames move: what runs then
+// may be a finalizer, but also another thread's code, while that finalizer waits. What lies outside of the collection on the
+// stack does not move until it is over; frames inside of that are finalizers and callbacks.
+typedef struct {               // of an interpreter: the collection under way, if there is one
     uint64_t interp, thread, runs;
     uint64_t refuted;          // it cannot have been this one
-    uint32_t tick;             // the sweep it was last seen in; 0 = a free slot
+    uint32_t tick;             // the sweep in which the interpreter was last seen
+    uint32_t calm_switches;    // of the GIL, when nothing was being collected
+    int calm, active, sure;    // that is known; a collection is under way; it is sure who collects
+    int maybe_new;             // one more was counted: this one's end is near, or it is the next one
     pyprof__array outside;     // pyprof__walked, innermost first: those frames, as far as they are needed
     pyprof__array steps;       // the frames of the last walk
     uint32_t first;            // so many of these lie inside; PYPROF__NONE = it cannot have been this thread
@@ -4938,13 +4958,11 @@ static void pyprof__threads_relate(pyprof__threads *list)
 }
 
 // ---- who collects garbage, up to 3.14 ------------------------------------------------
-static pyprof__collection *pyprof__collection_of(pyprof__threads *list, uint64_t interp)   // NULL = none is under way that is known
+static pyprof__collection *pyprof__collection_of(pyprof__threads *list, uint64_t interp)   // NULL = its interpreter is new
 {
     size_t i;
-    for (i = 0; i < list->collections.count; i++) {
-        pyprof__collection *collection = &PYPROF__AT(pyprof__collection, list->collections, i);
-        if (collection->tick && collection->interp == interp) return collection;
-    }
+    for (i = 0; i < list->collections.count; i++)
+        if (PYPROF__AT(pyprof__collection, list->collections, i).interp == interp) return &PYPROF__AT(pyprof__collection, list->collections, i);
     return NULL;
 }
 
@@ -4954,7 +4972,7 @@ static pyprof__collection *pyprof__collection_new(pyprof__threads *list, uint64_
     size_t i;
     for (i = 0; i < list->collections.count && !collection; i++) {
         collection = &PYPROF__AT(pyprof__collection, list->collections, i);
-        if (collection->tick && collection->tick + 1 >= list->tick) collection = NULL;   // else of an interpreter that is gone
+        if (collection->tick + 1 >= list->tick) collection = NULL;   // else of an interpreter that is gone
     }
     if (!collection) {
         collection = (pyprof__collection *)pyprof__push(list->pool, &list->collections);
@@ -4963,58 +4981,88 @@ static pyprof__collection *pyprof__collection_new(pyprof__threads *list, uint64_
         pyprof__array_init(&collection->steps, sizeof(pyprof__walked));
     }
     collection->interp = interp;
-    collection->thread = collection->refuted = 0;
-    collection->outside.count = 0;
+    collection->calm = collection->active = 0;
     return collection;
 }
 
-// The one thread of the interpreter that may run: it holds the GIL; where there is none, the world is stopped for it. 0 = unknown
-static uint64_t pyprof__only_runner(const pyprof__threads *list, const pyprof__gil *gil)
+// Who collects, as far as can be told: the one thread of the interpreter that may run, by its GIL, or without one because the
+// world is stopped for it. 0 = unknown. *sure: there is no other, or nobody else has had the GIL since nothing was collected.
+static uint64_t pyprof__collector(const pyprof__threads *list, const pyprof__gil *gil, const pyprof__collection *collection, int *sure)
 {
-    uint64_t found = 0;
+    int held = gil->enabled && collection->calm && collection->calm_switches == gil->switches, threads = 0, running = 0;
+    uint64_t last = 0, runner = 0, holder = 0;
     size_t i;
     for (i = 0; i < list->threads.count; i++) {
         const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, list->threads, i);
-        if (thread->tick != list->tick || thread->interp != gil->interp || !(gil->enabled ? thread->holder : thread->attached)) continue;
-        if (found) return 0;
-        found = thread->address;
+        if (thread->tick != list->tick || thread->interp != gil->interp) continue;
+        last = thread->address;
+        threads++;
+        if (held && gil->holder == thread->address) holder = thread->address;
+        if (!(gil->enabled ? thread->holder : thread->attached)) continue;
+        runner = thread->address;
+        running++;
     }
-    return found;
+    *sure = threads == 1 || holder;
+    return threads == 1 ? last : holder ? holder : running == 1 ? runner : 0;
 }
 
 // The count goes up before the callbacks for the end of a collection run: one more run may still be the same collection.
 static void pyprof__collection_see(pyprof__threads *list, pyprof__gil *gil)
 {
     pyprof__collection *collection = pyprof__collection_of(list, gil->interp);
-    uint64_t runner;
-    int same;
-    if (!gil->gc.collecting) {
-        if (collection) collection->tick = 0;
-        return;
-    }
-    runner = pyprof__only_runner(list, gil);
-    same = collection && (collection->runs == gil->gc.runs || (collection->runs + 1 == gil->gc.runs && collection->thread == runner));
-    if (collection && !same) collection->tick = 0;
-    if (!collection || !collection->tick) collection = pyprof__collection_new(list, gil->interp);
+    uint64_t thread;
+    int same, sure;
+    if (!collection) collection = pyprof__collection_new(list, gil->interp);
     if (!collection) return;
     collection->tick = list->tick;
+    if (!gil->gc.collecting) {
+        collection->active = 0;
+        collection->calm = 1;
+        collection->calm_switches = gil->switches;
+        return;
+    }
+    thread = pyprof__collector(list, gil, collection, &sure);
+    same = collection->active && (collection->runs == gil->gc.runs || (collection->runs + 1 == gil->gc.runs && collection->thread == thread));
+    if (!same) {
+        if (collection->active) collection->calm = 0;   // it was calm in between, but how many switches ago?
+        collection->active = 1;
+        collection->thread = collection->refuted = 0;
+        collection->outside.count = 0;
+    }
+    collection->maybe_new = same && (collection->maybe_new || collection->runs != gil->gc.runs);
     collection->runs = gil->gc.runs;
-    if (!collection->thread && runner != collection->refuted) collection->thread = runner;
+    if (!collection->thread && thread != collection->refuted) {
+        collection->thread = thread;
+        collection->sure = sure;
+    }
     gil->gc.thread = collection->thread;
 }
 
-// How many frames of the thread that collects lie inside of the collection: those that moved since it was first seen. At first
-// sight only finalizers are known to be (__del__). PYPROF__NONE = that thread cannot be the one.
+// Are the frames from a step of the last walk outwards the known ones from k on?
+static int pyprof__collection_matches(const pyprof__collection *collection, size_t i, size_t k)
+{
+    const pyprof__walked *step = (const pyprof__walked *)collection->steps.data, *known = (const pyprof__walked *)collection->outside.data;
+    while (i < collection->steps.count && k < collection->outside.count && step[i].at == known[k].at && step[i].instruction == known[k].instruction) {
+        i++;
+        k++;
+    }
+    return i == collection->steps.count || k == collection->outside.count;
+}
+
+// How many frames of the thread that collects lie inside of the collection: the outermost of those that moved, and what C did
+// not call from outside of them. At first sight only finalizers are known to (__del__). PYPROF__NONE = it cannot be that thread.
 static uint32_t pyprof__collection_inside(const pyprof__collection *collection)
 {
     const pyprof__walked *step = (const pyprof__walked *)collection->steps.data, *known = (const pyprof__walked *)collection->outside.data;
     size_t i, k, count = collection->steps.count, first = 0;
-    for (k = 0; k < collection->outside.count; k++)
-        for (i = 0; i < count; i++)
-            if (step[i].at == known[k].at && step[i].instruction == known[k].instruction) return (uint32_t)i;
-    if (collection->outside.count) return PYPROF__NONE;
+    for (k = 0; k < collection->outside.count && (k == 0 || !collection->maybe_new); k++)
+        for (i = 0; i < count; i++) {
+            if (step[i].at != known[k].at || !pyprof__collection_matches(collection, i, k)) continue;
+            if (i == 0 || (step[i - 1].from_c && (collection->sure || step[i - 1].role == PYPROF__ROLE_FINALIZER))) return (uint32_t)i;
+        }
+    if (collection->outside.count && !collection->maybe_new) return PYPROF__NONE;
     for (i = 0; i < count; i++)
-        if (step[i].role == PYPROF__ROLE_FINALIZER) first = i + 1;
+        if (step[i].role == PYPROF__ROLE_FINALIZER && step[i].from_c) first = i + 1;
     return (uint32_t)first;
 }
 
@@ -5038,6 +5086,7 @@ static void pyprof__collection_learn(pyprof__threads *list, pyprof__collection *
 {
     size_t count = collection->first == PYPROF__NONE ? 0 : collection->steps.count - collection->first;
     collection->outside.count = 0;
+    collection->maybe_new = 0;
     if (collection->first == PYPROF__NONE) {
         collection->refuted = collection->thread;
         collection->thread = 0;
