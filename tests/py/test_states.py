@@ -66,7 +66,8 @@ class Worker(threading.Thread):
             self.result = self.function(*self.arguments)
         except BaseException:   # told by end
             self.error = sys.exc_info()[1]
-        self.wall, self.cpu, self.delay = clock() - begin, time.thread_time() - cpu, run_delay() - delay
+        self.began, self.ended = begin, clock()
+        self.wall, self.cpu, self.delay = self.ended - begin, time.thread_time() - cpu, run_delay() - delay
         self.blur = 0.3 * self.delay / self.wall
 
     def end(self):
@@ -1515,21 +1516,23 @@ def a_pause_is_in_no_column():
     with bind.record(rate_hz=1000) as r:
         worker.start()
         spinner.start()
-        begin = clock()
         time.sleep(1)
+        asked = clock()
         r.pause()
-        before = clock() - begin
+        paused = clock()
         time.sleep(1)
-        begin = clock()
+        resumed = clock()
         r.resume()
+        took = paused - asked + clock() - resumed
         worker.end()
         spinner.end()
-        recorded_s = before + clock() - begin
-    late = r.profile.stats().late_max_ns / 1e9
+    late = r.profile.stats().late_max_ns / 1e9 + took
     for name, metric in (('sleeper', WALL_NS), ('sleeper', WAIT_NS), ('sleeper', IDLE_NS)) + ((('spinner', GIL_NS),) if GIL else ()):
+        one = worker if name == 'sleeper' else spinner
+        recorded_s = paused - one.began + one.ended - resumed
         bind.near(r.profile.thread(name).total[metric] / 1e9, recorded_s, 0.03, 0.02 + late, 'metric %d of %s' % (metric, name))
     leaves = r.profile.leaves('sleeper')
-    bind.near(leaves['[sleep]'] / 1e9, recorded_s, 0.03, 0.02 + late, 'the leaf')
+    bind.near(leaves['[sleep]'] / 1e9, paused - worker.began + worker.ended - resumed, 0.03, 0.02 + late, 'the leaf')
     bind.check(all(item.self[WALL_NS] < 1.3e9 * 1.03 + late * 1e9 for item in r.profile.visit(bind.ITEM_STATE)), 'an entry that goes over the pause')
 
 
