@@ -287,7 +287,7 @@ typedef struct pyprof_output {
     int split_threads;              // keep threads apart where the format merges them
     int lines;                      // one frame per line instead of per function
     int paths;                      // pyprof_paths, as in pyprof_config
-    int sources;                    // embed source lines (not yet)
+    int sources;                    // source lines: 0 = the text report shows the hottest, 1 = the JSON has them, too, -1 = never
     int python;                     // 0xMMmm: the Python that is to load the .pkl (default: the one recorded)
     const char *title;
     uint64_t reserved[4];
@@ -2087,6 +2087,11 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(object_type, 64) X(type_name, 512) X(type_basicsize, 512) X(type_dictoffset, 512) X(type_keys, 4096) \
     X(str_length, 128) X(str_state, 128) X(str_ascii, 128) X(str_compact, 128) X(str_kind_shift, 32) X(str_is_compact, ~0u) X(str_is_ascii, ~0u) \
     X(bytes_size, 128) X(bytes_data, 128) X(dict_keys, 128) X(dict_values, 128) X(long_digits, 128) X(module_dict, 128) \
+    X(runtime_gc, 1u << 20) X(interp_gc, 1u << 20) X(gc_collecting, 4096) X(gc_frame, 4096) X(gc_stats, 4096) X(gc_young, 64) X(gc_old, 64) \
+    X(status_attached, ~0u) X(thread_exception, 4096) X(frame_locals, 512) \
+    X(code_consts, 512) X(code_names, 512) X(code_locals, 512) X(code_cells, 512) X(code_free, 512) X(code_string, 512) X(tuple_items, 128) \
+    X(opcodes, 255) \
+    X(task_coro, 512) X(task_name, 512) X(gen_frame, 512) X(gen_state, 512) X(gen_awaits, ~0u) X(frame_stack, 512) \
     X(lines_form, 8) X(instr_form, 8) X(attrs_form, 8)
 
 typedef struct {
@@ -2109,7 +2114,12 @@ static const struct { const char *name; uint32_t most; } pyprof__fields[] = {
 //                        frame:  size previous code instr owner tlbc is_entry
 //                        code:   filename name qualname firstline linetable traceable bytes units version tlbc
 //                        object and type: type name basicsize dictoffset keys
-//                        str: length state ascii compact shift is_compact is_ascii; bytes; dict; long; module; forms
+//                        str: length state ascii compact shift is_compact is_ascii; bytes; dict; long; module
+//                        collector: its place in the runtime (3.8) or the interpreter; in it: collecting, frame, statistics (young, old:
+//                        how many entries, behind a pointer); status bit attached (where the GIL does not tell), exception, locals
+//                        code:   consts names locals(plus)names cellvars freevars code (a bytes object); tuple's items; whose opcodes
+//                        asyncio: coro and name of a Task (FutureObj_HEAD and TaskObj in Modules/_asynciomodule.c); coroutines: frame
+//                        state state-when-it-awaits (FRAME_SUSPENDED_YIELD_FROM); a frame's stack pointer (not an index); forms
 static const struct { uint32_t version, free_threaded; pyprof__layout at; } pyprof__layouts[] = {
     { 0x0308, 0, { 32, 1152,   0, 16, 8, PYPROF__N, 56, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
@@ -2117,6 +2127,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         8, 24, 32, 288, 872,
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        344, PYPROF__N, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 360,
+        56, 64, 72, 88, 80, 48, 24, 8,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
     { 0x0309, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
@@ -2124,6 +2137,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         8, 24, 32, 288, 864,
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__N, 616, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 360,
+        56, 64, 72, 88, 80, 48, 24, 9,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
     { 0x030a, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
@@ -2131,6 +2147,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         8, 24, 32, 288, 872,
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__N, 616, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 352,
+        56, 64, 72, 88, 80, 48, 24, 10,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__LINES_310, PYPROF__INSTR_UNITS, PYPROF__ATTRS_DICT } },
     { 0x030b, 0, { 40, 360,    0, 48, 16, PYPROF__N, 888, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 56, 8, 16, 152, 160, 240, 24, 1, 1, PYPROF__N,
@@ -2138,6 +2157,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         112, 120, 128, 72, 136, 168, 184, 16, PYPROF__N, PYPROF__N,
         8, 24, 32, 288, 872,
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__N, 648, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 96, 72,
+        24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 11,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_311 } },
     { 0x030c, 0, { 40, PYPROF__N,   0, 8, 72, 384, 944, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 56, 0, 8, 136, 144, 224, 24, 0xe1, 1, PYPROF__N,
@@ -2145,6 +2167,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         112, 120, 128, 68, 136, 176, 192, 16, 92, PYPROF__N,
         8, 24, 32, 288, 880,
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__N, 112, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 96, 72,
+        24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 12,
+        136, 144, 72, 67, 0xff, PYPROF__N,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_312 } },
     { 0x030d, 0, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7656, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
@@ -2152,6 +2177,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         112, 120, 128, 68, 136, 184, 200, 16, 92, PYPROF__N,
         8, 24, 32, 288, 880,
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__N, 7400, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 112, 72,
+        24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 13,
+        120, 128, 72, 67, 0xff, PYPROF__N,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030e, 0, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7688, 7992,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
@@ -2159,6 +2187,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         112, 120, 128, 68, 136, 192, 208, 16, 92, PYPROF__N,
         8, 24, 32, 288, 880,
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__N, 7408, 192, PYPROF__N, 120, PYPROF__N, PYPROF__N, PYPROF__N, 112, 80,
+        24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 32, 14,
+        PYPROF__N, PYPROF__N, 72, 67, 0xff, 64,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030f, 0, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592, 7944,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
@@ -2166,6 +2197,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         112, 120, 128, 68, 136, 192, 208, 16, 92, PYPROF__N,
         8, 24, 32, 288, 888,
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
+        PYPROF__N, 7400, 112, 120, 104, 11, 3, PYPROF__N, 136, 80,
+        24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 32, 15,
+        PYPROF__N, PYPROF__N, 72, 67, 2, 64,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030d, 1, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7664, PYPROF__N,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
@@ -2173,6 +2207,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         128, 136, 144, 84, 152, 200, 216, 32, 108, PYPROF__N,
         24, 40, 48, 304, 896,
         32, 48, 56, 72, 2, 0x20, 0x40,   32, 48,   48, 56,   40,   32,
+        PYPROF__N, 7400, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, 0x10, 112, 72,
+        40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 40, 13,
+        136, 144, 88, 83, 0xff, PYPROF__N,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030e, 1, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7712, 8024,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
@@ -2180,6 +2217,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         128, 136, 144, 84, 152, 208, 232, 32, 108, 224,
         24, 40, 48, 304, 896,
         32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,
+        PYPROF__N, 7408, 192, PYPROF__N, 120, PYPROF__N, PYPROF__N, 0x10, 112, 80,
+        40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 48, 14,
+        PYPROF__N, PYPROF__N, 88, 83, 0xff, 64,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030f, 1, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592, 7952,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
@@ -2187,6 +2227,9 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         128, 136, 144, 84, 152, 208, 232, 32, 108, 224,
         24, 40, 48, 304, 904,
         32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,
+        PYPROF__N, 7400, 112, 120, 104, 1, 1, 0x10, 136, 80,
+        40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 48, 15,
+        PYPROF__N, PYPROF__N, 88, 83, 2, 64,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
 };
 
@@ -2199,21 +2242,33 @@ static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__
         280, 288, 296, 312, 304, PYPROF__N, 344, 416, PYPROF__N, PYPROF__N,
         360, 376, PYPROF__N, PYPROF__N, PYPROF__N,
         552, 544, 560, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,   520, 528,   456, 464,   504,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N } },
+        PYPROF__N,
+        PYPROF__N, 80, 576, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, 256,
+        PYPROF__N, PYPROF__N, 328, PYPROF__N, PYPROF__N, PYPROF__N, 408, PYPROF__N,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
+        PYPROF__N, PYPROF__N, PYPROF__N } },
     { 0x030e, 760, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96, 160,   136, 152, 144,
         192, 200, 208, PYPROF__N, PYPROF__N, 216, 224, PYPROF__N, 240, PYPROF__N, PYPROF__N, PYPROF__N,
         248, 256, 264, 272, 288, 304, PYPROF__N,
         320, 328, 336, 352, 344, PYPROF__N, 384, 464, PYPROF__N, 392,
         408, 424, PYPROF__N, PYPROF__N, PYPROF__N,
         632, 624, 640, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,   600, 608,   536, 544,   584,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N } },
+        PYPROF__N,
+        PYPROF__N, 88, 656, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, 280,
+        PYPROF__N, PYPROF__N, 368, PYPROF__N, PYPROF__N, PYPROF__N, 456, PYPROF__N,
+        PYPROF__N, PYPROF__N, 680, 688, PYPROF__N, 296,
+        PYPROF__N, PYPROF__N, PYPROF__N } },
     { 0x030f, 888, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96, 160,   136, 152, 144,
         192, 200, 208, PYPROF__N, PYPROF__N, 240, 248, PYPROF__N, 264, PYPROF__N, PYPROF__N, 216,
         312, 320, 328, 336, 352, 368, PYPROF__N,
         384, 392, 400, 416, 408, PYPROF__N, 448, 560, PYPROF__N, 456,
         472, 488, 512, 520, 536,
         728, 720, 736, 744, PYPROF__N, PYPROF__N, PYPROF__N,   696, 704,   632, 640,   680,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N } },
+        PYPROF__N,
+        PYPROF__N, 88, 760, 768, 784, PYPROF__N, PYPROF__N, PYPROF__N, 288, 344,
+        PYPROF__N, PYPROF__N, 432, PYPROF__N, PYPROF__N, PYPROF__N, 552, PYPROF__N,
+        PYPROF__N, PYPROF__N, 808, 816, PYPROF__N, 360,
+        PYPROF__N, PYPROF__N, PYPROF__N } },
 };
 #undef PYPROF__N
 
@@ -2235,6 +2290,7 @@ static void pyprof__layout_derive(pyprof__layout *layout, uint32_t base_gil)
     layout->str_compact = layout->str_ascii + 16;
     layout->module_dict = header;
     layout->code_traceable = layout->code_bytes - (layout->code_tlbc != PYPROF__NO ? 24 : 16);
+    if (layout->gc_young == PYPROF__NO) layout->gc_stats = layout->gc_collecting - 72;   // of three generations, just before it
 }
 
 // Overwrites a row's offsets with the interpreter's own. 1 = all of them are plausible.
@@ -2278,6 +2334,337 @@ static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t vers
                                 version >> 24, version >> 16 & 255u, pyprof__fields[bad].name);
     }
     return PYPROF_OK;
+}
+
+// ---- opcodes: their names and numbers, and what has to be known of them to tell what a call calls ----------------------
+// One string a version, of Lib/opcode.py (to 3.12) or Include/opcode_ids.h: a number sets what the next name gets, names
+// count on from there, and A..B stands for those from A to B in the version before, gaps included. Free-threaded builds
+// have the same numbers. tests/py/test_opcodes.py compares them with each interpreter's own.
+static const struct { uint32_t minor; const char *names; } pyprof__opcode_names[] = {
+    {  8, "1 POP_TOP ROT_TWO ROT_THREE DUP_TOP DUP_TOP_TWO ROT_FOUR 9 NOP UNARY_POSITIVE UNARY_NEGATIVE UNARY_NOT 15 UNARY_INVERT "
+          "BINARY_MATRIX_MULTIPLY INPLACE_MATRIX_MULTIPLY 19 BINARY_POWER BINARY_MULTIPLY 22 BINARY_MODULO BINARY_ADD BINARY_SUBTRACT BINARY_SUBSCR "
+          "BINARY_FLOOR_DIVIDE BINARY_TRUE_DIVIDE INPLACE_FLOOR_DIVIDE INPLACE_TRUE_DIVIDE 50 GET_AITER GET_ANEXT BEFORE_ASYNC_WITH BEGIN_FINALLY "
+          "END_ASYNC_FOR INPLACE_ADD INPLACE_SUBTRACT INPLACE_MULTIPLY 59 INPLACE_MODULO STORE_SUBSCR DELETE_SUBSCR BINARY_LSHIFT BINARY_RSHIFT "
+          "BINARY_AND BINARY_XOR BINARY_OR INPLACE_POWER GET_ITER GET_YIELD_FROM_ITER PRINT_EXPR LOAD_BUILD_CLASS YIELD_FROM GET_AWAITABLE 75 "
+          "INPLACE_LSHIFT INPLACE_RSHIFT INPLACE_AND INPLACE_XOR INPLACE_OR 81 WITH_CLEANUP_START WITH_CLEANUP_FINISH RETURN_VALUE IMPORT_STAR "
+          "SETUP_ANNOTATIONS YIELD_VALUE POP_BLOCK END_FINALLY POP_EXCEPT STORE_NAME DELETE_NAME UNPACK_SEQUENCE FOR_ITER UNPACK_EX STORE_ATTR "
+          "DELETE_ATTR STORE_GLOBAL DELETE_GLOBAL 100 LOAD_CONST LOAD_NAME BUILD_TUPLE BUILD_LIST BUILD_SET BUILD_MAP LOAD_ATTR COMPARE_OP "
+          "IMPORT_NAME IMPORT_FROM JUMP_FORWARD JUMP_IF_FALSE_OR_POP JUMP_IF_TRUE_OR_POP JUMP_ABSOLUTE POP_JUMP_IF_FALSE POP_JUMP_IF_TRUE "
+          "LOAD_GLOBAL 122 SETUP_FINALLY 124 LOAD_FAST STORE_FAST DELETE_FAST 130 RAISE_VARARGS CALL_FUNCTION MAKE_FUNCTION BUILD_SLICE 135 "
+          "LOAD_CLOSURE LOAD_DEREF STORE_DEREF DELETE_DEREF 141 CALL_FUNCTION_KW CALL_FUNCTION_EX SETUP_WITH EXTENDED_ARG LIST_APPEND SET_ADD "
+          "MAP_ADD LOAD_CLASSDEREF BUILD_LIST_UNPACK BUILD_MAP_UNPACK BUILD_MAP_UNPACK_WITH_CALL BUILD_TUPLE_UNPACK BUILD_SET_UNPACK "
+          "SETUP_ASYNC_WITH FORMAT_VALUE BUILD_CONST_KEY_MAP BUILD_STRING BUILD_TUPLE_UNPACK_WITH_CALL 160 LOAD_METHOD CALL_METHOD CALL_FINALLY "
+          "POP_FINALLY" },
+    {  9, "1 POP_TOP..INPLACE_TRUE_DIVIDE 48 RERAISE WITH_EXCEPT_START GET_AITER..BEFORE_ASYNC_WITH 54 END_ASYNC_FOR..GET_AWAITABLE "
+          "LOAD_ASSERTION_ERROR INPLACE_LSHIFT..INPLACE_OR 82 LIST_TO_TUPLE RETURN_VALUE..POP_BLOCK 89 POP_EXCEPT..LOAD_GLOBAL IS_OP CONTAINS_OP "
+          "121 JUMP_IF_NOT_EXC_MATCH SETUP_FINALLY..LOAD_CLASSDEREF 154 SETUP_ASYNC_WITH..BUILD_STRING 160 LOAD_METHOD CALL_METHOD LIST_EXTEND "
+          "SET_UPDATE DICT_MERGE DICT_UPDATE" },
+    { 10, "1 POP_TOP..INPLACE_TRUE_DIVIDE GET_LEN MATCH_MAPPING MATCH_SEQUENCE MATCH_KEYS COPY_DICT_WITHOUT_KEYS 49 "
+          "WITH_EXCEPT_START..DELETE_GLOBAL ROT_N LOAD_CONST..CONTAINS_OP RERAISE 121 JUMP_IF_NOT_EXC_MATCH..DELETE_FAST 129 GEN_START "
+          "RAISE_VARARGS..LOAD_CLASSDEREF 152 MATCH_CLASS 154 SETUP_ASYNC_WITH..DICT_UPDATE" },
+    { 11, "CACHE POP_TOP PUSH_NULL BINARY_OP_ADAPTIVE BINARY_OP_ADD_FLOAT BINARY_OP_ADD_INT BINARY_OP_ADD_UNICODE BINARY_OP_INPLACE_ADD_UNICODE "
+          "BINARY_OP_MULTIPLY_FLOAT NOP..UNARY_NOT BINARY_OP_MULTIPLY_INT BINARY_OP_SUBTRACT_FLOAT UNARY_INVERT BINARY_OP_SUBTRACT_INT "
+          "BINARY_SUBSCR_ADAPTIVE BINARY_SUBSCR_DICT BINARY_SUBSCR_GETITEM BINARY_SUBSCR_LIST_INT BINARY_SUBSCR_TUPLE_INT CALL_ADAPTIVE "
+          "CALL_PY_EXACT_ARGS CALL_PY_WITH_DEFAULTS BINARY_SUBSCR COMPARE_OP_ADAPTIVE COMPARE_OP_FLOAT_JUMP COMPARE_OP_INT_JUMP COMPARE_OP_STR_JUMP "
+          "GET_LEN..MATCH_KEYS EXTENDED_ARG_QUICK PUSH_EXC_INFO CHECK_EXC_MATCH CHECK_EG_MATCH JUMP_BACKWARD_QUICK LOAD_ATTR_ADAPTIVE "
+          "LOAD_ATTR_INSTANCE_VALUE LOAD_ATTR_MODULE LOAD_ATTR_SLOT LOAD_ATTR_WITH_HINT LOAD_CONST__LOAD_FAST LOAD_FAST__LOAD_CONST "
+          "LOAD_FAST__LOAD_FAST LOAD_GLOBAL_ADAPTIVE LOAD_GLOBAL_BUILTIN WITH_EXCEPT_START..BEFORE_ASYNC_WITH BEFORE_WITH END_ASYNC_FOR "
+          "LOAD_GLOBAL_MODULE LOAD_METHOD_ADAPTIVE LOAD_METHOD_CLASS LOAD_METHOD_MODULE LOAD_METHOD_NO_DICT STORE_SUBSCR DELETE_SUBSCR "
+          "LOAD_METHOD_WITH_DICT LOAD_METHOD_WITH_VALUES PRECALL_ADAPTIVE PRECALL_BOUND_METHOD PRECALL_BUILTIN_CLASS "
+          "PRECALL_BUILTIN_FAST_WITH_KEYWORDS GET_ITER..LOAD_BUILD_CLASS PRECALL_METHOD_DESCRIPTOR_FAST_WITH_KEYWORDS PRECALL_NO_KW_BUILTIN_FAST "
+          "LOAD_ASSERTION_ERROR RETURN_GENERATOR PRECALL_NO_KW_BUILTIN_O PRECALL_NO_KW_ISINSTANCE PRECALL_NO_KW_LEN PRECALL_NO_KW_LIST_APPEND "
+          "PRECALL_NO_KW_METHOD_DESCRIPTOR_FAST PRECALL_NO_KW_METHOD_DESCRIPTOR_NOARGS LIST_TO_TUPLE..YIELD_VALUE ASYNC_GEN_WRAP PREP_RERAISE_STAR "
+          "POP_EXCEPT..DELETE_GLOBAL SWAP LOAD_CONST..JUMP_IF_TRUE_OR_POP PRECALL_NO_KW_METHOD_DESCRIPTOR_O POP_JUMP_FORWARD_IF_FALSE "
+          "POP_JUMP_FORWARD_IF_TRUE LOAD_GLOBAL..RERAISE COPY PRECALL_NO_KW_STR_1 BINARY_OP SEND LOAD_FAST..DELETE_FAST PRECALL_NO_KW_TUPLE_1 "
+          "POP_JUMP_FORWARD_IF_NOT_NONE POP_JUMP_FORWARD_IF_NONE RAISE_VARARGS GET_AWAITABLE MAKE_FUNCTION BUILD_SLICE JUMP_BACKWARD_NO_INTERRUPT "
+          "MAKE_CELL LOAD_CLOSURE..DELETE_DEREF JUMP_BACKWARD PRECALL_NO_KW_TYPE_1 CALL_FUNCTION_EX PRECALL_PYFUNC EXTENDED_ARG..LOAD_CLASSDEREF "
+          "COPY_FREE_VARS RESUME_QUICK RESUME MATCH_CLASS STORE_ATTR_ADAPTIVE STORE_ATTR_INSTANCE_VALUE FORMAT_VALUE..BUILD_STRING STORE_ATTR_SLOT "
+          "STORE_ATTR_WITH_HINT LOAD_METHOD STORE_FAST__LOAD_FAST LIST_EXTEND..DICT_UPDATE PRECALL STORE_FAST__STORE_FAST STORE_SUBSCR_ADAPTIVE "
+          "STORE_SUBSCR_DICT STORE_SUBSCR_LIST_INT CALL KW_NAMES POP_JUMP_BACKWARD_IF_NOT_NONE POP_JUMP_BACKWARD_IF_NONE POP_JUMP_BACKWARD_IF_FALSE "
+          "POP_JUMP_BACKWARD_IF_TRUE UNPACK_SEQUENCE_ADAPTIVE UNPACK_SEQUENCE_LIST UNPACK_SEQUENCE_TUPLE UNPACK_SEQUENCE_TWO_TUPLE 255 DO_TRACING" },
+    { 12, "CACHE..PUSH_NULL INTERPRETER_EXIT END_FOR END_SEND BINARY_OP_ADD_FLOAT..BINARY_OP_ADD_UNICODE NOP BINARY_OP_INPLACE_ADD_UNICODE "
+          "UNARY_NEGATIVE UNARY_NOT BINARY_OP_MULTIPLY_FLOAT BINARY_OP_MULTIPLY_INT UNARY_INVERT BINARY_OP_SUBTRACT_FLOAT RESERVED "
+          "BINARY_OP_SUBTRACT_INT BINARY_SUBSCR_DICT..BINARY_SUBSCR_TUPLE_INT CALL_PY_EXACT_ARGS..BINARY_SUBSCR BINARY_SLICE STORE_SLICE "
+          "CALL_BOUND_METHOD_EXACT_ARGS CALL_BUILTIN_CLASS GET_LEN..MATCH_KEYS CALL_BUILTIN_FAST_WITH_KEYWORDS PUSH_EXC_INFO..CHECK_EG_MATCH "
+          "CALL_METHOD_DESCRIPTOR_FAST_WITH_KEYWORDS CALL_NO_KW_BUILTIN_FAST CALL_NO_KW_BUILTIN_O CALL_NO_KW_ISINSTANCE CALL_NO_KW_LEN "
+          "CALL_NO_KW_LIST_APPEND CALL_NO_KW_METHOD_DESCRIPTOR_FAST CALL_NO_KW_METHOD_DESCRIPTOR_NOARGS CALL_NO_KW_METHOD_DESCRIPTOR_O "
+          "CALL_NO_KW_STR_1 CALL_NO_KW_TUPLE_1 WITH_EXCEPT_START..END_ASYNC_FOR CLEANUP_THROW CALL_NO_KW_TYPE_1 COMPARE_OP_FLOAT COMPARE_OP_INT "
+          "COMPARE_OP_STR STORE_SUBSCR DELETE_SUBSCR FOR_ITER_LIST FOR_ITER_TUPLE FOR_ITER_RANGE FOR_ITER_GEN LOAD_SUPER_ATTR_ATTR "
+          "LOAD_SUPER_ATTR_METHOD GET_ITER GET_YIELD_FROM_ITER LOAD_ATTR_CLASS LOAD_BUILD_CLASS LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN "
+          "LOAD_ATTR_INSTANCE_VALUE LOAD_ASSERTION_ERROR RETURN_GENERATOR LOAD_ATTR_MODULE LOAD_ATTR_PROPERTY LOAD_ATTR_SLOT LOAD_ATTR_WITH_HINT "
+          "LOAD_ATTR_METHOD_LAZY_DICT LOAD_ATTR_METHOD_NO_DICT LOAD_ATTR_METHOD_WITH_VALUES RETURN_VALUE LOAD_CONST__LOAD_FAST SETUP_ANNOTATIONS "
+          "LOAD_FAST__LOAD_CONST LOAD_LOCALS LOAD_FAST__LOAD_FAST POP_EXCEPT..JUMP_FORWARD LOAD_GLOBAL_BUILTIN LOAD_GLOBAL_MODULE "
+          "STORE_ATTR_INSTANCE_VALUE POP_JUMP_IF_FALSE POP_JUMP_IF_TRUE LOAD_GLOBAL..COPY RETURN_CONST BINARY_OP..DELETE_FAST LOAD_FAST_CHECK "
+          "POP_JUMP_IF_NOT_NONE POP_JUMP_IF_NONE RAISE_VARARGS..JUMP_BACKWARD LOAD_SUPER_ATTR CALL_FUNCTION_EX LOAD_FAST_AND_CLEAR "
+          "EXTENDED_ARG..MAP_ADD STORE_ATTR_SLOT COPY_FREE_VARS YIELD_VALUE RESUME MATCH_CLASS STORE_ATTR_WITH_HINT STORE_FAST__LOAD_FAST "
+          "FORMAT_VALUE..BUILD_STRING STORE_FAST__STORE_FAST STORE_SUBSCR_DICT STORE_SUBSCR_LIST_INT UNPACK_SEQUENCE_LIST LIST_EXTEND..DICT_UPDATE "
+          "UNPACK_SEQUENCE_TUPLE UNPACK_SEQUENCE_TWO_TUPLE SEND_GEN 171 CALL KW_NAMES CALL_INTRINSIC_1 CALL_INTRINSIC_2 LOAD_FROM_DICT_OR_GLOBALS "
+          "LOAD_FROM_DICT_OR_DEREF 237 INSTRUMENTED_LOAD_SUPER_ATTR INSTRUMENTED_POP_JUMP_IF_NONE INSTRUMENTED_POP_JUMP_IF_NOT_NONE "
+          "INSTRUMENTED_RESUME INSTRUMENTED_CALL INSTRUMENTED_RETURN_VALUE INSTRUMENTED_YIELD_VALUE INSTRUMENTED_CALL_FUNCTION_EX "
+          "INSTRUMENTED_JUMP_FORWARD INSTRUMENTED_JUMP_BACKWARD INSTRUMENTED_RETURN_CONST INSTRUMENTED_FOR_ITER INSTRUMENTED_POP_JUMP_IF_FALSE "
+          "INSTRUMENTED_POP_JUMP_IF_TRUE INSTRUMENTED_END_FOR INSTRUMENTED_END_SEND INSTRUMENTED_INSTRUCTION INSTRUMENTED_LINE" },
+    { 13, "CACHE BEFORE_ASYNC_WITH BEFORE_WITH BINARY_OP_INPLACE_ADD_UNICODE BINARY_SLICE BINARY_SUBSCR CHECK_EG_MATCH CHECK_EXC_MATCH "
+          "CLEANUP_THROW DELETE_SUBSCR END_ASYNC_FOR END_FOR END_SEND EXIT_INIT_CHECK FORMAT_SIMPLE FORMAT_WITH_SPEC GET_AITER RESERVED GET_ANEXT "
+          "GET_ITER GET_LEN GET_YIELD_FROM_ITER INTERPRETER_EXIT LOAD_ASSERTION_ERROR LOAD_BUILD_CLASS LOAD_LOCALS MAKE_FUNCTION MATCH_KEYS "
+          "MATCH_MAPPING MATCH_SEQUENCE NOP POP_EXCEPT POP_TOP PUSH_EXC_INFO PUSH_NULL RETURN_GENERATOR RETURN_VALUE SETUP_ANNOTATIONS STORE_SLICE "
+          "STORE_SUBSCR TO_BOOL UNARY_INVERT UNARY_NEGATIVE UNARY_NOT WITH_EXCEPT_START BINARY_OP BUILD_CONST_KEY_MAP BUILD_LIST BUILD_MAP "
+          "BUILD_SET BUILD_SLICE BUILD_STRING BUILD_TUPLE CALL CALL_FUNCTION_EX CALL_INTRINSIC_1 CALL_INTRINSIC_2 CALL_KW COMPARE_OP CONTAINS_OP "
+          "CONVERT_VALUE COPY COPY_FREE_VARS DELETE_ATTR DELETE_DEREF DELETE_FAST DELETE_GLOBAL DELETE_NAME DICT_MERGE DICT_UPDATE ENTER_EXECUTOR "
+          "EXTENDED_ARG FOR_ITER GET_AWAITABLE IMPORT_FROM IMPORT_NAME IS_OP JUMP_BACKWARD JUMP_BACKWARD_NO_INTERRUPT JUMP_FORWARD LIST_APPEND "
+          "LIST_EXTEND LOAD_ATTR LOAD_CONST LOAD_DEREF LOAD_FAST LOAD_FAST_AND_CLEAR LOAD_FAST_CHECK LOAD_FAST_LOAD_FAST LOAD_FROM_DICT_OR_DEREF "
+          "LOAD_FROM_DICT_OR_GLOBALS LOAD_GLOBAL LOAD_NAME LOAD_SUPER_ATTR MAKE_CELL MAP_ADD MATCH_CLASS POP_JUMP_IF_FALSE POP_JUMP_IF_NONE "
+          "POP_JUMP_IF_NOT_NONE POP_JUMP_IF_TRUE RAISE_VARARGS RERAISE RETURN_CONST SEND SET_ADD SET_FUNCTION_ATTRIBUTE SET_UPDATE STORE_ATTR "
+          "STORE_DEREF STORE_FAST STORE_FAST_LOAD_FAST STORE_FAST_STORE_FAST STORE_GLOBAL STORE_NAME SWAP UNPACK_EX UNPACK_SEQUENCE YIELD_VALUE 149 "
+          "RESUME BINARY_OP_ADD_FLOAT..BINARY_OP_ADD_UNICODE BINARY_OP_MULTIPLY_FLOAT BINARY_OP_MULTIPLY_INT BINARY_OP_SUBTRACT_FLOAT "
+          "BINARY_OP_SUBTRACT_INT..BINARY_SUBSCR_LIST_INT BINARY_SUBSCR_STR_INT BINARY_SUBSCR_TUPLE_INT CALL_ALLOC_AND_ENTER_INIT "
+          "CALL_BOUND_METHOD_EXACT_ARGS CALL_BOUND_METHOD_GENERAL CALL_BUILTIN_CLASS CALL_BUILTIN_FAST CALL_BUILTIN_FAST_WITH_KEYWORDS "
+          "CALL_BUILTIN_O CALL_ISINSTANCE CALL_LEN CALL_LIST_APPEND CALL_METHOD_DESCRIPTOR_FAST CALL_METHOD_DESCRIPTOR_FAST_WITH_KEYWORDS "
+          "CALL_METHOD_DESCRIPTOR_NOARGS CALL_METHOD_DESCRIPTOR_O CALL_NON_PY_GENERAL CALL_PY_EXACT_ARGS CALL_PY_GENERAL CALL_STR_1 CALL_TUPLE_1 "
+          "CALL_TYPE_1 COMPARE_OP_FLOAT..COMPARE_OP_STR CONTAINS_OP_DICT CONTAINS_OP_SET FOR_ITER_GEN FOR_ITER_LIST FOR_ITER_RANGE FOR_ITER_TUPLE "
+          "LOAD_ATTR_CLASS LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN LOAD_ATTR_INSTANCE_VALUE LOAD_ATTR_METHOD_LAZY_DICT..LOAD_ATTR_METHOD_WITH_VALUES "
+          "LOAD_ATTR_MODULE LOAD_ATTR_NONDESCRIPTOR_NO_DICT LOAD_ATTR_NONDESCRIPTOR_WITH_VALUES LOAD_ATTR_PROPERTY..LOAD_ATTR_WITH_HINT "
+          "LOAD_GLOBAL_BUILTIN LOAD_GLOBAL_MODULE LOAD_SUPER_ATTR_ATTR LOAD_SUPER_ATTR_METHOD RESUME_CHECK SEND_GEN STORE_ATTR_INSTANCE_VALUE "
+          "STORE_ATTR_SLOT STORE_ATTR_WITH_HINT STORE_SUBSCR_DICT STORE_SUBSCR_LIST_INT TO_BOOL_ALWAYS_TRUE TO_BOOL_BOOL TO_BOOL_INT TO_BOOL_LIST "
+          "TO_BOOL_NONE TO_BOOL_STR UNPACK_SEQUENCE_LIST UNPACK_SEQUENCE_TUPLE UNPACK_SEQUENCE_TWO_TUPLE 236 INSTRUMENTED_RESUME "
+          "INSTRUMENTED_END_FOR INSTRUMENTED_END_SEND INSTRUMENTED_RETURN_VALUE INSTRUMENTED_RETURN_CONST INSTRUMENTED_YIELD_VALUE "
+          "INSTRUMENTED_LOAD_SUPER_ATTR INSTRUMENTED_FOR_ITER INSTRUMENTED_CALL INSTRUMENTED_CALL_KW INSTRUMENTED_CALL_FUNCTION_EX "
+          "INSTRUMENTED_INSTRUCTION INSTRUMENTED_JUMP_FORWARD INSTRUMENTED_JUMP_BACKWARD INSTRUMENTED_POP_JUMP_IF_TRUE "
+          "INSTRUMENTED_POP_JUMP_IF_FALSE INSTRUMENTED_POP_JUMP_IF_NONE INSTRUMENTED_POP_JUMP_IF_NOT_NONE INSTRUMENTED_LINE" },
+    { 14, "CACHE BINARY_SLICE BUILD_TEMPLATE BINARY_OP_INPLACE_ADD_UNICODE CALL_FUNCTION_EX CHECK_EG_MATCH..DELETE_SUBSCR END_FOR..GET_AITER "
+          "GET_ANEXT GET_ITER RESERVED GET_LEN..INTERPRETER_EXIT LOAD_BUILD_CLASS..NOP NOT_TAKEN POP_EXCEPT POP_ITER POP_TOP..BINARY_OP "
+          "BUILD_INTERPOLATION BUILD_LIST..CALL CALL_INTRINSIC_1..DICT_UPDATE END_ASYNC_FOR EXTENDED_ARG..LOAD_ATTR LOAD_COMMON_CONSTANT "
+          "LOAD_CONST..LOAD_FAST_AND_CLEAR LOAD_FAST_BORROW LOAD_FAST_BORROW_LOAD_FAST_BORROW LOAD_FAST_CHECK..LOAD_NAME LOAD_SMALL_INT "
+          "LOAD_SPECIAL LOAD_SUPER_ATTR..RERAISE SEND..YIELD_VALUE 128 RESUME..BINARY_OP_ADD_UNICODE BINARY_OP_EXTEND BINARY_OP_MULTIPLY_FLOAT "
+          "BINARY_OP_MULTIPLY_INT BINARY_OP_SUBSCR_DICT BINARY_OP_SUBSCR_GETITEM BINARY_OP_SUBSCR_LIST_INT BINARY_OP_SUBSCR_LIST_SLICE "
+          "BINARY_OP_SUBSCR_STR_INT BINARY_OP_SUBSCR_TUPLE_INT BINARY_OP_SUBTRACT_FLOAT BINARY_OP_SUBTRACT_INT "
+          "CALL_ALLOC_AND_ENTER_INIT..CALL_ISINSTANCE CALL_KW_BOUND_METHOD CALL_KW_NON_PY CALL_KW_PY CALL_LEN..FOR_ITER_TUPLE JUMP_BACKWARD_JIT "
+          "JUMP_BACKWARD_NO_JIT LOAD_ATTR_CLASS LOAD_ATTR_CLASS_WITH_METACLASS_CHECK LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN..LOAD_ATTR_WITH_HINT "
+          "LOAD_CONST_IMMORTAL LOAD_CONST_MORTAL LOAD_GLOBAL_BUILTIN..UNPACK_SEQUENCE_TWO_TUPLE 234 INSTRUMENTED_END_FOR INSTRUMENTED_POP_ITER "
+          "INSTRUMENTED_END_SEND INSTRUMENTED_FOR_ITER INSTRUMENTED_INSTRUCTION INSTRUMENTED_JUMP_FORWARD INSTRUMENTED_NOT_TAKEN "
+          "INSTRUMENTED_POP_JUMP_IF_TRUE..INSTRUMENTED_POP_JUMP_IF_NOT_NONE INSTRUMENTED_RESUME INSTRUMENTED_RETURN_VALUE INSTRUMENTED_YIELD_VALUE "
+          "INSTRUMENTED_END_ASYNC_FOR INSTRUMENTED_LOAD_SUPER_ATTR INSTRUMENTED_CALL..INSTRUMENTED_CALL_FUNCTION_EX INSTRUMENTED_JUMP_BACKWARD "
+          "INSTRUMENTED_LINE ENTER_EXECUTOR" },
+    { 15, "CACHE..GET_ANEXT GET_LEN RESERVED INTERPRETER_EXIT..GET_AWAITABLE GET_ITER IMPORT_FROM..YIELD_VALUE 128 "
+          "RESUME..BINARY_OP_SUBSCR_TUPLE_INT BINARY_OP_SUBSCR_USTR_INT BINARY_OP_SUBTRACT_FLOAT..CALL_BUILTIN_O CALL_EX_NON_PY_GENERAL CALL_EX_PY "
+          "CALL_ISINSTANCE..FOR_ITER_TUPLE FOR_ITER_VIRTUAL GET_ITER_SELF GET_ITER_VIRTUAL JUMP_BACKWARD_JIT..LOAD_ATTR_WITH_HINT "
+          "LOAD_GLOBAL_BUILTIN..RESUME_CHECK RESUME_CHECK_JIT SEND_ASYNC_GEN SEND_GEN SEND_VIRTUAL "
+          "STORE_ATTR_INSTANCE_VALUE..UNPACK_SEQUENCE_TWO_TUPLE 233 INSTRUMENTED_END_FOR..ENTER_EXECUTOR TRACE_RECORD" },
+};
+
+typedef enum {
+    PYPROF__OP_OTHER, PYPROF__OP_SKIP,          // skip: pushes nothing that counts
+    PYPROF__OP_NAME, PYPROF__OP_LOCAL, PYPROF__OP_SECOND, PYPROF__OP_CELL, PYPROF__OP_CONST,   // second: of two locals in one
+    PYPROF__OP_ATTR, PYPROF__OP_SUPER, PYPROF__OP_SPECIAL, PYPROF__OP_ITEM, PYPROF__OP_COPY, PYPROF__OP_WITH,
+    PYPROF__OP_PRECALL, PYPROF__OP_CALL, PYPROF__OP_EXTENDED,
+    PYPROF__OP_JUMP, PYPROF__OP_JUMP_TO, PYPROF__OP_JUMP_IF   // forward; to a place; to a place until 3.10, forward since
+} pyprof__act;
+
+// What opcodes do, by the longest of these that the name begins with (less INSTRUMENTED_). pops: until 3.10, how many the
+// stack loses, before it gets `pushes`: a digit, or n: as many as the argument says, m: twice that, p: one more, q: two more,
+// x: two and its lowest bit, f: one and its third, u: two and its bits; ?: not known. caches: units behind it, 3.11 to 3.15.
+static const struct { const char *name, *caches; pyprof__act act; char pops; unsigned char pushes; } pyprof__opcode_acts[] = {
+    { "BEFORE_WITH", NULL, PYPROF__OP_WITH, '?', 0 }, { "BINARY_", NULL, PYPROF__OP_OTHER, '2', 1 },
+    { "BINARY_OP", "11155", PYPROF__OP_OTHER, '2', 1 }, { "BINARY_OP_SUBSCR_", "00055", PYPROF__OP_ITEM, '2', 1 },
+    { "BINARY_SLICE", NULL, PYPROF__OP_ITEM, '3', 1 }, { "BINARY_SUBSCR", "41100", PYPROF__OP_ITEM, '2', 1 },
+    { "BUILD_CONST_KEY_MAP", NULL, PYPROF__OP_OTHER, 'p', 1 }, { "BUILD_LIST", NULL, PYPROF__OP_OTHER, 'n', 1 },
+    { "BUILD_MAP", NULL, PYPROF__OP_OTHER, 'm', 1 }, { "BUILD_MAP_UNPACK", NULL, PYPROF__OP_OTHER, 'n', 1 },
+    { "BUILD_SET", NULL, PYPROF__OP_OTHER, 'n', 1 }, { "BUILD_SLICE", NULL, PYPROF__OP_OTHER, 'n', 1 },
+    { "BUILD_STRING", NULL, PYPROF__OP_OTHER, 'n', 1 }, { "BUILD_TUPLE", NULL, PYPROF__OP_OTHER, 'n', 1 },
+    { "CALL", "43333", PYPROF__OP_CALL, '?', 0 }, { "CALL_EX_", "00001", PYPROF__OP_CALL, '?', 0 },
+    { "CALL_FINALLY", NULL, PYPROF__OP_JUMP, '?', 0 }, { "CALL_FUNCTION", NULL, PYPROF__OP_CALL, 'p', 1 },
+    { "CALL_FUNCTION_EX", "00001", PYPROF__OP_CALL, 'x', 1 }, { "CALL_FUNCTION_KW", NULL, PYPROF__OP_CALL, 'q', 1 },
+    { "CALL_INTRINSIC_", NULL, PYPROF__OP_OTHER, '?', 0 }, { "CALL_KW", "00033", PYPROF__OP_CALL, '?', 0 },
+    { "CALL_METHOD", NULL, PYPROF__OP_CALL, 'q', 1 }, { "CALL_METHOD_DESCRIPTOR_", "03333", PYPROF__OP_CALL, '?', 0 },
+    { "COMPARE_OP", "21111", PYPROF__OP_OTHER, '2', 1 }, { "CONTAINS_OP", "00111", PYPROF__OP_OTHER, '2', 1 },
+    { "COPY", NULL, PYPROF__OP_COPY, '?', 0 }, { "COPY_", NULL, PYPROF__OP_OTHER, '?', 0 }, { "DICT_MERGE", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "DICT_UPDATE", NULL, PYPROF__OP_OTHER, '1', 0 }, { "DUP_TOP", NULL, PYPROF__OP_OTHER, '1', 2 },
+    { "DUP_TOP_TWO", NULL, PYPROF__OP_OTHER, '?', 0 }, { "ENTER_EXECUTOR", "00111", PYPROF__OP_OTHER, '?', 0 },
+    { "EXTENDED_ARG", NULL, PYPROF__OP_EXTENDED, '?', 0 }, { "FORMAT_VALUE", NULL, PYPROF__OP_OTHER, 'f', 1 },
+    { "FOR_ITER", "01111", PYPROF__OP_JUMP, '?', 0 }, { "GET_AWAITABLE", NULL, PYPROF__OP_OTHER, '1', 1 },
+    { "GET_ITER", "00001", PYPROF__OP_OTHER, '1', 1 }, { "INPLACE_", NULL, PYPROF__OP_OTHER, '2', 1 },
+    { "IS_OP", NULL, PYPROF__OP_OTHER, '2', 1 }, { "JUMP_ABSOLUTE", NULL, PYPROF__OP_JUMP_TO, '?', 0 },
+    { "JUMP_BACKWARD", "00111", PYPROF__OP_OTHER, '?', 0 }, { "JUMP_BACKWARD_NO_INTERRUPT", NULL, PYPROF__OP_OTHER, '?', 0 },
+    { "JUMP_FORWARD", NULL, PYPROF__OP_JUMP, '?', 0 }, { "JUMP_IF_", NULL, PYPROF__OP_JUMP_IF, '?', 0 },
+    { "KW_NAMES", NULL, PYPROF__OP_SKIP, '?', 0 }, { "LIST_EXTEND", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "LIST_TO_TUPLE", NULL, PYPROF__OP_OTHER, '1', 1 }, { "LOAD_ASSERTION_ERROR", NULL, PYPROF__OP_OTHER, '0', 1 },
+    { "LOAD_ATTR", "49999", PYPROF__OP_ATTR, '1', 1 }, { "LOAD_BUILD_CLASS", NULL, PYPROF__OP_OTHER, '0', 1 },
+    { "LOAD_CLASSDEREF", NULL, PYPROF__OP_CELL, '0', 1 }, { "LOAD_CLOSURE", NULL, PYPROF__OP_OTHER, '0', 1 },
+    { "LOAD_CONST", NULL, PYPROF__OP_CONST, '0', 1 }, { "LOAD_DEREF", NULL, PYPROF__OP_CELL, '0', 1 },
+    { "LOAD_FAST", NULL, PYPROF__OP_LOCAL, '0', 1 }, { "LOAD_FAST_BORROW_LOAD_", NULL, PYPROF__OP_SECOND, '?', 0 },
+    { "LOAD_FAST_LOAD_FAST", NULL, PYPROF__OP_SECOND, '?', 0 }, { "LOAD_FROM_DICT_OR_DEREF", NULL, PYPROF__OP_CELL, '?', 0 },
+    { "LOAD_FROM_DICT_OR_GLOBALS", NULL, PYPROF__OP_NAME, '?', 0 }, { "LOAD_GLOBAL", "54444", PYPROF__OP_NAME, '0', 1 },
+    { "LOAD_METHOD", "A0000", PYPROF__OP_ATTR, '1', 2 }, { "LOAD_NAME", NULL, PYPROF__OP_NAME, '0', 1 },
+    { "LOAD_SPECIAL", NULL, PYPROF__OP_SPECIAL, '?', 0 }, { "LOAD_SUPER_ATTR", "01111", PYPROF__OP_SUPER, '?', 0 },
+    { "MAKE_FUNCTION", NULL, PYPROF__OP_OTHER, 'u', 1 }, { "NOP", NULL, PYPROF__OP_SKIP, '0', 0 }, { "NOT_TAKEN", NULL, PYPROF__OP_SKIP, '?', 0 },
+    { "POP_JUMP_FORWARD_", NULL, PYPROF__OP_JUMP, '?', 0 },
+    { "POP_JUMP_IF_", "00111", PYPROF__OP_JUMP_IF, '?', 0 }, { "POP_TOP", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "PRECALL", "10000", PYPROF__OP_PRECALL, '?', 0 }, { "PUSH_NULL", NULL, PYPROF__OP_SKIP, '?', 0 },
+    { "RESUME", "00001", PYPROF__OP_OTHER, '?', 0 }, { "SEND", "01111", PYPROF__OP_JUMP, '?', 0 }, { "SETUP_", NULL, PYPROF__OP_JUMP, '?', 0 },
+    { "SETUP_ANNOTATIONS", NULL, PYPROF__OP_OTHER, '?', 0 }, { "SET_UPDATE", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "STORE_ATTR", "44444", PYPROF__OP_OTHER, '2', 0 }, { "STORE_DEREF", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "STORE_FAST", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_FAST_LOAD_FAST", NULL, PYPROF__OP_SECOND, '?', 0 },
+    { "STORE_GLOBAL", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_NAME", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "STORE_SUBSCR", "11111", PYPROF__OP_OTHER, '3', 0 }, { "SWAP", NULL, PYPROF__OP_COPY, '?', 0 },
+    { "TO_BOOL", "00333", PYPROF__OP_OTHER, '?', 0 }, { "UNARY_", NULL, PYPROF__OP_OTHER, '1', 1 },
+    { "UNPACK_SEQUENCE", "11111", PYPROF__OP_OTHER, '?', 0 }, { "YIELD_FROM", NULL, PYPROF__OP_OTHER, '2', 1 },
+    { "YIELD_VALUE", NULL, PYPROF__OP_OTHER, '1', 1 },
+};
+
+typedef struct {
+    const char *name;          // not terminated: size bytes; NULL = no such opcode
+    unsigned char size, act, caches, pushes;   // act: pyprof__act
+    char pops;
+} pyprof__opcode;
+
+typedef struct {
+    pyprof__opcode at[256];
+    uint32_t minor;            // the version
+    unsigned char calls[32];   // a bit an opcode
+} pyprof__opcodes;
+
+static const char *pyprof__word_end(const char *word)
+{
+    while (*word && *word != ' ' && !(word[0] == '.' && word[1] == '.')) word++;
+    return word;
+}
+
+static int pyprof__opcode_number(const pyprof__opcode *opcodes, const char *name, size_t size)   // 256 = none
+{
+    int i;
+    for (i = 0; i < 256; i++)
+        if (opcodes[i].size == size && memcmp(opcodes[i].name, name, size) == 0) break;
+    return i;
+}
+
+// Reads one version's string; before: those of the version before.
+static void pyprof__opcodes_read(pyprof__opcode *opcodes, const pyprof__opcode *before, const char *names)
+{
+    int next = 0, first, last;
+    while (*names && next < 256) {
+        const char *end = pyprof__word_end(names);
+        if (*names >= '0' && *names <= '9') next = atoi(names);
+        else if (*end == '.') {
+            first = pyprof__opcode_number(before, names, (size_t)(end - names));
+            names = end + 2;
+            end = pyprof__word_end(names);
+            last = pyprof__opcode_number(before, names, (size_t)(end - names));
+            while (first <= last && first < 256 && next < 256) opcodes[next++] = before[first++];
+        } else {
+            opcodes[next].name = names;
+            opcodes[next++].size = (unsigned char)(end - names);
+        }
+        names = *end ? end + 1 : end;
+    }
+}
+
+static void pyprof__opcode_learn(pyprof__opcode *opcode, uint32_t minor)   // what it does
+{
+    const char *name = opcode->name;
+    size_t size = opcode->size, best = 0, i;
+    char digit;
+    if (size > 13 && memcmp(name, "INSTRUMENTED_", 13) == 0) { name += 13; size -= 13; }
+    opcode->pops = '?';
+    for (i = 0; i < PYPROF__COUNT(pyprof__opcode_acts); i++) {
+        size_t length = strlen(pyprof__opcode_acts[i].name);
+        if (length > size || length <= best || memcmp(name, pyprof__opcode_acts[i].name, length) != 0) continue;
+        best = length;
+        digit = pyprof__opcode_acts[i].caches && minor >= 11 && minor <= 15 ? pyprof__opcode_acts[i].caches[minor - 11] : '0';
+        opcode->act = (unsigned char)pyprof__opcode_acts[i].act;
+        opcode->caches = (unsigned char)(digit == 'A' ? 10 : digit - '0');
+        opcode->pops = pyprof__opcode_acts[i].pops;
+        opcode->pushes = pyprof__opcode_acts[i].pushes;
+    }
+    if (opcode->act == PYPROF__OP_JUMP_IF) opcode->act = minor < 11 ? PYPROF__OP_JUMP_TO : PYPROF__OP_JUMP;
+}
+
+static void pyprof__opcodes_make(pyprof__opcodes *opcodes, uint32_t minor)
+{
+    pyprof__opcode before[256];
+    size_t i;
+    memset(opcodes, 0, sizeof *opcodes);
+    opcodes->minor = minor;
+    for (i = 0; i < PYPROF__COUNT(pyprof__opcode_names) && pyprof__opcode_names[i].minor <= minor; i++) {
+        memcpy(before, opcodes->at, sizeof before);
+        memset(opcodes->at, 0, sizeof opcodes->at);
+        pyprof__opcodes_read(opcodes->at, before, pyprof__opcode_names[i].names);
+    }
+    for (i = 0; i < 256; i++) {
+        pyprof__opcode *opcode = &opcodes->at[i];
+        if (!opcode->name) continue;
+        pyprof__opcode_learn(opcode, minor);
+        if (opcode->act >= PYPROF__OP_CALL && opcode->act <= PYPROF__OP_CALL) opcodes->calls[i / 8] |= (unsigned char)(1u << i % 8);
+    }
+}
+
+// 3.14 has no opcode of its own for x[y]: it is BINARY_OP with NB_SUBSCR (Include/opcode.h).
+static pyprof__act pyprof__opcode_act(const pyprof__opcodes *opcodes, unsigned number, uint32_t argument)
+{
+    const pyprof__opcode *opcode = &opcodes->at[number];
+    if (opcodes->minor >= 14 && argument == 26 && opcode->size == 9 && memcmp(opcode->name, "BINARY_OP", 9) == 0) return PYPROF__OP_ITEM;
+    return (pyprof__act)opcode->act;
+}
+
+static int pyprof__opcode_calls(const pyprof__opcodes *opcodes, unsigned opcode) { return opcodes->calls[opcode / 8] >> opcode % 8 & 1; }
+
+// Is it what the compiler wrote, or a specialised form of it? Not so are those that stand in another one's place while
+// tracing (3.12 and later: INSTRUMENTED_LINE, INSTRUMENTED_INSTRUCTION) and numbers that are no opcode.
+static int pyprof__opcode_is_plain(const pyprof__opcodes *opcodes, unsigned number)
+{
+    const pyprof__opcode *opcode = &opcodes->at[number];
+    return opcode->name && !(opcode->size == 17 && memcmp(opcode->name, "INSTRUMENTED_LINE", 17) == 0)
+        && !(opcode->size == 24 && memcmp(opcode->name, "INSTRUMENTED_INSTRUCTION", 24) == 0);
+}
+
+// Which of the code's names the opcode loads: the low bits of the argument mean something else in LOAD_GLOBAL (3.11: push a
+// NULL, too), LOAD_ATTR (3.12: as a method) and LOAD_SUPER_ATTR (two of them).
+static uint32_t pyprof__opcode_name_index(const pyprof__opcodes *opcodes, unsigned number, uint32_t argument)
+{
+    const pyprof__opcode *opcode = &opcodes->at[number];
+    if (opcode->act == PYPROF__OP_SUPER) return argument >> 2;
+    if (opcode->act == PYPROF__OP_ATTR && opcodes->minor >= 12) return argument >> 1;
+    return opcodes->minor >= 11 && opcode->size >= 11 && memcmp(opcode->name, "LOAD_GLOBAL", 11) == 0 ? argument >> 1 : argument;
+}
+
+// How many values the instruction takes off the stack, until 3.10; -1 = not known.
+static int pyprof__opcode_pops(const pyprof__opcode *opcode, uint32_t argument)
+{
+    uint32_t n = argument > 255 ? 255 : argument;
+    switch (opcode->pops) {
+    case 'n': return (int)n;
+    case 'm': return (int)n * 2;
+    case 'p': return (int)n + 1;
+    case 'q': return (int)n + 2;
+    case 'x': return 2 + (int)(n & 1);
+    case 'f': return 1 + (int)(n >> 2 & 1);
+    case 'u': return 2 + (int)((n & 1) + (n >> 1 & 1) + (n >> 2 & 1) + (n >> 3 & 1));
+    default: return opcode->pops >= '0' && opcode->pops <= '9' ? opcode->pops - '0' : -1;
+    }
+}
+
+// The special methods of LOAD_SPECIAL (3.14, Include/internal/pycore_ceval.h)
+static const char *const pyprof__special_names[] = { "__enter__", "__exit__", "__aenter__", "__aexit__" };
+
+// asyncio's own table, Py_AsyncioModuleDebugOffsets (Modules/_asynciomodule.c, 3.14 and later): 13 words in the section
+// .AsyncioDebug of _asyncio*.so, or of the program that has it built in.
+enum { PYPROF__ASYNCIO_WORDS = 13 };
+typedef struct {
+    uint32_t task_name, task_coro, task_node;           // of a Task
+    uint32_t interp_tasks, thread_task, thread_tasks;   // thread_task: the running one; _tasks: heads of lists of all of them
+} pyprof__asyncio;
+
+static int pyprof__layout_asyncio(pyprof__asyncio *asyncio, const uint64_t *table)   // 1 = every number makes sense
+{
+    static const struct { uint8_t word, size; uint32_t most; } places[] = {   // the word, and that of its structure's size
+        { 1, 0, 512 }, { 5, 0, 512 }, { 6, 0, 512 }, { 8, 7, 1u << 20 }, { 11, 9, 1u << 17 }, { 12, 9, 1u << 17 },
+    };
+    uint32_t *to = (uint32_t *)(void *)asyncio;
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(places); i++) {
+        uint64_t value = table[places[i].word];
+        if (value % 8 || value > places[i].most || value + 8 > table[places[i].size]) return 0;
+        to[i] = (uint32_t)value;
+    }
+    return 1;
 }
 
 // How the C API behaves, by version.
@@ -2425,27 +2812,34 @@ static void pyprof__elf_symbols(pyprof__elf *elf, const Elf64_Shdr *table, pypro
     pyprof__free(elf->pool, names, names_size + 1);
 }
 
+static const Elf64_Shdr *pyprof__elf_named(pyprof__elf *elf, const char *name)   // a section by its name, NULL = none
+{
+    const Elf64_Shdr *found = NULL;
+    size_t size = 0;
+    char *names = elf->sections ? pyprof__elf_section(elf, elf->header.e_shstrndx, &size) : NULL;
+    uint32_t i;
+    for (i = 0; names && i < elf->header.e_shnum && !found; i++)
+        if (elf->sections[i].sh_name < size && strcmp(names + elf->sections[i].sh_name, name) == 0) found = &elf->sections[i];
+    pyprof__free(elf->pool, names, size + 1);
+    return found;
+}
+
 // .dynsym, then .symtab, then the section that CPython 3.10 and later put _PyRuntime in: it survives strip.
 static int pyprof__elf_find(pyprof__elf *elf, pyprof__symbols *found)
 {
     static const uint32_t kinds[] = { SHT_DYNSYM, SHT_SYMTAB };
-    size_t k, names_size = 0;
+    const Elf64_Shdr *section;
+    size_t k;
     uint32_t i;
-    char *names;
     memset(found, 0, sizeof *found);
     if (!elf->sections) return 0;
     for (k = 0; k < PYPROF__COUNT(kinds) && !found->runtime; k++)
         for (i = 0; i < elf->header.e_shnum; i++)
             if (elf->sections[i].sh_type == kinds[k]) pyprof__elf_symbols(elf, &elf->sections[i], found);
     if (found->runtime) return 1;
-    names = pyprof__elf_section(elf, elf->header.e_shstrndx, &names_size);
-    for (i = 0; names && i < elf->header.e_shnum; i++) {
-        const Elf64_Shdr *section = &elf->sections[i];
-        if (section->sh_name >= names_size || strcmp(names + section->sh_name, ".PyRuntime") != 0) continue;
-        found->runtime = section->sh_addr;
-        found->runtime_size = section->sh_size;
-    }
-    pyprof__free(elf->pool, names, names_size + 1);
+    section = pyprof__elf_named(elf, ".PyRuntime");
+    found->runtime = section ? section->sh_addr : 0;
+    found->runtime_size = section ? section->sh_size : 0;
     return found->runtime != 0;
 }
 
@@ -2725,6 +3119,42 @@ static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool
     return result;
 }
 
+// ---- asyncio's table ----------------------------------------------------------------------
+static int pyprof__asyncio_in_file(pyprof__asyncio *asyncio, pyprof__pool *pool, const pyprof__source *source, const pyprof__mapping *mapping)
+{
+    uint64_t table[PYPROF__ASYNCIO_WORDS];
+    const Elf64_Shdr *section;
+    pyprof__elf elf;
+    int found = 0;
+    if (!pyprof__elf_open(&elf, pool, mapping->path)) return 0;
+    section = pyprof__elf_named(&elf, ".AsyncioDebug");
+    if (section && section->sh_size >= sizeof table
+        && pyprof__copy(source, table, section->sh_addr + pyprof__elf_bias(&elf, mapping->start), sizeof table))
+        found = pyprof__layout_asyncio(asyncio, table);
+    pyprof__elf_close(&elf);
+    return found;
+}
+
+// Finds it among the files mapped: first in those that have the module in their name, then in all. Takes some milliseconds.
+static int pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool *pool, const pyprof__source *source)
+{
+    pyprof__mapping mapping;
+    const char *at;
+    size_t capacity;
+    char *maps = pyprof__read_maps(pool, &capacity);
+    int pass, found = 0;
+    for (pass = 0; maps && pass < 2 && !found; pass++) {
+        at = maps;
+        while (!found && (at = pyprof__next_mapping(at, &mapping)) != NULL) {
+            const char *name = strrchr(mapping.path, '/');
+            if (!name || !mapping.offset_zero || strncmp(mapping.path, "/dev/", 5) == 0) continue;
+            if ((pass == 0) == (strstr(name, "_asyncio") != NULL)) found = pyprof__asyncio_in_file(asyncio, pool, source, &mapping);
+        }
+    }
+    pyprof__free(pool, maps, maps ? capacity : 0);
+    return found;
+}
+
 // ---- functions of its C API -------------------------------------------------------------
 static uint64_t pyprof__elf_function(pyprof__pool *pool, const char *path, uint64_t mapped_at, const char *name)   // by the symbols of the file
 {
@@ -2931,19 +3361,29 @@ typedef struct {               // what makes a code object the same one: all of 
     uint32_t units, version, padding;
 } pyprof__code_key;
 
+// Functions that mean more than others: importlib's, whose first local variable names the module; finalizers.
+typedef enum { PYPROF__ROLE_NONE, PYPROF__ROLE_IMPORT, PYPROF__ROLE_FINALIZER } pyprof__role;
+
 typedef struct {
     pyprof__code_key key;
     uint32_t name, qualname, file;     // strings
     uint32_t table, table_size;        // its line table, in tables
     int32_t kind;                      // pyprof_kind
+    int32_t role;                      // pyprof__role
 } pyprof__code;
 
-typedef struct { uint32_t code; int32_t instruction; pyprof__place place; } pyprof__spot;   // where in which code
+typedef struct {               // where in which code
+    uint32_t code;
+    int32_t instruction;
+    pyprof__place place;
+    uint32_t callee;           // 0 = not looked up yet, 1 = it is no call, else 2 + the string: what it calls
+    uint32_t opcode;           // 0 = not looked up yet, else 1 + the string: its opcode's name
+} pyprof__spot;
 typedef struct { uint64_t address, stamp; uint32_t code; } pyprof__memo;                    // what was at an address lately
 
 // Spots that are no place in Python code
-enum { PYPROF__SPOT_NATIVE, PYPROF__SPOT_TRUNCATED, PYPROF__SPOT_LOST, PYPROF__SPOTS_PSEUDO };
-static const char *const pyprof__pseudo_names[] = { "<native>", "<truncated>", "<lost>" };
+enum { PYPROF__SPOT_NATIVE, PYPROF__SPOT_TRUNCATED, PYPROF__SPOT_LOST, PYPROF__SPOT_GC, PYPROF__SPOTS_PSEUDO };
+static const char *const pyprof__pseudo_names[] = { "<native>", "<truncated>", "<lost>", "<GC>" };
 
 typedef struct {
     pyprof__pool *pool;
@@ -2951,15 +3391,25 @@ typedef struct {
     pyprof__strings strings;
     pyprof__array codes, tables, spots;
     pyprof__index code_index, spot_index;
+    pyprof__index import_index;            // <import NAME>: codes, by name
+    uint32_t imports;                      // so many of them
+    uint64_t importers[4];                 // addresses of importlib's function: each interpreter may have its own
+    uint32_t importer;                     // the one to replace next
     pyprof__memo *memo;        // PYPROF__MEMOS of them
     uint64_t stamp;            // of an interpreter: changes when one of its code objects dies (3.14 and later); 0 = unknown
     uint64_t code_type;        // PyCode_Type, learnt from the first code object seen
     uint32_t generation;       // changes when the cache is emptied: spot numbers start afresh
     uint32_t decoded;          // code objects read since the window opened
+    int asyncio;               // a function of asyncio's was seen
+    uint64_t str_type, int_type;   // as code_type
+    pyprof__index task_index;  // spots of tasks by their names
+    uint32_t tasks;            // so many
     char *text;                // room for one decoded string
+    pyprof__opcodes *opcodes;
 } pyprof__codes;
 
-enum { PYPROF__TEXT_SIZE = PYPROF__MAX_CHARS * 4 + 8, PYPROF__MAX_DECODED = 64, PYPROF__MAX_CODES = 100000, PYPROF__MEMOS = 1024 };
+enum { PYPROF__TEXT_SIZE = PYPROF__MAX_CHARS * 4 + 8, PYPROF__MAX_DECODED = 64, PYPROF__MAX_CODES = 100000, PYPROF__MEMOS = 1024,
+      PYPROF__MAX_IMPORTS = 4096 };
 
 static int pyprof__codes_fill(pyprof__codes *codes)   // the pseudo spots; 0 = no memory
 {
@@ -2987,7 +3437,10 @@ static int pyprof__codes_init(pyprof__codes *codes, pyprof__pool *pool, const py
     pyprof__array_init(&codes->spots, sizeof(pyprof__spot));
     codes->text = (char *)pyprof__alloc(pool, PYPROF__TEXT_SIZE);
     codes->memo = (pyprof__memo *)pyprof__alloc(pool, PYPROF__MEMOS * sizeof *codes->memo);
-    return codes->text && codes->memo && pyprof__codes_fill(codes);
+    codes->opcodes = (pyprof__opcodes *)pyprof__alloc(pool, sizeof *codes->opcodes);
+    if (!codes->text || !codes->memo || !codes->opcodes) return 0;
+    pyprof__opcodes_make(codes->opcodes, layout->opcodes);
+    return pyprof__codes_fill(codes);
 }
 
 static void pyprof__codes_distrust(pyprof__codes *codes)   // every code object is looked at again
@@ -3001,6 +3454,10 @@ static void pyprof__codes_clear(pyprof__codes *codes)
     codes->codes.count = codes->tables.count = codes->spots.count = 0;
     pyprof__index_free(codes->pool, &codes->code_index);
     pyprof__index_free(codes->pool, &codes->spot_index);
+    pyprof__index_free(codes->pool, &codes->import_index);
+    codes->imports = 0;
+    pyprof__index_free(codes->pool, &codes->task_index);
+    codes->tasks = 0;
     pyprof__codes_distrust(codes);
 }
 
@@ -3012,6 +3469,7 @@ static void pyprof__codes_free(pyprof__codes *codes)
     pyprof__array_free(codes->pool, &codes->spots);
     pyprof__free(codes->pool, codes->text, codes->text ? PYPROF__TEXT_SIZE : 0);
     pyprof__free(codes->pool, codes->memo, codes->memo ? PYPROF__MEMOS * sizeof *codes->memo : 0);
+    pyprof__free(codes->pool, codes->opcodes, codes->opcodes ? sizeof *codes->opcodes : 0);
 }
 
 static int pyprof__codes_renew(pyprof__codes *codes)   // empties it when it has grown large; between sweeps only
@@ -3038,15 +3496,21 @@ static int pyprof__same_code(const void *context, uint32_t item, const void *key
     return memcmp(&PYPROF__AT(pyprof__code, *(const pyprof__array *)context, item).key, key, sizeof(pyprof__code_key)) == 0;
 }
 
+static int pyprof__is_type(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type, const char *name, uint64_t *known)
+{
+    char text[16];
+    uint64_t at;
+    size_t size = strlen(name) + 1;
+    if (*known) return type == *known;
+    at = pyprof__read_pointer(mirror, type + codes->layout->type_name);
+    if (!at || !pyprof__read(mirror, text, at, size) || memcmp(text, name, size) != 0) return 0;
+    *known = type;
+    return 1;
+}
+
 static int pyprof__is_code(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type)
 {
-    char name[8];
-    uint64_t at;
-    if (codes->code_type) return type == codes->code_type;
-    at = pyprof__read_pointer(mirror, type + codes->layout->type_name);
-    if (!at || !pyprof__read(mirror, name, at, 5) || memcmp(name, "code", 5) != 0) return 0;
-    codes->code_type = type;
-    return 1;
+    return pyprof__is_type(codes, mirror, type, "code", &codes->code_type);
 }
 
 #define PYPROF__FIELD_AT(to, buffer, offset) memcpy(&(to), (buffer) + (offset), sizeof(to))
@@ -3120,6 +3584,16 @@ static int pyprof__code_table(pyprof__codes *codes, pyprof__mirror *mirror, pypr
     return 1;
 }
 
+// _find_and_load(name, import_) is the function that every import that has to load something goes through, in all versions
+// (Lib/importlib/_bootstrap.py).
+static int32_t pyprof__code_role(const pyprof__codes *codes, const pyprof__code *code)
+{
+    const char *name = pyprof__string(&codes->strings, code->name);
+    if (strcmp(name, "__del__") == 0) return PYPROF__ROLE_FINALIZER;
+    if (strcmp(name, "_find_and_load") != 0 || strcmp(pyprof__string(&codes->strings, code->qualname), name) != 0) return PYPROF__ROLE_NONE;
+    return strcmp(pyprof__string(&codes->strings, code->file), "<frozen importlib._bootstrap>") == 0 ? PYPROF__ROLE_IMPORT : PYPROF__ROLE_NONE;
+}
+
 // Decodes a code object never seen before. 0 = done, else a pyprof_cause + 1.
 static int pyprof__code_decode(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code_key *key, uint32_t *id)
 {
@@ -3132,12 +3606,16 @@ static int pyprof__code_decode(pyprof__codes *codes, pyprof__mirror *mirror, con
     code.qualname = key->qualname ? pyprof__code_string(codes, mirror, key->qualname) : code.name;
     if (code.file == PYPROF__NONE || code.name == PYPROF__NONE || code.qualname == PYPROF__NONE) return PYPROF_CAUSE_NAME + 1;
     if (!pyprof__code_table(codes, mirror, &code)) return PYPROF_CAUSE_NAME + 1;
+    code.role = pyprof__code_role(codes, &code);
+    if (code.role == PYPROF__ROLE_IMPORT) codes->importers[codes->importer++ % PYPROF__COUNT(codes->importers)] = key->address;
     added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
     if (!added) return PYPROF_CAUSE_MEMORY + 1;
     *added = code;
     *id = (uint32_t)codes->codes.count - 1;
     if (!pyprof__index_add(codes->pool, &codes->code_index, pyprof__hash_bytes(key, sizeof *key), *id)) return PYPROF_CAUSE_MEMORY + 1;
     codes->decoded++;
+    if (!codes->asyncio && strstr(pyprof__string(&codes->strings, code.file), "/asyncio/"))
+        codes->asyncio = strcmp(pyprof__string(&codes->strings, code.qualname), "<module>") != 0;
     return 0;
 }
 
@@ -3195,6 +3673,56 @@ static uint32_t pyprof__spot_find(pyprof__codes *codes, uint32_t code_id, int64_
     return (uint32_t)codes->spots.count - 1;
 }
 
+// ---- <import NAME> ------------------------------------------------------------
+static int pyprof__is_importer(const pyprof__codes *codes, uint64_t address)
+{
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(codes->importers); i++)
+        if (codes->importers[i] == address) return 1;
+    return 0;
+}
+
+static int pyprof__is_str(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
+{
+    uint64_t type = object % 8 ? 0 : pyprof__read_pointer(mirror, object + codes->layout->object_type);
+    return type && pyprof__is_type(codes, mirror, type, "str", &codes->str_type);
+}
+
+static int pyprof__same_import(const void *context, uint32_t item, const void *key)
+{
+    const pyprof__codes *codes = (const pyprof__codes *)context;
+    return strcmp(pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, item).name), (const char *)key) == 0;
+}
+
+// The number of the code that stands for the import of the module that a str names: one for each name, up to a limit; what
+// is no name, and those beyond the limit, share one. PYPROF__NONE = no memory.
+static uint32_t pyprof__import_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
+{
+    static const char nameless[] = "<import>";
+    char name[256], text[300];
+    uint64_t hash;
+    uint32_t id;
+    pyprof__code *added;
+    memcpy(text, nameless, sizeof nameless);
+    if (pyprof__is_str(codes, mirror, object) && pyprof__read_str(mirror, codes->layout, object, codes->text) > 0) {
+        pyprof__utf8_repair(name, sizeof name, codes->text);
+        snprintf(text, sizeof text, "<import %s>", name);
+    }
+    for (;; memcpy(text, nameless, sizeof nameless)) {
+        hash = pyprof__hash_text(text, strlen(text));
+        id = pyprof__index_find(&codes->import_index, hash, pyprof__same_import, codes, text);
+        if (id != PYPROF__NONE) return id;
+        if (codes->imports < PYPROF__MAX_IMPORTS || strcmp(text, nameless) == 0) break;
+    }
+    added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
+    if (!added) return PYPROF__NONE;
+    id = (uint32_t)codes->codes.count - 1;
+    added->name = added->qualname = pyprof__intern(codes->pool, &codes->strings, text, strlen(text));
+    added->kind = PYPROF_KIND_PSEUDO;
+    codes->imports++;
+    return added->name != PYPROF__NONE && pyprof__index_add(codes->pool, &codes->import_index, hash, id) ? id : PYPROF__NONE;
+}
+
 // ---- frames that are no Python code ----------------------------------------------------
 // The spot of a name: a C function, what a thread waits for. target: a path (in the code's file) or an address (in its qualname),
 // kept apart from the name because some sessions do not want it. PYPROF__NONE = no memory.
@@ -3225,6 +3753,425 @@ static uint32_t pyprof__spot_named(pyprof__codes *codes, pyprof_kind kind, const
     return pyprof__spot_find(codes, from, 0);
 }
 
+// ---- instructions: what a spot's opcode is, and what it calls ----------------------------------------------------------
+// Read from the live bytecode, once a spot. The code object may be dead or another one by now: all reads are guarded, its
+// identity is read again behind them, and whatever does not fit is no call. The opcodes are those of the code object's own
+// bytecode; a thread's copy of it (3.14 and later, free-threaded) may be specialised otherwise, but is the same program.
+enum { PYPROF__UNITS = 512, PYPROF__LINKS = 16, PYPROF__CALLEE_SIZE = 256 };
+
+typedef struct { pyprof__place place; uint32_t argument, unit; unsigned char opcode, act; } pyprof__step;   // an instruction
+
+typedef struct {               // the instructions up to one of a code object's, the last of them; unit: 2 bytes
+    pyprof__codes *codes;
+    pyprof__mirror *mirror;
+    const pyprof__code *code;
+    int64_t from, last;        // units in bytes
+    int count, first;          // steps; those before the first one are in doubt
+    unsigned char bytes[PYPROF__UNITS * 2];
+    pyprof__step steps[PYPROF__UNITS];
+} pyprof__window;
+
+static int pyprof__window_read(pyprof__window *window, pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__spot *spot)   // 1 = done
+{
+    const pyprof__layout *layout = codes->layout;
+    uint64_t at, size = 0;
+    window->codes = codes;
+    window->mirror = mirror;
+    window->code = &PYPROF__AT(const pyprof__code, codes->codes, spot->code);
+    window->count = window->first = 0;
+    window->last = spot->instruction;
+    window->from = spot->instruction < PYPROF__UNITS ? 0 : spot->instruction - PYPROF__UNITS + 1;
+    if (spot->instruction < 0 || spot->instruction == INT32_MAX) return 0;
+    if (layout->code_string == PYPROF__NO) at = window->code->key.address + layout->code_bytes;
+    else {
+        at = pyprof__read_pointer(mirror, window->code->key.address + layout->code_string);
+        if (!at || !pyprof__read(mirror, &size, at + layout->bytes_size, sizeof size)) return 0;
+        if (size > PYPROF__MAX_TABLE || (uint64_t)window->last >= size / 2) return 0;
+        at += layout->bytes_data;
+    }
+    return pyprof__read_long(mirror, window->bytes, at + (uint64_t)window->from * 2, (size_t)(window->last - window->from + 1) * 2);
+}
+
+// Is the code object still the one that the cache knows? Asked after the reads that have to be its own.
+static int pyprof__window_holds(const pyprof__window *window)
+{
+    const pyprof__layout *layout = window->codes->layout;
+    const pyprof__code_key *key = &window->code->key;
+    uint64_t filename, name, linetable;
+    int32_t first_line;
+    char raw[256];
+    if (!pyprof__read_long(window->mirror, raw, key->address, layout->code_linetable + 8)) return 0;
+    PYPROF__FIELD_AT(filename, raw, layout->code_filename);
+    PYPROF__FIELD_AT(name, raw, layout->code_name);
+    PYPROF__FIELD_AT(linetable, raw, layout->code_linetable);
+    PYPROF__FIELD_AT(first_line, raw, layout->code_firstline);
+    return filename == key->filename && name == key->name && linetable == key->linetable && first_line == key->first_line;
+}
+
+// The instructions of units begin to end (without it), which stand at one place. begin is where one begins.
+static void pyprof__window_add(pyprof__window *window, int64_t begin, int64_t end, const pyprof__place *place)
+{
+    const pyprof__opcodes *opcodes = window->codes->opcodes;
+    uint32_t extended = 0;
+    int64_t unit;
+    if (end > window->last + 1) end = window->last + 1;
+    for (unit = begin; unit >= window->from && unit < end && window->count < PYPROF__UNITS; unit++) {
+        const unsigned char *byte = window->bytes + (unit - window->from) * 2;
+        pyprof__step *step = &window->steps[window->count];
+        extended = extended << 8 | byte[1];
+        if (opcodes->at[*byte].act == PYPROF__OP_EXTENDED) continue;
+        step->place = *place;
+        step->argument = extended;
+        step->unit = (uint32_t)unit;
+        step->opcode = *byte;
+        step->act = (unsigned char)pyprof__opcode_act(opcodes, *byte, extended);
+        window->count++;
+        unit += opcodes->at[*byte].caches;
+        extended = 0;
+        if (opcodes->minor >= 11 && !pyprof__opcode_is_plain(opcodes, *byte)) return;   // how long it is, is not known
+    }
+}
+
+static int pyprof__same_place(const pyprof__place *a, const pyprof__place *b) { return memcmp(a, b, sizeof *a) == 0; }
+
+// 3.11 and later: the location table tells where instructions begin, and the place of each.
+static void pyprof__window_locate(pyprof__window *window)
+{
+    pyprof__reader reader;
+    pyprof__place place = { 0, 0, -1, -1 }, next = { 0, 0, -1, -1 };
+    int64_t line = window->code->key.first_line, begin = 0, at = 0;
+    reader.at = (const unsigned char *)window->codes->tables.data + window->code->table;
+    reader.end = reader.at + window->code->table_size;
+    reader.bad = 0;
+    while (reader.at < reader.end && at <= window->last) {
+        unsigned head = pyprof__reader_byte(&reader);
+        pyprof__location_entry(&reader, head >> 3 & 15u, &line, &next);
+        if (reader.bad || !(head & 128u)) return;
+        if (!pyprof__same_place(&place, &next)) {   // one instruction can have two entries
+            pyprof__window_add(window, begin, at, &place);
+            begin = at;
+            place = next;
+        }
+        at += (head & 7u) + 1;
+    }
+    pyprof__window_add(window, begin, at, &place);
+}
+
+// Decodes the instructions. 1 = the last one is the spot's, or the spot is in its caches
+static int pyprof__window_decode(pyprof__window *window)
+{
+    static const pyprof__place nowhere = { 0, 0, -1, -1 };
+    const pyprof__step *last;
+    if (window->codes->layout->lines_form == PYPROF__LINES_LOCATIONS) pyprof__window_locate(window);
+    else pyprof__window_add(window, window->from, window->last + 1, &nowhere);
+    window->first = window->from > 0;   // it may have lost the upper half of its argument
+    if (window->count <= window->first) return 0;
+    last = &window->steps[window->count - 1];
+    return window->last - last->unit <= window->codes->opcodes->at[last->opcode].caches;
+}
+
+static int64_t pyprof__step_target(const pyprof__window *window, const pyprof__step *step)   // the unit it may jump to; -1 = none
+{
+    const pyprof__opcodes *opcodes = window->codes->opcodes;
+    int64_t by = opcodes->minor < 10 ? step->argument / 2 : step->argument;   // bytes, later units
+    if (step->act == PYPROF__OP_JUMP_TO) return by;
+    return step->act == PYPROF__OP_JUMP ? (int64_t)step->unit + 1 + opcodes->at[step->opcode].caches + by : -1;
+}
+
+// Does a jump from before the step `before` land behind it, at step i at most? Then what lies on the stack there can come
+// from elsewhere: (a or b).sort()
+static int pyprof__window_lands(const pyprof__window *window, int before, int i)
+{
+    int64_t target;
+    int k;
+    for (k = window->first; k < before; k++) {
+        target = pyprof__step_target(window, &window->steps[k]);
+        if (target > window->steps[before].unit && target <= window->steps[i].unit) return 1;
+    }
+    return 0;
+}
+
+// ---- which instruction made the deepest value that another one takes: a call's function, an attribute's object; -1 = not known
+static int pyprof__maker_by_stack(const pyprof__window *window, int i)   // until 3.10
+{
+    const pyprof__opcode *at = window->codes->opcodes->at;
+    int want = pyprof__opcode_pops(&at[window->steps[i].opcode], window->steps[i].argument) - 1, k, pops;
+    for (k = i - 1; want >= 0 && k >= window->first; k--) {
+        const pyprof__step *step = &window->steps[k];
+        pops = pyprof__opcode_pops(&at[step->opcode], step->argument);
+        if (pops < 0) return -1;
+        if (want < at[step->opcode].pushes) return pyprof__window_lands(window, k, i) ? -1 : k;
+        want += pops - at[step->opcode].pushes;
+    }
+    return -1;
+}
+
+static int pyprof__same_start(const pyprof__place *a, const pyprof__place *b)
+{
+    return a->line == b->line && a->column == b->column && a->line > 0 && a->column >= 0;
+}
+
+static int pyprof__ends_within(const pyprof__place *inner, const pyprof__place *outer)   // and before it does
+{
+    return inner->end_line < outer->end_line || (inner->end_line == outer->end_line && inner->end_column < outer->end_column);
+}
+
+// k stands where call i starts. An attribute on another line starts at its own name (Python/compile.c,
+// update_start_location_to_match_attr), and so does the call of it.
+static int pyprof__maker_beyond(const pyprof__window *window, int k, int i)
+{
+    int m, found = 1, moved = 0;
+    while (found) {
+        found = 0;
+        if (k + 1 < i && window->steps[k + 1].act == PYPROF__OP_ATTR) { k++; moved = found = 1; continue; }
+        for (m = k + 1; moved && m < i && !found; m++) {
+            if (window->steps[m].act != PYPROF__OP_CALL || !pyprof__same_start(&window->steps[m].place, &window->steps[k].place)) continue;
+            k = m;
+            found = 1;
+        }
+    }
+    return k;
+}
+
+// 3.11 and later: it starts where the call starts and ends before the call does. Only of a decorator, and of what `with`
+// calls, the place is that of the callee.
+static int pyprof__maker_by_place(const pyprof__window *window, int i)
+{
+    const pyprof__place *call = &window->steps[i].place;
+    int k;
+    for (k = i - 1; k >= window->first; k--) {
+        const pyprof__step *step = &window->steps[k];
+        if (!pyprof__same_start(&step->place, call)) continue;
+        if (pyprof__ends_within(&step->place, call)) return pyprof__maker_beyond(window, k, i);
+        if (!pyprof__same_place(&step->place, call)) continue;
+        if (step->act >= PYPROF__OP_NAME && step->act <= PYPROF__OP_ITEM && step->act != PYPROF__OP_CONST) return k;
+        if (step->act == PYPROF__OP_CALL) return k;
+    }
+    return -1;
+}
+
+static int pyprof__maker(const pyprof__window *window, int i)
+{
+    if (window->codes->layout->lines_form != PYPROF__LINES_LOCATIONS) return pyprof__maker_by_stack(window, i);
+    if (window->steps[i].act != PYPROF__OP_ATTR) return pyprof__maker_by_place(window, i);
+    return i > window->first && !pyprof__window_lands(window, i - 1, i) ? i - 1 : -1;   // it takes what was pushed last
+}
+
+// __exit__(None, None, None), called by the end of a with statement: all of it has the place of what stands after `with`.
+// *maker = the instruction that made that, -1 = not known
+static int pyprof__is_exit(const pyprof__window *window, int i, int *maker)
+{
+    const pyprof__step *steps = window->steps;
+    int k;
+    for (k = i - 3; k < i; k++)
+        if (k < window->first || steps[k].act != PYPROF__OP_CONST || !pyprof__same_place(&steps[k].place, &steps[i].place)) return 0;
+    for (k = i - 4; k >= window->first; k--)
+        if ((steps[k].act == PYPROF__OP_WITH || steps[k].act == PYPROF__OP_SPECIAL) && pyprof__same_place(&steps[k].place, &steps[i].place)) break;
+    *maker = k - 1 >= window->first ? k - 1 : -1;
+    return 1;
+}
+
+// ---- their names ---------------------------------------------------------------------------------------------------------
+static uint64_t pyprof__tuple_item(const pyprof__window *window, uint32_t tuple_at, uint32_t i, uint64_t *size)   // 0 = none
+{
+    const pyprof__layout *layout = window->codes->layout;
+    uint64_t tuple = tuple_at == PYPROF__NO ? 0 : pyprof__read_pointer(window->mirror, window->code->key.address + tuple_at);
+    *size = 0;
+    if (!tuple || tuple % 8 || !pyprof__read(window->mirror, size, tuple + layout->bytes_size, 8) || *size > PYPROF__MAX_TABLE) return 0;
+    return i < *size ? pyprof__read_pointer(window->mirror, tuple + layout->tuple_items + (uint64_t)i * 8) : 0;
+}
+
+static uint64_t pyprof__step_name(const pyprof__window *window, const pyprof__step *step)   // the str, 0 = none
+{
+    const pyprof__layout *layout = window->codes->layout;
+    uint32_t i = step->argument;
+    uint64_t size, found;
+    switch (step->act) {
+    case PYPROF__OP_SECOND: return pyprof__tuple_item(window, layout->code_locals, i & 15u, &size);
+    case PYPROF__OP_LOCAL: return pyprof__tuple_item(window, layout->code_locals, i, &size);
+    case PYPROF__OP_CELL:
+        if (layout->code_cells == PYPROF__NO) return pyprof__tuple_item(window, layout->code_locals, i, &size);
+        found = pyprof__tuple_item(window, layout->code_cells, i, &size);
+        return found || i < size ? found : pyprof__tuple_item(window, layout->code_free, i - (uint32_t)size, &size);
+    default: return pyprof__tuple_item(window, layout->code_names, pyprof__opcode_name_index(window->codes->opcodes, step->opcode, i), &size);
+    }
+}
+
+typedef struct { char text[PYPROF__CALLEE_SIZE]; size_t at; } pyprof__callee;   // written from its end to its begin
+
+static int pyprof__callee_put(pyprof__callee *callee, const char *text)   // in front; 0 = it does not fit
+{
+    size_t size = strlen(text);
+    if (size > callee->at) return 0;
+    callee->at -= size;
+    memcpy(callee->text + callee->at, text, size);
+    return 1;
+}
+
+static int pyprof__callee_put_name(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
+{
+    char *text = window->codes->text;
+    return pyprof__read_str(window->mirror, window->codes->layout, pyprof__step_name(window, step), text) > 0 && pyprof__callee_put(callee, text);
+}
+
+// ", ".join: the constant's type
+static int pyprof__callee_put_type(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
+{
+    const pyprof__layout *layout = window->codes->layout;
+    char name[16];
+    uint64_t size, at, object = pyprof__tuple_item(window, layout->code_consts, step->argument, &size);
+    memset(name, 0, sizeof name);
+    if (!object) return 0;
+    at = pyprof__read_pointer(window->mirror, pyprof__read_pointer(window->mirror, object + layout->object_type) + layout->type_name);
+    return at && pyprof__read(window->mirror, name, at, sizeof name - 1) && pyprof__callee_put(callee, name);
+}
+
+// One link of the chain a.b().c, from its end on: the name, or what else the callee was made by. Returns the step to go on
+// with, -1 = it is whole, -2 = the rest is not known.
+static int pyprof__callee_link(pyprof__callee *callee, const pyprof__window *window, int i)
+{
+    const pyprof__step *step = &window->steps[i];
+    int maker, named = callee->at < sizeof callee->text - 1;
+    switch (step->act) {
+    case PYPROF__OP_SKIP: return i - 1 >= window->first ? i - 1 : -2;
+    case PYPROF__OP_NAME: case PYPROF__OP_LOCAL: case PYPROF__OP_SECOND: case PYPROF__OP_CELL:
+        return pyprof__callee_put_name(callee, window, step) ? -1 : -2;
+    case PYPROF__OP_CONST: return named && pyprof__callee_put_type(callee, window, step) ? -1 : -2;
+    case PYPROF__OP_SUPER: return pyprof__callee_put_name(callee, window, step) && pyprof__callee_put(callee, "super().") ? -1 : -2;
+    case PYPROF__OP_SPECIAL:
+        if (step->argument >= PYPROF__COUNT(pyprof__special_names)) return -2;
+        if (!pyprof__callee_put(callee, pyprof__special_names[step->argument]) || !pyprof__callee_put(callee, ".")) return -2;
+        for (i--; i >= window->first && (window->steps[i].act == PYPROF__OP_COPY || window->steps[i].act == PYPROF__OP_SPECIAL); i--) continue;
+        return i >= window->first ? i : -2;
+    case PYPROF__OP_ATTR:
+        if (!pyprof__callee_put_name(callee, window, step) || !pyprof__callee_put(callee, ".")) return -2;
+        break;
+    case PYPROF__OP_CALL: case PYPROF__OP_ITEM:
+        if (step->act == PYPROF__OP_ITEM && !named) return -2;
+        if (!pyprof__callee_put(callee, step->act == PYPROF__OP_CALL ? "()" : "[]")) return -2;
+        break;
+    default: return -2;
+    }
+    maker = pyprof__maker(window, i);
+    return maker >= 0 ? maker : -2;
+}
+
+// The name of what the last step calls, as the source spells it, less arguments and keys: a.b().c; .c where only the end of
+// it is known, "" where nothing is.
+static const char *pyprof__window_callee(const pyprof__window *window, pyprof__callee *callee)
+{
+    int i = window->count - 1, left = PYPROF__LINKS, maker = -1;
+    callee->at = sizeof callee->text - 1;
+    callee->text[callee->at] = 0;
+    if (i > window->first && window->steps[i - 1].act == PYPROF__OP_PRECALL) i--;   // 3.11: the first half of the call
+    if (pyprof__is_exit(window, i, &maker)) {
+        pyprof__callee_put(callee, ".__exit__");
+        for (i = maker; i >= window->first && (window->steps[i].act == PYPROF__OP_COPY || window->steps[i].act == PYPROF__OP_SPECIAL); i--) continue;
+    } else i = pyprof__maker(window, i);
+    while (i >= 0 && left-- > 0) i = pyprof__callee_link(callee, window, i);
+    return callee->text[callee->at] == '(' || callee->text[callee->at] == '[' ? "" : callee->text + callee->at;
+}
+
+// What does the instruction call? 0 = it is no call, else 1 + the string of the callee's name, "" where that cannot be told.
+static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror, uint32_t spot_id)
+{
+    pyprof__window window;
+    pyprof__callee callee;
+    pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
+    const unsigned char *last;
+    const char *name;
+    uint32_t string;
+    if (spot->callee) return spot->callee - 1;
+    if (PYPROF__AT(pyprof__code, codes->codes, spot->code).kind != PYPROF_KIND_PYTHON || spot->instruction < 0) return 0;
+    if (!pyprof__window_read(&window, codes, mirror, spot)) return 0;
+    last = window.bytes + (window.last - window.from) * 2;
+    if (!pyprof__opcode_calls(codes->opcodes, *last)) {
+        if (pyprof__opcode_is_plain(codes->opcodes, *last) && pyprof__window_holds(&window)) spot->callee = 1;
+        return 0;
+    }
+    if (!pyprof__window_decode(&window)) return 0;
+    name = window.steps[window.count - 1].unit == (uint32_t)window.last ? pyprof__window_callee(&window, &callee) : NULL;
+    if (!pyprof__window_holds(&window)) return 0;
+    string = name ? pyprof__intern(codes->pool, &codes->strings, name, strlen(name)) : PYPROF__NONE;
+    if (name && string == PYPROF__NONE) return 0;
+    spot->callee = name ? 2 + string : 1;
+    return spot->callee - 1;
+}
+
+// The string of the name of the instruction's opcode, specialised or not as it was when it was first asked for; 0 = "", not known.
+static uint32_t pyprof__spot_opcode(pyprof__codes *codes, pyprof__mirror *mirror, uint32_t spot_id)
+{
+    pyprof__window window;
+    pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
+    const pyprof__opcode *opcode;
+    uint32_t string;
+    if (spot->opcode) return spot->opcode - 1;
+    if (PYPROF__AT(pyprof__code, codes->codes, spot->code).kind != PYPROF_KIND_PYTHON) return 0;
+    if (!pyprof__window_read(&window, codes, mirror, spot)) return 0;
+    if (!pyprof__window_decode(&window) || !pyprof__window_holds(&window)) return 0;
+    opcode = &codes->opcodes->at[window.steps[window.count - 1].opcode];
+    if (!opcode->name) return 0;
+    string = pyprof__intern(codes->pool, &codes->strings, opcode->name, opcode->size);
+    if (string == PYPROF__NONE) return 0;
+    spot->opcode = 1 + string;
+    return string;
+}
+
+// ---- tasks of asyncio ---------------------------------------------------------
+enum { PYPROF__MAX_TASKS = 1000, PYPROF__TASK_SIZE = 200 };
+
+static int pyprof__same_task(const void *context, uint32_t item, const void *key)
+{
+    const pyprof__codes *codes = (const pyprof__codes *)context;
+    const pyprof__spot *spot = &PYPROF__AT(const pyprof__spot, codes->spots, item);
+    return strcmp(pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, spot->code).name), (const char *)key) == 0;
+}
+
+// The name of the task whose name object lies at address: a str, or a number as long as nobody asked for it (3.12 and later,
+// Modules/_asynciomodule.c). asyncio numbers the tasks that nobody named: those are one. text holds PYPROF__TASK_SIZE bytes. 0 = none.
+static int pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, char *text)
+{
+    static const char numbered[] = "Task-";
+    uint64_t type = pyprof__read_pointer(mirror, address + codes->layout->object_type);
+    size_t n = sizeof numbered - 1;
+    pyprof__copy_text(text, PYPROF__TASK_SIZE, "Task-*");
+    if (!address || !type) return 0;
+    if (pyprof__is_type(codes, mirror, type, "int", &codes->int_type)) return 1;
+    if (!pyprof__is_type(codes, mirror, type, "str", &codes->str_type)) return 0;
+    if (pyprof__read_str(mirror, codes->layout, address, codes->text) < 0) return 0;
+    if (strncmp(codes->text, numbered, n) == 0 && codes->text[n] && strspn(codes->text + n, "0123456789") == strlen(codes->text + n)) return 1;
+    pyprof__utf8_repair(text, PYPROF__TASK_SIZE, codes->text[0] ? codes->text : "<unnamed task>");
+    return 1;
+}
+
+// The spot that stands for a task of that name. PYPROF__NONE = no memory.
+static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
+{
+    uint64_t hash = pyprof__hash_text(name, strlen(name));
+    uint32_t id = pyprof__index_find(&codes->task_index, hash, pyprof__same_task, codes, name);
+    pyprof__code *code;
+    pyprof__spot *spot;
+    if (id != PYPROF__NONE) return id;
+    if (codes->tasks >= PYPROF__MAX_TASKS && strcmp(name, "<more tasks>") != 0) {
+        name = "<more tasks>";
+        hash = pyprof__hash_text(name, strlen(name));
+        id = pyprof__index_find(&codes->task_index, hash, pyprof__same_task, codes, name);
+        if (id != PYPROF__NONE) return id;
+    }
+    code = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
+    spot = code ? (pyprof__spot *)pyprof__push(codes->pool, &codes->spots) : NULL;
+    if (!spot) return PYPROF__NONE;
+    code->name = code->qualname = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
+    code->kind = PYPROF_KIND_TASK;
+    spot->code = (uint32_t)codes->codes.count - 1;
+    spot->instruction = -1;
+    spot->place.column = spot->place.end_column = -1;
+    id = (uint32_t)codes->spots.count - 1;
+    if (code->name == PYPROF__NONE || !pyprof__index_add(codes->pool, &codes->task_index, hash, id)) return PYPROF__NONE;
+    codes->tasks++;
+    return id;
+}
+
 // ============================================================================
 // [SECTION] FRAMES -- thread state -> frames
 //   Runs on    the sampler thread, the GIL not held
@@ -3236,7 +4183,13 @@ typedef struct {
     int truncated;
 } pyprof__stack;
 
-typedef struct { uint64_t code, instruction, previous; unsigned owner; int32_t tlbc; int entry; } pyprof__raw_frame;   // entry: of a C eval loop
+typedef struct {
+    uint64_t code, instruction, previous;
+    uint64_t local;            // the first local variable, where it lies within what is read anyhow (3.11 and later); else 0
+    unsigned owner;
+    int32_t tlbc;
+    int entry;                 // of a C eval loop
+} pyprof__raw_frame;
 
 enum { PYPROF__OWNER_THREAD = 0, PYPROF__OWNER_GENERATOR = 1, PYPROF__OWNER_SHIM = 3, PYPROF__AGAIN = 100 };
 
@@ -3254,6 +4207,7 @@ static int pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layo
         PYPROF__FIELD_AT(lasti, raw, layout->frame_instr);
         frame->instruction = (uint64_t)(int64_t)(layout->instr_form == PYPROF__INSTR_BYTES && lasti > 0 ? lasti / 2 : lasti);
     }
+    if (layout->frame_locals + 8 <= layout->frame_size) PYPROF__FIELD_AT(frame->local, raw, layout->frame_locals);
     if (layout->frame_owner != PYPROF__NO) frame->owner = (unsigned char)raw[layout->frame_owner];
     if (layout->frame_tlbc != PYPROF__NO) PYPROF__FIELD_AT(frame->tlbc, raw, layout->frame_tlbc);
     frame->entry = layout->frame_entry != PYPROF__NO ? raw[layout->frame_entry] != 0 : frame->owner >= PYPROF__OWNER_SHIM;
@@ -3291,7 +4245,23 @@ static int pyprof__stack_push(pyprof__codes *codes, pyprof__stack *stack, uint32
     return 0;
 }
 
+static int pyprof__stack_insert(pyprof__codes *codes, pyprof__stack *stack, size_t place, uint32_t spot)
+{
+    int cause = pyprof__stack_push(codes, stack, spot);
+    uint32_t *spots = (uint32_t *)stack->spots.data;
+    if (cause) return cause;
+    memmove(spots + place + 1, spots + place, (stack->spots.count - 1 - place) * sizeof *spots);
+    spots[place] = spot;
+    return 0;
+}
+
 typedef struct { uint64_t at; pyprof__raw_frame frame; } pyprof__link;
+typedef struct { uint64_t at, instruction; uint32_t place; int32_t role; } pyprof__walked;   // a frame; how many spots lie inside of it
+
+// A task of asyncio that may be running, and where the frame of its coroutine lies: within the coroutine. The walk knows the
+// place of the task by that address and by nothing else: the loops, eager tasks and generators around it do not matter.
+typedef struct { uint64_t task, frame; } pyprof__task;
+enum { PYPROF__LOOPS = 16 };
 
 typedef struct {               // what a walk needs and changes
     pyprof__codes *codes;
@@ -3304,12 +4274,45 @@ typedef struct {               // what a walk needs and changes
     uint64_t below;            // the frame that must lie below that entry frame
     uint64_t root;             // the outermost frame reached
     pyprof__array *links;      // NULL, or where to note the frames (pyprof__link), leaving their code alone
+    pyprof__array *steps;      // NULL, or where to note the frames (pyprof__walked) of a thread that collects garbage
+    uint64_t gc_frame;         // 3.15: the frame that triggered the collection; 0 = nothing is being collected
+    uint32_t gc_met;           // it was met after so many spots, or links, less one; 0 = it was not
+    pyprof__task tasks[PYPROF__LOOPS];
+    uint32_t task_count;
+    uint32_t task_coro_at, task_name_at;   // offsets in a Task
+    uint32_t task_at;          // links: the task lies outside of so many, 0 = of none
+    uint64_t task, task_named; // it, and its name
+    char task_text[PYPROF__TASK_SIZE];
 } pyprof__walk;
 
-static int pyprof__walk_frame(pyprof__walk *walk, const pyprof__raw_frame *frame)
+// The frame may be gone since it was noted. Is it still what it was, so that what its variable refers to is alive?
+static int pyprof__frame_holds(const pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame, uint64_t local)
 {
     const pyprof__layout *layout = walk->codes->layout;
+    const pyprof__source *source = walk->mirror->source;
+    uint64_t code = 0, previous = 0, now = 0;
+    return pyprof__copy(source, &code, at + layout->frame_code, sizeof code) && (code & ~(uint64_t)3) == frame->code
+        && pyprof__copy(source, &previous, at + layout->frame_previous, sizeof previous) && previous == frame->previous
+        && pyprof__copy(source, &now, at + layout->frame_locals, sizeof now) && now == local;
+}
+
+// <import NAME>, outside of the frame of importlib's function that loads the module NAME.
+static int pyprof__walk_import(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
+{
+    uint64_t local = frame->local;
+    uint32_t code;
+    if (!local && !walk->links) local = pyprof__read_pointer(walk->mirror, at + walk->codes->layout->frame_locals);
+    code = pyprof__import_find(walk->codes, walk->mirror, local & ~(uint64_t)3);   // 3.14 tags it
+    if (walk->links && local && !pyprof__frame_holds(walk, at, frame, local)) return PYPROF_CAUSE_MOVED + 1;
+    return pyprof__stack_push(walk->codes, walk->stack, code == PYPROF__NONE ? PYPROF__NONE : pyprof__spot_find(walk->codes, code, 0));
+}
+
+static int pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
+{
+    const pyprof__layout *layout = walk->codes->layout;
+    pyprof__walked *step;
     int64_t instruction;
+    int32_t role;
     int cause = 0;
     if (frame->code != walk->last_address) {
         cause = pyprof__code_find(walk->codes, walk->mirror, frame->code, &walk->last_code);
@@ -3319,7 +4322,17 @@ static int pyprof__walk_frame(pyprof__walk *walk, const pyprof__raw_frame *frame
     instruction = pyprof__frame_instruction(walk->mirror, layout, frame);
     if (pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction))   // it cannot have called anybody yet, unless to collect garbage
         return walk->links && walk->stack->spots.count ? PYPROF_CAUSE_CHAIN + 1 : 0;
-    return pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, walk->last_code, instruction));
+    role = PYPROF__AT(const pyprof__code, walk->codes->codes, walk->last_code).role;
+    if (walk->steps) {
+        step = (pyprof__walked *)pyprof__push(walk->codes->pool, walk->steps);
+        if (!step) return PYPROF_CAUSE_MEMORY + 1;
+        step->at = at;
+        step->instruction = frame->instruction;
+        step->place = (uint32_t)walk->stack->spots.count;
+        step->role = role;
+    }
+    cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, walk->last_code, instruction));
+    return cause || role != PYPROF__ROLE_IMPORT ? cause : pyprof__walk_import(walk, at, frame);
 }
 
 static int pyprof__walk_note(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
@@ -3328,6 +4341,38 @@ static int pyprof__walk_note(pyprof__walk *walk, uint64_t at, const pyprof__raw_
     if (!link) return PYPROF_CAUSE_MEMORY + 1;
     link->at = at;
     link->frame = *frame;
+    if (!frame->local && pyprof__is_importer(walk->codes, frame->code))   // up to 3.10
+        link->frame.local = pyprof__read_pointer(walk->mirror, at + walk->codes->layout->frame_locals);
+    return 0;
+}
+
+static void pyprof__walk_meet(pyprof__walk *walk)   // the frame that triggered the collection
+{
+    walk->gc_met = (uint32_t)(walk->links ? walk->links->count : walk->stack->spots.count) + 1;
+}
+
+static void pyprof__walk_begin(pyprof__walk *walk)
+{
+    walk->unsure = 0;
+    walk->root = 0;
+    walk->gc_met = walk->task_at = 0;
+    walk->stack->spots.count = 0;
+    walk->stack->truncated = 0;
+    if (walk->links) walk->links->count = 0;
+    if (walk->steps) walk->steps->count = 0;
+}
+
+// Behind (outside of) a frame: is it that of a task's coroutine? What cannot be told is left out.
+static int pyprof__walk_task(pyprof__walk *walk, uint64_t at)
+{
+    uint32_t i;
+    for (i = 0; i < walk->task_count && walk->tasks[i].frame != at; i++) {}
+    if (i == walk->task_count || walk->task_at) return 0;
+    walk->task = walk->tasks[i].task;
+    walk->task_named = pyprof__read_pointer(walk->mirror, walk->task + walk->task_name_at);
+    if (!pyprof__task_name(walk->codes, walk->mirror, walk->task_named, walk->task_text)) return 0;
+    if (!walk->links) return pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
+    walk->task_at = (uint32_t)walk->links->count;
     return 0;
 }
 
@@ -3336,12 +4381,13 @@ static int pyprof__walk_note(pyprof__walk *walk, uint64_t at, const pyprof__raw_
 static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
 {
     const pyprof__layout *layout = walk->codes->layout;
-    pyprof__raw_frame frame = { 0, 0, 0, 0, 0, 0 };
+    pyprof__raw_frame frame = { 0, 0, 0, 0, 0, 0, 0 };
     uint64_t mark = 0;     // Brent's cycle finding: torn chains of recycled frames bite their own tails
     uint32_t steps = 0, next_mark = 16;
     int cause;
     walk->last_address = 0;
     for (; at != base; at = frame.previous) {
+        if (at == walk->gc_frame) pyprof__walk_meet(walk);
         if (at == 0 || at % 8 || at == mark || steps++ > walk->max_depth * 4 + 64) return PYPROF_CAUSE_CHAIN + 1;
         if (steps == next_mark) { mark = at; next_mark *= 2; }
         if (walk->stack->spots.count >= walk->max_depth || (walk->links && walk->links->count >= walk->max_depth)) {
@@ -3363,21 +4409,19 @@ static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
             if (walk->stack->spots.count || (walk->links && walk->links->count)) return PYPROF_CAUSE_CHAIN + 1;
             continue;
         }
-        cause = walk->links ? pyprof__walk_note(walk, at, &frame) : pyprof__walk_frame(walk, &frame);
+        cause = walk->links ? pyprof__walk_note(walk, at, &frame) : pyprof__walk_frame(walk, at, &frame);
+        if (cause == 0 && walk->task_count) cause = pyprof__walk_task(walk, at);
         if (cause) return cause;
         if (walk->codes->decoded >= PYPROF__MAX_DECODED) return PYPROF__AGAIN;
     }
+    if (base && base == walk->gc_frame) pyprof__walk_meet(walk);
     // From 3.11 on only a frame that a C eval loop began with can be the outermost one: a generator's may have been cut off.
     return layout->frame_owner != PYPROF__NO && walk->root && !frame.entry ? PYPROF_CAUSE_CHAIN + 1 : 0;
 }
 
 static int pyprof__walk_below(pyprof__walk *walk, uint64_t at, uint64_t base)   // from a frame to the root
 {
-    walk->unsure = 0;
-    walk->root = 0;
-    walk->stack->spots.count = 0;
-    walk->stack->truncated = 0;
-    if (walk->links) walk->links->count = 0;
+    pyprof__walk_begin(walk);
     return at ? pyprof__walk_chain(walk, at, base) : 0;
 }
 
@@ -3390,10 +4434,8 @@ static int pyprof__walk_from(pyprof__walk *walk, uint64_t thread, uint64_t base)
     const pyprof__layout *layout = walk->codes->layout;
     uint64_t at, loop = 0, chain = 0;
     int cause;
-    walk->unsure = 0;
-    walk->below = walk->root = 0;
-    walk->stack->spots.count = 0;
-    walk->stack->truncated = 0;
+    walk->below = 0;
+    pyprof__walk_begin(walk);
     if (!pyprof__read(walk->mirror, &at, thread + layout->thread_frame, sizeof at)) return PYPROF_CAUSE_UNREADABLE + 1;
     if (layout->cframe_current != PYPROF__NO && at) {
         chain = at;
@@ -3439,6 +4481,9 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint64_t root, trial_root; // the outermost frame: as proven, of the last walk
     uint64_t other_root;       // one seen lately that is not the proven one, and how often in a row
     uint32_t other_seen, vote_tick;
+    int attached;              // it may run Python code now; only known without a GIL
+    int raising, trial_raising;      // an exception is on its way up: with the stack proven, as of the last walk
+    int collecting, trial_collecting;   // its stack holds <GC>
     int listens;               // it does not block the signal
     uint32_t deaf, deaf_until; // so often in a row it did not take a signal; not asked again before that sweep
     uint32_t stable;           // cause set: so many outer frames of stack are sure all the same
@@ -3451,6 +4496,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint32_t state, leaf;         // of this sweep: bits (see PROFILE); the spot below its frames, PYPROF__NONE = none
     uint32_t blocks, rival;       // so many wait for the GIL it holds; the slot of the thread that holds what it waits for
     uint32_t held_by;             // of its GIL: how often it has changed hands
+    uint32_t native_under, native_leaf;          // the latest leaf for a C function, and the spot of the call
     uint32_t spell, spell_leaf, spell_version;   // what it waits for: state bits, leaf; and with which stack
     uint64_t delay_ns, delay_cpu_ns, delay_own_ns, delay_at;   // how long it had waited for a CPU so far, 0 = not known; its CPU
     double running_share;         // clock, the sampler's and the time then. Of the time it was ready to run, it ran so much;
@@ -3458,11 +4504,35 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint64_t spell_ns, spell_at;  // its CPU clock when it was looked at what it waits for; 0 = it was not; and when that was
 } pyprof__thread;
 
+typedef struct {               // of the garbage collector of an interpreter
+    int collecting;
+    uint64_t frame;            // 3.15: the one that triggered the collection
+    uint64_t runs;             // up to 3.14: collections so far
+    uint64_t thread;           // up to 3.14: the address of the thread state that collects; 0 = unknown
+} pyprof__gc;
+
 typedef struct {
     uint64_t address, interp, holder, stamp;   // stamp: see pyprof__codes
     int locked, enabled;
     uint32_t switches, slot;                   // how often it has changed hands; the thread that holds it, PYPROF__NONE = none that is known
+    pyprof__gc gc;
 } pyprof__gil;
+
+// Up to 3.14 the interpreter does not say who collects, nor from where. Who does is who held the GIL when the collection was
+// first seen. What lies outside of it on that thread's stack does not move until it is over: the frames that all samples of
+// it have in common; those inside of them are finalizers and callbacks.
+typedef struct {
+    uint64_t interp, thread, runs;
+    uint64_t refuted;          // it cannot have been this one
+    uint32_t tick;             // the sweep it was last seen in; 0 = a free slot
+    pyprof__array outside;     // pyprof__walked, innermost first: those frames, as far as they are needed
+    pyprof__array steps;       // the frames of the last walk
+    uint32_t first;            // so many of these lie inside; PYPROF__NONE = it cannot have been this thread
+} pyprof__collection;
+
+enum { PYPROF__MAX_OUTSIDE = 64 };
+
+typedef struct { uint64_t interp, dict; } pyprof__current;   // 3.12, 3.13: the dict of an interpreter's running tasks
 
 typedef struct {
     pyprof__pool *pool;
@@ -3473,8 +4543,13 @@ typedef struct {
     pyprof__array threads;     // pyprof__thread; slot numbers stay
     pyprof__array gils;        // pyprof__gil, of this sweep
     pyprof__array interps;     // uint64_t addresses, of this sweep
+    pyprof__array collections; // pyprof__collection
     size_t hint;               // the slot to look at first
     uint64_t active_interp, active;   // where threading._active was found
+    pyprof__asyncio asyncio;
+    uint32_t asyncio_tries;
+    int has_asyncio;           // 3.14 and later: all of asyncio is known; 3.12, 3.13: only task_name and task_coro
+    pyprof__array current;     // pyprof__current
 } pyprof__threads;
 
 static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pyprof__mirror *mirror, const pyprof__runtime *runtime)
@@ -3487,6 +4562,8 @@ static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pypr
     pyprof__array_init(&list->threads, sizeof(pyprof__thread));
     pyprof__array_init(&list->gils, sizeof(pyprof__gil));
     pyprof__array_init(&list->interps, sizeof(uint64_t));
+    pyprof__array_init(&list->collections, sizeof(pyprof__collection));
+    pyprof__array_init(&list->current, sizeof(pyprof__current));
 }
 
 static void pyprof__threads_free(pyprof__threads *list)
@@ -3498,9 +4575,15 @@ static void pyprof__threads_free(pyprof__threads *list)
         pyprof__array_free(list->pool, &thread->trial.spots);
         pyprof__array_free(list->pool, &thread->twins);
     }
+    for (i = 0; i < list->collections.count; i++) {
+        pyprof__array_free(list->pool, &PYPROF__AT(pyprof__collection, list->collections, i).outside);
+        pyprof__array_free(list->pool, &PYPROF__AT(pyprof__collection, list->collections, i).steps);
+    }
+    pyprof__array_free(list->pool, &list->collections);
     pyprof__array_free(list->pool, &list->threads);
     pyprof__array_free(list->pool, &list->gils);
     pyprof__array_free(list->pool, &list->interps);
+    pyprof__array_free(list->pool, &list->current);
 }
 
 static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t address, uint64_t serial)   // known, free or new
@@ -3527,10 +4610,12 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->stack.spots.count = slot->twins.count = 0;
     slot->deaf = slot->deaf_until = 0;
     slot->listens = 0;
+    slot->raising = slot->collecting = 0;
     slot->version++;
     slot->name[0] = 0;
     slot->named = slot->name_tries = 0;
     slot->name_cpu_ns = slot->spell_ns = slot->delay_ns = 0;
+    slot->native_leaf = PYPROF__NONE;
     slot->started = 0;
     slot->tick = 0;
     return slot;
@@ -3554,6 +4639,7 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     uint64_t owner, serial, ident;
     int64_t native;
     uint32_t status = 0;
+    int attached;
     pyprof__thread *thread;
     if (address % 8 || !pyprof__read(list->mirror, raw, address, layout->thread_serial + 8)) return 0;
     PYPROF__FIELD_AT(*next, raw, layout->thread_next);
@@ -3565,6 +4651,7 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
         PYPROF__FIELD_AT(status, raw, layout->thread_status);
         if ((status & layout->status_mask) != layout->status_alive) return 1;   // coming or going: no frames to read
     }
+    attached = layout->status_attached != PYPROF__NO && (status & layout->status_attached);
     native = ident ? pyprof__native_id(list, raw, ident) : 0;
     if (native == 0) return 1;   // not bound to an OS thread yet
     thread = pyprof__thread_slot(list, address, serial);
@@ -3573,6 +4660,7 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     thread->base = layout->thread_base == PYPROF__NO ? 0 : pyprof__read_pointer(list->mirror, address + layout->thread_base);
     thread->interp = interp;
     thread->interp_id = interp_id;
+    thread->attached = attached;
     if (thread->ident != ident || thread->native != native) thread->started = 0;
     thread->ident = ident;
     thread->native = native;
@@ -3584,6 +4672,50 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     }
     thread->tick = list->tick;
     return 1;
+}
+
+static uint64_t pyprof__gc_address(const pyprof__runtime *runtime, uint64_t interp)
+{
+    const pyprof__layout *layout = &runtime->layout;
+    return layout->interp_gc == PYPROF__NO ? runtime->address + layout->runtime_gc : interp + layout->interp_gc;
+}
+
+static void pyprof__gc_read(pyprof__mirror *mirror, const pyprof__runtime *runtime, uint64_t interp, pyprof__gc *gc)
+{
+    const pyprof__layout *layout = &runtime->layout;
+    uint64_t address = pyprof__gc_address(runtime, interp);
+    size_t i;
+    memset(gc, 0, sizeof *gc);
+    gc->collecting = pyprof__read_u32(mirror, address + layout->gc_collecting) != 0;
+    if (!gc->collecting) return;
+    if (layout->gc_frame != PYPROF__NO) gc->frame = pyprof__read_pointer(mirror, address + layout->gc_frame);
+    else for (i = 0; i < 3; i++) gc->runs += pyprof__read_pointer(mirror, address + layout->gc_stats + i * 24);
+}
+
+// Collections of all generations so far: what gc.get_stats() tells. -1 = unknown. struct gc_generation_stats begins with their
+// number (3 of them, 24 bytes each); from 3.15 on they are rings, of which the largest number counts (struct gc_stats in
+// Include/internal/pycore_interp_structs.h: 64 bytes each, the number at 16; behind each ring 8 bytes).
+static int64_t pyprof__gc_runs(const pyprof__source *source, const pyprof__runtime *runtime)
+{
+    const pyprof__layout *layout = &runtime->layout;
+    int64_t word[256], runs = 0, most;
+    uint64_t interp = 0, at;
+    size_t ring, i, place = 0, items[3], rings = layout->gc_young == PYPROF__NO ? 0 : 3, words = 9;
+    if (!pyprof__copy(source, &interp, runtime->address + layout->runtime_head + 8, sizeof interp) || !interp) return -1;   // interpreters.main
+    at = pyprof__gc_address(runtime, interp) + layout->gc_stats;
+    if (rings) {
+        items[0] = layout->gc_young;
+        items[1] = items[2] = layout->gc_old;
+        words = (items[0] + items[1] + items[2]) * 8 + 3;
+        if (words > PYPROF__COUNT(word) || !pyprof__copy(source, &at, at, sizeof at)) return -1;
+    }
+    if (!pyprof__copy(source, word, at, words * sizeof *word)) return -1;
+    for (ring = 0; ring < rings; ring++, place++) {
+        for (most = 0, i = 0; i < items[ring]; i++, place += 8)
+            if (word[place + 2] > most) most = word[place + 2];
+        runs += most;
+    }
+    return rings ? runs : word[0] + word[3] + word[6];
 }
 
 static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
@@ -3603,6 +4735,7 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
     }
     if (layout->interp_generation != PYPROF__NO && pyprof__read(list->mirror, &gil.stamp, interp + layout->interp_generation, sizeof gil.stamp))
         gil.stamp = pyprof__mix(interp, gil.stamp) | 1;
+    pyprof__gc_read(list->mirror, list->runtime, interp, &gil.gc);
     added = (pyprof__gil *)pyprof__push(list->pool, &list->gils);
     if (added) *added = gil;
     return added != NULL;
@@ -3705,6 +4838,117 @@ static void pyprof__threads_relate(pyprof__threads *list)
     }
 }
 
+// ---- who collects garbage, up to 3.14 ------------------------------------------------
+static pyprof__collection *pyprof__collection_of(pyprof__threads *list, uint64_t interp)   // NULL = none is under way that is known
+{
+    size_t i;
+    for (i = 0; i < list->collections.count; i++) {
+        pyprof__collection *collection = &PYPROF__AT(pyprof__collection, list->collections, i);
+        if (collection->tick && collection->interp == interp) return collection;
+    }
+    return NULL;
+}
+
+static pyprof__collection *pyprof__collection_new(pyprof__threads *list, uint64_t interp)   // NULL = no memory
+{
+    pyprof__collection *collection = NULL;
+    size_t i;
+    for (i = 0; i < list->collections.count && !collection; i++) {
+        collection = &PYPROF__AT(pyprof__collection, list->collections, i);
+        if (collection->tick && collection->tick + 1 >= list->tick) collection = NULL;   // else of an interpreter that is gone
+    }
+    if (!collection) {
+        collection = (pyprof__collection *)pyprof__push(list->pool, &list->collections);
+        if (!collection) return NULL;
+        pyprof__array_init(&collection->outside, sizeof(pyprof__walked));
+        pyprof__array_init(&collection->steps, sizeof(pyprof__walked));
+    }
+    collection->interp = interp;
+    collection->thread = collection->refuted = 0;
+    collection->outside.count = 0;
+    return collection;
+}
+
+// The one thread of the interpreter that may run: it holds the GIL; where there is none, the world is stopped for it. 0 = unknown
+static uint64_t pyprof__only_runner(const pyprof__threads *list, const pyprof__gil *gil)
+{
+    uint64_t found = 0;
+    size_t i;
+    for (i = 0; i < list->threads.count; i++) {
+        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, list->threads, i);
+        if (thread->tick != list->tick || thread->interp != gil->interp || !(gil->enabled ? thread->holder : thread->attached)) continue;
+        if (found) return 0;
+        found = thread->address;
+    }
+    return found;
+}
+
+// The count goes up before the callbacks for the end of a collection run: one more run may still be the same collection.
+static void pyprof__collection_see(pyprof__threads *list, pyprof__gil *gil)
+{
+    pyprof__collection *collection = pyprof__collection_of(list, gil->interp);
+    uint64_t runner;
+    int same;
+    if (!gil->gc.collecting) {
+        if (collection) collection->tick = 0;
+        return;
+    }
+    runner = pyprof__only_runner(list, gil);
+    same = collection && (collection->runs == gil->gc.runs || (collection->runs + 1 == gil->gc.runs && collection->thread == runner));
+    if (collection && !same) collection->tick = 0;
+    if (!collection || !collection->tick) collection = pyprof__collection_new(list, gil->interp);
+    if (!collection) return;
+    collection->tick = list->tick;
+    collection->runs = gil->gc.runs;
+    if (!collection->thread && runner != collection->refuted) collection->thread = runner;
+    gil->gc.thread = collection->thread;
+}
+
+// How many frames of the thread that collects lie inside of the collection: those that moved since it was first seen. At first
+// sight only finalizers are known to be (__del__). PYPROF__NONE = that thread cannot be the one.
+static uint32_t pyprof__collection_inside(const pyprof__collection *collection)
+{
+    const pyprof__walked *step = (const pyprof__walked *)collection->steps.data, *known = (const pyprof__walked *)collection->outside.data;
+    size_t i, k, count = collection->steps.count, first = 0;
+    for (k = 0; k < collection->outside.count; k++)
+        for (i = 0; i < count; i++)
+            if (step[i].at == known[k].at && step[i].instruction == known[k].instruction) return (uint32_t)i;
+    if (collection->outside.count) return PYPROF__NONE;
+    for (i = 0; i < count; i++)
+        if (step[i].role == PYPROF__ROLE_FINALIZER) first = i + 1;
+    return (uint32_t)first;
+}
+
+// Puts <GC> where a walk that is done says; *collecting = it is in the stack, or -1 = that thread cannot be the one. 0 = done,
+// else a pyprof_cause + 1.
+static int pyprof__collection_place(pyprof__collection *collection, pyprof__walk *walk, int *collecting)
+{
+    size_t place = walk->gc_met ? walk->gc_met - 1 : walk->stack->spots.count;
+    *collecting = 0;
+    if (collection) {
+        collection->first = pyprof__collection_inside(collection);
+        if (collection->first == PYPROF__NONE) { *collecting = -1; return 0; }
+        if (collection->first < collection->steps.count) place = PYPROF__AT(pyprof__walked, collection->steps, collection->first).place;
+    } else if (!walk->gc_met) return 0;
+    if (walk->stack->truncated && place >= walk->stack->spots.count) return 0;
+    *collecting = 1;
+    return pyprof__stack_insert(walk->codes, walk->stack, place, PYPROF__SPOT_GC);
+}
+
+static void pyprof__collection_learn(pyprof__threads *list, pyprof__collection *collection)   // its thread stood still during the last walk
+{
+    size_t count = collection->first == PYPROF__NONE ? 0 : collection->steps.count - collection->first;
+    collection->outside.count = 0;
+    if (collection->first == PYPROF__NONE) {
+        collection->refuted = collection->thread;
+        collection->thread = 0;
+    }
+    if (count > PYPROF__MAX_OUTSIDE) count = PYPROF__MAX_OUTSIDE;
+    if (count == 0 || !pyprof__array_reserve(list->pool, &collection->outside, count)) return;
+    memcpy(collection->outside.data, (const pyprof__walked *)collection->steps.data + collection->first, count * sizeof(pyprof__walked));
+    collection->outside.count = count;
+}
+
 static uint32_t pyprof__thread_at(const pyprof__threads *list, uint64_t address)   // its slot, PYPROF__NONE = it is not listed
 {
     size_t i;
@@ -3729,6 +4973,8 @@ static int pyprof__threads_list(pyprof__threads *list)
         pyprof__gil *gil = &PYPROF__AT(pyprof__gil, list->gils, i);
         gil->slot = gil->enabled && gil->locked == 1 ? pyprof__thread_at(list, gil->holder) : PYPROF__NONE;
     }
+    for (i = 0; i < list->gils.count && list->runtime->layout.gc_frame == PYPROF__NO; i++)
+        pyprof__collection_see(list, &PYPROF__AT(pyprof__gil, list->gils, i));
     return 1;
 }
 
@@ -3896,15 +5142,15 @@ static void pyprof__thread_name_set(pyprof__threads *list, uint64_t interp, uint
     }
 }
 
-// The dict threading._active of an interpreter; 0 = threading is not imported.
-static uint64_t pyprof__active_dict(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t interp)
+// What a module of an interpreter holds under a name; 0 = it is not imported, or has no such name.
+static uint64_t pyprof__module_value(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t interp, const char *module, const char *name)
 {
     pyprof__dict dict;
-    uint64_t module;
+    uint64_t found;
     if (!pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, interp + layout->interp_modules), &dict)) return 0;
-    module = pyprof__dict_get(mirror, layout, &dict, "threading");
-    if (!module || !pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, module + layout->module_dict), &dict)) return 0;
-    return pyprof__dict_get(mirror, layout, &dict, "_active");
+    found = pyprof__dict_get(mirror, layout, &dict, module);
+    if (!found || !pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, found + layout->module_dict), &dict)) return 0;
+    return pyprof__dict_get(mirror, layout, &dict, name);
 }
 
 static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char *text, int again)
@@ -3916,7 +5162,7 @@ static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char
     uint32_t i;
     if (list->active_interp != interp || again) {
         list->active_interp = interp;
-        list->active = pyprof__active_dict(mirror, layout, interp);
+        list->active = pyprof__module_value(mirror, layout, interp, "threading", "_active");
     }
     if (!pyprof__dict_open(mirror, layout, list->active, &active)) return;
     for (i = 0; i < active.count && i < PYPROF__MAX_THREADS; i++) {
@@ -3925,6 +5171,68 @@ static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char
         name = pyprof__dict_get(mirror, layout, &attributes, "_name");
         if (name && pyprof__read_str(mirror, layout, name, text) > 0)
             pyprof__thread_name_set(list, interp, pyprof__long_value(mirror, layout, key), text);
+    }
+}
+
+// ---- tasks of asyncio ---------------------------------------------------------
+// The running one: from 3.14 on the thread state points to it; 3.12 and 3.13 have a dict {loop: task} of each interpreter
+// (enter_task in Modules/_asynciomodule.c).
+// Looks for what tells the tasks, where that is still to be found: milliseconds, once a second at most.
+static void pyprof__tasks_find(pyprof__threads *list)
+{
+    const pyprof__layout *layout = &list->runtime->layout;
+    size_t i;
+    pyprof__current *current;
+    if (layout->gen_frame == PYPROF__NO) return;
+    if (layout->task_coro == PYPROF__NO) {
+        if (!list->has_asyncio) list->has_asyncio = pyprof__asyncio_find(&list->asyncio, list->pool, list->mirror->source);
+        list->asyncio_tries += list->asyncio_tries < 6;   // a minute apart at last: it may have been left out of this Python
+        return;
+    }
+    list->asyncio.task_coro = layout->task_coro;
+    list->asyncio.task_name = layout->task_name;
+    pyprof__mirror_begin(list->mirror);
+    list->current.count = 0;
+    for (i = 0; i < list->interps.count; i++) {
+        uint64_t interp = PYPROF__AT(uint64_t, list->interps, i);
+        uint64_t dict = pyprof__module_value(list->mirror, layout, interp, "_asyncio", "_current_tasks");
+        current = dict ? (pyprof__current *)pyprof__push(list->pool, &list->current) : NULL;
+        if (!current) continue;
+        current->interp = interp;
+        current->dict = dict;
+    }
+}
+
+static void pyprof__walk_expect_task(const pyprof__threads *list, pyprof__walk *walk, uint64_t task)   // it may be met
+{
+    uint64_t coro = task && task % 8 == 0 ? pyprof__read_pointer(walk->mirror, task + list->asyncio.task_coro) : 0;
+    if (!coro || coro % 8 || walk->task_count >= PYPROF__LOOPS) return;
+    walk->tasks[walk->task_count].task = task;
+    walk->tasks[walk->task_count++].frame = coro + list->runtime->layout.gen_frame;
+}
+
+// The tasks that may be running on a thread. Costs one word in memory that is fetched with the thread state, or that dict.
+static void pyprof__walk_tasks(const pyprof__threads *list, pyprof__walk *walk, const pyprof__thread *thread)
+{
+    const pyprof__layout *layout = &list->runtime->layout;
+    uint64_t dict = 0, used = 0, key, task;
+    pyprof__dict tasks;
+    size_t i;
+    walk->task_count = walk->task_at = 0;
+    walk->task_coro_at = list->asyncio.task_coro;
+    walk->task_name_at = list->asyncio.task_name;
+    if (list->has_asyncio) {
+        pyprof__walk_expect_task(list, walk, pyprof__read_pointer(walk->mirror, thread->address + list->asyncio.thread_task));
+        return;
+    }
+    for (i = 0; i < list->current.count; i++)
+        if (PYPROF__AT(pyprof__current, list->current, i).interp == thread->interp) dict = PYPROF__AT(pyprof__current, list->current, i).dict;
+    if (dict) used = pyprof__read_pointer(walk->mirror, dict + layout->dict_keys - 16);   // ma_used
+    if (!used || !pyprof__dict_open(walk->mirror, layout, dict, &tasks)) return;
+    for (i = 0; i < tasks.count && i < 256 && used; i++) {   // those that left are empty entries until it is made anew
+        if (!pyprof__dict_entry(walk->mirror, &tasks, (uint32_t)i, &key, &task)) continue;
+        pyprof__walk_expect_task(list, walk, task);
+        used--;
     }
 }
 
@@ -4404,7 +5712,7 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 // thread whose clock has not moved since its stack was last proven still has that stack: it is not even read.
 // ============================================================================
 enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
-      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__DELAY_NS = 20000000, PYPROF__GIL_SIZE = 224 };
+      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300, PYPROF__DELAY_NS = 20000000, PYPROF__GIL_SIZE = 224 };
 // LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; GIL_SIZE: at most, of struct _gil_runtime_state
 
 typedef struct {
@@ -4585,36 +5893,69 @@ static int pyprof__window_open(pyprof__sweeper *sweeper)
     return pyprof__threads_list(&sweeper->list);
 }
 
+// Does <GC> belong in a thread's stack? Who collects can become known, or turn out wrong, while the thread stands still.
+static int pyprof__should_collect(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+{
+    const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
+    if (!gil || !gil->gc.collecting) return 0;
+    return sweeper->runtime.layout.gc_frame == PYPROF__NO ? gil->gc.thread == thread->address : thread->collecting;
+}
+
 // Is the thread known not to have run since its stack was proven?
 static int pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     return sweeper->fine_clock && !thread->shared_tid && thread->proven_cpu_ns && thread->proven_cpu_ns == thread->cpu_ns
-        && thread->proven_top == thread->top;
+        && thread->proven_top == thread->top && thread->collecting == pyprof__should_collect(sweeper, thread);
+}
+
+// What a walk of the thread has to look for where garbage is being collected. fresh: the list was read earlier than the frames.
+static pyprof__collection *pyprof__walk_expect(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__thread *thread, int fresh)
+{
+    const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
+    pyprof__collection *collection = NULL;
+    pyprof__gc gc;
+    if (!gil) return NULL;
+    gc = gil->gc;
+    if (fresh) pyprof__gc_read(&sweeper->mirror, &sweeper->runtime, thread->interp, &gc);
+    walk->gc_frame = gc.frame;
+    if (gc.collecting && gil->gc.thread == thread->address) collection = pyprof__collection_of(&sweeper->list, thread->interp);
+    if (collection) walk->steps = &collection->steps;
+    return collection;
 }
 
 static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
+    pyprof__collection *collection;
     pyprof__walk walk;
     memset(&walk, 0, sizeof walk);
     walk.codes = &sweeper->codes;
     walk.mirror = &sweeper->mirror;
     walk.stack = &thread->trial;
     walk.max_depth = sweeper->max_depth;
+    thread->trial_collecting = 0;
     thread->codes_from = sweeper->codes.codes.count;
     sweeper->codes.stamp = gil && sweeper->listed_now ? gil->stamp : 0;
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
+    collection = pyprof__walk_expect(sweeper, &walk, thread, !sweeper->listed_now);
+    pyprof__walk_tasks(&sweeper->list, &walk, thread);
     thread->cause = pyprof__walk_from(&walk, thread->address, thread->base);
     thread->trial_root = walk.root;
+    thread->trial_raising = pyprof__read_pointer(&sweeper->mirror, thread->address + sweeper->runtime.layout.thread_exception) != 0;
+    if (thread->cause == 0) thread->cause = pyprof__collection_place(collection, &walk, &thread->trial_collecting);
     if (thread->cause == 0 && thread->trial.spots.count == 0)
         thread->cause = pyprof__stack_push(&sweeper->codes, &thread->trial, PYPROF__SPOT_NATIVE);
     thread->codes_to = sweeper->codes.codes.count;
 }
 
 // The trial becomes the thread's stack.
-static void pyprof__accept(pyprof__thread *thread, int unfrozen)
+static void pyprof__accept(pyprof__sweeper *sweeper, pyprof__thread *thread, int unfrozen)
 {
     pyprof__stack *old = &thread->stack, *fresh = &thread->trial, swap;
+    pyprof__collection *collection = thread->trial_collecting ? pyprof__collection_of(&sweeper->list, thread->interp) : NULL;
+    if (collection) pyprof__collection_learn(&sweeper->list, collection);
+    thread->collecting = thread->trial_collecting > 0;
+    thread->raising = !unfrozen && thread->trial_raising;
     thread->pending = 0;
     thread->unfrozen = unfrozen;
     thread->proven_cpu_ns = unfrozen ? 0 : thread->cpu_ns;
@@ -4739,7 +6080,7 @@ static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
         still = !thread->clocked || pyprof__stood_still(sweeper, thread);
         thread->waiting = pyprof__is_waiting(sweeper, thread);
         if (!still) pyprof__doubt(sweeper, thread);
-        if (still && thread->cause == 0) pyprof__accept(thread, 0);
+        if (still && thread->cause == 0) pyprof__accept(sweeper, thread, 0);
         else {
             outcome.remaining++;
             outcome.again |= still && thread->cause == PYPROF__AGAIN;
@@ -4839,7 +6180,7 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
         held = pyprof__hold_end();
         if (!held) pyprof__doubt(sweeper, thread);
         if (held && thread->cause == 0) {
-            pyprof__accept(thread, 0);
+            pyprof__accept(sweeper, thread, 0);
             thread->proven_cpu_ns = 0;   // it goes on at once: the clock read before says nothing about this stack
         } else sweeper->retried++;
     }
@@ -4913,7 +6254,16 @@ static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link,
     if (!callee) return 1;
     if (layout->frame_owner != PYPROF__NO && callee->at > link->at && callee->at - link->at < 2048)
         return pyprof__twins_agree(mirror, link->at, (size_t)(callee->at - link->at), outer);
+    if (link->frame.local && !pyprof__twins_agree(mirror, link->at + layout->frame_locals, 8, outer)) return 0;
     return pyprof__twins_agree(mirror, link->at + layout->frame_instr, width, outer);
+}
+
+static int pyprof__gc_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // what says whether garbage is being collected
+{
+    const pyprof__layout *layout = &sweeper->runtime.layout;
+    uint64_t address = pyprof__gc_address(&sweeper->runtime, thread->interp);
+    return pyprof__twins_agree(&sweeper->mirror, address + layout->gc_collecting, 4, 0)
+        && (layout->gc_frame == PYPROF__NO || pyprof__twins_agree(&sweeper->mirror, address + layout->gc_frame, 8, 0));
 }
 
 // Did all that was walked hold while both copies were made? A stack too deep to be read twice as a whole is read on from the
@@ -4935,20 +6285,42 @@ static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *th
     return 1;
 }
 
+// Did the task that was met hold? All of what it was told by is compared: a task that ended and the one that came after it
+// often lie at the same place.
+static int pyprof__task_held(pyprof__sweeper *sweeper, const pyprof__walk *walk, const pyprof__thread *thread)
+{
+    const pyprof__layout *layout = &sweeper->runtime.layout;
+    pyprof__mirror *mirror = &sweeper->mirror;
+    if (!walk->task_at) return 1;
+    if (sweeper->list.has_asyncio && !pyprof__twins_agree(mirror, thread->address + sweeper->list.asyncio.thread_task, 8, 0)) return 0;
+    return pyprof__twins_agree(mirror, walk->task + walk->task_coro_at, 8, 0)
+        && pyprof__twins_agree(mirror, walk->task + walk->task_name_at, 8, 0)
+        && pyprof__twins_agree(mirror, walk->task_named, layout->str_compact + strlen(walk->task_text), 0);
+}
+
 // The codes of frames that held. 0 = a stack, else a pyprof_cause + 1.
-static int pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__array *links)
+static int pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__array *links, pyprof__collection *collection,
+                                 pyprof__thread *thread)
 {
     size_t i;
+    uint32_t met = walk->gc_met;   // counted in links
     int cause = 0, truncated = walk->stack->truncated;
+    walk->gc_met = 0;
     walk->stack->spots.count = 0;
     walk->last_address = 0;
     sweeper->codes.stamp = 0;
     for (i = 0; i < links->count && cause == 0; i++) {
-        const pyprof__raw_frame *frame = &PYPROF__AT(const pyprof__link, *links, i).frame;
-        cause = pyprof__walk_frame(walk, frame);
+        const pyprof__link *link = &PYPROF__AT(const pyprof__link, *links, i);
+        const pyprof__raw_frame *frame = &link->frame;
+        if (met == i + 1) walk->gc_met = (uint32_t)walk->stack->spots.count + 1;
+        cause = pyprof__walk_frame(walk, link->at, frame);
         if (cause == 0 && walk->codes->layout->code_units != PYPROF__NO && pyprof__frame_instruction(walk->mirror, walk->codes->layout, frame)
             > (int64_t)PYPROF__AT(pyprof__code, walk->codes->codes, walk->last_code).key.units) cause = PYPROF_CAUSE_CHAIN + 1;
+        if (cause == 0 && i + 1 == walk->task_at)
+            cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
     }
+    if (met && met == links->count + 1) walk->gc_met = (uint32_t)walk->stack->spots.count + 1;
+    if (cause == 0) cause = pyprof__collection_place(collection, walk, &thread->trial_collecting);
     if (cause == 0 && truncated) cause = pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_TRUNCATED);
     if (cause == 0 && walk->stack->spots.count == 0) cause = pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_NATIVE);
     return cause;
@@ -4975,9 +6347,10 @@ static int pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
 }
 
 // One try to read a thread that runs. 0 = trial is its stack, else a pyprof_cause + 1.
-static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
+static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, int tasks)
 {
     size_t codes = sweeper->codes.codes.count;
+    pyprof__collection *collection;
     pyprof__walk walk;
     int cause, held;
     memset(&walk, 0, sizeof walk);
@@ -4990,8 +6363,10 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
     pyprof__mirror_begin(&sweeper->mirror);
     pyprof__mirror_twice(&sweeper->mirror, sweeper->twins, sweeper->twin_count);
     pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_TWINS);
+    if (tasks) pyprof__walk_tasks(&sweeper->list, &walk, thread);
+    collection = pyprof__walk_expect(sweeper, &walk, thread, 1);
     cause = pyprof__walk_from(&walk, thread->address, thread->base);
-    held = cause == 0 && pyprof__links_held(sweeper, thread);
+    held = cause == 0 && pyprof__links_held(sweeper, thread) && pyprof__gc_held(sweeper, thread) && pyprof__task_held(sweeper, &walk, thread);
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     pyprof__twins_learn(sweeper);
     if (!held && cause == 0 && walk.root == thread->root && !walk.stack->truncated) {   // its outer part may be sure
@@ -5004,7 +6379,7 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
     sweeper->codes.decoded = 0;
     pyprof__prefetch_alone(sweeper, slot);
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
-    cause = pyprof__links_resolve(sweeper, &walk, &sweeper->links);
+    cause = pyprof__links_resolve(sweeper, &walk, &sweeper->links, collection, thread);
     if (cause == 0 && !pyprof__root_is_known(thread, sweeper->list.tick)) cause = PYPROF_CAUSE_CHAIN + 1;
     return pyprof__codes_confirm(sweeper, codes) || cause ? cause : PYPROF_CAUSE_CODE + 1;
 }
@@ -5018,10 +6393,10 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
     thread->cause = PYPROF_CAUSE_MOVED + 1;
     sweeper->doubtful.count = 0;
     for (attempt = 0; attempt < PYPROF__TRIES && thread->cause; attempt++) {
-        thread->cause = pyprof__converge_once(sweeper, thread, slot);
+        thread->cause = pyprof__converge_once(sweeper, thread, slot, attempt < PYPROF__TRIES / 2);   // the rest of the stack is worth more
         sweeper->retried += thread->cause != 0;
     }
-    if (thread->cause == 0) pyprof__accept(thread, 1);
+    if (thread->cause == 0) pyprof__accept(sweeper, thread, 1);
     thread->twins.count = 0;
     if (!pyprof__array_reserve(&sweeper->pool, &thread->twins, sweeper->twin_count)) return;
     if (sweeper->twin_count) memcpy(thread->twins.data, sweeper->twins, sweeper->twin_count * sizeof *sweeper->twins);
@@ -5043,7 +6418,7 @@ static void pyprof__keep_stable(pyprof__sweeper *sweeper, pyprof__thread *thread
     walk.stack = &thread->trial;
     thread->trial.truncated = 0;
     pyprof__mirror_begin(&sweeper->mirror);
-    if (pyprof__links_resolve(sweeper, &walk, &sweeper->doubtful) == 0) {
+    if (pyprof__links_resolve(sweeper, &walk, &sweeper->doubtful, NULL, thread) == 0) {
         doubtful = (const uint32_t *)thread->trial.spots.data;
         m = thread->trial.spots.count;
         while (k < n && k < m && good[n - 1 - k] == doubtful[m - 1 - k]) k++;
@@ -5202,19 +6577,63 @@ static void pyprof__share_cpu(pyprof__sweeper *sweeper, pyprof__thread *thread, 
     else if (wants) thread->state = pyprof__running_state(thread, pyprof__gil_of(&sweeper->list, thread->interp));
 }
 
+// Off the GIL, not blocked, and at an instruction that only lets others have their turn (3.10 and later: Python/ceval.c,
+// CHECK_EVAL_BREAKER): it is about to take the GIL again.
+static int pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thread, const pyprof__gil *gil)
+{
+    static const char *const polls[] = { "JUMP_BACKWARD", "JUMP_ABSOLUTE", "POP_JUMP_BACKWARD", "RESUME", "INSTRUMENTED_JUMP_B", "INSTRUMENTED_RESUME" };
+    const char *opcode;
+    size_t i;
+    if (!gil || !gil->enabled || thread->holder || thread->cause || thread->stack.spots.count == 0) return 0;
+    if ((thread->state & PYPROF__IS_WAITING) && !(thread->state & PYPROF__WANTS_CPU)) return 0;
+    if (sweeper->codes.opcodes->minor < 10) return 0;
+    opcode = pyprof__string(&sweeper->codes.strings, pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(uint32_t, thread->stack.spots, 0)));
+    for (i = 0; i < PYPROF__COUNT(polls); i++)
+        if (strncmp(opcode, polls[i], strlen(polls[i])) == 0) return 1;
+    return 0;
+}
+
+// The leaf of a thread that runs in C code called by its innermost Python line.
+static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    char name[PYPROF__LEAF_SIZE];
+    uint32_t spot, callee;
+    if ((thread->state & PYPROF__IS_WAITING) || thread->cause || thread->stack.spots.count == 0) return;
+    spot = PYPROF__AT(uint32_t, thread->stack.spots, 0);
+    callee = pyprof__spot_callee(&sweeper->codes, &sweeper->mirror, spot);
+    if (!callee) return;
+    thread->state |= PYPROF__IS_NATIVE;
+    if (thread->native_under != spot || thread->native_leaf == PYPROF__NONE) {
+        const char *text = pyprof__string(&sweeper->codes.strings, callee - 1);
+        snprintf(name, sizeof name, *text ? "<native> %s" : "<native>", text);
+        thread->native_leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_NATIVE, name, "", 0);
+        thread->native_under = spot;
+    }
+    thread->leaf = thread->native_leaf;
+}
+
 // What each thread does at the moment, and for whom it waits.
 static void pyprof__decide_states(pyprof__sweeper *sweeper)
 {
     uint64_t now = pyprof__now();
     int here = pyprof__cpu_here(sweeper->cpu_word);
+    const pyprof__gil *gil;
     size_t i;
     sweeper->looks = 0;
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     for (i = 0; i < sweeper->list.threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         thread->blocks = 0;
         if (thread->tick != sweeper->list.tick) continue;
         pyprof__state_of(sweeper, thread, now, here);
         pyprof__share_cpu(sweeper, thread, now, here);
+        gil = pyprof__gil_of(&sweeper->list, thread->interp);
+        if (pyprof__takes_gil(sweeper, thread, gil)) {
+            thread->state = PYPROF__IS_WAITING | PYPROF__WANTS_GIL;
+            thread->leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0);
+            thread->rival = gil->slot;
+        }
+        pyprof__native_leaf(sweeper, thread);
     }
     sweeper->decided_ns = now;
     for (i = 0; i < sweeper->list.threads.count; i++) {
@@ -5232,6 +6651,7 @@ static void pyprof__forget_stacks(pyprof__threads *list)
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
         thread->stack.spots.count = thread->trial.spots.count = 0;
         thread->proven_cpu_ns = thread->spell_ns = 0;
+        thread->native_leaf = PYPROF__NONE;
         thread->stable = 0;
         thread->version++;
     }
@@ -5384,7 +6804,8 @@ typedef struct {
     uint32_t epoch, owner;               // peak_*: what was live when the heap's epoch became this; owner: number of a life
 } pyprof__site;
 
-typedef struct { uint64_t *frame, *instruction, *code; uint32_t *site; } pyprof__chain;   // of frames, as last seen
+// Of frames, as last seen. name: of importlib's: tells which module it loads; else 0
+typedef struct { uint64_t *frame, *instruction, *code, *name; uint32_t *site; } pyprof__chain;
 typedef struct { uint64_t address; uint32_t epoch, version, code, spare; } pyprof__code_memo;
 typedef struct { uint64_t code, instruction; uint32_t parent, site; } pyprof__site_memo;
 typedef struct { uint64_t tid, started, first_ns; uint32_t root, ended; } pyprof__life;     // one thread, kept after its end
@@ -5401,6 +6822,8 @@ struct pyprof__allocating {      // a thread that allocates; never freed, used a
     uint64_t sizes[PYPROF_SIZES];
     struct { const void *block; uint64_t spent; } recent[PYPROF__RECENT];
     uint32_t recent_at, code_epoch, depth, capacity;
+    uint32_t named;              // no frame of the chain from here on has a name
+    uint32_t base;               // the site that the chain begins below
     uint32_t busy;               // it is at the sites
     int cut;                     // the last chain had more frames than are kept
     pyprof__code_memo codes[PYPROF__MEMO_SITES];
@@ -5428,6 +6851,7 @@ typedef struct {
     pyprof__pool pool;
     pyprof__codes codes;
     uint32_t code_malloc, code_mmap;   // pseudo code
+    uint32_t importer;           // the code whose frames get <import NAME>; PYPROF__NONE = not seen yet
     uint32_t names_lock, threads_lock, settle_lock;
     void *claim;                 // the mapping that says that a tracker is at work in this process
     pyprof__array addresses;     // pyprof__code_at
@@ -5816,6 +7240,7 @@ static uint32_t pyprof__heap_decode(uint64_t address)
     if (!added) return PYPROF__NONE;
     *added = code;
     id = (uint32_t)codes->codes.count - 1;
+    if (pyprof__code_role(codes, &code) == PYPROF__ROLE_IMPORT) PYPROF__SET(pyprof__heap.importer, id);
     return pyprof__index_add(codes->pool, &codes->code_index, pyprof__hash_bytes(&code.key, sizeof code.key), id) ? id : PYPROF__NONE;
 }
 
@@ -5950,14 +7375,15 @@ static char *pyprof__chain_place(pyprof__chain *chain, char *memory, size_t fram
     chain->frame = (uint64_t *)(void *)memory;
     chain->instruction = chain->frame + frames;
     chain->code = chain->instruction + frames;
-    chain->site = (uint32_t *)(void *)(chain->code + frames);
+    chain->name = chain->code + frames;
+    chain->site = (uint32_t *)(void *)(chain->name + frames);
     return (char *)(chain->site + frames);
 }
 
 static pyprof__allocating *pyprof__allocating_new(uint32_t depth)
 {
     size_t frames = ((size_t)depth + 2 + 15) & ~(size_t)15, own = (sizeof(pyprof__allocating) + 63) & ~(size_t)63;
-    char *pages = (char *)pyprof__pages(own + 2 * frames * (3 * sizeof(uint64_t) + sizeof(uint32_t)));
+    char *pages = (char *)pyprof__pages(own + 2 * frames * (4 * sizeof(uint64_t) + sizeof(uint32_t)));
     pyprof__allocating *self = (pyprof__allocating *)(void *)pages;
     if (!pages) return NULL;
     pyprof__chain_place(&self->fresh, pyprof__chain_place(&self->chain, pages + own, frames), frames);
@@ -6037,17 +7463,52 @@ static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)
     return instruction < -1 || instruction > INT32_MAX ? INT32_MAX : (int32_t)instruction;
 }
 
-static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t code, uint64_t raw)
+// What tells the name in an importer's first local variable from others: a str's hash (it is a key of sys.modules).
+static uint64_t pyprof__own_name(uint64_t at)
+{
+    uint64_t name = pyprof__at(at + pyprof__heap.layout.frame_locals) & ~(uint64_t)3, hash = ~(uint64_t)0;   // -1: not computed yet
+    if (name && pyprof__at(name + pyprof__heap.layout.object_type) == PYPROF__GET(pyprof__heap.codes.str_type))
+        hash = pyprof__at(name + pyprof__heap.layout.str_length + 8);
+    return (hash == ~(uint64_t)0 ? name : hash) | 1;
+}
+
+__attribute__((noinline))
+static uint32_t pyprof__import_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t *name)   // of <import NAME>
+{
+    uint64_t local = pyprof__at(at + pyprof__heap.layout.frame_locals) & ~(uint64_t)3;
+    uint32_t code, site;
+    int error = errno;
+    pyprof__site_memo *memo;
+    *name = pyprof__own_name(at);
+    memo = &self->sites[(*name >> 1 ^ parent * 31u) & (PYPROF__MEMO_SITES - 1)];
+    if (memo->instruction == *name && memo->code == 1 && memo->parent == parent) return memo->site;   // 1: the address of no code
+    pyprof__heap_lock(&pyprof__heap.names_lock);
+    code = pyprof__import_find(&pyprof__heap.codes, &pyprof__heap.mirror, local);
+    pyprof__unlock(&pyprof__heap.names_lock);
+    errno = error;
+    site = code == PYPROF__NONE ? PYPROF__NONE : pyprof__site_find(parent, code, 0, self->life);
+    if (site == PYPROF__NONE) return parent;
+    memo->instruction = *name;
+    memo->code = 1;
+    memo->parent = parent;
+    memo->site = site;
+    return site;
+}
+
+static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t code, uint64_t raw, uint64_t *name)
 {
     pyprof__site_memo *memo = &self->sites[(raw ^ raw >> 8 ^ code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES - 1)];
     int32_t instruction;
     uint32_t id, site;
+    *name = 0;
     if (memo->instruction == raw && memo->code == code && memo->parent == parent) return memo->site;
     instruction = pyprof__own_instruction(at, code, raw);
     if (instruction == INT32_MIN) return parent;
     id = pyprof__heap_code(self, code);
+    if (id != PYPROF__NONE && id == PYPROF__GET(pyprof__heap.importer)) parent = pyprof__import_site(self, parent, at, name);
     site = id == PYPROF__NONE ? PYPROF__NONE : pyprof__site_find(parent, id, instruction, self->life);
     if (site == PYPROF__NONE) { PYPROF__SET(pyprof__heap.full, 1); return parent; }   // counted at the deepest one known
+    if (*name) return site;   // the next time it may load another module
     memo->instruction = raw;
     memo->code = code;
     memo->parent = parent;
@@ -6153,6 +7614,26 @@ static uint32_t pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyp
     return n;
 }
 
+static void pyprof__chain_site(pyprof__allocating *self, uint32_t i)   // of the frame number i of the chain, from the root
+{
+    pyprof__chain *chain = &self->chain;
+    uint32_t parent = i ? chain->site[i - 1] : self->base;
+    chain->site[i] = pyprof__frame_site(self, parent, chain->frame[i], chain->code[i], chain->instruction[i], &chain->name[i]);
+    if (chain->name[i]) self->named = i + 1;
+}
+
+// The frames that are as they were may be importing another module than before: the same calls, made again.
+static void pyprof__chain_rename(pyprof__allocating *self, uint32_t kept)
+{
+    const pyprof__chain *chain = &self->chain;
+    uint32_t i, named = self->named < kept ? self->named : kept;
+    while (named && !chain->name[named - 1]) named--;
+    self->named = named;
+    for (i = 0; i < named && (!chain->name[i] || chain->name[i] == pyprof__own_name(chain->frame[i])); i++) {}
+    if (i == named) return;
+    for (; i < kept; i++) pyprof__chain_site(self, i);
+}
+
 static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)   // of an allocation that happens now
 {
     uint64_t thread = pyprof__own_state(domain);
@@ -6166,16 +7647,16 @@ static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)   // of a
     overlap.left = self->depth;
     n = thread ? pyprof__own_chain(self, thread, &overlap) : 0;
     kept = overlap.run ? overlap.top : 0;
-    if (kept) site = self->chain.site[kept - 1];
-    else if (n >= pyprof__heap.max_depth) leaf = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
-    if (leaf != PYPROF__NONE) site = leaf;
+    if (self->named) pyprof__chain_rename(self, kept);
+    if (!kept && n >= pyprof__heap.max_depth) leaf = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
+    if (!kept) self->base = leaf != PYPROF__NONE ? leaf : site;
+    site = kept ? self->chain.site[kept - 1] : self->base;
     for (; overlap.fresh; kept++) {
-        uint64_t frame = self->fresh.frame[--overlap.fresh], code = self->fresh.code[overlap.fresh];
-        uint64_t instruction = self->fresh.instruction[overlap.fresh];
-        self->chain.frame[kept] = frame;
-        self->chain.code[kept] = code;
-        self->chain.instruction[kept] = instruction;
-        self->chain.site[kept] = site = pyprof__frame_site(self, site, frame, code, instruction);
+        self->chain.frame[kept] = self->fresh.frame[--overlap.fresh];
+        self->chain.code[kept] = self->fresh.code[overlap.fresh];
+        self->chain.instruction[kept] = self->fresh.instruction[overlap.fresh];
+        pyprof__chain_site(self, kept);
+        site = self->chain.site[kept];
     }
     self->depth = kept;
     if (site != self->root && domain != PYPROF_DOMAIN_NATIVE) return site;
@@ -6980,6 +8461,7 @@ static int pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
     pyprof__mirror_init(&pyprof__heap.mirror, &pyprof__heap.pool, &pyprof__heap.source);
     pyprof__heap.mirror.direct = 1;
     if (!pyprof__codes_init(&pyprof__heap.codes, &pyprof__heap.pool, &pyprof__heap.layout)) return 0;
+    pyprof__heap.importer = PYPROF__NONE;
     pyprof__heap.code_malloc = pyprof__heap_pseudo("<malloc>");
     pyprof__heap.code_mmap = pyprof__heap_pseudo("<mmap>");
     return 1;
@@ -7470,6 +8952,8 @@ struct pyprof_profile {
     pyprof__array seen;            // a difference's node: unsigned char, 1 = it was there before, 2 = after
 };
 
+static const char *const pyprof__kind_names[] = { "python", "native", "zone", "pseudo", "thread", "process", "wait", "task" };
+
 static const char *pyprof__text(const pyprof_profile *profile, uint32_t id) { return pyprof__string(&profile->model.strings, id); }
 
 static const pyprof__location *pyprof__location_of(const pyprof_profile *profile, uint32_t node)
@@ -7485,6 +8969,17 @@ static const pyprof__function *pyprof__function_of(const pyprof_profile *profile
 static uint32_t pyprof__parent_of(const pyprof_profile *profile, uint32_t node)
 {
     return PYPROF__AT(const pyprof__node, profile->model.nodes, node).parent;
+}
+
+// What is no function of the program, but says what the one above it does: a C function, or what is waited for
+static int pyprof__is_leaf(int kind) { return kind == PYPROF_KIND_NATIVE || kind == PYPROF_KIND_WAIT; }
+
+// Whose row of a table a node's own values belong to: a leaf's are those of the frame it lies under.
+static uint32_t pyprof__row_node(const pyprof_profile *profile, uint32_t node)
+{
+    uint32_t up = node;
+    while (up && pyprof__is_leaf(pyprof__function_of(profile, up)->kind)) up = pyprof__parent_of(profile, up);
+    return pyprof__parent_of(profile, up) ? up : node;   // a thread that has no frame
 }
 
 static const char *pyprof__label(const pyprof_profile *profile, uint32_t function)
@@ -7539,7 +9034,9 @@ static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__functi
         size = snprintf(text, capacity, "%s (%llu)", qualname, (unsigned long long)PYPROF__AT(pyprof__member, profile->model.members, member).native);
     else if (function->kind != PYPROF_KIND_PYTHON) size = snprintf(text, capacity, "%s", qualname);
     else size = snprintf(text, capacity, "%.*s.%s", (int)stem.size, stem.text, qualname);
-    if (detail && size > 0) size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld)", file, (long)function->first_line);
+    if (detail && size > 0 && function->kind != PYPROF_KIND_PYTHON)
+        size += snprintf(text + size, capacity - (size_t)size, " (%s)", pyprof__kind_names[function->kind]);
+    else if (detail && size > 0) size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld)", file, (long)function->first_line);
     if (detail > 1 && size > 0)
         size += snprintf(text + size, capacity - (size_t)size, " #%u",
                          (unsigned)(function - (const pyprof__function *)profile->model.functions.data));
@@ -7568,7 +9065,7 @@ static int pyprof__labels_part(pyprof_profile *profile, pyprof__labelled *items,
     qsort(items, count, sizeof *items, pyprof__by_label);
     for (i = 0; i < count; i++) {   // equal labels are neighbours now
         const pyprof__function *function = &PYPROF__AT(pyprof__function, profile->model.functions, items[i].function);
-        if (function->kind != PYPROF_KIND_PYTHON) continue;
+        if (function->kind != PYPROF_KIND_PYTHON && function->kind != PYPROF_KIND_TASK && !pyprof__is_leaf(function->kind)) continue;
         if ((i == 0 || items[i - 1].label != items[i].label) && (i + 1 == count || items[i + 1].label != items[i].label)) continue;
         labels[items[i].function] = pyprof__make_label(profile, function, detail);
         if (labels[items[i].function] == PYPROF__NONE) return 0;
@@ -7635,6 +9132,7 @@ typedef struct {
     int64_t *self[PYPROF_METRIC_COUNT], *total[PYPROF_METRIC_COUNT];   // NULL = never used
     int64_t all[PYPROF_METRIC_COUNT];
     unsigned char *chosen;                         // a node: its own values are part of the selection
+    int without_idle;                              // waiting was taken off the samples and their wall time
 } pyprof__selection;
 
 static void pyprof__selection_free(pyprof__selection *selection)
@@ -7702,6 +9200,7 @@ static int pyprof__select(pyprof__selection *selection, const pyprof_profile *pr
     pyprof__pool_init(&selection->pool, &profile->pool.allocator, UINT64_MAX);
     selection->profile = profile;
     selection->count = profile->model.nodes.count;
+    selection->without_idle = without_idle;
     if (!pyprof__choose(selection, query)) return 0;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
         pyprof_metric idle = without_idle && metric == PYPROF_WALL_NS ? PYPROF_WAIT_NS : without_idle && metric == PYPROF_SAMPLES
@@ -7720,8 +9219,27 @@ static int64_t pyprof__total(const pyprof__selection *selection, int metric, uin
     return selection->total[metric] ? selection->total[metric][node] : 0;
 }
 
+// The GIL is no thing of stacks: of a query only its thread counts.
+static int pyprof__member_wanted(const pyprof_profile *profile, const pyprof_query *query, uint32_t id)
+{
+    const pyprof__array *members = &profile->model.members;
+    const pyprof__member *member = id < members->count ? &PYPROF__AT(const pyprof__member, *members, id) : NULL;
+    return member && member->wanted && pyprof__glob(query ? query->thread : NULL, pyprof__text(profile, member->name));
+}
+
+// Who waited says whose pair it is.
+static int pyprof__rivals_wanted(const pyprof_profile *profile, const pyprof_query *query, const pyprof__rivals *pair)
+{
+    return pair->ns && pair->holder < profile->model.members.count && pyprof__member_wanted(profile, query, pair->waiter);
+}
+
 // ---- grouping: rows of a table ----------------------------------------------------------
-typedef struct { uint32_t what, line; } pyprof__group_key;
+// In tables of functions, lines and files a leaf is no row: its own values are self of the frame it lies under, so that
+// "self" is the time in which that was the innermost frame. PYPROF_GROUP_LEAF has the leaves alone; one more group, for
+// formats that need an entry for each label, has functions, and leaves without a self.
+enum { PYPROF__GROUP_LABEL = -1 };
+
+typedef struct { uint32_t what, line; } pyprof__group_key;   // line: or the kind
 
 static pyprof__group_key pyprof__key_of(const pyprof_profile *profile, uint32_t node, int group)
 {
@@ -7731,6 +9249,10 @@ static pyprof__group_key pyprof__key_of(const pyprof_profile *profile, uint32_t 
     key.what = location->function;
     if (group == PYPROF_GROUP_LINE) key.line = (uint32_t)location->place.line;
     if (group == PYPROF_GROUP_FILE) key.what = pyprof__function_of(profile, node)->file;
+    if (group == PYPROF_GROUP_LEAF) {
+        key.what = pyprof__function_of(profile, node)->name;
+        key.line = (uint32_t)pyprof__function_of(profile, node)->kind;
+    }
     return key;
 }
 
@@ -7755,13 +9277,14 @@ static int pyprof__is_outermost(const pyprof_profile *profile, uint32_t node, in
 static void pyprof__row_name(const pyprof_profile *profile, uint32_t node, int group, pyprof_row *row)
 {
     const pyprof__function *function = pyprof__function_of(profile, node);
-    row->file = pyprof__text(profile, function->file);
+    row->file = group == PYPROF_GROUP_LEAF ? "" : pyprof__text(profile, function->file);
     row->kind = function->kind;
     if (group == PYPROF_GROUP_FILE && !*row->file) row->file = "(no file)";
     row->name = group == PYPROF_GROUP_FILE ? row->file : pyprof__text(profile, function->name);
     row->qualname = group == PYPROF_GROUP_FILE ? row->name : pyprof__text(profile, function->qualname);
-    row->line = group == PYPROF_GROUP_FILE || group == PYPROF_GROUP_THREAD ? 0 : group == PYPROF_GROUP_LINE ? pyprof__location_of(profile,
-            node)->place.line : function->first_line;
+    row->line = function->first_line;
+    if (group == PYPROF_GROUP_LINE) row->line = pyprof__location_of(profile, node)->place.line;
+    if (group == PYPROF_GROUP_FILE || group == PYPROF_GROUP_THREAD || group == PYPROF_GROUP_LEAF) row->line = 0;
 }
 
 typedef struct {
@@ -7779,26 +9302,38 @@ static void pyprof__table_free(pyprof__table *table)
     pyprof__index_free(&table->pool, &table->index);
 }
 
-static int pyprof__table_add(pyprof__table *table, const pyprof__selection *selection, uint32_t node, int group)
+// The row of a node, made if need be; NULL = no memory
+static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile *profile, uint32_t node, int group)
 {
-    const pyprof_profile *profile = selection->profile;
     pyprof__group_key key = pyprof__key_of(profile, node, group);
     uint32_t id = pyprof__unique(&table->pool, &table->keys, &table->index, pyprof__same_key, &key);
-    int outermost, metric;
-    pyprof_row *row;
-    if (id == PYPROF__NONE) return 0;
+    if (id == PYPROF__NONE) return NULL;
     if (id == table->rows.count) {
-        row = (pyprof_row *)pyprof__push(&table->pool, &table->rows);
-        if (!row || (profile->is_diff && !pyprof__push(&table->pool, &table->known))) return 0;
+        pyprof_row *row = (pyprof_row *)pyprof__push(&table->pool, &table->rows);
+        if (!row || (profile->is_diff && !pyprof__push(&table->pool, &table->known))) return NULL;
         pyprof__row_name(profile, node, group, row);
     }
-    row = &PYPROF__AT(pyprof_row, table->rows, id);
     if (profile->is_diff) PYPROF__AT(unsigned char, table->known, id) |= PYPROF__AT(const unsigned char, profile->seen, node) & 1;
-    outermost = pyprof__is_outermost(profile, node, group, &key);
-    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
-        row->self[metric] += group == PYPROF_GROUP_THREAD ? pyprof__total(selection, metric, node) : pyprof__self(selection, metric, node);
-        if (outermost) row->total[metric] += pyprof__total(selection, metric, node);
-    }
+    return &PYPROF__AT(pyprof_row, table->rows, id);
+}
+
+// Adds the values of a node: to the row of `owner` its own ones, to its own row, if it has one, all at and below it.
+static int pyprof__table_add(pyprof__table *table, const pyprof__selection *selection, uint32_t node, uint32_t owner, int group)   // 0 = no memory
+{
+    const pyprof_profile *profile = selection->profile;
+    int by_total = group == PYPROF_GROUP_THREAD, metric;
+    pyprof_row *row = pyprof__table_row(table, profile, owner, group);
+    pyprof__group_key key;
+    if (!row) return 0;
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+        row->self[metric] += by_total ? pyprof__total(selection, metric, node) : pyprof__self(selection, metric, node);
+    if (owner != node && group != PYPROF__GROUP_LABEL) return 1;
+    row = pyprof__table_row(table, profile, node, group);
+    key = pyprof__key_of(profile, node, group);
+    if (!row) return 0;
+    if (group != PYPROF_GROUP_LEAF && !pyprof__is_outermost(profile, node, group, &key)) return 1;
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+        row->total[metric] += group == PYPROF_GROUP_LEAF ? pyprof__self(selection, metric, node) : pyprof__total(selection, metric, node);
     return 1;
 }
 
@@ -7827,6 +9362,19 @@ static int pyprof__any_total(const pyprof__selection *selection, uint32_t node)
     return 0;
 }
 
+// Does the query want a row for this node? Of a query for functions or files only those are rows; leaves are asked for by
+// the stack they end.
+static int pyprof__row_wanted(const pyprof__selection *selection, const pyprof_query *query, uint32_t node, int group)
+{
+    const pyprof_profile *profile = selection->profile;
+    int kind = pyprof__function_of(profile, node)->kind, by_stack = group == PYPROF_GROUP_THREAD || group == PYPROF_GROUP_LEAF;
+    if ((kind == PYPROF_KIND_THREAD) != (group == PYPROF_GROUP_THREAD)) return 0;
+    if (group == PYPROF_GROUP_LEAF && !pyprof__is_leaf(kind)) return 0;
+    if (query && !by_stack && (query->file || query->function)
+        && !pyprof__function_matches(profile, pyprof__location_of(profile, node)->function, query)) return 0;
+    return selection->chosen[node] || pyprof__any_total(selection, node);
+}
+
 static int pyprof__table_make(pyprof__table *table, const pyprof__selection *selection, const pyprof_query *query, int group)
 {
     const pyprof_profile *profile = selection->profile;
@@ -7837,12 +9385,10 @@ static int pyprof__table_make(pyprof__table *table, const pyprof__selection *sel
     pyprof__array_init(&table->keys, sizeof(pyprof__group_key));
     pyprof__array_init(&table->known, 1);
     for (node = 1; node < selection->count; node++) {
-        int is_thread = pyprof__function_of(profile, node)->kind == PYPROF_KIND_THREAD;
-        if (is_thread != (group == PYPROF_GROUP_THREAD)) continue;
-        if (query && !is_thread && (query->file || query->function) && !pyprof__function_matches(profile, pyprof__location_of(profile,
-            node)->function, query)) continue;
-        if (!selection->chosen[node] && !pyprof__any_total(selection, node)) continue;
-        if (!pyprof__table_add(table, selection, node, group)) return 0;
+        uint32_t owner = group == PYPROF_GROUP_LEAF ? node : pyprof__row_node(profile, node);
+        if (!pyprof__row_wanted(selection, query, owner, group)) continue;
+        if (owner != node && !selection->chosen[node] && !pyprof__any_total(selection, node)) continue;
+        if (!pyprof__table_add(table, selection, node, owner, group)) return 0;
     }
     if (profile->is_diff) pyprof__table_changed_only(table);
     return 1;
@@ -8104,6 +9650,7 @@ static int pyprof__diff_member(pyprof__differ *differ, pyprof__diff_side *side, 
     pyprof__member *member = (pyprof__member *)pyprof__push(model->pool, &model->members);
     if (!member) return 0;
     *member = *from;
+    member->hold_ns = member->hold_end_ns = member->hold_node = 0;
     member->name = pyprof__diff_string(differ, side, from->name);
     member->node = pyprof__model_node(model, 0, pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD, (int32_t)model->members.count));
     if (member->name == PYPROF__NONE || member->node == PYPROF__NONE) return 0;
@@ -8175,7 +9722,7 @@ static uint32_t pyprof__diff_location(pyprof__differ *differ, pyprof__diff_side 
 // behind the one before's is tried first. PYPROF__NONE = no memory.
 static uint32_t pyprof__diff_node(pyprof__differ *differ, pyprof__diff_side *side, uint32_t i)
 {
-    const pyprof__node *from = &PYPROF__AT(const pyprof__node, side->from->model.nodes, i);
+    const pyprof__node *from = &PYPROF__AT(const pyprof__node, side->from->model.nodes, differ->group ? pyprof__row_node(side->from, i) : i);
     pyprof__model *to = &differ->to->model;
     uint32_t next = PYPROF__AT(uint32_t, side->nodes, i - 1) + 1;
     pyprof__node node;
@@ -8568,13 +10115,17 @@ typedef struct {
     int32_t line;
     int kind;                                            // pyprof_kind
     int64_t self, total;
+    int64_t parts[3];                                    // of the total: pyprof__view_parts
 } pyprof__view_node;
+
+static const pyprof_metric pyprof__view_parts[] = { PYPROF_NATIVE_NS, PYPROF_WAIT_NS, PYPROF_GIL_WAIT_NS };
 
 typedef struct {
     const pyprof__view_node *nodes;
     size_t count;
     uint32_t max_depth;
     int unit;                                            // 0 = count, 1 = ns, 2 = bytes
+    int splits, waiting;                                 // the total is time that has those parts; and waiting is one of them
     const char *metric_name;
 } pyprof__view;
 
@@ -8592,8 +10143,8 @@ static const struct { const char *name; int unit; } pyprof__metric_names[PYPROF_
     { "", 0 }, { "samples", 0 }, { "wall time", 1 }, { "CPU time", 1 }, { "GIL held", 1 }, { "GIL wait", 1 }, { "waiting", 1 },
     { "native time", 1 }, { "calls", 0 }, { "exceptions", 0 }, { "allocated bytes", 2 }, { "allocated blocks", 0 }, { "live bytes", 2 },
     { "live blocks", 0 }, { "peak bytes", 2 }, { "peak blocks", 0 }, { "temporary blocks", 0 }, { "GPU time", 1 }, { "GPU bytes", 2 },
-    { "waiting samples", 0 }, { "resident bytes", 2 }, { "age of live blocks in ms", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 },
-    { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }
+    { "waiting samples", 0 }, { "resident bytes", 2 }, { "age of live blocks in ms", 0 }, { "idle", 1 }, { "waiting for a CPU", 1 },
+    { "native time without the GIL", 1 }, { "GIL wait caused", 1 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }
 };
 
 static void pyprof__view_free(pyprof__view_maker *maker)
@@ -8633,7 +10184,7 @@ static uint32_t pyprof__view_find(pyprof__view_maker *maker, const pyprof_profil
 static int pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection *selection, int metric, int split_threads, int lines)
 {
     const pyprof_profile *profile = selection->profile;
-    uint32_t i;
+    uint32_t i, k;
     for (i = 0; i < selection->count; i++) {
         const pyprof__location *location = pyprof__location_of(profile, i);
         uint32_t *mapped = (uint32_t *)pyprof__push(&maker->pool, &maker->map);
@@ -8651,12 +10202,16 @@ static int pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection 
             continue;
         }
         PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).self += pyprof__self(selection, metric, i);
+        for (k = 0; k < PYPROF__COUNT(pyprof__view_parts); k++)
+            PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).parts[k] += pyprof__self(selection, pyprof__view_parts[k], i);
     }
     for (i = 0; i < maker->nodes.count; i++)
         PYPROF__AT(pyprof__view_node, maker->nodes, i).total = PYPROF__AT(pyprof__view_node, maker->nodes, i).self;
     for (i = (uint32_t)maker->nodes.count; i-- > 1;) {
         const pyprof__view_node *node = &PYPROF__AT(pyprof__view_node, maker->nodes, i);
-        PYPROF__AT(pyprof__view_node, maker->nodes, node->parent).total += node->total;
+        pyprof__view_node *parent = &PYPROF__AT(pyprof__view_node, maker->nodes, node->parent);
+        parent->total += node->total;
+        for (k = 0; k < PYPROF__COUNT(pyprof__view_parts); k++) parent->parts[k] += node->parts[k];
     }
     return 1;
 }
@@ -8735,6 +10290,8 @@ static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection 
     maker->view.nodes = (const pyprof__view_node *)maker->nodes.data;
     maker->view.count = maker->nodes.count;
     maker->view.unit = pyprof__metric_names[metric].unit;
+    maker->view.splits = metric == PYPROF_WALL_NS;
+    maker->view.waiting = !selection->without_idle;
     maker->view.metric_name = pyprof__metric_names[metric].name;
     return 1;
 }
@@ -8886,12 +10443,107 @@ typedef struct {                 // what a writer gets
 static const char *const pyprof__metric_keys[PYPROF_METRIC_COUNT] = {
     "", "samples", "wall_ns", "cpu_ns", "gil_ns", "gil_wait_ns", "wait_ns", "native_ns", "calls", "exceptions", "alloc_bytes", "alloc_blocks",
     "live_bytes", "live_blocks", "peak_bytes", "peak_blocks", "temp_blocks", "gpu_ns", "gpu_bytes", "wait_samples", "resident_bytes",
-    "live_age_ms", "", "", "", "", "", "", "", "", "", ""
+    "live_age_ms", "idle_ns", "cpu_wait_ns", "nogil_ns", "gil_block_ns", "", "", "", "", "", ""
 };
-static const char *const pyprof__kind_names[] = { "python", "native", "zone", "pseudo", "thread", "process" };
 static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
 static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] = { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
+
+// ---- lines of source: read when a file is written, and shown only if they are still those that ran -------------------
+enum {
+    PYPROF__SCRIPT_BYTES = 4 << 20,     // of a file; larger ones are left out
+    PYPROF__SCRIPT_LINE = 1000,         // bytes of a line
+    PYPROF__SCRIPT_COLUMNS = 100        // of a line in the text report
+};
+typedef enum { PYPROF__SCRIPT_NO_MEMORY, PYPROF__SCRIPT_UNREADABLE, PYPROF__SCRIPT_CHANGED, PYPROF__SCRIPT_READ } pyprof__script_state;
+typedef struct { char *text; size_t size, room; pyprof__array lines; } pyprof__script;   // lines: uint32_t, where each begins
+
+// May sources be shown? Who wants no paths in a file wants no sources in it.
+static int pyprof__script_allowed(const pyprof__job *job)
+{
+    return job->output->sources >= 0 && job->profile->model.paths == PYPROF_PATHS_FULL && !job->profile->is_diff;
+}
+
+static void pyprof__script_free(pyprof__pool *pool, pyprof__script *source)
+{
+    pyprof__free(pool, source->text, source->room);
+    pyprof__array_free(pool, &source->lines);
+}
+
+// Names of files come from the program: nothing is opened but regular files, and no more is read than they had then.
+static pyprof__script_state pyprof__script_open(const char *path, double start, int *fd, size_t *size)
+{
+    struct stat info;
+    *fd = -1;
+    if (!*path || *path == '<' || stat(path, &info) != 0 || !S_ISREG(info.st_mode)) return PYPROF__SCRIPT_UNREADABLE;
+    *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (*fd < 0 || fstat(*fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size > PYPROF__SCRIPT_BYTES) return PYPROF__SCRIPT_UNREADABLE;
+    if ((double)info.st_mtime > start) return PYPROF__SCRIPT_CHANGED;
+    *size = (size_t)info.st_size;
+    return PYPROF__SCRIPT_READ;
+}
+
+static int pyprof__script_lines(pyprof__pool *pool, pyprof__script *source)   // 0 = no memory
+{
+    size_t at;
+    for (at = 0; at < source->size; at++) {
+        uint32_t *line = at == 0 || source->text[at - 1] == '\n' ? (uint32_t *)pyprof__push(pool, &source->lines) : NULL;
+        if (line) *line = (uint32_t)at;
+        else if (at == 0 || source->text[at - 1] == '\n') return 0;
+    }
+    return 1;
+}
+
+// start: Unix seconds of the recording. Free it, whatever comes back.
+static pyprof__script_state pyprof__script_read(pyprof__pool *pool, pyprof__script *source, const char *path, double start)
+{
+    size_t size = 0;
+    int fd;
+    pyprof__script_state state = pyprof__script_open(path, start, &fd, &size);
+    memset(source, 0, sizeof *source);
+    pyprof__array_init(&source->lines, sizeof(uint32_t));
+    if (state == PYPROF__SCRIPT_READ) {
+        source->text = (char *)pyprof__alloc(pool, size + 8);   // zeroes behind the text: a character cut in two ends there
+        if (source->text) source->room = size + 8;
+        else state = PYPROF__SCRIPT_NO_MEMORY;
+    }
+    while (state == PYPROF__SCRIPT_READ && source->size < size) {
+        ssize_t got = read(fd, source->text + source->size, size - source->size);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) break;
+        source->size += (size_t)got;
+    }
+    if (fd >= 0) close(fd);
+    if (state == PYPROF__SCRIPT_READ && !pyprof__script_lines(pool, source)) state = PYPROF__SCRIPT_NO_MEMORY;
+    return state;
+}
+
+static pyprof__slice pyprof__script_line(const pyprof__script *source, int64_t number)   // from 1; text NULL = there is none
+{
+    pyprof__slice line = { NULL, 0 };
+    size_t end;
+    if (number < 1 || (uint64_t)number > source->lines.count) return line;
+    line.text = source->text + PYPROF__AT(const uint32_t, source->lines, number - 1);
+    end = (uint64_t)number < source->lines.count ? PYPROF__AT(const uint32_t, source->lines, number) : source->size;
+    line.size = end - PYPROF__AT(const uint32_t, source->lines, number - 1);
+    while (line.size && strchr(" \t\r\n", line.text[line.size - 1])) line.size--;   // a NUL, too
+    return line;
+}
+
+// Is the function still where the recording has it? On its first line stands its name, or that of a decorator.
+static int pyprof__script_fits(const pyprof__script *source, const pyprof_profile *profile, const pyprof__function *function)
+{
+    pyprof__slice line = pyprof__script_line(source, function->first_line);
+    const char *name = pyprof__text(profile, function->name);
+    size_t size, at = 0;
+    if (strcmp(name, "<lambda>") == 0) name = "lambda";
+    if (*name == '<') return function->first_line <= 1 || line.text;   // <module>: its first line may be a blank one
+    while (at < line.size && (line.text[at] == ' ' || line.text[at] == '\t')) at++;
+    if (at < line.size && line.text[at] == '@') return 1;
+    for (size = strlen(name); at + size <= line.size; at++)
+        if (memcmp(line.text + at, name, size) == 0) return 1;
+    return 0;
+}
 
 // ---- folded: frame;frame;frame COUNT --------------------------------------------------------
 static void pyprof__put_folded_name(pyprof__sink *s, const char *text)
@@ -9004,6 +10656,7 @@ static void pyprof__json_threads(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
     size_t i, written = 0;
+    int metric;
     pyprof__put(job->sink, "\"threads\": [");
     for (i = 0; i < model->members.count; i++) {
         const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
@@ -9016,7 +10669,12 @@ static void pyprof__json_threads(const pyprof__job *job)
         pyprof__put_fixed(job->sink, pyprof__unix(model, member->first_ns), 6);
         pyprof__put(job->sink, ", \"last_seen\": ");
         pyprof__put_fixed(job->sink, pyprof__unix(model, member->last_ns), 6);
-        pyprof__put_format(job->sink, ", \"node\": %u}", member->node);
+        pyprof__put_format(job->sink, ", \"node\": %u", member->node);
+        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+            if (job->selection->total[metric])
+                pyprof__put_format(job->sink, ", \"%s\": %lld", pyprof__metric_keys[metric],
+                                   (long long)pyprof__total(job->selection, metric, member->node));
+        pyprof__put(job->sink, "}");
     }
     pyprof__put(job->sink, "],\n");
 }
@@ -9056,13 +10714,33 @@ static void pyprof__json_row_memory(const pyprof__job *job, const pyprof_row *ro
     }
 }
 
+static void pyprof__json_row_states(const pyprof__job *job, const pyprof_row *row)
+{
+    static const struct { int metric; const char *key; } columns[] = {
+        { PYPROF_GIL_NS, "gil_time" }, { PYPROF_GIL_WAIT_NS, "gil_wait_time" }, { PYPROF_GIL_BLOCK_NS, "gil_block_time" },
+        { PYPROF_CPU_WAIT_NS, "cpu_wait_time" }, { PYPROF_IDLE_NS, "idle_time" }, { PYPROF_NATIVE_NS, "native_time" },
+        { PYPROF_NOGIL_NS, "nogil_time" },
+    };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(columns); i++) {
+        if (!job->selection->self[columns[i].metric]) continue;
+        pyprof__put_format(job->sink, ", \"%s\": ", columns[i].key);
+        pyprof__put_seconds(job->sink, row->total[columns[i].metric]);
+        pyprof__put_format(job->sink, ", \"self_%s\": ", columns[i].key);
+        pyprof__put_seconds(job->sink, row->self[columns[i].metric]);
+    }
+    if (job->selection->self[PYPROF_EXCEPTIONS])
+        pyprof__put_format(job->sink, ", \"exceptions\": %lld, \"self_exceptions\": %lld", (long long)row->total[PYPROF_EXCEPTIONS],
+                           (long long)row->self[PYPROF_EXCEPTIONS]);
+}
+
 static pyprof_result pyprof__json_functions(const pyprof__job *job)
 {
     pyprof__table table;
     pyprof__ranked *ranked = NULL;
     size_t i, written = 0;
     pyprof_result result = PYPROF_OK;
-    if (!pyprof__table_make(&table, job->selection, NULL, PYPROF_GROUP_FUNCTION)) result = pyprof__fail_memory("the functions");
+    if (!pyprof__table_make(&table, job->selection, NULL, PYPROF__GROUP_LABEL)) result = pyprof__fail_memory("the functions");
     else ranked = pyprof__rank(&table, PYPROF_WALL_NS, 1);
     if (result == PYPROF_OK && !ranked && table.rows.count) result = pyprof__fail_memory("the functions");
     pyprof__put(job->sink, "\"functions\": {");
@@ -9079,10 +10757,11 @@ static pyprof_result pyprof__json_functions(const pyprof__job *job)
         pyprof__put_seconds(job->sink, row->total[PYPROF_CPU_NS]);
         pyprof__put(job->sink, ", \"wait_time\": ");
         pyprof__put_seconds(job->sink, row->total[PYPROF_WAIT_NS]);
+        pyprof__json_row_states(job, row);
         pyprof__json_row_memory(job, row);
         pyprof__put(job->sink, ", \"file\": ");
         pyprof__put_json(job->sink, row->file);
-        pyprof__put_format(job->sink, ", \"line\": %ld}", (long)row->line);
+        pyprof__put_format(job->sink, ", \"line\": %ld, \"kind\": \"%s\"}", (long)row->line, pyprof__kind_names[row->kind]);
     }
     pyprof__put(job->sink, "},\n");
     pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
@@ -9239,6 +10918,19 @@ static int pyprof__json_cached_stack(pyprof__escaped *cache, const pyprof__job *
     return 1;
 }
 
+// One word for the state of a thread: what kept it from running comes first.
+static const char *pyprof__json_state(uint32_t state)
+{
+    static const struct { uint32_t bit; const char *word; } words[] = {
+        { PYPROF__WANTS_GIL, "gil" }, { PYPROF__WANTS_CPU, "cpu" }, { PYPROF__IS_IDLE, "idle" }, { PYPROF__IS_WAITING, "waiting" },
+        { PYPROF__IS_NOGIL, "nogil" }, { PYPROF__IS_NATIVE, "native" },
+    };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(words); i++)
+        if (state & words[i].bit) return words[i].word;
+    return "running";
+}
+
 static int pyprof__json_moment(pyprof__escaped *cache, const pyprof__job *job, const pyprof__moment *moment, uint32_t *path, int first)
 {
     const pyprof__model *model = &job->profile->model;
@@ -9248,11 +10940,10 @@ static int pyprof__json_moment(pyprof__escaped *cache, const pyprof__job *job, c
     if (!pyprof__json_cached_stack(cache, job, moment->node, path)) return 0;
     pyprof__put(job->sink, ", \"timestamp\": ");
     pyprof__put_fixed(job->sink, pyprof__unix(model, moment->start_ns), 6);
-    pyprof__put_format(job->sink, ", \"count\": %u, \"wall_ns\": %llu, \"cpu_ns\": %llu, \"waiting\": %s, \"thread\": %u, \"node\": %u}",
-                       moment->count,
-                       (unsigned long long)moment->wall_ns, (unsigned long long)moment->cpu_ns,
-                       moment->state & PYPROF__IS_WAITING ? "true" : "false", moment->thread,
-                           moment->node);
+    pyprof__put_format(job->sink, ", \"count\": %u, \"wall_ns\": %llu, \"cpu_ns\": %llu, \"waiting\": %s, \"state\": \"%s\", "
+                       "\"thread\": %u, \"node\": %u}", moment->count, (unsigned long long)moment->wall_ns,
+                       (unsigned long long)moment->cpu_ns, moment->state & PYPROF__IS_WAITING ? "true" : "false",
+                       pyprof__json_state(moment->state), moment->thread, moment->node);
     return 1;
 }
 
@@ -9286,6 +10977,164 @@ static pyprof_result pyprof__json_samples(const pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the time line");
 }
 
+static void pyprof__json_pairs(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    size_t i, written = 0;
+    pyprof__put(job->sink, "\"gil\": {\"pairs\": [");
+    for (i = 0; i < model->rivals.count; i++) {
+        const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, model->rivals, i);
+        if (!pyprof__rivals_wanted(job->profile, job->output->filter, pair)) continue;
+        pyprof__put(job->sink, written++ ? ",\n  " : "\n  ");
+        pyprof__put_format(job->sink, "{\"waiter\": %lld, \"holder\": %lld, \"wait_ns\": %llu, \"waiter_thread\": %u, \"holder_thread\": %u}",
+                           (long long)PYPROF__AT(const pyprof__member, model->members, pair->waiter).native,
+                           (long long)PYPROF__AT(const pyprof__member, model->members, pair->holder).native, (unsigned long long)pair->ns,
+                           pair->waiter, pair->holder);
+    }
+    pyprof__put(job->sink, "],\n\"holds\": [");
+}
+
+static pyprof_result pyprof__json_gil(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    size_t bytes = (job->profile->depth + 1) * sizeof(uint32_t), written = 0;
+    uint32_t i, *path;
+    if (job->profile->is_diff) return PYPROF_OK;
+    path = (uint32_t *)pyprof__alloc(&job->selection->pool, bytes);
+    if (!path) return pyprof__fail_memory("the stacks");
+    pyprof__json_pairs(job);
+    for (i = 0; i < model->members.count; i++) {
+        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
+        if (!member->hold_ns || !pyprof__member_wanted(job->profile, job->output->filter, i)) continue;
+        pyprof__put(job->sink, written++ ? ",\n  " : "\n  ");
+        pyprof__put_format(job->sink, "{\"thread_id\": %lld, \"hold_ns\": %llu, \"end\": ", (long long)member->native,
+                           (unsigned long long)member->hold_ns);
+        pyprof__put_fixed(job->sink, pyprof__unix(model, member->hold_end_ns), 6);
+        pyprof__put(job->sink, ", ");
+        pyprof__json_stack(job->sink, job->profile, member->hold_node, path);
+        pyprof__put_format(job->sink, ", \"thread\": %u, \"node\": %u}", i, member->hold_node);
+    }
+    pyprof__put(job->sink, "]},\n");
+    pyprof__free(&job->selection->pool, path, bytes);
+    return PYPROF_OK;
+}
+
+// Facts of the process over time: a row each, after their names
+static void pyprof__json_process(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    size_t i, k;
+    if (job->profile->is_diff) return;
+    pyprof__put(job->sink, "\"process\": {\"columns\": [\"timestamp\", \"resident_bytes\", \"traced_bytes\", \"user_ns\", \"system_ns\",\n  "
+                "\"voluntary_switches\", \"involuntary_switches\", \"minor_faults\", \"major_faults\", \"threads\", \"gc_runs\"],\n\"timeline\": [");
+    for (i = 0; i < model->gauges.count; i++) {
+        const pyprof__gauge *gauge = &PYPROF__AT(const pyprof__gauge, model->gauges, i);
+        const pyprof_process *facts = &gauge->facts;
+        const int64_t values[] = { facts->resident_bytes, facts->traced_bytes, facts->user_ns, facts->system_ns, facts->voluntary_switches,
+                                   facts->involuntary_switches, facts->minor_faults, facts->major_faults, facts->threads, facts->gc_runs };
+        pyprof__put(job->sink, i ? ",\n  [" : "\n  [");
+        pyprof__put_fixed(job->sink, pyprof__unix(model, gauge->ns), 3);
+        for (k = 0; k < PYPROF__COUNT(values); k++) {
+            pyprof__put(job->sink, ", ");
+            pyprof__put_int(job->sink, values[k]);
+        }
+        pyprof__put(job->sink, "]");
+    }
+    pyprof__put(job->sink, "]},\n");
+}
+
+// "source": of each file that is still the one that ran, the lines that stand in stacks
+typedef struct { uint32_t file, function; int32_t line; } pyprof__json_line;
+
+static int pyprof__by_json_line(const void *a, const void *b)
+{
+    const pyprof__json_line *x = (const pyprof__json_line *)a, *y = (const pyprof__json_line *)b;
+    if (x->file != y->file) return x->file < y->file ? -1 : 1;
+    return x->line != y->line ? (x->line < y->line ? -1 : 1) : x->function < y->function ? -1 : x->function > y->function;
+}
+
+static int pyprof__json_lines(const pyprof__job *job, pyprof__pool *pool, pyprof__array *lines)   // 0 = no memory
+{
+    const pyprof__model *model = &job->profile->model;
+    size_t i, node;
+    unsigned char *used = (unsigned char *)pyprof__alloc(pool, model->locations.count + 1);
+    int whole = used != NULL;
+    for (node = 1; whole && node < job->selection->count; node++)
+        if (pyprof__any_total(job->selection, (uint32_t)node)) used[PYPROF__AT(const pyprof__node, model->nodes, node).location] = 1;
+    for (i = 0; whole && i < model->locations.count; i++) {
+        const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, location->function);
+        pyprof__json_line *line;
+        if (!used[i] || location->place.line <= 0 || function->kind != PYPROF_KIND_PYTHON) continue;
+        line = (pyprof__json_line *)pyprof__push(pool, lines);
+        if (line) {
+            line->file = function->file;
+            line->function = location->function;
+            line->line = location->place.line;
+        }
+        whole = line != NULL;
+    }
+    if (whole && lines->count) qsort(lines->data, lines->count, sizeof(pyprof__json_line), pyprof__by_json_line);
+    pyprof__free(pool, used, model->locations.count + 1);
+    return whole;
+}
+
+static void pyprof__json_source_line(pyprof__sink *s, pyprof__slice line)   // it is followed by a line's end, or zeroes
+{
+    char text[PYPROF__SCRIPT_LINE + 1];
+    size_t size = line.size < sizeof text ? line.size : sizeof text - 1;
+    while (size < line.size && size && ((unsigned char)line.text[size] & 0xc0) == 0x80) size--;   // not through a character
+    memcpy(text, line.text, size);
+    text[size] = 0;
+    pyprof__put_json(s, text);
+}
+
+static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__pool *pool, const pyprof__json_line *lines, size_t count, int *files)
+{
+    const pyprof__model *model = &job->profile->model;
+    const char *path = pyprof__text(job->profile, lines[0].file);
+    pyprof__script source;
+    pyprof__script_state state = pyprof__script_read(pool, &source, path, pyprof__unix(model, model->start_ns));
+    size_t i, written = 0;
+    for (i = 0; state == PYPROF__SCRIPT_READ && i < count; i++)
+        if (!pyprof__script_fits(&source, job->profile, &PYPROF__AT(const pyprof__function, model->functions, lines[i].function))
+            || !pyprof__script_line(&source, lines[i].line).text)
+            state = PYPROF__SCRIPT_CHANGED;
+    if (state == PYPROF__SCRIPT_READ) {
+        pyprof__put(job->sink, (*files)++ ? ",\n  " : "\n  ");
+        pyprof__put_json(job->sink, path);
+        for (i = 0; i < count; i++) {
+            if (i && lines[i].line == lines[i - 1].line) continue;
+            pyprof__put_format(job->sink, written++ ? ", \"%ld\": " : ": {\"%ld\": ", (long)lines[i].line);
+            pyprof__json_source_line(job->sink, pyprof__script_line(&source, lines[i].line));
+        }
+        pyprof__put(job->sink, "}");
+    }
+    pyprof__script_free(pool, &source);
+    return state;
+}
+
+static pyprof_result pyprof__json_source(const pyprof__job *job)
+{
+    pyprof__pool pool;
+    pyprof__array lines;
+    size_t i, end;
+    int files = 0, whole;
+    if (job->output->sources <= 0 || !pyprof__script_allowed(job)) return PYPROF_OK;
+    pyprof__pool_init(&pool, &job->profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&lines, sizeof(pyprof__json_line));
+    whole = pyprof__json_lines(job, &pool, &lines);
+    pyprof__put(job->sink, "\"source\": {");
+    for (i = 0; whole && i < lines.count; i = end) {
+        const pyprof__json_line *first = &PYPROF__AT(const pyprof__json_line, lines, i);
+        for (end = i; end < lines.count && PYPROF__AT(const pyprof__json_line, lines, end).file == first->file; end++) {}
+        whole = pyprof__json_file(job, &pool, first, end - i, &files) != PYPROF__SCRIPT_NO_MEMORY;
+    }
+    pyprof__put(job->sink, "},\n");
+    pyprof__array_free(&pool, &lines);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the source lines");
+}
+
 static pyprof_result pyprof__write_json(pyprof__job *job)
 {
     pyprof_result result;
@@ -9296,6 +11145,9 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
     if (result != PYPROF_OK) return result;
     pyprof__json_tree(job);
     result = pyprof__json_memory(job);
+    if (result == PYPROF_OK) result = pyprof__json_gil(job);
+    pyprof__json_process(job);
+    if (result == PYPROF_OK) result = pyprof__json_source(job);
     return result == PYPROF_OK ? pyprof__json_samples(job) : result;
 }
 
@@ -9328,8 +11180,10 @@ typedef struct { const char *name; int hue, hues, saturation, lightness; } pypro
 // By the kind of a node. The hue of Python is its file's, so that a module's frames stand out together.
 static const pyprof__svg_family pyprof__svg_families[] = {
     { "Python, a hue for each file", 8, 46, 90, 66 }, { "native", 206, 16, 62, 74 },
-    { "zone", 96, 28, 42, 70 }, { "other", 220, 1, 10, 80 }, { "thread", 170, 12, 42, 68 }
+    { "zone", 96, 28, 42, 70 }, { "other", 220, 1, 10, 80 }, { "thread", 170, 12, 42, 68 }, { "waiting", 262, 14, 34, 80 },
+    { "garbage collection", 336, 10, 58, 74 }, { "import, task", 120, 14, 34, 66 }
 };
+enum { PYPROF__SVG_OTHER = 3, PYPROF__SVG_WAITING = 5, PYPROF__SVG_GC = 6, PYPROF__SVG_TASK = 7 };
 
 // Said twice: for a system in dark mode, scripts or not, and for the key `d`.
 #define PYPROF__SVG_DARK \
@@ -9754,9 +11608,19 @@ static void pyprof__svg_put_fill(pyprof__sink *s, int hue, int saturation, int l
     pyprof__put(s, text);
 }
 
-static int pyprof__svg_kind(const pyprof__view_node *n)
+static int pyprof__svg_kind(const pyprof__view_node *n)   // its family
 {
-    return n->kind >= 0 && n->kind <= 4 ? n->kind : 3;
+    if (n->kind == PYPROF_KIND_WAIT) return PYPROF__SVG_WAITING;
+    if (n->kind == PYPROF_KIND_TASK || (n->kind == PYPROF_KIND_PSEUDO && strncmp(n->label, "<import ", 8) == 0)) return PYPROF__SVG_TASK;
+    if (n->kind == PYPROF_KIND_PSEUDO && strcmp(n->label, "<GC>") == 0) return PYPROF__SVG_GC;
+    return n->kind >= 0 && n->kind <= 4 ? n->kind : PYPROF__SVG_OTHER;
+}
+
+// What the hover text says of a frame that has no file
+static const char *pyprof__svg_kind_text(const pyprof__view_node *n)
+{
+    static const char *const texts[] = { "", "C function", "zone", "", "thread", "what the frame below waits for", "garbage collection", "import" };
+    return n->kind == PYPROF_KIND_TASK ? "asyncio task" : texts[pyprof__svg_kind(n)];
 }
 
 static void pyprof__svg_put_colour(pyprof__sink *s, const pyprof__view_node *n)
@@ -9851,6 +11715,23 @@ static pyprof__svg_plan pyprof__svg_measure(const pyprof__view *v)
     return plan;
 }
 
+// How the time of a frame splits; nothing where all of it is Python's. With waiting left out only running time does.
+static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__view *v, const pyprof__view_node *n)
+{
+    int64_t native = n->parts[0], wait = v->waiting ? n->parts[1] : 0, gil = v->waiting ? n->parts[2] : 0, python = n->total - native - wait;
+    const struct { const char *text; int64_t value; } rows[] = {
+        { "% Python", python > 0 ? python : 0 }, { "% native", native }, { "% waiting", wait }, { "% for the GIL", gil },
+    };
+    size_t i, written = 0;
+    if (!v->splits || (native == 0 && wait == 0)) return;
+    for (i = 0; i < PYPROF__COUNT(rows); i++) {
+        if (rows[i].value == 0) continue;
+        pyprof__put(s, written++ ? ", " : "; ");
+        pyprof__put_fixed(s, 100.0 * (double)rows[i].value / (double)n->total, 1);
+        pyprof__put(s, rows[i].text);
+    }
+}
+
 static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__view *v, uint32_t at, double all)
 {
     const pyprof__view_node *n = &v->nodes[at];
@@ -9865,7 +11746,11 @@ static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__view *v, uint32
     pyprof__put(s, ", ");
     pyprof__put_fixed(s, 100.0 * (double)n->self / all, 2);
     pyprof__put(s, "%");
-    if (n->file[0] != '\0') {
+    pyprof__svg_put_split(s, v, n);
+    if (n->file[0] == '\0' && *pyprof__svg_kind_text(n)) {
+        pyprof__put(s, "\n");
+        pyprof__put(s, pyprof__svg_kind_text(n));
+    } else if (n->file[0] != '\0') {
         pyprof__put(s, "\n");
         pyprof__put_xml(s, n->file);
         if (n->line > 0) pyprof__put(s, ":");
@@ -9962,7 +11847,7 @@ static void pyprof__svg_put_legend(pyprof__sink *s, unsigned kinds, int64_t y)
 {
     int64_t x = 0;
     pyprof__put(s, "<svg class=\"legend\" x=\"1%\" width=\"98%\">\n");
-    for (int kind = 0; kind < 5; kind++) {
+    for (int kind = 0; kind < (int)PYPROF__COUNT(pyprof__svg_families); kind++) {
         const pyprof__svg_family *family = &pyprof__svg_families[kind];
         if ((kinds >> kind & 1u) == 0) continue;
         pyprof__put(s, "<rect width=\"12\" height=\"12\"");
@@ -10193,24 +12078,54 @@ static void pyprof__text_quality(const pyprof__job *job)
     pyprof__text_degraded(job);
 }
 
-static void pyprof__text_threads(const pyprof__job *job)
+static double pyprof__percent(int64_t part, int64_t all) { return all ? 100.0 * (double)part / (double)all : 0; }
+
+static void pyprof__text_moment(const pyprof__job *job, uint64_t ns)
 {
     const pyprof__model *model = &job->profile->model;
-    size_t i, shown = 0;
-    pyprof__put(job->sink, "\nThreads\n       wall         CPU     waiting   thread\n");
+    if (ns >= model->start_ns) {
+        pyprof__put_fixed(job->sink, (double)(ns - model->start_ns) / 1e9, 2);
+        pyprof__put(job->sink, " s after the start");
+    } else pyprof__put_date(job->sink, pyprof__unix(model, ns));
+}
+
+static void pyprof__put_time(pyprof__sink *s, int64_t ns, size_t width)   // 0 stays out of the way
+{
+    if (ns) pyprof__put_column(s, (double)ns / 1e9, 2, " s", width);
+    else pyprof__put_padded(s, "-", width);
+}
+
+static void pyprof__put_thread(const pyprof__job *job, uint32_t id)
+{
+    const pyprof__member *member = &PYPROF__AT(const pyprof__member, job->profile->model.members, id);
+    pyprof__put_visible(job->sink, pyprof__text(job->profile, member->name));
+    pyprof__put_format(job->sink, " (%lld", (long long)member->native);
+    if (member->interp_id) pyprof__put_format(job->sink, ", interpreter %lld", (long long)member->interp_id);
+    pyprof__put(job->sink, ")");
+}
+
+static void pyprof__text_threads(const pyprof__job *job)
+{
+    static const int parts[] = { PYPROF_NATIVE_NS, PYPROF_NOGIL_NS, PYPROF_WAIT_NS, PYPROF_GIL_WAIT_NS, PYPROF_CPU_WAIT_NS, PYPROF_IDLE_NS };
+    const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
+    uint32_t i, k, shown = 0;
+    pyprof__put(s, "\nThreads: running, of that in C functions, and without the GIL; waiting, of that for the GIL, for a CPU, and idle\n"
+                "       wall        CPU    running     native     no GIL    waiting    for GIL    for CPU       idle   thread\n");
     for (i = 0; i < model->members.count && shown < 40; i++) {
         const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
+        int64_t wall = pyprof__total(job->selection, PYPROF_WALL_NS, member->node);
         if (!member->wanted || pyprof__total(job->selection, PYPROF_SAMPLES, member->node) == 0) continue;
         shown++;
-        pyprof__put_column(job->sink, (double)pyprof__total(job->selection, PYPROF_WALL_NS, member->node) / 1e9, 2, " s", 11);
-        pyprof__put_column(job->sink, (double)pyprof__total(job->selection, PYPROF_CPU_NS, member->node) / 1e9, 2, " s", 12);
-        pyprof__put_column(job->sink, (double)pyprof__total(job->selection, PYPROF_WAIT_NS, member->node) / 1e9, 2, " s", 12);
-        pyprof__put(job->sink, "   ");
-        pyprof__put_visible(job->sink, pyprof__text(job->profile, member->name));
-        pyprof__put_format(job->sink, " (%lld", (long long)member->native);
-        pyprof__put_format(job->sink, member->interp_id ? ", interpreter %lld)\n" : ")\n", (long long)member->interp_id);
+        pyprof__put_time(s, wall, 11);
+        pyprof__put_time(s, pyprof__total(job->selection, PYPROF_CPU_NS, member->node), 11);
+        pyprof__put_time(s, wall - pyprof__total(job->selection, PYPROF_WAIT_NS, member->node), 11);
+        for (k = 0; k < PYPROF__COUNT(parts); k++) pyprof__put_time(s, pyprof__total(job->selection, parts[k], member->node), 11);
+        pyprof__put(s, "   ");
+        pyprof__put_thread(job, i);
+        pyprof__put(s, "\n");
     }
-    if (shown == 40) pyprof__put_format(job->sink, "    ... %llu threads in all\n", (unsigned long long)model->stats.threads);
+    if (shown == 40) pyprof__put_format(s, "    ... %llu threads in all\n", (unsigned long long)model->stats.threads);
 }
 
 static void pyprof__text_where(pyprof__sink *s, const pyprof_row *row)   // the end of a line
@@ -10299,7 +12214,651 @@ static pyprof_result pyprof__text_stacks(const pyprof__job *job, int metric, con
     return whole ? PYPROF_OK : pyprof__fail_memory("the hottest stacks");
 }
 
-// A difference: what became more, what became less.
+// ---- text: what was waited for, C functions, the GIL -----------------------------------------------------------------
+// A call site: the line of Python, or what stands for it, and the leaf below it
+enum { PYPROF__LEAF_ANY = 0x7ffffffd, PYPROF__LEAF_CPU, PYPROF__LEAF_UNKNOWN };   // all together; a CPU; nobody knows
+typedef struct { uint32_t leaf, function, line; } pyprof__callsite_key;            // leaf: its function, or one of these
+typedef struct { pyprof__callsite_key key; int64_t value, extra; } pyprof__callsite;       // of two metrics
+typedef struct { size_t first, count; uint32_t leaf; int64_t value, extra; } pyprof__leaf;   // its sites stand together
+typedef struct { pyprof__pool pool; pyprof__array keys, sites, leaves; pyprof__index index; int64_t value; } pyprof__callsites;
+
+static void pyprof__callsites_free(pyprof__callsites *sites)
+{
+    pyprof__array_free(&sites->pool, &sites->keys);
+    pyprof__array_free(&sites->pool, &sites->sites);
+    pyprof__array_free(&sites->pool, &sites->leaves);
+    pyprof__index_free(&sites->pool, &sites->index);
+}
+
+static int pyprof__same_callsite(const void *context, uint32_t item, const void *key)
+{
+    return memcmp(&PYPROF__AT(pyprof__callsite_key, *(const pyprof__array *)context, item), key, sizeof(pyprof__callsite_key)) == 0;
+}
+
+static int pyprof__by_callsite(const void *a, const void *b)
+{
+    const pyprof__callsite *x = (const pyprof__callsite *)a, *y = (const pyprof__callsite *)b;
+    if (x->key.leaf != y->key.leaf) return x->key.leaf < y->key.leaf ? -1 : 1;
+    if (x->value != y->value) return x->value > y->value ? -1 : 1;
+    if (x->key.function != y->key.function) return x->key.function < y->key.function ? -1 : 1;
+    return x->key.line < y->key.line ? -1 : x->key.line > y->key.line;
+}
+
+static int pyprof__by_leaf_value(const void *a, const void *b)
+{
+    const pyprof__leaf *x = (const pyprof__leaf *)a, *y = (const pyprof__leaf *)b;
+    if (x->value != y->value) return x->value > y->value ? -1 : 1;
+    return x->leaf < y->leaf ? -1 : x->leaf > y->leaf;
+}
+
+// leaf: that of a node that is none itself
+static int pyprof__callsites_add(pyprof__callsites *sites, const pyprof_profile *profile, uint32_t node, uint32_t leaf, int64_t value, int64_t extra)
+{
+    const pyprof__location *at = pyprof__location_of(profile, pyprof__row_node(profile, node));
+    pyprof__callsite_key key = { leaf, at->function, (uint32_t)at->place.line };
+    pyprof__callsite *site;
+    uint32_t id;
+    if (value <= 0) return 1;
+    if (leaf != PYPROF__LEAF_ANY && pyprof__is_leaf(pyprof__function_of(profile, node)->kind))
+        key.leaf = pyprof__location_of(profile, node)->function;
+    id = pyprof__unique(&sites->pool, &sites->keys, &sites->index, pyprof__same_callsite, &key);
+    if (id == PYPROF__NONE || (id == sites->sites.count && !pyprof__push(&sites->pool, &sites->sites))) return 0;
+    site = &PYPROF__AT(pyprof__callsite, sites->sites, id);
+    site->key = key;
+    site->value += value;
+    site->extra += extra;
+    sites->value += value;
+    return 1;
+}
+
+static int pyprof__callsites_leaves(pyprof__callsites *sites)   // 0 = no memory
+{
+    pyprof__leaf *leaf = NULL;
+    size_t i;
+    if (sites->sites.count) qsort(sites->sites.data, sites->sites.count, sizeof(pyprof__callsite), pyprof__by_callsite);
+    for (i = 0; i < sites->sites.count; i++) {
+        const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites->sites, i);
+        if (!leaf || leaf->leaf != site->key.leaf) {
+            leaf = (pyprof__leaf *)pyprof__push(&sites->pool, &sites->leaves);
+            if (!leaf) return 0;
+            leaf->leaf = site->key.leaf;
+            leaf->first = i;
+        }
+        leaf->count++;
+        leaf->value += site->value;
+        leaf->extra += site->extra;
+    }
+    if (sites->leaves.count) qsort(sites->leaves.data, sites->leaves.count, sizeof(pyprof__leaf), pyprof__by_leaf_value);
+    return 1;
+}
+
+// Where `metric` less `minus` was spent; by_leaf: and in or for what. 0 = no memory; free it all the same.
+static int pyprof__callsites_make(pyprof__callsites *sites, const pyprof__job *job, int metric, int minus, int extra, int by_leaf)
+{
+    uint32_t node;
+    memset(sites, 0, sizeof *sites);
+    pyprof__pool_init(&sites->pool, &job->profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&sites->keys, sizeof(pyprof__callsite_key));
+    pyprof__array_init(&sites->sites, sizeof(pyprof__callsite));
+    pyprof__array_init(&sites->leaves, sizeof(pyprof__leaf));
+    for (node = 1; node < job->selection->count; node++) {
+        int64_t value = pyprof__self(job->selection, metric, node) - pyprof__self(job->selection, minus, node);
+        int64_t cpu = metric == PYPROF_WAIT_NS ? pyprof__self(job->selection, PYPROF_CPU_WAIT_NS, node) : 0;
+        if (value <= 0) continue;
+        if (!pyprof__callsites_add(sites, job->profile, node, by_leaf ? PYPROF__LEAF_UNKNOWN : PYPROF__LEAF_ANY, value - cpu,
+                                   pyprof__self(job->selection, extra, node))) return 0;
+        if (!pyprof__callsites_add(sites, job->profile, node, PYPROF__LEAF_CPU, cpu, 0)) return 0;
+    }
+    return pyprof__callsites_leaves(sites);
+}
+
+static const char *pyprof__leaf_name(const pyprof_profile *profile, uint32_t leaf)
+{
+    return leaf == PYPROF__LEAF_CPU ? "(a CPU)" : leaf == PYPROF__LEAF_UNKNOWN ? "(not known)" : pyprof__label(profile, leaf);
+}
+
+static void pyprof__put_callsite(const pyprof__job *job, const pyprof__callsite *site)
+{
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, job->profile->model.functions, site->key.function);
+    const char *file = pyprof__text(job->profile, function->file);
+    pyprof__put(job->sink, "   ");
+    pyprof__put_visible(job->sink, site->key.function == site->key.leaf ? "(no Python frame)" : pyprof__text(job->profile, function->qualname));
+    if (*file) pyprof__put(job->sink, "  ");
+    pyprof__put_visible(job->sink, file);
+    if (*file && site->key.line) pyprof__put_format(job->sink, ":%u", (unsigned)site->key.line);
+}
+
+// A leaf and where it was called: on one line if that was one place, else the most important ones below it
+static void pyprof__text_leaf(const pyprof__job *job, const pyprof__callsites *sites, const pyprof__leaf *leaf)
+{
+    const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites->sites, leaf->first);
+    size_t i;
+    pyprof__put(job->sink, "   ");
+    pyprof__put_visible(job->sink, pyprof__leaf_name(job->profile, leaf->leaf));
+    for (i = 0; i < leaf->count && i < 3 && (i == 0 || site[i].value * 10 >= leaf->value); i++) {
+        if (leaf->count > 1) {
+            pyprof__put(job->sink, "\n");
+            pyprof__put_time(job->sink, site[i].value, 33);
+        }
+        pyprof__put_callsite(job, &site[i]);
+    }
+    pyprof__put(job->sink, "\n");
+}
+
+static void pyprof__text_idle(const pyprof__job *job, const pyprof__callsites *sites)   // in short: it is seldom what one looks for
+{
+    size_t i;
+    for (i = 0; i < sites->leaves.count && i < 5; i++) {
+        const pyprof__leaf *leaf = &PYPROF__AT(const pyprof__leaf, sites->leaves, i);
+        pyprof__put(job->sink, i ? ", " : "    idle: ");
+        pyprof__put_time(job->sink, leaf->value, 0);
+        pyprof__put(job->sink, " ");
+        pyprof__put_visible(job->sink, pyprof__leaf_name(job->profile, leaf->leaf));
+    }
+    if (i < sites->leaves.count) pyprof__put(job->sink, ", ...");
+    if (i) pyprof__put(job->sink, "\n");
+}
+
+static int pyprof__text_waiting(const pyprof__job *job)   // 0 = no memory
+{
+    pyprof__callsites waits, idle;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    int whole = pyprof__callsites_make(&waits, job, PYPROF_WAIT_NS, PYPROF_IDLE_NS, 0, 1);
+    whole = pyprof__callsites_make(&idle, job, PYPROF_IDLE_NS, 0, 0, 1) && whole;
+    if (waits.leaves.count || idle.leaves.count) {
+        pyprof__put(s, "\nWaiting, by what was waited for: ");
+        pyprof__put_column(s, (double)waits.value / 1e9, 2, " s, and ", 0);
+        pyprof__put_column(s, (double)idle.value / 1e9, 2, " s idle, in calls that wait for work\n", 0);
+    }
+    if (waits.leaves.count) pyprof__put(s, "      time        %   for, where\n");
+    for (i = 0; whole && i < waits.leaves.count && i < 10; i++) {
+        const pyprof__leaf *leaf = &PYPROF__AT(const pyprof__leaf, waits.leaves, i);
+        pyprof__put_time(s, leaf->value, 10);
+        pyprof__put_column(s, pyprof__percent(leaf->value, waits.value), 1, " %", 9);
+        pyprof__text_leaf(job, &waits, leaf);
+    }
+    if (waits.leaves.count > i) pyprof__put_format(s, "    ... %llu more\n", (unsigned long long)(waits.leaves.count - i));
+    if (whole) pyprof__text_idle(job, &idle);
+    pyprof__callsites_free(&waits);
+    pyprof__callsites_free(&idle);
+    return whole;
+}
+
+static int pyprof__text_native(const pyprof__job *job)   // 0 = no memory
+{
+    pyprof__callsites sites;
+    pyprof__sink *s = job->sink;
+    int64_t running = job->selection->all[PYPROF_WALL_NS] - job->selection->all[PYPROF_WAIT_NS];
+    size_t i;
+    int whole = pyprof__callsites_make(&sites, job, PYPROF_NATIVE_NS, 0, PYPROF_NOGIL_NS, 1);
+    if (sites.leaves.count) pyprof__put(s, "\nC functions, by time spent running in them\n      time        %     no GIL   function, where\n");
+    for (i = 0; whole && i < sites.leaves.count && i < 10; i++) {
+        const pyprof__leaf *leaf = &PYPROF__AT(const pyprof__leaf, sites.leaves, i);
+        pyprof__put_time(s, leaf->value, 10);
+        pyprof__put_column(s, pyprof__percent(leaf->value, running), 1, " %", 9);
+        pyprof__put_time(s, leaf->extra, 11);
+        pyprof__text_leaf(job, &sites, leaf);
+    }
+    if (sites.leaves.count > i) pyprof__put_format(s, "    ... %llu more\n", (unsigned long long)(sites.leaves.count - i));
+    pyprof__callsites_free(&sites);
+    return whole;
+}
+
+static void pyprof__gil_threads(const pyprof__job *job)
+{
+    static const int columns[] = { PYPROF_GIL_NS, PYPROF_GIL_WAIT_NS, PYPROF_GIL_BLOCK_NS };
+    const pyprof__model *model = &job->profile->model;
+    uint32_t i, k, shown = 0;
+    pyprof__put(job->sink, "\nThe GIL: who held it, who waited for it, who made others wait\n       held     waited  made wait   thread\n");
+    for (i = 0; i < model->members.count && shown < 20; i++) {
+        uint32_t node = PYPROF__AT(const pyprof__member, model->members, i).node;
+        int64_t any = 0;
+        for (k = 0; k < PYPROF__COUNT(columns); k++) any |= pyprof__total(job->selection, columns[k], node);
+        if (!any || !pyprof__member_wanted(job->profile, job->output->filter, i)) continue;
+        shown++;
+        for (k = 0; k < PYPROF__COUNT(columns); k++) pyprof__put_time(job->sink, pyprof__total(job->selection, columns[k], node), 11);
+        pyprof__put(job->sink, "   ");
+        pyprof__put_thread(job, i);
+        pyprof__put(job->sink, "\n");
+    }
+}
+
+static int pyprof__by_rivals(const void *a, const void *b)
+{
+    const pyprof__rivals *x = (const pyprof__rivals *)a, *y = (const pyprof__rivals *)b;
+    if (x->ns != y->ns) return x->ns > y->ns ? -1 : 1;
+    if (x->waiter != y->waiter) return x->waiter < y->waiter ? -1 : 1;
+    return x->holder < y->holder ? -1 : x->holder > y->holder;
+}
+
+static int pyprof__gil_pairs(const pyprof__job *job)   // 0 = no memory
+{
+    pyprof__pool *pool = &job->selection->pool;
+    pyprof__array pairs;
+    size_t i, shown = 0;
+    if (!pyprof__array_copy(pool, &pairs, &job->profile->model.rivals)) return 0;
+    if (pairs.count) qsort(pairs.data, pairs.count, sizeof(pyprof__rivals), pyprof__by_rivals);
+    for (i = 0; i < pairs.count && shown < 10; i++) {
+        const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, pairs, i);
+        if (!pyprof__rivals_wanted(job->profile, job->output->filter, pair)) continue;
+        if (!shown++) pyprof__put(job->sink, "  Who waited for whom\n");
+        pyprof__put_time(job->sink, (int64_t)pair->ns, 11);
+        pyprof__put(job->sink, "   ");
+        pyprof__put_thread(job, pair->waiter);
+        pyprof__put(job->sink, " for ");
+        pyprof__put_thread(job, pair->holder);
+        pyprof__put(job->sink, "\n");
+    }
+    pyprof__array_free(pool, &pairs);
+    return 1;
+}
+
+static void pyprof__gil_hold(const pyprof__job *job)   // the longest one while somebody waited
+{
+    const pyprof_profile *profile = job->profile;
+    const pyprof__model *model = &profile->model;
+    const pyprof__member *longest = NULL;
+    pyprof__callsite site;
+    uint32_t i, lines, node;
+    for (i = 0; i < model->members.count; i++) {
+        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
+        if (pyprof__member_wanted(profile, job->output->filter, i) && member->hold_ns > (longest ? longest->hold_ns : 0)) longest = member;
+    }
+    if (!longest) return;
+    pyprof__put(job->sink, "  Held longest while others waited: ");
+    pyprof__put_column(job->sink, (double)longest->hold_ns / 1e9, 3, " s by ", 0);
+    pyprof__put_thread(job, (uint32_t)(longest - (const pyprof__member *)model->members.data));
+    pyprof__put(job->sink, ", until ");
+    pyprof__text_moment(job, longest->hold_end_ns);
+    for (node = longest->hold_node, lines = 0; pyprof__parent_of(profile, node) && lines < 6; node = pyprof__parent_of(profile, node), lines++) {
+        const pyprof__location *at = pyprof__location_of(profile, node);
+        site.key.leaf = PYPROF__LEAF_ANY;
+        site.key.function = at->function;
+        site.key.line = (uint32_t)at->place.line;
+        pyprof__put(job->sink, lines ? "\n         from" : "\n           in");
+        pyprof__put_callsite(job, &site);
+    }
+    pyprof__put(job->sink, "\n");
+}
+
+static int pyprof__gil_sites(const pyprof__job *job, int metric, const char *heading)   // 0 = no memory
+{
+    pyprof__callsites sites;
+    size_t i;
+    int whole = pyprof__callsites_make(&sites, job, metric, 0, 0, 0);
+    if (whole && sites.sites.count) pyprof__put(job->sink, heading);
+    for (i = 0; whole && i < sites.sites.count && i < 5; i++) {
+        const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites.sites, i);
+        pyprof__put_time(job->sink, site->value, 11);
+        pyprof__put_callsite(job, site);
+        pyprof__put(job->sink, "\n");
+    }
+    pyprof__callsites_free(&sites);
+    return whole;
+}
+
+static int pyprof__text_gil(const pyprof__job *job)   // 0 = no memory
+{
+    if (job->selection->all[PYPROF_GIL_WAIT_NS] == 0 && job->selection->all[PYPROF_GIL_BLOCK_NS] == 0) return 1;   // nobody waited for it
+    pyprof__gil_threads(job);
+    if (!pyprof__gil_pairs(job)) return 0;
+    pyprof__gil_hold(job);
+    return pyprof__gil_sites(job, PYPROF_GIL_WAIT_NS, "  Where it was waited for most\n")
+        && pyprof__gil_sites(job, PYPROF_GIL_BLOCK_NS, "  Where it was held most while others waited\n");
+}
+
+static int pyprof__text_exceptions(const pyprof__job *job)   // 0 = no memory
+{
+    pyprof__table table;
+    pyprof__ranked *ranked = NULL;
+    int64_t all = job->selection->all[PYPROF_EXCEPTIONS];
+    size_t i;
+    int whole;
+    if (all == 0) return 1;
+    whole = pyprof__table_make(&table, job->selection, job->output->filter, PYPROF_GROUP_FUNCTION);
+    if (whole) ranked = pyprof__rank(&table, PYPROF_EXCEPTIONS, 0);
+    pyprof__put(job->sink, "\nExceptions on their way up, by function\n   samples        %   where\n");
+    for (i = 0; ranked && i < table.rows.count && i < 8 && ranked[i].value > 0; i++) {
+        pyprof__put_count(job->sink, ranked[i].value, 10);
+        pyprof__put_column(job->sink, pyprof__percent(ranked[i].value, all), 1, " %", 9);
+        pyprof__text_where(job->sink, ranked[i].row);
+    }
+    whole = whole && (ranked || table.rows.count == 0);
+    pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
+    pyprof__table_free(&table);
+    return whole;
+}
+
+// ---- text: the process ----------------------------------------------------------------------------------------------
+static void pyprof__text_resident(const pyprof__job *job, const char *heading)
+{
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__gauge *gauges = (const pyprof__gauge *)model->gauges.data;
+    size_t i, most = 0, count = model->gauges.count;
+    if (count == 0) return;
+    for (i = 0; i < count; i++) if (gauges[i].facts.resident_bytes > gauges[most].facts.resident_bytes) most = i;
+    pyprof__put(job->sink, heading);
+    pyprof__put_size(job->sink, (double)gauges[0].facts.resident_bytes, 0);
+    pyprof__put(job->sink, " first, ");
+    pyprof__put_size(job->sink, (double)gauges[most].facts.resident_bytes, 0);
+    pyprof__put(job->sink, " at most (");
+    pyprof__text_moment(job, gauges[most].ns);
+    pyprof__put(job->sink, "), ");
+    pyprof__put_size(job->sink, (double)gauges[count - 1].facts.resident_bytes, 0);
+    pyprof__put(job->sink, " last\n");
+}
+
+// Gauges count from the start of the process: what the recording saw is the difference.
+static void pyprof__text_process(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__gauge *gauges = (const pyprof__gauge *)model->gauges.data;
+    const pyprof_process *first, *last;
+    pyprof__sink *s = job->sink;
+    int64_t threads = 0;
+    size_t i, begin = 0, count = model->gauges.count;
+    if (count == 0) return;
+    while (begin + 1 < count && gauges[begin + 1].ns <= model->start_ns) begin++;   // a window has those before it, too
+    first = &gauges[begin].facts;
+    last = &gauges[count - 1].facts;
+    for (i = begin; i < count; i++) if (gauges[i].facts.threads > threads) threads = gauges[i].facts.threads;
+    pyprof__put(s, "The process: ");
+    pyprof__put_column(s, (double)(last->user_ns - first->user_ns) / 1e9, 2, " s CPU in user mode, ", 0);
+    pyprof__put_column(s, (double)(last->system_ns - first->system_ns) / 1e9, 2, " s in the kernel; ", 0);
+    pyprof__put_count(s, last->threads, 0);
+    pyprof__put(s, " threads at the end, ");
+    pyprof__put_count(s, threads, 0);
+    pyprof__put(s, " at most");
+    if (first->gc_runs >= 0 && last->gc_runs >= 0) {
+        pyprof__put(s, "; ");
+        pyprof__put_count(s, last->gc_runs - first->gc_runs, 0);
+        pyprof__put(s, " garbage collections");
+    }
+    pyprof__put(s, "\n    context switches: ");
+    pyprof__put_count(s, last->voluntary_switches - first->voluntary_switches, 0);
+    pyprof__put(s, " to wait, ");
+    pyprof__put_count(s, last->involuntary_switches - first->involuntary_switches, 0);
+    pyprof__put(s, " forced; page faults: ");
+    pyprof__put_count(s, last->minor_faults - first->minor_faults, 0);
+    pyprof__put(s, " minor, ");
+    pyprof__put_count(s, last->major_faults - first->major_faults, 0);
+    pyprof__put(s, " from disk\n");
+    pyprof__text_resident(job, "    resident: ");
+}
+
+// ---- text: lines and their source ---------------------------------------------------------------------------------------
+// Running time of a line is Python's or native; waiting is apart.
+static void pyprof__text_split(pyprof__sink *s, int64_t run, int64_t native, int64_t wait)
+{
+    pyprof__put_time(s, run - native, 11);
+    pyprof__put_time(s, native, 11);
+    pyprof__put_time(s, wait, 11);
+}
+
+static int pyprof__text_lines(const pyprof__job *job)   // 0 = no memory
+{
+    enum { MOST = 15 };
+    pyprof__table table;
+    pyprof__ranked *ranked = NULL;
+    int64_t all = job->selection->all[PYPROF_WALL_NS] - job->selection->all[PYPROF_WAIT_NS];
+    size_t i, count = 0;
+    int whole = pyprof__table_make(&table, job->selection, job->output->filter, PYPROF_GROUP_LINE);
+    if (whole) ranked = pyprof__rank(&table, 0, 0);
+    if (ranked) count = table.rows.count;
+    pyprof__put(job->sink, "\nLines, by time spent running on them (self)\n      self        %     Python     native    waiting   where\n");
+    for (i = 0; i < count && i < MOST && (ranked[i].value > 0 || i < 3); i++) {
+        const int64_t *self = ranked[i].row->self;
+        pyprof__put_column(job->sink, (double)ranked[i].value / 1e9, 2, " s", 10);
+        pyprof__put_column(job->sink, pyprof__percent(ranked[i].value, all), 1, " %", 9);
+        pyprof__text_split(job->sink, ranked[i].value, self[PYPROF_NATIVE_NS], self[PYPROF_WAIT_NS]);
+        pyprof__text_where(job->sink, ranked[i].row);
+    }
+    if (count > i) pyprof__put_format(job->sink, "    ... %llu more\n", (unsigned long long)(count - i));
+    whole = whole && (ranked || table.rows.count == 0);
+    pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
+    pyprof__table_free(&table);
+    return whole;
+}
+
+enum { PYPROF__HOT_FUNCTIONS = 4, PYPROF__HOT_LINES = 6 };   // how many functions are shown, and lines of each
+
+typedef struct { int64_t run, native, wait; } pyprof__heat;
+typedef struct {                 // of a function
+    pyprof__heat heat;
+    int32_t line;
+    uint32_t spans;              // that ran
+    int64_t most;                // run of the hottest span,
+    pyprof__place span;          // which is this
+    int shown;
+} pyprof__hot_line;
+
+typedef struct {
+    const pyprof__job *job;
+    pyprof__pool pool;
+    pyprof__array places, functions;   // pyprof__heat a location, a function
+    pyprof__array lines;               // pyprof__hot_line
+} pyprof__hottest;
+
+// The heat of each location, and of each function. 0 = no memory.
+static int pyprof__hot_measure(pyprof__hottest *hot)
+{
+    const pyprof__selection *selection = hot->job->selection;
+    const pyprof__model *model = &hot->job->profile->model;
+    uint32_t node, i;
+    if (!pyprof__array_reserve(&hot->pool, &hot->places, model->locations.count)) return 0;   // zeroes
+    if (!pyprof__array_reserve(&hot->pool, &hot->functions, model->functions.count)) return 0;
+    for (node = 1; node < selection->count; node++) {
+        uint32_t owner = pyprof__row_node(hot->job->profile, node);
+        int64_t wait = pyprof__self(selection, PYPROF_WAIT_NS, node), native = pyprof__self(selection, PYPROF_NATIVE_NS, node);
+        pyprof__heat *heats[2];
+        heats[0] = &PYPROF__AT(pyprof__heat, hot->places, PYPROF__AT(const pyprof__node, model->nodes, owner).location);
+        heats[1] = &PYPROF__AT(pyprof__heat, hot->functions, pyprof__location_of(hot->job->profile, owner)->function);
+        for (i = 0; i < 2; i++) {
+            heats[i]->run += pyprof__self(selection, PYPROF_WALL_NS, node) - wait;
+            heats[i]->native += native;
+            heats[i]->wait += wait;
+        }
+    }
+    return 1;
+}
+
+static size_t pyprof__hot_choose(const pyprof__hottest *hot, uint32_t *best)   // the hottest functions with a share worth a look
+{
+    const pyprof__model *model = &hot->job->profile->model;
+    int64_t all = hot->job->selection->all[PYPROF_WALL_NS] - hot->job->selection->all[PYPROF_WAIT_NS];
+    size_t count = 0, at, i;
+    uint32_t id;
+    for (id = 0; id < model->functions.count; id++) {
+        int64_t run = PYPROF__AT(const pyprof__heat, hot->functions, id).run;
+        if (PYPROF__AT(const pyprof__function, model->functions, id).kind != PYPROF_KIND_PYTHON || run <= 0 || run * 20 < all) continue;
+        for (at = count; at > 0 && run > PYPROF__AT(const pyprof__heat, hot->functions, best[at - 1]).run; at--) {}
+        if (at == PYPROF__HOT_FUNCTIONS) continue;
+        if (count < PYPROF__HOT_FUNCTIONS) count++;
+        for (i = count - 1; i > at; i--) best[i] = best[i - 1];
+        best[at] = id;
+    }
+    return count;
+}
+
+static int pyprof__by_hot_line(const void *a, const void *b)
+{
+    const pyprof__hot_line *x = (const pyprof__hot_line *)a, *y = (const pyprof__hot_line *)b;
+    return x->line < y->line ? -1 : x->line > y->line;
+}
+
+// One entry a location first, then one a line. 0 = no memory.
+static int pyprof__hot_lines(pyprof__hottest *hot, uint32_t function)
+{
+    const pyprof__model *model = &hot->job->profile->model;
+    pyprof__hot_line *lines;
+    size_t i, kept = 0;
+    hot->lines.count = 0;
+    for (i = 0; i < model->locations.count; i++) {
+        const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
+        const pyprof__heat *heat = &PYPROF__AT(const pyprof__heat, hot->places, i);
+        pyprof__hot_line *line;
+        if (location->function != function || location->place.line <= 0 || (heat->run <= 0 && heat->wait <= 0)) continue;
+        line = (pyprof__hot_line *)pyprof__push(&hot->pool, &hot->lines);
+        if (!line) return 0;
+        line->heat = *heat;
+        line->line = location->place.line;
+        line->spans = heat->run > 0;
+        line->most = heat->run;
+        line->span = location->place;
+    }
+    lines = (pyprof__hot_line *)hot->lines.data;
+    if (lines) qsort(lines, hot->lines.count, sizeof *lines, pyprof__by_hot_line);
+    for (i = 0; i < hot->lines.count; i++) {
+        pyprof__hot_line *to = &lines[kept], one = lines[i];
+        if (i == 0 || lines[kept - 1].line != one.line) { *to = one; kept++; continue; }
+        to--;
+        to->heat.run += one.heat.run;
+        to->heat.native += one.heat.native;
+        to->heat.wait += one.heat.wait;
+        to->spans += one.spans;
+        if (one.most > to->most || (one.most == to->most && one.span.column < to->span.column)) { to->most = one.most; to->span = one.span; }
+    }
+    hot->lines.count = kept;
+    return 1;
+}
+
+static void pyprof__hot_mark(pyprof__hottest *hot)   // the lines to be shown: those that ran longest
+{
+    pyprof__hot_line *lines = (pyprof__hot_line *)hot->lines.data;
+    size_t i, k;
+    for (k = 0; k < PYPROF__HOT_LINES; k++) {
+        pyprof__hot_line *best = NULL;
+        for (i = 0; i < hot->lines.count; i++)
+            if (!lines[i].shown && lines[i].heat.run > (best ? best->heat.run : 0)) best = &lines[i];
+        if (best) best->shown = 1;
+    }
+}
+
+// A line of source, as far as it fits; with marks: a blank for each column up to the bytes from..to, and ^ for those
+static void pyprof__put_source(pyprof__sink *s, pyprof__slice line, int marks, size_t from, size_t to)
+{
+    size_t at = 0, column = 0, length, width, i;
+    for (; at < line.size && column < PYPROF__SCRIPT_COLUMNS && !(marks && at >= to); at += length, column += width) {
+        uint32_t c = pyprof__utf8_next(line.text + at, &length);
+        int unsafe = pyprof__is_unsafe(c);
+        width = c == '\t' ? 8 - column % 8 : unsafe ? (c < 256 ? 4 : 6) : 1;
+        if (marks || c == '\t') for (i = 0; i < width; i++) pyprof__put(s, marks && at >= from ? "^" : " ");
+        else if (unsafe) pyprof__put_format(s, c < 256 ? "\\x%02x" : "\\u%04x", c);
+        else if (c == 0xfffd && length == 1) pyprof__put(s, "\xef\xbf\xbd");
+        else pyprof__put_bytes(s, line.text + at, length);
+    }
+    if (!marks && at < line.size) pyprof__put(s, "...");
+}
+
+// One line with its times; hot NULL: it was never seen. Below it, what part of it was the hottest of several.
+static void pyprof__hot_put(pyprof__sink *s, const pyprof__hot_line *hot, int64_t number, pyprof__slice text)
+{
+    if (hot) pyprof__text_split(s, hot->heat.run, hot->heat.native, hot->heat.wait);
+    else pyprof__put_padded(s, "", 33);
+    pyprof__put_format(s, "%8lld", (long long)number);
+    if (text.size) {
+        pyprof__put(s, "  ");
+        pyprof__put_source(s, text, 0, 0, 0);
+    }
+    pyprof__put(s, "\n");
+    if (!hot || !hot->shown || hot->spans < 2 || hot->span.column < 0 || (size_t)hot->span.column >= text.size) return;
+    if (hot->span.column > PYPROF__SCRIPT_COLUMNS / 2) return;
+    pyprof__put_padded(s, "", 43);
+    pyprof__put_source(s, text, 1, (size_t)hot->span.column, hot->span.end_line == hot->line && hot->span.end_column > hot->span.column
+                       ? (size_t)hot->span.end_column : text.size);
+    pyprof__put(s, "\n");
+}
+
+static size_t pyprof__script_indent(pyprof__slice line)
+{
+    size_t at = 0;
+    while (at < line.size && (line.text[at] == ' ' || line.text[at] == '\t')) at++;
+    return at;
+}
+
+// Is it a line to be shown beside a hot one: not empty, and inside of the function?
+static int pyprof__hot_neighbour(const pyprof__script *source, const char *name, int32_t first_line, int64_t number)
+{
+    pyprof__slice line = pyprof__script_line(source, number), first = pyprof__script_line(source, first_line);
+    if (!line.size || number < first_line) return 0;
+    if (*name == '<') return strcmp(name, "<module>") == 0;
+    return pyprof__script_indent(line) > pyprof__script_indent(first);
+}
+
+// The hot lines, each between its neighbours where there is a source
+static void pyprof__hot_print(const pyprof__hottest *hot, const pyprof__script *source, const char *name, int32_t first_line)
+{
+    const pyprof__hot_line *lines = (const pyprof__hot_line *)hot->lines.data;
+    pyprof__slice nothing = { NULL, 0 };
+    int64_t at = 0, last = 0, end;
+    size_t i, next = 0;
+    for (i = 0; i < hot->lines.count; i++) {
+        if (!lines[i].shown) continue;
+        at = source ? (int64_t)lines[i].line - 1 : lines[i].line;
+        end = source ? (int64_t)lines[i].line + 1 : lines[i].line;
+        if (at <= last) at = last + 1;
+        else if (last && source && at > last + 1) pyprof__put(hot->job->sink, "                                     ...\n");
+        for (; at <= end; at++) {
+            while (next < hot->lines.count && lines[next].line < at) next++;
+            if (at != lines[i].line && !pyprof__hot_neighbour(source, name, first_line, at)) continue;
+            pyprof__hot_put(hot->job->sink, next < hot->lines.count && lines[next].line == at ? &lines[next] : NULL, at,
+                            source ? pyprof__script_line(source, at) : nothing);
+            last = at;
+        }
+    }
+}
+
+static int pyprof__hot_function(pyprof__hottest *hot, uint32_t id)   // 0 = no memory
+{
+    static const char *const notes[] = { "", "\n", "  (source changed since)\n", "\n" };
+    const pyprof_profile *profile = hot->job->profile;
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+    const char *file = pyprof__text(profile, function->file);
+    pyprof__script source;
+    pyprof__script_state state;
+    if (!pyprof__hot_lines(hot, id)) return 0;
+    pyprof__hot_mark(hot);
+    state = pyprof__script_read(&hot->pool, &source, file, pyprof__unix(&profile->model, profile->model.start_ns));
+    if (state == PYPROF__SCRIPT_READ && (!pyprof__script_fits(&source, profile, function) || (hot->lines.count
+        && !pyprof__script_line(&source, PYPROF__AT(const pyprof__hot_line, hot->lines, hot->lines.count - 1).line).text)))
+        state = PYPROF__SCRIPT_CHANGED;
+    if (state != PYPROF__SCRIPT_NO_MEMORY) {
+        pyprof__put(hot->job->sink, "  ");
+        pyprof__put_visible(hot->job->sink, pyprof__text(profile, function->qualname));
+        pyprof__put(hot->job->sink, "  ");
+        pyprof__put_visible(hot->job->sink, file);
+        pyprof__put_format(hot->job->sink, ":%ld%s", (long)function->first_line, notes[state]);
+        pyprof__hot_print(hot, state == PYPROF__SCRIPT_READ ? &source : NULL, pyprof__text(profile, function->name), function->first_line);
+    }
+    pyprof__script_free(&hot->pool, &source);
+    return state != PYPROF__SCRIPT_NO_MEMORY;
+}
+
+static int pyprof__text_source(const pyprof__job *job)   // 0 = no memory
+{
+    pyprof__hottest hot;
+    uint32_t best[PYPROF__HOT_FUNCTIONS];
+    size_t i, count = 0;
+    int whole;
+    if (!pyprof__script_allowed(job)) return 1;
+    memset(&hot, 0, sizeof hot);
+    hot.job = job;
+    pyprof__pool_init(&hot.pool, &job->profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&hot.places, sizeof(pyprof__heat));
+    pyprof__array_init(&hot.functions, sizeof(pyprof__heat));
+    pyprof__array_init(&hot.lines, sizeof(pyprof__hot_line));
+    whole = pyprof__hot_measure(&hot);
+    if (whole) count = pyprof__hot_choose(&hot, best);
+    if (count) pyprof__put(job->sink, "\nThe hottest functions, line by line\n     Python     native    waiting    line\n");
+    for (i = 0; i < count && whole; i++) whole = pyprof__hot_function(&hot, best[i]);
+    pyprof__array_free(&hot.pool, &hot.places);
+    pyprof__array_free(&hot.pool, &hot.functions);
+    pyprof__array_free(&hot.pool, &hot.lines);
+    return whole;
+}
+
+// ---- text: a difference: what became more, what became less --------------------------------------------------------------
 static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)   // unit as in pyprof__metric_names
 {
     static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
@@ -10323,7 +12882,9 @@ static void pyprof__text_change(pyprof__sink *s, const pyprof_row *row, int metr
     } else {
         pyprof__put_change(s, row->self[PYPROF_WALL_NS] - row->self[PYPROF_WAIT_NS], 1, 12);
         pyprof__put_change(s, row->total[PYPROF_WALL_NS] - row->total[PYPROF_WAIT_NS], 1, 13);
+        pyprof__put_change(s, row->total[PYPROF_NATIVE_NS], 1, 13);
         pyprof__put_change(s, row->total[PYPROF_WAIT_NS], 1, 13);
+        pyprof__put_change(s, row->total[PYPROF_GIL_WAIT_NS], 1, 13);
     }
     pyprof__text_where(s, row);
 }
@@ -10344,7 +12905,7 @@ static pyprof_result pyprof__text_changes(const pyprof__job *job, const char *he
     pyprof__put(job->sink, "\n");
     pyprof__put(job->sink, heading);
     pyprof__put(job->sink, metric ? "\n        self        total       blocks    allocated   where\n"
-                : "\n        self        total      waiting   where\n");
+                : "\n        self        total       native      waiting      for GIL   where\n");
     for (i = 0; i < more && i < MOST; i++) pyprof__text_change(job->sink, ranked[i].row, metric);
     if (more > i) pyprof__put_format(job->sink, "    ... %llu more grew\n", (unsigned long long)(more - i));
     for (i = 0; i < less && i < MOST; i++) pyprof__text_change(job->sink, ranked[count - 1 - i].row, metric);
@@ -10400,17 +12961,6 @@ static double pyprof__sampling_error(const pyprof__heap_facts *heap, int64_t byt
     return heap->mode == PYPROF_HEAP_SAMPLED && bytes > 0 ? 1.96 * pyprof__sqrt((double)heap->interval * (double)bytes) : 0;
 }
 
-static double pyprof__percent(int64_t part, int64_t all) { return all ? 100.0 * (double)part / (double)all : 0; }
-
-static void pyprof__text_moment(const pyprof__job *job, uint64_t ns)
-{
-    const pyprof__model *model = &job->profile->model;
-    if (ns >= model->start_ns) {
-        pyprof__put_fixed(job->sink, (double)(ns - model->start_ns) / 1e9, 2);
-        pyprof__put(job->sink, " s after the start");
-    } else pyprof__put_date(job->sink, pyprof__unix(model, ns));
-}
-
 // "12.3 MiB (+- 1.2 MiB) in 1,234 blocks"
 static void pyprof__text_amount(const pyprof__job *job, int bytes, int blocks, const char *what)
 {
@@ -10425,24 +12975,6 @@ static void pyprof__text_amount(const pyprof__job *job, int bytes, int blocks, c
     pyprof__put(job->sink, " in ");
     pyprof__put_count(job->sink, job->selection->all[blocks], 0);
     pyprof__put(job->sink, " blocks");
-}
-
-static void pyprof__text_resident(const pyprof__job *job)
-{
-    const pyprof__model *model = &job->profile->model;
-    const pyprof__gauge *gauges = (const pyprof__gauge *)model->gauges.data;
-    size_t i, most = 0, count = model->gauges.count;
-    if (count == 0) return;
-    for (i = 0; i < count; i++) if (gauges[i].facts.resident_bytes > gauges[most].facts.resident_bytes) most = i;
-    pyprof__put(job->sink, "    resident set of the process: ");
-    pyprof__put_size(job->sink, (double)gauges[0].facts.resident_bytes, 0);
-    pyprof__put(job->sink, " first, ");
-    pyprof__put_size(job->sink, (double)gauges[most].facts.resident_bytes, 0);
-    pyprof__put(job->sink, " at most (");
-    pyprof__text_moment(job, gauges[most].ns);
-    pyprof__put(job->sink, "), ");
-    pyprof__put_size(job->sink, (double)gauges[count - 1].facts.resident_bytes, 0);
-    pyprof__put(job->sink, " last\n");
 }
 
 static void pyprof__text_memory_quality(const pyprof__job *job)
@@ -10462,7 +12994,7 @@ static void pyprof__text_memory_quality(const pyprof__job *job)
         pyprof__put(s, "    a lower bound: somebody else replaced the hooks on Python's allocators\n");
 }
 
-static void pyprof__text_memory_head(const pyprof__job *job)
+static void pyprof__text_memory_head(const pyprof__job *job, int sort)
 {
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
@@ -10480,7 +13012,7 @@ static void pyprof__text_memory_head(const pyprof__job *job)
     pyprof__put_fixed(s, pyprof__percent(job->selection->all[PYPROF_TEMP_BLOCKS], job->selection->all[PYPROF_ALLOC_BLOCKS]), 1);
     pyprof__put(s, " % of them temporary\n");
     pyprof__text_memory_quality(job);
-    pyprof__text_resident(job);
+    if (sort) pyprof__text_resident(job, "    resident set of the process: ");   // the whole report has it elsewhere
 }
 
 static void pyprof__text_memory_row(const pyprof__job *job, const pyprof__memory_table *table, const int64_t *values, double share)
@@ -10584,23 +13116,6 @@ static void pyprof__text_sizes(const pyprof__job *job)
     }
 }
 
-// For tables of lines: what was allocated through malloc belongs to the line of Python that called it.
-static void pyprof__text_fold_native(pyprof__selection *selection)
-{
-    uint32_t node;
-    int metric;
-    for (metric = PYPROF_ALLOC_BYTES; metric < PYPROF_METRIC_COUNT; metric++) {
-        if (!selection->self[metric] || !pyprof__is_memory(metric)) continue;
-        for (node = (uint32_t)selection->count; node-- > 1;) {
-            uint32_t parent = pyprof__parent_of(selection->profile, node);
-            int parent_kind = pyprof__function_of(selection->profile, parent)->kind;
-            if (pyprof__function_of(selection->profile, node)->kind != PYPROF_KIND_NATIVE || parent_kind == PYPROF_KIND_THREAD) continue;
-            selection->self[metric][parent] += selection->self[metric][node];
-            selection->self[metric][node] = 0;
-        }
-    }
-}
-
 // What is shown of the metric that was asked for, beside lines
 static int pyprof__text_memory_more(const pyprof__job *job, const pyprof__memory_table *table, int sort)
 {
@@ -10695,23 +13210,16 @@ static pyprof_result pyprof__text_since(const pyprof__job *job)   // what change
 // sort 0: as a part of the whole report
 static pyprof_result pyprof__text_memory(const pyprof__job *job, int sort)
 {
-    pyprof__selection selection;
-    pyprof__job folded = *job;
     pyprof_result result;
     if (job->profile->model.heap.mode == PYPROF_HEAP_OFF) return PYPROF_OK;
-    if (pyprof__select(&selection, job->profile, job->output->filter, 0)) {
-        folded.selection = &selection;
-        pyprof__text_fold_native(&selection);
-        if (!sort) pyprof__put(job->sink, "\n");
-        pyprof__text_memory_head(&folded);
-        result = pyprof__text_leaks(job);
-        if (result == PYPROF_OK) result = pyprof__text_since(job);
-        if (result == PYPROF_OK) result = pyprof__text_memory_tables(&folded, sort);
-        pyprof__text_domains(&folded);
-        pyprof__text_memory_threads(&folded);
-        pyprof__text_sizes(&folded);
-    } else result = pyprof__fail_memory("the memory report");
-    pyprof__selection_free(&selection);
+    if (!sort) pyprof__put(job->sink, "\n");
+    pyprof__text_memory_head(job, sort);
+    result = pyprof__text_leaks(job);
+    if (result == PYPROF_OK) result = pyprof__text_since(job);
+    if (result == PYPROF_OK) result = pyprof__text_memory_tables(job, sort);
+    pyprof__text_domains(job);
+    pyprof__text_memory_threads(job);
+    pyprof__text_sizes(job);
     return result;
 }
 
@@ -10729,11 +13237,14 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
         return pyprof__text_memory(job, job->metric);
     }
     pyprof__text_quality(job);
+    pyprof__text_process(job);
     pyprof__text_threads(job);
-    result = pyprof__text_table(job, "Functions, by time spent running in them (self)", PYPROF_GROUP_FUNCTION, 0, 20);
+    result = pyprof__text_table(job, "Functions, by time spent running in them (self)", PYPROF_GROUP_FUNCTION, 0, 15);
     if (result == PYPROF_OK)
-        result = pyprof__text_table(job, "Functions, by time spent running in and below them (total)", PYPROF_GROUP_FUNCTION, 1, 12);
-    if (result == PYPROF_OK) result = pyprof__text_table(job, "Lines, by time spent running on them (self)", PYPROF_GROUP_LINE, 0, 15);
+        result = pyprof__text_table(job, "Functions, by time spent running in and below them (total)", PYPROF_GROUP_FUNCTION, 1, 10);
+    if (result == PYPROF_OK && (!pyprof__text_lines(job) || !pyprof__text_source(job))) result = pyprof__fail_memory("the lines");
+    if (result == PYPROF_OK && (!pyprof__text_native(job) || !pyprof__text_waiting(job) || !pyprof__text_gil(job) || !pyprof__text_exceptions(job)))
+        result = pyprof__fail_memory("the report");
     if (result == PYPROF_OK) result = pyprof__text_table(job, "Files, by time spent running in them (self)", PYPROF_GROUP_FILE, 0, 8);
     if (result == PYPROF_OK)
         result = pyprof__text_stacks(job, PYPROF_WALL_NS, "\nHottest stacks, by time spent running, innermost first\n");
@@ -11032,6 +13543,8 @@ static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint3
         if (pyprof__has_metric(profile, pyprof__pprof_types[i].metric))
             pyprof__proto_varint(p, packed, (uint64_t)pyprof__self(job->selection, pyprof__pprof_types[i].metric, node));
     pyprof__proto_block(p, &p->part, 2, packed->data, packed->count);
+    if (pyprof__is_leaf(pyprof__function_of(profile, node)->kind))
+        pyprof__pprof_label(p, "kind", pyprof__kind_names[pyprof__function_of(profile, node)->kind], 0);
     for (i = 0; up && i < profile->model.members.count; i++) {
         const pyprof__member *member = &PYPROF__AT(const pyprof__member, profile->model.members, i);
         if (member->node != up) continue;
@@ -11357,7 +13870,6 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s cannot hold a difference: its values can be negative", pyprof__formats[*row].suffix);
     if (output->metric < 0 || output->metric >= PYPROF_METRIC_COUNT || (output->metric && !*pyprof__metric_keys[output->metric]))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "unknown metric %d", output->metric);
-    if (output->sources) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "embedding sources is not supported yet");
     if (output->paths < 0 || output->paths > PYPROF_PATHS_HASHED)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", output->paths);
     if (output->python && !pyprof__trace_items(output->python))
@@ -11418,7 +13930,8 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
     job.output = output;
     job.selection = &selection;
     job.metric = output->metric ? output->metric : pyprof__formats[row].metric;
-    if (!pyprof__select(&selection, profile, output->filter, output->filter ? !output->filter->include_idle : pyprof__formats[row].without_idle))
+    if (!pyprof__select(&selection, profile, output->filter, output->filter && pyprof__formats[row].format != PYPROF_FORMAT_TEXT
+                        ? !output->filter->include_idle : pyprof__formats[row].without_idle))   // text tells running and waiting apart itself
         result = pyprof__fail_memory("the output");
     else result = pyprof__formats[row].write(&job);
     pyprof__flush(sink);
@@ -11533,6 +14046,7 @@ typedef struct {
     pyprof *env_session;
     pid_t env_pid;
     char env_prefix[1024], env_formats[256];
+    int env_sources;             // pyprof_output.sources
     int env_quiet, env_claim;
     double env_interval;         // seconds between memory snapshots
     uint32_t env_wake;           // futex word: the run is over
@@ -11892,6 +14406,7 @@ static void pyprof__record_thread(pyprof__session *session, const pyprof__codes 
     moment.node = pyprof__leaf_node(session, codes, seat, thread->leaf);
     moment.count = 1;
     moment.state = thread->state;
+    if (thread->raising) moment.state |= PYPROF__IS_RAISING;
     moment.block_ns = wall * thread->blocks;
     pyprof__record_gil(session, seat, thread, moment.node, now, wall);
     pyprof__model_columns(model, &moment);
@@ -12011,7 +14526,7 @@ static void pyprof__house_session(pyprof__session *session, const pyprof__gauge 
 
 typedef struct { uint64_t due, reap; } pyprof__house;
 
-static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running)   // under the lock
+static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running, int64_t gc_runs)   // under the lock
 {
     pyprof__gauge gauge;
     int i, lost = 0;
@@ -12020,6 +14535,7 @@ static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running) 
     memset(&gauge, 0, sizeof gauge);
     gauge.ns = now;
     pyprof__process_facts(&gauge.facts);
+    gauge.facts.gc_runs = gc_runs;
     if (PYPROF__GET(pyprof__heap.users)) {
         lost = pyprof__heap_watch(running);
         if (now > house->reap) {
@@ -12037,7 +14553,8 @@ static void pyprof__heap_tick(uint64_t now)   // ages are measured by this clock
     if (PYPROF__GET(pyprof__heap.users)) PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - pyprof__heap.start_ns) / 1000000));
 }
 
-typedef struct { uint64_t due, soon, cost; } pyprof__names;   // when to read the threads' names: at the latest, and if one is missing
+// When to read the threads' names: at the latest, and if one is missing. When to look for asyncio's tasks again
+typedef struct { uint64_t due, soon, cost, tasks; } pyprof__names;
 
 // The highest rate of the running sessions; 0 = none runs, -1 = there is none at all. Under the lock.
 static double pyprof__wanted_rate(pyprof__sweeper *sweeper)
@@ -12153,6 +14670,10 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
         if (!all || !sweeper->list.active) names->cost = took > names->cost ? names->cost + names->cost / 4 : took > 1000 ? took : 1000;
         names->soon = tick.now + 20 * names->cost;   // the cost as usual: it may have lost the CPU this time
     }
+    if (present && sweeper->codes.asyncio && tick.now > names->tasks) {
+        pyprof__tasks_find(&sweeper->list);
+        names->tasks = tick.now + (pyprof__second << sweeper->list.asyncio_tries);
+    }
     pthread_mutex_lock(&pyprof__lock);
     if (tick.now > pyprof__g.own_cpu_due) {   // reading the clock of a running thread makes the scheduler think again about it
         pyprof__g.own_cpu_ns = pyprof__own_cpu();
@@ -12169,9 +14690,10 @@ static void *pyprof__sampler_main(void *argument)
 {
     pyprof__sweeper *sweeper = (pyprof__sweeper *)argument;
     pyprof__schedule schedule;
-    pyprof__names names = { 0, 0, 50000 };
+    pyprof__names names = { 0, 0, 50000, 0 };
     pyprof__house house = { 0, 0 };
     uint64_t until, head;
+    int64_t runs;
     double rate;
     memset(&schedule, 0, sizeof schedule);
     schedule.rate = -1;
@@ -12192,8 +14714,9 @@ static void *pyprof__sampler_main(void *argument)
         if (rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names);
         if (pyprof__now() < house.due) continue;
         if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) head = 0;
+        runs = head ? pyprof__gc_runs(&sweeper->source, &sweeper->runtime) : -1;
         pthread_mutex_lock(&pyprof__lock);
-        pyprof__keep_house(&house, pyprof__now(), head != 0);
+        pyprof__keep_house(&house, pyprof__now(), head != 0, runs);
         pthread_mutex_unlock(&pyprof__lock);
     }
     pyprof__g.alive = 0;                 // under the lock: a new session sees it and starts a new thread
@@ -12678,14 +15201,27 @@ static void pyprof__env_memory(const pyprof_profile *profile, int quiet)
     pyprof__env_save(profile, "memory_snapshot.pkl", NULL, quiet);
 }
 
+static int pyprof__env_sources(int *sources)   // 0 = bad, told by pyprof_last_error
+{
+    const char *text = pyprof__getenv("PYPROF_SOURCES");
+    *sources = 0;
+    if (!text || !*text) return 1;
+    *sources = strcmp(text, "0") == 0 ? -1 : strcmp(text, "1") == 0;
+    if (*sources) return 1;
+    pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_SOURCES=%.100s: not 0 or 1", text);
+    return 0;
+}
+
 static void pyprof__env_write(const pyprof_profile *profile)
 {
-    pyprof_output final;
+    pyprof_output final, output;
     char formats[256], name[300], *save = NULL, *word;
     memcpy(formats, pyprof__g.env_formats, sizeof formats);
+    memset(&output, 0, sizeof output);
+    output.sources = pyprof__g.env_sources;
     for (word = strtok_r(formats, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
         snprintf(name, sizeof name, "profile.%s", word);
-        pyprof__env_save(profile, name, NULL, pyprof__g.env_quiet);
+        pyprof__env_save(profile, name, &output, pyprof__g.env_quiet);
     }
     if (!profile->model.heap.mode) return;
     pyprof__env_memory(profile, pyprof__g.env_quiet);
@@ -12717,6 +15253,7 @@ static pyprof_result pyprof__env_config(pyprof_config *config)
     pyprof__g.env_interval = 60;
     if (!pyprof__env_number("PYPROF_INTERVAL", 0.1, 1e9, &pyprof__g.env_interval)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_formats(pyprof__g.env_formats, sizeof pyprof__g.env_formats)) return PYPROF_ERR_ARGUMENT;
+    if (!pyprof__env_sources(&pyprof__g.env_sources)) return PYPROF_ERR_ARGUMENT;
     config->heap = PYPROF_HEAP_SAMPLED;
     if (!heap || !*heap || strcmp(heap, "sampled") == 0) return PYPROF_OK;
     config->heap = strcmp(heap, "exact") == 0 ? PYPROF_HEAP_EXACT : PYPROF_HEAP_OFF;
@@ -13032,7 +15569,7 @@ static pyprof_result pyprof__query_check(const pyprof_query *query)
     if (!query) return PYPROF_OK;
     if (query->sort < 0 || query->sort >= PYPROF_METRIC_COUNT || (query->sort && !*pyprof__metric_keys[query->sort]))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
-    if (query->group < 0 || query->group > PYPROF_GROUP_THREAD) return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
+    if (query->group < 0 || query->group > PYPROF_GROUP_LEAF) return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
     return PYPROF_OK;
 }
 
@@ -13099,6 +15636,7 @@ PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pypr
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's leaks have %llu", (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_leak));
     if (result != PYPROF_OK) return result;
+    if (query && query->group == PYPROF_GROUP_LEAF) return pyprof__fail(PYPROF_ERR_ARGUMENT, "leaves leak no memory: their callers do");
     if (profile->is_diff) return pyprof__fail(PYPROF_ERR_STATE, "a difference has no course over time: ask the later profile for its leaks");
     if (!profile->model.heap.mode) return pyprof__fail(PYPROF_ERR_STATE, "the profile has no memory data: the session did not track memory");
     if (pyprof__leaks_make(&table, profile, query)) {
@@ -13238,7 +15776,7 @@ static void pyprof__visit_memory(pyprof__visitor *visitor)
     }
 }
 
-static void pyprof__visit_gil(pyprof__visitor *visitor)   // who waited for whom; the longest holds
+static void pyprof__visit_gil(pyprof__visitor *visitor, const pyprof_query *query)   // who waited for whom; the longest holds
 {
     const pyprof__model *model = &visitor->profile->model;
     int64_t self[PYPROF_METRIC_COUNT];
@@ -13246,6 +15784,7 @@ static void pyprof__visit_gil(pyprof__visitor *visitor)   // who waited for whom
     size_t i;
     for (i = 0; i < model->rivals.count && !visitor->stopped; i++) {
         const pyprof__rivals *rivals = &PYPROF__AT(const pyprof__rivals, model->rivals, i);
+        if (!pyprof__rivals_wanted(visitor->profile, query, rivals)) continue;
         memset(self, 0, sizeof self);
         memset(&item, 0, sizeof item);
         self[PYPROF_GIL_WAIT_NS] = (int64_t)rivals->ns;
@@ -13257,7 +15796,7 @@ static void pyprof__visit_gil(pyprof__visitor *visitor)   // who waited for whom
     }
     for (i = 0; i < model->members.count && !visitor->stopped; i++) {
         const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
-        if (!member->hold_ns) continue;
+        if (!member->hold_ns || !pyprof__member_wanted(visitor->profile, query, (uint32_t)i)) continue;
         memset(self, 0, sizeof self);
         memset(&item, 0, sizeof item);
         self[PYPROF_GIL_NS] = (int64_t)member->hold_ns;
@@ -13301,7 +15840,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
         pyprof__visit_nodes(&visitor, PYPROF_ITEM_STACK);
         pyprof__visit_states(&visitor);
         pyprof__visit_memory(&visitor);
-        pyprof__visit_gil(&visitor);
+        pyprof__visit_gil(&visitor, query);
     } else result = pyprof__fail_memory("the visit");
     pyprof__free(pool, visitor.threads, members);
     pyprof__free(pool, visitor.stack, (profile->depth + 1) * sizeof(pyprof_frame));

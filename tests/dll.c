@@ -123,6 +123,51 @@ int pyprof_test_hostile(int minor_version, const unsigned char *table, size_t si
     return 0;
 }
 
+// ---- opcodes and what they call ----------------------------------------------------------------------------------------
+// Of opcode `number` of CPython 3.minor: its name ("" = none), caches behind it, and what it does. 1 = it is a call
+EXPORT int pyprof_test_opcode(int minor, int number, char *name, int *caches, int *act);
+int pyprof_test_opcode(int minor, int number, char *name, int *caches, int *act)
+{
+    static pyprof__opcodes opcodes;
+    if (opcodes.minor != (uint32_t)minor) pyprof__opcodes_make(&opcodes, (uint32_t)minor);
+    const pyprof__opcode *opcode = &opcodes.at[number & 255];
+    if (opcode->name) memcpy(name, opcode->name, opcode->size);
+    name[opcode->size] = 0;
+    *caches = opcode->caches;
+    *act = opcode->act;
+    return pyprof__opcode_calls(&opcodes, (unsigned)number & 255u);
+}
+
+static struct { int open; pyprof__source source; pyprof__pool pool; pyprof__layout layout; pyprof__mirror mirror; pyprof__codes codes; } test_reader;
+
+// Instruction `instruction` (in units) of the code object at `code`, read as the sampler reads it, in this process. callee and
+// opcode: room for 300 bytes each. 0 = no call, 1 = a call, less: not read
+EXPORT int pyprof_test_spot(uint32_t version, int free_threaded, uint64_t code, int instruction, char *callee, char *opcode);
+int pyprof_test_spot(uint32_t version, int free_threaded, uint64_t code, int instruction, char *callee, char *opcode)
+{
+    uint32_t id, spot, found, again, named;
+    *callee = *opcode = 0;
+    if (!test_reader.open) {
+        pyprof__pool_init(&test_reader.pool, NULL, UINT64_MAX);
+        if (pyprof__source_open(&test_reader.source) != PYPROF_OK) return -2;
+        if (pyprof__layout_choose(&test_reader.layout, version, free_threaded, NULL) != PYPROF_OK) return -3;
+        pyprof__mirror_init(&test_reader.mirror, &test_reader.pool, &test_reader.source);
+        if (!pyprof__codes_init(&test_reader.codes, &test_reader.pool, &test_reader.layout)) return -4;
+        test_reader.open = 1;
+    }
+    pyprof__mirror_begin(&test_reader.mirror);
+    if (pyprof__code_find(&test_reader.codes, &test_reader.mirror, code, &id)) return -1;
+    spot = pyprof__spot_find(&test_reader.codes, id, instruction);
+    if (spot == UINT32_MAX) return -5;
+    found = pyprof__spot_callee(&test_reader.codes, &test_reader.mirror, spot);
+    again = pyprof__spot_callee(&test_reader.codes, &test_reader.mirror, spot);
+    if (found != again && !(test_fault.rate > 0)) return -6;
+    if (found) snprintf(callee, 300, "%s", pyprof__string(&test_reader.codes.strings, found - 1));
+    named = pyprof__spot_opcode(&test_reader.codes, &test_reader.mirror, spot);
+    snprintf(opcode, 300, "%s", pyprof__string(&test_reader.codes.strings, named));
+    return found != 0;
+}
+
 // sizeof of every structure that bind.py mirrors, so that the two cannot drift apart unseen; 0 = no such structure.
 EXPORT size_t pyprof_test_size(const char *name);
 size_t pyprof_test_size(const char *name)

@@ -77,11 +77,10 @@ static inline void add_samples(recording *r, uint32_t member, uint32_t node, uin
         moment.start_ns = moment.end_ns - 10 * ms;
         moment.wall_ns = 10 * ms;
         moment.cpu_ns = waiting ? 0 : 9 * ms;
-        moment.wait_ns = waiting ? 10 * ms : 0;
         moment.thread = member;
         moment.node = node;
         moment.count = 1;
-        moment.waiting = (uint32_t)waiting;
+        moment.state = waiting ? PYPROF__IS_WAITING : 0;
         add_values(r, node, 1, 10 * (int64_t)ms, waiting ? 0 : 9 * (int64_t)ms, waiting);
         pyprof__model_moment(&r->model, &moment, &r->last[member]);
         AT(pyprof__member, r->model.members, member).last_ns = moment.end_ns;
@@ -116,8 +115,8 @@ static inline void add_gauge(recording *r, uint64_t at, int64_t resident, int64_
     pyprof__gauge *gauge = pyprof__push(&r->pool, &r->model.gauges);
     CHECK(gauge != NULL);
     gauge->ns = r->model.start_ns + at * ms;
-    gauge->resident = resident;
-    gauge->traced = traced;
+    gauge->facts.resident_bytes = resident;
+    gauge->facts.traced_bytes = traced;
 }
 
 static inline pyprof_profile *seal(recording *r, uint64_t window_ns)   // as a profile of a fixed process; NULL = no memory

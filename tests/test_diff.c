@@ -403,8 +403,8 @@ TEST(formats_that_hold_differences)
     text[0] = 0;
     CHECK_INT(pyprof_write(delta, &(pyprof_output){ .format = PYPROF_FORMAT_TEXT }, append, text), PYPROF_OK);
     printf("%s", text);
-    CHECK(strstr(text, "+0.020 s     +0.020 s      0.000 s   App.parse  /srv/app.py:30\n"));
-    CHECK(strstr(text, "-0.050 s     -0.050 s      0.000 s   load  /srv/io.py:3\n"));
+    CHECK(strstr(text, "+0.020 s     +0.020 s      0.000 s      0.000 s      0.000 s   App.parse  /srv/app.py:30\n"));
+    CHECK(strstr(text, "-0.050 s     -0.050 s      0.000 s      0.000 s      0.000 s   load  /srv/io.py:3\n"));
     CHECK(strstr(text, "+200 B"));
     text[0] = 0;
     delta = difference(profile_of(1, "w", 0, 0, 0), profile_of(1, "w", 0, 2, 1), &(pyprof_diff_options){ .group = PYPROF_GROUP_FILE });

@@ -72,8 +72,8 @@ TEST(equal_samples_are_one_moment)
     CHECK_INT(moment(&r, 0)->count, 10);
     CHECK_INT(moment(&r, 0)->wall_ns, 100 * ms);
     CHECK_INT(moment(&r, 0)->end_ns - moment(&r, 0)->start_ns, 100 * ms);
-    CHECK(moment(&r, 1)->thread == b && moment(&r, 1)->count == 5 && !moment(&r, 1)->waiting);
-    CHECK(moment(&r, 2)->thread == b && moment(&r, 2)->count == 5 && moment(&r, 2)->waiting && moment(&r, 2)->wait_ns == 50 * ms);
+    CHECK(moment(&r, 1)->thread == b && moment(&r, 1)->count == 5 && !moment(&r, 1)->state);
+    CHECK(moment(&r, 2)->thread == b && moment(&r, 2)->count == 5 && moment(&r, 2)->state == PYPROF__IS_WAITING && moment(&r, 2)->wall_ns == 50 * ms);
     add_samples(&r, a, x, 200, 1, 0);   // after a gap
     CHECK_INT(moments(&r), 4);
     recording_end(&r);

@@ -29,10 +29,10 @@ static inline output_text written(const pyprof_profile *profile, pyprof_output o
 static inline output_text written_as(const pyprof_profile *profile, int format) { return written(profile, (pyprof_output){ .format = format }); }
 
 // Byte for byte as in tests/golden; UPDATE_GOLDEN=1 writes those files.
-static inline void golden(const char *file, const pyprof_profile *profile, pyprof_output output)
+static inline void same_as_golden(const char *file, output_text got)
 {
     char path[512];
-    output_text got = written(profile, output), want = { malloc(1 << 20), 0 };
+    output_text want = { malloc(1 << 20), 0 };
     snprintf(path, sizeof path, "%.*sgolden/%s", (int)(strrchr(__FILE__, '/') + 1 - __FILE__), __FILE__, file);
     FILE *f = fopen(path, getenv("UPDATE_GOLDEN") ? "w" : "r");
     if (!f) { perror(path); CHECK(!"golden file"); }
@@ -47,6 +47,8 @@ static inline void golden(const char *file, const pyprof_profile *profile, pypro
     }
     CHECK_INT(fclose(f), 0);
 }
+
+static inline void golden(const char *file, const pyprof_profile *profile, pyprof_output output) { same_as_golden(file, written(profile, output)); }
 
 // ---- JSON: a strict checker -----------------------------------------------------------------------------------------
 static inline const char *json_value(const char *at);   // behind the value that begins there; NULL = there is none

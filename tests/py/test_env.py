@@ -162,7 +162,7 @@ def bad_values():
     for name, value in (('PROFILING', '2'), ('PROFILING', 'yes please'), ('PYPROF_RATE', 'abc'), ('PYPROF_RATE', '-1'),
                         ('PYPROF_RATE', '1e9'), ('PYPROF_RATE', 'nan'), ('PYPROF_RATE', '100x'), ('PYPROF_FORMATS', 'bogus'),
                         ('PYPROF_FORMATS', 'json,bogus,svg'), ('PYPROF_INTERVAL', '-1'), ('PYPROF_INTERVAL', 'x'),
-                        ('PYPROF_HEAP', 'maybe'), ('PYPROF_QUIET', 'perhaps')):
+                        ('PYPROF_HEAP', 'maybe'), ('PYPROF_SOURCES', '2'), ('PYPROF_SOURCES', 'yes'), ('PYPROF_QUIET', 'perhaps')):
         with bind.folder() as folder:
             result = run(folder, 'main(0.05)\nimport os\ntime.sleep(0.1)\nprint(len(os.listdir("/proc/self/task")))\nsys.exit(7)\n', **{name: value})
             if name == 'PYPROF_QUIET' and name not in result.err:
@@ -192,6 +192,18 @@ def formats():
             if value == 'json,speedscope,pprof' and 'PYPROF_FORMATS' in result.err:   # named by their extensions, then
                 result = run(folder, 'main(0.2)\n', PYPROF_FORMATS='json,speedscope.json,pb.gz')
             expect(result, 0, '', all_files(names=MEMORY + names))
+
+
+@bind.test
+def sources():
+    """Lines of source: by default in the text report, on request in the JSON, too, or nowhere."""
+    body = 'main(0.3)   # a line to be seen\n'
+    for value, text, document in ((None, True, False), ('0', False, False), ('1', True, True)):
+        with bind.folder() as folder:
+            expect(run(folder, body, PYPROF_SOURCES=value), 0, '', all_files())
+            for name, wanted, what in (('json', document, '# a line to be seen'), ('txt', text, 'The hottest functions, line by line')):
+                with open(os.path.join(folder, 'out', 'run_profile.' + name), encoding='utf-8') as file:
+                    bind.equal(what in file.read(), wanted, '%s, PYPROF_SOURCES=%s' % (name, value))
 
 
 @bind.test

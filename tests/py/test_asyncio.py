@@ -1,0 +1,313 @@
+"""Tasks of asyncio: the one that runs as a frame, and what the others wait for."""
+import asyncio
+import collections
+import os
+import sys
+import threading
+import time
+
+import bind
+from bind import (CAPTURE_AUTO, CAPTURE_COPY, CAPTURE_SIGNAL, ITEM_STACK, KIND_PYTHON, KIND_TASK, SAMPLES, WALL_NS, check)
+
+MODES = (('auto', CAPTURE_AUTO), ('copy', CAPTURE_COPY), ('signal', CAPTURE_SIGNAL))
+HAS_TASKS = sys.version_info >= (3, 12)
+THIS = os.path.basename(__file__)
+
+
+def in_each_mode(function):
+    for name, mode in MODES:
+        bind.test(lambda mode=mode: function(mode), name='%s_%s' % (function.__name__, name), limit=120)
+    return function
+
+
+def needs_tasks():
+    if not HAS_TASKS:
+        bind.skip('CPython 3.12 and later tell the running task')
+
+
+def spin(seconds):
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def paths(profile, metric=WALL_NS, thread=None):
+    """{frames of this file and tasks, root first: value}; a task is '@' and its name."""
+    found = collections.Counter()
+    for item in profile.visit(ITEM_STACK):
+        if thread and item.thread.name != thread:
+            continue
+        names = tuple('@' + f.name if f.kind == KIND_TASK else f.name for f in item.stack
+                      if f.kind == KIND_TASK or (f.kind == KIND_PYTHON and os.path.basename(f.file) == THIS))
+        found[names] += item.self[metric]
+    return found
+
+
+def in_loop(main):
+    """A coroutine in an event loop of its own, as asyncio.run does it, from 3.8 on."""
+    return asyncio.run(main)
+
+
+def known(session):
+    """Waits until tasks are shown: the sampler looks for them at most once a second."""
+    end = time.perf_counter() + 20
+    while time.perf_counter() < end:
+        if any(f.kind == KIND_TASK for item in session.snapshot().visit(ITEM_STACK) for f in item.stack):
+            return True
+        spin(0.05)
+    return False
+
+
+# --- the running task -------------------------------------------------------------------------------------------------
+
+
+async def work(seconds, rounds):
+    for _ in range(rounds):
+        spin(seconds)
+        await asyncio.sleep(0)
+
+
+async def shares(session):
+    warm = asyncio.current_task()
+    check(warm is not None, 'no task')
+    if HAS_TASKS:
+        check(known(session), 'no task was shown')
+    session.reset()
+    await asyncio.gather(*[asyncio.create_task(work(0.001 * n, 500), name='share-%d' % n) for n in (1, 2, 3)])
+
+
+@in_each_mode
+def named_tasks_have_their_shares(mode):
+    with bind.record(rate_hz=1000, capture=mode) as r:
+        in_loop(shares(r))
+    found = paths(r.profile, thread='MainThread')
+    print(found, r.profile.stats())
+    if not HAS_TASKS:
+        check(not any(name.startswith('@') for path in found for name in path), 'tasks before 3.12: %r', found)
+        return
+    total = sum(value for path, value in found.items() if 'work' in path)
+    for n in (1, 2, 3):
+        mine = sum(value for path, value in found.items() if '@share-%d' % n in path)
+        bind.near(mine / total, n / 6, 0, 0.03, 'the share of task %d' % n)
+    named = sum(value for path, value in found.items() if 'work' in path and path[path.index('work') - 1].startswith('@share-'))
+    bind.near(named / total, 1, 0, 0.01, 'the share below a task')
+    for path in found:
+        if 'work' in path and any(name.startswith('@') for name in path):
+            bind.equal([n for n in path if n in ('work', 'spin') or n.startswith('@')][1:2], ['work'], 'what follows the task in %r' % (path,))
+
+
+# Coroutines that end at once, and tasks of other names that come to lie at the places of the ones before.
+def spin_a(n):
+    for _ in range(n):
+        pass
+
+
+def spin_b(n):
+    for _ in range(n):
+        pass
+
+
+async def churn_a():
+    spin_a(20)
+
+
+async def churn_b():
+    await asyncio.sleep(0)
+    spin_b(20)
+
+
+async def agen_c():
+    for _ in range(2):
+        spin_a(20)
+        yield 1
+
+
+async def churn_c():
+    async for _ in agen_c():
+        spin_b(10)
+
+
+def gen_d():
+    for _ in range(3):
+        spin_a(10)
+        yield 1
+
+
+async def churn_d():
+    sum(gen_d())
+    await churn_b()
+
+
+CHURN = {   # what a stack may be from the task on
+    'churn_a': ['', 'spin_a'], 'churn_b': ['', 'spin_b'],
+    'churn_c': ['', 'spin_b', 'agen_c', 'agen_c spin_a'],
+    'churn_d': ['', 'gen_d', 'gen_d spin_a', 'churn_b', 'churn_b spin_b'],
+}
+
+
+async def churn(session, seconds):
+    check(not HAS_TASKS or known(session), 'no task was shown')
+    session.reset()
+    end, i, each = time.perf_counter() + seconds, 0, (churn_a, churn_b, churn_c, churn_d)
+    while time.perf_counter() < end:
+        for _ in range(50):
+            i += 1
+            task = asyncio.ensure_future(each[i % 4]())
+            task.set_name(str(i)[-1:] + ' churn_' + 'abcd'[i % 4])   # a new string for each
+            await task
+        await asyncio.gather(*[asyncio.create_task(f(), name=f.__name__) for f in each])
+
+
+@in_each_mode
+def a_task_has_its_own_coroutine(mode):
+    needs_tasks()
+    with bind.record(rate_hz=5000, capture=mode) as r:
+        in_loop(churn(r, 4))
+    found = paths(r.profile, SAMPLES, thread='MainThread')
+    print(found, r.profile.stats())
+    seen = 0
+    for path, count in found.items():
+        first = next((i for i, name in enumerate(path) if name in CHURN), None)
+        if first is None:
+            check(not any(name.startswith('@') and 'churn_' in name for name in path), 'a task without its coroutine: %r', path)
+            continue
+        check(path[first - 1] in ('@' + path[first], 'in_loop') or path[first - 1][2:] == ' ' + path[first], 'the task of %r', path)
+        check(' '.join(path[first + 1:]) in CHURN[path[first]], 'what a task calls: %r', path)
+        seen += count if path[first - 1].startswith('@') else 0
+        bind.enough(path[first - 1].startswith('@') or count < 0.05 * sum(found.values()), '%d without a task: %r', count, path)
+    bind.enough(seen > 1000, 'only %d samples of tasks', seen)
+
+
+async def unnamed():
+    for _ in range(20):
+        spin(0.005)
+        await asyncio.sleep(0)
+
+
+async def numbered(session):
+    check(known(session), 'no task was shown')
+    session.reset()
+    await asyncio.gather(*[unnamed() for _ in range(5)])
+    await asyncio.gather(*[asyncio.create_task(unnamed(), name='Task-%d' % i) for i in range(5)])
+    await asyncio.gather(*[asyncio.create_task(unnamed(), name=name) for name in ('Task-', 'Task-1x', 'T\xe4sk-\u4e00\U0001f600' * 40, '')])
+
+
+@bind.test
+def tasks_that_nobody_named_are_one():
+    needs_tasks()
+    with bind.record(rate_hz=2000) as r:
+        in_loop(numbered(r))
+    names = {name for path in paths(r.profile) for name in path if name.startswith('@') and 'unnamed' in path}
+    long = [name for name in names if name.startswith('@T\xe4sk')]
+    check(len(long) == 1 and 150 < len(long[0].encode()) <= 200 and 'T\xe4sk-\u4e00\U0001f600' in long[0], 'the long name: %r', long)
+    bind.equal(names - set(long), {'@Task-*', '@Task-', '@Task-1x', '@<unnamed task>'}, 'names')
+
+
+async def crowd(session):
+    check(known(session), 'no task was shown')
+    for i in range(3000):
+        await asyncio.create_task(work(0.001, 1), name='crowd %d' % i)
+
+
+@bind.test
+def more_names_than_anybody_reads():
+    needs_tasks()
+    with bind.record(rate_hz=4000) as r:
+        in_loop(crowd(r))
+    names = {name for path in paths(r.profile) for name in path if name.startswith('@')}
+    bind.enough(len(names) > 900, 'only %d names', len(names))
+    check(len(names) <= 1002 and '@<more tasks>' in names, '%d names', len(names))
+
+
+async def named(name, session):
+    check(known(session), 'no task was shown')
+    asyncio.current_task().set_name(name)
+    await work(0.02, 40)
+
+
+@in_each_mode
+def two_threads_with_a_loop_each(mode):
+    needs_tasks()
+    with bind.record(rate_hz=1000, capture=mode) as r:
+        threads = [threading.Thread(target=lambda name=name: in_loop(named('task of ' + name, r)), name=name) for name in ('one', 'two')]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for name in ('one', 'two'):
+        tasks = collections.Counter()
+        for path, value in paths(r.profile, thread=name).items():
+            if 'work' in path:
+                tasks[path[path.index('work') - 2]] += value
+        print(name, tasks)
+        total = sum(tasks.values())
+        bind.near(tasks['@task of ' + name] / total, 1, 0, 0.02, 'the share of the task of %s' % name)
+
+
+def drive(coroutine):
+    """What a loop does, by hand: these frames belong to no task of their own."""
+    try:
+        while True:
+            coroutine.send(None)
+    except StopIteration:
+        pass
+
+
+async def inner_work():
+    spin(0.3)
+
+
+async def outer_work(session):
+    check(known(session), 'no task was shown')
+    asyncio.current_task().set_name('outer')
+    drive(inner_work())
+    loop = asyncio.get_running_loop()
+    asyncio.Task(eager_work(), loop=loop, name='eager', eager_start=True)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(inner_work(), name='grouped')
+        group.create_task(cancelled_work(), name='cancelled').cancel()
+    task = asyncio.create_task(cancelled_work(), name='cancelled')
+    await asyncio.sleep(0)
+    task.cancel()
+
+
+async def eager_work():
+    spin(0.3)
+    await asyncio.sleep(0)
+    spin(0.3)
+
+
+async def waits_for_ever():
+    await asyncio.get_running_loop().create_future()
+
+
+async def cancelled_work():
+    try:
+        await waits_for_ever()
+    except asyncio.CancelledError:
+        spin(0.3)
+        raise
+
+
+@bind.test
+def tasks_within_tasks():
+    needs_tasks()
+    with bind.record(rate_hz=1000) as r:
+        in_loop(outer_work(r))
+    found = collections.Counter()
+    for path, value in paths(r.profile).items():
+        if path[-1] == 'spin' and 'known' not in path:
+            found[path[path.index('in_loop') + 1:]] += value / 1e9
+    print(found)
+    expected = {('@outer', 'outer_work', 'drive', 'inner_work', 'spin'): 0.3,
+                ('outer_work', '@eager', 'eager_work', 'spin'): 0.3,
+                ('@eager', 'eager_work', 'spin'): 0.3,
+                ('@grouped', 'inner_work', 'spin'): 0.3,
+                ('@cancelled', 'cancelled_work', 'spin'): 0.3}
+    few = sum(value for path, value in found.items() if path not in expected)
+    bind.near(few, 0, 0, 0.02, 'seconds elsewhere')
+    for path, seconds in expected.items():
+        bind.near(found[path], seconds, 0.1, 0.02, 'seconds in %r' % (path,))
+
+
+bind.run()
