@@ -226,7 +226,7 @@ def all_totals_agree():
     bind.equal(sum(sample['wall_ns'] for sample in document['samples']), info.total[WALL_NS] - bind.lost(profile), 'wall time in the JSON')
     functions = collections.Counter()
     walls = collections.Counter()
-    for item in stacks:
+    for item in profile.visit(bind.ITEM_STACK, leaves=True):
         for label in set(frame.label for frame in item.stack):
             functions[label] += item.self[SAMPLES]
             walls[label] += item.self[WALL_NS]
