@@ -904,7 +904,8 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
     { SYS_getdents64, "list", PYPROF__WAITS_FD, 0 }, { SYS_fstat, "stat", PYPROF__WAITS_FD, 0 }, { SYS_ftruncate, "truncate", PYPROF__WAITS_FD, 0 },
     { SYS_fallocate, "allocate", PYPROF__WAITS_FD, 0 },
     { SYS_openat, "open", PYPROF__WAITS_PATH, 0 }, { SYS_unlinkat, "unlink", PYPROF__WAITS_PATH, 0 }, { SYS_mkdirat, "mkdir", PYPROF__WAITS_PATH, 0 },
-    { SYS_mmap, "mmap", PYPROF__WAITS_PLAIN, 0 }, { SYS_munmap, "munmap", PYPROF__WAITS_PLAIN, 0 }, { SYS_madvise, "madvise", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_mmap, "mmap", PYPROF__WAITS_PLAIN, 0 }, { SYS_munmap, "munmap", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_madvise, "madvise", PYPROF__WAITS_PLAIN, 0 },
     { SYS_mprotect, "mprotect", PYPROF__WAITS_PLAIN, 0 }, { SYS_brk, "brk", PYPROF__WAITS_PLAIN, 0 }, { SYS_msync, "msync", PYPROF__WAITS_PLAIN, 0 },
     { SYS_sync, "sync", PYPROF__WAITS_PLAIN, 0 }, { SYS_getrandom, "getrandom", PYPROF__WAITS_PLAIN, 0 },
     { SYS_semtimedop, "semaphore", PYPROF__WAITS_PLAIN, 0 }, { SYS_msgrcv, "message queue", PYPROF__WAITS_PLAIN, 0 },
@@ -913,7 +914,8 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
     { SYS_io_uring_enter, "io_uring", PYPROF__WAITS_PLAIN, 0 },
 #endif
 #ifdef SYS_poll
-    { SYS_poll, "poll", PYPROF__WAITS_POLL, 1 }, { SYS_select, "select", PYPROF__WAITS_SELECT, 1 }, { SYS_epoll_wait, "epoll", PYPROF__WAITS_EPOLL, 1 },
+    { SYS_poll, "poll", PYPROF__WAITS_POLL, 1 }, { SYS_select, "select", PYPROF__WAITS_SELECT, 1 },
+    { SYS_epoll_wait, "epoll", PYPROF__WAITS_EPOLL, 1 },
     { SYS_pause, "wait signal", PYPROF__WAITS_PLAIN, 1 }, { SYS_open, "open", PYPROF__WAITS_PATH, 0 }, { SYS_stat, "stat", PYPROF__WAITS_PATH, 0 },
     { SYS_rename, "rename", PYPROF__WAITS_PATH, 0 }, { SYS_unlink, "unlink", PYPROF__WAITS_PATH, 0 }, { SYS_mkdir, "mkdir", PYPROF__WAITS_PATH, 0 },
     { SYS_newfstatat, "stat", PYPROF__WAITS_PATH, 0 },
@@ -3734,7 +3736,7 @@ static uint32_t pyprof__spot_named(pyprof__codes *codes, pyprof_kind kind, const
     uint32_t id, from = (uint32_t)codes->codes.count;
     memset(&code, 0, sizeof code);
     code.name = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
-    code.qualname = is_path ? code.name : pyprof__intern(codes->pool, &codes->strings, target, strlen(target));
+    code.qualname = is_path || kind != PYPROF_KIND_WAIT ? code.name : pyprof__intern(codes->pool, &codes->strings, target, strlen(target));
     code.file = pyprof__intern(codes->pool, &codes->strings, is_path ? target : "", is_path ? strlen(target) : 0);
     if (code.name == PYPROF__NONE || code.qualname == PYPROF__NONE || code.file == PYPROF__NONE) return PYPROF__NONE;
     code.kind = (int32_t)kind;
@@ -5712,7 +5714,8 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 // thread whose clock has not moved since its stack was last proven still has that stack: it is not even read.
 // ============================================================================
 enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
-      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300, PYPROF__DELAY_NS = 20000000, PYPROF__GIL_SIZE = 224 };
+      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300, PYPROF__DELAY_NS = 20000000,
+      PYPROF__GIL_SIZE = 224 };
 // LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; GIL_SIZE: at most, of struct _gil_runtime_state
 
 typedef struct {
@@ -6516,6 +6519,11 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     return 1;
 }
 
+static uint32_t pyprof__rival_of(const pyprof__thread *thread, const pyprof__gil *gil)   // who holds the GIL that it wants
+{
+    return gil && gil->holder != thread->address ? gil->slot : PYPROF__NONE;
+}
+
 // It ran all the time since the last sweep: it still does.
 static int pyprof__ran_through(const pyprof__thread *thread, uint64_t elapsed)
 {
@@ -6536,7 +6544,7 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
     if (!thread->waiting) return;
     thread->state = (thread->holder ? PYPROF__HAS_GIL : 0) | PYPROF__IS_WAITING | thread->spell;
     thread->leaf = thread->spell_leaf;
-    if ((thread->spell & PYPROF__WANTS_GIL) && gil && gil->slot != PYPROF__NONE) thread->rival = gil->slot;
+    if (thread->spell & PYPROF__WANTS_GIL) thread->rival = pyprof__rival_of(thread, gil);
 }
 
 // On the CPU that the sampler has taken only one thread was running when it came, and nobody tells which. A thread that was
@@ -6581,13 +6589,15 @@ static void pyprof__share_cpu(pyprof__sweeper *sweeper, pyprof__thread *thread, 
 // CHECK_EVAL_BREAKER): it is about to take the GIL again.
 static int pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thread, const pyprof__gil *gil)
 {
-    static const char *const polls[] = { "JUMP_BACKWARD", "JUMP_ABSOLUTE", "POP_JUMP_BACKWARD", "RESUME", "INSTRUMENTED_JUMP_B", "INSTRUMENTED_RESUME" };
+    static const char *const polls[] = { "JUMP_BACKWARD", "JUMP_ABSOLUTE", "POP_JUMP_BACKWARD", "RESUME",
+                                         "INSTRUMENTED_JUMP_B", "INSTRUMENTED_RESUME" };
     const char *opcode;
     size_t i;
     if (!gil || !gil->enabled || thread->holder || thread->cause || thread->stack.spots.count == 0) return 0;
     if ((thread->state & PYPROF__IS_WAITING) && !(thread->state & PYPROF__WANTS_CPU)) return 0;
     if (sweeper->codes.opcodes->minor < 10) return 0;
-    opcode = pyprof__string(&sweeper->codes.strings, pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(uint32_t, thread->stack.spots, 0)));
+    opcode = pyprof__string(&sweeper->codes.strings,
+                            pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(uint32_t, thread->stack.spots, 0)));
     for (i = 0; i < PYPROF__COUNT(polls); i++)
         if (strncmp(opcode, polls[i], strlen(polls[i])) == 0) return 1;
     return 0;
@@ -6631,7 +6641,7 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
         if (pyprof__takes_gil(sweeper, thread, gil)) {
             thread->state = PYPROF__IS_WAITING | PYPROF__WANTS_GIL;
             thread->leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0);
-            thread->rival = gil->slot;
+            thread->rival = pyprof__rival_of(thread, gil);
         }
         pyprof__native_leaf(sweeper, thread);
     }
