@@ -332,8 +332,10 @@ typedef enum pyprof_item_kind {
     PYPROF_ITEM_STATE = 4,          // the time line, oldest first: + timestamp, count, self
     PYPROF_ITEM_MEMORY = 5,         // the time line of the process, every 100 ms: timestamp, process; self: LIVE_BYTES (traced), RESIDENT_BYTES
     PYPROF_ITEM_GIL = 6,            // a pair: thread waited for the GIL while other held it; self: GIL_WAIT_NS
-    PYPROF_ITEM_HOLD = 7            // the longest time that thread held the GIL while somebody waited: stack, timestamp (of its end);
+    PYPROF_ITEM_HOLD = 7,           // the longest time that thread held the GIL while somebody waited: stack, timestamp (of its end);
                                     //   self: GIL_NS, known to one sample's distance
+    PYPROF_ITEM_TASK = 8            // what tasks of asyncio that did not run awaited (3.14 and later): thread, stack (the task, then its
+                                    //   coroutines, each awaiting the next), count; self: WAIT_NS, task-seconds: no part of other totals
 } pyprof_item_kind;
 
 typedef struct pyprof_process {     // facts of the process at one moment; counted from its start
@@ -471,7 +473,8 @@ PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size,
                                     size_t capacity, size_t *count);
-// Calls fn for threads, nodes, stacks, the time line, that of the process, pairs and longest holds of the GIL, in this order.
+// Calls fn for threads, nodes, stacks, the time line, that of the process, pairs and longest holds of the GIL, waiting tasks, in
+// this order.
 //   threads  any; fn runs on the caller's     GIL  not needed     returns  OK, ARGUMENT, MEMORY
 PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user);
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT
@@ -1783,7 +1786,8 @@ static pyprof_result pyprof__source_open(pyprof__source *source)
 //
 //      foreign address -> block base -> plan or index -> block number -> offset in bytes, the copies of this epoch
 //
-enum { PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_TWINS, PYPROF__OWN_THREADS };   // owners: the thread in slot n is PYPROF__OWN_THREADS + n
+// Owners: the thread in slot n is PYPROF__OWN_THREADS + n
+enum { PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_TWINS, PYPROF__OWN_AWAITS, PYPROF__OWN_THREADS };
 enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 17, PYPROF__PAGE = 4096, PYPROF__FEW_MISSES = 8, PYPROF__TWINS = 256 };
 
 typedef struct { uint64_t base; uint32_t epoch, offset; } pyprof__block;   // offset PYPROF__NONE = unreadable
@@ -2093,7 +2097,7 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(status_attached, ~0u) X(thread_exception, 4096) X(frame_locals, 512) \
     X(code_consts, 512) X(code_names, 512) X(code_locals, 512) X(code_cells, 512) X(code_free, 512) X(code_string, 512) X(tuple_items, 128) \
     X(opcodes, 255) \
-    X(task_coro, 512) X(task_name, 512) X(gen_frame, 512) X(gen_state, 512) X(gen_awaits, ~0u) X(frame_stack, 512) \
+    X(task_coro, 512) X(task_name, 512) X(gen_frame, 512) X(gen_state, 512) X(gen_awaits, ~0u) X(frame_stack, 512) X(awaited, 64) \
     X(lines_form, 8) X(instr_form, 8) X(attrs_form, 8)
 
 typedef struct {
@@ -2121,7 +2125,8 @@ static const struct { const char *name; uint32_t most; } pyprof__fields[] = {
 //                        how many entries, behind a pointer); status bit attached (where the GIL does not tell), exception, locals
 //                        code:   consts names locals(plus)names cellvars freevars code (a bytes object); tuple's items; whose opcodes
 //                        asyncio: coro and name of a Task (FutureObj_HEAD and TaskObj in Modules/_asynciomodule.c); coroutines: frame
-//                        state state-when-it-awaits (FRAME_SUSPENDED_YIELD_FROM); a frame's stack pointer (not an index); forms
+//                        state state-when-it-awaits (FRAME_SUSPENDED_YIELD_FROM); a frame's stack pointer (not an index), and how far
+//                        below what is awaited lies (_PyGen_yf in Objects/genobject.c); forms
 static const struct { uint32_t version, free_threaded; pyprof__layout at; } pyprof__layouts[] = {
     { 0x0308, 0, { 32, 1152,   0, 16, 8, PYPROF__N, 56, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
@@ -2131,7 +2136,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         344, PYPROF__N, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 360,
         56, 64, 72, 88, 80, 48, 24, 8,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
     { 0x0309, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
@@ -2141,7 +2146,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 616, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 360,
         56, 64, 72, 88, 80, 48, 24, 9,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
     { 0x030a, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
@@ -2151,7 +2156,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 616, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 352,
         56, 64, 72, 88, 80, 48, 24, 10,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__LINES_310, PYPROF__INSTR_UNITS, PYPROF__ATTRS_DICT } },
     { 0x030b, 0, { 40, 360,    0, 48, 16, PYPROF__N, 888, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 56, 8, 16, 152, 160, 240, 24, 1, 1, PYPROF__N,
@@ -2161,7 +2166,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 648, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 96, 72,
         24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 11,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_311 } },
     { 0x030c, 0, { 40, PYPROF__N,   0, 8, 72, 384, 944, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 56, 0, 8, 136, 144, 224, 24, 0xe1, 1, PYPROF__N,
@@ -2171,7 +2176,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 112, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 96, 72,
         24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 12,
-        136, 144, 72, 67, 0xff, PYPROF__N,
+        136, 144, 72, 67, 0xff, PYPROF__N, PYPROF__N,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_312 } },
     { 0x030d, 0, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7656, PYPROF__N,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
@@ -2181,7 +2186,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 7400, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 112, 72,
         24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 13,
-        120, 128, 72, 67, 0xff, PYPROF__N,
+        120, 128, 72, 67, 0xff, PYPROF__N, PYPROF__N,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030e, 0, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7688, 7992,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
@@ -2191,7 +2196,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 7408, 192, PYPROF__N, 120, PYPROF__N, PYPROF__N, PYPROF__N, 112, 80,
         24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 32, 14,
-        PYPROF__N, PYPROF__N, 72, 67, 0xff, 64,
+        PYPROF__N, PYPROF__N, 72, 67, 0xff, 64, 8,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030f, 0, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592, 7944,   PYPROF__N, 8, 16,
         8, 16, 72, PYPROF__N, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
@@ -2201,7 +2206,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
         PYPROF__N, 7400, 112, 120, 104, 11, 3, PYPROF__N, 136, 80,
         24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 32, 15,
-        PYPROF__N, PYPROF__N, 72, 67, 2, 64,
+        PYPROF__N, PYPROF__N, 72, 67, 2, 64, 16,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030d, 1, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7664, PYPROF__N,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
@@ -2211,7 +2216,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         32, 48, 56, 72, 2, 0x20, 0x40,   32, 48,   48, 56,   40,   32,
         PYPROF__N, 7400, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, 0x10, 112, 72,
         40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 40, 13,
-        136, 144, 88, 83, 0xff, PYPROF__N,
+        136, 144, 88, 83, 0xff, PYPROF__N, PYPROF__N,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030e, 1, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7712, 8024,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
@@ -2221,7 +2226,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,
         PYPROF__N, 7408, 192, PYPROF__N, 120, PYPROF__N, PYPROF__N, 0x10, 112, 80,
         40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 48, 14,
-        PYPROF__N, PYPROF__N, 88, 83, 0xff, 64,
+        PYPROF__N, PYPROF__N, 88, 83, 0xff, 64, 8,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
     { 0x030f, 1, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592, 7952,   0, 16, 24,
         8, 16, 72, PYPROF__N, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
@@ -2231,7 +2236,7 @@ static const struct { uint32_t version, free_threaded; pyprof__layout at; } pypr
         32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,
         PYPROF__N, 7400, 112, 120, 104, 1, 1, 0x10, 136, 80,
         40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 48, 15,
-        PYPROF__N, PYPROF__N, 88, 83, 2, 64,
+        PYPROF__N, PYPROF__N, 88, 83, 2, 64, 16,
         PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
 };
 
@@ -2247,7 +2252,7 @@ static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__
         PYPROF__N,
         PYPROF__N, 80, 576, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, 256,
         PYPROF__N, PYPROF__N, 328, PYPROF__N, PYPROF__N, PYPROF__N, 408, PYPROF__N,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
+        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
         PYPROF__N, PYPROF__N, PYPROF__N } },
     { 0x030e, 760, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96, 160,   136, 152, 144,
         192, 200, 208, PYPROF__N, PYPROF__N, 216, 224, PYPROF__N, 240, PYPROF__N, PYPROF__N, PYPROF__N,
@@ -2258,7 +2263,7 @@ static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__
         PYPROF__N,
         PYPROF__N, 88, 656, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, 280,
         PYPROF__N, PYPROF__N, 368, PYPROF__N, PYPROF__N, PYPROF__N, 456, PYPROF__N,
-        PYPROF__N, PYPROF__N, 680, 688, PYPROF__N, 296,
+        PYPROF__N, PYPROF__N, 680, 688, PYPROF__N, 296, PYPROF__N,
         PYPROF__N, PYPROF__N, PYPROF__N } },
     { 0x030f, 888, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96, 160,   136, 152, 144,
         192, 200, 208, PYPROF__N, PYPROF__N, 240, 248, PYPROF__N, 264, PYPROF__N, PYPROF__N, 216,
@@ -2269,7 +2274,7 @@ static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__
         PYPROF__N,
         PYPROF__N, 88, 760, 768, 784, PYPROF__N, PYPROF__N, PYPROF__N, 288, 344,
         PYPROF__N, PYPROF__N, 432, PYPROF__N, PYPROF__N, PYPROF__N, 552, PYPROF__N,
-        PYPROF__N, PYPROF__N, 808, 816, PYPROF__N, 360,
+        PYPROF__N, PYPROF__N, 808, 816, PYPROF__N, 360, PYPROF__N,
         PYPROF__N, PYPROF__N, PYPROF__N } },
 };
 #undef PYPROF__N
@@ -3403,7 +3408,7 @@ typedef struct {
     uint32_t generation;       // changes when the cache is emptied: spot numbers start afresh
     uint32_t decoded;          // code objects read since the window opened
     int asyncio;               // a function of asyncio's was seen
-    uint64_t str_type, int_type;   // as code_type
+    uint64_t str_type, int_type, await_types[6];   // as code_type
     pyprof__index task_index;  // spots of tasks by their names
     uint32_t tasks;            // so many
     char *text;                // room for one decoded string
@@ -3500,7 +3505,7 @@ static int pyprof__same_code(const void *context, uint32_t item, const void *key
 
 static int pyprof__is_type(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type, const char *name, uint64_t *known)
 {
-    char text[16];
+    char text[32];
     uint64_t at;
     size_t size = strlen(name) + 1;
     if (*known) return type == *known;
@@ -4378,6 +4383,50 @@ static int pyprof__walk_task(pyprof__walk *walk, uint64_t at)
     return 0;
 }
 
+// A coroutine, or what leads to one: it is then awaited through the first member of an object (Objects/genobject.c). 0 = neither.
+static uint64_t pyprof__await_coroutine(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
+{
+    static const char *const names[] = { "coroutine", "generator", "async_generator", "coroutine_wrapper", "async_generator_asend",
+                                         "async_generator_athrow" };
+    uint64_t type = 0;
+    uint32_t i;
+    if (!object || object % 8 || !pyprof__read(mirror, &type, object + codes->layout->object_type, sizeof type)) return 0;
+    for (i = 0; i < PYPROF__COUNT(names) && !pyprof__is_type(codes, mirror, type, names[i], &codes->await_types[i]); i++) {}
+    if (i == PYPROF__COUNT(names)) return 0;
+    return i < 3 ? object : pyprof__read_pointer(mirror, object + codes->layout->object_type + 8);
+}
+
+// What a task that does not run waits for: its name and the frames of the coroutines, the outermost first, each of which awaits
+// the next. 0 = they stand in stack, else a pyprof_cause + 1.
+static int pyprof__await_chain(pyprof__walk *walk, const pyprof__asyncio *asyncio, uint64_t task)
+{
+    const pyprof__layout *layout = walk->codes->layout;
+    uint64_t coroutine = pyprof__read_pointer(walk->mirror, task + asyncio->task_coro), top;
+    pyprof__raw_frame frame;
+    unsigned char state = 0;
+    uint32_t code, depth;
+    int cause;
+    if (!pyprof__task_name(walk->codes, walk->mirror, pyprof__read_pointer(walk->mirror, task + asyncio->task_name), walk->task_text))
+        return PYPROF_CAUSE_NAME + 1;
+    cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
+    for (depth = 0; cause == 0 && depth < walk->max_depth; depth++) {
+        coroutine = pyprof__await_coroutine(walk->codes, walk->mirror, coroutine);
+        if (!coroutine) break;
+        if (!pyprof__read(walk->mirror, &state, coroutine + layout->gen_state, 1)) return PYPROF_CAUSE_UNREADABLE + 1;
+        if (!pyprof__frame_read(walk->mirror, layout, coroutine + layout->gen_frame, &frame)) return PYPROF_CAUSE_UNREADABLE + 1;
+        if (frame.owner != PYPROF__OWNER_GENERATOR || frame.previous) return PYPROF_CAUSE_MOVED + 1;   // it is over, or it runs
+        cause = pyprof__code_find(walk->codes, walk->mirror, frame.code, &code);
+        if (cause) return cause;
+        cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, code,
+                                   pyprof__frame_instruction(walk->mirror, layout, &frame)));
+        if (state != layout->gen_awaits) break;
+        top = pyprof__read_pointer(walk->mirror, coroutine + layout->gen_frame + layout->frame_stack);
+        if (top % 8 || top - coroutine > 1u << 16) return PYPROF_CAUSE_CHAIN + 1;   // its values lie in the coroutine, behind the frame
+        coroutine = pyprof__read_pointer(walk->mirror, top - layout->awaited) & ~(uint64_t)3;
+    }
+    return cause;
+}
+
 // Walks from the innermost frame to the root. base: where the chain must end (3.15), 0 = at NULL.
 // 0 = whole, PYPROF__AGAIN = too many new code objects for one window, else a pyprof_cause + 1.
 static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
@@ -4504,6 +4553,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     double running_share;         // clock, the sampler's and the time then. Of the time it was ready to run, it ran so much;
     uint64_t queued_ns, ran_ns;   // not counting whole periods in which it waited for a CPU, or ran: so much since then
     uint64_t spell_ns, spell_at;  // its CPU clock when it was looked at what it waits for; 0 = it was not; and when that was
+    uint64_t awaits_ns;           // when its waiting tasks were last looked at
 } pyprof__thread;
 
 typedef struct {               // of the garbage collector of an interpreter
@@ -4616,7 +4666,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->version++;
     slot->name[0] = 0;
     slot->named = slot->name_tries = 0;
-    slot->name_cpu_ns = slot->spell_ns = slot->delay_ns = 0;
+    slot->name_cpu_ns = slot->spell_ns = slot->delay_ns = slot->awaits_ns = 0;
     slot->native_leaf = PYPROF__NONE;
     slot->started = 0;
     slot->tick = 0;
@@ -5322,6 +5372,8 @@ typedef struct {               // consecutive identical samples of a thread
 typedef struct { uint64_t ns; pyprof_process facts; } pyprof__gauge;
 typedef struct { uint32_t waiter, holder; uint64_t ns; } pyprof__rivals;   // members: waiter waited for the GIL that holder held
 
+typedef struct { uint32_t node, padding; uint64_t ns, count; } pyprof__waited;   // tasks that did not run: seconds, and how often seen so
+
 enum { PYPROF__MARKS = 16 };   // even
 
 typedef struct { float bytes[PYPROF__MARKS]; } pyprof__marks;
@@ -5342,11 +5394,12 @@ typedef struct {
     pyprof__array functions, locations, nodes, members, moments;
     pyprof__array gauges;          // the time line of the process
     pyprof__array rivals;
+    pyprof__array waited;          // by what they awaited
     pyprof__array history;         // pyprof__marks, row 0 is empty: live bytes of a node at each mark
     pyprof__array history_at;      // uint32_t a node: its row; shorter than the nodes: the rest 0
     pyprof__heap_facts heap;
     pyprof__array columns[PYPROF_METRIC_COUNT];   // int64_t a node, its own value; empty = the metric was never used
-    pyprof__index function_index, location_index, node_index;
+    pyprof__index function_index, location_index, node_index, waited_index;
     size_t moments_first;          // the oldest moment still wanted
     uint64_t moments_gone;         // those forgotten so far: a moment's number is this + its place
     uint64_t start_ns, recorded_ns, last_ns;
@@ -5368,6 +5421,7 @@ static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
     pyprof__array_init(&model->moments, sizeof(pyprof__moment));
     pyprof__array_init(&model->gauges, sizeof(pyprof__gauge));
     pyprof__array_init(&model->rivals, sizeof(pyprof__rivals));
+    pyprof__array_init(&model->waited, sizeof(pyprof__waited));
     pyprof__array_init(&model->history, sizeof(pyprof__marks));
     pyprof__array_init(&model->history_at, sizeof(uint32_t));
     for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_init(&model->columns[i], sizeof(int64_t));
@@ -5384,6 +5438,8 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__array_free(model->pool, &model->moments);
     pyprof__array_free(model->pool, &model->gauges);
     pyprof__array_free(model->pool, &model->rivals);
+    pyprof__array_free(model->pool, &model->waited);
+    pyprof__index_free(model->pool, &model->waited_index);
     pyprof__array_free(model->pool, &model->history);
     pyprof__array_free(model->pool, &model->history_at);
     for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_free(model->pool, &model->columns[i]);
@@ -5579,6 +5635,30 @@ static pyprof__marks *pyprof__model_history_row(pyprof__model *model, uint32_t n
     return added;
 }
 
+// ---- tasks that wait: their time is no thread's, so no column of the tree --------------------------------------------
+static int pyprof__same_waited(const void *context, uint32_t item, const void *key)
+{
+    return PYPROF__AT(const pyprof__waited, *(const pyprof__array *)context, item).node == *(const uint32_t *)key;
+}
+
+static int pyprof__model_waited(pyprof__model *model, uint32_t node, uint64_t ns)   // 0 = no memory
+{
+    uint64_t hash = pyprof__mix(7, node);
+    uint32_t id = pyprof__index_find(&model->waited_index, hash, pyprof__same_waited, &model->waited, &node);
+    pyprof__waited *waited;
+    if (id == PYPROF__NONE) {
+        waited = (pyprof__waited *)pyprof__push(model->pool, &model->waited);
+        if (!waited) return 0;
+        waited->node = node;
+        id = (uint32_t)model->waited.count - 1;
+        if (!pyprof__index_add(model->pool, &model->waited_index, hash, id)) { model->waited.count--; return 0; }
+    }
+    waited = &PYPROF__AT(pyprof__waited, model->waited, id);
+    waited->ns += ns;
+    waited->count++;
+    return 1;
+}
+
 // ---- time line ---------------------------------------------------------------
 static void pyprof__moments_trim(pyprof__model *model, uint64_t now)   // forgets what is older than timeline_s
 {
@@ -5694,6 +5774,7 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
     }
     if (!pyprof__model_copy_tables(to, from) || !pyprof__model_copy_moments(to, from, since)) return 0;
     if (!pyprof__array_copy(pool, &to->gauges, &from->gauges) || !pyprof__array_copy(pool, &to->rivals, &from->rivals)) return 0;
+    if (!pyprof__array_copy(pool, &to->waited, &from->waited)) return 0;
     if (!pyprof__array_copy(pool, &to->history, &from->history) || !pyprof__array_copy(pool, &to->history_at, &from->history_at)) return 0;
     if (since) pyprof__model_columns_since(to, since);
     for (i = 0; !since && i < PYPROF_METRIC_COUNT; i++)
@@ -5713,6 +5794,8 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 // thread's CPU clock: it moves with every instruction, and it did not move between the start and the end of the copy. A
 // thread whose clock has not moved since its stack was last proven still has that stack: it is not even read.
 // ============================================================================
+typedef struct { uint32_t slot, first, count; uint64_t ns; } pyprof__await;   // a task of that thread: its spots, the time since the last look
+enum { PYPROF__MAX_AWAITS = 1000, PYPROF__AWAITS_NS = 100000000 };
 enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
       PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300, PYPROF__DELAY_NS = 20000000,
       PYPROF__GIL_SIZE = 224 };
@@ -5743,6 +5826,10 @@ typedef struct {
     uint32_t looks, targets;       // of this sweep, at what threads wait for; different files and peers so far
     int listed, listed_now;        // this sweep has a list of threads; it was read in the window that is open
     const char *degraded;          // why captures are not frozen, NULL = they are
+    pyprof__array awaits;          // pyprof__await: the tasks found waiting after this sweep
+    pyprof__stack awaiting;        // their spots
+    uint64_t awaits_due, awaits_cost;
+    int awaits_cut;                // there were more than are looked at
 } pyprof__sweeper;
 
 static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
@@ -5753,6 +5840,8 @@ static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
     pyprof__array_free(&sweeper->pool, &sweeper->wanted);
     pyprof__array_free(&sweeper->pool, &sweeper->links);
     pyprof__array_free(&sweeper->pool, &sweeper->doubtful);
+    pyprof__array_free(&sweeper->pool, &sweeper->awaits);
+    pyprof__array_free(&sweeper->pool, &sweeper->awaiting.spots);
     pyprof__source_close(&sweeper->source);
 }
 
@@ -5771,6 +5860,8 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, const pyprof
     pyprof__array_init(&sweeper->wanted, 1);
     pyprof__array_init(&sweeper->links, sizeof(pyprof__link));
     pyprof__array_init(&sweeper->doubtful, sizeof(pyprof__link));
+    pyprof__array_init(&sweeper->awaits, sizeof(pyprof__await));
+    pyprof__array_init(&sweeper->awaiting.spots, sizeof(uint32_t));
     pyprof__mirror_init(&sweeper->mirror, &sweeper->pool, &sweeper->source);
     pyprof__threads_init(&sweeper->list, &sweeper->pool, &sweeper->mirror, &sweeper->runtime);
     result = pyprof__runtime_find(&sweeper->runtime, &sweeper->pool, &sweeper->source);
@@ -5855,7 +5946,7 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag an 
     if (!pyprof__array_reserve(&sweeper->pool, &sweeper->wanted, need)) return NULL;
     flags = (unsigned char *)sweeper->wanted.data;
     flags[PYPROF__OWN_LISTS] = 1;
-    flags[PYPROF__OWN_NAMES] = flags[PYPROF__OWN_TWINS] = 0;
+    flags[PYPROF__OWN_NAMES] = flags[PYPROF__OWN_TWINS] = flags[PYPROF__OWN_AWAITS] = 0;
     for (i = PYPROF__OWN_THREADS; i < need; i++) {
         const pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i - PYPROF__OWN_THREADS);
         flags[i] = (unsigned char)(thread->address != 0 && thread->pending);
@@ -6697,6 +6788,79 @@ static int pyprof__sweep(pyprof__sweeper *sweeper)
     }
     pyprof__decide_states(sweeper);
     return 1;
+}
+
+// ---- tasks that wait -----------------------------------------------------------------
+// The tasks of a thread, linked in a ring (3.14 and later: asyncio_tasks_head in Include/internal/pycore_tstate.h), the oldest
+// first. 0 = not now, 2 = there are more.
+static int pyprof__awaits_of(pyprof__sweeper *sweeper, pyprof__thread *thread, uint32_t slot, uint64_t now)
+{
+    const pyprof__asyncio *asyncio = &sweeper->list.asyncio;
+    uint64_t head = thread->address + asyncio->thread_tasks, node = pyprof__read_pointer(&sweeper->mirror, head), task;
+    uint64_t running = pyprof__read_pointer(&sweeper->mirror, thread->address + asyncio->thread_task);
+    pyprof__walk walk;
+    uint32_t steps;
+    memset(&walk, 0, sizeof walk);
+    walk.codes = &sweeper->codes;
+    walk.mirror = &sweeper->mirror;
+    walk.stack = &sweeper->awaiting;
+    walk.max_depth = sweeper->max_depth;
+    for (steps = 0; node && node != head && sweeper->awaits.count < PYPROF__MAX_AWAITS && steps < 2 * PYPROF__MAX_AWAITS; steps++) {
+        size_t first = sweeper->awaiting.spots.count;
+        pyprof__await *await;
+        if (node % 8) return 0;
+        task = node - asyncio->task_node;
+        node = pyprof__read_pointer(&sweeper->mirror, node);
+        if (sweeper->codes.decoded >= PYPROF__MAX_DECODED) return 0;   // the rest when these are known
+        if (task == running) continue;
+        if (pyprof__await_chain(&walk, asyncio, task) != 0 || sweeper->awaiting.spots.count < first + 2) {
+            sweeper->awaiting.spots.count = first;
+            continue;
+        }
+        await = (pyprof__await *)pyprof__push(&sweeper->pool, &sweeper->awaits);
+        if (!await) return 0;
+        await->slot = slot;
+        await->first = (uint32_t)first;
+        await->count = (uint32_t)(sweeper->awaiting.spots.count - first);
+        await->ns = thread->awaits_ns ? now - thread->awaits_ns : 0;
+    }
+    return node == head ? 1 : node ? 2 : 0;
+}
+
+// Reads what the waiting tasks of all threads await: ten times a second, and 5 % of the time, at most. Right after a sweep: what
+// a thread that has not run since then looks like is as true as its stack.
+static void pyprof__awaits_read(pyprof__sweeper *sweeper, uint64_t now)
+{
+    unsigned char wanted[PYPROF__OWN_AWAITS + 1];
+    uint64_t begin = pyprof__now(), took;
+    size_t i;
+    sweeper->awaits.count = sweeper->awaiting.spots.count = 0;
+    if (!sweeper->list.has_asyncio || now < sweeper->awaits_due) return;
+    memset(wanted, 0, sizeof wanted);
+    wanted[PYPROF__OWN_AWAITS] = 1;
+    pyprof__mirror_begin(&sweeper->mirror);
+    pyprof__mirror_prefetch(&sweeper->mirror, wanted, sizeof wanted);
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_AWAITS);
+    sweeper->codes.decoded = 0;
+    sweeper->codes.stamp = 0;
+    for (i = 0; i < sweeper->list.threads.count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+        size_t awaits = sweeper->awaits.count, spots = sweeper->awaiting.spots.count;
+        int whole;
+        if (thread->tick != sweeper->list.tick || thread->pending || (thread->awaits_ns && now - thread->awaits_ns < PYPROF__AWAITS_NS)) continue;
+        thread->codes_from = sweeper->codes.codes.count;
+        whole = pyprof__awaits_of(sweeper, thread, (uint32_t)i, now);
+        thread->codes_to = sweeper->codes.codes.count;
+        if (!pyprof__stood_still(sweeper, thread)) { pyprof__doubt(sweeper, thread); whole = 0; }
+        if (whole) { thread->awaits_ns = now; sweeper->awaits_cut |= whole == 2; continue; }
+        sweeper->awaits.count = awaits;
+        sweeper->awaiting.spots.count = spots;
+    }
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
+    took = pyprof__now() - begin;
+    // The cost as usual, slow to rise: it may have lost the CPU this time.
+    sweeper->awaits_cost = sweeper->awaits_cost && took > 2 * sweeper->awaits_cost ? 2 * sweeper->awaits_cost : took;
+    sweeper->awaits_due = now + 20 * sweeper->awaits_cost;
 }
 
 // After a sweep: wait for the next one where the GIL's holder is.
@@ -11145,6 +11309,34 @@ static pyprof_result pyprof__json_source(const pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the source lines");
 }
 
+static int pyprof__json_tasks(const pyprof__job *job)   // what waiting tasks awaited. 0 = no memory
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__pool pool;
+    size_t i, written = 0, size = (job->profile->depth + 1) * sizeof(uint32_t);
+    uint32_t *path;
+    if (model->waited.count == 0) return 1;
+    pyprof__pool_init(&pool, &job->profile->pool.allocator, UINT64_MAX);
+    path = (uint32_t *)pyprof__alloc(&pool, size);
+    if (!path) return 0;
+    pyprof__put(job->sink, "\"tasks\": [");
+    for (i = 0; i < model->waited.count; i++) {
+        const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, model->waited, i);
+        uint32_t thread = waited->node, up;
+        if (!job->selection->chosen[waited->node]) continue;
+        while ((up = pyprof__parent_of(job->profile, thread)) != 0) thread = up;
+        pyprof__put(job->sink, written++ ? ",\n  {\"thread\": " : "\n  {\"thread\": ");
+        pyprof__put_json(job->sink, pyprof__text(job->profile, pyprof__function_of(job->profile, thread)->name));
+        pyprof__put_format(job->sink, ", \"node\": %u, \"count\": %llu, \"wait_ns\": %llu, ", waited->node, (unsigned long long)waited->count,
+                           (unsigned long long)waited->ns);
+        pyprof__json_stack(job->sink, job->profile, waited->node, path);
+        pyprof__put(job->sink, "}");
+    }
+    pyprof__put(job->sink, "],\n");
+    pyprof__free(&pool, path, size);
+    return 1;
+}
+
 static pyprof_result pyprof__write_json(pyprof__job *job)
 {
     pyprof_result result;
@@ -11158,6 +11350,7 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
     if (result == PYPROF_OK) result = pyprof__json_gil(job);
     pyprof__json_process(job);
     if (result == PYPROF_OK) result = pyprof__json_source(job);
+    if (result == PYPROF_OK && !pyprof__json_tasks(job)) result = pyprof__fail_memory("the tasks");
     return result == PYPROF_OK ? pyprof__json_samples(job) : result;
 }
 
@@ -13233,6 +13426,54 @@ static pyprof_result pyprof__text_memory(const pyprof__job *job, int sort)
     return result;
 }
 
+// What a task awaits: its coroutines from the outermost to the one that waits, and where that one does.
+static void pyprof__text_awaited(const pyprof__job *job, uint32_t node)
+{
+    const pyprof__location *location = pyprof__location_of(job->profile, node);
+    const pyprof__function *function = pyprof__function_of(job->profile, node);
+    uint32_t path[8], depth = 0, up = node;
+    for (; pyprof__function_of(job->profile, up)->kind != PYPROF_KIND_TASK && pyprof__parent_of(job->profile, up); depth++) {
+        if (depth < PYPROF__COUNT(path)) path[depth] = up;
+        up = pyprof__parent_of(job->profile, up);
+    }
+    pyprof__put_visible(job->sink, pyprof__text(job->profile, pyprof__function_of(job->profile, up)->name));
+    pyprof__put(job->sink, depth > PYPROF__COUNT(path) ? ": ..." : ":");
+    if (depth > PYPROF__COUNT(path)) depth = PYPROF__COUNT(path);
+    while (depth-- > 0) {
+        pyprof__put(job->sink, " ");
+        pyprof__put_visible(job->sink, pyprof__text(job->profile, pyprof__function_of(job->profile, path[depth])->qualname));
+        if (depth) pyprof__put(job->sink, " >");
+    }
+    pyprof__put(job->sink, "  ");
+    pyprof__put_visible(job->sink, pyprof__text(job->profile, function->file));
+    pyprof__put_format(job->sink, ":%ld\n", (long)location->place.line);
+}
+
+static void pyprof__text_tasks(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__waited *best[10];
+    size_t count = 0, all = 0, i, k, at;
+    for (i = 0; i < model->waited.count; i++) {   // insertion into a short sorted list
+        const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, model->waited, i);
+        if (!job->selection->chosen[waited->node] || waited->ns == 0) continue;
+        all++;
+        for (at = count; at > 0 && waited->ns > best[at - 1]->ns; at--) {}
+        if (at == PYPROF__COUNT(best)) continue;
+        if (count < PYPROF__COUNT(best)) count++;
+        for (k = count - 1; k > at; k--) best[k] = best[k - 1];
+        best[at] = waited;
+    }
+    if (count == 0) return;
+    pyprof__put(job->sink, "\nWaiting tasks, by the seconds that tasks waited there, added up (no part of the times above)\n    waited   task\n");
+    for (i = 0; i < count; i++) {
+        pyprof__put_column(job->sink, (double)best[i]->ns / 1e9, 2, " s", 10);
+        pyprof__put(job->sink, "   ");
+        pyprof__text_awaited(job, best[i]->node);
+    }
+    if (all > count) pyprof__put_format(job->sink, "    ... %llu more\n", (unsigned long long)(all - count));
+}
+
 static pyprof_result pyprof__write_text(pyprof__job *job)
 {
     pyprof_result result;
@@ -13258,6 +13499,7 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
     if (result == PYPROF_OK) result = pyprof__text_table(job, "Files, by time spent running in them (self)", PYPROF_GROUP_FILE, 0, 8);
     if (result == PYPROF_OK)
         result = pyprof__text_stacks(job, PYPROF_WALL_NS, "\nHottest stacks, by time spent running, innermost first\n");
+    if (result == PYPROF_OK) pyprof__text_tasks(job);
     return result == PYPROF_OK ? pyprof__text_memory(job, 0) : result;
 }
 
@@ -14494,6 +14736,29 @@ static void pyprof__record(pyprof__session *session, const pyprof__sweeper *swee
     }
 }
 
+// The tasks that were found waiting, below their threads.
+static void pyprof__record_awaits(pyprof__session *session, const pyprof__sweeper *sweeper)
+{
+    pyprof__model *model = &session->model;
+    size_t i;
+    uint32_t k, node;
+    if (session->paused || session->spot_generation != sweeper->codes.generation) return;
+    if (sweeper->awaits_cut) pyprof__degrade(session, "so many tasks waited that not all could be looked at");
+    for (i = 0; i < sweeper->awaits.count; i++) {
+        const pyprof__await *await = &PYPROF__AT(const pyprof__await, sweeper->awaits, i);
+        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, await->slot);
+        const pyprof__seat *seat = await->slot < session->seats.count ? &PYPROF__AT(const pyprof__seat, session->seats, await->slot) : NULL;
+        if (!seat || seat->address != thread->address || seat->serial != thread->serial || seat->member == PYPROF__NONE) continue;
+        if (!PYPROF__AT(const pyprof__member, model->members, seat->member).wanted) continue;
+        node = PYPROF__AT(const pyprof__member, model->members, seat->member).node;
+        for (k = 0; k < await->count && node != PYPROF__NONE; k++)
+            node = pyprof__model_node(model, node, pyprof__map_spot(session, &sweeper->codes,
+                                      PYPROF__AT(const uint32_t, sweeper->awaiting.spots, await->first + k)));
+        if (node != PYPROF__NONE && pyprof__model_waited(model, node, await->ns)) continue;
+        pyprof__degrade(session, "max_bytes is used up: new stacks are counted at the deepest frame already known");
+    }
+}
+
 // ---- the sampler thread -------------------------------------------------------------
 typedef struct { uint64_t period, base, number, deadline, random; double rate; uint32_t seen; } pyprof__schedule;
 // ---- memory: what is due ten times a second ------------------------------------------------
@@ -14684,13 +14949,17 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
         pyprof__tasks_find(&sweeper->list);
         names->tasks = tick.now + (pyprof__second << sweeper->list.asyncio_tries);
     }
+    if (present) pyprof__awaits_read(sweeper, tick.now);
     pthread_mutex_lock(&pyprof__lock);
     if (tick.now > pyprof__g.own_cpu_due) {   // reading the clock of a running thread makes the scheduler think again about it
         pyprof__g.own_cpu_ns = pyprof__own_cpu();
         pyprof__g.own_cpu_due = tick.now + 10000000;
     }
-    for (i = 0; i < PYPROF__SESSIONS; i++)
-        if (pyprof__g.sessions[i].generation & 1) pyprof__record(&pyprof__g.sessions[i], sweeper, &tick, present, sweeper->retried - retried);
+    for (i = 0; i < PYPROF__SESSIONS; i++) {
+        if (!(pyprof__g.sessions[i].generation & 1)) continue;
+        pyprof__record(&pyprof__g.sessions[i], sweeper, &tick, present, sweeper->retried - retried);
+        if (present && sweeper->awaits.count) pyprof__record_awaits(&pyprof__g.sessions[i], sweeper);
+    }
     pthread_mutex_unlock(&pyprof__lock);
     pyprof__deliver_events();
     pyprof__sweep_done(sweeper);
@@ -15088,11 +15357,18 @@ static void *pyprof__dump_main(void *argument)
     job->result = pyprof__self_check(&job->sweeper, 50, &proven);
     if (job->result == PYPROF_OK && !pyprof__dump_sweep(&job->sweeper))
         job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
+    if (job->result == PYPROF_OK && job->sweeper.codes.asyncio) {   // now that it is known: with the tasks
+        pyprof__tasks_find(&job->sweeper.list);
+        pyprof__forget_stacks(&job->sweeper.list);
+        pyprof__dump_sweep(&job->sweeper);
+        pyprof__awaits_read(&job->sweeper, pyprof__now());
+    }
     if (job->result == PYPROF_OK) {
         pyprof__names_read(&job->sweeper.list, job->sweeper.codes.text, 1);
         tick.now = pyprof__now();
         tick.rate = job->session.config.rate_hz;
         pyprof__record(&job->session, &job->sweeper, &tick, 1, 0);
+        pyprof__record_awaits(&job->session, &job->sweeper);
         job->session.model.stats.own_cpu_ns = pyprof__own_cpu();
     }
     memcpy(job->error, pyprof__error_text, sizeof job->error);
@@ -15820,6 +16096,28 @@ static void pyprof__visit_gil(pyprof__visitor *visitor, const pyprof_query *quer
     }
 }
 
+static void pyprof__visit_tasks(pyprof__visitor *visitor)
+{
+    const pyprof__model *model = &visitor->profile->model;
+    int64_t self[PYPROF_METRIC_COUNT];
+    pyprof_item item;
+    size_t i;
+    for (i = 0; i < model->waited.count && !visitor->stopped; i++) {
+        const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, model->waited, i);
+        if (!visitor->selection->chosen[waited->node] || visitor->owner[waited->node] == PYPROF__NONE) continue;
+        memset(self, 0, sizeof self);
+        memset(&item, 0, sizeof item);
+        self[PYPROF_WAIT_NS] = (int64_t)waited->ns;
+        item.kind = PYPROF_ITEM_TASK;
+        item.thread = &visitor->threads[visitor->owner[waited->node]];
+        item.depth = pyprof__visit_stack(visitor, waited->node);
+        item.stack = visitor->stack;
+        item.self = self;
+        item.count = waited->count;
+        visitor->stopped = visitor->fn(visitor->user, &item);
+    }
+}
+
 PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user)
 {
     pyprof__selection selection;
@@ -15851,6 +16149,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
         pyprof__visit_states(&visitor);
         pyprof__visit_memory(&visitor);
         pyprof__visit_gil(&visitor, query);
+        pyprof__visit_tasks(&visitor);
     } else result = pyprof__fail_memory("the visit");
     pyprof__free(pool, visitor.threads, members);
     pyprof__free(pool, visitor.stack, (profile->depth + 1) * sizeof(pyprof_frame));

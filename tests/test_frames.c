@@ -191,4 +191,141 @@ TEST(each_thread_has_its_own_bytecode)
     CHECK_INT(spot_with(8192)->place.line, 0);
 }
 
+// ---- tasks of asyncio: a Task (name at 16, coroutine at 24) and coroutines made by hand ----------------------------------
+static _Alignas(16) unsigned char task[64], task_name[64], str_type[512], coro_type[512], coros[4][256];
+static const pyprof__asyncio asyncio = { 16, 24, 32, 0, 0, 0 };
+
+static void build_task(const char *text)
+{
+    uint64_t size = strlen(text);
+    put64(str_type, layout.type_name, "str");
+    put64(coro_type, layout.type_name, "coroutine");
+    put64(task_name, layout.object_type, str_type);
+    put32(task_name, layout.str_state, 1u << layout.str_kind_shift | layout.str_is_compact | layout.str_is_ascii);
+    memcpy(task_name + layout.str_length, &size, sizeof size);
+    memcpy(task_name + layout.str_ascii, text, size + 1);
+    put64(task, 16, task_name);
+    put64(task, 24, coros[0]);
+}
+
+static const char *spot_name(size_t i)
+{
+    const pyprof__spot *spot = (const pyprof__spot *)codes.spots.data + ((const uint32_t *)stack.spots.data)[i];
+    return pyprof__string(&codes.strings, ((const pyprof__code *)codes.codes.data)[spot->code].name);
+}
+
+TEST(a_task_lies_outside_of_its_coroutine)
+{
+    pyprof__walk w;
+    setup(5);
+    build_task("my task");
+    memset(&w, 0, sizeof w);
+    w.codes = &codes;
+    w.mirror = &mirror;
+    w.stack = &stack;
+    w.max_depth = 100;
+    w.task_name_at = 16;
+    w.tasks[0].frame = 8;
+    w.tasks[1].task = (uint64_t)(uintptr_t)task;
+    w.tasks[1].frame = (uint64_t)(uintptr_t)frames[2];
+    w.task_count = 2;
+    CHECK_INT(pyprof__walk_chain(&w, (uint64_t)(uintptr_t)frames[0], 0), 0);
+    CHECK_INT(stack.spots.count, 6);
+    CHECK_STR(spot_name(2), "fun");
+    CHECK_STR(spot_name(3), "my task");
+    CHECK_STR(spot_name(4), "fun");
+    w.tasks[1].frame++;                  // it is not on the stack: no guess
+    CHECK_INT(pyprof__walk_below(&w, (uint64_t)(uintptr_t)frames[0], 0), 0);
+    CHECK_INT(stack.spots.count, 5);
+    w.tasks[1].frame--;
+    put64(task, 16, coros[0]);           // its name is none
+    pyprof__mirror_begin(&mirror);
+    CHECK_INT(pyprof__walk_below(&w, (uint64_t)(uintptr_t)frames[0], 0), 0);
+    CHECK_INT(stack.spots.count, 5);
+}
+
+TEST(names_of_tasks)
+{
+    static const struct { const char *name, *shown; } names[] = {
+        { "Task-1", "Task-*" }, { "Task-12345678901234567890", "Task-*" }, { "Task-", "Task-" }, { "Task-1a", "Task-1a" }, { "Task 1", "Task 1" },
+        { "", "<unnamed task>" },
+    };
+    char text[PYPROF__TASK_SIZE];
+    uint32_t more;
+    setup(1);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        build_task(names[i].name);
+        pyprof__mirror_begin(&mirror);
+        CHECK(pyprof__task_name(&codes, &mirror, (uint64_t)(uintptr_t)task_name, text));
+        CHECK_STR(text, names[i].shown);
+    }
+    CHECK(!pyprof__task_name(&codes, &mirror, 0, text));
+    for (int i = 0; i < 3000; i++) {
+        snprintf(text, sizeof text, "name %d", i % 1500);
+        CHECK(pyprof__task_spot(&codes, text) != 0xffffffffu);
+    }
+    CHECK_INT(codes.tasks, 1001);
+    more = pyprof__task_spot(&codes, "<more tasks>");
+    CHECK_INT(pyprof__task_spot(&codes, "name 1400"), more);
+    CHECK(pyprof__task_spot(&codes, "name 900") != more);
+}
+
+static void coroutine(int i, const void *awaited, unsigned char state)   // its frame, and behind it the value stack
+{
+    unsigned char *at = coros[i] + layout.gen_frame;
+    put64(coros[i], layout.object_type, coro_type);
+    coros[i][layout.gen_state] = state;
+    put64(at, layout.frame_previous, NULL);
+    put64(at, layout.frame_code, code);
+    put64(at, layout.frame_instr, code + layout.code_bytes + 4);
+    at[layout.frame_owner] = 1;
+    put64(at, layout.frame_stack, at + 120);
+    put64(at, 120 - layout.awaited, awaited);
+}
+
+static int await(void)
+{
+    pyprof__walk w;
+    memset(&w, 0, sizeof w);
+    w.codes = &codes;
+    w.mirror = &mirror;
+    w.stack = &stack;
+    w.max_depth = 50;
+    stack.spots.count = 0;
+    pyprof__mirror_begin(&mirror);
+    return pyprof__await_chain(&w, &asyncio, (uint64_t)(uintptr_t)task);
+}
+
+TEST(chains_of_coroutines)
+{
+    static const uint32_t versions[] = { 0x030e00f0, 0x030f00f0 };
+    for (size_t v = 0; v < sizeof versions / sizeof *versions; v++) {
+        unsigned char awaits;
+        setup_for(versions[v], 0, 1);
+        build_task("waits");
+        awaits = (unsigned char)layout.gen_awaits;
+        coroutine(0, coros[1], awaits);
+        coroutine(1, coros[2] + 1, awaits);   // tagged
+        coroutine(2, name, awaits);           // a future, or anything
+        CHECK_INT(await(), 0);
+        CHECK_INT(stack.spots.count, 4);
+        CHECK_STR(spot_name(0), "waits");
+        CHECK_STR(spot_name(3), "fun");
+        coroutine(1, coros[2], (unsigned char)(awaits + 7));
+        CHECK_INT(await(), 0);
+        CHECK_INT(stack.spots.count, 3);      // not yet started, or it yields itself
+        coroutine(1, coros[0], awaits);       // a ring
+        CHECK_INT(await(), 0);
+        CHECK_INT(stack.spots.count, 51);
+        coroutine(1, coros[2], awaits);
+        put64(coros[1] + layout.gen_frame, layout.frame_stack, (const void *)(uintptr_t)0x10008);
+        CHECK_INT(await(), PYPROF_CAUSE_CHAIN + 1);
+        put64(coros[1] + layout.gen_frame, layout.frame_previous, frames[0]);   // it runs
+        CHECK_INT(await(), PYPROF_CAUSE_MOVED + 1);
+        coroutine(0, (const void *)(uintptr_t)0x10008, awaits);
+        CHECK_INT(await(), 0);
+        CHECK_INT(stack.spots.count, 2);
+    }
+}
+
 TEST_MAIN

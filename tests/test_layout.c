@@ -87,4 +87,37 @@ TEST(tables_are_preferred_and_checked)
         }
 }
 
+TEST(tables_of_asyncio)   // as 3.14.10 and 3.15.2 have them, and a free-threaded 3.14
+{
+    static const uint64_t tables[][PYPROF__ASYNCIO_WORDS] = {
+        { 168, 136, 96, 108, 109, 128, 152, 225864, 10880, 936, 864, 872, 880 }, { 168, 136, 96, 108, 109, 128, 152, 226240, 10856, 1104, 1024, 1032, 1048 },
+        { 192, 152, 112, 124, 125, 144, 168, 246528, 17632, 15520, 856, 864, 872 },
+    };
+    static const int used[] = { 1, 5, 6, 8, 11, 12 };
+    static const uint64_t bad[] = { 4, (uint64_t)1 << 40, 0xffffffffffffffff };
+    for (size_t t = 0; t < 3; t++) {
+        pyprof__asyncio found;
+        CHECK(pyprof__layout_asyncio(&found, tables[t]));
+        CHECK_INT(found.task_name, tables[t][1]);
+        CHECK_INT(found.task_coro, tables[t][5]);
+        CHECK_INT(found.task_node, tables[t][6]);
+        CHECK_INT(found.interp_tasks, tables[t][8]);
+        CHECK_INT(found.thread_task, tables[t][11]);
+        CHECK_INT(found.thread_tasks, tables[t][12]);
+        for (size_t i = 0; i < 6; i++)
+            for (size_t k = 0; k < 3; k++) {
+                uint64_t table[PYPROF__ASYNCIO_WORDS];
+                memcpy(table, tables[t], sizeof table);
+                table[used[i]] = bad[k] == 4 ? table[used[i]] + 4 : bad[k];
+                CHECK(!pyprof__layout_asyncio(&found, table));
+            }
+        for (int size = 0; size < 3; size++) {   // a structure too small for what it holds
+            uint64_t table[PYPROF__ASYNCIO_WORDS];
+            memcpy(table, tables[t], sizeof table);
+            table[size == 0 ? 0 : size == 1 ? 7 : 9] = 16;
+            CHECK(!pyprof__layout_asyncio(&found, table));
+        }
+    }
+}
+
 TEST_MAIN

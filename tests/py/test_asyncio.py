@@ -7,7 +7,8 @@ import threading
 import time
 
 import bind
-from bind import (CAPTURE_AUTO, CAPTURE_COPY, CAPTURE_SIGNAL, ITEM_STACK, KIND_PYTHON, KIND_TASK, SAMPLES, WALL_NS, check)
+from bind import (CAPTURE_AUTO, CAPTURE_COPY, CAPTURE_SIGNAL, ITEM_STACK, ITEM_TASK, KIND_PYTHON, KIND_TASK, SAMPLES, WAIT_NS, WALL_NS,
+                  check)
 
 MODES = (('auto', CAPTURE_AUTO), ('copy', CAPTURE_COPY), ('signal', CAPTURE_SIGNAL))
 HAS_TASKS = sys.version_info >= (3, 12)
@@ -308,6 +309,189 @@ def tasks_within_tasks():
     bind.near(few, 0, 0, 0.02, 'seconds elsewhere')
     for path, seconds in expected.items():
         bind.near(found[path], seconds, 0.1, 0.02, 'seconds in %r' % (path,))
+
+
+# --- what waiting tasks await -----------------------------------------------------------------------------------------
+
+
+async def innermost(seconds):
+    await asyncio.sleep(seconds)
+
+
+async def middle(seconds):
+    await innermost(seconds)
+
+
+async def outermost(seconds):
+    await middle(seconds)
+
+
+async def ticks(seconds):
+    await innermost(seconds)
+    yield 1
+
+
+async def through_agen(seconds):
+    async for _ in ticks(seconds):
+        pass
+
+
+class Waiter:
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def __await__(self):
+        return (yield from middle(self.seconds).__await__())
+
+
+async def through_object(seconds):
+    await Waiter(seconds)
+
+
+async def waiting(session, seconds=2.0):
+    asyncio.current_task().set_name('all')
+    check(known(session), 'no task was shown')
+    session.reset()
+    await asyncio.gather(asyncio.create_task(outermost(seconds), name='deep'),
+                         asyncio.create_task(through_agen(seconds), name='agen'),
+                         asyncio.create_task(through_object(seconds), name='object'),
+                         asyncio.create_task(asyncio.sleep(seconds / 2), name='half'),
+                         *[asyncio.create_task(middle(seconds), name='three') for _ in range(3)])
+
+
+CHAINS = {('@all', 'waiting'): 1, ('@deep', 'outermost', 'middle', 'innermost'): 1, ('@agen', 'through_agen', 'ticks', 'innermost'): 1,
+          ('@object', 'through_object', '__await__', 'middle', 'innermost'): 1, ('@half',): 0.5, ('@three', 'middle', 'innermost'): 3}
+
+
+def waited(profile):
+    """{the task and its coroutines in this file: (task-seconds, count)}"""
+    found = collections.defaultdict(lambda: [0, 0])
+    for item in profile.visit(ITEM_TASK):
+        path = tuple('@' + f.name if f.kind == KIND_TASK else f.name for f in item.stack
+                     if f.kind == KIND_TASK or os.path.basename(f.file) == THIS)
+        bind.equal([f.kind for f in item.stack].count(KIND_TASK), 1, 'tasks of %r' % (path,))
+        bind.equal(item.stack[0].kind, KIND_TASK, 'the first frame')
+        if path[-1] == 'innermost' or path == ('@half',):
+            bind.equal((item.stack[-1].name, os.path.basename(item.stack[-1].file)), ('sleep', 'tasks.py'), 'what %r ends with' % (path,))
+        found[path][0] += item.self[WAIT_NS] / 1e9
+        found[path][1] += item.count
+    return found
+
+
+def needs_waiting():
+    if sys.version_info < (3, 14):
+        bind.skip('CPython 3.14 and later tell the waiting tasks')
+
+
+@in_each_mode
+def tasks_tell_what_they_await(mode):
+    with bind.record(rate_hz=200, capture=mode) as r:
+        in_loop(waiting(r)) if sys.version_info >= (3, 14) else in_loop(outermost(0.5))
+    found = waited(r.profile)
+    print(dict(found), r.profile.stats())
+    if sys.version_info < (3, 14):
+        check(not found, 'waiting tasks: %r', found)
+        return
+    bind.equal({path for path in found if found[path][0] > 0.05}, set(CHAINS), 'chains')
+    for path, share in CHAINS.items():
+        bind.near(found[path][0], 2.0 * share, 0.1, 0.1, 'task-seconds of %r' % (path,))
+        check(5 * share <= found[path][1] <= 21 * share, '%r was seen %d times', path, found[path][1])
+    total = sum(thread.total[WALL_NS] for thread in r.profile.threads()) / 1e9
+    bind.near(total, 2.0 * len(r.profile.threads()), 0.2, 0.2, 'the wall time of the threads')
+    tasks = r.profile.json()['tasks']
+    bind.near(sum(task['wait_ns'] for task in tasks) / 1e9, sum(value[0] for value in found.values()), 0, 0.000001, 'task-seconds in JSON')
+    deep = [task for task in tasks if task['stack'][0] == 'deep']
+    bind.equal(deep[0]['stack'], ['deep', 'test_asyncio.outermost', 'test_asyncio.middle', 'test_asyncio.innermost', 'tasks.sleep'], 'the stack')
+    text = r.profile.write(bind.TEXT).decode()
+    part = text[text.index('Waiting tasks'):].splitlines()
+    check(part[2].split() == ['%.2f' % max(value[0] for value in found.values()), 's', 'three:', 'middle', '>', 'innermost', '>', 'sleep',
+                              part[2].split()[-1]], 'the text: %r', part[:12])
+    few = r.profile.visit(ITEM_TASK, function='innermost')
+    check(0 < len(few) < len(r.profile.visit(ITEM_TASK)), '%d with a filter', len(few))
+    check(not r.profile.visit(ITEM_TASK, thread='nobody'), 'tasks of nobody')
+
+
+@bind.test
+def lines_where_tasks_wait():
+    needs_waiting()
+    with bind.record(rate_hz=200) as r:
+        in_loop(waiting(r, 1.0))
+    source = open(__file__).read().splitlines()
+    for item in r.profile.visit(ITEM_TASK):
+        for frame in item.stack[1:]:
+            if os.path.basename(frame.file) == THIS and item.self[WAIT_NS] > 1e8:
+                line = source[frame.line - 1]
+                check('await' in line or 'yield from' in line or 'async for' in line, '%s waits on line %d: %r', frame.name, frame.line, line)
+
+
+async def dumped():
+    task = asyncio.create_task(outermost(5), name='dumped')
+    await asyncio.sleep(0)
+    asyncio.current_task().set_name('dumper')
+    profile = bind.dump_profile()
+    task.cancel()
+    return profile
+
+
+@bind.test
+def a_dump_has_tasks():
+    needs_tasks()
+    profile = in_loop(dumped())
+    found = paths(profile, SAMPLES)
+    check(any(path[-2:] == ('@dumper', 'dumped') for path in found), 'the running task: %r', found)
+    if sys.version_info >= (3, 14):
+        bind.equal(dict(waited(profile)), {('@dumped', 'outermost', 'middle', 'innermost'): [0, 1]}, 'waiting tasks')
+
+
+async def many(session, count):
+    check(known(session), 'no task was shown')
+    session.reset()
+    tasks = [asyncio.create_task(outermost(1.5), name='many') for _ in range(count)]
+    for _ in range(10):
+        spin(0.05)
+        await asyncio.sleep(0.05)
+    await asyncio.gather(*tasks)
+
+
+@bind.test
+def thousands_of_tasks_cost_little():
+    needs_waiting()
+    with bind.record(rate_hz=100) as r:
+        in_loop(many(r, 5000))
+    stats = r.profile.stats()
+    seen = waited(r.profile)[('@many', 'outermost', 'middle', 'innermost')]
+    print(seen, stats)
+    check(seen[1] >= 1000, 'seen %d times', seen[1])
+    check(b'so many tasks' in stats.degraded, 'degraded: %r', stats.degraded)
+    check(stats.own_cpu_ns < 0.12 * 1e9 * r.profile.info().duration_s, 'it took %.3f s', stats.own_cpu_ns / 1e9)
+
+
+@bind.test
+def waiting_tasks_of_a_busy_loop():
+    """The loop never waits: what the others await is read while its thread is off its CPU."""
+    needs_waiting()
+
+    async def busy(session):
+        check(known(session), 'no task was shown')
+        session.reset()
+        tasks = [asyncio.create_task(outermost(60), name='idle %d' % i) for i in range(5)]
+        end = time.perf_counter() + 2
+        while time.perf_counter() < end:
+            await asyncio.gather(*[churn_b() for _ in range(10)], churn_c(), churn_d())
+        for task in tasks:
+            task.cancel()
+
+    with bind.record(rate_hz=1000) as r:
+        in_loop(busy(r))
+    found = waited(r.profile)
+    print(dict(found), r.profile.stats())
+    legal = {'churn_a': [''], 'churn_b': [''], 'churn_c': ['', 'agen_c'], 'churn_d': ['', 'churn_b'], 'busy': ['']}
+    for path, value in found.items():
+        if path[0].startswith('@idle'):
+            bind.equal(path[1:], ('outermost', 'middle', 'innermost'), 'what an idle task awaits') if len(path) > 2 else None
+            bind.near(value[0], 2.0, 0.15, 0.1, 'seconds of %r' % (path,)) if len(path) > 2 else None
+        else:
+            check(path[1] in legal and ' '.join(path[2:]) in legal[path[1]], 'what a task awaits: %r', path)
 
 
 bind.run()
