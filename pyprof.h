@@ -4610,7 +4610,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint32_t state, leaf;         // of this sweep: bits (see PROFILE); the spot below its frames, PYPROF__NONE = none
     uint32_t blocks, rival;       // so many wait for the GIL it holds; the slot of the thread that holds what it waits for
     uint32_t held_by;             // of its GIL: how often it has changed hands
-    uint32_t native_under, native_leaf;          // the latest leaf for a C function, and the spot of the call
+    uint32_t native_callee, native_leaf;         // the C function called lately (see CODE), and its leaf
     uint32_t spell, spell_leaf, spell_version;   // what it waits for: state bits, leaf; and with which stack
     uint64_t delay_ns, delay_cpu_ns, delay_own_ns, delay_at;   // how long it had waited for a CPU so far, 0 = not known; its CPU
     double running_share;         // clock, the sampler's and the time then. Of the time it was ready to run, it ran so much;
@@ -6810,11 +6810,11 @@ static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread
     callee = pyprof__spot_callee(&sweeper->codes, &sweeper->mirror, spot);
     if (!callee) return;
     thread->state |= PYPROF__IS_NATIVE;
-    if (thread->native_under != spot || thread->native_leaf == PYPROF__NONE) {
+    if (thread->native_callee != callee || thread->native_leaf == PYPROF__NONE) {
         const char *text = pyprof__string(&sweeper->codes.strings, callee - 1);
         snprintf(name, sizeof name, *text ? "<native> %s" : "<native>", text);
         thread->native_leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_NATIVE, name, "", 0);
-        thread->native_under = spot;
+        thread->native_callee = callee;
     }
     thread->leaf = thread->native_leaf;
 }

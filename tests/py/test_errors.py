@@ -112,7 +112,6 @@ def features_to_come():
             detail = bind.fails(UNSUPPORTED, [], profile.save, path)
             bind.check(suffix in detail or bind.FORMATS[format] in detail.lower(), '%r does not name %s', detail, suffix)
             bind.fails(UNSUPPORTED, [], profile.write, format)
-        bind.fails(UNSUPPORTED, ['sources'], profile.write, bind.JSON, sources=1)
         for format, suffix in bind.MEMORY_SUFFIXES.items():
             bind.fails(UNSUPPORTED, ['memory was not tracked'], profile.save, os.path.join(folder, 'x' + suffix))
             bind.fails(UNSUPPORTED, ['memory was not tracked'], profile.write, format)
