@@ -4780,7 +4780,11 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     thread->interp = interp;
     thread->interp_id = interp_id;
     thread->attached = attached;
-    if (thread->ident != ident || thread->native != native) thread->started = 0;
+    if (thread->ident != ident || thread->native != native) {   // what was learnt by the ids before is of another thread
+        thread->started = 0;
+        thread->name[0] = 0;
+        thread->named = thread->name_tries = 0;
+    }
     thread->ident = ident;
     thread->native = native;
     if (thread->tick != list->tick) {
@@ -4885,16 +4889,21 @@ static const pyprof__gil *pyprof__gil_of(const pyprof__threads *list, uint64_t i
 }
 
 // Up to 3.11 a new thread's state is made by its creator and bears the creator's ids until the thread has started
-// (_PyThreadState_Prealloc in Python/pystate.c): an older state of the same interpreter has the same native id.
+// (_PyThreadState_Prealloc in Python/pystate.c): an older state of the same interpreter has the same native id. While a new
+// state is put in front, the list can end there for a moment: then the older ones are those of the sweep before.
 static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof__thread *thread)
 {
+    int listed = 0, lately = 0;
     size_t i;
     for (i = 0; i < list->threads.count; i++) {
         const pyprof__thread *other = &PYPROF__AT(const pyprof__thread, list->threads, i);
-        if (other->tick == list->tick && other->native == thread->native && other->interp == thread->interp && other->serial < thread->serial)
-            return 0;
+        int same = other->native == thread->native;
+        if (other->interp != thread->interp || other->serial >= thread->serial || other->tick + 1 < list->tick) continue;
+        if (same && other->tick == list->tick) return 0;
+        listed |= other->tick == list->tick;
+        lately |= same;
     }
-    return 1;
+    return listed || !lately;
 }
 
 // Does it hold the GIL, with the ids it was listed with? It may have started, and set them, since its state was read; what was
@@ -6739,7 +6748,8 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
                                   || pyprof__cpu_of(sweeper, thread) != here)) thread->spell_ns = 0;
     else if (pyprof__spell(sweeper, thread)) thread->waiting = 1;
     if (!thread->waiting) return;
-    thread->state = (thread->holder ? PYPROF__HAS_GIL : 0) | PYPROF__IS_WAITING | thread->spell;
+    thread->state = PYPROF__IS_WAITING | thread->spell;
+    if (thread->holder && !(thread->spell & PYPROF__WANTS_GIL)) thread->state |= PYPROF__HAS_GIL;   // it can be the last that had it
     thread->leaf = thread->spell_leaf;
     if (thread->spell & PYPROF__WANTS_GIL) thread->rival = pyprof__rival_of(thread, gil);
 }
