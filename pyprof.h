@@ -5867,6 +5867,22 @@ static void pyprof__model_columns_since(pyprof__model *to, uint64_t since)
     }
 }
 
+// What has a time of its own is cut to the window; of sums over the whole recording (who waited for whose GIL, what tasks awaited)
+// nobody knows how much falls into it.
+static void pyprof__model_cut(pyprof__model *to, uint64_t since)
+{
+    pyprof__gauge *gauges = (pyprof__gauge *)to->gauges.data;
+    size_t i, gone = 0;
+    while (gone < to->gauges.count && gauges[gone].ns < since) gone++;
+    to->gauges.count -= gone;
+    if (gone && to->gauges.count) memmove(gauges, gauges + gone, to->gauges.count * sizeof *gauges);
+    to->rivals.count = to->waited.count = 0;
+    for (i = 0; i < to->members.count; i++) {
+        pyprof__member *member = &PYPROF__AT(pyprof__member, to->members, i);
+        if (member->hold_end_ns < since + member->hold_ns) member->hold_ns = 0;
+    }
+}
+
 // A copy for reading: no index. window_ns 0 = everything. 0 = no memory (to is then to be freed all the same).
 static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pyprof__model *from, uint64_t window_ns)
 {
@@ -5891,7 +5907,10 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
     if (!pyprof__array_copy(pool, &to->gauges, &from->gauges) || !pyprof__array_copy(pool, &to->rivals, &from->rivals)) return 0;
     if (!pyprof__array_copy(pool, &to->waited, &from->waited)) return 0;
     if (!pyprof__array_copy(pool, &to->history, &from->history) || !pyprof__array_copy(pool, &to->history_at, &from->history_at)) return 0;
-    if (since) pyprof__model_columns_since(to, since);
+    if (since) {
+        pyprof__model_columns_since(to, since);
+        pyprof__model_cut(to, since);
+    }
     for (i = 0; !since && i < PYPROF_METRIC_COUNT; i++)
         if (!pyprof__array_copy(pool, &to->columns[i], &from->columns[i])) return 0;
     return 1;
