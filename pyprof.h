@@ -5956,7 +5956,8 @@ typedef struct {
     int stuck_cpu;                 // starved there lately, -1 = nowhere
     uint32_t window;               // number of the window
     uint32_t starved;              // ticks in a row
-    uint64_t random, decided_ns;   // decided_ns: when the states were last decided
+    uint64_t random, decided_ns, own_ns;   // when the states were last decided, and the sampler's CPU clock then;
+    uint64_t elapsed_ns, took_ns;          // how long since the time before, and what the sampler took of it
     uint32_t looks, targets;       // of this sweep, at what threads wait for; different files and peers so far
     int listed, listed_now;        // this sweep has a list of threads; it was read in the window that is open
     const char *degraded;          // why captures are not frozen, NULL = they are
@@ -6749,10 +6750,11 @@ static uint32_t pyprof__rival_of(const pyprof__thread *thread, const pyprof__gil
     return gil && gil->holder != thread->address ? gil->slot : PYPROF__NONE;
 }
 
-// It ran all the time since the last sweep: it still does.
-static int pyprof__ran_through(const pyprof__thread *thread, uint64_t elapsed)
+// It ran all the time since the last sweep, but for what the sampler took: it still does.
+static int pyprof__ran_through(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
-    return thread->last_cpu_ns && thread->cpu_ns - thread->last_cpu_ns >= elapsed - elapsed / 16;
+    uint64_t elapsed = sweeper->elapsed_ns;
+    return thread->last_cpu_ns && thread->cpu_ns - thread->last_cpu_ns + sweeper->took_ns >= elapsed - elapsed / 16;
 }
 
 static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now, int here)
@@ -6763,7 +6765,7 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
     thread->state = pyprof__running_state(thread, gil);
     // Off the GIL and on the sampler's CPU: it was stopped by the sampler, or stopped by itself.
     if (!thread->waiting && !thread->holder && pyprof__still_wants_gil(thread, now, 30000)) thread->waiting = 1;
-    else if (!thread->waiting && (thread->holder || pyprof__ran_through(thread, now - sweeper->decided_ns)
+    else if (!thread->waiting && (thread->holder || pyprof__ran_through(sweeper, thread)
                                   || pyprof__cpu_of(sweeper, thread) != here)) thread->spell_ns = 0;
     else if (pyprof__spell(sweeper, thread)) thread->waiting = 1;
     if (!thread->waiting) return;
@@ -6801,9 +6803,9 @@ static void pyprof__learn_delay(pyprof__thread *thread, uint64_t now)
 static void pyprof__share_cpu(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now, int here)
 {
     int wants = (thread->state & PYPROF__WANTS_CPU) != 0;
-    if (wants && thread->cpu_ns == thread->last_cpu_ns) thread->queued_ns += now - sweeper->decided_ns;
+    if (wants && thread->cpu_ns == thread->last_cpu_ns) thread->queued_ns += sweeper->elapsed_ns;
     if (thread->cpu_ns == thread->last_cpu_ns || (thread->waiting && !wants)) return;
-    if (!wants && pyprof__ran_through(thread, now - sweeper->decided_ns)) { thread->ran_ns += thread->cpu_ns - thread->last_cpu_ns; return; }
+    if (!wants && pyprof__ran_through(sweeper, thread)) { thread->ran_ns += thread->cpu_ns - thread->last_cpu_ns; return; }
     if (pyprof__cpu_of(sweeper, thread) != here) return;
     pyprof__learn_delay(thread, now);
     if ((double)(pyprof__random(&sweeper->random) >> 11) / 9007199254740992.0 >= thread->running_share)
@@ -6851,11 +6853,15 @@ static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread
 // What each thread does at the moment, and for whom it waits.
 static void pyprof__decide_states(pyprof__sweeper *sweeper)
 {
-    uint64_t now = pyprof__now();
+    uint64_t now = pyprof__now(), own = pyprof__own_cpu();
     int here = pyprof__cpu_here(sweeper->cpu_word);
     const pyprof__gil *gil;
     size_t i;
     sweeper->looks = 0;
+    sweeper->elapsed_ns = now - sweeper->decided_ns;
+    sweeper->took_ns = own - sweeper->own_ns;
+    sweeper->decided_ns = now;
+    sweeper->own_ns = own;
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     for (i = 0; i < sweeper->list.threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
@@ -6871,7 +6877,6 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
         }
         pyprof__native_leaf(sweeper, thread);
     }
-    sweeper->decided_ns = now;
     for (i = 0; i < sweeper->list.threads.count; i++) {
         const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
         if (thread->tick == sweeper->list.tick && thread->rival != PYPROF__NONE)
