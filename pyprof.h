@@ -6714,7 +6714,7 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     if (thread->spell_ns == thread->cpu_ns && thread->spell_ns && !(thread->spell & PYPROF__WANTS_CPU)) return 1;
     now = pyprof__now();
     wanted_gil = pyprof__still_wants_gil(thread, now, 30000);
-    if (pyprof__still_wants_gil(thread, now, 5000) && gil && gil->locked == 1 && now - thread->spell_at < 50000000) return 1;
+    if (pyprof__still_wants_gil(thread, now, 15000) && gil && gil->locked == 1 && now - thread->spell_at < 100000000) return 1;
     thread->spell = 0;
     thread->spell_leaf = PYPROF__NONE;
     thread->spell_ns = 0;
