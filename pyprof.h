@@ -1700,6 +1700,9 @@ typedef struct {
 #ifndef PYPROF__TEST_FINE            // are CPU clocks fine?
 #define PYPROF__TEST_FINE(fine) (fine)
 #endif
+#ifndef PYPROF__TEST_DECIDE          // before (0) and after the states of so many threads are decided
+#define PYPROF__TEST_DECIDE(threads) ((void)0)
+#endif
 #ifndef PYPROF__TEST_WINDOW          // between the first and the last copy of a window
 #define PYPROF__TEST_WINDOW() ((void)0)
 #endif
@@ -6926,7 +6929,9 @@ static int pyprof__sweep(pyprof__sweeper *sweeper)
         if (thread->pending) pyprof__converge(sweeper, thread, i);
         if (thread->pending) pyprof__keep_stable(sweeper, thread);
     }
+    PYPROF__TEST_DECIDE(0);
     pyprof__decide_states(sweeper);
+    PYPROF__TEST_DECIDE(sweeper->list.threads.count);
     return 1;
 }
 
@@ -16512,6 +16517,7 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
 #undef PYPROF__FENCE
 #undef PYPROF__TEST_READ
 #undef PYPROF__TEST_WINDOW
+#undef PYPROF__TEST_DECIDE
 #undef PYPROF__TEST_FINE
 #undef PYPROF__NONE
 #undef PYPROF__AT

@@ -1,5 +1,6 @@
 """Slowdown of a busy thread, the sampler's CPU, and the time and size of each output."""
 import ctypes
+import hashlib
 import os
 import statistics
 import sys
@@ -80,6 +81,35 @@ def fighting():
                                          100 * (stats.missed + stats.rejected) / max(1, stats.asked)))
 
 
+def deciding():
+    """What it costs to tell what each thread does, of the sampler's CPU."""
+    found = [ctypes.c_uint64() for _ in range(3)]
+    bind.released.pyprof_test_decided.argtypes = [ctypes.POINTER(ctypes.c_uint64)] * 3
+    for count, what, body in (31, 'wait', lambda end: time.sleep(end - time.perf_counter())), (1, 'hashes', hash_on), (8, 'fight for the GIL', spin_on):
+        end = time.perf_counter() + 2
+        threads = [threading.Thread(target=body, args=(end,)) for _ in range(count)]
+        bind.released.pyprof_test_decided(*found)
+        with bind.record(rate_hz=1000):
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        bind.released.pyprof_test_decided(*found)
+        ns, seen, sweeps = [one.value for one in found]
+        print('%-34s %8.2f us a sweep, %.3f us a thread' % ('states, 1 kHz: %d %s' % (count, what), ns / sweeps / 1e3, ns / seen / 1e3))
+
+
+def hash_on(end):
+    buffer = bytes(1 << 22)
+    while time.perf_counter() < end:
+        hashlib.sha256(buffer).digest()
+
+
+def spin_on(end):
+    while time.perf_counter() < end:
+        loop(1000)
+
+
 def outputs():
     """100,000 samples: ten threads of different depths at 10 kHz, until there are enough."""
     stop = []
@@ -114,4 +144,5 @@ def outputs():
 busy()
 waiting()
 fighting()
+deciding()
 if "-q" not in sys.argv: outputs()

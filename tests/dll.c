@@ -63,12 +63,37 @@ void pyprof_test_window(unsigned ns) { test_fault.window_ns = ns; }
 EXPORT void pyprof_test_slow(unsigned ns);
 void pyprof_test_slow(unsigned ns) { test_fault.slow_ns = ns; }
 
+// CPU time that deciding the states of threads took, ns; how many threads and sweeps that were. Starts afresh.
+static struct { uint64_t begin, ns, threads, sweeps; } test_decided;
+
+static void test_decide(size_t threads)
+{
+    struct timespec now;
+    uint64_t ns;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    if (!threads) { test_decided.begin = ns; return; }
+    test_decided.ns += ns - test_decided.begin;
+    test_decided.threads += threads;
+    test_decided.sweeps++;
+}
+
+EXPORT void pyprof_test_decided(uint64_t *ns, uint64_t *threads, uint64_t *sweeps);
+void pyprof_test_decided(uint64_t *ns, uint64_t *threads, uint64_t *sweeps)
+{
+    *ns = test_decided.ns;
+    *threads = test_decided.threads;
+    *sweeps = test_decided.sweeps;
+    memset(&test_decided, 0, sizeof test_decided);
+}
+
 // As on systems whose CPU clocks move by the tick: for sessions that start the sampler after this call.
 EXPORT void pyprof_test_coarse(unsigned on);
 void pyprof_test_coarse(unsigned on) { test_fault.coarse = on; }
 
 #define PYPROF__TEST_READ(to, size, done) test_read(to, size, done)
 #define PYPROF__TEST_WINDOW() test_window()
+#define PYPROF__TEST_DECIDE(threads) test_decide(threads)
 #define PYPROF__TEST_FINE(fine) ((fine) && !test_fault.coarse)
 #include "../pyprof.h"
 
