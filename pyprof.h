@@ -1005,8 +1005,9 @@ typedef struct {               // what is waited for
 
 static void pyprof__wait_fd(pyprof__wait *wait, const char *verb, int64_t tid, int fd, int own)
 {
-    char link[256];
+    char link[4096];
     const char *what = "file";
+    size_t size;
     int type;
     snprintf(wait->verb, sizeof wait->verb, "%s", verb);
     if (!pyprof__fd_link(tid, fd, link, sizeof link)) return;
@@ -1017,8 +1018,11 @@ static void pyprof__wait_fd(pyprof__wait *wait, const char *verb, int64_t tid, i
     else if (strncmp(link, "anon_inode:[", 12) == 0) { what = link + 12; link[strcspn(link, "]")] = 0; }
     else if (link[0] == '/') {
         what = type == S_IFIFO ? "pipe" : type == S_IFDIR ? "folder" : type == S_IFCHR || type == S_IFBLK ? "device" : "file";
-        memcpy(wait->target, link, sizeof link);
-        wait->path = 1;
+        size = strlen(link);
+        wait->path = size < sizeof link - 1;   // else it may be cut, and its end a folder's name
+        if (size >= sizeof wait->target) snprintf(wait->target, sizeof wait->target, "%.*s", (int)sizeof wait->target - 1, strrchr(link, '/'));
+        else memcpy(wait->target, link, size + 1);
+        if (!wait->path) wait->target[0] = 0;
     }
     snprintf(wait->verb, sizeof wait->verb, "%s %.16s", verb, what);
 }
@@ -1026,20 +1030,9 @@ static void pyprof__wait_fd(pyprof__wait *wait, const char *verb, int64_t tid, i
 static void pyprof__wait_many(pyprof__wait *wait, const char *verb, uint64_t count)   // few names for all the numbers there can be
 {
     uint64_t round = 16;
-    while (round * 2 <= count) round *= 2;
+    while (round <= count / 2) round *= 2;
     if (count <= 16) snprintf(wait->verb, sizeof wait->verb, "%s %u fd%s", verb, (unsigned)count, count == 1 ? "" : "s");
     else snprintf(wait->verb, sizeof wait->verb, "%s %llu+ fds", verb, (unsigned long long)round);
-}
-
-static uint64_t pyprof__epoll_count(int fd)
-{
-    char path[64], text[4096];
-    const char *at = text;
-    uint64_t count = 0;
-    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
-    if (pyprof__read_file(path, text, sizeof text) <= 0) return 0;
-    while ((at = strstr(at, "tfd:")) != NULL) { count++; at += 4; }
-    return count;
 }
 
 static uint64_t pyprof__bits(const uint64_t *words, size_t count)
@@ -3744,32 +3737,36 @@ static uint32_t pyprof__import_find(pyprof__codes *codes, pyprof__mirror *mirror
 
 // ---- frames that are no Python code ----------------------------------------------------
 // The spot of a name: a C function, what a thread waits for. target: a path (in the code's file) or an address (in its qualname),
-// kept apart from the name because some sessions do not want it. PYPROF__NONE = no memory.
-static uint32_t pyprof__spot_named(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *target, int is_path)
+// kept apart from the name because some sessions do not want it. PYPROF__NONE = no memory, or not known and not to be added.
+static uint32_t pyprof__spot_known(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *target, int is_path, int add)
 {
     pyprof__code code;
     pyprof__code *added;
     uint64_t hash;
     uint32_t id, from = (uint32_t)codes->codes.count;
     memset(&code, 0, sizeof code);
+    code.kind = (int32_t)kind;
+    code.key.address = 1;   // no code object: they are aligned
+    code.key.name = pyprof__hash_text(name, strlen(name));
+    code.key.filename = pyprof__hash_text(target, strlen(target));
+    code.key.units = (uint32_t)kind * 2 + (is_path != 0);
+    hash = pyprof__hash_bytes(&code.key, sizeof code.key);
+    id = pyprof__index_find(&codes->code_index, hash, pyprof__same_code, &codes->codes, &code.key);
+    if (id != PYPROF__NONE || !add) return id == PYPROF__NONE ? PYPROF__NONE : pyprof__spot_find(codes, id, 0);
     code.name = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
     code.qualname = is_path || kind != PYPROF_KIND_WAIT ? code.name : pyprof__intern(codes->pool, &codes->strings, target, strlen(target));
     code.file = pyprof__intern(codes->pool, &codes->strings, is_path ? target : "", is_path ? strlen(target) : 0);
     if (code.name == PYPROF__NONE || code.qualname == PYPROF__NONE || code.file == PYPROF__NONE) return PYPROF__NONE;
-    code.kind = (int32_t)kind;
-    code.key.address = 1;   // no code object: they are aligned
-    code.key.name = code.name;
-    code.key.qualname = code.qualname;
-    code.key.filename = code.file;
-    code.key.units = (uint32_t)kind;
-    hash = pyprof__hash_bytes(&code.key, sizeof code.key);
-    id = pyprof__index_find(&codes->code_index, hash, pyprof__same_code, &codes->codes, &code.key);
-    if (id != PYPROF__NONE) return pyprof__spot_find(codes, id, 0);
     added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
     if (!added) return PYPROF__NONE;
     *added = code;
     if (!pyprof__index_add(codes->pool, &codes->code_index, hash, from)) return PYPROF__NONE;
     return pyprof__spot_find(codes, from, 0);
+}
+
+static uint32_t pyprof__spot_named(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *target, int is_path)
+{
+    return pyprof__spot_known(codes, kind, name, target, is_path, 1);
 }
 
 // ---- instructions: what a spot's opcode is, and what it calls ----------------------------------------------------------
@@ -4612,9 +4609,11 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint64_t name_cpu_ns;         // its CPU clock when its name was last looked for
     uint32_t state, leaf;         // of this sweep: bits (see PROFILE); the spot below its frames, PYPROF__NONE = none
     uint32_t blocks, rival;       // so many wait for the GIL it holds; the slot of the thread that holds what it waits for
+    uint64_t rival_serial;        // and which state that is
     uint32_t held_by;             // of its GIL: how often it has changed hands
     uint32_t native_callee, native_leaf;         // the C function called lately (see CODE), and its leaf
-    uint32_t spell, spell_leaf, spell_version;   // what it waits for: state bits, leaf; and with which stack
+    uint32_t spell, spell_leaf;                  // what it waits for: state bits, leaf
+    uint32_t spell_version, spell_switches;      // and with which stack, and how often the GIL had changed hands
     uint64_t delay_ns, delay_cpu_ns, delay_own_ns, delay_at;   // how long it had waited for a CPU so far, 0 = not known; its CPU
     double running_share;         // clock, the sampler's and the time then. Of the time it was ready to run, it ran so much;
     uint64_t queued_ns, ran_ns;   // not counting whole periods in which it waited for a CPU, or ran: so much since then
@@ -4851,6 +4850,7 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
     pyprof__gil *added;
     memset(&gil, 0, sizeof gil);
     gil.interp = interp;
+    gil.slot = PYPROF__NONE;
     gil.address = layout->interp_gil == PYPROF__NO ? list->runtime->address + layout->runtime_gil
                                                    : pyprof__read_pointer(list->mirror, interp + layout->interp_gil);
     if (gil.address) {   // it has none yet while it comes up
@@ -5142,7 +5142,7 @@ static int pyprof__threads_list(pyprof__threads *list)
 static void pyprof__wait_poll(const pyprof__source *source, int64_t tid, const pyprof__call *call, pyprof__wait *wait)
 {
     struct pollfd one;
-    uint64_t count = call->argument[1];
+    uint64_t count = (uint32_t)call->argument[1];   // the kernel takes the lower half of the register
     if (count == 0) { wait->idle = 1; memcpy(wait->verb, "sleep", 6); return; }
     if (count > 1 || !pyprof__copy(source, &one, call->argument[0], sizeof one)) { pyprof__wait_many(wait, "poll", count); return; }
     pyprof__wait_fd(wait, "poll", tid, one.fd, 0);
@@ -5152,11 +5152,12 @@ static void pyprof__wait_poll(const pyprof__source *source, int64_t tid, const p
 static void pyprof__wait_select(const pyprof__source *source, const pyprof__call *call, pyprof__wait *wait)
 {
     uint64_t words[16], count = 0;
-    size_t size = call->argument[0] <= 1024 ? (size_t)(call->argument[0] + 63) / 64 : 16;
+    uint32_t highest = (uint32_t)call->argument[0];
+    size_t size = highest <= 1024 ? (highest + 63) / 64 : 16;
     int i;
     for (i = 1; i <= 3; i++)
         if (call->argument[i] && pyprof__copy(source, words, call->argument[i], size * 8)) count += pyprof__bits(words, size);
-    if (call->argument[0] == 0 || count == 0) memcpy(wait->verb, "sleep", 6);
+    if (highest == 0 || count == 0) memcpy(wait->verb, "sleep", 6);
     else pyprof__wait_many(wait, "select", count);
 }
 
@@ -5186,9 +5187,9 @@ static void pyprof__wait_describe(const pyprof__source *source, int64_t tid, con
     case PYPROF__WAITS_CONNECT: pyprof__wait_connect(source, call, wait); break;
     case PYPROF__WAITS_POLL: pyprof__wait_poll(source, tid, call, wait); break;
     case PYPROF__WAITS_SELECT: pyprof__wait_select(source, call, wait); break;
-    case PYPROF__WAITS_EPOLL: pyprof__wait_many(wait, "epoll", pyprof__epoll_count((int)call->argument[0])); break;
     case PYPROF__WAITS_FUTEX: wait->futex = call->argument[0]; break;
-    case PYPROF__WAITS_PLAIN: case PYPROF__WAITS_PATH: case PYPROF__WAITS_SLEEP: break;
+    // How many descriptors an epoll has would have to be read from /proc/self/fdinfo, which stops whoever uses it: milliseconds.
+    case PYPROF__WAITS_EPOLL: case PYPROF__WAITS_PLAIN: case PYPROF__WAITS_PATH: case PYPROF__WAITS_SLEEP: break;
     }
 }
 
@@ -5948,6 +5949,7 @@ typedef struct {
     pyprof__array wanted;          // unsigned char an owner of blocks: they are worth fetching ahead
     int64_t cpu_word;              // pthread_t + this = the CPU the thread is on; 0 = ask /proc
     int fine_clock, may_move;      // the CPU clock is a proof; the sampler may change its own CPU
+    int names_opcodes;             // a session wants them
     int stay, by_signal;           // a session wants the sampler to stay where it is; threads that run are held by a signal
     int cpu;                       // where the sampler is pinned, -1 = nowhere
     pyprof__cpus allowed;
@@ -6678,26 +6680,30 @@ static int pyprof__is_idle_function(const pyprof__codes *codes, uint32_t spot)
     return 0;
 }
 
-// The leaf of a wait. After so many different files and peers only the kind of wait is told: they must not fill the memory.
+// The leaf of a wait. After so many different files and peers only the kind of wait is told of new ones: they must not fill the
+// memory.
 static uint32_t pyprof__wait_leaf(pyprof__sweeper *sweeper, const pyprof__wait *wait)
 {
     char target[sizeof wait->target * 3];
-    size_t known;
+    size_t known = sweeper->codes.codes.count;
     uint32_t spot;
-    pyprof__utf8_repair(target, sizeof target, sweeper->targets < PYPROF__TARGETS ? wait->target : "");
-    known = sweeper->codes.codes.count;
-    spot = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb, target, wait->path && target[0]);
+    pyprof__utf8_repair(target, sizeof target, wait->target);
+    spot = pyprof__spot_known(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb, target, wait->path && target[0], sweeper->targets < PYPROF__TARGETS);
+    if (spot == PYPROF__NONE && target[0]) {
+        sweeper->degraded = "so many different files and peers were waited for that new ones are not named";
+        return pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb, "", 0);
+    }
     sweeper->targets += target[0] != 0 && sweeper->codes.codes.count > known;
     return spot;
 }
 
 // A thread that waits for the GIL wakes up every 5 ms to ask for it (Python/ceval_gil.h, take_gil): its clock moves a little, its
 // stack does not.
-static int pyprof__still_wants_gil(const pyprof__thread *thread, uint64_t now, uint64_t most_ns)   // most_ns: for each time it wakes up
+static int pyprof__still_wants_gil(const pyprof__thread *thread, uint64_t now)
 {
     uint64_t waited = now - thread->spell_at;
     return thread->spell_ns && (thread->spell & PYPROF__WANTS_GIL) && !thread->holder && thread->spell_version == thread->version
-        && thread->cpu_ns - thread->spell_ns <= most_ns * (1 + waited / 5000000);
+        && thread->cpu_ns - thread->spell_ns <= 30000 * (1 + waited / 5000000);
 }
 
 static uint32_t pyprof__running_state(const pyprof__thread *thread, const pyprof__gil *gil)
@@ -6714,10 +6720,10 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     int wanted_gil;
     pyprof__call call;
     pyprof__wait wait;
-    if (thread->spell_ns == thread->cpu_ns && thread->spell_ns && !(thread->spell & PYPROF__WANTS_CPU)) return 1;
+    if (sweeper->fine_clock && thread->spell_ns == thread->cpu_ns && thread->spell_ns && !(thread->spell & PYPROF__WANTS_CPU)) return 1;
     now = pyprof__now();
-    wanted_gil = pyprof__still_wants_gil(thread, now, 30000);
-    if (pyprof__still_wants_gil(thread, now, 15000) && gil && gil->locked == 1 && now - thread->spell_at < 100000000) return 1;
+    wanted_gil = pyprof__still_wants_gil(thread, now);
+    if (wanted_gil && thread->spell_switches == thread->held_by) return 1;   // nobody got it since
     thread->spell = 0;
     thread->spell_leaf = PYPROF__NONE;
     thread->spell_ns = 0;
@@ -6725,6 +6731,7 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     switch (pyprof__call_read(thread->native, &call)) {
     case PYPROF__CALL_UNKNOWN: return 0;
     case PYPROF__CALL_RUNS:   // woken up, but it has not got the GIL yet
+        if (!sweeper->fine_clock && !wanted_gil) { thread->waiting = 0; return 0; }   // it seemed to stand still
         thread->spell = wanted_gil ? PYPROF__WANTS_GIL : PYPROF__WANTS_CPU;
         if (wanted_gil) thread->spell_leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0);
         break;
@@ -6745,12 +6752,15 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     thread->spell_ns = thread->cpu_ns;
     thread->spell_at = now;
     thread->spell_version = thread->version;
+    thread->spell_switches = thread->held_by;
     return 1;
 }
 
-static uint32_t pyprof__rival_of(const pyprof__thread *thread, const pyprof__gil *gil)   // who holds the GIL that it wants
+static void pyprof__meet_rival(const pyprof__sweeper *sweeper, pyprof__thread *thread, const pyprof__gil *gil)   // who holds the GIL that it wants
 {
-    return gil && gil->holder != thread->address ? gil->slot : PYPROF__NONE;
+    if (!gil || gil->holder == thread->address || gil->slot == PYPROF__NONE) return;
+    thread->rival = gil->slot;
+    thread->rival_serial = PYPROF__AT(const pyprof__thread, sweeper->list.threads, gil->slot).serial;
 }
 
 // It ran all the time since the last sweep, but for what the sampler took: it still does.
@@ -6767,7 +6777,7 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
     thread->rival = PYPROF__NONE;
     thread->state = pyprof__running_state(thread, gil);
     // Off the GIL and on the sampler's CPU: it was stopped by the sampler, or stopped by itself.
-    if (!thread->waiting && !thread->holder && pyprof__still_wants_gil(thread, now, 30000)) thread->waiting = 1;
+    if (!thread->waiting && thread->spell_switches == thread->held_by && pyprof__still_wants_gil(thread, now)) thread->waiting = 1;
     else if (!thread->waiting && (thread->holder || pyprof__ran_through(sweeper, thread)
                                   || pyprof__cpu_of(sweeper, thread) != here)) thread->spell_ns = 0;
     else if (pyprof__spell(sweeper, thread)) thread->waiting = 1;
@@ -6775,7 +6785,7 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
     thread->state = PYPROF__IS_WAITING | thread->spell;
     if (thread->holder && !(thread->spell & PYPROF__WANTS_GIL)) thread->state |= PYPROF__HAS_GIL;   // it can be the last that had it
     thread->leaf = thread->spell_leaf;
-    if (thread->spell & PYPROF__WANTS_GIL) thread->rival = pyprof__rival_of(thread, gil);
+    if (thread->spell & PYPROF__WANTS_GIL) pyprof__meet_rival(sweeper, thread, gil);
 }
 
 // On the CPU that the sampler has taken only one thread was running when it came, and nobody tells which. A thread that was
@@ -6866,8 +6876,8 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
     sweeper->decided_ns = now;
     sweeper->own_ns = own;
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
-    for (i = 0; i < sweeper->list.threads.count; i++) {
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+    for (i = 0; i < sweeper->list.threads.count; i++) {   // where looks run out changes from sweep to sweep
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, (i + sweeper->list.tick) % sweeper->list.threads.count);
         thread->blocks = 0;
         if (thread->tick != sweeper->list.tick) continue;
         pyprof__state_of(sweeper, thread, now, here);
@@ -6876,7 +6886,7 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
         if (pyprof__takes_gil(sweeper, thread, gil)) {
             thread->state = PYPROF__IS_WAITING | PYPROF__WANTS_GIL;
             thread->leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0);
-            thread->rival = pyprof__rival_of(thread, gil);
+            pyprof__meet_rival(sweeper, thread, gil);
         }
         pyprof__native_leaf(sweeper, thread);
     }
@@ -6967,7 +6977,9 @@ static int pyprof__awaits_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
         await->slot = slot;
         await->first = (uint32_t)first;
         await->count = (uint32_t)(sweeper->awaiting.spots.count - first);
+        // Not for a gap in which nobody ran, nor for long stretches in which the thread could not be read.
         await->ns = thread->awaits_ns ? now - thread->awaits_ns : 0;
+        if (await->ns > 2 * PYPROF__AWAITS_NS + 40 * sweeper->awaits_cost) await->ns = 2 * PYPROF__AWAITS_NS + 40 * sweeper->awaits_cost;
     }
     return node == head ? 1 : node ? 2 : 0;
 }
@@ -14288,7 +14300,8 @@ static pyprof_result pyprof__metric_check(const pyprof_profile *profile, const p
 // "[read file /a/data.bin]", "[recv 10.0.0.1:5432]" with less of the target, as a session with these paths has it
 static uint32_t pyprof__wait_with_paths(pyprof__model *model, const char *name)
 {
-    const char *path = strstr(name, " /"), *address = path ? NULL : strstr(name, ":"), *base = strrchr(name, '/');
+    const char *socket = strstr(name, " unix:"), *path = socket ? NULL : strstr(name, " /"), *base = strrchr(name, '/');
+    const char *address = socket ? socket : path ? NULL : strstr(name, ":");
     char text[600];
     size_t end = strlen(name);
     while (address && address > name && *address != ' ') address--;
@@ -14438,6 +14451,7 @@ typedef struct {
     uint32_t spot_generation;
     double phase;                // of its own rate within the sampler's
     uint64_t tick, last_ns;      // its ticks; when the last one was
+    uint64_t awake_ns;           // when it began, or went on after a pause
     uint64_t ticks_late, late_sum;
     uint64_t own_cpu_start;
     int heap;                    // it tracks memory
@@ -14756,13 +14770,13 @@ static uint32_t pyprof__leaf_node(pyprof__session *session, const pyprof__codes 
     return seat->leaf_node;
 }
 
-static void pyprof__record_rival(pyprof__session *session, uint32_t waiter, uint32_t slot, uint64_t wall)
+static void pyprof__record_rival(pyprof__session *session, uint32_t waiter, uint32_t slot, uint64_t holder, uint64_t wall)
 {
     pyprof__model *model = &session->model;
     const pyprof__seat *seat = slot < session->seats.count ? &PYPROF__AT(const pyprof__seat, session->seats, slot) : NULL;
     pyprof__rivals *rivals = (pyprof__rivals *)model->rivals.data;
     size_t i;
-    if (!seat || seat->member == PYPROF__NONE) return;
+    if (!seat || seat->member == PYPROF__NONE || seat->serial != holder) return;   // who sat there before is not the one
     for (i = 0; i < model->rivals.count && (rivals[i].waiter != waiter || rivals[i].holder != seat->member); i++) {}
     if (i == model->rivals.count) {
         if (i >= PYPROF__RIVALS || !pyprof__push(model->pool, &model->rivals)) return;
@@ -14778,7 +14792,7 @@ static void pyprof__record_gil(pyprof__session *session, pyprof__seat *seat, con
                                uint64_t wall)
 {
     pyprof__member *member = &PYPROF__AT(pyprof__member, session->model.members, seat->member);
-    if (thread->rival != PYPROF__NONE) pyprof__record_rival(session, seat->member, thread->rival, wall);
+    if (thread->rival != PYPROF__NONE) pyprof__record_rival(session, seat->member, thread->rival, thread->rival_serial, wall);
     if (!thread->holder || !thread->blocks) { seat->hold_ns = 0; return; }
     if (seat->hold_number != thread->held_by) seat->hold_ns = 0;
     seat->hold_number = thread->held_by;
@@ -14879,6 +14893,8 @@ static void pyprof__look_opcodes(pyprof__sweeper *sweeper)
         for (k = 0; k < thread->stack.spots.count; k++)
             pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(const uint32_t, thread->stack.spots, k));
     }
+    for (k = 0; k < sweeper->awaiting.spots.count; k++)
+        pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(const uint32_t, sweeper->awaiting.spots, k));
 }
 
 static void pyprof__record(pyprof__session *session, const pyprof__sweeper *sweeper, const pyprof__tick *tick, int present, uint64_t retried)
@@ -14918,6 +14934,7 @@ static void pyprof__record_awaits(pyprof__session *session, const pyprof__sweepe
 {
     pyprof__model *model = &session->model;
     size_t i;
+    uint64_t since;
     uint32_t k, node;
     if (session->paused || session->spot_generation != sweeper->codes.generation) return;
     if (sweeper->awaits_cut) pyprof__degrade(session, "so many tasks waited that not all could be looked at");
@@ -14931,7 +14948,8 @@ static void pyprof__record_awaits(pyprof__session *session, const pyprof__sweepe
         for (k = 0; k < await->count && node != PYPROF__NONE; k++)
             node = pyprof__model_node(model, node, pyprof__map_spot(session, &sweeper->codes,
                                       PYPROF__AT(const uint32_t, sweeper->awaiting.spots, await->first + k)));
-        if (node != PYPROF__NONE && pyprof__model_waited(model, node, await->ns)) continue;
+        since = session->last_ns - session->awake_ns;   // a pause is no part of it
+        if (node != PYPROF__NONE && pyprof__model_waited(model, node, await->ns < since ? await->ns : since)) continue;
         pyprof__degrade(session, "max_bytes is used up: new stacks are counted at the deepest frame already known");
     }
 }
@@ -15012,7 +15030,7 @@ typedef struct { uint64_t due, soon, cost, tasks; } pyprof__names;
 static double pyprof__wanted_rate(pyprof__sweeper *sweeper)
 {
     double rate = 0;
-    int i, any = 0, stay = 0, by_signal = 0;
+    int i, any = 0, stay = 0, by_signal = 0, opcodes = 0;
     uint32_t depth = 1;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         const pyprof__session *session = &pyprof__g.sessions[i];
@@ -15020,6 +15038,7 @@ static double pyprof__wanted_rate(pyprof__sweeper *sweeper)
         any = 1;
         stay |= session->config.capture != PYPROF_CAPTURE_AUTO;
         by_signal |= session->config.capture == PYPROF_CAPTURE_SIGNAL;
+        opcodes |= session->config.opcodes;
         if (session->config.max_depth > depth) depth = session->config.max_depth;
         if (!session->paused && session->config.rate_hz > rate) rate = session->config.rate_hz;
     }
@@ -15029,6 +15048,7 @@ static double pyprof__wanted_rate(pyprof__sweeper *sweeper)
     if (by_signal && !sweeper->by_signal && !pyprof__hold_install()) sweeper->degraded = "the handler for SIGURG could not be installed";
     if (!by_signal && sweeper->by_signal) pyprof__hold_uninstall();
     sweeper->by_signal = by_signal;
+    sweeper->names_opcodes = opcodes;
     return any ? rate : -1;
 }
 
@@ -15127,6 +15147,7 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
         names->tasks = tick.now + (pyprof__second << sweeper->list.asyncio_tries);
     }
     if (present) pyprof__awaits_read(sweeper, tick.now);
+    if (present && sweeper->names_opcodes) pyprof__look_opcodes(sweeper);
     pthread_mutex_lock(&pyprof__lock);
     if (tick.now > pyprof__g.own_cpu_due) {   // reading the clock of a running thread makes the scheduler think again about it
         pyprof__g.own_cpu_ns = pyprof__own_cpu();
@@ -15135,7 +15156,6 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
         if (!(session->generation & 1)) continue;
-        if (session->config.opcodes && present) pyprof__look_opcodes(sweeper);
         pyprof__record(session, sweeper, &tick, present, sweeper->retried - retried);
         if (present && sweeper->awaits.count) pyprof__record_awaits(session, sweeper);
     }
@@ -15326,7 +15346,7 @@ static int pyprof__session_clear(pyprof__session *session, uint64_t start_ns)
     size_t i;
     clock_gettime(CLOCK_REALTIME, &now);
     pyprof__model_init(&session->model, &session->pool);
-    session->model.start_ns = session->model.last_ns = session->last_ns = start_ns;
+    session->model.start_ns = session->model.last_ns = session->last_ns = session->awake_ns = start_ns;
     session->model.unix_offset = (double)now.tv_sec + (double)now.tv_nsec / 1e9 - (double)monotonic / 1e9;
     session->model.rate_hz = session->config.rate_hz;
     session->model.timeline_s = session->config.timeline_s;
@@ -15515,8 +15535,8 @@ static int pyprof__dump_sweep(pyprof__sweeper *sweeper)
     uint32_t word = 0;
     int attempt, rejected = 1;
     size_t i;
-    for (attempt = 0; attempt < 20 && rejected; attempt++) {
-        if (attempt) pyprof__sleep_until(&word, 0, pyprof__now() + 500000);
+    for (attempt = 0; attempt < 2 || (attempt < 20 && rejected); attempt++) {   // two: who stands still with the GIL waits
+        if (attempt) pyprof__sleep_until(&word, 0, pyprof__now() + 1000000);
         if (!pyprof__sweep(sweeper)) return 0;
         for (rejected = 0, i = 0; i < sweeper->list.threads.count; i++) {
             const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
@@ -15946,7 +15966,7 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
             found->paused = 1;
         } else {
             found->paused = 0;
-            found->last_ns = now;
+            found->last_ns = found->awake_ns = now;
             for (i = 0; i < found->seats.count; i++) PYPROF__AT(pyprof__seat, found->seats, i).cpu_ns = 0;
         }
         pyprof__heap_noting();
