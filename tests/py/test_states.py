@@ -7,6 +7,7 @@ points. Where that depends on when the scheduler lets the sampler run, it is tri
 import collections
 import concurrent.futures
 import contextlib
+import ctypes
 import fcntl
 import gc
 import gzip
@@ -22,6 +23,7 @@ import resource
 import select
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -587,11 +589,23 @@ def a_poll_of_one(stack, folder):
 
 
 @wait
+def a_poll_with_half_a_number(stack, folder):
+    """The kernel takes a 32-bit number of descriptors; what the program left in the upper half of the register is seen all the same."""
+    if os.uname().machine != 'x86_64':
+        bind.skip('system call numbers of x86-64')
+    reader, writer = pipe_of(stack)
+    one = ctypes.create_string_buffer(struct.pack('=ihh', reader, select.POLLIN, 0), 8)
+    call = ctypes.CDLL(None).syscall
+    call.argtypes = [ctypes.c_long, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_long]
+    return Wait(lambda: call(7, one, 1 << 63 | 1, -1), lambda: os.write(writer, b'.'), r'\[poll pipe\]')
+
+
+@wait
 def an_epoll(stack, folder):
     pipes, epoll = [pipe_of(stack) for _ in range(3)], stack.enter_context(select.epoll())
     for reader, _ in pipes:
         epoll.register(reader, select.EPOLLIN)
-    return Wait(epoll.poll, lambda: os.write(pipes[1][1], b'.'), r'\[epoll([ _]wait)?( 3 fds)?\]', True)
+    return Wait(epoll.poll, lambda: os.write(pipes[1][1], b'.'), r'\[epoll\]', True)
 
 
 @wait
@@ -626,6 +640,58 @@ def a_terminal(stack, folder):
         stack.callback(os.close, fd)
     tty.setraw(slave)
     return Wait(lambda: os.read(slave, 1), lambda: os.write(master, b'.'), r'\[read tty( /dev/pts/\d+)?\]', None)
+
+
+@bind.test
+def files_without_end():
+    """After 1,000 different targets new ones are not named, but those that are known still are."""
+    def read_all(paths, seconds):
+        for path in paths:
+            fd = os.open(path, os.O_RDWR)
+            timer = threading.Timer(seconds, os.write, (fd, b'.'))
+            timer.start()
+            os.read(fd, 1)
+            timer.join()
+            os.close(fd)
+
+    with bind.folder() as folder:
+        paths = [os.path.join(folder, 'fifo-%d' % i) for i in range(1100)]
+        for path in paths:
+            os.mkfifo(path)
+        with bind.record(rate_hz=5000) as r:
+            for part in [paths[:1]], [paths], [paths[:1]]:
+                worker = Worker('reader', read_all, part[0], 0.3 if len(part[0]) == 1 else 0.002)
+                worker.start()
+                worker.end()
+    leaves = collections.Counter()
+    for item in r.profile.visit(bind.ITEM_STACK, leaves=True):
+        leaves[item.stack[-1].name] += item.self[WALL_NS] / 1e9
+    named = [name for name in leaves if 'fifo-' in name]
+    print(len(named), leaves['[read pipe %s]' % paths[0]], leaves['[read pipe]'], r.profile.stats().degraded)
+    bind.check(len(named) <= 1000, '%d files are named', len(named))
+    bind.enough(len(named) > 900, 'only %d files are named', len(named))
+    bind.enough(leaves['[read pipe]'] > 0.02, 'files that have no name: %g s', leaves['[read pipe]'])
+    bind.enough(leaves['[read pipe %s]' % paths[0]] > 0.5, 'the first file: %g s', leaves['[read pipe %s]' % paths[0]])
+    bind.check(b'not named' in r.profile.stats().degraded, 'degraded: %r', r.profile.stats().degraded)
+
+
+@bind.test
+def who_sleeps_beside_a_spinner_waits_for_the_gil_only_when_it_wakes():
+    """It sleeps at the line at which it waits for the GIL, and its clock hardly moves."""
+    def sleep_on(seconds, nap):
+        late = 0.0
+        end = clock() + seconds
+        while clock() < end:
+            begin = clock()
+            time.sleep(nap)
+            late += clock() - begin - nap
+        return late
+
+    sleeper, spinner = Worker('sleeper', sleep_on, 3, 0.05), Worker('spinner', spin, 3)
+    profile = recorded(sleeper, spinner, rate_hz=200)
+    if GIL:
+        got = profile.shares('sleeper')['gil_wait']
+        bind.enough(got < sleeper.result / sleeper.wall + 2 * POINTS, 'GIL wait %g, too late by %g', got, sleeper.result / sleeper.wall)
 
 
 @bind.test
