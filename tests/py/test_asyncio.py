@@ -297,7 +297,7 @@ def tasks_within_tasks():
         in_loop(outer_work(r))
     found = collections.Counter()
     for path, value in paths(r.profile).items():
-        if path[-1] == 'spin' and 'known' not in path:
+        if path and path[-1] == 'spin' and 'known' not in path:
             found[path[path.index('in_loop') + 1:]] += value / 1e9
     print(found)
     expected = {('@outer', 'outer_work', 'drive', 'inner_work', 'spin'): 0.3,
