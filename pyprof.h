@@ -5935,8 +5935,7 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 typedef struct { uint32_t slot, first, count; uint64_t ns; } pyprof__await;   // a task of that thread: its spots, the time since the last look
 enum { PYPROF__MAX_AWAITS = 1000, PYPROF__AWAITS_NS = 100000000 };
 enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
-      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__LOOK_NS = 9000000,
-      PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300, PYPROF__DELAY_NS = 20000000,
+      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300, PYPROF__DELAY_NS = 20000000,
       PYPROF__GIL_SIZE = 224 };
 // LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; GIL_SIZE: at most, of struct _gil_runtime_state
 
@@ -6725,9 +6724,6 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     now = pyprof__now();
     wanted_gil = pyprof__still_wants_gil(thread, now);
     if (wanted_gil && thread->spell_switches == thread->held_by) return 1;   // nobody got it since
-    // One that wakes up all the time at the same place is looked at a hundred times a second: whatever it waits for, alike.
-    if (thread->spell_ns && thread->spell_version == thread->version && !(thread->spell & PYPROF__WANTS_CPU) && now - thread->spell_at
-        < PYPROF__LOOK_NS) return 1;
     thread->spell = 0;
     thread->spell_leaf = PYPROF__NONE;
     thread->spell_ns = 0;
