@@ -4892,7 +4892,7 @@ static const pyprof__gil *pyprof__gil_of(const pyprof__threads *list, uint64_t i
 }
 
 // Up to 3.11 a new thread's state is made by its creator and bears the creator's ids until the thread has started
-// (_PyThreadState_Prealloc in Python/pystate.c): an older state of the same interpreter has the same native id. While a new
+// (_PyThreadState_Prealloc in Python/pystate.c): an older state of the same interpreter has the same ids. While a new
 // state is put in front, the list can end there for a moment: then the older ones are those of the sweep before.
 static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof__thread *thread)
 {
@@ -4900,7 +4900,7 @@ static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof_
     size_t i;
     for (i = 0; i < list->threads.count; i++) {
         const pyprof__thread *other = &PYPROF__AT(const pyprof__thread, list->threads, i);
-        int same = other->native == thread->native;
+        int same = other->native == thread->native || other->ident == thread->ident;   // between the two one is set, the other not yet
         if (other->interp != thread->interp || other->serial >= thread->serial || other->tick + 1 < list->tick) continue;
         if (same && other->tick == list->tick) return 0;
         listed |= other->tick == list->tick;
