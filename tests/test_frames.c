@@ -191,4 +191,50 @@ TEST(each_thread_has_its_own_bytecode)
     CHECK_INT(spot_with(8192)->place.line, 0);
 }
 
+// Is the newest of two or three states taken for started? Each is { address, interpreter, serial, ident, native, sweep }; sweep 7 is now.
+typedef struct { uint64_t address, interp, serial, ident; int64_t native; uint32_t tick; } state;
+
+static int has_started(const state *states, size_t count)
+{
+    pyprof__pool own;
+    pyprof__threads list;
+    size_t i;
+    int started;
+    memset(&list, 0, sizeof list);
+    pyprof__pool_init(&own, NULL, UINT64_MAX);
+    pyprof__array_init(&list.threads, sizeof(pyprof__thread));
+    list.tick = 7;
+    for (i = 0; i < count; i++) {
+        pyprof__thread *thread = (pyprof__thread *)pyprof__push(&own, &list.threads);
+        thread->address = states[i].address;
+        thread->interp = states[i].interp;
+        thread->serial = states[i].serial;
+        thread->ident = states[i].ident;
+        thread->native = states[i].native;
+        thread->tick = states[i].tick;
+    }
+    started = pyprof__thread_has_started(&list, (const pyprof__thread *)list.threads.data + count - 1);
+    pyprof__array_free(&own, &list.threads);
+    return started;
+}
+
+TEST(states_made_for_threads_that_have_not_started)
+{
+    const state own[] = { { 64, 8, 1, 10, 20, 7 }, { 128, 8, 2, 11, 21, 7 } };
+    const state creators[] = { { 64, 8, 1, 10, 20, 7 }, { 128, 8, 2, 10, 20, 7 } };
+    const state native_to_come[] = { { 64, 8, 1, 10, 20, 7 }, { 128, 8, 2, 11, 20, 7 } };
+    const state ident_read_before[] = { { 64, 8, 1, 10, 20, 7 }, { 128, 8, 2, 10, 21, 7 } };
+    const state list_that_ends[] = { { 64, 8, 1, 10, 20, 6 }, { 128, 8, 2, 10, 20, 7 } };
+    const state long_ago[] = { { 64, 8, 1, 10, 20, 5 }, { 128, 8, 2, 10, 20, 7 } };
+    const state one_after_the_other[] = { { 64, 8, 1, 10, 20, 7 }, { 128, 8, 2, 11, 21, 6 }, { 192, 8, 3, 11, 21, 7 } };
+    const state at_its_address[] = { { 128, 8, 1, 10, 20, 6 }, { 128, 8, 2, 10, 20, 7 } };
+    const state elsewhere[] = { { 64, 8, 1, 10, 20, 7 }, { 128, 16, 2, 10, 20, 7 } };
+    CHECK(has_started(own, 1) && has_started(own, 2));
+    CHECK(!has_started(creators, 2));
+    CHECK(!has_started(native_to_come, 2) && !has_started(ident_read_before, 2));
+    CHECK(!has_started(list_that_ends, 2));
+    CHECK(has_started(long_ago, 2) && has_started(one_after_the_other, 3));
+    CHECK(has_started(at_its_address, 2) && has_started(elsewhere, 2));
+}
+
 TEST_MAIN
