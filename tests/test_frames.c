@@ -237,4 +237,36 @@ TEST(states_made_for_threads_that_have_not_started)
     CHECK(has_started(at_its_address, 2) && has_started(elsewhere, 2));
 }
 
+TEST(a_state_with_other_ids_is_another_thread)
+{
+    static _Alignas(16) unsigned char raw[512];
+    pyprof__runtime runtime;
+    pyprof__threads list;
+    pyprof__thread *thread;
+    uint64_t next;
+    int pass;
+    setup(1);
+    memset(&runtime, 0, sizeof runtime);
+    runtime.layout = layout;
+    pyprof__threads_init(&list, &pool, &mirror, &runtime);
+    put32(raw, layout.thread_status, layout.status_alive);
+    put64(raw, layout.thread_interp, code);
+    put64(raw, layout.thread_serial, (void *)3);
+    for (pass = 0; pass < 3; pass++) {   // the same ids twice, then others
+        put64(raw, layout.thread_ident, (void *)(uintptr_t)(pass < 2 ? 10 : 11));
+        put64(raw, layout.thread_native, (void *)(uintptr_t)(pass < 2 ? 20 : 21));
+        list.tick++;
+        pyprof__mirror_begin(&mirror);
+        CHECK(pyprof__thread_list_one(&list, (uint64_t)(uintptr_t)raw, (uint64_t)(uintptr_t)code, 0, &next));
+        CHECK_INT(list.threads.count, 1);
+        thread = (pyprof__thread *)list.threads.data;
+        CHECK(thread->started == (pass == 1) && thread->named == (uint32_t)(pass == 1));
+        CHECK_STR(thread->name, pass == 1 ? "MainThread" : "");
+        thread->started = 1;
+        thread->named = 1;
+        memcpy(thread->name, "MainThread", 11);
+    }
+    pyprof__threads_free(&list);
+}
+
 TEST_MAIN
