@@ -4901,7 +4901,8 @@ static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof_
     for (i = 0; i < list->threads.count; i++) {
         const pyprof__thread *other = &PYPROF__AT(const pyprof__thread, list->threads, i);
         int same = other->native == thread->native || other->ident == thread->ident;   // between the two one is set, the other not yet
-        if (other->interp != thread->interp || other->serial >= thread->serial || other->tick + 1 < list->tick) continue;
+        if (other->interp != thread->interp || other->serial >= thread->serial || other->tick + 1 < list->tick
+            || other->address == thread->address) continue;   // the state that lay here before is gone
         if (same && other->tick == list->tick) return 0;
         listed |= other->tick == list->tick;
         lately |= same;

@@ -328,4 +328,82 @@ TEST(chains_of_coroutines)
     }
 }
 
+// Is the newest of two or three states taken for started? Each is { address, interpreter, serial, ident, native, sweep }; sweep 7 is now.
+typedef struct { uint64_t address, interp, serial, ident; int64_t native; uint32_t tick; } state;
+
+static int has_started(const state *states, size_t count)
+{
+    pyprof__pool own;
+    pyprof__threads list;
+    size_t i;
+    int started;
+    memset(&list, 0, sizeof list);
+    pyprof__pool_init(&own, NULL, UINT64_MAX);
+    pyprof__array_init(&list.threads, sizeof(pyprof__thread));
+    list.tick = 7;
+    for (i = 0; i < count; i++) {
+        pyprof__thread *thread = (pyprof__thread *)pyprof__push(&own, &list.threads);
+        thread->address = states[i].address;
+        thread->interp = states[i].interp;
+        thread->serial = states[i].serial;
+        thread->ident = states[i].ident;
+        thread->native = states[i].native;
+        thread->tick = states[i].tick;
+    }
+    started = pyprof__thread_has_started(&list, (const pyprof__thread *)list.threads.data + count - 1);
+    pyprof__array_free(&own, &list.threads);
+    return started;
+}
+
+TEST(states_made_for_threads_that_have_not_started)
+{
+    const state own[] = { { 64, 8, 1, 10, 20, 7 }, { 128, 8, 2, 11, 21, 7 } };
+    const state creators[] = { { 64, 8, 1, 10, 20, 7 }, { 128, 8, 2, 10, 20, 7 } };
+    const state native_to_come[] = { { 64, 8, 1, 10, 20, 7 }, { 128, 8, 2, 11, 20, 7 } };
+    const state ident_read_before[] = { { 64, 8, 1, 10, 20, 7 }, { 128, 8, 2, 10, 21, 7 } };
+    const state list_that_ends[] = { { 64, 8, 1, 10, 20, 6 }, { 128, 8, 2, 10, 20, 7 } };
+    const state long_ago[] = { { 64, 8, 1, 10, 20, 5 }, { 128, 8, 2, 10, 20, 7 } };
+    const state one_after_the_other[] = { { 64, 8, 1, 10, 20, 7 }, { 128, 8, 2, 11, 21, 6 }, { 192, 8, 3, 11, 21, 7 } };
+    const state at_its_address[] = { { 128, 8, 1, 10, 20, 6 }, { 128, 8, 2, 10, 20, 7 } };
+    const state elsewhere[] = { { 64, 8, 1, 10, 20, 7 }, { 128, 16, 2, 10, 20, 7 } };
+    CHECK(has_started(own, 1) && has_started(own, 2));
+    CHECK(!has_started(creators, 2));
+    CHECK(!has_started(native_to_come, 2) && !has_started(ident_read_before, 2));
+    CHECK(!has_started(list_that_ends, 2));
+    CHECK(has_started(long_ago, 2) && has_started(one_after_the_other, 3));
+    CHECK(has_started(at_its_address, 2) && has_started(elsewhere, 2));
+}
+
+TEST(a_state_with_other_ids_is_another_thread)
+{
+    static _Alignas(16) unsigned char raw[512];
+    pyprof__runtime runtime;
+    pyprof__threads list;
+    pyprof__thread *thread;
+    uint64_t next;
+    int pass;
+    setup(1);
+    memset(&runtime, 0, sizeof runtime);
+    runtime.layout = layout;
+    pyprof__threads_init(&list, &pool, &mirror, &runtime);
+    put32(raw, layout.thread_status, layout.status_alive);
+    put64(raw, layout.thread_interp, code);
+    put64(raw, layout.thread_serial, (void *)3);
+    for (pass = 0; pass < 3; pass++) {   // the same ids twice, then others
+        put64(raw, layout.thread_ident, (void *)(uintptr_t)(pass < 2 ? 10 : 11));
+        put64(raw, layout.thread_native, (void *)(uintptr_t)(pass < 2 ? 20 : 21));
+        list.tick++;
+        pyprof__mirror_begin(&mirror);
+        CHECK(pyprof__thread_list_one(&list, (uint64_t)(uintptr_t)raw, (uint64_t)(uintptr_t)code, 0, &next));
+        CHECK_INT(list.threads.count, 1);
+        thread = (pyprof__thread *)list.threads.data;
+        CHECK(thread->started == (pass == 1) && thread->named == (uint32_t)(pass == 1));
+        CHECK_STR(thread->name, pass == 1 ? "MainThread" : "");
+        thread->started = 1;
+        thread->named = 1;
+        memcpy(thread->name, "MainThread", 11);
+    }
+    pyprof__threads_free(&list);
+}
+
 TEST_MAIN
