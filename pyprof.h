@@ -5935,7 +5935,7 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 // ============================================================================
 typedef struct { uint32_t slot, first, count; uint64_t ns; } pyprof__await;   // a task of that thread: its spots, the time since the last look
 enum { PYPROF__MAX_AWAITS = 1000, PYPROF__AWAITS_NS = 100000000 };
-enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
+enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INNER = 8, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
       PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300, PYPROF__DELAY_NS = 20000000,
       PYPROF__GIL_SIZE = 224 };
 // LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; GIL_SIZE: at most, of struct _gil_runtime_state
@@ -6449,17 +6449,26 @@ static void pyprof__twins_add(pyprof__sweeper *sweeper, uint64_t base)
     if (sweeper->twin_count < PYPROF__TWINS) sweeper->twins[sweeper->twin_count++] = base;
 }
 
-static void pyprof__twins_learn(pyprof__sweeper *sweeper)
+static void pyprof__twins_learn(pyprof__sweeper *sweeper, size_t aside)   // aside: so many were touched before the walk began
 {
     const pyprof__mirror *mirror = &sweeper->mirror;
     const pyprof__array *ids = PYPROF__OWN_TWINS < mirror->plans.count ? &PYPROF__AT(const pyprof__plan, mirror->plans, PYPROF__OWN_TWINS).ids : NULL;
     uint64_t before[PYPROF__TWINS];
-    size_t i, count = sweeper->twin_count;
+    size_t i, known = ids ? ids->count : 0, count = sweeper->twin_count, inner;
     memcpy(before, sweeper->twins, count * sizeof *before);
     sweeper->twin_count = 0;
-    for (i = 0; ids && i < ids->count && i < PYPROF__TWINS; i++)
-        pyprof__twins_add(sweeper, PYPROF__AT(const pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *ids, i)).base);
+    if (aside > known) aside = known;
+    inner = known - aside < PYPROF__INNER ? known - aside : PYPROF__INNER;   // the head and the innermost frames change most
+    for (i = 0; i < known && i < PYPROF__TWINS; i++) {
+        size_t nth = i < inner ? aside + i : i < inner + aside ? i - inner : i;
+        pyprof__twins_add(sweeper, PYPROF__AT(const pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *ids, nth)).base);
+    }
     for (i = 0; i < count && i < PYPROF__TWINS / 4; i++) pyprof__twins_add(sweeper, before[i]);
+}
+
+static size_t pyprof__twins_touched(const pyprof__mirror *mirror)   // so far
+{
+    return PYPROF__OWN_TWINS < mirror->plans.count ? PYPROF__AT(const pyprof__plan, mirror->plans, PYPROF__OWN_TWINS).next.count : 0;
 }
 
 static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // what says where the top is
@@ -6587,6 +6596,7 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
     size_t codes = sweeper->codes.codes.count;
     pyprof__collection *collection;
     pyprof__walk walk;
+    size_t aside;
     int cause, held;
     memset(&walk, 0, sizeof walk);
     walk.codes = &sweeper->codes;
@@ -6600,10 +6610,11 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
     pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_TWINS);
     if (tasks) pyprof__walk_tasks(&sweeper->list, &walk, thread);
     collection = pyprof__walk_expect(sweeper, &walk, thread, 1);
+    aside = pyprof__twins_touched(&sweeper->mirror);
     cause = pyprof__walk_from(&walk, thread->address, thread->base);
     held = cause == 0 && pyprof__links_held(sweeper, thread) && pyprof__gc_held(sweeper, thread) && pyprof__task_held(sweeper, &walk, thread);
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
-    pyprof__twins_learn(sweeper);
+    pyprof__twins_learn(sweeper, aside);
     if (!held && cause == 0 && walk.root == thread->root && !walk.stack->truncated) {   // its outer part may be sure
         pyprof__array swap = sweeper->doubtful;
         sweeper->doubtful = sweeper->links;
