@@ -6458,7 +6458,7 @@ static void pyprof__twins_learn(pyprof__sweeper *sweeper, size_t aside)   // asi
     memcpy(before, sweeper->twins, count * sizeof *before);
     sweeper->twin_count = 0;
     if (aside > known) aside = known;
-    inner = known - aside < PYPROF__INNER ? known - aside : PYPROF__INNER;   // the head and the innermost frames change most
+    inner = known - aside < PYPROF__INNER ? known - aside : (size_t)PYPROF__INNER;   // the head and the innermost frames change most
     for (i = 0; i < known && i < PYPROF__TWINS; i++) {
         size_t nth = i < inner ? aside + i : i < inner + aside ? i - inner : i;
         pyprof__twins_add(sweeper, PYPROF__AT(const pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *ids, nth)).base);

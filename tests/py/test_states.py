@@ -1264,9 +1264,9 @@ def all_time_is_the_systems():
     of = profile.shares('reader')
     bind.check(system > 4 * user, 'this kernel lets others do the work')
     runs(profile, worker)
-    same(of['native'], worker.cpu / worker.wall, 'how much it runs in C', worker.blur)
+    same(of['native'], of['running'], 'how much it runs in C', of['cpu_wait'])
     if GIL:
-        same(of['nogil'], worker.cpu / worker.wall, 'how much it runs without the GIL', worker.blur)
+        same(of['nogil'], of['running'], 'how much it runs without the GIL', of['cpu_wait'])
         same(of['gil'], 0, 'how much it has the GIL')
     same(of['idle'], 0, 'idle')
     facts = [process for _, process in gauges(profile)]
