@@ -819,6 +819,25 @@ static int pyprof__switches_none(int64_t cpu_word)   // since then
     return *pyprof__rseq_word(cpu_word) == (uint64_t)(uintptr_t)&pyprof__rseq_nowhere;
 }
 
+// Where a condition variable counts those that wait, in eighths: glibc, whose word for that (__wrefs) has moved between versions.
+// Its lowest bits say how the variable was made: a fresh one with both of them set tells which word it is. 0 = not known.
+static uint32_t pyprof__waiters_offset(void)
+{
+    union { pthread_cond_t cond; uint32_t words[sizeof(pthread_cond_t) / 4]; } u;
+    pthread_condattr_t how;
+    uint32_t i, found = 0, count = 0;
+    memset(&u, 0, sizeof u);
+    if (pthread_condattr_init(&how) != 0) return 0;
+    if (pthread_condattr_setpshared(&how, PTHREAD_PROCESS_SHARED) == 0 && pthread_condattr_setclock(&how, CLOCK_MONOTONIC) == 0
+        && pthread_cond_init(&u.cond, &how) == 0) {
+        for (i = 0; i < PYPROF__COUNT(u.words); i++)
+            if (u.words[i]) { found = u.words[i] == 3 ? i * 4 : 0; count++; }
+        pthread_cond_destroy(&u.cond);
+    }
+    pthread_condattr_destroy(&how);
+    return count == 1 ? found : 0;
+}
+
 static int pyprof__cpu_here(int64_t cpu_word)   // of the calling thread
 {
     unsigned cpu = 0;
@@ -4614,8 +4633,10 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint32_t native_callee, native_leaf;         // the C function called lately (see CODE), and its leaf
     uint32_t spell, spell_leaf;                  // what it waits for: state bits, leaf
     uint32_t spell_version, spell_switches;      // and with which stack, and how often the GIL had changed hands
+    int spell_assumed, view;                     // nobody looked; see pyprof__view_of
     uint64_t delay_ns, delay_cpu_ns, delay_own_ns, delay_at;   // how long it had waited for a CPU so far, 0 = not known; its CPU
     double running_share;         // clock, the sampler's and the time then. Of the time it was ready to run, it ran so much;
+    uint32_t draws, draws_due;    // of its state since then, and after how many to look again
     uint64_t queued_ns, ran_ns;   // not counting whole periods in which it waited for a CPU, or ran: so much since then
     uint64_t spell_ns, spell_at;  // its CPU clock when it was looked at what it waits for; 0 = it was not; and when that was
     uint64_t awaits_ns;           // when its waiting tasks were last looked at
@@ -4632,6 +4653,7 @@ typedef struct {
     uint64_t address, interp, holder, stamp;   // stamp: see pyprof__codes
     int locked, enabled;
     uint32_t switches, slot;                   // how often it has changed hands; the thread that holds it, PYPROF__NONE = none that is known
+    uint32_t waiters, queued, maybe, unseen;   // in its queue, 0 = not known; known to be there; seen there once; who else may be
     pyprof__gc gc;
 } pyprof__gil;
 
@@ -4660,7 +4682,7 @@ typedef struct {
     pyprof__mirror *mirror;
     const pyprof__runtime *runtime;
     int64_t tid_offset;
-    uint32_t tick;
+    uint32_t tick, waiters_offset;
     pyprof__array threads;     // pyprof__thread; slot numbers stay
     pyprof__array gils;        // pyprof__gil, of this sweep
     pyprof__array interps;     // uint64_t addresses, of this sweep
@@ -4680,6 +4702,7 @@ static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pypr
     list->mirror = mirror;
     list->runtime = runtime;
     list->tid_offset = pyprof__tid_offset();
+    list->waiters_offset = pyprof__waiters_offset();
     pyprof__array_init(&list->threads, sizeof(pyprof__thread));
     pyprof__array_init(&list->gils, sizeof(pyprof__gil));
     pyprof__array_init(&list->interps, sizeof(uint64_t));
@@ -4857,6 +4880,8 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
         gil.holder = pyprof__read_pointer(list->mirror, gil.address + layout->gil_holder);
         gil.locked = (int)pyprof__read_u32(list->mirror, gil.address + layout->gil_locked);
         gil.switches = pyprof__read_u32(list->mirror, gil.address + layout->gil_locked + 8);   // switch_number (Include/internal/pycore_gil.h)
+        if (list->waiters_offset)                                                               // and behind it cond
+            gil.waiters = pyprof__read_u32(list->mirror, gil.address + layout->gil_locked + 16 + list->waiters_offset) / 8;
         gil.enabled = layout->gil_enabled == PYPROF__NO || pyprof__read_u32(list->mirror, gil.address + layout->gil_enabled);
     }
     if (layout->interp_generation != PYPROF__NO && pyprof__read(list->mirror, &gil.stamp, interp + layout->interp_generation, sizeof gil.stamp))
@@ -5936,7 +5961,7 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 typedef struct { uint32_t slot, first, count; uint64_t ns; } pyprof__await;   // a task of that thread: its spots, the time since the last look
 enum { PYPROF__MAX_AWAITS = 1000, PYPROF__AWAITS_NS = 100000000 };
 enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INNER = 8, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
-      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300, PYPROF__DELAY_NS = 20000000,
+      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300, PYPROF__DELAY_NS = 20000000, PYPROF__DRAWS = 8,
       PYPROF__GIL_SIZE = 224 };
 // LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; GIL_SIZE: at most, of struct _gil_runtime_state
 
@@ -6724,18 +6749,55 @@ static uint32_t pyprof__running_state(const pyprof__thread *thread, const pyprof
     return gil && gil->enabled ? PYPROF__IS_NOGIL | PYPROF__IS_NATIVE : 0;
 }
 
-// What does a thread wait for that stands still? That is looked at once: until its clock moves, it is the same. 1 = known.
+// It ran all the time since the last sweep, but for what the sampler took: it still does.
+static int pyprof__ran_through(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+{
+    uint64_t elapsed = sweeper->elapsed_ns;
+    return thread->last_cpu_ns && thread->cpu_ns - thread->last_cpu_ns + sweeper->took_ns >= elapsed - elapsed / 16;
+}
+
+// Is that known of a thread without looking at it? It is what it waits for until its clock moves. Off the GIL and on the sampler's
+// CPU it was stopped by the sampler, or stopped by itself.
+enum { PYPROF__VIEW_RUNS, PYPROF__VIEW_SAME, PYPROF__VIEW_MAYBE, PYPROF__VIEW_UNSEEN };   // MAYBE: it waited for the GIL
+
+static int pyprof__view_of(pyprof__sweeper *sweeper, const pyprof__thread *thread, uint64_t now, int here)
+{
+    int runs = !thread->waiting && (thread->holder || pyprof__ran_through(sweeper, thread) || pyprof__cpu_of(sweeper, thread) != here);
+    int same = !runs && sweeper->fine_clock && thread->spell_ns && thread->spell_ns == thread->cpu_ns && !(thread->spell & PYPROF__WANTS_CPU);
+    if (same || pyprof__still_wants_gil(thread, now)) {
+        if (thread->spell_assumed) return PYPROF__VIEW_MAYBE;
+        return same || thread->spell_switches == thread->held_by ? PYPROF__VIEW_SAME : PYPROF__VIEW_MAYBE;   // nobody got it since
+    }
+    return runs ? PYPROF__VIEW_RUNS : PYPROF__VIEW_UNSEEN;
+}
+
+static void pyprof__spell_begin(pyprof__thread *thread, uint64_t now, int assumed)
+{
+    thread->spell_ns = thread->cpu_ns;
+    thread->spell_at = now;
+    thread->spell_version = thread->version;
+    thread->spell_switches = thread->held_by;
+    thread->spell_assumed = assumed;
+}
+
+// It is in the GIL's queue: that has been concluded.
+static void pyprof__spell_assume(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now)
+{
+    thread->waiting = 1;
+    if (thread->view == PYPROF__VIEW_MAYBE) return;
+    thread->spell = PYPROF__WANTS_GIL;
+    thread->spell_leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0);
+    pyprof__spell_begin(thread, now, 1);
+}
+
+// Looks at what a thread waits for that seems to stand still. 1 = known.
 static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
-    uint64_t now;
-    int wanted_gil;
+    uint64_t now = pyprof__now();
+    int wanted_gil = pyprof__still_wants_gil(thread, now) && !thread->spell_assumed;
     pyprof__call call;
     pyprof__wait wait;
-    if (sweeper->fine_clock && thread->spell_ns == thread->cpu_ns && thread->spell_ns && !(thread->spell & PYPROF__WANTS_CPU)) return 1;
-    now = pyprof__now();
-    wanted_gil = pyprof__still_wants_gil(thread, now);
-    if (wanted_gil && thread->spell_switches == thread->held_by) return 1;   // nobody got it since
     thread->spell = 0;
     thread->spell_leaf = PYPROF__NONE;
     thread->spell_ns = 0;
@@ -6743,7 +6805,7 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     switch (pyprof__call_read(thread->native, &call)) {
     case PYPROF__CALL_UNKNOWN: return 0;
     case PYPROF__CALL_RUNS:   // woken up, but it has not got the GIL yet
-        if (!sweeper->fine_clock && !wanted_gil) { thread->waiting = 0; return 0; }   // it seemed to stand still
+        if (!wanted_gil && (!sweeper->fine_clock || thread->view == PYPROF__VIEW_MAYBE)) { thread->waiting = 0; return 0; }   // so it does
         thread->spell = wanted_gil ? PYPROF__WANTS_GIL : PYPROF__WANTS_CPU;
         if (wanted_gil) thread->spell_leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0);
         break;
@@ -6761,10 +6823,7 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
         thread->spell_leaf = PYPROF__NONE;
         return 0;
     }
-    thread->spell_ns = thread->cpu_ns;
-    thread->spell_at = now;
-    thread->spell_version = thread->version;
-    thread->spell_switches = thread->held_by;
+    pyprof__spell_begin(thread, now, 0);
     return 1;
 }
 
@@ -6775,24 +6834,16 @@ static void pyprof__meet_rival(const pyprof__sweeper *sweeper, pyprof__thread *t
     thread->rival_serial = PYPROF__AT(const pyprof__thread, sweeper->list.threads, gil->slot).serial;
 }
 
-// It ran all the time since the last sweep, but for what the sampler took: it still does.
-static int pyprof__ran_through(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
-{
-    uint64_t elapsed = sweeper->elapsed_ns;
-    return thread->last_cpu_ns && thread->cpu_ns - thread->last_cpu_ns + sweeper->took_ns >= elapsed - elapsed / 16;
-}
-
-static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now, int here)
+// queued: it is in the GIL's queue.
+static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now, int queued)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     thread->leaf = PYPROF__NONE;
     thread->rival = PYPROF__NONE;
     thread->state = pyprof__running_state(thread, gil);
-    // Off the GIL and on the sampler's CPU: it was stopped by the sampler, or stopped by itself.
-    if (!thread->waiting && thread->spell_switches == thread->held_by && pyprof__still_wants_gil(thread, now)) thread->waiting = 1;
-    else if (!thread->waiting && (thread->holder || pyprof__ran_through(sweeper, thread)
-                                  || pyprof__cpu_of(sweeper, thread) != here)) thread->spell_ns = 0;
-    else if (pyprof__spell(sweeper, thread)) thread->waiting = 1;
+    if (queued) pyprof__spell_assume(sweeper, thread, now);
+    else if (thread->view == PYPROF__VIEW_RUNS) thread->spell_ns = 0;
+    else if (thread->view == PYPROF__VIEW_SAME || pyprof__spell(sweeper, thread)) thread->waiting = 1;
     if (!thread->waiting) return;
     thread->state = PYPROF__IS_WAITING | thread->spell;
     if (thread->holder && !(thread->spell & PYPROF__WANTS_GIL)) thread->state |= PYPROF__HAS_GIL;   // it can be the last that had it
@@ -6807,7 +6858,9 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
 static void pyprof__learn_delay(pyprof__thread *thread, uint64_t now)
 {
     uint64_t delay, own, waited, ran, known;
-    if (thread->delay_ns && now - thread->delay_at < PYPROF__DELAY_NS) return;
+    if (thread->delay_ns && (now - thread->delay_at < PYPROF__DELAY_NS || thread->draws < thread->draws_due)) return;
+    thread->draws = 0;
+    thread->draws_due += thread->draws_due < PYPROF__DRAWS;
     delay = pyprof__run_delay(thread->native);
     own = pyprof__own_cpu();
     if (thread->delay_ns && delay >= thread->delay_ns && thread->cpu_ns >= thread->delay_cpu_ns) {
@@ -6833,6 +6886,7 @@ static void pyprof__share_cpu(pyprof__sweeper *sweeper, pyprof__thread *thread, 
     if (!wants && pyprof__ran_through(sweeper, thread)) { thread->ran_ns += thread->cpu_ns - thread->last_cpu_ns; return; }
     if (pyprof__cpu_of(sweeper, thread) != here) return;
     pyprof__learn_delay(thread, now);
+    thread->draws++;
     if ((double)(pyprof__random(&sweeper->random) >> 11) / 9007199254740992.0 >= thread->running_share)
         thread->state = (thread->state & PYPROF__HAS_GIL) | PYPROF__IS_WAITING | PYPROF__WANTS_CPU;
     else if (wants) thread->state = pyprof__running_state(thread, pyprof__gil_of(&sweeper->list, thread->interp));
@@ -6875,12 +6929,54 @@ static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread
     thread->leaf = thread->native_leaf;
 }
 
+// The first of the interpreters that share a GIL counts for all.
+static pyprof__gil *pyprof__queue_of(pyprof__threads *list, const pyprof__thread *thread)
+{
+    const pyprof__gil *gil = pyprof__gil_of(list, thread->interp);
+    size_t i;
+    for (i = 0; gil && i < list->gils.count; i++)
+        if (PYPROF__AT(pyprof__gil, list->gils, i).address == gil->address) return &PYPROF__AT(pyprof__gil, list->gils, i);
+    return NULL;
+}
+
+static void pyprof__decide_state(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now, int here, int queued)
+{
+    pyprof__gil *queue = pyprof__queue_of(&sweeper->list, thread);
+    pyprof__state_of(sweeper, thread, now, queued);
+    if (queue) queue->queued += thread->waiting && (thread->spell & PYPROF__WANTS_GIL);
+    pyprof__share_cpu(sweeper, thread, now, here);
+    if (pyprof__takes_gil(sweeper, thread, queue)) {
+        thread->state = PYPROF__IS_WAITING | PYPROF__WANTS_GIL;
+        thread->leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0);
+        pyprof__meet_rival(sweeper, thread, pyprof__gil_of(&sweeper->list, thread->interp));
+    }
+    pyprof__native_leaf(sweeper, thread);
+}
+
+// To look at a thread takes microseconds. But when there are as many in the GIL's queue as are known to be and may be, all
+// of these are; and when there are as many as are known to be and were seen there before, none of those has left it: else one may
+// have had the GIL since, and may sleep by now, with its stack as before and its clock hardly moved.
+static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int view, uint64_t now, int here)
+{
+    size_t i, count = sweeper->list.threads.count;
+    for (i = 0; i < count; i++) {   // where looks run out changes from sweep to sweep
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, (i + sweeper->list.tick) % count);
+        pyprof__gil *queue;
+        int queued;
+        if (thread->tick != sweeper->list.tick || thread->view != view) continue;
+        queue = pyprof__queue_of(&sweeper->list, thread);
+        queued = queue && queue->waiters && queue->waiters >= queue->queued + queue->maybe + queue->unseen;
+        if (queue) *(view == PYPROF__VIEW_MAYBE ? &queue->maybe : &queue->unseen) -= 1;
+        pyprof__decide_state(sweeper, thread, now, here, queued);
+    }
+}
+
 // What each thread does at the moment, and for whom it waits.
 static void pyprof__decide_states(pyprof__sweeper *sweeper)
 {
     uint64_t now = pyprof__now(), own = pyprof__own_cpu();
     int here = pyprof__cpu_here(sweeper->cpu_word);
-    const pyprof__gil *gil;
+    pyprof__gil *queue;
     size_t i;
     sweeper->looks = 0;
     sweeper->elapsed_ns = now - sweeper->decided_ns;
@@ -6888,20 +6984,18 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
     sweeper->decided_ns = now;
     sweeper->own_ns = own;
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
-    for (i = 0; i < sweeper->list.threads.count; i++) {   // where looks run out changes from sweep to sweep
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, (i + sweeper->list.tick) % sweeper->list.threads.count);
+    for (i = 0; i < sweeper->list.threads.count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         thread->blocks = 0;
         if (thread->tick != sweeper->list.tick) continue;
-        pyprof__state_of(sweeper, thread, now, here);
-        pyprof__share_cpu(sweeper, thread, now, here);
-        gil = pyprof__gil_of(&sweeper->list, thread->interp);
-        if (pyprof__takes_gil(sweeper, thread, gil)) {
-            thread->state = PYPROF__IS_WAITING | PYPROF__WANTS_GIL;
-            thread->leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0);
-            pyprof__meet_rival(sweeper, thread, gil);
-        }
-        pyprof__native_leaf(sweeper, thread);
+        thread->view = pyprof__view_of(sweeper, thread, now, here);
+        queue = pyprof__queue_of(&sweeper->list, thread);
+        if (queue) queue->maybe += thread->view == PYPROF__VIEW_MAYBE;
+        if (queue) queue->unseen += thread->view == PYPROF__VIEW_UNSEEN;
+        if (thread->view < PYPROF__VIEW_MAYBE) pyprof__decide_state(sweeper, thread, now, here, 0);
     }
+    pyprof__decide_unsure(sweeper, PYPROF__VIEW_UNSEEN, now, here);
+    pyprof__decide_unsure(sweeper, PYPROF__VIEW_MAYBE, now, here);
     for (i = 0; i < sweeper->list.threads.count; i++) {
         const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
         if (thread->tick == sweeper->list.tick && thread->rival != PYPROF__NONE)
