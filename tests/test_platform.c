@@ -240,6 +240,40 @@ TEST(thread_id_in_the_thread_structure)
     CHECK_INT(pyprof__cpu_from_proc(0x7ffffff0), -1);
 }
 
+typedef struct { pthread_cond_t cond; pthread_mutex_t mutex; int over; } queue;
+
+static void *in_a_queue(void *arg)
+{
+    queue *q = arg;
+    pthread_mutex_lock(&q->mutex);
+    while (!q->over) pthread_cond_wait(&q->cond, &q->mutex);
+    pthread_mutex_unlock(&q->mutex);
+    return NULL;
+}
+
+TEST(threads_in_a_queue_are_counted)
+{
+    uint32_t offset = pyprof__waiters_offset(), count = 0;
+    queue q = { PTHREAD_COND_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, 0 };
+    pthread_t threads[5];
+#ifdef __GLIBC__
+    CHECK(offset > 0);
+#endif
+    if (!offset) SKIP("this C library does not tell");
+    for (int i = 0; i < 5; i++) CHECK_INT(pthread_create(&threads[i], NULL, in_a_queue, &q), 0);
+    for (int i = 0; i < 5000 && count != 5; i++) {
+        usleep(1000);
+        count = *(volatile uint32_t *)(void *)((char *)&q.cond + offset) / 8;
+    }
+    CHECK_INT(count, 5);
+    pthread_mutex_lock(&q.mutex);
+    q.over = 1;
+    pthread_cond_broadcast(&q.cond);
+    pthread_mutex_unlock(&q.mutex);
+    for (int i = 0; i < 5; i++) pthread_join(threads[i], NULL);
+    CHECK_INT(*(volatile uint32_t *)(void *)((char *)&q.cond + offset) / 8, 0);
+}
+
 TEST(sleep_ends_at_the_deadline_or_when_woken)
 {
     uint32_t word = 5;

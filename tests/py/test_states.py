@@ -675,10 +675,10 @@ def files_without_end():
     bind.check(b'not named' in r.profile.stats().degraded, 'degraded: %r', r.profile.stats().degraded)
 
 
-@bind.test
-def who_sleeps_beside_a_spinner_waits_for_the_gil_only_when_it_wakes():
-    """It sleeps at the line at which it waits for the GIL, and its clock hardly moves."""
-    def sleep_on(seconds, nap):
+def naps_beside(spinners, seconds, nap, rate_hz):
+    """How long who naps is said to want the GIL, and how long it came back too late. It sleeps at the line at which it waits for
+    the GIL, and its clock hardly moves."""
+    def sleep_on():
         late = 0.0
         end = clock() + seconds
         while clock() < end:
@@ -687,11 +687,24 @@ def who_sleeps_beside_a_spinner_waits_for_the_gil_only_when_it_wakes():
             late += clock() - begin - nap
         return late
 
-    sleeper, spinner = Worker('sleeper', sleep_on, 3, 0.05), Worker('spinner', spin, 3)
-    profile = recorded(sleeper, spinner, rate_hz=200)
+    sleeper = Worker('sleeper', sleep_on)
+    profile = recorded(sleeper, *[Worker('spinner %d' % i, spin, seconds) for i in range(spinners)], rate_hz=rate_hz)
+    return profile.shares('sleeper')['gil_wait'], sleeper.result / sleeper.wall
+
+
+@bind.test
+def who_sleeps_beside_a_spinner_waits_for_the_gil_only_when_it_wakes():
+    got, late = naps_beside(1, 3, 0.05, 200)
     if GIL:
-        got = profile.shares('sleeper')['gil_wait']
-        bind.enough(got < sleeper.result / sleeper.wall + 2 * POINTS, 'GIL wait %g, too late by %g', got, sleeper.result / sleeper.wall)
+        bind.enough(got < late + 2 * POINTS, 'GIL wait %g, too late by %g', got, late)
+
+
+@bind.test
+def who_sleeps_beside_fighters_waits_for_the_gil_only_when_it_wakes():
+    """All the time somebody waits for the GIL: who of them is told by how many they are."""
+    got, late = naps_beside(3, 4, 0.2, 1000)
+    if GIL:
+        bind.enough(late / 3 < got < late + 2 * POINTS, 'GIL wait %g, too late by %g', got, late)
 
 
 @bind.test
