@@ -27,8 +27,9 @@ QUICK START
 
 WHAT IT MEASURES
     Wall time and CPU time of every Python thread of every interpreter, by stack, function and line; how much of it
-    was spent waiting, importing (<import NAME>), collecting garbage (<GC>); and how good the recording is: every sample
-    that was lost, retried, cut or not proven is counted.
+    was spent waiting, and for what; with the GIL and wanting it, and because of whom; in C functions; importing
+    (<import NAME>), collecting garbage (<GC>); tasks of asyncio. And how good the recording is: every sample that was
+    lost, retried, cut or not proven is counted.
     Memory, sampled or exact, by the same stacks: allocated, live, at the high-water mark, temporary; what leaks.
 
 WHAT IT DOES NOT MEASURE YET
@@ -4759,6 +4760,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->name[0] = 0;
     slot->named = slot->name_tries = 0;
     slot->name_cpu_ns = slot->spell_ns = slot->delay_ns = slot->awaits_ns = 0;
+    slot->draws_due = 0;
     slot->native_leaf = PYPROF__NONE;
     slot->started = 0;
     slot->tick = 0;
