@@ -1822,6 +1822,7 @@ typedef struct {
     uint32_t cursor, misses;               // the place in the owner's plan; blocks not fetched ahead in this epoch
     size_t twins;                          // so many blocks were copied twice
     uint64_t twins_ns;                     // what that takes for each, as usual
+    uint64_t unreadable;                   // the block at which that stopped, 0 = none
     size_t touched;                        // blocks in all plans, roughly
     int direct;                            // what is read belongs to the thread that reads: plain loads
 } pyprof__mirror;
@@ -2011,6 +2012,7 @@ static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, 
     struct iovec from[4 * PYPROF__TWINS];
     size_t i, size = 4 * count * PYPROF__BLOCK, done;
     uint64_t begin, each, usual;
+    mirror->unreadable = 0;
     if (count == 0 || !pyprof__array_reserve(mirror->pool, &mirror->bytes, size)) return;
     for (i = 0; i < count; i++) {
         from[i].iov_base = (void *)(uintptr_t)bases[count - 1 - i];
@@ -2028,6 +2030,7 @@ static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, 
         PYPROF__AT(pyprof__block, mirror->blocks, id).epoch = mirror->epoch;
         PYPROF__AT(pyprof__block, mirror->blocks, id).offset = (uint32_t)((count + i) * PYPROF__BLOCK);
     }
+    if (done < size) mirror->unreadable = (uint64_t)(uintptr_t)from[done / PYPROF__BLOCK].iov_base;
     mirror->twins = done == size && each * 2 <= 3 * mirror->twins_ns ? count : 0;   // interrupted, it takes longer: anything can happen
     mirror->bytes.count = size;
 }
@@ -4830,16 +4833,40 @@ static uint64_t pyprof__gc_address(const pyprof__runtime *runtime, uint64_t inte
     return layout->interp_gc == PYPROF__NO ? runtime->address + layout->runtime_gc : interp + layout->interp_gc;
 }
 
-static void pyprof__gc_read(pyprof__mirror *mirror, const pyprof__runtime *runtime, uint64_t interp, pyprof__gc *gc)
+// What tells whether garbage is being collected: these bytes, and from where.
+enum { PYPROF__GC_SIZE = 128 };
+
+static size_t pyprof__gc_range(const pyprof__runtime *runtime, uint64_t interp, uint64_t *from)   // 0 = not known
 {
     const pyprof__layout *layout = &runtime->layout;
-    uint64_t address = pyprof__gc_address(runtime, interp);
-    size_t i;
+    uint32_t first = layout->gc_frame == PYPROF__NO ? layout->gc_stats : layout->gc_collecting;
+    uint32_t last = layout->gc_frame == PYPROF__NO ? layout->gc_collecting + 4 : layout->gc_frame + 8;
+    *from = pyprof__gc_address(runtime, interp) + first;
+    return last > first && last - first <= PYPROF__GC_SIZE ? last - first : 0;
+}
+
+static void pyprof__gc_parse(const pyprof__layout *layout, const char *raw, pyprof__gc *gc)
+{
+    uint32_t first = layout->gc_frame == PYPROF__NO ? layout->gc_stats : layout->gc_collecting, collecting, i;
+    uint64_t runs;
     memset(gc, 0, sizeof *gc);
-    gc->collecting = pyprof__read_u32(mirror, address + layout->gc_collecting) != 0;
+    memcpy(&collecting, raw + (layout->gc_collecting - first), sizeof collecting);
+    gc->collecting = collecting != 0;
     if (!gc->collecting) return;
-    if (layout->gc_frame != PYPROF__NO) gc->frame = pyprof__read_pointer(mirror, address + layout->gc_frame);
-    else for (i = 0; i < 3; i++) gc->runs += pyprof__read_pointer(mirror, address + layout->gc_stats + i * 24);
+    if (layout->gc_frame != PYPROF__NO) memcpy(&gc->frame, raw + (layout->gc_frame - first), sizeof gc->frame);
+    else for (i = 0; i < 3; i++) {
+        memcpy(&runs, raw + i * 24, sizeof runs);
+        gc->runs += runs;
+    }
+}
+
+static void pyprof__gc_read(pyprof__mirror *mirror, const pyprof__runtime *runtime, uint64_t interp, pyprof__gc *gc)
+{
+    char raw[PYPROF__GC_SIZE];
+    uint64_t from;
+    size_t size = pyprof__gc_range(runtime, interp, &from);
+    memset(gc, 0, sizeof *gc);
+    if (size && pyprof__read(mirror, raw, from, size)) pyprof__gc_parse(&runtime->layout, raw, gc);
 }
 
 // Collections of all generations so far: what gc.get_stats() tells. -1 = unknown. struct gc_generation_stats begins with their
@@ -6170,17 +6197,14 @@ static int pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__th
         && thread->proven_top == thread->top && thread->collecting == pyprof__should_collect(sweeper, thread);
 }
 
-// What a walk of the thread has to look for where garbage is being collected. fresh: the list was read earlier than the frames.
-static pyprof__collection *pyprof__walk_expect(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__thread *thread, int fresh)
+// What a walk of the thread has to look for where garbage is being collected, as gc tells.
+static pyprof__collection *pyprof__walk_expect(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__thread *thread, const pyprof__gc *gc)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     pyprof__collection *collection = NULL;
-    pyprof__gc gc;
     if (!gil) return NULL;
-    gc = gil->gc;
-    if (fresh) pyprof__gc_read(&sweeper->mirror, &sweeper->runtime, thread->interp, &gc);
-    walk->gc_frame = gc.frame;
-    if (gc.collecting && gil->gc.thread == thread->address) collection = pyprof__collection_of(&sweeper->list, thread->interp);
+    walk->gc_frame = gc->frame;
+    if (gc->collecting && gil->gc.thread == thread->address) collection = pyprof__collection_of(&sweeper->list, thread->interp);
     if (collection) walk->steps = &collection->steps;
     return collection;
 }
@@ -6190,6 +6214,7 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     pyprof__collection *collection;
     pyprof__walk walk;
+    pyprof__gc gc;
     memset(&walk, 0, sizeof walk);
     walk.codes = &sweeper->codes;
     walk.mirror = &sweeper->mirror;
@@ -6199,7 +6224,9 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     thread->codes_from = sweeper->codes.codes.count;
     sweeper->codes.stamp = gil && sweeper->listed_now ? gil->stamp : 0;
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
-    collection = pyprof__walk_expect(sweeper, &walk, thread, !sweeper->listed_now);
+    if (gil && sweeper->listed_now) gc = gil->gc;
+    else pyprof__gc_read(&sweeper->mirror, &sweeper->runtime, thread->interp, &gc);   // the list was read earlier
+    collection = pyprof__walk_expect(sweeper, &walk, thread, &gc);
     pyprof__walk_tasks(&sweeper->list, &walk, thread);
     thread->cause = pyprof__walk_from(&walk, thread->address, thread->base);
     thread->trial_root = walk.root;
@@ -6488,9 +6515,11 @@ static void pyprof__twins_learn(pyprof__sweeper *sweeper, size_t aside)   // asi
     inner = known - aside < PYPROF__INNER ? known - aside : (size_t)PYPROF__INNER;   // the head and the innermost frames change most
     for (i = 0; i < known && i < PYPROF__TWINS; i++) {
         size_t nth = i < inner ? aside + i : i < inner + aside ? i - inner : i;
-        pyprof__twins_add(sweeper, PYPROF__AT(const pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *ids, nth)).base);
+        const pyprof__block *block = &PYPROF__AT(const pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *ids, nth));
+        if (block->epoch != mirror->epoch || block->offset != PYPROF__NONE) pyprof__twins_add(sweeper, block->base);
     }
-    for (i = 0; i < count && i < PYPROF__TWINS / 4; i++) pyprof__twins_add(sweeper, before[i]);
+    for (i = 0; i < count && i < PYPROF__TWINS / 8; i++)   // one that cannot be read would stop the copy each time
+        if (before[i] != mirror->unreadable) pyprof__twins_add(sweeper, before[i]);
 }
 
 static size_t pyprof__twins_touched(const pyprof__mirror *mirror)   // so far
@@ -6527,14 +6556,6 @@ static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link,
         return pyprof__twins_agree(mirror, link->at, (size_t)(callee->at - link->at), outer);
     if (link->frame.local && !pyprof__twins_agree(mirror, link->at + layout->frame_locals, 8, outer)) return 0;
     return pyprof__twins_agree(mirror, link->at + layout->frame_instr, width, outer);
-}
-
-static int pyprof__gc_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // what says whether garbage is being collected
-{
-    const pyprof__layout *layout = &sweeper->runtime.layout;
-    uint64_t address = pyprof__gc_address(&sweeper->runtime, thread->interp);
-    return pyprof__twins_agree(&sweeper->mirror, address + layout->gc_collecting, 4, 0)
-        && (layout->gc_frame == PYPROF__NO || pyprof__twins_agree(&sweeper->mirror, address + layout->gc_frame, 8, 0));
 }
 
 // Did all that was walked hold while both copies were made? A stack too deep to be read twice as a whole is read on from the
@@ -6623,7 +6644,10 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
     size_t codes = sweeper->codes.codes.count;
     pyprof__collection *collection;
     pyprof__walk walk;
-    size_t aside;
+    pyprof__gc gc;
+    char before[PYPROF__GC_SIZE], after[PYPROF__GC_SIZE];
+    uint64_t gc_from;
+    size_t aside, gc_size;
     int cause, held;
     memset(&walk, 0, sizeof walk);
     walk.codes = &sweeper->codes;
@@ -6632,14 +6656,19 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
     walk.max_depth = sweeper->max_depth;
     walk.links = &sweeper->links;
     sweeper->links.count = 0;
+    gc_size = pyprof__gc_range(&sweeper->runtime, thread->interp, &gc_from);   // read apart: it changes all the time on the other CPU
+    memset(before, 0, sizeof before);
+    if (!gc_size || !pyprof__copy(&sweeper->source, before, gc_from, gc_size)) gc_size = 0;
+    pyprof__gc_parse(&sweeper->runtime.layout, before, &gc);
     pyprof__mirror_begin(&sweeper->mirror);
     pyprof__mirror_twice(&sweeper->mirror, sweeper->twins, sweeper->twin_count);
     pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_TWINS);
     if (tasks) pyprof__walk_tasks(&sweeper->list, &walk, thread);
-    collection = pyprof__walk_expect(sweeper, &walk, thread, 1);
+    collection = pyprof__walk_expect(sweeper, &walk, thread, &gc);
     aside = pyprof__twins_touched(&sweeper->mirror);
     cause = pyprof__walk_from(&walk, thread->address, thread->base);
-    held = cause == 0 && pyprof__links_held(sweeper, thread) && pyprof__gc_held(sweeper, thread) && pyprof__task_held(sweeper, &walk, thread);
+    held = cause == 0 && pyprof__links_held(sweeper, thread) && pyprof__task_held(sweeper, &walk, thread)
+        && (!gc_size || (pyprof__copy(&sweeper->source, after, gc_from, gc_size) && memcmp(before, after, gc_size) == 0));
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     pyprof__twins_learn(sweeper, aside);
     if (!held && cause == 0 && walk.root == thread->root && !walk.stack->truncated) {   // its outer part may be sure
