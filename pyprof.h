@@ -6518,7 +6518,7 @@ static void pyprof__twins_learn(pyprof__sweeper *sweeper, size_t aside)   // asi
         const pyprof__block *block = &PYPROF__AT(const pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *ids, nth));
         if (block->epoch != mirror->epoch || block->offset != PYPROF__NONE) pyprof__twins_add(sweeper, block->base);
     }
-    for (i = 0; i < count && i < PYPROF__TWINS / 8; i++)   // one that cannot be read would stop the copy each time
+    for (i = 0; i < count && i < PYPROF__TWINS / 4; i++)   // one that cannot be read would stop the copy each time
         if (before[i] != mirror->unreadable) pyprof__twins_add(sweeper, before[i]);
 }
 

@@ -415,7 +415,7 @@ def table(options, mode, truths):
 
 
 def main():
-    parser = argparse.ArgumentParser(usage=__doc__)
+    parser = argparse.ArgumentParser(usage=__doc__.replace('%', '%%'))
     parser.add_argument('build')
     parser.add_argument('--seconds', type=float, default=3)
     parser.add_argument('--rate', type=float, default=1000)
