@@ -85,18 +85,23 @@ def deciding():
     """What it costs to tell what each thread does, of the sampler's CPU."""
     found = [ctypes.c_uint64() for _ in range(3)]
     bind.released.pyprof_test_decided.argtypes = [ctypes.POINTER(ctypes.c_uint64)] * 3
-    for count, what, body in (31, 'wait', lambda end: time.sleep(end - time.perf_counter())), (1, 'hashes', hash_on), (8, 'fight for the GIL', spin_on):
+    for count, rate, what, body in ((31, 1000, 'wait', wait_on), (1, 1000, 'hashes', hash_on), (4, 1000, 'fight for the GIL', spin_on),
+                                    (31, 1000, 'fight for the GIL', spin_on), (31, 100, 'fight for the GIL', spin_on)):
         end = time.perf_counter() + 2
         threads = [threading.Thread(target=body, args=(end,)) for _ in range(count)]
         bind.released.pyprof_test_decided(*found)
-        with bind.record(rate_hz=1000):
+        with bind.record(rate_hz=rate):
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
         bind.released.pyprof_test_decided(*found)
         ns, seen, sweeps = [one.value for one in found]
-        print('%-34s %8.2f us a sweep, %.3f us a thread' % ('states, 1 kHz: %d %s' % (count, what), ns / sweeps / 1e3, ns / seen / 1e3))
+        print('%-37s %6.2f us a sweep, %.3f us a thread' % ('states, %d Hz: %d %s' % (rate, count, what), ns / sweeps / 1e3, ns / seen / 1e3))
+
+
+def wait_on(end):
+    time.sleep(end - time.perf_counter())
 
 
 def hash_on(end):
