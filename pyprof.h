@@ -10672,7 +10672,7 @@ static int pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection 
         }
         PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).self += pyprof__self(selection, metric, i);
         for (k = 0; k < PYPROF__COUNT(pyprof__view_parts); k++)
-            PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).parts[k] += pyprof__self(selection, pyprof__view_parts[k], i);
+            PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).parts[k] += pyprof__self(selection, (int)pyprof__view_parts[k], i);
     }
     for (i = 0; i < maker->nodes.count; i++)
         PYPROF__AT(pyprof__view_node, maker->nodes, i).total = PYPROF__AT(pyprof__view_node, maker->nodes, i).self;
