@@ -192,7 +192,7 @@ TEST(each_thread_has_its_own_bytecode)
 }
 
 // ---- tasks of asyncio: a Task (name at 16, coroutine at 24) and coroutines made by hand ----------------------------------
-static _Alignas(16) unsigned char task[64], task_name[64], str_type[512], coro_type[512], coros[4][256];
+static _Alignas(16) unsigned char task[64], task_name[128], str_type[512], coro_type[512], coros[4][256];
 static const pyprof__asyncio asyncio = { 16, 24, 32, 0, 0, 0 };
 
 static void build_task(const char *text)
