@@ -17,7 +17,7 @@ export PYTHON CC PYTHONS T N
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wundef -Wstrict-prototypes -Wcast-qual $(WERROR)
 SANITIZER = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
-COMMAND = $(CC) -O2 -g $(WARNINGS) $(SANITIZER) $(CFLAGS)
+COMMAND = $(CC) $(if $(SANITIZE),-O1,-O2) -g $(WARNINGS) $(SANITIZER) $(CFLAGS)
 COMPILE = $(if $(V),,@echo '  cc $@'; )$(COMMAND)
 LIBS = -pthread -ldl
 SHARED = -shared -fPIC

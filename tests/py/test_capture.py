@@ -800,10 +800,10 @@ def faults_at_any_time():
     stop = threading.Event()
     with running(churn, name='churn'), setting(stop):
         for rate in (0.001, 0.01, 0.1, 0.5, 1.0):
-            for seed in range(30):
+            for seed in range(20):
                 for kinds in (FAIL, SHORT, GARBAGE, 7):
                     hooks.pyprof_test_faults(rate, kinds, seed)
-                    if seed < 8 or kinds == 7:
+                    if seed < 6 or kinds == 7:
                         cycle()
             hooks.pyprof_test_faults(0, 0, 0)
             print('faults %g: %r' % (rate, dict(seen)))

@@ -346,7 +346,7 @@ def stand(block):
     return clock() - begin
 
 
-def wait_for(make, seconds=1.2):
+def wait_for(make, seconds=0.6):
     with contextlib.ExitStack() as stack:
         one = make(stack, stack.enter_context(bind.folder()))
         worker = Worker('waiter', stand, one.block)
