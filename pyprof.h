@@ -6657,9 +6657,9 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
     walk.links = &sweeper->links;
     sweeper->links.count = 0;
     gc_size = pyprof__gc_range(&sweeper->runtime, thread->interp, &gc_from);   // read apart: it changes all the time on the other CPU
-    memset(before, 0, sizeof before);
-    if (!gc_size || !pyprof__copy(&sweeper->source, before, gc_from, gc_size)) gc_size = 0;
-    pyprof__gc_parse(&sweeper->runtime.layout, before, &gc);
+    memset(&gc, 0, sizeof gc);
+    if (gc_size && pyprof__copy(&sweeper->source, before, gc_from, gc_size)) pyprof__gc_parse(&sweeper->runtime.layout, before, &gc);
+    else gc_size = 0;
     pyprof__mirror_begin(&sweeper->mirror);
     pyprof__mirror_twice(&sweeper->mirror, sweeper->twins, sweeper->twin_count);
     pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_TWINS);
