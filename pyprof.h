@@ -4836,10 +4836,12 @@ static uint64_t pyprof__gc_address(const pyprof__runtime *runtime, uint64_t inte
 // What tells whether garbage is being collected: these bytes, and from where.
 enum { PYPROF__GC_SIZE = 128 };
 
+static uint32_t pyprof__gc_first(const pyprof__layout *layout) { return layout->gc_frame == PYPROF__NO ? layout->gc_stats : layout->gc_collecting; }
+
 static size_t pyprof__gc_range(const pyprof__runtime *runtime, uint64_t interp, uint64_t *from)   // 0 = not known
 {
     const pyprof__layout *layout = &runtime->layout;
-    uint32_t first = layout->gc_frame == PYPROF__NO ? layout->gc_stats : layout->gc_collecting;
+    uint32_t first = pyprof__gc_first(layout);
     uint32_t last = layout->gc_frame == PYPROF__NO ? layout->gc_collecting + 4 : layout->gc_frame + 8;
     *from = pyprof__gc_address(runtime, interp) + first;
     return last > first && last - first <= PYPROF__GC_SIZE ? last - first : 0;
@@ -4847,7 +4849,7 @@ static size_t pyprof__gc_range(const pyprof__runtime *runtime, uint64_t interp, 
 
 static void pyprof__gc_parse(const pyprof__layout *layout, const char *raw, pyprof__gc *gc)
 {
-    uint32_t first = layout->gc_frame == PYPROF__NO ? layout->gc_stats : layout->gc_collecting, collecting, i;
+    uint32_t first = pyprof__gc_first(layout), collecting, i;
     uint64_t runs;
     memset(gc, 0, sizeof *gc);
     memcpy(&collecting, raw + (layout->gc_collecting - first), sizeof collecting);
@@ -6765,6 +6767,8 @@ static uint32_t pyprof__wait_leaf(pyprof__sweeper *sweeper, const pyprof__wait *
     return spot;
 }
 
+static uint32_t pyprof__gil_leaf(pyprof__sweeper *sweeper) { return pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0); }
+
 // A thread that waits for the GIL wakes up every 5 ms to ask for it (Python/ceval_gil.h, take_gil): its clock moves a little, its
 // stack does not.
 static int pyprof__still_wants_gil(const pyprof__thread *thread, uint64_t now)
@@ -6787,8 +6791,8 @@ static int pyprof__ran_through(const pyprof__sweeper *sweeper, const pyprof__thr
     return thread->last_cpu_ns && thread->cpu_ns - thread->last_cpu_ns + sweeper->took_ns >= elapsed - elapsed / 16;
 }
 
-// Is that known of a thread without looking at it? It is what it waits for until its clock moves. Off the GIL and on the sampler's
-// CPU it was stopped by the sampler, or stopped by itself.
+// What is known of a thread without looking at it. What it waits for stays the same until its clock moves. Off the GIL and on the
+// sampler's CPU it was stopped by the sampler, or stopped by itself: that is UNSEEN.
 enum { PYPROF__VIEW_RUNS, PYPROF__VIEW_SAME, PYPROF__VIEW_MAYBE, PYPROF__VIEW_UNSEEN };   // MAYBE: it waited for the GIL
 
 static int pyprof__view_of(pyprof__sweeper *sweeper, const pyprof__thread *thread, uint64_t now, int here)
@@ -6817,7 +6821,7 @@ static void pyprof__spell_assume(pyprof__sweeper *sweeper, pyprof__thread *threa
     thread->waiting = 1;
     if (thread->view == PYPROF__VIEW_MAYBE) return;
     thread->spell = PYPROF__WANTS_GIL;
-    thread->spell_leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0);
+    thread->spell_leaf = pyprof__gil_leaf(sweeper);
     pyprof__spell_begin(thread, now, 1);
 }
 
@@ -6836,9 +6840,9 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     switch (pyprof__call_read(thread->native, &call)) {
     case PYPROF__CALL_UNKNOWN: return 0;
     case PYPROF__CALL_RUNS:   // woken up, but it has not got the GIL yet
-        if (!wanted_gil && (!sweeper->fine_clock || thread->view == PYPROF__VIEW_MAYBE)) { thread->waiting = 0; return 0; }   // so it does
+        if (!wanted_gil && (!sweeper->fine_clock || thread->view == PYPROF__VIEW_MAYBE)) { thread->waiting = 0; return 0; }   // it runs
         thread->spell = wanted_gil ? PYPROF__WANTS_GIL : PYPROF__WANTS_CPU;
-        if (wanted_gil) thread->spell_leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0);
+        if (wanted_gil) thread->spell_leaf = pyprof__gil_leaf(sweeper);
         break;
     case PYPROF__CALL_BLOCKED:
         pyprof__wait_describe(&sweeper->source, thread->native, &call, &wait);
@@ -6978,7 +6982,7 @@ static void pyprof__decide_state(pyprof__sweeper *sweeper, pyprof__thread *threa
     pyprof__share_cpu(sweeper, thread, now, here);
     if (pyprof__takes_gil(sweeper, thread, queue)) {
         thread->state = PYPROF__IS_WAITING | PYPROF__WANTS_GIL;
-        thread->leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0);
+        thread->leaf = pyprof__gil_leaf(sweeper);
         pyprof__meet_rival(sweeper, thread, pyprof__gil_of(&sweeper->list, thread->interp));
     }
     pyprof__native_leaf(sweeper, thread);
