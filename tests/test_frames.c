@@ -406,4 +406,81 @@ TEST(a_state_with_other_ids_is_another_thread)
     pyprof__threads_free(&list);
 }
 
+// ---- who waits for the GIL ------------------------------------------------------------------------------------------------
+static pyprof__sweeper sweeper;
+
+static pyprof__thread *waiter(size_t i) { return &((pyprof__thread *)sweeper.list.threads.data)[i]; }
+static pyprof__gil *queue(void) { return (pyprof__gil *)sweeper.list.gils.data; }
+
+static void setup_waiters(size_t count)   // of which nothing is known but that they stand still
+{
+    setup(1);
+    memset(&sweeper, 0, sizeof sweeper);
+    sweeper.pool = pool;
+    sweeper.source = source;
+    sweeper.codes = codes;
+    sweeper.fine_clock = 1;
+    sweeper.elapsed_ns = 1000000;
+    sweeper.list.tick = 7;
+    pyprof__array_init(&sweeper.list.threads, sizeof(pyprof__thread));
+    pyprof__array_init(&sweeper.list.gils, sizeof(pyprof__gil));
+    CHECK(pyprof__push(&pool, &sweeper.list.gils));
+    queue()->interp = 8;
+    queue()->slot = 0xffffffffu;
+    queue()->enabled = 1;
+    for (size_t i = 0; i < count; i++) {
+        CHECK(pyprof__push(&pool, &sweeper.list.threads));
+        waiter(i)->address = 64 * (i + 1);
+        waiter(i)->interp = 8;
+        waiter(i)->tick = 7;
+        waiter(i)->native = 0x7ffffff0;   // no such thread: a look tells nothing
+        waiter(i)->waiting = 1;
+        waiter(i)->cause = 1;
+        waiter(i)->cpu_ns = waiter(i)->last_cpu_ns = 1000;
+    }
+}
+
+TEST(what_is_known_of_who_wants_the_gil)
+{
+    setup_waiters(1);
+    pyprof__thread *thread = waiter(0);
+    CHECK_INT(pyprof__view_of(&sweeper, thread, 9, 0), PYPROF__VIEW_UNSEEN);
+    thread->spell = PYPROF__WANTS_GIL;
+    pyprof__spell_begin(thread, 9, 0);
+    CHECK_INT(pyprof__view_of(&sweeper, thread, 9, 0), PYPROF__VIEW_SAME);
+    thread->cpu_ns += 20000;                             // it woke up to ask for it
+    CHECK_INT(pyprof__view_of(&sweeper, thread, 9, 0), PYPROF__VIEW_SAME);
+    thread->held_by++;                                   // somebody got it: this one?
+    CHECK_INT(pyprof__view_of(&sweeper, thread, 9, 0), PYPROF__VIEW_MAYBE);
+    thread->version++;                                   // its stack is another one: it did
+    CHECK_INT(pyprof__view_of(&sweeper, thread, 9, 0), PYPROF__VIEW_UNSEEN);
+    pyprof__spell_begin(thread, 9, 1);                   // concluded, not seen: to be concluded again each time
+    CHECK_INT(pyprof__view_of(&sweeper, thread, 9, 0), PYPROF__VIEW_MAYBE);
+    thread->cpu_ns += 1000000;
+    CHECK_INT(pyprof__view_of(&sweeper, thread, 9, 0), PYPROF__VIEW_UNSEEN);
+    thread->waiting = 0;
+    thread->holder = 1;
+    CHECK_INT(pyprof__view_of(&sweeper, thread, 9, 0), PYPROF__VIEW_RUNS);
+}
+
+TEST(a_queue_as_long_as_it_can_be_needs_no_look)
+{
+    for (uint32_t waiters = 0; waiters < 4; waiters++)
+        for (int maybe = 0; maybe < 2; maybe++) {        // seen there once, or not at all
+            setup_waiters(3);
+            queue()->waiters = waiters;
+            for (size_t i = 0; i < 3; i++) {
+                if (maybe) { waiter(i)->spell = PYPROF__WANTS_GIL; pyprof__spell_begin(waiter(i), 1, 1); }
+                waiter(i)->view = maybe ? PYPROF__VIEW_MAYBE : PYPROF__VIEW_UNSEEN;
+            }
+            *(maybe ? &queue()->maybe : &queue()->unseen) = 3;
+            pyprof__decide_unsure(&sweeper, maybe ? PYPROF__VIEW_MAYBE : PYPROF__VIEW_UNSEEN, 9, 0);
+            // Each that a look rules out makes it shorter, until the rest of them fill the queue.
+            CHECK_INT(sweeper.looks, waiters == 0 ? 3 : 3 - waiters);
+            CHECK_INT(queue()->queued, waiters);
+            for (size_t i = 0; i < 3; i++)
+                CHECK_INT(!!(waiter(i)->state & PYPROF__WANTS_GIL), waiter(i)->spell_ns != 0 && waiter(i)->spell_assumed);
+        }
+}
+
 TEST_MAIN
