@@ -483,4 +483,38 @@ TEST(a_queue_as_long_as_it_can_be_needs_no_look)
         }
 }
 
+TEST(how_long_a_thread_was_ready_is_looked_up_now_and_then)
+{
+    pyprof__thread thread;
+    uint64_t now = 1000000000, due = 0;
+    memset(&thread, 0, sizeof thread);
+    thread.native = pyprof__gettid();
+    if (!pyprof__cpus_only(pyprof__cpu_here(0))) SKIP("it cannot choose its CPU here");
+    pid_t other = fork();                                // they share a CPU for a while
+    for (uint64_t end = pyprof__now() + 60000000; pyprof__now() < end;) {}
+    if (other == 0) _exit(0);
+    waitpid(other, NULL, 0);
+    if (!pyprof__run_delay(thread.native)) SKIP("this kernel has no schedstat");
+    for (int i = 0; i < 12; i++) {
+        pyprof__learn_delay(&thread, now);
+        CHECK_INT(thread.delay_at, now);
+        due += due < PYPROF__DRAWS;
+        CHECK_INT(thread.draws_due, due);                // every time at first, then every eighth
+        thread.draws = (uint32_t)due - 1;
+        pyprof__learn_delay(&thread, now + 1000000000);  // not drawn often enough
+        CHECK_INT(thread.delay_at, now);
+        thread.draws++;
+        pyprof__learn_delay(&thread, now + PYPROF__DELAY_NS - 1);
+        CHECK_INT(thread.delay_at, now);
+        now += PYPROF__DELAY_NS;
+    }
+    thread.cpu_ns = thread.delay_cpu_ns + thread.delay_ns;
+    thread.delay_ns = 1;                                 // it waited all of that since, and ran as long
+    thread.queued_ns = 0;
+    thread.delay_own_ns = pyprof__own_cpu();
+    pyprof__learn_delay(&thread, now);
+    CHECK(thread.running_share >= 0.4 && thread.running_share <= 1);
+    if (thread.delay_ns > 10000000) CHECK(thread.running_share < 0.6);
+}
+
 TEST_MAIN
