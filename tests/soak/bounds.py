@@ -129,9 +129,10 @@ def bounds(scale):
     levels, begin = soak.Levels(), time.perf_counter()
     rounds, full, entries = endless(half, counted)
     levels.middle()
-    rounds += endless(half, counted)[0]
+    more = endless(half, counted)[0]
+    rounds += more
     most = counted.most()
     bind.check(most <= 4 * LIMIT, '%d bytes with a snapshot, the limit without is %d', most, LIMIT)
     return '%d code objects in %.0f s, full after %s, at most %d entries of the time line, most memory %.1f of %.0f MiB with the ' \
         'snapshots; %s' % (rounds['fresh'], time.perf_counter() - begin, full or 'none', entries, most / soak.MIB,
-                           LIMIT / soak.MIB, levels.end())
+                           LIMIT / soak.MIB, levels.end(made=more['fresh']))

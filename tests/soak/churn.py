@@ -152,10 +152,12 @@ def samples_of_churn(count, seen, **config):
     with workers:
         while seen.samples < end:
             wanted = min(PART, end - seen.samples)
-            while session.stats().samples < wanted:
+            while True:
+                now = workers.rounds['fresh']   # well before the reset: a sample is taken before it is recorded
                 workers.check()
                 time.sleep(0.02)
-            now = workers.rounds['fresh']
+                if session.stats().samples >= wanted:
+                    break
             seen.look(session.snapshot(reset=1), oldest)
             oldest = now
     seen.look(session.stop(), oldest)
@@ -175,7 +177,8 @@ def churn(scale):
     rounds = samples_of_churn(half, seen, allocator=counted.allocator, timeline_s=0.2)
     counted.back()
     levels.middle()
-    rounds += samples_of_churn(half, seen, timeline_s=-1)
+    more = samples_of_churn(half, seen, timeline_s=-1)
+    rounds += more
     took = time.perf_counter() - begin
     sys.setswitchinterval(before)
     bind.check(seen.rootless <= 20 + seen.samples // 1000, 'the main thread had no stack in %d samples', seen.rootless)
@@ -183,4 +186,5 @@ def churn(scale):
     return '%d samples in %.0f s, %d stacks looked at; missed %.2f %%, rejected %.3f %%, unfrozen %.3f %%; %d threads, %d code ' \
         'objects; most memory %.1f MiB; %s' % (
             seen.samples, took, seen.stacks, 100 * seen.missed / asked, 100 * seen.rejected / asked,
-            100 * seen.unfrozen / asked, rounds['threads'] * 8, rounds['fresh'], counted.most() / soak.MIB, levels.end())
+            100 * seen.unfrozen / asked, rounds['threads'] * 8, rounds['fresh'], counted.most() / soak.MIB,
+            levels.end(made=more['fresh']))

@@ -19,9 +19,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 MIB = 1 << 20
 PROGRAMS = collections.OrderedDict()
 
-# Between the middle and the end of a program. The stacks of threads and Python's own arenas come and go in maps.
+# Between the middle and the end of a program. The stacks of threads come and go in maps.
 MORE_MAPS = 24
-MORE_BYTES = 2 * MIB   # an arena of Python's is one
+MORE_BYTES = MIB
+
+if not bind.FREE_THREADED:   # those know no other
+    # For the processes started from here on. Python's own arenas, 1 MiB each, come and go: a leak hides in that.
+    os.environ['PYTHONMALLOC'] = 'malloc'
 
 with contextlib.suppress(AttributeError):   # not glibc
     # malloc spreads threads over 16 arenas; each keeps a few hundred KiB of fragments, which looks like a leak for long
@@ -71,9 +75,10 @@ class Levels:
         self._settled()
         self.half = held()
 
-    def end(self, more_bytes=MORE_BYTES):
+    def end(self, made=0):
+        """made: code objects since the middle. Free-threaded builds keep the constants of each for ever (3.13) or long."""
         self._settled()
-        now, half = held(), self.half
+        now, half, more_bytes = held(), self.half, MORE_BYTES + bind.FREE_THREADED * made * 4096
         bind.check(now.maps <= half.maps + MORE_MAPS, 'maps: %d at the middle, %d at the end', half.maps, now.maps)
         bind.check(now.memory <= half.memory + more_bytes, 'memory: %.2f MiB at the middle, %.2f at the end',
                    half.memory / MIB, now.memory / MIB)
