@@ -87,17 +87,17 @@ test-sid: ## the same with the newest CPythons, in a Debian sid tree (as root)
 compile-matrix: ## the header as C99 to C++20, with gcc and clang, in every configuration
 	@tests/run.sh tests/compile.sh
 
-asan: ## C tests, the demo and the memory hooks under AddressSanitizer
+asan: ## C tests, the demo and the memory hooks under AddressSanitizer and UndefinedBehaviorSanitizer
 	@tests/deps.sh $@
-	@$(MAKE) sanitized SANITIZE=address BUILD=$(BUILD)/asan
-ubsan: ## the same under UndefinedBehaviorSanitizer
+	@$(MAKE) sanitized SANITIZE=address,undefined BUILD=$(BUILD)/asan
+ubsan: ## C tests and the demo under UndefinedBehaviorSanitizer alone, which is quicker
 	@tests/deps.sh $@
 	@$(MAKE) sanitized SANITIZE=undefined BUILD=$(BUILD)/ubsan
 tsan: ## the same under ThreadSanitizer
 	@tests/deps.sh $@
 	@$(MAKE) sanitized SANITIZE=thread BUILD=$(BUILD)/tsan
 # A test is a process and leaves its memory to its end; leaks are found by the counting allocators of test_writers and test_memory.
-ASAN_PY := $(if $(filter address,$(SANITIZE)),$(BUILD)/libpyprof_test.so $(HEAP))
+ASAN_PY := $(if $(findstring address,$(SANITIZE)),$(BUILD)/libpyprof_test.so $(HEAP))
 sanitized: $(C_TESTS) $(filter $(BUILD)/host,$(CAN_BUILD)) $(ASAN_PY)
 	@ASAN_OPTIONS=detect_leaks=0 TEST_SLOW=5 $$(setarch -R true 2>/dev/null && echo setarch -R) tests/run.sh -t 600 $(RUN_C) "bash tests/sh/demo.sh $(BUILD)" \
 	    $(if $(ASAN_PY),"CC='$(CC)' T='$(T)' bash tests/heap_asan.sh $(PYTHON) $(BUILD)")
