@@ -14721,7 +14721,8 @@ static uint32_t pyprof__member_find(pyprof__session *session, const pyprof__thre
     uint32_t i;
     for (i = (uint32_t)members->count; i-- > 0;) {
         pyprof__member *member = &PYPROF__AT(pyprof__member, *members, i);
-        if (member->ident == 0 && member->native == (uint64_t)thread->native && now - member->first_ns < pyprof__second) {   // it allocated first
+        if (member->ident == 0 && member->native == (uint64_t)thread->native && now < member->first_ns + pyprof__second) {   // it allocated first
+            if (now < member->first_ns) member->first_ns = now;
             member->ident = thread->ident;
             member->serial = thread->serial;
             member->interp_id = thread->interp_id;

@@ -139,6 +139,34 @@ TEST(tokens_of_sessions)   // opened without a sampler
     CHECK(wait(&status) > 0 && status == 0);
 }
 
+TEST(a_thread_that_allocates_before_it_is_sampled)   // and may have begun to while the sample was on its way
+{
+    static const int64_t sampled_ms[] = { 5, 0, -5, 900, 2000 };   // after its first allocation
+    for (size_t i = 0; i < sizeof sampled_ms / sizeof *sampled_ms; i++) {
+        uint64_t first = pyprof__now();
+        pyprof_config config = { .rate_hz = 1 };
+        pyprof__life life = { .tid = 4711, .first_ns = first };
+        pyprof__thread thread = { .address = 4096, .serial = 7, .native = 4711, .ident = 12345, .name = "worker" };
+        pyprof__seat seat = { .member = UINT32_MAX };
+        int slot;
+        pyprof__config_defaults(&config);
+        pyprof__g.pid = getpid();
+        CHECK_INT(pyprof__session_open(&config, &slot), PYPROF_OK);
+        pyprof__session *session = &pyprof__g.sessions[slot];
+        uint32_t node = pyprof__heap_root(session, &life);
+        CHECK(node != 0);
+        CHECK(pyprof__seat_take(session, &seat, &thread, first + (uint64_t)(sampled_ms[i] * 1000000)));
+        CHECK_INT(session->model.members.count, sampled_ms[i] < 1000 ? 1 : 2);   // an id can be given to another thread
+        CHECK_INT(seat.member, session->model.members.count - 1);
+        const pyprof__member *member = (const pyprof__member *)session->model.members.data + seat.member;
+        CHECK_INT(member->node == node, sampled_ms[i] < 1000);
+        CHECK_INT(member->ident, 12345);
+        CHECK_STR(pyprof__string(&session->model.strings, member->name), "worker");
+        CHECK(member->first_ns <= first + (uint64_t)(sampled_ms[i] * 1000000));
+        CHECK_INT(pyprof_stop(pyprof__token(slot), NULL), PYPROF_OK);
+    }
+}
+
 static void number(const char *text, int good, double want)
 {
     double value = -1;
