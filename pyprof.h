@@ -4292,27 +4292,30 @@ static int pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layo
     return 1;
 }
 
-// The frame's place in its code, in code units. Free-threaded 3.14 and later give each thread a copy of the bytecode
-// (Python/index_pool.c, co_tlbc): array 0 is the code object's own.
+// The frame's place in its code, in code units; INT32_MAX = it has none there, INT64_MAX = unreadable. Free-threaded 3.14 and
+// later give each thread a copy of the bytecode (Python/index_pool.c, co_tlbc): array 0 is the code object's own.
 static int64_t pyprof__frame_instruction(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__raw_frame *frame)
 {
-    uint64_t start = frame->code + layout->code_bytes, table, size = 0;
+    uint64_t start = frame->code + layout->code_bytes, table = 0, size = 0;
     if (layout->instr_form != PYPROF__INSTR_POINTER) return (int64_t)frame->instruction;
     if (frame->tlbc > 0) {
-        table = pyprof__read_pointer(mirror, frame->code + layout->code_tlbc);
-        if (!table || !pyprof__read(mirror, &size, table, sizeof size) || (uint64_t)frame->tlbc >= size || size > 1u << 20) return INT32_MAX;
-        start = pyprof__read_pointer(mirror, table + 8 + (uint64_t)frame->tlbc * 8);
+        if (!pyprof__read(mirror, &table, frame->code + layout->code_tlbc, sizeof table)) return INT64_MAX;
+        if (!table) return INT32_MAX;
+        if (!pyprof__read(mirror, &size, table, sizeof size)) return INT64_MAX;
+        if ((uint64_t)frame->tlbc >= size || size > 1u << 20) return INT32_MAX;
+        if (!pyprof__read(mirror, &start, table + 8 + (uint64_t)frame->tlbc * 8, sizeof start)) return INT64_MAX;
         if (!start) return INT32_MAX;
     }
     return ((int64_t)frame->instruction - (int64_t)start) / 2;
 }
 
 // A frame whose prologue has not finished (it is still making its cells): the interpreter hides it, so do we
-// (_PyFrame_IsIncomplete in Include/internal/pycore_frame.h).
+// (_PyFrame_IsIncomplete in Include/internal/pycore_frame.h). -1 = unreadable
 static int pyprof__frame_is_incomplete(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__raw_frame *frame, int64_t instruction)
 {
+    int32_t traceable = 0;
     if (layout->code_traceable == PYPROF__NO || frame->owner == PYPROF__OWNER_GENERATOR) return 0;
-    return instruction < (int32_t)pyprof__read_u32(mirror, frame->code + layout->code_traceable);
+    return pyprof__read(mirror, &traceable, frame->code + layout->code_traceable, sizeof traceable) ? instruction < traceable : -1;
 }
 
 static int pyprof__stack_push(pyprof__codes *codes, pyprof__stack *stack, uint32_t spot)
@@ -4396,14 +4399,16 @@ static int pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw
     pyprof__walked *step;
     int64_t instruction;
     int32_t role;
-    int cause = 0;
+    int incomplete, cause = 0;
     if (frame->code != walk->last_address) {
         cause = pyprof__code_find(walk->codes, walk->mirror, frame->code, &walk->last_code);
         walk->last_address = cause ? 0 : frame->code;
     }
     if (cause) return cause;
     instruction = pyprof__frame_instruction(walk->mirror, layout, frame);
-    if (pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction))   // it cannot have called anybody yet, unless to collect garbage
+    incomplete = instruction == INT64_MAX ? -1 : pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction);
+    if (incomplete < 0) return PYPROF_CAUSE_UNREADABLE + 1;
+    if (incomplete)   // it cannot have called anybody yet, unless to collect garbage
         return walk->links && walk->stack->spots.count ? PYPROF_CAUSE_CHAIN + 1 : 0;
     role = PYPROF__AT(const pyprof__code, walk->codes->codes, walk->last_code).role;
     if (walk->steps) {
@@ -4488,6 +4493,7 @@ static int pyprof__await_chain(pyprof__walk *walk, const pyprof__asyncio *asynci
     const pyprof__layout *layout = walk->codes->layout;
     uint64_t coroutine = pyprof__read_pointer(walk->mirror, task + asyncio->task_coro), top;
     pyprof__raw_frame frame;
+    int64_t instruction;
     unsigned char state = 0;
     uint32_t code, depth;
     int cause;
@@ -4502,8 +4508,9 @@ static int pyprof__await_chain(pyprof__walk *walk, const pyprof__asyncio *asynci
         if (frame.owner != PYPROF__OWNER_GENERATOR || frame.previous) return PYPROF_CAUSE_MOVED + 1;   // it is over, or it runs
         cause = pyprof__code_find(walk->codes, walk->mirror, frame.code, &code);
         if (cause) return cause;
-        cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, code,
-                                   pyprof__frame_instruction(walk->mirror, layout, &frame)));
+        instruction = pyprof__frame_instruction(walk->mirror, layout, &frame);
+        if (instruction == INT64_MAX) return PYPROF_CAUSE_UNREADABLE + 1;
+        cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, code, instruction));
         if (state != layout->gen_awaits) break;
         top = pyprof__read_pointer(walk->mirror, coroutine + layout->gen_frame + layout->frame_stack);
         if (top % 8 || top - coroutine > 1u << 16) return PYPROF_CAUSE_CHAIN + 1;   // its values lie in the coroutine, behind the frame
@@ -7931,7 +7938,7 @@ static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)
     if (layout->frame_owner != PYPROF__NO) frame.owner = *(const unsigned char *)(uintptr_t)(at + layout->frame_owner);
     if (layout->frame_tlbc != PYPROF__NO) frame.tlbc = (int32_t)pyprof__at32(at + layout->frame_tlbc);
     instruction = pyprof__frame_instruction(&pyprof__heap.mirror, layout, &frame);
-    if (pyprof__frame_is_incomplete(&pyprof__heap.mirror, layout, &frame, instruction)) return INT32_MIN;
+    if (pyprof__frame_is_incomplete(&pyprof__heap.mirror, layout, &frame, instruction) > 0) return INT32_MIN;
     return instruction < -1 || instruction > INT32_MAX ? INT32_MAX : (int32_t)instruction;
 }
 
