@@ -2891,13 +2891,18 @@ static uint32_t pyprof__parse_version(const char *text)   // "3.9.18..." -> 0x03
 
 typedef const char *pyprof__get_version_fn(void);
 
-static uint32_t pyprof__call_get_version(uint64_t address)   // Py_GetVersion: no GIL, a static buffer (Python/getversion.c)
+// Py_GetVersion: no GIL, a static buffer (Python/getversion.c). Up to 3.10 each call writes it anew: while another thread is in
+// it, it can be empty for a moment.
+static uint32_t pyprof__call_get_version(uint64_t address)
 {
     pyprof__get_version_fn *fn;
     void *pointer = (void *)(uintptr_t)address;
+    uint32_t version = 0;
+    int tries;
     if (!address) return 0;
     memcpy(&fn, &pointer, sizeof fn);
-    return pyprof__parse_version(fn());
+    for (tries = 0; tries < 100 && !version; tries++) version = pyprof__parse_version(fn());
+    return version;
 }
 
 static uint32_t pyprof__version_by_size(uint64_t size)
