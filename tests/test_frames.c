@@ -189,6 +189,21 @@ TEST(each_thread_has_its_own_bytecode)
     CHECK_INT(spot_with(5000)->place.line, 7);
     CHECK_INT(spot_with(5001)->place.line, 0);   // no such copy: the function is known, its line is not
     CHECK_INT(spot_with(8192)->place.line, 0);
+    table[1 + 5000] = 0;
+    CHECK_INT(spot_with(5000)->place.line, 0);
+    put64(code, layout.code_tlbc, (void *)8);    // unreadable: nothing is guessed
+    CHECK_INT(walk(frames[0], 100), PYPROF_CAUSE_UNREADABLE + 1);
+}
+
+TEST(what_cannot_be_read_of_a_code_object_is_not_guessed)   // it was known, and is gone
+{
+    pyprof__raw_frame known = { .code = 8 };
+    pyprof__walk w = { .codes = &codes, .mirror = &mirror, .stack = &stack, .last_address = 8 };
+    setup(1);
+    CHECK_INT(walk(frames[0], 100), 0);
+    stack.spots.count = 0;
+    CHECK_INT(pyprof__walk_frame(&w, 8, &known), PYPROF_CAUSE_UNREADABLE + 1);
+    CHECK_INT(stack.spots.count, 0);
 }
 
 // ---- tasks of asyncio: a Task (name at 16, coroutine at 24) and coroutines made by hand ----------------------------------

@@ -115,6 +115,23 @@ TEST(elf_that_is_no_file)
     CHECK(!pyprof__elf_open(&elf, &pool, ""));
 }
 
+static int versions_asked, versions_empty;
+static const char *version_being_written(void) { return versions_asked++ < versions_empty ? "" : "3.10.13 (main)"; }
+
+TEST(a_version_that_another_thread_is_writing)
+{
+    pyprof__get_version_fn *fn = version_being_written;
+    void *address;
+    memcpy(&address, &fn, sizeof address);
+    CHECK_INT(pyprof__call_get_version(0), 0);
+    versions_empty = 3;
+    CHECK_INT(pyprof__call_get_version((uint64_t)(uintptr_t)address), 0x030a0df0);
+    CHECK_INT(versions_asked, 4);
+    versions_empty = 1000000;   // it is never told: give up
+    CHECK_INT(pyprof__call_get_version((uint64_t)(uintptr_t)address), 0);
+    CHECK(versions_asked < 1000);
+}
+
 TEST(versions)
 {
     static const struct { const char *text; uint32_t want; } cases[] = {
