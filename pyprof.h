@@ -400,6 +400,7 @@ typedef struct pyprof_stats {
     uint64_t heap_samples;          // blocks noted
     uint64_t heap_dropped;          // blocks not noted because heap_max_bytes or max_bytes was used up: live values are a lower bound
     uint64_t heap_live_bytes, heap_live_blocks, heap_peak_bytes;   // traced memory now, and at most (sampled: estimates)
+    uint64_t heap_reserved_bytes;   // of anonymous mappings that may not be written, or have MAP_NORESERVE: no part of the live bytes
     char degraded[256];             // why the recording is worse than it should be; empty when it is not
 } pyprof_stats;
 
@@ -9063,7 +9064,14 @@ static void pyprof__remap_begin(pyprof__remapping *call, const void *address, si
     errno = error;
 }
 
-static void pyprof__remap_end(const pyprof__remapping *call, int gone)   // 0 = all is as it was
+static int pyprof__is_mapped(uint64_t address)
+{
+    unsigned char resident;
+    return syscall(SYS_mincore, address, pyprof__page_size(), &resident) == 0 || errno != ENOMEM;
+}
+
+// gone 0: the call failed. One that replaces mappings can have unmapped them all the same.
+static void pyprof__remap_end(const pyprof__remapping *call, int gone)
 {
     int error = errno;
     pyprof__allocating *self;
@@ -9071,7 +9079,7 @@ static void pyprof__remap_end(const pyprof__remapping *call, int gone)   // 0 = 
     pyprof__inside = 1;
     self = pyprof__ranges_lock(call->generation);
     if (self && pyprof__ranges.generation == call->generation) {
-        if (gone) pyprof__ranges_forget(self, call->tree);
+        if (gone || !pyprof__is_mapped(pyprof__ranges.list[call->tree].begin)) pyprof__ranges_forget(self, call->tree);
         else pyprof__ranges_insert(call->tree);
     }
     if (self) pyprof__ranges_unlock(self);
@@ -11632,6 +11640,7 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
         { "late_mean_ns", stats->late_mean_ns }, { "gap_ns", stats->gap_ns }, { "heap_state", (uint64_t)stats->heap_state },
         { "heap_samples", stats->heap_samples }, { "heap_dropped", stats->heap_dropped }, { "heap_live_bytes", stats->heap_live_bytes },
         { "heap_live_blocks", stats->heap_live_blocks }, { "heap_peak_bytes", stats->heap_peak_bytes },
+        { "heap_reserved_bytes", stats->heap_reserved_bytes },
     };
     size_t i;
     for (i = 0; i < PYPROF__COUNT(rows); i++) {
@@ -14036,6 +14045,11 @@ static void pyprof__text_memory_quality(const pyprof__job *job)
         pyprof__put_format(s, "    sampled: one sample in %s allocated, %llu blocks noted; 95 of 100 estimates L are off by less than "
                            "1.96 * sqrt(%s * L)\n", interval, (unsigned long long)model->stats.heap_samples, interval);
     } else pyprof__put(s, "    exact: each block is noted by itself\n");
+    if (model->stats.heap_reserved_bytes) {
+        char reserved[40];
+        pyprof__size_text(reserved, sizeof reserved, (double)model->stats.heap_reserved_bytes);
+        pyprof__put_format(s, "    %s more are reserved addresses, which may not be written yet or have MAP_NORESERVE\n", reserved);
+    }
     if (model->stats.heap_dropped)
         pyprof__put_format(s, "    a lower bound: there was no room to note %llu more blocks\n", (unsigned long long)model->stats.heap_dropped);
     if (model->stats.heap_state == PYPROF_HEAP_STATE_PENDING) pyprof__put(s, "    the allocators of Python were not hooked yet\n");
@@ -16114,6 +16128,7 @@ static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *
     stats->heap_live_bytes = (uint64_t)pyprof__heap_live();
     stats->heap_live_blocks = pyprof__heap_live_blocks();
     stats->heap_peak_bytes = (uint64_t)PYPROF__GET(pyprof__heap.peak);
+    stats->heap_reserved_bytes = PYPROF__GET(pyprof__heap.reserved);
 }
 
 // The name people know the program by: of the executable, or of the script that an interpreter runs. Nothing else of
