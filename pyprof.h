@@ -7331,6 +7331,9 @@ typedef struct {
     int frozen;                  // the interpreter shuts down: what lived then is what is told
     int wanted, calling, lost;   // hooks shall be there; a pending call is under way; 1: they had been taken out, 2: the interpreter began anew
     void *(*verified[PYPROF__DOMAINS])(void *, size_t);   // allocators on top of ours, below which ours are
+    void *(*strange[PYPROF__DOMAINS])(void *, size_t);    // one on top of which ours cannot go in
+    int in[PYPROF__DOMAINS];     // ours are on top, or somebody else may call them
+    uint64_t python_begin, python_end;   // the addresses of the interpreter's file
     uint64_t interval, max_bytes, called_ns;
     uint32_t max_depth;
     pyprof__python_api api;
@@ -9337,34 +9340,55 @@ static const char *pyprof__objects_reason(void) { return NULL; }
 // ---- going in and out: with the GIL, because other threads read the table of allocators without a lock ---------------------
 static int pyprof__reaches_us(const pyprof__pymem *top, int domain)   // does an allocation there come by the domain's hook?
 {
+    static const size_t sizes[] = { 1, 600, 9000, 1u << 20 };   // one that hands out parts of larger blocks seldom calls us for small ones
     int64_t left = pyprof__own.left;
     void *block;
-    int reached;
-    pyprof__own.left = -1;
-    pyprof__own.probe = 1 + (uint32_t)domain;   // pymalloc may call the raw domain
-    block = top->malloc(top->context, 1);
-    reached = pyprof__own.probe == PYPROF__REACHED;
-    pyprof__own.probe = 0;
-    pyprof__own.left = left;
-    if (block) top->free(top->context, block);
+    size_t i;
+    int reached = 0;
+    for (i = 0; i < PYPROF__COUNT(sizes) && !reached; i++) {
+        pyprof__own.left = -1;
+        pyprof__own.probe = 1 + (uint32_t)domain;   // pymalloc may call the raw domain
+        block = top->malloc(top->context, sizes[i]);
+        reached = pyprof__own.probe == PYPROF__REACHED;
+        pyprof__own.probe = 0;
+        pyprof__own.left = left;
+        if (block) top->free(top->context, block);
+    }
     return reached;
+}
+
+// Our hooks were there, and the allocator on top does not call them now. Is it certain that it never will? Then they can go
+// in on top of it; otherwise each would call the other without end. CPython's own call what is below them each time.
+static int pyprof__never_calls_us(const pyprof__pymem *top, int domain)
+{
+    uint64_t at;
+    memcpy(&at, &top->malloc, sizeof at);
+    if (memcmp(top, pyprof__hot.below[domain], sizeof *top) == 0) return 1;   // somebody took ours out
+    return at >= pyprof__heap.python_begin && at < pyprof__heap.python_end;
 }
 
 // Our hook gets the context of the allocator below it, and ignores what it is called with: callers read context and
 // function one after the other, and may find one of ours and one of theirs.
-// 0 = too many allocators have come and gone, 1 = they are in, 2 = they had to go in
+// 0 = they cannot go in, or too many allocators have come and gone; 1 = they are in, 2 = they had to go in
 static int pyprof__hook_in(int domain)
 {
     pyprof__pymem top, ours = pyprof__hooks[domain];
     size_t i;
     pyprof__heap.api.get_allocator(domain, &top);
-    if (top.malloc == ours.malloc || (pyprof__below[domain][0].malloc && pyprof__reaches_us(&top, domain))) return 1;
+    if (top.malloc == ours.malloc) return 1;
+    if (pyprof__heap.in[domain]) {
+        if (top.malloc == pyprof__heap.strange[domain]) return 0;
+        if (pyprof__reaches_us(&top, domain)) return 1;
+        if (!pyprof__never_calls_us(&top, domain)) { pyprof__heap.strange[domain] = top.malloc; return 0; }
+    }
     for (i = 0; i < PYPROF__BELOW && pyprof__below[domain][i].malloc; i++)
         if (memcmp(&pyprof__below[domain][i], &top, sizeof top) == 0) break;
     if (i == PYPROF__BELOW) return 0;
     pyprof__below[domain][i] = top;   // whole before the first call can come
     __atomic_store_n(&pyprof__hot.below[domain], &pyprof__below[domain][i], __ATOMIC_RELEASE);
     ours.context = top.context;
+    pyprof__heap.in[domain] = 1;
+    pyprof__heap.strange[domain] = NULL;
     pyprof__heap.api.set_allocator(domain, &ours);
     return 2;
 }
@@ -9376,6 +9400,7 @@ static void pyprof__hook_out(int domain)
     if (top.malloc != pyprof__hooks[domain].malloc) return;   // somebody is above us: ours stay, and pass everything through
     top = *pyprof__hot.below[domain];
     pyprof__heap.api.set_allocator(domain, &top);
+    pyprof__heap.in[domain] = 0;
 }
 
 static int pyprof__holds_gil(void)   // this thread, surely
@@ -9553,6 +9578,28 @@ static void pyprof__unclaim(void **claim)
     *claim = NULL;
 }
 
+static void pyprof__heap_python(void)   // finds where the interpreter's code is
+{
+    pyprof__pool pool;
+    pyprof__mapping mapping;
+    uint64_t within;
+    size_t capacity;
+    char *maps, path[sizeof mapping.path] = "";
+    const char *at;
+    memcpy(&within, &pyprof__heap.api.get_allocator, sizeof within);
+    pyprof__heap.python_begin = pyprof__heap.python_end = 0;
+    pyprof__pool_init(&pool, NULL, UINT64_MAX);
+    maps = pyprof__read_maps(&pool, &capacity);
+    for (at = maps; (at = pyprof__next_mapping(at, &mapping)) != NULL;)
+        if (within >= mapping.start && within < mapping.end) memcpy(path, mapping.path, sizeof path);
+    for (at = maps; path[0] && (at = pyprof__next_mapping(at, &mapping)) != NULL;) {
+        if (strcmp(mapping.path, path) != 0) continue;
+        if (!pyprof__heap.python_begin) pyprof__heap.python_begin = mapping.start;
+        pyprof__heap.python_end = mapping.end;
+    }
+    pyprof__free(&pool, maps, capacity);
+}
+
 // Waits for the threads that are still at the sites of the last tracking. 0 = one of them does not get on.
 static int pyprof__heap_quiet(void)
 {
@@ -9580,6 +9627,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     if (!pyprof__claim(&pyprof__heap.claim))
         return pyprof__fail(PYPROF_ERR_BUSY, "heap: another copy of pyprof.h in this process tracks memory already");
     pyprof__objects_find();
+    pyprof__heap_python();
     pyprof__heap.layout = runtime->layout;
     pyprof__heap.habits = pyprof__layout_habits(runtime->version);
     pyprof__heap_lock(&pyprof__heap.names_lock);
