@@ -398,7 +398,7 @@ typedef struct pyprof_stats {
     uint64_t gap_ns;                // time nobody could see: suspended, stopped
     int heap_state;                 // pyprof_heap_state
     uint64_t heap_samples;          // blocks noted
-    uint64_t heap_dropped;          // blocks not noted because heap_max_bytes or max_bytes was used up: live values are a lower bound
+    uint64_t heap_dropped;          // blocks not noted for lack of room (degraded says of what): live values are a lower bound
     uint64_t heap_live_bytes, heap_live_blocks, heap_peak_bytes;   // traced memory now, and at most (sampled: estimates)
     uint64_t heap_reserved_bytes;   // of anonymous mappings that may not be written, or have MAP_NORESERVE: no part of the live bytes
     char degraded[256];             // why the recording is worse than it should be; empty when it is not
@@ -7384,7 +7384,11 @@ static pyprof__shard pyprof__shards[PYPROF__SHARDS];
 static struct { uint32_t lock; size_t size; pyprof__entry *entries; } pyprof__aside;   // what was in a shard that grows
 
 // A part of an anonymous mapping. It is memory while the program may use it, otherwise a reservation of addresses.
-typedef struct { uint64_t begin, end; uint32_t site, birth, below, above, counts; } pyprof__range;   // counts: it is memory
+typedef struct {
+    uint64_t begin, end;
+    uint32_t site, birth, below, above;
+    uint32_t counts;             // it is memory
+} pyprof__range;
 
 static struct {                  // a treap by address: what was mapped can be unmapped, moved and protected in parts
     uint32_t lock, generation;   // generation: of the heap, when these were noted
@@ -7846,13 +7850,21 @@ static size_t pyprof__segment_bytes(uint32_t count)
 }
 
 static uint32_t pyprof__site_limit(void) { return __atomic_load_n(&pyprof__heap.site_limit, __ATOMIC_ACQUIRE); }
-static uint32_t pyprof__segment_first(uint32_t site) { return site < PYPROF__SITES_LEAST ? 0 : 0x80000000u >> __builtin_clz(site); }
+static uint32_t pyprof__segment_first(uint32_t site)
+{
+    return site < PYPROF__SITES_LEAST ? 0 : 0x80000000u >> __builtin_clz(site);
+}
+
+static int pyprof__segment_is_there(uint32_t site)
+{
+    return __atomic_load_n(&pyprof__segment_of(site)->sites, __ATOMIC_ACQUIRE) != NULL;
+}
 
 static uint32_t pyprof__heap_sites(void)   // how many there are; the last ones may be just being made
 {
     uint32_t count = __atomic_load_n(&pyprof__heap.site_count, __ATOMIC_ACQUIRE), limit = pyprof__site_limit();
     if (count > limit) count = limit;
-    if (count && !__atomic_load_n(&pyprof__segment_of(count - 1)->sites, __ATOMIC_ACQUIRE)) count = pyprof__segment_first(count - 1);
+    if (count && !pyprof__segment_is_there(count - 1)) count = pyprof__segment_first(count - 1);
     return count;
 }
 
@@ -7885,7 +7897,7 @@ static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruc
 {
     uint32_t id = __atomic_fetch_add(&pyprof__heap.site_count, 1, __ATOMIC_RELAXED), first;
     pyprof__site_key *key;
-    if (id >= pyprof__site_limit() || (!__atomic_load_n(&pyprof__segment_of(id)->sites, __ATOMIC_ACQUIRE) && !pyprof__segment_new(id))) {
+    if (id >= pyprof__site_limit() || (!pyprof__segment_is_there(id) && !pyprof__segment_new(id))) {
         __atomic_fetch_sub(&pyprof__heap.site_count, 1, __ATOMIC_RELAXED);
         PYPROF__SET(pyprof__heap.full, 1);
         return PYPROF__NONE;
@@ -8722,8 +8734,8 @@ static struct {                  // found when tracking begins
     pyprof__object_at ours, front, behind;            // address 0 = there is none
     unsigned long long changes;
     uint64_t due, scan, step;
-    uint32_t lock;
-    char reason[200];            // written once
+    uint32_t lock, told;         // told: 1 = the reason holds in every session, 2 = it was found in this one; 0 = there is none
+    char reason[200];
 } pyprof__objects;
 
 static void pyprof__object_span(const pyprof__object *object, uint64_t *begin, uint64_t *end)
@@ -8763,27 +8775,36 @@ static int pyprof__object_find(pyprof__object_at *at, const char *symbol, uint64
     return 0;
 }
 
-// When tracking begins: which objects have a malloc, and an operator new that does not come to ours?
-static void pyprof__objects_find(void)
+static void pyprof__objects_tell(uint32_t told, const char *format, const char *name, const char *other)
 {
-    pyprof__object_at libc, operator_new;
+    snprintf(pyprof__objects.reason, sizeof pyprof__objects.reason, format, name, other);
+    __atomic_store_n(&pyprof__objects.told, told, __ATOMIC_RELEASE);
+}
+
+static void pyprof__objects_find_once(void)   // which objects have a malloc, or an operator new, that is not ours?
+{
+    pyprof__object_at libc, news, *ours = &pyprof__objects.ours, *front = &pyprof__objects.front, *behind = &pyprof__objects.behind;
     void *each = dlsym(NULL, "dl_iterate_phdr");
-    char *reason = pyprof__objects.reason;
-    memset(&pyprof__objects, 0, sizeof pyprof__objects);
     memcpy(&pyprof__objects.each, &each, sizeof each);
-    if (!pyprof__libc_ready() || !pyprof__object_find(&pyprof__objects.ours, NULL, (uint64_t)(uintptr_t)&pyprof__objects)) return;
+    if (!pyprof__libc_ready() || !pyprof__object_find(ours, NULL, (uint64_t)(uintptr_t)&pyprof__objects)) return;
     pyprof__object_find(&libc, "getpid", 0);
-    if (pyprof__object_find(&pyprof__objects.behind, NULL, (uint64_t)(uintptr_t)pyprof__libc.malloc)
-        && pyprof__objects.behind.begin == libc.begin) pyprof__objects.behind.address = 0;
-    if (pyprof__object_find(&pyprof__objects.front, "malloc", 0) && pyprof__objects.front.begin == pyprof__objects.ours.begin)
-        pyprof__objects.front.address = 0;
-    if (pyprof__objects.front.address)
-        snprintf(reason, sizeof pyprof__objects.reason, "heap: malloc of %s stands in front of ours: native memory is not counted",
-                 pyprof__objects.front.name);
-    else if (pyprof__objects.behind.address && pyprof__object_find(&operator_new, "_Znwm", 0)
-             && operator_new.begin == pyprof__objects.behind.begin)
-        snprintf(reason, sizeof pyprof__objects.reason, "heap: operator new of %s does not call malloc: what C++ allocates is not counted",
-                 operator_new.name);
+    pyprof__object_find(behind, NULL, (uint64_t)(uintptr_t)pyprof__libc.malloc);
+    pyprof__object_find(front, "malloc", 0);
+    if (behind->begin == libc.begin) behind->address = 0;
+    if (front->begin == ours->begin) front->address = 0;
+    if (front->address)
+        pyprof__objects_tell(1, "heap: malloc of %s stands in front of ours: native memory is not counted", front->name, "");
+    else if (behind->address && pyprof__object_find(&news, "_Znwm", 0) && news.begin == behind->begin)
+        pyprof__objects_tell(1, "heap: operator new of %s does not call malloc: what C++ allocates is not counted", news.name, "");
+}
+
+static void pyprof__objects_find(void)   // when tracking begins
+{
+    pyprof__heap_lock(&pyprof__objects.lock);
+    if (!pyprof__objects.ours.address) pyprof__objects_find_once();
+    if (pyprof__objects.told == 2) pyprof__objects.told = 0;   // that library may be gone
+    pyprof__objects.changes = 0;
+    pyprof__unlock(&pyprof__objects.lock);
 }
 
 static int pyprof__is_allocator(const void *code)   // does the code belong to an allocator that is not ours?
@@ -8857,7 +8878,7 @@ static void pyprof__objects_watch(int at_once)
     pyprof__objects_look look = { at_once, 0, "" };
     pyprof__object_at other;
     uint64_t now = pyprof__now();
-    if (!PYPROF__GET(pyprof__heap.mode) || !pyprof__objects.ours.address || pyprof__objects.reason[0]) return;
+    if (!PYPROF__GET(pyprof__heap.mode) || !pyprof__objects.ours.address || PYPROF__GET(pyprof__objects.told)) return;
     if ((!at_once && now < PYPROF__GET(pyprof__objects.due)) || !pyprof__try_lock(&pyprof__objects.lock)) return;
     look.scan |= now >= pyprof__objects.scan;
     pyprof__objects.each(pyprof__object_looks, &look);
@@ -8865,18 +8886,21 @@ static void pyprof__objects_watch(int at_once)
     if (look.scan) pyprof__objects.step = pyprof__objects.step ? 2 * pyprof__objects.step : pyprof__second / 10;
     if (look.scan) pyprof__objects.scan = now + pyprof__objects.step;
     if (look.other && pyprof__object_find(&other, NULL, look.other))   // otherwise it is just being loaded
-        snprintf(pyprof__objects.reason, sizeof pyprof__objects.reason,
-                 "heap: %s calls malloc of %s, not ours: what it allocates is not counted", look.name, other.name);
+        pyprof__objects_tell(2, "heap: %s calls malloc of %s, not ours: what it allocates is not counted", look.name, other.name);
     pyprof__unlock(&pyprof__objects.lock);
 }
 
-static const char *pyprof__objects_reason(void) { return pyprof__objects.reason; }
+static const char *pyprof__objects_reason(void)   // NULL = nothing is amiss
+{
+    return __atomic_load_n(&pyprof__objects.told, __ATOMIC_ACQUIRE) ? pyprof__objects.reason : NULL;
+}
 
 // Anonymous mappings are few, and may be unmapped in parts: they have a table of their own. Each counts for itself in
 // sampled mode, too. The table is never locked during a system call. What a call may take away is taken out of the tree
 // before it, because another thread can be given the same addresses the moment the call is done; it comes back when the
 // call fails.
-static uint64_t pyprof__range_rank(uint32_t number) { return pyprof__mix(0x72616e6b, number); }   // by chance: the higher one is on top
+// By chance: the higher one is on top.
+static uint64_t pyprof__range_rank(uint32_t number) { return pyprof__mix(0x72616e6b, number); }
 
 static uint32_t pyprof__ranges_join(uint32_t low, uint32_t high)   // all of low lies below all of high
 {
@@ -8945,7 +8969,10 @@ static uint32_t pyprof__range_new(pyprof__range range)   // 0 = no room
     return number;
 }
 
-static uint64_t pyprof__range_weight(void) { return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT ? 1 : 65536; }   // of a block
+static uint64_t pyprof__range_weight(void)   // of a block
+{
+    return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT ? 1 : 65536;
+}
 
 static void pyprof__range_came(pyprof__allocating *self, const pyprof__range *range)   // memory, from this thread's own site
 {
@@ -9042,10 +9069,17 @@ static void pyprof__ranges_unlock(pyprof__allocating *self)
     pyprof__be_idle(self);
 }
 
-static uint64_t pyprof__in_pages(size_t size) { return (size + pyprof__page_size() - 1) & ~(uint64_t)(pyprof__page_size() - 1); }
+static uint64_t pyprof__in_pages(size_t size)
+{
+    uint64_t rest = pyprof__page_size() - 1;
+    return (size + rest) & ~rest;
+}
 
 // What a system call is about to do to a range of addresses. errno stays as it was.
-typedef struct { uint32_t generation, tree; int counts; } pyprof__remapping;   // counts: memory was there; -1: nothing is known of it
+typedef struct {
+    uint32_t generation, tree;
+    int counts;                  // memory was there; -1: nothing is known of it
+} pyprof__remapping;
 
 static void pyprof__remap_begin(pyprof__remapping *call, const void *address, size_t size)
 {
@@ -9094,7 +9128,8 @@ static void pyprof__remap_end(const pyprof__remapping *call, int gone)
 static pyprof__allocating *pyprof__ranges_lock_new(pyprof__range *range, uint32_t generation)   // a new range; NULL = not to be noted
 {
     int noting = PYPROF__GET(pyprof__heap.noting) && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON;
-    pyprof__allocating *self = noting && PYPROF__GET(pyprof__heap.mode) && !PYPROF__GET(pyprof__heap.frozen) ? pyprof__own_record(generation) : NULL;
+    int looks = noting && PYPROF__GET(pyprof__heap.mode) && !PYPROF__GET(pyprof__heap.frozen);
+    pyprof__allocating *self = looks ? pyprof__own_record(generation) : NULL;
     if (!self || !pyprof__get_busy(self, generation)) return NULL;
     self->native = pyprof__heap.code_mmap;
     range->site = pyprof__own_site(self, PYPROF_DOMAIN_NATIVE);
@@ -9215,6 +9250,16 @@ PYPROF__INTERPOSED void free(void *block) PYPROF__THROWS
     if (block && pyprof__libc_ready()) pyprof__native_free(NULL, block);
 }
 
+PYPROF__INTERPOSED void free_sized(void *block, size_t size) PYPROF__THROWS;   // C23: a hint is added
+PYPROF__INTERPOSED void free_aligned_sized(void *block, size_t alignment, size_t size) PYPROF__THROWS;
+PYPROF__INTERPOSED void free_sized(void *block, size_t size) PYPROF__THROWS { (void)size; free(block); }
+PYPROF__INTERPOSED void free_aligned_sized(void *block, size_t alignment, size_t size) PYPROF__THROWS
+{
+    (void)alignment;
+    (void)size;
+    free(block);
+}
+
 PYPROF__INTERPOSED void *reallocarray(void *block, size_t count, size_t size) PYPROF__THROWS
 {
     if (!size || count <= SIZE_MAX / 2 / size) return realloc(block, count * size);
@@ -9259,7 +9304,10 @@ PYPROF__INTERPOSED int posix_memalign(void **block, size_t alignment, size_t siz
     return 0;
 }
 
-static int pyprof__maps_memory(int protection, int flags) { return (protection & PROT_WRITE) && !(flags & MAP_NORESERVE); }
+static int pyprof__maps_memory(int protection, int flags)
+{
+    return (protection & PROT_WRITE) && !(flags & MAP_NORESERVE);
+}
 
 // Another allocator's mappings do not count: what it makes of them is counted, or said not to be.
 static void *pyprof__map(void *address, size_t size, int protection, int flags, int fd, off_t offset, const void *caller)
@@ -9317,16 +9365,29 @@ PYPROF__INTERPOSED void *mremap(void *address, size_t size, size_t wanted, int f
 
 // Memory that nobody may touch is a reservation again. Taking away the right to write alone changes nothing: what was
 // written stays.
-PYPROF__INTERPOSED int mprotect(void *address, size_t size, int protection) PYPROF__THROWS
+static int pyprof__protected(void *address, size_t size, int protection, int result)
 {
-    int result, counts = (protection & PROT_WRITE) != 0;
-    if (!pyprof__libc_ready()) return (int)syscall(SYS_mprotect, address, size, protection);
-    result = pyprof__libc.mprotect(address, size, protection);
-    if (result || pyprof__inside || !PYPROF__GET(pyprof__ranges.root) || (!counts && protection != PROT_NONE)) return result;
+    int counts = (protection & PROT_WRITE) != 0;
+    if (result || pyprof__inside || !PYPROF__GET(pyprof__ranges.root)) return result;
+    if (!counts && protection != PROT_NONE) return result;
     pyprof__inside = 1;
     pyprof__mapping_protect(address, size, (uint32_t)counts);
     pyprof__inside = 0;
-    return result;
+    return 0;
+}
+
+PYPROF__INTERPOSED int mprotect(void *address, size_t size, int protection) PYPROF__THROWS
+{
+    int ready = pyprof__libc_ready();
+    return pyprof__protected(address, size, protection, ready ? pyprof__libc.mprotect(address, size, protection)
+                             : (int)syscall(SYS_mprotect, address, size, protection));
+}
+
+PYPROF__INTERPOSED int pkey_mprotect(void *address, size_t size, int protection, int key) PYPROF__THROWS
+{
+    int plain = key == -1, result = (int)(plain ? syscall(SYS_mprotect, address, size, protection)
+                                          : syscall(SYS_pkey_mprotect, address, size, protection, key));
+    return pyprof__protected(address, size, protection, result);
 }
 #ifdef __cplusplus
 }
@@ -9340,7 +9401,7 @@ static const char *pyprof__objects_reason(void) { return NULL; }
 // ---- going in and out: with the GIL, because other threads read the table of allocators without a lock ---------------------
 static int pyprof__reaches_us(const pyprof__pymem *top, int domain)   // does an allocation there come by the domain's hook?
 {
-    static const size_t sizes[] = { 1, 600, 9000, 1u << 20 };   // one that hands out parts of larger blocks seldom calls us for small ones
+    static const size_t sizes[] = { 1, 600, 9000, 1u << 20 };   // a pool seldom calls what is below it for small blocks
     int64_t left = pyprof__own.left;
     void *block;
     size_t i;
@@ -9975,13 +10036,12 @@ static uint64_t pyprof__heap_bytes(void)   // what the tracker itself takes
 static uint64_t pyprof__heap_where(uint32_t site, char *where, size_t capacity)
 {
     pyprof__codes *codes = &pyprof__heap.codes;
-    uint32_t named = site, spot;
+    uint32_t spot = PYPROF__NONE;
+    const pyprof__site_key *named = pyprof__site_key_at(site), *caller = pyprof__site_key_at(named->parent);
     pyprof__heap_lock(&pyprof__heap.names_lock);
-    if (pyprof__site_key_at(site)->parent && PYPROF__AT(pyprof__code, codes->codes, pyprof__site_key_at(site)->code).kind == PYPROF_KIND_NATIVE
-        && pyprof__site_key_at(pyprof__site_key_at(site)->parent)->parent)
-        named = pyprof__site_key_at(site)->parent;   // the line that called malloc
-    spot = PYPROF__NONE;
-    if (pyprof__site_key_at(named)->parent) spot = pyprof__spot_find(codes, pyprof__site_key_at(named)->code, pyprof__site_key_at(named)->instruction);
+    if (named->parent && caller->parent && PYPROF__AT(pyprof__code, codes->codes, named->code).kind == PYPROF_KIND_NATIVE)
+        named = caller;   // the line that called malloc
+    if (named->parent) spot = pyprof__spot_find(codes, named->code, named->instruction);
     if (spot != PYPROF__NONE) {
         const pyprof__spot *at = &PYPROF__AT(pyprof__spot, codes->spots, spot);
         const pyprof__code *code = &PYPROF__AT(pyprof__code, codes->codes, at->code);
@@ -15725,14 +15785,14 @@ static void pyprof__gauge_add(pyprof__model *model, const pyprof__gauge *gauge)
 static void pyprof__heap_reasons(pyprof__session *session)   // why memory is worse known than it should be
 {
     int refused = PYPROF__GET(pyprof__heap.refused);
-    const char *objects = pyprof__objects_reason();
-    if (objects && *objects) pyprof__degrade(session, objects);
+    pyprof__degrade(session, pyprof__objects_reason());
     if (PYPROF__GET(pyprof__heap.full) && refused)
-        pyprof__degrade(session, "heap: the system gives no more memory: blocks from new stacks are counted at the deepest frame known");
+        pyprof__degrade(session, "heap: the system gives no more memory: blocks from new stacks are counted at the deepest "
+                        "frame known");
     else if (PYPROF__GET(pyprof__heap.full))
         pyprof__degrade(session, "heap: max_bytes is used up: blocks from new stacks are counted at the deepest frame known");
     if (PYPROF__GET(pyprof__heap.dropped))
-        pyprof__degrade(session, refused ? "heap: the system gives no more memory for the table of blocks: live memory is a lower bound"
+        pyprof__degrade(session, refused ? "heap: the system gives no more memory: live memory is a lower bound"
                         : "heap: heap_max_bytes is used up: live memory is a lower bound");
 }
 

@@ -140,7 +140,7 @@ f_middle(); f_piece_by_piece(); f_several(); f_replaced(); f_failed(); f_twice()
     bind.equal([mib(live, name) for name in ('f_middle', 'f_several', 'f_replaced', 'f_failed')], [6, 2, 8, 4])
     bind.equal((live['f_middle'][1], live['f_replaced'][1]), (2, 3), 'a part is a block')
     for name in 'f_piece_by_piece', 'f_twice':
-        bind.check(live.get(name, (0, 0))[0] < MIB // 2 and live.get(name, (0, 0))[1] < 10, '%s: %r', name, live)
+        bind.check(live.get(name, (0, 0))[0] < MIB // 2, '%s: %r', name, live)
 
 
 @bind.test
@@ -271,9 +271,7 @@ def f_any(base):
             for i in range(count):      # the target is unmapped, also when it fails then
                 state[target + i] = state[first + i] if moved else None
                 if moved: state[first + i] = None
-base = mmap(None, COUNT * PAGE, NONE, ANON, -1, 0)
-munmap(base, COUNT * PAGE)
-f_any(base)
+f_any(1 << 40)              # where nobody else is given memory
 print(state.count(True), state.count(False))
 ''' % seed, 'sampled' if seed == 2 else 'exact')
         memory, reserved = (int(word) * os.sysconf('SC_PAGESIZE') for word in out.split())
