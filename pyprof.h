@@ -400,8 +400,9 @@ typedef struct pyprof_stats {
     uint64_t gap_ns;                // time nobody could see: suspended, stopped
     int heap_state;                 // pyprof_heap_state
     uint64_t heap_samples;          // blocks noted
-    uint64_t heap_dropped;          // blocks not noted because heap_max_bytes or max_bytes was used up: live values are a lower bound
+    uint64_t heap_dropped;          // blocks not noted for lack of room (degraded says of what): live values are a lower bound
     uint64_t heap_live_bytes, heap_live_blocks, heap_peak_bytes;   // traced memory now, and at most (sampled: estimates)
+    uint64_t heap_reserved_bytes;   // of anonymous mappings that may not be written, or have MAP_NORESERVE: no part of the live bytes
     char degraded[256];             // why the recording is worse than it should be; empty when it is not
 } pyprof_stats;
 
@@ -1311,6 +1312,8 @@ static void pyprof__quiet_end(pyprof__quiet *quiet)
 }
 
 // ---- pages and locks for the allocation hooks: they run inside malloc, so nothing here may call it -------------------
+static size_t pyprof__page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+
 static void *pyprof__pages(size_t size)   // zeroed, and no memory until it is touched; NULL = none
 {
     void *pages = (void *)syscall(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0ul);
@@ -1358,7 +1361,7 @@ static int64_t pyprof__resident(void)   // bytes of this process in memory; 0 = 
     char text[128], *at;
     if (pyprof__read_file("/proc/self/statm", text, sizeof text) <= 0) return 0;
     at = strchr(text, ' ');
-    return at ? (int64_t)strtoull(at, NULL, 10) * (int64_t)sysconf(_SC_PAGESIZE) : 0;
+    return at ? (int64_t)strtoull(at, NULL, 10) * (int64_t)pyprof__page_size() : 0;
 }
 
 static int64_t pyprof__timeval_ns(const struct timeval *time) { return (int64_t)time->tv_sec * 1000000000 + (int64_t)time->tv_usec * 1000; }
@@ -7452,7 +7455,7 @@ enum { PYPROF__DOMAINS = 3, PYPROF__BELOW = 16, PYPROF__SHARDS = 256, PYPROF__FR
        PYPROF__CODE_FILTER = 4096, PYPROF__BUCKETS = 1 << 18,
        PYPROF__CODE_BUCKETS = 1 << 13, PYPROF__HEAP_DEPTH = 4096, PYPROF__LIVES = 65536, PYPROF__RECENT = 4, PYPROF__TEMP_BYTES = 4096,
        PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__BIRTH = 16, PYPROF__HASH_BITS = 45, PYPROF__HERE_BITS = 37,
-       PYPROF__SITES_MOST = 1 << 22, PYPROF__SITES_LEAST = 1 << 12,
+       PYPROF__SITES_MOST = 1 << 22, PYPROF__SITES_LEAST = 1 << 12, PYPROF__SEGMENTS = 11,
        PYPROF__REACHED = 100 };
 
 #if defined(PYPROF_INTERPOSE_MALLOC)
@@ -7512,6 +7515,10 @@ struct pyprof__allocating {      // a thread that allocates; never freed, used a
 
 typedef struct { uint64_t address; uint32_t code, next; } pyprof__code_at;
 
+// The sites from number first on. Each segment is as large as all before it, so that address space is taken as it is
+// needed: RLIMIT_AS counts it, used or not. They stay where they are, because every thread that allocates looks at them.
+typedef struct { pyprof__site *sites; pyprof__site_key *keys; float *history; uint32_t first, count; } pyprof__segment;
+
 typedef struct {
     pid_t pid;                   // a child that was made by a bare clone() finds another one
     int users, mode, noting;     // sessions; pyprof_heap_mode, 0 = nobody looks; new blocks are noted
@@ -7519,6 +7526,9 @@ typedef struct {
     int frozen;                  // the interpreter shuts down: what lived then is what is told
     int wanted, calling, lost;   // hooks shall be there; a pending call is under way; 1: they had been taken out, 2: the interpreter began anew
     void *(*verified[PYPROF__DOMAINS])(void *, size_t);   // allocators on top of ours, below which ours are
+    void *(*strange[PYPROF__DOMAINS])(void *, size_t);    // one on top of which ours cannot go in
+    int in[PYPROF__DOMAINS];     // ours are on top, or somebody else may call them
+    uint64_t python_begin, python_end;   // the addresses of the interpreter's file
     uint64_t interval, max_bytes, called_ns;
     uint32_t max_depth;
     pyprof__python_api api;
@@ -7531,17 +7541,15 @@ typedef struct {
     pyprof__codes codes;
     uint32_t code_malloc, code_mmap;   // pseudo code
     uint32_t importer;           // the code whose frames get <import NAME>; PYPROF__NONE = not seen yet
-    uint32_t names_lock, threads_lock, settle_lock;
+    uint32_t names_lock, threads_lock, settle_lock, segments_lock;
     void *claim;                 // the mapping that says that a tracker is at work in this process
     pyprof__array addresses;     // pyprof__code_at
     uint32_t address_free;       // first free one + 1
     uint32_t code_buckets[PYPROF__CODE_BUCKETS];
     uint32_t code_epoch;         // changes when a known code object dies
     uint32_t *buckets;           // of sites; number, 0 = none
-    pyprof__site_key *keys;
-    pyprof__site *sites;
-    float *history;
-    uint32_t site_count, site_limit, site_room; // number 0 is the root; room: what the regions have
+    pyprof__segment segments[PYPROF__SEGMENTS];
+    uint32_t site_count, site_limit;   // number 0 is the root
     pyprof__life *lives;
     uint32_t life_count;
     pyprof__allocating *threads;
@@ -7554,6 +7562,8 @@ typedef struct {
     uint64_t mark_ns[PYPROF__MARKS], mark_step, mark_due;
     uint32_t marks;
     int full;                    // of sites, once
+    int refused;                 // the system gave no memory for a table, once
+    uint64_t reserved;           // bytes of mappings that are no memory yet; under the lock of the ranges
     int lost_live;               // hooks were lost: live memory is counted afresh
 } pyprof__tracker;
 
@@ -7567,6 +7577,20 @@ static unsigned char pyprof__filter[PYPROF__FILTER], pyprof__code_filter[PYPROF_
 static pyprof__pymem pyprof__below[PYPROF__DOMAINS][PYPROF__BELOW];   // every allocator that was ever below ours
 static pyprof__shard pyprof__shards[PYPROF__SHARDS];
 static struct { uint32_t lock; size_t size; pyprof__entry *entries; } pyprof__aside;   // what was in a shard that grows
+
+// A part of an anonymous mapping. It is memory while the program may use it, otherwise a reservation of addresses.
+typedef struct {
+    uint64_t begin, end;
+    uint32_t site, birth, below, above;
+    uint32_t counts;             // it is memory
+} pyprof__range;
+
+static struct {                  // a treap by address: what was mapped can be unmapped, moved and protected in parts
+    uint32_t lock, generation;   // generation: of the heap, when these were noted
+    uint32_t root, spare, count; // numbers in the list, 0 = none; spare: the first of those to be used again, linked by below
+    size_t bytes;
+    pyprof__range *list;
+} pyprof__ranges;
 static pyprof__tracker pyprof__heap;
 
 typedef struct { int64_t left; uint32_t generation, probe; pyprof__allocating *self; } pyprof__own_heap;   // left: bytes to the next sample
@@ -7586,8 +7610,9 @@ static void pyprof__heap_forked(void)   // a child finds everything off; what th
     pyprof__heap.mode = pyprof__heap.users = pyprof__heap.wanted = pyprof__heap.noting = pyprof__heap.calling = 0;
     pyprof__heap.state = PYPROF_HEAP_STATE_OFF;
     pyprof__heap.threads = NULL;
-    pyprof__heap.names_lock = pyprof__heap.threads_lock = pyprof__heap.settle_lock = 0;
+    pyprof__heap.names_lock = pyprof__heap.threads_lock = pyprof__heap.settle_lock = pyprof__heap.segments_lock = 0;
     memset(pyprof__shards, 0, sizeof pyprof__shards);
+    memset(&pyprof__ranges, 0, sizeof pyprof__ranges);
     pyprof__aside.lock = 0;
     memset(pyprof__filter, 0, sizeof pyprof__filter);
     memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
@@ -7754,6 +7779,7 @@ static int pyprof__shard_grow(pyprof__shard *shard)
         pyprof__shard_refill(shard, before);
     }
     pyprof__unlock(&pyprof__aside.lock);
+    if (!entries) PYPROF__SET(pyprof__heap.refused, 1);
     errno = error;
     return entries != NULL;
 }
@@ -7858,6 +7884,17 @@ static void pyprof__blocks_drop(void)
     pyprof__unlock(&pyprof__aside.lock);
     pyprof__heap.table_bytes = 0;
     memset(pyprof__filter, 0, sizeof pyprof__filter);
+}
+
+static void pyprof__ranges_drop(void)
+{
+    pyprof__heap_lock(&pyprof__ranges.lock);
+    pyprof__pages_free(pyprof__ranges.list, pyprof__ranges.bytes);
+    pyprof__ranges.list = NULL;
+    pyprof__ranges.bytes = 0;
+    pyprof__ranges.root = pyprof__ranges.spare = pyprof__ranges.count = pyprof__ranges.generation = 0;
+    pyprof__heap.reserved = 0;
+    pyprof__unlock(&pyprof__ranges.lock);
 }
 
 // ---- code objects, by address: their death is seen, for it is a free ---------------------------------------------------
@@ -7979,21 +8016,95 @@ static uint32_t pyprof__heap_code(pyprof__allocating *self, uint64_t address)
 }
 
 // ---- sites ---------------------------------------------------------------------------------
+static inline pyprof__segment *pyprof__segment_of(uint32_t site)
+{
+    return &pyprof__heap.segments[20 - __builtin_clz(site | PYPROF__SITES_LEAST / 2)];
+}
+
+static inline pyprof__site *pyprof__site_at(uint32_t site)
+{
+    const pyprof__segment *segment = pyprof__segment_of(site);
+    return &segment->sites[site - segment->first];
+}
+
+static inline pyprof__site_key *pyprof__site_key_at(uint32_t site)
+{
+    const pyprof__segment *segment = pyprof__segment_of(site);
+    return &segment->keys[site - segment->first];
+}
+
+static float *pyprof__site_history(uint32_t site)   // PYPROF__MARKS of them
+{
+    const pyprof__segment *segment = pyprof__segment_of(site);
+    return &segment->history[(size_t)(site - segment->first) * PYPROF__MARKS];
+}
+
+static size_t pyprof__segment_bytes(uint32_t count)
+{
+    return count * (sizeof(pyprof__site) + sizeof(pyprof__site_key) + PYPROF__MARKS * sizeof(float));
+}
+
+static uint32_t pyprof__site_limit(void) { return __atomic_load_n(&pyprof__heap.site_limit, __ATOMIC_ACQUIRE); }
+static uint32_t pyprof__segment_first(uint32_t site)
+{
+    return site < PYPROF__SITES_LEAST ? 0 : 0x80000000u >> __builtin_clz(site);
+}
+
+static int pyprof__segment_is_there(uint32_t site)
+{
+    return __atomic_load_n(&pyprof__segment_of(site)->sites, __ATOMIC_ACQUIRE) != NULL;
+}
+
+static uint32_t pyprof__heap_sites(void)   // how many there are; the last ones may be just being made
+{
+    uint32_t count = __atomic_load_n(&pyprof__heap.site_count, __ATOMIC_ACQUIRE), limit = pyprof__site_limit();
+    if (count > limit) count = limit;
+    if (count && !pyprof__segment_is_there(count - 1)) count = pyprof__segment_first(count - 1);
+    return count;
+}
+
+// Is there such a site, or can its segment be had? The system refuses that once: then no more sites are made.
+__attribute__((noinline))
+static int pyprof__segment_new(uint32_t site)
+{
+    pyprof__segment *segment = pyprof__segment_of(site);
+    uint32_t first = pyprof__segment_first(site), count = first ? first : (uint32_t)PYPROF__SITES_LEAST;
+    pyprof__site *sites = NULL;
+    int error = errno;
+    pyprof__heap_lock(&pyprof__heap.segments_lock);
+    if (count > pyprof__heap.site_limit - first) count = pyprof__heap.site_limit - first;
+    if (!segment->sites && site < pyprof__heap.site_limit) {
+        sites = (pyprof__site *)pyprof__pages(pyprof__segment_bytes(count));
+        segment->first = first;
+        segment->count = count;
+        segment->keys = (pyprof__site_key *)(void *)(sites + count);
+        segment->history = (float *)(void *)(segment->keys + count);
+        if (!sites) PYPROF__SET(pyprof__heap.refused, 1);
+        if (!sites) __atomic_store_n(&pyprof__heap.site_limit, first, __ATOMIC_RELEASE);
+        __atomic_store_n(&segment->sites, sites, __ATOMIC_RELEASE);
+    }
+    pyprof__unlock(&pyprof__heap.segments_lock);
+    errno = error;
+    return segment->sites && site < pyprof__site_limit();
+}
+
 static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruction, uint32_t *bucket, uint32_t owner)   // PYPROF__NONE = all used
 {
     uint32_t id = __atomic_fetch_add(&pyprof__heap.site_count, 1, __ATOMIC_RELAXED), first;
-    if (id >= pyprof__heap.site_limit) {
+    pyprof__site_key *key;
+    if (id >= pyprof__site_limit() || (!pyprof__segment_is_there(id) && !pyprof__segment_new(id))) {
         __atomic_fetch_sub(&pyprof__heap.site_count, 1, __ATOMIC_RELAXED);
         PYPROF__SET(pyprof__heap.full, 1);
         return PYPROF__NONE;
     }
-    pyprof__heap.keys[id].parent = parent;
-    pyprof__heap.keys[id].code = code;
-    pyprof__heap.keys[id].instruction = instruction;
-    pyprof__heap.sites[id].epoch = PYPROF__GET(pyprof__heap.epoch);
-    __atomic_store_n(&pyprof__heap.sites[id].owner, owner, __ATOMIC_RELEASE);   // never 0: from here on it may be looked at
+    key = pyprof__site_key_at(id);
+    key->parent = parent;
+    key->code = code;
+    key->instruction = instruction;
+    pyprof__site_at(id)->epoch = PYPROF__GET(pyprof__heap.epoch);
+    __atomic_store_n(&pyprof__site_at(id)->owner, owner, __ATOMIC_RELEASE);   // never 0: from here on it may be looked at
     first = PYPROF__GET(*bucket);
-    do pyprof__heap.keys[id].next = first;
+    do key->next = first;
     while (!__atomic_compare_exchange_n(bucket, &first, id, 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
     return id;
 }
@@ -8003,8 +8114,8 @@ static uint32_t pyprof__site_find(uint32_t parent, uint32_t code, int32_t instru
 {
     uint64_t hash = pyprof__mix(pyprof__mix(parent, code), (uint32_t)instruction);
     uint32_t *bucket = &pyprof__heap.buckets[hash >> 20 & (PYPROF__BUCKETS - 1)], id;
-    for (id = __atomic_load_n(bucket, __ATOMIC_ACQUIRE); id; id = pyprof__heap.keys[id].next) {
-        const pyprof__site_key *key = &pyprof__heap.keys[id];
+    for (id = __atomic_load_n(bucket, __ATOMIC_ACQUIRE); id; id = pyprof__site_key_at(id)->next) {
+        const pyprof__site_key *key = pyprof__site_key_at(id);
         if (key->parent == parent && key->code == code && key->instruction == instruction) return id;
     }
     return pyprof__site_new(parent, code, instruction, bucket, owner);
@@ -8346,14 +8457,14 @@ static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)   // of a
 // ---- counting ------------------------------------------------------------------------------------
 static uint64_t pyprof__site_live(const pyprof__site *site)
 {
-    uint64_t out = PYPROF__GET(site->out.bytes) + PYPROF__GET(site->gone.bytes), in = PYPROF__GET(site->in.bytes);
-    return in > out ? in - out : 0;
+    int64_t live = (int64_t)(PYPROF__GET(site->in.bytes) - PYPROF__GET(site->out.bytes) - PYPROF__GET(site->gone.bytes));
+    return live > 0 ? (uint64_t)live : 0;
 }
 
 static uint64_t pyprof__site_live_blocks(const pyprof__site *site)
 {
-    uint64_t out = PYPROF__GET(site->out.blocks) + PYPROF__GET(site->gone.blocks), in = PYPROF__GET(site->in.blocks);
-    return in > out ? in - out : 0;
+    int64_t live = (int64_t)(PYPROF__GET(site->in.blocks) - PYPROF__GET(site->out.blocks) - PYPROF__GET(site->gone.blocks));
+    return live > 0 ? (uint64_t)live : 0;
 }
 
 PYPROF__HOT void pyprof__site_keep(pyprof__site *site)   // before it changes: what it had at the high-water mark
@@ -8387,7 +8498,7 @@ PYPROF__HOT void pyprof__flow_add(pyprof__flow *flow, uint64_t bytes, uint64_t b
 static void pyprof__count_in(pyprof__allocating *self, uint32_t at, uint64_t size, int domain, uint32_t birth)
 {
     uint64_t bytes, blocks;
-    pyprof__site *site = &pyprof__heap.sites[at];
+    pyprof__site *site = pyprof__site_at(at);
     pyprof_domain_total *total = &self->in[domain];
     uint32_t class_of = size > 1 ? 64 - (uint32_t)__builtin_clzll(size - 1) : 0;
     pyprof__weigh(size, &bytes, &blocks);
@@ -8416,7 +8527,7 @@ static void pyprof__count_out(pyprof__allocating *self, const void *block, const
 {
     uint64_t bytes, blocks;
     uint32_t birth = pyprof__entry_birth(entry);
-    pyprof__site *site = &pyprof__heap.sites[pyprof__entry_site(entry)];
+    pyprof__site *site = pyprof__site_at(pyprof__entry_site(entry));
     pyprof_domain_total *total = &self->in[pyprof__entry_domain(entry)];
     pyprof__weigh(pyprof__entry_size(entry), &bytes, &blocks);
     pyprof__site_keep(site);
@@ -8444,9 +8555,10 @@ static void pyprof__heap_forget_live(void)   // the hooks were away: nobody know
     __atomic_add_fetch(&pyprof__heap.code_epoch, 1, __ATOMIC_RELEASE);
     pyprof__unlock(&pyprof__heap.names_lock);
     pyprof__blocks_drop();
+    pyprof__ranges_drop();
     if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT) pyprof__filter[0] = 255;
-    for (i = 0; i < PYPROF__GET(pyprof__heap.site_count) && i < pyprof__heap.site_limit; i++) {
-        pyprof__site *site = &pyprof__heap.sites[i];
+    for (i = 0; i < pyprof__heap_sites(); i++) {
+        pyprof__site *site = pyprof__site_at(i);
         uint64_t live = pyprof__site_live(site), blocks = pyprof__site_live_blocks(site);
         pyprof__site_keep(site);
         bytes += (int64_t)live;
@@ -8621,7 +8733,7 @@ static void *pyprof__slow_calloc(int domain, size_t count, size_t size)
 }
 
 // The old block leaves the table before the real call, because its address can be another's the moment it is free; it
-// comes back when the call fails.
+// comes back when the call fails. NULL from C's realloc(block, 0) is no failure: the block was freed.
 __attribute__((noinline))
 static void *pyprof__slow_realloc(int domain, void *block, size_t size)
 {
@@ -8629,12 +8741,14 @@ static void *pyprof__slow_realloc(int domain, void *block, size_t size)
     pyprof__hooked call;
     pyprof__entry entry;
     uint32_t known = 0;
+    int freed;
     void *moved;
     if (pyprof__inside) return below->realloc(below->context, block, size);
     pyprof__go_in(&call, domain, size);
     if (block) pyprof__forget(block, &known, &entry);
     moved = below->realloc(below->context, block, size);
-    if (known && (moved || !pyprof__block_add(pyprof__block_hash(block), &entry, known))) pyprof__gone(known, block, &entry);
+    freed = moved || (size == 0 && domain == PYPROF_DOMAIN_NATIVE);
+    if (known && (freed || !pyprof__block_add(pyprof__block_hash(block), &entry, known))) pyprof__gone(known, block, &entry);
     return pyprof__come_out(&call, moved, size);
 }
 
@@ -8719,7 +8833,7 @@ static const pyprof__pymem pyprof__hooks[PYPROF__DOMAINS] = {
 #if defined(PYPROF_INTERPOSE_MALLOC)
 PYPROF__HOOKS(native, PYPROF_DOMAIN_NATIVE, pyprof__inside)
 
-enum { PYPROF__EARLY = 65536, PYPROF__MAPPINGS = 4096 };
+enum { PYPROF__EARLY = 65536 };
 
 static struct {                  // what stands behind ours
     void *(*malloc)(size_t);
@@ -8727,8 +8841,11 @@ static struct {                  // what stands behind ours
     void *(*realloc)(void *, size_t);
     void (*free)(void *);
     void *(*memalign)(size_t, size_t);
+    void *(*aligned_alloc)(size_t, size_t);
     void *(*mmap)(void *, size_t, int, int, int, off_t);
     int (*munmap)(void *, size_t);
+    void *(*mremap)(void *, size_t, size_t, int, ...);
+    int (*mprotect)(void *, size_t, int);
     char early[PYPROF__EARLY] __attribute__((aligned(16)));   // for what dlsym needs while we look for malloc
     size_t early_used;
     int looking;
@@ -8774,8 +8891,9 @@ static int pyprof__libc_find(void)   // 0 = dlsym is at it, and needs memory for
     static const struct { const char *name; size_t offset; } names[] = {
         { "malloc", offsetof(__typeof__(pyprof__libc), malloc) }, { "calloc", offsetof(__typeof__(pyprof__libc), calloc) },
         { "realloc", offsetof(__typeof__(pyprof__libc), realloc) }, { "free", offsetof(__typeof__(pyprof__libc), free) },
-        { "memalign", offsetof(__typeof__(pyprof__libc), memalign) }, { "mmap", offsetof(__typeof__(pyprof__libc), mmap) },
-        { "munmap", offsetof(__typeof__(pyprof__libc), munmap) },
+        { "memalign", offsetof(__typeof__(pyprof__libc), memalign) }, { "aligned_alloc", offsetof(__typeof__(pyprof__libc), aligned_alloc) },
+        { "mmap", offsetof(__typeof__(pyprof__libc), mmap) }, { "munmap", offsetof(__typeof__(pyprof__libc), munmap) },
+        { "mremap", offsetof(__typeof__(pyprof__libc), mremap) }, { "mprotect", offsetof(__typeof__(pyprof__libc), mprotect) },
     };
     size_t i;
     if (__atomic_exchange_n(&pyprof__libc.looking, 1, __ATOMIC_ACQUIRE)) return 0;
@@ -8792,91 +8910,510 @@ static inline int pyprof__libc_ready(void)
     return __atomic_load_n(&pyprof__hot.below[PYPROF_DOMAIN_NATIVE], __ATOMIC_ACQUIRE) != NULL || pyprof__libc_find();
 }
 
-// Anonymous mappings are few, and may be unmapped in pieces: they have a list of their own. Each counts for itself in
-// sampled mode, too.
-static struct { uint32_t lock, count; struct { uint64_t begin, end; uint32_t site, birth; } list[PYPROF__MAPPINGS]; } pyprof__mappings;
-static uint32_t pyprof__mappings_generation;
+// ---- whose malloc is called? Another allocator can stand in front of ours or behind it, and a library loaded with
+// RTLD_DEEPBIND calls that of its own libraries. What is not seen because of that is told.
+typedef struct {                 // dl_phdr_info of link.h, declared only with _GNU_SOURCE
+    uint64_t bias;
+    const char *path;
+    const Elf64_Phdr *segments;
+    uint16_t count;
+    unsigned long long loaded, unloaded;   // objects, so far
+} pyprof__object;
 
-static void pyprof__mapping_count(pyprof__allocating *self, uint32_t at, uint64_t bytes, int came, int whole)
+typedef int pyprof__object_fn(const pyprof__object *object, size_t size, void *user);
+
+typedef struct { uint64_t address, begin, end; char name[64]; } pyprof__object_at;   // what the object at an address spans
+
+static struct {                  // found when tracking begins
+    int (*each)(pyprof__object_fn *fn, void *user);   // dl_iterate_phdr: the dynamic linker's other lock is held during constructors
+    pyprof__object_at ours, front, behind;            // address 0 = there is none
+    unsigned long long changes;
+    uint64_t due, scan, step;
+    uint32_t lock, told;         // told: 1 = the reason holds in every session, 2 = it was found in this one; 0 = there is none
+    char reason[200];
+} pyprof__objects;
+
+static void pyprof__object_span(const pyprof__object *object, uint64_t *begin, uint64_t *end)
 {
-    uint64_t blocks = !whole ? 0 : PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT ? 1 : 65536;
-    uint32_t birth = pyprof__mappings.list[at].birth;
-    pyprof__site *site = &pyprof__heap.sites[pyprof__mappings.list[at].site];
-    pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
-    pyprof__site_keep(site);
-    if (came) pyprof__flow_add(&site->in, bytes, blocks, birth);
-    else {
-        __atomic_fetch_add(&site->gone.bytes, bytes, __ATOMIC_RELAXED);
-        __atomic_fetch_add(&site->gone.blocks, blocks, __ATOMIC_RELAXED);
-        __atomic_fetch_add(&site->gone.births, blocks * birth, __ATOMIC_RELAXED);
+    uint16_t i;
+    for (*begin = UINT64_MAX, *end = 0, i = 0; i < object->count; i++) {
+        uint64_t from = object->bias + object->segments[i].p_vaddr, to = from + object->segments[i].p_memsz;
+        if (object->segments[i].p_type != PT_LOAD) continue;
+        if (from < *begin) *begin = from;
+        if (to > *end) *end = to;
     }
-    if (came) { PYPROF__BUMP(total->alloc_bytes, (int64_t)bytes); PYPROF__BUMP(total->alloc_blocks, (int64_t)blocks); }
-    else { PYPROF__BUMP(total->live_bytes, (int64_t)bytes); PYPROF__BUMP(total->live_blocks, (int64_t)blocks); }
-    pyprof__count_live(self, came ? (int64_t)bytes : -(int64_t)bytes);
 }
 
-static pyprof__allocating *pyprof__mappings_lock(uint32_t generation)   // NULL = nobody looks: not locked
+static void pyprof__object_name(const pyprof__object *object, char *name, size_t capacity)
+{
+    const char *slash = strrchr(object->path, '/');
+    snprintf(name, capacity, "%.60s", !object->path[0] ? "the program" : slash ? slash + 1 : object->path);
+}
+
+static int pyprof__object_matches(const pyprof__object *object, size_t size, void *user)
+{
+    pyprof__object_at *at = (pyprof__object_at *)user;
+    (void)size;
+    pyprof__object_span(object, &at->begin, &at->end);
+    if (at->address < at->begin || at->address >= at->end) return 0;
+    pyprof__object_name(object, at->name, sizeof at->name);
+    return 1;
+}
+
+static int pyprof__object_find(pyprof__object_at *at, const char *symbol, uint64_t address)   // 0 = there is none; symbol NULL: by address
+{
+    void *found = symbol ? dlsym(NULL, symbol) : NULL;
+    memset(at, 0, sizeof *at);
+    at->address = symbol ? (uint64_t)(uintptr_t)found : address;
+    if (at->address && pyprof__objects.each && pyprof__objects.each(pyprof__object_matches, at)) return 1;
+    at->address = 0;
+    return 0;
+}
+
+static void pyprof__objects_tell(uint32_t told, const char *format, const char *name, const char *other)
+{
+    snprintf(pyprof__objects.reason, sizeof pyprof__objects.reason, format, name, other);
+    __atomic_store_n(&pyprof__objects.told, told, __ATOMIC_RELEASE);
+}
+
+static void pyprof__objects_find_once(void)   // which objects have a malloc, or an operator new, that is not ours?
+{
+    pyprof__object_at libc, news, *ours = &pyprof__objects.ours, *front = &pyprof__objects.front, *behind = &pyprof__objects.behind;
+    void *each = dlsym(NULL, "dl_iterate_phdr");
+    memcpy(&pyprof__objects.each, &each, sizeof each);
+    if (!pyprof__libc_ready() || !pyprof__object_find(ours, NULL, (uint64_t)(uintptr_t)&pyprof__objects)) return;
+    pyprof__object_find(&libc, "getpid", 0);
+    pyprof__object_find(behind, NULL, (uint64_t)(uintptr_t)pyprof__libc.malloc);
+    pyprof__object_find(front, "malloc", 0);
+    if (behind->begin == libc.begin) behind->address = 0;
+    if (front->begin == ours->begin) front->address = 0;
+    if (front->address)
+        pyprof__objects_tell(1, "heap: malloc of %s stands in front of ours: native memory is not counted", front->name, "");
+    else if (behind->address && pyprof__object_find(&news, "_Znwm", 0) && news.begin == behind->begin)
+        pyprof__objects_tell(1, "heap: operator new of %s does not call malloc: what C++ allocates is not counted", news.name, "");
+}
+
+static void pyprof__objects_find(void)   // when tracking begins
+{
+    pyprof__heap_lock(&pyprof__objects.lock);
+    if (!pyprof__objects.ours.address) pyprof__objects_find_once();
+    if (pyprof__objects.told == 2) pyprof__objects.told = 0;   // that library may be gone
+    pyprof__objects.changes = 0;
+    pyprof__unlock(&pyprof__objects.lock);
+}
+
+static int pyprof__is_allocator(const void *code)   // does the code belong to an allocator that is not ours?
+{
+    const pyprof__object_at *front = &pyprof__objects.front, *behind = &pyprof__objects.behind;
+    uint64_t at = (uint64_t)(uintptr_t)code;
+    return (front->address && at >= front->begin && at < front->end) || (behind->address && at >= behind->begin && at < behind->end);
+}
+
+typedef struct { const pyprof__object *object; uint64_t begin, end, symbols, names; uint64_t other; } pyprof__object_scan;
+
+// Among these relocations: the place that leads to malloc. It leads into the object itself until it is used for the first time.
+static void pyprof__object_relocations(pyprof__object_scan *scan, uint64_t table, uint64_t size)
+{
+    const Elf64_Rela *at = (const Elf64_Rela *)(uintptr_t)table, *end = at + size / sizeof *at;
+    for (; at < end && !scan->other; at++) {
+        const Elf64_Sym *symbol = (const Elf64_Sym *)(uintptr_t)scan->symbols + ELF64_R_SYM(at->r_info);
+        uint64_t leads_to;
+        if (!ELF64_R_SYM(at->r_info) || strcmp((const char *)(uintptr_t)(scan->names + symbol->st_name), "malloc") != 0) continue;
+        leads_to = pyprof__at(scan->object->bias + at->r_offset);
+        if (leads_to - pyprof__objects.ours.begin < pyprof__objects.ours.end - pyprof__objects.ours.begin) continue;
+        if (leads_to - scan->begin >= scan->end - scan->begin) scan->other = leads_to;
+    }
+}
+
+static uint64_t pyprof__object_malloc(const pyprof__object *object)   // the malloc it calls, if that is another's; 0 = not known to be
+{
+    static const int64_t wanted[] = { DT_SYMTAB, DT_STRTAB, DT_RELA, DT_RELASZ, DT_RELACOUNT, DT_JMPREL, DT_PLTRELSZ };
+    uint64_t found[PYPROF__COUNT(wanted)] = { 0, 0, 0, 0, 0, 0, 0 };
+    pyprof__object_scan scan = { object, 0, 0, 0, 0, 0 };
+    const Elf64_Dyn *entry = NULL;
+    size_t i;
+    pyprof__object_span(object, &scan.begin, &scan.end);
+    for (i = 0; i < object->count; i++)
+        if (object->segments[i].p_type == PT_DYNAMIC) entry = (const Elf64_Dyn *)(uintptr_t)(object->bias + object->segments[i].p_vaddr);
+    for (; entry && entry->d_tag != DT_NULL; entry++)
+        for (i = 0; i < PYPROF__COUNT(wanted); i++)
+            if (entry->d_tag == wanted[i]) found[i] = entry->d_un.d_val;
+    for (i = 0; i < PYPROF__COUNT(wanted); i++)   // the dynamic linker has made addresses of them, or not yet
+        if (found[i] && found[i] < scan.begin && wanted[i] != DT_RELASZ && wanted[i] != DT_RELACOUNT && wanted[i] != DT_PLTRELSZ)
+            found[i] += object->bias;
+    scan.symbols = found[0];
+    scan.names = found[1];
+    if (!scan.symbols || !scan.names) return 0;
+    if (found[2]) pyprof__object_relocations(&scan, found[2] + found[4] * sizeof(Elf64_Rela), found[3] - found[4] * sizeof(Elf64_Rela));
+    if (found[5]) pyprof__object_relocations(&scan, found[5], found[6]);
+    return scan.other;
+}
+
+typedef struct { int scan; uint64_t other; char name[64]; } pyprof__objects_look;
+
+static int pyprof__object_looks(const pyprof__object *object, size_t size, void *user)
+{
+    pyprof__objects_look *look = (pyprof__objects_look *)user;
+    (void)size;
+    if (object->loaded + object->unloaded != pyprof__objects.changes) {
+        pyprof__objects.changes = object->loaded + object->unloaded;
+        look->scan = 1;
+        pyprof__objects.step = 0;
+    }
+    if (!look->scan) return 1;
+    look->other = pyprof__object_malloc(object);
+    if (look->other) pyprof__object_name(object, look->name, sizeof look->name);
+    return look->other != 0;
+}
+
+// On the sampler thread ten times a second, and when a profile is made: has a library come that calls another malloc? What
+// it calls is known when it has called it, so all are looked through again, ever less often.
+static void pyprof__objects_watch(int at_once)
+{
+    pyprof__objects_look look = { at_once, 0, "" };
+    pyprof__object_at other;
+    uint64_t now = pyprof__now();
+    if (!PYPROF__GET(pyprof__heap.mode) || !pyprof__objects.ours.address || PYPROF__GET(pyprof__objects.told)) return;
+    if ((!at_once && now < PYPROF__GET(pyprof__objects.due)) || !pyprof__try_lock(&pyprof__objects.lock)) return;
+    look.scan |= now >= pyprof__objects.scan;
+    pyprof__objects.each(pyprof__object_looks, &look);
+    PYPROF__SET(pyprof__objects.due, now + pyprof__second / 10);
+    if (look.scan) pyprof__objects.step = pyprof__objects.step ? 2 * pyprof__objects.step : pyprof__second / 10;
+    if (look.scan) pyprof__objects.scan = now + pyprof__objects.step;
+    if (look.other && pyprof__object_find(&other, NULL, look.other))   // otherwise it is just being loaded
+        pyprof__objects_tell(2, "heap: %s calls malloc of %s, not ours: what it allocates is not counted", look.name, other.name);
+    pyprof__unlock(&pyprof__objects.lock);
+}
+
+static const char *pyprof__objects_reason(void)   // NULL = nothing is amiss
+{
+    return __atomic_load_n(&pyprof__objects.told, __ATOMIC_ACQUIRE) ? pyprof__objects.reason : NULL;
+}
+
+// Anonymous mappings are few, and may be unmapped in parts: they have a table of their own. Each counts for itself in
+// sampled mode, too. The table is never locked during a system call. What a call may take away is taken out of the tree
+// before it, because another thread can be given the same addresses the moment the call is done; it comes back when the
+// call fails.
+// By chance: the higher one is on top.
+static uint64_t pyprof__range_rank(uint32_t number) { return pyprof__mix(0x72616e6b, number); }
+
+static uint32_t pyprof__ranges_join(uint32_t low, uint32_t high)   // all of low lies below all of high
+{
+    pyprof__range *list = pyprof__ranges.list;
+    if (!low || !high) return low | high;
+    if (pyprof__range_rank(low) > pyprof__range_rank(high)) {
+        list[low].above = pyprof__ranges_join(list[low].above, high);
+        return low;
+    }
+    list[high].below = pyprof__ranges_join(low, list[high].below);
+    return high;
+}
+
+static void pyprof__ranges_split(uint32_t tree, uint64_t at, uint32_t *low, uint32_t *high)   // low: those that begin below at
+{
+    pyprof__range *list = pyprof__ranges.list;
+    if (!tree) *low = *high = 0;
+    else if (list[tree].begin < at) {
+        *low = tree;
+        pyprof__ranges_split(list[tree].above, at, &list[tree].above, high);
+    } else {
+        *high = tree;
+        pyprof__ranges_split(list[tree].below, at, low, &list[tree].below);
+    }
+}
+
+static void pyprof__ranges_insert(uint32_t tree)   // one by one: other threads' ranges may have come between them
+{
+    uint32_t below, above, low, high;
+    if (!tree) return;
+    below = pyprof__ranges.list[tree].below;
+    above = pyprof__ranges.list[tree].above;
+    pyprof__ranges.list[tree].below = pyprof__ranges.list[tree].above = 0;
+    pyprof__ranges_insert(below);
+    pyprof__ranges_split(pyprof__ranges.root, pyprof__ranges.list[tree].begin, &low, &high);
+    pyprof__ranges.root = pyprof__ranges_join(pyprof__ranges_join(low, tree), high);
+    pyprof__ranges_insert(above);
+}
+
+static int pyprof__ranges_grow(void)   // 0 = no room
+{
+    size_t had = pyprof__ranges.bytes, bytes = had ? 2 * had : 16384;
+    void *list;
+    if (PYPROF__GET(pyprof__heap.table_bytes) + bytes - had > pyprof__heap.max_bytes) return 0;
+    list = had ? pyprof__pages_resize(pyprof__ranges.list, had, bytes) : pyprof__pages(bytes);
+    if (!list) { PYPROF__SET(pyprof__heap.refused, 1); return 0; }
+    __atomic_fetch_add(&pyprof__heap.table_bytes, bytes - had, __ATOMIC_RELAXED);
+    pyprof__ranges.list = (pyprof__range *)list;
+    pyprof__ranges.bytes = bytes;
+    if (!had) pyprof__ranges.count = 1;
+    return 1;
+}
+
+static uint32_t pyprof__range_new(pyprof__range range)   // 0 = no room
+{
+    uint32_t number = pyprof__ranges.spare;
+    if (number) pyprof__ranges.spare = pyprof__ranges.list[number].below;
+    else if ((pyprof__ranges.count + 1) * sizeof range <= pyprof__ranges.bytes || pyprof__ranges_grow())
+        number = pyprof__ranges.count++;
+    else {
+        __atomic_fetch_add(&pyprof__heap.dropped, 1, __ATOMIC_RELAXED);
+        return 0;
+    }
+    range.below = range.above = 0;
+    pyprof__ranges.list[number] = range;
+    return number;
+}
+
+static uint64_t pyprof__range_weight(void)   // of a block
+{
+    return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT ? 1 : 65536;
+}
+
+static void pyprof__range_came(pyprof__allocating *self, const pyprof__range *range)   // memory, from this thread's own site
+{
+    pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
+    pyprof__site *site = pyprof__site_at(range->site);
+    uint64_t bytes = range->end - range->begin, blocks = pyprof__range_weight();
+    pyprof__site_keep(site);
+    pyprof__flow_add(&site->in, bytes, blocks, range->birth);
+    PYPROF__BUMP(total->alloc_bytes, (int64_t)bytes);
+    PYPROF__BUMP(total->alloc_blocks, (int64_t)blocks);
+    pyprof__count_live(self, (int64_t)bytes);
+}
+
+// Of memory. A range that is cut in two is one block more, as if one had come back: blocks is below 0 then.
+static void pyprof__range_went(pyprof__allocating *self, const pyprof__range *range, uint64_t bytes, int64_t blocks)
+{
+    pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
+    pyprof__site *site = pyprof__site_at(range->site);
+    blocks *= (int64_t)pyprof__range_weight();
+    pyprof__site_keep(site);
+    __atomic_fetch_add(&site->gone.bytes, bytes, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&site->gone.blocks, (uint64_t)blocks, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&site->gone.births, (uint64_t)(blocks * range->birth), __ATOMIC_RELAXED);
+    PYPROF__BUMP(total->live_bytes, (int64_t)bytes);
+    PYPROF__BUMP(total->live_blocks, blocks);
+    pyprof__count_live(self, -(int64_t)bytes);
+}
+
+static void pyprof__range_end(pyprof__allocating *self, const pyprof__range *range, uint64_t bytes)   // so much of its end is gone
+{
+    if (!range->counts) PYPROF__BUMP(pyprof__heap.reserved, 0 - bytes);
+    else pyprof__range_went(self, range, bytes, bytes == range->end - range->begin);
+}
+
+static void pyprof__ranges_forget(pyprof__allocating *self, uint32_t tree)   // what is not in the big tree
+{
+    pyprof__range *range;
+    if (!tree) return;
+    range = &pyprof__ranges.list[tree];
+    pyprof__ranges_forget(self, range->below);
+    pyprof__ranges_forget(self, range->above);
+    pyprof__range_end(self, range, range->end - range->begin);
+    range->below = pyprof__ranges.spare;
+    pyprof__ranges.spare = tree;
+}
+
+static uint32_t pyprof__ranges_around(uint64_t address)   // the range that goes on beyond address, or is the next one; 0 = none
+{
+    uint32_t at = pyprof__ranges.root, found = 0;
+    while (at) {
+        const pyprof__range *range = &pyprof__ranges.list[at];
+        if (range->end > address) found = at;
+        at = range->end > address ? range->below : range->above;
+    }
+    return found;
+}
+
+static void pyprof__ranges_cut(pyprof__allocating *self, uint64_t at)   // no range has it inside after this
+{
+    uint32_t number = pyprof__ranges_around(at), rest;
+    pyprof__range range = pyprof__ranges.list[number];
+    if (!number || range.begin >= at) return;
+    range.begin = at;
+    rest = pyprof__range_new(range);
+    if (rest && range.counts) pyprof__range_went(self, &range, 0, -1);
+    if (!rest) pyprof__range_end(self, &pyprof__ranges.list[number], range.end - at);   // no room: it is not noted any more
+    pyprof__ranges.list[number].end = at;
+    pyprof__ranges_insert(rest);
+}
+
+static uint32_t pyprof__ranges_take(pyprof__allocating *self, uint64_t begin, uint64_t end)   // out of the tree; 0 = nothing is there
+{
+    uint32_t first = begin < end ? pyprof__ranges_around(begin) : 0, low, high, tree;
+    if (!first || pyprof__ranges.list[first].begin >= end) return 0;
+    pyprof__ranges_cut(self, begin);
+    pyprof__ranges_cut(self, end);
+    pyprof__ranges_split(pyprof__ranges.root, begin, &low, &tree);
+    pyprof__ranges_split(tree, end, &tree, &high);
+    pyprof__ranges.root = pyprof__ranges_join(low, high);
+    return tree;
+}
+
+static pyprof__allocating *pyprof__ranges_lock(uint32_t generation)   // NULL = nobody looks: not locked
 {
     pyprof__allocating *self = PYPROF__GET(pyprof__heap.mode) && !PYPROF__GET(pyprof__heap.frozen) ? pyprof__own_record(generation) : NULL;
-    if (!self) return NULL;
-    if (!pyprof__get_busy(self, generation)) return NULL;
-    pyprof__heap_lock(&pyprof__mappings.lock);
-    if (pyprof__mappings_generation != generation) pyprof__mappings.count = 0;   // those of an earlier tracking
-    pyprof__mappings_generation = generation;
+    if (!self || !pyprof__get_busy(self, generation)) return NULL;
+    pyprof__heap_lock(&pyprof__ranges.lock);
     return self;
 }
 
-static void pyprof__mapping_add(void *address, size_t size)
+static void pyprof__ranges_unlock(pyprof__allocating *self)
 {
-    uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE), at;
-    int noting = PYPROF__GET(pyprof__heap.noting) && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON;
-    pyprof__allocating *self = noting ? pyprof__mappings_lock(generation) : NULL;
-    if (!self) return;
-    at = pyprof__mappings.count;
-    if (at < PYPROF__MAPPINGS) {
-        self->native = pyprof__heap.code_mmap;
-        pyprof__mappings.list[at].site = pyprof__own_site(self, PYPROF_DOMAIN_NATIVE);
-        pyprof__mappings.list[at].begin = (uint64_t)(uintptr_t)address;
-        pyprof__mappings.list[at].end = (uint64_t)(uintptr_t)address + size;
-        pyprof__mappings.list[at].birth = PYPROF__GET(pyprof__heap.clock_ms) / PYPROF__BIRTH;
-        pyprof__mappings.count++;
-        pyprof__mapping_count(self, at, size, 1, 1);
-    } else __atomic_fetch_add(&pyprof__heap.dropped, 1, __ATOMIC_RELAXED);
-    pyprof__unlock(&pyprof__mappings.lock);
+    pyprof__unlock(&pyprof__ranges.lock);
     pyprof__be_idle(self);
 }
 
-static void pyprof__mapping_remove(void *address, size_t size)   // any part of any of them
+static uint64_t pyprof__in_pages(size_t size)
 {
-    uint64_t begin = (uint64_t)(uintptr_t)address, end = begin + ((size + 4095) & ~(uint64_t)4095);
-    uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE), i;
-    pyprof__allocating *self = pyprof__mappings_lock(generation);
-    if (!self) return;
-    for (i = 0; i < pyprof__mappings.count; i++) {
-        uint64_t from = pyprof__mappings.list[i].begin, to = pyprof__mappings.list[i].end;
-        uint64_t cut_from = begin > from ? begin : from, cut_to = end < to ? end : to;
-        if (cut_from >= cut_to) continue;
-        pyprof__mapping_count(self, i, cut_to - cut_from, 0, cut_from == from && cut_to == to);
-        if (cut_from == from) pyprof__mappings.list[i].begin = cut_to;
-        else if (cut_to < to && pyprof__mappings.count < PYPROF__MAPPINGS) {   // a hole: the part behind it is another one
-            pyprof__mappings.list[pyprof__mappings.count] = pyprof__mappings.list[i];
-            pyprof__mappings.list[pyprof__mappings.count++].begin = cut_to;
-        }
-        if (cut_from != from) pyprof__mappings.list[i].end = cut_from;
-        if (pyprof__mappings.list[i].begin < pyprof__mappings.list[i].end) continue;
-        pyprof__mappings.list[i--] = pyprof__mappings.list[--pyprof__mappings.count];
+    uint64_t rest = pyprof__page_size() - 1;
+    return (size + rest) & ~rest;
+}
+
+// What a system call is about to do to a range of addresses. errno stays as it was.
+typedef struct {
+    uint32_t generation, tree;
+    int counts;                  // memory was there; -1: nothing is known of it
+} pyprof__remapping;
+
+static void pyprof__remap_begin(pyprof__remapping *call, const void *address, size_t size)
+{
+    uint64_t begin = (uint64_t)(uintptr_t)address;
+    int error = errno;
+    pyprof__allocating *self;
+    call->generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
+    call->tree = 0;
+    call->counts = -1;
+    if (pyprof__inside || !size || !PYPROF__GET(pyprof__ranges.root) || begin & (pyprof__page_size() - 1)) return;
+    pyprof__inside = 1;
+    self = pyprof__ranges_lock(call->generation);
+    if (self && pyprof__ranges.generation == call->generation) {
+        call->tree = pyprof__ranges_take(self, begin, begin + pyprof__in_pages(size));
+        if (call->tree) call->counts = (int)pyprof__ranges.list[call->tree].counts;
     }
-    pyprof__unlock(&pyprof__mappings.lock);
-    pyprof__be_idle(self);
+    if (self) pyprof__ranges_unlock(self);
+    pyprof__inside = 0;
+    errno = error;
 }
 
-static void *pyprof__aligned(size_t alignment, size_t size)
+static int pyprof__is_mapped(uint64_t address)
+{
+    unsigned char resident;
+    return syscall(SYS_mincore, address, pyprof__page_size(), &resident) == 0 || errno != ENOMEM;
+}
+
+// gone 0: the call failed. One that replaces mappings can have unmapped them all the same.
+static void pyprof__remap_end(const pyprof__remapping *call, int gone)
+{
+    int error = errno;
+    pyprof__allocating *self;
+    if (!call->tree) return;
+    pyprof__inside = 1;
+    self = pyprof__ranges_lock(call->generation);
+    if (self && pyprof__ranges.generation == call->generation) {
+        if (gone || !pyprof__is_mapped(pyprof__ranges.list[call->tree].begin)) pyprof__ranges_forget(self, call->tree);
+        else pyprof__ranges_insert(call->tree);
+    }
+    if (self) pyprof__ranges_unlock(self);
+    pyprof__inside = 0;
+    errno = error;
+}
+
+// The site is found before the lock is taken: that can take locks of its own.
+static pyprof__allocating *pyprof__ranges_lock_new(pyprof__range *range, uint32_t generation)   // a new range; NULL = not to be noted
+{
+    int noting = PYPROF__GET(pyprof__heap.noting) && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON;
+    int looks = noting && PYPROF__GET(pyprof__heap.mode) && !PYPROF__GET(pyprof__heap.frozen);
+    pyprof__allocating *self = looks ? pyprof__own_record(generation) : NULL;
+    if (!self || !pyprof__get_busy(self, generation)) return NULL;
+    self->native = pyprof__heap.code_mmap;
+    range->site = pyprof__own_site(self, PYPROF_DOMAIN_NATIVE);
+    range->birth = PYPROF__GET(pyprof__heap.clock_ms) / PYPROF__BIRTH;
+    pyprof__heap_lock(&pyprof__ranges.lock);
+    if (pyprof__ranges.generation != generation) pyprof__ranges.root = pyprof__ranges.spare = 0;
+    if (pyprof__ranges.generation != generation) pyprof__ranges.count = pyprof__ranges.list ? 1 : 0;
+    pyprof__ranges.generation = generation;
+    return self;
+}
+
+static void pyprof__mapping_add(const void *address, size_t size, int counts)
+{
+    uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE), number;
+    int error = errno;
+    pyprof__range range = { 0, 0, 0, 0, 0, 0, 0 };
+    pyprof__allocating *self;
+    if (pyprof__inside || !PYPROF__GET(pyprof__heap.mode)) return;
+    pyprof__inside = 1;
+    self = pyprof__ranges_lock_new(&range, generation);
+    if (self) {
+        range.begin = (uint64_t)(uintptr_t)address;
+        range.end = range.begin + pyprof__in_pages(size);
+        range.counts = (uint32_t)counts;
+        pyprof__ranges_forget(self, pyprof__ranges_take(self, range.begin, range.end));   // unmapped unseen
+        number = pyprof__range_new(range);
+        if (number && counts) pyprof__range_came(self, &range);
+        else if (number) PYPROF__BUMP(pyprof__heap.reserved, range.end - range.begin);
+        pyprof__ranges_insert(number);
+        pyprof__ranges_unlock(self);
+    }
+    pyprof__inside = 0;
+    errno = error;
+}
+
+static int pyprof__is_protected(uint64_t begin, uint64_t end, uint32_t counts)   // is all that is known there so already?
+{
+    uint32_t at = pyprof__ranges_around(begin);
+    while (at && pyprof__ranges.list[at].begin < end && pyprof__ranges.list[at].counts == counts)
+        at = pyprof__ranges_around(pyprof__ranges.list[at].end);
+    return !at || pyprof__ranges.list[at].begin >= end;
+}
+
+static void pyprof__ranges_protect(pyprof__allocating *self, uint32_t tree, const pyprof__range *now)   // what is not in the big tree
+{
+    pyprof__range *range;
+    if (!tree) return;
+    range = &pyprof__ranges.list[tree];
+    pyprof__ranges_protect(self, range->below, now);
+    pyprof__ranges_protect(self, range->above, now);
+    if (range->counts == now->counts) return;
+    pyprof__range_end(self, range, range->end - range->begin);
+    range->counts = now->counts;
+    range->site = now->site;
+    range->birth = now->birth;
+    if (range->counts) pyprof__range_came(self, range);
+    else PYPROF__BUMP(pyprof__heap.reserved, range->end - range->begin);
+}
+
+// The addresses stay whose they are, so all of it is done after the system call.
+static void pyprof__mapping_protect(const void *address, size_t size, uint32_t counts)
+{
+    uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE), tree;
+    uint64_t begin = (uint64_t)(uintptr_t)address, end = begin + pyprof__in_pages(size);
+    int error = errno, same = 1;
+    pyprof__range now = { 0, 0, 0, 0, 0, 0, 0 };
+    pyprof__allocating *self = pyprof__ranges_lock(generation);
+    if (self) {
+        same = pyprof__ranges.generation != generation || pyprof__is_protected(begin, end, counts);
+        pyprof__ranges_unlock(self);
+    }
+    self = same ? NULL : counts ? pyprof__ranges_lock_new(&now, generation) : pyprof__ranges_lock(generation);
+    if (self) {
+        now.counts = counts;
+        tree = pyprof__ranges_take(self, begin, end);
+        pyprof__ranges_protect(self, tree, &now);
+        pyprof__ranges_insert(tree);
+        pyprof__ranges_unlock(self);
+    }
+    errno = error;
+}
+
+static void *pyprof__aligned(void *(*const *made)(size_t, size_t), size_t alignment, size_t size)   // by one of what stands behind
 {
     pyprof__hooked call;
     if (!pyprof__libc_ready()) return NULL;
-    if (pyprof__inside || pyprof__passes(size)) return pyprof__libc.memalign(alignment, size);
+    if (pyprof__inside || pyprof__passes(size)) return (*made)(alignment, size);
     pyprof__go_in(&call, PYPROF_DOMAIN_NATIVE, size);
-    return pyprof__come_out(&call, pyprof__libc.memalign(alignment, size), size);
+    return pyprof__come_out(&call, (*made)(alignment, size), size);
 }
 
 #ifdef __cplusplus
@@ -8908,6 +9445,16 @@ PYPROF__INTERPOSED void free(void *block) PYPROF__THROWS
     if (block && pyprof__libc_ready()) pyprof__native_free(NULL, block);
 }
 
+PYPROF__INTERPOSED void free_sized(void *block, size_t size) PYPROF__THROWS;   // C23: a hint is added
+PYPROF__INTERPOSED void free_aligned_sized(void *block, size_t alignment, size_t size) PYPROF__THROWS;
+PYPROF__INTERPOSED void free_sized(void *block, size_t size) PYPROF__THROWS { (void)size; free(block); }
+PYPROF__INTERPOSED void free_aligned_sized(void *block, size_t alignment, size_t size) PYPROF__THROWS
+{
+    (void)alignment;
+    (void)size;
+    free(block);
+}
+
 PYPROF__INTERPOSED void *reallocarray(void *block, size_t count, size_t size) PYPROF__THROWS
 {
     if (!size || count <= SIZE_MAX / 2 / size) return realloc(block, count * size);
@@ -8915,88 +9462,189 @@ PYPROF__INTERPOSED void *reallocarray(void *block, size_t count, size_t size) PY
     return NULL;
 }
 
-PYPROF__INTERPOSED void *memalign(size_t alignment, size_t size) PYPROF__THROWS;   // of malloc.h
-PYPROF__INTERPOSED void *memalign(size_t alignment, size_t size) PYPROF__THROWS { return pyprof__aligned(alignment, size); }
-PYPROF__INTERPOSED void *aligned_alloc(size_t alignment, size_t size) PYPROF__THROWS { return pyprof__aligned(alignment, size); }
-PYPROF__INTERPOSED void *valloc(size_t size) PYPROF__THROWS { return pyprof__aligned(4096, size); }
+PYPROF__INTERPOSED void *memalign(size_t alignment, size_t size) PYPROF__THROWS;   // of malloc.h, as the next one
+PYPROF__INTERPOSED void *pvalloc(size_t size) PYPROF__THROWS;
+PYPROF__INTERPOSED void *memalign(size_t alignment, size_t size) PYPROF__THROWS
+{
+    return pyprof__aligned(&pyprof__libc.memalign, alignment, size);
+}
+
+PYPROF__INTERPOSED void *aligned_alloc(size_t alignment, size_t size) PYPROF__THROWS
+{
+    return pyprof__aligned(&pyprof__libc.aligned_alloc, alignment, size);
+}
+
+PYPROF__INTERPOSED void *valloc(size_t size) PYPROF__THROWS
+{
+    return pyprof__aligned(&pyprof__libc.memalign, pyprof__page_size(), size);
+}
+
+PYPROF__INTERPOSED void *pvalloc(size_t size) PYPROF__THROWS   // whole pages
+{
+    size_t rest = pyprof__page_size() - 1, whole = (size + rest) & ~rest;
+    if (whole >= size) return pyprof__aligned(&pyprof__libc.memalign, rest + 1, whole);
+    errno = ENOMEM;
+    return NULL;
+}
 
 PYPROF__INTERPOSED int posix_memalign(void **block, size_t alignment, size_t size) PYPROF__THROWS
 {
     int error = errno;
     void *made;
     if (alignment < sizeof(void *) || (alignment & (alignment - 1))) return EINVAL;
-    made = pyprof__aligned(alignment, size);
+    made = pyprof__aligned(&pyprof__libc.memalign, alignment, size);
     errno = error;
     if (!made) return ENOMEM;
     *block = made;
     return 0;
 }
 
-PYPROF__INTERPOSED void *mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset) PYPROF__THROWS
+static int pyprof__maps_memory(int protection, int flags)
 {
-    uint32_t inside = pyprof__inside;
+    return (protection & PROT_WRITE) && !(flags & MAP_NORESERVE);
+}
+
+// Another allocator's mappings do not count: what it makes of them is counted, or said not to be.
+static void *pyprof__map(void *address, size_t size, int protection, int flags, int fd, off_t offset, const void *caller)
+{
+    pyprof__remapping over;
     void *made;
     if (!pyprof__libc_ready()) return (void *)syscall(SYS_mmap, address, size, protection, flags, fd, offset);
-    if (!inside && (flags & MAP_FIXED)) { pyprof__inside = 1; pyprof__mapping_remove(address, size); pyprof__inside = 0; }
+    pyprof__remap_begin(&over, address, flags & MAP_FIXED ? size : 0);
     made = pyprof__libc.mmap(address, size, protection, flags, fd, offset);
-    if (inside || made == MAP_FAILED || !(flags & MAP_ANONYMOUS) || !PYPROF__GET(pyprof__heap.mode)) return made;
-    pyprof__inside = 1;
-    pyprof__mapping_add(made, (size + 4095) & ~(size_t)4095);
-    pyprof__inside = 0;
+    pyprof__remap_end(&over, made != MAP_FAILED);
+    if (made != MAP_FAILED && (flags & MAP_ANONYMOUS) && !pyprof__is_allocator(caller))
+        pyprof__mapping_add(made, size, pyprof__maps_memory(protection, flags));
     return made;
+}
+
+PYPROF__INTERPOSED void *mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset) PYPROF__THROWS
+{
+    return pyprof__map(address, size, protection, flags, fd, offset, __builtin_return_address(0));
 }
 
 PYPROF__INTERPOSED void *mmap64(void *address, size_t size, int protection, int flags, int fd, off_t offset) PYPROF__THROWS
 {
-    return mmap(address, size, protection, flags, fd, offset);
+    return pyprof__map(address, size, protection, flags, fd, offset, __builtin_return_address(0));
 }
 
 PYPROF__INTERPOSED int munmap(void *address, size_t size) PYPROF__THROWS
 {
+    pyprof__remapping call;
+    int result;
     if (!pyprof__libc_ready()) return (int)syscall(SYS_munmap, address, size);
-    if (!pyprof__inside && PYPROF__GET(pyprof__heap.mode)) {
-        pyprof__inside = 1;
-        pyprof__mapping_remove(address, size);
-        pyprof__inside = 0;
-    }
-    return pyprof__libc.munmap(address, size);
+    pyprof__remap_begin(&call, address, size);
+    result = pyprof__libc.munmap(address, size);
+    pyprof__remap_end(&call, result == 0);
+    return result;
+}
+
+// A moved or resized mapping is a free and an allocation, as a realloc is. MREMAP_FIXED is 2, MREMAP_DONTUNMAP is 4.
+PYPROF__INTERPOSED void *mremap(void *address, size_t size, size_t wanted, int flags, ...) PYPROF__THROWS
+{
+    pyprof__remapping from, over;
+    void *target = NULL, *moved;
+    va_list more;
+    va_start(more, flags);
+    if (flags & (2 | 4)) target = va_arg(more, void *);
+    va_end(more);
+    if (!pyprof__libc_ready()) return (void *)syscall(SYS_mremap, address, size, wanted, flags, target);
+    pyprof__remap_begin(&from, address, size);
+    pyprof__remap_begin(&over, target, flags & 2 ? wanted : 0);
+    moved = pyprof__libc.mremap(address, size, wanted, flags, target);
+    pyprof__remap_end(&over, moved != MAP_FAILED);
+    pyprof__remap_end(&from, moved != MAP_FAILED && !(flags & 4));
+    if (moved != MAP_FAILED && from.counts >= 0) pyprof__mapping_add(moved, wanted, from.counts);
+    return moved;
+}
+
+// Memory that nobody may touch is a reservation again. Taking away the right to write alone changes nothing: what was
+// written stays.
+static int pyprof__protected(void *address, size_t size, int protection, int result)
+{
+    int counts = (protection & PROT_WRITE) != 0;
+    if (result || pyprof__inside || !PYPROF__GET(pyprof__ranges.root)) return result;
+    if (!counts && protection != PROT_NONE) return result;
+    pyprof__inside = 1;
+    pyprof__mapping_protect(address, size, (uint32_t)counts);
+    pyprof__inside = 0;
+    return 0;
+}
+
+PYPROF__INTERPOSED int mprotect(void *address, size_t size, int protection) PYPROF__THROWS
+{
+    int ready = pyprof__libc_ready();
+    return pyprof__protected(address, size, protection, ready ? pyprof__libc.mprotect(address, size, protection)
+                             : (int)syscall(SYS_mprotect, address, size, protection));
+}
+
+PYPROF__INTERPOSED int pkey_mprotect(void *address, size_t size, int protection, int key) PYPROF__THROWS
+{
+    int plain = key == -1, result = (int)(plain ? syscall(SYS_mprotect, address, size, protection)
+                                          : syscall(SYS_pkey_mprotect, address, size, protection, key));
+    return pyprof__protected(address, size, protection, result);
 }
 #ifdef __cplusplus
 }
 #endif
+#else
+static void pyprof__objects_find(void) {}
+static void pyprof__objects_watch(int at_once) { (void)at_once; }
+static const char *pyprof__objects_reason(void) { return NULL; }
 #endif   // PYPROF_INTERPOSE_MALLOC
 
 // ---- going in and out: with the GIL, because other threads read the table of allocators without a lock ---------------------
 static int pyprof__reaches_us(const pyprof__pymem *top, int domain)   // does an allocation there come by the domain's hook?
 {
+    static const size_t sizes[] = { 1, 600, 9000, 1u << 20 };   // a pool seldom calls what is below it for small blocks
     int64_t left = pyprof__own.left;
     void *block;
-    int reached;
-    pyprof__own.left = -1;
-    pyprof__own.probe = 1 + (uint32_t)domain;   // pymalloc may call the raw domain
-    block = top->malloc(top->context, 1);
-    reached = pyprof__own.probe == PYPROF__REACHED;
-    pyprof__own.probe = 0;
-    pyprof__own.left = left;
-    if (block) top->free(top->context, block);
+    size_t i;
+    int reached = 0;
+    for (i = 0; i < PYPROF__COUNT(sizes) && !reached; i++) {
+        pyprof__own.left = -1;
+        pyprof__own.probe = 1 + (uint32_t)domain;   // pymalloc may call the raw domain
+        block = top->malloc(top->context, sizes[i]);
+        reached = pyprof__own.probe == PYPROF__REACHED;
+        pyprof__own.probe = 0;
+        pyprof__own.left = left;
+        if (block) top->free(top->context, block);
+    }
     return reached;
+}
+
+// Our hooks were there, and the allocator on top does not call them now. Is it certain that it never will? Then they can go
+// in on top of it; otherwise each would call the other without end. CPython's own call what is below them each time.
+static int pyprof__never_calls_us(const pyprof__pymem *top, int domain)
+{
+    uint64_t at;
+    memcpy(&at, &top->malloc, sizeof at);
+    if (memcmp(top, pyprof__hot.below[domain], sizeof *top) == 0) return 1;   // somebody took ours out
+    return at >= pyprof__heap.python_begin && at < pyprof__heap.python_end;
 }
 
 // Our hook gets the context of the allocator below it, and ignores what it is called with: callers read context and
 // function one after the other, and may find one of ours and one of theirs.
-// 0 = too many allocators have come and gone, 1 = they are in, 2 = they had to go in
+// 0 = they cannot go in, or too many allocators have come and gone; 1 = they are in, 2 = they had to go in
 static int pyprof__hook_in(int domain)
 {
     pyprof__pymem top, ours = pyprof__hooks[domain];
     size_t i;
     pyprof__heap.api.get_allocator(domain, &top);
-    if (top.malloc == ours.malloc || (pyprof__below[domain][0].malloc && pyprof__reaches_us(&top, domain))) return 1;
+    if (top.malloc == ours.malloc) return 1;
+    if (pyprof__heap.in[domain]) {
+        if (top.malloc == pyprof__heap.strange[domain]) return 0;
+        if (pyprof__reaches_us(&top, domain)) return 1;
+        if (!pyprof__never_calls_us(&top, domain)) { pyprof__heap.strange[domain] = top.malloc; return 0; }
+    }
     for (i = 0; i < PYPROF__BELOW && pyprof__below[domain][i].malloc; i++)
         if (memcmp(&pyprof__below[domain][i], &top, sizeof top) == 0) break;
     if (i == PYPROF__BELOW) return 0;
     pyprof__below[domain][i] = top;   // whole before the first call can come
     __atomic_store_n(&pyprof__hot.below[domain], &pyprof__below[domain][i], __ATOMIC_RELEASE);
     ours.context = top.context;
+    pyprof__heap.in[domain] = 1;
+    pyprof__heap.strange[domain] = NULL;
     pyprof__heap.api.set_allocator(domain, &ours);
     return 2;
 }
@@ -9008,6 +9656,7 @@ static void pyprof__hook_out(int domain)
     if (top.malloc != pyprof__hooks[domain].malloc) return;   // somebody is above us: ours stay, and pass everything through
     top = *pyprof__hot.below[domain];
     pyprof__heap.api.set_allocator(domain, &top);
+    pyprof__heap.in[domain] = 0;
 }
 
 static int pyprof__holds_gil(void)   // this thread, surely
@@ -9065,51 +9714,34 @@ static uint32_t pyprof__heap_pseudo(const char *name)   // a code object that is
     return (uint32_t)codes->codes.count - 1;
 }
 
-static void pyprof__heap_regions_free(void)   // nobody is at the sites
+static int pyprof__heap_regions(uint64_t max_bytes)   // 0 = no memory, not even for few sites; nobody is at the sites
 {
-    size_t room = pyprof__heap.site_room;
-    pyprof__pages_free(pyprof__heap.keys, room * sizeof(pyprof__site_key));
-    pyprof__pages_free(pyprof__heap.history, room * PYPROF__MARKS * sizeof(float));
-    pyprof__pages_free(pyprof__heap.sites, room * sizeof(pyprof__site));
-    pyprof__heap.keys = NULL;
-    pyprof__heap.history = NULL;
-    pyprof__heap.sites = NULL;
-    pyprof__heap.site_room = 0;
-}
-
-static int pyprof__heap_regions(uint64_t max_bytes)   // 0 = no memory, not even for few sites
-{
-    size_t each = sizeof(pyprof__site) + sizeof(pyprof__site_key) + PYPROF__MARKS * sizeof(float), limit = (size_t)(max_bytes / 2 / each);
-    if (limit > PYPROF__SITES_MOST) limit = PYPROF__SITES_MOST;
-    if (pyprof__heap.site_room < limit) pyprof__heap_regions_free();
+    uint64_t limit = max_bytes / 2 / pyprof__segment_bytes(1);
+    uint32_t i;
+    for (i = 0; i < PYPROF__SEGMENTS; i++) {   // those of the last tracking
+        pyprof__pages_free(pyprof__heap.segments[i].sites, pyprof__segment_bytes(pyprof__heap.segments[i].count));
+        pyprof__heap.segments[i].sites = NULL;
+    }
+    pyprof__heap.site_limit = limit < PYPROF__SITES_MOST ? (uint32_t)limit : (uint32_t)PYPROF__SITES_MOST;
     if (!pyprof__heap.buckets) pyprof__heap.buckets = (uint32_t *)pyprof__pages(PYPROF__BUCKETS * sizeof(uint32_t));
     if (!pyprof__heap.lives) pyprof__heap.lives = (pyprof__life *)pyprof__pages(PYPROF__LIVES * sizeof(pyprof__life));
-    for (; !pyprof__heap.sites && limit >= PYPROF__SITES_LEAST; limit /= 2) {
-        pyprof__heap.site_room = (uint32_t)limit;
-        pyprof__heap.keys = (pyprof__site_key *)pyprof__pages(limit * sizeof(pyprof__site_key));
-        pyprof__heap.history = (float *)pyprof__pages(limit * PYPROF__MARKS * sizeof(float));
-        pyprof__heap.sites = (pyprof__site *)pyprof__pages(limit * sizeof(pyprof__site));
-        if (pyprof__heap.keys && pyprof__heap.history && pyprof__heap.sites) break;
-        pyprof__heap_regions_free();
-    }
-    pyprof__heap.site_limit = pyprof__heap.site_room < limit ? pyprof__heap.site_room : (uint32_t)limit;
-    return pyprof__heap.buckets && pyprof__heap.lives && pyprof__heap.sites;
+    return pyprof__heap.buckets && pyprof__heap.lives && limit >= PYPROF__SITES_LEAST && pyprof__segment_new(0);
 }
 
 static void pyprof__heap_clear(void)   // gives back what the last tracking used; the regions stay
 {
-    size_t room = pyprof__heap.site_room;
+    uint32_t i;
     pyprof__pages_clear(pyprof__heap.buckets, PYPROF__BUCKETS * sizeof(uint32_t));
     pyprof__pages_clear(pyprof__heap.lives, PYPROF__LIVES * sizeof(pyprof__life));
-    pyprof__pages_clear(pyprof__heap.keys, room * sizeof(pyprof__site_key));
-    pyprof__pages_clear(pyprof__heap.history, room * PYPROF__MARKS * sizeof(float));
-    pyprof__pages_clear(pyprof__heap.sites, room * sizeof(pyprof__site));
+    for (i = 0; i < PYPROF__SEGMENTS; i++)
+        pyprof__pages_clear(pyprof__heap.segments[i].sites, pyprof__segment_bytes(pyprof__heap.segments[i].count));
 }
 
 static void pyprof__heap_forget(void)   // all that was counted; under the locks
 {
     pyprof__allocating *thread;
     pyprof__blocks_drop();
+    pyprof__ranges_drop();
     for (thread = pyprof__heap.threads; thread; thread = thread->next) { pyprof__allocating_end(thread); PYPROF__SET(thread->unflushed, 0); }
     memset(pyprof__heap.ended, 0, sizeof pyprof__heap.ended);
     memset(pyprof__heap.ended_sizes, 0, sizeof pyprof__heap.ended_sizes);
@@ -9124,7 +9756,8 @@ static void pyprof__heap_forget(void)   // all that was counted; under the locks
     pyprof__heap.mark_step = pyprof__second / 10;
     pyprof__heap.start_ns = pyprof__now();
     pyprof__heap.mark_due = pyprof__heap.start_ns + pyprof__heap.mark_step;
-    pyprof__heap.full = pyprof__heap.frozen = 0;
+    pyprof__heap.full = pyprof__heap.frozen = pyprof__heap.refused = 0;
+    pyprof__heap.reserved = 0;
     pyprof__heap.code_epoch++;
     pyprof__heap.epoch++;
 }
@@ -9201,6 +9834,28 @@ static void pyprof__unclaim(void **claim)
     *claim = NULL;
 }
 
+static void pyprof__heap_python(void)   // finds where the interpreter's code is
+{
+    pyprof__pool pool;
+    pyprof__mapping mapping;
+    uint64_t within;
+    size_t capacity;
+    char *maps, path[sizeof mapping.path] = "";
+    const char *at;
+    memcpy(&within, &pyprof__heap.api.get_allocator, sizeof within);
+    pyprof__heap.python_begin = pyprof__heap.python_end = 0;
+    pyprof__pool_init(&pool, NULL, UINT64_MAX);
+    maps = pyprof__read_maps(&pool, &capacity);
+    for (at = maps; (at = pyprof__next_mapping(at, &mapping)) != NULL;)
+        if (within >= mapping.start && within < mapping.end) memcpy(path, mapping.path, sizeof path);
+    for (at = maps; path[0] && (at = pyprof__next_mapping(at, &mapping)) != NULL;) {
+        if (strcmp(mapping.path, path) != 0) continue;
+        if (!pyprof__heap.python_begin) pyprof__heap.python_begin = mapping.start;
+        pyprof__heap.python_end = mapping.end;
+    }
+    pyprof__free(&pool, maps, capacity);
+}
+
 // Waits for the threads that are still at the sites of the last tracking. 0 = one of them does not get on.
 static int pyprof__heap_quiet(void)
 {
@@ -9227,6 +9882,8 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     if (!pyprof__heap_quiet()) return pyprof__fail(PYPROF_ERR_BUSY, "heap: a thread is still about to leave the tracking before");
     if (!pyprof__claim(&pyprof__heap.claim))
         return pyprof__fail(PYPROF_ERR_BUSY, "heap: another copy of pyprof.h in this process tracks memory already");
+    pyprof__objects_find();
+    pyprof__heap_python();
     pyprof__heap.layout = runtime->layout;
     pyprof__heap.habits = pyprof__layout_habits(runtime->version);
     pyprof__heap_lock(&pyprof__heap.names_lock);
@@ -9264,6 +9921,7 @@ static void pyprof__heap_end(void)   // the last session is gone
     PYPROF__SET(pyprof__heap.wanted, 0);
     PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_OFF);
     pyprof__blocks_drop();
+    pyprof__ranges_drop();
     memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
     pyprof__heap_clear();
     pyprof__unclaim(&pyprof__heap.claim);
@@ -9290,18 +9948,16 @@ static void pyprof__heap_reap(void)   // threads that have ended
 // A mark: what lives at each site now. Sixteen at most: then every second one goes, and the next ones come half as often.
 static void pyprof__heap_mark(uint64_t now)
 {
-    uint32_t sites = __atomic_load_n(&pyprof__heap.site_count, __ATOMIC_ACQUIRE), i, m;
-    if (sites > pyprof__heap.site_limit) sites = pyprof__heap.site_limit;
+    uint32_t sites = pyprof__heap_sites(), i, m;
     if (PYPROF__GET(pyprof__heap.marks) == PYPROF__MARKS) {
         for (i = 0; i < sites; i++)
-            for (m = 0; m < PYPROF__MARKS / 2; m++)
-                pyprof__heap.history[i * PYPROF__MARKS + m] = pyprof__heap.history[i * PYPROF__MARKS + 2 * m + 1];
+            for (m = 0; m < PYPROF__MARKS / 2; m++) pyprof__site_history(i)[m] = pyprof__site_history(i)[2 * m + 1];
         for (m = 0; m < PYPROF__MARKS / 2; m++) pyprof__heap.mark_ns[m] = pyprof__heap.mark_ns[2 * m + 1];
         pyprof__heap.marks = PYPROF__MARKS / 2;
         pyprof__heap.mark_step *= 2;
     }
     m = pyprof__heap.marks++;
-    for (i = 0; i < sites; i++) pyprof__heap.history[i * PYPROF__MARKS + m] = (float)pyprof__site_live(&pyprof__heap.sites[i]);
+    for (i = 0; i < sites; i++) pyprof__site_history(i)[m] = (float)pyprof__site_live(pyprof__site_at(i));
     pyprof__heap.mark_ns[m] = now;
     pyprof__heap.mark_due = now + pyprof__heap.mark_step;
 }
@@ -9407,12 +10063,6 @@ static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)  
     }
 }
 
-static uint32_t pyprof__heap_sites(void)
-{
-    uint32_t count = __atomic_load_n(&pyprof__heap.site_count, __ATOMIC_ACQUIRE);
-    return count < pyprof__heap.site_limit ? count : pyprof__heap.site_limit;
-}
-
 static int pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool)   // from here on the session counts. 0 = no memory
 {
     uint32_t i, count = pyprof__heap_sites();
@@ -9420,7 +10070,7 @@ static int pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool) 
     view->nodes.count = view->locations.count = view->before.count = 0;
     pyprof__heap_totals(view->domains, view->sizes);
     for (i = 0; i < count; i++) {
-        const pyprof__site *site = &pyprof__heap.sites[i];
+        const pyprof__site *site = pyprof__site_at(i);
         pyprof__counted *counted = &PYPROF__AT(pyprof__counted, view->before, i);
         counted->bytes = PYPROF__GET(site->in.bytes);
         counted->blocks = PYPROF__GET(site->in.blocks);
@@ -9459,9 +10109,9 @@ static int pyprof__heap_view_extend(pyprof__heap_view *view, pyprof__model *mode
     if (!pyprof__array_reserve(model->pool, &view->nodes, count - view->nodes.count)) return 0;
     nodes = (uint32_t *)view->nodes.data;
     for (i = (uint32_t)view->nodes.count; i < count; i++) {
-        const pyprof__site_key *key = &pyprof__heap.keys[i];
+        const pyprof__site_key *key = pyprof__site_key_at(i);
         uint32_t parent, made;
-        if (i && !__atomic_load_n(&pyprof__heap.sites[i].owner, __ATOMIC_ACQUIRE)) { count = i; break; }   // just being made
+        if (i && !__atomic_load_n(&pyprof__site_at(i)->owner, __ATOMIC_ACQUIRE)) { count = i; break; }   // just being made
         parent = key->parent < i ? nodes[key->parent] : 0;
         nodes[i] = parent;
         if (i == 0 || (key->parent != 0 && parent == 0)) continue;
@@ -9484,7 +10134,7 @@ static void pyprof__heap_view_fill(const pyprof__heap_view *view, pyprof__model 
     uint32_t i, epoch = PYPROF__GET(pyprof__heap.epoch);
     uint64_t now = (pyprof__now() - pyprof__heap.start_ns) / 1000000 / PYPROF__BIRTH;
     for (i = 1; i < view->nodes.count; i++) {
-        const pyprof__site *site = &pyprof__heap.sites[i];
+        const pyprof__site *site = pyprof__site_at(i);
         const pyprof__counted *before = i < view->before.count ? &PYPROF__AT(const pyprof__counted, view->before, i) : &nothing;
         uint32_t node = PYPROF__AT(const uint32_t, view->nodes, i);
         uint64_t live, blocks, births, age, peak, peak_blocks;
@@ -9510,7 +10160,7 @@ static int pyprof__has_history(const pyprof__heap_view *view, uint32_t site)
 {
     float any = 0;
     uint32_t m;
-    for (m = 0; m < pyprof__heap.marks; m++) any += pyprof__heap.history[site * PYPROF__MARKS + m];
+    for (m = 0; m < pyprof__heap.marks; m++) any += pyprof__site_history(site)[m];
     return any > 0 && PYPROF__AT(const uint32_t, view->nodes, site);
 }
 
@@ -9526,7 +10176,7 @@ static int pyprof__heap_view_history(const pyprof__heap_view *view, pyprof__mode
         if (!pyprof__has_history(view, i)) continue;
         row = pyprof__model_history_row(model, PYPROF__AT(const uint32_t, view->nodes, i));
         if (!row) return 0;
-        for (m = 0; m < pyprof__heap.marks; m++) row->bytes[m] += pyprof__heap.history[i * PYPROF__MARKS + m];
+        for (m = 0; m < pyprof__heap.marks; m++) row->bytes[m] += pyprof__site_history(i)[m];
     }
     return 1;
 }
@@ -9581,13 +10231,12 @@ static uint64_t pyprof__heap_bytes(void)   // what the tracker itself takes
 static uint64_t pyprof__heap_where(uint32_t site, char *where, size_t capacity)
 {
     pyprof__codes *codes = &pyprof__heap.codes;
-    uint32_t named = site, spot;
+    uint32_t spot = PYPROF__NONE;
+    const pyprof__site_key *named = pyprof__site_key_at(site), *caller = pyprof__site_key_at(named->parent);
     pyprof__heap_lock(&pyprof__heap.names_lock);
-    if (pyprof__heap.keys[site].parent && PYPROF__AT(pyprof__code, codes->codes, pyprof__heap.keys[site].code).kind == PYPROF_KIND_NATIVE
-        && pyprof__heap.keys[pyprof__heap.keys[site].parent].parent)
-        named = pyprof__heap.keys[site].parent;   // the line that called malloc
-    spot = PYPROF__NONE;
-    if (pyprof__heap.keys[named].parent) spot = pyprof__spot_find(codes, pyprof__heap.keys[named].code, pyprof__heap.keys[named].instruction);
+    if (named->parent && caller->parent && PYPROF__AT(pyprof__code, codes->codes, named->code).kind == PYPROF_KIND_NATIVE)
+        named = caller;   // the line that called malloc
+    if (named->parent) spot = pyprof__spot_find(codes, named->code, named->instruction);
     if (spot != PYPROF__NONE) {
         const pyprof__spot *at = &PYPROF__AT(pyprof__spot, codes->spots, spot);
         const pyprof__code *code = &PYPROF__AT(pyprof__code, codes->codes, at->code);
@@ -9598,8 +10247,8 @@ static uint64_t pyprof__heap_where(uint32_t site, char *where, size_t capacity)
                       (long)at->place.line, name);
     } else pyprof__copy_text(where, capacity, "<native>");
     pyprof__unlock(&pyprof__heap.names_lock);
-    while (site && pyprof__heap.keys[site].parent) site = pyprof__heap.keys[site].parent;
-    spot = site ? (uint32_t)pyprof__heap.keys[site].instruction : 0;
+    while (site && pyprof__site_key_at(site)->parent) site = pyprof__site_key_at(site)->parent;
+    spot = site ? (uint32_t)pyprof__site_key_at(site)->instruction : 0;
     return spot && spot <= PYPROF__LIVES ? pyprof__heap.lives[spot - 1].tid : 0;
 }
 
@@ -11294,6 +11943,7 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
         { "late_mean_ns", stats->late_mean_ns }, { "gap_ns", stats->gap_ns }, { "heap_state", (uint64_t)stats->heap_state },
         { "heap_samples", stats->heap_samples }, { "heap_dropped", stats->heap_dropped }, { "heap_live_bytes", stats->heap_live_bytes },
         { "heap_live_blocks", stats->heap_live_blocks }, { "heap_peak_bytes", stats->heap_peak_bytes },
+        { "heap_reserved_bytes", stats->heap_reserved_bytes },
     };
     size_t i;
     for (i = 0; i < PYPROF__COUNT(rows); i++) {
@@ -13700,6 +14350,11 @@ static void pyprof__text_memory_quality(const pyprof__job *job)
         pyprof__put_format(s, "    sampled: one sample in %s allocated, %llu blocks noted; 95 of 100 estimates L are off by less than "
                            "1.96 * sqrt(%s * L)\n", interval, (unsigned long long)model->stats.heap_samples, interval);
     } else pyprof__put(s, "    exact: each block is noted by itself\n");
+    if (model->stats.heap_reserved_bytes) {
+        char reserved[40];
+        pyprof__size_text(reserved, sizeof reserved, (double)model->stats.heap_reserved_bytes);
+        pyprof__put_format(s, "    %s more are reserved addresses, which may not be written yet or have MAP_NORESERVE\n", reserved);
+    }
     if (model->stats.heap_dropped)
         pyprof__put_format(s, "    a lower bound: there was no room to note %llu more blocks\n", (unsigned long long)model->stats.heap_dropped);
     if (model->stats.heap_state == PYPROF_HEAP_STATE_PENDING) pyprof__put(s, "    the allocators of Python were not hooked yet\n");
@@ -15622,9 +16277,16 @@ static void pyprof__gauge_add(pyprof__model *model, const pyprof__gauge *gauge)
 
 static void pyprof__heap_reasons(pyprof__session *session)   // why memory is worse known than it should be
 {
-    if (PYPROF__GET(pyprof__heap.full))
+    int refused = PYPROF__GET(pyprof__heap.refused);
+    pyprof__degrade(session, pyprof__objects_reason());
+    if (PYPROF__GET(pyprof__heap.full) && refused)
+        pyprof__degrade(session, "heap: the system gives no more memory: blocks from new stacks are counted at the deepest "
+                        "frame known");
+    else if (PYPROF__GET(pyprof__heap.full))
         pyprof__degrade(session, "heap: max_bytes is used up: blocks from new stacks are counted at the deepest frame known");
-    if (PYPROF__GET(pyprof__heap.dropped)) pyprof__degrade(session, "heap: heap_max_bytes is used up: live memory is a lower bound");
+    if (PYPROF__GET(pyprof__heap.dropped))
+        pyprof__degrade(session, refused ? "heap: the system gives no more memory: live memory is a lower bound"
+                        : "heap: heap_max_bytes is used up: live memory is a lower bound");
 }
 
 static void pyprof__house_session(pyprof__session *session, const pyprof__gauge *gauge, int lost)
@@ -15667,7 +16329,9 @@ static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running, 
 
 static void pyprof__heap_tick(uint64_t now)   // ages are measured by this clock
 {
-    if (PYPROF__GET(pyprof__heap.users)) PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - pyprof__heap.start_ns) / 1000000));
+    if (!PYPROF__GET(pyprof__heap.users)) return;
+    PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - pyprof__heap.start_ns) / 1000000));
+    pyprof__objects_watch(0);
 }
 
 // When to read the threads' names: at the latest, and if one is missing. When to look for asyncio's tasks again
@@ -16065,6 +16729,7 @@ static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *
     stats->heap_live_bytes = (uint64_t)pyprof__heap_live();
     stats->heap_live_blocks = pyprof__heap_live_blocks();
     stats->heap_peak_bytes = (uint64_t)PYPROF__GET(pyprof__heap.peak);
+    stats->heap_reserved_bytes = PYPROF__GET(pyprof__heap.reserved);
 }
 
 // The name people know the program by: of the executable, or of the script that an interpreter runs. Nothing else of
@@ -16542,6 +17207,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     int slot = 0, from_env, unhook = 0;
     if (profile) *profile = NULL;
     pyprof__enter();
+    pyprof__objects_watch(1);
     pyprof__control_lock();
     if (session && session == pyprof__g.env_session && pyprof__g.env_threaded) {
         pyprof__wake(&pyprof__g.env_wake);
@@ -16583,6 +17249,7 @@ PYPROF__DEF pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot
     *profile = NULL;
     if (!(last_s >= 0 && last_s < 1e9)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "last_s is %g: it must be 0 (everything) or more", last_s);
     pyprof__enter();
+    pyprof__objects_watch(1);
     pthread_mutex_lock(&pyprof__lock);
     found = pyprof__session_of(session);
     if (!found) result = pyprof__no_session(session);

@@ -277,6 +277,73 @@ void heap_install(void)
     }
 }
 
+// An allocator that hands out parts of chunks for blocks up to a limit: those calls do not reach what is below it.
+typedef struct pool {
+    allocator below;
+    char *chunks[4096], *at, *end;
+    size_t count, limit, chunk;
+} pool;
+static pool pools[DOMAINS];
+
+static int is_part(const pool *p, const char *block)
+{
+    for (size_t i = p->count; i-- > 0;)
+        if (block >= p->chunks[i] && block < p->chunks[i] + p->chunk) return 1;
+    return 0;
+}
+
+static void *pool_malloc(void *ctx, size_t size)
+{
+    pool *p = ctx;
+    size_t want = (size + 31) & ~(size_t)15;
+    if (size > p->limit) return p->below.malloc(p->below.ctx, size);
+    if (p->count == 0 || (size_t)(p->end - p->at) < want) {
+        char *chunk = p->count < 4096 ? p->below.malloc(p->below.ctx, p->chunk) : NULL;
+        if (!chunk) return NULL;
+        p->chunks[p->count++] = p->at = chunk;
+        p->end = chunk + p->chunk;
+    }
+    p->at += want;
+    memcpy(p->at - want, &size, sizeof size);
+    return p->at - want + 16;
+}
+
+static void *pool_calloc(void *ctx, size_t count, size_t size)
+{
+    void *block = pool_malloc(ctx, count * size);
+    return block ? memset(block, 0, count * size) : NULL;
+}
+
+static void pool_free(void *ctx, void *block)
+{
+    pool *p = ctx;
+    if (block && !is_part(p, block)) p->below.free(p->below.ctx, block);
+}
+
+static void *pool_realloc(void *ctx, void *block, size_t size)
+{
+    pool *p = ctx;
+    size_t had;
+    if (block && !is_part(p, block)) return p->below.realloc(p->below.ctx, block, size);
+    void *made = pool_malloc(ctx, size);
+    if (!made || !block) return made;
+    memcpy(&had, (char *)block - 16, sizeof had);
+    return memcpy(made, block, had < size ? had : size);
+}
+
+// Over whatever is there, in the domains MEM and OBJ, which have the GIL. It stays: once only.
+EXPORT void heap_pool(size_t limit, size_t chunk);
+void heap_pool(size_t limit, size_t chunk)
+{
+    for (int i = 1; i < DOMAINS; i++) {
+        allocator ours = { &pools[i], pool_malloc, pool_calloc, pool_realloc, pool_free };
+        pools[i].limit = limit;
+        pools[i].chunk = chunk;
+        python.get(i, &pools[i].below);
+        python.set(i, &ours);
+    }
+}
+
 // The allocators as they are: 5 words for each domain.
 EXPORT void heap_allocators(allocator *all);
 void heap_allocators(allocator *all)

@@ -156,7 +156,8 @@ class Stats(Structure):
                 ('interpreters', c_uint64), ('own_cpu_ns', c_uint64), ('own_bytes', c_uint64),
                 ('late_max_ns', c_uint64), ('late_mean_ns', c_uint64), ('gap_ns', c_uint64), ('heap_state', c_int),
                 ('heap_samples', c_uint64), ('heap_dropped', c_uint64), ('heap_live_bytes', c_uint64),
-                ('heap_live_blocks', c_uint64), ('heap_peak_bytes', c_uint64), ('degraded', c_char * 256)]
+                ('heap_live_blocks', c_uint64), ('heap_peak_bytes', c_uint64), ('heap_reserved_bytes', c_uint64),
+                ('degraded', c_char * 256)]
 
     def __repr__(self):
         return 'Stats(%s)' % ', '.join(

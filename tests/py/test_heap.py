@@ -54,7 +54,8 @@ class Errand(Structure):
 
 SIZES = POINTER(c_uint32)
 FUNCTIONS = {   # name: (result, arguments)
-    'begin': (None, ctypes.c_char_p), 'install': (None,), 'allocators': (None, c_void_p), 'put_back': (None, c_void_p, ctypes.c_uint),
+    'begin': (None, ctypes.c_char_p), 'install': (None,), 'pool': (None, c_size_t, c_size_t),
+    'allocators': (None, c_void_p), 'put_back': (None, c_void_p, ctypes.c_uint),
     'start': (c_int, POINTER(bind.Config), POINTER(c_void_p)), 'count': (None,),
     'read': (c_int, c_void_p, POINTER(Reading)), 'reading_size': (c_size_t,),
     'storm_new': (c_void_p, c_uint64, c_size_t), 'storm': (None, c_void_p, c_long, ctypes.c_uint, c_int),
@@ -932,6 +933,35 @@ def hooks_on_top_of_ours_are_left_alone():
     r = read()
     bind.check(r.counted[OBJ].alloc_blocks >= 5100, 'the other hook lives')
     bind.check(base != on_top, 'hooks')
+
+
+def below_a_pool(limit, chunk):
+    """(heap state, live bytes of a block of 2 MiB) below an allocator that calls us for a new chunk only."""
+    session = start()
+    held.pool(limit, chunk)
+    kept = [bytes(100) * 10 for _ in range(3000)]
+    time.sleep(0.3)   # the hooks are looked for, and tried
+    kept.append(bytes(2 << 20))   # here
+    kept.extend([bytes(100) * 10 for _ in range(3000)])
+    state = session.stats().heap_state
+    profile = session.stop()
+    kept.extend([bytes(100) * 10 for _ in range(3000)])   # ours stay below it, and pass everything through
+    start().stop() if state == STATE_ON else None
+    return state, four(at(profile, below_a_pool))[2]
+
+
+@bind.test
+def a_pool_on_top_of_ours():
+    """Ours never go in on top of an allocator that may call them: the two would call each other without end."""
+    state, live = below_a_pool(4096, 1 << 18)
+    bind.equal(state, STATE_ON, 'a call of 9,000 bytes reaches us')
+    bind.near(live, 2 << 20, 0.01, 0, 'the large block')
+
+
+@bind.test
+def a_pool_that_hides_everything():
+    state, live = below_a_pool(1 << 21, 1 << 22)
+    bind.equal(state, STATE_LOST, 'it cannot be told whether we are below it')
 
 
 def again(name, **environment):
