@@ -26,7 +26,7 @@ static void put(const char *path, const char *text)
 static const char *content(const char *path)
 {
     static char text[4096];
-    CHECK(pyprof__read_file(path, text, sizeof text) >= 0);
+    CHECK(pyprof__read_file(AT_FDCWD, path, text, sizeof text) >= 0);
     return text;
 }
 
@@ -199,7 +199,7 @@ TEST(threads_of_ours_take_no_signals)
     char path[64], text[4096];
     launch(&o);
     snprintf(path, sizeof path, "/proc/self/task/%d/status", (int)o.tid);
-    CHECK(pyprof__read_file(path, text, sizeof text) > 0);
+    CHECK(pyprof__read_file(AT_FDCWD, path, text, sizeof text) > 0);
     char *blocked = strstr(text, "SigBlk:");
     CHECK(blocked != NULL);
     unsigned long long mask = strtoull(blocked + 7, NULL, 16);
