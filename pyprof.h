@@ -344,11 +344,11 @@ typedef enum pyprof_item_kind {
 } pyprof_item_kind;
 
 typedef struct pyprof_process {     // facts of the process at one moment; counted from its start
-    int64_t resident_bytes, traced_bytes;
+    int64_t resident_bytes, traced_bytes;   // resident_bytes 0: not known (no /proc)
     int64_t user_ns, system_ns;     // CPU time
     int64_t voluntary_switches, involuntary_switches;
     int64_t minor_faults, major_faults;   // pages: without and with reading from a disk
-    int64_t threads;                // of the OS, Python's or not
+    int64_t threads;                // of the OS, Python's or not; 0 = not known
     int64_t gc_runs;                // collections of all generations, of the main interpreter; -1 = unknown
 } pyprof_process;
 
@@ -636,15 +636,16 @@ static pyprof_result pyprof__fail_memory(const char *what)
 }
 
 // ---- clocks ----------------------------------------------------------------
-// A system call past libc, and past libraries that fake a program's time (libfaketime): they stand in front of clock_gettime,
-// nanosleep and, where they are built so, of syscall itself. Returns what the kernel does: -errno where it fails.
+// A system call past libc, and past libraries that fake a program's time (libfaketime): they stand in front of
+// clock_gettime, nanosleep and, where they are built so, of syscall itself. Returns -errno where it fails.
 static long pyprof__kernel(long number, long a, long b, long c, long d, long e, long f)
 {
 #if defined(__x86_64__)
     register long r10 __asm__("r10") = d;
     register long r8 __asm__("r8") = e;
     register long r9 __asm__("r9") = f;
-    __asm__ __volatile__("syscall" : "+a"(number) : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+    __asm__ __volatile__("syscall" : "+a"(number) : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                         : "rcx", "r11", "memory");
     return number;
 #else
     register long x8 __asm__("x8") = number;
@@ -654,7 +655,8 @@ static long pyprof__kernel(long number, long a, long b, long c, long d, long e, 
     register long x3 __asm__("x3") = d;
     register long x4 __asm__("x4") = e;
     register long x5 __asm__("x5") = f;
-    __asm__ __volatile__("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory", "cc");
+    __asm__ __volatile__("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                         : "memory", "cc");
     return x0;
 #endif
 }
@@ -671,8 +673,8 @@ static int pyprof__clock_call(clockid_t id, struct timespec *now)
     return (int)pyprof__kernel(SYS_clock_gettime, id, (long)(intptr_t)now, 0, 0, 0, 0);
 }
 
-// The function that the kernel maps into every process to read a clock without a system call: 20 ns, not 100 to 300. Its file has a
-// table of symbols, with the table of their names right behind.
+// The function that the kernel maps into every process to read a clock without a system call: 20 ns, not 100 to 300.
+// Its file has a table of symbols, with the table of their names right behind.
 static pyprof__clock_fn *pyprof__clock_find(void)
 {
     const char *base = (const char *)(uintptr_t)getauxval(AT_SYSINFO_EHDR), *names = NULL;
@@ -738,6 +740,12 @@ static int pyprof__cpu_clock_is_fine(void)
 // Above the main thread's first frame; 0 = unknown. The kernel put some random bytes there.
 static uint64_t pyprof__stack_end(void) { return getauxval(AT_RANDOM); }
 
+static const char *pyprof__started_as(void)   // the path that this process was started by
+{
+    const char *path = (const char *)(uintptr_t)getauxval(AT_EXECFN);
+    return path ? path : "";
+}
+
 static uint64_t pyprof__address_end(void)   // of this process: the kernel puts the stack right below it
 {
     uint64_t end = 1u << 30, on_stack = pyprof__stack_end();
@@ -762,8 +770,8 @@ static void pyprof__sleep_until(uint32_t *word, uint32_t value, uint64_t deadlin
     struct timespec until;
     until.tv_sec = (time_t)(deadline / pyprof__second);
     until.tv_nsec = (long)(deadline % pyprof__second);
-    pyprof__kernel(SYS_futex, (long)(intptr_t)word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, (long)value, (long)(intptr_t)&until, 0,
-                   (long)FUTEX_BITSET_MATCH_ANY);
+    pyprof__kernel(SYS_futex, (long)(intptr_t)word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, (long)value,
+                   (long)(intptr_t)&until, 0, (long)FUTEX_BITSET_MATCH_ANY);
 }
 
 static void pyprof__nap(long ns)   // lets whoever waits for this CPU run on
@@ -932,15 +940,15 @@ static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_
 }
 
 // ---- what /proc tells of this process ------------------------------------------------
-// Its folder is opened when a sampler starts: after a chroot /proc can be reached through that descriptor only. The number is high, to
-// leave the low ones to programs that count on them.
+// Its folder is opened when a sampler starts: after a chroot /proc can be reached through that descriptor only. The
+// number is high, to leave the low ones to programs that count on them.
 enum { PYPROF__PROC_FD = 200 };
 
 static struct {
     pthread_mutex_t lock;
     int users, fd;               // -1 = there is no such folder
     int foreign;                 // it numbers threads as another pid namespace does
-    uint64_t device, inode;      // of the folder: a host that closes all descriptors may get the number for a file of its own
+    uint64_t device, inode;      // of the folder: a host that closes all descriptors may use the number for its own
     const char *lack;            // what cannot be told, and why; NULL = nothing is known to be missing
 } pyprof__proc = { PTHREAD_MUTEX_INITIALIZER, 0, -1, 0, 0, 0, NULL };
 
@@ -962,7 +970,8 @@ static void pyprof__proc_look(void)   // under the lock
     if (high >= 0) close(low);
     pyprof__proc.fd = high >= 0 ? high : low;
     if (low < 0 || fstat(pyprof__proc.fd, &info) != 0) {
-        pyprof__proc_lacks(error == EMFILE || error == ENFILE ? "no file descriptor is free to read /proc: what threads wait for is unknown"
+        pyprof__proc_lacks(error == EMFILE || error == ENFILE
+                           ? "no file descriptor is free to read /proc: what threads wait for is unknown"
                            : "/proc cannot be reached: what threads wait for is unknown");
         return;
     }
@@ -970,8 +979,9 @@ static void pyprof__proc_look(void)   // under the lock
     pyprof__proc.device = (uint64_t)info.st_dev;
     if (pyprof__read_file(pyprof__proc.fd, "status", text, sizeof text) > 0) numbers = strstr(text, "\nNSpid:\t");
     if (numbers) numbers[strcspn(numbers + 1, "\n") + 1] = 0;
-    pyprof__proc.foreign = numbers && strchr(numbers + 8, '\t') != NULL;   // a number for each namespace from that of /proc to ours
-    if (pyprof__proc.foreign) pyprof__proc_lacks("/proc is that of another pid namespace: what threads wait for is unknown");
+    pyprof__proc.foreign = numbers && strchr(numbers + 8, '\t');   // a number a namespace, from that of /proc to ours
+    if (pyprof__proc.foreign)
+        pyprof__proc_lacks("/proc is that of another pid namespace: what threads wait for is unknown");
 }
 
 static void pyprof__proc_use(void)
@@ -1047,9 +1057,10 @@ static ssize_t pyprof__task_read(int64_t tid, const char *name, char *text, size
     return pyprof__proc.foreign ? -1 : pyprof__proc_read(path, text, capacity);
 }
 
-static const char *pyprof__task_stat(int64_t tid, int field, char *text, size_t capacity)   // from that field of its stat on; NULL = unknown
+// Its stat from that field on; NULL = unknown. Field 2, the name, may hold anything, ')' too.
+static const char *pyprof__task_stat(int64_t tid, int field, char *text, size_t capacity)
 {
-    const char *at = pyprof__task_read(tid, "stat", text, capacity) > 0 ? strrchr(text, ')') : NULL;   // the name may hold anything, ')' too
+    const char *at = pyprof__task_read(tid, "stat", text, capacity) > 0 ? strrchr(text, ')') : NULL;
     int i;
     for (i = 2; at && i < field; i++) at = strchr(at + 1, ' ');
     return at ? at + 1 : NULL;
@@ -1077,8 +1088,8 @@ static int pyprof__signal_is_blocked(int64_t tid, int signal)   // by a thread o
 }
 
 // ---- what a thread waits for in the kernel ----------------------------------------
-// The system call a thread of this process is in, from /proc/self/task/TID/syscall. The file is root's while the process cannot be
-// dumped (after setuid, PR_SET_DUMPABLE 0); the name of the kernel's function, in wchan, can be read nonetheless.
+// The system call a thread of this process is in, from /proc/self/task/TID/syscall. The file is root's while the process
+// cannot be dumped (after setuid, PR_SET_DUMPABLE 0); the name of the kernel's function, in wchan, is everybody's.
 typedef struct {
     long number;               // -1: blocked, but in no system call (a page fault)
     uint64_t argument[6];
@@ -1157,16 +1168,18 @@ static pyprof__call_state pyprof__call_name(int64_t tid, pyprof__call *call)
     return PYPROF__CALL_BLOCKED;
 }
 
+#define PYPROF__NO_RIGHTS "the process gave up its rights (setuid, PR_SET_DUMPABLE): "
+#define PYPROF__NO_CALLS "/proc shows no system calls here: "
+#define PYPROF__BY_NAME "what threads wait for is told by the kernel's function, without file or peer"
+#define PYPROF__NO_NAME "that threads wait is known, not for what"
+
 static void pyprof__call_lacks(int error, const pyprof__call *call)
 {
     int rights = error == EACCES || error == EPERM;
     if (call->function[0])
-        pyprof__proc_lacks(rights ? "the process gave up its rights (setuid, PR_SET_DUMPABLE): what threads wait for is told by the kernel's "
-                           "function, without file or peer"
-                           : "/proc shows no system calls here: what threads wait for is told by the kernel's function, without file or peer");
+        pyprof__proc_lacks(rights ? PYPROF__NO_RIGHTS PYPROF__BY_NAME : PYPROF__NO_CALLS PYPROF__BY_NAME);
     else if (!__atomic_load_n(&pyprof__proc.lack, __ATOMIC_RELAXED))
-        pyprof__proc_lacks(rights ? "the process gave up its rights (setuid, PR_SET_DUMPABLE): that threads wait is known, not for what"
-                           : "/proc shows no system calls here: that threads wait is known, not for what");
+        pyprof__proc_lacks(rights ? PYPROF__NO_RIGHTS PYPROF__NO_NAME : PYPROF__NO_CALLS PYPROF__NO_NAME);
 }
 
 static pyprof__call_state pyprof__call_read(int64_t tid, pyprof__call *call)
@@ -1244,51 +1257,65 @@ typedef struct {               // what is waited for
     int some_futex;                // it is one whose address is not known
 } pyprof__wait;
 
-// Kernel functions in which threads wait, as wchan names them (Linux 4.14 to 6.18): how the names begin, since compilers add to them.
-// The first that fits counts. idle: waits for work.
-static const struct { const char *function, *verb; int idle; } pyprof__functions[] = {
-    { "futex_", "futex", 0 }, { "__futex_wait", "futex", 0 }, { "do_futex", "futex", 0 },
-    { "hrtimer_nanosleep", "sleep", 1 }, { "do_nanosleep", "sleep", 1 }, { "common_nsleep", "sleep", 1 },
-    { "pipe_read", "read pipe", 0 }, { "anon_pipe_read", "read pipe", 0 }, { "fifo_pipe_read", "read pipe", 0 },
-    { "pipe_write", "write pipe", 0 }, { "anon_pipe_write", "write pipe", 0 }, { "fifo_pipe_write", "write pipe", 0 },
-    { "pipe_wait", "pipe", 0 }, { "wait_for_partner", "open", 0 }, { "fifo_open", "open", 0 },   // pipe_wait: either way
-    { "unix_stream_read_generic", "recv", 0 }, { "unix_stream_data_wait", "recv", 0 }, { "sk_wait_data", "recv", 0 },
-    { "tcp_recvmsg", "recv", 0 }, { "__skb_wait_for_more_packets", "recv or accept", 0 },   // of datagrams; accept of a local socket
-    { "inet_csk_accept", "accept", 1 }, { "unix_accept", "accept", 1 },
-    { "inet_wait_for_connect", "connect", 0 }, { "__inet_stream_connect", "connect", 0 }, { "sk_stream_wait_connect", "connect", 0 },
-    { "unix_wait_for_peer", "send or connect", 0 },
-    { "sk_stream_wait_memory", "send", 0 }, { "sock_alloc_send_pskb", "send", 0 }, { "sock_wait_for_wmem", "send", 0 },
-    { "wait_woken", "I/O", 0 },   // sockets both ways, terminals, inotify
-    { "poll_schedule_timeout", "poll", 0 }, { "do_sys_poll", "poll", 0 }, { "do_poll", "poll", 0 }, { "do_select", "poll", 0 },
-    { "ep_poll", "epoll", 1 }, { "do_epoll_wait", "epoll", 1 },
-    { "do_wait_intr", "read", 0 },   // eventfd, timerfd, signalfd
-    { "do_wait", "wait child", 0 }, { "kernel_waitid", "wait child", 0 },
-    { "kernel_clone", "wait child", 0 }, { "_do_fork", "wait child", 0 },   // vfork
-    { "eventfd_read", "read eventfd", 0 }, { "eventfd_write", "write eventfd", 0 }, { "timerfd_read", "read timerfd", 0 },
-    { "signalfd_", "read signalfd", 0 }, { "inotify_read", "read inotify", 0 }, { "n_tty_read", "read tty", 0 }, { "n_tty_write", "write tty", 0 },
-    { "do_sigtimedwait", "wait signal", 1 }, { "sigsuspend", "wait signal", 1 }, { "__do_sys_pause", "wait signal", 1 },
-    { "sys_pause", "wait signal", 1 }, { "__x64_sys_pause", "wait signal", 1 },
-    { "locks_lock_inode_wait", "flock", 0 }, { "flock_lock_inode_wait", "flock", 0 }, { "fcntl_setlk", "lock", 0 }, { "do_lock_file_wait", "lock", 0 },
-    { "io_cqring_wait", "io_uring", 0 }, { "read_events", "aio", 0 }, { "do_semtimedop", "semaphore", 0 }, { "__do_semtimedop", "semaphore", 0 },
-    { "do_msgrcv", "message queue", 0 }, { "do_msgsnd", "message queue", 0 }, { "wq_sleep", "message queue", 0 },
-    { "wait_for_random_bytes", "getrandom", 0 },
-    { "folio_wait_", "disk", 0 }, { "__folio_lock", "disk", 0 }, { "wait_on_page_", "disk", 0 }, { "__wait_on_buffer", "disk", 0 },
-    { "submit_bio_wait", "disk", 0 }, { "rq_qos_wait", "disk", 0 }, { "blk_mq_get_tag", "disk", 0 }, { "jbd2_", "disk", 0 },
-    { "nfs_", "nfs", 0 }, { "nfs4_", "nfs", 0 }, { "rpc_wait_bit", "nfs", 0 }, { "request_wait_answer", "fuse", 0 },
-    { "do_user_addr_fault", "page fault", 0 }, { "exc_page_fault", "page fault", 0 }, { "handle_mm_fault", "page fault", 0 },
-    { "do_page_fault", "page fault", 0 }, { "do_swap_page", "page fault", 0 }, { "handle_userfault", "page fault", 0 },
-    { "do_signal_stop", "stopped", 0 }, { "ptrace_stop", "stopped", 0 }, { "do_freezer_trap", "stopped", 0 },
+// Kernel functions in which threads wait, as wchan names them (Linux 4.14 to 6.18): how the names begin, since compilers
+// add to them. The first that fits counts. Where several calls wait in one function the verb tells no more than that.
+static const struct { const char *verb; int idle; const char *functions[6]; } pyprof__functions[] = {
+    { "futex", 0, { "futex_", "__futex_wait", "do_futex" } },
+    { "sleep", 1, { "hrtimer_nanosleep", "do_nanosleep", "common_nsleep" } },
+    { "read pipe", 0, { "pipe_read", "anon_pipe_read", "fifo_pipe_read" } },
+    { "write pipe", 0, { "pipe_write", "anon_pipe_write", "fifo_pipe_write" } },
+    { "pipe", 0, { "pipe_wait" } },                              // to read or to write, up to 5.4
+    { "open", 0, { "wait_for_partner", "fifo_open" } },
+    { "recv", 0, { "unix_stream_read_generic", "unix_stream_data_wait", "sk_wait_data", "tcp_recvmsg" } },
+    { "recv or accept", 0, { "__skb_wait_for_more_packets" } },   // of datagrams; accept of a local socket
+    { "accept", 1, { "inet_csk_accept", "unix_accept" } },
+    { "connect", 0, { "inet_wait_for_connect", "__inet_stream_connect", "sk_stream_wait_connect" } },
+    { "send or connect", 0, { "unix_wait_for_peer" } },
+    { "send", 0, { "sk_stream_wait_memory", "sock_alloc_send_pskb", "sock_wait_for_wmem" } },
+    { "I/O", 0, { "wait_woken" } },                              // sockets, both ways; terminals; inotify
+    { "poll", 0, { "poll_schedule_timeout", "do_sys_poll", "do_poll", "do_select" } },
+    { "epoll", 1, { "ep_poll", "do_epoll_wait" } },
+    { "read", 0, { "do_wait_intr" } },                           // eventfd, timerfd, signalfd
+    { "wait child", 0, { "do_wait", "kernel_waitid", "kernel_clone", "_do_fork" } },   // the last two: vfork
+    { "read eventfd", 0, { "eventfd_read" } }, { "write eventfd", 0, { "eventfd_write" } },
+    { "read timerfd", 0, { "timerfd_read" } }, { "read signalfd", 0, { "signalfd_" } },
+    { "read inotify", 0, { "inotify_read" } },
+    { "read tty", 0, { "n_tty_read" } }, { "write tty", 0, { "n_tty_write" } },
+    { "wait signal", 1, { "do_sigtimedwait", "sigsuspend", "__do_sys_pause", "sys_pause", "__x64_sys_pause" } },
+    { "flock", 0, { "locks_lock_inode_wait", "flock_lock_inode_wait" } },
+    { "lock", 0, { "fcntl_setlk", "do_lock_file_wait" } },
+    { "io_uring", 0, { "io_cqring_wait" } }, { "aio", 0, { "read_events" } },
+    { "semaphore", 0, { "do_semtimedop", "__do_semtimedop" } },
+    { "message queue", 0, { "do_msgrcv", "do_msgsnd", "wq_sleep" } },
+    { "getrandom", 0, { "wait_for_random_bytes" } },
+    { "disk", 0, { "folio_wait_", "__folio_lock", "wait_on_page_", "__wait_on_buffer", "submit_bio_wait", "jbd2_" } },
+    { "disk", 0, { "rq_qos_wait", "blk_mq_get_tag" } },
+    { "nfs", 0, { "nfs_", "nfs4_", "rpc_wait_bit" } }, { "fuse", 0, { "request_wait_answer" } },
+    { "page fault", 0, { "do_user_addr_fault", "exc_page_fault", "handle_mm_fault", "do_page_fault", "do_swap_page" } },
+    { "page fault", 0, { "handle_userfault" } },
+    { "stopped", 0, { "do_signal_stop", "ptrace_stop", "do_freezer_trap" } },
 };
+
+static size_t pyprof__function_find(const char *function)   // the row; PYPROF__COUNT(pyprof__functions) = none
+{
+    size_t i, k;
+    for (i = 0; i < PYPROF__COUNT(pyprof__functions); i++)
+        for (k = 0; k < PYPROF__COUNT(pyprof__functions[i].functions); k++) {
+            const char *begins = pyprof__functions[i].functions[k];
+            if (begins && strncmp(function, begins, strlen(begins)) == 0) return i;
+        }
+    return i;
+}
 
 static void pyprof__wait_name(pyprof__wait *wait, const char *function)
 {
-    size_t i, count = PYPROF__COUNT(pyprof__functions);
-    for (i = 0; i < count && strncmp(function, pyprof__functions[i].function, strlen(pyprof__functions[i].function)) != 0; i++) {}
-    if (i < count) {
+    size_t i = pyprof__function_find(function);
+    if (i < PYPROF__COUNT(pyprof__functions)) {
         snprintf(wait->verb, sizeof wait->verb, "%s", pyprof__functions[i].verb);
         wait->idle = pyprof__functions[i].idle;
-        wait->some_futex = strcmp(wait->verb, "futex") == 0;
-    } else snprintf(wait->verb, sizeof wait->verb, *function ? "kernel %.24s" : "blocked", function);
+        wait->some_futex = i == 0;
+    } else if (*function) snprintf(wait->verb, sizeof wait->verb, "kernel %.24s", function);
+    else memcpy(wait->verb, "blocked", 8);
 }
 
 static void pyprof__wait_fd(pyprof__wait *wait, const char *verb, int64_t tid, int fd, int own)
@@ -1620,7 +1647,7 @@ static void pyprof__process_facts(pyprof_process *facts)   // what the kernel co
     char path[32];
     int folder = pyprof__proc_place("task", path, sizeof path);
     facts->resident_bytes = pyprof__resident();
-    if (fstatat(folder, path, &info, 0) == 0) facts->threads = (int64_t)info.st_nlink - 2;   // a folder has one link more for each in it
+    if (fstatat(folder, path, &info, 0) == 0) facts->threads = (int64_t)info.st_nlink - 2;   // one link more for each in it
     if (getrusage(RUSAGE_SELF, &usage) != 0) return;
     facts->user_ns = pyprof__timeval_ns(&usage.ru_utime);
     facts->system_ns = pyprof__timeval_ns(&usage.ru_stime);
@@ -13326,8 +13353,8 @@ static void pyprof__text_resident(const pyprof__job *job, const char *heading)
     const pyprof__model *model = &job->profile->model;
     const pyprof__gauge *gauges = (const pyprof__gauge *)model->gauges.data;
     size_t i, most = 0, count = model->gauges.count;
-    if (count == 0) return;
     for (i = 0; i < count; i++) if (gauges[i].facts.resident_bytes > gauges[most].facts.resident_bytes) most = i;
+    if (count == 0 || gauges[most].facts.resident_bytes == 0) return;   // 0: not known, there was no /proc
     pyprof__put(job->sink, heading);
     pyprof__put_size(job->sink, (double)gauges[0].facts.resident_bytes, 0);
     pyprof__put(job->sink, " first, ");
@@ -13356,10 +13383,12 @@ static void pyprof__text_process(const pyprof__job *job)
     pyprof__put(s, "The process: ");
     pyprof__put_column(s, (double)(last->user_ns - first->user_ns) / 1e9, 2, " s CPU in user mode, ", 0);
     pyprof__put_column(s, (double)(last->system_ns - first->system_ns) / 1e9, 2, " s in the kernel; ", 0);
-    pyprof__put_count(s, last->threads, 0);
-    pyprof__put(s, " threads at the end, ");
-    pyprof__put_count(s, threads, 0);
-    pyprof__put(s, " at most");
+    if (threads) {
+        pyprof__put_count(s, last->threads, 0);
+        pyprof__put(s, " threads at the end, ");
+        pyprof__put_count(s, threads, 0);
+        pyprof__put(s, " at most");
+    } else pyprof__put(s, "number of threads not known");
     if (first->gc_runs >= 0 && last->gc_runs >= 0) {
         pyprof__put(s, "; ");
         pyprof__put_count(s, last->gc_runs - first->gc_runs, 0);
@@ -15860,7 +15889,7 @@ static void pyprof__program_name(char *name, size_t capacity)
 {
     char text[4096], *at, *base, *end;
     ssize_t size;
-    pyprof__proc_link("exe", text, sizeof text);
+    if (!pyprof__proc_link("exe", text, sizeof text)) pyprof__copy_text(text, sizeof text, pyprof__started_as());
     base = strrchr(text, '/');
     pyprof__utf8_repair(name, capacity, base ? base + 1 : text);
     if (strncmp(name, "python", 6) != 0) return;
@@ -16271,8 +16300,8 @@ static int pyprof__any_session(void)   // under the lock
     return any;
 }
 
-// The last session is gone: lets the sampler thread end. A callback on it may start a session again: then it stays. So it does if it
-// gets no CPU for long: it ends when it gets one, or serves the next session.
+// The last session is gone: lets the sampler thread end. A callback on it may start a session again: then it stays. So
+// it does if it gets no CPU for long: it ends when it gets one, or serves the next session.
 static void pyprof__sampler_stop(void)
 {
     uint64_t end = pyprof__now() + pyprof__patience;
@@ -16351,8 +16380,8 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     } else result = pyprof__no_session(session);
     pthread_mutex_unlock(&pyprof__lock);
     if (unhook) pyprof__heap_request();
-    while (!pyprof__is_sampler && slot && __atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE) == slot && !pyprof__sampler_is_gone())
-        pyprof__nap(20000);
+    while (!pyprof__is_sampler && slot && !pyprof__sampler_is_gone()
+           && __atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE) == slot) pyprof__nap(20000);
     pyprof__sampler_stop();
     if (from_env && made) pyprof__env_write(made);
     if (from_env && pyprof__g.env_claim > 0) { close(pyprof__g.env_claim); pyprof__g.env_claim = 0; }
@@ -16972,6 +17001,10 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
 #undef PYPROF__RSEQ_SIGNATURE
 #undef PYPROF__FENCE
 #undef PYPROF__VDSO_CLOCK
+#undef PYPROF__NO_RIGHTS
+#undef PYPROF__NO_CALLS
+#undef PYPROF__BY_NAME
+#undef PYPROF__NO_NAME
 #undef PYPROF__TEST_READ
 #undef PYPROF__TEST_WINDOW
 #undef PYPROF__TEST_DECIDE
