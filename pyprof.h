@@ -673,8 +673,8 @@ static int pyprof__clock_call(clockid_t id, struct timespec *now)
     return (int)pyprof__kernel(SYS_clock_gettime, id, (long)(intptr_t)now, 0, 0, 0, 0);
 }
 
-// The function that the kernel maps into every process to read a clock without a system call: 20 ns, not 100 to 300.
-// Its file has a table of symbols, with the table of their names right behind.
+// The function that the kernel maps into every process to read a clock without a system call: 20 ns, not 100 to
+// 300. Its file has a table of symbols, with the table of their names right behind.
 static pyprof__clock_fn *pyprof__clock_find(void)
 {
     const char *base = (const char *)(uintptr_t)getauxval(AT_SYSINFO_EHDR), *names = NULL;
@@ -940,32 +940,36 @@ static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_
 }
 
 // ---- what /proc tells of this process ------------------------------------------------
-// Its folder is opened when a sampler starts: after a chroot /proc can be reached through that descriptor only. The
-// number is high, to leave the low ones to programs that count on them.
+// Its folder is opened when a sampler starts: after a chroot /proc can be reached through that descriptor only.
+// The number is high, to leave the low ones to programs that count on them.
 enum { PYPROF__PROC_FD = 200 };
 
 static struct {
     pthread_mutex_t lock;
+    int64_t pid;                 // whose folder it is
     int users, fd;               // -1 = there is no such folder
     int foreign;                 // it numbers threads as another pid namespace does
-    uint64_t device, inode;      // of the folder: a host that closes all descriptors may use the number for its own
+    uint64_t device, inode;      // of the folder: a host that closes all descriptors may use the number itself
     const char *lack;            // what cannot be told, and why; NULL = nothing is known to be missing
-} pyprof__proc = { PTHREAD_MUTEX_INITIALIZER, 0, -1, 0, 0, 0, NULL };
+} pyprof__proc = { PTHREAD_MUTEX_INITIALIZER, 0, 0, -1, 0, 0, 0, NULL };
 
-static void pyprof__proc_lacks(const char *what) { __atomic_store_n(&pyprof__proc.lack, what, __ATOMIC_RELAXED); }
+static void pyprof__proc_lacks(const char *what)
+{
+    __atomic_store_n(&pyprof__proc.lack, what, __ATOMIC_RELAXED);
+}
 
 static int pyprof__proc_holds(void)   // the descriptor is still the folder's
 {
     struct stat info;
-    return pyprof__proc.fd >= 0 && fstat(pyprof__proc.fd, &info) == 0 && (uint64_t)info.st_ino == pyprof__proc.inode
-        && (uint64_t)info.st_dev == pyprof__proc.device;
+    return pyprof__proc.fd >= 0 && fstat(pyprof__proc.fd, &info) == 0
+        && (uint64_t)info.st_ino == pyprof__proc.inode && (uint64_t)info.st_dev == pyprof__proc.device;
 }
 
 static void pyprof__proc_look(void)   // under the lock
 {
-    char text[8192], *numbers = NULL;
+    char text[8192], *ids = NULL;
     struct stat info;
-    int low = open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error = errno;
+    int foreign, low = open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error = errno;
     int high = low >= 0 ? fcntl(low, F_DUPFD_CLOEXEC, PYPROF__PROC_FD) : -1;
     if (high >= 0) close(low);
     pyprof__proc.fd = high >= 0 ? high : low;
@@ -977,28 +981,20 @@ static void pyprof__proc_look(void)   // under the lock
     }
     pyprof__proc.inode = (uint64_t)info.st_ino;
     pyprof__proc.device = (uint64_t)info.st_dev;
-    if (pyprof__read_file(pyprof__proc.fd, "status", text, sizeof text) > 0) numbers = strstr(text, "\nNSpid:\t");
-    if (numbers) numbers[strcspn(numbers + 1, "\n") + 1] = 0;
-    pyprof__proc.foreign = numbers && strchr(numbers + 8, '\t');   // a number a namespace, from that of /proc to ours
-    if (pyprof__proc.foreign)
+    if (pyprof__read_file(pyprof__proc.fd, "status", text, sizeof text) > 0) ids = strstr(text, "\nNSpid:\t");
+    if (ids) ids[strcspn(ids + 1, "\n") + 1] = 0;
+    foreign = ids && strchr(ids + 8, '\t');   // one id a namespace, from that of /proc to ours
+    __atomic_store_n(&pyprof__proc.foreign, foreign, __ATOMIC_RELAXED);
+    if (foreign)
         pyprof__proc_lacks("/proc is that of another pid namespace: what threads wait for is unknown");
-}
-
-static void pyprof__proc_use(void)
-{
-    pthread_mutex_lock(&pyprof__proc.lock);
-    if (pyprof__proc.users++ == 0) {
-        pyprof__proc_lacks(NULL);
-        pyprof__proc_look();
-    }
-    pthread_mutex_unlock(&pyprof__proc.lock);
 }
 
 static void pyprof__proc_drop(void)   // under the lock, or after a fork
 {
     if (pyprof__proc_holds()) close(pyprof__proc.fd);
     pyprof__proc.fd = -1;
-    pyprof__proc.users = pyprof__proc.foreign = 0;
+    pyprof__proc.users = 0;
+    __atomic_store_n(&pyprof__proc.foreign, 0, __ATOMIC_RELAXED);
 }
 
 static void pyprof__proc_leave(void)
@@ -1014,6 +1010,19 @@ static void pyprof__proc_forked(void)   // the folder is the parent's
     static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
     memcpy(&pyprof__proc.lock, &fresh, sizeof fresh);
     pyprof__proc_drop();
+}
+
+static void pyprof__proc_use(void)
+{
+    int64_t own = (int64_t)getpid(), pid = __atomic_load_n(&pyprof__proc.pid, __ATOMIC_RELAXED);
+    if (pid && pid != own) pyprof__proc_forked();   // where no handler told
+    pthread_mutex_lock(&pyprof__proc.lock);
+    __atomic_store_n(&pyprof__proc.pid, own, __ATOMIC_RELAXED);
+    if (pyprof__proc.users++ == 0) {
+        pyprof__proc_lacks(NULL);
+        pyprof__proc_look();
+    }
+    pthread_mutex_unlock(&pyprof__proc.lock);
 }
 
 static int pyprof__proc_folder(void)   // -1 = there is none
@@ -1041,7 +1050,7 @@ static ssize_t pyprof__proc_read(const char *name, char *text, size_t capacity) 
     return pyprof__read_file(folder, path, text, capacity);
 }
 
-static int pyprof__proc_link(const char *name, char *text, size_t capacity)   // 1 = read; otherwise the text is empty
+static int pyprof__proc_link(const char *name, char *text, size_t capacity)   // 1 = read; 0: the text is empty
 {
     char path[128];
     int folder = pyprof__proc_place(name, path, sizeof path);
@@ -1050,11 +1059,12 @@ static int pyprof__proc_link(const char *name, char *text, size_t capacity)   //
     return size > 0;
 }
 
-static ssize_t pyprof__task_read(int64_t tid, const char *name, char *text, size_t capacity)   // a file of a thread
+static ssize_t pyprof__task_read(int64_t tid, const char *name, char *text, size_t capacity)   // of a thread
 {
     char path[96];
     snprintf(path, sizeof path, "task/%lld/%s", (long long)tid, name);
-    return pyprof__proc.foreign ? -1 : pyprof__proc_read(path, text, capacity);
+    if (__atomic_load_n(&pyprof__proc.foreign, __ATOMIC_RELAXED)) return -1;
+    return pyprof__proc_read(path, text, capacity);
 }
 
 // Its stat from that field on; NULL = unknown. Field 2, the name, may hold anything, ')' too.
@@ -1088,8 +1098,8 @@ static int pyprof__signal_is_blocked(int64_t tid, int signal)   // by a thread o
 }
 
 // ---- what a thread waits for in the kernel ----------------------------------------
-// The system call a thread of this process is in, from /proc/self/task/TID/syscall. The file is root's while the process
-// cannot be dumped (after setuid, PR_SET_DUMPABLE 0); the name of the kernel's function, in wchan, is everybody's.
+// The system call a thread of this process is in, from /proc/self/task/TID/syscall. The file is root's while the
+// process cannot be dumped (after setuid, PR_SET_DUMPABLE 0); the kernel's function, in wchan, is for all to read.
 typedef struct {
     long number;               // -1: blocked, but in no system call (a page fault)
     uint64_t argument[6];
@@ -1149,7 +1159,8 @@ typedef enum { PYPROF__CALL_UNKNOWN, PYPROF__CALL_RUNS, PYPROF__CALL_BLOCKED } p
 
 static int pyprof__function_read(int64_t tid, char *function, size_t capacity)   // 1 = there is a name
 {
-    if (pyprof__task_read(tid, "wchan", function, capacity) <= 0 || strcmp(function, "0") == 0) function[0] = 0;
+    ssize_t size = pyprof__task_read(tid, "wchan", function, capacity);
+    if (size <= 0 || strcmp(function, "0") == 0) function[0] = 0;
     return function[0] != 0;
 }
 
@@ -1257,9 +1268,9 @@ typedef struct {               // what is waited for
     int some_futex;                // it is one whose address is not known
 } pyprof__wait;
 
-// Kernel functions in which threads wait, as wchan names them (Linux 4.14 to 6.18): how the names begin, since compilers
-// add to them. The first that fits counts. Where several calls wait in one function the verb tells no more than that.
-static const struct { const char *verb; int idle; const char *functions[6]; } pyprof__functions[] = {
+// Kernel functions in which threads wait, as wchan names them (Linux 4.14 to 6.18): how the names begin, since
+// compilers add to them. The first that fits counts. Where several calls wait in one function the verb tells no more.
+static const struct { const char *verb; int idle; const char *functions[5]; } pyprof__functions[] = {
     { "futex", 0, { "futex_", "__futex_wait", "do_futex" } },
     { "sleep", 1, { "hrtimer_nanosleep", "do_nanosleep", "common_nsleep" } },
     { "read pipe", 0, { "pipe_read", "anon_pipe_read", "fifo_pipe_read" } },
@@ -1288,11 +1299,11 @@ static const struct { const char *verb; int idle; const char *functions[6]; } py
     { "semaphore", 0, { "do_semtimedop", "__do_semtimedop" } },
     { "message queue", 0, { "do_msgrcv", "do_msgsnd", "wq_sleep" } },
     { "getrandom", 0, { "wait_for_random_bytes" } },
-    { "disk", 0, { "folio_wait_", "__folio_lock", "wait_on_page_", "__wait_on_buffer", "submit_bio_wait", "jbd2_" } },
-    { "disk", 0, { "rq_qos_wait", "blk_mq_get_tag" } },
+    { "disk", 0, { "folio_wait_", "__folio_lock", "wait_on_page_", "__wait_on_buffer", "submit_bio_wait" } },
+    { "disk", 0, { "jbd2_", "rq_qos_wait", "blk_mq_get_tag" } },
     { "nfs", 0, { "nfs_", "nfs4_", "rpc_wait_bit" } }, { "fuse", 0, { "request_wait_answer" } },
-    { "page fault", 0, { "do_user_addr_fault", "exc_page_fault", "handle_mm_fault", "do_page_fault", "do_swap_page" } },
-    { "page fault", 0, { "handle_userfault" } },
+    { "page fault", 0, { "do_user_addr_fault", "exc_page_fault", "handle_mm_fault", "do_page_fault" } },
+    { "page fault", 0, { "do_swap_page", "handle_userfault" } },
     { "stopped", 0, { "do_signal_stop", "ptrace_stop", "do_freezer_trap" } },
 };
 
@@ -1627,7 +1638,8 @@ static void pyprof__order_threads(void)
 
 static int pyprof__thread_exists(int64_t tid)
 {
-    return pyprof__kernel(SYS_tgkill, pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0), (long)tid, 0, 0, 0, 0) == 0;
+    long pid = pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);   // not libc's: libfaketime fakes that, too
+    return pyprof__kernel(SYS_tgkill, pid, (long)tid, 0, 0, 0, 0) == 0;
 }
 
 static int64_t pyprof__resident(void)   // bytes of this process in memory; 0 = unknown
@@ -1647,7 +1659,7 @@ static void pyprof__process_facts(pyprof_process *facts)   // what the kernel co
     char path[32];
     int folder = pyprof__proc_place("task", path, sizeof path);
     facts->resident_bytes = pyprof__resident();
-    if (fstatat(folder, path, &info, 0) == 0) facts->threads = (int64_t)info.st_nlink - 2;   // one link more for each in it
+    if (fstatat(folder, path, &info, 0) == 0) facts->threads = (int64_t)info.st_nlink - 2;   // links: one for each
     if (getrusage(RUSAGE_SELF, &usage) != 0) return;
     facts->user_ns = pyprof__timeval_ns(&usage.ru_utime);
     facts->system_ns = pyprof__timeval_ns(&usage.ru_stime);
@@ -14879,7 +14891,7 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 //   Promise    a session is a token; a forked child finds everything off; nothing is freed that another thread may touch
 // ============================================================================
 enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 4096, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__RIVALS = 1024 };
-static const uint64_t pyprof__patience = 5000000000u;   // ns: how long a session's end waits for a sampler that gets no CPU
+static const uint64_t pyprof__patience = 5000000000u;   // ns a session's end waits for a sampler that gets no CPU
 
 typedef struct {                 // what a session remembers of a thread slot of the sampler
     uint64_t address, serial;    // whose slot it was
@@ -15889,7 +15901,8 @@ static void pyprof__program_name(char *name, size_t capacity)
 {
     char text[4096], *at, *base, *end;
     ssize_t size;
-    if (!pyprof__proc_link("exe", text, sizeof text)) pyprof__copy_text(text, sizeof text, pyprof__started_as());
+    if (!pyprof__proc_link("exe", text, sizeof text))
+        pyprof__copy_text(text, sizeof text, pyprof__started_as());
     base = strrchr(text, '/');
     pyprof__utf8_repair(name, capacity, base ? base + 1 : text);
     if (strncmp(name, "python", 6) != 0) return;
@@ -16300,8 +16313,8 @@ static int pyprof__any_session(void)   // under the lock
     return any;
 }
 
-// The last session is gone: lets the sampler thread end. A callback on it may start a session again: then it stays. So
-// it does if it gets no CPU for long: it ends when it gets one, or serves the next session.
+// The last session is gone: lets the sampler thread end. A callback on it may start a session again: then it stays.
+// So it does if it gets no CPU for long: it ends when it gets one, or serves the next session.
 static void pyprof__sampler_stop(void)
 {
     uint64_t end = pyprof__now() + pyprof__patience;
