@@ -1265,7 +1265,7 @@ typedef struct {               // what is waited for
     char verb[32], target[256];    // "read file", "/a/data.bin"; target empty: none that is known
     int path, idle;                // target is a path; it waits for work
     uint64_t futex;                // address; 0 = it is none
-    int some_futex;                // it is one whose address is not known
+    int some_futex, some_poll;     // it is one whose address is not known; its arguments
 } pyprof__wait;
 
 // Kernel functions in which threads wait, as wchan names them (Linux 4.14 to 6.18): how the names begin, since
@@ -1325,6 +1325,7 @@ static void pyprof__wait_name(pyprof__wait *wait, const char *function)
         snprintf(wait->verb, sizeof wait->verb, "%s", pyprof__functions[i].verb);
         wait->idle = pyprof__functions[i].idle;
         wait->some_futex = i == 0;
+        wait->some_poll = strcmp(wait->verb, "poll") == 0;
     } else if (*function) snprintf(wait->verb, sizeof wait->verb, "kernel %.24s", function);
     else memcpy(wait->verb, "blocked", 8);
 }
@@ -7150,6 +7151,20 @@ static void pyprof__spell_assume(pyprof__sweeper *sweeper, pyprof__thread *threa
     pyprof__spell_begin(thread, now, 1);
 }
 
+// time.sleep is a select up to 3.10: where the call's arguments cannot be read, its name tells it from others.
+static void pyprof__wait_for_time(pyprof__sweeper *sweeper, const pyprof__thread *thread, pyprof__wait *wait)
+{
+    const char *name, *last;
+    uint32_t callee = 0;
+    if (!wait->some_poll || thread->cause || thread->stack.spots.count == 0) return;
+    callee = pyprof__spot_callee(&sweeper->codes, &sweeper->mirror, PYPROF__AT(uint32_t, thread->stack.spots, 0));
+    name = callee ? pyprof__string(&sweeper->codes.strings, callee - 1) : "";
+    last = strrchr(name, '.');
+    if (strcmp(last ? last + 1 : name, "sleep") != 0) return;
+    memcpy(wait->verb, "sleep", 6);
+    wait->idle = 1;
+}
+
 // Looks at what a thread waits for that seems to stand still. 1 = known.
 static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
@@ -7171,6 +7186,7 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
         break;
     case PYPROF__CALL_BLOCKED:
         pyprof__wait_describe(&sweeper->source, thread->native, &call, &wait);
+        pyprof__wait_for_time(sweeper, thread, &wait);
         if (wait.some_futex ? wanted_gil : wait.futex && gil && wait.futex - gil->address < PYPROF__GIL_SIZE) {
             thread->spell = PYPROF__WANTS_GIL;
             memcpy(wait.verb, "GIL", 4);

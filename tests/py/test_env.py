@@ -607,7 +607,8 @@ def in_a_chroot():
     with bind.folder() as folder:
         open_folder(folder)
         os.makedirs(folder + '/jail' + folder + '/out')
-        result = run(folder, WAITS + 'os.chroot(%r); run()\n' % (folder + '/jail'))
+        ended = 'one = threading.Thread(target=int); one.start(); one.join()\n'   # loads what the end of threads needs up to 3.10
+        result = run(folder, WAITS + ended + 'os.chroot(%r); run()\n' % (folder + '/jail'))
         bind.equal(result.code, 0, result.err)
         text = report(folder + '/jail' + folder)
         bind.check(text.startswith('app, pid '), 'the name: %s', text)
