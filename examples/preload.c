@@ -93,8 +93,8 @@ static void leave(void)
         return;
     sem_post(&leaving);
     for (int idle_ms = 0; idle_ms < 2000 && !atomic_load(&written); idle_ms++) {
-        nanosleep(&moment, NULL);
-        if (clock_gettime(writer_clock, &used) == 0 && used.tv_nsec != before.tv_nsec)
+        syscall(SYS_nanosleep, &moment, NULL);   // not libc's: that of a program with a faked time is another
+        if (syscall(SYS_clock_gettime, writer_clock, &used) == 0 && used.tv_nsec != before.tv_nsec)
             idle_ms = 0;
         before = used;
     }

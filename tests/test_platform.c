@@ -26,7 +26,7 @@ static void put(const char *path, const char *text)
 static const char *content(const char *path)
 {
     static char text[4096];
-    CHECK(pyprof__read_file(path, text, sizeof text) >= 0);
+    CHECK(pyprof__read_file(AT_FDCWD, path, text, sizeof text) >= 0);
     return text;
 }
 
@@ -154,7 +154,7 @@ TEST(size_limit_is_an_error_not_a_signal)
 }
 
 // ---- threads -----------------------------------------------------------------------------------------------------
-typedef struct { int64_t tid; char *self; int cpu; volatile int stop, busy; } other;
+typedef struct { int64_t tid; char *self; int cpu, fd; volatile int stop, busy; } other;
 
 static void *live(void *argument)
 {
@@ -199,7 +199,7 @@ TEST(threads_of_ours_take_no_signals)
     char path[64], text[4096];
     launch(&o);
     snprintf(path, sizeof path, "/proc/self/task/%d/status", (int)o.tid);
-    CHECK(pyprof__read_file(path, text, sizeof text) > 0);
+    CHECK(pyprof__read_file(AT_FDCWD, path, text, sizeof text) > 0);
     char *blocked = strstr(text, "SigBlk:");
     CHECK(blocked != NULL);
     unsigned long long mask = strtoull(blocked + 7, NULL, 16);
@@ -228,6 +228,156 @@ TEST(cpu_word_says_where_a_thread_runs)
     launch(&o);
     int32_t there = *(volatile int32_t *)(void *)(o.self + offset);
     CHECK(there >= 0 && pyprof__cpus_has(&all, there));
+}
+
+static void *in_recv(void *arg)
+{
+    char byte;
+    other *o = arg;
+    __atomic_store_n(&o->tid, pyprof__gettid(), __ATOMIC_RELEASE);
+    while (recv(o->fd, &byte, 1, 0) < 0) {}
+    return NULL;
+}
+
+static void launch_in_recv(other *o)
+{
+    pthread_t thread;
+    int pair[2];
+    memset(o, 0, sizeof *o);
+    CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    o->fd = pair[0];
+    CHECK_INT(pthread_create(&thread, NULL, in_recv, o), 0);
+    while (!__atomic_load_n(&o->tid, __ATOMIC_ACQUIRE)) {}
+}
+
+static void blocked(int64_t tid, pyprof__call *call)   // waits until it is
+{
+    uint64_t end = pyprof__now() + 10 * pyprof__second;
+    while (pyprof__call_read(tid, call) != PYPROF__CALL_BLOCKED || call->number == -1) CHECK(pyprof__now() < end);
+}
+
+TEST(waits_of_a_process_without_rights_are_told_by_name)
+{
+    pyprof__call call;
+    pyprof__wait wait;
+    other o;
+    pyprof__proc_use();
+    launch_in_recv(&o);
+    blocked(o.tid, &call);
+    CHECK_INT(call.number, SYS_recvfrom);
+    CHECK(!pyprof__proc.lack);
+    if (geteuid() == 0) CHECK_INT(setuid(65534), 0);
+    CHECK_INT(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), 0);
+    blocked(o.tid, &call);
+    CHECK_INT(call.number, PYPROF__CALL_BY_NAME);
+    memset(&wait, 0, sizeof wait);
+    pyprof__wait_name(&wait, call.function);
+    CHECK_STR(wait.verb, call.function[0] ? "recv" : "blocked");   // a kernel without names
+    CHECK(strstr(pyprof__proc.lack, "gave up its rights"));
+    CHECK(pyprof__cpu_from_proc(o.tid) >= 0 && !pyprof__signal_is_blocked(o.tid, SIGURG));
+    CHECK(pyprof__resident() > 0);
+    CHECK_INT(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), 0);
+    blocked(o.tid, &call);
+    CHECK_INT(call.number, SYS_recvfrom);
+    CHECK_INT(pyprof__call_read(0x7ffffff0, &call), PYPROF__CALL_UNKNOWN);
+}
+
+TEST(names_of_kernel_functions)
+{
+    static const struct { const char *function, *verb; int idle, futex; } known[] = {
+        { "futex_do_wait", "futex", 0, 1 }, { "futex_wait_queue_me", "futex", 0, 1 }, { "hrtimer_nanosleep", "sleep", 1, 0 },
+        { "poll_schedule_timeout.constprop.0", "poll", 0, 0 }, { "do_wait", "wait child", 0, 0 }, { "do_wait_intr_irq", "read", 0, 0 },
+        { "inet_csk_accept", "accept", 1, 0 }, { "ep_poll", "epoll", 1, 0 }, { "wait_woken", "I/O", 0, 0 },
+        { "do_sigtimedwait.isra.0", "wait signal", 1, 0 }, { "a_function_of_a_later_kernel", "kernel a_function_of_a_later_ke", 0, 0 },
+        { "", "blocked", 0, 0 },
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        pyprof__wait wait;
+        memset(&wait, 0, sizeof wait);
+        pyprof__wait_name(&wait, known[i].function);
+        CHECK_STR(wait.verb, known[i].verb);
+        CHECK_INT(wait.idle, known[i].idle);
+        CHECK_INT(wait.some_futex, known[i].futex);
+    }
+    for (size_t i = 0; i < sizeof pyprof__functions / sizeof *pyprof__functions; i++)
+        for (size_t k = 0; k < 5 && pyprof__functions[i].functions[k]; k++)   // none hides behind an earlier row
+            CHECK_INT(pyprof__function_find(pyprof__functions[i].functions[k]), i);
+}
+
+TEST(the_folder_of_proc_is_kept)
+{
+    struct stat info;
+    char name[256];
+    int fd;
+    pyprof__proc_use();
+    fd = pyprof__proc.fd;
+    CHECK(fd >= PYPROF__PROC_FD && (fcntl(fd, F_GETFD) & FD_CLOEXEC));
+    close(fd);                                              // a host that closes all descriptors
+    CHECK(pyprof__cpu_from_proc(pyprof__gettid()) >= 0 && pyprof__proc_holds());
+    fd = pyprof__proc.fd;
+    CHECK_INT(dup2(0, fd), fd);                             // and gets the number for a file of its own
+    CHECK(pyprof__cpu_from_proc(pyprof__gettid()) >= 0 && pyprof__proc.fd != fd && pyprof__proc_holds());
+    CHECK_INT(pyprof__proc.users, 1);
+    pyprof__proc_use();
+    pyprof__proc_leave();
+    CHECK(pyprof__proc_holds());
+    fd = pyprof__proc.fd;
+    CHECK_INT(dup2(0, fd), fd);
+    pyprof__proc_leave();
+    CHECK_INT(fstat(fd, &info), 0);                         // not ours to close
+    pyprof__proc_use();
+    fd = pyprof__proc.fd;
+    pyprof__proc_leave();
+    CHECK(fstat(fd, &info) != 0);
+    CHECK(pyprof__resident() > 0);                          // without a descriptor: by its path
+    if (geteuid() != 0) SKIP("the rest needs root");
+    pyprof__proc_use();
+    fd = pyprof__proc.fd;
+    CHECK_INT(chroot(in("")), 0);
+    CHECK(pyprof__resident() > 0 && pyprof__cpu_from_proc(pyprof__gettid()) >= 0 && pyprof__proc_link("exe", name, sizeof name));
+    CHECK(strstr(name, "test_platform") && !pyprof__proc.lack);
+    close(fd);
+    CHECK_INT(pyprof__resident(), 0);
+    CHECK(strstr(pyprof__proc.lack, "/proc cannot be reached"));
+}
+
+TEST(a_forked_child_does_not_read_its_parents_folder)
+{
+    struct stat info;
+    int status, fd;
+    pid_t child;
+    pyprof__proc_use();
+    fd = pyprof__proc.fd;
+    child = fork();
+    if (child == 0) {
+        pyprof__after_fork();
+        int gone = fstat(fd, &info) != 0;
+        pyprof__proc_use();
+        _exit(gone && pyprof__cpu_from_proc(pyprof__gettid()) >= 0 && pyprof__cpu_from_proc(getppid()) == -1 ? 0 : 1);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    CHECK(pyprof__proc_holds());
+}
+
+TEST(clocks_are_those_of_the_kernel)
+{
+    struct timespec libc;
+    uint64_t before, after, by_call;
+    CHECK(getauxval(AT_SYSINFO_EHDR) == 0 || pyprof__clock_find() != pyprof__clock_call);
+    for (int i = 0; i < 2; i++) {
+        clockid_t id = i ? CLOCK_REALTIME : CLOCK_MONOTONIC;
+        before = pyprof__clock(id);
+        CHECK_INT(pyprof__clock_call(id, &libc), 0);
+        by_call = (uint64_t)libc.tv_sec * pyprof__second + (uint64_t)libc.tv_nsec;
+        after = pyprof__clock(id);
+        CHECK(before <= by_call && by_call <= after);
+        CHECK_INT(clock_gettime(id, &libc), 0);
+        CHECK((uint64_t)libc.tv_sec * pyprof__second + (uint64_t)libc.tv_nsec >= after);
+    }
+    CHECK_INT(pyprof__clock(12345), 0);
+    before = pyprof__now();
+    pyprof__nap(3000000);
+    CHECK(pyprof__now() - before >= 3000000);
 }
 
 TEST(thread_id_in_the_thread_structure)

@@ -1,6 +1,8 @@
 """PROFILING=1 LD_PRELOAD=BUILD/libpyprof.so: unmodified programs write their files, and nothing happens without it."""
 import glob
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,8 +46,8 @@ def environment(**variables):
     return env
 
 
-def run(folder, body, arguments=(), program='app.py', timeout=30, **variables):
-    """Runs body as a script named program in folder, profiled, with output files in folder/out."""
+def run(folder, body, arguments=(), program='app.py', timeout=30, command=(), **variables):
+    """Runs body as a script named program in folder, profiled, with output files in folder/out. command stands before Python."""
     if not os.path.exists(PRELOAD):
         bind.skip('no %s (it is built from examples/preload.c)' % PRELOAD)
     script = os.path.join(folder, program)
@@ -54,7 +56,7 @@ def run(folder, body, arguments=(), program='app.py', timeout=30, **variables):
     out = os.path.join(folder, 'out')
     os.makedirs(out, exist_ok=True)
     variables.setdefault('PYPROF_OUT', os.path.join(out, 'run'))
-    process = subprocess.Popen([sys.executable, script] + list(arguments), env=environment(**variables), cwd=folder,
+    process = subprocess.Popen(list(command) + [sys.executable, script] + list(arguments), env=environment(**variables), cwd=folder,
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     result = Result()
     try:
@@ -525,6 +527,151 @@ def the_program_is_not_disturbed():
         plain = run(folder, body, LD_PRELOAD=None, PROFILING=None)
         profiled = run(folder, body)
         bind.equal(profiled.out, plain.out)
+
+
+# --- rights given up on the way, and clocks from outside -----------------------------------------------------------
+
+WAITS = '''
+import os, socket
+a, b = socket.socketpair()
+def reader():
+    a.recv(1)
+def sleeper():
+    time.sleep(0.6)
+def run():
+    threads = [threading.Thread(target=f, name=f.__name__) for f in (reader, sleeper)]
+    for thread in threads: thread.start()
+    work(0.6)
+    b.send(b'x')
+    for thread in threads: thread.join()
+'''
+FAKETIME = glob.glob('/usr/lib/*/faketime/libfaketime.so.1') + glob.glob('/usr/lib*/faketime/libfaketime.so.1')
+
+
+def report(folder, name='out/run_profile.txt'):
+    with open(os.path.join(folder, name), encoding='utf-8') as file:
+        return file.read()
+
+
+def waited(text, leaf, place):
+    """Did the report's function `place` wait for that?"""
+    return re.search(r'\[%s\]( .*)?\s%s\s' % (re.escape(leaf), place), text)
+
+
+def thread_row(text, name):
+    """Seconds of wall time, CPU, running..., idle of a thread in the report; '-' is 0."""
+    rows = re.findall(r'^((?: +(?:[0-9.]+ s|-)){9})   %s \(' % name, text, re.M)
+    bind.equal(len(rows), 1, 'rows of %s in %s' % (name, text))
+    return [0.0 if field == '-' else float(field[:-2]) for field in re.findall(r'[0-9.]+ s|-', rows[0])]
+
+
+def open_folder(folder):
+    """Whoever the program becomes can write there."""
+    os.makedirs(os.path.join(folder, 'out'), exist_ok=True)
+    for path in (folder, os.path.join(folder, 'out')):
+        os.chmod(path, 0o777)
+
+
+def as_root():
+    if os.geteuid() != 0:
+        bind.skip('needs root')
+
+
+def unshare(*options):
+    """The command before a program that gives it namespaces of its own."""
+    command = ['unshare'] + list(options)
+    if not shutil.which('unshare') or subprocess.run(command + ['true'], stderr=subprocess.DEVNULL, check=False).returncode != 0:
+        bind.skip('cannot: ' + ' '.join(command))
+    return command
+
+
+@bind.test
+def after_setuid():
+    as_root()
+    with bind.folder() as folder:
+        open_folder(folder)
+        result = run(folder, WAITS + 'os.setgid(65534); os.setuid(65534); run()\n')
+        expect(result, 0, '', all_files())
+        text = report(folder)
+        bind.check('the process gave up its rights (setuid, PR_SET_DUMPABLE): what threads wait for is told by the kernel\'s function' in
+                   read_json(folder)['stats']['degraded'], 'degraded: %s', text)
+        bind.check(waited(text, 'recv', 'reader') and '[sleep]' in text, 'waits: %s', text)
+        reader, sleeper = thread_row(text, 'reader'), thread_row(text, 'sleeper')
+        bind.check(reader[2] < 0.1 and reader[5] > 0.4 and reader[8] < 0.1, 'reader waits: %s', text)
+        bind.check(sleeper[2] < 0.1 and sleeper[8] > 0.4, 'sleeper is idle: %s', text)
+
+
+@bind.test
+def in_a_chroot():
+    as_root()
+    with bind.folder() as folder:
+        open_folder(folder)
+        os.makedirs(folder + '/jail' + folder + '/out')
+        ended = 'one = threading.Thread(target=int); one.start(); one.join()\n'   # loads what the end of threads needs up to 3.10
+        result = run(folder, WAITS + ended + 'os.chroot(%r); run()\n' % (folder + '/jail'))
+        bind.equal(result.code, 0, result.err)
+        text = report(folder + '/jail' + folder)
+        bind.check(text.startswith('app, pid '), 'the name: %s', text)
+        bind.check('Degraded' not in text, 'degraded: %s', text)
+        bind.check(waited(text, 'recv unix', 'reader'), 'reader: %s', text)
+        bind.check(re.search(r'; [1-9][0-9]* threads at the end', text) and 'resident: ' in text, 'the process: %s', text)
+
+
+def blind(folder, command, words):
+    """Of a run where nothing of threads can be read."""
+    open_folder(folder)
+    result = run(folder, WAITS + 'run()\n', command=command)
+    expect(result, 0, '', all_files())
+    text = report(folder)
+    bind.check(words in read_json(folder)['stats']['degraded'], 'degraded: %s', text)
+    bind.check(thread_row(text, 'reader')[2] < 0.1, 'reader does not run: %s', text)
+    bind.check(not waited(text, 'recv unix', 'reader'), 'reader: %s', text)
+    return text
+
+
+@bind.test
+def without_proc():
+    as_root()
+    with bind.folder() as folder:
+        text = blind(folder, unshare('--mount') + ['sh', '-c', 'mount -t tmpfs none /proc && exec "$@"', 'sh'],
+                     '/proc cannot be reached: what threads wait for is unknown')
+        bind.check('number of threads not known' in text and 'resident: ' not in text, 'the process: %s', text)
+
+
+@bind.test
+def with_the_proc_of_another_pid_namespace():
+    as_root()
+    with bind.folder() as folder:
+        blind(folder, unshare('--pid', '--fork'), '/proc is that of another pid namespace: what threads wait for is unknown')
+
+
+@bind.test
+def time_namespace():
+    as_root()
+    with bind.folder() as folder:
+        expect(run(folder, 'main()\n', command=unshare('--time', '--monotonic', '100000', '--boottime', '100000', '--fork')), 0, '', all_files())
+        stats = check_files(folder)['stats']
+        bind.check(stats['gap_ns'] == 0, 'a gap: %r', stats)
+
+
+@bind.test
+def time_is_faked():
+    if not FAKETIME:
+        bind.skip('no libfaketime (apt-get install faketime)')
+    body = 'import os\nend = os.times()[0] + 0.5\nwhile os.times()[0] < end: sum(range(1000))\ntime.sleep(0.01)\n'   # a clock that is true
+    for first in (True, False):
+        preload = ':'.join([PRELOAD] + FAKETIME[:1] if first else FAKETIME[:1] + [PRELOAD])
+        for fake in ('+10d x5', '-10y', '+1d x0.1'):
+            with bind.folder() as folder:
+                begin, unix = time.monotonic(), time.time()
+                expect(run(folder, body, LD_PRELOAD=preload, FAKETIME=fake), 0, '', all_files())
+                took = time.monotonic() - begin
+                document = read_json(folder)
+                stats, total = document['stats'], document['functions']['app.<module>']['time']
+                bind.check(stats['samples'] > 10, '%s, %s: %r', preload, fake, stats)
+                bind.check(0.4 < total < took, '%s: %r s of %r s', fake, total, took)
+                bind.check(stats['gap_ns'] == 0, '%s: a gap: %r', fake, stats)
+                bind.check(unix - 1 < document['samples'][0]['timestamp'] < unix + took + 1, '%s: at %r', fake, document['samples'][0])
 
 
 if __name__ == '__main__':

@@ -8,6 +8,7 @@ import resource
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -525,7 +526,7 @@ def no_descriptors_left():
     with bind.folder() as folder:
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         path = os.path.join(folder, 'x.json')
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(bind.descriptors()) + 1, limits[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (os.dup(0) + 1, limits[1]))   # the lowest that was free
         try:
             bind.fails(IO, [path, 'too many open files'], profile.save, path)
             try:   # works without descriptors, or says why not
@@ -658,6 +659,30 @@ def nothing_is_printed():
             'try: r.profile.save("/nowhere/x.json")\n'
             'except bind.Error: pass\n' % (bind.BUILD, os.path.dirname(os.path.abspath(__file__))))
     bind.equal(subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout, b'')
+
+
+@bind.test
+def a_sandbox_that_ends_the_sampler_thread():
+    """A seccomp filter ends every thread that calls process_vm_writev, and only the sampler does: stop returns all the same."""
+    number = {'x86_64': 311, 'aarch64': 271}.get(os.uname().machine)
+
+    class Program(ctypes.Structure):
+        _fields_ = [('count', ctypes.c_ushort), ('code', ctypes.c_char_p)]
+
+    code = b''.join(struct.pack('=HBBI', *line) for line in (
+        (0x20, 0, 0, 0), (0x15, 0, 1, number or 0), (0x06, 0, 0, 0), (0x06, 0, 0, 0x7fff0000)))   # SECCOMP_RET_KILL_THREAD, _ALLOW
+    session = bind.Session(rate_hz=1000, heap=0)
+    time.sleep(0.05)
+    threads = bind.tasks()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if number is None or libc.prctl(38, 1, 0, 0, 0) != 0 or libc.syscall(
+            {'x86_64': 317, 'aarch64': 277}[os.uname().machine], 1, 1, ctypes.byref(Program(4, code))) != 0:   # TSYNC
+        bind.skip('no seccomp filters here')
+    bind.eventually(lambda: len(bind.tasks()) < len(threads), 'the sampler thread is gone')
+    begin = time.monotonic()
+    profile = session.stop()
+    bind.check(time.monotonic() - begin < 3, 'stop took %r s', time.monotonic() - begin)
+    bind.check(profile.stats().samples > 10, 'samples: %r', profile.stats())
 
 
 @bind.test

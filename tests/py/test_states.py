@@ -642,6 +642,45 @@ def a_terminal(stack, folder):
     return Wait(lambda: os.read(slave, 1), lambda: os.write(master, b'.'), r'\[read tty( /dev/pts/\d+)?\]', None)
 
 
+VERBS = (r'\[(futex|sleep|read|write|(read|write) (pipe|tty|eventfd)|pipe|open|recv|recv or accept|accept|connect|I/O|send|poll|epoll|'
+         r'wait child|flock|lock|blocked|kernel \w+)\]')   # what the names of kernel functions tell: no file, no peer
+
+
+@bind.test
+def waits_of_a_process_without_rights():
+    """All of the above at once, after setuid: they wait, that is told of each, for what as far as the kernel's functions have names."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+    ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)   # PR_SET_DUMPABLE
+    with contextlib.ExitStack() as stack:
+        waits = {}
+        for name, make in WAITS.items():
+            try:
+                waits[name] = make(stack, stack.enter_context(bind.folder()))
+            except bind.Skip:
+                pass
+        waits = {name: one for name, one in waits.items() if one.release}
+        workers = [Worker(name, stand, one.block) for name, one in waits.items()]
+        for worker in workers:
+            worker.start()
+        time.sleep(0.2)   # until all of them wait
+        with bind.record(rate_hz=200) as r:
+            time.sleep(0.7)
+        for one in waits.values():
+            one.release()
+        for worker in workers:
+            worker.end()
+    profile = r.profile
+    bind.check('gave up its rights' in profile.stats().degraded.decode(), 'degraded: %r', profile.stats().degraded)
+    for name in waits:
+        leaves, wall = profile.leaves(name), profile.thread(name).total[WALL_NS]
+        print(name, dict(leaves))
+        bind.enough(profile.shares(name)['wait'] > 0.95, '%s waits %r', name, profile.shares(name))
+        bind.enough(matching(leaves, VERBS) / wall > 0.95, 'the leaf of %s, of %r', name, dict(leaves))
+
+
 @bind.test
 def files_without_end():
     """After 1,000 different targets new ones are not named, but those that are known still are."""
