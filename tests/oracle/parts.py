@@ -4,10 +4,14 @@ time goes.
     PYTHON tests/oracle/parts.py NAME SECONDS TRUTH.json [oracle_host.so]
 
 runs one, and writes what it knows about itself. A thread has a role and parts: functions that are called by the role's
-root function, one after the other. At each border it reads two clocks (perf_counter and that of the CPU, under 1 us) and
-gives what went by to the part that has ended; what it does in between, the reading included, is the root's own. That gives
-the wall and the CPU time of each part in this very run, whatever the machine did meanwhile. The names of roots and parts
-are those of their functions, and each is of one role.
+root function, one after the other. At each border it reads the clock and gives what went by to the part that has ended;
+what it does in between, the reading included, is the root's own. That gives the wall and the CPU time of each part in this
+very run, whatever the machine did meanwhile. The names of roots and parts are those of their functions, and each is of one
+role.
+
+The clock of the CPU is read only after a border at which the kernel's count of this thread's switches has changed: as long
+as it has not, the thread had the CPU all the time. To read it makes Linux see whether the thread has used up its share
+(update_curr): on a busy machine threads would be preempted, and sampled late, at the borders more than anywhere else.
 """
 import collections
 import ctypes
@@ -15,10 +19,12 @@ import json
 import os
 import queue
 import random
+import resource
 import sys
 import threading
 import time
 import zlib
+from resource import RUSAGE_THREAD
 from time import perf_counter_ns as wall_clock
 from time import thread_time_ns as cpu_clock
 
@@ -35,6 +41,12 @@ class Unavailable(Exception):
 METERS = []
 
 
+def switches():
+    """How often this thread has left its CPU."""
+    usage = resource.getrusage(RUSAGE_THREAD)
+    return usage.ru_nvcsw + usage.ru_nivcsw
+
+
 class Meter:
     """A thread's own account. mark(part) ends that part; 0 is what is between the parts."""
 
@@ -48,14 +60,22 @@ class Meter:
         self.begin()
 
     def begin(self):
-        self.last_wall, self.last_cpu = wall_clock(), cpu_clock()
+        self.switches = switches()
+        self.last_cpu, self.last_wall = cpu_clock(), wall_clock()
 
     def mark(self, part):
-        wall, cpu, after = wall_clock(), cpu_clock(), wall_clock()
-        self.wall[part] += wall - self.last_wall
-        self.wall[0] += after - wall   # a thread that is to leave its CPU often does so in a system call, and this is one
-        self.cpu[part] += cpu - self.last_cpu
-        self.last_wall, self.last_cpu = after, cpu
+        wall, count = wall_clock(), switches()
+        went = wall - self.last_wall
+        self.wall[part] += went
+        if count != self.switches:
+            cpu = cpu_clock()
+            went, self.switches = cpu - self.last_cpu, count
+            self.last_cpu, self.last_wall = cpu, wall_clock()
+            self.wall[0] += self.last_wall - wall
+        else:
+            self.last_cpu += went
+            self.last_wall = wall
+        self.cpu[part] += went
         self.marks += 1
 
     def end(self):
