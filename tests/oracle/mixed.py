@@ -245,7 +245,7 @@ def numbers(stats):
     return {name: getattr(stats, name, 0) for name in names}
 
 
-def perform(job, bounds=STRICT):
+def perform(job, bounds):
     """Records the workload in this process: the row."""
     workload, host = parts.ALL[job['workload']], os.path.join(bind.BUILD, 'oracle_host.so')
     run, bare = parts.Run(job['seconds'], host), (ctypes.c_uint64 * 2)()
@@ -281,7 +281,7 @@ def calibrate(job):
 def child(text):
     job = json.loads(text)
     try:
-        result = calibrate(job) if 'meter' in job else perform(job)
+        result = calibrate(job) if 'meter' in job else perform(job, Bounds(*job.pop('bounds')))
     except parts.Unavailable as reason:
         result = {'skip': str(reason)}
     print('RESULT ' + json.dumps(result))
@@ -289,8 +289,9 @@ def child(text):
     os._exit(0)   # interpreters and thousands of threads are still there
 
 
-def run(build, job, begin=None):
+def run(build, job, begin=None, bounds=STRICT):
     """The child's result, or {'failed': why}."""
+    job = dict(job, bounds=bounds)
     process = subprocess.Popen([sys.executable, os.path.abspath(__file__), build, '--child', json.dumps(job)],
                                preexec_fn=begin, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT)
