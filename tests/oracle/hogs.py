@@ -1,8 +1,8 @@
 """What a recording is made beside: busy processes, one CPU, a quota of CPU time.
 
-The processes that are busy come as one family. Linux gives each session of its own (setsid: a terminal, a service) its
-own part of the CPUs where /proc/sys/kernel/sched_autogroup_enabled is 1, as it gives each container one: ours is then
-shared by the profiler and its program, and with `apart` the family has another.
+The processes that are busy come as one family. Linux gives each session of its own (setsid: a terminal, a
+service) its own part of the CPUs where /proc/sys/kernel/sched_autogroup_enabled is 1, as it gives each
+container one: ours is then shared by the profiler and its program, and with `apart` the family has another.
 """
 import contextlib
 import os
@@ -26,8 +26,8 @@ while os.getppid() == parent:
 
 @contextlib.contextmanager
 def hogs(wanted, each=1, apart=False, nice=0):
-    """Busy processes, so many for each CPU, in this session or in one of their own. They end with their parent, whatever
-    happens to it."""
+    """Busy processes, so many for each CPU, in this session or in one of their own. They end with their
+    parent, whatever happens to it."""
     if not wanted:
         yield
         return
@@ -51,7 +51,7 @@ def autogroup():
         return False
 
 
-# --- a quota ----------------------------------------------------------------------------------------------------------
+# --- a quota ------------------------------------------------------------------------------------------------
 
 class Refused(Exception):
     """The situation cannot be had here: the reason."""
@@ -87,8 +87,8 @@ def folder_for_quota():
 
 @contextlib.contextmanager
 def quota(share, period_us=100000):
-    """A control group whose processes get that share of one CPU; yields what a process writes its number into to be of
-    it."""
+    """A control group whose processes get that share of one CPU; yields what a process writes its number into
+    to be of it."""
     try:
         parent, second = folder_for_quota()
         folder = os.path.join(parent, 'oracle-%d' % os.getpid())

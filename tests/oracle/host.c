@@ -1,6 +1,7 @@
-// What the mixed workloads (parts.py) need of a host in C: a thread that calls Python again and again, interpreters that
-// idle on the thread that made them, and a bare thread with a sampler's timer, to see for how many ticks that alone is late.
-// No Python header: functions of Python are looked up. Build: cc -shared -fPIC -O2 -pthread host.c -o oracle_host.so
+// What the mixed workloads (parts.py) need of a host in C: a thread that calls Python again and again,
+// interpreters that idle on the thread that made them, and a bare thread with a sampler's timer, to see for
+// how many ticks that alone is late. No Python header: functions of Python are looked up. Build: cc -shared
+// -fPIC -O2 -pthread host.c -o oracle_host.so
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -20,7 +21,7 @@ static uint64_t clock_ns(clockid_t which)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-// --- a thread that calls Python: an audio callback, a database driver, a pool of workers ------------------------------
+// --- a thread that calls Python: an audio callback, a database driver, a pool of workers -------------------
 
 static struct {
     pthread_t thread;
@@ -57,7 +58,7 @@ void host_calls_stop(uint64_t *values)
     values[2] = caller.tid;
 }
 
-// --- interpreters that idle on this thread ----------------------------------------------------------------------------
+// --- interpreters that idle on this thread -----------------------------------------------------------------
 
 // With the GIL. How many could be made.
 EXPORT int host_interpreters(int count);
@@ -74,7 +75,7 @@ int host_interpreters(int count)
     return made;
 }
 
-// --- a bare thread with the timer of a sampler ------------------------------------------------------------------------
+// --- a bare thread with the timer of a sampler -------------------------------------------------------------
 
 static struct {
     pthread_t thread;
@@ -88,7 +89,8 @@ static uint64_t bare_random(uint64_t below)
     return (bare.random >> 33) % below;
 }
 
-// One deadline a period, at random inside it. Those that have gone by when it wakes for an earlier one are late.
+// One deadline a period, at random inside it. Those that have gone by when it wakes for an earlier one are
+// late.
 static void *bare_main(void *unused)
 {
     uint64_t begin = clock_ns(CLOCK_MONOTONIC), period = 0, now;

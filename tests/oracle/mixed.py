@@ -1,10 +1,11 @@
-"""How true recordings are where CPUs are busy, threads many or short, interpreters several: the mixed workloads (parts.py),
-which note where their time goes, in situations that real machines have.
+"""How true recordings are where CPUs are busy, threads many or short, interpreters several: the mixed
+workloads (parts.py), which note where their time goes, in situations that real machines have.
 
     PYTHON tests/oracle/mixed.py BUILD_DIR [--seconds S] [--rate HZ,HZ] [--workload GLOB,GLOB] [--situation NAME,NAME]
         [--py-spy PROGRAM] [--markdown] [--calibrate]
 
-BUILD_DIR holds libpyprof_test.so and oracle_host.so. A line of the table is one recording, in a process of its own:
+BUILD_DIR holds libpyprof_test.so and oracle_host.so. A line of the table is one recording, in a process of
+its own:
 
     by               pyprof.h, or py-spy on the same workload next to it (--py-spy '' leaves it out)
     lost %           (missed + rejected) / asked; recovered: of the samples, those whose tick was late
@@ -49,12 +50,14 @@ UNKNOWN_NS = 26           # PYPROF_UNKNOWN_NS; 0 in libraries that do not know i
 BETWEEN, LOST = '<between samples>', '<lost>'
 SHARES = 'wall', 'running', 'CPU', 'waiting'
 DRAWS = 1000              # simulated recordings
-LITTLE = 0.02             # shares of a kind of time that is less than this part of the wall time are not compared
+LITTLE = 0.02             # shares of a kind of time that is less than this of the wall time are not compared,
+FEW = 20                  # and of one that so few samples can be expected of
 MUCH_NS = 50e6            # of a thread's CPU time, to compare it with its clock
 QUOTA = 0.6               # of one CPU
 
-# What a recording may be off. far: total variation distance beyond the floor; run: running against the CPU clock;
-# wall: time of parts against their own clock; clock: CPU time of a thread; lost: alone and beside others.
+# What a recording may be off. far: total variation distance beyond the floor; run: running against the CPU
+# clock; wall: time of parts against their own clock; clock: CPU time of a thread; lost: alone and beside
+# others.
 Bounds = collections.namedtuple('Bounds', 'far run wall clock lost loaded')
 STRICT = Bounds(far=0.02, run=0.03, wall=0.03, clock=0.01, lost=0.001, loaded=0.01)
 
@@ -72,7 +75,7 @@ SITUATIONS = collections.OrderedDict([
 ])
 
 
-# --- situations -------------------------------------------------------------------------------------------------------
+# --- situations ---------------------------------------------------------------------------------------------
 
 @contextlib.contextmanager
 def beside(name):
@@ -92,10 +95,11 @@ def beside(name):
         yield begin
 
 
-# --- the sampling floor -----------------------------------------------------------------------------------------------
+# --- the sampling floor -------------------------------------------------------------------------------------
 
 def distance(a, b):
-    """Total variation distance of two {part: amount}, each taken as shares: 0 = the same, 1 = nothing in common."""
+    """Total variation distance of two {part: amount}, each taken as shares: 0 = the same, 1 = nothing in
+    common."""
     whole_a, whole_b = sum(a.values()), sum(b.values())
     if whole_a <= 0 or whole_b <= 0:
         return 1.0
@@ -114,8 +118,8 @@ def drawn(mean, dice):
 
 
 def floor(shares, count, seed=1):
-    """(mean, what only 1 in 1,000 exceeds) of the distance between these shares and what `count` independent samples of
-    them show."""
+    """(mean, what only 1 in 1,000 exceeds) of the distance between these shares and what `count` independent
+    samples of them show."""
     whole, dice, found = sum(shares.values()), random.Random(seed), []
     if whole <= 0 or count <= 0:
         return 0.0, 0.0
@@ -126,7 +130,7 @@ def floor(shares, count, seed=1):
     return sum(found) / len(found), found[-max(1, DRAWS // 1000)]
 
 
-# --- reading a recording ----------------------------------------------------------------------------------------------
+# --- reading a recording ------------------------------------------------------------------------------------
 
 def part_of(names, known):
     """The innermost function that is a part, or the root of one."""
@@ -160,7 +164,7 @@ def read(profile, truth):
     return found, clocks, between
 
 
-# --- judging ----------------------------------------------------------------------------------------------------------
+# --- judging ------------------------------------------------------------------------------------------------
 
 def true_shares(truth, kind):
     """What a part took: its CPU time is when it ran, and otherwise it waited."""
@@ -173,11 +177,12 @@ def far(truth, found, bounds):
     """({kind: distance beyond the floor}, [kinds that are too far])"""
     beyond, wrong = {}, []
     wall = sum(true_shares(truth, 'wall').values())
+    ran, samples = (sum(one[key] for one in found.values()) for key in ('ran', 'samples'))
     for kind in SHARES:
         true = true_shares(truth, kind)
-        if sum(true.values()) < LITTLE * wall:
+        share = sum(true.values()) / wall
+        if share < LITTLE or 0 < samples * share < FEW:
             continue
-        ran, samples = (sum(one[key] for one in found.values()) for key in ('ran', 'samples'))
         count = {'wall': samples, 'waiting': samples - ran}.get(kind, ran)
         mean, most = floor(true, count)
         got = distance(true, {part: one[kind] for part, one in found.items()})
@@ -188,8 +193,8 @@ def far(truth, found, bounds):
 
 
 def running_error(truth, found):
-    """The standard deviation of the time found running, of that time, as chance has it: what a sample of a role shows is
-    drawn from how much of its time it ran."""
+    """The standard deviation of the time found running, of that time, as chance has it: what a sample of a
+    role shows is drawn from how much of its time it ran."""
     variance = mean = 0.0
     for root in set(truth['roles'].values()):
         mine = [part for part, role in truth['roles'].items() if role == root]
@@ -201,8 +206,9 @@ def running_error(truth, found):
 
 
 def worst_clock(truth, clocks, rate, short):
-    """Of the thread whose CPU time is furthest from its clock's: (the ratio, how far), or (None, 0). What a thread used since
-    the sampler last looked cannot be known once it has ended: a period is no fault, but for short ones, which are many."""
+    """Of the thread whose CPU time is furthest from its clock's: (the ratio, how far), or (None, 0). What a
+    thread used since the sampler last looked cannot be known once it has ended: a period is no fault, but for
+    short ones, which are many."""
     worst, far = None, 0.0
     for clock, tids in truth['clocks']:
         if clock > MUCH_NS:
@@ -245,7 +251,7 @@ def judge(truth, found, clocks, between, stats, job, bounds=STRICT):
     return row
 
 
-# --- one recording: a process of its own ------------------------------------------------------------------------------
+# --- one recording: a process of its own --------------------------------------------------------------------
 
 def numbers(stats):
     names = 'asked', 'samples', 'missed', 'rejected', 'unfrozen', 'recovered', 'own_cpu_ns', 'gap_ns'
@@ -314,7 +320,7 @@ def run(build, job, begin=None, bounds=STRICT):
     return {'failed': 'exit status %d: %s' % (process.returncode, said.strip()[-2000:])}
 
 
-# --- py-spy, on the same workload in the same situation ---------------------------------------------------------------
+# --- py-spy, on the same workload in the same situation -----------------------------------------------------
 
 def py_spy(program, options, job, begin, *more):
     """Its row: it tells what ran only."""
@@ -355,7 +361,7 @@ def judge_py_spy(stacks, truth, said, job):
             'lost': max(0, 1 - (ticks - errors) / (job['rate'] * job['seconds']))}
 
 
-# --- the table --------------------------------------------------------------------------------------------------------
+# --- the table ----------------------------------------------------------------------------------------------
 
 COLUMNS = ('by', 'workload', 'situation', 'rate', 'Python', 'samples', 'lost %', 'recovered %', 'bare late %') + SHARES + (
     'wall:true', 'run:CPU (+-)', 'CPU:clock', 'between %', 'unknown %', 'verdict')

@@ -1,17 +1,18 @@
-"""The mixed workloads: threads that compute, wait, wake each other, live shortly or are many, each of which notes where its
-time goes.
+"""The mixed workloads: threads that compute, wait, wake each other, live shortly or are many, each of which
+notes where its time goes.
 
     PYTHON tests/oracle/parts.py NAME SECONDS TRUTH.json [oracle_host.so]
 
-runs one, and writes what it knows about itself. A thread has a role and parts: functions that are called by the role's
-root function, one after the other. At each border it reads the clock and gives what went by to the part that has ended;
-what it does in between, the reading included, is the root's own. That gives the wall and the CPU time of each part in this
-very run, whatever the machine did meanwhile. The names of roots and parts are those of their functions, and each is of one
-role.
+runs one, and writes what it knows about itself. A thread has a role and parts: functions that are called by
+the role's root function, one after the other. At each border it reads the clock and gives what went by to the
+part that has ended; what it does in between, the reading included, is the root's own. That gives the wall and
+the CPU time of each part in this very run, whatever the machine did meanwhile. The names of roots and parts
+are those of their functions, and each is of one role.
 
-The clock of the CPU is read only after a border at which the kernel's count of this thread's switches has changed: as long
-as it has not, the thread had the CPU all the time. To read it makes Linux see whether the thread has used up its share
-(update_curr): on a busy machine threads would be preempted, and sampled late, at the borders more than anywhere else.
+The clock of the CPU is read only after a border at which the kernel's count of this thread's switches has
+changed: as long as it has not, the thread had the CPU all the time. To read it makes Linux see whether the
+thread has used up its share (update_curr): on a busy machine threads would be preempted, and sampled late, at
+the borders more than anywhere else.
 """
 import collections
 import ctypes
@@ -36,7 +37,7 @@ class Unavailable(Exception):
     """This cannot run here: the reason."""
 
 
-# --- the meter --------------------------------------------------------------------------------------------------------
+# --- the meter ----------------------------------------------------------------------------------------------
 
 METERS = []
 
@@ -158,7 +159,7 @@ def dice(seed):
     return random.Random(seed).random
 
 
-# --- one thread at a time ---------------------------------------------------------------------------------------------
+# --- one thread at a time -----------------------------------------------------------------------------------
 
 def spin_a(size):
     return sums(size)
@@ -366,7 +367,7 @@ class interpreters(Workload):
         meter.end()
 
 
-# --- many that wait, or want to run -----------------------------------------------------------------------------------
+# --- many that wait, or want to run -------------------------------------------------------------------------
 
 def burn_a():
     burn(0.002)
@@ -568,11 +569,11 @@ class nogil(Workload):
         run.threads(packer, spinner)
 
 
-# --- what it knows about itself ---------------------------------------------------------------------------------------
+# --- what it knows about itself -----------------------------------------------------------------------------
 
 def truth(name):
-    """roots: role of each function's name; parts: [wall, CPU] in ns by name; clocks: [CPU, [thread numbers]] of each thread,
-    of short ones all together."""
+    """roots: role of each function's name; parts: [wall, CPU] in ns by name; clocks: [CPU, [thread numbers]]
+    of each thread, of short ones all together."""
     roles, parts, clocks, together = {}, {}, [], {}
     for meter in METERS:
         for i, part in enumerate(meter.names):
