@@ -3,7 +3,7 @@
 #   PYTHONS     test-all: these interpreters only
 #   T           only tests whose name contains this
 #   CFLAGS      added to ours;  WERROR= lets compilers newer than ours warn
-#   ORACLE      oracle, peers: their options, as in ORACLE='--seconds 1 --workload yoyo*'
+#   ORACLE      oracle, oracle-mixed, peers: their options, as in ORACLE='--seconds 1 --workload yoyo*'
 #   PART        bench: cpu or memory only;  ROUNDS, WORKLOADS, MODES, LIVE: see bench/memory.py
 #   SANITIZE    -fsanitize= for all that is built (asan, ubsan and tsan set it)
 #   V=1         show the compiler commands
@@ -48,13 +48,13 @@ RUN_PY := $(foreach t,$(PY_TESTS),"$(PYTHON) $(t) $(BUILD)") $(foreach t,$(SH_TE
     $(if $(CANNOT_EMBED),"echo 'skip  examples that embed Python: $(CANNOT_EMBED)'")
 SOAK := $(BUILD)/libpyprof_test.so $(BUILD)/libsoak_count.so $(if $(PY_LIBS),$(BUILD)/soak_embed)
 HEAP := $(BUILD)/libheap_count.so $(if $(PY_LIBS),$(BUILD)/heap_embed)
-NEEDED_PY := $(SOAK) $(HEAP) $(CAN_BUILD)
+NEEDED_PY := $(SOAK) $(HEAP) $(BUILD)/oracle_host.so $(CAN_BUILD)
 
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)
 endif
 .PHONY: help demo test test-all test-here test-c test-py test-sid examples compile-matrix asan ubsan tsan valgrind sanitized bench soak soak-all \
-    soak-here oracle oracle-all peers lint install uninstall clean FORCE
+    soak-here oracle oracle-all oracle-mixed oracle-mixed-all peers lint install uninstall clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -125,7 +125,13 @@ oracle: $(BUILD)/libpyprof_test.so $(BUILD)/oracle_truth.so ## how true the reco
 oracle-all: ## the same with every CPython 3.8 or later that is installed
 	@$(MAKE) $(BUILD)/libpyprof_test.so $(BUILD)/oracle_truth.so
 	@tests/pythons.sh "\$$PYTHON tests/oracle/oracle.py $(BUILD) $(ORACLE)"
-peers: ## the same workloads with other profilers, as far as they are installed
+MIXED := $(BUILD)/libpyprof_test.so $(BUILD)/oracle_host.so
+oracle-mixed: $(MIXED) ## where time goes on busy machines, beside py-spy if it is installed (an hour; ORACLE='--situation quiet' for less)
+	@$(PYTHON) tests/oracle/mixed.py $(BUILD) $(ORACLE)
+oracle-mixed-all: ## the same with every CPython 3.8 or later that is installed
+	@$(MAKE) $(MIXED)
+	@tests/pythons.sh "\$$PYTHON tests/oracle/mixed.py $(BUILD) $(ORACLE)"
+peers: ## the workloads of oracle with other profilers, as far as they are installed
 	@$(PYTHON) tests/oracle/peers.py $(ORACLE)
 
 examples: $(CAN_BUILD) ## build all examples
@@ -171,6 +177,8 @@ $(BUILD)/heap_embed: tests/heap_embed.c
 	$(COMPILE) -std=gnu11 $< -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/oracle_truth.so: tests/oracle/truth.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS) -lrt
+$(BUILD)/oracle_host.so: tests/oracle/host.c $(BUILD)/commands
+	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
 $(BUILD)/libpyprof.so: examples/preload.c
 	$(COMPILE) -std=gnu11 $(SHARED) $< -o $@ $(LIBS)
 $(BUILD)/pyprof$(PY_SUFFIX): $(MODULE)

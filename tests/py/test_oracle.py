@@ -1,5 +1,6 @@
 """The workloads of tests/oracle for a moment each: no stack that cannot be, no name of dead code. And do the rules that
-say which stacks can be refuse those that cannot, and are they what really happens?"""
+say which stacks can be refuse those that cannot, and are they what really happens? The mixed workloads likewise: where
+their time goes, within bounds that hold on a busy machine; and is what is out of bounds told?"""
 import os
 import random
 import sys
@@ -11,7 +12,10 @@ import bind
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'oracle'))
 
 import grammar     # noqa: E402
+import hogs        # noqa: E402
+import mixed       # noqa: E402
 import oracle      # noqa: E402
+import parts       # noqa: E402
 import workloads   # noqa: E402
 
 SECONDS = 0.8
@@ -210,6 +214,109 @@ def recorded(name, mode):
         raise bind.Far('%d stale names, %d impossible stacks' % (counts[grammar.STALE], bad))
 
 
+# --- where the time of mixed workloads goes ---------------------------------------------------------------------------
+
+# On a machine that others use, too, and in two seconds: wider than in the long form, but a fault that it is about
+# (a wait shown as running, CPU time in a sleep, a thread's clock counted for each interpreter) is far beyond.
+BUSY = mixed.Bounds(far=0.06, run=0.12, wall=0.06, clock=0.02, lost=0.05, loaded=0.05)
+MIXED = {   # workload: situations
+    'spin': ['quiet', 'other1', 'onecpu'], 'wakes': ['quiet', 'onecpu'], 'pingpong': ['quiet'], 'calls': ['quiet'],
+    'requests': ['quiet'], 'interpreters': ['quiet'], 'bursty': ['quiet', 'spin1'], 'convoy': ['quiet'],
+    'queues': ['quiet'], 'nogil': ['quiet'],
+}
+MIXED_SECONDS = 2
+
+
+def mixed_recording(name, situation):
+    job = {'workload': name, 'situation': situation, 'rate': 1000, 'seconds': MIXED_SECONDS}
+    if name in ('calls', 'interpreters') and not os.path.exists(os.path.join(bind.BUILD, 'oracle_host.so')):
+        bind.skip('oracle_host.so is not built')
+    try:
+        with mixed.beside(situation) as begin:
+            row = mixed.run(bind.BUILD, job, begin, BUSY)
+    except hogs.Refused as reason:
+        bind.skip(str(reason))
+    if 'skip' in row:
+        bind.skip(row['skip'])
+    bind.check('failed' not in row, '%s', row.get('failed'))
+    print(mixed.line(mixed.COLUMNS, False))
+    print(mixed.line(mixed.cells('pyprof.h', job, row), False))
+    mixed.details(row)
+    bind.enough(not row['wrong'], 'out of bounds: %s', ' '.join(row['wrong']))
+
+
+def told_truth(**changes):
+    """A recording that tells the truth of a thread with two parts that run and one that waits; then what is wrong once
+    these numbers of it are changed: PART_KIND=by how many ns more, or the name of a number of mixed.judge."""
+    times = {'bursts': [10, 10], 'burn_a': [1600, 1600], 'burn_b': [800, 800], 'nap': [3590, 0]}   # ms: wall, CPU
+    truth = {'parts': {part: [1e6 * wall, 1e6 * cpu] for part, (wall, cpu) in times.items()},
+             'roles': dict.fromkeys(times, 'bursts'), 'clocks': [[2410e6, [7]]]}
+    found = {}
+    for part, (wall, cpu) in truth['parts'].items():
+        one = found[part] = mixed.amounts()
+        one.update(wall=wall, running=cpu, CPU=cpu, waiting=wall - cpu, samples=int(wall / 1e6), ran=int(cpu / 1e6))
+    stats = {'asked': 12000, 'missed': 0, 'rejected': 0}
+    clocks, job = {7: 2410e6}, {'workload': 'bursty', 'situation': 'quiet', 'rate': 1000, 'threads': 2}
+    for name, more in changes.items():
+        part, _, kind = name.rpartition('_')
+        if name in stats:
+            stats[name] += more
+        elif name == 'clock':
+            clocks[7] += more
+        else:
+            found[part][kind] += more
+    return mixed.judge(truth, found, clocks, 0, stats, job)['wrong']
+
+
+@bind.test
+def mixed_faults_are_told():
+    """What was wrong with recordings once, in a small dose: each fault must be told by its own name, and nothing else."""
+    bind.equal(told_truth(), [], 'the truth itself')
+    for wrong, changes in (
+            (['CPU'], {'burn_a_CPU': -300e6, 'nap_CPU': 300e6}),                          # the CPU time of a sleep
+            (['running'], {'burn_a_running': 200e6, 'burn_b_running': -200e6}),
+            (['wall'], {'burn_a_wall': 400e6, 'nap_wall': -400e6}),
+            (['waiting'], {'burn_a_waiting': 250e6, 'nap_waiting': -250e6}),
+            (['run:CPU'], {'burn_a_running': 330e6, 'burn_b_running': 165e6}),            # waits that are shown as running
+            (['wall:true'], {'burn_a_wall': -133e6, 'burn_b_wall': -67e6, 'nap_wall': -300e6}),
+            (['CPU:clock'], {'clock': 30e6}),
+            (['CPU:clock'], {'clock': 3 * 2410e6}),                                       # for each interpreter once
+            (['CPU:clock'], {'clock': -2410e6}),
+            (['lost'], {'missed': 20}),
+            (['lost'], {'rejected': 20})):
+        bind.equal(told_truth(**changes), wrong, repr(changes))
+    bind.equal(told_truth(missed=13), [], 'one tick of two threads, and 0.1 %')
+    bind.equal(told_truth(clock=20e6), [], 'within 1 %')
+    bind.equal(told_truth(burn_a_CPU=-40e6, nap_CPU=40e6), [], 'within 2 points')
+
+
+@bind.test
+def sampling_floors_are_those_of_chance():
+    """Of two equal parts the distance is |k/n - 1/2|, whose mean is known: 1 / sqrt(2 pi n)."""
+    for count in (100, 1000, 20000):
+        mean, most = mixed.floor({'a': 5, 'b': 5}, count)
+        bind.check(abs(mean * (2 * 3.14159265 * count) ** 0.5 - 1) < 0.1, 'of %d samples: %g', count, mean)
+        bind.check(2 * mean < most < 8 * mean, 'of %d samples at most %g', count, most)
+    bind.equal(mixed.floor({'a': 1, 'b': 0}, 1000), (0.0, 0.0), 'one part')
+    bind.equal(mixed.distance({'a': 1, 'b': 3}, {'a': 2, 'b': 2}), 0.25)
+    bind.equal(mixed.distance({'a': 1}, {}), 1.0)
+
+
+@bind.test
+def meters_agree_with_the_clocks():
+    """What a workload says its parts took is what its thread's clocks say it took altogether."""
+    for name in ('spin', 'wakes', 'convoy', 'queues', 'bursty'):
+        del parts.METERS[:]
+        run = parts.Run(0.6)
+        parts.ALL[name].prepare(run)
+        parts.ALL[name].run(run)
+        for meter in parts.METERS:
+            print(name, meter.names, meter.wall, meter.cpu, meter.clock, meter.turns)
+            bind.near(sum(meter.cpu), meter.clock, 0.02, 1e6, 'CPU time of the parts of ' + name)
+            bind.check(sum(meter.cpu) <= 1.02 * sum(meter.wall), 'more CPU than time')
+            bind.near(sum(meter.wall) / 1e9, 0.6, 0.3, 0.2, 'time of the parts of ' + name)
+
+
 def register():
     for workload in workloads.ALL:
         def follow(workload=workload):
@@ -224,6 +331,10 @@ def register():
         for mode in ('freeze', 'copy'):
             bind.test(lambda name=workload.name, mode=mode: recorded(name, mode),
                       name='%s_by_%s' % (workload.name, mode))
+    for name, situations in MIXED.items():
+        for situation in situations:
+            bind.test(lambda name=name, situation=situation: mixed_recording(name, situation),
+                      name='mixed_%s_%s' % (name, situation))
 
 
 register()
