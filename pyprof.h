@@ -2143,8 +2143,8 @@ static pyprof_result pyprof__source_open(pyprof__source *source)
 //      foreign address -> block base -> plan or index -> block number -> offset in bytes, the copies of this epoch
 //
 // Owners: the thread in slot n is PYPROF__OWN_THREADS + n
-enum { PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_TWINS, PYPROF__OWN_AWAITS, PYPROF__OWN_THREADS };
-enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 17, PYPROF__PAGE = 4096, PYPROF__FEW_MISSES = 8, PYPROF__TWINS = 256 };
+enum { PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_ALL, PYPROF__OWN_TWINS, PYPROF__OWN_AWAITS, PYPROF__OWN_THREADS };
+enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, PYPROF__PAGE = 4096, PYPROF__FEW_MISSES = 8, PYPROF__TWINS = 256, PYPROF__ROOM = 4 << 20 };
 
 typedef struct { uint64_t base; uint32_t epoch, offset; } pyprof__block;   // offset PYPROF__NONE = unreadable
 typedef struct { pyprof__array ids, next; } pyprof__plan;                  // uint32_t block numbers: last time's, this time's
@@ -2393,6 +2393,7 @@ static void pyprof__mirror_begin(pyprof__mirror *mirror)
 {
     size_t i, planned = 0;
     pyprof__mirror_own(mirror, PYPROF__NONE);
+    if (mirror->bytes.capacity > PYPROF__ROOM && mirror->bytes.count < mirror->bytes.capacity / 8) pyprof__array_free(mirror->pool, &mirror->bytes);
     mirror->bytes.count = 0;
     mirror->misses = 0;
     mirror->twins = 0;
@@ -3847,9 +3848,16 @@ static void pyprof__codes_free(pyprof__codes *codes)
     pyprof__free(codes->pool, codes->opcodes, codes->opcodes ? sizeof *codes->opcodes : 0);
 }
 
+static uint64_t pyprof__codes_bytes(const pyprof__codes *codes)
+{
+    return codes->codes.capacity * codes->codes.item + codes->tables.capacity * codes->tables.item + codes->spots.capacity * codes->spots.item
+        + codes->strings.bytes.capacity + codes->strings.starts.capacity * codes->strings.starts.item;
+}
+
 static int pyprof__codes_renew(pyprof__codes *codes)   // empties it when it has grown large; between sweeps only
 {
-    if (codes->codes.count < PYPROF__MAX_CODES && codes->pool->used < codes->pool->limit / 2) return 1;
+    const pyprof__pool *pool = codes->pool;
+    if (codes->codes.count < PYPROF__MAX_CODES && (pool->used < pool->limit / 2 || pyprof__codes_bytes(codes) < pool->limit / 8)) return 1;
     pyprof__codes_clear(codes);
     codes->generation++;
     return pyprof__codes_fill(codes);
@@ -4941,7 +4949,9 @@ static int pyprof__walk_from(pyprof__walk *walk, uint64_t thread, uint64_t base)
 //   Uses       FRAMES
 //   Promise    lists and names are read without a lock, so everything read is checked and every loop is bounded
 // ============================================================================
-enum { PYPROF__MAX_INTERPRETERS = 256, PYPROF__MAX_THREADS = 8192, PYPROF__NAME_SIZE = 64 };
+enum { PYPROF__MAX_INTERPRETERS = 256, PYPROF__MAX_THREADS = 65536, PYPROF__NAME_SIZE = 64, PYPROF__MANY = 64, PYPROF__CALM = 3,
+       PYPROF__NAMES = 512 };
+// MANY: with so many threads those that have waited for CALM sweeps are not listed at each one
 
 typedef struct {               // one thread state, known from one sweep to the next; address 0 = a free slot
     uint64_t address, interp, serial, ident;
@@ -4956,6 +4966,12 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint64_t proven_cpu_ns;    // the clock and the frame pointer at which stack was proven; 0 = not yet
     uint64_t proven_top;
     uint32_t tick;             // the sweep it was last listed in
+    uint32_t slot, pushed;     // its place; the sweep in which it was last put on the list
+    uint32_t calm, present;    // so many sweeps it did not run; the round of the whole list in which it was last met
+    int later;                 // in this sweep it is read when the others are
+    int cold;                  // it waits among many: only its clock is looked at, by turns
+    uint32_t held_tick;        // the sweep in which it was last seen to hold a GIL
+    int apart;                 // several states bear its native id, but it is on an OS thread of its own
     uint32_t version;          // changes with the stack
     int started;               // it has ids of its own
     int holder, shared_tid;    // holds its GIL; another thread state bears the same native id
@@ -5040,6 +5056,13 @@ typedef struct {
     uint32_t tick, waiters_offset;
     uint64_t now_ns;           // of this sweep: when the sampler got its CPU
     pyprof__array threads;     // pyprof__thread; slot numbers stay
+    pyprof__array addresses, idents;   // uint64_t a slot: its thread's
+    pyprof__array listed, before;      // uint32_t slots: of this sweep, of the one before
+    size_t cold_count, cold_at;        // threads that wait among many; whose turn it is
+    uint32_t round;            // of the whole list
+    int light;                 // this sweep lists only some threads
+    uint64_t whole_due;        // when to list all
+    size_t ident_hint, name_at;        // where to look for an ident; where to go on reading names of many threads that have one
     pyprof__array gils;        // pyprof__gil, of this sweep
     pyprof__array interps;     // uint64_t addresses, of this sweep
     pyprof__array collections; // pyprof__collection
@@ -5060,6 +5083,10 @@ static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pypr
     list->tid_offset = pyprof__tid_offset();
     list->waiters_offset = pyprof__waiters_offset();
     pyprof__array_init(&list->threads, sizeof(pyprof__thread));
+    pyprof__array_init(&list->addresses, sizeof(uint64_t));
+    pyprof__array_init(&list->idents, sizeof(uint64_t));
+    pyprof__array_init(&list->listed, sizeof(uint32_t));
+    pyprof__array_init(&list->before, sizeof(uint32_t));
     pyprof__array_init(&list->gils, sizeof(pyprof__gil));
     pyprof__array_init(&list->interps, sizeof(uint64_t));
     pyprof__array_init(&list->collections, sizeof(pyprof__collection));
@@ -5081,29 +5108,80 @@ static void pyprof__threads_free(pyprof__threads *list)
     }
     pyprof__array_free(list->pool, &list->collections);
     pyprof__array_free(list->pool, &list->threads);
+    pyprof__array_free(list->pool, &list->addresses);
+    pyprof__array_free(list->pool, &list->idents);
+    pyprof__array_free(list->pool, &list->listed);
+    pyprof__array_free(list->pool, &list->before);
     pyprof__array_free(list->pool, &list->gils);
     pyprof__array_free(list->pool, &list->interps);
     pyprof__array_free(list->pool, &list->current);
 }
 
+static pyprof__thread *pyprof__listed(const pyprof__threads *list, size_t i)
+{
+    return &PYPROF__AT(pyprof__thread, list->threads, PYPROF__AT(uint32_t, list->listed, i));
+}
+
+static int pyprof__thread_push(pyprof__threads *list, pyprof__thread *thread)   // puts it on the list of this sweep; 0 = no memory
+{
+    uint32_t *added;
+    if (thread->pushed == list->tick) return 1;
+    added = (uint32_t *)pyprof__push(list->pool, &list->listed);
+    if (!added) return 0;
+    *added = thread->slot;
+    thread->pushed = list->tick;
+    return 1;
+}
+
+static uint32_t pyprof__slot_of(const pyprof__threads *list, uint64_t address)   // PYPROF__NONE = it is not known
+{
+    const uint64_t *addresses = (const uint64_t *)list->addresses.data;
+    size_t i, at = list->hint;
+    for (i = 0; i < list->addresses.count; i++, at++) {   // the list keeps its order: mostly the slot after the last one
+        if (at >= list->addresses.count) at = 0;
+        if (addresses[at] == address) return (uint32_t)at;
+    }
+    return PYPROF__NONE;
+}
+
+static pyprof__thread *pyprof__slot_new(pyprof__threads *list)   // a free one, or one more; NULL = no memory
+{
+    pyprof__thread *slot;
+    size_t i;
+    for (i = 0; i < list->threads.count; i++) {
+        slot = &PYPROF__AT(pyprof__thread, list->threads, i);
+        if (slot->address == 0 || (slot->tick + 1 < list->tick && !slot->cold)) return slot;
+    }
+    if (!pyprof__array_reserve(list->pool, &list->addresses, 1) || !pyprof__array_reserve(list->pool, &list->idents, 1)) return NULL;
+    slot = (pyprof__thread *)pyprof__push(list->pool, &list->threads);
+    if (!slot) return NULL;
+    list->addresses.count++;
+    list->idents.count++;
+    slot->slot = (uint32_t)list->threads.count - 1;
+    pyprof__array_init(&slot->stack.spots, sizeof(uint32_t));
+    pyprof__array_init(&slot->trial.spots, sizeof(uint32_t));
+    pyprof__array_init(&slot->twins, sizeof(uint64_t));
+    return slot;
+}
+
+static void pyprof__thread_warm(pyprof__threads *list, pyprof__thread *thread)
+{
+    list->cold_count -= (size_t)thread->cold;
+    thread->cold = 0;
+    thread->calm = 0;
+}
+
 static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t address, uint64_t serial)   // known, free or new
 {
-    pyprof__thread *slot = NULL, *thread;
-    size_t i, at = list->hint;
-    for (i = 0; i < list->threads.count; i++, at++) {   // the list keeps its order: mostly the slot after the last one
-        if (at >= list->threads.count) at = 0;
-        thread = &PYPROF__AT(pyprof__thread, list->threads, at);
-        list->hint = at + 1;
-        if (thread->address == address && thread->serial == serial) return thread;
-        if (!slot && (thread->address == 0 || thread->tick + 1 < list->tick)) slot = thread;
-    }
-    if (!slot) {
-        slot = (pyprof__thread *)pyprof__push(list->pool, &list->threads);
-        if (!slot) return NULL;
-        pyprof__array_init(&slot->stack.spots, sizeof(uint32_t));
-        pyprof__array_init(&slot->trial.spots, sizeof(uint32_t));
-        pyprof__array_init(&slot->twins, sizeof(uint64_t));
-    }
+    uint32_t known = pyprof__slot_of(list, address);
+    pyprof__thread *slot = known == PYPROF__NONE ? pyprof__slot_new(list) : &PYPROF__AT(pyprof__thread, list->threads, known);
+    if (!slot) return NULL;
+    list->hint = slot->slot + 1;
+    if (known != PYPROF__NONE && slot->serial == serial) return slot;
+    pyprof__thread_warm(list, slot);
+    slot->apart = 0;
+    slot->held_tick = slot->pushed = 0;
+    ((uint64_t *)list->addresses.data)[slot->slot] = address;
     slot->address = address;
     slot->serial = serial;
     slot->cpu_ns = slot->proven_cpu_ns = 0;
@@ -5159,6 +5237,9 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     if (native == 0) return 1;   // not bound to an OS thread yet
     thread = pyprof__thread_slot(list, address, serial);
     if (!thread) return 0;
+    thread->present = list->round;
+    if (thread->cold) return 1;   // its turn will come
+    if (!pyprof__thread_push(list, thread)) return 0;
     PYPROF__FIELD_AT(thread->top, raw, layout->thread_frame);
     thread->base = layout->thread_base == PYPROF__NO ? 0 : pyprof__read_pointer(list->mirror, address + layout->thread_base);
     thread->interp = interp;
@@ -5170,11 +5251,12 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
         thread->named = thread->name_tries = 0;
     }
     thread->ident = ident;
+    ((uint64_t *)list->idents.data)[thread->slot] = ident;
     thread->native = native;
     if (thread->tick != list->tick) {
         thread->last_cpu_ns = thread->cpu_ns;
         thread->fresh = thread->pending = 1;
-        thread->unfrozen = thread->waiting = 0;
+        thread->unfrozen = thread->waiting = thread->later = 0;
         thread->cause = PYPROF_CAUSE_MOVED + 1;
     }
     thread->tick = list->tick;
@@ -5277,6 +5359,26 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
     return added != NULL;
 }
 
+// Of many threads only those are listed that may have run: new ones, which are in front, and known ones that do not just wait.
+static int pyprof__interp_list_light(pyprof__threads *list, uint64_t interp, int64_t id, uint64_t thread)
+{
+    uint64_t first = list->tick;
+    size_t i;
+    int count = 0;
+    for (; thread && count < PYPROF__MAX_THREADS && first; count++) {
+        uint32_t known = pyprof__slot_of(list, thread);
+        if (known != PYPROF__NONE && PYPROF__AT(pyprof__thread, list->threads, known).known_ns < list->now_ns) first = 0;
+        if (!pyprof__thread_list_one(list, thread, interp, id, &thread)) return 0;
+    }
+    for (i = 0; i < list->before.count; i++) {
+        pyprof__thread *known = &PYPROF__AT(pyprof__thread, list->threads, PYPROF__AT(uint32_t, list->before, i));
+        if (known->interp != interp || known->cold || known->pushed == list->tick || known->tick + 1 != list->tick) continue;
+        list->hint = known->slot;
+        if (!pyprof__thread_list_one(list, known->address, interp, id, &thread)) known->calm = 0;   // it is gone
+    }
+    return 1;
+}
+
 static int pyprof__interp_list(pyprof__threads *list, uint64_t interp, uint64_t *next)
 {
     const pyprof__layout *layout = &list->runtime->layout;
@@ -5288,6 +5390,7 @@ static int pyprof__interp_list(pyprof__threads *list, uint64_t interp, uint64_t 
     added = (uint64_t *)pyprof__push(list->pool, &list->interps);
     if (!added || !pyprof__gil_read(list, interp)) return 0;
     *added = interp;
+    if (list->light) return pyprof__interp_list_light(list, interp, (int64_t)id, thread);
     for (; thread; count++)
         if (count >= PYPROF__MAX_THREADS || !pyprof__thread_list_one(list, thread, interp, (int64_t)id, &thread)) return 0;
     return 1;
@@ -5348,35 +5451,68 @@ static int pyprof__thread_is_spare(const pyprof__threads *list, const pyprof__th
 {
     size_t i;
     if (thread->top != 0 && thread->top != thread->base) return 0;
-    for (i = 0; i < list->threads.count; i++) {
-        const pyprof__thread *other = &PYPROF__AT(const pyprof__thread, list->threads, i);
+    for (i = 0; i < list->listed.count; i++) {
+        const pyprof__thread *other = pyprof__listed(list, i);
         if (other->tick == list->tick && other->native == thread->native && other->interp == thread->interp && other->top != 0
             && other->top != other->base) return 1;
     }
     return 0;
 }
 
+// An OS thread with states in several interpreters runs one of them: the one that holds a GIL, otherwise the one that held it last, of
+// those that have frames. Two that hold one each are on OS threads of their own.
+static int pyprof__thread_is_current(const pyprof__threads *list, pyprof__thread *thread)
+{
+    size_t i;
+    for (i = 0; i < list->listed.count; i++) {
+        pyprof__thread *other = pyprof__listed(list, i);
+        int framed = thread->top != 0 && thread->top != thread->base, others = other->top != 0 && other->top != other->base;
+        if (other == thread || other->native != thread->native || other->tick != list->tick || other->interp == thread->interp) continue;
+        if (thread->holder && other->holder) thread->apart = other->apart = 1;
+        if (thread->apart || thread->holder || thread->attached) continue;
+        if (other->apart) continue;
+        if (other->holder || other->attached || others > framed) return 0;
+        if (others < framed) continue;
+        if (other->held_tick > thread->held_tick || (other->held_tick == thread->held_tick && other->serial < thread->serial)) return 0;
+    }
+    return 1;
+}
+
 // Several thread states of one native id: one OS thread in several interpreters, or an id gone stale because the state
 // was handed to another OS thread (3.10, 3.12). Its clock then proves nothing, unless it is seen on that thread's stack.
-static void pyprof__threads_relate(pyprof__threads *list)
+static void pyprof__thread_relate(pyprof__threads *list, pyprof__thread *thread)
 {
     int may_be_stale = list->runtime->layout.attrs_form != PYPROF__ATTRS_INLINE;
-    size_t i, k;
-    for (i = 0; i < list->threads.count; i++) {
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
+    size_t k;
+    thread->shared_tid = 0;
+    for (k = 0; k < list->listed.count && may_be_stale && !thread->shared_tid; k++) {
+        const pyprof__thread *other = pyprof__listed(list, k);
+        thread->shared_tid = other != thread && other->tick == list->tick && other->native == thread->native;
+    }
+    if (thread->shared_tid && pyprof__is_on_main_stack(list, thread)) thread->shared_tid = 0;
+}
+
+static void pyprof__threads_relate(pyprof__threads *list)
+{
+    int may_be_stale = list->runtime->layout.attrs_form != PYPROF__ATTRS_INLINE, several = list->interps.count > 1;
+    size_t i;
+    for (i = 0; i < list->listed.count; i++) {
+        pyprof__thread *thread = pyprof__listed(list, i);
         const pyprof__gil *gil;
         if (thread->tick != list->tick) continue;
         gil = pyprof__gil_of(list, thread->interp);
         thread->held_by = gil ? gil->switches : 0;
         thread->holder = gil && gil->enabled && gil->locked == 1 && gil->holder == thread->address;
+        if (thread->holder) thread->held_tick = list->tick;
         if (!thread->started) thread->started = !may_be_stale || pyprof__thread_has_started(list, thread) || pyprof__thread_holds(list, gil, thread);
         if (!thread->started || pyprof__thread_is_spare(list, thread)) { thread->tick--; continue; }
-        thread->shared_tid = 0;
-        for (k = 0; k < list->threads.count && may_be_stale && list->interps.count > 1 && !thread->shared_tid; k++) {
-            const pyprof__thread *other = &PYPROF__AT(pyprof__thread, list->threads, k);
-            thread->shared_tid = k != i && other->tick == list->tick && other->native == thread->native;
-        }
-        if (thread->shared_tid && pyprof__is_on_main_stack(list, thread)) thread->shared_tid = 0;
+        if (!several) thread->shared_tid = 0;
+    }
+    for (i = 0; i < list->listed.count && several; i++)
+        if (pyprof__listed(list, i)->tick == list->tick) pyprof__thread_relate(list, pyprof__listed(list, i));
+    for (i = 0; i < list->listed.count && several; i++) {
+        pyprof__thread *thread = pyprof__listed(list, i);
+        if (thread->tick == list->tick && !pyprof__thread_is_current(list, thread)) thread->tick--;
     }
 }
 
@@ -5412,11 +5548,11 @@ static pyprof__collection *pyprof__collection_new(pyprof__threads *list, uint64_
 // world is stopped for it. 0 = unknown. *sure: there is no other, or nobody else has had the GIL since nothing was collected.
 static uint64_t pyprof__collector(const pyprof__threads *list, const pyprof__gil *gil, const pyprof__collection *collection, int *sure)
 {
-    int held = gil->enabled && collection->calm && collection->calm_switches == gil->switches, threads = 0, running = 0;
+    int held = gil->enabled && collection->calm && collection->calm_switches == gil->switches, threads = list->cold_count ? 2 : 0, running = 0;
     uint64_t last = 0, runner = 0, holder = 0;
     size_t i;
-    for (i = 0; i < list->threads.count; i++) {
-        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, list->threads, i);
+    for (i = 0; i < list->listed.count; i++) {
+        const pyprof__thread *thread = pyprof__listed(list, i);
         if (thread->tick != list->tick || thread->interp != gil->interp) continue;
         last = thread->address;
         threads++;
@@ -5523,11 +5659,40 @@ static void pyprof__collection_learn(pyprof__threads *list, pyprof__collection *
 static uint32_t pyprof__thread_at(const pyprof__threads *list, uint64_t address)   // its slot, PYPROF__NONE = it is not listed
 {
     size_t i;
-    for (i = 0; i < list->threads.count; i++) {
-        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, list->threads, i);
-        if (thread->tick == list->tick && thread->address == address) return (uint32_t)i;
+    for (i = 0; i < list->listed.count; i++) {
+        const pyprof__thread *thread = pyprof__listed(list, i);
+        if (thread->tick == list->tick && thread->address == address) return thread->slot;
     }
     return PYPROF__NONE;
+}
+
+// Of a thread that was waiting among many and holds a GIL now more is wanted than its clock.
+static int pyprof__holders_list(pyprof__threads *list)
+{
+    size_t i;
+    uint64_t next;
+    for (i = 0; i < list->gils.count; i++) {
+        const pyprof__gil *gil = &PYPROF__AT(const pyprof__gil, list->gils, i);
+        uint32_t slot = gil->locked == 1 && gil->holder ? pyprof__slot_of(list, gil->holder) : PYPROF__NONE;
+        pyprof__thread *thread = slot == PYPROF__NONE ? NULL : &PYPROF__AT(pyprof__thread, list->threads, slot);
+        if (!thread || !thread->cold) continue;
+        pyprof__thread_warm(list, thread);
+        list->hint = slot;
+        if (!pyprof__thread_list_one(list, thread->address, thread->interp, thread->interp_id, &next)) return 0;
+    }
+    return 1;
+}
+
+static void pyprof__cold_check(pyprof__threads *list)   // all were listed: those not met are gone
+{
+    size_t i;
+    for (i = 0; i < list->threads.count && list->cold_count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
+        if (!thread->cold || thread->present == list->round) continue;
+        pyprof__thread_warm(list, thread);
+        thread->address = 0;
+        ((uint64_t *)list->addresses.data)[i] = 0;
+    }
 }
 
 // Lists all threads of all interpreters. 0 = the list was being changed, or memory ran out: try again.
@@ -5536,10 +5701,13 @@ static int pyprof__threads_list(pyprof__threads *list)
     uint64_t interp = 0;
     size_t i;
     list->gils.count = list->interps.count = 0;
+    list->round += !list->light;
     if (!pyprof__read(list->mirror, &interp, list->runtime->address + list->runtime->layout.runtime_head, sizeof interp)) return 0;
     while (interp)
         if (list->interps.count >= PYPROF__MAX_INTERPRETERS || !pyprof__interp_list(list, interp, &interp)) return 0;
+    if (list->light && !pyprof__holders_list(list)) return 0;
     pyprof__threads_relate(list);
+    if (!list->light) pyprof__cold_check(list);
     for (i = 0; i < list->gils.count; i++) {   // its holder may be a thread of another interpreter
         pyprof__gil *gil = &PYPROF__AT(pyprof__gil, list->gils, i);
         gil->slot = gil->enabled && gil->locked == 1 ? pyprof__thread_at(list, gil->holder) : PYPROF__NONE;
@@ -5703,16 +5871,27 @@ static uint64_t pyprof__long_value(pyprof__mirror *mirror, const pyprof__layout 
     return (uint64_t)digits[0] | (uint64_t)digits[1] << 30 | (uint64_t)digits[2] << 60;
 }
 
-static void pyprof__thread_name_set(pyprof__threads *list, uint64_t interp, uint64_t ident, const char *name)
+// The thread of that ident in that interpreter; NULL = it is not known. They come in the order in which they began, mostly.
+static pyprof__thread *pyprof__thread_of_ident(pyprof__threads *list, uint64_t interp, uint64_t ident)
 {
-    size_t i;
-    for (i = 0; i < list->threads.count; i++) {
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
-        if (thread->ident != ident || thread->interp != interp || thread->tick != list->tick) continue;
-        if (!thread->named && pyprof__thread_cpu(thread->native) == 0) continue;   // it has ended, its ident may be another one's
-        pyprof__utf8_repair(thread->name, sizeof thread->name, name);
-        thread->named = 1;
+    const uint64_t *idents = (const uint64_t *)list->idents.data;
+    size_t count = list->idents.count, i, at = count ? (list->ident_hint + count - 1) % count : 0;   // new ones have been put in front
+    for (i = 0; i < count; i++, at = at ? at - 1 : count - 1) {
+        pyprof__thread *thread;
+        if (idents[at] != ident) continue;
+        thread = &PYPROF__AT(pyprof__thread, list->threads, at);
+        if (thread->interp != interp || (thread->tick != list->tick && !thread->cold)) continue;
+        list->ident_hint = at;
+        return thread;
     }
+    return NULL;
+}
+
+static void pyprof__thread_name_set(pyprof__thread *thread, const char *name)
+{
+    if (!thread->named && pyprof__thread_cpu(thread->native) == 0) return;   // it has ended, its ident may be another one's
+    pyprof__utf8_repair(thread->name, sizeof thread->name, name);
+    thread->named = 1;
 }
 
 // What a module of an interpreter holds under a name; 0 = it is not imported, or has no such name.
@@ -5739,12 +5918,15 @@ static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char
     }
     if (!pyprof__dict_open(mirror, layout, list->active, &active)) return;
     for (i = 0; i < active.count && i < PYPROF__MAX_THREADS; i++) {
+        pyprof__thread *of;
+        int turn = active.count <= PYPROF__NAMES || (i >= list->name_at && i < list->name_at + PYPROF__NAMES);
         if (!pyprof__dict_entry(mirror, &active, i, &key, &thread)) continue;
-        if (!pyprof__attributes(mirror, layout, thread, &attributes)) continue;
+        of = pyprof__thread_of_ident(list, interp, pyprof__long_value(mirror, layout, key));
+        if (!of || (of->named && !turn) || !pyprof__attributes(mirror, layout, thread, &attributes)) continue;
         name = pyprof__dict_get(mirror, layout, &attributes, "_name");
-        if (name && pyprof__read_str(mirror, layout, name, text) > 0)
-            pyprof__thread_name_set(list, interp, pyprof__long_value(mirror, layout, key), text);
+        if (name && pyprof__read_str(mirror, layout, name, text) > 0) pyprof__thread_name_set(of, text);
     }
+    list->name_at = list->name_at + PYPROF__NAMES < active.count ? list->name_at + PYPROF__NAMES : 0;
 }
 
 // ---- tasks of asyncio ---------------------------------------------------------
@@ -5819,13 +6001,25 @@ static void pyprof__name_from_kernel(pyprof__thread *thread)
     pyprof__utf8_repair(thread->name, sizeof thread->name, size > 0 ? text : "");
 }
 
+// The interpreter in which an OS thread began knows its name, the others in which it has states do not.
+static void pyprof__name_from_other(const pyprof__threads *list, pyprof__thread *thread)
+{
+    size_t i;
+    for (i = 0; i < list->threads.count && !thread->named; i++) {
+        const pyprof__thread *other = &PYPROF__AT(const pyprof__thread, list->threads, i);
+        if (other == thread || !other->address || !other->named || other->native != thread->native || other->ident != thread->ident) continue;
+        memcpy(thread->name, other->name, sizeof thread->name);
+        thread->named = 1;
+    }
+}
+
 // Is there a thread whose name may be found now? A thread can begin before threading knows it. One that has not run since
 // its name was last looked for is as unknown as it was; the first tries do not trust its clock, which may be a coarse one.
 static int pyprof__names_missing(const pyprof__threads *list)
 {
     size_t i;
-    for (i = 0; i < list->threads.count; i++) {
-        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, list->threads, i);
+    for (i = 0; i < list->listed.count; i++) {
+        const pyprof__thread *thread = pyprof__listed(list, i);
         if (thread->tick != list->tick || thread->named || thread->name_tries >= 64) continue;
         if (thread->name_tries < 8 || thread->name_cpu_ns != thread->cpu_ns) return 1;
     }
@@ -5842,11 +6036,12 @@ static void pyprof__names_read(pyprof__threads *list, char *text, int all)
     pyprof__mirror_prefetch(list->mirror, wanted, sizeof wanted);
     pyprof__mirror_own(list->mirror, PYPROF__OWN_NAMES);
     for (i = 0; i < list->interps.count; i++) pyprof__names_of_interp(list, PYPROF__AT(uint64_t, list->interps, i), text, all);
-    for (i = 0; i < list->threads.count; i++) {
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
+    for (i = 0; i < list->listed.count; i++) {
+        pyprof__thread *thread = pyprof__listed(list, i);
         if (thread->tick != list->tick || thread->named) continue;
         if (thread->name_tries++ % 16 == 0) pyprof__name_from_kernel(thread);
         thread->name_cpu_ns = thread->cpu_ns;
+        if (list->interps.count > 1) pyprof__name_from_other(list, thread);
     }
 }
 
@@ -6351,9 +6546,9 @@ typedef struct { uint32_t slot, first, count; uint64_t ns; } pyprof__await;   //
 enum { PYPROF__MAX_AWAITS = 1000, PYPROF__AWAITS_NS = 100000000 };
 enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INNER = 8, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
       PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300,
-      PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000, PYPROF__BLUR_NS = 4000, PYPROF__ASK_FIRST = 2, PYPROF__GIL_SIZE = 224 };
+      PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000, PYPROF__BLUR_NS = 4000, PYPROF__ASK_FIRST = 2, PYPROF__AT_ONCE = 64, PYPROF__GIL_SIZE = 224 };
 // LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; AHEAD_NS: how long the scheduler's clock of another
-// CPU is trusted to keep its distance; SWITCH_NS: from one thread on a CPU to the next, at most; BLUR_NS: of that moment, as told; GIL_SIZE: at most, of struct _gil_runtime_state
+// CPU is trusted to keep its distance; SWITCH_NS: from one thread on a CPU to the next, at most; BLUR_NS: of that moment, as told; AT_ONCE: threads read in a window; GIL_SIZE: at most, of struct _gil_runtime_state
 
 typedef struct {
     pyprof__pool pool;
@@ -6386,6 +6581,7 @@ typedef struct {
     int late;                      // this sweep tells of ticks that were due before the sampler got a CPU
     uint64_t mine;                 // when it got that CPU, by the scheduler's clock there; 0 = it was not asked in this sweep
     struct { int64_t ns; uint64_t at; } ahead[PYPROF__AHEAD_CPUS];   // of some CPUs: their scheduler's clock less ours, as it was then
+    size_t turns;                  // so many of the threads that wait are looked at in a sweep
     uint32_t looks, targets;       // of this sweep, at what threads wait for; different files and peers so far
     int listed, listed_now;        // this sweep has a list of threads; it was read in the window that is open
     const char *degraded;          // why captures are not frozen, NULL = they are
@@ -6487,8 +6683,8 @@ static uint64_t pyprof__threads_ran(const pyprof__sweeper *sweeper)   // since t
 {
     uint64_t ran = 0;
     size_t i;
-    for (i = 0; i < sweeper->list.threads.count; i++) {
-        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
+    for (i = 0; i < sweeper->list.listed.count; i++) {
+        const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         if (thread->tick == sweeper->list.tick && thread->last_cpu_ns && thread->cpu_ns > thread->last_cpu_ns)
             ran += thread->cpu_ns - thread->last_cpu_ns;
     }
@@ -6529,16 +6725,22 @@ static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint6
 // ---- one window --------------------------------------------------------------------
 static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag an owner of blocks
 {
-    size_t need = sweeper->list.threads.count + PYPROF__OWN_THREADS, i;
+    const pyprof__threads *list = &sweeper->list;
+    size_t need = list->threads.count + PYPROF__OWN_THREADS, i, count = 0;
     unsigned char *flags;
     sweeper->wanted.count = 0;
     if (!pyprof__array_reserve(&sweeper->pool, &sweeper->wanted, need)) return NULL;
     flags = (unsigned char *)sweeper->wanted.data;
-    flags[PYPROF__OWN_LISTS] = 1;
+    flags[PYPROF__OWN_LISTS] = (unsigned char)(list->light || !list->cold_count);
+    flags[PYPROF__OWN_ALL] = (unsigned char)!flags[PYPROF__OWN_LISTS];
     flags[PYPROF__OWN_NAMES] = flags[PYPROF__OWN_TWINS] = flags[PYPROF__OWN_AWAITS] = 0;
-    for (i = PYPROF__OWN_THREADS; i < need; i++) {
-        const pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i - PYPROF__OWN_THREADS);
-        flags[i] = (unsigned char)(thread->address != 0 && thread->pending);
+    memset(flags + PYPROF__OWN_THREADS, 0, need - PYPROF__OWN_THREADS);
+    for (i = 0; i < list->before.count + list->listed.count && count < PYPROF__AT_ONCE; i++) {
+        uint32_t slot = i < list->before.count ? PYPROF__AT(const uint32_t, list->before, i) : PYPROF__AT(const uint32_t, list->listed, i - list->before.count);
+        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, list->threads, slot);
+        if (!thread->address || !thread->pending || flags[slot + PYPROF__OWN_THREADS]) continue;
+        flags[slot + PYPROF__OWN_THREADS] = 1;
+        count++;
     }
     sweeper->wanted.count = need;
     return flags;
@@ -6548,13 +6750,17 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag an 
 // for the next window.
 static void pyprof__window_clocks(pyprof__sweeper *sweeper)
 {
+    const pyprof__threads *list = &sweeper->list;
     size_t i;
     sweeper->window++;
     if (!sweeper->fine_clock && sweeper->cpu_word) pyprof__switches_watch(sweeper->cpu_word);
-    for (i = 0; i < sweeper->list.threads.count; i++) {
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
-        int listed = thread->tick == sweeper->list.tick;
-        if (thread->address == 0 || (listed && !thread->pending) || thread->tick + 1 < sweeper->list.tick) continue;
+    for (i = 0; i < list->before.count + list->listed.count; i++) {
+        int now = i >= list->before.count;
+        pyprof__thread *thread = now ? pyprof__listed(list, i - list->before.count)
+            : &PYPROF__AT(pyprof__thread, list->threads, PYPROF__AT(const uint32_t, list->before, i));
+        int listed = thread->tick == list->tick;
+        if (thread->address == 0 || thread->cold || (listed && !thread->pending) || thread->tick + 1 < list->tick) continue;
+        if (!now && thread->pushed == list->tick) continue;   // it comes again
         thread->clock_native = thread->native;
         thread->clock_window = sweeper->window;
         thread->clock_ns = pyprof__thread_cpu(thread->native);
@@ -6571,7 +6777,7 @@ static int pyprof__window_open(pyprof__sweeper *sweeper)
     if (flags) pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
     PYPROF__TEST_WINDOW();
     sweeper->listed_now = 1;
-    pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_LISTS);
+    pyprof__mirror_own(&sweeper->mirror, sweeper->list.light || !sweeper->list.cold_count ? PYPROF__OWN_LISTS : PYPROF__OWN_ALL);
     sweeper->codes.decoded = 0;
     return pyprof__threads_list(&sweeper->list);
 }
@@ -6683,8 +6889,8 @@ static int pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__t
     uint32_t locked = 0;
     size_t i;
     if (!gil || !gil->enabled || gil->locked != 1) return 0;
-    for (i = 0; i < sweeper->list.threads.count && !holder; i++) {
-        const pyprof__thread *other = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+    for (i = 0; i < sweeper->list.listed.count && !holder; i++) {
+        const pyprof__thread *other = pyprof__listed(&sweeper->list, i);
         if (other->holder && other->address == gil->holder && other->tick == sweeper->list.tick) holder = other;
     }
     if (!holder || !pyprof__did_not_run(sweeper, holder)) return 0;
@@ -6702,8 +6908,8 @@ static int pyprof__stood_still(const pyprof__sweeper *sweeper, const pyprof__thr
 static void pyprof__window_sort(pyprof__sweeper *sweeper)
 {
     size_t i;
-    for (i = 0; i < sweeper->list.threads.count; i++) {
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+    for (i = 0; i < sweeper->list.listed.count; i++) {
+        pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         if (thread->tick != sweeper->list.tick || (!thread->fresh && !thread->pending)) continue;
         thread->clocked = thread->clock_window == sweeper->window && thread->clock_native == thread->native;
         if (!thread->clocked) continue;
@@ -6748,18 +6954,24 @@ static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
 {
     pyprof__outcome outcome = { 0, 0, 0 };
     size_t i;
-    for (i = 0; i < sweeper->list.threads.count; i++) {
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+    int walked = 0;
+    for (i = 0; i < sweeper->list.listed.count; i++) {
+        pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         if (thread->tick != sweeper->list.tick || !thread->pending) continue;
         thread->codes_from = thread->codes_to = 0;
+        thread->later |= walked >= PYPROF__AT_ONCE;
+        if (thread->later) continue;
         if (!thread->clocked || sweeper->codes.decoded >= PYPROF__MAX_DECODED) thread->cause = PYPROF__AGAIN;
         else if (pyprof__runs_elsewhere(sweeper, thread)) thread->cause = PYPROF_CAUSE_MOVED + 1;
-        else pyprof__walk_thread(sweeper, thread, i);
+        else {
+            pyprof__walk_thread(sweeper, thread, thread->slot);
+            walked++;
+        }
     }
-    for (i = 0; i < sweeper->list.threads.count; i++) {
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+    for (i = 0; i < sweeper->list.listed.count; i++) {
+        pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         int still;
-        if (thread->tick != sweeper->list.tick || !thread->pending) continue;
+        if (thread->tick != sweeper->list.tick || !thread->pending || thread->later) continue;
         still = !thread->clocked || pyprof__stood_still(sweeper, thread);
         thread->waiting = pyprof__is_waiting(sweeper, thread);
         if (!still) pyprof__doubt(sweeper, thread);
@@ -6781,8 +6993,8 @@ static pyprof__thread *pyprof__to_follow(pyprof__sweeper *sweeper)
     pyprof__thread *found = NULL;
     int best = 0, rank;
     size_t i;
-    for (i = 0; i < sweeper->list.threads.count; i++) {
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+    for (i = 0; i < sweeper->list.listed.count; i++) {
+        pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         if (thread->tick != sweeper->list.tick || (!thread->holder && !thread->pending)) continue;
         rank = !thread->pending ? 1 : 2 + 2 * thread->holder;
         if (rank > 1 && rank + 1 > best && pyprof__cpu_of(sweeper, thread) == sweeper->cpu) rank++;
@@ -6875,6 +7087,44 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
             pyprof__accept(sweeper, thread, 0);
             thread->proven_cpu_ns = 0;   // it goes on at once: the clock read before says nothing about this stack
         } else sweeper->retried++;
+    }
+}
+
+// ---- more threads than are read in a window ------------------------------------------------
+static size_t pyprof__some_later(pyprof__sweeper *sweeper, size_t *at, uint32_t *slots)   // the next of them, with their clocks
+{
+    unsigned char *flags = (unsigned char *)sweeper->wanted.data;
+    size_t count = 0;
+    memset(flags, 0, sweeper->wanted.count);
+    for (; *at < sweeper->list.listed.count && count < PYPROF__AT_ONCE; ++*at) {
+        pyprof__thread *thread = pyprof__listed(&sweeper->list, *at);
+        if (thread->tick != sweeper->list.tick || !thread->pending || !thread->later) continue;
+        thread->cpu_ns = pyprof__thread_cpu(thread->native);
+        if (thread->cpu_ns == 0) { thread->tick--; continue; }
+        if (thread->slot + PYPROF__OWN_THREADS < sweeper->wanted.count) flags[thread->slot + PYPROF__OWN_THREADS] = 1;
+        slots[count++] = thread->slot;
+    }
+    return count;
+}
+
+// They are proven one by one, by their own clocks.
+static void pyprof__walk_later(pyprof__sweeper *sweeper)
+{
+    uint32_t slots[PYPROF__AT_ONCE];
+    size_t at = 0, i, count;
+    while ((count = pyprof__some_later(sweeper, &at, slots)) > 0) {
+        pyprof__mirror_begin(&sweeper->mirror);
+        pyprof__mirror_prefetch(&sweeper->mirror, (const unsigned char *)sweeper->wanted.data, sweeper->wanted.count);
+        sweeper->codes.decoded = 0;
+        sweeper->listed_now = 0;
+        for (i = 0; i < count; i++) pyprof__walk_thread(sweeper, &PYPROF__AT(pyprof__thread, sweeper->list.threads, slots[i]), slots[i]);
+        for (i = 0; i < count; i++) {
+            pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, slots[i]);
+            int still = pyprof__did_not_run(sweeper, thread);
+            thread->waiting = pyprof__is_waiting(sweeper, thread);
+            if (!still) pyprof__doubt(sweeper, thread);
+            else if (thread->cause == 0) pyprof__accept(sweeper, thread, 0);
+        }
     }
 }
 
@@ -7381,10 +7631,11 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     uint64_t woke = sweeper->list.now_ns, off;
-    int until, here = pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word);
+    int until, here;
     int wants = (thread->state & (PYPROF__WANTS_CPU | PYPROF__IS_UNKNOWN)) != 0;
     if (thread->put_off || thread->cpu_ns == thread->last_cpu_ns) return;
     if (thread->stayed && (thread->state & PYPROF__WANTS_GIL)) return;   // it stands where it stood
+    here = pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word);
     thread->off_ns = woke;
     thread->elsewhere = 0;
     if (thread->waiting && !wants) {
@@ -7498,9 +7749,9 @@ static void pyprof__state_kept(const pyprof__sweeper *sweeper, pyprof__thread *t
 // have had the GIL since, and may sleep by now, with its stack as before and its clock hardly moved.
 static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int view, uint64_t now)
 {
-    size_t i, count = sweeper->list.threads.count;
+    size_t i, count = sweeper->list.listed.count;
     for (i = 0; i < count; i++) {   // where looks run out changes from sweep to sweep
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, (i + sweeper->list.tick) % count);
+        pyprof__thread *thread = pyprof__listed(&sweeper->list, (i + sweeper->list.tick) % count);
         pyprof__gil *queue;
         int queued;
         if (thread->tick != sweeper->list.tick || thread->view != view) continue;
@@ -7524,8 +7775,8 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
     sweeper->own_ns = own;
     if (sweeper->slept_own_ns) pyprof__came(sweeper, now, own);
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
-    for (i = 0; i < sweeper->list.threads.count; i++) {
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+    for (i = 0; i < sweeper->list.listed.count; i++) {
+        pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         thread->blocks = 0;
         if (thread->tick != sweeper->list.tick) continue;
         thread->stayed = pyprof__still_wants_gil(thread, now);
@@ -7539,8 +7790,8 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
     }
     pyprof__decide_unsure(sweeper, PYPROF__VIEW_UNSEEN, now);
     pyprof__decide_unsure(sweeper, PYPROF__VIEW_MAYBE, now);
-    for (i = 0; i < sweeper->list.threads.count; i++) {
-        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
+    for (i = 0; i < sweeper->list.listed.count; i++) {
+        const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         if (thread->tick == sweeper->list.tick && thread->rival != PYPROF__NONE)
             PYPROF__AT(pyprof__thread, sweeper->list.threads, thread->rival).blocks++;
     }
@@ -7553,8 +7804,8 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
     uint64_t elapsed = sweeper->list.now_ns - sweeper->decided_ns, clock;
     size_t i;
     int asked = 0;
-    for (i = 0; i < sweeper->list.threads.count && asked < PYPROF__ASK_FIRST; i++) {
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+    for (i = 0; i < sweeper->list.before.count && asked < PYPROF__ASK_FIRST; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, PYPROF__AT(uint32_t, sweeper->list.before, i));
         thread->left_cpu_ns = 0;
         if (thread->tick + 1 != sweeper->list.tick || (thread->waiting && !(thread->state & PYPROF__WANTS_CPU))) continue;
         clock = pyprof__thread_cpu(thread->native);
@@ -7576,7 +7827,64 @@ static void pyprof__forget_stacks(pyprof__threads *list)
         thread->proven_cpu_ns = thread->spell_ns = 0;
         thread->native_leaf = PYPROF__NONE;
         thread->stable = 0;
+        pyprof__thread_warm(list, thread);
         thread->version++;
+    }
+}
+
+// ---- many threads ---------------------------------------------------------------------
+// Most of many threads wait, and a thread that waits stands still: it is enough to look at its clock now and then. All that became due
+// meanwhile is told then, if the clock has not moved.
+static void pyprof__list_begin(pyprof__threads *list)
+{
+    pyprof__array swap = list->before;
+    list->before = list->listed;
+    list->listed = swap;
+    list->listed.count = 0;
+    list->light = list->cold_count && list->now_ns < list->whole_due;
+    if (!list->light) list->whole_due = list->now_ns + 100000000 + list->cold_count * 100000;
+}
+
+static void pyprof__cold_turns(pyprof__sweeper *sweeper)
+{
+    pyprof__threads *list = &sweeper->list;
+    size_t i, count = list->threads.count, most = sweeper->turns ? sweeper->turns : 1;
+    for (i = 0; i < count && most; i++, list->cold_at++) {
+        pyprof__thread *thread;
+        if (list->cold_at >= count) list->cold_at = 0;
+        thread = &PYPROF__AT(pyprof__thread, list->threads, list->cold_at);
+        if (!thread->cold) continue;
+        most--;
+        if (pyprof__thread_cpu(thread->native) != thread->cpu_ns) {   // it has run, or ended: it is read as the others are
+            uint32_t *added = (uint32_t *)pyprof__push(list->pool, &list->before);
+            if (!added) return;
+            *added = thread->slot;
+            pyprof__thread_warm(list, thread);
+            thread->tick = list->tick - 1;
+            thread->pending = 1;
+            continue;
+        }
+        if (!pyprof__thread_push(list, thread)) return;
+        thread->tick = list->tick;
+        thread->last_cpu_ns = thread->cpu_ns;
+        thread->fresh = thread->pending = thread->unfrozen = thread->cause = 0;
+        thread->waiting = 1;
+    }
+}
+
+// Those that wait, as is known, need not be listed any more.
+static void pyprof__cool(pyprof__sweeper *sweeper)
+{
+    pyprof__threads *list = &sweeper->list;
+    size_t i;
+    for (i = 0; i < list->listed.count; i++) {
+        pyprof__thread *thread = pyprof__listed(list, i);
+        int calm = thread->tick == list->tick && !thread->pending && !thread->cause && !thread->holder && thread->waiting
+            && thread->cpu_ns == thread->last_cpu_ns && !thread->shared_tid && sweeper->fine_clock && !(thread->spell & PYPROF__WANTS_CPU);
+        thread->calm = calm ? thread->calm + 1 : 0;
+        if (thread->cold || thread->calm < PYPROF__CALM) continue;
+        thread->cold = 1;
+        list->cold_count++;
     }
 }
 
@@ -7589,6 +7897,7 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     size_t i;
     sweeper->list.tick++;
     sweeper->list.now_ns = came;
+    pyprof__list_begin(&sweeper->list);
     sweeper->listed = sweeper->hopped = 0;
     if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) return 1;
     if (head == 0 || !pyprof__codes_renew(&sweeper->codes)) return 0;
@@ -7598,22 +7907,25 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     }
     sweeper->mine = 0;
     if (sweeper->fine_clock) pyprof__ask_first(sweeper);
-    for (i = 0; i < sweeper->list.threads.count; i++) {   // who was read last time will be read again
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+    for (i = 0; i < sweeper->list.before.count; i++) {   // who was read last time will be read again
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, PYPROF__AT(uint32_t, sweeper->list.before, i));
         if (thread->tick + 1 != sweeper->list.tick) thread->pending = 0;
         else thread->pending = !thread->waiting;
     }
+    if (sweeper->list.cold_count) pyprof__cold_turns(sweeper);
     pyprof__windows(sweeper);
-    for (i = 0; i < sweeper->list.threads.count; i++) {
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+    pyprof__walk_later(sweeper);
+    for (i = 0; i < sweeper->list.listed.count; i++) {
+        pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         if (thread->tick != sweeper->list.tick || !thread->pending) continue;
-        if (sweeper->by_signal) pyprof__hold_and_walk(sweeper, thread, i);
-        if (thread->pending) pyprof__converge(sweeper, thread, i);
+        if (sweeper->by_signal) pyprof__hold_and_walk(sweeper, thread, thread->slot);
+        if (thread->pending) pyprof__converge(sweeper, thread, thread->slot);
         if (thread->pending) pyprof__keep_stable(sweeper, thread);
     }
     PYPROF__TEST_DECIDE(0);
     pyprof__decide_states(sweeper);
-    PYPROF__TEST_DECIDE(sweeper->list.threads.count);
+    PYPROF__TEST_DECIDE(sweeper->list.listed.count);
+    if (sweeper->list.listed.count > PYPROF__MANY || sweeper->list.cold_count) pyprof__cool(sweeper);
     return 1;
 }
 
@@ -7672,13 +7984,13 @@ static void pyprof__awaits_read(pyprof__sweeper *sweeper, uint64_t now)
     pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_AWAITS);
     sweeper->codes.decoded = 0;
     sweeper->codes.stamp = 0;
-    for (i = 0; i < sweeper->list.threads.count; i++) {
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+    for (i = 0; i < sweeper->list.listed.count; i++) {
+        pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         size_t awaits = sweeper->awaits.count, spots = sweeper->awaiting.spots.count;
         int whole;
         if (thread->tick != sweeper->list.tick || thread->pending || (thread->awaits_ns && now - thread->awaits_ns < PYPROF__AWAITS_NS)) continue;
         thread->codes_from = sweeper->codes.codes.count;
-        whole = pyprof__awaits_of(sweeper, thread, (uint32_t)i, now);
+        whole = pyprof__awaits_of(sweeper, thread, thread->slot, now);
         thread->codes_to = sweeper->codes.codes.count;
         if (!pyprof__stood_still(sweeper, thread)) { pyprof__doubt(sweeper, thread); whole = 0; }
         if (whole) { thread->awaits_ns = now; sweeper->awaits_cut |= whole == 2; continue; }
@@ -7716,15 +8028,16 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
     *proven = 0;
     for (attempt = 0; attempt < attempts && !*proven; attempt++) {
         sweeper->list.tick++;
+        pyprof__list_begin(&sweeper->list);
         if (attempt) pyprof__sleep_until((uint32_t *)(void *)&sweeper->listed, (uint32_t)sweeper->listed, pyprof__now() + 200000);
         if (!pyprof__window_open(sweeper)) continue;
         listed = 1;
         if (sweeper->list.interps.count == 0) return PYPROF_OK;
-        for (i = 0; i < sweeper->list.threads.count && !*proven; i++) {
-            pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+        for (i = 0; i < sweeper->list.listed.count && !*proven; i++) {
+            pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
             if (thread->tick != sweeper->list.tick) continue;
             sweeper->codes.decoded = 0;
-            pyprof__walk_thread(sweeper, thread, i);
+            pyprof__walk_thread(sweeper, thread, thread->slot);
             pyprof__doubt(sweeper, thread);
             thread->pending = 1;
             if (thread->cause == 0 && thread->trial_root == 0) continue;   // it runs no Python code: proves nothing
@@ -15756,8 +16069,8 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 //   Uses       SAMPLER, WRITERS
 //   Promise    a session is a token; a forked child finds everything off; nothing is freed that another thread may touch
 // ============================================================================
-enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 4096, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__RIVALS = 1024,
-       PYPROF__ACCOUNTS = 16384, PYPROF__DUE = 512, PYPROF__PROMPT_NS = 200000, PYPROF__LEAVE_NS = 25000, PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
+enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 16384, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__RIVALS = 1024,
+       PYPROF__ACCOUNTS = 16384, PYPROF__DUE = 512, PYPROF__TURN_NS = 30000, PYPROF__PROMPT_NS = 200000, PYPROF__LEAVE_NS = 25000, PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
 static const uint64_t pyprof__patience = 5000000000u;   // ns a session's end waits for a sampler that gets no CPU
 
 typedef struct {                 // a tick of the sampler, late or not
@@ -15785,7 +16098,8 @@ typedef struct {                 // the time of an OS thread, through all thread
     int64_t debt_ns;             // CPU time that is to be told once it is known to live on
     uint64_t outside_ns;         // CPU time in which it was no Python thread
     uint64_t moment;             // the number + 1 of its latest moment on the time line
-    uint32_t member, padding;
+    uint32_t member;
+    int cold;                    // it waits among many: what is not told of it is as it was
     pyprof__share runs, waits;
 } pyprof__account;
 
@@ -15815,6 +16129,7 @@ typedef struct {
     uint64_t due, due_ns[PYPROF__DUE];   // ticks so far, and when the latest of them were due: number n at n % DUE
     uint64_t due_now, took_ns;   // since threads were last looked at: ticks, and CPU time of the sampler
     uint64_t spells;             // it was paused, or time was left out, so often
+    uint32_t unclaimed;          // threads of the recording that only allocated so far
     pyprof__array spot_map;      // uint32_t location + 1 by spot number
     uint32_t spot_generation;
     double phase;                // of its own rate within the sampler's
@@ -15936,17 +16251,25 @@ static uint64_t pyprof__thread_started(int64_t tid)   // field 22 of its stat: c
     return at ? strtoull(at, NULL, 10) : 0;
 }
 
+static int pyprof__same_account(const void *context, uint32_t item, const void *key)
+{
+    return PYPROF__AT(const pyprof__account, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
+}
+
 // One OS thread in one interpreter is one thread of the recording, however many thread states it goes through
 // (PyGILState_Ensure makes one a call); a thread id used again by another thread is another.
 static uint32_t pyprof__member_find(pyprof__session *session, const pyprof__thread *thread, uint64_t now)
 {
     pyprof__array *members = &session->model.members;
-    uint64_t started = 0;
+    uint64_t started = 0, native = (uint64_t)thread->native;
+    int known = session->unclaimed
+        || pyprof__index_find(&session->account_index, pyprof__mix(11, native), pyprof__same_account, &session->accounts, &native) != PYPROF__NONE;
     uint32_t i;
-    for (i = (uint32_t)members->count; i-- > 0;) {
+    for (i = (uint32_t)members->count; known && i-- > 0;) {
         pyprof__member *member = &PYPROF__AT(pyprof__member, *members, i);
         if (member->ident == 0 && member->native == (uint64_t)thread->native && now < member->first_ns + pyprof__second) {   // it allocated first
             if (now < member->first_ns) member->first_ns = now;
+            session->unclaimed -= session->unclaimed > 0;
             member->ident = thread->ident;
             member->serial = thread->serial;
             member->interp_id = thread->interp_id;
@@ -15970,6 +16293,7 @@ static uint32_t pyprof__member_new(pyprof__session *session, const pyprof__threa
     if (!member) return PYPROF__NONE;
     member->native = (uint64_t)thread->native;
     member->ident = thread->ident;
+    session->unclaimed += thread->ident == 0;
     member->serial = thread->serial;
     member->interp_id = thread->interp_id;
     member->started = pyprof__thread_started(thread->native);
@@ -16174,11 +16498,6 @@ static void pyprof__record_gil(pyprof__session *session, pyprof__seat *seat, con
 }
 
 // ---- the time of threads ------------------------------------------------------------
-static int pyprof__same_account(const void *context, uint32_t item, const void *key)
-{
-    return PYPROF__AT(const pyprof__account, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
-}
-
 // Adds time to a sample that is recorded already.
 static void pyprof__share_add(pyprof__session *session, const pyprof__share *share, int64_t ns, int ran)
 {
@@ -16194,6 +16513,17 @@ static void pyprof__share_add(pyprof__session *session, const pyprof__share *sha
     if (share->moment <= model->moments_gone + model->moments_first || place >= model->moments.count) return;
     PYPROF__AT(pyprof__moment, model->moments, place).wall_ns += moment.wall_ns;
     PYPROF__AT(pyprof__moment, model->moments, place).cpu_ns += moment.cpu_ns;
+}
+
+// Tells a sample that is recorded already so many times more.
+static void pyprof__share_count(pyprof__session *session, const pyprof__share *share, uint64_t count)
+{
+    pyprof__model *model = &session->model;
+    uint64_t place = share->moment - 1 - model->moments_gone;
+    pyprof__model_add(model, PYPROF_SAMPLES, share->node, (int64_t)count);
+    if (share->state & PYPROF__IS_WAITING) pyprof__model_add(model, PYPROF_WAIT_SAMPLES, share->node, (int64_t)count);
+    if (share->moment <= model->moments_gone + model->moments_first || place >= model->moments.count) return;
+    PYPROF__AT(pyprof__moment, model->moments, place).count += (uint32_t)count;
 }
 
 // A sample takes its part: half of the time since the one before, which gets the other half. Returns ns.
@@ -16313,6 +16643,7 @@ static void pyprof__account_note(const pyprof__session *session, pyprof__account
     account->look_ns = now;
     account->tick = session->tick;
     account->spell = session->spells;
+    account->cold = thread->cold;
 }
 
 // Of a thread: ticks told now; those at which it stood where it stands, in the state it is in; those at which it was about to leave the
@@ -16496,8 +16827,8 @@ static void pyprof__record_stats(pyprof__session *session, const pyprof__sweeper
 static void pyprof__look_opcodes(pyprof__sweeper *sweeper)
 {
     size_t i, k;
-    for (i = 0; i < sweeper->list.threads.count; i++) {
-        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
+    for (i = 0; i < sweeper->list.listed.count; i++) {
+        const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         if (thread->tick != sweeper->list.tick || thread->cause) continue;
         for (k = 0; k < thread->stack.spots.count; k++)
             pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(const uint32_t, thread->stack.spots, k));
@@ -16545,9 +16876,9 @@ static void pyprof__record(pyprof__session *session, pyprof__sweeper *sweeper, c
     if (!session->due_now || (present && !sweeper->listed)) return;   // where no thread could be seen its ticks are told later
     if (present && pyprof__was_suspended(sweeper, tick)) pyprof__record_gap(session, tick);
     pyprof__record_stats(session, sweeper, tick, retried);
-    for (i = 0; i < sweeper->list.threads.count && present; i++) {
-        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
-        if (thread->tick == sweeper->list.tick) pyprof__record_thread(session, &sweeper->codes, thread, i, tick->now);
+    for (i = 0; i < sweeper->list.listed.count && present; i++) {
+        const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
+        if (thread->tick == sweeper->list.tick) pyprof__record_thread(session, &sweeper->codes, thread, thread->slot, tick->now);
     }
     model->recorded_ns += tick->now - session->last_ns;
     session->last_ns = model->last_ns = tick->now;
@@ -16781,6 +17112,7 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     int i, present;
     pyprof__schedule_collect(schedule, pyprof__now(), &tick);
     sweeper->late = tick.late > PYPROF__PROMPT_NS || tick.count > 1;
+    sweeper->turns = (size_t)(schedule->period / PYPROF__TURN_NS);
     present = pyprof__prove(sweeper) && pyprof__sweep(sweeper, tick.now);
     if (present) pyprof__watch_lateness(sweeper, tick.now, tick.late);
     if (present && (tick.now > names->due || (tick.now > names->soon && pyprof__names_missing(&sweeper->list)))) {   // 5 % of the time at most
@@ -16887,13 +17219,18 @@ static pyprof_result pyprof__sampler_start(void)
 // sampler had no CPU for. Under the lock.
 static void pyprof__account_end(pyprof__session *session, pyprof__account *account, uint64_t now, uint64_t due)
 {
-    uint64_t cpu = account->tick == session->tick && account->spell == session->spells ? pyprof__thread_cpu((int64_t)account->native) : 0;
+    int lives = (account->tick == session->tick || account->cold) && account->spell == session->spells && account->member != PYPROF__NONE;
+    uint64_t cpu = lives ? pyprof__thread_cpu((int64_t)account->native) : 0, owed = session->due - account->due;
+    int wanted = lives && PYPROF__AT(pyprof__member, session->model.members, account->member).wanted;
     pyprof_stats *stats = &session->model.stats;
-    if (cpu < account->cpu_ns || cpu == 0 || account->member == PYPROF__NONE) return;
-    if (PYPROF__AT(pyprof__member, session->model.members, account->member).wanted) {
-        stats->asked += due;
-        stats->missed += due;
-    }
+    if (cpu < account->cpu_ns || cpu == 0) return;
+    account->due = session->due;
+    if (wanted && cpu == account->cpu_ns && account->waits.node) {   // it has waited all the while
+        pyprof__share_count(session, &account->waits, owed + due);
+        stats->samples += owed + due;
+        stats->recovered += owed + due;
+    } else if (wanted) stats->missed += owed + due;
+    if (wanted) stats->asked += owed + due;
     pyprof__account_pass(account, now - account->look_ns, cpu - account->cpu_ns);
     account->cpu_ns = cpu;
     account->look_ns = now;
@@ -16997,6 +17334,7 @@ static int pyprof__session_clear(pyprof__session *session, uint64_t start_ns)
     session->model.paths = session->config.paths;
     session->model.opcodes = session->config.opcodes;
     session->ticks_late = session->late_sum = 0;
+    session->unclaimed = 0;
     session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
     session->spot_map.count = 0;
     for (i = 0; i < session->seats.count; i++) PYPROF__AT(pyprof__seat, session->seats, i).member = PYPROF__NONE;
@@ -17186,8 +17524,8 @@ static int pyprof__dump_sweep(pyprof__sweeper *sweeper)
     for (attempt = 0; attempt < 2 || (attempt < 20 && rejected); attempt++) {   // two: who stands still with the GIL waits
         if (attempt) pyprof__sleep_until(&word, 0, pyprof__now() + 1000000);
         if (!pyprof__sweep(sweeper, pyprof__now())) return 0;
-        for (rejected = 0, i = 0; i < sweeper->list.threads.count; i++) {
-            const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
+        for (rejected = 0, i = 0; i < sweeper->list.listed.count; i++) {
+            const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
             rejected |= thread->tick == sweeper->list.tick && thread->cause != 0;
         }
     }
