@@ -307,7 +307,7 @@ typedef struct pyprof_dump_options { uint32_t max_depth; int native; int paths; 
 typedef struct pyprof_row {
     const char *name, *qualname, *file;
     int32_t line;                   // first line of the function, or the line when grouped by line
-    int32_t kind;                   // pyprof_kind
+    int32_t kind;                   // pyprof_kind. qualname: of one name and place with another function, "<lambda> (column 17)"
     int64_t self[PYPROF_METRIC_COUNT], total[PYPROF_METRIC_COUNT];
 } pyprof_row;
 
@@ -3409,7 +3409,11 @@ typedef struct {
     uint32_t table, table_size;        // its line table, in tables
     int32_t kind;                      // pyprof_kind
     int32_t role;                      // pyprof__role
+    uint32_t content;                  // of what it does, the same in every run: tells namesakes apart; 0 = not told apart
+    int32_t column;                    // where its code begins on its first line, counted from 1; 0 = not known
 } pyprof__code;
+
+typedef struct { uint64_t function; uint32_t content, count; } pyprof__namesake;   // content 0: the function, and how many contents it has
 
 typedef struct {               // where in which code
     uint32_t code;
@@ -3432,6 +3436,8 @@ typedef struct {
     pyprof__array codes, tables, spots;
     pyprof__index code_index, spot_index;
     pyprof__index import_index;            // <import NAME>: codes, by name
+    pyprof__array namesakes;               // pyprof__namesake; they outlive the codes
+    pyprof__index namesake_index;
     uint32_t imports;                      // so many of them
     uint64_t importers[4];                 // addresses of importlib's function: each interpreter may have its own
     uint32_t importer;                     // the one to replace next
@@ -3449,7 +3455,7 @@ typedef struct {
 } pyprof__codes;
 
 enum { PYPROF__TEXT_SIZE = PYPROF__MAX_CHARS * 4 + 8, PYPROF__MAX_DECODED = 64, PYPROF__MAX_CODES = 100000, PYPROF__MEMOS = 1024,
-      PYPROF__MAX_IMPORTS = 4096 };
+      PYPROF__MAX_IMPORTS = 4096, PYPROF__MAX_NAMESAKES = 256 };
 
 static int pyprof__codes_fill(pyprof__codes *codes)   // the pseudo spots; 0 = no memory
 {
@@ -3475,6 +3481,7 @@ static int pyprof__codes_init(pyprof__codes *codes, pyprof__pool *pool, const py
     pyprof__array_init(&codes->codes, sizeof(pyprof__code));
     pyprof__array_init(&codes->tables, 1);
     pyprof__array_init(&codes->spots, sizeof(pyprof__spot));
+    pyprof__array_init(&codes->namesakes, sizeof(pyprof__namesake));
     codes->text = (char *)pyprof__alloc(pool, PYPROF__TEXT_SIZE);
     codes->memo = (pyprof__memo *)pyprof__alloc(pool, PYPROF__MEMOS * sizeof *codes->memo);
     codes->opcodes = (pyprof__opcodes *)pyprof__alloc(pool, sizeof *codes->opcodes);
@@ -3507,6 +3514,8 @@ static void pyprof__codes_free(pyprof__codes *codes)
     pyprof__array_free(codes->pool, &codes->codes);
     pyprof__array_free(codes->pool, &codes->tables);
     pyprof__array_free(codes->pool, &codes->spots);
+    pyprof__array_free(codes->pool, &codes->namesakes);
+    pyprof__index_free(codes->pool, &codes->namesake_index);
     pyprof__free(codes->pool, codes->text, codes->text ? PYPROF__TEXT_SIZE : 0);
     pyprof__free(codes->pool, codes->memo, codes->memo ? PYPROF__MEMOS * sizeof *codes->memo : 0);
     pyprof__free(codes->pool, codes->opcodes, codes->opcodes ? sizeof *codes->opcodes : 0);
@@ -3555,6 +3564,214 @@ static int pyprof__is_code(pyprof__codes *codes, pyprof__mirror *mirror, uint64_
 
 #define PYPROF__FIELD_AT(to, buffer, offset) memcpy(&(to), (buffer) + (offset), sizeof(to))
 
+// ---- what tells namesakes apart: two lambdas on one line, what a template engine or dataclasses compile ----------------
+// A hash of what a code object does that stays the same while it lives and in every run: constants, names, the line table
+// (from 3.11 on with columns), and of the bytecode what the interpreter does not rewrite.
+enum { PYPROF__MAX_PARTS = 400, PYPROF__MAX_HASHED = 1 << 13 };
+
+typedef struct {
+    pyprof__codes *codes;
+    pyprof__mirror *mirror;
+    uint64_t hash;
+    int count, bad;                        // bad: something could not be read
+    uint64_t parts[PYPROF__MAX_PARTS];     // objects; those that they hold are added behind them
+} pyprof__content;
+
+static void pyprof__content_add(pyprof__content *content, uint64_t object)
+{
+    if (object && content->count < PYPROF__MAX_PARTS) content->parts[content->count++] = object;
+}
+
+static void pyprof__content_hash(pyprof__content *content, const unsigned char *bytes, uint64_t size)
+{
+    uint64_t i;
+    for (i = 0; i < size; i++) content->hash = (content->hash ^ bytes[i]) * 0x100000001b3u;
+}
+
+static void pyprof__content_memory(pyprof__content *content, uint64_t at, uint64_t size)
+{
+    unsigned char raw[512];
+    uint64_t done, n;
+    content->hash = pyprof__mix(content->hash, size);
+    for (done = 0; done < size && done < PYPROF__MAX_HASHED; done += n) {
+        n = size - done < sizeof raw ? size - done : sizeof raw;
+        if (!pyprof__read(content->mirror, raw, at + done, (size_t)n)) { content->bad = 1; return; }
+        pyprof__content_hash(content, raw, n);
+    }
+}
+
+static void pyprof__content_str(pyprof__content *content, uint64_t object)
+{
+    char *text = content->codes->text;
+    ssize_t size = pyprof__read_str(content->mirror, content->codes->layout, object, text);
+    if (size < 0) { content->bad = 1; return; }
+    content->hash = pyprof__mix(content->hash, pyprof__hash_text(text, (size_t)size));
+}
+
+static void pyprof__content_int(pyprof__content *content, uint64_t object)   // Include/cpython/longintrepr.h
+{
+    const pyprof__layout *layout = content->codes->layout;
+    int64_t size = 0;
+    uint64_t digits;
+    if (!pyprof__read(content->mirror, &size, object + layout->long_digits - 8, sizeof size)) { content->bad = 1; return; }
+    if (layout->attrs_form >= PYPROF__ATTRS_312) {
+        digits = (uint64_t)size >> 3;
+        content->hash = pyprof__mix(content->hash, (uint64_t)size & 3);
+    } else {
+        digits = (uint64_t)(size < 0 ? -size : size);
+        content->hash = pyprof__mix(content->hash, size < 0);
+    }
+    pyprof__content_memory(content, object + layout->long_digits, digits * 4);
+}
+
+static void pyprof__content_tuple(pyprof__content *content, uint64_t object)
+{
+    const pyprof__layout *layout = content->codes->layout;
+    uint64_t size = 0, item, i;
+    if (!pyprof__read(content->mirror, &size, object + layout->bytes_size, sizeof size)) { content->bad = 1; return; }
+    content->hash = pyprof__mix(content->hash, size);
+    for (i = 0; i < size && content->count < PYPROF__MAX_PARTS; i++) {
+        if (!pyprof__read(content->mirror, &item, object + layout->tuple_items + i * 8, sizeof item)) { content->bad = 1; return; }
+        pyprof__content_add(content, item);
+    }
+}
+
+static void pyprof__content_fields(pyprof__content *content, uint64_t code)   // what a code object holds
+{
+    const pyprof__layout *layout = content->codes->layout;
+    const uint32_t fields[] = { layout->code_consts, layout->code_names, layout->code_locals, layout->code_cells,
+                                layout->code_free, layout->code_string };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(fields); i++)
+        if (fields[i] != PYPROF__NO) pyprof__content_add(content, pyprof__read_pointer(content->mirror, code + fields[i]));
+}
+
+// Of other types only the name counts: a set's order differs from run to run.
+static void pyprof__content_part(pyprof__content *content, uint64_t object)
+{
+    const pyprof__layout *layout = content->codes->layout;
+    uint64_t type = object % 8 ? 0 : pyprof__read_pointer(content->mirror, object + layout->object_type), size = 0;
+    char name[9];
+    memset(name, 0, sizeof name);
+    if (!type) { content->bad = 1; return; }
+    if (pyprof__is_type(content->codes, content->mirror, type, "str", &content->codes->str_type)) { pyprof__content_str(content, object); return; }
+    if (!pyprof__read(content->mirror, name, pyprof__read_pointer(content->mirror, type + layout->type_name), 8)) { content->bad = 1; return; }
+    pyprof__content_hash(content, (const unsigned char *)name, strlen(name));
+    if (strcmp(name, "tuple") == 0) pyprof__content_tuple(content, object);
+    if (strcmp(name, "int") == 0 || strcmp(name, "bool") == 0) pyprof__content_int(content, object);
+    if (strcmp(name, "float") == 0) pyprof__content_memory(content, object + layout->object_type + 8, 8);
+    if (strcmp(name, "complex") == 0) pyprof__content_memory(content, object + layout->object_type + 8, 16);
+    if (strcmp(name, "bytes") == 0) {
+        if (!pyprof__read(content->mirror, &size, object + layout->bytes_size, sizeof size)) { content->bad = 1; return; }
+        pyprof__content_memory(content, object + layout->bytes_data, size);
+    }
+    if (strcmp(name, "code") == 0) {   // a function within the function
+        pyprof__content_fields(content, object);
+        pyprof__content_add(content, pyprof__read_pointer(content->mirror, object + layout->code_name));
+        pyprof__content_add(content, pyprof__read_pointer(content->mirror, object + layout->code_linetable));
+    }
+}
+
+static void pyprof__content_begin(pyprof__content *content, pyprof__codes *codes, pyprof__mirror *mirror, uint64_t code)
+{
+    int i;
+    content->codes = codes;
+    content->mirror = mirror;
+    content->hash = 1;
+    content->count = content->bad = 0;
+    pyprof__content_fields(content, code);
+    for (i = 0; i < content->count; i++) pyprof__content_part(content, content->parts[i]);
+}
+
+static int pyprof__same_place(const pyprof__place *a, const pyprof__place *b) { return memcmp(a, b, sizeof *a) == 0; }
+
+// 3.11 and later rewrite opcodes and caches in place: specialised, traced. The argument of an instruction stays, and where
+// the place changes, one begins. (Code that differs in opcodes alone, -x and ~x, is one.) Finds the column, too.
+static void pyprof__content_places(pyprof__content *content, pyprof__code *code)
+{
+    const unsigned char *table = (const unsigned char *)content->codes->tables.data + code->table;
+    pyprof__place place = { 0, 0, -1, -1 }, next = { 0, 0, -1, -1 };
+    unsigned char raw[PYPROF__MAX_HASHED];
+    size_t size = (size_t)code->key.units * 2 < sizeof raw ? (size_t)code->key.units * 2 : sizeof raw;
+    int64_t line = code->key.first_line;
+    size_t at = 0;
+    pyprof__reader reader;
+    reader.at = table;
+    reader.end = table + code->table_size;
+    reader.bad = 0;
+    if (!pyprof__read_long(content->mirror, raw, code->key.address + content->codes->layout->code_bytes, size)) { content->bad = 1; return; }
+    while (reader.at < reader.end) {
+        unsigned head = pyprof__reader_byte(&reader);
+        pyprof__location_entry(&reader, head >> 3 & 15u, &line, &next);
+        if (reader.bad || !(head & 128u)) return;
+        if (!code->column && next.line == code->key.first_line && next.end_column > next.column) code->column = next.column + 1;
+        if (!pyprof__same_place(&place, &next) && next.end_column > next.column && at + 1 < size) pyprof__content_hash(content, raw + at + 1, 1);
+        place = next;
+        at += ((head & 7u) + 1) * 2;
+    }
+}
+
+static uint64_t pyprof__namesake_hash(const pyprof__namesake *namesake) { return pyprof__mix(namesake->function, namesake->content); }
+
+static int pyprof__same_namesake(const void *context, uint32_t item, const void *key)
+{
+    const pyprof__namesake *known = &PYPROF__AT(const pyprof__namesake, *(const pyprof__array *)context, item);
+    const pyprof__namesake *want = (const pyprof__namesake *)key;
+    return known->function == want->function && known->content == want->content;
+}
+
+static pyprof__namesake *pyprof__namesake_find(pyprof__codes *codes, uint64_t function, uint32_t content, int add)   // NULL = none, or no memory
+{
+    pyprof__namesake want, *added;
+    uint64_t hash;
+    uint32_t id;
+    want.function = function;
+    want.content = content;
+    want.count = 0;
+    hash = pyprof__namesake_hash(&want);
+    id = pyprof__index_find(&codes->namesake_index, hash, pyprof__same_namesake, &codes->namesakes, &want);
+    if (id != PYPROF__NONE) return &PYPROF__AT(pyprof__namesake, codes->namesakes, id);
+    added = add ? (pyprof__namesake *)pyprof__push(codes->pool, &codes->namesakes) : NULL;
+    if (!added) return NULL;
+    *added = want;
+    if (pyprof__index_add(codes->pool, &codes->namesake_index, hash, (uint32_t)codes->namesakes.count - 1)) return added;
+    codes->namesakes.count--;
+    return NULL;
+}
+
+// Expressions that are evaluated by the million, each another one, must not fill the memory: after so many contents of one
+// name at one place the others are one function.
+static uint32_t pyprof__content_admit(pyprof__codes *codes, const pyprof__code *code, uint32_t content)
+{
+    const uint32_t strings[] = { code->file, code->name, code->qualname };
+    uint64_t function = (uint64_t)(uint32_t)code->key.first_line;
+    pyprof__namesake *known;
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(strings); i++) {
+        const char *text = pyprof__string(&codes->strings, strings[i]);
+        function = pyprof__mix(function, pyprof__hash_text(text, strlen(text)));
+    }
+    if (pyprof__namesake_find(codes, function, content, 0)) return content;
+    known = pyprof__namesake_find(codes, function, 0, 1);
+    if (!known || known->count >= PYPROF__MAX_NAMESAKES) return 0;
+    known->count++;
+    return pyprof__namesake_find(codes, function, content, 1) ? content : 0;
+}
+
+static int pyprof__code_content(pyprof__codes *codes, pyprof__mirror *mirror, pyprof__code *code)   // after its table; 0 = unreadable
+{
+    pyprof__content content;
+    uint32_t hash;
+    pyprof__content_begin(&content, codes, mirror, code->key.address);
+    pyprof__content_hash(&content, (const unsigned char *)codes->tables.data + code->table, code->table_size);
+    if (codes->layout->lines_form == PYPROF__LINES_LOCATIONS) pyprof__content_places(&content, code);
+    if (content.bad) return 0;
+    hash = (uint32_t)(content.hash ^ content.hash >> 32);
+    code->content = pyprof__content_admit(codes, code, hash ? hash : 1);
+    if (!code->content) code->column = 0;
+    return 1;
+}
+
 // Of a str that is hashed (all names are): its hash. Else of its first characters, as for bytes.
 static uint64_t pyprof__print_of(pyprof__mirror *mirror, uint64_t print, uint64_t object, uint32_t size_at, uint32_t hash_at, uint32_t data_at)
 {
@@ -3575,9 +3792,15 @@ static uint64_t pyprof__code_print(pyprof__codes *codes, pyprof__mirror *mirror,
 {
     const pyprof__layout *layout = codes->layout;
     uint32_t hash_at = layout->str_length + 8;   // PyASCIIObject: length, hash, state
+    pyprof__content content;
+    char first;
     uint64_t print = pyprof__print_of(mirror, 1, key->name, layout->str_length, hash_at, layout->str_ascii);
     if (key->qualname) print = pyprof__print_of(mirror, print, key->qualname, layout->str_length, hash_at, layout->str_ascii);
     print = pyprof__print_of(mirror, print, key->filename, layout->str_length, hash_at, layout->str_ascii);
+    if (pyprof__read(mirror, &first, key->filename + layout->str_ascii, 1) && first == '<') {   // compiled at run time, and soon gone
+        pyprof__content_begin(&content, codes, mirror, key->address);
+        print = pyprof__mix(print, content.hash);
+    }
     return pyprof__print_of(mirror, print, key->linetable, layout->bytes_size, 0, layout->bytes_data);
 }
 
@@ -3645,7 +3868,7 @@ static int pyprof__code_decode(pyprof__codes *codes, pyprof__mirror *mirror, con
     code.name = pyprof__code_string(codes, mirror, key->name);
     code.qualname = key->qualname ? pyprof__code_string(codes, mirror, key->qualname) : code.name;
     if (code.file == PYPROF__NONE || code.name == PYPROF__NONE || code.qualname == PYPROF__NONE) return PYPROF_CAUSE_NAME + 1;
-    if (!pyprof__code_table(codes, mirror, &code)) return PYPROF_CAUSE_NAME + 1;
+    if (!pyprof__code_table(codes, mirror, &code) || !pyprof__code_content(codes, mirror, &code)) return PYPROF_CAUSE_NAME + 1;
     code.role = pyprof__code_role(codes, &code);
     if (code.role == PYPROF__ROLE_IMPORT) codes->importers[codes->importer++ % PYPROF__COUNT(codes->importers)] = key->address;
     added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
@@ -3875,8 +4098,6 @@ static void pyprof__window_add(pyprof__window *window, int64_t begin, int64_t en
         if (opcodes->minor >= 11 && !pyprof__opcode_is_plain(opcodes, *byte)) return;   // how long it is, is not known
     }
 }
-
-static int pyprof__same_place(const pyprof__place *a, const pyprof__place *b) { return memcmp(a, b, sizeof *a) == 0; }
 
 // 3.11 and later: the location table tells where instructions begin, and the place of each.
 static void pyprof__window_locate(pyprof__window *window)
@@ -5514,10 +5735,14 @@ static void pyprof__names_read(pyprof__threads *list, char *text, int all)
 //   Uses       TEXT, CODE (what a spot is)
 //   Promise    arrays without pointers: a snapshot is a copy of each
 //
-//      node = (parent, location)     location = (function, line, columns)     function = (kind, names, file, first line)
+//      node = (parent, location)     location = (function, line, columns)     function = (kind, names, file, first line, column, content)
 //      node 0 is the root, its children are threads, below them the frames, root first
 // ============================================================================
-typedef struct { uint32_t name, qualname, file; int32_t first_line, kind; } pyprof__function;
+typedef struct {
+    uint32_t name, qualname, file;
+    int32_t first_line, kind, column;   // column: as in pyprof__code
+    uint32_t content;                   // tells namesakes of one place apart; as in pyprof__code
+} pyprof__function;
 typedef struct { uint32_t function; pyprof__place place; uint32_t opcode; } pyprof__location;   // opcode: string, 0 = not recorded
 typedef struct { uint32_t parent, location; } pyprof__node;
 
@@ -5753,6 +5978,8 @@ static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *co
     }
     function.first_line = code->key.first_line;
     function.kind = code->kind;
+    function.column = code->column;
+    function.content = code->content;
     if (model->opcodes && spot->opcode > 1) opcode = pyprof__model_string(model, pyprof__string(&codes->strings, spot->opcode - 1));
     return pyprof__model_instruction(model, &function, &spot->place, opcode);
 }
@@ -7711,13 +7938,15 @@ static uint32_t pyprof__heap_decode(uint64_t address)
     code.qualname = raw.qualname ? pyprof__code_string(codes, &pyprof__heap.mirror, raw.qualname) : code.name;
     if (code.file == PYPROF__NONE || code.name == PYPROF__NONE || code.qualname == PYPROF__NONE) return PYPROF__NONE;
     if (!pyprof__code_table(codes, &pyprof__heap.mirror, &code)) return PYPROF__NONE;
+    if (!pyprof__code_content(codes, &pyprof__heap.mirror, &code)) return PYPROF__NONE;
     table = (const unsigned char *)codes->tables.data + code.table;
     for (hash = code.table_size, i = 0; i < code.table_size; i++) hash = (hash ^ table[i]) * 0x100000001b3u;
     code.key.address = code.key.version = 0;   // from here on the key says what is in it
     code.key.filename = code.file;
     code.key.name = code.name;
     code.key.qualname = code.qualname;
-    code.key.linetable = code.key.print = hash;
+    code.key.linetable = hash;
+    code.key.print = code.content;
     id = pyprof__index_find(&codes->code_index, pyprof__hash_bytes(&code.key, sizeof code.key), pyprof__same_code, &codes->codes, &code.key);
     if (id != PYPROF__NONE) { codes->tables.count = tables; return id; }
     added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
@@ -9426,6 +9655,7 @@ struct pyprof_profile {
     pyprof__pool pool;
     pyprof__model model;
     pyprof__array labels;          // uint32_t a function: its name, unique in this profile
+    pyprof__array titles;          // uint32_t a function: its qualname, and what tells it from another one of its place
     uint32_t program, python;      // strings
     int64_t pid;
     int free_threaded;
@@ -9471,6 +9701,11 @@ static const char *pyprof__label(const pyprof_profile *profile, uint32_t functio
     return pyprof__text(profile, PYPROF__AT(uint32_t, profile->labels, function));
 }
 
+static const char *pyprof__title(const pyprof_profile *profile, uint32_t function)
+{
+    return pyprof__text(profile, PYPROF__AT(uint32_t, profile->titles, function));
+}
+
 static int pyprof__is_memory(int metric)
 {
     return (metric >= PYPROF_ALLOC_BYTES && metric <= PYPROF_TEMP_BLOCKS) || metric == PYPROF_LIVE_AGE_MS;
@@ -9504,12 +9739,13 @@ static pyprof__slice pyprof__stem(const char *file)
     return stem;
 }
 
-// How much it takes to be unique: 0 = the name, 1 = and the place, 2 = and the number of the function in this profile.
+// How much it takes to be unique: 0 = the name, 1 = and the place, 2 = and its column, 3 = and what its code does (the same
+// in every recording), 4 = and the number of the function in this profile.
 static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__function *function, int detail)
 {
     const char *qualname = pyprof__text(profile, function->qualname), *file = pyprof__text(profile, function->file);
     pyprof__slice stem = pyprof__stem(file);
-    size_t capacity = stem.size + strlen(qualname) + strlen(file) + 60;
+    size_t capacity = stem.size + strlen(qualname) + strlen(file) + 80;
     char *text = (char *)pyprof__alloc(&profile->pool, capacity);
     int size;
     uint32_t id, member = (uint32_t)function->first_line - 1;
@@ -9520,8 +9756,12 @@ static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__functi
     else size = snprintf(text, capacity, "%.*s.%s", (int)stem.size, stem.text, qualname);
     if (detail && size > 0 && function->kind != PYPROF_KIND_PYTHON)
         size += snprintf(text + size, capacity - (size_t)size, " (%s)", pyprof__kind_names[function->kind]);
+    else if (detail == 2 && size > 0 && function->column)
+        size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld:%ld)", file, (long)function->first_line, (long)function->column);
     else if (detail && size > 0) size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld)", file, (long)function->first_line);
-    if (detail > 1 && size > 0)
+    if (detail > 2 && size > 0 && function->content)
+        size += snprintf(text + size, capacity - (size_t)size, " #%06lx", (unsigned long)(function->content >> 8));
+    if (detail > 3 && size > 0)
         size += snprintf(text + size, capacity - (size_t)size, " #%u",
                          (unsigned)(function - (const pyprof__function *)profile->model.functions.data));
     id = pyprof__intern(&profile->pool, &profile->model.strings, text, size > 0 ? (size_t)size : 0);
@@ -9537,10 +9777,27 @@ static int pyprof__by_label(const void *a, const void *b)
     return x->label != y->label ? (x->label < y->label ? -1 : 1) : x->function < y->function ? -1 : x->function > y->function;
 }
 
+// The mark that the label bears behind the place, behind the qualname. PYPROF__NONE = no memory.
+static uint32_t pyprof__make_title(pyprof_profile *profile, const pyprof__function *function, int detail)
+{
+    const char *qualname = pyprof__text(profile, function->qualname);
+    size_t capacity = strlen(qualname) + 40;
+    char *text;
+    uint32_t id;
+    if (function->kind != PYPROF_KIND_PYTHON || !(detail == 2 ? function->column != 0 : detail > 2 && function->content)) return function->qualname;
+    text = (char *)pyprof__alloc(&profile->pool, capacity);
+    if (!text) return PYPROF__NONE;
+    if (detail == 2) snprintf(text, capacity, "%s (column %ld)", qualname, (long)function->column);
+    else snprintf(text, capacity, "%s #%06lx", qualname, (unsigned long)(function->content >> 8));
+    id = pyprof__intern(&profile->pool, &profile->model.strings, text, strlen(text));
+    pyprof__free(&profile->pool, text, capacity);
+    return id;
+}
+
 // Equal labels get more detail. 0 = no memory.
 static int pyprof__labels_part(pyprof_profile *profile, pyprof__labelled *items, size_t count, int detail)
 {
-    uint32_t *labels = (uint32_t *)profile->labels.data;
+    uint32_t *labels = (uint32_t *)profile->labels.data, *titles = (uint32_t *)profile->titles.data;
     size_t i;
     for (i = 0; i < count; i++) {
         items[i].label = labels[i];
@@ -9552,7 +9809,8 @@ static int pyprof__labels_part(pyprof_profile *profile, pyprof__labelled *items,
         if (function->kind != PYPROF_KIND_PYTHON && function->kind != PYPROF_KIND_TASK && !pyprof__is_leaf(function->kind)) continue;
         if ((i == 0 || items[i - 1].label != items[i].label) && (i + 1 == count || items[i + 1].label != items[i].label)) continue;
         labels[items[i].function] = pyprof__make_label(profile, function, detail);
-        if (labels[items[i].function] == PYPROF__NONE) return 0;
+        titles[items[i].function] = pyprof__make_title(profile, function, detail);
+        if (labels[items[i].function] == PYPROF__NONE || titles[items[i].function] == PYPROF__NONE) return 0;
     }
     return 1;
 }
@@ -9561,14 +9819,18 @@ static int pyprof__labels_make(pyprof_profile *profile)   // 0 = no memory
 {
     size_t i, count = profile->model.functions.count;
     pyprof__labelled *items = (pyprof__labelled *)pyprof__alloc(&profile->pool, (count + 1) * sizeof *items);
-    int whole = items != NULL;
+    int whole = items != NULL, detail;
     pyprof__array_init(&profile->labels, sizeof(uint32_t));
+    pyprof__array_init(&profile->titles, sizeof(uint32_t));
     for (i = 0; i < count && whole; i++) {
+        const pyprof__function *function = &PYPROF__AT(pyprof__function, profile->model.functions, i);
         uint32_t *label = (uint32_t *)pyprof__push(&profile->pool, &profile->labels);
-        if (label) *label = pyprof__make_label(profile, &PYPROF__AT(pyprof__function, profile->model.functions, i), 0);
-        whole = label && *label != PYPROF__NONE;
+        uint32_t *title = (uint32_t *)pyprof__push(&profile->pool, &profile->titles);
+        if (label) *label = pyprof__make_label(profile, function, 0);
+        if (title) *title = function->qualname;
+        whole = label && title && *label != PYPROF__NONE;
     }
-    whole = whole && pyprof__labels_part(profile, items, count, 1) && pyprof__labels_part(profile, items, count, 2);
+    for (detail = 1; detail <= 4 && whole; detail++) whole = pyprof__labels_part(profile, items, count, detail);
     pyprof__free(&profile->pool, items, (count + 1) * sizeof *items);
     return whole;
 }
@@ -9577,6 +9839,7 @@ static void pyprof__profile_free(pyprof_profile *profile)
 {
     pyprof_allocator allocator = profile->pool.allocator;
     pyprof__array_free(&profile->pool, &profile->labels);
+    pyprof__array_free(&profile->pool, &profile->titles);
     pyprof__array_free(&profile->pool, &profile->seen);
     pyprof__model_free(&profile->model);
     allocator.free(allocator.user, profile, sizeof *profile);
@@ -9765,7 +10028,7 @@ static void pyprof__row_name(const pyprof_profile *profile, uint32_t node, int g
     row->kind = function->kind;
     if (group == PYPROF_GROUP_FILE && !*row->file) row->file = "(no file)";
     row->name = group == PYPROF_GROUP_FILE ? row->file : pyprof__text(profile, function->name);
-    row->qualname = group == PYPROF_GROUP_FILE ? row->name : pyprof__text(profile, function->qualname);
+    row->qualname = group == PYPROF_GROUP_FILE ? row->name : pyprof__title(profile, pyprof__location_of(profile, node)->function);
     row->line = function->first_line;
     if (group == PYPROF_GROUP_LINE) row->line = pyprof__location_of(profile, node)->place.line;
     if (group == PYPROF_GROUP_FILE || group == PYPROF_GROUP_THREAD || group == PYPROF_GROUP_LEAF) row->line = 0;
@@ -10015,10 +10278,37 @@ static int pyprof__has_qualnames(const pyprof_profile *profile)
     return 0;
 }
 
-typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // functions of one name and file on each side
+typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // functions of one key on each side
 
-// A function that has no namesake is the same one even if edits above it moved it: its lines are counted from its first.
-static int pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
+// What has to agree for two functions of one name and file to be the same one, the strictest first. Edits above a function
+// move its line, edits of it (and other versions of Python) change its content.
+enum { PYPROF__BY_LINE = 1, PYPROF__BY_COLUMN = 2, PYPROF__BY_CONTENT = 4, PYPROF__BY_NAME = 0 };
+static const unsigned char pyprof__diff_keys[] = {
+    PYPROF__BY_LINE | PYPROF__BY_COLUMN | PYPROF__BY_CONTENT, PYPROF__BY_COLUMN | PYPROF__BY_CONTENT,
+    PYPROF__BY_LINE | PYPROF__BY_COLUMN, PYPROF__BY_LINE, PYPROF__BY_NAME,
+};
+
+static pyprof__function pyprof__diff_key(const pyprof__function *function, unsigned by)
+{
+    pyprof__function key = *function;
+    if (!(by & PYPROF__BY_LINE)) key.first_line = 0;
+    if (!(by & PYPROF__BY_COLUMN)) key.column = 0;
+    if (!(by & PYPROF__BY_CONTENT)) key.content = 0;
+    return key;
+}
+
+// From here on both are the same function, the later one: its lines are counted from its first.
+static void pyprof__diff_unite(pyprof__differ *differ, const uint32_t *only)
+{
+    pyprof__function *before = &PYPROF__AT(pyprof__function, differ->sides[0].functions, only[0]);
+    const pyprof__function *after = &PYPROF__AT(const pyprof__function, differ->sides[1].functions, only[1]);
+    if (before->first_line != after->first_line && (before->first_line <= 0 || after->first_line <= 0)) return;
+    PYPROF__AT(int32_t, differ->sides[0].shifts, only[0]) = after->first_line - before->first_line;
+    *before = *after;
+}
+
+// Unites the functions that are the only ones of their key on either side. done: those that are united, of each side.
+static int pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array *done)   // 0 = no memory
 {
     pyprof__array keys, found;
     pyprof__index index;
@@ -10029,10 +10319,10 @@ static int pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
     pyprof__array_init(&found, sizeof(pyprof__namesakes));
     for (side = 0; side < 2; side++)
         for (i = 0; whole && i < differ->sides[side].functions.count; i++) {
-            pyprof__function key = PYPROF__AT(pyprof__function, differ->sides[side].functions, i);
+            pyprof__function key = pyprof__diff_key(&PYPROF__AT(pyprof__function, differ->sides[side].functions, i), by);
             uint32_t id;
-            if (key.kind != PYPROF_KIND_PYTHON) continue;
-            key.first_line = 0;
+            if (key.kind != PYPROF_KIND_PYTHON || (by && PYPROF__AT(unsigned char, done[side], i))) continue;
+            if ((by & PYPROF__BY_CONTENT) && !key.content && !key.first_line) continue;   // what is not known is not the same
             id = pyprof__unique(&differ->pool, &keys, &index, pyprof__same_function, &key);
             whole = id != PYPROF__NONE && (id < found.count || pyprof__push(&differ->pool, &found));
             if (!whole) break;
@@ -10041,15 +10331,28 @@ static int pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
         }
     for (i = 0; whole && i < found.count; i++) {
         const pyprof__namesakes *both = &PYPROF__AT(const pyprof__namesakes, found, i);
-        pyprof__function *moved = &PYPROF__AT(pyprof__function, differ->sides[0].functions, both->only[0]);
-        int32_t line = PYPROF__AT(pyprof__function, differ->sides[1].functions, both->only[1]).first_line;
-        if (both->count[0] != 1 || both->count[1] != 1 || moved->first_line <= 0 || line <= 0) continue;
-        PYPROF__AT(int32_t, differ->sides[0].shifts, both->only[0]) = line - moved->first_line;
-        moved->first_line = line;
+        if (both->count[0] != 1 || both->count[1] != 1 || PYPROF__AT(unsigned char, done[0], both->only[0])) continue;
+        for (side = 0; side < 2; side++) PYPROF__AT(unsigned char, done[side], both->only[side]) = 1;
+        pyprof__diff_unite(differ, both->only);
     }
     pyprof__array_free(&differ->pool, &keys);
     pyprof__array_free(&differ->pool, &found);
     pyprof__index_free(&differ->pool, &index);
+    return whole;
+}
+
+static int pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
+{
+    int may_move = pyprof__has_qualnames(differ->sides[0].from) && pyprof__has_qualnames(differ->sides[1].from), whole = 1;
+    pyprof__array done[2];
+    size_t side, i;
+    for (side = 0; side < 2; side++) {
+        pyprof__array_init(&done[side], 1);
+        whole = whole && pyprof__array_reserve(&differ->pool, &done[side], differ->sides[side].functions.count);   // zeroes
+    }
+    for (i = 0; whole && i < PYPROF__COUNT(pyprof__diff_keys); i++)
+        if (may_move || (pyprof__diff_keys[i] & PYPROF__BY_LINE)) whole = pyprof__diff_match(differ, pyprof__diff_keys[i], done);
+    for (side = 0; side < 2; side++) pyprof__array_free(&differ->pool, &done[side]);
     return whole;
 }
 
@@ -10364,8 +10667,7 @@ static int pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)
     size_t metric;
     if (!pyprof__model_begin(&differ->to->model)) return 0;
     if (!pyprof__diff_open(differ, before, filter) || !pyprof__diff_open(differ, after, filter)) return 0;
-    if (pyprof__has_qualnames(before->from) && pyprof__has_qualnames(after->from) && !pyprof__diff_moved(differ)) return 0;
-    if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
+    if (!pyprof__diff_moved(differ) || !pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
     if (!pyprof__diff_nodes(differ, after, 2) || !pyprof__diff_history(differ) || !pyprof__diff_nodes(differ, before, 1)) return 0;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
         if (!pyprof__diff_column(differ, metric)) return 0;
@@ -11185,6 +11487,8 @@ static void pyprof__json_frames(const pyprof__job *job)
                            "\"first_line\": %ld, \"kind\": \"%s\"",
                            (long)location->place.line, (long)location->place.end_line, (long)location->place.column, (long)location->place.end_column,
                            threadlike ? 0L : (long)function->first_line, pyprof__kind_names[function->kind]);
+        if (function->column) pyprof__put_format(job->sink, ", \"first_column\": %ld", (long)function->column);
+        if (function->content) pyprof__put_format(job->sink, ", \"content\": \"%08lx\"", (unsigned long)function->content);
         if (location->opcode) pyprof__put_format(job->sink, ", \"opcode\": \"%s\"", pyprof__text(job->profile, location->opcode));
         pyprof__put(job->sink, "}");
     }
@@ -13341,7 +13645,7 @@ static int pyprof__hot_function(pyprof__hottest *hot, uint32_t id)   // 0 = no m
         state = PYPROF__SCRIPT_CHANGED;
     if (state != PYPROF__SCRIPT_NO_MEMORY) {
         pyprof__put(hot->job->sink, "  ");
-        pyprof__put_visible(hot->job->sink, pyprof__text(profile, function->qualname));
+        pyprof__put_visible(hot->job->sink, pyprof__title(profile, id));
         pyprof__put(hot->job->sink, "  ");
         pyprof__put_visible(hot->job->sink, file);
         pyprof__put_format(hot->job->sink, ":%ld%s", (long)function->first_line, notes[state]);
@@ -14484,6 +14788,7 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
         whole = function->file != PYPROF__NONE && function->name != PYPROF__NONE;
     }
     pyprof__array_free(&made->pool, &made->labels);
+    pyprof__array_free(&made->pool, &made->titles);
     made->program = profile->program;   // the copy has the same strings first
     made->python = profile->python;
     made->pid = profile->pid;
