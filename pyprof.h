@@ -2302,6 +2302,20 @@ static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__
 };
 #undef PYPROF__N
 
+// In a type, as far from its dictoffset in all versions (Include/cpython/object.h). What instances have: a dict that the
+// interpreter keeps for them (from 3.11 on); they are types.
+enum { PYPROF__TYPE_FLAGS = -120, PYPROF__TYPE_DICT = -24, PYPROF__TYPE_MRO = 56 };
+enum { PYPROF__FLAG_MANAGED = 1 << 4, PYPROF__FLAG_TYPES = 31 };   // the second is the number of a bit
+
+// Where a frame keeps its globals; its builtins lie behind them, up to 3.10 in front of them.
+static void pyprof__layout_scopes(const pyprof__layout *layout, uint64_t frame, uint64_t *globals, uint64_t *builtins)
+{
+    if (layout->attrs_form == PYPROF__ATTRS_DICT) *globals = frame + layout->frame_code + 16;
+    else if (layout->attrs_form == PYPROF__ATTRS_311) *globals = frame + layout->frame_code - 24;
+    else *globals = frame + layout->frame_code + 24;
+    *builtins = layout->attrs_form == PYPROF__ATTRS_DICT ? *globals - 8 : *globals + 8;
+}
+
 enum { PYPROF__TABLE_SINCE = 0x030d0000 };
 enum { PYPROF__OFFSETS_VERSION = 8, PYPROF__OFFSETS_FREE_THREADED = 16, PYPROF__OFFSETS_SIZE = 888 };
 
@@ -3415,6 +3429,13 @@ typedef struct {
 
 typedef struct { uint64_t function; uint32_t content, count; } pyprof__namesake;   // content 0: the function, and how many contents it has
 
+// How what a call calls was found: a variable, and attributes from there. Up to 3 of these; 0 links: not known
+typedef struct { unsigned char root, count; uint16_t index[4]; } pyprof__route;   // root: pyprof__act; then co_names or variables
+
+// What it is. Remembered are C, and that nothing tells (alike: and a Python function of that name was seen to be called):
+// that a Python function was called says nothing about the next time.
+typedef enum { PYPROF__CALLED_UNKNOWN, PYPROF__CALLED_C, PYPROF__CALLED_PYTHON, PYPROF__CALLED_EITHER, PYPROF__CALLED_ALIKE } pyprof__called;
+
 typedef struct {               // where in which code
     uint32_t code;
     int32_t instruction;
@@ -3422,6 +3443,8 @@ typedef struct {               // where in which code
     uint32_t callee;           // 0 = not looked up yet, 1 = it is no call, else 2 + the string: what it calls
     uint32_t opcode;           // 0 = not looked up yet, else 1 + the string: its opcode's name
     uint64_t names;            // what the code's names were then
+    pyprof__route route;
+    uint32_t called;           // pyprof__called, as far as it is known without looking
 } pyprof__spot;
 typedef struct { uint64_t address, stamp; uint32_t code; } pyprof__memo;                    // what was at an address lately
 
@@ -4353,6 +4376,36 @@ static const char *pyprof__window_callee(const pyprof__window *window, pyprof__c
     return callee->text[callee->at] == '(' || callee->text[callee->at] == '[' ? "" : callee->text + callee->at;
 }
 
+// How to find the callee again, while the frame stands at the call.
+static void pyprof__window_route(const pyprof__window *window, pyprof__route *route)
+{
+    const pyprof__opcodes *opcodes = window->codes->opcodes;
+    int i = window->count - 1, maker = -1, first = 1;
+    uint32_t index = 0;
+    uint16_t names[4];
+    size_t n, count = 0;
+    memset(route, 0, sizeof *route);
+    if (i > window->first && window->steps[i - 1].act == PYPROF__OP_PRECALL) i--;
+    if (pyprof__is_exit(window, i, &maker)) return;
+    for (i = pyprof__maker(window, i); i >= window->first && count < PYPROF__COUNT(names); i = maker) {
+        const pyprof__step *step = &window->steps[i];
+        index = step->argument;
+        maker = i - 1;
+        if (step->act == PYPROF__OP_SKIP) continue;
+        if (step->act == PYPROF__OP_NAME || step->act == PYPROF__OP_ATTR) index = pyprof__opcode_name_index(opcodes, step->opcode, index);
+        if (step->act == PYPROF__OP_PAIR) index = first ? index >> 4 : index & 15u;
+        if (index > UINT16_MAX) return;
+        names[count++] = (uint16_t)index;
+        route->root = step->act;
+        if (step->act != PYPROF__OP_ATTR) break;
+        maker = pyprof__maker(window, i);
+        first = 0;
+    }
+    if (!count || route->root < PYPROF__OP_NAME || route->root > PYPROF__OP_COMMON) return;
+    route->count = (unsigned char)count;
+    for (n = 0; n < count; n++) route->index[n] = names[count - 1 - n];
+}
+
 // Until 3.11 a code object has no version of its own: one evaluated after the other, x.f() and x.g() are the same but for
 // what co_names holds.
 static uint64_t pyprof__names_print(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code *code)
@@ -4384,7 +4437,7 @@ static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror
     if (spot->callee == 1) return 0;
     names = pyprof__names_print(codes, mirror, &PYPROF__AT(pyprof__code, codes->codes, spot->code));
     if (spot->callee && spot->names == names) return spot->callee - 1;
-    spot->callee = 0;
+    spot->callee = spot->called = 0;
     spot->names = names;
     if (!pyprof__window_read(&window, codes, mirror, spot)) return 0;
     last = window.bytes + (window.last - window.from) * 2;
@@ -4397,6 +4450,7 @@ static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror
     if (!pyprof__window_holds(&window)) return 0;
     string = name ? pyprof__intern(codes->pool, &codes->strings, name, strlen(name)) : PYPROF__NONE;
     if (name && string == PYPROF__NONE) return 0;
+    if (name) pyprof__window_route(&window, &spot->route);
     spot->callee = name ? 2 + string : 1;
     return spot->callee - 1;
 }
@@ -5727,6 +5781,249 @@ static void pyprof__names_read(pyprof__threads *list, char *text, int all)
         if (thread->name_tries++ % 16 == 0) pyprof__name_from_kernel(thread);
         thread->name_cpu_ns = thread->cpu_ns;
     }
+}
+
+// ---- what a call is about to call: a function written in Python, or in C ----------------------------------------------------
+// While a call of a Python function is being set up, and after it, the innermost frame is the caller's, at the call, as it is
+// all the time while a C function runs. The callee tells: it is looked up as the program does, by identity of interned names.
+typedef struct {
+    pyprof__codes *codes;
+    pyprof__mirror *mirror;
+    const pyprof__code *code;
+    uint64_t frame;
+    int built_in;              // a type whose attributes are not to be seen was looked at: those of C types (3.12 and later)
+} pyprof__calling;
+
+static uint64_t pyprof__dict_find(pyprof__mirror *mirror, const pyprof__dict *dict, uint64_t key)   // by the key's identity; 0 = none
+{
+    unsigned char raw[16 * 24];
+    uint64_t at, value;
+    uint32_t i, k, n;
+    for (i = 0; i < dict->count && i < 8192; i += n) {
+        n = dict->count - i < 16 ? dict->count - i : 16;
+        if (!pyprof__read(mirror, raw, dict->entries + (uint64_t)i * dict->stride, n * dict->stride)) return 0;
+        for (k = 0; k < n; k++) {
+            PYPROF__FIELD_AT(at, raw, k * dict->stride + dict->key_at);
+            if (at != key) continue;
+            PYPROF__FIELD_AT(value, raw, k * dict->stride + dict->key_at + 8);
+            return dict->values ? pyprof__read_pointer(mirror, dict->values + (uint64_t)(i + k) * 8) : value;
+        }
+    }
+    return 0;
+}
+
+static uint64_t pyprof__calling_find(pyprof__calling *calling, uint64_t dict_address, uint64_t key)   // key 0: __call__
+{
+    const pyprof__layout *layout = calling->codes->layout;
+    pyprof__dict dict;
+    if (!pyprof__dict_open(calling->mirror, layout, dict_address, &dict)) return 0;
+    return key ? pyprof__dict_find(calling->mirror, &dict, key) : pyprof__dict_get(calling->mirror, layout, &dict, "__call__");
+}
+
+static uint64_t pyprof__calling_inherited(pyprof__calling *calling, uint64_t type, uint64_t key)   // by a type, from its bases; 0 = none
+{
+    const pyprof__layout *layout = calling->codes->layout;
+    pyprof__mirror *mirror = calling->mirror;
+    uint64_t mro = pyprof__read_pointer(mirror, type + layout->type_dictoffset + PYPROF__TYPE_MRO), size = 0, base, dict, found, i;
+    if (!mro || mro % 8 || !pyprof__read(mirror, &size, mro + layout->bytes_size, sizeof size) || size > 256) return 0;
+    for (i = 0; i < size; i++) {
+        base = pyprof__read_pointer(mirror, mro + layout->tuple_items + i * 8);
+        dict = base && base % 8 == 0 ? pyprof__read_pointer(mirror, base + layout->type_dictoffset + (uint64_t)(int64_t)PYPROF__TYPE_DICT) : 0;
+        found = dict ? pyprof__calling_find(calling, dict, key) : 0;
+        if (found) return found;
+        if (!dict && i + 1 < size) calling->built_in = 1;   // object is the last one, of all
+    }
+    return 0;
+}
+
+static void pyprof__calling_type(const pyprof__calling *calling, uint64_t type, char *name, size_t size)   // its name, "" = unreadable
+{
+    uint64_t at = pyprof__read_pointer(calling->mirror, type + calling->codes->layout->type_name);
+    memset(name, 0, size);
+    if (!at || !pyprof__read(calling->mirror, name, at, size - 1)) memset(name, 0, size);
+}
+
+static uint64_t pyprof__type_of(const pyprof__calling *calling, uint64_t object)   // 0 = it is no object
+{
+    return !object || object % 8 ? 0 : pyprof__read_pointer(calling->mirror, object + calling->codes->layout->object_type);
+}
+
+static uint64_t pyprof__type_flags(const pyprof__calling *calling, uint64_t type)
+{
+    return pyprof__read_pointer(calling->mirror, type + calling->codes->layout->type_dictoffset + (uint64_t)(int64_t)PYPROF__TYPE_FLAGS);
+}
+
+static uint64_t pyprof__calling_attribute(pyprof__calling *calling, uint64_t object, uint64_t key)   // 0 = not known
+{
+    const pyprof__layout *layout = calling->codes->layout;
+    uint64_t type = pyprof__type_of(calling, object), found, flags;
+    pyprof__dict dict;
+    char name[8];
+    if (!type) return 0;
+    pyprof__calling_type(calling, type, name, sizeof name);
+    if (strcmp(name, "module") == 0) return pyprof__calling_find(calling, pyprof__read_pointer(calling->mirror, object + layout->module_dict), key);
+    flags = pyprof__type_flags(calling, type);
+    if (flags >> PYPROF__FLAG_TYPES & 1) {   // of a class, its own come first
+        found = pyprof__calling_inherited(calling, object, key);
+        return found ? found : pyprof__calling_inherited(calling, type, key);
+    }
+    found = pyprof__calling_inherited(calling, type, key);
+    if (found) return found;
+    if (layout->attrs_form == PYPROF__ATTRS_DICT) {
+        flags = pyprof__read_pointer(calling->mirror, type + layout->type_dictoffset);
+        if (flags == 0 || flags > 4096) return 0;
+    } else if (!(flags & PYPROF__FLAG_MANAGED)) return 0;
+    return pyprof__attributes(calling->mirror, layout, object, &dict) ? pyprof__dict_find(calling->mirror, &dict, key) : 0;
+}
+
+static uint64_t pyprof__calling_item(const pyprof__calling *calling, uint32_t tuple_at, uint32_t i, uint64_t *size)   // 0 = none
+{
+    const pyprof__layout *layout = calling->codes->layout;
+    uint64_t tuple = tuple_at == PYPROF__NO ? 0 : pyprof__read_pointer(calling->mirror, calling->code->key.address + tuple_at);
+    *size = 0;
+    if (!tuple || !pyprof__read(calling->mirror, size, tuple + layout->bytes_size, sizeof *size) || i >= *size) return 0;
+    return pyprof__read_pointer(calling->mirror, tuple + layout->tuple_items + (uint64_t)i * 8);
+}
+
+static uint64_t pyprof__calling_variable(pyprof__calling *calling, const pyprof__route *route)   // its value, 0 = not known
+{
+    const pyprof__layout *layout = calling->codes->layout;
+    uint64_t at, globals, builtins, size = 0, key, i = route->index[0];
+    if (route->root == PYPROF__OP_NAME) {
+        key = pyprof__calling_item(calling, layout->code_names, route->index[0], &size);
+        pyprof__layout_scopes(layout, calling->frame, &globals, &builtins);
+        at = key ? pyprof__calling_find(calling, pyprof__read_pointer(calling->mirror, globals), key) : 0;
+        return at || !key ? at : pyprof__calling_find(calling, pyprof__read_pointer(calling->mirror, builtins), key);
+    }
+    if (route->root == PYPROF__OP_CELL && layout->code_cells != PYPROF__NO) {   // up to 3.10 they lie behind the others
+        pyprof__calling_item(calling, layout->code_locals, 0, &size);
+        i += size;
+    }
+    at = pyprof__read_pointer(calling->mirror, calling->frame + layout->frame_locals + i * 8) & ~(uint64_t)3;   // 3.14 tags it
+    if (route->root == PYPROF__OP_CELL && at) at = pyprof__read_pointer(calling->mirror, at + layout->object_type + 8);
+    return at;
+}
+
+static pyprof__called pyprof__calling_object(pyprof__calling *calling, uint64_t object)
+{
+    static const char *const holders[] = { "method", "staticmethod", "classmethod" };
+    static const char *const unknown[] = { "property", "member_descriptor", "getset_descriptor", "NoneType" };
+    uint64_t type, found;
+    char name[32];
+    size_t i, depth;
+    for (depth = 0; depth < 4; depth++) {
+        type = pyprof__type_of(calling, object);
+        if (!type) return PYPROF__CALLED_UNKNOWN;
+        pyprof__calling_type(calling, type, name, sizeof name);
+        if (!*name) return PYPROF__CALLED_UNKNOWN;
+        if (strcmp(name, "function") == 0) return PYPROF__CALLED_PYTHON;
+        for (i = 0; i < PYPROF__COUNT(unknown); i++) if (strcmp(name, unknown[i]) == 0) return PYPROF__CALLED_UNKNOWN;
+        for (i = 0; i < PYPROF__COUNT(holders) && strcmp(name, holders[i]) != 0; i++) {}
+        if (i < PYPROF__COUNT(holders)) { object = pyprof__read_pointer(calling->mirror, object + calling->codes->layout->object_type + 8); continue; }
+        found = pyprof__calling_inherited(calling, type, 0);   // an object that has __call__
+        if (!found) return PYPROF__CALLED_C;
+        object = found;
+        type = pyprof__type_of(calling, object);
+        pyprof__calling_type(calling, type, name, sizeof name);
+        return strcmp(name, "function") == 0 ? PYPROF__CALLED_PYTHON : PYPROF__CALLED_C;
+    }
+    return PYPROF__CALLED_UNKNOWN;
+}
+
+// The frame that stands at the spot, from this one on outwards; 0 = it stands there no more.
+static uint64_t pyprof__calling_frame(const pyprof__calling *calling, uint64_t at, const pyprof__spot *spot)
+{
+    const pyprof__layout *layout = calling->codes->layout;
+    pyprof__raw_frame frame;
+    int steps;
+    for (steps = 0; at && at % 8 == 0 && steps < 4; steps++, at = frame.previous) {
+        if (!pyprof__frame_read(calling->mirror, layout, at, &frame)) return 0;
+        if (frame.code == calling->code->key.address && pyprof__frame_instruction(calling->mirror, layout, &frame) == spot->instruction) return at;
+    }
+    return 0;
+}
+
+// What the specialised form of the instruction is for, where nothing else tells (3.11 and later)
+static pyprof__called pyprof__called_by_opcode(const pyprof__calling *calling, const pyprof__spot *spot)
+{
+    static const char *const python[] = { "_PY", "_BOUND_METHOD", "_ENTER_INIT" };
+    char name[64];
+    unsigned char number;
+    size_t i, size;
+    const pyprof__opcode *opcode;
+    if (calling->codes->opcodes->minor < 11) return PYPROF__CALLED_UNKNOWN;
+    if (!pyprof__read(calling->mirror, &number, calling->code->key.address + calling->codes->layout->code_bytes + (uint64_t)spot->instruction * 2, 1))
+        return PYPROF__CALLED_UNKNOWN;
+    opcode = &calling->codes->opcodes->at[number];
+    size = opcode->name && opcode->size < sizeof name ? opcode->size : 0;
+    memcpy(name, size ? opcode->name : "", size);
+    name[size] = 0;
+    for (i = 0; i < PYPROF__COUNT(python); i++) if (strstr(name, python[i])) return PYPROF__CALLED_PYTHON;
+    return PYPROF__CALLED_UNKNOWN;
+}
+
+// top: the thread's frame pointer, or _PyCFrame: a C eval loop that is about to begin has none yet, that around it has one
+static uint64_t pyprof__calling_top(const pyprof__calling *calling, uint64_t top, const pyprof__spot *spot)
+{
+    const pyprof__layout *layout = calling->codes->layout;
+    uint64_t loop, found;
+    if (layout->cframe_current == PYPROF__NO) return pyprof__calling_frame(calling, top, spot);
+    found = pyprof__calling_frame(calling, pyprof__read_pointer(calling->mirror, top + layout->cframe_current), spot);
+    loop = found ? 0 : pyprof__read_pointer(calling->mirror, top + layout->cframe_previous);
+    return loop ? pyprof__calling_frame(calling, pyprof__read_pointer(calling->mirror, loop + layout->cframe_current), spot) : found;
+}
+
+static pyprof__called pyprof__calling_follow(pyprof__calling *calling, const pyprof__route *route)
+{
+    uint64_t object = pyprof__calling_variable(calling, route), key, size;
+    size_t i;
+    for (i = 1; object && i < route->count; i++) {
+        key = pyprof__calling_item(calling, calling->codes->layout->code_names, route->index[i], &size);
+        calling->built_in = 0;
+        object = key ? pyprof__calling_attribute(calling, object, key) : 0;
+    }
+    if (object) return pyprof__calling_object(calling, object);
+    if (i == 1 && route->root != PYPROF__OP_NAME) return PYPROF__CALLED_PYTHON;   // the variable is unbound: it has moved on, too
+    return calling->built_in && i == route->count ? PYPROF__CALLED_C : PYPROF__CALLED_UNKNOWN;
+}
+
+// What does the call at the spot, the innermost one of a thread, call? A thread that has moved on cannot be asked: unless C
+// was called there before, nothing speaks for it.
+static pyprof__called pyprof__spot_called(pyprof__codes *codes, pyprof__mirror *mirror, uint32_t spot_id, uint64_t top)
+{
+    pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
+    pyprof__calling calling;
+    pyprof__called called = PYPROF__CALLED_UNKNOWN;
+    if (spot->called == PYPROF__CALLED_C) return PYPROF__CALLED_C;
+    memset(&calling, 0, sizeof calling);
+    calling.codes = codes;
+    calling.mirror = mirror;
+    calling.code = &PYPROF__AT(const pyprof__code, codes->codes, spot->code);
+    if (spot->route.root == PYPROF__OP_CONST || spot->route.root == PYPROF__OP_COMMON) called = PYPROF__CALLED_C;
+    else if (spot->route.count) {
+        calling.frame = pyprof__calling_top(&calling, top, spot);
+        if (!calling.frame) return PYPROF__CALLED_PYTHON;
+        called = pyprof__calling_follow(&calling, &spot->route);
+    }
+    if (called == PYPROF__CALLED_C) spot->called = PYPROF__CALLED_C;
+    if (!called) called = pyprof__called_by_opcode(&calling, spot);
+    if (!called && !spot->called) spot->called = PYPROF__CALLED_EITHER;
+    return called ? called : (pyprof__called)spot->called;
+}
+
+// A Python function was called at a spot where nothing tells what is called. Is it the one that the call names?
+static void pyprof__spot_saw(pyprof__codes *codes, uint32_t caller_id, uint32_t called_id)
+{
+    pyprof__spot *caller = &PYPROF__AT(pyprof__spot, codes->spots, caller_id);
+    const char *name, *callee;
+    size_t size, length;
+    if (caller->called != PYPROF__CALLED_EITHER || caller->callee < 2) return;
+    name = pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, PYPROF__AT(const pyprof__spot, codes->spots, called_id).code).name);
+    callee = pyprof__string(&codes->strings, caller->callee - 2);
+    size = strlen(name);
+    length = strlen(callee);
+    if (length < size || strcmp(callee + length - size, name) != 0) return;
+    if (length == size || callee[length - size - 1] == '.') caller->called = PYPROF__CALLED_ALIKE;
 }
 
 // ============================================================================
@@ -7184,15 +7481,20 @@ static int pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thr
     return 0;
 }
 
-// The leaf of a thread that runs in C code called by its innermost Python line.
+// The leaf of a thread that runs in C code called by its innermost Python line: not where a Python function is about to begin.
 static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     char name[PYPROF__LEAF_SIZE];
     uint32_t spot, callee;
+    pyprof__called called;
     if ((thread->state & PYPROF__IS_WAITING) || thread->cause || thread->stack.spots.count == 0) return;
     spot = PYPROF__AT(uint32_t, thread->stack.spots, 0);
+    if (thread->stack.spots.count > 1) pyprof__spot_saw(&sweeper->codes, PYPROF__AT(uint32_t, thread->stack.spots, 1), spot);
     callee = pyprof__spot_callee(&sweeper->codes, &sweeper->mirror, spot);
     if (!callee) return;
+    called = pyprof__spot_called(&sweeper->codes, &sweeper->mirror, spot, thread->top);
+    if (called == PYPROF__CALLED_PYTHON) return;
+    if (called == PYPROF__CALLED_ALIKE) callee = 1;   // in C, but of what name cannot be told
     thread->state |= PYPROF__IS_NATIVE;
     if (thread->native_callee != callee || thread->native_leaf == PYPROF__NONE) {
         const char *text = pyprof__string(&sweeper->codes.strings, callee - 1);
