@@ -307,7 +307,7 @@ typedef struct pyprof_dump_options { uint32_t max_depth; int native; int paths; 
 typedef struct pyprof_row {
     const char *name, *qualname, *file;
     int32_t line;                   // first line of the function, or the line when grouped by line
-    int32_t kind;                   // pyprof_kind. qualname: of one name and place with another function, "<lambda> (column 17)"
+    int32_t kind;                   // pyprof_kind. A qualname tells namesakes of one place apart: "<lambda> (column 17)"
     int64_t self[PYPROF_METRIC_COUNT], total[PYPROF_METRIC_COUNT];
 } pyprof_row;
 
@@ -2302,13 +2302,14 @@ static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__
 };
 #undef PYPROF__N
 
-// In a type, as far from its dictoffset in all versions (Include/cpython/object.h). What instances have: a dict that the
-// interpreter keeps for them (from 3.11 on); they are types.
+// In a type, as far from its dictoffset in all versions (Include/cpython/object.h), and two of its flags: its instances
+// have a dict that the interpreter keeps for them (from 3.11 on), its instances are types.
 enum { PYPROF__TYPE_FLAGS = -120, PYPROF__TYPE_DICT = -24, PYPROF__TYPE_MRO = 56 };
 enum { PYPROF__FLAG_MANAGED = 1 << 4, PYPROF__FLAG_TYPES = 31 };   // the second is the number of a bit
 
 // Where a frame keeps its globals; its builtins lie behind them, up to 3.10 in front of them.
-static void pyprof__layout_scopes(const pyprof__layout *layout, uint64_t frame, uint64_t *globals, uint64_t *builtins)
+static void pyprof__layout_scopes(const pyprof__layout *layout, uint64_t frame, uint64_t *globals,
+                                  uint64_t *builtins)
 {
     if (layout->attrs_form == PYPROF__ATTRS_DICT) *globals = frame + layout->frame_code + 16;
     else if (layout->attrs_form == PYPROF__ATTRS_311) *globals = frame + layout->frame_code - 24;
@@ -3423,18 +3424,22 @@ typedef struct {
     uint32_t table, table_size;        // its line table, in tables
     int32_t kind;                      // pyprof_kind
     int32_t role;                      // pyprof__role
-    uint32_t content;                  // of what it does, the same in every run: tells namesakes apart; 0 = not told apart
-    int32_t column;                    // where its code begins on its first line, counted from 1; 0 = not known
+    uint32_t content;                  // a hash of what it does, the same in every run; 0 = namesakes are one
+    int32_t column;                    // where its code begins on its first line, from 1 on; 0 = not known
 } pyprof__code;
 
-typedef struct { uint64_t function; uint32_t content, count; } pyprof__namesake;   // content 0: the function, and how many contents it has
+// A content of a name at a place; content 0: the place itself, and how many contents it has
+typedef struct { uint64_t function; uint32_t content, count; } pyprof__namesake;
 
-// How what a call calls was found: a variable, and attributes from there. Up to 3 of these; 0 links: not known
-typedef struct { unsigned char root, count; uint16_t index[4]; } pyprof__route;   // root: pyprof__act; then co_names or variables
+// How the program finds what it calls: a variable, and up to 3 attributes from there. root: how it loads the variable
+// (pyprof__act); index: of names in co_names, of variables in the frame; count 0: not known.
+typedef struct { unsigned char root, count; uint16_t index[4]; } pyprof__route;
 
-// What it is. Remembered are C, and that nothing tells (alike: and a Python function of that name was seen to be called):
+// What it is. A spot remembers C, and that nothing tells (alike: and that a Python function of that name was called there);
 // that a Python function was called says nothing about the next time.
-typedef enum { PYPROF__CALLED_UNKNOWN, PYPROF__CALLED_C, PYPROF__CALLED_PYTHON, PYPROF__CALLED_EITHER, PYPROF__CALLED_ALIKE } pyprof__called;
+typedef enum {
+    PYPROF__CALLED_UNKNOWN, PYPROF__CALLED_C, PYPROF__CALLED_PYTHON, PYPROF__CALLED_EITHER, PYPROF__CALLED_ALIKE
+} pyprof__called;
 
 typedef struct {               // where in which code
     uint32_t code;
@@ -3587,9 +3592,9 @@ static int pyprof__is_code(pyprof__codes *codes, pyprof__mirror *mirror, uint64_
 
 #define PYPROF__FIELD_AT(to, buffer, offset) memcpy(&(to), (buffer) + (offset), sizeof(to))
 
-// ---- what tells namesakes apart: two lambdas on one line, what a template engine or dataclasses compile ----------------
-// A hash of what a code object does that stays the same while it lives and in every run: constants, names, the line table
-// (from 3.11 on with columns), and of the bytecode what the interpreter does not rewrite.
+// ---- what tells namesakes apart: two lambdas on one line, what a template engine compiles --------------------
+// A hash of what a code object does that stays the same while it lives and in every run: constants, names, the line
+// table (from 3.11 on with columns), and of the bytecode what the interpreter does not rewrite.
 enum { PYPROF__MAX_PARTS = 400, PYPROF__MAX_HASHED = 1 << 13 };
 
 typedef struct {
@@ -3599,6 +3604,13 @@ typedef struct {
     int count, bad;                        // bad: something could not be read
     uint64_t parts[PYPROF__MAX_PARTS];     // objects; those that they hold are added behind them
 } pyprof__content;
+
+static int pyprof__content_read(pyprof__content *content, void *to, uint64_t from, size_t size)   // 1 = all of it
+{
+    int whole = pyprof__read(content->mirror, to, from, size);
+    content->bad |= !whole;
+    return whole;
+}
 
 static void pyprof__content_add(pyprof__content *content, uint64_t object)
 {
@@ -3618,7 +3630,7 @@ static void pyprof__content_memory(pyprof__content *content, uint64_t at, uint64
     content->hash = pyprof__mix(content->hash, size);
     for (done = 0; done < size && done < PYPROF__MAX_HASHED; done += n) {
         n = size - done < sizeof raw ? size - done : sizeof raw;
-        if (!pyprof__read(content->mirror, raw, at + done, (size_t)n)) { content->bad = 1; return; }
+        if (!pyprof__content_read(content, raw, at + done, (size_t)n)) return;
         pyprof__content_hash(content, raw, n);
     }
 }
@@ -3636,7 +3648,7 @@ static void pyprof__content_int(pyprof__content *content, uint64_t object)   // 
     const pyprof__layout *layout = content->codes->layout;
     int64_t size = 0;
     uint64_t digits;
-    if (!pyprof__read(content->mirror, &size, object + layout->long_digits - 8, sizeof size)) { content->bad = 1; return; }
+    if (!pyprof__content_read(content, &size, object + layout->long_digits - 8, sizeof size)) return;
     if (layout->attrs_form >= PYPROF__ATTRS_312) {
         digits = (uint64_t)size >> 3;
         content->hash = pyprof__mix(content->hash, (uint64_t)size & 3);
@@ -3651,10 +3663,10 @@ static void pyprof__content_tuple(pyprof__content *content, uint64_t object)
 {
     const pyprof__layout *layout = content->codes->layout;
     uint64_t size = 0, item, i;
-    if (!pyprof__read(content->mirror, &size, object + layout->bytes_size, sizeof size)) { content->bad = 1; return; }
+    if (!pyprof__content_read(content, &size, object + layout->bytes_size, sizeof size)) return;
     content->hash = pyprof__mix(content->hash, size);
     for (i = 0; i < size && content->count < PYPROF__MAX_PARTS; i++) {
-        if (!pyprof__read(content->mirror, &item, object + layout->tuple_items + i * 8, sizeof item)) { content->bad = 1; return; }
+        if (!pyprof__content_read(content, &item, object + layout->tuple_items + i * 8, sizeof item)) return;
         pyprof__content_add(content, item);
     }
 }
@@ -3662,40 +3674,47 @@ static void pyprof__content_tuple(pyprof__content *content, uint64_t object)
 static void pyprof__content_fields(pyprof__content *content, uint64_t code)   // what a code object holds
 {
     const pyprof__layout *layout = content->codes->layout;
-    const uint32_t fields[] = { layout->code_consts, layout->code_names, layout->code_locals, layout->code_cells,
-                                layout->code_free, layout->code_string };
+    const uint32_t at[] = { layout->code_consts, layout->code_names, layout->code_locals, layout->code_cells,
+                            layout->code_free, layout->code_string };
     size_t i;
-    for (i = 0; i < PYPROF__COUNT(fields); i++)
-        if (fields[i] != PYPROF__NO) pyprof__content_add(content, pyprof__read_pointer(content->mirror, code + fields[i]));
+    for (i = 0; i < PYPROF__COUNT(at); i++)
+        if (at[i] != PYPROF__NO) pyprof__content_add(content, pyprof__read_pointer(content->mirror, code + at[i]));
 }
 
 // Of other types only the name counts: a set's order differs from run to run.
-static void pyprof__content_part(pyprof__content *content, uint64_t object)
+static void pyprof__content_kind(pyprof__content *content, uint64_t object, const char *type)
 {
     const pyprof__layout *layout = content->codes->layout;
-    uint64_t type = object % 8 ? 0 : pyprof__read_pointer(content->mirror, object + layout->object_type), size = 0;
-    char name[9];
-    memset(name, 0, sizeof name);
-    if (!type) { content->bad = 1; return; }
-    if (pyprof__is_type(content->codes, content->mirror, type, "str", &content->codes->str_type)) { pyprof__content_str(content, object); return; }
-    if (!pyprof__read(content->mirror, name, pyprof__read_pointer(content->mirror, type + layout->type_name), 8)) { content->bad = 1; return; }
-    pyprof__content_hash(content, (const unsigned char *)name, strlen(name));
-    if (strcmp(name, "tuple") == 0) pyprof__content_tuple(content, object);
-    if (strcmp(name, "int") == 0 || strcmp(name, "bool") == 0) pyprof__content_int(content, object);
-    if (strcmp(name, "float") == 0) pyprof__content_memory(content, object + layout->object_type + 8, 8);
-    if (strcmp(name, "complex") == 0) pyprof__content_memory(content, object + layout->object_type + 8, 16);
-    if (strcmp(name, "bytes") == 0) {
-        if (!pyprof__read(content->mirror, &size, object + layout->bytes_size, sizeof size)) { content->bad = 1; return; }
+    uint64_t size = 0;
+    if (strcmp(type, "tuple") == 0) pyprof__content_tuple(content, object);
+    if (strcmp(type, "int") == 0 || strcmp(type, "bool") == 0) pyprof__content_int(content, object);
+    if (strcmp(type, "float") == 0) pyprof__content_memory(content, object + layout->object_type + 8, 8);
+    if (strcmp(type, "complex") == 0) pyprof__content_memory(content, object + layout->object_type + 8, 16);
+    if (strcmp(type, "bytes") == 0 && pyprof__content_read(content, &size, object + layout->bytes_size, sizeof size))
         pyprof__content_memory(content, object + layout->bytes_data, size);
-    }
-    if (strcmp(name, "code") == 0) {   // a function within the function
-        pyprof__content_fields(content, object);
-        pyprof__content_add(content, pyprof__read_pointer(content->mirror, object + layout->code_name));
-        pyprof__content_add(content, pyprof__read_pointer(content->mirror, object + layout->code_linetable));
-    }
+    if (strcmp(type, "code") != 0) return;
+    pyprof__content_fields(content, object);   // a function within the function
+    pyprof__content_add(content, pyprof__read_pointer(content->mirror, object + layout->code_name));
+    pyprof__content_add(content, pyprof__read_pointer(content->mirror, object + layout->code_linetable));
 }
 
-static void pyprof__content_begin(pyprof__content *content, pyprof__codes *codes, pyprof__mirror *mirror, uint64_t code)
+static void pyprof__content_part(pyprof__content *content, uint64_t object)
+{
+    pyprof__codes *codes = content->codes;
+    pyprof__mirror *mirror = content->mirror;
+    uint64_t type = object % 8 ? 0 : pyprof__read_pointer(mirror, object + codes->layout->object_type);
+    char name[9];
+    memset(name, 0, sizeof name);
+    content->bad |= !type;
+    if (!type) return;
+    if (pyprof__is_type(codes, mirror, type, "str", &codes->str_type)) { pyprof__content_str(content, object); return; }
+    if (!pyprof__content_read(content, name, pyprof__read_pointer(mirror, type + codes->layout->type_name), 8)) return;
+    pyprof__content_hash(content, (const unsigned char *)name, strlen(name));
+    pyprof__content_kind(content, object, name);
+}
+
+static void pyprof__content_begin(pyprof__content *content, pyprof__codes *codes, pyprof__mirror *mirror,
+                                  uint64_t code)
 {
     int i;
     content->codes = codes;
@@ -3706,10 +3725,13 @@ static void pyprof__content_begin(pyprof__content *content, pyprof__codes *codes
     for (i = 0; i < content->count; i++) pyprof__content_part(content, content->parts[i]);
 }
 
-static int pyprof__same_place(const pyprof__place *a, const pyprof__place *b) { return memcmp(a, b, sizeof *a) == 0; }
+static int pyprof__same_place(const pyprof__place *a, const pyprof__place *b)
+{
+    return memcmp(a, b, sizeof *a) == 0;
+}
 
-// 3.11 and later rewrite opcodes and caches in place: specialised, traced. The argument of an instruction stays, and where
-// the place changes, one begins. (Code that differs in opcodes alone, -x and ~x, is one.) Finds the column, too.
+// 3.11 and later rewrite opcodes and caches in place: specialised, traced. The argument of an instruction stays, and
+// where the place changes, one begins. (Code that differs in opcodes alone, -x and ~x, is one.) Finds the column, too.
 static void pyprof__content_places(pyprof__content *content, pyprof__code *code)
 {
     const unsigned char *table = (const unsigned char *)content->codes->tables.data + code->table;
@@ -3718,32 +3740,37 @@ static void pyprof__content_places(pyprof__content *content, pyprof__code *code)
     size_t size = (size_t)code->key.units * 2 < sizeof raw ? (size_t)code->key.units * 2 : sizeof raw;
     int64_t line = code->key.first_line;
     size_t at = 0;
+    int has_width;
     pyprof__reader reader;
     reader.at = table;
     reader.end = table + code->table_size;
     reader.bad = 0;
-    if (!pyprof__read_long(content->mirror, raw, code->key.address + content->codes->layout->code_bytes, size)) { content->bad = 1; return; }
+    if (!pyprof__read_long(content->mirror, raw, code->key.address + content->codes->layout->code_bytes, size)) {
+        content->bad = 1;
+        return;
+    }
     while (reader.at < reader.end) {
         unsigned head = pyprof__reader_byte(&reader);
         pyprof__location_entry(&reader, head >> 3 & 15u, &line, &next);
         if (reader.bad || !(head & 128u)) return;
-        if (!code->column && next.line == code->key.first_line && next.end_column > next.column) code->column = next.column + 1;
-        if (!pyprof__same_place(&place, &next) && next.end_column > next.column && at + 1 < size) pyprof__content_hash(content, raw + at + 1, 1);
+        has_width = next.end_column > next.column;
+        if (!code->column && next.line == code->key.first_line && has_width) code->column = next.column + 1;
+        if (!pyprof__same_place(&place, &next) && has_width && at + 1 < size) pyprof__content_hash(content, raw + at + 1, 1);
         place = next;
         at += ((head & 7u) + 1) * 2;
     }
 }
 
-static uint64_t pyprof__namesake_hash(const pyprof__namesake *namesake) { return pyprof__mix(namesake->function, namesake->content); }
-
 static int pyprof__same_namesake(const void *context, uint32_t item, const void *key)
 {
-    const pyprof__namesake *known = &PYPROF__AT(const pyprof__namesake, *(const pyprof__array *)context, item);
+    const pyprof__array *list = (const pyprof__array *)context;
+    const pyprof__namesake *known = &PYPROF__AT(const pyprof__namesake, *list, item);
     const pyprof__namesake *want = (const pyprof__namesake *)key;
     return known->function == want->function && known->content == want->content;
 }
 
-static pyprof__namesake *pyprof__namesake_find(pyprof__codes *codes, uint64_t function, uint32_t content, int add)   // NULL = none, or no memory
+// NULL = there is none, or no memory for it.
+static pyprof__namesake *pyprof__namesake_find(pyprof__codes *codes, uint64_t function, uint32_t content, int add)
 {
     pyprof__namesake want, *added;
     uint64_t hash;
@@ -3751,19 +3778,20 @@ static pyprof__namesake *pyprof__namesake_find(pyprof__codes *codes, uint64_t fu
     want.function = function;
     want.content = content;
     want.count = 0;
-    hash = pyprof__namesake_hash(&want);
+    hash = pyprof__mix(function, content);
     id = pyprof__index_find(&codes->namesake_index, hash, pyprof__same_namesake, &codes->namesakes, &want);
     if (id != PYPROF__NONE) return &PYPROF__AT(pyprof__namesake, codes->namesakes, id);
     added = add ? (pyprof__namesake *)pyprof__push(codes->pool, &codes->namesakes) : NULL;
     if (!added) return NULL;
     *added = want;
-    if (pyprof__index_add(codes->pool, &codes->namesake_index, hash, (uint32_t)codes->namesakes.count - 1)) return added;
+    id = (uint32_t)codes->namesakes.count - 1;
+    if (pyprof__index_add(codes->pool, &codes->namesake_index, hash, id)) return added;
     codes->namesakes.count--;
     return NULL;
 }
 
-// Expressions that are evaluated by the million, each another one, must not fill the memory: after so many contents of one
-// name at one place the others are one function.
+// Expressions that are evaluated by the million, each another one, must not fill the memory: after so many contents of
+// one name at one place the others are one function.
 static uint32_t pyprof__content_admit(pyprof__codes *codes, const pyprof__code *code, uint32_t content)
 {
     const uint32_t strings[] = { code->file, code->name, code->qualname };
@@ -3781,7 +3809,8 @@ static uint32_t pyprof__content_admit(pyprof__codes *codes, const pyprof__code *
     return pyprof__namesake_find(codes, function, content, 1) ? content : 0;
 }
 
-static int pyprof__code_content(pyprof__codes *codes, pyprof__mirror *mirror, pyprof__code *code)   // after its table; 0 = unreadable
+// After its line table. 0 = unreadable.
+static int pyprof__code_content(pyprof__codes *codes, pyprof__mirror *mirror, pyprof__code *code)
 {
     pyprof__content content;
     uint32_t hash;
@@ -3820,7 +3849,7 @@ static uint64_t pyprof__code_print(pyprof__codes *codes, pyprof__mirror *mirror,
     uint64_t print = pyprof__print_of(mirror, 1, key->name, layout->str_length, hash_at, layout->str_ascii);
     if (key->qualname) print = pyprof__print_of(mirror, print, key->qualname, layout->str_length, hash_at, layout->str_ascii);
     print = pyprof__print_of(mirror, print, key->filename, layout->str_length, hash_at, layout->str_ascii);
-    if (pyprof__read(mirror, &first, key->filename + layout->str_ascii, 1) && first == '<') {   // compiled at run time, and soon gone
+    if (pyprof__read(mirror, &first, key->filename + layout->str_ascii, 1) && first == '<') {   // often soon gone
         pyprof__content_begin(&content, codes, mirror, key->address);
         print = pyprof__mix(print, content.hash);
     }
@@ -3891,7 +3920,8 @@ static int pyprof__code_decode(pyprof__codes *codes, pyprof__mirror *mirror, con
     code.name = pyprof__code_string(codes, mirror, key->name);
     code.qualname = key->qualname ? pyprof__code_string(codes, mirror, key->qualname) : code.name;
     if (code.file == PYPROF__NONE || code.name == PYPROF__NONE || code.qualname == PYPROF__NONE) return PYPROF_CAUSE_NAME + 1;
-    if (!pyprof__code_table(codes, mirror, &code) || !pyprof__code_content(codes, mirror, &code)) return PYPROF_CAUSE_NAME + 1;
+    if (!pyprof__code_table(codes, mirror, &code)) return PYPROF_CAUSE_NAME + 1;
+    if (!pyprof__code_content(codes, mirror, &code)) return PYPROF_CAUSE_NAME + 1;
     code.role = pyprof__code_role(codes, &code);
     if (code.role == PYPROF__ROLE_IMPORT) codes->importers[codes->importer++ % PYPROF__COUNT(codes->importers)] = key->address;
     added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
@@ -4392,7 +4422,8 @@ static void pyprof__window_route(const pyprof__window *window, pyprof__route *ro
         index = step->argument;
         maker = i - 1;
         if (step->act == PYPROF__OP_SKIP) continue;
-        if (step->act == PYPROF__OP_NAME || step->act == PYPROF__OP_ATTR) index = pyprof__opcode_name_index(opcodes, step->opcode, index);
+        if (step->act == PYPROF__OP_NAME || step->act == PYPROF__OP_ATTR)
+            index = pyprof__opcode_name_index(opcodes, step->opcode, index);
         if (step->act == PYPROF__OP_PAIR) index = first ? index >> 4 : index & 15u;
         if (index > UINT16_MAX) return;
         names[count++] = (uint16_t)index;
@@ -5783,52 +5814,65 @@ static void pyprof__names_read(pyprof__threads *list, char *text, int all)
     }
 }
 
-// ---- what a call is about to call: a function written in Python, or in C ----------------------------------------------------
-// While a call of a Python function is being set up, and after it, the innermost frame is the caller's, at the call, as it is
-// all the time while a C function runs. The callee tells: it is looked up as the program does, by identity of interned names.
+// ---- what a call calls: a function written in Python, or in C ----------------------------------------------------
+// While a call of a Python function is being set up, and after it, the innermost frame is the caller's, at the call, as
+// it is all the time while a C function runs. The callee tells: it is looked up as the program looks it up.
 typedef struct {
     pyprof__codes *codes;
     pyprof__mirror *mirror;
     const pyprof__code *code;
     uint64_t frame;
-    int built_in;              // a type whose attributes are not to be seen was looked at: those of C types (3.12 and later)
+    int built_in;              // a C type was looked at, whose attributes are not to be seen (3.12 and later)
 } pyprof__calling;
 
-static uint64_t pyprof__dict_find(pyprof__mirror *mirror, const pyprof__dict *dict, uint64_t key)   // by the key's identity; 0 = none
+static uint64_t pyprof__calling_pointer(const pyprof__calling *calling, uint64_t from)
+{
+    return pyprof__read_pointer(calling->mirror, from);
+}
+
+// By the key's identity: names in code are interned, and so are most in dicts. 0 = none.
+static uint64_t pyprof__dict_find(pyprof__mirror *mirror, const pyprof__dict *dict, uint64_t key)
 {
     unsigned char raw[16 * 24];
     uint64_t at, value;
-    uint32_t i, k, n;
+    uint32_t i, k, n, stride = dict->stride;
     for (i = 0; i < dict->count && i < 8192; i += n) {
         n = dict->count - i < 16 ? dict->count - i : 16;
-        if (!pyprof__read(mirror, raw, dict->entries + (uint64_t)i * dict->stride, n * dict->stride)) return 0;
+        if (!pyprof__read(mirror, raw, dict->entries + (uint64_t)i * stride, n * stride)) return 0;
         for (k = 0; k < n; k++) {
-            PYPROF__FIELD_AT(at, raw, k * dict->stride + dict->key_at);
+            PYPROF__FIELD_AT(at, raw, k * stride + dict->key_at);
             if (at != key) continue;
-            PYPROF__FIELD_AT(value, raw, k * dict->stride + dict->key_at + 8);
+            PYPROF__FIELD_AT(value, raw, k * stride + dict->key_at + 8);
             return dict->values ? pyprof__read_pointer(mirror, dict->values + (uint64_t)(i + k) * 8) : value;
         }
     }
     return 0;
 }
 
-static uint64_t pyprof__calling_find(pyprof__calling *calling, uint64_t dict_address, uint64_t key)   // key 0: __call__
+static uint64_t pyprof__calling_find(pyprof__calling *calling, uint64_t at, uint64_t key)   // key 0: __call__
 {
     const pyprof__layout *layout = calling->codes->layout;
     pyprof__dict dict;
-    if (!pyprof__dict_open(calling->mirror, layout, dict_address, &dict)) return 0;
-    return key ? pyprof__dict_find(calling->mirror, &dict, key) : pyprof__dict_get(calling->mirror, layout, &dict, "__call__");
+    if (!pyprof__dict_open(calling->mirror, layout, at, &dict)) return 0;
+    if (key) return pyprof__dict_find(calling->mirror, &dict, key);
+    return pyprof__dict_get(calling->mirror, layout, &dict, "__call__");
 }
 
-static uint64_t pyprof__calling_inherited(pyprof__calling *calling, uint64_t type, uint64_t key)   // by a type, from its bases; 0 = none
+static uint64_t pyprof__type_field(const pyprof__calling *calling, uint64_t type, int64_t from_dictoffset)
+{
+    if (!type || type % 8) return 0;
+    return pyprof__calling_pointer(calling, type + calling->codes->layout->type_dictoffset + (uint64_t)from_dictoffset);
+}
+
+// What a type has under a name, of its own or from its bases. 0 = nothing.
+static uint64_t pyprof__calling_inherited(pyprof__calling *calling, uint64_t type, uint64_t key)
 {
     const pyprof__layout *layout = calling->codes->layout;
-    pyprof__mirror *mirror = calling->mirror;
-    uint64_t mro = pyprof__read_pointer(mirror, type + layout->type_dictoffset + PYPROF__TYPE_MRO), size = 0, base, dict, found, i;
-    if (!mro || mro % 8 || !pyprof__read(mirror, &size, mro + layout->bytes_size, sizeof size) || size > 256) return 0;
-    for (i = 0; i < size; i++) {
-        base = pyprof__read_pointer(mirror, mro + layout->tuple_items + i * 8);
-        dict = base && base % 8 == 0 ? pyprof__read_pointer(mirror, base + layout->type_dictoffset + (uint64_t)(int64_t)PYPROF__TYPE_DICT) : 0;
+    uint64_t mro = pyprof__type_field(calling, type, PYPROF__TYPE_MRO), size = 0, dict, found, i;
+    if (!mro || mro % 8 || !pyprof__read(calling->mirror, &size, mro + layout->bytes_size, sizeof size)) return 0;
+    for (i = 0; i < size && i < 256; i++) {
+        dict = pyprof__calling_pointer(calling, mro + layout->tuple_items + i * 8);
+        dict = pyprof__type_field(calling, dict, PYPROF__TYPE_DICT);
         found = dict ? pyprof__calling_find(calling, dict, key) : 0;
         if (found) return found;
         if (!dict && i + 1 < size) calling->built_in = 1;   // object is the last one, of all
@@ -5836,98 +5880,110 @@ static uint64_t pyprof__calling_inherited(pyprof__calling *calling, uint64_t typ
     return 0;
 }
 
-static void pyprof__calling_type(const pyprof__calling *calling, uint64_t type, char *name, size_t size)   // its name, "" = unreadable
+// Its name; "" = unreadable.
+static void pyprof__calling_type(const pyprof__calling *calling, uint64_t type, char *name, size_t size)
 {
-    uint64_t at = pyprof__read_pointer(calling->mirror, type + calling->codes->layout->type_name);
+    uint64_t at = pyprof__calling_pointer(calling, type + calling->codes->layout->type_name);
     memset(name, 0, size);
     if (!at || !pyprof__read(calling->mirror, name, at, size - 1)) memset(name, 0, size);
 }
 
 static uint64_t pyprof__type_of(const pyprof__calling *calling, uint64_t object)   // 0 = it is no object
 {
-    return !object || object % 8 ? 0 : pyprof__read_pointer(calling->mirror, object + calling->codes->layout->object_type);
+    if (!object || object % 8) return 0;
+    return pyprof__calling_pointer(calling, object + calling->codes->layout->object_type);
 }
 
-static uint64_t pyprof__type_flags(const pyprof__calling *calling, uint64_t type)
+// Of an instance's own. 0 = it has none of that name, or where they are is not known.
+static uint64_t pyprof__calling_own(pyprof__calling *calling, uint64_t object, uint64_t type, uint64_t key)
 {
-    return pyprof__read_pointer(calling->mirror, type + calling->codes->layout->type_dictoffset + (uint64_t)(int64_t)PYPROF__TYPE_FLAGS);
+    const pyprof__layout *layout = calling->codes->layout;
+    pyprof__dict dict;
+    uint64_t offset = pyprof__type_field(calling, type, 0);
+    if (layout->attrs_form == PYPROF__ATTRS_DICT && (offset == 0 || offset > 4096)) return 0;
+    if (layout->attrs_form != PYPROF__ATTRS_DICT
+        && !(pyprof__type_field(calling, type, PYPROF__TYPE_FLAGS) & PYPROF__FLAG_MANAGED)) return 0;
+    if (!pyprof__attributes(calling->mirror, layout, object, &dict)) return 0;
+    return pyprof__dict_find(calling->mirror, &dict, key);
 }
 
 static uint64_t pyprof__calling_attribute(pyprof__calling *calling, uint64_t object, uint64_t key)   // 0 = not known
 {
     const pyprof__layout *layout = calling->codes->layout;
-    uint64_t type = pyprof__type_of(calling, object), found, flags;
-    pyprof__dict dict;
+    uint64_t type = pyprof__type_of(calling, object), found;
     char name[8];
     if (!type) return 0;
     pyprof__calling_type(calling, type, name, sizeof name);
-    if (strcmp(name, "module") == 0) return pyprof__calling_find(calling, pyprof__read_pointer(calling->mirror, object + layout->module_dict), key);
-    flags = pyprof__type_flags(calling, type);
-    if (flags >> PYPROF__FLAG_TYPES & 1) {   // of a class, its own come first
+    if (strcmp(name, "module") == 0)
+        return pyprof__calling_find(calling, pyprof__calling_pointer(calling, object + layout->module_dict), key);
+    if (pyprof__type_field(calling, type, PYPROF__TYPE_FLAGS) >> PYPROF__FLAG_TYPES & 1) {   // a class: its own first
         found = pyprof__calling_inherited(calling, object, key);
         return found ? found : pyprof__calling_inherited(calling, type, key);
     }
     found = pyprof__calling_inherited(calling, type, key);
-    if (found) return found;
-    if (layout->attrs_form == PYPROF__ATTRS_DICT) {
-        flags = pyprof__read_pointer(calling->mirror, type + layout->type_dictoffset);
-        if (flags == 0 || flags > 4096) return 0;
-    } else if (!(flags & PYPROF__FLAG_MANAGED)) return 0;
-    return pyprof__attributes(calling->mirror, layout, object, &dict) ? pyprof__dict_find(calling->mirror, &dict, key) : 0;
+    return found ? found : pyprof__calling_own(calling, object, type, key);
 }
 
-static uint64_t pyprof__calling_item(const pyprof__calling *calling, uint32_t tuple_at, uint32_t i, uint64_t *size)   // 0 = none
+static uint64_t pyprof__calling_size(const pyprof__calling *calling, uint64_t tuple)
+{
+    return tuple ? pyprof__calling_pointer(calling, tuple + calling->codes->layout->bytes_size) : 0;
+}
+
+static uint64_t pyprof__calling_name(const pyprof__calling *calling, uint32_t i)   // the str, 0 = unreadable
 {
     const pyprof__layout *layout = calling->codes->layout;
-    uint64_t tuple = tuple_at == PYPROF__NO ? 0 : pyprof__read_pointer(calling->mirror, calling->code->key.address + tuple_at);
-    *size = 0;
-    if (!tuple || !pyprof__read(calling->mirror, size, tuple + layout->bytes_size, sizeof *size) || i >= *size) return 0;
-    return pyprof__read_pointer(calling->mirror, tuple + layout->tuple_items + (uint64_t)i * 8);
+    uint64_t tuple = pyprof__calling_pointer(calling, calling->code->key.address + layout->code_names);
+    if (i >= pyprof__calling_size(calling, tuple)) return 0;
+    return pyprof__calling_pointer(calling, tuple + layout->tuple_items + (uint64_t)i * 8);
+}
+
+static uint64_t pyprof__calling_global(pyprof__calling *calling, uint64_t key)   // 0 = not known
+{
+    uint64_t globals, builtins, found;
+    pyprof__layout_scopes(calling->codes->layout, calling->frame, &globals, &builtins);
+    found = key ? pyprof__calling_find(calling, pyprof__calling_pointer(calling, globals), key) : 0;
+    return found || !key ? found : pyprof__calling_find(calling, pyprof__calling_pointer(calling, builtins), key);
 }
 
 static uint64_t pyprof__calling_variable(pyprof__calling *calling, const pyprof__route *route)   // its value, 0 = not known
 {
     const pyprof__layout *layout = calling->codes->layout;
-    uint64_t at, globals, builtins, size = 0, key, i = route->index[0];
-    if (route->root == PYPROF__OP_NAME) {
-        key = pyprof__calling_item(calling, layout->code_names, route->index[0], &size);
-        pyprof__layout_scopes(layout, calling->frame, &globals, &builtins);
-        at = key ? pyprof__calling_find(calling, pyprof__read_pointer(calling->mirror, globals), key) : 0;
-        return at || !key ? at : pyprof__calling_find(calling, pyprof__read_pointer(calling->mirror, builtins), key);
+    uint64_t found, locals, i = route->index[0];
+    if (route->root == PYPROF__OP_NAME) return pyprof__calling_global(calling, pyprof__calling_name(calling, route->index[0]));
+    if (route->root == PYPROF__OP_CELL && layout->code_cells != PYPROF__NO) {   // up to 3.10 behind the locals
+        locals = pyprof__calling_pointer(calling, calling->code->key.address + layout->code_locals);
+        i += pyprof__calling_size(calling, locals);
     }
-    if (route->root == PYPROF__OP_CELL && layout->code_cells != PYPROF__NO) {   // up to 3.10 they lie behind the others
-        pyprof__calling_item(calling, layout->code_locals, 0, &size);
-        i += size;
-    }
-    at = pyprof__read_pointer(calling->mirror, calling->frame + layout->frame_locals + i * 8) & ~(uint64_t)3;   // 3.14 tags it
-    if (route->root == PYPROF__OP_CELL && at) at = pyprof__read_pointer(calling->mirror, at + layout->object_type + 8);
-    return at;
+    found = pyprof__calling_pointer(calling, calling->frame + layout->frame_locals + i * 8) & ~(uint64_t)3;   // 3.14 tags it
+    if (route->root == PYPROF__OP_CELL && found) found = pyprof__calling_pointer(calling, found + layout->object_type + 8);
+    return found;
+}
+
+static int pyprof__is_one_of(const char *name, const char *const *names, size_t count)
+{
+    size_t i;
+    for (i = 0; i < count && strcmp(name, names[i]) != 0; i++) {}
+    return i < count;
 }
 
 static pyprof__called pyprof__calling_object(pyprof__calling *calling, uint64_t object)
 {
-    static const char *const holders[] = { "method", "staticmethod", "classmethod" };
+    static const char *const holders[] = { "method", "staticmethod", "classmethod" };   // of a function
     static const char *const unknown[] = { "property", "member_descriptor", "getset_descriptor", "NoneType" };
-    uint64_t type, found;
+    uint64_t type = 0;
     char name[32];
-    size_t i, depth;
+    int depth;
     for (depth = 0; depth < 4; depth++) {
         type = pyprof__type_of(calling, object);
-        if (!type) return PYPROF__CALLED_UNKNOWN;
         pyprof__calling_type(calling, type, name, sizeof name);
-        if (!*name) return PYPROF__CALLED_UNKNOWN;
-        if (strcmp(name, "function") == 0) return PYPROF__CALLED_PYTHON;
-        for (i = 0; i < PYPROF__COUNT(unknown); i++) if (strcmp(name, unknown[i]) == 0) return PYPROF__CALLED_UNKNOWN;
-        for (i = 0; i < PYPROF__COUNT(holders) && strcmp(name, holders[i]) != 0; i++) {}
-        if (i < PYPROF__COUNT(holders)) { object = pyprof__read_pointer(calling->mirror, object + calling->codes->layout->object_type + 8); continue; }
-        found = pyprof__calling_inherited(calling, type, 0);   // an object that has __call__
-        if (!found) return PYPROF__CALLED_C;
-        object = found;
-        type = pyprof__type_of(calling, object);
-        pyprof__calling_type(calling, type, name, sizeof name);
-        return strcmp(name, "function") == 0 ? PYPROF__CALLED_PYTHON : PYPROF__CALLED_C;
+        if (!type || !*name || pyprof__is_one_of(name, unknown, PYPROF__COUNT(unknown))) return PYPROF__CALLED_UNKNOWN;
+        if (!pyprof__is_one_of(name, holders, PYPROF__COUNT(holders))) break;
+        object = pyprof__calling_pointer(calling, object + calling->codes->layout->object_type + 8);
     }
-    return PYPROF__CALLED_UNKNOWN;
+    if (strcmp(name, "function") == 0) return PYPROF__CALLED_PYTHON;
+    object = pyprof__calling_inherited(calling, type, 0);   // an instance that has __call__
+    pyprof__calling_type(calling, pyprof__type_of(calling, object), name, sizeof name);
+    return strcmp(name, "function") == 0 ? PYPROF__CALLED_PYTHON : PYPROF__CALLED_C;
 }
 
 // The frame that stands at the spot, from this one on outwards; 0 = it stands there no more.
@@ -5938,7 +5994,8 @@ static uint64_t pyprof__calling_frame(const pyprof__calling *calling, uint64_t a
     int steps;
     for (steps = 0; at && at % 8 == 0 && steps < 4; steps++, at = frame.previous) {
         if (!pyprof__frame_read(calling->mirror, layout, at, &frame)) return 0;
-        if (frame.code == calling->code->key.address && pyprof__frame_instruction(calling->mirror, layout, &frame) == spot->instruction) return at;
+        if (frame.code != calling->code->key.address) continue;
+        if (pyprof__frame_instruction(calling->mirror, layout, &frame) == spot->instruction) return at;
     }
     return 0;
 }
@@ -5949,11 +6006,12 @@ static pyprof__called pyprof__called_by_opcode(const pyprof__calling *calling, c
     static const char *const python[] = { "_PY", "_BOUND_METHOD", "_ENTER_INIT" };
     char name[64];
     unsigned char number;
+    uint64_t at;
     size_t i, size;
     const pyprof__opcode *opcode;
     if (calling->codes->opcodes->minor < 11) return PYPROF__CALLED_UNKNOWN;
-    if (!pyprof__read(calling->mirror, &number, calling->code->key.address + calling->codes->layout->code_bytes + (uint64_t)spot->instruction * 2, 1))
-        return PYPROF__CALLED_UNKNOWN;
+    at = calling->code->key.address + calling->codes->layout->code_bytes + (uint64_t)spot->instruction * 2;
+    if (!pyprof__read(calling->mirror, &number, at, 1)) return PYPROF__CALLED_UNKNOWN;
     opcode = &calling->codes->opcodes->at[number];
     size = opcode->name && opcode->size < sizeof name ? opcode->size : 0;
     memcpy(name, size ? opcode->name : "", size);
@@ -5962,34 +6020,38 @@ static pyprof__called pyprof__called_by_opcode(const pyprof__calling *calling, c
     return PYPROF__CALLED_UNKNOWN;
 }
 
-// top: the thread's frame pointer, or _PyCFrame: a C eval loop that is about to begin has none yet, that around it has one
+// top: the thread's frame pointer, or _PyCFrame. A C eval loop that is about to begin has no frame yet, the one around it
+// has.
 static uint64_t pyprof__calling_top(const pyprof__calling *calling, uint64_t top, const pyprof__spot *spot)
 {
     const pyprof__layout *layout = calling->codes->layout;
-    uint64_t loop, found;
-    if (layout->cframe_current == PYPROF__NO) return pyprof__calling_frame(calling, top, spot);
-    found = pyprof__calling_frame(calling, pyprof__read_pointer(calling->mirror, top + layout->cframe_current), spot);
-    loop = found ? 0 : pyprof__read_pointer(calling->mirror, top + layout->cframe_previous);
-    return loop ? pyprof__calling_frame(calling, pyprof__read_pointer(calling->mirror, loop + layout->cframe_current), spot) : found;
+    uint64_t loop, at = top, found;
+    if (layout->cframe_current != PYPROF__NO) at = pyprof__calling_pointer(calling, top + layout->cframe_current);
+    found = pyprof__calling_frame(calling, at, spot);
+    if (found || layout->cframe_current == PYPROF__NO) return found;
+    loop = pyprof__calling_pointer(calling, top + layout->cframe_previous);
+    at = loop ? pyprof__calling_pointer(calling, loop + layout->cframe_current) : 0;
+    return pyprof__calling_frame(calling, at, spot);
 }
 
 static pyprof__called pyprof__calling_follow(pyprof__calling *calling, const pyprof__route *route)
 {
-    uint64_t object = pyprof__calling_variable(calling, route), key, size;
+    uint64_t object = pyprof__calling_variable(calling, route), key;
     size_t i;
     for (i = 1; object && i < route->count; i++) {
-        key = pyprof__calling_item(calling, calling->codes->layout->code_names, route->index[i], &size);
+        key = pyprof__calling_name(calling, route->index[i]);
         calling->built_in = 0;
         object = key ? pyprof__calling_attribute(calling, object, key) : 0;
     }
     if (object) return pyprof__calling_object(calling, object);
-    if (i == 1 && route->root != PYPROF__OP_NAME) return PYPROF__CALLED_PYTHON;   // the variable is unbound: it has moved on, too
+    if (i == 1 && route->root != PYPROF__OP_NAME) return PYPROF__CALLED_PYTHON;   // unbound: it has moved on, too
     return calling->built_in && i == route->count ? PYPROF__CALLED_C : PYPROF__CALLED_UNKNOWN;
 }
 
-// What does the call at the spot, the innermost one of a thread, call? A thread that has moved on cannot be asked: unless C
-// was called there before, nothing speaks for it.
-static pyprof__called pyprof__spot_called(pyprof__codes *codes, pyprof__mirror *mirror, uint32_t spot_id, uint64_t top)
+// What does the call at the spot, the innermost one of a thread, call? A thread that has moved on cannot be asked: unless
+// C was called there before, nothing speaks for it.
+static pyprof__called pyprof__spot_called(pyprof__codes *codes, pyprof__mirror *mirror, uint32_t spot_id,
+                                          uint64_t top)
 {
     pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
     pyprof__calling calling;
@@ -5999,7 +6061,8 @@ static pyprof__called pyprof__spot_called(pyprof__codes *codes, pyprof__mirror *
     calling.codes = codes;
     calling.mirror = mirror;
     calling.code = &PYPROF__AT(const pyprof__code, codes->codes, spot->code);
-    if (spot->route.root == PYPROF__OP_CONST || spot->route.root == PYPROF__OP_COMMON) called = PYPROF__CALLED_C;
+    if (spot->route.root == PYPROF__OP_CONST || spot->route.root == PYPROF__OP_COMMON)
+        called = PYPROF__CALLED_C;   // a constant's method, or built in
     else if (spot->route.count) {
         calling.frame = pyprof__calling_top(&calling, top, spot);
         if (!calling.frame) return PYPROF__CALLED_PYTHON;
@@ -6015,10 +6078,11 @@ static pyprof__called pyprof__spot_called(pyprof__codes *codes, pyprof__mirror *
 static void pyprof__spot_saw(pyprof__codes *codes, uint32_t caller_id, uint32_t called_id)
 {
     pyprof__spot *caller = &PYPROF__AT(pyprof__spot, codes->spots, caller_id);
+    const pyprof__spot *called = &PYPROF__AT(const pyprof__spot, codes->spots, called_id);
     const char *name, *callee;
     size_t size, length;
     if (caller->called != PYPROF__CALLED_EITHER || caller->callee < 2) return;
-    name = pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, PYPROF__AT(const pyprof__spot, codes->spots, called_id).code).name);
+    name = pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, called->code).name);
     callee = pyprof__string(&codes->strings, caller->callee - 2);
     size = strlen(name);
     length = strlen(callee);
@@ -6032,7 +6096,8 @@ static void pyprof__spot_saw(pyprof__codes *codes, uint32_t caller_id, uint32_t 
 //   Uses       TEXT, CODE (what a spot is)
 //   Promise    arrays without pointers: a snapshot is a copy of each
 //
-//      node = (parent, location)     location = (function, line, columns)     function = (kind, names, file, first line, column, content)
+//      node = (parent, location)     location = (function, line, columns)
+//      function = (kind, names, file, first line, column, content)
 //      node 0 is the root, its children are threads, below them the frames, root first
 // ============================================================================
 typedef struct {
@@ -7481,7 +7546,8 @@ static int pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thr
     return 0;
 }
 
-// The leaf of a thread that runs in C code called by its innermost Python line: not where a Python function is about to begin.
+// The leaf of a thread that runs in C code called by its innermost Python line. A Python function that is about to begin
+// is none.
 static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     char name[PYPROF__LEAF_SIZE];
@@ -7489,7 +7555,8 @@ static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread
     pyprof__called called;
     if ((thread->state & PYPROF__IS_WAITING) || thread->cause || thread->stack.spots.count == 0) return;
     spot = PYPROF__AT(uint32_t, thread->stack.spots, 0);
-    if (thread->stack.spots.count > 1) pyprof__spot_saw(&sweeper->codes, PYPROF__AT(uint32_t, thread->stack.spots, 1), spot);
+    if (thread->stack.spots.count > 1)
+        pyprof__spot_saw(&sweeper->codes, PYPROF__AT(uint32_t, thread->stack.spots, 1), spot);
     callee = pyprof__spot_callee(&sweeper->codes, &sweeper->mirror, spot);
     if (!callee) return;
     called = pyprof__spot_called(&sweeper->codes, &sweeper->mirror, spot, thread->top);
@@ -9957,7 +10024,7 @@ struct pyprof_profile {
     pyprof__pool pool;
     pyprof__model model;
     pyprof__array labels;          // uint32_t a function: its name, unique in this profile
-    pyprof__array titles;          // uint32_t a function: its qualname, and what tells it from another one of its place
+    pyprof__array titles;          // uint32_t a function: its qualname, and what tells it from one of its place
     uint32_t program, python;      // strings
     int64_t pid;
     int free_threaded;
@@ -10041,8 +10108,8 @@ static pyprof__slice pyprof__stem(const char *file)
     return stem;
 }
 
-// How much it takes to be unique: 0 = the name, 1 = and the place, 2 = and its column, 3 = and what its code does (the same
-// in every recording), 4 = and the number of the function in this profile.
+// How much it takes to be unique: 0 = the name, 1 = and the place, 2 = and its column, 3 = instead what its code does
+// (the same in every recording), 4 = and the number of the function in this profile.
 static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__function *function, int detail)
 {
     const char *qualname = pyprof__text(profile, function->qualname), *file = pyprof__text(profile, function->file);
@@ -10059,7 +10126,8 @@ static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__functi
     if (detail && size > 0 && function->kind != PYPROF_KIND_PYTHON)
         size += snprintf(text + size, capacity - (size_t)size, " (%s)", pyprof__kind_names[function->kind]);
     else if (detail == 2 && size > 0 && function->column)
-        size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld:%ld)", file, (long)function->first_line, (long)function->column);
+        size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld:%ld)", file, (long)function->first_line,
+                         (long)function->column);
     else if (detail && size > 0) size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld)", file, (long)function->first_line);
     if (detail > 2 && size > 0 && function->content)
         size += snprintf(text + size, capacity - (size_t)size, " #%06lx", (unsigned long)(function->content >> 8));
@@ -10086,7 +10154,8 @@ static uint32_t pyprof__make_title(pyprof_profile *profile, const pyprof__functi
     size_t capacity = strlen(qualname) + 40;
     char *text;
     uint32_t id;
-    if (function->kind != PYPROF_KIND_PYTHON || !(detail == 2 ? function->column != 0 : detail > 2 && function->content)) return function->qualname;
+    int marked = detail == 2 ? function->column != 0 : detail > 2 && function->content != 0;
+    if (function->kind != PYPROF_KIND_PYTHON || !marked) return function->qualname;
     text = (char *)pyprof__alloc(&profile->pool, capacity);
     if (!text) return PYPROF__NONE;
     if (detail == 2) snprintf(text, capacity, "%s (column %ld)", qualname, (long)function->column);
@@ -10330,7 +10399,8 @@ static void pyprof__row_name(const pyprof_profile *profile, uint32_t node, int g
     row->kind = function->kind;
     if (group == PYPROF_GROUP_FILE && !*row->file) row->file = "(no file)";
     row->name = group == PYPROF_GROUP_FILE ? row->file : pyprof__text(profile, function->name);
-    row->qualname = group == PYPROF_GROUP_FILE ? row->name : pyprof__title(profile, pyprof__location_of(profile, node)->function);
+    row->qualname = pyprof__title(profile, pyprof__location_of(profile, node)->function);
+    if (group == PYPROF_GROUP_FILE) row->qualname = row->name;
     row->line = function->first_line;
     if (group == PYPROF_GROUP_LINE) row->line = pyprof__location_of(profile, node)->place.line;
     if (group == PYPROF_GROUP_FILE || group == PYPROF_GROUP_THREAD || group == PYPROF_GROUP_LEAF) row->line = 0;
@@ -10582,8 +10652,8 @@ static int pyprof__has_qualnames(const pyprof_profile *profile)
 
 typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // functions of one key on each side
 
-// What has to agree for two functions of one name and file to be the same one, the strictest first. Edits above a function
-// move its line, edits of it (and other versions of Python) change its content.
+// What has to agree for two functions of one name and file to be the same one, the strictest first. Edits above a
+// function move its line, edits of it (and other versions of Python) change its content.
 enum { PYPROF__BY_LINE = 1, PYPROF__BY_COLUMN = 2, PYPROF__BY_CONTENT = 4, PYPROF__BY_NAME = 0 };
 static const unsigned char pyprof__diff_keys[] = {
     PYPROF__BY_LINE | PYPROF__BY_COLUMN | PYPROF__BY_CONTENT, PYPROF__BY_COLUMN | PYPROF__BY_CONTENT,
@@ -10609,7 +10679,7 @@ static void pyprof__diff_unite(pyprof__differ *differ, const uint32_t *only)
     *before = *after;
 }
 
-// Unites the functions that are the only ones of their key on either side. done: those that are united, of each side.
+// Unites the functions that are the only ones of their key on either side. done: of each side, those that are united.
 static int pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array *done)   // 0 = no memory
 {
     pyprof__array keys, found;
@@ -10624,7 +10694,7 @@ static int pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array
             pyprof__function key = pyprof__diff_key(&PYPROF__AT(pyprof__function, differ->sides[side].functions, i), by);
             uint32_t id;
             if (key.kind != PYPROF_KIND_PYTHON || (by && PYPROF__AT(unsigned char, done[side], i))) continue;
-            if ((by & PYPROF__BY_CONTENT) && !key.content && !key.first_line) continue;   // what is not known is not the same
+            if ((by & PYPROF__BY_CONTENT) && !key.content && !key.first_line) continue;   // not known is not the same
             id = pyprof__unique(&differ->pool, &keys, &index, pyprof__same_function, &key);
             whole = id != PYPROF__NONE && (id < found.count || pyprof__push(&differ->pool, &found));
             if (!whole) break;
@@ -10645,15 +10715,17 @@ static int pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array
 
 static int pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
 {
-    int may_move = pyprof__has_qualnames(differ->sides[0].from) && pyprof__has_qualnames(differ->sides[1].from), whole = 1;
+    int may_move = pyprof__has_qualnames(differ->sides[0].from) && pyprof__has_qualnames(differ->sides[1].from);
+    int whole = 1;
     pyprof__array done[2];
     size_t side, i;
     for (side = 0; side < 2; side++) {
         pyprof__array_init(&done[side], 1);
-        whole = whole && pyprof__array_reserve(&differ->pool, &done[side], differ->sides[side].functions.count);   // zeroes
+        whole = whole && pyprof__array_reserve(&differ->pool, &done[side], differ->sides[side].functions.count);
     }
     for (i = 0; whole && i < PYPROF__COUNT(pyprof__diff_keys); i++)
-        if (may_move || (pyprof__diff_keys[i] & PYPROF__BY_LINE)) whole = pyprof__diff_match(differ, pyprof__diff_keys[i], done);
+        if (may_move || (pyprof__diff_keys[i] & PYPROF__BY_LINE))
+            whole = pyprof__diff_match(differ, pyprof__diff_keys[i], done);
     for (side = 0; side < 2; side++) pyprof__array_free(&differ->pool, &done[side]);
     return whole;
 }
@@ -10969,7 +11041,8 @@ static int pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)
     size_t metric;
     if (!pyprof__model_begin(&differ->to->model)) return 0;
     if (!pyprof__diff_open(differ, before, filter) || !pyprof__diff_open(differ, after, filter)) return 0;
-    if (!pyprof__diff_moved(differ) || !pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
+    if (!pyprof__diff_moved(differ)) return 0;
+    if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
     if (!pyprof__diff_nodes(differ, after, 2) || !pyprof__diff_history(differ) || !pyprof__diff_nodes(differ, before, 1)) return 0;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
         if (!pyprof__diff_column(differ, metric)) return 0;
