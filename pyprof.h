@@ -2302,8 +2302,8 @@ static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__
 };
 #undef PYPROF__N
 
-// In a type, as far from its dictoffset in all versions (Include/cpython/object.h), and two of its flags: its instances
-// have a dict that the interpreter keeps for them (from 3.11 on), its instances are types.
+// In a type, as far from its dictoffset in all versions (Include/cpython/object.h), and two of its flags: its
+// instances have a dict that the interpreter keeps for them (from 3.11 on), its instances are types.
 enum { PYPROF__TYPE_FLAGS = -120, PYPROF__TYPE_DICT = -24, PYPROF__TYPE_MRO = 56 };
 enum { PYPROF__FLAG_MANAGED = 1 << 4, PYPROF__FLAG_TYPES = 31 };   // the second is the number of a bit
 
@@ -3431,12 +3431,12 @@ typedef struct {
 // A content of a name at a place; content 0: the place itself, and how many contents it has
 typedef struct { uint64_t function; uint32_t content, count; } pyprof__namesake;
 
-// How the program finds what it calls: a variable, and up to 3 attributes from there. root: how it loads the variable
-// (pyprof__act); index: of names in co_names, of variables in the frame; count 0: not known.
+// How the program finds what it calls: a variable, and up to 3 attributes from there. root: how it loads the
+// variable (pyprof__act); index: of names in co_names, of variables in the frame; count 0: not known.
 typedef struct { unsigned char root, count; uint16_t index[4]; } pyprof__route;
 
-// What it is. A spot remembers C, and that nothing tells (alike: and that a Python function of that name was called there);
-// that a Python function was called says nothing about the next time.
+// What it is. A spot remembers C, and that nothing tells (alike: and that a Python function of that name was
+// called there); that a Python function was called says nothing about the next time.
 typedef enum {
     PYPROF__CALLED_UNKNOWN, PYPROF__CALLED_C, PYPROF__CALLED_PYTHON, PYPROF__CALLED_EITHER, PYPROF__CALLED_ALIKE
 } pyprof__called;
@@ -3593,9 +3593,10 @@ static int pyprof__is_code(pyprof__codes *codes, pyprof__mirror *mirror, uint64_
 #define PYPROF__FIELD_AT(to, buffer, offset) memcpy(&(to), (buffer) + (offset), sizeof(to))
 
 // ---- what tells namesakes apart: two lambdas on one line, what a template engine compiles --------------------
-// A hash of what a code object does that stays the same while it lives and in every run: constants, names, the line
-// table (from 3.11 on with columns), and of the bytecode what the interpreter does not rewrite.
-enum { PYPROF__MAX_PARTS = 400, PYPROF__MAX_HASHED = 1 << 13 };
+// A hash of what a code object does that stays the same while it lives and in every run: constants, names,
+// the line table (from 3.11 on with columns), and of the bytecode what the interpreter does not rewrite.
+// It is made on the stacks of threads that allocate, so it is small.
+enum { PYPROF__MAX_PARTS = 256, PYPROF__MAX_HASHED = 1 << 13, PYPROF__MAX_ARGUMENTS = 2048 };
 
 typedef struct {
     pyprof__codes *codes;
@@ -3605,7 +3606,8 @@ typedef struct {
     uint64_t parts[PYPROF__MAX_PARTS];     // objects; those that they hold are added behind them
 } pyprof__content;
 
-static int pyprof__content_read(pyprof__content *content, void *to, uint64_t from, size_t size)   // 1 = all of it
+// 1 = all of it.
+static int pyprof__content_read(pyprof__content *content, void *to, uint64_t from, size_t size)
 {
     int whole = pyprof__read(content->mirror, to, from, size);
     content->bad |= !whole;
@@ -3678,7 +3680,8 @@ static void pyprof__content_fields(pyprof__content *content, uint64_t code)   //
                             layout->code_free, layout->code_string };
     size_t i;
     for (i = 0; i < PYPROF__COUNT(at); i++)
-        if (at[i] != PYPROF__NO) pyprof__content_add(content, pyprof__read_pointer(content->mirror, code + at[i]));
+        if (at[i] != PYPROF__NO)
+            pyprof__content_add(content, pyprof__read_pointer(content->mirror, code + at[i]));
 }
 
 // Of other types only the name counts: a set's order differs from run to run.
@@ -3730,13 +3733,14 @@ static int pyprof__same_place(const pyprof__place *a, const pyprof__place *b)
     return memcmp(a, b, sizeof *a) == 0;
 }
 
-// 3.11 and later rewrite opcodes and caches in place: specialised, traced. The argument of an instruction stays, and
-// where the place changes, one begins. (Code that differs in opcodes alone, -x and ~x, is one.) Finds the column, too.
+// 3.11 and later rewrite opcodes and caches in place: specialised, traced. The argument of an instruction
+// stays, and where the place changes, one begins. (Code that differs in opcodes alone, -x and ~x, is one.)
+// Finds the column, too.
 static void pyprof__content_places(pyprof__content *content, pyprof__code *code)
 {
     const unsigned char *table = (const unsigned char *)content->codes->tables.data + code->table;
     pyprof__place place = { 0, 0, -1, -1 }, next = { 0, 0, -1, -1 };
-    unsigned char raw[PYPROF__MAX_HASHED];
+    unsigned char raw[PYPROF__MAX_ARGUMENTS];
     size_t size = (size_t)code->key.units * 2 < sizeof raw ? (size_t)code->key.units * 2 : sizeof raw;
     int64_t line = code->key.first_line;
     size_t at = 0;
@@ -3755,7 +3759,8 @@ static void pyprof__content_places(pyprof__content *content, pyprof__code *code)
         if (reader.bad || !(head & 128u)) return;
         has_width = next.end_column > next.column;
         if (!code->column && next.line == code->key.first_line && has_width) code->column = next.column + 1;
-        if (!pyprof__same_place(&place, &next) && has_width && at + 1 < size) pyprof__content_hash(content, raw + at + 1, 1);
+        if (!pyprof__same_place(&place, &next) && has_width && at + 1 < size)
+            pyprof__content_hash(content, raw + at + 1, 1);
         place = next;
         at += ((head & 7u) + 1) * 2;
     }
@@ -3790,8 +3795,8 @@ static pyprof__namesake *pyprof__namesake_find(pyprof__codes *codes, uint64_t fu
     return NULL;
 }
 
-// Expressions that are evaluated by the million, each another one, must not fill the memory: after so many contents of
-// one name at one place the others are one function.
+// Expressions that are evaluated by the million, each another one, must not fill the memory: after so many
+// contents of one name at one place the others are one function.
 static uint32_t pyprof__content_admit(pyprof__codes *codes, const pyprof__code *code, uint32_t content)
 {
     const uint32_t strings[] = { code->file, code->name, code->qualname };
@@ -3849,7 +3854,8 @@ static uint64_t pyprof__code_print(pyprof__codes *codes, pyprof__mirror *mirror,
     uint64_t print = pyprof__print_of(mirror, 1, key->name, layout->str_length, hash_at, layout->str_ascii);
     if (key->qualname) print = pyprof__print_of(mirror, print, key->qualname, layout->str_length, hash_at, layout->str_ascii);
     print = pyprof__print_of(mirror, print, key->filename, layout->str_length, hash_at, layout->str_ascii);
-    if (pyprof__read(mirror, &first, key->filename + layout->str_ascii, 1) && first == '<') {   // often soon gone
+    // What was compiled at run time is often soon gone, and the next one gets its memory.
+    if (pyprof__read(mirror, &first, key->filename + layout->str_ascii, 1) && first == '<') {
         pyprof__content_begin(&content, codes, mirror, key->address);
         print = pyprof__mix(print, content.hash);
     }
@@ -5815,8 +5821,9 @@ static void pyprof__names_read(pyprof__threads *list, char *text, int all)
 }
 
 // ---- what a call calls: a function written in Python, or in C ----------------------------------------------------
-// While a call of a Python function is being set up, and after it, the innermost frame is the caller's, at the call, as
-// it is all the time while a C function runs. The callee tells: it is looked up as the program looks it up.
+// While a call of a Python function is being set up, and after it, the innermost frame is the caller's, at
+// the call, as it is all the time while a C function runs. The callee tells: it is looked up as the program
+// looks it up.
 typedef struct {
     pyprof__codes *codes;
     pyprof__mirror *mirror;
@@ -5869,7 +5876,8 @@ static uint64_t pyprof__calling_inherited(pyprof__calling *calling, uint64_t typ
 {
     const pyprof__layout *layout = calling->codes->layout;
     uint64_t mro = pyprof__type_field(calling, type, PYPROF__TYPE_MRO), size = 0, dict, found, i;
-    if (!mro || mro % 8 || !pyprof__read(calling->mirror, &size, mro + layout->bytes_size, sizeof size)) return 0;
+    if (!mro || mro % 8 || !pyprof__read(calling->mirror, &size, mro + layout->bytes_size, sizeof size))
+        return 0;
     for (i = 0; i < size && i < 256; i++) {
         dict = pyprof__calling_pointer(calling, mro + layout->tuple_items + i * 8);
         dict = pyprof__type_field(calling, dict, PYPROF__TYPE_DICT);
@@ -5907,7 +5915,8 @@ static uint64_t pyprof__calling_own(pyprof__calling *calling, uint64_t object, u
     return pyprof__dict_find(calling->mirror, &dict, key);
 }
 
-static uint64_t pyprof__calling_attribute(pyprof__calling *calling, uint64_t object, uint64_t key)   // 0 = not known
+// 0 = not known.
+static uint64_t pyprof__calling_attribute(pyprof__calling *calling, uint64_t object, uint64_t key)
 {
     const pyprof__layout *layout = calling->codes->layout;
     uint64_t type = pyprof__type_of(calling, object), found;
@@ -5916,7 +5925,8 @@ static uint64_t pyprof__calling_attribute(pyprof__calling *calling, uint64_t obj
     pyprof__calling_type(calling, type, name, sizeof name);
     if (strcmp(name, "module") == 0)
         return pyprof__calling_find(calling, pyprof__calling_pointer(calling, object + layout->module_dict), key);
-    if (pyprof__type_field(calling, type, PYPROF__TYPE_FLAGS) >> PYPROF__FLAG_TYPES & 1) {   // a class: its own first
+    // A class: its own first.
+    if (pyprof__type_field(calling, type, PYPROF__TYPE_FLAGS) >> PYPROF__FLAG_TYPES & 1) {
         found = pyprof__calling_inherited(calling, object, key);
         return found ? found : pyprof__calling_inherited(calling, type, key);
     }
@@ -5945,17 +5955,22 @@ static uint64_t pyprof__calling_global(pyprof__calling *calling, uint64_t key)  
     return found || !key ? found : pyprof__calling_find(calling, pyprof__calling_pointer(calling, builtins), key);
 }
 
-static uint64_t pyprof__calling_variable(pyprof__calling *calling, const pyprof__route *route)   // its value, 0 = not known
+// Its value, 0 = not known.
+static uint64_t pyprof__calling_variable(pyprof__calling *calling, const pyprof__route *route)
 {
     const pyprof__layout *layout = calling->codes->layout;
     uint64_t found, locals, i = route->index[0];
-    if (route->root == PYPROF__OP_NAME) return pyprof__calling_global(calling, pyprof__calling_name(calling, route->index[0]));
-    if (route->root == PYPROF__OP_CELL && layout->code_cells != PYPROF__NO) {   // up to 3.10 behind the locals
+    if (route->root == PYPROF__OP_NAME)
+        return pyprof__calling_global(calling, pyprof__calling_name(calling, route->index[0]));
+    // Up to 3.10 behind the locals.
+    if (route->root == PYPROF__OP_CELL && layout->code_cells != PYPROF__NO) {
         locals = pyprof__calling_pointer(calling, calling->code->key.address + layout->code_locals);
         i += pyprof__calling_size(calling, locals);
     }
-    found = pyprof__calling_pointer(calling, calling->frame + layout->frame_locals + i * 8) & ~(uint64_t)3;   // 3.14 tags it
-    if (route->root == PYPROF__OP_CELL && found) found = pyprof__calling_pointer(calling, found + layout->object_type + 8);
+    // 3.14 tags it.
+    found = pyprof__calling_pointer(calling, calling->frame + layout->frame_locals + i * 8) & ~(uint64_t)3;
+    if (route->root == PYPROF__OP_CELL && found)
+        found = pyprof__calling_pointer(calling, found + layout->object_type + 8);
     return found;
 }
 
@@ -5976,7 +5991,8 @@ static pyprof__called pyprof__calling_object(pyprof__calling *calling, uint64_t 
     for (depth = 0; depth < 4; depth++) {
         type = pyprof__type_of(calling, object);
         pyprof__calling_type(calling, type, name, sizeof name);
-        if (!type || !*name || pyprof__is_one_of(name, unknown, PYPROF__COUNT(unknown))) return PYPROF__CALLED_UNKNOWN;
+        if (!type || !*name || pyprof__is_one_of(name, unknown, PYPROF__COUNT(unknown)))
+            return PYPROF__CALLED_UNKNOWN;
         if (!pyprof__is_one_of(name, holders, PYPROF__COUNT(holders))) break;
         object = pyprof__calling_pointer(calling, object + calling->codes->layout->object_type + 8);
     }
@@ -6020,13 +6036,14 @@ static pyprof__called pyprof__called_by_opcode(const pyprof__calling *calling, c
     return PYPROF__CALLED_UNKNOWN;
 }
 
-// top: the thread's frame pointer, or _PyCFrame. A C eval loop that is about to begin has no frame yet, the one around it
-// has.
+// top: the thread's frame pointer, or _PyCFrame. A C eval loop that is about to begin has no frame yet, the
+// one around it has.
 static uint64_t pyprof__calling_top(const pyprof__calling *calling, uint64_t top, const pyprof__spot *spot)
 {
     const pyprof__layout *layout = calling->codes->layout;
     uint64_t loop, at = top, found;
-    if (layout->cframe_current != PYPROF__NO) at = pyprof__calling_pointer(calling, top + layout->cframe_current);
+    if (layout->cframe_current != PYPROF__NO)
+        at = pyprof__calling_pointer(calling, top + layout->cframe_current);
     found = pyprof__calling_frame(calling, at, spot);
     if (found || layout->cframe_current == PYPROF__NO) return found;
     loop = pyprof__calling_pointer(calling, top + layout->cframe_previous);
@@ -6044,12 +6061,13 @@ static pyprof__called pyprof__calling_follow(pyprof__calling *calling, const pyp
         object = key ? pyprof__calling_attribute(calling, object, key) : 0;
     }
     if (object) return pyprof__calling_object(calling, object);
-    if (i == 1 && route->root != PYPROF__OP_NAME) return PYPROF__CALLED_PYTHON;   // unbound: it has moved on, too
+    // Unbound: it has moved on, too.
+    if (i == 1 && route->root != PYPROF__OP_NAME) return PYPROF__CALLED_PYTHON;
     return calling->built_in && i == route->count ? PYPROF__CALLED_C : PYPROF__CALLED_UNKNOWN;
 }
 
-// What does the call at the spot, the innermost one of a thread, call? A thread that has moved on cannot be asked: unless
-// C was called there before, nothing speaks for it.
+// What does the call at the spot, the innermost one of a thread, call? A thread that has moved on cannot be
+// asked: unless C was called there before, nothing speaks for it.
 static pyprof__called pyprof__spot_called(pyprof__codes *codes, pyprof__mirror *mirror, uint32_t spot_id,
                                           uint64_t top)
 {
@@ -6074,7 +6092,8 @@ static pyprof__called pyprof__spot_called(pyprof__codes *codes, pyprof__mirror *
     return called ? called : (pyprof__called)spot->called;
 }
 
-// A Python function was called at a spot where nothing tells what is called. Is it the one that the call names?
+// A Python function was called at a spot where nothing tells what is called. Is it the one that the call
+// names?
 static void pyprof__spot_saw(pyprof__codes *codes, uint32_t caller_id, uint32_t called_id)
 {
     pyprof__spot *caller = &PYPROF__AT(pyprof__spot, codes->spots, caller_id);
@@ -7546,8 +7565,8 @@ static int pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thr
     return 0;
 }
 
-// The leaf of a thread that runs in C code called by its innermost Python line. A Python function that is about to begin
-// is none.
+// The leaf of a thread that runs in C code called by its innermost Python line. A Python function that is
+// about to begin is none.
 static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     char name[PYPROF__LEAF_SIZE];
@@ -10108,8 +10127,8 @@ static pyprof__slice pyprof__stem(const char *file)
     return stem;
 }
 
-// How much it takes to be unique: 0 = the name, 1 = and the place, 2 = and its column, 3 = instead what its code does
-// (the same in every recording), 4 = and the number of the function in this profile.
+// How much it takes to be unique: 0 = the name, 1 = and the place, 2 = and its column, 3 = instead what its
+// code does (the same in every recording), 4 = and the number of the function in this profile.
 static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__function *function, int detail)
 {
     const char *qualname = pyprof__text(profile, function->qualname), *file = pyprof__text(profile, function->file);
@@ -10201,7 +10220,8 @@ static int pyprof__labels_make(pyprof_profile *profile)   // 0 = no memory
         if (title) *title = function->qualname;
         whole = label && title && *label != PYPROF__NONE;
     }
-    for (detail = 1; detail <= 4 && whole; detail++) whole = pyprof__labels_part(profile, items, count, detail);
+    for (detail = 1; detail <= 4 && whole; detail++)
+        whole = pyprof__labels_part(profile, items, count, detail);
     pyprof__free(&profile->pool, items, (count + 1) * sizeof *items);
     return whole;
 }
@@ -10652,8 +10672,8 @@ static int pyprof__has_qualnames(const pyprof_profile *profile)
 
 typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // functions of one key on each side
 
-// What has to agree for two functions of one name and file to be the same one, the strictest first. Edits above a
-// function move its line, edits of it (and other versions of Python) change its content.
+// What has to agree for two functions of one name and file to be the same one, the strictest first. Edits
+// above a function move its line, edits of it (and other versions of Python) change its content.
 enum { PYPROF__BY_LINE = 1, PYPROF__BY_COLUMN = 2, PYPROF__BY_CONTENT = 4, PYPROF__BY_NAME = 0 };
 static const unsigned char pyprof__diff_keys[] = {
     PYPROF__BY_LINE | PYPROF__BY_COLUMN | PYPROF__BY_CONTENT, PYPROF__BY_COLUMN | PYPROF__BY_CONTENT,
@@ -10674,12 +10694,14 @@ static void pyprof__diff_unite(pyprof__differ *differ, const uint32_t *only)
 {
     pyprof__function *before = &PYPROF__AT(pyprof__function, differ->sides[0].functions, only[0]);
     const pyprof__function *after = &PYPROF__AT(const pyprof__function, differ->sides[1].functions, only[1]);
-    if (before->first_line != after->first_line && (before->first_line <= 0 || after->first_line <= 0)) return;
+    if (before->first_line != after->first_line && (before->first_line <= 0 || after->first_line <= 0))
+        return;
     PYPROF__AT(int32_t, differ->sides[0].shifts, only[0]) = after->first_line - before->first_line;
     *before = *after;
 }
 
-// Unites the functions that are the only ones of their key on either side. done: of each side, those that are united.
+// Unites the functions that are the only ones of their key on either side. done: of each side, those that are
+// united.
 static int pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array *done)   // 0 = no memory
 {
     pyprof__array keys, found;
@@ -10694,7 +10716,8 @@ static int pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array
             pyprof__function key = pyprof__diff_key(&PYPROF__AT(pyprof__function, differ->sides[side].functions, i), by);
             uint32_t id;
             if (key.kind != PYPROF_KIND_PYTHON || (by && PYPROF__AT(unsigned char, done[side], i))) continue;
-            if ((by & PYPROF__BY_CONTENT) && !key.content && !key.first_line) continue;   // not known is not the same
+            // Not known is not the same.
+            if ((by & PYPROF__BY_CONTENT) && !key.content && !key.first_line) continue;
             id = pyprof__unique(&differ->pool, &keys, &index, pyprof__same_function, &key);
             whole = id != PYPROF__NONE && (id < found.count || pyprof__push(&differ->pool, &found));
             if (!whole) break;
@@ -10703,7 +10726,8 @@ static int pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array
         }
     for (i = 0; whole && i < found.count; i++) {
         const pyprof__namesakes *both = &PYPROF__AT(const pyprof__namesakes, found, i);
-        if (both->count[0] != 1 || both->count[1] != 1 || PYPROF__AT(unsigned char, done[0], both->only[0])) continue;
+        if (both->count[0] != 1 || both->count[1] != 1 || PYPROF__AT(unsigned char, done[0], both->only[0]))
+            continue;
         for (side = 0; side < 2; side++) PYPROF__AT(unsigned char, done[side], both->only[side]) = 1;
         pyprof__diff_unite(differ, both->only);
     }
@@ -11862,8 +11886,10 @@ static void pyprof__json_frames(const pyprof__job *job)
                            "\"first_line\": %ld, \"kind\": \"%s\"",
                            (long)location->place.line, (long)location->place.end_line, (long)location->place.column, (long)location->place.end_column,
                            threadlike ? 0L : (long)function->first_line, pyprof__kind_names[function->kind]);
-        if (function->column) pyprof__put_format(job->sink, ", \"first_column\": %ld", (long)function->column);
-        if (function->content) pyprof__put_format(job->sink, ", \"content\": \"%08lx\"", (unsigned long)function->content);
+        if (function->column)
+            pyprof__put_format(job->sink, ", \"first_column\": %ld", (long)function->column);
+        if (function->content)
+            pyprof__put_format(job->sink, ", \"content\": \"%08lx\"", (unsigned long)function->content);
         if (location->opcode) pyprof__put_format(job->sink, ", \"opcode\": \"%s\"", pyprof__text(job->profile, location->opcode));
         pyprof__put(job->sink, "}");
     }
