@@ -308,7 +308,7 @@ typedef struct pyprof_dump_options { uint32_t max_depth; int native; int paths; 
 typedef struct pyprof_row {
     const char *name, *qualname, *file;
     int32_t line;                   // first line of the function, or the line when grouped by line
-    int32_t kind;                   // pyprof_kind
+    int32_t kind;                   // pyprof_kind. A qualname tells namesakes of one place apart: "<lambda> (column 17)"
     int64_t self[PYPROF_METRIC_COUNT], total[PYPROF_METRIC_COUNT];
 } pyprof_row;
 
@@ -2639,6 +2639,21 @@ static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__
 };
 #undef PYPROF__N
 
+// In a type, as far from its dictoffset in all versions (Include/cpython/object.h), and two of its flags: its
+// instances have a dict that the interpreter keeps for them (from 3.11 on), its instances are types.
+enum { PYPROF__TYPE_FLAGS = -120, PYPROF__TYPE_DICT = -24, PYPROF__TYPE_MRO = 56 };
+enum { PYPROF__FLAG_MANAGED = 1 << 4, PYPROF__FLAG_TYPES = 31 };   // the second is the number of a bit
+
+// Where a frame keeps its globals; its builtins lie behind them, up to 3.10 in front of them.
+static void pyprof__layout_scopes(const pyprof__layout *layout, uint64_t frame, uint64_t *globals,
+                                  uint64_t *builtins)
+{
+    if (layout->attrs_form == PYPROF__ATTRS_DICT) *globals = frame + layout->frame_code + 16;
+    else if (layout->attrs_form == PYPROF__ATTRS_311) *globals = frame + layout->frame_code - 24;
+    else *globals = frame + layout->frame_code + 24;
+    *builtins = layout->attrs_form == PYPROF__ATTRS_DICT ? *globals - 8 : *globals + 8;
+}
+
 enum { PYPROF__TABLE_SINCE = 0x030d0000 };
 enum { PYPROF__OFFSETS_VERSION = 8, PYPROF__OFFSETS_FREE_THREADED = 16, PYPROF__OFFSETS_SIZE = 888 };
 
@@ -3745,7 +3760,22 @@ typedef struct {
     uint32_t table, table_size;        // its line table, in tables
     int32_t kind;                      // pyprof_kind
     int32_t role;                      // pyprof__role
+    uint32_t content;                  // a hash of what it does, the same in every run; 0 = namesakes are one
+    int32_t column;                    // where its code begins on its first line, from 1 on; 0 = not known
 } pyprof__code;
+
+// A content of a name at a place; content 0: the place itself, and how many contents it has
+typedef struct { uint64_t function; uint32_t content, count; } pyprof__namesake;
+
+// How the program finds what it calls: a variable, and up to 3 attributes from there. root: how it loads the
+// variable (pyprof__act); index: of names in co_names, of variables in the frame; count 0: not known.
+typedef struct { unsigned char root, count; uint16_t index[4]; } pyprof__route;
+
+// What it is. A spot remembers C, and that nothing tells (alike: and that a Python function of that name was
+// called there); that a Python function was called says nothing about the next time.
+typedef enum {
+    PYPROF__CALLED_UNKNOWN, PYPROF__CALLED_C, PYPROF__CALLED_PYTHON, PYPROF__CALLED_EITHER, PYPROF__CALLED_ALIKE
+} pyprof__called;
 
 typedef struct {               // where in which code
     uint32_t code;
@@ -3754,6 +3784,8 @@ typedef struct {               // where in which code
     uint32_t callee;           // 0 = not looked up yet, 1 = it is no call, else 2 + the string: what it calls
     uint32_t opcode;           // 0 = not looked up yet, else 1 + the string: its opcode's name
     uint64_t names;            // what the code's names were then
+    pyprof__route route;
+    uint32_t called;           // pyprof__called, as far as it is known without looking
 } pyprof__spot;
 typedef struct { uint64_t address, stamp; uint32_t code; } pyprof__memo;                    // what was at an address lately
 
@@ -3768,6 +3800,8 @@ typedef struct {
     pyprof__array codes, tables, spots;
     pyprof__index code_index, spot_index;
     pyprof__index import_index;            // <import NAME>: codes, by name
+    pyprof__array namesakes;               // pyprof__namesake; they outlive the codes
+    pyprof__index namesake_index;
     uint32_t imports;                      // so many of them
     uint64_t importers[4];                 // addresses of importlib's function: each interpreter may have its own
     uint32_t importer;                     // the one to replace next
@@ -3785,7 +3819,7 @@ typedef struct {
 } pyprof__codes;
 
 enum { PYPROF__TEXT_SIZE = PYPROF__MAX_CHARS * 4 + 8, PYPROF__MAX_DECODED = 64, PYPROF__MAX_CODES = 100000, PYPROF__MEMOS = 1024,
-      PYPROF__MAX_IMPORTS = 4096 };
+      PYPROF__MAX_IMPORTS = 4096, PYPROF__MAX_NAMESAKES = 256 };
 
 static int pyprof__codes_fill(pyprof__codes *codes)   // the pseudo spots; 0 = no memory
 {
@@ -3811,6 +3845,7 @@ static int pyprof__codes_init(pyprof__codes *codes, pyprof__pool *pool, const py
     pyprof__array_init(&codes->codes, sizeof(pyprof__code));
     pyprof__array_init(&codes->tables, 1);
     pyprof__array_init(&codes->spots, sizeof(pyprof__spot));
+    pyprof__array_init(&codes->namesakes, sizeof(pyprof__namesake));
     codes->text = (char *)pyprof__alloc(pool, PYPROF__TEXT_SIZE);
     codes->memo = (pyprof__memo *)pyprof__alloc(pool, PYPROF__MEMOS * sizeof *codes->memo);
     codes->opcodes = (pyprof__opcodes *)pyprof__alloc(pool, sizeof *codes->opcodes);
@@ -3843,6 +3878,8 @@ static void pyprof__codes_free(pyprof__codes *codes)
     pyprof__array_free(codes->pool, &codes->codes);
     pyprof__array_free(codes->pool, &codes->tables);
     pyprof__array_free(codes->pool, &codes->spots);
+    pyprof__array_free(codes->pool, &codes->namesakes);
+    pyprof__index_free(codes->pool, &codes->namesake_index);
     pyprof__free(codes->pool, codes->text, codes->text ? PYPROF__TEXT_SIZE : 0);
     pyprof__free(codes->pool, codes->memo, codes->memo ? PYPROF__MEMOS * sizeof *codes->memo : 0);
     pyprof__free(codes->pool, codes->opcodes, codes->opcodes ? sizeof *codes->opcodes : 0);
@@ -3898,6 +3935,243 @@ static int pyprof__is_code(pyprof__codes *codes, pyprof__mirror *mirror, uint64_
 
 #define PYPROF__FIELD_AT(to, buffer, offset) memcpy(&(to), (buffer) + (offset), sizeof(to))
 
+// ---- what tells namesakes apart: two lambdas on one line, what a template engine compiles --------------------
+// A hash of what a code object does that stays the same while it lives and in every run: constants, names,
+// the line table (from 3.11 on with columns), and of the bytecode what the interpreter does not rewrite.
+// It is made on the stacks of threads that allocate, so it is small.
+enum { PYPROF__MAX_PARTS = 256, PYPROF__MAX_HASHED = 1 << 13, PYPROF__MAX_ARGUMENTS = 2048 };
+
+typedef struct {
+    pyprof__codes *codes;
+    pyprof__mirror *mirror;
+    uint64_t hash;
+    int count, bad;                        // bad: something could not be read
+    uint64_t parts[PYPROF__MAX_PARTS];     // objects; those that they hold are added behind them
+} pyprof__content;
+
+// 1 = all of it.
+static int pyprof__content_read(pyprof__content *content, void *to, uint64_t from, size_t size)
+{
+    int whole = pyprof__read(content->mirror, to, from, size);
+    content->bad |= !whole;
+    return whole;
+}
+
+static void pyprof__content_add(pyprof__content *content, uint64_t object)
+{
+    if (object && content->count < PYPROF__MAX_PARTS) content->parts[content->count++] = object;
+}
+
+static void pyprof__content_hash(pyprof__content *content, const unsigned char *bytes, uint64_t size)
+{
+    uint64_t i;
+    for (i = 0; i < size; i++) content->hash = (content->hash ^ bytes[i]) * 0x100000001b3u;
+}
+
+static void pyprof__content_memory(pyprof__content *content, uint64_t at, uint64_t size)
+{
+    unsigned char raw[512];
+    uint64_t done, n;
+    content->hash = pyprof__mix(content->hash, size);
+    for (done = 0; done < size && done < PYPROF__MAX_HASHED; done += n) {
+        n = size - done < sizeof raw ? size - done : sizeof raw;
+        if (!pyprof__content_read(content, raw, at + done, (size_t)n)) return;
+        pyprof__content_hash(content, raw, n);
+    }
+}
+
+static void pyprof__content_str(pyprof__content *content, uint64_t object)
+{
+    char *text = content->codes->text;
+    ssize_t size = pyprof__read_str(content->mirror, content->codes->layout, object, text);
+    if (size < 0) { content->bad = 1; return; }
+    content->hash = pyprof__mix(content->hash, pyprof__hash_text(text, (size_t)size));
+}
+
+static void pyprof__content_int(pyprof__content *content, uint64_t object)   // Include/cpython/longintrepr.h
+{
+    const pyprof__layout *layout = content->codes->layout;
+    int64_t size = 0;
+    uint64_t digits;
+    if (!pyprof__content_read(content, &size, object + layout->long_digits - 8, sizeof size)) return;
+    if (layout->attrs_form >= PYPROF__ATTRS_312) {
+        digits = (uint64_t)size >> 3;
+        content->hash = pyprof__mix(content->hash, (uint64_t)size & 3);
+    } else {
+        digits = (uint64_t)(size < 0 ? -size : size);
+        content->hash = pyprof__mix(content->hash, size < 0);
+    }
+    pyprof__content_memory(content, object + layout->long_digits, digits * 4);
+}
+
+static void pyprof__content_tuple(pyprof__content *content, uint64_t object)
+{
+    const pyprof__layout *layout = content->codes->layout;
+    uint64_t size = 0, item, i;
+    if (!pyprof__content_read(content, &size, object + layout->bytes_size, sizeof size)) return;
+    content->hash = pyprof__mix(content->hash, size);
+    for (i = 0; i < size && content->count < PYPROF__MAX_PARTS; i++) {
+        if (!pyprof__content_read(content, &item, object + layout->tuple_items + i * 8, sizeof item)) return;
+        pyprof__content_add(content, item);
+    }
+}
+
+static void pyprof__content_fields(pyprof__content *content, uint64_t code)   // what a code object holds
+{
+    const pyprof__layout *layout = content->codes->layout;
+    const uint32_t at[] = { layout->code_consts, layout->code_names, layout->code_locals, layout->code_cells,
+                            layout->code_free, layout->code_string };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(at); i++)
+        if (at[i] != PYPROF__NO)
+            pyprof__content_add(content, pyprof__read_pointer(content->mirror, code + at[i]));
+}
+
+// Of other types only the name counts: a set's order differs from run to run.
+static void pyprof__content_kind(pyprof__content *content, uint64_t object, const char *type)
+{
+    const pyprof__layout *layout = content->codes->layout;
+    uint64_t size = 0;
+    if (strcmp(type, "tuple") == 0) pyprof__content_tuple(content, object);
+    if (strcmp(type, "int") == 0 || strcmp(type, "bool") == 0) pyprof__content_int(content, object);
+    if (strcmp(type, "float") == 0) pyprof__content_memory(content, object + layout->object_type + 8, 8);
+    if (strcmp(type, "complex") == 0) pyprof__content_memory(content, object + layout->object_type + 8, 16);
+    if (strcmp(type, "bytes") == 0 && pyprof__content_read(content, &size, object + layout->bytes_size, sizeof size))
+        pyprof__content_memory(content, object + layout->bytes_data, size);
+    if (strcmp(type, "code") != 0) return;
+    pyprof__content_fields(content, object);   // a function within the function
+    pyprof__content_add(content, pyprof__read_pointer(content->mirror, object + layout->code_name));
+    pyprof__content_add(content, pyprof__read_pointer(content->mirror, object + layout->code_linetable));
+}
+
+static void pyprof__content_part(pyprof__content *content, uint64_t object)
+{
+    pyprof__codes *codes = content->codes;
+    pyprof__mirror *mirror = content->mirror;
+    uint64_t type = object % 8 ? 0 : pyprof__read_pointer(mirror, object + codes->layout->object_type);
+    char name[9];
+    memset(name, 0, sizeof name);
+    content->bad |= !type;
+    if (!type) return;
+    if (pyprof__is_type(codes, mirror, type, "str", &codes->str_type)) { pyprof__content_str(content, object); return; }
+    if (!pyprof__content_read(content, name, pyprof__read_pointer(mirror, type + codes->layout->type_name), 8)) return;
+    pyprof__content_hash(content, (const unsigned char *)name, strlen(name));
+    pyprof__content_kind(content, object, name);
+}
+
+static void pyprof__content_begin(pyprof__content *content, pyprof__codes *codes, pyprof__mirror *mirror,
+                                  uint64_t code)
+{
+    int i;
+    content->codes = codes;
+    content->mirror = mirror;
+    content->hash = 1;
+    content->count = content->bad = 0;
+    pyprof__content_fields(content, code);
+    for (i = 0; i < content->count; i++) pyprof__content_part(content, content->parts[i]);
+}
+
+static int pyprof__same_place(const pyprof__place *a, const pyprof__place *b)
+{
+    return memcmp(a, b, sizeof *a) == 0;
+}
+
+// 3.11 and later rewrite opcodes and caches in place: specialised, traced. The argument of an instruction
+// stays, and where the place changes, one begins. (Code that differs in opcodes alone, -x and ~x, is one.)
+// Finds the column, too.
+static void pyprof__content_places(pyprof__content *content, pyprof__code *code)
+{
+    const unsigned char *table = (const unsigned char *)content->codes->tables.data + code->table;
+    pyprof__place place = { 0, 0, -1, -1 }, next = { 0, 0, -1, -1 };
+    unsigned char raw[PYPROF__MAX_ARGUMENTS];
+    size_t size = (size_t)code->key.units * 2 < sizeof raw ? (size_t)code->key.units * 2 : sizeof raw;
+    int64_t line = code->key.first_line;
+    size_t at = 0;
+    int has_width;
+    pyprof__reader reader;
+    reader.at = table;
+    reader.end = table + code->table_size;
+    reader.bad = 0;
+    if (!pyprof__read_long(content->mirror, raw, code->key.address + content->codes->layout->code_bytes, size)) {
+        content->bad = 1;
+        return;
+    }
+    while (reader.at < reader.end) {
+        unsigned head = pyprof__reader_byte(&reader);
+        pyprof__location_entry(&reader, head >> 3 & 15u, &line, &next);
+        if (reader.bad || !(head & 128u)) return;
+        has_width = next.end_column > next.column;
+        if (!code->column && next.line == code->key.first_line && has_width) code->column = next.column + 1;
+        if (!pyprof__same_place(&place, &next) && has_width && at + 1 < size)
+            pyprof__content_hash(content, raw + at + 1, 1);
+        place = next;
+        at += ((head & 7u) + 1) * 2;
+    }
+}
+
+static int pyprof__same_namesake(const void *context, uint32_t item, const void *key)
+{
+    const pyprof__array *list = (const pyprof__array *)context;
+    const pyprof__namesake *known = &PYPROF__AT(const pyprof__namesake, *list, item);
+    const pyprof__namesake *want = (const pyprof__namesake *)key;
+    return known->function == want->function && known->content == want->content;
+}
+
+// NULL = there is none, or no memory for it.
+static pyprof__namesake *pyprof__namesake_find(pyprof__codes *codes, uint64_t function, uint32_t content, int add)
+{
+    pyprof__namesake want, *added;
+    uint64_t hash;
+    uint32_t id;
+    want.function = function;
+    want.content = content;
+    want.count = 0;
+    hash = pyprof__mix(function, content);
+    id = pyprof__index_find(&codes->namesake_index, hash, pyprof__same_namesake, &codes->namesakes, &want);
+    if (id != PYPROF__NONE) return &PYPROF__AT(pyprof__namesake, codes->namesakes, id);
+    added = add ? (pyprof__namesake *)pyprof__push(codes->pool, &codes->namesakes) : NULL;
+    if (!added) return NULL;
+    *added = want;
+    id = (uint32_t)codes->namesakes.count - 1;
+    if (pyprof__index_add(codes->pool, &codes->namesake_index, hash, id)) return added;
+    codes->namesakes.count--;
+    return NULL;
+}
+
+// Expressions that are evaluated by the million, each another one, must not fill the memory: after so many
+// contents of one name at one place the others are one function.
+static uint32_t pyprof__content_admit(pyprof__codes *codes, const pyprof__code *code, uint32_t content)
+{
+    const uint32_t strings[] = { code->file, code->name, code->qualname };
+    uint64_t function = (uint64_t)(uint32_t)code->key.first_line;
+    pyprof__namesake *known;
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(strings); i++) {
+        const char *text = pyprof__string(&codes->strings, strings[i]);
+        function = pyprof__mix(function, pyprof__hash_text(text, strlen(text)));
+    }
+    if (pyprof__namesake_find(codes, function, content, 0)) return content;
+    known = pyprof__namesake_find(codes, function, 0, 1);
+    if (!known || known->count >= PYPROF__MAX_NAMESAKES) return 0;
+    known->count++;
+    return pyprof__namesake_find(codes, function, content, 1) ? content : 0;
+}
+
+// After its line table. 0 = unreadable.
+static int pyprof__code_content(pyprof__codes *codes, pyprof__mirror *mirror, pyprof__code *code)
+{
+    pyprof__content content;
+    uint32_t hash;
+    pyprof__content_begin(&content, codes, mirror, code->key.address);
+    pyprof__content_hash(&content, (const unsigned char *)codes->tables.data + code->table, code->table_size);
+    if (codes->layout->lines_form == PYPROF__LINES_LOCATIONS) pyprof__content_places(&content, code);
+    if (content.bad) return 0;
+    hash = (uint32_t)(content.hash ^ content.hash >> 32);
+    code->content = pyprof__content_admit(codes, code, hash ? hash : 1);
+    if (!code->content) code->column = 0;
+    return 1;
+}
+
 // Of a str that is hashed (all names are): its hash. Else of its first characters, as for bytes.
 static uint64_t pyprof__print_of(pyprof__mirror *mirror, uint64_t print, uint64_t object, uint32_t size_at, uint32_t hash_at, uint32_t data_at)
 {
@@ -3918,9 +4192,16 @@ static uint64_t pyprof__code_print(pyprof__codes *codes, pyprof__mirror *mirror,
 {
     const pyprof__layout *layout = codes->layout;
     uint32_t hash_at = layout->str_length + 8;   // PyASCIIObject: length, hash, state
+    pyprof__content content;
+    char first;
     uint64_t print = pyprof__print_of(mirror, 1, key->name, layout->str_length, hash_at, layout->str_ascii);
     if (key->qualname) print = pyprof__print_of(mirror, print, key->qualname, layout->str_length, hash_at, layout->str_ascii);
     print = pyprof__print_of(mirror, print, key->filename, layout->str_length, hash_at, layout->str_ascii);
+    // What was compiled at run time is often soon gone, and the next one gets its memory.
+    if (pyprof__read(mirror, &first, key->filename + layout->str_ascii, 1) && first == '<') {
+        pyprof__content_begin(&content, codes, mirror, key->address);
+        print = pyprof__mix(print, content.hash);
+    }
     return pyprof__print_of(mirror, print, key->linetable, layout->bytes_size, 0, layout->bytes_data);
 }
 
@@ -3989,6 +4270,7 @@ static int pyprof__code_decode(pyprof__codes *codes, pyprof__mirror *mirror, con
     code.qualname = key->qualname ? pyprof__code_string(codes, mirror, key->qualname) : code.name;
     if (code.file == PYPROF__NONE || code.name == PYPROF__NONE || code.qualname == PYPROF__NONE) return PYPROF_CAUSE_NAME + 1;
     if (!pyprof__code_table(codes, mirror, &code)) return PYPROF_CAUSE_NAME + 1;
+    if (!pyprof__code_content(codes, mirror, &code)) return PYPROF_CAUSE_NAME + 1;
     code.role = pyprof__code_role(codes, &code);
     if (code.role == PYPROF__ROLE_IMPORT) codes->importers[codes->importer++ % PYPROF__COUNT(codes->importers)] = key->address;
     added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
@@ -4218,8 +4500,6 @@ static void pyprof__window_add(pyprof__window *window, int64_t begin, int64_t en
         if (opcodes->minor >= 11 && !pyprof__opcode_is_plain(opcodes, *byte)) return;   // how long it is, is not known
     }
 }
-
-static int pyprof__same_place(const pyprof__place *a, const pyprof__place *b) { return memcmp(a, b, sizeof *a) == 0; }
 
 // 3.11 and later: the location table tells where instructions begin, and the place of each.
 static void pyprof__window_locate(pyprof__window *window)
@@ -4475,6 +4755,37 @@ static const char *pyprof__window_callee(const pyprof__window *window, pyprof__c
     return callee->text[callee->at] == '(' || callee->text[callee->at] == '[' ? "" : callee->text + callee->at;
 }
 
+// How to find the callee again, while the frame stands at the call.
+static void pyprof__window_route(const pyprof__window *window, pyprof__route *route)
+{
+    const pyprof__opcodes *opcodes = window->codes->opcodes;
+    int i = window->count - 1, maker = -1, first = 1;
+    uint32_t index = 0;
+    uint16_t names[4];
+    size_t n, count = 0;
+    memset(route, 0, sizeof *route);
+    if (i > window->first && window->steps[i - 1].act == PYPROF__OP_PRECALL) i--;
+    if (pyprof__is_exit(window, i, &maker)) return;
+    for (i = pyprof__maker(window, i); i >= window->first && count < PYPROF__COUNT(names); i = maker) {
+        const pyprof__step *step = &window->steps[i];
+        index = step->argument;
+        maker = i - 1;
+        if (step->act == PYPROF__OP_SKIP) continue;
+        if (step->act == PYPROF__OP_NAME || step->act == PYPROF__OP_ATTR)
+            index = pyprof__opcode_name_index(opcodes, step->opcode, index);
+        if (step->act == PYPROF__OP_PAIR) index = first ? index >> 4 : index & 15u;
+        if (index > UINT16_MAX) return;
+        names[count++] = (uint16_t)index;
+        route->root = step->act;
+        if (step->act != PYPROF__OP_ATTR) break;
+        maker = pyprof__maker(window, i);
+        first = 0;
+    }
+    if (!count || route->root < PYPROF__OP_NAME || route->root > PYPROF__OP_COMMON) return;
+    route->count = (unsigned char)count;
+    for (n = 0; n < count; n++) route->index[n] = names[count - 1 - n];
+}
+
 // Until 3.11 a code object has no version of its own: one evaluated after the other, x.f() and x.g() are the same but for
 // what co_names holds.
 static uint64_t pyprof__names_print(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code *code)
@@ -4506,7 +4817,7 @@ static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror
     if (spot->callee == 1) return 0;
     names = pyprof__names_print(codes, mirror, &PYPROF__AT(pyprof__code, codes->codes, spot->code));
     if (spot->callee && spot->names == names) return spot->callee - 1;
-    spot->callee = 0;
+    spot->callee = spot->called = 0;
     spot->names = names;
     if (!pyprof__window_read(&window, codes, mirror, spot)) return 0;
     last = window.bytes + (window.last - window.from) * 2;
@@ -4519,6 +4830,7 @@ static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror
     if (!pyprof__window_holds(&window)) return 0;
     string = name ? pyprof__intern(codes->pool, &codes->strings, name, strlen(name)) : PYPROF__NONE;
     if (name && string == PYPROF__NONE) return 0;
+    if (name) pyprof__window_route(&window, &spot->route);
     spot->callee = name ? 2 + string : 1;
     return spot->callee - 1;
 }
@@ -6045,16 +6357,310 @@ static void pyprof__names_read(pyprof__threads *list, char *text, int all)
     }
 }
 
+// ---- what a call calls: a function written in Python, or in C ----------------------------------------------------
+// While a call of a Python function is being set up, and after it, the innermost frame is the caller's, at
+// the call, as it is all the time while a C function runs. The callee tells: it is looked up as the program
+// looks it up.
+typedef struct {
+    pyprof__codes *codes;
+    pyprof__mirror *mirror;
+    const pyprof__code *code;
+    uint64_t frame;
+    int built_in;              // a C type was looked at, whose attributes are not to be seen (3.12 and later)
+} pyprof__calling;
+
+static uint64_t pyprof__calling_pointer(const pyprof__calling *calling, uint64_t from)
+{
+    return pyprof__read_pointer(calling->mirror, from);
+}
+
+// By the key's identity: names in code are interned, and so are most in dicts. 0 = none.
+static uint64_t pyprof__dict_find(pyprof__mirror *mirror, const pyprof__dict *dict, uint64_t key)
+{
+    unsigned char raw[16 * 24];
+    uint64_t at, value;
+    uint32_t i, k, n, stride = dict->stride;
+    for (i = 0; i < dict->count && i < 8192; i += n) {
+        n = dict->count - i < 16 ? dict->count - i : 16;
+        if (!pyprof__read(mirror, raw, dict->entries + (uint64_t)i * stride, n * stride)) return 0;
+        for (k = 0; k < n; k++) {
+            PYPROF__FIELD_AT(at, raw, k * stride + dict->key_at);
+            if (at != key) continue;
+            PYPROF__FIELD_AT(value, raw, k * stride + dict->key_at + 8);
+            return dict->values ? pyprof__read_pointer(mirror, dict->values + (uint64_t)(i + k) * 8) : value;
+        }
+    }
+    return 0;
+}
+
+static uint64_t pyprof__calling_find(pyprof__calling *calling, uint64_t at, uint64_t key)   // key 0: __call__
+{
+    const pyprof__layout *layout = calling->codes->layout;
+    pyprof__dict dict;
+    if (!pyprof__dict_open(calling->mirror, layout, at, &dict)) return 0;
+    if (key) return pyprof__dict_find(calling->mirror, &dict, key);
+    return pyprof__dict_get(calling->mirror, layout, &dict, "__call__");
+}
+
+static uint64_t pyprof__type_field(const pyprof__calling *calling, uint64_t type, int64_t from_dictoffset)
+{
+    if (!type || type % 8) return 0;
+    return pyprof__calling_pointer(calling, type + calling->codes->layout->type_dictoffset + (uint64_t)from_dictoffset);
+}
+
+// What a type has under a name, of its own or from its bases. 0 = nothing.
+static uint64_t pyprof__calling_inherited(pyprof__calling *calling, uint64_t type, uint64_t key)
+{
+    const pyprof__layout *layout = calling->codes->layout;
+    uint64_t mro = pyprof__type_field(calling, type, PYPROF__TYPE_MRO), size = 0, dict, found, i;
+    if (!mro || mro % 8 || !pyprof__read(calling->mirror, &size, mro + layout->bytes_size, sizeof size))
+        return 0;
+    for (i = 0; i < size && i < 256; i++) {
+        dict = pyprof__calling_pointer(calling, mro + layout->tuple_items + i * 8);
+        dict = pyprof__type_field(calling, dict, PYPROF__TYPE_DICT);
+        found = dict ? pyprof__calling_find(calling, dict, key) : 0;
+        if (found) return found;
+        if (!dict && i + 1 < size) calling->built_in = 1;   // object is the last one, of all
+    }
+    return 0;
+}
+
+// Its name; "" = unreadable.
+static void pyprof__calling_type(const pyprof__calling *calling, uint64_t type, char *name, size_t size)
+{
+    uint64_t at = pyprof__calling_pointer(calling, type + calling->codes->layout->type_name);
+    memset(name, 0, size);
+    if (!at || !pyprof__read(calling->mirror, name, at, size - 1)) memset(name, 0, size);
+}
+
+static uint64_t pyprof__type_of(const pyprof__calling *calling, uint64_t object)   // 0 = it is no object
+{
+    if (!object || object % 8) return 0;
+    return pyprof__calling_pointer(calling, object + calling->codes->layout->object_type);
+}
+
+// Of an instance's own. 0 = it has none of that name, or where they are is not known.
+static uint64_t pyprof__calling_own(pyprof__calling *calling, uint64_t object, uint64_t type, uint64_t key)
+{
+    const pyprof__layout *layout = calling->codes->layout;
+    pyprof__dict dict;
+    uint64_t offset = pyprof__type_field(calling, type, 0);
+    if (layout->attrs_form == PYPROF__ATTRS_DICT && (offset == 0 || offset > 4096)) return 0;
+    if (layout->attrs_form != PYPROF__ATTRS_DICT
+        && !(pyprof__type_field(calling, type, PYPROF__TYPE_FLAGS) & PYPROF__FLAG_MANAGED)) return 0;
+    if (!pyprof__attributes(calling->mirror, layout, object, &dict)) return 0;
+    return pyprof__dict_find(calling->mirror, &dict, key);
+}
+
+// 0 = not known.
+static uint64_t pyprof__calling_attribute(pyprof__calling *calling, uint64_t object, uint64_t key)
+{
+    const pyprof__layout *layout = calling->codes->layout;
+    uint64_t type = pyprof__type_of(calling, object), found;
+    char name[8];
+    if (!type) return 0;
+    pyprof__calling_type(calling, type, name, sizeof name);
+    if (strcmp(name, "module") == 0)
+        return pyprof__calling_find(calling, pyprof__calling_pointer(calling, object + layout->module_dict), key);
+    // A class: its own first.
+    if (pyprof__type_field(calling, type, PYPROF__TYPE_FLAGS) >> PYPROF__FLAG_TYPES & 1) {
+        found = pyprof__calling_inherited(calling, object, key);
+        return found ? found : pyprof__calling_inherited(calling, type, key);
+    }
+    found = pyprof__calling_inherited(calling, type, key);
+    return found ? found : pyprof__calling_own(calling, object, type, key);
+}
+
+static uint64_t pyprof__calling_size(const pyprof__calling *calling, uint64_t tuple)
+{
+    return tuple ? pyprof__calling_pointer(calling, tuple + calling->codes->layout->bytes_size) : 0;
+}
+
+static uint64_t pyprof__calling_name(const pyprof__calling *calling, uint32_t i)   // the str, 0 = unreadable
+{
+    const pyprof__layout *layout = calling->codes->layout;
+    uint64_t tuple = pyprof__calling_pointer(calling, calling->code->key.address + layout->code_names);
+    if (i >= pyprof__calling_size(calling, tuple)) return 0;
+    return pyprof__calling_pointer(calling, tuple + layout->tuple_items + (uint64_t)i * 8);
+}
+
+static uint64_t pyprof__calling_global(pyprof__calling *calling, uint64_t key)   // 0 = not known
+{
+    uint64_t globals, builtins, found;
+    pyprof__layout_scopes(calling->codes->layout, calling->frame, &globals, &builtins);
+    found = key ? pyprof__calling_find(calling, pyprof__calling_pointer(calling, globals), key) : 0;
+    return found || !key ? found : pyprof__calling_find(calling, pyprof__calling_pointer(calling, builtins), key);
+}
+
+// Its value, 0 = not known.
+static uint64_t pyprof__calling_variable(pyprof__calling *calling, const pyprof__route *route)
+{
+    const pyprof__layout *layout = calling->codes->layout;
+    uint64_t found, locals, i = route->index[0];
+    if (route->root == PYPROF__OP_NAME)
+        return pyprof__calling_global(calling, pyprof__calling_name(calling, route->index[0]));
+    // Up to 3.10 behind the locals.
+    if (route->root == PYPROF__OP_CELL && layout->code_cells != PYPROF__NO) {
+        locals = pyprof__calling_pointer(calling, calling->code->key.address + layout->code_locals);
+        i += pyprof__calling_size(calling, locals);
+    }
+    // 3.14 tags it.
+    found = pyprof__calling_pointer(calling, calling->frame + layout->frame_locals + i * 8) & ~(uint64_t)3;
+    if (route->root == PYPROF__OP_CELL && found)
+        found = pyprof__calling_pointer(calling, found + layout->object_type + 8);
+    return found;
+}
+
+static int pyprof__is_one_of(const char *name, const char *const *names, size_t count)
+{
+    size_t i;
+    for (i = 0; i < count && strcmp(name, names[i]) != 0; i++) {}
+    return i < count;
+}
+
+static pyprof__called pyprof__calling_object(pyprof__calling *calling, uint64_t object)
+{
+    static const char *const holders[] = { "method", "staticmethod", "classmethod" };   // of a function
+    static const char *const unknown[] = { "property", "member_descriptor", "getset_descriptor", "NoneType" };
+    uint64_t type = 0;
+    char name[32];
+    int depth;
+    for (depth = 0; depth < 4; depth++) {
+        type = pyprof__type_of(calling, object);
+        pyprof__calling_type(calling, type, name, sizeof name);
+        if (!type || !*name || pyprof__is_one_of(name, unknown, PYPROF__COUNT(unknown)))
+            return PYPROF__CALLED_UNKNOWN;
+        if (!pyprof__is_one_of(name, holders, PYPROF__COUNT(holders))) break;
+        object = pyprof__calling_pointer(calling, object + calling->codes->layout->object_type + 8);
+    }
+    if (strcmp(name, "function") == 0) return PYPROF__CALLED_PYTHON;
+    object = pyprof__calling_inherited(calling, type, 0);   // an instance that has __call__
+    pyprof__calling_type(calling, pyprof__type_of(calling, object), name, sizeof name);
+    return strcmp(name, "function") == 0 ? PYPROF__CALLED_PYTHON : PYPROF__CALLED_C;
+}
+
+// The frame that stands at the spot, from this one on outwards; 0 = it stands there no more.
+static uint64_t pyprof__calling_frame(const pyprof__calling *calling, uint64_t at, const pyprof__spot *spot)
+{
+    const pyprof__layout *layout = calling->codes->layout;
+    pyprof__raw_frame frame;
+    int steps;
+    for (steps = 0; at && at % 8 == 0 && steps < 4; steps++, at = frame.previous) {
+        if (!pyprof__frame_read(calling->mirror, layout, at, &frame)) return 0;
+        if (frame.code != calling->code->key.address) continue;
+        if (pyprof__frame_instruction(calling->mirror, layout, &frame) == spot->instruction) return at;
+    }
+    return 0;
+}
+
+// What the specialised form of the instruction is for, where nothing else tells (3.11 and later)
+static pyprof__called pyprof__called_by_opcode(const pyprof__calling *calling, const pyprof__spot *spot)
+{
+    static const char *const python[] = { "_PY", "_BOUND_METHOD", "_ENTER_INIT" };
+    char name[64];
+    unsigned char number;
+    uint64_t at;
+    size_t i, size;
+    const pyprof__opcode *opcode;
+    if (calling->codes->opcodes->minor < 11) return PYPROF__CALLED_UNKNOWN;
+    at = calling->code->key.address + calling->codes->layout->code_bytes + (uint64_t)spot->instruction * 2;
+    if (!pyprof__read(calling->mirror, &number, at, 1)) return PYPROF__CALLED_UNKNOWN;
+    opcode = &calling->codes->opcodes->at[number];
+    size = opcode->name && opcode->size < sizeof name ? opcode->size : 0;
+    memcpy(name, size ? opcode->name : "", size);
+    name[size] = 0;
+    for (i = 0; i < PYPROF__COUNT(python); i++) if (strstr(name, python[i])) return PYPROF__CALLED_PYTHON;
+    return PYPROF__CALLED_UNKNOWN;
+}
+
+// top: the thread's frame pointer, or _PyCFrame. A C eval loop that is about to begin has no frame yet, the
+// one around it has.
+static uint64_t pyprof__calling_top(const pyprof__calling *calling, uint64_t top, const pyprof__spot *spot)
+{
+    const pyprof__layout *layout = calling->codes->layout;
+    uint64_t loop, at = top, found;
+    if (layout->cframe_current != PYPROF__NO)
+        at = pyprof__calling_pointer(calling, top + layout->cframe_current);
+    found = pyprof__calling_frame(calling, at, spot);
+    if (found || layout->cframe_current == PYPROF__NO) return found;
+    loop = pyprof__calling_pointer(calling, top + layout->cframe_previous);
+    at = loop ? pyprof__calling_pointer(calling, loop + layout->cframe_current) : 0;
+    return pyprof__calling_frame(calling, at, spot);
+}
+
+static pyprof__called pyprof__calling_follow(pyprof__calling *calling, const pyprof__route *route)
+{
+    uint64_t object = pyprof__calling_variable(calling, route), key;
+    size_t i;
+    for (i = 1; object && i < route->count; i++) {
+        key = pyprof__calling_name(calling, route->index[i]);
+        calling->built_in = 0;
+        object = key ? pyprof__calling_attribute(calling, object, key) : 0;
+    }
+    if (object) return pyprof__calling_object(calling, object);
+    // Unbound: it has moved on, too.
+    if (i == 1 && route->root != PYPROF__OP_NAME) return PYPROF__CALLED_PYTHON;
+    return calling->built_in && i == route->count ? PYPROF__CALLED_C : PYPROF__CALLED_UNKNOWN;
+}
+
+// What does the call at the spot, the innermost one of a thread, call? A thread that has moved on cannot be
+// asked: unless C was called there before, nothing speaks for it.
+static pyprof__called pyprof__spot_called(pyprof__codes *codes, pyprof__mirror *mirror, uint32_t spot_id,
+                                          uint64_t top)
+{
+    pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
+    pyprof__calling calling;
+    pyprof__called called = PYPROF__CALLED_UNKNOWN;
+    if (spot->called == PYPROF__CALLED_C) return PYPROF__CALLED_C;
+    memset(&calling, 0, sizeof calling);
+    calling.codes = codes;
+    calling.mirror = mirror;
+    calling.code = &PYPROF__AT(const pyprof__code, codes->codes, spot->code);
+    if (spot->route.root == PYPROF__OP_CONST || spot->route.root == PYPROF__OP_COMMON)
+        called = PYPROF__CALLED_C;   // a constant's method, or built in
+    else if (spot->route.count) {
+        calling.frame = pyprof__calling_top(&calling, top, spot);
+        if (!calling.frame) return PYPROF__CALLED_PYTHON;
+        called = pyprof__calling_follow(&calling, &spot->route);
+    }
+    if (called == PYPROF__CALLED_C) spot->called = PYPROF__CALLED_C;
+    if (!called) called = pyprof__called_by_opcode(&calling, spot);
+    if (!called && !spot->called) spot->called = PYPROF__CALLED_EITHER;
+    return called ? called : (pyprof__called)spot->called;
+}
+
+// A Python function was called at a spot where nothing tells what is called. Is it the one that the call
+// names?
+static void pyprof__spot_saw(pyprof__codes *codes, uint32_t caller_id, uint32_t called_id)
+{
+    pyprof__spot *caller = &PYPROF__AT(pyprof__spot, codes->spots, caller_id);
+    const pyprof__spot *called = &PYPROF__AT(const pyprof__spot, codes->spots, called_id);
+    const char *name, *callee;
+    size_t size, length;
+    if (caller->called != PYPROF__CALLED_EITHER || caller->callee < 2) return;
+    name = pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, called->code).name);
+    callee = pyprof__string(&codes->strings, caller->callee - 2);
+    size = strlen(name);
+    length = strlen(callee);
+    if (length < size || strcmp(callee + length - size, name) != 0) return;
+    if (length == size || callee[length - size - 1] == '.') caller->called = PYPROF__CALLED_ALIKE;
+}
+
 // ============================================================================
 // [SECTION] PROFILE -- the model: one call tree, columns of metrics, time line
 //   Runs on    the sampler thread or a caller, under the lock of SESSION
 //   Uses       TEXT, CODE (what a spot is)
 //   Promise    arrays without pointers: a snapshot is a copy of each
 //
-//      node = (parent, location)     location = (function, line, columns)     function = (kind, names, file, first line)
+//      node = (parent, location)     location = (function, line, columns)
+//      function = (kind, names, file, first line, column, content)
 //      node 0 is the root, its children are threads, below them the frames, root first
 // ============================================================================
-typedef struct { uint32_t name, qualname, file; int32_t first_line, kind; } pyprof__function;
+typedef struct {
+    uint32_t name, qualname, file;
+    int32_t first_line, kind, column;   // column: as in pyprof__code
+    uint32_t content;                   // tells namesakes of one place apart; as in pyprof__code
+} pyprof__function;
 typedef struct { uint32_t function; pyprof__place place; uint32_t opcode; } pyprof__location;   // opcode: string, 0 = not recorded
 typedef struct { uint32_t parent, location; } pyprof__node;
 
@@ -6294,6 +6900,8 @@ static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *co
     }
     function.first_line = code->key.first_line;
     function.kind = code->kind;
+    function.column = code->column;
+    function.content = code->content;
     if (model->opcodes && spot->opcode > 1) opcode = pyprof__model_string(model, pyprof__string(&codes->strings, spot->opcode - 1));
     return pyprof__model_instruction(model, &function, &spot->place, opcode);
 }
@@ -7679,15 +8287,22 @@ static int pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thr
     return 0;
 }
 
-// The leaf of a thread that runs in C code called by its innermost Python line.
+// The leaf of a thread that runs in C code called by its innermost Python line. A Python function that is
+// about to begin is none.
 static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread, uint32_t *state, uint32_t *leaf)
 {
     char name[PYPROF__LEAF_SIZE];
     uint32_t spot, callee;
+    pyprof__called called;
     if ((*state & PYPROF__IS_WAITING) || thread->cause || thread->stack.spots.count == 0) return;
     spot = PYPROF__AT(uint32_t, thread->stack.spots, 0);
+    if (thread->stack.spots.count > 1)
+        pyprof__spot_saw(&sweeper->codes, PYPROF__AT(uint32_t, thread->stack.spots, 1), spot);
     callee = pyprof__spot_callee(&sweeper->codes, &sweeper->mirror, spot);
     if (!callee) return;
+    called = pyprof__spot_called(&sweeper->codes, &sweeper->mirror, spot, thread->top);
+    if (called == PYPROF__CALLED_PYTHON) return;
+    if (called == PYPROF__CALLED_ALIKE) callee = 1;   // in C, but of what name cannot be told
     *state |= PYPROF__IS_NATIVE;
     if (thread->native_callee != callee || thread->native_leaf == PYPROF__NONE) {
         const char *text = pyprof__string(&sweeper->codes.strings, callee - 1);
@@ -8583,13 +9198,15 @@ static uint32_t pyprof__heap_decode(uint64_t address)
     code.qualname = raw.qualname ? pyprof__code_string(codes, &pyprof__heap.mirror, raw.qualname) : code.name;
     if (code.file == PYPROF__NONE || code.name == PYPROF__NONE || code.qualname == PYPROF__NONE) return PYPROF__NONE;
     if (!pyprof__code_table(codes, &pyprof__heap.mirror, &code)) return PYPROF__NONE;
+    if (!pyprof__code_content(codes, &pyprof__heap.mirror, &code)) return PYPROF__NONE;
     table = (const unsigned char *)codes->tables.data + code.table;
     for (hash = code.table_size, i = 0; i < code.table_size; i++) hash = (hash ^ table[i]) * 0x100000001b3u;
     code.key.address = code.key.version = 0;   // from here on the key says what is in it
     code.key.filename = code.file;
     code.key.name = code.name;
     code.key.qualname = code.qualname;
-    code.key.linetable = code.key.print = hash;
+    code.key.linetable = hash;
+    code.key.print = code.content;
     id = pyprof__index_find(&codes->code_index, pyprof__hash_bytes(&code.key, sizeof code.key), pyprof__same_code, &codes->codes, &code.key);
     if (id != PYPROF__NONE) { codes->tables.count = tables; return id; }
     added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
@@ -10910,6 +11527,7 @@ struct pyprof_profile {
     pyprof__pool pool;
     pyprof__model model;
     pyprof__array labels;          // uint32_t a function: its name, unique in this profile
+    pyprof__array titles;          // uint32_t a function: its qualname, and what tells it from one of its place
     uint32_t program, python;      // strings
     int64_t pid;
     int free_threaded;
@@ -10955,6 +11573,11 @@ static const char *pyprof__label(const pyprof_profile *profile, uint32_t functio
     return pyprof__text(profile, PYPROF__AT(uint32_t, profile->labels, function));
 }
 
+static const char *pyprof__title(const pyprof_profile *profile, uint32_t function)
+{
+    return pyprof__text(profile, PYPROF__AT(uint32_t, profile->titles, function));
+}
+
 static int pyprof__is_memory(int metric)
 {
     return (metric >= PYPROF_ALLOC_BYTES && metric <= PYPROF_TEMP_BLOCKS) || metric == PYPROF_LIVE_AGE_MS;
@@ -10988,12 +11611,13 @@ static pyprof__slice pyprof__stem(const char *file)
     return stem;
 }
 
-// How much it takes to be unique: 0 = the name, 1 = and the place, 2 = and the number of the function in this profile.
+// How much it takes to be unique: 0 = the name, 1 = and the place, 2 = and its column, 3 = instead what its
+// code does (the same in every recording), 4 = and the number of the function in this profile.
 static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__function *function, int detail)
 {
     const char *qualname = pyprof__text(profile, function->qualname), *file = pyprof__text(profile, function->file);
     pyprof__slice stem = pyprof__stem(file);
-    size_t capacity = stem.size + strlen(qualname) + strlen(file) + 60;
+    size_t capacity = stem.size + strlen(qualname) + strlen(file) + 80;
     char *text = (char *)pyprof__alloc(&profile->pool, capacity);
     int size;
     uint32_t id, member = (uint32_t)function->first_line - 1;
@@ -11004,8 +11628,13 @@ static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__functi
     else size = snprintf(text, capacity, "%.*s.%s", (int)stem.size, stem.text, qualname);
     if (detail && size > 0 && function->kind != PYPROF_KIND_PYTHON)
         size += snprintf(text + size, capacity - (size_t)size, " (%s)", pyprof__kind_names[function->kind]);
+    else if (detail == 2 && size > 0 && function->column)
+        size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld:%ld)", file, (long)function->first_line,
+                         (long)function->column);
     else if (detail && size > 0) size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld)", file, (long)function->first_line);
-    if (detail > 1 && size > 0)
+    if (detail > 2 && size > 0 && function->content)
+        size += snprintf(text + size, capacity - (size_t)size, " #%06lx", (unsigned long)(function->content >> 8));
+    if (detail > 3 && size > 0)
         size += snprintf(text + size, capacity - (size_t)size, " #%u",
                          (unsigned)(function - (const pyprof__function *)profile->model.functions.data));
     id = pyprof__intern(&profile->pool, &profile->model.strings, text, size > 0 ? (size_t)size : 0);
@@ -11021,10 +11650,28 @@ static int pyprof__by_label(const void *a, const void *b)
     return x->label != y->label ? (x->label < y->label ? -1 : 1) : x->function < y->function ? -1 : x->function > y->function;
 }
 
+// The mark that the label bears behind the place, behind the qualname. PYPROF__NONE = no memory.
+static uint32_t pyprof__make_title(pyprof_profile *profile, const pyprof__function *function, int detail)
+{
+    const char *qualname = pyprof__text(profile, function->qualname);
+    size_t capacity = strlen(qualname) + 40;
+    char *text;
+    uint32_t id;
+    int marked = detail == 2 ? function->column != 0 : detail > 2 && function->content != 0;
+    if (function->kind != PYPROF_KIND_PYTHON || !marked) return function->qualname;
+    text = (char *)pyprof__alloc(&profile->pool, capacity);
+    if (!text) return PYPROF__NONE;
+    if (detail == 2) snprintf(text, capacity, "%s (column %ld)", qualname, (long)function->column);
+    else snprintf(text, capacity, "%s #%06lx", qualname, (unsigned long)(function->content >> 8));
+    id = pyprof__intern(&profile->pool, &profile->model.strings, text, strlen(text));
+    pyprof__free(&profile->pool, text, capacity);
+    return id;
+}
+
 // Equal labels get more detail. 0 = no memory.
 static int pyprof__labels_part(pyprof_profile *profile, pyprof__labelled *items, size_t count, int detail)
 {
-    uint32_t *labels = (uint32_t *)profile->labels.data;
+    uint32_t *labels = (uint32_t *)profile->labels.data, *titles = (uint32_t *)profile->titles.data;
     size_t i;
     for (i = 0; i < count; i++) {
         items[i].label = labels[i];
@@ -11036,7 +11683,8 @@ static int pyprof__labels_part(pyprof_profile *profile, pyprof__labelled *items,
         if (function->kind != PYPROF_KIND_PYTHON && function->kind != PYPROF_KIND_TASK && !pyprof__is_leaf(function->kind)) continue;
         if ((i == 0 || items[i - 1].label != items[i].label) && (i + 1 == count || items[i + 1].label != items[i].label)) continue;
         labels[items[i].function] = pyprof__make_label(profile, function, detail);
-        if (labels[items[i].function] == PYPROF__NONE) return 0;
+        titles[items[i].function] = pyprof__make_title(profile, function, detail);
+        if (labels[items[i].function] == PYPROF__NONE || titles[items[i].function] == PYPROF__NONE) return 0;
     }
     return 1;
 }
@@ -11045,14 +11693,19 @@ static int pyprof__labels_make(pyprof_profile *profile)   // 0 = no memory
 {
     size_t i, count = profile->model.functions.count;
     pyprof__labelled *items = (pyprof__labelled *)pyprof__alloc(&profile->pool, (count + 1) * sizeof *items);
-    int whole = items != NULL;
+    int whole = items != NULL, detail;
     pyprof__array_init(&profile->labels, sizeof(uint32_t));
+    pyprof__array_init(&profile->titles, sizeof(uint32_t));
     for (i = 0; i < count && whole; i++) {
+        const pyprof__function *function = &PYPROF__AT(pyprof__function, profile->model.functions, i);
         uint32_t *label = (uint32_t *)pyprof__push(&profile->pool, &profile->labels);
-        if (label) *label = pyprof__make_label(profile, &PYPROF__AT(pyprof__function, profile->model.functions, i), 0);
-        whole = label && *label != PYPROF__NONE;
+        uint32_t *title = (uint32_t *)pyprof__push(&profile->pool, &profile->titles);
+        if (label) *label = pyprof__make_label(profile, function, 0);
+        if (title) *title = function->qualname;
+        whole = label && title && *label != PYPROF__NONE;
     }
-    whole = whole && pyprof__labels_part(profile, items, count, 1) && pyprof__labels_part(profile, items, count, 2);
+    for (detail = 1; detail <= 4 && whole; detail++)
+        whole = pyprof__labels_part(profile, items, count, detail);
     pyprof__free(&profile->pool, items, (count + 1) * sizeof *items);
     return whole;
 }
@@ -11061,6 +11714,7 @@ static void pyprof__profile_free(pyprof_profile *profile)
 {
     pyprof_allocator allocator = profile->pool.allocator;
     pyprof__array_free(&profile->pool, &profile->labels);
+    pyprof__array_free(&profile->pool, &profile->titles);
     pyprof__array_free(&profile->pool, &profile->seen);
     pyprof__model_free(&profile->model);
     allocator.free(allocator.user, profile, sizeof *profile);
@@ -11249,7 +11903,8 @@ static void pyprof__row_name(const pyprof_profile *profile, uint32_t node, int g
     row->kind = function->kind;
     if (group == PYPROF_GROUP_FILE && !*row->file) row->file = "(no file)";
     row->name = group == PYPROF_GROUP_FILE ? row->file : pyprof__text(profile, function->name);
-    row->qualname = group == PYPROF_GROUP_FILE ? row->name : pyprof__text(profile, function->qualname);
+    row->qualname = pyprof__title(profile, pyprof__location_of(profile, node)->function);
+    if (group == PYPROF_GROUP_FILE) row->qualname = row->name;
     row->line = function->first_line;
     if (group == PYPROF_GROUP_LINE) row->line = pyprof__location_of(profile, node)->place.line;
     if (group == PYPROF_GROUP_FILE || group == PYPROF_GROUP_THREAD || group == PYPROF_GROUP_LEAF) row->line = 0;
@@ -11499,10 +12154,39 @@ static int pyprof__has_qualnames(const pyprof_profile *profile)
     return 0;
 }
 
-typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // functions of one name and file on each side
+typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // functions of one key on each side
 
-// A function that has no namesake is the same one even if edits above it moved it: its lines are counted from its first.
-static int pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
+// What has to agree for two functions of one name and file to be the same one, the strictest first. Edits
+// above a function move its line, edits of it (and other versions of Python) change its content.
+enum { PYPROF__BY_LINE = 1, PYPROF__BY_COLUMN = 2, PYPROF__BY_CONTENT = 4, PYPROF__BY_NAME = 0 };
+static const unsigned char pyprof__diff_keys[] = {
+    PYPROF__BY_LINE | PYPROF__BY_COLUMN | PYPROF__BY_CONTENT, PYPROF__BY_COLUMN | PYPROF__BY_CONTENT,
+    PYPROF__BY_LINE | PYPROF__BY_COLUMN, PYPROF__BY_LINE, PYPROF__BY_NAME,
+};
+
+static pyprof__function pyprof__diff_key(const pyprof__function *function, unsigned by)
+{
+    pyprof__function key = *function;
+    if (!(by & PYPROF__BY_LINE)) key.first_line = 0;
+    if (!(by & PYPROF__BY_COLUMN)) key.column = 0;
+    if (!(by & PYPROF__BY_CONTENT)) key.content = 0;
+    return key;
+}
+
+// From here on both are the same function, the later one: its lines are counted from its first.
+static void pyprof__diff_unite(pyprof__differ *differ, const uint32_t *only)
+{
+    pyprof__function *before = &PYPROF__AT(pyprof__function, differ->sides[0].functions, only[0]);
+    const pyprof__function *after = &PYPROF__AT(const pyprof__function, differ->sides[1].functions, only[1]);
+    if (before->first_line != after->first_line && (before->first_line <= 0 || after->first_line <= 0))
+        return;
+    PYPROF__AT(int32_t, differ->sides[0].shifts, only[0]) = after->first_line - before->first_line;
+    *before = *after;
+}
+
+// Unites the functions that are the only ones of their key on either side. done: of each side, those that are
+// united.
+static int pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array *done)   // 0 = no memory
 {
     pyprof__array keys, found;
     pyprof__index index;
@@ -11513,10 +12197,11 @@ static int pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
     pyprof__array_init(&found, sizeof(pyprof__namesakes));
     for (side = 0; side < 2; side++)
         for (i = 0; whole && i < differ->sides[side].functions.count; i++) {
-            pyprof__function key = PYPROF__AT(pyprof__function, differ->sides[side].functions, i);
+            pyprof__function key = pyprof__diff_key(&PYPROF__AT(pyprof__function, differ->sides[side].functions, i), by);
             uint32_t id;
-            if (key.kind != PYPROF_KIND_PYTHON) continue;
-            key.first_line = 0;
+            if (key.kind != PYPROF_KIND_PYTHON || (by && PYPROF__AT(unsigned char, done[side], i))) continue;
+            // Not known is not the same.
+            if ((by & PYPROF__BY_CONTENT) && !key.content && !key.first_line) continue;
             id = pyprof__unique(&differ->pool, &keys, &index, pyprof__same_function, &key);
             whole = id != PYPROF__NONE && (id < found.count || pyprof__push(&differ->pool, &found));
             if (!whole) break;
@@ -11525,15 +12210,31 @@ static int pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
         }
     for (i = 0; whole && i < found.count; i++) {
         const pyprof__namesakes *both = &PYPROF__AT(const pyprof__namesakes, found, i);
-        pyprof__function *moved = &PYPROF__AT(pyprof__function, differ->sides[0].functions, both->only[0]);
-        int32_t line = PYPROF__AT(pyprof__function, differ->sides[1].functions, both->only[1]).first_line;
-        if (both->count[0] != 1 || both->count[1] != 1 || moved->first_line <= 0 || line <= 0) continue;
-        PYPROF__AT(int32_t, differ->sides[0].shifts, both->only[0]) = line - moved->first_line;
-        moved->first_line = line;
+        if (both->count[0] != 1 || both->count[1] != 1 || PYPROF__AT(unsigned char, done[0], both->only[0]))
+            continue;
+        for (side = 0; side < 2; side++) PYPROF__AT(unsigned char, done[side], both->only[side]) = 1;
+        pyprof__diff_unite(differ, both->only);
     }
     pyprof__array_free(&differ->pool, &keys);
     pyprof__array_free(&differ->pool, &found);
     pyprof__index_free(&differ->pool, &index);
+    return whole;
+}
+
+static int pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
+{
+    int may_move = pyprof__has_qualnames(differ->sides[0].from) && pyprof__has_qualnames(differ->sides[1].from);
+    int whole = 1;
+    pyprof__array done[2];
+    size_t side, i;
+    for (side = 0; side < 2; side++) {
+        pyprof__array_init(&done[side], 1);
+        whole = whole && pyprof__array_reserve(&differ->pool, &done[side], differ->sides[side].functions.count);
+    }
+    for (i = 0; whole && i < PYPROF__COUNT(pyprof__diff_keys); i++)
+        if (may_move || (pyprof__diff_keys[i] & PYPROF__BY_LINE))
+            whole = pyprof__diff_match(differ, pyprof__diff_keys[i], done);
+    for (side = 0; side < 2; side++) pyprof__array_free(&differ->pool, &done[side]);
     return whole;
 }
 
@@ -11848,7 +12549,7 @@ static int pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)
     size_t metric;
     if (!pyprof__model_begin(&differ->to->model)) return 0;
     if (!pyprof__diff_open(differ, before, filter) || !pyprof__diff_open(differ, after, filter)) return 0;
-    if (pyprof__has_qualnames(before->from) && pyprof__has_qualnames(after->from) && !pyprof__diff_moved(differ)) return 0;
+    if (!pyprof__diff_moved(differ)) return 0;
     if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
     if (!pyprof__diff_nodes(differ, after, 2) || !pyprof__diff_history(differ) || !pyprof__diff_nodes(differ, before, 1)) return 0;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
@@ -12670,6 +13371,10 @@ static void pyprof__json_frames(const pyprof__job *job)
                            "\"first_line\": %ld, \"kind\": \"%s\"",
                            (long)location->place.line, (long)location->place.end_line, (long)location->place.column, (long)location->place.end_column,
                            threadlike ? 0L : (long)function->first_line, pyprof__kind_names[function->kind]);
+        if (function->column)
+            pyprof__put_format(job->sink, ", \"first_column\": %ld", (long)function->column);
+        if (function->content)
+            pyprof__put_format(job->sink, ", \"content\": \"%08lx\"", (unsigned long)function->content);
         if (location->opcode) pyprof__put_format(job->sink, ", \"opcode\": \"%s\"", pyprof__text(job->profile, location->opcode));
         pyprof__put(job->sink, "}");
     }
@@ -14830,7 +15535,7 @@ static int pyprof__hot_function(pyprof__hottest *hot, uint32_t id)   // 0 = no m
         state = PYPROF__SCRIPT_CHANGED;
     if (state != PYPROF__SCRIPT_NO_MEMORY) {
         pyprof__put(hot->job->sink, "  ");
-        pyprof__put_visible(hot->job->sink, pyprof__text(profile, function->qualname));
+        pyprof__put_visible(hot->job->sink, pyprof__title(profile, id));
         pyprof__put(hot->job->sink, "  ");
         pyprof__put_visible(hot->job->sink, file);
         pyprof__put_format(hot->job->sink, ":%ld%s", (long)function->first_line, notes[state]);
@@ -15978,6 +16683,7 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
         whole = function->file != PYPROF__NONE && function->name != PYPROF__NONE;
     }
     pyprof__array_free(&made->pool, &made->labels);
+    pyprof__array_free(&made->pool, &made->titles);
     made->program = profile->program;   // the copy has the same strings first
     made->python = profile->python;
     made->pid = profile->pid;

@@ -165,13 +165,8 @@ int pyprof_test_opcode(int minor, int number, char *name, int *caches, int *act)
 
 static struct { int open; pyprof__source source; pyprof__pool pool; pyprof__layout layout; pyprof__mirror mirror; pyprof__codes codes; } test_reader;
 
-// Instruction `instruction` (in units) of the code object at `code`, read as the sampler reads it, in this process. callee and
-// opcode: room for 300 bytes each. 0 = no call, 1 = a call, less: not read
-EXPORT int pyprof_test_spot(uint32_t version, int free_threaded, uint64_t code, int instruction, char *callee, char *opcode);
-int pyprof_test_spot(uint32_t version, int free_threaded, uint64_t code, int instruction, char *callee, char *opcode)
+static int test_reader_find(uint32_t version, int free_threaded, uint64_t code, uint32_t *id)   // 0 = it is read
 {
-    uint32_t id, spot, found, again, named;
-    *callee = *opcode = 0;
     if (!test_reader.open) {
         pyprof__pool_init(&test_reader.pool, NULL, UINT64_MAX);
         if (pyprof__source_open(&test_reader.source) != PYPROF_OK) return -2;
@@ -181,7 +176,31 @@ int pyprof_test_spot(uint32_t version, int free_threaded, uint64_t code, int ins
         test_reader.open = 1;
     }
     pyprof__mirror_begin(&test_reader.mirror);
-    if (pyprof__code_find(&test_reader.codes, &test_reader.mirror, code, &id)) return -1;
+    return pyprof__code_find(&test_reader.codes, &test_reader.mirror, code, id) ? -1 : 0;
+}
+
+// What tells the code object from its namesakes, and the column where its code begins. anew: nothing is known of it yet
+EXPORT int64_t pyprof_test_content(uint32_t version, int free_threaded, uint64_t code, int anew, int *column);
+int64_t pyprof_test_content(uint32_t version, int free_threaded, uint64_t code, int anew, int *column)
+{
+    uint32_t id;
+    if (test_reader.open && anew) pyprof__codes_clear(&test_reader.codes);
+    if (test_reader.open && anew && !pyprof__codes_fill(&test_reader.codes)) return -4;
+    int error = test_reader_find(version, free_threaded, code, &id);
+    if (error) return error;
+    *column = ((const pyprof__code *)test_reader.codes.codes.data)[id].column;
+    return ((const pyprof__code *)test_reader.codes.codes.data)[id].content;
+}
+
+// Instruction `instruction` (in units) of the code object at `code`, read as the sampler reads it, in this process. callee and
+// opcode: room for 300 bytes each. 0 = no call, 1 = a call, less: not read
+EXPORT int pyprof_test_spot(uint32_t version, int free_threaded, uint64_t code, int instruction, char *callee, char *opcode);
+int pyprof_test_spot(uint32_t version, int free_threaded, uint64_t code, int instruction, char *callee, char *opcode)
+{
+    uint32_t id, spot, found, again, named;
+    *callee = *opcode = 0;
+    int error = test_reader_find(version, free_threaded, code, &id);
+    if (error) return error;
     spot = pyprof__spot_find(&test_reader.codes, id, instruction);
     if (spot == UINT32_MAX) return -5;
     found = pyprof__spot_callee(&test_reader.codes, &test_reader.mirror, spot);

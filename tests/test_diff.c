@@ -159,6 +159,45 @@ TEST(namesakes_are_matched_by_their_lines)
     CHECK(rows[1].line == 50 && rows[1].self[PYPROF_SAMPLES] == -2);
 }
 
+typedef struct { int line, column; uint32_t content; int count; } namesake;
+
+static pyprof_profile *profile_of_namesakes(const namesake *list, size_t count, int qualified)
+{
+    recording r;
+    recording_begin(&r, NULL);
+    uint32_t thread = add_thread(&r, "t", 1), node = thread_node(&r, thread);
+    if (qualified) add_samples(&r, thread, add_frame(&r, node, "/y.py", "C.g", 1, 1), 1, 1, 0);
+    for (size_t i = 0; i < count; i++) {
+        pyprof__place place = { list[i].line + 1, list[i].line + 1, qualified ? 4 : -1, qualified ? 5 : -1 };
+        uint32_t name = pyprof__model_string(&r.model, "<lambda>");
+        pyprof__function function = { name, name, pyprof__model_string(&r.model, "/x.py"), list[i].line, PYPROF_KIND_PYTHON, list[i].column,
+                                      list[i].content };
+        add_samples(&r, thread, pyprof__model_node(&r.model, node, pyprof__model_location(&r.model, &function, &place)), 10 + 10 * i, list[i].count, 0);
+    }
+    return seal(&r, 0);
+}
+
+TEST(functions_of_one_place_find_themselves)
+{
+    static const struct { namesake before[2], after[2]; int qualified; size_t rows; int64_t most, least; } cases[] = {
+        { { { 6, 5, 1, 3 }, { 6, 9, 2, 1 } }, { { 6, 5, 1, 3 }, { 6, 9, 2, 1 } }, 1, 0, 0, 0 },     // as before
+        { { { 6, 5, 1, 3 }, { 6, 9, 2, 1 } }, { { 7, 5, 1, 3 }, { 7, 9, 2, 4 } }, 1, 1, 3, 3 },     // moved
+        { { { 6, 5, 1, 3 }, { 6, 9, 2, 1 } }, { { 6, 5, 3, 5 }, { 6, 9, 2, 1 } }, 1, 1, 2, 2 },     // one edited
+        { { { 6, 5, 1, 3 }, { 6, 9, 2, 1 } }, { { 6, 5, 3, 3 }, { 6, 9, 4, 1 } }, 1, 0, 0, 0 },     // both: another version of Python
+        { { { 6, 0, 1, 3 }, { 6, 0, 2, 1 } }, { { 6, 0, 1, 3 }, { 6, 0, 4, 1 } }, 0, 0, 0, 0 },     // one edited, no columns
+        { { { 6, 0, 1, 3 }, { 6, 0, 2, 1 } }, { { 6, 0, 3, 3 }, { 6, 0, 4, 1 } }, 0, 4, 3, -3 },    // both: nothing tells which is which
+        { { { 6, 0, 1, 3 }, { 9, 0, 2, 1 } }, { { 6, 0, 3, 3 }, { 9, 0, 4, 1 } }, 0, 0, 0, 0 },     // their lines do
+        { { { 6, 0, 1, 3 }, { 9, 0, 2, 1 } }, { { 7, 0, 1, 3 }, { 9, 0, 2, 1 } }, 0, 2, 3, -3 },    // moved: may be another class's method
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        pyprof_profile *delta = difference(profile_of_namesakes(cases[i].before, 2, cases[i].qualified),
+                                           profile_of_namesakes(cases[i].after, 2, cases[i].qualified), NULL);
+        size_t count = top(delta, (pyprof_query){ .sort = PYPROF_SAMPLES });
+        CHECK_INT(count, cases[i].rows);
+        CHECK(count == 0 || (rows[0].self[PYPROF_SAMPLES] == cases[i].most && rows[count - 1].self[PYPROF_SAMPLES] == cases[i].least));
+    }
+}
+
 TEST(methods_without_qualified_names_are_not_guessed_at)   // before 3.11 neither names nor columns tell them apart
 {
     recording r[2];

@@ -122,12 +122,42 @@ TEST(labels_of_lookalikes)   // two functions of one place, whose names alone di
     uint32_t thread = thread_node(&r, add_thread(&r, "t", 1));
     pyprof__place place = { 1, 1, 0, 0 };
     for (int i = 0; i < 2; i++) {
-        pyprof__function function = { pyprof__model_string(&r.model, i ? "g" : "f"), pyprof__model_string(&r.model, "C.f"), pyprof__model_string(&r.model, "x.py"), 1, PYPROF_KIND_PYTHON };
+        pyprof__function function = { pyprof__model_string(&r.model, i ? "g" : "f"), pyprof__model_string(&r.model, "C.f"), pyprof__model_string(&r.model, "x.py"), 1, PYPROF_KIND_PYTHON, 0, 0 };
         add_values(&r, pyprof__model_node(&r.model, thread, pyprof__model_location(&r.model, &function, &place)), 1, 1, 1, 0);
     }
     profile = seal(&r, 0);
     uint32_t count = (uint32_t)profile->model.functions.count;
     CHECK(strcmp(pyprof__label(profile, count - 1), pyprof__label(profile, count - 2)));
+}
+
+static void add_namesake(uint32_t parent, int32_t column, uint32_t content)
+{
+    pyprof__place place = { 6, 6, column, column + 1 };
+    uint32_t name = pyprof__model_string(&r.model, "<lambda>");
+    pyprof__function function = { name, name, pyprof__model_string(&r.model, "/x.py"), 6, PYPROF_KIND_PYTHON, column, content };
+    add_values(&r, pyprof__model_node(&r.model, parent, pyprof__model_location(&r.model, &function, &place)), 1, 1, 1, 0);
+}
+
+TEST(labels_of_namesakes)   // of one name and place: by the column where that differs, otherwise by what they do
+{
+    static const struct { int32_t column; uint32_t content; const char *label, *title; } cases[] = {
+        { 5, 0x12345678, "x.<lambda> (/x.py:6:5)", "<lambda> (column 5)" },
+        { 9, 0x12345678, "x.<lambda> (/x.py:6) #123456", "<lambda> #123456" },
+        { 9, 0x22345678, "x.<lambda> (/x.py:6) #223456", "<lambda> #223456" },
+    };
+    recording_begin(&r, NULL);
+    uint32_t thread = thread_node(&r, add_thread(&r, "t", 1));
+    for (size_t i = 0; i < 3; i++) add_namesake(thread, cases[i].column, cases[i].content);
+    profile = seal(&r, 0);
+    uint32_t first = (uint32_t)profile->model.functions.count - 3;
+    size_t count;
+    for (uint32_t i = 0; i < 3; i++) {
+        CHECK_STR(pyprof__label(profile, first + i), cases[i].label);
+        CHECK_STR(pyprof__title(profile, first + i), cases[i].title);
+    }
+    CHECK_INT(pyprof_top(profile, NULL, rows, sizeof rows[0], 32, &count), PYPROF_OK);
+    for (size_t i = 0; i < count; i++) CHECK(strcmp(rows[i].name, "<lambda>") == 0 && strcmp(rows[i].qualname, rows[i].name));
+    CHECK_INT(count, 3);
 }
 
 TEST(views_merge_threads_or_lines)
