@@ -223,7 +223,7 @@ def register():
         bind.test(follow, name='the_rules_of_' + workload.name)
         for mode in ('freeze', 'copy'):
             bind.test(lambda name=workload.name, mode=mode: recorded(name, mode),
-                      name='%s_by_%s' % (workload.name, mode))
+                      name='%s_by_%s' % (workload.name, mode), long=mode == 'copy')
 
 
 register()
