@@ -2,7 +2,8 @@
 #   PYTHON      the interpreter to build against and to test with
 #   PYTHONS     test-all: these interpreters only
 #   T           only tests whose name contains this, and of the C tests only the programs that have some
-#   JOBS        test, test-long: how many test programs run at a time
+#   JOBS        test, test-long: how many test programs run at a time; one more than there are CPUs, as a third of the time is waiting
+#   TEST_LONG   =1: test-all, asan, tsan and so on as in test-long, with the long tests
 #   TEST_TIMES  =1: the result lines of tests in Python tell the CPU time, too
 #   CFLAGS      added to ours;  WERROR= lets compilers newer than ours warn
 #   ORACLE      oracle, peers: their options, as in ORACLE='--seconds 1 --workload yoyo*'
@@ -15,7 +16,7 @@ CC ?= cc
 BUILD ?= build
 PREFIX ?= /usr/local
 WERROR ?= -Werror
-JOBS ?= $(shell nproc)
+JOBS ?= $(shell expr 1 + $$(nproc))
 export PYTHON CC PYTHONS T N TEST_LONG TEST_TIMES
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wundef -Wstrict-prototypes -Wcast-qual $(WERROR)
@@ -53,6 +54,7 @@ C_SOURCES := ${shell awk -v part='$(T)' '/^TEST[A-Z_]*[(]/ { split($$0, word, /[
 C_TESTS := $(C_SOURCES:tests/%.c=$(BUILD)/%)
 PY_TESTS := $(shell ls -S tests/py/test_*.py)
 SH_TESTS := $(foreach t,$(wildcard tests/sh/*.sh),$(if $(or $(if $(T),,all),$(findstring $(T),$(t))),$(t)))
+LIMIT = $(if $(TEST_LONG),1800,600)
 RUN_C := $(foreach t,$(C_TESTS),"$(t) '$(T)'")
 RUN_PY = $(foreach t,$(PY_TESTS),"$(PYTHON) $(t) $(BUILD)") $(foreach t,$(SH_TESTS),"bash $(t) $(BUILD)") \
     $(if $(CANNOT_EMBED),"echo 'skip  examples that embed Python: $(CANNOT_EMBED)'")
@@ -96,11 +98,11 @@ test-all: ## make test with every CPython 3.8 or later that is installed; TEST_L
 	@tests/run.sh '$(MAKE) test-c' 'tests/pythons.sh "$(MAKE) test-py PYTHON=\$$PYTHON BUILD=$(BUILD)/\$$VERSION"'
 
 test-here: $(NEEDED_PY) $(C_TESTS)
-	@tests/run.sh -t 600 -j $(JOBS) $(RUN_PY) $(RUN_C)
+	@tests/run.sh -t $(LIMIT) -j $(JOBS) $(RUN_PY) $(RUN_C)
 test-c: $(C_TESTS)
-	@tests/run.sh -t 600 -j $(JOBS) $(RUN_C)
+	@tests/run.sh -t $(LIMIT) -j $(JOBS) $(RUN_C)
 test-py: $(NEEDED_PY)
-	@tests/run.sh -t 600 -j $(JOBS) $(RUN_PY)
+	@tests/run.sh -t $(LIMIT) -j $(JOBS) $(RUN_PY)
 
 test-sid: ## make test with the newest CPythons, in a Debian sid tree (as root)
 	@tests/sid.sh test

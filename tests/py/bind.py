@@ -760,6 +760,10 @@ def _attempt(name):
         return code, late, took, output.read().decode('utf-8', 'replace').strip()
 
 
+def _reason(told):
+    return told.rsplit('bind.Far: ', 1)[-1].splitlines()[0]
+
+
 def _tried(name):
     """As _attempt, with two more tries for a measured value that was off. Those before the last are told with the time."""
     tries = 1 if BESIDE else 3
@@ -768,7 +772,7 @@ def _tried(name):
         code, late, took, told = _attempt(name)
         if code != 75 or len(before) + 1 == tries:
             return code, late, '; before: '.join([took] + before), told
-        before.append(told.splitlines()[-1])
+        before.append(_reason(told))
 
 
 def _report(suite, name):
@@ -782,7 +786,7 @@ def _report(suite, name):
         print('skip  %s: %s' % (label, told.splitlines()[-1].replace('skipped: ', '', 1)))
         return 'skipped'
     if code == 75 and BESIDE:
-        print('again %s (%s), alone: %s' % (label, took, told.splitlines()[-1]))
+        print('again %s (%s), alone at the end: %s' % (label, took, _reason(told)))
         return 'again'
     if late:
         why = 'still running after %d s' % TESTS[name].limit

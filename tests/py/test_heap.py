@@ -966,7 +966,7 @@ def with_every_pythonmalloc():
 
 @bind.test(limit=120)
 def with_tracemalloc_from_the_start():
-    for test in 'pausing_and_going_on', 'out_and_in_without_the_gil', 'in_and_out_a_thousand_times':
+    for test in bind.several('in_and_out_a_thousand_times', 'pausing_and_going_on', 'out_and_in_without_the_gil'):
         again(test, PYTHONTRACEMALLOC='5', SESSIONS=str(bind.length(200, 50)))
 
 

@@ -20,7 +20,7 @@ for folder in "$(var LIBPL)" "$(var LIBDIR)"; do
 done
 read -r -a needs < <(var LIBS SYSLIBS MODLIBS LOCALMODLIBS)
 
-host() { "$CC" -O1 -g -Wall -Wextra -Werror -I"$root" tests/sh/host.c "$@" -pthread -ldl; } # -o FILE, and how
+host() { "$CC" ${TEST_LONG:+-O1} -g -Wall -Wextra -Werror -I"$root" tests/sh/host.c "$@" -pthread -ldl; } # -o FILE, and how
 found() { timeout 60 "$dir/$1" found; }
 stripped() { strip -s "$dir/$1" && [ -z "$(nm "$dir/$1" 2>/dev/null)" ] && found "$1"; }
 no_symbol() { ! nm -D "$dir/$1" | grep -q ' [BDR] _PyRuntime'; }
