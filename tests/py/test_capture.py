@@ -124,7 +124,7 @@ def auto_freezes():
     bind.near(stats.unfrozen / good, 0, 0, 0.05, 'the share of unfrozen samples')
 
 
-@bind.test
+@bind.test(long=True)
 def signal_freezes():
     wrong, stats = survey(3.5, rate_hz=2000, capture=CAPTURE_SIGNAL)
     good = all_good(wrong, 1000)
@@ -250,7 +250,7 @@ def threads_that_end_while_reads_are_slow():
     exit_storm()
 
 
-@bind.test(limit=90, alone=True)
+@bind.test(limit=90, long=True, alone=True)
 def a_wide_window_of_fine_clocks():
     hooks.pyprof_test_window(100000)
     with hogs(3):
@@ -269,7 +269,7 @@ def a_wide_window_of_coarse_clocks():
     print('frozen: %.1f %%' % (100 - 100.0 * stats.unfrozen / good))
 
 
-@bind.test(limit=90, alone=True)
+@bind.test(limit=90, long=True, alone=True)
 def coarse_clocks():
     hooks.pyprof_test_coarse(1)
     with hogs(2):
@@ -536,9 +536,9 @@ def fork_while_held():
 @bind.test
 def cycles_of_signal_sessions():
     before = action()
-    with running(spin, 2.5, count=2):
+    with running(spin, bind.length(2.5), count=2):
         tasks = bind.tasks()
-        for i in range(50):
+        for i in range(bind.length(50, 20)):
             with bind.record(rate_hz=5000, capture=CAPTURE_SIGNAL):
                 spin(0.001 * (i % 10))
             bind.equal(action(), before, 'the handler')
@@ -763,7 +763,7 @@ def faults_of(kind):
 
 
 for number, kind_name in ((FAIL, 'fail'), (SHORT, 'come_short'), (GARBAGE, 'return_garbage')):
-    bind.test(lambda number=number: faults_of(number), name='reads_that_' + kind_name, limit=120)
+    bind.test(lambda number=number: faults_of(number), name='reads_that_' + kind_name, limit=120, long=number == SHORT)
 
 
 def attempt(function, *arguments, **keywords):

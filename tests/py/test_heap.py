@@ -1191,7 +1191,7 @@ def names_of_code_that_is_gone():
     sane(profile)
 
 
-WIDE = 3000   # lines that allocate, and nothing else
+WIDE = bind.length(3000, 1000)   # lines that allocate, and nothing else
 
 
 def wide(number):

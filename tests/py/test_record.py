@@ -120,8 +120,8 @@ def a_spinner_gets_its_time():
 @bind.test
 def two_equal_functions_get_equal_shares():
     with bind.record(rate_hz=2000) as r:
-        with running(spin_hot, 3.0, name='spinner'):
-            time.sleep(3.0)
+        with running(spin_hot, bind.length(3.0), name='spinner'):
+            time.sleep(bind.length(3.0))
     hot, warm = share(r.profile, 'spinner', 'hot', CPU_NS), share(r.profile, 'spinner', 'warm', CPU_NS)
     print('hot %.3f, warm %.3f' % (hot, warm))
     bind.enough(hot + warm > 0.9, 'hot %.3f and warm %.3f are not all', hot, warm)
@@ -176,7 +176,7 @@ def cpu_time_is_the_threads_own():
 def samples_come_at_the_rate():
     for rate in (50, 400):
         with bind.record(rate_hz=rate) as r:
-            time.sleep(1.5)
+            time.sleep(bind.length(1.5))
         stats = r.profile.stats()
         bind.near(stats.asked, rate * r.elapsed, 0.1, 3, 'samples asked for at %d Hz' % rate)
         bind.near(stats.samples + stats.missed + stats.rejected, stats.asked, 0)
