@@ -8,7 +8,7 @@
 # only the last line of the outermost counts. Exit status 1 if anything failed, or nothing ran.
 #
 # With -j, N COMMANDs run at a time, with TEST_BESIDE=1; the output of each is printed, whole, when it ends. A test that
-# others disturb is left for the end, where it runs alone. There, COMMAND is called again with the names of such tests:
+# others disturb is left for the end, where it runs alone: COMMAND is called again with TEST_ONLY="NAME ...", after
 #   "alone SUITE: NAME"         has not run yet
 #   "again SUITE: NAME ..."     has run, and what it measured was off: this line is printed
 # "long  N" tells of N tests that only make test-long runs.
@@ -104,7 +104,7 @@ if [ "$jobs" = 0 ]; then
 else
     side_by_side "$@"
     jobs=0
-    for command; do [ -z "${alone[$command]:-}" ] || run "$command${alone[$command]}"; done
+    for command; do [ -z "${alone[$command]:-}" ] || TEST_ONLY=${alone[$command]} run "$command"; done
 fi
 if [ -z "$nested" ] && [ "$failed" != 0 ]; then printf '\nFailed:\n'; printf '  %s\n' "${failures[@]}"; fi
 [ "$long" = 0 ] || echo "$long long tests left out: make test-long has them all"

@@ -5,14 +5,14 @@
 # shellcheck disable=SC1091,SC2154 # report sets dir
 . tests/sh/report
 
-runs() { env -u T -u TEST_NESTED -u TEST_BESIDE tests/run.sh "$@" >"$dir/got"; } # its output: to $dir/got
+runs() { env -u T -u TEST_NESTED -u TEST_BESIDE -u TEST_ONLY tests/run.sh "$@" >"$dir/got"; } # its output: to $dir/got
 said() { diff -u - "$dir/got"; }                                                 # the same as standard input?
 
 cat >"$dir/program" <<'END'
-case $# in
-1) printf 'ok    %s: first' "$1"; sleep 0.2; echo " beside=${TEST_BESIDE:-}"
+case ${TEST_ONLY:-} in
+'') printf 'ok    %s: first' "$1"; sleep 0.2; echo " beside=${TEST_BESIDE:-}"
     printf '%s\n' "alone $1: second" "again $1: third (0.1 s), alone at the end: off" 'long  2' '1 passed, 0 failed, 0 skipped' ;;
-*) printf 'ok    %s: %s beside='"${TEST_BESIDE:-}"'\n' "$1" "$2" "$1" "$3" ;;
+*) for name in $TEST_ONLY; do echo "ok    $1: $name beside=${TEST_BESIDE:-}"; done ;;
 esac
 END
 
