@@ -1,7 +1,10 @@
 # Everything here takes these variables, as in: make test PYTHON=python3.12 CC=clang T=utf8
 #   PYTHON      the interpreter to build against and to test with
 #   PYTHONS     test-all: these interpreters only
-#   T           only tests whose name contains this
+#   T           only tests whose name contains this, and of the C tests only the programs that have some
+#   JOBS        test, test-long: how many test programs run at a time; one more than there are CPUs, as a third of the time is waiting
+#   TEST_LONG   =1: test-all, asan, tsan and so on as in test-long, with the long tests
+#   TEST_TIMES  =1: the result lines of tests in Python tell the CPU time, too
 #   CFLAGS      added to ours;  WERROR= lets compilers newer than ours warn
 #   ORACLE      oracle, oracle-mixed, peers: their options, as in ORACLE='--seconds 1 --workload yoyo*'
 #   PART        bench: cpu or memory only;  ROUNDS, WORKLOADS, MODES, LIVE: see bench/memory.py
@@ -13,12 +16,17 @@ CC ?= cc
 BUILD ?= build
 PREFIX ?= /usr/local
 WERROR ?= -Werror
-export PYTHON CC PYTHONS T N
+JOBS ?= $(shell expr 1 + $$(nproc))
+export PYTHON CC PYTHONS T N TEST_LONG TEST_TIMES
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wundef -Wstrict-prototypes -Wcast-qual $(WERROR)
 SANITIZER = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
-COMMAND = $(CC) $(if $(SANITIZE),-O1,-O2) -g $(WARNINGS) $(SANITIZER) $(CFLAGS)
+FLAGS = -g $(WARNINGS) $(SANITIZER) $(CFLAGS)
+COMMAND = $(CC) $(if $(SANITIZE),-O1,-O2) $(FLAGS)
 COMPILE = $(if $(V),,@echo '  cc $@'; )$(COMMAND)
+# What only tests use takes a quarter of the time to compile without the optimizer; make test-long has it optimized.
+QUICK_COMMAND = $(if $(SANITIZE)$(TEST_LONG),$(COMMAND),$(CC) -O0 $(FLAGS))
+QUICK_COMPILE = $(if $(V),,@echo '  cc $@'; )$(QUICK_COMMAND)
 LIBS = -pthread -ldl
 SHARED = -shared -fPIC
 
@@ -39,21 +47,32 @@ else
 CANNOT_EMBED := no Python.h and libpython for $(PYTHON)
 endif
 
-# The tests. The C and the Python programs know about T; shell scripts are selected by their file's name.
-C_TESTS := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/test_*.c))
-PY_TESTS := $(wildcard tests/py/test_*.py)
+# The tests. The C and the Python programs know about T; shell scripts are selected by their file's name. Of the C
+# programs only those are compiled that have a test for T. The largest Python program begins: the others run beside it.
+C_SOURCES := ${shell awk -v part='$(T)' '/^TEST[A-Z_]*[(]/ { split($$0, word, /[(,)]/); split(FILENAME, path, /[\/.]/); \
+    if (part == "" || index(path[2] ": " word[2], part)) print FILENAME }' tests/test_*.c | uniq}
+C_TESTS := $(C_SOURCES:tests/%.c=$(BUILD)/%)
+PY_TESTS := $(shell ls -S tests/py/test_*.py)
 SH_TESTS := $(foreach t,$(wildcard tests/sh/*.sh),$(if $(or $(if $(T),,all),$(findstring $(T),$(t))),$(t)))
+LIMIT = $(if $(TEST_LONG),1800,600)
 RUN_C := $(foreach t,$(C_TESTS),"$(t) '$(T)'")
-RUN_PY := $(foreach t,$(PY_TESTS),"$(PYTHON) $(t) $(BUILD)") $(foreach t,$(SH_TESTS),"bash $(t) $(BUILD)") \
+RUN_PY = $(foreach t,$(PY_TESTS),"$(PYTHON) $(t) $(BUILD)") $(foreach t,$(SH_TESTS),"bash $(t) $(BUILD)") \
     $(if $(CANNOT_EMBED),"echo 'skip  examples that embed Python: $(CANNOT_EMBED)'")
 SOAK := $(BUILD)/libpyprof_test.so $(BUILD)/libsoak_count.so $(if $(PY_LIBS),$(BUILD)/soak_embed)
 HEAP := $(BUILD)/libheap_count.so $(if $(PY_LIBS),$(BUILD)/heap_embed)
-NEEDED_PY := $(SOAK) $(HEAP) $(BUILD)/oracle_host.so $(CAN_BUILD)
+# The examples that no test runs are only checked by the compiler, a second each; test-long builds them. With T, what
+# just one of the Python programs uses is left out where T is no word of that program.
+HOST := $(filter $(BUILD)/host,$(CAN_BUILD))
+COMPILES := $(patsubst %,%.compiles,$(filter-out $(LIBRARIES) $(HOST),$(CAN_BUILD)))
+wanted = $(if $(T),$(shell (ls $(1); cat $(1)) | grep -qF -e '$(firstword $(subst [, ,$(subst :, ,$(T))))' && echo yes),yes)
+NEEDED_PY := $(BUILD)/libpyprof_test.so $(if $(call wanted,tests/py/test_oracle.py),$(BUILD)/oracle_host.so) $(if $(call wanted,tests/py/test_soak.py $(wildcard tests/soak/*.py)),$(SOAK)) \
+    $(if $(call wanted,tests/py/test_heap.py),$(HEAP)) $(if $(call wanted,tests/py/test_env.py),$(LIBRARIES)) \
+    $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
 
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)
 endif
-.PHONY: help demo test test-all test-here test-c test-py test-sid examples compile-matrix asan ubsan tsan valgrind sanitized bench soak soak-all \
+.PHONY: help demo test test-long test-all test-here test-c test-py test-sid examples compile-matrix asan ubsan tsan valgrind sanitized bench soak soak-all \
     soak-here oracle oracle-all oracle-mixed oracle-mixed-all peers lint install uninstall clean FORCE
 .DELETE_ON_ERROR:
 
@@ -66,22 +85,26 @@ demo: ## profile real Python work in a program that embeds Python
 	@$(MAKE) $(BUILD)/host
 	PROFILING=1 PYPROF_OUT=$(BUILD)/demo $(BUILD)/host examples/dedup.py
 
-test: ## all tests, with one Python
+test: ## the tests, with one Python, in less than five minutes on two CPUs
 	@tests/deps.sh $@
 	@$(MAKE) test-here
 
-test-all: ## the same with every CPython 3.8 or later that is installed
+test-long: ## all tests in full, the long ones too, with one Python (a quarter of an hour)
+	@tests/deps.sh $@
+	@$(MAKE) test-here TEST_LONG=1
+
+test-all: ## make test with every CPython 3.8 or later that is installed; TEST_LONG=1: make test-long
 	@tests/deps.sh $@
 	@tests/run.sh '$(MAKE) test-c' 'tests/pythons.sh "$(MAKE) test-py PYTHON=\$$PYTHON BUILD=$(BUILD)/\$$VERSION"'
 
-test-here: $(C_TESTS) $(NEEDED_PY)
-	@tests/run.sh -t 600 $(RUN_C) $(RUN_PY)
+test-here: $(NEEDED_PY) $(C_TESTS)
+	@tests/run.sh -t $(LIMIT) -j $(JOBS) $(RUN_PY) $(RUN_C)
 test-c: $(C_TESTS)
-	@tests/run.sh -t 600 $(RUN_C)
+	@tests/run.sh -t $(LIMIT) -j $(JOBS) $(RUN_C)
 test-py: $(NEEDED_PY)
-	@tests/run.sh -t 600 $(RUN_PY)
+	@tests/run.sh -t $(LIMIT) -j $(JOBS) $(RUN_PY)
 
-test-sid: ## the same with the newest CPythons, in a Debian sid tree (as root)
+test-sid: ## make test with the newest CPythons, in a Debian sid tree (as root)
 	@tests/sid.sh test
 
 compile-matrix: ## the header as C99 to C++20, with gcc and clang, in every configuration
@@ -154,27 +177,31 @@ clean: ## remove what was built
 
 # The rules. Whatever is built depends on the header and on the commands used; the examples are C as compilers default to.
 $(C_TESTS): tests/test.h tests/model.h tests/written.h
-$(C_TESTS) $(CAN_BUILD) $(SOAK) $(HEAP) $(BUILD)/pyprof.o $(BUILD)/oracle_truth.so: pyprof.h $(BUILD)/commands
+$(CAN_BUILD) $(COMPILES) $(SOAK) $(HEAP) $(BUILD)/oracle_truth.so: pyprof.h $(BUILD)/commands
+$(C_TESTS) $(BUILD)/pyprof.o $(BUILD)/soak_embed $(BUILD)/heap_embed: pyprof.h $(BUILD)/quick_commands
 $(BUILD)/commands: FORCE
 	@mkdir -p $(BUILD)
 	@echo '$(COMMAND) $(EMBED)' | cmp -s - $@ || echo '$(COMMAND) $(EMBED)' >$@
+$(BUILD)/quick_commands: FORCE
+	@mkdir -p $(BUILD)
+	@echo '$(QUICK_COMMAND) $(EMBED)' | cmp -s - $@ || echo '$(QUICK_COMMAND) $(EMBED)' >$@
 
 $(BUILD)/test_%: tests/test_%.c
-	$(COMPILE) -std=c11 $< -o $@ $(LIBS)
+	$(QUICK_COMPILE) -std=c11 $< -o $@ $(LIBS)
 $(BUILD)/test_api: tests/test_api.c $(BUILD)/pyprof.o
-	$(COMPILE) -std=c11 $< $(BUILD)/pyprof.o -o $@ $(LIBS)
+	$(QUICK_COMPILE) -std=c11 $< $(BUILD)/pyprof.o -o $@ $(LIBS)
 $(BUILD)/pyprof.o: pyprof.h
-	$(COMPILE) -std=c11 -DPYPROF_IMPLEMENTATION -x c -c $< -o $@
+	$(QUICK_COMPILE) -std=c11 -DPYPROF_IMPLEMENTATION -x c -c $< -o $@
 $(BUILD)/libpyprof_test.so: tests/dll.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
 $(BUILD)/libsoak_count.so: tests/soak/count.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@
 $(BUILD)/soak_embed: tests/soak/embed.c
-	$(COMPILE) -std=gnu11 $< -o $@ $(LIBS) $(PY_LIBS)
+	$(QUICK_COMPILE) -std=gnu11 $< -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/libheap_count.so: tests/heap_count.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
 $(BUILD)/heap_embed: tests/heap_embed.c
-	$(COMPILE) -std=gnu11 $< -o $@ $(LIBS) $(PY_LIBS)
+	$(QUICK_COMPILE) -std=gnu11 $< -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/oracle_truth.so: tests/oracle/truth.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS) -lrt
 $(BUILD)/oracle_host.so: tests/oracle/host.c $(BUILD)/commands
@@ -187,3 +214,9 @@ $(EMBEDDING): $(BUILD)/%: examples/%.c
 	$(COMPILE) -std=gnu11 $(PY_INCLUDE) $< -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/%: examples/%.c
 	$(COMPILE) -std=gnu11 $< -o $@ $(LIBS)
+$(BUILD)/%.compiles: examples/%.c
+	$(COMPILE) -std=gnu11 $(PY_INCLUDE) -fsyntax-only $<
+	@touch $@
+$(BUILD)/pyprof$(PY_SUFFIX).compiles: $(MODULE)
+	$(COMPILE) -std=gnu11 $(PY_INCLUDE) -fsyntax-only $<
+	@touch $@

@@ -1202,14 +1202,14 @@ static pyprof__call_state pyprof__call_name(int64_t tid, pyprof__call *call)
 
 #define PYPROF__NO_RIGHTS "the process gave up its rights (setuid, PR_SET_DUMPABLE): "
 #define PYPROF__NO_CALLS "/proc shows no system calls here: "
-#define PYPROF__BY_NAME "what threads wait for is told by the kernel's function, without file or peer"
+#define PYPROF__TOLD_KIND "what threads wait for is told by the kernel's function, without file or peer"
 #define PYPROF__NO_NAME "that threads wait is known, not for what"
 
 static void pyprof__call_lacks(int error, const pyprof__call *call)
 {
     int rights = error == EACCES || error == EPERM;
     if (call->function[0])
-        pyprof__proc_lacks(rights ? PYPROF__NO_RIGHTS PYPROF__BY_NAME : PYPROF__NO_CALLS PYPROF__BY_NAME);
+        pyprof__proc_lacks(rights ? PYPROF__NO_RIGHTS PYPROF__TOLD_KIND : PYPROF__NO_CALLS PYPROF__TOLD_KIND);
     else if (!__atomic_load_n(&pyprof__proc.lack, __ATOMIC_RELAXED))
         pyprof__proc_lacks(rights ? PYPROF__NO_RIGHTS PYPROF__NO_NAME : PYPROF__NO_CALLS PYPROF__NO_NAME);
 }

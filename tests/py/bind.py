@@ -14,6 +14,7 @@ import json
 import operator
 import os
 import pprint
+import resource
 import signal
 import subprocess
 import sys
@@ -596,7 +597,8 @@ def equal(got, expected, what=''):
 
 
 class Far(AssertionError):
-    """A measured value is off. Machines are shared: such a test, and only such a one, gets two more tries."""
+    """A measured value is off. Machines are shared: such a test, and only such a one, gets two more tries, which its
+    result line tells. Side by side with others it gets none, but runs again at the end, alone."""
 
 
 def enough(condition, message, *arguments):
@@ -675,16 +677,30 @@ def folder():
 
 TESTS = collections.OrderedDict()
 LIMIT_S = 60
+LONG = bool(os.environ.get('TEST_LONG'))       # make test-long: all tests, and all that each can do
+BESIDE = bool(os.environ.get('TEST_BESIDE'))   # other programs' tests run at the same time
+PART = os.environ.get('T', '')                 # make test T=part
+Test = collections.namedtuple('Test', 'function limit long alone')
 
 
-def test(function=None, limit=LIMIT_S, name=None):
-    """@test, or @test(limit=seconds)"""
+def test(function=None, limit=LIMIT_S, name=None, long=False, alone=False):
+    """@test, or @test(limit=seconds). long: only make test-long runs it. alone: it measures what others would disturb."""
     if function is None:
-        return lambda function: test(function, limit, name)
+        return lambda function: test(function, limit, name, long, alone)
     name = name or function.__name__
     assert name not in TESTS, name
-    TESTS[name] = (function, limit)
+    TESTS[name] = Test(function, limit, long, alone)
     return function
+
+
+def length(full, short=None):
+    """How long, or how often: full in make test-long, otherwise short, which is 0.4 of it unless said."""
+    return full if LONG else 0.4 * full if short is None else short
+
+
+def several(first, *others):
+    """What to try: all of these in make test-long, otherwise the first."""
+    return (first,) + others if LONG else (first,)
 
 
 def _run_here(name):
@@ -693,7 +709,7 @@ def _run_here(name):
         if variable == 'PROFILING' or variable.startswith('PYPROF_'):
             del os.environ[variable]
     try:
-        TESTS[name][0]()
+        TESTS[name].function()
     except Skip as reason:
         print('skipped: %s' % reason)
         return 77
@@ -725,55 +741,101 @@ def _end(process, seconds):
         process.wait()
 
 
+def _cpu_of_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _attempt(name):
+    """Runs the test in a process of its own. Returns its exit code, whether it came to its limit, how long it took, and
+    what it printed."""
+    with tempfile.TemporaryFile() as output:
+        start, cpu = time.monotonic(), _cpu_of_children()
+        process = subprocess.Popen([sys.executable, sys.argv[0], sys.argv[1], '--run', name], stdin=subprocess.DEVNULL,
+                                   stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        code, late = _end(process, TESTS[name].limit)
+        took = '%.2f s' % (time.monotonic() - start)
+        if os.environ.get('TEST_TIMES'):
+            took += ', CPU %.2f s' % (_cpu_of_children() - cpu)
+        output.seek(0)
+        return code, late, took, output.read().decode('utf-8', 'replace').strip()
+
+
+def _reason(told):
+    return told.rsplit('bind.Far: ', 1)[-1].splitlines()[0]
+
+
+def _tried(name):
+    """As _attempt, with two more tries for a measured value that was off. Those before the last are told with the time."""
+    tries = 1 if BESIDE else 3
+    before = []
+    while True:
+        code, late, took, told = _attempt(name)
+        if code != 75 or len(before) + 1 == tries:
+            return code, late, '; before: '.join([took] + before), told
+        before.append(_reason(told))
+
+
+def _report(suite, name):
+    """Runs the test and prints its result. Returns which it is."""
+    code, late, took, told = _tried(name)
+    label = '%s: %s' % (suite, name)
+    if code == 0:
+        print('ok    %s (%s)' % (label, took))
+        return 'passed'
+    if code == 77 and told:
+        print('skip  %s: %s' % (label, told.splitlines()[-1].replace('skipped: ', '', 1)))
+        return 'skipped'
+    if code == 75 and BESIDE:
+        print('again %s (%s), alone at the end: %s' % (label, took, _reason(told)))
+        return 'again'
+    if late:
+        why = 'still running after %d s' % TESTS[name].limit
+    elif code < 0:
+        why = 'ended by %s' % signal.Signals(-code).name
+    else:
+        why = 'exit code %d' % code
+    print('FAIL  %s (%s): %s' % (label, took, why))
+    lines = told.splitlines()
+    if len(lines) > 150:
+        lines[100:-50] = ['... %d lines left out' % (len(lines) - 150)]
+    print(''.join('      | %s\n' % line for line in lines), end='')
+    return 'failed'
+
+
+def _chosen(suite, patterns):
+    """The tests that the command line names, or else those of make test or of make test-long. T selects among them: by
+    the name of the file, or by that of the test, and then among the long ones, too."""
+    only = os.environ.get('TEST_ONLY')   # tests/run.sh, at the end
+    if only:
+        return [name for name in TESTS if name in only.split()]
+    if patterns:
+        names = [name for name in TESTS if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+    else:
+        names = [name for name, test in TESTS.items() if LONG or not test.long or (PART and PART in name)]
+    return names if PART in suite else [name for name in names if PART in name]
+
+
 def run():
     """The end of every test file: runs the tests named on the command line, or all of them."""
-    script = sys.argv[0]
     arguments = sys.argv[2:]
     if arguments[:1] == ['--run']:
         sys.exit(_run_here(arguments[1]))
-    suite = '%s[%s%s]' % (os.path.splitext(os.path.basename(script))[0], VERSION, 't' if FREE_THREADED else '')
+    suite = '%s[%s%s]' % (os.path.splitext(os.path.basename(sys.argv[0]))[0], VERSION, 't' if FREE_THREADED else '')
     if not os.path.exists(LIBRARY):
-        sys.exit('%s: no %s: build it from tests/dll.c, then: %s %s BUILD_DIR' % (suite, LIBRARY, sys.executable, script))
-    names = [name for name in TESTS
-             if not arguments or any(fnmatch.fnmatch(name, pattern) for pattern in arguments)]
-    part = os.environ.get('T', '')   # make test T=part
-    if part not in suite:
-        names = [name for name in names if part in name]
-    if not names and not part:
+        sys.exit('%s: no %s: build it from tests/dll.c, then: %s %s BUILD_DIR'
+                 % (suite, LIBRARY, sys.executable, sys.argv[0]))
+    names = _chosen(suite, arguments)
+    if not names and not PART:
         sys.exit('%s: no test is named %s; there are: %s' % (suite, ' '.join(arguments), ' '.join(TESTS)))
     counts = collections.Counter()
     for name in names:
-        limit = TESTS[name][1]
-        for _ in range(3):
-            with tempfile.TemporaryFile() as output:
-                start = time.monotonic()
-                process = subprocess.Popen([sys.executable, script, sys.argv[1], '--run', name], stdin=subprocess.DEVNULL,
-                                           stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
-                code, late = _end(process, limit)
-                took = time.monotonic() - start
-                output.seek(0)
-                told = output.read().decode('utf-8', 'replace').strip()
-            if code != 75:
-                break
-        if code == 0:
-            counts['passed'] += 1
-            print('ok    %s: %s (%.2f s)' % (suite, name, took))
-        elif code == 77 and told:
-            counts['skipped'] += 1
-            print('skip  %s: %s: %s' % (suite, name, told.splitlines()[-1].replace('skipped: ', '', 1)))
+        if BESIDE and TESTS[name].alone:
+            print('alone %s: %s' % (suite, name))   # tests/run.sh calls again for these
         else:
-            counts['failed'] += 1
-            if late:
-                why = 'still running after %d s' % limit
-            elif code < 0:
-                why = 'ended by %s' % signal.Signals(-code).name
-            else:
-                why = 'exit code %d' % code
-            print('FAIL  %s: %s (%.2f s): %s' % (suite, name, took, why))
-            lines = told.splitlines()
-            if len(lines) > 150:
-                lines[100:-50] = ['... %d lines left out' % (len(lines) - 150)]
-            print(''.join('      | %s\n' % line for line in lines), end='')
+            counts[_report(suite, name)] += 1
         sys.stdout.flush()
+    if not arguments and not PART and 'TEST_ONLY' not in os.environ and len(names) < len(TESTS):
+        print('long  %d' % (len(TESTS) - len(names)))
     print('%d passed, %d failed, %d skipped' % (counts['passed'], counts['failed'], counts['skipped']))
     sys.exit(1 if counts['failed'] else 0)

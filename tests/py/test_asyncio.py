@@ -17,7 +17,8 @@ THIS = os.path.basename(__file__)
 
 def in_each_mode(function):
     for name, mode in MODES:
-        bind.test(lambda mode=mode: function(mode), name='%s_%s' % (function.__name__, name), limit=120)
+        bind.test(lambda mode=mode: function(mode), name='%s_%s' % (function.__name__, name), limit=120,
+                  long=name != 'auto')
     return function
 
 

@@ -39,9 +39,10 @@ if hooks:
 
 
 def in_each_mode(function):
-    """One test for each capture mode, function_auto and so on."""
+    """One test for each capture mode, function_auto and so on; make test has the first."""
     for name, mode in MODES:
-        bind.test(lambda mode=mode: function(mode), name='%s_%s' % (function.__name__, name), limit=120)
+        bind.test(lambda mode=mode: function(mode), name='%s_%s' % (function.__name__, name), limit=120,
+                  long=mode != CAPTURE_AUTO)
     return function
 
 
@@ -91,7 +92,7 @@ def survey(seconds, before=nothing, threads=1, exact=True, **config):
     steps = trace_run()
     with bind.record(**config) as r:
         before()
-        with running(churn_main, 0, seconds, name='churn', count=threads):
+        with running(churn_main, 0, bind.length(seconds), name='churn', count=threads):
             pass
     stats = r.profile.stats()
     wrong = impossible(r.profile, steps, known_lines() if exact else {})
@@ -123,7 +124,7 @@ def auto_freezes():
     bind.near(stats.unfrozen / good, 0, 0, 0.05, 'the share of unfrozen samples')
 
 
-@bind.test
+@bind.test(long=True)
 def signal_freezes():
     wrong, stats = survey(3.5, rate_hz=2000, capture=CAPTURE_SIGNAL)
     good = all_good(wrong, 1000)
@@ -175,8 +176,8 @@ def the_sampler_follows():
     steps, stop = trace_run(), threading.Event()
     seen = set()
     with bind.record(rate_hz=1000) as r:
-        with running(churn_main, 0, 3, name='churn') as threads:
-            for i in range(50):
+        with running(churn_main, 0, bind.length(3), name='churn') as threads:
+            for i in range(bind.length(50, 20)):
                 with contextlib.suppress(ProcessLookupError):   # at the end
                     os.sched_setaffinity(threads[0].native_id, [cpus[i % 2]])
                 stop.wait(0.05)
@@ -231,7 +232,7 @@ def only_the_sampler_is_tuned(mode):
             bind.eventually(samplers, 'the sampler')
             known.update(samplers())
             bind.equal(len(known), 1, 'samplers')
-            for _ in range(15):
+            for _ in range(bind.length(15, 5)):
                 time.sleep(0.1)
                 bind.equal(mine(), before, 'placement of threads, meanwhile')
                 sampler = set(os.sched_getaffinity(min(known)))
@@ -249,7 +250,7 @@ def threads_that_end_while_reads_are_slow():
     exit_storm()
 
 
-@bind.test(limit=90)
+@bind.test(limit=90, long=True, alone=True)
 def a_wide_window_of_fine_clocks():
     hooks.pyprof_test_window(100000)
     with hogs(3):
@@ -257,7 +258,7 @@ def a_wide_window_of_fine_clocks():
     all_good(wrong, 200)
 
 
-@bind.test(limit=90)
+@bind.test(limit=90, alone=True)
 def a_wide_window_of_coarse_clocks():
     """Where CPU clocks prove nothing, only a look at the sampler's own CPU from beginning to end does."""
     hooks.pyprof_test_coarse(1)
@@ -268,7 +269,7 @@ def a_wide_window_of_coarse_clocks():
     print('frozen: %.1f %%' % (100 - 100.0 * stats.unfrozen / good))
 
 
-@bind.test(limit=90)
+@bind.test(limit=90, long=True, alone=True)
 def coarse_clocks():
     hooks.pyprof_test_coarse(1)
     with hogs(2):
@@ -317,7 +318,7 @@ def foreign_signals_reach_their_handler():
     heard = []
     signal.signal(URG, lambda number, frame: heard.append(number))
     with counted() as count:
-        with running(spin, 3, name='spinner'):
+        with running(spin, bind.length(3), name='spinner'):
             with bind.record(rate_hz=2000, capture=CAPTURE_SIGNAL) as r:
                 bind.eventually(lambda: r.stats().samples > 100, 'samples')
                 for i in range(100):
@@ -361,7 +362,7 @@ def other_modes_have_no_handler():
 def a_handler_put_on_top_stays():
     """The host installs its own while the session runs: it is not taken away, and hears none of our signals."""
     with counted() as count:
-        with running(spin, 3, name='spinner'):
+        with running(spin, bind.length(3, 1.5), name='spinner'):
             session = bind.Session(rate_hz=2000, capture=CAPTURE_SIGNAL)
             bind.eventually(lambda: session.stats().samples > 100, 'samples')
             signal.signal(URG, lambda number, frame: None)
@@ -448,7 +449,7 @@ def short_sleeps_end_early_now_and_then_at_most():
 
     def naps():
         nap = Nap(0, 200000)
-        end = time.perf_counter() + 3
+        end = time.perf_counter() + bind.length(3)
         while time.perf_counter() < end:
             results[libc.nanosleep(ctypes.byref(nap), None)] += 1
 
@@ -462,7 +463,7 @@ def short_sleeps_end_early_now_and_then_at_most():
 @bind.test
 def threads_that_end_while_held():
     with bind.record(rate_hz=5000, capture=CAPTURE_SIGNAL) as r:
-        end = time.perf_counter() + 3
+        end = time.perf_counter() + bind.length(3)
         started = 0
         while time.perf_counter() < end:
             with running(spin, 0.0002, count=20):
@@ -503,10 +504,10 @@ thread.join()
 
 @bind.test(limit=180)
 def exec_while_held():
-    """A signal that is under way when the program executes another one must not end that: a chain of 100 programs."""
+    """A signal that is under way when the program executes another one must not end that: a chain of programs."""
     folder = os.path.dirname(os.path.abspath(__file__))
-    process = subprocess.run([sys.executable, '-S', '-c', EXEC, '100', bind.BUILD, folder], env=dict(os.environ, EXEC=EXEC),
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=170)
+    process = subprocess.run([sys.executable, '-S', '-c', EXEC, str(bind.length(100, 30)), bind.BUILD, folder],
+                             env=dict(os.environ, EXEC=EXEC), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=170)
     bind.equal((process.returncode, process.stdout), (7, b'done\n'), 'end of the chain')
 
 
@@ -523,10 +524,10 @@ def fork_while_held():
         bind.equal(action(), default, 'the handler of the child, afterwards')
         balanced(r.profile.stats())
 
-    with running(spin, 3, name='worker'):
+    with running(spin, bind.length(3), name='worker'):
         with bind.record(rate_hz=5000, capture=CAPTURE_SIGNAL) as r:
             bind.eventually(lambda: r.stats().samples > 50, 'samples')
-            for _ in range(15):
+            for _ in range(bind.length(15, 5)):
                 bind.equal(in_child(child), 0, 'exit status of the child')
         bind.equal(action(), default, 'the handler of the parent, afterwards')
     balanced(r.profile.stats())
@@ -535,9 +536,9 @@ def fork_while_held():
 @bind.test
 def cycles_of_signal_sessions():
     before = action()
-    with running(spin, 2.5, count=2):
+    with running(spin, bind.length(2.5), count=2):
         tasks = bind.tasks()
-        for i in range(50):
+        for i in range(bind.length(50, 20)):
             with bind.record(rate_hz=5000, capture=CAPTURE_SIGNAL):
                 spin(0.001 * (i % 10))
             bind.equal(action(), before, 'the handler')
@@ -563,7 +564,7 @@ def sessions_of_other_modes_come_and_go():
 @in_each_mode
 def totals_are_time(mode):
     """Wall time of a thread is elapsed time, its CPU time what its clock says, whatever the rate and the mode."""
-    for rate in (100, 1000):
+    for rate in bind.several(1000, 100):
         with running(spin, 3.6, name='spinner') as threads, running(time.sleep, 3.6, name='sleeper'):
             clock = time.pthread_getcpuclockid(threads[0].ident)
             session = bind.Session(rate_hz=rate, capture=mode)
@@ -634,7 +635,7 @@ def churn_leaves(seconds):
 @in_each_mode
 def lost_time_stays_in_the_totals(mode):
     """Below the outer frames that are sure, where a stack is stable."""
-    for rate in (0.01, 0.3):
+    for rate in bind.several(0.01, 0.3):
         with running(deep, 40, 3.6, name='deep') as threads:
             time.sleep(0.2)
             session = bind.Session(rate_hz=1000, capture=mode)
@@ -662,7 +663,7 @@ def lost_time_stays_in_the_totals(mode):
 # --- starvation -------------------------------------------------------------------------------------------------------
 
 
-@bind.test(limit=90)
+@bind.test(limit=90, alone=True)
 def a_real_time_thread_starves_the_sampler():
     """It keeps away from that CPU, tells so, and goes on."""
     here, there = two_cpus()
@@ -688,7 +689,7 @@ def a_real_time_thread_starves_the_sampler():
         session.stop()
         bind.skip('no real-time scheduling here: %s' % refused[0])
     starved = session.stats()
-    with running(churn_main, 0, 4, name='churn'):
+    with running(churn_main, 0, bind.length(4), name='churn'):
         pass
     stats = session.stats()
     profile = session.stop()
@@ -733,7 +734,7 @@ def all_kinds_of_work(seconds):
 def faults_of(kind):
     steps, lines = trace_run(), known_lines()
     try:
-        for rate in (0.0001, 0.001, 0.01, 0.1):
+        for rate in bind.several(0.01, 0.0001, 0.001, 0.1):
             session = bind.Session(rate_hz=2000)
             hooks.pyprof_test_faults(rate, kind, 7)
             all_kinds_of_work(1.5)
@@ -762,7 +763,7 @@ def faults_of(kind):
 
 
 for number, kind_name in ((FAIL, 'fail'), (SHORT, 'come_short'), (GARBAGE, 'return_garbage')):
-    bind.test(lambda number=number: faults_of(number), name='reads_that_' + kind_name, limit=120)
+    bind.test(lambda number=number: faults_of(number), name='reads_that_' + kind_name, limit=120, long=number == SHORT)
 
 
 def attempt(function, *arguments, **keywords):
@@ -800,7 +801,7 @@ def faults_at_any_time():
     stop = threading.Event()
     with running(churn, name='churn'), setting(stop):
         for rate in (0.001, 0.01, 0.1, 0.5, 1.0):
-            for seed in range(20):
+            for seed in range(bind.length(20, 2)):
                 for kinds in (FAIL, SHORT, GARBAGE, 7):
                     hooks.pyprof_test_faults(rate, kinds, seed)
                     if seed < 6 or kinds == 7:
@@ -882,7 +883,7 @@ def names_are_of_living_code(mode):
         os.sched_setaffinity(0, cpus[:1])
     with bind.record(rate_hz=2000, capture=mode) as r:
         os.sched_setaffinity(0, cpus[-1:] if mode != CAPTURE_AUTO else cpus)
-        with running(work, 3, name='worker'):
+        with running(work, bind.length(3), name='worker'):
             pass
     offset = clocks_apart()
     known, late_ones, early, mixed = set(), [], [], []

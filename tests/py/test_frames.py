@@ -1304,7 +1304,7 @@ def dumps_at_once_from_many_threads():
 
     def many(lib):
         try:
-            for _ in range(200):
+            for _ in range(bind.length(200, 50)):
                 profile = bind.dump_profile(lib)
                 assert profile.stats().threads >= 2
                 profile.free()
@@ -1374,9 +1374,9 @@ def after_code_was_moved():
         bind.equal(dumped[position], expected[-1])
         seen.append(expected[-1])
 
-    for i in range(1000):
+    for i in range(bind.length(1000, 300)):
         one(i, block)
-    bind.equal(len(set(seen)), 1000)
+    bind.equal(len(set(seen)), bind.length(1000, 300))
 
 
 # --- sub-interpreters -----------------------------------------------------------------------------------------------
@@ -1511,7 +1511,7 @@ def sub_interpreters_that_share_the_gil():
 def sub_interpreters_come_and_go():
     module = bind.interpreters_module()
     with bind.record(rate_hz=2000) as r:
-        for _ in range(30):
+        for _ in range(bind.length(30, 10)):
             id = module.create()
             module.run_string(id, 'def f():\n    for i in range(20000): pass\nf()\n')
             module.destroy(id)

@@ -75,7 +75,7 @@ def afterwards(duration):
 def each_capture(function):
     """A test in frozen and in copy mode."""
     def run(capture, how):
-        bind.test(lambda: function(capture), name='%s_%s' % (function.__name__, how))
+        bind.test(lambda: function(capture), name='%s_%s' % (function.__name__, how), long=how == 'copied')
 
     run(CAPTURE_AUTO, 'frozen')
     run(CAPTURE_COPY, 'copied')

@@ -789,7 +789,7 @@ def sessions_come_and_go_while_threads_allocate():
     try:
         with running(churn, count=2):
             try:
-                for i in range(200):
+                for i in range(bind.length(200, 60)):
                     session = bind.Session(bind.held if i % 3 else bind.released, heap=1 + i % 2, rate_hz=1,
                                            heap_interval_bytes=0 if i % 2 else 1024)
                     time.sleep(random.random() * 0.005)
@@ -908,7 +908,7 @@ def tracemalloc_on_top_and_the_gil_held():
     for mode in EXACT, SAMPLED:
         session = start(mode)
         tracemalloc.start()
-        asked = held.ask(session.token, 2.5)   # with the GIL
+        asked = held.ask(session.token, bind.length(2.5))   # with the GIL
         tracemalloc.stop()
         print('%d answers' % asked)
         session.stop()
@@ -984,20 +984,20 @@ def allocators_there_are():
 
 @bind.test(limit=300)
 def with_every_pythonmalloc():
-    for name in allocators_there_are():
+    for name in bind.several(*allocators_there_are()[::-1]):
         if bind.FREE_THREADED and not name.startswith(('mimalloc', 'debug')):
             continue   # these builds know no other
         for test in ('a_few_blocks_are_counted_to_the_byte', 'every_kind_of_call_in_every_domain', 'a_storm_of_eight_threads',
                      'in_and_out_a_thousand_times', 'pausing_and_going_on'):
             print(name, test)
             sys.stdout.flush()
-            again(test, PYTHONMALLOC=name, SESSIONS='100')
+            again(test, PYTHONMALLOC=name, SESSIONS=str(bind.length(100, 20)))
 
 
 @bind.test(limit=120)
 def with_tracemalloc_from_the_start():
-    for test in 'pausing_and_going_on', 'out_and_in_without_the_gil', 'in_and_out_a_thousand_times':
-        again(test, PYTHONTRACEMALLOC='5', SESSIONS='200')
+    for test in bind.several('in_and_out_a_thousand_times', 'pausing_and_going_on', 'out_and_in_without_the_gil'):
+        again(test, PYTHONTRACEMALLOC='5', SESSIONS=str(bind.length(200, 50)))
 
 
 # --- h: finalize and again --------------------------------------------------------------------------------------------
@@ -1124,10 +1124,10 @@ def forks(count, mode):
 
 @bind.test(limit=240)
 def forks_while_eight_threads_allocate():
-    forks(100, EXACT)
+    forks(bind.length(100, 15), EXACT)
 
 
-@bind.test(limit=240)
+@bind.test(limit=240, long=True)
 def forks_while_eight_threads_allocate_sampled():
     forks(100, SAMPLED)
 
@@ -1221,7 +1221,7 @@ def names_of_code_that_is_gone():
     sane(profile)
 
 
-WIDE = 3000   # lines that allocate, and nothing else
+WIDE = bind.length(3000, 1000)   # lines that allocate, and nothing else
 
 
 def wide(number):
@@ -1544,7 +1544,7 @@ def every_failure(mode):
         if held.asked() < number:
             break
         short_of_memory(number, 1 << 40, mode)   # and all that follow
-        number += 1 if number < 150 else number // 20
+        number += 1 if number < bind.length(150, 50) else number // 20
         bind.check(number < 100000, 'no end')
     bind.eventually(lambda: allocators() == before, 'hooks out')
     bind.eventually(lambda: held.out() == 0, 'all that was allocated is given back')
@@ -1562,7 +1562,7 @@ def every_allocation_of_our_own_fails():
     every_failure(EXACT)
 
 
-@bind.test(limit=240)
+@bind.test(limit=240, long=True)
 def every_allocation_of_our_own_fails_sampled():
     every_failure(SAMPLED)
 

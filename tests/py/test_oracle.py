@@ -330,7 +330,7 @@ def register():
         bind.test(follow, name='the_rules_of_' + workload.name)
         for mode in ('freeze', 'copy'):
             bind.test(lambda name=workload.name, mode=mode: recorded(name, mode),
-                      name='%s_by_%s' % (workload.name, mode))
+                      name='%s_by_%s' % (workload.name, mode), long=mode == 'copy')
     for name, situations in MIXED.items():
         for situation in situations:
             bind.test(lambda name=name, situation=situation: mixed_recording(name, situation),

@@ -606,7 +606,7 @@ def memory_in_every_format():
     bind.equal((set(untracked.json().get('memory', {'mode': 'off'})) - {'timeline'}, 'Memory: ' in untracked.write(TEXT).decode('utf-8')), ({'mode'}, False))
 
 
-@bind.test(limit=300)   # go may have to build the tool first
+@bind.test(limit=300, long=True)   # go may have to build the tool first
 def go_tool_pprof():
     import shutil
     import subprocess

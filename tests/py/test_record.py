@@ -101,7 +101,7 @@ def balanced(stats):
 # --- weights and totals -----------------------------------------------------------------------------------------------
 
 
-@bind.test
+@bind.test(alone=True)
 def a_spinner_gets_its_time():
     times = []   # on a busy machine it may be long before a thread begins to spin
 
@@ -128,8 +128,8 @@ def a_spinner_gets_its_time():
 @bind.test
 def two_equal_functions_get_equal_shares():
     with bind.record(rate_hz=2000) as r:
-        with running(spin_hot, 3.0, name='spinner'):
-            time.sleep(3.0)
+        with running(spin_hot, bind.length(3.0), name='spinner'):
+            time.sleep(bind.length(3.0))
     hot, warm = share(r.profile, 'spinner', 'hot', CPU_NS), share(r.profile, 'spinner', 'warm', CPU_NS)
     print('hot %.3f, warm %.3f' % (hot, warm))
     bind.enough(hot + warm > 0.9, 'hot %.3f and warm %.3f are not all', hot, warm)
@@ -184,7 +184,7 @@ def cpu_time_is_the_threads_own():
 def samples_come_at_the_rate():
     for rate in (50, 400):
         with bind.record(rate_hz=rate) as r:
-            time.sleep(1.5)
+            time.sleep(bind.length(1.5))
         stats = r.profile.stats()
         bind.near(stats.asked, rate * r.elapsed, 0.1, 3, 'samples asked for at %d Hz' % rate)
         bind.near(stats.samples + stats.missed + stats.rejected, stats.asked, 0)
@@ -493,14 +493,14 @@ def two_sessions_with_a_depth_of_their_own():
         bind.check(stats.truncated >= seen if cut else stats.truncated == 0, 'truncated: %d of %d', stats.truncated, seen)
 
 
-@bind.test
+@bind.test(alone=True)
 def a_slower_session_counts_what_was_missed():
     """Ticks that the sampler misses are missed by every session, at its own rate."""
     hogs = [subprocess.Popen([sys.executable, '-S', '-c', 'while True: pass']) for _ in range(4)]
     try:
         fast = bind.Session(rate_hz=5000)
         with bind.record(rate_hz=100) as r:
-            spin(3.0)
+            spin(bind.length(3.0))
         fast = fast.stop().stats()
     finally:
         for hog in hogs:
@@ -831,7 +831,7 @@ def memory_stays_in_its_bounds():
             raise
         limit = 16 << 20
         session = bind.Session(rate_hz=5000, max_bytes=limit)
-    end = time.perf_counter() + 4
+    end = time.perf_counter() + bind.length(4)
     i = 0
     while time.perf_counter() < end:
         i += 1
@@ -877,7 +877,7 @@ def names_of_code_that_is_gone():
 
     made = []
     with bind.record(rate_hz=5000) as r:
-        with running(lambda: made.append(churn(4)), name='churner'):
+        with running(lambda: made.append(churn(bind.length(4))), name='churner'):
             pass
     seen = set()
     frames = [frame for item in r.profile.visit(bind.ITEM_STACK) for frame in item.stack]
@@ -966,8 +966,8 @@ def many_forks():
         bind.Session().stop()
 
     with bind.record(rate_hz=20000) as r:
-        with running(spin, 2.0, name='worker'):
-            for i in range(200):
+        with running(spin, bind.length(2.0), name='worker'):
+            for i in range(bind.length(200, 50)):
                 bind.equal(in_child(child), 0)
     balanced(r.profile.stats())
 
@@ -1043,7 +1043,7 @@ def exits_while_sampling():
                        ('s.pause(); sys.exit(7)', 7), ('import atexit; atexit.register(s.stop); sys.exit(8)', 8),
                        ('import ctypes; ctypes.CDLL(None).exit(9)', 9), ('import ctypes; ctypes.CDLL(None).quick_exit(10)', 10),
                        ('threading.Thread(target=lambda: os._exit(11)).start(); time.sleep(5)', 11)):
-        for more in ('', thread):
+        for more in bind.several(thread, ''):
             got = script(start + more + body)
             bind.equal(got[0], code, 'exit code of %r, which said %r' % (body, got[1]))
             bind.equal(got[1], '', 'output of %r' % body)
@@ -1061,7 +1061,7 @@ def exec_while_sampling():
 def exit_storm():
     """Thread states are freed while they are read. None is taken for the thread that made it."""
     with bind.record(rate_hz=10000) as r:
-        end = time.perf_counter() + 4
+        end = time.perf_counter() + bind.length(4)
         started = 0
         while time.perf_counter() < end:
             threads = [threading.Thread(target=int) for _ in range(20)]
@@ -1360,7 +1360,7 @@ def hunt(seconds, threads, **config):
         if code is not None:
             lines_of(code, lines)
     with bind.record(**config) as r:
-        with running(churn_main, 0, seconds, name='churn', count=threads):
+        with running(churn_main, 0, bind.length(seconds), name='churn', count=threads):
             pass
     stats = r.profile.stats()
     wrong = impossible(r.profile, steps, lines)
@@ -1382,7 +1382,7 @@ def no_impossible_stacks_of_four_threads():
     hunt(8, 4, rate_hz=2000)
 
 
-@bind.test(limit=90)
+@bind.test(limit=90, alone=True)
 def no_impossible_stacks_beside_busy_processes():
     hogs = [subprocess.Popen([sys.executable, '-S', '-c', 'while True: pass']) for _ in range(3)]
     try:
@@ -1398,7 +1398,7 @@ def no_impossible_calls_by_copying():
     """The converging copy may tell an old line of a caller, never a call that is none."""
     steps = trace_run()
     with bind.record(rate_hz=5000, capture=bind.CAPTURE_COPY) as r:
-        with running(churn_main, 0, 8, name='churn'):
+        with running(churn_main, 0, bind.length(8), name='churn'):
             pass
     wrong = impossible(r.profile, steps, {})
     print(dict(wrong), r.profile.stats())
@@ -1429,7 +1429,7 @@ def asyncio_stacks():
     legal = {('task_main',), ('task_middle',), ('task_middle', 'task_leaf'), ('task_middle', 'task_leaf', 'leaf_work'), ()}
     loop = asyncio.new_event_loop()
     with bind.record(rate_hz=3000) as r:
-        loop.run_until_complete(task_main(4))
+        loop.run_until_complete(task_main(bind.length(4)))
     loop.close()
     seen = collections.Counter()
     for item in r.profile.visit(bind.ITEM_STACK):

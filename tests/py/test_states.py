@@ -177,7 +177,7 @@ def one_spinner_and_three_sleepers():
 
 
 for _name, _mode in (('copy', bind.CAPTURE_COPY), ('signal', bind.CAPTURE_SIGNAL)):
-    bind.test(lambda mode=_mode: spinner_and_sleepers(2, capture=mode), name='one_spinner_and_three_sleepers_' + _name)
+    bind.test(lambda mode=_mode: spinner_and_sleepers(2, capture=mode), name='one_spinner_and_three_sleepers_' + _name, long=True)
 
 
 BUFFER = bytes(16 << 20)
@@ -262,7 +262,7 @@ def fighters(count, seconds):
         bind.near(pairs['fighter 0', 'fighter 1'], pairs['fighter 1', 'fighter 0'], 0.3, 0.1, 'the blame of both')
 
 
-@bind.test
+@bind.test(long=True)
 def two_fight_for_the_gil():
     fighters(2, 4)
 
@@ -681,7 +681,7 @@ def waits_of_a_process_without_rights():
         bind.enough(matching(leaves, VERBS) / wall > 0.95, 'the leaf of %s, of %r', name, dict(leaves))
 
 
-@bind.test
+@bind.test(long=True)
 def files_without_end():
     """After 1,000 different targets new ones are not named, but those that are known still are."""
     def read_all(paths, seconds):
@@ -738,7 +738,7 @@ def who_sleeps_beside_a_spinner_waits_for_the_gil_only_when_it_wakes():
         bind.enough(got < late + 2 * POINTS, 'GIL wait %g, too late by %g', got, late)
 
 
-@bind.test
+@bind.test(long=True)
 def who_sleeps_beside_fighters_waits_for_the_gil_only_when_it_wakes():
     """All the time somebody waits for the GIL: who of them is told by how many they are."""
     got, late = naps_beside(3, 4, 0.2, 1000)

@@ -72,6 +72,14 @@ static pyprof_stats stats_of(pyprof *session)
     return stats;
 }
 
+static void spin_on(pyprof *session, double seconds, unsigned long long samples)   // that long, and until so many are taken
+{
+    unsigned long long before = stats_of(session).samples;
+    int tries = 0;
+    do spin(seconds);
+    while (stats_of(session).samples < before + samples && ++tries < 50);
+}
+
 static void stop(pyprof *session, long at_least)   // the profile knows spin, and has so many samples of it
 {
     pyprof_profile *profile;
@@ -94,7 +102,7 @@ static void found(void)   // the runtime, and what it runs
 {
     python.start(0);
     pyprof *session = start(1000);
-    spin(0.3);
+    spin_on(session, 0.3, 100);
     stop(session, 100);
     CHECK(python.finish() == 0);
 }
@@ -106,7 +114,7 @@ static void before(void)   // started before there is an interpreter
     nanosleep(&moment, NULL);
     CHECK(stats_of(session).samples == 0);
     python.start(0);
-    spin(0.3);
+    spin_on(session, 0.3, 100);
     CHECK(stats_of(session).threads == 1);
     stop(session, 100);
     CHECK(python.finish() == 0);
@@ -139,7 +147,7 @@ static void again(void)   // one session through 20 interpreters
     for (int i = 0; i < 20; i++) {
         unsigned long long samples = stats_of(session).samples;
         python.start(0);
-        spin(0.05);
+        spin_on(session, 0.05, 11);
         CHECK(stats_of(session).samples > samples + 10);
         CHECK(python.finish() == 0);
     }
@@ -152,7 +160,7 @@ static void renew(void)   // a session for each of 20 interpreters, ended after 
     for (int i = 0; i < 20; i++) {
         python.start(0);
         pyprof *session = start(2000);
-        spin(0.05);
+        spin_on(session, 0.05, 10);
         CHECK(python.finish() == 0);
         stop(session, 10);
     }

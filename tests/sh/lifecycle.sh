@@ -13,8 +13,8 @@ export VERSION PLUGIN1=$dir/one.so PLUGIN2=$dir/two.so
 [ -n "${libraries[*]}" ] || { skip "all of it" "no libpython for $PYTHON"; finish; }
 
 hosts() {
-    "$CC" -O1 -g -Wall -Wextra -Werror -I"$root" tests/sh/host.c -o "$dir/host" "${libraries[@]}" -pthread -ldl &&
-        "$CC" -O1 -g -I"$root" -shared -fPIC tests/sh/plugin.c -o "$PLUGIN1" -pthread -ldl &&
+    "$CC" ${TEST_LONG:+-O1} -g -Wall -Wextra -Werror -I"$root" tests/sh/host.c -o "$dir/host" "${libraries[@]}" -pthread -ldl &&
+        "$CC" ${TEST_LONG:+-O1} -g -I"$root" -shared -fPIC tests/sh/plugin.c -o "$PLUGIN1" -pthread -ldl &&
         cp "$PLUGIN1" "$PLUGIN2"
 }
 host() { timeout 100 "$dir/host" "$1"; }

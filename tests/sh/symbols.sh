@@ -20,7 +20,14 @@ for folder in "$(var LIBPL)" "$(var LIBDIR)"; do
 done
 read -r -a needs < <(var LIBS SYSLIBS MODLIBS LOCALMODLIBS)
 
-host() { "$CC" -O1 -g -Wall -Wextra -Werror -I"$root" tests/sh/host.c "$@" -pthread -ldl; } # -o FILE, and how
+compiled() { "$CC" ${TEST_LONG:+-O1} -g -Wall -Wextra -Werror -I"$root" tests/sh/host.c "$@"; }
+host() { # -o FILE, and how. What -D is the same for is compiled once, but in test-long as the options say
+    local define=-DWITH_NOTHING option
+    if [ -n "${TEST_LONG:-}" ]; then compiled "$@" -pthread -ldl; return; fi
+    for option; do [[ $option != -D* ]] || define=$option; done
+    [ -e "$dir/host$define.o" ] || compiled "$define" ${include:+"$include"} -c -o "$dir/host$define.o" || return
+    "$CC" "$dir/host$define.o" "$@" -pthread -ldl
+}
 found() { timeout 60 "$dir/$1" found; }
 stripped() { strip -s "$dir/$1" && [ -z "$(nm "$dir/$1" 2>/dev/null)" ] && found "$1"; }
 no_symbol() { ! nm -D "$dir/$1" | grep -q ' [BDR] _PyRuntime'; }
