@@ -7,6 +7,7 @@
 TEST(schedule_stays_inside_its_periods)
 {
     pyprof__schedule s = { .rate = -1, .random = 42 };
+    pyprof__tick tick;
     uint64_t missed = 0, low = 0, high = 0;
     pyprof__schedule_rate(&s, 1000);
     CHECK_INT(s.period, 1000000);
@@ -16,23 +17,144 @@ TEST(schedule_stays_inside_its_periods)
         CHECK(s.deadline >= start && s.deadline < start + s.period);
         low += s.deadline - start < s.period / 4;
         high += s.deadline - start >= s.period / 4 * 3;
-        missed += pyprof__schedule_advance(&s, s.deadline + 10);
+        pyprof__schedule_collect(&s, s.deadline + 10, &tick);
+        CHECK_INT(tick.late, 10);
+        missed += tick.count - 1;
     }
     CHECK(low > 2000 && low < 3000 && high > 2000 && high < 3000);   // spread evenly
     CHECK(missed <= 1);   // a deadline in the last 10 ns of its period
 }
 
-TEST(schedule_counts_what_it_missed)
+TEST(schedule_tells_all_that_was_due)
 {
     pyprof__schedule s = { .rate = -1, .random = 1 };
+    pyprof__tick tick;
     pyprof__schedule_rate(&s, 100);
-    CHECK_INT(pyprof__schedule_advance(&s, s.base + s.period / 2), 0);
-    CHECK_INT(s.number, 1);
-    CHECK_INT(pyprof__schedule_advance(&s, s.base + 7 * s.period + 1), 5);   // periods 2 to 6 had none; 7 can still have
-    CHECK_INT(s.number, 7);
+    pyprof__schedule_collect(&s, s.base + s.period - 1, &tick);
+    CHECK(tick.count == 1 && tick.skipped == 0 && s.number == 1);
+    pyprof__schedule_collect(&s, s.base + 7 * s.period - 1, &tick);
+    CHECK(tick.count == 6 && tick.skipped == 0 && s.number == 7);
+    for (uint32_t i = 0; i < 6; i++) CHECK(tick.at[i] >= s.base + (i + 1) * s.period && tick.at[i] < s.base + (i + 2) * s.period);
     CHECK(s.deadline >= s.base + 7 * s.period && s.deadline < s.base + 8 * s.period);
-    CHECK_INT(pyprof__schedule_advance(&s, s.base + 7 * s.period + 2), 0);   // early is fine
-    CHECK_INT(s.number, 8);
+    pyprof__schedule_collect(&s, s.base + 100000 * s.period, &tick);   // a long sleep: most are only counted
+    CHECK(tick.count > 0 && tick.skipped + tick.count + 7 == s.number);
+    CHECK(s.deadline > s.base + 100000 * s.period);
+}
+
+// ---- late ticks ----------------------------------------------------------------------------------------------------------
+static pyprof__session made;
+enum { US = 1000, MS = 1000 * 1000 };
+
+static pyprof__told told_of(uint32_t state, uint64_t off, int elsewhere, uint64_t now, int stood)   // ticks at 10, 20, 30 ms; the look before was at 9
+{
+    static const pyprof__account account = { .look_ns = 9 * MS };
+    pyprof__thread thread;
+    memset(&thread, 0, sizeof thread);
+    thread.state = state;
+    thread.off_ns = off;
+    thread.elsewhere = elsewhere;
+    for (made.due = 0; made.due < 3; made.due++) made.due_ns[made.due] = (made.due + 1) * 10 * MS;
+    return pyprof__account_ticks(&made, &account, &thread, now, 0, stood);
+}
+
+static void tells(pyprof__told told, uint64_t stood, uint64_t ran, uint64_t late)
+{
+    CHECK_INT(told.ticks, 3);
+    CHECK_INT(told.stood, stood);
+    CHECK_INT(told.ran, ran);
+    CHECK_INT(told.late, late);
+}
+
+TEST(ticks_looked_at_late)
+{
+    const uint32_t waits = PYPROF__IS_WAITING;
+    const uint64_t now = 30 * MS + 50 * US, late = 35 * MS;
+    tells(told_of(waits, 5 * MS, 0, now, 1), 3, 0, 2);            // it has waited all the while
+    tells(told_of(waits, 15 * MS, 0, now, 1), 2, 0, 1);           // since the second; it ran at some time after the first
+    tells(told_of(waits, 15 * MS, 0, late, 1), 2, 0, 2);
+    tells(told_of(waits, 20 * MS + 10 * US, 0, late, 1), 1, 1, 2);   // the second took the CPU from it
+    tells(told_of(waits, 20 * MS + 100 * US, 0, late, 1), 1, 0, 1);
+    tells(told_of(0, now, 0, now, 0), 1, 0, 0);                   // it ran until now: only the last is known
+    tells(told_of(0, late, 0, late, 0), 0, 0, 0);                 // and not if that is long ago
+    tells(told_of(0, 32 * MS, 1, 32 * MS, 0), 1, 0, 0);           // unless it was on another CPU
+    tells(told_of(waits, now + 1, 0, now, 0), 0, 0, 0);           // it ran while it was looked at
+    tells(told_of(waits, now, 0, now, 0), 1, 0, 0);               // it waits; since when was not asked
+}
+
+// ---- time by clocks ----------------------------------------------------------------------------------------------------
+// A thread that computes in a for 2 ms, in b for 1 ms and sleeps for 30: where it is at a time, and how long it has run by then.
+static const char *place(uint64_t ns, uint64_t *cpu)
+{
+    uint64_t cycle = 33 * MS, at = ns % cycle;
+    *cpu = ns / cycle * 3 * MS + (at < 3 * MS ? at : 3 * MS);
+    return at < 2 * MS ? "a" : at < 3 * MS ? "b" : "sleep";
+}
+
+static uint32_t node_of(const char *name)
+{
+    return pyprof__model_node(&made.model, 0, pyprof__model_pseudo(&made.model, name, PYPROF_KIND_PSEUDO, 0));
+}
+
+static double ms_of(const char *name, pyprof_metric metric) { return (double)pyprof__model_value(&made.model, metric, node_of(name)) / MS; }
+
+static void simulate(uint64_t end, uint64_t blind)   // blind: of so many ticks at which it runs only one is seen
+{
+    pyprof__account *account;
+    pyprof__seat seat;
+    pyprof__thread thread;
+    uint64_t random = 7, ran = 0, number;
+    memset(&seat, 0, sizeof seat);
+    memset(&thread, 0, sizeof thread);
+    pyprof__pool_init(&made.pool, NULL, UINT64_MAX);
+    pyprof__array_init(&made.accounts, sizeof(pyprof__account));
+    pyprof__array_init(&made.seats, sizeof(pyprof__seat));
+    made.config.timeline_s = 60;
+    CHECK(pyprof__session_clear(&made, 1));
+    CHECK(pyprof__push(&made.pool, &made.model.members));
+    ((pyprof__member *)made.model.members.data)->wanted = 1;
+    seat.native = thread.native = 99;
+    seat.account = UINT32_MAX;
+    thread.rival = UINT32_MAX;
+    thread.known_ns = 1;
+    for (number = 0; number < end / (10 * MS); number++) {
+        pyprof__moment moment;
+        uint64_t now = number * 10 * MS + pyprof__random(&random) % (10 * MS) + 2;
+        const char *name = place(now, &thread.cpu_ns);
+        int runs = *name != 's';
+        account = pyprof__account_of(&made, &seat);
+        thread.state = runs ? 0 : PYPROF__IS_WAITING;
+        thread.off_ns = now;
+        made.tick++;
+        made.due_now = 1;
+        made.due_ns[made.due++ % PYPROF__DUE] = now;
+        pyprof__account_look(&made, account, &thread, now);
+        made.last_ns = now;
+        if (runs && ran++ % blind) continue;
+        memset(&moment, 0, sizeof moment);
+        moment.end_ns = now;
+        moment.state = thread.state;
+        moment.count = 1;
+        moment.node = node_of(name);
+        pyprof__record_sample(&made, account, &seat, &thread, &moment, 0);
+    }
+    pyprof__accounts_settle(&made);
+}
+
+TEST(cpu_time_goes_where_it_was_spent)
+{
+    for (uint64_t blind = 1; blind <= 4; blind *= 4) {
+        uint64_t cpu, end = 2000000ull * MS;
+        memset(&made, 0, sizeof made);
+        simulate(end, blind);
+        place(made.last_ns, &cpu);
+        double a = ms_of("a", PYPROF_CPU_NS), b = ms_of("b", PYPROF_CPU_NS), clock = (double)cpu / MS;
+        printf("of %.1f ms: a %.1f, b %.1f, sleep %.1f\n", clock, a, b, ms_of("sleep", PYPROF_CPU_NS));
+        CHECK(a + b > 0.9999 * clock && a + b < 1.0001 * clock);                      // all of it, to the last ms
+        CHECK_INT(pyprof__model_value(&made.model, PYPROF_CPU_NS, node_of("sleep")), 0);
+        CHECK(a / (a + b) > 2 / 3.0 - 0.02 && a / (a + b) < 2 / 3.0 + 0.02);          // by the samples that found it running
+        double waits = ms_of("sleep", PYPROF_WAIT_NS), wall = ms_of("a", PYPROF_WALL_NS) + ms_of("b", PYPROF_WALL_NS) + ms_of("sleep", PYPROF_WALL_NS);
+        CHECK(waits > 0.9999 * ((double)made.last_ns / MS - clock) && wall < 1.0001 * (double)made.last_ns / MS);
+    }
 }
 
 TEST(schedule_changes_its_rate)
