@@ -5372,6 +5372,7 @@ typedef struct {
     pyprof__array listed, before;      // uint32_t slots: of this sweep, of the one before
     size_t cold_count, cold_at;        // threads that wait among many; whose turn it is
     uint32_t round;            // of the whole list
+    int every;                 // all states of an OS thread are wanted, not only the one it runs
     int light;                 // this sweep lists only some threads
     uint64_t whole_due;        // when to list all
     size_t ident_hint, name_at;        // where to look for an ident; where to go on reading names of many threads that have one
@@ -5824,7 +5825,7 @@ static void pyprof__threads_relate(pyprof__threads *list)
         if (pyprof__listed(list, i)->tick == list->tick) pyprof__thread_relate(list, pyprof__listed(list, i));
     for (i = 0; i < list->listed.count && several; i++) {
         pyprof__thread *thread = pyprof__listed(list, i);
-        if (thread->tick == list->tick && !pyprof__thread_is_current(list, thread)) thread->tick--;
+        if (thread->tick == list->tick && !list->every && !pyprof__thread_is_current(list, thread)) thread->tick--;
     }
 }
 
@@ -6691,6 +6692,7 @@ static const char pyprof__between_name[] = "<between samples>";
 
 typedef struct {               // consecutive identical samples of a thread
     uint64_t start_ns, end_ns, wall_ns, cpu_ns, block_ns;   // block_ns: others waited for its GIL so long
+    uint64_t taken_ns;         // part of wall_ns of one that ran: the sampler had its CPU
     uint32_t thread, node, count, state;
 } pyprof__moment;
 
@@ -6831,9 +6833,9 @@ static uint32_t pyprof__model_instruction(pyprof__model *model, const pyprof__fu
 {
     pyprof__location location;
     location.opcode = opcode;
+    if (function->name == PYPROF__NONE || function->qualname == PYPROF__NONE || function->file == PYPROF__NONE) return PYPROF__NONE;
     location.function = pyprof__unique(model->pool, &model->functions, &model->function_index, pyprof__same_function, function);
     location.place = *place;
-    if (function->name == PYPROF__NONE || function->qualname == PYPROF__NONE || function->file == PYPROF__NONE) return PYPROF__NONE;
     if (opcode == PYPROF__NONE) return PYPROF__NONE;
     if (location.function == PYPROF__NONE) return PYPROF__NONE;
     return pyprof__unique(model->pool, &model->locations, &model->location_index, pyprof__same_location, &location);
@@ -6932,6 +6934,10 @@ static void pyprof__moment_values(const pyprof__moment *moment, int64_t *values)
     values[PYPROF_EXCEPTIONS] = moment->state & PYPROF__IS_RAISING ? (int64_t)moment->count : 0;
     for (i = 0; i < PYPROF__COUNT(pyprof__states); i++)
         if (moment->state & pyprof__states[i].bit) values[pyprof__states[i].metric] = (int64_t)moment->wall_ns;
+    if (moment->state & PYPROF__IS_WAITING || !moment->taken_ns) return;
+    values[PYPROF_WAIT_NS] = values[PYPROF_CPU_WAIT_NS] = (int64_t)moment->taken_ns;
+    if (values[PYPROF_NATIVE_NS]) values[PYPROF_NATIVE_NS] -= (int64_t)moment->taken_ns;
+    if (values[PYPROF_NOGIL_NS]) values[PYPROF_NOGIL_NS] -= (int64_t)moment->taken_ns;
 }
 
 static void pyprof__model_columns(pyprof__model *model, const pyprof__moment *moment)
@@ -7022,8 +7028,9 @@ static int pyprof__moment_extend(pyprof__model *model, const pyprof__moment *mom
     before->end_ns = moment->end_ns;
     before->wall_ns += moment->wall_ns;
     before->cpu_ns += moment->cpu_ns;
+    before->taken_ns += moment->taken_ns;
     before->block_ns += moment->block_ns;
-    before->count++;
+    before->count += moment->count;
     return 1;
 }
 
@@ -7082,6 +7089,7 @@ static void pyprof__model_columns_since(pyprof__model *to, uint64_t since)
             moment->start_ns = since;
             moment->wall_ns = (uint64_t)((double)moment->wall_ns * part);
             moment->cpu_ns = (uint64_t)((double)moment->cpu_ns * part);
+            moment->taken_ns = (uint64_t)((double)moment->taken_ns * part);
             moment->block_ns = (uint64_t)((double)moment->block_ns * part);
             moment->count = (uint32_t)((double)moment->count * part + 0.5);
         }
@@ -8231,6 +8239,7 @@ static void pyprof__state_moved(pyprof__thread *thread, uint64_t off)
 static void pyprof__state_unknown(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     pyprof__state_moved(thread, sweeper->list.now_ns);
+    if (pyprof__thread_cpu(thread->native) == 0) return;   // it has ended
     sweeper->degraded = "the system does not tell which threads had a CPU: where their clocks do not either, that is unknown";
 }
 
@@ -16803,6 +16812,7 @@ typedef struct {                 // the time of an OS thread, through all thread
     uint64_t looks;              // so often in a row
     int64_t debt_ns;             // CPU time that is to be told once it is known to live on
     uint64_t outside_ns;         // CPU time in which it was no Python thread
+    uint64_t block_ns;           // others waited so long for the GIL that it held, since its last sample
     uint64_t moment;             // the number + 1 of its latest moment on the time line
     uint32_t member;
     int cold;                    // it waits among many: what is not told of it is as it was
@@ -16835,6 +16845,7 @@ typedef struct {
     uint64_t due, due_ns[PYPROF__DUE];   // ticks so far, and when the latest of them were due: number n at n % DUE
     uint64_t due_now, took_ns;   // since threads were last looked at: ticks, and CPU time of the sampler
     uint64_t spells;             // it was paused, or time was left out, so often
+    int every;                   // of an OS thread in several interpreters each state is recorded: a dump
     uint32_t unclaimed;          // threads of the recording that only allocated so far
     pyprof__array spot_map;      // uint32_t location + 1 by spot number
     uint32_t spot_generation;
@@ -17185,6 +17196,7 @@ static void pyprof__record_rival(pyprof__session *session, uint32_t waiter, uint
         rivals[i].holder = seat->member;
     }
     rivals[i].ns += wall;
+    if (seat->account != PYPROF__NONE) PYPROF__AT(pyprof__account, session->accounts, seat->account).block_ns += wall;
 }
 
 // Who waits for whom, and how long one thread has held the GIL without a break while somebody waited.
@@ -17204,11 +17216,26 @@ static void pyprof__record_gil(pyprof__session *session, pyprof__seat *seat, con
 }
 
 // ---- the time of threads ------------------------------------------------------------
+static pyprof__moment *pyprof__share_moment(pyprof__session *session, const pyprof__share *share)   // NULL = it is not on the time line any more
+{
+    pyprof__model *model = &session->model;
+    uint64_t place = share->moment - 1 - model->moments_gone;
+    if (share->moment <= model->moments_gone + model->moments_first || place >= model->moments.count) return NULL;
+    return &PYPROF__AT(pyprof__moment, model->moments, place);
+}
+
+static void pyprof__share_block(pyprof__session *session, const pyprof__share *share, uint64_t ns)
+{
+    pyprof__moment *told = pyprof__share_moment(session, share);
+    pyprof__model_add(&session->model, PYPROF_GIL_BLOCK_NS, share->node, (int64_t)ns);
+    if (told) told->block_ns += ns;
+}
+
 // Adds time to a sample that is recorded already.
 static void pyprof__share_add(pyprof__session *session, const pyprof__share *share, int64_t ns, int ran)
 {
     pyprof__model *model = &session->model;
-    uint64_t place = share->moment - 1 - model->moments_gone;
+    pyprof__moment *told = pyprof__share_moment(session, share);
     pyprof__moment moment;
     memset(&moment, 0, sizeof moment);
     moment.node = share->node;
@@ -17216,20 +17243,19 @@ static void pyprof__share_add(pyprof__session *session, const pyprof__share *sha
     moment.wall_ns = (uint64_t)ns;
     moment.cpu_ns = ran ? (uint64_t)ns : 0;
     pyprof__model_columns(model, &moment);
-    if (share->moment <= model->moments_gone + model->moments_first || place >= model->moments.count) return;
-    PYPROF__AT(pyprof__moment, model->moments, place).wall_ns += moment.wall_ns;
-    PYPROF__AT(pyprof__moment, model->moments, place).cpu_ns += moment.cpu_ns;
+    if (!told) return;
+    told->wall_ns += moment.wall_ns;
+    told->cpu_ns += moment.cpu_ns;
 }
 
 // Tells a sample that is recorded already so many times more.
 static void pyprof__share_count(pyprof__session *session, const pyprof__share *share, uint64_t count)
 {
     pyprof__model *model = &session->model;
-    uint64_t place = share->moment - 1 - model->moments_gone;
+    pyprof__moment *told = pyprof__share_moment(session, share);
     pyprof__model_add(model, PYPROF_SAMPLES, share->node, (int64_t)count);
     if (share->state & PYPROF__IS_WAITING) pyprof__model_add(model, PYPROF_WAIT_SAMPLES, share->node, (int64_t)count);
-    if (share->moment <= model->moments_gone + model->moments_first || place >= model->moments.count) return;
-    PYPROF__AT(pyprof__moment, model->moments, place).count += (uint32_t)count;
+    if (told) told->count += (uint32_t)count;
 }
 
 // A sample takes its part: half of the time since the one before, which gets the other half. Returns ns.
@@ -17260,6 +17286,8 @@ static void pyprof__account_settle(pyprof__session *session, pyprof__account *ac
 {
     pyprof__share outside;
     if (account->member == PYPROF__NONE || !PYPROF__AT(pyprof__member, session->model.members, account->member).wanted) return;
+    if (account->runs.node) pyprof__share_block(session, &account->runs, account->block_ns);
+    account->block_ns = 0;
     pyprof__share_settle(session, account, &account->runs, 1);
     pyprof__share_settle(session, account, &account->waits, 0);
     memset(&outside, 0, sizeof outside);
@@ -17286,7 +17314,7 @@ static void pyprof__account_renew(pyprof__account *account, uint64_t now)   // t
 {
     memset(&account->runs, 0, sizeof account->runs);
     memset(&account->waits, 0, sizeof account->waits);
-    account->outside_ns = account->moment = 0;
+    account->outside_ns = account->moment = account->block_ns = 0;
     account->debt_ns = 0;
     account->member = PYPROF__NONE;
     if (account->look_ns < now) account->look_ns = now;
@@ -17329,9 +17357,9 @@ static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64
 
 // A thread that was not there at the tick before. It can have begun at any time since, and where the recording meets one in a period, as
 // many end in one unseen: the whole period is told as the sample finds it. If it lives on, its clock puts that right.
-static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs)
+static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs, int paused)
 {
-    int known = account->cpu_ns && thread->cpu_ns >= account->cpu_ns;   // the same OS thread: it was outside of Python
+    int known = !paused && account->cpu_ns && thread->cpu_ns >= account->cpu_ns;   // the same OS thread: it was outside of Python
     uint64_t cpu = runs ? period : 0, clock = known ? thread->cpu_ns - account->cpu_ns : thread->cpu_ns;
     account->looks = 0;
     account->debt_ns = 0;
@@ -17339,7 +17367,7 @@ static void pyprof__account_meet(pyprof__account *account, const pyprof__thread 
         account->outside_ns += clock;
         if (cpu > account->outside_ns) cpu = account->outside_ns;
         account->outside_ns -= cpu;
-    } else if (clock <= period) account->debt_ns = (int64_t)clock - (int64_t)cpu;
+    } else if (clock <= period && !paused) account->debt_ns = (int64_t)clock - (int64_t)cpu;
     pyprof__account_pass(account, period, cpu);
 }
 
@@ -17386,9 +17414,9 @@ static pyprof__told pyprof__account_look(pyprof__session *session, pyprof__accou
         && (account->tick + 1 >= session->tick || thread->known_ns <= account->look_ns);
     pyprof__told told = { 0, 0, 0, 0 };
     if (goes_on && thread->put_off) return told;   // all is told later
-    if (!goes_on) account->due = session->due - session->due_now;
+    if (!goes_on || session->every) account->due = session->due - session->due_now;
     if (goes_on) pyprof__account_pass(account, now - account->look_ns, thread->cpu_ns - account->cpu_ns);
-    else pyprof__account_meet(account, thread, now - session->last_ns, runs);
+    else pyprof__account_meet(account, thread, now - session->last_ns, runs, account->tick && account->spell != session->spells);
     if (!thread->put_off) {
         told = pyprof__account_ticks(session, account, thread, now, account->due, goes_on && !runs);
         account->due = session->due;
@@ -17428,15 +17456,12 @@ static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *
 }
 
 // While it is looked at, a thread that ran stands where it is, and waits for the CPU that the sampler has.
-static void pyprof__sample_taken(pyprof__session *session, pyprof__account *account, const pyprof__moment *moment)
+static void pyprof__sample_taken(const pyprof__session *session, pyprof__account *account, pyprof__moment *moment)
 {
-    pyprof__share taken;
     int64_t ns = account->waits.ns < (int64_t)session->took_ns ? account->waits.ns : (int64_t)session->took_ns;
     if (moment->state & PYPROF__IS_WAITING || ns <= 0) return;
-    taken.node = moment->node;
-    taken.state = (moment->state & PYPROF__HAS_GIL) | PYPROF__IS_WAITING | PYPROF__WANTS_CPU;
-    taken.moment = 0;
-    pyprof__share_add(session, &taken, ns, 0);
+    moment->taken_ns = (uint64_t)ns;
+    moment->wall_ns += (uint64_t)ns;
     account->waits.ns -= ns;
 }
 
@@ -17445,6 +17470,7 @@ static void pyprof__record_sample(pyprof__session *session, pyprof__account *acc
 {
     pyprof__model *model = &session->model;
     pyprof__sample_time(session, account, moment);
+    pyprof__sample_taken(session, account, moment);
     if (thread->cause) {
         pyprof__count_rejected(&model->stats, thread->cause, moment->count);
         moment->count = 0;
@@ -17453,13 +17479,13 @@ static void pyprof__record_sample(pyprof__session *session, pyprof__account *acc
         model->stats.samples += moment->count;
         model->stats.unfrozen += thread->unfrozen ? moment->count : 0;
         if (thread->raising) moment->state |= PYPROF__IS_RAISING;
-        moment->block_ns = wall * thread->blocks;
+        moment->block_ns = account->block_ns;
+        account->block_ns = 0;
         pyprof__record_gil(session, seat, thread, moment->node, moment->end_ns, wall);
     }
     pyprof__model_columns(model, moment);
     if (!thread->cause) pyprof__model_moment(model, moment, &account->moment);
     pyprof__sample_keep(account, moment, thread->cause ? 0 : account->moment);
-    pyprof__sample_taken(session, account, moment);
 }
 
 static void pyprof__record_thread(pyprof__session *session, const pyprof__codes *codes, const pyprof__thread *thread, size_t slot, uint64_t now)
@@ -17575,6 +17601,7 @@ static void pyprof__record_gap(pyprof__session *session, const pyprof__tick *tic
 static void pyprof__record(pyprof__session *session, pyprof__sweeper *sweeper, const pyprof__tick *tick, int present, uint64_t retried)
 {
     pyprof__model *model = &session->model;
+    uint64_t now = tick->now > session->last_ns ? tick->now : session->last_ns;   // a snapshot may have been taken since
     size_t i;
     if (session->paused) return;
     session->took_ns += present ? sweeper->took_ns : 0;
@@ -17584,10 +17611,10 @@ static void pyprof__record(pyprof__session *session, pyprof__sweeper *sweeper, c
     pyprof__record_stats(session, sweeper, tick, retried);
     for (i = 0; i < sweeper->list.listed.count && present; i++) {
         const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
-        if (thread->tick == sweeper->list.tick) pyprof__record_thread(session, &sweeper->codes, thread, thread->slot, tick->now);
+        if (thread->tick == sweeper->list.tick) pyprof__record_thread(session, &sweeper->codes, thread, thread->slot, now);
     }
-    model->recorded_ns += tick->now - session->last_ns;
-    session->last_ns = model->last_ns = tick->now;
+    model->recorded_ns += now - session->last_ns;
+    session->last_ns = model->last_ns = now;
     session->due_now = session->took_ns = 0;
     model->stats.threads = model->members.count;
     if (session->config.duration_s > 0 && (double)model->recorded_ns >= session->config.duration_s * 1e9) {
@@ -18247,6 +18274,7 @@ static void *pyprof__dump_main(void *argument)
     pyprof__is_sampler = 1;
     pyprof__sweeper_settle(&job->sweeper);
     memset(&tick, 0, sizeof tick);
+    job->sweeper.list.every = job->session.every = 1;
     job->result = pyprof__self_check(&job->sweeper, 50, &proven);
     if (job->result == PYPROF_OK && !pyprof__dump_sweep(&job->sweeper))
         job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");

@@ -662,9 +662,12 @@ def eventually(condition, what, seconds=5.0):
         time.sleep(0.005)
 
 
+UNPLACED = ('<lost>', '<between samples>')   # in the totals, but no samples of the time line
+
+
 def lost(profile):
-    """Wall time whose stacks were rejected: it is in the totals, but not in the time line."""
-    return sum(item.self[WALL_NS] for item in profile.visit(ITEM_STACK, leaves=True) if item.stack[-1].name == '<lost>')
+    """Wall time whose stacks were rejected, or of which there are no samples: it is in the totals, but not in the time line."""
+    return sum(item.self[WALL_NS] for item in profile.visit(ITEM_STACK, leaves=True) if item.stack[-1].name in UNPLACED)
 
 
 @contextlib.contextmanager

@@ -891,6 +891,8 @@ def truths():
 def told(profile, interpreter=0, idents=None):
     stacks = {}
     for item in profile.visit(bind.ITEM_STACK):
+        if item.stack[-1].name in bind.UNPLACED:
+            continue
         if item.thread.interpreter == interpreter and (idents is None or item.thread.ident in idents):
             assert item.thread.ident not in stacks, 'thread %d has two stacks' % item.thread.ident
             stacks[item.thread.ident] = [

@@ -217,7 +217,7 @@ def all_totals_agree():
                                if one.thread.thread_id == thread_id),
                            item.thread.total[metric] - (metric == WALL_NS) * sum(
                                one.self[metric] for one in stacks
-                               if one.thread.thread_id == thread_id and one.stack[-1].name == '<lost>'),
+                               if one.thread.thread_id == thread_id and one.stack[-1].name in bind.UNPLACED),
                            'metric %d of %s in the time line' % (metric, item.thread.name))
     # each node: total = self + its children's
     children = collections.Counter()
@@ -1077,11 +1077,11 @@ def exit_storm():
         names = [frame.name for frame in item.stack]
         bind.check(names, 'an empty stack')
         if item.thread.name != 'MainThread':
-            bind.check(names[0] in ('_bootstrap', '<truncated>', '<native>', '<lost>'), 'root %r', names)
+            bind.check(names[0] in ('_bootstrap', '<truncated>', '<native>') + bind.UNPLACED, 'root %r', names)
         else:
             # up to 3.11 a state made for a thread that has not started bears its creator's ids: a few slip through
             few = names[0] == '<native>' and item.self[SAMPLES] <= 20
-            bind.check(few or names[0] in ('<module>', '<lost>'), 'root of the main thread: %r, %d samples', names, item.self[SAMPLES])
+            bind.check(few or names[0] in ('<module>',) + bind.UNPLACED, 'root of the main thread: %r, %d samples', names, item.self[SAMPLES])
     main = thread_of(r.profile, 'MainThread').total[WALL_NS] / 1e9
     bind.check(main <= r.elapsed * 1.02 + 0.02, 'the main thread lived %g s of %g', main, r.elapsed)
 

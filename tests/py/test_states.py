@@ -1455,11 +1455,11 @@ def totals_of_states():
                 sane(item.total, (kind, item.thread.name, item.stack[-1].name))
     lost = {thread.thread_id: [0] * bind.METRIC_COUNT for thread in threads}
     for item in stacks:
-        if item.stack[-1].name == '<lost>':
+        if item.stack[-1].name in bind.UNPLACED:
             lost[item.thread.thread_id] = [a + b for a, b in zip(lost[item.thread.thread_id], item.self)]
     for metric in COLUMNS:
         total = info.total[metric]
-        bind.check(total > 0 or not GIL and metric in (GIL_NS, GIL_WAIT_NS, GIL_BLOCK_NS, NOGIL_NS) or metric == CPU_WAIT_NS, 'metric %d is 0', metric)
+        bind.check(total > 0 or not GIL and metric in (GIL_NS, GIL_WAIT_NS, GIL_BLOCK_NS, NOGIL_NS) or metric in (CPU_WAIT_NS, bind.UNKNOWN_NS), 'metric %d is 0', metric)
         bind.equal(sum(thread.total[metric] for thread in threads), total, 'metric %d, threads' % metric)
         bind.equal(sum(item.self[metric] for item in stacks), total, 'metric %d, stacks' % metric)
         bind.equal(sum(item.self[metric] for item in nodes), total, 'metric %d, nodes' % metric)
@@ -1468,13 +1468,15 @@ def totals_of_states():
             bind.equal(sum(item.self[metric] for item in states if item.thread.thread_id == thread.thread_id),
                        thread.total[metric] - lost[thread.thread_id][metric], 'metric %d of %s in the time line' % (metric, thread.name))
     for item in states:   # a moment is in a state or it is not
+        taken = item.self[CPU_WAIT_NS] if item.self[CPU_WAIT_NS] != item.self[WALL_NS] else 0   # the sampler had the CPU, for a moment
         for name, metric in bind.STATES.items():
-            bind.check(item.self[metric] in (0, item.self[WALL_NS]), '%s of a moment of %d ns: %d', name, item.self[WALL_NS], item.self[metric])
+            bind.check(item.self[metric] in (0, taken, item.self[WALL_NS], item.self[WALL_NS] - taken), '%s of a moment of %d ns: %d',
+                       name, item.self[WALL_NS], item.self[metric])
         if item.leaf and item.leaf.kind == bind.KIND_WAIT:
             bind.equal(item.self[WAIT_NS], item.self[WALL_NS], 'a leaf %s, and waiting' % item.leaf.name)
             bind.equal(item.leaf.name == '[GIL]', item.self[WALL_NS] > 0 and item.self[GIL_WAIT_NS] == item.self[WALL_NS], 'a leaf ' + item.leaf.name)
         elif item.leaf:
-            bind.equal(item.self[NATIVE_NS], item.self[WALL_NS], 'a leaf %s, and native' % item.leaf.name)
+            bind.equal(item.self[NATIVE_NS], item.self[WALL_NS] - taken, 'a leaf %s, and native' % item.leaf.name)
 
 
 @bind.test(limit=90)

@@ -67,7 +67,7 @@ class Rest:
     def check(self, profile):
         for item in profile.visit(bind.ITEM_STACK):
             names = [frame.name for frame in item.stack]
-            if item.thread.name == 'rest' and names[-1] not in ('<lost>', '<native>'):
+            if item.thread.name == 'rest' and names[-1] not in ('<lost>', '<native>', '<between samples>'):
                 bind.equal(names[:10], ['_bootstrap', '_bootstrap_inner', 'run', 'outer'] + 6 * ['inner'], 'the stack of a thread at rest')
 
     def __enter__(self):

@@ -19,7 +19,7 @@ STEPS = {
     'exceptions': {'catch'}, 'catch': {'throw'}, 'throw': {'throw'},
     'fresh': set(), 'threads': set(), 'brief': {'leaf'}, 'sleeps': set(),
 }
-LOST = ('<lost>', '<native>', '<truncated>')
+LOST = ('<lost>', '<native>', '<truncated>', '<between samples>')
 
 
 def leaf(n):
