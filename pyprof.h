@@ -13957,7 +13957,7 @@ static pyprof_result pyprof__text_leaks(const pyprof__job *job)
     query.group = PYPROF_GROUP_LINE;
     whole = pyprof__leaks_make(&table, job->profile, &query);
     if (whole && table.leaks.count) pyprof__put(s, "\nLines whose live memory grew: leaks, and what may be caches\n"
-                                                "                 alive        grown         +-       a minute   mean age   where\n");
+                                                "                     alive        grown         +-       a minute   mean age   where\n");
     for (i = 0; whole && i < table.leaks.count && i < MOST; i++) {
         const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, table.leaks, i);
         pyprof_row row;
