@@ -157,8 +157,8 @@ typedef enum pyprof_metric {
     PYPROF_NOGIL_NS = 24,     // part of NATIVE_NS: running without the GIL
     PYPROF_GIL_BLOCK_NS = 25, // time others waited for the GIL while this one held it, added up over the waiting threads
     PYPROF_ALLOC_DOUBT = 29,  // sampled: bytes D of ALLOC_BYTES that are estimated, so that these are right to
-    PYPROF_LIVE_DOUBT = 30,   //     +- 1.96 * sqrt(heap_interval_bytes * D) in 95 of 100 cases; likewise of LIVE_BYTES
-    PYPROF_PEAK_DOUBT = 31,   //     and PEAK_BYTES. Of small blocks D is all, of blocks beyond the interval next to nothing
+    PYPROF_LIVE_DOUBT = 30,   //     +- 1.96 * sqrt(heap_interval_bytes * D) in 95 of 100 cases; likewise LIVE_BYTES
+    PYPROF_PEAK_DOUBT = 31,   //     and PEAK_BYTES. Of small blocks D is all, of blocks beyond the interval nothing
     PYPROF_METRIC_COUNT = 32
 } pyprof_metric;
 
@@ -424,7 +424,7 @@ typedef struct pyprof_leak {        // a place whose live memory grew: see pypro
     int64_t live_bytes, live_blocks;
     int64_t grown_bytes;            // since the first mark
     double bytes_per_s;             // of growth over the later half of the marks
-    int64_t error_bytes;            // half of the 95 % confidence interval of live_bytes and grown_bytes, the wider one; 0 = exact
+    int64_t error_bytes;            // half of the 95 % confidence interval of live_bytes or grown_bytes; 0 = exact
     double mean_age_s;              // of the live blocks
     uint64_t reserved[4];
 } pyprof_leak;
@@ -489,8 +489,8 @@ PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pypro
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT
 PYPROF_API pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyprof_info *info);
 PYPROF_API pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyprof_stats *stats);
-// The first capacity places whose live memory grew: the fastest growing first, then those that may go on, plateaus last.
-// *count = places there are.
+// The first capacity places whose live memory grew: the fastest growing first, then those that may go on, plateaus
+// last. *count = places there are.
 // query->group says what a place is (query NULL: a line), its filters choose stacks. row_size = sizeof(pyprof_leak).
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY, STATE (no heap data, or a difference)
 PYPROF_API pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query, pyprof_leak *rows, size_t row_size,
@@ -5560,9 +5560,11 @@ typedef struct { uint32_t node, padding; uint64_t ns, count; } pyprof__waited;  
 enum { PYPROF__MARKS = 16 };   // even
 
 typedef struct { float bytes[PYPROF__MARKS]; } pyprof__marks;
-// Sampled only: how much of those bytes is in doubt; and of what lives at the end, the bytes born before the first mark,
-// between the first and the second, ... after the last, and how much of them is in doubt
-typedef struct { float doubt[PYPROF__MARKS], born[PYPROF__MARKS + 1], born_doubt[PYPROF__MARKS + 1]; } pyprof__births;
+// Sampled only: how much of those bytes is in doubt; and of what lives at the end, the bytes born before the first
+// mark, between the first and the second, ... after the last, and how much of them is in doubt
+typedef struct {
+    float doubt[PYPROF__MARKS], born[PYPROF__MARKS + 1], born_doubt[PYPROF__MARKS + 1];
+} pyprof__births;
 
 typedef struct {               // what a heap tracker says of the whole process
     int mode;                  // pyprof_heap_mode
@@ -7326,7 +7328,7 @@ typedef struct { uint64_t *frame, *instruction, *code, *name; uint32_t *site; } 
 typedef struct { uint64_t address; uint32_t epoch, version, code, spare; } pyprof__code_memo;
 typedef struct { uint64_t code, instruction; uint32_t parent, site; } pyprof__site_memo;
 typedef struct { uint64_t tid, started, first_ns; uint32_t root, ended; } pyprof__life;     // one thread, kept after its end
-// Sampled only, of a site: the bytes in doubt (see pyprof__weigh) of its flows, at the high-water mark, and live at each mark
+// Sampled only, of a site: the bytes in doubt (see pyprof__weigh) of its flows, at the high-water mark, and at each mark
 typedef struct { uint64_t in, out, gone, peak; float marks[PYPROF__MARKS]; } pyprof__site_doubt;
 
 typedef struct pyprof__allocating pyprof__allocating;
@@ -7493,8 +7495,8 @@ static int64_t pyprof__draw(uint64_t *random, uint64_t interval)   // bytes unti
 
 // What a block stands for. Sampled: with P = 1 - exp(-size / interval) it was noted, so it stands for 1 / P blocks.
 // Blocks are counted in 1/65536 then. An empty block counts as a byte, or it would never be seen.
-// doubt: the variance of an estimate is the sum of bytes * bytes * (1 - P) over its samples. Divided by the interval that is
-// a number of bytes: those that the samples stand for if blocks are small, next to none if each block is noted anyway.
+// doubt: the variance of an estimate is the sum of bytes * bytes * (1 - P) over its samples. Divided by the interval
+// that is a number of bytes: those that the samples stand for if blocks are small, next to none if each is noted anyway.
 typedef struct { uint64_t bytes, blocks, doubt; } pyprof__weight;
 PYPROF__HOT pyprof__weight pyprof__weigh(uint64_t size)
 {
@@ -8202,7 +8204,10 @@ static uint64_t pyprof__site_live_blocks(const pyprof__site *site)
     return in > out ? in - out : 0;
 }
 
-static pyprof__site_doubt *pyprof__doubt_of(const pyprof__site *site) { return &pyprof__heap.doubts[site - pyprof__heap.sites]; }
+static pyprof__site_doubt *pyprof__doubt_of(const pyprof__site *site)
+{
+    return &pyprof__heap.doubts[site - pyprof__heap.sites];
+}
 
 static uint64_t pyprof__site_live_doubt(const pyprof__site *site)
 {
@@ -8215,7 +8220,8 @@ PYPROF__HOT void pyprof__site_keep(pyprof__site *site)   // before it changes: w
 {
     uint32_t epoch = PYPROF__GET(pyprof__heap.epoch);
     if (PYPROF__GET(site->epoch) == epoch) return;
-    if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED) PYPROF__SET(pyprof__doubt_of(site)->peak, pyprof__site_live_doubt(site));
+    if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED)
+        PYPROF__SET(pyprof__doubt_of(site)->peak, pyprof__site_live_doubt(site));
     PYPROF__SET(site->peak_bytes, pyprof__site_live(site));
     PYPROF__SET(site->peak_blocks, pyprof__site_live_blocks(site));
     PYPROF__SET(site->epoch, epoch);
@@ -8943,7 +8949,8 @@ static void pyprof__heap_regions_free(void)   // nobody is at the sites
 
 static int pyprof__heap_regions(uint64_t max_bytes)   // 0 = no memory, not even for few sites
 {
-    size_t each = sizeof(pyprof__site) + sizeof(pyprof__site_key) + PYPROF__MARKS * sizeof(float) + sizeof(pyprof__site_doubt);
+    size_t marks = PYPROF__MARKS * sizeof(float);
+    size_t each = sizeof(pyprof__site) + sizeof(pyprof__site_key) + marks + sizeof(pyprof__site_doubt);
     size_t limit = (size_t)(max_bytes / 2 / each);
     if (limit > PYPROF__SITES_MOST) limit = PYPROF__SITES_MOST;
     if (pyprof__heap.site_room < limit) pyprof__heap_regions_free();
@@ -9291,8 +9298,10 @@ static uint32_t pyprof__heap_sites(void)
 static int pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool)   // from here on the session counts. 0 = no memory
 {
     uint32_t i, count = pyprof__heap_sites();
+    int sampled;
     if (!pyprof__array_reserve(pool, &view->before, count > view->before.count ? count - view->before.count : 0)) return 0;
     view->nodes.count = view->locations.count = view->before.count = 0;
+    sampled = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED;
     pyprof__heap_totals(view->domains, view->sizes);
     for (i = 0; i < count; i++) {
         const pyprof__site *site = &pyprof__heap.sites[i];
@@ -9300,7 +9309,7 @@ static int pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool) 
         counted->bytes = PYPROF__GET(site->in.bytes);
         counted->blocks = PYPROF__GET(site->in.blocks);
         counted->temp = PYPROF__GET(site->temp);
-        counted->doubt = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? PYPROF__GET(pyprof__doubt_of(site)->in) : 0;
+        counted->doubt = sampled ? PYPROF__GET(pyprof__doubt_of(site)->in) : 0;
     }
     view->before.count = count;
     return 1;
@@ -9353,14 +9362,14 @@ static int pyprof__heap_view_extend(pyprof__heap_view *view, pyprof__model *mode
     return whole;
 }
 
-static void pyprof__heap_view_doubts(pyprof__model *model, uint32_t node, const pyprof__site *site, const pyprof__counted *before)
+static void pyprof__heap_view_doubts(pyprof__model *model, uint32_t node, const pyprof__site *site, uint64_t before)
 {
     const pyprof__site_doubt *doubt = pyprof__doubt_of(site);
     uint64_t live = pyprof__site_live_doubt(site);
-    uint64_t peak = PYPROF__GET(site->epoch) == PYPROF__GET(pyprof__heap.epoch) ? PYPROF__GET(doubt->peak) : live;
-    pyprof__model_add(model, PYPROF_ALLOC_DOUBT, node, (int64_t)(PYPROF__GET(doubt->in) - before->doubt));
+    int kept = PYPROF__GET(site->epoch) == PYPROF__GET(pyprof__heap.epoch);
+    pyprof__model_add(model, PYPROF_ALLOC_DOUBT, node, (int64_t)(PYPROF__GET(doubt->in) - before));
     pyprof__model_add(model, PYPROF_LIVE_DOUBT, node, (int64_t)live);
-    pyprof__model_add(model, PYPROF_PEAK_DOUBT, node, (int64_t)peak);
+    pyprof__model_add(model, PYPROF_PEAK_DOUBT, node, (int64_t)(kept ? PYPROF__GET(doubt->peak) : live));
 }
 
 // Writes the heap's columns into a copy of the session's model.
@@ -9390,7 +9399,7 @@ static void pyprof__heap_view_fill(const pyprof__heap_view *view, pyprof__model 
         pyprof__model_add(model, PYPROF_PEAK_BLOCKS, node, (int64_t)pyprof__whole_blocks(peak_blocks));
         pyprof__model_add(model, PYPROF_TEMP_BLOCKS, node, (int64_t)pyprof__whole_blocks(PYPROF__GET(site->temp) - before->temp));
         pyprof__model_add(model, PYPROF_LIVE_AGE_MS, node, (int64_t)age);
-        if (sampled) pyprof__heap_view_doubts(model, node, site, before);
+        if (sampled) pyprof__heap_view_doubts(model, node, site, before->doubt);
     }
 }
 
@@ -9419,25 +9428,27 @@ static int pyprof__heap_view_history(const pyprof__heap_view *view, pyprof__mode
     return 1;
 }
 
-// Of a block that lives: its place in the births of its site's node
-static void pyprof__heap_born(const pyprof__heap_view *view, pyprof__model *model, uint32_t site, uint32_t birth, const pyprof__weight *weight)
+// Counts a block that lives among the births of its site's node.
+static void pyprof__heap_born(const pyprof__heap_view *view, pyprof__model *model, uint32_t site, uint32_t birth,
+                              const pyprof__weight *weight)
 {
+    const uint64_t *marks = pyprof__heap.mark_ns;
     pyprof__births *births;
     uint32_t k = 0;
     if (site >= view->nodes.count) return;   // newer than the profile
     births = pyprof__model_births(model, PYPROF__AT(const uint32_t, view->nodes, site));
     if (!births) return;
-    while (k < pyprof__heap.marks && birth > (pyprof__heap.mark_ns[k] - pyprof__heap.start_ns) / 1000000 / PYPROF__BIRTH) k++;
+    while (k < pyprof__heap.marks && birth > (marks[k] - pyprof__heap.start_ns) / 1000000 / PYPROF__BIRTH) k++;
     births->born[k] += (float)weight->bytes;
     births->born_doubt[k] += (float)weight->doubt;
 }
 
 static void pyprof__heap_born_shard(const pyprof__heap_view *view, pyprof__model *model, pyprof__shard *shard)
 {
-    uint32_t i;
+    uint32_t i, front;
     pyprof__heap_lock(&shard->lock);
-    for (i = 0; i < shard->waiting + shard->capacity; i++) {
-        const pyprof__entry *entry = i < shard->waiting ? &shard->front[i] : &shard->entries[i - shard->waiting];
+    for (i = 0, front = shard->waiting; i < front + shard->capacity; i++) {
+        const pyprof__entry *entry = i < front ? &shard->front[i] : &shard->entries[i - front];
         pyprof__weight weight;
         if (!entry->what) continue;
         weight = pyprof__weigh(pyprof__entry_size(entry));
@@ -9453,16 +9464,21 @@ static void pyprof__heap_born_mappings(const pyprof__heap_view *view, pyprof__mo
     pyprof__heap_lock(&pyprof__mappings.lock);
     for (i = 0; i < pyprof__mappings.count && pyprof__mappings_generation == pyprof__hot.generation; i++) {
         pyprof__weight weight = { pyprof__mappings.list[i].end - pyprof__mappings.list[i].begin, 0, 0 };
-        pyprof__heap_born(view, model, pyprof__mappings.list[i].site, pyprof__mappings.list[i].birth, &weight);
+        uint32_t site = pyprof__mappings.list[i].site, birth = pyprof__mappings.list[i].birth;
+        pyprof__heap_born(view, model, site, birth, &weight);
     }
     pyprof__unlock(&pyprof__mappings.lock);
 }
 #else
-static void pyprof__heap_born_mappings(const pyprof__heap_view *view, pyprof__model *model) { (void)view; (void)model; }
+static void pyprof__heap_born_mappings(const pyprof__heap_view *view, pyprof__model *model)
+{
+    (void)view;
+    (void)model;
+}
 #endif
 
-// Sampled: between which marks the blocks were born that live now, and how much of each mark's bytes is in doubt. That tells
-// what came and stayed from what came and went. There are few samples; of exact recordings nothing is in doubt. 0 = no memory.
+// Sampled: between which marks the blocks were born that live now, and how much of each mark's bytes is in doubt. That
+// tells what came and stayed from what came and went. There are few samples; exact, nothing is in doubt. 0 = no memory.
 static int pyprof__heap_view_births(const pyprof__heap_view *view, pyprof__model *model)
 {
     uint32_t i, m;
@@ -9519,8 +9535,9 @@ static uint64_t pyprof__heap_live_blocks(void)
 
 static uint64_t pyprof__heap_bytes(void)   // what the tracker itself takes
 {
-    uint64_t each = sizeof(pyprof__site) + sizeof(pyprof__site_key) + (PYPROF__GET(pyprof__heap.marks) ? PYPROF__MARKS * sizeof(float) : 0)
-        + (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? sizeof(pyprof__site_doubt) : 0);
+    uint64_t marks = PYPROF__GET(pyprof__heap.marks) ? PYPROF__MARKS * sizeof(float) : 0;
+    uint64_t doubt = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? sizeof(pyprof__site_doubt) : 0;
+    uint64_t each = sizeof(pyprof__site) + sizeof(pyprof__site_key) + marks + doubt;
     return PYPROF__GET(pyprof__heap.table_bytes) + pyprof__heap_sites() * each + pyprof__heap.pool.used;
 }
 
@@ -9617,7 +9634,8 @@ static int pyprof__is_doubt(int metric) { return metric >= PYPROF_ALLOC_DOUBT &&
 
 static int pyprof__is_memory(int metric)
 {
-    return (metric >= PYPROF_ALLOC_BYTES && metric <= PYPROF_TEMP_BLOCKS) || metric == PYPROF_LIVE_AGE_MS || pyprof__is_doubt(metric);
+    return (metric >= PYPROF_ALLOC_BYTES && metric <= PYPROF_TEMP_BLOCKS) || metric == PYPROF_LIVE_AGE_MS
+        || pyprof__is_doubt(metric);
 }
 
 // Was it measured? A column nobody used is empty: it may still be a metric that every recording has, with nothing in it.
@@ -10594,14 +10612,17 @@ static void pyprof__level_add(pyprof__level *level, double bytes, double doubt)
     level->doubt += doubt;
 }
 
-static void pyprof__leak_history(pyprof__leak_site *site, const pyprof__model *model, uint32_t node, double live, double doubt)
+static void pyprof__leak_history(pyprof__leak_site *site, const pyprof__model *model, uint32_t node)
 {
     const pyprof__marks *history = pyprof__model_history(model, node);
     const pyprof__births *births = pyprof__model_births(model, node);
+    double live = (double)pyprof__model_value(model, PYPROF_LIVE_BYTES, node);
+    double doubt = (double)pyprof__model_value(model, PYPROF_LIVE_DOUBT, node);
     uint32_t i, marks = model->heap.marks;
     for (i = 0; history && i < marks; i++)
         pyprof__level_add(&site->marks[i], (double)history->bytes[i], births ? (double)births->doubt[i] : 0);
-    for (i = 0; births && i <= marks; i++) pyprof__level_add(&site->born[i], (double)births->born[i], (double)births->born_doubt[i]);
+    for (i = 0; births && i <= marks; i++)
+        pyprof__level_add(&site->born[i], (double)births->born[i], (double)births->born_doubt[i]);
     if (!history) pyprof__level_add(&site->born[marks], live, doubt);   // nothing lived there at any mark
     pyprof__level_add(&site->end, (double)(float)live, doubt);          // as rounded as the marks
 }
@@ -10622,7 +10643,7 @@ static int pyprof__leak_count(pyprof__leak_table *table, const pyprof_profile *p
     site->live_bytes += live;
     site->live_blocks += pyprof__model_value(model, PYPROF_LIVE_BLOCKS, node);
     site->age_ms += pyprof__model_value(model, PYPROF_LIVE_AGE_MS, node);
-    pyprof__leak_history(site, model, node, (double)live, (double)pyprof__model_value(model, PYPROF_LIVE_DOUBT, node));
+    pyprof__leak_history(site, model, node);
     return 1;
 }
 
@@ -10633,15 +10654,15 @@ static pyprof__level pyprof__level_least(pyprof__level a, pyprof__level b)
     return a;
 }
 
-// Of what lived at each mark, what lives at the end. Sampled, the births tell. Exact, nobody knows: all that can be.
+// Of what lived at each mark, what lives at the end, too. Sampled, the births tell. Exact, it is all that can be.
 static void pyprof__series_kept(pyprof__series *series, const pyprof__leak_site *site)
 {
     size_t i, last = series->count - 1;
     pyprof__level born = { 0, 0 };
     for (i = 0; i < last; i++) {
         pyprof__level_add(&born, site->born[i].bytes, site->born[i].doubt);
-        series->kept[i] = pyprof__level_least(series->live[i], series->interval > 0 ? born : series->live[last]);
-        series->kept[i] = pyprof__level_least(series->kept[i], series->live[last]);
+        series->kept[i] = pyprof__level_least(series->live[i], series->live[last]);
+        if (series->interval > 0) series->kept[i] = pyprof__level_least(series->kept[i], born);
     }
     series->kept[last] = series->live[last];
 }
@@ -10656,7 +10677,7 @@ static void pyprof__series_make(const pyprof__model *model, const pyprof__leak_s
         series->live[i] = site->marks[i];
     }
     last = series->at[n - 1];
-    if (n < 2 || end - last > last / (double)(n - 1) / 4) series->at[n++] = end;   // otherwise a mark was taken just now
+    if (n < 2 || end - last > last / (double)(n - 1) / 4) series->at[n++] = end;   // or a mark was taken just now
     series->live[n - 1] = site->end;
     series->count = n;
     series->interval = heap->mode == PYPROF_HEAP_SAMPLED ? (double)heap->interval : 0;
@@ -10669,15 +10690,15 @@ static double pyprof__series_growth(const pyprof__series *series, size_t from)  
     return series->live[series->count - 1].bytes - series->live[from].bytes;
 }
 
-// The variance of that growth, by the samples. Those of blocks that live at both ends add none, and those that came and went
-// in between are in neither: what counts is what was born since and lives, and what lived then and is gone.
+// The variance of that growth, by the samples. Those of blocks that live at both ends add none, and those that came and
+// went in between are in neither: what counts is what was born since and lives, and what lived then and is gone.
 static double pyprof__series_variance(const pyprof__series *series, size_t from)
 {
     double born = series->live[series->count - 1].doubt - series->kept[from].doubt;
     return series->interval * (born + series->live[from].doubt - series->kept[from].doubt);
 }
 
-static int pyprof__series_grew(const pyprof__series *series, size_t from, double deviations)   // by more than chance
+static int pyprof__series_grew(const pyprof__series *series, size_t from, double deviations)   // more than by chance
 {
     double growth = pyprof__series_growth(series, from);
     return growth > 0 && growth * growth > deviations * deviations * pyprof__series_variance(series, from);
@@ -10698,7 +10719,7 @@ static double pyprof__series_slope(const pyprof__series *series, size_t from)   
     return tt > 0 ? ty / tt : 0;
 }
 
-// The variance of what a leak of a constant rate does: samples are counted by chance, and so come the blocks themselves.
+// The variance of what a leak of a constant rate does: samples are taken by chance, and the blocks come by chance, too.
 static double pyprof__series_chance(const pyprof__series *series, pyprof__level level)
 {
     return series->interval * level.doubt + series->block * level.bytes;
@@ -10711,19 +10732,20 @@ static pyprof__level pyprof__level_less(pyprof__level a, pyprof__level b)
     return a;
 }
 
-// Did it grow slower from there on than before, by more than chance? If the rate was the same, `ratio` times what was gained
-// before, less what was gained since, is 0 on average.
+// Did it grow slower from there on than before, more than by chance? If the rate was the same, `ratio` times what was
+// gained before, less what was gained since, is 0 on average.
 static int pyprof__series_slowed(const pyprof__series *series, size_t from)
 {
     size_t last = series->count - 1;
-    double all = pyprof__series_growth(series, 0), since = pyprof__series_growth(series, from), before = series->at[from];
-    double ratio = (series->at[last] - before) / before, less = ratio * (all - since) - since;
+    double all = pyprof__series_growth(series, 0), since = pyprof__series_growth(series, from);
+    double ratio = (series->at[last] - series->at[from]) / series->at[from], less = ratio * (all - since) - since;
     double early = pyprof__series_chance(series, pyprof__level_less(series->kept[from], series->kept[0]));
     double late = pyprof__series_chance(series, pyprof__level_less(series->kept[last], series->kept[from]));
     double gone = pyprof__series_chance(series, pyprof__level_less(series->live[from], series->kept[from]));
     double first = pyprof__series_chance(series, pyprof__level_less(series->live[0], series->kept[0]));
     double seen = ratio * ratio * early + late, constant = ratio * (early + late);
-    double variance = (seen > constant ? seen : constant) + (1 + ratio) * (1 + ratio) * gone + ratio * ratio * first;
+    double variance = (1 + ratio) * (1 + ratio) * gone + ratio * ratio * first;
+    variance += seen > constant ? seen : constant;
     return less > 0 && less * less > 2.75 * 2.75 * variance;
 }
 
@@ -10760,8 +10782,8 @@ static int pyprof__series_climbs(const pyprof__series *series, size_t from)
     return rising >= 2 && largest < 0.75 * pyprof__series_growth(series, from);
 }
 
-// Does it grow to the end? More lives there than at any mark of the first half, and than when the last third began; its low
-// points rose, too, which those of a saw-tooth do not.
+// Does it grow to the end? More lives there than at any mark of the first half, and than when the last third began; its
+// low points rose, too, which those of a saw-tooth do not.
 static int pyprof__series_goes_on(const pyprof__series *series)
 {
     size_t n = series->count, begin = n - 1 - (n + 1) / 3, half = n / 2, i;
@@ -10774,15 +10796,17 @@ static int pyprof__series_goes_on(const pyprof__series *series)
     return low >= mean && pyprof__series_climbs(series, half) && pyprof__series_grew(series, begin, 1);
 }
 
-static int pyprof__series_eases(const pyprof__series *series)   // in the last third it grew at less than half the rate of the second
+// Did it grow in the last third at less than half the rate of the second?
+static int pyprof__series_eases(const pyprof__series *series)
 {
     size_t last = series->count - 1, begin = last - (last + 2) / 3, middle = last / 3;
     double late = pyprof__series_growth(series, begin), before = pyprof__series_growth(series, middle) - late;
-    return late * (series->at[begin] - series->at[middle]) < before / 2 * (series->at[last] - series->at[begin]);
+    double time = series->at[last] - series->at[begin], time_before = series->at[begin] - series->at[middle];
+    return late * time_before < before / 2 * time;
 }
 
-// Growing: to the end, and not slowing down. Plateau: it did not, and by chance alone it would have. What is neither may go
-// on. Before there are four marks nobody can tell.
+// Growing: to the end, and not slowing down. Plateau: not to the end, and chance alone would hardly make that look so.
+// What is neither may go on. Before there are four marks nobody can tell.
 static int pyprof__series_judge(const pyprof__series *series, size_t marks)
 {
     int stopped, goes_on;
@@ -10794,10 +10818,12 @@ static int pyprof__series_judge(const pyprof__series *series, size_t marks)
     return stopped && !goes_on ? PYPROF_GROWTH_PLATEAU : PYPROF_GROWTH_UNSURE;
 }
 
-static double pyprof__leak_error(const pyprof_profile *profile, const pyprof__series *series)
+// Half of the 95 % confidence interval of what lives, or of what it grew by: the wider one.
+static double pyprof__leak_error(const pyprof__series *series)
 {
-    double level = series->interval * series->live[series->count - 1].doubt, growth = pyprof__series_variance(series, 0);
-    return profile->model.heap.mode == PYPROF_HEAP_SAMPLED ? 1.96 * pyprof__sqrt(level > growth ? level : growth) : 0;
+    double live = series->interval * series->live[series->count - 1].doubt;
+    double growth = pyprof__series_variance(series, 0);
+    return 1.96 * pyprof__sqrt(live > growth ? live : growth);
 }
 
 static int pyprof__leak_add(pyprof__leak_table *table, const pyprof_profile *profile, const pyprof__leak_site *site, int group)   // 0 = no memory
@@ -10821,14 +10847,15 @@ static int pyprof__leak_add(pyprof__leak_table *table, const pyprof_profile *pro
     leak->live_blocks = site->live_blocks;
     leak->grown_bytes = (int64_t)pyprof__series_growth(&series, 0);
     leak->bytes_per_s = pyprof__series_slope(&series, series.count / 2);
-    leak->error_bytes = (int64_t)pyprof__leak_error(profile, &series);
+    leak->error_bytes = (int64_t)pyprof__leak_error(&series);
     leak->mean_age_s = site->live_blocks > 0 ? (double)site->age_ms / (double)site->live_blocks / 1000 : 0;
     return 1;
 }
 
 // By pyprof_growth: its name in JSON and in a report, and its rank there
 static const struct { const char *key, *words; int rank; } pyprof__verdicts[] = {
-    { "steady", "steady", 3 }, { "plateau", "grew, stopped", 2 }, { "growing", "growing", 0 }, { "unsure", "grew, may go on", 1 },
+    { "steady", "steady", 3 }, { "plateau", "grew, stopped", 2 }, { "growing", "growing", 0 },
+    { "unsure", "grew, may go on", 1 },
 };
 
 static int pyprof__by_leak(const void *a, const void *b)
@@ -10911,8 +10938,8 @@ static const struct { const char *name; int unit; } pyprof__metric_names[PYPROF_
     { "native time", 1 }, { "calls", 0 }, { "exceptions", 0 }, { "allocated bytes", 2 }, { "allocated blocks", 0 }, { "live bytes", 2 },
     { "live blocks", 0 }, { "peak bytes", 2 }, { "peak blocks", 0 }, { "temporary blocks", 0 }, { "GPU time", 1 }, { "GPU bytes", 2 },
     { "waiting samples", 0 }, { "resident bytes", 2 }, { "age of live blocks in ms", 0 }, { "idle", 1 }, { "waiting for a CPU", 1 },
-    { "native time without the GIL", 1 }, { "GIL wait caused", 1 }, { "", 0 }, { "", 0 }, { "", 0 }, { "allocated bytes in doubt", 2 },
-    { "live bytes in doubt", 2 }, { "peak bytes in doubt", 2 }
+    { "native time without the GIL", 1 }, { "GIL wait caused", 1 }, { "", 0 }, { "", 0 }, { "", 0 },
+    { "allocated bytes in doubt", 2 }, { "live bytes in doubt", 2 }, { "peak bytes in doubt", 2 }
 };
 
 static void pyprof__view_free(pyprof__view_maker *maker)
@@ -11211,7 +11238,8 @@ typedef struct {                 // what a writer gets
 static const char *const pyprof__metric_keys[PYPROF_METRIC_COUNT] = {
     "", "samples", "wall_ns", "cpu_ns", "gil_ns", "gil_wait_ns", "wait_ns", "native_ns", "calls", "exceptions", "alloc_bytes", "alloc_blocks",
     "live_bytes", "live_blocks", "peak_bytes", "peak_blocks", "temp_blocks", "gpu_ns", "gpu_bytes", "wait_samples", "resident_bytes",
-    "live_age_ms", "idle_ns", "cpu_wait_ns", "nogil_ns", "gil_block_ns", "", "", "", "alloc_doubt", "live_doubt", "peak_doubt"
+    "live_age_ms", "idle_ns", "cpu_wait_ns", "nogil_ns", "gil_block_ns", "", "", "", "alloc_doubt", "live_doubt",
+    "peak_doubt"
 };
 static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
@@ -11581,7 +11609,7 @@ static void pyprof__json_heap(const pyprof__job *job)
     else pyprof__put(s, "null");
     for (metric = PYPROF_ALLOC_BYTES; metric <= PYPROF_TEMP_BLOCKS; metric++)
         pyprof__put_format(s, ", \"%s\": %lld", pyprof__metric_keys[metric], (long long)job->selection->all[metric]);
-    for (metric = PYPROF_ALLOC_DOUBT; metric <= PYPROF_PEAK_DOUBT && heap->mode == PYPROF_HEAP_SAMPLED; metric++)
+    for (metric = PYPROF_ALLOC_DOUBT; pyprof__is_doubt(metric) && heap->mode == PYPROF_HEAP_SAMPLED; metric++)
         pyprof__put_format(s, ", \"%s\": %lld", pyprof__metric_keys[metric], (long long)job->selection->all[metric]);
     pyprof__put(s, ",\n\"domains\": {");
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
@@ -11610,8 +11638,9 @@ static int pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
         pyprof__put(s, ", \"file\": ");
         pyprof__put_json(s, leak->file);
         pyprof__put_format(s, ", \"line\": %ld, \"growth\": \"%s\", \"live_bytes\": %lld, \"live_blocks\": %lld, \"grown_bytes\": %lld, "
-                           "\"error_bytes\": %lld, \"bytes_per_s\": ", (long)leak->line, pyprof__verdicts[leak->growth].key, (long long)leak->live_bytes,
-                           (long long)leak->live_blocks, (long long)leak->grown_bytes, (long long)leak->error_bytes);
+                           "\"error_bytes\": %lld, \"bytes_per_s\": ", (long)leak->line,
+                           pyprof__verdicts[leak->growth].key, (long long)leak->live_bytes, (long long)leak->live_blocks,
+                           (long long)leak->grown_bytes, (long long)leak->error_bytes);
         pyprof__put_fixed(s, leak->bytes_per_s, 3);
         pyprof__put(s, ", \"mean_age_s\": ");
         pyprof__put_fixed(s, leak->mean_age_s, 3);
@@ -13778,8 +13807,8 @@ static void pyprof__text_memory_quality(const pyprof__job *job)
     if (model->heap.mode == PYPROF_HEAP_SAMPLED) {
         char interval[40];
         pyprof__size_text(interval, sizeof interval, (double)model->heap.interval);
-        pyprof__put_format(s, "    sampled: one sample in %s allocated, %llu blocks noted; 95 of 100 estimates are off by less "
-                           "than +-\n", interval, (unsigned long long)model->stats.heap_samples);
+        pyprof__put_format(s, "    sampled: one sample in %s allocated, %llu blocks noted; 95 of 100 estimates are "
+                           "off by less than +-\n", interval, (unsigned long long)model->stats.heap_samples);
     } else pyprof__put(s, "    exact: each block is noted by itself\n");
     if (model->stats.heap_dropped)
         pyprof__put_format(s, "    a lower bound: there was no room to note %llu more blocks\n", (unsigned long long)model->stats.heap_dropped);
@@ -13801,7 +13830,8 @@ static void pyprof__text_memory_head(const pyprof__job *job, int sort)
         pyprof__text_moment(job, model->heap.peak_ns);
     }
     pyprof__put(s, "\n    ");
-    pyprof__text_amount(job, PYPROF_ALLOC_BYTES, PYPROF_ALLOC_BLOCKS, PYPROF_ALLOC_DOUBT, " allocated in all");
+    pyprof__text_amount(job, PYPROF_ALLOC_BYTES, PYPROF_ALLOC_BLOCKS, PYPROF_ALLOC_DOUBT,
+                        " allocated in all");
     pyprof__put(s, ", ");
     pyprof__put_fixed(s, pyprof__percent(job->selection->all[PYPROF_TEMP_BLOCKS], job->selection->all[PYPROF_ALLOC_BLOCKS]), 1);
     pyprof__put(s, " % of them temporary\n");
@@ -15898,8 +15928,8 @@ static pyprof_result pyprof__session_profile(pyprof__session *session, double la
         pyprof__heap_reasons(session);
         pyprof__heap_view_fill(&session->view, &made->model);
         pyprof__heap_view_facts(&session->view, &made->model.heap);
-        if (!pyprof__heap_view_history(&session->view, &made->model) || !pyprof__heap_view_births(&session->view, &made->model))
-            made->model.heap.marks = 0;
+        if (!pyprof__heap_view_history(&session->view, &made->model)
+            || !pyprof__heap_view_births(&session->view, &made->model)) made->model.heap.marks = 0;
     }
     pyprof__session_stats(session, &made->model.stats);
     if (pyprof__profile_seal(made, &pyprof__g.sweeper.runtime) != PYPROF_OK) {

@@ -702,7 +702,9 @@ def verdicts(mode):
         for function, store in kept.items():
             function(store, turn)
         time.sleep(max(0, begin + 0.05 * (turn + 1) - time.monotonic()))
-    leaks = sorted(session.stop().leaks(), key=lambda leak: leak.live_bytes)   # up to 3.11 comprehensions have a name of their own
+    profile = session.stop()
+    leaks = sorted(profile.leaks(), key=lambda leak: leak.live_bytes)   # up to 3.11 comprehensions have a name of their own
+    print('mode %d: %d leaks, %d live bytes, %d samples' % (mode, len(leaks), profile.info().total[LIVE_BYTES], profile.stats().samples))
     return {leak.line: leak.growth for leak in leaks if leak.file.decode() == FILE}
 
 
