@@ -156,9 +156,9 @@ typedef enum pyprof_metric {
     PYPROF_CPU_WAIT_NS = 23,  // part of WAIT_NS: ready to run, waiting for a CPU
     PYPROF_NOGIL_NS = 24,     // part of NATIVE_NS: running without the GIL
     PYPROF_GIL_BLOCK_NS = 25, // time others waited for the GIL while this one held it, added up over the waiting threads
-    PYPROF_ALLOC_DOUBT = 29,  // sampled: bytes D of ALLOC_BYTES that are estimated, so that these are right to
-    PYPROF_LIVE_DOUBT = 30,   //     +- 1.96 * sqrt(heap_interval_bytes * D) in 95 of 100 cases; likewise LIVE_BYTES
-    PYPROF_PEAK_DOUBT = 31,   //     and PEAK_BYTES. Of small blocks D is all, of blocks beyond the interval nothing
+    PYPROF_ALLOC_DOUBT = 29,  // sampled: bytes D of ALLOC_BYTES that are estimated: it is right to
+    PYPROF_LIVE_DOUBT = 30,   //     +- 1.96 * sqrt(heap_interval_bytes * D) in 95 of 100 cases; so are
+    PYPROF_PEAK_DOUBT = 31,   //     LIVE_ and PEAK_BYTES. Small blocks are in doubt, much larger ones are not
     PYPROF_METRIC_COUNT = 32
 } pyprof_metric;
 
@@ -424,7 +424,7 @@ typedef struct pyprof_leak {        // a place whose live memory grew: see pypro
     int64_t live_bytes, live_blocks;
     int64_t grown_bytes;            // since the first mark
     double bytes_per_s;             // of growth over the later half of the marks
-    int64_t error_bytes;            // half of the 95 % confidence interval of live_bytes or grown_bytes; 0 = exact
+    int64_t error_bytes;            // half of the 95 % interval of live_bytes or grown_bytes; 0 = exact
     double mean_age_s;              // of the live blocks
     uint64_t reserved[4];
 } pyprof_leak;
@@ -5560,8 +5560,8 @@ typedef struct { uint32_t node, padding; uint64_t ns, count; } pyprof__waited;  
 enum { PYPROF__MARKS = 16 };   // even
 
 typedef struct { float bytes[PYPROF__MARKS]; } pyprof__marks;
-// Sampled only: how much of those bytes is in doubt; and of what lives at the end, the bytes born before the first
-// mark, between the first and the second, ... after the last, and how much of them is in doubt
+// Sampled only: how much of those bytes is in doubt; and of what lives at the end, the bytes born before the
+// first mark, between the first and the second, ... after the last, and how much of them is in doubt
 typedef struct {
     float doubt[PYPROF__MARKS], born[PYPROF__MARKS + 1], born_doubt[PYPROF__MARKS + 1];
 } pyprof__births;
@@ -7328,7 +7328,8 @@ typedef struct { uint64_t *frame, *instruction, *code, *name; uint32_t *site; } 
 typedef struct { uint64_t address; uint32_t epoch, version, code, spare; } pyprof__code_memo;
 typedef struct { uint64_t code, instruction; uint32_t parent, site; } pyprof__site_memo;
 typedef struct { uint64_t tid, started, first_ns; uint32_t root, ended; } pyprof__life;     // one thread, kept after its end
-// Sampled only, of a site: the bytes in doubt (see pyprof__weigh) of its flows, at the high-water mark, and at each mark
+// Sampled only, of a site: the bytes in doubt (see pyprof__weigh) of its flows, at the high-water mark, and
+// at each mark
 typedef struct { uint64_t in, out, gone, peak; float marks[PYPROF__MARKS]; } pyprof__site_doubt;
 
 typedef struct pyprof__allocating pyprof__allocating;
@@ -8246,7 +8247,7 @@ PYPROF__HOT void pyprof__flow_add(pyprof__flow *flow, uint64_t bytes, uint64_t b
     PYPROF__BUMP(flow->births, blocks * birth);
 }
 
-static void pyprof__flow_gone(pyprof__flow *flow, uint64_t bytes, uint64_t blocks, uint64_t births)   // from any thread
+static void pyprof__flow_gone(pyprof__flow *flow, uint64_t bytes, uint64_t blocks, uint64_t births)
 {
     __atomic_fetch_add(&flow->bytes, bytes, __ATOMIC_RELAXED);
     __atomic_fetch_add(&flow->blocks, blocks, __ATOMIC_RELAXED);
@@ -9477,8 +9478,9 @@ static void pyprof__heap_born_mappings(const pyprof__heap_view *view, pyprof__mo
 }
 #endif
 
-// Sampled: between which marks the blocks were born that live now, and how much of each mark's bytes is in doubt. That
-// tells what came and stayed from what came and went. There are few samples; exact, nothing is in doubt. 0 = no memory.
+// Sampled: between which marks the blocks were born that live now, and how much of each mark's bytes is in
+// doubt. That tells what came and stayed from what came and went. There are few samples; exact, nothing is in
+// doubt. 0 = no memory.
 static int pyprof__heap_view_births(const pyprof__heap_view *view, pyprof__model *model)
 {
     uint32_t i, m;
@@ -9630,7 +9632,10 @@ static const char *pyprof__label(const pyprof_profile *profile, uint32_t functio
     return pyprof__text(profile, PYPROF__AT(uint32_t, profile->labels, function));
 }
 
-static int pyprof__is_doubt(int metric) { return metric >= PYPROF_ALLOC_DOUBT && metric <= PYPROF_PEAK_DOUBT; }
+static int pyprof__is_doubt(int metric)
+{
+    return metric >= PYPROF_ALLOC_DOUBT && metric <= PYPROF_PEAK_DOUBT;
+}
 
 static int pyprof__is_memory(int metric)
 {
@@ -10529,7 +10534,7 @@ static int pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)
     if (pyprof__has_qualnames(before->from) && pyprof__has_qualnames(after->from) && !pyprof__diff_moved(differ)) return 0;
     if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
     if (!pyprof__diff_nodes(differ, after, 2) || !pyprof__diff_history(differ) || !pyprof__diff_nodes(differ, before, 1)) return 0;
-    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)   // the doubts of two recordings are none of their difference
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)   // doubts do not subtract
         if (!pyprof__is_doubt((int)metric) && !pyprof__diff_column(differ, metric)) return 0;
     return pyprof__diff_facts(differ) && pyprof__labels_make(differ->to) && pyprof__measure_depth(differ->to);
 }
@@ -10654,7 +10659,7 @@ static pyprof__level pyprof__level_least(pyprof__level a, pyprof__level b)
     return a;
 }
 
-// Of what lived at each mark, what lives at the end, too. Sampled, the births tell. Exact, it is all that can be.
+// Of what lived at each mark, what still lives at the end. Sampled, the births tell; exact, all that can be.
 static void pyprof__series_kept(pyprof__series *series, const pyprof__leak_site *site)
 {
     size_t i, last = series->count - 1;
@@ -10677,7 +10682,7 @@ static void pyprof__series_make(const pyprof__model *model, const pyprof__leak_s
         series->live[i] = site->marks[i];
     }
     last = series->at[n - 1];
-    if (n < 2 || end - last > last / (double)(n - 1) / 4) series->at[n++] = end;   // or a mark was taken just now
+    if (n < 2 || end - last > last / (double)(n - 1) / 4) series->at[n++] = end;   // no mark was taken just now
     series->live[n - 1] = site->end;
     series->count = n;
     series->interval = heap->mode == PYPROF_HEAP_SAMPLED ? (double)heap->interval : 0;
@@ -10690,15 +10695,16 @@ static double pyprof__series_growth(const pyprof__series *series, size_t from)  
     return series->live[series->count - 1].bytes - series->live[from].bytes;
 }
 
-// The variance of that growth, by the samples. Those of blocks that live at both ends add none, and those that came and
-// went in between are in neither: what counts is what was born since and lives, and what lived then and is gone.
+// The variance of that growth, by the samples. Those of blocks that live at both ends add none, and those
+// that came and went in between are in neither: what counts is what was born since and lives, and what lived
+// then and is gone.
 static double pyprof__series_variance(const pyprof__series *series, size_t from)
 {
     double born = series->live[series->count - 1].doubt - series->kept[from].doubt;
     return series->interval * (born + series->live[from].doubt - series->kept[from].doubt);
 }
 
-static int pyprof__series_grew(const pyprof__series *series, size_t from, double deviations)   // more than by chance
+static int pyprof__series_grew(const pyprof__series *series, size_t from, double deviations)
 {
     double growth = pyprof__series_growth(series, from);
     return growth > 0 && growth * growth > deviations * deviations * pyprof__series_variance(series, from);
@@ -10719,7 +10725,8 @@ static double pyprof__series_slope(const pyprof__series *series, size_t from)   
     return tt > 0 ? ty / tt : 0;
 }
 
-// The variance of what a leak of a constant rate does: samples are taken by chance, and the blocks come by chance, too.
+// The variance of what a leak of a constant rate does: samples are taken by chance, and the blocks come by
+// chance, too.
 static double pyprof__series_chance(const pyprof__series *series, pyprof__level level)
 {
     return series->interval * level.doubt + series->block * level.bytes;
@@ -10732,13 +10739,14 @@ static pyprof__level pyprof__level_less(pyprof__level a, pyprof__level b)
     return a;
 }
 
-// Did it grow slower from there on than before, more than by chance? If the rate was the same, `ratio` times what was
-// gained before, less what was gained since, is 0 on average.
+// Did it grow slower from there on than before, more than by chance? If the rate was the same, `ratio` times
+// what was gained before, less what was gained since, is 0 on average.
 static int pyprof__series_slowed(const pyprof__series *series, size_t from)
 {
     size_t last = series->count - 1;
     double all = pyprof__series_growth(series, 0), since = pyprof__series_growth(series, from);
-    double ratio = (series->at[last] - series->at[from]) / series->at[from], less = ratio * (all - since) - since;
+    double ratio = (series->at[last] - series->at[from]) / series->at[from];
+    double less = ratio * (all - since) - since;
     double early = pyprof__series_chance(series, pyprof__level_less(series->kept[from], series->kept[0]));
     double late = pyprof__series_chance(series, pyprof__level_less(series->kept[last], series->kept[from]));
     double gone = pyprof__series_chance(series, pyprof__level_less(series->live[from], series->kept[from]));
@@ -10782,8 +10790,8 @@ static int pyprof__series_climbs(const pyprof__series *series, size_t from)
     return rising >= 2 && largest < 0.75 * pyprof__series_growth(series, from);
 }
 
-// Does it grow to the end? More lives there than at any mark of the first half, and than when the last third began; its
-// low points rose, too, which those of a saw-tooth do not.
+// Does it grow to the end? More lives there than at any mark of the first half, and than when the last third
+// began; its low points rose, too, which those of a saw-tooth do not.
 static int pyprof__series_goes_on(const pyprof__series *series)
 {
     size_t n = series->count, begin = n - 1 - (n + 1) / 3, half = n / 2, i;
@@ -10805,8 +10813,8 @@ static int pyprof__series_eases(const pyprof__series *series)
     return late * time_before < before / 2 * time;
 }
 
-// Growing: to the end, and not slowing down. Plateau: not to the end, and chance alone would hardly make that look so.
-// What is neither may go on. Before there are four marks nobody can tell.
+// Growing: to the end, and not slowing down. Plateau: not to the end, and chance alone would hardly make that
+// look so. What is neither may go on. Before there are four marks nobody can tell.
 static int pyprof__series_judge(const pyprof__series *series, size_t marks)
 {
     int stopped, goes_on;
@@ -11639,8 +11647,8 @@ static int pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
         pyprof__put_json(s, leak->file);
         pyprof__put_format(s, ", \"line\": %ld, \"growth\": \"%s\", \"live_bytes\": %lld, \"live_blocks\": %lld, \"grown_bytes\": %lld, "
                            "\"error_bytes\": %lld, \"bytes_per_s\": ", (long)leak->line,
-                           pyprof__verdicts[leak->growth].key, (long long)leak->live_bytes, (long long)leak->live_blocks,
-                           (long long)leak->grown_bytes, (long long)leak->error_bytes);
+                           pyprof__verdicts[leak->growth].key, (long long)leak->live_bytes,
+                           (long long)leak->live_blocks, (long long)leak->grown_bytes, (long long)leak->error_bytes);
         pyprof__put_fixed(s, leak->bytes_per_s, 3);
         pyprof__put(s, ", \"mean_age_s\": ");
         pyprof__put_fixed(s, leak->mean_age_s, 3);
@@ -13779,9 +13787,11 @@ static pyprof_result pyprof__write_text_diff(const pyprof__job *job)
 // Its tables, each of a pair of columns and one of its own
 typedef struct { int bytes, blocks, doubt, extra; const char *what, *head, *extra_head; } pyprof__memory_table;
 static const pyprof__memory_table pyprof__memory_tables[] = {
-    { PYPROF_LIVE_BYTES, PYPROF_LIVE_BLOCKS, PYPROF_LIVE_DOUBT, PYPROF_LIVE_AGE_MS, "alive now", "alive", "mean age" },
+    { PYPROF_LIVE_BYTES, PYPROF_LIVE_BLOCKS, PYPROF_LIVE_DOUBT, PYPROF_LIVE_AGE_MS, "alive now", "alive",
+      "mean age" },
     { PYPROF_PEAK_BYTES, PYPROF_PEAK_BLOCKS, PYPROF_PEAK_DOUBT, 0, "at the high-water mark", "then", "" },
-    { PYPROF_ALLOC_BYTES, PYPROF_ALLOC_BLOCKS, PYPROF_ALLOC_DOUBT, PYPROF_TEMP_BLOCKS, "allocated", "allocated", "temporary" },
+    { PYPROF_ALLOC_BYTES, PYPROF_ALLOC_BLOCKS, PYPROF_ALLOC_DOUBT, PYPROF_TEMP_BLOCKS, "allocated",
+      "allocated", "temporary" },
 };
 
 // "12.3 MiB (+- 1.2 MiB) in 1,234 blocks"
