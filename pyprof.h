@@ -156,6 +156,7 @@ typedef enum pyprof_metric {
     PYPROF_CPU_WAIT_NS = 23,  // part of WAIT_NS: ready to run, waiting for a CPU
     PYPROF_NOGIL_NS = 24,     // part of NATIVE_NS: running without the GIL
     PYPROF_GIL_BLOCK_NS = 25, // time others waited for the GIL while this one held it, added up over the waiting threads
+    PYPROF_UNKNOWN_NS = 26,   // part of WAIT_NS: nothing told whether the thread ran or waited, or for what it waited
     PYPROF_ALLOC_DOUBT = 29,  // sampled: bytes D of ALLOC_BYTES that are estimated: it is right to
     PYPROF_LIVE_DOUBT = 30,   //     +- 1.96 * sqrt(heap_interval_bytes * D) in 95 of 100 cases; so are
     PYPROF_PEAK_DOUBT = 31,   //     LIVE_ and PEAK_BYTES. Small blocks are in doubt, much larger ones are not
@@ -164,7 +165,7 @@ typedef enum pyprof_metric {
 
 typedef enum pyprof_kind {
     PYPROF_KIND_PYTHON = 0, PYPROF_KIND_NATIVE = 1, PYPROF_KIND_ZONE = 2,
-    PYPROF_KIND_PSEUDO = 3,   // <native>, <truncated>, <lost>, <GC>, <import NAME>: no function of the program
+    PYPROF_KIND_PSEUDO = 3,   // <native>, <truncated>, <lost>, <GC>, <import NAME>, <between samples>: no function of the program
     PYPROF_KIND_THREAD = 4, PYPROF_KIND_PROCESS = 5,
     PYPROF_KIND_WAIT = 6,     // a leaf that says what the frame above it waits for: [read file data.bin], [GIL]
     PYPROF_KIND_TASK = 7      // an asyncio task: the frames below it are its coroutines
@@ -390,11 +391,12 @@ typedef struct pyprof_info {
 typedef struct pyprof_stats {
     uint64_t asked;                 // ticks x threads alive at the tick
     uint64_t samples;               // stacks recorded
-    uint64_t missed;                // the tick never happened (x threads)
+    uint64_t missed;                // nobody looked at the tick, and the thread ran before somebody did (x threads)
     uint64_t rejected;              // the stack could not be read truthfully
     uint64_t rejected_by_cause[PYPROF_CAUSE_COUNT];
     uint64_t retried, unfrozen;     // read again; read while the thread ran, accepted after converging
     uint64_t truncated;             // cut at max_depth, the innermost frames kept
+    uint64_t recovered;             // samples of ticks looked at too late, of threads that have not run since the tick: as exact as any
     uint64_t timeline_dropped;      // time line entries dropped for lack of memory
     uint64_t threads, interpreters; // seen so far
     uint64_t own_cpu_ns, own_bytes; // of the profiler itself
@@ -892,6 +894,25 @@ static uint64_t pyprof__run_delay(int64_t tid)   // ns that a thread of this pro
     snprintf(path, sizeof path, "/proc/self/task/%lld/schedstat", (long long)tid);
     at = pyprof__read_file(path, text, sizeof text) > 0 ? strchr(text, ' ') : NULL;
     return at ? strtoull(at, NULL, 10) : 0;
+}
+
+enum { PYPROF__LAST_MOVED = 1 };
+
+// When a thread of this process was last on a CPU, as far as the scheduler has accounted for it: ns of the scheduler's clock, which
+// is told to begin with (se.exec_start, kernel/sched/debug.c). 0 = not told, LAST_MOVED = it was moved to another CPU and did not run there yet.
+static uint64_t pyprof__last_run(int64_t tid)
+{
+    char path[64], text[256], *at;
+    uint64_t ns = 0;
+    int digits = 0;
+    snprintf(path, sizeof path, "/proc/self/task/%lld/sched", (long long)tid);
+    at = pyprof__read_file(path, text, sizeof text) > 0 ? strstr(text, "exec_start") : NULL;
+    if (at) at = strchr(at, ':');
+    if (!at) return 0;
+    for (at += 1 + strspn(at + 1, " "); *at >= '0' && *at <= '9'; at++) ns = ns * 10 + (uint64_t)(*at - '0');   // ms
+    if (*at++ != '.') return 0;
+    for (; *at >= '0' && *at <= '9' && digits < 6; at++, digits++) ns = ns * 10 + (uint64_t)(*at - '0');
+    return digits < 6 ? 0 : ns ? ns : PYPROF__LAST_MOVED;
 }
 
 static int pyprof__signal_is_blocked(int64_t tid, int signal)   // by a thread of this process; also if it has ended
@@ -4648,6 +4669,12 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint32_t named, name_tries;   // 1 = Python's name, not the kernel's
     uint64_t name_cpu_ns;         // its CPU clock when its name was last looked for
     uint32_t state, leaf;         // of this sweep: bits (see PROFILE); the spot below its frames, PYPROF__NONE = none
+    uint64_t left, left_cpu_ns;   // when it left the CPU, by the scheduler's clock, and its own CPU clock when that was read; 0 = it was not
+    uint32_t ran_state, ran_leaf; // state and leaf at off_ns, when it left the CPU, where ticks are told late
+    uint32_t decided;             // the sweep of which the state was last told
+    int elsewhere;                // it runs on another CPU than the one the sampler waited for
+    int stayed;                   // it has wanted the GIL since the sweep before
+    int put_off;                  // it is not told of this one: so many others had to be looked at
     uint32_t blocks, rival;       // so many wait for the GIL it holds; the slot of the thread that holds what it waits for
     uint64_t rival_serial;        // and which state that is
     uint32_t held_by;             // of its GIL: how often it has changed hands
@@ -4655,10 +4682,8 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint32_t spell, spell_leaf;                  // what it waits for: state bits, leaf
     uint32_t spell_version, spell_switches;      // and with which stack, and how often the GIL had changed hands
     int spell_assumed, view;                     // nobody looked; see pyprof__view_of
-    uint64_t delay_ns, delay_cpu_ns, delay_own_ns, delay_at;   // how long it had waited for a CPU so far, 0 = not known; its CPU
-    double running_share;         // clock, the sampler's and the time then. Of the time it was ready to run, it ran so much;
-    uint32_t draws, draws_due;    // of its state since then, and after how many to look again
-    uint64_t queued_ns, ran_ns;   // not counting whole periods in which it waited for a CPU, or ran: so much since then
+    uint64_t known_ns;            // when its state was first listed
+    uint64_t off_ns;              // it has not run since then: 0 = not since the sweep before; the sweep's own time = it ran until then
     uint64_t spell_ns, spell_at;  // its CPU clock when it was looked at what it waits for; 0 = it was not; and when that was
     uint64_t awaits_ns;           // when its waiting tasks were last looked at
 } pyprof__thread;
@@ -4704,6 +4729,7 @@ typedef struct {
     const pyprof__runtime *runtime;
     int64_t tid_offset;
     uint32_t tick, waiters_offset;
+    uint64_t now_ns;           // of this sweep: when the sampler got its CPU
     pyprof__array threads;     // pyprof__thread; slot numbers stay
     pyprof__array gils;        // pyprof__gil, of this sweep
     pyprof__array interps;     // uint64_t addresses, of this sweep
@@ -4779,8 +4805,10 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->version++;
     slot->name[0] = 0;
     slot->named = slot->name_tries = 0;
-    slot->name_cpu_ns = slot->spell_ns = slot->delay_ns = slot->awaits_ns = 0;
-    slot->draws_due = 0;
+    slot->name_cpu_ns = slot->spell_ns = slot->awaits_ns = 0;
+    slot->known_ns = slot->off_ns = list->now_ns;
+    slot->decided = 0;
+    slot->state = 0;
     slot->native_leaf = PYPROF__NONE;
     slot->started = 0;
     slot->tick = 0;
@@ -5539,13 +5567,17 @@ typedef struct {               // one OS thread in one interpreter
 // The state of a thread in a sample: bits, and the column that takes its wall time
 enum {
     PYPROF__IS_WAITING = 1, PYPROF__HAS_GIL = 2, PYPROF__WANTS_GIL = 4, PYPROF__IS_IDLE = 8, PYPROF__IS_NATIVE = 16, PYPROF__IS_NOGIL = 32,
-    PYPROF__WANTS_CPU = 64, PYPROF__IS_RAISING = 128
+    PYPROF__WANTS_CPU = 64, PYPROF__IS_RAISING = 128, PYPROF__IS_UNKNOWN = 256
 };
 static const struct { uint32_t bit; pyprof_metric metric; } pyprof__states[] = {
     { PYPROF__IS_WAITING, PYPROF_WAIT_NS }, { PYPROF__HAS_GIL, PYPROF_GIL_NS }, { PYPROF__WANTS_GIL, PYPROF_GIL_WAIT_NS },
     { PYPROF__IS_IDLE, PYPROF_IDLE_NS }, { PYPROF__IS_NATIVE, PYPROF_NATIVE_NS }, { PYPROF__IS_NOGIL, PYPROF_NOGIL_NS },
-    { PYPROF__WANTS_CPU, PYPROF_CPU_WAIT_NS },
+    { PYPROF__WANTS_CPU, PYPROF_CPU_WAIT_NS }, { PYPROF__IS_UNKNOWN, PYPROF_UNKNOWN_NS },
 };
+
+// Below a thread: CPU time burnt between two samples of which none found it running, or while it was no Python thread; other time that
+// no sample was taken in.
+static const char pyprof__between_name[] = "<between samples>";
 
 typedef struct {               // consecutive identical samples of a thread
     uint64_t start_ns, end_ns, wall_ns, cpu_ns, block_ns;   // block_ns: others waited for its GIL so long
@@ -6039,9 +6071,10 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 typedef struct { uint32_t slot, first, count; uint64_t ns; } pyprof__await;   // a task of that thread: its spots, the time since the last look
 enum { PYPROF__MAX_AWAITS = 1000, PYPROF__AWAITS_NS = 100000000 };
 enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INNER = 8, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
-      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300, PYPROF__DELAY_NS = 20000000, PYPROF__DRAWS = 8,
-      PYPROF__GIL_SIZE = 224 };
-// LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; GIL_SIZE: at most, of struct _gil_runtime_state
+      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300,
+      PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000, PYPROF__BLUR_NS = 4000, PYPROF__ASK_FIRST = 2, PYPROF__GIL_SIZE = 224 };
+// LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; AHEAD_NS: how long the scheduler's clock of another
+// CPU is trusted to keep its distance; SWITCH_NS: from one thread on a CPU to the next, at most; BLUR_NS: of that moment, as told; GIL_SIZE: at most, of struct _gil_runtime_state
 
 typedef struct {
     pyprof__pool pool;
@@ -6061,12 +6094,19 @@ typedef struct {
     pyprof__array links, doubtful;     // pyprof__link: the frames of a thread that runs; the last ones that did not hold
     uint64_t twins[PYPROF__TWINS];     // blocks to read twice
     size_t twin_count;
-    uint64_t retried, stuck_until, run_delay;
+    uint64_t retried, stuck_until;
+    uint64_t busy_ns, busy_due;    // what the sampler ran and waited for a CPU so far, as noted lately; when to note it again
     int stuck_cpu;                 // starved there lately, -1 = nowhere
     uint32_t window;               // number of the window
     uint32_t starved;              // ticks in a row
-    uint64_t random, decided_ns, own_ns;   // when the states were last decided, and the sampler's CPU clock then;
+    uint64_t decided_ns, own_ns;           // when the states were last decided, and the sampler's CPU clock then;
     uint64_t elapsed_ns, took_ns;          // how long since the time before, and what the sampler took of it
+    uint64_t slept_own_ns;         // its CPU clock when it last fell asleep; 0 = not known
+    uint64_t came_ns;              // when it got the CPU it is on
+    int hopped;                    // to another one, in this sweep
+    int late;                      // this sweep tells of ticks that were due before the sampler got a CPU
+    uint64_t mine;                 // when it got that CPU, by the scheduler's clock there; 0 = it was not asked in this sweep
+    struct { int64_t ns; uint64_t at; } ahead[PYPROF__AHEAD_CPUS];   // of some CPUs: their scheduler's clock less ours, as it was then
     uint32_t looks, targets;       // of this sweep, at what threads wait for; different files and peers so far
     int listed, listed_now;        // this sweep has a list of threads; it was read in the window that is open
     const char *degraded;          // why captures are not frozen, NULL = they are
@@ -6121,7 +6161,6 @@ static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
     pyprof__thread_tune();
     sweeper->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
     sweeper->cpu_word = pyprof__cpu_word_offset();
-    sweeper->run_delay = pyprof__run_delay(pyprof__gettid());
     if (!pyprof__cpus_get(&sweeper->allowed)) sweeper->may_move = 0;
     if (!sweeper->fine_clock && !sweeper->cpu_word)
         sweeper->degraded = "the CPU clocks of this system are too coarse to prove that a thread stood still";
@@ -6149,6 +6188,9 @@ static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler
         return 0;
     if (pyprof__cpus_only(cpu)) {
         sweeper->cpu = cpu;
+        sweeper->slept_own_ns = 0;
+        sweeper->came_ns = pyprof__now() - PYPROF__SWITCH_NS;
+        sweeper->hopped = 1;
         return 1;
     }
     if (pyprof__cpus_set(&sweeper->allowed) && pyprof__cpus_get(&now) && !pyprof__cpus_has(&now, cpu)) {   // the cpuset was changed
@@ -6160,17 +6202,39 @@ static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler
     return 0;
 }
 
-// A CPU taken by a real-time thread starves the sampler, which learns it by being late: then it keeps away from that CPU
-// for ten seconds. What runs there meanwhile is read by copying. Being late without having waited for a CPU is a stop.
-static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint64_t late)
+static uint64_t pyprof__threads_ran(const pyprof__sweeper *sweeper)   // since the sweep before, all together
 {
-    uint64_t waited;
+    uint64_t ran = 0;
+    size_t i;
+    for (i = 0; i < sweeper->list.threads.count; i++) {
+        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
+        if (thread->tick == sweeper->list.tick && thread->last_cpu_ns && thread->cpu_ns > thread->last_cpu_ns)
+            ran += thread->cpu_ns - thread->last_cpu_ns;
+    }
+    return ran;
+}
+
+// Was the sampler late because it waited for a CPU, or was busy itself? What is compared is at most a second older than its being late.
+static int pyprof__was_queued(pyprof__sweeper *sweeper, uint64_t late)
+{
+    return pyprof__run_delay(pyprof__gettid()) + pyprof__own_cpu() - sweeper->busy_ns >= late / 2;
+}
+
+static void pyprof__busy_note(pyprof__sweeper *sweeper, uint64_t now)   // once a second
+{
+    if (now < sweeper->busy_due) return;
+    sweeper->busy_ns = pyprof__run_delay(pyprof__gettid()) + pyprof__own_cpu();
+    sweeper->busy_due = now + pyprof__second;
+}
+
+// A CPU taken by a real-time thread starves the sampler, which learns it by being late while threads run: then it keeps away from
+// that CPU for ten seconds. What runs there meanwhile is read by copying. Where nobody runs either, it misses nothing.
+static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint64_t late)   // after a sweep
+{
     pyprof__cpus others = sweeper->allowed;
     if (sweeper->stuck_cpu >= 0 && now > sweeper->stuck_until) sweeper->stuck_cpu = -1;
     if (late < PYPROF__STARVED_NS || sweeper->cpu < 0) { sweeper->starved = 0; return; }
-    waited = pyprof__run_delay(pyprof__gettid()) - sweeper->run_delay;
-    sweeper->run_delay += waited;
-    if (waited < late / 2) return;
+    if (pyprof__threads_ran(sweeper) < late / 4 || !pyprof__was_queued(sweeper, late)) return;
     if (++sweeper->starved < PYPROF__STARVED_TICKS && late < PYPROF__STARVED_NS * 5) return;
     sweeper->starved = 0;
     sweeper->stuck_cpu = sweeper->cpu;
@@ -6446,6 +6510,15 @@ static pyprof__thread *pyprof__to_follow(pyprof__sweeper *sweeper)
     return found;
 }
 
+// Goes to the CPU of a thread that runs there. One that is off its CPU is frozen already, and whoever has that CPU may keep it for long.
+static int pyprof__follow(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // 1 = the sampler moved there
+{
+    int cpu = pyprof__cpu_of(sweeper, thread);
+    if (cpu == sweeper->cpu) return 0;
+    if (sweeper->fine_clock && thread->clock_window && sweeper->cpu >= 0 && pyprof__thread_cpu(thread->native) == thread->clock_ns) return 0;
+    return pyprof__go_to(sweeper, cpu);
+}
+
 static void pyprof__windows(pyprof__sweeper *sweeper)
 {
     uint64_t end = pyprof__now() + PYPROF__WINDOW_NS;
@@ -6458,14 +6531,14 @@ static void pyprof__windows(pyprof__sweeper *sweeper)
         if (!pyprof__window_open(sweeper)) { sweeper->retried++; continue; }
         sweeper->listed = 1;
         follow = pyprof__to_follow(sweeper);
-        if (follow && follow->holder && pyprof__go_to(sweeper, pyprof__cpu_of(sweeper, follow)) && !pyprof__window_open(sweeper)) continue;
+        if (follow && follow->holder && pyprof__follow(sweeper, follow) && !pyprof__window_open(sweeper)) continue;
         pyprof__window_sort(sweeper);
         outcome = pyprof__window_walk(sweeper);
         if (outcome.remaining == 0) break;
         if (!outcome.again) sweeper->retried += (uint64_t)outcome.remaining;
         if (++rounds > 200 || (!outcome.again && pyprof__now() > end)) break;
         follow = pyprof__to_follow(sweeper);
-        if (follow && !outcome.again && pyprof__go_to(sweeper, pyprof__cpu_of(sweeper, follow))) continue;
+        if (follow && !outcome.again && pyprof__follow(sweeper, follow)) continue;
         if (outcome.halfway) pyprof__nap(1000l << 2 * attempt);   // longer and longer: others may get the CPU first
     }
 }
@@ -6831,22 +6904,36 @@ static uint32_t pyprof__running_state(const pyprof__thread *thread, const pyprof
     return gil && gil->enabled ? PYPROF__IS_NOGIL | PYPROF__IS_NATIVE : 0;
 }
 
-// It ran all the time since the last sweep, but for what the sampler took: it still does.
+// It ran all the time since the last sweep, but for what the sampler took and a little: it still does.
 static int pyprof__ran_through(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     uint64_t elapsed = sweeper->elapsed_ns;
-    return thread->last_cpu_ns && thread->cpu_ns - thread->last_cpu_ns + sweeper->took_ns >= elapsed - elapsed / 16;
+    return thread->last_cpu_ns && thread->cpu_ns - thread->last_cpu_ns + sweeper->took_ns >= elapsed - elapsed / 64;
 }
 
-// What is known of a thread without looking at it. What it waits for stays the same until its clock moves. Off the GIL and on the
-// sampler's CPU it was stopped by the sampler, or stopped by itself: that is UNSEEN.
-enum { PYPROF__VIEW_RUNS, PYPROF__VIEW_SAME, PYPROF__VIEW_MAYBE, PYPROF__VIEW_UNSEEN };   // MAYBE: it waited for the GIL
-
-static int pyprof__view_of(pyprof__sweeper *sweeper, const pyprof__thread *thread, uint64_t now, int here)
+static int pyprof__is_moving(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // it runs at this moment, on another CPU
 {
-    int runs = !thread->waiting && (thread->holder || pyprof__ran_through(sweeper, thread) || pyprof__cpu_of(sweeper, thread) != here);
+    if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word)) return 0;
+    return !sweeper->fine_clock || thread->unfrozen || pyprof__thread_cpu(thread->native) != thread->cpu_ns;
+}
+
+// The sampler has been on the CPU nearly all the time since the sweep before, and the thread did not run.
+static int pyprof__had_no_time(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+{
+    return thread->decided + 1 == sweeper->list.tick && sweeper->fine_clock && thread->cpu_ns == thread->last_cpu_ns
+        && sweeper->elapsed_ns < sweeper->took_ns + PYPROF__SWITCH_NS;
+}
+
+// What is known of a thread without looking at it. What it waits for stays the same until its clock moves. One that stands still
+// now and ran before is UNSEEN: it waits, or the sampler has stopped it.
+enum { PYPROF__VIEW_STILL, PYPROF__VIEW_RUNS, PYPROF__VIEW_SAME, PYPROF__VIEW_MAYBE, PYPROF__VIEW_UNSEEN };   // MAYBE: it waited for the GIL
+
+static int pyprof__view_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+{
+    int runs = !thread->waiting && (thread->holder || pyprof__ran_through(sweeper, thread) || pyprof__is_moving(sweeper, thread));
     int same = !runs && sweeper->fine_clock && thread->spell_ns && thread->spell_ns == thread->cpu_ns && !(thread->spell & PYPROF__WANTS_CPU);
-    if (same || pyprof__still_wants_gil(thread, now)) {
+    if (pyprof__had_no_time(sweeper, thread)) return PYPROF__VIEW_STILL;
+    if (same || thread->stayed) {
         if (thread->spell_assumed) return PYPROF__VIEW_MAYBE;
         return same || thread->spell_switches == thread->held_by ? PYPROF__VIEW_SAME : PYPROF__VIEW_MAYBE;   // nobody got it since
     }
@@ -6883,11 +6970,13 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     thread->spell = 0;
     thread->spell_leaf = PYPROF__NONE;
     thread->spell_ns = 0;
-    if (sweeper->looks++ >= PYPROF__LOOKS) return 0;
+    if (sweeper->looks++ >= PYPROF__LOOKS) { thread->put_off = 1; return 0; }
     switch (pyprof__call_read(thread->native, &call)) {
-    case PYPROF__CALL_UNKNOWN: return 0;
+    case PYPROF__CALL_UNKNOWN:
+        thread->spell = PYPROF__IS_UNKNOWN;
+        break;
     case PYPROF__CALL_RUNS:   // woken up, but it has not got the GIL yet
-        if (!wanted_gil && (!sweeper->fine_clock || thread->view == PYPROF__VIEW_MAYBE)) { thread->waiting = 0; return 0; }   // it runs
+        if (!wanted_gil && !sweeper->fine_clock) { thread->waiting = 0; return 0; }   // it runs
         thread->spell = wanted_gil ? PYPROF__WANTS_GIL : PYPROF__WANTS_CPU;
         if (wanted_gil) thread->spell_leaf = pyprof__gil_leaf(sweeper);
         break;
@@ -6905,6 +6994,7 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
         thread->spell_leaf = PYPROF__NONE;
         return 0;
     }
+    if (thread->spell & PYPROF__IS_UNKNOWN) sweeper->degraded = "the system does not tell what threads wait for: such time is unknown";
     pyprof__spell_begin(thread, now, 0);
     return 1;
 }
@@ -6914,6 +7004,14 @@ static void pyprof__meet_rival(const pyprof__sweeper *sweeper, pyprof__thread *t
     if (!gil || gil->holder == thread->address || gil->slot == PYPROF__NONE) return;
     thread->rival = gil->slot;
     thread->rival_serial = PYPROF__AT(const pyprof__thread, sweeper->list.threads, gil->slot).serial;
+}
+
+static void pyprof__state_waits(pyprof__sweeper *sweeper, pyprof__thread *thread, const pyprof__gil *gil)   // as its spell tells
+{
+    thread->state = PYPROF__IS_WAITING | thread->spell;
+    if (thread->holder && !(thread->spell & PYPROF__WANTS_GIL)) thread->state |= PYPROF__HAS_GIL;   // it can be the last that had it
+    thread->leaf = thread->spell_leaf;
+    if (thread->spell & PYPROF__WANTS_GIL) pyprof__meet_rival(sweeper, thread, gil);
 }
 
 // queued: it is in the GIL's queue.
@@ -6926,52 +7024,95 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
     if (queued) pyprof__spell_assume(sweeper, thread, now);
     else if (thread->view == PYPROF__VIEW_RUNS) thread->spell_ns = 0;
     else if (thread->view == PYPROF__VIEW_SAME || pyprof__spell(sweeper, thread)) thread->waiting = 1;
-    if (!thread->waiting) return;
-    thread->state = PYPROF__IS_WAITING | thread->spell;
-    if (thread->holder && !(thread->spell & PYPROF__WANTS_GIL)) thread->state |= PYPROF__HAS_GIL;   // it can be the last that had it
-    thread->leaf = thread->spell_leaf;
-    if (thread->spell & PYPROF__WANTS_GIL) pyprof__meet_rival(sweeper, thread, gil);
+    if (thread->waiting && !thread->put_off) pyprof__state_waits(sweeper, thread, gil);
 }
 
-// On the CPU that the sampler has taken only one thread was running when it came, and nobody tells which. A thread that was
-// ready to run there ran with a probability that the scheduler's own accounting tells: its time on a CPU against its time in the
-// queue. (Left out: what the sampler took from it, and periods in which it never ran, or all the time.) Its
-// state is drawn, so that the sums are right.
-static void pyprof__learn_delay(pyprof__thread *thread, uint64_t now)
+// ---- who ran at the tick ------------------------------------------------------------------
+// On the CPU that the sampler has taken one thread was running when it came. The scheduler notes for each thread when it last ran: for
+// that one it is the moment at which the sampler came, for one that waited in the queue, or fell asleep, it was before.
+// Each CPU has a scheduler's clock of its own, from which time that a hypervisor took is left out.
+static void pyprof__ask_mine(pyprof__sweeper *sweeper)
 {
-    uint64_t delay, own, waited, ran, known;
-    if (thread->delay_ns && (now - thread->delay_at < PYPROF__DELAY_NS || thread->draws < thread->draws_due)) return;
-    thread->draws = 0;
-    thread->draws_due += thread->draws_due < PYPROF__DRAWS;
-    delay = pyprof__run_delay(thread->native);
-    own = pyprof__own_cpu();
-    if (thread->delay_ns && delay >= thread->delay_ns && thread->cpu_ns >= thread->delay_cpu_ns) {
-        waited = delay - thread->delay_ns;
-        known = own - thread->delay_own_ns + thread->queued_ns;
-        waited -= waited < known ? waited : known;
-        ran = thread->cpu_ns - thread->delay_cpu_ns;
-        ran -= ran < thread->ran_ns ? ran : thread->ran_ns;
-        if (ran + waited > 0) thread->running_share = (double)ran / (double)(ran + waited);
-    } else thread->running_share = 1;
-    thread->delay_ns = delay;
-    thread->delay_cpu_ns = thread->cpu_ns;
-    thread->delay_own_ns = own;
-    thread->delay_at = now;
-    thread->queued_ns = thread->ran_ns = 0;
+    if (!sweeper->mine) sweeper->mine = pyprof__last_run(pyprof__gettid());
 }
 
-static void pyprof__share_cpu(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now, int here)
+static void pyprof__ahead_learn(pyprof__sweeper *sweeper, uint64_t mine, uint64_t now)
 {
-    int wants = (thread->state & PYPROF__WANTS_CPU) != 0;
-    if (wants && thread->cpu_ns == thread->last_cpu_ns) thread->queued_ns += sweeper->elapsed_ns;
-    if (thread->cpu_ns == thread->last_cpu_ns || (thread->waiting && !wants)) return;
-    if (!wants && pyprof__ran_through(sweeper, thread)) { thread->ran_ns += thread->cpu_ns - thread->last_cpu_ns; return; }
-    if (pyprof__cpu_of(sweeper, thread) != here) return;
-    pyprof__learn_delay(thread, now);
-    thread->draws++;
-    if ((double)(pyprof__random(&sweeper->random) >> 11) / 9007199254740992.0 >= thread->running_share)
-        thread->state = (thread->state & PYPROF__HAS_GIL) | PYPROF__IS_WAITING | PYPROF__WANTS_CPU;
-    else if (wants) thread->state = pyprof__running_state(thread, pyprof__gil_of(&sweeper->list, thread->interp));
+    int here = pyprof__cpu_here(sweeper->cpu_word);
+    if (mine <= PYPROF__LAST_MOVED || here < 0) return;
+    sweeper->ahead[here % PYPROF__AHEAD_CPUS].ns = (int64_t)(mine - now);
+    sweeper->ahead[here % PYPROF__AHEAD_CPUS].at = now;
+}
+
+// Since when a thread that stands still has been off its CPU; *until = it was on this one until the sampler came. 0 = not told. One that
+// was moved to another CPU's queue is not the one that the sampler stopped: then it is "before this sweep", and no more is known.
+static uint64_t pyprof__off_since(pyprof__sweeper *sweeper, pyprof__thread *thread, int *until)
+{
+    int first = thread->left_cpu_ns && thread->left_cpu_ns == thread->cpu_ns, cpu = pyprof__cpu_of(sweeper, thread);
+    int here = pyprof__cpu_here(sweeper->cpu_word);
+    uint64_t last, woke = sweeper->list.now_ns, off;
+    *until = 0;
+    if (sweeper->looks++ >= PYPROF__LOOKS) { thread->put_off = 1; return 0; }
+    last = first ? thread->left : pyprof__last_run(thread->native);
+    if (last == 0 || cpu < 0) return 0;
+    if (last == PYPROF__LAST_MOVED) return woke - PYPROF__SWITCH_NS - 1;
+    if (cpu == here && first && sweeper->mine > PYPROF__LAST_MOVED && !sweeper->hopped) {
+        *until = last + PYPROF__BLUR_NS >= sweeper->mine;
+        return sweeper->came_ns - (sweeper->mine - last);
+    }
+    // This thread's own last account is the one for which decide_states has asked for its CPU time.
+    if (cpu == here) pyprof__ahead_learn(sweeper, pyprof__last_run(pyprof__gettid()), sweeper->decided_ns);
+    if (!sweeper->ahead[cpu % PYPROF__AHEAD_CPUS].at || woke > PYPROF__AHEAD_NS + sweeper->ahead[cpu % PYPROF__AHEAD_CPUS].at) return 0;
+    off = last - (uint64_t)sweeper->ahead[cpu % PYPROF__AHEAD_CPUS].ns;
+    *until = cpu == here && off + PYPROF__BLUR_NS >= sweeper->came_ns;
+    return off;
+}
+
+// It ran while it was looked at, because the sampler had lost the CPU: nothing is known of what it did before.
+static void pyprof__state_moved(pyprof__thread *thread, uint64_t off)
+{
+    thread->state = (thread->state & PYPROF__HAS_GIL) | PYPROF__IS_WAITING | PYPROF__IS_UNKNOWN;
+    thread->off_ns = off;
+}
+
+static void pyprof__state_unknown(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    pyprof__state_moved(thread, sweeper->list.now_ns);
+    sweeper->degraded = "the system does not tell which threads had a CPU: where their clocks do not either, that is unknown";
+}
+
+// What a thread did when the sampler came, and since when it has not run, where its clock has moved since the sweep before.
+static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
+    uint64_t woke = sweeper->list.now_ns, off;
+    int until, here = pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word);
+    int wants = (thread->state & (PYPROF__WANTS_CPU | PYPROF__IS_UNKNOWN)) != 0;
+    if (thread->put_off || thread->cpu_ns == thread->last_cpu_ns) return;
+    if (thread->stayed && (thread->state & PYPROF__WANTS_GIL)) return;   // it stands where it stood
+    thread->off_ns = woke;
+    thread->elsewhere = 0;
+    if (thread->waiting && !wants) {
+        off = sweeper->late ? pyprof__off_since(sweeper, thread, &until) : 0;
+        if (off && off < woke) thread->off_ns = off;
+        return;
+    }
+    if (!wants && pyprof__is_moving(sweeper, thread)) { thread->elsewhere = 1; return; }
+    if (!wants && pyprof__ran_through(sweeper, thread)) { thread->elsewhere = sweeper->hopped; return; }
+    off = pyprof__off_since(sweeper, thread, &until);
+    if (thread->put_off) return;
+    if (off == 0 && here) { pyprof__state_unknown(sweeper, thread); return; }
+    if (here && off > woke + PYPROF__SWITCH_NS && !sweeper->hopped) { pyprof__state_moved(thread, off); return; }
+    if (until) {   // it ran until then
+        if (wants) { thread->state = pyprof__running_state(thread, gil); thread->waiting = 0; thread->leaf = PYPROF__NONE; }
+        thread->elsewhere = sweeper->hopped;
+        return;
+    }
+    if (off && off < woke) thread->off_ns = off;
+    if (wants) return;
+    thread->waiting = pyprof__spell(sweeper, thread);   // it had left the CPU before: why?
+    if (thread->waiting) pyprof__state_waits(sweeper, thread, gil);
+    else if (!thread->put_off) pyprof__state_moved(thread, pyprof__now());
 }
 
 // Off the GIL, not blocked, and at an instruction that only lets others have their turn (3.10 and later: Python/ceval.c,
@@ -6993,22 +7134,22 @@ static int pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thr
 }
 
 // The leaf of a thread that runs in C code called by its innermost Python line.
-static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread)
+static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread, uint32_t *state, uint32_t *leaf)
 {
     char name[PYPROF__LEAF_SIZE];
     uint32_t spot, callee;
-    if ((thread->state & PYPROF__IS_WAITING) || thread->cause || thread->stack.spots.count == 0) return;
+    if ((*state & PYPROF__IS_WAITING) || thread->cause || thread->stack.spots.count == 0) return;
     spot = PYPROF__AT(uint32_t, thread->stack.spots, 0);
     callee = pyprof__spot_callee(&sweeper->codes, &sweeper->mirror, spot);
     if (!callee) return;
-    thread->state |= PYPROF__IS_NATIVE;
+    *state |= PYPROF__IS_NATIVE;
     if (thread->native_callee != callee || thread->native_leaf == PYPROF__NONE) {
         const char *text = pyprof__string(&sweeper->codes.strings, callee - 1);
         snprintf(name, sizeof name, *text ? "<native> %s" : "<native>", text);
         thread->native_leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_NATIVE, name, "", 0);
         thread->native_callee = callee;
     }
-    thread->leaf = thread->native_leaf;
+    *leaf = thread->native_leaf;
 }
 
 // The first of the interpreters that share a GIL counts for all.
@@ -7021,24 +7162,46 @@ static pyprof__gil *pyprof__queue_of(pyprof__threads *list, const pyprof__thread
     return NULL;
 }
 
-static void pyprof__decide_state(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now, int here, int queued)
+static void pyprof__decide_state(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now, int queued)
 {
     pyprof__gil *queue = pyprof__queue_of(&sweeper->list, thread);
     pyprof__state_of(sweeper, thread, now, queued);
     if (queue) queue->queued += thread->waiting && (thread->spell & PYPROF__WANTS_GIL);
-    pyprof__share_cpu(sweeper, thread, now, here);
+    pyprof__state_weigh(sweeper, thread);
+    if (thread->put_off) return;
+    thread->decided = sweeper->list.tick;
     if (pyprof__takes_gil(sweeper, thread, queue)) {
         thread->state = PYPROF__IS_WAITING | PYPROF__WANTS_GIL;
         thread->leaf = pyprof__gil_leaf(sweeper);
         pyprof__meet_rival(sweeper, thread, pyprof__gil_of(&sweeper->list, thread->interp));
     }
-    pyprof__native_leaf(sweeper, thread);
+    pyprof__native_leaf(sweeper, thread, &thread->state, &thread->leaf);
+    if (!sweeper->late) return;
+    thread->ran_state = pyprof__running_state(thread, queue);
+    thread->ran_leaf = PYPROF__NONE;
+    pyprof__native_leaf(sweeper, thread, &thread->ran_state, &thread->ran_leaf);
+}
+
+// When it got its CPU: as long ago as it has run since it slept.
+static void pyprof__came(pyprof__sweeper *sweeper, uint64_t now, uint64_t own)
+{
+    uint64_t woke = sweeper->list.now_ns, came = now - (own - sweeper->slept_own_ns);
+    int lost = came >= woke || came + PYPROF__SWITCH_NS < woke;   // it did not keep its CPU since then
+    sweeper->came_ns = lost ? woke - PYPROF__SWITCH_NS : came;
+    if (sweeper->mine && !lost) pyprof__ahead_learn(sweeper, sweeper->mine, came);
+}
+
+static void pyprof__state_kept(const pyprof__sweeper *sweeper, pyprof__thread *thread, pyprof__gil *queue)   // as it was a moment ago
+{
+    thread->decided = sweeper->list.tick;
+    thread->waiting = (thread->state & PYPROF__IS_WAITING) != 0;
+    if (queue) queue->queued += (thread->state & PYPROF__WANTS_GIL) != 0;
 }
 
 // To look at a thread takes microseconds. But when there are as many in the GIL's queue as are known to be and may be, all
 // of these are; and when there are as many as are known to be and were seen there before, none of those has left it: else one may
 // have had the GIL since, and may sleep by now, with its stack as before and its clock hardly moved.
-static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int view, uint64_t now, int here)
+static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int view, uint64_t now)
 {
     size_t i, count = sweeper->list.threads.count;
     for (i = 0; i < count; i++) {   // where looks run out changes from sweep to sweep
@@ -7049,7 +7212,7 @@ static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int view, uint64_t n
         queue = pyprof__queue_of(&sweeper->list, thread);
         queued = queue && queue->waiters && queue->waiters >= queue->queued + queue->maybe + queue->unseen;
         if (queue) *(view == PYPROF__VIEW_MAYBE ? &queue->maybe : &queue->unseen) -= 1;
-        pyprof__decide_state(sweeper, thread, now, here, queued);
+        pyprof__decide_state(sweeper, thread, now, queued);
     }
 }
 
@@ -7057,7 +7220,6 @@ static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int view, uint64_t n
 static void pyprof__decide_states(pyprof__sweeper *sweeper)
 {
     uint64_t now = pyprof__now(), own = pyprof__own_cpu();
-    int here = pyprof__cpu_here(sweeper->cpu_word);
     pyprof__gil *queue;
     size_t i;
     sweeper->looks = 0;
@@ -7065,23 +7227,47 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
     sweeper->took_ns = own - sweeper->own_ns;
     sweeper->decided_ns = now;
     sweeper->own_ns = own;
+    if (sweeper->slept_own_ns) pyprof__came(sweeper, now, own);
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     for (i = 0; i < sweeper->list.threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         thread->blocks = 0;
         if (thread->tick != sweeper->list.tick) continue;
-        thread->view = pyprof__view_of(sweeper, thread, now, here);
+        thread->stayed = pyprof__still_wants_gil(thread, now);
+        thread->view = pyprof__view_of(sweeper, thread);
+        thread->put_off = 0;
         queue = pyprof__queue_of(&sweeper->list, thread);
         if (queue) queue->maybe += thread->view == PYPROF__VIEW_MAYBE;
         if (queue) queue->unseen += thread->view == PYPROF__VIEW_UNSEEN;
-        if (thread->view < PYPROF__VIEW_MAYBE) pyprof__decide_state(sweeper, thread, now, here, 0);
+        if (thread->view == PYPROF__VIEW_STILL) pyprof__state_kept(sweeper, thread, queue);
+        else if (thread->view < PYPROF__VIEW_MAYBE) pyprof__decide_state(sweeper, thread, now, 0);
     }
-    pyprof__decide_unsure(sweeper, PYPROF__VIEW_UNSEEN, now, here);
-    pyprof__decide_unsure(sweeper, PYPROF__VIEW_MAYBE, now, here);
+    pyprof__decide_unsure(sweeper, PYPROF__VIEW_UNSEEN, now);
+    pyprof__decide_unsure(sweeper, PYPROF__VIEW_MAYBE, now);
     for (i = 0; i < sweeper->list.threads.count; i++) {
         const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
         if (thread->tick == sweeper->list.tick && thread->rival != PYPROF__NONE)
             PYPROF__AT(pyprof__thread, sweeper->list.threads, thread->rival).blocks++;
+    }
+}
+
+// The sampler can lose its CPU at any time, and then nobody tells any more when the thread that had it before has left it: so that is
+// asked first, of threads that ran at the sweep before, if they did not run all the time.
+static void pyprof__ask_first(pyprof__sweeper *sweeper)
+{
+    uint64_t elapsed = sweeper->list.now_ns - sweeper->decided_ns, clock;
+    size_t i;
+    int asked = 0;
+    for (i = 0; i < sweeper->list.threads.count && asked < PYPROF__ASK_FIRST; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
+        thread->left_cpu_ns = 0;
+        if (thread->tick + 1 != sweeper->list.tick || (thread->waiting && !(thread->state & PYPROF__WANTS_CPU))) continue;
+        clock = pyprof__thread_cpu(thread->native);
+        asked++;
+        if (clock == thread->cpu_ns || clock - thread->cpu_ns + sweeper->took_ns >= elapsed - elapsed / 64) continue;
+        pyprof__ask_mine(sweeper);
+        thread->left = pyprof__last_run(thread->native);
+        thread->left_cpu_ns = clock;
     }
 }
 
@@ -7101,19 +7287,22 @@ static void pyprof__forget_stacks(pyprof__threads *list)
 
 // One sweep: every thread of every interpreter gets a stack or a cause. 0 = the interpreter is not there. It may also find
 // that nothing can be listed at the moment.
-static int pyprof__sweep(pyprof__sweeper *sweeper)
+static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: when the sampler got its CPU
 {
     uint64_t head = 0;
     uint32_t generation = sweeper->codes.generation;
     size_t i;
     sweeper->list.tick++;
-    sweeper->listed = 0;
+    sweeper->list.now_ns = came;
+    sweeper->listed = sweeper->hopped = 0;
     if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) return 1;
     if (head == 0 || !pyprof__codes_renew(&sweeper->codes)) return 0;
     if (generation != sweeper->codes.generation) {
         pyprof__forget_stacks(&sweeper->list);
         sweeper->targets = 0;
     }
+    sweeper->mine = 0;
+    if (sweeper->fine_clock) pyprof__ask_first(sweeper);
     for (i = 0; i < sweeper->list.threads.count; i++) {   // who was read last time will be read again
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, i);
         if (thread->tick + 1 != sweeper->list.tick) thread->pending = 0;
@@ -7212,7 +7401,13 @@ static void pyprof__awaits_read(pyprof__sweeper *sweeper, uint64_t now)
 static void pyprof__sweep_done(pyprof__sweeper *sweeper)
 {
     const pyprof__thread *follow = pyprof__to_follow(sweeper);
-    if (follow && follow->holder) pyprof__go_to(sweeper, pyprof__cpu_of(sweeper, follow));
+    if (follow && follow->holder) pyprof__follow(sweeper, follow);
+}
+
+static void pyprof__sweeper_sleep(pyprof__sweeper *sweeper, uint32_t *word, uint32_t value, uint64_t until)
+{
+    sweeper->slept_own_ns = pyprof__own_cpu();
+    pyprof__sleep_until(word, value, until);
 }
 
 // Proves the layout on a live thread before anything is reported: lists the threads, walks them, decodes a name.
@@ -9649,7 +9844,7 @@ static int pyprof__has_metric(const pyprof_profile *profile, int metric)
     if (profile->model.columns[metric].count) return 1;
     if (pyprof__is_memory(metric)) return profile->model.heap.mode != PYPROF_HEAP_OFF;
     return (metric >= PYPROF_SAMPLES && metric <= PYPROF_NATIVE_NS) || metric == PYPROF_EXCEPTIONS || metric == PYPROF_WAIT_SAMPLES
-        || (metric >= PYPROF_IDLE_NS && metric <= PYPROF_GIL_BLOCK_NS);
+        || (metric >= PYPROF_IDLE_NS && metric <= PYPROF_UNKNOWN_NS);
 }
 
 static double pyprof__unix(const pyprof__model *model, uint64_t ns) { return (double)ns / 1e9 + model->unix_offset; }
@@ -10471,9 +10666,9 @@ static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile 
 {
     const pyprof_stats *before = &from->model.stats;
     uint64_t *counts[] = { &stats->asked, &stats->samples, &stats->missed, &stats->rejected, &stats->retried, &stats->unfrozen, &stats->truncated,
-                           &stats->timeline_dropped, &stats->own_cpu_ns, &stats->gap_ns, &stats->heap_samples, &stats->heap_dropped };
+                           &stats->recovered, &stats->timeline_dropped, &stats->own_cpu_ns, &stats->gap_ns, &stats->heap_samples, &stats->heap_dropped };
     const uint64_t others[] = { before->asked, before->samples, before->missed, before->rejected, before->retried, before->unfrozen,
-                                before->truncated, before->timeline_dropped, before->own_cpu_ns, before->gap_ns, before->heap_samples,
+                                before->truncated, before->recovered, before->timeline_dropped, before->own_cpu_ns, before->gap_ns, before->heap_samples,
                                 before->heap_dropped };
     int between = from->pid == after->pid && from->model.start_ns == after->model.start_ns;
     size_t i;
@@ -11246,8 +11441,8 @@ typedef struct {                 // what a writer gets
 static const char *const pyprof__metric_keys[PYPROF_METRIC_COUNT] = {
     "", "samples", "wall_ns", "cpu_ns", "gil_ns", "gil_wait_ns", "wait_ns", "native_ns", "calls", "exceptions", "alloc_bytes", "alloc_blocks",
     "live_bytes", "live_blocks", "peak_bytes", "peak_blocks", "temp_blocks", "gpu_ns", "gpu_bytes", "wait_samples", "resident_bytes",
-    "live_age_ms", "idle_ns", "cpu_wait_ns", "nogil_ns", "gil_block_ns", "", "", "", "alloc_doubt", "live_doubt",
-    "peak_doubt"
+    "live_age_ms", "idle_ns", "cpu_wait_ns", "nogil_ns", "gil_block_ns", "unknown_ns", "", "",
+    "alloc_doubt", "live_doubt", "peak_doubt"
 };
 static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
@@ -11412,7 +11607,7 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
 {
     const struct { const char *key; uint64_t value; } rows[] = {
         { "asked", stats->asked }, { "samples", stats->samples }, { "missed", stats->missed }, { "rejected", stats->rejected },
-        { "retried", stats->retried }, { "unfrozen", stats->unfrozen }, { "truncated", stats->truncated },
+        { "retried", stats->retried }, { "unfrozen", stats->unfrozen }, { "truncated", stats->truncated }, { "recovered", stats->recovered },
         { "timeline_dropped", stats->timeline_dropped }, { "threads", stats->threads }, { "interpreters", stats->interpreters },
         { "own_cpu_ns", stats->own_cpu_ns }, { "own_bytes", stats->own_bytes }, { "late_max_ns", stats->late_max_ns },
         { "late_mean_ns", stats->late_mean_ns }, { "gap_ns", stats->gap_ns }, { "heap_state", (uint64_t)stats->heap_state },
@@ -11525,7 +11720,7 @@ static void pyprof__json_row_states(const pyprof__job *job, const pyprof_row *ro
     static const struct { int metric; const char *key; } columns[] = {
         { PYPROF_GIL_NS, "gil_time" }, { PYPROF_GIL_WAIT_NS, "gil_wait_time" }, { PYPROF_GIL_BLOCK_NS, "gil_block_time" },
         { PYPROF_CPU_WAIT_NS, "cpu_wait_time" }, { PYPROF_IDLE_NS, "idle_time" }, { PYPROF_NATIVE_NS, "native_time" },
-        { PYPROF_NOGIL_NS, "nogil_time" },
+        { PYPROF_NOGIL_NS, "nogil_time" }, { PYPROF_UNKNOWN_NS, "unknown_time" },
     };
     size_t i;
     for (i = 0; i < PYPROF__COUNT(columns); i++) {
@@ -12901,6 +13096,8 @@ static void pyprof__text_quality(const pyprof__job *job)
                        "%llu moments of the time line dropped\n",
                        (unsigned long long)stats->unfrozen, (unsigned long long)stats->retried, (unsigned long long)stats->truncated,
                            (unsigned long long)stats->timeline_dropped);
+    if (stats->recovered)
+        pyprof__put_format(s, "    %llu looked at late, of threads that had not run since: as exact as the others\n", (unsigned long long)stats->recovered);
     pyprof__put(s, "    woken ");
     pyprof__put_fixed(s, (double)stats->late_mean_ns / 1e6, 3);
     pyprof__put(s, " ms late on average, ");
@@ -14893,16 +15090,44 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 //   Uses       SAMPLER, WRITERS
 //   Promise    a session is a token; a forked child finds everything off; nothing is freed that another thread may touch
 // ============================================================================
-enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 4096, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__RIVALS = 1024 };
+enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 4096, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__RIVALS = 1024,
+       PYPROF__ACCOUNTS = 16384, PYPROF__DUE = 512, PYPROF__PROMPT_NS = 200000, PYPROF__LEAVE_NS = 25000, PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
+
+typedef struct {                 // a tick of the sampler, late or not
+    uint64_t now, late;          // when it got its CPU, and how long after the first of the ticks that were due
+    uint64_t last, skipped;      // when it had it before; ticks that were due before at[0], when is not told
+    uint64_t at[PYPROF__DUE];    // when each was due
+    uint32_t count;
+    double rate;
+} pyprof__tick;
+
+// Time is counted by clocks, samples only say where it was spent. What a thread did of it on a CPU goes to samples in which it ran, the
+// rest to the others: from one sample of a kind to the next, each gets half. So the sums are right even if samples of a kind are missed.
+typedef struct {                 // time of one kind
+    int64_t ns;                  // since the last sample of this kind
+    uint32_t node, state;        // of that sample; node 0 = there was none
+    uint64_t moment;             // its number + 1 on the time line
+} pyprof__share;
+
+typedef struct {                 // the time of an OS thread, through all thread states that it had
+    uint64_t native;
+    uint64_t cpu_ns, look_ns;    // its CPU clock when it was last looked at, and when that was
+    uint64_t tick, due;          // the session's tick then; so many of the session's ticks are told
+    uint64_t spell;              // the session's number of spells then
+    uint64_t looks;              // so often in a row
+    int64_t debt_ns;             // CPU time that is to be told once it is known to live on
+    uint64_t outside_ns;         // CPU time in which it was no Python thread
+    uint64_t moment;             // the number + 1 of its latest moment on the time line
+    uint32_t member, padding;
+    pyprof__share runs, waits;
+} pyprof__account;
 
 typedef struct {                 // what a session remembers of a thread slot of the sampler
     uint64_t address, serial;    // whose slot it was
-    uint64_t cpu_ns;
     int64_t native;
     uint32_t member;             // PYPROF__NONE = not yet
+    uint32_t account;            // PYPROF__NONE = none yet
     uint32_t version, node;      // the stack it had, and its node
-    uint64_t tick;               // the session's tick it was last seen in
-    uint64_t moment;             // the number + 1 of its latest moment on the time line
     int truncated;               // the stack it had was cut
     uint32_t leaf, leaf_under, leaf_node;   // the latest leaf: spot, the node it lies under, its own; 0 = none
     uint32_t hold_number;        // it has held the GIL since this change of hands
@@ -14918,6 +15143,11 @@ typedef struct {
     pyprof__pool pool;
     pyprof__model model;
     pyprof__array seats;         // pyprof__seat, by thread slot
+    pyprof__array accounts;      // pyprof__account
+    pyprof__index account_index;
+    uint64_t due, due_ns[PYPROF__DUE];   // ticks so far, and when the latest of them were due: number n at n % DUE
+    uint64_t due_now, took_ns;   // since threads were last looked at: ticks, and CPU time of the sampler
+    uint64_t spells;             // it was paused, or time was left out, so often
     pyprof__array spot_map;      // uint32_t location + 1 by spot number
     uint32_t spot_generation;
     double phase;                // of its own rate within the sampler's
@@ -15132,7 +15362,7 @@ static pyprof__seat *pyprof__seat_of(pyprof__session *session, size_t slot)   //
     while (session->seats.count <= slot) {
         pyprof__seat *added = (pyprof__seat *)pyprof__push(&session->pool, &session->seats);
         if (!added) return NULL;
-        added->member = PYPROF__NONE;
+        added->member = added->account = PYPROF__NONE;
         pyprof__array_init(&added->spots, sizeof(uint32_t));
         pyprof__array_init(&added->nodes, sizeof(uint32_t));
     }
@@ -15146,7 +15376,7 @@ static int pyprof__seat_take(pyprof__session *session, pyprof__seat *seat, const
         seat->serial = thread->serial;
         seat->native = thread->native;
         seat->member = PYPROF__NONE;
-        seat->cpu_ns = seat->tick = 0;
+        seat->account = PYPROF__NONE;
     }
     if (seat->member == PYPROF__NONE) {   // somebody else than before, or the recording was reset
         seat->member = pyprof__member_find(session, thread, now);
@@ -15154,7 +15384,6 @@ static int pyprof__seat_take(pyprof__session *session, pyprof__seat *seat, const
         seat->spots.count = seat->nodes.count = 0;
         seat->leaf_node = 0;
         seat->hold_ns = 0;
-        seat->moment = 0;
         seat->version = thread->version - 1;
     }
     if (seat->member == PYPROF__NONE) return 0;
@@ -15210,21 +15439,26 @@ static uint32_t pyprof__stack_node(pyprof__session *session, const pyprof__codes
     return node;
 }
 
-// The time of a sample that could not be read stays in the totals, below the part of the stack that is sure.
-static void pyprof__record_reject(pyprof__session *session, pyprof__seat *seat, const pyprof__thread *thread, uint64_t wall, uint64_t cpu)
+static uint32_t pyprof__pseudo_node(pyprof__session *session, uint32_t parent, const char *name)   // below a node; parent itself = no memory
 {
     pyprof__model *model = &session->model;
-    int which = thread->cause - 1 < 0 || thread->cause - 1 >= PYPROF_CAUSE_COUNT ? PYPROF_CAUSE_MOVED : thread->cause - 1;
-    uint32_t node, parent;
-    model->stats.rejected++;
-    model->stats.rejected_by_cause[seat ? which : PYPROF_CAUSE_MEMORY]++;
-    if (!seat) return;
-    parent = PYPROF__AT(pyprof__member, model->members, seat->member).node;
+    uint32_t node = pyprof__model_node(model, parent, pyprof__model_pseudo(model, name, PYPROF_KIND_PSEUDO, 0));
+    return node == PYPROF__NONE ? parent : node;
+}
+
+// The time of a sample that could not be read stays in the totals, below the part of the stack that is sure.
+static uint32_t pyprof__lost_node(pyprof__session *session, const pyprof__seat *seat, const pyprof__thread *thread)
+{
+    uint32_t parent = PYPROF__AT(pyprof__member, session->model.members, seat->member).node;
     if (seat->version == thread->version && thread->stable && thread->stable <= seat->nodes.count)
         parent = PYPROF__AT(uint32_t, seat->nodes, thread->stable - 1);
-    node = pyprof__model_node(model, parent, pyprof__model_pseudo(model, pyprof__pseudo_names[PYPROF__SPOT_LOST], PYPROF_KIND_PSEUDO, 0));
-    pyprof__model_add(model, PYPROF_WALL_NS, node == PYPROF__NONE ? parent : node, (int64_t)wall);
-    pyprof__model_add(model, PYPROF_CPU_NS, node == PYPROF__NONE ? parent : node, (int64_t)cpu);
+    return pyprof__pseudo_node(session, parent, pyprof__pseudo_names[PYPROF__SPOT_LOST]);
+}
+
+static void pyprof__count_rejected(pyprof_stats *stats, int cause, uint64_t count)   // a pyprof_cause + 1
+{
+    stats->rejected += count;
+    stats->rejected_by_cause[cause - 1 < 0 || cause - 1 >= PYPROF_CAUSE_COUNT ? PYPROF_CAUSE_MOVED : cause - 1] += count;
 }
 
 // What the innermost frame waits for, or the C function it has called, is a node below it.
@@ -15275,65 +15509,305 @@ static void pyprof__record_gil(pyprof__session *session, pyprof__seat *seat, con
     member->hold_node = node;
 }
 
-static void pyprof__record_thread(pyprof__session *session, const pyprof__codes *codes, const pyprof__thread *thread, size_t slot, uint64_t now)
+// ---- the time of threads ------------------------------------------------------------
+static int pyprof__same_account(const void *context, uint32_t item, const void *key)
+{
+    return PYPROF__AT(const pyprof__account, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
+}
+
+// Adds time to a sample that is recorded already.
+static void pyprof__share_add(pyprof__session *session, const pyprof__share *share, int64_t ns, int ran)
 {
     pyprof__model *model = &session->model;
-    pyprof__seat *seat = pyprof__seat_of(session, slot);
+    uint64_t place = share->moment - 1 - model->moments_gone;
     pyprof__moment moment;
-    int taken = seat && pyprof__seat_take(session, seat, thread, now);
-    // Between two ticks a new thread can have come at any time: half of it, on average.
-    uint64_t wall = taken && seat->tick + 1 == session->tick && session->tick > 1 ? now - session->last_ns : session->tick > 1
-        ? (now - session->last_ns) / 2 : now - session->last_ns;
-    uint64_t cpu = taken && seat->cpu_ns && thread->cpu_ns > seat->cpu_ns ? thread->cpu_ns - seat->cpu_ns : 0;
-    if (taken) PYPROF__AT(pyprof__member, model->members, seat->member).last_ns = now;
-    if (taken && !PYPROF__AT(pyprof__member, model->members, seat->member).wanted) return;
-    model->stats.asked++;
-    if (!taken || thread->cause) pyprof__record_reject(session, taken ? seat : NULL, thread, wall, cpu);
-    if (!taken) return;
-    seat->tick = session->tick;
-    seat->cpu_ns = thread->cpu_ns;
-    if (thread->cause) return;
+    memset(&moment, 0, sizeof moment);
+    moment.node = share->node;
+    moment.state = share->state;
+    moment.wall_ns = (uint64_t)ns;
+    moment.cpu_ns = ran ? (uint64_t)ns : 0;
+    pyprof__model_columns(model, &moment);
+    if (share->moment <= model->moments_gone + model->moments_first || place >= model->moments.count) return;
+    PYPROF__AT(pyprof__moment, model->moments, place).wall_ns += moment.wall_ns;
+    PYPROF__AT(pyprof__moment, model->moments, place).cpu_ns += moment.cpu_ns;
+}
+
+// A sample takes its part: half of the time since the one before, which gets the other half. Returns ns.
+static uint64_t pyprof__share_take(pyprof__session *session, pyprof__share *share, int ran)
+{
+    int64_t ns = share->ns, half = share->node ? ns / 2 : 0;
+    if (ns <= 0) return 0;
+    if (half) pyprof__share_add(session, share, half, ran);
+    share->ns = 0;
+    return (uint64_t)(ns - half);
+}
+
+static void pyprof__share_settle(pyprof__session *session, const pyprof__account *account, pyprof__share *share, int ran)
+{
+    pyprof__share between = *share;
+    if (share->ns <= 0) return;
+    if (!between.node) {   // it was never seen doing that
+        between.moment = 0;
+        between.state = ran ? 0 : PYPROF__IS_WAITING | PYPROF__IS_UNKNOWN;
+        between.node = pyprof__pseudo_node(session, PYPROF__AT(pyprof__member, session->model.members, account->member).node, pyprof__between_name);
+    }
+    pyprof__share_add(session, &between, share->ns, ran);
+    share->ns = 0;
+}
+
+// All that is known of a thread's time goes where it belongs as far as can be told now: a part of the recording ends.
+static void pyprof__account_settle(pyprof__session *session, pyprof__account *account)
+{
+    pyprof__share outside;
+    if (account->member == PYPROF__NONE || !PYPROF__AT(pyprof__member, session->model.members, account->member).wanted) return;
+    pyprof__share_settle(session, account, &account->runs, 1);
+    pyprof__share_settle(session, account, &account->waits, 0);
+    memset(&outside, 0, sizeof outside);
+    outside.ns = (int64_t)account->outside_ns;
+    pyprof__share_settle(session, account, &outside, 1);
+    account->outside_ns = 0;
+}
+
+static void pyprof__accounts_settle(pyprof__session *session)
+{
+    size_t i;
+    for (i = 0; i < session->accounts.count; i++) pyprof__account_settle(session, &PYPROF__AT(pyprof__account, session->accounts, i));
+}
+
+static void pyprof__accounts_forget(pyprof__session *session)   // there are too many
+{
+    size_t i;
+    session->accounts.count = 0;
+    pyprof__index_free(&session->pool, &session->account_index);
+    for (i = 0; i < session->seats.count; i++) PYPROF__AT(pyprof__seat, session->seats, i).account = PYPROF__NONE;
+}
+
+static void pyprof__account_renew(pyprof__account *account, uint64_t now)   // the model is a new one: what was recorded has been told
+{
+    memset(&account->runs, 0, sizeof account->runs);
+    memset(&account->waits, 0, sizeof account->waits);
+    account->outside_ns = account->moment = 0;
+    account->debt_ns = 0;
+    account->member = PYPROF__NONE;
+    if (account->look_ns < now) account->look_ns = now;
+}
+
+static pyprof__account *pyprof__account_of(pyprof__session *session, pyprof__seat *seat)   // NULL = no memory
+{
+    uint64_t native = (uint64_t)seat->native, hash = pyprof__mix(11, native);
+    uint32_t id = seat->account;
+    pyprof__account *account;
+    if (id == PYPROF__NONE) id = pyprof__index_find(&session->account_index, hash, pyprof__same_account, &session->accounts, &native);
+    if (id == PYPROF__NONE) {
+        if (session->accounts.count >= PYPROF__ACCOUNTS) {
+            pyprof__accounts_settle(session);
+            pyprof__accounts_forget(session);
+        }
+        account = (pyprof__account *)pyprof__push(&session->pool, &session->accounts);
+        if (!account) return NULL;
+        account->native = native;
+        account->member = PYPROF__NONE;
+        id = (uint32_t)session->accounts.count - 1;
+        if (!pyprof__index_add(&session->pool, &session->account_index, hash, id)) { session->accounts.count--; return NULL; }
+    }
+    seat->account = id;
+    account = &PYPROF__AT(pyprof__account, session->accounts, id);
+    account->member = seat->member;
+    return account;
+}
+
+// Splits the time since a thread was last looked at by its CPU clock.
+static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64_t cpu)
+{
+    account->runs.ns += (int64_t)cpu;
+    account->waits.ns += (int64_t)wall - (int64_t)cpu;   // below 0 for a moment: the two clocks are not read at once
+    if (++account->looks == PYPROF__SETTLED) {
+        account->runs.ns += account->debt_ns;
+        account->debt_ns = 0;
+    }
+}
+
+// A thread that was not there at the tick before. It can have begun at any time since, and where the recording meets one in a period, as
+// many end in one unseen: the whole period is told as the sample finds it. If it lives on, its clock puts that right.
+static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs)
+{
+    int known = account->cpu_ns && thread->cpu_ns >= account->cpu_ns;   // the same OS thread: it was outside of Python
+    uint64_t cpu = runs ? period : 0, clock = known ? thread->cpu_ns - account->cpu_ns : thread->cpu_ns;
+    account->looks = 0;
+    account->debt_ns = 0;
+    if (known) {
+        account->outside_ns += clock;
+        if (cpu > account->outside_ns) cpu = account->outside_ns;
+        account->outside_ns -= cpu;
+    } else if (clock <= period) account->debt_ns = (int64_t)clock - (int64_t)cpu;
+    pyprof__account_pass(account, period, cpu);
+}
+
+static void pyprof__account_note(const pyprof__session *session, pyprof__account *account, const pyprof__thread *thread, uint64_t now)
+{
+    account->cpu_ns = thread->cpu_ns;
+    account->look_ns = now;
+    account->tick = session->tick;
+    account->spell = session->spells;
+}
+
+// Of a thread: ticks told now; those at which it stood where it stands, in the state it is in; those at which it was about to leave the
+// CPU there; of these those looked at late.
+typedef struct { uint64_t ticks, stood, ran, late; } pyprof__told;
+
+// A tick that was due at most PROMPT_NS ago is told by what is found now: that is how long it takes to get there anyway; ELSEWHERE_NS
+// for a thread that runs on another CPU, and so has nothing to do with why the sampler came late. So is one due
+// LEAVE_NS before the thread left the CPU: the timer of the sampler has taken it away, but another process was given the CPU first.
+static pyprof__told pyprof__account_ticks(const pyprof__session *session, const pyprof__account *account, const pyprof__thread *thread,
+                                          uint64_t now, uint64_t since, int stood)
+{
+    pyprof__told told = { session->due - since, 0, 0, 0 };
+    uint64_t n, off = thread->off_ns, at = 0;
+    int waits = (thread->state & PYPROF__IS_WAITING) != 0, prompt;
+    if (stood && off <= account->look_ns) told.stood = told.ticks;
+    else for (n = session->due; n > since && n + PYPROF__DUE > session->due; n--, told.stood++) {
+        at = session->due_ns[(n - 1) % PYPROF__DUE];
+        if (at < off) break;
+    }
+    prompt = told.ticks && off <= now
+        && now - session->due_ns[(session->due - 1) % PYPROF__DUE] < (!waits && thread->elsewhere ? PYPROF__ELSEWHERE_NS : PYPROF__PROMPT_NS);
+    if (told.stood == 0 && prompt) told.stood = 1;
+    else if (told.stood < told.ticks && waits && at && at < off && off - at < PYPROF__LEAVE_NS) told.ran = 1;
+    told.late = told.stood + told.ran - (uint64_t)(prompt && told.stood);
+    return told;
+}
+
+// Looks at a thread's clock, and at which ticks it was seen.
+static pyprof__told pyprof__account_look(pyprof__session *session, pyprof__account *account, const pyprof__thread *thread, uint64_t now)
+{
+    int runs = !(thread->state & PYPROF__IS_WAITING) && !thread->put_off;
+    int goes_on = account->tick && account->spell == session->spells && thread->cpu_ns >= account->cpu_ns
+        && (account->tick + 1 >= session->tick || thread->known_ns <= account->look_ns);
+    pyprof__told told = { 0, 0, 0, 0 };
+    if (goes_on && thread->put_off) return told;   // all is told later
+    if (!goes_on) account->due = session->due - session->due_now;
+    if (goes_on) pyprof__account_pass(account, now - account->look_ns, thread->cpu_ns - account->cpu_ns);
+    else pyprof__account_meet(account, thread, now - session->last_ns, runs);
+    if (!thread->put_off) {
+        told = pyprof__account_ticks(session, account, thread, now, account->due, goes_on && !runs);
+        account->due = session->due;
+    }
+    pyprof__account_note(session, account, thread, now);
+    if (!goes_on && told.ticks > 1) told.ticks = told.stood + told.ran ? told.stood + told.ran : 1;   // a new one was not there at all of them
+    return told;
+}
+
+// ---- recording a sweep, part two ---------------------------------------------------------
+static uint32_t pyprof__sample_node(pyprof__session *session, const pyprof__codes *codes, pyprof__seat *seat, const pyprof__thread *thread,
+                                    uint32_t leaf)
+{
+    if (thread->cause) return pyprof__lost_node(session, seat, thread);
     if (seat->version != thread->version || seat->spots.count == 0) {
         seat->node = pyprof__stack_node(session, codes, seat, &thread->stack);
         seat->version = thread->version;
     }
-    model->stats.truncated += seat->truncated != 0;
-    model->stats.samples++;
-    model->stats.unfrozen += thread->unfrozen != 0;
-    memset(&moment, 0, sizeof moment);
-    moment.start_ns = now - wall;
-    moment.end_ns = now;
-    moment.wall_ns = wall;
-    moment.cpu_ns = cpu;
-    moment.thread = seat->member;
-    moment.node = pyprof__leaf_node(session, codes, seat, thread->leaf);
-    moment.count = 1;
-    moment.state = thread->state;
-    if (thread->raising) moment.state |= PYPROF__IS_RAISING;
-    moment.block_ns = wall * thread->blocks;
-    pyprof__record_gil(session, seat, thread, moment.node, now, wall);
-    pyprof__model_columns(model, &moment);
-    pyprof__model_moment(model, &moment, &seat->moment);
+    return pyprof__leaf_node(session, codes, seat, leaf);
 }
 
-typedef struct { uint64_t now, late, missed; double rate; } pyprof__tick;
-
-// Time in which nobody ran, the sampler neither, was a suspend or a SIGSTOP: a gap, not a burst.
-static int pyprof__was_suspended(const pyprof__sweeper *sweeper, const pyprof__tick *tick)
+// The part of the time that a sample stands for. One of which nothing tells whether the thread ran takes of both kinds.
+static void pyprof__sample_time(pyprof__session *session, pyprof__account *account, pyprof__moment *moment)
 {
-    uint64_t ran = 0;
-    size_t i;
-    if (tick->late < pyprof__second) return 0;
-    for (i = 0; i < sweeper->list.threads.count; i++) {
-        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
-        if (thread->tick == sweeper->list.tick && thread->last_cpu_ns && thread->cpu_ns > thread->last_cpu_ns)
-            ran += thread->cpu_ns - thread->last_cpu_ns;
-    }
-    return ran < tick->late / 50;
+    int waits = (moment->state & PYPROF__IS_WAITING) != 0, unknown = (moment->state & PYPROF__IS_UNKNOWN) != 0;
+    if (!waits || unknown) moment->cpu_ns = pyprof__share_take(session, &account->runs, 1);
+    moment->wall_ns = moment->cpu_ns;
+    if (waits) moment->wall_ns += pyprof__share_take(session, &account->waits, 0);
 }
 
-static void pyprof__record_stats(pyprof__session *session, const pyprof__sweeper *sweeper, const pyprof__tick *tick, uint64_t missed,
-                                 uint64_t retried)
+static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *moment, uint64_t number)   // it may get more
+{
+    pyprof__share *share = moment->state & PYPROF__IS_WAITING ? &account->waits : &account->runs;
+    share->node = moment->node;
+    share->state = moment->state;
+    share->moment = number;
+}
+
+// While it is looked at, a thread that ran stands where it is, and waits for the CPU that the sampler has.
+static void pyprof__sample_taken(pyprof__session *session, pyprof__account *account, const pyprof__moment *moment)
+{
+    pyprof__share taken;
+    int64_t ns = account->waits.ns < (int64_t)session->took_ns ? account->waits.ns : (int64_t)session->took_ns;
+    if (moment->state & PYPROF__IS_WAITING || ns <= 0) return;
+    taken.node = moment->node;
+    taken.state = (moment->state & PYPROF__HAS_GIL) | PYPROF__IS_WAITING | PYPROF__WANTS_CPU;
+    taken.moment = 0;
+    pyprof__share_add(session, &taken, ns, 0);
+    account->waits.ns -= ns;
+}
+
+static void pyprof__record_sample(pyprof__session *session, pyprof__account *account, pyprof__seat *seat, const pyprof__thread *thread,
+                                  pyprof__moment *moment, uint64_t wall)
+{
+    pyprof__model *model = &session->model;
+    pyprof__sample_time(session, account, moment);
+    if (thread->cause) {
+        pyprof__count_rejected(&model->stats, thread->cause, moment->count);
+        moment->count = 0;
+    } else {
+        model->stats.truncated += seat->truncated ? moment->count : 0;
+        model->stats.samples += moment->count;
+        model->stats.unfrozen += thread->unfrozen ? moment->count : 0;
+        if (thread->raising) moment->state |= PYPROF__IS_RAISING;
+        moment->block_ns = wall * thread->blocks;
+        pyprof__record_gil(session, seat, thread, moment->node, moment->end_ns, wall);
+    }
+    pyprof__model_columns(model, moment);
+    if (!thread->cause) pyprof__model_moment(model, moment, &account->moment);
+    pyprof__sample_keep(account, moment, thread->cause ? 0 : account->moment);
+    pyprof__sample_taken(session, account, moment);
+}
+
+static void pyprof__record_thread(pyprof__session *session, const pyprof__codes *codes, const pyprof__thread *thread, size_t slot, uint64_t now)
+{
+    pyprof__model *model = &session->model;
+    pyprof__seat *seat = pyprof__seat_of(session, slot);
+    pyprof__account *account = seat && pyprof__seat_take(session, seat, thread, now) ? pyprof__account_of(session, seat) : NULL;
+    uint64_t before;
+    pyprof__told told;
+    pyprof__moment moment;
+    if (!account) {
+        model->stats.asked++;
+        pyprof__count_rejected(&model->stats, PYPROF_CAUSE_MEMORY + 1, 1);
+        return;
+    }
+    PYPROF__AT(pyprof__member, model->members, seat->member).last_ns = now;
+    before = account->tick && account->spell == session->spells ? account->look_ns : session->last_ns;
+    told = pyprof__account_look(session, account, thread, now);
+    if (!PYPROF__AT(pyprof__member, model->members, seat->member).wanted) return;
+    model->stats.asked += told.ticks;
+    model->stats.missed += told.ticks - told.stood - told.ran;
+    model->stats.recovered += thread->cause ? 0 : told.late;
+    memset(&moment, 0, sizeof moment);
+    moment.start_ns = before;
+    moment.end_ns = now;
+    moment.thread = seat->member;
+    if (told.ran) {
+        moment.count = (uint32_t)told.ran;
+        moment.state = thread->ran_state;
+        moment.node = pyprof__sample_node(session, codes, seat, thread, thread->ran_leaf);
+        if (told.stood) moment.end_ns = thread->off_ns;
+        pyprof__record_sample(session, account, seat, thread, &moment, 0);
+        moment.start_ns = moment.end_ns;
+        moment.end_ns = now;
+    }
+    if (!told.stood) return;
+    moment.count = (uint32_t)told.stood;
+    moment.state = thread->state;
+    moment.node = pyprof__sample_node(session, codes, seat, thread, thread->leaf);
+    pyprof__record_sample(session, account, seat, thread, &moment, now - session->last_ns);
+}
+
+// Time in which nobody ran, and the sampler did not wait for a CPU, was a suspend or a SIGSTOP: a gap, not a burst.
+static int pyprof__was_suspended(pyprof__sweeper *sweeper, const pyprof__tick *tick)
+{
+    return tick->late >= pyprof__second && pyprof__threads_ran(sweeper) < tick->late / 50 && !pyprof__was_queued(sweeper, tick->late);
+}
+
+static void pyprof__record_stats(pyprof__session *session, const pyprof__sweeper *sweeper, const pyprof__tick *tick, uint64_t retried)
 {
     pyprof_stats *stats = &session->model.stats;
     size_t i;
@@ -15348,8 +15822,6 @@ static void pyprof__record_stats(pyprof__session *session, const pyprof__sweeper
     session->late_sum += tick->late;
     stats->late_mean_ns = session->late_sum / session->ticks_late;
     if (tick->late > stats->late_max_ns) stats->late_max_ns = tick->late;
-    stats->missed += missed;
-    stats->asked += missed;
     stats->retried += retried;
     if (sweeper->list.interps.count > stats->interpreters) stats->interpreters = sweeper->list.interps.count;
     pyprof__degrade(session, sweeper->degraded);
@@ -15369,31 +15841,52 @@ static void pyprof__look_opcodes(pyprof__sweeper *sweeper)
         pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(const uint32_t, sweeper->awaiting.spots, k));
 }
 
-static void pyprof__record(pyprof__session *session, const pyprof__sweeper *sweeper, const pyprof__tick *tick, int present, uint64_t retried)
+// The ticks of this session among those of the sampler that are over.
+static void pyprof__record_due(pyprof__session *session, const pyprof__tick *tick)
+{
+    double ratio = session->config.rate_hz / tick->rate;
+    uint64_t before = session->due, many;
+    uint32_t i;
+    session->phase += ratio * (double)tick->skipped;
+    for (many = (uint64_t)session->phase, session->phase -= (double)many; many; many--, session->due++)
+        session->due_ns[session->due % PYPROF__DUE] = tick->last;
+    for (i = 0; i < tick->count; i++) {
+        session->phase += ratio;
+        if (session->phase < 0.999999) continue;
+        session->phase -= 1;
+        session->due_ns[session->due++ % PYPROF__DUE] = tick->at[i];
+    }
+    session->due_now += session->due - before;
+}
+
+static void pyprof__record_gap(pyprof__session *session, const pyprof__tick *tick)   // time that nobody could see
+{
+    uint64_t gap = tick->late < tick->now - session->last_ns ? tick->late : tick->now - session->last_ns;
+    session->model.stats.gap_ns += tick->late;
+    session->last_ns += gap;
+    session->spells++;
+    session->due -= session->due_now - 1;
+    session->due_now = 1;
+    session->due_ns[(session->due - 1) % PYPROF__DUE] = tick->now;
+}
+
+static void pyprof__record(pyprof__session *session, pyprof__sweeper *sweeper, const pyprof__tick *tick, int present, uint64_t retried)
 {
     pyprof__model *model = &session->model;
-    size_t i, alive = 0;
-    uint64_t due;                // ticks of this session until now: one happens, the others were missed
-    int suspended;
+    size_t i;
     if (session->paused) return;
-    session->phase += session->config.rate_hz / tick->rate * (double)(1 + tick->missed);
-    if (session->phase < 0.999999) return;
-    if (present && !sweeper->listed) return;   // no thread could be seen: as if the tick had not happened
-    due = (uint64_t)(session->phase + 0.000001);
-    session->phase -= (double)due;
-    for (i = 0; i < sweeper->list.threads.count; i++) alive += PYPROF__AT(const pyprof__thread, sweeper->list.threads, i).tick == sweeper->list.tick;
-    suspended = present && pyprof__was_suspended(sweeper, tick);
-    if (suspended) {
-        model->stats.gap_ns += tick->late;
-        session->last_ns += tick->late < tick->now - session->last_ns ? tick->late : tick->now - session->last_ns;
-    }
-    pyprof__record_stats(session, sweeper, tick, suspended || !present ? 0 : (due - 1) * alive, retried);
+    session->took_ns += present ? sweeper->took_ns : 0;
+    pyprof__record_due(session, tick);
+    if (!session->due_now || (present && !sweeper->listed)) return;   // where no thread could be seen its ticks are told later
+    if (present && pyprof__was_suspended(sweeper, tick)) pyprof__record_gap(session, tick);
+    pyprof__record_stats(session, sweeper, tick, retried);
     for (i = 0; i < sweeper->list.threads.count && present; i++) {
         const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
         if (thread->tick == sweeper->list.tick) pyprof__record_thread(session, &sweeper->codes, thread, i, tick->now);
     }
     model->recorded_ns += tick->now - session->last_ns;
     session->last_ns = model->last_ns = tick->now;
+    session->due_now = session->took_ns = 0;
     model->stats.threads = model->members.count;
     if (session->config.duration_s > 0 && (double)model->recorded_ns >= session->config.duration_s * 1e9) {
         session->paused = session->ended = 1;
@@ -15427,7 +15920,7 @@ static void pyprof__record_awaits(pyprof__session *session, const pyprof__sweepe
 }
 
 // ---- the sampler thread -------------------------------------------------------------
-typedef struct { uint64_t period, base, number, deadline, random; double rate; uint32_t seen; } pyprof__schedule;
+typedef struct { uint64_t period, base, number, deadline, last, random; double rate; uint32_t seen; } pyprof__schedule;
 // ---- memory: what is due ten times a second ------------------------------------------------
 enum { PYPROF__GAUGES = 4096, PYPROF__HOUSE_NS = 100000000 };
 
@@ -15541,13 +16034,26 @@ static void pyprof__schedule_rate(pyprof__schedule *schedule, double rate)
     pyprof__schedule_next(schedule);
 }
 
-// After the tick at now: the next period that is not over yet; how many went by without a tick.
-static uint64_t pyprof__schedule_advance(pyprof__schedule *schedule, uint64_t now)
+// The sampler is here now: which ticks were due, and when is the next one?
+static void pyprof__schedule_collect(pyprof__schedule *schedule, uint64_t now, pyprof__tick *tick)
 {
-    uint64_t next = schedule->number + 1, current = (now - schedule->base) / schedule->period;
-    schedule->number = current > next ? current : next;
-    pyprof__schedule_next(schedule);
-    return schedule->number - next;
+    uint64_t behind = now > schedule->deadline ? (now - schedule->base) / schedule->period - schedule->number : 0;
+    tick->skipped = tick->count = 0;
+    tick->now = now;
+    tick->rate = schedule->rate;
+    tick->late = now - schedule->deadline;
+    tick->last = schedule->last;
+    schedule->last = now;
+    if (behind > PYPROF__DUE - 2) {
+        tick->skipped = behind - (PYPROF__DUE - 2);
+        schedule->number += tick->skipped;
+        pyprof__schedule_next(schedule);
+    }
+    while (schedule->deadline <= now && tick->count < PYPROF__DUE) {
+        tick->at[tick->count++] = schedule->deadline;
+        schedule->number++;
+        pyprof__schedule_next(schedule);
+    }
 }
 
 static void pyprof__deliver_events(void)
@@ -15599,12 +16105,10 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     pyprof__tick tick;
     uint64_t retried = sweeper->retried;
     int i, present;
-    tick.now = pyprof__now();
-    tick.late = tick.now - schedule->deadline;
-    tick.rate = schedule->rate;
-    tick.missed = pyprof__schedule_advance(schedule, tick.now);
-    pyprof__watch_lateness(sweeper, tick.now, tick.late);
-    present = pyprof__prove(sweeper) && pyprof__sweep(sweeper);
+    pyprof__schedule_collect(schedule, pyprof__now(), &tick);
+    sweeper->late = tick.late > PYPROF__PROMPT_NS || tick.count > 1;
+    present = pyprof__prove(sweeper) && pyprof__sweep(sweeper, tick.now);
+    if (present) pyprof__watch_lateness(sweeper, tick.now, tick.late);
     if (present && (tick.now > names->due || (tick.now > names->soon && pyprof__names_missing(&sweeper->list)))) {   // 5 % of the time at most
         uint64_t begin = pyprof__now(), took;
         int all = tick.now > names->due;
@@ -15632,6 +16136,7 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
         if (present && sweeper->awaits.count) pyprof__record_awaits(session, sweeper);
     }
     pthread_mutex_unlock(&pyprof__lock);
+    pyprof__busy_note(sweeper, tick.now);
     pyprof__deliver_events();
     pyprof__sweep_done(sweeper);
 }
@@ -15659,7 +16164,7 @@ static void *pyprof__sampler_main(void *argument)
         pthread_mutex_unlock(&pyprof__lock);
         pyprof__schedule_rate(&schedule, rate);
         until = PYPROF__GET(pyprof__heap.users) && house.due < schedule.deadline ? house.due : schedule.deadline;
-        if (pyprof__now() < until) pyprof__sleep_until(&pyprof__g.wake, schedule.seen, until);
+        if (pyprof__now() < until) pyprof__sweeper_sleep(sweeper, &pyprof__g.wake, schedule.seen, until);
         pyprof__heap_tick(pyprof__now());
         if (rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names);
         if (pyprof__now() < house.due) continue;
@@ -15695,55 +16200,39 @@ static pyprof_result pyprof__sampler_start(void)
     return pyprof__fail(PYPROF_ERR_BUSY, "cannot start the sampler thread: %s", strerror(error));
 }
 
-// A session ends while the sampler cannot get a CPU: the ticks that never happened are told, and the time stays in the
-// totals, unless nobody ran (a suspend, a SIGSTOP): then it is a gap. Under the lock.
-typedef struct { uint64_t now, wall, due, ran; } pyprof__overdue;
-
-static void pyprof__overdue_seat(pyprof__session *session, const pyprof__overdue *overdue, const pyprof__seat *seat, uint64_t cpu)
+// A part of the recording ends now: the time since the last tick is told as far as clocks tell it, and ticks that were due and that the
+// sampler had no CPU for. Under the lock.
+static void pyprof__account_end(pyprof__session *session, pyprof__account *account, uint64_t now, uint64_t due)
 {
-    pyprof__model *model = &session->model;
-    uint32_t node = pyprof__model_node(model, PYPROF__AT(pyprof__member, model->members, seat->member).node,
-                                       pyprof__model_pseudo(model, pyprof__pseudo_names[PYPROF__SPOT_LOST], PYPROF_KIND_PSEUDO, 0));
-    model->stats.missed += overdue->due;
-    model->stats.asked += overdue->due;
-    if (node == PYPROF__NONE) return;
-    pyprof__model_add(model, PYPROF_WALL_NS, node, (int64_t)overdue->wall);
-    pyprof__model_add(model, PYPROF_CPU_NS, node, (int64_t)cpu);
-}
-
-static uint64_t pyprof__overdue_cpu(const pyprof__session *session, const pyprof__seat *seat)   // since it was last sampled
-{
-    uint64_t cpu;
-    if (seat->tick != session->tick || seat->member == PYPROF__NONE || !seat->cpu_ns) return 0;
-    cpu = pyprof__thread_cpu(seat->native);
-    return cpu > seat->cpu_ns ? cpu - seat->cpu_ns : 0;
-}
-
-static void pyprof__record_overdue(pyprof__session *session)
-{
-    pyprof__model *model = &session->model;
-    pyprof__overdue overdue;
-    size_t i;
-    overdue.now = pyprof__now();
-    overdue.wall = overdue.now - session->last_ns;
-    overdue.due = (uint64_t)((double)overdue.wall * session->config.rate_hz / 1e9);
-    overdue.ran = 0;
-    if (session->paused || overdue.due < 3 || overdue.wall < 50000000) return;
-    for (i = 0; i < session->seats.count; i++) overdue.ran += pyprof__overdue_cpu(session, &PYPROF__AT(const pyprof__seat, session->seats, i));
-    if (session->tick && overdue.wall > pyprof__second && overdue.ran < overdue.wall / 50) model->stats.gap_ns += overdue.wall;
-    else if (session->tick == 0) {   // it never saw a thread; the one that ends the session was there
-        model->stats.missed += overdue.due;
-        model->stats.asked += overdue.due;
-    } else {
-        for (i = 0; i < session->seats.count; i++) {
-            const pyprof__seat *seat = &PYPROF__AT(const pyprof__seat, session->seats, i);
-            if (seat->tick != session->tick || seat->member == PYPROF__NONE) continue;
-            pyprof__overdue_seat(session, &overdue, seat, pyprof__overdue_cpu(session, seat));
-        }
+    uint64_t cpu = account->tick == session->tick && account->spell == session->spells ? pyprof__thread_cpu((int64_t)account->native) : 0;
+    pyprof_stats *stats = &session->model.stats;
+    if (cpu < account->cpu_ns || cpu == 0 || account->member == PYPROF__NONE) return;
+    if (PYPROF__AT(pyprof__member, session->model.members, account->member).wanted) {
+        stats->asked += due;
+        stats->missed += due;
     }
-    if (overdue.wall > model->stats.late_max_ns) model->stats.late_max_ns = overdue.wall;
-    model->recorded_ns += overdue.wall;
-    session->last_ns = model->last_ns = overdue.now;
+    pyprof__account_pass(account, now - account->look_ns, cpu - account->cpu_ns);
+    account->cpu_ns = cpu;
+    account->look_ns = now;
+}
+
+static void pyprof__record_end(pyprof__session *session)
+{
+    pyprof__model *model = &session->model;
+    uint64_t now = pyprof__now(), wall = now - session->last_ns, due = (uint64_t)((double)wall * session->config.rate_hz / 1e9);
+    size_t i;
+    if (session->paused) { pyprof__accounts_settle(session); return; }
+    if (due < 3 || wall < 50000000) due = 0;   // not late
+    for (i = 0; i < session->accounts.count; i++)
+        pyprof__account_end(session, &PYPROF__AT(pyprof__account, session->accounts, i), now, due);
+    if (session->tick == 0 && due) {           // it never saw a thread; the one that ends the session was there
+        model->stats.missed += due;
+        model->stats.asked += due;
+    }
+    if (due && wall > model->stats.late_max_ns) model->stats.late_max_ns = wall;
+    pyprof__accounts_settle(session);
+    model->recorded_ns += wall;
+    session->last_ns = model->last_ns = now;
 }
 
 // ---- starting and ending a session ---------------------------------------------------
@@ -15807,6 +16296,8 @@ static void pyprof__seats_free(pyprof__session *session)
         pyprof__array_free(&session->pool, &PYPROF__AT(pyprof__seat, session->seats, i).nodes);
     }
     pyprof__array_free(&session->pool, &session->seats);
+    pyprof__array_free(&session->pool, &session->accounts);
+    pyprof__index_free(&session->pool, &session->account_index);
     pyprof__array_free(&session->pool, &session->spot_map);
 }
 
@@ -15828,6 +16319,7 @@ static int pyprof__session_clear(pyprof__session *session, uint64_t start_ns)
     session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
     session->spot_map.count = 0;
     for (i = 0; i < session->seats.count; i++) PYPROF__AT(pyprof__seat, session->seats, i).member = PYPROF__NONE;
+    for (i = 0; i < session->accounts.count; i++) pyprof__account_renew(&PYPROF__AT(pyprof__account, session->accounts, i), start_ns);
     return pyprof__model_begin(&session->model) && (!session->heap || pyprof__heap_view_begin(&session->view, &session->pool));
 }
 
@@ -15866,6 +16358,7 @@ static pyprof_result pyprof__session_open(const pyprof_config *config, int *slot
     }
     pyprof__pool_init(&session->pool, &config->allocator, config->max_bytes / 4 * 3);
     pyprof__array_init(&session->seats, sizeof(pyprof__seat));
+    pyprof__array_init(&session->accounts, sizeof(pyprof__account));
     pyprof__array_init(&session->spot_map, sizeof(uint32_t));
     pyprof__heap_view_init(&session->view);
     if (!pyprof__session_clear(session, pyprof__now())) {
@@ -16010,7 +16503,7 @@ static int pyprof__dump_sweep(pyprof__sweeper *sweeper)
     size_t i;
     for (attempt = 0; attempt < 2 || (attempt < 20 && rejected); attempt++) {   // two: who stands still with the GIL waits
         if (attempt) pyprof__sleep_until(&word, 0, pyprof__now() + 1000000);
-        if (!pyprof__sweep(sweeper)) return 0;
+        if (!pyprof__sweep(sweeper, pyprof__now())) return 0;
         for (rejected = 0, i = 0; i < sweeper->list.threads.count; i++) {
             const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, i);
             rejected |= thread->tick == sweeper->list.tick && thread->cause != 0;
@@ -16039,7 +16532,8 @@ static void *pyprof__dump_main(void *argument)
     }
     if (job->result == PYPROF_OK) {
         pyprof__names_read(&job->sweeper.list, job->sweeper.codes.text, 1);
-        tick.now = pyprof__now();
+        tick.now = tick.at[0] = pyprof__now();
+        tick.count = 1;
         tick.rate = job->session.config.rate_hz;
         pyprof__record(&job->session, &job->sweeper, &tick, 1, 0);
         pyprof__record_awaits(&job->session, &job->sweeper);
@@ -16379,7 +16873,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == getpid();
     if (found) {
         slot = (int)(found - pyprof__g.sessions) + 1;
-        pyprof__record_overdue(found);
+        if (profile || from_env) pyprof__record_end(found);
         if (profile || from_env) result = pyprof__session_profile(found, 0, &made);
         unhook = found->heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running();
         pyprof__heap_leave(found);
@@ -16413,7 +16907,10 @@ PYPROF__DEF pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot
     if (!found) result = pyprof__no_session(session);
     else if (last_s > 0 && found->config.timeline_s < 0)
         result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
-    else result = pyprof__session_profile(found, last_s, profile);
+    else {
+        pyprof__record_end(found);
+        result = pyprof__session_profile(found, last_s, profile);
+    }
     if (result == PYPROF_OK && options && options->reset && !pyprof__session_renew(found, found->last_ns)) {   // no time falls between the parts
         pyprof__profile_free(*profile);
         *profile = NULL;
@@ -16427,7 +16924,6 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
 {
     pyprof__session *found;
     pyprof_result result = PYPROF_OK;
-    size_t i;
     pyprof__enter();
     pthread_mutex_lock(&pyprof__lock);
     found = pyprof__session_of(session);
@@ -16440,7 +16936,8 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
         } else {
             found->paused = 0;
             found->last_ns = found->awake_ns = now;
-            for (i = 0; i < found->seats.count; i++) PYPROF__AT(pyprof__seat, found->seats, i).cpu_ns = 0;
+            found->spells++;
+            found->due_now = 0;
         }
         pyprof__heap_noting();
     }
@@ -16910,6 +17407,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     result = pyprof__sweeper_open(&job->sweeper, NULL, UINT64_MAX, job->session.config.max_depth, 1);
     if (result == PYPROF_OK) {
         pyprof__array_init(&job->session.seats, sizeof(pyprof__seat));
+        pyprof__array_init(&job->session.accounts, sizeof(pyprof__account));
         pyprof__array_init(&job->session.spot_map, sizeof(uint32_t));
         if (pyprof__session_clear(&job->session, pyprof__now())) result = pyprof__dump_run(job, profile);
         else result = pyprof__fail_memory("the dump");

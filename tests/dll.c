@@ -221,7 +221,7 @@ static void *test_caller_main(void *argument)
     if (pyprof__self_check(&job->sweeper, 50, &proven) != PYPROF_OK) return NULL;
     while (job->rounds--) {
         pyprof__sleep_until(&word, 0, pyprof__now() + 1000000);
-        if (pyprof__sweep(&job->sweeper)) test_caller_note(job);
+        if (pyprof__sweep(&job->sweeper, pyprof__now())) test_caller_note(job);
     }
     return NULL;
 }
@@ -336,6 +336,7 @@ static void *test_sleeper_main(void *unused)
 {
     pyprof__schedule schedule;
     int64_t cpu_word = pyprof__cpu_word_offset();
+    pyprof__tick tick;
     int here = -1;
     memset(&schedule, 0, sizeof schedule);
     schedule.rate = -1;
@@ -345,7 +346,7 @@ static void *test_sleeper_main(void *unused)
         int cpu = cpu_word ? *(volatile int32_t *)((uintptr_t)test_sleeper.target + (uintptr_t)cpu_word) : here;
         if (cpu != here && pyprof__cpus_only(cpu)) here = cpu;
         if (pyprof__now() < schedule.deadline) pyprof__sleep_until(&test_sleeper.stop, 0, schedule.deadline);
-        pyprof__schedule_advance(&schedule, pyprof__now());
+        pyprof__schedule_collect(&schedule, pyprof__now(), &tick);
     }
     test_sleeper.cpu_ns = pyprof__own_cpu();
     return unused;

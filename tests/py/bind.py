@@ -33,10 +33,10 @@ RESULTS = ['OK', 'ARGUMENT', 'STATE', 'BUSY', 'MEMORY', 'IO', 'FORMAT', 'NO_PYTH
 
 SAMPLES, WALL_NS, CPU_NS, GIL_NS, GIL_WAIT_NS, WAIT_NS, NATIVE_NS, CALLS, EXCEPTIONS = range(1, 10)
 ALLOC_BYTES, ALLOC_BLOCKS, LIVE_BYTES, LIVE_BLOCKS, PEAK_BYTES, PEAK_BLOCKS, TEMP_BLOCKS = range(10, 17)
-WAIT_SAMPLES, RESIDENT_BYTES, LIVE_AGE_MS, IDLE_NS, CPU_WAIT_NS, NOGIL_NS, GIL_BLOCK_NS = range(19, 26)
+WAIT_SAMPLES, RESIDENT_BYTES, LIVE_AGE_MS, IDLE_NS, CPU_WAIT_NS, NOGIL_NS, GIL_BLOCK_NS, UNKNOWN_NS = range(19, 27)
 METRIC_COUNT = 32
 STATES = {'gil': GIL_NS, 'gil_wait': GIL_WAIT_NS, 'wait': WAIT_NS, 'native': NATIVE_NS, 'idle': IDLE_NS,
-          'cpu_wait': CPU_WAIT_NS, 'nogil': NOGIL_NS}   # columns that take the wall time of the samples they are about
+          'cpu_wait': CPU_WAIT_NS, 'nogil': NOGIL_NS, 'unknown': UNKNOWN_NS}   # columns that take the wall time of the samples they are about
 
 (KIND_PYTHON, KIND_NATIVE, KIND_ZONE, KIND_PSEUDO, KIND_THREAD, KIND_PROCESS, KIND_WAIT, KIND_TASK) = range(8)
 
@@ -152,7 +152,7 @@ class Info(Structure):
 class Stats(Structure):
     _fields_ = [('asked', c_uint64), ('samples', c_uint64), ('missed', c_uint64), ('rejected', c_uint64),
                 ('rejected_by_cause', c_uint64 * 8), ('retried', c_uint64), ('unfrozen', c_uint64),
-                ('truncated', c_uint64), ('timeline_dropped', c_uint64), ('threads', c_uint64),
+                ('truncated', c_uint64), ('recovered', c_uint64), ('timeline_dropped', c_uint64), ('threads', c_uint64),
                 ('interpreters', c_uint64), ('own_cpu_ns', c_uint64), ('own_bytes', c_uint64),
                 ('late_max_ns', c_uint64), ('late_mean_ns', c_uint64), ('gap_ns', c_uint64), ('heap_state', c_int),
                 ('heap_samples', c_uint64), ('heap_dropped', c_uint64), ('heap_live_bytes', c_uint64),
