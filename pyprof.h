@@ -6386,9 +6386,11 @@ typedef struct { uint32_t slot, first, count; uint64_t ns; } pyprof__await;   //
 enum { PYPROF__MAX_AWAITS = 1000, PYPROF__AWAITS_NS = 100000000 };
 enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INNER = 8, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
       PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300,
-      PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000, PYPROF__BLUR_NS = 4000, PYPROF__ASK_FIRST = 2, PYPROF__GIL_SIZE = 224 };
+      PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000, PYPROF__BLUR_NS = 4000,
+      PYPROF__ASK_FIRST = 2, PYPROF__GIL_SIZE = 224 };
 // LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; AHEAD_NS: how long the scheduler's clock of another
-// CPU is trusted to keep its distance; SWITCH_NS: from one thread on a CPU to the next, at most; BLUR_NS: of that moment, as told; GIL_SIZE: at most, of struct _gil_runtime_state
+// CPU is trusted to keep its distance; SWITCH_NS: from one thread on a CPU to the next, at most;
+// BLUR_NS: of that moment, as told; GIL_SIZE: at most, of struct _gil_runtime_state
 
 typedef struct {
     pyprof__pool pool;
@@ -11654,9 +11656,11 @@ static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile 
 {
     const pyprof_stats *before = &from->model.stats;
     uint64_t *counts[] = { &stats->asked, &stats->samples, &stats->missed, &stats->rejected, &stats->retried, &stats->unfrozen, &stats->truncated,
-                           &stats->recovered, &stats->timeline_dropped, &stats->own_cpu_ns, &stats->gap_ns, &stats->heap_samples, &stats->heap_dropped };
+                           &stats->recovered, &stats->timeline_dropped, &stats->own_cpu_ns, &stats->gap_ns, &stats->heap_samples,
+                           &stats->heap_dropped };
     const uint64_t others[] = { before->asked, before->samples, before->missed, before->rejected, before->retried, before->unfrozen,
-                                before->truncated, before->recovered, before->timeline_dropped, before->own_cpu_ns, before->gap_ns, before->heap_samples,
+                                before->truncated, before->recovered, before->timeline_dropped, before->own_cpu_ns, before->gap_ns,
+                                before->heap_samples,
                                 before->heap_dropped };
     int between = from->pid == after->pid && from->model.start_ns == after->model.start_ns;
     size_t i;
@@ -14086,7 +14090,8 @@ static void pyprof__text_quality(const pyprof__job *job)
                        (unsigned long long)stats->unfrozen, (unsigned long long)stats->retried, (unsigned long long)stats->truncated,
                            (unsigned long long)stats->timeline_dropped);
     if (stats->recovered)
-        pyprof__put_format(s, "    %llu looked at late, of threads that had not run since: as exact as the others\n", (unsigned long long)stats->recovered);
+        pyprof__put_format(s, "    %llu looked at late, of threads that had not run since: as exact as the others\n",
+                           (unsigned long long)stats->recovered);
     pyprof__put(s, "    woken ");
     pyprof__put_fixed(s, (double)stats->late_mean_ns / 1e6, 3);
     pyprof__put(s, " ms late on average, ");
@@ -16087,7 +16092,8 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 //   Promise    a session is a token; a forked child finds everything off; nothing is freed that another thread may touch
 // ============================================================================
 enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 4096, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__RIVALS = 1024,
-       PYPROF__ACCOUNTS = 16384, PYPROF__DUE = 512, PYPROF__PROMPT_NS = 200000, PYPROF__LEAVE_NS = 25000, PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
+       PYPROF__ACCOUNTS = 16384, PYPROF__DUE = 512, PYPROF__PROMPT_NS = 200000, PYPROF__LEAVE_NS = 25000,
+       PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
 static const uint64_t pyprof__patience = 5000000000u;   // ns a session's end waits for a sampler that gets no CPU
 
 typedef struct {                 // a tick of the sampler, late or not
