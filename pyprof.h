@@ -7862,7 +7862,7 @@ typedef struct { uint64_t in, out, gone, peak; float marks[PYPROF__MARKS]; } pyp
 typedef struct pyprof__allocating pyprof__allocating;
 struct pyprof__allocating {      // a thread that allocates; never freed, used again after the thread's end
     pyprof__allocating *next;
-    uint64_t tid;
+    uint64_t tid, holder;        // tid: 0 = it is not in use; holder: the thread that used it last
     uint32_t life, root, native; // life: its number + 1
     uint32_t generation;         // of the heap, when it was last used
     uint64_t random, spent, drawn, sampled;   // bytes counted down before the present countdown; the present countdown; samples
@@ -8570,24 +8570,35 @@ static pyprof__allocating *pyprof__allocating_new(uint32_t depth)
 }
 
 // The record of this thread: one whose thread has ended, or a new one. NULL = no memory.
+// One that is not in use. A thread that was stopped in the midst of an allocation looks at its own once more, in a
+// later tracking: as nobody else's it never says of another thread that it has left the sites.
+static pyprof__allocating *pyprof__allocating_spare(int64_t tid, uint32_t depth)   // NULL = there is none
+{
+    pyprof__allocating *self;
+    for (self = pyprof__heap.threads; self; self = self->next)
+        if (PYPROF__GET(self->tid) == 0 && self->holder == (uint64_t)tid && self->capacity >= depth) return self;
+    for (self = pyprof__heap.threads; self; self = self->next)
+        if (PYPROF__GET(self->tid) == 0 && self->capacity >= depth && !pyprof__thread_exists((int64_t)self->holder)) return self;
+    return NULL;
+}
+
 static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
 {
     int64_t tid = pyprof__gettid();
-    pyprof__allocating *self, *found = NULL;
+    pyprof__allocating *self;
     uint32_t depth = pyprof__heap.max_depth;
     pyprof__life *life;
     pyprof__heap_lock(&pyprof__heap.threads_lock);
-    for (self = pyprof__heap.threads; self; self = self->next) {
+    for (self = pyprof__heap.threads; self; self = self->next)
         if (PYPROF__GET(self->tid) == (uint64_t)tid) pyprof__allocating_end(self);   // its number is used again: that one is gone
-        if (PYPROF__GET(self->tid) == 0 && self->capacity >= depth) found = self;
-    }
-    self = found;
+    self = pyprof__allocating_spare(tid, depth);
     if (!self && (self = pyprof__allocating_new(depth)) != NULL) {
         self->next = pyprof__heap.threads;
         __atomic_store_n(&pyprof__heap.threads, self, __ATOMIC_RELEASE);
     }
     if (self) {
         PYPROF__SET(self->tid, (uint64_t)tid);
+        self->holder = (uint64_t)tid;
         self->generation = generation;
         self->depth = 0;
         self->cut = 0;
