@@ -157,6 +157,9 @@ typedef enum pyprof_metric {
     PYPROF_NOGIL_NS = 24,     // part of NATIVE_NS: running without the GIL
     PYPROF_GIL_BLOCK_NS = 25, // time others waited for the GIL while this one held it, added up over the waiting threads
     PYPROF_UNKNOWN_NS = 26,   // part of WAIT_NS: nothing told whether the thread ran or waited, or for what it waited
+    PYPROF_ALLOC_DOUBT = 29,  // sampled: bytes D of ALLOC_BYTES that are estimated: it is right to
+    PYPROF_LIVE_DOUBT = 30,   //     +- 1.96 * sqrt(heap_interval_bytes * D) in 95 of 100 cases; so are
+    PYPROF_PEAK_DOUBT = 31,   //     LIVE_ and PEAK_BYTES. Small blocks are in doubt, much larger ones are not
     PYPROF_METRIC_COUNT = 32
 } pyprof_metric;
 
@@ -206,7 +209,8 @@ typedef enum pyprof_domain {
 typedef enum pyprof_growth {
     PYPROF_GROWTH_STEADY = 0,       // no growth that could be told from chance
     PYPROF_GROWTH_PLATEAU = 1,      // it grew, and stopped: a cache, a pool
-    PYPROF_GROWTH_GROWING = 2       // it grew to the end
+    PYPROF_GROWTH_GROWING = 2,      // it grew to the end
+    PYPROF_GROWTH_UNSURE = 3        // it grew, and may go on: too little was seen of its end
 } pyprof_growth;
 typedef enum pyprof_heap_state {
     PYPROF_HEAP_STATE_OFF = 0, PYPROF_HEAP_STATE_PENDING = 1, PYPROF_HEAP_STATE_ON = 2, PYPROF_HEAP_STATE_LOST = 3
@@ -423,7 +427,7 @@ typedef struct pyprof_leak {        // a place whose live memory grew: see pypro
     int64_t live_bytes, live_blocks;
     int64_t grown_bytes;            // since the first mark
     double bytes_per_s;             // of growth over the later half of the marks
-    int64_t error_bytes;            // half of the 95 % confidence interval of live_bytes and grown_bytes, at most; 0 = exact
+    int64_t error_bytes;            // half of the 95 % interval of live_bytes or grown_bytes; 0 = exact
     double mean_age_s;              // of the live blocks
     uint64_t reserved[4];
 } pyprof_leak;
@@ -488,7 +492,8 @@ PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pypro
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT
 PYPROF_API pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyprof_info *info);
 PYPROF_API pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyprof_stats *stats);
-// The first capacity places whose live memory grew, the fastest growing first, plateaus last; *count = places there are.
+// The first capacity places whose live memory grew: the fastest growing first, then those that may go on, plateaus
+// last. *count = places there are.
 // query->group says what a place is (query NULL: a line), its filters choose stacks. row_size = sizeof(pyprof_leak).
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY, STATE (no heap data, or a difference)
 PYPROF_API pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query, pyprof_leak *rows, size_t row_size,
@@ -1108,7 +1113,7 @@ static uint64_t pyprof__last_run(int64_t tid)
     for (at += 1 + strspn(at + 1, " "); *at >= '0' && *at <= '9'; at++) ns = ns * 10 + (uint64_t)(*at - '0');   // ms
     if (*at++ != '.') return 0;
     for (; *at >= '0' && *at <= '9' && digits < 6; at++, digits++) ns = ns * 10 + (uint64_t)(*at - '0');
-    return digits < 6 ? 0 : ns ? ns : PYPROF__LAST_MOVED;
+    return digits < 6 ? 0 : ns ? ns : (uint64_t)PYPROF__LAST_MOVED;
 }
 
 static int pyprof__signal_is_blocked(int64_t tid, int signal)   // by a thread of this process; also if it has ended
@@ -6704,6 +6709,11 @@ typedef struct { uint32_t node, padding; uint64_t ns, count; } pyprof__waited;  
 enum { PYPROF__MARKS = 16 };   // even
 
 typedef struct { float bytes[PYPROF__MARKS]; } pyprof__marks;
+// Sampled only: how much of those bytes is in doubt; and of what lives at the end, the bytes born before the
+// first mark, between the first and the second, ... after the last, and how much of them is in doubt
+typedef struct {
+    float doubt[PYPROF__MARKS], born[PYPROF__MARKS + 1], born_doubt[PYPROF__MARKS + 1];
+} pyprof__births;
 
 typedef struct {               // what a heap tracker says of the whole process
     int mode;                  // pyprof_heap_mode
@@ -6724,6 +6734,7 @@ typedef struct {
     pyprof__array waited;          // by what they awaited
     pyprof__array history;         // pyprof__marks, row 0 is empty: live bytes of a node at each mark
     pyprof__array history_at;      // uint32_t a node: its row; shorter than the nodes: the rest 0
+    pyprof__array births;          // pyprof__births, a row for each of the history; empty = exact
     pyprof__heap_facts heap;
     pyprof__array columns[PYPROF_METRIC_COUNT];   // int64_t a node, its own value; empty = the metric was never used
     pyprof__index function_index, location_index, node_index, waited_index;
@@ -6752,6 +6763,7 @@ static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
     pyprof__array_init(&model->waited, sizeof(pyprof__waited));
     pyprof__array_init(&model->history, sizeof(pyprof__marks));
     pyprof__array_init(&model->history_at, sizeof(uint32_t));
+    pyprof__array_init(&model->births, sizeof(pyprof__births));
     for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_init(&model->columns[i], sizeof(int64_t));
 }
 
@@ -6770,6 +6782,7 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__index_free(model->pool, &model->waited_index);
     pyprof__array_free(model->pool, &model->history);
     pyprof__array_free(model->pool, &model->history_at);
+    pyprof__array_free(model->pool, &model->births);
     for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_free(model->pool, &model->columns[i]);
     pyprof__index_free(model->pool, &model->function_index);
     pyprof__index_free(model->pool, &model->location_index);
@@ -6954,10 +6967,31 @@ static int64_t pyprof__model_value(const pyprof__model *model, pyprof_metric met
     return node < column->count ? PYPROF__AT(int64_t, *column, node) : 0;
 }
 
+static uint32_t pyprof__history_row(const pyprof__model *model, uint32_t node)   // 0 = it has none
+{
+    return node < model->history_at.count ? PYPROF__AT(const uint32_t, model->history_at, node) : 0;
+}
+
 static const pyprof__marks *pyprof__model_history(const pyprof__model *model, uint32_t node)   // NULL = it has none
 {
-    uint32_t row = node < model->history_at.count ? PYPROF__AT(const uint32_t, model->history_at, node) : 0;
+    uint32_t row = pyprof__history_row(model, node);
     return row ? &PYPROF__AT(const pyprof__marks, model->history, row) : NULL;
+}
+
+static pyprof__births *pyprof__model_births(const pyprof__model *model, uint32_t node)   // NULL = it has none
+{
+    uint32_t row = pyprof__history_row(model, node);
+    return row && row < model->births.count ? &PYPROF__AT(pyprof__births, model->births, row) : NULL;
+}
+
+static int pyprof__births_make(pyprof__model *model)   // a row for each of the history. 0 = no memory
+{
+    size_t have = model->births.count, need = model->history.count;
+    if (have >= need) return 1;
+    if (!pyprof__array_reserve(model->pool, &model->births, need - have)) return 0;
+    memset((pyprof__births *)model->births.data + have, 0, (need - have) * sizeof(pyprof__births));
+    model->births.count = need;
+    return 1;
 }
 
 static pyprof__marks *pyprof__model_history_row(pyprof__model *model, uint32_t node)   // made if need be; NULL = no memory
@@ -7137,6 +7171,7 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
     if (!pyprof__array_copy(pool, &to->gauges, &from->gauges) || !pyprof__array_copy(pool, &to->rivals, &from->rivals)) return 0;
     if (!pyprof__array_copy(pool, &to->waited, &from->waited)) return 0;
     if (!pyprof__array_copy(pool, &to->history, &from->history) || !pyprof__array_copy(pool, &to->history_at, &from->history_at)) return 0;
+    if (!pyprof__array_copy(pool, &to->births, &from->births)) return 0;
     if (since) {
         pyprof__model_columns_since(to, since);
         pyprof__model_cut(to, since);
@@ -7162,9 +7197,11 @@ typedef struct { uint32_t slot, first, count; uint64_t ns; } pyprof__await;   //
 enum { PYPROF__MAX_AWAITS = 1000, PYPROF__AWAITS_NS = 100000000 };
 enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INNER = 8, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
       PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300,
-      PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000, PYPROF__BLUR_NS = 4000, PYPROF__ASK_FIRST = 2, PYPROF__AT_ONCE = 64, PYPROF__GIL_SIZE = 224 };
+      PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000, PYPROF__BLUR_NS = 4000,
+      PYPROF__ASK_FIRST = 2, PYPROF__AT_ONCE = 64, PYPROF__GIL_SIZE = 224 };
 // LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; AHEAD_NS: how long the scheduler's clock of another
-// CPU is trusted to keep its distance; SWITCH_NS: from one thread on a CPU to the next, at most; BLUR_NS: of that moment, as told; AT_ONCE: threads read in a window; GIL_SIZE: at most, of struct _gil_runtime_state
+// CPU is trusted to keep its distance; SWITCH_NS: from one thread on a CPU to the next, at most;
+// BLUR_NS: of that moment, as told; AT_ONCE: threads read in a window; GIL_SIZE: at most, of struct _gil_runtime_state
 
 typedef struct {
     pyprof__pool pool;
@@ -8755,11 +8792,14 @@ typedef struct { uint64_t *frame, *instruction, *code, *name; uint32_t *site; } 
 typedef struct { uint64_t address; uint32_t epoch, version, code, spare; } pyprof__code_memo;
 typedef struct { uint64_t code, instruction; uint32_t parent, site; } pyprof__site_memo;
 typedef struct { uint64_t tid, started, first_ns; uint32_t root, ended; } pyprof__life;     // one thread, kept after its end
+// Sampled only, of a site: the bytes in doubt (see pyprof__weigh) of its flows, at the high-water mark, and
+// at each mark
+typedef struct { uint64_t in, out, gone, peak; float marks[PYPROF__MARKS]; } pyprof__site_doubt;
 
 typedef struct pyprof__allocating pyprof__allocating;
 struct pyprof__allocating {      // a thread that allocates; never freed, used again after the thread's end
     pyprof__allocating *next;
-    uint64_t tid;
+    uint64_t tid, holder;        // tid: 0 = it is not in use; holder: the thread that used it last
     uint32_t life, root, native; // life: its number + 1
     uint32_t generation;         // of the heap, when it was last used
     uint64_t random, spent, drawn, sampled;   // bytes counted down before the present countdown; the present countdown; samples
@@ -8781,7 +8821,13 @@ typedef struct { uint64_t address; uint32_t code, next; } pyprof__code_at;
 
 // The sites from number first on. Each segment is as large as all before it, so that address space is taken as it is
 // needed: RLIMIT_AS counts it, used or not. They stay where they are, because every thread that allocates looks at them.
-typedef struct { pyprof__site *sites; pyprof__site_key *keys; float *history; uint32_t first, count; } pyprof__segment;
+typedef struct {
+    pyprof__site *sites;
+    pyprof__site_key *keys;
+    float *history;
+    pyprof__site_doubt *doubts;  // NULL: exact
+    uint32_t first, count;
+} pyprof__segment;
 
 typedef struct {
     pid_t pid;                   // a child that was made by a bare clone() finds another one
@@ -8813,6 +8859,7 @@ typedef struct {
     uint32_t code_epoch;         // changes when a known code object dies
     uint32_t *buckets;           // of sites; number, 0 = none
     pyprof__segment segments[PYPROF__SEGMENTS];
+    int doubtful;                // the segments have doubts: the tracking they were made for is sampled
     uint32_t site_count, site_limit;   // number 0 is the root
     pyprof__life *lives;
     uint32_t life_count;
@@ -8941,15 +8988,20 @@ static int64_t pyprof__draw(uint64_t *random, uint64_t interval)   // bytes unti
 
 // What a block stands for. Sampled: with P = 1 - exp(-size / interval) it was noted, so it stands for 1 / P blocks.
 // Blocks are counted in 1/65536 then. An empty block counts as a byte, or it would never be seen.
-PYPROF__HOT void pyprof__weigh(uint64_t size, uint64_t *bytes, uint64_t *blocks)
+// doubt: the variance of an estimate is the sum of bytes * bytes * (1 - P) over its samples. Divided by the interval
+// that is a number of bytes: those that the samples stand for if blocks are small, next to none if each is noted anyway.
+typedef struct { uint64_t bytes, blocks, doubt; } pyprof__weight;
+PYPROF__HOT pyprof__weight pyprof__weigh(uint64_t size)
 {
-    double chance;
-    *bytes = size;
-    *blocks = 1;
-    if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT) return;
-    chance = 1 - pyprof__exp_minus((double)(size + 1) / (double)pyprof__heap.interval);
-    *bytes = (uint64_t)((double)size / chance + 0.5);
-    *blocks = (uint64_t)(65536.0 / chance + 0.5);
+    pyprof__weight weight = { size, 1, 0 };
+    double missed, bytes, interval = (double)pyprof__heap.interval;
+    if (PYPROF__GET(pyprof__heap.mode) != PYPROF_HEAP_SAMPLED) return weight;   // sites have no doubts then
+    missed = pyprof__exp_minus((double)(size + 1) / interval);
+    bytes = (double)size / (1 - missed);
+    weight.bytes = (uint64_t)(bytes + 0.5);
+    weight.blocks = (uint64_t)(65536.0 / (1 - missed) + 0.5);
+    weight.doubt = (uint64_t)(bytes * missed * (bytes / interval) + 0.5);
+    return weight;
 }
 
 static uint64_t pyprof__whole_blocks(uint64_t blocks)
@@ -9305,9 +9357,16 @@ static float *pyprof__site_history(uint32_t site)   // PYPROF__MARKS of them
     return &segment->history[(size_t)(site - segment->first) * PYPROF__MARKS];
 }
 
+static inline pyprof__site_doubt *pyprof__site_doubt_at(uint32_t site)   // sampled only
+{
+    const pyprof__segment *segment = pyprof__segment_of(site);
+    return &segment->doubts[site - segment->first];
+}
+
 static size_t pyprof__segment_bytes(uint32_t count)
 {
-    return count * (sizeof(pyprof__site) + sizeof(pyprof__site_key) + PYPROF__MARKS * sizeof(float));
+    size_t each = sizeof(pyprof__site) + sizeof(pyprof__site_key) + PYPROF__MARKS * sizeof(float);
+    return count * (each + (pyprof__heap.doubtful ? sizeof(pyprof__site_doubt) : 0));
 }
 
 static uint32_t pyprof__site_limit(void) { return __atomic_load_n(&pyprof__heap.site_limit, __ATOMIC_ACQUIRE); }
@@ -9345,6 +9404,8 @@ static int pyprof__segment_new(uint32_t site)
         segment->count = count;
         segment->keys = (pyprof__site_key *)(void *)(sites + count);
         segment->history = (float *)(void *)(segment->keys + count);
+        segment->doubts = pyprof__heap.doubtful
+            ? (pyprof__site_doubt *)(void *)(segment->history + (size_t)count * PYPROF__MARKS) : NULL;
         if (!sites) PYPROF__SET(pyprof__heap.refused, 1);
         if (!sites) __atomic_store_n(&pyprof__heap.site_limit, first, __ATOMIC_RELEASE);
         __atomic_store_n(&segment->sites, sites, __ATOMIC_RELEASE);
@@ -9448,24 +9509,35 @@ static pyprof__allocating *pyprof__allocating_new(uint32_t depth)
 }
 
 // The record of this thread: one whose thread has ended, or a new one. NULL = no memory.
+// One that is not in use. A thread that was stopped in the midst of an allocation looks at its own once more, in a
+// later tracking: as nobody else's it never says of another thread that it has left the sites.
+static pyprof__allocating *pyprof__allocating_spare(int64_t tid, uint32_t depth)   // NULL = there is none
+{
+    pyprof__allocating *self;
+    for (self = pyprof__heap.threads; self; self = self->next)
+        if (PYPROF__GET(self->tid) == 0 && self->holder == (uint64_t)tid && self->capacity >= depth) return self;
+    for (self = pyprof__heap.threads; self; self = self->next)
+        if (PYPROF__GET(self->tid) == 0 && self->capacity >= depth && !pyprof__thread_exists((int64_t)self->holder)) return self;
+    return NULL;
+}
+
 static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
 {
     int64_t tid = pyprof__gettid();
-    pyprof__allocating *self, *found = NULL;
+    pyprof__allocating *self;
     uint32_t depth = pyprof__heap.max_depth;
     pyprof__life *life;
     pyprof__heap_lock(&pyprof__heap.threads_lock);
-    for (self = pyprof__heap.threads; self; self = self->next) {
+    for (self = pyprof__heap.threads; self; self = self->next)
         if (PYPROF__GET(self->tid) == (uint64_t)tid) pyprof__allocating_end(self);   // its number is used again: that one is gone
-        if (PYPROF__GET(self->tid) == 0 && self->capacity >= depth) found = self;
-    }
-    self = found;
+    self = pyprof__allocating_spare(tid, depth);
     if (!self && (self = pyprof__allocating_new(depth)) != NULL) {
         self->next = pyprof__heap.threads;
         __atomic_store_n(&pyprof__heap.threads, self, __ATOMIC_RELEASE);
     }
     if (self) {
         PYPROF__SET(self->tid, (uint64_t)tid);
+        self->holder = (uint64_t)tid;
         self->generation = generation;
         self->depth = 0;
         self->cut = 0;
@@ -9733,10 +9805,20 @@ static uint64_t pyprof__site_live_blocks(const pyprof__site *site)
     return live > 0 ? (uint64_t)live : 0;
 }
 
-PYPROF__HOT void pyprof__site_keep(pyprof__site *site)   // before it changes: what it had at the high-water mark
+static uint64_t pyprof__site_live_doubt(uint32_t at)
 {
+    const pyprof__site_doubt *doubt = pyprof__site_doubt_at(at);
+    uint64_t out = PYPROF__GET(doubt->out) + PYPROF__GET(doubt->gone), in = PYPROF__GET(doubt->in);
+    return in > out ? in - out : 0;
+}
+
+PYPROF__HOT void pyprof__site_keep(uint32_t at)   // before it changes: what it had at the high-water mark
+{
+    pyprof__site *site = pyprof__site_at(at);
     uint32_t epoch = PYPROF__GET(pyprof__heap.epoch);
     if (PYPROF__GET(site->epoch) == epoch) return;
+    if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED)
+        PYPROF__SET(pyprof__site_doubt_at(at)->peak, pyprof__site_live_doubt(at));
     PYPROF__SET(site->peak_bytes, pyprof__site_live(site));
     PYPROF__SET(site->peak_blocks, pyprof__site_live_blocks(site));
     PYPROF__SET(site->epoch, epoch);
@@ -9761,20 +9843,27 @@ PYPROF__HOT void pyprof__flow_add(pyprof__flow *flow, uint64_t bytes, uint64_t b
     PYPROF__BUMP(flow->births, blocks * birth);
 }
 
+static void pyprof__flow_gone(pyprof__flow *flow, uint64_t bytes, uint64_t blocks, uint64_t births)
+{
+    __atomic_fetch_add(&flow->bytes, bytes, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&flow->blocks, blocks, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&flow->births, births, __ATOMIC_RELAXED);
+}
+
 static void pyprof__count_in(pyprof__allocating *self, uint32_t at, uint64_t size, int domain, uint32_t birth)
 {
-    uint64_t bytes, blocks;
     pyprof__site *site = pyprof__site_at(at);
+    pyprof__weight weight = pyprof__weigh(size);
     pyprof_domain_total *total = &self->in[domain];
     uint32_t class_of = size > 1 ? 64 - (uint32_t)__builtin_clzll(size - 1) : 0;
-    pyprof__weigh(size, &bytes, &blocks);
-    pyprof__site_keep(site);
-    pyprof__flow_add(&site->in, bytes, blocks, birth);
-    PYPROF__BUMP(total->alloc_bytes, (int64_t)bytes);
-    PYPROF__BUMP(total->alloc_blocks, (int64_t)blocks);
-    PYPROF__BUMP(self->sizes[class_of < PYPROF_SIZES ? class_of : PYPROF_SIZES - 1], blocks);
+    pyprof__site_keep(at);
+    pyprof__flow_add(&site->in, weight.bytes, weight.blocks, birth);
+    if (weight.doubt) PYPROF__BUMP(pyprof__site_doubt_at(at)->in, weight.doubt);
+    PYPROF__BUMP(total->alloc_bytes, (int64_t)weight.bytes);
+    PYPROF__BUMP(total->alloc_blocks, (int64_t)weight.blocks);
+    PYPROF__BUMP(self->sizes[class_of < PYPROF_SIZES ? class_of : PYPROF_SIZES - 1], weight.blocks);
     PYPROF__BUMP(self->sampled, 1);
-    pyprof__count_live(self, (int64_t)bytes);
+    pyprof__count_live(self, (int64_t)weight.bytes);
 }
 
 static int pyprof__was_recent(pyprof__allocating *self, const void *block)   // was it among this thread's last allocations?
@@ -9791,23 +9880,24 @@ static int pyprof__was_recent(pyprof__allocating *self, const void *block)   // 
 
 static void pyprof__count_out(pyprof__allocating *self, const void *block, const pyprof__entry *entry)
 {
-    uint64_t bytes, blocks;
     uint32_t birth = pyprof__entry_birth(entry);
-    pyprof__site *site = pyprof__site_at(pyprof__entry_site(entry));
+    uint32_t at = pyprof__entry_site(entry);
+    pyprof__site *site = pyprof__site_at(at);
+    pyprof__weight weight = pyprof__weigh(pyprof__entry_size(entry));
     pyprof_domain_total *total = &self->in[pyprof__entry_domain(entry)];
-    pyprof__weigh(pyprof__entry_size(entry), &bytes, &blocks);
-    pyprof__site_keep(site);
+    pyprof__site_keep(at);
     if (site->owner == self->life && self->life < PYPROF__LIVES) {
-        pyprof__flow_add(&site->out, bytes, blocks, birth);
-        if (pyprof__was_recent(self, block)) PYPROF__BUMP(site->temp, blocks);
+        pyprof__flow_add(&site->out, weight.bytes, weight.blocks, birth);
+        if (weight.doubt) PYPROF__BUMP(pyprof__site_doubt_at(at)->out, weight.doubt);
+        if (pyprof__was_recent(self, block)) PYPROF__BUMP(site->temp, weight.blocks);
     } else {
-        __atomic_fetch_add(&site->gone.bytes, bytes, __ATOMIC_RELAXED);
-        __atomic_fetch_add(&site->gone.blocks, blocks, __ATOMIC_RELAXED);
-        __atomic_fetch_add(&site->gone.births, blocks * birth, __ATOMIC_RELAXED);
+        pyprof__flow_gone(&site->gone, weight.bytes, weight.blocks, weight.blocks * birth);
+        if (weight.doubt)
+            __atomic_fetch_add(&pyprof__site_doubt_at(at)->gone, weight.doubt, __ATOMIC_RELAXED);
     }
-    PYPROF__BUMP(total->live_bytes, (int64_t)bytes);
-    PYPROF__BUMP(total->live_blocks, (int64_t)blocks);
-    pyprof__count_live(self, -(int64_t)bytes);
+    PYPROF__BUMP(total->live_bytes, (int64_t)weight.bytes);
+    PYPROF__BUMP(total->live_blocks, (int64_t)weight.blocks);
+    pyprof__count_live(self, -(int64_t)weight.bytes);
 }
 
 static void pyprof__heap_forget_live(void)   // the hooks were away: nobody knows what was freed
@@ -9826,11 +9916,11 @@ static void pyprof__heap_forget_live(void)   // the hooks were away: nobody know
     for (i = 0; i < pyprof__heap_sites(); i++) {
         pyprof__site *site = pyprof__site_at(i);
         uint64_t live = pyprof__site_live(site), blocks = pyprof__site_live_blocks(site);
-        pyprof__site_keep(site);
+        pyprof__site_keep(i);
         bytes += (int64_t)live;
-        __atomic_fetch_add(&site->gone.births, site->in.births - site->out.births - site->gone.births, __ATOMIC_RELAXED);
-        __atomic_fetch_add(&site->gone.bytes, live, __ATOMIC_RELAXED);
-        __atomic_fetch_add(&site->gone.blocks, blocks, __ATOMIC_RELAXED);
+        pyprof__flow_gone(&site->gone, live, blocks, site->in.births - site->out.births - site->gone.births);
+        if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED)
+            __atomic_fetch_add(&pyprof__site_doubt_at(i)->gone, pyprof__site_live_doubt(i), __ATOMIC_RELAXED);
     }
     __atomic_fetch_sub(&pyprof__heap.live, bytes, __ATOMIC_RELAXED);
 }
@@ -10440,7 +10530,7 @@ static void pyprof__range_came(pyprof__allocating *self, const pyprof__range *ra
     pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
     pyprof__site *site = pyprof__site_at(range->site);
     uint64_t bytes = range->end - range->begin, blocks = pyprof__range_weight();
-    pyprof__site_keep(site);
+    pyprof__site_keep(range->site);
     pyprof__flow_add(&site->in, bytes, blocks, range->birth);
     PYPROF__BUMP(total->alloc_bytes, (int64_t)bytes);
     PYPROF__BUMP(total->alloc_blocks, (int64_t)blocks);
@@ -10451,12 +10541,10 @@ static void pyprof__range_came(pyprof__allocating *self, const pyprof__range *ra
 static void pyprof__range_went(pyprof__allocating *self, const pyprof__range *range, uint64_t bytes, int64_t blocks)
 {
     pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
-    pyprof__site *site = pyprof__site_at(range->site);
     blocks *= (int64_t)pyprof__range_weight();
-    pyprof__site_keep(site);
-    __atomic_fetch_add(&site->gone.bytes, bytes, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&site->gone.blocks, (uint64_t)blocks, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&site->gone.births, (uint64_t)(blocks * range->birth), __ATOMIC_RELAXED);
+    pyprof__site_keep(range->site);
+    pyprof__flow_gone(&pyprof__site_at(range->site)->gone, bytes, (uint64_t)blocks,
+                      (uint64_t)(blocks * range->birth));
     PYPROF__BUMP(total->live_bytes, (int64_t)bytes);
     PYPROF__BUMP(total->live_blocks, blocks);
     pyprof__count_live(self, -(int64_t)bytes);
@@ -10980,14 +11068,17 @@ static uint32_t pyprof__heap_pseudo(const char *name)   // a code object that is
     return (uint32_t)codes->codes.count - 1;
 }
 
-static int pyprof__heap_regions(uint64_t max_bytes)   // 0 = no memory, not even for few sites; nobody is at the sites
+// Nobody is at the sites. 0 = no memory, not even for few of them
+static int pyprof__heap_regions(uint64_t max_bytes, int sampled)
 {
-    uint64_t limit = max_bytes / 2 / pyprof__segment_bytes(1);
+    uint64_t limit;
     uint32_t i;
     for (i = 0; i < PYPROF__SEGMENTS; i++) {   // those of the last tracking
         pyprof__pages_free(pyprof__heap.segments[i].sites, pyprof__segment_bytes(pyprof__heap.segments[i].count));
         pyprof__heap.segments[i].sites = NULL;
     }
+    pyprof__heap.doubtful = sampled;
+    limit = max_bytes / 2 / pyprof__segment_bytes(1);
     pyprof__heap.site_limit = limit < PYPROF__SITES_MOST ? (uint32_t)limit : (uint32_t)PYPROF__SITES_MOST;
     if (!pyprof__heap.buckets) pyprof__heap.buckets = (uint32_t *)pyprof__pages(PYPROF__BUCKETS * sizeof(uint32_t));
     if (!pyprof__heap.lives) pyprof__heap.lives = (pyprof__life *)pyprof__pages(PYPROF__LIVES * sizeof(pyprof__life));
@@ -11156,7 +11247,8 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     if (pyprof__heap.codes.pool) pyprof__codes_free(&pyprof__heap.codes);
     pyprof__array_free(&pyprof__heap.pool, &pyprof__heap.addresses);
     memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
-    whole = pyprof__heap_regions(wish->bytes) && pyprof__heap_codes(wish->bytes / 4);
+    whole = pyprof__heap_regions(wish->bytes, wish->mode == PYPROF_HEAP_SAMPLED)
+        && pyprof__heap_codes(wish->bytes / 4);
     pyprof__unlock(&pyprof__heap.names_lock);
     if (!whole) {
         pyprof__unclaim(&pyprof__heap.claim);
@@ -11211,19 +11303,28 @@ static void pyprof__heap_reap(void)   // threads that have ended
     pyprof__unlock(&pyprof__heap.threads_lock);
 }
 
+static void pyprof__marks_halve(float *marks)   // every second one goes
+{
+    uint32_t m;
+    for (m = 0; m < PYPROF__MARKS / 2; m++) marks[m] = marks[2 * m + 1];
+}
+
 // A mark: what lives at each site now. Sixteen at most: then every second one goes, and the next ones come half as often.
 static void pyprof__heap_mark(uint64_t now)
 {
     uint32_t sites = pyprof__heap_sites(), i, m;
+    int sampled = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED;
     if (PYPROF__GET(pyprof__heap.marks) == PYPROF__MARKS) {
-        for (i = 0; i < sites; i++)
-            for (m = 0; m < PYPROF__MARKS / 2; m++) pyprof__site_history(i)[m] = pyprof__site_history(i)[2 * m + 1];
+        for (i = 0; i < sites; i++) pyprof__marks_halve(pyprof__site_history(i));
+        for (i = 0; sampled && i < sites; i++) pyprof__marks_halve(pyprof__site_doubt_at(i)->marks);
         for (m = 0; m < PYPROF__MARKS / 2; m++) pyprof__heap.mark_ns[m] = pyprof__heap.mark_ns[2 * m + 1];
         pyprof__heap.marks = PYPROF__MARKS / 2;
         pyprof__heap.mark_step *= 2;
     }
     m = pyprof__heap.marks++;
     for (i = 0; i < sites; i++) pyprof__site_history(i)[m] = (float)pyprof__site_live(pyprof__site_at(i));
+    for (i = 0; sampled && i < sites; i++)
+        pyprof__site_doubt_at(i)->marks[m] = (float)pyprof__site_live_doubt(i);
     pyprof__heap.mark_ns[m] = now;
     pyprof__heap.mark_due = now + pyprof__heap.mark_step;
 }
@@ -11286,7 +11387,7 @@ static int pyprof__heap_find(const void *address, pyprof__entry *entry, uint64_t
 }
 
 // ---- from sites to the nodes of a recording ----------------------------------------------------------------------------------
-typedef struct { uint64_t bytes, blocks, temp; } pyprof__counted;
+typedef struct { uint64_t bytes, blocks, temp, doubt; } pyprof__counted;
 
 typedef struct {                 // what a session knows of the heap's tree
     pyprof__array nodes;         // uint32_t, by site: its node in the session's model
@@ -11332,8 +11433,10 @@ static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)  
 static int pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool)   // from here on the session counts. 0 = no memory
 {
     uint32_t i, count = pyprof__heap_sites();
+    int sampled;
     if (!pyprof__array_reserve(pool, &view->before, count > view->before.count ? count - view->before.count : 0)) return 0;
     view->nodes.count = view->locations.count = view->before.count = 0;
+    sampled = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED;
     pyprof__heap_totals(view->domains, view->sizes);
     for (i = 0; i < count; i++) {
         const pyprof__site *site = pyprof__site_at(i);
@@ -11341,6 +11444,7 @@ static int pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool) 
         counted->bytes = PYPROF__GET(site->in.bytes);
         counted->blocks = PYPROF__GET(site->in.blocks);
         counted->temp = PYPROF__GET(site->temp);
+        counted->doubt = sampled ? PYPROF__GET(pyprof__site_doubt_at(i)->in) : 0;
     }
     view->before.count = count;
     return 1;
@@ -11393,10 +11497,21 @@ static int pyprof__heap_view_extend(pyprof__heap_view *view, pyprof__model *mode
     return whole;
 }
 
+static void pyprof__heap_view_doubts(pyprof__model *model, uint32_t node, uint32_t site, uint64_t before)
+{
+    const pyprof__site_doubt *doubt = pyprof__site_doubt_at(site);
+    uint64_t live = pyprof__site_live_doubt(site);
+    int kept = PYPROF__GET(pyprof__site_at(site)->epoch) == PYPROF__GET(pyprof__heap.epoch);
+    pyprof__model_add(model, PYPROF_ALLOC_DOUBT, node, (int64_t)(PYPROF__GET(doubt->in) - before));
+    pyprof__model_add(model, PYPROF_LIVE_DOUBT, node, (int64_t)live);
+    pyprof__model_add(model, PYPROF_PEAK_DOUBT, node, (int64_t)(kept ? PYPROF__GET(doubt->peak) : live));
+}
+
 // Writes the heap's columns into a copy of the session's model.
 static void pyprof__heap_view_fill(const pyprof__heap_view *view, pyprof__model *model)
 {
-    static const pyprof__counted nothing = { 0, 0, 0 };
+    static const pyprof__counted nothing = { 0, 0, 0, 0 };
+    int sampled = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED;
     uint32_t i, epoch = PYPROF__GET(pyprof__heap.epoch);
     uint64_t now = (pyprof__now() - pyprof__heap.start_ns) / 1000000 / PYPROF__BIRTH;
     for (i = 1; i < view->nodes.count; i++) {
@@ -11419,6 +11534,7 @@ static void pyprof__heap_view_fill(const pyprof__heap_view *view, pyprof__model 
         pyprof__model_add(model, PYPROF_PEAK_BLOCKS, node, (int64_t)pyprof__whole_blocks(peak_blocks));
         pyprof__model_add(model, PYPROF_TEMP_BLOCKS, node, (int64_t)pyprof__whole_blocks(PYPROF__GET(site->temp) - before->temp));
         pyprof__model_add(model, PYPROF_LIVE_AGE_MS, node, (int64_t)age);
+        if (sampled) pyprof__heap_view_doubts(model, node, i, before->doubt);
     }
 }
 
@@ -11444,6 +11560,74 @@ static int pyprof__heap_view_history(const pyprof__heap_view *view, pyprof__mode
         if (!row) return 0;
         for (m = 0; m < pyprof__heap.marks; m++) row->bytes[m] += pyprof__site_history(i)[m];
     }
+    return 1;
+}
+
+// Counts a block that lives among the births of its site's node.
+static void pyprof__heap_born(const pyprof__heap_view *view, pyprof__model *model, uint32_t site, uint32_t birth,
+                              const pyprof__weight *weight)
+{
+    const uint64_t *marks = pyprof__heap.mark_ns;
+    pyprof__births *births;
+    uint32_t k = 0;
+    if (site >= view->nodes.count) return;   // newer than the profile
+    births = pyprof__model_births(model, PYPROF__AT(const uint32_t, view->nodes, site));
+    if (!births) return;
+    while (k < pyprof__heap.marks && birth > (marks[k] - pyprof__heap.start_ns) / 1000000 / PYPROF__BIRTH) k++;
+    births->born[k] += (float)weight->bytes;
+    births->born_doubt[k] += (float)weight->doubt;
+}
+
+static void pyprof__heap_born_shard(const pyprof__heap_view *view, pyprof__model *model, pyprof__shard *shard)
+{
+    uint32_t i, front;
+    pyprof__heap_lock(&shard->lock);
+    for (i = 0, front = shard->waiting; i < front + shard->capacity; i++) {
+        const pyprof__entry *entry = i < front ? &shard->front[i] : &shard->entries[i - front];
+        pyprof__weight weight;
+        if (!entry->what) continue;
+        weight = pyprof__weigh(pyprof__entry_size(entry));
+        pyprof__heap_born(view, model, pyprof__entry_site(entry), pyprof__entry_birth(entry), &weight);
+    }
+    pyprof__unlock(&shard->lock);
+}
+
+#if defined(PYPROF_INTERPOSE_MALLOC)
+static void pyprof__heap_born_mappings(const pyprof__heap_view *view, pyprof__model *model)
+{
+    uint32_t at = 0;
+    pyprof__heap_lock(&pyprof__ranges.lock);
+    if (pyprof__ranges.generation == pyprof__hot.generation) at = pyprof__ranges_around(0);
+    while (at) {
+        const pyprof__range *range = &pyprof__ranges.list[at];
+        pyprof__weight weight = { range->end - range->begin, 0, 0 };   // it is no sample: no doubt
+        if (range->counts) pyprof__heap_born(view, model, range->site, range->birth, &weight);
+        at = pyprof__ranges_around(range->end);
+    }
+    pyprof__unlock(&pyprof__ranges.lock);
+}
+#else
+static void pyprof__heap_born_mappings(const pyprof__heap_view *view, pyprof__model *model)
+{
+    (void)view;
+    (void)model;
+}
+#endif
+
+// Sampled: between which marks the blocks were born that live now, and how much of each mark's bytes is in
+// doubt. That tells what came and stayed from what came and went. There are few samples; exact, nothing is in
+// doubt. 0 = no memory.
+static int pyprof__heap_view_births(const pyprof__heap_view *view, pyprof__model *model)
+{
+    uint32_t i, m;
+    if (PYPROF__GET(pyprof__heap.mode) != PYPROF_HEAP_SAMPLED || model->history.count == 0) return 1;
+    if (!pyprof__births_make(model)) return 0;
+    for (i = 1; i < view->nodes.count; i++) {
+        pyprof__births *births = pyprof__model_births(model, PYPROF__AT(const uint32_t, view->nodes, i));
+        for (m = 0; births && m < pyprof__heap.marks; m++) births->doubt[m] += pyprof__site_doubt_at(i)->marks[m];
+    }
+    for (i = 0; i < PYPROF__SHARDS; i++) pyprof__heap_born_shard(view, model, &pyprof__shards[i]);
+    pyprof__heap_born_mappings(view, model);
     return 1;
 }
 
@@ -11489,7 +11673,9 @@ static uint64_t pyprof__heap_live_blocks(void)
 
 static uint64_t pyprof__heap_bytes(void)   // what the tracker itself takes
 {
-    uint64_t each = sizeof(pyprof__site) + sizeof(pyprof__site_key) + (PYPROF__GET(pyprof__heap.marks) ? PYPROF__MARKS * sizeof(float) : 0);
+    uint64_t marks = PYPROF__GET(pyprof__heap.marks) ? PYPROF__MARKS * sizeof(float) : 0;
+    uint64_t doubt = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? sizeof(pyprof__site_doubt) : 0;
+    uint64_t each = sizeof(pyprof__site) + sizeof(pyprof__site_key) + marks + doubt;
     return PYPROF__GET(pyprof__heap.table_bytes) + pyprof__heap_sites() * each + pyprof__heap.pool.used;
 }
 
@@ -11587,9 +11773,15 @@ static const char *pyprof__title(const pyprof_profile *profile, uint32_t functio
     return pyprof__text(profile, PYPROF__AT(uint32_t, profile->titles, function));
 }
 
+static int pyprof__is_doubt(int metric)
+{
+    return metric >= PYPROF_ALLOC_DOUBT && metric <= PYPROF_PEAK_DOUBT;
+}
+
 static int pyprof__is_memory(int metric)
 {
-    return (metric >= PYPROF_ALLOC_BYTES && metric <= PYPROF_TEMP_BLOCKS) || metric == PYPROF_LIVE_AGE_MS;
+    return (metric >= PYPROF_ALLOC_BYTES && metric <= PYPROF_TEMP_BLOCKS) || metric == PYPROF_LIVE_AGE_MS
+        || pyprof__is_doubt(metric);
 }
 
 // Was it measured? A column nobody used is empty: it may still be a metric that every recording has, with nothing in it.
@@ -12498,9 +12690,11 @@ static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile 
 {
     const pyprof_stats *before = &from->model.stats;
     uint64_t *counts[] = { &stats->asked, &stats->samples, &stats->missed, &stats->rejected, &stats->retried, &stats->unfrozen, &stats->truncated,
-                           &stats->recovered, &stats->timeline_dropped, &stats->own_cpu_ns, &stats->gap_ns, &stats->heap_samples, &stats->heap_dropped };
+                           &stats->recovered, &stats->timeline_dropped, &stats->own_cpu_ns, &stats->gap_ns, &stats->heap_samples,
+                           &stats->heap_dropped };
     const uint64_t others[] = { before->asked, before->samples, before->missed, before->rejected, before->retried, before->unfrozen,
-                                before->truncated, before->recovered, before->timeline_dropped, before->own_cpu_ns, before->gap_ns, before->heap_samples,
+                                before->truncated, before->recovered, before->timeline_dropped, before->own_cpu_ns, before->gap_ns,
+                                before->heap_samples,
                                 before->heap_dropped };
     int between = from->pid == after->pid && from->model.start_ns == after->model.start_ns;
     size_t i;
@@ -12561,8 +12755,8 @@ static int pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)
     if (!pyprof__diff_moved(differ)) return 0;
     if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
     if (!pyprof__diff_nodes(differ, after, 2) || !pyprof__diff_history(differ) || !pyprof__diff_nodes(differ, before, 1)) return 0;
-    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
-        if (!pyprof__diff_column(differ, metric)) return 0;
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)   // doubts do not subtract
+        if (!pyprof__is_doubt((int)metric) && !pyprof__diff_column(differ, metric)) return 0;
     return pyprof__diff_facts(differ) && pyprof__labels_make(differ->to) && pyprof__measure_depth(differ->to);
 }
 
@@ -12592,17 +12786,22 @@ static pyprof_profile *pyprof__profile_diff(const pyprof_profile *before, const 
 }
 
 // ---- leaks: places whose live memory grew ---------------------------------------------------------------------------
+// What lives at a place, in bytes; and how much of that is in doubt: 0 in exact recordings, see pyprof__weigh
+typedef struct { double bytes, doubt; } pyprof__level;
+
 typedef struct {                 // live bytes of a place over time: at each mark, and at the end
-    double at[PYPROF__MARKS + 1], bytes[PYPROF__MARKS + 1];   // seconds since the first mark
     size_t count;
+    double at[PYPROF__MARKS + 1];         // seconds since the first mark
+    pyprof__level live[PYPROF__MARKS + 1];
+    pyprof__level kept[PYPROF__MARKS + 1];   // of that, what lives at the end, too
     double interval;             // bytes between samples; 0 = exact
-    double freed;                // bytes freed meanwhile
+    double block;                // bytes of a mean block
 } pyprof__series;
 
 typedef struct {
     uint32_t node;               // one of its nodes
-    int64_t live_bytes, live_blocks, age_ms, alloc_bytes;
-    double end, marks[PYPROF__MARKS];
+    int64_t live_bytes, live_blocks, age_ms;
+    pyprof__level end, marks[PYPROF__MARKS], born[PYPROF__MARKS + 1];   // born: see pyprof__births
 } pyprof__leak_site;
 
 typedef struct { pyprof__pool pool; pyprof__array sites, keys, leaks; pyprof__index index; } pyprof__leak_table;
@@ -12613,6 +12812,12 @@ static double pyprof__sqrt(double value)   // sqrt is in libm, which nobody link
     if (!(value > 0)) return 0;
     while ((next = (root + value / root) / 2) < root) root = next;
     return root;
+}
+
+// Half of the 95 % confidence interval of an estimate of which so many bytes are in doubt.
+static double pyprof__sampling_error(const pyprof__heap_facts *heap, double doubt)
+{
+    return heap->mode == PYPROF_HEAP_SAMPLED ? 1.96 * pyprof__sqrt((double)heap->interval * doubt) : 0;
 }
 
 // The frame that asked for the memory: the innermost of Python; <malloc> and the like have none of their own.
@@ -12627,18 +12832,35 @@ static uint32_t pyprof__leak_node(const pyprof_profile *profile, uint32_t node, 
     return up ? up : node;
 }
 
+static void pyprof__level_add(pyprof__level *level, double bytes, double doubt)
+{
+    level->bytes += bytes;
+    level->doubt += doubt;
+}
+
+static void pyprof__leak_history(pyprof__leak_site *site, const pyprof__model *model, uint32_t node)
+{
+    const pyprof__marks *history = pyprof__model_history(model, node);
+    const pyprof__births *births = pyprof__model_births(model, node);
+    double live = (double)pyprof__model_value(model, PYPROF_LIVE_BYTES, node);
+    double doubt = (double)pyprof__model_value(model, PYPROF_LIVE_DOUBT, node);
+    uint32_t i, marks = model->heap.marks;
+    for (i = 0; history && i < marks; i++)
+        pyprof__level_add(&site->marks[i], (double)history->bytes[i], births ? (double)births->doubt[i] : 0);
+    for (i = 0; births && i <= marks; i++)
+        pyprof__level_add(&site->born[i], (double)births->born[i], (double)births->born_doubt[i]);
+    if (!history) pyprof__level_add(&site->born[marks], live, doubt);   // nothing lived there at any mark
+    pyprof__level_add(&site->end, (double)(float)live, doubt);          // as rounded as the marks
+}
+
 static int pyprof__leak_count(pyprof__leak_table *table, const pyprof_profile *profile, uint32_t node, int group)   // 0 = no memory
 {
     const pyprof__model *model = &profile->model;
-    const pyprof__marks *history = pyprof__model_history(model, node);
-    size_t i;
     uint32_t at = pyprof__leak_node(profile, node, group), id;
-    int64_t live = pyprof__model_value(model, PYPROF_LIVE_BYTES, node), allocated = pyprof__model_value(model, PYPROF_ALLOC_BYTES, node);
-    double any = (double)live;
+    int64_t live = pyprof__model_value(model, PYPROF_LIVE_BYTES, node);
     pyprof__group_key key;
     pyprof__leak_site *site;
-    for (i = 0; history && i < model->heap.marks; i++) any += (double)history->bytes[i];
-    if (any == 0 && allocated == 0) return 1;
+    if (live == 0 && !pyprof__model_history(model, node)) return 1;
     key = pyprof__key_of(profile, at, group);
     id = pyprof__unique(&table->pool, &table->keys, &table->index, pyprof__same_key, &key);
     if (id == PYPROF__NONE || (id == table->sites.count && !pyprof__push(&table->pool, &table->sites))) return 0;
@@ -12647,10 +12869,28 @@ static int pyprof__leak_count(pyprof__leak_table *table, const pyprof_profile *p
     site->live_bytes += live;
     site->live_blocks += pyprof__model_value(model, PYPROF_LIVE_BLOCKS, node);
     site->age_ms += pyprof__model_value(model, PYPROF_LIVE_AGE_MS, node);
-    site->alloc_bytes += allocated;
-    site->end += (double)(float)live;   // as rounded as the marks
-    for (i = 0; history && i < model->heap.marks; i++) site->marks[i] += (double)history->bytes[i];
+    pyprof__leak_history(site, model, node);
     return 1;
+}
+
+static pyprof__level pyprof__level_least(pyprof__level a, pyprof__level b)
+{
+    if (a.bytes > b.bytes) a.bytes = b.bytes;
+    if (a.doubt > b.doubt) a.doubt = b.doubt;
+    return a;
+}
+
+// Of what lived at each mark, what still lives at the end. Sampled, the births tell; exact, all that can be.
+static void pyprof__series_kept(pyprof__series *series, const pyprof__leak_site *site)
+{
+    size_t i, last = series->count - 1;
+    pyprof__level born = { 0, 0 };
+    for (i = 0; i < last; i++) {
+        pyprof__level_add(&born, site->born[i].bytes, site->born[i].doubt);
+        series->kept[i] = pyprof__level_least(series->live[i], series->live[last]);
+        if (series->interval > 0) series->kept[i] = pyprof__level_least(series->kept[i], born);
+    }
+    series->kept[last] = series->live[last];
 }
 
 static void pyprof__series_make(const pyprof__model *model, const pyprof__leak_site *site, pyprof__series *series)   // there is a mark
@@ -12660,24 +12900,35 @@ static void pyprof__series_make(const pyprof__model *model, const pyprof__leak_s
     size_t i, n = heap->marks;
     for (i = 0; i < n; i++) {
         series->at[i] = (double)(heap->mark_ns[i] - heap->mark_ns[0]) / 1e9;
-        series->bytes[i] = site->marks[i];
+        series->live[i] = site->marks[i];
     }
     last = series->at[n - 1];
-    if (n < 2 || end - last > last / (double)(n - 1) / 4) series->at[n++] = end;   // else: a mark was taken just now
-    series->bytes[n - 1] = site->end;
+    if (n < 2 || end - last > last / (double)(n - 1) / 4) series->at[n++] = end;   // no mark was taken just now
+    series->live[n - 1] = site->end;
     series->count = n;
     series->interval = heap->mode == PYPROF_HEAP_SAMPLED ? (double)heap->interval : 0;
-    series->freed = (double)site->alloc_bytes + series->bytes[0] - site->end;
+    series->block = site->live_blocks > 0 ? (double)site->live_bytes / (double)site->live_blocks : 0;
+    pyprof__series_kept(series, site);
 }
 
-// Is what lies between two points more than chance? A sample stands for about `interval` bytes, so an estimate of x bytes has
-// the variance interval * x. Blocks that live at both points are the same samples, and add none: what counts is the growth
-// itself, and what was replaced, which is at most what was freed.
-static int pyprof__series_grew(const pyprof__series *series, size_t from, size_t to)
+static double pyprof__series_growth(const pyprof__series *series, size_t from)   // to the end
 {
-    double grown = series->bytes[to] - series->bytes[from], replaced = grown > 0 ? series->bytes[from] : series->bytes[to];
-    if (replaced > series->freed) replaced = series->freed > 0 ? series->freed : 0;
-    return grown > 0 && grown * grown > 1.96 * 1.96 * series->interval * (grown + 2 * replaced);
+    return series->live[series->count - 1].bytes - series->live[from].bytes;
+}
+
+// The variance of that growth, by the samples. Those of blocks that live at both ends add none, and those
+// that came and went in between are in neither: what counts is what was born since and lives, and what lived
+// then and is gone.
+static double pyprof__series_variance(const pyprof__series *series, size_t from)
+{
+    double born = series->live[series->count - 1].doubt - series->kept[from].doubt;
+    return series->interval * (born + series->live[from].doubt - series->kept[from].doubt);
+}
+
+static int pyprof__series_grew(const pyprof__series *series, size_t from, double deviations)
+{
+    double growth = pyprof__series_growth(series, from);
+    return growth > 0 && growth * growth > deviations * deviations * pyprof__series_variance(series, from);
 }
 
 static double pyprof__series_slope(const pyprof__series *series, size_t from)   // least squares, bytes a second
@@ -12686,35 +12937,122 @@ static double pyprof__series_slope(const pyprof__series *series, size_t from)   
     size_t i;
     for (i = from; i < series->count; i++) {
         t += series->at[i] / n;
-        y += series->bytes[i] / n;
+        y += series->live[i].bytes / n;
     }
     for (i = from; i < series->count; i++) {
         tt += (series->at[i] - t) * (series->at[i] - t);
-        ty += (series->at[i] - t) * (series->bytes[i] - y);
+        ty += (series->at[i] - t) * (series->live[i].bytes - y);
     }
     return tt > 0 ? ty / tt : 0;
 }
 
-// Growing: more at the end than ever in the first half, and more than when the last third began, which was no single step;
-// and its low points rose too, which those of a saw-tooth do not. Plateau: it grew, and stayed up there. Before there are
-// four marks nobody can tell.
+// The variance of what a leak of a constant rate does: samples are taken by chance, and the blocks come by
+// chance, too.
+static double pyprof__series_chance(const pyprof__series *series, pyprof__level level)
+{
+    return series->interval * level.doubt + series->block * level.bytes;
+}
+
+static pyprof__level pyprof__level_less(pyprof__level a, pyprof__level b)
+{
+    a.bytes -= b.bytes;
+    a.doubt -= b.doubt;
+    return a;
+}
+
+// Did it grow slower from there on than before, more than by chance? If the rate was the same, `ratio` times
+// what was gained before, less what was gained since, is 0 on average.
+static int pyprof__series_slowed(const pyprof__series *series, size_t from)
+{
+    size_t last = series->count - 1;
+    double all = pyprof__series_growth(series, 0), since = pyprof__series_growth(series, from);
+    double ratio = (series->at[last] - series->at[from]) / series->at[from];
+    double less = ratio * (all - since) - since;
+    double early = pyprof__series_chance(series, pyprof__level_less(series->kept[from], series->kept[0]));
+    double late = pyprof__series_chance(series, pyprof__level_less(series->kept[last], series->kept[from]));
+    double gone = pyprof__series_chance(series, pyprof__level_less(series->live[from], series->kept[from]));
+    double first = pyprof__series_chance(series, pyprof__level_less(series->live[0], series->kept[0]));
+    double seen = ratio * ratio * early + late, constant = ratio * (early + late);
+    double variance = (1 + ratio) * (1 + ratio) * gone + ratio * ratio * first;
+    variance += seen > constant ? seen : constant;
+    return less > 0 && less * less > 2.75 * 2.75 * variance;
+}
+
+// Three looks at one question: together they are wrong about a constant leak once in a hundred times.
+static int pyprof__series_stopped(const pyprof__series *series)
+{
+    size_t n = series->count;
+    return pyprof__series_slowed(series, n / 3) || pyprof__series_slowed(series, n / 2)
+        || pyprof__series_slowed(series, n - 1 - (n + 1) / 3);
+}
+
+// Is it up for the last third; or for three points at least, and never was before? Not so saw-tooths.
+static int pyprof__series_stays(const pyprof__series *series)
+{
+    size_t n = series->count, i, up = n, ups = 0;
+    double first = series->live[0].bytes, high = first, half;
+    for (i = 1; i < n; i++) if (series->live[i].bytes > high) high = series->live[i].bytes;
+    half = first + (high - first) / 2;
+    for (i = n; i-- > 0 && series->live[i].bytes >= half;) up = i;
+    for (i = 0; i < n; i++) ups += series->live[i].bytes >= half;
+    return up + (n + 1) / 3 < n || (up + 3 <= n && ups == n - up);
+}
+
+// Does it grow in several steps? Not so what jumped up once.
+static int pyprof__series_climbs(const pyprof__series *series, size_t from)
+{
+    size_t i, rising = 0;
+    double largest = 0;
+    for (i = from + 1; i < series->count; i++) {
+        double step = series->live[i].bytes - series->live[i - 1].bytes;
+        rising += step > 0;
+        if (step > largest) largest = step;
+    }
+    return rising >= 2 && largest < 0.75 * pyprof__series_growth(series, from);
+}
+
+// Does it grow to the end? More lives there than at any mark of the first half, and than when the last third
+// began; its low points rose, too, which those of a saw-tooth do not.
+static int pyprof__series_goes_on(const pyprof__series *series)
+{
+    size_t n = series->count, begin = n - 1 - (n + 1) / 3, half = n / 2, i;
+    double low = series->live[n - 1].bytes, mean = 0;
+    for (i = 0; i < half; i++) {
+        if (!pyprof__series_grew(series, i, i < n / 3 ? 1.96 : 1.64)) return 0;
+        mean += series->live[i].bytes / (double)half;
+    }
+    for (i = begin; i < n; i++) if (series->live[i].bytes < low) low = series->live[i].bytes;
+    return low >= mean && pyprof__series_climbs(series, half) && pyprof__series_grew(series, begin, 1);
+}
+
+// Did it grow in the last third at less than half the rate of the second?
+static int pyprof__series_eases(const pyprof__series *series)
+{
+    size_t last = series->count - 1, begin = last - (last + 2) / 3, middle = last / 3;
+    double late = pyprof__series_growth(series, begin), before = pyprof__series_growth(series, middle) - late;
+    double time = series->at[last] - series->at[begin], time_before = series->at[begin] - series->at[middle];
+    return late * time_before < before / 2 * time;
+}
+
+// Growing: to the end, and not slowing down. Plateau: not to the end, and chance alone would hardly make that
+// look so. What is neither may go on. Before there are four marks nobody can tell.
 static int pyprof__series_judge(const pyprof__series *series, size_t marks)
 {
-    size_t n = series->count, third = (n + 1) / 3, begin = n - 1 - third, half = n / 2, rising = 0, i;
-    double low = series->bytes[n - 1], high = low, mean = 0, first = series->bytes[0];
-    int above = 1;
+    int stopped, goes_on;
     if (marks < 4) return PYPROF_GROWTH_STEADY;
-    for (i = 0; i < half; i++) {
-        above = above && pyprof__series_grew(series, i, n - 1);
-        mean += series->bytes[i] / (double)half;
-    }
-    for (i = 0; i < n; i++) {
-        if (i >= begin && series->bytes[i] < low) low = series->bytes[i];
-        if (series->bytes[i] > high) high = series->bytes[i];
-        rising += i > begin && series->bytes[i] > series->bytes[i - 1];
-    }
-    if (above && low >= mean && rising >= 2 && rising * 2 >= third && pyprof__series_grew(series, begin, n - 1)) return PYPROF_GROWTH_GROWING;
-    return pyprof__series_grew(series, 0, n - 1) && low - first >= (high - first) / 2 ? PYPROF_GROWTH_PLATEAU : PYPROF_GROWTH_STEADY;
+    stopped = pyprof__series_stopped(series);
+    goes_on = pyprof__series_goes_on(series);
+    if (goes_on && !(stopped && pyprof__series_eases(series))) return PYPROF_GROWTH_GROWING;
+    if (!pyprof__series_grew(series, 0, 1.96) || !pyprof__series_stays(series)) return PYPROF_GROWTH_STEADY;
+    return stopped && !goes_on ? PYPROF_GROWTH_PLATEAU : PYPROF_GROWTH_UNSURE;
+}
+
+// Half of the 95 % confidence interval of what lives, or of what it grew by: the wider one.
+static double pyprof__leak_error(const pyprof__series *series)
+{
+    double live = series->interval * series->live[series->count - 1].doubt;
+    double growth = pyprof__series_variance(series, 0);
+    return 1.96 * pyprof__sqrt(live > growth ? live : growth);
 }
 
 static int pyprof__leak_add(pyprof__leak_table *table, const pyprof_profile *profile, const pyprof__leak_site *site, int group)   // 0 = no memory
@@ -12736,18 +13074,24 @@ static int pyprof__leak_add(pyprof__leak_table *table, const pyprof_profile *pro
     leak->growth = growth;
     leak->live_bytes = site->live_bytes;
     leak->live_blocks = site->live_blocks;
-    leak->grown_bytes = (int64_t)(site->end - series.bytes[0]);
+    leak->grown_bytes = (int64_t)pyprof__series_growth(&series, 0);
     leak->bytes_per_s = pyprof__series_slope(&series, series.count / 2);
-    leak->error_bytes = (int64_t)(1.96 * pyprof__sqrt(series.interval * site->end));
+    leak->error_bytes = (int64_t)pyprof__leak_error(&series);
     leak->mean_age_s = site->live_blocks > 0 ? (double)site->age_ms / (double)site->live_blocks / 1000 : 0;
     return 1;
 }
+
+// By pyprof_growth: its name in JSON and in a report, and its rank there
+static const struct { const char *key, *words; int rank; } pyprof__verdicts[] = {
+    { "steady", "steady", 3 }, { "plateau", "grew, stopped", 2 }, { "growing", "growing", 0 },
+    { "unsure", "grew, may go on", 1 },
+};
 
 static int pyprof__by_leak(const void *a, const void *b)
 {
     const pyprof_leak *x = (const pyprof_leak *)a, *y = (const pyprof_leak *)b;
     int order;
-    if (x->growth != y->growth) return x->growth > y->growth ? -1 : 1;
+    if (x->growth != y->growth) return pyprof__verdicts[x->growth].rank - pyprof__verdicts[y->growth].rank;
     if (x->growth == PYPROF_GROWTH_GROWING && (x->bytes_per_s < y->bytes_per_s || x->bytes_per_s > y->bytes_per_s))
         return x->bytes_per_s > y->bytes_per_s ? -1 : 1;
     if (x->grown_bytes != y->grown_bytes) return x->grown_bytes > y->grown_bytes ? -1 : 1;
@@ -12823,7 +13167,8 @@ static const struct { const char *name; int unit; } pyprof__metric_names[PYPROF_
     { "native time", 1 }, { "calls", 0 }, { "exceptions", 0 }, { "allocated bytes", 2 }, { "allocated blocks", 0 }, { "live bytes", 2 },
     { "live blocks", 0 }, { "peak bytes", 2 }, { "peak blocks", 0 }, { "temporary blocks", 0 }, { "GPU time", 1 }, { "GPU bytes", 2 },
     { "waiting samples", 0 }, { "resident bytes", 2 }, { "age of live blocks in ms", 0 }, { "idle", 1 }, { "waiting for a CPU", 1 },
-    { "native time without the GIL", 1 }, { "GIL wait caused", 1 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 }
+    { "native time without the GIL", 1 }, { "GIL wait caused", 1 }, { "", 0 }, { "", 0 }, { "", 0 },
+    { "allocated bytes in doubt", 2 }, { "live bytes in doubt", 2 }, { "peak bytes in doubt", 2 }
 };
 
 static void pyprof__view_free(pyprof__view_maker *maker)
@@ -13122,7 +13467,8 @@ typedef struct {                 // what a writer gets
 static const char *const pyprof__metric_keys[PYPROF_METRIC_COUNT] = {
     "", "samples", "wall_ns", "cpu_ns", "gil_ns", "gil_wait_ns", "wait_ns", "native_ns", "calls", "exceptions", "alloc_bytes", "alloc_blocks",
     "live_bytes", "live_blocks", "peak_bytes", "peak_blocks", "temp_blocks", "gpu_ns", "gpu_bytes", "wait_samples", "resident_bytes",
-    "live_age_ms", "idle_ns", "cpu_wait_ns", "nogil_ns", "gil_block_ns", "unknown_ns", "", "", "", "", ""
+    "live_age_ms", "idle_ns", "cpu_wait_ns", "nogil_ns", "gil_block_ns", "unknown_ns", "", "",
+    "alloc_doubt", "live_doubt", "peak_doubt"
 };
 static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
@@ -13497,6 +13843,8 @@ static void pyprof__json_heap(const pyprof__job *job)
     else pyprof__put(s, "null");
     for (metric = PYPROF_ALLOC_BYTES; metric <= PYPROF_TEMP_BLOCKS; metric++)
         pyprof__put_format(s, ", \"%s\": %lld", pyprof__metric_keys[metric], (long long)job->selection->all[metric]);
+    for (metric = PYPROF_ALLOC_DOUBT; pyprof__is_doubt(metric) && heap->mode == PYPROF_HEAP_SAMPLED; metric++)
+        pyprof__put_format(s, ", \"%s\": %lld", pyprof__metric_keys[metric], (long long)job->selection->all[metric]);
     pyprof__put(s, ",\n\"domains\": {");
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
         const pyprof_domain_total *domain = &heap->domains[i];
@@ -13512,7 +13860,6 @@ static void pyprof__json_heap(const pyprof__job *job)
 
 static int pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
 {
-    static const char *const verdicts[] = { "steady", "plateau", "growing" };
     pyprof__leak_table table;
     pyprof__sink *s = job->sink;
     size_t i;
@@ -13525,7 +13872,8 @@ static int pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
         pyprof__put(s, ", \"file\": ");
         pyprof__put_json(s, leak->file);
         pyprof__put_format(s, ", \"line\": %ld, \"growth\": \"%s\", \"live_bytes\": %lld, \"live_blocks\": %lld, \"grown_bytes\": %lld, "
-                           "\"error_bytes\": %lld, \"bytes_per_s\": ", (long)leak->line, verdicts[leak->growth], (long long)leak->live_bytes,
+                           "\"error_bytes\": %lld, \"bytes_per_s\": ", (long)leak->line,
+                           pyprof__verdicts[leak->growth].key, (long long)leak->live_bytes,
                            (long long)leak->live_blocks, (long long)leak->grown_bytes, (long long)leak->error_bytes);
         pyprof__put_fixed(s, leak->bytes_per_s, 3);
         pyprof__put(s, ", \"mean_age_s\": ");
@@ -14780,7 +15128,8 @@ static void pyprof__text_quality(const pyprof__job *job)
                        (unsigned long long)stats->unfrozen, (unsigned long long)stats->retried, (unsigned long long)stats->truncated,
                            (unsigned long long)stats->timeline_dropped);
     if (stats->recovered)
-        pyprof__put_format(s, "    %llu looked at late, of threads that had not run since: as exact as the others\n", (unsigned long long)stats->recovered);
+        pyprof__put_format(s, "    %llu looked at late, of threads that had not run since: as exact as the others\n",
+                           (unsigned long long)stats->recovered);
     pyprof__put(s, "    woken ");
     pyprof__put_fixed(s, (double)stats->late_mean_ns / 1e6, 3);
     pyprof__put(s, " ms late on average, ");
@@ -15667,32 +16016,28 @@ static pyprof_result pyprof__write_text_diff(const pyprof__job *job)
 
 // ---- the memory report -----------
 // Its tables, each of a pair of columns and one of its own
-typedef struct { int bytes, blocks, extra; const char *what, *head, *extra_head; } pyprof__memory_table;
+typedef struct { int bytes, blocks, doubt, extra; const char *what, *head, *extra_head; } pyprof__memory_table;
 static const pyprof__memory_table pyprof__memory_tables[] = {
-    { PYPROF_LIVE_BYTES, PYPROF_LIVE_BLOCKS, PYPROF_LIVE_AGE_MS, "alive now", "alive", "mean age" },
-    { PYPROF_PEAK_BYTES, PYPROF_PEAK_BLOCKS, 0, "at the high-water mark", "then", "" },
-    { PYPROF_ALLOC_BYTES, PYPROF_ALLOC_BLOCKS, PYPROF_TEMP_BLOCKS, "allocated", "allocated", "temporary" },
+    { PYPROF_LIVE_BYTES, PYPROF_LIVE_BLOCKS, PYPROF_LIVE_DOUBT, PYPROF_LIVE_AGE_MS, "alive now", "alive",
+      "mean age" },
+    { PYPROF_PEAK_BYTES, PYPROF_PEAK_BLOCKS, PYPROF_PEAK_DOUBT, 0, "at the high-water mark", "then", "" },
+    { PYPROF_ALLOC_BYTES, PYPROF_ALLOC_BLOCKS, PYPROF_ALLOC_DOUBT, PYPROF_TEMP_BLOCKS, "allocated",
+      "allocated", "temporary" },
 };
 
-// Half of the 95 % confidence interval of an estimate: samples are a Poisson process with one in `interval` bytes.
-static double pyprof__sampling_error(const pyprof__heap_facts *heap, int64_t bytes)
-{
-    return heap->mode == PYPROF_HEAP_SAMPLED && bytes > 0 ? 1.96 * pyprof__sqrt((double)heap->interval * (double)bytes) : 0;
-}
-
 // "12.3 MiB (+- 1.2 MiB) in 1,234 blocks"
-static void pyprof__text_amount(const pyprof__job *job, int bytes, int blocks, const char *what)
+static void pyprof__text_amount(const pyprof__job *job, int bytes, int blocks, int doubt, const char *what)
 {
-    int64_t value = job->selection->all[bytes];
-    pyprof__put_size(job->sink, (double)value, 0);
+    const int64_t *all = job->selection->all;
+    pyprof__put_size(job->sink, (double)all[bytes], 0);
     pyprof__put(job->sink, what);
     if (job->profile->model.heap.mode == PYPROF_HEAP_SAMPLED) {
         pyprof__put(job->sink, " (+- ");
-        pyprof__put_size(job->sink, pyprof__sampling_error(&job->profile->model.heap, value), 0);
+        pyprof__put_size(job->sink, pyprof__sampling_error(&job->profile->model.heap, (double)all[doubt]), 0);
         pyprof__put(job->sink, ")");
     }
     pyprof__put(job->sink, " in ");
-    pyprof__put_count(job->sink, job->selection->all[blocks], 0);
+    pyprof__put_count(job->sink, all[blocks], 0);
     pyprof__put(job->sink, " blocks");
 }
 
@@ -15703,8 +16048,8 @@ static void pyprof__text_memory_quality(const pyprof__job *job)
     if (model->heap.mode == PYPROF_HEAP_SAMPLED) {
         char interval[40];
         pyprof__size_text(interval, sizeof interval, (double)model->heap.interval);
-        pyprof__put_format(s, "    sampled: one sample in %s allocated, %llu blocks noted; 95 of 100 estimates L are off by less than "
-                           "1.96 * sqrt(%s * L)\n", interval, (unsigned long long)model->stats.heap_samples, interval);
+        pyprof__put_format(s, "    sampled: one sample in %s allocated, %llu blocks noted; 95 of 100 estimates are "
+                           "off by less than +-\n", interval, (unsigned long long)model->stats.heap_samples);
     } else pyprof__put(s, "    exact: each block is noted by itself\n");
     if (model->stats.heap_reserved_bytes) {
         char reserved[40];
@@ -15723,15 +16068,16 @@ static void pyprof__text_memory_head(const pyprof__job *job, int sort)
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     pyprof__put(s, "Memory: ");
-    pyprof__text_amount(job, PYPROF_LIVE_BYTES, PYPROF_LIVE_BLOCKS, " traced now");
+    pyprof__text_amount(job, PYPROF_LIVE_BYTES, PYPROF_LIVE_BLOCKS, PYPROF_LIVE_DOUBT, " traced now");
     pyprof__put(s, "\n    ");
-    pyprof__text_amount(job, PYPROF_PEAK_BYTES, PYPROF_PEAK_BLOCKS, " at most");
+    pyprof__text_amount(job, PYPROF_PEAK_BYTES, PYPROF_PEAK_BLOCKS, PYPROF_PEAK_DOUBT, " at most");
     if (model->heap.peak_ns) {
         pyprof__put(s, ", ");
         pyprof__text_moment(job, model->heap.peak_ns);
     }
     pyprof__put(s, "\n    ");
-    pyprof__text_amount(job, PYPROF_ALLOC_BYTES, PYPROF_ALLOC_BLOCKS, " allocated in all");
+    pyprof__text_amount(job, PYPROF_ALLOC_BYTES, PYPROF_ALLOC_BLOCKS, PYPROF_ALLOC_DOUBT,
+                        " allocated in all");
     pyprof__put(s, ", ");
     pyprof__put_fixed(s, pyprof__percent(job->selection->all[PYPROF_TEMP_BLOCKS], job->selection->all[PYPROF_ALLOC_BLOCKS]), 1);
     pyprof__put(s, " % of them temporary\n");
@@ -15745,7 +16091,8 @@ static void pyprof__text_memory_row(const pyprof__job *job, const pyprof__memory
     int64_t bytes = values[table->bytes], blocks = values[table->blocks], extra = values[table->extra];
     pyprof__put_size(s, (double)bytes, 11);
     pyprof__put_column(s, share, 1, " %", 9);
-    if (job->profile->model.heap.mode == PYPROF_HEAP_SAMPLED) pyprof__put_size(s, pyprof__sampling_error(&job->profile->model.heap, bytes), 11);
+    if (job->profile->model.heap.mode == PYPROF_HEAP_SAMPLED)
+        pyprof__put_size(s, pyprof__sampling_error(&job->profile->model.heap, (double)values[table->doubt]), 11);
     pyprof__put_count(s, blocks, 14);
     pyprof__put_size(s, blocks > 0 ? (double)bytes / (double)blocks : 0, 11);
     if (table->extra == PYPROF_LIVE_AGE_MS) pyprof__put_column(s, blocks > 0 ? (double)extra / (double)blocks / 1e3 : 0, 1, " s", 11);
@@ -15876,7 +16223,6 @@ static pyprof_result pyprof__text_memory_tables(const pyprof__job *job, int sort
 static pyprof_result pyprof__text_leaks(const pyprof__job *job)
 {
     enum { MOST = 15 };
-    static const char *const verdicts[] = { "steady", "grew, stopped", "growing" };
     pyprof__leak_table table;
     pyprof__sink *s = job->sink;
     pyprof_query query;
@@ -15887,7 +16233,7 @@ static pyprof_result pyprof__text_leaks(const pyprof__job *job)
     query.group = PYPROF_GROUP_LINE;
     whole = pyprof__leaks_make(&table, job->profile, &query);
     if (whole && table.leaks.count) pyprof__put(s, "\nLines whose live memory grew: leaks, and what may be caches\n"
-                                                "               alive        grown         +-       a minute   mean age   where\n");
+                                                "                     alive        grown         +-       a minute   mean age   where\n");
     for (i = 0; whole && i < table.leaks.count && i < MOST; i++) {
         const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, table.leaks, i);
         pyprof_row row;
@@ -15896,7 +16242,7 @@ static pyprof_result pyprof__text_leaks(const pyprof__job *job)
         row.qualname = leak->qualname;
         row.file = leak->file;
         row.line = leak->line;
-        pyprof__put_padded(s, verdicts[leak->growth], 13);
+        pyprof__put_padded(s, pyprof__verdicts[leak->growth].words, 15);
         pyprof__put_size(s, (double)leak->live_bytes, 11);
         pyprof__put_size(s, (double)leak->grown_bytes, 13);
         pyprof__put_size(s, (double)leak->error_bytes, 11);
@@ -16785,7 +17131,8 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 //   Promise    a session is a token; a forked child finds everything off; nothing is freed that another thread may touch
 // ============================================================================
 enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 16384, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__RIVALS = 1024,
-       PYPROF__ACCOUNTS = 16384, PYPROF__DUE = 512, PYPROF__TURN_NS = 30000, PYPROF__PROMPT_NS = 200000, PYPROF__LEAVE_NS = 25000, PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
+       PYPROF__ACCOUNTS = 16384, PYPROF__DUE = 512, PYPROF__TURN_NS = 30000, PYPROF__PROMPT_NS = 200000, PYPROF__LEAVE_NS = 25000,
+       PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
 static const uint64_t pyprof__patience = 5000000000u;   // ns a session's end waits for a sampler that gets no CPU
 
 typedef struct {                 // a tick of the sampler, late or not
@@ -18185,7 +18532,8 @@ static pyprof_result pyprof__session_profile(pyprof__session *session, double la
         pyprof__heap_reasons(session);
         pyprof__heap_view_fill(&session->view, &made->model);
         pyprof__heap_view_facts(&session->view, &made->model.heap);
-        if (!pyprof__heap_view_history(&session->view, &made->model)) made->model.heap.marks = 0;
+        if (!pyprof__heap_view_history(&session->view, &made->model)
+            || !pyprof__heap_view_births(&session->view, &made->model)) made->model.heap.marks = 0;
     }
     pyprof__session_stats(session, &made->model.stats);
     if (pyprof__profile_seal(made, &pyprof__g.sweeper.runtime) != PYPROF_OK) {

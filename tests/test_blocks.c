@@ -73,4 +73,64 @@ TEST(a_table_that_may_not_grow)
     CHECK_INT(fit, 0);
 }
 
+// ---- what a sample stands for, and how sure that is ------------------------------------------------------------------
+static double unit(void) { return ((double)some(30) + 0.5) / (double)(1 << 30); }
+
+typedef struct { int count; uint64_t size; } crowd;
+static const crowd crowds[][4] = {
+    { { 20000, 3000 } },
+    { { 400, 200000 } },
+    { { 200, 524288 } },
+    { { 60, 4 * 524288 } },
+    { { 20000, 3000 }, { 400, 200000 }, { 60, 4 * 524288 }, { 5, 1 << 30 } },
+};
+
+// Noted as chance will have it: is the truth within 1.96 deviations? half: of that interval, added up
+static int covered(const crowd *population, double *half)
+{
+    double truth = 0, estimate = 0, doubt = 0, error;
+    for (int c = 0; c < 4; c++)
+        for (int i = 0; i < population[c].count; i++) {
+            pyprof__weight weight;
+            truth += (double)population[c].size;
+            if (unit() < pyprof__exp_minus((double)population[c].size / (double)pyprof__heap.interval)) continue;
+            weight = pyprof__weigh(population[c].size);
+            estimate += (double)weight.bytes;
+            doubt += (double)weight.doubt;
+        }
+    error = pyprof__sqrt((double)pyprof__heap.interval * doubt) * 1.96;
+    *half += error;
+    return estimate - truth <= error && truth - estimate <= error;
+}
+
+TEST(errors_cover_the_truth)
+{
+    enum { TIMES = 500 };
+    pyprof__heap.mode = PYPROF_HEAP_SAMPLED;
+    pyprof__heap.interval = 524288;
+    for (size_t p = 0; p < sizeof crowds / sizeof *crowds; p++) {
+        int inside = 0;
+        double half = 0, bytes = 0;
+        for (int i = 0; i < TIMES; i++) inside += covered(crowds[p], &half);
+        for (int c = 0; c < 4; c++) bytes += (double)crowds[p][c].count * (double)crowds[p][c].size;
+        printf("mix %zu: %.1f %% covered, +- %.1f %%; as small blocks +- %.1f %%\n", p, inside * 100.0 / TIMES,
+               half / TIMES / bytes * 100, 196 * pyprof__sqrt(524288 / bytes));
+        CHECK(inside >= TIMES * 90 / 100 && inside <= TIMES * 99 / 100);
+    }
+}
+
+TEST(doubt_of_any_size)   // never more than the bytes, of small blocks nearly all, of large ones next to nothing; exact: none
+{
+    pyprof__heap.mode = PYPROF_HEAP_SAMPLED;
+    pyprof__heap.interval = 524288;
+    for (uint64_t size = 0; size <= (uint64_t)1 << 38; size = size * 5 / 4 + 1) {
+        pyprof__weight weight = pyprof__weigh(size);
+        CHECK(weight.doubt <= weight.bytes);
+        if (size > 100 && size < 5000) CHECK(weight.doubt > weight.bytes * 98 / 100);
+        if (size > 20 * 524288) CHECK(weight.doubt < 10);
+    }
+    pyprof__heap.mode = PYPROF_HEAP_EXACT;
+    CHECK(pyprof__weigh(5000).doubt == 0 && pyprof__weigh(5000).bytes == 5000);
+}
+
 TEST_MAIN

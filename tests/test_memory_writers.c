@@ -11,6 +11,23 @@ static const int memory_metrics[] = { PYPROF_ALLOC_BYTES, PYPROF_ALLOC_BLOCKS, P
 enum { MEMORY_METRICS = sizeof memory_metrics / sizeof *memory_metrics };
 
 // Two threads; blocks of Python and of malloc, with and without frames, on nodes that also waited; a node with none.
+// All blocks of a node are of one size: how many of their bytes are in doubt.
+static void add_doubts(recording *r)
+{
+    static const int columns[][3] = { { PYPROF_ALLOC_BYTES, PYPROF_ALLOC_BLOCKS, PYPROF_ALLOC_DOUBT },
+                                      { PYPROF_LIVE_BYTES, PYPROF_LIVE_BLOCKS, PYPROF_LIVE_DOUBT },
+                                      { PYPROF_PEAK_BYTES, PYPROF_PEAK_BLOCKS, PYPROF_PEAK_DOUBT } };
+    for (uint32_t node = 0; node < r->model.nodes.count; node++)
+        for (int i = 0; i < 3; i++) {
+            double bytes = (double)pyprof__model_value(&r->model, (pyprof_metric)columns[i][0], node), missed;
+            double blocks = (double)pyprof__model_value(&r->model, (pyprof_metric)columns[i][1], node);
+            if (bytes <= 0) continue;
+            missed = pyprof__exp_minus(bytes / blocks / (double)r->model.heap.interval);
+            pyprof__model_add(&r->model, (pyprof_metric)columns[i][2], node,
+                              (int64_t)(bytes * (bytes / blocks / (double)r->model.heap.interval) * missed / (1 - missed)));
+        }
+}
+
 static void record_heap(recording *r, const char *name, int mode)
 {
     uint32_t main_thread = add_thread(r, "MainThread", 100), worker = add_thread(r, name, 101);
@@ -38,6 +55,7 @@ static void record_heap(recording *r, const char *name, int mode)
     add_gauge(r, 50, 60 * MIB, 7 * MIB);
     r->model.heap.mode = mode;
     r->model.heap.interval = mode == PYPROF_HEAP_SAMPLED ? 512 * KIB : 0;
+    if (mode == PYPROF_HEAP_SAMPLED) add_doubts(r);
     r->model.heap.peak_ns = r->model.start_ns + 30 * ms;
     r->model.heap.domains[PYPROF_DOMAIN_OBJ] = (pyprof_domain_total){ 774200032, 1553001, 2283584, 21007 };
     r->model.heap.domains[PYPROF_DOMAIN_RAW] = (pyprof_domain_total){ 1000, 10, 100, 1 };

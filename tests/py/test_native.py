@@ -56,12 +56,17 @@ def run(folder, body, **variables):
     return process.stdout.decode()
 
 
-def record(body, heap='exact', preload=PRELOAD):
-    """(live bytes, live blocks) of each function of body by name, the stats, and what body printed."""
+def recorded(body, heap='exact', preload=PRELOAD):
+    """The JSON, and what body printed."""
     with bind.folder() as folder:
         out = run(folder, body, LD_PRELOAD=preload, PROFILING='1', PYPROF_QUIET='1', PYPROF_HEAP=heap, PYPROF_OUT=folder + '/run')
         with open(folder + '/run_profile.json', 'rb') as file:
-            document = bind.strict_json(file.read())
+            return bind.strict_json(file.read()), out
+
+
+def record(body, heap='exact', preload=PRELOAD):
+    """(live bytes, live blocks) of each function of body by name, the stats, and what body printed."""
+    document, out = recorded(body, heap, preload)
     live = {name[4:]: (entry['live_bytes'], entry['live_blocks']) for name, entry in document['functions'].items()
             if name.startswith('app.f_')}
     return live, document['stats'], out
@@ -192,6 +197,36 @@ closed = map(1 << 30, NONE); munmap(closed, 1 << 30)
     bind.equal(mib(live, 'f_guarded'), 8)
     reserved = (64 << 30) + (8 << 30) - 6 * MIB + os.sysconf('SC_PAGESIZE')
     bind.check(0 <= stats['heap_reserved_bytes'] - reserved < MIB, 'reserved: %d, not %d', stats['heap_reserved_bytes'], reserved)
+
+
+COURSES = '''
+def f_leaks(turn): mmap(None, M, RW, ANON, -1, 0)
+def f_caches(turn, cache={}): cache[turn % 20] = cache.get(turn % 20) or mmap(None, M, RW, ANON, -1, 0)
+def f_replaces(turn, kept={}):
+    if turn % 10 in kept: munmap(kept[turn % 10], M)
+    kept[turn % 10] = mmap(None, M, RW, ANON, -1, 0)
+def f_reserves(turn): mmap(None, 64 * M, NONE, NORESERVE, -1, 0)
+def f_commits(turn, at=map(1 << 30, NONE)): assert mprotect(at + turn * M, M, RW) == 0
+begin = time.monotonic()
+for turn in range(60):
+    f_leaks(turn), f_caches(turn), f_replaces(turn), f_reserves(turn), f_commits(turn)
+    time.sleep(max(0, begin + 0.05 * (turn + 1) - time.monotonic()))
+'''
+
+
+@bind.test
+def mappings_that_leak():
+    """Sampled, too, each counts for itself: their growth is certain, and only memory grows."""
+    for heap in 'exact', 'sampled':
+        document = recorded(COURSES, heap)[0]
+        told = {leak['function'][2:]: (leak['growth'], leak['error_bytes']) for leak in document['memory']['leaks']
+                if leak['function'].startswith('f_')}
+        bind.equal({name: told[name][0] for name in told if name != 'replaces'},
+                   {'leaks': 'growing', 'caches': 'plateau', 'commits': 'growing'}, heap)
+        bind.check(told.get('replaces', ('steady', 0))[0] in ('steady', 'plateau', 'unsure'), '%s: %r', heap, told)
+        bind.check(all(error < MIB // 4 for _, error in told.values()), 'errors, %s: %r', heap, told)
+        if heap == 'sampled':
+            bind.near(document['memory']['live_bytes'], 150 * MIB, 0, 8 * MIB, 'live')
 
 
 @bind.test
