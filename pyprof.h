@@ -811,7 +811,8 @@ static int pyprof__thread_start(pthread_t *thread, void *(*run)(void *), void *a
     return error;
 }
 
-// Name, timer slack and scheduler slice, of the calling thread only. Each is a wish: none is needed.
+// Name, timer slack, scheduler slice and priority, of the calling thread only. Each is a wish: none is needed. A thread that is woken
+// up gets its CPU at once if its slice ends first: the shorter that is, and the more it weighs, the surer. It runs for some 50 us.
 static void pyprof__thread_tune(void)
 {
     struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; } slice;
@@ -820,7 +821,11 @@ static void pyprof__thread_tune(void)
     memset(&slice, 0, sizeof slice);
     slice.size = sizeof slice;
     slice.runtime = 100000;                  // ns; Linux 6.12 schedules a short slice sooner
-    syscall(SYS_sched_setattr, 0, &slice, 0);
+    slice.nice = -20;                        // some have the right to
+    if (pyprof__kernel(SYS_sched_setattr, 0, (long)&slice, 0, 0, 0, 0) == 0) return;
+    errno = 0;
+    slice.nice = getpriority(PRIO_PROCESS, 0);
+    pyprof__kernel(SYS_sched_setattr, 0, (long)&slice, 0, 0, 0, 0);
 }
 
 // ---- CPU placement -----------------------------------------------------------
@@ -7198,10 +7203,11 @@ enum { PYPROF__MAX_AWAITS = 1000, PYPROF__AWAITS_NS = 100000000 };
 enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INNER = 8, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
       PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300,
       PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000, PYPROF__BLUR_NS = 4000,
+      PYPROF__WAKE_NS = 12000, PYPROF__TOOK_NS = 200000,
       PYPROF__ASK_FIRST = 2, PYPROF__AT_ONCE = 64, PYPROF__GIL_SIZE = 224 };
 // LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; AHEAD_NS: how long the scheduler's clock of another
 // CPU is trusted to keep its distance; SWITCH_NS: from one thread on a CPU to the next, at most;
-// BLUR_NS: of that moment, as told; AT_ONCE: threads read in a window; GIL_SIZE: at most, of struct _gil_runtime_state
+// BLUR_NS: of that moment, as told; WAKE_NS: from there until the sampler sees a clock, about; TOOK_NS: a sweep, at most; AT_ONCE: threads read in a window; GIL_SIZE: at most, of struct _gil_runtime_state
 
 typedef struct {
     pyprof__pool pool;
@@ -7224,12 +7230,10 @@ typedef struct {
     uint64_t retried, stuck_until;
     uint64_t busy_ns, busy_due;    // what the sampler ran and waited for a CPU so far, as noted lately; when to note it again
     int stuck_cpu;                 // starved there lately, -1 = nowhere
-    uint32_t window;               // number of the window
+    uint32_t window, asked;        // number of the window; the sweep in which threads were asked first
     uint32_t starved;              // ticks in a row
-    uint64_t decided_ns, own_ns;           // when the states were last decided, and the sampler's CPU clock then;
-    uint64_t elapsed_ns, took_ns;          // how long since the time before, and what the sampler took of it
-    uint64_t slept_own_ns;         // its CPU clock when it last fell asleep; 0 = not known
-    uint64_t came_ns;              // when it got the CPU it is on
+    uint64_t slept_ns;             // when the sampler fell asleep,
+    uint64_t elapsed_ns, took_ns;  // how long since it woke up the time before, and how long that sweep took
     int hopped;                    // to another one, in this sweep
     int late;                      // this sweep tells of ticks that were due before the sampler got a CPU
     uint64_t mine;                 // when it got that CPU, by the scheduler's clock there; 0 = it was not asked in this sweep
@@ -7318,9 +7322,8 @@ static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler
         return 0;
     if (pyprof__cpus_only(cpu)) {
         sweeper->cpu = cpu;
-        sweeper->slept_own_ns = 0;
-        sweeper->came_ns = pyprof__now() - PYPROF__SWITCH_NS;
         sweeper->hopped = 1;
+        if (sweeper->cpu_word) pyprof__switches_watch(sweeper->cpu_word);
         return 1;
     }
     if (pyprof__cpus_set(&sweeper->allowed) && pyprof__cpus_get(&now) && !pyprof__cpus_has(&now, cpu)) {   // the cpuset was changed
@@ -7375,6 +7378,20 @@ static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint6
     sweeper->degraded = "the sampler was starved on the CPU of the thread it follows and kept away from it for a while";
 }
 
+// Each CPU has a scheduler's clock of its own, from which time that a hypervisor took is left out. What it says of the sampler itself is
+// when that got its CPU, unless its own CPU time was asked for since (which can cost it the CPU, too: do not) or the kernel's tick came.
+static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = not told
+{
+    int here = pyprof__cpu_here(sweeper->cpu_word), cpu = here < 0 ? 0 : here % PYPROF__AHEAD_CPUS;
+    uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS, mine = pyprof__last_run(pyprof__gettid()), expected = woke + (uint64_t)sweeper->ahead[cpu].ns;
+    if (mine <= PYPROF__LAST_MOVED) return 0;
+    if (sweeper->hopped) return mine;
+    if (sweeper->ahead[cpu].at && woke < PYPROF__AHEAD_NS + sweeper->ahead[cpu].at && mine > expected + PYPROF__SWITCH_NS) return expected;
+    sweeper->ahead[cpu].ns = (int64_t)(mine - woke);
+    sweeper->ahead[cpu].at = woke;
+    return mine;
+}
+
 // ---- one window --------------------------------------------------------------------
 static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag an owner of blocks
 {
@@ -7421,11 +7438,33 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
     }
 }
 
+// The sampler can lose its CPU at any time, and then nobody tells any more when the thread that had it before has left it: so that is
+// asked first, of threads that ran since the sweep before, if they did not run all the time.
+static void pyprof__ask_first(pyprof__sweeper *sweeper)
+{
+    const pyprof__threads *list = &sweeper->list;
+    uint64_t elapsed = sweeper->elapsed_ns;
+    size_t i;
+    int asked = 0;
+    sweeper->asked = list->tick;
+    for (i = 0; i < list->before.count && asked < PYPROF__ASK_FIRST; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, PYPROF__AT(const uint32_t, list->before, i));
+        uint64_t ran = thread->clock_ns - thread->cpu_ns;
+        thread->left_cpu_ns = 0;
+        if (thread->clock_window != sweeper->window || thread->clock_ns == 0 || ran < PYPROF__SWITCH_NS) continue;
+        if (ran + sweeper->took_ns >= elapsed - elapsed / 64) continue;
+        if (asked++ == 0) sweeper->mine = pyprof__came(sweeper);
+        thread->left = pyprof__last_run(thread->native);
+        thread->left_cpu_ns = thread->clock_ns;
+    }
+}
+
 // Opens a window: forgets all copies, fetches what will be needed, lists the threads. 0 = the list was being changed.
 static int pyprof__window_open(pyprof__sweeper *sweeper)
 {
     const unsigned char *flags = pyprof__wanted(sweeper);
     pyprof__window_clocks(sweeper);
+    if (sweeper->fine_clock && sweeper->asked != sweeper->list.tick) pyprof__ask_first(sweeper);
     pyprof__mirror_begin(&sweeper->mirror);
     if (flags) pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
     PYPROF__TEST_WINDOW();
@@ -8228,42 +8267,32 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
 // ---- who ran at the tick ------------------------------------------------------------------
 // On the CPU that the sampler has taken one thread was running when it came. The scheduler notes for each thread when it last ran: for
 // that one it is the moment at which the sampler came, for one that waited in the queue, or fell asleep, it was before.
-// Each CPU has a scheduler's clock of its own, from which time that a hypervisor took is left out.
-static void pyprof__ask_mine(pyprof__sweeper *sweeper)
+static int pyprof__kept_cpu(const pyprof__sweeper *sweeper)   // since it woke up, or came to this CPU
 {
-    if (!sweeper->mine) sweeper->mine = pyprof__last_run(pyprof__gettid());
-}
-
-static void pyprof__ahead_learn(pyprof__sweeper *sweeper, uint64_t mine, uint64_t now)
-{
-    int here = pyprof__cpu_here(sweeper->cpu_word);
-    if (mine <= PYPROF__LAST_MOVED || here < 0) return;
-    sweeper->ahead[here % PYPROF__AHEAD_CPUS].ns = (int64_t)(mine - now);
-    sweeper->ahead[here % PYPROF__AHEAD_CPUS].at = now;
+    return !sweeper->cpu_word || pyprof__switches_none(sweeper->cpu_word);
 }
 
 // Since when a thread that stands still has been off its CPU; *until = it was on this one until the sampler came. 0 = not told. One that
 // was moved to another CPU's queue is not the one that the sampler stopped: then it is "before this sweep", and no more is known.
 static uint64_t pyprof__off_since(pyprof__sweeper *sweeper, pyprof__thread *thread, int *until)
 {
-    int first = thread->left_cpu_ns && thread->left_cpu_ns == thread->cpu_ns, cpu = pyprof__cpu_of(sweeper, thread);
-    int here = pyprof__cpu_here(sweeper->cpu_word);
-    uint64_t last, woke = sweeper->list.now_ns, off;
+    int first = thread->left_cpu_ns && thread->left_cpu_ns == thread->cpu_ns && !sweeper->hopped;
+    int cpu = pyprof__cpu_of(sweeper, thread), at = cpu < 0 ? 0 : cpu % PYPROF__AHEAD_CPUS;
+    uint64_t last, woke = sweeper->list.now_ns;
     *until = 0;
     if (sweeper->looks++ >= PYPROF__LOOKS) { thread->put_off = 1; return 0; }
     last = first ? thread->left : pyprof__last_run(thread->native);
     if (last == 0 || cpu < 0) return 0;
     if (last == PYPROF__LAST_MOVED) return woke - PYPROF__SWITCH_NS - 1;
-    if (cpu == here && first && sweeper->mine > PYPROF__LAST_MOVED && !sweeper->hopped) {
+    if (cpu == pyprof__cpu_here(sweeper->cpu_word)) {
+        if (!first && !pyprof__kept_cpu(sweeper)) return pyprof__now();   // it may have run since
+        if (!first || !sweeper->mine) sweeper->mine = pyprof__came(sweeper);
+        if (!sweeper->mine) return 0;
         *until = last + PYPROF__BLUR_NS >= sweeper->mine;
-        return sweeper->came_ns - (sweeper->mine - last);
+        return woke - PYPROF__WAKE_NS - (sweeper->mine - last);
     }
-    // This thread's own last account is the one for which decide_states has asked for its CPU time.
-    if (cpu == here) pyprof__ahead_learn(sweeper, pyprof__last_run(pyprof__gettid()), sweeper->decided_ns);
-    if (!sweeper->ahead[cpu % PYPROF__AHEAD_CPUS].at || woke > PYPROF__AHEAD_NS + sweeper->ahead[cpu % PYPROF__AHEAD_CPUS].at) return 0;
-    off = last - (uint64_t)sweeper->ahead[cpu % PYPROF__AHEAD_CPUS].ns;
-    *until = cpu == here && off + PYPROF__BLUR_NS >= sweeper->came_ns;
-    return off;
+    if (!sweeper->ahead[at].at || woke > PYPROF__AHEAD_NS + sweeper->ahead[at].at) return 0;
+    return last - (uint64_t)sweeper->ahead[at].ns;
 }
 
 // It ran while it was looked at, because the sampler had lost the CPU: nothing is known of what it did before.
@@ -8302,7 +8331,7 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
     off = pyprof__off_since(sweeper, thread, &until);
     if (thread->put_off) return;
     if (off == 0 && here) { pyprof__state_unknown(sweeper, thread); return; }
-    if (here && off > woke + PYPROF__SWITCH_NS && !sweeper->hopped) { pyprof__state_moved(thread, off); return; }
+    if (here && !until && off > woke) { pyprof__state_moved(thread, off); return; }
     if (until) {   // it ran until then
         if (wants) { thread->state = pyprof__running_state(thread, gil); thread->waiting = 0; thread->leaf = PYPROF__NONE; }
         thread->elsewhere = sweeper->hopped;
@@ -8389,15 +8418,6 @@ static void pyprof__decide_state(pyprof__sweeper *sweeper, pyprof__thread *threa
     pyprof__native_leaf(sweeper, thread, &thread->ran_state, &thread->ran_leaf);
 }
 
-// When it got its CPU: as long ago as it has run since it slept.
-static void pyprof__came(pyprof__sweeper *sweeper, uint64_t now, uint64_t own)
-{
-    uint64_t woke = sweeper->list.now_ns, came = now - (own - sweeper->slept_own_ns);
-    int lost = came >= woke || came + PYPROF__SWITCH_NS < woke;   // it did not keep its CPU since then
-    sweeper->came_ns = lost ? woke - PYPROF__SWITCH_NS : came;
-    if (sweeper->mine && !lost) pyprof__ahead_learn(sweeper, sweeper->mine, came);
-}
-
 static void pyprof__state_kept(const pyprof__sweeper *sweeper, pyprof__thread *thread, pyprof__gil *queue)   // as it was a moment ago
 {
     thread->decided = sweeper->list.tick;
@@ -8426,15 +8446,10 @@ static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int view, uint64_t n
 // What each thread does at the moment, and for whom it waits.
 static void pyprof__decide_states(pyprof__sweeper *sweeper)
 {
-    uint64_t now = pyprof__now(), own = pyprof__own_cpu();
+    uint64_t now = pyprof__now();
     pyprof__gil *queue;
     size_t i;
     sweeper->looks = 0;
-    sweeper->elapsed_ns = now - sweeper->decided_ns;
-    sweeper->took_ns = own - sweeper->own_ns;
-    sweeper->decided_ns = now;
-    sweeper->own_ns = own;
-    if (sweeper->slept_own_ns) pyprof__came(sweeper, now, own);
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     for (i = 0; i < sweeper->list.listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
@@ -8455,26 +8470,6 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
         const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         if (thread->tick == sweeper->list.tick && thread->rival != PYPROF__NONE)
             PYPROF__AT(pyprof__thread, sweeper->list.threads, thread->rival).blocks++;
-    }
-}
-
-// The sampler can lose its CPU at any time, and then nobody tells any more when the thread that had it before has left it: so that is
-// asked first, of threads that ran at the sweep before, if they did not run all the time.
-static void pyprof__ask_first(pyprof__sweeper *sweeper)
-{
-    uint64_t elapsed = sweeper->list.now_ns - sweeper->decided_ns, clock;
-    size_t i;
-    int asked = 0;
-    for (i = 0; i < sweeper->list.before.count && asked < PYPROF__ASK_FIRST; i++) {
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, PYPROF__AT(uint32_t, sweeper->list.before, i));
-        thread->left_cpu_ns = 0;
-        if (thread->tick + 1 != sweeper->list.tick || (thread->waiting && !(thread->state & PYPROF__WANTS_CPU))) continue;
-        clock = pyprof__thread_cpu(thread->native);
-        asked++;
-        if (clock == thread->cpu_ns || clock - thread->cpu_ns + sweeper->took_ns >= elapsed - elapsed / 64) continue;
-        pyprof__ask_mine(sweeper);
-        thread->left = pyprof__last_run(thread->native);
-        thread->left_cpu_ns = clock;
     }
 }
 
@@ -8557,6 +8552,9 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     uint32_t generation = sweeper->codes.generation;
     size_t i;
     sweeper->list.tick++;
+    sweeper->elapsed_ns = came - sweeper->list.now_ns;
+    sweeper->took_ns = sweeper->slept_ns > sweeper->list.now_ns ? sweeper->slept_ns - sweeper->list.now_ns : 0;
+    if (sweeper->took_ns > PYPROF__TOOK_NS) sweeper->took_ns = PYPROF__TOOK_NS;   // it had lost the CPU meanwhile
     sweeper->list.now_ns = came;
     pyprof__list_begin(&sweeper->list);
     sweeper->listed = sweeper->hopped = 0;
@@ -8567,7 +8565,7 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
         sweeper->targets = 0;
     }
     sweeper->mine = 0;
-    if (sweeper->fine_clock) pyprof__ask_first(sweeper);
+    if (sweeper->fine_clock && sweeper->cpu_word) pyprof__switches_watch(sweeper->cpu_word);
     for (i = 0; i < sweeper->list.before.count; i++) {   // who was read last time will be read again
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, PYPROF__AT(uint32_t, sweeper->list.before, i));
         if (thread->tick + 1 != sweeper->list.tick) thread->pending = 0;
@@ -8674,7 +8672,7 @@ static void pyprof__sweep_done(pyprof__sweeper *sweeper)
 
 static void pyprof__sweeper_sleep(pyprof__sweeper *sweeper, uint32_t *word, uint32_t value, uint64_t until)
 {
-    sweeper->slept_own_ns = pyprof__own_cpu();
+    sweeper->slept_ns = pyprof__now();
     pyprof__sleep_until(word, value, until);
 }
 

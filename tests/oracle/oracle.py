@@ -126,11 +126,11 @@ class Checker:
         return self.known[key]
 
     def _died(self, frames, sample):
-        """Is there a function on it that had returned for the last time before the sample was taken?"""
+        """Is there a function on it that had returned for the last time before the sample was taken, at the latest at its time stamp?"""
         for frame in frames:
             number = workloads.fresh_number(os.path.basename(frame.file))
             if number and number <= len(self.truth['lives']):
-                if sample.end - self.offset > self.truth['lives'][number - 1][1] / 1e9 + 0.0005:
+                if sample.begin - self.offset > self.truth['lives'][number - 1][1] / 1e9 + 0.0005:
                     return True
         return False
 
