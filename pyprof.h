@@ -812,7 +812,8 @@ static int pyprof__thread_start(pthread_t *thread, void *(*run)(void *), void *a
 }
 
 // Name, timer slack, scheduler slice and priority, of the calling thread only. Each is a wish: none is needed. A thread that is woken
-// up gets its CPU at once if its slice ends first: the shorter that is, and the more it weighs, the surer. It runs for some 50 us.
+// up gets its CPU at once if its slice ends first: the shorter that is, and the more the thread weighs, the surer. It runs for some 50 us,
+// and loses the CPU when the slice is over: where it weighs much, it need not be that short.
 static void pyprof__thread_tune(void)
 {
     struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; } slice;
@@ -820,10 +821,10 @@ static void pyprof__thread_tune(void)
     prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);    // the default, 50 us, is half a period at 10 kHz
     memset(&slice, 0, sizeof slice);
     slice.size = sizeof slice;
-    slice.runtime = 100000;                  // ns; Linux 6.12 schedules a short slice sooner
+    slice.runtime = 600000;                  // ns; since Linux 6.12. Others have 700,000 at least
     slice.nice = -20;                        // some have the right to
     if (pyprof__kernel(SYS_sched_setattr, 0, (long)&slice, 0, 0, 0, 0) == 0) return;
-    errno = 0;
+    slice.runtime = 100000;
     slice.nice = getpriority(PRIO_PROCESS, 0);
     pyprof__kernel(SYS_sched_setattr, 0, (long)&slice, 0, 0, 0, 0);
 }
@@ -5319,6 +5320,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint64_t left, left_cpu_ns;   // when it left the CPU, by the scheduler's clock, and its own CPU clock when that was read; 0 = it was not
     uint32_t ran_state, ran_leaf; // state and leaf at off_ns, when it left the CPU, where ticks are told late
     uint32_t decided;             // the sweep of which the state was last told
+    uint32_t seen_running;        // the sweep in which its clock moved while it was looked at
     int elsewhere;                // it runs on another CPU than the one the sampler waited for
     int stayed;                   // it has wanted the GIL since the sweep before
     int put_off;                  // it is not told of this one: so many others had to be looked at
@@ -5517,7 +5519,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->named = slot->name_tries = 0;
     slot->name_cpu_ns = slot->spell_ns = slot->awaits_ns = 0;
     slot->known_ns = slot->off_ns = list->now_ns;
-    slot->decided = 0;
+    slot->decided = slot->seen_running = 0;
     slot->state = 0;
     slot->native_leaf = PYPROF__NONE;
     slot->started = 0;
@@ -7236,6 +7238,7 @@ typedef struct {
     uint64_t elapsed_ns, took_ns;  // how long since it woke up the time before, and how long that sweep took
     int hopped;                    // to another one, in this sweep
     int late;                      // this sweep tells of ticks that were due before the sampler got a CPU
+    uint64_t expected;             // see pyprof__came
     uint64_t mine;                 // when it got that CPU, by the scheduler's clock there; 0 = it was not asked in this sweep
     struct { int64_t ns; uint64_t at; } ahead[PYPROF__AHEAD_CPUS];   // of some CPUs: their scheduler's clock less ours, as it was then
     size_t turns;                  // so many of the threads that wait are looked at in a sweep
@@ -7379,15 +7382,23 @@ static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint6
 }
 
 // Each CPU has a scheduler's clock of its own, from which time that a hypervisor took is left out. What it says of the sampler itself is
-// when that got its CPU, unless its own CPU time was asked for since (which can cost it the CPU, too: do not) or the kernel's tick came.
+// when that got its CPU, until its own CPU time is asked for (which can cost it the CPU, too: do not), the kernel's tick comes or another
+// thread is woken up on that CPU: then it is later. sweeper->expected: as it should be.
 static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = not told
 {
     int here = pyprof__cpu_here(sweeper->cpu_word), cpu = here < 0 ? 0 : here % PYPROF__AHEAD_CPUS;
-    uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS, mine = pyprof__last_run(pyprof__gettid()), expected = woke + (uint64_t)sweeper->ahead[cpu].ns;
+    uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS, mine = pyprof__last_run(pyprof__gettid());
+    int64_t off;
+    sweeper->expected = mine;
     if (mine <= PYPROF__LAST_MOVED) return 0;
     if (sweeper->hopped) return mine;
-    if (sweeper->ahead[cpu].at && woke < PYPROF__AHEAD_NS + sweeper->ahead[cpu].at && mine > expected + PYPROF__SWITCH_NS) return expected;
-    sweeper->ahead[cpu].ns = (int64_t)(mine - woke);
+    off = (int64_t)(mine - woke) - sweeper->ahead[cpu].ns;
+    if (!sweeper->ahead[cpu].at || woke > PYPROF__AHEAD_NS + sweeper->ahead[cpu].at || off < -PYPROF__WAKE_NS) sweeper->ahead[cpu].ns += off;
+    else if (off <= PYPROF__WAKE_NS) sweeper->ahead[cpu].ns += off / 4;
+    else {
+        sweeper->expected = woke + (uint64_t)sweeper->ahead[cpu].ns;
+        return mine;
+    }
     sweeper->ahead[cpu].at = woke;
     return mine;
 }
@@ -7696,11 +7707,15 @@ static pyprof__thread *pyprof__to_follow(pyprof__sweeper *sweeper)
 }
 
 // Goes to the CPU of a thread that runs there. One that is off its CPU is frozen already, and whoever has that CPU may keep it for long.
-static int pyprof__follow(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // 1 = the sampler moved there
+static int pyprof__follow(pyprof__sweeper *sweeper, pyprof__thread *thread)   // 1 = the sampler moved there
 {
-    int cpu = pyprof__cpu_of(sweeper, thread);
+    int cpu = pyprof__cpu_of(sweeper, thread), moves;
+    uint64_t clock;
     if (cpu == sweeper->cpu) return 0;
-    if (sweeper->fine_clock && thread->clock_window && sweeper->cpu >= 0 && pyprof__thread_cpu(thread->native) == thread->clock_ns) return 0;
+    clock = thread->clock_window == sweeper->window ? thread->clock_ns : pyprof__thread_cpu(thread->native);
+    moves = sweeper->fine_clock && pyprof__thread_cpu(thread->native) != clock;
+    if (sweeper->fine_clock && !moves && sweeper->cpu >= 0) return 0;
+    if (moves) thread->seen_running = sweeper->list.tick;
     return pyprof__go_to(sweeper, cpu);
 }
 
@@ -8288,7 +8303,7 @@ static uint64_t pyprof__off_since(pyprof__sweeper *sweeper, pyprof__thread *thre
         if (!first && !pyprof__kept_cpu(sweeper)) return pyprof__now();   // it may have run since
         if (!first || !sweeper->mine) sweeper->mine = pyprof__came(sweeper);
         if (!sweeper->mine) return 0;
-        *until = last + PYPROF__BLUR_NS >= sweeper->mine;
+        *until = last + PYPROF__BLUR_NS >= sweeper->mine || (sweeper->expected < sweeper->mine && last + PYPROF__WAKE_NS >= sweeper->expected);
         return woke - PYPROF__WAKE_NS - (sweeper->mine - last);
     }
     if (!sweeper->ahead[at].at || woke > PYPROF__AHEAD_NS + sweeper->ahead[at].at) return 0;
@@ -8326,7 +8341,7 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
         if (off && off < woke) thread->off_ns = off;
         return;
     }
-    if (!wants && pyprof__is_moving(sweeper, thread)) { thread->elsewhere = 1; return; }
+    if (!wants && (thread->seen_running == sweeper->list.tick || pyprof__is_moving(sweeper, thread))) { thread->elsewhere = 1; return; }
     if (!wants && pyprof__ran_through(sweeper, thread)) { thread->elsewhere = sweeper->hopped; return; }
     off = pyprof__off_since(sweeper, thread, &until);
     if (thread->put_off) return;
@@ -8666,7 +8681,7 @@ static void pyprof__awaits_read(pyprof__sweeper *sweeper, uint64_t now)
 // After a sweep: wait for the next one where the GIL's holder is.
 static void pyprof__sweep_done(pyprof__sweeper *sweeper)
 {
-    const pyprof__thread *follow = pyprof__to_follow(sweeper);
+    pyprof__thread *follow = pyprof__to_follow(sweeper);
     if (follow && follow->holder) pyprof__follow(sweeper, follow);
 }
 
