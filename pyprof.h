@@ -17144,7 +17144,7 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 //   Promise    a session is a token; a forked child finds everything off; nothing is freed that another thread may touch
 // ============================================================================
 enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 16384, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__RIVALS = 1024,
-       PYPROF__ACCOUNTS = 16384, PYPROF__DUE = 512, PYPROF__TURN_NS = 30000, PYPROF__PROMPT_NS = 200000, PYPROF__LEAVE_NS = 25000,
+       PYPROF__ACCOUNTS = 16384, PYPROF__DUE = 512, PYPROF__TURN_NS = 30000, PYPROF__PROMPT_NS = 100000, PYPROF__LEAVE_NS = 25000,
        PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
 static const uint64_t pyprof__patience = 5000000000u;   // ns a session's end waits for a sampler that gets no CPU
 
@@ -17171,11 +17171,13 @@ typedef struct {                 // the time of an OS thread, through all thread
     uint64_t spell;              // the session's number of spells then
     uint64_t looks;              // so often in a row
     int64_t debt_ns;             // CPU time that is to be told once it is known to live on
+    uint64_t tail_ns;            // time that is to be told when it has gone
     uint64_t outside_ns;         // CPU time in which it was no Python thread
     uint64_t block_ns;           // others waited so long for the GIL that it held, since its last sample
     uint64_t moment;             // the number + 1 of its latest moment on the time line
     uint32_t member;
     int cold;                    // it waits among many: what is not told of it is as it was
+    int ran;                     // at its last sample
     pyprof__share runs, waits;
 } pyprof__account;
 
@@ -17641,11 +17643,19 @@ static void pyprof__share_settle(pyprof__session *session, const pyprof__account
     share->ns = 0;
 }
 
+static void pyprof__account_tail(pyprof__account *account, uint64_t most)   // it has gone after its last sample
+{
+    pyprof__share *share = account->ran ? &account->runs : &account->waits;
+    share->ns += (int64_t)(account->tail_ns < most ? account->tail_ns : most);
+    account->tail_ns = 0;
+}
+
 // All that is known of a thread's time goes where it belongs as far as can be told now: a part of the recording ends.
 static void pyprof__account_settle(pyprof__session *session, pyprof__account *account)
 {
     pyprof__share outside;
     if (account->member == PYPROF__NONE || !PYPROF__AT(pyprof__member, session->model.members, account->member).wanted) return;
+    if (account->tick < session->tick && !account->cold && account->tail_ns) pyprof__account_tail(account, UINT64_MAX);
     if (account->runs.node) pyprof__share_block(session, &account->runs, account->block_ns);
     account->block_ns = 0;
     pyprof__share_settle(session, account, &account->runs, 1);
@@ -17676,6 +17686,7 @@ static void pyprof__account_renew(pyprof__account *account, uint64_t now)   // t
     memset(&account->waits, 0, sizeof account->waits);
     account->outside_ns = account->moment = account->block_ns = 0;
     account->debt_ns = 0;
+    account->tail_ns = 0;
     account->member = PYPROF__NONE;
     if (account->look_ns < now) account->look_ns = now;
 }
@@ -17715,20 +17726,26 @@ static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64
     }
 }
 
-// A thread that was not there at the tick before. It can have begun at any time since, and where the recording meets one in a period, as
-// many end in one unseen: the whole period is told as the sample finds it. If it lives on, its clock puts that right.
+// A thread that was not there at the tick before. It can have begun at any time since, and will end at any time after a tick: half a
+// period, on average, is told as the first sample finds it, and half as the last one. If it lives on, its clock puts that right.
 static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs, int paused)
 {
     int known = !paused && account->cpu_ns && thread->cpu_ns >= account->cpu_ns;   // the same OS thread: it was outside of Python
-    uint64_t cpu = runs ? period : 0, clock = known ? thread->cpu_ns - account->cpu_ns : thread->cpu_ns;
+    uint64_t half = paused ? period : period / 2, cpu = runs ? half : 0, clock = known ? thread->cpu_ns - account->cpu_ns : thread->cpu_ns;
+    if (known) account->outside_ns += clock;
+    if (account->tail_ns) {
+        uint64_t most = account->ran && known ? account->outside_ns : UINT64_MAX, tail = account->tail_ns < most ? account->tail_ns : most;
+        if (account->ran && known) account->outside_ns -= tail;
+        pyprof__account_tail(account, most);
+    }
     account->looks = 0;
     account->debt_ns = 0;
     if (known) {
-        account->outside_ns += clock;
         if (cpu > account->outside_ns) cpu = account->outside_ns;
         account->outside_ns -= cpu;
     } else if (clock <= period && !paused) account->debt_ns = (int64_t)clock - (int64_t)cpu;
-    pyprof__account_pass(account, period, cpu);
+    account->tail_ns = paused ? 0 : half;
+    pyprof__account_pass(account, half, cpu);
 }
 
 static void pyprof__account_note(const pyprof__session *session, pyprof__account *account, const pyprof__thread *thread, uint64_t now)
@@ -17810,6 +17827,7 @@ static void pyprof__sample_time(pyprof__session *session, pyprof__account *accou
 static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *moment, uint64_t number)   // it may get more
 {
     pyprof__share *share = moment->state & PYPROF__IS_WAITING ? &account->waits : &account->runs;
+    account->ran = share == &account->runs;
     share->node = moment->node;
     share->state = moment->state;
     share->moment = number;
