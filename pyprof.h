@@ -17723,6 +17723,7 @@ static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64
     if (++account->looks == PYPROF__SETTLED) {
         account->runs.ns += account->debt_ns;
         account->debt_ns = 0;
+        account->tail_ns = 0;
     }
 }
 

@@ -277,7 +277,8 @@ def perform(job, bounds):
     stats, truth = profile.stats(), parts.truth(job['workload'])
     found, clocks, between = read(profile, truth)
     ticks = job['rate'] * profile.info().duration_s
-    row = judge(truth, found, clocks, between, numbers(stats), dict(job, threads=stats.asked / max(1, ticks)), bounds)
+    row = judge(truth, found, clocks, between, numbers(stats), dict(job, threads=stats.asked / max(1, ticks), bare=bare[1] / max(1, bare[0])),
+                bounds)
     row.update(stats=numbers(stats), degraded=bind.text(stats.degraded), bare=list(bare), truth=truth['parts'], found=found,
                meter=truth['marks'] * parts.mark_ns() / max(1, sum(cpu for _, cpu in truth['parts'].values())))
     return row
