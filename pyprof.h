@@ -2155,7 +2155,8 @@ static pyprof_result pyprof__source_open(pyprof__source *source)
 //
 // Owners: the thread in slot n is PYPROF__OWN_THREADS + n
 enum { PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_ALL, PYPROF__OWN_TWINS, PYPROF__OWN_AWAITS, PYPROF__OWN_THREADS };
-enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, PYPROF__PAGE = 4096, PYPROF__FEW_MISSES = 8, PYPROF__TWINS = 256, PYPROF__ROOM = 4 << 20 };
+enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, PYPROF__PAGE = 4096, PYPROF__FEW_MISSES = 8,
+       PYPROF__TWINS = 256, PYPROF__ROOM = 4 << 20 };
 
 typedef struct { uint64_t base; uint32_t epoch, offset; } pyprof__block;   // offset PYPROF__NONE = unreadable
 typedef struct { pyprof__array ids, next; } pyprof__plan;                  // uint32_t block numbers: last time's, this time's
@@ -7209,7 +7210,8 @@ enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INN
       PYPROF__ASK_FIRST = 2, PYPROF__AT_ONCE = 64, PYPROF__GIL_SIZE = 224 };
 // LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; AHEAD_NS: how long the scheduler's clock of another
 // CPU is trusted to keep its distance; SWITCH_NS: from one thread on a CPU to the next, at most;
-// BLUR_NS: of that moment, as told; WAKE_NS: from there until the sampler sees a clock, about; TOOK_NS: a sweep, at most; AT_ONCE: threads read in a window; GIL_SIZE: at most, of struct _gil_runtime_state
+// BLUR_NS: of that moment, as told; WAKE_NS: from there until the sampler sees a clock, about; TOOK_NS: a sweep, at most;
+// AT_ONCE: threads read in a window; GIL_SIZE: at most, of struct _gil_runtime_state
 
 typedef struct {
     pyprof__pool pool;
@@ -7417,7 +7419,8 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag an 
     flags[PYPROF__OWN_NAMES] = flags[PYPROF__OWN_TWINS] = flags[PYPROF__OWN_AWAITS] = 0;
     memset(flags + PYPROF__OWN_THREADS, 0, need - PYPROF__OWN_THREADS);
     for (i = 0; i < list->before.count + list->listed.count && count < PYPROF__AT_ONCE; i++) {
-        uint32_t slot = i < list->before.count ? PYPROF__AT(const uint32_t, list->before, i) : PYPROF__AT(const uint32_t, list->listed, i - list->before.count);
+        const pyprof__array *slots = i < list->before.count ? &list->before : &list->listed;
+        uint32_t slot = PYPROF__AT(const uint32_t, *slots, i < list->before.count ? i : i - list->before.count);
         const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, list->threads, slot);
         if (!thread->address || !thread->pending || flags[slot + PYPROF__OWN_THREADS]) continue;
         flags[slot + PYPROF__OWN_THREADS] = 1;
@@ -13180,7 +13183,7 @@ static const struct { const char *name; int unit; } pyprof__metric_names[PYPROF_
     { "native time", 1 }, { "calls", 0 }, { "exceptions", 0 }, { "allocated bytes", 2 }, { "allocated blocks", 0 }, { "live bytes", 2 },
     { "live blocks", 0 }, { "peak bytes", 2 }, { "peak blocks", 0 }, { "temporary blocks", 0 }, { "GPU time", 1 }, { "GPU bytes", 2 },
     { "waiting samples", 0 }, { "resident bytes", 2 }, { "age of live blocks in ms", 0 }, { "idle", 1 }, { "waiting for a CPU", 1 },
-    { "native time without the GIL", 1 }, { "GIL wait caused", 1 }, { "", 0 }, { "", 0 }, { "", 0 },
+    { "native time without the GIL", 1 }, { "GIL wait caused", 1 }, { "time in unknown states", 1 }, { "", 0 }, { "", 0 },
     { "allocated bytes in doubt", 2 }, { "live bytes in doubt", 2 }, { "peak bytes in doubt", 2 }
 };
 
@@ -13969,8 +13972,8 @@ static int pyprof__json_cached_stack(pyprof__escaped *cache, const pyprof__job *
 static const char *pyprof__json_state(uint32_t state)
 {
     static const struct { uint32_t bit; const char *word; } words[] = {
-        { PYPROF__WANTS_GIL, "gil" }, { PYPROF__WANTS_CPU, "cpu" }, { PYPROF__IS_IDLE, "idle" }, { PYPROF__IS_WAITING, "waiting" },
-        { PYPROF__IS_NOGIL, "nogil" }, { PYPROF__IS_NATIVE, "native" },
+        { PYPROF__IS_UNKNOWN, "unknown" }, { PYPROF__WANTS_GIL, "gil" }, { PYPROF__WANTS_CPU, "cpu" }, { PYPROF__IS_IDLE, "idle" },
+        { PYPROF__IS_WAITING, "waiting" }, { PYPROF__IS_NOGIL, "nogil" }, { PYPROF__IS_NATIVE, "native" },
     };
     size_t i;
     for (i = 0; i < PYPROF__COUNT(words); i++)
@@ -15338,7 +15341,7 @@ static int pyprof__callsites_add(pyprof__callsites *sites, const pyprof_profile 
     pyprof__callsite *site;
     uint32_t id;
     if (value <= 0) return 1;
-    if (leaf != PYPROF__LEAF_ANY && pyprof__is_leaf(pyprof__function_of(profile, node)->kind))
+    if (leaf != PYPROF__LEAF_ANY && leaf != PYPROF__LEAF_CPU && pyprof__is_leaf(pyprof__function_of(profile, node)->kind))
         key.leaf = pyprof__location_of(profile, node)->function;
     id = pyprof__unique(&sites->pool, &sites->keys, &sites->index, pyprof__same_callsite, &key);
     if (id == PYPROF__NONE || (id == sites->sites.count && !pyprof__push(&sites->pool, &sites->sites))) return 0;
@@ -16385,6 +16388,14 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
 
 // ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------------
 // In order of time where the time line holds the whole recording, else one sample per stack.
+static int pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)   // time without a sample: it has no place on the time line
+{
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    const char *name = pyprof__text(profile, function->name);
+    return function->kind == PYPROF_KIND_PSEUDO
+        && (strcmp(name, pyprof__between_name) == 0 || strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_LOST]) == 0);
+}
+
 static int pyprof__timeline_is_whole(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -16392,7 +16403,8 @@ static int pyprof__timeline_is_whole(const pyprof__job *job)
     size_t i;
     if (job->metric != PYPROF_WALL_NS || (job->output->filter && !job->output->filter->include_idle)) return 0;
     for (i = 0; i < model->moments.count; i++) wall += (int64_t)PYPROF__AT(const pyprof__moment, model->moments, i).wall_ns;
-    for (i = 0; i < model->columns[PYPROF_WALL_NS].count; i++) all += PYPROF__AT(int64_t, model->columns[PYPROF_WALL_NS], i);
+    for (i = 1; i < model->columns[PYPROF_WALL_NS].count; i++)
+        if (!pyprof__is_unplaced(job->profile, (uint32_t)i)) all += PYPROF__AT(int64_t, model->columns[PYPROF_WALL_NS], i);
     return wall == all;
 }
 
@@ -16414,14 +16426,15 @@ static int pyprof__speedscope_list(const pyprof__job *job, pyprof__pool *pool, u
                                    pyprof__array *list)
 {
     const pyprof__model *model = &job->profile->model;
-    size_t i, count = by_time ? model->moments.count : job->selection->count;
+    size_t i, moments = by_time ? model->moments.count : 0;
     list->count = 0;
-    for (i = 0; i < count; i++) {
-        const pyprof__moment *moment = by_time ? &PYPROF__AT(const pyprof__moment, model->moments, i) : NULL;
-        uint32_t node = moment ? moment->node : (uint32_t)i;
+    for (i = 0; i < moments + job->selection->count; i++) {   // what has no place on the time line comes behind it
+        const pyprof__moment *moment = i < moments ? &PYPROF__AT(const pyprof__moment, model->moments, i) : NULL;
+        uint32_t node = moment ? moment->node : (uint32_t)(i - moments);
         int64_t weight = moment ? (int64_t)moment->wall_ns : pyprof__self(job->selection, job->metric, node);
         pyprof__weighted *item;
         if (owner[node] != member_id || weight == 0 || !job->selection->chosen[node]) continue;
+        if (by_time && !moment && !pyprof__is_unplaced(job->profile, node)) continue;
         item = (pyprof__weighted *)pyprof__push(pool, list);
         if (!item) return 0;
         item->node = node;

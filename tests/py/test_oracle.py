@@ -189,7 +189,7 @@ def names_of_dead_code_are_refused():
     sample = oracle.Sample(1, 0, 'x', b'', 1000 + now, 1000 + now + 0.9, 1, 1)
     checker._stack = lambda data, role: (stack, rules.check(stack, role), [])
     bind.equal(checker.verdict(sample)[0], grammar.GOOD)
-    bind.equal(checker.verdict(sample._replace(end=1000 + now + 1.1))[0], grammar.STALE)
+    bind.equal(checker.verdict(sample._replace(begin=1000 + now + 1.1, end=1000 + now + 1.2))[0], grammar.STALE)
     checker._stack = lambda data, role: ([], grammar.OUTSIDE, [])
     bind.equal(checker.verdict(sample)[0], grammar.OUTSIDE)
     bind.equal(checker.verdict(sample._replace(begin=999.0))[0], 'before or after')

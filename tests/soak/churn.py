@@ -150,8 +150,8 @@ def samples_of_churn(count, seen, **config):
     workers = soak.Workers(calls=calls, generators=generators, exceptions=exceptions, fresh=fresh, threads=threads,
                            sleeps=sleeps)
     with workers:
-        while seen.samples < end:
-            wanted = min(PART, end - seen.samples)
+        while seen.samples < end or min(workers.rounds[name] for name in workers.rounds) < 2:   # a busy machine lets some wait long
+            wanted = min(PART, max(1, end - seen.samples))
             while True:
                 now = workers.rounds['fresh']   # well before the reset: a sample is taken before it is recorded
                 workers.check()
