@@ -19,6 +19,7 @@ STEPS = {
     'exceptions': {'catch'}, 'catch': {'throw'}, 'throw': {'throw'},
     'fresh': set(), 'threads': set(), 'brief': {'leaf'}, 'sleeps': set(),
 }
+WORKERS = ('calls', 'generators', 'exceptions', 'fresh', 'threads', 'sleeps')
 LOST = ('<lost>', '<native>', '<truncated>', '<between samples>')
 
 
@@ -150,7 +151,7 @@ def samples_of_churn(count, seen, **config):
     workers = soak.Workers(calls=calls, generators=generators, exceptions=exceptions, fresh=fresh, threads=threads,
                            sleeps=sleeps)
     with workers:
-        while seen.samples < end or min(workers.rounds[name] for name in workers.rounds) < 2:   # a busy machine lets some wait long
+        while seen.samples < end or min(workers.rounds[name] for name in WORKERS) < 2:   # a busy machine lets some wait long
             wanted = min(PART, max(1, end - seen.samples))
             while True:
                 now = workers.rounds['fresh']   # well before the reset: a sample is taken before it is recorded
@@ -161,7 +162,7 @@ def samples_of_churn(count, seen, **config):
             seen.look(session.snapshot(reset=1), oldest)
             oldest = now
     seen.look(session.stop(), oldest)
-    for name in ('calls', 'generators', 'exceptions', 'fresh', 'threads', 'sleeps'):
+    for name in WORKERS:
         bind.check(workers.rounds[name] > 1, '%s never ran', name)
     return workers.rounds
 
