@@ -822,9 +822,11 @@ static void pyprof__thread_tune(void)
     memset(&slice, 0, sizeof slice);
     slice.size = sizeof slice;
     slice.runtime = 600000;                  // ns; since Linux 6.12. Others have 700,000 at least
-    slice.nice = -20;                        // some have the right to
+    slice.nice = -20;                        // some have the right to; what it starts shall not have it: SCHED_FLAG_RESET_ON_FORK
+    slice.flags = 1;
     if (pyprof__kernel(SYS_sched_setattr, 0, (long)&slice, 0, 0, 0, 0) == 0) return;
     slice.runtime = 100000;
+    slice.flags = 0;
     slice.nice = getpriority(PRIO_PROCESS, 0);
     pyprof__kernel(SYS_sched_setattr, 0, (long)&slice, 0, 0, 0, 0);
 }
@@ -5274,7 +5276,7 @@ static int pyprof__walk_from(pyprof__walk *walk, uint64_t thread, uint64_t base)
 //   Promise    lists and names are read without a lock, so everything read is checked and every loop is bounded
 // ============================================================================
 enum { PYPROF__MAX_INTERPRETERS = 256, PYPROF__MAX_THREADS = 65536, PYPROF__NAME_SIZE = 64, PYPROF__MANY = 64, PYPROF__CALM = 3,
-       PYPROF__NAMES = 512 };
+       PYPROF__NAMES = 512, PYPROF__SOON_NS = 20000000 };
 // MANY: with so many threads those that have waited for CALM sweeps are not listed at each one
 
 typedef struct {               // one thread state, known from one sweep to the next; address 0 = a free slot
@@ -5333,7 +5335,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint32_t spell_version, spell_switches;      // and with which stack, and how often the GIL had changed hands
     int spell_assumed, view;                     // nobody looked; see pyprof__view_of
     uint64_t known_ns;            // when its state was first listed
-    uint64_t off_ns;              // it has not run since then: 0 = not since the sweep before; the sweep's own time = it ran until then
+    uint64_t off_ns;              // it has not run since then, as far as is known; the sweep's own time: it ran until then, or may have
     uint64_t spell_ns, spell_at;  // its CPU clock when it was looked at what it waits for; 0 = it was not; and when that was
     uint64_t awaits_ns;           // when its waiting tasks were last looked at
 } pyprof__thread;
@@ -5383,6 +5385,7 @@ typedef struct {
     pyprof__array threads;     // pyprof__thread; slot numbers stay
     pyprof__array addresses, idents;   // uint64_t a slot: its thread's
     pyprof__array listed, before;      // uint32_t slots: of this sweep, of the one before
+    size_t free_at;            // where to look for a free slot
     size_t cold_count, cold_at;        // threads that wait among many; whose turn it is
     uint32_t round;            // of the whole list
     int every;                 // all states of an OS thread are wanted, not only the one it runs
@@ -5473,9 +5476,8 @@ static uint32_t pyprof__slot_of(const pyprof__threads *list, uint64_t address)  
 static pyprof__thread *pyprof__slot_new(pyprof__threads *list)   // a free one, or one more; NULL = no memory
 {
     pyprof__thread *slot;
-    size_t i;
-    for (i = 0; i < list->threads.count; i++) {
-        slot = &PYPROF__AT(pyprof__thread, list->threads, i);
+    while (list->free_at < list->threads.count) {   // none gets free during a sweep
+        slot = &PYPROF__AT(pyprof__thread, list->threads, list->free_at++);
         if (slot->address == 0 || (slot->tick + 1 < list->tick && !slot->cold)) return slot;
     }
     if (!pyprof__array_reserve(list->pool, &list->addresses, 1) || !pyprof__array_reserve(list->pool, &list->idents, 1)) return NULL;
@@ -5484,6 +5486,7 @@ static pyprof__thread *pyprof__slot_new(pyprof__threads *list)   // a free one, 
     list->addresses.count++;
     list->idents.count++;
     slot->slot = (uint32_t)list->threads.count - 1;
+    list->free_at = list->threads.count;
     pyprof__array_init(&slot->stack.spots, sizeof(uint32_t));
     pyprof__array_init(&slot->trial.spots, sizeof(uint32_t));
     pyprof__array_init(&slot->twins, sizeof(uint64_t));
@@ -5492,6 +5495,7 @@ static pyprof__thread *pyprof__slot_new(pyprof__threads *list)   // a free one, 
 
 static void pyprof__thread_warm(pyprof__threads *list, pyprof__thread *thread)
 {
+    if (thread->cold) thread->cpu_ns = 0;   // its clock of long ago says nothing of the time since the sweep before
     list->cold_count -= (size_t)thread->cold;
     thread->cold = 0;
     thread->calm = 0;
@@ -5506,7 +5510,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     if (known != PYPROF__NONE && slot->serial == serial) return slot;
     pyprof__thread_warm(list, slot);
     slot->apart = 0;
-    slot->held_tick = slot->pushed = 0;
+    slot->held_tick = 0;
     ((uint64_t *)list->addresses.data)[slot->slot] = address;
     slot->address = address;
     slot->serial = serial;
@@ -5543,7 +5547,7 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
 {
     const pyprof__layout *layout = &list->runtime->layout;
     char raw[512];
-    uint64_t owner, serial, ident;
+    uint64_t owner, serial, ident, top;
     int64_t native;
     uint32_t status = 0;
     int attached;
@@ -5560,13 +5564,18 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     }
     attached = layout->status_attached != PYPROF__NO && (status & layout->status_attached);
     native = ident ? pyprof__native_id(list, raw, ident) : 0;
-    if (native == 0) return 1;   // not bound to an OS thread yet
+    if (native == 0) {   // not bound to an OS thread yet
+        if (list->whole_due > list->now_ns + PYPROF__SOON_NS) list->whole_due = list->now_ns + PYPROF__SOON_NS;
+        return 1;
+    }
     thread = pyprof__thread_slot(list, address, serial);
     if (!thread) return 0;
     thread->present = list->round;
-    if (thread->cold) return 1;   // its turn will come
+    PYPROF__FIELD_AT(top, raw, layout->thread_frame);
+    if (thread->cold && thread->native == native && thread->ident == ident && thread->top == top) return 1;   // its turn will come
+    if (thread->cold) pyprof__thread_warm(list, thread);
     if (!pyprof__thread_push(list, thread)) return 0;
-    PYPROF__FIELD_AT(thread->top, raw, layout->thread_frame);
+    thread->top = top;
     thread->base = layout->thread_base == PYPROF__NO ? 0 : pyprof__read_pointer(list->mirror, address + layout->thread_base);
     thread->interp = interp;
     thread->interp_id = interp_id;
@@ -5575,6 +5584,7 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
         thread->started = 0;
         thread->name[0] = 0;
         thread->named = thread->name_tries = 0;
+        thread->cpu_ns = 0;
     }
     thread->ident = ident;
     ((uint64_t *)list->idents.data)[thread->slot] = ident;
@@ -5688,9 +5698,8 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
 // Of many threads only those are listed that may have run: new ones, which are in front, and known ones that do not just wait.
 static int pyprof__interp_list_light(pyprof__threads *list, uint64_t interp, int64_t id, uint64_t thread)
 {
-    uint64_t first = list->tick;
     size_t i;
-    int count = 0;
+    int count = 0, first = 1;
     for (; thread && count < PYPROF__MAX_THREADS && first; count++) {
         uint32_t known = pyprof__slot_of(list, thread);
         if (known != PYPROF__NONE && PYPROF__AT(pyprof__thread, list->threads, known).known_ns < list->now_ns) first = 0;
@@ -5740,10 +5749,11 @@ static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof_
     for (i = 0; i < list->threads.count; i++) {
         const pyprof__thread *other = &PYPROF__AT(const pyprof__thread, list->threads, i);
         int same = other->native == thread->native || other->ident == thread->ident;   // between the two one is set, the other not yet
-        if (other->interp != thread->interp || other->serial >= thread->serial || other->tick + 1 < list->tick
+        int now = other->tick == list->tick || other->cold;
+        if (other->interp != thread->interp || other->serial >= thread->serial || (other->tick + 1 < list->tick && !other->cold)
             || other->address == thread->address) continue;   // the state that lay here before is gone
-        if (same && other->tick == list->tick) return 0;
-        listed |= other->tick == list->tick;
+        if (same && now) return 0;
+        listed |= now;
         lately |= same;
     }
     return listed || !lately;
@@ -5831,7 +5841,11 @@ static void pyprof__threads_relate(pyprof__threads *list)
         thread->holder = gil && gil->enabled && gil->locked == 1 && gil->holder == thread->address;
         if (thread->holder) thread->held_tick = list->tick;
         if (!thread->started) thread->started = !may_be_stale || pyprof__thread_has_started(list, thread) || pyprof__thread_holds(list, gil, thread);
-        if (!thread->started || pyprof__thread_is_spare(list, thread)) { thread->tick--; continue; }
+        if (!thread->started || pyprof__thread_is_spare(list, thread)) {
+            thread->tick--;
+            if (list->whole_due > list->now_ns + PYPROF__SOON_NS) list->whole_due = list->now_ns + PYPROF__SOON_NS;
+            continue;
+        }
         if (!several) thread->shared_tid = 0;
     }
     for (i = 0; i < list->listed.count && several; i++)
@@ -6001,7 +6015,7 @@ static int pyprof__holders_list(pyprof__threads *list)
         const pyprof__gil *gil = &PYPROF__AT(const pyprof__gil, list->gils, i);
         uint32_t slot = gil->locked == 1 && gil->holder ? pyprof__slot_of(list, gil->holder) : PYPROF__NONE;
         pyprof__thread *thread = slot == PYPROF__NONE ? NULL : &PYPROF__AT(pyprof__thread, list->threads, slot);
-        if (!thread || !thread->cold) continue;
+        if (!thread || thread->pushed == list->tick) continue;
         pyprof__thread_warm(list, thread);
         list->hint = slot;
         if (!pyprof__thread_list_one(list, thread->address, thread->interp, thread->interp_id, &next)) return 0;
@@ -6014,7 +6028,7 @@ static void pyprof__cold_check(pyprof__threads *list)   // all were listed: thos
     size_t i;
     for (i = 0; i < list->threads.count && list->cold_count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
-        if (!thread->cold || thread->present == list->round) continue;
+        if (!thread->cold || thread->present + 1 >= list->round) continue;   // the list can end for a moment while it is changed
         pyprof__thread_warm(list, thread);
         thread->address = 0;
         ((uint64_t *)list->addresses.data)[i] = 0;
@@ -7092,6 +7106,7 @@ static void pyprof__model_moment(pyprof__model *model, const pyprof__moment *mom
         }
     }
     model->stats.timeline_dropped++;
+    *last = 0;
 }
 
 // ---- merging a part of one model into another: for windows of the time line ------------------------------------------
@@ -7242,7 +7257,7 @@ typedef struct {
     int late;                      // this sweep tells of ticks that were due before the sampler got a CPU
     uint64_t expected;             // see pyprof__came
     uint64_t mine;                 // when it got that CPU, by the scheduler's clock there; 0 = it was not asked in this sweep
-    struct { int64_t ns; uint64_t at; } ahead[PYPROF__AHEAD_CPUS];   // of some CPUs: their scheduler's clock less ours, as it was then
+    struct { int64_t ns; uint64_t at; int cpu; } ahead[PYPROF__AHEAD_CPUS];   // of some CPUs: their scheduler's clock less ours, as it was then
     size_t turns;                  // so many of the threads that wait are looked at in a sweep
     uint32_t looks, targets;       // of this sweep, at what threads wait for; different files and peers so far
     int listed, listed_now;        // this sweep has a list of threads; it was read in the window that is open
@@ -7355,7 +7370,8 @@ static uint64_t pyprof__threads_ran(const pyprof__sweeper *sweeper)   // since t
 // Was the sampler late because it waited for a CPU, or was busy itself? What is compared is at most a second older than its being late.
 static int pyprof__was_queued(pyprof__sweeper *sweeper, uint64_t late)
 {
-    return pyprof__run_delay(pyprof__gettid()) + pyprof__own_cpu() - sweeper->busy_ns >= late / 2;
+    uint64_t busy = pyprof__run_delay(pyprof__gettid()) + pyprof__own_cpu();
+    return busy > sweeper->busy_ns && busy - sweeper->busy_ns >= late / 2;
 }
 
 static void pyprof__busy_note(pyprof__sweeper *sweeper, uint64_t now)   // once a second
@@ -7394,6 +7410,7 @@ static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = not told
     sweeper->expected = mine;
     if (mine <= PYPROF__LAST_MOVED) return 0;
     if (sweeper->hopped) return mine;
+    if (sweeper->ahead[cpu].cpu != here) sweeper->ahead[cpu].at = 0;   // another CPU's
     off = (int64_t)(mine - woke) - sweeper->ahead[cpu].ns;
     if (!sweeper->ahead[cpu].at || woke > PYPROF__AHEAD_NS + sweeper->ahead[cpu].at || off < -PYPROF__WAKE_NS) sweeper->ahead[cpu].ns += off;
     else if (off <= PYPROF__WAKE_NS) sweeper->ahead[cpu].ns += off / 4;
@@ -7402,6 +7419,7 @@ static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = not told
         return mine;
     }
     sweeper->ahead[cpu].at = woke;
+    sweeper->ahead[cpu].cpu = here;
     return mine;
 }
 
@@ -7466,7 +7484,7 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
         uint64_t ran = thread->clock_ns - thread->cpu_ns;
         thread->left_cpu_ns = 0;
         if (thread->clock_window != sweeper->window || thread->clock_ns == 0 || ran < PYPROF__SWITCH_NS) continue;
-        if (ran + sweeper->took_ns >= elapsed - elapsed / 64) continue;
+        if (thread->cpu_ns && ran + sweeper->took_ns >= elapsed - elapsed / 64) continue;
         if (asked++ == 0) sweeper->mine = pyprof__came(sweeper);
         thread->left = pyprof__last_run(thread->native);
         thread->left_cpu_ns = thread->clock_ns;
@@ -8225,7 +8243,7 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     thread->spell = 0;
     thread->spell_leaf = PYPROF__NONE;
     thread->spell_ns = 0;
-    if (sweeper->looks++ >= PYPROF__LOOKS) { thread->put_off = 1; return 0; }
+    if (sweeper->looks++ >= PYPROF__LOOKS && !sweeper->list.every) { thread->put_off = 1; return 0; }
     switch (pyprof__call_read(thread->native, &call)) {
     case PYPROF__CALL_UNKNOWN:
         thread->spell = PYPROF__IS_UNKNOWN;
@@ -8298,18 +8316,18 @@ static uint64_t pyprof__off_since(pyprof__sweeper *sweeper, pyprof__thread *thre
     int cpu = pyprof__cpu_of(sweeper, thread), at = cpu < 0 ? 0 : cpu % PYPROF__AHEAD_CPUS;
     uint64_t last, woke = sweeper->list.now_ns;
     *until = 0;
-    if (sweeper->looks++ >= PYPROF__LOOKS) { thread->put_off = 1; return 0; }
+    if (sweeper->looks++ >= PYPROF__LOOKS && !sweeper->list.every) { thread->put_off = 1; return 0; }
     last = first ? thread->left : pyprof__last_run(thread->native);
     if (last == 0 || cpu < 0) return 0;
     if (last == PYPROF__LAST_MOVED) return woke - PYPROF__SWITCH_NS - 1;
     if (cpu == pyprof__cpu_here(sweeper->cpu_word)) {
         if (!first && !pyprof__kept_cpu(sweeper)) return pyprof__now();   // it may have run since
-        if (!first || !sweeper->mine) sweeper->mine = pyprof__came(sweeper);
+        if (!sweeper->mine || sweeper->hopped) sweeper->mine = pyprof__came(sweeper);
         if (!sweeper->mine) return 0;
         *until = last + PYPROF__BLUR_NS >= sweeper->mine || (sweeper->expected < sweeper->mine && last + PYPROF__WAKE_NS >= sweeper->expected);
         return woke - PYPROF__WAKE_NS - (sweeper->mine - last);
     }
-    if (!sweeper->ahead[at].at || woke > PYPROF__AHEAD_NS + sweeper->ahead[at].at) return 0;
+    if (!sweeper->ahead[at].at || sweeper->ahead[at].cpu != cpu || woke > PYPROF__AHEAD_NS + sweeper->ahead[at].at) return 0;
     return last - (uint64_t)sweeper->ahead[at].ns;
 }
 
@@ -8334,13 +8352,17 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
     uint64_t woke = sweeper->list.now_ns, off;
     int until, here;
     int wants = (thread->state & (PYPROF__WANTS_CPU | PYPROF__IS_UNKNOWN)) != 0;
-    if (thread->put_off || thread->cpu_ns == thread->last_cpu_ns) return;
+    if (thread->cpu_ns == thread->last_cpu_ns) {
+        if (!sweeper->fine_clock || thread->shared_tid) thread->off_ns = woke;   // its clock proves nothing
+        return;
+    }
     if (thread->stayed && (thread->state & PYPROF__WANTS_GIL)) return;   // it stands where it stood
     here = pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word);
     thread->off_ns = woke;
     thread->elsewhere = 0;
-    if (thread->waiting && !wants) {
-        off = sweeper->late ? pyprof__off_since(sweeper, thread, &until) : 0;
+    if (thread->put_off) return;
+    if (thread->waiting && !wants) {   // one of many has not been looked at for long
+        off = sweeper->late || (thread->last_cpu_ns == 0 && thread->known_ns < woke) ? pyprof__off_since(sweeper, thread, &until) : 0;
         if (off && off < woke) thread->off_ns = off;
         return;
     }
@@ -8455,7 +8477,7 @@ static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int view, uint64_t n
         int queued;
         if (thread->tick != sweeper->list.tick || thread->view != view) continue;
         queue = pyprof__queue_of(&sweeper->list, thread);
-        queued = queue && queue->waiters && queue->waiters >= queue->queued + queue->maybe + queue->unseen;
+        queued = !sweeper->list.cold_count && queue && queue->waiters && queue->waiters >= queue->queued + queue->maybe + queue->unseen;
         if (queue) *(view == PYPROF__VIEW_MAYBE ? &queue->maybe : &queue->unseen) -= 1;
         pyprof__decide_state(sweeper, thread, now, queued);
     }
@@ -8514,7 +8536,7 @@ static void pyprof__list_begin(pyprof__threads *list)
     pyprof__array swap = list->before;
     list->before = list->listed;
     list->listed = swap;
-    list->listed.count = 0;
+    list->listed.count = list->free_at = 0;
     list->light = list->cold_count && list->now_ns < list->whole_due;
     if (!list->light) list->whole_due = list->now_ns + 100000000 + list->cold_count * 100000;
 }
@@ -8554,7 +8576,8 @@ static void pyprof__cool(pyprof__sweeper *sweeper)
     for (i = 0; i < list->listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(list, i);
         int calm = thread->tick == list->tick && !thread->pending && !thread->cause && !thread->holder && thread->waiting
-            && thread->cpu_ns == thread->last_cpu_ns && !thread->shared_tid && sweeper->fine_clock && !(thread->spell & PYPROF__WANTS_CPU);
+            && thread->cpu_ns == thread->last_cpu_ns && !thread->shared_tid && sweeper->fine_clock
+            && !(thread->spell & (PYPROF__WANTS_CPU | PYPROF__WANTS_GIL));
         thread->calm = calm ? thread->calm + 1 : 0;
         if (thread->cold || thread->calm < PYPROF__CALM) continue;
         thread->cold = 1;
@@ -8576,7 +8599,10 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     sweeper->list.now_ns = came;
     pyprof__list_begin(&sweeper->list);
     sweeper->listed = sweeper->hopped = 0;
-    if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) return 1;
+    if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) {
+        sweeper->list.whole_due = 0;
+        return 1;
+    }
     if (head == 0 || !pyprof__codes_renew(&sweeper->codes)) return 0;
     if (generation != sweeper->codes.generation) {
         pyprof__forget_stacks(&sweeper->list);
@@ -8592,6 +8618,7 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     if (sweeper->list.cold_count) pyprof__cold_turns(sweeper);
     pyprof__windows(sweeper);
     pyprof__walk_later(sweeper);
+    if (!sweeper->listed) sweeper->list.whole_due = 0;   // who was listed before is not known any more
     for (i = 0; i < sweeper->list.listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         if (thread->tick != sweeper->list.tick || !thread->pending) continue;
@@ -8602,7 +8629,7 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     PYPROF__TEST_DECIDE(0);
     pyprof__decide_states(sweeper);
     PYPROF__TEST_DECIDE(sweeper->list.listed.count);
-    if (sweeper->list.listed.count > PYPROF__MANY || sweeper->list.cold_count) pyprof__cool(sweeper);
+    if (!sweeper->list.every && (sweeper->list.listed.count > PYPROF__MANY || sweeper->list.cold_count)) pyprof__cool(sweeper);
     return 1;
 }
 
@@ -17157,7 +17184,7 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 //   Promise    a session is a token; a forked child finds everything off; nothing is freed that another thread may touch
 // ============================================================================
 enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 16384, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__RIVALS = 1024,
-       PYPROF__ACCOUNTS = 16384, PYPROF__DUE = 512, PYPROF__TURN_NS = 30000, PYPROF__PROMPT_NS = 100000, PYPROF__LEAVE_NS = 25000,
+       PYPROF__ACCOUNTS = 65536, PYPROF__DUE = 512, PYPROF__TURN_NS = 30000, PYPROF__PROMPT_NS = 100000, PYPROF__LEAVE_NS = 25000,
        PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
 static const uint64_t pyprof__patience = 5000000000u;   // ns a session's end waits for a sampler that gets no CPU
 
@@ -17226,7 +17253,7 @@ typedef struct {
     uint32_t spot_generation;
     double phase;                // of its own rate within the sampler's
     uint64_t tick, last_ns;      // its ticks; when the last one was
-    uint64_t awake_ns;           // when it began, or went on after a pause
+    uint64_t awake_ns, awake_due;   // when it began, or went on after a pause or a gap; its ticks until then
     uint64_t ticks_late, late_sum;
     uint64_t own_cpu_start;
     int heap;                    // it tracks memory
@@ -17693,7 +17720,7 @@ static void pyprof__accounts_forget(pyprof__session *session)   // there are too
     for (i = 0; i < session->seats.count; i++) PYPROF__AT(pyprof__seat, session->seats, i).account = PYPROF__NONE;
 }
 
-static void pyprof__account_renew(pyprof__account *account, uint64_t now)   // the model is a new one: what was recorded has been told
+static void pyprof__account_renew(pyprof__account *account, uint64_t now, uint64_t due)   // the model is a new one: what was recorded has been told
 {
     memset(&account->runs, 0, sizeof account->runs);
     memset(&account->waits, 0, sizeof account->waits);
@@ -17701,6 +17728,7 @@ static void pyprof__account_renew(pyprof__account *account, uint64_t now)   // t
     account->debt_ns = 0;
     account->tail_ns = 0;
     account->member = PYPROF__NONE;
+    account->due = due;
     if (account->look_ns < now) account->look_ns = now;
 }
 
@@ -17792,7 +17820,7 @@ static pyprof__told pyprof__account_ticks(const pyprof__session *session, const 
     prompt = told.ticks && off <= now
         && now - session->due_ns[(session->due - 1) % PYPROF__DUE] < (!waits && thread->elsewhere ? PYPROF__ELSEWHERE_NS : PYPROF__PROMPT_NS);
     if (told.stood == 0 && prompt) told.stood = 1;
-    else if (told.stood < told.ticks && waits && at && at < off && off - at < PYPROF__LEAVE_NS) told.ran = 1;
+    else if (told.stood < told.ticks && waits && off <= now && at && at < off && off - at < PYPROF__LEAVE_NS) told.ran = 1;
     told.late = told.stood + told.ran - (uint64_t)(prompt && told.stood);
     return told;
 }
@@ -17801,13 +17829,16 @@ static pyprof__told pyprof__account_ticks(const pyprof__session *session, const 
 static pyprof__told pyprof__account_look(pyprof__session *session, pyprof__account *account, const pyprof__thread *thread, uint64_t now)
 {
     int runs = !(thread->state & PYPROF__IS_WAITING) && !thread->put_off;
+    int unmet = account->tick == 0 || account->spell != session->spells;
+    int old = unmet && (thread->known_ns <= session->awake_ns || session->tick <= 1);   // it was there all the while
     int goes_on = account->tick && account->spell == session->spells && thread->cpu_ns >= account->cpu_ns
         && (account->tick + 1 >= session->tick || thread->known_ns <= account->look_ns);
     pyprof__told told = { 0, 0, 0, 0 };
-    if (goes_on && thread->put_off) return told;   // all is told later
-    if (!goes_on || session->every) account->due = session->due - session->due_now;
+    if (goes_on && thread->put_off) { account->tick = session->tick; return told; }   // all is told later
+    if (!goes_on || session->every) account->due = old ? session->awake_due : session->due - session->due_now;
     if (goes_on) pyprof__account_pass(account, now - account->look_ns, thread->cpu_ns - account->cpu_ns);
-    else pyprof__account_meet(account, thread, now - session->last_ns, runs, account->tick && account->spell != session->spells);
+    else pyprof__account_meet(account, thread, now - (old ? session->awake_ns : session->last_ns), runs,
+                              old || (account->tick && account->spell != session->spells));
     if (!thread->put_off) {
         told = pyprof__account_ticks(session, account, thread, now, account->due, goes_on && !runs);
         account->due = session->due;
@@ -17848,10 +17879,10 @@ static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *
 }
 
 // While it is looked at, a thread that ran stands where it is, and waits for the CPU that the sampler has.
-static void pyprof__sample_taken(const pyprof__session *session, pyprof__account *account, pyprof__moment *moment)
+static void pyprof__sample_taken(const pyprof__session *session, pyprof__account *account, const pyprof__thread *thread, pyprof__moment *moment)
 {
     int64_t ns = account->waits.ns < (int64_t)session->took_ns ? account->waits.ns : (int64_t)session->took_ns;
-    if (moment->state & PYPROF__IS_WAITING || ns <= 0) return;
+    if (moment->state & PYPROF__IS_WAITING || thread->elsewhere || ns <= 0) return;
     moment->taken_ns = (uint64_t)ns;
     moment->wall_ns += (uint64_t)ns;
     account->waits.ns -= ns;
@@ -17862,7 +17893,7 @@ static void pyprof__record_sample(pyprof__session *session, pyprof__account *acc
 {
     pyprof__model *model = &session->model;
     pyprof__sample_time(session, account, moment);
-    pyprof__sample_taken(session, account, moment);
+    pyprof__sample_taken(session, account, thread, moment);
     if (thread->cause) {
         pyprof__count_rejected(&model->stats, thread->cause, moment->count);
         moment->count = 0;
@@ -17908,7 +17939,7 @@ static void pyprof__record_thread(pyprof__session *session, const pyprof__codes 
         moment.count = (uint32_t)told.ran;
         moment.state = thread->ran_state;
         moment.node = pyprof__sample_node(session, codes, seat, thread, thread->ran_leaf);
-        if (told.stood) moment.end_ns = thread->off_ns;
+        if (told.stood && thread->off_ns > before) moment.end_ns = thread->off_ns;
         pyprof__record_sample(session, account, seat, thread, &moment, 0);
         moment.start_ns = moment.end_ns;
         moment.end_ns = now;
@@ -17961,6 +17992,37 @@ static void pyprof__look_opcodes(pyprof__sweeper *sweeper)
         pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(const uint32_t, sweeper->awaiting.spots, k));
 }
 
+// A part of the recording ends now: the time since the last tick is told as far as clocks tell it, and ticks that were due and that the
+// sampler had no CPU for. Under the lock.
+static void pyprof__account_end(pyprof__session *session, pyprof__account *account, uint64_t now, uint64_t due)
+{
+    uint64_t turn = 200000000 + 100000 * (uint64_t)session->accounts.count;   // until it is a cold one's again, at most
+    int lives = (account->tick == session->tick || (account->cold && now < account->look_ns + turn)) && account->spell == session->spells && account->member != PYPROF__NONE;
+    uint64_t cpu = lives ? pyprof__thread_cpu((int64_t)account->native) : 0, owed = session->due - account->due;
+    int wanted = lives && PYPROF__AT(pyprof__member, session->model.members, account->member).wanted;
+    pyprof_stats *stats = &session->model.stats;
+    if (cpu < account->cpu_ns || cpu == 0) return;
+    account->due = session->due;
+    if (wanted && cpu == account->cpu_ns && account->waits.node) {   // it has waited all the while
+        pyprof__share_count(session, &account->waits, owed + due);
+        stats->samples += owed + due;
+        stats->recovered += owed + due;
+    } else if (wanted) stats->missed += owed + due;
+    if (wanted) stats->asked += owed + due;
+    pyprof__account_pass(account, now - account->look_ns, cpu - account->cpu_ns);
+    account->cpu_ns = cpu;
+    account->look_ns = now;
+}
+
+static void pyprof__accounts_pause(pyprof__session *session)   // those whose turn it was not since
+{
+    size_t i;
+    for (i = 0; i < session->accounts.count; i++) {
+        pyprof__account *account = &PYPROF__AT(pyprof__account, session->accounts, i);
+        if (account->cold && account->look_ns < session->last_ns) pyprof__account_end(session, account, session->last_ns, 0);
+    }
+}
+
 // The ticks of this session among those of the sampler that are over.
 static void pyprof__record_due(pyprof__session *session, const pyprof__tick *tick)
 {
@@ -17968,7 +18030,13 @@ static void pyprof__record_due(pyprof__session *session, const pyprof__tick *tic
     uint64_t before = session->due, many;
     uint32_t i;
     session->phase += ratio * (double)tick->skipped;
-    for (many = (uint64_t)session->phase, session->phase -= (double)many; many; many--, session->due++)
+    many = (uint64_t)session->phase;
+    session->phase -= (double)many;
+    if (many > PYPROF__DUE) {
+        session->due += many - PYPROF__DUE;
+        many = PYPROF__DUE;
+    }
+    for (; many; many--, session->due++)
         session->due_ns[session->due % PYPROF__DUE] = tick->last;
     for (i = 0; i < tick->count; i++) {
         session->phase += ratio;
@@ -17982,12 +18050,14 @@ static void pyprof__record_due(pyprof__session *session, const pyprof__tick *tic
 static void pyprof__record_gap(pyprof__session *session, const pyprof__tick *tick)   // time that nobody could see
 {
     uint64_t gap = tick->late < tick->now - session->last_ns ? tick->late : tick->now - session->last_ns;
-    session->model.stats.gap_ns += tick->late;
+    session->model.stats.gap_ns += gap;
     session->last_ns += gap;
     session->spells++;
     session->due -= session->due_now - 1;
     session->due_now = 1;
     session->due_ns[(session->due - 1) % PYPROF__DUE] = tick->now;
+    session->awake_ns = session->last_ns;
+    session->awake_due = session->due - 1;
 }
 
 static void pyprof__record(pyprof__session *session, pyprof__sweeper *sweeper, const pyprof__tick *tick, int present, uint64_t retried)
@@ -18010,6 +18080,7 @@ static void pyprof__record(pyprof__session *session, pyprof__sweeper *sweeper, c
     session->due_now = session->took_ns = 0;
     model->stats.threads = model->members.count;
     if (session->config.duration_s > 0 && (double)model->recorded_ns >= session->config.duration_s * 1e9) {
+        pyprof__accounts_pause(session);
         session->paused = session->ended = 1;
         session->events |= 1 << PYPROF_EVENT_DURATION;
     }
@@ -18340,34 +18411,13 @@ static pyprof_result pyprof__sampler_start(void)
     return pyprof__fail(PYPROF_ERR_BUSY, "cannot start the sampler thread: %s", strerror(error));
 }
 
-// A part of the recording ends now: the time since the last tick is told as far as clocks tell it, and ticks that were due and that the
-// sampler had no CPU for. Under the lock.
-static void pyprof__account_end(pyprof__session *session, pyprof__account *account, uint64_t now, uint64_t due)
-{
-    int lives = (account->tick == session->tick || account->cold) && account->spell == session->spells && account->member != PYPROF__NONE;
-    uint64_t cpu = lives ? pyprof__thread_cpu((int64_t)account->native) : 0, owed = session->due - account->due;
-    int wanted = lives && PYPROF__AT(pyprof__member, session->model.members, account->member).wanted;
-    pyprof_stats *stats = &session->model.stats;
-    if (cpu < account->cpu_ns || cpu == 0) return;
-    account->due = session->due;
-    if (wanted && cpu == account->cpu_ns && account->waits.node) {   // it has waited all the while
-        pyprof__share_count(session, &account->waits, owed + due);
-        stats->samples += owed + due;
-        stats->recovered += owed + due;
-    } else if (wanted) stats->missed += owed + due;
-    if (wanted) stats->asked += owed + due;
-    pyprof__account_pass(account, now - account->look_ns, cpu - account->cpu_ns);
-    account->cpu_ns = cpu;
-    account->look_ns = now;
-}
-
-static void pyprof__record_end(pyprof__session *session)
+static void pyprof__record_end(pyprof__session *session, int stops)   // for ever: nobody will tell those ticks later
 {
     pyprof__model *model = &session->model;
     uint64_t now = pyprof__now(), wall = now - session->last_ns, due = (uint64_t)((double)wall * session->config.rate_hz / 1e9);
     size_t i;
     if (session->paused) { pyprof__accounts_settle(session); return; }
-    if (due < 3 || wall < 50000000) due = 0;   // not late
+    if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
     for (i = 0; i < session->accounts.count; i++)
         pyprof__account_end(session, &PYPROF__AT(pyprof__account, session->accounts, i), now, due);
     if (session->tick == 0 && due) {           // it never saw a thread; the one that ends the session was there
@@ -18459,11 +18509,12 @@ static int pyprof__session_clear(pyprof__session *session, uint64_t start_ns)
     session->model.paths = session->config.paths;
     session->model.opcodes = session->config.opcodes;
     session->ticks_late = session->late_sum = 0;
+    session->awake_due = session->due;
     session->unclaimed = 0;
     session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
     session->spot_map.count = 0;
     for (i = 0; i < session->seats.count; i++) PYPROF__AT(pyprof__seat, session->seats, i).member = PYPROF__NONE;
-    for (i = 0; i < session->accounts.count; i++) pyprof__account_renew(&PYPROF__AT(pyprof__account, session->accounts, i), start_ns);
+    for (i = 0; i < session->accounts.count; i++) pyprof__account_renew(&PYPROF__AT(pyprof__account, session->accounts, i), start_ns, session->due);
     return pyprof__model_begin(&session->model) && (!session->heap || pyprof__heap_view_begin(&session->view, &session->pool));
 }
 
@@ -19022,7 +19073,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == getpid();
     if (found) {
         slot = (int)(found - pyprof__g.sessions) + 1;
-        if (profile || from_env) pyprof__record_end(found);
+        if (profile || from_env) pyprof__record_end(found, 1);
         if (profile || from_env) result = pyprof__session_profile(found, 0, &made);
         unhook = found->heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running();
         pyprof__heap_leave(found);
@@ -19059,7 +19110,7 @@ PYPROF__DEF pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot
     else if (last_s > 0 && found->config.timeline_s < 0)
         result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
     else {
-        pyprof__record_end(found);
+        pyprof__record_end(found, 0);
         result = pyprof__session_profile(found, last_s, profile);
     }
     if (result == PYPROF_OK && options && options->reset && !pyprof__session_renew(found, found->last_ns)) {   // no time falls between the parts
@@ -19083,11 +19134,13 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
     else if (found->paused != paused) {
         uint64_t now = pyprof__now();
         if (paused) {   // the time since the last tick belongs to no sample: it is left out
+            pyprof__accounts_pause(found);
             found->paused = 1;
         } else {
             found->paused = 0;
             found->last_ns = found->awake_ns = now;
             found->spells++;
+            found->awake_due = found->due;
             found->due_now = 0;
         }
         pyprof__heap_noting();
