@@ -5348,7 +5348,7 @@ typedef struct {               // of the garbage collector of an interpreter
 } pyprof__gc;
 
 typedef struct {
-    uint64_t address, interp, holder, stamp;   // stamp: see pyprof__codes
+    uint64_t address, interp, holder, named, stamp;   // named: the holder as the GIL tells it; stamp: see pyprof__codes
     int locked, enabled;
     uint32_t switches, slot;                   // how often it has changed hands; the thread that holds it, PYPROF__NONE = none that is known
     uint32_t waiters, queued, maybe, unseen;   // in its queue, 0 = not known; known to be there; seen there once; who else may be
@@ -5680,7 +5680,7 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
     gil.address = layout->interp_gil == PYPROF__NO ? list->runtime->address + layout->runtime_gil
                                                    : pyprof__read_pointer(list->mirror, interp + layout->interp_gil);
     if (gil.address) {   // it has none yet while it comes up
-        gil.holder = pyprof__read_pointer(list->mirror, gil.address + layout->gil_holder);
+        gil.holder = gil.named = pyprof__read_pointer(list->mirror, gil.address + layout->gil_holder);
         gil.locked = (int)pyprof__read_u32(list->mirror, gil.address + layout->gil_locked);
         gil.switches = pyprof__read_u32(list->mirror, gil.address + layout->gil_locked + 8);   // switch_number (Include/internal/pycore_gil.h)
         if (list->waiters_offset)                                                               // and behind it cond
@@ -5795,23 +5795,48 @@ static int pyprof__thread_is_spare(const pyprof__threads *list, const pyprof__th
     return 0;
 }
 
-// An OS thread with states in several interpreters runs one of them: the one that holds a GIL, otherwise the one that held it last, of
-// those that have frames. Two that hold one each are on OS threads of their own.
+static int pyprof__has_frames(const pyprof__thread *thread)   // 3.11, 3.12: an idle state points to a _PyCFrame of its own
+{
+    return thread->top != 0 && thread->top != thread->base && thread->top - thread->address >= 4096;
+}
+
+// An OS thread with states in several interpreters runs one of them: of those that have frames the one whose loop is the innermost on
+// the C stack (3.11, 3.12), otherwise the one that holds a GIL, or held it last. Up to 3.11 the GIL still names the state that took it
+// after another one was swapped in. Two that hold a GIL each are on OS threads of their own.
 static int pyprof__thread_is_current(const pyprof__threads *list, pyprof__thread *thread)
 {
+    int stacked = list->runtime->layout.cframe_current != PYPROF__NO, framed = pyprof__has_frames(thread);
     size_t i;
     for (i = 0; i < list->listed.count; i++) {
         pyprof__thread *other = pyprof__listed(list, i);
-        int framed = thread->top != 0 && thread->top != thread->base, others = other->top != 0 && other->top != other->base;
+        int others = pyprof__has_frames(other);
         if (other == thread || other->native != thread->native || other->tick != list->tick || other->interp == thread->interp) continue;
         if (thread->holder && other->holder) thread->apart = other->apart = 1;
-        if (thread->apart || thread->holder || thread->attached) continue;
-        if (other->apart) continue;
-        if (other->holder || other->attached || others > framed) return 0;
-        if (others < framed) continue;
+        if (thread->apart || other->apart) continue;
+        if (framed != others) { if (others) return 0; continue; }
+        if (framed && stacked && other->top != thread->top) { if (other->top < thread->top) return 0; continue; }
+        if (thread->holder || thread->attached) continue;
+        if (other->holder || other->attached) return 0;
         if (other->held_tick > thread->held_tick || (other->held_tick == thread->held_tick && other->serial < thread->serial)) return 0;
     }
     return 1;
+}
+
+// The GIL of a state that is not the current one of its OS thread is held by the one that is.
+static void pyprof__hand_over_gil(pyprof__threads *list, pyprof__thread *from)
+{
+    size_t i, k;
+    for (i = 0; i < list->listed.count; i++) {
+        pyprof__thread *to = pyprof__listed(list, i);
+        if (to == from || to->tick != list->tick || to->native != from->native) continue;
+        for (k = 0; k < list->gils.count; k++) {
+            pyprof__gil *gil = &PYPROF__AT(pyprof__gil, list->gils, k);
+            if (gil->holder != from->address) continue;
+            gil->holder = to->address;
+            if (gil->interp == to->interp) to->holder = 1;
+        }
+    }
+    from->holder = 0;
 }
 
 // Several thread states of one native id: one OS thread in several interpreters, or an id gone stale because the state
@@ -5852,7 +5877,9 @@ static void pyprof__threads_relate(pyprof__threads *list)
         if (pyprof__listed(list, i)->tick == list->tick) pyprof__thread_relate(list, pyprof__listed(list, i));
     for (i = 0; i < list->listed.count && several; i++) {
         pyprof__thread *thread = pyprof__listed(list, i);
-        if (thread->tick == list->tick && !list->every && !pyprof__thread_is_current(list, thread)) thread->tick--;
+        if (thread->tick != list->tick || list->every || pyprof__thread_is_current(list, thread)) continue;
+        thread->tick--;
+        if (thread->holder) pyprof__hand_over_gil(list, thread);
     }
 }
 
@@ -7618,7 +7645,7 @@ static int pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__t
         if (other->holder && other->address == gil->holder && other->tick == sweeper->list.tick) holder = other;
     }
     if (!holder || !pyprof__did_not_run(sweeper, holder)) return 0;
-    return pyprof__copy(&sweeper->source, &now, gil->address + layout->gil_holder, sizeof now) && now == holder->address
+    return pyprof__copy(&sweeper->source, &now, gil->address + layout->gil_holder, sizeof now) && now == gil->named
         && pyprof__copy(&sweeper->source, &locked, gil->address + layout->gil_locked, sizeof locked) && locked == 1;
 }
 
