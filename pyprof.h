@@ -17797,10 +17797,11 @@ static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64
 
 // A thread that was not there at the tick before. It can have begun at any time since, and will end at any time after a tick: half a
 // period, on average, is told as the first sample finds it, and half as the last one. If it lives on, its clock puts that right.
-static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs, int paused)
+// One that was there before the recording began or went on: of the time since nobody knows how much it ran, half a tick's worth at most.
+static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs, uint64_t paused)
 {
     int known = !paused && account->cpu_ns && thread->cpu_ns >= account->cpu_ns;   // the same OS thread: it was outside of Python
-    uint64_t half = paused ? period : period / 2, cpu = runs ? half : 0, clock = known ? thread->cpu_ns - account->cpu_ns : thread->cpu_ns;
+    uint64_t half = paused ? period : period / 2, cpu = !runs ? 0 : paused && half > paused ? paused : half, clock = known ? thread->cpu_ns - account->cpu_ns : thread->cpu_ns;
     if (known) account->outside_ns += clock;
     if (account->tail_ns) {
         uint64_t most = account->ran && known ? account->outside_ns : UINT64_MAX, tail = account->tail_ns < most ? account->tail_ns : most;
@@ -17865,7 +17866,7 @@ static pyprof__told pyprof__account_look(pyprof__session *session, pyprof__accou
     if (!goes_on || session->every) account->due = old ? session->awake_due : session->due - session->due_now;
     if (goes_on) pyprof__account_pass(account, now - account->look_ns, thread->cpu_ns - account->cpu_ns);
     else pyprof__account_meet(account, thread, now - (old ? session->awake_ns : session->last_ns), runs,
-                              old || (account->tick && account->spell != session->spells));
+                              old || (account->tick && account->spell != session->spells) ? (uint64_t)(0.5e9 / session->config.rate_hz) : 0);
     if (!thread->put_off) {
         told = pyprof__account_ticks(session, account, thread, now, account->due, goes_on && !runs);
         account->due = session->due;
