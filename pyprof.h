@@ -4172,10 +4172,20 @@ static uint32_t pyprof__content_admit(pyprof__codes *codes, const pyprof__code *
 }
 
 // After its line table. 0 = unreadable.
+// Functions of one name, file and line are lambdas and the like, or code made at run time: in no file, or at the top of one that is a
+// template. To look into all others would take longer than to read their names.
+static int pyprof__may_have_namesakes(const pyprof__codes *codes, const pyprof__code *code)
+{
+    const char *file = pyprof__string(&codes->strings, code->file), *name = pyprof__string(&codes->strings, code->name);
+    if (file[0] == '<') return strncmp(file, "<frozen ", 8) != 0;
+    return name[0] == '<' ? strcmp(name, "<module>") != 0 : code->key.first_line <= 2;
+}
+
 static int pyprof__code_content(pyprof__codes *codes, pyprof__mirror *mirror, pyprof__code *code)
 {
     pyprof__content content;
     uint32_t hash;
+    if (!pyprof__may_have_namesakes(codes, code)) return 1;
     pyprof__content_begin(&content, codes, mirror, code->key.address);
     pyprof__content_hash(&content, (const unsigned char *)codes->tables.data + code->table, code->table_size);
     if (codes->layout->lines_form == PYPROF__LINES_LOCATIONS) pyprof__content_places(&content, code);
@@ -8623,6 +8633,7 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     sweeper->elapsed_ns = came - sweeper->list.now_ns;
     sweeper->took_ns = sweeper->slept_ns > sweeper->list.now_ns ? sweeper->slept_ns - sweeper->list.now_ns : 0;
     if (sweeper->took_ns > PYPROF__TOOK_NS) sweeper->took_ns = PYPROF__TOOK_NS;   // it had lost the CPU meanwhile
+    sweeper->took_ns += 2 * PYPROF__WAKE_NS;                                       // until it saw the clock, and since
     sweeper->list.now_ns = came;
     pyprof__list_begin(&sweeper->list);
     sweeper->listed = sweeper->hopped = 0;

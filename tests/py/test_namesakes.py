@@ -58,7 +58,7 @@ def equal_code_is_equal():
         for body in pair:
             bind.equal(content(made(FORM % body)), content(made(FORM % body)), body)
     for count in (0, 5):   # the place does not count, nor the file
-        moved = made('\n' * count + FORM % 'a + 5000', file='other%d.py' % count)
+        moved = made('\n' * count + FORM % 'a + 5000', file='<other %d>' % count)
         bind.equal(content(moved)[0], content(made(FORM % 'a + 5000'))[0], 'content of what was moved')
 
 
