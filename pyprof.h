@@ -17812,7 +17812,8 @@ static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64
 static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs, uint64_t paused)
 {
     int known = !paused && account->cpu_ns && thread->cpu_ns >= account->cpu_ns;   // the same OS thread: it was outside of Python
-    uint64_t half = paused ? period : period / 2, cpu = !runs ? 0 : paused && half > paused ? paused : half, clock = known ? thread->cpu_ns - account->cpu_ns : thread->cpu_ns;
+    uint64_t half = paused ? period : period / 2, cpu = !runs ? 0 : paused && half > paused ? paused : half;
+    uint64_t clock = known ? thread->cpu_ns - account->cpu_ns : thread->cpu_ns;
     if (known) account->outside_ns += clock;
     if (account->tail_ns) {
         uint64_t most = account->ran && known ? account->outside_ns : UINT64_MAX, tail = account->tail_ns < most ? account->tail_ns : most;
@@ -18036,7 +18037,8 @@ static void pyprof__look_opcodes(pyprof__sweeper *sweeper)
 static void pyprof__account_end(pyprof__session *session, pyprof__account *account, uint64_t now, uint64_t due)
 {
     uint64_t turn = 200000000 + 100000 * (uint64_t)session->accounts.count;   // until it is a cold one's again, at most
-    int lives = (account->tick == session->tick || (account->cold && now < account->look_ns + turn)) && account->spell == session->spells && account->member != PYPROF__NONE;
+    int looked = account->tick == session->tick || (account->cold && now < account->look_ns + turn);
+    int lives = looked && account->spell == session->spells && account->member != PYPROF__NONE;
     uint64_t cpu = lives ? pyprof__thread_cpu((int64_t)account->native) : 0, owed = session->due - account->due;
     int wanted = lives && PYPROF__AT(pyprof__member, session->model.members, account->member).wanted;
     pyprof_stats *stats = &session->model.stats;
