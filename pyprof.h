@@ -17904,7 +17904,8 @@ static uint32_t pyprof__sample_node(pyprof__session *session, const pyprof__code
 static void pyprof__sample_time(pyprof__session *session, pyprof__account *account, pyprof__moment *moment)
 {
     int waits = (moment->state & PYPROF__IS_WAITING) != 0, unknown = (moment->state & PYPROF__IS_UNKNOWN) != 0;
-    if (!waits || unknown) moment->cpu_ns = pyprof__share_take(session, &account->runs, 1);
+    moment->cpu_ns = !waits || unknown ? pyprof__share_take(session, &account->runs, 1) : 0;
+    moment->block_ns = moment->taken_ns = 0;   // the moment can be that of the sample before
     moment->wall_ns = moment->cpu_ns;
     if (waits) moment->wall_ns += pyprof__share_take(session, &account->waits, 0);
 }
