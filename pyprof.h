@@ -5344,6 +5344,7 @@ typedef struct {               // one thread state, known from one sweep to the 
     uint32_t spell, spell_leaf;                  // what it waits for: state bits, leaf
     uint32_t spell_version, spell_switches;      // and with which stack, and how often the GIL had changed hands
     int spell_assumed, view;                     // nobody looked; see pyprof__view_of
+    int nameless;                                // how often the kernel had no name for what it waits for
     uint64_t known_ns;            // when its state was first listed
     uint64_t off_ns;              // it has not run since then, as far as is known; the sweep's own time: it ran until then, or may have
     uint64_t spell_ns, spell_at;  // its CPU clock when it was looked at what it waits for; 0 = it was not; and when that was
@@ -5533,6 +5534,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->name[0] = 0;
     slot->named = slot->name_tries = 0;
     slot->name_cpu_ns = slot->spell_ns = slot->awaits_ns = 0;
+    slot->nameless = 0;
     slot->known_ns = slot->off_ns = list->now_ns;
     slot->decided = slot->seen_running = 0;
     slot->state = 0;
@@ -7256,7 +7258,7 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 typedef struct { uint32_t slot, first, count; uint64_t ns; } pyprof__await;   // a task of that thread: its spots, the time since the last look
 enum { PYPROF__MAX_AWAITS = 1000, PYPROF__AWAITS_NS = 100000000 };
 enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INNER = 8, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
-      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300,
+      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__NAME_TRIES = 8, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300,
       PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000, PYPROF__BLUR_NS = 4000,
       PYPROF__WAKE_NS = 12000, PYPROF__TOOK_NS = 200000,
       PYPROF__ASK_FIRST = 2, PYPROF__AT_ONCE = 64, PYPROF__GIL_SIZE = 224 };
@@ -8275,7 +8277,7 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     uint64_t now = pyprof__now();
     int wanted_gil = pyprof__still_wants_gil(thread, now) && !thread->spell_assumed;
-    pyprof__call call;
+    pyprof__call call = { 0, { 0 }, "" };
     pyprof__wait wait;
     thread->spell = 0;
     thread->spell_leaf = PYPROF__NONE;
@@ -8306,6 +8308,8 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
         return 0;
     }
     pyprof__spell_begin(thread, now, 0);
+    // The kernel has no name for a thread that is just leaving its CPU, or is woken: it is asked again, unless it keeps its names to itself.
+    if (call.number == PYPROF__CALL_BY_NAME && !call.function[0] && thread->nameless++ < PYPROF__NAME_TRIES) thread->spell_ns = 0;
     return 1;
 }
 
