@@ -518,7 +518,9 @@ def fork_while_held():
 
     def child():
         with bind.record(rate_hz=2000, capture=CAPTURE_SIGNAL) as r:
-            while r.stats().samples < 50:
+            for i in range(100):   # beside busy processes the first samples can all be of where it lost its CPU
+                if i >= 4 and r.stats().samples >= 50:
+                    break
                 test_record.spin_hot(0.05)
         check(share(r.profile, 'MainThread', 'spin_hot') > 0.1, 'spin_hot in the child')
         bind.equal(action(), default, 'the handler of the child, afterwards')
