@@ -811,9 +811,10 @@ static int pyprof__thread_start(pthread_t *thread, void *(*run)(void *), void *a
     return error;
 }
 
-// Name, timer slack, scheduler slice and priority, of the calling thread only. Each is a wish: none is needed. A thread that is woken
-// up gets its CPU at once if its slice ends first: the shorter that is, and the more the thread weighs, the surer. It runs for some 50 us,
-// and loses the CPU when the slice is over: where it weighs much, it need not be that short.
+// Name, timer slack, scheduler slice and priority, of the calling thread only. Each is a wish: none is
+// needed. A thread that is woken up gets its CPU at once if its slice ends first: the shorter that is, and
+// the more the thread weighs, the surer. It runs for some 50 us, and loses the CPU when the slice is over:
+// where it weighs much, it need not be that short.
 static void pyprof__thread_tune(void)
 {
     struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; } slice;
@@ -1108,8 +1109,9 @@ static uint64_t pyprof__run_delay(int64_t tid)   // ns that a thread of this pro
 
 enum { PYPROF__LAST_MOVED = 1 };
 
-// When a thread of this process was last on a CPU, as far as the scheduler has accounted for it: ns of the scheduler's clock, which
-// is told to begin with (se.exec_start, kernel/sched/debug.c). 0 = not told, LAST_MOVED = it was moved to another CPU and did not run there yet.
+// When a thread of this process was last on a CPU, as far as the scheduler has accounted for it: ns of the
+// scheduler's clock, which is told to begin with (se.exec_start, kernel/sched/debug.c). 0 = not told,
+// LAST_MOVED = it was moved to another CPU and did not run there yet.
 static uint64_t pyprof__last_run(int64_t tid)
 {
     char text[256], *at;
@@ -1132,8 +1134,9 @@ static int pyprof__signal_is_blocked(int64_t tid, int signal)   // by a thread o
 }
 
 // ---- what a thread waits for in the kernel ----------------------------------------
-// The system call a thread of this process is in, from /proc/self/task/TID/syscall. The file is root's while the
-// process cannot be dumped (after setuid, PR_SET_DUMPABLE 0); the kernel's function, in wchan, is for all to read.
+// The system call a thread of this process is in, from /proc/self/task/TID/syscall. The file is root's while
+// the process cannot be dumped (after setuid, PR_SET_DUMPABLE 0); the kernel's function, in wchan, is for all
+// to read.
 typedef struct {
     long number;               // -1: blocked, but in no system call (a page fault)
     uint64_t argument[6];
@@ -1302,8 +1305,9 @@ typedef struct {               // what is waited for
     int some_futex, some_poll;     // it is one whose address is not known; its arguments
 } pyprof__wait;
 
-// Kernel functions in which threads wait, as wchan names them (Linux 4.14 to 6.18): how the names begin, since
-// compilers add to them. The first that fits counts. Where several calls wait in one function the verb tells no more.
+// Kernel functions in which threads wait, as wchan names them (Linux 4.14 to 6.18): how the names begin,
+// since compilers add to them. The first that fits counts. Where several calls wait in one function the verb
+// tells no more.
 static const struct { const char *verb; int idle; const char *functions[5]; } pyprof__functions[] = {
     { "futex", 0, { "futex_", "__futex_wait", "do_futex" } },
     { "sleep", 1, { "hrtimer_nanosleep", "do_nanosleep", "common_nsleep" } },
@@ -4171,9 +4175,9 @@ static uint32_t pyprof__content_admit(pyprof__codes *codes, const pyprof__code *
     return pyprof__namesake_find(codes, function, content, 1) ? content : 0;
 }
 
-// After its line table. 0 = unreadable.
-// Functions of one name, file and line are lambdas and the like, or code made at run time: in no file, or at the top of one that is a
-// template. To look into all others would take longer than to read their names.
+// After its line table. 0 = unreadable. Functions of one name, file and line are lambdas and the like, or
+// code made at run time: in no file, or at the top of one that is a template. To look into all others would
+// take longer than to read their names.
 static int pyprof__may_have_namesakes(const pyprof__codes *codes, const pyprof__code *code)
 {
     const char *file = pyprof__string(&codes->strings, code->file), *name = pyprof__string(&codes->strings, code->name);
@@ -5707,7 +5711,8 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
     return added != NULL;
 }
 
-// Of many threads only those are listed that may have run: new ones, which are in front, and known ones that do not just wait.
+// Of many threads only those are listed that may have run: new ones, which are in front, and known ones that
+// do not just wait.
 static int pyprof__interp_list_light(pyprof__threads *list, uint64_t interp, int64_t id, uint64_t thread)
 {
     size_t i;
@@ -5812,9 +5817,10 @@ static int pyprof__has_frames(const pyprof__thread *thread)   // 3.11, 3.12: an 
     return thread->top != 0 && thread->top != thread->base && thread->top - thread->address >= 4096;
 }
 
-// An OS thread with states in several interpreters runs one of them: of those that have frames the one whose loop is the innermost on
-// the C stack (3.11, 3.12), otherwise the one that holds a GIL, or held it last. Up to 3.11 the GIL still names the state that took it
-// after another one was swapped in. Two that hold a GIL each are on OS threads of their own.
+// An OS thread with states in several interpreters runs one of them: of those that have frames the one whose
+// loop is the innermost on the C stack (3.11, 3.12), otherwise the one that holds a GIL, or held it last. Up
+// to 3.11 the GIL still names the state that took it after another one was swapped in. Two that hold a GIL
+// each are on OS threads of their own.
 static int pyprof__thread_is_current(const pyprof__threads *list, pyprof__thread *thread)
 {
     int stacked = list->runtime->layout.cframe_current != PYPROF__NO, framed = pyprof__has_frames(thread);
@@ -6250,7 +6256,8 @@ static uint64_t pyprof__long_value(pyprof__mirror *mirror, const pyprof__layout 
     return (uint64_t)digits[0] | (uint64_t)digits[1] << 30 | (uint64_t)digits[2] << 60;
 }
 
-// The thread of that ident in that interpreter; NULL = it is not known. They come in the order in which they began, mostly.
+// The thread of that ident in that interpreter; NULL = it is not known. They come in the order in which they
+// began, mostly.
 static pyprof__thread *pyprof__thread_of_ident(pyprof__threads *list, uint64_t interp, uint64_t ident)
 {
     const uint64_t *idents = (const uint64_t *)list->idents.data;
@@ -6752,8 +6759,8 @@ static const struct { uint32_t bit; pyprof_metric metric; } pyprof__states[] = {
     { PYPROF__WANTS_CPU, PYPROF_CPU_WAIT_NS }, { PYPROF__IS_UNKNOWN, PYPROF_UNKNOWN_NS },
 };
 
-// Below a thread: CPU time burnt between two samples of which none found it running, or while it was no Python thread; other time that
-// no sample was taken in.
+// Below a thread: CPU time burnt between two samples of which none found it running, or while it was no
+// Python thread; other time that no sample was taken in.
 static const char pyprof__between_name[] = "<between samples>";
 
 typedef struct {               // consecutive identical samples of a thread
@@ -7262,10 +7269,11 @@ enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INN
       PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000, PYPROF__BLUR_NS = 4000,
       PYPROF__WAKE_NS = 12000, PYPROF__TOOK_NS = 200000,
       PYPROF__ASK_FIRST = 2, PYPROF__AT_ONCE = 64, PYPROF__GIL_SIZE = 224 };
-// LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; AHEAD_NS: how long the scheduler's clock of another
-// CPU is trusted to keep its distance; SWITCH_NS: from one thread on a CPU to the next, at most;
-// BLUR_NS: of that moment, as told; WAKE_NS: from there until the sampler sees a clock, about; TOOK_NS: a sweep, at most;
-// AT_ONCE: threads read in a window; GIL_SIZE: at most, of struct _gil_runtime_state
+// LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; AHEAD_NS: how long the
+// scheduler's clock of another CPU is trusted to keep its distance; SWITCH_NS: from one thread on a CPU to
+// the next, at most; BLUR_NS: of that moment, as told; WAKE_NS: from there until the sampler sees a clock,
+// about; TOOK_NS: a sweep, at most; AT_ONCE: threads read in a window; GIL_SIZE: at most, of struct
+// _gil_runtime_state
 
 typedef struct {
     pyprof__pool pool;
@@ -7406,7 +7414,8 @@ static uint64_t pyprof__threads_ran(const pyprof__sweeper *sweeper)   // since t
     return ran;
 }
 
-// Was the sampler late because it waited for a CPU, or was busy itself? What is compared is at most a second older than its being late.
+// Was the sampler late because it waited for a CPU, or was busy itself? What is compared is at most a second
+// older than its being late.
 static int pyprof__was_queued(pyprof__sweeper *sweeper, uint64_t late)
 {
     uint64_t busy = pyprof__run_delay(pyprof__gettid()) + pyprof__own_cpu();
@@ -7420,8 +7429,9 @@ static void pyprof__busy_note(pyprof__sweeper *sweeper, uint64_t now)   // once 
     sweeper->busy_due = now + pyprof__second;
 }
 
-// A CPU taken by a real-time thread starves the sampler, which learns it by being late while threads run: then it keeps away from
-// that CPU for ten seconds. What runs there meanwhile is read by copying. Where nobody runs either, it misses nothing.
+// A CPU taken by a real-time thread starves the sampler, which learns it by being late while threads run:
+// then it keeps away from that CPU for ten seconds. Threads that run there meanwhile are read by copying.
+// Where nobody runs either, it misses nothing.
 static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint64_t late)   // after a sweep
 {
     pyprof__cpus others = sweeper->allowed;
@@ -7438,9 +7448,10 @@ static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint6
     sweeper->degraded = "the sampler was starved on the CPU of the thread it follows and kept away from it for a while";
 }
 
-// Each CPU has a scheduler's clock of its own, from which time that a hypervisor took is left out. What it says of the sampler itself is
-// when that got its CPU, until its own CPU time is asked for (which can cost it the CPU, too: do not), the kernel's tick comes or another
-// thread is woken up on that CPU: then it is later. sweeper->expected: as it should be.
+// Each CPU has a scheduler's clock of its own, from which time that a hypervisor took is left out. Its note
+// of the sampler itself is when that got its CPU, until its own CPU time is asked for (which can cost it the
+// CPU, too: do not), the kernel's tick comes or another thread is woken up on that CPU: then it is later.
+// sweeper->expected: as it should be.
 static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = not told
 {
     int here = pyprof__cpu_here(sweeper->cpu_word), cpu = here < 0 ? 0 : here % PYPROF__AHEAD_CPUS;
@@ -7509,8 +7520,9 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
     }
 }
 
-// The sampler can lose its CPU at any time, and then nobody tells any more when the thread that had it before has left it: so that is
-// asked first, of threads that ran since the sweep before, if they did not run all the time.
+// The sampler can lose its CPU at any time, and then nobody tells any more when the thread that had it before
+// has left it: so that is asked first, of threads that ran since the sweep before, if they did not run all
+// the time.
 static void pyprof__ask_first(pyprof__sweeper *sweeper)
 {
     const pyprof__threads *list = &sweeper->list;
@@ -7766,7 +7778,8 @@ static pyprof__thread *pyprof__to_follow(pyprof__sweeper *sweeper)
     return found;
 }
 
-// Goes to the CPU of a thread that runs there. One that is off its CPU is frozen already, and whoever has that CPU may keep it for long.
+// Goes to the CPU of a thread that runs there. One that is off its CPU is frozen already, and whoever has
+// that CPU may keep it for long.
 static int pyprof__follow(pyprof__sweeper *sweeper, pyprof__thread *thread)   // 1 = the sampler moved there
 {
     int cpu = pyprof__cpu_of(sweeper, thread), moves;
@@ -8222,7 +8235,7 @@ static int pyprof__had_no_time(const pyprof__sweeper *sweeper, const pyprof__thr
         && sweeper->elapsed_ns < sweeper->took_ns + PYPROF__SWITCH_NS;
 }
 
-// What is known of a thread without looking at it. What it waits for stays the same until its clock moves. One that stands still
+// What is known of a thread without looking at it. Its wait stays the same until its clock moves. One that stands still
 // now and ran before is UNSEEN: it waits, or the sampler has stopped it.
 enum { PYPROF__VIEW_STILL, PYPROF__VIEW_RUNS, PYPROF__VIEW_SAME, PYPROF__VIEW_MAYBE, PYPROF__VIEW_UNSEEN };   // MAYBE: it waited for the GIL
 
@@ -8308,7 +8321,8 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
         return 0;
     }
     pyprof__spell_begin(thread, now, 0);
-    // The kernel has no name for a thread that is just leaving its CPU, or is woken: it is asked again, unless it keeps its names to itself.
+    // The kernel has no name for a thread that is just leaving its CPU, or is woken: it is asked again,
+    // unless it keeps its names to itself.
     if (call.number == PYPROF__CALL_BY_NAME && !call.function[0] && thread->nameless++ < PYPROF__NAME_TRIES) thread->spell_ns = 0;
     return 1;
 }
@@ -8342,15 +8356,17 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
 }
 
 // ---- who ran at the tick ------------------------------------------------------------------
-// On the CPU that the sampler has taken one thread was running when it came. The scheduler notes for each thread when it last ran: for
-// that one it is the moment at which the sampler came, for one that waited in the queue, or fell asleep, it was before.
+// On the CPU that the sampler has taken one thread was running when it came. The scheduler notes for each
+// thread when it last ran: for that one it is the moment at which the sampler came, for one that waited in
+// the queue, or fell asleep, it was before.
 static int pyprof__kept_cpu(const pyprof__sweeper *sweeper)   // since it woke up, or came to this CPU
 {
     return !sweeper->cpu_word || pyprof__switches_none(sweeper->cpu_word);
 }
 
-// Since when a thread that stands still has been off its CPU; *until = it was on this one until the sampler came. 0 = not told. One that
-// was moved to another CPU's queue is not the one that the sampler stopped: then it is "before this sweep", and no more is known.
+// Since when a thread that stands still has been off its CPU; *until = it was on this one until the sampler
+// came. 0 = not told. One that was moved to another CPU's queue is not the one that the sampler stopped: then
+// it is "before this sweep", and no more is known.
 static uint64_t pyprof__off_since(pyprof__sweeper *sweeper, pyprof__thread *thread, int *until)
 {
     int first = thread->left_cpu_ns && thread->left_cpu_ns == thread->cpu_ns && !sweeper->hopped;
@@ -8386,7 +8402,8 @@ static void pyprof__state_unknown(pyprof__sweeper *sweeper, pyprof__thread *thre
     sweeper->degraded = "the system does not tell which threads had a CPU: where their clocks do not either, that is unknown";
 }
 
-// What a thread did when the sampler came, and since when it has not run, where its clock has moved since the sweep before.
+// What a thread did when the sampler came, and since when it has not run, where its clock has moved since the
+// sweep before.
 static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
@@ -8570,8 +8587,8 @@ static void pyprof__forget_stacks(pyprof__threads *list)
 }
 
 // ---- many threads ---------------------------------------------------------------------
-// Most of many threads wait, and a thread that waits stands still: it is enough to look at its clock now and then. All that became due
-// meanwhile is told then, if the clock has not moved.
+// Most of many threads wait, and a thread that waits stands still: it is enough to look at its clock now and
+// then. All that became due meanwhile is told then, if the clock has not moved.
 static void pyprof__list_begin(pyprof__threads *list)
 {
     pyprof__array swap = list->before;
@@ -8626,8 +8643,8 @@ static void pyprof__cool(pyprof__sweeper *sweeper)
     }
 }
 
-// One sweep: every thread of every interpreter gets a stack or a cause. 0 = the interpreter is not there. It may also find
-// that nothing can be listed at the moment.
+// One sweep: every thread of every interpreter gets a stack or a cause. 0 = the interpreter is not there. It
+// may also find that nothing can be listed at the moment.
 static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: when the sampler got its CPU
 {
     uint64_t head = 0;
@@ -8904,8 +8921,9 @@ struct pyprof__allocating {      // a thread that allocates; never freed, used a
 
 typedef struct { uint64_t address; uint32_t code, next; } pyprof__code_at;
 
-// The sites from number first on. Each segment is as large as all before it, so that address space is taken as it is
-// needed: RLIMIT_AS counts it, used or not. They stay where they are, because every thread that allocates looks at them.
+// The sites from number first on. Each segment is as large as all before it, so that address space is taken
+// as it is needed: RLIMIT_AS counts it, used or not. They stay where they are, because every thread that
+// allocates looks at them.
 typedef struct {
     pyprof__site *sites;
     pyprof__site_key *keys;
@@ -8974,7 +8992,8 @@ static pyprof__pymem pyprof__below[PYPROF__DOMAINS][PYPROF__BELOW];   // every a
 static pyprof__shard pyprof__shards[PYPROF__SHARDS];
 static struct { uint32_t lock; size_t size; pyprof__entry *entries; } pyprof__aside;   // what was in a shard that grows
 
-// A part of an anonymous mapping. It is memory while the program may use it, otherwise a reservation of addresses.
+// A part of an anonymous mapping. It is memory while the program may use it, otherwise a reservation of
+// addresses.
 typedef struct {
     uint64_t begin, end;
     uint32_t site, birth, below, above;
@@ -9071,10 +9090,11 @@ static int64_t pyprof__draw(uint64_t *random, uint64_t interval)   // bytes unti
     return bytes < 9e18 ? (int64_t)bytes : INT64_MAX / 2;
 }
 
-// What a block stands for. Sampled: with P = 1 - exp(-size / interval) it was noted, so it stands for 1 / P blocks.
-// Blocks are counted in 1/65536 then. An empty block counts as a byte, or it would never be seen.
-// doubt: the variance of an estimate is the sum of bytes * bytes * (1 - P) over its samples. Divided by the interval
-// that is a number of bytes: those that the samples stand for if blocks are small, next to none if each is noted anyway.
+// What a block stands for. Sampled: with P = 1 - exp(-size / interval) it was noted, so it stands for 1 / P
+// blocks. Blocks are counted in 1/65536 then. An empty block counts as a byte, or it would never be seen.
+// doubt: the variance of an estimate is the sum of bytes * bytes * (1 - P) over its samples. Divided by the
+// interval that is a number of bytes: those that the samples stand for if blocks are small, next to none if
+// each is noted anyway.
 typedef struct { uint64_t bytes, blocks, doubt; } pyprof__weight;
 PYPROF__HOT pyprof__weight pyprof__weigh(uint64_t size)
 {
@@ -9593,9 +9613,9 @@ static pyprof__allocating *pyprof__allocating_new(uint32_t depth)
     return self;
 }
 
-// The record of this thread: one whose thread has ended, or a new one. NULL = no memory.
-// One that is not in use. A thread that was stopped in the midst of an allocation looks at its own once more, in a
-// later tracking: as nobody else's it never says of another thread that it has left the sites.
+// The record of this thread: one whose thread has ended, or a new one. NULL = no memory. One that is not in
+// use. A thread that was stopped in the midst of an allocation looks at its own once more, in a later
+// tracking: as nobody else's it never says of another thread that it has left the sites.
 static pyprof__allocating *pyprof__allocating_spare(int64_t tid, uint32_t depth)   // NULL = there is none
 {
     pyprof__allocating *self;
@@ -10352,7 +10372,7 @@ static inline int pyprof__libc_ready(void)
 }
 
 // ---- whose malloc is called? Another allocator can stand in front of ours or behind it, and a library loaded with
-// RTLD_DEEPBIND calls that of its own libraries. What is not seen because of that is told.
+// RTLD_DEEPBIND calls that of its own libraries. Calls not seen because of that are told.
 typedef struct {                 // dl_phdr_info of link.h, declared only with _GNU_SOURCE
     uint64_t bias;
     const char *path;
@@ -10452,7 +10472,8 @@ static int pyprof__is_allocator(const void *code)   // does the code belong to a
 
 typedef struct { const pyprof__object *object; uint64_t begin, end, symbols, names; uint64_t other; } pyprof__object_scan;
 
-// Among these relocations: the place that leads to malloc. It leads into the object itself until it is used for the first time.
+// Among these relocations: the place that leads to malloc. It leads into the object itself until it is used
+// for the first time.
 static void pyprof__object_relocations(pyprof__object_scan *scan, uint64_t table, uint64_t size)
 {
     const Elf64_Rela *at = (const Elf64_Rela *)(uintptr_t)table, *end = at + size / sizeof *at;
@@ -10507,8 +10528,8 @@ static int pyprof__object_looks(const pyprof__object *object, size_t size, void 
     return look->other != 0;
 }
 
-// On the sampler thread ten times a second, and when a profile is made: has a library come that calls another malloc? What
-// it calls is known when it has called it, so all are looked through again, ever less often.
+// On the sampler thread ten times a second, and when a profile is made: has a library come that calls another
+// malloc? What it calls is known when it has called it, so all are looked through again, ever less often.
 static void pyprof__objects_watch(int at_once)
 {
     pyprof__objects_look look = { at_once, 0, "" };
@@ -10531,11 +10552,10 @@ static const char *pyprof__objects_reason(void)   // NULL = nothing is amiss
     return __atomic_load_n(&pyprof__objects.told, __ATOMIC_ACQUIRE) ? pyprof__objects.reason : NULL;
 }
 
-// Anonymous mappings are few, and may be unmapped in parts: they have a table of their own. Each counts for itself in
-// sampled mode, too. The table is never locked during a system call. What a call may take away is taken out of the tree
-// before it, because another thread can be given the same addresses the moment the call is done; it comes back when the
-// call fails.
-// By chance: the higher one is on top.
+// Anonymous mappings are few, and may be unmapped in parts: they have a table of their own. Each counts for
+// itself in sampled mode, too. The table is never locked during a system call. A mapping that a call may take
+// away is taken out of the tree before it, because another thread can be given the same addresses the moment
+// the call is done; it comes back when the call fails. By chance: the higher one is on top.
 static uint64_t pyprof__range_rank(uint32_t number) { return pyprof__mix(0x72616e6b, number); }
 
 static uint32_t pyprof__ranges_join(uint32_t low, uint32_t high)   // all of low lies below all of high
@@ -10978,7 +10998,8 @@ PYPROF__INTERPOSED int munmap(void *address, size_t size) PYPROF__THROWS
     return result;
 }
 
-// A moved or resized mapping is a free and an allocation, as a realloc is. MREMAP_FIXED is 2, MREMAP_DONTUNMAP is 4.
+// A moved or resized mapping is a free and an allocation, as a realloc is. MREMAP_FIXED is 2,
+// MREMAP_DONTUNMAP is 4.
 PYPROF__INTERPOSED void *mremap(void *address, size_t size, size_t wanted, int flags, ...) PYPROF__THROWS
 {
     pyprof__remapping from, over;
@@ -10997,8 +11018,8 @@ PYPROF__INTERPOSED void *mremap(void *address, size_t size, size_t wanted, int f
     return moved;
 }
 
-// Memory that nobody may touch is a reservation again. Taking away the right to write alone changes nothing: what was
-// written stays.
+// Memory that nobody may touch is a reservation again. Taking away the right to write alone changes nothing:
+// what was written stays.
 static int pyprof__protected(void *address, size_t size, int protection, int result)
 {
     int counts = (protection & PROT_WRITE) != 0;
@@ -11052,8 +11073,9 @@ static int pyprof__reaches_us(const pyprof__pymem *top, int domain)   // does an
     return reached;
 }
 
-// Our hooks were there, and the allocator on top does not call them now. Is it certain that it never will? Then they can go
-// in on top of it; otherwise each would call the other without end. CPython's own call what is below them each time.
+// Our hooks were there, and the allocator on top does not call them now. Is it certain that it never will?
+// Then they can go in on top of it; otherwise each would call the other without end. CPython's own call what
+// is below them each time.
 static int pyprof__never_calls_us(const pyprof__pymem *top, int domain)
 {
     uint64_t at;
@@ -13001,7 +13023,7 @@ static double pyprof__series_growth(const pyprof__series *series, size_t from)  
     return series->live[series->count - 1].bytes - series->live[from].bytes;
 }
 
-// The variance of that growth, by the samples. Those of blocks that live at both ends add none, and those
+// The variance of that growth, by the samples. Blocks that live at both ends add none, and blocks
 // that came and went in between are in neither: what counts is what was born since and lives, and what lived
 // then and is gone.
 static double pyprof__series_variance(const pyprof__series *series, size_t from)
@@ -13120,7 +13142,7 @@ static int pyprof__series_eases(const pyprof__series *series)
 }
 
 // Growing: to the end, and not slowing down. Plateau: not to the end, and chance alone would hardly make that
-// look so. What is neither may go on. Before there are four marks nobody can tell.
+// look so. A site that is neither may go on. Before there are four marks nobody can tell.
 static int pyprof__series_judge(const pyprof__series *series, size_t marks)
 {
     int stopped, goes_on;
@@ -17238,8 +17260,9 @@ typedef struct {                 // a tick of the sampler, late or not
     double rate;
 } pyprof__tick;
 
-// Time is counted by clocks, samples only say where it was spent. What a thread did of it on a CPU goes to samples in which it ran, the
-// rest to the others: from one sample of a kind to the next, each gets half. So the sums are right even if samples of a kind are missed.
+// Time is counted by clocks, samples only say where it was spent. The part that a thread had a CPU for goes
+// to samples in which it ran, the rest to the others: from one sample of a kind to the next, each gets half.
+// So the sums are right even if samples of a kind are missed.
 typedef struct {                 // time of one kind
     int64_t ns;                  // since the last sample of this kind
     uint32_t node, state;        // of that sample; node 0 = there was none
@@ -17732,7 +17755,8 @@ static void pyprof__account_tail(pyprof__account *account, uint64_t most)   // i
     account->tail_ns = 0;
 }
 
-// All that is known of a thread's time goes where it belongs as far as can be told now: a part of the recording ends.
+// All that is known of a thread's time goes where it belongs as far as can be told now: a part of the
+// recording ends.
 static void pyprof__account_settle(pyprof__session *session, pyprof__account *account)
 {
     pyprof__share outside;
@@ -17810,9 +17834,10 @@ static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64
     }
 }
 
-// A thread that was not there at the tick before. It can have begun at any time since, and will end at any time after a tick: half a
-// period, on average, is told as the first sample finds it, and half as the last one. If it lives on, its clock puts that right.
-// One that was there before the recording began or went on: of the time since nobody knows how much it ran, half a tick's worth at most.
+// A thread that was not there at the tick before. It can have begun at any time since, and will end at any
+// time after a tick: half a period, on average, is told as the first sample finds it, and half as the last
+// one. If it lives on, its clock puts that right. One that was there before the recording began or went on:
+// of the time since nobody knows how much it ran, half a tick's worth at most.
 static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs, uint64_t paused)
 {
     int known = !paused && account->cpu_ns && thread->cpu_ns >= account->cpu_ns;   // the same OS thread: it was outside of Python
@@ -17843,13 +17868,14 @@ static void pyprof__account_note(const pyprof__session *session, pyprof__account
     account->cold = thread->cold;
 }
 
-// Of a thread: ticks told now; those at which it stood where it stands, in the state it is in; those at which it was about to leave the
-// CPU there; of these those looked at late.
+// Of a thread: ticks told now; those at which it stood where it stands, in the state it is in; those at which
+// it was about to leave the CPU there; of these those looked at late.
 typedef struct { uint64_t ticks, stood, ran, late; } pyprof__told;
 
-// A tick that was due at most PROMPT_NS ago is told by what is found now: that is how long it takes to get there anyway; ELSEWHERE_NS
-// for a thread that runs on another CPU, and so has nothing to do with why the sampler came late. So is one due
-// LEAVE_NS before the thread left the CPU: the timer of the sampler has taken it away, but another process was given the CPU first.
+// A tick that was due at most PROMPT_NS ago is told by what is found now: that is how long it takes to get
+// there anyway; ELSEWHERE_NS for a thread that runs on another CPU, and so has nothing to do with why the
+// sampler came late. So is one due LEAVE_NS before the thread left the CPU: the timer of the sampler has
+// taken it away, but another process was given the CPU first.
 static pyprof__told pyprof__account_ticks(const pyprof__session *session, const pyprof__account *account, const pyprof__thread *thread,
                                           uint64_t now, uint64_t since, int stood)
 {
@@ -17904,7 +17930,8 @@ static uint32_t pyprof__sample_node(pyprof__session *session, const pyprof__code
     return pyprof__leaf_node(session, codes, seat, leaf);
 }
 
-// The part of the time that a sample stands for. One of which nothing tells whether the thread ran takes of both kinds.
+// The part of the time that a sample stands for. One of which nothing tells whether the thread ran takes of
+// both kinds.
 static void pyprof__sample_time(pyprof__session *session, pyprof__account *account, pyprof__moment *moment)
 {
     int waits = (moment->state & PYPROF__IS_WAITING) != 0, unknown = (moment->state & PYPROF__IS_UNKNOWN) != 0;
@@ -17996,7 +18023,8 @@ static void pyprof__record_thread(pyprof__session *session, const pyprof__codes 
     pyprof__record_sample(session, account, seat, thread, &moment, now - session->last_ns);
 }
 
-// Time in which nobody ran, and the sampler did not wait for a CPU, was a suspend or a SIGSTOP: a gap, not a burst.
+// Time in which nobody ran, and the sampler did not wait for a CPU, was a suspend or a SIGSTOP: a gap, not a
+// burst.
 static int pyprof__was_suspended(pyprof__sweeper *sweeper, const pyprof__tick *tick)
 {
     return tick->late >= pyprof__second && pyprof__threads_ran(sweeper) < tick->late / 50 && !pyprof__was_queued(sweeper, tick->late);
@@ -18037,8 +18065,8 @@ static void pyprof__look_opcodes(pyprof__sweeper *sweeper)
         pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(const uint32_t, sweeper->awaiting.spots, k));
 }
 
-// A part of the recording ends now: the time since the last tick is told as far as clocks tell it, and ticks that were due and that the
-// sampler had no CPU for. Under the lock.
+// A part of the recording ends now: the time since the last tick is told as far as clocks tell it, and ticks
+// that were due and that the sampler had no CPU for. Under the lock.
 static void pyprof__account_end(pyprof__session *session, pyprof__account *account, uint64_t now, uint64_t due)
 {
     uint64_t turn = 200000000 + 100000 * (uint64_t)session->accounts.count;   // until it is a cold one's again, at most

@@ -89,8 +89,8 @@ static uint64_t bare_random(uint64_t below)
     return (bare.random >> 33) % below;
 }
 
-// One deadline a period, at random inside it. Those that have gone by when it wakes for an earlier one are
-// late.
+// One deadline a period, at random inside it. Deadlines that have gone by when it
+// wakes for an earlier one are late.
 static void *bare_main(void *unused)
 {
     uint64_t begin = clock_ns(CLOCK_MONOTONIC), period = 0, now;

@@ -208,7 +208,7 @@ def running_error(truth, found):
 
 
 def worst_clock(truth, clocks, rate, short):
-    """Of the thread whose CPU time is furthest from its clock's: (the ratio, how far), or (None, 0). What a
+    """Of the thread whose CPU time is furthest from its clock's: (the ratio, how far), or (None, 0). CPU time that a
     thread used since the sampler last looked cannot be known once it has ended: a period is no fault, but for
     short ones, which are many."""
     worst, far = None, 0.0

@@ -769,7 +769,7 @@ def _reason(told):
 
 
 def _tried(name):
-    """As _attempt, with two more tries for a measured value that was off. Those before the last are told with the time."""
+    """As _attempt, with two more tries for a measured value that was off. Tries before the last are told with the time."""
     tries = 1 if BESIDE else 3
     before = []
     while True:

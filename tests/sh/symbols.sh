@@ -21,7 +21,7 @@ done
 read -r -a needs < <(var LIBS SYSLIBS MODLIBS LOCALMODLIBS)
 
 compiled() { "$CC" ${TEST_LONG:+-O1} -g -Wall -Wextra -Werror -I"$root" tests/sh/host.c "$@"; }
-host() { # -o FILE, and how. What -D is the same for is compiled once, but in test-long as the options say
+host() { # -o FILE, and how. A host of the same -D is compiled once, but in test-long as the options say
     local define=-DWITH_NOTHING option
     if [ -n "${TEST_LONG:-}" ]; then compiled "$@" -pthread -ldl; return; fi
     for option; do [[ $option != -D* ]] || define=$option; done
