@@ -1120,7 +1120,8 @@ static uint64_t pyprof__last_run(int64_t tid)
     at = pyprof__task_read(tid, "sched", text, sizeof text) > 0 ? strstr(text, "exec_start") : NULL;
     if (at) at = strchr(at, ':');
     if (!at) return 0;
-    for (at += 1 + strspn(at + 1, " "); *at >= '0' && *at <= '9'; at++) ns = ns * 10 + (uint64_t)(*at - '0');   // ms
+    // ms.
+    for (at += 1 + strspn(at + 1, " "); *at >= '0' && *at <= '9'; at++) ns = ns * 10 + (uint64_t)(*at - '0');
     if (*at++ != '.') return 0;
     for (; *at >= '0' && *at <= '9' && digits < 6; at++, digits++) ns = ns * 10 + (uint64_t)(*at - '0');
     return digits < 6 ? 0 : ns ? ns : (uint64_t)PYPROF__LAST_MOVED;
@@ -1700,7 +1701,8 @@ static void pyprof__process_facts(pyprof_process *facts)   // what the kernel co
     char path[32];
     int folder = pyprof__proc_place("task", path, sizeof path);
     facts->resident_bytes = pyprof__resident();
-    if (fstatat(folder, path, &info, 0) == 0) facts->threads = (int64_t)info.st_nlink - 2;   // links: one for each
+    // links: one for each.
+    if (fstatat(folder, path, &info, 0) == 0) facts->threads = (int64_t)info.st_nlink - 2;
     if (getrusage(RUSAGE_SELF, &usage) != 0) return;
     facts->user_ns = pyprof__timeval_ns(&usage.ru_utime);
     facts->system_ns = pyprof__timeval_ns(&usage.ru_stime);
@@ -5363,7 +5365,8 @@ typedef struct {               // of the garbage collector of an interpreter
 } pyprof__gc;
 
 typedef struct {
-    uint64_t address, interp, holder, named, stamp;   // named: the holder as the GIL tells it; stamp: see pyprof__codes
+    // named: the holder as the GIL tells it; stamp: see pyprof__codes.
+    uint64_t address, interp, holder, named, stamp;
     int locked, enabled;
     uint32_t switches, slot;                   // how often it has changed hands; the thread that holds it, PYPROF__NONE = none that is known
     uint32_t waiters, queued, maybe, unseen;   // in its queue, 0 = not known; known to be there; seen there once; who else may be
@@ -5466,7 +5469,8 @@ static pyprof__thread *pyprof__listed(const pyprof__threads *list, size_t i)
     return &PYPROF__AT(pyprof__thread, list->threads, PYPROF__AT(uint32_t, list->listed, i));
 }
 
-static int pyprof__thread_push(pyprof__threads *list, pyprof__thread *thread)   // puts it on the list of this sweep; 0 = no memory
+// Puts it on the list of this sweep; 0 = no memory.
+static int pyprof__thread_push(pyprof__threads *list, pyprof__thread *thread)
 {
     uint32_t *added;
     if (thread->pushed == list->tick) return 1;
@@ -5477,11 +5481,13 @@ static int pyprof__thread_push(pyprof__threads *list, pyprof__thread *thread)   
     return 1;
 }
 
-static uint32_t pyprof__slot_of(const pyprof__threads *list, uint64_t address)   // PYPROF__NONE = it is not known
+// PYPROF__NONE = it is not known.
+static uint32_t pyprof__slot_of(const pyprof__threads *list, uint64_t address)
 {
     const uint64_t *addresses = (const uint64_t *)list->addresses.data;
     size_t i, at = list->hint;
-    for (i = 0; i < list->addresses.count; i++, at++) {   // the list keeps its order: mostly the slot after the last one
+    // The list keeps its order: mostly the slot after the last one.
+    for (i = 0; i < list->addresses.count; i++, at++) {
         if (at >= list->addresses.count) at = 0;
         if (addresses[at] == address) return (uint32_t)at;
     }
@@ -5510,13 +5516,15 @@ static pyprof__thread *pyprof__slot_new(pyprof__threads *list)   // a free one, 
 
 static void pyprof__thread_warm(pyprof__threads *list, pyprof__thread *thread)
 {
-    if (thread->cold) thread->cpu_ns = 0;   // its clock of long ago says nothing of the time since the sweep before
+    // Its clock of long ago says nothing of the time since the sweep before.
+    if (thread->cold) thread->cpu_ns = 0;
     list->cold_count -= (size_t)thread->cold;
     thread->cold = 0;
     thread->calm = 0;
 }
 
-static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t address, uint64_t serial)   // known, free or new
+// Known, free or new.
+static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t address, uint64_t serial)
 {
     uint32_t known = pyprof__slot_of(list, address);
     pyprof__thread *slot = known == PYPROF__NONE ? pyprof__slot_new(list) : &PYPROF__AT(pyprof__thread, list->threads, known);
@@ -5588,7 +5596,8 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     if (!thread) return 0;
     thread->present = list->round;
     PYPROF__FIELD_AT(top, raw, layout->thread_frame);
-    if (thread->cold && thread->native == native && thread->ident == ident && thread->top == top) return 1;   // its turn will come
+    // Its turn will come.
+    if (thread->cold && thread->native == native && thread->ident == ident && thread->top == top) return 1;
     if (thread->cold) pyprof__thread_warm(list, thread);
     if (!pyprof__thread_push(list, thread)) return 0;
     thread->top = top;
@@ -5726,7 +5735,8 @@ static int pyprof__interp_list_light(pyprof__threads *list, uint64_t interp, int
         pyprof__thread *known = &PYPROF__AT(pyprof__thread, list->threads, PYPROF__AT(uint32_t, list->before, i));
         if (known->interp != interp || known->cold || known->pushed == list->tick || known->tick + 1 != list->tick) continue;
         list->hint = known->slot;
-        if (!pyprof__thread_list_one(list, known->address, interp, id, &thread)) known->calm = 0;   // it is gone
+        // It is gone.
+        if (!pyprof__thread_list_one(list, known->address, interp, id, &thread)) known->calm = 0;
     }
     return 1;
 }
@@ -5812,7 +5822,8 @@ static int pyprof__thread_is_spare(const pyprof__threads *list, const pyprof__th
     return 0;
 }
 
-static int pyprof__has_frames(const pyprof__thread *thread)   // 3.11, 3.12: an idle state points to a _PyCFrame of its own
+// 3.11, 3.12: an idle state points to a _PyCFrame of its own.
+static int pyprof__has_frames(const pyprof__thread *thread)
 {
     return thread->top != 0 && thread->top != thread->base && thread->top - thread->address >= 4096;
 }
@@ -6073,7 +6084,8 @@ static void pyprof__cold_check(pyprof__threads *list)   // all were listed: thos
     size_t i;
     for (i = 0; i < list->threads.count && list->cold_count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
-        if (!thread->cold || thread->present + 1 >= list->round) continue;   // the list can end for a moment while it is changed
+        // The list can end for a moment while it is changed.
+        if (!thread->cold || thread->present + 1 >= list->round) continue;
         pyprof__thread_warm(list, thread);
         thread->address = 0;
         ((uint64_t *)list->addresses.data)[i] = 0;
@@ -6261,7 +6273,8 @@ static uint64_t pyprof__long_value(pyprof__mirror *mirror, const pyprof__layout 
 static pyprof__thread *pyprof__thread_of_ident(pyprof__threads *list, uint64_t interp, uint64_t ident)
 {
     const uint64_t *idents = (const uint64_t *)list->idents.data;
-    size_t count = list->idents.count, i, at = count ? (list->ident_hint + count - 1) % count : 0;   // new ones have been put in front
+    // New ones have been put in front.
+    size_t count = list->idents.count, i, at = count ? (list->ident_hint + count - 1) % count : 0;
     for (i = 0; i < count; i++, at = at ? at - 1 : count - 1) {
         pyprof__thread *thread;
         if (idents[at] != ident) continue;
@@ -6275,7 +6288,8 @@ static pyprof__thread *pyprof__thread_of_ident(pyprof__threads *list, uint64_t i
 
 static void pyprof__thread_name_set(pyprof__thread *thread, const char *name)
 {
-    if (!thread->named && pyprof__thread_cpu(thread->native) == 0) return;   // it has ended, its ident may be another one's
+    // It has ended, its ident may be another one's.
+    if (!thread->named && pyprof__thread_cpu(thread->native) == 0) return;
     pyprof__utf8_repair(thread->name, sizeof thread->name, name);
     thread->named = 1;
 }
@@ -7294,7 +7308,8 @@ typedef struct {
     uint64_t twins[PYPROF__TWINS];     // blocks to read twice
     size_t twin_count;
     uint64_t retried, stuck_until;
-    uint64_t busy_ns, busy_due;    // what the sampler ran and waited for a CPU so far, as noted lately; when to note it again
+    // What the sampler ran and waited for a CPU so far, as noted lately; when to note it again.
+    uint64_t busy_ns, busy_due;
     int stuck_cpu;                 // starved there lately, -1 = nowhere
     uint32_t window, asked;        // number of the window; the sweep in which threads were asked first
     uint32_t starved;              // ticks in a row
@@ -7871,7 +7886,8 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
 }
 
 // ---- more threads than are read in a window ------------------------------------------------
-static size_t pyprof__some_later(pyprof__sweeper *sweeper, size_t *at, uint32_t *slots)   // the next of them, with their clocks
+// The next of them, with their clocks.
+static size_t pyprof__some_later(pyprof__sweeper *sweeper, size_t *at, uint32_t *slots)
 {
     unsigned char *flags = (unsigned char *)sweeper->wanted.data;
     size_t count = 0;
@@ -8222,7 +8238,8 @@ static int pyprof__ran_through(const pyprof__sweeper *sweeper, const pyprof__thr
     return thread->last_cpu_ns && thread->cpu_ns - thread->last_cpu_ns + sweeper->took_ns >= elapsed - elapsed / 64;
 }
 
-static int pyprof__is_moving(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // it runs at this moment, on another CPU
+// It runs at this moment, on another CPU.
+static int pyprof__is_moving(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word)) return 0;
     return !sweeper->fine_clock || thread->unfrozen || pyprof__thread_cpu(thread->native) != thread->cpu_ns;
@@ -8237,7 +8254,8 @@ static int pyprof__had_no_time(const pyprof__sweeper *sweeper, const pyprof__thr
 
 // What is known of a thread without looking at it. Its wait stays the same until its clock moves. One that stands still
 // now and ran before is UNSEEN: it waits, or the sampler has stopped it.
-enum { PYPROF__VIEW_STILL, PYPROF__VIEW_RUNS, PYPROF__VIEW_SAME, PYPROF__VIEW_MAYBE, PYPROF__VIEW_UNSEEN };   // MAYBE: it waited for the GIL
+// MAYBE: it waited for the GIL.
+enum { PYPROF__VIEW_STILL, PYPROF__VIEW_RUNS, PYPROF__VIEW_SAME, PYPROF__VIEW_MAYBE, PYPROF__VIEW_UNSEEN };
 
 static int pyprof__view_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
@@ -8334,10 +8352,12 @@ static void pyprof__meet_rival(const pyprof__sweeper *sweeper, pyprof__thread *t
     thread->rival_serial = PYPROF__AT(const pyprof__thread, sweeper->list.threads, gil->slot).serial;
 }
 
-static void pyprof__state_waits(pyprof__sweeper *sweeper, pyprof__thread *thread, const pyprof__gil *gil)   // as its spell tells
+// As its spell tells.
+static void pyprof__state_waits(pyprof__sweeper *sweeper, pyprof__thread *thread, const pyprof__gil *gil)
 {
     thread->state = PYPROF__IS_WAITING | thread->spell;
-    if (thread->holder && !(thread->spell & PYPROF__WANTS_GIL)) thread->state |= PYPROF__HAS_GIL;   // it can be the last that had it
+    // It can be the last that had it.
+    if (thread->holder && !(thread->spell & PYPROF__WANTS_GIL)) thread->state |= PYPROF__HAS_GIL;
     thread->leaf = thread->spell_leaf;
     if (thread->spell & PYPROF__WANTS_GIL) pyprof__meet_rival(sweeper, thread, gil);
 }
@@ -8516,7 +8536,8 @@ static void pyprof__decide_state(pyprof__sweeper *sweeper, pyprof__thread *threa
     pyprof__native_leaf(sweeper, thread, &thread->ran_state, &thread->ran_leaf);
 }
 
-static void pyprof__state_kept(const pyprof__sweeper *sweeper, pyprof__thread *thread, pyprof__gil *queue)   // as it was a moment ago
+// As it was a moment ago.
+static void pyprof__state_kept(const pyprof__sweeper *sweeper, pyprof__thread *thread, pyprof__gil *queue)
 {
     thread->decided = sweeper->list.tick;
     thread->waiting = (thread->state & PYPROF__IS_WAITING) != 0;
@@ -8609,7 +8630,8 @@ static void pyprof__cold_turns(pyprof__sweeper *sweeper)
         thread = &PYPROF__AT(pyprof__thread, list->threads, list->cold_at);
         if (!thread->cold) continue;
         most--;
-        if (pyprof__thread_cpu(thread->native) != thread->cpu_ns) {   // it has run, or ended: it is read as the others are
+        // It has run, or ended: it is read as the others are.
+        if (pyprof__thread_cpu(thread->native) != thread->cpu_ns) {
             uint32_t *added = (uint32_t *)pyprof__push(list->pool, &list->before);
             if (!added) return;
             *added = thread->slot;
@@ -8653,8 +8675,10 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     sweeper->list.tick++;
     sweeper->elapsed_ns = came - sweeper->list.now_ns;
     sweeper->took_ns = sweeper->slept_ns > sweeper->list.now_ns ? sweeper->slept_ns - sweeper->list.now_ns : 0;
-    if (sweeper->took_ns > PYPROF__TOOK_NS) sweeper->took_ns = PYPROF__TOOK_NS;   // it had lost the CPU meanwhile
-    sweeper->took_ns += 2 * PYPROF__WAKE_NS;                                       // until it saw the clock, and since
+    // It had lost the CPU meanwhile.
+    if (sweeper->took_ns > PYPROF__TOOK_NS) sweeper->took_ns = PYPROF__TOOK_NS;
+    // Until it saw the clock, and since.
+    sweeper->took_ns += 2 * PYPROF__WAKE_NS;
     sweeper->list.now_ns = came;
     pyprof__list_begin(&sweeper->list);
     sweeper->listed = sweeper->hopped = 0;
@@ -9000,7 +9024,8 @@ typedef struct {
     uint32_t counts;             // it is memory
 } pyprof__range;
 
-static struct {                  // a treap by address: what was mapped can be unmapped, moved and protected in parts
+// A treap by address: what was mapped can be unmapped, moved and protected in parts.
+static struct {
     uint32_t lock, generation;   // generation: of the heap, when these were noted
     uint32_t root, spare, count; // numbers in the list, 0 = none; spare: the first of those to be used again, linked by below
     size_t bytes;
@@ -9534,7 +9559,8 @@ static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruc
     key->code = code;
     key->instruction = instruction;
     pyprof__site_at(id)->epoch = PYPROF__GET(pyprof__heap.epoch);
-    __atomic_store_n(&pyprof__site_at(id)->owner, owner, __ATOMIC_RELEASE);   // never 0: from here on it may be looked at
+    // Never 0: from here on it may be looked at.
+    __atomic_store_n(&pyprof__site_at(id)->owner, owner, __ATOMIC_RELEASE);
     first = PYPROF__GET(*bucket);
     do key->next = first;
     while (!__atomic_compare_exchange_n(bucket, &first, id, 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
@@ -10383,14 +10409,16 @@ typedef struct {                 // dl_phdr_info of link.h, declared only with _
 
 typedef int pyprof__object_fn(const pyprof__object *object, size_t size, void *user);
 
-typedef struct { uint64_t address, begin, end; char name[64]; } pyprof__object_at;   // what the object at an address spans
+// What the object at an address spans.
+typedef struct { uint64_t address, begin, end; char name[64]; } pyprof__object_at;
 
 static struct {                  // found when tracking begins
     int (*each)(pyprof__object_fn *fn, void *user);   // dl_iterate_phdr: the dynamic linker's other lock is held during constructors
     pyprof__object_at ours, front, behind;            // address 0 = there is none
     unsigned long long changes;
     uint64_t due, scan, step;
-    uint32_t lock, told;         // told: 1 = the reason holds in every session, 2 = it was found in this one; 0 = there is none
+    // told: 1 = the reason holds in every session, 2 = it was found in this one; 0 = there is none.
+    uint32_t lock, told;
     char reason[200];
 } pyprof__objects;
 
@@ -10421,7 +10449,8 @@ static int pyprof__object_matches(const pyprof__object *object, size_t size, voi
     return 1;
 }
 
-static int pyprof__object_find(pyprof__object_at *at, const char *symbol, uint64_t address)   // 0 = there is none; symbol NULL: by address
+// 0 = there is none; symbol NULL: by address.
+static int pyprof__object_find(pyprof__object_at *at, const char *symbol, uint64_t address)
 {
     void *found = symbol ? dlsym(NULL, symbol) : NULL;
     memset(at, 0, sizeof *at);
@@ -10437,7 +10466,8 @@ static void pyprof__objects_tell(uint32_t told, const char *format, const char *
     __atomic_store_n(&pyprof__objects.told, told, __ATOMIC_RELEASE);
 }
 
-static void pyprof__objects_find_once(void)   // which objects have a malloc, or an operator new, that is not ours?
+// Which objects have a malloc, or an operator new, that is not ours?
+static void pyprof__objects_find_once(void)
 {
     pyprof__object_at libc, news, *ours = &pyprof__objects.ours, *front = &pyprof__objects.front, *behind = &pyprof__objects.behind;
     void *each = dlsym(NULL, "dl_iterate_phdr");
@@ -10487,7 +10517,8 @@ static void pyprof__object_relocations(pyprof__object_scan *scan, uint64_t table
     }
 }
 
-static uint64_t pyprof__object_malloc(const pyprof__object *object)   // the malloc it calls, if that is another's; 0 = not known to be
+// The malloc it calls, if that is another's; 0 = not known to be.
+static uint64_t pyprof__object_malloc(const pyprof__object *object)
 {
     static const int64_t wanted[] = { DT_SYMTAB, DT_STRTAB, DT_RELA, DT_RELASZ, DT_RELACOUNT, DT_JMPREL, DT_PLTRELSZ };
     uint64_t found[PYPROF__COUNT(wanted)] = { 0, 0, 0, 0, 0, 0, 0 };
@@ -10570,7 +10601,8 @@ static uint32_t pyprof__ranges_join(uint32_t low, uint32_t high)   // all of low
     return high;
 }
 
-static void pyprof__ranges_split(uint32_t tree, uint64_t at, uint32_t *low, uint32_t *high)   // low: those that begin below at
+// low: those that begin below at.
+static void pyprof__ranges_split(uint32_t tree, uint64_t at, uint32_t *low, uint32_t *high)
 {
     pyprof__range *list = pyprof__ranges.list;
     if (!tree) *low = *high = 0;
@@ -10583,7 +10615,8 @@ static void pyprof__ranges_split(uint32_t tree, uint64_t at, uint32_t *low, uint
     }
 }
 
-static void pyprof__ranges_insert(uint32_t tree)   // one by one: other threads' ranges may have come between them
+// One by one: other threads' ranges may have come between them.
+static void pyprof__ranges_insert(uint32_t tree)
 {
     uint32_t below, above, low, high;
     if (!tree) return;
@@ -10630,7 +10663,8 @@ static uint64_t pyprof__range_weight(void)   // of a block
     return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT ? 1 : 65536;
 }
 
-static void pyprof__range_came(pyprof__allocating *self, const pyprof__range *range)   // memory, from this thread's own site
+// Memory, from this thread's own site.
+static void pyprof__range_came(pyprof__allocating *self, const pyprof__range *range)
 {
     pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
     pyprof__site *site = pyprof__site_at(range->site);
@@ -10655,7 +10689,8 @@ static void pyprof__range_went(pyprof__allocating *self, const pyprof__range *ra
     pyprof__count_live(self, -(int64_t)bytes);
 }
 
-static void pyprof__range_end(pyprof__allocating *self, const pyprof__range *range, uint64_t bytes)   // so much of its end is gone
+// So much of its end is gone.
+static void pyprof__range_end(pyprof__allocating *self, const pyprof__range *range, uint64_t bytes)
 {
     if (!range->counts) PYPROF__BUMP(pyprof__heap.reserved, 0 - bytes);
     else pyprof__range_went(self, range, bytes, bytes == range->end - range->begin);
@@ -10673,7 +10708,8 @@ static void pyprof__ranges_forget(pyprof__allocating *self, uint32_t tree)   // 
     pyprof__ranges.spare = tree;
 }
 
-static uint32_t pyprof__ranges_around(uint64_t address)   // the range that goes on beyond address, or is the next one; 0 = none
+// The range that goes on beyond address, or is the next one; 0 = none.
+static uint32_t pyprof__ranges_around(uint64_t address)
 {
     uint32_t at = pyprof__ranges.root, found = 0;
     while (at) {
@@ -10692,12 +10728,14 @@ static void pyprof__ranges_cut(pyprof__allocating *self, uint64_t at)   // no ra
     range.begin = at;
     rest = pyprof__range_new(range);
     if (rest && range.counts) pyprof__range_went(self, &range, 0, -1);
-    if (!rest) pyprof__range_end(self, &pyprof__ranges.list[number], range.end - at);   // no room: it is not noted any more
+    // No room: it is not noted any more.
+    if (!rest) pyprof__range_end(self, &pyprof__ranges.list[number], range.end - at);
     pyprof__ranges.list[number].end = at;
     pyprof__ranges_insert(rest);
 }
 
-static uint32_t pyprof__ranges_take(pyprof__allocating *self, uint64_t begin, uint64_t end)   // out of the tree; 0 = nothing is there
+// Out of the tree; 0 = nothing is there.
+static uint32_t pyprof__ranges_take(pyprof__allocating *self, uint64_t begin, uint64_t end)
 {
     uint32_t first = begin < end ? pyprof__ranges_around(begin) : 0, low, high, tree;
     if (!first || pyprof__ranges.list[first].begin >= end) return 0;
@@ -10779,7 +10817,8 @@ static void pyprof__remap_end(const pyprof__remapping *call, int gone)
 }
 
 // The site is found before the lock is taken: that can take locks of its own.
-static pyprof__allocating *pyprof__ranges_lock_new(pyprof__range *range, uint32_t generation)   // a new range; NULL = not to be noted
+// A new range; NULL = not to be noted.
+static pyprof__allocating *pyprof__ranges_lock_new(pyprof__range *range, uint32_t generation)
 {
     int noting = PYPROF__GET(pyprof__heap.noting) && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON;
     int looks = noting && PYPROF__GET(pyprof__heap.mode) && !PYPROF__GET(pyprof__heap.frozen);
@@ -10819,7 +10858,8 @@ static void pyprof__mapping_add(const void *address, size_t size, int counts)
     errno = error;
 }
 
-static int pyprof__is_protected(uint64_t begin, uint64_t end, uint32_t counts)   // is all that is known there so already?
+// Is all that is known there so already?
+static int pyprof__is_protected(uint64_t begin, uint64_t end, uint32_t counts)
 {
     uint32_t at = pyprof__ranges_around(begin);
     while (at && pyprof__ranges.list[at].begin < end && pyprof__ranges.list[at].counts == counts)
@@ -10827,7 +10867,8 @@ static int pyprof__is_protected(uint64_t begin, uint64_t end, uint32_t counts)  
     return !at || pyprof__ranges.list[at].begin >= end;
 }
 
-static void pyprof__ranges_protect(pyprof__allocating *self, uint32_t tree, const pyprof__range *now)   // what is not in the big tree
+// What is not in the big tree.
+static void pyprof__ranges_protect(pyprof__allocating *self, uint32_t tree, const pyprof__range *now)
 {
     pyprof__range *range;
     if (!tree) return;
@@ -10866,7 +10907,8 @@ static void pyprof__mapping_protect(const void *address, size_t size, uint32_t c
     errno = error;
 }
 
-static void *pyprof__aligned(void *(*const *made)(size_t, size_t), size_t alignment, size_t size)   // by one of what stands behind
+// By one of what stands behind.
+static void *pyprof__aligned(void *(*const *made)(size_t, size_t), size_t alignment, size_t size)
 {
     pyprof__hooked call;
     if (!pyprof__libc_ready()) return NULL;
@@ -10921,7 +10963,8 @@ PYPROF__INTERPOSED void *reallocarray(void *block, size_t count, size_t size) PY
     return NULL;
 }
 
-PYPROF__INTERPOSED void *memalign(size_t alignment, size_t size) PYPROF__THROWS;   // of malloc.h, as the next one
+// Of malloc.h, as the next one.
+PYPROF__INTERPOSED void *memalign(size_t alignment, size_t size) PYPROF__THROWS;
 PYPROF__INTERPOSED void *pvalloc(size_t size) PYPROF__THROWS;
 PYPROF__INTERPOSED void *memalign(size_t alignment, size_t size) PYPROF__THROWS
 {
@@ -11056,7 +11099,8 @@ static const char *pyprof__objects_reason(void) { return NULL; }
 // ---- going in and out: with the GIL, because other threads read the table of allocators without a lock ---------------------
 static int pyprof__reaches_us(const pyprof__pymem *top, int domain)   // does an allocation there come by the domain's hook?
 {
-    static const size_t sizes[] = { 1, 600, 9000, 1u << 20 };   // a pool seldom calls what is below it for small blocks
+    // A pool seldom calls what is below it for small blocks.
+    static const size_t sizes[] = { 1, 600, 9000, 1u << 20 };
     int64_t left = pyprof__own.left;
     void *block;
     size_t i;
@@ -11588,7 +11632,8 @@ static int pyprof__heap_view_extend(pyprof__heap_view *view, pyprof__model *mode
     for (i = (uint32_t)view->nodes.count; i < count; i++) {
         const pyprof__site_key *key = pyprof__site_key_at(i);
         uint32_t parent, made;
-        if (i && !__atomic_load_n(&pyprof__site_at(i)->owner, __ATOMIC_ACQUIRE)) { count = i; break; }   // just being made
+        // Just being made.
+        if (i && !__atomic_load_n(&pyprof__site_at(i)->owner, __ATOMIC_ACQUIRE)) { count = i; break; }
         parent = key->parent < i ? nodes[key->parent] : 0;
         nodes[i] = parent;
         if (i == 0 || (key->parent != 0 && parent == 0)) continue;
@@ -16479,7 +16524,8 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
 
 // ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------------
 // In order of time where the time line holds the whole recording, else one sample per stack.
-static int pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)   // time without a sample: it has no place on the time line
+// Time without a sample: it has no place on the time line.
+static int pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
 {
     const pyprof__function *function = pyprof__function_of(profile, node);
     const char *name = pyprof__text(profile, function->name);
@@ -16519,7 +16565,8 @@ static int pyprof__speedscope_list(const pyprof__job *job, pyprof__pool *pool, u
     const pyprof__model *model = &job->profile->model;
     size_t i, moments = by_time ? model->moments.count : 0;
     list->count = 0;
-    for (i = 0; i < moments + job->selection->count; i++) {   // what has no place on the time line comes behind it
+    // What has no place on the time line comes behind it.
+    for (i = 0; i < moments + job->selection->count; i++) {
         const pyprof__moment *moment = i < moments ? &PYPROF__AT(const pyprof__moment, model->moments, i) : NULL;
         uint32_t node = moment ? moment->node : (uint32_t)(i - moments);
         int64_t weight = moment ? (int64_t)moment->wall_ns : pyprof__self(job->selection, job->metric, node);
@@ -17250,7 +17297,8 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 16384, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__RIVALS = 1024,
        PYPROF__ACCOUNTS = 65536, PYPROF__DUE = 512, PYPROF__TURN_NS = 30000, PYPROF__PROMPT_NS = 100000, PYPROF__LEAVE_NS = 25000,
        PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
-static const uint64_t pyprof__patience = 5000000000u;   // ns a session's end waits for a sampler that gets no CPU
+// Ns a session's end waits for a sampler that gets no CPU.
+static const uint64_t pyprof__patience = 5000000000u;
 
 typedef struct {                 // a tick of the sampler, late or not
     uint64_t now, late;          // when it got its CPU, and how long after the first of the ticks that were due
@@ -17309,7 +17357,8 @@ typedef struct {
     pyprof__array seats;         // pyprof__seat, by thread slot
     pyprof__array accounts;      // pyprof__account
     pyprof__index account_index;
-    uint64_t due, due_ns[PYPROF__DUE];   // ticks so far, and when the latest of them were due: number n at n % DUE
+    // Ticks so far, and when the latest of them were due: number n at n % DUE.
+    uint64_t due, due_ns[PYPROF__DUE];
     uint64_t due_now, took_ns;   // since threads were last looked at: ticks, and CPU time of the sampler
     uint64_t spells;             // it was paused, or time was left out, so often
     int every;                   // of an OS thread in several interpreters each state is recorded: a dump
@@ -17611,7 +17660,8 @@ static uint32_t pyprof__stack_node(pyprof__session *session, const pyprof__codes
     return node;
 }
 
-static uint32_t pyprof__pseudo_node(pyprof__session *session, uint32_t parent, const char *name)   // below a node; parent itself = no memory
+// Below a node; parent itself = no memory.
+static uint32_t pyprof__pseudo_node(pyprof__session *session, uint32_t parent, const char *name)
 {
     pyprof__model *model = &session->model;
     uint32_t node = pyprof__model_node(model, parent, pyprof__model_pseudo(model, name, PYPROF_KIND_PSEUDO, 0));
@@ -17683,7 +17733,8 @@ static void pyprof__record_gil(pyprof__session *session, pyprof__seat *seat, con
 }
 
 // ---- the time of threads ------------------------------------------------------------
-static pyprof__moment *pyprof__share_moment(pyprof__session *session, const pyprof__share *share)   // NULL = it is not on the time line any more
+// NULL = it is not on the time line any more.
+static pyprof__moment *pyprof__share_moment(pyprof__session *session, const pyprof__share *share)
 {
     pyprof__model *model = &session->model;
     uint64_t place = share->moment - 1 - model->moments_gone;
@@ -17786,7 +17837,8 @@ static void pyprof__accounts_forget(pyprof__session *session)   // there are too
     for (i = 0; i < session->seats.count; i++) PYPROF__AT(pyprof__seat, session->seats, i).account = PYPROF__NONE;
 }
 
-static void pyprof__account_renew(pyprof__account *account, uint64_t now, uint64_t due)   // the model is a new one: what was recorded has been told
+// The model is a new one: what was recorded has been told.
+static void pyprof__account_renew(pyprof__account *account, uint64_t now, uint64_t due)
 {
     memset(&account->runs, 0, sizeof account->runs);
     memset(&account->waits, 0, sizeof account->waits);
@@ -17826,7 +17878,8 @@ static pyprof__account *pyprof__account_of(pyprof__session *session, pyprof__sea
 static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64_t cpu)
 {
     account->runs.ns += (int64_t)cpu;
-    account->waits.ns += (int64_t)wall - (int64_t)cpu;   // below 0 for a moment: the two clocks are not read at once
+    // Below 0 for a moment: the two clocks are not read at once.
+    account->waits.ns += (int64_t)wall - (int64_t)cpu;
     if (++account->looks == PYPROF__SETTLED) {
         account->runs.ns += account->debt_ns;
         account->debt_ns = 0;
@@ -17840,7 +17893,8 @@ static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64
 // of the time since nobody knows how much it ran, half a tick's worth at most.
 static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs, uint64_t paused)
 {
-    int known = !paused && account->cpu_ns && thread->cpu_ns >= account->cpu_ns;   // the same OS thread: it was outside of Python
+    // The same OS thread: it was outside of Python.
+    int known = !paused && account->cpu_ns && thread->cpu_ns >= account->cpu_ns;
     uint64_t half = paused ? period : period / 2, cpu = !runs ? 0 : paused && half > paused ? paused : half;
     uint64_t clock = known ? thread->cpu_ns - account->cpu_ns : thread->cpu_ns;
     if (known) account->outside_ns += clock;
@@ -17900,7 +17954,8 @@ static pyprof__told pyprof__account_look(pyprof__session *session, pyprof__accou
 {
     int runs = !(thread->state & PYPROF__IS_WAITING) && !thread->put_off;
     int unmet = account->tick == 0 || account->spell != session->spells;
-    int old = unmet && (thread->known_ns <= session->awake_ns || session->tick <= 1);   // it was there all the while
+    // It was there all the while.
+    int old = unmet && (thread->known_ns <= session->awake_ns || session->tick <= 1);
     int goes_on = account->tick && account->spell == session->spells && thread->cpu_ns >= account->cpu_ns
         && (account->tick + 1 >= session->tick || thread->known_ns <= account->look_ns);
     pyprof__told told = { 0, 0, 0, 0 };
@@ -17914,7 +17969,8 @@ static pyprof__told pyprof__account_look(pyprof__session *session, pyprof__accou
         account->due = session->due;
     }
     pyprof__account_note(session, account, thread, now);
-    if (!goes_on && told.ticks > 1) told.ticks = told.stood + told.ran ? told.stood + told.ran : 1;   // a new one was not there at all of them
+    // A new one was not there at all of them.
+    if (!goes_on && told.ticks > 1) told.ticks = told.stood + told.ran ? told.stood + told.ran : 1;
     return told;
 }
 
@@ -17941,7 +17997,8 @@ static void pyprof__sample_time(pyprof__session *session, pyprof__account *accou
     if (waits) moment->wall_ns += pyprof__share_take(session, &account->waits, 0);
 }
 
-static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *moment, uint64_t number)   // it may get more
+// It may get more.
+static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *moment, uint64_t number)
 {
     pyprof__share *share = moment->state & PYPROF__IS_WAITING ? &account->waits : &account->runs;
     account->ran = share == &account->runs;
@@ -18069,7 +18126,8 @@ static void pyprof__look_opcodes(pyprof__sweeper *sweeper)
 // that were due and that the sampler had no CPU for. Under the lock.
 static void pyprof__account_end(pyprof__session *session, pyprof__account *account, uint64_t now, uint64_t due)
 {
-    uint64_t turn = 200000000 + 100000 * (uint64_t)session->accounts.count;   // until it is a cold one's again, at most
+    // Until it is a cold one's again, at most.
+    uint64_t turn = 200000000 + 100000 * (uint64_t)session->accounts.count;
     int looked = account->tick == session->tick || (account->cold && now < account->look_ns + turn);
     int lives = looked && account->spell == session->spells && account->member != PYPROF__NONE;
     uint64_t cpu = lives ? pyprof__thread_cpu((int64_t)account->native) : 0, owed = session->due - account->due;
@@ -18121,7 +18179,8 @@ static void pyprof__record_due(pyprof__session *session, const pyprof__tick *tic
     session->due_now += session->due - before;
 }
 
-static void pyprof__record_gap(pyprof__session *session, const pyprof__tick *tick)   // time that nobody could see
+// Time that nobody could see.
+static void pyprof__record_gap(pyprof__session *session, const pyprof__tick *tick)
 {
     uint64_t gap = tick->late < tick->now - session->last_ns ? tick->late : tick->now - session->last_ns;
     session->model.stats.gap_ns += gap;
@@ -18137,12 +18196,14 @@ static void pyprof__record_gap(pyprof__session *session, const pyprof__tick *tic
 static void pyprof__record(pyprof__session *session, pyprof__sweeper *sweeper, const pyprof__tick *tick, int present, uint64_t retried)
 {
     pyprof__model *model = &session->model;
-    uint64_t now = tick->now > session->last_ns ? tick->now : session->last_ns;   // a snapshot may have been taken since
+    // A snapshot may have been taken since.
+    uint64_t now = tick->now > session->last_ns ? tick->now : session->last_ns;
     size_t i;
     if (session->paused) return;
     session->took_ns += present ? sweeper->took_ns : 0;
     pyprof__record_due(session, tick);
-    if (!session->due_now || (present && !sweeper->listed)) return;   // where no thread could be seen its ticks are told later
+    // Where no thread could be seen its ticks are told later.
+    if (!session->due_now || (present && !sweeper->listed)) return;
     if (present && pyprof__was_suspended(sweeper, tick)) pyprof__record_gap(session, tick);
     pyprof__record_stats(session, sweeper, tick, retried);
     for (i = 0; i < sweeper->list.listed.count && present; i++) {
@@ -18485,7 +18546,8 @@ static pyprof_result pyprof__sampler_start(void)
     return pyprof__fail(PYPROF_ERR_BUSY, "cannot start the sampler thread: %s", strerror(error));
 }
 
-static void pyprof__record_end(pyprof__session *session, int stops)   // for ever: nobody will tell those ticks later
+// For ever: nobody will tell those ticks later.
+static void pyprof__record_end(pyprof__session *session, int stops)
 {
     pyprof__model *model = &session->model;
     uint64_t now = pyprof__now(), wall = now - session->last_ns, due = (uint64_t)((double)wall * session->config.rate_hz / 1e9);

@@ -43,6 +43,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), 'py')]
 
 import bind    # noqa: E402
 import hogs    # noqa: E402
+import oracle   # noqa: E402
 import parts   # noqa: E402
 import peers   # noqa: E402
 
@@ -310,19 +311,7 @@ def child(text):
 def run(build, job, begin=None, bounds=STRICT):
     """The child's result, or {'failed': why}."""
     job = dict(job, bounds=bounds)
-    process = subprocess.Popen([sys.executable, os.path.abspath(__file__), build, '--child', json.dumps(job)],
-                               preexec_fn=begin, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT)
-    try:
-        said = process.communicate(timeout=job['seconds'] * 10 + 60)[0].decode('utf-8', 'replace')
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return {'failed': 'still running'}
-    for line in said.splitlines():
-        if line.startswith('RESULT '):
-            return json.loads(line[7:])
-    return {'failed': 'exit status %d: %s' % (process.returncode, said.strip()[-2000:])}
+    return oracle.result_of(__file__, build, job, begin)
 
 
 # --- py-spy, on the same workload in the same situation -----------------------------------------------------

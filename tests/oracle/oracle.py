@@ -270,9 +270,9 @@ def child(text):
     print('RESULT ' + json.dumps(result))
 
 
-def run(build, job):
-    """The child's result, or {'failed': why}."""
-    process = subprocess.Popen([sys.executable, os.path.join(HERE, 'oracle.py'), build, '--child', json.dumps(job)],
+def result_of(script, build, job, begin=None):
+    """The result of a script's child, or {'failed': why}. begin: called in the child first."""
+    process = subprocess.Popen([sys.executable, os.path.abspath(script), build, '--child', json.dumps(job)], preexec_fn=begin,
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         said = process.communicate(timeout=job['seconds'] * 10 + 60)[0].decode('utf-8', 'replace')
@@ -284,6 +284,10 @@ def run(build, job):
         if line.startswith('RESULT '):
             return json.loads(line[7:])
     return {'failed': 'exit status %d: %s' % (process.returncode, said.strip()[-2000:])}
+
+
+def run(build, job):
+    return result_of(__file__, build, job)
 
 
 # --- distances -------------------------------------------------------------------------------------------------------
