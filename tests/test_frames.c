@@ -514,14 +514,14 @@ static int stop;
 
 static void *spin(void *unused)
 {
-    __atomic_store_n(&spinner_tid, pyprof__gettid(), __ATOMIC_RELAXED);
+    __atomic_store_n(&spinner_tid, pyprof__gettid(), __ATOMIC_RELEASE);
     while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {}
     return unused;
 }
 
 static void *sleep_long(void *unused)
 {
-    __atomic_store_n(&sleeper_tid, pyprof__gettid(), __ATOMIC_RELAXED);
+    __atomic_store_n(&sleeper_tid, pyprof__gettid(), __ATOMIC_RELEASE);
     while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) pyprof__nap(100000000);
     return unused;
 }
@@ -533,7 +533,7 @@ TEST(the_scheduler_tells_who_ran_until_the_sampler_came)
     if (!pyprof__cpus_only(pyprof__cpu_here(0))) SKIP("it cannot choose its CPU here");
     if (!pyprof__last_run(pyprof__gettid())) SKIP("this kernel does not tell when a thread ran last");
     CHECK(pthread_create(&spinner, NULL, spin, NULL) == 0 && pthread_create(&sleeper, NULL, sleep_long, NULL) == 0);
-    while (!__atomic_load_n(&spinner_tid, __ATOMIC_RELAXED) || !__atomic_load_n(&sleeper_tid, __ATOMIC_RELAXED)) pyprof__nap(1000000);
+    while (!__atomic_load_n(&spinner_tid, __ATOMIC_ACQUIRE) || !__atomic_load_n(&sleeper_tid, __ATOMIC_ACQUIRE)) pyprof__nap(1000000);
     for (; tries < 50; tries++) {
         pyprof__nap(3000000);   // the spinner runs; then this thread takes the CPU from it
         uint64_t mine = pyprof__last_run(pyprof__gettid()), spun = pyprof__last_run(spinner_tid), slept = pyprof__last_run(sleeper_tid);
