@@ -196,6 +196,9 @@ typedef enum pyprof_format {
 
 typedef enum pyprof_heap_mode { PYPROF_HEAP_OFF = 0, PYPROF_HEAP_SAMPLED = 1, PYPROF_HEAP_EXACT = 2 } pyprof_heap_mode;
 typedef enum pyprof_capture { PYPROF_CAPTURE_AUTO = 0, PYPROF_CAPTURE_COPY = 1, PYPROF_CAPTURE_SIGNAL = 2 } pyprof_capture;
+// What becomes of a session in a forked child. START: once it is sure that the child goes on in Python, and is not
+// about to exec, the child records anew, under the same token and to its own checkpoint.
+typedef enum pyprof_after_fork { PYPROF_AFTER_FORK_STOP = 0, PYPROF_AFTER_FORK_START = 1 } pyprof_after_fork;
 typedef enum pyprof_paths { PYPROF_PATHS_FULL = 0, PYPROF_PATHS_BASE = 1, PYPROF_PATHS_HASHED = 2 } pyprof_paths;
 typedef enum pyprof_group {
     PYPROF_GROUP_FUNCTION = 0, PYPROF_GROUP_LINE = 1, PYPROF_GROUP_FILE = 2, PYPROF_GROUP_THREAD = 3,
@@ -269,7 +272,12 @@ typedef struct pyprof_config {      // zero every field you do not set: 0 = defa
     pyprof_on_event on_event;       // default none
     int opcodes;                    // 1: frames tell the opcode, too, and samples of one line at different opcodes are kept apart;
                                     // frames of memory have none (default 0)
-    uint64_t reserved[7];           // 0
+    int after_fork;                 // pyprof_after_fork (default: a forked child is not profiled)
+    const char *checkpoint;         // the recording so far is written to this file while it goes on, by a thread of its own: what a
+                                    // crash or SIGKILL leaves. Named as for pyprof_save; %p = pid, %t = time, %h = host (default none)
+    double checkpoint_s;            // seconds between checkpoints, after those at 1, 2, 4, 8... s (60)
+    double max_cpu;                 // share of the CPU time of the process that sampling may cost: beyond it ticks are left out (0.25)
+    uint64_t reserved[4];           // 0
 } pyprof_config;
 
 typedef struct pyprof_snapshot_options {

@@ -196,7 +196,7 @@ TEST(configurations_refused)
     refused((pyprof_config){ .allocator = { .alloc = allocate } }, PYPROF_ERR_ARGUMENT, "allocator");
     refused((pyprof_config){ .max_depth = UINT32_MAX }, PYPROF_ERR_ARGUMENT, "max_depth");
     refused((pyprof_config){ .thread_filter = longer }, PYPROF_ERR_ARGUMENT, "thread_filter");
-    refused((pyprof_config){ .reserved = { 0, 0, 0, 0, 0, 0, 1 } }, PYPROF_ERR_ARGUMENT, "reserved");
+    refused((pyprof_config){ .reserved = { 0, 0, 0, 1 } }, PYPROF_ERR_ARGUMENT, "reserved");
     refused((pyprof_config){ .max_bytes = 1000 }, PYPROF_ERR_BUDGET, "max_bytes");
     refused((pyprof_config){ .pid = 1 }, PYPROF_ERR_UNSUPPORTED, "pid");
     refused((pyprof_config){ .heap = PYPROF_HEAP_EXACT }, PYPROF_ERR_NO_PYTHON, "_PyRuntime");

@@ -84,7 +84,8 @@ class Config(Structure):
                 ('heap_interval_bytes', c_uint64), ('heap_max_bytes', c_uint64), ('capture', c_int),
                 ('children', c_int), ('native', c_int), ('timeline_s', c_double), ('max_depth', c_uint32),
                 ('max_bytes', c_uint64), ('paths', c_int), ('thread_filter', c_char_p), ('allocator', Allocator),
-                ('logger', Logger), ('on_event', OnEvent), ('opcodes', c_int), ('reserved', c_uint64 * 7)]
+                ('logger', Logger), ('on_event', OnEvent), ('opcodes', c_int), ('after_fork', c_int),
+                ('checkpoint', c_char_p), ('checkpoint_s', c_double), ('max_cpu', c_double), ('reserved', c_uint64 * 4)]
 
 
 class SnapshotOptions(Structure):
