@@ -620,6 +620,7 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -1524,6 +1525,10 @@ static int64_t pyprof__tid_offset(void)
     return 0;
 }
 
+static uint64_t pyprof__forked_self;   // pthread_self of the thread that forked this process: its id is the pid now
+
+static void pyprof__thread_forked(void) { pyprof__forked_self = (uint64_t)(uintptr_t)pthread_self(); }
+
 // ---- files -------------------------------------------------------------------
 // A file becomes the new one or stays the old one: written beside it, then renamed.
 typedef struct {
@@ -1702,15 +1707,20 @@ static int64_t pyprof__resident(void)   // bytes of this process in memory; 0 = 
 
 static int64_t pyprof__timeval_ns(const struct timeval *time) { return (int64_t)time->tv_sec * 1000000000 + (int64_t)time->tv_usec * 1000; }
 
-static void pyprof__process_facts(pyprof_process *facts)   // what the kernel counts: some 10 us
+static int64_t pyprof__thread_count(void)   // of this process; -1 = unknown
 {
-    struct rusage usage;
     struct stat info;
     char path[32];
     int folder = pyprof__proc_place("task", path, sizeof path);
+    return fstatat(folder, path, &info, 0) == 0 ? (int64_t)info.st_nlink - 2 : -1;
+}
+
+static void pyprof__process_facts(pyprof_process *facts)   // what the kernel counts: some 10 us
+{
+    struct rusage usage;
+    int64_t threads = pyprof__thread_count();
     facts->resident_bytes = pyprof__resident();
-    // links: one for each.
-    if (fstatat(folder, path, &info, 0) == 0) facts->threads = (int64_t)info.st_nlink - 2;
+    if (threads >= 0) facts->threads = threads;
     if (getrusage(RUSAGE_SELF, &usage) != 0) return;
     facts->user_ns = pyprof__timeval_ns(&usage.ru_utime);
     facts->system_ns = pyprof__timeval_ns(&usage.ru_stime);
@@ -1718,6 +1728,28 @@ static void pyprof__process_facts(pyprof_process *facts)   // what the kernel co
     facts->involuntary_switches = usage.ru_nivcsw;
     facts->minor_faults = usage.ru_minflt;
     facts->major_faults = usage.ru_majflt;
+}
+
+// Is a library being loaded? Then nothing may be asked of the dynamic linker. (_r_debug of link.h: r_state is its 4th
+// member, 0 = all is done.)
+static int pyprof__is_linking(void)
+{
+    struct { int version; void *map; uint64_t hook; int state; } debug;
+    const void *found = dlsym(NULL, "_r_debug");
+    memset(&debug, 0, sizeof debug);
+    if (found) memcpy(&debug, found, sizeof debug);
+    return debug.state != 0;
+}
+
+// Has every thread of the program ended but so many of ours? The main thread stays in the list when it has left by
+// pthread_exit.
+static int pyprof__threads_left(int64_t ours)
+{
+    char text[1024];
+    const char *state;
+    if (pyprof__thread_count() != ours + 1) return 0;
+    state = pyprof__task_stat((int64_t)getpid(), 3, text, sizeof text);
+    return state && (*state == 'Z' || *state == 'X');
 }
 
 // Variables of a thread that hooks can use at any time: in a shared object that was loaded late, an ordinary one is
@@ -5569,6 +5601,8 @@ static int64_t pyprof__native_id(pyprof__threads *list, const char *raw, uint64_
     const pyprof__layout *layout = &list->runtime->layout;
     uint64_t native = 0;
     int32_t tid = 0;
+    // A host that forks without telling Python leaves it the id of the parent's thread.
+    if (pyprof__forked_self && ident == pyprof__forked_self) return (int64_t)getpid();
     if (layout->thread_native != PYPROF__NO) PYPROF__FIELD_AT(native, raw, layout->thread_native);
     else if (list->tid_offset && pyprof__read(list->mirror, &tid, ident + (uint64_t)list->tid_offset, sizeof tid)) native = (uint64_t)tid;
     return (int64_t)native;
@@ -10187,6 +10221,44 @@ PYPROF__HOT void pyprof__gone(uint32_t generation, const void *block, const pypr
     pyprof__be_idle(self);
 }
 
+// ---- woken by an allocation -------------------------------------------------------------------
+// In a forked child nothing of ours may run before it is sure that the child goes on in Python, and is not about to
+// exec. Until then its allocations tell: of Python's objects one is enough, of others it takes some.
+enum { PYPROF__FORKED = 1, PYPROF__LOADED = 2, PYPROF__SURE_CALLS = 32, PYPROF__SURE_NS = 2000000 };
+static struct {
+    uint32_t flags;              // what is waited for
+    uint32_t calls;
+    uint64_t since_ns;
+    void (*forked)(void), (*loaded)(void);
+} pyprof__stir;
+
+static void pyprof__stir_arm(uint32_t flag)   // from now on each allocation is seen
+{
+    pyprof__stir.calls = 0;
+    pyprof__stir.since_ns = pyprof__now();
+    __atomic_fetch_or(&pyprof__stir.flags, flag, __ATOMIC_RELEASE);
+    __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_ACQ_REL);
+}
+
+static void pyprof__stir_now(void)   // it is sure
+{
+    if (!(__atomic_fetch_and(&pyprof__stir.flags, ~(uint32_t)PYPROF__FORKED, __ATOMIC_ACQ_REL) & PYPROF__FORKED)) return;
+    if (pyprof__stir.forked) pyprof__stir.forked();
+}
+
+__attribute__((noinline)) static void pyprof__stirred(int domain)
+{
+    int error = errno, python = domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ;
+    pyprof__own.left = 0;   // the next one, too
+    if (PYPROF__GET(pyprof__stir.flags) & PYPROF__LOADED && !pyprof__is_linking()) {
+        __atomic_fetch_and(&pyprof__stir.flags, ~(uint32_t)PYPROF__LOADED, __ATOMIC_ACQ_REL);
+        if (pyprof__stir.loaded) pyprof__stir.loaded();
+    }
+    if (python || __atomic_add_fetch(&pyprof__stir.calls, 1, __ATOMIC_RELAXED) >= PYPROF__SURE_CALLS
+        || pyprof__now() - pyprof__stir.since_ns > PYPROF__SURE_NS) pyprof__stir_now();
+    errno = error;
+}
+
 typedef struct { int domain; uint32_t generation; } pyprof__hooked;
 
 static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
@@ -10195,6 +10267,7 @@ static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
     call->domain = domain;
     if (pyprof__own.probe == 1 + (uint32_t)domain) pyprof__own.probe = PYPROF__REACHED;
     call->generation = size == SIZE_MAX || pyprof__own.probe ? 0 : pyprof__wants(size);
+    if (PYPROF__GET(pyprof__stir.flags)) pyprof__stirred(domain);
     // Until CPython's domains are hooked, its own blocks would count here, and code objects would die unseen.
     if (domain == PYPROF_DOMAIN_NATIVE && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) call->generation = 0;
 }
@@ -11889,6 +11962,7 @@ struct pyprof_profile {
     uint32_t interpreters;
     uint32_t depth;                // of the deepest node
     int is_diff;                   // values are differences: they can be negative
+    double checkpoint;             // Unix seconds: written while the recording went on, then; 0 = it is the whole
     const pyprof_profile *before;  // text: an earlier snapshot to compare with, or NULL; not ours
     pyprof__array seen;            // a difference's node: unsigned char, 1 = it was there before, 2 = after
 };
@@ -17380,9 +17454,40 @@ typedef struct {
     uint64_t own_cpu_start;
     int heap;                    // it tracks memory
     pyprof__heap_view view;
+    char checkpoint[1024];       // the file of config.checkpoint, its name filled in; empty = none
+    int writes;                  // the writer thread writes it: to that file, or those of PROFILING=1
+    uint64_t write_begin, write_due, written;   // since when, when next, what it had the last time
+    uint64_t resets;
     int events;                  // bit per pyprof_event waiting to be delivered
     char event_detail[256];
 } pyprof__session;
+
+typedef struct {                 // the thread that writes files
+    uint32_t word;               // futex word: something is to be done
+    uint32_t asked, done;        // the process wants to end: so often, and so often all was written
+    int running, quit;
+    int64_t tid;
+    pthread_t thread;
+    uint64_t (*poll)(uint64_t now);   // PYPROF_TRIGGER: returns when to look again
+} pyprof__saver;
+
+typedef struct { int64_t pid; uint64_t start_ns; char base[1024]; } pyprof__tree;   // the run this process belongs to: see PYPROF_RUN
+
+typedef struct {                 // where the files of PROFILING=1 go
+    char pattern[1024];          // PYPROF_OUT, absolute, %p and so on not filled in; empty = not set
+    char base[1024];             // the prefix, or the path of the one file up to its suffix
+    char suffix[64];             // of that file; empty = a prefix
+    char tag[48];                // .PID or .PID-N: of a child, and of a run whose name was taken
+    char formats[256];
+    int stream;                  // base is a pipe or a device: written once, at the end
+    int sources, quiet, claim;
+    int child, worker;           // of a profiled process; forked
+    int fallen;                  // to the folder for temporary files
+} pyprof__out;
+
+enum { PYPROF__CHILDREN = 256 };
+typedef struct { int64_t pid; int32_t status; int32_t ended; char name[32]; } pyprof__child;   // status as wait tells it
+typedef struct { uint32_t lock, count, more; pyprof__child list[PYPROF__CHILDREN]; } pyprof__children;
 
 typedef struct {
     pid_t pid;                   // of the process all this belongs to; a forked child sees its own differ
@@ -17399,19 +17504,21 @@ typedef struct {
     char refused[320];           // why nothing can be sampled
     uint64_t own_cpu_ns, own_cpu_due;   // as read lately, when to read it again
     int atfork;                  // the handler is registered
+    uint64_t again[PYPROF__SESSIONS];   // in a forked child: generations of the sessions that go on once it is sure; 0 = none
+    void (*forked)(pyprof *token);      // what PROFILING=1 does then
+    pyprof__saver writer;
+    pyprof__tree tree;
+    pyprof__out out;
+    pyprof__children children;
     pyprof *env_session;
     pid_t env_pid;
-    char env_prefix[1024], env_formats[256];
-    int env_sources;             // pyprof_output.sources
-    int env_quiet, env_claim;
-    double env_interval;         // seconds between memory snapshots
-    uint32_t env_wake;           // futex word: the run is over
-    int env_threaded;            // the thread that writes them is there
-    pthread_t env_thread;
+    pyprof_profile *env_before;  // the writer's: the recording as it was written last
+    char trigger[1024];          // PYPROF_TRIGGER; empty = none
 } pyprof__global;
 
 static pthread_mutex_t pyprof__lock = PTHREAD_MUTEX_INITIALIZER;      // sessions; held for microseconds
 static pthread_mutex_t pyprof__control = PTHREAD_MUTEX_INITIALIZER;   // start and stop of the sampler thread
+static pthread_mutex_t pyprof__writing = PTHREAD_MUTEX_INITIALIZER;   // of files of sessions: one after the other
 static pyprof__global pyprof__g;
 static __thread int pyprof__is_sampler;
 
@@ -17421,16 +17528,27 @@ static __thread int pyprof__is_sampler;
 static void pyprof__after_fork(void)
 {
     static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
-    int i;
+    int i, goes_on = 0;
     memcpy(&pyprof__lock, &fresh, sizeof fresh);
     memcpy(&pyprof__control, &fresh, sizeof fresh);
-    for (i = 0; i < PYPROF__SESSIONS; i++) pyprof__g.sessions[i].generation += pyprof__g.sessions[i].generation & 1;
+    memcpy(&pyprof__writing, &fresh, sizeof fresh);
+    for (i = 0; i < PYPROF__SESSIONS; i++) {
+        pyprof__session *session = &pyprof__g.sessions[i];
+        if (session->generation & 1 && session->config.after_fork == PYPROF_AFTER_FORK_START) pyprof__g.again[i] = session->generation;
+        session->generation += session->generation & 1;
+        goes_on |= pyprof__g.again[i] != 0;
+    }
     pyprof__g.alive = pyprof__g.joinable = pyprof__g.delivering = 0;
-    pyprof__g.env_threaded = 0;
+    memset(&pyprof__g.children, 0, sizeof pyprof__g.children);
+    pyprof__g.writer.running = pyprof__g.writer.quit = 0;
+    pyprof__g.writer.done = pyprof__g.writer.asked;
+    pyprof__g.env_before = NULL;
     pyprof__heap_forked();
     pyprof__proc_forked();
+    pyprof__thread_forked();
     pyprof__g.pid = getpid();
     pyprof__is_sampler = 0;
+    if (goes_on) pyprof__stir_arm(PYPROF__FORKED);
 }
 
 static void pyprof__enter(void)   // every API function that touches sessions; a raw clone() runs no atfork handler
@@ -18486,13 +18604,24 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     pyprof__sweep_done(sweeper);
 }
 
+// The program has left by pthread_exit in its last thread: now it is ours that keep the process. They end, and the
+// last one of them does what libc does then: it calls exit.
+static int pyprof__is_alone(void)
+{
+    int writer = __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE);
+    if (!pyprof__threads_left(1 + writer)) return 0;
+    __atomic_store_n(&pyprof__g.writer.quit, 1, __ATOMIC_RELEASE);
+    pyprof__wake(&pyprof__g.writer.word);
+    return 1;
+}
+
 static void *pyprof__sampler_main(void *argument)
 {
     pyprof__sweeper *sweeper = (pyprof__sweeper *)argument;
     pyprof__schedule schedule;
     pyprof__names names = { 0, 0, 50000, 0 };
     pyprof__house house = { 0, 0 };
-    uint64_t until, head;
+    uint64_t until, head, alone_due = pyprof__now() + pyprof__second;
     int64_t runs;
     double rate;
     memset(&schedule, 0, sizeof schedule);
@@ -18510,6 +18639,11 @@ static void *pyprof__sampler_main(void *argument)
         pthread_mutex_unlock(&pyprof__lock);
         pyprof__schedule_rate(&schedule, rate);
         until = PYPROF__GET(pyprof__heap.users) && house.due < schedule.deadline ? house.due : schedule.deadline;
+        if (pyprof__now() >= alone_due) {
+            if (pyprof__is_alone()) { pthread_mutex_lock(&pyprof__lock); break; }
+            alone_due = pyprof__now() + pyprof__second;
+        }
+        if (until > alone_due) until = alone_due;
         if (pyprof__now() < until) pyprof__sweeper_sleep(sweeper, &pyprof__g.wake, schedule.seen, until);
         pyprof__heap_tick(pyprof__now());
         if (rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names);
@@ -18597,6 +18731,12 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
     if (config->heap < 0 || config->heap > PYPROF_HEAP_EXACT) return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap is %d: no such value", config->heap);
     if (config->paths < 0 || config->paths > PYPROF_PATHS_HASHED)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", config->paths);
+    if (config->after_fork < 0 || config->after_fork > PYPROF_AFTER_FORK_START)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "after_fork is %d: no such value", config->after_fork);
+    if (!(config->checkpoint_s >= 0 && config->checkpoint_s < 1e9))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "checkpoint_s is %g: it must be 0 (for the default, 60) to 1e9", config->checkpoint_s);
+    if (config->checkpoint && strlen(config->checkpoint) > 900)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "checkpoint is longer than 900 bytes");
     if (config->opcodes < 0 || config->opcodes > 1) return pyprof__fail(PYPROF_ERR_ARGUMENT, "opcodes is %d: 0 or 1", config->opcodes);
     if (!config->allocator.alloc != !config->allocator.free)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "allocator: alloc and free are needed both, or none");
@@ -18625,6 +18765,7 @@ static void pyprof__config_defaults(pyprof_config *config)
     if (!config->max_bytes) config->max_bytes = 256u << 20;
     if (!config->heap_interval_bytes) config->heap_interval_bytes = 512u << 10;
     if (!config->heap_max_bytes) config->heap_max_bytes = 1u << 30;
+    if (!(config->checkpoint_s > 0)) config->checkpoint_s = 60;
 }
 
 static void pyprof__seats_free(pyprof__session *session)
@@ -18680,14 +18821,16 @@ static void pyprof__session_drop(pyprof__session *session)
     pyprof__model_free(&session->model);
 }
 
-static pyprof_result pyprof__session_open(const pyprof_config *config, int *slot)   // under the lock
+// again: the generation of a session that goes on in a forked child, in its slot; 0 = a new one. Under the lock.
+static pyprof_result pyprof__session_open(const pyprof_config *config, uint64_t again, int *slot)
 {
     pyprof__session *session;
     uint64_t generation;
-    for (*slot = 0; *slot < PYPROF__SESSIONS && pyprof__g.sessions[*slot].generation & 1; ++*slot) {}
+    if (!again)
+        for (*slot = 0; *slot < PYPROF__SESSIONS && (pyprof__g.sessions[*slot].generation & 1 || pyprof__g.again[*slot]); ++*slot) {}
     if (*slot == PYPROF__SESSIONS) return pyprof__fail(PYPROF_ERR_BUSY, "all %d sessions are in use", PYPROF__SESSIONS);
     session = &pyprof__g.sessions[*slot];
-    generation = session->generation;
+    generation = again ? again - 1 : session->generation;
     memset(session, 0, sizeof *session);
     session->generation = generation;
     session->config = *config;
@@ -18885,20 +19028,39 @@ static void *pyprof__dump_main(void *argument)
     return NULL;
 }
 
-// ---- PROFILING=1 ---------------------------------------------------------------------------
-__attribute__((format(printf, 2, 3)))
-static void pyprof__say(int quiet, const char *format, ...)
+// Copies what a session recorded so far; sampling goes on. reset: it starts afresh, no time falls between the parts.
+static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pyprof_profile **profile)
 {
-    char text[1400];
-    va_list list;
-    int size;
-    if (quiet) return;
-    va_start(list, format);
-    size = vsnprintf(text, sizeof text, format, list);
-    va_end(list);
-    if (size > 0) pyprof__write_all(2, text, strlen(text));
+    pyprof__session *found;
+    pyprof_result result;
+    pyprof__objects_watch(1);
+    pthread_mutex_lock(&pyprof__lock);
+    found = pyprof__session_of(token);
+    if (!found) result = pyprof__no_session(token);
+    else if (last_s > 0 && found->config.timeline_s < 0)
+        result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
+    else {
+        pyprof__record_end(found, 0);
+        result = pyprof__session_profile(found, last_s, profile);
+    }
+    if (result == PYPROF_OK && reset && !pyprof__session_renew(found, found->last_ns)) {
+        pyprof__profile_free(*profile);
+        *profile = NULL;
+        result = pyprof__fail_memory("the session");
+    }
+    pthread_mutex_unlock(&pyprof__lock);
+    return result;
 }
 
+// ============================================================================
+// [SECTION] CHECKPOINT -- the files that a process writes by itself: names, checkpoints, the end
+//   Runs on    the writer thread, and the thread that ends a session
+//   Uses       SESSION, WRITERS
+//   Promise    a file is whole; only a thread that ends the process waits for the writer
+// ============================================================================
+enum { PYPROF__OUT_PATH = 1400, PYPROF__OUT_TRIES = 10000 };
+
+// ---- messages of PROFILING=1 ---------------------------------------------------
 static const char *pyprof__getenv(const char *name)   // nothing in set-user-id programs
 {
     typedef char *fn(const char *);
@@ -18909,121 +19071,434 @@ static const char *pyprof__getenv(const char *name)   // nothing in set-user-id 
     return secure(name);
 }
 
-static int pyprof__env_number(const char *name, double least, double most, double *value)   // 0 = bad, said on stderr
+// A program may capture what its children say on stderr: problems of a child go to PREFIX.log.
+static void pyprof__say_in_log(const char *text)
 {
-    const char *text = pyprof__getenv(name);
-    double whole = 0, part = 0.1;
-    const char *at = text;
-    if (!text || !*text) return 1;
-    for (; *at >= '0' && *at <= '9'; at++) whole = whole * 10 + (*at - '0');
-    if (*at == '.') for (at++; *at >= '0' && *at <= '9'; at++, part /= 10) whole += (*at - '0') * part;
-    if (*at == 0 && at != text && whole >= least && whole <= most) { *value = whole; return 1; }
-    pyprof__fail(PYPROF_ERR_ARGUMENT, "%s=%.100s: not a number from %g to %g", name, text, least, most);
-    return 0;
+    char path[PYPROF__OUT_PATH], line[1500];
+    int fd;
+    snprintf(path, sizeof path, "%s.log", pyprof__g.out.base);
+    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
+    if (fd < 0) return;
+    snprintf(line, sizeof line, "pid %ld: %s", (long)getpid(), text);
+    pyprof__write_all(fd, line, strlen(line));   // one write: lines of several processes do not mix
+    close(fd);
 }
 
-static int pyprof__env_formats(char *formats, size_t capacity)
+__attribute__((format(printf, 2, 3)))
+static void pyprof__say(int problem, const char *format, ...)   // problem: told in quiet runs and by children, too
 {
-    const char *text = pyprof__getenv("PYPROF_FORMATS");
-    char suffix[80], *save = NULL, *word;
-    size_t row;
-    pyprof_output none;
-    memset(&none, 0, sizeof none);
-    if (!text || !*text) text = "json,svg,txt";
-    if (strlen(text) >= capacity) { pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_FORMATS: longer than %d characters", (int)capacity - 1); return 0; }
-    memcpy(formats, text, strlen(text) + 1);
-    {
-        char copy[256];
-        pyprof__copy_text(copy, sizeof copy, formats);
-        for (word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
-            snprintf(suffix, sizeof suffix, ".%.70s", word);
-            if (pyprof__output_check(&none, pyprof__format_by_suffix(suffix), 0, &row) == PYPROF_OK
-                && strcmp(pyprof__formats[row].suffix, suffix) == 0)
-                continue;
-            pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_FORMATS=%.100s: no format '%.60s' can be written", text, word);
-            return 0;
+    char text[1400];
+    va_list list;
+    int size;
+    if (!problem && (pyprof__g.out.quiet || pyprof__g.out.child)) return;
+    va_start(list, format);
+    size = vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    if (size <= 0) return;
+    if (pyprof__g.out.child) pyprof__say_in_log(text);
+    else pyprof__write_all(2, text, strlen(text));
+}
+
+// ---- the run that a process belongs to ------------------------------------------------
+// PYPROF_RUN tells children of their run: the pid of its first process, when that began (ns since 1970), and once a
+// process of it is profiled that one's prefix.
+static void pyprof__tree_join(void)
+{
+    pyprof__tree *tree = &pyprof__g.tree;
+    const char *text = pyprof__getenv("PYPROF_RUN");
+    char *at;
+    if (tree->pid) return;
+    tree->pid = (int64_t)getpid();
+    tree->start_ns = pyprof__clock(CLOCK_REALTIME);
+    if (!text || strlen(text) >= sizeof tree->base) return;
+    tree->pid = strtoll(text, &at, 10);
+    tree->start_ns = strtoull(at, &at, 10);
+    pyprof__copy_text(tree->base, sizeof tree->base, *at == ' ' ? at + 1 : "");
+    pyprof__g.out.child = tree->base[0] != 0;
+    pyprof__copy_text(pyprof__g.out.base, sizeof pyprof__g.out.base, tree->base);   // for PREFIX.log
+}
+
+// ---- names of files -----------------------------------------------------------
+// Fills in %p, the pid; %t, the time as 20261126-143011; %h, the host; %%. 0 = it does not fit, or another letter follows.
+static int pyprof__fill_in(const char *pattern, char *text, size_t capacity)
+{
+    size_t used = 0;
+    for (; *pattern; pattern++) {
+        char one[256] = "";
+        time_t now = (time_t)(pyprof__clock(CLOCK_REALTIME) / pyprof__second);
+        struct tm parts;
+        if (*pattern != '%') { one[0] = *pattern; one[1] = 0; }
+        else switch (*++pattern) {
+            case 'p': snprintf(one, sizeof one, "%ld", (long)getpid()); break;
+            case 't': strftime(one, sizeof one, "%Y%m%d-%H%M%S", localtime_r(&now, &parts)); break;
+            case 'h': if (gethostname(one, sizeof one - 1) != 0) pyprof__copy_text(one, sizeof one, "host"); break;
+            case '%': pyprof__copy_text(one, sizeof one, "%"); break;
+            default: return 0;
         }
+        if (used + strlen(one) + 1 > capacity) return 0;
+        memcpy(text + used, one, strlen(one) + 1);
+        used += strlen(one);
     }
+    text[used] = 0;
     return 1;
 }
 
+static pyprof_result pyprof__fill_in_failed(const char *name, const char *pattern)
+{
+    return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s=%.200s: longer than a path can be, or a %% that is none of %%p (pid), %%t (time), "
+                        "%%h (host), %%%%", name, pattern);
+}
+
+// The suffix that tells the format of a file, within its path; NULL = it has none of ours.
+static const char *pyprof__suffix_of(const char *path)
+{
+    int format = pyprof__format_by_suffix(path);
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(pyprof__formats); i++)
+        if (pyprof__formats[i].format == format && pyprof__formats[i].write) return path + strlen(path) - strlen(pyprof__formats[i].suffix);
+    return NULL;
+}
+
+static void pyprof__out_path(char *path, const char *name)   // of the file with that name, as "profile.json"
+{
+    const pyprof__out *out = &pyprof__g.out;
+    if (out->stream) snprintf(path, PYPROF__OUT_PATH, "%s", out->base);
+    else if (out->suffix[0]) snprintf(path, PYPROF__OUT_PATH, "%s%s%s", out->base, out->tag, out->suffix);
+    else snprintf(path, PYPROF__OUT_PATH, "%s%s_%s", out->base, out->tag, name);
+}
+
+static void pyprof__out_first(char *path)   // the file by which a name is known to be taken
+{
+    char name[300];
+    snprintf(name, sizeof name, "profile.%.*s", (int)strcspn(pyprof__g.out.formats, ","), pyprof__g.out.formats);
+    pyprof__out_path(path, name);
+}
+
 // One run at a time owns a prefix. The claim is a socket name without a file: the kernel drops it with the process.
-static int pyprof__env_claim(const char *prefix)   // 0 = somebody else's
+static int pyprof__out_claim(const char *base)   // 0 = another run's
 {
     struct sockaddr_un name;
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), taken;
     if (fd < 0) return 1;
     memset(&name, 0, sizeof name);
     name.sun_family = AF_UNIX;
-    snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "pyprof-%u-%016llx", (unsigned)geteuid(), (unsigned long long)pyprof__hash_text(prefix,
-             strlen(prefix)));
+    snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "pyprof-%u-%016llx", (unsigned)geteuid(),
+             (unsigned long long)pyprof__hash_text(base, strlen(base)));
     taken = bind(fd, (const struct sockaddr *)&name, (socklen_t)sizeof name) != 0 && errno == EADDRINUSE;
     if (taken) close(fd);
-    else pyprof__g.env_claim = fd;
+    else pyprof__g.out.claim = fd;
     return !taken;
 }
 
-static void pyprof__env_prefix(char *prefix, size_t capacity)
+// The plain name is for the first process of a run. A file of somebody else, or one that this run has written
+// already, is left alone.
+static int pyprof__out_is_free(void)
 {
-    const char *out = pyprof__getenv("PYPROF_OUT"), *folder = pyprof__getenv("TMPDIR");
-    char name[256], target[1100], here[512];
+    char path[PYPROF__OUT_PATH];
     struct stat info;
-    size_t size;
-    pyprof__program_name(name, sizeof name);
-    if (out && *out == '/') pyprof__copy_text(prefix, capacity, out);
-    else if (out && *out) snprintf(prefix, capacity, "%s/%.500s", getcwd(here, sizeof here) ? here : ".", out);   // the program may go elsewhere
-    else snprintf(prefix, capacity, "%s/%s", folder && *folder ? folder : "/tmp", name);
-    snprintf(target, sizeof target, "%.1000s_profile.json", prefix);
-    size = strlen(prefix);
-    if ((lstat(target, &info) == 0 && info.st_uid != geteuid()) || !pyprof__env_claim(prefix))
-        snprintf(prefix + size, capacity - size, ".%ld", (long)getpid());
+    pyprof__out_first(path);
+    if (pyprof__g.out.child || pyprof__g.out.worker) return 0;
+    if (lstat(path, &info) == 0 && S_ISREG(info.st_mode)) {
+        if (info.st_uid != geteuid()) return 0;
+        if ((uint64_t)info.st_mtim.tv_sec * pyprof__second + (uint64_t)info.st_mtim.tv_nsec >= pyprof__g.tree.start_ns) return 0;
+    }
+    return pyprof__out_claim(pyprof__g.out.base);
 }
 
-static void pyprof__env_save(const pyprof_profile *profile, const char *name, const pyprof_output *output, int quiet)
+static void pyprof__out_take(void)   // a name of its own: .PID, and where a pid comes again .PID-N
 {
-    char path[1300];
-    snprintf(path, sizeof path, "%s_%s", pyprof__g.env_prefix, name);
-    if (pyprof__save_path(profile, path, output) != PYPROF_OK) pyprof__say(0, "pyprof: %s\n", pyprof__error_text);
-    else pyprof__say(quiet, "pyprof: wrote %s\n", path);
+    pyprof__out *out = &pyprof__g.out;
+    char path[PYPROF__OUT_PATH];
+    struct stat info;
+    int n;
+    out->tag[0] = 0;
+    if (out->stream || pyprof__out_is_free()) return;
+    snprintf(out->tag, sizeof out->tag, ".%ld", (long)getpid());
+    for (n = 1; n < PYPROF__OUT_TRIES; n++) {
+        pyprof__out_first(path);
+        if (lstat(path, &info) != 0) return;
+        snprintf(out->tag, sizeof out->tag, ".%ld-%d", (long)getpid(), n);
+    }
+}
+
+// Can the file be made? It stays as it is.
+static pyprof_result pyprof__out_try(const char *path)
+{
+    pyprof__file file;
+    pyprof_result result = pyprof__file_open(&file, path);
+    if (result == PYPROF_OK) pyprof__file_close(&file, path, PYPROF_ERR_IO);
+    return result;
+}
+
+static void pyprof__out_default(char *base, size_t capacity)   // the folder for temporary files, and the program's name
+{
+    const char *folder = pyprof__getenv("TMPDIR");
+    char name[256];
+    pyprof__program_name(name, sizeof name);
+    snprintf(base, capacity, "%.700s/%s", folder && *folder ? folder : "/tmp", name);
+}
+
+// Where the files were to go they cannot: from now on they go to the folder for temporary files. 0 = nor there.
+static int pyprof__out_fall_back(void)
+{
+    pyprof__out *out = &pyprof__g.out;
+    char path[PYPROF__OUT_PATH];
+    if (out->fallen) return 0;
+    out->fallen = 1;
+    out->stream = 0;
+    pyprof__out_default(out->base, sizeof out->base);
+    pyprof__out_take();
+    pyprof__out_first(path);
+    return pyprof__out_try(path) == PYPROF_OK;
+}
+
+// ---- writing ----------------------------------------------------------------------
+static void pyprof__env_save(const pyprof_profile *profile, const char *name, const pyprof_output *output)
+{
+    char path[PYPROF__OUT_PATH], error[sizeof pyprof__error_text];
+    pyprof_result result;
+    pyprof__out_path(path, name);
+    result = pyprof__save_path(profile, path, output);
+    if (result == PYPROF_ERR_IO) {
+        pyprof__copy_text(error, sizeof error, pyprof__error_text);
+        if (!pyprof__out_fall_back()) pyprof__fail(result, "%s", error);
+        else {
+            pyprof__out_path(path, name);
+            pyprof__say(1, "pyprof: %s; the files go to %s\n", error, path);
+            result = pyprof__save_path(profile, path, output);
+        }
+    }
+    if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof__error_text);
+    else if (!profile->checkpoint) pyprof__say(0, "pyprof: wrote %s\n", path);
 }
 
 // The memory report as of now, and the same for Python: tracemalloc.Snapshot.load.
-static void pyprof__env_memory(const pyprof_profile *profile, int quiet)
+static void pyprof__env_memory(const pyprof_profile *profile)
 {
     pyprof_output text;
     memset(&text, 0, sizeof text);
     text.metric = PYPROF_LIVE_BYTES;
-    pyprof__env_save(profile, "memory_snapshot.txt", &text, quiet);
-    pyprof__env_save(profile, "memory_snapshot.pkl", NULL, quiet);
-}
-
-static int pyprof__env_sources(int *sources)   // 0 = bad, told by pyprof_last_error
-{
-    const char *text = pyprof__getenv("PYPROF_SOURCES");
-    *sources = 0;
-    if (!text || !*text) return 1;
-    *sources = strcmp(text, "0") == 0 ? -1 : strcmp(text, "1") == 0;
-    if (*sources) return 1;
-    pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_SOURCES=%.100s: not 0 or 1", text);
-    return 0;
+    pyprof__env_save(profile, "memory_snapshot.txt", &text);
+    pyprof__env_save(profile, "memory_snapshot.pkl", NULL);
+    if (!profile->checkpoint) pyprof__env_save(profile, "memory_final.txt", &text);
 }
 
 static void pyprof__env_write(const pyprof_profile *profile)
 {
-    pyprof_output final, output;
-    char formats[256], name[300], *save = NULL, *word;
-    memcpy(formats, pyprof__g.env_formats, sizeof formats);
+    pyprof__out *out = &pyprof__g.out;
+    pyprof_output output;
+    char formats[256], suffix[80], name[300], *save = NULL, *word;
+    if (out->stream && profile->checkpoint) return;
+    memcpy(formats, out->formats, sizeof formats);
     memset(&output, 0, sizeof output);
-    output.sources = pyprof__g.env_sources;
+    output.sources = out->sources;
     for (word = strtok_r(formats, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
         snprintf(name, sizeof name, "profile.%s", word);
-        pyprof__env_save(profile, name, &output, pyprof__g.env_quiet);
+        snprintf(suffix, sizeof suffix, ".%.70s", word);
+        output.format = pyprof__format_by_suffix(suffix);
+        pyprof__env_save(profile, name, &output);
+        if (out->suffix[0] || out->stream) return;
     }
-    if (!profile->model.heap.mode) return;
-    pyprof__env_memory(profile, pyprof__g.env_quiet);
-    memset(&final, 0, sizeof final);
-    final.metric = PYPROF_LIVE_BYTES;
-    pyprof__env_save(profile, "memory_final.txt", &final, pyprof__g.env_quiet);
+    if (profile->model.heap.mode) pyprof__env_memory(profile);
+}
+
+// A session that recorded nothing leaves no files, but a reason. 1 = it recorded something.
+static int pyprof__env_any(const pyprof_profile *profile)
+{
+    const pyprof_stats *stats = &profile->model.stats;
+    if (stats->asked || stats->heap_samples || stats->degraded[0]) return 1;
+    if (pyprof__g.out.child) return 0;
+    pyprof__say(1, "pyprof: nothing was recorded: Python did not run in pid %ld%s\n", (long)getpid(),
+                profile->model.recorded_ns < pyprof__second ? ", or ended before the first sample" : "");
+    return 0;
+}
+
+// The last word of a session that has ended: taken after all checkpoints.
+static void pyprof__write_end(const pyprof_profile *profile, const char *checkpoint, int from_env)
+{
+    pthread_mutex_lock(&pyprof__writing);
+    if (from_env && pyprof__env_any(profile)) pyprof__env_write(profile);
+    if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL);
+    pthread_mutex_unlock(&pyprof__writing);
+}
+
+// ---- the writer thread ---------------------------------------------------------------
+// Writes what a session has so far: marked as a checkpoint, or as at the end.
+static void pyprof__write_session(pyprof *token, int final)
+{
+    pyprof_profile *profile = NULL;
+    char checkpoint[sizeof pyprof__g.sessions[0].checkpoint];
+    const pyprof__session *session;
+    int from_env = 0;
+    pthread_mutex_lock(&pyprof__writing);
+    pthread_mutex_lock(&pyprof__lock);
+    session = pyprof__session_of(token);
+    if (session) memcpy(checkpoint, session->checkpoint, sizeof checkpoint);
+    from_env = session && token == pyprof__g.env_session && pyprof__g.env_pid == getpid();
+    pthread_mutex_unlock(&pyprof__lock);
+    if (session && pyprof__take(token, 0, 0, &profile) == PYPROF_OK) {
+        if (!final) profile->checkpoint = (double)pyprof__clock(CLOCK_REALTIME) / 1e9;
+        if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL);
+        if (from_env && (!final || pyprof__env_any(profile))) {
+            profile->before = pyprof__g.env_before;
+            pyprof__env_write(profile);
+            profile->before = NULL;
+            if (pyprof__g.env_before) pyprof__profile_free(pyprof__g.env_before);
+            pyprof__g.env_before = profile;
+        } else pyprof__profile_free(profile);
+    }
+    pthread_mutex_unlock(&pyprof__writing);
+}
+
+// At 1, 2, 4, 8... s of its life, then every so many seconds; a child that another process may end at any time begins
+// earlier.
+static void pyprof__writing_next(pyprof__session *session, uint64_t now)
+{
+    uint64_t period = (uint64_t)(session->config.checkpoint_s * 1e9), first = pyprof__g.out.worker ? pyprof__second / 4 : pyprof__second;
+    uint64_t age = now - session->write_begin, next = session->write_due - session->write_begin;
+    if (!session->write_begin) {
+        session->write_begin = now;
+        session->write_due = now + (period < first ? period : first);
+        return;
+    }
+    do next += next < period ? next : period; while (next <= age);
+    session->write_due = session->write_begin + next;
+}
+
+static uint64_t pyprof__writing_changes(const pyprof__session *session)   // another number: there is something new
+{
+    return session->model.stats.asked + session->model.stats.heap_samples + (session->heap ? pyprof__heap_noted() : 0) + (uint64_t)session->paused
+        + session->resets;
+}
+
+// The token of a session that is due now; NULL = none, *due tells when one is. Under the lock.
+static pyprof *pyprof__writing_due(uint64_t now, uint64_t *due)
+{
+    int i;
+    *due = now + 3600 * pyprof__second;
+    for (i = 0; i < PYPROF__SESSIONS; i++) {
+        pyprof__session *session = &pyprof__g.sessions[i];
+        uint64_t changes;
+        if (!(session->generation & 1) || !session->writes) continue;
+        changes = pyprof__writing_changes(session);
+        if (!session->write_begin) pyprof__writing_next(session, now);
+        else if (now >= session->write_due) {
+            pyprof__writing_next(session, now);
+            if (changes != session->written) { session->written = changes; return pyprof__token(i); }
+        }
+        if (session->write_due < *due) *due = session->write_due;
+    }
+    return NULL;
+}
+
+static void pyprof__write_all_now(void)   // as at the end
+{
+    int i;
+    for (i = 0; i < PYPROF__SESSIONS; i++) {
+        pyprof *token;
+        pthread_mutex_lock(&pyprof__lock);
+        token = pyprof__g.sessions[i].generation & 1 && pyprof__g.sessions[i].writes ? pyprof__token(i) : NULL;
+        pthread_mutex_unlock(&pyprof__lock);
+        if (token) pyprof__write_session(token, 1);
+    }
+}
+
+static void *pyprof__writer_main(void *unused)
+{
+    pyprof__saver *writer = &pyprof__g.writer;
+    prctl(PR_SET_NAME, "pyprof", 0, 0, 0);
+    pyprof__inside = 1;
+    __atomic_store_n(&writer->tid, pyprof__gettid(), __ATOMIC_RELEASE);
+    while (!__atomic_load_n(&writer->quit, __ATOMIC_ACQUIRE)) {
+        uint32_t seen = __atomic_load_n(&writer->word, __ATOMIC_ACQUIRE), asked = __atomic_load_n(&writer->asked, __ATOMIC_ACQUIRE);
+        uint64_t now = pyprof__now(), due, polled;
+        pyprof *token;
+        if (asked != writer->done) {
+            pyprof__write_all_now();
+            __atomic_store_n(&writer->done, asked, __ATOMIC_RELEASE);
+            continue;
+        }
+        polled = writer->poll ? writer->poll(now) : UINT64_MAX;
+        pthread_mutex_lock(&pyprof__lock);
+        token = pyprof__writing_due(now, &due);
+        pthread_mutex_unlock(&pyprof__lock);
+        if (token) pyprof__write_session(token, 0);
+        else pyprof__sleep_until(&writer->word, seen, due < polled ? due : polled);
+    }
+    if (pyprof__g.env_before) pyprof__profile_free(pyprof__g.env_before);
+    pyprof__g.env_before = NULL;
+    return unused;
+}
+
+static int pyprof__writer_start(void *(*run)(void *))   // under pyprof__control, or before anybody else can
+{
+    pyprof__saver *writer = &pyprof__g.writer;
+    if (__atomic_exchange_n(&writer->running, 1, __ATOMIC_ACQ_REL)) { pyprof__wake(&writer->word); return 1; }
+    writer->quit = 0;
+    writer->tid = 0;
+    if (pyprof__thread_start(&writer->thread, run, NULL) == 0) return 1;
+    __atomic_store_n(&writer->running, 0, __ATOMIC_RELEASE);
+    return 0;
+}
+
+// Once no session needs it. Under pyprof__control.
+static void pyprof__writer_stop(void)
+{
+    pyprof__saver *writer = &pyprof__g.writer;
+    int i, needed = 0;
+    pthread_mutex_lock(&pyprof__lock);
+    for (i = 0; i < PYPROF__SESSIONS; i++) needed |= pyprof__g.sessions[i].generation & 1 && pyprof__g.sessions[i].writes;
+    pthread_mutex_unlock(&pyprof__lock);
+    if (needed || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)) return;
+    __atomic_store_n(&writer->quit, 1, __ATOMIC_RELEASE);
+    pyprof__wake(&writer->word);
+    if (writer->tid == pyprof__gettid()) return;   // the last thread of the process: it ends by itself
+    pthread_join(writer->thread, NULL);
+    __atomic_store_n(&writer->running, 0, __ATOMIC_RELEASE);
+}
+
+// The process is about to end, or to become another program. This may be a signal handler: so it only asks the writer,
+// and waits while that gets on. One whose handler interrupted the owner of a lock never would.
+static void pyprof__leave(void)
+{
+    pyprof__saver *writer = &pyprof__g.writer;
+    struct timespec used = { 0, 0 }, before = { 0, 0 };
+    uint32_t asked;
+    clockid_t clock;
+    int idle_ms;
+    if (pyprof__g.pid != getpid() || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE) || writer->tid == pyprof__gettid()) return;
+    asked = __atomic_add_fetch(&writer->asked, 1, __ATOMIC_ACQ_REL);
+    pyprof__wake(&writer->word);
+    // The clock of a thread by its id, as the kernel makes it: ~tid << 3, and 6 for a thread's scheduler time.
+    clock = (clockid_t)((~(uint32_t)writer->tid) << 3 | 6);
+    for (idle_ms = 0; idle_ms < 2000 && (int32_t)(__atomic_load_n(&writer->done, __ATOMIC_ACQUIRE) - asked) < 0; idle_ms++) {
+        pyprof__nap(1000000);
+        if (syscall(SYS_clock_gettime, clock, &used) == 0 && used.tv_nsec != before.tv_nsec) idle_ms = 0;
+        before = used;
+    }
+}
+
+// ---- a session's own checkpoint -----------------------------------------------------
+// The file of config.checkpoint. A forked child's has its pid before the suffix where the name had none.
+static pyprof_result pyprof__checkpoint_name(const pyprof_config *config, int child, char *path, size_t capacity)
+{
+    char filled[1024], base[1024];
+    const char *suffix;
+    struct stat info;
+    size_t size;
+    int n;
+    path[0] = 0;
+    if (!config->checkpoint) return PYPROF_OK;
+    if (!pyprof__fill_in(config->checkpoint, filled, sizeof filled)) return pyprof__fill_in_failed("checkpoint", config->checkpoint);
+    suffix = pyprof__suffix_of(filled);
+    if (!suffix) return pyprof__fail(PYPROF_ERR_FORMAT, "checkpoint is %.200s: its suffix names no format that can be written", filled);
+    pyprof__copy_text(path, capacity, filled);
+    if (!child || strstr(config->checkpoint, "%p")) return PYPROF_OK;
+    size = (size_t)snprintf(base, sizeof base, "%.*s.%ld", (int)(suffix - filled < 900 ? suffix - filled : 900), filled, (long)getpid());
+    snprintf(path, capacity, "%.930s%.60s", base, suffix);
+    for (n = 1; n < PYPROF__OUT_TRIES && size < 950 && lstat(path, &info) == 0; n++)
+        snprintf(path, capacity, "%.930s-%d%.60s", base, n, suffix);
+    return PYPROF_OK;
 }
 
 // ============================================================================
@@ -19032,34 +19507,6 @@ static void pyprof__env_write(const pyprof_profile *profile)
 //   Uses       SESSION
 //   Promise    as said at each declaration
 // ============================================================================
-// Called at exit, and when the session of PROFILING=1 is stopped.
-static void pyprof__at_exit(void)
-{
-    if (pyprof__g.env_session && pyprof__g.env_pid == getpid()) pyprof_stop(pyprof__g.env_session, NULL);
-}
-
-// The variables of PROFILING=1. The config's strings live as long as the environment.
-static pyprof_result pyprof__env_config(pyprof_config *config)
-{
-    const char *heap = pyprof__getenv("PYPROF_HEAP"), *quiet = pyprof__getenv("PYPROF_QUIET"), *opcodes = pyprof__getenv("PYPROF_OPCODES");
-    memset(config, 0, sizeof *config);
-    config->opcodes = opcodes && strcmp(opcodes, "1") == 0;
-    if (opcodes && *opcodes && !config->opcodes && strcmp(opcodes, "0") != 0)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_OPCODES=%.100s: not 0 or 1", opcodes);
-    config->rate_hz = 100;
-    pyprof__g.env_quiet = quiet && *quiet && strcmp(quiet, "0") != 0;
-    if (!pyprof__env_number("PYPROF_RATE", 0.001, 100000, &config->rate_hz)) return PYPROF_ERR_ARGUMENT;
-    pyprof__g.env_interval = 60;
-    if (!pyprof__env_number("PYPROF_INTERVAL", 0.1, 1e9, &pyprof__g.env_interval)) return PYPROF_ERR_ARGUMENT;
-    if (!pyprof__env_formats(pyprof__g.env_formats, sizeof pyprof__g.env_formats)) return PYPROF_ERR_ARGUMENT;
-    if (!pyprof__env_sources(&pyprof__g.env_sources)) return PYPROF_ERR_ARGUMENT;
-    config->heap = PYPROF_HEAP_SAMPLED;
-    if (!heap || !*heap || strcmp(heap, "sampled") == 0) return PYPROF_OK;
-    config->heap = strcmp(heap, "exact") == 0 ? PYPROF_HEAP_EXACT : PYPROF_HEAP_OFF;
-    if (config->heap || strcmp(heap, "off") == 0) return PYPROF_OK;
-    return pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_HEAP=%.100s: not off, sampled or exact", heap);
-}
-
 static const char *const pyprof__result_texts[] = {
     "ok", "bad argument", "wrong state", "busy", "out of memory", "input/output error", "unknown format", "no CPython in the process",
     "not supported", "permission denied", "no such process", "disabled", "memory budget too small",
@@ -19079,12 +19526,12 @@ static void pyprof__control_lock(void) { if (!pyprof__is_sampler) pthread_mutex_
 static void pyprof__control_unlock(void) { if (!pyprof__is_sampler) pthread_mutex_unlock(&pyprof__control); }
 
 // The session joins the sampler that runs. *alive = there is one.
-static pyprof_result pyprof__join_running(const pyprof_config *config, int *slot, int *alive)
+static pyprof_result pyprof__join_running(const pyprof_config *config, uint64_t again, int *slot, int *alive)
 {
     pyprof_result result = PYPROF_OK;
     pthread_mutex_lock(&pyprof__lock);
     *alive = pyprof__g.alive;
-    if (*alive) result = pyprof__session_open(config, slot);
+    if (*alive) result = pyprof__session_open(config, again, slot);
     pthread_mutex_unlock(&pyprof__lock);
     return result;
 }
@@ -19116,7 +19563,7 @@ static pyprof_result pyprof__start_heap(int slot)
     return result;
 }
 
-static pyprof_result pyprof__start_first(const pyprof_config *config, int *slot)   // nobody samples yet
+static pyprof_result pyprof__start_first(const pyprof_config *config, uint64_t again, int *slot)   // nobody samples yet
 {
     pyprof__sweeper *sweeper = &pyprof__g.sweeper;
     pyprof_result result;
@@ -19128,7 +19575,7 @@ static pyprof_result pyprof__start_first(const pyprof_config *config, int *slot)
     result = pyprof__self_check(sweeper, 50, &pyprof__g.proven);
     pthread_mutex_lock(&pyprof__lock);
     pyprof__g.own_cpu_ns = 0;
-    if (result == PYPROF_OK) result = pyprof__session_open(config, slot);
+    if (result == PYPROF_OK) result = pyprof__session_open(config, again, slot);
     pthread_mutex_unlock(&pyprof__lock);
     if (result != PYPROF_OK) { pyprof__sweeper_close(sweeper); return result; }
     pyprof__pin(&sweeper->pool);
@@ -19165,34 +19612,104 @@ static void pyprof__sampler_stop(void)
     pyprof__join();
 }
 
-PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **session)
+// ---- the end -------------------------------------------------------------------------
+// At exit: sessions of PROFILING=1 and those with a checkpoint are written as they are then.
+static void pyprof__at_exit(void)
 {
-    pyprof_config copy;
+    if (pyprof__g.env_session && pyprof__g.env_pid == getpid()) pyprof_stop(pyprof__g.env_session, NULL);
+    pyprof__leave();
+}
+
+static void pyprof__exits_watch(void)
+{
+    static int watched;
+    if (__atomic_exchange_n(&watched, 1, __ATOMIC_RELAXED)) return;
+    atexit(pyprof__at_exit);
+    at_quick_exit(pyprof__leave);
+}
+
+// Of a checked config. again: in a forked child, the session of that slot and generation goes on.
+static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64_t again, pyprof **session)
+{
     pyprof_result result;
-    int slot = 0, alive;
-    if (!session) return pyprof__fail(PYPROF_ERR_ARGUMENT, "session is NULL");
-    *session = NULL;
-    memset(&copy, 0, sizeof copy);
-    if (config) copy = *config;
-    result = pyprof__config_check(&copy);
-    if (result != PYPROF_OK) return result;
-    pyprof__config_defaults(&copy);
-    pyprof__enter();
+    int alive;
     pyprof__control_lock();
     pyprof__g.pid = getpid();
     if (!pyprof__g.atfork) pyprof__g.atfork = pthread_atfork(NULL, NULL, pyprof__after_fork) == 0;
-    result = pyprof__join_running(&copy, &slot, &alive);
-    if (!alive) result = pyprof__start_first(&copy, &slot);
-    if (result == PYPROF_OK && copy.heap) {
+    result = pyprof__join_running(config, again, &slot, &alive);
+    if (!alive) result = pyprof__start_first(config, again, &slot);
+    if (result == PYPROF_OK && config->heap) {
         result = pyprof__start_heap(slot);
         if (result != PYPROF_OK) { pyprof__start_undo(slot); pyprof__sampler_stop(); }
     }
     if (result == PYPROF_OK) {
         *session = pyprof__token(slot);
         pyprof__wake(&pyprof__g.wake);
-        if (copy.logger.fn) copy.logger.fn(copy.logger.user, PYPROF_LEVEL_INFO, "pyprof: sampling");
-    } else if (copy.logger.fn) copy.logger.fn(copy.logger.user, PYPROF_LEVEL_ERROR, pyprof__error_text);
+        if (config->logger.fn) config->logger.fn(config->logger.user, PYPROF_LEVEL_INFO, "pyprof: sampling");
+    } else if (config->logger.fn) config->logger.fn(config->logger.user, PYPROF_LEVEL_ERROR, pyprof__error_text);
     pyprof__control_unlock();
+    return result;
+}
+
+// Its checkpoint has been tried; now the writer thread writes it.
+static void pyprof__start_writing(pyprof *token, const char *checkpoint)
+{
+    pyprof__session *session;
+    if (!checkpoint[0]) return;
+    pyprof__control_lock();
+    pthread_mutex_lock(&pyprof__lock);
+    session = pyprof__session_of(token);
+    if (session) pyprof__copy_text(session->checkpoint, sizeof session->checkpoint, checkpoint);
+    if (session) session->writes = 1;
+    pthread_mutex_unlock(&pyprof__lock);
+    if (session && !pyprof__writer_start(pyprof__writer_main)) pyprof__degrade(session, "no checkpoints: their thread could not be started");
+    pyprof__control_unlock();
+    pyprof__exits_watch();
+}
+
+// In a forked child that is sure to go on: its sessions begin anew, with the tokens they had in the parent.
+static void *pyprof__again_main(void *unused)
+{
+    int i;
+    pyprof__inside = 1;
+    pyprof__nap(2000000);   // it may still exec
+    for (i = 0; i < PYPROF__SESSIONS; i++) {
+        pyprof_config config = pyprof__g.sessions[i].config;
+        char checkpoint[1024], filter[256];
+        pyprof *token;
+        uint64_t again = pyprof__g.again[i];
+        if (!again) continue;
+        if (config.thread_filter) config.thread_filter = strcpy(filter, pyprof__g.sessions[i].thread_filter);
+        pyprof__checkpoint_name(&config, 1, checkpoint, sizeof checkpoint);
+        if (pyprof__start(&config, i, again, &token) == PYPROF_OK) {
+            if (token == pyprof__g.env_session && pyprof__g.forked) pyprof__g.forked(token);
+            pyprof__start_writing(token, checkpoint);
+        }
+        pyprof__g.again[i] = 0;
+    }
+    return pyprof__writer_main(unused);
+}
+
+static void pyprof__go_on(void) { pyprof__writer_start(pyprof__again_main); }
+
+PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **session)
+{
+    pyprof_config copy;
+    pyprof_result result;
+    char checkpoint[1024];
+    if (!session) return pyprof__fail(PYPROF_ERR_ARGUMENT, "session is NULL");
+    *session = NULL;
+    memset(&copy, 0, sizeof copy);
+    if (config) copy = *config;
+    result = pyprof__config_check(&copy);
+    if (result == PYPROF_OK) result = pyprof__checkpoint_name(&copy, 0, checkpoint, sizeof checkpoint);
+    if (result == PYPROF_OK && checkpoint[0]) result = pyprof__out_try(checkpoint);
+    if (result != PYPROF_OK) return result;
+    pyprof__config_defaults(&copy);
+    pyprof__enter();
+    pyprof__stir.forked = pyprof__go_on;
+    result = pyprof__start(&copy, 0, 0, session);
+    if (result == PYPROF_OK) pyprof__start_writing(*session, checkpoint);
     return result;
 }
 
@@ -19202,23 +19719,19 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     pyprof_profile *made = NULL;
     pyprof_result result = PYPROF_OK;
     int slot = 0, from_env, unhook = 0;
+    char checkpoint[1024] = "";
     if (profile) *profile = NULL;
     pyprof__enter();
     pyprof__objects_watch(1);
     pyprof__control_lock();
-    if (session && session == pyprof__g.env_session && pyprof__g.env_threaded) {
-        pyprof__wake(&pyprof__g.env_wake);
-        pthread_join(pyprof__g.env_thread, NULL);
-        pyprof__g.env_threaded = 0;
-        pyprof__g.env_wake = 0;
-    }
     pthread_mutex_lock(&pyprof__lock);
     found = pyprof__session_of(session);
     from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == getpid();
     if (found) {
         slot = (int)(found - pyprof__g.sessions) + 1;
-        if (profile || from_env) pyprof__record_end(found, 1);
-        if (profile || from_env) result = pyprof__session_profile(found, 0, &made);
+        memcpy(checkpoint, found->checkpoint, sizeof checkpoint);
+        if (profile || from_env || checkpoint[0]) pyprof__record_end(found, 1);
+        if (profile || from_env || checkpoint[0]) result = pyprof__session_profile(found, 0, &made);
         unhook = found->heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running();
         pyprof__heap_leave(found);
         found->generation++;
@@ -19230,8 +19743,9 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     while (!pyprof__is_sampler && slot && !pyprof__sampler_is_gone()
            && __atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE) == slot) pyprof__nap(20000);
     pyprof__sampler_stop();
-    if (from_env && made) pyprof__env_write(made);
-    if (from_env && pyprof__g.env_claim > 0) { close(pyprof__g.env_claim); pyprof__g.env_claim = 0; }
+    if (made) pyprof__write_end(made, checkpoint, from_env);
+    if (from_env && pyprof__g.out.claim > 0) { close(pyprof__g.out.claim); pyprof__g.out.claim = 0; }
+    pyprof__writer_stop();
     pyprof__control_unlock();
     if (profile) *profile = made;
     else if (made) pyprof__profile_free(made);
@@ -19240,30 +19754,12 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
 
 PYPROF__DEF pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options, pyprof_profile **profile)
 {
-    pyprof__session *found;
-    pyprof_result result;
     double last_s = options ? options->last_s : 0;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
     if (!(last_s >= 0 && last_s < 1e9)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "last_s is %g: it must be 0 (everything) or more", last_s);
     pyprof__enter();
-    pyprof__objects_watch(1);
-    pthread_mutex_lock(&pyprof__lock);
-    found = pyprof__session_of(session);
-    if (!found) result = pyprof__no_session(session);
-    else if (last_s > 0 && found->config.timeline_s < 0)
-        result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
-    else {
-        pyprof__record_end(found, 0);
-        result = pyprof__session_profile(found, last_s, profile);
-    }
-    if (result == PYPROF_OK && options && options->reset && !pyprof__session_renew(found, found->last_ns)) {   // no time falls between the parts
-        pyprof__profile_free(*profile);
-        *profile = NULL;
-        result = pyprof__fail_memory("the session");
-    }
-    pthread_mutex_unlock(&pyprof__lock);
-    return result;
+    return pyprof__take(session, last_s, options && options->reset, profile);
 }
 
 static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
@@ -19791,64 +20287,774 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
     return result;
 }
 
-// The thread of PROFILING=1 that writes a memory snapshot every so many seconds.
-static void *pyprof__env_main(void *unused)
+// ============================================================================
+// [SECTION] ENVIRONMENT -- PROFILING=1 and the PYPROF_* variables
+//   Runs on    the thread that calls pyprof_start_from_env, the writer thread, the one that ends the process
+//   Uses       PUBLIC
+//   Promise    a bad value is one line on stderr that names the variable; set-user-id programs ignore all of them
+// ============================================================================
+static const char *const pyprof__variables[] = {
+    "PYPROF_OUT", "PYPROF_FORMATS", "PYPROF_RATE", "PYPROF_HEAP", "PYPROF_INTERVAL", "PYPROF_QUIET", "PYPROF_SOURCES", "PYPROF_OPCODES",
+    "PYPROF_TRIGGER", "PYPROF_MAX_CPU", "PYPROF_RUN",
+};
+
+static int pyprof__word_is(const char *text, const char *words)   // is it one of these, whatever its case?
 {
-    uint64_t due = pyprof__now();
-    pyprof_profile *profile, *before = NULL;
-    pyprof__inside = 1;
-    for (;;) {
-        due += (uint64_t)(pyprof__g.env_interval * 1e9);
-        while (pyprof__now() < due && !__atomic_load_n(&pyprof__g.env_wake, __ATOMIC_ACQUIRE)) pyprof__sleep_until(&pyprof__g.env_wake, 0, due);
-        if (__atomic_load_n(&pyprof__g.env_wake, __ATOMIC_ACQUIRE)) break;
-        if (pyprof_snapshot(pyprof__g.env_session, NULL, &profile) != PYPROF_OK) continue;
-        profile->before = before;
-        pyprof__env_memory(profile, 1);
-        profile->before = NULL;
-        pyprof_profile_free(before);
-        before = profile;
-        if (pyprof__now() > due) due = pyprof__now();
+    char lower[16];
+    size_t i, size = strlen(text);
+    if (size == 0 || size >= sizeof lower) return 0;
+    for (i = 0; i <= size; i++) lower[i] = text[i] >= 'A' && text[i] <= 'Z' ? (char)(text[i] - 'A' + 'a') : text[i];
+    while ((words = strstr(words, lower)) != NULL) {
+        if (words[-1] == ' ' && words[size] == ' ') return 1;
+        words += size;
     }
-    pyprof_profile_free(before);
-    return unused;
+    return 0;
+}
+
+static int pyprof__env_number(const char *name, double least, double most, double *value)   // 0 = bad, said on stderr
+{
+    const char *text = pyprof__getenv(name);
+    double whole = 0, part = 0.1;
+    const char *at = text;
+    if (!text || !*text) return 1;
+    for (; *at >= '0' && *at <= '9'; at++) whole = whole * 10 + (*at - '0');
+    if (*at == '.') for (at++; *at >= '0' && *at <= '9'; at++, part /= 10) whole += (*at - '0') * part;
+    if (*at == 0 && at != text && whole >= least && whole <= most) { *value = whole; return 1; }
+    pyprof__fail(PYPROF_ERR_ARGUMENT, "%s=%.100s: not a number from %g to %g", name, text, least, most);
+    return 0;
+}
+
+// How many letters must change, come or go.
+static size_t pyprof__distance(const char *a, const char *b)
+{
+    size_t row[40], i, j, size = strlen(b);
+    if (size + 1 > PYPROF__COUNT(row)) return SIZE_MAX;
+    for (j = 0; j <= size; j++) row[j] = j;
+    for (i = 1; *a; a++, i++) {
+        size_t corner = row[0];
+        row[0] = i;
+        for (j = 1; j <= size; j++) {
+            size_t best = corner + (*a != b[j - 1]);
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            corner = row[j];
+            row[j] = best;
+        }
+    }
+    return row[size];
+}
+
+static void pyprof__env_unknown(void)   // a variable that nobody reads is a mistake: which one was meant?
+{
+    char **at, name[40];
+    size_t i, best, size;
+    for (at = environ; at && *at; at++) {
+        size = strcspn(*at, "=");
+        if (strncmp(*at, "PYPROF_", 7) != 0 || size >= sizeof name) continue;
+        memcpy(name, *at, size);
+        name[size] = 0;
+        for (best = i = 0; i < PYPROF__COUNT(pyprof__variables); i++)
+            if (pyprof__distance(name, pyprof__variables[i]) < pyprof__distance(name, pyprof__variables[best])) best = i;
+        if (strcmp(name, pyprof__variables[best]) == 0) continue;
+        pyprof__say(1, "pyprof: %s is no variable of pyprof: %s?\n", name, pyprof__variables[best]);
+    }
+}
+
+// The suffixes that can be written: "json, txt, svg..."
+static void pyprof__formats_text(char *text, size_t capacity)
+{
+    size_t i, used = 0;
+    for (i = 0, text[0] = 0; i < PYPROF__COUNT(pyprof__formats); i++)
+        if (pyprof__formats[i].write && used < capacity)
+            used += (size_t)snprintf(text + used, capacity - used, "%s%s", used ? ", " : "", pyprof__formats[i].suffix + 1);
+}
+
+// PYPROF_FORMATS as "json,svg": blanks and points in front of a name are forgiven.
+static int pyprof__env_formats(char *formats, size_t capacity)   // 0 = bad, told by pyprof_last_error
+{
+    const char *text = pyprof__getenv("PYPROF_FORMATS");
+    char copy[256], suffix[80], known[256], *save = NULL, *word;
+    size_t used = 0, row;
+    pyprof_output none;
+    memset(&none, 0, sizeof none);
+    if (!text || !*text) text = "json,svg,txt";
+    if (strlen(text) >= sizeof copy) { pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_FORMATS: longer than %d characters", (int)sizeof copy - 1); return 0; }
+    pyprof__copy_text(copy, sizeof copy, text);
+    for (word = strtok_r(copy, ", ;\t", &save), formats[0] = 0; word; word = strtok_r(NULL, ", ;\t", &save)) {
+        snprintf(suffix, sizeof suffix, ".%.70s", word + strspn(word, "."));
+        if (pyprof__output_check(&none, pyprof__format_by_suffix(suffix), 0, &row) == PYPROF_OK
+            && strcmp(pyprof__formats[row].suffix, suffix) == 0 && used + strlen(suffix) + 1 < capacity) {
+            used += (size_t)snprintf(formats + used, capacity - used, "%s%s", used ? "," : "", suffix + 1);
+            continue;
+        }
+        pyprof__formats_text(known, sizeof known);
+        pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_FORMATS=%.100s: no format '%.60s' can be written; these can: %s", text, word, known);
+        return 0;
+    }
+    if (formats[0]) return 1;
+    pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_FORMATS=%.100s names no format", text);
+    return 0;
+}
+
+static int pyprof__env_sources(int *sources)   // 0 = bad, told by pyprof_last_error
+{
+    const char *text = pyprof__getenv("PYPROF_SOURCES");
+    *sources = 0;
+    if (!text || !*text) return 1;
+    *sources = strcmp(text, "0") == 0 ? -1 : strcmp(text, "1") == 0;
+    if (*sources) return 1;
+    pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_SOURCES=%.100s: not 0 or 1", text);
+    return 0;
+}
+
+static pyprof_result pyprof__env_heap(int *heap)
+{
+    const char *text = pyprof__getenv("PYPROF_HEAP");
+    *heap = PYPROF_HEAP_SAMPLED;
+    if (!text || !*text || strcmp(text, "sampled") == 0) return PYPROF_OK;
+    *heap = strcmp(text, "exact") == 0 ? PYPROF_HEAP_EXACT : PYPROF_HEAP_OFF;
+    if (*heap || pyprof__word_is(text, " off 0 no ")) return PYPROF_OK;
+    return pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_HEAP=%.100s: not off, sampled or exact", text);
+}
+
+// ---- where files go -----------------------------------------------------------------
+// PYPROF_OUT: a folder, a prefix, one file with a known suffix, or a stream (a pipe, /dev/stdout).
+static void pyprof__out_kind(pyprof__out *out, const char *text)
+{
+    struct stat info;
+    const char *suffix = pyprof__suffix_of(text);
+    size_t size = strlen(text);
+    char name[256];
+    int exists = stat(text, &info) == 0;
+    pyprof__copy_text(out->base, sizeof out->base, text);
+    out->suffix[0] = 0;
+    out->stream = strcmp(text, "-") == 0 || strncmp(text, "/dev/", 5) == 0 || (exists && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode));
+    if (out->stream) return;
+    if (text[size - 1] == '/' || (exists && S_ISDIR(info.st_mode))) {
+        pyprof__program_name(name, sizeof name);
+        snprintf(out->base, sizeof out->base, "%.700s%s%s", text, text[size - 1] == '/' ? "" : "/", name);
+    } else if (suffix && suffix[-1] != '/') {
+        pyprof__copy_text(out->suffix, sizeof out->suffix, suffix);
+        out->base[suffix - text] = 0;
+    }
+}
+
+// A child of a profiled process writes beside it.
+static pyprof_result pyprof__env_out(void)
+{
+    const char *text = pyprof__getenv("PYPROF_OUT");
+    pyprof__out *out = &pyprof__g.out;
+    char here[512], whole[1024];
+    if (!text || !*text) {
+        out->suffix[0] = 0;
+        out->stream = 0;
+        pyprof__copy_text(out->pattern, sizeof out->pattern, "");
+        if (pyprof__g.tree.base[0]) pyprof__copy_text(out->base, sizeof out->base, pyprof__g.tree.base);
+        else pyprof__out_default(out->base, sizeof out->base);
+        return PYPROF_OK;
+    }
+    if (strlen(text) > 900) return pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_OUT=%.100s...: longer than 900 bytes", text);
+    if (*text == '/' || strcmp(text, "-") == 0) pyprof__copy_text(out->pattern, sizeof out->pattern, text);
+    else snprintf(out->pattern, sizeof out->pattern, "%.500s/%.500s", getcwd(here, sizeof here) ? here : ".", text);   // the program may go elsewhere
+    if (!pyprof__fill_in(out->pattern, whole, sizeof whole)) return pyprof__fill_in_failed("PYPROF_OUT", text);
+    pyprof__out_kind(out, whole);
+    return PYPROF_OK;
+}
+
+static void pyprof__env_place(void)   // tried now, when something can still be said
+{
+    pyprof__out *out = &pyprof__g.out;
+    char path[PYPROF__OUT_PATH], error[512];
+    pyprof__out_take();
+    if (out->stream) return;
+    pyprof__out_first(path);
+    if (pyprof__out_try(path) == PYPROF_OK) return;
+    pyprof__copy_text(error, sizeof error, pyprof_last_error());
+    if (!pyprof__out_fall_back()) { pyprof__say(1, "pyprof: %s; nor can files be written to %s\n", error, out->base); return; }
+    pyprof__out_first(path);
+    pyprof__say(1, "pyprof: %s; the files go to %s\n", error, path);
+}
+
+// ---- switched while it runs: PYPROF_TRIGGER ----------------------------------------------
+static void pyprof__trigger_act(const char *word)
+{
+    pyprof *session = pyprof__g.env_session;
+    pyprof_result result = PYPROF_OK;
+    if (pyprof__word_is(word, " start ")) result = pyprof_resume(session);
+    else if (pyprof__word_is(word, " stop ")) {
+        result = pyprof_pause(session);
+        pyprof__write_session(session, 1);
+    } else if (!*word || pyprof__word_is(word, " dump ")) pyprof__write_session(session, 1);
+    else if (pyprof__word_is(word, " reset ")) result = pyprof_reset(session);
+    else result = pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_TRIGGER: %s holds '%.20s': not start, stop, dump or reset", pyprof__g.trigger, word);
+    if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof_last_error());
+    else pyprof__say(0, "pyprof: pid %ld: %s\n", (long)getpid(), *word ? word : "dump");
+}
+
+// A file that was written since it was last looked at holds a word. Returns when to look again.
+static uint64_t pyprof__trigger_poll(uint64_t now)
+{
+    static struct stat before;
+    static uint64_t due;
+    struct stat info;
+    char word[64];
+    ssize_t size;
+    int first = due == 0, changed;
+    if (now < due) return due;
+    due = now + pyprof__second / 5;
+    if (stat(pyprof__g.trigger, &info) != 0) memset(&info, 0, sizeof info);
+    changed = info.st_ino && (info.st_ino != before.st_ino || info.st_size != before.st_size
+        || memcmp(&info.st_mtim, &before.st_mtim, sizeof info.st_mtim) != 0);
+    before = info;
+    if (first || !changed) return due;   // what it held at the start is old
+    size = pyprof__read_file(AT_FDCWD, pyprof__g.trigger, word, sizeof word);
+    word[size > 0 ? strcspn(word, " \t\r\n") : 0] = 0;
+    pyprof__trigger_act(word);
+    return due;
+}
+
+// ---- the start -----------------------------------------------------------------------
+// PROFILING: *wait = to start idle. DISABLED = not asked for.
+static pyprof_result pyprof__env_asked(int *wait)
+{
+    const char *profiling = pyprof__getenv("PROFILING");
+    *wait = 0;
+    if (!profiling || !*profiling || pyprof__word_is(profiling, " 0 false no off "))
+        return pyprof__fail(PYPROF_ERR_DISABLED, "PROFILING is not set to 1");
+    *wait = pyprof__word_is(profiling, " wait ");
+    if (*wait || pyprof__word_is(profiling, " 1 true yes on ")) return PYPROF_OK;
+    return pyprof__fail(PYPROF_ERR_ARGUMENT, "PROFILING=%.100s: not 1, true, yes, on, wait (to start idle) or 0", profiling);
+}
+
+// The variables of PROFILING=1. The config's strings live as long as the environment.
+static pyprof_result pyprof__env_config(pyprof_config *config)
+{
+    const char *quiet = pyprof__getenv("PYPROF_QUIET"), *opcodes = pyprof__getenv("PYPROF_OPCODES"), *trigger = pyprof__getenv("PYPROF_TRIGGER");
+    pyprof__out *out = &pyprof__g.out;
+    pyprof_result result;
+    memset(config, 0, sizeof *config);
+    config->opcodes = opcodes && strcmp(opcodes, "1") == 0;
+    if (opcodes && *opcodes && !config->opcodes && strcmp(opcodes, "0") != 0)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_OPCODES=%.100s: not 0 or 1", opcodes);
+    config->rate_hz = 100;
+    config->checkpoint_s = 60;
+    config->after_fork = PYPROF_AFTER_FORK_START;
+    out->quiet = quiet && *quiet && strcmp(quiet, "0") != 0;
+    if (!pyprof__env_number("PYPROF_RATE", 0.001, 100000, &config->rate_hz)) return PYPROF_ERR_ARGUMENT;
+    if (!pyprof__env_number("PYPROF_INTERVAL", 0.1, 1e9, &config->checkpoint_s)) return PYPROF_ERR_ARGUMENT;
+    if (!pyprof__env_number("PYPROF_MAX_CPU", 0.0001, 1000, &config->max_cpu)) return PYPROF_ERR_ARGUMENT;
+    if (!pyprof__env_formats(out->formats, sizeof out->formats)) return PYPROF_ERR_ARGUMENT;
+    if (!pyprof__env_sources(&out->sources)) return PYPROF_ERR_ARGUMENT;
+    pyprof__copy_text(pyprof__g.trigger, sizeof pyprof__g.trigger, trigger ? trigger : "");
+    result = pyprof__env_out();
+    return result == PYPROF_OK ? pyprof__env_heap(&config->heap) : result;
+}
+
+static pyprof_result pyprof__env_begin(pyprof_config *config, pyprof **started)
+{
+    pyprof_result result = pyprof_start(config, started);
+    if (result != PYPROF_ERR_UNSUPPORTED || !config->heap || pyprof__getenv("PYPROF_HEAP")) return result;
+    pyprof__say(0, "pyprof: %s; memory is not tracked\n", pyprof_last_error());   // nobody asked for it
+    config->heap = PYPROF_HEAP_OFF;
+    return pyprof_start(config, started);
+}
+
+static void pyprof__env_announce(const pyprof_config *config, int wait)
+{
+    char path[PYPROF__OUT_PATH];
+    const pyprof__out *out = &pyprof__g.out;
+    pyprof__out_path(path, "profile");
+    pyprof__say(0, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s%s%s%s\n", (long)getpid(), config->rate_hz, path,
+                out->suffix[0] || out->stream ? "" : ".{", out->suffix[0] || out->stream ? "" : out->formats,
+                out->suffix[0] || out->stream ? "" : "}");
+    if (config->heap && !out->suffix[0] && !out->stream) {
+        pyprof__out_path(path, "memory_snapshot");
+        pyprof__say(0, "pyprof: tracking memory (%s): %s.{txt,pkl}; what there is so far is written at 1, 2, 4, 8... s, then every %g s\n",
+                    config->heap == PYPROF_HEAP_EXACT ? "every block" : "sampled", path, config->checkpoint_s);
+    }
+    if (wait) pyprof__say(0, "pyprof: idle until it is told to start%s%s\n", pyprof__g.trigger[0] ? ": echo start >" : "", pyprof__g.trigger);
+}
+
+// From now on the writer thread has a session of PROFILING=1 to write.
+static void pyprof__env_adopt(pyprof *started)
+{
+    pyprof__session *session;
+    pthread_mutex_lock(&pyprof__lock);
+    pyprof__g.env_session = started;
+    pyprof__g.env_pid = getpid();
+    session = pyprof__session_of(started);
+    if (session) session->writes = 1;
+    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__g.writer.poll = pyprof__g.trigger[0] ? pyprof__trigger_poll : NULL;
+}
+
+// In a forked child that goes on.
+static void pyprof__env_forked(pyprof *token)
+{
+    pyprof__out *out = &pyprof__g.out;
+    char whole[1024];
+    out->child = out->worker = 1;
+    out->claim = out->fallen = 0;
+    if (strstr(out->pattern, "%p") && pyprof__fill_in(out->pattern, whole, sizeof whole)) pyprof__out_kind(out, whole);
+    pyprof__out_take();
+    pyprof__env_adopt(token);
 }
 
 PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
 {
-    const char *profiling = pyprof__getenv("PROFILING");
     pyprof_config config;
     pyprof *started = NULL;
     pyprof_result result;
+    int wait;
     if (session) *session = NULL;
-    if (!profiling || !*profiling || strcmp(profiling, "0") == 0) return pyprof__fail(PYPROF_ERR_DISABLED, "PROFILING is not set to 1");
-    if (strcmp(profiling, "1") != 0) result = pyprof__fail(PYPROF_ERR_ARGUMENT, "PROFILING=%.100s: not 0 or 1", profiling);
-    else if (pyprof__g.env_session && pyprof__g.env_pid == getpid())
-        return pyprof__fail(PYPROF_ERR_STATE, "PROFILING=1 has started a session already");
-    else result = pyprof__env_config(&config);
-    if (result == PYPROF_OK) result = pyprof_start(&config, &started);
-    if (result == PYPROF_ERR_UNSUPPORTED && config.heap && !pyprof__getenv("PYPROF_HEAP")) {   // nobody asked for it
-        pyprof__say(pyprof__g.env_quiet, "pyprof: %s; memory is not tracked\n", pyprof__error_text);
-        config.heap = PYPROF_HEAP_OFF;
-        result = pyprof_start(&config, &started);
-    }
+    result = pyprof__env_asked(&wait);
+    if (result == PYPROF_ERR_DISABLED) return result;
+    pyprof__tree_join();
+    if (result == PYPROF_OK && pyprof__g.env_session && pyprof__g.env_pid == getpid())
+        result = pyprof__fail(PYPROF_ERR_STATE, "PROFILING=1 has started a session already");
+    if (result == PYPROF_OK) result = pyprof__env_config(&config);
+    if (result == PYPROF_OK) result = pyprof__env_begin(&config, &started);
     if (result != PYPROF_OK) {
-        pyprof__say(0, "pyprof: %s; the program goes on unprofiled\n", pyprof__error_text);
+        pyprof__say(1, "pyprof: %s; the program goes on unprofiled\n", pyprof_last_error());
         return result;
     }
-    pyprof__env_prefix(pyprof__g.env_prefix, sizeof pyprof__g.env_prefix);
-    pyprof__g.env_session = started;
-    if (!pyprof__g.env_pid) atexit(pyprof__at_exit);
-    pyprof__g.env_pid = getpid();
-    pyprof__say(pyprof__g.env_quiet, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s_profile.{%s}\n", (long)getpid(), config.rate_hz,
-                pyprof__g.env_prefix, pyprof__g.env_formats);
-    if (config.heap) {
-        pyprof__g.env_threaded = pyprof__thread_start(&pyprof__g.env_thread, pyprof__env_main, NULL) == 0;
-        pyprof__say(pyprof__g.env_quiet, "pyprof: tracking memory (%s), a snapshot every %g s: %s_memory_snapshot.{txt,pkl}\n",
-                    config.heap == PYPROF_HEAP_EXACT ? "every block" : "sampled", pyprof__g.env_interval, pyprof__g.env_prefix);
-    }
+    if (wait) pyprof_pause(started);
+    pyprof__env_unknown();
+    pyprof__env_place();
+    pyprof__g.forked = pyprof__env_forked;
+    pyprof__env_adopt(started);
+    pyprof__writer_start(pyprof__writer_main);
+    pyprof__exits_watch();
+    pyprof__env_announce(&config, wait);
     if (session) *session = started;
     return PYPROF_OK;
 }
+
+// ============================================================================
+// [SECTION] PRELOAD -- with PYPROF_PRELOAD: a library for LD_PRELOAD that profiles a program as it is
+//   Runs on    the program's threads, at its calls of exit, exec, fork, wait, kill and dlopen
+//   Uses       ENVIRONMENT
+//   Promise    the program behaves as without; one without Python pays for a few comparisons
+// ============================================================================
+#if defined(PYPROF_PRELOAD)
+#if !defined(PYPROF__INTERPOSED)
+#error "pyprof.h: PYPROF_PRELOAD needs PYPROF_INTERPOSE_MALLOC beside it"
+#endif
+#if defined(__GNUC__) && !defined(__clang__)
+#define PYPROF__LAST_CALL __attribute__((optimize("O2")))
+#else
+#define PYPROF__LAST_CALL
+#endif
+#ifdef __cplusplus
+extern "C" {
+#endif
+static struct {                  // what stands behind ours
+    void (*exit)(int);
+    int (*execve)(const char *, char *const *, char *const *);
+    int (*execv)(const char *, char *const *);
+    int (*execvp)(const char *, char *const *);
+    int (*execvpe)(const char *, char *const *, char *const *);
+    int (*fexecve)(int, char *const *, char *const *);
+    int (*execveat)(int, const char *, char *const *, char *const *, int);
+    int (*daemon)(int, int);
+    pid_t (*fork)(void);
+    int (*kill)(pid_t, int);
+    int (*raise)(int);
+    int (*pthread_kill)(pthread_t, int);
+    int (*tgkill)(pid_t, pid_t, int);
+    void (*abort)(void);
+    void *(*dlopen)(const char *, int);
+    pid_t (*wait)(int *);
+    pid_t (*waitpid)(pid_t, int *, int);
+    pid_t (*wait3)(int *, int, struct rusage *);
+    pid_t (*wait4)(pid_t, int *, int, struct rusage *);
+    int (*waitid)(idtype_t, id_t, siginfo_t *, int);
+} pyprof__next;
+
+static struct {
+    pid_t pid;                   // in which the library was loaded: a worker has another
+    int watching;                // PROFILING=1, and no Python yet
+    void *base;                  // of the object that has Python's C API; NULL = not known
+    char opened[512];            // bare names of libraries that were being opened, one after the other
+    uint64_t begin_ns;
+} pyprof__preload;
+
+static void *pyprof__next_of(const char *name) { return dlsym((void *)-1l, name); }   // RTLD_NEXT
+
+static void pyprof__next_find(void)
+{
+    static const struct { const char *name; size_t offset; } names[] = {
+        { "_exit", offsetof(__typeof__(pyprof__next), exit) }, { "execve", offsetof(__typeof__(pyprof__next), execve) },
+        { "execv", offsetof(__typeof__(pyprof__next), execv) }, { "execvp", offsetof(__typeof__(pyprof__next), execvp) },
+        { "execvpe", offsetof(__typeof__(pyprof__next), execvpe) }, { "fexecve", offsetof(__typeof__(pyprof__next), fexecve) },
+        { "execveat", offsetof(__typeof__(pyprof__next), execveat) }, { "daemon", offsetof(__typeof__(pyprof__next), daemon) },
+        { "fork", offsetof(__typeof__(pyprof__next), fork) }, { "kill", offsetof(__typeof__(pyprof__next), kill) },
+        { "raise", offsetof(__typeof__(pyprof__next), raise) }, { "pthread_kill", offsetof(__typeof__(pyprof__next), pthread_kill) },
+        { "tgkill", offsetof(__typeof__(pyprof__next), tgkill) }, { "abort", offsetof(__typeof__(pyprof__next), abort) },
+        { "dlopen", offsetof(__typeof__(pyprof__next), dlopen) }, { "wait", offsetof(__typeof__(pyprof__next), wait) },
+        { "waitpid", offsetof(__typeof__(pyprof__next), waitpid) }, { "wait3", offsetof(__typeof__(pyprof__next), wait3) },
+        { "wait4", offsetof(__typeof__(pyprof__next), wait4) }, { "waitid", offsetof(__typeof__(pyprof__next), waitid) },
+    };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(names); i++) {
+        void *found = pyprof__next_of(names[i].name);
+        memcpy((char *)&pyprof__next + names[i].offset, &found, sizeof found);
+    }
+}
+
+// A constructor of another library may come before ours.
+#define PYPROF__NEXT(name) (pyprof__next.name ? (void)0 : pyprof__next_find(), pyprof__next.name)
+
+static void *pyprof__object_base(const void *address, const char **path)   // of the object it lies in; NULL = unknown
+{
+    struct { const char *path; void *base; const char *name; void *address; } place;   // Dl_info, declared only with _GNU_SOURCE
+    int (*find)(const void *, void *);
+    void *found = dlsym(NULL, "dladdr");
+    memcpy(&find, &found, sizeof find);
+    memset(&place, 0, sizeof place);
+    if (!found || !find(address, &place)) return NULL;
+    if (path) *path = place.path;
+    return place.base;
+}
+
+// ---- is there a Python? -------------------------------------------------------------------
+// An interpreter shows its C API, be it linked statically or not; a stripped one can only be told by the name.
+static int pyprof__is_python(void **symbol)
+{
+    char path[4096];
+    const char *slash;
+    *symbol = dlsym(NULL, "Py_Main");
+    if (*symbol) return 1;
+    pyprof__proc_link("exe", path, sizeof path);
+    slash = strrchr(path, '/');
+    return strncmp(slash ? slash + 1 : path, "python", 6) == 0;
+}
+
+static void pyprof__tree_mark(const char *base)   // for children
+{
+    char text[1200];
+    snprintf(text, sizeof text, "%lld %llu%s%s", (long long)pyprof__g.tree.pid, (unsigned long long)pyprof__g.tree.start_ns, *base ? " " : "", base);
+    setenv("PYPROF_RUN", text, 1);
+}
+
+static void pyprof__preload_start(void *python)   // an address of Python's
+{
+    pyprof__preload.watching = 0;
+    pyprof__preload.base = python ? pyprof__object_base(python, NULL) : NULL;
+    pyprof__g.out.worker = getpid() != pyprof__preload.pid;
+    if (pyprof_start_from_env(NULL) != PYPROF_OK) return;   // a reason worth telling has been told
+    // Other threads of the program may be reading the environment.
+    if (pyprof__thread_count() <= 1 + 2 && !pyprof__g.tree.base[0]) pyprof__tree_mark(pyprof__g.out.base);
+}
+
+// When PROFILING=1 led to nothing, one sentence says why: unless the program is a small one, or had children, which
+// can be the reason that it was set.
+static void pyprof__preload_end(void)
+{
+    struct rusage children;
+    if (!pyprof__preload.watching || getpid() != pyprof__preload.pid || pyprof__g.tree.base[0] || pyprof__g.tree.pid != getpid()) return;
+    if (pyprof__now() - pyprof__preload.begin_ns < 2 * pyprof__second) return;
+    if (getrusage(RUSAGE_CHILDREN, &children) == 0 && children.ru_maxrss) return;
+    pyprof__say(1, "pyprof: nothing was profiled: no Python was loaded in pid %ld\n", (long)getpid());
+}
+
+__attribute__((constructor)) static void pyprof__preload_begin(void)
+{
+    int wait;
+    void *python;
+    pyprof_result asked;
+    pyprof__next_find();
+    pyprof__preload.pid = getpid();
+    asked = pyprof__env_asked(&wait);
+    if (asked == PYPROF_ERR_DISABLED) return;
+    pyprof__preload.begin_ns = pyprof__now();
+    pyprof__tree_join();
+    if (!pyprof__getenv("PYPROF_RUN")) pyprof__tree_mark("");
+    pyprof__preload.watching = 1;
+    if (pyprof__is_python(&python)) pyprof__preload_start(python);
+    else atexit(pyprof__preload_end);
+}
+
+// ---- Python that comes late --------------------------------------------------------------
+// It stays: a server may close a plugin, and open it again.
+static void pyprof__preload_look(void *handle)
+{
+    void *symbol = handle ? dlsym(handle, "Py_InitializeEx") : NULL;
+    const char *path = NULL;
+    uint32_t inside = pyprof__inside;
+    if (!symbol || !pyprof__preload.watching) return;
+    pyprof__inside = 1;
+    pyprof__object_base(symbol, &path);
+    if (path) pyprof__next.dlopen(path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    pyprof__preload_start(symbol);
+    pyprof__inside = inside;
+}
+
+// A library of that name was being opened: it is there now, or was not found. Called by an allocation.
+static void pyprof__preload_came(void)
+{
+    char names[sizeof pyprof__preload.opened];
+    const char *name;
+    memcpy(names, pyprof__preload.opened, sizeof names);
+    for (name = names; *name && pyprof__preload.watching; name += strlen(name) + 1) {
+        void *handle = pyprof__next.dlopen(name, RTLD_LAZY | RTLD_NOLOAD);
+        pyprof__preload_look(handle);
+        if (handle) dlclose(handle);
+    }
+}
+
+static void pyprof__preload_opens(const char *name)
+{
+    size_t size = strlen(name) + 1, used = 0;
+    while (pyprof__preload.opened[used]) used += strlen(pyprof__preload.opened + used) + 1;
+    if (used + size + 1 > sizeof pyprof__preload.opened) used = 0;
+    if (size + 1 > sizeof pyprof__preload.opened) return;
+    memcpy(pyprof__preload.opened + used, name, size);
+    pyprof__preload.opened[used + size] = 0;
+    pyprof__stir.loaded = pyprof__preload_came;
+    pyprof__stir_arm(PYPROF__LOADED);
+}
+
+// Where libc looks for a bare name depends on the caller: such a call must be the last thing here, so that libc sees who
+// calls. What came of it shows at the next allocation.
+PYPROF__LAST_CALL PYPROF__INTERPOSED void *dlopen(const char *path, int mode)
+{
+    void *handle;
+    if (!PYPROF__NEXT(dlopen)) return NULL;
+    if (!pyprof__preload.watching || !path) return pyprof__next.dlopen(path, mode);
+    if (!strchr(path, '/')) {
+        pyprof__preload_opens(path);
+        return pyprof__next.dlopen(path, mode);
+    }
+    handle = pyprof__next.dlopen(path, mode);
+    if (handle) pyprof__preload_look(handle);
+    return handle;
+}
+
+// ---- the ends of a process ------------------------------------------------------------------
+PYPROF__INTERPOSED __attribute__((noreturn)) void _exit(int status)
+{
+    pyprof__leave();
+    if (PYPROF__NEXT(exit)) pyprof__next.exit(status);
+    for (;;) syscall(SYS_exit_group, status);
+}
+
+PYPROF__INTERPOSED __attribute__((noreturn)) void _Exit(int status) PYPROF__THROWS { _exit(status); }
+
+PYPROF__INTERPOSED int daemon(int keep_folder, int keep_files) PYPROF__THROWS   // the caller ends within libc
+{
+    pyprof__leave();
+    return PYPROF__NEXT(daemon) ? pyprof__next.daemon(keep_folder, keep_files) : -1;
+}
+
+// Would that signal end this process, and does nobody catch it?
+static int pyprof__is_deadly(int number)
+{
+    static const int harmless[] = { 0, SIGCHLD, SIGCONT, SIGURG, SIGWINCH, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU };
+    struct sigaction action;
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(harmless); i++) if (number == harmless[i]) return 0;
+    return number == SIGKILL || (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_DFL);
+}
+
+// CPython ends by SIGINT after Ctrl-C, and servers raise SIGTERM again once they have cleaned up.
+PYPROF__INTERPOSED int raise(int number) PYPROF__THROWS
+{
+    if (pyprof__is_deadly(number)) pyprof__leave();
+    return PYPROF__NEXT(raise) ? pyprof__next.raise(number) : -1;
+}
+
+PYPROF__INTERPOSED int kill(pid_t pid, int number) PYPROF__THROWS
+{
+    if ((pid == getpid() || pid == 0 || pid == -getpgrp()) && pyprof__is_deadly(number)) pyprof__leave();
+    return PYPROF__NEXT(kill) ? pyprof__next.kill(pid, number) : -1;
+}
+
+PYPROF__INTERPOSED int pthread_kill(pthread_t thread, int number) PYPROF__THROWS
+{
+    if (pyprof__is_deadly(number)) pyprof__leave();
+    return PYPROF__NEXT(pthread_kill) ? pyprof__next.pthread_kill(thread, number) : ESRCH;
+}
+
+PYPROF__INTERPOSED int tgkill(pid_t pid, pid_t tid, int number) PYPROF__THROWS
+{
+    if (pid == getpid() && pyprof__is_deadly(number)) pyprof__leave();
+    return (int)syscall(SYS_tgkill, pid, tid, number);
+}
+
+PYPROF__INTERPOSED __attribute__((noreturn)) void abort(void) PYPROF__THROWS
+{
+    if (pyprof__is_deadly(SIGABRT)) pyprof__leave();
+    if (PYPROF__NEXT(abort)) pyprof__next.abort();
+    for (;;) syscall(SYS_exit_group, 127);
+}
+
+// ---- exec --------------------------------------------------------------------------------------
+// Writes everything before the program becomes another one. An exec that is bound to fail, as those of a search
+// through PATH, costs nothing; one that fails in the kernel goes on recording.
+static void pyprof__before_exec(const char *path) { if (access(path, X_OK) == 0) pyprof__leave(); }
+
+static void pyprof__before_search(const char *name)
+{
+    const char *at = getenv("PATH"), *end;
+    char path[4096];
+    if (strchr(name, '/') || !at) { if (*name) pyprof__before_exec(name); return; }
+    for (;; at = end + 1) {
+        end = at + strcspn(at, ":");
+        snprintf(path, sizeof path, "%.*s%s%s", (int)(end - at), at, end > at ? "/" : "", name);
+        if (access(path, X_OK) == 0) { pyprof__leave(); return; }
+        if (!*end) return;
+    }
+}
+
+PYPROF__INTERPOSED int execve(const char *path, char *const *argv, char *const *envp) PYPROF__THROWS
+{
+    pyprof__before_exec(path);
+    return PYPROF__NEXT(execve) ? pyprof__next.execve(path, argv, envp) : (int)syscall(SYS_execve, path, argv, envp);
+}
+
+PYPROF__INTERPOSED int execv(const char *path, char *const *argv) PYPROF__THROWS
+{
+    pyprof__before_exec(path);
+    return PYPROF__NEXT(execv) ? pyprof__next.execv(path, argv) : (int)syscall(SYS_execve, path, argv, environ);
+}
+
+PYPROF__INTERPOSED int execvpe(const char *name, char *const *argv, char *const *envp) PYPROF__THROWS;
+PYPROF__INTERPOSED int execvpe(const char *name, char *const *argv, char *const *envp) PYPROF__THROWS
+{
+    pyprof__before_search(name);
+    if (PYPROF__NEXT(execvpe)) return pyprof__next.execvpe(name, argv, envp);
+    errno = ENOSYS;
+    return -1;
+}
+
+PYPROF__INTERPOSED int execvp(const char *name, char *const *argv) PYPROF__THROWS { return execvpe(name, argv, environ); }
+
+PYPROF__INTERPOSED int fexecve(int fd, char *const *argv, char *const *envp) PYPROF__THROWS
+{
+    pyprof__leave();
+    if (PYPROF__NEXT(fexecve)) return pyprof__next.fexecve(fd, argv, envp);
+    errno = ENOSYS;
+    return -1;
+}
+
+PYPROF__INTERPOSED int execveat(int fd, const char *path, char *const *argv, char *const *envp, int flags) PYPROF__THROWS;
+PYPROF__INTERPOSED int execveat(int fd, const char *path, char *const *argv, char *const *envp, int flags) PYPROF__THROWS
+{
+    pyprof__leave();
+    return (int)syscall(SYS_execveat, fd, path, argv, envp, flags);
+}
+
+// execl, execlp, execle: the arguments are counted, then laid out on the stack.
+enum { PYPROF__EXEC_PATH, PYPROF__EXEC_SEARCH, PYPROF__EXEC_ENVIRONMENT };
+
+static int pyprof__exec_list(int how, const char *path, const char *first, va_list list)
+{
+    char *const *envp = environ;
+    size_t count = 1, i;
+    va_list again;
+    va_copy(again, list);
+    if (first) for (; va_arg(again, char *); count++) {}
+    va_end(again);
+    {
+        char *argv[first ? count + 1 : 1];
+        memcpy(argv, &first, sizeof *argv);
+        for (i = 1; first && i <= count; i++) argv[i] = va_arg(list, char *);
+        if (how == PYPROF__EXEC_ENVIRONMENT) envp = va_arg(list, char *const *);
+        return how == PYPROF__EXEC_SEARCH ? execvpe(path, argv, envp) : execve(path, argv, envp);
+    }
+}
+
+#define PYPROF__EXEC_LIST(name, how) \
+    PYPROF__INTERPOSED int name(const char *path, const char *first, ...) PYPROF__THROWS \
+    { \
+        va_list list; \
+        int result; \
+        va_start(list, first); \
+        result = pyprof__exec_list(how, path, first, list); \
+        va_end(list); \
+        return result; \
+    }
+PYPROF__EXEC_LIST(execl, PYPROF__EXEC_PATH)
+PYPROF__EXEC_LIST(execlp, PYPROF__EXEC_SEARCH)
+PYPROF__EXEC_LIST(execle, PYPROF__EXEC_ENVIRONMENT)
+
+// ---- children ------------------------------------------------------------------------------------
+static pyprof__child *pyprof__child_of(pyprof__children *children, int64_t pid)   // NULL = there are too many; under its lock
+{
+    uint32_t i;
+    for (i = 0; i < children->count; i++)
+        if (children->list[i].pid == pid && !children->list[i].ended) return &children->list[i];
+    if (children->count == PYPROF__CHILDREN) { children->more++; return NULL; }
+    memset(&children->list[children->count], 0, sizeof children->list[0]);
+    children->list[children->count].pid = pid;
+    return &children->list[children->count++];
+}
+
+static void pyprof__child_begins(int64_t pid)
+{
+    if (pyprof__g.pid != getpid()) return;
+    pyprof__heap_lock(&pyprof__g.children.lock);
+    pyprof__child_of(&pyprof__g.children, pid);
+    pyprof__unlock(&pyprof__g.children.lock);
+}
+
+static void pyprof__child_ended(int64_t pid, int status)
+{
+    pyprof__child *child;
+    if (pyprof__g.pid != getpid()) return;
+    pyprof__heap_lock(&pyprof__g.children.lock);
+    child = pyprof__child_of(&pyprof__g.children, pid);
+    if (child) { child->status = (int32_t)status; child->ended = 1; }
+    pyprof__unlock(&pyprof__g.children.lock);
+}
+
+// A fork out of Python's own code goes on in Python. That of another part of the program is known by what it does.
+PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
+{
+    int from_python = pyprof__preload.base && pyprof__object_base(__builtin_return_address(0), NULL) == pyprof__preload.base;
+    pid_t pid = PYPROF__NEXT(fork) ? pyprof__next.fork() : -1;
+    if (pid > 0) pyprof__child_begins((int64_t)pid);
+    if (pid == 0 && from_python) pyprof__stir_now();
+    return pid;
+}
+
+static pid_t pyprof__waited_for(pid_t pid, int status)
+{
+    int error = errno;
+    if (pid > 0 && (WIFEXITED(status) || WIFSIGNALED(status))) pyprof__child_ended((int64_t)pid, status);
+    errno = error;
+    return pid;
+}
+
+PYPROF__INTERPOSED pid_t wait4(pid_t which, int *status, int options, struct rusage *usage)
+{
+    int own = 0;
+    pid_t pid = PYPROF__NEXT(wait4) ? pyprof__next.wait4(which, &own, options, usage) : -1;
+    if (status && pid > 0) *status = own;
+    return pyprof__waited_for(pid, own);
+}
+
+PYPROF__INTERPOSED pid_t wait3(int *status, int options, struct rusage *usage) { return wait4(-1, status, options, usage); }
+PYPROF__INTERPOSED pid_t waitpid(pid_t which, int *status, int options) { return wait4(which, status, options, NULL); }
+PYPROF__INTERPOSED pid_t wait(int *status) { return wait4(-1, status, 0, NULL); }
+
+PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
+{
+    siginfo_t own;
+    int result;
+    memset(&own, 0, sizeof own);
+    result = PYPROF__NEXT(waitid) ? pyprof__next.waitid(type, id, info ? info : &own, options) : -1;
+    if (info) own = *info;
+    if (result != 0 || own.si_pid == 0 || options & WNOWAIT) return result;
+    if (own.si_code == CLD_EXITED) pyprof__waited_for(own.si_pid, (own.si_status & 255) << 8);
+    else if (own.si_code == CLD_KILLED || own.si_code == CLD_DUMPED) pyprof__waited_for(own.si_pid, own.si_status);
+    return result;
+}
+#ifdef __cplusplus
+}
+#endif
+#endif   // PYPROF_PRELOAD
 
 // What only this file uses. PYPROF_IMPLEMENTATION stays, so that including it again is noticed and does nothing.
 #undef PYPROF__COUNT
