@@ -1730,17 +1730,6 @@ static void pyprof__process_facts(pyprof_process *facts)   // what the kernel co
     facts->major_faults = usage.ru_majflt;
 }
 
-// Is a library being loaded? Then nothing may be asked of the dynamic linker. (_r_debug of link.h: r_state is its 4th
-// member, 0 = all is done.)
-static int pyprof__is_linking(void)
-{
-    struct { int version; void *map; uint64_t hook; int state; } debug;
-    const void *found = dlsym(NULL, "_r_debug");
-    memset(&debug, 0, sizeof debug);
-    if (found) memcpy(&debug, found, sizeof debug);
-    return debug.state != 0;
-}
-
 // Has every thread of the program ended but so many of ours? The main thread stays in the list when it has left by
 // pthread_exit.
 static int pyprof__threads_left(int64_t ours)
@@ -10224,36 +10213,30 @@ PYPROF__HOT void pyprof__gone(uint32_t generation, const void *block, const pypr
 // ---- woken by an allocation -------------------------------------------------------------------
 // In a forked child nothing of ours may run before it is sure that the child goes on in Python, and is not about to
 // exec. Until then its allocations tell: of Python's objects one is enough, of others it takes some.
-enum { PYPROF__FORKED = 1, PYPROF__LOADED = 2, PYPROF__SURE_CALLS = 32, PYPROF__SURE_NS = 2000000 };
+enum { PYPROF__SURE_CALLS = 32, PYPROF__SURE_NS = 2000000 };
 static struct {
-    uint32_t flags;              // what is waited for
-    uint32_t calls;
+    uint32_t armed, calls;
     uint64_t since_ns;
-    void (*forked)(void), (*loaded)(void);
+    void (*forked)(void);        // what is done once it is sure
 } pyprof__stir;
 
-static void pyprof__stir_arm(uint32_t flag)   // from now on each allocation is seen
+static void pyprof__stir_arm(void)   // from now on each allocation is seen
 {
     pyprof__stir.calls = 0;
     pyprof__stir.since_ns = pyprof__now();
-    __atomic_fetch_or(&pyprof__stir.flags, flag, __ATOMIC_RELEASE);
+    __atomic_store_n(&pyprof__stir.armed, 1, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_ACQ_REL);
 }
 
 static void pyprof__stir_now(void)   // it is sure
 {
-    if (!(__atomic_fetch_and(&pyprof__stir.flags, ~(uint32_t)PYPROF__FORKED, __ATOMIC_ACQ_REL) & PYPROF__FORKED)) return;
-    if (pyprof__stir.forked) pyprof__stir.forked();
+    if (__atomic_exchange_n(&pyprof__stir.armed, 0, __ATOMIC_ACQ_REL)) pyprof__stir.forked();
 }
 
 __attribute__((noinline)) static void pyprof__stirred(int domain)
 {
     int error = errno, python = domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ;
     pyprof__own.left = 0;   // the next one, too
-    if (PYPROF__GET(pyprof__stir.flags) & PYPROF__LOADED && !pyprof__is_linking()) {
-        __atomic_fetch_and(&pyprof__stir.flags, ~(uint32_t)PYPROF__LOADED, __ATOMIC_ACQ_REL);
-        if (pyprof__stir.loaded) pyprof__stir.loaded();
-    }
     if (python || __atomic_add_fetch(&pyprof__stir.calls, 1, __ATOMIC_RELAXED) >= PYPROF__SURE_CALLS
         || pyprof__now() - pyprof__stir.since_ns > PYPROF__SURE_NS) pyprof__stir_now();
     errno = error;
@@ -10267,7 +10250,7 @@ static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
     call->domain = domain;
     if (pyprof__own.probe == 1 + (uint32_t)domain) pyprof__own.probe = PYPROF__REACHED;
     call->generation = size == SIZE_MAX || pyprof__own.probe ? 0 : pyprof__wants(size);
-    if (PYPROF__GET(pyprof__stir.flags)) pyprof__stirred(domain);
+    if (PYPROF__GET(pyprof__stir.armed)) pyprof__stirred(domain);
     // Until CPython's domains are hooked, its own blocks would count here, and code objects would die unseen.
     if (domain == PYPROF_DOMAIN_NATIVE && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) call->generation = 0;
 }
@@ -11951,6 +11934,8 @@ static void pyprof__heap_reset_peak(void)
 //   Uses       PROFILE
 //   Promise    a profile never changes once it is sealed, so any number of threads may read it
 // ============================================================================
+typedef struct { int64_t pid; int32_t status; int ended, profiled; char name[32]; } pyprof__child;   // a process; status as wait tells it
+
 struct pyprof_profile {
     pyprof__pool pool;
     pyprof__model model;
@@ -11964,6 +11949,7 @@ struct pyprof_profile {
     int is_diff;                   // values are differences: they can be negative
     double checkpoint;             // Unix seconds: written while the recording went on, then; 0 = it is the whole
     const pyprof_profile *before;  // text: an earlier snapshot to compare with, or NULL; not ours
+    pyprof__array children;        // pyprof__child
     pyprof__array seen;            // a difference's node: unsigned char, 1 = it was there before, 2 = after
 };
 
@@ -12151,6 +12137,7 @@ static void pyprof__profile_free(pyprof_profile *profile)
     pyprof__array_free(&profile->pool, &profile->labels);
     pyprof__array_free(&profile->pool, &profile->titles);
     pyprof__array_free(&profile->pool, &profile->seen);
+    pyprof__array_free(&profile->pool, &profile->children);
     pyprof__model_free(&profile->model);
     allocator.free(allocator.user, profile, sizeof *profile);
 }
@@ -12175,6 +12162,7 @@ static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t 
     memset(profile, 0, sizeof *profile);
     pyprof__pool_init(&profile->pool, allocator, UINT64_MAX);
     profile->pid = getpid();
+    pyprof__array_init(&profile->children, sizeof(pyprof__child));
     if (pyprof__model_copy(&profile->model, &profile->pool, model, window_ns) && pyprof__labels_make(profile) && pyprof__measure_depth(profile))
         return profile;
     pyprof__profile_free(profile);
@@ -13891,6 +13879,24 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
     pyprof__put_json(s, stats->degraded);
 }
 
+static void pyprof__json_children(const pyprof__job *job)
+{
+    const pyprof__array *children = &job->profile->children;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    if (!children->count) return;
+    pyprof__put(s, "\"children\": [");
+    for (i = 0; i < children->count; i++) {
+        const pyprof__child *child = &PYPROF__AT(const pyprof__child, *children, i);
+        pyprof__put_format(s, "%s{\"pid\": %lld, \"name\": ", i ? ",\n  " : "\n  ", (long long)child->pid);
+        pyprof__put_json(s, child->name);
+        pyprof__put_format(s, ", \"profiled\": %s, \"exit_status\": ", child->profiled ? "true" : "false");
+        if (!child->ended) pyprof__put(s, "null}");   // it lives, or nobody waited for it
+        else pyprof__put_format(s, "%d}", WIFEXITED(child->status) ? WEXITSTATUS(child->status) : -WTERMSIG(child->status));
+    }
+    pyprof__put(s, "\n],\n");
+}
+
 static void pyprof__json_head(const pyprof__job *job)
 {
     const pyprof_profile *profile = job->profile;
@@ -13901,6 +13907,10 @@ static void pyprof__json_head(const pyprof__job *job)
     pyprof__put_format(s, ", \"pid\": %lld, \"python\": ", (long long)profile->pid);
     pyprof__put_json(s, pyprof__text(profile, profile->python));
     if (profile->is_diff) pyprof__put(s, ", \"diff\": true");
+    if (profile->checkpoint > 0) {   // the recording went on
+        pyprof__put(s, ", \"checkpoint\": ");
+        pyprof__put_fixed(s, profile->checkpoint, 6);
+    }
     pyprof__put_format(s, ", \"free_threaded\": %s,\n\"start\": ", profile->free_threaded ? "true" : "false");
     pyprof__put_fixed(s, pyprof__unix(model, model->start_ns), 6);
     pyprof__put(s, ", \"duration\": ");
@@ -14435,6 +14445,7 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
 {
     pyprof_result result;
     pyprof__json_head(job);
+    pyprof__json_children(job);
     pyprof__json_threads(job);
     pyprof__json_frames(job);
     result = pyprof__json_functions(job);
@@ -15253,7 +15264,8 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
     char title[256], note[256];
     pyprof_result result = PYPROF_OK;
     if (job->output->title) snprintf(title, sizeof title, "%.250s", job->output->title);
-    else snprintf(title, sizeof title, "%.100s%s%s (CPython %.40s)", program, *metric ? ": " : "", metric, python);
+    else snprintf(title, sizeof title, "%.100s%s%s (CPython %.40s)%s", program, *metric ? ": " : "", metric, python,
+                  job->profile->checkpoint > 0 ? ", checkpoint: the program was still running" : "");
     if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
     else pyprof__svg_note_time(job, note, sizeof note);
     if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads, job->output->lines))
@@ -15335,7 +15347,33 @@ static void pyprof__text_head(const pyprof__job *job)
     pyprof__put_fixed(s, model->rate_hz, 0);
     pyprof__put(s, " Hz, from ");
     pyprof__put_date(s, pyprof__unix(model, model->start_ns));
-    pyprof__put_format(s, "; %llu threads, %u interpreters\n\n", (unsigned long long)model->stats.threads, job->profile->interpreters);
+    pyprof__put_format(s, "; %llu threads, %u interpreters\n", (unsigned long long)model->stats.threads, job->profile->interpreters);
+    if (job->profile->checkpoint > 0) {
+        pyprof__put(s, "Checkpoint of ");
+        pyprof__put_date(s, job->profile->checkpoint);
+        pyprof__put(s, ": the program was still running\n");
+    }
+    pyprof__put(s, "\n");
+}
+
+static void pyprof__text_child(pyprof__sink *s, const pyprof__child *child)
+{
+    pyprof__put_format(s, "    %lld%s", (long long)child->pid, child->name[0] ? " " : "");
+    pyprof__put_visible(s, child->name);
+    pyprof__put(s, child->profiled ? ", profiled" : ", not profiled");
+    if (!child->ended) pyprof__put(s, ", end not known\n");
+    else if (WIFSIGNALED(child->status)) pyprof__put_format(s, ", ended by signal %d\n", WTERMSIG(child->status));
+    else pyprof__put_format(s, ", exit status %d\n", WEXITSTATUS(child->status));
+}
+
+static void pyprof__text_children(const pyprof__job *job)
+{
+    const pyprof__array *children = &job->profile->children;
+    size_t i, shown = children->count < 20 ? children->count : 20;
+    if (!children->count) return;
+    pyprof__put_format(job->sink, "Child processes: %llu\n", (unsigned long long)children->count);
+    for (i = 0; i < shown; i++) pyprof__text_child(job->sink, &PYPROF__AT(const pyprof__child, *children, i));
+    if (shown < children->count) pyprof__put(job->sink, "    ...\n");
 }
 
 static void pyprof__text_degraded(const pyprof__job *job)
@@ -16590,6 +16628,7 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
     }
     pyprof__text_quality(job);
     pyprof__text_process(job);
+    pyprof__text_children(job);
     pyprof__text_threads(job);
     result = pyprof__text_table(job, "Functions, by time spent running in them (self)", PYPROF_GROUP_FUNCTION, 0, 15);
     if (result == PYPROF_OK)
@@ -16730,8 +16769,8 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
     if (whole) pyprof__owners(job->profile, owner);
     pyprof__put(job->sink, "{\"$schema\": \"https://www.speedscope.app/file-format-schema.json\", "
                 "\"exporter\": \"pyprof.h@" PYPROF_VERSION_STRING "\", \"name\": ");
-    snprintf(name, sizeof name, pyprof__is_memory(job->metric) ? "%.200s: %s" : "%.200s", pyprof__text(job->profile, job->profile->program),
-             pyprof__metric_names[job->metric].name);
+    snprintf(name, sizeof name, "%.200s%s%s%s", pyprof__text(job->profile, job->profile->program), pyprof__is_memory(job->metric) ? ": " : "",
+             pyprof__is_memory(job->metric) ? pyprof__metric_names[job->metric].name : "", job->profile->checkpoint > 0 ? " (checkpoint)" : "");
     pyprof__put_json(job->sink, job->output->title ? job->output->title : name);
     pyprof__put(job->sink, ",\n\"shared\": {\"frames\": [");
     pyprof__speedscope_frames(job);
@@ -16814,7 +16853,7 @@ static void pyprof__pprof_period(pyprof__proto *p, const pyprof__job *job)
     pyprof__proto_int(p, &p->out, 12, memory ? interval : (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
 }
 
-static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model)
+static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model, double checkpoint)
 {
     char quality[256];
     snprintf(quality, sizeof quality, "asked %llu, samples %llu, missed %llu, rejected %llu, unfrozen %llu, truncated %llu",
@@ -16822,6 +16861,7 @@ static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model)
              (unsigned long long)model->stats.samples, (unsigned long long)model->stats.missed, (unsigned long long)model->stats.rejected,
              (unsigned long long)model->stats.unfrozen, (unsigned long long)model->stats.truncated);
     pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, quality));
+    if (checkpoint > 0) pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, "checkpoint: the program was still running"));
     if (model->heap.mode != PYPROF_HEAP_OFF) {
         snprintf(quality, sizeof quality, "memory %s, interval_bytes %llu, blocks not noted %llu", pyprof__heap_modes[model->heap.mode],
                  (unsigned long long)model->heap.interval, (unsigned long long)model->stats.heap_dropped);
@@ -16846,7 +16886,7 @@ static void pyprof__pprof_head(pyprof__proto *p, const pyprof__job *job)
     pyprof__proto_int(p, &p->out, 10, model->recorded_ns);
     pyprof__pprof_period(p, job);
     pyprof__proto_int(p, &p->out, 14, pyprof__proto_string(p, main_type));
-    pyprof__pprof_comments(p, model);
+    pyprof__pprof_comments(p, model, job->profile->checkpoint);
 }
 
 static void pyprof__pprof_tables(pyprof__proto *p, const pyprof__job *job)
@@ -17486,7 +17526,6 @@ typedef struct {                 // where the files of PROFILING=1 go
 } pyprof__out;
 
 enum { PYPROF__CHILDREN = 256 };
-typedef struct { int64_t pid; int32_t status; int32_t ended; char name[32]; } pyprof__child;   // status as wait tells it
 typedef struct { uint32_t lock, count, more; pyprof__child list[PYPROF__CHILDREN]; } pyprof__children;
 
 typedef struct {
@@ -17548,7 +17587,7 @@ static void pyprof__after_fork(void)
     pyprof__thread_forked();
     pyprof__g.pid = getpid();
     pyprof__is_sampler = 0;
-    if (goes_on) pyprof__stir_arm(PYPROF__FORKED);
+    if (goes_on) pyprof__stir_arm();
 }
 
 static void pyprof__enter(void)   // every API function that touches sessions; a raw clone() runs no atfork handler
@@ -19283,6 +19322,36 @@ static void pyprof__env_memory(const pyprof_profile *profile)
     if (!profile->checkpoint) pyprof__env_save(profile, "memory_final.txt", &text);
 }
 
+// The children that are known, each with its name while it lives, and whether it has written files.
+static void pyprof__env_children(pyprof_profile *profile)
+{
+    pyprof__children *known = &pyprof__g.children;
+    const pyprof__out *out = &pyprof__g.out;
+    char path[PYPROF__OUT_PATH];
+    struct stat info;
+    size_t i;
+    pyprof__heap_lock(&known->lock);
+    if (pyprof__array_reserve(&profile->pool, &profile->children, known->count)) {
+        memcpy(profile->children.data, known->list, known->count * sizeof known->list[0]);
+        profile->children.count = known->count;
+    }
+    pyprof__unlock(&known->lock);
+    for (i = 0; i < profile->children.count; i++) {
+        pyprof__child *child = &PYPROF__AT(pyprof__child, profile->children, i);
+        if (out->suffix[0]) snprintf(path, sizeof path, "%s.%lld%s", out->base, (long long)child->pid, out->suffix);
+        else snprintf(path, sizeof path, "%s.%lld_profile.%.*s", out->base, (long long)child->pid, (int)strcspn(out->formats, ","), out->formats);
+        child->profiled = !out->stream && lstat(path, &info) == 0;
+        if (child->ended || child->name[0]) continue;
+        snprintf(path, sizeof path, "/proc/%lld/comm", (long long)child->pid);
+        if (pyprof__read_file(AT_FDCWD, path, child->name, sizeof child->name) > 0) child->name[strcspn(child->name, "\n")] = 0;
+        else child->name[0] = 0;
+    }
+    pyprof__heap_lock(&known->lock);
+    for (i = 0; i < profile->children.count && i < known->count; i++)   // a name stays known
+        memcpy(known->list[i].name, PYPROF__AT(pyprof__child, profile->children, i).name, sizeof known->list[i].name);
+    pyprof__unlock(&known->lock);
+}
+
 static void pyprof__env_write(const pyprof_profile *profile)
 {
     pyprof__out *out = &pyprof__g.out;
@@ -19307,16 +19376,17 @@ static int pyprof__env_any(const pyprof_profile *profile)
 {
     const pyprof_stats *stats = &profile->model.stats;
     if (stats->asked || stats->heap_samples || stats->degraded[0]) return 1;
-    if (pyprof__g.out.child) return 0;
+    if (pyprof__g.out.child || profile->children.count) return 0;   // what its children recorded is what was asked for
     pyprof__say(1, "pyprof: nothing was recorded: Python did not run in pid %ld%s\n", (long)getpid(),
                 profile->model.recorded_ns < pyprof__second ? ", or ended before the first sample" : "");
     return 0;
 }
 
 // The last word of a session that has ended: taken after all checkpoints.
-static void pyprof__write_end(const pyprof_profile *profile, const char *checkpoint, int from_env)
+static void pyprof__write_end(pyprof_profile *profile, const char *checkpoint, int from_env)
 {
     pthread_mutex_lock(&pyprof__writing);
+    if (from_env) pyprof__env_children(profile);
     if (from_env && pyprof__env_any(profile)) pyprof__env_write(profile);
     if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL);
     pthread_mutex_unlock(&pyprof__writing);
@@ -19338,6 +19408,7 @@ static void pyprof__write_session(pyprof *token, int final)
     pthread_mutex_unlock(&pyprof__lock);
     if (session && pyprof__take(token, 0, 0, &profile) == PYPROF_OK) {
         if (!final) profile->checkpoint = (double)pyprof__clock(CLOCK_REALTIME) / 1e9;
+        if (from_env) pyprof__env_children(profile);
         if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL);
         if (from_env && (!final || pyprof__env_any(profile))) {
             profile->before = pyprof__g.env_before;
@@ -20640,11 +20711,6 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
 #if !defined(PYPROF__INTERPOSED)
 #error "pyprof.h: PYPROF_PRELOAD needs PYPROF_INTERPOSE_MALLOC beside it"
 #endif
-#if defined(__GNUC__) && !defined(__clang__)
-#define PYPROF__LAST_CALL __attribute__((optimize("O2")))
-#else
-#define PYPROF__LAST_CALL
-#endif
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -20675,7 +20741,6 @@ static struct {
     pid_t pid;                   // in which the library was loaded: a worker has another
     int watching;                // PROFILING=1, and no Python yet
     void *base;                  // of the object that has Python's C API; NULL = not known
-    char opened[512];            // bare names of libraries that were being opened, one after the other
     uint64_t begin_ns;
 } pyprof__preload;
 
@@ -20790,44 +20855,53 @@ static void pyprof__preload_look(void *handle)
     pyprof__inside = inside;
 }
 
-// A library of that name was being opened: it is there now, or was not found. Called by an allocation.
-static void pyprof__preload_came(void)
+// The folders that the caller's object gives for its libraries (DT_RUNPATH, DT_RPATH), and its own. NULL = none.
+static const char *pyprof__caller_folders(const void *caller, const char **object)
 {
-    char names[sizeof pyprof__preload.opened];
-    const char *name;
-    memcpy(names, pyprof__preload.opened, sizeof names);
-    for (name = names; *name && pyprof__preload.watching; name += strlen(name) + 1) {
-        void *handle = pyprof__next.dlopen(name, RTLD_LAZY | RTLD_NOLOAD);
-        pyprof__preload_look(handle);
-        if (handle) dlclose(handle);
+    struct { const char *path; void *base; const char *name; void *address; } place;
+    struct { uint64_t bias; const char *path; const Elf64_Dyn *dynamic; } *map = NULL;   // link_map of link.h
+    int (*find)(const void *, void *, void *, int);
+    void *found = dlsym(NULL, "dladdr1");
+    const char *strings = NULL;
+    const Elf64_Dyn *at;
+    uint64_t folders = UINT64_MAX;
+    memcpy(&find, &found, sizeof find);
+    if (!found || !find(caller, &place, &map, 2) || !map) return NULL;   // RTLD_DL_LINKMAP
+    for (at = map->dynamic; at && at->d_tag != DT_NULL; at++) {
+        if (at->d_tag == DT_STRTAB) strings = (const char *)(uintptr_t)at->d_un.d_ptr;
+        if (at->d_tag == DT_RUNPATH || (at->d_tag == DT_RPATH && folders == UINT64_MAX)) folders = at->d_un.d_val;
     }
+    *object = place.path;
+    return strings && folders != UINT64_MAX ? strings + folders : NULL;
 }
 
-static void pyprof__preload_opens(const char *name)
+// The file of a bare name in one of those folders; libc would look there only for that caller. 0 = there is none.
+static int pyprof__caller_finds(const void *caller, const char *name, char *path, size_t capacity)
 {
-    size_t size = strlen(name) + 1, used = 0;
-    while (pyprof__preload.opened[used]) used += strlen(pyprof__preload.opened + used) + 1;
-    if (used + size + 1 > sizeof pyprof__preload.opened) used = 0;
-    if (size + 1 > sizeof pyprof__preload.opened) return;
-    memcpy(pyprof__preload.opened + used, name, size);
-    pyprof__preload.opened[used + size] = 0;
-    pyprof__stir.loaded = pyprof__preload_came;
-    pyprof__stir_arm(PYPROF__LOADED);
+    static const char *const origins[] = { "$ORIGIN", "${ORIGIN}" };
+    const char *object = "", *at = pyprof__caller_folders(caller, &object), *end;
+    size_t i, skip;
+    for (; at; at = *end ? end + 1 : NULL) {
+        const char *slash = strrchr(object, '/');
+        end = at + strcspn(at, ":");
+        for (i = skip = 0; i < 2; i++) if (strncmp(at, origins[i], strlen(origins[i])) == 0) skip = strlen(origins[i]);
+        snprintf(path, capacity, "%.*s%.*s/%s", skip && slash ? (int)(slash - object) : 0, object, (int)(end - at - (int)skip), at + skip, name);
+        if (end > at && access(path, R_OK) == 0) return 1;
+    }
+    return 0;
 }
 
-// Where libc looks for a bare name depends on the caller: such a call must be the last thing here, so that libc sees who
-// calls. What came of it shows at the next allocation.
-PYPROF__LAST_CALL PYPROF__INTERPOSED void *dlopen(const char *path, int mode)
+PYPROF__INTERPOSED void *dlopen(const char *name, int mode)
 {
-    void *handle;
+    char path[4096];
+    void *handle = NULL;
     if (!PYPROF__NEXT(dlopen)) return NULL;
-    if (!pyprof__preload.watching || !path) return pyprof__next.dlopen(path, mode);
-    if (!strchr(path, '/')) {
-        pyprof__preload_opens(path);
-        return pyprof__next.dlopen(path, mode);
+    if (name && *name && !strchr(name, '/') && pyprof__caller_finds(__builtin_return_address(0), name, path, sizeof path)) {
+        handle = pyprof__next.dlopen(name, mode | RTLD_NOLOAD);   // there already, or from LD_LIBRARY_PATH?
+        if (!handle) handle = pyprof__next.dlopen(path, mode);
     }
-    handle = pyprof__next.dlopen(path, mode);
-    if (handle) pyprof__preload_look(handle);
+    if (!handle) handle = pyprof__next.dlopen(name, mode);
+    if (handle && name && pyprof__preload.watching) pyprof__preload_look(handle);
     return handle;
 }
 
