@@ -19477,6 +19477,7 @@ static void pyprof__write_all_now(void)   // as at the end
 static void *pyprof__writer_main(void *unused)
 {
     pyprof__saver *writer = &pyprof__g.writer;
+    uint64_t quiet = 0;
     prctl(PR_SET_NAME, "pyprof", 0, 0, 0);
     pyprof__inside = 1;
     __atomic_store_n(&writer->tid, pyprof__gettid(), __ATOMIC_RELEASE);
@@ -19486,13 +19487,15 @@ static void *pyprof__writer_main(void *unused)
         pyprof *token;
         if (asked != writer->done) {
             pyprof__write_all_now();
+            quiet = pyprof__now() + 2 * pyprof__second;   // it is about to end: nothing is begun that would not be finished
             __atomic_store_n(&writer->done, asked, __ATOMIC_RELEASE);
             continue;
         }
         polled = writer->poll ? writer->poll(now) : UINT64_MAX;
         pthread_mutex_lock(&pyprof__lock);
-        token = pyprof__writing_due(now, &due);
+        token = now < quiet ? NULL : pyprof__writing_due(now, &due);
         pthread_mutex_unlock(&pyprof__lock);
+        if (now < quiet) due = quiet;
         if (token) pyprof__write_session(token, 0);
         else pyprof__sleep_until(&writer->word, seen, due < polled ? due : polled);
     }
@@ -20489,6 +20492,13 @@ static pyprof_result pyprof__env_heap(int *heap)
 }
 
 // ---- where files go -----------------------------------------------------------------
+static void pyprof__absolute(const char *path, char *text, size_t capacity)   // the program may go to another folder
+{
+    char here[512];
+    if (!*path || *path == '/') pyprof__copy_text(text, capacity, path);
+    else snprintf(text, capacity, "%.500s/%.500s", getcwd(here, sizeof here) ? here : ".", path);
+}
+
 // PYPROF_OUT: a folder, a prefix, one file with a known suffix, or a stream (a pipe, /dev/stdout).
 static void pyprof__out_kind(pyprof__out *out, const char *text)
 {
@@ -20515,7 +20525,7 @@ static pyprof_result pyprof__env_out(void)
 {
     const char *text = pyprof__getenv("PYPROF_OUT");
     pyprof__out *out = &pyprof__g.out;
-    char here[512], whole[1024];
+    char whole[1024];
     if (!text || !*text) {
         out->suffix[0] = 0;
         out->stream = 0;
@@ -20525,8 +20535,8 @@ static pyprof_result pyprof__env_out(void)
         return PYPROF_OK;
     }
     if (strlen(text) > 900) return pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_OUT=%.100s...: longer than 900 bytes", text);
-    if (*text == '/' || strcmp(text, "-") == 0) pyprof__copy_text(out->pattern, sizeof out->pattern, text);
-    else snprintf(out->pattern, sizeof out->pattern, "%.500s/%.500s", getcwd(here, sizeof here) ? here : ".", text);   // the program may go elsewhere
+    if (strcmp(text, "-") == 0) pyprof__copy_text(out->pattern, sizeof out->pattern, text);
+    else pyprof__absolute(text, out->pattern, sizeof out->pattern);
     if (!pyprof__fill_in(out->pattern, whole, sizeof whole)) return pyprof__fill_in_failed("PYPROF_OUT", text);
     pyprof__out_kind(out, whole);
     return PYPROF_OK;
@@ -20616,7 +20626,8 @@ static pyprof_result pyprof__env_config(pyprof_config *config)
     if (!pyprof__env_number("PYPROF_MAX_CPU", 0.0001, 1000, &config->max_cpu)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_formats(out->formats, sizeof out->formats)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_sources(&out->sources)) return PYPROF_ERR_ARGUMENT;
-    pyprof__copy_text(pyprof__g.trigger, sizeof pyprof__g.trigger, trigger ? trigger : "");
+    if (trigger && strlen(trigger) > 400) return pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_TRIGGER=%.100s...: longer than 400 bytes", trigger);
+    pyprof__absolute(trigger ? trigger : "", pyprof__g.trigger, sizeof pyprof__g.trigger);
     result = pyprof__env_out();
     return result == PYPROF_OK ? pyprof__env_heap(&config->heap) : result;
 }
@@ -20730,6 +20741,8 @@ static struct {                  // what stands behind ours
     int (*tgkill)(pid_t, pid_t, int);
     void (*abort)(void);
     void *(*dlopen)(const char *, int);
+    FILE *(*fopen)(const char *, const char *);
+    FILE *(*fopen64)(const char *, const char *);
     pid_t (*wait)(int *);
     pid_t (*waitpid)(pid_t, int *, int);
     pid_t (*wait3)(int *, int, struct rusage *);
@@ -20742,6 +20755,7 @@ static struct {
     int watching;                // PROFILING=1, and no Python yet
     void *base;                  // of the object that has Python's C API; NULL = not known
     uint64_t begin_ns;
+    int64_t forked;              // the thread that called fork out of Python's code; 0 = it has gone on
 } pyprof__preload;
 
 static void *pyprof__next_of(const char *name) { return dlsym((void *)-1l, name); }   // RTLD_NEXT
@@ -20756,6 +20770,7 @@ static void pyprof__next_find(void)
         { "fork", offsetof(__typeof__(pyprof__next), fork) }, { "kill", offsetof(__typeof__(pyprof__next), kill) },
         { "raise", offsetof(__typeof__(pyprof__next), raise) }, { "pthread_kill", offsetof(__typeof__(pyprof__next), pthread_kill) },
         { "tgkill", offsetof(__typeof__(pyprof__next), tgkill) }, { "abort", offsetof(__typeof__(pyprof__next), abort) },
+        { "fopen", offsetof(__typeof__(pyprof__next), fopen) }, { "fopen64", offsetof(__typeof__(pyprof__next), fopen64) },
         { "dlopen", offsetof(__typeof__(pyprof__next), dlopen) }, { "wait", offsetof(__typeof__(pyprof__next), wait) },
         { "waitpid", offsetof(__typeof__(pyprof__next), waitpid) }, { "wait3", offsetof(__typeof__(pyprof__next), wait3) },
         { "wait4", offsetof(__typeof__(pyprof__next), wait4) }, { "waitid", offsetof(__typeof__(pyprof__next), waitid) },
@@ -21089,9 +21104,25 @@ PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
     int from_python = pyprof__preload.base && pyprof__object_base(__builtin_return_address(0), NULL) == pyprof__preload.base;
     pid_t pid = PYPROF__NEXT(fork) ? pyprof__next.fork() : -1;
     if (pid > 0) pyprof__child_begins((int64_t)pid);
+    if (pid > 0 && from_python) pyprof__preload.forked = pyprof__gettid();
     if (pid == 0 && from_python) pyprof__stir_now();
     return pid;
 }
+
+// After a fork CPython 3.12 and later ask /proc/self/stat how many threads there are, and warn of more than one
+// (posixmodule.c: warn_about_fork_with_threads). Ours are no danger to the child, and no matter of the program's: what
+// cannot be opened makes CPython count its own threads.
+static FILE *pyprof__opened(FILE *(*open)(const char *, const char *), const char *path, const char *mode)
+{
+    int64_t forked = __atomic_exchange_n(&pyprof__preload.forked, 0, __ATOMIC_RELAXED);
+    if (!forked || forked != pyprof__gettid() || strcmp(path, "/proc/self/stat") != 0) return open ? open(path, mode) : NULL;
+    errno = ENOENT;
+    return NULL;
+}
+
+PYPROF__INTERPOSED FILE *fopen64(const char *path, const char *mode);
+PYPROF__INTERPOSED FILE *fopen64(const char *path, const char *mode) { return pyprof__opened(PYPROF__NEXT(fopen64), path, mode); }
+PYPROF__INTERPOSED FILE *fopen(const char *path, const char *mode) { return pyprof__opened(PYPROF__NEXT(fopen), path, mode); }
 
 static pid_t pyprof__waited_for(pid_t pid, int status)
 {
