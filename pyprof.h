@@ -10172,6 +10172,31 @@ static void pyprof__note(int domain, const void *block, size_t size, uint32_t ge
     self->recent_at = (self->recent_at + 1) % PYPROF__RECENT;
 }
 
+// ---- woken by an allocation -------------------------------------------------------------------
+// In a forked child nothing of ours may run before it is sure that the child goes on in Python, and is not about to
+// exec. Until then its allocations tell: of Python's objects one is enough, of others it takes some.
+enum { PYPROF__SURE_CALLS = 32, PYPROF__SURE_NS = 2000000 };
+static struct {
+    uint32_t armed, calls;
+    uint64_t since_ns;
+    void (*forked)(void);        // what is done once it is sure
+    uint32_t ends;               // Python has begun to shut down, and nobody was told yet
+    void (*ending)(void);        // what is done then, by the thread that shuts it down
+} pyprof__stir;
+
+static void pyprof__stir_arm(void)   // from now on each allocation is seen
+{
+    pyprof__stir.calls = 0;
+    pyprof__stir.since_ns = pyprof__now();
+    __atomic_store_n(&pyprof__stir.armed, 1, __ATOMIC_RELEASE);
+    __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_ACQ_REL);
+}
+
+static void pyprof__stir_now(void)   // it is sure
+{
+    if (__atomic_exchange_n(&pyprof__stir.armed, 0, __ATOMIC_ACQ_REL)) pyprof__stir.forked();
+}
+
 // Is this allocation to be noted? Called first, with depth 0; the generation it returns is not 0 then.
 PYPROF__HOT uint32_t pyprof__wants(size_t size)
 {
@@ -10196,6 +10221,7 @@ PYPROF__HOT void pyprof__forget(const void *block, uint32_t *generation, pyprof_
     if (!PYPROF__GET(pyprof__heap.mode) || PYPROF__GET(pyprof__heap.frozen)) return;
     if (pyprof__heap.api.is_finalizing()) {   // from here on Python takes everything apart
         PYPROF__SET(pyprof__heap.frozen, 1);
+        PYPROF__SET(pyprof__stir.ends, 1);
         return;
     }
     if (PYPROF__GET(pyprof__code_filter[pyprof__code_filter_at(hash)])) pyprof__code_died(block);
@@ -10208,29 +10234,6 @@ PYPROF__HOT void pyprof__gone(uint32_t generation, const void *block, const pypr
     if (!self || !pyprof__get_busy(self, generation)) return;
     pyprof__count_out(self, block, entry);
     pyprof__be_idle(self);
-}
-
-// ---- woken by an allocation -------------------------------------------------------------------
-// In a forked child nothing of ours may run before it is sure that the child goes on in Python, and is not about to
-// exec. Until then its allocations tell: of Python's objects one is enough, of others it takes some.
-enum { PYPROF__SURE_CALLS = 32, PYPROF__SURE_NS = 2000000 };
-static struct {
-    uint32_t armed, calls;
-    uint64_t since_ns;
-    void (*forked)(void);        // what is done once it is sure
-} pyprof__stir;
-
-static void pyprof__stir_arm(void)   // from now on each allocation is seen
-{
-    pyprof__stir.calls = 0;
-    pyprof__stir.since_ns = pyprof__now();
-    __atomic_store_n(&pyprof__stir.armed, 1, __ATOMIC_RELEASE);
-    __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_ACQ_REL);
-}
-
-static void pyprof__stir_now(void)   // it is sure
-{
-    if (__atomic_exchange_n(&pyprof__stir.armed, 0, __ATOMIC_ACQ_REL)) pyprof__stir.forked();
 }
 
 __attribute__((noinline)) static void pyprof__stirred(int domain)
@@ -10314,6 +10317,9 @@ static void pyprof__slow_free(int domain, void *block)
     pyprof__forget(block, &known, &entry);
     pyprof__gone(known, block, &entry);
     below->free(below->context, block);
+    // Of a Python object: this thread holds the GIL, and no lock of libc's.
+    if (PYPROF__GET(pyprof__stir.ends) && domain == PYPROF_DOMAIN_OBJ && __atomic_exchange_n(&pyprof__stir.ends, 0, __ATOMIC_RELAXED)
+        && pyprof__stir.ending) pyprof__stir.ending();
     pyprof__inside = 0;
 }
 
@@ -17508,7 +17514,7 @@ typedef struct {                 // the thread that writes files
     int running, quit;
     int64_t tid;
     pthread_t thread;
-    uint64_t (*poll)(uint64_t now);   // PYPROF_TRIGGER: returns when to look again
+    uint64_t (*poll)(uint64_t now);   // PROFILING=1: what else is to be done; returns when to look again
 } pyprof__saver;
 
 typedef struct { int64_t pid; uint64_t start_ns; char base[1024]; } pyprof__tree;   // the run this process belongs to: see PYPROF_RUN
@@ -17521,8 +17527,11 @@ typedef struct {                 // where the files of PROFILING=1 go
     char formats[256];
     int stream;                  // base is a pipe or a device: written once, at the end
     int sources, quiet, claim;
-    int child, worker;           // of a profiled process; forked
+    int child, worker, late;     // of a profiled process; forked; Python came after the start of the program
     int fallen;                  // to the folder for temporary files
+    int mute;                    // standard error was closed at the start: its number is another file's
+    double rate, period;         // what is told at the start
+    int heap, wait;
 } pyprof__out;
 
 enum { PYPROF__CHILDREN = 256 };
@@ -17545,6 +17554,7 @@ typedef struct {
     int atfork;                  // the handler is registered
     uint64_t again[PYPROF__SESSIONS];   // in a forked child: generations of the sessions that go on once it is sure; 0 = none
     void (*forked)(pyprof *token);      // what PROFILING=1 does then
+    int seen, announced;         // there was an interpreter; the start was told
     pyprof__saver writer;
     pyprof__tree tree;
     pyprof__out out;
@@ -18610,6 +18620,10 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     sweeper->late = tick.late > PYPROF__PROMPT_NS || tick.count > 1;
     sweeper->turns = (size_t)(schedule->period / PYPROF__TURN_NS);
     present = pyprof__prove(sweeper) && pyprof__sweep(sweeper, tick.now);
+    if (present && !pyprof__g.seen) {   // now there is something to tell of
+        pyprof__g.seen = 1;
+        pyprof__wake(&pyprof__g.writer.word);
+    }
     if (present) pyprof__watch_lateness(sweeper, tick.now, tick.late);
     if (present && (tick.now > names->due || (tick.now > names->soon && pyprof__names_missing(&sweeper->list)))) {   // 5 % of the time at most
         uint64_t begin = pyprof__now(), took;
@@ -19133,7 +19147,7 @@ static void pyprof__say(int problem, const char *format, ...)   // problem: told
     va_start(list, format);
     size = vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    if (size <= 0) return;
+    if (size <= 0 || (pyprof__g.out.mute && !pyprof__g.out.child)) return;
     if (pyprof__g.out.child) pyprof__say_in_log(text);
     else pyprof__write_all(2, text, strlen(text));
 }
@@ -19153,8 +19167,8 @@ static void pyprof__tree_join(void)
     tree->pid = strtoll(text, &at, 10);
     tree->start_ns = strtoull(at, &at, 10);
     pyprof__copy_text(tree->base, sizeof tree->base, *at == ' ' ? at + 1 : "");
-    pyprof__g.out.child = tree->base[0] != 0;
-    pyprof__copy_text(pyprof__g.out.base, sizeof pyprof__g.out.base, tree->base);   // for PREFIX.log
+    pyprof__g.out.child |= tree->base[0] != 0;
+    if (tree->base[0]) pyprof__copy_text(pyprof__g.out.base, sizeof pyprof__g.out.base, tree->base);   // for PREFIX.log
 }
 
 // ---- names of files -----------------------------------------------------------
@@ -19375,10 +19389,12 @@ static void pyprof__env_write(const pyprof_profile *profile)
 static int pyprof__env_any(const pyprof_profile *profile)
 {
     const pyprof_stats *stats = &profile->model.stats;
+    int brief = profile->model.recorded_ns < 2 * pyprof__second;
     if (stats->asked || stats->heap_samples || stats->degraded[0]) return 1;
-    if (pyprof__g.out.child || profile->children.count) return 0;   // what its children recorded is what was asked for
+    // What its children recorded is what was asked for. A command of a server can load Python and not run it.
+    if (pyprof__g.out.child || profile->children.count || (brief && pyprof__g.out.late)) return 0;
     pyprof__say(1, "pyprof: nothing was recorded: Python did not run in pid %ld%s\n", (long)getpid(),
-                profile->model.recorded_ns < pyprof__second ? ", or ended before the first sample" : "");
+                brief ? ", or ended before the first sample" : "");
     return 0;
 }
 
@@ -19531,25 +19547,35 @@ static void pyprof__writer_stop(void)
     __atomic_store_n(&writer->running, 0, __ATOMIC_RELEASE);
 }
 
+static int pyprof__waits_in_vain(int64_t tid)   // it sleeps: for a lock, or the disk?
+{
+    char text[512];
+    const char *state;
+    snprintf(text, sizeof text, "/proc/self/task/%lld/stat", (long long)tid);
+    state = pyprof__read_file(AT_FDCWD, text, text, sizeof text) > 0 ? strrchr(text, ')') : NULL;
+    return !state || state[2] == 'S';
+}
+
 // The process is about to end, or to become another program. This may be a signal handler: so it only asks the writer,
-// and waits while that gets on. One whose handler interrupted the owner of a lock never would.
+// and waits while that gets on, runs or waits for the disk. One whose handler interrupted the owner of a lock sleeps.
 static void pyprof__leave(void)
 {
     pyprof__saver *writer = &pyprof__g.writer;
+    int error = errno, asleep_ms = 0, ms;
     struct timespec used = { 0, 0 }, before = { 0, 0 };
     uint32_t asked;
-    clockid_t clock;
-    int idle_ms;
     if (pyprof__g.pid != getpid() || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE) || writer->tid == pyprof__gettid()) return;
     asked = __atomic_add_fetch(&writer->asked, 1, __ATOMIC_ACQ_REL);
     pyprof__wake(&writer->word);
-    // The clock of a thread by its id, as the kernel makes it: ~tid << 3, and 6 for a thread's scheduler time.
-    clock = (clockid_t)((~(uint32_t)writer->tid) << 3 | 6);
-    for (idle_ms = 0; idle_ms < 2000 && (int32_t)(__atomic_load_n(&writer->done, __ATOMIC_ACQUIRE) - asked) < 0; idle_ms++) {
+    for (ms = 0; ms < 60000 && asleep_ms < 2000 && (int32_t)(__atomic_load_n(&writer->done, __ATOMIC_ACQUIRE) - asked) < 0; ms++) {
+        // The clock of a thread by its id, as the kernel makes it: ~tid << 3, and 6 for a thread's scheduler time.
+        clockid_t clock = (clockid_t)((~(uint32_t)writer->tid) << 3 | 6);
         pyprof__nap(1000000);
-        if (syscall(SYS_clock_gettime, clock, &used) == 0 && used.tv_nsec != before.tv_nsec) idle_ms = 0;
+        if (syscall(SYS_clock_gettime, clock, &used) == 0 && used.tv_nsec != before.tv_nsec) asleep_ms = 0;
+        else if (++asleep_ms % 16 == 0 && !pyprof__waits_in_vain(writer->tid)) asleep_ms = 0;
         before = used;
     }
+    errno = error;
 }
 
 // ---- a session's own checkpoint -----------------------------------------------------
@@ -19691,7 +19717,8 @@ static void pyprof__sampler_stop(void)
 static void pyprof__at_exit(void)
 {
     if (pyprof__g.env_session && pyprof__g.env_pid == getpid()) pyprof_stop(pyprof__g.env_session, NULL);
-    pyprof__leave();
+    if (pyprof__g.writer.quit && pyprof__g.pid == getpid()) pyprof__write_all_now();   // the writer has gone: see pyprof__is_alone
+    else pyprof__leave();
 }
 
 static void pyprof__exits_watch(void)
@@ -20556,6 +20583,24 @@ static void pyprof__env_place(void)   // tried now, when something can still be 
     pyprof__say(1, "pyprof: %s; the files go to %s\n", error, path);
 }
 
+// As soon as Python runs: a program can load it and never start it.
+static void pyprof__env_announce(void)
+{
+    char path[PYPROF__OUT_PATH];
+    const pyprof__out *out = &pyprof__g.out;
+    pyprof__g.announced = 1;
+    pyprof__out_path(path, "profile");
+    pyprof__say(0, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s%s%s%s\n", (long)getpid(), out->rate, path,
+                out->suffix[0] || out->stream ? "" : ".{", out->suffix[0] || out->stream ? "" : out->formats,
+                out->suffix[0] || out->stream ? "" : "}");
+    if (out->heap && !out->suffix[0] && !out->stream) {
+        pyprof__out_path(path, "memory_snapshot");
+        pyprof__say(0, "pyprof: tracking memory (%s): %s.{txt,pkl}; what there is so far is written at 1, 2, 4, 8... s, then every %g s\n",
+                    out->heap == PYPROF_HEAP_EXACT ? "every block" : "sampled", path, out->period);
+    }
+    if (out->wait) pyprof__say(0, "pyprof: idle until it is told to start%s%s\n", pyprof__g.trigger[0] ? ": echo start >" : "", pyprof__g.trigger);
+}
+
 // ---- switched while it runs: PYPROF_TRIGGER ----------------------------------------------
 static void pyprof__trigger_act(const char *word)
 {
@@ -20592,6 +20637,12 @@ static uint64_t pyprof__trigger_poll(uint64_t now)
     word[size > 0 ? strcspn(word, " \t\r\n") : 0] = 0;
     pyprof__trigger_act(word);
     return due;
+}
+
+static uint64_t pyprof__env_poll(uint64_t now)   // what the writer thread does beside writing
+{
+    if (pyprof__g.seen && !pyprof__g.announced) pyprof__env_announce();
+    return pyprof__g.trigger[0] ? pyprof__trigger_poll(now) : UINT64_MAX;
 }
 
 // ---- the start -----------------------------------------------------------------------
@@ -20641,22 +20692,6 @@ static pyprof_result pyprof__env_begin(pyprof_config *config, pyprof **started)
     return pyprof_start(config, started);
 }
 
-static void pyprof__env_announce(const pyprof_config *config, int wait)
-{
-    char path[PYPROF__OUT_PATH];
-    const pyprof__out *out = &pyprof__g.out;
-    pyprof__out_path(path, "profile");
-    pyprof__say(0, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s%s%s%s\n", (long)getpid(), config->rate_hz, path,
-                out->suffix[0] || out->stream ? "" : ".{", out->suffix[0] || out->stream ? "" : out->formats,
-                out->suffix[0] || out->stream ? "" : "}");
-    if (config->heap && !out->suffix[0] && !out->stream) {
-        pyprof__out_path(path, "memory_snapshot");
-        pyprof__say(0, "pyprof: tracking memory (%s): %s.{txt,pkl}; what there is so far is written at 1, 2, 4, 8... s, then every %g s\n",
-                    config->heap == PYPROF_HEAP_EXACT ? "every block" : "sampled", path, config->checkpoint_s);
-    }
-    if (wait) pyprof__say(0, "pyprof: idle until it is told to start%s%s\n", pyprof__g.trigger[0] ? ": echo start >" : "", pyprof__g.trigger);
-}
-
 // From now on the writer thread has a session of PROFILING=1 to write.
 static void pyprof__env_adopt(pyprof *started)
 {
@@ -20667,7 +20702,13 @@ static void pyprof__env_adopt(pyprof *started)
     session = pyprof__session_of(started);
     if (session) session->writes = 1;
     pthread_mutex_unlock(&pyprof__lock);
-    pyprof__g.writer.poll = pyprof__g.trigger[0] ? pyprof__trigger_poll : NULL;
+    pyprof__g.writer.poll = pyprof__env_poll;
+}
+
+// Python begins to shut down: a host can end the process right after that, by ways of its own.
+static void pyprof__env_ending(void)
+{
+    if (pyprof__g.env_session && pyprof__g.env_pid == getpid()) pyprof__leave();
 }
 
 // In a forked child that goes on.
@@ -20692,6 +20733,7 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
     result = pyprof__env_asked(&wait);
     if (result == PYPROF_ERR_DISABLED) return result;
     pyprof__tree_join();
+    pyprof__g.out.mute = fcntl(2, F_GETFD) < 0;
     if (result == PYPROF_OK && pyprof__g.env_session && pyprof__g.env_pid == getpid())
         result = pyprof__fail(PYPROF_ERR_STATE, "PROFILING=1 has started a session already");
     if (result == PYPROF_OK) result = pyprof__env_config(&config);
@@ -20700,14 +20742,20 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
         pyprof__say(1, "pyprof: %s; the program goes on unprofiled\n", pyprof_last_error());
         return result;
     }
+    pyprof__g.out.rate = config.rate_hz;
+    pyprof__g.out.period = config.checkpoint_s;
+    pyprof__g.out.heap = config.heap;
+    pyprof__g.out.wait = wait;
+    pyprof__g.announced = 0;
     if (wait) pyprof_pause(started);
     pyprof__env_unknown();
     pyprof__env_place();
     pyprof__g.forked = pyprof__env_forked;
+    pyprof__stir.ending = pyprof__env_ending;
     pyprof__env_adopt(started);
     pyprof__writer_start(pyprof__writer_main);
     pyprof__exits_watch();
-    pyprof__env_announce(&config, wait);
+    if (wait) pyprof__env_announce();
     if (session) *session = started;
     return PYPROF_OK;
 }
@@ -20817,11 +20865,13 @@ static void pyprof__tree_mark(const char *base)   // for children
     setenv("PYPROF_RUN", text, 1);
 }
 
-static void pyprof__preload_start(void *python)   // an address of Python's
+static void pyprof__preload_start(void *python, int late)   // an address of Python's
 {
+    pyprof__g.out.late = late;
     pyprof__preload.watching = 0;
     pyprof__preload.base = python ? pyprof__object_base(python, NULL) : NULL;
     pyprof__g.out.worker = getpid() != pyprof__preload.pid;
+    pyprof__g.out.child |= pyprof__g.out.worker;
     if (pyprof_start_from_env(NULL) != PYPROF_OK) return;   // a reason worth telling has been told
     // Other threads of the program may be reading the environment.
     if (pyprof__thread_count() <= 1 + 2 && !pyprof__g.tree.base[0]) pyprof__tree_mark(pyprof__g.out.base);
@@ -20851,7 +20901,7 @@ __attribute__((constructor)) static void pyprof__preload_begin(void)
     pyprof__tree_join();
     if (!pyprof__getenv("PYPROF_RUN")) pyprof__tree_mark("");
     pyprof__preload.watching = 1;
-    if (pyprof__is_python(&python)) pyprof__preload_start(python);
+    if (pyprof__is_python(&python)) pyprof__preload_start(python, 0);
     else atexit(pyprof__preload_end);
 }
 
@@ -20866,7 +20916,7 @@ static void pyprof__preload_look(void *handle)
     pyprof__inside = 1;
     pyprof__object_base(symbol, &path);
     if (path) pyprof__next.dlopen(path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
-    pyprof__preload_start(symbol);
+    pyprof__preload_start(symbol, 1);
     pyprof__inside = inside;
 }
 
