@@ -142,11 +142,12 @@ def an_event_tells_of_it():
     told = []
     note = bind.EVENT_FN(lambda user, session, event, detail: told.append((event, detail)))
     session = bind.Session(rate_hz=1000, max_cpu=0.001, on_event=bind.OnEvent(fn=note))
-    end = time.perf_counter() + 10
-    while not told and time.perf_counter() < end:
+    event = EVENT_DEGRADED, b'sampling costs more than max_cpu allows: ticks are left out'
+    end = time.perf_counter() + 20
+    while event not in told and time.perf_counter() < end:
         burn(10000)
     session.stop()
-    bind.equal(told[:1], [(EVENT_DEGRADED, b'sampling costs more than max_cpu allows: ticks are left out')], 'the event')
+    bind.check(event in told, 'told: %r', told)
 
 
 @bind.test
