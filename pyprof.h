@@ -276,7 +276,9 @@ typedef struct pyprof_config {      // zero every field you do not set: 0 = defa
     const char *checkpoint;         // the recording so far is written to this file while it goes on, by a thread of its own: what a
                                     // crash or SIGKILL leaves. Named as for pyprof_save; %p = pid, %t = time, %h = host (default none)
     double checkpoint_s;            // seconds between checkpoints, after those at 1, 2, 4, 8... s (60)
-    double max_cpu;                 // share of the CPU time of the process that sampling may cost: beyond it ticks are left out (0.25)
+    double max_cpu;                 // the sampler uses at most so much of the CPU time that the other threads of the process use; beyond it
+                                    // ticks are left out. Of theirs one CPU's counts, at most, and 0.4 of one, at least. Of sessions
+                                    // that run at once the smallest value holds; a large one, up to 1e6, is no bound (0.25)
     uint64_t reserved[4];           // 0
 } pyprof_config;
 
@@ -416,6 +418,7 @@ typedef struct pyprof_stats {
     uint64_t heap_live_bytes, heap_live_blocks, heap_peak_bytes;   // traced memory now, and at most (sampled: estimates)
     uint64_t heap_reserved_bytes;   // of anonymous mappings that may not be written, or have MAP_NORESERVE: no part of the live bytes
     char degraded[256];             // why the recording is worse than it should be; empty when it is not
+    uint64_t thinned;               // ticks left out on purpose, no part of asked (x threads): config.max_cpu. Their time is in the samples
 } pyprof_stats;
 
 typedef struct pyprof_allocation {
@@ -739,6 +742,9 @@ static uint64_t pyprof__thread_cpu(int64_t tid)
 }
 
 static uint64_t pyprof__own_cpu(void) { return pyprof__clock(CLOCK_THREAD_CPUTIME_ID); }
+
+// Of all threads of the process, those that have ended, too. The kernel goes through all of them: 10,000 take 1 ms.
+static uint64_t pyprof__process_cpu(void) { return pyprof__clock(CLOCK_PROCESS_CPUTIME_ID); }
 
 // A thread's CPU clock proves that it did not run only where the clock moves with every instruction. Sandboxes give
 // clocks that move by the tick.
@@ -12919,11 +12925,11 @@ static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile 
     const pyprof_stats *before = &from->model.stats;
     uint64_t *counts[] = { &stats->asked, &stats->samples, &stats->missed, &stats->rejected, &stats->retried, &stats->unfrozen, &stats->truncated,
                            &stats->recovered, &stats->timeline_dropped, &stats->own_cpu_ns, &stats->gap_ns, &stats->heap_samples,
-                           &stats->heap_dropped };
+                           &stats->heap_dropped, &stats->thinned };
     const uint64_t others[] = { before->asked, before->samples, before->missed, before->rejected, before->retried, before->unfrozen,
                                 before->truncated, before->recovered, before->timeline_dropped, before->own_cpu_ns, before->gap_ns,
                                 before->heap_samples,
-                                before->heap_dropped };
+                                before->heap_dropped, before->thinned };
     int between = from->pid == after->pid && from->model.start_ns == after->model.start_ns;
     size_t i;
     *stats = after->model.stats;
@@ -13862,6 +13868,7 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
     const struct { const char *key; uint64_t value; } rows[] = {
         { "asked", stats->asked }, { "samples", stats->samples }, { "missed", stats->missed }, { "rejected", stats->rejected },
         { "retried", stats->retried }, { "unfrozen", stats->unfrozen }, { "truncated", stats->truncated }, { "recovered", stats->recovered },
+        { "thinned", stats->thinned },
         { "timeline_dropped", stats->timeline_dropped }, { "threads", stats->threads }, { "interpreters", stats->interpreters },
         { "own_cpu_ns", stats->own_cpu_ns }, { "own_bytes", stats->own_bytes }, { "late_max_ns", stats->late_max_ns },
         { "late_mean_ns", stats->late_mean_ns }, { "gap_ns", stats->gap_ns }, { "heap_state", (uint64_t)stats->heap_state },
@@ -15408,6 +15415,9 @@ static void pyprof__text_quality(const pyprof__job *job)
     if (stats->recovered)
         pyprof__put_format(s, "    %llu looked at late, of threads that had not run since: as exact as the others\n",
                            (unsigned long long)stats->recovered);
+    if (stats->thinned)
+        pyprof__put_format(s, "    %llu more left out on purpose, to keep the cost down: their time is in the others\n",
+                           (unsigned long long)stats->thinned);
     pyprof__put(s, "    woken ");
     pyprof__put_fixed(s, (double)stats->late_mean_ns / 1e6, 3);
     pyprof__put(s, " ms late on average, ");
@@ -17430,8 +17440,10 @@ static const uint64_t pyprof__patience = 5000000000u;
 
 typedef struct {                 // a tick of the sampler, late or not
     uint64_t now, late;          // when it got its CPU, and how long after the first of the ticks that were due
-    uint64_t last, skipped;      // when it had it before; ticks that were due before at[0], when is not told
+    uint64_t last, skipped;      // when it had it before; ticks that were due before at[0], when is not told,
+    uint64_t skipped_periods;    // and the periods they stood for
     uint64_t at[PYPROF__DUE];    // when each was due
+    uint32_t periods[PYPROF__DUE];   // begun since the one before: more than 1 where ticks are left out
     uint32_t count;
     double rate;
 } pyprof__tick;
@@ -17448,7 +17460,8 @@ typedef struct {                 // time of one kind
 typedef struct {                 // the time of an OS thread, through all thread states that it had
     uint64_t native;
     uint64_t cpu_ns, look_ns;    // its CPU clock when it was last looked at, and when that was
-    uint64_t tick, due;          // the session's tick then; so many of the session's ticks are told
+    uint64_t tick, due;          // the session's tick then; so many of the session's ticks are told,
+    uint64_t thinned;            // and so many of those that were left out
     uint64_t spell;              // the session's number of spells then
     uint64_t looks;              // so often in a row
     int64_t debt_ns;             // CPU time that is to be told once it is known to live on
@@ -17487,7 +17500,11 @@ typedef struct {
     pyprof__index account_index;
     // Ticks so far, and when the latest of them were due: number n at n % DUE.
     uint64_t due, due_ns[PYPROF__DUE];
+    uint64_t thinned;            // ticks that were left out so far
     uint64_t due_now, took_ns;   // since threads were last looked at: ticks, and CPU time of the sampler
+    uint64_t thinned_now;
+    double pace, bound;          // ticks a second, lately; the max_cpu for which some were left out
+    int bound_told;
     uint64_t spells;             // it was paused, or time was left out, so often
     int every;                   // of an OS thread in several interpreters each state is recorded: a dump
     uint32_t unclaimed;          // threads of the recording that only allocated so far
@@ -17640,15 +17657,26 @@ static pyprof_result pyprof__no_session(const pyprof *token)
     return pyprof__fail(PYPROF_ERR_STATE, "the session has ended, or is no session of this process");
 }
 
-// Notes why a recording is worse than it should be: every reason once, as far as there is room.
-static void pyprof__degrade(pyprof__session *session, const char *reason)
+// Every reason once, as far as there is room. 1 = added.
+static int pyprof__add_reason(pyprof_stats *stats, const char *reason)
 {
-    char *text = session->model.stats.degraded;
-    size_t used = strlen(text), room = sizeof session->model.stats.degraded - used;
-    if (!reason || strstr(text, reason) || strlen(reason) + 3 > room) return;
+    char *text = stats->degraded;
+    size_t used = strlen(text), room = sizeof stats->degraded - used;
+    if (!reason || strstr(text, reason) || strlen(reason) + 3 > room) return 0;
     snprintf(text + used, room, "%s%s", used ? "; " : "", reason);
+    return 1;
+}
+
+static void pyprof__degrade_event(pyprof__session *session, const char *reason)
+{
     pyprof__copy_text(session->event_detail, sizeof session->event_detail, reason);
     session->events |= 1 << PYPROF_EVENT_DEGRADED;
+}
+
+// Notes why a recording is worse than it should be.
+static void pyprof__degrade(pyprof__session *session, const char *reason)
+{
+    if (pyprof__add_reason(&session->model.stats, reason)) pyprof__degrade_event(session, reason);
 }
 
 // ---- recording a sweep ------------------------------------------------------------
@@ -18013,7 +18041,7 @@ static void pyprof__accounts_forget(pyprof__session *session)   // there are too
 }
 
 // The model is a new one: what was recorded has been told.
-static void pyprof__account_renew(pyprof__account *account, uint64_t now, uint64_t due)
+static void pyprof__account_renew(pyprof__account *account, uint64_t now, uint64_t due, uint64_t thinned)
 {
     memset(&account->runs, 0, sizeof account->runs);
     memset(&account->waits, 0, sizeof account->waits);
@@ -18022,6 +18050,7 @@ static void pyprof__account_renew(pyprof__account *account, uint64_t now, uint64
     account->tail_ns = 0;
     account->member = PYPROF__NONE;
     account->due = due;
+    account->thinned = thinned;
     if (account->look_ns < now) account->look_ns = now;
 }
 
@@ -18094,12 +18123,13 @@ static void pyprof__account_note(const pyprof__session *session, pyprof__account
     account->look_ns = now;
     account->tick = session->tick;
     account->spell = session->spells;
+    account->thinned = session->thinned;
     account->cold = thread->cold;
 }
 
 // Of a thread: ticks told now; those at which it stood where it stands, in the state it is in; those at which
-// it was about to leave the CPU there; of these those looked at late.
-typedef struct { uint64_t ticks, stood, ran, late; } pyprof__told;
+// it was about to leave the CPU there; of these those looked at late. Beside them: ticks that were left out.
+typedef struct { uint64_t ticks, stood, ran, late, thinned; } pyprof__told;
 
 // A tick that was due at most PROMPT_NS ago is told by what is found now: that is how long it takes to get
 // there anyway; ELSEWHERE_NS for a thread that runs on another CPU, and so has nothing to do with why the
@@ -18108,7 +18138,7 @@ typedef struct { uint64_t ticks, stood, ran, late; } pyprof__told;
 static pyprof__told pyprof__account_ticks(const pyprof__session *session, const pyprof__account *account, const pyprof__thread *thread,
                                           uint64_t now, uint64_t since, int stood)
 {
-    pyprof__told told = { session->due - since, 0, 0, 0 };
+    pyprof__told told = { session->due - since, 0, 0, 0, 0 };
     uint64_t n, off = thread->off_ns, at = 0;
     int waits = (thread->state & PYPROF__IS_WAITING) != 0, prompt;
     if (stood && off <= account->look_ns) told.stood = told.ticks;
@@ -18133,7 +18163,7 @@ static pyprof__told pyprof__account_look(pyprof__session *session, pyprof__accou
     int old = unmet && (thread->known_ns <= session->awake_ns || session->tick <= 1);
     int goes_on = account->tick && account->spell == session->spells && thread->cpu_ns >= account->cpu_ns
         && (account->tick + 1 >= session->tick || thread->known_ns <= account->look_ns);
-    pyprof__told told = { 0, 0, 0, 0 };
+    pyprof__told told = { 0, 0, 0, 0, 0 };
     if (goes_on && thread->put_off) { account->tick = session->tick; return told; }   // all is told later
     if (!goes_on || session->every) account->due = old ? session->awake_due : session->due - session->due_now;
     if (goes_on) pyprof__account_pass(account, now - account->look_ns, thread->cpu_ns - account->cpu_ns);
@@ -18143,6 +18173,7 @@ static pyprof__told pyprof__account_look(pyprof__session *session, pyprof__accou
         told = pyprof__account_ticks(session, account, thread, now, account->due, goes_on && !runs);
         account->due = session->due;
     }
+    if (goes_on) told.thinned = session->thinned - account->thinned;
     pyprof__account_note(session, account, thread, now);
     // A new one was not there at all of them.
     if (!goes_on && told.ticks > 1) told.ticks = told.stood + told.ran ? told.stood + told.ran : 1;
@@ -18233,6 +18264,7 @@ static void pyprof__record_thread(pyprof__session *session, const pyprof__codes 
     told = pyprof__account_look(session, account, thread, now);
     if (!PYPROF__AT(pyprof__member, model->members, seat->member).wanted) return;
     model->stats.asked += told.ticks;
+    model->stats.thinned += told.thinned;
     model->stats.missed += told.ticks - told.stood - told.ran;
     model->stats.recovered += thread->cause ? 0 : told.late;
     memset(&moment, 0, sizeof moment);
@@ -18316,6 +18348,8 @@ static void pyprof__account_end(pyprof__session *session, pyprof__account *accou
         stats->recovered += owed + due;
     } else if (wanted) stats->missed += owed + due;
     if (wanted) stats->asked += owed + due;
+    if (wanted) stats->thinned += session->thinned - account->thinned;
+    account->thinned = session->thinned;
     pyprof__account_pass(account, now - account->look_ns, cpu - account->cpu_ns);
     account->cpu_ns = cpu;
     account->look_ns = now;
@@ -18330,28 +18364,42 @@ static void pyprof__accounts_pause(pyprof__session *session)   // those whose tu
     }
 }
 
+// So many that the rate asked for is beyond the bound, not only for a moment?
+static int pyprof__is_thinned(uint64_t thinned, uint64_t asked) { return thinned > (asked + thinned) / 100; }
+
+// So many ticks of this session fall in so many of the sampler's periods. At most `most` of them have a tick of
+// the sampler: the others are left out.
+static uint64_t pyprof__record_periods(pyprof__session *session, double periods, uint64_t most)
+{
+    uint64_t many;
+    session->phase += periods;
+    many = (uint64_t)(session->phase + 0.000001);
+    session->phase -= (double)many;
+    if (many <= most) return many;
+    session->thinned += many - most;
+    return most;
+}
+
 // The ticks of this session among those of the sampler that are over.
 static void pyprof__record_due(pyprof__session *session, const pyprof__tick *tick)
 {
     double ratio = session->config.rate_hz / tick->rate;
-    uint64_t before = session->due, many;
+    uint64_t before = session->due, thinned = session->thinned, many;
     uint32_t i;
-    session->phase += ratio * (double)tick->skipped;
-    many = (uint64_t)session->phase;
-    session->phase -= (double)many;
+    many = pyprof__record_periods(session, ratio * (double)tick->skipped_periods, tick->skipped);
     if (many > PYPROF__DUE) {
         session->due += many - PYPROF__DUE;
         many = PYPROF__DUE;
     }
     for (; many; many--, session->due++)
         session->due_ns[session->due % PYPROF__DUE] = tick->last;
-    for (i = 0; i < tick->count; i++) {
-        session->phase += ratio;
-        if (session->phase < 0.999999) continue;
-        session->phase -= 1;
-        session->due_ns[session->due++ % PYPROF__DUE] = tick->at[i];
-    }
+    for (i = 0; i < tick->count; i++)
+        if (pyprof__record_periods(session, ratio * tick->periods[i], 1)) session->due_ns[session->due++ % PYPROF__DUE] = tick->at[i];
     session->due_now += session->due - before;
+    session->thinned_now += session->thinned - thinned;
+    if (session->bound_told || session->thinned == thinned || !pyprof__is_thinned(session->thinned, session->due)) return;
+    session->bound_told = 1;
+    pyprof__degrade_event(session, "sampling costs more than max_cpu allows: ticks are left out");
 }
 
 // Time that nobody could see.
@@ -18363,6 +18411,8 @@ static void pyprof__record_gap(pyprof__session *session, const pyprof__tick *tic
     session->spells++;
     session->due -= session->due_now - 1;
     session->due_now = 1;
+    session->thinned -= session->thinned_now;
+    session->thinned_now = 0;
     session->due_ns[(session->due - 1) % PYPROF__DUE] = tick->now;
     session->awake_ns = session->last_ns;
     session->awake_due = session->due - 1;
@@ -18387,7 +18437,7 @@ static void pyprof__record(pyprof__session *session, pyprof__sweeper *sweeper, c
     }
     model->recorded_ns += now - session->last_ns;
     session->last_ns = model->last_ns = now;
-    session->due_now = session->took_ns = 0;
+    session->due_now = session->took_ns = session->thinned_now = 0;
     model->stats.threads = model->members.count;
     if (session->config.duration_s > 0 && (double)model->recorded_ns >= session->config.duration_s * 1e9) {
         pyprof__accounts_pause(session);
@@ -18421,8 +18471,63 @@ static void pyprof__record_awaits(pyprof__session *session, const pyprof__sweepe
     }
 }
 
+// ---- what sampling may cost ---------------------------------------------------------------
+// The sampler's own CPU time is held against that of the other threads of the process. They may use many CPUs,
+// but the thread that is sampled stands still meanwhile, so one CPU's time counts at most: less what the sampler
+// took of it. A process that idles counts as if it used 0.4 of a CPU. What may be used is saved up for a moment
+// and what was used beyond it is owed, so that neither a burst nor an estimate that is wrong adds up.
+enum { PYPROF__WEIGH_NS = 20000000, PYPROF__FADE_NS = 200000000, PYPROF__REPLAN_NS = 100000000 };
+static const double pyprof__idle_share = 0.4, pyprof__least_rate = 0.25;   // of a CPU; Hz: below it nothing would be learnt
+
+typedef struct {
+    uint64_t at, due;            // when costs were weighed, and are to be again
+    uint64_t own_ns, all_ns;     // CPU time of the sampler and of the process then
+    uint64_t sweeps;             // since then
+    double wall, base, used, done;   // of late: time, CPU time that counts, CPU time of the sampler, sweeps
+    double balance;              // ns: CPU time saved up; below 0 = owed
+} pyprof__governor;
+
+// The rate that max_cpu allows, from the clocks as they are now; 0 = not known.
+static double pyprof__governor_weigh(pyprof__governor *governor, uint64_t now, uint64_t own, uint64_t all, double max_cpu)
+{
+    double wall = (double)(now - governor->at), used = (double)(own - governor->own_ns), base = (double)(all - governor->all_ns) - used;
+    double most = max_cpu * PYPROF__FADE_NS, fade = PYPROF__FADE_NS / (PYPROF__FADE_NS + wall), share, allowed, cost;
+    int first = governor->at == 0;
+    governor->at = now;
+    governor->own_ns = own;
+    governor->all_ns = all;
+    if (base > wall - used) base = wall - used;
+    if (base < wall * pyprof__idle_share) base = wall * pyprof__idle_share;
+    governor->balance = first ? most / 2 : governor->balance + max_cpu * base - used;
+    if (governor->balance > most / 2) governor->balance = most / 2;
+    if (governor->balance < -5 * most) governor->balance = -5 * most;
+    if (first || wall <= 0) return 0;
+    governor->wall = governor->wall * fade + wall;
+    governor->base = governor->base * fade + base;
+    governor->used = governor->used * fade + used;
+    governor->done = governor->done * fade + (double)governor->sweeps;
+    cost = governor->done > 0 ? governor->used / governor->done : 0;
+    // The load rises: what sweeps cost before is of no use.
+    if (governor->balance < 0 && governor->sweeps && used / (double)governor->sweeps > cost) cost = used / (double)governor->sweeps;
+    governor->sweeps = 0;
+    if (cost <= 0) return 0;
+    share = max_cpu * governor->base / governor->wall;
+    allowed = share + governor->balance / PYPROF__FADE_NS;
+    if (allowed < share / 8) allowed = share / 8;
+    allowed *= 1e9 / cost;
+    return allowed > pyprof__least_rate ? allowed : pyprof__least_rate;
+}
+
 // ---- the sampler thread -------------------------------------------------------------
-typedef struct { uint64_t period, base, number, deadline, last, random; double rate; uint32_t seen; } pyprof__schedule;
+typedef struct {
+    uint64_t period, base, number, deadline, last, random;
+    uint64_t stride, told;       // the next tick falls in so many periods; those that are told, by ticks or as left out
+    double rate, allowed;        // as asked for; as the governor lets it be, 0 = any
+    double max_cpu, stretch;     // stretch: of which the stride was drawn
+    uint32_t seen;
+    pyprof__governor governor;
+} pyprof__schedule;
+
 // ---- memory: what is due ten times a second ------------------------------------------------
 enum { PYPROF__GAUGES = 4096, PYPROF__HOUSE_NS = 100000000 };
 
@@ -18502,8 +18607,9 @@ static void pyprof__heap_tick(uint64_t now)   // ages are measured by this clock
 // When to read the threads' names: at the latest, and if one is missing. When to look for asyncio's tasks again
 typedef struct { uint64_t due, soon, cost, tasks; } pyprof__names;
 
-// The highest rate of the running sessions; 0 = none runs, -1 = there is none at all. Under the lock.
-static double pyprof__wanted_rate(pyprof__sweeper *sweeper)
+// The highest rate of the running sessions; 0 = none runs, -1 = there is none at all. Their smallest max_cpu. Under the
+// lock.
+static double pyprof__wanted_rate(pyprof__sweeper *sweeper, double *max_cpu)
 {
     double rate = 0;
     int i, any = 0, stay = 0, by_signal = 0, opcodes = 0;
@@ -18516,7 +18622,9 @@ static double pyprof__wanted_rate(pyprof__sweeper *sweeper)
         by_signal |= session->config.capture == PYPROF_CAPTURE_SIGNAL;
         opcodes |= session->config.opcodes;
         if (session->config.max_depth > depth) depth = session->config.max_depth;
-        if (!session->paused && session->config.rate_hz > rate) rate = session->config.rate_hz;
+        if (session->paused) continue;
+        if (rate <= 0 || session->config.max_cpu < *max_cpu) *max_cpu = session->config.max_cpu;
+        if (session->config.rate_hz > rate) rate = session->config.rate_hz;
     }
     sweeper->max_depth = depth;
     if (stay && sweeper->cpu >= 0 && pyprof__cpus_set(&sweeper->allowed)) sweeper->cpu = -1;
@@ -18528,11 +18636,22 @@ static double pyprof__wanted_rate(pyprof__sweeper *sweeper)
     return any ? rate : -1;
 }
 
+// Ticks are left out by making one stand for several periods. So many, on average, as a real number.
+static double pyprof__schedule_stretch(const pyprof__schedule *schedule)
+{
+    return schedule->allowed > 0 && schedule->allowed < schedule->rate ? schedule->rate / schedule->allowed : 1;
+}
+
 // One deadline a period, at a random place in it: exact on average, in step with nothing. Absolute, so that being late
-// once delays nothing else.
+// once delays nothing else. Of several periods that it stands for it is as random.
 static void pyprof__schedule_next(pyprof__schedule *schedule)
 {
-    schedule->deadline = schedule->base + schedule->number * schedule->period + pyprof__random(&schedule->random) % schedule->period;
+    double stretch = schedule->stretch = pyprof__schedule_stretch(schedule);
+    schedule->stride = (uint64_t)stretch;
+    if (stretch > (double)schedule->stride)
+        schedule->stride += (double)(pyprof__random(&schedule->random) >> 11) / 9007199254740992.0 < stretch - (double)schedule->stride;
+    schedule->deadline = schedule->base + schedule->number * schedule->period
+        + pyprof__random(&schedule->random) % (schedule->period * schedule->stride);
 }
 
 static void pyprof__schedule_rate(pyprof__schedule *schedule, double rate)
@@ -18541,15 +18660,31 @@ static void pyprof__schedule_rate(pyprof__schedule *schedule, double rate)
     schedule->rate = rate;
     schedule->period = rate > 0 ? (uint64_t)(1e9 / rate) : 3600 * pyprof__second;
     schedule->base = pyprof__now();
-    schedule->number = 0;
+    schedule->number = schedule->told = 0;
     pyprof__schedule_next(schedule);
+}
+
+// The rate has changed while the next tick is far off: what is left of the way to it gets shorter or longer by as much.
+static void pyprof__schedule_replan(pyprof__schedule *schedule, uint64_t now)
+{
+    double ratio = pyprof__schedule_stretch(schedule) / schedule->stretch;
+    uint64_t end = schedule->base + (schedule->number + schedule->stride) * schedule->period;
+    uint64_t least = schedule->base + schedule->told * schedule->period, number;
+    if (schedule->deadline < now + PYPROF__WEIGH_NS || (ratio > 0.99 && ratio < 1.01)) return;
+    schedule->stretch *= ratio;
+    schedule->deadline = now + (uint64_t)((double)(schedule->deadline - now) * ratio);
+    if (schedule->deadline < least) schedule->deadline = least;
+    number = (schedule->deadline - schedule->base) / schedule->period;
+    if (schedule->number > number) schedule->number = number;
+    number = (now + (uint64_t)((double)(end - now) * ratio) - schedule->base) / schedule->period;
+    schedule->stride = number > schedule->number ? number - schedule->number : 1;
 }
 
 // The sampler is here now: which ticks were due, and when is the next one?
 static void pyprof__schedule_collect(pyprof__schedule *schedule, uint64_t now, pyprof__tick *tick)
 {
-    uint64_t behind = now > schedule->deadline ? (now - schedule->base) / schedule->period - schedule->number : 0;
-    tick->skipped = tick->count = 0;
+    uint64_t behind = now > schedule->deadline ? ((now - schedule->base) / schedule->period - schedule->number) / schedule->stride : 0;
+    tick->skipped = tick->skipped_periods = tick->count = 0;
     tick->now = now;
     tick->rate = schedule->rate;
     tick->late = now - schedule->deadline;
@@ -18557,14 +18692,47 @@ static void pyprof__schedule_collect(pyprof__schedule *schedule, uint64_t now, p
     schedule->last = now;
     if (behind > PYPROF__DUE - 2) {
         tick->skipped = behind - (PYPROF__DUE - 2);
-        schedule->number += tick->skipped;
+        schedule->number += tick->skipped * schedule->stride;
+        tick->skipped_periods = schedule->number - schedule->told;
+        schedule->told = schedule->number;
         pyprof__schedule_next(schedule);
     }
     while (schedule->deadline <= now && tick->count < PYPROF__DUE) {
-        tick->at[tick->count++] = schedule->deadline;
-        schedule->number++;
+        uint64_t told = schedule->told;
+        schedule->told = (schedule->deadline - schedule->base) / schedule->period + 1;
+        tick->at[tick->count] = schedule->deadline;
+        tick->periods[tick->count++] = (uint32_t)(schedule->told - told);
+        schedule->number += schedule->stride;
         pyprof__schedule_next(schedule);
     }
+}
+
+// Tells sessions at which rate they are sampled. Under the lock.
+static void pyprof__schedule_tell(const pyprof__schedule *schedule)
+{
+    double pace = schedule->rate / pyprof__schedule_stretch(schedule);
+    int i;
+    for (i = 0; i < PYPROF__SESSIONS; i++) {
+        pyprof__session *session = &pyprof__g.sessions[i];
+        if (!(session->generation & 1) || session->paused) continue;
+        session->pace = pace < session->config.rate_hz ? pace : session->config.rate_hz;
+        if (pace < session->config.rate_hz) session->bound = schedule->max_cpu;
+    }
+}
+
+// Weighs now and then what sampling costs, and so chooses the rate.
+static void pyprof__govern(pyprof__schedule *schedule, uint64_t now)
+{
+    pyprof__governor *governor = &schedule->governor;
+    uint64_t own, took;
+    if (now < governor->due) return;
+    now = pyprof__now();
+    own = pyprof__own_cpu();
+    schedule->allowed = pyprof__governor_weigh(governor, now, own, pyprof__process_cpu(), schedule->max_cpu);
+    took = pyprof__now() - now;
+    if (took > PYPROF__REPLAN_NS / 100) took = PYPROF__REPLAN_NS / 100;   // it may have lost the CPU
+    governor->due = now + (100 * took > PYPROF__WEIGH_NS ? 100 * took : schedule->allowed > 0 ? PYPROF__WEIGH_NS : PYPROF__WEIGH_NS / 10);
+    pyprof__schedule_replan(schedule, now);
 }
 
 static void pyprof__deliver_events(void)
@@ -18618,7 +18786,7 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     int i, present;
     pyprof__schedule_collect(schedule, pyprof__now(), &tick);
     sweeper->late = tick.late > PYPROF__PROMPT_NS || tick.count > 1;
-    sweeper->turns = (size_t)(schedule->period / PYPROF__TURN_NS);
+    sweeper->turns = (size_t)(schedule->period * (tick.count ? tick.periods[tick.count - 1] : 1) / PYPROF__TURN_NS);
     present = pyprof__prove(sweeper) && pyprof__sweep(sweeper, tick.now);
     if (present && !pyprof__g.seen) {   // now there is something to tell of
         pyprof__g.seen = 1;
@@ -18630,7 +18798,7 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
         int all = tick.now > names->due;
         pyprof__names_read(&sweeper->list, sweeper->codes.text, all || !sweeper->list.active);
         took = pyprof__now() - begin;
-        if (all) names->due = tick.now + pyprof__second;
+        if (all) names->due = tick.now + (20 * took > pyprof__second ? 20 * took : pyprof__second);
         if (!all || !sweeper->list.active) names->cost = took > names->cost ? names->cost + names->cost / 4 : took > 1000 ? took : 1000;
         names->soon = tick.now + 20 * names->cost;   // the cost as usual: it may have lost the CPU this time
     }
@@ -18654,6 +18822,8 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     pthread_mutex_unlock(&pyprof__lock);
     pyprof__busy_note(sweeper, tick.now);
     pyprof__deliver_events();
+    schedule->governor.sweeps++;
+    pyprof__govern(schedule, tick.now);
     pyprof__sweep_done(sweeper);
 }
 
@@ -18666,6 +18836,15 @@ static int pyprof__is_alone(void)
     __atomic_store_n(&pyprof__g.writer.quit, 1, __ATOMIC_RELEASE);
     pyprof__wake(&pyprof__g.writer.word);
     return 1;
+}
+
+// When the sampler has to be up again: for the next tick, for the heap, or to see whether ticks that are far
+// apart have to be.
+static uint64_t pyprof__schedule_until(const pyprof__schedule *schedule, uint64_t house_due)
+{
+    uint64_t until = schedule->deadline, weigh = schedule->governor.at + PYPROF__REPLAN_NS;
+    if (PYPROF__GET(pyprof__heap.users) && house_due < until) until = house_due;
+    return schedule->rate > 0 && schedule->stride > 1 && weigh < until ? weigh : until;
 }
 
 static void *pyprof__sampler_main(void *argument)
@@ -18687,11 +18866,12 @@ static void *pyprof__sampler_main(void *argument)
     for (;;) {
         schedule.seen = __atomic_load_n(&pyprof__g.wake, __ATOMIC_ACQUIRE);
         pthread_mutex_lock(&pyprof__lock);
-        rate = pyprof__wanted_rate(sweeper);
+        rate = pyprof__wanted_rate(sweeper, &schedule.max_cpu);
         if (rate < 0) break;
-        pthread_mutex_unlock(&pyprof__lock);
         pyprof__schedule_rate(&schedule, rate);
-        until = PYPROF__GET(pyprof__heap.users) && house.due < schedule.deadline ? house.due : schedule.deadline;
+        pyprof__schedule_tell(&schedule);
+        pthread_mutex_unlock(&pyprof__lock);
+        until = pyprof__schedule_until(&schedule, house.due);
         if (pyprof__now() >= alone_due) {
             if (pyprof__is_alone()) { pthread_mutex_lock(&pyprof__lock); break; }
             alone_due = pyprof__now() + pyprof__second;
@@ -18700,6 +18880,7 @@ static void *pyprof__sampler_main(void *argument)
         if (pyprof__now() < until) pyprof__sweeper_sleep(sweeper, &pyprof__g.wake, schedule.seen, until);
         pyprof__heap_tick(pyprof__now());
         if (rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names);
+        else if (rate > 0 && schedule.stride > 1) pyprof__govern(&schedule, pyprof__now());
         if (pyprof__now() < house.due) continue;
         if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) head = 0;
         runs = head ? pyprof__gc_runs(&sweeper->source, &sweeper->runtime) : -1;
@@ -18745,10 +18926,13 @@ static pyprof_result pyprof__sampler_start(void)
 static void pyprof__record_end(pyprof__session *session, int stops)
 {
     pyprof__model *model = &session->model;
-    uint64_t now = pyprof__now(), wall = now - session->last_ns, due = (uint64_t)((double)wall * session->config.rate_hz / 1e9);
+    uint64_t now = pyprof__now(), wall = now - session->last_ns;
+    double pace = session->pace > 0 ? session->pace : session->config.rate_hz;
+    uint64_t due = (uint64_t)((double)wall * pace / 1e9);
     size_t i;
     if (session->paused) { pyprof__accounts_settle(session); return; }
     if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
+    session->thinned += (uint64_t)((double)wall * (session->config.rate_hz - pace) / 1e9);
     for (i = 0; i < session->accounts.count; i++)
         pyprof__account_end(session, &PYPROF__AT(pyprof__account, session->accounts, i), now, due);
     if (session->tick == 0 && due) {           // it never saw a thread; the one that ends the session was there
@@ -18776,6 +18960,8 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: the lowest is 0.001", config->rate_hz);
     if (!(config->duration_s >= 0 && config->duration_s < 1e9))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "duration_s is %g: it must be 0 (no end) or more", config->duration_s);
+    if (!(config->max_cpu >= 0 && config->max_cpu <= 1e6))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_cpu is %g: it must be 0 (for the default, 0.25) to 1000000", config->max_cpu);
     if (!(config->timeline_s > -1e9 && config->timeline_s < 1e9)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "timeline_s is %g", config->timeline_s);
     if (config->capture < 0 || config->capture > PYPROF_CAPTURE_SIGNAL)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "capture is %d: no such value", config->capture);
@@ -18814,6 +19000,7 @@ static void pyprof__config_defaults(pyprof_config *config)
 {
     if (!(config->rate_hz > 0)) config->rate_hz = 100;
     if (!(config->timeline_s < 0) && !(config->timeline_s > 0)) config->timeline_s = 60;
+    if (!(config->max_cpu > 0)) config->max_cpu = 0.25;
     if (!config->max_depth) config->max_depth = 1024;
     if (!config->max_bytes) config->max_bytes = 256u << 20;
     if (!config->heap_interval_bytes) config->heap_interval_bytes = 512u << 10;
@@ -18852,7 +19039,8 @@ static int pyprof__session_clear(pyprof__session *session, uint64_t start_ns)
     session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
     session->spot_map.count = 0;
     for (i = 0; i < session->seats.count; i++) PYPROF__AT(pyprof__seat, session->seats, i).member = PYPROF__NONE;
-    for (i = 0; i < session->accounts.count; i++) pyprof__account_renew(&PYPROF__AT(pyprof__account, session->accounts, i), start_ns, session->due);
+    for (i = 0; i < session->accounts.count; i++)
+        pyprof__account_renew(&PYPROF__AT(pyprof__account, session->accounts, i), start_ns, session->due, session->thinned);
     return pyprof__model_begin(&session->model) && (!session->heap || pyprof__heap_view_begin(&session->view, &session->pool));
 }
 
@@ -18904,12 +19092,26 @@ static pyprof_result pyprof__session_open(const pyprof_config *config, uint64_t 
     return PYPROF_OK;
 }
 
+// The rate that was reached, on average.
+static void pyprof__tell_thinned(const pyprof__session *session, pyprof_stats *stats)
+{
+    double asked = (double)stats->asked, all = asked + (double)stats->thinned, rate = session->config.rate_hz, percent = 100 * session->bound;
+    char wanted[48], reached[48], most[48], text[256];
+    if (!pyprof__is_thinned(stats->thinned, stats->asked)) return;
+    pyprof__format_fixed(wanted, sizeof wanted, rate, rate < 10 ? 3 : 0);
+    pyprof__format_fixed(reached, sizeof reached, rate * asked / all, rate * asked / all < 10 ? 3 : 0);
+    pyprof__format_fixed(most, sizeof most, percent, percent < 1 ? 4 : 0);
+    snprintf(text, sizeof text, "max_cpu: %s Hz cost more than %s %% of the CPU time of the process, %s Hz were reached", wanted, most, reached);
+    pyprof__add_reason(stats, text);
+}
+
 // The stats of a session as of now, under the lock.
 static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *stats)
 {
     *stats = session->model.stats;
     stats->own_cpu_ns = pyprof__g.own_cpu_ns > session->own_cpu_start ? pyprof__g.own_cpu_ns - session->own_cpu_start : 0;
     stats->own_bytes = session->pool.used + pyprof__g.sweeper.pool.used;
+    pyprof__tell_thinned(session, stats);
     if (!session->heap) return;
     stats->own_bytes += pyprof__heap_bytes();
     stats->heap_state = PYPROF__GET(pyprof__heap.state);
@@ -19071,7 +19273,7 @@ static void *pyprof__dump_main(void *argument)
     if (job->result == PYPROF_OK) {
         pyprof__names_read(&job->sweeper.list, job->sweeper.codes.text, 1);
         tick.now = tick.at[0] = pyprof__now();
-        tick.count = 1;
+        tick.count = tick.periods[0] = 1;
         tick.rate = job->session.config.rate_hz;
         pyprof__record(&job->session, &job->sweeper, &tick, 1, 0);
         pyprof__record_awaits(&job->session, &job->sweeper);
@@ -19882,7 +20084,7 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
             found->last_ns = found->awake_ns = now;
             found->spells++;
             found->awake_due = found->due;
-            found->due_now = 0;
+            found->due_now = found->thinned_now = 0;
         }
         pyprof__heap_noting();
     }
