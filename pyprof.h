@@ -263,7 +263,7 @@ typedef struct pyprof_config {      // zero every field you do not set: 0 = defa
     int children;                   // follow child processes (not yet)
     int native;                     // native frames (not yet)
     double timeline_s;              // seconds of time line kept (60; negative: none)
-    uint32_t max_depth;             // frames kept of a stack, innermost first (1024)
+    uint32_t max_depth;             // frames kept of a stack, innermost first (1024); of those that allocate three quarters at least
     uint64_t max_bytes;             // cap of the profiler's own memory (256 MiB)
     int paths;                      // pyprof_paths: file names full, base name only, or hashed
     const char *thread_filter;      // glob on thread names: only these are recorded (default all)
@@ -8968,7 +8968,7 @@ struct pyprof__allocating {      // a thread that allocates; never freed, used a
     uint32_t named;              // no frame of the chain from here on has a name
     uint32_t base;               // the site that the chain begins below
     uint32_t busy;               // it is at the sites
-    int cut;                     // the last chain had more frames than are kept
+    int cut;                     // the last chain ends at a frame that has callers
     pyprof__code_memo codes[PYPROF__MEMO_SITES];
     pyprof__site_memo sites[PYPROF__MEMO_SITES];
     pyprof__chain chain, fresh;  // root first: the last one; innermost first: what of the new one is not in it
@@ -9811,15 +9811,18 @@ static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, ui
 // needs no more than that. In most versions the instruction is an address, which tells the code, too.
 typedef struct { uint32_t fresh, top, left; int run; } pyprof__overlap;   // left: entries of the chain, from the root, that may match yet
 
-static void pyprof__overlap_break(pyprof__allocating *self, pyprof__overlap *o)   // a run that did not reach the root
+// The run is given up: as many of its frames as there is room for become fresh ones. 0 = some found none
+static int pyprof__overlap_break(pyprof__allocating *self, pyprof__overlap *o, uint32_t most)
 {
     uint32_t i;
-    for (i = o->top; o->run && i > o->left; i--, o->fresh++) {
+    for (i = o->top; o->run && i > o->left && o->fresh < most; i--, o->fresh++) {
         self->fresh.frame[o->fresh] = self->chain.frame[i - 1];
         self->fresh.instruction[o->fresh] = self->chain.instruction[i - 1];
         self->fresh.code[o->fresh] = self->chain.code[i - 1];
     }
+    if (!o->run) return 1;
     o->run = 0;
+    return i == o->left;
 }
 
 static int pyprof__overlap_find(const pyprof__allocating *self, pyprof__overlap *o, uint64_t frame)   // is it close by in the chain?
@@ -9836,14 +9839,14 @@ static int pyprof__is_shim(uint64_t frame, uint32_t owner)   // a frame of C's o
     return owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(frame + owner) >= PYPROF__OWNER_SHIM;
 }
 
-// The chain's entries below left, down to least, that are the frames from *at on; how many are left then.
-static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, size_t least, uint64_t *at, int pointer)
+// The chain's entries below left that are the frames from *at on; how many are left then.
+static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, uint64_t *at, int pointer)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     const size_t previous = layout->frame_previous, instruction = layout->frame_instr, code = layout->frame_code;
     const uint64_t *frames = chain->frame, *instructions = chain->instruction;
     uint64_t frame = *at, known, address;
-    for (; left > least; left--) {
+    for (; left > 0; left--) {
         known = frames[left - 1];
         __asm__("" : "=r"(address) : "0"(known));   // frame, if it holds; but the CPU has it before it followed the chain up to here
         if (known != frame) break;
@@ -9856,37 +9859,50 @@ static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t l
 }
 
 __attribute__((noinline))   // the loop wants all registers
-static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, uint32_t most, uint64_t *at, uint64_t base)
+static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, uint64_t *at, uint64_t base)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
-    size_t i = left, least = left > most ? left - most : 0;
+    size_t i = left;
     for (;;) {
-        if (layout->instr_form == PYPROF__INSTR_POINTER) i = pyprof__overlap_run_by(chain, i, least, at, 1);
-        else i = pyprof__overlap_run_by(chain, i, least, at, 0);
+        if (layout->instr_form == PYPROF__INSTR_POINTER) i = pyprof__overlap_run_by(chain, i, at, 1);
+        else i = pyprof__overlap_run_by(chain, i, at, 0);
         if (!*at || *at == base || !pyprof__is_shim(*at, layout->frame_owner)) return (uint32_t)i;
         *at = pyprof__at(*at + layout->frame_previous);
     }
 }
 
-static uint32_t pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyprof__overlap *o)   // how many frames there are
+// A run that matches to the chain's end: does all of it still hold? A stack that is too deep keeps the frame that its
+// chain was cut at while that leaves three quarters of the frames allowed or more, and not too many. Otherwise each
+// call and each return would move the cut, and the chain would be built anew. When it has grown too long an eighth goes.
+static int pyprof__overlap_holds(pyprof__allocating *self, pyprof__overlap *o, int root)   // root: no frame is left
+{
+    uint32_t most = pyprof__heap.max_depth, n = o->fresh + o->top, rest = most - most / 8;
+    if (o->left || root == self->cut || (self->cut && n < most - most / 4)) return 0;
+    if (n <= most) return 1;
+    pyprof__overlap_break(self, o, o->fresh > rest ? o->fresh : rest);
+    self->cut = 1;
+    return 1;
+}
+
+static void pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyprof__overlap *o)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     const int pointer = layout->instr_form == PYPROF__INSTR_POINTER;
     uint64_t at = pyprof__at(thread + layout->thread_frame), base = layout->thread_base == PYPROF__NO ? 0 : pyprof__at(thread + layout->thread_base);
     uint64_t code, instruction;
-    uint32_t n = 0, most = pyprof__heap.max_depth;
+    uint32_t most = pyprof__heap.max_depth;
+    int whole = 1;
     if (layout->cframe_current != PYPROF__NO && at) at = pyprof__at(at + layout->cframe_current);
-    while (at && at != base && n < most) {
+    while (at && at != base && o->fresh < most) {
         code = pyprof__at(at + layout->frame_code) & ~(uint64_t)3;
         instruction = pointer ? pyprof__at(at + layout->frame_instr) : pyprof__at32(at + layout->frame_instr);
         if (pyprof__overlap_find(self, o, at)) {
             if (self->chain.instruction[o->left - 1] == instruction && self->chain.code[o->left - 1] == code) {
                 o->run = 1;
                 o->top = o->left;
-                o->left = pyprof__overlap_run(&self->chain, o->top, most - n, &at, base);
-                n += o->top - o->left;
-                if (!at || at == base || n >= most) break;
-                pyprof__overlap_break(self, o);
+                o->left = pyprof__overlap_run(&self->chain, o->top, &at, base);
+                if (pyprof__overlap_holds(self, o, !at || at == base)) return;
+                whole = pyprof__overlap_break(self, o, most);
                 continue;
             }
             o->left--;   // it has moved on
@@ -9895,13 +9911,10 @@ static uint32_t pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyp
             self->fresh.frame[o->fresh] = at;
             self->fresh.code[o->fresh] = code;
             self->fresh.instruction[o->fresh++] = instruction;
-            n++;
         }
         at = pyprof__at(at + layout->frame_previous);
     }
-    if (o->left || (n >= most) != self->cut) pyprof__overlap_break(self, o);   // cut: the last chain ended for its length
-    self->cut = n >= most;
-    return n;
+    self->cut = !whole || (at && at != base);
 }
 
 static void pyprof__chain_site(pyprof__allocating *self, uint32_t i)   // of the frame number i of the chain, from the root
@@ -9927,7 +9940,7 @@ static void pyprof__chain_rename(pyprof__allocating *self, uint32_t kept)
 static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)   // of an allocation that happens now
 {
     uint64_t thread = pyprof__own_state(domain);
-    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), n, kept, site = self->root, leaf = PYPROF__NONE;
+    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), kept, site = self->root, leaf = PYPROF__NONE;
     pyprof__overlap overlap = { 0, 0, 0, 0 };
     if (self->code_epoch != epoch) {   // a code object died: its address, and all that was remembered of it, may be another's
         self->code_epoch = epoch;
@@ -9935,10 +9948,11 @@ static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)   // of a
         memset(self->sites, 0, sizeof self->sites);
     }
     overlap.left = self->depth;
-    n = thread ? pyprof__own_chain(self, thread, &overlap) : 0;
+    if (thread) pyprof__own_chain(self, thread, &overlap);
+    else self->cut = 0;
     kept = overlap.run ? overlap.top : 0;
     if (self->named) pyprof__chain_rename(self, kept);
-    if (!kept && n >= pyprof__heap.max_depth) leaf = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
+    if (!kept && self->cut) leaf = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
     if (!kept) self->base = leaf != PYPROF__NONE ? leaf : site;
     site = kept ? self->chain.site[kept - 1] : self->base;
     for (; overlap.fresh; kept++) {
