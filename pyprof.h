@@ -3105,12 +3105,16 @@ static int pyprof__layout_asyncio(pyprof__asyncio *asyncio, const uint64_t *tabl
 // How the C API behaves, by version.
 typedef struct {
     int own_state;   // the thread state that is current is the thread's own: a thread-local variable (3.12, Python/pystate.c)
+    // 3.8, in _PyRuntime: ceval.pending.finishing. Once it is set Py_AddPendingCall prints an error, which runs Python
+    // code, whether or not the caller holds the GIL (Python/ceval.c).
+    uint32_t finishing;
 } pyprof__habits;
 
 static pyprof__habits pyprof__layout_habits(uint32_t version)
 {
     pyprof__habits habits;
     habits.own_state = version >= 0x030c0000;
+    habits.finishing = version >> 16 == 0x0308 ? 600 : PYPROF__NO;
     return habits;
 }
 
@@ -8904,6 +8908,7 @@ typedef struct {                 // of CPython's C API, found by name
     void (*set_allocator)(int domain, pyprof__pymem *allocator);
     int (*add_pending_call)(int (*call)(void *), void *argument);
     void *(*this_thread)(void);  // the thread's own state, with or without the GIL
+    int (*is_initialized)(void);
     int (*is_finalizing)(void);
     void *(*attached)(void);     // the thread state that holds the GIL; or the thread's own, if attached: see pyprof__habits
     void *(*main_interpreter)(void);
@@ -9000,6 +9005,7 @@ typedef struct {
     uint64_t interval, max_bytes, called_ns;
     uint32_t max_depth;
     pyprof__python_api api;
+    uint64_t runtime;            // the address of _PyRuntime
     pyprof__layout layout;
     pyprof__habits habits;
     uint64_t start_ns;
@@ -11270,11 +11276,22 @@ static int pyprof__heap_settle(void *unused)   // a pending call, or called by o
     return 0;
 }
 
-// Gets the hooks in or out, now or as soon as Python's main thread gets to it. There must be an interpreter. From 3.9 to 3.12
+// Py_AddPendingCall wants an interpreter that is up, and stays so until it returns: where there is none it writes to
+// address 0. Nothing can be held that keeps the interpreter, so each caller asks here right before the call.
+static int pyprof__takes_calls(void)
+{
+    const pyprof__python_api *api = &pyprof__heap.api;
+    if (!api->is_initialized() || api->is_finalizing() || !api->main_interpreter()) return 0;
+    return pyprof__heap.habits.finishing == PYPROF__NO || !pyprof__at32(pyprof__heap.runtime + pyprof__heap.habits.finishing);
+}
+
+// Gets the hooks in or out, now or as soon as Python's main thread gets to it. An interpreter that is not yet up, or about
+// to end, gets no call: the sampler asks again, and hooks that stay pass everything through. From 3.9 to 3.12
 // a call that another thread adds waits until the main thread takes the GIL again (COMPUTE_EVAL_BREAKER in Python/ceval.c).
 static void pyprof__heap_request(void)
 {
     if (pyprof__holds_gil()) { pyprof__heap_settle(NULL); return; }
+    if (!pyprof__takes_calls()) return;
     // A call can get lost at the end of a life of the interpreter.
     if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - pyprof__heap.called_ns > pyprof__second / 2) {
         PYPROF__SET(pyprof__heap.calling, 1);
@@ -11372,10 +11389,12 @@ static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
         { "Py_AddPendingCall", offsetof(pyprof__python_api, add_pending_call) },
         { "PyGILState_GetThisThreadState", offsetof(pyprof__python_api, this_thread) },
         { "_PyThreadState_UncheckedGet", offsetof(pyprof__python_api, attached) },
+        { "Py_IsInitialized", offsetof(pyprof__python_api, is_initialized) },
         { "_Py_IsFinalizing", offsetof(pyprof__python_api, is_finalizing) },
         { "PyInterpreterState_Main", offsetof(pyprof__python_api, main_interpreter) },
     };
-    static const char *const since_313[] = { NULL, NULL, NULL, NULL, "PyThreadState_GetUnchecked", "Py_IsFinalizing", NULL };
+    static const char *const since_313[] = { NULL, NULL, NULL, NULL, "PyThreadState_GetUnchecked", NULL,
+                                             "Py_IsFinalizing", NULL };
 
     pyprof__pool pool;
     size_t i;
@@ -11470,6 +11489,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
         return pyprof__fail(PYPROF_ERR_BUSY, "heap: another copy of pyprof.h in this process tracks memory already");
     pyprof__objects_find();
     pyprof__heap_python();
+    pyprof__heap.runtime = runtime->address;
     pyprof__heap.layout = runtime->layout;
     pyprof__heap.habits = pyprof__layout_habits(runtime->version);
     pyprof__heap_lock(&pyprof__heap.names_lock);

@@ -1163,6 +1163,12 @@ def a_session_between_lives():
     embedded('late', 5)
 
 
+@bind.test(limit=60)
+def sessions_beside_lives_that_end():
+    """No call is asked of an interpreter that is ending or not yet up: it would print, run Python code, or crash."""
+    embedded('beside', 12)
+
+
 # --- i: fork ----------------------------------------------------------------------------------------------------------
 
 
