@@ -15,6 +15,7 @@ import math
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,7 +58,8 @@ class Errand(Structure):
 
 SIZES = POINTER(c_uint32)
 FUNCTIONS = {   # name: (result, arguments)
-    'begin': (None, ctypes.c_char_p), 'install': (None,), 'pool': (None, c_size_t, c_size_t),
+    'begin': (None, ctypes.c_char_p), 'install': (None,), 'pool': (None, c_int, c_size_t, c_size_t),
+    'pool_off': (None, c_int, c_size_t, c_size_t, c_void_p), 'circle': (c_void_p, c_int, c_size_t),
     'allocators': (None, c_void_p), 'put_back': (None, c_void_p, ctypes.c_uint),
     'start': (c_int, POINTER(bind.Config), POINTER(c_void_p)), 'count': (None,),
     'read': (c_int, c_void_p, POINTER(Reading)), 'reading_size': (c_size_t,),
@@ -1053,33 +1055,152 @@ def hooks_on_top_of_ours_are_left_alone():
     bind.check(base != on_top, 'hooks')
 
 
+def see_all(session, count=3000):
+    """From now on each block is counted, once."""
+    def seen():
+        block, found = bytes(700) * 2, bind.Allocation()
+        try:
+            bind.call('find_allocation', session.token, id(block), byref(found), lib=session.lib)
+        except bind.Error as error:
+            return bind.equal(error.code, bind.STATE, 'result')
+        return found.size == len(block) + HEADER
+    bind.eventually(seen, 'the hooks are on top')
+    kept = shelf(count)
+    before = four(at(session.snapshot(), keep))
+    keep(kept)
+    after = four(at(session.snapshot(), keep))
+    if not tracemalloc.is_tracing():   # its own blocks are counted, too
+        bind.equal([b - a for a, b in zip(before, after)], blocks(count), 'new blocks')
+    bind.equal(session.stats().heap_state, STATE_ON, 'heap state')
+    return kept
+
+
+POOLS = (4096, 1 << 18), (1 << 21, 1 << 22)   # limit and chunk: the second hides everything
+
+
 def below_a_pool(limit, chunk):
-    """(heap state, live bytes of a block of 2 MiB) below an allocator that calls us for a new chunk only."""
+    """The hooks go in on top of an allocator that keeps calls from them, although those below it stay where they are."""
     session = start()
-    held.pool(limit, chunk)
-    kept = [bytes(100) * 10 for _ in range(3000)]
-    time.sleep(0.3)   # the hooks are looked for, and tried
-    kept.append(bytes(2 << 20))   # here
-    kept.extend([bytes(100) * 10 for _ in range(3000)])
-    state = session.stats().heap_state
+    held.pool(0, limit, chunk)
+    covered = [bytes(100) * 10 for _ in range(100)]
+    bind.eventually(lambda: b'covered' in session.stats().degraded, 'it is told')
+    kept = see_all(session)
+    large = bytes(2 << 20)   # here
     profile = session.stop()
-    kept.extend([bytes(100) * 10 for _ in range(3000)])   # ours stay below it, and pass everything through
-    start().stop() if state == STATE_ON else None
-    return state, four(at(profile, below_a_pool))[2]
+    bind.equal(four(at(profile, below_a_pool)), [len(large) + HEADER, 1] * 2, 'the large block')
+    sane(profile)
+    on_top = allocators()
+    for _ in range(5):
+        session = start()
+        kept = see_all(session, 100)
+        session.stop()
+        bind.equal(allocators(), on_top, 'the allocators')
+    return covered, kept
 
 
 @bind.test
 def a_pool_on_top_of_ours():
-    """Ours never go in on top of an allocator that may call them: the two would call each other without end."""
-    state, live = below_a_pool(4096, 1 << 18)
-    bind.equal(state, STATE_ON, 'a call of 9,000 bytes reaches us')
-    bind.near(live, 2 << 20, 0.01, 0, 'the large block')
+    below_a_pool(*POOLS[0])
 
 
 @bind.test
 def a_pool_that_hides_everything():
-    state, live = below_a_pool(1 << 21, 1 << 22)
-    bind.equal(state, STATE_LOST, 'it cannot be told whether we are below it')
+    below_a_pool(*POOLS[1])
+
+
+@bind.test
+def two_pools():
+    """Each covers the hooks that went in on top of the one before."""
+    session = start()
+    kept = []
+    for number in 0, 1:
+        held.pool(number, *POOLS[number])
+        kept += see_all(session)
+    session.stop()
+    start().stop()
+    session = start()
+    kept += see_all(session)
+    tracemalloc.start()
+    kept += see_all(session)
+    tracemalloc.stop()
+    kept += see_all(session)
+    session.stop()
+
+
+@bind.test
+def a_pool_taken_off_and_put_back():
+    """What was below it when it was put on is called again, although our hooks were taken out meanwhile."""
+    base = allocators()
+    for number in 0, 1:
+        words = (c_size_t * 15)()   # of which RAW stays as it was
+        session = start()
+        held.pool_off(number, *(POOLS[number] + (words,)))
+        session.stop()
+        bind.equal(allocators(), base, 'the allocators')
+        held.put_back(words, 1 << MEM | 1 << OBJ)
+        bind.equal(allocators()[5:], list(words)[5:], 'the pool is back')
+        session = start()
+        kept = see_all(session)
+        session.stop()
+        bind.equal(allocators()[5:], list(words)[5:], 'the hooks went out')
+        base = allocators()
+    print(len(kept))
+
+
+@bind.test
+def a_pool_below_tracemalloc():
+    """That its allocator calls what is below it each time does not tell that the call gets to us."""
+    session = start()
+    held.pool(0, *POOLS[1])
+    tracemalloc.start()
+    kept = see_all(session)
+    tracemalloc.stop()
+    kept += see_all(session)
+    session.stop()
+
+
+@bind.test
+def a_pool_that_two_copies_cover():
+    """Copies of the header in two shared objects, in turn: the hooks of the one stay below those of the other."""
+    with bind.folder() as folder:
+        path = os.path.join(folder, 'libcopy.so')
+        shutil.copy(bind.LIBRARY, path)
+        copy = bind._load(lambda _: ctypes.PyDLL(path))
+    kept = []
+    for number in 0, 1:
+        session = start(lib=copy)
+        held.pool(number, *POOLS[number])
+        kept += see_all(session)
+        session.stop()
+        session = start()
+        kept += see_all(session)
+        session.stop()
+
+
+@bind.test
+def allocators_in_a_circle():
+    """Who puts an allocator on top of hooks that are on top of it: the calls come to an end, and it is told."""
+    start().stop()
+    session = start()
+    held.pool(0, *POOLS[0])
+    see_all(session)
+    address = held.circle(0, 5000)
+    bind.check(address, "CPython's own allocator was known")
+    bind.eventually(lambda: b'without end' in session.stats().degraded, 'it is told')
+    see_all(session)
+    session.stop()
+    see_all(start())
+
+
+@bind.test
+def allocators_in_a_circle_of_others():
+    """The same, where no other allocator is known: there is no memory."""
+    held.pool(0, *POOLS[0])
+    session = start()
+    bind.equal(held.circle(0, 5000), None, 'the block')
+    bind.eventually(lambda: b'without end' in session.stats().degraded, 'it is told')
+    see_all(session)
+    session.stop()
 
 
 def again(name, **environment):
