@@ -9091,7 +9091,10 @@ static void pyprof__heap_forked(void)   // a child finds everything off; what th
     pyprof__heap.names_lock = pyprof__heap.threads_lock = pyprof__heap.settle_lock = pyprof__heap.segments_lock = 0;
     memset(pyprof__shards, 0, sizeof pyprof__shards);
     memset(&pyprof__ranges, 0, sizeof pyprof__ranges);
-    pyprof__aside.lock = 0;
+    // These may have been growing: their pages may be gone in the parent, and something else may be there.
+    memset(&pyprof__aside, 0, sizeof pyprof__aside);
+    pyprof__array_init(&pyprof__heap.addresses, sizeof(pyprof__code_at));
+    pyprof__heap.codes.pool = NULL;
     memset(pyprof__filter, 0, sizeof pyprof__filter);
     memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
     PYPROF__SET(pyprof__hot.mask, PYPROF__FILTER - 1);
