@@ -263,7 +263,7 @@ typedef struct pyprof_config {      // zero every field you do not set: 0 = defa
     int children;                   // follow child processes (not yet)
     int native;                     // native frames (not yet)
     double timeline_s;              // seconds of time line kept (60; negative: none)
-    uint32_t max_depth;             // frames kept of a stack, innermost first (1024)
+    uint32_t max_depth;             // frames kept of a stack, innermost first (1024); of those that allocate three quarters at least
     uint64_t max_bytes;             // cap of the profiler's own memory (256 MiB)
     int paths;                      // pyprof_paths: file names full, base name only, or hashed
     const char *thread_filter;      // glob on thread names: only these are recorded (default all)
@@ -3111,12 +3111,16 @@ static int pyprof__layout_asyncio(pyprof__asyncio *asyncio, const uint64_t *tabl
 // How the C API behaves, by version.
 typedef struct {
     int own_state;   // the thread state that is current is the thread's own: a thread-local variable (3.12, Python/pystate.c)
+    // 3.8, in _PyRuntime: ceval.pending.finishing. Once it is set Py_AddPendingCall prints an error, which runs Python
+    // code, whether or not the caller holds the GIL (Python/ceval.c).
+    uint32_t finishing;
 } pyprof__habits;
 
 static pyprof__habits pyprof__layout_habits(uint32_t version)
 {
     pyprof__habits habits;
     habits.own_state = version >= 0x030c0000;
+    habits.finishing = version >> 16 == 0x0308 ? 600 : PYPROF__NO;
     return habits;
 }
 
@@ -8910,12 +8914,13 @@ typedef struct {                 // of CPython's C API, found by name
     void (*set_allocator)(int domain, pyprof__pymem *allocator);
     int (*add_pending_call)(int (*call)(void *), void *argument);
     void *(*this_thread)(void);  // the thread's own state, with or without the GIL
+    int (*is_initialized)(void);
     int (*is_finalizing)(void);
     void *(*attached)(void);     // the thread state that holds the GIL; or the thread's own, if attached: see pyprof__habits
     void *(*main_interpreter)(void);
 } pyprof__python_api;
 
-enum { PYPROF__DOMAINS = 3, PYPROF__BELOW = 16, PYPROF__SHARDS = 256, PYPROF__FRONT = 16, PYPROF__FILTER = 65536,
+enum { PYPROF__DOMAINS = 3, PYPROF__PLACES = 8, PYPROF__NESTED = 32, PYPROF__SHARDS = 256, PYPROF__FRONT = 16, PYPROF__FILTER = 65536,
        PYPROF__CODE_FILTER = 4096, PYPROF__BUCKETS = 1 << 18,
        PYPROF__CODE_BUCKETS = 1 << 13, PYPROF__HEAP_DEPTH = 4096, PYPROF__LIVES = 65536, PYPROF__RECENT = 4, PYPROF__TEMP_BYTES = 4096,
        PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__BIRTH = 16, PYPROF__HASH_BITS = 45, PYPROF__HERE_BITS = 37,
@@ -8974,7 +8979,7 @@ struct pyprof__allocating {      // a thread that allocates; never freed, used a
     uint32_t named;              // no frame of the chain from here on has a name
     uint32_t base;               // the site that the chain begins below
     uint32_t busy;               // it is at the sites
-    int cut;                     // the last chain had more frames than are kept
+    int cut;                     // the last chain ends at a frame that has callers
     pyprof__code_memo codes[PYPROF__MEMO_SITES];
     pyprof__site_memo sites[PYPROF__MEMO_SITES];
     pyprof__chain chain, fresh;  // root first: the last one; innermost first: what of the new one is not in it
@@ -9000,12 +9005,12 @@ typedef struct {
     int frozen;                  // the interpreter shuts down: what lived then is what is told
     int wanted, calling, lost;   // hooks shall be there; a pending call is under way; 1: they had been taken out, 2: the interpreter began anew
     void *(*verified[PYPROF__DOMAINS])(void *, size_t);   // allocators on top of ours, below which ours are
-    void *(*strange[PYPROF__DOMAINS])(void *, size_t);    // one on top of which ours cannot go in
-    int in[PYPROF__DOMAINS];     // ours are on top, or somebody else may call them
+    int looped;                  // allocators called each other without end
     uint64_t python_begin, python_end;   // the addresses of the interpreter's file
     uint64_t interval, max_bytes, called_ns;
     uint32_t max_depth;
     pyprof__python_api api;
+    uint64_t runtime;            // the address of _PyRuntime
     pyprof__layout layout;
     pyprof__habits habits;
     uint64_t start_ns;
@@ -9049,7 +9054,8 @@ static struct {                  // what every call looks at
 } pyprof__hot __attribute__((aligned(64)));
 
 static unsigned char pyprof__filter[PYPROF__FILTER], pyprof__code_filter[PYPROF__CODE_FILTER];
-static pyprof__pymem pyprof__below[PYPROF__DOMAINS][PYPROF__BELOW];   // every allocator that was ever below ours
+// What each of our places calls. It is written once: see the places below.
+static pyprof__pymem pyprof__below[PYPROF__DOMAINS][PYPROF__PLACES];
 static pyprof__shard pyprof__shards[PYPROF__SHARDS];
 static struct { uint32_t lock; size_t size; pyprof__entry *entries; } pyprof__aside;   // what was in a shard that grows
 
@@ -9070,7 +9076,8 @@ static struct {
 } pyprof__ranges;
 static pyprof__tracker pyprof__heap;
 
-typedef struct { int64_t left; uint32_t generation, probe; pyprof__allocating *self; } pyprof__own_heap;   // left: bytes to the next sample
+// left: bytes to the next sample; nested: places that a call is in
+typedef struct { int64_t left; uint32_t generation, probe; pyprof__allocating *self; uint32_t nested; } pyprof__own_heap;
 PYPROF__EARLY_TLS pyprof__own_heap pyprof__own;
 
 #define PYPROF__HOT static inline __attribute__((always_inline))
@@ -9090,7 +9097,10 @@ static void pyprof__heap_forked(void)   // a child finds everything off; what th
     pyprof__heap.names_lock = pyprof__heap.threads_lock = pyprof__heap.settle_lock = pyprof__heap.segments_lock = 0;
     memset(pyprof__shards, 0, sizeof pyprof__shards);
     memset(&pyprof__ranges, 0, sizeof pyprof__ranges);
-    pyprof__aside.lock = 0;
+    // These may have been growing: their pages may be gone in the parent, and something else may be there.
+    memset(&pyprof__aside, 0, sizeof pyprof__aside);
+    pyprof__array_init(&pyprof__heap.addresses, sizeof(pyprof__code_at));
+    pyprof__heap.codes.pool = NULL;
     memset(pyprof__filter, 0, sizeof pyprof__filter);
     memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
     PYPROF__SET(pyprof__hot.mask, PYPROF__FILTER - 1);
@@ -9817,15 +9827,18 @@ static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, ui
 // needs no more than that. In most versions the instruction is an address, which tells the code, too.
 typedef struct { uint32_t fresh, top, left; int run; } pyprof__overlap;   // left: entries of the chain, from the root, that may match yet
 
-static void pyprof__overlap_break(pyprof__allocating *self, pyprof__overlap *o)   // a run that did not reach the root
+// The run is given up: as many of its frames as there is room for become fresh ones. 0 = some found none
+static int pyprof__overlap_break(pyprof__allocating *self, pyprof__overlap *o, uint32_t most)
 {
     uint32_t i;
-    for (i = o->top; o->run && i > o->left; i--, o->fresh++) {
+    for (i = o->top; o->run && i > o->left && o->fresh < most; i--, o->fresh++) {
         self->fresh.frame[o->fresh] = self->chain.frame[i - 1];
         self->fresh.instruction[o->fresh] = self->chain.instruction[i - 1];
         self->fresh.code[o->fresh] = self->chain.code[i - 1];
     }
+    if (!o->run) return 1;
     o->run = 0;
+    return i == o->left;
 }
 
 static int pyprof__overlap_find(const pyprof__allocating *self, pyprof__overlap *o, uint64_t frame)   // is it close by in the chain?
@@ -9842,14 +9855,14 @@ static int pyprof__is_shim(uint64_t frame, uint32_t owner)   // a frame of C's o
     return owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(frame + owner) >= PYPROF__OWNER_SHIM;
 }
 
-// The chain's entries below left, down to least, that are the frames from *at on; how many are left then.
-static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, size_t least, uint64_t *at, int pointer)
+// The chain's entries below left that are the frames from *at on; how many are left then.
+static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, uint64_t *at, int pointer)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     const size_t previous = layout->frame_previous, instruction = layout->frame_instr, code = layout->frame_code;
     const uint64_t *frames = chain->frame, *instructions = chain->instruction;
     uint64_t frame = *at, known, address;
-    for (; left > least; left--) {
+    for (; left > 0; left--) {
         known = frames[left - 1];
         __asm__("" : "=r"(address) : "0"(known));   // frame, if it holds; but the CPU has it before it followed the chain up to here
         if (known != frame) break;
@@ -9862,37 +9875,50 @@ static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t l
 }
 
 __attribute__((noinline))   // the loop wants all registers
-static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, uint32_t most, uint64_t *at, uint64_t base)
+static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, uint64_t *at, uint64_t base)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
-    size_t i = left, least = left > most ? left - most : 0;
+    size_t i = left;
     for (;;) {
-        if (layout->instr_form == PYPROF__INSTR_POINTER) i = pyprof__overlap_run_by(chain, i, least, at, 1);
-        else i = pyprof__overlap_run_by(chain, i, least, at, 0);
+        if (layout->instr_form == PYPROF__INSTR_POINTER) i = pyprof__overlap_run_by(chain, i, at, 1);
+        else i = pyprof__overlap_run_by(chain, i, at, 0);
         if (!*at || *at == base || !pyprof__is_shim(*at, layout->frame_owner)) return (uint32_t)i;
         *at = pyprof__at(*at + layout->frame_previous);
     }
 }
 
-static uint32_t pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyprof__overlap *o)   // how many frames there are
+// A run that matches to the chain's end: does all of it still hold? A stack that is too deep keeps the frame that its
+// chain was cut at while that leaves three quarters of the frames allowed or more, and not too many. Otherwise each
+// call and each return would move the cut, and the chain would be built anew. When it has grown too long an eighth goes.
+static int pyprof__overlap_holds(pyprof__allocating *self, pyprof__overlap *o, int root)   // root: no frame is left
+{
+    uint32_t most = pyprof__heap.max_depth, n = o->fresh + o->top, rest = most - most / 8;
+    if (o->left || root == self->cut || (self->cut && n < most - most / 4)) return 0;
+    if (n <= most) return 1;
+    pyprof__overlap_break(self, o, o->fresh > rest ? o->fresh : rest);
+    self->cut = 1;
+    return 1;
+}
+
+static void pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyprof__overlap *o)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     const int pointer = layout->instr_form == PYPROF__INSTR_POINTER;
     uint64_t at = pyprof__at(thread + layout->thread_frame), base = layout->thread_base == PYPROF__NO ? 0 : pyprof__at(thread + layout->thread_base);
     uint64_t code, instruction;
-    uint32_t n = 0, most = pyprof__heap.max_depth;
+    uint32_t most = pyprof__heap.max_depth;
+    int whole = 1;
     if (layout->cframe_current != PYPROF__NO && at) at = pyprof__at(at + layout->cframe_current);
-    while (at && at != base && n < most) {
+    while (at && at != base && o->fresh < most) {
         code = pyprof__at(at + layout->frame_code) & ~(uint64_t)3;
         instruction = pointer ? pyprof__at(at + layout->frame_instr) : pyprof__at32(at + layout->frame_instr);
         if (pyprof__overlap_find(self, o, at)) {
             if (self->chain.instruction[o->left - 1] == instruction && self->chain.code[o->left - 1] == code) {
                 o->run = 1;
                 o->top = o->left;
-                o->left = pyprof__overlap_run(&self->chain, o->top, most - n, &at, base);
-                n += o->top - o->left;
-                if (!at || at == base || n >= most) break;
-                pyprof__overlap_break(self, o);
+                o->left = pyprof__overlap_run(&self->chain, o->top, &at, base);
+                if (pyprof__overlap_holds(self, o, !at || at == base)) return;
+                whole = pyprof__overlap_break(self, o, most);
                 continue;
             }
             o->left--;   // it has moved on
@@ -9901,13 +9927,10 @@ static uint32_t pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyp
             self->fresh.frame[o->fresh] = at;
             self->fresh.code[o->fresh] = code;
             self->fresh.instruction[o->fresh++] = instruction;
-            n++;
         }
         at = pyprof__at(at + layout->frame_previous);
     }
-    if (o->left || (n >= most) != self->cut) pyprof__overlap_break(self, o);   // cut: the last chain ended for its length
-    self->cut = n >= most;
-    return n;
+    self->cut = !whole || (at && at != base);
 }
 
 static void pyprof__chain_site(pyprof__allocating *self, uint32_t i)   // of the frame number i of the chain, from the root
@@ -9933,7 +9956,7 @@ static void pyprof__chain_rename(pyprof__allocating *self, uint32_t kept)
 static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)   // of an allocation that happens now
 {
     uint64_t thread = pyprof__own_state(domain);
-    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), n, kept, site = self->root, leaf = PYPROF__NONE;
+    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), kept, site = self->root, leaf = PYPROF__NONE;
     pyprof__overlap overlap = { 0, 0, 0, 0 };
     if (self->code_epoch != epoch) {   // a code object died: its address, and all that was remembered of it, may be another's
         self->code_epoch = epoch;
@@ -9941,10 +9964,11 @@ static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)   // of a
         memset(self->sites, 0, sizeof self->sites);
     }
     overlap.left = self->depth;
-    n = thread ? pyprof__own_chain(self, thread, &overlap) : 0;
+    if (thread) pyprof__own_chain(self, thread, &overlap);
+    else self->cut = 0;
     kept = overlap.run ? overlap.top : 0;
     if (self->named) pyprof__chain_rename(self, kept);
-    if (!kept && n >= pyprof__heap.max_depth) leaf = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
+    if (!kept && self->cut) leaf = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
     if (!kept) self->base = leaf != PYPROF__NONE ? leaf : site;
     site = kept ? self->chain.site[kept - 1] : self->base;
     for (; overlap.fresh; kept++) {
@@ -10251,7 +10275,7 @@ __attribute__((noinline)) static void pyprof__stirred(int domain)
     errno = error;
 }
 
-typedef struct { int domain; uint32_t generation; } pyprof__hooked;
+typedef struct { int domain; uint32_t generation; int64_t left; } pyprof__hooked;
 
 static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
 {
@@ -10262,19 +10286,20 @@ static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
     if (PYPROF__GET(pyprof__stir.armed)) pyprof__stirred(domain);
     // Until CPython's domains are hooked, its own blocks would count here, and code objects would die unseen.
     if (domain == PYPROF_DOMAIN_NATIVE && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) call->generation = 0;
+    call->left = pyprof__own.left;
 }
 
 static inline void *pyprof__come_out(const pyprof__hooked *call, void *block, size_t size)
 {
+    pyprof__own.left = call->left;   // a hook further down may have counted the same bytes
     if (call->generation) pyprof__note(call->domain, block, size, call->generation);
     pyprof__inside = 0;
     return block;
 }
 
 __attribute__((noinline))
-static void *pyprof__slow_malloc(int domain, size_t size)
+static void *pyprof__slow_malloc(const pyprof__pymem *below, int domain, size_t size)
 {
-    const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE);
     pyprof__hooked call;
     if (pyprof__inside) return below->malloc(below->context, size);
     pyprof__go_in(&call, domain, size);
@@ -10282,9 +10307,8 @@ static void *pyprof__slow_malloc(int domain, size_t size)
 }
 
 __attribute__((noinline))
-static void *pyprof__slow_calloc(int domain, size_t count, size_t size)
+static void *pyprof__slow_calloc(const pyprof__pymem *below, int domain, size_t count, size_t size)
 {
-    const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE);
     size_t all = size && count > SIZE_MAX / 2 / size ? SIZE_MAX : count * size;
     pyprof__hooked call;
     if (pyprof__inside) return below->calloc(below->context, count, size);
@@ -10295,9 +10319,8 @@ static void *pyprof__slow_calloc(int domain, size_t count, size_t size)
 // The old block leaves the table before the real call, because its address can be another's the moment it is free; it
 // comes back when the call fails. NULL from C's realloc(block, 0) is no failure: the block was freed.
 __attribute__((noinline))
-static void *pyprof__slow_realloc(int domain, void *block, size_t size)
+static void *pyprof__slow_realloc(const pyprof__pymem *below, int domain, void *block, size_t size)
 {
-    const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE);
     pyprof__hooked call;
     pyprof__entry entry;
     uint32_t known = 0;
@@ -10313,9 +10336,8 @@ static void *pyprof__slow_realloc(int domain, void *block, size_t size)
 }
 
 __attribute__((noinline))
-static void pyprof__slow_free(int domain, void *block)
+static void pyprof__slow_free(const pyprof__pymem *below, void *block)
 {
-    const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE);
     pyprof__entry entry;
     uint32_t known;
     if (pyprof__inside || !block) { below->free(below->context, block); return; }
@@ -10353,7 +10375,7 @@ static inline int pyprof__is_known(const void *block)   // 0 = surely not
         const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
         void *block; \
         (void)context; \
-        if ((inside) || !pyprof__passes(size)) return pyprof__slow_malloc(domain, size); \
+        if ((inside) || !pyprof__passes(size)) return pyprof__slow_malloc(below, domain, size); \
         PYPROF__MARKED(block = below->malloc(below->context, size)); \
         return block; \
     } \
@@ -10362,7 +10384,7 @@ static inline int pyprof__is_known(const void *block)   // 0 = surely not
         const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
         void *block; \
         (void)context; \
-        if ((inside) || (count | size) >> 31 || !pyprof__passes(count * size)) return pyprof__slow_calloc(domain, count, size); \
+        if ((inside) || (count | size) >> 31 || !pyprof__passes(count * size)) return pyprof__slow_calloc(below, domain, count, size); \
         PYPROF__MARKED(block = below->calloc(below->context, count, size)); \
         return block; \
     } \
@@ -10371,7 +10393,7 @@ static inline int pyprof__is_known(const void *block)   // 0 = surely not
         const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
         void *moved; \
         (void)context; \
-        if ((inside) || pyprof__is_known(block) || !pyprof__passes(size)) return pyprof__slow_realloc(domain, block, size); \
+        if ((inside) || pyprof__is_known(block) || !pyprof__passes(size)) return pyprof__slow_realloc(below, domain, block, size); \
         PYPROF__MARKED(moved = below->realloc(below->context, block, size)); \
         return moved; \
     } \
@@ -10379,18 +10401,107 @@ static inline int pyprof__is_known(const void *block)   // 0 = surely not
     { \
         const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
         (void)context; \
-        if (pyprof__is_known(block)) pyprof__slow_free(domain, block); \
+        if (pyprof__is_known(block)) pyprof__slow_free(below, block); \
         else below->free(below->context, block); \
     }
 PYPROF__HOOKS(raw, PYPROF_DOMAIN_RAW, pyprof__inside)
 PYPROF__HOOKS(mem, PYPROF_DOMAIN_MEM, 0)
 PYPROF__HOOKS(obj, PYPROF_DOMAIN_OBJ, 0)
 
-static const pyprof__pymem pyprof__hooks[PYPROF__DOMAINS] = {
-    { NULL, pyprof__raw_malloc, pyprof__raw_calloc, pyprof__raw_realloc, pyprof__raw_free },
-    { NULL, pyprof__mem_malloc, pyprof__mem_calloc, pyprof__mem_realloc, pyprof__mem_free },
-    { NULL, pyprof__obj_malloc, pyprof__obj_calloc, pyprof__obj_realloc, pyprof__obj_free },
+// ---- places in the chain of allocators ---------------------------------------------------------------------------------------
+// The hooks above stand on CPython's own allocators, which call nothing of their domain. Whatever else is found on top may
+// call us: a hook that was there before can still be below it, and can be brought back by the allocator that knew it. So
+// each allocator that ours ever went in on top of has a place of its own, with hooks that call that one for ever: however
+// the places come to lie above each other, ours never close a circle. A block is counted by the outermost of them.
+// Others can close one: who puts back an allocator of theirs that ours are on top of. That ends at the innermost call.
+static void *pyprof__no_malloc(void *context, size_t size) { (void)context; (void)size; return NULL; }
+static void *pyprof__no_calloc(void *context, size_t count, size_t size) { (void)context; (void)count; (void)size; return NULL; }
+static void *pyprof__no_realloc(void *context, void *block, size_t size) { (void)context; (void)block; (void)size; return NULL; }
+static void pyprof__no_free(void *context, void *block) { (void)context; (void)block; }
+
+static const pyprof__pymem *pyprof__place_enter(int domain, int place)   // what to call
+{
+    static const pyprof__pymem none = { NULL, pyprof__no_malloc, pyprof__no_calloc, pyprof__no_realloc, pyprof__no_free };
+    if (++pyprof__own.nested <= PYPROF__NESTED) return &pyprof__below[domain][place];
+    PYPROF__SET(pyprof__heap.looped, 1);
+    return pyprof__below[domain][0].malloc ? &pyprof__below[domain][0] : &none;   // CPython's own, if it was seen
+}
+
+__attribute__((noinline))
+static void *pyprof__place_malloc(int domain, int place, size_t size)
+{
+    void *block = pyprof__slow_malloc(pyprof__place_enter(domain, place), domain, size);
+    pyprof__own.nested--;
+    return block;
+}
+
+__attribute__((noinline))
+static void *pyprof__place_calloc(int domain, int place, size_t count, size_t size)
+{
+    void *block = pyprof__slow_calloc(pyprof__place_enter(domain, place), domain, count, size);
+    pyprof__own.nested--;
+    return block;
+}
+
+__attribute__((noinline))
+static void *pyprof__place_realloc(int domain, int place, void *block, size_t size)
+{
+    void *moved = pyprof__slow_realloc(pyprof__place_enter(domain, place), domain, block, size);
+    pyprof__own.nested--;
+    return moved;
+}
+
+__attribute__((noinline))
+static void pyprof__place_free(int domain, int place, void *block)
+{
+    const pyprof__pymem *below = pyprof__place_enter(domain, place);
+    if (pyprof__is_known(block)) pyprof__slow_free(below, block);
+    else below->free(below->context, block);
+    pyprof__own.nested--;
+}
+
+#define PYPROF__PLACE(name, domain, place) \
+    static void *pyprof__##name##_malloc(void *context, size_t size) \
+    { \
+        (void)context; \
+        return pyprof__place_malloc(domain, place, size); \
+    } \
+    static void *pyprof__##name##_calloc(void *context, size_t count, size_t size) \
+    { \
+        (void)context; \
+        return pyprof__place_calloc(domain, place, count, size); \
+    } \
+    static void *pyprof__##name##_realloc(void *context, void *block, size_t size) \
+    { \
+        (void)context; \
+        return pyprof__place_realloc(domain, place, block, size); \
+    } \
+    static void pyprof__##name##_free(void *context, void *block) \
+    { \
+        (void)context; \
+        pyprof__place_free(domain, place, block); \
+    }
+#define PYPROF__PLACES_OF(name, domain) \
+    PYPROF__PLACE(name##1, domain, 1) PYPROF__PLACE(name##2, domain, 2) PYPROF__PLACE(name##3, domain, 3) PYPROF__PLACE(name##4, domain, 4) \
+    PYPROF__PLACE(name##5, domain, 5) PYPROF__PLACE(name##6, domain, 6) PYPROF__PLACE(name##7, domain, 7)
+PYPROF__PLACES_OF(raw, PYPROF_DOMAIN_RAW)
+PYPROF__PLACES_OF(mem, PYPROF_DOMAIN_MEM)
+PYPROF__PLACES_OF(obj, PYPROF_DOMAIN_OBJ)
+
+#define PYPROF__FOUR(name) { NULL, pyprof__##name##_malloc, pyprof__##name##_calloc, pyprof__##name##_realloc, pyprof__##name##_free }
+#define PYPROF__HOOKS_OF(name) { PYPROF__FOUR(name), PYPROF__FOUR(name##1), PYPROF__FOUR(name##2), PYPROF__FOUR(name##3), \
+                                 PYPROF__FOUR(name##4), PYPROF__FOUR(name##5), PYPROF__FOUR(name##6), PYPROF__FOUR(name##7) }
+static const pyprof__pymem pyprof__hooks[PYPROF__DOMAINS][PYPROF__PLACES] = {   // 0: on CPython's own
+    PYPROF__HOOKS_OF(raw), PYPROF__HOOKS_OF(mem), PYPROF__HOOKS_OF(obj),
 };
+
+static const pyprof__pymem *pyprof__below_ours(const pyprof__pymem *top, int domain)   // NULL = it is none of ours
+{
+    int i;
+    for (i = 0; i < PYPROF__PLACES; i++)
+        if (top->malloc == pyprof__hooks[domain][i].malloc) return &pyprof__below[domain][i];
+    return NULL;
+}
 
 // ---- malloc and mmap themselves: only in the file that defines PYPROF_INTERPOSE_MALLOC -----------------------------------------
 #if defined(PYPROF_INTERPOSE_MALLOC)
@@ -11173,15 +11284,15 @@ static const char *pyprof__objects_reason(void) { return NULL; }
 #endif   // PYPROF_INTERPOSE_MALLOC
 
 // ---- going in and out: with the GIL, because other threads read the table of allocators without a lock ---------------------
-static int pyprof__reaches_us(const pyprof__pymem *top, int domain)   // does an allocation there come by the domain's hook?
+// Does every allocation there come by one of the domain's hooks? A pool seldom calls what is below it for small blocks.
+static int pyprof__reaches_us(const pyprof__pymem *top, int domain)
 {
-    // A pool seldom calls what is below it for small blocks.
     static const size_t sizes[] = { 1, 600, 9000, 1u << 20 };
     int64_t left = pyprof__own.left;
     void *block;
     size_t i;
-    int reached = 0;
-    for (i = 0; i < PYPROF__COUNT(sizes) && !reached; i++) {
+    int reached = 1;
+    for (i = 0; i < PYPROF__COUNT(sizes) && reached; i++) {
         pyprof__own.left = -1;
         pyprof__own.probe = 1 + (uint32_t)domain;   // pymalloc may call the raw domain
         block = top->malloc(top->context, sizes[i]);
@@ -11193,51 +11304,57 @@ static int pyprof__reaches_us(const pyprof__pymem *top, int domain)   // does an
     return reached;
 }
 
-// Our hooks were there, and the allocator on top does not call them now. Is it certain that it never will?
-// Then they can go in on top of it; otherwise each would call the other without end. CPython's own call what
-// is below them each time.
-static int pyprof__never_calls_us(const pyprof__pymem *top, int domain)
+static int pyprof__is_pythons(const pyprof__pymem *top)   // CPython's own, that call no other: those of tracemalloc and debug have a context
 {
     uint64_t at;
     memcpy(&at, &top->malloc, sizeof at);
-    if (memcmp(top, pyprof__hot.below[domain], sizeof *top) == 0) return 1;   // somebody took ours out
-    return at >= pyprof__heap.python_begin && at < pyprof__heap.python_end;
+    return !top->context && at >= pyprof__heap.python_begin && at < pyprof__heap.python_end;
 }
+
+// The place on top of that allocator. -1 = too many have come and gone
+static int pyprof__place_on(const pyprof__pymem *top, int domain)
+{
+    int i;
+    for (i = !pyprof__is_pythons(top); i < PYPROF__PLACES; i++) {
+        pyprof__pymem *below = &pyprof__below[domain][i];
+        if (below->malloc && memcmp(below, top, sizeof *top) != 0) continue;
+        if (!below->malloc) *below = *top;
+        if (i == 0) __atomic_store_n(&pyprof__hot.below[domain], below, __ATOMIC_RELEASE);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);   // whole before the first call can come
+        return i;
+    }
+    return -1;
+}
+
+static int pyprof__hooks_were_in(void) { return pyprof__below[0][0].malloc || pyprof__below[0][1].malloc; }   // once
 
 // Our hook gets the context of the allocator below it, and ignores what it is called with: callers read context and
 // function one after the other, and may find one of ours and one of theirs.
-// 0 = they cannot go in, or too many allocators have come and gone; 1 = they are in, 2 = they had to go in
+// 0 = they cannot go in; 1 = they are in, 2 = they had to go in
 static int pyprof__hook_in(int domain)
 {
-    pyprof__pymem top, ours = pyprof__hooks[domain];
-    size_t i;
+    pyprof__pymem top, ours;
+    int place;
     pyprof__heap.api.get_allocator(domain, &top);
-    if (top.malloc == ours.malloc) return 1;
-    if (pyprof__heap.in[domain]) {
-        if (top.malloc == pyprof__heap.strange[domain]) return 0;
-        if (pyprof__reaches_us(&top, domain)) return 1;
-        if (!pyprof__never_calls_us(&top, domain)) { pyprof__heap.strange[domain] = top.malloc; return 0; }
-    }
-    for (i = 0; i < PYPROF__BELOW && pyprof__below[domain][i].malloc; i++)
-        if (memcmp(&pyprof__below[domain][i], &top, sizeof top) == 0) break;
-    if (i == PYPROF__BELOW) return 0;
-    pyprof__below[domain][i] = top;   // whole before the first call can come
-    __atomic_store_n(&pyprof__hot.below[domain], &pyprof__below[domain][i], __ATOMIC_RELEASE);
+    if (pyprof__below_ours(&top, domain)) return 1;
+    if (pyprof__hooks_were_in() && !pyprof__is_pythons(&top) && pyprof__reaches_us(&top, domain)) return 1;
+    place = pyprof__place_on(&top, domain);
+    if (place < 0) return 0;
+    ours = pyprof__hooks[domain][place];
     ours.context = top.context;
-    pyprof__heap.in[domain] = 1;
-    pyprof__heap.strange[domain] = NULL;
     pyprof__heap.api.set_allocator(domain, &ours);
     return 2;
 }
 
-static void pyprof__hook_out(int domain)
+static void pyprof__hook_out(int domain)   // if somebody is above us, ours stay, and pass everything through
 {
     pyprof__pymem top;
+    const pyprof__pymem *below;
     pyprof__heap.api.get_allocator(domain, &top);
-    if (top.malloc != pyprof__hooks[domain].malloc) return;   // somebody is above us: ours stay, and pass everything through
-    top = *pyprof__hot.below[domain];
+    below = pyprof__below_ours(&top, domain);
+    if (!below) return;
+    top = *below;
     pyprof__heap.api.set_allocator(domain, &top);
-    pyprof__heap.in[domain] = 0;
 }
 
 static int pyprof__holds_gil(void)   // this thread, surely
@@ -11258,9 +11375,9 @@ static int pyprof__heap_settle(void *unused)   // a pending call, or called by o
         went_in |= in == 2;
         if (in == 2) pyprof__heap.verified[domain] = NULL;
     }
-    if (went_in && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON) {   // they had been taken out
+    if (went_in && PYPROF__GET(pyprof__heap.life_count)) {   // they had been taken out, or covered
         pyprof__heap_forget_live();
-        PYPROF__SET(pyprof__heap.lost, 1);
+        if (PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON) PYPROF__SET(pyprof__heap.lost, 1);
     }
     PYPROF__SET(pyprof__heap.state, !wanted ? PYPROF_HEAP_STATE_OFF : whole ? PYPROF_HEAP_STATE_ON : PYPROF_HEAP_STATE_LOST);
     PYPROF__SET(pyprof__heap.calling, 0);
@@ -11268,11 +11385,22 @@ static int pyprof__heap_settle(void *unused)   // a pending call, or called by o
     return 0;
 }
 
-// Gets the hooks in or out, now or as soon as Python's main thread gets to it. There must be an interpreter. From 3.9 to 3.12
+// Py_AddPendingCall wants an interpreter that is up, and stays so until it returns: where there is none it writes to
+// address 0. Nothing can be held that keeps the interpreter, so each caller asks here right before the call.
+static int pyprof__takes_calls(void)
+{
+    const pyprof__python_api *api = &pyprof__heap.api;
+    if (!api->is_initialized() || api->is_finalizing() || !api->main_interpreter()) return 0;
+    return pyprof__heap.habits.finishing == PYPROF__NO || !pyprof__at32(pyprof__heap.runtime + pyprof__heap.habits.finishing);
+}
+
+// Gets the hooks in or out, now or as soon as Python's main thread gets to it. An interpreter that is not yet up, or about
+// to end, gets no call: the sampler asks again, and hooks that stay pass everything through. From 3.9 to 3.12
 // a call that another thread adds waits until the main thread takes the GIL again (COMPUTE_EVAL_BREAKER in Python/ceval.c).
 static void pyprof__heap_request(void)
 {
     if (pyprof__holds_gil()) { pyprof__heap_settle(NULL); return; }
+    if (!pyprof__takes_calls()) return;
     // A call can get lost at the end of a life of the interpreter.
     if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - pyprof__heap.called_ns > pyprof__second / 2) {
         PYPROF__SET(pyprof__heap.calling, 1);
@@ -11370,10 +11498,12 @@ static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
         { "Py_AddPendingCall", offsetof(pyprof__python_api, add_pending_call) },
         { "PyGILState_GetThisThreadState", offsetof(pyprof__python_api, this_thread) },
         { "_PyThreadState_UncheckedGet", offsetof(pyprof__python_api, attached) },
+        { "Py_IsInitialized", offsetof(pyprof__python_api, is_initialized) },
         { "_Py_IsFinalizing", offsetof(pyprof__python_api, is_finalizing) },
         { "PyInterpreterState_Main", offsetof(pyprof__python_api, main_interpreter) },
     };
-    static const char *const since_313[] = { NULL, NULL, NULL, NULL, "PyThreadState_GetUnchecked", "Py_IsFinalizing", NULL };
+    static const char *const since_313[] = { NULL, NULL, NULL, NULL, "PyThreadState_GetUnchecked", NULL,
+                                             "Py_IsFinalizing", NULL };
 
     pyprof__pool pool;
     size_t i;
@@ -11468,6 +11598,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
         return pyprof__fail(PYPROF_ERR_BUSY, "heap: another copy of pyprof.h in this process tracks memory already");
     pyprof__objects_find();
     pyprof__heap_python();
+    pyprof__heap.runtime = runtime->address;
     pyprof__heap.layout = runtime->layout;
     pyprof__heap.habits = pyprof__layout_habits(runtime->version);
     pyprof__heap_lock(&pyprof__heap.names_lock);
@@ -11493,7 +11624,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_RELEASE);
     PYPROF__SET(pyprof__heap.wanted, 1);
     PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_PENDING);
-    pyprof__heap.lost = pyprof__heap.calling = 0;
+    pyprof__heap.lost = pyprof__heap.calling = pyprof__heap.looped = 0;
     memset(pyprof__heap.verified, 0, sizeof pyprof__heap.verified);
     return PYPROF_OK;
 }
@@ -11568,9 +11699,9 @@ static int pyprof__heap_watch(int running)   // running: there is an interpreter
     if (PYPROF__GET(pyprof__heap.frozen)) pyprof__heap_thaw();
     for (domain = 0; domain < PYPROF__DOMAINS; domain++) {
         pyprof__heap.api.get_allocator(domain, &top);
-        ours += top.malloc == pyprof__hooks[domain].malloc;
+        ours += pyprof__below_ours(&top, domain) != NULL;
         if (!on || top.malloc == pyprof__heap.verified[domain]) continue;
-        if (top.malloc == pyprof__hooks[domain].malloc) { pyprof__heap.verified[domain] = NULL; continue; }
+        if (pyprof__below_ours(&top, domain)) { pyprof__heap.verified[domain] = NULL; continue; }
         pyprof__heap.verified[domain] = top.malloc;
         on = 0;
     }
@@ -18549,6 +18680,10 @@ static void pyprof__heap_reasons(pyprof__session *session)   // why memory is wo
 {
     int refused = PYPROF__GET(pyprof__heap.refused);
     pyprof__degrade(session, pyprof__objects_reason());
+    if (PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_LOST)
+        pyprof__degrade(session, "heap: too many allocators came and went: the hooks are on top no more, and see only what reaches them");
+    if (PYPROF__GET(pyprof__heap.looped))
+        pyprof__degrade(session, "heap: an allocator was put on top of the hooks that are on top of it: each called the other without end");
     if (PYPROF__GET(pyprof__heap.full) && refused)
         pyprof__degrade(session, "heap: the system gives no more memory: blocks from new stacks are counted at the deepest "
                         "frame known");
@@ -18568,7 +18703,8 @@ static void pyprof__house_session(pyprof__session *session, const pyprof__gauge 
         pyprof__degrade(session, "max_bytes is used up: new stacks are counted at the deepest frame already known");
     pyprof__heap_reasons(session);
     if (!lost) return;
-    pyprof__degrade(session, lost & 1 ? "heap: the allocation hooks were taken out: live memory is counted from when they were back"
+    pyprof__degrade(session, lost & 1 ? "heap: the allocation hooks were taken out, or covered: live memory is counted from when "
+                    "they were back"
                     : "heap: the interpreter was started anew: live memory is counted from there");
     if (lost & 1) session->events |= 1 << PYPROF_EVENT_HOOKS_LOST;
 }
@@ -19858,7 +19994,7 @@ static pyprof_result pyprof__start_heap(int slot)
     pyprof__heap_noting();
     pthread_mutex_unlock(&pyprof__lock);
     if (running) pyprof__heap_request();
-    else if (result == PYPROF_OK && !pyprof__below[0][0].malloc) {   // nobody else uses the allocators yet
+    else if (result == PYPROF_OK && !pyprof__hooks_were_in()) {   // nobody else uses the allocators yet
         pyprof__heap_settle(NULL);
         PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_PENDING);   // if there was an interpreter before, the next one drops them
     }
