@@ -634,23 +634,25 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 
 static const uint64_t pyprof__second = 1000000000u;   // ns
 
-// The detail behind a result code. Per thread, so that errors of two threads never mix.
-static __thread char pyprof__error_text[512];
+// ---- what belongs to a thread ------------------------------------------------
+// Hooks and signal handlers use these variables at any time: in a shared object that was loaded late, ordinary ones
+// are allocated by malloc when they are first touched. The memory for such early ones is scarce: all shared objects
+// that are loaded late get some 1,500 bytes together, and each copy of this file takes its part of that. So they are
+// few, and all in one structure.
+#define PYPROF__EARLY_TLS static __thread __attribute__((tls_model("initial-exec")))
 
-__attribute__((format(printf, 2, 3)))
-static pyprof_result pyprof__fail(pyprof_result result, const char *format, ...)
-{
-    va_list list;
-    va_start(list, format);
-    vsnprintf(pyprof__error_text, sizeof pyprof__error_text, format, list);
-    va_end(list);
-    return result;
-}
-
-static pyprof_result pyprof__fail_memory(const char *what)
-{
-    return pyprof__fail(PYPROF_ERR_MEMORY, "no memory for %s", what);
-}
+typedef struct {
+    int64_t left;                // HEAP: bytes to the next sample
+    struct pyprof__allocating *self;
+    uint32_t generation;
+    uint8_t probe;
+    uint8_t inside;              // the thread is in a hook, or does something of ours: its allocations are not the host's
+    uint8_t is_sampler;
+    uint8_t detail;              // where its last error's text is: see below
+} pyprof__own_thread;
+PYPROF__EARLY_TLS pyprof__own_thread pyprof__own;
+#define pyprof__inside pyprof__own.inside
+#define pyprof__is_sampler pyprof__own.is_sampler
 
 // ---- clocks ----------------------------------------------------------------
 // A system call past libc, and past libraries that fake a program's time (libfaketime): they stand in front of
@@ -773,6 +775,79 @@ static uint64_t pyprof__address_end(void)   // of this process: the kernel puts 
 // ---- threads ---------------------------------------------------------------
 static int64_t pyprof__gettid(void) { return (int64_t)syscall(SYS_gettid); }
 
+static int pyprof__thread_exists(int64_t tid)
+{
+    long pid = pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);   // not libc's: libfaketime fakes that, too
+    return pyprof__kernel(SYS_tgkill, pid, (long)tid, 0, 0, 0, 0) == 0;
+}
+
+// ---- errors ------------------------------------------------------------------
+// The details behind result codes, one text a thread, so that errors of two threads never mix. An entry is a thread's
+// until that ends. While all are taken by threads that live, another thread has to do with the result's name.
+enum { PYPROF__DETAILS = 240 };
+static struct { uint32_t tid; char text[508]; } pyprof__details[PYPROF__DETAILS];   // tid 0 = free
+
+static const char *const pyprof__result_texts[] = {
+    "ok", "bad argument", "wrong state", "busy", "out of memory", "input/output error", "unknown format", "no CPython in the process",
+    "not supported", "permission denied", "no such process", "disabled", "memory budget too small",
+};
+
+static int pyprof__detail_claim(unsigned i, uint32_t own)   // 1 = the entry is the calling thread's now
+{
+    uint32_t owner = __atomic_load_n(&pyprof__details[i].tid, __ATOMIC_ACQUIRE);
+    if (owner == own) return 1;
+    if (owner && pyprof__thread_exists((int64_t)owner)) return 0;
+    return __atomic_compare_exchange_n(&pyprof__details[i].tid, &owner, own, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+static char *pyprof__detail_find(void)   // this thread's text; NULL = it has none
+{
+    unsigned number = pyprof__own.detail;
+    if (number == 0 || number > PYPROF__DETAILS) return NULL;
+    // In a forked child the thread has another number than its entry says.
+    return pyprof__detail_claim(number - 1, (uint32_t)pyprof__gettid()) ? pyprof__details[number - 1].text : NULL;
+}
+
+static char *pyprof__detail_new(void)   // NULL = all are taken
+{
+    uint32_t own = (uint32_t)pyprof__gettid();
+    unsigned i, pass;
+    for (pass = 0; pass < 2; pass++)       // those of threads that have ended come last: it takes a system call to tell
+        for (i = 0; i < PYPROF__DETAILS; i++) {
+            uint32_t owner = __atomic_load_n(&pyprof__details[i].tid, __ATOMIC_RELAXED);
+            if ((pass == 0 && owner && owner != own) || !pyprof__detail_claim(i, own)) continue;
+            pyprof__own.detail = (uint8_t)(i + 1);
+            return pyprof__details[i].text;
+        }
+    return NULL;
+}
+
+static const char *pyprof__error_text(void)
+{
+    const char *text = pyprof__detail_find();
+    unsigned number = pyprof__own.detail;
+    return text ? text : number > PYPROF__DETAILS ? pyprof__result_texts[number - PYPROF__DETAILS] : "";
+}
+
+__attribute__((format(printf, 2, 3)))
+static pyprof_result pyprof__fail(pyprof_result result, const char *format, ...)
+{
+    char *text = pyprof__detail_find();
+    va_list list;
+    if (!text) text = pyprof__detail_new();
+    va_start(list, format);
+    if (text) vsnprintf(text, sizeof pyprof__details[0].text, format, list);
+    else pyprof__own.detail = (uint8_t)(PYPROF__DETAILS + (unsigned)result);
+    va_end(list);
+    return result;
+}
+
+static pyprof_result pyprof__fail_memory(const char *what)
+{
+    return pyprof__fail(PYPROF_ERR_MEMORY, "no memory for %s", what);
+}
+
+// ---- threads of ours, and their sleep ------------------------------------------
 static uint64_t pyprof__random(uint64_t *state)   // splitmix64
 {
     uint64_t z = *state += 0x9e3779b97f4a7c15u;
@@ -1691,12 +1766,6 @@ static void pyprof__order_threads(void)
     if (syscall(SYS_membarrier, 16, 0, 0) != 0 || syscall(SYS_membarrier, 8, 0, 0) != 0) pyprof__nap(1000000);
 }
 
-static int pyprof__thread_exists(int64_t tid)
-{
-    long pid = pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);   // not libc's: libfaketime fakes that, too
-    return pyprof__kernel(SYS_tgkill, pid, (long)tid, 0, 0, 0, 0) == 0;
-}
-
 static int64_t pyprof__resident(void)   // bytes of this process in memory; 0 = unknown
 {
     char text[128], *at;
@@ -1741,12 +1810,6 @@ static int pyprof__threads_left(int64_t ours)
     return state && (*state == 'Z' || *state == 'X');
 }
 
-// Variables of a thread that hooks can use at any time: in a shared object that was loaded late, an ordinary one is
-// allocated when it is first touched, by malloc.
-#define PYPROF__EARLY_TLS static __thread __attribute__((tls_model("initial-exec")))
-
-PYPROF__EARLY_TLS uint32_t pyprof__inside;   // this thread is inside a hook, or does something of ours: its allocations are not the host's
-
 // ============================================================================
 // [SECTION] MEMORY -- allocator, growable array, hash index
 //   Runs on    any thread; a pool belongs to one at a time
@@ -1757,7 +1820,7 @@ typedef struct { pyprof_allocator allocator; uint64_t used, limit; int refused; 
 
 static void *pyprof__default_alloc(void *user, size_t size)
 {
-    uint32_t inside = pyprof__inside;
+    uint8_t inside = pyprof__inside;
     void *memory;
     (void)user;
     pyprof__inside = 1;
@@ -1768,7 +1831,7 @@ static void *pyprof__default_alloc(void *user, size_t size)
 
 static void pyprof__default_free(void *user, void *memory, size_t size)
 {
-    uint32_t inside = pyprof__inside;
+    uint8_t inside = pyprof__inside;
     (void)user;
     (void)size;
     pyprof__inside = 1;
@@ -9064,9 +9127,6 @@ static struct {
 } pyprof__ranges;
 static pyprof__tracker pyprof__heap;
 
-typedef struct { int64_t left; uint32_t generation, probe; pyprof__allocating *self; } pyprof__own_heap;   // left: bytes to the next sample
-PYPROF__EARLY_TLS pyprof__own_heap pyprof__own;
-
 #define PYPROF__HOT static inline __attribute__((always_inline))
 #define PYPROF__GET(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define PYPROF__SET(x, value) __atomic_store_n(&(x), (value), __ATOMIC_RELAXED)
@@ -11171,7 +11231,7 @@ static int pyprof__reaches_us(const pyprof__pymem *top, int domain)   // does an
     int reached = 0;
     for (i = 0; i < PYPROF__COUNT(sizes) && !reached; i++) {
         pyprof__own.left = -1;
-        pyprof__own.probe = 1 + (uint32_t)domain;   // pymalloc may call the raw domain
+        pyprof__own.probe = (uint8_t)(1 + domain);   // pymalloc may call the raw domain
         block = top->malloc(top->context, sizes[i]);
         reached = pyprof__own.probe == PYPROF__REACHED;
         pyprof__own.probe = 0;
@@ -17559,7 +17619,6 @@ static pthread_mutex_t pyprof__lock = PTHREAD_MUTEX_INITIALIZER;      // session
 static pthread_mutex_t pyprof__control = PTHREAD_MUTEX_INITIALIZER;   // start and stop of the sampler thread
 static pthread_mutex_t pyprof__writing = PTHREAD_MUTEX_INITIALIZER;   // of files of sessions: one after the other
 static pyprof__global pyprof__g;
-static __thread int pyprof__is_sampler;
 
 // ---- fork ---------------------------------------------------------------------
 // The child has no sampler thread, and the locks may be held by threads it does not have. What was recorded is the
@@ -18594,7 +18653,7 @@ static int pyprof__prove(pyprof__sweeper *sweeper)
     if (pyprof__g.doubts++ == 0) pyprof__g.doubted_ns = pyprof__now();
     if (pyprof__g.doubts < 100 || pyprof__now() - pyprof__g.doubted_ns < 3 * pyprof__second) return 0;
     pthread_mutex_lock(&pyprof__lock);
-    pyprof__copy_text(pyprof__g.refused, sizeof pyprof__g.refused, pyprof__error_text);
+    pyprof__copy_text(pyprof__g.refused, sizeof pyprof__g.refused, pyprof__error_text());
     for (i = 0; i < PYPROF__SESSIONS; i++)
         if (pyprof__g.sessions[i].generation & 1) pyprof__degrade(&pyprof__g.sessions[i], pyprof__g.refused);
     pthread_mutex_unlock(&pyprof__lock);
@@ -19063,7 +19122,7 @@ static void *pyprof__dump_main(void *argument)
         pyprof__record_awaits(&job->session, &job->sweeper);
         job->session.model.stats.own_cpu_ns = pyprof__own_cpu();
     }
-    memcpy(job->error, pyprof__error_text, sizeof job->error);
+    pyprof__copy_text(job->error, sizeof job->error, pyprof__error_text());
     return NULL;
 }
 
@@ -19294,12 +19353,12 @@ static int pyprof__out_fall_back(void)
 // ---- writing ----------------------------------------------------------------------
 static void pyprof__env_save(const pyprof_profile *profile, const char *name, const pyprof_output *output)
 {
-    char path[PYPROF__OUT_PATH], error[sizeof pyprof__error_text];
+    char path[PYPROF__OUT_PATH], error[sizeof pyprof__details[0].text];
     pyprof_result result;
     pyprof__out_path(path, name);
     result = pyprof__save_path(profile, path, output);
     if (result == PYPROF_ERR_IO) {
-        pyprof__copy_text(error, sizeof error, pyprof__error_text);
+        pyprof__copy_text(error, sizeof error, pyprof__error_text());
         if (!pyprof__out_fall_back()) pyprof__fail(result, "%s", error);
         else {
             pyprof__out_path(path, name);
@@ -19307,7 +19366,7 @@ static void pyprof__env_save(const pyprof_profile *profile, const char *name, co
             result = pyprof__save_path(profile, path, output);
         }
     }
-    if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof__error_text);
+    if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof__error_text());
     else if (!profile->checkpoint) pyprof__say(0, "pyprof: wrote %s\n", path);
 }
 
@@ -19578,18 +19637,13 @@ static pyprof_result pyprof__checkpoint_name(const pyprof_config *config, int ch
 //   Uses       SESSION
 //   Promise    as said at each declaration
 // ============================================================================
-static const char *const pyprof__result_texts[] = {
-    "ok", "bad argument", "wrong state", "busy", "out of memory", "input/output error", "unknown format", "no CPython in the process",
-    "not supported", "permission denied", "no such process", "disabled", "memory budget too small",
-};
-
 PYPROF__DEF const char *pyprof_result_string(pyprof_result result)
 {
     size_t i = (size_t)result;
     return i < PYPROF__COUNT(pyprof__result_texts) ? pyprof__result_texts[i] : "unknown result";
 }
 
-PYPROF__DEF const char *pyprof_last_error(void) { return pyprof__error_text; }
+PYPROF__DEF const char *pyprof_last_error(void) { return pyprof__error_text(); }
 
 PYPROF__DEF const char *pyprof_version(void) { return PYPROF_VERSION_STRING; }
 
@@ -19717,7 +19771,7 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
         *session = pyprof__token(slot);
         pyprof__wake(&pyprof__g.wake);
         if (config->logger.fn) config->logger.fn(config->logger.user, PYPROF_LEVEL_INFO, "pyprof: sampling");
-    } else if (config->logger.fn) config->logger.fn(config->logger.user, PYPROF_LEVEL_ERROR, pyprof__error_text);
+    } else if (config->logger.fn) config->logger.fn(config->logger.user, PYPROF_LEVEL_ERROR, pyprof__error_text());
     pyprof__control_unlock();
     return result;
 }
@@ -21150,6 +21204,8 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #undef PYPROF__FIELD_AT
 #undef PYPROF__DEF
 #undef PYPROF__EARLY_TLS
+#undef pyprof__inside
+#undef pyprof__is_sampler
 #undef PYPROF__LEAN
 #undef PYPROF__MARKED
 #undef PYPROF__THROWS

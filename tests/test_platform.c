@@ -153,6 +153,67 @@ TEST(size_limit_is_an_error_not_a_signal)
     CHECK(!sigismember(&mask, SIGPIPE) && !sigismember(&mask, SIGXFSZ));
 }
 
+// ---- errors ------------------------------------------------------------------------------------------------------
+enum { ERRING = 300 };   // more than there are entries
+static pthread_barrier_t all_failed, all_looked;
+static const char *own_errors[ERRING];
+
+static void *fails(void *argument)   // argument: its number; those that wait for each other are alive at the same time
+{
+    int number = *(int *)argument;
+    char text[16];
+    if (pyprof_last_error()[0]) return NULL;   // a new thread has none
+    snprintf(text, sizeof text, "error %d", number);
+    pyprof__fail(PYPROF_ERR_BUSY, "%s", text);
+    if (number >= 0) pthread_barrier_wait(&all_failed);
+    own_errors[number < 0 ? 0 : number] = strcmp(pyprof_last_error(), text) == 0 ? "text" : strdup(pyprof_last_error());
+    if (number >= 0) pthread_barrier_wait(&all_looked);
+    return NULL;
+}
+
+TEST(each_thread_has_its_own_error)
+{
+    static pthread_t threads[ERRING];
+    static int numbers[ERRING];
+    int i, named = 0;
+    CHECK_STR(pyprof_last_error(), "");
+    pyprof__fail(PYPROF_ERR_IO, "mine");
+    pthread_barrier_init(&all_failed, NULL, ERRING);
+    pthread_barrier_init(&all_looked, NULL, ERRING);
+    for (i = 0; i < ERRING; i++) CHECK_INT(pthread_create(&threads[i], NULL, fails, (numbers[i] = i, &numbers[i])), 0);
+    for (i = 0; i < ERRING; i++) pthread_join(threads[i], NULL);
+    for (i = 0; i < ERRING; i++) {
+        if (strcmp(own_errors[i], "text") == 0) continue;
+        CHECK_STR(own_errors[i], pyprof_result_string(PYPROF_ERR_BUSY));   // there was no room for its text
+        named++;
+    }
+    CHECK_INT(named, ERRING - (PYPROF__DETAILS - 1));
+    CHECK_STR(pyprof_last_error(), "mine");
+    for (i = 0; i < ERRING; i++) {   // those have ended: there is room again
+        own_errors[0] = "";
+        numbers[0] = -1 - i;
+        CHECK_INT(pthread_create(&threads[0], NULL, fails, &numbers[0]), 0);
+        pthread_join(threads[0], NULL);
+        CHECK_STR(own_errors[0], "text");
+    }
+    CHECK_STR(pyprof_last_error(), "mine");
+}
+
+TEST(a_forked_child_keeps_its_last_error)
+{
+    int status;
+    pyprof__fail(PYPROF_ERR_IO, "before the fork");
+    pid_t child = fork();
+    if (child == 0) {
+        if (strcmp(pyprof_last_error(), "before the fork") != 0) _exit(1);
+        pyprof__fail(PYPROF_ERR_IO, "of the child");
+        _exit(strcmp(pyprof_last_error(), "of the child") != 0);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child);
+    CHECK_INT(status, 0);
+    CHECK_STR(pyprof_last_error(), "before the fork");
+}
+
 // ---- threads -----------------------------------------------------------------------------------------------------
 typedef struct { int64_t tid; char *self; int cpu, fd; volatile int stop, busy; } other;
 
