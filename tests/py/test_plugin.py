@@ -53,5 +53,15 @@ def fifty_copies_in_one_process():
     bind.equal(copies[8].pyprof_last_error(), b'')
 
 
+@bind.test
+def much_thread_local_memory():
+    """The program has as much of it as the sampler has stack."""
+    with bind.folder() as folder:
+        big = compiled(folder, 'big', '__thread char big[1 << 20] = { 1 };\nchar *touch(void) { return big; }\n')
+        out = run('with bind.record(rate_hz=1000) as r: bind.eventually(lambda: r.stats().samples > 3, "samples")\n'
+                  'bind.dump()\nprint("whole")', LD_PRELOAD=big)
+        bind.equal(out, 'whole\n')
+
+
 if __name__ == '__main__':
     bind.run()
