@@ -1038,15 +1038,54 @@ static int pyprof__cpu_here(int64_t cpu_word)   // of the calling thread
     return syscall(SYS_getcpu, &cpu, NULL, NULL) == 0 ? (int)cpu : -1;
 }
 
+// A signal, or a file system that a program serves, can interrupt nearly every call that looks at a file: it is made
+// again. But close: on Linux the descriptor is free even so, and may be another thread's by now.
+#define PYPROF__AGAIN(result, call) do { (result) = (call); } while ((result) < 0 && errno == EINTR)
+
+static int pyprof__open(int folder, const char *path, int flags)   // with O_CREAT: for this user only
+{
+    int fd;
+    PYPROF__AGAIN(fd, openat(folder, path, flags | O_CLOEXEC, 0600));
+    return fd;
+}
+
+static int pyprof__close(int fd) { return close(fd) != 0 && errno != EINTR ? -1 : 0; }
+
+static int pyprof__stat(int fd, struct stat *info)   // 1 = known, as with those below
+{
+    int result;
+    PYPROF__AGAIN(result, fstat(fd, info));
+    return result == 0;
+}
+
+static int pyprof__stat_at(int folder, const char *path, struct stat *info, int flags)
+{
+    int result;
+    PYPROF__AGAIN(result, fstatat(folder, path, info, flags));
+    return result == 0;
+}
+
+static int pyprof__read_at(int fd, void *to, size_t size, uint64_t offset)   // all of it
+{
+    size_t done = 0;
+    while (done < size) {
+        ssize_t got;
+        PYPROF__AGAIN(got, pread(fd, (char *)to + done, size - done, (off_t)(offset + done)));
+        if (got <= 0) return 0;
+        done += (size_t)got;
+    }
+    return 1;
+}
+
 // Reads a small file whole; returns its size, -1 = it cannot be read. The text ends with a NUL.
 static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_t capacity)
 {
     size_t size = 0;
-    int fd = openat(folder, path, O_RDONLY | O_CLOEXEC);
+    int fd = pyprof__open(folder, path, O_RDONLY);
     if (fd < 0) return -1;
     while (size < capacity - 1) {
-        ssize_t got = read(fd, text + size, capacity - 1 - size);
-        if (got < 0 && errno == EINTR) continue;
+        ssize_t got;
+        PYPROF__AGAIN(got, read(fd, text + size, capacity - 1 - size));
         if (got <= 0) break;
         size += (size_t)got;
     }
@@ -1077,7 +1116,7 @@ static void pyprof__proc_lacks(const char *what)
 static int pyprof__proc_holds(void)   // the descriptor is still the folder's
 {
     struct stat info;
-    return pyprof__proc.fd >= 0 && fstat(pyprof__proc.fd, &info) == 0
+    return pyprof__proc.fd >= 0 && pyprof__stat(pyprof__proc.fd, &info)
         && (uint64_t)info.st_ino == pyprof__proc.inode && (uint64_t)info.st_dev == pyprof__proc.device;
 }
 
@@ -1085,11 +1124,11 @@ static void pyprof__proc_look(void)   // under the lock
 {
     char text[8192], *ids = NULL;
     struct stat info;
-    int foreign, low = open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error = errno;
+    int foreign, low = pyprof__open(AT_FDCWD, "/proc/self", O_RDONLY | O_DIRECTORY), error = errno;
     int high = low >= 0 ? fcntl(low, F_DUPFD_CLOEXEC, PYPROF__PROC_FD) : -1;
     if (high >= 0) close(low);
     pyprof__proc.fd = high >= 0 ? high : low;
-    if (low < 0 || fstat(pyprof__proc.fd, &info) != 0) {
+    if (low < 0 || !pyprof__stat(pyprof__proc.fd, &info)) {
         pyprof__proc_lacks(error == EMFILE || error == ENFILE
                            ? "no file descriptor is free to read /proc: what threads wait for is unknown"
                            : "/proc cannot be reached: what threads wait for is unknown");
@@ -1170,7 +1209,8 @@ static int pyprof__proc_link(const char *name, char *text, size_t capacity)   //
 {
     char path[128];
     int folder = pyprof__proc_place(name, path, sizeof path);
-    ssize_t size = readlinkat(folder, path, text, capacity - 1);
+    ssize_t size;
+    PYPROF__AGAIN(size, readlinkat(folder, path, text, capacity - 1));
     text[size > 0 ? size : 0] = 0;
     return size > 0;
 }
@@ -1629,8 +1669,8 @@ typedef struct {
 static int pyprof__write_all(int fd, const char *data, size_t size)
 {
     while (size > 0) {
-        ssize_t done = write(fd, data, size);
-        if (done < 0 && errno == EINTR) continue;
+        ssize_t done;
+        PYPROF__AGAIN(done, write(fd, data, size));
         if (done <= 0) return -1;
         data += done;
         size -= (size_t)done;
@@ -1642,7 +1682,7 @@ static pyprof_result pyprof__file_check_target(const pyprof__file *file, const c
 {
     struct stat info;
     const char *what = NULL;
-    if (fstatat(file->folder, file->name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (!pyprof__stat_at(file->folder, file->name, &info, AT_SYMLINK_NOFOLLOW)) {
         if (errno == ENOENT) return PYPROF_OK;
         return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
     }
@@ -1665,7 +1705,7 @@ static pyprof_result pyprof__file_open_folder(pyprof__file *file, const char *pa
     memcpy(file->name, name, strlen(name) + 1);
     memcpy(folder, slash == path ? "/" : slash ? path : ".", slash && slash != path ? folder_size : 1);
     folder[slash && slash != path ? folder_size : 1] = 0;
-    file->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    file->folder = pyprof__open(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY);
     if (file->folder < 0) return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
     return PYPROF_OK;
 }
@@ -1685,7 +1725,7 @@ static pyprof_result pyprof__file_open(pyprof__file *file, const char *path)
     for (tries = 0; result == PYPROF_OK && tries < 100 && (tries == 0 || (file->fd < 0 && errno == EEXIST)); tries++) {   // one left by a killed run
         snprintf(file->temporary, sizeof file->temporary, ".pyprof-%ld-%u.tmp", (long)getpid(),
                  __atomic_add_fetch(&serial, 1, __ATOMIC_RELAXED));
-        file->fd = openat(file->folder, file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        file->fd = pyprof__open(file->folder, file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
     }
     if (result == PYPROF_OK) {
         if (file->fd < 0) result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
@@ -1694,19 +1734,37 @@ static pyprof_result pyprof__file_open(pyprof__file *file, const char *path)
     return result;
 }
 
+static int pyprof__sync(int fd)   // 1 = on the disk, or there is none below it
+{
+    int result;
+    PYPROF__AGAIN(result, fsync(fd));
+    return result == 0 || errno == EINVAL || errno == EROFS;
+}
+
+static int pyprof__file_rename(const pyprof__file *file, const struct stat *made)   // made: the temporary file
+{
+    struct stat now;
+    while (renameat(file->folder, file->temporary, file->folder, file->name) != 0) {
+        if (errno != EINTR) return 0;
+        if (pyprof__stat_at(file->folder, file->name, &now, AT_SYMLINK_NOFOLLOW)     // it was interrupted when it was done
+            && now.st_ino == made->st_ino && now.st_dev == made->st_dev) return 1;
+    }
+    return 1;
+}
+
 // result: how writing went so far. Anything but PYPROF_OK leaves the old file untouched.
 static pyprof_result pyprof__file_close(pyprof__file *file, const char *path, pyprof_result result)
 {
+    struct stat made;
+    int whole = result == PYPROF_OK;
     if (file->folder < 0) return result;
-    if (result == PYPROF_OK && fsync(file->fd) != 0 && errno != EINVAL && errno != EROFS)
-        result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    if (close(file->fd) != 0 && result == PYPROF_OK)
-        result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    if (result == PYPROF_OK && renameat(file->folder, file->temporary, file->folder, file->name) != 0)
-        result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    if (result == PYPROF_OK) fsync(file->folder);
+    whole = whole && pyprof__stat(file->fd, &made) && pyprof__sync(file->fd);
+    whole = pyprof__close(file->fd) == 0 && whole;
+    whole = whole && pyprof__file_rename(file, &made);
+    if (!whole && result == PYPROF_OK) result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    if (whole) pyprof__sync(file->folder);
     else unlinkat(file->folder, file->temporary, 0);
-    close(file->folder);
+    pyprof__close(file->folder);
     return result;
 }
 
@@ -1733,7 +1791,7 @@ static void pyprof__quiet_end(pyprof__quiet *quiet)
         if (sigismember(&quiet->before, caught[i]) || !sigismember(&pending, caught[i])) continue;
         sigemptyset(&one);
         sigaddset(&one, caught[i]);
-        sigtimedwait(&one, NULL, &no_time);
+        while (sigtimedwait(&one, NULL, &no_time) < 0 && errno == EINTR) {}
     }
     pthread_sigmask(SIG_SETMASK, &quiet->before, NULL);
 }
@@ -1796,7 +1854,7 @@ static int64_t pyprof__thread_count(void)   // of this process; -1 = unknown
     struct stat info;
     char path[32];
     int folder = pyprof__proc_place("task", path, sizeof path);
-    return fstatat(folder, path, &info, 0) == 0 ? (int64_t)info.st_nlink - 2 : -1;
+    return pyprof__stat_at(folder, path, &info, 0) ? (int64_t)info.st_nlink - 2 : -1;
 }
 
 static void pyprof__process_facts(pyprof_process *facts)   // what the kernel counts: some 10 us
@@ -2187,7 +2245,7 @@ static ssize_t pyprof__gather_memfd(const pyprof__source *source, void *to, cons
 {
     struct stat info;
     ssize_t in;
-    if (fstat(source->fd, &info) != 0 || (uint64_t)info.st_ino != source->inode) return -1;
+    if (!pyprof__stat(source->fd, &info) || (uint64_t)info.st_ino != source->inode) return -1;
     in = pwritev(source->fd, from, pieces, 0);
     return in <= 0 ? in : pread(source->fd, to, (size_t)in, 0);
 }
@@ -2238,7 +2296,7 @@ static int pyprof__source_try(pyprof__source *source, pyprof__method method)   /
     piece.iov_len = sizeof probe;
     if (method == PYPROF__BY_MEMFD) {
         source->fd = (int)syscall(SYS_memfd_create, "pyprof", 1u /* MFD_CLOEXEC */);
-        if (source->fd < 0 || fstat(source->fd, &info) != 0) return 0;
+        if (source->fd < 0 || !pyprof__stat(source->fd, &info)) return 0;
         source->inode = (uint64_t)info.st_ino;
     }
     pyprof__gather(source, &copy, &piece, 1, sizeof copy);
@@ -3247,23 +3305,18 @@ typedef struct { uint64_t runtime, runtime_size, py_version, get_version; const 
 
 typedef struct { int fd; pyprof__pool *pool; Elf64_Ehdr header; Elf64_Shdr *sections; } pyprof__elf;
 
-static int pyprof__pread(int fd, void *to, size_t size, uint64_t offset)
-{
-    return pread(fd, to, size, (off_t)offset) == (ssize_t)size;
-}
-
 static int pyprof__elf_open(pyprof__elf *elf, pyprof__pool *pool, const char *path)
 {
     size_t size;
     memset(elf, 0, sizeof *elf);
     elf->pool = pool;
-    elf->fd = open(path, O_RDONLY | O_CLOEXEC);
+    elf->fd = pyprof__open(AT_FDCWD, path, O_RDONLY);
     if (elf->fd < 0) return 0;
-    if (pyprof__pread(elf->fd, &elf->header, sizeof elf->header, 0) && memcmp(elf->header.e_ident, ELFMAG, SELFMAG) == 0
+    if (pyprof__read_at(elf->fd, &elf->header, sizeof elf->header, 0) && memcmp(elf->header.e_ident, ELFMAG, SELFMAG) == 0
         && elf->header.e_ident[EI_CLASS] == ELFCLASS64 && elf->header.e_phentsize == sizeof(Elf64_Phdr)) {
         size = elf->header.e_shnum * sizeof(Elf64_Shdr);
         if (elf->header.e_shentsize == sizeof(Elf64_Shdr) && size > 0) elf->sections = (Elf64_Shdr *)pyprof__alloc(pool, size);
-        if (elf->sections && !pyprof__pread(elf->fd, elf->sections, size, elf->header.e_shoff)) memset(elf->sections, 0, size);
+        if (elf->sections && !pyprof__read_at(elf->fd, elf->sections, size, elf->header.e_shoff)) memset(elf->sections, 0, size);
         return 1;
     }
     close(elf->fd);
@@ -3282,7 +3335,7 @@ static uint64_t pyprof__elf_bias(pyprof__elf *elf, uint64_t mapped_at)   // what
     int i;
     if (elf->header.e_type != ET_DYN) return 0;
     for (i = 0; i < elf->header.e_phnum; i++) {
-        if (!pyprof__pread(elf->fd, &segment, sizeof segment, elf->header.e_phoff + (uint64_t)i * sizeof segment)) break;
+        if (!pyprof__read_at(elf->fd, &segment, sizeof segment, elf->header.e_phoff + (uint64_t)i * sizeof segment)) break;
         if (segment.p_type == PT_LOAD) return mapped_at - (segment.p_vaddr - segment.p_offset);
     }
     return mapped_at;
@@ -3295,7 +3348,7 @@ static char *pyprof__elf_section(pyprof__elf *elf, uint32_t index, size_t *size)
     *size = (size_t)elf->sections[index].sh_size;
     data = (char *)pyprof__alloc(elf->pool, *size + 1);
     if (!data) return NULL;
-    if (pyprof__pread(elf->fd, data, *size, elf->sections[index].sh_offset)) return data;
+    if (pyprof__read_at(elf->fd, data, *size, elf->sections[index].sh_offset)) return data;
     pyprof__free(elf->pool, data, *size + 1);
     return NULL;
 }
@@ -3317,7 +3370,7 @@ static void pyprof__elf_symbols(pyprof__elf *elf, const Elf64_Shdr *table, pypro
     Elf64_Sym *symbols = (Elf64_Sym *)pyprof__alloc(elf->pool, chunk * sizeof *symbols);
     for (at = 0; names && symbols && at < count; at += chunk) {
         size_t n = count - at < chunk ? count - at : chunk;
-        if (!pyprof__pread(elf->fd, symbols, n * sizeof *symbols, table->sh_offset + at * sizeof *symbols)) break;
+        if (!pyprof__read_at(elf->fd, symbols, n * sizeof *symbols, table->sh_offset + at * sizeof *symbols)) break;
         for (i = 0; i < n; i++)
             if (symbols[i].st_name < names_size) pyprof__elf_take(found, names + symbols[i].st_name, &symbols[i]);
     }
@@ -13797,9 +13850,9 @@ static pyprof__script_state pyprof__script_open(const char *path, double start, 
 {
     struct stat info;
     *fd = -1;
-    if (!*path || *path == '<' || stat(path, &info) != 0 || !S_ISREG(info.st_mode)) return PYPROF__SCRIPT_UNREADABLE;
-    *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (*fd < 0 || fstat(*fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size > PYPROF__SCRIPT_BYTES) return PYPROF__SCRIPT_UNREADABLE;
+    if (!*path || *path == '<' || !pyprof__stat_at(AT_FDCWD, path, &info, 0) || !S_ISREG(info.st_mode)) return PYPROF__SCRIPT_UNREADABLE;
+    *fd = pyprof__open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
+    if (*fd < 0 || !pyprof__stat(*fd, &info) || !S_ISREG(info.st_mode) || info.st_size > PYPROF__SCRIPT_BYTES) return PYPROF__SCRIPT_UNREADABLE;
     if ((double)info.st_mtime > start) return PYPROF__SCRIPT_CHANGED;
     *size = (size_t)info.st_size;
     return PYPROF__SCRIPT_READ;
@@ -13830,7 +13883,8 @@ static pyprof__script_state pyprof__script_read(pyprof__pool *pool, pyprof__scri
         else state = PYPROF__SCRIPT_NO_MEMORY;
     }
     while (state == PYPROF__SCRIPT_READ && source->size < size) {
-        ssize_t got = read(fd, source->text + source->size, size - source->size);
+        ssize_t got;
+        PYPROF__AGAIN(got, read(fd, source->text + source->size, size - source->size));
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) break;
         source->size += (size_t)got;
@@ -19190,7 +19244,7 @@ static void pyprof__say_in_log(const char *text)
     char path[PYPROF__OUT_PATH], line[1500];
     int fd;
     snprintf(path, sizeof path, "%s.log", pyprof__g.out.base);
-    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
+    fd = pyprof__open(AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return;
     snprintf(line, sizeof line, "pid %ld: %s", (long)getpid(), text);
     pyprof__write_all(fd, line, strlen(line));   // one write: lines of several processes do not mix
@@ -21203,6 +21257,7 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #undef PYPROF__COUNT
 #undef PYPROF__RSEQ_SIGNATURE
 #undef PYPROF__FENCE
+#undef PYPROF__AGAIN
 #undef PYPROF__VDSO_CLOCK
 #undef PYPROF__NO_RIGHTS
 #undef PYPROF__NO_CALLS
