@@ -472,7 +472,8 @@ PYPROF_API pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *s
 // NULL is fine.   threads  any, but not while another thread uses this profile     GIL  not needed
 PYPROF_API void pyprof_profile_free(pyprof_profile *profile);
 
-// Writes a file: complete or not at all, mode 0600, never through a symbolic link. "-" is standard output.
+// Writes a file: complete or not at all, mode 0600, never through a symbolic link. "-" is standard output. What is no
+// file is written as it is: /dev/stdout, /dev/stderr, /dev/fd/N, /dev/null, and a FIFO that a program reads.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, FORMAT, IO, MEMORY, UNSUPPORTED
 PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, const pyprof_output *output);
@@ -611,6 +612,7 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -620,6 +622,7 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -1662,35 +1665,35 @@ static void pyprof__thread_forked(void) { pyprof__forked_self = (uint64_t)(uintp
 // ---- files -------------------------------------------------------------------
 // A file becomes the new one or stays the old one: written beside it, then renamed.
 typedef struct {
-    int fd, folder;                 // folder -1: standard output
+    int fd, folder;                 // folder -1: written where it is, without a temporary file
+    int hasty;                      // whole if the process dies, but not if the machine does: no fsync
     char name[256], temporary[64];
 } pyprof__file;
 
-static int pyprof__write_all(int fd, const char *data, size_t size)
+static int pyprof__write_on(int fd, const char **data, size_t *size)   // 0 = all is written; -1 = errno tells why not
 {
-    while (size > 0) {
+    while (*size > 0) {
         ssize_t done;
-        PYPROF__AGAIN(done, write(fd, data, size));
+        PYPROF__AGAIN(done, write(fd, *data, *size));
         if (done <= 0) return -1;
-        data += done;
-        size -= (size_t)done;
+        *data += done;
+        *size -= (size_t)done;
     }
     return 0;
 }
 
-static pyprof_result pyprof__file_check_target(const pyprof__file *file, const char *path)
+static int pyprof__write_all(int fd, const char *data, size_t size) { return pyprof__write_on(fd, &data, &size); }
+
+static int pyprof__file_write(const pyprof__file *file, const char *data, size_t size)
 {
-    struct stat info;
-    const char *what = NULL;
-    if (!pyprof__stat_at(file->folder, file->name, &info, AT_SYMLINK_NOFOLLOW)) {
-        if (errno == ENOENT) return PYPROF_OK;
-        return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    while (pyprof__write_on(file->fd, &data, &size) != 0) {
+        struct pollfd room;
+        if (errno != EAGAIN) return -1;
+        room.fd = file->fd;          // a descriptor of the program, which writes to it without waiting
+        room.events = POLLOUT;
+        poll(&room, 1, 1000);
     }
-    if (S_ISLNK(info.st_mode)) what = "a symbolic link";
-    else if (S_ISDIR(info.st_mode)) what = "a directory";
-    else if (S_ISFIFO(info.st_mode)) what = "a FIFO";
-    else if (!S_ISREG(info.st_mode)) what = "not a regular file";
-    return what ? pyprof__fail(PYPROF_ERR_IO, "cannot write %s: it is %s", path, what) : PYPROF_OK;
+    return 0;
 }
 
 static pyprof_result pyprof__file_open_folder(pyprof__file *file, const char *path)
@@ -1710,27 +1713,208 @@ static pyprof_result pyprof__file_open_folder(pyprof__file *file, const char *pa
     return PYPROF_OK;
 }
 
+static uint64_t pyprof__unguessable(void)
+{
+    static uint64_t serial;
+    const void *given = (const void *)(uintptr_t)getauxval(AT_RANDOM);
+    uint64_t bits = 0, state;
+    if (pyprof__kernel(SYS_getrandom, (long)(intptr_t)&bits, (long)sizeof bits, 1, 0, 0, 0) == (long)sizeof bits) return bits;   // GRND_NONBLOCK
+    if (given) memcpy(&bits, given, sizeof bits);
+    state = pyprof__now() ^ (uint64_t)pyprof__gettid() << 40 ^ __atomic_add_fetch(&serial, (uint64_t)1 << 32, __ATOMIC_RELAXED);
+    return pyprof__random(&state) ^ bits;
+}
+
+// ---- temporary files: .pyprof-MACHINE-RANDOM.tmp -------------------------------
+// One that is written is locked, and the kernel ends the lock with the process, however that ends: what can be locked
+// is a killed process's, also where pids say nothing, as in containers. It is removed by the next save in that
+// folder. A folder on a network may be mounted without locks that other machines see: what they left must be old, too.
+enum { PYPROF__STALE_READS = 32, PYPROF__STALE_MOST = 256, PYPROF__STALE_FOREIGN_S = 3600, PYPROF__STALE_FOLDER = 1 << 18 };
+
+static const char pyprof__temporary_form[] = ".pyprof-%08x-%016llx.tmp";
+
+static uint32_t pyprof__machine(void)
+{
+    struct utsname names;
+    uint64_t hash = 0;
+    const char *at;
+    if (uname(&names) != 0) return 0;
+    for (at = names.nodename; *at; at++) { hash += (unsigned char)*at; hash = pyprof__random(&hash); }
+    return (uint32_t)hash;
+}
+
+static int pyprof__lock_file(int fd)   // 1 = ours now
+{
+    int result;
+    PYPROF__AGAIN(result, flock(fd, LOCK_EX | LOCK_NB));
+    return result == 0;
+}
+
+static int pyprof__is_temporary(const char *name, uint32_t *machine)
+{
+    unsigned long long number;
+    char same[64];
+    if (strncmp(name, ".pyprof-", 8) != 0 || sscanf(name, ".pyprof-%8x-%16llx.tmp", machine, &number) != 2) return 0;
+    snprintf(same, sizeof same, pyprof__temporary_form, (unsigned)*machine, number);
+    return strcmp(name, same) == 0;
+}
+
+static int pyprof__stale_remove(int folder, const char *name, int here)   // 1 = it was one. here: of this machine
+{
+    struct stat found, opened;
+    int fd, stale;
+    if (!pyprof__stat_at(folder, name, &found, AT_SYMLINK_NOFOLLOW) || !S_ISREG(found.st_mode) || found.st_uid != geteuid()
+        || found.st_nlink != 1) return 0;
+    if (!here && (int64_t)found.st_mtime + PYPROF__STALE_FOREIGN_S > (int64_t)(pyprof__clock(CLOCK_REALTIME) / pyprof__second)) return 0;
+    fd = pyprof__open(folder, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) return 0;
+    stale = pyprof__lock_file(fd) && pyprof__stat(fd, &opened) && opened.st_ino == found.st_ino && opened.st_dev == found.st_dev
+        && unlinkat(folder, name, 0) == 0;
+    pyprof__close(fd);
+    return stale;
+}
+
+// Begins in a large folder anywhere: only a part of it is looked at. Some file systems number the entries by hashes,
+// others by places.
+static void pyprof__stale_begin(int folder, int again)
+{
+    struct stat info;
+    uint64_t any = pyprof__unguessable() >> 1;
+    if (!pyprof__stat(folder, &info) || info.st_size <= PYPROF__STALE_FOLDER) return;
+    lseek(folder, (off_t)(again ? any % ((uint64_t)info.st_size / 16) : any), SEEK_SET);
+}
+
+static void pyprof__stale_clean(int folder)
+{
+    typedef struct { uint64_t inode; int64_t next; uint16_t size; unsigned char type; char name[5]; } entry;   // linux_dirent64
+    union { entry first; char bytes[8192]; } list;
+    uint32_t machine, own = pyprof__machine();
+    long size = 0, at;
+    int reads, removed = 0;
+    pyprof__stale_begin(folder, 0);
+    for (reads = 0; reads < PYPROF__STALE_READS && removed < PYPROF__STALE_MOST; reads++) {
+        PYPROF__AGAIN(size, syscall(SYS_getdents64, folder, &list, sizeof list));
+        if (size <= 0 && reads == 0) { pyprof__stale_begin(folder, 1); continue; }
+        if (size <= 0) return;
+        for (at = 0; at < size; at += ((const entry *)(const void *)(list.bytes + at))->size) {
+            const char *name = list.bytes + at + offsetof(entry, name);
+            if (pyprof__is_temporary(name, &machine)) removed += pyprof__stale_remove(folder, name, machine == own);
+        }
+    }
+}
+
+// Locks it: 0 = another save has taken it for stale before it was locked. One that cannot be locked gets a name that
+// nobody takes for that of a stale one.
+static int pyprof__temporary_keep(pyprof__file *file, int fd)
+{
+    struct stat info;
+    char name[sizeof file->temporary];
+    int locked = pyprof__lock_file(fd);
+    if (!locked && errno == EWOULDBLOCK) return 0;
+    if (!locked) {
+        snprintf(name, sizeof name, ".pyprof-unlocked-%016llx.tmp", (unsigned long long)pyprof__unguessable());
+        if (renameat(file->folder, file->temporary, file->folder, name) == 0) memcpy(file->temporary, name, sizeof name);
+    }
+    return pyprof__stat(fd, &info) && info.st_nlink > 0;
+}
+
+static int pyprof__temporary_open(pyprof__file *file)   // -1 = errno tells why
+{
+    int tries, fd;
+    for (tries = 0; tries < 100; tries++) {
+        snprintf(file->temporary, sizeof file->temporary, pyprof__temporary_form, (unsigned)pyprof__machine(),
+                 (unsigned long long)pyprof__unguessable());
+        fd = pyprof__open(file->folder, file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
+        if (fd < 0 && errno != EEXIST) return -1;
+        if (fd >= 0 && pyprof__temporary_keep(file, fd)) return fd;
+        if (fd >= 0) pyprof__close(fd);
+    }
+    errno = EEXIST;
+    return -1;
+}
+
+// ---- what is written where it is: descriptors of this process, pipes, /dev/null ----
+static int pyprof__named_descriptor(const char *path)   // -1 = the path names none
+{
+    static const char *const folders[] = { "/dev/fd/", "/proc/self/fd/" };
+    char same[32];
+    size_t i;
+    if (strcmp(path, "-") == 0 || strcmp(path, "/dev/stdout") == 0) return 1;
+    if (strcmp(path, "/dev/stderr") == 0) return 2;
+    for (i = 0; i < PYPROF__COUNT(folders); i++) {
+        size_t size = strlen(folders[i]);
+        int fd = strncmp(path, folders[i], size) == 0 ? atoi(path + size) : -1;
+        snprintf(same, sizeof same, "%d", fd);
+        if (fd >= 0 && strcmp(path + size, same) == 0) return fd;
+    }
+    return -1;
+}
+
+static pyprof_result pyprof__file_refuse(const char *path, const char *what)
+{
+    return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, what);
+}
+
+// A copy of the descriptor, not the file opened again: that would begin at its start, and a socket cannot be opened.
+static pyprof_result pyprof__file_share(pyprof__file *file, const char *path, int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0) return pyprof__file_refuse(path, "no such descriptor is open");
+    if ((flags & O_ACCMODE) == O_RDONLY) return pyprof__file_refuse(path, "that descriptor is open for reading only");
+    file->folder = -1;
+    file->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return file->fd < 0 ? pyprof__file_refuse(path, strerror(errno)) : PYPROF_OK;
+}
+
+static int pyprof__is_null_device(const struct stat *info) { return S_ISCHR(info->st_mode) && info->st_rdev == 0x103; }
+
+// A pipe that nobody reads must not hold up the program: opened without waiting, then written as pipes are. That of
+// another user is refused: it was put there.
+static pyprof_result pyprof__file_open_device(pyprof__file *file, const char *path)
+{
+    struct stat info;
+    const char *why = NULL;
+    int flags, fd = pyprof__open(file->folder, file->name, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY);
+    if (fd < 0) return pyprof__file_refuse(path, errno == ENXIO ? "it is a FIFO that no program reads" : strerror(errno));
+    if (!pyprof__stat(fd, &info)) why = strerror(errno);
+    else if (!S_ISFIFO(info.st_mode) && !pyprof__is_null_device(&info)) why = "it has changed";
+    else if (S_ISFIFO(info.st_mode) && info.st_uid != geteuid() && info.st_uid != 0) why = "it is a FIFO of another user";
+    flags = fcntl(fd, F_GETFL);
+    if (!why && (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0)) why = strerror(errno);
+    pyprof__close(why ? fd : file->folder);
+    if (why) return pyprof__file_refuse(path, why);
+    file->fd = fd;
+    file->folder = -1;
+    return PYPROF_OK;
+}
+
+static pyprof_result pyprof__file_look(const pyprof__file *file, const char *path, int *device)   // what is there now?
+{
+    struct stat info;
+    *device = 0;
+    if (!pyprof__stat_at(file->folder, file->name, &info, AT_SYMLINK_NOFOLLOW))
+        return errno == ENOENT ? PYPROF_OK : pyprof__file_refuse(path, strerror(errno));
+    *device = S_ISFIFO(info.st_mode) || pyprof__is_null_device(&info);
+    if (*device || S_ISREG(info.st_mode)) return PYPROF_OK;
+    return pyprof__file_refuse(path, S_ISLNK(info.st_mode) ? "it is a symbolic link" : S_ISDIR(info.st_mode) ? "it is a directory"
+                               : S_ISSOCK(info.st_mode) ? "it is a socket" : "it is a device");
+}
+
 static pyprof_result pyprof__file_open(pyprof__file *file, const char *path)
 {
-    static uint32_t serial;
-    int tries;
+    int device, shared = pyprof__named_descriptor(path);
     pyprof_result result;
     memset(file, 0, sizeof *file);
-    file->fd = 1;
-    file->folder = -1;
-    if (strcmp(path, "-") == 0) return PYPROF_OK;
+    if (shared >= 0) return pyprof__file_share(file, path, shared);
     result = pyprof__file_open_folder(file, path);
     if (result != PYPROF_OK) return result;
-    result = pyprof__file_check_target(file, path);
-    for (tries = 0; result == PYPROF_OK && tries < 100 && (tries == 0 || (file->fd < 0 && errno == EEXIST)); tries++) {   // one left by a killed run
-        snprintf(file->temporary, sizeof file->temporary, ".pyprof-%ld-%u.tmp", (long)getpid(),
-                 __atomic_add_fetch(&serial, 1, __ATOMIC_RELAXED));
-        file->fd = pyprof__open(file->folder, file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
+    result = pyprof__file_look(file, path, &device);
+    if (result == PYPROF_OK && device) result = pyprof__file_open_device(file, path);
+    else if (result == PYPROF_OK) {
+        pyprof__stale_clean(file->folder);
+        file->fd = pyprof__temporary_open(file);
+        if (file->fd < 0) result = pyprof__file_refuse(path, strerror(errno));
     }
-    if (result == PYPROF_OK) {
-        if (file->fd < 0) result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    }
-    if (result != PYPROF_OK) close(file->folder);
+    if (result != PYPROF_OK) pyprof__close(file->folder);
     return result;
 }
 
@@ -1752,18 +1936,20 @@ static int pyprof__file_rename(const pyprof__file *file, const struct stat *made
     return 1;
 }
 
-// result: how writing went so far. Anything but PYPROF_OK leaves the old file untouched.
+// result: how writing went so far. Anything but PYPROF_OK leaves the old file untouched. The lock is held until the
+// temporary file has its new name, although it is closed before: some file systems tell only then that a disk is full.
 static pyprof_result pyprof__file_close(pyprof__file *file, const char *path, pyprof_result result)
 {
     struct stat made;
-    int whole = result == PYPROF_OK;
-    if (file->folder < 0) return result;
-    whole = whole && pyprof__stat(file->fd, &made) && pyprof__sync(file->fd);
+    int whole = result == PYPROF_OK, beside = file->folder >= 0, lock = beside ? fcntl(file->fd, F_DUPFD_CLOEXEC, 3) : -1;
+    if (beside) whole = whole && pyprof__stat(file->fd, &made) && (file->hasty || pyprof__sync(file->fd));
     whole = pyprof__close(file->fd) == 0 && whole;
-    whole = whole && pyprof__file_rename(file, &made);
-    if (!whole && result == PYPROF_OK) result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    if (whole) pyprof__sync(file->folder);
-    else unlinkat(file->folder, file->temporary, 0);
+    if (beside) whole = whole && pyprof__file_rename(file, &made);
+    if (!whole && result == PYPROF_OK) result = pyprof__file_refuse(path, strerror(errno));
+    if (!beside) return result;
+    if (!whole) unlinkat(file->folder, file->temporary, 0);
+    else if (!file->hasty) pyprof__sync(file->folder);
+    if (lock >= 0) pyprof__close(lock);
     pyprof__close(file->folder);
     return result;
 }
@@ -17509,10 +17695,10 @@ static pyprof_result pyprof__write_profile(const pyprof_profile *profile, const 
 
 static int pyprof__to_file(void *user, const void *data, size_t size)   // a pyprof_write_fn; errno tells why
 {
-    return pyprof__write_all(((pyprof__file *)user)->fd, (const char *)data, size);
+    return pyprof__file_write((const pyprof__file *)user, (const char *)data, size);
 }
 
-static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char *path, const pyprof_output *output)
+static pyprof_result pyprof__save_as(const pyprof_profile *profile, const char *path, const pyprof_output *output, int hasty)
 {
     pyprof_output none;
     pyprof__file file;
@@ -17531,12 +17717,18 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
     result = pyprof__file_open(&file, path);
     if (result == PYPROF_OK) {
         errno = 0;
+        file.hasty = hasty;
         result = pyprof__write_profile(profile, output, format, pyprof__to_file, &file);
         if (result == PYPROF_ERR_IO) pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
         result = pyprof__file_close(&file, path, result);
     }
     pyprof__quiet_end(&quiet);
     return result;
+}
+
+static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char *path, const pyprof_output *output)
+{
+    return pyprof__save_as(profile, path, output, 0);
 }
 
 // ============================================================================

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/auxv.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -18,6 +19,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/utsname.h>
 
 static int interrupting;           // 1: every other call is; 2: every other call is, although its work is done
 static long interruptions;
@@ -38,6 +40,7 @@ static ssize_t test_write(int fd, const void *from, size_t size) { return interr
 static int test_fstat(int fd, struct stat *info) { return interrupted() ? -1 : fstat(fd, info); }
 static int test_fstatat(int folder, const char *path, struct stat *info, int flags) { return interrupted() ? -1 : fstatat(folder, path, info, flags); }
 static int test_fsync(int fd) { return interrupted() ? -1 : fsync(fd); }
+static int test_flock(int fd, int operation) { return interrupted() ? -1 : flock(fd, operation); }
 static ssize_t test_readlinkat(int folder, const char *path, char *to, size_t size) { return interrupted() ? -1 : readlinkat(folder, path, to, size); }
 
 static int test_close(int fd)   // the descriptor is free whatever it says
@@ -63,6 +66,7 @@ static int test_renameat(int folder, const char *from, int other, const char *to
 #define fstat test_fstat
 #define fstatat test_fstatat
 #define fsync test_fsync
+#define flock test_flock
 #define readlinkat test_readlinkat
 #define close test_close
 #define renameat test_renameat
