@@ -17698,7 +17698,7 @@ static int pyprof__to_file(void *user, const void *data, size_t size)   // a pyp
     return pyprof__file_write((const pyprof__file *)user, (const char *)data, size);
 }
 
-static pyprof_result pyprof__save_as(const pyprof_profile *profile, const char *path, const pyprof_output *output, int hasty)
+static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char *path, const pyprof_output *output)
 {
     pyprof_output none;
     pyprof__file file;
@@ -17717,18 +17717,13 @@ static pyprof_result pyprof__save_as(const pyprof_profile *profile, const char *
     result = pyprof__file_open(&file, path);
     if (result == PYPROF_OK) {
         errno = 0;
-        file.hasty = hasty;
+        file.hasty = profile->checkpoint > 0;   // the next one comes soon
         result = pyprof__write_profile(profile, output, format, pyprof__to_file, &file);
         if (result == PYPROF_ERR_IO) pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
         result = pyprof__file_close(&file, path, result);
     }
     pyprof__quiet_end(&quiet);
     return result;
-}
-
-static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char *path, const pyprof_output *output)
-{
-    return pyprof__save_as(profile, path, output, 0);
 }
 
 // ============================================================================
