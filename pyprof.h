@@ -21156,7 +21156,7 @@ static void pyprof__preload_look(void *handle)
 {
     void *symbol = handle ? dlsym(handle, "Py_InitializeEx") : NULL;
     const char *path = NULL;
-    uint32_t inside = pyprof__inside;
+    uint8_t inside = pyprof__inside;
     if (!symbol || !pyprof__preload.watching) return;
     pyprof__inside = 1;
     pyprof__object_base(symbol, &path);
