@@ -602,6 +602,7 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <limits.h>
+#include <link.h>
 #include <linux/futex.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -895,6 +896,28 @@ static size_t pyprof__stack_lost(const pthread_attr_t *attributes)
     for (i = 0; i < count; i++)
         if (part[i].p_type == PT_TLS) lost += (size_t)(part[i].p_memsz + part[i].p_align);
     return lost;
+}
+
+// The shared object that this code is in, if it is in one, must stay when a plugin is closed: threads, hooks and
+// handlers run in it. The dynamic linker is asked by its own name of the object, so it looks for no file: that may have
+// been replaced or removed. musl has no such function, and closes nothing; nor is there one in a static program.
+static pyprof_result pyprof__stay_mapped(void)
+{
+    struct { const char *file; void *base; const char *symbol; void *address; } place;   // Dl_info, declared only with _GNU_SOURCE
+    int (*find)(const void *, void *, void **, int);
+    void *found = dlsym(NULL, "dladdr1"), *object = NULL, *handle;
+    const char *name, *why = NULL;
+    memcpy(&find, &found, sizeof find);
+    if (!found || !find((const void *)&pyprof__second, &place, &object, 2) || !object) return PYPROF_OK;   // RTLD_DL_LINKMAP
+    name = ((const struct link_map *)object)->l_name;
+    if (!name || !*name) return PYPROF_OK;   // the program itself
+    handle = dlopen(name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    if (!handle) why = dlerror();
+    else if (handle != object) why = "another library has this name";
+    if (handle) dlclose(handle);
+    if (handle == object) return PYPROF_OK;
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "cannot keep %.200s in memory, which the sampler's thread needs: %.200s", name,
+                        why ? why : "the dynamic linker does not know it");
 }
 
 // A thread of ours: all signals blocked, so that the host's handlers never run on its small stack.
@@ -17910,22 +17933,6 @@ static void pyprof__enter(void)   // every API function that touches sessions; a
     if (pyprof__g.pid && pyprof__g.pid != getpid()) pyprof__after_fork();
 }
 
-// A plugin's code must stay mapped while its thread runs: pin the shared object this code is in, if it is in one.
-static void pyprof__pin(pyprof__pool *pool)
-{
-    size_t capacity;
-    char *maps = pyprof__read_maps(pool, &capacity);
-    const char *at = maps;
-    uint64_t here = (uint64_t)(uintptr_t)(const void *)pyprof__kind_names;
-    char program[512];
-    pyprof__mapping mapping;
-    pyprof__proc_link("exe", program, sizeof program);
-    while ((at = pyprof__next_mapping(at, &mapping)) != NULL)
-        if (here >= mapping.start && here < mapping.end && mapping.path[0] == '/' && strcmp(mapping.path, program) != 0)
-            dlopen(mapping.path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
-    pyprof__free(pool, maps, capacity);
-}
-
 // ---- tokens ------------------------------------------------------------------
 static pyprof *pyprof__token(int slot)
 {
@@ -19954,12 +19961,12 @@ static pyprof_result pyprof__start_first(const pyprof_config *config, uint64_t a
     if (result != PYPROF_OK) return result;
     pyprof__g.doubts = 0;
     result = pyprof__self_check(sweeper, 50, &pyprof__g.proven);
+    if (result == PYPROF_OK) result = pyprof__stay_mapped();
     pthread_mutex_lock(&pyprof__lock);
     pyprof__g.own_cpu_ns = 0;
     if (result == PYPROF_OK) result = pyprof__session_open(config, again, slot);
     pthread_mutex_unlock(&pyprof__lock);
     if (result != PYPROF_OK) { pyprof__sweeper_close(sweeper); return result; }
-    pyprof__pin(&sweeper->pool);
     result = pyprof__sampler_start();
     if (result == PYPROF_OK) return result;
     pyprof__g.sessions[*slot].generation++;

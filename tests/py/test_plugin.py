@@ -63,5 +63,75 @@ def much_thread_local_memory():
         bind.equal(out, 'whole\n')
 
 
+def plugin(path):
+    """A plugin of that path: the library once more."""
+    shutil.copy(bind.LIBRARY, path)
+    return bind._load(lambda _: ctypes.CDLL(path))
+
+
+def leaves(lib, path):
+    """It is closed while it records; its threads, hooks and handlers go on."""
+    with bind.record(lib=lib, rate_hz=1000, heap=2) as r:
+        bind.eventually(lambda: r.stats().samples > 3, 'samples')
+        _ctypes.dlclose(lib._handle)
+        before = r.stats().samples
+        bind.eventually(lambda: r.stats().samples > before + 3, 'samples after it was closed')
+        kept = [bytearray(100) for _ in range(1000)]
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        bind.equal(os.waitpid(pid, 0)[1], 0, 'a forked child')
+    bind.check(len(kept) == 1000 and r.profile.stats().samples > 3, '%s: no samples', path)
+
+
+@bind.test
+def plugins_that_are_closed():
+    """Whatever became of the file."""
+    with bind.folder() as folder:
+        for name in 'plain.so', 'new\nline.so', 'with (deleted)', 'a b.so':
+            path = os.path.join(folder, name)
+            leaves(plugin(path), path)
+
+
+@bind.test
+def plugins_whose_files_are_gone():
+    with bind.folder() as folder:
+        path = os.path.join(folder, 'removed.so')
+        lib = plugin(path)
+        os.unlink(path)
+        leaves(lib, path)
+        path = os.path.join(folder, 'replaced.so')
+        lib = plugin(path)
+        shutil.copy(bind.LIBRARY, path + '.new')
+        os.rename(path + '.new', path)
+        leaves(lib, path)
+        os.chdir(folder)
+        lib = plugin('./relative.so')
+        os.chdir('/')
+        leaves(lib, path)
+
+
+@bind.test
+def a_plugin_that_cannot_stay():
+    """It is refused with a reason, and the plugin can be closed."""
+    with bind.folder() as folder:
+        os.mkdir(os.path.join(folder, '$ORIGIN'))
+        path = os.path.join(folder, '$ORIGIN', 'plugin.so')
+        shutil.copy(bind.LIBRARY, path)
+        os.chdir(os.path.dirname(path))
+        try:
+            lib = bind._load(lambda _: ctypes.CDLL('./plugin.so'))
+        except OSError:
+            bind.skip('this dynamic linker does not load it')
+        try:
+            session = bind.Session(lib=lib)
+        except bind.Error as error:
+            bind.equal(error.code, bind.UNSUPPORTED)
+            bind.check('in memory' in error.detail and '$ORIGIN' in error.detail, error.detail)
+        else:
+            session.stop()
+        _ctypes.dlclose(lib._handle)
+
+
 if __name__ == '__main__':
     bind.run()
