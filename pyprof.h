@@ -1582,6 +1582,7 @@ enum { PYPROF__HOLD_SIGNAL = SIGURG, PYPROF__HOLD_ASKED = 1, PYPROF__HOLD_HELD, 
 static struct {
     uint32_t word;              // futex: number of the request * 4 + its state; 0 = there is none
     int installed;
+    int covered;                // a handler was put on top of ours: it may hand on to ours for ever
     struct sigaction before;
 } pyprof__hold;
 
@@ -1603,6 +1604,42 @@ static uint64_t pyprof__hold_cookie(void)   // what a request's number is added 
 
 static void pyprof__hold_notify(void) { syscall(SYS_futex, &pyprof__hold.word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0); }
 
+// Signals that are not ours are handed on to the handler that was there before. That one may hand on to ours again: a
+// program that puts its own handler in place a second time, with what it found the first time. Then the signal comes
+// back with the same siginfo on the same thread, and goes no further.
+static struct { uint32_t tid; const void *info; } pyprof__handing[16];   // tid 0 = free
+
+static int pyprof__hand_on_begin(const void *info, size_t *slot)   // 0 = it came back
+{
+    uint32_t own = (uint32_t)pyprof__gettid(), none;
+    size_t i;
+    *slot = PYPROF__COUNT(pyprof__handing);
+    for (i = 0; i < PYPROF__COUNT(pyprof__handing); i++)
+        if (__atomic_load_n(&pyprof__handing[i].tid, __ATOMIC_RELAXED) == own && pyprof__handing[i].info == info) {
+            __atomic_store_n(&pyprof__handing[i].tid, 0, __ATOMIC_RELEASE);   // also of a handler that was left by a jump
+            return 0;
+        }
+    for (i = 0; i < PYPROF__COUNT(pyprof__handing); i++) {
+        none = 0;
+        if (!__atomic_compare_exchange_n(&pyprof__handing[i].tid, &none, own, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) continue;
+        pyprof__handing[i].info = info;
+        *slot = i;
+        break;
+    }
+    return 1;
+}
+
+static void pyprof__hand_on(int number, siginfo_t *info, void *context)
+{
+    const struct sigaction *before = &pyprof__hold.before;
+    size_t slot;
+    if (!(before->sa_flags & SA_SIGINFO) && (before->sa_handler == SIG_DFL || before->sa_handler == SIG_IGN)) return;
+    if (!pyprof__hand_on_begin(info, &slot)) return;
+    if (before->sa_flags & SA_SIGINFO) before->sa_sigaction(number, info, context);
+    else before->sa_handler(number);
+    if (slot < PYPROF__COUNT(pyprof__handing)) __atomic_store_n(&pyprof__handing[slot].tid, 0, __ATOMIC_RELEASE);
+}
+
 static void pyprof__on_signal(int number, siginfo_t *info, void *context)
 {
     int error = errno;
@@ -1614,8 +1651,7 @@ static void pyprof__on_signal(int number, siginfo_t *info, void *context)
             pyprof__hold_wait(asked + 1, pyprof__now() + PYPROF__HOLD_MOST_NS);
             pyprof__hold_change(asked + 1, 0);
         }
-    } else if (pyprof__hold.before.sa_flags & SA_SIGINFO) pyprof__hold.before.sa_sigaction(number, info, context);
-    else if (pyprof__hold.before.sa_handler != SIG_DFL && pyprof__hold.before.sa_handler != SIG_IGN) pyprof__hold.before.sa_handler(number);
+    } else pyprof__hand_on(number, info, context);
     errno = error;
 }
 
@@ -1624,11 +1660,19 @@ static int pyprof__hold_is_ours(struct sigaction *now)
     return sigaction(PYPROF__HOLD_SIGNAL, NULL, now) == 0 && (now->sa_flags & SA_SIGINFO) && now->sa_sigaction == pyprof__on_signal;
 }
 
-static int pyprof__hold_install(void)   // 1 = the handler is ours
+static int pyprof__is_handled(const struct sigaction *action)
+{
+    return action->sa_flags & SA_SIGINFO || (action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN);
+}
+
+// 1 = the handler is ours, or one is on top of it that was put there: another one of ours on top of that could be
+// handed its own signals. A forked child finds its parent's.
+static int pyprof__hold_install(void)
 {
     struct sigaction action;
-    if (pyprof__hold.installed) return pyprof__hold_is_ours(&action);
-    if (!pyprof__hold_is_ours(&action)) pyprof__hold.before = action;   // a forked child finds its parent's
+    if (pyprof__hold_is_ours(&action) || (pyprof__hold.covered && pyprof__is_handled(&action))) return pyprof__hold.installed = 1;
+    pyprof__hold.before = action;
+    pyprof__hold.covered = 0;
     memset(&action, 0, sizeof action);
     action.sa_sigaction = pyprof__on_signal;
     action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
@@ -1636,10 +1680,12 @@ static int pyprof__hold_install(void)   // 1 = the handler is ours
     return pyprof__hold.installed;
 }
 
-static void pyprof__hold_uninstall(void)   // unless somebody has put a handler of theirs on top
+static void pyprof__hold_uninstall(void)   // unless somebody has put a handler of theirs on top: then ours stays below it
 {
     struct sigaction now;
-    if (pyprof__hold.installed && pyprof__hold_is_ours(&now)) sigaction(PYPROF__HOLD_SIGNAL, &pyprof__hold.before, NULL);
+    int ours = pyprof__hold_is_ours(&now);
+    if (pyprof__hold.installed && ours) sigaction(PYPROF__HOLD_SIGNAL, &pyprof__hold.before, NULL);
+    if (pyprof__hold.installed) pyprof__hold.covered = !ours;
     pyprof__hold.installed = 0;
 }
 

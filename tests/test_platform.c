@@ -424,6 +424,77 @@ TEST(size_limit_is_an_error_not_a_signal)
     CHECK(!sigismember(&mask, SIGPIPE) && !sigismember(&mask, SIGXFSZ));
 }
 
+// ---- the signal that holds a thread --------------------------------------------------------------------------------
+static struct sigaction chained[2];
+static volatile int urgent[2];
+
+static void chain_to(int i, int number, siginfo_t *info, void *context)
+{
+    if (++urgent[i] > 1000) _exit(9);   // for ever
+    if (chained[i].sa_flags & SA_SIGINFO) chained[i].sa_sigaction(number, info, context);
+    else if (chained[i].sa_handler != SIG_DFL && chained[i].sa_handler != SIG_IGN) chained[i].sa_handler(number);
+}
+
+static void chain_0(int number, siginfo_t *info, void *context) { chain_to(0, number, info, context); }
+static void chain_1(int number, siginfo_t *info, void *context) { chain_to(1, number, info, context); }
+
+static void handle(void (*handler)(int, siginfo_t *, void *), struct sigaction *before)   // as a program does
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = handler;
+    action.sa_flags = SA_SIGINFO | SA_RESTART;
+    CHECK_INT(sigaction(SIGURG, &action, before), 0);
+}
+
+static void urge(int first, int second)   // how often each handler of the program runs
+{
+    urgent[0] = urgent[1] = 0;
+    CHECK_INT(raise(SIGURG), 0);
+    CHECK_INT(urgent[0], first);
+    CHECK_INT(urgent[1], second);
+}
+
+TEST(handlers_that_hand_on_to_ours)
+{
+    struct sigaction now;
+    handle(chain_0, &chained[0]);
+    CHECK(pyprof__hold_install());
+    urge(1, 0);
+    handle(chain_1, &chained[1]);                  // on top of ours
+    urge(1, 1);
+    for (int i = 0; i < 3; i++) {
+        pyprof__hold_uninstall();
+        urge(1, 1);
+        CHECK(pyprof__hold_install());
+        urge(1, 1);
+    }
+    CHECK_INT(sigaction(SIGURG, &chained[1], NULL), 0);   // the program takes its handler away: ours is on top again
+    CHECK(pyprof__hold_is_ours(&now));
+    urge(1, 0);
+    pyprof__hold_uninstall();
+    CHECK(sigaction(SIGURG, NULL, &now) == 0 && now.sa_sigaction == chain_0);
+    handle(chain_1, NULL);                         // again, with what it found the first time: ours
+    CHECK(pyprof__hold_install());
+    for (int i = 0; i < 20; i++) urge(0, 1);
+    pyprof__hold_uninstall();
+    CHECK(sigaction(SIGURG, NULL, &now) == 0 && now.sa_sigaction == chain_1);
+}
+
+TEST(a_handler_that_was_dropped_is_installed_again)
+{
+    struct sigaction now;
+    CHECK(pyprof__hold_install());
+    handle(chain_0, &chained[0]);
+    pyprof__hold_uninstall();
+    CHECK(signal(SIGURG, SIG_DFL) != SIG_ERR);
+    CHECK(pyprof__hold_install());
+    CHECK(pyprof__hold_is_ours(&now));
+    urge(0, 0);
+    pyprof__hold_uninstall();
+    CHECK(sigaction(SIGURG, NULL, &now) == 0 && now.sa_handler == SIG_DFL);
+}
+
 // ---- errors ------------------------------------------------------------------------------------------------------
 enum { ERRING = 300 };   // more than there are entries
 static pthread_barrier_t all_failed, all_looked;

@@ -3,6 +3,7 @@ import _ctypes
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -131,6 +132,62 @@ def a_plugin_that_cannot_stay():
         else:
             session.stop()
         _ctypes.dlclose(lib._handle)
+
+
+CHAIN = r'''
+#define _GNU_SOURCE
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+static struct sigaction before;
+int calls;
+static void chain(int number, siginfo_t *info, void *context)
+{
+    if (++calls > 1000) _exit(9);
+    if (before.sa_flags & SA_SIGINFO) before.sa_sigaction(number, info, context);
+    else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN) before.sa_handler(number);
+}
+int put(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = chain;
+    action.sa_flags = SA_SIGINFO | SA_RESTART;
+    return sigaction(SIGURG, &action, &before);
+}
+'''
+
+
+@bind.test
+def two_copies_hold_threads_by_turns():
+    """Each on top of the other's handler for SIGURG, and they leave in any order. A signal of somebody else reaches the
+    program's own handler once."""
+    with bind.folder() as folder:
+        chain = ctypes.CDLL(compiled(folder, 'chain', CHAIN))
+        libs = [plugin(os.path.join(folder, 'plugin%d.so' % i)) for i in range(2)]
+    calls = ctypes.c_int.in_dll(chain, 'calls')
+    bind.equal(chain.put(), 0)
+
+    def urge():
+        calls.value = 0
+        os.kill(os.getpid(), signal.SIGURG)
+        bind.eventually(lambda: calls.value, 'the signal')
+        bind.equal(calls.value, 1)
+
+    for order in '0101', '0110', '01001011', '0' + '0101' * 3 + '1', '1001' * 3:
+        sessions = [None, None]
+        for at in map(int, order):
+            if sessions[at]:
+                sessions[at].stop()
+                sessions[at] = None
+            else:
+                session = sessions[at] = bind.Session(lib=libs[at], rate_hz=1000, capture=bind.CAPTURE_SIGNAL)
+                bind.eventually(lambda: session.stats().samples > 3, 'samples')
+            urge()
+        for session in sessions:
+            if session:
+                session.stop()
+        urge()
 
 
 if __name__ == '__main__':
