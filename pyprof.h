@@ -633,6 +633,17 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #else
 #define PYPROF__DEF
 #endif
+#if !defined(PYPROF_STATIC)
+#ifdef __cplusplus
+extern "C" {
+#endif
+// In a program with two files that define PYPROF_IMPLEMENTATION the linker complains of this name first.
+extern const char pyprof_IMPLEMENTATION_is_in_two_files __attribute__((visibility("hidden")));
+const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
+#ifdef __cplusplus
+}
+#endif
+#endif
 #define PYPROF__COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define PYPROF__NONE 0xffffffffu      // no id: of a string, node, thread...
 
@@ -2053,6 +2064,13 @@ static void pyprof__quiet_end(pyprof__quiet *quiet)
 
 // ---- pages and locks for the allocation hooks: they run inside malloc, so nothing here may call it -------------------
 static size_t pyprof__page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+
+static int pyprof__is_mapped(uint64_t address)   // 0 = surely not
+{
+    unsigned char resident;
+    uint64_t page = address & ~(uint64_t)(pyprof__page_size() - 1);
+    return syscall(SYS_mincore, page, (size_t)1, &resident) == 0 || errno != ENOMEM;
+}
 
 static void *pyprof__pages(size_t size)   // zeroed, and no memory until it is touched; NULL = none
 {
@@ -3910,7 +3928,8 @@ static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__po
         return pyprof__layout_choose(&runtime->layout, version, 0, NULL);
     }
     return pyprof__fail(PYPROF_ERR_NO_PYTHON, "no CPython in this process (%.160s): looked for _PyRuntime in the dynamic symbols, in the symbols "
-                        "and .PyRuntime sections of %d mapped files, and for its shape in the program's data", program, looked_at);
+                        "and .PyRuntime sections of %d mapped files, and for its shape in the program's data. Link the program with "
+                        "libpython (python3-config --embed --ldflags), or load that (dlopen) first", program, looked_at);
 }
 
 // Finds the runtime of this process. Costs microseconds where the dynamic linker knows it, else up to some milliseconds.
@@ -11240,12 +11259,6 @@ static void pyprof__remap_begin(pyprof__remapping *call, const void *address, si
     errno = error;
 }
 
-static int pyprof__is_mapped(uint64_t address)
-{
-    unsigned char resident;
-    return syscall(SYS_mincore, address, pyprof__page_size(), &resident) == 0 || errno != ENOMEM;
-}
-
 // gone 0: the call failed. One that replaces mappings can have unmapped them all the same.
 static void pyprof__remap_end(const pyprof__remapping *call, int gone)
 {
@@ -17650,11 +17663,25 @@ static int pyprof__format_by_suffix(const char *path)   // the longest suffix wi
     return format;
 }
 
+// The suffixes that can be written: "json, txt, svg..."
+static const char *pyprof__formats_text(char *text, size_t capacity)
+{
+    size_t i, used = 0;
+    for (i = 0, text[0] = 0; i < PYPROF__COUNT(pyprof__formats); i++)
+        if (pyprof__formats[i].write && used < capacity)
+            used += (size_t)snprintf(text + used, capacity - used, "%s%s", used ? ", " : "", pyprof__formats[i].suffix + 1);
+    return text;
+}
+
 static pyprof_result pyprof__output_check(const pyprof_output *output, int format, int is_diff, size_t *row)
 {
+    char known[320];
     for (*row = 0; *row < PYPROF__COUNT(pyprof__formats) && pyprof__formats[*row].format != format; ++*row) {}
-    if (*row == PYPROF__COUNT(pyprof__formats)) return pyprof__fail(PYPROF_ERR_FORMAT, "unknown format %d", format);
-    if (!pyprof__formats[*row].write) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "writing %s is not supported yet", pyprof__formats[*row].suffix);
+    if (*row == PYPROF__COUNT(pyprof__formats))
+        return pyprof__fail(PYPROF_ERR_FORMAT, "unknown format %d; these can be written: %s", format, pyprof__formats_text(known, sizeof known));
+    if (!pyprof__formats[*row].write)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "writing %s is not supported yet; these can be written: %s", pyprof__formats[*row].suffix,
+                            pyprof__formats_text(known, sizeof known));
     if (is_diff && !pyprof__formats[*row].holds_diffs)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s cannot hold a difference: its values can be negative", pyprof__formats[*row].suffix);
     if (output->metric < 0 || output->metric >= PYPROF_METRIC_COUNT || (output->metric && !*pyprof__metric_keys[output->metric]))
@@ -17775,10 +17802,13 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
     pyprof_result result;
     size_t row;
     int format;
+    char known[320];
     memset(&none, 0, sizeof none);
     if (!output) output = &none;
     format = output->format ? output->format : pyprof__format_by_suffix(path);
-    if (!format) return pyprof__fail(PYPROF_ERR_FORMAT, "cannot write %s: unknown file extension, and no format was asked for", path);
+    if (!format)
+        return pyprof__fail(PYPROF_ERR_FORMAT, "cannot write %.100s: unknown file extension, and no format was asked for; these can be written: %s", path,
+                            pyprof__formats_text(known, sizeof known));
     result = pyprof__output_check(output, format, profile->is_diff, &row);
     if (result == PYPROF_OK) result = pyprof__metric_check(profile, output, row);
     if (result != PYPROF_OK) return result;
@@ -19116,7 +19146,7 @@ static void pyprof__record_end(pyprof__session *session, int stops)
 }
 
 // ---- starting and ending a session ---------------------------------------------------
-static pyprof_result pyprof__config_check(const pyprof_config *config)
+static pyprof_result pyprof__config_values(const pyprof_config *config)
 {
     static const struct { size_t offset; const char *name, *what; } later[] = {
         { offsetof(pyprof_config, children), "children", "following child processes" },
@@ -19124,20 +19154,19 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
     };
     size_t i;
     int value;
-    if (!(config->rate_hz >= 0 && config->rate_hz <= 100000))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: it must be 0 (for the default) to 100000", config->rate_hz);
-    if (config->rate_hz > 0 && config->rate_hz < 0.001)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: the lowest is 0.001", config->rate_hz);
+    if (!(config->rate_hz >= 0 && config->rate_hz <= 100000) || (config->rate_hz > 0 && config->rate_hz < 0.001))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: it must be 0.001 to 100000, or 0 for the default, 100", config->rate_hz);
     if (!(config->duration_s >= 0 && config->duration_s < 1e9))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "duration_s is %g: it must be 0 (no end) or more", config->duration_s);
-    if (!(config->timeline_s > -1e9 && config->timeline_s < 1e9)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "timeline_s is %g", config->timeline_s);
+    if (!(config->timeline_s > -1e9 && config->timeline_s < 1e9)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "timeline_s is %g: seconds, or less than 0 for none", config->timeline_s);
     if (config->capture < 0 || config->capture > PYPROF_CAPTURE_SIGNAL)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "capture is %d: no such value", config->capture);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "capture is %d: it must be AUTO (0), COPY (1) or SIGNAL (2)", config->capture);
     if (config->heap_interval_bytes > (uint64_t)1 << 40)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap_interval_bytes is %llu: the most is 2^40", (unsigned long long)config->heap_interval_bytes);
-    if (config->heap < 0 || config->heap > PYPROF_HEAP_EXACT) return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap is %d: no such value", config->heap);
+    if (config->heap < 0 || config->heap > PYPROF_HEAP_EXACT)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap is %d: it must be OFF (0), SAMPLED (1) or EXACT (2)", config->heap);
     if (config->paths < 0 || config->paths > PYPROF_PATHS_HASHED)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", config->paths);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: it must be FULL (0), BASE (1) or HASHED (2)", config->paths);
     if (config->after_fork < 0 || config->after_fork > PYPROF_AFTER_FORK_START)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "after_fork is %d: no such value", config->after_fork);
     if (!(config->checkpoint_s >= 0 && config->checkpoint_s < 1e9))
@@ -19153,8 +19182,6 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
         return pyprof__fail(PYPROF_ERR_BUDGET, "max_bytes is %llu: a session needs %d", (unsigned long long)config->max_bytes, PYPROF__MIN_BYTES);
     if (config->thread_filter && strlen(config->thread_filter) > 255)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "thread_filter is longer than 255 bytes");
-    for (i = 0; i < PYPROF__COUNT(config->reserved); i++)
-        if (config->reserved[i]) return pyprof__fail(PYPROF_ERR_ARGUMENT, "reserved must be 0: is the config zeroed?");
     if (config->pid != 0 && config->pid != getpid())
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "pid is %lld: profiling another process is not supported yet", (long long)config->pid);
     for (i = 0; i < PYPROF__COUNT(later); i++) {
@@ -19162,6 +19189,43 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
         if (value) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s is %d: %s is not supported yet", later[i].name, value, later[i].what);
     }
     return PYPROF_OK;
+}
+
+// What a config holds that lay on the stack and was not zeroed: pointers to nothing, numbers that nobody means.
+static int pyprof__config_is_wild(const pyprof_config *config)
+{
+    const double numbers[] = { config->rate_hz, config->duration_s, config->timeline_s, config->checkpoint_s, config->max_cpu };
+    const int choices[] = { config->heap, config->capture, config->children, config->native, config->paths, config->opcodes, config->after_fork };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(numbers); i++) {
+        double size = numbers[i] < 0 ? -numbers[i] : numbers[i];
+        if (size > 0 && (size < 1e-30 || size > 1e30)) return 1;
+    }
+    for (i = 0; i < PYPROF__COUNT(choices); i++)
+        if (choices[i] < -1000 || choices[i] > 1000) return 1;
+    return 0;
+}
+
+static pyprof_result pyprof__config_check(const pyprof_config *config)
+{
+    const struct { const char *name; uint64_t to; } pointers[] = {
+        { "thread_filter", (uintptr_t)config->thread_filter }, { "checkpoint", (uintptr_t)config->checkpoint },
+        { "allocator.alloc", (uintptr_t)config->allocator.alloc }, { "allocator.free", (uintptr_t)config->allocator.free },
+        { "logger.fn", (uintptr_t)config->logger.fn }, { "on_event.fn", (uintptr_t)config->on_event.fn },
+    };
+    char text[sizeof pyprof__details[0].text];
+    pyprof_result result;
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(config->reserved); i++)
+        if (config->reserved[i]) return pyprof__fail(PYPROF_ERR_ARGUMENT, "reserved must be 0: is the config zeroed?");
+    for (i = 0; i < PYPROF__COUNT(pointers); i++)
+        if (pointers[i].to && !pyprof__is_mapped(pointers[i].to))
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is 0x%llx, where there is nothing: is the config zeroed?", pointers[i].name,
+                                (unsigned long long)pointers[i].to);
+    result = pyprof__config_values(config);
+    if (result == PYPROF_OK || !pyprof__config_is_wild(config)) return result;
+    pyprof__copy_text(text, sizeof text, pyprof__error_text());
+    return pyprof__fail(result, "%.460s: is the config zeroed?", text);
 }
 
 static void pyprof__config_defaults(pyprof_config *config)
@@ -20792,15 +20856,6 @@ static void pyprof__env_unknown(void)   // a variable that nobody reads is a mis
         if (strcmp(name, pyprof__variables[best]) == 0) continue;
         pyprof__say(1, "pyprof: %s is no variable of pyprof: %s?\n", name, pyprof__variables[best]);
     }
-}
-
-// The suffixes that can be written: "json, txt, svg..."
-static void pyprof__formats_text(char *text, size_t capacity)
-{
-    size_t i, used = 0;
-    for (i = 0, text[0] = 0; i < PYPROF__COUNT(pyprof__formats); i++)
-        if (pyprof__formats[i].write && used < capacity)
-            used += (size_t)snprintf(text + used, capacity - used, "%s%s", used ? ", " : "", pyprof__formats[i].suffix + 1);
 }
 
 // PYPROF_FORMATS as "json,svg": blanks and points in front of a name are forgiven.
