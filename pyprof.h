@@ -475,7 +475,8 @@ PYPROF_API pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *s
 // NULL is fine.   threads  any, but not while another thread uses this profile     GIL  not needed
 PYPROF_API void pyprof_profile_free(pyprof_profile *profile);
 
-// Writes a file: complete or not at all, mode 0600, never through a symbolic link. "-" is standard output.
+// Writes a file: complete or not at all, mode 0600, never through a symbolic link. "-" is standard output. What is no
+// file is written as it is: /dev/stdout, /dev/stderr, /dev/fd/N, /dev/null, and a FIFO that a program reads.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, FORMAT, IO, MEMORY, UNSUPPORTED
 PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, const pyprof_output *output);
@@ -604,6 +605,7 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <limits.h>
+#include <link.h>
 #include <linux/futex.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -614,6 +616,7 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -623,6 +626,7 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -632,28 +636,41 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #else
 #define PYPROF__DEF
 #endif
+#if !defined(PYPROF_STATIC)
+#ifdef __cplusplus
+extern "C" {
+#endif
+// In a program with two files that define PYPROF_IMPLEMENTATION the linker complains of this name first.
+extern const char pyprof_IMPLEMENTATION_is_in_two_files __attribute__((visibility("hidden")));
+const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
+#ifdef __cplusplus
+}
+#endif
+#endif
 #define PYPROF__COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define PYPROF__NONE 0xffffffffu      // no id: of a string, node, thread...
 
 static const uint64_t pyprof__second = 1000000000u;   // ns
 
-// The detail behind a result code. Per thread, so that errors of two threads never mix.
-static __thread char pyprof__error_text[512];
+// ---- what belongs to a thread ------------------------------------------------
+// Hooks and signal handlers use these variables at any time: in a shared object that was loaded late, ordinary ones
+// are allocated by malloc when they are first touched. The memory for such early ones is scarce: all shared objects
+// that are loaded late get some 1,500 bytes together, and each copy of this file takes its part of that. So they are
+// few, and all in one structure.
+#define PYPROF__EARLY_TLS static __thread __attribute__((tls_model("initial-exec")))
 
-__attribute__((format(printf, 2, 3)))
-static pyprof_result pyprof__fail(pyprof_result result, const char *format, ...)
-{
-    va_list list;
-    va_start(list, format);
-    vsnprintf(pyprof__error_text, sizeof pyprof__error_text, format, list);
-    va_end(list);
-    return result;
-}
-
-static pyprof_result pyprof__fail_memory(const char *what)
-{
-    return pyprof__fail(PYPROF_ERR_MEMORY, "no memory for %s", what);
-}
+typedef struct {
+    int64_t left;                // HEAP: bytes to the next sample
+    struct pyprof__allocating *self;
+    uint32_t generation;
+    uint8_t probe : 7, is_sampler : 1;
+    uint8_t inside;              // the thread is in a hook, or does something of ours: its allocations are not the host's
+    uint8_t nested;              // HEAP: places that a call is in
+    uint8_t detail;              // where its last error's text is: see below
+} pyprof__own_thread;
+PYPROF__EARLY_TLS pyprof__own_thread pyprof__own;
+#define pyprof__inside pyprof__own.inside
+#define pyprof__is_sampler pyprof__own.is_sampler
 
 // ---- clocks ----------------------------------------------------------------
 // A system call past libc, and past libraries that fake a program's time (libfaketime): they stand in front of
@@ -779,6 +796,79 @@ static uint64_t pyprof__address_end(void)   // of this process: the kernel puts 
 // ---- threads ---------------------------------------------------------------
 static int64_t pyprof__gettid(void) { return (int64_t)syscall(SYS_gettid); }
 
+static int pyprof__thread_exists(int64_t tid)
+{
+    long pid = pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);   // not libc's: libfaketime fakes that, too
+    return pyprof__kernel(SYS_tgkill, pid, (long)tid, 0, 0, 0, 0) == 0;
+}
+
+// ---- errors ------------------------------------------------------------------
+// The details behind result codes, one text a thread, so that errors of two threads never mix. An entry is a thread's
+// until that ends. While all are taken by threads that live, another thread has to do with the result's name.
+enum { PYPROF__DETAILS = 240 };
+static struct { uint32_t tid; char text[508]; } pyprof__details[PYPROF__DETAILS];   // tid 0 = free
+
+static const char *const pyprof__result_texts[] = {
+    "ok", "bad argument", "wrong state", "busy", "out of memory", "input/output error", "unknown format", "no CPython in the process",
+    "not supported", "permission denied", "no such process", "disabled", "memory budget too small",
+};
+
+static int pyprof__detail_claim(unsigned i, uint32_t own)   // 1 = the entry is the calling thread's now
+{
+    uint32_t owner = __atomic_load_n(&pyprof__details[i].tid, __ATOMIC_ACQUIRE);
+    if (owner == own) return 1;
+    if (owner && pyprof__thread_exists((int64_t)owner)) return 0;
+    return __atomic_compare_exchange_n(&pyprof__details[i].tid, &owner, own, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+static char *pyprof__detail_find(void)   // this thread's text; NULL = it has none
+{
+    unsigned number = pyprof__own.detail;
+    if (number == 0 || number > PYPROF__DETAILS) return NULL;
+    // In a forked child the thread has another number than its entry says.
+    return pyprof__detail_claim(number - 1, (uint32_t)pyprof__gettid()) ? pyprof__details[number - 1].text : NULL;
+}
+
+static char *pyprof__detail_new(void)   // NULL = all are taken
+{
+    uint32_t own = (uint32_t)pyprof__gettid();
+    unsigned i, pass;
+    for (pass = 0; pass < 2; pass++)       // those of threads that have ended come last: it takes a system call to tell
+        for (i = 0; i < PYPROF__DETAILS; i++) {
+            uint32_t owner = __atomic_load_n(&pyprof__details[i].tid, __ATOMIC_RELAXED);
+            if ((pass == 0 && owner && owner != own) || !pyprof__detail_claim(i, own)) continue;
+            pyprof__own.detail = (uint8_t)(i + 1);
+            return pyprof__details[i].text;
+        }
+    return NULL;
+}
+
+static const char *pyprof__error_text(void)
+{
+    const char *text = pyprof__detail_find();
+    unsigned number = pyprof__own.detail;
+    return text ? text : number > PYPROF__DETAILS ? pyprof__result_texts[number - PYPROF__DETAILS] : "";
+}
+
+__attribute__((format(printf, 2, 3)))
+static pyprof_result pyprof__fail(pyprof_result result, const char *format, ...)
+{
+    char *text = pyprof__detail_find();
+    va_list list;
+    if (!text) text = pyprof__detail_new();
+    va_start(list, format);
+    if (text) vsnprintf(text, sizeof pyprof__details[0].text, format, list);
+    else pyprof__own.detail = (uint8_t)(PYPROF__DETAILS + (unsigned)result);
+    va_end(list);
+    return result;
+}
+
+static pyprof_result pyprof__fail_memory(const char *what)
+{
+    return pyprof__fail(PYPROF_ERR_MEMORY, "no memory for %s", what);
+}
+
+// ---- threads of ours, and their sleep ------------------------------------------
 static uint64_t pyprof__random(uint64_t *state)   // splitmix64
 {
     uint64_t z = *state += 0x9e3779b97f4a7c15u;
@@ -810,6 +900,43 @@ static void pyprof__wake(uint32_t *word)
     syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
 }
 
+// What a new thread's stack loses to thread-local variables before the thread begins: hundreds of kilobytes in some
+// programs. glibc tells it. A static program has just the variables that its own header names.
+static size_t pyprof__stack_lost(const pthread_attr_t *attributes)
+{
+    const Elf64_Phdr *part = (const Elf64_Phdr *)(uintptr_t)getauxval(AT_PHDR);
+    void *found = dlsym(NULL, "__pthread_get_minstack");
+    size_t (*least)(const pthread_attr_t *), lost = 0;
+    unsigned long i, count = part ? getauxval(AT_PHNUM) : 0;
+    memcpy(&least, &found, sizeof least);
+    if (found) return least(attributes);
+    for (i = 0; i < count; i++)
+        if (part[i].p_type == PT_TLS) lost += (size_t)(part[i].p_memsz + part[i].p_align);
+    return lost;
+}
+
+// The shared object that this code is in, if it is in one, must stay when a plugin is closed: threads, hooks and
+// handlers run in it. The dynamic linker is asked by its own name of the object, so it looks for no file: that may have
+// been replaced or removed. musl has no such function, and closes nothing; nor is there one in a static program.
+static pyprof_result pyprof__stay_mapped(void)
+{
+    struct { const char *file; void *base; const char *symbol; void *address; } place;   // Dl_info, declared only with _GNU_SOURCE
+    int (*find)(const void *, void *, void **, int);
+    void *found = dlsym(NULL, "dladdr1"), *object = NULL, *handle;
+    const char *name, *why = NULL;
+    memcpy(&find, &found, sizeof find);
+    if (!found || !find((const void *)&pyprof__second, &place, &object, 2) || !object) return PYPROF_OK;   // RTLD_DL_LINKMAP
+    name = ((const struct link_map *)object)->l_name;
+    if (!name || !*name) return PYPROF_OK;   // the program itself
+    handle = dlopen(name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    if (!handle) why = dlerror();
+    else if (handle != object) why = "another library has this name";
+    if (handle) dlclose(handle);
+    if (handle == object) return PYPROF_OK;
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "cannot keep %.200s in memory, which the sampler's thread needs: %.200s", name,
+                        why ? why : "the dynamic linker does not know it");
+}
+
 // A thread of ours: all signals blocked, so that the host's handlers never run on its small stack.
 static int pyprof__thread_start(pthread_t *thread, void *(*run)(void *), void *argument)
 {
@@ -817,7 +944,7 @@ static int pyprof__thread_start(pthread_t *thread, void *(*run)(void *), void *a
     sigset_t all, before;
     int error = pthread_attr_init(&attributes);
     if (error) return error;
-    pthread_attr_setstacksize(&attributes, 512 * 1024);
+    pthread_attr_setstacksize(&attributes, (512 * 1024 + pyprof__stack_lost(&attributes) + 65535) & ~(size_t)65535);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     error = pthread_create(thread, &attributes, run, argument);
@@ -954,15 +1081,54 @@ static int pyprof__cpu_here(int64_t cpu_word)   // of the calling thread
     return syscall(SYS_getcpu, &cpu, NULL, NULL) == 0 ? (int)cpu : -1;
 }
 
+// A signal, or a file system that a program serves, can interrupt nearly every call that looks at a file: it is made
+// again. But close: on Linux the descriptor is free even so, and may be another thread's by now.
+#define PYPROF__AGAIN(result, call) do { (result) = (call); } while ((result) < 0 && errno == EINTR)
+
+static int pyprof__open(int folder, const char *path, int flags)   // with O_CREAT: for this user only
+{
+    int fd;
+    PYPROF__AGAIN(fd, openat(folder, path, flags | O_CLOEXEC, 0600));
+    return fd;
+}
+
+static int pyprof__close(int fd) { return close(fd) != 0 && errno != EINTR ? -1 : 0; }
+
+static int pyprof__stat(int fd, struct stat *info)   // 1 = known, as with those below
+{
+    int result;
+    PYPROF__AGAIN(result, fstat(fd, info));
+    return result == 0;
+}
+
+static int pyprof__stat_at(int folder, const char *path, struct stat *info, int flags)
+{
+    int result;
+    PYPROF__AGAIN(result, fstatat(folder, path, info, flags));
+    return result == 0;
+}
+
+static int pyprof__read_at(int fd, void *to, size_t size, uint64_t offset)   // all of it
+{
+    size_t done = 0;
+    while (done < size) {
+        ssize_t got;
+        PYPROF__AGAIN(got, pread(fd, (char *)to + done, size - done, (off_t)(offset + done)));
+        if (got <= 0) return 0;
+        done += (size_t)got;
+    }
+    return 1;
+}
+
 // Reads a small file whole; returns its size, -1 = it cannot be read. The text ends with a NUL.
 static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_t capacity)
 {
     size_t size = 0;
-    int fd = openat(folder, path, O_RDONLY | O_CLOEXEC);
+    int fd = pyprof__open(folder, path, O_RDONLY);
     if (fd < 0) return -1;
     while (size < capacity - 1) {
-        ssize_t got = read(fd, text + size, capacity - 1 - size);
-        if (got < 0 && errno == EINTR) continue;
+        ssize_t got;
+        PYPROF__AGAIN(got, read(fd, text + size, capacity - 1 - size));
         if (got <= 0) break;
         size += (size_t)got;
     }
@@ -993,7 +1159,7 @@ static void pyprof__proc_lacks(const char *what)
 static int pyprof__proc_holds(void)   // the descriptor is still the folder's
 {
     struct stat info;
-    return pyprof__proc.fd >= 0 && fstat(pyprof__proc.fd, &info) == 0
+    return pyprof__proc.fd >= 0 && pyprof__stat(pyprof__proc.fd, &info)
         && (uint64_t)info.st_ino == pyprof__proc.inode && (uint64_t)info.st_dev == pyprof__proc.device;
 }
 
@@ -1001,11 +1167,11 @@ static void pyprof__proc_look(void)   // under the lock
 {
     char text[8192], *ids = NULL;
     struct stat info;
-    int foreign, low = open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error = errno;
+    int foreign, low = pyprof__open(AT_FDCWD, "/proc/self", O_RDONLY | O_DIRECTORY), error = errno;
     int high = low >= 0 ? fcntl(low, F_DUPFD_CLOEXEC, PYPROF__PROC_FD) : -1;
     if (high >= 0) close(low);
     pyprof__proc.fd = high >= 0 ? high : low;
-    if (low < 0 || fstat(pyprof__proc.fd, &info) != 0) {
+    if (low < 0 || !pyprof__stat(pyprof__proc.fd, &info)) {
         pyprof__proc_lacks(error == EMFILE || error == ENFILE
                            ? "no file descriptor is free to read /proc: what threads wait for is unknown"
                            : "/proc cannot be reached: what threads wait for is unknown");
@@ -1086,7 +1252,8 @@ static int pyprof__proc_link(const char *name, char *text, size_t capacity)   //
 {
     char path[128];
     int folder = pyprof__proc_place(name, path, sizeof path);
-    ssize_t size = readlinkat(folder, path, text, capacity - 1);
+    ssize_t size;
+    PYPROF__AGAIN(size, readlinkat(folder, path, text, capacity - 1));
     text[size > 0 ? size : 0] = 0;
     return size > 0;
 }
@@ -1432,6 +1599,7 @@ enum { PYPROF__HOLD_SIGNAL = SIGURG, PYPROF__HOLD_ASKED = 1, PYPROF__HOLD_HELD, 
 static struct {
     uint32_t word;              // futex: number of the request * 4 + its state; 0 = there is none
     int installed;
+    int covered;                // a handler was put on top of ours: it may hand on to ours for ever
     struct sigaction before;
 } pyprof__hold;
 
@@ -1453,6 +1621,42 @@ static uint64_t pyprof__hold_cookie(void)   // what a request's number is added 
 
 static void pyprof__hold_notify(void) { syscall(SYS_futex, &pyprof__hold.word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0); }
 
+// Signals that are not ours are handed on to the handler that was there before. That one may hand on to ours again: a
+// program that puts its own handler in place a second time, with what it found the first time. Then the signal comes
+// back with the same siginfo on the same thread, and goes no further.
+static struct { uint32_t tid; const void *info; } pyprof__handing[16];   // tid 0 = free
+
+static int pyprof__hand_on_begin(const void *info, size_t *slot)   // 0 = it came back
+{
+    uint32_t own = (uint32_t)pyprof__gettid(), none;
+    size_t i;
+    *slot = PYPROF__COUNT(pyprof__handing);
+    for (i = 0; i < PYPROF__COUNT(pyprof__handing); i++)
+        if (__atomic_load_n(&pyprof__handing[i].tid, __ATOMIC_RELAXED) == own && pyprof__handing[i].info == info) {
+            __atomic_store_n(&pyprof__handing[i].tid, 0, __ATOMIC_RELEASE);   // also of a handler that was left by a jump
+            return 0;
+        }
+    for (i = 0; i < PYPROF__COUNT(pyprof__handing); i++) {
+        none = 0;
+        if (!__atomic_compare_exchange_n(&pyprof__handing[i].tid, &none, own, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) continue;
+        pyprof__handing[i].info = info;
+        *slot = i;
+        break;
+    }
+    return 1;
+}
+
+static void pyprof__hand_on(int number, siginfo_t *info, void *context)
+{
+    const struct sigaction *before = &pyprof__hold.before;
+    size_t slot;
+    if (!(before->sa_flags & SA_SIGINFO) && (before->sa_handler == SIG_DFL || before->sa_handler == SIG_IGN)) return;
+    if (!pyprof__hand_on_begin(info, &slot)) return;
+    if (before->sa_flags & SA_SIGINFO) before->sa_sigaction(number, info, context);
+    else before->sa_handler(number);
+    if (slot < PYPROF__COUNT(pyprof__handing)) __atomic_store_n(&pyprof__handing[slot].tid, 0, __ATOMIC_RELEASE);
+}
+
 static void pyprof__on_signal(int number, siginfo_t *info, void *context)
 {
     int error = errno;
@@ -1464,8 +1668,7 @@ static void pyprof__on_signal(int number, siginfo_t *info, void *context)
             pyprof__hold_wait(asked + 1, pyprof__now() + PYPROF__HOLD_MOST_NS);
             pyprof__hold_change(asked + 1, 0);
         }
-    } else if (pyprof__hold.before.sa_flags & SA_SIGINFO) pyprof__hold.before.sa_sigaction(number, info, context);
-    else if (pyprof__hold.before.sa_handler != SIG_DFL && pyprof__hold.before.sa_handler != SIG_IGN) pyprof__hold.before.sa_handler(number);
+    } else pyprof__hand_on(number, info, context);
     errno = error;
 }
 
@@ -1474,11 +1677,19 @@ static int pyprof__hold_is_ours(struct sigaction *now)
     return sigaction(PYPROF__HOLD_SIGNAL, NULL, now) == 0 && (now->sa_flags & SA_SIGINFO) && now->sa_sigaction == pyprof__on_signal;
 }
 
-static int pyprof__hold_install(void)   // 1 = the handler is ours
+static int pyprof__is_handled(const struct sigaction *action)
+{
+    return action->sa_flags & SA_SIGINFO || (action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN);
+}
+
+// 1 = the handler is ours, or one is on top of it that was put there: another one of ours on top of that could be
+// handed its own signals. A forked child finds its parent's.
+static int pyprof__hold_install(void)
 {
     struct sigaction action;
-    if (pyprof__hold.installed) return pyprof__hold_is_ours(&action);
-    if (!pyprof__hold_is_ours(&action)) pyprof__hold.before = action;   // a forked child finds its parent's
+    if (pyprof__hold_is_ours(&action) || (pyprof__hold.covered && pyprof__is_handled(&action))) return pyprof__hold.installed = 1;
+    pyprof__hold.before = action;
+    pyprof__hold.covered = 0;
     memset(&action, 0, sizeof action);
     action.sa_sigaction = pyprof__on_signal;
     action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
@@ -1486,10 +1697,12 @@ static int pyprof__hold_install(void)   // 1 = the handler is ours
     return pyprof__hold.installed;
 }
 
-static void pyprof__hold_uninstall(void)   // unless somebody has put a handler of theirs on top
+static void pyprof__hold_uninstall(void)   // unless somebody has put a handler of theirs on top: then ours stays below it
 {
     struct sigaction now;
-    if (pyprof__hold.installed && pyprof__hold_is_ours(&now)) sigaction(PYPROF__HOLD_SIGNAL, &pyprof__hold.before, NULL);
+    int ours = pyprof__hold_is_ours(&now);
+    if (pyprof__hold.installed && ours) sigaction(PYPROF__HOLD_SIGNAL, &pyprof__hold.before, NULL);
+    if (pyprof__hold.installed) pyprof__hold.covered = !ours;
     pyprof__hold.installed = 0;
 }
 
@@ -1538,35 +1751,35 @@ static void pyprof__thread_forked(void) { pyprof__forked_self = (uint64_t)(uintp
 // ---- files -------------------------------------------------------------------
 // A file becomes the new one or stays the old one: written beside it, then renamed.
 typedef struct {
-    int fd, folder;                 // folder -1: standard output
+    int fd, folder;                 // folder -1: written where it is, without a temporary file
+    int hasty;                      // whole if the process dies, but not if the machine does: no fsync
     char name[256], temporary[64];
 } pyprof__file;
 
-static int pyprof__write_all(int fd, const char *data, size_t size)
+static int pyprof__write_on(int fd, const char **data, size_t *size)   // 0 = all is written; -1 = errno tells why not
 {
-    while (size > 0) {
-        ssize_t done = write(fd, data, size);
-        if (done < 0 && errno == EINTR) continue;
+    while (*size > 0) {
+        ssize_t done;
+        PYPROF__AGAIN(done, write(fd, *data, *size));
         if (done <= 0) return -1;
-        data += done;
-        size -= (size_t)done;
+        *data += done;
+        *size -= (size_t)done;
     }
     return 0;
 }
 
-static pyprof_result pyprof__file_check_target(const pyprof__file *file, const char *path)
+static int pyprof__write_all(int fd, const char *data, size_t size) { return pyprof__write_on(fd, &data, &size); }
+
+static int pyprof__file_write(const pyprof__file *file, const char *data, size_t size)
 {
-    struct stat info;
-    const char *what = NULL;
-    if (fstatat(file->folder, file->name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
-        if (errno == ENOENT) return PYPROF_OK;
-        return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    while (pyprof__write_on(file->fd, &data, &size) != 0) {
+        struct pollfd room;
+        if (errno != EAGAIN) return -1;
+        room.fd = file->fd;          // a descriptor of the program, which writes to it without waiting
+        room.events = POLLOUT;
+        poll(&room, 1, 1000);
     }
-    if (S_ISLNK(info.st_mode)) what = "a symbolic link";
-    else if (S_ISDIR(info.st_mode)) what = "a directory";
-    else if (S_ISFIFO(info.st_mode)) what = "a FIFO";
-    else if (!S_ISREG(info.st_mode)) what = "not a regular file";
-    return what ? pyprof__fail(PYPROF_ERR_IO, "cannot write %s: it is %s", path, what) : PYPROF_OK;
+    return 0;
 }
 
 static pyprof_result pyprof__file_open_folder(pyprof__file *file, const char *path)
@@ -1581,48 +1794,249 @@ static pyprof_result pyprof__file_open_folder(pyprof__file *file, const char *pa
     memcpy(file->name, name, strlen(name) + 1);
     memcpy(folder, slash == path ? "/" : slash ? path : ".", slash && slash != path ? folder_size : 1);
     folder[slash && slash != path ? folder_size : 1] = 0;
-    file->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    file->folder = pyprof__open(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY);
     if (file->folder < 0) return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
     return PYPROF_OK;
 }
 
+static uint64_t pyprof__unguessable(void)
+{
+    static uint64_t serial;
+    const void *given = (const void *)(uintptr_t)getauxval(AT_RANDOM);
+    uint64_t bits = 0, state;
+    if (pyprof__kernel(SYS_getrandom, (long)(intptr_t)&bits, (long)sizeof bits, 1, 0, 0, 0) == (long)sizeof bits) return bits;   // GRND_NONBLOCK
+    if (given) memcpy(&bits, given, sizeof bits);
+    state = pyprof__now() ^ (uint64_t)pyprof__gettid() << 40 ^ __atomic_add_fetch(&serial, (uint64_t)1 << 32, __ATOMIC_RELAXED);
+    return pyprof__random(&state) ^ bits;
+}
+
+// ---- temporary files: .pyprof-MACHINE-RANDOM.tmp -------------------------------
+// One that is written is locked, and the kernel ends the lock with the process, however that ends: what can be locked
+// is a killed process's, also where pids say nothing, as in containers. It is removed by the next save in that
+// folder. A folder on a network may be mounted without locks that other machines see: what they left must be old, too.
+enum { PYPROF__STALE_READS = 32, PYPROF__STALE_MOST = 256, PYPROF__STALE_FOREIGN_S = 3600, PYPROF__STALE_FOLDER = 1 << 18 };
+
+static const char pyprof__temporary_form[] = ".pyprof-%08x-%016llx.tmp";
+
+static uint32_t pyprof__machine(void)
+{
+    struct utsname names;
+    uint64_t hash = 0;
+    const char *at;
+    if (uname(&names) != 0) return 0;
+    for (at = names.nodename; *at; at++) { hash += (unsigned char)*at; hash = pyprof__random(&hash); }
+    return (uint32_t)hash;
+}
+
+static int pyprof__lock_file(int fd)   // 1 = ours now
+{
+    int result;
+    PYPROF__AGAIN(result, flock(fd, LOCK_EX | LOCK_NB));
+    return result == 0;
+}
+
+static int pyprof__is_temporary(const char *name, uint32_t *machine)
+{
+    unsigned long long number;
+    char same[64];
+    if (strncmp(name, ".pyprof-", 8) != 0 || sscanf(name, ".pyprof-%8x-%16llx.tmp", machine, &number) != 2) return 0;
+    snprintf(same, sizeof same, pyprof__temporary_form, (unsigned)*machine, number);
+    return strcmp(name, same) == 0;
+}
+
+static int pyprof__stale_remove(int folder, const char *name, int here)   // 1 = it was one. here: of this machine
+{
+    struct stat found, opened;
+    int fd, stale;
+    if (!pyprof__stat_at(folder, name, &found, AT_SYMLINK_NOFOLLOW) || !S_ISREG(found.st_mode) || found.st_uid != geteuid()
+        || found.st_nlink != 1) return 0;
+    if (!here && (int64_t)found.st_mtime + PYPROF__STALE_FOREIGN_S > (int64_t)(pyprof__clock(CLOCK_REALTIME) / pyprof__second)) return 0;
+    fd = pyprof__open(folder, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) return 0;
+    stale = pyprof__lock_file(fd) && pyprof__stat(fd, &opened) && opened.st_ino == found.st_ino && opened.st_dev == found.st_dev
+        && unlinkat(folder, name, 0) == 0;
+    pyprof__close(fd);
+    return stale;
+}
+
+// Begins in a large folder anywhere: only a part of it is looked at. Some file systems number the entries by hashes,
+// others by places.
+static void pyprof__stale_begin(int folder, int again)
+{
+    struct stat info;
+    uint64_t any = pyprof__unguessable() >> 1;
+    if (!pyprof__stat(folder, &info) || info.st_size <= PYPROF__STALE_FOLDER) return;
+    lseek(folder, (off_t)(again ? any % ((uint64_t)info.st_size / 16) : any), SEEK_SET);
+}
+
+static void pyprof__stale_clean(int folder)
+{
+    typedef struct { uint64_t inode; int64_t next; uint16_t size; unsigned char type; char name[5]; } entry;   // linux_dirent64
+    union { entry first; char bytes[8192]; } list;
+    uint32_t machine, own = pyprof__machine();
+    long size = 0, at;
+    int reads, removed = 0;
+    pyprof__stale_begin(folder, 0);
+    for (reads = 0; reads < PYPROF__STALE_READS && removed < PYPROF__STALE_MOST; reads++) {
+        PYPROF__AGAIN(size, syscall(SYS_getdents64, folder, &list, sizeof list));
+        if (size <= 0 && reads == 0) { pyprof__stale_begin(folder, 1); continue; }
+        if (size <= 0) return;
+        for (at = 0; at < size; at += ((const entry *)(const void *)(list.bytes + at))->size) {
+            const char *name = list.bytes + at + offsetof(entry, name);
+            if (pyprof__is_temporary(name, &machine)) removed += pyprof__stale_remove(folder, name, machine == own);
+        }
+    }
+}
+
+// Locks it: 0 = another save has taken it for stale before it was locked. One that cannot be locked gets a name that
+// nobody takes for that of a stale one.
+static int pyprof__temporary_keep(pyprof__file *file, int fd)
+{
+    struct stat info;
+    char name[sizeof file->temporary];
+    int locked = pyprof__lock_file(fd);
+    if (!locked && errno == EWOULDBLOCK) return 0;
+    if (!locked) {
+        snprintf(name, sizeof name, ".pyprof-unlocked-%016llx.tmp", (unsigned long long)pyprof__unguessable());
+        if (renameat(file->folder, file->temporary, file->folder, name) == 0) memcpy(file->temporary, name, sizeof name);
+    }
+    return pyprof__stat(fd, &info) && info.st_nlink > 0;
+}
+
+static int pyprof__temporary_open(pyprof__file *file)   // -1 = errno tells why
+{
+    int tries, fd;
+    for (tries = 0; tries < 100; tries++) {
+        snprintf(file->temporary, sizeof file->temporary, pyprof__temporary_form, (unsigned)pyprof__machine(),
+                 (unsigned long long)pyprof__unguessable());
+        fd = pyprof__open(file->folder, file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
+        if (fd < 0 && errno != EEXIST) return -1;
+        if (fd >= 0 && pyprof__temporary_keep(file, fd)) return fd;
+        if (fd >= 0) pyprof__close(fd);
+    }
+    errno = EEXIST;
+    return -1;
+}
+
+// ---- what is written where it is: descriptors of this process, pipes, /dev/null ----
+static int pyprof__named_descriptor(const char *path)   // -1 = the path names none
+{
+    static const char *const folders[] = { "/dev/fd/", "/proc/self/fd/" };
+    char same[32];
+    size_t i;
+    if (strcmp(path, "-") == 0 || strcmp(path, "/dev/stdout") == 0) return 1;
+    if (strcmp(path, "/dev/stderr") == 0) return 2;
+    for (i = 0; i < PYPROF__COUNT(folders); i++) {
+        size_t size = strlen(folders[i]);
+        int fd = strncmp(path, folders[i], size) == 0 ? atoi(path + size) : -1;
+        snprintf(same, sizeof same, "%d", fd);
+        if (fd >= 0 && strcmp(path + size, same) == 0) return fd;
+    }
+    return -1;
+}
+
+static pyprof_result pyprof__file_refuse(const char *path, const char *what)
+{
+    return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, what);
+}
+
+// A copy of the descriptor, not the file opened again: that would begin at its start, and a socket cannot be opened.
+static pyprof_result pyprof__file_share(pyprof__file *file, const char *path, int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0) return pyprof__file_refuse(path, "no such descriptor is open");
+    if ((flags & O_ACCMODE) == O_RDONLY) return pyprof__file_refuse(path, "that descriptor is open for reading only");
+    file->folder = -1;
+    file->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return file->fd < 0 ? pyprof__file_refuse(path, strerror(errno)) : PYPROF_OK;
+}
+
+static int pyprof__is_null_device(const struct stat *info) { return S_ISCHR(info->st_mode) && info->st_rdev == 0x103; }
+
+// A pipe that nobody reads must not hold up the program: opened without waiting, then written as pipes are. That of
+// another user is refused: it was put there.
+static pyprof_result pyprof__file_open_device(pyprof__file *file, const char *path)
+{
+    struct stat info;
+    const char *why = NULL;
+    int flags, fd = pyprof__open(file->folder, file->name, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY);
+    if (fd < 0) return pyprof__file_refuse(path, errno == ENXIO ? "it is a FIFO that no program reads" : strerror(errno));
+    if (!pyprof__stat(fd, &info)) why = strerror(errno);
+    else if (!S_ISFIFO(info.st_mode) && !pyprof__is_null_device(&info)) why = "it has changed";
+    else if (S_ISFIFO(info.st_mode) && info.st_uid != geteuid() && info.st_uid != 0) why = "it is a FIFO of another user";
+    flags = fcntl(fd, F_GETFL);
+    if (!why && (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0)) why = strerror(errno);
+    pyprof__close(why ? fd : file->folder);
+    if (why) return pyprof__file_refuse(path, why);
+    file->fd = fd;
+    file->folder = -1;
+    return PYPROF_OK;
+}
+
+static pyprof_result pyprof__file_look(const pyprof__file *file, const char *path, int *device)   // what is there now?
+{
+    struct stat info;
+    *device = 0;
+    if (!pyprof__stat_at(file->folder, file->name, &info, AT_SYMLINK_NOFOLLOW))
+        return errno == ENOENT ? PYPROF_OK : pyprof__file_refuse(path, strerror(errno));
+    *device = S_ISFIFO(info.st_mode) || pyprof__is_null_device(&info);
+    if (*device || S_ISREG(info.st_mode)) return PYPROF_OK;
+    return pyprof__file_refuse(path, S_ISLNK(info.st_mode) ? "it is a symbolic link" : S_ISDIR(info.st_mode) ? "it is a directory"
+                               : S_ISSOCK(info.st_mode) ? "it is a socket" : "it is a device");
+}
+
 static pyprof_result pyprof__file_open(pyprof__file *file, const char *path)
 {
-    static uint32_t serial;
-    int tries;
+    int device, shared = pyprof__named_descriptor(path);
     pyprof_result result;
     memset(file, 0, sizeof *file);
-    file->fd = 1;
-    file->folder = -1;
-    if (strcmp(path, "-") == 0) return PYPROF_OK;
+    if (shared >= 0) return pyprof__file_share(file, path, shared);
     result = pyprof__file_open_folder(file, path);
     if (result != PYPROF_OK) return result;
-    result = pyprof__file_check_target(file, path);
-    for (tries = 0; result == PYPROF_OK && tries < 100 && (tries == 0 || (file->fd < 0 && errno == EEXIST)); tries++) {   // one left by a killed run
-        snprintf(file->temporary, sizeof file->temporary, ".pyprof-%ld-%u.tmp", (long)getpid(),
-                 __atomic_add_fetch(&serial, 1, __ATOMIC_RELAXED));
-        file->fd = openat(file->folder, file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    result = pyprof__file_look(file, path, &device);
+    if (result == PYPROF_OK && device) result = pyprof__file_open_device(file, path);
+    else if (result == PYPROF_OK) {
+        pyprof__stale_clean(file->folder);
+        file->fd = pyprof__temporary_open(file);
+        if (file->fd < 0) result = pyprof__file_refuse(path, strerror(errno));
     }
-    if (result == PYPROF_OK) {
-        if (file->fd < 0) result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    }
-    if (result != PYPROF_OK) close(file->folder);
+    if (result != PYPROF_OK) pyprof__close(file->folder);
     return result;
 }
 
-// result: how writing went so far. Anything but PYPROF_OK leaves the old file untouched.
+static int pyprof__sync(int fd)   // 1 = on the disk, or there is none below it
+{
+    int result;
+    PYPROF__AGAIN(result, fsync(fd));
+    return result == 0 || errno == EINVAL || errno == EROFS;
+}
+
+static int pyprof__file_rename(const pyprof__file *file, const struct stat *made)   // made: the temporary file
+{
+    struct stat now;
+    while (renameat(file->folder, file->temporary, file->folder, file->name) != 0) {
+        if (errno != EINTR) return 0;
+        if (pyprof__stat_at(file->folder, file->name, &now, AT_SYMLINK_NOFOLLOW)     // it was interrupted when it was done
+            && now.st_ino == made->st_ino && now.st_dev == made->st_dev) return 1;
+    }
+    return 1;
+}
+
+// result: how writing went so far. Anything but PYPROF_OK leaves the old file untouched. The lock is held until the
+// temporary file has its new name, although it is closed before: some file systems tell only then that a disk is full.
 static pyprof_result pyprof__file_close(pyprof__file *file, const char *path, pyprof_result result)
 {
-    if (file->folder < 0) return result;
-    if (result == PYPROF_OK && fsync(file->fd) != 0 && errno != EINVAL && errno != EROFS)
-        result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    if (close(file->fd) != 0 && result == PYPROF_OK)
-        result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    if (result == PYPROF_OK && renameat(file->folder, file->temporary, file->folder, file->name) != 0)
-        result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    if (result == PYPROF_OK) fsync(file->folder);
-    else unlinkat(file->folder, file->temporary, 0);
-    close(file->folder);
+    struct stat made;
+    int whole = result == PYPROF_OK, beside = file->folder >= 0, lock = beside ? fcntl(file->fd, F_DUPFD_CLOEXEC, 3) : -1;
+    if (beside) whole = whole && pyprof__stat(file->fd, &made) && (file->hasty || pyprof__sync(file->fd));
+    whole = pyprof__close(file->fd) == 0 && whole;
+    if (beside) whole = whole && pyprof__file_rename(file, &made);
+    if (!whole && result == PYPROF_OK) result = pyprof__file_refuse(path, strerror(errno));
+    if (!beside) return result;
+    if (!whole) unlinkat(file->folder, file->temporary, 0);
+    else if (!file->hasty) pyprof__sync(file->folder);
+    if (lock >= 0) pyprof__close(lock);
+    pyprof__close(file->folder);
     return result;
 }
 
@@ -1649,13 +2063,20 @@ static void pyprof__quiet_end(pyprof__quiet *quiet)
         if (sigismember(&quiet->before, caught[i]) || !sigismember(&pending, caught[i])) continue;
         sigemptyset(&one);
         sigaddset(&one, caught[i]);
-        sigtimedwait(&one, NULL, &no_time);
+        while (sigtimedwait(&one, NULL, &no_time) < 0 && errno == EINTR) {}
     }
     pthread_sigmask(SIG_SETMASK, &quiet->before, NULL);
 }
 
 // ---- pages and locks for the allocation hooks: they run inside malloc, so nothing here may call it -------------------
 static size_t pyprof__page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+
+static int pyprof__is_mapped(uint64_t address)   // 0 = surely not
+{
+    unsigned char resident;
+    uint64_t page = address & ~(uint64_t)(pyprof__page_size() - 1);
+    return syscall(SYS_mincore, page, (size_t)1, &resident) == 0 || errno != ENOMEM;
+}
 
 static void *pyprof__pages(size_t size)   // zeroed, and no memory until it is touched; NULL = none
 {
@@ -1697,12 +2118,6 @@ static void pyprof__order_threads(void)
     if (syscall(SYS_membarrier, 16, 0, 0) != 0 || syscall(SYS_membarrier, 8, 0, 0) != 0) pyprof__nap(1000000);
 }
 
-static int pyprof__thread_exists(int64_t tid)
-{
-    long pid = pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);   // not libc's: libfaketime fakes that, too
-    return pyprof__kernel(SYS_tgkill, pid, (long)tid, 0, 0, 0, 0) == 0;
-}
-
 static int64_t pyprof__resident(void)   // bytes of this process in memory; 0 = unknown
 {
     char text[128], *at;
@@ -1718,7 +2133,7 @@ static int64_t pyprof__thread_count(void)   // of this process; -1 = unknown
     struct stat info;
     char path[32];
     int folder = pyprof__proc_place("task", path, sizeof path);
-    return fstatat(folder, path, &info, 0) == 0 ? (int64_t)info.st_nlink - 2 : -1;
+    return pyprof__stat_at(folder, path, &info, 0) ? (int64_t)info.st_nlink - 2 : -1;
 }
 
 static void pyprof__process_facts(pyprof_process *facts)   // what the kernel counts: some 10 us
@@ -1747,12 +2162,6 @@ static int pyprof__threads_left(int64_t ours)
     return state && (*state == 'Z' || *state == 'X');
 }
 
-// Variables of a thread that hooks can use at any time: in a shared object that was loaded late, an ordinary one is
-// allocated when it is first touched, by malloc.
-#define PYPROF__EARLY_TLS static __thread __attribute__((tls_model("initial-exec")))
-
-PYPROF__EARLY_TLS uint32_t pyprof__inside;   // this thread is inside a hook, or does something of ours: its allocations are not the host's
-
 // ============================================================================
 // [SECTION] MEMORY -- allocator, growable array, hash index
 //   Runs on    any thread; a pool belongs to one at a time
@@ -1763,7 +2172,7 @@ typedef struct { pyprof_allocator allocator; uint64_t used, limit; int refused; 
 
 static void *pyprof__default_alloc(void *user, size_t size)
 {
-    uint32_t inside = pyprof__inside;
+    uint8_t inside = pyprof__inside;
     void *memory;
     (void)user;
     pyprof__inside = 1;
@@ -1774,7 +2183,7 @@ static void *pyprof__default_alloc(void *user, size_t size)
 
 static void pyprof__default_free(void *user, void *memory, size_t size)
 {
-    uint32_t inside = pyprof__inside;
+    uint8_t inside = pyprof__inside;
     (void)user;
     (void)size;
     pyprof__inside = 1;
@@ -2115,7 +2524,7 @@ static ssize_t pyprof__gather_memfd(const pyprof__source *source, void *to, cons
 {
     struct stat info;
     ssize_t in;
-    if (fstat(source->fd, &info) != 0 || (uint64_t)info.st_ino != source->inode) return -1;
+    if (!pyprof__stat(source->fd, &info) || (uint64_t)info.st_ino != source->inode) return -1;
     in = pwritev(source->fd, from, pieces, 0);
     return in <= 0 ? in : pread(source->fd, to, (size_t)in, 0);
 }
@@ -2166,7 +2575,7 @@ static int pyprof__source_try(pyprof__source *source, pyprof__method method)   /
     piece.iov_len = sizeof probe;
     if (method == PYPROF__BY_MEMFD) {
         source->fd = (int)syscall(SYS_memfd_create, "pyprof", 1u /* MFD_CLOEXEC */);
-        if (source->fd < 0 || fstat(source->fd, &info) != 0) return 0;
+        if (source->fd < 0 || !pyprof__stat(source->fd, &info)) return 0;
         source->inode = (uint64_t)info.st_ino;
     }
     pyprof__gather(source, &copy, &piece, 1, sizeof copy);
@@ -3179,23 +3588,18 @@ typedef struct { uint64_t runtime, runtime_size, py_version, get_version; const 
 
 typedef struct { int fd; pyprof__pool *pool; Elf64_Ehdr header; Elf64_Shdr *sections; } pyprof__elf;
 
-static int pyprof__pread(int fd, void *to, size_t size, uint64_t offset)
-{
-    return pread(fd, to, size, (off_t)offset) == (ssize_t)size;
-}
-
 static int pyprof__elf_open(pyprof__elf *elf, pyprof__pool *pool, const char *path)
 {
     size_t size;
     memset(elf, 0, sizeof *elf);
     elf->pool = pool;
-    elf->fd = open(path, O_RDONLY | O_CLOEXEC);
+    elf->fd = pyprof__open(AT_FDCWD, path, O_RDONLY);
     if (elf->fd < 0) return 0;
-    if (pyprof__pread(elf->fd, &elf->header, sizeof elf->header, 0) && memcmp(elf->header.e_ident, ELFMAG, SELFMAG) == 0
+    if (pyprof__read_at(elf->fd, &elf->header, sizeof elf->header, 0) && memcmp(elf->header.e_ident, ELFMAG, SELFMAG) == 0
         && elf->header.e_ident[EI_CLASS] == ELFCLASS64 && elf->header.e_phentsize == sizeof(Elf64_Phdr)) {
         size = elf->header.e_shnum * sizeof(Elf64_Shdr);
         if (elf->header.e_shentsize == sizeof(Elf64_Shdr) && size > 0) elf->sections = (Elf64_Shdr *)pyprof__alloc(pool, size);
-        if (elf->sections && !pyprof__pread(elf->fd, elf->sections, size, elf->header.e_shoff)) memset(elf->sections, 0, size);
+        if (elf->sections && !pyprof__read_at(elf->fd, elf->sections, size, elf->header.e_shoff)) memset(elf->sections, 0, size);
         return 1;
     }
     close(elf->fd);
@@ -3214,7 +3618,7 @@ static uint64_t pyprof__elf_bias(pyprof__elf *elf, uint64_t mapped_at)   // what
     int i;
     if (elf->header.e_type != ET_DYN) return 0;
     for (i = 0; i < elf->header.e_phnum; i++) {
-        if (!pyprof__pread(elf->fd, &segment, sizeof segment, elf->header.e_phoff + (uint64_t)i * sizeof segment)) break;
+        if (!pyprof__read_at(elf->fd, &segment, sizeof segment, elf->header.e_phoff + (uint64_t)i * sizeof segment)) break;
         if (segment.p_type == PT_LOAD) return mapped_at - (segment.p_vaddr - segment.p_offset);
     }
     return mapped_at;
@@ -3227,7 +3631,7 @@ static char *pyprof__elf_section(pyprof__elf *elf, uint32_t index, size_t *size)
     *size = (size_t)elf->sections[index].sh_size;
     data = (char *)pyprof__alloc(elf->pool, *size + 1);
     if (!data) return NULL;
-    if (pyprof__pread(elf->fd, data, *size, elf->sections[index].sh_offset)) return data;
+    if (pyprof__read_at(elf->fd, data, *size, elf->sections[index].sh_offset)) return data;
     pyprof__free(elf->pool, data, *size + 1);
     return NULL;
 }
@@ -3249,7 +3653,7 @@ static void pyprof__elf_symbols(pyprof__elf *elf, const Elf64_Shdr *table, pypro
     Elf64_Sym *symbols = (Elf64_Sym *)pyprof__alloc(elf->pool, chunk * sizeof *symbols);
     for (at = 0; names && symbols && at < count; at += chunk) {
         size_t n = count - at < chunk ? count - at : chunk;
-        if (!pyprof__pread(elf->fd, symbols, n * sizeof *symbols, table->sh_offset + at * sizeof *symbols)) break;
+        if (!pyprof__read_at(elf->fd, symbols, n * sizeof *symbols, table->sh_offset + at * sizeof *symbols)) break;
         for (i = 0; i < n; i++)
             if (symbols[i].st_name < names_size) pyprof__elf_take(found, names + symbols[i].st_name, &symbols[i]);
     }
@@ -3534,7 +3938,8 @@ static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__po
         return pyprof__layout_choose(&runtime->layout, version, 0, NULL);
     }
     return pyprof__fail(PYPROF_ERR_NO_PYTHON, "no CPython in this process (%.160s): looked for _PyRuntime in the dynamic symbols, in the symbols "
-                        "and .PyRuntime sections of %d mapped files, and for its shape in the program's data", program, looked_at);
+                        "and .PyRuntime sections of %d mapped files, and for its shape in the program's data. Link the program with "
+                        "libpython (python3-config --embed --ldflags), or load that (dlopen) first", program, looked_at);
 }
 
 // Finds the runtime of this process. Costs microseconds where the dynamic linker knows it, else up to some milliseconds.
@@ -9076,10 +9481,6 @@ static struct {
 } pyprof__ranges;
 static pyprof__tracker pyprof__heap;
 
-// left: bytes to the next sample; nested: places that a call is in
-typedef struct { int64_t left; uint32_t generation, probe; pyprof__allocating *self; uint32_t nested; } pyprof__own_heap;
-PYPROF__EARLY_TLS pyprof__own_heap pyprof__own;
-
 #define PYPROF__HOT static inline __attribute__((always_inline))
 #define PYPROF__GET(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define PYPROF__SET(x, value) __atomic_store_n(&(x), (value), __ATOMIC_RELAXED)
@@ -10346,7 +10747,7 @@ static void pyprof__slow_free(const pyprof__pymem *below, void *block)
     pyprof__gone(known, block, &entry);
     below->free(below->context, block);
     // Of a Python object: this thread holds the GIL, and no lock of libc's.
-    if (PYPROF__GET(pyprof__stir.ends) && domain == PYPROF_DOMAIN_OBJ && __atomic_exchange_n(&pyprof__stir.ends, 0, __ATOMIC_RELAXED)
+    if (PYPROF__GET(pyprof__stir.ends) && below == PYPROF__GET(pyprof__hot.below[PYPROF_DOMAIN_OBJ]) && __atomic_exchange_n(&pyprof__stir.ends, 0, __ATOMIC_RELAXED)
         && pyprof__stir.ending) pyprof__stir.ending();
     pyprof__inside = 0;
 }
@@ -10980,12 +11381,6 @@ static void pyprof__remap_begin(pyprof__remapping *call, const void *address, si
     errno = error;
 }
 
-static int pyprof__is_mapped(uint64_t address)
-{
-    unsigned char resident;
-    return syscall(SYS_mincore, address, pyprof__page_size(), &resident) == 0 || errno != ENOMEM;
-}
-
 // gone 0: the call failed. One that replaces mappings can have unmapped them all the same.
 static void pyprof__remap_end(const pyprof__remapping *call, int gone)
 {
@@ -11294,7 +11689,7 @@ static int pyprof__reaches_us(const pyprof__pymem *top, int domain)
     int reached = 1;
     for (i = 0; i < PYPROF__COUNT(sizes) && reached; i++) {
         pyprof__own.left = -1;
-        pyprof__own.probe = 1 + (uint32_t)domain;   // pymalloc may call the raw domain
+        pyprof__own.probe = (1u + (unsigned)domain) & 127u;   // pymalloc may call the raw domain
         block = top->malloc(top->context, sizes[i]);
         reached = pyprof__own.probe == PYPROF__REACHED;
         pyprof__own.probe = 0;
@@ -13865,9 +14260,9 @@ static pyprof__script_state pyprof__script_open(const char *path, double start, 
 {
     struct stat info;
     *fd = -1;
-    if (!*path || *path == '<' || stat(path, &info) != 0 || !S_ISREG(info.st_mode)) return PYPROF__SCRIPT_UNREADABLE;
-    *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (*fd < 0 || fstat(*fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size > PYPROF__SCRIPT_BYTES) return PYPROF__SCRIPT_UNREADABLE;
+    if (!*path || *path == '<' || !pyprof__stat_at(AT_FDCWD, path, &info, 0) || !S_ISREG(info.st_mode)) return PYPROF__SCRIPT_UNREADABLE;
+    *fd = pyprof__open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
+    if (*fd < 0 || !pyprof__stat(*fd, &info) || !S_ISREG(info.st_mode) || info.st_size > PYPROF__SCRIPT_BYTES) return PYPROF__SCRIPT_UNREADABLE;
     if ((double)info.st_mtime > start) return PYPROF__SCRIPT_CHANGED;
     *size = (size_t)info.st_size;
     return PYPROF__SCRIPT_READ;
@@ -13898,7 +14293,8 @@ static pyprof__script_state pyprof__script_read(pyprof__pool *pool, pyprof__scri
         else state = PYPROF__SCRIPT_NO_MEMORY;
     }
     while (state == PYPROF__SCRIPT_READ && source->size < size) {
-        ssize_t got = read(fd, source->text + source->size, size - source->size);
+        ssize_t got;
+        PYPROF__AGAIN(got, read(fd, source->text + source->size, size - source->size));
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) break;
         source->size += (size_t)got;
@@ -17413,11 +17809,25 @@ static int pyprof__format_by_suffix(const char *path)   // the longest suffix wi
     return format;
 }
 
+// The suffixes that can be written: "json, txt, svg..."
+static const char *pyprof__formats_text(char *text, size_t capacity)
+{
+    size_t i, used = 0;
+    for (i = 0, text[0] = 0; i < PYPROF__COUNT(pyprof__formats); i++)
+        if (pyprof__formats[i].write && used < capacity)
+            used += (size_t)snprintf(text + used, capacity - used, "%s%s", used ? ", " : "", pyprof__formats[i].suffix + 1);
+    return text;
+}
+
 static pyprof_result pyprof__output_check(const pyprof_output *output, int format, int is_diff, size_t *row)
 {
+    char known[320];
     for (*row = 0; *row < PYPROF__COUNT(pyprof__formats) && pyprof__formats[*row].format != format; ++*row) {}
-    if (*row == PYPROF__COUNT(pyprof__formats)) return pyprof__fail(PYPROF_ERR_FORMAT, "unknown format %d", format);
-    if (!pyprof__formats[*row].write) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "writing %s is not supported yet", pyprof__formats[*row].suffix);
+    if (*row == PYPROF__COUNT(pyprof__formats))
+        return pyprof__fail(PYPROF_ERR_FORMAT, "unknown format %d; these can be written: %s", format, pyprof__formats_text(known, sizeof known));
+    if (!pyprof__formats[*row].write)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "writing %s is not supported yet; these can be written: %s", pyprof__formats[*row].suffix,
+                            pyprof__formats_text(known, sizeof known));
     if (is_diff && !pyprof__formats[*row].holds_diffs)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s cannot hold a difference: its values can be negative", pyprof__formats[*row].suffix);
     if (output->metric < 0 || output->metric >= PYPROF_METRIC_COUNT || (output->metric && !*pyprof__metric_keys[output->metric]))
@@ -17527,7 +17937,7 @@ static pyprof_result pyprof__write_profile(const pyprof_profile *profile, const 
 
 static int pyprof__to_file(void *user, const void *data, size_t size)   // a pyprof_write_fn; errno tells why
 {
-    return pyprof__write_all(((pyprof__file *)user)->fd, (const char *)data, size);
+    return pyprof__file_write((const pyprof__file *)user, (const char *)data, size);
 }
 
 static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char *path, const pyprof_output *output)
@@ -17538,10 +17948,13 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
     pyprof_result result;
     size_t row;
     int format;
+    char known[320];
     memset(&none, 0, sizeof none);
     if (!output) output = &none;
     format = output->format ? output->format : pyprof__format_by_suffix(path);
-    if (!format) return pyprof__fail(PYPROF_ERR_FORMAT, "cannot write %s: unknown file extension, and no format was asked for", path);
+    if (!format)
+        return pyprof__fail(PYPROF_ERR_FORMAT, "cannot write %.100s: unknown file extension, and no format was asked for; these can be written: %s", path,
+                            pyprof__formats_text(known, sizeof known));
     result = pyprof__output_check(output, format, profile->is_diff, &row);
     if (result == PYPROF_OK) result = pyprof__metric_check(profile, output, row);
     if (result != PYPROF_OK) return result;
@@ -17549,6 +17962,7 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
     result = pyprof__file_open(&file, path);
     if (result == PYPROF_OK) {
         errno = 0;
+        file.hasty = profile->checkpoint > 0;   // the next one comes soon
         result = pyprof__write_profile(profile, output, format, pyprof__to_file, &file);
         if (result == PYPROF_ERR_IO) pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
         result = pyprof__file_close(&file, path, result);
@@ -17717,7 +18131,6 @@ static pthread_mutex_t pyprof__lock = PTHREAD_MUTEX_INITIALIZER;      // session
 static pthread_mutex_t pyprof__control = PTHREAD_MUTEX_INITIALIZER;   // start and stop of the sampler thread
 static pthread_mutex_t pyprof__writing = PTHREAD_MUTEX_INITIALIZER;   // of files of sessions: one after the other
 static pyprof__global pyprof__g;
-static __thread int pyprof__is_sampler;
 
 // ---- fork ---------------------------------------------------------------------
 // The child has no sampler thread, and the locks may be held by threads it does not have. What was recorded is the
@@ -17751,22 +18164,6 @@ static void pyprof__after_fork(void)
 static void pyprof__enter(void)   // every API function that touches sessions; a raw clone() runs no atfork handler
 {
     if (pyprof__g.pid && pyprof__g.pid != getpid()) pyprof__after_fork();
-}
-
-// A plugin's code must stay mapped while its thread runs: pin the shared object this code is in, if it is in one.
-static void pyprof__pin(pyprof__pool *pool)
-{
-    size_t capacity;
-    char *maps = pyprof__read_maps(pool, &capacity);
-    const char *at = maps;
-    uint64_t here = (uint64_t)(uintptr_t)(const void *)pyprof__kind_names;
-    char program[512];
-    pyprof__mapping mapping;
-    pyprof__proc_link("exe", program, sizeof program);
-    while ((at = pyprof__next_mapping(at, &mapping)) != NULL)
-        if (here >= mapping.start && here < mapping.end && mapping.path[0] == '/' && strcmp(mapping.path, program) != 0)
-            dlopen(mapping.path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
-    pyprof__free(pool, maps, capacity);
 }
 
 // ---- tokens ------------------------------------------------------------------
@@ -18908,7 +19305,7 @@ static int pyprof__prove(pyprof__sweeper *sweeper)
     if (pyprof__g.doubts++ == 0) pyprof__g.doubted_ns = pyprof__now();
     if (pyprof__g.doubts < 100 || pyprof__now() - pyprof__g.doubted_ns < 3 * pyprof__second) return 0;
     pthread_mutex_lock(&pyprof__lock);
-    pyprof__copy_text(pyprof__g.refused, sizeof pyprof__g.refused, pyprof__error_text);
+    pyprof__copy_text(pyprof__g.refused, sizeof pyprof__g.refused, pyprof__error_text());
     for (i = 0; i < PYPROF__SESSIONS; i++)
         if (pyprof__g.sessions[i].generation & 1) pyprof__degrade(&pyprof__g.sessions[i], pyprof__g.refused);
     pthread_mutex_unlock(&pyprof__lock);
@@ -18920,6 +19317,7 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     pyprof__tick tick;
     uint64_t retried = sweeper->retried;
     int i, present;
+    memset(&tick, 0, sizeof tick);
     pyprof__schedule_collect(schedule, pyprof__now(), &tick);
     sweeper->late = tick.late > PYPROF__PROMPT_NS || tick.count > 1;
     sweeper->turns = (size_t)(schedule->period * (tick.count ? tick.periods[tick.count - 1] : 1) / PYPROF__TURN_NS);
@@ -19082,7 +19480,7 @@ static void pyprof__record_end(pyprof__session *session, int stops)
 }
 
 // ---- starting and ending a session ---------------------------------------------------
-static pyprof_result pyprof__config_check(const pyprof_config *config)
+static pyprof_result pyprof__config_values(const pyprof_config *config)
 {
     static const struct { size_t offset; const char *name, *what; } later[] = {
         { offsetof(pyprof_config, children), "children", "following child processes" },
@@ -19090,22 +19488,22 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
     };
     size_t i;
     int value;
-    if (!(config->rate_hz >= 0 && config->rate_hz <= 100000))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: it must be 0 (for the default) to 100000", config->rate_hz);
-    if (config->rate_hz > 0 && config->rate_hz < 0.001)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: the lowest is 0.001", config->rate_hz);
+    if (!(config->rate_hz >= 0 && config->rate_hz <= 100000) || (config->rate_hz > 0 && config->rate_hz < 0.001))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: it must be 0.001 to 100000, or 0 for the default, 100", config->rate_hz);
     if (!(config->duration_s >= 0 && config->duration_s < 1e9))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "duration_s is %g: it must be 0 (no end) or more", config->duration_s);
     if (!(config->max_cpu >= 0 && config->max_cpu <= 1e6))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_cpu is %g: it must be 0 (for the default, 0.25) to 1000000", config->max_cpu);
-    if (!(config->timeline_s > -1e9 && config->timeline_s < 1e9)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "timeline_s is %g", config->timeline_s);
+    if (!(config->timeline_s > -1e9 && config->timeline_s < 1e9))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "timeline_s is %g: seconds, or less than 0 for none", config->timeline_s);
     if (config->capture < 0 || config->capture > PYPROF_CAPTURE_SIGNAL)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "capture is %d: no such value", config->capture);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "capture is %d: it must be AUTO (0), COPY (1) or SIGNAL (2)", config->capture);
     if (config->heap_interval_bytes > (uint64_t)1 << 40)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap_interval_bytes is %llu: the most is 2^40", (unsigned long long)config->heap_interval_bytes);
-    if (config->heap < 0 || config->heap > PYPROF_HEAP_EXACT) return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap is %d: no such value", config->heap);
+    if (config->heap < 0 || config->heap > PYPROF_HEAP_EXACT)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap is %d: it must be OFF (0), SAMPLED (1) or EXACT (2)", config->heap);
     if (config->paths < 0 || config->paths > PYPROF_PATHS_HASHED)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", config->paths);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: it must be FULL (0), BASE (1) or HASHED (2)", config->paths);
     if (config->after_fork < 0 || config->after_fork > PYPROF_AFTER_FORK_START)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "after_fork is %d: no such value", config->after_fork);
     if (!(config->checkpoint_s >= 0 && config->checkpoint_s < 1e9))
@@ -19121,8 +19519,6 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
         return pyprof__fail(PYPROF_ERR_BUDGET, "max_bytes is %llu: a session needs %d", (unsigned long long)config->max_bytes, PYPROF__MIN_BYTES);
     if (config->thread_filter && strlen(config->thread_filter) > 255)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "thread_filter is longer than 255 bytes");
-    for (i = 0; i < PYPROF__COUNT(config->reserved); i++)
-        if (config->reserved[i]) return pyprof__fail(PYPROF_ERR_ARGUMENT, "reserved must be 0: is the config zeroed?");
     if (config->pid != 0 && config->pid != getpid())
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "pid is %lld: profiling another process is not supported yet", (long long)config->pid);
     for (i = 0; i < PYPROF__COUNT(later); i++) {
@@ -19130,6 +19526,43 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
         if (value) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s is %d: %s is not supported yet", later[i].name, value, later[i].what);
     }
     return PYPROF_OK;
+}
+
+// What a config holds that lay on the stack and was not zeroed: pointers to nothing, numbers that nobody means.
+static int pyprof__config_is_wild(const pyprof_config *config)
+{
+    const double numbers[] = { config->rate_hz, config->duration_s, config->timeline_s, config->checkpoint_s, config->max_cpu };
+    const int choices[] = { config->heap, config->capture, config->children, config->native, config->paths, config->opcodes, config->after_fork };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(numbers); i++) {
+        double size = numbers[i] < 0 ? -numbers[i] : numbers[i];
+        if (size > 0 && (size < 1e-30 || size > 1e30)) return 1;
+    }
+    for (i = 0; i < PYPROF__COUNT(choices); i++)
+        if (choices[i] < -1000 || choices[i] > 1000) return 1;
+    return 0;
+}
+
+static pyprof_result pyprof__config_check(const pyprof_config *config)
+{
+    const struct { const char *name; uint64_t to; } pointers[] = {
+        { "thread_filter", (uintptr_t)config->thread_filter }, { "checkpoint", (uintptr_t)config->checkpoint },
+        { "allocator.alloc", (uintptr_t)config->allocator.alloc }, { "allocator.free", (uintptr_t)config->allocator.free },
+        { "logger.fn", (uintptr_t)config->logger.fn }, { "on_event.fn", (uintptr_t)config->on_event.fn },
+    };
+    char text[sizeof pyprof__details[0].text];
+    pyprof_result result;
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(config->reserved); i++)
+        if (config->reserved[i]) return pyprof__fail(PYPROF_ERR_ARGUMENT, "reserved must be 0: is the config zeroed?");
+    for (i = 0; i < PYPROF__COUNT(pointers); i++)
+        if (pointers[i].to && !pyprof__is_mapped(pointers[i].to))
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is 0x%llx, where there is nothing: is the config zeroed?", pointers[i].name,
+                                (unsigned long long)pointers[i].to);
+    result = pyprof__config_values(config);
+    if (result == PYPROF_OK || !pyprof__config_is_wild(config)) return result;
+    pyprof__copy_text(text, sizeof text, pyprof__error_text());
+    return pyprof__fail(result, "%.460s: is the config zeroed?", text);
 }
 
 static void pyprof__config_defaults(pyprof_config *config)
@@ -19415,7 +19848,7 @@ static void *pyprof__dump_main(void *argument)
         pyprof__record_awaits(&job->session, &job->sweeper);
         job->session.model.stats.own_cpu_ns = pyprof__own_cpu();
     }
-    memcpy(job->error, pyprof__error_text, sizeof job->error);
+    pyprof__copy_text(job->error, sizeof job->error, pyprof__error_text());
     return NULL;
 }
 
@@ -19468,7 +19901,7 @@ static void pyprof__say_in_log(const char *text)
     char path[PYPROF__OUT_PATH], line[1500];
     int fd;
     snprintf(path, sizeof path, "%s.log", pyprof__g.out.base);
-    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
+    fd = pyprof__open(AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return;
     snprintf(line, sizeof line, "pid %ld: %s", (long)getpid(), text);
     pyprof__write_all(fd, line, strlen(line));   // one write: lines of several processes do not mix
@@ -19646,12 +20079,12 @@ static int pyprof__out_fall_back(void)
 // ---- writing ----------------------------------------------------------------------
 static void pyprof__env_save(const pyprof_profile *profile, const char *name, const pyprof_output *output)
 {
-    char path[PYPROF__OUT_PATH], error[sizeof pyprof__error_text];
+    char path[PYPROF__OUT_PATH], error[sizeof pyprof__details[0].text];
     pyprof_result result;
     pyprof__out_path(path, name);
     result = pyprof__save_path(profile, path, output);
     if (result == PYPROF_ERR_IO) {
-        pyprof__copy_text(error, sizeof error, pyprof__error_text);
+        pyprof__copy_text(error, sizeof error, pyprof__error_text());
         if (!pyprof__out_fall_back()) pyprof__fail(result, "%s", error);
         else {
             pyprof__out_path(path, name);
@@ -19659,7 +20092,7 @@ static void pyprof__env_save(const pyprof_profile *profile, const char *name, co
             result = pyprof__save_path(profile, path, output);
         }
     }
-    if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof__error_text);
+    if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof__error_text());
     else if (!profile->checkpoint) pyprof__say(0, "pyprof: wrote %s\n", path);
 }
 
@@ -19945,18 +20378,13 @@ static pyprof_result pyprof__checkpoint_name(const pyprof_config *config, int ch
 //   Uses       SESSION
 //   Promise    as said at each declaration
 // ============================================================================
-static const char *const pyprof__result_texts[] = {
-    "ok", "bad argument", "wrong state", "busy", "out of memory", "input/output error", "unknown format", "no CPython in the process",
-    "not supported", "permission denied", "no such process", "disabled", "memory budget too small",
-};
-
 PYPROF__DEF const char *pyprof_result_string(pyprof_result result)
 {
     size_t i = (size_t)result;
     return i < PYPROF__COUNT(pyprof__result_texts) ? pyprof__result_texts[i] : "unknown result";
 }
 
-PYPROF__DEF const char *pyprof_last_error(void) { return pyprof__error_text; }
+PYPROF__DEF const char *pyprof_last_error(void) { return pyprof__error_text(); }
 
 PYPROF__DEF const char *pyprof_version(void) { return PYPROF_VERSION_STRING; }
 
@@ -20011,12 +20439,12 @@ static pyprof_result pyprof__start_first(const pyprof_config *config, uint64_t a
     if (result != PYPROF_OK) return result;
     pyprof__g.doubts = 0;
     result = pyprof__self_check(sweeper, 50, &pyprof__g.proven);
+    if (result == PYPROF_OK) result = pyprof__stay_mapped();
     pthread_mutex_lock(&pyprof__lock);
     pyprof__g.own_cpu_ns = 0;
     if (result == PYPROF_OK) result = pyprof__session_open(config, again, slot);
     pthread_mutex_unlock(&pyprof__lock);
     if (result != PYPROF_OK) { pyprof__sweeper_close(sweeper); return result; }
-    pyprof__pin(&sweeper->pool);
     result = pyprof__sampler_start();
     if (result == PYPROF_OK) return result;
     pyprof__g.sessions[*slot].generation++;
@@ -20085,7 +20513,7 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
         *session = pyprof__token(slot);
         pyprof__wake(&pyprof__g.wake);
         if (config->logger.fn) config->logger.fn(config->logger.user, PYPROF_LEVEL_INFO, "pyprof: sampling");
-    } else if (config->logger.fn) config->logger.fn(config->logger.user, PYPROF_LEVEL_ERROR, pyprof__error_text);
+    } else if (config->logger.fn) config->logger.fn(config->logger.user, PYPROF_LEVEL_ERROR, pyprof__error_text());
     pyprof__control_unlock();
     return result;
 }
@@ -20799,15 +21227,6 @@ static void pyprof__env_unknown(void)   // a variable that nobody reads is a mis
     }
 }
 
-// The suffixes that can be written: "json, txt, svg..."
-static void pyprof__formats_text(char *text, size_t capacity)
-{
-    size_t i, used = 0;
-    for (i = 0, text[0] = 0; i < PYPROF__COUNT(pyprof__formats); i++)
-        if (pyprof__formats[i].write && used < capacity)
-            used += (size_t)snprintf(text + used, capacity - used, "%s%s", used ? ", " : "", pyprof__formats[i].suffix + 1);
-}
-
 // PYPROF_FORMATS as "json,svg": blanks and points in front of a name are forgiven.
 static int pyprof__env_formats(char *formats, size_t capacity)   // 0 = bad, told by pyprof_last_error
 {
@@ -21249,7 +21668,7 @@ static void pyprof__preload_look(void *handle)
 {
     void *symbol = handle ? dlsym(handle, "Py_InitializeEx") : NULL;
     const char *path = NULL;
-    uint32_t inside = pyprof__inside;
+    uint8_t inside = pyprof__inside;
     if (!symbol || !pyprof__preload.watching) return;
     pyprof__inside = 1;
     pyprof__object_base(symbol, &path);
@@ -21553,6 +21972,7 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #undef PYPROF__COUNT
 #undef PYPROF__RSEQ_SIGNATURE
 #undef PYPROF__FENCE
+#undef PYPROF__AGAIN
 #undef PYPROF__VDSO_CLOCK
 #undef PYPROF__NO_RIGHTS
 #undef PYPROF__NO_CALLS
@@ -21569,6 +21989,8 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #undef PYPROF__FIELD_AT
 #undef PYPROF__DEF
 #undef PYPROF__EARLY_TLS
+#undef pyprof__inside
+#undef pyprof__is_sampler
 #undef PYPROF__LEAN
 #undef PYPROF__MARKED
 #undef PYPROF__THROWS
