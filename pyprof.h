@@ -804,6 +804,60 @@ static void pyprof__wake(uint32_t *word)
     syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
 }
 
+// ---- locks -----------------------------------------------------------------
+// A mutex that outlives its owner. The kernel can end one thread alone (a filter of system calls), and does so
+// in the middle of anything: the next thread that comes gets the lock then, and is told. The thread that has
+// the lock cannot be cancelled. All zero is free: the mutex itself is made when a thread first takes it.
+typedef struct {
+    uint32_t made;               // 0 = not yet, 1 = a thread makes it, 2 = it is there
+    int cancel;                  // the owner's cancellation state before
+    pthread_mutex_t mutex;
+} pyprof__mutex;
+
+static void pyprof__mutex_make(pyprof__mutex *mutex)
+{
+    pthread_mutexattr_t how;
+    uint32_t none = 0;
+    if (!__atomic_compare_exchange_n(&mutex->made, &none, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) {
+        while (__atomic_load_n(&mutex->made, __ATOMIC_ACQUIRE) != 2) pyprof__nap(20000);
+        return;
+    }
+    pthread_mutexattr_init(&how);
+    pthread_mutexattr_setrobust(&how, PTHREAD_MUTEX_ROBUST);
+    pthread_mutex_init(&mutex->mutex, &how);
+    pthread_mutexattr_destroy(&how);
+    __atomic_store_n(&mutex->made, 2, __ATOMIC_RELEASE);
+}
+
+static int pyprof__cancel_off(void)   // returns the state for pyprof__cancel_back
+{
+    int before = 0;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    return before;
+}
+
+static void pyprof__cancel_back(int before) { pthread_setcancelstate(before, NULL); }
+
+static int pyprof__mutex_take(pyprof__mutex *mutex)   // 1 = the owner before was ended while it had it
+{
+    int cancel = pyprof__cancel_off(), orphan;
+    if (__atomic_load_n(&mutex->made, __ATOMIC_ACQUIRE) != 2) pyprof__mutex_make(mutex);
+    orphan = pthread_mutex_lock(&mutex->mutex) == EOWNERDEAD;
+    if (orphan) pthread_mutex_consistent(&mutex->mutex);
+    mutex->cancel = cancel;
+    return orphan;
+}
+
+static void pyprof__mutex_give(pyprof__mutex *mutex)
+{
+    int cancel = mutex->cancel;
+    pthread_mutex_unlock(&mutex->mutex);
+    pyprof__cancel_back(cancel);
+}
+
+// In a forked child: its owner may be a thread of the parent.
+static void pyprof__mutex_forked(pyprof__mutex *mutex) { memset(mutex, 0, sizeof *mutex); }
+
 // A thread of ours: all signals blocked, so that the host's handlers never run on its small stack.
 static int pyprof__thread_start(pthread_t *thread, void *(*run)(void *), void *argument)
 {
@@ -971,13 +1025,13 @@ static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_
 enum { PYPROF__PROC_FD = 200 };
 
 static struct {
-    pthread_mutex_t lock;
+    pyprof__mutex lock;
     int64_t pid;                 // whose folder it is
     int users, fd;               // -1 = there is no such folder
     int foreign;                 // it numbers threads as another pid namespace does
     uint64_t device, inode;      // of the folder: a host that closes all descriptors may use the number itself
     const char *lack;            // what cannot be told, and why; NULL = nothing is known to be missing
-} pyprof__proc = { PTHREAD_MUTEX_INITIALIZER, 0, 0, -1, 0, 0, 0, NULL };
+} pyprof__proc = { { 0, 0, PTHREAD_MUTEX_INITIALIZER }, 0, 0, -1, 0, 0, 0, NULL };
 
 static void pyprof__proc_lacks(const char *what)
 {
@@ -1025,16 +1079,15 @@ static void pyprof__proc_drop(void)   // under the lock, or after a fork
 
 static void pyprof__proc_leave(void)
 {
-    pthread_mutex_lock(&pyprof__proc.lock);
+    pyprof__mutex_take(&pyprof__proc.lock);
     if (pyprof__proc.users > 1) pyprof__proc.users--;
     else pyprof__proc_drop();
-    pthread_mutex_unlock(&pyprof__proc.lock);
+    pyprof__mutex_give(&pyprof__proc.lock);
 }
 
 static void pyprof__proc_forked(void)   // the folder is the parent's
 {
-    static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
-    memcpy(&pyprof__proc.lock, &fresh, sizeof fresh);
+    pyprof__mutex_forked(&pyprof__proc.lock);
     pyprof__proc_drop();
 }
 
@@ -1042,22 +1095,22 @@ static void pyprof__proc_use(void)
 {
     int64_t own = (int64_t)getpid(), pid = __atomic_load_n(&pyprof__proc.pid, __ATOMIC_RELAXED);
     if (pid && pid != own) pyprof__proc_forked();   // where no handler told
-    pthread_mutex_lock(&pyprof__proc.lock);
+    pyprof__mutex_take(&pyprof__proc.lock);
     __atomic_store_n(&pyprof__proc.pid, own, __ATOMIC_RELAXED);
     if (pyprof__proc.users++ == 0) {
         pyprof__proc_lacks(NULL);
         pyprof__proc_look();
     }
-    pthread_mutex_unlock(&pyprof__proc.lock);
+    pyprof__mutex_give(&pyprof__proc.lock);
 }
 
 static int pyprof__proc_folder(void)   // -1 = there is none
 {
     int fd;
-    pthread_mutex_lock(&pyprof__proc.lock);
+    pyprof__mutex_take(&pyprof__proc.lock);
     if (pyprof__proc.users && !pyprof__proc_holds()) pyprof__proc_look();
     fd = pyprof__proc.fd;
-    pthread_mutex_unlock(&pyprof__proc.lock);
+    pyprof__mutex_give(&pyprof__proc.lock);
     return fd;
 }
 
@@ -1691,10 +1744,10 @@ static void pyprof__order_threads(void)
     if (syscall(SYS_membarrier, 16, 0, 0) != 0 || syscall(SYS_membarrier, 8, 0, 0) != 0) pyprof__nap(1000000);
 }
 
-static int pyprof__thread_exists(int64_t tid)
+static int pyprof__thread_exists(int64_t tid)   // a filter that refuses the question is no answer
 {
     long pid = pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);   // not libc's: libfaketime fakes that, too
-    return pyprof__kernel(SYS_tgkill, pid, (long)tid, 0, 0, 0, 0) == 0;
+    return pyprof__kernel(SYS_tgkill, pid, (long)tid, 0, 0, 0, 0) != -ESRCH;
 }
 
 static int64_t pyprof__resident(void)   // bytes of this process in memory; 0 = unknown
@@ -7405,6 +7458,7 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, const pyprof
 // On the sampler's own thread, before the first sweep: what concerns this thread alone.
 static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
 {
+    pyprof__cancel_off();   // a callback may ask for it
     pyprof__thread_tune();
     sweeper->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
     sweeper->cpu_word = pyprof__cpu_word_offset();
@@ -17419,8 +17473,10 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 16384, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__RIVALS = 1024,
        PYPROF__ACCOUNTS = 65536, PYPROF__DUE = 512, PYPROF__TURN_NS = 30000, PYPROF__PROMPT_NS = 100000, PYPROF__LEAVE_NS = 25000,
        PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
-// Ns a session's end waits for a sampler that gets no CPU.
-static const uint64_t pyprof__patience = 5000000000u;
+// Ns a session's end waits for a sampler that gets no CPU, and for a callback that can be waiting for the caller.
+#ifndef PYPROF__TEST_PATIENCE
+#define PYPROF__TEST_PATIENCE 5000000000u
+#endif
 
 typedef struct {                 // a tick of the sampler, late or not
     uint64_t now, late;          // when it got its CPU, and how long after the first of the ticks that were due
@@ -17472,6 +17528,7 @@ typedef struct {                 // what a session remembers of a thread slot of
 typedef struct {
     uint64_t generation;         // of the token; odd = in use
     int paused, ended;           // ended: duration_s is over
+    int torn;                    // a thread was ended while it changed it
     pyprof_config config;
     char thread_filter[256];
     pyprof__pool pool;
@@ -17536,6 +17593,7 @@ typedef struct {
     int64_t tid;                 // of that thread, 0 = it has not begun yet
     uint32_t wake;               // futex word: something changed
     int delivering;              // session whose callback runs + 1, 0 = none
+    int changing;                // session that the owner of the lock may change + 1, 0 = none
     pyprof__sweeper sweeper;     // the sampler thread's while alive
     int proven;                  // the layout was checked on a live thread
     int doubts;                  // how often that failed so far,
@@ -17555,9 +17613,10 @@ typedef struct {
     char trigger[1024];          // PYPROF_TRIGGER; empty = none
 } pyprof__global;
 
-static pthread_mutex_t pyprof__lock = PTHREAD_MUTEX_INITIALIZER;      // sessions; held for microseconds
-static pthread_mutex_t pyprof__control = PTHREAD_MUTEX_INITIALIZER;   // start and stop of the sampler thread
-static pthread_mutex_t pyprof__writing = PTHREAD_MUTEX_INITIALIZER;   // of files of sessions: one after the other
+// No code of the host runs under them, but a session's allocator; no thread waits under them for a callback.
+static pyprof__mutex pyprof__lock;      // sessions; held for microseconds
+static pyprof__mutex pyprof__control;   // start and stop of the sampler thread
+static pyprof__mutex pyprof__writing;   // of files of sessions: one after the other
 static pyprof__global pyprof__g;
 static __thread int pyprof__is_sampler;
 
@@ -17566,11 +17625,10 @@ static __thread int pyprof__is_sampler;
 // parent's: it is left alone, never freed, because the memory may have been changing at the moment of the fork.
 static void pyprof__after_fork(void)
 {
-    static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
     int i, goes_on = 0;
-    memcpy(&pyprof__lock, &fresh, sizeof fresh);
-    memcpy(&pyprof__control, &fresh, sizeof fresh);
-    memcpy(&pyprof__writing, &fresh, sizeof fresh);
+    pyprof__mutex_forked(&pyprof__lock);
+    pyprof__mutex_forked(&pyprof__control);
+    pyprof__mutex_forked(&pyprof__writing);
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
         if (session->generation & 1 && session->config.after_fork == PYPROF_AFTER_FORK_START) pyprof__g.again[i] = session->generation;
@@ -17621,13 +17679,30 @@ static pyprof__session *pyprof__session_of(const pyprof *token)   // under the l
 {
     uint64_t bits = (uint64_t)(uintptr_t)token, slot = (bits >> 1 & 127) - 1;
     if (!(bits & 1) || slot >= PYPROF__SESSIONS || pyprof__g.sessions[slot].generation != bits >> 8) return NULL;
-    return pyprof__g.sessions[slot].generation & 1 ? &pyprof__g.sessions[slot] : NULL;
+    if (!(pyprof__g.sessions[slot].generation & 1)) return NULL;
+    pyprof__g.changing = (int)slot + 1;
+    return &pyprof__g.sessions[slot];
 }
 
 static pyprof_result pyprof__no_session(const pyprof *token)
 {
     if (!token) return pyprof__fail(PYPROF_ERR_ARGUMENT, "session is NULL");
     return pyprof__fail(PYPROF_ERR_STATE, "the session has ended, or is no session of this process");
+}
+
+// The lock of the sessions. If its owner was ended while it changed one, nothing of that session can be trusted,
+// and none of its memory can be freed.
+static void pyprof__sessions_lock(void)
+{
+    if (!pyprof__mutex_take(&pyprof__lock)) return;
+    if (pyprof__g.changing) pyprof__g.sessions[pyprof__g.changing - 1].torn = 1;
+    pyprof__g.changing = 0;
+}
+
+static void pyprof__sessions_unlock(void)
+{
+    pyprof__g.changing = 0;
+    pyprof__mutex_give(&pyprof__lock);
 }
 
 // Notes why a recording is worse than it should be: every reason once, as far as there is room.
@@ -18446,7 +18521,7 @@ static void pyprof__heap_reasons(pyprof__session *session)   // why memory is wo
 
 static void pyprof__house_session(pyprof__session *session, const pyprof__gauge *gauge, int lost)
 {
-    if (!(session->generation & 1) || session->ended) return;
+    if (!(session->generation & 1) || session->ended || session->torn) return;
     pyprof__gauge_add(&session->model, gauge);
     if (!session->heap) return;
     if (!pyprof__heap_view_extend(&session->view, &session->model, pyprof__heap_root, session))
@@ -18479,7 +18554,10 @@ static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running, 
         if (now >= pyprof__heap.mark_due) pyprof__heap_mark(now);
         gauge.facts.traced_bytes = pyprof__heap_live();
     }
-    for (i = 0; i < PYPROF__SESSIONS; i++) pyprof__house_session(&pyprof__g.sessions[i], &gauge, lost);
+    for (i = 0; i < PYPROF__SESSIONS; i++) {
+        pyprof__g.changing = i + 1;
+        pyprof__house_session(&pyprof__g.sessions[i], &gauge, lost);
+    }
 }
 
 static void pyprof__heap_tick(uint64_t now)   // ages are measured by this clock
@@ -18566,14 +18644,14 @@ static void pyprof__deliver_events(void)
         char detail[256];
         pyprof *token;
         int events;
-        pthread_mutex_lock(&pyprof__lock);
+        pyprof__sessions_lock();
         events = session->generation & 1 ? session->events : 0;
         session->events = 0;
         on_event = session->config.on_event;
         memcpy(detail, session->event_detail, sizeof detail);
         token = pyprof__token(i);
         if (events && on_event.fn) pyprof__g.delivering = i + 1;
-        pthread_mutex_unlock(&pyprof__lock);
+        pyprof__sessions_unlock();
         for (event = PYPROF_EVENT_DURATION; events && on_event.fn && event <= PYPROF_EVENT_DEGRADED; event++)
             if (events & 1 << event)
                 on_event.fn(on_event.user, token, (pyprof_event)event, event == PYPROF_EVENT_DURATION ? "duration_s is over" : detail);
@@ -18593,11 +18671,11 @@ static int pyprof__prove(pyprof__sweeper *sweeper)
     // While the interpreter comes up, much of it is half made: only what stays senseless is refused.
     if (pyprof__g.doubts++ == 0) pyprof__g.doubted_ns = pyprof__now();
     if (pyprof__g.doubts < 100 || pyprof__now() - pyprof__g.doubted_ns < 3 * pyprof__second) return 0;
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     pyprof__copy_text(pyprof__g.refused, sizeof pyprof__g.refused, pyprof__error_text);
     for (i = 0; i < PYPROF__SESSIONS; i++)
         if (pyprof__g.sessions[i].generation & 1) pyprof__degrade(&pyprof__g.sessions[i], pyprof__g.refused);
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     return 0;
 }
 
@@ -18626,18 +18704,19 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     }
     if (present) pyprof__awaits_read(sweeper, tick.now);
     if (present && sweeper->names_opcodes) pyprof__look_opcodes(sweeper);
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     if (tick.now > pyprof__g.own_cpu_due) {   // reading the clock of a running thread makes the scheduler think again about it
         pyprof__g.own_cpu_ns = pyprof__own_cpu();
         pyprof__g.own_cpu_due = tick.now + 10000000;
     }
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
-        if (!(session->generation & 1)) continue;
+        if (!(session->generation & 1) || session->torn) continue;
+        pyprof__g.changing = i + 1;
         pyprof__record(session, sweeper, &tick, present, sweeper->retried - retried);
         if (present && sweeper->awaits.count) pyprof__record_awaits(session, sweeper);
     }
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     pyprof__busy_note(sweeper, tick.now);
     pyprof__deliver_events();
     pyprof__sweep_done(sweeper);
@@ -18672,14 +18751,14 @@ static void *pyprof__sampler_main(void *argument)
     pyprof__sweeper_settle(sweeper);
     for (;;) {
         schedule.seen = __atomic_load_n(&pyprof__g.wake, __ATOMIC_ACQUIRE);
-        pthread_mutex_lock(&pyprof__lock);
+        pyprof__sessions_lock();
         rate = pyprof__wanted_rate(sweeper);
         if (rate < 0) break;
-        pthread_mutex_unlock(&pyprof__lock);
+        pyprof__sessions_unlock();
         pyprof__schedule_rate(&schedule, rate);
         until = PYPROF__GET(pyprof__heap.users) && house.due < schedule.deadline ? house.due : schedule.deadline;
         if (pyprof__now() >= alone_due) {
-            if (pyprof__is_alone()) { pthread_mutex_lock(&pyprof__lock); break; }
+            if (pyprof__is_alone()) { pyprof__sessions_lock(); break; }
             alone_due = pyprof__now() + pyprof__second;
         }
         if (until > alone_due) until = alone_due;
@@ -18689,21 +18768,32 @@ static void *pyprof__sampler_main(void *argument)
         if (pyprof__now() < house.due) continue;
         if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) head = 0;
         runs = head ? pyprof__gc_runs(&sweeper->source, &sweeper->runtime) : -1;
-        pthread_mutex_lock(&pyprof__lock);
+        pyprof__sessions_lock();
         pyprof__keep_house(&house, pyprof__now(), head != 0, runs);
-        pthread_mutex_unlock(&pyprof__lock);
+        pyprof__sessions_unlock();
     }
     pyprof__g.alive = 0;                 // under the lock: a new session sees it and starts a new thread
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     pyprof__sweeper_close(sweeper);
     return NULL;
 }
 
-// The kernel can end a thread alone: a seccomp filter that kills threads.
+// The kernel can end a thread alone: a seccomp filter that kills threads. A callback can, by pthread_exit.
 static int pyprof__sampler_is_gone(void)
 {
     int64_t tid = __atomic_load_n(&pyprof__g.tid, __ATOMIC_ACQUIRE);
     return tid && !pyprof__thread_exists(tid);
+}
+
+// The sampler thread was ended while sessions run: they record no more, and say so. Under the lock.
+static int pyprof__sampler_failed(void)
+{
+    int i;
+    if (!pyprof__g.alive || !pyprof__sampler_is_gone()) return 0;
+    for (i = 0; i < PYPROF__SESSIONS; i++)
+        if (pyprof__g.sessions[i].generation & 1)
+            pyprof__degrade(&pyprof__g.sessions[i], "the sampler thread was ended by the kernel or by a callback: nothing is recorded any more");
+    return 1;
 }
 
 // Waits for a sampler thread that has ended or is about to. Under pyprof__control.
@@ -18725,6 +18815,20 @@ static pyprof_result pyprof__sampler_start(void)
     pyprof__g.alive = 0;
     pyprof__sweeper_close(&pyprof__g.sweeper);
     return pyprof__fail(PYPROF_ERR_BUSY, "cannot start the sampler thread: %s", strerror(error));
+}
+
+// Ticks x threads that are not told yet, of the threads that were there when they could last be seen: one, if none
+// was seen ever. Under the lock.
+static uint64_t pyprof__owed(const pyprof__session *session, uint64_t now)
+{
+    uint64_t threads = 0;
+    size_t i;
+    if (session->paused || now < session->last_ns) return 0;
+    for (i = 0; i < session->accounts.count; i++) {
+        const pyprof__account *account = &PYPROF__AT(const pyprof__account, session->accounts, i);
+        threads += account->tick == session->tick || account->cold;
+    }
+    return (threads ? threads : 1) * (uint64_t)((double)(now - session->last_ns) * session->config.rate_hz / 1e9);
 }
 
 // For ever: nobody will tell those ticks later.
@@ -18966,6 +19070,22 @@ static pyprof_result pyprof__session_profile(pyprof__session *session, double la
     return PYPROF_OK;
 }
 
+// What a thread left half done when it was ended is not handed out.
+static pyprof_result pyprof__session_whole(const pyprof__session *session)
+{
+    if (!session->torn) return PYPROF_OK;
+    return pyprof__fail(PYPROF_ERR_STATE, "the recording is lost: a thread was ended from outside while it changed it");
+}
+
+static pyprof_result pyprof__session_end(pyprof__session *session, pyprof_profile **profile)   // under the lock
+{
+    pyprof_result result = pyprof__session_whole(session);
+    pyprof__sampler_failed();
+    if (result != PYPROF_OK) return result;
+    pyprof__record_end(session, 1);
+    return pyprof__session_profile(session, 0, profile);
+}
+
 // ---- memory tracking of a session ------------------------------------------------------------
 static pyprof_result pyprof__heap_join(pyprof__session *session)   // under the lock
 {
@@ -19016,7 +19136,8 @@ static int pyprof__is_running(void)   // is there an interpreter?
 }
 
 // ---- one sweep without a session ---------------------------------------------------------
-typedef struct { pyprof__sweeper sweeper; pyprof__session session; pyprof_result result; char error[512]; } pyprof__dump_job;
+// done: the thread got to its end.
+typedef struct { pyprof__sweeper sweeper; pyprof__session session; pyprof_result result; int done; char error[512]; } pyprof__dump_job;
 
 // Sweeps until every thread was read: the caller may still be on its way to stand still.
 static int pyprof__dump_sweep(pyprof__sweeper *sweeper)
@@ -19064,6 +19185,7 @@ static void *pyprof__dump_main(void *argument)
         job->session.model.stats.own_cpu_ns = pyprof__own_cpu();
     }
     memcpy(job->error, pyprof__error_text, sizeof job->error);
+    job->done = 1;
     return NULL;
 }
 
@@ -19073,13 +19195,13 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
     pyprof__session *found;
     pyprof_result result;
     pyprof__objects_watch(1);
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     found = pyprof__session_of(token);
     if (!found) result = pyprof__no_session(token);
     else if (last_s > 0 && found->config.timeline_s < 0)
         result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
-    else {
-        pyprof__record_end(found, 0);
+    else if ((result = pyprof__session_whole(found)) == PYPROF_OK) {
+        pyprof__record_end(found, pyprof__sampler_failed());
         result = pyprof__session_profile(found, last_s, profile);
     }
     if (result == PYPROF_OK && reset && !pyprof__session_renew(found, found->last_ns)) {
@@ -19087,7 +19209,7 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
         *profile = NULL;
         result = pyprof__fail_memory("the session");
     }
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     return result;
 }
 
@@ -19385,11 +19507,11 @@ static int pyprof__env_any(const pyprof_profile *profile)
 // The last word of a session that has ended: taken after all checkpoints.
 static void pyprof__write_end(pyprof_profile *profile, const char *checkpoint, int from_env)
 {
-    pthread_mutex_lock(&pyprof__writing);
+    pyprof__mutex_take(&pyprof__writing);
     if (from_env) pyprof__env_children(profile);
     if (from_env && pyprof__env_any(profile)) pyprof__env_write(profile);
     if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL);
-    pthread_mutex_unlock(&pyprof__writing);
+    pyprof__mutex_give(&pyprof__writing);
 }
 
 // ---- the writer thread ---------------------------------------------------------------
@@ -19400,12 +19522,12 @@ static void pyprof__write_session(pyprof *token, int final)
     char checkpoint[sizeof pyprof__g.sessions[0].checkpoint];
     const pyprof__session *session;
     int from_env = 0;
-    pthread_mutex_lock(&pyprof__writing);
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__mutex_take(&pyprof__writing);
+    pyprof__sessions_lock();
     session = pyprof__session_of(token);
     if (session) memcpy(checkpoint, session->checkpoint, sizeof checkpoint);
     from_env = session && token == pyprof__g.env_session && pyprof__g.env_pid == getpid();
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     if (session && pyprof__take(token, 0, 0, &profile) == PYPROF_OK) {
         if (!final) profile->checkpoint = (double)pyprof__clock(CLOCK_REALTIME) / 1e9;
         if (from_env) pyprof__env_children(profile);
@@ -19418,7 +19540,7 @@ static void pyprof__write_session(pyprof *token, int final)
             pyprof__g.env_before = profile;
         } else pyprof__profile_free(profile);
     }
-    pthread_mutex_unlock(&pyprof__writing);
+    pyprof__mutex_give(&pyprof__writing);
 }
 
 // At 1, 2, 4, 8... s of its life, then every so many seconds; a child that another process may end at any time begins
@@ -19467,9 +19589,9 @@ static void pyprof__write_all_now(void)   // as at the end
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof *token;
-        pthread_mutex_lock(&pyprof__lock);
+        pyprof__sessions_lock();
         token = pyprof__g.sessions[i].generation & 1 && pyprof__g.sessions[i].writes ? pyprof__token(i) : NULL;
-        pthread_mutex_unlock(&pyprof__lock);
+        pyprof__sessions_unlock();
         if (token) pyprof__write_session(token, 1);
     }
 }
@@ -19492,9 +19614,9 @@ static void *pyprof__writer_main(void *unused)
             continue;
         }
         polled = writer->poll ? writer->poll(now) : UINT64_MAX;
-        pthread_mutex_lock(&pyprof__lock);
+        pyprof__sessions_lock();
         token = now < quiet ? NULL : pyprof__writing_due(now, &due);
-        pthread_mutex_unlock(&pyprof__lock);
+        pyprof__sessions_unlock();
         if (now < quiet) due = quiet;
         if (token) pyprof__write_session(token, 0);
         else pyprof__sleep_until(&writer->word, seen, due < polled ? due : polled);
@@ -19520,9 +19642,9 @@ static void pyprof__writer_stop(void)
 {
     pyprof__saver *writer = &pyprof__g.writer;
     int i, needed = 0;
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     for (i = 0; i < PYPROF__SESSIONS; i++) needed |= pyprof__g.sessions[i].generation & 1 && pyprof__g.sessions[i].writes;
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     if (needed || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)) return;
     __atomic_store_n(&writer->quit, 1, __ATOMIC_RELEASE);
     pyprof__wake(&writer->word);
@@ -19596,39 +19718,63 @@ PYPROF__DEF const char *pyprof_last_error(void) { return pyprof__error_text; }
 
 PYPROF__DEF const char *pyprof_version(void) { return PYPROF_VERSION_STRING; }
 
-static void pyprof__control_lock(void) { if (!pyprof__is_sampler) pthread_mutex_lock(&pyprof__control); }
-static void pyprof__control_unlock(void) { if (!pyprof__is_sampler) pthread_mutex_unlock(&pyprof__control); }
+static void pyprof__control_lock(void) { pyprof__mutex_take(&pyprof__control); }
+static void pyprof__control_unlock(void) { pyprof__mutex_give(&pyprof__control); }
+
+static int pyprof__caller_holds_gil(void)
+{
+    const pyprof__runtime *runtime = &pyprof__g.sweeper.runtime;
+    int holds = 0;
+    pyprof__sessions_lock();
+    if (pyprof__g.alive && pyprof__heap_api(runtime) == PYPROF_OK) {
+        pyprof__heap.habits = pyprof__layout_habits(runtime->version);
+        holds = pyprof__holds_gil();
+    }
+    pyprof__sessions_unlock();
+    return holds;
+}
+
+static int pyprof__any_session(void)   // under the lock
+{
+    int i, any = 0;
+    for (i = 0; i < PYPROF__SESSIONS; i++) any |= (int)(pyprof__g.sessions[i].generation & 1);
+    return any;
+}
 
 // The session joins the sampler that runs. *alive = there is one.
 static pyprof_result pyprof__join_running(const pyprof_config *config, uint64_t again, int *slot, int *alive)
 {
     pyprof_result result = PYPROF_OK;
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     *alive = pyprof__g.alive;
-    if (*alive) result = pyprof__session_open(config, again, slot);
-    pthread_mutex_unlock(&pyprof__lock);
+    if (!pyprof__sampler_failed()) {
+        if (*alive) result = pyprof__session_open(config, again, slot);
+    } else if (pyprof__any_session()) {
+        result = pyprof__fail(PYPROF_ERR_BUSY, "the sampler thread of the sessions that run was ended from outside: stop them first");
+    } else *alive = pyprof__g.alive = 0;
+    pyprof__sessions_unlock();
     return result;
 }
 
 static void pyprof__start_undo(int slot)   // under pyprof__control
 {
     pyprof__session *session = &pyprof__g.sessions[slot];
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     pyprof__heap_leave(session);
     session->generation++;
     pyprof__session_drop(session);
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
 }
 
 static pyprof_result pyprof__start_heap(int slot)
 {
     pyprof_result result;
     int running;
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     result = pyprof__heap_join(&pyprof__g.sessions[slot]);
     running = result == PYPROF_OK && pyprof__is_running();
     pyprof__heap_noting();
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     if (running) pyprof__heap_request();
     else if (result == PYPROF_OK && !pyprof__below[0][0].malloc) {   // nobody else uses the allocators yet
         pyprof__heap_settle(NULL);
@@ -19647,10 +19793,10 @@ static pyprof_result pyprof__start_first(const pyprof_config *config, uint64_t a
     if (result != PYPROF_OK) return result;
     pyprof__g.doubts = 0;
     result = pyprof__self_check(sweeper, 50, &pyprof__g.proven);
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     pyprof__g.own_cpu_ns = 0;
     if (result == PYPROF_OK) result = pyprof__session_open(config, again, slot);
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     if (result != PYPROF_OK) { pyprof__sweeper_close(sweeper); return result; }
     pyprof__pin(&sweeper->pool);
     result = pyprof__sampler_start();
@@ -19660,27 +19806,20 @@ static pyprof_result pyprof__start_first(const pyprof_config *config, uint64_t a
     return result;
 }
 
-static int pyprof__any_session(void)   // under the lock
-{
-    int i, any = 0;
-    for (i = 0; i < PYPROF__SESSIONS; i++) any |= (int)(pyprof__g.sessions[i].generation & 1);
-    return any;
-}
-
 // The last session is gone: lets the sampler thread end. A callback on it may start a session again: then it stays.
-// So it does if it gets no CPU for long: it ends when it gets one, or serves the next session.
+// So it does if it gets no CPU for long, or is in a callback: it ends when it can, or serves the next session.
 static void pyprof__sampler_stop(void)
 {
-    uint64_t end = pyprof__now() + pyprof__patience;
-    int alive, any;
+    uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
+    int alive, stays;
     if (pyprof__is_sampler || !pyprof__g.joinable) return;
     do {
-        pthread_mutex_lock(&pyprof__lock);
+        pyprof__sessions_lock();
         if (pyprof__sampler_is_gone()) pyprof__g.alive = 0;
         alive = pyprof__g.alive;
-        any = pyprof__any_session();
-        pthread_mutex_unlock(&pyprof__lock);
-        if (any || pyprof__now() > end) return;
+        stays = pyprof__any_session() || (alive && pyprof__g.delivering);
+        pyprof__sessions_unlock();
+        if (stays || pyprof__now() > end) return;
         if (alive) { pyprof__wake(&pyprof__g.wake); pyprof__nap(20000); }
     } while (alive);
     pyprof__join();
@@ -19719,9 +19858,10 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     if (result == PYPROF_OK) {
         *session = pyprof__token(slot);
         pyprof__wake(&pyprof__g.wake);
-        if (config->logger.fn) config->logger.fn(config->logger.user, PYPROF_LEVEL_INFO, "pyprof: sampling");
-    } else if (config->logger.fn) config->logger.fn(config->logger.user, PYPROF_LEVEL_ERROR, pyprof__error_text);
+    }
     pyprof__control_unlock();
+    if (config->logger.fn && result == PYPROF_OK) config->logger.fn(config->logger.user, PYPROF_LEVEL_INFO, "pyprof: sampling");
+    else if (config->logger.fn) config->logger.fn(config->logger.user, PYPROF_LEVEL_ERROR, pyprof__error_text);
     return result;
 }
 
@@ -19731,11 +19871,11 @@ static void pyprof__start_writing(pyprof *token, const char *checkpoint)
     pyprof__session *session;
     if (!checkpoint[0]) return;
     pyprof__control_lock();
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     session = pyprof__session_of(token);
     if (session) pyprof__copy_text(session->checkpoint, sizeof session->checkpoint, checkpoint);
     if (session) session->writes = 1;
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     if (session && !pyprof__writer_start(pyprof__writer_main)) pyprof__degrade(session, "no checkpoints: their thread could not be started");
     pyprof__control_unlock();
     pyprof__exits_watch();
@@ -19771,20 +19911,38 @@ PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **ses
     pyprof_config copy;
     pyprof_result result;
     char checkpoint[1024];
+    int cancel;
     if (!session) return pyprof__fail(PYPROF_ERR_ARGUMENT, "session is NULL");
     *session = NULL;
     memset(&copy, 0, sizeof copy);
     if (config) copy = *config;
     result = pyprof__config_check(&copy);
+    cancel = pyprof__cancel_off();
     if (result == PYPROF_OK) result = pyprof__checkpoint_name(&copy, 0, checkpoint, sizeof checkpoint);
     if (result == PYPROF_OK && checkpoint[0]) result = pyprof__out_try(checkpoint);
-    if (result != PYPROF_OK) return result;
-    pyprof__config_defaults(&copy);
-    pyprof__enter();
-    pyprof__stir.forked = pyprof__go_on;
-    result = pyprof__start(&copy, 0, 0, session);
-    if (result == PYPROF_OK) pyprof__start_writing(*session, checkpoint);
+    if (result == PYPROF_OK) {
+        pyprof__config_defaults(&copy);
+        pyprof__enter();
+        pyprof__stir.forked = pyprof__go_on;
+        result = pyprof__start(&copy, 0, 0, session);
+        if (result == PYPROF_OK) pyprof__start_writing(*session, checkpoint);
+    }
+    pyprof__cancel_back(cancel);
     return result;
+}
+
+// A stop waits for the callback of its session, which may use what the host frees next. No lock is held meanwhile:
+// the callback may wait for anything that another thread does here. If it waits for the GIL, against the rule,
+// and this thread has that, neither would ever get on.
+static void pyprof__await_callback(int slot)   // + 1
+{
+    uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
+    while (__atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE) == slot && !pyprof__sampler_is_gone()) {
+        pyprof__nap(20000);
+        if (pyprof__now() < end) continue;
+        if (pyprof__caller_holds_gil()) return;
+        end = pyprof__now() + PYPROF__TEST_PATIENCE;
+    }
 }
 
 PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
@@ -19792,30 +19950,30 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     pyprof__session *found;
     pyprof_profile *made = NULL;
     pyprof_result result = PYPROF_OK;
-    int slot = 0, from_env, unhook = 0;
+    int slot = 0, from_env, unhook = 0, cancel = pyprof__cancel_off();
     char checkpoint[1024] = "";
     if (profile) *profile = NULL;
     pyprof__enter();
     pyprof__objects_watch(1);
     pyprof__control_lock();
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     found = pyprof__session_of(session);
     from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == getpid();
     if (found) {
         slot = (int)(found - pyprof__g.sessions) + 1;
         memcpy(checkpoint, found->checkpoint, sizeof checkpoint);
-        if (profile || from_env || checkpoint[0]) pyprof__record_end(found, 1);
-        if (profile || from_env || checkpoint[0]) result = pyprof__session_profile(found, 0, &made);
+        if (profile || from_env || checkpoint[0]) result = pyprof__session_end(found, &made);
         unhook = found->heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running();
         pyprof__heap_leave(found);
         found->generation++;
-        pyprof__session_drop(found);
+        if (!found->torn) pyprof__session_drop(found);
         if (from_env) pyprof__g.env_session = NULL;
     } else result = pyprof__no_session(session);
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     if (unhook) pyprof__heap_request();
-    while (!pyprof__is_sampler && slot && !pyprof__sampler_is_gone()
-           && __atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE) == slot) pyprof__nap(20000);
+    pyprof__control_unlock();
+    if (slot && !pyprof__is_sampler) pyprof__await_callback(slot);
+    pyprof__control_lock();
     pyprof__sampler_stop();
     if (made) pyprof__write_end(made, checkpoint, from_env);
     if (from_env && pyprof__g.out.claim > 0) { close(pyprof__g.out.claim); pyprof__g.out.claim = 0; }
@@ -19823,17 +19981,23 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     pyprof__control_unlock();
     if (profile) *profile = made;
     else if (made) pyprof__profile_free(made);
+    pyprof__cancel_back(cancel);
     return result;
 }
 
 PYPROF__DEF pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options, pyprof_profile **profile)
 {
     double last_s = options ? options->last_s : 0;
+    pyprof_result result;
+    int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
     if (!(last_s >= 0 && last_s < 1e9)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "last_s is %g: it must be 0 (everything) or more", last_s);
+    cancel = pyprof__cancel_off();
     pyprof__enter();
-    return pyprof__take(session, last_s, options && options->reset, profile);
+    result = pyprof__take(session, last_s, options && options->reset, profile);
+    pyprof__cancel_back(cancel);
+    return result;
 }
 
 static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
@@ -19841,11 +20005,11 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
     pyprof__session *found;
     pyprof_result result = PYPROF_OK;
     pyprof__enter();
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     found = pyprof__session_of(session);
     if (!found) result = pyprof__no_session(session);
     else if (!paused && found->ended) result = pyprof__fail(PYPROF_ERR_STATE, "duration_s is over: the session can only be stopped");
-    else if (found->paused != paused) {
+    else if ((result = pyprof__session_whole(found)) == PYPROF_OK && found->paused != paused) {
         uint64_t now = pyprof__now();
         if (paused) {   // the time since the last tick belongs to no sample: it is left out
             pyprof__accounts_pause(found);
@@ -19859,7 +20023,7 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
         }
         pyprof__heap_noting();
     }
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     if (result == PYPROF_OK) pyprof__wake(&pyprof__g.wake);
     return result;
 }
@@ -19872,11 +20036,12 @@ PYPROF__DEF pyprof_result pyprof_reset(pyprof *session)
     pyprof__session *found;
     pyprof_result result = PYPROF_OK;
     pyprof__enter();
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     found = pyprof__session_of(session);
     if (!found) result = pyprof__no_session(session);
-    else if (!pyprof__session_renew(found, pyprof__now())) result = pyprof__fail_memory("the session");
-    pthread_mutex_unlock(&pyprof__lock);
+    else if ((result = pyprof__session_whole(found)) == PYPROF_OK && !pyprof__session_renew(found, pyprof__now()))
+        result = pyprof__fail_memory("the session");
+    pyprof__sessions_unlock();
     return result;
 }
 
@@ -19893,9 +20058,9 @@ PYPROF__DEF pyprof_result pyprof_reset_peak(pyprof *session)
 {
     pyprof_result result;
     pyprof__enter();
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     if (pyprof__heap_session(session, &result)) pyprof__heap_reset_peak();
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     return result;
 }
 
@@ -19905,11 +20070,15 @@ PYPROF__DEF pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *
     pyprof_result result = PYPROF_OK;
     if (!stats) return pyprof__fail(PYPROF_ERR_ARGUMENT, "stats is NULL");
     pyprof__enter();
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     found = pyprof__session_of(session);
-    if (found) pyprof__session_stats(found, stats);
-    else result = pyprof__no_session(session);
-    pthread_mutex_unlock(&pyprof__lock);
+    if (found) {
+        uint64_t owed = pyprof__sampler_failed() ? pyprof__owed(found, pyprof__now()) : 0;
+        pyprof__session_stats(found, stats);
+        stats->asked += owed;
+        stats->missed += owed;
+    } else result = pyprof__no_session(session);
+    pyprof__sessions_unlock();
     return result;
 }
 
@@ -19920,18 +20089,29 @@ PYPROF__DEF void pyprof_profile_free(pyprof_profile *profile)
 
 PYPROF__DEF pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, const pyprof_output *output)
 {
+    pyprof_result result;
+    int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!path || !*path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is %s", path ? "empty" : "NULL");
-    return pyprof__save_path(profile, path, output);
+    pthread_testcancel();   // here, or not at all: a file half written would stay
+    cancel = pyprof__cancel_off();
+    result = pyprof__save_path(profile, path, output);
+    pyprof__cancel_back(cancel);
+    return result;
 }
 
 PYPROF__DEF pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output, pyprof_write_fn *fn, void *user)
 {
+    pyprof_result result;
+    int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!output) return pyprof__fail(PYPROF_ERR_ARGUMENT, "output is NULL");
     if (!fn) return pyprof__fail(PYPROF_ERR_ARGUMENT, "fn is NULL");
     if (!output->format) return pyprof__fail(PYPROF_ERR_FORMAT, "no format was asked for, and there is no file name to tell it");
-    return pyprof__write_profile(profile, output, output->format, fn, user);
+    cancel = pyprof__cancel_off();   // memory would be lost
+    result = pyprof__write_profile(profile, output, output->format, fn, user);
+    pyprof__cancel_back(cancel);
+    return result;
 }
 
 PYPROF__DEF pyprof_result pyprof_load(const char *path, pyprof_profile **profile)
@@ -20294,6 +20474,7 @@ static pyprof_result pyprof__dump_run(pyprof__dump_job *job, pyprof_profile **pr
     int error = pyprof__thread_start(&thread, pyprof__dump_main, job);
     if (error) return pyprof__fail(PYPROF_ERR_BUSY, "cannot start a thread for the dump: %s", strerror(error));
     pthread_join(thread, NULL);
+    if (!job->done) return pyprof__fail(PYPROF_ERR_DENIED, "the thread of the dump was ended by the kernel: a filter of system calls?");
     if (job->result != PYPROF_OK) return pyprof__fail(job->result, "%s", job->error);
     made = pyprof__profile_new(&job->session.model, 0, &job->session.pool.allocator);
     if (!made) return pyprof__fail_memory("the profile");
@@ -20307,6 +20488,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
 {
     pyprof__dump_job *job;
     pyprof_result result;
+    int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
     if (pid != 0 && pid != getpid())
@@ -20318,6 +20500,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", options->paths);
     job = (pyprof__dump_job *)calloc(1, sizeof *job);
     if (!job) return pyprof__fail_memory("the dump");
+    cancel = pyprof__cancel_off();
     pyprof__pool_init(&job->session.pool, NULL, UINT64_MAX);
     if (options) job->session.config.max_depth = options->max_depth;
     if (options) job->session.config.paths = options->paths;
@@ -20333,6 +20516,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
         pyprof__sweeper_close(&job->sweeper);
     }
     free(job);
+    pyprof__cancel_back(cancel);
     return result;
 }
 
@@ -20345,7 +20529,7 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
     if (!found) return pyprof__fail(PYPROF_ERR_ARGUMENT, "found is NULL");
     memset(found, 0, sizeof *found);
     pyprof__enter();
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     of = pyprof__heap_session(session, &result);
     if (of && !pyprof__heap_find(address, &entry, &begin))
         result = pyprof__fail(PYPROF_ERR_STATE, "no block is known at %p: it was not allocated while memory was tracked%s, or is free again", address,
@@ -20357,7 +20541,7 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
         found->timestamp = pyprof__unix(&of->model, pyprof__heap.start_ns + (uint64_t)pyprof__entry_birth(&entry) * PYPROF__BIRTH * 1000000);
         found->thread_id = pyprof__heap_where(pyprof__entry_site(&entry), found->where, sizeof found->where);
     }
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     return result;
 }
 
@@ -20661,12 +20845,12 @@ static void pyprof__env_announce(const pyprof_config *config, int wait)
 static void pyprof__env_adopt(pyprof *started)
 {
     pyprof__session *session;
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     pyprof__g.env_session = started;
     pyprof__g.env_pid = getpid();
     session = pyprof__session_of(started);
     if (session) session->writes = 1;
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     pyprof__g.writer.poll = pyprof__g.trigger[0] ? pyprof__trigger_poll : NULL;
 }
 
@@ -21174,6 +21358,7 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #undef PYPROF__TEST_WINDOW
 #undef PYPROF__TEST_DECIDE
 #undef PYPROF__TEST_FINE
+#undef PYPROF__TEST_PATIENCE
 #undef PYPROF__NONE
 #undef PYPROF__AT
 #undef PYPROF__NO
