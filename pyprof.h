@@ -962,9 +962,10 @@ static volatile uint64_t *pyprof__rseq_word(int64_t cpu_word)
 
 static void pyprof__switches_watch(int64_t cpu_word)
 {
-    pyprof__rseq_nowhere.start_ip = (uint64_t)(uintptr_t)&pyprof__rseq_code[2];
-    pyprof__rseq_nowhere.length = 1;
-    pyprof__rseq_nowhere.abort_ip = (uint64_t)(uintptr_t)&pyprof__rseq_code[1];
+    // The same from every thread.
+    __atomic_store_n(&pyprof__rseq_nowhere.start_ip, (uint64_t)(uintptr_t)&pyprof__rseq_code[2], __ATOMIC_RELAXED);
+    __atomic_store_n(&pyprof__rseq_nowhere.length, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&pyprof__rseq_nowhere.abort_ip, (uint64_t)(uintptr_t)&pyprof__rseq_code[1], __ATOMIC_RELAXED);
     PYPROF__FENCE();
     *pyprof__rseq_word(cpu_word) = (uint64_t)(uintptr_t)&pyprof__rseq_nowhere;
     PYPROF__FENCE();
@@ -1846,7 +1847,7 @@ static void *pyprof__alloc(pyprof__pool *pool, size_t size)   // zeroed; NULL = 
     if (size == 0 || pool->used > pool->limit || size > pool->limit - pool->used) return NULL;
     memory = pool->allocator.alloc(pool->allocator.user, size);
     if (!memory) { pool->refused = 1; return NULL; }
-    pool->used += size;
+    __atomic_store_n(&pool->used, pool->used + size, __ATOMIC_RELAXED);   // stats read it
     memset(memory, 0, size);
     return memory;
 }
@@ -1854,7 +1855,7 @@ static void *pyprof__alloc(pyprof__pool *pool, size_t size)   // zeroed; NULL = 
 static void pyprof__free(pyprof__pool *pool, void *memory, size_t size)
 {
     if (!memory) return;
-    pool->used -= size;
+    __atomic_store_n(&pool->used, pool->used - size, __ATOMIC_RELAXED);
     pool->allocator.free(pool->allocator.user, memory, size);
 }
 
@@ -9126,6 +9127,13 @@ PYPROF__EARLY_TLS pyprof__own_heap pyprof__own;
 #define PYPROF__SET(x, value) __atomic_store_n(&(x), (value), __ATOMIC_RELAXED)
 #define PYPROF__BUMP(x, by) PYPROF__SET(x, PYPROF__GET(x) + (by))   // by the one thread that counts there
 
+// Hooks look at the filters without a lock.
+static void pyprof__filter_clear(unsigned char *filter, size_t size)
+{
+    size_t i;
+    for (i = 0; i < size; i++) PYPROF__SET(filter[i], 0);
+}
+
 static void pyprof__heap_forked(void)   // a child finds everything off; what the parent had is never looked at again
 {
     if (pyprof__heap.pid == 0) return;   // it never was on
@@ -9151,7 +9159,7 @@ static void pyprof__heap_wait(uint32_t *lock)
     int tries = 0, error = errno;
     while (!pyprof__try_lock(lock)) {
         if (++tries < 100) continue;
-        if (tries % 1000 == 0 && pyprof__heap.pid != getpid()) pyprof__heap_forked();   // its holder stayed in the parent
+        if (tries % 1000 == 0 && PYPROF__GET(pyprof__heap.pid) != getpid()) pyprof__heap_forked();   // its holder stayed in the parent
         pyprof__nap(20000);
     }
     errno = error;
@@ -9298,7 +9306,7 @@ static int pyprof__shard_grow(pyprof__shard *shard)
     if (shard->steps == 1) capacity = (uint64_t)before * 3 / 2 + (uint64_t)before * number / 512;
     if (shard->steps > 1) capacity = (uint64_t)before * 3 / 2;
     bytes = pyprof__shard_bytes((uint32_t)capacity);
-    if (capacity >> 26 || PYPROF__GET(pyprof__heap.table_bytes) + bytes > pyprof__heap.max_bytes) return 0;
+    if (capacity >> 26 || PYPROF__GET(pyprof__heap.table_bytes) + bytes > PYPROF__GET(pyprof__heap.max_bytes)) return 0;
     pyprof__heap_lock(&pyprof__aside.lock);
     if (pyprof__set_aside(shard->entries, had))
         entries = (pyprof__entry *)(had ? pyprof__pages_resize(shard->entries, had, bytes) : pyprof__pages(bytes));
@@ -9413,8 +9421,8 @@ static void pyprof__blocks_drop(void)
     pyprof__aside.entries = NULL;
     pyprof__aside.size = 0;
     pyprof__unlock(&pyprof__aside.lock);
-    pyprof__heap.table_bytes = 0;
-    memset(pyprof__filter, 0, sizeof pyprof__filter);
+    PYPROF__SET(pyprof__heap.table_bytes, 0);
+    pyprof__filter_clear(pyprof__filter, sizeof pyprof__filter);
 }
 
 static void pyprof__ranges_drop(void)
@@ -9741,9 +9749,14 @@ static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
 {
     int64_t tid = pyprof__gettid();
     pyprof__allocating *self;
-    uint32_t depth = pyprof__heap.max_depth;
+    uint32_t depth;
     pyprof__life *life;
     pyprof__heap_lock(&pyprof__heap.threads_lock);
+    depth = pyprof__heap.max_depth;
+    if (generation != PYPROF__GET(pyprof__hot.generation) || !PYPROF__GET(pyprof__heap.mode)) {   // that tracking is over
+        pyprof__unlock(&pyprof__heap.threads_lock);
+        return NULL;
+    }
     for (self = pyprof__heap.threads; self; self = self->next)
         if (PYPROF__GET(self->tid) == (uint64_t)tid) pyprof__allocating_end(self);   // its number is used again: that one is gone
     self = pyprof__allocating_spare(tid, depth);
@@ -10160,7 +10173,7 @@ static pyprof__allocating *pyprof__own_renew(uint32_t generation)
 {
     pyprof__allocating *self = pyprof__own.self;
     int error = errno;
-    if (pyprof__heap.pid != getpid()) return NULL;   // a child made by a bare clone()
+    if (PYPROF__GET(pyprof__heap.pid) != getpid()) return NULL;   // a child made by a bare clone()
     if (!self || self->generation != generation || self->tid != (uint64_t)pyprof__gettid()) self = pyprof__allocating_begin(generation);
     pyprof__own.self = self;
     pyprof__own.generation = generation;
@@ -10180,12 +10193,15 @@ static int pyprof__countdown(pyprof__allocating *self, size_t size)
 {
     int fresh = self->drawn == 0, over;
     if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT) return 1;
-    if (fresh) { self->drawn = (uint64_t)pyprof__draw(&self->random, pyprof__heap.interval) + 1; pyprof__own.left = (int64_t)self->drawn; }
+    if (fresh) {
+        self->drawn = (uint64_t)pyprof__draw(&self->random, PYPROF__GET(pyprof__heap.interval)) + 1;
+        pyprof__own.left = (int64_t)self->drawn;
+    }
     pyprof__own.left -= (int64_t)size + 1;
     over = pyprof__own.left < 0;
     if (over) {
         self->spent += self->drawn + (uint64_t)-pyprof__own.left;
-        self->drawn = (uint64_t)pyprof__draw(&self->random, pyprof__heap.interval) + 1;
+        self->drawn = (uint64_t)pyprof__draw(&self->random, PYPROF__GET(pyprof__heap.interval)) + 1;
         pyprof__own.left = (int64_t)self->drawn;
     }
     return over;
@@ -10751,7 +10767,7 @@ static int pyprof__ranges_grow(void)   // 0 = no room
 {
     size_t had = pyprof__ranges.bytes, bytes = had ? 2 * had : 16384;
     void *list;
-    if (PYPROF__GET(pyprof__heap.table_bytes) + bytes - had > pyprof__heap.max_bytes) return 0;
+    if (PYPROF__GET(pyprof__heap.table_bytes) + bytes - had > PYPROF__GET(pyprof__heap.max_bytes)) return 0;
     list = had ? pyprof__pages_resize(pyprof__ranges.list, had, bytes) : pyprof__pages(bytes);
     if (!list) { PYPROF__SET(pyprof__heap.refused, 1); return 0; }
     __atomic_fetch_add(&pyprof__heap.table_bytes, bytes - had, __ATOMIC_RELAXED);
@@ -11263,7 +11279,7 @@ static int pyprof__hook_in(int domain)
     for (i = 0; i < PYPROF__BELOW && pyprof__below[domain][i].malloc; i++)
         if (memcmp(&pyprof__below[domain][i], &top, sizeof top) == 0) break;
     if (i == PYPROF__BELOW) return 0;
-    pyprof__below[domain][i] = top;   // whole before the first call can come
+    if (!pyprof__below[domain][i].malloc) pyprof__below[domain][i] = top;   // whole before the first call can come
     __atomic_store_n(&pyprof__hot.below[domain], &pyprof__below[domain][i], __ATOMIC_RELEASE);
     ours.context = top.context;
     pyprof__heap.in[domain] = 1;
@@ -11298,7 +11314,7 @@ static int pyprof__heap_settle(void *unused)   // a pending call, or called by o
         if (!wanted) pyprof__hook_out(domain);
         whole &= in != 0;
         went_in |= in == 2;
-        if (in == 2) pyprof__heap.verified[domain] = NULL;
+        if (in == 2) PYPROF__SET(pyprof__heap.verified[domain], NULL);
     }
     if (went_in && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON) {   // they had been taken out
         pyprof__heap_forget_live();
@@ -11310,15 +11326,21 @@ static int pyprof__heap_settle(void *unused)   // a pending call, or called by o
     return 0;
 }
 
+static void pyprof__heap_unverified(void)
+{
+    int domain;
+    for (domain = 0; domain < PYPROF__DOMAINS; domain++) PYPROF__SET(pyprof__heap.verified[domain], NULL);
+}
+
 // Gets the hooks in or out, now or as soon as Python's main thread gets to it. There must be an interpreter. From 3.9 to 3.12
 // a call that another thread adds waits until the main thread takes the GIL again (COMPUTE_EVAL_BREAKER in Python/ceval.c).
 static void pyprof__heap_request(void)
 {
     if (pyprof__holds_gil()) { pyprof__heap_settle(NULL); return; }
     // A call can get lost at the end of a life of the interpreter.
-    if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - pyprof__heap.called_ns > pyprof__second / 2) {
+    if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - PYPROF__GET(pyprof__heap.called_ns) > pyprof__second / 2) {
         PYPROF__SET(pyprof__heap.calling, 1);
-        pyprof__heap.called_ns = pyprof__now();
+        PYPROF__SET(pyprof__heap.called_ns, pyprof__now());
         if (pyprof__heap.api.add_pending_call(pyprof__heap_settle, NULL) != 0) PYPROF__SET(pyprof__heap.calling, 0);   // full: again later
     }
 }
@@ -11372,20 +11394,27 @@ static void pyprof__heap_forget(void)   // all that was counted; under the locks
     memset(pyprof__heap.ended, 0, sizeof pyprof__heap.ended);
     memset(pyprof__heap.ended_sizes, 0, sizeof pyprof__heap.ended_sizes);
     memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
-    memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
-    pyprof__heap.ended_sampled = pyprof__heap.dropped = 0;
-    pyprof__heap.site_count = 1;
-    pyprof__heap.life_count = pyprof__heap.address_free = pyprof__heap.marks = 0;
+    pyprof__filter_clear(pyprof__code_filter, sizeof pyprof__code_filter);
+    PYPROF__SET(pyprof__heap.ended_sampled, 0);
+    PYPROF__SET(pyprof__heap.dropped, 0);
+    PYPROF__SET(pyprof__heap.site_count, 1);
+    PYPROF__SET(pyprof__heap.life_count, 0);
+    PYPROF__SET(pyprof__heap.marks, 0);
+    pyprof__heap.address_free = 0;
     pyprof__heap.addresses.count = 0;
-    pyprof__heap.live = pyprof__heap.peak = 0;
-    pyprof__heap.peak_ms = pyprof__heap.clock_ms = 0;
+    PYPROF__SET(pyprof__heap.live, 0);
+    PYPROF__SET(pyprof__heap.peak, 0);
+    PYPROF__SET(pyprof__heap.peak_ms, 0);
+    PYPROF__SET(pyprof__heap.clock_ms, 0);
     pyprof__heap.mark_step = pyprof__second / 10;
-    pyprof__heap.start_ns = pyprof__now();
+    PYPROF__SET(pyprof__heap.start_ns, pyprof__now());
     pyprof__heap.mark_due = pyprof__heap.start_ns + pyprof__heap.mark_step;
-    pyprof__heap.full = pyprof__heap.frozen = pyprof__heap.refused = 0;
-    pyprof__heap.reserved = 0;
-    pyprof__heap.code_epoch++;
-    pyprof__heap.epoch++;
+    PYPROF__SET(pyprof__heap.full, 0);
+    PYPROF__SET(pyprof__heap.frozen, 0);
+    PYPROF__SET(pyprof__heap.refused, 0);
+    PYPROF__SET(pyprof__heap.reserved, 0);
+    PYPROF__BUMP(pyprof__heap.code_epoch, 1);
+    PYPROF__BUMP(pyprof__heap.epoch, 1);
 }
 
 static int pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
@@ -11418,6 +11447,7 @@ static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
     static const char *const since_313[] = { NULL, NULL, NULL, NULL, "PyThreadState_GetUnchecked", "Py_IsFinalizing", NULL };
 
     pyprof__pool pool;
+    void **at;
     size_t i;
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
     for (i = 0; i < PYPROF__COUNT(names); i++) {
@@ -11425,7 +11455,8 @@ static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
         if (!found && since_313[i]) found = pyprof__runtime_function(runtime, &pool, since_313[i]);
         if (!found) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "heap: this Python's C API cannot be reached: no %s (found it %s)", names[i].name,
                                         runtime->where);
-        memcpy((char *)&pyprof__heap.api + names[i].offset, &found, sizeof found);
+        at = (void **)(void *)((char *)&pyprof__heap.api + names[i].offset);   // hooks read what is there already
+        if (__atomic_load_n(at, __ATOMIC_RELAXED) != found) __atomic_store_n(at, found, __ATOMIC_RELAXED);
     }
     return PYPROF_OK;
 }
@@ -11504,7 +11535,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     int whole;
     if (result != PYPROF_OK) return result;
     if (pyprof__heap.pid != getpid() && pyprof__heap.pid) pyprof__heap_forked();
-    pyprof__heap.pid = getpid();
+    PYPROF__SET(pyprof__heap.pid, getpid());
     if (!pyprof__heap_quiet()) return pyprof__fail(PYPROF_ERR_BUSY, "heap: a thread is still about to leave the tracking before");
     if (!pyprof__claim(&pyprof__heap.claim))
         return pyprof__fail(PYPROF_ERR_BUSY, "heap: another copy of pyprof.h in this process tracks memory already");
@@ -11512,6 +11543,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     pyprof__heap_python();
     pyprof__heap.layout = runtime->layout;
     pyprof__heap.habits = pyprof__layout_habits(runtime->version);
+    pyprof__heap_lock(&pyprof__heap.threads_lock);   // a thread that is late may still begin in the tracking before
     pyprof__heap_lock(&pyprof__heap.names_lock);
     if (pyprof__heap.codes.pool) pyprof__codes_free(&pyprof__heap.codes);
     pyprof__array_free(&pyprof__heap.pool, &pyprof__heap.addresses);
@@ -11519,24 +11551,28 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     whole = pyprof__heap_regions(wish->bytes, wish->mode == PYPROF_HEAP_SAMPLED)
         && pyprof__heap_codes(wish->bytes / 4);
     pyprof__unlock(&pyprof__heap.names_lock);
+    if (whole) {
+        pyprof__heap_clear();
+        PYPROF__SET(pyprof__heap.interval, wish->interval);
+        PYPROF__SET(pyprof__heap.max_bytes, wish->table_bytes);
+        pyprof__heap.max_depth = wish->depth < PYPROF__HEAP_DEPTH ? wish->depth : (uint32_t)PYPROF__HEAP_DEPTH;
+        pyprof__heap_forget();
+    }
+    pyprof__unlock(&pyprof__heap.threads_lock);
     if (!whole) {
         pyprof__unclaim(&pyprof__heap.claim);
         return pyprof__fail_memory("the heap tracker");
     }
-    pyprof__heap_clear();
-    pyprof__heap.interval = wish->interval;
-    pyprof__heap.max_bytes = wish->table_bytes;
-    pyprof__heap.max_depth = wish->depth < PYPROF__HEAP_DEPTH ? wish->depth : (uint32_t)PYPROF__HEAP_DEPTH;
-    pyprof__heap_forget();
     PYPROF__SET(pyprof__hot.mask, wish->mode == PYPROF_HEAP_EXACT ? 0 : (uint32_t)PYPROF__FILTER - 1);
     PYPROF__SET(pyprof__filter[0], (unsigned char)(wish->mode == PYPROF_HEAP_EXACT ? 255 : 0));   // exact: every block may be known
-    pyprof__heap.noting = 1;
+    PYPROF__SET(pyprof__heap.noting, 1);
     __atomic_store_n(&pyprof__heap.mode, wish->mode, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_RELEASE);
     PYPROF__SET(pyprof__heap.wanted, 1);
     PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_PENDING);
-    pyprof__heap.lost = pyprof__heap.calling = 0;
-    memset(pyprof__heap.verified, 0, sizeof pyprof__heap.verified);
+    PYPROF__SET(pyprof__heap.lost, 0);
+    PYPROF__SET(pyprof__heap.calling, 0);
+    pyprof__heap_unverified();
     return PYPROF_OK;
 }
 
@@ -11549,7 +11585,7 @@ static void pyprof__heap_end(void)   // the last session is gone
     PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_OFF);
     pyprof__blocks_drop();
     pyprof__ranges_drop();
-    memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
+    pyprof__filter_clear(pyprof__code_filter, sizeof pyprof__code_filter);
     pyprof__heap_clear();
     pyprof__unclaim(&pyprof__heap.claim);
 }
@@ -11563,13 +11599,17 @@ static int64_t pyprof__heap_live(void)   // bytes
     return live > 0 ? live : 0;
 }
 
-static void pyprof__heap_reap(void)   // threads that have ended
+// Threads that have ended. The kernel is asked without the lock first: a filter may end the thread that asks.
+static void pyprof__heap_reap(void)
 {
     pyprof__allocating *thread;
-    pyprof__heap_lock(&pyprof__heap.threads_lock);
-    for (thread = pyprof__heap.threads; thread; thread = thread->next)
-        if (PYPROF__GET(thread->tid) && !pyprof__thread_exists((int64_t)PYPROF__GET(thread->tid))) pyprof__allocating_end(thread);
-    pyprof__unlock(&pyprof__heap.threads_lock);
+    for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next) {
+        uint64_t tid = PYPROF__GET(thread->tid);
+        if (!tid || pyprof__thread_exists((int64_t)tid)) continue;
+        pyprof__heap_lock(&pyprof__heap.threads_lock);
+        if (PYPROF__GET(thread->tid) == tid && !pyprof__thread_exists((int64_t)tid)) pyprof__allocating_end(thread);
+        pyprof__unlock(&pyprof__heap.threads_lock);
+    }
 }
 
 static void pyprof__marks_halve(float *marks)   // every second one goes
@@ -11605,15 +11645,14 @@ static int pyprof__heap_watch(int running)   // running: there is an interpreter
     pyprof__pymem top;
     int domain, ours = 0, on = PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON, lost = PYPROF__GET(pyprof__heap.lost);
     PYPROF__SET(pyprof__heap.lost, 0);
-    if (!running) memset(pyprof__heap.verified, 0, sizeof pyprof__heap.verified);
-    if (!running) return lost;
+    if (!running) { pyprof__heap_unverified(); return lost; }
     if (PYPROF__GET(pyprof__heap.frozen)) pyprof__heap_thaw();
     for (domain = 0; domain < PYPROF__DOMAINS; domain++) {
         pyprof__heap.api.get_allocator(domain, &top);
         ours += top.malloc == pyprof__hooks[domain].malloc;
-        if (!on || top.malloc == pyprof__heap.verified[domain]) continue;
-        if (top.malloc == pyprof__hooks[domain].malloc) { pyprof__heap.verified[domain] = NULL; continue; }
-        pyprof__heap.verified[domain] = top.malloc;
+        if (!on || top.malloc == PYPROF__GET(pyprof__heap.verified[domain])) continue;
+        if (top.malloc == pyprof__hooks[domain].malloc) { PYPROF__SET(pyprof__heap.verified[domain], NULL); continue; }
+        PYPROF__SET(pyprof__heap.verified[domain], top.malloc);
         on = 0;
     }
     if (ours == PYPROF__DOMAINS && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_PENDING) {
@@ -11910,7 +11949,7 @@ static void pyprof__heap_view_facts(const pyprof__heap_view *view, pyprof__heap_
     memset(facts, 0, sizeof *facts);
     facts->mode = PYPROF__GET(pyprof__heap.mode);
     facts->interval = facts->mode == PYPROF_HEAP_SAMPLED ? pyprof__heap.interval : 0;
-    facts->peak_ns = pyprof__heap.peak ? pyprof__heap.start_ns + (uint64_t)PYPROF__GET(pyprof__heap.peak_ms) * 1000000 : 0;
+    facts->peak_ns = PYPROF__GET(pyprof__heap.peak) ? pyprof__heap.start_ns + (uint64_t)PYPROF__GET(pyprof__heap.peak_ms) * 1000000 : 0;
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {   // live: all that was allocated less all that was freed, since tracking began
         facts->domains[i].live_bytes = now[i].alloc_bytes - now[i].live_bytes;
         facts->domains[i].live_blocks = (int64_t)pyprof__whole_blocks((uint64_t)(now[i].alloc_blocks - now[i].live_blocks));
@@ -17650,7 +17689,8 @@ static void pyprof__after_fork(void)
 
 static void pyprof__enter(void)   // every API function that touches sessions; a raw clone() runs no atfork handler
 {
-    if (pyprof__g.pid && pyprof__g.pid != getpid()) pyprof__after_fork();
+    pid_t pid = __atomic_load_n(&pyprof__g.pid, __ATOMIC_RELAXED);
+    if (pid && pid != getpid()) pyprof__after_fork();
 }
 
 // A plugin's code must stay mapped while its thread runs: pin the shared object this code is in, if it is in one.
@@ -18563,7 +18603,7 @@ static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running, 
 static void pyprof__heap_tick(uint64_t now)   // ages are measured by this clock
 {
     if (!PYPROF__GET(pyprof__heap.users)) return;
-    PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - pyprof__heap.start_ns) / 1000000));
+    PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - PYPROF__GET(pyprof__heap.start_ns)) / 1000000));
     pyprof__objects_watch(0);
 }
 
@@ -18650,7 +18690,7 @@ static void pyprof__deliver_events(void)
         on_event = session->config.on_event;
         memcpy(detail, session->event_detail, sizeof detail);
         token = pyprof__token(i);
-        if (events && on_event.fn) pyprof__g.delivering = i + 1;
+        if (events && on_event.fn) __atomic_store_n(&pyprof__g.delivering, i + 1, __ATOMIC_RELAXED);
         pyprof__sessions_unlock();
         for (event = PYPROF_EVENT_DURATION; events && on_event.fn && event <= PYPROF_EVENT_DEGRADED; event++)
             if (events & 1 << event)
@@ -18706,7 +18746,7 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     if (present && sweeper->names_opcodes) pyprof__look_opcodes(sweeper);
     pyprof__sessions_lock();
     if (tick.now > pyprof__g.own_cpu_due) {   // reading the clock of a running thread makes the scheduler think again about it
-        pyprof__g.own_cpu_ns = pyprof__own_cpu();
+        __atomic_store_n(&pyprof__g.own_cpu_ns, pyprof__own_cpu(), __ATOMIC_RELAXED);
         pyprof__g.own_cpu_due = tick.now + 10000000;
     }
     for (i = 0; i < PYPROF__SESSIONS; i++) {
@@ -18999,7 +19039,7 @@ static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *
 {
     *stats = session->model.stats;
     stats->own_cpu_ns = pyprof__g.own_cpu_ns > session->own_cpu_start ? pyprof__g.own_cpu_ns - session->own_cpu_start : 0;
-    stats->own_bytes = session->pool.used + pyprof__g.sweeper.pool.used;
+    stats->own_bytes = session->pool.used + __atomic_load_n(&pyprof__g.sweeper.pool.used, __ATOMIC_RELAXED);
     if (!session->heap) return;
     stats->own_bytes += pyprof__heap_bytes();
     stats->heap_state = PYPROF__GET(pyprof__heap.state);
@@ -19794,7 +19834,7 @@ static pyprof_result pyprof__start_first(const pyprof_config *config, uint64_t a
     pyprof__g.doubts = 0;
     result = pyprof__self_check(sweeper, 50, &pyprof__g.proven);
     pyprof__sessions_lock();
-    pyprof__g.own_cpu_ns = 0;
+    __atomic_store_n(&pyprof__g.own_cpu_ns, 0, __ATOMIC_RELAXED);
     if (result == PYPROF_OK) result = pyprof__session_open(config, again, slot);
     pyprof__sessions_unlock();
     if (result != PYPROF_OK) { pyprof__sweeper_close(sweeper); return result; }
@@ -19817,7 +19857,7 @@ static void pyprof__sampler_stop(void)
         pyprof__sessions_lock();
         if (pyprof__sampler_is_gone()) pyprof__g.alive = 0;
         alive = pyprof__g.alive;
-        stays = pyprof__any_session() || (alive && pyprof__g.delivering);
+        stays = pyprof__any_session() || (alive && __atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE));
         pyprof__sessions_unlock();
         if (stays || pyprof__now() > end) return;
         if (alive) { pyprof__wake(&pyprof__g.wake); pyprof__nap(20000); }
@@ -19847,7 +19887,7 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     pyprof_result result;
     int alive;
     pyprof__control_lock();
-    pyprof__g.pid = getpid();
+    __atomic_store_n(&pyprof__g.pid, getpid(), __ATOMIC_RELAXED);
     if (!pyprof__g.atfork) pyprof__g.atfork = pthread_atfork(NULL, NULL, pyprof__after_fork) == 0;
     result = pyprof__join_running(config, again, &slot, &alive);
     if (!alive) result = pyprof__start_first(config, again, &slot);
