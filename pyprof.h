@@ -18848,7 +18848,7 @@ static void pyprof__join(void)
 static pyprof_result pyprof__sampler_start(void)
 {
     int error;
-    pyprof__g.tid = 0;
+    __atomic_store_n(&pyprof__g.tid, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&pyprof__g.alive, 1, __ATOMIC_RELEASE);
     error = pyprof__thread_start(&pyprof__g.thread, pyprof__sampler_main, &pyprof__g.sweeper);
     if (error == 0) { pyprof__g.joinable = 1; return PYPROF_OK; }
@@ -19670,8 +19670,8 @@ static int pyprof__writer_start(void *(*run)(void *))   // under pyprof__control
 {
     pyprof__saver *writer = &pyprof__g.writer;
     if (__atomic_exchange_n(&writer->running, 1, __ATOMIC_ACQ_REL)) { pyprof__wake(&writer->word); return 1; }
-    writer->quit = 0;
-    writer->tid = 0;
+    __atomic_store_n(&writer->quit, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&writer->tid, 0, __ATOMIC_RELAXED);
     if (pyprof__thread_start(&writer->thread, run, NULL) == 0) return 1;
     __atomic_store_n(&writer->running, 0, __ATOMIC_RELEASE);
     return 0;
@@ -19688,7 +19688,8 @@ static void pyprof__writer_stop(void)
     if (needed || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)) return;
     __atomic_store_n(&writer->quit, 1, __ATOMIC_RELEASE);
     pyprof__wake(&writer->word);
-    if (writer->tid == pyprof__gettid()) return;   // the last thread of the process: it ends by itself
+    // The last thread of the process: it ends by itself.
+    if (__atomic_load_n(&writer->tid, __ATOMIC_ACQUIRE) == pyprof__gettid()) return;
     pthread_join(writer->thread, NULL);
     __atomic_store_n(&writer->running, 0, __ATOMIC_RELEASE);
 }
@@ -19702,7 +19703,8 @@ static void pyprof__leave(void)
     uint32_t asked;
     clockid_t clock;
     int idle_ms;
-    if (pyprof__g.pid != getpid() || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE) || writer->tid == pyprof__gettid()) return;
+    if (pyprof__g.pid != getpid() || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)
+        || __atomic_load_n(&writer->tid, __ATOMIC_ACQUIRE) == pyprof__gettid()) return;
     asked = __atomic_add_fetch(&writer->asked, 1, __ATOMIC_ACQ_REL);
     pyprof__wake(&writer->word);
     // The clock of a thread by its id, as the kernel makes it: ~tid << 3, and 6 for a thread's scheduler time.
@@ -19963,7 +19965,7 @@ PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **ses
     if (result == PYPROF_OK) {
         pyprof__config_defaults(&copy);
         pyprof__enter();
-        pyprof__stir.forked = pyprof__go_on;
+        __atomic_store_n(&pyprof__stir.forked, pyprof__go_on, __ATOMIC_RELAXED);
         result = pyprof__start(&copy, 0, 0, session);
         if (result == PYPROF_OK) pyprof__start_writing(*session, checkpoint);
     }

@@ -166,12 +166,15 @@ static void use(pyprof *session, unsigned *seed)
 static void *session_main(void *argument)
 {
     unsigned seed = (unsigned)(uintptr_t)argument;
+    char checkpoint[64];
+    snprintf(checkpoint, sizeof checkpoint, "/tmp/pyprof-test-%ld-%u.json", (long)getpid(), seed);
     for (int i = 0; i < rounds; i++) {
         pyprof_config config = { .rate_hz = 1000 + rand_r(&seed) % 5000, .max_bytes = 4 << 20, .timeline_s = -1, .on_event = { on_event, NULL } };
         pyprof *session = NULL;
         pyprof_profile *profile = NULL;
         int gil = rand_r(&seed) % 3 == 0;
         if (rand_r(&seed) % 2) config.heap = heap_mode;
+        if (rand_r(&seed) % 4 == 0) config.checkpoint = checkpoint;
         if (rand_r(&seed) % 3 == 0) config.duration_s = 0.0005;
         if (gil) take_gil(fake_states[0]);
         pyprof_result result = pyprof_start(&config, &session);
@@ -185,6 +188,7 @@ static void *session_main(void *argument)
         }
         if (gil) drop_gil();
     }
+    unlink(checkpoint);
     return NULL;
 }
 
