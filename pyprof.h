@@ -1123,18 +1123,34 @@ static int pyprof__proc_place(const char *name, char *path, size_t capacity)
     return folder < 0 ? AT_FDCWD : folder;
 }
 
+// Once the main thread has left by pthread_exit, the process's own folder tells nothing of its memory: the
+// folders of its other threads do. 0 = that one was asked already.
+static int pyprof__proc_own(const char *name, char *own, size_t capacity)
+{
+    if (strncmp(name, "task/", 5) == 0 || __atomic_load_n(&pyprof__proc.foreign, __ATOMIC_RELAXED)) return 0;
+    snprintf(own, capacity, "task/%lld/%s", (long long)pyprof__gettid(), name);
+    return 1;
+}
+
 static ssize_t pyprof__proc_read(const char *name, char *text, size_t capacity)   // as pyprof__read_file
 {
-    char path[128];
+    char path[160], own[128];
     int folder = pyprof__proc_place(name, path, sizeof path);
+    ssize_t size = pyprof__read_file(folder, path, text, capacity);
+    if (size > 0 || !pyprof__proc_own(name, own, sizeof own)) return size;
+    folder = pyprof__proc_place(own, path, sizeof path);
     return pyprof__read_file(folder, path, text, capacity);
 }
 
 static int pyprof__proc_link(const char *name, char *text, size_t capacity)   // 1 = read; 0: the text is empty
 {
-    char path[128];
+    char path[160], own[128];
     int folder = pyprof__proc_place(name, path, sizeof path);
     ssize_t size = readlinkat(folder, path, text, capacity - 1);
+    if (size <= 0 && pyprof__proc_own(name, own, sizeof own)) {
+        folder = pyprof__proc_place(own, path, sizeof path);
+        size = readlinkat(folder, path, text, capacity - 1);
+    }
     text[size > 0 ? size : 0] = 0;
     return size > 0;
 }
@@ -2138,7 +2154,7 @@ typedef enum { PYPROF__BY_WRITEV, PYPROF__BY_READV, PYPROF__BY_MEMFD } pyprof__m
 
 typedef struct {
     pyprof__method method;
-    int64_t pid;
+    int64_t pid, tid;      // tid: the thread that reads. The main thread can have ended, and has no memory then
     int fd;                // PYPROF__BY_MEMFD: the kernel copies our memory in and out of this file
     uint64_t inode;        // of that file: a host that closes all descriptors may get the number for a file of its own
     uint64_t end;          // no address of a program lies behind it
@@ -2180,8 +2196,8 @@ static size_t pyprof__gather(const pyprof__source *source, void *to, const struc
     target.iov_len = size;
     if (source->method == PYPROF__BY_MEMFD) done = pyprof__gather_memfd(source, to, from, pieces);
     else if (source->method == PYPROF__BY_READV)
-        done = (ssize_t)syscall(SYS_process_vm_readv, (pid_t)source->pid, &target, 1ul, from, (unsigned long)pieces, 0ul);
-    else done = (ssize_t)syscall(SYS_process_vm_writev, (pid_t)source->pid, from, (unsigned long)pieces, &target, 1ul, 0ul);
+        done = (ssize_t)syscall(SYS_process_vm_readv, (pid_t)source->tid, &target, 1ul, from, (unsigned long)pieces, 0ul);
+    else done = (ssize_t)syscall(SYS_process_vm_writev, (pid_t)source->tid, from, (unsigned long)pieces, &target, 1ul, 0ul);
     return PYPROF__TEST_READ(to, size, done < 0 ? 0 : (size_t)done);
 }
 
@@ -2208,6 +2224,7 @@ static int pyprof__source_try(pyprof__source *source, pyprof__method method)   /
     memset(source, 0, sizeof *source);
     source->method = method;
     source->pid = getpid();
+    source->tid = pyprof__gettid();
     source->fd = -1;
     source->end = pyprof__address_end();
     piece.iov_base = &probe;
@@ -2227,7 +2244,8 @@ static void pyprof__source_close(pyprof__source *source)
     source->fd = -1;
 }
 
-// Takes the first way that works here: seccomp filters and old sandboxes refuse the first two.
+// Takes the first way that works here: seccomp filters and old sandboxes refuse the first two. Copies are of the
+// calling thread from then on.
 static pyprof_result pyprof__source_open(pyprof__source *source)
 {
     int error;
@@ -2236,6 +2254,20 @@ static pyprof_result pyprof__source_open(pyprof__source *source)
     if (pyprof__source_try(source, PYPROF__BY_MEMFD)) return PYPROF_OK;
     pyprof__source_close(source);
     return pyprof__fail(PYPROF_ERR_DENIED, "cannot read memory safely: process_vm_readv: %s; memfd: %s", strerror(error), strerror(errno));
+}
+
+// Does the way that was taken still work? A filter can come later. If not, another is taken.
+typedef enum { PYPROF__WAY_WORKS, PYPROF__WAY_CHANGED, PYPROF__WAY_NONE } pyprof__way;
+
+static pyprof__way pyprof__source_again(pyprof__source *source)
+{
+    uint64_t probe = 0x70797072, copy = 0;
+    pyprof__source found;
+    if (pyprof__copy(source, &copy, (uint64_t)(uintptr_t)&probe, sizeof probe) && copy == probe) return PYPROF__WAY_WORKS;
+    if (pyprof__source_open(&found) != PYPROF_OK) return PYPROF__WAY_NONE;
+    pyprof__source_close(source);
+    *source = found;
+    return PYPROF__WAY_CHANGED;
 }
 
 // The mirror: local copies of small blocks, valid for one epoch. What an owner (a thread) touched when it was last walked,
@@ -3678,7 +3710,7 @@ static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__po
     found = library ? dlsym(library, name) : NULL;
     if (library) dlclose(library);
     if (found) return found;
-    return (void *)(uintptr_t)pyprof__elf_function(pool, "/proc/self/exe", (uint64_t)(uintptr_t)info.base, name);
+    return (void *)(uintptr_t)pyprof__elf_function(pool, "/proc/thread-self/exe", (uint64_t)(uintptr_t)info.base, name);
 }
 
 // ============================================================================
@@ -7460,6 +7492,7 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, const pyprof
 static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
 {
     pyprof__cancel_off();   // a callback may ask for it
+    sweeper->source.tid = pyprof__gettid();
     pyprof__thread_tune();
     sweeper->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
     sweeper->cpu_word = pyprof__cpu_word_offset();
@@ -8772,7 +8805,11 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
         sweeper->list.whole_due = 0;
         return 1;
     }
-    if (head == 0 || !pyprof__codes_renew(&sweeper->codes)) return 0;
+    if (head == 0) return 0;
+    if (!pyprof__codes_renew(&sweeper->codes)) {
+        sweeper->list.whole_due = 0;
+        return 1;
+    }
     if (generation != sweeper->codes.generation) {
         pyprof__forget_stacks(&sweeper->list);
         sweeper->targets = 0;
@@ -8918,7 +8955,7 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
             cause = thread->cause;
             *proven = cause == 0 || cause == PYPROF__AGAIN;
         }
-        if (!walked && attempt > 2) return PYPROF_OK;   // no Python code runs on any thread
+        if (!walked && attempt >= attempts / 16) return PYPROF_OK;   // no Python code runs on any thread
     }
     if (*proven) return PYPROF_OK;
     if (sweeper->pool.refused) return pyprof__fail_memory("the sampler");
@@ -17511,7 +17548,7 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 // ============================================================================
 enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 16384, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__RIVALS = 1024,
        PYPROF__ACCOUNTS = 65536, PYPROF__DUE = 512, PYPROF__TURN_NS = 30000, PYPROF__PROMPT_NS = 100000, PYPROF__LEAVE_NS = 25000,
-       PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
+       PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8, PYPROF__BLIND_NS = 100000000 };
 // Ns a session's end waits for a sampler that gets no CPU, and for a callback that can be waiting for the caller.
 #ifndef PYPROF__TEST_PATIENCE
 #define PYPROF__TEST_PATIENCE 5000000000u
@@ -17634,6 +17671,7 @@ typedef struct {
     int delivering;              // session whose callback runs + 1, 0 = none
     int changing;                // session that the owner of the lock may change + 1, 0 = none
     pyprof__sweeper sweeper;     // the sampler thread's while alive
+    uint64_t blind_ns, blind_due;       // since when nothing could be read, 0 = it can; when to look for a way again
     int proven;                  // the layout was checked on a live thread
     int doubts;                  // how often that failed so far,
     uint64_t doubted_ns;         // and since when
@@ -18699,11 +18737,41 @@ static void pyprof__deliver_events(void)
     }
 }
 
+static void pyprof__degrade_all(const char *reason)   // under the lock
+{
+    int i;
+    for (i = 0; i < PYPROF__SESSIONS; i++)
+        if (pyprof__g.sessions[i].generation & 1) pyprof__degrade(&pyprof__g.sessions[i], reason);
+}
+
+// Nothing could be read in this sweep. If that lasts, is it the way that memory is read? Under the lock.
+static void pyprof__blind(pyprof__sweeper *sweeper, uint64_t now)
+{
+    pyprof__way way;
+    if (!pyprof__g.blind_ns) {
+        pyprof__g.blind_ns = now;
+        pyprof__g.blind_due = now + PYPROF__BLIND_NS;
+    }
+    if (now < pyprof__g.blind_due) return;
+    pyprof__g.blind_due = now + (now - pyprof__g.blind_ns);
+    way = pyprof__source_again(&sweeper->source);
+    pyprof__degrade_all(way == PYPROF__WAY_NONE ? "memory cannot be read any more: the system refuses it"
+                        : way == PYPROF__WAY_CHANGED ? "the system refused to read memory for a while: it is read in another way since"
+                        : sweeper->pool.refused ? "the system gives no more memory: threads cannot be listed"
+                        : "no thread could be read for a while");
+}
+
+// For how long that has been so; 0 = it is not, or not for long. Under the lock.
+static uint64_t pyprof__blind_for(uint64_t now)
+{
+    uint64_t since = pyprof__g.blind_ns;
+    return since && now > since + PYPROF__BLIND_NS ? now - since : 0;
+}
+
 // Before the first sweep, as soon as there is an interpreter: does it look as expected?
 static int pyprof__prove(pyprof__sweeper *sweeper)
 {
     pyprof_result result;
-    int i;
     if (pyprof__g.proven) return 1;
     if (pyprof__g.refused[0]) return 0;
     result = pyprof__self_check(sweeper, 3, &pyprof__g.proven);
@@ -18713,8 +18781,7 @@ static int pyprof__prove(pyprof__sweeper *sweeper)
     if (pyprof__g.doubts < 100 || pyprof__now() - pyprof__g.doubted_ns < 3 * pyprof__second) return 0;
     pyprof__sessions_lock();
     pyprof__copy_text(pyprof__g.refused, sizeof pyprof__g.refused, pyprof__error_text);
-    for (i = 0; i < PYPROF__SESSIONS; i++)
-        if (pyprof__g.sessions[i].generation & 1) pyprof__degrade(&pyprof__g.sessions[i], pyprof__g.refused);
+    pyprof__degrade_all(pyprof__g.refused);
     pyprof__sessions_unlock();
     return 0;
 }
@@ -18723,11 +18790,12 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
 {
     pyprof__tick tick;
     uint64_t retried = sweeper->retried;
-    int i, present;
+    int i, present, proves;
     pyprof__schedule_collect(schedule, pyprof__now(), &tick);
     sweeper->late = tick.late > PYPROF__PROMPT_NS || tick.count > 1;
     sweeper->turns = (size_t)(schedule->period / PYPROF__TURN_NS);
-    present = pyprof__prove(sweeper) && pyprof__sweep(sweeper, tick.now);
+    proves = pyprof__prove(sweeper);
+    present = proves && pyprof__sweep(sweeper, tick.now);
     if (present) pyprof__watch_lateness(sweeper, tick.now, tick.late);
     if (present && (tick.now > names->due || (tick.now > names->soon && pyprof__names_missing(&sweeper->list)))) {   // 5 % of the time at most
         uint64_t begin = pyprof__now(), took;
@@ -18749,6 +18817,8 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
         __atomic_store_n(&pyprof__g.own_cpu_ns, pyprof__own_cpu(), __ATOMIC_RELAXED);
         pyprof__g.own_cpu_due = tick.now + 10000000;
     }
+    if (!proves || (present && !sweeper->listed)) pyprof__blind(sweeper, tick.now);
+    else pyprof__g.blind_ns = 0;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
         if (!(session->generation & 1) || session->torn) continue;
@@ -18828,11 +18898,8 @@ static int pyprof__sampler_is_gone(void)
 // The sampler thread was ended while sessions run: they record no more, and say so. Under the lock.
 static int pyprof__sampler_failed(void)
 {
-    int i;
     if (!pyprof__g.alive || !pyprof__sampler_is_gone()) return 0;
-    for (i = 0; i < PYPROF__SESSIONS; i++)
-        if (pyprof__g.sessions[i].generation & 1)
-            pyprof__degrade(&pyprof__g.sessions[i], "the sampler thread was ended by the kernel or by a callback: nothing is recorded any more");
+    pyprof__degrade_all("the sampler thread was ended by the kernel or by a callback: nothing is recorded any more");
     return 1;
 }
 
@@ -18876,12 +18943,15 @@ static void pyprof__record_end(pyprof__session *session, int stops)
 {
     pyprof__model *model = &session->model;
     uint64_t now = pyprof__now(), wall = now - session->last_ns, due = (uint64_t)((double)wall * session->config.rate_hz / 1e9);
+    uint64_t asked = model->stats.asked, counted = session->due_now;   // it had a CPU at those, and saw nothing
     size_t i;
     if (session->paused) { pyprof__accounts_settle(session); return; }
     if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
     for (i = 0; i < session->accounts.count; i++)
-        pyprof__account_end(session, &PYPROF__AT(pyprof__account, session->accounts, i), now, due);
-    if (session->tick == 0 && due) {           // it never saw a thread; the one that ends the session was there
+        pyprof__account_end(session, &PYPROF__AT(pyprof__account, session->accounts, i), now, due > counted ? due - counted : 0);
+    if (due) session->due_now = 0;
+    // It saw no thread, but the one that asks was there.
+    if (due && asked == model->stats.asked && (session->tick == 0 || pyprof__blind_for(now))) {
         model->stats.missed += due;
         model->stats.asked += due;
     }
@@ -19171,8 +19241,10 @@ static void pyprof__heap_leave(pyprof__session *session)   // under the lock
 static int pyprof__is_running(void)   // is there an interpreter?
 {
     const pyprof__sweeper *sweeper = &pyprof__g.sweeper;
+    pyprof__source source = sweeper->source;   // on this thread
     uint64_t head = 0;
-    return pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head) && head != 0;
+    source.tid = pyprof__gettid();
+    return pyprof__copy(&source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head) && head != 0;
 }
 
 // ---- one sweep without a session ---------------------------------------------------------
@@ -19241,7 +19313,7 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
     else if (last_s > 0 && found->config.timeline_s < 0)
         result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
     else if ((result = pyprof__session_whole(found)) == PYPROF_OK) {
-        pyprof__record_end(found, pyprof__sampler_failed());
+        pyprof__record_end(found, pyprof__sampler_failed() || pyprof__blind_for(pyprof__now()));
         result = pyprof__session_profile(found, last_s, profile);
     }
     if (result == PYPROF_OK && reset && !pyprof__session_renew(found, found->last_ns)) {
@@ -20115,7 +20187,7 @@ PYPROF__DEF pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
     if (found) {
-        uint64_t owed = pyprof__sampler_failed() ? pyprof__owed(found, pyprof__now()) : 0;
+        uint64_t now = pyprof__now(), owed = pyprof__sampler_failed() || pyprof__blind_for(now) ? pyprof__owed(found, now) : 0;
         pyprof__session_stats(found, stats);
         stats->asked += owed;
         stats->missed += owed;
