@@ -1771,6 +1771,7 @@ static int64_t pyprof__resident(void)   // bytes of this process in memory; 0 = 
 {
     char text[128], *at;
     if (pyprof__proc_read("statm", text, sizeof text) <= 0) return 0;
+    if (strncmp(text, "0 0 ", 4) == 0) pyprof__task_read(pyprof__gettid(), "statm", text, sizeof text);   // the main thread has left
     at = strchr(text, ' ');
     return at ? (int64_t)strtoull(at, NULL, 10) * (int64_t)pyprof__page_size() : 0;
 }
@@ -2234,8 +2235,7 @@ static int pyprof__source_try(pyprof__source *source, pyprof__method method)   /
         if (source->fd < 0 || fstat(source->fd, &info) != 0) return 0;
         source->inode = (uint64_t)info.st_ino;
     }
-    pyprof__gather(source, &copy, &piece, 1, sizeof copy);
-    return copy == probe;
+    return pyprof__gather(source, &copy, &piece, 1, sizeof copy) == sizeof copy && copy == probe;
 }
 
 static void pyprof__source_close(pyprof__source *source)
@@ -7439,6 +7439,7 @@ typedef struct {
     struct { int64_t ns; uint64_t at; int cpu; } ahead[PYPROF__AHEAD_CPUS];   // of some CPUs: their scheduler's clock less ours, as it was then
     size_t turns;                  // so many of the threads that wait are looked at in a sweep
     uint32_t looks, targets;       // of this sweep, at what threads wait for; different files and peers so far
+    int blind;                     // nothing can be proved at the moment
     int listed, listed_now;        // this sweep has a list of threads; it was read in the window that is open
     const char *degraded;          // why captures are not frozen, NULL = they are
     pyprof__array awaits;          // pyprof__await: the tasks found waiting after this sweep
@@ -17668,7 +17669,7 @@ typedef struct {
     pthread_t thread;
     int64_t tid;                 // of that thread, 0 = it has not begun yet
     uint32_t wake;               // futex word: something changed
-    int delivering;              // session whose callback runs + 1, 0 = none
+    uint64_t delivering;         // token of the session whose callback runs, 0 = none
     int changing;                // session that the owner of the lock may change + 1, 0 = none
     pyprof__sweeper sweeper;     // the sampler thread's while alive
     uint64_t blind_ns, blind_due;       // since when nothing could be read, 0 = it can; when to look for a way again
@@ -17712,7 +17713,8 @@ static void pyprof__after_fork(void)
         session->generation += session->generation & 1;
         goes_on |= pyprof__g.again[i] != 0;
     }
-    pyprof__g.alive = pyprof__g.joinable = pyprof__g.delivering = 0;
+    pyprof__g.alive = pyprof__g.joinable = 0;
+    pyprof__g.delivering = 0;
     memset(&pyprof__g.children, 0, sizeof pyprof__g.children);
     pyprof__g.writer.running = pyprof__g.writer.quit = 0;
     pyprof__g.writer.done = pyprof__g.writer.asked;
@@ -18511,6 +18513,64 @@ static void pyprof__record_gap(pyprof__session *session, const pyprof__tick *tic
     session->awake_due = session->due - 1;
 }
 
+// For how long nothing could be read; 0 = it can be, or that is new. Under the lock.
+static uint64_t pyprof__blind_for(uint64_t now)
+{
+    uint64_t since = pyprof__g.blind_ns;
+    return since && now > since + PYPROF__BLIND_NS ? now - since : 0;
+}
+
+// Ticks x threads that are not told yet, of the threads that were there when they could last be seen: one, if none
+// was seen ever. Under the lock.
+static uint64_t pyprof__owed(const pyprof__session *session, uint64_t now)
+{
+    uint64_t threads = 0;
+    size_t i;
+    if (session->paused || now < session->last_ns) return 0;
+    for (i = 0; i < session->accounts.count; i++) {
+        const pyprof__account *account = &PYPROF__AT(const pyprof__account, session->accounts, i);
+        threads += account->tick == session->tick || account->cold;
+    }
+    return (threads ? threads : 1) * (uint64_t)((double)(now - session->last_ns) * session->config.rate_hz / 1e9);
+}
+
+// For ever: nobody will tell those ticks later.
+static void pyprof__record_end(pyprof__session *session, int stops)
+{
+    pyprof__model *model = &session->model;
+    uint64_t now = pyprof__now(), wall = now - session->last_ns, due = (uint64_t)((double)wall * session->config.rate_hz / 1e9);
+    uint64_t asked = model->stats.asked, counted = session->due_now;   // it had a CPU at those, and saw nothing
+    size_t i;
+    if (session->paused) { pyprof__accounts_settle(session); return; }
+    if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
+    for (i = 0; i < session->accounts.count; i++)
+        pyprof__account_end(session, &PYPROF__AT(pyprof__account, session->accounts, i), now, due > counted ? due - counted : 0);
+    if (due) session->due_now = 0;
+    // It saw no thread, but the one that asks was there.
+    if (due && asked == model->stats.asked && (session->tick == 0 || pyprof__blind_for(now))) {
+        model->stats.missed += due;
+        model->stats.asked += due;
+    }
+    if (due && wall > model->stats.late_max_ns) model->stats.late_max_ns = wall;
+    pyprof__accounts_settle(session);
+    model->recorded_ns += wall;
+    session->last_ns = model->last_ns = now;
+}
+
+// Is duration_s over? Then the session pauses by itself.
+static int pyprof__is_over(const pyprof__session *session, uint64_t now)
+{
+    return session->config.duration_s > 0
+        && (double)(session->model.recorded_ns + now - session->last_ns) >= session->config.duration_s * 1e9;
+}
+
+static void pyprof__record_over(pyprof__session *session)
+{
+    pyprof__accounts_pause(session);
+    session->paused = session->ended = 1;
+    session->events |= 1 << PYPROF_EVENT_DURATION;
+}
+
 static void pyprof__record(pyprof__session *session, pyprof__sweeper *sweeper, const pyprof__tick *tick, int present, uint64_t retried)
 {
     pyprof__model *model = &session->model;
@@ -18520,8 +18580,13 @@ static void pyprof__record(pyprof__session *session, pyprof__sweeper *sweeper, c
     if (session->paused) return;
     session->took_ns += present ? sweeper->took_ns : 0;
     pyprof__record_due(session, tick);
-    // Where no thread could be seen its ticks are told later.
-    if (!session->due_now || (present && !sweeper->listed)) return;
+    if (!session->due_now) return;
+    if (sweeper->blind || (present && !sweeper->listed)) {   // where no thread could be seen its ticks are told later
+        if (!pyprof__is_over(session, now)) return;
+        pyprof__record_end(session, 1);
+        pyprof__record_over(session);
+        return;
+    }
     if (present && pyprof__was_suspended(sweeper, tick)) pyprof__record_gap(session, tick);
     pyprof__record_stats(session, sweeper, tick, retried);
     for (i = 0; i < sweeper->list.listed.count && present; i++) {
@@ -18532,11 +18597,7 @@ static void pyprof__record(pyprof__session *session, pyprof__sweeper *sweeper, c
     session->last_ns = model->last_ns = now;
     session->due_now = session->took_ns = 0;
     model->stats.threads = model->members.count;
-    if (session->config.duration_s > 0 && (double)model->recorded_ns >= session->config.duration_s * 1e9) {
-        pyprof__accounts_pause(session);
-        session->paused = session->ended = 1;
-        session->events |= 1 << PYPROF_EVENT_DURATION;
-    }
+    if (pyprof__is_over(session, now)) pyprof__record_over(session);
 }
 
 // The tasks that were found waiting, below their threads.
@@ -18728,7 +18789,7 @@ static void pyprof__deliver_events(void)
         on_event = session->config.on_event;
         memcpy(detail, session->event_detail, sizeof detail);
         token = pyprof__token(i);
-        if (events && on_event.fn) __atomic_store_n(&pyprof__g.delivering, i + 1, __ATOMIC_RELAXED);
+        if (events && on_event.fn) __atomic_store_n(&pyprof__g.delivering, (uint64_t)(uintptr_t)token, __ATOMIC_RELAXED);
         pyprof__sessions_unlock();
         for (event = PYPROF_EVENT_DURATION; events && on_event.fn && event <= PYPROF_EVENT_DEGRADED; event++)
             if (events & 1 << event)
@@ -18761,13 +18822,6 @@ static void pyprof__blind(pyprof__sweeper *sweeper, uint64_t now)
                         : "no thread could be read for a while");
 }
 
-// For how long that has been so; 0 = it is not, or not for long. Under the lock.
-static uint64_t pyprof__blind_for(uint64_t now)
-{
-    uint64_t since = pyprof__g.blind_ns;
-    return since && now > since + PYPROF__BLIND_NS ? now - since : 0;
-}
-
 // Before the first sweep, as soon as there is an interpreter: does it look as expected?
 static int pyprof__prove(pyprof__sweeper *sweeper)
 {
@@ -18790,12 +18844,12 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
 {
     pyprof__tick tick;
     uint64_t retried = sweeper->retried;
-    int i, present, proves;
+    int i, present;
     pyprof__schedule_collect(schedule, pyprof__now(), &tick);
     sweeper->late = tick.late > PYPROF__PROMPT_NS || tick.count > 1;
     sweeper->turns = (size_t)(schedule->period / PYPROF__TURN_NS);
-    proves = pyprof__prove(sweeper);
-    present = proves && pyprof__sweep(sweeper, tick.now);
+    sweeper->blind = !pyprof__prove(sweeper);
+    present = !sweeper->blind && pyprof__sweep(sweeper, tick.now);
     if (present) pyprof__watch_lateness(sweeper, tick.now, tick.late);
     if (present && (tick.now > names->due || (tick.now > names->soon && pyprof__names_missing(&sweeper->list)))) {   // 5 % of the time at most
         uint64_t begin = pyprof__now(), took;
@@ -18817,7 +18871,7 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
         __atomic_store_n(&pyprof__g.own_cpu_ns, pyprof__own_cpu(), __ATOMIC_RELAXED);
         pyprof__g.own_cpu_due = tick.now + 10000000;
     }
-    if (!proves || (present && !sweeper->listed)) pyprof__blind(sweeper, tick.now);
+    if (sweeper->blind || (present && !sweeper->listed)) pyprof__blind(sweeper, tick.now);
     else pyprof__g.blind_ns = 0;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
@@ -18922,43 +18976,6 @@ static pyprof_result pyprof__sampler_start(void)
     pyprof__g.alive = 0;
     pyprof__sweeper_close(&pyprof__g.sweeper);
     return pyprof__fail(PYPROF_ERR_BUSY, "cannot start the sampler thread: %s", strerror(error));
-}
-
-// Ticks x threads that are not told yet, of the threads that were there when they could last be seen: one, if none
-// was seen ever. Under the lock.
-static uint64_t pyprof__owed(const pyprof__session *session, uint64_t now)
-{
-    uint64_t threads = 0;
-    size_t i;
-    if (session->paused || now < session->last_ns) return 0;
-    for (i = 0; i < session->accounts.count; i++) {
-        const pyprof__account *account = &PYPROF__AT(const pyprof__account, session->accounts, i);
-        threads += account->tick == session->tick || account->cold;
-    }
-    return (threads ? threads : 1) * (uint64_t)((double)(now - session->last_ns) * session->config.rate_hz / 1e9);
-}
-
-// For ever: nobody will tell those ticks later.
-static void pyprof__record_end(pyprof__session *session, int stops)
-{
-    pyprof__model *model = &session->model;
-    uint64_t now = pyprof__now(), wall = now - session->last_ns, due = (uint64_t)((double)wall * session->config.rate_hz / 1e9);
-    uint64_t asked = model->stats.asked, counted = session->due_now;   // it had a CPU at those, and saw nothing
-    size_t i;
-    if (session->paused) { pyprof__accounts_settle(session); return; }
-    if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
-    for (i = 0; i < session->accounts.count; i++)
-        pyprof__account_end(session, &PYPROF__AT(pyprof__account, session->accounts, i), now, due > counted ? due - counted : 0);
-    if (due) session->due_now = 0;
-    // It saw no thread, but the one that asks was there.
-    if (due && asked == model->stats.asked && (session->tick == 0 || pyprof__blind_for(now))) {
-        model->stats.missed += due;
-        model->stats.asked += due;
-    }
-    if (due && wall > model->stats.late_max_ns) model->stats.late_max_ns = wall;
-    pyprof__accounts_settle(session);
-    model->recorded_ns += wall;
-    session->last_ns = model->last_ns = now;
 }
 
 // ---- starting and ending a session ---------------------------------------------------
@@ -19931,7 +19948,7 @@ static void pyprof__sampler_stop(void)
         pyprof__sessions_lock();
         if (pyprof__sampler_is_gone()) pyprof__g.alive = 0;
         alive = pyprof__g.alive;
-        stays = pyprof__any_session() || (alive && __atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE));
+        stays = pyprof__any_session() || (alive && __atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE) != 0);
         pyprof__sessions_unlock();
         if (stays || pyprof__now() > end) return;
         if (alive) { pyprof__wake(&pyprof__g.wake); pyprof__nap(20000); }
@@ -20048,10 +20065,10 @@ PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **ses
 // A stop waits for the callback of its session, which may use what the host frees next. No lock is held meanwhile:
 // the callback may wait for anything that another thread does here. If it waits for the GIL, against the rule,
 // and this thread has that, neither would ever get on.
-static void pyprof__await_callback(int slot)   // + 1
+static void pyprof__await_callback(const pyprof *token)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
-    while (__atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE) == slot && !pyprof__sampler_is_gone()) {
+    while (__atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE) == (uint64_t)(uintptr_t)token && !pyprof__sampler_is_gone()) {
         pyprof__nap(20000);
         if (pyprof__now() < end) continue;
         if (pyprof__caller_holds_gil()) return;
@@ -20064,7 +20081,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     pyprof__session *found;
     pyprof_profile *made = NULL;
     pyprof_result result = PYPROF_OK;
-    int slot = 0, from_env, unhook = 0, cancel = pyprof__cancel_off();
+    int from_env, unhook = 0, cancel = pyprof__cancel_off();
     char checkpoint[1024] = "";
     if (profile) *profile = NULL;
     pyprof__enter();
@@ -20074,7 +20091,6 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     found = pyprof__session_of(session);
     from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == getpid();
     if (found) {
-        slot = (int)(found - pyprof__g.sessions) + 1;
         memcpy(checkpoint, found->checkpoint, sizeof checkpoint);
         if (profile || from_env || checkpoint[0]) result = pyprof__session_end(found, &made);
         unhook = found->heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running();
@@ -20086,7 +20102,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     pyprof__sessions_unlock();
     if (unhook) pyprof__heap_request();
     pyprof__control_unlock();
-    if (slot && !pyprof__is_sampler) pyprof__await_callback(slot);
+    if (found && !pyprof__is_sampler) pyprof__await_callback(session);
     pyprof__control_lock();
     pyprof__sampler_stop();
     if (made) pyprof__write_end(made, checkpoint, from_env);
