@@ -19258,8 +19258,13 @@ static void pyprof__heap_leave(pyprof__session *session)   // under the lock
 static int pyprof__is_running(void)   // is there an interpreter?
 {
     const pyprof__sweeper *sweeper = &pyprof__g.sweeper;
-    pyprof__source source = sweeper->source;   // on this thread
+    pyprof__source source;   // the sampler's, but for the thread that reads
     uint64_t head = 0;
+    source.method = sweeper->source.method;
+    source.pid = sweeper->source.pid;
+    source.fd = sweeper->source.fd;
+    source.inode = sweeper->source.inode;
+    source.end = sweeper->source.end;
     source.tid = pyprof__gettid();
     return pyprof__copy(&source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head) && head != 0;
 }
