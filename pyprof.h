@@ -20059,7 +20059,7 @@ PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **ses
     if (result == PYPROF_OK) {
         pyprof__config_defaults(&copy);
         pyprof__enter();
-        __atomic_store_n(&pyprof__stir.forked, pyprof__go_on, __ATOMIC_RELAXED);
+        __atomic_store_n(&pyprof__stir.forked, &pyprof__go_on, __ATOMIC_RELAXED);
         result = pyprof__start(&copy, 0, 0, session);
         if (result == PYPROF_OK) pyprof__start_writing(*session, checkpoint);
     }
