@@ -796,10 +796,10 @@ static uint64_t pyprof__address_end(void)   // of this process: the kernel puts 
 // ---- threads ---------------------------------------------------------------
 static int64_t pyprof__gettid(void) { return (int64_t)syscall(SYS_gettid); }
 
-static int pyprof__thread_exists(int64_t tid)
+static int pyprof__thread_exists(int64_t tid)   // a filter that refuses the question is no answer
 {
     long pid = pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);   // not libc's: libfaketime fakes that, too
-    return pyprof__kernel(SYS_tgkill, pid, (long)tid, 0, 0, 0, 0) == 0;
+    return pyprof__kernel(SYS_tgkill, pid, (long)tid, 0, 0, 0, 0) != -ESRCH;
 }
 
 // ---- errors ------------------------------------------------------------------
@@ -937,6 +937,60 @@ static pyprof_result pyprof__stay_mapped(void)
                         why ? why : "the dynamic linker does not know it");
 }
 
+// ---- locks -----------------------------------------------------------------
+// A mutex that outlives its owner. The kernel can end one thread alone (a filter of system calls), and does so
+// in the middle of anything: the next thread that comes gets the lock then, and is told. The thread that has
+// the lock cannot be cancelled. All zero is free: the mutex itself is made when a thread first takes it.
+typedef struct {
+    uint32_t made;               // 0 = not yet, 1 = a thread makes it, 2 = it is there
+    int cancel;                  // the owner's cancellation state before
+    pthread_mutex_t mutex;
+} pyprof__mutex;
+
+static void pyprof__mutex_make(pyprof__mutex *mutex)
+{
+    pthread_mutexattr_t how;
+    uint32_t none = 0;
+    if (!__atomic_compare_exchange_n(&mutex->made, &none, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) {
+        while (__atomic_load_n(&mutex->made, __ATOMIC_ACQUIRE) != 2) pyprof__nap(20000);
+        return;
+    }
+    pthread_mutexattr_init(&how);
+    pthread_mutexattr_setrobust(&how, PTHREAD_MUTEX_ROBUST);
+    pthread_mutex_init(&mutex->mutex, &how);
+    pthread_mutexattr_destroy(&how);
+    __atomic_store_n(&mutex->made, 2, __ATOMIC_RELEASE);
+}
+
+static int pyprof__cancel_off(void)   // returns the state for pyprof__cancel_back
+{
+    int before = 0;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    return before;
+}
+
+static void pyprof__cancel_back(int before) { pthread_setcancelstate(before, NULL); }
+
+static int pyprof__mutex_take(pyprof__mutex *mutex)   // 1 = the owner before was ended while it had it
+{
+    int cancel = pyprof__cancel_off(), orphan;
+    if (__atomic_load_n(&mutex->made, __ATOMIC_ACQUIRE) != 2) pyprof__mutex_make(mutex);
+    orphan = pthread_mutex_lock(&mutex->mutex) == EOWNERDEAD;
+    if (orphan) pthread_mutex_consistent(&mutex->mutex);
+    mutex->cancel = cancel;
+    return orphan;
+}
+
+static void pyprof__mutex_give(pyprof__mutex *mutex)
+{
+    int cancel = mutex->cancel;
+    pthread_mutex_unlock(&mutex->mutex);
+    pyprof__cancel_back(cancel);
+}
+
+// In a forked child: its owner may be a thread of the parent.
+static void pyprof__mutex_forked(pyprof__mutex *mutex) { memset(mutex, 0, sizeof *mutex); }
+
 // A thread of ours: all signals blocked, so that the host's handlers never run on its small stack.
 static int pyprof__thread_start(pthread_t *thread, void *(*run)(void *), void *argument)
 {
@@ -1041,9 +1095,10 @@ static volatile uint64_t *pyprof__rseq_word(int64_t cpu_word)
 
 static void pyprof__switches_watch(int64_t cpu_word)
 {
-    pyprof__rseq_nowhere.start_ip = (uint64_t)(uintptr_t)&pyprof__rseq_code[2];
-    pyprof__rseq_nowhere.length = 1;
-    pyprof__rseq_nowhere.abort_ip = (uint64_t)(uintptr_t)&pyprof__rseq_code[1];
+    // The same from every thread.
+    __atomic_store_n(&pyprof__rseq_nowhere.start_ip, (uint64_t)(uintptr_t)&pyprof__rseq_code[2], __ATOMIC_RELAXED);
+    __atomic_store_n(&pyprof__rseq_nowhere.length, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&pyprof__rseq_nowhere.abort_ip, (uint64_t)(uintptr_t)&pyprof__rseq_code[1], __ATOMIC_RELAXED);
     PYPROF__FENCE();
     *pyprof__rseq_word(cpu_word) = (uint64_t)(uintptr_t)&pyprof__rseq_nowhere;
     PYPROF__FENCE();
@@ -1143,13 +1198,13 @@ static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_
 enum { PYPROF__PROC_FD = 200 };
 
 static struct {
-    pthread_mutex_t lock;
+    pyprof__mutex lock;
     int64_t pid;                 // whose folder it is
     int users, fd;               // -1 = there is no such folder
     int foreign;                 // it numbers threads as another pid namespace does
     uint64_t device, inode;      // of the folder: a host that closes all descriptors may use the number itself
     const char *lack;            // what cannot be told, and why; NULL = nothing is known to be missing
-} pyprof__proc = { PTHREAD_MUTEX_INITIALIZER, 0, 0, -1, 0, 0, 0, NULL };
+} pyprof__proc = { { 0, 0, PTHREAD_MUTEX_INITIALIZER }, 0, 0, -1, 0, 0, 0, NULL };
 
 static void pyprof__proc_lacks(const char *what)
 {
@@ -1197,16 +1252,15 @@ static void pyprof__proc_drop(void)   // under the lock, or after a fork
 
 static void pyprof__proc_leave(void)
 {
-    pthread_mutex_lock(&pyprof__proc.lock);
+    pyprof__mutex_take(&pyprof__proc.lock);
     if (pyprof__proc.users > 1) pyprof__proc.users--;
     else pyprof__proc_drop();
-    pthread_mutex_unlock(&pyprof__proc.lock);
+    pyprof__mutex_give(&pyprof__proc.lock);
 }
 
 static void pyprof__proc_forked(void)   // the folder is the parent's
 {
-    static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
-    memcpy(&pyprof__proc.lock, &fresh, sizeof fresh);
+    pyprof__mutex_forked(&pyprof__proc.lock);
     pyprof__proc_drop();
 }
 
@@ -1214,22 +1268,22 @@ static void pyprof__proc_use(void)
 {
     int64_t own = (int64_t)getpid(), pid = __atomic_load_n(&pyprof__proc.pid, __ATOMIC_RELAXED);
     if (pid && pid != own) pyprof__proc_forked();   // where no handler told
-    pthread_mutex_lock(&pyprof__proc.lock);
+    pyprof__mutex_take(&pyprof__proc.lock);
     __atomic_store_n(&pyprof__proc.pid, own, __ATOMIC_RELAXED);
     if (pyprof__proc.users++ == 0) {
         pyprof__proc_lacks(NULL);
         pyprof__proc_look();
     }
-    pthread_mutex_unlock(&pyprof__proc.lock);
+    pyprof__mutex_give(&pyprof__proc.lock);
 }
 
 static int pyprof__proc_folder(void)   // -1 = there is none
 {
     int fd;
-    pthread_mutex_lock(&pyprof__proc.lock);
+    pyprof__mutex_take(&pyprof__proc.lock);
     if (pyprof__proc.users && !pyprof__proc_holds()) pyprof__proc_look();
     fd = pyprof__proc.fd;
-    pthread_mutex_unlock(&pyprof__proc.lock);
+    pyprof__mutex_give(&pyprof__proc.lock);
     return fd;
 }
 
@@ -1241,19 +1295,35 @@ static int pyprof__proc_place(const char *name, char *path, size_t capacity)
     return folder < 0 ? AT_FDCWD : folder;
 }
 
+// Once the main thread has left by pthread_exit, the process's own folder tells nothing of its memory: the
+// folders of its other threads do. 0 = that one was asked already.
+static int pyprof__proc_own(const char *name, char *own, size_t capacity)
+{
+    if (strncmp(name, "task/", 5) == 0 || __atomic_load_n(&pyprof__proc.foreign, __ATOMIC_RELAXED)) return 0;
+    snprintf(own, capacity, "task/%lld/%s", (long long)pyprof__gettid(), name);
+    return 1;
+}
+
 static ssize_t pyprof__proc_read(const char *name, char *text, size_t capacity)   // as pyprof__read_file
 {
-    char path[128];
+    char path[160], own[128];
     int folder = pyprof__proc_place(name, path, sizeof path);
+    ssize_t size = pyprof__read_file(folder, path, text, capacity);
+    if (size > 0 || !pyprof__proc_own(name, own, sizeof own)) return size;
+    folder = pyprof__proc_place(own, path, sizeof path);
     return pyprof__read_file(folder, path, text, capacity);
 }
 
 static int pyprof__proc_link(const char *name, char *text, size_t capacity)   // 1 = read; 0: the text is empty
 {
-    char path[128];
+    char path[160], own[128];
     int folder = pyprof__proc_place(name, path, sizeof path);
     ssize_t size;
     PYPROF__AGAIN(size, readlinkat(folder, path, text, capacity - 1));
+    if (size <= 0 && pyprof__proc_own(name, own, sizeof own)) {
+        folder = pyprof__proc_place(own, path, sizeof path);
+        PYPROF__AGAIN(size, readlinkat(folder, path, text, capacity - 1));
+    }
     text[size > 0 ? size : 0] = 0;
     return size > 0;
 }
@@ -2122,6 +2192,7 @@ static int64_t pyprof__resident(void)   // bytes of this process in memory; 0 = 
 {
     char text[128], *at;
     if (pyprof__proc_read("statm", text, sizeof text) <= 0) return 0;
+    if (strncmp(text, "0 0 ", 4) == 0) pyprof__task_read(pyprof__gettid(), "statm", text, sizeof text);   // the main thread has left
     at = strchr(text, ' ');
     return at ? (int64_t)strtoull(at, NULL, 10) * (int64_t)pyprof__page_size() : 0;
 }
@@ -2208,7 +2279,7 @@ static void *pyprof__alloc(pyprof__pool *pool, size_t size)   // zeroed; NULL = 
     if (size == 0 || pool->used > pool->limit || size > pool->limit - pool->used) return NULL;
     memory = pool->allocator.alloc(pool->allocator.user, size);
     if (!memory) { pool->refused = 1; return NULL; }
-    pool->used += size;
+    __atomic_store_n(&pool->used, pool->used + size, __ATOMIC_RELAXED);   // stats read it
     memset(memory, 0, size);
     return memory;
 }
@@ -2216,7 +2287,7 @@ static void *pyprof__alloc(pyprof__pool *pool, size_t size)   // zeroed; NULL = 
 static void pyprof__free(pyprof__pool *pool, void *memory, size_t size)
 {
     if (!memory) return;
-    pool->used -= size;
+    __atomic_store_n(&pool->used, pool->used - size, __ATOMIC_RELAXED);
     pool->allocator.free(pool->allocator.user, memory, size);
 }
 
@@ -2499,7 +2570,7 @@ typedef enum { PYPROF__BY_WRITEV, PYPROF__BY_READV, PYPROF__BY_MEMFD } pyprof__m
 
 typedef struct {
     pyprof__method method;
-    int64_t pid;
+    int64_t pid, tid;      // tid: the thread that reads. The main thread can have ended, and has no memory then
     int fd;                // PYPROF__BY_MEMFD: the kernel copies our memory in and out of this file
     uint64_t inode;        // of that file: a host that closes all descriptors may get the number for a file of its own
     uint64_t end;          // no address of a program lies behind it
@@ -2541,8 +2612,8 @@ static size_t pyprof__gather(const pyprof__source *source, void *to, const struc
     target.iov_len = size;
     if (source->method == PYPROF__BY_MEMFD) done = pyprof__gather_memfd(source, to, from, pieces);
     else if (source->method == PYPROF__BY_READV)
-        done = (ssize_t)syscall(SYS_process_vm_readv, (pid_t)source->pid, &target, 1ul, from, (unsigned long)pieces, 0ul);
-    else done = (ssize_t)syscall(SYS_process_vm_writev, (pid_t)source->pid, from, (unsigned long)pieces, &target, 1ul, 0ul);
+        done = (ssize_t)syscall(SYS_process_vm_readv, (pid_t)source->tid, &target, 1ul, from, (unsigned long)pieces, 0ul);
+    else done = (ssize_t)syscall(SYS_process_vm_writev, (pid_t)source->tid, from, (unsigned long)pieces, &target, 1ul, 0ul);
     return PYPROF__TEST_READ(to, size, done < 0 ? 0 : (size_t)done);
 }
 
@@ -2569,6 +2640,7 @@ static int pyprof__source_try(pyprof__source *source, pyprof__method method)   /
     memset(source, 0, sizeof *source);
     source->method = method;
     source->pid = getpid();
+    source->tid = pyprof__gettid();
     source->fd = -1;
     source->end = pyprof__address_end();
     piece.iov_base = &probe;
@@ -2578,8 +2650,7 @@ static int pyprof__source_try(pyprof__source *source, pyprof__method method)   /
         if (source->fd < 0 || !pyprof__stat(source->fd, &info)) return 0;
         source->inode = (uint64_t)info.st_ino;
     }
-    pyprof__gather(source, &copy, &piece, 1, sizeof copy);
-    return copy == probe;
+    return pyprof__gather(source, &copy, &piece, 1, sizeof copy) == sizeof copy && copy == probe;
 }
 
 static void pyprof__source_close(pyprof__source *source)
@@ -2588,7 +2659,8 @@ static void pyprof__source_close(pyprof__source *source)
     source->fd = -1;
 }
 
-// Takes the first way that works here: seccomp filters and old sandboxes refuse the first two.
+// Takes the first way that works here: seccomp filters and old sandboxes refuse the first two. Copies are of the
+// calling thread from then on.
 static pyprof_result pyprof__source_open(pyprof__source *source)
 {
     int error;
@@ -2597,6 +2669,20 @@ static pyprof_result pyprof__source_open(pyprof__source *source)
     if (pyprof__source_try(source, PYPROF__BY_MEMFD)) return PYPROF_OK;
     pyprof__source_close(source);
     return pyprof__fail(PYPROF_ERR_DENIED, "cannot read memory safely: process_vm_readv: %s; memfd: %s", strerror(error), strerror(errno));
+}
+
+// Does the way that was taken still work? A filter can come later. If not, another is taken.
+typedef enum { PYPROF__WAY_WORKS, PYPROF__WAY_CHANGED, PYPROF__WAY_NONE } pyprof__way;
+
+static pyprof__way pyprof__source_again(pyprof__source *source)
+{
+    uint64_t probe = 0x70797072, copy = 0;
+    pyprof__source found;
+    if (pyprof__copy(source, &copy, (uint64_t)(uintptr_t)&probe, sizeof probe) && copy == probe) return PYPROF__WAY_WORKS;
+    if (pyprof__source_open(&found) != PYPROF_OK) return PYPROF__WAY_NONE;
+    pyprof__source_close(source);
+    *source = found;
+    return PYPROF__WAY_CHANGED;
 }
 
 // The mirror: local copies of small blocks, valid for one epoch. What an owner (a thread) touched when it was last walked,
@@ -4039,7 +4125,7 @@ static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__po
     found = library ? dlsym(library, name) : NULL;
     if (library) dlclose(library);
     if (found) return found;
-    return (void *)(uintptr_t)pyprof__elf_function(pool, "/proc/self/exe", (uint64_t)(uintptr_t)info.base, name);
+    return (void *)(uintptr_t)pyprof__elf_function(pool, "/proc/thread-self/exe", (uint64_t)(uintptr_t)info.base, name);
 }
 
 // ============================================================================
@@ -7768,6 +7854,7 @@ typedef struct {
     struct { int64_t ns; uint64_t at; int cpu; } ahead[PYPROF__AHEAD_CPUS];   // of some CPUs: their scheduler's clock less ours, as it was then
     size_t turns;                  // so many of the threads that wait are looked at in a sweep
     uint32_t looks, targets;       // of this sweep, at what threads wait for; different files and peers so far
+    int blind;                     // nothing can be proved at the moment
     int listed, listed_now;        // this sweep has a list of threads; it was read in the window that is open
     const char *degraded;          // why captures are not frozen, NULL = they are
     pyprof__array awaits;          // pyprof__await: the tasks found waiting after this sweep
@@ -7820,6 +7907,8 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, const pyprof
 // On the sampler's own thread, before the first sweep: what concerns this thread alone.
 static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
 {
+    pyprof__cancel_off();   // a callback may ask for it
+    sweeper->source.tid = pyprof__gettid();
     pyprof__thread_tune();
     sweeper->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
     sweeper->cpu_word = pyprof__cpu_word_offset();
@@ -9132,7 +9221,11 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
         sweeper->list.whole_due = 0;
         return 1;
     }
-    if (head == 0 || !pyprof__codes_renew(&sweeper->codes)) return 0;
+    if (head == 0) return 0;
+    if (!pyprof__codes_renew(&sweeper->codes)) {
+        sweeper->list.whole_due = 0;
+        return 1;
+    }
     if (generation != sweeper->codes.generation) {
         pyprof__forget_stacks(&sweeper->list);
         sweeper->targets = 0;
@@ -9278,7 +9371,7 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
             cause = thread->cause;
             *proven = cause == 0 || cause == PYPROF__AGAIN;
         }
-        if (!walked && attempt > 2) return PYPROF_OK;   // no Python code runs on any thread
+        if (!walked && attempt >= attempts / 16) return PYPROF_OK;   // no Python code runs on any thread
     }
     if (*proven) return PYPROF_OK;
     if (sweeper->pool.refused) return pyprof__fail_memory("the sampler");
@@ -9486,6 +9579,13 @@ static pyprof__tracker pyprof__heap;
 #define PYPROF__SET(x, value) __atomic_store_n(&(x), (value), __ATOMIC_RELAXED)
 #define PYPROF__BUMP(x, by) PYPROF__SET(x, PYPROF__GET(x) + (by))   // by the one thread that counts there
 
+// Hooks look at the filters without a lock.
+static void pyprof__filter_clear(unsigned char *filter, size_t size)
+{
+    size_t i;
+    for (i = 0; i < size; i++) PYPROF__SET(filter[i], 0);
+}
+
 static void pyprof__heap_forked(void)   // a child finds everything off; what the parent had is never looked at again
 {
     if (pyprof__heap.pid == 0) return;   // it never was on
@@ -9514,7 +9614,7 @@ static void pyprof__heap_wait(uint32_t *lock)
     int tries = 0, error = errno;
     while (!pyprof__try_lock(lock)) {
         if (++tries < 100) continue;
-        if (tries % 1000 == 0 && pyprof__heap.pid != getpid()) pyprof__heap_forked();   // its holder stayed in the parent
+        if (tries % 1000 == 0 && PYPROF__GET(pyprof__heap.pid) != getpid()) pyprof__heap_forked();   // its holder stayed in the parent
         pyprof__nap(20000);
     }
     errno = error;
@@ -9661,7 +9761,7 @@ static int pyprof__shard_grow(pyprof__shard *shard)
     if (shard->steps == 1) capacity = (uint64_t)before * 3 / 2 + (uint64_t)before * number / 512;
     if (shard->steps > 1) capacity = (uint64_t)before * 3 / 2;
     bytes = pyprof__shard_bytes((uint32_t)capacity);
-    if (capacity >> 26 || PYPROF__GET(pyprof__heap.table_bytes) + bytes > pyprof__heap.max_bytes) return 0;
+    if (capacity >> 26 || PYPROF__GET(pyprof__heap.table_bytes) + bytes > PYPROF__GET(pyprof__heap.max_bytes)) return 0;
     pyprof__heap_lock(&pyprof__aside.lock);
     if (pyprof__set_aside(shard->entries, had))
         entries = (pyprof__entry *)(had ? pyprof__pages_resize(shard->entries, had, bytes) : pyprof__pages(bytes));
@@ -9776,8 +9876,8 @@ static void pyprof__blocks_drop(void)
     pyprof__aside.entries = NULL;
     pyprof__aside.size = 0;
     pyprof__unlock(&pyprof__aside.lock);
-    pyprof__heap.table_bytes = 0;
-    memset(pyprof__filter, 0, sizeof pyprof__filter);
+    PYPROF__SET(pyprof__heap.table_bytes, 0);
+    pyprof__filter_clear(pyprof__filter, sizeof pyprof__filter);
 }
 
 static void pyprof__ranges_drop(void)
@@ -10104,9 +10204,14 @@ static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
 {
     int64_t tid = pyprof__gettid();
     pyprof__allocating *self;
-    uint32_t depth = pyprof__heap.max_depth;
+    uint32_t depth;
     pyprof__life *life;
     pyprof__heap_lock(&pyprof__heap.threads_lock);
+    depth = pyprof__heap.max_depth;
+    if (generation != PYPROF__GET(pyprof__hot.generation) || !PYPROF__GET(pyprof__heap.mode)) {   // that tracking is over
+        pyprof__unlock(&pyprof__heap.threads_lock);
+        return NULL;
+    }
     for (self = pyprof__heap.threads; self; self = self->next)
         if (PYPROF__GET(self->tid) == (uint64_t)tid) pyprof__allocating_end(self);   // its number is used again: that one is gone
     self = pyprof__allocating_spare(tid, depth);
@@ -10537,7 +10642,7 @@ static pyprof__allocating *pyprof__own_renew(uint32_t generation)
 {
     pyprof__allocating *self = pyprof__own.self;
     int error = errno;
-    if (pyprof__heap.pid != getpid()) return NULL;   // a child made by a bare clone()
+    if (PYPROF__GET(pyprof__heap.pid) != getpid()) return NULL;   // a child made by a bare clone()
     if (!self || self->generation != generation || self->tid != (uint64_t)pyprof__gettid()) self = pyprof__allocating_begin(generation);
     pyprof__own.self = self;
     pyprof__own.generation = generation;
@@ -10557,12 +10662,15 @@ static int pyprof__countdown(pyprof__allocating *self, size_t size)
 {
     int fresh = self->drawn == 0, over;
     if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT) return 1;
-    if (fresh) { self->drawn = (uint64_t)pyprof__draw(&self->random, pyprof__heap.interval) + 1; pyprof__own.left = (int64_t)self->drawn; }
+    if (fresh) {
+        self->drawn = (uint64_t)pyprof__draw(&self->random, PYPROF__GET(pyprof__heap.interval)) + 1;
+        pyprof__own.left = (int64_t)self->drawn;
+    }
     pyprof__own.left -= (int64_t)size + 1;
     over = pyprof__own.left < 0;
     if (over) {
         self->spent += self->drawn + (uint64_t)-pyprof__own.left;
-        self->drawn = (uint64_t)pyprof__draw(&self->random, pyprof__heap.interval) + 1;
+        self->drawn = (uint64_t)pyprof__draw(&self->random, PYPROF__GET(pyprof__heap.interval)) + 1;
         pyprof__own.left = (int64_t)self->drawn;
     }
     return over;
@@ -11221,7 +11329,7 @@ static int pyprof__ranges_grow(void)   // 0 = no room
 {
     size_t had = pyprof__ranges.bytes, bytes = had ? 2 * had : 16384;
     void *list;
-    if (PYPROF__GET(pyprof__heap.table_bytes) + bytes - had > pyprof__heap.max_bytes) return 0;
+    if (PYPROF__GET(pyprof__heap.table_bytes) + bytes - had > PYPROF__GET(pyprof__heap.max_bytes)) return 0;
     list = had ? pyprof__pages_resize(pyprof__ranges.list, had, bytes) : pyprof__pages(bytes);
     if (!list) { PYPROF__SET(pyprof__heap.refused, 1); return 0; }
     __atomic_fetch_add(&pyprof__heap.table_bytes, bytes - had, __ATOMIC_RELAXED);
@@ -11768,7 +11876,7 @@ static int pyprof__heap_settle(void *unused)   // a pending call, or called by o
         if (!wanted) pyprof__hook_out(domain);
         whole &= in != 0;
         went_in |= in == 2;
-        if (in == 2) pyprof__heap.verified[domain] = NULL;
+        if (in == 2) PYPROF__SET(pyprof__heap.verified[domain], NULL);
     }
     if (went_in && PYPROF__GET(pyprof__heap.life_count)) {   // they had been taken out, or covered
         pyprof__heap_forget_live();
@@ -11778,6 +11886,12 @@ static int pyprof__heap_settle(void *unused)   // a pending call, or called by o
     PYPROF__SET(pyprof__heap.calling, 0);
     pyprof__unlock(&pyprof__heap.settle_lock);
     return 0;
+}
+
+static void pyprof__heap_unverified(void)
+{
+    int domain;
+    for (domain = 0; domain < PYPROF__DOMAINS; domain++) PYPROF__SET(pyprof__heap.verified[domain], NULL);
 }
 
 // Py_AddPendingCall wants an interpreter that is up, and stays so until it returns: where there is none it writes to
@@ -11797,9 +11911,9 @@ static void pyprof__heap_request(void)
     if (pyprof__holds_gil()) { pyprof__heap_settle(NULL); return; }
     if (!pyprof__takes_calls()) return;
     // A call can get lost at the end of a life of the interpreter.
-    if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - pyprof__heap.called_ns > pyprof__second / 2) {
+    if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - PYPROF__GET(pyprof__heap.called_ns) > pyprof__second / 2) {
         PYPROF__SET(pyprof__heap.calling, 1);
-        pyprof__heap.called_ns = pyprof__now();
+        PYPROF__SET(pyprof__heap.called_ns, pyprof__now());
         if (pyprof__heap.api.add_pending_call(pyprof__heap_settle, NULL) != 0) PYPROF__SET(pyprof__heap.calling, 0);   // full: again later
     }
 }
@@ -11853,20 +11967,27 @@ static void pyprof__heap_forget(void)   // all that was counted; under the locks
     memset(pyprof__heap.ended, 0, sizeof pyprof__heap.ended);
     memset(pyprof__heap.ended_sizes, 0, sizeof pyprof__heap.ended_sizes);
     memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
-    memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
-    pyprof__heap.ended_sampled = pyprof__heap.dropped = 0;
-    pyprof__heap.site_count = 1;
-    pyprof__heap.life_count = pyprof__heap.address_free = pyprof__heap.marks = 0;
+    pyprof__filter_clear(pyprof__code_filter, sizeof pyprof__code_filter);
+    PYPROF__SET(pyprof__heap.ended_sampled, 0);
+    PYPROF__SET(pyprof__heap.dropped, 0);
+    PYPROF__SET(pyprof__heap.site_count, 1);
+    PYPROF__SET(pyprof__heap.life_count, 0);
+    PYPROF__SET(pyprof__heap.marks, 0);
+    pyprof__heap.address_free = 0;
     pyprof__heap.addresses.count = 0;
-    pyprof__heap.live = pyprof__heap.peak = 0;
-    pyprof__heap.peak_ms = pyprof__heap.clock_ms = 0;
+    PYPROF__SET(pyprof__heap.live, 0);
+    PYPROF__SET(pyprof__heap.peak, 0);
+    PYPROF__SET(pyprof__heap.peak_ms, 0);
+    PYPROF__SET(pyprof__heap.clock_ms, 0);
     pyprof__heap.mark_step = pyprof__second / 10;
-    pyprof__heap.start_ns = pyprof__now();
+    PYPROF__SET(pyprof__heap.start_ns, pyprof__now());
     pyprof__heap.mark_due = pyprof__heap.start_ns + pyprof__heap.mark_step;
-    pyprof__heap.full = pyprof__heap.frozen = pyprof__heap.refused = 0;
-    pyprof__heap.reserved = 0;
-    pyprof__heap.code_epoch++;
-    pyprof__heap.epoch++;
+    PYPROF__SET(pyprof__heap.full, 0);
+    PYPROF__SET(pyprof__heap.frozen, 0);
+    PYPROF__SET(pyprof__heap.refused, 0);
+    PYPROF__SET(pyprof__heap.reserved, 0);
+    PYPROF__BUMP(pyprof__heap.code_epoch, 1);
+    PYPROF__BUMP(pyprof__heap.epoch, 1);
 }
 
 static int pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
@@ -11901,6 +12022,7 @@ static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
                                              "Py_IsFinalizing", NULL };
 
     pyprof__pool pool;
+    void **at;
     size_t i;
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
     for (i = 0; i < PYPROF__COUNT(names); i++) {
@@ -11908,7 +12030,8 @@ static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
         if (!found && since_313[i]) found = pyprof__runtime_function(runtime, &pool, since_313[i]);
         if (!found) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "heap: this Python's C API cannot be reached: no %s (found it %s)", names[i].name,
                                         runtime->where);
-        memcpy((char *)&pyprof__heap.api + names[i].offset, &found, sizeof found);
+        at = (void **)(void *)((char *)&pyprof__heap.api + names[i].offset);   // hooks read what is there already
+        if (__atomic_load_n(at, __ATOMIC_RELAXED) != found) __atomic_store_n(at, found, __ATOMIC_RELAXED);
     }
     return PYPROF_OK;
 }
@@ -11987,7 +12110,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     int whole;
     if (result != PYPROF_OK) return result;
     if (pyprof__heap.pid != getpid() && pyprof__heap.pid) pyprof__heap_forked();
-    pyprof__heap.pid = getpid();
+    PYPROF__SET(pyprof__heap.pid, getpid());
     if (!pyprof__heap_quiet()) return pyprof__fail(PYPROF_ERR_BUSY, "heap: a thread is still about to leave the tracking before");
     if (!pyprof__claim(&pyprof__heap.claim))
         return pyprof__fail(PYPROF_ERR_BUSY, "heap: another copy of pyprof.h in this process tracks memory already");
@@ -11996,6 +12119,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     pyprof__heap.runtime = runtime->address;
     pyprof__heap.layout = runtime->layout;
     pyprof__heap.habits = pyprof__layout_habits(runtime->version);
+    pyprof__heap_lock(&pyprof__heap.threads_lock);   // a thread that is late may still begin in the tracking before
     pyprof__heap_lock(&pyprof__heap.names_lock);
     if (pyprof__heap.codes.pool) pyprof__codes_free(&pyprof__heap.codes);
     pyprof__array_free(&pyprof__heap.pool, &pyprof__heap.addresses);
@@ -12003,24 +12127,29 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     whole = pyprof__heap_regions(wish->bytes, wish->mode == PYPROF_HEAP_SAMPLED)
         && pyprof__heap_codes(wish->bytes / 4);
     pyprof__unlock(&pyprof__heap.names_lock);
+    if (whole) {
+        pyprof__heap_clear();
+        PYPROF__SET(pyprof__heap.interval, wish->interval);
+        PYPROF__SET(pyprof__heap.max_bytes, wish->table_bytes);
+        pyprof__heap.max_depth = wish->depth < PYPROF__HEAP_DEPTH ? wish->depth : (uint32_t)PYPROF__HEAP_DEPTH;
+        pyprof__heap_forget();
+    }
+    pyprof__unlock(&pyprof__heap.threads_lock);
     if (!whole) {
         pyprof__unclaim(&pyprof__heap.claim);
         return pyprof__fail_memory("the heap tracker");
     }
-    pyprof__heap_clear();
-    pyprof__heap.interval = wish->interval;
-    pyprof__heap.max_bytes = wish->table_bytes;
-    pyprof__heap.max_depth = wish->depth < PYPROF__HEAP_DEPTH ? wish->depth : (uint32_t)PYPROF__HEAP_DEPTH;
-    pyprof__heap_forget();
     PYPROF__SET(pyprof__hot.mask, wish->mode == PYPROF_HEAP_EXACT ? 0 : (uint32_t)PYPROF__FILTER - 1);
     PYPROF__SET(pyprof__filter[0], (unsigned char)(wish->mode == PYPROF_HEAP_EXACT ? 255 : 0));   // exact: every block may be known
-    pyprof__heap.noting = 1;
+    PYPROF__SET(pyprof__heap.noting, 1);
     __atomic_store_n(&pyprof__heap.mode, wish->mode, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_RELEASE);
     PYPROF__SET(pyprof__heap.wanted, 1);
     PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_PENDING);
-    pyprof__heap.lost = pyprof__heap.calling = pyprof__heap.looped = 0;
-    memset(pyprof__heap.verified, 0, sizeof pyprof__heap.verified);
+    PYPROF__SET(pyprof__heap.lost, 0);
+    PYPROF__SET(pyprof__heap.calling, 0);
+    PYPROF__SET(pyprof__heap.looped, 0);
+    pyprof__heap_unverified();
     return PYPROF_OK;
 }
 
@@ -12033,7 +12162,7 @@ static void pyprof__heap_end(void)   // the last session is gone
     PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_OFF);
     pyprof__blocks_drop();
     pyprof__ranges_drop();
-    memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
+    pyprof__filter_clear(pyprof__code_filter, sizeof pyprof__code_filter);
     pyprof__heap_clear();
     pyprof__unclaim(&pyprof__heap.claim);
 }
@@ -12047,13 +12176,17 @@ static int64_t pyprof__heap_live(void)   // bytes
     return live > 0 ? live : 0;
 }
 
-static void pyprof__heap_reap(void)   // threads that have ended
+// Threads that have ended. The kernel is asked without the lock first: a filter may end the thread that asks.
+static void pyprof__heap_reap(void)
 {
     pyprof__allocating *thread;
-    pyprof__heap_lock(&pyprof__heap.threads_lock);
-    for (thread = pyprof__heap.threads; thread; thread = thread->next)
-        if (PYPROF__GET(thread->tid) && !pyprof__thread_exists((int64_t)PYPROF__GET(thread->tid))) pyprof__allocating_end(thread);
-    pyprof__unlock(&pyprof__heap.threads_lock);
+    for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next) {
+        uint64_t tid = PYPROF__GET(thread->tid);
+        if (!tid || pyprof__thread_exists((int64_t)tid)) continue;
+        pyprof__heap_lock(&pyprof__heap.threads_lock);
+        if (PYPROF__GET(thread->tid) == tid && !pyprof__thread_exists((int64_t)tid)) pyprof__allocating_end(thread);
+        pyprof__unlock(&pyprof__heap.threads_lock);
+    }
 }
 
 static void pyprof__marks_halve(float *marks)   // every second one goes
@@ -12089,15 +12222,14 @@ static int pyprof__heap_watch(int running)   // running: there is an interpreter
     pyprof__pymem top;
     int domain, ours = 0, on = PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON, lost = PYPROF__GET(pyprof__heap.lost);
     PYPROF__SET(pyprof__heap.lost, 0);
-    if (!running) memset(pyprof__heap.verified, 0, sizeof pyprof__heap.verified);
-    if (!running) return lost;
+    if (!running) { pyprof__heap_unverified(); return lost; }
     if (PYPROF__GET(pyprof__heap.frozen)) pyprof__heap_thaw();
     for (domain = 0; domain < PYPROF__DOMAINS; domain++) {
         pyprof__heap.api.get_allocator(domain, &top);
         ours += pyprof__below_ours(&top, domain) != NULL;
-        if (!on || top.malloc == pyprof__heap.verified[domain]) continue;
-        if (pyprof__below_ours(&top, domain)) { pyprof__heap.verified[domain] = NULL; continue; }
-        pyprof__heap.verified[domain] = top.malloc;
+        if (!on || top.malloc == PYPROF__GET(pyprof__heap.verified[domain])) continue;
+        if (pyprof__below_ours(&top, domain)) { PYPROF__SET(pyprof__heap.verified[domain], NULL); continue; }
+        PYPROF__SET(pyprof__heap.verified[domain], top.malloc);
         on = 0;
     }
     if (ours == PYPROF__DOMAINS && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_PENDING) {
@@ -12394,7 +12526,7 @@ static void pyprof__heap_view_facts(const pyprof__heap_view *view, pyprof__heap_
     memset(facts, 0, sizeof *facts);
     facts->mode = PYPROF__GET(pyprof__heap.mode);
     facts->interval = facts->mode == PYPROF_HEAP_SAMPLED ? pyprof__heap.interval : 0;
-    facts->peak_ns = pyprof__heap.peak ? pyprof__heap.start_ns + (uint64_t)PYPROF__GET(pyprof__heap.peak_ms) * 1000000 : 0;
+    facts->peak_ns = PYPROF__GET(pyprof__heap.peak) ? pyprof__heap.start_ns + (uint64_t)PYPROF__GET(pyprof__heap.peak_ms) * 1000000 : 0;
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {   // live: all that was allocated less all that was freed, since tracking began
         facts->domains[i].live_bytes = now[i].alloc_bytes - now[i].live_bytes;
         facts->domains[i].live_blocks = (int64_t)pyprof__whole_blocks((uint64_t)(now[i].alloc_blocks - now[i].live_blocks));
@@ -17979,9 +18111,11 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 // ============================================================================
 enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 16384, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__RIVALS = 1024,
        PYPROF__ACCOUNTS = 65536, PYPROF__DUE = 512, PYPROF__TURN_NS = 30000, PYPROF__PROMPT_NS = 100000, PYPROF__LEAVE_NS = 25000,
-       PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
-// Ns a session's end waits for a sampler that gets no CPU.
-static const uint64_t pyprof__patience = 5000000000u;
+       PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8, PYPROF__BLIND_NS = 100000000 };
+// Ns a session's end waits for a sampler that gets no CPU, and for a callback that can be waiting for the caller.
+#ifndef PYPROF__TEST_PATIENCE
+#define PYPROF__TEST_PATIENCE 5000000000u
+#endif
 
 typedef struct {                 // a tick of the sampler, late or not
     uint64_t now, late;          // when it got its CPU, and how long after the first of the ticks that were due
@@ -18036,6 +18170,7 @@ typedef struct {                 // what a session remembers of a thread slot of
 typedef struct {
     uint64_t generation;         // of the token; odd = in use
     int paused, ended;           // ended: duration_s is over
+    int torn;                    // a thread was ended while it changed it
     pyprof_config config;
     char thread_filter[256];
     pyprof__pool pool;
@@ -18106,8 +18241,10 @@ typedef struct {
     pthread_t thread;
     int64_t tid;                 // of that thread, 0 = it has not begun yet
     uint32_t wake;               // futex word: something changed
-    int delivering;              // session whose callback runs + 1, 0 = none
+    uint64_t delivering;         // token of the session whose callback runs, 0 = none
+    int changing;                // session that the owner of the lock may change + 1, 0 = none
     pyprof__sweeper sweeper;     // the sampler thread's while alive
+    uint64_t blind_ns, blind_due;       // since when nothing could be read, 0 = it can; when to look for a way again
     int proven;                  // the layout was checked on a live thread
     int doubts;                  // how often that failed so far,
     uint64_t doubted_ns;         // and since when
@@ -18127,9 +18264,10 @@ typedef struct {
     char trigger[1024];          // PYPROF_TRIGGER; empty = none
 } pyprof__global;
 
-static pthread_mutex_t pyprof__lock = PTHREAD_MUTEX_INITIALIZER;      // sessions; held for microseconds
-static pthread_mutex_t pyprof__control = PTHREAD_MUTEX_INITIALIZER;   // start and stop of the sampler thread
-static pthread_mutex_t pyprof__writing = PTHREAD_MUTEX_INITIALIZER;   // of files of sessions: one after the other
+// No code of the host runs under them, but a session's allocator; no thread waits under them for a callback.
+static pyprof__mutex pyprof__lock;      // sessions; held for microseconds
+static pyprof__mutex pyprof__control;   // start and stop of the sampler thread
+static pyprof__mutex pyprof__writing;   // of files of sessions: one after the other
 static pyprof__global pyprof__g;
 
 // ---- fork ---------------------------------------------------------------------
@@ -18137,18 +18275,18 @@ static pyprof__global pyprof__g;
 // parent's: it is left alone, never freed, because the memory may have been changing at the moment of the fork.
 static void pyprof__after_fork(void)
 {
-    static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
     int i, goes_on = 0;
-    memcpy(&pyprof__lock, &fresh, sizeof fresh);
-    memcpy(&pyprof__control, &fresh, sizeof fresh);
-    memcpy(&pyprof__writing, &fresh, sizeof fresh);
+    pyprof__mutex_forked(&pyprof__lock);
+    pyprof__mutex_forked(&pyprof__control);
+    pyprof__mutex_forked(&pyprof__writing);
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
         if (session->generation & 1 && session->config.after_fork == PYPROF_AFTER_FORK_START) pyprof__g.again[i] = session->generation;
         session->generation += session->generation & 1;
         goes_on |= pyprof__g.again[i] != 0;
     }
-    pyprof__g.alive = pyprof__g.joinable = pyprof__g.delivering = 0;
+    pyprof__g.alive = pyprof__g.joinable = 0;
+    pyprof__g.delivering = 0;
     memset(&pyprof__g.children, 0, sizeof pyprof__g.children);
     pyprof__g.writer.running = pyprof__g.writer.quit = 0;
     pyprof__g.writer.done = pyprof__g.writer.asked;
@@ -18163,7 +18301,8 @@ static void pyprof__after_fork(void)
 
 static void pyprof__enter(void)   // every API function that touches sessions; a raw clone() runs no atfork handler
 {
-    if (pyprof__g.pid && pyprof__g.pid != getpid()) pyprof__after_fork();
+    pid_t pid = __atomic_load_n(&pyprof__g.pid, __ATOMIC_RELAXED);
+    if (pid && pid != getpid()) pyprof__after_fork();
 }
 
 // ---- tokens ------------------------------------------------------------------
@@ -18176,13 +18315,30 @@ static pyprof__session *pyprof__session_of(const pyprof *token)   // under the l
 {
     uint64_t bits = (uint64_t)(uintptr_t)token, slot = (bits >> 1 & 127) - 1;
     if (!(bits & 1) || slot >= PYPROF__SESSIONS || pyprof__g.sessions[slot].generation != bits >> 8) return NULL;
-    return pyprof__g.sessions[slot].generation & 1 ? &pyprof__g.sessions[slot] : NULL;
+    if (!(pyprof__g.sessions[slot].generation & 1)) return NULL;
+    pyprof__g.changing = (int)slot + 1;
+    return &pyprof__g.sessions[slot];
 }
 
 static pyprof_result pyprof__no_session(const pyprof *token)
 {
     if (!token) return pyprof__fail(PYPROF_ERR_ARGUMENT, "session is NULL");
     return pyprof__fail(PYPROF_ERR_STATE, "the session has ended, or is no session of this process");
+}
+
+// The lock of the sessions. If its owner was ended while it changed one, nothing of that session can be trusted,
+// and none of its memory can be freed.
+static void pyprof__sessions_lock(void)
+{
+    if (!pyprof__mutex_take(&pyprof__lock)) return;
+    if (pyprof__g.changing) pyprof__g.sessions[pyprof__g.changing - 1].torn = 1;
+    pyprof__g.changing = 0;
+}
+
+static void pyprof__sessions_unlock(void)
+{
+    pyprof__g.changing = 0;
+    pyprof__mutex_give(&pyprof__lock);
 }
 
 // Every reason once, as far as there is room. 1 = added.
@@ -18946,6 +19102,67 @@ static void pyprof__record_gap(pyprof__session *session, const pyprof__tick *tic
     session->awake_due = session->due - 1;
 }
 
+// For how long nothing could be read; 0 = it can be, or that is new. Under the lock.
+static uint64_t pyprof__blind_for(uint64_t now)
+{
+    uint64_t since = pyprof__g.blind_ns;
+    return since && now > since + PYPROF__BLIND_NS ? now - since : 0;
+}
+
+// Ticks x threads that are not told yet, of the threads that were there when they could last be seen: one, if none
+// was seen ever. Under the lock.
+static uint64_t pyprof__owed(const pyprof__session *session, uint64_t now)
+{
+    uint64_t threads = 0;
+    size_t i;
+    if (session->paused || now < session->last_ns) return 0;
+    for (i = 0; i < session->accounts.count; i++) {
+        const pyprof__account *account = &PYPROF__AT(const pyprof__account, session->accounts, i);
+        threads += account->tick == session->tick || account->cold;
+    }
+    return (threads ? threads : 1) * (uint64_t)((double)(now - session->last_ns) * session->config.rate_hz / 1e9);
+}
+
+// For ever: nobody will tell those ticks later.
+static void pyprof__record_end(pyprof__session *session, int stops)
+{
+    pyprof__model *model = &session->model;
+    uint64_t now = pyprof__now(), wall = now - session->last_ns;
+    double pace = session->pace > 0 ? session->pace : session->config.rate_hz;
+    uint64_t due = (uint64_t)((double)wall * pace / 1e9);
+    uint64_t asked = model->stats.asked, counted = session->due_now;   // it had a CPU at those, and saw nothing
+    size_t i;
+    if (session->paused) { pyprof__accounts_settle(session); return; }
+    if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
+    session->thinned += (uint64_t)((double)wall * (session->config.rate_hz - pace) / 1e9);
+    for (i = 0; i < session->accounts.count; i++)
+        pyprof__account_end(session, &PYPROF__AT(pyprof__account, session->accounts, i), now, due > counted ? due - counted : 0);
+    if (due) session->due_now = 0;
+    // It saw no thread, but the one that asks was there.
+    if (due && asked == model->stats.asked && (session->tick == 0 || pyprof__blind_for(now))) {
+        model->stats.missed += due;
+        model->stats.asked += due;
+    }
+    if (due && wall > model->stats.late_max_ns) model->stats.late_max_ns = wall;
+    pyprof__accounts_settle(session);
+    model->recorded_ns += wall;
+    session->last_ns = model->last_ns = now;
+}
+
+// Is duration_s over? Then the session pauses by itself.
+static int pyprof__is_over(const pyprof__session *session, uint64_t now)
+{
+    return session->config.duration_s > 0
+        && (double)(session->model.recorded_ns + now - session->last_ns) >= session->config.duration_s * 1e9;
+}
+
+static void pyprof__record_over(pyprof__session *session)
+{
+    pyprof__accounts_pause(session);
+    session->paused = session->ended = 1;
+    session->events |= 1 << PYPROF_EVENT_DURATION;
+}
+
 static void pyprof__record(pyprof__session *session, pyprof__sweeper *sweeper, const pyprof__tick *tick, int present, uint64_t retried)
 {
     pyprof__model *model = &session->model;
@@ -18955,8 +19172,13 @@ static void pyprof__record(pyprof__session *session, pyprof__sweeper *sweeper, c
     if (session->paused) return;
     session->took_ns += present ? sweeper->took_ns : 0;
     pyprof__record_due(session, tick);
-    // Where no thread could be seen its ticks are told later.
-    if (!session->due_now || (present && !sweeper->listed)) return;
+    if (!session->due_now) return;
+    if (sweeper->blind || (present && !sweeper->listed)) {   // where no thread could be seen its ticks are told later
+        if (!pyprof__is_over(session, now)) return;
+        pyprof__record_end(session, 1);
+        pyprof__record_over(session);
+        return;
+    }
     if (present && pyprof__was_suspended(sweeper, tick)) pyprof__record_gap(session, tick);
     pyprof__record_stats(session, sweeper, tick, retried);
     for (i = 0; i < sweeper->list.listed.count && present; i++) {
@@ -18967,11 +19189,7 @@ static void pyprof__record(pyprof__session *session, pyprof__sweeper *sweeper, c
     session->last_ns = model->last_ns = now;
     session->due_now = session->took_ns = session->thinned_now = 0;
     model->stats.threads = model->members.count;
-    if (session->config.duration_s > 0 && (double)model->recorded_ns >= session->config.duration_s * 1e9) {
-        pyprof__accounts_pause(session);
-        session->paused = session->ended = 1;
-        session->events |= 1 << PYPROF_EVENT_DURATION;
-    }
+    if (pyprof__is_over(session, now)) pyprof__record_over(session);
 }
 
 // The tasks that were found waiting, below their threads.
@@ -19093,7 +19311,7 @@ static void pyprof__heap_reasons(pyprof__session *session)   // why memory is wo
 
 static void pyprof__house_session(pyprof__session *session, const pyprof__gauge *gauge, int lost)
 {
-    if (!(session->generation & 1) || session->ended) return;
+    if (!(session->generation & 1) || session->ended || session->torn) return;
     pyprof__gauge_add(&session->model, gauge);
     if (!session->heap) return;
     if (!pyprof__heap_view_extend(&session->view, &session->model, pyprof__heap_root, session))
@@ -19127,13 +19345,16 @@ static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running, 
         if (now >= pyprof__heap.mark_due) pyprof__heap_mark(now);
         gauge.facts.traced_bytes = pyprof__heap_live();
     }
-    for (i = 0; i < PYPROF__SESSIONS; i++) pyprof__house_session(&pyprof__g.sessions[i], &gauge, lost);
+    for (i = 0; i < PYPROF__SESSIONS; i++) {
+        pyprof__g.changing = i + 1;
+        pyprof__house_session(&pyprof__g.sessions[i], &gauge, lost);
+    }
 }
 
 static void pyprof__heap_tick(uint64_t now)   // ages are measured by this clock
 {
     if (!PYPROF__GET(pyprof__heap.users)) return;
-    PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - pyprof__heap.start_ns) / 1000000));
+    PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - PYPROF__GET(pyprof__heap.start_ns)) / 1000000));
     pyprof__objects_watch(0);
 }
 
@@ -19277,14 +19498,14 @@ static void pyprof__deliver_events(void)
         char detail[256];
         pyprof *token;
         int events;
-        pthread_mutex_lock(&pyprof__lock);
+        pyprof__sessions_lock();
         events = session->generation & 1 ? session->events : 0;
         session->events = 0;
         on_event = session->config.on_event;
         memcpy(detail, session->event_detail, sizeof detail);
         token = pyprof__token(i);
-        if (events && on_event.fn) pyprof__g.delivering = i + 1;
-        pthread_mutex_unlock(&pyprof__lock);
+        if (events && on_event.fn) __atomic_store_n(&pyprof__g.delivering, (uint64_t)(uintptr_t)token, __ATOMIC_RELAXED);
+        pyprof__sessions_unlock();
         for (event = PYPROF_EVENT_DURATION; events && on_event.fn && event <= PYPROF_EVENT_DEGRADED; event++)
             if (events & 1 << event)
                 on_event.fn(on_event.user, token, (pyprof_event)event, event == PYPROF_EVENT_DURATION ? "duration_s is over" : detail);
@@ -19292,11 +19513,34 @@ static void pyprof__deliver_events(void)
     }
 }
 
+static void pyprof__degrade_all(const char *reason)   // under the lock
+{
+    int i;
+    for (i = 0; i < PYPROF__SESSIONS; i++)
+        if (pyprof__g.sessions[i].generation & 1) pyprof__degrade(&pyprof__g.sessions[i], reason);
+}
+
+// Nothing could be read in this sweep. If that lasts, is it the way that memory is read? Under the lock.
+static void pyprof__blind(pyprof__sweeper *sweeper, uint64_t now)
+{
+    pyprof__way way;
+    if (!pyprof__g.blind_ns) {
+        pyprof__g.blind_ns = now;
+        pyprof__g.blind_due = now + PYPROF__BLIND_NS;
+    }
+    if (now < pyprof__g.blind_due) return;
+    pyprof__g.blind_due = now + (now - pyprof__g.blind_ns);
+    way = pyprof__source_again(&sweeper->source);
+    pyprof__degrade_all(way == PYPROF__WAY_NONE ? "memory cannot be read any more: the system refuses it"
+                        : way == PYPROF__WAY_CHANGED ? "the system refused to read memory for a while: it is read in another way since"
+                        : sweeper->pool.refused ? "the system gives no more memory: threads cannot be listed"
+                        : "no thread could be read for a while");
+}
+
 // Before the first sweep, as soon as there is an interpreter: does it look as expected?
 static int pyprof__prove(pyprof__sweeper *sweeper)
 {
     pyprof_result result;
-    int i;
     if (pyprof__g.proven) return 1;
     if (pyprof__g.refused[0]) return 0;
     result = pyprof__self_check(sweeper, 3, &pyprof__g.proven);
@@ -19304,11 +19548,10 @@ static int pyprof__prove(pyprof__sweeper *sweeper)
     // While the interpreter comes up, much of it is half made: only what stays senseless is refused.
     if (pyprof__g.doubts++ == 0) pyprof__g.doubted_ns = pyprof__now();
     if (pyprof__g.doubts < 100 || pyprof__now() - pyprof__g.doubted_ns < 3 * pyprof__second) return 0;
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     pyprof__copy_text(pyprof__g.refused, sizeof pyprof__g.refused, pyprof__error_text());
-    for (i = 0; i < PYPROF__SESSIONS; i++)
-        if (pyprof__g.sessions[i].generation & 1) pyprof__degrade(&pyprof__g.sessions[i], pyprof__g.refused);
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__degrade_all(pyprof__g.refused);
+    pyprof__sessions_unlock();
     return 0;
 }
 
@@ -19321,7 +19564,8 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     pyprof__schedule_collect(schedule, pyprof__now(), &tick);
     sweeper->late = tick.late > PYPROF__PROMPT_NS || tick.count > 1;
     sweeper->turns = (size_t)(schedule->period * (tick.count ? tick.periods[tick.count - 1] : 1) / PYPROF__TURN_NS);
-    present = pyprof__prove(sweeper) && pyprof__sweep(sweeper, tick.now);
+    sweeper->blind = !pyprof__prove(sweeper);
+    present = !sweeper->blind && pyprof__sweep(sweeper, tick.now);
     if (present && !pyprof__g.seen) {   // now there is something to tell of
         pyprof__g.seen = 1;
         pyprof__wake(&pyprof__g.writer.word);
@@ -19342,18 +19586,21 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     }
     if (present) pyprof__awaits_read(sweeper, tick.now);
     if (present && sweeper->names_opcodes) pyprof__look_opcodes(sweeper);
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     if (tick.now > pyprof__g.own_cpu_due) {   // reading the clock of a running thread makes the scheduler think again about it
-        pyprof__g.own_cpu_ns = pyprof__own_cpu();
+        __atomic_store_n(&pyprof__g.own_cpu_ns, pyprof__own_cpu(), __ATOMIC_RELAXED);
         pyprof__g.own_cpu_due = tick.now + 10000000;
     }
+    if (sweeper->blind || (present && !sweeper->listed)) pyprof__blind(sweeper, tick.now);
+    else pyprof__g.blind_ns = 0;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
-        if (!(session->generation & 1)) continue;
+        if (!(session->generation & 1) || session->torn) continue;
+        pyprof__g.changing = i + 1;
         pyprof__record(session, sweeper, &tick, present, sweeper->retried - retried);
         if (present && sweeper->awaits.count) pyprof__record_awaits(session, sweeper);
     }
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     pyprof__busy_note(sweeper, tick.now);
     pyprof__deliver_events();
     schedule->governor.sweeps++;
@@ -19399,15 +19646,16 @@ static void *pyprof__sampler_main(void *argument)
     pyprof__sweeper_settle(sweeper);
     for (;;) {
         schedule.seen = __atomic_load_n(&pyprof__g.wake, __ATOMIC_ACQUIRE);
-        pthread_mutex_lock(&pyprof__lock);
+        pyprof__sessions_lock();
         rate = pyprof__wanted_rate(sweeper, &schedule.max_cpu);
         if (rate < 0) break;
+        pyprof__sessions_unlock();
         pyprof__schedule_rate(&schedule, rate);
         pyprof__schedule_tell(&schedule);
-        pthread_mutex_unlock(&pyprof__lock);
+        pyprof__sessions_unlock();
         until = pyprof__schedule_until(&schedule, house.due);
         if (pyprof__now() >= alone_due) {
-            if (pyprof__is_alone()) { pthread_mutex_lock(&pyprof__lock); break; }
+            if (pyprof__is_alone()) { pyprof__sessions_lock(); break; }
             alone_due = pyprof__now() + pyprof__second;
         }
         if (until > alone_due) until = alone_due;
@@ -19418,21 +19666,29 @@ static void *pyprof__sampler_main(void *argument)
         if (pyprof__now() < house.due) continue;
         if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) head = 0;
         runs = head ? pyprof__gc_runs(&sweeper->source, &sweeper->runtime) : -1;
-        pthread_mutex_lock(&pyprof__lock);
+        pyprof__sessions_lock();
         pyprof__keep_house(&house, pyprof__now(), head != 0, runs);
-        pthread_mutex_unlock(&pyprof__lock);
+        pyprof__sessions_unlock();
     }
     pyprof__g.alive = 0;                 // under the lock: a new session sees it and starts a new thread
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     pyprof__sweeper_close(sweeper);
     return NULL;
 }
 
-// The kernel can end a thread alone: a seccomp filter that kills threads.
+// The kernel can end a thread alone: a seccomp filter that kills threads. A callback can, by pthread_exit.
 static int pyprof__sampler_is_gone(void)
 {
     int64_t tid = __atomic_load_n(&pyprof__g.tid, __ATOMIC_ACQUIRE);
     return tid && !pyprof__thread_exists(tid);
+}
+
+// The sampler thread was ended while sessions run: they record no more, and say so. Under the lock.
+static int pyprof__sampler_failed(void)
+{
+    if (!pyprof__g.alive || !pyprof__sampler_is_gone()) return 0;
+    pyprof__degrade_all("the sampler thread was ended by the kernel or by a callback: nothing is recorded any more");
+    return 1;
 }
 
 // Waits for a sampler thread that has ended or is about to. Under pyprof__control.
@@ -19447,36 +19703,13 @@ static void pyprof__join(void)
 static pyprof_result pyprof__sampler_start(void)
 {
     int error;
-    pyprof__g.tid = 0;
+    __atomic_store_n(&pyprof__g.tid, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&pyprof__g.alive, 1, __ATOMIC_RELEASE);
     error = pyprof__thread_start(&pyprof__g.thread, pyprof__sampler_main, &pyprof__g.sweeper);
     if (error == 0) { pyprof__g.joinable = 1; return PYPROF_OK; }
     pyprof__g.alive = 0;
     pyprof__sweeper_close(&pyprof__g.sweeper);
     return pyprof__fail(PYPROF_ERR_BUSY, "cannot start the sampler thread: %s", strerror(error));
-}
-
-// For ever: nobody will tell those ticks later.
-static void pyprof__record_end(pyprof__session *session, int stops)
-{
-    pyprof__model *model = &session->model;
-    uint64_t now = pyprof__now(), wall = now - session->last_ns;
-    double pace = session->pace > 0 ? session->pace : session->config.rate_hz;
-    uint64_t due = (uint64_t)((double)wall * pace / 1e9);
-    size_t i;
-    if (session->paused) { pyprof__accounts_settle(session); return; }
-    if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
-    session->thinned += (uint64_t)((double)wall * (session->config.rate_hz - pace) / 1e9);
-    for (i = 0; i < session->accounts.count; i++)
-        pyprof__account_end(session, &PYPROF__AT(pyprof__account, session->accounts, i), now, due);
-    if (session->tick == 0 && due) {           // it never saw a thread; the one that ends the session was there
-        model->stats.missed += due;
-        model->stats.asked += due;
-    }
-    if (due && wall > model->stats.late_max_ns) model->stats.late_max_ns = wall;
-    pyprof__accounts_settle(session);
-    model->recorded_ns += wall;
-    session->last_ns = model->last_ns = now;
 }
 
 // ---- starting and ending a session ---------------------------------------------------
@@ -19679,7 +19912,7 @@ static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *
 {
     *stats = session->model.stats;
     stats->own_cpu_ns = pyprof__g.own_cpu_ns > session->own_cpu_start ? pyprof__g.own_cpu_ns - session->own_cpu_start : 0;
-    stats->own_bytes = session->pool.used + pyprof__g.sweeper.pool.used;
+    stats->own_bytes = session->pool.used + __atomic_load_n(&pyprof__g.sweeper.pool.used, __ATOMIC_RELAXED);
     pyprof__tell_thinned(session, stats);
     if (!session->heap) return;
     stats->own_bytes += pyprof__heap_bytes();
@@ -19751,6 +19984,22 @@ static pyprof_result pyprof__session_profile(pyprof__session *session, double la
     return PYPROF_OK;
 }
 
+// What a thread left half done when it was ended is not handed out.
+static pyprof_result pyprof__session_whole(const pyprof__session *session)
+{
+    if (!session->torn) return PYPROF_OK;
+    return pyprof__fail(PYPROF_ERR_STATE, "the recording is lost: a thread was ended from outside while it changed it");
+}
+
+static pyprof_result pyprof__session_end(pyprof__session *session, pyprof_profile **profile)   // under the lock
+{
+    pyprof_result result = pyprof__session_whole(session);
+    pyprof__sampler_failed();
+    if (result != PYPROF_OK) return result;
+    pyprof__record_end(session, 1);
+    return pyprof__session_profile(session, 0, profile);
+}
+
 // ---- memory tracking of a session ------------------------------------------------------------
 static pyprof_result pyprof__heap_join(pyprof__session *session)   // under the lock
 {
@@ -19796,12 +20045,20 @@ static void pyprof__heap_leave(pyprof__session *session)   // under the lock
 static int pyprof__is_running(void)   // is there an interpreter?
 {
     const pyprof__sweeper *sweeper = &pyprof__g.sweeper;
+    pyprof__source source;   // the sampler's, but for the thread that reads
     uint64_t head = 0;
-    return pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head) && head != 0;
+    source.method = sweeper->source.method;
+    source.pid = sweeper->source.pid;
+    source.fd = sweeper->source.fd;
+    source.inode = sweeper->source.inode;
+    source.end = sweeper->source.end;
+    source.tid = pyprof__gettid();
+    return pyprof__copy(&source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head) && head != 0;
 }
 
 // ---- one sweep without a session ---------------------------------------------------------
-typedef struct { pyprof__sweeper sweeper; pyprof__session session; pyprof_result result; char error[512]; } pyprof__dump_job;
+// done: the thread got to its end.
+typedef struct { pyprof__sweeper sweeper; pyprof__session session; pyprof_result result; int done; char error[512]; } pyprof__dump_job;
 
 // Sweeps until every thread was read: the caller may still be on its way to stand still.
 static int pyprof__dump_sweep(pyprof__sweeper *sweeper)
@@ -19849,6 +20106,7 @@ static void *pyprof__dump_main(void *argument)
         job->session.model.stats.own_cpu_ns = pyprof__own_cpu();
     }
     pyprof__copy_text(job->error, sizeof job->error, pyprof__error_text());
+    job->done = 1;
     return NULL;
 }
 
@@ -19858,13 +20116,13 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
     pyprof__session *found;
     pyprof_result result;
     pyprof__objects_watch(1);
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     found = pyprof__session_of(token);
     if (!found) result = pyprof__no_session(token);
     else if (last_s > 0 && found->config.timeline_s < 0)
         result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
-    else {
-        pyprof__record_end(found, 0);
+    else if ((result = pyprof__session_whole(found)) == PYPROF_OK) {
+        pyprof__record_end(found, pyprof__sampler_failed() || pyprof__blind_for(pyprof__now()));
         result = pyprof__session_profile(found, last_s, profile);
     }
     if (result == PYPROF_OK && reset && !pyprof__session_renew(found, found->last_ns)) {
@@ -19872,7 +20130,7 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
         *profile = NULL;
         result = pyprof__fail_memory("the session");
     }
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     return result;
 }
 
@@ -20172,11 +20430,11 @@ static int pyprof__env_any(const pyprof_profile *profile)
 // The last word of a session that has ended: taken after all checkpoints.
 static void pyprof__write_end(pyprof_profile *profile, const char *checkpoint, int from_env)
 {
-    pthread_mutex_lock(&pyprof__writing);
+    pyprof__mutex_take(&pyprof__writing);
     if (from_env) pyprof__env_children(profile);
     if (from_env && pyprof__env_any(profile)) pyprof__env_write(profile);
     if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL);
-    pthread_mutex_unlock(&pyprof__writing);
+    pyprof__mutex_give(&pyprof__writing);
 }
 
 // ---- the writer thread ---------------------------------------------------------------
@@ -20187,12 +20445,12 @@ static void pyprof__write_session(pyprof *token, int final)
     char checkpoint[sizeof pyprof__g.sessions[0].checkpoint];
     const pyprof__session *session;
     int from_env = 0;
-    pthread_mutex_lock(&pyprof__writing);
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__mutex_take(&pyprof__writing);
+    pyprof__sessions_lock();
     session = pyprof__session_of(token);
     if (session) memcpy(checkpoint, session->checkpoint, sizeof checkpoint);
     from_env = session && token == pyprof__g.env_session && pyprof__g.env_pid == getpid();
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     if (session && pyprof__take(token, 0, 0, &profile) == PYPROF_OK) {
         if (!final) profile->checkpoint = (double)pyprof__clock(CLOCK_REALTIME) / 1e9;
         if (from_env) pyprof__env_children(profile);
@@ -20205,7 +20463,7 @@ static void pyprof__write_session(pyprof *token, int final)
             pyprof__g.env_before = profile;
         } else pyprof__profile_free(profile);
     }
-    pthread_mutex_unlock(&pyprof__writing);
+    pyprof__mutex_give(&pyprof__writing);
 }
 
 // At 1, 2, 4, 8... s of its life, then every so many seconds; a child that another process may end at any time begins
@@ -20254,9 +20512,9 @@ static void pyprof__write_all_now(void)   // as at the end
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof *token;
-        pthread_mutex_lock(&pyprof__lock);
+        pyprof__sessions_lock();
         token = pyprof__g.sessions[i].generation & 1 && pyprof__g.sessions[i].writes ? pyprof__token(i) : NULL;
-        pthread_mutex_unlock(&pyprof__lock);
+        pyprof__sessions_unlock();
         if (token) pyprof__write_session(token, 1);
     }
 }
@@ -20279,9 +20537,9 @@ static void *pyprof__writer_main(void *unused)
             continue;
         }
         polled = writer->poll ? writer->poll(now) : UINT64_MAX;
-        pthread_mutex_lock(&pyprof__lock);
+        pyprof__sessions_lock();
         token = now < quiet ? NULL : pyprof__writing_due(now, &due);
-        pthread_mutex_unlock(&pyprof__lock);
+        pyprof__sessions_unlock();
         if (now < quiet) due = quiet;
         if (token) pyprof__write_session(token, 0);
         else pyprof__sleep_until(&writer->word, seen, due < polled ? due : polled);
@@ -20295,8 +20553,8 @@ static int pyprof__writer_start(void *(*run)(void *))   // under pyprof__control
 {
     pyprof__saver *writer = &pyprof__g.writer;
     if (__atomic_exchange_n(&writer->running, 1, __ATOMIC_ACQ_REL)) { pyprof__wake(&writer->word); return 1; }
-    writer->quit = 0;
-    writer->tid = 0;
+    __atomic_store_n(&writer->quit, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&writer->tid, 0, __ATOMIC_RELAXED);
     if (pyprof__thread_start(&writer->thread, run, NULL) == 0) return 1;
     __atomic_store_n(&writer->running, 0, __ATOMIC_RELEASE);
     return 0;
@@ -20307,13 +20565,14 @@ static void pyprof__writer_stop(void)
 {
     pyprof__saver *writer = &pyprof__g.writer;
     int i, needed = 0;
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     for (i = 0; i < PYPROF__SESSIONS; i++) needed |= pyprof__g.sessions[i].generation & 1 && pyprof__g.sessions[i].writes;
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     if (needed || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)) return;
     __atomic_store_n(&writer->quit, 1, __ATOMIC_RELEASE);
     pyprof__wake(&writer->word);
-    if (writer->tid == pyprof__gettid()) return;   // the last thread of the process: it ends by itself
+    // The last thread of the process: it ends by itself.
+    if (__atomic_load_n(&writer->tid, __ATOMIC_ACQUIRE) == pyprof__gettid()) return;
     pthread_join(writer->thread, NULL);
     __atomic_store_n(&writer->running, 0, __ATOMIC_RELEASE);
 }
@@ -20335,7 +20594,8 @@ static void pyprof__leave(void)
     int error = errno, asleep_ms = 0, ms;
     struct timespec used = { 0, 0 }, before = { 0, 0 };
     uint32_t asked;
-    if (pyprof__g.pid != getpid() || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE) || writer->tid == pyprof__gettid()) return;
+    if (pyprof__g.pid != getpid() || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)
+        || __atomic_load_n(&writer->tid, __ATOMIC_ACQUIRE) == pyprof__gettid()) return;
     asked = __atomic_add_fetch(&writer->asked, 1, __ATOMIC_ACQ_REL);
     pyprof__wake(&writer->word);
     for (ms = 0; ms < 60000 && asleep_ms < 2000 && (int32_t)(__atomic_load_n(&writer->done, __ATOMIC_ACQUIRE) - asked) < 0; ms++) {
@@ -20388,39 +20648,63 @@ PYPROF__DEF const char *pyprof_last_error(void) { return pyprof__error_text(); }
 
 PYPROF__DEF const char *pyprof_version(void) { return PYPROF_VERSION_STRING; }
 
-static void pyprof__control_lock(void) { if (!pyprof__is_sampler) pthread_mutex_lock(&pyprof__control); }
-static void pyprof__control_unlock(void) { if (!pyprof__is_sampler) pthread_mutex_unlock(&pyprof__control); }
+static void pyprof__control_lock(void) { pyprof__mutex_take(&pyprof__control); }
+static void pyprof__control_unlock(void) { pyprof__mutex_give(&pyprof__control); }
+
+static int pyprof__caller_holds_gil(void)
+{
+    const pyprof__runtime *runtime = &pyprof__g.sweeper.runtime;
+    int holds = 0;
+    pyprof__sessions_lock();
+    if (pyprof__g.alive && pyprof__heap_api(runtime) == PYPROF_OK) {
+        pyprof__heap.habits = pyprof__layout_habits(runtime->version);
+        holds = pyprof__holds_gil();
+    }
+    pyprof__sessions_unlock();
+    return holds;
+}
+
+static int pyprof__any_session(void)   // under the lock
+{
+    int i, any = 0;
+    for (i = 0; i < PYPROF__SESSIONS; i++) any |= (int)(pyprof__g.sessions[i].generation & 1);
+    return any;
+}
 
 // The session joins the sampler that runs. *alive = there is one.
 static pyprof_result pyprof__join_running(const pyprof_config *config, uint64_t again, int *slot, int *alive)
 {
     pyprof_result result = PYPROF_OK;
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     *alive = pyprof__g.alive;
-    if (*alive) result = pyprof__session_open(config, again, slot);
-    pthread_mutex_unlock(&pyprof__lock);
+    if (!pyprof__sampler_failed()) {
+        if (*alive) result = pyprof__session_open(config, again, slot);
+    } else if (pyprof__any_session()) {
+        result = pyprof__fail(PYPROF_ERR_BUSY, "the sampler thread of the sessions that run was ended from outside: stop them first");
+    } else *alive = pyprof__g.alive = 0;
+    pyprof__sessions_unlock();
     return result;
 }
 
 static void pyprof__start_undo(int slot)   // under pyprof__control
 {
     pyprof__session *session = &pyprof__g.sessions[slot];
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     pyprof__heap_leave(session);
     session->generation++;
     pyprof__session_drop(session);
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
 }
 
 static pyprof_result pyprof__start_heap(int slot)
 {
     pyprof_result result;
     int running;
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     result = pyprof__heap_join(&pyprof__g.sessions[slot]);
     running = result == PYPROF_OK && pyprof__is_running();
     pyprof__heap_noting();
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     if (running) pyprof__heap_request();
     else if (result == PYPROF_OK && !pyprof__hooks_were_in()) {   // nobody else uses the allocators yet
         pyprof__heap_settle(NULL);
@@ -20440,10 +20724,10 @@ static pyprof_result pyprof__start_first(const pyprof_config *config, uint64_t a
     pyprof__g.doubts = 0;
     result = pyprof__self_check(sweeper, 50, &pyprof__g.proven);
     if (result == PYPROF_OK) result = pyprof__stay_mapped();
-    pthread_mutex_lock(&pyprof__lock);
-    pyprof__g.own_cpu_ns = 0;
+    pyprof__sessions_lock();
+    __atomic_store_n(&pyprof__g.own_cpu_ns, 0, __ATOMIC_RELAXED);
     if (result == PYPROF_OK) result = pyprof__session_open(config, again, slot);
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     if (result != PYPROF_OK) { pyprof__sweeper_close(sweeper); return result; }
     result = pyprof__sampler_start();
     if (result == PYPROF_OK) return result;
@@ -20452,27 +20736,20 @@ static pyprof_result pyprof__start_first(const pyprof_config *config, uint64_t a
     return result;
 }
 
-static int pyprof__any_session(void)   // under the lock
-{
-    int i, any = 0;
-    for (i = 0; i < PYPROF__SESSIONS; i++) any |= (int)(pyprof__g.sessions[i].generation & 1);
-    return any;
-}
-
 // The last session is gone: lets the sampler thread end. A callback on it may start a session again: then it stays.
-// So it does if it gets no CPU for long: it ends when it gets one, or serves the next session.
+// So it does if it gets no CPU for long, or is in a callback: it ends when it can, or serves the next session.
 static void pyprof__sampler_stop(void)
 {
-    uint64_t end = pyprof__now() + pyprof__patience;
-    int alive, any;
+    uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
+    int alive, stays;
     if (pyprof__is_sampler || !pyprof__g.joinable) return;
     do {
-        pthread_mutex_lock(&pyprof__lock);
+        pyprof__sessions_lock();
         if (pyprof__sampler_is_gone()) pyprof__g.alive = 0;
         alive = pyprof__g.alive;
-        any = pyprof__any_session();
-        pthread_mutex_unlock(&pyprof__lock);
-        if (any || pyprof__now() > end) return;
+        stays = pyprof__any_session() || (alive && __atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE) != 0);
+        pyprof__sessions_unlock();
+        if (stays || pyprof__now() > end) return;
         if (alive) { pyprof__wake(&pyprof__g.wake); pyprof__nap(20000); }
     } while (alive);
     pyprof__join();
@@ -20501,7 +20778,7 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     pyprof_result result;
     int alive;
     pyprof__control_lock();
-    pyprof__g.pid = getpid();
+    __atomic_store_n(&pyprof__g.pid, getpid(), __ATOMIC_RELAXED);
     if (!pyprof__g.atfork) pyprof__g.atfork = pthread_atfork(NULL, NULL, pyprof__after_fork) == 0;
     result = pyprof__join_running(config, again, &slot, &alive);
     if (!alive) result = pyprof__start_first(config, again, &slot);
@@ -20512,9 +20789,10 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     if (result == PYPROF_OK) {
         *session = pyprof__token(slot);
         pyprof__wake(&pyprof__g.wake);
-        if (config->logger.fn) config->logger.fn(config->logger.user, PYPROF_LEVEL_INFO, "pyprof: sampling");
-    } else if (config->logger.fn) config->logger.fn(config->logger.user, PYPROF_LEVEL_ERROR, pyprof__error_text());
+    }
     pyprof__control_unlock();
+    if (config->logger.fn && result == PYPROF_OK) config->logger.fn(config->logger.user, PYPROF_LEVEL_INFO, "pyprof: sampling");
+    else if (config->logger.fn) config->logger.fn(config->logger.user, PYPROF_LEVEL_ERROR, pyprof__error_text());
     return result;
 }
 
@@ -20524,11 +20802,11 @@ static void pyprof__start_writing(pyprof *token, const char *checkpoint)
     pyprof__session *session;
     if (!checkpoint[0]) return;
     pyprof__control_lock();
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     session = pyprof__session_of(token);
     if (session) pyprof__copy_text(session->checkpoint, sizeof session->checkpoint, checkpoint);
     if (session) session->writes = 1;
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     if (session && !pyprof__writer_start(pyprof__writer_main)) pyprof__degrade(session, "no checkpoints: their thread could not be started");
     pyprof__control_unlock();
     pyprof__exits_watch();
@@ -20564,20 +20842,38 @@ PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **ses
     pyprof_config copy;
     pyprof_result result;
     char checkpoint[1024];
+    int cancel;
     if (!session) return pyprof__fail(PYPROF_ERR_ARGUMENT, "session is NULL");
     *session = NULL;
     memset(&copy, 0, sizeof copy);
     if (config) copy = *config;
     result = pyprof__config_check(&copy);
+    cancel = pyprof__cancel_off();
     if (result == PYPROF_OK) result = pyprof__checkpoint_name(&copy, 0, checkpoint, sizeof checkpoint);
     if (result == PYPROF_OK && checkpoint[0]) result = pyprof__out_try(checkpoint);
-    if (result != PYPROF_OK) return result;
-    pyprof__config_defaults(&copy);
-    pyprof__enter();
-    pyprof__stir.forked = pyprof__go_on;
-    result = pyprof__start(&copy, 0, 0, session);
-    if (result == PYPROF_OK) pyprof__start_writing(*session, checkpoint);
+    if (result == PYPROF_OK) {
+        pyprof__config_defaults(&copy);
+        pyprof__enter();
+        __atomic_store_n(&pyprof__stir.forked, &pyprof__go_on, __ATOMIC_RELAXED);
+        result = pyprof__start(&copy, 0, 0, session);
+        if (result == PYPROF_OK) pyprof__start_writing(*session, checkpoint);
+    }
+    pyprof__cancel_back(cancel);
     return result;
+}
+
+// A stop waits for the callback of its session, which may use what the host frees next. No lock is held meanwhile:
+// the callback may wait for anything that another thread does here. If it waits for the GIL, against the rule,
+// and this thread has that, neither would ever get on.
+static void pyprof__await_callback(const pyprof *token)
+{
+    uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
+    while (__atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE) == (uint64_t)(uintptr_t)token && !pyprof__sampler_is_gone()) {
+        pyprof__nap(20000);
+        if (pyprof__now() < end) continue;
+        if (pyprof__caller_holds_gil()) return;
+        end = pyprof__now() + PYPROF__TEST_PATIENCE;
+    }
 }
 
 PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
@@ -20585,30 +20881,29 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     pyprof__session *found;
     pyprof_profile *made = NULL;
     pyprof_result result = PYPROF_OK;
-    int slot = 0, from_env, unhook = 0;
+    int from_env, unhook = 0, cancel = pyprof__cancel_off();
     char checkpoint[1024] = "";
     if (profile) *profile = NULL;
     pyprof__enter();
     pyprof__objects_watch(1);
     pyprof__control_lock();
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     found = pyprof__session_of(session);
     from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == getpid();
     if (found) {
-        slot = (int)(found - pyprof__g.sessions) + 1;
         memcpy(checkpoint, found->checkpoint, sizeof checkpoint);
-        if (profile || from_env || checkpoint[0]) pyprof__record_end(found, 1);
-        if (profile || from_env || checkpoint[0]) result = pyprof__session_profile(found, 0, &made);
+        if (profile || from_env || checkpoint[0]) result = pyprof__session_end(found, &made);
         unhook = found->heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running();
         pyprof__heap_leave(found);
         found->generation++;
-        pyprof__session_drop(found);
+        if (!found->torn) pyprof__session_drop(found);
         if (from_env) pyprof__g.env_session = NULL;
     } else result = pyprof__no_session(session);
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     if (unhook) pyprof__heap_request();
-    while (!pyprof__is_sampler && slot && !pyprof__sampler_is_gone()
-           && __atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE) == slot) pyprof__nap(20000);
+    pyprof__control_unlock();
+    if (found && !pyprof__is_sampler) pyprof__await_callback(session);
+    pyprof__control_lock();
     pyprof__sampler_stop();
     if (made) pyprof__write_end(made, checkpoint, from_env);
     if (from_env && pyprof__g.out.claim > 0) { close(pyprof__g.out.claim); pyprof__g.out.claim = 0; }
@@ -20616,17 +20911,23 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     pyprof__control_unlock();
     if (profile) *profile = made;
     else if (made) pyprof__profile_free(made);
+    pyprof__cancel_back(cancel);
     return result;
 }
 
 PYPROF__DEF pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options, pyprof_profile **profile)
 {
     double last_s = options ? options->last_s : 0;
+    pyprof_result result;
+    int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
     if (!(last_s >= 0 && last_s < 1e9)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "last_s is %g: it must be 0 (everything) or more", last_s);
+    cancel = pyprof__cancel_off();
     pyprof__enter();
-    return pyprof__take(session, last_s, options && options->reset, profile);
+    result = pyprof__take(session, last_s, options && options->reset, profile);
+    pyprof__cancel_back(cancel);
+    return result;
 }
 
 static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
@@ -20634,11 +20935,11 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
     pyprof__session *found;
     pyprof_result result = PYPROF_OK;
     pyprof__enter();
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     found = pyprof__session_of(session);
     if (!found) result = pyprof__no_session(session);
     else if (!paused && found->ended) result = pyprof__fail(PYPROF_ERR_STATE, "duration_s is over: the session can only be stopped");
-    else if (found->paused != paused) {
+    else if ((result = pyprof__session_whole(found)) == PYPROF_OK && found->paused != paused) {
         uint64_t now = pyprof__now();
         if (paused) {   // the time since the last tick belongs to no sample: it is left out
             pyprof__accounts_pause(found);
@@ -20652,7 +20953,7 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
         }
         pyprof__heap_noting();
     }
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     if (result == PYPROF_OK) pyprof__wake(&pyprof__g.wake);
     return result;
 }
@@ -20665,11 +20966,12 @@ PYPROF__DEF pyprof_result pyprof_reset(pyprof *session)
     pyprof__session *found;
     pyprof_result result = PYPROF_OK;
     pyprof__enter();
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     found = pyprof__session_of(session);
     if (!found) result = pyprof__no_session(session);
-    else if (!pyprof__session_renew(found, pyprof__now())) result = pyprof__fail_memory("the session");
-    pthread_mutex_unlock(&pyprof__lock);
+    else if ((result = pyprof__session_whole(found)) == PYPROF_OK && !pyprof__session_renew(found, pyprof__now()))
+        result = pyprof__fail_memory("the session");
+    pyprof__sessions_unlock();
     return result;
 }
 
@@ -20686,9 +20988,9 @@ PYPROF__DEF pyprof_result pyprof_reset_peak(pyprof *session)
 {
     pyprof_result result;
     pyprof__enter();
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     if (pyprof__heap_session(session, &result)) pyprof__heap_reset_peak();
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     return result;
 }
 
@@ -20698,11 +21000,15 @@ PYPROF__DEF pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *
     pyprof_result result = PYPROF_OK;
     if (!stats) return pyprof__fail(PYPROF_ERR_ARGUMENT, "stats is NULL");
     pyprof__enter();
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     found = pyprof__session_of(session);
-    if (found) pyprof__session_stats(found, stats);
-    else result = pyprof__no_session(session);
-    pthread_mutex_unlock(&pyprof__lock);
+    if (found) {
+        uint64_t now = pyprof__now(), owed = pyprof__sampler_failed() || pyprof__blind_for(now) ? pyprof__owed(found, now) : 0;
+        pyprof__session_stats(found, stats);
+        stats->asked += owed;
+        stats->missed += owed;
+    } else result = pyprof__no_session(session);
+    pyprof__sessions_unlock();
     return result;
 }
 
@@ -20713,18 +21019,29 @@ PYPROF__DEF void pyprof_profile_free(pyprof_profile *profile)
 
 PYPROF__DEF pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, const pyprof_output *output)
 {
+    pyprof_result result;
+    int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!path || !*path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is %s", path ? "empty" : "NULL");
-    return pyprof__save_path(profile, path, output);
+    pthread_testcancel();   // here, or not at all: a file half written would stay
+    cancel = pyprof__cancel_off();
+    result = pyprof__save_path(profile, path, output);
+    pyprof__cancel_back(cancel);
+    return result;
 }
 
 PYPROF__DEF pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output, pyprof_write_fn *fn, void *user)
 {
+    pyprof_result result;
+    int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!output) return pyprof__fail(PYPROF_ERR_ARGUMENT, "output is NULL");
     if (!fn) return pyprof__fail(PYPROF_ERR_ARGUMENT, "fn is NULL");
     if (!output->format) return pyprof__fail(PYPROF_ERR_FORMAT, "no format was asked for, and there is no file name to tell it");
-    return pyprof__write_profile(profile, output, output->format, fn, user);
+    cancel = pyprof__cancel_off();   // memory would be lost
+    result = pyprof__write_profile(profile, output, output->format, fn, user);
+    pyprof__cancel_back(cancel);
+    return result;
 }
 
 PYPROF__DEF pyprof_result pyprof_load(const char *path, pyprof_profile **profile)
@@ -21087,6 +21404,7 @@ static pyprof_result pyprof__dump_run(pyprof__dump_job *job, pyprof_profile **pr
     int error = pyprof__thread_start(&thread, pyprof__dump_main, job);
     if (error) return pyprof__fail(PYPROF_ERR_BUSY, "cannot start a thread for the dump: %s", strerror(error));
     pthread_join(thread, NULL);
+    if (!job->done) return pyprof__fail(PYPROF_ERR_DENIED, "the thread of the dump was ended by the kernel: a filter of system calls?");
     if (job->result != PYPROF_OK) return pyprof__fail(job->result, "%s", job->error);
     made = pyprof__profile_new(&job->session.model, 0, &job->session.pool.allocator);
     if (!made) return pyprof__fail_memory("the profile");
@@ -21100,6 +21418,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
 {
     pyprof__dump_job *job;
     pyprof_result result;
+    int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
     if (pid != 0 && pid != getpid())
@@ -21111,6 +21430,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", options->paths);
     job = (pyprof__dump_job *)calloc(1, sizeof *job);
     if (!job) return pyprof__fail_memory("the dump");
+    cancel = pyprof__cancel_off();
     pyprof__pool_init(&job->session.pool, NULL, UINT64_MAX);
     if (options) job->session.config.max_depth = options->max_depth;
     if (options) job->session.config.paths = options->paths;
@@ -21126,6 +21446,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
         pyprof__sweeper_close(&job->sweeper);
     }
     free(job);
+    pyprof__cancel_back(cancel);
     return result;
 }
 
@@ -21138,7 +21459,7 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
     if (!found) return pyprof__fail(PYPROF_ERR_ARGUMENT, "found is NULL");
     memset(found, 0, sizeof *found);
     pyprof__enter();
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     of = pyprof__heap_session(session, &result);
     if (of && !pyprof__heap_find(address, &entry, &begin))
         result = pyprof__fail(PYPROF_ERR_STATE, "no block is known at %p: it was not allocated while memory was tracked%s, or is free again", address,
@@ -21150,7 +21471,7 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
         found->timestamp = pyprof__unix(&of->model, pyprof__heap.start_ns + (uint64_t)pyprof__entry_birth(&entry) * PYPROF__BIRTH * 1000000);
         found->thread_id = pyprof__heap_where(pyprof__entry_site(&entry), found->where, sizeof found->where);
     }
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     return result;
 }
 
@@ -21453,12 +21774,12 @@ static pyprof_result pyprof__env_begin(pyprof_config *config, pyprof **started)
 static void pyprof__env_adopt(pyprof *started)
 {
     pyprof__session *session;
-    pthread_mutex_lock(&pyprof__lock);
+    pyprof__sessions_lock();
     pyprof__g.env_session = started;
     pyprof__g.env_pid = getpid();
     session = pyprof__session_of(started);
     if (session) session->writes = 1;
-    pthread_mutex_unlock(&pyprof__lock);
+    pyprof__sessions_unlock();
     pyprof__g.writer.poll = pyprof__env_poll;
 }
 
@@ -21982,6 +22303,7 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #undef PYPROF__TEST_WINDOW
 #undef PYPROF__TEST_DECIDE
 #undef PYPROF__TEST_FINE
+#undef PYPROF__TEST_PATIENCE
 #undef PYPROF__NONE
 #undef PYPROF__AT
 #undef PYPROF__NO

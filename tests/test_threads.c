@@ -1,0 +1,591 @@
+// Sessions of many threads at once, and threads that end in the middle of it. The Python is made by hand: a runtime with one
+// interpreter, its threads without a frame, a lock for a GIL, and a table of allocators. For make tsan.
+#include "test.h"
+#define Py_PYTHON_H
+#define PY_VERSION_HEX 0x030b07f0
+#define PYPROF__TEST_PATIENCE 300000000u
+static int blind;   // bits: these ways of reading memory fail
+#define PYPROF__TEST_READ(to, size, done) (__atomic_load_n(&blind, __ATOMIC_RELAXED) & 1 << source->method ? 0 : (done))
+#define PYPROF_IMPLEMENTATION
+#include "../pyprof.h"
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+
+// Where tools stand between the program and the kernel, threads that the kernel ends are not for them.
+#if defined(__SANITIZE_THREAD__)
+#define TOOLED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TOOLED 1
+#endif
+#endif
+#ifndef TOOLED
+#define TOOLED 0
+#endif
+
+static int tooled(void) { return TOOLED || strstr(getenv("LD_PRELOAD") ? getenv("LD_PRELOAD") : "", "vgpreload"); }
+
+// ---- the Python ------------------------------------------------------------------------------------------------------
+enum { THREADS = 8, HOSTS = 4, STATE = 4096 };
+char fake_runtime[1 << 20] __asm__("_PyRuntime");
+static char fake_interp[1 << 20], fake_states[HOSTS][STATE];
+static pthread_mutex_t fake_gil = PTHREAD_MUTEX_INITIALIZER;
+static int (*fake_call)(void *);   // the pending one
+static __thread void *fake_state;  // of this thread, while it has the GIL
+
+typedef struct { void *context, *(*malloc)(void *, size_t), *(*calloc)(void *, size_t, size_t), *(*realloc)(void *, void *, size_t); void (*free)(void *, void *); } fake_allocator;
+
+static void *fake_malloc(void *context, size_t size) { return (void)context, malloc(size ? size : 1); }
+static void *fake_calloc(void *context, size_t count, size_t size) { return (void)context, calloc(count ? count : 1, size ? size : 1); }
+static void *fake_realloc(void *context, void *block, size_t size) { return (void)context, realloc(block, size ? size : 1); }
+static void fake_free(void *context, void *block) { (void)context; free(block); }
+static fake_allocator fake_table[3] = { { NULL, fake_malloc, fake_calloc, fake_realloc, fake_free }, { NULL, fake_malloc, fake_calloc, fake_realloc, fake_free },
+                                        { NULL, fake_malloc, fake_calloc, fake_realloc, fake_free } };
+
+void PyMem_GetAllocator(int domain, fake_allocator *allocator);
+void PyMem_SetAllocator(int domain, const fake_allocator *allocator);
+int Py_AddPendingCall(int (*call)(void *), void *argument);
+void *PyGILState_GetThisThreadState(void);
+void *_PyThreadState_UncheckedGet(void);
+int _Py_IsFinalizing(void);
+void *PyInterpreterState_Main(void);
+
+static void copy_words(void *to, const void *from)   // as CPython's readers and writers of the table, which no lock orders
+{
+    for (size_t i = 0; i < sizeof(fake_allocator) / sizeof(void *); i++)
+        __atomic_store_n((void **)to + i, __atomic_load_n((void *const *)from + i, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
+}
+void PyMem_GetAllocator(int domain, fake_allocator *allocator) { copy_words(allocator, &fake_table[domain]); }
+void PyMem_SetAllocator(int domain, const fake_allocator *allocator) { copy_words(&fake_table[domain], allocator); }
+void *PyGILState_GetThisThreadState(void) { return fake_state; }
+void *_PyThreadState_UncheckedGet(void) { return fake_state; }
+int _Py_IsFinalizing(void) { return 0; }
+void *PyInterpreterState_Main(void) { return fake_interp; }
+int Py_AddPendingCall(int (*call)(void *), void *argument)
+{
+    (void)argument;
+    __atomic_store_n(&fake_call, call, __ATOMIC_RELEASE);
+    return 0;
+}
+
+static void take_gil(void *state)
+{
+    int (*call)(void *);
+    pthread_mutex_lock(&fake_gil);
+    fake_state = state;
+    call = __atomic_exchange_n(&fake_call, NULL, __ATOMIC_ACQUIRE);
+    if (call) call(NULL);
+}
+
+static void drop_gil(void)
+{
+    fake_state = NULL;
+    pthread_mutex_unlock(&fake_gil);
+}
+
+static void put(char *at, uint32_t offset, const void *value)
+{
+    uint64_t word = (uint64_t)(uintptr_t)value;
+    memcpy(at + offset, &word, sizeof word);
+}
+
+// The interpreter comes up. Thread states: of so many threads that are not there yet.
+static void fake_init(void)
+{
+    pyprof__layout at;
+    CHECK_INT(pyprof__layout_choose(&at, PY_VERSION_HEX, 0, NULL), PYPROF_OK);
+    for (int i = 0; i < HOSTS; i++) {
+        if (i + 1 < HOSTS) put(fake_states[i], at.thread_next, fake_states[i + 1]);
+        put(fake_states[i], at.thread_interp, fake_interp);
+        put(fake_states[i], at.thread_frame, fake_states[i] + STATE / 2);   // no frame there
+        put(fake_states[i], at.thread_serial, (void *)(uintptr_t)(i + 1));
+        put(fake_states[i], at.thread_status, (void *)(uintptr_t)at.status_alive);
+    }
+    put(fake_interp, at.interp_threads, fake_states[0]);
+    put(fake_runtime, at.runtime_head, fake_interp);
+    put(fake_runtime, at.runtime_head + 8, fake_interp);
+}
+
+static void host_begins(int number)   // before a session reads it
+{
+    pyprof__layout at;
+    pyprof__layout_choose(&at, PY_VERSION_HEX, 0, NULL);
+    put(fake_states[number], at.thread_native, (void *)(uintptr_t)pyprof__gettid());
+    put(fake_states[number], at.thread_ident, (void *)(uintptr_t)pthread_self());
+}
+
+// ---- threads of the host that allocate -------------------------------------------------------------------------------
+static int hosts_ready, hosts_end;
+static pthread_t hosts[HOSTS];
+
+static void *host_main(void *argument)
+{
+    int number = (int)(intptr_t)argument;
+    void *kept[16] = { NULL };
+    host_begins(number);
+    __atomic_add_fetch(&hosts_ready, 1, __ATOMIC_ACQ_REL);
+    while (__atomic_load_n(&hosts_ready, __ATOMIC_ACQUIRE) < HOSTS) usleep(100);
+    for (unsigned i = 0; !__atomic_load_n(&hosts_end, __ATOMIC_ACQUIRE); i++) {
+        fake_allocator top;
+        int domain = (int)(i % 3);
+        if (domain) take_gil(fake_states[number]);
+        PyMem_GetAllocator(domain, &top);
+        if (kept[i % 16]) top.free(top.context, kept[i % 16]);
+        kept[i % 16] = i % 5 ? top.malloc(top.context, i % 700) : top.calloc(top.context, 3, i % 300);
+        if (i % 7 == 0) kept[i % 16] = top.realloc(top.context, kept[i % 16], i % 900);
+        if (domain) drop_gil();
+        if (i % 64 == 0) usleep(50);
+    }
+    return NULL;
+}
+
+static void hosts_start(void)
+{
+    fake_init();
+    for (int i = 0; i < HOSTS; i++) CHECK_INT(pthread_create(&hosts[i], NULL, host_main, (void *)(intptr_t)i), 0);
+    while (__atomic_load_n(&hosts_ready, __ATOMIC_ACQUIRE) < HOSTS) usleep(100);
+}
+
+static void hosts_stop(void)
+{
+    __atomic_store_n(&hosts_end, 1, __ATOMIC_RELEASE);
+    for (int i = 0; i < HOSTS; i++) pthread_join(hosts[i], NULL);
+}
+
+// ---- all functions from eight threads --------------------------------------------------------------------------------
+static int heap_mode, told, rounds;
+
+static void on_event(void *user, pyprof *session, pyprof_event event, const char *detail)
+{
+    pyprof_stats stats;
+    (void)user, (void)event, (void)detail;
+    pyprof_get_stats(session, &stats);
+    __atomic_add_fetch(&told, 1, __ATOMIC_RELAXED);
+}
+
+static void use(pyprof *session, unsigned *seed)
+{
+    pyprof_snapshot_options options = { .reset = rand_r(seed) % 2 };
+    pyprof_profile *profile = NULL;
+    pyprof_allocation found;
+    pyprof_stats stats;
+    CHECK_INT(pyprof_get_stats(session, &stats), PYPROF_OK);
+    if (rand_r(seed) % 3 == 0) CHECK_INT(pyprof_snapshot(session, &options, &profile), PYPROF_OK);
+    pyprof_profile_free(profile);
+    if (rand_r(seed) % 4 == 0) { pyprof_pause(session); pyprof_resume(session); }
+    if (rand_r(seed) % 4 == 0) CHECK_INT(pyprof_reset(session), PYPROF_OK);
+    if (rand_r(seed) % 4 == 0) pyprof_reset_peak(session);
+    if (rand_r(seed) % 4 == 0) pyprof_find_allocation(session, &found, &found);
+    if (rand_r(seed) % 16 == 0 && pyprof_dump(0, NULL, &profile) == PYPROF_OK) pyprof_profile_free(profile);
+}
+
+static void *session_main(void *argument)
+{
+    unsigned seed = (unsigned)(uintptr_t)argument;
+    char checkpoint[64];
+    snprintf(checkpoint, sizeof checkpoint, "/tmp/pyprof-test-%ld-%u.json", (long)getpid(), seed);
+    for (int i = 0; i < rounds; i++) {
+        pyprof_config config = { .rate_hz = 1000 + rand_r(&seed) % 5000, .max_bytes = 4 << 20, .timeline_s = -1, .on_event = { on_event, NULL } };
+        pyprof *session = NULL;
+        pyprof_profile *profile = NULL;
+        int gil = rand_r(&seed) % 3 == 0;
+        if (rand_r(&seed) % 2) config.heap = heap_mode;
+        if (rand_r(&seed) % 4 == 0) config.checkpoint = checkpoint;
+        if (rand_r(&seed) % 3 == 0) config.duration_s = 0.0005;
+        if (gil) take_gil(fake_states[0]);
+        pyprof_result result = pyprof_start(&config, &session);
+        if (result != PYPROF_OK) CHECK_INT(result, PYPROF_ERR_BUSY);
+        else {
+            if (rand_r(&seed) % 4 == 0) usleep(500);
+            use(session, &seed);
+            CHECK_INT(pyprof_stop(session, rand_r(&seed) % 2 ? &profile : NULL), PYPROF_OK);
+            pyprof_profile_free(profile);
+            CHECK_INT(pyprof_stop(session, NULL), PYPROF_ERR_STATE);
+        }
+        if (gil) drop_gil();
+    }
+    unlink(checkpoint);
+    return NULL;
+}
+
+static void eight_threads(int heap)
+{
+    pthread_t threads[THREADS];
+    heap_mode = heap;
+    rounds = TOOLED ? 10 : 30;
+    hosts_start();
+    for (int i = 0; i < THREADS; i++) CHECK_INT(pthread_create(&threads[i], NULL, session_main, (void *)(uintptr_t)(i + 1)), 0);
+    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+    hosts_stop();
+    CHECK(!pyprof__g.alive && !pyprof__g.joinable);
+    printf("%d events\n", __atomic_load_n(&told, __ATOMIC_RELAXED));
+}
+
+TEST_LIMIT(eight_threads_without_memory, 120) { eight_threads(PYPROF_HEAP_OFF); }
+TEST_LIMIT(eight_threads_with_memory_sampled, 120) { eight_threads(PYPROF_HEAP_SAMPLED); }
+TEST_LIMIT(eight_threads_with_memory_exact, 120) { eight_threads(PYPROF_HEAP_EXACT); }
+
+// ---- sessions that cannot see ----------------------------------------------------------------------------------------
+static pyprof *started(double duration_s, pyprof_on_event event)
+{
+    pyprof_config config = { .rate_hz = 1000, .duration_s = duration_s, .on_event = event };
+    pyprof *session = NULL;
+    CHECK_INT(pyprof_start(&config, &session), PYPROF_OK);
+    return session;
+}
+
+static pyprof *recording(void) { return started(0, (pyprof_on_event){ NULL, NULL }); }
+
+static pyprof_stats stats_of(const pyprof *session)
+{
+    pyprof_stats stats;
+    CHECK_INT(pyprof_get_stats(session, &stats), PYPROF_OK);
+    return stats;
+}
+
+static void wait_for_samples(const pyprof *session, uint64_t more)
+{
+    uint64_t before = stats_of(session).samples;
+    while (stats_of(session).samples < before + more) usleep(1000);
+}
+
+static pyprof_stats wait_until_degraded(const pyprof *session)
+{
+    pyprof_stats stats;
+    do { usleep(1000); stats = stats_of(session); } while (!stats.degraded[0]);
+    printf("%s\n", stats.degraded);
+    return stats;
+}
+
+TEST(nothing_can_be_read)
+{
+    hosts_start();
+    pyprof *session = recording();
+    pyprof_profile *profile;
+    pyprof_stats before, now;
+    wait_for_samples(session, 20);
+    __atomic_store_n(&blind, 7, __ATOMIC_RELAXED);
+    before = stats_of(session);
+    now = wait_until_degraded(session);
+    CHECK(strstr(now.degraded, "memory cannot be read"));
+    CHECK(now.missed > before.missed + HOSTS * 50);   // of each thread, in 100 ms at least
+    CHECK_INT(pyprof_snapshot(session, NULL, &profile), PYPROF_OK);
+    CHECK_INT(pyprof_profile_stats(profile, &now), PYPROF_OK);
+    CHECK(now.degraded[0] && now.asked > before.asked + HOSTS * 50 && now.samples + now.missed + now.rejected == now.asked);
+    pyprof_profile_free(profile);
+    __atomic_store_n(&blind, 0, __ATOMIC_RELAXED);
+    wait_for_samples(session, 20);
+    CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
+    hosts_stop();
+}
+
+TEST(nothing_could_ever_be_read)
+{
+    fake_init();
+    pyprof *session = recording();
+    pyprof_profile *profile;
+    pyprof_stats stats;
+    __atomic_store_n(&blind, 7, __ATOMIC_RELAXED);
+    wait_until_degraded(session);
+    CHECK_INT(pyprof_stop(session, &profile), PYPROF_OK);
+    CHECK_INT(pyprof_profile_stats(profile, &stats), PYPROF_OK);
+    CHECK(stats.degraded[0] && stats.asked >= 50 && stats.missed + stats.rejected + stats.samples == stats.asked);
+    pyprof_profile_free(profile);
+}
+
+TEST(another_way_to_read_is_taken)
+{
+    hosts_start();
+    pyprof *session = recording();
+    wait_for_samples(session, 20);
+    __atomic_store_n(&blind, 1 << PYPROF__BY_WRITEV, __ATOMIC_RELAXED);
+    CHECK(strstr(wait_until_degraded(session).degraded, "another way"));
+    wait_for_samples(session, 20);
+    __atomic_store_n(&blind, 1 << PYPROF__BY_WRITEV | 1 << PYPROF__BY_READV, __ATOMIC_RELAXED);
+    wait_for_samples(session, 20);
+    CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
+    hosts_stop();
+}
+
+TEST(no_python_code_is_no_doubt)   // the threads of this Python have no frame
+{
+    pyprof__sweeper sweeper;
+    int proven;
+    hosts_start();
+    CHECK_INT(pyprof__sweeper_open(&sweeper, NULL, UINT64_MAX, 100, 1), PYPROF_OK);
+    CHECK_INT(pyprof__self_check(&sweeper, 3, &proven), PYPROF_OK);
+    CHECK_INT(proven, 0);
+    pyprof__sweeper_close(&sweeper);
+    hosts_stop();
+}
+
+static pthread_t first_thread;
+
+static void *after_first(void *session)
+{
+    char text[100];
+    pthread_join(first_thread, NULL);
+    while (syscall(SYS_tgkill, getpid(), getpid(), 0) == 0 && pyprof__read_file(AT_FDCWD, "/proc/self/maps", text, sizeof text) > 0) usleep(100);
+    wait_for_samples((pyprof *)session, 20);
+    CHECK(!stats_of((pyprof *)session).degraded[0]);
+    CHECK_INT(pyprof_stop((pyprof *)session, NULL), PYPROF_OK);
+    wait_for_samples(recording(), 20);
+    CHECK(pyprof__proc_read("maps", text, sizeof text) > 0 && pyprof__resident() > 0);
+    _exit(0);
+    return NULL;
+}
+
+TEST(the_main_thread_leaves)
+{
+    int status;
+    if (tooled()) SKIP("not with this tool");
+    if (fork() == 0) {
+        pthread_t thread;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        hosts_start();
+        first_thread = pthread_self();
+        pthread_create(&thread, NULL, after_first, recording());
+        pthread_exit(NULL);
+    }
+    CHECK(wait(&status) > 0 && status == 0);
+}
+
+// ---- threads that are ended ------------------------------------------------------------------------------------------
+static int kill_at(const long *calls, int count)   // every thread that makes one of these system calls; 1 = so it will be
+{
+    struct sock_filter code[16] = { BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)) };
+    struct sock_fprog program = { 0, code };
+    int size = 1;
+    for (int i = 0; i < count; i++) {
+        code[size++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)calls[i], 0, 1);
+        code[size++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_THREAD);
+    }
+    code[size++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    program.len = (unsigned short)size;
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0;
+}
+
+static void sampler_ends(const long *calls, int count)
+{
+    if (tooled()) SKIP("not with this tool");
+    hosts_start();
+    pyprof *session = recording(), *other;
+    pyprof_profile *profile;
+    pyprof_stats stats;
+    wait_for_samples(session, 20);
+    if (!kill_at(calls, count)) SKIP("no filters of system calls here");
+    CHECK(strstr(wait_until_degraded(session).degraded, "the sampler thread was ended"));
+    usleep(100000);
+    CHECK_INT(pyprof_start(NULL, &other), PYPROF_ERR_BUSY);
+    CHECK_INT(pyprof_stop(session, &profile), PYPROF_OK);
+    CHECK_INT(pyprof_profile_stats(profile, &stats), PYPROF_OK);
+    CHECK(stats.samples >= 20 && stats.missed >= HOSTS * 50 && stats.degraded[0]);
+    CHECK(!pyprof__g.alive && !pyprof__g.joinable);
+    pyprof_profile_free(profile);
+    hosts_stop();
+}
+
+TEST(a_filter_kills_the_sampler_where_it_reads)
+{
+    static const long calls[] = { SYS_process_vm_writev, SYS_process_vm_readv };
+    sampler_ends(calls, 2);
+}
+
+TEST(a_filter_kills_the_sampler_where_it_opens_files)   // also under the locks
+{
+    static const long calls[] = { SYS_openat };
+    sampler_ends(calls, 1);
+}
+
+static void ends(void *user, pyprof *session, pyprof_event event, const char *detail)
+{
+    (void)user, (void)session, (void)event, (void)detail;
+    pthread_exit(NULL);
+}
+
+TEST(a_callback_ends_the_sampler)
+{
+    hosts_start();
+    pyprof *session = started(0.01, (pyprof_on_event){ ends, NULL }), *other;
+    pyprof_profile *profile;
+    CHECK(strstr(wait_until_degraded(session).degraded, "the sampler thread was ended"));
+    CHECK_INT(pyprof_start(NULL, &other), PYPROF_ERR_BUSY);
+    CHECK_INT(pyprof_stop(session, &profile), PYPROF_OK);
+    pyprof_profile_free(profile);
+    session = recording();
+    wait_for_samples(session, 20);
+    CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
+    hosts_stop();
+}
+
+static void *owner_main(void *session)   // ends with both locks
+{
+    pyprof__control_lock();
+    pyprof__sessions_lock();
+    if (session) pyprof__session_of((pyprof *)session);
+    return NULL;
+}
+
+static void owner_ends(pyprof *session)
+{
+    pthread_t owner;
+    pthread_create(&owner, NULL, owner_main, session);
+    pthread_join(owner, NULL);
+}
+
+TEST(the_owner_of_the_locks_ends)
+{
+    if (tooled()) SKIP("not with this tool");
+    hosts_start();
+    pyprof *session = recording(), *other = recording();
+    pyprof_profile *profile = (pyprof_profile *)&profile;
+    owner_ends(NULL);   // it changed none
+    wait_for_samples(session, 20);
+    owner_ends(session);
+    CHECK_INT(pyprof_snapshot(session, NULL, &profile), PYPROF_ERR_STATE);
+    CHECK(profile == NULL);
+    CHECK_INT(pyprof_reset(session), PYPROF_ERR_STATE);
+    stats_of(session);
+    wait_for_samples(other, 20);
+    CHECK_INT(pyprof_stop(session, &profile), PYPROF_ERR_STATE);
+    CHECK(profile == NULL && strstr(pyprof_last_error(), "lost"));
+    CHECK_INT(pyprof_stop(other, &profile), PYPROF_OK);
+    pyprof_profile_free(profile);
+    CHECK_INT(pyprof_stop(session, NULL), PYPROF_ERR_STATE);
+    session = recording();
+    wait_for_samples(session, 20);
+    CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
+    hosts_stop();
+}
+
+// ---- cancellation ----------------------------------------------------------------------------------------------------
+static void *cancelled_main(void *path)
+{
+    for (;;) {
+        pyprof_config config = { .rate_hz = 1000, .max_bytes = 4 << 20, .heap = PYPROF_HEAP_EXACT, .checkpoint = (const char *)path };
+        pyprof_profile *profile = NULL;
+        pyprof *session;
+        CHECK_INT(pyprof_start(&config, &session), PYPROF_OK);
+        CHECK_INT(pyprof_stop(session, &profile), PYPROF_OK);
+        if (pyprof_save(profile, (const char *)path, NULL) != PYPROF_OK) printf("%s\n", pyprof_last_error());
+        pyprof_profile_free(profile);
+        pthread_testcancel();
+    }
+    return NULL;
+}
+
+static int files_open(void)
+{
+    int count = 0;
+    for (int fd = 0; fd < 1024; fd++) count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+TEST(threads_are_cancelled)
+{
+    char path[64];
+    int before = files_open();
+    snprintf(path, sizeof path, "/tmp/pyprof-test-%ld.json", (long)getpid());
+    fake_init();
+    for (int i = 0; i < (TOOLED ? 15 : 60); i++) {
+        pthread_t thread;
+        pyprof *session;
+        pthread_create(&thread, NULL, cancelled_main, path);
+        usleep(100 + (unsigned)i * 70);
+        pthread_cancel(thread);
+        pthread_join(thread, NULL);
+        session = recording();
+        CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
+    }
+    CHECK_INT(files_open(), before);
+    unlink(path);
+}
+
+// ---- callbacks -------------------------------------------------------------------------------------------------------
+static int in_callback, go_on;
+
+static void waits(void *user, pyprof *session, pyprof_event event, const char *detail)
+{
+    (void)session, (void)event, (void)detail;
+    __atomic_store_n(&in_callback, 1, __ATOMIC_RELEASE);
+    if (user) { take_gil(user); drop_gil(); }
+    else while (!__atomic_load_n(&go_on, __ATOMIC_ACQUIRE)) usleep(100);
+    __atomic_store_n(&in_callback, 2, __ATOMIC_RELEASE);
+}
+
+static void *stop_main(void *session)
+{
+    CHECK_INT(pyprof_stop((pyprof *)session, NULL), PYPROF_OK);
+    CHECK_INT(__atomic_load_n(&in_callback, __ATOMIC_ACQUIRE), 2);
+    return NULL;
+}
+
+TEST(one_stops_while_others_start)   // its callback takes its time
+{
+    hosts_start();
+    pyprof *slow = started(0.01, (pyprof_on_event){ waits, NULL }), *session;
+    pthread_t stopper;
+    while (!__atomic_load_n(&in_callback, __ATOMIC_ACQUIRE)) usleep(100);
+    pthread_create(&stopper, NULL, stop_main, slow);
+    while (pyprof_get_stats(slow, &(pyprof_stats){ 0 }) == PYPROF_OK) usleep(100);
+    for (int i = 0; i < 3; i++) {
+        session = recording();
+        CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
+    }
+    session = recording();
+    CHECK_INT(__atomic_load_n(&in_callback, __ATOMIC_ACQUIRE), 1);
+    __atomic_store_n(&go_on, 1, __ATOMIC_RELEASE);
+    pthread_join(stopper, NULL);
+    wait_for_samples(session, 20);
+    CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
+    CHECK(!pyprof__g.alive && !pyprof__g.joinable);
+    hosts_stop();
+}
+
+TEST(a_callback_waits_for_the_gil)   // which the one that stops its session has
+{
+    char state[STATE] = "", other[STATE] = "";
+    fake_init();
+    take_gil(state);
+    pyprof *session = started(0.01, (pyprof_on_event){ waits, other }), *next;
+    while (!__atomic_load_n(&in_callback, __ATOMIC_ACQUIRE)) usleep(100);
+    CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
+    CHECK_INT(__atomic_load_n(&in_callback, __ATOMIC_ACQUIRE), 1);
+    next = recording();
+    drop_gil();
+    while (__atomic_load_n(&in_callback, __ATOMIC_ACQUIRE) != 2) usleep(100);
+    CHECK_INT(pyprof_stop(next, NULL), PYPROF_OK);
+    CHECK(!pyprof__g.alive && !pyprof__g.joinable);
+}
+
+static void logs(void *user, pyprof_level level, const char *message)
+{
+    (void)user, (void)level, (void)message;
+    __atomic_store_n(&in_callback, 1, __ATOMIC_RELEASE);
+    while (!__atomic_load_n(&go_on, __ATOMIC_ACQUIRE)) usleep(100);
+}
+
+static void *log_main(void *unused)
+{
+    pyprof_config config = { .rate_hz = 100, .logger = { logs, NULL } };
+    pyprof *session;
+    CHECK_INT(pyprof_start(&config, &session), PYPROF_OK);
+    CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
+    return unused;
+}
+
+TEST(a_logger_takes_its_time)
+{
+    pthread_t thread;
+    fake_init();
+    pthread_create(&thread, NULL, log_main, NULL);
+    while (!__atomic_load_n(&in_callback, __ATOMIC_ACQUIRE)) usleep(100);
+    pyprof *session = recording();
+    CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
+    __atomic_store_n(&go_on, 1, __ATOMIC_RELEASE);
+    pthread_join(thread, NULL);
+}
+
+TEST_MAIN
