@@ -10845,7 +10845,7 @@ static void *pyprof__slow_realloc(const pyprof__pymem *below, int domain, void *
 }
 
 __attribute__((noinline))
-static void pyprof__slow_free(const pyprof__pymem *below, void *block)
+static void pyprof__slow_free(const pyprof__pymem *below, int domain, void *block)
 {
     pyprof__entry entry;
     uint32_t known;
@@ -10910,7 +10910,7 @@ static inline int pyprof__is_known(const void *block)   // 0 = surely not
     { \
         const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
         (void)context; \
-        if (pyprof__is_known(block)) pyprof__slow_free(below, block); \
+        if (pyprof__is_known(block)) pyprof__slow_free(below, domain, block); \
         else below->free(below->context, block); \
     }
 PYPROF__HOOKS(raw, PYPROF_DOMAIN_RAW, pyprof__inside)
@@ -10964,7 +10964,7 @@ __attribute__((noinline))
 static void pyprof__place_free(int domain, int place, void *block)
 {
     const pyprof__pymem *below = pyprof__place_enter(domain, place);
-    if (pyprof__is_known(block)) pyprof__slow_free(below, block);
+    if (pyprof__is_known(block)) pyprof__slow_free(below, domain, block);
     else below->free(below->context, block);
     pyprof__own.nested--;
 }
