@@ -6,12 +6,13 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 
 // ---- telling ---------------------------------------------------------------------------------------------------------
 enum { SHARED_BYTES = 4096, MOST_TOLD = 20 };
-typedef struct { atomic_ulong steps; char text[200]; } progress;   // run.py reads it: 8 bytes, then the text
+typedef struct { atomic_ulong steps; char text[200]; atomic_flag taken; } progress;   // run.py reads it: 8 bytes, then the text
 static progress *shared;
 static atomic_long faults_found;
 
@@ -33,17 +34,31 @@ void still_alive(void) { atomic_fetch_add(&shared->steps, 1); }
 void step(const char *format, ...)
 {
     va_list list;
-    va_start(list, format);
-    vsnprintf(shared->text, sizeof shared->text, format, list);
-    va_end(list);
+    if (!atomic_flag_test_and_set(&shared->taken)) {   // another thread tells its step: that will do
+        va_start(list, format);
+        vsnprintf(shared->text, sizeof shared->text, format, list);
+        va_end(list);
+        atomic_flag_clear(&shared->taken);
+    }
     still_alive();
+}
+
+void files_may_grow(void)   // up to the hard limit: the output of a mode may be a file
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_FSIZE, &limit);
 }
 
 static void tell(const char *word, const char *format, va_list list)
 {
-    char text[1000];
+    char text[1000], at[sizeof shared->text] = "?";
+    int mine = !atomic_flag_test_and_set(&shared->taken);
+    if (mine) memcpy(at, shared->text, sizeof at), atomic_flag_clear(&shared->taken);
     vsnprintf(text, sizeof text, format, list);
-    printf("%s: %s   [%s]\n", word, text, shared->text);
+    files_may_grow();
+    printf("%s: %s   [%s]\n", word, text, at);
     fflush(stdout);
 }
 
@@ -296,6 +311,13 @@ int ended(pid_t pid)
 static const campaign_mode *const tables[] = { faults_modes, files_modes, sandbox_modes, fork_modes, thread_modes,
                                                life_modes, heap_modes, signal_modes, plugin_modes };
 
+static int words_in(const char *text)
+{
+    int n = *text != '\0';
+    for (; *text; text++) n += *text == ' ';
+    return n;
+}
+
 int main(int count, char **words)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -304,6 +326,7 @@ int main(int count, char **words)
         for (const campaign_mode *mode = tables[t]; mode->name; mode++) {
             if (count < 2) printf("%-10s %-36s %s\n", mode->name, mode->words, mode->right);
             else if (strcmp(words[1], mode->name) == 0) {
+                if (words_in(mode->words) != count - 2) fatal("%s needs the words: %s", mode->name, mode->words);
                 step("%s begins", mode->name);
                 return mode->run(words + 2);
             }

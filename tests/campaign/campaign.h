@@ -40,6 +40,7 @@ void fatal(const char *format, ...) FORMATTED(1);       // one after which it ca
 void cannot(const char *format, ...) FORMATTED(1);      // ends the mode: skipped
 int done(const char *format, ...) FORMATTED(1);         // the last line. Returns the exit status
 long wrongs(void);
+void files_may_grow(void);                              // up to the hard limit of their size
 const char *named(int result);                          // "PYPROF_ERR_IO (cannot write ...)"
 
 // ---- time, chance, what the process holds ----------------------------------------------------------------------------

@@ -15,37 +15,68 @@ static const char *const step_names[STEPS] = { "start", "get_stats", "snapshot",
     "stop", "save .json", "save .svg", "save .pb.gz", "save .pkl", "save .txt" };
 static const char *const outputs[] = { "out/b.json", "out/b.svg", "out/b.pb.gz", "out/b.pkl", "out/b.txt" };
 
-typedef struct { const char *name; int kind, manner, capture; } fault_kind;
+// refused: kinds that fail always, so that the profiler comes to this one
+typedef struct { const char *name; int kind, manner, capture; unsigned long refused; } fault_kind;
+enum { NO_COPIES = 1 << SHIM_VM_WRITEV | 1 << SHIM_VM_READV };
 
 static const fault_kind kinds[] = {
-    { "malloc", SHIM_MALLOC, SHIM_ERROR, 0 },           { "mmap", SHIM_MMAP, SHIM_ERROR, 0 },
-    { "mremap", SHIM_MREMAP, SHIM_ERROR, 0 },           { "madvise", SHIM_MADVISE, SHIM_ERROR, 0 },
-    { "pthread_create", SHIM_PTHREAD_CREATE, SHIM_ERROR, 0 },
-    { "open", SHIM_OPEN, SHIM_ERROR, 0 },               { "open-eintr", SHIM_OPEN, SHIM_EINTR, 0 },
-    { "open-readonly", SHIM_OPEN, SHIM_READ_ONLY, 0 },
-    { "read", SHIM_READ, SHIM_ERROR, 0 },               { "read-eintr", SHIM_READ, SHIM_EINTR, 0 },
-    { "write", SHIM_WRITE, SHIM_ERROR, 0 },             { "write-eintr", SHIM_WRITE, SHIM_EINTR, 0 },
-    { "write-short", SHIM_WRITE, SHIM_SHORT, 0 },       { "write-quota", SHIM_WRITE, SHIM_QUOTA, 0 },
-    { "fsync", SHIM_FSYNC, SHIM_ERROR, 0 },             { "fsync-eintr", SHIM_FSYNC, SHIM_EINTR, 0 },
-    { "rename", SHIM_RENAME, SHIM_ERROR, 0 },           { "unlink", SHIM_UNLINK, SHIM_ERROR, 0 },
-    { "close", SHIM_CLOSE, SHIM_ERROR, 0 },             { "close-eintr", SHIM_CLOSE, SHIM_EINTR, 0 },
-    { "stat", SHIM_STAT, SHIM_ERROR, 0 },               { "readlink", SHIM_READLINK, SHIM_ERROR, 0 },
-    { "process_vm_writev", SHIM_VM_WRITEV, SHIM_ERROR, 0 },
-    { "process_vm_writev-short", SHIM_VM_WRITEV, SHIM_SHORT, 0 },
-    { "process_vm_readv", SHIM_VM_READV, SHIM_ERROR, 0 },
-    { "memfd_create", SHIM_MEMFD, SHIM_ERROR, 0 },      { "pwritev", SHIM_PWRITEV, SHIM_ERROR, 0 },
-    { "affinity", SHIM_AFFINITY, SHIM_ERROR, 0 },       { "membarrier", SHIM_MEMBARRIER, SHIM_ERROR, 0 },
-    { "getcpu", SHIM_GETCPU, SHIM_ERROR, 0 },           { "mincore", SHIM_MINCORE, SHIM_ERROR, 0 },
-    { "sigqueue", SHIM_SIGQUEUE, SHIM_ERROR, PYPROF_CAPTURE_SIGNAL },
+    { "malloc", SHIM_MALLOC, SHIM_ERROR, 0, 0 },
+    { "mmap", SHIM_MMAP, SHIM_ERROR, 0, 0 },
+    { "mremap", SHIM_MREMAP, SHIM_ERROR, 0, 0 },
+    { "madvise", SHIM_MADVISE, SHIM_ERROR, 0, 0 },
+    { "pthread_create", SHIM_PTHREAD_CREATE, SHIM_ERROR, 0, 0 },
+    { "open", SHIM_OPEN, SHIM_ERROR, 0, 0 },
+    { "open-eintr", SHIM_OPEN, SHIM_EINTR, 0, 0 },
+    { "open-readonly", SHIM_OPEN, SHIM_READ_ONLY, 0, 0 },
+    { "read", SHIM_READ, SHIM_ERROR, 0, 0 },
+    { "read-eintr", SHIM_READ, SHIM_EINTR, 0, 0 },
+    { "write", SHIM_WRITE, SHIM_ERROR, 0, 0 },
+    { "write-eintr", SHIM_WRITE, SHIM_EINTR, 0, 0 },
+    { "write-short", SHIM_WRITE, SHIM_SHORT, 0, 0 },
+    { "write-quota", SHIM_WRITE, SHIM_QUOTA, 0, 0 },
+    { "fsync", SHIM_FSYNC, SHIM_ERROR, 0, 0 },
+    { "fsync-eintr", SHIM_FSYNC, SHIM_EINTR, 0, 0 },
+    { "rename", SHIM_RENAME, SHIM_ERROR, 0, 0 },
+    { "unlink", SHIM_UNLINK, SHIM_ERROR, 0, 0 },
+    { "close", SHIM_CLOSE, SHIM_ERROR, 0, 0 },
+    { "close-eintr", SHIM_CLOSE, SHIM_EINTR, 0, 0 },
+    { "stat", SHIM_STAT, SHIM_ERROR, 0, 0 },
+    { "readlink", SHIM_READLINK, SHIM_ERROR, 0, 0 },
+    { "process_vm_writev", SHIM_VM_WRITEV, SHIM_ERROR, 0, 0 },
+    { "process_vm_writev-short", SHIM_VM_WRITEV, SHIM_SHORT, 0, 0 },
+    { "process_vm_readv", SHIM_VM_READV, SHIM_ERROR, 0, 1 << SHIM_VM_WRITEV },
+    { "memfd_create", SHIM_MEMFD, SHIM_ERROR, 0, NO_COPIES },
+    { "pwritev", SHIM_PWRITEV, SHIM_ERROR, 0, NO_COPIES },
+    { "affinity", SHIM_AFFINITY, SHIM_ERROR, 0, 0 },
+    { "membarrier", SHIM_MEMBARRIER, SHIM_ERROR, 0, 0 },
+    { "getcpu", SHIM_GETCPU, SHIM_ERROR, 0, 0 },
+    { "mincore", SHIM_MINCORE, SHIM_ERROR, 0, 0 },
+    { "sigqueue", SHIM_SIGQUEUE, SHIM_ERROR, PYPROF_CAPTURE_SIGNAL, 0 },
 };
 
 static void (*arm)(int, long, long, int);
 static long (*disarm)(void);
+static void (*refuse)(unsigned long);
 
 static void note(outcome *o, int at, int result)
 {
     o->result[at] = result;
     o->unnamed += result != PYPROF_OK && !*pyprof_last_error();
+}
+
+static void many_blocks(void)   // so many that the tables of memory must grow
+{
+    enum { BLOCKS = 400000 };
+    static void *kept[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++) kept[i] = PyMem_RawMalloc(16);
+    for (int i = 0; i < BLOCKS; i++) PyMem_RawFree(kept[i]);
+}
+
+static void runs_python(void)   // a thread that runs must be held by a signal to be read
+{
+    PyGILState_STATE gil = PyGILState_Ensure();
+    run("busy(0.02)\n");
+    PyGILState_Release(gil);
 }
 
 static outcome scenario(const fault_kind *kind, double seconds)
@@ -59,6 +90,8 @@ static outcome scenario(const fault_kind *kind, double seconds)
     for (int i = 0; i < STEPS; i++) o.result[i] = -1;
     c.capture = kind->capture;
     note(&o, START, pyprof_start(&c, &session));
+    if (kind->kind == SHIM_MREMAP) many_blocks();
+    if (kind->capture == PYPROF_CAPTURE_SIGNAL) runs_python();
     nap(seconds);
     if (session) {
         note(&o, STATS, pyprof_get_stats(session, &stats));
@@ -122,7 +155,7 @@ static void one(const fault_kind *kind, long from, long to, int with_gil, tally 
     o = scenario(kind, 0.004);
     disarm();
     if (with_gil) PyGILState_Release(gil);
-    judge(kind, &o, kind->manner == SHIM_EINTR || kind->manner == SHIM_SHORT, t);
+    judge(kind, &o, kind->manner == SHIM_EINTR || (kind->manner == SHIM_SHORT && (kind->kind == SHIM_WRITE || to == from)), t);
     if (++t->tried % 5 == 0) files_are_whole();
     if (t->tried % 7 == 0) {   // and afterwards everything works
         o = scenario(kind, 0.004);
@@ -136,12 +169,21 @@ static long to_last(const fault_kind *kind, long from, int for_ever)   // EINTR 
     return for_ever ? LONG_MAX : from;
 }
 
+// What a scenario cannot do without: if no call of it ever was refused, the shim does not work.
+static int must_hurt(const fault_kind *kind)
+{
+    return kind->manner == SHIM_ERROR && (kind->kind == SHIM_MALLOC || kind->kind == SHIM_PTHREAD_CREATE ||
+        kind->kind == SHIM_OPEN || kind->kind == SHIM_WRITE || kind->kind == SHIM_FSYNC || kind->kind == SHIM_RENAME);
+}
+
 static void try_all(const fault_kind *kind, long most, tally *t)
 {
     long calls, stride;
+    PyGILState_STATE gil = PyGILState_Ensure();   // then the hooks of memory go in at once
     arm(kind->kind, 0, 0, kind->manner);
     scenario(kind, 0.006);
     calls = disarm();
+    PyGILState_Release(gil);
     stride = calls / most + 1;
     for (int for_ever = 0; for_ever <= FOR_EVER; for_ever++)
         for (long n = 1; n <= calls + 1; n += n < 30 ? 1 : stride) {
@@ -149,6 +191,7 @@ static void try_all(const fault_kind *kind, long most, tally *t)
             one(kind, n, to_last(kind, n, for_ever), (int)(n & 1), t);
         }
     if (!calls) cannot("the profiler makes no such call here");
+    if (must_hurt(kind) && !t->failed) wrong("no result shows any of the faults");
 }
 
 static const fault_kind *kind_named(const char *name)
@@ -167,7 +210,8 @@ static int faults(char **words)   // KIND MOST
     PyThreadState *main_state;
     *(void **)&arm = dlsym(RTLD_DEFAULT, "shim_arm");
     *(void **)&disarm = dlsym(RTLD_DEFAULT, "shim_disarm");
-    if (!arm || !disarm) fatal("LD_PRELOAD has no shim");
+    *(void **)&refuse = dlsym(RTLD_DEFAULT, "shim_refuse");
+    if (!arm || !disarm || !refuse) fatal("LD_PRELOAD has no shim");
     memset(&t, 0, sizeof t);
     python_begins();
     python_works();
@@ -178,7 +222,9 @@ static int faults(char **words)   // KIND MOST
         if (unexpected(&o, 1)) fatal("without any fault: %s", unexpected(&o, 1));
     }
     t.descriptors = descriptors(), t.tasks = tasks();
+    refuse(kind->refused);
     try_all(kind, atol(words[1]), &t);
+    refuse(0);
     files_are_whole();
     PyEval_RestoreThread(main_state);
     python_rests();

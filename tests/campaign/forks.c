@@ -8,8 +8,10 @@
 #include <sys/wait.h>
 
 enum { CHILD_RIGHT = 0, CHILD_START = 3, CHILD_STOP = 4, CHILD_MEMORY = 5, CHILD_SAVE = 6, MOST_FORKERS = 16, KEPT = 50 };
-typedef enum { PLAIN, PYTHON, HEAP, CLONE, SPAWN, MANNERS } manner;
-static const char *const manners[MANNERS] = { "plain", "python", "heap", "clone", "spawn" };
+// plain: the child has a session of its own, and every tenth one generations below it; heap: the same with memory
+// tracked; quick: it only allocates; python: os.fork; clone: by the system call, or _Fork
+typedef enum { QUICK, PLAIN, HEAP, PYTHON, CLONE, SPAWN, MANNERS } manner;
+static const char *const manners[MANNERS] = { "quick", "plain", "heap", "python", "clone", "spawn" };
 
 static manner how;
 static long each;
@@ -71,15 +73,16 @@ static int with_grandchildren(int generations)
 static int child_of_python(void)   // fork from C, where another thread may hold the GIL: only without it
 {
     static const char code[] =
-        "import os\n"
-        "kept = [bytearray(i) for i in range(200)]\n"
-        "pid = os.fork()\n"
-        "if pid == 0:\n"
-        "    kept = [[i] for i in range(200)]\n"
-        "    os._exit(0)\n"
-        "status = os.waitpid(pid, 0)[1]\n"
-        "del kept\n"
-        "assert status == 0, status\n";
+        "def forks():\n"
+        "    import os\n"
+        "    kept = [bytearray(i) for i in range(200)]\n"
+        "    pid = os.fork()\n"
+        "    if pid == 0:\n"
+        "        kept = [[i] for i in range(200)]\n"
+        "        os._exit(0)\n"
+        "    status = os.waitpid(pid, 0)[1]\n"
+        "    assert status == 0, status\n"
+        "forks()\n";
     PyGILState_STATE gil = PyGILState_Ensure();
     int result = PyRun_SimpleString(code);
     PyGILState_Release(gil);
@@ -98,6 +101,7 @@ static pid_t one_fork(long i)
     } else pid = fork();
     if (pid == 0) {
         cost[i] = now() - begin;
+        if (how == QUICK) _exit(uses_memory() ? CHILD_RIGHT : CHILD_MEMORY);
         _exit(i % 10 == 0 && how != CLONE ? with_grandchildren(2) : child());
     }
     return pid;
@@ -185,7 +189,7 @@ static int forks(char **words)   // MANNER THREADS EACH
     double rate, waited;
     each = atol(words[2]);
     wanted = threads * each;
-    for (how = PLAIN; how < MANNERS && strcmp(manners[how], words[0]) != 0;) how++;
+    for (how = QUICK; how < MANNERS && strcmp(manners[how], words[0]) != 0;) how++;
     if (how == MANNERS || threads > MOST_FORKERS) fatal("manner, or too many threads");
     cost = mmap(NULL, (size_t)wanted * sizeof *cost, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     python_begins();

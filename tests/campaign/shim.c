@@ -18,6 +18,7 @@
 
 static atomic_int armed = SHIM_NONE, manner;
 static atomic_long count, first, last;          // the calls that fail: from first to last
+static atomic_ulong refused;                    // kinds that fail always, whatever is armed
 static uintptr_t begin, end;                    // where the profiler's code is
 
 static int find_profiler(struct dl_phdr_info *info, size_t size, void *unused)
@@ -45,21 +46,20 @@ void shim_arm(int kind, long from, long to, int how)
     atomic_store(&armed, kind);
 }
 
+void shim_refuse(unsigned long kinds) { atomic_store(&refused, kinds); }
+
 long shim_disarm(void)
 {
     atomic_store(&armed, SHIM_NONE);
     return atomic_load(&count);
 }
 
-static int is_ours(int kind, const void *caller)
-{
-    return atomic_load(&armed) == kind && (uintptr_t)caller >= begin && (uintptr_t)caller < end;
-}
-
 static int fails(int kind, const void *caller)
 {
     long n;
-    if (!is_ours(kind, caller)) return 0;
+    if ((uintptr_t)caller < begin || (uintptr_t)caller >= end) return 0;
+    if (atomic_load(&refused) >> kind & 1) return 1;
+    if (atomic_load(&armed) != kind) return 0;
     n = atomic_fetch_add(&count, 1) + 1;
     return n >= atomic_load(&first) && n <= atomic_load(&last);
 }
@@ -129,7 +129,7 @@ ssize_t pread(int file, void *to, size_t size, off_t at)
 ssize_t write(int file, const void *from, size_t size)
 {
     REAL(write);
-    if (atomic_load(&manner) == SHIM_SHORT && size > 1 && is_ours(SHIM_WRITE, CALLER)) size = 1;
+    if (atomic_load(&manner) == SHIM_SHORT) return real(file, from, size && fails(SHIM_WRITE, CALLER) ? 1 : size);
     FAIL(SHIM_WRITE, ENOSPC);
     return real(file, from, size);
 }
@@ -208,7 +208,8 @@ long syscall(long n, ...)
     for (int i = 0; i < 6; i++) word[i] = va_arg(list, long);
     va_end(list);
     for (size_t i = 0; i < sizeof by_number / sizeof *by_number; i++)
-        if (by_number[i].number == n && atomic_load(&manner) != SHIM_SHORT && fails(by_number[i].kind, caller)) {
+        if (by_number[i].number == n && !(by_number[i].kind == SHIM_VM_WRITEV && atomic_load(&manner) == SHIM_SHORT) &&
+            fails(by_number[i].kind, caller)) {
             errno = by_number[i].error;
             return -1;
         }

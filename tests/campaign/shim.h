@@ -18,5 +18,6 @@ enum {   // the manners of failing
 // From now on the calls of this kind are counted, and those from the `from`th to the `to`th fail; 0, 0: none does.
 void shim_arm(int kind, long from, long to, int how);
 long shim_disarm(void);   // how many calls there were
+void shim_refuse(unsigned long kinds);   // 1 << kind: all calls of these kinds fail besides
 
 #endif
