@@ -229,7 +229,7 @@ $(BUILD)/campaign_plugin.so: tests/campaign/plugin.c tests/campaign/plugin.h
 $(BUILD)/campaign_big_plugin.so: tests/campaign/plugin.c tests/campaign/plugin.h
 	$(COMPILE) -std=gnu11 $(SHARED) -DBIG_TLS=500000 $< -o $@ $(LIBS)
 $(BUILD)/campaign: $(CAMPAIGN_SOURCES) $(wildcard tests/campaign/*.h) $(BUILD)/libpyprof_campaign.so
-	$(QUICK_COMPILE) -std=gnu11 -rdynamic $(PY_INCLUDE) $(CAMPAIGN_SOURCES) -o $@ $(BUILD)/libpyprof_campaign.so \
+	$(QUICK_COMPILE) -std=gnu11 -rdynamic $(PY_INCLUDE) $(CAMPAIGN_SOURCES) -o $@ -L$(BUILD) -lpyprof_campaign \
 	    -Wl,-rpath,$(abspath $(BUILD)) $(LIBS) $(PY_LIBS)
 $(BUILD)/campaign_tsan: $(CAMPAIGN_SOURCES) tests/campaign/tsan.c $(wildcard tests/campaign/*.h)
 	$(QUICK_COMPILE) -O1 -fsanitize=thread -fno-omit-frame-pointer -std=gnu11 -rdynamic $(PY_INCLUDE) $(CAMPAIGN_SOURCES) \

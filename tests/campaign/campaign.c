@@ -10,9 +10,10 @@
 #include <sys/wait.h>
 #include <time.h>
 
-// ---- telling ---------------------------------------------------------------------------------------------------------
+// ---- telling ----------------------------------------------------------------------------------------------
 enum { SHARED_BYTES = 4096, MOST_TOLD = 20 };
-typedef struct { atomic_ulong steps; char text[200]; atomic_flag taken; } progress;   // run.py reads it: 8 bytes, then the text
+// Run.py reads it: 8 bytes, then the text
+typedef struct { atomic_ulong steps; char text[200]; atomic_flag taken; } progress;
 static progress *shared;
 static atomic_long faults_found;
 
@@ -113,7 +114,7 @@ const char *named(int result)
     return text;
 }
 
-// ---- time, chance, what the process holds ----------------------------------------------------------------------------
+// ---- time, chance, what the process holds -----------------------------------------------------------------
 double now(void)
 {
     struct timespec time;
@@ -157,7 +158,8 @@ void settled(int want_descriptors, int want_tasks)
 {
     double end = now() + 10;
     while ((descriptors() != want_descriptors || tasks() != want_tasks) && now() < end) nap(0.01);
-    if (descriptors() != want_descriptors) wrong("%d descriptors are open, not %d", descriptors(), want_descriptors);
+    if (descriptors() != want_descriptors)
+        wrong("%d descriptors are open, not %d", descriptors(), want_descriptors);
     if (tasks() != want_tasks) wrong("%d threads are left, not %d", tasks(), want_tasks);
 }
 
@@ -167,7 +169,7 @@ const char *folder_of_campaign(void)
     return folder ? folder : "tests/campaign";
 }
 
-// ---- Python ----------------------------------------------------------------------------------------------------------
+// ---- Python -----------------------------------------------------------------------------------------------
 static const char works[] =
     "import threading, time\n"
     "working = True\n"
@@ -231,7 +233,7 @@ void whole(const char *path, int needed)
     PyGILState_Release(gil);
 }
 
-// ---- sessions --------------------------------------------------------------------------------------------------------
+// ---- sessions ---------------------------------------------------------------------------------------------
 pyprof_config config(double rate_hz, int heap)
 {
     pyprof_config c;
@@ -264,8 +266,9 @@ pyprof_profile *recorded(int functions, int heap)
     pyprof *session = started(&c);
     run("kept = []\n"
         "for i in range(%d):\n"
-        "    text = 'def f_%%d(): kept.append([bytearray(40) for _ in range(50)]); busy(0.001)\\nf_%%d()\\n' %% (i, i)\n"
-        "    exec(compile(text, '/recorded/%%d.py' %% i, 'exec'))\n", functions);
+        "    text = 'def f_%%d(): kept.append([bytearray(40) for _ in range(50)]); busy(0.001)\\n'\n"
+        "    text += 'f_%%d()\\n'\n"
+        "    exec(compile(text %% (i, i), '/recorded/%%d.py' %% i, 'exec'))\n", functions);
     return stopped(session);
 }
 
@@ -284,7 +287,8 @@ void balanced(pyprof_stats s)
               (unsigned long long)s.samples, (unsigned long long)s.missed, (unsigned long long)s.rejected);
 }
 
-// One thread was busy: so many ticks should have been asked for it. Half of it is enough: the machine may be busy, too.
+// One thread was busy: so many ticks should have been asked for it. Half of it is enough: the machine may be
+// busy, too.
 void honest(const pyprof *session, pyprof_stats before, double rate_hz, double seconds, const char *when)
 {
     pyprof_stats after = stats_of(session);
@@ -293,11 +297,12 @@ void honest(const pyprof *session, pyprof_stats before, double rate_hz, double s
     double gap_s = (double)(after.gap_ns - before.gap_ns) / 1e9;
     balanced(after);
     if (samples + lost + gap_s * rate_hz < ticks / 2 && !after.degraded[0])
-        wrong("%s: %.0f ticks, %.0f samples, %.0f lost, a gap of %.3f s, and degraded says nothing", when, ticks, samples,
+        wrong("%s: %.0f ticks, %.0f samples, %.0f lost, a gap of %.3f s, and degraded says nothing", when,
+              ticks, samples,
               lost, gap_s);
 }
 
-// ---- child processes -------------------------------------------------------------------------------------------------
+// ---- child processes --------------------------------------------------------------------------------------
 int ended(pid_t pid)
 {
     int status = 0;
@@ -307,8 +312,9 @@ int ended(pid_t pid)
     return status;
 }
 
-// ---- the table of modes ----------------------------------------------------------------------------------------------
-static const campaign_mode *const tables[] = { faults_modes, files_modes, sandbox_modes, fork_modes, thread_modes,
+// ---- the table of modes -----------------------------------------------------------------------------------
+static const campaign_mode *const tables[] = { faults_modes, files_modes, sandbox_modes, fork_modes,
+    thread_modes,
                                                life_modes, heap_modes, signal_modes, plugin_modes };
 
 static int words_in(const char *text)
@@ -326,7 +332,8 @@ int main(int count, char **words)
         for (const campaign_mode *mode = tables[t]; mode->name; mode++) {
             if (count < 2) printf("%-10s %-36s %s\n", mode->name, mode->words, mode->right);
             else if (strcmp(words[1], mode->name) == 0) {
-                if (words_in(mode->words) != count - 2) fatal("%s needs the words: %s", mode->name, mode->words);
+                if (words_in(mode->words) != count - 2)
+                    fatal("%s needs the words: %s", mode->name, mode->words);
                 step("%s begins", mode->name);
                 return mode->run(words + 2);
             }

@@ -1,5 +1,5 @@
-// Every call that can fail does so: the first, the second ... the last of its kind, once and for ever, while a scenario
-// uses all of the API. SQLite is tested like this. Needs LD_PRELOAD=libcampaign_shim.so.
+// Every call that can fail does so: the first, the second ... the last of its kind, once and for ever, while
+// a scenario uses all of the API. SQLite is tested like this. Needs LD_PRELOAD=libcampaign_shim.so.
 #include "campaign.h"
 #include "shim.h"
 #include <dlfcn.h>
@@ -9,9 +9,11 @@
 enum { STEPS = 11, FOR_EVER = 1, RESULTS = PYPROF_ERR_BUDGET + 1 };
 enum { START, STATS, SNAPSHOT, SAVE_SNAPSHOT, PAUSE, STOP, FIRST_SAVE };
 
-typedef struct { int result[STEPS]; int unnamed; } outcome;   // -1: was not reached; unnamed: failed and gave no reason
+// -1: was not reached; unnamed: failed and gave no reason
+typedef struct { int result[STEPS]; int unnamed; } outcome;
 
-static const char *const step_names[STEPS] = { "start", "get_stats", "snapshot", "save of the snapshot", "pause and resume",
+static const char *const step_names[STEPS] = { "start", "get_stats", "snapshot", "save of the snapshot",
+    "pause and resume",
     "stop", "save .json", "save .svg", "save .pb.gz", "save .pkl", "save .txt" };
 static const char *const outputs[] = { "out/b.json", "out/b.svg", "out/b.pb.gz", "out/b.pkl", "out/b.txt" };
 
@@ -37,7 +39,7 @@ static const fault_kind kinds[] = {
     { "fsync", SHIM_FSYNC, SHIM_ERROR, 0, 0 },
     { "fsync-eintr", SHIM_FSYNC, SHIM_EINTR, 0, 0 },
     { "rename", SHIM_RENAME, SHIM_ERROR, 0, 0 },
-    { "unlink", SHIM_UNLINK, SHIM_ERROR, 0, 0 },
+    { "unlink", SHIM_UNLINK, SHIM_ERROR, 0, 1 << SHIM_RENAME },
     { "close", SHIM_CLOSE, SHIM_ERROR, 0, 0 },
     { "close-eintr", SHIM_CLOSE, SHIM_EINTR, 0, 0 },
     { "stat", SHIM_STAT, SHIM_ERROR, 0, 0 },
@@ -49,8 +51,6 @@ static const fault_kind kinds[] = {
     { "pwritev", SHIM_PWRITEV, SHIM_ERROR, 0, NO_COPIES },
     { "affinity", SHIM_AFFINITY, SHIM_ERROR, 0, 0 },
     { "membarrier", SHIM_MEMBARRIER, SHIM_ERROR, 0, 0 },
-    { "getcpu", SHIM_GETCPU, SHIM_ERROR, 0, 0 },
-    { "mincore", SHIM_MINCORE, SHIM_ERROR, 0, 0 },
     { "sigqueue", SHIM_SIGQUEUE, SHIM_ERROR, PYPROF_CAPTURE_SIGNAL, 0 },
 };
 
@@ -100,19 +100,22 @@ static outcome scenario(const fault_kind *kind, double seconds)
         note(&o, PAUSE, pyprof_pause(session) || pyprof_resume(session));
         note(&o, STOP, pyprof_stop(session, &late));
     }
-    for (int i = 0; late && i < STEPS - FIRST_SAVE; i++) note(&o, FIRST_SAVE + i, pyprof_save(late, outputs[i], NULL));
+    for (int i = 0; late && i < STEPS - FIRST_SAVE; i++)
+        note(&o, FIRST_SAVE + i, pyprof_save(late, outputs[i], NULL));
     pyprof_profile_free(early);
     pyprof_profile_free(late);
     return o;
 }
 
-static const char *unexpected(const outcome *o, int must_succeed)   // NULL = every result is one that the API names
+// NULL = every result is one that the API names
+static const char *unexpected(const outcome *o, int must_succeed)
 {
     static char text[200];
     for (int i = 0; i < STEPS; i++) {
         int r = o->result[i];
         int allowed = r <= PYPROF_OK || (!must_succeed && (r == PYPROF_ERR_MEMORY || r == PYPROF_ERR_BUDGET ||
-            (i == START && (r == PYPROF_ERR_DENIED || r == PYPROF_ERR_UNSUPPORTED || r == PYPROF_ERR_NO_PYTHON ||
+            (i == START && (r == PYPROF_ERR_DENIED || r == PYPROF_ERR_UNSUPPORTED ||
+                            r == PYPROF_ERR_NO_PYTHON ||
                             r == PYPROF_ERR_BUSY)) ||
             ((i == SAVE_SNAPSHOT || i >= FIRST_SAVE) && r == PYPROF_ERR_IO)));
         if (allowed) continue;
@@ -155,15 +158,19 @@ static void one(const fault_kind *kind, long from, long to, int with_gil, tally 
     o = scenario(kind, 0.004);
     disarm();
     if (with_gil) PyGILState_Release(gil);
-    judge(kind, &o, kind->manner == SHIM_EINTR || (kind->manner == SHIM_SHORT && (kind->kind == SHIM_WRITE || to == from)), t);
+    judge(kind, &o, kind->manner == SHIM_EINTR || (kind->manner == SHIM_SHORT &&
+                                                   (kind->kind == SHIM_WRITE || to == from)), t);
     if (++t->tried % 5 == 0) files_are_whole();
     if (t->tried % 7 == 0) {   // and afterwards everything works
+        refuse(0);
         o = scenario(kind, 0.004);
         judge(kind, &o, 1, t);
+        refuse(kind->refused);
     }
 }
 
-static long to_last(const fault_kind *kind, long from, int for_ever)   // EINTR ends: a signal is over some time
+// EINTR ends: a signal is over some time
+static long to_last(const fault_kind *kind, long from, int for_ever)
 {
     if (kind->manner == SHIM_EINTR) return for_ever ? from + 2 : from;
     return for_ever ? LONG_MAX : from;
@@ -173,7 +180,8 @@ static long to_last(const fault_kind *kind, long from, int for_ever)   // EINTR 
 static int must_hurt(const fault_kind *kind)
 {
     return kind->manner == SHIM_ERROR && (kind->kind == SHIM_MALLOC || kind->kind == SHIM_PTHREAD_CREATE ||
-        kind->kind == SHIM_OPEN || kind->kind == SHIM_WRITE || kind->kind == SHIM_FSYNC || kind->kind == SHIM_RENAME);
+        kind->kind == SHIM_OPEN || kind->kind == SHIM_WRITE || kind->kind == SHIM_FSYNC ||
+            kind->kind == SHIM_RENAME);
 }
 
 static void try_all(const fault_kind *kind, long most, tally *t)
@@ -230,7 +238,8 @@ static int faults(char **words)   // KIND MOST
     python_rests();
     for (int i = 1; i < RESULTS; i++)
         if (t.failures[i])
-            snprintf(failures + strlen(failures), sizeof failures - strlen(failures), ", %ld %s", t.failures[i],
+            snprintf(failures + strlen(failures), sizeof failures - strlen(failures), ", %ld %s",
+                     t.failures[i],
                      pyprof_result_string((pyprof_result)i));
     if (Py_FinalizeEx() != 0) wrong("Py_FinalizeEx failed");
     return done("%ld scenarios, %ld had an error%s", t.tried, t.failed, failures);
@@ -244,7 +253,8 @@ static int fault_kinds(char **words)
 }
 
 const campaign_mode faults_modes[] = {
-    { "faults", "KIND MOST", "errors are told, files stay whole, nothing is left, afterwards all works", faults },
+    { "faults", "KIND MOST", "errors are told, files stay whole, nothing is left, afterwards all works",
+        faults },
     { "kinds", "", "lists the kinds of faults", fault_kinds },
     { NULL, NULL, NULL, NULL },
 };

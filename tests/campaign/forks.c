@@ -1,5 +1,5 @@
-// Forks from many threads while sessions run, memory is tracked and profiles are saved: fork, os.fork of Python, raw
-// clone, _Fork, vfork and posix_spawn. A child that hangs is found by run.py, which tells where.
+// Forks from many threads while sessions run, memory is tracked and profiles are saved: fork, os.fork of
+// Python, raw clone, _Fork, vfork and posix_spawn. A child that hangs is found by run.py, which tells where.
 #include "campaign.h"
 #include <dlfcn.h>
 #include <spawn.h>
@@ -7,9 +7,10 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { CHILD_RIGHT = 0, CHILD_START = 3, CHILD_STOP = 4, CHILD_MEMORY = 5, CHILD_SAVE = 6, MOST_FORKERS = 16, KEPT = 50 };
-// plain: the child has a session of its own, and every tenth one generations below it; heap: the same with memory
-// tracked; quick: it only allocates; python: os.fork; clone: by the system call, or _Fork
+enum { CHILD_RIGHT = 0, CHILD_START = 3, CHILD_STOP = 4, CHILD_MEMORY = 5, CHILD_SAVE = 6, MOST_FORKERS = 16,
+    KEPT = 50 };
+// plain: the child has a session of its own, and every tenth one generations below it; heap: the same with
+// memory tracked; quick: it only allocates; python: os.fork; clone: by the system call, or _Fork
 typedef enum { QUICK, PLAIN, HEAP, PYTHON, CLONE, SPAWN, MANNERS } manner;
 static const char *const manners[MANNERS] = { "quick", "plain", "heap", "python", "clone", "spawn" };
 
@@ -17,12 +18,13 @@ static manner how;
 static long each;
 static atomic_long forked, bad;
 static atomic_int over;
-static double *cost;            // seconds from fork to the child's first step, one a fork; shared with the children
+// Seconds from fork to the child's first step, one a fork; shared with the children
+static double *cost;
 static pyprof *parents;
 
 extern char **environ;
 
-// ---- what a child does -----------------------------------------------------------------------------------------------
+// ---- what a child does ------------------------------------------------------------------------------------
 static int uses_memory(void)   // blocks of the parent's hooks, and of none
 {
     void *kept[KEPT];
@@ -89,7 +91,7 @@ static int child_of_python(void)   // fork from C, where another thread may hold
     return result;
 }
 
-// ---- forking ---------------------------------------------------------------------------------------------------------
+// ---- forking ----------------------------------------------------------------------------------------------
 static pid_t one_fork(long i)
 {
     double begin = now();
@@ -168,7 +170,10 @@ static long sorted_costs(void)   // how many were noted
     return n;
 }
 
-static double at_share(long costs, double share) { return costs ? cost[(long)((double)(costs - 1) * share)] : 0; }
+static double at_share(long costs, double share)
+{
+    return costs ? cost[(long)((double)(costs - 1) * share)] : 0;
+}
 
 static double forks_per_second(long threads)
 {
@@ -191,7 +196,8 @@ static int forks(char **words)   // MANNER THREADS EACH
     wanted = threads * each;
     for (how = QUICK; how < MANNERS && strcmp(manners[how], words[0]) != 0;) how++;
     if (how == MANNERS || threads > MOST_FORKERS) fatal("manner, or too many threads");
-    cost = mmap(NULL, (size_t)wanted * sizeof *cost, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    cost = mmap(NULL, (size_t)wanted * sizeof *cost, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+                0);
     python_begins();
     python_works();
     parents = started(&c);
@@ -205,7 +211,8 @@ static int forks(char **words)   // MANNER THREADS EACH
     waited = now();
     while ((after = stats_of(parents)).samples == before.samples && now() < waited + 10) nap(0.01);
     if (after.samples == before.samples) wrong("the parent samples no more");
-    if (after.heap_state != PYPROF_HEAP_STATE_ON) wrong("the parent's memory is no longer tracked: %d", after.heap_state);
+    if (after.heap_state != PYPROF_HEAP_STATE_ON)
+        wrong("the parent's memory is no longer tracked: %d", after.heap_state);
     balanced(after);
     pyprof_profile_free(stopped(parents));
     whole("forks.json", 1);
@@ -213,8 +220,9 @@ static int forks(char **words)   // MANNER THREADS EACH
     python_rests();
     if (Py_FinalizeEx() != 0) wrong("Py_FinalizeEx failed");
     costs = sorted_costs();
-    return done("%ld forks from %ld threads at %.0f a second, %ld bad; to the child: median %.0f us, 99 in 100 within %.0f us",
-                wanted, threads, rate, atomic_load(&bad), at_share(costs, 0.5) * 1e6, at_share(costs, 0.99) * 1e6);
+    return done("%ld forks by %ld threads at %.0f a second, %ld bad; %.0f us to the child, 99 %% within %.0f",
+                wanted, threads, rate, atomic_load(&bad), at_share(costs, 0.5) * 1e6,
+                at_share(costs, 0.99) * 1e6);
 }
 
 const campaign_mode fork_modes[] = {

@@ -1,10 +1,11 @@
-// Memory: hosts that put allocators of their own above and below the profiler's hooks, in every order, with tracemalloc.
+// Memory: hosts that put allocators of their own above and below the profiler's hooks, in every order, with
+// tracemalloc.
 #include "campaign.h"
 
 enum { DOMAINS = 3 };
 static const PyMemAllocatorDomain domains[DOMAINS] = { PYMEM_DOMAIN_RAW, PYMEM_DOMAIN_MEM, PYMEM_DOMAIN_OBJ };
 
-// ---- a pool: small blocks come from chunks, and only chunks from the allocator below -----------------------------------
+// ---- a pool: small blocks come from chunks, and only chunks from the allocator below ----------------------
 enum { CHUNK = 1 << 18, LARGEST = 4096, HEAD = 16, POOLED = 0, PASSED = 1 };
 typedef struct { size_t size, from; } head;   // before each block
 typedef struct { PyMemAllocatorEx below; char *chunk; size_t used; pthread_mutex_t lock; } pool;
@@ -81,7 +82,8 @@ static void allocates(const char *how)
         "kept = [[object() for _ in range(i)] for i in range(200)]\n", how);
 }
 
-static int pooling(char **words)   // first|last ROUNDS: the pool goes in before the first session, or on top of it
+// First|last ROUNDS: the pool goes in before the first session, or on top of it
+static int pooling(char **words)
 {
     int first = strcmp(words[0], "first") == 0;
     long rounds = atol(words[1]);
@@ -108,7 +110,7 @@ static int pooling(char **words)   // first|last ROUNDS: the pool goes in before
     return done("%ld sessions, the pool %s", rounds + 1, words[0]);
 }
 
-// ---- a host that wraps and unwraps ---------------------------------------------------------------------------------------
+// ---- a host that wraps and unwraps ------------------------------------------------------------------------
 typedef struct { PyMemAllocatorEx below; atomic_long blocks; } wrapper;
 enum { WRAPPERS = 4 };
 static wrapper wrappers[WRAPPERS][DOMAINS];
@@ -146,7 +148,7 @@ static void unwrap(int n, int from)   // as hosts do it: whatever went in on top
     for (int d = from; d < DOMAINS; d++) PyMem_SetAllocator(domains[d], &wrappers[n][d].below);
 }
 
-// ---- everything by chance: sessions of both modes, wrappers, tracemalloc, threads that allocate ------------------------------
+// ---- everything by chance: sessions of both modes, wrappers, tracemalloc, threads that allocate -----------
 enum { SESSIONS = 3 };
 enum { UNTRACED = -1 };
 typedef struct {
@@ -179,7 +181,9 @@ static void turn(walk *w)
 {
     switch (below(&w->seed, 7)) {
     case 0: case 1: turn_session(w, (int)below(&w->seed, SESSIONS)); break;
-    case 2:   // the last that came goes first; tracemalloc in between would be taken out with it, which is the host's fault
+    // The last that came goes first; tracemalloc in between would be taken out with it, which is the host's
+    // fault
+    case 2:
         if (w->wrapped < WRAPPERS && below(&w->seed, 2)) wrap(w->wrapped++, w->workers);
         else if (w->wrapped > (w->traced == UNTRACED ? 0 : w->traced)) unwrap(--w->wrapped, w->workers);
         break;
@@ -216,14 +220,16 @@ static int orders(char **words)   // STEPS SEED DEBUG: 1 = with Python's debug h
     if (w.workers) python_rests();
     if (!w.began) wrong("no session could start");
     if (Py_FinalizeEx() != 0) wrong("Py_FinalizeEx failed");
-    return done("%ld steps: %ld sessions, %ld found it busy, %ld lost their hooks, in %.0f s", steps, w.began, w.busy, w.lost,
+    return done("%ld steps: %ld sessions, %ld found it busy, %ld lost their hooks, in %.0f s", steps,
+                w.began, w.busy, w.lost,
                 now() - begin);
 }
 
-// ---- bounds and hostile Python -------------------------------------------------------------------------------------------------
+// ---- bounds and hostile Python ----------------------------------------------------------------------------
 static const char *const suffixes[] = { "json", "txt", "svg", "folded", "speedscope.json", "pb.gz", "pkl" };
 
-static int script(char **words)   // hostile.py PHASE AMOUNT HZ MAX_KIB: runs it under an exact session; all formats are whole
+// Hostile.py PHASE AMOUNT HZ MAX_KIB: runs it under an exact session; all formats are whole
+static int script(char **words)
 {
     pyprof_config c = config(atof(words[2]), PYPROF_HEAP_EXACT);
     uint64_t most = (uint64_t)atol(words[3]) * 1024;
@@ -239,7 +245,8 @@ static int script(char **words)   // hostile.py PHASE AMOUNT HZ MAX_KIB: runs it
     stats = stats_of(session);
     balanced(stats);
     if (!stats.samples) wrong("no samples");
-    if (stats.own_bytes > 2 * most) wrong("%llu bytes of its own, %llu were allowed", (unsigned long long)stats.own_bytes,
+    if (stats.own_bytes > 2 * most)
+        wrong("%llu bytes of its own, %llu were allowed", (unsigned long long)stats.own_bytes,
                                           (unsigned long long)(2 * most));
     profile = stopped(session);
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
@@ -291,7 +298,8 @@ static int bounds(char **words)   // SECONDS THREADS HZ: memory stays flat, what
     pyprof_profile_free(stopped(session));
     PyEval_RestoreThread(main_state);
     run("stop.append(1)\nfor t in threads: t.join()\n");
-    return done("%llu samples of %llu ticks, memory %+ld KiB in the second half", (unsigned long long)stats.samples,
+    return done("%llu samples of %llu ticks, memory %+ld KiB in the second half",
+                (unsigned long long)stats.samples,
                 (unsigned long long)stats.asked, end - half);
 }
 

@@ -1,4 +1,5 @@
-"""Python that no profiler wants to meet, for the mode `script`: begin(phase, amount) runs under a session, end() after it."""
+"""Python that no profiler wants to meet, for the mode `script`: begin(phase, amount) runs under a session,
+end() after it."""
 import _thread
 import random
 import sys
@@ -10,7 +11,8 @@ chance = random.Random(1)
 after = []      # what end() does
 
 NAMES = ['x' * 10000000, '\n' * 1000, 'a\0b', '\ud800\udfff', '', '</script><script>alert(1)</script>', ']]>',
-         '\u2028\u2029\u202e', '"\\', '\xe9' * 300000, '\U00010348' * 5000, '\x1b[31m', 'a;b c', ' ', '%s%n%s']
+         '\u2028\u2029\u202e', '"\\', '\xe9' * 300000, '\U00010348' * 5000,
+         '\x1b[31m', 'a;b c', ' ', '%s%n%s']
 TABLE = 'co_linetable' if sys.version_info >= (3, 10) else 'co_lnotab'
 
 
@@ -107,7 +109,8 @@ def stacks(amount):
 def threads(amount):
     """So many threads at once, with names that are none."""
     go, started = threading.Event(), []
-    names = ['n' * 1000000, 'a\0b', '\ud800', '', 'x\ny', '</script>', '\xe9' * 70, '\U00010348' * 100, 5, None, b'bytes']
+    names = ['n' * 1000000, 'a\0b', '\ud800', '', 'x\ny', '</script>', '\xe9' * 70, '\U00010348' * 100, 5,
+             None, b'bytes']
     def turns():
         kept = [bytearray(100) for _ in range(10)]
         go.wait()
@@ -119,7 +122,8 @@ def threads(amount):
         thread._name = chance.choice(names)
         try:
             _thread.start_new_thread(thread.run, ()) if thread._name is None else thread.start()
-        except (RuntimeError, TypeError, ValueError, UnicodeError):     # newer Pythons hand the name to the system
+        # Newer Pythons hand the name to the system
+        except (RuntimeError, TypeError, ValueError, UnicodeError):
             thread._name = 'plain'
             if not thread.ident:
                 continue

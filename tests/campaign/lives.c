@@ -1,9 +1,9 @@
-// Lives: Python initialised and finalised again and again, interpreters that come and go, a main thread that leaves, a
-// process that ends on another thread, and a program that runs with another's rights.
+// Lives: Python initialised and finalised again and again, interpreters that come and go, a main thread that
+// leaves, a process that ends on another thread, and a program that runs with another's rights.
 #include "campaign.h"
 #include <sys/wait.h>
 
-// ---- initialise and finalise again -----------------------------------------------------------------------------------
+// ---- initialise and finalise again ------------------------------------------------------------------------
 static const char life[] =
     "import threading, time\n"
     "def made(): return [bytearray(j) for j in range(200)]\n"
@@ -28,7 +28,8 @@ static void one_life(long i, pyprof **session, const pyprof_config *c, int trace
             "    if %d: tracemalloc.stop()\n"
             "except RuntimeError: pass\n", i % 6 == 0);
     if (i % 5 == 0) {
-        if (pyprof_snapshot(*session, NULL, &profile) != PYPROF_OK) wrong("snapshot: %s", pyprof_last_error());
+        if (pyprof_snapshot(*session, NULL, &profile) != PYPROF_OK)
+            wrong("snapshot: %s", pyprof_last_error());
         else pyprof_profile_free(profile);
     }
     if (i % 7 == 6) {
@@ -72,7 +73,8 @@ static void *restarts(void *unused)   // sessions begin and end at any moment of
         pyprof *session;
         int result = pyprof_start(&c, &session);
         if (result != PYPROF_OK) {
-            if (result != PYPROF_ERR_BUSY && result != PYPROF_ERR_NO_PYTHON) wrong("start: %s", named(result));
+            if (result != PYPROF_ERR_BUSY && result != PYPROF_ERR_NO_PYTHON)
+                wrong("start: %s", named(result));
             atomic_fetch_add(&refused, 1);
             nap(0.0005);
             continue;
@@ -107,13 +109,14 @@ static int life_race(char **words)   // COUNT HEAP
                 atomic_load(&refused), now() - begin);
 }
 
-// ---- interpreters ----------------------------------------------------------------------------------------------------
+// ---- interpreters -----------------------------------------------------------------------------------------
 static PyThreadState *new_interpreter(int own_gil)
 {
 #if PY_VERSION_HEX >= 0x030c0000
     if (own_gil) {
         PyThreadState *state = NULL;
-        PyInterpreterConfig wanted = { .allow_threads = 1, .check_multi_interp_extensions = 1, .gil = PyInterpreterConfig_OWN_GIL };
+        PyInterpreterConfig wanted = { .allow_threads = 1, .check_multi_interp_extensions = 1,
+                                       .gil = PyInterpreterConfig_OWN_GIL };
         PyStatus status = Py_NewInterpreterFromConfig(&state, &wanted);
         return PyStatus_Exception(status) ? NULL : state;
     }
@@ -145,7 +148,8 @@ static int interpreters(char **words)   // COUNT HEAP OWN_GIL
         run("def made(n): return [object() for _ in range(n)]\nkept = [made(i) for i in range(60)]\n");
         Py_EndInterpreter(state);
         PyThreadState_Swap(first);
-        if (i % 20 == 0 && pyprof_snapshot(session, NULL, &profile) == PYPROF_OK) pyprof_profile_free(profile);
+        if (i % 20 == 0 && pyprof_snapshot(session, NULL, &profile) == PYPROF_OK)
+            pyprof_profile_free(profile);
     }
     stats = stats_of(session);
     balanced(stats);
@@ -153,10 +157,11 @@ static int interpreters(char **words)   // COUNT HEAP OWN_GIL
     pyprof_profile_free(stopped(session));
     if (!own_gil) python_rests();
     if (Py_FinalizeEx() != 0) wrong("Py_FinalizeEx failed");
-    return done("%ld interpreters in %.0f s, %llu samples", count, now() - begin, (unsigned long long)stats.samples);
+    return done("%ld interpreters in %.0f s, %llu samples", count, now() - begin,
+                (unsigned long long)stats.samples);
 }
 
-// ---- the main thread leaves ------------------------------------------------------------------------------------------
+// ---- the main thread leaves -------------------------------------------------------------------------------
 static void *after_main(void *session)
 {
     pyprof_config c = config(1000, PYPROF_HEAP_OFF);
@@ -177,7 +182,8 @@ static void *after_main(void *session)
         before = stats_of(second);
         run("busy(0.5)\n");
         honest(second, before, 1000, 0.5, "in a session begun after that");
-        if (stats_of(second).samples == before.samples) wrong("the second session has no samples: %s", stats_of(second).degraded);
+        if (stats_of(second).samples == before.samples)
+            wrong("the second session has no samples: %s", stats_of(second).degraded);
         pyprof_profile_free(stopped(second));
     } else wrong("start: %s", named(result));
     result = pyprof_stop(session, &profile);
@@ -187,9 +193,11 @@ static void *after_main(void *session)
     before = stats_of(second);
     run("busy(0.5)\n");
     honest(second, before, 1000, 0.5, "in a session begun alone");
-    if (stats_of(second).samples == before.samples) wrong("a session alone has no samples: %s", stats_of(second).degraded);
+    if (stats_of(second).samples == before.samples)
+        wrong("a session alone has no samples: %s", stats_of(second).degraded);
     pyprof_profile_free(stopped(second));
-    if (profile && pyprof_save(profile, "left.json", NULL) != PYPROF_OK) wrong("save: %s", pyprof_last_error());
+    if (profile && pyprof_save(profile, "left.json", NULL) != PYPROF_OK)
+        wrong("save: %s", pyprof_last_error());
     PyGILState_Release(gil);
     whole("left.json", 1);
     _exit(done("three sessions after the main thread left"));
@@ -207,7 +215,7 @@ static int main_leaves(char **words)   // HEAP
     pthread_exit(NULL);
 }
 
-// ---- the process ends on another thread, in the middle of snapshots and saves ------------------------------------------
+// ---- the process ends on another thread, in the middle of snapshots and saves -----------------------------
 enum { STATUS_OF_THE_END = 7 };
 static const char *manner;
 
@@ -258,8 +266,9 @@ static int endings(char **words)   // COUNT MANNER HEAP
     return done("%ld programs ended by %s on another thread", count, manner);
 }
 
-// ---- another's rights --------------------------------------------------------------------------------------------------
-static int as_another(char **words)   // run from a set-user-id copy: the environment asks for files, none may come
+// ---- another's rights -------------------------------------------------------------------------------------
+// Run from a set-user-id copy: the environment asks for files, none may come
+static int as_another(char **words)
 {
     pyprof *session = NULL;
     int result;
@@ -290,8 +299,10 @@ const campaign_mode life_modes[] = {
     { "lives", "COUNT HEAP TRACED", "sessions outlive Python, hooks stay valid", lives },
     { "life-race", "COUNT HEAP", "sessions begin and end at any moment of Python's lives", life_race },
     { "interpreters", "COUNT HEAP OWN_GIL", "interpreters come and go", interpreters },
-    { "main-leaves", "HEAP", "sessions see the other threads after pthread_exit of the main thread", main_leaves },
-    { "endings", "COUNT MANNER HEAP", "exit, quick_exit, _exit on another thread: the status is kept", endings },
+    { "main-leaves", "HEAP", "sessions see the other threads after pthread_exit of the main thread",
+        main_leaves },
+    { "endings", "COUNT MANNER HEAP", "exit, quick_exit, _exit on another thread: the status is kept",
+        endings },
     { "as-another", "", "set-user-id: the environment is ignored", as_another },
     { "from-environment", "", "the same without other rights", from_environment },
     { NULL, NULL, NULL, NULL },

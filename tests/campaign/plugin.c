@@ -1,5 +1,5 @@
-// A plugin that carries the profiler: copies of it are loaded and unloaded by plugins.c. BIG_TLS makes one that has so
-// many bytes of thread-local memory besides.
+// A plugin that carries the profiler: copies of it are loaded and unloaded by plugins.c. BIG_TLS makes one
+// that has so many bytes of thread-local memory besides.
 #define _GNU_SOURCE
 #define PYPROF_IMPLEMENTATION
 #include "../../pyprof.h"

@@ -1,5 +1,6 @@
-// Plugins that carry a copy of the profiler each: many at once, loaded and unloaded in the middle of sessions, replaced
-// or deleted on disk meanwhile, without /proc. CAMPAIGN_PLUGIN names the plugin, CAMPAIGN_BIG_PLUGIN the one with big TLS.
+// Plugins that carry a copy of the profiler each: many at once, loaded and unloaded in the middle of
+// sessions, replaced or deleted on disk meanwhile, without /proc. CAMPAIGN_PLUGIN names the plugin,
+// CAMPAIGN_BIG_PLUGIN the one with big TLS.
 #include "campaign.h"
 #include "plugin.h"
 #include <dlfcn.h>
@@ -39,7 +40,7 @@ static void must_load(plugin *p, const char *path)
     if (!loaded(p, path)) fatal("%s", dlerror());
 }
 
-// ---- many ------------------------------------------------------------------------------------------------------------------
+// ---- many -------------------------------------------------------------------------------------------------
 static int many(char **words)   // COUNT: all sample at a time, by turns
 {
     int count = atoi(words[0]);
@@ -65,7 +66,7 @@ static int many(char **words)   // COUNT: all sample at a time, by turns
     return done("%d copies of the profiler sample at a time", count);
 }
 
-// ---- unloaded, deleted, replaced ---------------------------------------------------------------------------------------------
+// ---- unloaded, deleted, replaced --------------------------------------------------------------------------
 static void on_disk(const char *what, const char *path)
 {
     char next[100];
@@ -112,7 +113,8 @@ static int unloaded(char **words)   // keep|unlink|replace|no-proc|newline HEAP 
     return done("%s, then unloaded", what);
 }
 
-static int reloads(char **words)   // COUNT: load, sample, unload; a plugin that stays loaded comes back with its state
+// COUNT: load, sample, unload; a plugin that stays loaded comes back with its state
+static int reloads(char **words)
 {
     long count = atol(words[0]), samples = 0;
     double begin = now();
@@ -125,7 +127,8 @@ static int reloads(char **words)   // COUNT: load, sample, unload; a plugin that
         long got;
         step("load %ld", i);
         must_load(&p, "./plugin.so");
-        if (p.start(i % 3 == 0 ? PYPROF_HEAP_EXACT : PYPROF_HEAP_OFF, PYPROF_CAPTURE_AUTO) != PYPROF_OK) wrong("start: %s", p.error());
+        if (p.start(i % 3 == 0 ? PYPROF_HEAP_EXACT : PYPROF_HEAP_OFF, PYPROF_CAPTURE_AUTO) != PYPROF_OK)
+            wrong("start: %s", p.error());
         else {
             run("busy(0.005)\n");
             got = p.stop();
@@ -141,7 +144,7 @@ static int reloads(char **words)   // COUNT: load, sample, unload; a plugin that
     return done("%ld loads, %ld samples, in %.0f s", count, samples, now() - begin);
 }
 
-// ---- big thread-local memory, two copies by turns --------------------------------------------------------------------------------
+// ---- big thread-local memory, two copies by turns ---------------------------------------------------------
 static int big_tls(char **words)
 {
     plugin p;
@@ -158,7 +161,8 @@ static int big_tls(char **words)
     return done("%ld samples beside big thread-local memory", samples);
 }
 
-static int two(char **words)   // STEPS SEED CAPTURE: sessions of two copies, with memory or with signals, and tracemalloc
+// STEPS SEED CAPTURE: sessions of two copies, with memory or with signals, and tracemalloc
+static int two(char **words)
 {
     long steps = atol(words[0]), began = 0, busy = 0;
     unsigned seed = (unsigned)atoi(words[1]);
@@ -184,8 +188,10 @@ static int two(char **words)   // STEPS SEED CAPTURE: sessions of two copies, wi
             if (result == PYPROF_ERR_BUSY) busy++;
             else if (result != PYPROF_OK) wrong("start: %s", p[what].error());
             else began++, on[what] = 1;
-        } else if (what == 2) run("tracemalloc.stop() if tracemalloc.is_tracing() else tracemalloc.start(3)\n");
-        else if (what == 3) run("kept = [bytearray(i) for i in range(300)]\nmore = [[j] for j in range(100)]\n");
+        } else if (what == 2)
+            run("tracemalloc.stop() if tracemalloc.is_tracing() else tracemalloc.start(3)\n");
+        else if (what == 3)
+            run("kept = [bytearray(i) for i in range(300)]\nmore = [[j] for j in range(100)]\n");
         else if (what == 4) { Py_BEGIN_ALLOW_THREADS nap(0.0003 * below(&seed, 20)); Py_END_ALLOW_THREADS }
         else { run("del kept[:]\nbusy(0.003)\n"); if (capture == PYPROF_CAPTURE_SIGNAL) raise(SIGURG); }
     }
@@ -199,7 +205,8 @@ static int two(char **words)   // STEPS SEED CAPTURE: sessions of two copies, wi
 
 const campaign_mode plugin_modes[] = {
     { "many", "COUNT", "any number of copies can be loaded and sample", many },
-    { "unloaded", "keep|unlink|replace|no-proc|newline HEAP CAPTURE stop|go-on", "pinned, or refused; never called when gone", unloaded },
+    { "unloaded", "keep|unlink|replace|no-proc|newline HEAP CAPTURE stop|go-on",
+        "pinned, or refused; never called when gone", unloaded },
     { "reloads", "COUNT", "loaded and unloaded again and again", reloads },
     { "big-tls", "", "the sampler's stack bears it", big_tls },
     { "two", "STEPS SEED CAPTURE", "two copies by turns", two },

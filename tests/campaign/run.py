@@ -2,14 +2,16 @@
 
     PYTHON tests/campaign/run.py BUILD [NAME ...] [--scale X] [--jobs N] [--list]
 
-BUILD holds what `make campaign` builds. NAME chooses the cases that contain it. --scale 1 is the full length, half an
-hour on two CPUs; 0.02 takes two minutes. Each case is a process of its own, or some of them, see campaign.h: `campaign`
-without a mode lists the modes and what is right in each. A case without progress for long hangs: then the stacks of all
-its threads are printed, from gdb where it is installed, and from /proc, and it is ended.
+BUILD holds what `make campaign` builds. NAME chooses the cases that contain it. --scale 1 is the full
+length, half an hour on two CPUs; 0.02 takes two minutes. Each case is a process of its own, or some of
+them, see campaign.h: `campaign` without a mode lists the modes and what is right in each. A case without
+progress for long hangs: then the stacks of all its threads are printed, from gdb where it is installed, and
+from /proc, and it is ended.
 """
 import argparse
 import collections
 import concurrent.futures
+import itertools
 import os
 import re
 import resource
@@ -27,11 +29,18 @@ MOST_PROCESSES = 6      # whose stacks are printed
 RIGHT, WRONG, CANNOT = 0, 1, 77
 OWNER, NOBODY = 1000, 65534
 
-Case = collections.namedtuple('Case', 'name commands options')
+
+class Case:
+    """Commands that all must be right; or a function of a folder and an environment."""
+
+    def __init__(self, name, commands=(), tsan=False, function=None):
+        self.name, self.commands, self.tsan, self.function = name, commands, tsan, function
+
+
 Ended = collections.namedtuple('Ended', 'status output')
 
 
-# --- one process ------------------------------------------------------------------------------------------------------
+# --- one process --------------------------------------------------------------------------------------------
 
 def read(path, size=20000):
     try:
@@ -70,12 +79,16 @@ def tasks_of(pid):
 def gdb(*words):
     if not shutil.which('gdb'):
         return ['gdb is not installed: no stacks']
-    command = ['gdb', '-nx', '-batch', '-iex', 'set debuginfod enabled off', '-ex', 'thread apply all bt 14'] + list(words)
+    command = ['gdb', '-nx', '-batch', '-iex', 'set debuginfod enabled off', '-ex',
+               'thread apply all bt 14'] + list(words)
     try:
-        said = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=120)
+        said = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, timeout=120)
     except subprocess.TimeoutExpired:
         return ['gdb gave no answer in 120 s']
-    return [line[:200] for line in said.stdout.decode('utf-8', 'replace').splitlines() if line.startswith(('#', 'Thread'))]
+    return [line[:200] for line in said.stdout.decode('utf-8',
+                                                      'replace').splitlines() if line.startswith(('#',
+                                                          'Thread'))]
 
 
 def where(session):
@@ -101,7 +114,8 @@ class Watched:
             resource.setrlimit(resource.RLIMIT_CORE, (1 << 30, resource.getrlimit(resource.RLIMIT_CORE)[1]))
             if before:
                 before()
-        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=self.output, stderr=subprocess.STDOUT, cwd=folder,
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=self.output,
+                                        stderr=subprocess.STDOUT, cwd=folder,
                                         env=environment, start_new_session=True, preexec_fn=begins)
 
     def progress(self):
@@ -139,7 +153,8 @@ class Watched:
             return []
         lines = ['ended by signal %d' % -self.process.returncode]
         for core in [name for name in os.listdir(self.folder) if name.startswith('core')][:1]:
-            lines += gdb([word for word in self.words if word.startswith('/')][0], os.path.join(self.folder, core))
+            lines += gdb([word for word in self.words if word.startswith('/')][0],
+                         os.path.join(self.folder, core))
         return lines
 
 
@@ -155,59 +170,45 @@ def run(words, folder, environment, patience=1, before=None):
     if hang:
         return Ended(WRONG, lines + hang)
     if watched.process.returncode not in (RIGHT, CANNOT):
-        return Ended(WRONG, (lines or ['exit status %d and nothing said' % watched.process.returncode]) + watched.crash())
+        lines = lines or ['exit status %d and nothing said' % watched.process.returncode]
+        return Ended(WRONG, lines + watched.crash())
     return Ended(watched.process.returncode, lines or ['?'])
 
 
-# --- the cases --------------------------------------------------------------------------------------------------------
+# --- the cases ----------------------------------------------------------------------------------------------
 
 def count(full, least=1):
-    return str(max(least, int(full * options.scale)))
+    return max(least, int(full * options.scale))
 
 
-def mode(*words):
-    return [os.path.join(options.build, 'campaign')] + [str(word) for word in words]
+def grid(program, *words):
+    """Commands, one for each combination of those words that are lists."""
+    lists = [word if isinstance(word, list) else [word] for word in words]
+    return [program + [str(word) for word in chosen] for chosen in itertools.product(*lists)]
 
 
-def asked(*words):
-    return subprocess.run(mode(*words), stdout=subprocess.PIPE, check=True, universal_newlines=True).stdout.split('\n')[:-1]
+def built(name):
+    return os.path.join(options.build, name)
+
+
+def modes(*words):
+    return grid([built('campaign')], *words)
 
 
 def preloaded(library, *words):
-    return ['env', 'LD_PRELOAD=' + os.path.join(options.build, library)] + mode(*words)
+    return grid(['env', 'LD_PRELOAD=' + built(library), built('campaign')], *words)
 
 
 def under_tsan(*words):
-    still = ['setarch', '-R'] if subprocess.run(['setarch', '-R', 'true'], stderr=subprocess.DEVNULL).returncode == 0 else []
-    return still + [os.path.join(options.build, 'campaign_tsan')] + [str(word) for word in words]
+    fixed = ['setarch', '-R']       # addresses by chance are more than some versions bear
+    if not shutil.which('setarch') or subprocess.call(fixed + ['true'], stderr=subprocess.DEVNULL):
+        fixed = []
+    return grid(fixed + [built('campaign_tsan')], *words)
 
 
-OFF, SAMPLED, EXACT = 0, 1, 2
-AUTO, COPY, SIGNAL = 0, 1, 2
-ERRORS = ['EPERM', 'ENOSYS']
-
-
-def filter_cases():
-    for line in asked('filters'):
-        name, need = line.split()
-        need = int(need)
-        commands = []
-        if need < 2:
-            actions = ERRORS + ['KILL_THREAD'] * (need == 0)
-            commands += [mode('filtered', when, name, action, heap) for when in ('before', 'after') for action in actions
-                         for heap in (OFF, EXACT)]
-        commands += [mode('inner-filter', name, action, capture) for action in ERRORS + ['KILL_THREAD']
-                     for capture in (AUTO, SIGNAL)]
-        yield Case('filter ' + name, thinned(commands), {})
-
-
-def limit_cases():
-    values = {'as': [1000, 5000, 20000, 60000, 300000], 'data': [1000, 20000, 300000], 'nofile': [0, 3, 4, 5, 6, 8, 12, 20],
-              'fsize': [0, 1, 4096], 'nproc': [0, 1], 'stack': [16384, 65536]}
-    for name in values:
-        commands = [mode('limited', when, name, value, heap) for value in values[name] for when in ('before', 'after')
-                    for heap in (OFF, EXACT)]
-        yield Case('limit ' + name, thinned(commands), {})
+def lines_of(mode):
+    said = subprocess.run([built('campaign'), mode], stdout=subprocess.PIPE, check=True)
+    return said.stdout.decode().splitlines()
 
 
 def thinned(commands):
@@ -216,76 +217,107 @@ def thinned(commands):
     return [commands[i * len(commands) // wanted] for i in range(wanted)]
 
 
+OFF, SAMPLED, EXACT = 0, 1, 2       # pyprof_heap_mode
+AUTO, COPY, SIGNAL = 0, 1, 2        # pyprof_capture
+WHEN, MEMORY = ['before', 'after'], [OFF, EXACT]
+
+
 def fault_cases():
-    for kind in asked('kinds'):
-        yield Case('fault ' + kind, [preloaded('libcampaign_shim.so', 'faults', kind, count(150, 3))], {})
+    for kind in lines_of('kinds'):
+        yield Case('fault ' + kind, preloaded('libcampaign_shim.so', 'faults', kind, count(100, 3)))
 
 
 def file_cases():
-    yield Case('kill saves', [mode('kill-saves', count(8000, 60), 'without')], {})
-    yield Case('kill saves beside a neighbour', [mode('kill-saves', count(2000, 40), 'with')], {})
-    yield Case('kill checkpoints', [mode('kill-checkpoints', count(300, 6))], {})
-    yield Case('plants in a sticky folder', [mode('planted', count(3000, 100), 'sticky')], {})
-    yield Case('plants in an open folder', [mode('planted', count(3000, 100), 'open')], {})
-    yield Case('plants at the path', [mode('at-target')], {})
+    yield Case('kill saves', modes('kill-saves', count(8000, 60), 'without'))
+    yield Case('kill saves beside a neighbour', modes('kill-saves', count(2000, 40), 'with'))
+    yield Case('kill checkpoints', modes('kill-checkpoints', count(300, 6)))
+    for folder in 'sticky', 'open':
+        yield Case('plants in a folder that is ' + folder, modes('planted', count(3000, 100), folder))
+    yield Case('plants at the path', modes('at-target'))
 
 
 def fork_cases():
-    for manner, full in ('quick', 3000), ('plain', 1000), ('heap', 500), ('python', 1000), ('clone', 1000), ('spawn', 1000):
-        yield Case('forks ' + manner, [mode('forks', manner, 4, count(full, 15))], {})
+    full = {'quick': 3000, 'plain': 1000, 'heap': 500, 'python': 1000, 'clone': 1000, 'spawn': 1000}
+    for manner in full:
+        yield Case('forks ' + manner, modes('forks', manner, 4, count(full[manner], 15)))
 
 
 def thread_cases():
     for heap, full in (OFF, 20000), (SAMPLED, 5000), (EXACT, 5000):
-        yield Case('cycles, heap %d' % heap, [mode('cycles', 8, count(full, 50), heap)], {})
-    for heap in (OFF, EXACT):
-        yield Case('cycles under TSan, heap %d' % heap, [under_tsan('cycles', 8, count(500, 10), heap)], {'tsan': True})
-    yield Case('cancels', [mode('cancels', count(2000, 50))], {})
-    yield Case('callback waits for the GIL', [mode('callback-gil', count(100, 3))], {})
+        yield Case('cycles, heap %d' % heap, modes('cycles', 8, count(full, 50), heap))
+    for heap in MEMORY:
+        commands = under_tsan('cycles', 8, count(500, 10), heap)
+        yield Case('cycles under TSan, heap %d' % heap, commands, tsan=True)
+    yield Case('cancels', modes('cancels', count(2000, 50)))
+    yield Case('callback waits for the GIL', modes('callback-gil', count(100, 3)))
 
 
 def life_cases():
-    for heap in (OFF, SAMPLED, EXACT):
-        yield Case('lives, heap %d' % heap, [mode('lives', count(250, 4), heap, traced) for traced in (0, 1)], {})
-        yield Case('life race, heap %d' % heap, [mode('life-race', count(250, 6), heap)], {})
-    yield Case('interpreters', [mode('interpreters', count(150, 3), heap, own) for own in (0, 1) for heap in (OFF, EXACT)],
-               {'some may skip': True})
-    yield Case('main thread leaves', [mode('main-leaves', heap) for heap in (OFF, EXACT)], {})
+    for heap in OFF, SAMPLED, EXACT:
+        yield Case('lives, heap %d' % heap, modes('lives', count(250, 4), heap, [0, 1]))
+        yield Case('life race, heap %d' % heap, modes('life-race', count(250, 6), heap))
+    yield Case('interpreters', modes('interpreters', count(150, 3), MEMORY, [0, 1]))
+    yield Case('main thread leaves', modes('main-leaves', MEMORY))
     for manner in 'exit', 'quick_exit', '_exit':
-        yield Case('ends by ' + manner, [mode('endings', count(150, 4), manner, heap) for heap in (OFF, EXACT)], {})
-    yield Case('set-user-id', [], {'function': set_user_id})
+        yield Case('ends by ' + manner, modes('endings', count(150, 4), manner, MEMORY))
+    yield Case('set-user-id', function=set_user_id)
 
 
 def heap_cases():
     for when in 'first', 'last':
-        yield Case('pooling allocator ' + when, [mode('pooling', when, count(50, 3))], {})
+        yield Case('pooling allocator ' + when, modes('pooling', when, count(50, 3)))
     for seed in range(1, 9):
-        yield Case('orders of allocators, seed %d' % seed, [mode('orders', count(3000, 100), seed, seed // 3 % 2)], {})
-    for phase, full, least in ('code', 20000, 300), ('many', 100000, 2000), ('stacks', 300, 10), ('threads', 2000, 50), \
-            ('lives', 70000, 2000):
-        yield Case('hostile ' + phase, [mode('script', phase, count(full, least), 2000, limit) for limit in (4096, 65536)], {})
-    yield Case('hostile deep', [mode('script', 'deep', depth, 200, 65536) for depth in (1000, int(count(20000, 5000)))], {})
-    yield Case('bounds', [mode('bounds', count(240, 8), 200, 5000)], {})
+        with_debug = seed // 3 % 2
+        commands = modes('orders', count(3000, 100), seed, with_debug)
+        yield Case('orders of allocators, seed %d' % seed, commands)
+    full = {'code': 20000, 'many': 100000, 'stacks': 300, 'threads': 2000, 'lives': 70000}
+    for phase in full:
+        amount = count(full[phase], full[phase] // 50)
+        yield Case('hostile ' + phase, modes('script', phase, amount, 2000, [4096, 65536]))
+    yield Case('hostile deep', modes('script', 'deep', [1000, count(20000, 5000)], 200, 65536))
+    yield Case('bounds', modes('bounds', count(240, 8), 200, 5000))
 
 
 def signal_cases():
-    orders = ['cbre', 'bcrebrue', 'bcrebrebre', 'pbrebre', 'bprebre', 'bbcrerebre', 'bcrubrer', 'cbrburee', 'bebcrebcre']
-    yield Case('SIGURG of the host', [mode('sigurg', order) for order in orders[:-1]], {})
-    yield Case('SIGURG at a high rate', [mode('sigurg-storm', count(600, 15))], {})
+    orders = ['cbre', 'bcrebrue', 'bcrebrebre', 'pbrebre', 'bprebre', 'bbcrerebre', 'bcrubrer', 'cbrburee']
+    yield Case('SIGURG of the host', modes('sigurg', orders))
+    yield Case('SIGURG at a high rate', modes('sigurg-storm', count(600, 15)))
 
 
 def plugin_cases():
-    yield Case('16 plugins', [mode('many', 16)], {})
-    yield Case('plugin unloaded', [mode('unloaded', what, heap, capture, stop) for what in
-                                   ('keep', 'unlink', 'replace', 'no-proc', 'newline') for heap, capture in
-                                   ((OFF, AUTO), (EXACT, AUTO), (OFF, SIGNAL)) for stop in ('stop', 'go-on')],
-               {'some may skip': True})
-    yield Case('plugin loaded again and again', [mode('reloads', count(1000, 20))], {})
-    yield Case('plugin with big TLS', [mode('big-tls')], {})
-    yield Case('host with big TLS', [preloaded('libcampaign_tls.so', 'many', 1)], {})
-    for seed in (1, 2):
-        yield Case('two plugins, memory, seed %d' % seed, [mode('two', count(2000, 60), seed, AUTO)], {})
-        yield Case('two plugins, signals, seed %d' % seed, [mode('two', count(1000, 40), seed, SIGNAL)], {})
+    yield Case('16 plugins', modes('many', 16))
+    for what in 'keep', 'unlink', 'replace', 'no-proc', 'newline':
+        commands = modes('unloaded', what, MEMORY, [AUTO, SIGNAL], ['stop', 'go-on'])
+        yield Case('plugin unloaded, ' + what, commands)
+    yield Case('plugin loaded again and again', modes('reloads', count(1000, 20)))
+    yield Case('plugin with big TLS', modes('big-tls'))
+    yield Case('host with big TLS', preloaded('libcampaign_tls.so', 'many', 1))
+    for seed in 1, 2:
+        yield Case('two plugins, memory, seed %d' % seed, modes('two', count(2000, 60), seed, AUTO))
+        yield Case('two plugins, signals, seed %d' % seed, modes('two', count(1000, 40), seed, SIGNAL))
+
+
+def filter_cases():
+    errors, ends = ['EPERM', 'ENOSYS'], ['KILL_THREAD']
+    for line in lines_of('filters'):
+        name, need = line.split()
+        commands = modes('inner-filter', name, errors + ends, [AUTO, SIGNAL])
+        if need != '2':
+            commands += modes('filtered', WHEN, name, errors + ends * (need == '0'), MEMORY)
+        yield Case('filter ' + name, thinned(commands))
+
+
+def limit_cases():
+    values = {'as': [1000, 5000, 20000, 60000, 300000], 'data': [1000, 20000, 300000], 'fsize': [0, 1, 4096],
+              'nofile': [0, 3, 4, 5, 6, 8, 12, 20], 'nproc': [0, 1], 'stack': [16384, 65536]}
+    for name in values:
+        yield Case('limit ' + name, thinned(modes('limited', WHEN, name, values[name], MEMORY)))
+
+
+def become_nobody():
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
 
 
 def set_user_id(folder, environment):
@@ -294,17 +326,18 @@ def set_user_id(folder, environment):
         return Ended(CANNOT, ['only root has other users'])
     said = []
     for name, bits, file_wanted in ('from-environment', 0o755, True), ('as-another', 0o4755, False):
-        program, out = os.path.join(folder, name), os.path.join(folder, 'out-' + name)
-        shutil.copy(os.path.join(options.build, 'campaign'), program)
+        inside = os.path.join(folder, name)
+        program, out = os.path.join(inside, 'program'), os.path.join(inside, 'out')
+        os.mkdir(inside)
+        shutil.copy(built('campaign'), program)
         os.chown(program, OWNER, OWNER)
         os.chmod(program, bits)
         os.mkdir(out)
         os.chmod(out, 0o777)
-        os.chmod(folder, 0o777)
+        os.chmod(inside, 0o777)
         wanted = dict(environment, PROFILING='1', PYPROF_OUT=os.path.join(out, 'run'), PYPROF_QUIET='1')
-        ended = run([program, name], folder, wanted, before=lambda: (os.setgroups([]), os.setgid(NOBODY), os.setuid(NOBODY)))
-        os.path.exists(os.path.join(folder, '.state')) and os.unlink(os.path.join(folder, '.state'))
-        if 'cannot open shared object' in ' '.join(ended.output) or 'Permission denied' in ' '.join(ended.output):
+        ended = run([program, name], inside, wanted, before=become_nobody)
+        if any('cannot open shared object' in line or 'Permission denied' in line for line in ended.output):
             return Ended(CANNOT, ['other users cannot read Python or the build folder'])
         if ended.status != RIGHT:
             return ended
@@ -316,17 +349,21 @@ def set_user_id(folder, environment):
 
 
 def all_cases():
-    for cases in (fault_cases, file_cases, fork_cases, thread_cases, life_cases, heap_cases, signal_cases, plugin_cases,
+    for cases in (fault_cases, file_cases, fork_cases, thread_cases, life_cases, heap_cases, signal_cases,
+                  plugin_cases,
                   filter_cases, limit_cases):
         yield from cases()
 
 
-# --- running them -----------------------------------------------------------------------------------------------------
+# --- running them -------------------------------------------------------------------------------------------
 
 def environment_of_cases():
-    kept = {name: value for name, value in os.environ.items() if name != 'PROFILING' and not name.startswith('PYPROF_')}
-    home = os.pathsep.join([sys.base_prefix, sys.base_exec_prefix])     # the embedded Python is the one that runs this
-    return dict(kept, PYTHONHOME=home, CAMPAIGN_FOLDER=HERE, CAMPAIGN_PLUGIN=os.path.join(options.build, 'campaign_plugin.so'),
+    kept = {name: value for name,
+            value in os.environ.items() if name != 'PROFILING' and not name.startswith('PYPROF_')}
+    # The embedded Python is the one that runs this
+    home = os.pathsep.join([sys.base_prefix, sys.base_exec_prefix])
+    return dict(kept, PYTHONHOME=home, CAMPAIGN_FOLDER=HERE,
+                CAMPAIGN_PLUGIN=os.path.join(options.build, 'campaign_plugin.so'),
                 CAMPAIGN_BIG_PLUGIN=os.path.join(options.build, 'campaign_big_plugin.so'),
                 TSAN_OPTIONS='halt_on_error=0 exitcode=66 report_signal_unsafe=0 history_size=4')
 
@@ -342,15 +379,15 @@ def races(output):
 
 def outcome(case, folder):
     environment = environment_of_cases()
-    if 'function' in case.options:
-        return case.options['function'](folder, environment)
+    if case.function:
+        return case.function(folder, environment)
     said, skipped = [], 0
     for number, words in enumerate(case.commands):
         inside = os.path.join(folder, str(number))
         os.mkdir(inside)
         os.chmod(folder, 0o755)
-        ended = run(words, inside, environment, 5 if case.options.get('tsan') else 1)
-        found = races(ended.output) if case.options.get('tsan') else []
+        ended = run(words, inside, environment, 5 if case.tsan else 1)
+        found = races(ended.output) if case.tsan else []
         if ended.status == WRONG or found:
             said = ['command: ' + ' '.join(words)] + (found or ended.output)
             return Ended(WRONG, said)
@@ -359,7 +396,8 @@ def outcome(case, folder):
         shutil.rmtree(inside, ignore_errors=True)
     if skipped and skipped == len(case.commands):
         return Ended(CANNOT, said)
-    runs = '' if len(said) == 1 else '%d runs%s, the last: ' % (len(said), ', %d skipped' % skipped if skipped else '')
+    runs = '' if len(said) == 1 else '%d runs%s, the last: ' % (len(said),
+        ', %d skipped' % skipped if skipped else '')
     return Ended(RIGHT, [runs + said[-1]])
 
 
@@ -390,7 +428,8 @@ def report(case):
 
 
 def main():
-    chosen = [case for case in all_cases() if not options.names or any(name in case.name for name in options.names)]
+    chosen = [case for case in all_cases()
+              if not options.names or any(name in case.name for name in options.names)]
     if options.list:
         print('\n'.join(case.name for case in chosen))
         return

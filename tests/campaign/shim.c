@@ -1,5 +1,6 @@
-// LD_PRELOAD=libcampaign_shim.so: calls of libc that come from libpyprof_campaign.so fail on purpose. Those of Python
-// and of the host go through: what is tried is the profiler, not they. Used by the modes of faults.c.
+// LD_PRELOAD=libcampaign_shim.so: calls of libc that come from libpyprof_campaign.so fail on purpose. Those
+// of Python and of the host go through: what is tried is the profiler, not they. Used by the modes of
+// faults.c.
 #define _GNU_SOURCE
 #include "shim.h"
 #include <dlfcn.h>
@@ -82,7 +83,7 @@ static int reason(int otherwise)
     mode_t mode = 0; \
     if ((flags) & O_CREAT) { va_list list; va_start(list, flags); mode = va_arg(list, mode_t); va_end(list); }
 
-// ---- memory and threads ----------------------------------------------------------------------------------------------
+// ---- memory and threads -----------------------------------------------------------------------------------
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
 
 void *malloc(size_t size) { FAIL_POINTER(SHIM_MALLOC, NULL); return __libc_malloc(size); }
@@ -95,14 +96,15 @@ void *mmap(void *at, size_t size, int protection, int flags, int file, off_t off
     return (void *)syscall(SYS_mmap, at, size, protection, flags, file, offset);
 }
 
-int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*begins)(void *), void *argument)
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*begins)(void *),
+                   void *argument)
 {
     REAL(pthread_create);
     if (fails(SHIM_PTHREAD_CREATE, CALLER)) return EAGAIN;
     return real(thread, attributes, begins, argument);
 }
 
-// ---- files -----------------------------------------------------------------------------------------------------------
+// ---- files ------------------------------------------------------------------------------------------------
 int open(const char *path, int flags, ...)
 {
     MODE_OF(flags, mode);
@@ -117,7 +119,12 @@ int openat(int folder, const char *path, int flags, ...)
     return (int)syscall(SYS_openat, folder, path, flags, mode);
 }
 
-ssize_t read(int file, void *to, size_t size) { REAL(read); FAIL(SHIM_READ, EIO); return real(file, to, size); }
+ssize_t read(int file, void *to, size_t size)
+{
+    REAL(read);
+    FAIL(SHIM_READ, EIO);
+    return real(file, to, size);
+}
 
 ssize_t pread(int file, void *to, size_t size, off_t at)
 {
@@ -129,7 +136,8 @@ ssize_t pread(int file, void *to, size_t size, off_t at)
 ssize_t write(int file, const void *from, size_t size)
 {
     REAL(write);
-    if (atomic_load(&manner) == SHIM_SHORT) return real(file, from, size && fails(SHIM_WRITE, CALLER) ? 1 : size);
+    if (atomic_load(&manner) == SHIM_SHORT)
+        return real(file, from, size && fails(SHIM_WRITE, CALLER) ? 1 : size);
     FAIL(SHIM_WRITE, ENOSPC);
     return real(file, from, size);
 }
@@ -182,14 +190,14 @@ ssize_t pwritev(int file, const struct iovec *from, int pieces, off_t at)
     return real(file, from, pieces, at);
 }
 
-// ---- calls that the profiler makes by number -------------------------------------------------------------------------
+// ---- calls that the profiler makes by number --------------------------------------------------------------
 static const struct { long number; int kind, error; } by_number[] = {
-    { SYS_mmap, SHIM_MMAP, ENOMEM }, { SYS_mremap, SHIM_MREMAP, ENOMEM }, { SYS_madvise, SHIM_MADVISE, ENOMEM },
+    { SYS_mmap, SHIM_MMAP, ENOMEM }, { SYS_mremap, SHIM_MREMAP, ENOMEM },
+        { SYS_madvise, SHIM_MADVISE, ENOMEM },
     { SYS_process_vm_writev, SHIM_VM_WRITEV, EPERM }, { SYS_process_vm_readv, SHIM_VM_READV, EPERM },
     { SYS_memfd_create, SHIM_MEMFD, ENOSYS }, { SYS_sched_setaffinity, SHIM_AFFINITY, EPERM },
     { SYS_sched_getaffinity, SHIM_AFFINITY, EPERM }, { SYS_membarrier, SHIM_MEMBARRIER, ENOSYS },
-    { SYS_getcpu, SHIM_GETCPU, ENOSYS }, { SYS_statx, SHIM_STAT, ENOSYS }, { SYS_mincore, SHIM_MINCORE, ENOSYS },
-    { SYS_rt_tgsigqueueinfo, SHIM_SIGQUEUE, EAGAIN },
+    { SYS_statx, SHIM_STAT, ENOSYS }, { SYS_rt_tgsigqueueinfo, SHIM_SIGQUEUE, EAGAIN },
 };
 
 static long real_syscall(long n, long a, long b, long c, long d, long e, long f)
@@ -208,13 +216,14 @@ long syscall(long n, ...)
     for (int i = 0; i < 6; i++) word[i] = va_arg(list, long);
     va_end(list);
     for (size_t i = 0; i < sizeof by_number / sizeof *by_number; i++)
-        if (by_number[i].number == n && !(by_number[i].kind == SHIM_VM_WRITEV && atomic_load(&manner) == SHIM_SHORT) &&
+        if (by_number[i].number == n && !(n == SYS_process_vm_writev && atomic_load(&manner) == SHIM_SHORT) &&
             fails(by_number[i].kind, caller)) {
             errno = by_number[i].error;
             return -1;
         }
     result = real_syscall(n, word[0], word[1], word[2], word[3], word[4], word[5]);
-    if (n == SYS_process_vm_writev && atomic_load(&manner) == SHIM_SHORT && result > 1 && fails(SHIM_VM_WRITEV, caller))
+    if (n == SYS_process_vm_writev && atomic_load(&manner) == SHIM_SHORT && result > 1 &&
+        fails(SHIM_VM_WRITEV, caller))
         return result / 2;
     return result;
 }

@@ -1,5 +1,6 @@
-// Hosts that use SIGURG, the signal of PYPROF_CAPTURE_SIGNAL: their handlers are called once for each signal of theirs,
-// never for ours, whoever installed first, chained or not, in the middle of sessions and after them.
+// Hosts that use SIGURG, the signal of PYPROF_CAPTURE_SIGNAL: their handlers are called once for each signal
+// of theirs, never for ours, whoever installed first, chained or not, in the middle of sessions and after
+// them.
 #include "campaign.h"
 
 static struct sigaction below_it;       // whom the handler calls in turn
@@ -45,8 +46,10 @@ static void during(const char *when, long count, int heard)
     run("busy(0.05)\n");
 }
 
-static int one_order(char **words)   // ORDER: letters, in turn. b e: a session begins, ends; p c: the host installs a
-{                                    // handler, plain or chained; r: the host raises; u: it restores what was below
+// ORDER: letters, in turn. b e: a session begins, ends; p c: the host installs a
+static int one_order(char **words)
+// Handler, plain or chained; r: the host raises; u: it restores what was below
+{
     pyprof *sessions[8] = { NULL };
     int open = 0, heard = 0, raised = 0;
     struct sigaction first;
@@ -103,7 +106,8 @@ static int storm(char **words)   // SESSIONS
     pthread_join(thread, NULL);
     if (!atomic_load(&calls)) wrong("the host's handler was never called");
     python_rests();
-    return done("%ld sessions, the host's handler was called %ld times, in %.0f s", count, atomic_load(&calls), now() - begin);
+    return done("%ld sessions, the host's handler was called %ld times, in %.0f s", count,
+                atomic_load(&calls), now() - begin);
 }
 
 const campaign_mode signal_modes[] = {

@@ -1,14 +1,15 @@
-// Threads: sessions started and stopped by many at a time, threads that are cancelled in the middle of it, callbacks
-// that want the GIL.
+// Threads: sessions started and stopped by many at a time, threads that are cancelled in the middle of it,
+// callbacks that want the GIL.
 #include "campaign.h"
 
-// ---- start and stop --------------------------------------------------------------------------------------------------
+// ---- start and stop ---------------------------------------------------------------------------------------
 enum { MOST_THREADS = 64, WARM_UP = 50 };
 static atomic_long cycled, busy_found;
 static long cycles_each;
 static int heap_wanted;
 
-static int allowed_refusal(int result) { return result == PYPROF_ERR_BUSY; }   // all sessions taken, or another heap mode
+// All sessions taken, or another heap mode
+static int allowed_refusal(int result) { return result == PYPROF_ERR_BUSY; }
 
 static void use_session(pyprof *session, unsigned *seed)
 {
@@ -21,7 +22,8 @@ static void use_session(pyprof *session, unsigned *seed)
         pyprof_profile_free(profile);
         profile = NULL;
     }
-    if (below(seed, 7) == 0 && (pyprof_pause(session) || pyprof_resume(session))) wrong("pause: %s", pyprof_last_error());
+    if (below(seed, 7) == 0 && (pyprof_pause(session) || pyprof_resume(session)))
+        wrong("pause: %s", pyprof_last_error());
     if (below(seed, 11) == 0 && pyprof_reset(session)) wrong("reset: %s", pyprof_last_error());
     result = pyprof_stop(session, below(seed, 2) ? &profile : NULL);
     if (result != PYPROF_OK) wrong("stop: %s", named(result));
@@ -51,12 +53,39 @@ static void *cycler(void *number)
     return NULL;
 }
 
+enum { ALLOCATING = 8, BLOCKS_HELD = 100 };
+static atomic_int cycles_over;
+
+static void *allocates_raw(void *unused)   // without the GIL: hooks of memory come and go under its feet
+{
+    (void)unused;
+    while (!atomic_load(&cycles_over)) {
+        unsigned char *held[BLOCKS_HELD];
+        for (int i = 0; i < BLOCKS_HELD; i++) {
+            held[i] = PyMem_RawMalloc((size_t)i + 1);
+            memset(held[i], i, (size_t)i + 1);
+        }
+        for (int i = 0; i < BLOCKS_HELD; i++) {
+            held[i] = PyMem_RawRealloc(held[i], (size_t)i + 30);
+            if (held[i][i] != i) wrong("a block lost what it held");
+            PyMem_RawFree(held[i]);
+        }
+        nap(0.0002);
+    }
+    return NULL;
+}
+
 static void cycle_with(int threads, long each)
 {
-    pthread_t thread[MOST_THREADS];
+    pthread_t thread[MOST_THREADS], allocating[ALLOCATING];
+    int others = heap_wanted ? ALLOCATING : 0;
     cycles_each = each;
+    atomic_store(&cycles_over, 0);
+    for (int i = 0; i < others; i++) pthread_create(&allocating[i], NULL, allocates_raw, NULL);
     for (int i = 0; i < threads; i++) pthread_create(&thread[i], NULL, cycler, (void *)(uintptr_t)(i + 1));
     for (int i = 0; i < threads; i++) pthread_join(thread[i], NULL);
+    atomic_store(&cycles_over, 1);
+    for (int i = 0; i < others; i++) pthread_join(allocating[i], NULL);
 }
 
 static int cycles(char **words)   // THREADS EACH HEAP
@@ -85,11 +114,12 @@ static int cycles(char **words)   // THREADS EACH HEAP
     PyEval_RestoreThread(main_state);
     python_rests();
     if (Py_FinalizeEx() != 0) wrong("Py_FinalizeEx failed");
-    return done("%ld cycles by %d threads in %.0f s, %ld found it busy, memory %+ld KiB", count, threads, begin,
+    return done("%ld cycles by %d threads in %.0f s, %ld found it busy, memory %+ld KiB", count, threads,
+                begin,
                 atomic_load(&busy_found), grown);
 }
 
-// ---- pthread_cancel --------------------------------------------------------------------------------------------------
+// ---- pthread_cancel ---------------------------------------------------------------------------------------
 static void *cancelled(void *unused)
 {
     (void)unused;
@@ -144,7 +174,7 @@ static int cancels(char **words)   // COUNT
     return done("%ld threads cancelled in start, stop and save in %.0f s", count, now() - begin);
 }
 
-// ---- a callback that waits for the GIL -------------------------------------------------------------------------------
+// ---- a callback that waits for the GIL --------------------------------------------------------------------
 static atomic_int in_callback, callback_done;
 
 static void wants_gil(void *user, pyprof *session, pyprof_event event, const char *detail)
@@ -167,7 +197,8 @@ static void *stops(void *session)
     return NULL;
 }
 
-// One thread stops the session, another holds the GIL and starts one; all while the callback waits for the GIL.
+// One thread stops the session, another holds the GIL and starts one; all while the callback waits for the
+// GIL.
 static int callback_gil(char **words)   // ROUNDS
 {
     long rounds = atol(words[0]);

@@ -50,7 +50,8 @@ def ends_with_newline(data):
         raise ValueError('the last line has no end')
 
 
-BY_SUFFIX = {'.json': json_fault, '.svg': xml_fault, '.gz': gzip_fault, '.pkl': pickle_fault, '.folded': folded_fault,
+BY_SUFFIX = {'.json': json_fault, '.svg': xml_fault, '.gz': gzip_fault, '.pkl': pickle_fault,
+             '.folded': folded_fault,
              '.txt': ends_with_newline}
 
 
