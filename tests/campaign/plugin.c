@@ -29,7 +29,7 @@ EXPORT int plugin_start(int heap, int capture)
 EXPORT long plugin_stop(void)
 {
     pyprof_profile *profile;
-    pyprof_stats stats;
+    pyprof_stats stats = { 0 };
     if (pyprof_stop(session, &profile) != PYPROF_OK) return -1;
     pyprof_profile_stats(profile, &stats);
     pyprof_profile_free(profile);
