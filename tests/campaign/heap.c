@@ -5,41 +5,54 @@
 enum { DOMAINS = 3 };
 static const PyMemAllocatorDomain domains[DOMAINS] = { PYMEM_DOMAIN_RAW, PYMEM_DOMAIN_MEM, PYMEM_DOMAIN_OBJ };
 
-// ---- a pool: small blocks come from chunks, and only chunks from the allocator below ----------------------
-enum { CHUNK = 1 << 18, LARGEST = 4096, HEAD = 16, POOLED = 0, PASSED = 1 };
-typedef struct { size_t size, from; } head;   // before each block
-typedef struct { PyMemAllocatorEx below; char *chunk; size_t used; pthread_mutex_t lock; } pool;
+// ---- a pool: small blocks come from chunks; chunks and large blocks from the allocator below -------------
+enum { HEAD = 16, MOST_CHUNKS = 1 << 14 };
+static size_t largest = 4096, chunk_size = 1 << 18;   // of blocks that come from chunks; of chunks
+typedef struct {
+    PyMemAllocatorEx below;
+    char *chunks[MOST_CHUNKS];      // blocks in them are not used again: that would hide faults
+    int count;
+    size_t used;                    // of the last chunk
+    pthread_mutex_t lock;
+} pool;
 static pool pools[DOMAINS];
 
-static void *headed(char *at, size_t size, size_t from)
+static int is_pooled(const pool *p, const void *block)
 {
-    head h = { size, from };
-    memcpy(at, &h, sizeof h);
-    return at + HEAD;
+    for (int i = p->count - 1; i >= 0; i--)
+        if ((const char *)block >= p->chunks[i] && (const char *)block < p->chunks[i] + chunk_size) return 1;
+    return 0;
 }
 
-static head head_of(const void *block)
+static size_t size_of(const void *pooled)   // stands before the block
 {
-    head h;
-    memcpy(&h, (const char *)block - HEAD, sizeof h);
-    return h;
+    size_t size;
+    memcpy(&size, (const char *)pooled - HEAD, sizeof size);
+    return size;
+}
+
+static char *from_chunk(pool *p, size_t bytes)
+{
+    char *at = NULL;
+    pthread_mutex_lock(&p->lock);
+    if ((!p->count || p->used + bytes > chunk_size) && p->count < MOST_CHUNKS) {
+        char *chunk = p->below.malloc(p->below.ctx, chunk_size);
+        if (chunk) p->chunks[p->count++] = chunk, p->used = 0;
+    }
+    if (p->count && p->used + bytes <= chunk_size) at = p->chunks[p->count - 1] + p->used, p->used += bytes;
+    pthread_mutex_unlock(&p->lock);
+    return at;
 }
 
 static void *pool_malloc(void *context, size_t size)
 {
     pool *p = context;
-    size_t wanted = (size + HEAD + 15) & ~(size_t)15;
     char *at;
-    if (wanted > LARGEST) {
-        at = p->below.malloc(p->below.ctx, size + HEAD);
-        return at ? headed(at, size, PASSED) : NULL;
-    }
-    pthread_mutex_lock(&p->lock);
-    if (!p->chunk || p->used + wanted > CHUNK) p->chunk = p->below.malloc(p->below.ctx, CHUNK), p->used = 0;
-    at = p->chunk ? p->chunk + p->used : NULL;
-    p->used += wanted;
-    pthread_mutex_unlock(&p->lock);
-    return at ? headed(at, size, POOLED) : NULL;
+    if (size > largest) return p->below.malloc(p->below.ctx, size);
+    at = from_chunk(p, (size + HEAD + 15) & ~(size_t)15);
+    if (!at) return NULL;
+    memcpy(at, &size, sizeof size);
+    return at + HEAD;
 }
 
 static void *pool_calloc(void *context, size_t count, size_t size)
@@ -48,19 +61,20 @@ static void *pool_calloc(void *context, size_t count, size_t size)
     return block ? memset(block, 0, count * size) : NULL;
 }
 
-static void pool_free(void *context, void *block)   // small blocks are not used again: that would hide faults
+static void pool_free(void *context, void *block)
 {
     pool *p = context;
-    if (block && head_of(block).from == PASSED) p->below.free(p->below.ctx, (char *)block - HEAD);
+    if (block && !is_pooled(p, block)) p->below.free(p->below.ctx, block);
 }
 
 static void *pool_realloc(void *context, void *old, size_t size)
 {
-    void *block = pool_malloc(context, size);
-    if (!block || !old) return block;
-    memcpy(block, old, head_of(old).size < size ? head_of(old).size : size);
-    pool_free(context, old);
-    return block;
+    pool *p = context;
+    void *block;
+    if (!old) return pool_malloc(context, size);
+    if (!is_pooled(p, old)) return p->below.realloc(p->below.ctx, old, size);
+    block = pool_malloc(context, size);
+    return block ? memcpy(block, old, size_of(old) < size ? size_of(old) : size) : NULL;
 }
 
 static void pool_on_top(void)
@@ -82,32 +96,39 @@ static void allocates(const char *how)
         "kept = [[object() for _ in range(i)] for i in range(200)]\n", how);
 }
 
-// First|last ROUNDS: the pool goes in before the first session, or on top of it
+// first|last|on-top small|all ROUNDS: the pool goes in before the first session, after it, or over hooks that are
+// in; it has the small blocks, or nearly all
 static int pooling(char **words)
 {
-    int first = strcmp(words[0], "first") == 0;
-    long rounds = atol(words[1]);
+    int first = strcmp(words[0], "first") == 0, on_top = strcmp(words[0], "on-top") == 0;
+    long rounds = atol(words[2]), tracked = 0;
     pyprof_config c = config(100, PYPROF_HEAP_EXACT);
     pyprof *session = NULL;
     pyprof_stats stats;
+    if (strcmp(words[1], "all") == 0) largest = 1 << 21, chunk_size = 1 << 22;
     if (first) pool_on_top();
+    if (on_top) python_begins();
     session = started(&c);
     if (!first) pool_on_top();
-    python_begins();
+    if (!on_top) python_begins();
     for (long i = 0; i < rounds; i++) {
         step("round %ld", i);
         allocates("time.sleep(0.0005)");
         stats = stats_of(session);
         if (stats.heap_state == PYPROF_HEAP_STATE_ON && !stats.heap_live_bytes && !stats.degraded[0])
             wrong("memory is tracked, nothing is live, and degraded says nothing");
+        if (stats.heap_state != PYPROF_HEAP_STATE_ON && !stats.degraded[0])
+            wrong("memory is not tracked (%d), and degraded says nothing", stats.heap_state);
         balanced(stats);
+        tracked += stats.heap_state == PYPROF_HEAP_STATE_ON;
         pyprof_profile_free(stopped(session));
         allocates("pass");
         session = started(&c);
     }
     pyprof_profile_free(stopped(session));
     allocates("pass");
-    return done("%ld sessions, the pool %s", rounds + 1, words[0]);
+    return done("%ld sessions, the pool %s, it has %s blocks; memory was tracked in %ld", rounds + 1, words[0],
+                words[1], tracked);
 }
 
 // ---- a host that wraps and unwraps ------------------------------------------------------------------------
@@ -304,7 +325,8 @@ static int bounds(char **words)   // SECONDS THREADS HZ: memory stays flat, what
 }
 
 const campaign_mode heap_modes[] = {
-    { "pooling", "first|last ROUNDS", "a pool above the hooks, or below: no recursion", pooling },
+    { "pooling", "first|last|on-top small|all ROUNDS", "a pool above the hooks, or below: no recursion",
+        pooling },
     { "orders", "STEPS SEED DEBUG", "sessions, wrappers, tracemalloc in any order: nothing breaks", orders },
     { "script", "PHASE AMOUNT HZ MAX_KIB", "hostile.py: all files are whole, memory is bounded", script },
     { "bounds", "SECONDS THREADS HZ", "memory is flat", bounds },

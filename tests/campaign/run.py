@@ -111,7 +111,8 @@ class Watched:
         environment = dict(environment, CAMPAIGN_STATE=self.state)
 
         def begins():
-            resource.setrlimit(resource.RLIMIT_CORE, (1 << 30, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+            most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+            resource.setrlimit(resource.RLIMIT_CORE, (most, most))
             if before:
                 before()
         self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=self.output,
@@ -264,8 +265,8 @@ def life_cases():
 
 
 def heap_cases():
-    for when in 'first', 'last':
-        yield Case('pooling allocator ' + when, modes('pooling', when, count(50, 3)))
+    for when in 'first', 'last', 'on-top':
+        yield Case('pooling allocator ' + when, modes('pooling', when, ['small', 'all'], count(50, 3)))
     for seed in range(1, 9):
         with_debug = seed // 3 % 2
         commands = modes('orders', count(3000, 100), seed, with_debug)
@@ -325,6 +326,7 @@ def set_user_id(folder, environment):
     if os.geteuid() != 0:
         return Ended(CANNOT, ['only root has other users'])
     said = []
+    environment = {name: value for name, value in environment.items() if name != 'PYTHONHOME'}
     for name, bits, file_wanted in ('from-environment', 0o755, True), ('as-another', 0o4755, False):
         inside = os.path.join(folder, name)
         program, out = os.path.join(inside, 'program'), os.path.join(inside, 'out')
@@ -337,7 +339,7 @@ def set_user_id(folder, environment):
         os.chmod(inside, 0o777)
         wanted = dict(environment, PROFILING='1', PYPROF_OUT=os.path.join(out, 'run'), PYPROF_QUIET='1')
         ended = run([program, name], inside, wanted, before=become_nobody)
-        if any('cannot open shared object' in line or 'Permission denied' in line for line in ended.output):
+        if re.search('cannot open shared|Permission denied|Python path config', ' '.join(ended.output)):
             return Ended(CANNOT, ['other users cannot read Python or the build folder'])
         if ended.status != RIGHT:
             return ended
