@@ -10,7 +10,8 @@
 #   PART        bench: cpu or memory only;  ROUNDS, WORKLOADS, MODES, LIVE: see bench/memory.py
 #   SANITIZE    -fsanitize= for all that is built (asan, ubsan and tsan set it)
 #   V=1         show the compiler commands
-#   N           soak: the length; 1 = full, 0.01 = short
+#   N           soak, campaign: the length; 1 = full, 0.01 = short
+#   CASES       campaign: only cases whose name contains one of these words, as in CASES="'kill saves' filter"
 PYTHON ?= python3
 CC ?= cc
 BUILD ?= build
@@ -59,6 +60,10 @@ RUN_C := $(foreach t,$(C_TESTS),"$(t) '$(T)'")
 RUN_PY = $(foreach t,$(PY_TESTS),"$(PYTHON) $(t) $(BUILD)") $(foreach t,$(SH_TESTS),"bash $(t) $(BUILD)") \
     $(if $(CANNOT_EMBED),"echo 'skip  examples that embed Python: $(CANNOT_EMBED)'")
 SOAK := $(BUILD)/libpyprof_test.so $(BUILD)/libsoak_count.so $(if $(PY_LIBS),$(BUILD)/soak_embed)
+CAMPAIGN_SOURCES := $(filter-out %/shim.c %/tls.c %/plugin.c %/tsan.c,$(wildcard tests/campaign/*.c))
+CAMPAIGN_LIBRARIES := $(addprefix $(BUILD)/,libpyprof_campaign.so libcampaign_shim.so libcampaign_tls.so campaign_plugin.so \
+    campaign_big_plugin.so)
+CAMPAIGN := $(CAMPAIGN_LIBRARIES) $(BUILD)/campaign $(BUILD)/campaign_tsan
 HEAP := $(BUILD)/libheap_count.so $(if $(PY_LIBS),$(BUILD)/heap_embed)
 # The examples that no test runs are only checked by the compiler, a second each; test-long builds them. With T, what
 # just one of the Python programs uses is left out where T is no word of that program.
@@ -73,7 +78,7 @@ ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)
 endif
 .PHONY: help demo test test-long test-all test-here test-c test-py test-sid examples compile-matrix asan ubsan tsan valgrind sanitized bench soak soak-all \
-    soak-here oracle oracle-all oracle-mixed oracle-mixed-all peers lint install uninstall clean FORCE
+    soak-here campaign campaign-here campaign-all oracle oracle-all oracle-mixed oracle-mixed-all peers lint install uninstall clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -143,6 +148,19 @@ soak-all: ## the same with every CPython 3.8 or later that is installed
 	@tests/run.sh 'tests/pythons.sh "$(MAKE) soak-here PYTHON=\$$PYTHON BUILD=$(BUILD)/\$$VERSION"'
 soak-here: $(SOAK)
 	@tests/run.sh "$(PYTHON) tests/soak/run.py $(BUILD)"
+campaign: ## the fault campaign: what no friendly host would do (half an hour; N=0.02: two minutes)
+	@tests/deps.sh $@
+	@$(MAKE) campaign-here
+campaign-all: ## the same with every CPython 3.8 or later that is installed
+	@tests/deps.sh $@
+	@tests/run.sh 'tests/pythons.sh "$(MAKE) campaign-here PYTHON=\$$PYTHON BUILD=$(BUILD)/\$$VERSION"'
+ifneq ($(and $(PY_INCLUDE),$(PY_LIBS)),)
+campaign-here: $(CAMPAIGN)
+	@tests/run.sh "$(PYTHON) tests/campaign/run.py $(BUILD) $(CASES) --scale $(or $(N),1)"
+else
+campaign-here:
+	@tests/run.sh "echo 'skip  campaign: $(CANNOT_EMBED)'"
+endif
 oracle: $(BUILD)/libpyprof_test.so $(BUILD)/oracle_truth.so ## how true the recordings are, in every mode (a quarter of an hour)
 	@$(PYTHON) tests/oracle/oracle.py $(BUILD) $(ORACLE)
 oracle-all: ## the same with every CPython 3.8 or later that is installed
@@ -177,7 +195,7 @@ clean: ## remove what was built
 
 # The rules. Whatever is built depends on the header and on the commands used; the examples are C as compilers default to.
 $(C_TESTS): tests/test.h tests/model.h tests/written.h
-$(CAN_BUILD) $(COMPILES) $(SOAK) $(HEAP) $(BUILD)/oracle_truth.so: pyprof.h $(BUILD)/commands
+$(CAN_BUILD) $(COMPILES) $(SOAK) $(HEAP) $(BUILD)/oracle_truth.so $(CAMPAIGN): pyprof.h $(BUILD)/commands
 $(C_TESTS) $(BUILD)/pyprof.o $(BUILD)/soak_embed $(BUILD)/heap_embed: pyprof.h $(BUILD)/quick_commands
 $(BUILD)/commands: FORCE
 	@mkdir -p $(BUILD)
@@ -202,6 +220,20 @@ $(BUILD)/libheap_count.so: tests/heap_count.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
 $(BUILD)/heap_embed: tests/heap_embed.c
 	$(QUICK_COMPILE) -std=gnu11 $< -o $@ $(LIBS) $(PY_LIBS)
+$(BUILD)/libpyprof_campaign.so: pyprof.h
+	$(COMPILE) -std=c11 $(SHARED) -DPYPROF_DLL -DPYPROF_IMPLEMENTATION -x c $< -o $@ $(LIBS)
+$(BUILD)/libcampaign_%.so: tests/campaign/%.c tests/campaign/shim.h
+	$(QUICK_COMPILE) -std=gnu11 $(SHARED) $< -o $@ $(LIBS)
+$(BUILD)/campaign_plugin.so: tests/campaign/plugin.c tests/campaign/plugin.h
+	$(COMPILE) -std=gnu11 $(SHARED) $< -o $@ $(LIBS)
+$(BUILD)/campaign_big_plugin.so: tests/campaign/plugin.c tests/campaign/plugin.h
+	$(COMPILE) -std=gnu11 $(SHARED) -DBIG_TLS=500000 $< -o $@ $(LIBS)
+$(BUILD)/campaign: $(CAMPAIGN_SOURCES) $(wildcard tests/campaign/*.h) $(BUILD)/libpyprof_campaign.so
+	$(QUICK_COMPILE) -std=gnu11 -rdynamic $(PY_INCLUDE) $(CAMPAIGN_SOURCES) -o $@ -L$(BUILD) -lpyprof_campaign \
+	    -Wl,-rpath,$(abspath $(BUILD)) $(LIBS) $(PY_LIBS)
+$(BUILD)/campaign_tsan: $(CAMPAIGN_SOURCES) tests/campaign/tsan.c $(wildcard tests/campaign/*.h)
+	$(QUICK_COMPILE) -O1 -fsanitize=thread -fno-omit-frame-pointer -std=gnu11 -rdynamic $(PY_INCLUDE) $(CAMPAIGN_SOURCES) \
+	    tests/campaign/tsan.c -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/oracle_truth.so: tests/oracle/truth.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS) -lrt
 $(BUILD)/oracle_host.so: tests/oracle/host.c $(BUILD)/commands

@@ -22,10 +22,11 @@ missing() { # the Debian packages that are missing: with "must" those that TARGE
     compiles "$CC" pthread.h || echo libc6-dev
     has make || echo make
     case $target in install | lint) ;; *) has "$PYTHON" || echo "${PYTHON##*/}" ;; esac
-    if [ "$target" = demo ] || [ "$1" != must ]; then # without them, tests that embed Python are skipped
+    if [[ $target = demo || $target = campaign* ]] || [ "$1" != must ]; then # without them, tests that embed Python are skipped
         embeds || { has "$PYTHON" && ! from_debian; } || echo "${PYTHON##*/}-dev"
     fi
     [ "$target:$1" = valgrind:must ] && ! has valgrind && echo valgrind
+    [[ $target:$1 = campaign*:all ]] && ! has gdb && echo gdb # tells where a program hangs
     [ "$target:$1" != ci:all ] && return # the rest is too large to be installed unasked: tests without them are skipped
     has g++ || echo g++
     has python3 || echo python3
