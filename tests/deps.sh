@@ -1,7 +1,7 @@
 #!/bin/bash
 # Checks that what a target of the Makefile needs is installed.
 #
-#   tests/deps.sh TARGET        PYTHON, PYTHONS and CC as for make
+#   tests/deps.sh TARGET        PYTHON, PYTHONS, CC and BUILD as for make
 #
 # On Debian and Ubuntu what is missing is installed, as root or where sudo asks for no password. Otherwise the command
 # that installs it is printed; the exit status is 1 if TARGET cannot do without.
@@ -26,6 +26,7 @@ missing() { # the Debian packages that are missing: with "must" those that TARGE
         embeds || { has "$PYTHON" && ! from_debian; } || echo "${PYTHON##*/}-dev"
     fi
     [ "$target:$1" = valgrind:must ] && ! has valgrind && echo valgrind
+    [ "$target:$1" != test-hosts:all ] || missing_hosts
     [ "$target:$1" != ci:all ] && return # the rest is too large to be installed unasked: tests without them are skipped
     has g++ || echo g++
     has python3 || echo python3
@@ -35,16 +36,46 @@ missing() { # the Debian packages that are missing: with "must" those that TARGE
     has aarch64-linux-gnu-gcc || echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 }
 
+missing_hosts() { # of test-hosts: what is missing is skipped there
+    local postgresql
+    has gdb || echo gdb
+    vim --version 2>/dev/null | grep -q '+python3' || echo vim-nox
+    has go || echo golang-go
+    rustc --version >/dev/null 2>&1 || [ -x /usr/bin/rustc ] || echo rustc
+    compgen -G '/usr/lib/uwsgi/plugins/python3*_plugin.so' >/dev/null || echo uwsgi-core uwsgi-plugin-python3
+    [ -e /usr/lib/apache2/modules/mod_wsgi.so ] || echo apache2-bin libapache2-mod-wsgi-py3
+    compgen -G '/usr/lib*/collectd/python.so' >/dev/null || echo collectd-core
+    if ! compgen -G '/usr/lib/postgresql/*/lib/plpython3.so' >/dev/null; then
+        postgresql=$(apt-cache search --names-only '^postgresql-plpython3-[0-9]+$' 2>/dev/null | sort -V | tail -1)
+        [ -z "$postgresql" ] || { postgresql=${postgresql%% *}; echo "$postgresql postgresql-${postgresql##*-}"; }
+    fi
+    "$PYTHON" -c 'import ensurepip' 2>/dev/null || ! from_debian || echo "${PYTHON##*/}-venv"
+}
+
 install() {
-    local root=()
+    local root=() quiet=/usr/sbin/policy-rc.d
     [ "$(id -u)" = 0 ] || root=(sudo -n)
     has apt-get && "${root[@]}" true 2>/dev/null || return
     echo "installing $* ..."
+    if [ "$target" = test-hosts ] && [ ! -e "$quiet" ]; then # the servers' own services are not to be started
+        trap '"${root[@]}" rm -f "$quiet"' RETURN
+        printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee "$quiet" >/dev/null && "${root[@]}" chmod 755 "$quiet"
+    fi
     "${root[@]}" apt-get -qq update >/dev/null &&
         "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qqy --no-install-recommends install "$@" >/dev/null
 }
 
+venv() { # the Python packages of test-hosts
+    local folder=${BUILD:-build}/hosts-venv packages='gunicorn uvicorn celery django ipykernel pytest pytest-xdist'
+    [ ! -e "$folder/complete" ] || return 0
+    echo "installing into $folder: $packages ..."
+    # shellcheck disable=SC2086 # several words
+    rm -rf "$folder" && "$PYTHON" -m venv "$folder" && "$folder/bin/python" -m pip -q --disable-pip-version-check install $packages &&
+        touch "$folder/complete" || echo "no Python packages: the hosts that need them are skipped"
+}
+
 target=${1:-test}
+[ "$target" != test-hosts ] || trap venv EXIT
 wanted=$(missing all | xargs)
 [ -n "$wanted" ] || exit 0
 # shellcheck disable=SC2086
