@@ -1,9 +1,11 @@
 """The hosts: each function plays one, plain or profiled, and says what is right by its options (see run.host)."""
+import contextlib
 import glob
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 
@@ -27,6 +29,11 @@ def works(run, program):
     """Whether the program tells its version: that of rustup may have nothing to start."""
     return shutil.which(program) and subprocess.run([program, '--version'], env=run.plain, stdout=subprocess.DEVNULL,
                                                     stderr=subprocess.DEVNULL).returncode == 0
+
+
+def listens(port):
+    with contextlib.suppress(OSError), socket.create_connection(('127.0.0.1', port)):
+        return True
 
 
 def venv(run, program):
@@ -56,9 +63,7 @@ def vim(run):
 def collectd(run):
     need('/usr/lib/collectd/python.so', '/usr/lib/*/collectd/python.so')
     with open(run.path('apps', 'plugin.py'), 'w') as file:
-        file.write('import collectd, os, work\ncollectd.register_read(work.mixture_once, 0.1)\n')
-    with open(run.path('apps', 'work.py'), 'a') as file:
-        file.write('\n\ndef mixture_once():\n    if not os.listdir(os.environ["HOSTS_MEASURED"]):\n        mixture()\n')
+        file.write('import collectd, work\ncollectd.register_read(work.mixture, 600)\n')
     config = run.write('collectd.conf', '''
         Hostname "localhost"
         BaseDir "%(folder)s"
@@ -122,7 +127,7 @@ def go(run):
 @host('go-exit')
 def go_exit(run):
     """os.Exit of Go is a bare system call: the last checkpoint is what remains."""
-    run.call(embed_go(run), 'exit', 'import work; work.mixture(end="killed")')
+    run.call(embed_go(run), 'exit', 'import work; work.mixture(end="shot")')
 
 
 @host('go-starts-python')
@@ -246,15 +251,15 @@ def gunicorn_loaded(run):
     gunicorn_scenario(run)
 
 
-@host('gunicorn-killed', workers=2)
+@host('gunicorn-killed', workers=4)
 def gunicorn_killed(run):
-    """kill -9 of a worker that has worked for more than a second: a checkpoint has most of it."""
+    """kill -9 of the workers, as the OOM killer does it: their checkpoints remain."""
     server, port = gunicorn(run)
-    run.drive(port, 2, '/killed/burn')
+    run.drive(port, 2, '/shot/burn')
     for pid in run.workers():
         os.kill(pid, signal.SIGKILL)
     run.reloaded()
-    run.until(lambda: int(run.get(port, '/')) not in run.old, 'a new worker')
+    run.drive(port, 2)
     run.end(server, signal.SIGINT)
 
 
@@ -288,13 +293,13 @@ def django(run):
     run.drive(port, 1)
     run.reloaded()
     os.utime(run.path('apps', 'app.py'))
-    run.drive(port, 1)
-    run.end(server, signal.SIGINT, group=True)   # as Ctrl-C
+    run.drive(port, 1, '/killed/burn')
+    run.end(server, signal.SIGINT, group=True)   # as Ctrl-C: the reloader kills its child after a quarter of a second
 
 
 # --- databases, queues, notebooks, tests --------------------------------------------------------------------------
 
-@host('postgresql', workers=3, first=False)
+@host('postgresql', workers=3, first=False, noise='the database system is starting up')
 def postgresql(run):
     need('/usr/lib/postgresql/*/lib/plpython3.so')
     programs = os.path.dirname(need('/usr/lib/postgresql/*/bin/postgres'))
@@ -339,6 +344,7 @@ def jupyter(run):
     connection = run.write('kernel.json', json.dumps(dict(ports, ip='127.0.0.1', transport='tcp', key='none',
                                                           signature_scheme='hmac-sha256')))
     kernel = run.start(venv(run, 'python'), '-m', 'ipykernel_launcher', '-f', connection)
+    run.until(lambda: listens(ports['hb_port']), 'the kernel')
     said = run.tool(venv(run, 'python'), run.path('apps', 'kernel_client.py'), connection, MIXTURE, 'print(6 * 7)', '1 / 0')
     if '42' not in said:
         raise Trouble('the kernel said ' + said)

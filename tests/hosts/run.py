@@ -118,7 +118,7 @@ class Run:
         self.folder = tempfile.mkdtemp(prefix='hosts-%s-' % name)
         self.out = os.path.join(self.folder, 'out')
         self.work = 1.0 if profiled else 0.05   # CPU seconds that each worker does
-        self.statuses, self.lines, self.old, self.started = [], [], set(), []
+        self.statuses, self.lines, self.old, self.started, self.pids = [], [], set(), [], []
         self.venv = os.path.join(build, 'hosts-venv', 'bin')
         for folder in self.folder, self.out, self.path('measured'), self.path('tmp'):
             os.makedirs(folder, exist_ok=True)
@@ -147,6 +147,7 @@ class Run:
         with open(self.path('stdout'), 'ab') as out, open(self.path('stderr'), 'ab') as err:
             self.started.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=self.folder,
                                                  start_new_session=True, **options))
+        self.pids.append(self.started[-1].pid)
         return self.started[-1]
 
     def until(self, condition, what, limit=40.0):
@@ -181,19 +182,17 @@ class Run:
         return done.stdout
 
     def measured(self):
-        """{pid: [seconds in burn_a, seconds in burn_b, ended from outside]} as the workers measured it."""
+        """{pid: [(seconds in burn_a, in burn_b, how the process will end, Unix seconds then), ...]}, as workers noted it."""
         found = {}
         for name in os.listdir(self.path('measured')):
             with open(self.path('measured', name)) as file:
                 lines = [line.split() for line in file if line.endswith('\n')]
-            if lines:
-                found[int(name)] = [sum(float(line[0]) for line in lines), sum(float(line[1]) for line in lines),
-                                    lines[-1][2] == 'killed']
+            found[int(name)] = [(float(a), float(b), end, float(when)) for a, b, end, when in lines]
         return found
 
     def workers(self):
         """The processes that began to work after the last reload and have done enough."""
-        return [pid for pid, (a, b, _) in self.measured().items() if pid not in self.old and a + b >= 0.9 * self.work]
+        return [pid for pid, notes in self.measured().items() if pid not in self.old and sum(worked(notes)) >= 0.9 * self.work]
 
     def reloaded(self):
         self.old = set(self.measured())
@@ -239,6 +238,11 @@ class Run:
             with open(self.path(name), encoding='utf-8', errors='backslashreplace') as file:
                 return file.read().replace(self.folder, 'FOLDER').split('\n')
         return []
+
+
+def worked(notes, until=float('inf')):
+    """Seconds in burn_a and in burn_b, of what ended before then."""
+    return [sum(note[which] for note in notes if note[3] <= until) for which in (0, 1)]
 
 
 def free_ports(number):
@@ -310,32 +314,45 @@ def seconds(recordings, function):
     return sum(each['functions'].get('work.' + function, {}).get('cpu_time', 0.0) for each in recordings)
 
 
-def judge_worker(pid, measured, recordings):
+def judge_worker(pid, notes, recordings):
     """What is wrong with what was recorded of a process that worked."""
-    a, b, killed = measured
     if not recordings:
-        return 'pid %d worked for %.2f s and has no file' % (pid, a + b)
-    found_a, found_b = seconds(recordings, 'burn_a'), seconds(recordings, 'burn_b')
+        return 'pid %d worked for %.2f s and has no file' % (pid, sum(worked(notes)))
+    ended, last = notes[-1][2:]
+    begin, until_when = recordings[0]['start'], max(each['start'] + each['duration'] for each in recordings)
     complete = not any(each.get('checkpoint') for each in recordings)
-    if not complete and not killed:
-        return 'pid %d ended by itself, but left a checkpoint' % pid
-    if found_a + found_b < (0.6 if complete else 0.3) * (a + b):
-        return 'pid %d worked for %.2f s, its file has %.2f s' % (pid, a + b, found_a + found_b)
-    share, truth = found_a / (found_a + found_b), a / (a + b)
-    if abs(share - truth) > SHARE:
-        return 'pid %d: burn_a has %.0f %%, not %.0f %%' % (pid, 100 * share, 100 * truth)
+    if complete == (ended == 'shot') and ended != 'killed':
+        return 'pid %d: its file is %s' % (pid, 'not marked as a checkpoint' if complete else 'just a checkpoint')
+    if ended == 'itself' and until_when < last - 0.2:
+        return 'pid %d: its file ends %.1f s before its last work' % (pid, last - until_when)
+    if not complete and until_when - begin < 0.4 * (last - begin) - 0.5:
+        return 'pid %d: worked for %.1f s after its start, its checkpoint is of %.1f s' % (pid, last - begin, until_when - begin)
+    found, truth = [seconds(recordings, function) for function in ('burn_a', 'burn_b')], worked(notes, until_when)
+    if sum(found) < 0.7 * sum(truth):
+        return 'pid %d worked for %.2f s, its file has %.2f s' % (pid, sum(truth), sum(found))
+    if sum(found) >= LEAST and abs(found[0] / sum(found) - worked(notes)[0] / sum(worked(notes))) > SHARE:
+        return 'pid %d: burn_a has %.2f s of %.2f, not of %.2f, %.2f' % (pid, found[0], sum(found), *worked(notes))
     return None
 
 
 def verbose(run, found):
-    for pid, (a, b, killed) in sorted(run.measured().items()):
+    for pid, notes in sorted(run.measured().items()):
         for each in found.get(pid, [None]):
-            run.lines.append('      pid %d%s measured %.2f:%.2f  %s' % (pid, ' (killed)' * killed, a, b, 'no file' if each is None else
+            run.lines.append('      pid %d (%s) measured %.2f:%.2f  %s' % (pid, notes[-1][2], *worked(notes), 'no file' if each is None else
                              'found %.2f:%.2f of %.1f s in %s%s %s' % (
                                  seconds([each], 'burn_a'), seconds([each], 'burn_b'), each['duration'], each['name'],
-                                 ' (checkpoint)' * bool(each.get('checkpoint')), each['stats']['degraded'])))
-    others = [each['name'] for pid in found for each in found[pid] if pid not in run.measured()]
-    run.lines.append('      others: ' + ' '.join(others))
+                                 ' (checkpoint)' * bool(each.get('checkpoint')), each['stats']['degraded'][:60])))
+    run.lines.append('      others: ' + ' '.join(each['name'] for pid in found if pid not in run.measured() for each in found[pid]))
+
+
+def promised(run, lines):
+    """What the first process said that is not so."""
+    for prefix in {os.path.basename(each) for line in lines for each in re.findall(r'it writes (\S+)_profile\.', line)}:
+        if not os.path.exists(os.path.join(run.out, prefix + '_profile.json')):
+            yield 'stderr promises %s_profile.json, which is not there' % prefix
+    speakers = {int(pid) for line in lines for pid in re.findall(r'pid (\d+)', line)}
+    if not speakers <= set(run.pids):
+        yield 'pids %s speak on stderr, not just the first process, %s' % (sorted(speakers), run.pids)
 
 
 def judge(row, plain, run):
@@ -352,17 +369,15 @@ def judge(row, plain, run):
     for line in wrong:
         yield line
     verbose(run, found)
-    firsts = [each['pid'] for pid in found for each in found[pid] if each['name'] == 'prof_profile.json']
-    speakers = {int(pid) for line in ours for pid in re.findall(r'profiling pid (\d+)', line)}
-    if row.first and not firsts:
+    if row.first and not any(each['name'] == 'prof_profile.json' for pid in found for each in found[pid]):
         yield 'no prof_profile.json of the first process'
-    if len(speakers) > 1 or not speakers <= set(firsts):
-        yield 'pids %s speak on stderr, the first process is %s' % (sorted(speakers), firsts)
-    measured = {pid: work for pid, work in run.measured().items() if work[0] + work[1] >= LEAST}
+    for line in promised(run, ours):
+        yield line
+    measured = {pid: notes for pid, notes in run.measured().items() if sum(worked(notes)) >= LEAST}
     if len(measured) < row.workers:
         yield '%d of %d processes worked' % (len(measured), row.workers)
-    for pid, work in measured.items():
-        fault = judge_worker(pid, work, found.get(pid, []))
+    for pid, notes in measured.items():
+        fault = judge_worker(pid, notes, found.get(pid, []))
         if fault:
             yield fault
 

@@ -1,4 +1,4 @@
-"""A web application in its two forms: /burn/SECONDS works and tells the pid, anything else tells the pid."""
+"""A web application in its two forms: /burn/SECONDS or END/burn/SECONDS works and tells the pid, anything else tells the pid."""
 import os
 
 import work
@@ -7,7 +7,7 @@ import work
 def answer(path):
     parts = path.strip('/').split('/')
     if 'burn' in parts:
-        work.mixture(parts[-1], 'killed' if 'killed' in parts else 'itself')
+        work.mixture(parts[-1], parts[0] if parts[0] != 'burn' else 'itself')
     return b'%d\n' % os.getpid()
 
 

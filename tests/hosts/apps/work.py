@@ -20,12 +20,15 @@ def burn_b(seconds):
 
 
 def mixture(seconds=None, end='itself'):
-    """Burns that much CPU time, two parts of it in burn_a, and notes what it was; end='killed': somebody will end us."""
+    """Burns that much CPU time, two parts of it in burn_a, and notes what it was.
+
+    end tells how this process will end: by itself, killed by somebody who may be late, or shot without a chance.
+    """
     seconds = float(os.environ['HOSTS_WORK']) if seconds is None else float(seconds)
     a = b = 0.0
     while a + b < seconds:
         a += burn_a(0.02)
         b += burn_b(0.01)
     with open(os.path.join(os.environ['HOSTS_MEASURED'], str(os.getpid())), 'a') as file:
-        file.write('%.6f %.6f %s\n' % (a, b, end))
+        file.write('%.6f %.6f %s %.6f\n' % (a, b, end, time.time()))
     return os.getpid()
