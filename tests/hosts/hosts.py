@@ -204,7 +204,7 @@ def apache_scenario(run, text):
     run.end(server, signal.SIGTERM)
 
 
-@host('mod_wsgi-daemon', workers=4, first=False)
+@host('mod_wsgi-daemon', workers=4, first=False, noise='Unable to connect to WSGI daemon')
 def mod_wsgi_daemon(run):
     apache_scenario(run, '''
         WSGIDaemonProcess app processes=2 threads=3 python-path=%(folder)s/apps

@@ -222,7 +222,7 @@ class Run:
 
         def client():
             while len(self.workers()) < workers and time.monotonic() < end:
-                with contextlib.suppress(OSError, http.client.HTTPException):   # a reload may refuse a moment
+                with contextlib.suppress(Trouble, OSError, http.client.HTTPException):   # a reload may refuse a moment
                     self.get(port, '%s/%g' % (path, self.work / 4))
         clients = [threading.Thread(target=client) for _ in range(2 * workers)]
         for thread in clients:
