@@ -43,6 +43,8 @@ missing_hosts() { # of test-hosts: what is missing is skipped there
     has go || echo golang-go
     rustc --version >/dev/null 2>&1 || [ -x /usr/bin/rustc ] || echo rustc
     compgen -G '/usr/lib/uwsgi/plugins/python3*_plugin.so' >/dev/null || echo uwsgi-core uwsgi-plugin-python3
+    [ -e /usr/lib/libreoffice/program/libpythonloaderlo.so ] ||
+        echo libreoffice-core-nogui python3-uno libreoffice-script-provider-python
     [ -e /usr/lib/apache2/modules/mod_wsgi.so ] || echo apache2-bin libapache2-mod-wsgi-py3
     compgen -G '/usr/lib*/collectd/python.so' >/dev/null || echo collectd-core
     if ! compgen -G '/usr/lib/postgresql/*/lib/plpython3.so' >/dev/null; then
@@ -53,16 +55,19 @@ missing_hosts() { # of test-hosts: what is missing is skipped there
 }
 
 install() {
-    local root=() quiet=/usr/sbin/policy-rc.d
+    local root=()
     [ "$(id -u)" = 0 ] || root=(sudo -n)
     has apt-get && "${root[@]}" true 2>/dev/null || return
     echo "installing $* ..."
-    if [ "$target" = test-hosts ] && [ ! -e "$quiet" ]; then # the servers' own services are not to be started
-        trap '"${root[@]}" rm -f "$quiet"' RETURN
-        printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee "$quiet" >/dev/null && "${root[@]}" chmod 755 "$quiet"
-    fi
     "${root[@]}" apt-get -qq update >/dev/null &&
         "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qqy --no-install-recommends install "$@" >/dev/null
+}
+
+install_hosts() { # what there is of it; Debian starts no service where this file says so
+    local quiet=/usr/sbin/policy-rc.d ours='' package
+    if [ ! -e "$quiet" ] && printf '#!/bin/sh\nexit 101\n' 2>/dev/null >"$quiet"; then ours=yes && chmod 755 "$quiet"; fi
+    if [ -e "$quiet" ]; then install "$@" || for package; do install "$package"; done; fi
+    [ -z "$ours" ] || rm -f "$quiet"
 }
 
 venv() { # the Python packages of test-hosts
@@ -70,7 +75,8 @@ venv() { # the Python packages of test-hosts
     [ ! -e "$folder/complete" ] || return 0
     echo "installing into $folder: $packages ..."
     # shellcheck disable=SC2086 # several words
-    rm -rf "$folder" && "$PYTHON" -m venv "$folder" && "$folder/bin/python" -m pip -q --disable-pip-version-check install $packages &&
+    rm -rf "$folder" && "$PYTHON" -m venv "$folder" &&
+        "$folder/bin/python" -m pip -q --disable-pip-version-check install $packages &&
         touch "$folder/complete" || echo "no Python packages: the hosts that need them are skipped"
 }
 
@@ -79,7 +85,12 @@ target=${1:-test}
 wanted=$(missing all | xargs)
 [ -n "$wanted" ] || exit 0
 # shellcheck disable=SC2086
-install $wanted
+if [ "$target" != test-hosts ]; then install $wanted
+else
+    install_hosts $wanted
+    wanted=$(missing_hosts | grep postgresql- | xargs) # whose version is known after the first
+    [ -z "$wanted" ] || install_hosts $wanted
+fi
 needed=$(missing must | xargs) wanted=$(missing all | xargs)
 [ -z "$wanted" ] || echo "missing: $wanted. To install: sudo apt-get update && sudo apt-get install -y $wanted"
 [ -z "$needed" ] || echo "$target needs $needed" >&2

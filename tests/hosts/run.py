@@ -6,7 +6,7 @@ BUILD holds libpyprof.so and what tests/deps.sh test-hosts installs. Each host o
 first plain and then with PROFILING=1 LD_PRELOAD=libpyprof.so. The two must agree in status and output, and no process
 may stay behind. Each process that worked must have its files, and in them the share of each function that the process
 measured itself (apps/work.py). Variables: HOSTS_JOBS, the hosts that run at a time (2); HOSTS_KEEP=1 keeps the folders;
-HOSTS_VERBOSE=1 tells what was found; HOSTS_LIBREOFFICE=1 tries LibreOffice, too.
+HOSTS_VERBOSE=1 tells what was found.
 """
 import contextlib
 import ctypes
@@ -27,7 +27,7 @@ import time
 import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-LIMIT = 170   # seconds for both runs of a host
+LIMIT = 300   # seconds for both runs of a host
 SHARE = 0.10   # how far the share of a function may be off
 LEAST = 0.3   # seconds of work that a process must have done before its share is judged
 FILES = re.compile(r'prof(?:\.(\d+)(?:-\d+)?)?(?:_profile\.(?:json|svg|txt)|_memory\.svg|_memory_snapshot\.(?:txt|pkl)'
@@ -62,9 +62,10 @@ def host(name, **options):
 
 # --- processes ---------------------------------------------------------------------------------------------------
 
-def become_subreaper():
-    """What loses its parent below this process becomes its child, so that nothing escapes."""
+def own_all():
+    """What loses its parent below this process becomes its child, and this process is told when its own parent ends."""
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+    ctypes.CDLL(None).prctl(1, int(signal.SIGTERM), 0, 0, 0)
 
 
 def descendants():
@@ -83,7 +84,7 @@ def descendants():
     return found
 
 
-def until(condition, what, limit=40.0):
+def until(condition, what, limit=60.0):
     """Waits for the condition and returns what it gave."""
     end = time.monotonic() + limit
     while True:
@@ -124,7 +125,8 @@ class Run:
             os.makedirs(folder, exist_ok=True)
             os.chmod(folder, 0o777)   # a host may change its user
         shutil.copytree(os.path.join(HERE, 'apps'), self.path('apps'))
-        self.plain = {'PATH': os.environ['PATH'], 'HOME': self.folder, 'LANG': 'C.UTF-8', 'TMPDIR': self.path('tmp'),
+        # Debian's programs find their Python by PATH: not that of pyenv.
+        self.plain = {'PATH': '/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin', 'HOME': self.folder, 'LANG': 'C.UTF-8', 'TMPDIR': self.path('tmp'),
                       'PYTHONPATH': self.path('apps'), 'PYTHONDONTWRITEBYTECODE': '1',
                       'HOSTS_MEASURED': self.path('measured'), 'HOSTS_WORK': str(self.work)}
         self.env = dict(self.plain)
@@ -150,7 +152,7 @@ class Run:
         self.pids.append(self.started[-1].pid)
         return self.started[-1]
 
-    def until(self, condition, what, limit=40.0):
+    def until(self, condition, what, limit=60.0):
         """Waits for the condition, as long as the host lives."""
         def alive():
             if any(process.poll() is not None for process in self.started):
@@ -216,7 +218,7 @@ class Run:
                 return self.get(port, '/')
         self.until(answers, 'the server')
 
-    def drive(self, port, workers, path='/burn', limit=60.0):
+    def drive(self, port, workers, path='/burn', limit=100.0):
         """Asks until that many processes have done their work since the last reload."""
         end = time.monotonic() + limit
 
@@ -399,10 +401,8 @@ def ends(run, label):
 
 def play(row, build, folders):
     """Both runs; yields what is wrong."""
-    plain = Run(build, row.name, False)
-    folders.append(plain)
-    for run in plain, Run(build, row.name, True):
-        label = 'profiled' if run.profiled else 'plain'
+    for label in 'plain', 'profiled':
+        run = Run(build, row.name, label == 'profiled')
         folders.append(run)
         try:
             with busy(os.cpu_count() if row.load else 0):
@@ -413,7 +413,7 @@ def play(row, build, folders):
                 run.lines += ['      %s %s: %s' % (label, name, line[:160]) for line in run.output(name)[-12:] if line]
         for line in ends(run, label):
             yield line
-    for line in judge(row, plain, run):
+    for line in judge(row, *folders):
         yield line
 
 
@@ -421,9 +421,8 @@ def one(row, build):
     """Runs a host and prints its result."""
     def too_long(*_):
         raise Trouble('longer than %d s' % LIMIT)
-    become_subreaper()
+    own_all()
     signal.signal(signal.SIGALRM, too_long)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     signal.alarm(LIMIT)
     start, folders, wrong = time.monotonic(), [], []
     try:
@@ -481,6 +480,7 @@ def side_by_side(rows, build, jobs):
 
 def main():
     import hosts   # fills HOSTS
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     build = os.path.abspath(sys.argv[1])
     names = [name for name in sys.argv[2:] if name]
     if names[:1] == ['--one']:
