@@ -12,6 +12,7 @@
 #   V=1         show the compiler commands
 #   N           soak, campaign: the length; 1 = full, 0.01 = short
 #   CASES       campaign: only cases whose name contains one of these words, as in CASES="'kill saves' filter"
+#   HOSTS       test-hosts: these only, as in HOSTS='uwsgi mp-fork'
 PYTHON ?= python3
 CC ?= cc
 BUILD ?= build
@@ -77,8 +78,8 @@ NEEDED_PY := $(BUILD)/libpyprof_test.so $(if $(call wanted,tests/py/test_oracle.
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)
 endif
-.PHONY: help demo test test-long test-all test-here test-c test-py test-sid examples compile-matrix asan ubsan tsan valgrind sanitized bench soak soak-all \
-    soak-here campaign campaign-here campaign-all oracle oracle-all oracle-mixed oracle-mixed-all peers lint install uninstall clean FORCE
+.PHONY: help demo test test-long test-all test-here test-c test-py test-sid test-hosts examples compile-matrix asan ubsan tsan valgrind sanitized bench \
+    soak soak-all soak-here campaign campaign-here campaign-all oracle oracle-all oracle-mixed oracle-mixed-all peers lint install uninstall clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -108,6 +109,11 @@ test-c: $(C_TESTS)
 	@tests/run.sh -t $(LIMIT) -j $(JOBS) $(RUN_C)
 test-py: $(NEEDED_PY)
 	@tests/run.sh -t $(LIMIT) -j $(JOBS) $(RUN_PY)
+
+test-hosts: ## servers and other programs with Python inside, as root: uwsgi, Apache, PostgreSQL, Celery ... (HOSTS=NAME for one)
+	@BUILD=$(BUILD) tests/deps.sh $@
+	@$(MAKE) $(BUILD)/libpyprof.so
+	@tests/run.sh -t 900 "$(PYTHON) tests/hosts/run.py $(BUILD) $(HOSTS)"
 
 test-sid: ## make test with the newest CPythons, in a Debian sid tree (as root)
 	@tests/sid.sh test

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Checks that what a target of the Makefile needs is installed.
 #
-#   tests/deps.sh TARGET        PYTHON, PYTHONS and CC as for make
+#   tests/deps.sh TARGET        PYTHON, PYTHONS, CC and BUILD as for make
 #
 # On Debian and Ubuntu what is missing is installed, as root or where sudo asks for no password. Otherwise the command
 # that installs it is printed; the exit status is 1 if TARGET cannot do without.
@@ -27,6 +27,7 @@ missing() { # the Debian packages that are missing: with "must" those that TARGE
     fi
     [ "$target:$1" = valgrind:must ] && ! has valgrind && echo valgrind
     [[ $target:$1 = campaign*:all ]] && ! has gdb && echo gdb # tells where a program hangs
+    [ "$target:$1" != test-hosts:all ] || missing_hosts
     [ "$target:$1" != ci:all ] && return # the rest is too large to be installed unasked: tests without them are skipped
     has g++ || echo g++
     has python3 || echo python3
@@ -34,6 +35,24 @@ missing() { # the Debian packages that are missing: with "must" those that TARGE
     has node || echo nodejs
     has go || echo golang-go
     has aarch64-linux-gnu-gcc || echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+}
+
+missing_hosts() { # of test-hosts: what is missing is skipped there
+    local postgresql
+    has gdb || echo gdb
+    vim --version 2>/dev/null | grep -q '+python3' || echo vim-nox
+    has go || echo golang-go
+    rustc --version >/dev/null 2>&1 || [ -x /usr/bin/rustc ] || echo rustc
+    compgen -G '/usr/lib/uwsgi/plugins/python3*_plugin.so' >/dev/null || echo uwsgi-core uwsgi-plugin-python3
+    [ -e /usr/lib/libreoffice/program/libpythonloaderlo.so ] ||
+        echo libreoffice-core-nogui python3-uno libreoffice-script-provider-python
+    [ -e /usr/lib/apache2/modules/mod_wsgi.so ] || echo apache2-bin libapache2-mod-wsgi-py3
+    compgen -G '/usr/lib*/collectd/python.so' >/dev/null || echo collectd-core
+    if ! compgen -G '/usr/lib/postgresql/*/lib/plpython3.so' >/dev/null; then
+        postgresql=$(apt-cache search --names-only '^postgresql-plpython3-[0-9]+$' 2>/dev/null | sort -V | tail -1)
+        [ -z "$postgresql" ] || { postgresql=${postgresql%% *}; echo "$postgresql postgresql-${postgresql##*-}"; }
+    fi
+    "$PYTHON" -c 'import ensurepip' 2>/dev/null || ! from_debian || echo "${PYTHON##*/}-venv"
 }
 
 install() {
@@ -45,11 +64,34 @@ install() {
         "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qqy --no-install-recommends install "$@" >/dev/null
 }
 
+install_hosts() { # what there is of it; Debian starts no service where this file says so
+    local quiet=/usr/sbin/policy-rc.d ours='' package
+    if [ ! -e "$quiet" ] && printf '#!/bin/sh\nexit 101\n' 2>/dev/null >"$quiet"; then ours=yes && chmod 755 "$quiet"; fi
+    if [ -e "$quiet" ]; then install "$@" || for package; do install "$package"; done; fi
+    [ -z "$ours" ] || rm -f "$quiet"
+}
+
+venv() { # the Python packages of test-hosts
+    local folder=${BUILD:-build}/hosts-venv packages='gunicorn uvicorn celery django ipykernel pytest pytest-xdist'
+    [ ! -e "$folder/complete" ] || return 0
+    echo "installing into $folder: $packages ..."
+    # shellcheck disable=SC2086 # several words
+    rm -rf "$folder" && "$PYTHON" -m venv "$folder" &&
+        "$folder/bin/python" -m pip -q --disable-pip-version-check install $packages &&
+        touch "$folder/complete" || echo "no Python packages: the hosts that need them are skipped"
+}
+
 target=${1:-test}
+[ "$target" != test-hosts ] || trap venv EXIT
 wanted=$(missing all | xargs)
 [ -n "$wanted" ] || exit 0
 # shellcheck disable=SC2086
-install $wanted
+if [ "$target" != test-hosts ]; then install $wanted
+else
+    install_hosts $wanted
+    wanted=$(missing_hosts | grep postgresql- | xargs) # whose version is known after the first
+    [ -z "$wanted" ] || install_hosts $wanted
+fi
 needed=$(missing must | xargs) wanted=$(missing all | xargs)
 [ -z "$wanted" ] || echo "missing: $wanted. To install: sudo apt-get update && sudo apt-get install -y $wanted"
 [ -z "$needed" ] || echo "$target needs $needed" >&2

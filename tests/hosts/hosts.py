@@ -1,0 +1,387 @@
+"""The hosts: each function plays one, plain or profiled, and says what is right by its options (see run.host)."""
+import contextlib
+import glob
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+
+from run import HOSTS, Skip, Trouble, free_ports, host, owner
+
+__all__ = ['HOSTS']
+HERE = os.path.dirname(os.path.abspath(__file__))
+MIXTURE = 'import work; work.mixture()'
+
+
+def need(*programs):
+    """The first of these that exists."""
+    for program in programs:
+        found = sorted(glob.glob(program)) if program.startswith('/') else [shutil.which(program)]
+        if found and found[-1]:
+            return found[-1]
+    raise Skip('no %s: tests/deps.sh test-hosts installs it' % programs[-1])
+
+
+def works(run, program):
+    """Whether the program tells its version: that of rustup may have nothing to start."""
+    return program and os.path.exists(program) and not subprocess.run(
+        [program, '--version'], env=run.plain, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+
+
+def listens(port):
+    with contextlib.suppress(OSError), socket.create_connection(('127.0.0.1', port)):
+        return True
+
+
+def venv(run, program):
+    return need(os.path.join(run.venv, program))
+
+
+# --- programs with Python inside ---------------------------------------------------------------------------------
+
+@host('gdb')
+def gdb(run):
+    program = need('gdb')
+    if not run.tool(program, '-nx', '-batch', '-ex', 'python print(1)').startswith('1'):
+        raise Skip('this gdb has no Python')
+    run.call(program, '-nx', '-batch', '-ex', 'set debuginfod enabled off', '-ex', 'python ' + MIXTURE, '-ex', 'run',
+             '-ex', 'python print("done")', '--args', '/bin/sh', '-c', 'echo debugged; exit 3')
+
+
+@host('vim')
+def vim(run):
+    program = need('vim.nox', 'vim')
+    if '+python3' not in run.tool(program, '--version'):
+        raise Skip('this vim has no Python 3: tests/deps.sh test-hosts installs vim-nox')
+    run.call(program, '-u', 'NONE', '-i', 'NONE', '-N', '-es', '-c', 'python3 ' + MIXTURE, '-c', 'cquit 3')
+
+
+@host('collectd')
+def collectd(run):
+    need('/usr/lib/collectd/python.so', '/usr/lib/*/collectd/python.so')
+    with open(run.path('apps', 'plugin.py'), 'w') as file:
+        file.write('import collectd, work\ncollectd.register_read(work.mixture, 600)\n')
+    config = run.write('collectd.conf', '''
+        Hostname "localhost"
+        BaseDir "%(folder)s"
+        PIDFile "%(folder)s/pid"
+        Interval 1
+        LoadPlugin python
+        <Plugin python>
+            ModulePath "%(folder)s/apps"
+            Import "plugin"
+        </Plugin>
+        ''' % {'folder': run.folder})
+    server = run.start(need('/usr/sbin/collectd'), '-f', '-C', config)
+    run.until(run.workers, 'the plugin')
+    run.end(server, signal.SIGTERM)
+
+
+@host('libreoffice')
+def libreoffice(run):
+    need('/usr/lib/libreoffice/program/libpythonloaderlo.so')
+    scripts = run.path('office', 'user', 'Scripts', 'python')
+    os.makedirs(scripts)
+    with open(os.path.join(scripts, 'macro.py'), 'w') as file:
+        file.write('import sys\nsys.path.insert(0, %r)\n\n\ndef burn():\n    %s\n    XSCRIPTCONTEXT.getDesktop().terminate()\n'
+                   % (run.path('apps'), MIXTURE))
+    run.call(need('soffice'), '-env:UserInstallation=file://' + run.path('office'), '--headless', '--norestore',
+             'vnd.sun.star.script:macro.py$burn?language=Python&location=user')
+
+
+def embedding():
+    """Options that link a C program with the libpython of this Python."""
+    said = subprocess.run([sys.executable, os.path.join(os.path.dirname(HERE), 'embed.py')], stdout=subprocess.PIPE,
+                          universal_newlines=True).stdout.split()
+    links = [word for word in said if word.startswith(('-l', '-L', '-Wl'))]
+    if not any(word.startswith('-lpython') for word in links):
+        raise Skip('no libpython for ' + sys.executable)
+    return links
+
+
+def build_go(run, source, **options):
+    """The path of a Go program, built once for both runs."""
+    target = os.path.join(run.build, 'hosts-go', source[:-len('.go')])
+    if not run.profiled:
+        env = dict(run.plain, GOCACHE=os.path.join(run.build, 'hosts-go', 'cache'), GO111MODULE='off', GOFLAGS='',
+                   GOTOOLCHAIN='local', **options)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        run.tool(need('go'), 'build', '-o', target, os.path.join(HERE, source), env=env)
+    return target
+
+
+def embed_go(run):
+    return build_go(run, 'host.go', CGO_ENABLED='1', CGO_LDFLAGS=' '.join(embedding()))
+
+
+@host('go')
+def go(run):
+    run.call(embed_go(run), 'finalize', MIXTURE)
+
+
+@host('go-exit')
+def go_exit(run):
+    """os.Exit of Go is a bare system call: the last checkpoint is what remains."""
+    run.call(embed_go(run), 'exit', 'import work; work.mixture(end="shot")')
+
+
+@host('go-starts-python')
+def go_starts_python(run):
+    """The Go program is static: nothing can be loaded into it, and its child is the first process."""
+    run.call(build_go(run, 'starter.go', CGO_ENABLED='0'), sys.executable, '-c', MIXTURE)
+
+
+@host('rust')
+def rust(run):
+    program = next((each for each in (shutil.which('rustc'), '/usr/bin/rustc') if works(run, each)), None) or need('/usr/bin/rustc')
+    links, target = embedding(), os.path.join(run.build, 'hosts-rust')
+    if not run.profiled:
+        run.tool(program, '-O', '--edition', '2018', '-o', target, os.path.join(HERE, 'host.rs'),
+                 *['-Clink-arg=' + link for link in links])
+    run.call(target, MIXTURE)
+
+
+# --- web servers ------------------------------------------------------------------------------------------------
+
+@host('uwsgi', workers=8)
+def uwsgi(run):
+    need('/usr/lib/uwsgi/plugins/python3*_plugin.so')
+    port, = free_ports(1)
+    server = run.start(need('uwsgi', 'uwsgi-core'), '--plugin', 'python3', '--http-socket', '127.0.0.1:%d' % port,
+                       '--master', '--processes', '4', '--module', 'app', '--disable-logging')
+    run.up(port)
+    run.drive(port, 4)
+    run.reloaded()
+    server.send_signal(signal.SIGHUP)
+    run.drive(port, 4)
+    run.end(server, signal.SIGINT)
+
+
+def apache(run, text):
+    """Starts Apache with these lines in its configuration: the process and its port."""
+    modules = os.path.dirname(need('/usr/lib/apache2/modules/mod_wsgi.so'))
+    port, = free_ports(1)
+    common = '''
+        ServerRoot %(folder)s
+        ServerName localhost
+        PidFile %(folder)s/pid
+        DefaultRuntimeDir %(folder)s
+        Listen 127.0.0.1:%(port)d
+        ErrorLog %(folder)s/stderr
+        WSGISocketPrefix %(folder)s/wsgi
+        LoadModule mpm_event_module %(modules)s/mod_mpm_event.so
+        LoadModule authz_core_module %(modules)s/mod_authz_core.so
+        LoadModule wsgi_module %(modules)s/mod_wsgi.so
+        StartServers 2
+        MaxRequestWorkers 50
+        GracefulShutdownTimeout 10
+        <IfModule unixd_module>
+            User www-data
+            Group www-data
+        </IfModule>
+        <Directory %(folder)s>
+            Require all granted
+        </Directory>
+        WSGIScriptAlias / %(folder)s/apps/app.py
+    ''' % {'folder': run.folder, 'port': port, 'modules': modules}
+    config = run.write('httpd.conf', common + text % {'folder': run.folder})
+    server = run.start(need('/usr/sbin/apache2'), '-d', run.folder, '-f', config, '-DFOREGROUND')
+    run.up(port)
+    return server, port
+
+
+def apache_scenario(run, text):
+    server, port = apache(run, text)
+    run.drive(port, 2)
+    run.reloaded()
+    server.send_signal(signal.SIGUSR1)
+    run.drive(port, 2)
+    run.end(server, signal.SIGTERM)
+
+
+@host('mod_wsgi-daemon', workers=4, first=False, noise='Unable to connect to WSGI daemon')
+def mod_wsgi_daemon(run):
+    apache_scenario(run, '''
+        WSGIDaemonProcess app processes=2 threads=3 python-path=%(folder)s/apps
+        WSGIProcessGroup app
+        WSGIApplicationGroup %%{GLOBAL}''')
+
+
+@host('mod_wsgi-embedded', workers=4, first=False)
+def mod_wsgi_embedded(run):
+    apache_scenario(run, '''
+        WSGIPythonPath %(folder)s/apps
+        WSGIApplicationGroup %%{GLOBAL}''')
+
+
+def gunicorn(run, *options):
+    port, = free_ports(1)
+    server = run.start(venv(run, 'gunicorn'), '--bind', '127.0.0.1:%d' % port, '--workers', '2', '--no-control-socket',
+                       *options + ('app:application',))
+    run.up(port)
+    return server, port
+
+
+def gunicorn_scenario(run, *options):
+    server, port = gunicorn(run, *options)
+    run.drive(port, 2)
+    run.reloaded()
+    server.send_signal(signal.SIGHUP)
+    run.drive(port, 2)
+    run.end(server, signal.SIGTERM)
+
+
+@host('gunicorn-sync', workers=4)
+def gunicorn_sync(run):
+    gunicorn_scenario(run)
+
+
+@host('gunicorn-gthread', workers=4)
+def gunicorn_gthread(run):
+    gunicorn_scenario(run, '--worker-class', 'gthread', '--threads', '3')
+
+
+@host('gunicorn-loaded', workers=4, load=True)
+def gunicorn_loaded(run):
+    gunicorn_scenario(run)
+
+
+@host('gunicorn-killed', workers=4)
+def gunicorn_killed(run):
+    """kill -9 of the workers, as the OOM killer does it: their checkpoints remain."""
+    server, port = gunicorn(run)
+    run.drive(port, 2, '/shot/burn')
+    for pid in run.workers():
+        os.kill(pid, signal.SIGKILL)
+    run.reloaded()
+    run.drive(port, 2)
+    run.end(server, signal.SIGINT)
+
+
+@host('uvicorn')
+def uvicorn(run):
+    port, = free_ports(1)
+    server = run.start(venv(run, 'uvicorn'), '--port', str(port), '--no-access-log', 'app:asgi')
+    run.up(port)
+    run.drive(port, 1)
+    run.end(server, signal.SIGTERM)   # after its clean shutdown uvicorn raises the signal again
+
+
+@host('uvicorn-workers', workers=4, noise='Waiting for connections to close')
+def uvicorn_workers(run):
+    port, = free_ports(1)
+    server = run.start(venv(run, 'uvicorn'), '--port', str(port), '--no-access-log', '--workers', '2',
+                       '--timeout-worker-healthcheck', '100', 'app:asgi')   # 5 s are too few on a busy machine
+    run.up(port)
+    run.drive(port, 2)
+    run.reloaded()
+    server.send_signal(signal.SIGHUP)
+    run.drive(port, 2)
+    run.end(server, signal.SIGINT)
+
+
+@host('django', workers=2)
+def django(run):
+    port, = free_ports(1)
+    venv(run, 'django-admin')
+    server = run.start(venv(run, 'python'), run.path('apps', 'django_app.py'), 'runserver', '127.0.0.1:%d' % port)
+    run.up(port)
+    run.drive(port, 1)
+    run.reloaded()
+    os.utime(run.path('apps', 'app.py'))
+    run.drive(port, 1, '/killed/burn')
+    run.end(server, signal.SIGINT, group=True)   # as Ctrl-C: the reloader kills its child after a quarter of a second
+
+
+# --- databases, queues, notebooks, tests --------------------------------------------------------------------------
+
+@host('postgresql', workers=3, first=False, noise='the database system is starting up')
+def postgresql(run):
+    need('/usr/lib/postgresql/*/lib/plpython3.so')
+    programs = os.path.dirname(need('/usr/lib/postgresql/*/bin/postgres'))
+    user = owner(run, 'postgres')
+    name = 'postgres' if user else run.tool('id', '-un').strip()
+    run.tool(os.path.join(programs, 'initdb'), '-D', run.path('data'), '-A', 'trust', '-N', '--locale=C', '-E', 'UTF8', **user)
+    server = run.start(os.path.join(programs, 'postgres'), '-D', run.path('data'), '-k', run.folder,
+                       '-c', 'listen_addresses=', '-c', 'log_min_messages=fatal', '-c', 'log_checkpoints=off', **user)
+    psql = [os.path.join(programs, 'psql'), '-X', '-q', '-t', '-A', '-h', run.folder, '-U', name, 'postgres', '-c']
+    run.until(lambda: os.path.exists(run.path('.s.PGSQL.5432')) and not subprocess.run(
+        psql + ['select 1'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode, 'PostgreSQL')
+    run.tool(*psql + ['create extension plpython3u'])
+    run.tool(*psql + ['create function burn() returns int as $$\nimport work\nreturn work.mixture()\n$$ language plpython3u'])
+    clients = [subprocess.Popen(psql + ['select burn()'], stdout=subprocess.DEVNULL) for _ in range(2)]
+    if any(client.wait(60) for client in clients):
+        raise Trouble('a client failed')
+    idle = subprocess.Popen(psql + ['select burn(); select pg_sleep(60)'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run.until(lambda: len(run.workers()) == 3, 'the third client')
+    run.end(server, signal.SIGINT)   # fast shutdown: the backend that sleeps gets SIGTERM
+    idle.wait(60)
+
+
+@host('celery', workers=2)
+def celery(run):
+    server = run.start(venv(run, 'celery'), '-A', 'tasks', 'worker', '-P', 'prefork', '-c', '2', '-l', 'ERROR',
+                       '--without-gossip', '--without-mingle', '--without-heartbeat', '-n', 'worker@localhost')
+    send = 'import os, tasks\nfor _ in range(8): tasks.burn.delay(float(os.environ["HOSTS_WORK"]) / 3)'
+
+    def worked():
+        if not os.path.isdir(run.path('queue')) or not os.listdir(run.path('queue')):
+            run.tool(venv(run, 'python'), '-c', send)
+        return len(run.workers()) >= 2
+    run.until(worked, 'two workers', 100)
+    run.until(lambda: not os.listdir(run.path('queue')), 'the queue to be empty')
+    run.end(server, signal.SIGTERM)   # warm shutdown
+
+
+@host('jupyter')
+def jupyter(run):
+    need(os.path.join(run.venv, '../lib/python3*/site-packages/ipykernel'))
+    ports = dict(zip(('shell_port', 'iopub_port', 'stdin_port', 'control_port', 'hb_port'), free_ports(5)))
+    connection = run.write('kernel.json', json.dumps(dict(ports, ip='127.0.0.1', transport='tcp', key='none',
+                                                          signature_scheme='hmac-sha256')))
+    kernel = run.start(venv(run, 'python'), '-m', 'ipykernel_launcher', '-f', connection)
+    run.until(lambda: listens(ports['hb_port']), 'the kernel')
+    said = run.tool(venv(run, 'python'), run.path('apps', 'kernel_client.py'), connection, MIXTURE, 'print(6 * 7)', '1 / 0')
+    if '42' not in said:
+        raise Trouble('the kernel said ' + said)
+    run.end(kernel)
+
+
+@host('pytest-xdist', workers=2)
+def pytest(run):
+    need(os.path.join(run.venv, '../lib/python3*/site-packages/xdist'))
+    run.call(venv(run, 'python'), '-m', 'pytest', '-q', '-n', '2', '-p', 'no:cacheprovider', run.path('apps', 'test_work.py'))
+
+
+# --- child processes of Python ------------------------------------------------------------------------------------
+
+def processes(run, method):
+    run.call(sys.executable, run.path('apps', 'processes.py'), method)
+
+
+@host('mp-fork', workers=7)
+def mp_fork(run):
+    processes(run, 'fork')
+
+
+@host('mp-forkserver', workers=7)
+def mp_forkserver(run):
+    processes(run, 'forkserver')
+
+
+@host('mp-spawn', workers=7)
+def mp_spawn(run):
+    processes(run, 'spawn')
+
+
+@host('mp-loaded', workers=7, load=True)
+def mp_loaded(run):
+    processes(run, 'fork')
+
+
+@host('futures', workers=3)
+def futures(run):
+    processes(run, 'futures')
