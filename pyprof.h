@@ -664,7 +664,7 @@ typedef struct {
     struct pyprof__allocating *self;
     uint32_t generation;
     uint8_t probe : 7, is_sampler : 1;
-    uint8_t inside;              // the thread is in a hook, or does something of ours: its allocations are not the host's
+    uint8_t inside;              // it is in a hook, or does something of ours: its allocations are not the host's
     uint8_t nested;              // HEAP: places that a call is in
     uint8_t detail;              // where its last error's text is: see below
 } pyprof__own_thread;
@@ -809,8 +809,8 @@ enum { PYPROF__DETAILS = 240 };
 static struct { uint32_t tid; char text[508]; } pyprof__details[PYPROF__DETAILS];   // tid 0 = free
 
 static const char *const pyprof__result_texts[] = {
-    "ok", "bad argument", "wrong state", "busy", "out of memory", "input/output error", "unknown format", "no CPython in the process",
-    "not supported", "permission denied", "no such process", "disabled", "memory budget too small",
+    "ok", "bad argument", "wrong state", "busy", "out of memory", "input/output error", "unknown format",
+    "no CPython in the process", "not supported", "permission denied", "no such process", "disabled", "memory budget too small",
 };
 
 static int pyprof__detail_claim(unsigned i, uint32_t own)   // 1 = the entry is the calling thread's now
@@ -920,12 +920,13 @@ static size_t pyprof__stack_lost(const pthread_attr_t *attributes)
 // been replaced or removed. musl has no such function, and closes nothing; nor is there one in a static program.
 static pyprof_result pyprof__stay_mapped(void)
 {
-    struct { const char *file; void *base; const char *symbol; void *address; } place;   // Dl_info, declared only with _GNU_SOURCE
+    // Dl_info and RTLD_DL_LINKMAP, 2, are declared only with _GNU_SOURCE.
+    struct { const char *file; void *base; const char *symbol; void *address; } place;
     int (*find)(const void *, void *, void **, int);
     void *found = dlsym(NULL, "dladdr1"), *object = NULL, *handle;
     const char *name, *why = NULL;
     memcpy(&find, &found, sizeof find);
-    if (!found || !find((const void *)&pyprof__second, &place, &object, 2) || !object) return PYPROF_OK;   // RTLD_DL_LINKMAP
+    if (!found || !find((const void *)&pyprof__second, &place, &object, 2) || !object) return PYPROF_OK;
     name = ((const struct link_map *)object)->l_name;
     if (!name || !*name) return PYPROF_OK;   // the program itself
     handle = dlopen(name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
@@ -933,8 +934,8 @@ static pyprof_result pyprof__stay_mapped(void)
     else if (handle != object) why = "another library has this name";
     if (handle) dlclose(handle);
     if (handle == object) return PYPROF_OK;
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "cannot keep %.200s in memory, which the sampler's thread needs: %.200s", name,
-                        why ? why : "the dynamic linker does not know it");
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "cannot keep %.200s in memory, which the sampler's thread needs: %.200s",
+                        name, why ? why : "the dynamic linker does not know it");
 }
 
 // ---- locks -----------------------------------------------------------------
@@ -1703,12 +1704,14 @@ static int pyprof__hand_on_begin(const void *info, size_t *slot)   // 0 = it cam
     *slot = PYPROF__COUNT(pyprof__handing);
     for (i = 0; i < PYPROF__COUNT(pyprof__handing); i++)
         if (__atomic_load_n(&pyprof__handing[i].tid, __ATOMIC_RELAXED) == own && pyprof__handing[i].info == info) {
-            __atomic_store_n(&pyprof__handing[i].tid, 0, __ATOMIC_RELEASE);   // also of a handler that was left by a jump
+            // So is one whose handler was left by a jump.
+            __atomic_store_n(&pyprof__handing[i].tid, 0, __ATOMIC_RELEASE);
             return 0;
         }
     for (i = 0; i < PYPROF__COUNT(pyprof__handing); i++) {
         none = 0;
-        if (!__atomic_compare_exchange_n(&pyprof__handing[i].tid, &none, own, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) continue;
+        if (!__atomic_compare_exchange_n(&pyprof__handing[i].tid, &none, own, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+            continue;
         pyprof__handing[i].info = info;
         *slot = i;
         break;
@@ -1757,7 +1760,8 @@ static int pyprof__is_handled(const struct sigaction *action)
 static int pyprof__hold_install(void)
 {
     struct sigaction action;
-    if (pyprof__hold_is_ours(&action) || (pyprof__hold.covered && pyprof__is_handled(&action))) return pyprof__hold.installed = 1;
+    if (pyprof__hold_is_ours(&action) || (pyprof__hold.covered && pyprof__is_handled(&action)))
+        return pyprof__hold.installed = 1;
     pyprof__hold.before = action;
     pyprof__hold.covered = 0;
     memset(&action, 0, sizeof action);
@@ -1767,7 +1771,7 @@ static int pyprof__hold_install(void)
     return pyprof__hold.installed;
 }
 
-static void pyprof__hold_uninstall(void)   // unless somebody has put a handler of theirs on top: then ours stays below it
+static void pyprof__hold_uninstall(void)   // unless another handler was put on top: then ours stays below it
 {
     struct sigaction now;
     int ours = pyprof__hold_is_ours(&now);
@@ -1874,9 +1878,11 @@ static uint64_t pyprof__unguessable(void)
     static uint64_t serial;
     const void *given = (const void *)(uintptr_t)getauxval(AT_RANDOM);
     uint64_t bits = 0, state;
-    if (pyprof__kernel(SYS_getrandom, (long)(intptr_t)&bits, (long)sizeof bits, 1, 0, 0, 0) == (long)sizeof bits) return bits;   // GRND_NONBLOCK
+    // 1: GRND_NONBLOCK.
+    if (pyprof__kernel(SYS_getrandom, (long)(intptr_t)&bits, (long)sizeof bits, 1, 0, 0, 0) == (long)sizeof bits) return bits;
     if (given) memcpy(&bits, given, sizeof bits);
-    state = pyprof__now() ^ (uint64_t)pyprof__gettid() << 40 ^ __atomic_add_fetch(&serial, (uint64_t)1 << 32, __ATOMIC_RELAXED);
+    state = pyprof__now() ^ (uint64_t)pyprof__gettid() << 40;
+    state ^= __atomic_add_fetch(&serial, (uint64_t)1 << 32, __ATOMIC_RELAXED);
     return pyprof__random(&state) ^ bits;
 }
 
@@ -1884,7 +1890,12 @@ static uint64_t pyprof__unguessable(void)
 // One that is written is locked, and the kernel ends the lock with the process, however that ends: what can be locked
 // is a killed process's, also where pids say nothing, as in containers. It is removed by the next save in that
 // folder. A folder on a network may be mounted without locks that other machines see: what they left must be old, too.
-enum { PYPROF__STALE_READS = 32, PYPROF__STALE_MOST = 256, PYPROF__STALE_FOREIGN_S = 3600, PYPROF__STALE_FOLDER = 1 << 18 };
+enum {
+    PYPROF__STALE_READS = 32,           // of a folder, in one save
+    PYPROF__STALE_MOST = 256,           // that one save removes
+    PYPROF__STALE_FOREIGN_S = 3600,     // age of what another machine left
+    PYPROF__STALE_FOLDER = 1 << 18      // bytes of a large folder
+};
 
 static const char pyprof__temporary_form[] = ".pyprof-%08x-%016llx.tmp";
 
@@ -1918,13 +1929,14 @@ static int pyprof__stale_remove(int folder, const char *name, int here)   // 1 =
 {
     struct stat found, opened;
     int fd, stale;
-    if (!pyprof__stat_at(folder, name, &found, AT_SYMLINK_NOFOLLOW) || !S_ISREG(found.st_mode) || found.st_uid != geteuid()
-        || found.st_nlink != 1) return 0;
-    if (!here && (int64_t)found.st_mtime + PYPROF__STALE_FOREIGN_S > (int64_t)(pyprof__clock(CLOCK_REALTIME) / pyprof__second)) return 0;
+    int64_t now = (int64_t)(pyprof__clock(CLOCK_REALTIME) / pyprof__second);
+    if (!pyprof__stat_at(folder, name, &found, AT_SYMLINK_NOFOLLOW) || !S_ISREG(found.st_mode)) return 0;
+    if (found.st_uid != geteuid() || found.st_nlink != 1) return 0;
+    if (!here && (int64_t)found.st_mtime + PYPROF__STALE_FOREIGN_S > now) return 0;
     fd = pyprof__open(folder, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return 0;
-    stale = pyprof__lock_file(fd) && pyprof__stat(fd, &opened) && opened.st_ino == found.st_ino && opened.st_dev == found.st_dev
-        && unlinkat(folder, name, 0) == 0;
+    stale = pyprof__lock_file(fd) && pyprof__stat(fd, &opened) && opened.st_ino == found.st_ino
+        && opened.st_dev == found.st_dev && unlinkat(folder, name, 0) == 0;
     pyprof__close(fd);
     return stale;
 }
@@ -1941,7 +1953,8 @@ static void pyprof__stale_begin(int folder, int again)
 
 static void pyprof__stale_clean(int folder)
 {
-    typedef struct { uint64_t inode; int64_t next; uint16_t size; unsigned char type; char name[5]; } entry;   // linux_dirent64
+    // linux_dirent64
+    typedef struct { uint64_t inode; int64_t next; uint16_t size; unsigned char type; char name[5]; } entry;
     union { entry first; char bytes[8192]; } list;
     uint32_t machine, own = pyprof__machine();
     long size = 0, at;
@@ -2030,10 +2043,12 @@ static pyprof_result pyprof__file_open_device(pyprof__file *file, const char *pa
     struct stat info;
     const char *why = NULL;
     int flags, fd = pyprof__open(file->folder, file->name, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY);
-    if (fd < 0) return pyprof__file_refuse(path, errno == ENXIO ? "it is a FIFO that no program reads" : strerror(errno));
+    if (fd < 0)
+        return pyprof__file_refuse(path, errno == ENXIO ? "it is a FIFO that no program reads" : strerror(errno));
     if (!pyprof__stat(fd, &info)) why = strerror(errno);
     else if (!S_ISFIFO(info.st_mode) && !pyprof__is_null_device(&info)) why = "it has changed";
-    else if (S_ISFIFO(info.st_mode) && info.st_uid != geteuid() && info.st_uid != 0) why = "it is a FIFO of another user";
+    else if (S_ISFIFO(info.st_mode) && info.st_uid != geteuid() && info.st_uid != 0)
+        why = "it is a FIFO of another user";
     flags = fcntl(fd, F_GETFL);
     if (!why && (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0)) why = strerror(errno);
     pyprof__close(why ? fd : file->folder);
@@ -2051,7 +2066,8 @@ static pyprof_result pyprof__file_look(const pyprof__file *file, const char *pat
         return errno == ENOENT ? PYPROF_OK : pyprof__file_refuse(path, strerror(errno));
     *device = S_ISFIFO(info.st_mode) || pyprof__is_null_device(&info);
     if (*device || S_ISREG(info.st_mode)) return PYPROF_OK;
-    return pyprof__file_refuse(path, S_ISLNK(info.st_mode) ? "it is a symbolic link" : S_ISDIR(info.st_mode) ? "it is a directory"
+    return pyprof__file_refuse(path, S_ISLNK(info.st_mode) ? "it is a symbolic link"
+                               : S_ISDIR(info.st_mode) ? "it is a directory"
                                : S_ISSOCK(info.st_mode) ? "it is a socket" : "it is a device");
 }
 
@@ -2086,7 +2102,8 @@ static int pyprof__file_rename(const pyprof__file *file, const struct stat *made
     struct stat now;
     while (renameat(file->folder, file->temporary, file->folder, file->name) != 0) {
         if (errno != EINTR) return 0;
-        if (pyprof__stat_at(file->folder, file->name, &now, AT_SYMLINK_NOFOLLOW)     // it was interrupted when it was done
+        // Was it interrupted when it was done?
+        if (pyprof__stat_at(file->folder, file->name, &now, AT_SYMLINK_NOFOLLOW)
             && now.st_ino == made->st_ino && now.st_dev == made->st_dev) return 1;
     }
     return 1;
@@ -2097,7 +2114,8 @@ static int pyprof__file_rename(const pyprof__file *file, const struct stat *made
 static pyprof_result pyprof__file_close(pyprof__file *file, const char *path, pyprof_result result)
 {
     struct stat made;
-    int whole = result == PYPROF_OK, beside = file->folder >= 0, lock = beside ? fcntl(file->fd, F_DUPFD_CLOEXEC, 3) : -1;
+    int whole = result == PYPROF_OK, beside = file->folder >= 0;
+    int lock = beside ? fcntl(file->fd, F_DUPFD_CLOEXEC, 3) : -1;
     if (beside) whole = whole && pyprof__stat(file->fd, &made) && (file->hasty || pyprof__sync(file->fd));
     whole = pyprof__close(file->fd) == 0 && whole;
     if (beside) whole = whole && pyprof__file_rename(file, &made);
@@ -17947,7 +17965,8 @@ static const char *pyprof__formats_text(char *text, size_t capacity)
     size_t i, used = 0;
     for (i = 0, text[0] = 0; i < PYPROF__COUNT(pyprof__formats); i++)
         if (pyprof__formats[i].write && used < capacity)
-            used += (size_t)snprintf(text + used, capacity - used, "%s%s", used ? ", " : "", pyprof__formats[i].suffix + 1);
+            used += (size_t)snprintf(text + used, capacity - used, "%s%s", used ? ", " : "",
+                                     pyprof__formats[i].suffix + 1);
     return text;
 }
 
@@ -17956,10 +17975,11 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
     char known[320];
     for (*row = 0; *row < PYPROF__COUNT(pyprof__formats) && pyprof__formats[*row].format != format; ++*row) {}
     if (*row == PYPROF__COUNT(pyprof__formats))
-        return pyprof__fail(PYPROF_ERR_FORMAT, "unknown format %d; these can be written: %s", format, pyprof__formats_text(known, sizeof known));
-    if (!pyprof__formats[*row].write)
-        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "writing %s is not supported yet; these can be written: %s", pyprof__formats[*row].suffix,
+        return pyprof__fail(PYPROF_ERR_FORMAT, "unknown format %d; these can be written: %s", format,
                             pyprof__formats_text(known, sizeof known));
+    if (!pyprof__formats[*row].write)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "writing %s is not supported yet; these can be written: %s",
+                            pyprof__formats[*row].suffix, pyprof__formats_text(known, sizeof known));
     if (is_diff && !pyprof__formats[*row].holds_diffs)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s cannot hold a difference: its values can be negative", pyprof__formats[*row].suffix);
     if (output->metric < 0 || output->metric >= PYPROF_METRIC_COUNT || (output->metric && !*pyprof__metric_keys[output->metric]))
@@ -18085,8 +18105,8 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
     if (!output) output = &none;
     format = output->format ? output->format : pyprof__format_by_suffix(path);
     if (!format)
-        return pyprof__fail(PYPROF_ERR_FORMAT, "cannot write %.100s: unknown file extension, and no format was asked for; these can be written: %s", path,
-                            pyprof__formats_text(known, sizeof known));
+        return pyprof__fail(PYPROF_ERR_FORMAT, "cannot write %.100s: unknown file extension, and no format was asked "
+                            "for; these can be written: %s", path, pyprof__formats_text(known, sizeof known));
     result = pyprof__output_check(output, format, profile->is_diff, &row);
     if (result == PYPROF_OK) result = pyprof__metric_check(profile, output, row);
     if (result != PYPROF_OK) return result;
@@ -19722,15 +19742,18 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
     size_t i;
     int value;
     if (!(config->rate_hz >= 0 && config->rate_hz <= 100000) || (config->rate_hz > 0 && config->rate_hz < 0.001))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: it must be 0.001 to 100000, or 0 for the default, 100", config->rate_hz);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: it must be 0.001 to 100000, or 0 for the default, 100",
+                            config->rate_hz);
     if (!(config->duration_s >= 0 && config->duration_s < 1e9))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "duration_s is %g: it must be 0 (no end) or more", config->duration_s);
     if (!(config->max_cpu >= 0 && config->max_cpu <= 1e6))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_cpu is %g: it must be 0 (for the default, 0.25) to 1000000", config->max_cpu);
     if (!(config->timeline_s > -1e9 && config->timeline_s < 1e9))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "timeline_s is %g: seconds, or less than 0 for none", config->timeline_s);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "timeline_s is %g: it must be below 1e9; less than 0 is none",
+                            config->timeline_s);
     if (config->capture < 0 || config->capture > PYPROF_CAPTURE_SIGNAL)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "capture is %d: it must be AUTO (0), COPY (1) or SIGNAL (2)", config->capture);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "capture is %d: it must be AUTO (0), COPY (1) or SIGNAL (2)",
+                            config->capture);
     if (config->heap_interval_bytes > (uint64_t)1 << 40)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap_interval_bytes is %llu: the most is 2^40", (unsigned long long)config->heap_interval_bytes);
     if (config->heap < 0 || config->heap > PYPROF_HEAP_EXACT)
@@ -19764,8 +19787,12 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
 // What a config holds that lay on the stack and was not zeroed: pointers to nothing, numbers that nobody means.
 static int pyprof__config_is_wild(const pyprof_config *config)
 {
-    const double numbers[] = { config->rate_hz, config->duration_s, config->timeline_s, config->checkpoint_s, config->max_cpu };
-    const int choices[] = { config->heap, config->capture, config->children, config->native, config->paths, config->opcodes, config->after_fork };
+    const double numbers[] = {
+        config->rate_hz, config->duration_s, config->timeline_s, config->checkpoint_s, config->max_cpu,
+    };
+    const int choices[] = {
+        config->heap, config->capture, config->children, config->native, config->paths, config->opcodes, config->after_fork,
+    };
     size_t i;
     for (i = 0; i < PYPROF__COUNT(numbers); i++) {
         double size = numbers[i] < 0 ? -numbers[i] : numbers[i];
@@ -19790,8 +19817,8 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
         if (config->reserved[i]) return pyprof__fail(PYPROF_ERR_ARGUMENT, "reserved must be 0: is the config zeroed?");
     for (i = 0; i < PYPROF__COUNT(pointers); i++)
         if (pointers[i].to && !pyprof__is_mapped(pointers[i].to))
-            return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is 0x%llx, where there is nothing: is the config zeroed?", pointers[i].name,
-                                (unsigned long long)pointers[i].to);
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is 0x%llx, where there is nothing: is the config zeroed?",
+                                pointers[i].name, (unsigned long long)pointers[i].to);
     result = pyprof__config_values(config);
     if (result == PYPROF_OK || !pyprof__config_is_wild(config)) return result;
     pyprof__copy_text(text, sizeof text, pyprof__error_text());
