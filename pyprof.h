@@ -10873,7 +10873,7 @@ static void pyprof__slow_free(const pyprof__pymem *below, int domain, void *bloc
     pyprof__gone(known, block, &entry);
     below->free(below->context, block);
     // Of a Python object: this thread holds the GIL, and no lock of libc's.
-    if (PYPROF__GET(pyprof__stir.ends) && below == PYPROF__GET(pyprof__hot.below[PYPROF_DOMAIN_OBJ]) && __atomic_exchange_n(&pyprof__stir.ends, 0, __ATOMIC_RELAXED)
+    if (PYPROF__GET(pyprof__stir.ends) && domain == PYPROF_DOMAIN_OBJ && __atomic_exchange_n(&pyprof__stir.ends, 0, __ATOMIC_RELAXED)
         && pyprof__stir.ending) pyprof__stir.ending();
     pyprof__inside = 0;
 }
