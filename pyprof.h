@@ -263,7 +263,7 @@ typedef struct pyprof_config {      // zero every field you do not set: 0 = defa
     int children;                   // follow child processes (not yet)
     int native;                     // native frames (not yet)
     double timeline_s;              // seconds of time line kept (60; negative: none)
-    uint32_t max_depth;             // frames kept of a stack, innermost first (1024)
+    uint32_t max_depth;             // frames kept of a stack, innermost first (1024); of those that allocate three quarters at least
     uint64_t max_bytes;             // cap of the profiler's own memory (256 MiB)
     int paths;                      // pyprof_paths: file names full, base name only, or hashed
     const char *thread_filter;      // glob on thread names: only these are recorded (default all)
@@ -276,7 +276,9 @@ typedef struct pyprof_config {      // zero every field you do not set: 0 = defa
     const char *checkpoint;         // the recording so far is written to this file while it goes on, by a thread of its own: what a
                                     // crash or SIGKILL leaves. Named as for pyprof_save; %p = pid, %t = time, %h = host (default none)
     double checkpoint_s;            // seconds between checkpoints, after those at 1, 2, 4, 8... s (60)
-    double max_cpu;                 // share of the CPU time of the process that sampling may cost: beyond it ticks are left out (0.25)
+    double max_cpu;                 // the sampler uses at most so much of the CPU time that the other threads of the process use; beyond it
+                                    // ticks are left out. Of theirs one CPU's counts, at most, and 0.4 of one, at least. Of sessions
+                                    // that run at once the smallest value holds; a large one, up to 1e6, is no bound (0.25)
     uint64_t reserved[4];           // 0
 } pyprof_config;
 
@@ -416,6 +418,7 @@ typedef struct pyprof_stats {
     uint64_t heap_live_bytes, heap_live_blocks, heap_peak_bytes;   // traced memory now, and at most (sampled: estimates)
     uint64_t heap_reserved_bytes;   // of anonymous mappings that may not be written, or have MAP_NORESERVE: no part of the live bytes
     char degraded[256];             // why the recording is worse than it should be; empty when it is not
+    uint64_t thinned;               // ticks left out on purpose, no part of asked (x threads): config.max_cpu. Their time is in the samples
 } pyprof_stats;
 
 typedef struct pyprof_allocation {
@@ -472,7 +475,8 @@ PYPROF_API pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *s
 // NULL is fine.   threads  any, but not while another thread uses this profile     GIL  not needed
 PYPROF_API void pyprof_profile_free(pyprof_profile *profile);
 
-// Writes a file: complete or not at all, mode 0600, never through a symbolic link. "-" is standard output.
+// Writes a file: complete or not at all, mode 0600, never through a symbolic link. "-" is standard output. What is no
+// file is written as it is: /dev/stdout, /dev/stderr, /dev/fd/N, /dev/null, and a FIFO that a program reads.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, FORMAT, IO, MEMORY, UNSUPPORTED
 PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, const pyprof_output *output);
@@ -601,6 +605,7 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <limits.h>
+#include <link.h>
 #include <linux/futex.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -611,6 +616,7 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -620,6 +626,7 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -629,28 +636,41 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #else
 #define PYPROF__DEF
 #endif
+#if !defined(PYPROF_STATIC)
+#ifdef __cplusplus
+extern "C" {
+#endif
+// In a program with two files that define PYPROF_IMPLEMENTATION the linker complains of this name first.
+extern const char pyprof_IMPLEMENTATION_is_in_two_files __attribute__((visibility("hidden")));
+const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
+#ifdef __cplusplus
+}
+#endif
+#endif
 #define PYPROF__COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define PYPROF__NONE 0xffffffffu      // no id: of a string, node, thread...
 
 static const uint64_t pyprof__second = 1000000000u;   // ns
 
-// The detail behind a result code. Per thread, so that errors of two threads never mix.
-static __thread char pyprof__error_text[512];
+// ---- what belongs to a thread ------------------------------------------------
+// Hooks and signal handlers use these variables at any time: in a shared object that was loaded late, ordinary ones
+// are allocated by malloc when they are first touched. The memory for such early ones is scarce: all shared objects
+// that are loaded late get some 1,500 bytes together, and each copy of this file takes its part of that. So they are
+// few, and all in one structure.
+#define PYPROF__EARLY_TLS static __thread __attribute__((tls_model("initial-exec")))
 
-__attribute__((format(printf, 2, 3)))
-static pyprof_result pyprof__fail(pyprof_result result, const char *format, ...)
-{
-    va_list list;
-    va_start(list, format);
-    vsnprintf(pyprof__error_text, sizeof pyprof__error_text, format, list);
-    va_end(list);
-    return result;
-}
-
-static pyprof_result pyprof__fail_memory(const char *what)
-{
-    return pyprof__fail(PYPROF_ERR_MEMORY, "no memory for %s", what);
-}
+typedef struct {
+    int64_t left;                // HEAP: bytes to the next sample
+    struct pyprof__allocating *self;
+    uint32_t generation;
+    uint8_t probe : 7, is_sampler : 1;
+    uint8_t inside;              // the thread is in a hook, or does something of ours: its allocations are not the host's
+    uint8_t nested;              // HEAP: places that a call is in
+    uint8_t detail;              // where its last error's text is: see below
+} pyprof__own_thread;
+PYPROF__EARLY_TLS pyprof__own_thread pyprof__own;
+#define pyprof__inside pyprof__own.inside
+#define pyprof__is_sampler pyprof__own.is_sampler
 
 // ---- clocks ----------------------------------------------------------------
 // A system call past libc, and past libraries that fake a program's time (libfaketime): they stand in front of
@@ -740,6 +760,9 @@ static uint64_t pyprof__thread_cpu(int64_t tid)
 
 static uint64_t pyprof__own_cpu(void) { return pyprof__clock(CLOCK_THREAD_CPUTIME_ID); }
 
+// Of all threads of the process, those that have ended, too. The kernel goes through all of them: 10,000 take 1 ms.
+static uint64_t pyprof__process_cpu(void) { return pyprof__clock(CLOCK_PROCESS_CPUTIME_ID); }
+
 // A thread's CPU clock proves that it did not run only where the clock moves with every instruction. Sandboxes give
 // clocks that move by the tick.
 static int pyprof__cpu_clock_is_fine(void)
@@ -773,6 +796,79 @@ static uint64_t pyprof__address_end(void)   // of this process: the kernel puts 
 // ---- threads ---------------------------------------------------------------
 static int64_t pyprof__gettid(void) { return (int64_t)syscall(SYS_gettid); }
 
+static int pyprof__thread_exists(int64_t tid)   // a filter that refuses the question is no answer
+{
+    long pid = pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);   // not libc's: libfaketime fakes that, too
+    return pyprof__kernel(SYS_tgkill, pid, (long)tid, 0, 0, 0, 0) != -ESRCH;
+}
+
+// ---- errors ------------------------------------------------------------------
+// The details behind result codes, one text a thread, so that errors of two threads never mix. An entry is a thread's
+// until that ends. While all are taken by threads that live, another thread has to do with the result's name.
+enum { PYPROF__DETAILS = 240 };
+static struct { uint32_t tid; char text[508]; } pyprof__details[PYPROF__DETAILS];   // tid 0 = free
+
+static const char *const pyprof__result_texts[] = {
+    "ok", "bad argument", "wrong state", "busy", "out of memory", "input/output error", "unknown format", "no CPython in the process",
+    "not supported", "permission denied", "no such process", "disabled", "memory budget too small",
+};
+
+static int pyprof__detail_claim(unsigned i, uint32_t own)   // 1 = the entry is the calling thread's now
+{
+    uint32_t owner = __atomic_load_n(&pyprof__details[i].tid, __ATOMIC_ACQUIRE);
+    if (owner == own) return 1;
+    if (owner && pyprof__thread_exists((int64_t)owner)) return 0;
+    return __atomic_compare_exchange_n(&pyprof__details[i].tid, &owner, own, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+static char *pyprof__detail_find(void)   // this thread's text; NULL = it has none
+{
+    unsigned number = pyprof__own.detail;
+    if (number == 0 || number > PYPROF__DETAILS) return NULL;
+    // In a forked child the thread has another number than its entry says.
+    return pyprof__detail_claim(number - 1, (uint32_t)pyprof__gettid()) ? pyprof__details[number - 1].text : NULL;
+}
+
+static char *pyprof__detail_new(void)   // NULL = all are taken
+{
+    uint32_t own = (uint32_t)pyprof__gettid();
+    unsigned i, pass;
+    for (pass = 0; pass < 2; pass++)       // those of threads that have ended come last: it takes a system call to tell
+        for (i = 0; i < PYPROF__DETAILS; i++) {
+            uint32_t owner = __atomic_load_n(&pyprof__details[i].tid, __ATOMIC_RELAXED);
+            if ((pass == 0 && owner && owner != own) || !pyprof__detail_claim(i, own)) continue;
+            pyprof__own.detail = (uint8_t)(i + 1);
+            return pyprof__details[i].text;
+        }
+    return NULL;
+}
+
+static const char *pyprof__error_text(void)
+{
+    const char *text = pyprof__detail_find();
+    unsigned number = pyprof__own.detail;
+    return text ? text : number > PYPROF__DETAILS ? pyprof__result_texts[number - PYPROF__DETAILS] : "";
+}
+
+__attribute__((format(printf, 2, 3)))
+static pyprof_result pyprof__fail(pyprof_result result, const char *format, ...)
+{
+    char *text = pyprof__detail_find();
+    va_list list;
+    if (!text) text = pyprof__detail_new();
+    va_start(list, format);
+    if (text) vsnprintf(text, sizeof pyprof__details[0].text, format, list);
+    else pyprof__own.detail = (uint8_t)(PYPROF__DETAILS + (unsigned)result);
+    va_end(list);
+    return result;
+}
+
+static pyprof_result pyprof__fail_memory(const char *what)
+{
+    return pyprof__fail(PYPROF_ERR_MEMORY, "no memory for %s", what);
+}
+
+// ---- threads of ours, and their sleep ------------------------------------------
 static uint64_t pyprof__random(uint64_t *state)   // splitmix64
 {
     uint64_t z = *state += 0x9e3779b97f4a7c15u;
@@ -858,6 +954,43 @@ static void pyprof__mutex_give(pyprof__mutex *mutex)
 // In a forked child: its owner may be a thread of the parent.
 static void pyprof__mutex_forked(pyprof__mutex *mutex) { memset(mutex, 0, sizeof *mutex); }
 
+// What a new thread's stack loses to thread-local variables before the thread begins: hundreds of kilobytes in some
+// programs. glibc tells it. A static program has just the variables that its own header names.
+static size_t pyprof__stack_lost(const pthread_attr_t *attributes)
+{
+    const Elf64_Phdr *part = (const Elf64_Phdr *)(uintptr_t)getauxval(AT_PHDR);
+    void *found = dlsym(NULL, "__pthread_get_minstack");
+    size_t (*least)(const pthread_attr_t *), lost = 0;
+    unsigned long i, count = part ? getauxval(AT_PHNUM) : 0;
+    memcpy(&least, &found, sizeof least);
+    if (found) return least(attributes);
+    for (i = 0; i < count; i++)
+        if (part[i].p_type == PT_TLS) lost += (size_t)(part[i].p_memsz + part[i].p_align);
+    return lost;
+}
+
+// The shared object that this code is in, if it is in one, must stay when a plugin is closed: threads, hooks and
+// handlers run in it. The dynamic linker is asked by its own name of the object, so it looks for no file: that may have
+// been replaced or removed. musl has no such function, and closes nothing; nor is there one in a static program.
+static pyprof_result pyprof__stay_mapped(void)
+{
+    struct { const char *file; void *base; const char *symbol; void *address; } place;   // Dl_info, declared only with _GNU_SOURCE
+    int (*find)(const void *, void *, void **, int);
+    void *found = dlsym(NULL, "dladdr1"), *object = NULL, *handle;
+    const char *name, *why = NULL;
+    memcpy(&find, &found, sizeof find);
+    if (!found || !find((const void *)&pyprof__second, &place, &object, 2) || !object) return PYPROF_OK;   // RTLD_DL_LINKMAP
+    name = ((const struct link_map *)object)->l_name;
+    if (!name || !*name) return PYPROF_OK;   // the program itself
+    handle = dlopen(name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    if (!handle) why = dlerror();
+    else if (handle != object) why = "another library has this name";
+    if (handle) dlclose(handle);
+    if (handle == object) return PYPROF_OK;
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "cannot keep %.200s in memory, which the sampler's thread needs: %.200s", name,
+                        why ? why : "the dynamic linker does not know it");
+}
+
 // A thread of ours: all signals blocked, so that the host's handlers never run on its small stack.
 static int pyprof__thread_start(pthread_t *thread, void *(*run)(void *), void *argument)
 {
@@ -865,7 +998,7 @@ static int pyprof__thread_start(pthread_t *thread, void *(*run)(void *), void *a
     sigset_t all, before;
     int error = pthread_attr_init(&attributes);
     if (error) return error;
-    pthread_attr_setstacksize(&attributes, 512 * 1024);
+    pthread_attr_setstacksize(&attributes, (512 * 1024 + pyprof__stack_lost(&attributes) + 65535) & ~(size_t)65535);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     error = pthread_create(thread, &attributes, run, argument);
@@ -1003,15 +1136,54 @@ static int pyprof__cpu_here(int64_t cpu_word)   // of the calling thread
     return syscall(SYS_getcpu, &cpu, NULL, NULL) == 0 ? (int)cpu : -1;
 }
 
+// A signal, or a file system that a program serves, can interrupt nearly every call that looks at a file: it is made
+// again. But close: on Linux the descriptor is free even so, and may be another thread's by now.
+#define PYPROF__AGAIN(result, call) do { (result) = (call); } while ((result) < 0 && errno == EINTR)
+
+static int pyprof__open(int folder, const char *path, int flags)   // with O_CREAT: for this user only
+{
+    int fd;
+    PYPROF__AGAIN(fd, openat(folder, path, flags | O_CLOEXEC, 0600));
+    return fd;
+}
+
+static int pyprof__close(int fd) { return close(fd) != 0 && errno != EINTR ? -1 : 0; }
+
+static int pyprof__stat(int fd, struct stat *info)   // 1 = known, as with those below
+{
+    int result;
+    PYPROF__AGAIN(result, fstat(fd, info));
+    return result == 0;
+}
+
+static int pyprof__stat_at(int folder, const char *path, struct stat *info, int flags)
+{
+    int result;
+    PYPROF__AGAIN(result, fstatat(folder, path, info, flags));
+    return result == 0;
+}
+
+static int pyprof__read_at(int fd, void *to, size_t size, uint64_t offset)   // all of it
+{
+    size_t done = 0;
+    while (done < size) {
+        ssize_t got;
+        PYPROF__AGAIN(got, pread(fd, (char *)to + done, size - done, (off_t)(offset + done)));
+        if (got <= 0) return 0;
+        done += (size_t)got;
+    }
+    return 1;
+}
+
 // Reads a small file whole; returns its size, -1 = it cannot be read. The text ends with a NUL.
 static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_t capacity)
 {
     size_t size = 0;
-    int fd = openat(folder, path, O_RDONLY | O_CLOEXEC);
+    int fd = pyprof__open(folder, path, O_RDONLY);
     if (fd < 0) return -1;
     while (size < capacity - 1) {
-        ssize_t got = read(fd, text + size, capacity - 1 - size);
-        if (got < 0 && errno == EINTR) continue;
+        ssize_t got;
+        PYPROF__AGAIN(got, read(fd, text + size, capacity - 1 - size));
         if (got <= 0) break;
         size += (size_t)got;
     }
@@ -1042,7 +1214,7 @@ static void pyprof__proc_lacks(const char *what)
 static int pyprof__proc_holds(void)   // the descriptor is still the folder's
 {
     struct stat info;
-    return pyprof__proc.fd >= 0 && fstat(pyprof__proc.fd, &info) == 0
+    return pyprof__proc.fd >= 0 && pyprof__stat(pyprof__proc.fd, &info)
         && (uint64_t)info.st_ino == pyprof__proc.inode && (uint64_t)info.st_dev == pyprof__proc.device;
 }
 
@@ -1050,11 +1222,11 @@ static void pyprof__proc_look(void)   // under the lock
 {
     char text[8192], *ids = NULL;
     struct stat info;
-    int foreign, low = open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error = errno;
+    int foreign, low = pyprof__open(AT_FDCWD, "/proc/self", O_RDONLY | O_DIRECTORY), error = errno;
     int high = low >= 0 ? fcntl(low, F_DUPFD_CLOEXEC, PYPROF__PROC_FD) : -1;
     if (high >= 0) close(low);
     pyprof__proc.fd = high >= 0 ? high : low;
-    if (low < 0 || fstat(pyprof__proc.fd, &info) != 0) {
+    if (low < 0 || !pyprof__stat(pyprof__proc.fd, &info)) {
         pyprof__proc_lacks(error == EMFILE || error == ENFILE
                            ? "no file descriptor is free to read /proc: what threads wait for is unknown"
                            : "/proc cannot be reached: what threads wait for is unknown");
@@ -1146,10 +1318,11 @@ static int pyprof__proc_link(const char *name, char *text, size_t capacity)   //
 {
     char path[160], own[128];
     int folder = pyprof__proc_place(name, path, sizeof path);
-    ssize_t size = readlinkat(folder, path, text, capacity - 1);
+    ssize_t size;
+    PYPROF__AGAIN(size, readlinkat(folder, path, text, capacity - 1));
     if (size <= 0 && pyprof__proc_own(name, own, sizeof own)) {
         folder = pyprof__proc_place(own, path, sizeof path);
-        size = readlinkat(folder, path, text, capacity - 1);
+        PYPROF__AGAIN(size, readlinkat(folder, path, text, capacity - 1));
     }
     text[size > 0 ? size : 0] = 0;
     return size > 0;
@@ -1496,6 +1669,7 @@ enum { PYPROF__HOLD_SIGNAL = SIGURG, PYPROF__HOLD_ASKED = 1, PYPROF__HOLD_HELD, 
 static struct {
     uint32_t word;              // futex: number of the request * 4 + its state; 0 = there is none
     int installed;
+    int covered;                // a handler was put on top of ours: it may hand on to ours for ever
     struct sigaction before;
 } pyprof__hold;
 
@@ -1517,6 +1691,42 @@ static uint64_t pyprof__hold_cookie(void)   // what a request's number is added 
 
 static void pyprof__hold_notify(void) { syscall(SYS_futex, &pyprof__hold.word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0); }
 
+// Signals that are not ours are handed on to the handler that was there before. That one may hand on to ours again: a
+// program that puts its own handler in place a second time, with what it found the first time. Then the signal comes
+// back with the same siginfo on the same thread, and goes no further.
+static struct { uint32_t tid; const void *info; } pyprof__handing[16];   // tid 0 = free
+
+static int pyprof__hand_on_begin(const void *info, size_t *slot)   // 0 = it came back
+{
+    uint32_t own = (uint32_t)pyprof__gettid(), none;
+    size_t i;
+    *slot = PYPROF__COUNT(pyprof__handing);
+    for (i = 0; i < PYPROF__COUNT(pyprof__handing); i++)
+        if (__atomic_load_n(&pyprof__handing[i].tid, __ATOMIC_RELAXED) == own && pyprof__handing[i].info == info) {
+            __atomic_store_n(&pyprof__handing[i].tid, 0, __ATOMIC_RELEASE);   // also of a handler that was left by a jump
+            return 0;
+        }
+    for (i = 0; i < PYPROF__COUNT(pyprof__handing); i++) {
+        none = 0;
+        if (!__atomic_compare_exchange_n(&pyprof__handing[i].tid, &none, own, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) continue;
+        pyprof__handing[i].info = info;
+        *slot = i;
+        break;
+    }
+    return 1;
+}
+
+static void pyprof__hand_on(int number, siginfo_t *info, void *context)
+{
+    const struct sigaction *before = &pyprof__hold.before;
+    size_t slot;
+    if (!(before->sa_flags & SA_SIGINFO) && (before->sa_handler == SIG_DFL || before->sa_handler == SIG_IGN)) return;
+    if (!pyprof__hand_on_begin(info, &slot)) return;
+    if (before->sa_flags & SA_SIGINFO) before->sa_sigaction(number, info, context);
+    else before->sa_handler(number);
+    if (slot < PYPROF__COUNT(pyprof__handing)) __atomic_store_n(&pyprof__handing[slot].tid, 0, __ATOMIC_RELEASE);
+}
+
 static void pyprof__on_signal(int number, siginfo_t *info, void *context)
 {
     int error = errno;
@@ -1528,8 +1738,7 @@ static void pyprof__on_signal(int number, siginfo_t *info, void *context)
             pyprof__hold_wait(asked + 1, pyprof__now() + PYPROF__HOLD_MOST_NS);
             pyprof__hold_change(asked + 1, 0);
         }
-    } else if (pyprof__hold.before.sa_flags & SA_SIGINFO) pyprof__hold.before.sa_sigaction(number, info, context);
-    else if (pyprof__hold.before.sa_handler != SIG_DFL && pyprof__hold.before.sa_handler != SIG_IGN) pyprof__hold.before.sa_handler(number);
+    } else pyprof__hand_on(number, info, context);
     errno = error;
 }
 
@@ -1538,11 +1747,19 @@ static int pyprof__hold_is_ours(struct sigaction *now)
     return sigaction(PYPROF__HOLD_SIGNAL, NULL, now) == 0 && (now->sa_flags & SA_SIGINFO) && now->sa_sigaction == pyprof__on_signal;
 }
 
-static int pyprof__hold_install(void)   // 1 = the handler is ours
+static int pyprof__is_handled(const struct sigaction *action)
+{
+    return action->sa_flags & SA_SIGINFO || (action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN);
+}
+
+// 1 = the handler is ours, or one is on top of it that was put there: another one of ours on top of that could be
+// handed its own signals. A forked child finds its parent's.
+static int pyprof__hold_install(void)
 {
     struct sigaction action;
-    if (pyprof__hold.installed) return pyprof__hold_is_ours(&action);
-    if (!pyprof__hold_is_ours(&action)) pyprof__hold.before = action;   // a forked child finds its parent's
+    if (pyprof__hold_is_ours(&action) || (pyprof__hold.covered && pyprof__is_handled(&action))) return pyprof__hold.installed = 1;
+    pyprof__hold.before = action;
+    pyprof__hold.covered = 0;
     memset(&action, 0, sizeof action);
     action.sa_sigaction = pyprof__on_signal;
     action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
@@ -1550,10 +1767,12 @@ static int pyprof__hold_install(void)   // 1 = the handler is ours
     return pyprof__hold.installed;
 }
 
-static void pyprof__hold_uninstall(void)   // unless somebody has put a handler of theirs on top
+static void pyprof__hold_uninstall(void)   // unless somebody has put a handler of theirs on top: then ours stays below it
 {
     struct sigaction now;
-    if (pyprof__hold.installed && pyprof__hold_is_ours(&now)) sigaction(PYPROF__HOLD_SIGNAL, &pyprof__hold.before, NULL);
+    int ours = pyprof__hold_is_ours(&now);
+    if (pyprof__hold.installed && ours) sigaction(PYPROF__HOLD_SIGNAL, &pyprof__hold.before, NULL);
+    if (pyprof__hold.installed) pyprof__hold.covered = !ours;
     pyprof__hold.installed = 0;
 }
 
@@ -1602,35 +1821,35 @@ static void pyprof__thread_forked(void) { pyprof__forked_self = (uint64_t)(uintp
 // ---- files -------------------------------------------------------------------
 // A file becomes the new one or stays the old one: written beside it, then renamed.
 typedef struct {
-    int fd, folder;                 // folder -1: standard output
+    int fd, folder;                 // folder -1: written where it is, without a temporary file
+    int hasty;                      // whole if the process dies, but not if the machine does: no fsync
     char name[256], temporary[64];
 } pyprof__file;
 
-static int pyprof__write_all(int fd, const char *data, size_t size)
+static int pyprof__write_on(int fd, const char **data, size_t *size)   // 0 = all is written; -1 = errno tells why not
 {
-    while (size > 0) {
-        ssize_t done = write(fd, data, size);
-        if (done < 0 && errno == EINTR) continue;
+    while (*size > 0) {
+        ssize_t done;
+        PYPROF__AGAIN(done, write(fd, *data, *size));
         if (done <= 0) return -1;
-        data += done;
-        size -= (size_t)done;
+        *data += done;
+        *size -= (size_t)done;
     }
     return 0;
 }
 
-static pyprof_result pyprof__file_check_target(const pyprof__file *file, const char *path)
+static int pyprof__write_all(int fd, const char *data, size_t size) { return pyprof__write_on(fd, &data, &size); }
+
+static int pyprof__file_write(const pyprof__file *file, const char *data, size_t size)
 {
-    struct stat info;
-    const char *what = NULL;
-    if (fstatat(file->folder, file->name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
-        if (errno == ENOENT) return PYPROF_OK;
-        return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    while (pyprof__write_on(file->fd, &data, &size) != 0) {
+        struct pollfd room;
+        if (errno != EAGAIN) return -1;
+        room.fd = file->fd;          // a descriptor of the program, which writes to it without waiting
+        room.events = POLLOUT;
+        poll(&room, 1, 1000);
     }
-    if (S_ISLNK(info.st_mode)) what = "a symbolic link";
-    else if (S_ISDIR(info.st_mode)) what = "a directory";
-    else if (S_ISFIFO(info.st_mode)) what = "a FIFO";
-    else if (!S_ISREG(info.st_mode)) what = "not a regular file";
-    return what ? pyprof__fail(PYPROF_ERR_IO, "cannot write %s: it is %s", path, what) : PYPROF_OK;
+    return 0;
 }
 
 static pyprof_result pyprof__file_open_folder(pyprof__file *file, const char *path)
@@ -1645,48 +1864,249 @@ static pyprof_result pyprof__file_open_folder(pyprof__file *file, const char *pa
     memcpy(file->name, name, strlen(name) + 1);
     memcpy(folder, slash == path ? "/" : slash ? path : ".", slash && slash != path ? folder_size : 1);
     folder[slash && slash != path ? folder_size : 1] = 0;
-    file->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    file->folder = pyprof__open(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY);
     if (file->folder < 0) return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
     return PYPROF_OK;
 }
 
+static uint64_t pyprof__unguessable(void)
+{
+    static uint64_t serial;
+    const void *given = (const void *)(uintptr_t)getauxval(AT_RANDOM);
+    uint64_t bits = 0, state;
+    if (pyprof__kernel(SYS_getrandom, (long)(intptr_t)&bits, (long)sizeof bits, 1, 0, 0, 0) == (long)sizeof bits) return bits;   // GRND_NONBLOCK
+    if (given) memcpy(&bits, given, sizeof bits);
+    state = pyprof__now() ^ (uint64_t)pyprof__gettid() << 40 ^ __atomic_add_fetch(&serial, (uint64_t)1 << 32, __ATOMIC_RELAXED);
+    return pyprof__random(&state) ^ bits;
+}
+
+// ---- temporary files: .pyprof-MACHINE-RANDOM.tmp -------------------------------
+// One that is written is locked, and the kernel ends the lock with the process, however that ends: what can be locked
+// is a killed process's, also where pids say nothing, as in containers. It is removed by the next save in that
+// folder. A folder on a network may be mounted without locks that other machines see: what they left must be old, too.
+enum { PYPROF__STALE_READS = 32, PYPROF__STALE_MOST = 256, PYPROF__STALE_FOREIGN_S = 3600, PYPROF__STALE_FOLDER = 1 << 18 };
+
+static const char pyprof__temporary_form[] = ".pyprof-%08x-%016llx.tmp";
+
+static uint32_t pyprof__machine(void)
+{
+    struct utsname names;
+    uint64_t hash = 0;
+    const char *at;
+    if (uname(&names) != 0) return 0;
+    for (at = names.nodename; *at; at++) { hash += (unsigned char)*at; hash = pyprof__random(&hash); }
+    return (uint32_t)hash;
+}
+
+static int pyprof__lock_file(int fd)   // 1 = ours now
+{
+    int result;
+    PYPROF__AGAIN(result, flock(fd, LOCK_EX | LOCK_NB));
+    return result == 0;
+}
+
+static int pyprof__is_temporary(const char *name, uint32_t *machine)
+{
+    unsigned long long number;
+    char same[64];
+    if (strncmp(name, ".pyprof-", 8) != 0 || sscanf(name, ".pyprof-%8x-%16llx.tmp", machine, &number) != 2) return 0;
+    snprintf(same, sizeof same, pyprof__temporary_form, (unsigned)*machine, number);
+    return strcmp(name, same) == 0;
+}
+
+static int pyprof__stale_remove(int folder, const char *name, int here)   // 1 = it was one. here: of this machine
+{
+    struct stat found, opened;
+    int fd, stale;
+    if (!pyprof__stat_at(folder, name, &found, AT_SYMLINK_NOFOLLOW) || !S_ISREG(found.st_mode) || found.st_uid != geteuid()
+        || found.st_nlink != 1) return 0;
+    if (!here && (int64_t)found.st_mtime + PYPROF__STALE_FOREIGN_S > (int64_t)(pyprof__clock(CLOCK_REALTIME) / pyprof__second)) return 0;
+    fd = pyprof__open(folder, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) return 0;
+    stale = pyprof__lock_file(fd) && pyprof__stat(fd, &opened) && opened.st_ino == found.st_ino && opened.st_dev == found.st_dev
+        && unlinkat(folder, name, 0) == 0;
+    pyprof__close(fd);
+    return stale;
+}
+
+// Begins in a large folder anywhere: only a part of it is looked at. Some file systems number the entries by hashes,
+// others by places.
+static void pyprof__stale_begin(int folder, int again)
+{
+    struct stat info;
+    uint64_t any = pyprof__unguessable() >> 1;
+    if (!pyprof__stat(folder, &info) || info.st_size <= PYPROF__STALE_FOLDER) return;
+    lseek(folder, (off_t)(again ? any % ((uint64_t)info.st_size / 16) : any), SEEK_SET);
+}
+
+static void pyprof__stale_clean(int folder)
+{
+    typedef struct { uint64_t inode; int64_t next; uint16_t size; unsigned char type; char name[5]; } entry;   // linux_dirent64
+    union { entry first; char bytes[8192]; } list;
+    uint32_t machine, own = pyprof__machine();
+    long size = 0, at;
+    int reads, removed = 0;
+    pyprof__stale_begin(folder, 0);
+    for (reads = 0; reads < PYPROF__STALE_READS && removed < PYPROF__STALE_MOST; reads++) {
+        PYPROF__AGAIN(size, syscall(SYS_getdents64, folder, &list, sizeof list));
+        if (size <= 0 && reads == 0) { pyprof__stale_begin(folder, 1); continue; }
+        if (size <= 0) return;
+        for (at = 0; at < size; at += ((const entry *)(const void *)(list.bytes + at))->size) {
+            const char *name = list.bytes + at + offsetof(entry, name);
+            if (pyprof__is_temporary(name, &machine)) removed += pyprof__stale_remove(folder, name, machine == own);
+        }
+    }
+}
+
+// Locks it: 0 = another save has taken it for stale before it was locked. One that cannot be locked gets a name that
+// nobody takes for that of a stale one.
+static int pyprof__temporary_keep(pyprof__file *file, int fd)
+{
+    struct stat info;
+    char name[sizeof file->temporary];
+    int locked = pyprof__lock_file(fd);
+    if (!locked && errno == EWOULDBLOCK) return 0;
+    if (!locked) {
+        snprintf(name, sizeof name, ".pyprof-unlocked-%016llx.tmp", (unsigned long long)pyprof__unguessable());
+        if (renameat(file->folder, file->temporary, file->folder, name) == 0) memcpy(file->temporary, name, sizeof name);
+    }
+    return pyprof__stat(fd, &info) && info.st_nlink > 0;
+}
+
+static int pyprof__temporary_open(pyprof__file *file)   // -1 = errno tells why
+{
+    int tries, fd;
+    for (tries = 0; tries < 100; tries++) {
+        snprintf(file->temporary, sizeof file->temporary, pyprof__temporary_form, (unsigned)pyprof__machine(),
+                 (unsigned long long)pyprof__unguessable());
+        fd = pyprof__open(file->folder, file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
+        if (fd < 0 && errno != EEXIST) return -1;
+        if (fd >= 0 && pyprof__temporary_keep(file, fd)) return fd;
+        if (fd >= 0) pyprof__close(fd);
+    }
+    errno = EEXIST;
+    return -1;
+}
+
+// ---- what is written where it is: descriptors of this process, pipes, /dev/null ----
+static int pyprof__named_descriptor(const char *path)   // -1 = the path names none
+{
+    static const char *const folders[] = { "/dev/fd/", "/proc/self/fd/" };
+    char same[32];
+    size_t i;
+    if (strcmp(path, "-") == 0 || strcmp(path, "/dev/stdout") == 0) return 1;
+    if (strcmp(path, "/dev/stderr") == 0) return 2;
+    for (i = 0; i < PYPROF__COUNT(folders); i++) {
+        size_t size = strlen(folders[i]);
+        int fd = strncmp(path, folders[i], size) == 0 ? atoi(path + size) : -1;
+        snprintf(same, sizeof same, "%d", fd);
+        if (fd >= 0 && strcmp(path + size, same) == 0) return fd;
+    }
+    return -1;
+}
+
+static pyprof_result pyprof__file_refuse(const char *path, const char *what)
+{
+    return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, what);
+}
+
+// A copy of the descriptor, not the file opened again: that would begin at its start, and a socket cannot be opened.
+static pyprof_result pyprof__file_share(pyprof__file *file, const char *path, int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0) return pyprof__file_refuse(path, "no such descriptor is open");
+    if ((flags & O_ACCMODE) == O_RDONLY) return pyprof__file_refuse(path, "that descriptor is open for reading only");
+    file->folder = -1;
+    file->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return file->fd < 0 ? pyprof__file_refuse(path, strerror(errno)) : PYPROF_OK;
+}
+
+static int pyprof__is_null_device(const struct stat *info) { return S_ISCHR(info->st_mode) && info->st_rdev == 0x103; }
+
+// A pipe that nobody reads must not hold up the program: opened without waiting, then written as pipes are. That of
+// another user is refused: it was put there.
+static pyprof_result pyprof__file_open_device(pyprof__file *file, const char *path)
+{
+    struct stat info;
+    const char *why = NULL;
+    int flags, fd = pyprof__open(file->folder, file->name, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY);
+    if (fd < 0) return pyprof__file_refuse(path, errno == ENXIO ? "it is a FIFO that no program reads" : strerror(errno));
+    if (!pyprof__stat(fd, &info)) why = strerror(errno);
+    else if (!S_ISFIFO(info.st_mode) && !pyprof__is_null_device(&info)) why = "it has changed";
+    else if (S_ISFIFO(info.st_mode) && info.st_uid != geteuid() && info.st_uid != 0) why = "it is a FIFO of another user";
+    flags = fcntl(fd, F_GETFL);
+    if (!why && (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0)) why = strerror(errno);
+    pyprof__close(why ? fd : file->folder);
+    if (why) return pyprof__file_refuse(path, why);
+    file->fd = fd;
+    file->folder = -1;
+    return PYPROF_OK;
+}
+
+static pyprof_result pyprof__file_look(const pyprof__file *file, const char *path, int *device)   // what is there now?
+{
+    struct stat info;
+    *device = 0;
+    if (!pyprof__stat_at(file->folder, file->name, &info, AT_SYMLINK_NOFOLLOW))
+        return errno == ENOENT ? PYPROF_OK : pyprof__file_refuse(path, strerror(errno));
+    *device = S_ISFIFO(info.st_mode) || pyprof__is_null_device(&info);
+    if (*device || S_ISREG(info.st_mode)) return PYPROF_OK;
+    return pyprof__file_refuse(path, S_ISLNK(info.st_mode) ? "it is a symbolic link" : S_ISDIR(info.st_mode) ? "it is a directory"
+                               : S_ISSOCK(info.st_mode) ? "it is a socket" : "it is a device");
+}
+
 static pyprof_result pyprof__file_open(pyprof__file *file, const char *path)
 {
-    static uint32_t serial;
-    int tries;
+    int device, shared = pyprof__named_descriptor(path);
     pyprof_result result;
     memset(file, 0, sizeof *file);
-    file->fd = 1;
-    file->folder = -1;
-    if (strcmp(path, "-") == 0) return PYPROF_OK;
+    if (shared >= 0) return pyprof__file_share(file, path, shared);
     result = pyprof__file_open_folder(file, path);
     if (result != PYPROF_OK) return result;
-    result = pyprof__file_check_target(file, path);
-    for (tries = 0; result == PYPROF_OK && tries < 100 && (tries == 0 || (file->fd < 0 && errno == EEXIST)); tries++) {   // one left by a killed run
-        snprintf(file->temporary, sizeof file->temporary, ".pyprof-%ld-%u.tmp", (long)getpid(),
-                 __atomic_add_fetch(&serial, 1, __ATOMIC_RELAXED));
-        file->fd = openat(file->folder, file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    result = pyprof__file_look(file, path, &device);
+    if (result == PYPROF_OK && device) result = pyprof__file_open_device(file, path);
+    else if (result == PYPROF_OK) {
+        pyprof__stale_clean(file->folder);
+        file->fd = pyprof__temporary_open(file);
+        if (file->fd < 0) result = pyprof__file_refuse(path, strerror(errno));
     }
-    if (result == PYPROF_OK) {
-        if (file->fd < 0) result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    }
-    if (result != PYPROF_OK) close(file->folder);
+    if (result != PYPROF_OK) pyprof__close(file->folder);
     return result;
 }
 
-// result: how writing went so far. Anything but PYPROF_OK leaves the old file untouched.
+static int pyprof__sync(int fd)   // 1 = on the disk, or there is none below it
+{
+    int result;
+    PYPROF__AGAIN(result, fsync(fd));
+    return result == 0 || errno == EINVAL || errno == EROFS;
+}
+
+static int pyprof__file_rename(const pyprof__file *file, const struct stat *made)   // made: the temporary file
+{
+    struct stat now;
+    while (renameat(file->folder, file->temporary, file->folder, file->name) != 0) {
+        if (errno != EINTR) return 0;
+        if (pyprof__stat_at(file->folder, file->name, &now, AT_SYMLINK_NOFOLLOW)     // it was interrupted when it was done
+            && now.st_ino == made->st_ino && now.st_dev == made->st_dev) return 1;
+    }
+    return 1;
+}
+
+// result: how writing went so far. Anything but PYPROF_OK leaves the old file untouched. The lock is held until the
+// temporary file has its new name, although it is closed before: some file systems tell only then that a disk is full.
 static pyprof_result pyprof__file_close(pyprof__file *file, const char *path, pyprof_result result)
 {
-    if (file->folder < 0) return result;
-    if (result == PYPROF_OK && fsync(file->fd) != 0 && errno != EINVAL && errno != EROFS)
-        result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    if (close(file->fd) != 0 && result == PYPROF_OK)
-        result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    if (result == PYPROF_OK && renameat(file->folder, file->temporary, file->folder, file->name) != 0)
-        result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    if (result == PYPROF_OK) fsync(file->folder);
-    else unlinkat(file->folder, file->temporary, 0);
-    close(file->folder);
+    struct stat made;
+    int whole = result == PYPROF_OK, beside = file->folder >= 0, lock = beside ? fcntl(file->fd, F_DUPFD_CLOEXEC, 3) : -1;
+    if (beside) whole = whole && pyprof__stat(file->fd, &made) && (file->hasty || pyprof__sync(file->fd));
+    whole = pyprof__close(file->fd) == 0 && whole;
+    if (beside) whole = whole && pyprof__file_rename(file, &made);
+    if (!whole && result == PYPROF_OK) result = pyprof__file_refuse(path, strerror(errno));
+    if (!beside) return result;
+    if (!whole) unlinkat(file->folder, file->temporary, 0);
+    else if (!file->hasty) pyprof__sync(file->folder);
+    if (lock >= 0) pyprof__close(lock);
+    pyprof__close(file->folder);
     return result;
 }
 
@@ -1713,13 +2133,20 @@ static void pyprof__quiet_end(pyprof__quiet *quiet)
         if (sigismember(&quiet->before, caught[i]) || !sigismember(&pending, caught[i])) continue;
         sigemptyset(&one);
         sigaddset(&one, caught[i]);
-        sigtimedwait(&one, NULL, &no_time);
+        while (sigtimedwait(&one, NULL, &no_time) < 0 && errno == EINTR) {}
     }
     pthread_sigmask(SIG_SETMASK, &quiet->before, NULL);
 }
 
 // ---- pages and locks for the allocation hooks: they run inside malloc, so nothing here may call it -------------------
 static size_t pyprof__page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+
+static int pyprof__is_mapped(uint64_t address)   // 0 = surely not
+{
+    unsigned char resident;
+    uint64_t page = address & ~(uint64_t)(pyprof__page_size() - 1);
+    return syscall(SYS_mincore, page, (size_t)1, &resident) == 0 || errno != ENOMEM;
+}
 
 static void *pyprof__pages(size_t size)   // zeroed, and no memory until it is touched; NULL = none
 {
@@ -1761,12 +2188,6 @@ static void pyprof__order_threads(void)
     if (syscall(SYS_membarrier, 16, 0, 0) != 0 || syscall(SYS_membarrier, 8, 0, 0) != 0) pyprof__nap(1000000);
 }
 
-static int pyprof__thread_exists(int64_t tid)   // a filter that refuses the question is no answer
-{
-    long pid = pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);   // not libc's: libfaketime fakes that, too
-    return pyprof__kernel(SYS_tgkill, pid, (long)tid, 0, 0, 0, 0) != -ESRCH;
-}
-
 static int64_t pyprof__resident(void)   // bytes of this process in memory; 0 = unknown
 {
     char text[128], *at;
@@ -1783,7 +2204,7 @@ static int64_t pyprof__thread_count(void)   // of this process; -1 = unknown
     struct stat info;
     char path[32];
     int folder = pyprof__proc_place("task", path, sizeof path);
-    return fstatat(folder, path, &info, 0) == 0 ? (int64_t)info.st_nlink - 2 : -1;
+    return pyprof__stat_at(folder, path, &info, 0) ? (int64_t)info.st_nlink - 2 : -1;
 }
 
 static void pyprof__process_facts(pyprof_process *facts)   // what the kernel counts: some 10 us
@@ -1812,12 +2233,6 @@ static int pyprof__threads_left(int64_t ours)
     return state && (*state == 'Z' || *state == 'X');
 }
 
-// Variables of a thread that hooks can use at any time: in a shared object that was loaded late, an ordinary one is
-// allocated when it is first touched, by malloc.
-#define PYPROF__EARLY_TLS static __thread __attribute__((tls_model("initial-exec")))
-
-PYPROF__EARLY_TLS uint32_t pyprof__inside;   // this thread is inside a hook, or does something of ours: its allocations are not the host's
-
 // ============================================================================
 // [SECTION] MEMORY -- allocator, growable array, hash index
 //   Runs on    any thread; a pool belongs to one at a time
@@ -1828,7 +2243,7 @@ typedef struct { pyprof_allocator allocator; uint64_t used, limit; int refused; 
 
 static void *pyprof__default_alloc(void *user, size_t size)
 {
-    uint32_t inside = pyprof__inside;
+    uint8_t inside = pyprof__inside;
     void *memory;
     (void)user;
     pyprof__inside = 1;
@@ -1839,7 +2254,7 @@ static void *pyprof__default_alloc(void *user, size_t size)
 
 static void pyprof__default_free(void *user, void *memory, size_t size)
 {
-    uint32_t inside = pyprof__inside;
+    uint8_t inside = pyprof__inside;
     (void)user;
     (void)size;
     pyprof__inside = 1;
@@ -2180,7 +2595,7 @@ static ssize_t pyprof__gather_memfd(const pyprof__source *source, void *to, cons
 {
     struct stat info;
     ssize_t in;
-    if (fstat(source->fd, &info) != 0 || (uint64_t)info.st_ino != source->inode) return -1;
+    if (!pyprof__stat(source->fd, &info) || (uint64_t)info.st_ino != source->inode) return -1;
     in = pwritev(source->fd, from, pieces, 0);
     return in <= 0 ? in : pread(source->fd, to, (size_t)in, 0);
 }
@@ -2232,7 +2647,7 @@ static int pyprof__source_try(pyprof__source *source, pyprof__method method)   /
     piece.iov_len = sizeof probe;
     if (method == PYPROF__BY_MEMFD) {
         source->fd = (int)syscall(SYS_memfd_create, "pyprof", 1u /* MFD_CLOEXEC */);
-        if (source->fd < 0 || fstat(source->fd, &info) != 0) return 0;
+        if (source->fd < 0 || !pyprof__stat(source->fd, &info)) return 0;
         source->inode = (uint64_t)info.st_ino;
     }
     return pyprof__gather(source, &copy, &piece, 1, sizeof copy) == sizeof copy && copy == probe;
@@ -3191,12 +3606,16 @@ static int pyprof__layout_asyncio(pyprof__asyncio *asyncio, const uint64_t *tabl
 // How the C API behaves, by version.
 typedef struct {
     int own_state;   // the thread state that is current is the thread's own: a thread-local variable (3.12, Python/pystate.c)
+    // 3.8, in _PyRuntime: ceval.pending.finishing. Once it is set Py_AddPendingCall prints an error, which runs Python
+    // code, whether or not the caller holds the GIL (Python/ceval.c).
+    uint32_t finishing;
 } pyprof__habits;
 
 static pyprof__habits pyprof__layout_habits(uint32_t version)
 {
     pyprof__habits habits;
     habits.own_state = version >= 0x030c0000;
+    habits.finishing = version >> 16 == 0x0308 ? 600 : PYPROF__NO;
     return habits;
 }
 
@@ -3255,23 +3674,18 @@ typedef struct { uint64_t runtime, runtime_size, py_version, get_version; const 
 
 typedef struct { int fd; pyprof__pool *pool; Elf64_Ehdr header; Elf64_Shdr *sections; } pyprof__elf;
 
-static int pyprof__pread(int fd, void *to, size_t size, uint64_t offset)
-{
-    return pread(fd, to, size, (off_t)offset) == (ssize_t)size;
-}
-
 static int pyprof__elf_open(pyprof__elf *elf, pyprof__pool *pool, const char *path)
 {
     size_t size;
     memset(elf, 0, sizeof *elf);
     elf->pool = pool;
-    elf->fd = open(path, O_RDONLY | O_CLOEXEC);
+    elf->fd = pyprof__open(AT_FDCWD, path, O_RDONLY);
     if (elf->fd < 0) return 0;
-    if (pyprof__pread(elf->fd, &elf->header, sizeof elf->header, 0) && memcmp(elf->header.e_ident, ELFMAG, SELFMAG) == 0
+    if (pyprof__read_at(elf->fd, &elf->header, sizeof elf->header, 0) && memcmp(elf->header.e_ident, ELFMAG, SELFMAG) == 0
         && elf->header.e_ident[EI_CLASS] == ELFCLASS64 && elf->header.e_phentsize == sizeof(Elf64_Phdr)) {
         size = elf->header.e_shnum * sizeof(Elf64_Shdr);
         if (elf->header.e_shentsize == sizeof(Elf64_Shdr) && size > 0) elf->sections = (Elf64_Shdr *)pyprof__alloc(pool, size);
-        if (elf->sections && !pyprof__pread(elf->fd, elf->sections, size, elf->header.e_shoff)) memset(elf->sections, 0, size);
+        if (elf->sections && !pyprof__read_at(elf->fd, elf->sections, size, elf->header.e_shoff)) memset(elf->sections, 0, size);
         return 1;
     }
     close(elf->fd);
@@ -3290,7 +3704,7 @@ static uint64_t pyprof__elf_bias(pyprof__elf *elf, uint64_t mapped_at)   // what
     int i;
     if (elf->header.e_type != ET_DYN) return 0;
     for (i = 0; i < elf->header.e_phnum; i++) {
-        if (!pyprof__pread(elf->fd, &segment, sizeof segment, elf->header.e_phoff + (uint64_t)i * sizeof segment)) break;
+        if (!pyprof__read_at(elf->fd, &segment, sizeof segment, elf->header.e_phoff + (uint64_t)i * sizeof segment)) break;
         if (segment.p_type == PT_LOAD) return mapped_at - (segment.p_vaddr - segment.p_offset);
     }
     return mapped_at;
@@ -3303,7 +3717,7 @@ static char *pyprof__elf_section(pyprof__elf *elf, uint32_t index, size_t *size)
     *size = (size_t)elf->sections[index].sh_size;
     data = (char *)pyprof__alloc(elf->pool, *size + 1);
     if (!data) return NULL;
-    if (pyprof__pread(elf->fd, data, *size, elf->sections[index].sh_offset)) return data;
+    if (pyprof__read_at(elf->fd, data, *size, elf->sections[index].sh_offset)) return data;
     pyprof__free(elf->pool, data, *size + 1);
     return NULL;
 }
@@ -3325,7 +3739,7 @@ static void pyprof__elf_symbols(pyprof__elf *elf, const Elf64_Shdr *table, pypro
     Elf64_Sym *symbols = (Elf64_Sym *)pyprof__alloc(elf->pool, chunk * sizeof *symbols);
     for (at = 0; names && symbols && at < count; at += chunk) {
         size_t n = count - at < chunk ? count - at : chunk;
-        if (!pyprof__pread(elf->fd, symbols, n * sizeof *symbols, table->sh_offset + at * sizeof *symbols)) break;
+        if (!pyprof__read_at(elf->fd, symbols, n * sizeof *symbols, table->sh_offset + at * sizeof *symbols)) break;
         for (i = 0; i < n; i++)
             if (symbols[i].st_name < names_size) pyprof__elf_take(found, names + symbols[i].st_name, &symbols[i]);
     }
@@ -3610,7 +4024,8 @@ static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__po
         return pyprof__layout_choose(&runtime->layout, version, 0, NULL);
     }
     return pyprof__fail(PYPROF_ERR_NO_PYTHON, "no CPython in this process (%.160s): looked for _PyRuntime in the dynamic symbols, in the symbols "
-                        "and .PyRuntime sections of %d mapped files, and for its shape in the program's data", program, looked_at);
+                        "and .PyRuntime sections of %d mapped files, and for its shape in the program's data. Link the program with "
+                        "libpython (python3-config --embed --ldflags), or load that (dlopen) first", program, looked_at);
 }
 
 // Finds the runtime of this process. Costs microseconds where the dynamic linker knows it, else up to some milliseconds.
@@ -8997,12 +9412,13 @@ typedef struct {                 // of CPython's C API, found by name
     void (*set_allocator)(int domain, pyprof__pymem *allocator);
     int (*add_pending_call)(int (*call)(void *), void *argument);
     void *(*this_thread)(void);  // the thread's own state, with or without the GIL
+    int (*is_initialized)(void);
     int (*is_finalizing)(void);
     void *(*attached)(void);     // the thread state that holds the GIL; or the thread's own, if attached: see pyprof__habits
     void *(*main_interpreter)(void);
 } pyprof__python_api;
 
-enum { PYPROF__DOMAINS = 3, PYPROF__BELOW = 16, PYPROF__SHARDS = 256, PYPROF__FRONT = 16, PYPROF__FILTER = 65536,
+enum { PYPROF__DOMAINS = 3, PYPROF__PLACES = 8, PYPROF__NESTED = 32, PYPROF__SHARDS = 256, PYPROF__FRONT = 16, PYPROF__FILTER = 65536,
        PYPROF__CODE_FILTER = 4096, PYPROF__BUCKETS = 1 << 18,
        PYPROF__CODE_BUCKETS = 1 << 13, PYPROF__HEAP_DEPTH = 4096, PYPROF__LIVES = 65536, PYPROF__RECENT = 4, PYPROF__TEMP_BYTES = 4096,
        PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__BIRTH = 16, PYPROF__HASH_BITS = 45, PYPROF__HERE_BITS = 37,
@@ -9061,7 +9477,7 @@ struct pyprof__allocating {      // a thread that allocates; never freed, used a
     uint32_t named;              // no frame of the chain from here on has a name
     uint32_t base;               // the site that the chain begins below
     uint32_t busy;               // it is at the sites
-    int cut;                     // the last chain had more frames than are kept
+    int cut;                     // the last chain ends at a frame that has callers
     pyprof__code_memo codes[PYPROF__MEMO_SITES];
     pyprof__site_memo sites[PYPROF__MEMO_SITES];
     pyprof__chain chain, fresh;  // root first: the last one; innermost first: what of the new one is not in it
@@ -9087,12 +9503,12 @@ typedef struct {
     int frozen;                  // the interpreter shuts down: what lived then is what is told
     int wanted, calling, lost;   // hooks shall be there; a pending call is under way; 1: they had been taken out, 2: the interpreter began anew
     void *(*verified[PYPROF__DOMAINS])(void *, size_t);   // allocators on top of ours, below which ours are
-    void *(*strange[PYPROF__DOMAINS])(void *, size_t);    // one on top of which ours cannot go in
-    int in[PYPROF__DOMAINS];     // ours are on top, or somebody else may call them
+    int looped;                  // allocators called each other without end
     uint64_t python_begin, python_end;   // the addresses of the interpreter's file
     uint64_t interval, max_bytes, called_ns;
     uint32_t max_depth;
     pyprof__python_api api;
+    uint64_t runtime;            // the address of _PyRuntime
     pyprof__layout layout;
     pyprof__habits habits;
     uint64_t start_ns;
@@ -9136,7 +9552,8 @@ static struct {                  // what every call looks at
 } pyprof__hot __attribute__((aligned(64)));
 
 static unsigned char pyprof__filter[PYPROF__FILTER], pyprof__code_filter[PYPROF__CODE_FILTER];
-static pyprof__pymem pyprof__below[PYPROF__DOMAINS][PYPROF__BELOW];   // every allocator that was ever below ours
+// What each of our places calls. It is written once: see the places below.
+static pyprof__pymem pyprof__below[PYPROF__DOMAINS][PYPROF__PLACES];
 static pyprof__shard pyprof__shards[PYPROF__SHARDS];
 static struct { uint32_t lock; size_t size; pyprof__entry *entries; } pyprof__aside;   // what was in a shard that grows
 
@@ -9156,9 +9573,6 @@ static struct {
     pyprof__range *list;
 } pyprof__ranges;
 static pyprof__tracker pyprof__heap;
-
-typedef struct { int64_t left; uint32_t generation, probe; pyprof__allocating *self; } pyprof__own_heap;   // left: bytes to the next sample
-PYPROF__EARLY_TLS pyprof__own_heap pyprof__own;
 
 #define PYPROF__HOT static inline __attribute__((always_inline))
 #define PYPROF__GET(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
@@ -9184,7 +9598,10 @@ static void pyprof__heap_forked(void)   // a child finds everything off; what th
     pyprof__heap.names_lock = pyprof__heap.threads_lock = pyprof__heap.settle_lock = pyprof__heap.segments_lock = 0;
     memset(pyprof__shards, 0, sizeof pyprof__shards);
     memset(&pyprof__ranges, 0, sizeof pyprof__ranges);
-    pyprof__aside.lock = 0;
+    // These may have been growing: their pages may be gone in the parent, and something else may be there.
+    memset(&pyprof__aside, 0, sizeof pyprof__aside);
+    pyprof__array_init(&pyprof__heap.addresses, sizeof(pyprof__code_at));
+    pyprof__heap.codes.pool = NULL;
     memset(pyprof__filter, 0, sizeof pyprof__filter);
     memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
     PYPROF__SET(pyprof__hot.mask, PYPROF__FILTER - 1);
@@ -9916,15 +10333,18 @@ static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, ui
 // needs no more than that. In most versions the instruction is an address, which tells the code, too.
 typedef struct { uint32_t fresh, top, left; int run; } pyprof__overlap;   // left: entries of the chain, from the root, that may match yet
 
-static void pyprof__overlap_break(pyprof__allocating *self, pyprof__overlap *o)   // a run that did not reach the root
+// The run is given up: as many of its frames as there is room for become fresh ones. 0 = some found none
+static int pyprof__overlap_break(pyprof__allocating *self, pyprof__overlap *o, uint32_t most)
 {
     uint32_t i;
-    for (i = o->top; o->run && i > o->left; i--, o->fresh++) {
+    for (i = o->top; o->run && i > o->left && o->fresh < most; i--, o->fresh++) {
         self->fresh.frame[o->fresh] = self->chain.frame[i - 1];
         self->fresh.instruction[o->fresh] = self->chain.instruction[i - 1];
         self->fresh.code[o->fresh] = self->chain.code[i - 1];
     }
+    if (!o->run) return 1;
     o->run = 0;
+    return i == o->left;
 }
 
 static int pyprof__overlap_find(const pyprof__allocating *self, pyprof__overlap *o, uint64_t frame)   // is it close by in the chain?
@@ -9941,14 +10361,14 @@ static int pyprof__is_shim(uint64_t frame, uint32_t owner)   // a frame of C's o
     return owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(frame + owner) >= PYPROF__OWNER_SHIM;
 }
 
-// The chain's entries below left, down to least, that are the frames from *at on; how many are left then.
-static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, size_t least, uint64_t *at, int pointer)
+// The chain's entries below left that are the frames from *at on; how many are left then.
+static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, uint64_t *at, int pointer)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     const size_t previous = layout->frame_previous, instruction = layout->frame_instr, code = layout->frame_code;
     const uint64_t *frames = chain->frame, *instructions = chain->instruction;
     uint64_t frame = *at, known, address;
-    for (; left > least; left--) {
+    for (; left > 0; left--) {
         known = frames[left - 1];
         __asm__("" : "=r"(address) : "0"(known));   // frame, if it holds; but the CPU has it before it followed the chain up to here
         if (known != frame) break;
@@ -9961,37 +10381,50 @@ static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t l
 }
 
 __attribute__((noinline))   // the loop wants all registers
-static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, uint32_t most, uint64_t *at, uint64_t base)
+static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, uint64_t *at, uint64_t base)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
-    size_t i = left, least = left > most ? left - most : 0;
+    size_t i = left;
     for (;;) {
-        if (layout->instr_form == PYPROF__INSTR_POINTER) i = pyprof__overlap_run_by(chain, i, least, at, 1);
-        else i = pyprof__overlap_run_by(chain, i, least, at, 0);
+        if (layout->instr_form == PYPROF__INSTR_POINTER) i = pyprof__overlap_run_by(chain, i, at, 1);
+        else i = pyprof__overlap_run_by(chain, i, at, 0);
         if (!*at || *at == base || !pyprof__is_shim(*at, layout->frame_owner)) return (uint32_t)i;
         *at = pyprof__at(*at + layout->frame_previous);
     }
 }
 
-static uint32_t pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyprof__overlap *o)   // how many frames there are
+// A run that matches to the chain's end: does all of it still hold? A stack that is too deep keeps the frame that its
+// chain was cut at while that leaves three quarters of the frames allowed or more, and not too many. Otherwise each
+// call and each return would move the cut, and the chain would be built anew. When it has grown too long an eighth goes.
+static int pyprof__overlap_holds(pyprof__allocating *self, pyprof__overlap *o, int root)   // root: no frame is left
+{
+    uint32_t most = pyprof__heap.max_depth, n = o->fresh + o->top, rest = most - most / 8;
+    if (o->left || root == self->cut || (self->cut && n < most - most / 4)) return 0;
+    if (n <= most) return 1;
+    pyprof__overlap_break(self, o, o->fresh > rest ? o->fresh : rest);
+    self->cut = 1;
+    return 1;
+}
+
+static void pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyprof__overlap *o)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     const int pointer = layout->instr_form == PYPROF__INSTR_POINTER;
     uint64_t at = pyprof__at(thread + layout->thread_frame), base = layout->thread_base == PYPROF__NO ? 0 : pyprof__at(thread + layout->thread_base);
     uint64_t code, instruction;
-    uint32_t n = 0, most = pyprof__heap.max_depth;
+    uint32_t most = pyprof__heap.max_depth;
+    int whole = 1;
     if (layout->cframe_current != PYPROF__NO && at) at = pyprof__at(at + layout->cframe_current);
-    while (at && at != base && n < most) {
+    while (at && at != base && o->fresh < most) {
         code = pyprof__at(at + layout->frame_code) & ~(uint64_t)3;
         instruction = pointer ? pyprof__at(at + layout->frame_instr) : pyprof__at32(at + layout->frame_instr);
         if (pyprof__overlap_find(self, o, at)) {
             if (self->chain.instruction[o->left - 1] == instruction && self->chain.code[o->left - 1] == code) {
                 o->run = 1;
                 o->top = o->left;
-                o->left = pyprof__overlap_run(&self->chain, o->top, most - n, &at, base);
-                n += o->top - o->left;
-                if (!at || at == base || n >= most) break;
-                pyprof__overlap_break(self, o);
+                o->left = pyprof__overlap_run(&self->chain, o->top, &at, base);
+                if (pyprof__overlap_holds(self, o, !at || at == base)) return;
+                whole = pyprof__overlap_break(self, o, most);
                 continue;
             }
             o->left--;   // it has moved on
@@ -10000,13 +10433,10 @@ static uint32_t pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyp
             self->fresh.frame[o->fresh] = at;
             self->fresh.code[o->fresh] = code;
             self->fresh.instruction[o->fresh++] = instruction;
-            n++;
         }
         at = pyprof__at(at + layout->frame_previous);
     }
-    if (o->left || (n >= most) != self->cut) pyprof__overlap_break(self, o);   // cut: the last chain ended for its length
-    self->cut = n >= most;
-    return n;
+    self->cut = !whole || (at && at != base);
 }
 
 static void pyprof__chain_site(pyprof__allocating *self, uint32_t i)   // of the frame number i of the chain, from the root
@@ -10032,7 +10462,7 @@ static void pyprof__chain_rename(pyprof__allocating *self, uint32_t kept)
 static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)   // of an allocation that happens now
 {
     uint64_t thread = pyprof__own_state(domain);
-    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), n, kept, site = self->root, leaf = PYPROF__NONE;
+    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), kept, site = self->root, leaf = PYPROF__NONE;
     pyprof__overlap overlap = { 0, 0, 0, 0 };
     if (self->code_epoch != epoch) {   // a code object died: its address, and all that was remembered of it, may be another's
         self->code_epoch = epoch;
@@ -10040,10 +10470,11 @@ static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)   // of a
         memset(self->sites, 0, sizeof self->sites);
     }
     overlap.left = self->depth;
-    n = thread ? pyprof__own_chain(self, thread, &overlap) : 0;
+    if (thread) pyprof__own_chain(self, thread, &overlap);
+    else self->cut = 0;
     kept = overlap.run ? overlap.top : 0;
     if (self->named) pyprof__chain_rename(self, kept);
-    if (!kept && n >= pyprof__heap.max_depth) leaf = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
+    if (!kept && self->cut) leaf = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
     if (!kept) self->base = leaf != PYPROF__NONE ? leaf : site;
     site = kept ? self->chain.site[kept - 1] : self->base;
     for (; overlap.fresh; kept++) {
@@ -10280,6 +10711,31 @@ static void pyprof__note(int domain, const void *block, size_t size, uint32_t ge
     self->recent_at = (self->recent_at + 1) % PYPROF__RECENT;
 }
 
+// ---- woken by an allocation -------------------------------------------------------------------
+// In a forked child nothing of ours may run before it is sure that the child goes on in Python, and is not about to
+// exec. Until then its allocations tell: of Python's objects one is enough, of others it takes some.
+enum { PYPROF__SURE_CALLS = 32, PYPROF__SURE_NS = 2000000 };
+static struct {
+    uint32_t armed, calls;
+    uint64_t since_ns;
+    void (*forked)(void);        // what is done once it is sure
+    uint32_t ends;               // Python has begun to shut down, and nobody was told yet
+    void (*ending)(void);        // what is done then, by the thread that shuts it down
+} pyprof__stir;
+
+static void pyprof__stir_arm(void)   // from now on each allocation is seen
+{
+    pyprof__stir.calls = 0;
+    pyprof__stir.since_ns = pyprof__now();
+    __atomic_store_n(&pyprof__stir.armed, 1, __ATOMIC_RELEASE);
+    __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_ACQ_REL);
+}
+
+static void pyprof__stir_now(void)   // it is sure
+{
+    if (__atomic_exchange_n(&pyprof__stir.armed, 0, __ATOMIC_ACQ_REL)) pyprof__stir.forked();
+}
+
 // Is this allocation to be noted? Called first, with depth 0; the generation it returns is not 0 then.
 PYPROF__HOT uint32_t pyprof__wants(size_t size)
 {
@@ -10304,6 +10760,7 @@ PYPROF__HOT void pyprof__forget(const void *block, uint32_t *generation, pyprof_
     if (!PYPROF__GET(pyprof__heap.mode) || PYPROF__GET(pyprof__heap.frozen)) return;
     if (pyprof__heap.api.is_finalizing()) {   // from here on Python takes everything apart
         PYPROF__SET(pyprof__heap.frozen, 1);
+        PYPROF__SET(pyprof__stir.ends, 1);
         return;
     }
     if (PYPROF__GET(pyprof__code_filter[pyprof__code_filter_at(hash)])) pyprof__code_died(block);
@@ -10318,29 +10775,6 @@ PYPROF__HOT void pyprof__gone(uint32_t generation, const void *block, const pypr
     pyprof__be_idle(self);
 }
 
-// ---- woken by an allocation -------------------------------------------------------------------
-// In a forked child nothing of ours may run before it is sure that the child goes on in Python, and is not about to
-// exec. Until then its allocations tell: of Python's objects one is enough, of others it takes some.
-enum { PYPROF__SURE_CALLS = 32, PYPROF__SURE_NS = 2000000 };
-static struct {
-    uint32_t armed, calls;
-    uint64_t since_ns;
-    void (*forked)(void);        // what is done once it is sure
-} pyprof__stir;
-
-static void pyprof__stir_arm(void)   // from now on each allocation is seen
-{
-    pyprof__stir.calls = 0;
-    pyprof__stir.since_ns = pyprof__now();
-    __atomic_store_n(&pyprof__stir.armed, 1, __ATOMIC_RELEASE);
-    __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_ACQ_REL);
-}
-
-static void pyprof__stir_now(void)   // it is sure
-{
-    if (__atomic_exchange_n(&pyprof__stir.armed, 0, __ATOMIC_ACQ_REL)) pyprof__stir.forked();
-}
-
 __attribute__((noinline)) static void pyprof__stirred(int domain)
 {
     int error = errno, python = domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ;
@@ -10350,7 +10784,7 @@ __attribute__((noinline)) static void pyprof__stirred(int domain)
     errno = error;
 }
 
-typedef struct { int domain; uint32_t generation; } pyprof__hooked;
+typedef struct { int domain; uint32_t generation; int64_t left; } pyprof__hooked;
 
 static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
 {
@@ -10361,19 +10795,20 @@ static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
     if (PYPROF__GET(pyprof__stir.armed)) pyprof__stirred(domain);
     // Until CPython's domains are hooked, its own blocks would count here, and code objects would die unseen.
     if (domain == PYPROF_DOMAIN_NATIVE && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) call->generation = 0;
+    call->left = pyprof__own.left;
 }
 
 static inline void *pyprof__come_out(const pyprof__hooked *call, void *block, size_t size)
 {
+    pyprof__own.left = call->left;   // a hook further down may have counted the same bytes
     if (call->generation) pyprof__note(call->domain, block, size, call->generation);
     pyprof__inside = 0;
     return block;
 }
 
 __attribute__((noinline))
-static void *pyprof__slow_malloc(int domain, size_t size)
+static void *pyprof__slow_malloc(const pyprof__pymem *below, int domain, size_t size)
 {
-    const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE);
     pyprof__hooked call;
     if (pyprof__inside) return below->malloc(below->context, size);
     pyprof__go_in(&call, domain, size);
@@ -10381,9 +10816,8 @@ static void *pyprof__slow_malloc(int domain, size_t size)
 }
 
 __attribute__((noinline))
-static void *pyprof__slow_calloc(int domain, size_t count, size_t size)
+static void *pyprof__slow_calloc(const pyprof__pymem *below, int domain, size_t count, size_t size)
 {
-    const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE);
     size_t all = size && count > SIZE_MAX / 2 / size ? SIZE_MAX : count * size;
     pyprof__hooked call;
     if (pyprof__inside) return below->calloc(below->context, count, size);
@@ -10394,9 +10828,8 @@ static void *pyprof__slow_calloc(int domain, size_t count, size_t size)
 // The old block leaves the table before the real call, because its address can be another's the moment it is free; it
 // comes back when the call fails. NULL from C's realloc(block, 0) is no failure: the block was freed.
 __attribute__((noinline))
-static void *pyprof__slow_realloc(int domain, void *block, size_t size)
+static void *pyprof__slow_realloc(const pyprof__pymem *below, int domain, void *block, size_t size)
 {
-    const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE);
     pyprof__hooked call;
     pyprof__entry entry;
     uint32_t known = 0;
@@ -10412,9 +10845,8 @@ static void *pyprof__slow_realloc(int domain, void *block, size_t size)
 }
 
 __attribute__((noinline))
-static void pyprof__slow_free(int domain, void *block)
+static void pyprof__slow_free(const pyprof__pymem *below, void *block)
 {
-    const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE);
     pyprof__entry entry;
     uint32_t known;
     if (pyprof__inside || !block) { below->free(below->context, block); return; }
@@ -10422,6 +10854,9 @@ static void pyprof__slow_free(int domain, void *block)
     pyprof__forget(block, &known, &entry);
     pyprof__gone(known, block, &entry);
     below->free(below->context, block);
+    // Of a Python object: this thread holds the GIL, and no lock of libc's.
+    if (PYPROF__GET(pyprof__stir.ends) && below == PYPROF__GET(pyprof__hot.below[PYPROF_DOMAIN_OBJ]) && __atomic_exchange_n(&pyprof__stir.ends, 0, __ATOMIC_RELAXED)
+        && pyprof__stir.ending) pyprof__stir.ending();
     pyprof__inside = 0;
 }
 
@@ -10449,7 +10884,7 @@ static inline int pyprof__is_known(const void *block)   // 0 = surely not
         const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
         void *block; \
         (void)context; \
-        if ((inside) || !pyprof__passes(size)) return pyprof__slow_malloc(domain, size); \
+        if ((inside) || !pyprof__passes(size)) return pyprof__slow_malloc(below, domain, size); \
         PYPROF__MARKED(block = below->malloc(below->context, size)); \
         return block; \
     } \
@@ -10458,7 +10893,7 @@ static inline int pyprof__is_known(const void *block)   // 0 = surely not
         const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
         void *block; \
         (void)context; \
-        if ((inside) || (count | size) >> 31 || !pyprof__passes(count * size)) return pyprof__slow_calloc(domain, count, size); \
+        if ((inside) || (count | size) >> 31 || !pyprof__passes(count * size)) return pyprof__slow_calloc(below, domain, count, size); \
         PYPROF__MARKED(block = below->calloc(below->context, count, size)); \
         return block; \
     } \
@@ -10467,7 +10902,7 @@ static inline int pyprof__is_known(const void *block)   // 0 = surely not
         const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
         void *moved; \
         (void)context; \
-        if ((inside) || pyprof__is_known(block) || !pyprof__passes(size)) return pyprof__slow_realloc(domain, block, size); \
+        if ((inside) || pyprof__is_known(block) || !pyprof__passes(size)) return pyprof__slow_realloc(below, domain, block, size); \
         PYPROF__MARKED(moved = below->realloc(below->context, block, size)); \
         return moved; \
     } \
@@ -10475,18 +10910,107 @@ static inline int pyprof__is_known(const void *block)   // 0 = surely not
     { \
         const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
         (void)context; \
-        if (pyprof__is_known(block)) pyprof__slow_free(domain, block); \
+        if (pyprof__is_known(block)) pyprof__slow_free(below, block); \
         else below->free(below->context, block); \
     }
 PYPROF__HOOKS(raw, PYPROF_DOMAIN_RAW, pyprof__inside)
 PYPROF__HOOKS(mem, PYPROF_DOMAIN_MEM, 0)
 PYPROF__HOOKS(obj, PYPROF_DOMAIN_OBJ, 0)
 
-static const pyprof__pymem pyprof__hooks[PYPROF__DOMAINS] = {
-    { NULL, pyprof__raw_malloc, pyprof__raw_calloc, pyprof__raw_realloc, pyprof__raw_free },
-    { NULL, pyprof__mem_malloc, pyprof__mem_calloc, pyprof__mem_realloc, pyprof__mem_free },
-    { NULL, pyprof__obj_malloc, pyprof__obj_calloc, pyprof__obj_realloc, pyprof__obj_free },
+// ---- places in the chain of allocators ---------------------------------------------------------------------------------------
+// The hooks above stand on CPython's own allocators, which call nothing of their domain. Whatever else is found on top may
+// call us: a hook that was there before can still be below it, and can be brought back by the allocator that knew it. So
+// each allocator that ours ever went in on top of has a place of its own, with hooks that call that one for ever: however
+// the places come to lie above each other, ours never close a circle. A block is counted by the outermost of them.
+// Others can close one: who puts back an allocator of theirs that ours are on top of. That ends at the innermost call.
+static void *pyprof__no_malloc(void *context, size_t size) { (void)context; (void)size; return NULL; }
+static void *pyprof__no_calloc(void *context, size_t count, size_t size) { (void)context; (void)count; (void)size; return NULL; }
+static void *pyprof__no_realloc(void *context, void *block, size_t size) { (void)context; (void)block; (void)size; return NULL; }
+static void pyprof__no_free(void *context, void *block) { (void)context; (void)block; }
+
+static const pyprof__pymem *pyprof__place_enter(int domain, int place)   // what to call
+{
+    static const pyprof__pymem none = { NULL, pyprof__no_malloc, pyprof__no_calloc, pyprof__no_realloc, pyprof__no_free };
+    if (++pyprof__own.nested <= PYPROF__NESTED) return &pyprof__below[domain][place];
+    PYPROF__SET(pyprof__heap.looped, 1);
+    return pyprof__below[domain][0].malloc ? &pyprof__below[domain][0] : &none;   // CPython's own, if it was seen
+}
+
+__attribute__((noinline))
+static void *pyprof__place_malloc(int domain, int place, size_t size)
+{
+    void *block = pyprof__slow_malloc(pyprof__place_enter(domain, place), domain, size);
+    pyprof__own.nested--;
+    return block;
+}
+
+__attribute__((noinline))
+static void *pyprof__place_calloc(int domain, int place, size_t count, size_t size)
+{
+    void *block = pyprof__slow_calloc(pyprof__place_enter(domain, place), domain, count, size);
+    pyprof__own.nested--;
+    return block;
+}
+
+__attribute__((noinline))
+static void *pyprof__place_realloc(int domain, int place, void *block, size_t size)
+{
+    void *moved = pyprof__slow_realloc(pyprof__place_enter(domain, place), domain, block, size);
+    pyprof__own.nested--;
+    return moved;
+}
+
+__attribute__((noinline))
+static void pyprof__place_free(int domain, int place, void *block)
+{
+    const pyprof__pymem *below = pyprof__place_enter(domain, place);
+    if (pyprof__is_known(block)) pyprof__slow_free(below, block);
+    else below->free(below->context, block);
+    pyprof__own.nested--;
+}
+
+#define PYPROF__PLACE(name, domain, place) \
+    static void *pyprof__##name##_malloc(void *context, size_t size) \
+    { \
+        (void)context; \
+        return pyprof__place_malloc(domain, place, size); \
+    } \
+    static void *pyprof__##name##_calloc(void *context, size_t count, size_t size) \
+    { \
+        (void)context; \
+        return pyprof__place_calloc(domain, place, count, size); \
+    } \
+    static void *pyprof__##name##_realloc(void *context, void *block, size_t size) \
+    { \
+        (void)context; \
+        return pyprof__place_realloc(domain, place, block, size); \
+    } \
+    static void pyprof__##name##_free(void *context, void *block) \
+    { \
+        (void)context; \
+        pyprof__place_free(domain, place, block); \
+    }
+#define PYPROF__PLACES_OF(name, domain) \
+    PYPROF__PLACE(name##1, domain, 1) PYPROF__PLACE(name##2, domain, 2) PYPROF__PLACE(name##3, domain, 3) PYPROF__PLACE(name##4, domain, 4) \
+    PYPROF__PLACE(name##5, domain, 5) PYPROF__PLACE(name##6, domain, 6) PYPROF__PLACE(name##7, domain, 7)
+PYPROF__PLACES_OF(raw, PYPROF_DOMAIN_RAW)
+PYPROF__PLACES_OF(mem, PYPROF_DOMAIN_MEM)
+PYPROF__PLACES_OF(obj, PYPROF_DOMAIN_OBJ)
+
+#define PYPROF__FOUR(name) { NULL, pyprof__##name##_malloc, pyprof__##name##_calloc, pyprof__##name##_realloc, pyprof__##name##_free }
+#define PYPROF__HOOKS_OF(name) { PYPROF__FOUR(name), PYPROF__FOUR(name##1), PYPROF__FOUR(name##2), PYPROF__FOUR(name##3), \
+                                 PYPROF__FOUR(name##4), PYPROF__FOUR(name##5), PYPROF__FOUR(name##6), PYPROF__FOUR(name##7) }
+static const pyprof__pymem pyprof__hooks[PYPROF__DOMAINS][PYPROF__PLACES] = {   // 0: on CPython's own
+    PYPROF__HOOKS_OF(raw), PYPROF__HOOKS_OF(mem), PYPROF__HOOKS_OF(obj),
 };
+
+static const pyprof__pymem *pyprof__below_ours(const pyprof__pymem *top, int domain)   // NULL = it is none of ours
+{
+    int i;
+    for (i = 0; i < PYPROF__PLACES; i++)
+        if (top->malloc == pyprof__hooks[domain][i].malloc) return &pyprof__below[domain][i];
+    return NULL;
+}
 
 // ---- malloc and mmap themselves: only in the file that defines PYPROF_INTERPOSE_MALLOC -----------------------------------------
 #if defined(PYPROF_INTERPOSE_MALLOC)
@@ -10965,12 +11489,6 @@ static void pyprof__remap_begin(pyprof__remapping *call, const void *address, si
     errno = error;
 }
 
-static int pyprof__is_mapped(uint64_t address)
-{
-    unsigned char resident;
-    return syscall(SYS_mincore, address, pyprof__page_size(), &resident) == 0 || errno != ENOMEM;
-}
-
 // gone 0: the call failed. One that replaces mappings can have unmapped them all the same.
 static void pyprof__remap_end(const pyprof__remapping *call, int gone)
 {
@@ -11269,17 +11787,17 @@ static const char *pyprof__objects_reason(void) { return NULL; }
 #endif   // PYPROF_INTERPOSE_MALLOC
 
 // ---- going in and out: with the GIL, because other threads read the table of allocators without a lock ---------------------
-static int pyprof__reaches_us(const pyprof__pymem *top, int domain)   // does an allocation there come by the domain's hook?
+// Does every allocation there come by one of the domain's hooks? A pool seldom calls what is below it for small blocks.
+static int pyprof__reaches_us(const pyprof__pymem *top, int domain)
 {
-    // A pool seldom calls what is below it for small blocks.
     static const size_t sizes[] = { 1, 600, 9000, 1u << 20 };
     int64_t left = pyprof__own.left;
     void *block;
     size_t i;
-    int reached = 0;
-    for (i = 0; i < PYPROF__COUNT(sizes) && !reached; i++) {
+    int reached = 1;
+    for (i = 0; i < PYPROF__COUNT(sizes) && reached; i++) {
         pyprof__own.left = -1;
-        pyprof__own.probe = 1 + (uint32_t)domain;   // pymalloc may call the raw domain
+        pyprof__own.probe = (1u + (unsigned)domain) & 127u;   // pymalloc may call the raw domain
         block = top->malloc(top->context, sizes[i]);
         reached = pyprof__own.probe == PYPROF__REACHED;
         pyprof__own.probe = 0;
@@ -11289,51 +11807,57 @@ static int pyprof__reaches_us(const pyprof__pymem *top, int domain)   // does an
     return reached;
 }
 
-// Our hooks were there, and the allocator on top does not call them now. Is it certain that it never will?
-// Then they can go in on top of it; otherwise each would call the other without end. CPython's own call what
-// is below them each time.
-static int pyprof__never_calls_us(const pyprof__pymem *top, int domain)
+static int pyprof__is_pythons(const pyprof__pymem *top)   // CPython's own, that call no other: those of tracemalloc and debug have a context
 {
     uint64_t at;
     memcpy(&at, &top->malloc, sizeof at);
-    if (memcmp(top, pyprof__hot.below[domain], sizeof *top) == 0) return 1;   // somebody took ours out
-    return at >= pyprof__heap.python_begin && at < pyprof__heap.python_end;
+    return !top->context && at >= pyprof__heap.python_begin && at < pyprof__heap.python_end;
 }
+
+// The place on top of that allocator. -1 = too many have come and gone
+static int pyprof__place_on(const pyprof__pymem *top, int domain)
+{
+    int i;
+    for (i = !pyprof__is_pythons(top); i < PYPROF__PLACES; i++) {
+        pyprof__pymem *below = &pyprof__below[domain][i];
+        if (below->malloc && memcmp(below, top, sizeof *top) != 0) continue;
+        if (!below->malloc) *below = *top;
+        if (i == 0) __atomic_store_n(&pyprof__hot.below[domain], below, __ATOMIC_RELEASE);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);   // whole before the first call can come
+        return i;
+    }
+    return -1;
+}
+
+static int pyprof__hooks_were_in(void) { return pyprof__below[0][0].malloc || pyprof__below[0][1].malloc; }   // once
 
 // Our hook gets the context of the allocator below it, and ignores what it is called with: callers read context and
 // function one after the other, and may find one of ours and one of theirs.
-// 0 = they cannot go in, or too many allocators have come and gone; 1 = they are in, 2 = they had to go in
+// 0 = they cannot go in; 1 = they are in, 2 = they had to go in
 static int pyprof__hook_in(int domain)
 {
-    pyprof__pymem top, ours = pyprof__hooks[domain];
-    size_t i;
+    pyprof__pymem top, ours;
+    int place;
     pyprof__heap.api.get_allocator(domain, &top);
-    if (top.malloc == ours.malloc) return 1;
-    if (pyprof__heap.in[domain]) {
-        if (top.malloc == pyprof__heap.strange[domain]) return 0;
-        if (pyprof__reaches_us(&top, domain)) return 1;
-        if (!pyprof__never_calls_us(&top, domain)) { pyprof__heap.strange[domain] = top.malloc; return 0; }
-    }
-    for (i = 0; i < PYPROF__BELOW && pyprof__below[domain][i].malloc; i++)
-        if (memcmp(&pyprof__below[domain][i], &top, sizeof top) == 0) break;
-    if (i == PYPROF__BELOW) return 0;
-    if (!pyprof__below[domain][i].malloc) pyprof__below[domain][i] = top;   // whole before the first call can come
-    __atomic_store_n(&pyprof__hot.below[domain], &pyprof__below[domain][i], __ATOMIC_RELEASE);
+    if (pyprof__below_ours(&top, domain)) return 1;
+    if (pyprof__hooks_were_in() && !pyprof__is_pythons(&top) && pyprof__reaches_us(&top, domain)) return 1;
+    place = pyprof__place_on(&top, domain);
+    if (place < 0) return 0;
+    ours = pyprof__hooks[domain][place];
     ours.context = top.context;
-    pyprof__heap.in[domain] = 1;
-    pyprof__heap.strange[domain] = NULL;
     pyprof__heap.api.set_allocator(domain, &ours);
     return 2;
 }
 
-static void pyprof__hook_out(int domain)
+static void pyprof__hook_out(int domain)   // if somebody is above us, ours stay, and pass everything through
 {
     pyprof__pymem top;
+    const pyprof__pymem *below;
     pyprof__heap.api.get_allocator(domain, &top);
-    if (top.malloc != pyprof__hooks[domain].malloc) return;   // somebody is above us: ours stay, and pass everything through
-    top = *pyprof__hot.below[domain];
+    below = pyprof__below_ours(&top, domain);
+    if (!below) return;
+    top = *below;
     pyprof__heap.api.set_allocator(domain, &top);
-    pyprof__heap.in[domain] = 0;
 }
 
 static int pyprof__holds_gil(void)   // this thread, surely
@@ -11354,9 +11878,9 @@ static int pyprof__heap_settle(void *unused)   // a pending call, or called by o
         went_in |= in == 2;
         if (in == 2) PYPROF__SET(pyprof__heap.verified[domain], NULL);
     }
-    if (went_in && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON) {   // they had been taken out
+    if (went_in && PYPROF__GET(pyprof__heap.life_count)) {   // they had been taken out, or covered
         pyprof__heap_forget_live();
-        PYPROF__SET(pyprof__heap.lost, 1);
+        if (PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON) PYPROF__SET(pyprof__heap.lost, 1);
     }
     PYPROF__SET(pyprof__heap.state, !wanted ? PYPROF_HEAP_STATE_OFF : whole ? PYPROF_HEAP_STATE_ON : PYPROF_HEAP_STATE_LOST);
     PYPROF__SET(pyprof__heap.calling, 0);
@@ -11370,11 +11894,22 @@ static void pyprof__heap_unverified(void)
     for (domain = 0; domain < PYPROF__DOMAINS; domain++) PYPROF__SET(pyprof__heap.verified[domain], NULL);
 }
 
-// Gets the hooks in or out, now or as soon as Python's main thread gets to it. There must be an interpreter. From 3.9 to 3.12
+// Py_AddPendingCall wants an interpreter that is up, and stays so until it returns: where there is none it writes to
+// address 0. Nothing can be held that keeps the interpreter, so each caller asks here right before the call.
+static int pyprof__takes_calls(void)
+{
+    const pyprof__python_api *api = &pyprof__heap.api;
+    if (!api->is_initialized() || api->is_finalizing() || !api->main_interpreter()) return 0;
+    return pyprof__heap.habits.finishing == PYPROF__NO || !pyprof__at32(pyprof__heap.runtime + pyprof__heap.habits.finishing);
+}
+
+// Gets the hooks in or out, now or as soon as Python's main thread gets to it. An interpreter that is not yet up, or about
+// to end, gets no call: the sampler asks again, and hooks that stay pass everything through. From 3.9 to 3.12
 // a call that another thread adds waits until the main thread takes the GIL again (COMPUTE_EVAL_BREAKER in Python/ceval.c).
 static void pyprof__heap_request(void)
 {
     if (pyprof__holds_gil()) { pyprof__heap_settle(NULL); return; }
+    if (!pyprof__takes_calls()) return;
     // A call can get lost at the end of a life of the interpreter.
     if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - PYPROF__GET(pyprof__heap.called_ns) > pyprof__second / 2) {
         PYPROF__SET(pyprof__heap.calling, 1);
@@ -11479,10 +12014,12 @@ static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
         { "Py_AddPendingCall", offsetof(pyprof__python_api, add_pending_call) },
         { "PyGILState_GetThisThreadState", offsetof(pyprof__python_api, this_thread) },
         { "_PyThreadState_UncheckedGet", offsetof(pyprof__python_api, attached) },
+        { "Py_IsInitialized", offsetof(pyprof__python_api, is_initialized) },
         { "_Py_IsFinalizing", offsetof(pyprof__python_api, is_finalizing) },
         { "PyInterpreterState_Main", offsetof(pyprof__python_api, main_interpreter) },
     };
-    static const char *const since_313[] = { NULL, NULL, NULL, NULL, "PyThreadState_GetUnchecked", "Py_IsFinalizing", NULL };
+    static const char *const since_313[] = { NULL, NULL, NULL, NULL, "PyThreadState_GetUnchecked", NULL,
+                                             "Py_IsFinalizing", NULL };
 
     pyprof__pool pool;
     void **at;
@@ -11579,6 +12116,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
         return pyprof__fail(PYPROF_ERR_BUSY, "heap: another copy of pyprof.h in this process tracks memory already");
     pyprof__objects_find();
     pyprof__heap_python();
+    pyprof__heap.runtime = runtime->address;
     pyprof__heap.layout = runtime->layout;
     pyprof__heap.habits = pyprof__layout_habits(runtime->version);
     pyprof__heap_lock(&pyprof__heap.threads_lock);   // a thread that is late may still begin in the tracking before
@@ -11611,6 +12149,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     PYPROF__SET(pyprof__heap.lost, 0);
     PYPROF__SET(pyprof__heap.calling, 0);
     pyprof__heap_unverified();
+    PYPROF__SET(pyprof__heap.looped, 0);
     return PYPROF_OK;
 }
 
@@ -11687,9 +12226,9 @@ static int pyprof__heap_watch(int running)   // running: there is an interpreter
     if (PYPROF__GET(pyprof__heap.frozen)) pyprof__heap_thaw();
     for (domain = 0; domain < PYPROF__DOMAINS; domain++) {
         pyprof__heap.api.get_allocator(domain, &top);
-        ours += top.malloc == pyprof__hooks[domain].malloc;
+        ours += pyprof__below_ours(&top, domain) != NULL;
         if (!on || top.malloc == PYPROF__GET(pyprof__heap.verified[domain])) continue;
-        if (top.malloc == pyprof__hooks[domain].malloc) { PYPROF__SET(pyprof__heap.verified[domain], NULL); continue; }
+        if (pyprof__below_ours(&top, domain)) { PYPROF__SET(pyprof__heap.verified[domain], NULL); continue; }
         PYPROF__SET(pyprof__heap.verified[domain], top.malloc);
         on = 0;
     }
@@ -13044,11 +13583,11 @@ static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile 
     const pyprof_stats *before = &from->model.stats;
     uint64_t *counts[] = { &stats->asked, &stats->samples, &stats->missed, &stats->rejected, &stats->retried, &stats->unfrozen, &stats->truncated,
                            &stats->recovered, &stats->timeline_dropped, &stats->own_cpu_ns, &stats->gap_ns, &stats->heap_samples,
-                           &stats->heap_dropped };
+                           &stats->heap_dropped, &stats->thinned };
     const uint64_t others[] = { before->asked, before->samples, before->missed, before->rejected, before->retried, before->unfrozen,
                                 before->truncated, before->recovered, before->timeline_dropped, before->own_cpu_ns, before->gap_ns,
                                 before->heap_samples,
-                                before->heap_dropped };
+                                before->heap_dropped, before->thinned };
     int between = from->pid == after->pid && from->model.start_ns == after->model.start_ns;
     size_t i;
     *stats = after->model.stats;
@@ -13853,9 +14392,9 @@ static pyprof__script_state pyprof__script_open(const char *path, double start, 
 {
     struct stat info;
     *fd = -1;
-    if (!*path || *path == '<' || stat(path, &info) != 0 || !S_ISREG(info.st_mode)) return PYPROF__SCRIPT_UNREADABLE;
-    *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (*fd < 0 || fstat(*fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size > PYPROF__SCRIPT_BYTES) return PYPROF__SCRIPT_UNREADABLE;
+    if (!*path || *path == '<' || !pyprof__stat_at(AT_FDCWD, path, &info, 0) || !S_ISREG(info.st_mode)) return PYPROF__SCRIPT_UNREADABLE;
+    *fd = pyprof__open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
+    if (*fd < 0 || !pyprof__stat(*fd, &info) || !S_ISREG(info.st_mode) || info.st_size > PYPROF__SCRIPT_BYTES) return PYPROF__SCRIPT_UNREADABLE;
     if ((double)info.st_mtime > start) return PYPROF__SCRIPT_CHANGED;
     *size = (size_t)info.st_size;
     return PYPROF__SCRIPT_READ;
@@ -13886,7 +14425,8 @@ static pyprof__script_state pyprof__script_read(pyprof__pool *pool, pyprof__scri
         else state = PYPROF__SCRIPT_NO_MEMORY;
     }
     while (state == PYPROF__SCRIPT_READ && source->size < size) {
-        ssize_t got = read(fd, source->text + source->size, size - source->size);
+        ssize_t got;
+        PYPROF__AGAIN(got, read(fd, source->text + source->size, size - source->size));
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) break;
         source->size += (size_t)got;
@@ -13987,6 +14527,7 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
     const struct { const char *key; uint64_t value; } rows[] = {
         { "asked", stats->asked }, { "samples", stats->samples }, { "missed", stats->missed }, { "rejected", stats->rejected },
         { "retried", stats->retried }, { "unfrozen", stats->unfrozen }, { "truncated", stats->truncated }, { "recovered", stats->recovered },
+        { "thinned", stats->thinned },
         { "timeline_dropped", stats->timeline_dropped }, { "threads", stats->threads }, { "interpreters", stats->interpreters },
         { "own_cpu_ns", stats->own_cpu_ns }, { "own_bytes", stats->own_bytes }, { "late_max_ns", stats->late_max_ns },
         { "late_mean_ns", stats->late_mean_ns }, { "gap_ns", stats->gap_ns }, { "heap_state", (uint64_t)stats->heap_state },
@@ -15533,6 +16074,9 @@ static void pyprof__text_quality(const pyprof__job *job)
     if (stats->recovered)
         pyprof__put_format(s, "    %llu looked at late, of threads that had not run since: as exact as the others\n",
                            (unsigned long long)stats->recovered);
+    if (stats->thinned)
+        pyprof__put_format(s, "    %llu more left out on purpose, to keep the cost down: their time is in the others\n",
+                           (unsigned long long)stats->thinned);
     pyprof__put(s, "    woken ");
     pyprof__put_fixed(s, (double)stats->late_mean_ns / 1e6, 3);
     pyprof__put(s, " ms late on average, ");
@@ -17397,11 +17941,25 @@ static int pyprof__format_by_suffix(const char *path)   // the longest suffix wi
     return format;
 }
 
+// The suffixes that can be written: "json, txt, svg..."
+static const char *pyprof__formats_text(char *text, size_t capacity)
+{
+    size_t i, used = 0;
+    for (i = 0, text[0] = 0; i < PYPROF__COUNT(pyprof__formats); i++)
+        if (pyprof__formats[i].write && used < capacity)
+            used += (size_t)snprintf(text + used, capacity - used, "%s%s", used ? ", " : "", pyprof__formats[i].suffix + 1);
+    return text;
+}
+
 static pyprof_result pyprof__output_check(const pyprof_output *output, int format, int is_diff, size_t *row)
 {
+    char known[320];
     for (*row = 0; *row < PYPROF__COUNT(pyprof__formats) && pyprof__formats[*row].format != format; ++*row) {}
-    if (*row == PYPROF__COUNT(pyprof__formats)) return pyprof__fail(PYPROF_ERR_FORMAT, "unknown format %d", format);
-    if (!pyprof__formats[*row].write) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "writing %s is not supported yet", pyprof__formats[*row].suffix);
+    if (*row == PYPROF__COUNT(pyprof__formats))
+        return pyprof__fail(PYPROF_ERR_FORMAT, "unknown format %d; these can be written: %s", format, pyprof__formats_text(known, sizeof known));
+    if (!pyprof__formats[*row].write)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "writing %s is not supported yet; these can be written: %s", pyprof__formats[*row].suffix,
+                            pyprof__formats_text(known, sizeof known));
     if (is_diff && !pyprof__formats[*row].holds_diffs)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s cannot hold a difference: its values can be negative", pyprof__formats[*row].suffix);
     if (output->metric < 0 || output->metric >= PYPROF_METRIC_COUNT || (output->metric && !*pyprof__metric_keys[output->metric]))
@@ -17511,7 +18069,7 @@ static pyprof_result pyprof__write_profile(const pyprof_profile *profile, const 
 
 static int pyprof__to_file(void *user, const void *data, size_t size)   // a pyprof_write_fn; errno tells why
 {
-    return pyprof__write_all(((pyprof__file *)user)->fd, (const char *)data, size);
+    return pyprof__file_write((const pyprof__file *)user, (const char *)data, size);
 }
 
 static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char *path, const pyprof_output *output)
@@ -17522,10 +18080,13 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
     pyprof_result result;
     size_t row;
     int format;
+    char known[320];
     memset(&none, 0, sizeof none);
     if (!output) output = &none;
     format = output->format ? output->format : pyprof__format_by_suffix(path);
-    if (!format) return pyprof__fail(PYPROF_ERR_FORMAT, "cannot write %s: unknown file extension, and no format was asked for", path);
+    if (!format)
+        return pyprof__fail(PYPROF_ERR_FORMAT, "cannot write %.100s: unknown file extension, and no format was asked for; these can be written: %s", path,
+                            pyprof__formats_text(known, sizeof known));
     result = pyprof__output_check(output, format, profile->is_diff, &row);
     if (result == PYPROF_OK) result = pyprof__metric_check(profile, output, row);
     if (result != PYPROF_OK) return result;
@@ -17533,6 +18094,7 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
     result = pyprof__file_open(&file, path);
     if (result == PYPROF_OK) {
         errno = 0;
+        file.hasty = profile->checkpoint > 0;   // the next one comes soon
         result = pyprof__write_profile(profile, output, format, pyprof__to_file, &file);
         if (result == PYPROF_ERR_IO) pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
         result = pyprof__file_close(&file, path, result);
@@ -17557,8 +18119,10 @@ enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 16384, PYPROF__MIN_BYTES = 4 << 2
 
 typedef struct {                 // a tick of the sampler, late or not
     uint64_t now, late;          // when it got its CPU, and how long after the first of the ticks that were due
-    uint64_t last, skipped;      // when it had it before; ticks that were due before at[0], when is not told
+    uint64_t last, skipped;      // when it had it before; ticks that were due before at[0], when is not told,
+    uint64_t skipped_periods;    // and the periods they stood for
     uint64_t at[PYPROF__DUE];    // when each was due
+    uint32_t periods[PYPROF__DUE];   // begun since the one before: more than 1 where ticks are left out
     uint32_t count;
     double rate;
 } pyprof__tick;
@@ -17575,7 +18139,8 @@ typedef struct {                 // time of one kind
 typedef struct {                 // the time of an OS thread, through all thread states that it had
     uint64_t native;
     uint64_t cpu_ns, look_ns;    // its CPU clock when it was last looked at, and when that was
-    uint64_t tick, due;          // the session's tick then; so many of the session's ticks are told
+    uint64_t tick, due;          // the session's tick then; so many of the session's ticks are told,
+    uint64_t thinned;            // and so many of those that were left out
     uint64_t spell;              // the session's number of spells then
     uint64_t looks;              // so often in a row
     int64_t debt_ns;             // CPU time that is to be told once it is known to live on
@@ -17615,7 +18180,11 @@ typedef struct {
     pyprof__index account_index;
     // Ticks so far, and when the latest of them were due: number n at n % DUE.
     uint64_t due, due_ns[PYPROF__DUE];
+    uint64_t thinned;            // ticks that were left out so far
     uint64_t due_now, took_ns;   // since threads were last looked at: ticks, and CPU time of the sampler
+    uint64_t thinned_now;
+    double pace, bound;          // ticks a second, lately; the max_cpu for which some were left out
+    int bound_told;
     uint64_t spells;             // it was paused, or time was left out, so often
     int every;                   // of an OS thread in several interpreters each state is recorded: a dump
     uint32_t unclaimed;          // threads of the recording that only allocated so far
@@ -17642,7 +18211,7 @@ typedef struct {                 // the thread that writes files
     int running, quit;
     int64_t tid;
     pthread_t thread;
-    uint64_t (*poll)(uint64_t now);   // PYPROF_TRIGGER: returns when to look again
+    uint64_t (*poll)(uint64_t now);   // PROFILING=1: what else is to be done; returns when to look again
 } pyprof__saver;
 
 typedef struct { int64_t pid; uint64_t start_ns; char base[1024]; } pyprof__tree;   // the run this process belongs to: see PYPROF_RUN
@@ -17655,8 +18224,11 @@ typedef struct {                 // where the files of PROFILING=1 go
     char formats[256];
     int stream;                  // base is a pipe or a device: written once, at the end
     int sources, quiet, claim;
-    int child, worker;           // of a profiled process; forked
+    int child, worker, late;     // of a profiled process; forked; Python came after the start of the program
     int fallen;                  // to the folder for temporary files
+    int mute;                    // standard error was closed at the start: its number is another file's
+    double rate, period;         // what is told at the start
+    int heap, wait;
 } pyprof__out;
 
 enum { PYPROF__CHILDREN = 256 };
@@ -17681,6 +18253,7 @@ typedef struct {
     int atfork;                  // the handler is registered
     uint64_t again[PYPROF__SESSIONS];   // in a forked child: generations of the sessions that go on once it is sure; 0 = none
     void (*forked)(pyprof *token);      // what PROFILING=1 does then
+    int seen, announced;         // there was an interpreter; the start was told
     pyprof__saver writer;
     pyprof__tree tree;
     pyprof__out out;
@@ -17696,7 +18269,6 @@ static pyprof__mutex pyprof__lock;      // sessions; held for microseconds
 static pyprof__mutex pyprof__control;   // start and stop of the sampler thread
 static pyprof__mutex pyprof__writing;   // of files of sessions: one after the other
 static pyprof__global pyprof__g;
-static __thread int pyprof__is_sampler;
 
 // ---- fork ---------------------------------------------------------------------
 // The child has no sampler thread, and the locks may be held by threads it does not have. What was recorded is the
@@ -17731,22 +18303,6 @@ static void pyprof__enter(void)   // every API function that touches sessions; a
 {
     pid_t pid = __atomic_load_n(&pyprof__g.pid, __ATOMIC_RELAXED);
     if (pid && pid != getpid()) pyprof__after_fork();
-}
-
-// A plugin's code must stay mapped while its thread runs: pin the shared object this code is in, if it is in one.
-static void pyprof__pin(pyprof__pool *pool)
-{
-    size_t capacity;
-    char *maps = pyprof__read_maps(pool, &capacity);
-    const char *at = maps;
-    uint64_t here = (uint64_t)(uintptr_t)(const void *)pyprof__kind_names;
-    char program[512];
-    pyprof__mapping mapping;
-    pyprof__proc_link("exe", program, sizeof program);
-    while ((at = pyprof__next_mapping(at, &mapping)) != NULL)
-        if (here >= mapping.start && here < mapping.end && mapping.path[0] == '/' && strcmp(mapping.path, program) != 0)
-            dlopen(mapping.path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
-    pyprof__free(pool, maps, capacity);
 }
 
 // ---- tokens ------------------------------------------------------------------
@@ -17785,15 +18341,26 @@ static void pyprof__sessions_unlock(void)
     pyprof__mutex_give(&pyprof__lock);
 }
 
-// Notes why a recording is worse than it should be: every reason once, as far as there is room.
-static void pyprof__degrade(pyprof__session *session, const char *reason)
+// Every reason once, as far as there is room. 1 = added.
+static int pyprof__add_reason(pyprof_stats *stats, const char *reason)
 {
-    char *text = session->model.stats.degraded;
-    size_t used = strlen(text), room = sizeof session->model.stats.degraded - used;
-    if (!reason || strstr(text, reason) || strlen(reason) + 3 > room) return;
+    char *text = stats->degraded;
+    size_t used = strlen(text), room = sizeof stats->degraded - used;
+    if (!reason || strstr(text, reason) || strlen(reason) + 3 > room) return 0;
     snprintf(text + used, room, "%s%s", used ? "; " : "", reason);
+    return 1;
+}
+
+static void pyprof__degrade_event(pyprof__session *session, const char *reason)
+{
     pyprof__copy_text(session->event_detail, sizeof session->event_detail, reason);
     session->events |= 1 << PYPROF_EVENT_DEGRADED;
+}
+
+// Notes why a recording is worse than it should be.
+static void pyprof__degrade(pyprof__session *session, const char *reason)
+{
+    if (pyprof__add_reason(&session->model.stats, reason)) pyprof__degrade_event(session, reason);
 }
 
 // ---- recording a sweep ------------------------------------------------------------
@@ -18158,7 +18725,7 @@ static void pyprof__accounts_forget(pyprof__session *session)   // there are too
 }
 
 // The model is a new one: what was recorded has been told.
-static void pyprof__account_renew(pyprof__account *account, uint64_t now, uint64_t due)
+static void pyprof__account_renew(pyprof__account *account, uint64_t now, uint64_t due, uint64_t thinned)
 {
     memset(&account->runs, 0, sizeof account->runs);
     memset(&account->waits, 0, sizeof account->waits);
@@ -18167,6 +18734,7 @@ static void pyprof__account_renew(pyprof__account *account, uint64_t now, uint64
     account->tail_ns = 0;
     account->member = PYPROF__NONE;
     account->due = due;
+    account->thinned = thinned;
     if (account->look_ns < now) account->look_ns = now;
 }
 
@@ -18239,12 +18807,13 @@ static void pyprof__account_note(const pyprof__session *session, pyprof__account
     account->look_ns = now;
     account->tick = session->tick;
     account->spell = session->spells;
+    account->thinned = session->thinned;
     account->cold = thread->cold;
 }
 
 // Of a thread: ticks told now; those at which it stood where it stands, in the state it is in; those at which
-// it was about to leave the CPU there; of these those looked at late.
-typedef struct { uint64_t ticks, stood, ran, late; } pyprof__told;
+// it was about to leave the CPU there; of these those looked at late. Beside them: ticks that were left out.
+typedef struct { uint64_t ticks, stood, ran, late, thinned; } pyprof__told;
 
 // A tick that was due at most PROMPT_NS ago is told by what is found now: that is how long it takes to get
 // there anyway; ELSEWHERE_NS for a thread that runs on another CPU, and so has nothing to do with why the
@@ -18253,7 +18822,7 @@ typedef struct { uint64_t ticks, stood, ran, late; } pyprof__told;
 static pyprof__told pyprof__account_ticks(const pyprof__session *session, const pyprof__account *account, const pyprof__thread *thread,
                                           uint64_t now, uint64_t since, int stood)
 {
-    pyprof__told told = { session->due - since, 0, 0, 0 };
+    pyprof__told told = { session->due - since, 0, 0, 0, 0 };
     uint64_t n, off = thread->off_ns, at = 0;
     int waits = (thread->state & PYPROF__IS_WAITING) != 0, prompt;
     if (stood && off <= account->look_ns) told.stood = told.ticks;
@@ -18278,7 +18847,7 @@ static pyprof__told pyprof__account_look(pyprof__session *session, pyprof__accou
     int old = unmet && (thread->known_ns <= session->awake_ns || session->tick <= 1);
     int goes_on = account->tick && account->spell == session->spells && thread->cpu_ns >= account->cpu_ns
         && (account->tick + 1 >= session->tick || thread->known_ns <= account->look_ns);
-    pyprof__told told = { 0, 0, 0, 0 };
+    pyprof__told told = { 0, 0, 0, 0, 0 };
     if (goes_on && thread->put_off) { account->tick = session->tick; return told; }   // all is told later
     if (!goes_on || session->every) account->due = old ? session->awake_due : session->due - session->due_now;
     if (goes_on) pyprof__account_pass(account, now - account->look_ns, thread->cpu_ns - account->cpu_ns);
@@ -18288,6 +18857,7 @@ static pyprof__told pyprof__account_look(pyprof__session *session, pyprof__accou
         told = pyprof__account_ticks(session, account, thread, now, account->due, goes_on && !runs);
         account->due = session->due;
     }
+    if (goes_on) told.thinned = session->thinned - account->thinned;
     pyprof__account_note(session, account, thread, now);
     // A new one was not there at all of them.
     if (!goes_on && told.ticks > 1) told.ticks = told.stood + told.ran ? told.stood + told.ran : 1;
@@ -18378,6 +18948,7 @@ static void pyprof__record_thread(pyprof__session *session, const pyprof__codes 
     told = pyprof__account_look(session, account, thread, now);
     if (!PYPROF__AT(pyprof__member, model->members, seat->member).wanted) return;
     model->stats.asked += told.ticks;
+    model->stats.thinned += told.thinned;
     model->stats.missed += told.ticks - told.stood - told.ran;
     model->stats.recovered += thread->cause ? 0 : told.late;
     memset(&moment, 0, sizeof moment);
@@ -18461,6 +19032,8 @@ static void pyprof__account_end(pyprof__session *session, pyprof__account *accou
         stats->recovered += owed + due;
     } else if (wanted) stats->missed += owed + due;
     if (wanted) stats->asked += owed + due;
+    if (wanted) stats->thinned += session->thinned - account->thinned;
+    account->thinned = session->thinned;
     pyprof__account_pass(account, now - account->look_ns, cpu - account->cpu_ns);
     account->cpu_ns = cpu;
     account->look_ns = now;
@@ -18475,28 +19048,42 @@ static void pyprof__accounts_pause(pyprof__session *session)   // those whose tu
     }
 }
 
+// So many that the rate asked for is beyond the bound, not only for a moment?
+static int pyprof__is_thinned(uint64_t thinned, uint64_t asked) { return thinned > (asked + thinned) / 100; }
+
+// So many ticks of this session fall in so many of the sampler's periods. At most `most` of them have a tick of
+// the sampler: the others are left out.
+static uint64_t pyprof__record_periods(pyprof__session *session, double periods, uint64_t most)
+{
+    uint64_t many;
+    session->phase += periods;
+    many = (uint64_t)(session->phase + 0.000001);
+    session->phase -= (double)many;
+    if (many <= most) return many;
+    session->thinned += many - most;
+    return most;
+}
+
 // The ticks of this session among those of the sampler that are over.
 static void pyprof__record_due(pyprof__session *session, const pyprof__tick *tick)
 {
     double ratio = session->config.rate_hz / tick->rate;
-    uint64_t before = session->due, many;
+    uint64_t before = session->due, thinned = session->thinned, many;
     uint32_t i;
-    session->phase += ratio * (double)tick->skipped;
-    many = (uint64_t)session->phase;
-    session->phase -= (double)many;
+    many = pyprof__record_periods(session, ratio * (double)tick->skipped_periods, tick->skipped);
     if (many > PYPROF__DUE) {
         session->due += many - PYPROF__DUE;
         many = PYPROF__DUE;
     }
     for (; many; many--, session->due++)
         session->due_ns[session->due % PYPROF__DUE] = tick->last;
-    for (i = 0; i < tick->count; i++) {
-        session->phase += ratio;
-        if (session->phase < 0.999999) continue;
-        session->phase -= 1;
-        session->due_ns[session->due++ % PYPROF__DUE] = tick->at[i];
-    }
+    for (i = 0; i < tick->count; i++)
+        if (pyprof__record_periods(session, ratio * tick->periods[i], 1)) session->due_ns[session->due++ % PYPROF__DUE] = tick->at[i];
     session->due_now += session->due - before;
+    session->thinned_now += session->thinned - thinned;
+    if (session->bound_told || session->thinned == thinned || !pyprof__is_thinned(session->thinned, session->due)) return;
+    session->bound_told = 1;
+    pyprof__degrade_event(session, "sampling costs more than max_cpu allows: ticks are left out");
 }
 
 // Time that nobody could see.
@@ -18508,6 +19095,8 @@ static void pyprof__record_gap(pyprof__session *session, const pyprof__tick *tic
     session->spells++;
     session->due -= session->due_now - 1;
     session->due_now = 1;
+    session->thinned -= session->thinned_now;
+    session->thinned_now = 0;
     session->due_ns[(session->due - 1) % PYPROF__DUE] = tick->now;
     session->awake_ns = session->last_ns;
     session->awake_due = session->due - 1;
@@ -18524,6 +19113,7 @@ static uint64_t pyprof__blind_for(uint64_t now)
 // was seen ever. Under the lock.
 static uint64_t pyprof__owed(const pyprof__session *session, uint64_t now)
 {
+    double pace = session->pace > 0 ? session->pace : session->config.rate_hz;
     uint64_t threads = 0;
     size_t i;
     if (session->paused || now < session->last_ns) return 0;
@@ -18531,18 +19121,21 @@ static uint64_t pyprof__owed(const pyprof__session *session, uint64_t now)
         const pyprof__account *account = &PYPROF__AT(const pyprof__account, session->accounts, i);
         threads += account->tick == session->tick || account->cold;
     }
-    return (threads ? threads : 1) * (uint64_t)((double)(now - session->last_ns) * session->config.rate_hz / 1e9);
+    return (threads ? threads : 1) * (uint64_t)((double)(now - session->last_ns) * pace / 1e9);
 }
 
 // For ever: nobody will tell those ticks later.
 static void pyprof__record_end(pyprof__session *session, int stops)
 {
     pyprof__model *model = &session->model;
-    uint64_t now = pyprof__now(), wall = now - session->last_ns, due = (uint64_t)((double)wall * session->config.rate_hz / 1e9);
+    uint64_t now = pyprof__now(), wall = now - session->last_ns;
+    double pace = session->pace > 0 ? session->pace : session->config.rate_hz;
+    uint64_t due = (uint64_t)((double)wall * pace / 1e9);
     uint64_t asked = model->stats.asked, counted = session->due_now;   // it had a CPU at those, and saw nothing
     size_t i;
     if (session->paused) { pyprof__accounts_settle(session); return; }
     if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
+    session->thinned += (uint64_t)((double)wall * (session->config.rate_hz - pace) / 1e9);
     for (i = 0; i < session->accounts.count; i++)
         pyprof__account_end(session, &PYPROF__AT(pyprof__account, session->accounts, i), now, due > counted ? due - counted : 0);
     if (due) session->due_now = 0;
@@ -18595,7 +19188,7 @@ static void pyprof__record(pyprof__session *session, pyprof__sweeper *sweeper, c
     }
     model->recorded_ns += now - session->last_ns;
     session->last_ns = model->last_ns = now;
-    session->due_now = session->took_ns = 0;
+    session->due_now = session->took_ns = session->thinned_now = 0;
     model->stats.threads = model->members.count;
     if (pyprof__is_over(session, now)) pyprof__record_over(session);
 }
@@ -18625,8 +19218,63 @@ static void pyprof__record_awaits(pyprof__session *session, const pyprof__sweepe
     }
 }
 
+// ---- what sampling may cost ---------------------------------------------------------------
+// The sampler's own CPU time is held against that of the other threads of the process. They may use many CPUs,
+// but the thread that is sampled stands still meanwhile, so one CPU's time counts at most: less what the sampler
+// took of it. A process that idles counts as if it used 0.4 of a CPU. What may be used is saved up for a moment
+// and what was used beyond it is owed, so that neither a burst nor an estimate that is wrong adds up.
+enum { PYPROF__WEIGH_NS = 20000000, PYPROF__FADE_NS = 200000000, PYPROF__REPLAN_NS = 100000000 };
+static const double pyprof__idle_share = 0.4, pyprof__least_rate = 0.25;   // of a CPU; Hz: below it nothing would be learnt
+
+typedef struct {
+    uint64_t at, due;            // when costs were weighed, and are to be again
+    uint64_t own_ns, all_ns;     // CPU time of the sampler and of the process then
+    uint64_t sweeps;             // since then
+    double wall, base, used, done;   // of late: time, CPU time that counts, CPU time of the sampler, sweeps
+    double balance;              // ns: CPU time saved up; below 0 = owed
+} pyprof__governor;
+
+// The rate that max_cpu allows, from the clocks as they are now; 0 = not known.
+static double pyprof__governor_weigh(pyprof__governor *governor, uint64_t now, uint64_t own, uint64_t all, double max_cpu)
+{
+    double wall = (double)(now - governor->at), used = (double)(own - governor->own_ns), base = (double)(all - governor->all_ns) - used;
+    double most = max_cpu * PYPROF__FADE_NS, fade = PYPROF__FADE_NS / (PYPROF__FADE_NS + wall), share, allowed, cost;
+    int first = governor->at == 0;
+    governor->at = now;
+    governor->own_ns = own;
+    governor->all_ns = all;
+    if (base > wall - used) base = wall - used;
+    if (base < wall * pyprof__idle_share) base = wall * pyprof__idle_share;
+    governor->balance = first ? most / 2 : governor->balance + max_cpu * base - used;
+    if (governor->balance > most / 2) governor->balance = most / 2;
+    if (governor->balance < -5 * most) governor->balance = -5 * most;
+    if (first || wall <= 0) return 0;
+    governor->wall = governor->wall * fade + wall;
+    governor->base = governor->base * fade + base;
+    governor->used = governor->used * fade + used;
+    governor->done = governor->done * fade + (double)governor->sweeps;
+    cost = governor->done > 0 ? governor->used / governor->done : 0;
+    // The load rises: what sweeps cost before is of no use.
+    if (governor->balance < 0 && governor->sweeps && used / (double)governor->sweeps > cost) cost = used / (double)governor->sweeps;
+    governor->sweeps = 0;
+    if (cost <= 0) return 0;
+    share = max_cpu * governor->base / governor->wall;
+    allowed = share + governor->balance / PYPROF__FADE_NS;
+    if (allowed < share / 8) allowed = share / 8;
+    allowed *= 1e9 / cost;
+    return allowed > pyprof__least_rate ? allowed : pyprof__least_rate;
+}
+
 // ---- the sampler thread -------------------------------------------------------------
-typedef struct { uint64_t period, base, number, deadline, last, random; double rate; uint32_t seen; } pyprof__schedule;
+typedef struct {
+    uint64_t period, base, number, deadline, last, random;
+    uint64_t stride, told;       // the next tick falls in so many periods; those that are told, by ticks or as left out
+    double rate, allowed;        // as asked for; as the governor lets it be, 0 = any
+    double max_cpu, stretch;     // stretch: of which the stride was drawn
+    uint32_t seen;
+    pyprof__governor governor;
+} pyprof__schedule;
+
 // ---- memory: what is due ten times a second ------------------------------------------------
 enum { PYPROF__GAUGES = 4096, PYPROF__HOUSE_NS = 100000000 };
 
@@ -18648,6 +19296,10 @@ static void pyprof__heap_reasons(pyprof__session *session)   // why memory is wo
 {
     int refused = PYPROF__GET(pyprof__heap.refused);
     pyprof__degrade(session, pyprof__objects_reason());
+    if (PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_LOST)
+        pyprof__degrade(session, "heap: too many allocators came and went: the hooks are on top no more, and see only what reaches them");
+    if (PYPROF__GET(pyprof__heap.looped))
+        pyprof__degrade(session, "heap: an allocator was put on top of the hooks that are on top of it: each called the other without end");
     if (PYPROF__GET(pyprof__heap.full) && refused)
         pyprof__degrade(session, "heap: the system gives no more memory: blocks from new stacks are counted at the deepest "
                         "frame known");
@@ -18667,7 +19319,8 @@ static void pyprof__house_session(pyprof__session *session, const pyprof__gauge 
         pyprof__degrade(session, "max_bytes is used up: new stacks are counted at the deepest frame already known");
     pyprof__heap_reasons(session);
     if (!lost) return;
-    pyprof__degrade(session, lost & 1 ? "heap: the allocation hooks were taken out: live memory is counted from when they were back"
+    pyprof__degrade(session, lost & 1 ? "heap: the allocation hooks were taken out, or covered: live memory is counted from when "
+                    "they were back"
                     : "heap: the interpreter was started anew: live memory is counted from there");
     if (lost & 1) session->events |= 1 << PYPROF_EVENT_HOOKS_LOST;
 }
@@ -18709,8 +19362,9 @@ static void pyprof__heap_tick(uint64_t now)   // ages are measured by this clock
 // When to read the threads' names: at the latest, and if one is missing. When to look for asyncio's tasks again
 typedef struct { uint64_t due, soon, cost, tasks; } pyprof__names;
 
-// The highest rate of the running sessions; 0 = none runs, -1 = there is none at all. Under the lock.
-static double pyprof__wanted_rate(pyprof__sweeper *sweeper)
+// The highest rate of the running sessions; 0 = none runs, -1 = there is none at all. Their smallest max_cpu. Under the
+// lock.
+static double pyprof__wanted_rate(pyprof__sweeper *sweeper, double *max_cpu)
 {
     double rate = 0;
     int i, any = 0, stay = 0, by_signal = 0, opcodes = 0;
@@ -18723,7 +19377,9 @@ static double pyprof__wanted_rate(pyprof__sweeper *sweeper)
         by_signal |= session->config.capture == PYPROF_CAPTURE_SIGNAL;
         opcodes |= session->config.opcodes;
         if (session->config.max_depth > depth) depth = session->config.max_depth;
-        if (!session->paused && session->config.rate_hz > rate) rate = session->config.rate_hz;
+        if (session->paused) continue;
+        if (rate <= 0 || session->config.max_cpu < *max_cpu) *max_cpu = session->config.max_cpu;
+        if (session->config.rate_hz > rate) rate = session->config.rate_hz;
     }
     sweeper->max_depth = depth;
     if (stay && sweeper->cpu >= 0 && pyprof__cpus_set(&sweeper->allowed)) sweeper->cpu = -1;
@@ -18735,11 +19391,22 @@ static double pyprof__wanted_rate(pyprof__sweeper *sweeper)
     return any ? rate : -1;
 }
 
+// Ticks are left out by making one stand for several periods. So many, on average, as a real number.
+static double pyprof__schedule_stretch(const pyprof__schedule *schedule)
+{
+    return schedule->allowed > 0 && schedule->allowed < schedule->rate ? schedule->rate / schedule->allowed : 1;
+}
+
 // One deadline a period, at a random place in it: exact on average, in step with nothing. Absolute, so that being late
-// once delays nothing else.
+// once delays nothing else. Of several periods that it stands for it is as random.
 static void pyprof__schedule_next(pyprof__schedule *schedule)
 {
-    schedule->deadline = schedule->base + schedule->number * schedule->period + pyprof__random(&schedule->random) % schedule->period;
+    double stretch = schedule->stretch = pyprof__schedule_stretch(schedule);
+    schedule->stride = (uint64_t)stretch;
+    if (stretch > (double)schedule->stride)
+        schedule->stride += (double)(pyprof__random(&schedule->random) >> 11) / 9007199254740992.0 < stretch - (double)schedule->stride;
+    schedule->deadline = schedule->base + schedule->number * schedule->period
+        + pyprof__random(&schedule->random) % (schedule->period * schedule->stride);
 }
 
 static void pyprof__schedule_rate(pyprof__schedule *schedule, double rate)
@@ -18748,15 +19415,31 @@ static void pyprof__schedule_rate(pyprof__schedule *schedule, double rate)
     schedule->rate = rate;
     schedule->period = rate > 0 ? (uint64_t)(1e9 / rate) : 3600 * pyprof__second;
     schedule->base = pyprof__now();
-    schedule->number = 0;
+    schedule->number = schedule->told = 0;
     pyprof__schedule_next(schedule);
+}
+
+// The rate has changed while the next tick is far off: what is left of the way to it gets shorter or longer by as much.
+static void pyprof__schedule_replan(pyprof__schedule *schedule, uint64_t now)
+{
+    double ratio = pyprof__schedule_stretch(schedule) / schedule->stretch;
+    uint64_t end = schedule->base + (schedule->number + schedule->stride) * schedule->period;
+    uint64_t least = schedule->base + schedule->told * schedule->period, number;
+    if (schedule->deadline < now + PYPROF__WEIGH_NS || (ratio > 0.99 && ratio < 1.01)) return;
+    schedule->stretch *= ratio;
+    schedule->deadline = now + (uint64_t)((double)(schedule->deadline - now) * ratio);
+    if (schedule->deadline < least) schedule->deadline = least;
+    number = (schedule->deadline - schedule->base) / schedule->period;
+    if (schedule->number > number) schedule->number = number;
+    number = (now + (uint64_t)((double)(end - now) * ratio) - schedule->base) / schedule->period;
+    schedule->stride = number > schedule->number ? number - schedule->number : 1;
 }
 
 // The sampler is here now: which ticks were due, and when is the next one?
 static void pyprof__schedule_collect(pyprof__schedule *schedule, uint64_t now, pyprof__tick *tick)
 {
-    uint64_t behind = now > schedule->deadline ? (now - schedule->base) / schedule->period - schedule->number : 0;
-    tick->skipped = tick->count = 0;
+    uint64_t behind = now > schedule->deadline ? ((now - schedule->base) / schedule->period - schedule->number) / schedule->stride : 0;
+    tick->skipped = tick->skipped_periods = tick->count = 0;
     tick->now = now;
     tick->rate = schedule->rate;
     tick->late = now - schedule->deadline;
@@ -18764,14 +19447,47 @@ static void pyprof__schedule_collect(pyprof__schedule *schedule, uint64_t now, p
     schedule->last = now;
     if (behind > PYPROF__DUE - 2) {
         tick->skipped = behind - (PYPROF__DUE - 2);
-        schedule->number += tick->skipped;
+        schedule->number += tick->skipped * schedule->stride;
+        tick->skipped_periods = schedule->number - schedule->told;
+        schedule->told = schedule->number;
         pyprof__schedule_next(schedule);
     }
     while (schedule->deadline <= now && tick->count < PYPROF__DUE) {
-        tick->at[tick->count++] = schedule->deadline;
-        schedule->number++;
+        uint64_t told = schedule->told;
+        schedule->told = (schedule->deadline - schedule->base) / schedule->period + 1;
+        tick->at[tick->count] = schedule->deadline;
+        tick->periods[tick->count++] = (uint32_t)(schedule->told - told);
+        schedule->number += schedule->stride;
         pyprof__schedule_next(schedule);
     }
+}
+
+// Tells sessions at which rate they are sampled. Under the lock.
+static void pyprof__schedule_tell(const pyprof__schedule *schedule)
+{
+    double pace = schedule->rate / pyprof__schedule_stretch(schedule);
+    int i;
+    for (i = 0; i < PYPROF__SESSIONS; i++) {
+        pyprof__session *session = &pyprof__g.sessions[i];
+        if (!(session->generation & 1) || session->paused) continue;
+        session->pace = pace < session->config.rate_hz ? pace : session->config.rate_hz;
+        if (pace < session->config.rate_hz) session->bound = schedule->max_cpu;
+    }
+}
+
+// Weighs now and then what sampling costs, and so chooses the rate.
+static void pyprof__govern(pyprof__schedule *schedule, uint64_t now)
+{
+    pyprof__governor *governor = &schedule->governor;
+    uint64_t own, took;
+    if (now < governor->due) return;
+    now = pyprof__now();
+    own = pyprof__own_cpu();
+    schedule->allowed = pyprof__governor_weigh(governor, now, own, pyprof__process_cpu(), schedule->max_cpu);
+    took = pyprof__now() - now;
+    if (took > PYPROF__REPLAN_NS / 100) took = PYPROF__REPLAN_NS / 100;   // it may have lost the CPU
+    governor->due = now + (100 * took > PYPROF__WEIGH_NS ? 100 * took : schedule->allowed > 0 ? PYPROF__WEIGH_NS : PYPROF__WEIGH_NS / 10);
+    pyprof__schedule_replan(schedule, now);
 }
 
 static void pyprof__deliver_events(void)
@@ -18834,7 +19550,7 @@ static int pyprof__prove(pyprof__sweeper *sweeper)
     if (pyprof__g.doubts++ == 0) pyprof__g.doubted_ns = pyprof__now();
     if (pyprof__g.doubts < 100 || pyprof__now() - pyprof__g.doubted_ns < 3 * pyprof__second) return 0;
     pyprof__sessions_lock();
-    pyprof__copy_text(pyprof__g.refused, sizeof pyprof__g.refused, pyprof__error_text);
+    pyprof__copy_text(pyprof__g.refused, sizeof pyprof__g.refused, pyprof__error_text());
     pyprof__degrade_all(pyprof__g.refused);
     pyprof__sessions_unlock();
     return 0;
@@ -18845,18 +19561,23 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     pyprof__tick tick;
     uint64_t retried = sweeper->retried;
     int i, present;
+    memset(&tick, 0, sizeof tick);
     pyprof__schedule_collect(schedule, pyprof__now(), &tick);
     sweeper->late = tick.late > PYPROF__PROMPT_NS || tick.count > 1;
-    sweeper->turns = (size_t)(schedule->period / PYPROF__TURN_NS);
+    sweeper->turns = (size_t)(schedule->period * (tick.count ? tick.periods[tick.count - 1] : 1) / PYPROF__TURN_NS);
     sweeper->blind = !pyprof__prove(sweeper);
     present = !sweeper->blind && pyprof__sweep(sweeper, tick.now);
+    if (present && !pyprof__g.seen) {   // now there is something to tell of
+        pyprof__g.seen = 1;
+        pyprof__wake(&pyprof__g.writer.word);
+    }
     if (present) pyprof__watch_lateness(sweeper, tick.now, tick.late);
     if (present && (tick.now > names->due || (tick.now > names->soon && pyprof__names_missing(&sweeper->list)))) {   // 5 % of the time at most
         uint64_t begin = pyprof__now(), took;
         int all = tick.now > names->due;
         pyprof__names_read(&sweeper->list, sweeper->codes.text, all || !sweeper->list.active);
         took = pyprof__now() - begin;
-        if (all) names->due = tick.now + pyprof__second;
+        if (all) names->due = tick.now + (20 * took > pyprof__second ? 20 * took : pyprof__second);
         if (!all || !sweeper->list.active) names->cost = took > names->cost ? names->cost + names->cost / 4 : took > 1000 ? took : 1000;
         names->soon = tick.now + 20 * names->cost;   // the cost as usual: it may have lost the CPU this time
     }
@@ -18883,6 +19604,8 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     pyprof__sessions_unlock();
     pyprof__busy_note(sweeper, tick.now);
     pyprof__deliver_events();
+    schedule->governor.sweeps++;
+    pyprof__govern(schedule, tick.now);
     pyprof__sweep_done(sweeper);
 }
 
@@ -18895,6 +19618,15 @@ static int pyprof__is_alone(void)
     __atomic_store_n(&pyprof__g.writer.quit, 1, __ATOMIC_RELEASE);
     pyprof__wake(&pyprof__g.writer.word);
     return 1;
+}
+
+// When the sampler has to be up again: for the next tick, for the heap, or to see whether ticks that are far
+// apart have to be.
+static uint64_t pyprof__schedule_until(const pyprof__schedule *schedule, uint64_t house_due)
+{
+    uint64_t until = schedule->deadline, weigh = schedule->governor.at + PYPROF__REPLAN_NS;
+    if (PYPROF__GET(pyprof__heap.users) && house_due < until) until = house_due;
+    return schedule->rate > 0 && schedule->stride > 1 && weigh < until ? weigh : until;
 }
 
 static void *pyprof__sampler_main(void *argument)
@@ -18916,11 +19648,12 @@ static void *pyprof__sampler_main(void *argument)
     for (;;) {
         schedule.seen = __atomic_load_n(&pyprof__g.wake, __ATOMIC_ACQUIRE);
         pyprof__sessions_lock();
-        rate = pyprof__wanted_rate(sweeper);
+        rate = pyprof__wanted_rate(sweeper, &schedule.max_cpu);
         if (rate < 0) break;
-        pyprof__sessions_unlock();
         pyprof__schedule_rate(&schedule, rate);
-        until = PYPROF__GET(pyprof__heap.users) && house.due < schedule.deadline ? house.due : schedule.deadline;
+        pyprof__schedule_tell(&schedule);
+        pyprof__sessions_unlock();
+        until = pyprof__schedule_until(&schedule, house.due);
         if (pyprof__now() >= alone_due) {
             if (pyprof__is_alone()) { pyprof__sessions_lock(); break; }
             alone_due = pyprof__now() + pyprof__second;
@@ -18929,6 +19662,7 @@ static void *pyprof__sampler_main(void *argument)
         if (pyprof__now() < until) pyprof__sweeper_sleep(sweeper, &pyprof__g.wake, schedule.seen, until);
         pyprof__heap_tick(pyprof__now());
         if (rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names);
+        else if (rate > 0 && schedule.stride > 1) pyprof__govern(&schedule, pyprof__now());
         if (pyprof__now() < house.due) continue;
         if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) head = 0;
         runs = head ? pyprof__gc_runs(&sweeper->source, &sweeper->runtime) : -1;
@@ -18979,7 +19713,7 @@ static pyprof_result pyprof__sampler_start(void)
 }
 
 // ---- starting and ending a session ---------------------------------------------------
-static pyprof_result pyprof__config_check(const pyprof_config *config)
+static pyprof_result pyprof__config_values(const pyprof_config *config)
 {
     static const struct { size_t offset; const char *name, *what; } later[] = {
         { offsetof(pyprof_config, children), "children", "following child processes" },
@@ -18987,20 +19721,22 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
     };
     size_t i;
     int value;
-    if (!(config->rate_hz >= 0 && config->rate_hz <= 100000))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: it must be 0 (for the default) to 100000", config->rate_hz);
-    if (config->rate_hz > 0 && config->rate_hz < 0.001)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: the lowest is 0.001", config->rate_hz);
+    if (!(config->rate_hz >= 0 && config->rate_hz <= 100000) || (config->rate_hz > 0 && config->rate_hz < 0.001))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: it must be 0.001 to 100000, or 0 for the default, 100", config->rate_hz);
     if (!(config->duration_s >= 0 && config->duration_s < 1e9))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "duration_s is %g: it must be 0 (no end) or more", config->duration_s);
-    if (!(config->timeline_s > -1e9 && config->timeline_s < 1e9)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "timeline_s is %g", config->timeline_s);
+    if (!(config->max_cpu >= 0 && config->max_cpu <= 1e6))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_cpu is %g: it must be 0 (for the default, 0.25) to 1000000", config->max_cpu);
+    if (!(config->timeline_s > -1e9 && config->timeline_s < 1e9))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "timeline_s is %g: seconds, or less than 0 for none", config->timeline_s);
     if (config->capture < 0 || config->capture > PYPROF_CAPTURE_SIGNAL)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "capture is %d: no such value", config->capture);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "capture is %d: it must be AUTO (0), COPY (1) or SIGNAL (2)", config->capture);
     if (config->heap_interval_bytes > (uint64_t)1 << 40)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap_interval_bytes is %llu: the most is 2^40", (unsigned long long)config->heap_interval_bytes);
-    if (config->heap < 0 || config->heap > PYPROF_HEAP_EXACT) return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap is %d: no such value", config->heap);
+    if (config->heap < 0 || config->heap > PYPROF_HEAP_EXACT)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap is %d: it must be OFF (0), SAMPLED (1) or EXACT (2)", config->heap);
     if (config->paths < 0 || config->paths > PYPROF_PATHS_HASHED)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", config->paths);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: it must be FULL (0), BASE (1) or HASHED (2)", config->paths);
     if (config->after_fork < 0 || config->after_fork > PYPROF_AFTER_FORK_START)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "after_fork is %d: no such value", config->after_fork);
     if (!(config->checkpoint_s >= 0 && config->checkpoint_s < 1e9))
@@ -19016,8 +19752,6 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
         return pyprof__fail(PYPROF_ERR_BUDGET, "max_bytes is %llu: a session needs %d", (unsigned long long)config->max_bytes, PYPROF__MIN_BYTES);
     if (config->thread_filter && strlen(config->thread_filter) > 255)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "thread_filter is longer than 255 bytes");
-    for (i = 0; i < PYPROF__COUNT(config->reserved); i++)
-        if (config->reserved[i]) return pyprof__fail(PYPROF_ERR_ARGUMENT, "reserved must be 0: is the config zeroed?");
     if (config->pid != 0 && config->pid != getpid())
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "pid is %lld: profiling another process is not supported yet", (long long)config->pid);
     for (i = 0; i < PYPROF__COUNT(later); i++) {
@@ -19027,10 +19761,48 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
     return PYPROF_OK;
 }
 
+// What a config holds that lay on the stack and was not zeroed: pointers to nothing, numbers that nobody means.
+static int pyprof__config_is_wild(const pyprof_config *config)
+{
+    const double numbers[] = { config->rate_hz, config->duration_s, config->timeline_s, config->checkpoint_s, config->max_cpu };
+    const int choices[] = { config->heap, config->capture, config->children, config->native, config->paths, config->opcodes, config->after_fork };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(numbers); i++) {
+        double size = numbers[i] < 0 ? -numbers[i] : numbers[i];
+        if (size > 0 && (size < 1e-30 || size > 1e30)) return 1;
+    }
+    for (i = 0; i < PYPROF__COUNT(choices); i++)
+        if (choices[i] < -1000 || choices[i] > 1000) return 1;
+    return 0;
+}
+
+static pyprof_result pyprof__config_check(const pyprof_config *config)
+{
+    const struct { const char *name; uint64_t to; } pointers[] = {
+        { "thread_filter", (uintptr_t)config->thread_filter }, { "checkpoint", (uintptr_t)config->checkpoint },
+        { "allocator.alloc", (uintptr_t)config->allocator.alloc }, { "allocator.free", (uintptr_t)config->allocator.free },
+        { "logger.fn", (uintptr_t)config->logger.fn }, { "on_event.fn", (uintptr_t)config->on_event.fn },
+    };
+    char text[sizeof pyprof__details[0].text];
+    pyprof_result result;
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(config->reserved); i++)
+        if (config->reserved[i]) return pyprof__fail(PYPROF_ERR_ARGUMENT, "reserved must be 0: is the config zeroed?");
+    for (i = 0; i < PYPROF__COUNT(pointers); i++)
+        if (pointers[i].to && !pyprof__is_mapped(pointers[i].to))
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is 0x%llx, where there is nothing: is the config zeroed?", pointers[i].name,
+                                (unsigned long long)pointers[i].to);
+    result = pyprof__config_values(config);
+    if (result == PYPROF_OK || !pyprof__config_is_wild(config)) return result;
+    pyprof__copy_text(text, sizeof text, pyprof__error_text());
+    return pyprof__fail(result, "%.460s: is the config zeroed?", text);
+}
+
 static void pyprof__config_defaults(pyprof_config *config)
 {
     if (!(config->rate_hz > 0)) config->rate_hz = 100;
     if (!(config->timeline_s < 0) && !(config->timeline_s > 0)) config->timeline_s = 60;
+    if (!(config->max_cpu > 0)) config->max_cpu = 0.25;
     if (!config->max_depth) config->max_depth = 1024;
     if (!config->max_bytes) config->max_bytes = 256u << 20;
     if (!config->heap_interval_bytes) config->heap_interval_bytes = 512u << 10;
@@ -19069,7 +19841,8 @@ static int pyprof__session_clear(pyprof__session *session, uint64_t start_ns)
     session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
     session->spot_map.count = 0;
     for (i = 0; i < session->seats.count; i++) PYPROF__AT(pyprof__seat, session->seats, i).member = PYPROF__NONE;
-    for (i = 0; i < session->accounts.count; i++) pyprof__account_renew(&PYPROF__AT(pyprof__account, session->accounts, i), start_ns, session->due);
+    for (i = 0; i < session->accounts.count; i++)
+        pyprof__account_renew(&PYPROF__AT(pyprof__account, session->accounts, i), start_ns, session->due, session->thinned);
     return pyprof__model_begin(&session->model) && (!session->heap || pyprof__heap_view_begin(&session->view, &session->pool));
 }
 
@@ -19121,12 +19894,26 @@ static pyprof_result pyprof__session_open(const pyprof_config *config, uint64_t 
     return PYPROF_OK;
 }
 
+// The rate that was reached, on average.
+static void pyprof__tell_thinned(const pyprof__session *session, pyprof_stats *stats)
+{
+    double asked = (double)stats->asked, all = asked + (double)stats->thinned, rate = session->config.rate_hz, percent = 100 * session->bound;
+    char wanted[48], reached[48], most[48], text[256];
+    if (!pyprof__is_thinned(stats->thinned, stats->asked)) return;
+    pyprof__format_fixed(wanted, sizeof wanted, rate, rate < 10 ? 3 : 0);
+    pyprof__format_fixed(reached, sizeof reached, rate * asked / all, rate * asked / all < 10 ? 3 : 0);
+    pyprof__format_fixed(most, sizeof most, percent, percent < 1 ? 4 : 0);
+    snprintf(text, sizeof text, "max_cpu: %s Hz cost more than %s %% of the CPU time of the process, %s Hz were reached", wanted, most, reached);
+    pyprof__add_reason(stats, text);
+}
+
 // The stats of a session as of now, under the lock.
 static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *stats)
 {
     *stats = session->model.stats;
     stats->own_cpu_ns = pyprof__g.own_cpu_ns > session->own_cpu_start ? pyprof__g.own_cpu_ns - session->own_cpu_start : 0;
     stats->own_bytes = session->pool.used + __atomic_load_n(&pyprof__g.sweeper.pool.used, __ATOMIC_RELAXED);
+    pyprof__tell_thinned(session, stats);
     if (!session->heap) return;
     stats->own_bytes += pyprof__heap_bytes();
     stats->heap_state = PYPROF__GET(pyprof__heap.state);
@@ -19312,13 +20099,13 @@ static void *pyprof__dump_main(void *argument)
     if (job->result == PYPROF_OK) {
         pyprof__names_read(&job->sweeper.list, job->sweeper.codes.text, 1);
         tick.now = tick.at[0] = pyprof__now();
-        tick.count = 1;
+        tick.count = tick.periods[0] = 1;
         tick.rate = job->session.config.rate_hz;
         pyprof__record(&job->session, &job->sweeper, &tick, 1, 0);
         pyprof__record_awaits(&job->session, &job->sweeper);
         job->session.model.stats.own_cpu_ns = pyprof__own_cpu();
     }
-    memcpy(job->error, pyprof__error_text, sizeof job->error);
+    pyprof__copy_text(job->error, sizeof job->error, pyprof__error_text());
     job->done = 1;
     return NULL;
 }
@@ -19372,7 +20159,7 @@ static void pyprof__say_in_log(const char *text)
     char path[PYPROF__OUT_PATH], line[1500];
     int fd;
     snprintf(path, sizeof path, "%s.log", pyprof__g.out.base);
-    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
+    fd = pyprof__open(AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return;
     snprintf(line, sizeof line, "pid %ld: %s", (long)getpid(), text);
     pyprof__write_all(fd, line, strlen(line));   // one write: lines of several processes do not mix
@@ -19389,7 +20176,7 @@ static void pyprof__say(int problem, const char *format, ...)   // problem: told
     va_start(list, format);
     size = vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    if (size <= 0) return;
+    if (size <= 0 || (pyprof__g.out.mute && !pyprof__g.out.child)) return;
     if (pyprof__g.out.child) pyprof__say_in_log(text);
     else pyprof__write_all(2, text, strlen(text));
 }
@@ -19409,8 +20196,8 @@ static void pyprof__tree_join(void)
     tree->pid = strtoll(text, &at, 10);
     tree->start_ns = strtoull(at, &at, 10);
     pyprof__copy_text(tree->base, sizeof tree->base, *at == ' ' ? at + 1 : "");
-    pyprof__g.out.child = tree->base[0] != 0;
-    pyprof__copy_text(pyprof__g.out.base, sizeof pyprof__g.out.base, tree->base);   // for PREFIX.log
+    pyprof__g.out.child |= tree->base[0] != 0;
+    if (tree->base[0]) pyprof__copy_text(pyprof__g.out.base, sizeof pyprof__g.out.base, tree->base);   // for PREFIX.log
 }
 
 // ---- names of files -----------------------------------------------------------
@@ -19550,12 +20337,12 @@ static int pyprof__out_fall_back(void)
 // ---- writing ----------------------------------------------------------------------
 static void pyprof__env_save(const pyprof_profile *profile, const char *name, const pyprof_output *output)
 {
-    char path[PYPROF__OUT_PATH], error[sizeof pyprof__error_text];
+    char path[PYPROF__OUT_PATH], error[sizeof pyprof__details[0].text];
     pyprof_result result;
     pyprof__out_path(path, name);
     result = pyprof__save_path(profile, path, output);
     if (result == PYPROF_ERR_IO) {
-        pyprof__copy_text(error, sizeof error, pyprof__error_text);
+        pyprof__copy_text(error, sizeof error, pyprof__error_text());
         if (!pyprof__out_fall_back()) pyprof__fail(result, "%s", error);
         else {
             pyprof__out_path(path, name);
@@ -19563,7 +20350,7 @@ static void pyprof__env_save(const pyprof_profile *profile, const char *name, co
             result = pyprof__save_path(profile, path, output);
         }
     }
-    if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof__error_text);
+    if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof__error_text());
     else if (!profile->checkpoint) pyprof__say(0, "pyprof: wrote %s\n", path);
 }
 
@@ -19631,10 +20418,12 @@ static void pyprof__env_write(const pyprof_profile *profile)
 static int pyprof__env_any(const pyprof_profile *profile)
 {
     const pyprof_stats *stats = &profile->model.stats;
+    int brief = profile->model.recorded_ns < 2 * pyprof__second;
     if (stats->asked || stats->heap_samples || stats->degraded[0]) return 1;
-    if (pyprof__g.out.child || profile->children.count) return 0;   // what its children recorded is what was asked for
+    // What its children recorded is what was asked for. A command of a server can load Python and not run it.
+    if (pyprof__g.out.child || profile->children.count || (brief && pyprof__g.out.late)) return 0;
     pyprof__say(1, "pyprof: nothing was recorded: Python did not run in pid %ld%s\n", (long)getpid(),
-                profile->model.recorded_ns < pyprof__second ? ", or ended before the first sample" : "");
+                brief ? ", or ended before the first sample" : "");
     return 0;
 }
 
@@ -19788,26 +20577,36 @@ static void pyprof__writer_stop(void)
     __atomic_store_n(&writer->running, 0, __ATOMIC_RELEASE);
 }
 
+static int pyprof__waits_in_vain(int64_t tid)   // it sleeps: for a lock, or the disk?
+{
+    char text[512];
+    const char *state;
+    snprintf(text, sizeof text, "/proc/self/task/%lld/stat", (long long)tid);
+    state = pyprof__read_file(AT_FDCWD, text, text, sizeof text) > 0 ? strrchr(text, ')') : NULL;
+    return !state || state[2] == 'S';
+}
+
 // The process is about to end, or to become another program. This may be a signal handler: so it only asks the writer,
-// and waits while that gets on. One whose handler interrupted the owner of a lock never would.
+// and waits while that gets on, runs or waits for the disk. One whose handler interrupted the owner of a lock sleeps.
 static void pyprof__leave(void)
 {
     pyprof__saver *writer = &pyprof__g.writer;
+    int error = errno, asleep_ms = 0, ms;
     struct timespec used = { 0, 0 }, before = { 0, 0 };
     uint32_t asked;
-    clockid_t clock;
-    int idle_ms;
     if (pyprof__g.pid != getpid() || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)
         || __atomic_load_n(&writer->tid, __ATOMIC_ACQUIRE) == pyprof__gettid()) return;
     asked = __atomic_add_fetch(&writer->asked, 1, __ATOMIC_ACQ_REL);
     pyprof__wake(&writer->word);
-    // The clock of a thread by its id, as the kernel makes it: ~tid << 3, and 6 for a thread's scheduler time.
-    clock = (clockid_t)((~(uint32_t)writer->tid) << 3 | 6);
-    for (idle_ms = 0; idle_ms < 2000 && (int32_t)(__atomic_load_n(&writer->done, __ATOMIC_ACQUIRE) - asked) < 0; idle_ms++) {
+    for (ms = 0; ms < 60000 && asleep_ms < 2000 && (int32_t)(__atomic_load_n(&writer->done, __ATOMIC_ACQUIRE) - asked) < 0; ms++) {
+        // The clock of a thread by its id, as the kernel makes it: ~tid << 3, and 6 for a thread's scheduler time.
+        clockid_t clock = (clockid_t)((~(uint32_t)writer->tid) << 3 | 6);
         pyprof__nap(1000000);
-        if (syscall(SYS_clock_gettime, clock, &used) == 0 && used.tv_nsec != before.tv_nsec) idle_ms = 0;
+        if (syscall(SYS_clock_gettime, clock, &used) == 0 && used.tv_nsec != before.tv_nsec) asleep_ms = 0;
+        else if (++asleep_ms % 16 == 0 && !pyprof__waits_in_vain(writer->tid)) asleep_ms = 0;
         before = used;
     }
+    errno = error;
 }
 
 // ---- a session's own checkpoint -----------------------------------------------------
@@ -19839,18 +20638,13 @@ static pyprof_result pyprof__checkpoint_name(const pyprof_config *config, int ch
 //   Uses       SESSION
 //   Promise    as said at each declaration
 // ============================================================================
-static const char *const pyprof__result_texts[] = {
-    "ok", "bad argument", "wrong state", "busy", "out of memory", "input/output error", "unknown format", "no CPython in the process",
-    "not supported", "permission denied", "no such process", "disabled", "memory budget too small",
-};
-
 PYPROF__DEF const char *pyprof_result_string(pyprof_result result)
 {
     size_t i = (size_t)result;
     return i < PYPROF__COUNT(pyprof__result_texts) ? pyprof__result_texts[i] : "unknown result";
 }
 
-PYPROF__DEF const char *pyprof_last_error(void) { return pyprof__error_text; }
+PYPROF__DEF const char *pyprof_last_error(void) { return pyprof__error_text(); }
 
 PYPROF__DEF const char *pyprof_version(void) { return PYPROF_VERSION_STRING; }
 
@@ -19912,7 +20706,7 @@ static pyprof_result pyprof__start_heap(int slot)
     pyprof__heap_noting();
     pyprof__sessions_unlock();
     if (running) pyprof__heap_request();
-    else if (result == PYPROF_OK && !pyprof__below[0][0].malloc) {   // nobody else uses the allocators yet
+    else if (result == PYPROF_OK && !pyprof__hooks_were_in()) {   // nobody else uses the allocators yet
         pyprof__heap_settle(NULL);
         PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_PENDING);   // if there was an interpreter before, the next one drops them
     }
@@ -19929,12 +20723,12 @@ static pyprof_result pyprof__start_first(const pyprof_config *config, uint64_t a
     if (result != PYPROF_OK) return result;
     pyprof__g.doubts = 0;
     result = pyprof__self_check(sweeper, 50, &pyprof__g.proven);
+    if (result == PYPROF_OK) result = pyprof__stay_mapped();
     pyprof__sessions_lock();
     __atomic_store_n(&pyprof__g.own_cpu_ns, 0, __ATOMIC_RELAXED);
     if (result == PYPROF_OK) result = pyprof__session_open(config, again, slot);
     pyprof__sessions_unlock();
     if (result != PYPROF_OK) { pyprof__sweeper_close(sweeper); return result; }
-    pyprof__pin(&sweeper->pool);
     result = pyprof__sampler_start();
     if (result == PYPROF_OK) return result;
     pyprof__g.sessions[*slot].generation++;
@@ -19966,7 +20760,8 @@ static void pyprof__sampler_stop(void)
 static void pyprof__at_exit(void)
 {
     if (pyprof__g.env_session && pyprof__g.env_pid == getpid()) pyprof_stop(pyprof__g.env_session, NULL);
-    pyprof__leave();
+    if (pyprof__g.writer.quit && pyprof__g.pid == getpid()) pyprof__write_all_now();   // the writer has gone: see pyprof__is_alone
+    else pyprof__leave();
 }
 
 static void pyprof__exits_watch(void)
@@ -19997,7 +20792,7 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     }
     pyprof__control_unlock();
     if (config->logger.fn && result == PYPROF_OK) config->logger.fn(config->logger.user, PYPROF_LEVEL_INFO, "pyprof: sampling");
-    else if (config->logger.fn) config->logger.fn(config->logger.user, PYPROF_LEVEL_ERROR, pyprof__error_text);
+    else if (config->logger.fn) config->logger.fn(config->logger.user, PYPROF_LEVEL_ERROR, pyprof__error_text());
     return result;
 }
 
@@ -20154,7 +20949,7 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
             found->last_ns = found->awake_ns = now;
             found->spells++;
             found->awake_due = found->due;
-            found->due_now = 0;
+            found->due_now = found->thinned_now = 0;
         }
         pyprof__heap_noting();
     }
@@ -20753,15 +21548,6 @@ static void pyprof__env_unknown(void)   // a variable that nobody reads is a mis
     }
 }
 
-// The suffixes that can be written: "json, txt, svg..."
-static void pyprof__formats_text(char *text, size_t capacity)
-{
-    size_t i, used = 0;
-    for (i = 0, text[0] = 0; i < PYPROF__COUNT(pyprof__formats); i++)
-        if (pyprof__formats[i].write && used < capacity)
-            used += (size_t)snprintf(text + used, capacity - used, "%s%s", used ? ", " : "", pyprof__formats[i].suffix + 1);
-}
-
 // PYPROF_FORMATS as "json,svg": blanks and points in front of a name are forgiven.
 static int pyprof__env_formats(char *formats, size_t capacity)   // 0 = bad, told by pyprof_last_error
 {
@@ -20875,6 +21661,24 @@ static void pyprof__env_place(void)   // tried now, when something can still be 
     pyprof__say(1, "pyprof: %s; the files go to %s\n", error, path);
 }
 
+// As soon as Python runs: a program can load it and never start it.
+static void pyprof__env_announce(void)
+{
+    char path[PYPROF__OUT_PATH];
+    const pyprof__out *out = &pyprof__g.out;
+    pyprof__g.announced = 1;
+    pyprof__out_path(path, "profile");
+    pyprof__say(0, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s%s%s%s\n", (long)getpid(), out->rate, path,
+                out->suffix[0] || out->stream ? "" : ".{", out->suffix[0] || out->stream ? "" : out->formats,
+                out->suffix[0] || out->stream ? "" : "}");
+    if (out->heap && !out->suffix[0] && !out->stream) {
+        pyprof__out_path(path, "memory_snapshot");
+        pyprof__say(0, "pyprof: tracking memory (%s): %s.{txt,pkl}; what there is so far is written at 1, 2, 4, 8... s, then every %g s\n",
+                    out->heap == PYPROF_HEAP_EXACT ? "every block" : "sampled", path, out->period);
+    }
+    if (out->wait) pyprof__say(0, "pyprof: idle until it is told to start%s%s\n", pyprof__g.trigger[0] ? ": echo start >" : "", pyprof__g.trigger);
+}
+
 // ---- switched while it runs: PYPROF_TRIGGER ----------------------------------------------
 static void pyprof__trigger_act(const char *word)
 {
@@ -20911,6 +21715,12 @@ static uint64_t pyprof__trigger_poll(uint64_t now)
     word[size > 0 ? strcspn(word, " \t\r\n") : 0] = 0;
     pyprof__trigger_act(word);
     return due;
+}
+
+static uint64_t pyprof__env_poll(uint64_t now)   // what the writer thread does beside writing
+{
+    if (pyprof__g.seen && !pyprof__g.announced) pyprof__env_announce();
+    return pyprof__g.trigger[0] ? pyprof__trigger_poll(now) : UINT64_MAX;
 }
 
 // ---- the start -----------------------------------------------------------------------
@@ -20960,22 +21770,6 @@ static pyprof_result pyprof__env_begin(pyprof_config *config, pyprof **started)
     return pyprof_start(config, started);
 }
 
-static void pyprof__env_announce(const pyprof_config *config, int wait)
-{
-    char path[PYPROF__OUT_PATH];
-    const pyprof__out *out = &pyprof__g.out;
-    pyprof__out_path(path, "profile");
-    pyprof__say(0, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s%s%s%s\n", (long)getpid(), config->rate_hz, path,
-                out->suffix[0] || out->stream ? "" : ".{", out->suffix[0] || out->stream ? "" : out->formats,
-                out->suffix[0] || out->stream ? "" : "}");
-    if (config->heap && !out->suffix[0] && !out->stream) {
-        pyprof__out_path(path, "memory_snapshot");
-        pyprof__say(0, "pyprof: tracking memory (%s): %s.{txt,pkl}; what there is so far is written at 1, 2, 4, 8... s, then every %g s\n",
-                    config->heap == PYPROF_HEAP_EXACT ? "every block" : "sampled", path, config->checkpoint_s);
-    }
-    if (wait) pyprof__say(0, "pyprof: idle until it is told to start%s%s\n", pyprof__g.trigger[0] ? ": echo start >" : "", pyprof__g.trigger);
-}
-
 // From now on the writer thread has a session of PROFILING=1 to write.
 static void pyprof__env_adopt(pyprof *started)
 {
@@ -20986,7 +21780,13 @@ static void pyprof__env_adopt(pyprof *started)
     session = pyprof__session_of(started);
     if (session) session->writes = 1;
     pyprof__sessions_unlock();
-    pyprof__g.writer.poll = pyprof__g.trigger[0] ? pyprof__trigger_poll : NULL;
+    pyprof__g.writer.poll = pyprof__env_poll;
+}
+
+// Python begins to shut down: a host can end the process right after that, by ways of its own.
+static void pyprof__env_ending(void)
+{
+    if (pyprof__g.env_session && pyprof__g.env_pid == getpid()) pyprof__leave();
 }
 
 // In a forked child that goes on.
@@ -21011,6 +21811,7 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
     result = pyprof__env_asked(&wait);
     if (result == PYPROF_ERR_DISABLED) return result;
     pyprof__tree_join();
+    pyprof__g.out.mute = fcntl(2, F_GETFD) < 0;
     if (result == PYPROF_OK && pyprof__g.env_session && pyprof__g.env_pid == getpid())
         result = pyprof__fail(PYPROF_ERR_STATE, "PROFILING=1 has started a session already");
     if (result == PYPROF_OK) result = pyprof__env_config(&config);
@@ -21019,14 +21820,20 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
         pyprof__say(1, "pyprof: %s; the program goes on unprofiled\n", pyprof_last_error());
         return result;
     }
+    pyprof__g.out.rate = config.rate_hz;
+    pyprof__g.out.period = config.checkpoint_s;
+    pyprof__g.out.heap = config.heap;
+    pyprof__g.out.wait = wait;
+    pyprof__g.announced = 0;
     if (wait) pyprof_pause(started);
     pyprof__env_unknown();
     pyprof__env_place();
     pyprof__g.forked = pyprof__env_forked;
+    pyprof__stir.ending = pyprof__env_ending;
     pyprof__env_adopt(started);
     pyprof__writer_start(pyprof__writer_main);
     pyprof__exits_watch();
-    pyprof__env_announce(&config, wait);
+    if (wait) pyprof__env_announce();
     if (session) *session = started;
     return PYPROF_OK;
 }
@@ -21136,11 +21943,13 @@ static void pyprof__tree_mark(const char *base)   // for children
     setenv("PYPROF_RUN", text, 1);
 }
 
-static void pyprof__preload_start(void *python)   // an address of Python's
+static void pyprof__preload_start(void *python, int late)   // an address of Python's
 {
+    pyprof__g.out.late = late;
     pyprof__preload.watching = 0;
     pyprof__preload.base = python ? pyprof__object_base(python, NULL) : NULL;
     pyprof__g.out.worker = getpid() != pyprof__preload.pid;
+    pyprof__g.out.child |= pyprof__g.out.worker;
     if (pyprof_start_from_env(NULL) != PYPROF_OK) return;   // a reason worth telling has been told
     // Other threads of the program may be reading the environment.
     if (pyprof__thread_count() <= 1 + 2 && !pyprof__g.tree.base[0]) pyprof__tree_mark(pyprof__g.out.base);
@@ -21170,7 +21979,7 @@ __attribute__((constructor)) static void pyprof__preload_begin(void)
     pyprof__tree_join();
     if (!pyprof__getenv("PYPROF_RUN")) pyprof__tree_mark("");
     pyprof__preload.watching = 1;
-    if (pyprof__is_python(&python)) pyprof__preload_start(python);
+    if (pyprof__is_python(&python)) pyprof__preload_start(python, 0);
     else atexit(pyprof__preload_end);
 }
 
@@ -21180,12 +21989,12 @@ static void pyprof__preload_look(void *handle)
 {
     void *symbol = handle ? dlsym(handle, "Py_InitializeEx") : NULL;
     const char *path = NULL;
-    uint32_t inside = pyprof__inside;
+    uint8_t inside = pyprof__inside;
     if (!symbol || !pyprof__preload.watching) return;
     pyprof__inside = 1;
     pyprof__object_base(symbol, &path);
     if (path) pyprof__next.dlopen(path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
-    pyprof__preload_start(symbol);
+    pyprof__preload_start(symbol, 1);
     pyprof__inside = inside;
 }
 
@@ -21484,6 +22293,7 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #undef PYPROF__COUNT
 #undef PYPROF__RSEQ_SIGNATURE
 #undef PYPROF__FENCE
+#undef PYPROF__AGAIN
 #undef PYPROF__VDSO_CLOCK
 #undef PYPROF__NO_RIGHTS
 #undef PYPROF__NO_CALLS
@@ -21501,6 +22311,8 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #undef PYPROF__FIELD_AT
 #undef PYPROF__DEF
 #undef PYPROF__EARLY_TLS
+#undef pyprof__inside
+#undef pyprof__is_sampler
 #undef PYPROF__LEAN
 #undef PYPROF__MARKED
 #undef PYPROF__THROWS

@@ -54,6 +54,33 @@ def busy():
             min(ratios), max(ratios)))
 
 
+def changing(depth, rounds):
+    """A stack whose frames all change, again and again. Returns seconds of wall time."""
+    def down(n):
+        return down(n - 1) if n else 0
+    begin = time.perf_counter()
+    for _ in range(rounds):
+        down(depth)
+    return time.perf_counter() - begin
+
+
+def governed():
+    """What the host loses with a bound on the cost, and without."""
+    for depth, rounds in (300, 60000), (10, 1200000):
+        ratios, stats = {0.25: [], 1e6: []}, {}
+        for _ in range(REPEAT):
+            plain = changing(depth, rounds)
+            for bound in ratios:
+                wall, profile = recorded(lambda: changing(depth, rounds), rate_hz=10000, max_cpu=bound)
+                ratios[bound].append(wall / plain)
+                stats[bound] = profile.stats()
+        for bound in ratios:
+            print('%-34s %8.3fx %9s %7.2f%%   %.0f %% of the ticks left out' % (
+                '10 kHz, %d frames change, %s' % (depth, 'bound' if bound < 1 else 'no bound'), statistics.median(ratios[bound]), '',
+                100 * (stats[bound].missed + stats[bound].rejected) / max(1, stats[bound].asked),
+                100 * stats[bound].thinned / max(1, stats[bound].asked + stats[bound].thinned)))
+
+
 def waiting():
     stop = threading.Event()
     threads = [threading.Thread(target=stop.wait) for _ in range(31)]
@@ -147,6 +174,7 @@ def outputs():
 
 
 busy()
+governed()
 waiting()
 fighting()
 deciding()

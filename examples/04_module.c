@@ -86,12 +86,13 @@ static PyObject *fail(PyObject *module, pyprof_result result)
 static PyObject *stats_object(const pyprof_stats *s)
 {
     return Py_BuildValue(
-        "{sKsKsKsK sKsKsKsK sKsKsKsK sKsKsKsK ss}",
+        "{sKsKsKsK sKsKsKsK sKsKsKsK sKsKsKsK sKss}",
         "asked", s->asked, "samples", s->samples, "missed", s->missed, "rejected", s->rejected,
         "retried", s->retried, "unfrozen", s->unfrozen, "truncated", s->truncated, "recovered", s->recovered,
         "timeline_dropped", s->timeline_dropped, "threads", s->threads, "interpreters", s->interpreters,
         "own_cpu_ns", s->own_cpu_ns, "own_bytes", s->own_bytes, "late_max_ns", s->late_max_ns,
-        "late_mean_ns", s->late_mean_ns, "gap_ns", s->gap_ns, "degraded", s->degraded);
+        "late_mean_ns", s->late_mean_ns, "gap_ns", s->gap_ns, "thinned", s->thinned,
+        "degraded", s->degraded);
 }
 
 // ---- Profile ----------------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ default_exports() { shared -o default.so && exports default.so | none; }
 dll_exports() {
     shared -DPYPROF_DLL -o dll.so && exports dll.so | grep -v '^pyprof_[a-z]' | none && exports dll.so | grep -qx pyprof_start
 }
-globals() { nm -g --defined-only gcc-c11.o | awk '{ print $3 }' | grep -v '^pyprof_[a-z]' | none; }
+globals() { nm -g --defined-only gcc-c11.o | awk '{ print $3 }' | grep -v -e '^pyprof_[a-z]' -e '^pyprof_IMPLEMENTATION_' | none; }
 # shellcheck disable=SC2086
 disabled_leaves() { gcc $disabled -I"$root" -c use.c -o use.o && nm use.o | grep -E 'pyprof|pthread' | none; }
 leaked_macros() { macros implementation.c | grep -v -e '^PYPROF' -e '^_GNU_SOURCE$' | none; }
@@ -135,6 +135,14 @@ for library, session in started:
 END
 }
 
+twice_in_a_program() { # COMPILER FLAGS: the linker says what is wrong, first
+    local said
+    said=$("$@" -I"$root" all.c other.c -o program -pthread -ldl 2>&1) && return 1
+    grep -m1 -i -e 'multiple definition' -e 'duplicate symbol' <<<"$said" | grep pyprof_IMPLEMENTATION_is_in_two_files
+}
+
+check "two files with the implementation: the linker names the mistake" twice_in_a_program gcc -O0
+check "two files with the implementation, in C++" twice_in_a_program g++ -O0 -x c++
 check "two files, one with the implementation" build_and_run gcc -std=c11 -I"$root" main.c implementation.c
 check "C++ program, C implementation" build_and_run g++ -I"$root" main.cpp gcc-c11.o
 check "two files, each with a static implementation" build_and_run gcc -DPYPROF_STATIC -I"$root" all.c other.c

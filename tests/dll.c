@@ -235,7 +235,7 @@ static void *test_caller_main(void *argument)
     test_caller *job = (test_caller *)argument;
     uint32_t word = 0;
     int proven;
-    pyprof__is_sampler = 1;
+    pyprof__own.is_sampler = 1;
     pyprof__sweeper_settle(&job->sweeper);
     if (pyprof__self_check(&job->sweeper, 50, &proven) != PYPROF_OK) return NULL;
     while (job->rounds--) {

@@ -283,7 +283,7 @@ typedef struct pool {
     char *chunks[4096], *at, *end;
     size_t count, limit, chunk;
 } pool;
-static pool pools[DOMAINS];
+static pool pools[2][DOMAINS];
 
 static int is_part(const pool *p, const char *block)
 {
@@ -331,17 +331,48 @@ static void *pool_realloc(void *ctx, void *block, size_t size)
     return memcpy(made, block, had < size ? had : size);
 }
 
-// Over whatever is there, in the domains MEM and OBJ, which have the GIL. It stays: once only.
-EXPORT void heap_pool(size_t limit, size_t chunk);
-void heap_pool(size_t limit, size_t chunk)
+// Over whatever is there, in the domains MEM and OBJ, which have the GIL. There are two; each stays: once only.
+EXPORT void heap_pool(int number, size_t limit, size_t chunk);
+void heap_pool(int number, size_t limit, size_t chunk)
 {
     for (int i = 1; i < DOMAINS; i++) {
-        allocator ours = { &pools[i], pool_malloc, pool_calloc, pool_realloc, pool_free };
-        pools[i].limit = limit;
-        pools[i].chunk = chunk;
-        python.get(i, &pools[i].below);
+        pool *p = &pools[number][i];
+        allocator ours = { p, pool_malloc, pool_calloc, pool_realloc, pool_free };
+        p->limit = limit;
+        p->chunk = chunk;
+        python.get(i, &p->below);
         python.set(i, &ours);
     }
+}
+
+// The same, but it is taken off again before anything is allocated. all: what to put back, later on.
+EXPORT void heap_pool_off(int number, size_t limit, size_t chunk, allocator *all);
+void heap_pool_off(int number, size_t limit, size_t chunk, allocator *all)
+{
+    heap_pool(number, limit, chunk);
+    for (int i = 0; i < DOMAINS; i++) python.get(i, &all[i]);
+    for (int i = 1; i < DOMAINS; i++) python.set(i, &pools[number][i].below);
+}
+
+// While a pool is on top of what is on top of it, for a moment: a block that is allocated, resized and freed. Returns where
+// it was.
+EXPORT void *heap_circle(int number, size_t size);
+void *heap_circle(int number, size_t size)
+{
+    pool *p = &pools[number][2];
+    allocator before = p->below, top, ours = { p, pool_malloc, pool_calloc, pool_realloc, pool_free };
+    void *block, *moved;
+    python.get(2, &top);
+    p->below = top;
+    python.set(2, &ours);
+    block = python.calloc[2](1, size);
+    moved = python.realloc[2](block, 2 * size);
+    python.free[2](moved ? moved : block);
+    block = python.malloc[2](size);
+    python.free[2](block);
+    p->below = before;
+    python.set(2, &top);
+    return block;
 }
 
 // The allocators as they are: 5 words for each domain.

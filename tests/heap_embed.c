@@ -1,13 +1,15 @@
 // The heap tracker in a program that initialises and finalises Python over and over: CPython 3.12 and later forget the
 // allocation hooks when they come up again, the older ones keep them, so that a second installation finds the first.
 //
-//   heap_embed lives|across|early|late CYCLES
+//   heap_embed lives|across|early|late|beside CYCLES
 //
 // lives: a session in each life, ended before or after Py_Finalize in turn. across: one session through all lives.
-// early: it begins before Py_Initialize. late: it begins after Py_Finalize, and sees the next life.
+// early: it begins before Py_Initialize. late: it begins after Py_Finalize, and sees the next life. beside: another thread,
+// without the GIL, starts and stops sessions all the time.
 // Prints one line of NAME=NUMBER words; exits 1 with a message if something is wrong.
 #define PYPROF_IMPLEMENTATION
 #include "../pyprof.h"
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,6 +179,37 @@ static void late(long count)
     }
 }
 
+static atomic_int over;
+
+static void *besides(void *unused)
+{
+    pyprof_config config;
+    pyprof *session;
+    memset(&config, 0, sizeof config);
+    config.heap = PYPROF_HEAP_EXACT;
+    while (!atomic_load(&over)) {
+        if (pyprof_start(&config, &session) != PYPROF_OK) continue;   // the interpreter was coming or going
+        usleep(200);
+        CHECK(pyprof_stop(session, NULL) == PYPROF_OK);
+    }
+    return unused;
+}
+
+// 3.8 takes no more calls from before the functions of atexit run, and is finalizing only after them.
+static void beside(long count)
+{
+    pthread_t thread;
+    for (long i = 0; i < count; i++) {
+        Py_InitializeEx(0);
+        if (i == 0) CHECK(pthread_create(&thread, NULL, besides, NULL) == 0);
+        if (i % 4 == 0) run("import atexit, time\natexit.register(time.sleep, 0.05)\n");
+        run("kept = [bytearray(i) for i in range(1000)]\n");
+        CHECK(Py_FinalizeEx() == 0);
+    }
+    atomic_store(&over, 1);
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
 int main(int argc, char **argv)
 {
     long count = argc > 2 ? strtol(argv[2], NULL, 10) : 0;
@@ -185,6 +218,7 @@ int main(int argc, char **argv)
     else if (strcmp(argv[1], "across") == 0) across(count);
     else if (strcmp(argv[1], "early") == 0) early();
     else if (strcmp(argv[1], "late") == 0) late(count);
+    else if (strcmp(argv[1], "beside") == 0) beside(count);
     else return 2;
     printf("events=%d\n", atomic_load(&events));
     return 0;

@@ -133,4 +133,24 @@ TEST(doubt_of_any_size)   // never more than the bytes, of small blocks nearly a
     CHECK(pyprof__weigh(5000).doubt == 0 && pyprof__weigh(5000).bytes == 5000);
 }
 
+// While a table grows its old pages are gone already, and it does not know of the new ones.
+TEST(a_child_frees_nothing_that_may_have_been_growing)
+{
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    pyprof__heap_forked();   // it never was on
+    pyprof__heap.pid = 1;
+    CHECK(pages != MAP_FAILED && pyprof__heap_codes(UINT64_MAX));
+    pyprof__aside.entries = (pyprof__entry *)pages;
+    pyprof__aside.size = size;
+    pyprof__heap.addresses.data = pages;
+    pyprof__heap.addresses.capacity = size / pyprof__heap.addresses.item;
+    pyprof__heap_forked();
+    pyprof__blocks_drop();
+    pyprof__array_free(&pyprof__heap.pool, &pyprof__heap.addresses);
+    CHECK(pyprof__heap.codes.pool == NULL);
+    CHECK(msync(pages, size, MS_ASYNC) == 0);   // it is still there
+    munmap(pages, size);
+}
+
 TEST_MAIN

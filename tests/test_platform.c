@@ -1,7 +1,13 @@
 // Files that are whole or not there at all, clocks, and what the kernel tells about threads.
 #include "test.h"
+
+static int syncs;   // calls of fsync
+static int test_fsync(int fd) { syncs++; return fsync(fd); }
+#define fsync test_fsync
 #define PYPROF_IMPLEMENTATION
 #include "../pyprof.h"
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/resource.h>
 
 static char dir[64];
@@ -117,15 +123,280 @@ TEST(names_too_long)
     CHECK_INT(save(path, "", PYPROF_OK), PYPROF_ERR_IO);
 }
 
-TEST(left_over_temporary_files_do_no_harm)   // of a process of the same pid that was killed: containers often have pid 1
+// A process that is killed while it saves, with half of the file written. Returns the name of what it left.
+static const char *killed_save(const char *path)
+{
+    static char left[64];
+    pyprof__file file;
+    int ends[2], status;
+    CHECK_INT(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        if (pyprof__file_open(&file, path) != PYPROF_OK || pyprof__write_all(file.fd, "half", 4) != 0) _exit(1);
+        if (write(ends[1], file.temporary, sizeof left) != sizeof left) _exit(1);
+        kill(getpid(), SIGKILL);
+    }
+    CHECK_INT(read(ends[0], left, sizeof left), sizeof left);
+    CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+    close(ends[0]);
+    close(ends[1]);
+    return left;
+}
+
+TEST(killed_saves_leave_nothing_for_long)
+{
+    char first[64];
+    pyprof__file file;
+    strcpy(first, killed_save(in("a")));
+    CHECK(access(first, F_OK) == 0 && strlen(first) < 50);
+    CHECK(strcmp(first, killed_save(in("b"))) != 0);   // which took the first away: one file is left
+    CHECK_INT(entries(), 1);
+    CHECK_INT(pyprof__file_open(&file, in("c")), PYPROF_OK);
+    CHECK_INT(entries(), 1);
+    CHECK_INT(save(in("d"), "new", PYPROF_OK), PYPROF_OK);   // what is being written is not taken away
+    CHECK_INT(entries(), 2);
+    CHECK_INT(pyprof__file_close(&file, in("c"), PYPROF_OK), PYPROF_OK);
+    CHECK(access("c", F_OK) == 0 && access("d", F_OK) == 0);
+    CHECK_INT(entries(), 2);
+}
+
+TEST(only_stale_files_of_ours_are_removed)
+{
+    static const char tail[] = "-0123456789abcdef.tmp";
+    char own[64], other[64], name[128];
+    const struct timespec old[2] = { { 1000000000, 0 }, { 1000000000, 0 } };
+    snprintf(own, sizeof own, ".pyprof-%08x", (unsigned)pyprof__machine());
+    snprintf(other, sizeof other, ".pyprof-%08x", (unsigned)pyprof__machine() ^ 1);
+    put(in("precious"), "precious");
+    CHECK_INT(chdir(dir), 0);
+    const char *kept[] = { "%s-0123456789abcde0.tmp.txt", "%s-0123456789ABCDEF.tmp", "x%s-0123456789abcdef.tmp", "%s-0123456789abcde.tmp", "%s-123.tmp" };
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+        snprintf(name, sizeof name, kept[i], own);
+        put(name, "kept");
+    }
+    put(".pyprof-1234-1.tmp", "of another version");
+    snprintf(name, sizeof name, "%s%s", own, tail);
+    CHECK_INT(symlink("precious", name), 0);
+    snprintf(name, sizeof name, "%s-1111111111111111.tmp", own);
+    CHECK_INT(link("precious", name), 0);
+    snprintf(name, sizeof name, "%s-2222222222222222.tmp", own);
+    CHECK_INT(mkdir(name, 0700), 0);
+    snprintf(name, sizeof name, "%s-3333333333333333.tmp", own);
+    CHECK_INT(mkfifo(name, 0600), 0);
+    snprintf(name, sizeof name, "%s-4444444444444444.tmp", own);
+    put(name, "of another user");
+    if (geteuid() == 0) CHECK_INT(chown(name, 12345, 12345), 0);
+    else unlink(name);
+    snprintf(name, sizeof name, "%s%s", other, tail);
+    put(name, "of another machine, maybe being written");
+    int before = entries();
+    CHECK_INT(save("file", "new", PYPROF_OK), PYPROF_OK);
+    CHECK_INT(entries(), before + 1);
+    CHECK_INT(utimensat(AT_FDCWD, name, old, 0), 0);
+    snprintf(name, sizeof name, "%s-5555555555555555.tmp", own);
+    put(name, "of a process that was killed");
+    CHECK_INT(save("file", "new", PYPROF_OK), PYPROF_OK);   // takes both away
+    CHECK_INT(entries(), before);
+    CHECK_STR(content("precious"), "precious");
+}
+
+TEST(a_large_folder_is_not_read_whole)
+{
+    char name[300], text[8192];
+    in("");
+    for (int i = 0; i < 1600; i++) {
+        snprintf(name, sizeof name, "%0250d", i);
+        int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        CHECK(fd >= 0 && close(fd) == 0);
+    }
+    int folder = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), reads = 0, rest = 0;
+    while (syscall(SYS_getdents64, folder, text, sizeof text) > 0) reads++;
+    CHECK(reads > PYPROF__STALE_READS + 10);
+    for (int i = 0; i < 20; i++) {   // where it begins is left to chance
+        CHECK_INT(lseek(folder, 0, SEEK_SET), 0);
+        pyprof__stale_clean(folder);
+        rest += syscall(SYS_getdents64, folder, text, sizeof text) > 0;
+    }
+    CHECK(rest > 0);
+    CHECK_INT(save("file", "new", PYPROF_OK), PYPROF_OK);
+}
+
+TEST(a_hundred_planted_names_stop_no_save)
 {
     char name[64];
-    for (int i = 1; i <= 3; i++) {
+    in("");
+    for (int i = 0; i < 300; i++) {
         snprintf(name, sizeof name, ".pyprof-%ld-%d.tmp", (long)getpid(), i);
-        put(in(name), "rubbish");
+        put(name, "rubbish");
     }
     CHECK_INT(save(in("file"), "new", PYPROF_OK), PYPROF_OK);
     CHECK_STR(content(in("file")), "new");
+}
+
+// As filters of system calls do: from now on this call has this error.
+static void refuse_call(uint32_t number, uint32_t error)
+{
+    struct sock_filter rules[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = { sizeof rules / sizeof *rules, rules };
+    CHECK_INT(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0) SKIP("no filters of system calls here");
+}
+
+TEST(without_locks_nothing_is_taken_for_stale)
+{
+    pyprof__file file;
+    char left[64];
+    int status;
+    in("");
+    pid_t child = fork();
+    if (child == 0) {
+        refuse_call(SYS_flock, EPERM);
+        strcpy(left, killed_save("other"));
+        if (save("file", "new", PYPROF_OK) != PYPROF_OK || pyprof__file_open(&file, "more") != PYPROF_OK) _exit(1);
+        _exit(access(left, F_OK) != 0 || entries() != 3);
+    }
+    CHECK(waitpid(child, &status, 0) == child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == TEST__SKIPPED) SKIP("no filters of system calls here");
+    CHECK_INT(status, 0);
+    CHECK_INT(save("file", "new", PYPROF_OK), PYPROF_OK);   // this one has locks: it cannot know
+    CHECK_INT(entries(), 3);
+}
+
+TEST(names_that_nobody_guesses)
+{
+    uint64_t a = pyprof__unguessable(), b = pyprof__unguessable();
+    CHECK(a != b && a >> 32 != b >> 32);
+    refuse_call(SYS_getrandom, ENOSYS);
+    a = pyprof__unguessable();
+    b = pyprof__unguessable();
+    CHECK(a != b && a >> 32 != b >> 32);
+}
+
+TEST(hasty_saves_do_not_wait_for_the_disk)
+{
+    pyprof__file file;
+    CHECK_INT(save(in("file"), "old", PYPROF_OK), PYPROF_OK);
+    CHECK_INT(syncs, 2);   // of the file and of its folder
+    CHECK_INT(pyprof__file_open(&file, in("file")), PYPROF_OK);
+    file.hasty = 1;
+    CHECK_INT(pyprof__write_all(file.fd, "new", 3), 0);
+    CHECK_INT(pyprof__file_close(&file, in("file"), PYPROF_OK), PYPROF_OK);
+    CHECK_INT(syncs, 2);
+    CHECK_STR(content(in("file")), "new");
+}
+
+static pyprof_result write_there(const char *path, const char *text)
+{
+    pyprof__quiet quiet;
+    pyprof__file file;
+    pyprof__quiet_begin(&quiet);
+    pyprof_result result = pyprof__file_open(&file, path);
+    if (result == PYPROF_OK) {
+        if (pyprof__file_write(&file, text, strlen(text)) != 0) result = pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+        result = pyprof__file_close(&file, path, result);
+    }
+    pyprof__quiet_end(&quiet);
+    return result;
+}
+
+#define REFUSED(path, why) do { \
+    CHECK_INT(write_there(path, "x"), PYPROF_ERR_IO); \
+    if (!strstr(pyprof_last_error(), path) || !strstr(pyprof_last_error(), why)) CHECK_STR(pyprof_last_error(), path " and " why); \
+} while (0)
+
+TEST(pipes_with_a_reader_and_devices)
+{
+    char text[16] = "";
+    in("");
+    CHECK(mkfifo("fifo", 0600) == 0 && symlink("/dev/null", "link") == 0 && symlink("fifo", "other") == 0);
+    REFUSED("fifo", "no program reads");
+    int reader = open("fifo", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    CHECK_INT(write_there("fifo", "through"), PYPROF_OK);
+    CHECK_INT(read(reader, text, sizeof text), 7);
+    CHECK_STR(text, "through");
+    if (geteuid() == 0) {
+        CHECK_INT(chown("fifo", 12345, 12345), 0);
+        REFUSED("fifo", "another user");
+    }
+    CHECK_INT(write_there("/dev/null", "nowhere"), PYPROF_OK);
+    REFUSED("link", "symbolic link");
+    REFUSED("other", "symbolic link");
+    REFUSED("/dev/zero", "a device");
+    CHECK_INT(entries(), 3);
+}
+
+TEST(a_pipe_is_written_whole_even_if_its_reader_is_slow)
+{
+    enum { SIZE = 300000 };
+    static char text[SIZE + 1];
+    int status = -1, ended = 0;
+    size_t size = 0;
+    ssize_t n;
+    in("");
+    memset(text, 'x', SIZE);
+    CHECK_INT(mkfifo("fifo", 0600), 0);
+    int reader = open("fifo", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    pid_t child = fork();
+    if (child == 0) {
+        close(reader);
+        _exit(write_there("fifo", text) != PYPROF_OK);
+    }
+    usleep(50000);
+    while ((n = read(reader, text, SIZE)) > 0 || !ended) {
+        if (n > 0) size += (size_t)n;
+        else if (!(ended = waitpid(child, &status, WNOHANG) == child)) usleep(1000);
+    }
+    CHECK_INT(status, 0);
+    CHECK_INT(size, SIZE);
+}
+
+TEST(descriptors_of_the_process)
+{
+    enum { SIZE = 300000 };
+    static char text[SIZE + 1];
+    char path[32], got[16] = "";
+    int ends[2], status, fd = open(in("log"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    CHECK_INT(write(fd, "before ", 7), 7);
+    CHECK(dup2(fd, 61) == 61);
+    CHECK_INT(write_there("/dev/fd/61", "and"), PYPROF_OK);   // where the file is, not at its start
+    CHECK_INT(write_there("/proc/self/fd/61", " after"), PYPROF_OK);
+    CHECK_STR(content(in("log")), "before and after");
+    REFUSED("/dev/fd/62", "no such descriptor");
+    CHECK(open("log", O_RDONLY | O_CLOEXEC) >= 0 && dup2(open("log", O_RDONLY | O_CLOEXEC), 62) == 62);
+    REFUSED("/dev/fd/62", "for reading only");
+    REFUSED("/dev/fd/062", "");
+    REFUSED("/dev/fd/", "");
+    REFUSED("/dev/stdin", "symbolic link");
+    CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+    CHECK_INT(write_there(path, "socket"), PYPROF_OK);
+    CHECK_INT(read(ends[1], got, sizeof got), 6);
+    int before = dup(1);
+    CHECK(dup2(ends[0], 1) == 1);
+    pyprof_result result = write_there("/dev/stdout", "stdout");
+    dup2(before, 1);
+    CHECK_INT(result, PYPROF_OK);
+    CHECK_INT(read(ends[1], got, sizeof got), 6);
+    CHECK_STR(got, "stdout");
+    CHECK(pipe2(ends, O_NONBLOCK) == 0);   // a program that writes to it without waiting
+    memset(text, 'x', SIZE);
+    snprintf(path, sizeof path, "/dev/fd/%d", ends[1]);
+    pid_t child = fork();
+    if (child == 0) _exit(write_there(path, text) != PYPROF_OK);
+    close(ends[1]);
+    CHECK_INT(fcntl(ends[0], F_SETFL, 0), 0);
+    size_t size = 0;
+    usleep(20000);
+    for (ssize_t n; (n = read(ends[0], text, SIZE)) > 0;) size += (size_t)n;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK_INT(status, 0);
+    CHECK_INT(size, SIZE);
+    CHECK_INT(entries(), 1);
 }
 
 TEST(size_limit_is_an_error_not_a_signal)
@@ -151,6 +422,138 @@ TEST(size_limit_is_an_error_not_a_signal)
     sigset_t mask;
     sigprocmask(SIG_BLOCK, NULL, &mask);
     CHECK(!sigismember(&mask, SIGPIPE) && !sigismember(&mask, SIGXFSZ));
+}
+
+// ---- the signal that holds a thread --------------------------------------------------------------------------------
+static struct sigaction chained[2];
+static volatile int urgent[2];
+
+static void chain_to(int i, int number, siginfo_t *info, void *context)
+{
+    if (++urgent[i] > 1000) _exit(9);   // for ever
+    if (chained[i].sa_flags & SA_SIGINFO) chained[i].sa_sigaction(number, info, context);
+    else if (chained[i].sa_handler != SIG_DFL && chained[i].sa_handler != SIG_IGN) chained[i].sa_handler(number);
+}
+
+static void chain_0(int number, siginfo_t *info, void *context) { chain_to(0, number, info, context); }
+static void chain_1(int number, siginfo_t *info, void *context) { chain_to(1, number, info, context); }
+
+static void handle(void (*handler)(int, siginfo_t *, void *), struct sigaction *before)   // as a program does
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = handler;
+    action.sa_flags = SA_SIGINFO | SA_RESTART;
+    CHECK_INT(sigaction(SIGURG, &action, before), 0);
+}
+
+static void urge(int first, int second)   // how often each handler of the program runs
+{
+    urgent[0] = urgent[1] = 0;
+    CHECK_INT(raise(SIGURG), 0);
+    CHECK_INT(urgent[0], first);
+    CHECK_INT(urgent[1], second);
+}
+
+TEST(handlers_that_hand_on_to_ours)
+{
+    struct sigaction now;
+    handle(chain_0, &chained[0]);
+    CHECK(pyprof__hold_install());
+    urge(1, 0);
+    handle(chain_1, &chained[1]);                  // on top of ours
+    urge(1, 1);
+    for (int i = 0; i < 3; i++) {
+        pyprof__hold_uninstall();
+        urge(1, 1);
+        CHECK(pyprof__hold_install());
+        urge(1, 1);
+    }
+    CHECK_INT(sigaction(SIGURG, &chained[1], NULL), 0);   // the program takes its handler away: ours is on top again
+    CHECK(pyprof__hold_is_ours(&now));
+    urge(1, 0);
+    pyprof__hold_uninstall();
+    CHECK(sigaction(SIGURG, NULL, &now) == 0 && now.sa_sigaction == chain_0);
+    handle(chain_1, NULL);                         // again, with what it found the first time: ours
+    CHECK(pyprof__hold_install());
+    for (int i = 0; i < 20; i++) urge(0, 1);
+    pyprof__hold_uninstall();
+    CHECK(sigaction(SIGURG, NULL, &now) == 0 && now.sa_sigaction == chain_1);
+}
+
+TEST(a_handler_that_was_dropped_is_installed_again)
+{
+    struct sigaction now;
+    CHECK(pyprof__hold_install());
+    handle(chain_0, &chained[0]);
+    pyprof__hold_uninstall();
+    CHECK(signal(SIGURG, SIG_DFL) != SIG_ERR);
+    CHECK(pyprof__hold_install());
+    CHECK(pyprof__hold_is_ours(&now));
+    urge(0, 0);
+    pyprof__hold_uninstall();
+    CHECK(sigaction(SIGURG, NULL, &now) == 0 && now.sa_handler == SIG_DFL);
+}
+
+// ---- errors ------------------------------------------------------------------------------------------------------
+enum { ERRING = 300 };   // more than there are entries
+static pthread_barrier_t all_failed, all_looked;
+static const char *own_errors[ERRING];
+
+static void *fails(void *argument)   // argument: its number; those that wait for each other are alive at the same time
+{
+    int number = *(int *)argument;
+    char text[16];
+    if (pyprof_last_error()[0]) return NULL;   // a new thread has none
+    snprintf(text, sizeof text, "error %d", number);
+    pyprof__fail(PYPROF_ERR_BUSY, "%s", text);
+    if (number >= 0) pthread_barrier_wait(&all_failed);
+    own_errors[number < 0 ? 0 : number] = strcmp(pyprof_last_error(), text) == 0 ? "text" : strdup(pyprof_last_error());
+    if (number >= 0) pthread_barrier_wait(&all_looked);
+    return NULL;
+}
+
+TEST(each_thread_has_its_own_error)
+{
+    static pthread_t threads[ERRING];
+    static int numbers[ERRING];
+    int i, named = 0;
+    CHECK_STR(pyprof_last_error(), "");
+    pyprof__fail(PYPROF_ERR_IO, "mine");
+    pthread_barrier_init(&all_failed, NULL, ERRING);
+    pthread_barrier_init(&all_looked, NULL, ERRING);
+    for (i = 0; i < ERRING; i++) CHECK_INT(pthread_create(&threads[i], NULL, fails, (numbers[i] = i, &numbers[i])), 0);
+    for (i = 0; i < ERRING; i++) pthread_join(threads[i], NULL);
+    for (i = 0; i < ERRING; i++) {
+        if (strcmp(own_errors[i], "text") == 0) continue;
+        CHECK_STR(own_errors[i], pyprof_result_string(PYPROF_ERR_BUSY));   // there was no room for its text
+        named++;
+    }
+    CHECK_INT(named, ERRING - (PYPROF__DETAILS - 1));
+    CHECK_STR(pyprof_last_error(), "mine");
+    for (i = 0; i < ERRING; i++) {   // those have ended: there is room again
+        own_errors[0] = "";
+        numbers[0] = -1 - i;
+        CHECK_INT(pthread_create(&threads[0], NULL, fails, &numbers[0]), 0);
+        pthread_join(threads[0], NULL);
+        CHECK_STR(own_errors[0], "text");
+    }
+    CHECK_STR(pyprof_last_error(), "mine");
+}
+
+TEST(a_forked_child_keeps_its_last_error)
+{
+    int status;
+    pyprof__fail(PYPROF_ERR_IO, "before the fork");
+    pid_t child = fork();
+    if (child == 0) {
+        if (strcmp(pyprof_last_error(), "before the fork") != 0) _exit(1);
+        pyprof__fail(PYPROF_ERR_IO, "of the child");
+        _exit(strcmp(pyprof_last_error(), "of the child") != 0);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child);
+    CHECK_INT(status, 0);
+    CHECK_STR(pyprof_last_error(), "before the fork");
 }
 
 // ---- threads -----------------------------------------------------------------------------------------------------

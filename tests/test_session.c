@@ -157,6 +157,181 @@ TEST(cpu_time_goes_where_it_was_spent)
     }
 }
 
+// ---- what sampling may cost ------------------------------------------------------------------------------------------------
+// A sampler and its host by a made clock: a sweep takes so long, and the host has the CPU otherwise, or idles.
+typedef struct {
+    pyprof__schedule s;
+    uint64_t now, own, host;       // ns
+    uint64_t sweeps, periods, late;
+    uint64_t quarters[4];          // deadlines by their place in a cycle of the host
+    uint64_t cycle;
+} pyprof__made;
+
+static void made_begin(pyprof__made *m, double rate, double max_cpu)
+{
+    memset(m, 0, sizeof *m);
+    m->s.rate = -1;
+    m->s.random = 11;
+    pyprof__schedule_rate(&m->s, rate);
+    m->s.base = m->now = 1000 * (uint64_t)MS;
+    pyprof__schedule_next(&m->s);
+    m->s.max_cpu = max_cpu;
+}
+
+static void made_pass(pyprof__made *m, uint64_t until, double cpus)
+{
+    if (until <= m->now) return;
+    m->host += (uint64_t)(cpus * (double)(until - m->now));
+    m->now = until;
+}
+
+static void made_weigh(pyprof__made *m)
+{
+    if (m->now < m->s.governor.due) return;
+    m->s.allowed = pyprof__governor_weigh(&m->s.governor, m->now, m->own, m->own + m->host, m->s.max_cpu);
+    m->s.governor.due = m->now + (m->s.allowed > 0 ? PYPROF__WEIGH_NS : PYPROF__WEIGH_NS / 10);
+    pyprof__schedule_replan(&m->s, m->now);
+}
+
+static void made_run(pyprof__made *m, double seconds, uint64_t sweep_ns, double cpus)   // cpus: that the host uses
+{
+    uint64_t end = m->now + (uint64_t)(seconds * 1e9);
+    pyprof__tick tick;
+    while (m->now < end) {
+        uint64_t until = pyprof__schedule_until(&m->s, 0);
+        made_pass(m, until < end ? until : end, cpus);
+        if (m->now < m->s.deadline) { made_weigh(m); continue; }
+        m->quarters[m->s.deadline % (m->cycle ? m->cycle : 4) * 4 / (m->cycle ? m->cycle : 4)]++;
+        pyprof__schedule_collect(&m->s, m->now, &tick);
+        m->periods += tick.skipped_periods;
+        for (uint32_t i = 0; i < tick.count; i++) m->periods += tick.periods[i];
+        m->late += tick.count - 1 + tick.skipped;
+        m->own += sweep_ns;
+        m->now += sweep_ns;
+        if (cpus > 1) m->host += (uint64_t)((cpus - 1) * (double)sweep_ns);
+        m->sweeps++;
+        m->s.governor.sweeps++;
+        made_weigh(m);
+    }
+}
+
+typedef struct { double own, share, rate; } pyprof__was;   // own of wall time and of the host's; sweeps a second
+
+static pyprof__was made_span(pyprof__made *m, double seconds, uint64_t sweep_ns, double cpus)
+{
+    uint64_t own = m->own, host = m->host, sweeps = m->sweeps, begin = m->now;
+    pyprof__was was;
+    made_run(m, seconds, sweep_ns, cpus);
+    was.own = (double)(m->own - own) / (double)(m->now - begin);
+    was.share = m->host == host ? 0 : (double)(m->own - own) / (double)(m->host - host);
+    was.rate = (double)(m->sweeps - sweeps) * 1e9 / (double)(m->now - begin);
+    printf("%g s of %g us a sweep beside %g CPUs: %.2f Hz, %.4f of a CPU, %.4f of the host's\n", seconds, (double)sweep_ns / US, cpus, was.rate,
+           was.own, was.share);
+    return was;
+}
+
+TEST(governor_keeps_the_cost_down)
+{
+    pyprof__made m;
+    pyprof__was was;
+    made_begin(&m, 10000, 0.25);
+    was = made_span(&m, 2, 15 * US, 1);         // cheap enough: nothing is left out
+    CHECK(m.periods == m.sweeps + m.late && was.rate > 9900);
+    was = made_span(&m, 0.1, 300 * US, 1);      // the load rises: that is noticed at once
+    was = made_span(&m, 1, 300 * US, 1);
+    CHECK(was.share < 0.255);
+    was = made_span(&m, 5, 300 * US, 1);
+    CHECK(was.share < 0.2525 && was.share > 0.24);
+    CHECK_INT(m.periods, m.s.told);             // each period is a tick, or was left out with one
+    made_run(&m, 0.4, 15 * US, 1);              // the load is gone
+    was = made_span(&m, 1, 15 * US, 1);
+    CHECK(was.rate > 9900);
+    was = made_span(&m, 1, 40 * MS, 1);         // very many threads
+    CHECK(was.own < 0.5);
+    was = made_span(&m, 20, 40 * MS, 1);
+    CHECK(was.share < 0.26 && was.rate > 4);
+    made_run(&m, 1, 15 * US, 1);
+    was = made_span(&m, 1, 15 * US, 1);
+    CHECK(was.rate > 9900);
+    was = made_span(&m, 5, 60 * US, 4);         // of four CPUs one counts: the thread that is sampled stands still
+    CHECK(was.own < 0.206);
+    was = made_span(&m, 5, 60 * US, 0);         // idle
+    CHECK(was.own < 0.105 && was.own > 0.09);
+}
+
+TEST(governor_leaves_alone_what_is_cheap)
+{
+    static const struct { double rate; uint64_t sweep_ns; double cpus, max_cpu; } rows[] = {
+        { 100, 30 * US, 1, 0.25 }, { 100, 30 * US, 0, 0.25 }, { 1000, 60 * US, 0, 0.25 }, { 1000, 150 * US, 1, 0.25 }, { 10000, 20 * US, 1, 0.3 },
+        { 10000, 95 * US, 1, 1e6 }, { 0.1, 90 * MS, 0, 0.001 },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        pyprof__made m;
+        made_begin(&m, rows[i].rate, rows[i].max_cpu);
+        made_run(&m, 30, rows[i].sweep_ns, rows[i].cpus);
+        CHECK_INT(m.periods, m.sweeps + m.late);
+    }
+}
+
+TEST(governor_with_a_tiny_bound)
+{
+    pyprof__made m;
+    pyprof__was was;
+    made_begin(&m, 1000, 0.001);
+    was = made_span(&m, 10, 30 * US, 1);
+    CHECK(was.share < 0.00105 && was.rate > 28);
+    made_begin(&m, 1000, 1e-9);                 // it is never blind for good
+    made_run(&m, 1, 30 * US, 1);
+    was = made_span(&m, 400, 30 * US, 1);
+    CHECK(was.rate > 0.2 && was.rate < 0.3);
+}
+
+// A tick that stands for several periods falls anywhere in them: a host that repeats itself as often as ticks come is seen
+// in all of its parts alike.
+TEST(thinned_ticks_are_in_step_with_nothing)
+{
+    for (uint64_t cycle = 400 * US; cycle <= 3600 * US; cycle += 400 * US) {
+        pyprof__made m;
+        made_begin(&m, 10000, 0.25);
+        m.cycle = cycle;
+        made_run(&m, 20, 240 * US, 1);          // a tick stands for 12 periods, on average
+        for (int i = 0; i < 4; i++) {
+            double part = (double)m.quarters[i] / (double)m.sweeps;
+            if (part < 0.235 || part > 0.265) printf("cycle %d us: quarter %d has %.3f of %d\n", (int)(cycle / US), i, part, (int)m.sweeps);
+            CHECK(part > 0.235 && part < 0.265);
+        }
+    }
+}
+
+// Sessions beside each other: a slow one has a tick of its own as long as the sampler has so many.
+TEST(thinned_ticks_are_counted_by_session)
+{
+    static const double rates[] = { 10000, 5000, 300, 100 };
+    for (size_t i = 0; i < 4; i++) {
+        pyprof__tick tick;
+        uint64_t ticks = 0;
+        memset(&made, 0, sizeof made);
+        memset(&tick, 0, sizeof tick);
+        made.config.rate_hz = rates[i];
+        tick.rate = 10000;
+        tick.count = 4;
+        for (uint32_t n = 0; n < 1000; n++) {   // of 10 periods, on average
+            for (uint32_t k = 0; k < 4; k++) ticks += tick.periods[k] = 4 + 4 * k;
+            pyprof__record_due(&made, &tick);
+        }
+        CHECK_INT(ticks, 40000);
+        CHECK_INT(made.due + made.thinned, (uint64_t)(rates[i] * 4));
+        CHECK_INT(made.due, rates[i] > 1000 ? 4000 : (uint64_t)(rates[i] * 4));
+        CHECK_INT(made.events != 0, rates[i] > 1000);
+        tick.skipped = 2000;                    // very late: of these only their number is known
+        tick.skipped_periods = 20000;
+        tick.count = 0;
+        pyprof__record_due(&made, &tick);
+        CHECK_INT(made.due + made.thinned, (uint64_t)(rates[i] * 6));
+        CHECK_INT(made.due, rates[i] > 1000 ? 6000 : (uint64_t)(rates[i] * 6));
+    }
+}
+
 TEST(schedule_changes_its_rate)
 {
     pyprof__schedule s = { .rate = -1, .random = 1 };
@@ -189,6 +364,8 @@ TEST(configurations_refused)
     for (size_t i = 0; i < 5; i++) refused((pyprof_config){ .rate_hz = rates[i] }, PYPROF_ERR_ARGUMENT, "rate_hz");
     const double times[] = { -1, (double)NAN, (double)INFINITY, 1e10 };
     for (size_t i = 0; i < 4; i++) refused((pyprof_config){ .duration_s = times[i] }, PYPROF_ERR_ARGUMENT, "duration_s");
+    const double shares[] = { -0.25, (double)NAN, (double)INFINITY, 1.1e6 };
+    for (size_t i = 0; i < 4; i++) refused((pyprof_config){ .max_cpu = shares[i] }, PYPROF_ERR_ARGUMENT, "max_cpu");
     refused((pyprof_config){ .timeline_s = (double)NAN }, PYPROF_ERR_ARGUMENT, "timeline_s");
     refused((pyprof_config){ .capture = 9 }, PYPROF_ERR_ARGUMENT, "capture");
     refused((pyprof_config){ .heap = -1 }, PYPROF_ERR_ARGUMENT, "heap");

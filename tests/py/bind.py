@@ -159,7 +159,7 @@ class Stats(Structure):
                 ('late_max_ns', c_uint64), ('late_mean_ns', c_uint64), ('gap_ns', c_uint64), ('heap_state', c_int),
                 ('heap_samples', c_uint64), ('heap_dropped', c_uint64), ('heap_live_bytes', c_uint64),
                 ('heap_live_blocks', c_uint64), ('heap_peak_bytes', c_uint64), ('heap_reserved_bytes', c_uint64),
-                ('degraded', c_char * 256)]
+                ('degraded', c_char * 256), ('thinned', c_uint64)]
 
     def __repr__(self):
         return 'Stats(%s)' % ', '.join(

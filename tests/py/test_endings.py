@@ -74,7 +74,7 @@ def leave():
     if how == 'sys.exit in a thread':
         thread = threading.Thread(target=sys.exit, args=(5,)); thread.start(); thread.join()
     if how == 'pthread_exit': libc.pthread_exit(None)
-    if how == 'daemon' and libc.daemon(1, 1) == 0: burn(0.1)
+    if how == 'daemon' and libc.daemon(1, 1) == 0: burn(0.5)
 leave()
 '''
 # name, exit code, is all of it there: with the preload library, otherwise

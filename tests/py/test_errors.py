@@ -4,6 +4,7 @@ import errno
 import gc
 import math
 import os
+import random
 import resource
 import signal
 import socket
@@ -86,6 +87,53 @@ def other_fields():
     allocator = bind.Allocator(bind.ALLOC_FN(lambda user, size: None))   # both or none
     refused(ARGUMENT, ['alloc'], allocator=allocator)
     works()
+
+
+@bind.test
+def a_config_that_was_not_zeroed():
+    """Whatever lay there: the sentence asks for it."""
+    def start(config):
+        token = P()
+        code = bind.released.start(ctypes.byref(config), ctypes.byref(token))
+        if code == OK:
+            bind.call('stop', token, None)
+        return code, sentence()
+
+    for name, value in (('thread_filter', 0x5555), ('checkpoint', 0x7fffffffff000), ('checkpoint', 0xdeadbeefdeadbeef)):
+        config = bind.Config()
+        field = getattr(bind.Config, name)
+        ctypes.cast(ctypes.addressof(config) + field.offset, ctypes.POINTER(ctypes.c_uint64))[0] = value
+        code, detail = start(config)
+        bind.check(code == ARGUMENT and name in detail and 'zeroed?' in detail, '%s %s', code, detail)
+    for name, value in (('rate_hz', 6.9e-310), ('heap', 21845), ('capture', -559038737), ('timeline_s', 1e300)):
+        code, detail = start(bind.fill(bind.Config(), **{name: value}))
+        bind.check(code == ARGUMENT and name in detail and 'zeroed?' in detail, '%s %s', code, detail)
+    for value in (7, -1):
+        code, detail = start(bind.fill(bind.Config(), heap=value))
+        bind.check(code == ARGUMENT and 'EXACT' in detail and 'zeroed?' not in detail, detail)
+    wild = 0
+    for seed in range(50):   # never a crash; what is left of a stack is mostly recognised
+        config = bind.Config()
+        random.seed(seed)
+        words = ctypes.cast(ctypes.addressof(config), ctypes.POINTER(ctypes.c_uint64))
+        for i in range(ctypes.sizeof(config) // 8):
+            words[i] = random.choice((0, 0x7fff00000000 + random.getrandbits(30), random.getrandbits(64), random.getrandbits(8)))
+        code, detail = start(config)
+        bind.check(code != OK, 'accepted')
+        wild += 'zeroed?' in detail
+    bind.check(wild > 40, '%d of 50 recognised', wild)
+    works()
+
+
+@bind.test
+def errors_list_what_is_allowed():
+    profile = works()
+    with bind.folder() as folder:
+        bind.fails(FORMAT, ['json', 'svg', 'folded', 'pb.gz', 'can be written'], profile.save, os.path.join(folder, 'x.unknown'))
+        bind.fails(FORMAT, ['json', 'svg', 'can be written'], profile.save, os.path.join(folder, 'x.json'), format=777)
+        bind.fails(UNSUPPORTED, ['json', 'svg', 'can be written'], profile.save, os.path.join(folder, 'x.dhat.json'))
+    refused(ARGUMENT, ['0.001', '100000'], rate_hz=1e6)
+    refused(ARGUMENT, ['0.001', '100000'], rate_hz=1e-6)
 
 
 @bind.test
