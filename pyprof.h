@@ -51,8 +51,11 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     HEAP       allocation hooks, sampled and exact
     SNAPSHOT   the immutable profile: labels, totals, tables, differences, leaks, views
     WRITERS    JSON, text, folded, SVG, speedscope, pprof, pickle
-    SESSION    sessions, the sampler thread, fork, environment
+    SESSION    sessions, the sampler thread, fork
+    CHECKPOINT the files that a process writes by itself: names, checkpoints, the end
     PUBLIC     the API functions
+    ENVIRONMENT PROFILING=1 and the PYPROF_* variables
+    PRELOAD    with PYPROF_PRELOAD: a library for LD_PRELOAD that profiles a program as it is
 
 CONFIGURATION MACROS
     In exactly one file:  PYPROF_IMPLEMENTATION   the code, not only the declarations (C11 or C++17)
@@ -61,6 +64,7 @@ CONFIGURATION MACROS
                           PYPROF_DISABLE          typed stubs that return PYPROF_ERR_DISABLED; no code, no thread
     Beside the first:     PYPROF_INTERPOSE_MALLOC defines malloc and mmap, so that heap tracking sees what C allocates,
                                                   too: in a program or a preload library, not in a module
+                          PYPROF_PRELOAD          with it: a library for LD_PRELOAD, see examples/preload.c
 
 SUPPORTED
     Linux on x86-64 and aarch64, CPython 3.8 to 3.15 and its free-threaded builds. Elsewhere it compiles and every
@@ -18124,7 +18128,7 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 }
 
 // ============================================================================
-// [SECTION] SESSION -- sessions, the sampler thread, fork, environment
+// [SECTION] SESSION -- sessions, the sampler thread, fork
 //   Runs on    callers' threads and the sampler thread; pyprof__lock guards the sessions, pyprof__control starts and stops
 //   Uses       SAMPLER, WRITERS
 //   Promise    a session is a token; a forked child finds everything off; nothing is freed that another thread may touch
@@ -19133,6 +19137,7 @@ static uint64_t pyprof__blind_for(uint64_t now)
 // was seen ever. Under the lock.
 static uint64_t pyprof__owed(const pyprof__session *session, uint64_t now)
 {
+    double pace = session->pace > 0 ? session->pace : session->config.rate_hz;
     uint64_t threads = 0;
     size_t i;
     if (session->paused || now < session->last_ns) return 0;
@@ -19140,7 +19145,7 @@ static uint64_t pyprof__owed(const pyprof__session *session, uint64_t now)
         const pyprof__account *account = &PYPROF__AT(const pyprof__account, session->accounts, i);
         threads += account->tick == session->tick || account->cold;
     }
-    return (threads ? threads : 1) * (uint64_t)((double)(now - session->last_ns) * session->config.rate_hz / 1e9);
+    return (threads ? threads : 1) * (uint64_t)((double)(now - session->last_ns) * pace / 1e9);
 }
 
 // For ever: nobody will tell those ticks later.
@@ -19669,7 +19674,6 @@ static void *pyprof__sampler_main(void *argument)
         pyprof__sessions_lock();
         rate = pyprof__wanted_rate(sweeper, &schedule.max_cpu);
         if (rate < 0) break;
-        pyprof__sessions_unlock();
         pyprof__schedule_rate(&schedule, rate);
         pyprof__schedule_tell(&schedule);
         pyprof__sessions_unlock();
@@ -20595,6 +20599,7 @@ static void pyprof__writer_stop(void)
     pyprof__sessions_lock();
     for (i = 0; i < PYPROF__SESSIONS; i++) needed |= pyprof__g.sessions[i].generation & 1 && pyprof__g.sessions[i].writes;
     pyprof__sessions_unlock();
+    for (i = 0; i < PYPROF__SESSIONS; i++) needed |= __atomic_load_n(&pyprof__g.again[i], __ATOMIC_ACQUIRE) != 0;   // it starts them
     if (needed || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)) return;
     __atomic_store_n(&writer->quit, 1, __ATOMIC_RELEASE);
     pyprof__wake(&writer->word);
@@ -20857,7 +20862,7 @@ static void *pyprof__again_main(void *unused)
             if (token == pyprof__g.env_session && pyprof__g.forked) pyprof__g.forked(token);
             pyprof__start_writing(token, checkpoint);
         }
-        pyprof__g.again[i] = 0;
+        __atomic_store_n(&pyprof__g.again[i], 0, __ATOMIC_RELEASE);
     }
     return pyprof__writer_main(unused);
 }
@@ -21584,7 +21589,10 @@ static int pyprof__env_formats(char *formats, size_t capacity)   // 0 = bad, tol
     pyprof_output none;
     memset(&none, 0, sizeof none);
     if (!text || !*text) text = "json,svg,txt";
-    if (strlen(text) >= sizeof copy) { pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_FORMATS: longer than %d characters", (int)sizeof copy - 1); return 0; }
+    if (strlen(text) >= sizeof copy) {
+        pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_FORMATS: longer than %d characters", (int)sizeof copy - 1);
+        return 0;
+    }
     pyprof__copy_text(copy, sizeof copy, text);
     for (word = strtok_r(copy, ", ;\t", &save), formats[0] = 0; word; word = strtok_r(NULL, ", ;\t", &save)) {
         snprintf(suffix, sizeof suffix, ".%.70s", word + strspn(word, "."));

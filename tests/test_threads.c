@@ -48,6 +48,7 @@ void PyMem_SetAllocator(int domain, const fake_allocator *allocator);
 int Py_AddPendingCall(int (*call)(void *), void *argument);
 void *PyGILState_GetThisThreadState(void);
 void *_PyThreadState_UncheckedGet(void);
+int Py_IsInitialized(void);
 int _Py_IsFinalizing(void);
 void *PyInterpreterState_Main(void);
 
@@ -60,6 +61,7 @@ void PyMem_GetAllocator(int domain, fake_allocator *allocator) { copy_words(allo
 void PyMem_SetAllocator(int domain, const fake_allocator *allocator) { copy_words(&fake_table[domain], allocator); }
 void *PyGILState_GetThisThreadState(void) { return fake_state; }
 void *_PyThreadState_UncheckedGet(void) { return fake_state; }
+int Py_IsInitialized(void) { return 1; }
 int _Py_IsFinalizing(void) { return 0; }
 void *PyInterpreterState_Main(void) { return fake_interp; }
 int Py_AddPendingCall(int (*call)(void *), void *argument)
