@@ -20244,7 +20244,9 @@ static int pyprof__fill_in(const char *pattern, char *text, size_t capacity)
         else switch (*++pattern) {
             case 'p': snprintf(one, sizeof one, "%ld", (long)getpid()); break;
             case 't': strftime(one, sizeof one, "%Y%m%d-%H%M%S", localtime_r(&now, &parts)); break;
-            case 'h': if (gethostname(one, sizeof one - 1) != 0) pyprof__copy_text(one, sizeof one, "host"); break;
+            case 'h':
+                if (gethostname(one, sizeof one - 1) != 0) pyprof__copy_text(one, sizeof one, "host");
+                break;
             case '%': pyprof__copy_text(one, sizeof one, "%"); break;
             default: return 0;
         }
@@ -20382,7 +20384,7 @@ static void pyprof__env_save(const pyprof_profile *profile, const char *name, co
         }
     }
     if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof__error_text());
-    else if (!profile->checkpoint) pyprof__say(0, "pyprof: wrote %s\n", path);
+    else if (!(profile->checkpoint > 0)) pyprof__say(0, "pyprof: wrote %s\n", path);
 }
 
 // The memory report as of now, and the same for Python: tracemalloc.Snapshot.load.
@@ -20393,7 +20395,7 @@ static void pyprof__env_memory(const pyprof_profile *profile)
     text.metric = PYPROF_LIVE_BYTES;
     pyprof__env_save(profile, "memory_snapshot.txt", &text);
     pyprof__env_save(profile, "memory_snapshot.pkl", NULL);
-    if (!profile->checkpoint) pyprof__env_save(profile, "memory_final.txt", &text);
+    if (!(profile->checkpoint > 0)) pyprof__env_save(profile, "memory_final.txt", &text);
 }
 
 // The children that are known, each with its name while it lives, and whether it has written files.
@@ -20431,7 +20433,7 @@ static void pyprof__env_write(const pyprof_profile *profile)
     pyprof__out *out = &pyprof__g.out;
     pyprof_output output;
     char formats[256], suffix[80], name[300], *save = NULL, *word;
-    if (out->stream && profile->checkpoint) return;
+    if (out->stream && profile->checkpoint > 0) return;
     memcpy(formats, out->formats, sizeof formats);
     memset(&output, 0, sizeof output);
     output.sources = out->sources;

@@ -544,7 +544,7 @@ TEST(the_scheduler_tells_who_ran_until_the_sampler_came)
     __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
     pthread_join(spinner, NULL);
     pthread_join(sleeper, NULL);
-    CHECK(same > tries / 4);    // other processes may have had the CPU in between, or the timer's tick has come since
+    CHECK(same > tries / 10);   // by chance it would be none; other processes may have had the CPU in between, or the timer's tick has come since
     CHECK(apart > tries / 2);
 }
 

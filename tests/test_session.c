@@ -413,17 +413,17 @@ TEST(tokens_of_sessions)   // opened without a sampler
     pyprof__config_defaults(&config);
     pyprof__g.pid = getpid();
     for (int i = 0; i < PYPROF__SESSIONS; i++) {
-        CHECK_INT(pyprof__session_open(&config, &slot), PYPROF_OK);
+        CHECK_INT(pyprof__session_open(&config, 0, &slot), PYPROF_OK);
         CHECK_INT(slot, i);
         tokens[i] = pyprof__token(slot);
     }
-    CHECK_INT(pyprof__session_open(&config, &slot), PYPROF_ERR_BUSY);
+    CHECK_INT(pyprof__session_open(&config, 0, &slot), PYPROF_ERR_BUSY);
     for (int i = 0; i < PYPROF__SESSIONS; i++) CHECK_INT(pyprof_get_stats(tokens[i], &stats), PYPROF_OK);
     for (int round = 0; round < 100; round++) {
         before = tokens[3];
         CHECK_INT(pyprof_stop(before, NULL), PYPROF_OK);
         unknown(before);
-        CHECK_INT(pyprof__session_open(&config, &slot), PYPROF_OK);
+        CHECK_INT(pyprof__session_open(&config, 0, &slot), PYPROF_OK);
         CHECK_INT(slot, 3);
         tokens[3] = pyprof__token(slot);
         CHECK(tokens[3] != before);
@@ -450,7 +450,7 @@ TEST(a_thread_that_allocates_before_it_is_sampled)   // and may have begun to wh
         int slot;
         pyprof__config_defaults(&config);
         pyprof__g.pid = getpid();
-        CHECK_INT(pyprof__session_open(&config, &slot), PYPROF_OK);
+        CHECK_INT(pyprof__session_open(&config, 0, &slot), PYPROF_OK);
         pyprof__session *session = &pyprof__g.sessions[slot];
         uint32_t node = pyprof__heap_root(session, &life);
         CHECK(node != 0);
@@ -498,7 +498,9 @@ static void from_env(const char *name, const char *value, pyprof_result want)
 TEST(environment_refused)
 {
     from_env("PROFILING", "2", PYPROF_ERR_ARGUMENT);
-    from_env("PROFILING", "yes", PYPROF_ERR_ARGUMENT);
+    from_env("PROFILING", "perhaps", PYPROF_ERR_ARGUMENT);
+    from_env("PROFILING", "No", PYPROF_ERR_DISABLED);
+    from_env("PROFILING", "Yes", PYPROF_ERR_NO_PYTHON);
     from_env("PROFILING", "0", PYPROF_ERR_DISABLED);
     from_env("PROFILING", "", PYPROF_ERR_DISABLED);
     from_env("PYPROF_RATE", "abc", PYPROF_ERR_ARGUMENT);
