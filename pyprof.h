@@ -10753,6 +10753,15 @@ static void pyprof__stir_arm(void)   // from now on each allocation is seen
     __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_ACQ_REL);
 }
 
+static int pyprof__stir_feels(void)   // is there a hook that sees allocations?
+{
+#if defined(PYPROF_INTERPOSE_MALLOC)
+    return 1;
+#else
+    return PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON || PYPROF__GET(pyprof__stir.armed);
+#endif
+}
+
 static void pyprof__stir_now(void)   // it is sure
 {
     if (__atomic_exchange_n(&pyprof__stir.armed, 0, __ATOMIC_ACQ_REL)) pyprof__stir.forked();
@@ -11882,6 +11891,17 @@ static void pyprof__hook_out(int domain)   // if somebody is above us, ours stay
     pyprof__heap.api.set_allocator(domain, &top);
 }
 
+static int pyprof__hooks_are_in(void)   // in every domain, and nobody is above them
+{
+    pyprof__pymem top;
+    int domain, ours = 0;
+    for (domain = 0; domain < PYPROF__DOMAINS; domain++) {
+        pyprof__heap.api.get_allocator(domain, &top);
+        ours += pyprof__below_ours(&top, domain) != NULL;
+    }
+    return ours == PYPROF__DOMAINS;
+}
+
 static int pyprof__holds_gil(void)   // this thread, surely
 {
     void *attached = pyprof__heap.api.attached();
@@ -11930,6 +11950,10 @@ static int pyprof__takes_calls(void)
 // a call that another thread adds waits until the main thread takes the GIL again (COMPUTE_EVAL_BREAKER in Python/ceval.c).
 static void pyprof__heap_request(void)
 {
+    if (PYPROF__GET(pyprof__heap.wanted) && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_PENDING && pyprof__hooks_are_in()) {
+        PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_ON);   // a forked child has its parent's
+        return;
+    }
     if (pyprof__holds_gil()) { pyprof__heap_settle(NULL); return; }
     if (!pyprof__takes_calls()) return;
     // A call can get lost at the end of a life of the interpreter.
@@ -12242,21 +12266,16 @@ static void pyprof__heap_mark(uint64_t now)
 static int pyprof__heap_watch(int running)   // running: there is an interpreter
 {
     pyprof__pymem top;
-    int domain, ours = 0, on = PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON, lost = PYPROF__GET(pyprof__heap.lost);
+    int domain, on = PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON, lost = PYPROF__GET(pyprof__heap.lost);
     PYPROF__SET(pyprof__heap.lost, 0);
     if (!running) { pyprof__heap_unverified(); return lost; }
     if (PYPROF__GET(pyprof__heap.frozen)) pyprof__heap_thaw();
     for (domain = 0; domain < PYPROF__DOMAINS; domain++) {
         pyprof__heap.api.get_allocator(domain, &top);
-        ours += pyprof__below_ours(&top, domain) != NULL;
         if (!on || top.malloc == PYPROF__GET(pyprof__heap.verified[domain])) continue;
         if (pyprof__below_ours(&top, domain)) { PYPROF__SET(pyprof__heap.verified[domain], NULL); continue; }
         PYPROF__SET(pyprof__heap.verified[domain], top.malloc);
         on = 0;
-    }
-    if (ours == PYPROF__DOMAINS && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_PENDING) {
-        PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_ON);
-        on = 1;
     }
     if (PYPROF__GET(pyprof__heap.wanted) != on || PYPROF__GET(pyprof__heap.calling)) pyprof__heap_request();
     return lost;
@@ -18299,7 +18318,7 @@ static pyprof__global pyprof__g;
 // parent's: it is left alone, never freed, because the memory may have been changing at the moment of the fork.
 static void pyprof__after_fork(void)
 {
-    int i, goes_on = 0;
+    int i, goes_on = 0, felt = pyprof__stir_feels();
     pyprof__mutex_forked(&pyprof__lock);
     pyprof__mutex_forked(&pyprof__control);
     pyprof__mutex_forked(&pyprof__writing);
@@ -18321,6 +18340,7 @@ static void pyprof__after_fork(void)
     pyprof__g.pid = getpid();
     pyprof__is_sampler = 0;
     if (goes_on) pyprof__stir_arm();
+    if (goes_on && !felt) pyprof__stir_now();   // no allocation would tell
 }
 
 static void pyprof__enter(void)   // every API function that touches sessions; a raw clone() runs no atfork handler
