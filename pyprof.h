@@ -11854,7 +11854,7 @@ static int pyprof__place_on(const pyprof__pymem *top, int domain)
         if (below->malloc && memcmp(below, top, sizeof *top) != 0) continue;
         if (!below->malloc) *below = *top;
         if (i == 0) __atomic_store_n(&pyprof__hot.below[domain], below, __ATOMIC_RELEASE);
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);   // whole before the first call can come
+        PYPROF__FENCE();   // whole before the first call can come
         return i;
     }
     return -1;
