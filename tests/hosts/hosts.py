@@ -218,7 +218,7 @@ def mod_wsgi_daemon(run):
         WSGIApplicationGroup %%{GLOBAL}''')
 
 
-@host('mod_wsgi-embedded', workers=4, first=False)
+@host('mod_wsgi-embedded', workers=4, first=False, noise='server reached MaxRequestWorkers')
 def mod_wsgi_embedded(run):
     apache_scenario(run, 'prefork', '''
         WSGIPythonPath %(folder)s/apps
