@@ -227,7 +227,8 @@ def mod_wsgi_embedded(run):
 
 def gunicorn(run, *options):
     port, = free_ports(1)
-    server = run.start(venv(run, 'gunicorn'), '--bind', '127.0.0.1:%d' % port, '--workers', '2', '--no-control-socket',
+    config = run.write('gunicorn.conf.py', 'control_socket_disable = True\n')   # older ones know no such socket
+    server = run.start(venv(run, 'gunicorn'), '--bind', '127.0.0.1:%d' % port, '--workers', '2', '-c', config,
                        *options + ('app:application',))
     run.up(port)
     return server, port
@@ -291,11 +292,12 @@ def uvicorn_workers(run):
     run.end(server, signal.SIGINT)
 
 
-@host('django', workers=2)
+# Ctrl-C may come while Python ends already, which Python tells in several lines.
+@host('django', workers=2, noise='^Traceback|KeyboardInterrupt|^Exception ignored|_weakrefset.py|def _remove|^$')
 def django(run):
     port, = free_ports(1)
     venv(run, 'django-admin')
-    server = run.start(venv(run, 'python'), run.path('apps', 'django_app.py'), 'runserver', '127.0.0.1:%d' % port)
+    server = run.start(venv(run, 'python'), '-u', run.path('apps', 'django_app.py'), 'runserver', '127.0.0.1:%d' % port)
     run.up(port)
     run.drive(port, 1)
     run.reloaded()
