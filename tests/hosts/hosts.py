@@ -201,12 +201,12 @@ def apache(run, mpm, text):
     return server, port
 
 
-def apache_scenario(run, mpm, text):
+def apache_scenario(run, mpm, text, path='/burn'):
     server, port = apache(run, mpm, text)
-    run.drive(port, 2)
+    run.drive(port, 2, path)
     run.reloaded()
     server.send_signal(signal.SIGUSR1)
-    run.drive(port, 2)
+    run.drive(port, 2, path)
     run.end(server, signal.SIGTERM)
 
 
@@ -223,6 +223,13 @@ def mod_wsgi_embedded(run):
     apache_scenario(run, 'prefork', '''
         WSGIPythonPath %(folder)s/apps
         WSGIApplicationGroup %%{GLOBAL}''')
+
+
+@host('mod_wsgi-default', workers=4, first=False, noise='server reached MaxRequestWorkers|still did not exit')
+def mod_wsgi_default(run):
+    """In interpreters of their own: such processes hang at their end, until Apache kills them."""
+    apache_scenario(run, 'prefork', '''
+        WSGIPythonPath %(folder)s/apps''', '/killed/burn')
 
 
 def gunicorn(run, *options):

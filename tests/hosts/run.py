@@ -233,6 +233,7 @@ class Run:
             thread.join()
         if len(self.workers()) < workers:
             raise Trouble('%d of %d workers did their work in %g s' % (len(self.workers()), workers, limit))
+        time.sleep(0.5)   # a client has its answer a moment before the server is done with it
 
     def output(self, name):
         """The lines of an output, sorted, without what differs from run to run."""
