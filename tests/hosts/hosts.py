@@ -1,6 +1,7 @@
 """The hosts: each function plays one, plain or profiled, and says what is right by its options (see run.host)."""
 import contextlib
 import glob
+import http.client
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 from run import HOSTS, Skip, Trouble, free_ports, host, owner
 
@@ -113,19 +115,24 @@ def build_go(run, source, **options):
     return target
 
 
+def finds_python(run):
+    """The environment, with the Python of embedding() in front: an embedded one looks for its modules beside the first in PATH."""
+    return dict(run.env, PATH=os.path.dirname(os.path.realpath(sys.executable)) + ':' + run.env['PATH'])
+
+
 def embed_go(run):
     return build_go(run, 'host.go', CGO_ENABLED='1', CGO_LDFLAGS=' '.join(embedding()))
 
 
 @host('go')
 def go(run):
-    run.call(embed_go(run), 'finalize', MIXTURE)
+    run.call(embed_go(run), 'finalize', MIXTURE, env=finds_python(run))
 
 
 @host('go-exit')
 def go_exit(run):
     """os.Exit of Go is a bare system call: the last checkpoint is what remains."""
-    run.call(embed_go(run), 'exit', 'import work; work.mixture(end="shot")')
+    run.call(embed_go(run), 'exit', 'import work; work.mixture(end="shot")', env=finds_python(run))
 
 
 @host('go-starts-python')
@@ -141,7 +148,7 @@ def rust(run):
     if not run.profiled:
         run.tool(program, '-O', '--edition', '2018', '-o', target, os.path.join(HERE, 'host.rs'),
                  *['-Clink-arg=' + link for link in links])
-    run.call(target, MIXTURE)
+    run.call(target, MIXTURE, env=finds_python(run))
 
 
 # --- web servers ------------------------------------------------------------------------------------------------
@@ -160,7 +167,7 @@ def uwsgi(run):
     run.end(server, signal.SIGINT)
 
 
-def apache(run, text):
+def apache(run, mpm, text):
     """Starts Apache with these lines in its configuration: the process and its port."""
     modules = os.path.dirname(need('/usr/lib/apache2/modules/mod_wsgi.so'))
     port, = free_ports(1)
@@ -172,11 +179,11 @@ def apache(run, text):
         Listen 127.0.0.1:%(port)d
         ErrorLog %(folder)s/stderr
         WSGISocketPrefix %(folder)s/wsgi
-        LoadModule mpm_event_module %(modules)s/mod_mpm_event.so
+        LoadModule mpm_%(mpm)s_module %(modules)s/mod_mpm_%(mpm)s.so
         LoadModule authz_core_module %(modules)s/mod_authz_core.so
         LoadModule wsgi_module %(modules)s/mod_wsgi.so
         StartServers 2
-        MaxRequestWorkers 50
+        MaxRequestWorkers %(limit)d
         GracefulShutdownTimeout 10
         <IfModule unixd_module>
             User www-data
@@ -186,40 +193,49 @@ def apache(run, text):
             Require all granted
         </Directory>
         WSGIScriptAlias / %(folder)s/apps/app.py
-    ''' % {'folder': run.folder, 'port': port, 'modules': modules}
+    ''' % {'folder': run.folder, 'port': port, 'modules': modules, 'mpm': mpm,
+           'limit': 3 if mpm == 'prefork' else 50}
     config = run.write('httpd.conf', common + text % {'folder': run.folder})
     server = run.start(need('/usr/sbin/apache2'), '-d', run.folder, '-f', config, '-DFOREGROUND')
     run.up(port)
     return server, port
 
 
-def apache_scenario(run, text):
-    server, port = apache(run, text)
-    run.drive(port, 2)
+def apache_scenario(run, mpm, text, path='/burn'):
+    server, port = apache(run, mpm, text)
+    run.drive(port, 2, path)
     run.reloaded()
     server.send_signal(signal.SIGUSR1)
-    run.drive(port, 2)
+    run.drive(port, 2, path)
     run.end(server, signal.SIGTERM)
 
 
 @host('mod_wsgi-daemon', workers=4, first=False, noise='Unable to connect to WSGI daemon')
 def mod_wsgi_daemon(run):
-    apache_scenario(run, '''
+    apache_scenario(run, 'event', '''
         WSGIDaemonProcess app processes=2 threads=3 python-path=%(folder)s/apps
         WSGIProcessGroup app
         WSGIApplicationGroup %%{GLOBAL}''')
 
 
-@host('mod_wsgi-embedded', workers=4, first=False)
+@host('mod_wsgi-embedded', workers=4, first=False, noise='server reached MaxRequestWorkers')
 def mod_wsgi_embedded(run):
-    apache_scenario(run, '''
+    apache_scenario(run, 'prefork', '''
         WSGIPythonPath %(folder)s/apps
         WSGIApplicationGroup %%{GLOBAL}''')
 
 
+@host('mod_wsgi-default', workers=4, first=False, noise='server reached MaxRequestWorkers|still did not exit')
+def mod_wsgi_default(run):
+    """In interpreters of their own: such processes hang at their end, until Apache kills them."""
+    apache_scenario(run, 'prefork', '''
+        WSGIPythonPath %(folder)s/apps''', '/killed/burn')
+
+
 def gunicorn(run, *options):
     port, = free_ports(1)
-    server = run.start(venv(run, 'gunicorn'), '--bind', '127.0.0.1:%d' % port, '--workers', '2', '--no-control-socket',
+    config = run.write('gunicorn.conf.py', 'control_socket_disable = True\n')   # older ones know no such socket
+    server = run.start(venv(run, 'gunicorn'), '--bind', '127.0.0.1:%d' % port, '--workers', '2', '-c', config,
                        *options + ('app:application',))
     run.up(port)
     return server, port
@@ -283,15 +299,25 @@ def uvicorn_workers(run):
     run.end(server, signal.SIGINT)
 
 
-@host('django', workers=2)
+# Ctrl-C may come while Python ends already, which Python tells in several lines.
+@host('django', workers=2, noise='^Traceback|KeyboardInterrupt|^Exception ignored|_weakrefset.py|def _remove|^$')
 def django(run):
     port, = free_ports(1)
     venv(run, 'django-admin')
-    server = run.start(venv(run, 'python'), run.path('apps', 'django_app.py'), 'runserver', '127.0.0.1:%d' % port)
+    server = run.start(venv(run, 'python'), '-u', run.path('apps', 'django_app.py'), 'runserver', '127.0.0.1:%d' % port)
     run.up(port)
     run.drive(port, 1)
     run.reloaded()
-    os.utime(run.path('apps', 'app.py'))
+    old = run.get(port, '/')
+
+    def changed():   # the reloader looks once a second, and remembers what it saw first
+        if time.monotonic() > touched[-1] + 8:
+            os.utime(run.path('apps', 'app.py'))
+            touched.append(time.monotonic())
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return run.get(port, '/') != old
+    touched = [time.monotonic() - 6]
+    run.until(changed, 'the reloader')
     run.drive(port, 1, '/killed/burn')
     run.end(server, signal.SIGINT, group=True)   # as Ctrl-C: the reloader kills its child after a quarter of a second
 
@@ -362,22 +388,22 @@ def processes(run, method):
     run.call(sys.executable, run.path('apps', 'processes.py'), method)
 
 
-@host('mp-fork', workers=7)
+@host('mp-fork', workers=5)
 def mp_fork(run):
     processes(run, 'fork')
 
 
-@host('mp-forkserver', workers=7)
+@host('mp-forkserver', workers=5)
 def mp_forkserver(run):
     processes(run, 'forkserver')
 
 
-@host('mp-spawn', workers=7)
+@host('mp-spawn', workers=5)
 def mp_spawn(run):
     processes(run, 'spawn')
 
 
-@host('mp-loaded', workers=7, load=True)
+@host('mp-loaded', workers=5, load=True)
 def mp_loaded(run):
     processes(run, 'fork')
 

@@ -1,5 +1,6 @@
 """Work of a known mixture: two functions, of which each process measures the CPU time that it gave to each."""
 import os
+import random
 import time
 
 
@@ -27,8 +28,9 @@ def mixture(seconds=None, end='itself'):
     seconds = float(os.environ['HOSTS_WORK']) if seconds is None else float(seconds)
     a = b = 0.0
     while a + b < seconds:
-        a += burn_a(0.02)
-        b += burn_b(0.01)
+        part = random.uniform(0.005, 0.015)   # no beat with the sampler or the scheduler
+        a += burn_a(2 * part)
+        b += burn_b(part)
     with open(os.path.join(os.environ['HOSTS_MEASURED'], str(os.getpid())), 'a') as file:
         file.write('%.6f %.6f %s %.6f\n' % (a, b, end, time.time()))
     return os.getpid()
