@@ -127,6 +127,7 @@ static int pooling(char **words)
     }
     pyprof_profile_free(stopped(session));
     allocates("pass");
+    if (!tracked) wrong("memory was tracked in no session");
     return done("%ld sessions, the pool %s, it has %s blocks; memory was tracked in %ld", rounds + 1, words[0],
                 words[1], tracked);
 }
