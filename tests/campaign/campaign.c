@@ -294,12 +294,12 @@ void honest(const pyprof *session, pyprof_stats before, double rate_hz, double s
     pyprof_stats after = stats_of(session);
     double ticks = rate_hz * seconds, samples = (double)(after.samples - before.samples);
     double lost = (double)(after.missed - before.missed + after.rejected - before.rejected);
+    double thinned = (double)(after.thinned - before.thinned);
     double gap_s = (double)(after.gap_ns - before.gap_ns) / 1e9;
     balanced(after);
-    if (samples + lost + gap_s * rate_hz < ticks / 2 && !after.degraded[0])
-        wrong("%s: %.0f ticks, %.0f samples, %.0f lost, a gap of %.3f s, and degraded says nothing", when,
-              ticks, samples,
-              lost, gap_s);
+    if (samples + lost + thinned + gap_s * rate_hz < ticks / 2 && !after.degraded[0])
+        wrong("%s: %.0f ticks, %.0f samples, %.0f lost, %.0f thinned, %.3f s gap, and degraded says nothing",
+              when, ticks, samples, lost, thinned, gap_s);
 }
 
 // ---- child processes --------------------------------------------------------------------------------------

@@ -244,12 +244,12 @@ static void attack(const scene *s, atomic_int *over)
     char at[192], other[192];
     for (long i = 0; !atomic_load(over); i++) {
         snprintf(at, sizeof at, "%s", s->target);
-        kind = below(&seed, PLANTS + 3);
+        kind = below(&seed, PLANTS + 5);
         if (below(&seed, 3) && temporary_name(s, at, sizeof at) &&
             kind < PLANTS) { if (unlink(at) != 0) rmdir(at); }
         nap(0.00002 * below(&seed, 20));
         if (kind < PLANTS) plant(at, s, kind);
-        else if (kind == PLANTS) { if (unlink(at) != 0) rmdir(at); }
+        else if (kind < PLANTS + 4) { if (unlink(at) != 0) rmdir(at); }
         else {   // what was planted takes the place of another
             snprintf(other, sizeof other, "%s/planted", s->folder);
             plant(other, s, below(&seed, PLANTS));

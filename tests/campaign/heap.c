@@ -96,8 +96,8 @@ static void allocates(const char *how)
         "kept = [[object() for _ in range(i)] for i in range(200)]\n", how);
 }
 
-// first|last|on-top small|all ROUNDS: the pool goes in before the first session, after it, or over hooks that are
-// in; it has the small blocks, or nearly all
+// first|last|on-top small|all ROUNDS: the pool goes in before the first session, after it, or over hooks that
+// are in; it has the small blocks, or nearly all
 static int pooling(char **words)
 {
     int first = strcmp(words[0], "first") == 0, on_top = strcmp(words[0], "on-top") == 0;
@@ -127,8 +127,9 @@ static int pooling(char **words)
     }
     pyprof_profile_free(stopped(session));
     allocates("pass");
-    return done("%ld sessions, the pool %s, it has %s blocks; memory was tracked in %ld", rounds + 1, words[0],
-                words[1], tracked);
+    if (!tracked) wrong("memory was tracked in no session");
+    return done("%ld sessions, the pool %s, it has %s blocks; memory was tracked in %ld", rounds + 1,
+                words[0], words[1], tracked);
 }
 
 // ---- a host that wraps and unwraps ------------------------------------------------------------------------

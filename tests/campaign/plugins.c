@@ -152,7 +152,12 @@ static int big_tls(char **words)
     long samples;
     (void)words;
     python_begins();
-    must_load(&p, getenv("CAMPAIGN_BIG_PLUGIN"));
+    // The header has a variable that makes all thread-local memory of its plugin static, of which there is little
+    if (!loaded(&p, getenv("CAMPAIGN_BIG_PLUGIN"))) {
+        const char *why = dlerror();
+        if (strstr(why, "static TLS")) cannot("a plugin with the header and much memory of threads: %s", why);
+        fatal("%s", why);
+    }
     result = p.start(PYPROF_HEAP_OFF, PYPROF_CAPTURE_AUTO);
     if (result != PYPROF_OK) fatal("start: %s", p.error());
     run("busy(0.3)\n");

@@ -32,7 +32,7 @@ static const call_set sets[] = {   // what the profiler's thread calls, and what
     { "proc", 1, { OLD_FILE_CALLS SYS_openat, SYS_readlinkat } },
     { "threads", 1, { SYS_clone, SYS_clone3 } },
     { "mremap", 1, { SYS_mremap, SYS_madvise } },
-    { "memory", 2, { SYS_mmap, SYS_mremap, SYS_brk, SYS_mprotect } },
+    { "memory", 2, { SYS_mmap, SYS_mremap } },
     { "reads", 1, { SYS_read, SYS_pread64 } },
     { "clock", 1, { SYS_clock_nanosleep, SYS_nanosleep } },
     { "times", 1, { SYS_clock_gettime, SYS_getrusage, SYS_times } },
