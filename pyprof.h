@@ -950,6 +950,7 @@ typedef struct {
     uint32_t made;               // 0 = not yet, 1 = a thread makes it, 2 = it is there
     int cancel;                  // the owner's cancellation state before
     pthread_mutex_t mutex;
+    int64_t owner;               // the thread that has it
 } pyprof__mutex;
 
 static void pyprof__mutex_make(pyprof__mutex *mutex)
@@ -983,14 +984,21 @@ static int pyprof__mutex_take(pyprof__mutex *mutex)   // 1 = the owner before wa
     orphan = pthread_mutex_lock(&mutex->mutex) == EOWNERDEAD;
     if (orphan) pthread_mutex_consistent(&mutex->mutex);
     mutex->cancel = cancel;
+    __atomic_store_n(&mutex->owner, pyprof__gettid(), __ATOMIC_RELAXED);
     return orphan;
 }
 
 static void pyprof__mutex_give(pyprof__mutex *mutex)
 {
     int cancel = mutex->cancel;
+    __atomic_store_n(&mutex->owner, 0, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&mutex->mutex);
     pyprof__cancel_back(cancel);
+}
+
+static int pyprof__mutex_is_mine(const pyprof__mutex *mutex)
+{
+    return __atomic_load_n(&mutex->owner, __ATOMIC_RELAXED) == pyprof__gettid();
 }
 
 // In a forked child: its owner may be a thread of the parent.
@@ -1209,7 +1217,7 @@ static struct {
     int foreign;                 // it numbers threads as another pid namespace does
     uint64_t device, inode;      // of the folder: a host that closes all descriptors may use the number itself
     const char *lack;            // what cannot be told, and why; NULL = nothing is known to be missing
-} pyprof__proc = { { 0, 0, PTHREAD_MUTEX_INITIALIZER }, 0, 0, -1, 0, 0, 0, NULL };
+} pyprof__proc = { { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, -1, 0, 0, 0, NULL };
 
 static void pyprof__proc_lacks(const char *what)
 {
@@ -12645,7 +12653,7 @@ static void pyprof__heap_reset_peak(void)
 //   Uses       PROFILE
 //   Promise    a profile never changes once it is sealed, so any number of threads may read it
 // ============================================================================
-typedef struct { int64_t pid; int32_t status; int ended, profiled; char name[32]; } pyprof__child;   // a process; status as wait tells it
+typedef struct { int64_t pid; int32_t status; int ended, early, profiled; char name[32]; } pyprof__child;   // a process; status as wait tells it
 
 struct pyprof_profile {
     pyprof__pool pool;
@@ -18267,8 +18275,10 @@ typedef struct {                 // where the files of PROFILING=1 go
     char formats[256];
     int stream;                  // base is a pipe or a device: written once, at the end
     int sources, quiet, claim;
+    uint64_t claim_inode;        // 0 = there is no claim
     int child, worker, late;     // of a profiled process; forked; Python came after the start of the program
     int fallen;                  // to the folder for temporary files
+    int told;                    // what was written at the end; that can be done again
     int mute;                    // standard error was closed at the start: its number is another file's
     double rate, period;         // what is told at the start
     int heap, wait;
@@ -18297,6 +18307,8 @@ typedef struct {
     uint64_t again[PYPROF__SESSIONS];   // in a forked child: generations of the sessions that go on once it is sure; 0 = none
     void (*forked)(pyprof *token);      // what PROFILING=1 does then
     int seen, announced;         // there was an interpreter; the start was told
+    int ending;                  // Python shuts down, and all is written
+    uint64_t ended_ns;           // ns recorded when that was done; 0 = it was not
     pyprof__saver writer;
     pyprof__tree tree;
     pyprof__out out;
@@ -18362,6 +18374,13 @@ static pyprof__session *pyprof__session_of(const pyprof *token)   // under the l
     if (!(pyprof__g.sessions[slot].generation & 1)) return NULL;
     pyprof__g.changing = (int)slot + 1;
     return &pyprof__g.sessions[slot];
+}
+
+// In a forked child: a session that has not begun there yet will not.
+static void pyprof__again_cancel(const pyprof *token)
+{
+    uint64_t bits = (uint64_t)(uintptr_t)token, slot = (bits >> 1 & 127) - 1;
+    if (bits & 1 && slot < PYPROF__SESSIONS && pyprof__g.again[slot] == bits >> 8) __atomic_store_n(&pyprof__g.again[slot], 0, __ATOMIC_RELEASE);
 }
 
 static pyprof_result pyprof__no_session(const pyprof *token)
@@ -20191,7 +20210,7 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
 //   Uses       SESSION, WRITERS
 //   Promise    a file is whole; only a thread that ends the process waits for the writer
 // ============================================================================
-enum { PYPROF__OUT_PATH = 1400, PYPROF__OUT_TRIES = 10000 };
+enum { PYPROF__OUT_PATH = 1400, PYPROF__OUT_TRIES = 10000, PYPROF__ENDING_NS = 100000000 };
 
 // ---- messages of PROFILING=1 ---------------------------------------------------
 static const char *pyprof__getenv(const char *name)   // nothing in set-user-id programs
@@ -20313,6 +20332,7 @@ static void pyprof__out_first(char *path)   // the file by which a name is known
 static int pyprof__out_claim(const char *base)   // 0 = another run's
 {
     struct sockaddr_un name;
+    struct stat info;
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), taken;
     if (fd < 0) return 1;
     memset(&name, 0, sizeof name);
@@ -20321,8 +20341,20 @@ static int pyprof__out_claim(const char *base)   // 0 = another run's
              (unsigned long long)pyprof__hash_text(base, strlen(base)));
     taken = bind(fd, (const struct sockaddr *)&name, (socklen_t)sizeof name) != 0 && errno == EADDRINUSE;
     if (taken) close(fd);
-    else pyprof__g.out.claim = fd;
+    else {
+        pyprof__g.out.claim = fd;
+        pyprof__g.out.claim_inode = pyprof__stat(fd, &info) ? (uint64_t)info.st_ino : 0;
+    }
     return !taken;
+}
+
+static void pyprof__out_release(void)   // if the descriptor is still ours: a program may close all of them
+{
+    struct stat info;
+    pyprof__out *out = &pyprof__g.out;
+    if (out->claim_inode && pyprof__stat(out->claim, &info) && S_ISSOCK(info.st_mode) && (uint64_t)info.st_ino == out->claim_inode)
+        close(out->claim);
+    out->claim_inode = 0;
 }
 
 // The plain name is for the first process of a run. A file of somebody else, or one that this run has written
@@ -20365,6 +20397,27 @@ static pyprof_result pyprof__out_try(const char *path)
     return result;
 }
 
+static pyprof_result pyprof__out_try_all(void)   // all of PROFILING=1, or those go elsewhere together
+{
+    static const char *const memory[] = { "memory_snapshot.txt", "memory_snapshot.pkl", "memory_final.txt" };
+    const pyprof__out *out = &pyprof__g.out;
+    const char *at = out->formats;
+    char path[PYPROF__OUT_PATH], name[300];
+    pyprof_result result = PYPROF_OK;
+    size_t i;
+    for (; result == PYPROF_OK && *at; at += strcspn(at, ","), at += *at == ',') {
+        snprintf(name, sizeof name, "profile.%.*s", (int)strcspn(at, ","), at);
+        pyprof__out_path(path, name);
+        result = pyprof__out_try(path);
+        if (out->suffix[0]) return result;
+    }
+    for (i = 0; result == PYPROF_OK && out->heap && i < PYPROF__COUNT(memory); i++) {
+        pyprof__out_path(path, memory[i]);
+        result = pyprof__out_try(path);
+    }
+    return result;
+}
+
 static void pyprof__out_default(char *base, size_t capacity)   // the folder for temporary files, and the program's name
 {
     const char *folder = pyprof__getenv("TMPDIR");
@@ -20404,7 +20457,7 @@ static void pyprof__env_save(const pyprof_profile *profile, const char *name, co
         }
     }
     if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof__error_text());
-    else if (!(profile->checkpoint > 0)) pyprof__say(0, "pyprof: wrote %s\n", path);
+    else if (!(profile->checkpoint > 0) && !pyprof__g.out.told) pyprof__say(0, "pyprof: wrote %s\n", path);
 }
 
 // The memory report as of now, and the same for Python: tracemalloc.Snapshot.load.
@@ -20418,6 +20471,21 @@ static void pyprof__env_memory(const pyprof_profile *profile)
     if (!(profile->checkpoint > 0)) pyprof__env_save(profile, "memory_final.txt", &text);
 }
 
+// A handler of SIGCHLD that waits must find the lock free: none runs while its thread has it.
+static void pyprof__children_lock(sigset_t *before)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, before);
+    pyprof__heap_lock(&pyprof__g.children.lock);
+}
+
+static void pyprof__children_unlock(const sigset_t *before)
+{
+    pyprof__unlock(&pyprof__g.children.lock);
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 // The children that are known, each with its name while it lives, and whether it has written files.
 static void pyprof__env_children(pyprof_profile *profile)
 {
@@ -20425,13 +20493,14 @@ static void pyprof__env_children(pyprof_profile *profile)
     const pyprof__out *out = &pyprof__g.out;
     char path[PYPROF__OUT_PATH];
     struct stat info;
+    sigset_t before;
     size_t i;
-    pyprof__heap_lock(&known->lock);
+    pyprof__children_lock(&before);
     if (pyprof__array_reserve(&profile->pool, &profile->children, known->count)) {
         memcpy(profile->children.data, known->list, known->count * sizeof known->list[0]);
         profile->children.count = known->count;
     }
-    pyprof__unlock(&known->lock);
+    pyprof__children_unlock(&before);
     for (i = 0; i < profile->children.count; i++) {
         pyprof__child *child = &PYPROF__AT(pyprof__child, profile->children, i);
         if (out->suffix[0]) snprintf(path, sizeof path, "%s.%lld%s", out->base, (long long)child->pid, out->suffix);
@@ -20442,10 +20511,10 @@ static void pyprof__env_children(pyprof_profile *profile)
         if (pyprof__read_file(AT_FDCWD, path, child->name, sizeof child->name) > 0) child->name[strcspn(child->name, "\n")] = 0;
         else child->name[0] = 0;
     }
-    pyprof__heap_lock(&known->lock);
+    pyprof__children_lock(&before);
     for (i = 0; i < profile->children.count && i < known->count; i++)   // a name stays known
         memcpy(known->list[i].name, PYPROF__AT(pyprof__child, profile->children, i).name, sizeof known->list[i].name);
-    pyprof__unlock(&known->lock);
+    pyprof__children_unlock(&before);
 }
 
 static void pyprof__env_write(const pyprof_profile *profile)
@@ -20462,9 +20531,12 @@ static void pyprof__env_write(const pyprof_profile *profile)
         snprintf(suffix, sizeof suffix, ".%.70s", word);
         output.format = pyprof__format_by_suffix(suffix);
         pyprof__env_save(profile, name, &output);
-        if (out->suffix[0] || out->stream) return;
+        if (!out->suffix[0] && !out->stream) continue;
+        out->told |= !(profile->checkpoint > 0);
+        return;
     }
     if (profile->model.heap.mode) pyprof__env_memory(profile);
+    out->told |= !(profile->checkpoint > 0);
 }
 
 // A session that recorded nothing leaves no files, but a reason. 1 = it recorded something.
@@ -20485,7 +20557,8 @@ static void pyprof__write_end(pyprof_profile *profile, const char *checkpoint, i
 {
     pyprof__mutex_take(&pyprof__writing);
     if (from_env) pyprof__env_children(profile);
-    if (from_env && pyprof__env_any(profile)) pyprof__env_write(profile);
+    // Where Python has just shut down it is written already, but for the last of that.
+    if (from_env && profile->model.recorded_ns - pyprof__g.ended_ns > PYPROF__ENDING_NS && pyprof__env_any(profile)) pyprof__env_write(profile);
     if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL);
     pyprof__mutex_give(&pyprof__writing);
 }
@@ -20508,6 +20581,7 @@ static void pyprof__write_session(pyprof *token, int final)
         if (!final) profile->checkpoint = (double)pyprof__clock(CLOCK_REALTIME) / 1e9;
         if (from_env) pyprof__env_children(profile);
         if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL);
+        if (final && from_env) pyprof__g.ended_ns = pyprof__g.ending ? profile->model.recorded_ns : 0;
         if (from_env && (!final || pyprof__env_any(profile))) {
             profile->before = pyprof__g.env_before;
             pyprof__env_write(profile);
@@ -20813,6 +20887,11 @@ static void pyprof__sampler_stop(void)
 // At exit: sessions of PROFILING=1 and those with a checkpoint are written as they are then.
 static void pyprof__at_exit(void)
 {
+    // A signal handler that ends the process can have interrupted us.
+    if (pyprof__mutex_is_mine(&pyprof__control) || pyprof__mutex_is_mine(&pyprof__lock) || pyprof__mutex_is_mine(&pyprof__writing)) {
+        pyprof__leave();
+        return;
+    }
     if (pyprof__g.env_session && pyprof__g.env_pid == getpid()) pyprof_stop(pyprof__g.env_session, NULL);
     if (pyprof__g.writer.quit && pyprof__g.pid == getpid()) pyprof__write_all_now();   // the writer has gone: see pyprof__is_alone
     else pyprof__leave();
@@ -20832,6 +20911,10 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     pyprof_result result;
     int alive;
     pyprof__control_lock();
+    if (again && pyprof__g.again[slot] != again) {   // it was stopped meanwhile
+        pyprof__control_unlock();
+        return pyprof__fail(PYPROF_ERR_STATE, "the session was stopped before it began in this process");
+    }
     __atomic_store_n(&pyprof__g.pid, getpid(), __ATOMIC_RELAXED);
     if (!pyprof__g.atfork) pyprof__g.atfork = pthread_atfork(NULL, NULL, pyprof__after_fork) == 0;
     result = pyprof__join_running(config, again, &slot, &alive);
@@ -20952,7 +21035,10 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
         found->generation++;
         if (!found->torn) pyprof__session_drop(found);
         if (from_env) pyprof__g.env_session = NULL;
-    } else result = pyprof__no_session(session);
+    } else {
+        pyprof__again_cancel(session);
+        result = pyprof__no_session(session);
+    }
     pyprof__sessions_unlock();
     if (unhook) pyprof__heap_request();
     pyprof__control_unlock();
@@ -20960,7 +21046,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     pyprof__control_lock();
     pyprof__sampler_stop();
     if (made) pyprof__write_end(made, checkpoint, from_env);
-    if (from_env && pyprof__g.out.claim > 0) { close(pyprof__g.out.claim); pyprof__g.out.claim = 0; }
+    if (from_env) pyprof__out_release();
     pyprof__writer_stop();
     pyprof__control_unlock();
     if (profile) *profile = made;
@@ -21709,9 +21795,7 @@ static void pyprof__env_place(void)   // tried now, when something can still be 
     pyprof__out *out = &pyprof__g.out;
     char path[PYPROF__OUT_PATH], error[512];
     pyprof__out_take();
-    if (out->stream) return;
-    pyprof__out_first(path);
-    if (pyprof__out_try(path) == PYPROF_OK) return;
+    if (out->stream || pyprof__out_try_all() == PYPROF_OK) return;
     pyprof__copy_text(error, sizeof error, pyprof_last_error());
     if (!pyprof__out_fall_back()) { pyprof__say(1, "pyprof: %s; nor can files be written to %s\n", error, out->base); return; }
     pyprof__out_first(path);
@@ -21843,7 +21927,10 @@ static void pyprof__env_adopt(pyprof *started)
 // Python begins to shut down: a host can end the process right after that, by ways of its own.
 static void pyprof__env_ending(void)
 {
-    if (pyprof__g.env_session && pyprof__g.env_pid == getpid()) pyprof__leave();
+    if (!pyprof__g.env_session || pyprof__g.env_pid != getpid()) return;
+    pyprof__g.ending = 1;
+    pyprof__leave();
+    pyprof__g.ending = 0;
 }
 
 // In a forked child that goes on.
@@ -21852,7 +21939,8 @@ static void pyprof__env_forked(pyprof *token)
     pyprof__out *out = &pyprof__g.out;
     char whole[1024];
     out->child = out->worker = 1;
-    out->claim = out->fallen = 0;
+    out->fallen = out->told = 0;
+    pyprof__out_release();
     if (strstr(out->pattern, "%p") && pyprof__fill_in(out->pattern, whole, sizeof whole)) pyprof__out_kind(out, whole);
     pyprof__out_take();
     pyprof__env_adopt(token);
@@ -21919,6 +22007,8 @@ static struct {                  // what stands behind ours
     int (*daemon)(int, int);
     pid_t (*fork)(void);
     int (*kill)(pid_t, int);
+    int (*killpg)(pid_t, int);
+    int (*sigqueue)(pid_t, int, const union sigval);
     int (*raise)(int);
     int (*pthread_kill)(pthread_t, int);
     int (*tgkill)(pid_t, pid_t, int);
@@ -21938,6 +22028,7 @@ static struct {
     int watching;                // PROFILING=1, and no Python yet
     void *base;                  // of the object that has Python's C API; NULL = not known
     uint64_t begin_ns;
+    uint64_t survived;           // a bit for each signal that the process sent to itself and lived on
     int64_t forked;              // the thread that called fork out of Python's code; 0 = it has gone on
 } pyprof__preload;
 
@@ -21951,6 +22042,7 @@ static void pyprof__next_find(void)
         { "execvpe", offsetof(__typeof__(pyprof__next), execvpe) }, { "fexecve", offsetof(__typeof__(pyprof__next), fexecve) },
         { "execveat", offsetof(__typeof__(pyprof__next), execveat) }, { "daemon", offsetof(__typeof__(pyprof__next), daemon) },
         { "fork", offsetof(__typeof__(pyprof__next), fork) }, { "kill", offsetof(__typeof__(pyprof__next), kill) },
+        { "killpg", offsetof(__typeof__(pyprof__next), killpg) }, { "sigqueue", offsetof(__typeof__(pyprof__next), sigqueue) },
         { "raise", offsetof(__typeof__(pyprof__next), raise) }, { "pthread_kill", offsetof(__typeof__(pyprof__next), pthread_kill) },
         { "tgkill", offsetof(__typeof__(pyprof__next), tgkill) }, { "abort", offsetof(__typeof__(pyprof__next), abort) },
         { "fopen", offsetof(__typeof__(pyprof__next), fopen) }, { "fopen64", offsetof(__typeof__(pyprof__next), fopen64) },
@@ -21963,6 +22055,7 @@ static void pyprof__next_find(void)
         void *found = pyprof__next_of(names[i].name);
         memcpy((char *)&pyprof__next + names[i].offset, &found, sizeof found);
     }
+    dlerror();   // what is missing is no error of the program's
 }
 
 // A constructor of another library may come before ours.
@@ -21988,6 +22081,7 @@ static int pyprof__is_python(void **symbol)
     const char *slash;
     *symbol = dlsym(NULL, "Py_Main");
     if (*symbol) return 1;
+    dlerror();
     pyprof__proc_link("exe", path, sizeof path);
     slash = strrchr(path, '/');
     return strncmp(slash ? slash + 1 : path, "python", 6) == 0;
@@ -22047,6 +22141,7 @@ static void pyprof__preload_look(void *handle)
     void *symbol = handle ? dlsym(handle, "Py_InitializeEx") : NULL;
     const char *path = NULL;
     uint8_t inside = pyprof__inside;
+    if (!symbol) dlerror();   // the program's own call was no failure
     if (!symbol || !pyprof__preload.watching) return;
     pyprof__inside = 1;
     pyprof__object_base(symbol, &path);
@@ -22075,34 +22170,67 @@ static const char *pyprof__caller_folders(const void *caller, const char **objec
     return strings && folders != UINT64_MAX ? strings + folders : NULL;
 }
 
-// The file of a bare name in one of those folders; libc would look there only for that caller. 0 = there is none.
-static int pyprof__caller_finds(const void *caller, const char *name, char *path, size_t capacity)
+static int pyprof__readable_in(const char *folders, const char *name)   // is there such a file in one of them?
+{
+    char path[4096];
+    const char *end;
+    for (; folders && *folders; folders = *end ? end + 1 : end) {
+        end = folders + strcspn(folders, ":;");
+        snprintf(path, sizeof path, "%.*s/%s", (int)(end - folders), folders, name);
+        if (end > folders && access(path, R_OK) == 0) return 1;
+    }
+    return 0;
+}
+
+// $ORIGIN at the beginning of a path is the folder of the caller's object.
+static void pyprof__from_origin(const char *object, const char *at, size_t size, const char *name, char *path, size_t capacity)
 {
     static const char *const origins[] = { "$ORIGIN", "${ORIGIN}" };
-    const char *object = "", *at = pyprof__caller_folders(caller, &object), *end;
-    size_t i, skip;
+    const char *slash = strrchr(object, '/');
+    size_t i, skip = 0;
+    for (i = 0; i < 2; i++)
+        if (size >= strlen(origins[i]) && strncmp(at, origins[i], strlen(origins[i])) == 0) skip = strlen(origins[i]);
+    snprintf(path, capacity, "%.*s%.*s%s%s", skip && slash ? (int)(slash - object) : 0, object, (int)(size - skip), at + skip,
+             *name ? "/" : "", name);
+}
+
+// What a name means to its caller, where libc would take us for that: $ORIGIN, and a bare name in the folders that
+// the caller's object gives. 0 = it means the same to all.
+static int pyprof__caller_finds(const void *caller, const char *name, char *path, size_t capacity)
+{
+    const char *object = "", *end, *at = pyprof__caller_folders(caller, &object);
+    if (*name == '$') { pyprof__from_origin(object, name, strlen(name), "", path, capacity); return 1; }
+    if (strchr(name, '/') || pyprof__readable_in(getenv("LD_LIBRARY_PATH"), name)) return 0;
     for (; at; at = *end ? end + 1 : NULL) {
-        const char *slash = strrchr(object, '/');
         end = at + strcspn(at, ":");
-        for (i = skip = 0; i < 2; i++) if (strncmp(at, origins[i], strlen(origins[i])) == 0) skip = strlen(origins[i]);
-        snprintf(path, capacity, "%.*s%.*s/%s", skip && slash ? (int)(slash - object) : 0, object, (int)(end - at - (int)skip), at + skip, name);
+        pyprof__from_origin(object, at, (size_t)(end - at), name, path, capacity);
         if (end > at && access(path, R_OK) == 0) return 1;
     }
     return 0;
 }
 
-PYPROF__INTERPOSED void *dlopen(const char *name, int mode)
+static void *pyprof__dlopen_watched(const char *name, int mode, const void *caller)
 {
     char path[4096];
     void *handle = NULL;
-    if (!PYPROF__NEXT(dlopen)) return NULL;
-    if (name && *name && !strchr(name, '/') && pyprof__caller_finds(__builtin_return_address(0), name, path, sizeof path)) {
-        handle = pyprof__next.dlopen(name, mode | RTLD_NOLOAD);   // there already, or from LD_LIBRARY_PATH?
+    if (pyprof__caller_finds(caller, name, path, sizeof path)) {
+        handle = strchr(name, '/') ? NULL : pyprof__next.dlopen(name, mode | RTLD_NOLOAD);
         if (!handle) handle = pyprof__next.dlopen(path, mode);
     }
     if (!handle) handle = pyprof__next.dlopen(name, mode);
-    if (handle && name && pyprof__preload.watching) pyprof__preload_look(handle);
+    if (handle) pyprof__preload_look(handle);
     return handle;
+}
+
+// Where nobody watches, the call of libc's is the last thing here: then it sees the caller's address.
+#if defined(__GNUC__) && !defined(__clang__)
+__attribute__((optimize("O2")))
+#endif
+PYPROF__INTERPOSED void *dlopen(const char *name, int mode)
+{
+    if (!PYPROF__NEXT(dlopen)) return NULL;
+    if (pyprof__preload.watching && name && *name) return pyprof__dlopen_watched(name, mode, __builtin_return_address(0));
+    return pyprof__next.dlopen(name, mode);
 }
 
 // ---- the ends of a process ------------------------------------------------------------------
@@ -22121,39 +22249,70 @@ PYPROF__INTERPOSED int daemon(int keep_folder, int keep_files) PYPROF__THROWS   
     return PYPROF__NEXT(daemon) ? pyprof__next.daemon(keep_folder, keep_files) : -1;
 }
 
-// Would that signal end this process, and does nobody catch it?
+// Would that signal end this process? Not if it is caught, ignored, or blocked: then a thread waits for it. One that
+// the process survived is no deadly one either: another thread takes it.
 static int pyprof__is_deadly(int number)
 {
     static const int harmless[] = { 0, SIGCHLD, SIGCONT, SIGURG, SIGWINCH, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU };
     struct sigaction action;
+    sigset_t blocked;
+    int error = errno, deadly;
     size_t i;
     for (i = 0; i < PYPROF__COUNT(harmless); i++) if (number == harmless[i]) return 0;
-    return number == SIGKILL || (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_DFL);
+    if (number < 1 || number > 64 || PYPROF__GET(pyprof__preload.survived) >> (number - 1) & 1) return 0;
+    deadly = number == SIGKILL || (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_DFL);
+    if (deadly && pthread_sigmask(SIG_BLOCK, NULL, &blocked) == 0 && sigismember(&blocked, number) > 0) deadly = 0;
+    errno = error;
+    return deadly;
+}
+
+static int pyprof__survived(int deadly, int number, int result)
+{
+    if (deadly && result == 0) __atomic_fetch_or(&pyprof__preload.survived, (uint64_t)1 << (number - 1), __ATOMIC_RELAXED);
+    return result;
 }
 
 // CPython ends by SIGINT after Ctrl-C, and servers raise SIGTERM again once they have cleaned up.
 PYPROF__INTERPOSED int raise(int number) PYPROF__THROWS
 {
-    if (pyprof__is_deadly(number)) pyprof__leave();
-    return PYPROF__NEXT(raise) ? pyprof__next.raise(number) : -1;
+    int deadly = pyprof__is_deadly(number);
+    if (deadly) pyprof__leave();
+    return pyprof__survived(deadly, number, PYPROF__NEXT(raise) ? pyprof__next.raise(number) : -1);
 }
 
 PYPROF__INTERPOSED int kill(pid_t pid, int number) PYPROF__THROWS
 {
-    if ((pid == getpid() || pid == 0 || pid == -getpgrp()) && pyprof__is_deadly(number)) pyprof__leave();
-    return PYPROF__NEXT(kill) ? pyprof__next.kill(pid, number) : -1;
+    int deadly = (pid == getpid() || pid == 0 || pid == -getpgrp()) && pyprof__is_deadly(number);
+    if (deadly) pyprof__leave();
+    return pyprof__survived(deadly, number, PYPROF__NEXT(kill) ? pyprof__next.kill(pid, number) : -1);
+}
+
+PYPROF__INTERPOSED int killpg(pid_t group, int number) PYPROF__THROWS
+{
+    int deadly = (group == 0 || group == getpgrp()) && pyprof__is_deadly(number);
+    if (deadly) pyprof__leave();
+    return pyprof__survived(deadly, number, PYPROF__NEXT(killpg) ? pyprof__next.killpg(group, number) : -1);
+}
+
+PYPROF__INTERPOSED int sigqueue(pid_t pid, int number, const union sigval value) PYPROF__THROWS
+{
+    int deadly = pid == getpid() && pyprof__is_deadly(number);
+    if (deadly) pyprof__leave();
+    return pyprof__survived(deadly, number, PYPROF__NEXT(sigqueue) ? pyprof__next.sigqueue(pid, number, value) : -1);
 }
 
 PYPROF__INTERPOSED int pthread_kill(pthread_t thread, int number) PYPROF__THROWS
 {
-    if (pyprof__is_deadly(number)) pyprof__leave();
-    return PYPROF__NEXT(pthread_kill) ? pyprof__next.pthread_kill(thread, number) : ESRCH;
+    int deadly = pyprof__is_deadly(number);
+    if (deadly) pyprof__leave();
+    return pyprof__survived(deadly, number, PYPROF__NEXT(pthread_kill) ? pyprof__next.pthread_kill(thread, number) : ESRCH);
 }
 
 PYPROF__INTERPOSED int tgkill(pid_t pid, pid_t tid, int number) PYPROF__THROWS
 {
-    if (pid == getpid() && pyprof__is_deadly(number)) pyprof__leave();
-    return (int)syscall(SYS_tgkill, pid, tid, number);
+    int deadly = pid == getpid() && pyprof__is_deadly(number);
+    if (deadly) pyprof__leave();
+    return pyprof__survived(deadly, number, (int)syscall(SYS_tgkill, pid, tid, number));
 }
 
 PYPROF__INTERPOSED __attribute__((noreturn)) void abort(void) PYPROF__THROWS
@@ -22172,7 +22331,8 @@ static void pyprof__before_search(const char *name)
 {
     const char *at = getenv("PATH"), *end;
     char path[4096];
-    if (strchr(name, '/') || !at) { if (*name) pyprof__before_exec(name); return; }
+    if (strchr(name, '/') || !*name) { if (*name) pyprof__before_exec(name); return; }
+    if (!at) at = "/bin:/usr/bin";   // as libc does
     for (;; at = end + 1) {
         end = at + strcspn(at, ":");
         snprintf(path, sizeof path, "%.*s%s%s", (int)(end - at), at, end > at ? "/" : "", name);
@@ -22254,11 +22414,8 @@ PYPROF__EXEC_LIST(execlp, PYPROF__EXEC_SEARCH)
 PYPROF__EXEC_LIST(execle, PYPROF__EXEC_ENVIRONMENT)
 
 // ---- children ------------------------------------------------------------------------------------
-static pyprof__child *pyprof__child_of(pyprof__children *children, int64_t pid)   // NULL = there are too many; under its lock
+static pyprof__child *pyprof__child_new(pyprof__children *children, int64_t pid)   // NULL = there are too many; under the lock
 {
-    uint32_t i;
-    for (i = 0; i < children->count; i++)
-        if (children->list[i].pid == pid && !children->list[i].ended) return &children->list[i];
     if (children->count == PYPROF__CHILDREN) { children->more++; return NULL; }
     memset(&children->list[children->count], 0, sizeof children->list[0]);
     children->list[children->count].pid = pid;
@@ -22267,20 +22424,34 @@ static pyprof__child *pyprof__child_of(pyprof__children *children, int64_t pid) 
 
 static void pyprof__child_begins(int64_t pid)
 {
+    pyprof__children *children = &pyprof__g.children;
+    sigset_t before;
+    uint32_t i;
     if (pyprof__g.pid != getpid()) return;
-    pyprof__heap_lock(&pyprof__g.children.lock);
-    pyprof__child_of(&pyprof__g.children, pid);
-    pyprof__unlock(&pyprof__g.children.lock);
+    pyprof__children_lock(&before);
+    for (i = children->count; i > 0 && children->list[i - 1].pid != pid; i--) {}
+    // A handler, or another thread, can have waited for it by now.
+    if (i && children->list[i - 1].early) children->list[i - 1].early = 0;
+    else pyprof__child_new(children, pid);
+    pyprof__children_unlock(&before);
 }
 
 static void pyprof__child_ended(int64_t pid, int status)
 {
+    pyprof__children *children = &pyprof__g.children;
     pyprof__child *child;
+    sigset_t before;
+    uint32_t i;
     if (pyprof__g.pid != getpid()) return;
-    pyprof__heap_lock(&pyprof__g.children.lock);
-    child = pyprof__child_of(&pyprof__g.children, pid);
-    if (child) { child->status = (int32_t)status; child->ended = 1; }
-    pyprof__unlock(&pyprof__g.children.lock);
+    pyprof__children_lock(&before);
+    for (i = children->count; i > 0 && (children->list[i - 1].pid != pid || children->list[i - 1].ended); i--) {}
+    child = i ? &children->list[i - 1] : pyprof__child_new(children, pid);
+    if (child) {
+        child->status = (int32_t)status;
+        child->ended = 1;
+        child->early = i == 0;
+    }
+    pyprof__children_unlock(&before);
 }
 
 // A fork out of Python's own code goes on in Python. That of another part of the program is known by what it does.
