@@ -20640,6 +20640,13 @@ static int pyprof__waits_in_vain(int64_t tid)   // it sleeps: for a lock, or the
     return !state || state[2] == 'S';
 }
 
+// A forked child that ends, or becomes another program, before it did anything has nothing to tell.
+static int pyprof__is_gone_at_once(void)
+{
+    const uint64_t began = pyprof__stir.since_ns;
+    return began && pyprof__now() - began < pyprof__second / 4 && pyprof__clock(CLOCK_PROCESS_CPUTIME_ID) < pyprof__second / 100;
+}
+
 // The process is about to end, or to become another program. This may be a signal handler: so it only asks the writer,
 // and waits while that gets on, runs or waits for the disk. One whose handler interrupted the owner of a lock sleeps.
 static void pyprof__leave(void)
@@ -20649,7 +20656,7 @@ static void pyprof__leave(void)
     struct timespec used = { 0, 0 }, before = { 0, 0 };
     uint32_t asked;
     if (pyprof__g.pid != getpid() || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)
-        || __atomic_load_n(&writer->tid, __ATOMIC_ACQUIRE) == pyprof__gettid()) return;
+        || __atomic_load_n(&writer->tid, __ATOMIC_ACQUIRE) == pyprof__gettid() || pyprof__is_gone_at_once()) return;
     asked = __atomic_add_fetch(&writer->asked, 1, __ATOMIC_ACQ_REL);
     pyprof__wake(&writer->word);
     for (ms = 0; ms < 60000 && asleep_ms < 2000 && (int32_t)(__atomic_load_n(&writer->done, __ATOMIC_ACQUIRE) - asked) < 0; ms++) {
