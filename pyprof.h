@@ -18269,6 +18269,7 @@ typedef struct {                 // where the files of PROFILING=1 go
     int sources, quiet, claim;
     int child, worker, late;     // of a profiled process; forked; Python came after the start of the program
     int fallen;                  // to the folder for temporary files
+    int told;                    // which files were written: the end can come in several steps
     int mute;                    // standard error was closed at the start: its number is another file's
     double rate, period;         // what is told at the start
     int heap, wait;
@@ -20204,12 +20205,12 @@ static const char *pyprof__getenv(const char *name)   // nothing in set-user-id 
     return secure(name);
 }
 
-// A program may capture what its children say on stderr: problems of a child go to PREFIX.log.
+// A program may capture what its children say on stderr: problems of a child go to PREFIX.log, that of the first process.
 static void pyprof__say_in_log(const char *text)
 {
     char path[PYPROF__OUT_PATH], line[1500];
     int fd;
-    snprintf(path, sizeof path, "%s.log", pyprof__g.out.base);
+    snprintf(path, sizeof path, "%s.log", pyprof__g.tree.base[0] ? pyprof__g.tree.base : pyprof__g.out.base);
     fd = pyprof__open(AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return;
     snprintf(line, sizeof line, "pid %ld: %s", (long)getpid(), text);
@@ -20380,7 +20381,7 @@ static int pyprof__out_fall_back(void)
     char path[PYPROF__OUT_PATH];
     if (out->fallen) return 0;
     out->fallen = 1;
-    out->stream = 0;
+    out->told = out->stream = 0;
     pyprof__out_default(out->base, sizeof out->base);
     pyprof__out_take();
     pyprof__out_first(path);
@@ -20404,7 +20405,7 @@ static void pyprof__env_save(const pyprof_profile *profile, const char *name, co
         }
     }
     if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof__error_text());
-    else if (!(profile->checkpoint > 0)) pyprof__say(0, "pyprof: wrote %s\n", path);
+    else if (!(profile->checkpoint > 0 || pyprof__g.out.told)) pyprof__say(0, "pyprof: wrote %s\n", path);
 }
 
 // The memory report as of now, and the same for Python: tracemalloc.Snapshot.load.
@@ -20448,12 +20449,11 @@ static void pyprof__env_children(pyprof_profile *profile)
     pyprof__unlock(&known->lock);
 }
 
-static void pyprof__env_write(const pyprof_profile *profile)
+static void pyprof__env_formats_write(const pyprof_profile *profile)
 {
-    pyprof__out *out = &pyprof__g.out;
+    const pyprof__out *out = &pyprof__g.out;
     pyprof_output output;
     char formats[256], suffix[80], name[300], *save = NULL, *word;
-    if (out->stream && profile->checkpoint > 0) return;
     memcpy(formats, out->formats, sizeof formats);
     memset(&output, 0, sizeof output);
     output.sources = out->sources;
@@ -20465,6 +20465,14 @@ static void pyprof__env_write(const pyprof_profile *profile)
         if (out->suffix[0] || out->stream) return;
     }
     if (profile->model.heap.mode) pyprof__env_memory(profile);
+}
+
+static void pyprof__env_write(const pyprof_profile *profile)
+{
+    pyprof__out *out = &pyprof__g.out;
+    if (out->stream && profile->checkpoint > 0) return;
+    pyprof__env_formats_write(profile);
+    out->told |= !(profile->checkpoint > 0);
 }
 
 // A session that recorded nothing leaves no files, but a reason. 1 = it recorded something.

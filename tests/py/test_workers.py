@@ -3,9 +3,11 @@ import ctypes
 import glob
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 import tracemalloc
@@ -393,6 +395,343 @@ def forks_beside_threads():
         for thread in threads:
             thread.join()
     session.stop()
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+def set_last_pid(pid):
+    try:
+        with open('/proc/sys/kernel/ns_last_pid', 'w') as file:
+            file.write(str(pid))
+    except OSError as error:
+        bind.skip('pids cannot be chosen: %s' % error)
+
+
+@bind.test
+def a_pid_comes_again():
+    """Nothing is overwritten: a number is added."""
+    with open('/proc/sys/kernel/ns_last_pid') as file:
+        set_last_pid(file.read())
+    body = ('def again(pid, made):\n'
+            '    for i in range(1000):\n'
+            '        with open("/proc/sys/kernel/ns_last_pid", "w") as file: file.write(str(pid - 1))\n'
+            '        child = made(i)\n'
+            '        if child: return child\n'
+            'def forked(i):\n'
+            '    child = os.fork()\n'
+            '    if not child:\n'
+            '        if os.getpid() == PID: job()\n'
+            '        os._exit(0)\n'
+            '    os.waitpid(child, 0)\n'
+            '    return child if child == PID else None\n'
+            'PID = os.fork()\n'
+            'if not PID:\n'
+            '    job()\n'
+            '    os._exit(0)\n'
+            'os.waitpid(PID, 0)\n'
+            'for i in range(2): again(PID, forked)\n'
+            'print(PID)\n')
+    with bind.folder() as folder:
+        process = start(folder, body)
+        pid = int(end(process)[0])
+        bind.equal(text(folder, 'done').split(), [str(pid)] * 3, 'jobs')
+        names = sorted(name for name in os.listdir(folder) if name.endswith('.json'))
+        bind.equal(names, sorted('run%s_profile.json' % tag for tag in ('', '.%d' % pid, '.%d-1' % pid, '.%d-2' % pid)))
+        for one in documents(folder, 'run.*.json'):
+            bind.equal(one['pid'], pid)
+            check_share(one, 'pid %d' % pid)
+
+
+@bind.test
+def a_name_is_taken():
+    """Files of that name are there already: before a child begins, and before a program replaces itself."""
+    child = 'echo theirs >run.$$_profile.json; exec "%s" -c "exec(open(\'work.py\').read()); job()"' % sys.executable
+    body = 'if not os.path.exists("done"):\n    job()\n    os.execv(sys.executable, [sys.executable, __file__])\njob()\n'
+    with bind.folder() as folder:
+        os.mkdir(os.path.join(folder, 'child'))
+        with open(os.path.join(folder, 'child', 'work.py'), 'w') as file:
+            file.write(WORK)
+        taken = start(os.path.join(folder, 'child'), 'process = subprocess.Popen(["sh", "-c", %r])\nprint(process.pid)\nprocess.wait()\nburn_a(0.1)\n' % child)
+        itself = start(os.path.join(folder, 'exec'), body)
+        pid = int(end(taken)[0])
+        bind.equal(text(taken.folder, 'run.%d_profile.json' % pid), 'theirs\n')
+        check_share(document(taken.folder, 'run.%d-1_profile.json' % pid), 'the child')
+        end(itself)
+        for name in ('run', 'run.%d' % itself.pid):
+            one = document(itself.folder, name + '_profile.json')
+            bind.equal(one['pid'], itself.pid)
+            check_share(one, name)
+
+
+@bind.test
+def runs_after_each_other():
+    """Those of one command are all kept; the next command begins anew."""
+    command = ['sh', '-c', 'for i in 1 2; do "%s" app.py; done' % sys.executable]
+    with bind.folder() as folder:
+        seen = []
+        for i in (1, 2):
+            end(start(folder, 'job()\nprint(os.getpid())\n', command=command))
+            pids = did(folder)
+            os.unlink(os.path.join(folder, 'done'))
+            bind.equal(len(pids), 2)
+            found = {one['pid'] for one in documents(folder)}
+            bind.check(set(pids) <= found, 'command %d: processes %r, files of %r', i, pids, found)
+            bind.check(document(folder)['pid'] in pids, 'command %d: the plain name is of %d, not one of %r', i, document(folder)['pid'], pids)
+            seen.append(document(folder)['pid'])
+        bind.equal(len(glob.glob(os.path.join(folder, '*.json'))), 3, 'the first of the first command is replaced: %r' % os.listdir(folder))
+
+
+# --- what is said ---------------------------------------------------------------------------------------------------
+
+@bind.test
+def children_say_nothing():
+    """What a program captures of them is what they print; the first process speaks, unless it is told not to."""
+    body = ('import multiprocessing\n'
+            'if __name__ == "__main__":\n'
+            '    done = subprocess.run([sys.executable, "-c", "import time; time.sleep(0.1); print(1)"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)\n'
+            '    print(done.stdout, done.stderr)\n'
+            '    sys.stdout.flush()\n'
+            '    if not os.fork():\n'
+            '        burn_a(0.1)\n'
+            '        os._exit(0)\n'
+            '    os.wait()\n'
+            '    worker = multiprocessing.get_context("spawn").Process(target=burn_a, args=(0.1,))\n'
+            '    worker.start()\n'
+            '    worker.join()\n')
+    with bind.folder() as folder:
+        running = [start(os.path.join(folder, 'quiet' if quiet else 'loud'), body, PYPROF_QUIET=quiet) for quiet in (None, '1')]
+        for process in running:
+            out, err = end(process)
+            bind.equal(out, "b'1\\n' b''\n")
+            bind.check(not os.path.exists(os.path.join(process.folder, 'run.log')), 'run.log')
+            lines = err.splitlines()
+            if process is running[1]:
+                bind.equal(lines, [])
+                continue
+            bind.equal([line for line in lines if 'profiling pid' in line], [line for line in lines if 'profiling pid %d ' % process.pid in line], err)
+            bind.equal(sorted(line.rsplit('/', 1)[1] for line in lines if line.startswith('pyprof: wrote')),
+                       ['run_memory_final.txt', 'run_memory_snapshot.pkl', 'run_memory_snapshot.txt', 'run_profile.json', 'run_profile.txt'])
+
+
+@bind.test
+def problems_of_children():
+    """They stand in PREFIX.log: a folder that cannot be written, a bad value."""
+    body = ('for name, value in (("PYPROF_OUT", "/nowhere/run"), ("PYPROF_RATE", "many")):\n'
+            '    environment = dict(os.environ)\n'
+            '    environment[name] = value\n'
+            '    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.1)"], env=environment)\n'
+            '    print(process.pid)\n'
+            '    process.wait()\n'
+            'burn_a(0.1)\n')
+    with bind.folder() as folder:
+        os.mkdir(os.path.join(folder, 'temp'))
+        out, err = end(start(folder, body, TMPDIR=os.path.join(folder, 'temp')))
+        first, second = out.split()
+        bind.check('nowhere' not in err and 'many' not in err, 'stderr: %s', err)
+        log = text(folder, 'run.log').splitlines()
+        bind.check(any(line.startswith('pid %s: ' % first) and '/nowhere/run' in line and folder in line for line in log), 'run.log: %r', log)
+        bind.check(any(line.startswith('pid %s: ' % second) and 'PYPROF_RATE=many' in line for line in log), 'run.log: %r', log)
+        bind.check(os.listdir(os.path.join(folder, 'temp')), 'the files of the first child')
+
+
+@bind.test
+def no_warning_of_forks():
+    """CPython 3.12 and later warn of a fork where there are other threads: ours are not meant."""
+    body = ('import multiprocessing, warnings\n'
+            'def child():\n'
+            '    job()\n'
+            'pid = os.fork()\n'
+            'if not pid:\n'
+            '    job()\n'
+            '    os._exit(0)\n'
+            'os.waitpid(pid, 0)\n'
+            'worker = multiprocessing.get_context("fork").Process(target=job)\n'
+            'worker.start()\n'
+            'worker.join()\n'
+            'if sys.version_info >= (3, 12):\n'
+            '    thread = threading.Thread(target=time.sleep, args=(1,))\n'
+            '    thread.start()\n'
+            '    warnings.simplefilter("always")\n'
+            '    with warnings.catch_warnings(record=True) as caught:\n'
+            '        pid = os.fork()\n'
+            '        if not pid: os._exit(0)\n'
+            '    os.waitpid(pid, 0)\n'
+            '    print(len(caught))\n')
+    with bind.folder() as folder:
+        out, _ = end(start(folder, body, options=['-W', 'error::DeprecationWarning'], PYPROF_QUIET='1'))
+        bind.equal(out, '1\n' if sys.version_info >= (3, 12) else '', 'a thread of its own is worth a warning')
+        bind.equal(len(did(folder)), 2)
+
+
+# --- Python that comes late -----------------------------------------------------------------------------------------------
+
+HOST = r'''
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static const char *how, *name, *work;
+static void *library;
+static void *of(const char *symbol)
+{
+    void *found = dlsym(library, symbol);
+    if (!found) { fprintf(stderr, "no %s\n", symbol); exit(9); }
+    return found;
+}
+static void load(int mode)
+{
+    library = dlopen(name, RTLD_NOW | mode);
+    if (!library) { fprintf(stderr, "%s\n", dlerror()); exit(8); }
+}
+static void run(void)
+{
+    ((void (*)(int))of("Py_InitializeEx"))(0);
+    ((int (*)(const char *, void *))of("PyRun_SimpleStringFlags"))(work, NULL);
+    ((int (*)(void))of("Py_FinalizeEx"))();
+}
+static void *on_a_thread(void *unused)
+{
+    int state = ((int (*)(void))of("PyGILState_Ensure"))();
+    ((int (*)(const char *, void *))of("PyRun_SimpleStringFlags"))(work, NULL);
+    ((void (*)(int))of("PyGILState_Release"))(state);
+    return unused;
+}
+int main(int argc, char **argv)
+{
+    if (argc < 4) return 7;
+    how = argv[1]; name = argv[2]; work = argv[3];
+    if (!strcmp(how, "deep")) { load(RTLD_LOCAL | RTLD_DEEPBIND); run(); }
+    else if (!strcmp(how, "global")) { load(RTLD_GLOBAL); run(); }
+    else if (!strcmp(how, "again")) { load(RTLD_LOCAL); dlclose(library); load(RTLD_LOCAL); run(); }
+    else if (!strcmp(how, "never")) { load(RTLD_LOCAL); usleep((useconds_t)(atof(work) * 1e6)); }
+    else if (!strcmp(how, "fork")) {
+        pid_t pid = fork();
+        if (!pid) { load(RTLD_LOCAL); run(); exit(0); }
+        printf("%d\n", (int)pid);
+        wait(NULL);
+    } else if (!strcmp(how, "leaves")) {
+        pthread_t thread;
+        load(RTLD_LOCAL);
+        ((void (*)(int))of("Py_InitializeEx"))(0);
+        ((void *(*)(void))of("PyEval_SaveThread"))();
+        pthread_create(&thread, NULL, on_a_thread, NULL);
+        pthread_detach(thread);
+        pthread_exit(NULL);
+    } else { load(RTLD_LOCAL); run(); }
+    return 0;
+}
+'''
+
+
+LATE = WORK.replace(' signal, subprocess, sys, threading,', '')   # extension modules want a global libpython
+
+
+def libpython():
+    """The path of the shared library of this Python."""
+    get = sysconfig.get_config_var
+    for path in [os.path.join(get('LIBDIR') or '', get(name) or '-') for name in ('INSTSONAME', 'LDLIBRARY')]:
+        if '.so' in path and os.path.exists(path):
+            return path
+    bind.skip('no shared libpython of %s' % sys.executable)
+
+
+def host(folder):
+    """Compiles HOST. It looks for libraries in lib beside it, where libpython has another name."""
+    compiler = shutil.which(os.environ.get('CC', 'cc').split()[0])
+    if not compiler:
+        bind.skip('no C compiler')
+    path = os.path.join(folder, 'host')
+    with open(path + '.c', 'w') as file:
+        file.write(HOST)
+    subprocess.run([compiler, path + '.c', '-o', path, '-pthread', '-ldl', '-Wl,--enable-new-dtags,-rpath,$ORIGIN/lib'], check=True)
+    os.mkdir(os.path.join(folder, 'lib'))
+    os.symlink(libpython(), os.path.join(folder, 'lib', 'libsnake.so'))
+    return path
+
+
+def start_host(program, folder, how, library, work=LATE + 'job()\n', **variables):
+    variables.setdefault('PYTHONHOME', sys.base_prefix)
+    return start(os.path.join(os.path.dirname(program), folder), '', command=[program, how, library, work], **variables)
+
+
+@bind.test
+def python_comes_late():
+    path = libpython()
+    with bind.folder() as folder:
+        program = host(folder)
+        running = [start_host(program, *arguments, **variables) for arguments, variables in (
+            (('local', 'local', path), {}),
+            (('deep', 'deep', path), {}),
+            (('global', 'global', path), {}),
+            (('again', 'again', path), {}),
+            (('by name', 'local', os.path.basename(path)), {'LD_LIBRARY_PATH': os.path.dirname(path)}),
+            (('by the RUNPATH', 'local', 'libsnake.so'), {}))]
+        for process in running:
+            out, err = end(process)
+            check_share(document(process.folder), process.folder)
+            bind.equal(sorted(os.listdir(process.folder)), ['app.py', 'done'] + ['run_' + name for name in (
+                'memory_final.txt', 'memory_snapshot.pkl', 'memory_snapshot.txt', 'profile.json', 'profile.txt')], process.folder)
+            bind.check('profiling pid %d ' % process.pid in err, '%s: %s', process.folder, err)
+
+
+@bind.test
+def python_comes_in_a_child():
+    """As in PostgreSQL: the child writes files of its own name, and says nothing. Or it never comes."""
+    path = libpython()
+    with bind.folder() as folder:
+        program = host(folder)
+        forks = start_host(program, 'fork', 'fork', path)
+        begin = time.monotonic()
+        short, long = (start_host(program, 'never ' + work, 'never', path, work) for work in ('0', '2.1'))
+        out, err = end(short)
+        if time.monotonic() - begin < 1.9:
+            bind.equal((out, err), ('', ''), 'gone soon')
+        out, err = end(forks)
+        bind.equal(err, '')
+        check_share(document(forks.folder, 'run.%d_profile.json' % int(out)), 'the child')
+        bind.equal([name for name in os.listdir(forks.folder) if name.startswith('run_')], [], 'files of the parent')
+        out, err = end(long)
+        bind.check(out == '' and len(err.splitlines()) == 1 and str(long.pid) in err and 'Python' in err, 'never: %r', err)
+        for process in (short, long):
+            bind.equal(os.listdir(process.folder), ['app.py'])
+
+
+# --- the main thread leaves first -----------------------------------------------------------------------------------
+
+@bind.test
+def the_main_thread_leaves():
+    """The process ends with its last own thread, and its files are whole."""
+    path = libpython()
+    with bind.folder() as folder:
+        process = start_host(host(folder), 'leaves', 'leaves', path)
+        end(process)
+        one = document(process.folder)
+        check_share(one, 'the thread')
+        bind.check('checkpoint' not in one, 'it is whole')
+
+
+@bind.test
+def only_our_threads_are_left():
+    """Such a process ends by itself, and certainly when it is told to."""
+    body = ('import ctypes\n'
+            'sys.argv = ["x", %r]\n'
+            'sys.path.insert(0, %r)\n'
+            'import bind\n'
+            'session = bind.Session(rate_hz=100)\n'
+            'print("ready", flush=True)\n'
+            'ctypes.CDLL(None).pthread_exit(None)\n' % (bind.BUILD, HERE))
+    with bind.folder() as folder:
+        running = [start(os.path.join(folder, which), body, LD_PRELOAD=None, PROFILING=None) for which in ('alone', 'told')]
+        for process in running:
+            bind.equal(process.stdout.readline(), b'ready\n')
+        running[1].send_signal(signal.SIGTERM)
+        for process in running:
+            process.communicate(timeout=50)
+        bind.check(running[0].returncode == 0 and running[1].returncode in (0, -15), 'exit codes %r', [process.returncode for process in running])
 
 
 if __name__ == '__main__':
