@@ -2252,15 +2252,35 @@ static void pyprof__process_facts(pyprof_process *facts)   // what the kernel co
     facts->major_faults = usage.ru_majflt;
 }
 
-// Has every thread of the program ended but so many of ours? The main thread stays in the list when it has left by
-// pthread_exit.
+static int pyprof__task_is_ours(int64_t tid)   // of this copy of pyprof, or another one in this process
+{
+    char text[2048];
+    const char *blocked;
+    if (pyprof__task_read(tid, "status", text, sizeof text) <= 0 || strncmp(text, "Name:\tpyprof\n", 13) != 0) return 0;
+    blocked = strstr(text, "\nSigBlk:\t");
+    return blocked && strncmp(blocked + 9, "ffff", 4) == 0;   // all signals but those that cannot be
+}
+
+// Has every thread of the program ended? Only ours are left then, so many of this copy and perhaps those of others,
+// and the main thread: that stays in the list when it has left by pthread_exit.
 static int pyprof__threads_left(int64_t ours)
 {
     char text[1024];
+    int64_t count = pyprof__thread_count(), tid;
     const char *state;
-    if (pyprof__thread_count() != ours + 1) return 0;
+    struct dirent *entry;
+    DIR *folder;
+    if (count < ours + 1 || count > 32) return 0;
     state = pyprof__task_stat((int64_t)getpid(), 3, text, sizeof text);
-    return state && (*state == 'Z' || *state == 'X');
+    if (!state || (*state != 'Z' && *state != 'X')) return 0;
+    if (count == ours + 1) return 1;
+    folder = opendir("/proc/self/task");
+    for (ours = 1; folder && (entry = readdir(folder)) != NULL;) {
+        tid = strtoll(entry->d_name, NULL, 10);
+        ours += tid > 0 && pyprof__task_is_ours(tid);
+    }
+    if (folder) closedir(folder);
+    return count == ours;
 }
 
 // ============================================================================
@@ -18262,6 +18282,7 @@ typedef struct {                 // the thread that writes files
     int running, quit;
     int64_t tid;
     pthread_t thread;
+    uint64_t cost_ns;            // CPU time that the last checkpoint took
     uint64_t (*poll)(uint64_t now);   // PROFILING=1: what else is to be done; returns when to look again
 } pyprof__saver;
 
@@ -18278,7 +18299,7 @@ typedef struct {                 // where the files of PROFILING=1 go
     uint64_t claim_inode;        // 0 = there is no claim
     int child, worker, late;     // of a profiled process; forked; Python came after the start of the program
     int fallen;                  // to the folder for temporary files
-    int told;                    // what was written at the end; that can be done again
+    int told;                    // which files were written: the end can come in several steps
     int mute;                    // standard error was closed at the start: its number is another file's
     double rate, period;         // what is told at the start
     int heap, wait;
@@ -19676,7 +19697,7 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
 // last one of them does what libc does then: it calls exit.
 static int pyprof__is_alone(void)
 {
-    int writer = __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE);
+    int writer = __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE) && __atomic_load_n(&pyprof__g.writer.tid, __ATOMIC_ACQUIRE);
     if (!pyprof__threads_left(1 + writer)) return 0;
     __atomic_store_n(&pyprof__g.writer.quit, 1, __ATOMIC_RELEASE);
     pyprof__wake(&pyprof__g.writer.word);
@@ -20223,16 +20244,18 @@ static const char *pyprof__getenv(const char *name)   // nothing in set-user-id 
     return secure(name);
 }
 
-// A program may capture what its children say on stderr: problems of a child go to PREFIX.log.
+// A program may capture what its children say on stderr: problems of a child go to PREFIX.log, that of the first process.
 static void pyprof__say_in_log(const char *text)
 {
     char path[PYPROF__OUT_PATH], line[1500];
+    struct stat info;
     int fd;
-    snprintf(path, sizeof path, "%s.log", pyprof__g.out.base);
+    snprintf(path, sizeof path, "%s.log", pyprof__g.tree.base[0] ? pyprof__g.tree.base : pyprof__g.out.base);
     fd = pyprof__open(AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return;
     snprintf(line, sizeof line, "pid %ld: %s", (long)getpid(), text);
-    pyprof__write_all(fd, line, strlen(line));   // one write: lines of several processes do not mix
+    if (pyprof__stat(fd, &info) && S_ISREG(info.st_mode) && info.st_uid == geteuid() && info.st_nlink == 1)
+        pyprof__write_all(fd, line, strlen(line));   // one write: lines of several processes do not mix
     close(fd);
 }
 
@@ -20240,6 +20263,7 @@ __attribute__((format(printf, 2, 3)))
 static void pyprof__say(int problem, const char *format, ...)   // problem: told in quiet runs and by children, too
 {
     char text[1400];
+    pyprof__quiet signals;
     va_list list;
     int size;
     if (!problem && (pyprof__g.out.quiet || pyprof__g.out.child)) return;
@@ -20247,8 +20271,10 @@ static void pyprof__say(int problem, const char *format, ...)   // problem: told
     size = vsnprintf(text, sizeof text, format, list);
     va_end(list);
     if (size <= 0 || (pyprof__g.out.mute && !pyprof__g.out.child)) return;
+    pyprof__quiet_begin(&signals);   // a pipe that nobody reads any more is no reason to end the program
     if (pyprof__g.out.child) pyprof__say_in_log(text);
     else pyprof__write_all(2, text, strlen(text));
+    pyprof__quiet_end(&signals);
 }
 
 // ---- the run that a process belongs to ------------------------------------------------
@@ -20433,7 +20459,7 @@ static int pyprof__out_fall_back(void)
     char path[PYPROF__OUT_PATH];
     if (out->fallen) return 0;
     out->fallen = 1;
-    out->stream = 0;
+    out->told = out->stream = 0;
     pyprof__out_default(out->base, sizeof out->base);
     pyprof__out_take();
     pyprof__out_first(path);
@@ -20457,7 +20483,7 @@ static void pyprof__env_save(const pyprof_profile *profile, const char *name, co
         }
     }
     if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof__error_text());
-    else if (!(profile->checkpoint > 0) && !pyprof__g.out.told) pyprof__say(0, "pyprof: wrote %s\n", path);
+    else if (!(profile->checkpoint > 0 || pyprof__g.out.told)) pyprof__say(0, "pyprof: wrote %s\n", path);
 }
 
 // The memory report as of now, and the same for Python: tracemalloc.Snapshot.load.
@@ -20517,12 +20543,11 @@ static void pyprof__env_children(pyprof_profile *profile)
     pyprof__children_unlock(&before);
 }
 
-static void pyprof__env_write(const pyprof_profile *profile)
+static void pyprof__env_formats_write(const pyprof_profile *profile)
 {
-    pyprof__out *out = &pyprof__g.out;
+    const pyprof__out *out = &pyprof__g.out;
     pyprof_output output;
     char formats[256], suffix[80], name[300], *save = NULL, *word;
-    if (out->stream && profile->checkpoint > 0) return;
     memcpy(formats, out->formats, sizeof formats);
     memset(&output, 0, sizeof output);
     output.sources = out->sources;
@@ -20531,11 +20556,16 @@ static void pyprof__env_write(const pyprof_profile *profile)
         snprintf(suffix, sizeof suffix, ".%.70s", word);
         output.format = pyprof__format_by_suffix(suffix);
         pyprof__env_save(profile, name, &output);
-        if (!out->suffix[0] && !out->stream) continue;
-        out->told |= !(profile->checkpoint > 0);
-        return;
+        if (out->suffix[0] || out->stream) return;
     }
     if (profile->model.heap.mode) pyprof__env_memory(profile);
+}
+
+static void pyprof__env_write(const pyprof_profile *profile)
+{
+    pyprof__out *out = &pyprof__g.out;
+    if (out->stream && profile->checkpoint > 0) return;
+    pyprof__env_formats_write(profile);
     out->told |= !(profile->checkpoint > 0);
 }
 
@@ -20605,6 +20635,8 @@ static void pyprof__writing_next(pyprof__session *session, uint64_t now)
         return;
     }
     do next += next < period ? next : period; while (next <= age);
+    // The time line grows with the recording, and with it what it costs to write it: a thousandth of a CPU at most.
+    if (next > 64 * pyprof__second && next - age < 1000 * pyprof__g.writer.cost_ns) next = age + 1000 * pyprof__g.writer.cost_ns;
     session->write_due = session->write_begin + next;
 }
 
@@ -20668,8 +20700,11 @@ static void *pyprof__writer_main(void *unused)
         token = now < quiet ? NULL : pyprof__writing_due(now, &due);
         pyprof__sessions_unlock();
         if (now < quiet) due = quiet;
-        if (token) pyprof__write_session(token, 0);
-        else pyprof__sleep_until(&writer->word, seen, due < polled ? due : polled);
+        if (token) {
+            uint64_t used = pyprof__own_cpu();
+            pyprof__write_session(token, 0);
+            writer->cost_ns = pyprof__own_cpu() - used;
+        } else pyprof__sleep_until(&writer->word, seen, due < polled ? due : polled);
     }
     if (pyprof__g.env_before) pyprof__profile_free(pyprof__g.env_before);
     pyprof__g.env_before = NULL;
@@ -20714,6 +20749,13 @@ static int pyprof__waits_in_vain(int64_t tid)   // it sleeps: for a lock, or the
     return !state || state[2] == 'S';
 }
 
+// A forked child that ends, or becomes another program, before it did anything has nothing to tell.
+static int pyprof__is_gone_at_once(void)
+{
+    const uint64_t began = pyprof__stir.since_ns;
+    return began && pyprof__now() - began < pyprof__second / 4 && pyprof__clock(CLOCK_PROCESS_CPUTIME_ID) < pyprof__second / 100;
+}
+
 // The process is about to end, or to become another program. This may be a signal handler: so it only asks the writer,
 // and waits while that gets on, runs or waits for the disk. One whose handler interrupted the owner of a lock sleeps.
 static void pyprof__leave(void)
@@ -20723,7 +20765,7 @@ static void pyprof__leave(void)
     struct timespec used = { 0, 0 }, before = { 0, 0 };
     uint32_t asked;
     if (pyprof__g.pid != getpid() || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)
-        || __atomic_load_n(&writer->tid, __ATOMIC_ACQUIRE) == pyprof__gettid()) return;
+        || __atomic_load_n(&writer->tid, __ATOMIC_ACQUIRE) == pyprof__gettid() || pyprof__is_gone_at_once()) return;
     asked = __atomic_add_fetch(&writer->asked, 1, __ATOMIC_ACQ_REL);
     pyprof__wake(&writer->word);
     for (ms = 0; ms < 60000 && asleep_ms < 2000 && (int32_t)(__atomic_load_n(&writer->done, __ATOMIC_ACQUIRE) - asked) < 0; ms++) {
@@ -20888,7 +20930,8 @@ static void pyprof__sampler_stop(void)
 static void pyprof__at_exit(void)
 {
     // A signal handler that ends the process can have interrupted us.
-    if (pyprof__mutex_is_mine(&pyprof__control) || pyprof__mutex_is_mine(&pyprof__lock) || pyprof__mutex_is_mine(&pyprof__writing)) {
+    if (pyprof__inside || pyprof__mutex_is_mine(&pyprof__control) || pyprof__mutex_is_mine(&pyprof__lock)
+        || pyprof__mutex_is_mine(&pyprof__writing)) {
         pyprof__leave();
         return;
     }
@@ -21975,8 +22018,10 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
     pyprof__env_place();
     pyprof__g.forked = pyprof__env_forked;
     pyprof__stir.ending = pyprof__env_ending;
+    pyprof__control_lock();
     pyprof__env_adopt(started);
     pyprof__writer_start(pyprof__writer_main);
+    pyprof__control_unlock();
     pyprof__exits_watch();
     if (wait) pyprof__env_announce();
     if (session) *session = started;
@@ -22249,6 +22294,8 @@ PYPROF__INTERPOSED int daemon(int keep_folder, int keep_files) PYPROF__THROWS   
     return PYPROF__NEXT(daemon) ? pyprof__next.daemon(keep_folder, keep_files) : -1;
 }
 
+static int pyprof__has_writer(void) { return __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE); }
+
 // Would that signal end this process? Not if it is caught, ignored, or blocked: then a thread waits for it. One that
 // the process survived is no deadly one either: another thread takes it.
 static int pyprof__is_deadly(int number)
@@ -22258,6 +22305,7 @@ static int pyprof__is_deadly(int number)
     sigset_t blocked;
     int error = errno, deadly;
     size_t i;
+    if (!pyprof__has_writer()) return 0;
     for (i = 0; i < PYPROF__COUNT(harmless); i++) if (number == harmless[i]) return 0;
     if (number < 1 || number > 64 || PYPROF__GET(pyprof__preload.survived) >> (number - 1) & 1) return 0;
     deadly = number == SIGKILL || (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_DFL);
@@ -22325,19 +22373,28 @@ PYPROF__INTERPOSED __attribute__((noreturn)) void abort(void) PYPROF__THROWS
 // ---- exec --------------------------------------------------------------------------------------
 // Writes everything before the program becomes another one. An exec that is bound to fail, as those of a search
 // through PATH, costs nothing; one that fails in the kernel goes on recording.
-static void pyprof__before_exec(const char *path) { if (access(path, X_OK) == 0) pyprof__leave(); }
+static void pyprof__before_exec(const char *path)
+{
+    int error = errno;
+    if (pyprof__has_writer() && access(path, X_OK) == 0) pyprof__leave();
+    errno = error;
+}
 
 static void pyprof__before_search(const char *name)
 {
     const char *at = getenv("PATH"), *end;
     char path[4096];
+    int error = errno;
+    if (!pyprof__has_writer()) return;
     if (strchr(name, '/') || !*name) { if (*name) pyprof__before_exec(name); return; }
     if (!at) at = "/bin:/usr/bin";   // as libc does
     for (;; at = end + 1) {
         end = at + strcspn(at, ":");
         snprintf(path, sizeof path, "%.*s%s%s", (int)(end - at), at, end > at ? "/" : "", name);
-        if (access(path, X_OK) == 0) { pyprof__leave(); return; }
-        if (!*end) return;
+        if (access(path, X_OK) != 0 && *end) continue;
+        if (access(path, X_OK) == 0) pyprof__leave();
+        errno = error;
+        return;
     }
 }
 
@@ -22460,7 +22517,7 @@ PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
     int from_python = pyprof__preload.base && pyprof__object_base(__builtin_return_address(0), NULL) == pyprof__preload.base;
     pid_t pid = PYPROF__NEXT(fork) ? pyprof__next.fork() : -1;
     if (pid > 0) pyprof__child_begins((int64_t)pid);
-    if (pid > 0 && from_python) pyprof__preload.forked = pyprof__gettid();
+    if (pid > 0 && from_python && pyprof__g.sweeper.runtime.version >= 0x030c0000) pyprof__preload.forked = pyprof__gettid();
     if (pid == 0 && from_python) pyprof__stir_now();
     return pid;
 }
@@ -22468,17 +22525,28 @@ PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
 // After a fork CPython 3.12 and later ask /proc/self/stat how many threads there are, and warn of more than one
 // (posixmodule.c: warn_about_fork_with_threads). Ours are no danger to the child, and no matter of the program's: what
 // cannot be opened makes CPython count its own threads.
-static FILE *pyprof__opened(FILE *(*open)(const char *, const char *), const char *path, const char *mode)
+static int pyprof__is_count_after_fork(const char *path, const void *caller)
 {
-    int64_t forked = __atomic_exchange_n(&pyprof__preload.forked, 0, __ATOMIC_RELAXED);
-    if (!forked || forked != pyprof__gettid() || strcmp(path, "/proc/self/stat") != 0) return open ? open(path, mode) : NULL;
+    int64_t own = pyprof__preload.forked ? pyprof__gettid() : 0;
+    if (!own || own != pyprof__preload.forked || strcmp(path, "/proc/self/stat") != 0) return 0;
+    if (pyprof__object_base(caller, NULL) != pyprof__preload.base) return 0;
+    pyprof__preload.forked = 0;
     errno = ENOENT;
-    return NULL;
+    return 1;
 }
 
 PYPROF__INTERPOSED FILE *fopen64(const char *path, const char *mode);
-PYPROF__INTERPOSED FILE *fopen64(const char *path, const char *mode) { return pyprof__opened(PYPROF__NEXT(fopen64), path, mode); }
-PYPROF__INTERPOSED FILE *fopen(const char *path, const char *mode) { return pyprof__opened(PYPROF__NEXT(fopen), path, mode); }
+PYPROF__INTERPOSED FILE *fopen64(const char *path, const char *mode)
+{
+    if (!PYPROF__NEXT(fopen64) || pyprof__is_count_after_fork(path, __builtin_return_address(0))) return NULL;
+    return pyprof__next.fopen64(path, mode);
+}
+
+PYPROF__INTERPOSED FILE *fopen(const char *path, const char *mode)
+{
+    if (!PYPROF__NEXT(fopen) || pyprof__is_count_after_fork(path, __builtin_return_address(0))) return NULL;
+    return pyprof__next.fopen(path, mode);
+}
 
 static pid_t pyprof__waited_for(pid_t pid, int status)
 {
