@@ -23,7 +23,8 @@ QUICK START
         pyprof_profile_free(profile);
 
     Build: cc host.c -pthread (and whatever the program links already; -ldl before glibc 2.34).
-    Or call pyprof_start_from_env() once and let users set PROFILING=1.
+    Or call pyprof_start_from_env() once and let users set PROFILING=1. Or change nothing, and load a library
+    that is examples/preload.c: PROFILING=1 LD_PRELOAD=libpyprof.so program.
 
 WHAT IT MEASURES
     Wall time and CPU time of every Python thread of every interpreter, by stack, function and line; how much of it
@@ -73,8 +74,10 @@ SUPPORTED
 THREADS, GIL, SIGNALS
     Every function may be called from any thread, with or without the GIL, before Py_Initialize and after Py_Finalize;
     none takes the GIL or waits for it; none is async-signal-safe. "waits": it may wait for the sampler to finish the
-    sweep under way (well under a millisecond). The sampler thread blocks all signals; it sends none and installs no
-    handler unless PYPROF_CAPTURE_SIGNAL asks for it.
+    sweep under way (well under a millisecond). The sampler thread reads; where there are checkpoints a second one,
+    the writer, writes them, so that no thread of the host waits for a disk but the one that ends the process. Both
+    block all signals, send none and install no handler unless PYPROF_CAPTURE_SIGNAL asks for it. A forked child has
+    neither: see config.after_fork.
 
 ERRORS AND LOGGING
     Functions return a pyprof_result; pyprof_last_error() tells the detail in one sentence. Nothing is printed unless
@@ -524,8 +527,10 @@ PYPROF_API pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *opt
 //   returns  OK, ARGUMENT, STATE (no such block is known, or the session does not track memory)
 PYPROF_API pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found);
 
-// Does what PROFILING and the PYPROF_* variables ask for, and writes the files at exit, or when pyprof_stop ends the
-// session. Call it once.
+// Does what PROFILING (1, true, yes, on; wait = start idle; 0, false, no, off) and the PYPROF_* variables ask for: see
+// docs/getting-started.md. Writes the files at 1, 2, 4, 8... s and every PYPROF_INTERVAL (60) s, and as a whole when
+// Python shuts down (with memory tracked), at exit, or when pyprof_stop ends the session. A forked child that goes on in
+// Python records to files of its own. Call it once.
 //   threads  any     GIL  not needed
 //   returns  DISABLED (PROFILING unset, empty or 0), else as pyprof_start; ARGUMENT: a variable's value, printed on stderr
 PYPROF_API pyprof_result pyprof_start_from_env(pyprof **session);
