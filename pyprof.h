@@ -9617,6 +9617,7 @@ static void pyprof__heap_forked(void)   // a child finds everything off; what th
     pyprof__heap.mode = pyprof__heap.users = pyprof__heap.wanted = pyprof__heap.noting = pyprof__heap.calling = 0;
     pyprof__heap.state = PYPROF_HEAP_STATE_OFF;
     pyprof__heap.threads = NULL;
+    pyprof__heap.table_bytes = 0;
     pyprof__heap.names_lock = pyprof__heap.threads_lock = pyprof__heap.settle_lock = pyprof__heap.segments_lock = 0;
     memset(pyprof__shards, 0, sizeof pyprof__shards);
     memset(&pyprof__ranges, 0, sizeof pyprof__ranges);
@@ -9882,15 +9883,19 @@ PYPROF__HOT int pyprof__block_take(uint64_t hash, pyprof__entry *entry)   // 0 =
     return found != NULL;
 }
 
+// A shard has its own part of the filter, that changes under its lock only: threads may add blocks meanwhile.
 static void pyprof__blocks_drop(void)
 {
+    enum { PART = PYPROF__FILTER / PYPROF__SHARDS };
     uint32_t i;
     for (i = 0; i < PYPROF__SHARDS; i++) {
         pyprof__shard *shard = &pyprof__shards[i];
         pyprof__heap_lock(&shard->lock);
         if (shard->entries) pyprof__pages_free(shard->entries, pyprof__shard_bytes(shard->capacity));
+        __atomic_fetch_sub(&pyprof__heap.table_bytes, pyprof__shard_bytes(shard->capacity), __ATOMIC_RELAXED);
         shard->entries = NULL;
         shard->count = shard->capacity = shard->steps = shard->waiting = 0;
+        if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_clear(&pyprof__filter[i * PART], PART);
         pyprof__unlock(&shard->lock);
     }
     pyprof__heap_lock(&pyprof__aside.lock);
@@ -9898,18 +9903,18 @@ static void pyprof__blocks_drop(void)
     pyprof__aside.entries = NULL;
     pyprof__aside.size = 0;
     pyprof__unlock(&pyprof__aside.lock);
-    PYPROF__SET(pyprof__heap.table_bytes, 0);
-    pyprof__filter_clear(pyprof__filter, sizeof pyprof__filter);
 }
 
 static void pyprof__ranges_drop(void)
 {
     pyprof__heap_lock(&pyprof__ranges.lock);
     pyprof__pages_free(pyprof__ranges.list, pyprof__ranges.bytes);
+    __atomic_fetch_sub(&pyprof__heap.table_bytes, pyprof__ranges.bytes, __ATOMIC_RELAXED);
     pyprof__ranges.list = NULL;
     pyprof__ranges.bytes = 0;
-    pyprof__ranges.root = pyprof__ranges.spare = pyprof__ranges.count = pyprof__ranges.generation = 0;
-    pyprof__heap.reserved = 0;
+    PYPROF__SET(pyprof__ranges.root, 0);
+    pyprof__ranges.spare = pyprof__ranges.count = pyprof__ranges.generation = 0;
+    PYPROF__SET(pyprof__heap.reserved, 0);
     pyprof__unlock(&pyprof__ranges.lock);
 }
 
@@ -10128,7 +10133,7 @@ static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruc
     key->parent = parent;
     key->code = code;
     key->instruction = instruction;
-    pyprof__site_at(id)->epoch = PYPROF__GET(pyprof__heap.epoch);
+    PYPROF__SET(pyprof__site_at(id)->epoch, PYPROF__GET(pyprof__heap.epoch));
     // Never 0: from here on it may be looked at.
     __atomic_store_n(&pyprof__site_at(id)->owner, owner, __ATOMIC_RELEASE);
     first = PYPROF__GET(*bucket);
@@ -10626,19 +10631,19 @@ static void pyprof__heap_forget_live(void)   // the hooks were away: nobody know
     int64_t bytes = 0;
     pyprof__heap_lock(&pyprof__heap.names_lock);
     memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
-    memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
+    pyprof__filter_clear(pyprof__code_filter, sizeof pyprof__code_filter);
     pyprof__heap.addresses.count = pyprof__heap.address_free = 0;
     __atomic_add_fetch(&pyprof__heap.code_epoch, 1, __ATOMIC_RELEASE);
     pyprof__unlock(&pyprof__heap.names_lock);
     pyprof__blocks_drop();
     pyprof__ranges_drop();
-    if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT) pyprof__filter[0] = 255;
     for (i = 0; i < pyprof__heap_sites(); i++) {
         pyprof__site *site = pyprof__site_at(i);
-        uint64_t live = pyprof__site_live(site), blocks = pyprof__site_live_blocks(site);
+        uint64_t live = pyprof__site_live(site), blocks = pyprof__site_live_blocks(site), births;
         pyprof__site_keep(i);
         bytes += (int64_t)live;
-        pyprof__flow_gone(&site->gone, live, blocks, site->in.births - site->out.births - site->gone.births);
+        births = PYPROF__GET(site->in.births) - PYPROF__GET(site->out.births) - PYPROF__GET(site->gone.births);
+        pyprof__flow_gone(&site->gone, live, blocks, births);
         if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED)
             __atomic_fetch_add(&pyprof__site_doubt_at(i)->gone, pyprof__site_live_doubt(i), __ATOMIC_RELAXED);
     }
@@ -11343,7 +11348,7 @@ static void pyprof__ranges_insert(uint32_t tree)
     pyprof__ranges.list[tree].below = pyprof__ranges.list[tree].above = 0;
     pyprof__ranges_insert(below);
     pyprof__ranges_split(pyprof__ranges.root, pyprof__ranges.list[tree].begin, &low, &high);
-    pyprof__ranges.root = pyprof__ranges_join(pyprof__ranges_join(low, tree), high);
+    PYPROF__SET(pyprof__ranges.root, pyprof__ranges_join(pyprof__ranges_join(low, tree), high));
     pyprof__ranges_insert(above);
 }
 
@@ -11461,7 +11466,7 @@ static uint32_t pyprof__ranges_take(pyprof__allocating *self, uint64_t begin, ui
     pyprof__ranges_cut(self, end);
     pyprof__ranges_split(pyprof__ranges.root, begin, &low, &tree);
     pyprof__ranges_split(tree, end, &tree, &high);
-    pyprof__ranges.root = pyprof__ranges_join(low, high);
+    PYPROF__SET(pyprof__ranges.root, pyprof__ranges_join(low, high));
     return tree;
 }
 
@@ -11540,8 +11545,11 @@ static pyprof__allocating *pyprof__ranges_lock_new(pyprof__range *range, uint32_
     range->site = pyprof__own_site(self, PYPROF_DOMAIN_NATIVE);
     range->birth = PYPROF__GET(pyprof__heap.clock_ms) / PYPROF__BIRTH;
     pyprof__heap_lock(&pyprof__ranges.lock);
-    if (pyprof__ranges.generation != generation) pyprof__ranges.root = pyprof__ranges.spare = 0;
-    if (pyprof__ranges.generation != generation) pyprof__ranges.count = pyprof__ranges.list ? 1 : 0;
+    if (pyprof__ranges.generation != generation) {
+        PYPROF__SET(pyprof__ranges.root, 0);
+        pyprof__ranges.spare = 0;
+        pyprof__ranges.count = pyprof__ranges.list ? 1 : 0;
+    }
     pyprof__ranges.generation = generation;
     return self;
 }
@@ -11882,10 +11890,10 @@ static void pyprof__hook_out(int domain)   // if somebody is above us, ours stay
     pyprof__heap.api.set_allocator(domain, &top);
 }
 
-static int pyprof__holds_gil(void)   // this thread, surely
+static int pyprof__holds_gil(const pyprof__habits *habits)   // this thread, surely
 {
     void *attached = pyprof__heap.api.attached();
-    return attached && (pyprof__heap.habits.own_state || attached == pyprof__heap.api.this_thread());
+    return attached && (habits->own_state || attached == pyprof__heap.api.this_thread());
 }
 
 static int pyprof__heap_settle(void *unused)   // a pending call, or called by one who holds the GIL
@@ -11930,7 +11938,7 @@ static int pyprof__takes_calls(void)
 // a call that another thread adds waits until the main thread takes the GIL again (COMPUTE_EVAL_BREAKER in Python/ceval.c).
 static void pyprof__heap_request(void)
 {
-    if (pyprof__holds_gil()) { pyprof__heap_settle(NULL); return; }
+    if (pyprof__holds_gil(&pyprof__heap.habits)) { pyprof__heap_settle(NULL); return; }
     if (!pyprof__takes_calls()) return;
     // A call can get lost at the end of a life of the interpreter.
     if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - PYPROF__GET(pyprof__heap.called_ns) > pyprof__second / 2) {
@@ -12324,6 +12332,7 @@ static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)  
 {
     const pyprof__allocating *thread;
     size_t i;
+    pyprof__heap_lock(&pyprof__heap.threads_lock);   // one that ends meanwhile would be counted twice, or not at all
     memcpy(domains, pyprof__heap.ended, sizeof pyprof__heap.ended);
     memcpy(sizes, pyprof__heap.ended_sizes, sizeof pyprof__heap.ended_sizes);
     for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next) {
@@ -12335,6 +12344,7 @@ static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)  
         }
         for (i = 0; i < PYPROF_SIZES; i++) sizes[i] += PYPROF__GET(thread->sizes[i]);
     }
+    pyprof__unlock(&pyprof__heap.threads_lock);
 }
 
 static int pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool)   // from here on the session counts. 0 = no memory
@@ -12505,7 +12515,7 @@ static void pyprof__heap_born_mappings(const pyprof__heap_view *view, pyprof__mo
 {
     uint32_t at = 0;
     pyprof__heap_lock(&pyprof__ranges.lock);
-    if (pyprof__ranges.generation == pyprof__hot.generation) at = pyprof__ranges_around(0);
+    if (pyprof__ranges.generation == PYPROF__GET(pyprof__hot.generation)) at = pyprof__ranges_around(0);
     while (at) {
         const pyprof__range *range = &pyprof__ranges.list[at];
         pyprof__weight weight = { range->end - range->begin, 0, 0 };   // it is no sample: no doubt
@@ -12562,7 +12572,7 @@ static void pyprof__heap_view_facts(const pyprof__heap_view *view, pyprof__heap_
 
 static uint64_t pyprof__heap_noted(void)   // blocks
 {
-    uint64_t noted = pyprof__heap.ended_sampled;
+    uint64_t noted = PYPROF__GET(pyprof__heap.ended_sampled);
     const pyprof__allocating *thread;
     for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next) noted += PYPROF__GET(thread->sampled);
     return noted;
@@ -12584,7 +12594,7 @@ static uint64_t pyprof__heap_bytes(void)   // what the tracker itself takes
     uint64_t marks = PYPROF__GET(pyprof__heap.marks) ? PYPROF__MARKS * sizeof(float) : 0;
     uint64_t doubt = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? sizeof(pyprof__site_doubt) : 0;
     uint64_t each = sizeof(pyprof__site) + sizeof(pyprof__site_key) + marks + doubt;
-    return PYPROF__GET(pyprof__heap.table_bytes) + pyprof__heap_sites() * each + pyprof__heap.pool.used;
+    return PYPROF__GET(pyprof__heap.table_bytes) + pyprof__heap_sites() * each + PYPROF__GET(pyprof__heap.pool.used);
 }
 
 // "file:line in function" of a site, and the kernel's id of its thread
@@ -20691,8 +20701,8 @@ static int pyprof__caller_holds_gil(void)
     int holds = 0;
     pyprof__sessions_lock();
     if (pyprof__g.alive && pyprof__heap_api(runtime) == PYPROF_OK) {
-        pyprof__heap.habits = pyprof__layout_habits(runtime->version);
-        holds = pyprof__holds_gil();
+        pyprof__habits habits = pyprof__layout_habits(runtime->version);   // hooks read the heap's
+        holds = pyprof__holds_gil(&habits);
     }
     pyprof__sessions_unlock();
     return holds;
