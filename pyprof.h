@@ -4402,6 +4402,7 @@ static int pyprof__codes_fill(pyprof__codes *codes)   // the pseudo spots; 0 = n
         pyprof__spot *spot = (pyprof__spot *)pyprof__push(codes->pool, &codes->spots);
         if (!code || !spot) return 0;
         code->name = code->qualname = pyprof__intern(codes->pool, &codes->strings, pyprof__pseudo_names[i], strlen(pyprof__pseudo_names[i]));
+        if (code->name == PYPROF__NONE) return 0;
         code->kind = PYPROF_KIND_PSEUDO;
         spot->code = (uint32_t)i;
         spot->place.column = spot->place.end_column = -1;
@@ -4455,6 +4456,7 @@ static void pyprof__codes_free(pyprof__codes *codes)
     pyprof__free(codes->pool, codes->text, codes->text ? PYPROF__TEXT_SIZE : 0);
     pyprof__free(codes->pool, codes->memo, codes->memo ? PYPROF__MEMOS * sizeof *codes->memo : 0);
     pyprof__free(codes->pool, codes->opcodes, codes->opcodes ? sizeof *codes->opcodes : 0);
+    memset(codes, 0, sizeof *codes);   // may be freed again
 }
 
 static uint64_t pyprof__codes_bytes(const pyprof__codes *codes)
@@ -4466,10 +4468,14 @@ static uint64_t pyprof__codes_bytes(const pyprof__codes *codes)
 static int pyprof__codes_renew(pyprof__codes *codes)   // empties it when it has grown large; between sweeps only
 {
     const pyprof__pool *pool = codes->pool;
-    if (codes->codes.count < PYPROF__MAX_CODES && (pool->used < pool->limit / 2 || pyprof__codes_bytes(codes) < pool->limit / 8)) return 1;
+    int whole = codes->spots.count > 0;   // otherwise the last time found no memory
+    if (whole && codes->codes.count < PYPROF__MAX_CODES
+        && (pool->used < pool->limit / 2 || pyprof__codes_bytes(codes) < pool->limit / 8)) return 1;
     pyprof__codes_clear(codes);
     codes->generation++;
-    return pyprof__codes_fill(codes);
+    whole = pyprof__codes_fill(codes);
+    if (!whole) pyprof__codes_clear(codes);
+    return whole;
 }
 
 static uint64_t pyprof__hash_bytes(const void *data, size_t size)   // size is a multiple of 8
@@ -10093,6 +10099,17 @@ static uint32_t pyprof__heap_sites(void)   // how many there are; the last ones 
     return count;
 }
 
+static void pyprof__segment_fill(pyprof__segment *segment, pyprof__site *sites, uint32_t first, uint32_t count)
+{
+    segment->first = first;
+    segment->count = count;
+    segment->keys = (pyprof__site_key *)(void *)(sites + count);
+    segment->history = (float *)(void *)(segment->keys + count);
+    segment->doubts = pyprof__heap.doubtful
+        ? (pyprof__site_doubt *)(void *)(segment->history + (size_t)count * PYPROF__MARKS) : NULL;
+    __atomic_store_n(&segment->sites, sites, __ATOMIC_RELEASE);
+}
+
 // Is there such a site, or can its segment be had? The system refuses that once: then no more sites are made.
 __attribute__((noinline))
 static int pyprof__segment_new(uint32_t site)
@@ -10105,15 +10122,11 @@ static int pyprof__segment_new(uint32_t site)
     if (count > pyprof__heap.site_limit - first) count = pyprof__heap.site_limit - first;
     if (!segment->sites && site < pyprof__heap.site_limit) {
         sites = (pyprof__site *)pyprof__pages(pyprof__segment_bytes(count));
-        segment->first = first;
-        segment->count = count;
-        segment->keys = (pyprof__site_key *)(void *)(sites + count);
-        segment->history = (float *)(void *)(segment->keys + count);
-        segment->doubts = pyprof__heap.doubtful
-            ? (pyprof__site_doubt *)(void *)(segment->history + (size_t)count * PYPROF__MARKS) : NULL;
-        if (!sites) PYPROF__SET(pyprof__heap.refused, 1);
-        if (!sites) __atomic_store_n(&pyprof__heap.site_limit, first, __ATOMIC_RELEASE);
-        __atomic_store_n(&segment->sites, sites, __ATOMIC_RELEASE);
+        if (sites) pyprof__segment_fill(segment, sites, first, count);
+        else {
+            PYPROF__SET(pyprof__heap.refused, 1);
+            __atomic_store_n(&pyprof__heap.site_limit, first, __ATOMIC_RELEASE);
+        }
     }
     pyprof__unlock(&pyprof__heap.segments_lock);
     errno = error;
@@ -11959,18 +11972,28 @@ static uint32_t pyprof__heap_pseudo(const char *name)   // a code object that is
     if (!code) return PYPROF__SPOT_NATIVE;
     code->name = code->qualname = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
     code->kind = PYPROF_KIND_NATIVE;
-    return (uint32_t)codes->codes.count - 1;
+    return code->name == PYPROF__NONE ? (uint32_t)PYPROF__SPOT_NATIVE : (uint32_t)codes->codes.count - 1;
 }
 
-// Nobody is at the sites. 0 = no memory, not even for few of them
-static int pyprof__heap_regions(uint64_t max_bytes, int sampled)
+// What the last tracking knew. Nobody is at the sites; under the locks.
+static void pyprof__heap_empty(void)
 {
-    uint64_t limit;
     uint32_t i;
-    for (i = 0; i < PYPROF__SEGMENTS; i++) {   // those of the last tracking
+    PYPROF__SET(pyprof__heap.site_count, 0);
+    PYPROF__SET(pyprof__heap.life_count, 0);
+    for (i = 0; i < PYPROF__SEGMENTS; i++) {
         pyprof__pages_free(pyprof__heap.segments[i].sites, pyprof__segment_bytes(pyprof__heap.segments[i].count));
         pyprof__heap.segments[i].sites = NULL;
     }
+    if (pyprof__heap.codes.pool) pyprof__codes_free(&pyprof__heap.codes);
+    pyprof__array_free(&pyprof__heap.pool, &pyprof__heap.addresses);
+    pyprof__heap.address_free = 0;
+    memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
+}
+
+static int pyprof__heap_regions(uint64_t max_bytes, int sampled)   // 0 = no memory, not even for few sites
+{
+    uint64_t limit;
     pyprof__heap.doubtful = sampled;
     limit = max_bytes / 2 / pyprof__segment_bytes(1);
     pyprof__heap.site_limit = limit < PYPROF__SITES_MOST ? (uint32_t)limit : (uint32_t)PYPROF__SITES_MOST;
@@ -12151,11 +12174,10 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     pyprof__heap.habits = pyprof__layout_habits(runtime->version);
     pyprof__heap_lock(&pyprof__heap.threads_lock);   // a thread that is late may still begin in the tracking before
     pyprof__heap_lock(&pyprof__heap.names_lock);
-    if (pyprof__heap.codes.pool) pyprof__codes_free(&pyprof__heap.codes);
-    pyprof__array_free(&pyprof__heap.pool, &pyprof__heap.addresses);
-    memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
+    pyprof__heap_empty();
     whole = pyprof__heap_regions(wish->bytes, wish->mode == PYPROF_HEAP_SAMPLED)
         && pyprof__heap_codes(wish->bytes / 4);
+    if (!whole) pyprof__heap_empty();
     pyprof__unlock(&pyprof__heap.names_lock);
     if (whole) {
         pyprof__heap_clear();
