@@ -3664,12 +3664,14 @@ typedef struct {
     // 3.8, in _PyRuntime: ceval.pending.finishing. Once it is set Py_AddPendingCall prints an error, which runs Python
     // code, whether or not the caller holds the GIL (Python/ceval.c).
     uint32_t finishing;
+    int counts_threads;   // os.fork opens /proc/self/stat and warns of more than one thread (3.12, Modules/posixmodule.c)
 } pyprof__habits;
 
 static pyprof__habits pyprof__layout_habits(uint32_t version)
 {
     pyprof__habits habits;
     habits.own_state = version >= 0x030c0000;
+    habits.counts_threads = version >= 0x030c0000;
     habits.finishing = version >> 16 == 0x0308 ? 600 : PYPROF__NO;
     return habits;
 }
@@ -4435,6 +4437,7 @@ static int pyprof__codes_fill(pyprof__codes *codes)   // the pseudo spots; 0 = n
         pyprof__spot *spot = (pyprof__spot *)pyprof__push(codes->pool, &codes->spots);
         if (!code || !spot) return 0;
         code->name = code->qualname = pyprof__intern(codes->pool, &codes->strings, pyprof__pseudo_names[i], strlen(pyprof__pseudo_names[i]));
+        if (code->name == PYPROF__NONE) return 0;
         code->kind = PYPROF_KIND_PSEUDO;
         spot->code = (uint32_t)i;
         spot->place.column = spot->place.end_column = -1;
@@ -4488,6 +4491,7 @@ static void pyprof__codes_free(pyprof__codes *codes)
     pyprof__free(codes->pool, codes->text, codes->text ? PYPROF__TEXT_SIZE : 0);
     pyprof__free(codes->pool, codes->memo, codes->memo ? PYPROF__MEMOS * sizeof *codes->memo : 0);
     pyprof__free(codes->pool, codes->opcodes, codes->opcodes ? sizeof *codes->opcodes : 0);
+    memset(codes, 0, sizeof *codes);   // may be freed again
 }
 
 static uint64_t pyprof__codes_bytes(const pyprof__codes *codes)
@@ -4499,10 +4503,14 @@ static uint64_t pyprof__codes_bytes(const pyprof__codes *codes)
 static int pyprof__codes_renew(pyprof__codes *codes)   // empties it when it has grown large; between sweeps only
 {
     const pyprof__pool *pool = codes->pool;
-    if (codes->codes.count < PYPROF__MAX_CODES && (pool->used < pool->limit / 2 || pyprof__codes_bytes(codes) < pool->limit / 8)) return 1;
+    int whole = codes->spots.count > 0;   // otherwise the last time found no memory
+    if (whole && codes->codes.count < PYPROF__MAX_CODES
+        && (pool->used < pool->limit / 2 || pyprof__codes_bytes(codes) < pool->limit / 8)) return 1;
     pyprof__codes_clear(codes);
     codes->generation++;
-    return pyprof__codes_fill(codes);
+    whole = pyprof__codes_fill(codes);
+    if (!whole) pyprof__codes_clear(codes);
+    return whole;
 }
 
 static uint64_t pyprof__hash_bytes(const void *data, size_t size)   // size is a multiple of 8
@@ -9650,6 +9658,7 @@ static void pyprof__heap_forked(void)   // a child finds everything off; what th
     pyprof__heap.mode = pyprof__heap.users = pyprof__heap.wanted = pyprof__heap.noting = pyprof__heap.calling = 0;
     pyprof__heap.state = PYPROF_HEAP_STATE_OFF;
     pyprof__heap.threads = NULL;
+    pyprof__heap.table_bytes = 0;
     pyprof__heap.names_lock = pyprof__heap.threads_lock = pyprof__heap.settle_lock = pyprof__heap.segments_lock = 0;
     memset(pyprof__shards, 0, sizeof pyprof__shards);
     memset(&pyprof__ranges, 0, sizeof pyprof__ranges);
@@ -9915,15 +9924,19 @@ PYPROF__HOT int pyprof__block_take(uint64_t hash, pyprof__entry *entry)   // 0 =
     return found != NULL;
 }
 
+// A shard has its own part of the filter, that changes under its lock only: threads may add blocks meanwhile.
 static void pyprof__blocks_drop(void)
 {
+    enum { PART = PYPROF__FILTER / PYPROF__SHARDS };
     uint32_t i;
     for (i = 0; i < PYPROF__SHARDS; i++) {
         pyprof__shard *shard = &pyprof__shards[i];
         pyprof__heap_lock(&shard->lock);
         if (shard->entries) pyprof__pages_free(shard->entries, pyprof__shard_bytes(shard->capacity));
+        __atomic_fetch_sub(&pyprof__heap.table_bytes, pyprof__shard_bytes(shard->capacity), __ATOMIC_RELAXED);
         shard->entries = NULL;
         shard->count = shard->capacity = shard->steps = shard->waiting = 0;
+        if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_clear(&pyprof__filter[i * PART], PART);
         pyprof__unlock(&shard->lock);
     }
     pyprof__heap_lock(&pyprof__aside.lock);
@@ -9931,18 +9944,18 @@ static void pyprof__blocks_drop(void)
     pyprof__aside.entries = NULL;
     pyprof__aside.size = 0;
     pyprof__unlock(&pyprof__aside.lock);
-    PYPROF__SET(pyprof__heap.table_bytes, 0);
-    pyprof__filter_clear(pyprof__filter, sizeof pyprof__filter);
 }
 
 static void pyprof__ranges_drop(void)
 {
     pyprof__heap_lock(&pyprof__ranges.lock);
     pyprof__pages_free(pyprof__ranges.list, pyprof__ranges.bytes);
+    __atomic_fetch_sub(&pyprof__heap.table_bytes, pyprof__ranges.bytes, __ATOMIC_RELAXED);
     pyprof__ranges.list = NULL;
     pyprof__ranges.bytes = 0;
-    pyprof__ranges.root = pyprof__ranges.spare = pyprof__ranges.count = pyprof__ranges.generation = 0;
-    pyprof__heap.reserved = 0;
+    PYPROF__SET(pyprof__ranges.root, 0);
+    pyprof__ranges.spare = pyprof__ranges.count = pyprof__ranges.generation = 0;
+    PYPROF__SET(pyprof__heap.reserved, 0);
     pyprof__unlock(&pyprof__ranges.lock);
 }
 
@@ -10121,6 +10134,17 @@ static uint32_t pyprof__heap_sites(void)   // how many there are; the last ones 
     return count;
 }
 
+static void pyprof__segment_fill(pyprof__segment *segment, pyprof__site *sites, uint32_t first, uint32_t count)
+{
+    segment->first = first;
+    segment->count = count;
+    segment->keys = (pyprof__site_key *)(void *)(sites + count);
+    segment->history = (float *)(void *)(segment->keys + count);
+    segment->doubts = pyprof__heap.doubtful
+        ? (pyprof__site_doubt *)(void *)(segment->history + (size_t)count * PYPROF__MARKS) : NULL;
+    __atomic_store_n(&segment->sites, sites, __ATOMIC_RELEASE);
+}
+
 // Is there such a site, or can its segment be had? The system refuses that once: then no more sites are made.
 __attribute__((noinline))
 static int pyprof__segment_new(uint32_t site)
@@ -10133,15 +10157,11 @@ static int pyprof__segment_new(uint32_t site)
     if (count > pyprof__heap.site_limit - first) count = pyprof__heap.site_limit - first;
     if (!segment->sites && site < pyprof__heap.site_limit) {
         sites = (pyprof__site *)pyprof__pages(pyprof__segment_bytes(count));
-        segment->first = first;
-        segment->count = count;
-        segment->keys = (pyprof__site_key *)(void *)(sites + count);
-        segment->history = (float *)(void *)(segment->keys + count);
-        segment->doubts = pyprof__heap.doubtful
-            ? (pyprof__site_doubt *)(void *)(segment->history + (size_t)count * PYPROF__MARKS) : NULL;
-        if (!sites) PYPROF__SET(pyprof__heap.refused, 1);
-        if (!sites) __atomic_store_n(&pyprof__heap.site_limit, first, __ATOMIC_RELEASE);
-        __atomic_store_n(&segment->sites, sites, __ATOMIC_RELEASE);
+        if (sites) pyprof__segment_fill(segment, sites, first, count);
+        else {
+            PYPROF__SET(pyprof__heap.refused, 1);
+            __atomic_store_n(&pyprof__heap.site_limit, first, __ATOMIC_RELEASE);
+        }
     }
     pyprof__unlock(&pyprof__heap.segments_lock);
     errno = error;
@@ -10161,7 +10181,7 @@ static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruc
     key->parent = parent;
     key->code = code;
     key->instruction = instruction;
-    pyprof__site_at(id)->epoch = PYPROF__GET(pyprof__heap.epoch);
+    PYPROF__SET(pyprof__site_at(id)->epoch, PYPROF__GET(pyprof__heap.epoch));
     // Never 0: from here on it may be looked at.
     __atomic_store_n(&pyprof__site_at(id)->owner, owner, __ATOMIC_RELEASE);
     first = PYPROF__GET(*bucket);
@@ -10659,19 +10679,19 @@ static void pyprof__heap_forget_live(void)   // the hooks were away: nobody know
     int64_t bytes = 0;
     pyprof__heap_lock(&pyprof__heap.names_lock);
     memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
-    memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
+    pyprof__filter_clear(pyprof__code_filter, sizeof pyprof__code_filter);
     pyprof__heap.addresses.count = pyprof__heap.address_free = 0;
     __atomic_add_fetch(&pyprof__heap.code_epoch, 1, __ATOMIC_RELEASE);
     pyprof__unlock(&pyprof__heap.names_lock);
     pyprof__blocks_drop();
     pyprof__ranges_drop();
-    if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT) pyprof__filter[0] = 255;
     for (i = 0; i < pyprof__heap_sites(); i++) {
         pyprof__site *site = pyprof__site_at(i);
-        uint64_t live = pyprof__site_live(site), blocks = pyprof__site_live_blocks(site);
+        uint64_t live = pyprof__site_live(site), blocks = pyprof__site_live_blocks(site), births;
         pyprof__site_keep(i);
         bytes += (int64_t)live;
-        pyprof__flow_gone(&site->gone, live, blocks, site->in.births - site->out.births - site->gone.births);
+        births = PYPROF__GET(site->in.births) - PYPROF__GET(site->out.births) - PYPROF__GET(site->gone.births);
+        pyprof__flow_gone(&site->gone, live, blocks, births);
         if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED)
             __atomic_fetch_add(&pyprof__site_doubt_at(i)->gone, pyprof__site_live_doubt(i), __ATOMIC_RELAXED);
     }
@@ -11385,7 +11405,7 @@ static void pyprof__ranges_insert(uint32_t tree)
     pyprof__ranges.list[tree].below = pyprof__ranges.list[tree].above = 0;
     pyprof__ranges_insert(below);
     pyprof__ranges_split(pyprof__ranges.root, pyprof__ranges.list[tree].begin, &low, &high);
-    pyprof__ranges.root = pyprof__ranges_join(pyprof__ranges_join(low, tree), high);
+    PYPROF__SET(pyprof__ranges.root, pyprof__ranges_join(pyprof__ranges_join(low, tree), high));
     pyprof__ranges_insert(above);
 }
 
@@ -11503,7 +11523,7 @@ static uint32_t pyprof__ranges_take(pyprof__allocating *self, uint64_t begin, ui
     pyprof__ranges_cut(self, end);
     pyprof__ranges_split(pyprof__ranges.root, begin, &low, &tree);
     pyprof__ranges_split(tree, end, &tree, &high);
-    pyprof__ranges.root = pyprof__ranges_join(low, high);
+    PYPROF__SET(pyprof__ranges.root, pyprof__ranges_join(low, high));
     return tree;
 }
 
@@ -11582,8 +11602,11 @@ static pyprof__allocating *pyprof__ranges_lock_new(pyprof__range *range, uint32_
     range->site = pyprof__own_site(self, PYPROF_DOMAIN_NATIVE);
     range->birth = PYPROF__GET(pyprof__heap.clock_ms) / PYPROF__BIRTH;
     pyprof__heap_lock(&pyprof__ranges.lock);
-    if (pyprof__ranges.generation != generation) pyprof__ranges.root = pyprof__ranges.spare = 0;
-    if (pyprof__ranges.generation != generation) pyprof__ranges.count = pyprof__ranges.list ? 1 : 0;
+    if (pyprof__ranges.generation != generation) {
+        PYPROF__SET(pyprof__ranges.root, 0);
+        pyprof__ranges.spare = 0;
+        pyprof__ranges.count = pyprof__ranges.list ? 1 : 0;
+    }
     pyprof__ranges.generation = generation;
     return self;
 }
@@ -11935,10 +11958,10 @@ static int pyprof__hooks_are_in(void)   // in every domain, and nobody is above 
     return ours == PYPROF__DOMAINS;
 }
 
-static int pyprof__holds_gil(void)   // this thread, surely
+static int pyprof__holds_gil(const pyprof__habits *habits)   // this thread, surely
 {
     void *attached = pyprof__heap.api.attached();
-    return attached && (pyprof__heap.habits.own_state || attached == pyprof__heap.api.this_thread());
+    return attached && (habits->own_state || attached == pyprof__heap.api.this_thread());
 }
 
 static int pyprof__heap_settle(void *unused)   // a pending call, or called by one who holds the GIL
@@ -11987,7 +12010,7 @@ static void pyprof__heap_request(void)
         PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_ON);   // a forked child has its parent's
         return;
     }
-    if (pyprof__holds_gil()) { pyprof__heap_settle(NULL); return; }
+    if (pyprof__holds_gil(&pyprof__heap.habits)) { pyprof__heap_settle(NULL); return; }
     if (!pyprof__takes_calls()) return;
     // A call can get lost at the end of a life of the interpreter.
     if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - PYPROF__GET(pyprof__heap.called_ns) > pyprof__second / 2) {
@@ -12008,18 +12031,28 @@ static uint32_t pyprof__heap_pseudo(const char *name)   // a code object that is
     if (!code) return PYPROF__SPOT_NATIVE;
     code->name = code->qualname = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
     code->kind = PYPROF_KIND_NATIVE;
-    return (uint32_t)codes->codes.count - 1;
+    return code->name == PYPROF__NONE ? (uint32_t)PYPROF__SPOT_NATIVE : (uint32_t)codes->codes.count - 1;
 }
 
-// Nobody is at the sites. 0 = no memory, not even for few of them
-static int pyprof__heap_regions(uint64_t max_bytes, int sampled)
+// What the last tracking knew. Nobody is at the sites; under the locks.
+static void pyprof__heap_empty(void)
 {
-    uint64_t limit;
     uint32_t i;
-    for (i = 0; i < PYPROF__SEGMENTS; i++) {   // those of the last tracking
+    PYPROF__SET(pyprof__heap.site_count, 0);
+    PYPROF__SET(pyprof__heap.life_count, 0);
+    for (i = 0; i < PYPROF__SEGMENTS; i++) {
         pyprof__pages_free(pyprof__heap.segments[i].sites, pyprof__segment_bytes(pyprof__heap.segments[i].count));
         pyprof__heap.segments[i].sites = NULL;
     }
+    if (pyprof__heap.codes.pool) pyprof__codes_free(&pyprof__heap.codes);
+    pyprof__array_free(&pyprof__heap.pool, &pyprof__heap.addresses);
+    pyprof__heap.address_free = 0;
+    memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
+}
+
+static int pyprof__heap_regions(uint64_t max_bytes, int sampled)   // 0 = no memory, not even for few sites
+{
+    uint64_t limit;
     pyprof__heap.doubtful = sampled;
     limit = max_bytes / 2 / pyprof__segment_bytes(1);
     pyprof__heap.site_limit = limit < PYPROF__SITES_MOST ? (uint32_t)limit : (uint32_t)PYPROF__SITES_MOST;
@@ -12200,11 +12233,10 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     pyprof__heap.habits = pyprof__layout_habits(runtime->version);
     pyprof__heap_lock(&pyprof__heap.threads_lock);   // a thread that is late may still begin in the tracking before
     pyprof__heap_lock(&pyprof__heap.names_lock);
-    if (pyprof__heap.codes.pool) pyprof__codes_free(&pyprof__heap.codes);
-    pyprof__array_free(&pyprof__heap.pool, &pyprof__heap.addresses);
-    memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
+    pyprof__heap_empty();
     whole = pyprof__heap_regions(wish->bytes, wish->mode == PYPROF_HEAP_SAMPLED)
         && pyprof__heap_codes(wish->bytes / 4);
+    if (!whole) pyprof__heap_empty();
     pyprof__unlock(&pyprof__heap.names_lock);
     if (whole) {
         pyprof__heap_clear();
@@ -12376,6 +12408,7 @@ static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)  
 {
     const pyprof__allocating *thread;
     size_t i;
+    pyprof__heap_lock(&pyprof__heap.threads_lock);   // one that ends meanwhile would be counted twice, or not at all
     memcpy(domains, pyprof__heap.ended, sizeof pyprof__heap.ended);
     memcpy(sizes, pyprof__heap.ended_sizes, sizeof pyprof__heap.ended_sizes);
     for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next) {
@@ -12387,6 +12420,7 @@ static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)  
         }
         for (i = 0; i < PYPROF_SIZES; i++) sizes[i] += PYPROF__GET(thread->sizes[i]);
     }
+    pyprof__unlock(&pyprof__heap.threads_lock);
 }
 
 static int pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool)   // from here on the session counts. 0 = no memory
@@ -12557,7 +12591,7 @@ static void pyprof__heap_born_mappings(const pyprof__heap_view *view, pyprof__mo
 {
     uint32_t at = 0;
     pyprof__heap_lock(&pyprof__ranges.lock);
-    if (pyprof__ranges.generation == pyprof__hot.generation) at = pyprof__ranges_around(0);
+    if (pyprof__ranges.generation == PYPROF__GET(pyprof__hot.generation)) at = pyprof__ranges_around(0);
     while (at) {
         const pyprof__range *range = &pyprof__ranges.list[at];
         pyprof__weight weight = { range->end - range->begin, 0, 0 };   // it is no sample: no doubt
@@ -12614,7 +12648,7 @@ static void pyprof__heap_view_facts(const pyprof__heap_view *view, pyprof__heap_
 
 static uint64_t pyprof__heap_noted(void)   // blocks
 {
-    uint64_t noted = pyprof__heap.ended_sampled;
+    uint64_t noted = PYPROF__GET(pyprof__heap.ended_sampled);
     const pyprof__allocating *thread;
     for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next) noted += PYPROF__GET(thread->sampled);
     return noted;
@@ -12636,7 +12670,7 @@ static uint64_t pyprof__heap_bytes(void)   // what the tracker itself takes
     uint64_t marks = PYPROF__GET(pyprof__heap.marks) ? PYPROF__MARKS * sizeof(float) : 0;
     uint64_t doubt = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? sizeof(pyprof__site_doubt) : 0;
     uint64_t each = sizeof(pyprof__site) + sizeof(pyprof__site_key) + marks + doubt;
-    return PYPROF__GET(pyprof__heap.table_bytes) + pyprof__heap_sites() * each + pyprof__heap.pool.used;
+    return PYPROF__GET(pyprof__heap.table_bytes) + pyprof__heap_sites() * each + PYPROF__GET(pyprof__heap.pool.used);
 }
 
 // "file:line in function" of a site, and the kernel's id of its thread
@@ -20832,8 +20866,8 @@ static int pyprof__caller_holds_gil(void)
     int holds = 0;
     pyprof__sessions_lock();
     if (pyprof__g.alive && pyprof__heap_api(runtime) == PYPROF_OK) {
-        pyprof__heap.habits = pyprof__layout_habits(runtime->version);
-        holds = pyprof__holds_gil();
+        pyprof__habits habits = pyprof__layout_habits(runtime->version);   // hooks read the heap's
+        holds = pyprof__holds_gil(&habits);
     }
     pyprof__sessions_unlock();
     return holds;
@@ -22522,7 +22556,7 @@ PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
     int from_python = pyprof__preload.base && pyprof__object_base(__builtin_return_address(0), NULL) == pyprof__preload.base;
     pid_t pid = PYPROF__NEXT(fork) ? pyprof__next.fork() : -1;
     if (pid > 0) pyprof__child_begins((int64_t)pid);
-    if (pid > 0 && from_python && pyprof__g.sweeper.runtime.version >= 0x030c0000) pyprof__preload.forked = pyprof__gettid();
+    if (pid > 0 && from_python && pyprof__layout_habits(pyprof__g.sweeper.runtime.version).counts_threads) pyprof__preload.forked = pyprof__gettid();
     if (pid == 0 && from_python) pyprof__stir_now();
     return pid;
 }

@@ -73,6 +73,49 @@ TEST(a_table_that_may_not_grow)
     CHECK_INT(fit, 0);
 }
 
+// ---- hooks that were lost: all blocks are dropped while other threads go on ------------------------------------------
+static int dropping;
+
+static void *drops(void *unused)
+{
+    while (__atomic_load_n(&dropping, __ATOMIC_RELAXED)) pyprof__blocks_drop();
+    return unused;
+}
+
+static int is_passed_over(uint64_t i)   // it is in the table, and the filter says that it is not
+{
+    const void *address = (const void *)(uintptr_t)block(i);
+    uint64_t hash = pyprof__block_hash(address);
+    pyprof__shard *shard = pyprof__shard_of(hash);
+    int passed;
+    pyprof__heap_lock(&shard->lock);
+    passed = pyprof__shard_find(shard, hash) && !pyprof__is_known(address);
+    pyprof__unlock(&shard->lock);
+    return passed;
+}
+
+TEST(no_block_is_passed_over_after_a_drop)
+{
+    pthread_t thread;
+    uint64_t i, added = 0, passed = 0;
+    pyprof__heap.max_bytes = UINT64_MAX;
+    pyprof__hot.mask = PYPROF__FILTER - 1;
+    dropping = 1;
+    CHECK(pthread_create(&thread, NULL, drops, NULL) == 0);
+    for (i = 0; i < BLOCKS && !passed; i++) {
+        add(i);
+        if (i >= 40) passed += (uint64_t)is_passed_over(i - 40);
+        added++;
+    }
+    __atomic_store_n(&dropping, 0, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    CHECK_INT(passed, 0);
+    pyprof__blocks_drop();
+    CHECK(added == BLOCKS && pyprof__heap.table_bytes == 0);
+    for (i = 0; i < PYPROF__FILTER; i++) CHECK(!pyprof__filter[i]);
+    pyprof__hot.mask = 0;
+}
+
 // ---- what a sample stands for, and how sure that is ------------------------------------------------------------------
 static double unit(void) { return ((double)some(30) + 0.5) / (double)(1 << 30); }
 

@@ -141,4 +141,61 @@ TEST(each_allocation_of_a_profile_fails_once)
     printf("%d allocations\n", n);
 }
 
+// ---- the decoded code objects ------------------------------------------------------------------------------------
+static pyprof__pool pool;
+static pyprof__codes codes;
+
+static int make_codes(const pyprof_allocator *allocator)   // 1 = whole
+{
+    static pyprof__layout layout;   // of no version
+    pyprof__pool_init(&pool, allocator, UINT64_MAX);
+    return pyprof__codes_init(&codes, &pool, &layout);
+}
+
+static void check_whole(void)
+{
+    CHECK_INT(codes.spots.count, PYPROF__SPOTS_PSEUDO);
+    for (uint32_t i = 0; i < PYPROF__SPOTS_PSEUDO; i++)
+        CHECK_STR(pyprof__string(&codes.strings, AT(pyprof__code, codes.codes, i).name), pyprof__pseudo_names[i]);
+}
+
+TEST(each_allocation_of_the_code_objects_fails_once)
+{
+    counting c;
+    pyprof_allocator allocator = counting_allocator(&c);
+    int n, whole = 0;
+    for (n = 1; !whole; n++) {
+        c.calls = 0;
+        c.fail_at = n;
+        whole = make_codes(&allocator);
+        if (whole) check_whole();
+        pyprof__codes_free(&codes);
+        pyprof__codes_free(&codes);   // the second time there is nothing
+        CHECK(c.live == 0 && pool.used == 0 && n < 100);
+    }
+    CHECK(n > 8);
+}
+
+TEST(each_allocation_of_a_new_beginning_fails_once)   // when there are too many of them
+{
+    counting c;
+    pyprof_allocator allocator = counting_allocator(&c);
+    int n, whole = 0;
+    for (n = 1; !whole; n++) {
+        c.fail_at = 0;
+        CHECK(make_codes(&allocator));
+        while (codes.codes.count < PYPROF__MAX_CODES) CHECK(pyprof__push(&pool, &codes.codes));
+        c.calls = 0;
+        c.fail_at = n;
+        whole = pyprof__codes_renew(&codes);
+        uint32_t generation = codes.generation;
+        CHECK(pyprof__codes_renew(&codes));
+        check_whole();
+        CHECK(whole == (codes.generation == generation));   // who holds numbers of spots learns of it after a failure, too
+        pyprof__codes_free(&codes);
+        CHECK(c.live == 0 && n < 100);
+    }
+    CHECK(n > 3);
+}
+
 TEST_MAIN

@@ -755,5 +755,40 @@ def failures_leave_nothing_behind():
     bind.check(not [name for name in os.listdir('.') if name.startswith('x.unknown')], 'a file is left')
 
 
+def started_within(spare, **config):
+    """Whether a session starts when so many more bytes of addresses can be had."""
+    with open('/proc/self/statm') as file:
+        size = int(file.read().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (size + spare, before[1]))
+        session = bind.Session(rate_hz=10, **config)
+    except bind.Error as error:
+        bind.check(error.code in (bind.MEMORY, bind.BUSY), 'with %d bytes: %s', spare, error)   # BUSY: no thread
+        return False
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    session.stop()
+    return True
+
+
+@bind.test(limit=120)
+def a_start_without_memory_leaves_nothing_half_made():
+    """What the session before made is used, and freed, once."""
+    for beside in False, True:
+        other = bind.Session(rate_hz=10) if beside else None
+        for heap in 2, 1:
+            bind.Session(rate_hz=10, heap=heap).stop()
+            worked = []
+            for spare in range(-3 << 20, 1 << 20, 64 << 10):   # some of what is there is given back first
+                worked.append(started_within(spare, heap=heap))
+                if not worked[-1] and len(worked) % 2:
+                    bind.Session(rate_hz=10, heap=heap).stop()
+            bind.check(not all(worked) and any(worked), "%r", worked)
+        if other:
+            other.stop()
+    works()
+
+
 if __name__ == '__main__':
     bind.run()
