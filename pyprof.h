@@ -639,6 +639,9 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#if !defined(_GNU_SOURCE)
+extern char **environ;   // declared only with it
+#endif
 
 #if defined(PYPROF_STATIC)
 #define PYPROF__DEF PYPROF_API
@@ -20616,7 +20619,8 @@ static int pyprof__env_any(const pyprof_profile *profile)
     if (stats->asked || stats->heap_samples || stats->degraded[0]) return 1;
     // What its children recorded is what was asked for. A command of a server can load Python and not run it.
     if (pyprof__g.out.child || profile->children.count || (brief && pyprof__g.out.late)) return 0;
-    pyprof__say(1, "pyprof: nothing was recorded: Python did not run in pid %ld%s\n", (long)getpid(),
+    if (pyprof__g.out.wait) pyprof__say(1, "pyprof: nothing was recorded: pid %ld started idle, and was not told to start\n", (long)getpid());
+    else pyprof__say(1, "pyprof: nothing was recorded: Python did not run in pid %ld%s\n", (long)getpid(),
                 brief ? ", or ended before the first sample" : "");
     return 0;
 }
@@ -20624,10 +20628,12 @@ static int pyprof__env_any(const pyprof_profile *profile)
 // The last word of a session that has ended: taken after all checkpoints.
 static void pyprof__write_end(pyprof_profile *profile, const char *checkpoint, int from_env)
 {
+    int written;
     pyprof__mutex_take(&pyprof__writing);
     if (from_env) pyprof__env_children(profile);
     // Where Python has just shut down it is written already, but for the last of that.
-    if (from_env && profile->model.recorded_ns - pyprof__g.ended_ns > PYPROF__ENDING_NS && pyprof__env_any(profile)) pyprof__env_write(profile);
+    written = pyprof__g.ended_ns && profile->model.recorded_ns - pyprof__g.ended_ns < PYPROF__ENDING_NS;
+    if (from_env && !written && pyprof__env_any(profile)) pyprof__env_write(profile);
     if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL);
     pyprof__mutex_give(&pyprof__writing);
 }
@@ -21839,7 +21845,7 @@ static void pyprof__out_kind(pyprof__out *out, const char *text)
     int exists = stat(text, &info) == 0;
     pyprof__copy_text(out->base, sizeof out->base, text);
     out->suffix[0] = 0;
-    out->stream = strcmp(text, "-") == 0 || strncmp(text, "/dev/", 5) == 0 || (exists && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode));
+    out->stream = strcmp(text, "-") == 0 || (exists && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode));
     if (out->stream) return;
     if (text[size - 1] == '/' || (exists && S_ISDIR(info.st_mode))) {
         pyprof__program_name(name, sizeof name);
