@@ -18269,7 +18269,7 @@ typedef struct {                 // where the files of PROFILING=1 go
     int sources, quiet, claim;
     int child, worker, late;     // of a profiled process; forked; Python came after the start of the program
     int fallen;                  // to the folder for temporary files
-    int told;                    // which files were written: the end can come in several steps
+    int told;                    // the end, which can come in several steps, has been written: the files named, a stream closed
     int mute;                    // standard error was closed at the start: its number is another file's
     double rate, period;         // what is told at the start
     int heap, wait;
@@ -20470,7 +20470,7 @@ static void pyprof__env_formats_write(const pyprof_profile *profile)
 static void pyprof__env_write(const pyprof_profile *profile)
 {
     pyprof__out *out = &pyprof__g.out;
-    if (out->stream && profile->checkpoint > 0) return;
+    if (out->stream && (profile->checkpoint > 0 || out->told)) return;
     pyprof__env_formats_write(profile);
     out->told |= !(profile->checkpoint > 0);
 }
@@ -21763,6 +21763,7 @@ static void pyprof__trigger_act(const char *word)
     } else if (!*word || pyprof__word_is(word, " dump ")) pyprof__write_session(session, 1);
     else if (pyprof__word_is(word, " reset ")) result = pyprof_reset(session);
     else result = pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_TRIGGER: %s holds '%.20s': not start, stop, dump or reset", pyprof__g.trigger, word);
+    pyprof__g.out.told = 0;   // it was not the end
     if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof_last_error());
     else pyprof__say(0, "pyprof: pid %ld: %s\n", (long)getpid(), *word ? word : "dump");
 }
@@ -21867,7 +21868,7 @@ static void pyprof__env_forked(pyprof *token)
     pyprof__out *out = &pyprof__g.out;
     char whole[1024];
     out->child = out->worker = 1;
-    out->claim = out->fallen = 0;
+    out->claim = out->fallen = out->told = 0;
     if (strstr(out->pattern, "%p") && pyprof__fill_in(out->pattern, whole, sizeof whole)) pyprof__out_kind(out, whole);
     pyprof__out_take();
     pyprof__env_adopt(token);
@@ -21896,7 +21897,7 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
     pyprof__g.out.period = config.checkpoint_s;
     pyprof__g.out.heap = config.heap;
     pyprof__g.out.wait = wait;
-    pyprof__g.announced = 0;
+    pyprof__g.announced = pyprof__g.out.told = 0;
     if (wait) pyprof_pause(started);
     pyprof__env_unknown();
     pyprof__env_place();
