@@ -18296,6 +18296,7 @@ typedef struct {
     uint64_t own_cpu_ns, own_cpu_due;   // as read lately, when to read it again
     int atfork;                  // the handler is registered
     uint64_t again[PYPROF__SESSIONS];   // in a forked child: generations of the sessions that go on once it is sure; 0 = none
+    int going_on;                // some of them have not begun yet
     void (*forked)(pyprof *token);      // what PROFILING=1 does then
     int seen, announced;         // there was an interpreter; the start was told
     pyprof__saver writer;
@@ -18340,6 +18341,7 @@ static void pyprof__after_fork(void)
     pyprof__thread_forked();
     pyprof__g.pid = getpid();
     pyprof__is_sampler = 0;
+    pyprof__g.going_on = goes_on;
     if (goes_on) pyprof__stir_arm();
     if (goes_on && !felt) pyprof__stir_now();   // no allocation would tell
 }
@@ -18347,7 +18349,11 @@ static void pyprof__after_fork(void)
 static void pyprof__enter(void)   // every API function that touches sessions; a raw clone() runs no atfork handler
 {
     pid_t pid = __atomic_load_n(&pyprof__g.pid, __ATOMIC_RELAXED);
+    int ms;
     if (pid && pid != getpid()) pyprof__after_fork();
+    if (!__atomic_load_n(&pyprof__g.going_on, __ATOMIC_ACQUIRE) || pyprof__inside) return;
+    pyprof__stir_now();   // in a forked child that calls: its sessions are there in a moment
+    for (ms = 0; ms < 2000 && __atomic_load_n(&pyprof__g.going_on, __ATOMIC_ACQUIRE); ms++) pyprof__nap(1000000);
 }
 
 // ---- tokens ------------------------------------------------------------------
@@ -20901,10 +20907,14 @@ static void *pyprof__again_main(void *unused)
         }
         __atomic_store_n(&pyprof__g.again[i], 0, __ATOMIC_RELEASE);
     }
+    __atomic_store_n(&pyprof__g.going_on, 0, __ATOMIC_RELEASE);
     return pyprof__writer_main(unused);
 }
 
-static void pyprof__go_on(void) { pyprof__writer_start(pyprof__again_main); }
+static void pyprof__go_on(void)
+{
+    if (!pyprof__writer_start(pyprof__again_main)) __atomic_store_n(&pyprof__g.going_on, 0, __ATOMIC_RELEASE);
+}
 
 PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **session)
 {
