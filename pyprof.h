@@ -18341,7 +18341,7 @@ typedef struct {                 // where the files of PROFILING=1 go
     uint64_t claim_inode;        // 0 = there is no claim
     int child, worker, late;     // of a profiled process; forked; Python came after the start of the program
     int fallen;                  // to the folder for temporary files
-    int told;                    // which files were written: the end can come in several steps
+    int told;                    // the end, which can come in several steps, has been written: the files named, a stream closed
     int mute;                    // standard error was closed at the start: its number is another file's
     double rate, period;         // what is told at the start
     int heap, wait;
@@ -18368,6 +18368,7 @@ typedef struct {
     uint64_t own_cpu_ns, own_cpu_due;   // as read lately, when to read it again
     int atfork;                  // the handler is registered
     uint64_t again[PYPROF__SESSIONS];   // in a forked child: generations of the sessions that go on once it is sure; 0 = none
+    int going_on;                // some of them have not begun yet
     void (*forked)(pyprof *token);      // what PROFILING=1 does then
     int seen, announced;         // there was an interpreter; the start was told
     int ending;                  // Python shuts down, and all is written
@@ -18414,6 +18415,7 @@ static void pyprof__after_fork(void)
     pyprof__thread_forked();
     pyprof__g.pid = getpid();
     pyprof__is_sampler = 0;
+    pyprof__g.going_on = goes_on;
     if (goes_on) pyprof__stir_arm();
     if (goes_on && !felt) pyprof__stir_now();   // no allocation would tell
 }
@@ -18421,7 +18423,11 @@ static void pyprof__after_fork(void)
 static void pyprof__enter(void)   // every API function that touches sessions; a raw clone() runs no atfork handler
 {
     pid_t pid = __atomic_load_n(&pyprof__g.pid, __ATOMIC_RELAXED);
+    int ms;
     if (pid && pid != getpid()) pyprof__after_fork();
+    if (!__atomic_load_n(&pyprof__g.going_on, __ATOMIC_ACQUIRE) || pyprof__inside) return;
+    pyprof__stir_now();   // in a forked child that calls: its sessions are there in a moment
+    for (ms = 0; ms < 2000 && __atomic_load_n(&pyprof__g.going_on, __ATOMIC_ACQUIRE); ms++) pyprof__nap(1000000);
 }
 
 // ---- tokens ------------------------------------------------------------------
@@ -20606,7 +20612,7 @@ static void pyprof__env_formats_write(const pyprof_profile *profile)
 static void pyprof__env_write(const pyprof_profile *profile)
 {
     pyprof__out *out = &pyprof__g.out;
-    if (out->stream && profile->checkpoint > 0) return;
+    if (out->stream && (profile->checkpoint > 0 || out->told)) return;
     pyprof__env_formats_write(profile);
     out->told |= !(profile->checkpoint > 0);
 }
@@ -21057,10 +21063,14 @@ static void *pyprof__again_main(void *unused)
         }
         __atomic_store_n(&pyprof__g.again[i], 0, __ATOMIC_RELEASE);
     }
+    __atomic_store_n(&pyprof__g.going_on, 0, __ATOMIC_RELEASE);
     return pyprof__writer_main(unused);
 }
 
-static void pyprof__go_on(void) { pyprof__writer_start(pyprof__again_main); }
+static void pyprof__go_on(void)
+{
+    if (!pyprof__writer_start(pyprof__again_main)) __atomic_store_n(&pyprof__g.going_on, 0, __ATOMIC_RELEASE);
+}
 
 PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **session)
 {
@@ -21920,6 +21930,7 @@ static void pyprof__trigger_act(const char *word)
     } else if (!*word || pyprof__word_is(word, " dump ")) pyprof__write_session(session, 1);
     else if (pyprof__word_is(word, " reset ")) result = pyprof_reset(session);
     else result = pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_TRIGGER: %s holds '%.20s': not start, stop, dump or reset", pyprof__g.trigger, word);
+    pyprof__g.out.told = 0;   // it was not the end
     if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof_last_error());
     else pyprof__say(0, "pyprof: pid %ld: %s\n", (long)getpid(), *word ? word : "dump");
 }
@@ -22057,7 +22068,7 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
     pyprof__g.out.period = config.checkpoint_s;
     pyprof__g.out.heap = config.heap;
     pyprof__g.out.wait = wait;
-    pyprof__g.announced = 0;
+    pyprof__g.announced = pyprof__g.out.told = 0;
     if (wait) pyprof_pause(started);
     pyprof__env_unknown();
     pyprof__env_place();

@@ -1,4 +1,5 @@
 """PROFILING=1 LD_PRELOAD=BUILD/libpyprof.so: unmodified programs write their files, and nothing happens without it."""
+import contextlib
 import glob
 import os
 import re
@@ -6,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import xml.dom.minidom
@@ -672,6 +674,280 @@ def time_is_faked():
                 bind.check(0.4 < total < took, '%s: %r s of %r s', fake, total, took)
                 bind.check(stats['gap_ns'] == 0, '%s: a gap: %r', fake, stats)
                 bind.check(unix - 1 < document['samples'][0]['timestamp'] < unix + took + 1, '%s: at %r', fake, document['samples'][0])
+
+
+# --- names, words, streams ------------------------------------------------------------------------------------------
+
+def together(cases):
+    """Runs main() side by side, each in a folder of its own: {name: variables}. Returns {name: (folder, result)}."""
+    found, failed = {}, []
+    top = tempfile.mkdtemp(prefix='pyprof-test-')
+
+    def one(name, variables):
+        folder = os.path.join(top, name)
+        try:
+            os.mkdir(folder)
+            os.mkdir(os.path.join(folder, 'temp'))
+            variables = {key: value.replace('{}', folder) if value else value for key, value in variables.items()}
+            body = variables.pop('body', 'main(0.1)\n')
+            found[name] = folder, run(folder, body, timeout=50, **dict({'TMPDIR': os.path.join(folder, 'temp')}, **variables))
+        except BaseException as error:
+            failed.append(error)
+    threads = [threading.Thread(target=one, args=case) for case in cases.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        shutil.rmtree(top)
+        raise failed[0]
+    return top, found
+
+
+def tree(folder):
+    """The files below, without the script's."""
+    return sorted(os.path.relpath(os.path.join(path, name), folder) for path, _, names in os.walk(folder) for name in names if name != 'app.py')
+
+
+@bind.test
+def where_to():
+    """PYPROF_OUT: a folder, a prefix or one file; %p, %t and %h in it."""
+    top, found = together({
+        'folder': {'PYPROF_OUT': '{}/temp/'}, 'there': {'PYPROF_OUT': '{}/temp'}, 'prefix': {'PYPROF_OUT': '{}/temp/x.y'},
+        'svg': {'PYPROF_OUT': '{}/one.svg'}, 'json': {'PYPROF_OUT': 'here.json'}, 'filled': {'PYPROF_OUT': '{}/%p-%t-%h-%%', 'PYPROF_FORMATS': 'txt'},
+        'letter': {'PYPROF_OUT': '{}/%x'}, 'hidden': {'PYPROF_OUT': '{}/temp/.json', 'PYPROF_FORMATS': 'json', 'PYPROF_HEAP': 'off'}})
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, top)
+        files = {name: tree(folder) for name, (folder, _) in found.items()}
+        bind.equal(files['folder'], sorted('temp/app_' + name for name in FILES))
+        bind.equal(files['there'], sorted('temp/app_' + name for name in FILES))
+        bind.equal(files['prefix'], sorted('temp/x.y_' + name for name in FILES))
+        bind.equal((files['svg'], files['json']), (['one.svg'], ['here.json']))
+        bind.equal(len(files['filled']), 4)
+        host = re.escape(os.uname().nodename)
+        for name in files['filled']:
+            bind.check(re.match(r'%d-20\d{6}-\d{6}-%s-%%_(profile\.txt|memory_)' % (found['filled'][1].pid, host), name), 'name %s', name)
+        expect(found['letter'][1], 0, '', [])
+        bind.equal(files['letter'], [])
+        lines = found['letter'][1].err.splitlines()
+        bind.check(len(lines) == 1 and all(word in lines[0] for word in ('PYPROF_OUT', '%x', '%p (pid)', 'unprofiled')), '%r', lines)
+        bind.check(all(not os.path.basename(name).startswith('.') or 'temp/.json' in name for name in files['hidden']) and files['hidden'], '%r', files['hidden'])
+        with open(os.path.join(found['json'][0], 'here.json'), 'rb') as file:
+            bind.check('app.leaf' in bind.strict_json(file.read())['functions'], 'here.json')
+
+
+@bind.test
+def streams():
+    """Written once, at the end, in the first of the formats."""
+    top, found = together({'stdout': {'PYPROF_OUT': '/dev/stdout', 'body': 'print("first", flush=True)\nmain(0.1)\n', 'PYPROF_FORMATS': 'json,txt'},
+                           'dash': {'PYPROF_OUT': '-', 'PYPROF_FORMATS': 'txt'}, 'null': {'PYPROF_OUT': '/dev/null'}})
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, top)
+        for name, (folder, result) in found.items():
+            bind.equal((result.code, tree(folder)), (0, []), '%s: %s' % (name, result.err))
+        first, rest = found['stdout'][1].out.split('\n', 1)
+        bind.equal(first, 'first')
+        bind.check('app.leaf' in bind.strict_json(rest.encode())['functions'], '%r', rest[:300])
+        bind.equal(found['dash'][1].out.count('app, pid '), 1, found['dash'][1].out)
+        bind.equal(found['null'][1].out, '')
+
+
+@bind.test
+def a_pipe_with_a_reader():
+    with bind.folder() as folder:
+        path, got = os.path.join(folder, 'pipe'), []
+        os.mkfifo(path)
+
+        def read():
+            with open(path, 'rb') as file:
+                got.append(file.read())
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        result = run(folder, 'main(0.1)\n', PYPROF_OUT=path, PYPROF_FORMATS='json', TMPDIR=folder)
+        expect(result, 0, '', [])
+        bind.equal((tree(folder), result.err.splitlines()[1:]), (['pipe'], ['pyprof: wrote ' + path]))
+        reader.join(20)
+        bind.check(got and 'app.leaf' in bind.strict_json(got[0])['functions'], 'read: %r', got)
+
+
+@bind.test
+def where_they_cannot_go():
+    """The reason and the new place are told at the start, and the place at the end."""
+    os.umask(0o077)
+    with bind.folder() as precious:
+        path = os.path.join(precious, 'file')
+        with open(path, 'w') as file:
+            file.write('precious')
+        os.symlink(path, os.path.join(precious, 'run_profile.json'))
+        os.symlink(path, os.path.join(precious, 'one.json'))
+        top, found = together({'link': {'PYPROF_OUT': precious + '/run'}, 'nowhere': {'PYPROF_OUT': '{}/nowhere/run'}, 'one': {'PYPROF_OUT': precious + '/one.json'},
+                               'new': {'PYPROF_OUT': '{}/new/'}, 'device': {'PYPROF_OUT': '/dev/full/x'}})
+        with contextlib.ExitStack() as stack:
+            stack.callback(shutil.rmtree, top)
+            for name, reason in (('link', 'symbolic link'), ('one', 'symbolic link'), ('nowhere', 'No such file'), ('new', 'No such file')):
+                folder, result = found[name]
+                bind.equal(result.code, 0, name)
+                lines = result.err.splitlines()
+                files = tree(folder)
+                bind.check(files and all(file.startswith('temp/app') for file in files), '%s: %r; %s', name, files, result.err)
+                bind.check(any(reason in line and folder + '/temp/app' in line for line in lines[:2]), '%s: the start: %r', name, lines)
+                bind.check('wrote %s/temp/app' % folder in lines[-1], '%s: the end: %r', name, lines)
+            with open(path) as file:
+                bind.equal(file.read(), 'precious')
+            bind.equal(sorted(os.listdir(precious)), ['file', 'one.json', 'run_profile.json'])
+
+
+@bind.test
+def words():
+    body = 'main(0.05)\nimport os\nprint(len(os.listdir("/proc/self/task")) > 1)\n'
+    yes = [{'PROFILING': word} for word in ('true', 'yes', 'on', 'TRUE')]
+    top, found = together({'%d' % i: dict(variables, body=body, PYPROF_FORMATS=formats, PYPROF_QUIET='1', PYPROF_HEAP='off') for i, (variables, formats)
+                           in enumerate(zip(yes, ('json, svg', '.svg', ' .json , .txt ', 'txt')))})
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, top)
+        for (name, (folder, result)), files in zip(sorted(found.items()), (['json', 'svg'], ['svg'], ['json', 'txt'], ['txt'])):
+            expect(result, 0, 'True\n', ['run_profile.' + file for file in files], '')
+    top, found = together({word: {'PROFILING': word, 'body': body} for word in ('no', 'off', 'False')})
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, top)
+        for _, result in found.values():
+            expect(result, 0, 'False\n', [], '')
+
+
+@bind.test
+def names_of_variables():
+    """One that nobody reads is told, with the one that was meant. PYPROF_MAX_CPU bounds what sampling costs."""
+    top, found = together({'unknown': {'PYPROF_FORMAT': 'json', 'PYPROF_OUTPUT': 'x', 'PYPROF_HAEP': 'off'},
+                           'bound': {'PYPROF_MAX_CPU': '0.001', 'PYPROF_RATE': '5000', 'PYPROF_HEAP': 'off', 'body': 'main(0.5)\n'},
+                           'bad': {'PYPROF_MAX_CPU': 'much'}, 'formats': {'PYPROF_FORMATS': 'png'}})
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, top)
+        for name, meant in (('FORMAT', 'FORMATS'), ('OUTPUT', 'OUT'), ('HAEP', 'HEAP')):
+            bind.check('PYPROF_%s is no variable of pyprof: PYPROF_%s?' % (name, meant) in found['unknown'][1].err, '%s: %s', name, found['unknown'][1].err)
+        expect(found['unknown'][1], 0, '', all_files())
+        stats = read_json(found['bound'][0])['stats']
+        bind.check(stats['thinned'] > 0 and 'max_cpu' in stats['degraded'], '%r', stats)
+        expect(found['bad'][1], 0, '', [])
+        bind.check('PYPROF_MAX_CPU=much' in found['bad'][1].err, found['bad'][1].err)
+        bind.check(all(word in found['formats'][1].err for word in ('png', 'json', 'svg', 'pb.gz')), found['formats'][1].err)
+
+
+# --- switched while it runs -------------------------------------------------------------------------------------------
+
+TRIGGERED = '''
+import os
+def burn(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end: pass
+def before(): burn(0.3)
+def during(): burn(0.3)
+def after(): burn(0.3)
+def tell(word):
+    print(word, flush=True)
+    sys.stdin.readline()
+'''
+
+
+def triggered(folder, body):
+    """A program that starts idle. It says when it waits for the test."""
+    run(folder, '', PROFILING='0')
+    with open(os.path.join(folder, 'app.py'), 'w') as file:
+        file.write(WORK + TRIGGERED + body)
+    process = subprocess.Popen([sys.executable, 'app.py'], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+                               env=environment(PROFILING='wait', PYPROF_TRIGGER='trigger', PYPROF_OUT='out/run', PYPROF_FORMATS='json', PYPROF_HEAP='off'))
+    return process
+
+
+def told(process, words):
+    """Reads its stderr up to a line with these words."""
+    lines = []
+    while not lines or words not in lines[-1]:
+        lines.append(process.stderr.readline().decode())
+        bind.check(lines[-1], 'it ended: %r', lines)
+    return lines
+
+
+def wait_for(process, word):
+    bind.equal(process.stdout.readline().decode().strip(), word)
+
+
+def pull(folder, word):
+    with open(os.path.join(folder, 'trigger.new'), 'w') as file:
+        file.write(word + '\n')
+    os.rename(os.path.join(folder, 'trigger.new'), os.path.join(folder, 'trigger'))
+
+
+@bind.test
+def switched_by_a_file():
+    with bind.folder() as folder:
+        with open(os.path.join(folder, 'trigger'), 'w') as file:
+            file.write('start\n')   # it is old
+        process = triggered(folder, 'before()\ntell("before")\nduring()\ntell("during")\nafter()\ntell("after")\n')
+        try:
+            bind.check('idle' in ''.join(told(process, 'idle until it is told to start: echo start >%s/trigger' % folder)), 'the start')
+            wait_for(process, 'before')
+            pull(folder, 'start')
+            told(process, 'pid %d: start' % process.pid)
+            process.stdin.write(b'\n')
+            wait_for(process, 'during')
+            pull(folder, 'dump')
+            told(process, 'pid %d: dump' % process.pid)
+            names = read_json(folder)['functions']
+            bind.check('app.during' in names and 'app.before' not in names, 'dumped: %r', names)
+            pull(folder, 'begin')
+            bind.check('start, stop, dump or reset' in told(process, 'begin')[-1], 'a wrong word')
+            pull(folder, 'reset')
+            told(process, 'pid %d: reset' % process.pid)
+            process.stdin.write(b'\n')
+            wait_for(process, 'after')
+            pull(folder, 'stop')
+            told(process, 'pid %d: stop' % process.pid)
+            names = read_json(folder)['functions']
+            bind.check('app.after' in names and 'app.during' not in names, 'after the reset: %r', names)
+            process.stdin.write(b'\n')
+            out, err = process.communicate(timeout=40)
+            bind.equal((process.returncode, out), (0, b''), err)
+            bind.check('app.after' in read_json(folder)['functions'], 'at the end')
+        finally:
+            process.kill()
+            process.communicate()
+
+
+@bind.test
+def idle_to_the_end():
+    """Never told to start: no profile, or one that says that nothing was asked for."""
+    with bind.folder() as folder:
+        process = triggered(folder, 'before()\n')
+        out, err = process.communicate(timeout=40)
+        bind.equal((process.returncode, out), (0, b''), err)
+        for name in os.listdir(os.path.join(folder, 'out')):
+            bind.equal(read_json(folder, name)['stats']['samples'], 0, name)
+
+
+@bind.test
+def resumed_by_the_host():
+    """PROFILING=wait of a program that calls pyprof_start_from_env itself, and pyprof_resume."""
+    with bind.folder() as folder:
+        script = os.path.join(folder, 'own.py')
+        with open(script, 'w') as file:
+            file.write('import ctypes, sys, time\n'
+                       'sys.argv = ["x", %r]\n'
+                       'sys.path.insert(0, %r)\n'
+                       'import bind\n' % (bind.BUILD, os.path.dirname(os.path.abspath(__file__))) + TRIGGERED +
+                       'session = ctypes.c_void_p()\n'
+                       'bind.equal(bind.released.pyprof_start_from_env(ctypes.byref(session)), 0)\n'
+                       'before()\n'
+                       'bind.equal(bind.released.pyprof_resume(session), 0)\n'
+                       'during()\n'
+                       'bind.equal(bind.released.pyprof_pause(session), 0)\n'
+                       'after()\n')
+        process = subprocess.run([sys.executable, script], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=50,
+                                 env=environment(LD_PRELOAD=None, PROFILING='wait', PYPROF_OUT='run', PYPROF_HEAP='off', PYPROF_FORMATS='json'))
+        bind.equal(process.returncode, 0, process.stderr)
+        bind.check(b'idle until it is told to start' in process.stderr, '%r', process.stderr)
+        with open(os.path.join(folder, 'run_profile.json'), 'rb') as file:
+            names = bind.strict_json(file.read())['functions']
+        bind.check('own.during' in names and 'own.before' not in names and 'own.after' not in names, '%r', names)
 
 
 if __name__ == '__main__':

@@ -316,8 +316,13 @@ def in_a_child(function):
     return pid
 
 
-def own_profile(session, first):
+HEAP_ON = 2
+
+
+def own_profile(session, first, heap):
     """In a child: its token, and with that a recording of its own."""
+    if heap:
+        bind.equal(session.stats().heap_state, HEAP_ON, 'memory: the hooks are those of the parent')
     burn_a(0.2)
     burn_b(0.1)
     profile = session.stop()
@@ -339,7 +344,9 @@ def a_session_goes_on():
             path = os.path.join(folder, 'api.json')
             session = bind.Session(rate_hz=250, heap=heap, after_fork=1, checkpoint=path.encode(), checkpoint_s=0.2)
             before_the_fork(0.1)
-            pid = in_a_child(lambda: own_profile(session, 'before_the_fork'))
+            if heap:
+                bind.eventually(lambda: session.stats().heap_state == HEAP_ON, 'memory is tracked', 20)
+            pid = in_a_child(lambda: own_profile(session, 'before_the_fork', heap))
             burn_b(0.05)
             profile = session.stop()
             names = {row.name for row in profile.top(by_total=1)}
@@ -382,7 +389,7 @@ def forks_beside_threads():
         keep = [bytearray(50000) for _ in range(20)]
         if i % 10 == 0:
             bind.Session(rate_hz=500).stop()
-            bind.eventually(lambda: session.stats().samples >= 0, 'the session goes on', 30)
+            session.stats()   # its token is good at once
         del keep
     threads = [threading.Thread(target=target) for target in (allocate, allocate, sessions)]
     for thread in threads:
