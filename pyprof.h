@@ -9266,6 +9266,15 @@ static void pyprof__cool(pyprof__sweeper *sweeper)
     }
 }
 
+// Threads whose clocks cannot be read count as ended: is it rather that the system tells no clock, not even ours?
+static int pyprof__clocks_are_refused(const pyprof__threads *list)
+{
+    size_t i;
+    for (i = 0; i < list->listed.count; i++)
+        if (pyprof__listed(list, i)->tick == list->tick) return 0;
+    return list->listed.count > 0 && pyprof__own_cpu() == 0;
+}
+
 // One sweep: every thread of every interpreter gets a stack or a cause. 0 = the interpreter is not there. It
 // may also find that nothing can be listed at the moment.
 static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: when the sampler got its CPU
@@ -9306,6 +9315,7 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     if (sweeper->list.cold_count) pyprof__cold_turns(sweeper);
     pyprof__windows(sweeper);
     pyprof__walk_later(sweeper);
+    if (sweeper->listed && pyprof__clocks_are_refused(&sweeper->list)) sweeper->listed = 0;
     if (!sweeper->listed) sweeper->list.whole_due = 0;   // who was listed before is not known any more
     for (i = 0; i < sweeper->list.listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
@@ -19611,11 +19621,13 @@ static void pyprof__schedule_tell(const pyprof__schedule *schedule)
 static void pyprof__govern(pyprof__schedule *schedule, uint64_t now)
 {
     pyprof__governor *governor = &schedule->governor;
-    uint64_t own, took;
+    uint64_t own, all, took;
     if (now < governor->due) return;
     now = pyprof__now();
     own = pyprof__own_cpu();
-    schedule->allowed = pyprof__governor_weigh(governor, now, own, pyprof__process_cpu(), schedule->max_cpu);
+    all = pyprof__process_cpu();
+    schedule->allowed = own && all ? pyprof__governor_weigh(governor, now, own, all, schedule->max_cpu) : 0;
+    if (!own || !all) memset(governor, 0, sizeof *governor);   // refused: then no thread can be read either, at next to no cost
     took = pyprof__now() - now;
     if (took > PYPROF__REPLAN_NS / 100) took = PYPROF__REPLAN_NS / 100;   // it may have lost the CPU
     governor->due = now + (100 * took > PYPROF__WEIGH_NS ? 100 * took : schedule->allowed > 0 ? PYPROF__WEIGH_NS : PYPROF__WEIGH_NS / 10);
@@ -19666,6 +19678,7 @@ static void pyprof__blind(pyprof__sweeper *sweeper, uint64_t now)
     way = pyprof__source_again(&sweeper->source);
     pyprof__degrade_all(way == PYPROF__WAY_NONE ? "memory cannot be read any more: the system refuses it"
                         : way == PYPROF__WAY_CHANGED ? "the system refused to read memory for a while: it is read in another way since"
+                        : pyprof__own_cpu() == 0 ? "the system refuses to read the CPU clocks of threads: none can be told of"
                         : sweeper->pool.refused ? "the system gives no more memory: threads cannot be listed"
                         : "no thread could be read for a while");
 }

@@ -790,5 +790,37 @@ def a_start_without_memory_leaves_nothing_half_made():
     works()
 
 
+def clocks_refused():
+    """From now on no thread of this process can read a thread's clock: those are no calls of the vDSO's."""
+    if os.uname().machine not in ('x86_64', 'aarch64'):
+        bind.skip('numbers of system calls are not known here')
+    refused, seccomp = (228, 317) if os.uname().machine == 'x86_64' else (113, 277)
+    code = b''.join(struct.pack('HBBI', *step) for step in [
+        (0x20, 0, 0, 0), (0x15, 0, 1, refused), (0x06, 0, 0, 0x00050000 | errno.EPERM), (0x06, 0, 0, 0x7fff0000)])
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = ctypes.create_string_buffer(struct.pack('HxxxxxxP', len(code) // 8, ctypes.addressof(buffer)))
+    libc = ctypes.CDLL(None)
+    libc.prctl(38, 1, 0, 0, 0)
+    if libc.syscall(seccomp, 1, 1, ctypes.byref(program)) != 0:
+        bind.skip('no filters of system calls here')
+
+
+@bind.test
+def ticks_without_clocks_of_threads_are_told():
+    """Before the start and after it: nothing can be read, each tick counts as missed, and the reason is told."""
+    early = bind.Session(rate_hz=200)
+    bind.eventually(lambda: early.stats().samples > 3, 'samples')
+    clocks_refused()
+    late = bind.Session(rate_hz=200)
+    for session in early, late:
+        bind.eventually(lambda: 'CPU clocks' in session.stats().degraded.decode(), 'a reason')
+        bind.eventually(lambda: session.stats().missed > 20, 'missed ticks')
+    stats = [session.stop().stats() for session in (early, late)]
+    print([(each.samples, each.missed, each.asked, each.degraded) for each in stats])
+    bind.check(stats[0].samples > 3 and stats[1].samples == 0, 'samples')
+    for each in stats:
+        bind.check(each.missed > 20 and b'CPU clocks' in each.degraded, 'missed %d: %r', each.missed, each.degraded)
+
+
 if __name__ == '__main__':
     bind.run()
