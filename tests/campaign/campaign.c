@@ -287,6 +287,12 @@ void balanced(pyprof_stats s)
               (unsigned long long)s.samples, (unsigned long long)s.missed, (unsigned long long)s.rejected);
 }
 
+void under_way(const pyprof *session)
+{
+    double end = now() + 1;
+    while (!stats_of(session).asked && now() < end) run("busy(0.01)\n");
+}
+
 // One thread was busy: so many ticks should have been asked for it. Half of it is enough: the machine may be
 // busy, too.
 void honest(const pyprof *session, pyprof_stats before, double rate_hz, double seconds, const char *when)
