@@ -271,7 +271,7 @@ def heap_cases():
         with_debug = seed // 3 % 2
         commands = modes('orders', count(20000, 200), seed, with_debug)
         yield Case('orders of allocators, seed %d' % seed, commands)
-    full = {'code': 20000, 'many': 100000, 'stacks': 300, 'threads': 2000, 'lives': 70000}
+    full = {'code': 6000, 'many': 100000, 'stacks': 300, 'threads': 2000, 'lives': 70000}
     for phase in full:
         amount = count(full[phase], full[phase] // 50)
         yield Case('hostile ' + phase, modes('script', phase, amount, 2000, [4096, 65536]))
