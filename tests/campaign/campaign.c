@@ -156,7 +156,7 @@ long resident_kib(void)
 
 void settled(int want_descriptors, int want_tasks)
 {
-    double end = now() + 10;
+    double end = now() + (wrongs() ? 0.5 : 10);   // many may come
     while ((descriptors() != want_descriptors || tasks() != want_tasks) && now() < end) nap(0.01);
     if (descriptors() != want_descriptors)
         wrong("%d descriptors are open, not %d", descriptors(), want_descriptors);
@@ -285,6 +285,12 @@ void balanced(pyprof_stats s)
     if (s.asked != s.samples + s.missed + s.rejected)
         wrong("asked %llu is not samples %llu + missed %llu + rejected %llu", (unsigned long long)s.asked,
               (unsigned long long)s.samples, (unsigned long long)s.missed, (unsigned long long)s.rejected);
+}
+
+void under_way(const pyprof *session)
+{
+    double end = now() + 1;
+    while (!stats_of(session).asked && now() < end) run("busy(0.01)\n");
 }
 
 // One thread was busy: so many ticks should have been asked for it. Half of it is enough: the machine may be

@@ -73,6 +73,7 @@ pyprof_profile *stopped(pyprof *session);               // fatal if it cannot
 // A profile of so many functions, of a session now ended
 pyprof_profile *recorded(int functions, int heap);
 pyprof_stats stats_of(const pyprof *session);
+void under_way(const pyprof *session);                  // waits for its first tick, a second at most
 // wrong() if the session seems perfect, though it saw less than it should have in so many seconds of busy
 // Python.
 void honest(const pyprof *session, pyprof_stats before, double rate_hz, double seconds, const char *when);

@@ -152,7 +152,7 @@ static int big_tls(char **words)
     long samples;
     (void)words;
     python_begins();
-    // The header has a variable that makes all thread-local memory of its plugin static, of which there is little
+    // The header has a variable that makes all thread-local memory of its plugin static; little fits there
     if (!loaded(&p, getenv("CAMPAIGN_BIG_PLUGIN"))) {
         const char *why = dlerror();
         if (strstr(why, "static TLS")) cannot("a plugin with the header and much memory of threads: %s", why);

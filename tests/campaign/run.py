@@ -269,9 +269,9 @@ def heap_cases():
         yield Case('pooling allocator ' + when, modes('pooling', when, ['small', 'all'], count(50, 3)))
     for seed in range(1, 9):
         with_debug = seed // 3 % 2
-        commands = modes('orders', count(3000, 100), seed, with_debug)
+        commands = modes('orders', count(20000, 200), seed, with_debug)
         yield Case('orders of allocators, seed %d' % seed, commands)
-    full = {'code': 20000, 'many': 100000, 'stacks': 300, 'threads': 2000, 'lives': 70000}
+    full = {'code': 6000, 'many': 100000, 'stacks': 300, 'threads': 2000, 'lives': 70000}
     for phase in full:
         amount = count(full[phase], full[phase] // 50)
         yield Case('hostile ' + phase, modes('script', phase, amount, 2000, [4096, 65536]))
@@ -304,7 +304,9 @@ def filter_cases():
         name, need = line.split()
         commands = modes('inner-filter', name, errors + ends, [AUTO, SIGNAL])
         if need != '2':
-            commands += modes('filtered', WHEN, name, errors + ends * (need == '0'), MEMORY)
+            commands += modes('filtered', WHEN, name, errors, MEMORY)
+        if need == '0':     # before the start it would be the end of the thread that starts
+            commands += modes('filtered', 'after', name, ends, MEMORY)
         yield Case('filter ' + name, thinned(commands))
 
 

@@ -101,9 +101,11 @@ static const double BUSY_S = 0.3;
 // Busy Python, a look at the stats, stop, save. A session that cannot be stopped hangs: run.py sees that.
 static void use(pyprof *session, const char *when, int must_see, int may_save)
 {
-    pyprof_stats before = stats_of(session);
+    pyprof_stats before;
     pyprof_profile *profile = NULL;
     int result;
+    under_way(session);
+    before = stats_of(session);
     run("busy(%f)\nkept = [bytearray(i) for i in range(3000)]\n", BUSY_S);
     honest(session, before, RATE, BUSY_S, when);
     if (must_see && stats_of(session).samples == before.samples)
@@ -136,6 +138,7 @@ static int filtered(char **words)
     if (refusals(result)) wrong("start: %s", named(result));
     if (!session) return done("start is refused: %s", named(result));
     if (after) {
+        under_way(session);
         before = stats_of(session);
         run("busy(%f)\n", BUSY_S);
         honest(session, before, RATE, BUSY_S, "before the filter");
@@ -257,6 +260,7 @@ static int limited(char **words)   // before|after LIMIT VALUE HEAP
     if (refusals(result)) wrong("start: %s", named(result));
     if (!session) return done("start is refused: %s", named(result));
     if (after) set_limit(words[1], atol(words[2]));
+    under_way(session);
     before = stats_of(session);
     // Python itself may be out of memory
     PyRun_SimpleString("try:\n"
