@@ -11940,7 +11940,9 @@ static int pyprof__hook_in(int domain)
     int place;
     pyprof__heap.api.get_allocator(domain, &top);
     if (pyprof__below_ours(&top, domain)) return 1;
-    if (pyprof__hooks_were_in() && !pyprof__is_pythons(&top) && pyprof__reaches_us(&top, domain)) return 1;
+    // Objects cannot be allocated before the interpreter is there (3.12 and later read its state for that).
+    if (pyprof__hooks_were_in() && !pyprof__is_pythons(&top) && pyprof__heap.api.is_initialized()
+        && pyprof__reaches_us(&top, domain)) return 1;
     place = pyprof__place_on(&top, domain);
     if (place < 0) return 0;
     ours = pyprof__hooks[domain][place];
