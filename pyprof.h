@@ -1232,27 +1232,36 @@ static void pyprof__proc_lacks(const char *what)
     __atomic_store_n(&pyprof__proc.lack, what, __ATOMIC_RELAXED);
 }
 
-static int pyprof__proc_holds(void)   // the descriptor is still the folder's
+// Is the descriptor still the folder's? -1 = the system refuses to tell: then it is neither used nor closed.
+static int pyprof__proc_holds(void)
 {
     struct stat info;
-    return pyprof__proc.fd >= 0 && pyprof__stat(pyprof__proc.fd, &info)
-        && (uint64_t)info.st_ino == pyprof__proc.inode && (uint64_t)info.st_dev == pyprof__proc.device;
+    if (pyprof__proc.fd < 0) return 0;
+    if (!pyprof__stat(pyprof__proc.fd, &info)) return errno == EBADF ? 0 : -1;
+    return (uint64_t)info.st_ino == pyprof__proc.inode && (uint64_t)info.st_dev == pyprof__proc.device;
 }
 
 static void pyprof__proc_look(void)   // under the lock
 {
     char text[8192], *ids = NULL;
     struct stat info;
-    int foreign, low = pyprof__open(AT_FDCWD, "/proc/self", O_RDONLY | O_DIRECTORY), error = errno;
-    int high = low >= 0 ? fcntl(low, F_DUPFD_CLOEXEC, PYPROF__PROC_FD) : -1;
+    int foreign, low, high, error, held = pyprof__proc_holds();
+    if (held < 0) return;
+    if (held) close(pyprof__proc.fd);
+    low = pyprof__open(AT_FDCWD, "/proc/self", O_RDONLY | O_DIRECTORY);
+    error = errno;
+    high = low >= 0 ? fcntl(low, F_DUPFD_CLOEXEC, PYPROF__PROC_FD) : -1;
     if (high >= 0) close(low);
     pyprof__proc.fd = high >= 0 ? high : low;
-    if (low < 0 || !pyprof__stat(pyprof__proc.fd, &info)) {
+    if (low < 0)
         pyprof__proc_lacks(error == EMFILE || error == ENFILE
                            ? "no file descriptor is free to read /proc: what threads wait for is unknown"
                            : "/proc cannot be reached: what threads wait for is unknown");
-        return;
+    else if (!pyprof__stat(pyprof__proc.fd, &info)) {   // it could not be known again: files are found by their paths
+        close(pyprof__proc.fd);
+        low = pyprof__proc.fd = -1;
     }
+    if (low < 0) return;
     pyprof__proc.inode = (uint64_t)info.st_ino;
     pyprof__proc.device = (uint64_t)info.st_dev;
     if (pyprof__read_file(pyprof__proc.fd, "status", text, sizeof text) > 0) ids = strstr(text, "\nNSpid:\t");
@@ -1265,8 +1274,9 @@ static void pyprof__proc_look(void)   // under the lock
 
 static void pyprof__proc_drop(void)   // under the lock, or after a fork
 {
-    if (pyprof__proc_holds()) close(pyprof__proc.fd);
-    pyprof__proc.fd = -1;
+    int held = pyprof__proc_holds();
+    if (held > 0) close(pyprof__proc.fd);
+    if (held >= 0) pyprof__proc.fd = -1;   // otherwise the next one who uses it asks again
     pyprof__proc.users = 0;
     __atomic_store_n(&pyprof__proc.foreign, 0, __ATOMIC_RELAXED);
 }
@@ -1300,10 +1310,11 @@ static void pyprof__proc_use(void)
 
 static int pyprof__proc_folder(void)   // -1 = there is none
 {
-    int fd;
+    int fd, held;
     pyprof__mutex_take(&pyprof__proc.lock);
-    if (pyprof__proc.users && !pyprof__proc_holds()) pyprof__proc_look();
-    fd = pyprof__proc.fd;
+    held = pyprof__proc_holds();
+    if (pyprof__proc.users && held == 0) pyprof__proc_look();
+    fd = held < 0 ? -1 : pyprof__proc.fd;
     pyprof__mutex_give(&pyprof__proc.lock);
     return fd;
 }

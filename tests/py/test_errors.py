@@ -1,6 +1,7 @@
 """Bad input: each gives its result code and a sentence that names the thing; the program goes on, and so do its files."""
 import ctypes
 import errno
+import fcntl
 import gc
 import math
 import os
@@ -790,18 +791,23 @@ def a_start_without_memory_leaves_nothing_half_made():
     works()
 
 
-def clocks_refused():
-    """From now on no thread of this process can read a thread's clock: those are no calls of the vDSO's."""
-    if os.uname().machine not in ('x86_64', 'aarch64'):
+SECCOMP, CLOCK_GETTIME, FSTAT, NEWFSTATAT, STATX = {   # numbers of system calls
+    'x86_64': (317, 228, 5, 262, 332), 'aarch64': (277, 113, 80, 79, 291)}.get(os.uname().machine, [0] * 5)
+
+
+def refuse(*calls):
+    """From now on these system calls fail, in all threads of this process."""
+    if not SECCOMP:
         bind.skip('numbers of system calls are not known here')
-    refused, seccomp = (228, 317) if os.uname().machine == 'x86_64' else (113, 277)
-    code = b''.join(struct.pack('HBBI', *step) for step in [
-        (0x20, 0, 0, 0), (0x15, 0, 1, refused), (0x06, 0, 0, 0x00050000 | errno.EPERM), (0x06, 0, 0, 0x7fff0000)])
+    steps = [(0x20, 0, 0, 0)]
+    for call in calls:
+        steps += [(0x15, 0, 1, call), (0x06, 0, 0, 0x00050000 | errno.EPERM)]
+    code = b''.join(struct.pack('HBBI', *step) for step in steps + [(0x06, 0, 0, 0x7fff0000)])
     buffer = ctypes.create_string_buffer(code, len(code))
     program = ctypes.create_string_buffer(struct.pack('HxxxxxxP', len(code) // 8, ctypes.addressof(buffer)))
     libc = ctypes.CDLL(None)
     libc.prctl(38, 1, 0, 0, 0)
-    if libc.syscall(seccomp, 1, 1, ctypes.byref(program)) != 0:
+    if libc.syscall(SECCOMP, 1, 1, ctypes.byref(program)) != 0:
         bind.skip('no filters of system calls here')
 
 
@@ -810,7 +816,7 @@ def ticks_without_clocks_of_threads_are_told():
     """Before the start and after it: nothing can be read, each tick counts as missed, and the reason is told."""
     early = bind.Session(rate_hz=200)
     bind.eventually(lambda: early.stats().samples > 3, 'samples')
-    clocks_refused()
+    refuse(CLOCK_GETTIME)   # of threads: those are no calls of the vDSO
     late = bind.Session(rate_hz=200)
     for session in early, late:
         bind.eventually(lambda: 'CPU clocks' in session.stats().degraded.decode(), 'a reason')
@@ -820,6 +826,29 @@ def ticks_without_clocks_of_threads_are_told():
     bind.check(stats[0].samples > 3 and stats[1].samples == 0, 'samples')
     for each in stats:
         bind.check(each.missed > 20 and b'CPU clocks' in each.degraded, 'missed %d: %r', each.missed, each.degraded)
+
+
+def open_descriptors():   # without the calls that are refused
+    def is_open(number):
+        try:
+            return fcntl.fcntl(number, fcntl.F_GETFD) >= 0
+        except OSError:
+            return False
+    return [number for number in range(400) if is_open(number)]
+
+
+@bind.test
+def descriptors_that_cannot_be_known_again():
+    """Where fstat is refused no session leaves one behind."""
+    session = bind.Session(rate_hz=10)
+    refuse(FSTAT, NEWFSTATAT, STATX)
+    session.stop()
+    before = open_descriptors()
+    for _ in range(5):
+        session = bind.Session(rate_hz=10)
+        session.stats()
+        session.stop()
+    bind.equal(open_descriptors(), before, 'open descriptors')
 
 
 if __name__ == '__main__':
