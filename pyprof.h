@@ -2026,7 +2026,9 @@ static int pyprof__temporary_open(pyprof__file *file)   // -1 = errno tells why
         fd = pyprof__open(file->folder, file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
         if (fd < 0 && errno != EEXIST) return -1;
         if (fd >= 0 && pyprof__temporary_keep(file, fd)) return fd;
-        if (fd >= 0) pyprof__close(fd);
+        if (fd < 0) continue;
+        unlinkat(file->folder, file->temporary, 0);
+        pyprof__close(fd);
     }
     errno = EEXIST;
     return -1;
@@ -9673,8 +9675,27 @@ static void pyprof__filter_clear(unsigned char *filter, size_t size)
     for (i = 0; i < size; i++) PYPROF__SET(filter[i], 0);
 }
 
+// A child made by a bare clone() runs no handler of pthread_atfork. It finds this page empty (MADV_WIPEONFORK, 18).
+static uint32_t *pyprof__pulse;
+
+static void pyprof__pulse_begin(void)
+{
+    uint32_t *page = PYPROF__GET(pyprof__pulse) ? NULL : (uint32_t *)pyprof__pages(4096);
+    if (!page) return;
+    if (madvise(page, 4096, 18) != 0) { pyprof__pages_free(page, 4096); return; }   // before Linux 4.14
+    PYPROF__SET(*page, 1);
+    PYPROF__SET(pyprof__pulse, page);
+}
+
+static inline int pyprof__is_bare_child(void)
+{
+    const uint32_t *page = PYPROF__GET(pyprof__pulse);
+    return page && !PYPROF__GET(*page);
+}
+
 static void pyprof__heap_forked(void)   // a child finds everything off; what the parent had is never looked at again
 {
+    if (PYPROF__GET(pyprof__pulse)) PYPROF__SET(*pyprof__pulse, 1);
     if (pyprof__heap.pid == 0) return;   // it never was on
     pyprof__heap.pid = getpid();
     pyprof__pages_free(pyprof__heap.claim, 4096);
@@ -10897,6 +10918,7 @@ typedef struct { int domain; uint32_t generation; int64_t left; } pyprof__hooked
 static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
 {
     pyprof__inside = 1;
+    if (pyprof__is_bare_child()) pyprof__heap_forked();
     call->domain = domain;
     if (pyprof__own.probe == 1 + (uint32_t)domain) pyprof__own.probe = PYPROF__REACHED;
     call->generation = size == SIZE_MAX || pyprof__own.probe ? 0 : pyprof__wants(size);
@@ -10959,6 +10981,7 @@ static void pyprof__slow_free(const pyprof__pymem *below, int domain, void *bloc
     uint32_t known;
     if (pyprof__inside || !block) { below->free(below->context, block); return; }
     pyprof__inside = 1;
+    if (pyprof__is_bare_child()) pyprof__heap_forked();
     pyprof__forget(block, &known, &entry);
     pyprof__gone(known, block, &entry);
     below->free(below->context, block);
@@ -12249,6 +12272,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     if (result != PYPROF_OK) return result;
     if (pyprof__heap.pid != getpid() && pyprof__heap.pid) pyprof__heap_forked();
     PYPROF__SET(pyprof__heap.pid, getpid());
+    pyprof__pulse_begin();
     if (!pyprof__heap_quiet()) return pyprof__fail(PYPROF_ERR_BUSY, "heap: a thread is still about to leave the tracking before");
     if (!pyprof__claim(&pyprof__heap.claim))
         return pyprof__fail(PYPROF_ERR_BUSY, "heap: another copy of pyprof.h in this process tracks memory already");
