@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from run import HOSTS, Skip, Trouble, free_ports, host, owner
+from run import HOSTS, Again, Skip, Trouble, free_ports, host, owner
 
 __all__ = ['HOSTS']
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -291,12 +291,19 @@ def uvicorn(run):
 def uvicorn_workers(run):
     port, = free_ports(1)
     server = run.start(venv(run, 'uvicorn'), '--port', str(port), '--no-access-log', '--workers', '2',
-                       '--timeout-worker-healthcheck', '100', 'app:asgi')   # 5 s are too few on a busy machine
+                       '--timeout-worker-healthcheck', '30', 'app:asgi')   # 5 s are too few on a busy machine
     run.up(port)
     run.drive(port, 2)
     run.reloaded()
     server.send_signal(signal.SIGHUP)
     run.drive(port, 2)
+    run.until(lambda: 2 <= sum('Application shutdown complete' in line for line in run.output('stderr')) or
+              any('not ready in time' in line for line in run.output('stderr')), 'the end of the reload')
+    if any('not ready in time' in line for line in run.output('stderr')):
+        server.send_signal(signal.SIGINT)
+        server.wait(100)
+        # Two threads of a new worker may make a server object each, and the one that answers tells of the wrong one.
+        raise Again('a new worker was not seen to be ready')
     run.end(server, signal.SIGINT)
 
 

@@ -38,6 +38,10 @@ class Trouble(Exception):
     """The host, plain or profiled, does not do what it should."""
 
 
+class Again(Exception):
+    """The host met a race of its own: it may try anew."""
+
+
 class Skip(Exception):
     """The host cannot be had here; the text says why."""
 
@@ -402,21 +406,36 @@ def ends(run, label):
         yield '%s: left behind: %s' % (label, ', '.join('%s (%d)' % (name, pid) for pid, name in sorted(left.items())))
 
 
+def attempt(row, build, label, folders):
+    """One run, which ends up as the last of folders; yields what is wrong."""
+    run = Run(build, row.name, label == 'profiled')
+    folders.append(run)
+    try:
+        with busy(os.cpu_count() if row.load else 0):
+            row.play(run)
+    except (Trouble, OSError, subprocess.SubprocessError) as error:
+        yield '%s: %s: %s' % (label, type(error).__name__, error)
+        for name in 'stdout', 'stderr':
+            run.lines += ['      %s %s: %s' % (label, name, line[:160]) for line in run.output(name)[-12:] if line]
+    for line in ends(run, label):
+        yield line
+
+
 def play(row, build, folders):
     """Both runs; yields what is wrong."""
+    runs = []
     for label in 'plain', 'profiled':
-        run = Run(build, row.name, label == 'profiled')
-        folders.append(run)
-        try:
-            with busy(os.cpu_count() if row.load else 0):
-                row.play(run)
-        except (Trouble, OSError, subprocess.SubprocessError) as error:
-            yield '%s: %s: %s' % (label, type(error).__name__, error)
-            for name in 'stdout', 'stderr':
-                run.lines += ['      %s %s: %s' % (label, name, line[:160]) for line in run.output(name)[-12:] if line]
-        for line in ends(run, label):
+        for _ in range(3):
+            try:
+                wrong = list(attempt(row, build, label, folders))
+                break
+            except Again as reason:
+                list(ends(folders[-1], label))
+                wrong = ['%s: %s, three times' % (label, reason)]
+        runs.append(folders[-1])
+        for line in wrong:
             yield line
-    for line in judge(row, *folders):
+    for line in judge(row, *runs):
         yield line
 
 
