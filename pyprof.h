@@ -11968,10 +11968,12 @@ static int pyprof__hooks_were_in(void) { return pyprof__below[0][0].malloc || py
 static int pyprof__hook_in(int domain)
 {
     pyprof__pymem top, ours;
-    int place;
+    int place, probe;
     pyprof__heap.api.get_allocator(domain, &top);
     if (pyprof__below_ours(&top, domain)) return 1;
-    if (pyprof__hooks_were_in() && !pyprof__is_pythons(&top) && pyprof__reaches_us(&top, domain)) return 1;
+    // CPython's own of objects, which may be below, want an interpreter.
+    probe = domain == PYPROF_DOMAIN_RAW || pyprof__heap.api.is_initialized();
+    if (probe && pyprof__hooks_were_in() && !pyprof__is_pythons(&top) && pyprof__reaches_us(&top, domain)) return 1;
     place = pyprof__place_on(&top, domain);
     if (place < 0) return 0;
     ours = pyprof__hooks[domain][place];
