@@ -19831,6 +19831,7 @@ static void *pyprof__sampler_main(void *argument)
     pyprof__g.alive = 0;                 // under the lock: a new session sees it and starts a new thread
     pyprof__sessions_unlock();
     pyprof__sweeper_close(sweeper);
+    pyprof__inside = 0;                  // it may be the last thread: then it calls exit
     return NULL;
 }
 
@@ -20785,6 +20786,7 @@ static void *pyprof__writer_main(void *unused)
     }
     if (pyprof__g.env_before) pyprof__profile_free(pyprof__g.env_before);
     pyprof__g.env_before = NULL;
+    pyprof__inside = 0;   // it may be the last thread: then it calls exit
     return unused;
 }
 
