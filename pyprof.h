@@ -22374,8 +22374,11 @@ PYPROF__INTERPOSED __attribute__((noreturn)) void _Exit(int status) PYPROF__THRO
 
 PYPROF__INTERPOSED int daemon(int keep_folder, int keep_files) PYPROF__THROWS   // the caller ends within libc
 {
+    int result;
     pyprof__leave();
-    return PYPROF__NEXT(daemon) ? pyprof__next.daemon(keep_folder, keep_files) : -1;
+    result = PYPROF__NEXT(daemon) ? pyprof__next.daemon(keep_folder, keep_files) : -1;
+    if (result == 0) pyprof__stir_now();   // the child, which goes on
+    return result;
 }
 
 static int pyprof__has_writer(void) { return __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE); }
