@@ -19875,6 +19875,7 @@ static void *pyprof__sampler_main(void *argument)
     pyprof__g.alive = 0;                 // under the lock: a new session sees it and starts a new thread
     pyprof__sessions_unlock();
     pyprof__sweeper_close(sweeper);
+    pyprof__inside = 0;                  // it may be the last thread: then it calls exit
     return NULL;
 }
 
@@ -20829,6 +20830,7 @@ static void *pyprof__writer_main(void *unused)
     }
     if (pyprof__g.env_before) pyprof__profile_free(pyprof__g.env_before);
     pyprof__g.env_before = NULL;
+    pyprof__inside = 0;   // it may be the last thread: then it calls exit
     return unused;
 }
 
@@ -22416,8 +22418,11 @@ PYPROF__INTERPOSED __attribute__((noreturn)) void _Exit(int status) PYPROF__THRO
 
 PYPROF__INTERPOSED int daemon(int keep_folder, int keep_files) PYPROF__THROWS   // the caller ends within libc
 {
+    int result;
     pyprof__leave();
-    return PYPROF__NEXT(daemon) ? pyprof__next.daemon(keep_folder, keep_files) : -1;
+    result = PYPROF__NEXT(daemon) ? pyprof__next.daemon(keep_folder, keep_files) : -1;
+    if (result == 0) pyprof__stir_now();   // the child, which goes on
+    return result;
 }
 
 static int pyprof__has_writer(void) { return __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE); }

@@ -221,10 +221,9 @@ def nothing_is_allocated():
             'os.waitpid(pid, 0)\n')
     with bind.folder() as folder:
         running = [start(os.path.join(folder, heap), body, PYPROF_HEAP=heap) for heap in ('off', 'sampled')]
-        for process in running:
-            took = float(end(process)[0])
+        for process, took in [(process, float(end(process)[0])) for process in running]:
             one, = documents(process.folder, 'run.*.json')
-            bind.enough(one['functions']['app.tight']['cpu_time'] > 0.75 * took, '%s: %g s of %r', process.folder, took, one['functions'])
+            bind.enough(one['functions']['app.tight']['cpu_time'] > 0.5 * took, '%s: %g s of %r', process.folder, took, one['functions'])
 
 
 @bind.test
@@ -406,19 +405,12 @@ def forks_beside_threads():
 
 # --- names ------------------------------------------------------------------------------------------------------------
 
-def set_last_pid(pid):
-    try:
-        with open('/proc/sys/kernel/ns_last_pid', 'w') as file:
-            file.write(str(pid))
-    except OSError as error:
-        bind.skip('pids cannot be chosen: %s' % error)
-
-
 @bind.test
 def a_pid_comes_again():
-    """Nothing is overwritten: a number is added."""
-    with open('/proc/sys/kernel/ns_last_pid') as file:
-        set_last_pid(file.read())
+    """Nothing is overwritten: a number is added. In a pid namespace: other programs get no strange pids."""
+    space = ['unshare', '--pid', '--fork', '--mount-proc']
+    if not shutil.which('unshare') or subprocess.run(space + ['sh', '-c', 'echo 9 >/proc/sys/kernel/ns_last_pid'], stderr=subprocess.DEVNULL).returncode:
+        bind.skip('pids cannot be chosen: needs root, and %s' % ' '.join(space))
     body = ('def again(pid, made):\n'
             '    for i in range(1000):\n'
             '        with open("/proc/sys/kernel/ns_last_pid", "w") as file: file.write(str(pid - 1))\n'
@@ -439,7 +431,7 @@ def a_pid_comes_again():
             'for i in range(2): again(PID, forked)\n'
             'print(PID)\n')
     with bind.folder() as folder:
-        process = start(folder, body)
+        process = start(folder, body, command=space + [sys.executable, 'app.py'])
         pid = int(end(process)[0])
         bind.equal(text(folder, 'done').split(), [str(pid)] * 3, 'jobs')
         names = sorted(name for name in os.listdir(folder) if name.endswith('.json'))
