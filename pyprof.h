@@ -22202,6 +22202,7 @@ static struct {
     void *base;                  // of the object that has Python's C API; NULL = not known
     uint64_t begin_ns;
     uint64_t survived;           // a bit for each signal that the process sent to itself and lived on
+    int counts;                  // this Python counts threads after a fork, and warns
     int64_t forked;              // the thread that called fork out of Python's code; 0 = it has gone on
 } pyprof__preload;
 
@@ -22648,7 +22649,9 @@ PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
     int from_python = pyprof__preload.base && pyprof__object_base(__builtin_return_address(0), NULL) == pyprof__preload.base;
     pid_t pid = PYPROF__NEXT(fork) ? pyprof__next.fork() : -1;
     if (pid > 0) pyprof__child_begins((int64_t)pid);
-    if (pid > 0 && from_python && pyprof__layout_habits(pyprof__g.sweeper.runtime.version).counts_threads) pyprof__preload.forked = pyprof__gettid();
+    // A child whose sampler is just beginning does not know the version yet: it has what its parent noted.
+    if (pyprof__g.sweeper.runtime.version) pyprof__preload.counts = pyprof__layout_habits(pyprof__g.sweeper.runtime.version).counts_threads;
+    if (pid > 0 && from_python && pyprof__preload.counts) pyprof__preload.forked = pyprof__gettid();
     if (pid == 0 && from_python) pyprof__stir_now();
     return pid;
 }
