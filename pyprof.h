@@ -1223,22 +1223,39 @@ static struct {
     int64_t pid;                 // whose folder it is
     int users, fd;               // -1 = there is no such folder
     int foreign;                 // it numbers threads as another pid namespace does
-    uint64_t device, inode;      // of the folder: a host that closes all descriptors may use the number itself
+    uint64_t device, inode;      // of the folder: a host that closes all descriptors may use the number itself. 0 = not known
+    char name[64];               // what the folder is called: tells it where the others are not told
     const char *lack;            // what cannot be told, and why; NULL = nothing is known to be missing
-} pyprof__proc = { { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, -1, 0, 0, 0, NULL };
+} pyprof__proc = { { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, -1, 0, 0, 0, "", NULL };
 
 static void pyprof__proc_lacks(const char *what)
 {
     __atomic_store_n(&pyprof__proc.lack, what, __ATOMIC_RELAXED);
 }
 
+static int pyprof__proc_name(char *name, size_t capacity)   // of the descriptor; 0 = not told
+{
+    char path[40];
+    ssize_t size;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", pyprof__proc.fd);
+    size = readlink(path, name, capacity - 1);
+    name[size > 0 ? size : 0] = 0;
+    return size > 0;
+}
+
 // Is the descriptor still the folder's? -1 = the system refuses to tell: then it is neither used nor closed.
 static int pyprof__proc_holds(void)
 {
     struct stat info;
+    char name[64];
+    int told;
     if (pyprof__proc.fd < 0) return 0;
-    if (!pyprof__stat(pyprof__proc.fd, &info)) return errno == EBADF ? 0 : -1;
-    return (uint64_t)info.st_ino == pyprof__proc.inode && (uint64_t)info.st_dev == pyprof__proc.device;
+    told = pyprof__stat(pyprof__proc.fd, &info);
+    if (!told && errno == EBADF) return 0;
+    if (told && pyprof__proc.inode)
+        return (uint64_t)info.st_ino == pyprof__proc.inode && (uint64_t)info.st_dev == pyprof__proc.device;
+    if (!pyprof__proc.name[0] || !pyprof__proc_name(name, sizeof name)) return -1;
+    return strcmp(name, pyprof__proc.name) == 0;
 }
 
 static void pyprof__proc_look(void)   // under the lock
@@ -1257,13 +1274,16 @@ static void pyprof__proc_look(void)   // under the lock
         pyprof__proc_lacks(error == EMFILE || error == ENFILE
                            ? "no file descriptor is free to read /proc: what threads wait for is unknown"
                            : "/proc cannot be reached: what threads wait for is unknown");
-    else if (!pyprof__stat(pyprof__proc.fd, &info)) {   // it could not be known again: files are found by their paths
-        close(pyprof__proc.fd);
-        low = pyprof__proc.fd = -1;
-    }
     if (low < 0) return;
+    memset(&info, 0, sizeof info);
+    if (!pyprof__stat(pyprof__proc.fd, &info)) info.st_ino = 0;
     pyprof__proc.inode = (uint64_t)info.st_ino;
     pyprof__proc.device = (uint64_t)info.st_dev;
+    if (!pyprof__proc_name(pyprof__proc.name, sizeof pyprof__proc.name) && !info.st_ino) {
+        close(pyprof__proc.fd);   // it could not be known again: files are found by their paths
+        pyprof__proc.fd = -1;
+        return;
+    }
     if (pyprof__read_file(pyprof__proc.fd, "status", text, sizeof text) > 0) ids = strstr(text, "\nNSpid:\t");
     if (ids) ids[strcspn(ids + 1, "\n") + 1] = 0;
     foreign = ids && strchr(ids + 8, '\t');   // one id a namespace, from that of /proc to ours
