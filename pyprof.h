@@ -2034,7 +2034,7 @@ static int pyprof__temporary_keep(pyprof__file *file, int fd)
         snprintf(name, sizeof name, ".pyprof-unlocked-%016llx.tmp", (unsigned long long)pyprof__unguessable());
         if (renameat(file->folder, file->temporary, file->folder, name) == 0) memcpy(file->temporary, name, sizeof name);
     }
-    return pyprof__stat(fd, &info) && info.st_nlink > 0;
+    return !pyprof__stat(fd, &info) || info.st_nlink > 0;   // where it is not told, renaming will tell
 }
 
 static int pyprof__temporary_open(pyprof__file *file)   // -1 = errno tells why
