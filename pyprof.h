@@ -10783,7 +10783,7 @@ static pyprof__allocating *pyprof__own_renew(uint32_t generation)
     pyprof__allocating *self = pyprof__own.self;
     int error = errno;
     if (PYPROF__GET(pyprof__heap.pid) != getpid()) return NULL;   // a child made by a bare clone()
-    if (!self || self->generation != generation || self->tid != (uint64_t)pyprof__gettid()) self = pyprof__allocating_begin(generation);
+    if (!self || self->generation != generation || PYPROF__GET(self->tid) != (uint64_t)pyprof__gettid()) self = pyprof__allocating_begin(generation);
     pyprof__own.self = self;
     pyprof__own.generation = generation;
     pyprof__own.left = 0;
@@ -12276,7 +12276,7 @@ static int pyprof__heap_quiet(void)
     int tries = 0;
     pyprof__order_threads();
     for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next)
-        while (__atomic_load_n(&thread->busy, __ATOMIC_ACQUIRE) && pyprof__thread_exists((int64_t)thread->tid)) {
+        while (__atomic_load_n(&thread->busy, __ATOMIC_ACQUIRE) && pyprof__thread_exists((int64_t)PYPROF__GET(thread->tid))) {
             if (++tries > 2000) return 0;
             pyprof__nap(500000);
         }
