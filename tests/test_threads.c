@@ -160,7 +160,7 @@ static int heap_mode, told, rounds;
 
 static void on_event(void *user, pyprof *session, pyprof_event event, const char *detail)
 {
-    pyprof_stats stats;
+    pyprof_stats stats = { 0 };
     (void)user, (void)event, (void)detail;
     pyprof_get_stats(session, &stats);
     __atomic_add_fetch(&told, 1, __ATOMIC_RELAXED);
@@ -171,7 +171,7 @@ static void use(pyprof *session, unsigned *seed)
     pyprof_snapshot_options options = { .reset = rand_r(seed) % 2 };
     pyprof_profile *profile = NULL;
     pyprof_allocation found;
-    pyprof_stats stats;
+    pyprof_stats stats = { 0 };
     CHECK_INT(pyprof_get_stats(session, &stats), PYPROF_OK);
     if (rand_r(seed) % 3 == 0) CHECK_INT(pyprof_snapshot(session, &options, &profile), PYPROF_OK);
     pyprof_profile_free(profile);
@@ -242,7 +242,7 @@ static pyprof *recording(void) { return started(0, (pyprof_on_event){ NULL, NULL
 
 static pyprof_stats stats_of(const pyprof *session)
 {
-    pyprof_stats stats;
+    pyprof_stats stats = { 0 };
     CHECK_INT(pyprof_get_stats(session, &stats), PYPROF_OK);
     return stats;
 }
@@ -255,7 +255,7 @@ static void wait_for_samples(const pyprof *session, uint64_t more)
 
 static pyprof_stats wait_until_degraded(const pyprof *session)
 {
-    pyprof_stats stats;
+    pyprof_stats stats = { 0 };
     do { usleep(1000); stats = stats_of(session); } while (!stats.degraded[0]);
     printf("%s\n", stats.degraded);
     return stats;
@@ -288,7 +288,7 @@ TEST(nothing_could_ever_be_read)
     fake_init();
     pyprof *session = recording();
     pyprof_profile *profile;
-    pyprof_stats stats;
+    pyprof_stats stats = { 0 };
     __atomic_store_n(&blind, 7, __ATOMIC_RELAXED);
     wait_until_degraded(session);
     CHECK_INT(pyprof_stop(session, &profile), PYPROF_OK);
@@ -376,7 +376,7 @@ static void sampler_ends(const long *calls, int count)
     hosts_start();
     pyprof *session = recording(), *other;
     pyprof_profile *profile;
-    pyprof_stats stats;
+    pyprof_stats stats = { 0 };
     wait_for_samples(session, 20);
     if (!kill_at(calls, count)) SKIP("no filters of system calls here");
     CHECK(strstr(wait_until_degraded(session).degraded, "the sampler thread was ended"));
