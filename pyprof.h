@@ -20693,7 +20693,7 @@ static int pyprof__env_any(const pyprof_profile *profile)
 {
     const pyprof_stats *stats = &profile->model.stats;
     int brief = profile->model.recorded_ns < 2 * pyprof__second;
-    if (stats->asked || stats->heap_samples || stats->degraded[0]) return 1;
+    if (stats->asked || stats->thinned || stats->heap_samples || stats->degraded[0]) return 1;
     // What its children recorded is what was asked for. A command of a server can load Python and not run it.
     if (pyprof__g.out.child || profile->children.count || (brief && pyprof__g.out.late)) return 0;
     if (pyprof__g.out.wait) pyprof__say(1, "pyprof: nothing was recorded: pid %ld started idle, and was not told to start\n", (long)getpid());
