@@ -305,7 +305,8 @@ TEST(another_way_to_read_is_taken)
     __atomic_store_n(&blind, 1 << PYPROF__BY_WRITEV, __ATOMIC_RELAXED);
     CHECK(strstr(wait_until_degraded(session).degraded, "another way"));
     wait_for_samples(session, 20);
-    __atomic_store_n(&blind, 1 << PYPROF__BY_WRITEV | 1 << PYPROF__BY_READV, __ATOMIC_RELAXED);
+    // ThreadSanitizer takes the third way, pwritev, for an access of ours to what other threads change.
+    if (!tooled()) __atomic_store_n(&blind, 1 << PYPROF__BY_WRITEV | 1 << PYPROF__BY_READV, __ATOMIC_RELAXED);
     wait_for_samples(session, 20);
     CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
     hosts_stop();
