@@ -20123,6 +20123,8 @@ static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *
     *stats = session->model.stats;
     stats->own_cpu_ns = pyprof__g.own_cpu_ns > session->own_cpu_start ? pyprof__g.own_cpu_ns - session->own_cpu_start : 0;
     stats->own_bytes = session->pool.used + __atomic_load_n(&pyprof__g.sweeper.pool.used, __ATOMIC_RELAXED);
+    // Before the first look at threads at least the main one was there.
+    if (!stats->asked && !stats->thinned) stats->thinned = session->thinned;
     pyprof__tell_thinned(session, stats);
     if (!session->heap) return;
     stats->own_bytes += pyprof__heap_bytes();
@@ -20641,7 +20643,7 @@ static void pyprof__env_children(pyprof_profile *profile)
     sigset_t before;
     size_t i;
     pyprof__children_lock(&before);
-    if (pyprof__array_reserve(&profile->pool, &profile->children, known->count)) {
+    if (known->count && pyprof__array_reserve(&profile->pool, &profile->children, known->count)) {
         memcpy(profile->children.data, known->list, known->count * sizeof known->list[0]);
         profile->children.count = known->count;
     }

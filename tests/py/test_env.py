@@ -829,6 +829,7 @@ def names_of_variables():
         for name, meant in (('FORMAT', 'FORMATS'), ('OUTPUT', 'OUT'), ('HAEP', 'HEAP')):
             bind.check('PYPROF_%s is no variable of pyprof: PYPROF_%s?' % (name, meant) in found['unknown'][1].err, '%s: %s', name, found['unknown'][1].err)
         expect(found['unknown'][1], 0, '', all_files())
+        bind.check(found['bound'][1].files, 'stderr: %s', found['bound'][1].err)
         stats = read_json(found['bound'][0])['stats']
         bind.check(stats['thinned'] > 0 and 'max_cpu' in stats['degraded'], '%r', stats)
         expect(found['bad'][1], 0, '', [])
