@@ -18438,8 +18438,7 @@ typedef struct {
     int going_on;                // some of them have not begun yet
     void (*forked)(pyprof *token);      // what PROFILING=1 does then
     int seen, announced;         // there was an interpreter; the start was told
-    int ending;                  // Python shuts down, and all is written
-    uint64_t ended_ns;           // ns recorded when that was done; 0 = it was not
+    uint64_t ended_ns;           // when all was written because Python shuts down; 0 = it was not
     pyprof__saver writer;
     pyprof__tree tree;
     pyprof__out out;
@@ -20352,7 +20351,7 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
 //   Uses       SESSION, WRITERS
 //   Promise    a file is whole; only a thread that ends the process waits for the writer
 // ============================================================================
-enum { PYPROF__OUT_PATH = 1400, PYPROF__OUT_TRIES = 10000, PYPROF__ENDING_NS = 100000000 };
+enum { PYPROF__OUT_PATH = 1400, PYPROF__OUT_TRIES = 10000, PYPROF__ENDING_NS = 1000000000 };
 
 // ---- messages of PROFILING=1 ---------------------------------------------------
 static const char *pyprof__getenv(const char *name)   // nothing in set-user-id programs
@@ -20711,7 +20710,7 @@ static void pyprof__write_end(pyprof_profile *profile, const char *checkpoint, i
     pyprof__mutex_take(&pyprof__writing);
     if (from_env) pyprof__env_children(profile);
     // Where Python has just shut down it is written already, but for the last of that.
-    written = pyprof__g.ended_ns && profile->model.recorded_ns - pyprof__g.ended_ns < PYPROF__ENDING_NS;
+    written = pyprof__g.ended_ns && profile->model.last_ns < pyprof__g.ended_ns + PYPROF__ENDING_NS;
     if (from_env && !written && pyprof__env_any(profile)) pyprof__env_write(profile);
     if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL);
     pyprof__mutex_give(&pyprof__writing);
@@ -20735,7 +20734,7 @@ static void pyprof__write_session(pyprof *token, int final)
         if (!final) profile->checkpoint = (double)pyprof__clock(CLOCK_REALTIME) / 1e9;
         if (from_env) pyprof__env_children(profile);
         if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL);
-        if (final && from_env) pyprof__g.ended_ns = pyprof__g.ending ? profile->model.recorded_ns : 0;
+        if (final && from_env) pyprof__g.ended_ns = 0;
         if (from_env && (!final || pyprof__env_any(profile))) {
             profile->before = pyprof__g.env_before;
             pyprof__env_write(profile);
@@ -22101,9 +22100,8 @@ static void pyprof__env_adopt(pyprof *started)
 static void pyprof__env_ending(void)
 {
     if (!pyprof__g.env_session || pyprof__g.env_pid != getpid()) return;
-    pyprof__g.ending = 1;
     pyprof__leave();
-    pyprof__g.ending = 0;
+    pyprof__g.ended_ns = pyprof__now();
 }
 
 // In a forked child that goes on.
