@@ -13,7 +13,7 @@ quick_start() { fragment "$(awk '/^QUICK START/ { on = 1 } on && /pyprof \*sessi
 readme_program() { fence "$root/README.md" 1 >"$dir/readme.c" && [ -s "$dir/readme.c" ] &&
     "$CC" -I"$root" "$dir/readme.c" "${embed[@]}" -pthread -ldl -o "$dir/readme" && (cd "$dir" && ./readme && [ -s profile.svg ]); }
 first_fence() { [ "$(grep -n '^```' "$root/README.md" | head -1 | cut -d: -f1)" -le 25 ] && [ "$(wc -l <"$root/README.md")" -le 150 ]; }
-links() { grep -o '](docs/[^)]*)' "$root/README.md" | tr -d '()]' | while read -r file; do [ -e "$root/$file" ] || { echo "$file"; exit 1; }; done; }
+links() { grep -o '](docs/[^)]*)' "$root/README.md" | tr -d '()]' | sed 's,#.*,,' | while read -r file; do [ -e "$root/$file" ] || { echo "$file"; exit 1; }; done; }
 functions() { grep '^PYPROF_API' "$root/pyprof.h" | grep -o 'pyprof_[a-z_]*(' | tr -d '(' | sort -u | while read -r name; do
         grep -q "$name" "$root/docs/api.md" || { echo "docs/api.md lacks $name"; exit 1; }; done; }
 codes() { grep -o 'PYPROF_ERR_[A-Z_]* = [0-9]*' "$root/pyprof.h" | tr -d '=' | while read -r name value; do

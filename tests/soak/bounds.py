@@ -101,7 +101,7 @@ def endless(count, counted):
     workers = soak.Workers(fresh=lambda i: fresh_stack(i, i % 40), short=soak.short_threads)
     full = entries = 0
     with Rest() as rest, workers:
-        session = bind.Session(rate_hz=10000, max_bytes=LIMIT, timeline_s=KEEP_S, allocator=counted.allocator)
+        session = bind.Session(rate_hz=10000, max_bytes=LIMIT, timeline_s=KEEP_S, allocator=counted.allocator, max_cpu=1e6)
         end = time.monotonic() + 2
         while workers.rounds['fresh'] < count or time.monotonic() < end:
             time.sleep(0.1)
