@@ -13,7 +13,7 @@ NO_MEMORY = 6   # PYPROF_CAUSE_MEMORY
 def fresh_stack(i, depth):
     """Code never seen before, with long names, a number of calls deep."""
     name = 'deep_%d_%s' % (i % 997, 'x' * 100)
-    source = 'def %s(n):\n    if n: return %s(n - 1)\n    for _ in range(3000): pass\n' % (name, name)
+    source = 'def %s(n):\n    if n: return %s(n - 1)\n    for _ in range(20000): pass\n' % (name, name)
     space = {}
     exec(compile(source, '/fresh/%d/%s.py' % (i, 'y' * 300), 'exec'), space)
     space[name](depth)

@@ -87,7 +87,7 @@ class Levels:
             (now.memory - half.memory) / MIB)
 
     def _settled(self):
-        bind.eventually(lambda: len(bind.tasks()) == self.first.tasks, 'threads as after the warm-up')
+        bind.eventually(lambda: len(bind.tasks()) == self.first.tasks, 'threads as after the warm-up', 30)
         bind.equal(sorted(bind.descriptors().items()), self.first.descriptors, 'file descriptors')
 
 
