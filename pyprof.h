@@ -18408,6 +18408,7 @@ typedef struct {                 // where the files of PROFILING=1 go
     uint64_t claim_inode;        // 0 = there is no claim
     int child, worker, late;     // of a profiled process; forked; Python came after the start of the program
     int fallen;                  // to the folder for temporary files
+    int failed;                  // a file could not be written the last time
     int told;                    // the end, which can come in several steps, has been written: the files named, a stream closed
     int mute;                    // standard error was closed at the start: its number is another file's
     double rate, period;         // what is told at the start
@@ -19436,7 +19437,8 @@ typedef struct {
 static double pyprof__governor_weigh(pyprof__governor *governor, uint64_t now, uint64_t own, uint64_t all, double max_cpu)
 {
     double wall = (double)(now - governor->at), used = (double)(own - governor->own_ns), base = (double)(all - governor->all_ns) - used;
-    double most = max_cpu * PYPROF__FADE_NS, fade = PYPROF__FADE_NS / (PYPROF__FADE_NS + wall), share, allowed, cost;
+    const double span = (double)PYPROF__FADE_NS;
+    double most = max_cpu * span, fade = span / (span + wall), share, allowed, cost;
     int first = governor->at == 0;
     governor->at = now;
     governor->own_ns = own;
@@ -19457,7 +19459,7 @@ static double pyprof__governor_weigh(pyprof__governor *governor, uint64_t now, u
     governor->sweeps = 0;
     if (cost <= 0) return 0;
     share = max_cpu * governor->base / governor->wall;
-    allowed = share + governor->balance / PYPROF__FADE_NS;
+    allowed = share + governor->balance / span;
     if (allowed < share / 8) allowed = share / 8;
     allowed *= 1e9 / cost;
     return allowed > pyprof__least_rate ? allowed : pyprof__least_rate;
@@ -20602,8 +20604,10 @@ static void pyprof__env_save(const pyprof_profile *profile, const char *name, co
             result = pyprof__save_path(profile, path, output);
         }
     }
-    if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof__error_text());
-    else if (!(profile->checkpoint > 0 || pyprof__g.out.told)) pyprof__say(0, "pyprof: wrote %s\n", path);
+    if (result != PYPROF_OK) {
+        pyprof__g.out.failed = 1;
+        pyprof__say(1, "pyprof: %s\n", pyprof__error_text());
+    } else if (!(profile->checkpoint > 0 || pyprof__g.out.told)) pyprof__say(0, "pyprof: wrote %s\n", path);
 }
 
 // The memory report as of now, and the same for Python: tracemalloc.Snapshot.load.
@@ -20684,6 +20688,7 @@ static void pyprof__env_formats_write(const pyprof_profile *profile)
 static void pyprof__env_write(const pyprof_profile *profile)
 {
     pyprof__out *out = &pyprof__g.out;
+    out->failed = 0;
     if (out->stream && (profile->checkpoint > 0 || out->told)) return;
     pyprof__env_formats_write(profile);
     out->told |= !(profile->checkpoint > 0);
@@ -22101,7 +22106,7 @@ static void pyprof__env_ending(void)
 {
     if (!pyprof__g.env_session || pyprof__g.env_pid != getpid()) return;
     pyprof__leave();
-    pyprof__g.ended_ns = pyprof__now();
+    pyprof__g.ended_ns = pyprof__g.out.told && !pyprof__g.out.failed ? pyprof__now() : 0;
 }
 
 // In a forked child that goes on.
