@@ -19770,8 +19770,8 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     sweeper->turns = (size_t)(schedule->period * (tick.count ? tick.periods[tick.count - 1] : 1) / PYPROF__TURN_NS);
     sweeper->blind = !pyprof__prove(sweeper);
     present = !sweeper->blind && pyprof__sweep(sweeper, tick.now);
-    if (present && !pyprof__g.seen) {   // now there is something to tell of
-        pyprof__g.seen = 1;
+    if (present && !PYPROF__GET(pyprof__g.seen)) {   // now there is something to tell of
+        PYPROF__SET(pyprof__g.seen, 1);
         pyprof__wake(&pyprof__g.writer.word);
     }
     if (present) pyprof__watch_lateness(sweeper, tick.now, tick.late);
@@ -22037,7 +22037,7 @@ static uint64_t pyprof__trigger_poll(uint64_t now)
 
 static uint64_t pyprof__env_poll(uint64_t now)   // what the writer thread does beside writing
 {
-    if (pyprof__g.seen && !pyprof__g.announced) pyprof__env_announce();
+    if (PYPROF__GET(pyprof__g.seen) && !pyprof__g.announced) pyprof__env_announce();
     return pyprof__g.trigger[0] ? pyprof__trigger_poll(now) : UINT64_MAX;
 }
 
