@@ -18380,7 +18380,6 @@ typedef struct {
     char checkpoint[1024];       // the file of config.checkpoint, its name filled in; empty = none
     int writes;                  // the writer thread writes it: to that file, or those of PROFILING=1
     uint64_t write_begin, write_due, written;   // since when, when next, what it had the last time
-    uint64_t resets;
     int events;                  // bit per pyprof_event waiting to be delivered
     char event_detail[256];
 } pyprof__session;
@@ -18416,7 +18415,7 @@ typedef struct {                 // where the files of PROFILING=1 go
 } pyprof__out;
 
 enum { PYPROF__CHILDREN = 256 };
-typedef struct { uint32_t lock, count, more; pyprof__child list[PYPROF__CHILDREN]; } pyprof__children;
+typedef struct { uint32_t lock, count; pyprof__child list[PYPROF__CHILDREN]; } pyprof__children;
 
 typedef struct {
     pid_t pid;                   // of the process all this belongs to; a forked child sees its own differ
@@ -20770,8 +20769,8 @@ static void pyprof__writing_next(pyprof__session *session, uint64_t now)
 
 static uint64_t pyprof__writing_changes(const pyprof__session *session)   // another number: there is something new
 {
-    return session->model.stats.asked + session->model.stats.heap_samples + (session->heap ? pyprof__heap_noted() : 0) + (uint64_t)session->paused
-        + session->resets;
+    const pyprof_stats *stats = &session->model.stats;
+    return stats->asked + stats->heap_samples + (session->heap ? pyprof__heap_noted() : 0) + (uint64_t)session->paused;
 }
 
 // The token of a session that is due now; NULL = none, *due tells when one is. Under the lock.
@@ -22610,7 +22609,7 @@ PYPROF__EXEC_LIST(execle, PYPROF__EXEC_ENVIRONMENT)
 // ---- children ------------------------------------------------------------------------------------
 static pyprof__child *pyprof__child_new(pyprof__children *children, int64_t pid)   // NULL = there are too many; under the lock
 {
-    if (children->count == PYPROF__CHILDREN) { children->more++; return NULL; }
+    if (children->count == PYPROF__CHILDREN) return NULL;
     memset(&children->list[children->count], 0, sizeof children->list[0]);
     children->list[children->count].pid = pid;
     return &children->list[children->count++];
