@@ -6152,6 +6152,25 @@ static void pyprof__thread_warm(pyprof__threads *list, pyprof__thread *thread)
     thread->calm = 0;
 }
 
+// The clock of its OS thread at the sweep before; 0 = it was not there.
+static uint64_t pyprof__clock_before(const pyprof__threads *list, const pyprof__thread *thread)
+{
+    if (thread->tick == list->tick) return thread->last_cpu_ns;
+    return thread->tick && thread->tick + 1 == list->tick ? thread->cpu_ns : 0;
+}
+
+// The same, as another thread state had it. A thread of C that calls Python has one for each call (PyGILState_Ensure):
+// without the clock before it would count as just begun at each sweep.
+static uint64_t pyprof__clock_of_another(const pyprof__threads *list, int64_t native)
+{
+    size_t i;
+    for (i = 0; i < list->before.count && i < PYPROF__MANY; i++) {
+        const pyprof__thread *other = &PYPROF__AT(const pyprof__thread, list->threads, PYPROF__AT(const uint32_t, list->before, i));
+        if (other->native == native && !other->cold) return pyprof__clock_before(list, other);
+    }
+    return 0;
+}
+
 // Known, free or new.
 static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t address, uint64_t serial)
 {
@@ -6166,7 +6185,8 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     ((uint64_t *)list->addresses.data)[slot->slot] = address;
     slot->address = address;
     slot->serial = serial;
-    slot->cpu_ns = slot->proven_cpu_ns = 0;
+    slot->cpu_ns = pyprof__clock_before(list, slot);   // if it is of the same OS thread
+    slot->proven_cpu_ns = 0;
     slot->stack.spots.count = slot->twins.count = 0;
     slot->deaf = slot->deaf_until = 0;
     slot->listens = 0;
@@ -6246,7 +6266,7 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     ((uint64_t *)list->idents.data)[thread->slot] = ident;
     thread->native = native;
     if (thread->tick != list->tick) {
-        thread->last_cpu_ns = thread->cpu_ns;
+        thread->last_cpu_ns = thread->cpu_ns ? thread->cpu_ns : pyprof__clock_of_another(list, native);
         thread->fresh = thread->pending = 1;
         thread->unfrozen = thread->waiting = thread->later = 0;
         thread->cause = PYPROF_CAUSE_MOVED + 1;
@@ -8339,6 +8359,7 @@ static void pyprof__window_sort(pyprof__sweeper *sweeper)
         if (!thread->clocked) continue;
         thread->cpu_ns = thread->clock_ns;
         if (thread->cpu_ns == 0) { thread->tick--; continue; }   // the OS thread has ended, its state is about to go
+        if (thread->cpu_ns < thread->last_cpu_ns) thread->last_cpu_ns = 0;   // that was another one of the same number
         if (thread->fresh) thread->waiting = thread->cpu_ns == thread->last_cpu_ns;
         thread->fresh = 0;
         thread->pending = !pyprof__is_unchanged(sweeper, thread);
@@ -18360,7 +18381,8 @@ typedef struct {
     pyprof__index account_index;
     // Ticks so far, and when the latest of them were due: number n at n % DUE.
     uint64_t due, due_ns[PYPROF__DUE];
-    uint64_t thinned;            // ticks that were left out so far
+    uint64_t thinned;            // ticks that were left out so far,
+    uint64_t awake_thinned;      // and before the recording began
     uint64_t due_now, took_ns;   // since threads were last looked at: ticks, and CPU time of the sampler
     uint64_t thinned_now;
     double pace, bound;          // ticks a second, lately; the max_cpu for which some were left out
@@ -20047,6 +20069,8 @@ static int pyprof__session_clear(pyprof__session *session, uint64_t start_ns)
     session->model.opcodes = session->config.opcodes;
     session->ticks_late = session->late_sum = 0;
     session->awake_due = session->due;
+    session->awake_thinned = session->thinned;
+    session->thinned_now = 0;
     session->unclaimed = 0;
     session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
     session->spot_map.count = 0;
@@ -20124,7 +20148,7 @@ static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *
     stats->own_cpu_ns = pyprof__g.own_cpu_ns > session->own_cpu_start ? pyprof__g.own_cpu_ns - session->own_cpu_start : 0;
     stats->own_bytes = session->pool.used + __atomic_load_n(&pyprof__g.sweeper.pool.used, __ATOMIC_RELAXED);
     // Before the first look at threads at least the main one was there.
-    if (!stats->asked && !stats->thinned) stats->thinned = session->thinned;
+    if (!stats->asked && !stats->thinned) stats->thinned = session->thinned - session->awake_thinned;
     pyprof__tell_thinned(session, stats);
     if (!session->heap) return;
     stats->own_bytes += pyprof__heap_bytes();

@@ -276,10 +276,14 @@ class pingpong(Workload):
 
 
 def call_a():
-    burn(0.0004)
+    burn(0.0002)
 
 
 def call_b():
+    burn(0.0002)
+
+
+def call_c():
     burn(0.0002)
 
 
@@ -296,13 +300,15 @@ class calls(Workload):
 
         def callback():
             if not made:
-                made.append(run.meter('callback', 'call_a', 'call_b'))
+                made.append(run.meter('callback', 'call_a', 'call_b', 'call_c'))
             meter = made[0]
             meter.begin()
             call_a()
             meter.mark(1)
             call_b()
             meter.mark(2)
+            call_c()
+            meter.mark(3)
             meter.turns += 1
             meter.mark(0)
 
