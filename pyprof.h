@@ -42,7 +42,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     MEMORY     allocator, growable array, hash index
     TEXT       strings, UTF-8, numbers without a locale
     COPY       guarded copies of foreign memory, batched
-    LAYOUT     where CPython keeps things: one row a version
+    LAYOUT     where CPython keeps things: a table of fields by version
     RUNTIME    finds the interpreter in the process, and its version
     CODE       code object -> names, file, line table
     FRAMES     thread state -> frames
@@ -3067,218 +3067,218 @@ static void pyprof__mirror_prefetch(pyprof__mirror *mirror, const unsigned char 
 }
 
 // ============================================================================
-// [SECTION] LAYOUT -- where CPython keeps things: one row a version
+// [SECTION] LAYOUT -- where CPython keeps things: a table of fields by version
 //   Runs on    any thread
 //   Uses       TEXT
 //   Promise    the only place with facts that differ between versions; an offset table that the interpreter brings
 //              along (3.13 and later) is preferred, after every number in it was checked
 // ============================================================================
+enum { PYPROF__OLDEST = 0x0308, PYPROF__NEWEST = 0x030f, PYPROF__OLDEST_FREE_THREADED = 0x030d };   // the CPythons known here
 #define PYPROF__NO 0xffffffffu   // the version has no such field
 
 typedef enum { PYPROF__LINES_LNOTAB, PYPROF__LINES_310, PYPROF__LINES_LOCATIONS } pyprof__lines_form;
 typedef enum { PYPROF__INSTR_BYTES, PYPROF__INSTR_UNITS, PYPROF__INSTR_POINTER } pyprof__instr_form;
 typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF__ATTRS_INLINE } pyprof__attrs_form;
 
-// Offsets in bytes, by structure, then what differs in kind. X(field, largest offset that makes sense)
+// X(field, largest value that makes sense, its values through the versions). {12, 136}: 136 from 3.12 on. {113, 136}: 136 from
+// 3.13 on in free-threaded builds; they have all others in common with the default build. Offsets are in bytes, x86-64 and
+// aarch64 alike. tests/layout.c says of each field what it is in CPython's headers, and tests/layout.py writes the values of
+// another version here. docs/cpython-support.md tells how to add one.
 #define PYPROF__FIELDS(X) \
-    X(runtime_head, 1u << 20) X(runtime_gil, 1u << 20) \
-    X(interp_next, 1u << 20) X(interp_id, 1u << 20) X(interp_threads, 1u << 20) X(interp_gil, 1u << 20) X(interp_modules, 1u << 20) \
-    X(interp_generation, 1u << 20) \
-    X(gil_enabled, 1u << 20) X(gil_holder, 1u << 20) X(gil_locked, 1u << 20) \
-    X(thread_next, 4096) X(thread_interp, 4096) X(thread_frame, 4096) X(cframe_current, 4096) X(cframe_previous, 4096) \
-    X(thread_ident, 4096) X(thread_native, 4096) \
-    X(thread_serial, 4096) X(thread_status, 4096) X(status_mask, ~0u) X(status_alive, ~0u) X(thread_base, 4096) \
-    X(frame_size, 512) X(frame_previous, 512) X(frame_code, 512) X(frame_instr, 512) X(frame_owner, 512) X(frame_tlbc, 512) X(frame_entry, 512) \
-    X(code_filename, 512) X(code_name, 512) X(code_qualname, 512) X(code_firstline, 512) X(code_linetable, 512) X(code_traceable, 512) \
-    X(code_bytes, 512) X(code_units, 512) X(code_version, 512) X(code_tlbc, 512) \
-    X(object_type, 64) X(type_name, 512) X(type_basicsize, 512) X(type_dictoffset, 512) X(type_keys, 4096) \
-    X(str_length, 128) X(str_state, 128) X(str_ascii, 128) X(str_compact, 128) X(str_kind_shift, 32) X(str_is_compact, ~0u) X(str_is_ascii, ~0u) \
-    X(bytes_size, 128) X(bytes_data, 128) X(dict_keys, 128) X(dict_values, 128) X(long_digits, 128) X(module_dict, 128) \
-    X(runtime_gc, 1u << 20) X(interp_gc, 1u << 20) X(gc_collecting, 4096) X(gc_frame, 4096) X(gc_stats, 4096) X(gc_young, 64) X(gc_old, 64) \
-    X(status_attached, ~0u) X(thread_exception, 4096) X(frame_locals, 512) \
-    X(code_consts, 512) X(code_names, 512) X(code_locals, 512) X(code_cells, 512) X(code_free, 512) X(code_string, 512) X(tuple_items, 128) \
-    X(opcodes, 255) \
-    X(task_coro, 512) X(task_name, 512) X(gen_frame, 512) X(gen_state, 512) X(gen_awaits, ~0u) X(frame_stack, 512) X(awaited, 64) \
-    X(lines_form, 8) X(instr_form, 8) X(attrs_form, 8)
+    /* _PyRuntimeState */ \
+    X(runtime_head, 1u << 20, {8, 32}, {11, 40}, {13, 632}, {14, 808}, {15, 936}) \
+    X(runtime_gil, 1u << 20, {8, 1152}, {9, 352}, {11, 360}, {12, PYPROF__NO}) \
+    X(runtime_gc, 1u << 20, {8, 344}, {9, PYPROF__NO}) \
+    /* PyInterpreterState */ \
+    X(interp_next, 1u << 20, {8, 0}, {13, 7264}, {14, 7272}, {15, 7264}) \
+    X(interp_id, 1u << 20, {8, 16}, {9, 24}, {11, 48}, {12, 8}, {13, 7272}, {14, 7280}, {15, 7272}) \
+    X(interp_threads, 1u << 20, {8, 8}, {11, 16}, {12, 72}, {13, 7344}, {15, 7336}) \
+    X(interp_gil, 1u << 20, {12, 384}, {13, 16}) \
+    X(interp_own_gil, 1u << 20, {12, 1040}, {13, 7752}, {14, 7784}, {15, 7736}, {113, 7760}, {114, 7808}, {115, 7736}) \
+    X(interp_modules, 1u << 20, {8, 56}, {9, 856}, {11, 888}, {12, 944}, {13, 7656}, {14, 7688}, {15, 7592}, \
+      {113, 7664}, {114, 7712}, {115, 7592}) \
+    X(interp_generation, 1u << 20, {14, 7992}, {15, 7944}, {114, 8024}, {115, 7952})   /* of code objects */ \
+    X(interp_gc, 1u << 20, {9, 616}, {11, 648}, {12, 112}, {13, 7400}, {14, 7408}, {15, 7400}) \
+    /* struct _gil_runtime_state */ \
+    X(gil_enabled, 1u << 20, {113, 0}) \
+    X(gil_holder, 1u << 20, {8, 8}, {113, 16}) \
+    X(gil_locked, 1u << 20, {8, 16}, {113, 24}) \
+    /* struct _gc_runtime_state. gc_stats: collections so far, of three generations; from 3.15 on a pointer to rings of so many \
+       entries for the young and for each of the old */ \
+    X(gc_collecting, 4096, {8, 200}, {14, 192}, {15, 112}) \
+    X(gc_frame, 4096, {15, 120}) \
+    X(gc_stats, 4096, {8, 128}, {14, 120}, {15, 104}) \
+    X(gc_young, 64, {15, 11}, {115, 1}) \
+    X(gc_old, 64, {15, 3}, {115, 1}) \
+    /* PyThreadState. thread_frame: a frame, in 3.11 and 3.12 a _PyCFrame. The status: an alive thread's, and the bit of one that \
+       is attached, where the GIL does not tell */ \
+    X(thread_next, 4096, {8, 8}) \
+    X(thread_interp, 4096, {8, 16}) \
+    X(thread_frame, 4096, {8, 24}, {11, 56}, {13, 72}) \
+    X(thread_ident, 4096, {8, 176}, {11, 152}, {12, 136}, {13, 152}, {15, 176}) \
+    X(thread_native, 4096, {11, 160}, {12, 144}, {13, 160}, {15, 184}) \
+    X(thread_serial, 4096, {8, 256}, {11, 240}, {12, 224}, {15, 248}) \
+    X(thread_status, 4096, {11, 24}, {13, 32}) \
+    X(status_mask, ~0u, {8, 0}, {11, 1}, {12, 0xe1}, {13, 0x1c1}, {14, 0xe1}) \
+    X(status_alive, ~0u, {8, 0}, {11, 1}) \
+    X(status_attached, ~0u, {113, 0x10}) \
+    X(thread_base, 4096, {15, 80}) \
+    X(thread_exception, 4096, {8, 88}, {11, 96}, {13, 112}, {15, 136}) \
+    X(cframe_current, 4096, {11, 8}, {12, 0}, {13, PYPROF__NO}) \
+    X(cframe_previous, 4096, {11, 16}, {12, 8}, {13, PYPROF__NO}) \
+    /* PyFrameObject, from 3.11 on _PyInterpreterFrame. frame_stack: a pointer into its value stack; awaited: how far below it \
+       lies what a coroutine awaits (_PyGen_yf in Objects/genobject.c) */ \
+    X(frame_size, 512, {8, 120}, {10, 112}, {11, 80}, {14, 88}) \
+    X(frame_previous, 512, {8, 24}, {11, 48}, {12, 8}) \
+    X(frame_code, 512, {8, 32}, {12, 0}) \
+    X(frame_instr, 512, {8, 104}, {10, 96}, {11, 56}) \
+    X(frame_owner, 512, {11, 69}, {12, 70}, {14, 74}, {114, 78}) \
+    X(frame_tlbc, 512, {114, 72}) \
+    X(frame_entry, 512, {11, 68}, {12, PYPROF__NO}) \
+    X(frame_locals, 512, {8, 360}, {10, 352}, {11, 72}, {14, 80}) \
+    X(frame_stack, 512, {14, 64}) \
+    X(awaited, 64, {14, 8}, {15, 16}) \
+    /* PyCodeObject. code_locals: from 3.11 on the names of all variables; code_string: a bytes object; code_units: \
+       how many two-byte units of bytecode it has */ \
+    X(code_filename, 512, {8, 104}, {11, 112}, {113, 128}) \
+    X(code_name, 512, {8, 112}, {11, 120}, {113, 136}) \
+    X(code_qualname, 512, {11, 128}, {113, 144}) \
+    X(code_firstline, 512, {8, 40}, {11, 72}, {12, 68}, {113, 84}) \
+    X(code_linetable, 512, {8, 120}, {11, 136}, {113, 152}) \
+    X(code_traceable, 512, {11, 168}, {12, 176}, {13, 184}, {14, 192}, {113, 200}, {114, 208}) \
+    X(code_bytes, 512, {11, 184}, {12, 192}, {13, 200}, {14, 208}, {113, 216}, {114, 232}) \
+    X(code_units, 512, {11, 16}, {113, 32}) \
+    X(code_version, 512, {12, 92}, {113, 108}) \
+    X(code_tlbc, 512, {114, 224}) \
+    X(code_consts, 512, {8, 56}, {11, 24}, {113, 40}) \
+    X(code_names, 512, {8, 64}, {11, 32}, {113, 48}) \
+    X(code_locals, 512, {8, 72}, {11, 96}, {113, 112}) \
+    X(code_cells, 512, {8, 88}, {11, PYPROF__NO}) \
+    X(code_free, 512, {8, 80}, {11, PYPROF__NO}) \
+    X(code_string, 512, {8, 48}, {11, PYPROF__NO}) \
+    /* objects */ \
+    X(object_type, 64, {8, 8}, {113, 24}) \
+    X(type_name, 512, {8, 24}, {113, 40}) \
+    X(type_basicsize, 512, {8, 32}, {113, 48}) \
+    X(type_dictoffset, 512, {8, 288}, {113, 304}) \
+    X(type_keys, 4096, {8, 872}, {9, 864}, {10, 872}, {12, 880}, {15, 888}, {113, 896}, {115, 904}) \
+    X(str_length, 128, {8, 16}, {113, 32}) \
+    X(str_state, 128, {8, 32}, {113, 48}) \
+    X(str_ascii, 128, {8, 48}, {12, 40}, {113, 56}) \
+    X(str_compact, 128, {8, 72}, {12, 56}, {113, 72}) \
+    X(str_kind_shift, 32, {8, 2}, {114, 8})   /* in the state */ \
+    X(str_is_compact, ~0u, {8, 0x20}, {114, 0x800}) \
+    X(str_is_ascii, ~0u, {8, 0x40}, {114, 0x1000}) \
+    X(bytes_size, 128, {8, 16}, {113, 32}) \
+    X(bytes_data, 128, {8, 32}, {113, 48}) \
+    X(tuple_items, 128, {8, 24}, {14, 32}, {113, 40}, {114, 48}) \
+    X(long_digits, 128, {8, 24}, {113, 40}) \
+    X(dict_keys, 128, {8, 32}, {113, 48}) \
+    X(dict_values, 128, {8, 40}, {113, 56}) \
+    X(module_dict, 128, {8, 16}, {113, 32}) \
+    /* asyncio: a Task (TaskObj in Modules/_asynciomodule.c; from 3.14 on its own table tells), a coroutine, and its state when it \
+       awaits (FRAME_SUSPENDED_YIELD_FROM) */ \
+    X(task_coro, 512, {12, 136}, {13, 120}, {14, PYPROF__NO}, {113, 136}, {114, PYPROF__NO}) \
+    X(task_name, 512, {12, 144}, {13, 128}, {14, PYPROF__NO}, {113, 144}, {114, PYPROF__NO}) \
+    X(gen_frame, 512, {12, 72}, {113, 88}) \
+    X(gen_state, 512, {12, 67}, {113, 83}) \
+    X(gen_awaits, ~0u, {12, 0xff}, {15, 2}) \
+    /* what differs in kind */ \
+    X(opcodes, 255, {8, 8}, {9, 9}, {10, 10}, {11, 11}, {12, 12}, {13, 13}, {14, 14}, {15, 15})   /* whose opcodes */ \
+    X(lines_form, 8, {8, PYPROF__LINES_LNOTAB}, {10, PYPROF__LINES_310}, {11, PYPROF__LINES_LOCATIONS}) \
+    X(instr_form, 8, {8, PYPROF__INSTR_BYTES}, {10, PYPROF__INSTR_UNITS}, {11, PYPROF__INSTR_POINTER}) \
+    X(attrs_form, 8, {8, PYPROF__ATTRS_DICT}, {11, PYPROF__ATTRS_311}, {12, PYPROF__ATTRS_312}, {13, PYPROF__ATTRS_INLINE})
 
 typedef struct {
-#define PYPROF__X(field, most) uint32_t field;
+#define PYPROF__X(field, most, ...) uint32_t field;
     PYPROF__FIELDS(PYPROF__X)
 #undef PYPROF__X
 } pyprof__layout;
 
-static const struct { const char *name; uint32_t most; } pyprof__fields[] = {
-#define PYPROF__X(field, most) { #field, most },
+typedef struct { uint32_t since, value; } pyprof__since;   // since 0: no more
+
+static const struct { const char *name; uint32_t most; pyprof__since history[16]; } pyprof__fields[] = {
+#define PYPROF__X(field, most, ...) { #field, most, { __VA_ARGS__ } },
     PYPROF__FIELDS(PYPROF__X)
 #undef PYPROF__X
 };
 
-#define PYPROF__N PYPROF__NO
-// Sources: offsetof() over each version's own Include/ headers (pycore_runtime.h, pycore_interp.h, pystate.h,
-// frameobject.h or pycore_frame.h, code.h, unicodeobject.h, object.h, pycore_dict.h), x86-64 and aarch64 alike.
-// Columns, line by line: runtime: head gil; interp: next id threads gil modules code-generation; gil: enabled holder locked
-//                        thread: next interp frame cframe (its current, previous) ident native serial status mask alive base
-//                        frame:  size previous code instr owner tlbc is_entry
-//                        code:   filename name qualname firstline linetable traceable bytes units version tlbc
-//                        object and type: type name basicsize dictoffset keys
-//                        str: length state ascii compact shift is_compact is_ascii; bytes; dict; long; module
-//                        collector: its place in the runtime (3.8) or the interpreter; in it: collecting, frame, statistics (young, old:
-//                        how many entries, behind a pointer); status bit attached (where the GIL does not tell), exception, locals
-//                        code:   consts names locals(plus)names cellvars freevars code (a bytes object); tuple's items; whose opcodes
-//                        asyncio: coro and name of a Task (FutureObj_HEAD and TaskObj in Modules/_asynciomodule.c); coroutines: frame
-//                        state state-when-it-awaits (FRAME_SUSPENDED_YIELD_FROM); a frame's stack pointer (not an index), and how far
-//                        below what is awaited lies (_PyGen_yf in Objects/genobject.c); forms
-static const struct { uint32_t version, free_threaded; pyprof__layout at; } pyprof__layouts[] = {
-    { 0x0308, 0, { 32, 1152,   0, 16, 8, PYPROF__N, 56, PYPROF__N,   PYPROF__N, 8, 16,
-        8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
-        120, 24, 32, 104, PYPROF__N, PYPROF__N, PYPROF__N,
-        104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
-        8, 24, 32, 288, 872,
-        16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
-        344, PYPROF__N, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 360,
-        56, 64, 72, 88, 80, 48, 24, 8,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
-        PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
-    { 0x0309, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856, PYPROF__N,   PYPROF__N, 8, 16,
-        8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
-        120, 24, 32, 104, PYPROF__N, PYPROF__N, PYPROF__N,
-        104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
-        8, 24, 32, 288, 864,
-        16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
-        PYPROF__N, 616, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 360,
-        56, 64, 72, 88, 80, 48, 24, 9,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
-        PYPROF__LINES_LNOTAB, PYPROF__INSTR_BYTES, PYPROF__ATTRS_DICT } },
-    { 0x030a, 0, { 32, 352,    0, 24, 8, PYPROF__N, 856, PYPROF__N,   PYPROF__N, 8, 16,
-        8, 16, 24, PYPROF__N, PYPROF__N, 176, PYPROF__N, 256, PYPROF__N, 0, 0, PYPROF__N,
-        112, 24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N,
-        104, 112, PYPROF__N, 40, 120, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
-        8, 24, 32, 288, 872,
-        16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
-        PYPROF__N, 616, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 88, 352,
-        56, 64, 72, 88, 80, 48, 24, 10,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
-        PYPROF__LINES_310, PYPROF__INSTR_UNITS, PYPROF__ATTRS_DICT } },
-    { 0x030b, 0, { 40, 360,    0, 48, 16, PYPROF__N, 888, PYPROF__N,   PYPROF__N, 8, 16,
-        8, 16, 56, 8, 16, 152, 160, 240, 24, 1, 1, PYPROF__N,
-        80, 48, 32, 56, 69, PYPROF__N, 68,
-        112, 120, 128, 72, 136, 168, 184, 16, PYPROF__N, PYPROF__N,
-        8, 24, 32, 288, 872,
-        16, 32, 48, 72, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
-        PYPROF__N, 648, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 96, 72,
-        24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 11,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
-        PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_311 } },
-    { 0x030c, 0, { 40, PYPROF__N,   0, 8, 72, 384, 944, PYPROF__N,   PYPROF__N, 8, 16,
-        8, 16, 56, 0, 8, 136, 144, 224, 24, 0xe1, 1, PYPROF__N,
-        80, 8, 0, 56, 70, PYPROF__N, PYPROF__N,
-        112, 120, 128, 68, 136, 176, 192, 16, 92, PYPROF__N,
-        8, 24, 32, 288, 880,
-        16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
-        PYPROF__N, 112, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 96, 72,
-        24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 12,
-        136, 144, 72, 67, 0xff, PYPROF__N, PYPROF__N,
-        PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_312 } },
-    { 0x030d, 0, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7656, PYPROF__N,   PYPROF__N, 8, 16,
-        8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
-        80, 8, 0, 56, 70, PYPROF__N, PYPROF__N,
-        112, 120, 128, 68, 136, 184, 200, 16, 92, PYPROF__N,
-        8, 24, 32, 288, 880,
-        16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
-        PYPROF__N, 7400, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, PYPROF__N, 112, 72,
-        24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 24, 13,
-        120, 128, 72, 67, 0xff, PYPROF__N, PYPROF__N,
-        PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
-    { 0x030e, 0, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7688, 7992,   PYPROF__N, 8, 16,
-        8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
-        88, 8, 0, 56, 74, PYPROF__N, PYPROF__N,
-        112, 120, 128, 68, 136, 192, 208, 16, 92, PYPROF__N,
-        8, 24, 32, 288, 880,
-        16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
-        PYPROF__N, 7408, 192, PYPROF__N, 120, PYPROF__N, PYPROF__N, PYPROF__N, 112, 80,
-        24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 32, 14,
-        PYPROF__N, PYPROF__N, 72, 67, 0xff, 64, 8,
-        PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
-    { 0x030f, 0, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592, 7944,   PYPROF__N, 8, 16,
-        8, 16, 72, PYPROF__N, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
-        88, 8, 0, 56, 74, PYPROF__N, PYPROF__N,
-        112, 120, 128, 68, 136, 192, 208, 16, 92, PYPROF__N,
-        8, 24, 32, 288, 888,
-        16, 32, 40, 56, 2, 0x20, 0x40,   16, 32,   32, 40,   24,   16,
-        PYPROF__N, 7400, 112, 120, 104, 11, 3, PYPROF__N, 136, 80,
-        24, 32, 96, PYPROF__N, PYPROF__N, PYPROF__N, 32, 15,
-        PYPROF__N, PYPROF__N, 72, 67, 2, 64, 16,
-        PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
-    { 0x030d, 1, { 632, PYPROF__N,   7264, 7272, 7344, 16, 7664, PYPROF__N,   0, 16, 24,
-        8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0x1c1, 1, PYPROF__N,
-        80, 8, 0, 56, 70, PYPROF__N, PYPROF__N,
-        128, 136, 144, 84, 152, 200, 216, 32, 108, PYPROF__N,
-        24, 40, 48, 304, 896,
-        32, 48, 56, 72, 2, 0x20, 0x40,   32, 48,   48, 56,   40,   32,
-        PYPROF__N, 7400, 200, PYPROF__N, 128, PYPROF__N, PYPROF__N, 0x10, 112, 72,
-        40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 40, 13,
-        136, 144, 88, 83, 0xff, PYPROF__N, PYPROF__N,
-        PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
-    { 0x030e, 1, { 808, PYPROF__N,   7272, 7280, 7344, 16, 7712, 8024,   0, 16, 24,
-        8, 16, 72, PYPROF__N, PYPROF__N, 152, 160, 224, 32, 0xe1, 1, PYPROF__N,
-        88, 8, 0, 56, 78, 72, PYPROF__N,
-        128, 136, 144, 84, 152, 208, 232, 32, 108, 224,
-        24, 40, 48, 304, 896,
-        32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,
-        PYPROF__N, 7408, 192, PYPROF__N, 120, PYPROF__N, PYPROF__N, 0x10, 112, 80,
-        40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 48, 14,
-        PYPROF__N, PYPROF__N, 88, 83, 0xff, 64, 8,
-        PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
-    { 0x030f, 1, { 936, PYPROF__N,   7264, 7272, 7336, 16, 7592, 7952,   0, 16, 24,
-        8, 16, 72, PYPROF__N, PYPROF__N, 176, 184, 248, 32, 0xe1, 1, 80,
-        88, 8, 0, 56, 78, 72, PYPROF__N,
-        128, 136, 144, 84, 152, 208, 232, 32, 108, 224,
-        24, 40, 48, 304, 904,
-        32, 48, 56, 72, 8, 0x800, 0x1000,   32, 48,   48, 56,   40,   32,
-        PYPROF__N, 7400, 112, 120, 104, 1, 1, 0x10, 136, 80,
-        40, 48, 112, PYPROF__N, PYPROF__N, PYPROF__N, 48, 15,
-        PYPROF__N, PYPROF__N, 88, 83, 2, 64, 16,
-        PYPROF__LINES_LOCATIONS, PYPROF__INSTR_POINTER, PYPROF__ATTRS_INLINE } },
+// Where the interpreter's own table, _Py_DebugOffsets (Include/internal/pycore_debug_offsets.h), keeps them: bytes from its
+// start. It is the first thing in _PyRuntime and starts with "xdebugpy". Its words for the GIL count from the interpreter.
+enum { PYPROF__TABLE_SINCE = 0x030d0000 };
+enum { PYPROF__OFFSETS_VERSION = 8, PYPROF__OFFSETS_FREE_THREADED = 16, PYPROF__OFFSETS_SIZE = 888 };
+static const struct { uint32_t field; pyprof__since history[8]; } pyprof__positions[] = {
+#define PYPROF__FIELD(field) (uint32_t)(offsetof(pyprof__layout, field) / sizeof(uint32_t))
+#define PYPROF__X(field, ...) { PYPROF__FIELD(field), { __VA_ARGS__ } },
+    PYPROF__X(runtime_head, {13, 40})
+    PYPROF__X(interp_next, {13, 64})
+    PYPROF__X(interp_id, {13, 56})
+    PYPROF__X(interp_threads, {13, 72})
+    PYPROF__X(interp_gil, {13, 112}, {14, 120})
+    PYPROF__X(interp_own_gil, {13, 120}, {14, 128})
+    PYPROF__X(interp_modules, {13, 88}, {14, 96})
+    PYPROF__X(interp_generation, {14, 160})
+    PYPROF__X(interp_gc, {13, 80}, {14, 88})
+    PYPROF__X(gil_enabled, {13, 128}, {14, 136})
+    PYPROF__X(gil_holder, {13, 144}, {14, 152})
+    PYPROF__X(gil_locked, {13, 136}, {14, 144})
+    PYPROF__X(gc_collecting, {13, 576}, {14, 656}, {15, 760})
+    PYPROF__X(gc_frame, {15, 768})
+    PYPROF__X(gc_stats, {15, 784})
+    PYPROF__X(thread_next, {13, 168}, {14, 192})
+    PYPROF__X(thread_interp, {13, 176}, {14, 200})
+    PYPROF__X(thread_frame, {13, 184}, {14, 208})
+    PYPROF__X(thread_ident, {13, 192}, {14, 216}, {15, 240})
+    PYPROF__X(thread_native, {13, 200}, {14, 224}, {15, 248})
+    PYPROF__X(thread_status, {13, 216}, {14, 240}, {15, 264})
+    PYPROF__X(thread_base, {15, 216})
+    PYPROF__X(thread_exception, {15, 288})
+    PYPROF__X(frame_size, {13, 224}, {14, 248}, {15, 312})
+    PYPROF__X(frame_previous, {13, 232}, {14, 256}, {15, 320})
+    PYPROF__X(frame_code, {13, 240}, {14, 264}, {15, 328})
+    PYPROF__X(frame_instr, {13, 248}, {14, 272}, {15, 336})
+    PYPROF__X(frame_owner, {13, 264}, {14, 288}, {15, 352})
+    PYPROF__X(frame_tlbc, {14, 304}, {15, 368})
+    PYPROF__X(frame_locals, {13, 256}, {14, 280}, {15, 344})
+    PYPROF__X(frame_stack, {14, 296}, {15, 360})
+    PYPROF__X(code_filename, {13, 280}, {14, 320}, {15, 384})
+    PYPROF__X(code_name, {13, 288}, {14, 328}, {15, 392})
+    PYPROF__X(code_qualname, {13, 296}, {14, 336}, {15, 400})
+    PYPROF__X(code_firstline, {13, 312}, {14, 352}, {15, 416})
+    PYPROF__X(code_linetable, {13, 304}, {14, 344}, {15, 408})
+    PYPROF__X(code_bytes, {13, 344}, {14, 384}, {15, 448})
+    PYPROF__X(code_units, {13, 416}, {14, 464}, {15, 560})
+    PYPROF__X(code_tlbc, {14, 392}, {15, 456})
+    PYPROF__X(code_locals, {13, 328}, {14, 368}, {15, 432})
+    PYPROF__X(object_type, {13, 360}, {14, 408}, {15, 472})
+    PYPROF__X(type_name, {13, 376}, {14, 424}, {15, 488})
+    PYPROF__X(type_basicsize, {15, 512})
+    PYPROF__X(type_dictoffset, {15, 520})
+    PYPROF__X(type_keys, {15, 536})
+    PYPROF__X(str_length, {13, 552}, {14, 632}, {15, 728})
+    PYPROF__X(str_state, {13, 544}, {14, 624}, {15, 720})
+    PYPROF__X(str_ascii, {13, 560}, {14, 640}, {15, 736})
+    PYPROF__X(str_compact, {15, 744})
+    PYPROF__X(bytes_size, {13, 520}, {14, 600}, {15, 696})
+    PYPROF__X(bytes_data, {13, 528}, {14, 608}, {15, 704})
+    PYPROF__X(tuple_items, {13, 408}, {14, 456}, {15, 552})
+    PYPROF__X(long_digits, {13, 504}, {14, 584}, {15, 680})
+    PYPROF__X(dict_keys, {13, 456}, {14, 536}, {15, 632})
+    PYPROF__X(dict_values, {13, 464}, {14, 544}, {15, 640})
+    PYPROF__X(gen_frame, {14, 680}, {15, 808})
+    PYPROF__X(gen_state, {14, 688}, {15, 816})
+#undef PYPROF__X
 };
 
-// Where the interpreter's own table, _Py_DebugOffsets (Include/internal/pycore_debug_offsets.h), keeps each of them:
-// bytes from its start, the same columns. It is the first thing in _PyRuntime and starts with "xdebugpy".
-static const struct { uint32_t version, size, gil; pyprof__layout at; } pyprof__debug_offsets[] = {
-    { 0x030d, 584, 120, { 40, PYPROF__N,   64, 56, 72, 112, 88, PYPROF__N,   128, 144, 136,
-        168, 176, 184, PYPROF__N, PYPROF__N, 192, 200, PYPROF__N, 216, PYPROF__N, PYPROF__N, PYPROF__N,
-        224, 232, 240, 248, 264, PYPROF__N, PYPROF__N,
-        280, 288, 296, 312, 304, PYPROF__N, 344, 416, PYPROF__N, PYPROF__N,
-        360, 376, PYPROF__N, PYPROF__N, PYPROF__N,
-        552, 544, 560, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,   520, 528,   456, 464,   504,
-        PYPROF__N,
-        PYPROF__N, 80, 576, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, 256,
-        PYPROF__N, PYPROF__N, 328, PYPROF__N, PYPROF__N, PYPROF__N, 408, PYPROF__N,
-        PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,
-        PYPROF__N, PYPROF__N, PYPROF__N } },
-    { 0x030e, 760, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96, 160,   136, 152, 144,
-        192, 200, 208, PYPROF__N, PYPROF__N, 216, 224, PYPROF__N, 240, PYPROF__N, PYPROF__N, PYPROF__N,
-        248, 256, 264, 272, 288, 304, PYPROF__N,
-        320, 328, 336, 352, 344, PYPROF__N, 384, 464, PYPROF__N, 392,
-        408, 424, PYPROF__N, PYPROF__N, PYPROF__N,
-        632, 624, 640, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N,   600, 608,   536, 544,   584,
-        PYPROF__N,
-        PYPROF__N, 88, 656, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, PYPROF__N, 280,
-        PYPROF__N, PYPROF__N, 368, PYPROF__N, PYPROF__N, PYPROF__N, 456, PYPROF__N,
-        PYPROF__N, PYPROF__N, 680, 688, PYPROF__N, 296, PYPROF__N,
-        PYPROF__N, PYPROF__N, PYPROF__N } },
-    { 0x030f, 888, 128, { 40, PYPROF__N,   64, 56, 72, 120, 96, 160,   136, 152, 144,
-        192, 200, 208, PYPROF__N, PYPROF__N, 240, 248, PYPROF__N, 264, PYPROF__N, PYPROF__N, 216,
-        312, 320, 328, 336, 352, 368, PYPROF__N,
-        384, 392, 400, 416, 408, PYPROF__N, 448, 560, PYPROF__N, 456,
-        472, 488, 512, 520, 536,
-        728, 720, 736, 744, PYPROF__N, PYPROF__N, PYPROF__N,   696, 704,   632, 640,   680,
-        PYPROF__N,
-        PYPROF__N, 88, 760, 768, 784, PYPROF__N, PYPROF__N, PYPROF__N, 288, 344,
-        PYPROF__N, PYPROF__N, 432, PYPROF__N, PYPROF__N, PYPROF__N, 552, PYPROF__N,
-        PYPROF__N, PYPROF__N, 808, 816, PYPROF__N, 360, PYPROF__N,
-        PYPROF__N, PYPROF__N, PYPROF__N } },
+// A field that the table lacks moves along with a neighbour that it has.
+static const struct { uint32_t field, with; } pyprof__neighbours[] = {
+#define PYPROF__X(field, with) { PYPROF__FIELD(field), PYPROF__FIELD(with) },
+    PYPROF__X(gc_stats, gc_collecting)
+    PYPROF__X(code_traceable, code_bytes)
+    PYPROF__X(str_compact, str_ascii)
+    PYPROF__X(module_dict, object_type)
+#undef PYPROF__X
 };
-#undef PYPROF__N
 
 // In a type, as far from its dictoffset in all versions (Include/cpython/object.h), and two of its flags: its
 // instances have a dict that the interpreter keeps for them (from 3.11 on), its instances are types.
@@ -3295,68 +3295,70 @@ static void pyprof__layout_scopes(const pyprof__layout *layout, uint64_t frame, 
     *builtins = layout->attrs_form == PYPROF__ATTRS_DICT ? *globals - 8 : *globals + 8;
 }
 
-enum { PYPROF__TABLE_SINCE = 0x030d0000 };
-enum { PYPROF__OFFSETS_VERSION = 8, PYPROF__OFFSETS_FREE_THREADED = 16, PYPROF__OFFSETS_SIZE = 888 };
-
 // sizeof(_PyRuntimeState) tells the version of an interpreter without symbols. From 3.13 on the table tells.
 static const struct { uint32_t size, version; } pyprof__runtime_sizes[] = {
     { 1464, 0x0308 }, { 656, 0x0309 }, { 672, 0x030a }, { 166688, 0x030b }, { 459944, 0x030c },
 };
 
-// What follows from other offsets and is in no table.
-static void pyprof__layout_derive(pyprof__layout *layout, uint32_t base_gil)
+static uint32_t pyprof__value_in(const pyprof__since *history, size_t count, uint32_t minor, int free_threaded)   // in 3.minor
 {
-    uint32_t header = layout->object_type + 8;   // sizeof(PyObject)
-    layout->gil_holder -= base_gil;
-    layout->gil_locked -= base_gil;
-    if (layout->gil_enabled != PYPROF__NO) layout->gil_enabled -= base_gil;
-    layout->str_compact = layout->str_ascii + 16;
-    layout->module_dict = header;
-    layout->code_traceable = layout->code_bytes - (layout->code_tlbc != PYPROF__NO ? 24 : 16);
-    if (layout->gc_young == PYPROF__NO) layout->gc_stats = layout->gc_collecting - 72;   // of three generations, just before it
+    uint32_t value = PYPROF__NO;
+    size_t i;
+    for (i = 0; i < count && history[i].since; i++)
+        if (history[i].since <= minor || (free_threaded && history[i].since > 100 && history[i].since <= 100 + minor)) value = history[i].value;
+    return value;
 }
 
-// Overwrites a row's offsets with the interpreter's own. 1 = all of them are plausible.
-static int pyprof__layout_refine(pyprof__layout *layout, const pyprof__layout *positions, uint32_t gil, int free_threaded, const char *table,
-                                 size_t *bad)
+static uint32_t pyprof__position(size_t i, uint32_t minor)   // in the table, of pyprof__positions[i].field
 {
-    uint32_t *to = (uint32_t *)(void *)layout;
-    const uint32_t *from = (const uint32_t *)(const void *)positions;
+    return pyprof__value_in(pyprof__positions[i].history, PYPROF__COUNT(pyprof__positions[i].history), minor, 0);
+}
+
+// Overwrites a row's offsets with the interpreter's own. PYPROF__NO = all are plausible, else the number of the field that is not.
+static uint32_t pyprof__layout_refine(pyprof__layout *layout, uint32_t minor, const char *table)
+{
+    const pyprof__layout row = *layout;
+    const uint32_t *was = (const uint32_t *)(const void *)&row;
+    unsigned char told[PYPROF__COUNT(pyprof__fields)];
+    uint32_t *to = (uint32_t *)(void *)layout, field, with, at;
     uint64_t value;
     size_t i;
-    for (i = 0; i < PYPROF__COUNT(pyprof__fields); i++) {
-        if (from[i] == PYPROF__NO || to[i] == PYPROF__NO) continue;   // tlbc and enabled: only in free-threaded builds
-        memcpy(&value, table + from[i], sizeof value);
-        if (value > pyprof__fields[i].most) { *bad = i; return 0; }
-        to[i] = (uint32_t)value;
+    memset(told, 0, sizeof told);
+    for (i = 0; i < PYPROF__COUNT(pyprof__positions); i++) {
+        field = pyprof__positions[i].field;
+        at = pyprof__position(i, minor);
+        if (at == PYPROF__NO || was[field] == PYPROF__NO) continue;   // tlbc and enabled: only in free-threaded builds
+        memcpy(&value, table + at, sizeof value);
+        if (value > pyprof__fields[field].most) return field;
+        to[field] = (uint32_t)value;
+        told[field] = 1;
     }
-    (void)free_threaded;
-    memcpy(&value, table + gil, sizeof value);
-    if (value > layout->gil_holder || value > layout->gil_locked) { *bad = offsetof(pyprof__layout, gil_holder) / 4; return 0; }
-    pyprof__layout_derive(layout, (uint32_t)value);
-    return 1;
+    for (i = 0; i < PYPROF__COUNT(pyprof__neighbours); i++) {
+        field = pyprof__neighbours[i].field;
+        with = pyprof__neighbours[i].with;
+        if (was[field] != PYPROF__NO && !told[field]) to[field] += to[with] - was[with];
+    }
+    if (layout->interp_own_gil > layout->gil_holder || layout->interp_own_gil > layout->gil_locked) return PYPROF__FIELD(gil_holder);
+    layout->gil_holder -= layout->interp_own_gil;
+    layout->gil_locked -= layout->interp_own_gil;
+    if (layout->gil_enabled != PYPROF__NO) layout->gil_enabled -= layout->interp_own_gil;
+    return PYPROF__NO;
 }
 
 // version: PY_VERSION_HEX. table: the interpreter's own offsets, or NULL before 3.13.
 static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t version, int free_threaded, const char *table)
 {
-    size_t i, bad = 0;
-    int found = 0;
-    for (i = 0; i < PYPROF__COUNT(pyprof__layouts); i++) {
-        if (pyprof__layouts[i].version != version >> 16 || (int)pyprof__layouts[i].free_threaded != free_threaded) continue;
-        *layout = pyprof__layouts[i].at;
-        found = 1;
-    }
-    if (!found)
-        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "CPython %u.%u%s is not supported: pyprof %s knows 3.8 to 3.15",
-                            version >> 24, version >> 16 & 255u, free_threaded ? " (free-threaded)" : "", PYPROF_VERSION_STRING);
-    for (i = 0; table && i < PYPROF__COUNT(pyprof__debug_offsets); i++) {
-        if (pyprof__debug_offsets[i].version != version >> 16) continue;
-        if (!pyprof__layout_refine(layout, &pyprof__debug_offsets[i].at, pyprof__debug_offsets[i].gil, free_threaded, table, &bad))
-            return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "the offset table of this CPython %u.%u makes no sense: %s",
-                                version >> 24, version >> 16 & 255u, pyprof__fields[bad].name);
-    }
-    return PYPROF_OK;
+    uint32_t minor = version >> 16 & 255u, *to = (uint32_t *)(void *)layout, bad;
+    size_t i;
+    if (version >> 16 < (free_threaded ? PYPROF__OLDEST_FREE_THREADED : PYPROF__OLDEST) || version >> 16 > PYPROF__NEWEST)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "CPython %u.%u%s is not supported: pyprof %s knows 3.%d to 3.%d", version >> 24, minor,
+                            free_threaded ? " (free-threaded)" : "", PYPROF_VERSION_STRING, PYPROF__OLDEST & 255, PYPROF__NEWEST & 255);
+    for (i = 0; i < PYPROF__COUNT(pyprof__fields); i++)
+        to[i] = pyprof__value_in(pyprof__fields[i].history, PYPROF__COUNT(pyprof__fields[i].history), minor, free_threaded);
+    bad = table ? pyprof__layout_refine(layout, minor, table) : PYPROF__NO;
+    if (bad == PYPROF__NO) return PYPROF_OK;
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "the offset table of this CPython %u.%u makes no sense: %s", version >> 24, minor,
+                        pyprof__fields[bad].name);
 }
 
 // ---- opcodes: their names and numbers, and what has to be known of them to tell what a call calls ----------------------

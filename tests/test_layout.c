@@ -3,8 +3,7 @@
 #define PYPROF_IMPLEMENTATION
 #include "../pyprof.h"
 
-enum { ROWS = sizeof pyprof__layouts / sizeof *pyprof__layouts, TABLES = sizeof pyprof__debug_offsets / sizeof *pyprof__debug_offsets,
-       FIELDS = sizeof pyprof__fields / sizeof *pyprof__fields };
+enum { FIELDS = sizeof pyprof__fields / sizeof *pyprof__fields, POSITIONS = sizeof pyprof__positions / sizeof *pyprof__positions };
 static const uint32_t missing = 0xffffffffu;
 
 static uint32_t field(const pyprof__layout *layout, size_t i) { return ((const uint32_t *)(const void *)layout)[i]; }
@@ -13,7 +12,7 @@ TEST(rows_are_complete)
 {
     static const char *const always[] = { "interp_next", "interp_id", "interp_threads", "thread_next", "thread_interp", "thread_ident", "frame_previous",
         "frame_code", "frame_instr", "frame_size", "code_filename", "code_name", "code_firstline", "code_linetable", "type_name", "str_length", "bytes_data" };
-    for (uint32_t minor = 8; minor <= 15; minor++)
+    for (uint32_t minor = 8; minor <= (PYPROF__NEWEST & 255); minor++)
         for (int free_threaded = 0; free_threaded <= (minor >= 13); free_threaded++) {
             pyprof__layout layout;
             CHECK_INT(pyprof__layout_choose(&layout, 0x03000000u | minor << 16, free_threaded, NULL), PYPROF_OK);
@@ -42,49 +41,51 @@ TEST(versions_not_known)
 }
 
 // A table as that version's interpreter has it: the row's own offsets, where its positions say.
-static void write_table(char *table, size_t t, const pyprof__layout *row, uint32_t gil)
+static void write_table(char *table, uint32_t minor, const pyprof__layout *row)
 {
-    uint64_t value = gil;
     memset(table, 0, PYPROF__OFFSETS_SIZE);
-    for (size_t i = 0; i < FIELDS; i++) {
-        uint32_t at = field(&pyprof__debug_offsets[t].at, i);
-        uint64_t own = field(row, i);
-        if (!strncmp(pyprof__fields[i].name, "gil_", 4)) own += gil;
-        if (at != missing && field(row, i) != missing) memcpy(table + at, &own, sizeof own);
+    for (size_t i = 0; i < POSITIONS; i++) {
+        uint32_t at = pyprof__position(i, minor);
+        uint64_t own = field(row, pyprof__positions[i].field);
+        if (!strncmp(pyprof__fields[pyprof__positions[i].field].name, "gil_", 4)) own += row->interp_own_gil;
+        if (at != missing && field(row, pyprof__positions[i].field) != missing) memcpy(table + at, &own, sizeof own);
     }
-    memcpy(table + pyprof__debug_offsets[t].gil, &value, sizeof value);
+}
+
+static void check_preferred(uint32_t minor, int free_threaded)
+{
+    static char table[PYPROF__OFFSETS_SIZE];
+    pyprof__layout row, layout;
+    uint32_t version = 0x03000000u | minor << 16;
+    uint64_t bad = 1u << 30;
+    CHECK_INT(pyprof__layout_choose(&row, version, free_threaded, NULL), PYPROF_OK);
+    write_table(table, minor, &row);
+    CHECK_INT(pyprof__layout_choose(&layout, version, free_threaded, table), PYPROF_OK);
+    for (size_t i = 0; i < FIELDS; i++) {
+        if (field(&layout, i) != field(&row, i)) printf("3.%u %s\n", minor, pyprof__fields[i].name);
+        CHECK_INT(field(&layout, i), field(&row, i));   // our row and the table say the same
+    }
+    for (size_t i = 0; i < POSITIONS; i++) {            // each field out of range, one after the other
+        uint32_t at = pyprof__position(i, minor);
+        if (at == missing || field(&row, pyprof__positions[i].field) == missing) continue;
+        CHECK(at + 8 <= PYPROF__OFFSETS_SIZE);
+        write_table(table, minor, &row);
+        memcpy(table + at, &bad, sizeof bad);
+        CHECK_INT(pyprof__layout_choose(&layout, version, free_threaded, table), PYPROF_ERR_UNSUPPORTED);
+        CHECK(strstr(pyprof_last_error(), pyprof__fields[pyprof__positions[i].field].name) != NULL);
+    }
+    row.thread_frame += 8;                              // an interpreter that differs from our row is right
+    row.object_type += 8;                               // and what follows from that is right, too
+    row.module_dict += 8;
+    write_table(table, minor, &row);
+    CHECK_INT(pyprof__layout_choose(&layout, version, free_threaded, table), PYPROF_OK);
+    CHECK(!memcmp(&layout, &row, sizeof row));
 }
 
 TEST(tables_are_preferred_and_checked)
 {
-    for (size_t t = 0; t < TABLES; t++)
-        for (int free_threaded = 0; free_threaded < 2; free_threaded++) {
-            static char table[PYPROF__OFFSETS_SIZE];
-            pyprof__layout row, layout;
-            uint32_t version = pyprof__debug_offsets[t].version << 16;
-            uint64_t bad = 1u << 30;
-            CHECK_INT(pyprof__layout_choose(&row, version, free_threaded, NULL), PYPROF_OK);
-            write_table(table, t, &row, 7000);
-            CHECK_INT(pyprof__layout_choose(&layout, version, free_threaded, table), PYPROF_OK);
-            for (size_t i = 0; i < FIELDS; i++) {
-                if (field(&layout, i) != field(&row, i)) printf("3.%u %s\n", version >> 16 & 255, pyprof__fields[i].name);
-                CHECK_INT(field(&layout, i), field(&row, i));   // our row and the table say the same
-            }
-            for (size_t i = 0; i < FIELDS; i++) {               // each field out of range, one after the other
-                uint32_t at = field(&pyprof__debug_offsets[t].at, i);
-                if (at == missing || field(&row, i) == missing) continue;
-                CHECK(at + 8 <= pyprof__debug_offsets[t].size);
-                write_table(table, t, &row, 7000);
-                memcpy(table + at, &bad, sizeof bad);
-                CHECK_INT(pyprof__layout_choose(&layout, version, free_threaded, table), PYPROF_ERR_UNSUPPORTED);
-                CHECK(strstr(pyprof_last_error(), pyprof__fields[i].name) != NULL);
-            }
-            write_table(table, t, &row, 7000);
-            row.thread_frame += 8;                              // an interpreter that differs from our row is right
-            write_table(table, t, &row, 7000);
-            CHECK_INT(pyprof__layout_choose(&layout, version, free_threaded, table), PYPROF_OK);
-            CHECK_INT(layout.thread_frame, row.thread_frame);
-        }
+    for (uint32_t minor = PYPROF__TABLE_SINCE >> 16 & 255; minor <= (PYPROF__NEWEST & 255); minor++)
+        for (int free_threaded = 0; free_threaded < 2; free_threaded++) check_preferred(minor, free_threaded);
 }
 
 TEST(tables_of_asyncio)   // as 3.14.10 and 3.15.2 have them, and a free-threaded 3.14
