@@ -72,7 +72,7 @@ HOST := $(filter $(BUILD)/host,$(CAN_BUILD))
 COMPILES := $(patsubst %,%.compiles,$(filter-out $(LIBRARIES) $(HOST),$(CAN_BUILD)))
 wanted = $(if $(T),$(shell (ls $(1); cat $(1)) | grep -qF -e '$(firstword $(subst [, ,$(subst :, ,$(T))))' && echo yes),yes)
 NEEDED_PY := $(BUILD)/libpyprof_test.so $(if $(call wanted,tests/py/test_oracle.py),$(BUILD)/oracle_host.so) $(if $(call wanted,tests/py/test_soak.py $(wildcard tests/soak/*.py)),$(SOAK)) \
-    $(if $(call wanted,tests/py/test_heap.py),$(HEAP)) $(if $(call wanted,tests/py/test_env.py tests/py/test_endings.py tests/py/test_workers.py),$(LIBRARIES)) \
+    $(if $(call wanted,$(wildcard tests/py/test_heap*.py)),$(HEAP)) $(if $(call wanted,tests/py/test_env.py tests/py/test_endings.py tests/py/test_workers.py),$(LIBRARIES)) \
     $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
 
 ifeq ($(MAKELEVEL),0)

@@ -1,4 +1,4 @@
-// libheap_count.so: what tests/py/test_heap.py holds the heap tracker against. An allocator for CPython's three domains
+// libheap_count.so: what tests/py/heap.py holds the heap tracker against. An allocator for CPython's three domains
 // that counts by itself, to lie below the tracker's hooks; and work that allocates: storms, threads that CPython does not
 // know, long lists of blocks. It knows nothing of how the tracker works. Functions that allocate in the domains MEM and
 // OBJ, or change hooks, want the GIL: call them through ctypes.PyDLL.

@@ -1,7 +1,6 @@
 """How stacks are captured: the three modes, what they do to the host, weights, starvation, reads that fail.
 
 Machines do other things too: what depends on the scheduler is compared within the run, or tried again (bind.near).
-The functions that call each other in known ways, and the search for stacks that cannot be, are test_record's.
 """
 import collections
 import contextlib
@@ -16,11 +15,9 @@ import threading
 import time
 
 import bind
-import test_record
 from bind import CAPTURE_AUTO, CAPTURE_COPY, CAPTURE_SIGNAL, CPU_NS, SAMPLES, WALL_NS
-from test_record import balanced, churn_main, exit_storm, impossible, in_child, late, running, share, spin, thread_of, trace_run
-
-bind.TESTS.clear()   # those of test_record
+from known_calls import churn_main, impossible, known_lines, one_round, trace_run
+from recording import balanced, exit_storm, in_child, late, running, share, spin, spin_hot, thread_of
 
 MODES = (('auto', CAPTURE_AUTO), ('copy', CAPTURE_COPY), ('signal', CAPTURE_SIGNAL))
 FAIL, SHORT, GARBAGE = 1, 2, 4
@@ -72,14 +69,6 @@ def setting(event):
         yield
     finally:
         event.set()
-
-
-def known_lines():
-    lines = {}
-    for value in list(vars(test_record).values()):
-        if hasattr(value, '__code__'):
-            test_record.lines_of(value.__code__, lines)
-    return lines
 
 
 def nothing():
@@ -223,7 +212,7 @@ def only_the_sampler_is_tuned(mode):
         os.sched_setaffinity(0, [cpu])
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 3)
         while not stop.is_set():
-            test_record.spin_hot(0.01)
+            spin_hot(0.01)
 
     with running(stop.wait), running(pinned, cpus[0]), running(pinned, cpus[1]), running(pinned, cpus[0]), setting(stop):
         time.sleep(0.2)
@@ -521,7 +510,7 @@ def fork_while_held():
             for i in range(100):   # beside busy processes the first samples can all be of where it lost its CPU
                 if i >= 4 and r.stats().samples >= 50:
                     break
-                test_record.spin_hot(0.05)
+                spin_hot(0.05)
         check(share(r.profile, 'MainThread', 'spin_hot') > 0.1, 'spin_hot in the child')
         bind.equal(action(), default, 'the handler of the child, afterwards')
         balanced(r.profile.stats())
@@ -631,7 +620,7 @@ def deep(n, seconds):
 def churn_leaves(seconds):
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        test_record.one_round()
+        one_round()
 
 
 @in_each_mode
@@ -798,7 +787,7 @@ def faults_at_any_time():
 
     def churn():
         while not stop.is_set():
-            test_record.one_round()
+            one_round()
 
     stop = threading.Event()
     with running(churn, name='churn'), setting(stop):
