@@ -144,7 +144,7 @@ TEST(speedscope_sums)
     pyprof_profile *profile = sampled();
     for (int i = 0; i < MEMORY_METRICS; i++) {
         output_text out = written(profile, (pyprof_output){ .format = PYPROF_FORMAT_SPEEDSCOPE, .metric = memory_metrics[i] });
-        int bytes = pyprof__metric_names[memory_metrics[i]].unit == 2;
+        int bytes = pyprof__metric_row(memory_metrics[i])->unit == PYPROF__UNIT_BYTES;
         long long sum = 0;
         CHECK(is_json(out.data));
         for (const char *at = out.data; (at = strstr(at, "\"endValue\": ")) != NULL;) sum += atoll(at += 12);
