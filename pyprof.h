@@ -7415,16 +7415,117 @@ typedef struct {               // one OS thread in one interpreter
     uint32_t hold_node, padding;               // its stack then
 } pyprof__member;
 
-// The state of a thread in a sample: bits, and the column that takes its wall time
+// The state of a thread in a sample: bits
 enum {
     PYPROF__IS_WAITING = 1, PYPROF__HAS_GIL = 2, PYPROF__WANTS_GIL = 4, PYPROF__IS_IDLE = 8, PYPROF__IS_NATIVE = 16, PYPROF__IS_NOGIL = 32,
     PYPROF__WANTS_CPU = 64, PYPROF__IS_RAISING = 128, PYPROF__IS_UNKNOWN = 256
 };
-static const struct { uint32_t bit; pyprof_metric metric; } pyprof__states[] = {
-    { PYPROF__IS_WAITING, PYPROF_WAIT_NS }, { PYPROF__HAS_GIL, PYPROF_GIL_NS }, { PYPROF__WANTS_GIL, PYPROF_GIL_WAIT_NS },
-    { PYPROF__IS_IDLE, PYPROF_IDLE_NS }, { PYPROF__IS_NATIVE, PYPROF_NATIVE_NS }, { PYPROF__IS_NOGIL, PYPROF_NOGIL_NS },
-    { PYPROF__WANTS_CPU, PYPROF_CPU_WAIT_NS }, { PYPROF__IS_UNKNOWN, PYPROF_UNKNOWN_NS },
+
+// ---- the metrics: a row for each, in the order in which they are shown ---------------------------------------
+// A new metric is a value of pyprof_metric, a row here and the line that counts it.
+enum { PYPROF__UNIT_COUNT, PYPROF__UNIT_NS, PYPROF__UNIT_BYTES };
+enum {
+    PYPROF__FROM_NOTHING,      // nothing counts it yet
+    PYPROF__FROM_GAUGES,       // on the time line of the process only
+    PYPROF__FROM_SAMPLES,      // every recording has it
+    PYPROF__FROM_HEAP,         // where memory is tracked
+    PYPROF__FROM_ESTIMATES     // where memory is sampled: how much of a column from the heap is in doubt
 };
+
+typedef struct {
+    int metric;                // pyprof_metric, here and below
+    const char *key, *name;    // in files; for people
+    const char *row_key;       // in the JSON's table of functions; NULL = not there, or one of those all rows begin with
+    const char *pprof;         // type in a pprof file; NULL = not there
+    int unit, from;
+    int part_of, pair;         // pair: the number of what it measures, or what it is the number of; 0 = none
+    uint32_t state;            // samples in this state count for it, their number or their wall time; 0 = others
+    const char *word;          // that state on the JSON's time line
+} pyprof__metric;
+
+static const pyprof__metric pyprof__metrics[] = {   // parts come behind what they are part of
+    { PYPROF_SAMPLES, "samples", "samples", NULL, "samples",
+      PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, 0, PYPROF_WALL_NS, 0, NULL },
+    { PYPROF_WALL_NS, "wall_ns", "wall time", NULL, "wall",
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, 0, PYPROF_SAMPLES, 0, NULL },
+    { PYPROF_CPU_NS, "cpu_ns", "CPU time", NULL, "cpu",
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, 0, 0, 0, NULL },
+    { PYPROF_WAIT_NS, "wait_ns", "waiting", NULL, "waiting",
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, PYPROF_WAIT_SAMPLES, PYPROF__IS_WAITING, "waiting" },
+    { PYPROF_WAIT_SAMPLES, "wait_samples", "waiting samples", NULL, NULL,
+      PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_NS, PYPROF__IS_WAITING, NULL },
+    { PYPROF_GIL_NS, "gil_ns", "GIL held", "gil_time", NULL,
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, 0, PYPROF__HAS_GIL, NULL },
+    { PYPROF_GIL_WAIT_NS, "gil_wait_ns", "GIL wait", "gil_wait_time", NULL,
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__WANTS_GIL, "gil" },
+    { PYPROF_GIL_BLOCK_NS, "gil_block_ns", "GIL wait caused", "gil_block_time", NULL,
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, 0, 0, 0, NULL },
+    { PYPROF_CPU_WAIT_NS, "cpu_wait_ns", "waiting for a CPU", "cpu_wait_time", NULL,
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__WANTS_CPU, "cpu" },
+    { PYPROF_IDLE_NS, "idle_ns", "idle", "idle_time", NULL,
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__IS_IDLE, "idle" },
+    { PYPROF_NATIVE_NS, "native_ns", "native time", "native_time", NULL,
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, 0, PYPROF__IS_NATIVE, "native" },
+    { PYPROF_NOGIL_NS, "nogil_ns", "native time without the GIL", "nogil_time", NULL,
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_NATIVE_NS, 0, PYPROF__IS_NOGIL, "nogil" },
+    { PYPROF_UNKNOWN_NS, "unknown_ns", "time in unknown states", "unknown_time", NULL,
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__IS_UNKNOWN, "unknown" },
+    { PYPROF_EXCEPTIONS, "exceptions", "exceptions", "exceptions", NULL,
+      PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_SAMPLES, 0, PYPROF__IS_RAISING, NULL },
+    { PYPROF_ALLOC_BYTES, "alloc_bytes", "allocated bytes", "alloc_bytes", "alloc_space",
+      PYPROF__UNIT_BYTES, PYPROF__FROM_HEAP, 0, PYPROF_ALLOC_BLOCKS, 0, NULL },
+    { PYPROF_ALLOC_BLOCKS, "alloc_blocks", "allocated blocks", "alloc_blocks", "alloc_objects",
+      PYPROF__UNIT_COUNT, PYPROF__FROM_HEAP, 0, PYPROF_ALLOC_BYTES, 0, NULL },
+    { PYPROF_LIVE_BYTES, "live_bytes", "live bytes", "live_bytes", "inuse_space",
+      PYPROF__UNIT_BYTES, PYPROF__FROM_HEAP, 0, PYPROF_LIVE_BLOCKS, 0, NULL },
+    { PYPROF_LIVE_BLOCKS, "live_blocks", "live blocks", "live_blocks", "inuse_objects",
+      PYPROF__UNIT_COUNT, PYPROF__FROM_HEAP, 0, PYPROF_LIVE_BYTES, 0, NULL },
+    { PYPROF_PEAK_BYTES, "peak_bytes", "peak bytes", "peak_bytes", "peak_space",
+      PYPROF__UNIT_BYTES, PYPROF__FROM_HEAP, 0, PYPROF_PEAK_BLOCKS, 0, NULL },
+    { PYPROF_PEAK_BLOCKS, "peak_blocks", "peak blocks", "peak_blocks", "peak_objects",
+      PYPROF__UNIT_COUNT, PYPROF__FROM_HEAP, 0, PYPROF_PEAK_BYTES, 0, NULL },
+    { PYPROF_TEMP_BLOCKS, "temp_blocks", "temporary blocks", "temp_blocks", "temp_objects",
+      PYPROF__UNIT_COUNT, PYPROF__FROM_HEAP, PYPROF_ALLOC_BLOCKS, 0, 0, NULL },
+    { PYPROF_LIVE_AGE_MS, "live_age_ms", "age of live blocks in ms", NULL, NULL,
+      PYPROF__UNIT_COUNT, PYPROF__FROM_HEAP, 0, 0, 0, NULL },
+    { PYPROF_ALLOC_DOUBT, "alloc_doubt", "allocated bytes in doubt", NULL, NULL,
+      PYPROF__UNIT_BYTES, PYPROF__FROM_ESTIMATES, PYPROF_ALLOC_BYTES, 0, 0, NULL },
+    { PYPROF_LIVE_DOUBT, "live_doubt", "live bytes in doubt", NULL, NULL,
+      PYPROF__UNIT_BYTES, PYPROF__FROM_ESTIMATES, PYPROF_LIVE_BYTES, 0, 0, NULL },
+    { PYPROF_PEAK_DOUBT, "peak_doubt", "peak bytes in doubt", NULL, NULL,
+      PYPROF__UNIT_BYTES, PYPROF__FROM_ESTIMATES, PYPROF_PEAK_BYTES, 0, 0, NULL },
+    { PYPROF_RESIDENT_BYTES, "resident_bytes", "resident bytes", NULL, NULL,
+      PYPROF__UNIT_BYTES, PYPROF__FROM_GAUGES, 0, 0, 0, NULL },
+    { PYPROF_CALLS, "calls", "calls", NULL, NULL,
+      PYPROF__UNIT_COUNT, PYPROF__FROM_NOTHING, 0, 0, 0, NULL },
+    { PYPROF_GPU_NS, "gpu_ns", "GPU time", NULL, NULL,
+      PYPROF__UNIT_NS, PYPROF__FROM_NOTHING, 0, 0, 0, NULL },
+    { PYPROF_GPU_BYTES, "gpu_bytes", "GPU bytes", NULL, NULL,
+      PYPROF__UNIT_BYTES, PYPROF__FROM_NOTHING, 0, 0, 0, NULL },
+};
+
+static const pyprof__metric *pyprof__metric_row(int metric)   // NULL = there is no such metric
+{
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
+        if (pyprof__metrics[i].metric == metric) return &pyprof__metrics[i];
+    return NULL;
+}
+
+// The part of a metric that samples of waiting threads make; 0 = it has none.
+static int pyprof__waiting_part(int metric)
+{
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
+        if (pyprof__metrics[i].part_of == metric && pyprof__metrics[i].state == PYPROF__IS_WAITING) return pyprof__metrics[i].metric;
+    return 0;
+}
+
+static int pyprof__is_memory(int metric)
+{
+    int from = pyprof__metric_row(metric)->from;
+    return from == PYPROF__FROM_HEAP || from == PYPROF__FROM_ESTIMATES;
+}
 
 // Below a thread: CPU time burnt between two samples of which none found it running, or while it was no
 // Python thread; other time that no sample was taken in.
@@ -7678,10 +7779,9 @@ static void pyprof__moment_values(const pyprof__moment *moment, int64_t *values)
     values[PYPROF_WALL_NS] = (int64_t)moment->wall_ns;
     values[PYPROF_CPU_NS] = (int64_t)moment->cpu_ns;
     values[PYPROF_GIL_BLOCK_NS] = (int64_t)moment->block_ns;
-    values[PYPROF_WAIT_SAMPLES] = moment->state & PYPROF__IS_WAITING ? (int64_t)moment->count : 0;
-    values[PYPROF_EXCEPTIONS] = moment->state & PYPROF__IS_RAISING ? (int64_t)moment->count : 0;
-    for (i = 0; i < PYPROF__COUNT(pyprof__states); i++)
-        if (moment->state & pyprof__states[i].bit) values[pyprof__states[i].metric] = (int64_t)moment->wall_ns;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
+        if (moment->state & pyprof__metrics[i].state)
+            values[pyprof__metrics[i].metric] = pyprof__metrics[i].unit == PYPROF__UNIT_NS ? (int64_t)moment->wall_ns : (int64_t)moment->count;
     if (moment->state & PYPROF__IS_WAITING || !moment->taken_ns) return;
     values[PYPROF_WAIT_NS] = values[PYPROF_CPU_WAIT_NS] = (int64_t)moment->taken_ns;
     if (values[PYPROF_NATIVE_NS]) values[PYPROF_NATIVE_NS] -= (int64_t)moment->taken_ns;
@@ -12864,24 +12964,12 @@ static const char *pyprof__title(const pyprof_profile *profile, uint32_t functio
     return pyprof__text(profile, PYPROF__AT(uint32_t, profile->titles, function));
 }
 
-static int pyprof__is_doubt(int metric)
-{
-    return metric >= PYPROF_ALLOC_DOUBT && metric <= PYPROF_PEAK_DOUBT;
-}
-
-static int pyprof__is_memory(int metric)
-{
-    return (metric >= PYPROF_ALLOC_BYTES && metric <= PYPROF_TEMP_BLOCKS) || metric == PYPROF_LIVE_AGE_MS
-        || pyprof__is_doubt(metric);
-}
-
 // Was it measured? A column nobody used is empty: it may still be a metric that every recording has, with nothing in it.
 static int pyprof__has_metric(const pyprof_profile *profile, int metric)
 {
     if (profile->model.columns[metric].count) return 1;
     if (pyprof__is_memory(metric)) return profile->model.heap.mode != PYPROF_HEAP_OFF;
-    return (metric >= PYPROF_SAMPLES && metric <= PYPROF_NATIVE_NS) || metric == PYPROF_EXCEPTIONS || metric == PYPROF_WAIT_SAMPLES
-        || (metric >= PYPROF_IDLE_NS && metric <= PYPROF_UNKNOWN_NS);
+    return pyprof__metric_row(metric)->from == PYPROF__FROM_SAMPLES;
 }
 
 static double pyprof__unix(const pyprof__model *model, uint64_t ns) { return (double)ns / 1e9 + model->unix_offset; }
@@ -13119,8 +13207,7 @@ static int pyprof__select(pyprof__selection *selection, const pyprof_profile *pr
     selection->without_idle = without_idle;
     if (!pyprof__choose(selection, query)) return 0;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
-        pyprof_metric idle = without_idle && metric == PYPROF_WALL_NS ? PYPROF_WAIT_NS : without_idle && metric == PYPROF_SAMPLES
-            ? PYPROF_WAIT_SAMPLES : (pyprof_metric)0;
+        pyprof_metric idle = (pyprof_metric)(without_idle ? pyprof__waiting_part((int)metric) : 0);
         if (profile->model.columns[metric].count && !pyprof__select_column(selection, (pyprof_metric)metric, idle)) return 0;
     }
     return 1;
@@ -13842,14 +13929,14 @@ static int pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memory
 static int pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)   // 0 = no memory
 {
     pyprof__diff_side *before = &differ->sides[0], *after = &differ->sides[1];
-    size_t metric;
+    size_t i;
     if (!pyprof__model_begin(&differ->to->model)) return 0;
     if (!pyprof__diff_open(differ, before, filter) || !pyprof__diff_open(differ, after, filter)) return 0;
     if (!pyprof__diff_moved(differ)) return 0;
     if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
     if (!pyprof__diff_nodes(differ, after, 2) || !pyprof__diff_history(differ) || !pyprof__diff_nodes(differ, before, 1)) return 0;
-    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)   // doubts do not subtract
-        if (!pyprof__is_doubt((int)metric) && !pyprof__diff_column(differ, metric)) return 0;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)   // doubts do not subtract
+        if (pyprof__metrics[i].from != PYPROF__FROM_ESTIMATES && !pyprof__diff_column(differ, (size_t)pyprof__metrics[i].metric)) return 0;
     return pyprof__diff_facts(differ) && pyprof__labels_make(differ->to) && pyprof__measure_depth(differ->to);
 }
 
@@ -14240,7 +14327,7 @@ typedef struct {
     const pyprof__view_node *nodes;
     size_t count;
     uint32_t max_depth;
-    int unit;                                            // 0 = count, 1 = ns, 2 = bytes
+    int unit;                                            // as in pyprof__metrics
     int splits, waiting;                                 // the total is time that has those parts; and waiting is one of them
     const char *metric_name;
 } pyprof__view;
@@ -14254,15 +14341,6 @@ typedef struct {
 } pyprof__view_maker;
 
 typedef struct { uint32_t parent, function, line; } pyprof__view_key;
-
-static const struct { const char *name; int unit; } pyprof__metric_names[PYPROF_METRIC_COUNT] = {
-    { "", 0 }, { "samples", 0 }, { "wall time", 1 }, { "CPU time", 1 }, { "GIL held", 1 }, { "GIL wait", 1 }, { "waiting", 1 },
-    { "native time", 1 }, { "calls", 0 }, { "exceptions", 0 }, { "allocated bytes", 2 }, { "allocated blocks", 0 }, { "live bytes", 2 },
-    { "live blocks", 0 }, { "peak bytes", 2 }, { "peak blocks", 0 }, { "temporary blocks", 0 }, { "GPU time", 1 }, { "GPU bytes", 2 },
-    { "waiting samples", 0 }, { "resident bytes", 2 }, { "age of live blocks in ms", 0 }, { "idle", 1 }, { "waiting for a CPU", 1 },
-    { "native time without the GIL", 1 }, { "GIL wait caused", 1 }, { "time in unknown states", 1 }, { "", 0 }, { "", 0 },
-    { "allocated bytes in doubt", 2 }, { "live bytes in doubt", 2 }, { "peak bytes in doubt", 2 }
-};
 
 static void pyprof__view_free(pyprof__view_maker *maker)
 {
@@ -14406,10 +14484,10 @@ static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection 
     if (!pyprof__view_link(maker)) return 0;
     maker->view.nodes = (const pyprof__view_node *)maker->nodes.data;
     maker->view.count = maker->nodes.count;
-    maker->view.unit = pyprof__metric_names[metric].unit;
+    maker->view.unit = pyprof__metric_row(metric)->unit;
     maker->view.splits = metric == PYPROF_WALL_NS;
     maker->view.waiting = !selection->without_idle;
-    maker->view.metric_name = pyprof__metric_names[metric].name;
+    maker->view.metric_name = pyprof__metric_row(metric)->name;
     return 1;
 }
 
@@ -14556,13 +14634,6 @@ typedef struct {                 // what a writer gets
     int metric;                  // never 0
 } pyprof__job;
 
-// The short names of metrics in files
-static const char *const pyprof__metric_keys[PYPROF_METRIC_COUNT] = {
-    "", "samples", "wall_ns", "cpu_ns", "gil_ns", "gil_wait_ns", "wait_ns", "native_ns", "calls", "exceptions", "alloc_bytes", "alloc_blocks",
-    "live_bytes", "live_blocks", "peak_bytes", "peak_blocks", "temp_blocks", "gpu_ns", "gpu_bytes", "wait_samples", "resident_bytes",
-    "live_age_ms", "idle_ns", "cpu_wait_ns", "nogil_ns", "gil_block_ns", "unknown_ns", "", "",
-    "alloc_doubt", "live_doubt", "peak_doubt"
-};
 static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
 static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] = { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
@@ -14686,7 +14757,7 @@ static pyprof_result pyprof__write_folded(pyprof__job *job)
     if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads, job->output->lines))
         path = (uint32_t *)pyprof__alloc(&maker.pool, (maker.view.max_depth + 1) * sizeof *path);
     if (!path) result = pyprof__fail_memory("the folded stacks");
-    scale = maker.view.unit == 1 ? 1000 : 1;   // ns as us: other tools keep counts in 32 bits
+    scale = maker.view.unit == PYPROF__UNIT_NS ? 1000 : 1;   // ns as us: other tools keep counts in 32 bits
     while (result == PYPROF_OK) {              // depth first, children in order: the lines come out sorted by stack
         const pyprof__view_node *at = &maker.view.nodes[node];
         if (at->self / scale > 0 && at->depth > 0) {
@@ -14815,7 +14886,7 @@ static void pyprof__json_threads(const pyprof__job *job)
         pyprof__put_format(job->sink, ", \"node\": %u", member->node);
         for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
             if (job->selection->total[metric])
-                pyprof__put_format(job->sink, ", \"%s\": %lld", pyprof__metric_keys[metric],
+                pyprof__put_format(job->sink, ", \"%s\": %lld", pyprof__metric_row(metric)->key,
                                    (long long)pyprof__total(job->selection, metric, member->node));
         pyprof__put(job->sink, "}");
     }
@@ -14853,34 +14924,18 @@ static void pyprof__json_frames(const pyprof__job *job)
     pyprof__put(job->sink, "],\n");
 }
 
-static void pyprof__json_row_memory(const pyprof__job *job, const pyprof_row *row)
+static void pyprof__json_row_metrics(const pyprof__job *job, const pyprof_row *row)
 {
-    int metric;
-    for (metric = PYPROF_ALLOC_BYTES; metric <= PYPROF_TEMP_BLOCKS; metric++) {
-        if (!job->selection->self[metric]) continue;
-        pyprof__put_format(job->sink, ", \"%s\": %lld, \"self_%s\": %lld", pyprof__metric_keys[metric], (long long)row->total[metric],
-                           pyprof__metric_keys[metric], (long long)row->self[metric]);
-    }
-}
-
-static void pyprof__json_row_states(const pyprof__job *job, const pyprof_row *row)
-{
-    static const struct { int metric; const char *key; } columns[] = {
-        { PYPROF_GIL_NS, "gil_time" }, { PYPROF_GIL_WAIT_NS, "gil_wait_time" }, { PYPROF_GIL_BLOCK_NS, "gil_block_time" },
-        { PYPROF_CPU_WAIT_NS, "cpu_wait_time" }, { PYPROF_IDLE_NS, "idle_time" }, { PYPROF_NATIVE_NS, "native_time" },
-        { PYPROF_NOGIL_NS, "nogil_time" }, { PYPROF_UNKNOWN_NS, "unknown_time" },
-    };
     size_t i;
-    for (i = 0; i < PYPROF__COUNT(columns); i++) {
-        if (!job->selection->self[columns[i].metric]) continue;
-        pyprof__put_format(job->sink, ", \"%s\": ", columns[i].key);
-        pyprof__put_seconds(job->sink, row->total[columns[i].metric]);
-        pyprof__put_format(job->sink, ", \"self_%s\": ", columns[i].key);
-        pyprof__put_seconds(job->sink, row->self[columns[i].metric]);
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        const pyprof__metric *metric = &pyprof__metrics[i];
+        int64_t total = row->total[metric->metric], self = row->self[metric->metric];
+        if (!metric->row_key || !job->selection->self[metric->metric]) continue;
+        pyprof__put_format(job->sink, ", \"%s\": ", metric->row_key);
+        if (metric->unit == PYPROF__UNIT_NS) pyprof__put_seconds(job->sink, total); else pyprof__put_int(job->sink, total);
+        pyprof__put_format(job->sink, ", \"self_%s\": ", metric->row_key);
+        if (metric->unit == PYPROF__UNIT_NS) pyprof__put_seconds(job->sink, self); else pyprof__put_int(job->sink, self);
     }
-    if (job->selection->self[PYPROF_EXCEPTIONS])
-        pyprof__put_format(job->sink, ", \"exceptions\": %lld, \"self_exceptions\": %lld", (long long)row->total[PYPROF_EXCEPTIONS],
-                           (long long)row->self[PYPROF_EXCEPTIONS]);
 }
 
 static pyprof_result pyprof__json_functions(const pyprof__job *job)
@@ -14906,8 +14961,7 @@ static pyprof_result pyprof__json_functions(const pyprof__job *job)
         pyprof__put_seconds(job->sink, row->total[PYPROF_CPU_NS]);
         pyprof__put(job->sink, ", \"wait_time\": ");
         pyprof__put_seconds(job->sink, row->total[PYPROF_WAIT_NS]);
-        pyprof__json_row_states(job, row);
-        pyprof__json_row_memory(job, row);
+        pyprof__json_row_metrics(job, row);
         pyprof__put(job->sink, ", \"file\": ");
         pyprof__put_json(job->sink, row->file);
         pyprof__put_format(job->sink, ", \"line\": %ld, \"kind\": \"%s\"}", (long)row->line, pyprof__kind_names[row->kind]);
@@ -14936,7 +14990,7 @@ static void pyprof__json_tree(const pyprof__job *job)
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
         if (!job->selection->self[metric]) continue;
         pyprof__put(job->sink, written++ ? ",\n" : "\n");
-        pyprof__put_key(job->sink, pyprof__metric_keys[metric]);
+        pyprof__put_key(job->sink, pyprof__metric_row((int)metric)->key);
         pyprof__put(job->sink, "[");
         for (i = 0; i < job->selection->count; i++) {
             if (i) pyprof__put(job->sink, ",");
@@ -14953,15 +15007,15 @@ static void pyprof__json_heap(const pyprof__job *job)
     const pyprof__heap_facts *heap = &model->heap;
     pyprof__sink *s = job->sink;
     size_t i, sizes = PYPROF_SIZES;
-    int metric;
     pyprof__put_format(s, "\"mode\": \"%s\", \"interval_bytes\": %llu, \"peak_time\": ", pyprof__heap_modes[heap->mode],
                        (unsigned long long)heap->interval);
     if (heap->peak_ns) pyprof__put_fixed(s, pyprof__unix(model, heap->peak_ns), 6);
     else pyprof__put(s, "null");
-    for (metric = PYPROF_ALLOC_BYTES; metric <= PYPROF_TEMP_BLOCKS; metric++)
-        pyprof__put_format(s, ", \"%s\": %lld", pyprof__metric_keys[metric], (long long)job->selection->all[metric]);
-    for (metric = PYPROF_ALLOC_DOUBT; pyprof__is_doubt(metric) && heap->mode == PYPROF_HEAP_SAMPLED; metric++)
-        pyprof__put_format(s, ", \"%s\": %lld", pyprof__metric_keys[metric], (long long)job->selection->all[metric]);
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        const pyprof__metric *metric = &pyprof__metrics[i];
+        if ((metric->from == PYPROF__FROM_HEAP && metric->row_key) || (metric->from == PYPROF__FROM_ESTIMATES && heap->mode == PYPROF_HEAP_SAMPLED))
+            pyprof__put_format(s, ", \"%s\": %lld", metric->key, (long long)job->selection->all[metric->metric]);
+    }
     pyprof__put(s, ",\n\"domains\": {");
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
         const pyprof_domain_total *domain = &heap->domains[i];
@@ -15069,17 +15123,16 @@ static int pyprof__json_cached_stack(pyprof__escaped *cache, const pyprof__job *
     return 1;
 }
 
-// One word for the state of a thread: what kept it from running comes first.
+// One word for the state of a thread: what kept it from running comes first, and the part before the whole.
 static const char *pyprof__json_state(uint32_t state)
 {
-    static const struct { uint32_t bit; const char *word; } words[] = {
-        { PYPROF__IS_UNKNOWN, "unknown" }, { PYPROF__WANTS_GIL, "gil" }, { PYPROF__WANTS_CPU, "cpu" }, { PYPROF__IS_IDLE, "idle" },
-        { PYPROF__IS_WAITING, "waiting" }, { PYPROF__IS_NOGIL, "nogil" }, { PYPROF__IS_NATIVE, "native" },
-    };
+    const pyprof__metric *told = NULL;
     size_t i;
-    for (i = 0; i < PYPROF__COUNT(words); i++)
-        if (state & words[i].bit) return words[i].word;
-    return "running";
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        const pyprof__metric *metric = &pyprof__metrics[i];
+        if ((state & metric->state) && metric->word && (!told || metric->part_of == told->metric)) told = metric;
+    }
+    return told ? told->word : "running";
 }
 
 static int pyprof__json_moment(pyprof__escaped *cache, const pyprof__job *job, const pyprof__moment *moment, uint32_t *path, int first)
@@ -15744,9 +15797,9 @@ static void pyprof__svg_put_count(pyprof__sink *s, int64_t value)
 
 static void pyprof__svg_put_amount(pyprof__sink *s, const pyprof__view *v, int64_t value)
 {
-    const pyprof__svg_scale *scale = v->unit == 2 ? pyprof__svg_sizes : pyprof__svg_times;
+    const pyprof__svg_scale *scale = v->unit == PYPROF__UNIT_BYTES ? pyprof__svg_sizes : pyprof__svg_times;
     double number = (double)value;
-    if (v->unit == 0) {
+    if (v->unit == PYPROF__UNIT_COUNT) {
         pyprof__svg_put_count(s, value);
         pyprof__put(s, " ");
         pyprof__put_xml(s, v->metric_name);
@@ -16014,7 +16067,7 @@ static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__view *v, const ch
     pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"77\">");
     if (empty) pyprof__put(s, "Nothing was recorded");
     if (!empty) pyprof__svg_put_amount(s, v, v->nodes[0].total);
-    if (!empty && v->unit != 0) {
+    if (!empty && v->unit != PYPROF__UNIT_COUNT) {
         pyprof__put(s, " ");
         pyprof__put_xml(s, v->metric_name);
     }
@@ -16106,7 +16159,7 @@ static void pyprof__svg_note_time(const pyprof__job *job, char *note, size_t cap
     char seconds[32], rate[32], lost[32], idle[32];
     int64_t left_out = 0;
     size_t i;
-    if (!job->output->filter && (job->metric == PYPROF_WALL_NS || job->metric == PYPROF_SAMPLES))
+    if (!job->output->filter && pyprof__waiting_part(job->metric))
         for (i = 0; i < model->columns[PYPROF_WAIT_NS].count; i++) left_out += PYPROF__AT(int64_t, model->columns[PYPROF_WAIT_NS], i);
     pyprof__format_fixed(seconds, sizeof seconds, (double)model->recorded_ns / 1e9, 1);
     pyprof__format_fixed(rate, sizeof rate, model->rate_hz, 0);
@@ -16125,14 +16178,14 @@ static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t c
     pyprof__format_fixed(interval, sizeof interval, (double)model->heap.interval / 1024, 0);
     if (model->stats.heap_dropped)
         snprintf(dropped, sizeof dropped, "; a lower bound: there was no room for %llu more", (unsigned long long)model->stats.heap_dropped);
-    snprintf(note, capacity, "%s; %s s recorded, %s%s%s%s", pyprof__metric_names[job->metric].name, seconds,
+    snprintf(note, capacity, "%s; %s s recorded, %s%s%s%s", pyprof__metric_row(job->metric)->name, seconds,
              sampled ? "estimated from a sample every " : "every block noted", sampled ? interval : "", sampled ? " KiB" : "", dropped);
 }
 
 static pyprof_result pyprof__write_svg(pyprof__job *job)
 {
     const char *program = pyprof__text(job->profile, job->profile->program), *python = pyprof__text(job->profile, job->profile->python);
-    const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_names[job->metric].name;   // time is what people expect
+    const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;   // time is what people expect
     pyprof__view_maker maker;
     char title[256], note[256];
     pyprof_result result = PYPROF_OK;
@@ -16390,8 +16443,8 @@ static void pyprof__text_stack(pyprof__sink *s, const pyprof__view *view, uint32
 {
     double all = (double)view->nodes[0].total, value = (double)view->nodes[node].self;
     int lines = 0;
-    if (view->unit == 2) pyprof__put_size(s, value, 10);
-    else if (view->unit == 0) pyprof__put_count(s, view->nodes[node].self, 10);
+    if (view->unit == PYPROF__UNIT_BYTES) pyprof__put_size(s, value, 10);
+    else if (view->unit == PYPROF__UNIT_COUNT) pyprof__put_count(s, view->nodes[node].self, 10);
     else pyprof__put_column(s, value / 1e9, 2, " s", 10);
     pyprof__put_column(s, all > 0 ? 100.0 * value / all : 0, 1, " %", 9);
     pyprof__put(s, "   ");
@@ -17075,7 +17128,7 @@ static int pyprof__text_source(const pyprof__job *job)   // 0 = no memory
 }
 
 // ---- text: a difference: what became more, what became less --------------------------------------------------------------
-static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)   // unit as in pyprof__metric_names
+static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)   // unit as in pyprof__metrics
 {
     static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
     char text[64];
@@ -17255,7 +17308,7 @@ static int pyprof__text_ranking(const pyprof__job *job, pyprof__table *rows, con
     size_t i, count = 0, shown;
     while (ranked && count < rows->rows.count && ranked[count].value > 0) count++;
     shown = count < most ? count : most;
-    pyprof__put_format(job->sink, "\n%s, by %s\n", heading, pyprof__metric_names[sort].name);
+    pyprof__put_format(job->sink, "\n%s, by %s\n", heading, pyprof__metric_row(sort)->name);
     pyprof__put_padded(job->sink, table->head, 11);
     pyprof__put(job->sink, "        %");
     if (job->profile->model.heap.mode == PYPROF_HEAP_SAMPLED) pyprof__put(job->sink, "         +-");
@@ -17588,7 +17641,7 @@ static void pyprof__speedscope_thread(const pyprof__job *job, const pyprof__memb
     pyprof__put(s, first ? "\n{\"type\": \"sampled\", \"name\": " : ",\n{\"type\": \"sampled\", \"name\": ");
     pyprof__put_json(s, pyprof__text(job->profile, member->name));
     pyprof__put_format(s, ", \"unit\": \"%s\", \"startValue\": 0, \"endValue\": %lld,\n\"samples\": [",
-                       units[pyprof__metric_names[job->metric].unit], (long long)sum);
+                       units[pyprof__metric_row(job->metric)->unit], (long long)sum);
     for (i = 0; i < list->count; i++) {
         if (i) pyprof__put(s, ",");
         pyprof__speedscope_stack(s, job->profile, PYPROF__AT(const pyprof__weighted, *list, i).node, path);
@@ -17646,7 +17699,7 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
     pyprof__put(job->sink, "{\"$schema\": \"https://www.speedscope.app/file-format-schema.json\", "
                 "\"exporter\": \"pyprof.h@" PYPROF_VERSION_STRING "\", \"name\": ");
     snprintf(name, sizeof name, "%.200s%s%s%s", pyprof__text(job->profile, job->profile->program), pyprof__is_memory(job->metric) ? ": " : "",
-             pyprof__is_memory(job->metric) ? pyprof__metric_names[job->metric].name : "", job->profile->checkpoint > 0 ? " (checkpoint)" : "");
+             pyprof__is_memory(job->metric) ? pyprof__metric_row(job->metric)->name : "", job->profile->checkpoint > 0 ? " (checkpoint)" : "");
     pyprof__put_json(job->sink, job->output->title ? job->output->title : name);
     pyprof__put(job->sink, ",\n\"shared\": {\"frames\": [");
     pyprof__speedscope_frames(job);
@@ -17665,7 +17718,14 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
 }
 
 // ---- pprof: github.com/google/pprof/proto/profile.proto, in gzip with stored blocks (RFC 1951, 1952) ---------------
-typedef struct { pyprof__pool pool; pyprof__array out, part; pyprof__strings strings; int failed; } pyprof__proto;
+typedef struct {
+    pyprof__pool pool;
+    pyprof__array out, part;
+    pyprof__strings strings;
+    const pyprof__metric *columns[PYPROF_METRIC_COUNT];
+    size_t column_count;
+    int failed;
+} pyprof__proto;
 
 static void pyprof__proto_bytes(pyprof__proto *p, pyprof__array *to, const void *data, size_t size)
 {
@@ -17708,15 +17768,20 @@ static void pyprof__proto_end(pyprof__proto *p, uint32_t field)   // the message
     p->part.count = 0;
 }
 
-// The columns of a pprof file: time always, memory if it was tracked, under the names that go tool pprof knows
-static const struct { int metric; const char *type, *unit; } pyprof__pprof_types[] = {
-    { PYPROF_SAMPLES, "samples", "count" }, { PYPROF_WALL_NS, "wall", "nanoseconds" }, { PYPROF_CPU_NS, "cpu", "nanoseconds" },
-    { PYPROF_WAIT_NS, "waiting", "nanoseconds" },
-    { PYPROF_ALLOC_BLOCKS, "alloc_objects", "count" }, { PYPROF_ALLOC_BYTES, "alloc_space", "bytes" },
-    { PYPROF_LIVE_BLOCKS, "inuse_objects", "count" }, { PYPROF_LIVE_BYTES, "inuse_space", "bytes" },
-    { PYPROF_PEAK_BLOCKS, "peak_objects", "count" }, { PYPROF_PEAK_BYTES, "peak_space", "bytes" },
-    { PYPROF_TEMP_BLOCKS, "temp_objects", "count" },
-};
+// The columns of a pprof file: time always, memory if it was tracked, under the names that go tool pprof knows. A number
+// comes before what it is the number of.
+static void pyprof__pprof_columns(pyprof__proto *p, const pyprof_profile *profile)
+{
+    size_t i, k;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        const pyprof__metric *pair[2];
+        pair[0] = pyprof__metric_row(pyprof__metrics[i].pair);
+        pair[1] = &pyprof__metrics[i];
+        if (pair[0] && pair[1]->unit == PYPROF__UNIT_COUNT) continue;   // it came with the other one
+        for (k = 0; k < 2; k++)
+            if (pair[k] && pair[k]->pprof && pyprof__has_metric(profile, pair[k]->metric)) p->columns[p->column_count++] = pair[k];
+    }
+}
 
 static void pyprof__pprof_period(pyprof__proto *p, const pyprof__job *job)
 {
@@ -17749,14 +17814,14 @@ static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model,
 static void pyprof__pprof_head(pyprof__proto *p, const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
+    static const char *const units[] = { "count", "nanoseconds", "bytes" };
     const char *main_type = "wall";
     size_t i;
-    for (i = 0; i < PYPROF__COUNT(pyprof__pprof_types); i++) {
-        if (!pyprof__has_metric(job->profile, pyprof__pprof_types[i].metric)) continue;
-        pyprof__proto_int(p, &p->part, 1, pyprof__proto_string(p, pyprof__pprof_types[i].type));
-        pyprof__proto_int(p, &p->part, 2, pyprof__proto_string(p, pyprof__pprof_types[i].unit));
+    for (i = 0; i < p->column_count; i++) {
+        pyprof__proto_int(p, &p->part, 1, pyprof__proto_string(p, p->columns[i]->pprof));
+        pyprof__proto_int(p, &p->part, 2, pyprof__proto_string(p, units[p->columns[i]->unit]));
         pyprof__proto_end(p, 1);
-        if (pyprof__pprof_types[i].metric == job->metric) main_type = pyprof__pprof_types[i].type;
+        if (p->columns[i]->metric == job->metric) main_type = p->columns[i]->pprof;
     }
     pyprof__proto_int(p, &p->out, 9, (uint64_t)(pyprof__unix(model, model->start_ns) * 1e9));
     pyprof__proto_int(p, &p->out, 10, model->recorded_ns);
@@ -17820,9 +17885,8 @@ static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint3
         pyprof__proto_varint(p, packed, (uint64_t)PYPROF__AT(const pyprof__node, profile->model.nodes, up).location + 1);
     pyprof__proto_block(p, &p->part, 1, packed->data, packed->count);
     packed->count = 0;
-    for (i = 0; i < PYPROF__COUNT(pyprof__pprof_types); i++)
-        if (pyprof__has_metric(profile, pyprof__pprof_types[i].metric))
-            pyprof__proto_varint(p, packed, (uint64_t)pyprof__self(job->selection, pyprof__pprof_types[i].metric, node));
+    for (i = 0; i < p->column_count; i++)
+        pyprof__proto_varint(p, packed, (uint64_t)pyprof__self(job->selection, p->columns[i]->metric, node));
     pyprof__proto_block(p, &p->part, 2, packed->data, packed->count);
     if (pyprof__is_leaf(pyprof__function_of(profile, node)->kind))
         pyprof__pprof_label(p, "kind", pyprof__kind_names[pyprof__function_of(profile, node)->kind], 0);
@@ -17836,11 +17900,11 @@ static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint3
     pyprof__proto_end(p, 2);
 }
 
-static int pyprof__pprof_any(const pyprof__job *job, uint32_t node)   // has it values of its own?
+static int pyprof__pprof_any(const pyprof__proto *p, const pyprof__job *job, uint32_t node)   // has it values of its own?
 {
     size_t i;
     int any = 0;
-    for (i = 0; i < PYPROF__COUNT(pyprof__pprof_types); i++) any |= pyprof__self(job->selection, pyprof__pprof_types[i].metric, node) != 0;
+    for (i = 0; i < p->column_count; i++) any |= pyprof__self(job->selection, p->columns[i]->metric, node) != 0;
     return any;
 }
 
@@ -17883,10 +17947,11 @@ static pyprof_result pyprof__write_pprof(pyprof__job *job)
     pyprof__array_init(&p.part, 1);
     pyprof__array_init(&packed, 1);
     if (!pyprof__strings_init(&p.pool, &p.strings)) p.failed = 1;
+    pyprof__pprof_columns(&p, job->profile);
     pyprof__pprof_head(&p, job);
     pyprof__pprof_tables(&p, job);
     for (i = 1; i < job->selection->count; i++)
-        if (pyprof__pprof_any(job, i)) pyprof__pprof_sample(&p, job, i, &packed);
+        if (pyprof__pprof_any(&p, job, i)) pyprof__pprof_sample(&p, job, i, &packed);
     for (i = 0; i < p.strings.starts.count; i++) {
         const char *text = pyprof__string(&p.strings, i);
         pyprof__proto_block(&p, &p.out, 6, text, strlen(text));
@@ -18020,7 +18085,7 @@ static void pyprof__pickle_stack(pyprof__pickler *p, uint32_t node, int64_t byte
 // The blocks of a node; bytes without a block, as estimates may have them, are one. -1 = less than nothing
 static int64_t pyprof__pickle_blocks(const pyprof__job *job, int metric, uint32_t node)
 {
-    int64_t bytes = pyprof__self(job->selection, metric, node), blocks = pyprof__self(job->selection, metric + 1, node);
+    int64_t bytes = pyprof__self(job->selection, metric, node), blocks = pyprof__self(job->selection, pyprof__metric_row(metric)->pair, node);
     return bytes < 0 || blocks < 0 ? -1 : blocks == 0 && bytes > 0 ? 1 : blocks;
 }
 
@@ -18041,7 +18106,7 @@ static void pyprof__pickle_about(const pyprof__job *job, int metric, int64_t blo
     pyprof__pickle_text(s, "exporter");
     pyprof__pickle_text(s, "pyprof.h " PYPROF_VERSION_STRING);
     pyprof__pickle_text(s, "metric");
-    pyprof__pickle_text(s, pyprof__metric_keys[metric]);
+    pyprof__pickle_text(s, pyprof__metric_row(metric)->key);
     pyprof__pickle_text(s, "mode");
     pyprof__pickle_text(s, pyprof__heap_modes[model->heap.mode]);
     pyprof__pickle_text(s, "note");
@@ -18079,13 +18144,14 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
     int python = job->output->python ? job->output->python : pyprof__version_of(pyprof__text(job->profile, job->profile->python));
-    int metric = job->metric - (job->metric - PYPROF_ALLOC_BYTES) % 2;   // bytes; blocks are the next
+    const pyprof__metric *asked = pyprof__metric_row(job->metric);
+    int metric = asked->unit == PYPROF__UNIT_BYTES ? job->metric : asked->pair;   // bytes; their pair is blocks
     pyprof__pickler p;
     int64_t all = 0;
     uint32_t node;
     int whole;
-    if (job->metric < PYPROF_ALLOC_BYTES || job->metric > PYPROF_PEAK_BLOCKS)
-        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl holds live, peak or allocated memory, not %s", pyprof__metric_names[job->metric].name);
+    if (asked->from != PYPROF__FROM_HEAP || !asked->pair)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl holds live, peak or allocated memory, not %s", asked->name);
     for (node = 0; node < job->selection->count; node++) {
         int64_t blocks = pyprof__pickle_blocks(job, metric, node);
         if (blocks < 0) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl cannot hold negative values, as comparisons have them");
@@ -18165,7 +18231,7 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
                             pyprof__formats[*row].suffix, pyprof__formats_text(known, sizeof known));
     if (is_diff && !pyprof__formats[*row].holds_diffs)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s cannot hold a difference: its values can be negative", pyprof__formats[*row].suffix);
-    if (output->metric < 0 || output->metric >= PYPROF_METRIC_COUNT || (output->metric && !*pyprof__metric_keys[output->metric]))
+    if (output->metric && !pyprof__metric_row(output->metric))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "unknown metric %d", output->metric);
     if (output->paths < 0 || output->paths > PYPROF_PATHS_HASHED)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", output->paths);
@@ -18178,7 +18244,7 @@ static pyprof_result pyprof__metric_check(const pyprof_profile *profile, const p
 {
     int metric = output->metric ? output->metric : pyprof__formats[row].metric;
     if (pyprof__has_metric(profile, metric)) return PYPROF_OK;
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "this recording has no %s%s", pyprof__metric_names[metric].name,
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "this recording has no %s%s", pyprof__metric_row(metric)->name,
                         pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
 }
 
@@ -21396,7 +21462,7 @@ PYPROF__DEF pyprof_result pyprof_load(const char *path, pyprof_profile **profile
 static pyprof_result pyprof__query_check(const pyprof_query *query)
 {
     if (!query) return PYPROF_OK;
-    if (query->sort < 0 || query->sort >= PYPROF_METRIC_COUNT || (query->sort && !*pyprof__metric_keys[query->sort]))
+    if (query->sort && !pyprof__metric_row(query->sort))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
     if (query->group < 0 || query->group > PYPROF_GROUP_LEAF) return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
     return PYPROF_OK;

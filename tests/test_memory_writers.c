@@ -14,18 +14,18 @@ enum { MEMORY_METRICS = sizeof memory_metrics / sizeof *memory_metrics };
 // All blocks of a node are of one size: how many of their bytes are in doubt.
 static void add_doubts(recording *r)
 {
-    static const int columns[][3] = { { PYPROF_ALLOC_BYTES, PYPROF_ALLOC_BLOCKS, PYPROF_ALLOC_DOUBT },
-                                      { PYPROF_LIVE_BYTES, PYPROF_LIVE_BLOCKS, PYPROF_LIVE_DOUBT },
-                                      { PYPROF_PEAK_BYTES, PYPROF_PEAK_BLOCKS, PYPROF_PEAK_DOUBT } };
-    for (uint32_t node = 0; node < r->model.nodes.count; node++)
-        for (int i = 0; i < 3; i++) {
-            double bytes = (double)pyprof__model_value(&r->model, (pyprof_metric)columns[i][0], node), missed;
-            double blocks = (double)pyprof__model_value(&r->model, (pyprof_metric)columns[i][1], node);
+    for (size_t i = 0; i < sizeof pyprof__metrics / sizeof *pyprof__metrics; i++) {
+        const pyprof__metric *doubt = &pyprof__metrics[i], *of = pyprof__metric_row(doubt->part_of);
+        if (doubt->from != PYPROF__FROM_ESTIMATES) continue;
+        for (uint32_t node = 0; node < r->model.nodes.count; node++) {
+            double bytes = (double)pyprof__model_value(&r->model, (pyprof_metric)of->metric, node), missed;
+            double blocks = (double)pyprof__model_value(&r->model, (pyprof_metric)of->pair, node);
             if (bytes <= 0) continue;
             missed = pyprof__exp_minus(bytes / blocks / (double)r->model.heap.interval);
-            pyprof__model_add(&r->model, (pyprof_metric)columns[i][2], node,
+            pyprof__model_add(&r->model, (pyprof_metric)doubt->metric, node,
                               (int64_t)(bytes * (bytes / blocks / (double)r->model.heap.interval) * missed / (1 - missed)));
         }
+    }
 }
 
 static void record_heap(recording *r, const char *name, int mode)
@@ -144,7 +144,7 @@ TEST(speedscope_sums)
     pyprof_profile *profile = sampled();
     for (int i = 0; i < MEMORY_METRICS; i++) {
         output_text out = written(profile, (pyprof_output){ .format = PYPROF_FORMAT_SPEEDSCOPE, .metric = memory_metrics[i] });
-        int bytes = pyprof__metric_names[memory_metrics[i]].unit == 2;
+        int bytes = pyprof__metric_row(memory_metrics[i])->unit == PYPROF__UNIT_BYTES;
         long long sum = 0;
         CHECK(is_json(out.data));
         for (const char *at = out.data; (at = strstr(at, "\"endValue\": ")) != NULL;) sum += atoll(at += 12);

@@ -46,6 +46,27 @@ TEST(columns_are_as_long_as_they_must_be)
     recording_end(&r);
 }
 
+TEST(rows_of_metrics_agree)
+{
+    for (size_t i = 0; i < sizeof pyprof__metrics / sizeof *pyprof__metrics; i++) {
+        const pyprof__metric *row = &pyprof__metrics[i], *whole = pyprof__metric_row(row->part_of), *pair = pyprof__metric_row(row->pair);
+        CHECK(pyprof__metric_row(row->metric) == row);                  // one row each
+        CHECK(row->metric > 0 && row->metric < PYPROF_METRIC_COUNT);
+        for (size_t k = 0; k < i; k++) CHECK(strcmp(pyprof__metrics[k].key, row->key) && strcmp(pyprof__metrics[k].name, row->name));
+        CHECK(!row->part_of == !whole && !row->pair == !pair);
+        CHECK(!whole || (whole < row && whole->unit == row->unit));     // in front of its parts
+        CHECK(!pair || (pair->pair == row->metric && pair->unit != row->unit && pair->from == row->from));
+        CHECK(!row->state || row->from == PYPROF__FROM_SAMPLES);
+        CHECK(!row->word || row->state);
+        if (!row->state) continue;
+        pyprof__moment moment = { .wall_ns = 7, .count = 2, .state = row->state };
+        int64_t values[PYPROF_METRIC_COUNT];
+        pyprof__moment_values(&moment, values);
+        CHECK_INT(values[row->metric], row->unit == PYPROF__UNIT_NS ? 7 : 2);
+    }
+    CHECK(!pyprof__metric_row(0) && !pyprof__metric_row(-1) && !pyprof__metric_row(PYPROF_METRIC_COUNT));
+}
+
 TEST(paths_full_base_hashed)
 {
     static const char *const want[] = { "/secret/app/x.py", "x.py", NULL };
