@@ -14564,50 +14564,60 @@ static void pyprof__put_seconds(pyprof__sink *s, int64_t ns)
                        (unsigned long long)(rest % pyprof__second));
 }
 
-// Text for people: what would change how the line is shown appears as an escape.
-static void pyprof__put_visible(pyprof__sink *s, const char *text)
+// ---- names and other foreign text: one loop, and a rule for each format ----------------------------------------------
+typedef struct {
+    const char *from, *to[5];                       // some ASCII characters, and what stands for each of them
+    int (*is_unsafe)(uint32_t c, const char *next); // written as its number is; next: the text behind it
+    const char *number;                             // form of a number below 256; larger ones are \uXXXX
+} pyprof__rule;
+
+static int pyprof__unsafe_never(uint32_t c, const char *next) { (void)c, (void)next; return 0; }
+static int pyprof__unsafe_name(uint32_t c, const char *next) { (void)next; return pyprof__is_unsafe(c); }
+static int pyprof__unsafe_text(uint32_t c, const char *next) { return pyprof__is_unsafe(c) || (c == ' ' && !*next); }
+static int pyprof__unsafe_json(uint32_t c, const char *next)   // in HTML, too
 {
-    const char *end = text + 400;   // the page stays a page
-    size_t length;
-    for (; *text; text += length) {
-        uint32_t c = pyprof__utf8_next(text, &length);
-        if (text > end) { pyprof__put(s, "..."); return; }
-        if (pyprof__is_unsafe(c) || (c == ' ' && !text[1])) pyprof__put_format(s, c < 256 ? "\\x%02x" : "\\u%04x", c);
-        else if (c == 0xfffd && length == 1) pyprof__put(s, "\xef\xbf\xbd");
-        else pyprof__put_bytes(s, text, length);
-    }
+    return c < 0x20 || c == 0x7f || c == 0x2028 || c == 0x2029 || c == 0xfffe || c == 0xffff
+        || (c == '<' && (*next == '/' || *next == '!'));
 }
 
-static void pyprof__put_xml(pyprof__sink *s, const char *text)
+static const pyprof__rule
+    pyprof__as_it_is = { "", { "" }, pyprof__unsafe_never, "" },
+    pyprof__as_text = { "", { "" }, pyprof__unsafe_text, "\\x%02x" },
+    pyprof__as_folded = { ";", { ":" }, pyprof__unsafe_name, "\\x%02x" },
+    pyprof__as_xml = { "&<>\"'", { "&amp;", "&lt;", "&gt;", "&quot;", "&#39;" }, pyprof__unsafe_name, "\\x%02x" },
+    pyprof__as_json = { "\"\\\n\t\r", { "\\\"", "\\\\", "\\n", "\\t", "\\r" }, pyprof__unsafe_json, "\\u%04x" };
+
+// Up to `most` bytes of text; bytes that are no UTF-8 become U+FFFD each. Returns what is left.
+static const char *pyprof__put_escaped(pyprof__sink *s, const char *text, size_t most, const pyprof__rule *rule)
 {
-    size_t length;
-    for (; *text; text += length) {
-        uint32_t c = pyprof__utf8_next(text, &length);
-        if (c == '&') pyprof__put(s, "&amp;");
-        else if (c == '<') pyprof__put(s, "&lt;");
-        else if (c == '>') pyprof__put(s, "&gt;");
-        else if (c == '"') pyprof__put(s, "&quot;");
-        else if (c == '\'') pyprof__put(s, "&#39;");
-        else if (pyprof__is_unsafe(c)) pyprof__put_format(s, c < 256 ? "\\x%02x" : "\\u%04x", c);
-        else if (c == 0xfffd && length == 1) pyprof__put(s, "\xef\xbf\xbd");
-        else pyprof__put_bytes(s, text, length);
+    char number[8];
+    size_t at, length, plain = 0;   // plain: from there on each character stands for itself
+    for (at = 0; at < most && text[at]; at += length) {
+        uint32_t c = pyprof__utf8_next(text + at, &length);
+        const char *found = c < 0x80 ? strchr(rule->from, (int)c) : NULL, *other = number;
+        if (found) other = rule->to[found - rule->from];
+        else if (rule->is_unsafe(c, text + at + length)) snprintf(number, sizeof number, c < 256 ? rule->number : "\\u%04x", c);
+        else if (c == 0xfffd && length == 1) other = "\xef\xbf\xbd";
+        else continue;
+        pyprof__put_bytes(s, text + plain, at - plain);
+        pyprof__put(s, other);
+        plain = at + length;
     }
+    pyprof__put_bytes(s, text + plain, at - plain);
+    return text + at;
 }
 
-static void pyprof__put_json(pyprof__sink *s, const char *text)   // with its quotes; safe inside HTML too
+static void pyprof__put_visible(pyprof__sink *s, const char *text)   // for people
 {
-    size_t length;
+    if (*pyprof__put_escaped(s, text, 401, &pyprof__as_text)) pyprof__put(s, "...");   // the page stays a page
+}
+
+static void pyprof__put_xml(pyprof__sink *s, const char *text) { pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_xml); }
+
+static void pyprof__put_json(pyprof__sink *s, const char *text)   // with its quotes
+{
     pyprof__put(s, "\"");
-    for (; *text; text += length) {
-        uint32_t c = pyprof__utf8_next(text, &length);
-        if (c == '"' || c == '\\') { char pair[3] = { '\\', (char)c, 0 }; pyprof__put(s, pair); }
-        else if (c == '\n' || c == '\t' || c == '\r') pyprof__put(s, c == '\n' ? "\\n" : c == '\t' ? "\\t" : "\\r");
-        else if (c < 0x20 || c == 0x7f || c == 0x2028 || c == 0x2029 || (c == '<' && (text[1] == '/' || text[1] == '!')) || c == 0xfffe
-                 || c == 0xffff)
-            pyprof__put_format(s, "\\u%04x", c);
-        else if (c == 0xfffd && length == 1) pyprof__put(s, "\xef\xbf\xbd");
-        else pyprof__put_bytes(s, text, length);
-    }
+    pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_json);
     pyprof__put(s, "\"");
 }
 
@@ -14736,18 +14746,6 @@ static int pyprof__script_fits(const pyprof__script *source, const pyprof_profil
 }
 
 // ---- folded: frame;frame;frame COUNT --------------------------------------------------------
-static void pyprof__put_folded_name(pyprof__sink *s, const char *text)
-{
-    size_t length;
-    for (; *text; text += length) {
-        uint32_t c = pyprof__utf8_next(text, &length);
-        if (c == ';') pyprof__put(s, ":");
-        else if (pyprof__is_unsafe(c)) pyprof__put_format(s, c < 256 ? "\\x%02x" : "\\u%04x", c);
-        else if (c == 0xfffd && length == 1) pyprof__put(s, "\xef\xbf\xbd");
-        else pyprof__put_bytes(s, text, length);
-    }
-}
-
 static pyprof_result pyprof__write_folded(pyprof__job *job)
 {
     pyprof__view_maker maker;
@@ -14764,7 +14762,7 @@ static pyprof_result pyprof__write_folded(pyprof__job *job)
             for (depth = at->depth, i = node; depth > 0; depth--, i = maker.view.nodes[i].parent) path[depth - 1] = i;
             for (i = 0; i < at->depth; i++) {
                 if (i) pyprof__put(job->sink, ";");
-                pyprof__put_folded_name(job->sink, maker.view.nodes[path[i]].label);
+                pyprof__put_escaped(job->sink, maker.view.nodes[path[i]].label, SIZE_MAX, &pyprof__as_folded);
             }
             pyprof__put(job->sink, " ");
             pyprof__put_int(job->sink, at->self / scale);
@@ -18000,12 +17998,12 @@ static void pyprof__pickle_int(pyprof__sink *s, int64_t value)
 
 static void pyprof__pickle_text(pyprof__sink *s, const char *text)   // repaired: its size has to be known before
 {
-    size_t size = 0, length;
-    char one[4];
+    size_t size = strlen(text), length;
     const char *at;
-    for (at = text; *at; at += length) size += pyprof__utf8(one, pyprof__utf8_next(at, &length));
+    for (at = text; *at; at += length)
+        if (pyprof__utf8_next(at, &length) == 0xfffd && length == 1) size += 2;
     pyprof__pickle_op(s, 'X', size, 4);
-    for (at = text; *at; at += length) pyprof__put_bytes(s, one, pyprof__utf8(one, pyprof__utf8_next(at, &length)));
+    pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_it_is);
 }
 
 static void pyprof__pickle_get(pyprof__sink *s, uint32_t number)
