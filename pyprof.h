@@ -50,6 +50,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     PROFILE    the model: one call tree, columns of metrics, time line
     SAMPLER    one sweep over all threads; freeze-frame capture
     HEAP       allocation hooks, sampled and exact
+    RECORD     the way into the model: whose sample it is, what time it stands for, its node
     SNAPSHOT   the immutable profile: labels, totals, tables, differences, leaks, views
     WRITERS    JSON, text, folded, SVG, speedscope, pprof, pickle
     SESSION    sessions, the sampler thread, fork
@@ -2650,6 +2651,8 @@ static size_t pyprof__format_fixed(char *out, size_t capacity, double value, int
                       (unsigned long long)part);
     return n < 0 ? 0 : (size_t)n;
 }
+
+static int pyprof__glob(const char *pattern, const char *text) { return !pattern || fnmatch(pattern, text, 0) == 0; }
 
 // ============================================================================
 // [SECTION] COPY -- guarded copies of foreign memory, batched
@@ -12900,6 +12903,1142 @@ static void pyprof__heap_reset_peak(void)
 }
 
 // ============================================================================
+// [SECTION] RECORD -- the way into the model: whose sample it is, what time it stands for, its node
+//   Runs on    the sampler thread, or a thread that ends or copies the recording; under the lock of the recorder's owner
+//   Uses       SAMPLER, HEAP, PROFILE
+//   Promise    the time of a thread is told once, whatever was missed; a recorder knows nothing of who owns it
+// ============================================================================
+enum { PYPROF__MEMBERS = 16384, PYPROF__RIVALS = 1024, PYPROF__ACCOUNTS = 65536, PYPROF__DUE = 512, PYPROF__PROMPT_NS = 100000,
+       PYPROF__LEAVE_NS = 25000, PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
+
+typedef struct {                 // a tick of the sampler, late or not
+    uint64_t now, late;          // when it got its CPU, and how long after the first of the ticks that were due
+    uint64_t last, skipped;      // when it had it before; ticks that were due before at[0], when is not told,
+    uint64_t skipped_periods;    // and the periods they stood for
+    uint64_t at[PYPROF__DUE];    // when each was due
+    uint32_t periods[PYPROF__DUE];   // begun since the one before: more than 1 where ticks are left out
+    uint32_t count;
+    double rate;
+    int present;                 // there was an interpreter to look at
+    uint64_t retried;            // so many walks of it began again
+    uint64_t blind_ns;           // for so long nothing could be read; 0 = it can be, or that is new
+} pyprof__tick;
+
+// Time is counted by clocks, samples only say where it was spent. The part that a thread had a CPU for goes
+// to samples in which it ran, the rest to the others: from one sample of a kind to the next, each gets half.
+// So the sums are right even if samples of a kind are missed.
+typedef struct {                 // time of one kind
+    int64_t ns;                  // since the last sample of this kind
+    uint32_t node, state;        // of that sample; node 0 = there was none
+    uint64_t moment;             // its number + 1 on the time line
+} pyprof__share;
+
+typedef struct {                 // the time of an OS thread, through all thread states that it had
+    uint64_t native;
+    uint64_t cpu_ns, look_ns;    // its CPU clock when it was last looked at, and when that was
+    uint64_t tick, due;          // the recorder's tick then; so many of the recorder's ticks are told,
+    uint64_t thinned;            // and so many of those that were left out
+    uint64_t spell;              // the recorder's number of spells then
+    uint64_t looks;              // so often in a row
+    int64_t debt_ns;             // CPU time that is to be told once it is known to live on
+    uint64_t tail_ns;            // time that is to be told when it has gone
+    uint64_t outside_ns;         // CPU time in which it was no Python thread
+    uint64_t block_ns;           // others waited so long for the GIL that it held, since its last sample
+    uint64_t moment;             // the number + 1 of its latest moment on the time line
+    uint32_t member;
+    int cold;                    // it waits among many: what is not told of it is as it was
+    int ran;                     // at its last sample
+    pyprof__share runs, waits;
+} pyprof__account;
+
+typedef struct {                 // what a recorder remembers of a thread slot of the sampler
+    uint64_t address, serial;    // whose slot it was
+    int64_t native;
+    uint32_t member;             // PYPROF__NONE = not yet
+    uint32_t account;            // PYPROF__NONE = none yet
+    uint32_t version, node;      // the stack it had, and its node
+    int truncated;               // the stack it had was cut
+    uint32_t leaf, leaf_under, leaf_node;   // the latest leaf: spot, the node it lies under, its own; 0 = none
+    uint32_t hold_number;        // it has held the GIL since this change of hands
+    uint64_t hold_ns;            // for so long, with others waiting
+    pyprof__array spots, nodes;  // uint32_t each, root first: the last path
+} pyprof__seat;
+
+typedef struct {
+    const pyprof_config *config; // as its owner was asked for, with all defaults filled in; outlives the recorder
+    int paused, ended;           // ended: duration_s is over
+    int events;                  // bit per pyprof_event that the owner is to deliver, and what it tells of them
+    char event_detail[256];
+    pyprof__pool pool;           // all memory of the recording
+    pyprof__model model;
+    // Threads
+    pyprof__array seats;         // pyprof__seat, by thread slot
+    pyprof__array accounts;      // pyprof__account
+    pyprof__index account_index;
+    uint32_t unclaimed;          // threads of the recording that only allocated so far
+    int every;                   // of an OS thread in several interpreters each state is recorded: a dump
+    // Frames
+    pyprof__array spot_map;      // uint32_t location + 1 by spot number
+    uint32_t spot_generation;
+    // Memory
+    int heap;                    // it tracks memory
+    pyprof__heap_view view;
+    // Ticks so far, and when the latest of them were due: number n at n % DUE
+    uint64_t due, due_ns[PYPROF__DUE];
+    uint64_t thinned;            // ticks that were left out so far,
+    uint64_t awake_thinned;      // and before the recording began
+    uint64_t due_now, took_ns;   // since threads were last looked at: ticks, and CPU time of the sampler
+    uint64_t thinned_now;
+    double pace, bound;          // ticks a second, lately; the max_cpu for which some were left out
+    int bound_told;
+    uint64_t spells;             // it was paused, or time was left out, so often
+    double phase;                // of its own rate within the sampler's
+    uint64_t tick, last_ns;      // its ticks; when the last one was
+    uint64_t awake_ns, awake_due;   // when it began, or went on after a pause or a gap; its ticks until then
+    uint64_t ticks_late, late_sum;
+} pyprof__recorder;
+
+// Every reason once, as far as there is room. 1 = added.
+static int pyprof__add_reason(pyprof_stats *stats, const char *reason)
+{
+    char *text = stats->degraded;
+    size_t used = strlen(text), room = sizeof stats->degraded - used;
+    if (!reason || strstr(text, reason) || strlen(reason) + 3 > room) return 0;
+    snprintf(text + used, room, "%s%s", used ? "; " : "", reason);
+    return 1;
+}
+
+static void pyprof__degrade_event(pyprof__recorder *recorder, const char *reason)
+{
+    pyprof__copy_text(recorder->event_detail, sizeof recorder->event_detail, reason);
+    recorder->events |= 1 << PYPROF_EVENT_DEGRADED;
+}
+
+// Notes why a recording is worse than it should be.
+static void pyprof__degrade(pyprof__recorder *recorder, const char *reason)
+{
+    if (pyprof__add_reason(&recorder->model.stats, reason)) pyprof__degrade_event(recorder, reason);
+}
+
+// ---- recording a sweep ------------------------------------------------------------
+static uint64_t pyprof__thread_started(int64_t tid)   // field 22 of its stat: clock ticks since boot; 0 = unknown
+{
+    char text[1024];
+    const char *at = pyprof__task_stat(tid, 22, text, sizeof text);
+    return at ? strtoull(at, NULL, 10) : 0;
+}
+
+static int pyprof__same_account(const void *context, uint32_t item, const void *key)
+{
+    return PYPROF__AT(const pyprof__account, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
+}
+
+// One OS thread in one interpreter is one thread of the recording, however many thread states it goes through
+// (PyGILState_Ensure makes one a call); a thread id used again by another thread is another.
+static uint32_t pyprof__member_find(pyprof__recorder *recorder, const pyprof__thread *thread, uint64_t now)
+{
+    pyprof__array *members = &recorder->model.members;
+    uint64_t started = 0, native = (uint64_t)thread->native;
+    int known = recorder->unclaimed
+        || pyprof__index_find(&recorder->account_index, pyprof__mix(11, native), pyprof__same_account, &recorder->accounts, &native) != PYPROF__NONE;
+    uint32_t i;
+    for (i = (uint32_t)members->count; known && i-- > 0;) {
+        pyprof__member *member = &PYPROF__AT(pyprof__member, *members, i);
+        if (member->ident == 0 && member->native == (uint64_t)thread->native && now < member->first_ns + pyprof__second) {   // it allocated first
+            if (now < member->first_ns) member->first_ns = now;
+            recorder->unclaimed -= recorder->unclaimed > 0;
+            member->ident = thread->ident;
+            member->serial = thread->serial;
+            member->interp_id = thread->interp_id;
+            return i;
+        }
+        if (member->native != (uint64_t)thread->native || member->interp_id != thread->interp_id || member->ident != thread->ident) continue;
+        if (member->serial == thread->serial) return i;
+        if (!started) started = pyprof__thread_started(thread->native);
+        if (started && member->started == started) { member->serial = thread->serial; return i; }
+    }
+    if (members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;   // thread storms: the rest shares one
+    return PYPROF__NONE;
+}
+
+static uint32_t pyprof__member_new(pyprof__recorder *recorder, const pyprof__thread *thread, uint64_t now)
+{
+    pyprof__model *model = &recorder->model;
+    uint32_t id = (uint32_t)model->members.count;
+    const char *name = id + 1 == PYPROF__MEMBERS ? "<more threads>" : thread->name[0] ? thread->name : "<unnamed>";
+    pyprof__member *member = (pyprof__member *)pyprof__push(model->pool, &model->members);
+    if (!member) return PYPROF__NONE;
+    member->native = (uint64_t)thread->native;
+    member->ident = thread->ident;
+    recorder->unclaimed += thread->ident == 0;
+    member->serial = thread->serial;
+    member->interp_id = thread->interp_id;
+    member->started = pyprof__thread_started(thread->native);
+    member->first_ns = now;
+    member->wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, name);
+    member->name = pyprof__model_string(model, name);
+    member->node = pyprof__model_node(model, 0, pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD, (int32_t)id + 1));
+    if (member->name != PYPROF__NONE && member->node != PYPROF__NONE) return id;
+    model->members.count--;
+    return PYPROF__NONE;
+}
+
+// A thread's name can come, or change, after it was first seen.
+static void pyprof__member_rename(pyprof__recorder *recorder, uint32_t id, const pyprof__thread *thread)
+{
+    pyprof__model *model = &recorder->model;
+    pyprof__member *member = &PYPROF__AT(pyprof__member, model->members, id);
+    pyprof__location *location;
+    uint32_t name, wanted;
+    if (!thread->name[0] || id + 1 == PYPROF__MEMBERS || strcmp(pyprof__string(&model->strings, member->name), thread->name) == 0) return;
+    name = pyprof__model_string(model, thread->name);
+    if (name == PYPROF__NONE) return;
+    member->name = name;
+    wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, thread->name);
+    if (wanted != member->wanted) recorder->view.nodes.count = 0;   // what it allocated belongs in now, or no more
+    member->wanted = wanted;
+    location = &PYPROF__AT(pyprof__location, model->locations, PYPROF__AT(pyprof__node, model->nodes, member->node).location);
+    PYPROF__AT(pyprof__function, model->functions, location->function).name = name;
+    PYPROF__AT(pyprof__function, model->functions, location->function).qualname = name;
+}
+
+// The node of a thread that allocates: usually it was sampled already. A pyprof__root_fn.
+static uint32_t pyprof__heap_root(void *user, const pyprof__life *life)
+{
+    pyprof__recorder *recorder = (pyprof__recorder *)user;
+    pyprof__array *members = &recorder->model.members;
+    pyprof__thread thread;
+    uint32_t i;
+    for (i = (uint32_t)members->count; i-- > 0;) {
+        const pyprof__member *member = &PYPROF__AT(const pyprof__member, *members, i);
+        if (member->native == life->tid && member->last_ns + pyprof__second > life->first_ns) return member->wanted ? member->node : 0;
+    }
+    memset(&thread, 0, sizeof thread);
+    thread.native = (int64_t)life->tid;
+    thread.interp_id = -1;
+    i = members->count >= PYPROF__MEMBERS ? PYPROF__MEMBERS - 1 : pyprof__member_new(recorder, &thread, life->first_ns);
+    if (i == PYPROF__NONE) return 0;
+    if (PYPROF__AT(pyprof__member, *members, i).last_ns == 0) PYPROF__AT(pyprof__member, *members, i).last_ns = pyprof__now();
+    return PYPROF__AT(pyprof__member, *members, i).wanted ? PYPROF__AT(pyprof__member, *members, i).node : 0;
+}
+
+static pyprof__seat *pyprof__seat_of(pyprof__recorder *recorder, size_t slot)   // NULL = no memory
+{
+    while (recorder->seats.count <= slot) {
+        pyprof__seat *added = (pyprof__seat *)pyprof__push(&recorder->pool, &recorder->seats);
+        if (!added) return NULL;
+        added->member = added->account = PYPROF__NONE;
+        pyprof__array_init(&added->spots, sizeof(uint32_t));
+        pyprof__array_init(&added->nodes, sizeof(uint32_t));
+    }
+    return &PYPROF__AT(pyprof__seat, recorder->seats, slot);
+}
+
+static int pyprof__seat_take(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__thread *thread, uint64_t now)
+{
+    if (seat->address != thread->address || seat->serial != thread->serial || seat->native != thread->native) {
+        seat->address = thread->address;
+        seat->serial = thread->serial;
+        seat->native = thread->native;
+        seat->member = PYPROF__NONE;
+        seat->account = PYPROF__NONE;
+    }
+    if (seat->member == PYPROF__NONE) {   // somebody else than before, or the recording was reset
+        seat->member = pyprof__member_find(recorder, thread, now);
+        if (seat->member == PYPROF__NONE) seat->member = pyprof__member_new(recorder, thread, now);
+        seat->spots.count = seat->nodes.count = 0;
+        seat->leaf_node = 0;
+        seat->hold_ns = 0;
+        seat->version = thread->version - 1;
+    }
+    if (seat->member == PYPROF__NONE) return 0;
+    pyprof__member_rename(recorder, seat->member, thread);
+    return 1;
+}
+
+static uint32_t pyprof__map_spot(pyprof__recorder *recorder, const pyprof__codes *codes, uint32_t spot)   // -> location
+{
+    pyprof__array *map = &recorder->spot_map;
+    uint32_t location;
+    if (map->count < codes->spots.count) {
+        size_t extra = codes->spots.count - map->count;
+        if (!pyprof__array_reserve(&recorder->pool, map, extra)) return PYPROF__NONE;
+        memset((uint32_t *)map->data + map->count, 0, extra * sizeof(uint32_t));
+        map->count += extra;
+    }
+    location = PYPROF__AT(uint32_t, *map, spot);
+    if (location) return location - 1;
+    location = pyprof__model_spot(&recorder->model, codes, spot);
+    if (location != PYPROF__NONE) PYPROF__AT(uint32_t, *map, spot) = location + 1;
+    return location;
+}
+
+// The node of a thread's stack. What it shares with the thread's last stack, from the root on, is not looked up again.
+static uint32_t pyprof__stack_node(pyprof__recorder *recorder, const pyprof__codes *codes, pyprof__seat *seat, const pyprof__stack *stack)
+{
+    uint32_t depth = (uint32_t)stack->spots.count, node = PYPROF__AT(pyprof__member, recorder->model.members, seat->member).node, i, spot, child;
+    uint32_t limit = recorder->config->max_depth, cut = depth - (uint32_t)stack->truncated > limit ? depth - limit : 0;
+    size_t kept = 0;
+    for (i = cut ? cut - 1 : 0; i < depth; i++) {
+        spot = PYPROF__AT(uint32_t, stack->spots, depth - 1 - i);
+        if (cut && i == cut - 1) spot = PYPROF__SPOT_TRUNCATED;
+        if (kept < seat->spots.count && PYPROF__AT(uint32_t, seat->spots, kept) == spot) {
+            node = PYPROF__AT(uint32_t, seat->nodes, kept++);
+            continue;
+        }
+        seat->spots.count = seat->nodes.count = kept;
+        child = pyprof__model_node(&recorder->model, node, pyprof__map_spot(recorder, codes, spot));
+        if (child == PYPROF__NONE || !pyprof__array_reserve(&recorder->pool, &seat->spots, 1) || !pyprof__array_reserve(&recorder->pool,
+            &seat->nodes, 1)) {
+            pyprof__degrade(recorder, "max_bytes is used up: new stacks are counted at the deepest frame already known");
+            seat->truncated = 1;
+            return node;
+        }
+        node = child;
+        ((uint32_t *)seat->spots.data)[seat->spots.count++] = spot;
+        ((uint32_t *)seat->nodes.data)[seat->nodes.count++] = node;
+        kept++;
+    }
+    seat->spots.count = seat->nodes.count = kept;
+    seat->truncated = cut != 0 || stack->truncated;
+    return node;
+}
+
+// Below a node; parent itself = no memory.
+static uint32_t pyprof__pseudo_node(pyprof__recorder *recorder, uint32_t parent, const char *name)
+{
+    pyprof__model *model = &recorder->model;
+    uint32_t node = pyprof__model_node(model, parent, pyprof__model_pseudo(model, name, PYPROF_KIND_PSEUDO, 0));
+    return node == PYPROF__NONE ? parent : node;
+}
+
+// The time of a sample that could not be read stays in the totals, below the part of the stack that is sure.
+static uint32_t pyprof__lost_node(pyprof__recorder *recorder, const pyprof__seat *seat, const pyprof__thread *thread)
+{
+    uint32_t parent = PYPROF__AT(pyprof__member, recorder->model.members, seat->member).node;
+    if (seat->version == thread->version && thread->stable && thread->stable <= seat->nodes.count)
+        parent = PYPROF__AT(uint32_t, seat->nodes, thread->stable - 1);
+    return pyprof__pseudo_node(recorder, parent, pyprof__pseudo_names[PYPROF__SPOT_LOST]);
+}
+
+static void pyprof__count_rejected(pyprof_stats *stats, int cause, uint64_t count)   // a pyprof_cause + 1
+{
+    stats->rejected += count;
+    stats->rejected_by_cause[cause - 1 < 0 || cause - 1 >= PYPROF_CAUSE_COUNT ? PYPROF_CAUSE_MOVED : cause - 1] += count;
+}
+
+// What the innermost frame waits for, or the C function it has called, is a node below it.
+static uint32_t pyprof__leaf_node(pyprof__recorder *recorder, const pyprof__codes *codes, pyprof__seat *seat, uint32_t leaf)
+{
+    if (leaf == PYPROF__NONE) return seat->node;
+    if (seat->leaf == leaf && seat->leaf_under == seat->node && seat->leaf_node) return seat->leaf_node;
+    seat->leaf_node = pyprof__model_node(&recorder->model, seat->node, pyprof__map_spot(recorder, codes, leaf));
+    if (seat->leaf_node == PYPROF__NONE) {
+        seat->leaf_node = 0;
+        return seat->node;
+    }
+    seat->leaf = leaf;
+    seat->leaf_under = seat->node;
+    return seat->leaf_node;
+}
+
+static void pyprof__record_rival(pyprof__recorder *recorder, uint32_t waiter, uint32_t slot, uint64_t holder, uint64_t wall)
+{
+    pyprof__model *model = &recorder->model;
+    const pyprof__seat *seat = slot < recorder->seats.count ? &PYPROF__AT(const pyprof__seat, recorder->seats, slot) : NULL;
+    pyprof__rivals *rivals = (pyprof__rivals *)model->rivals.data;
+    size_t i;
+    if (!seat || seat->member == PYPROF__NONE || seat->serial != holder) return;   // who sat there before is not the one
+    for (i = 0; i < model->rivals.count && (rivals[i].waiter != waiter || rivals[i].holder != seat->member); i++) {}
+    if (i == model->rivals.count) {
+        if (i >= PYPROF__RIVALS || !pyprof__push(model->pool, &model->rivals)) return;
+        rivals = (pyprof__rivals *)model->rivals.data;
+        rivals[i].waiter = waiter;
+        rivals[i].holder = seat->member;
+    }
+    rivals[i].ns += wall;
+    if (seat->account != PYPROF__NONE) PYPROF__AT(pyprof__account, recorder->accounts, seat->account).block_ns += wall;
+}
+
+// Who waits for whom, and how long one thread has held the GIL without a break while somebody waited.
+static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__thread *thread, uint32_t node, uint64_t now,
+                               uint64_t wall)
+{
+    pyprof__member *member = &PYPROF__AT(pyprof__member, recorder->model.members, seat->member);
+    if (thread->rival != PYPROF__NONE) pyprof__record_rival(recorder, seat->member, thread->rival, thread->rival_serial, wall);
+    if (!thread->holder || !thread->blocks) { seat->hold_ns = 0; return; }
+    if (seat->hold_number != thread->held_by) seat->hold_ns = 0;
+    seat->hold_number = thread->held_by;
+    seat->hold_ns += wall;
+    if (seat->hold_ns <= member->hold_ns) return;
+    member->hold_ns = seat->hold_ns;
+    member->hold_end_ns = now;
+    member->hold_node = node;
+}
+
+// ---- the time of threads ------------------------------------------------------------
+// NULL = it is not on the time line any more.
+static pyprof__moment *pyprof__share_moment(pyprof__recorder *recorder, const pyprof__share *share)
+{
+    pyprof__model *model = &recorder->model;
+    uint64_t place = share->moment - 1 - model->moments_gone;
+    if (share->moment <= model->moments_gone + model->moments_first || place >= model->moments.count) return NULL;
+    return &PYPROF__AT(pyprof__moment, model->moments, place);
+}
+
+static void pyprof__share_block(pyprof__recorder *recorder, const pyprof__share *share, uint64_t ns)
+{
+    pyprof__moment *told = pyprof__share_moment(recorder, share);
+    pyprof__model_add(&recorder->model, PYPROF_GIL_BLOCK_NS, share->node, (int64_t)ns);
+    if (told) told->block_ns += ns;
+}
+
+// Adds time to a sample that is recorded already.
+static void pyprof__share_add(pyprof__recorder *recorder, const pyprof__share *share, int64_t ns, int ran)
+{
+    pyprof__model *model = &recorder->model;
+    pyprof__moment *told = pyprof__share_moment(recorder, share);
+    pyprof__moment moment;
+    memset(&moment, 0, sizeof moment);
+    moment.node = share->node;
+    moment.state = share->state;
+    moment.wall_ns = (uint64_t)ns;
+    moment.cpu_ns = ran ? (uint64_t)ns : 0;
+    pyprof__model_columns(model, &moment);
+    if (!told) return;
+    told->wall_ns += moment.wall_ns;
+    told->cpu_ns += moment.cpu_ns;
+}
+
+// Tells a sample that is recorded already so many times more.
+static void pyprof__share_count(pyprof__recorder *recorder, const pyprof__share *share, uint64_t count)
+{
+    pyprof__model *model = &recorder->model;
+    pyprof__moment *told = pyprof__share_moment(recorder, share);
+    pyprof__model_add(model, PYPROF_SAMPLES, share->node, (int64_t)count);
+    if (share->state & PYPROF__IS_WAITING) pyprof__model_add(model, PYPROF_WAIT_SAMPLES, share->node, (int64_t)count);
+    if (told) told->count += (uint32_t)count;
+}
+
+// A sample takes its part: half of the time since the one before, which gets the other half. Returns ns.
+static uint64_t pyprof__share_take(pyprof__recorder *recorder, pyprof__share *share, int ran)
+{
+    int64_t ns = share->ns, half = share->node ? ns / 2 : 0;
+    if (ns <= 0) return 0;
+    if (half) pyprof__share_add(recorder, share, half, ran);
+    share->ns = 0;
+    return (uint64_t)(ns - half);
+}
+
+static void pyprof__share_settle(pyprof__recorder *recorder, const pyprof__account *account, pyprof__share *share, int ran)
+{
+    pyprof__share between = *share;
+    if (share->ns <= 0) return;
+    if (!between.node) {   // it was never seen doing that
+        between.moment = 0;
+        between.state = ran ? 0 : PYPROF__IS_WAITING | PYPROF__IS_UNKNOWN;
+        between.node = pyprof__pseudo_node(recorder, PYPROF__AT(pyprof__member, recorder->model.members, account->member).node, pyprof__between_name);
+    }
+    pyprof__share_add(recorder, &between, share->ns, ran);
+    share->ns = 0;
+}
+
+static void pyprof__account_tail(pyprof__account *account, uint64_t most)   // it has gone after its last sample
+{
+    pyprof__share *share = account->ran ? &account->runs : &account->waits;
+    share->ns += (int64_t)(account->tail_ns < most ? account->tail_ns : most);
+    account->tail_ns = 0;
+}
+
+// All that is known of a thread's time goes where it belongs as far as can be told now: a part of the
+// recording ends.
+static void pyprof__account_settle(pyprof__recorder *recorder, pyprof__account *account)
+{
+    pyprof__share outside;
+    if (account->member == PYPROF__NONE || !PYPROF__AT(pyprof__member, recorder->model.members, account->member).wanted) return;
+    if (account->tick < recorder->tick && !account->cold && account->tail_ns) pyprof__account_tail(account, UINT64_MAX);
+    if (account->runs.node) pyprof__share_block(recorder, &account->runs, account->block_ns);
+    account->block_ns = 0;
+    pyprof__share_settle(recorder, account, &account->runs, 1);
+    pyprof__share_settle(recorder, account, &account->waits, 0);
+    memset(&outside, 0, sizeof outside);
+    outside.ns = (int64_t)account->outside_ns;
+    pyprof__share_settle(recorder, account, &outside, 1);
+    account->outside_ns = 0;
+}
+
+static void pyprof__accounts_settle(pyprof__recorder *recorder)
+{
+    size_t i;
+    for (i = 0; i < recorder->accounts.count; i++) pyprof__account_settle(recorder, &PYPROF__AT(pyprof__account, recorder->accounts, i));
+}
+
+static void pyprof__accounts_forget(pyprof__recorder *recorder)   // there are too many
+{
+    size_t i;
+    recorder->accounts.count = 0;
+    pyprof__index_free(&recorder->pool, &recorder->account_index);
+    for (i = 0; i < recorder->seats.count; i++) PYPROF__AT(pyprof__seat, recorder->seats, i).account = PYPROF__NONE;
+}
+
+// The model is a new one: what was recorded has been told.
+static void pyprof__account_renew(pyprof__account *account, uint64_t now, uint64_t due, uint64_t thinned)
+{
+    memset(&account->runs, 0, sizeof account->runs);
+    memset(&account->waits, 0, sizeof account->waits);
+    account->outside_ns = account->moment = account->block_ns = 0;
+    account->debt_ns = 0;
+    account->tail_ns = 0;
+    account->member = PYPROF__NONE;
+    account->due = due;
+    account->thinned = thinned;
+    if (account->look_ns < now) account->look_ns = now;
+}
+
+static pyprof__account *pyprof__account_of(pyprof__recorder *recorder, pyprof__seat *seat)   // NULL = no memory
+{
+    uint64_t native = (uint64_t)seat->native, hash = pyprof__mix(11, native);
+    uint32_t id = seat->account;
+    pyprof__account *account;
+    if (id == PYPROF__NONE) id = pyprof__index_find(&recorder->account_index, hash, pyprof__same_account, &recorder->accounts, &native);
+    if (id == PYPROF__NONE) {
+        if (recorder->accounts.count >= PYPROF__ACCOUNTS) {
+            pyprof__accounts_settle(recorder);
+            pyprof__accounts_forget(recorder);
+        }
+        account = (pyprof__account *)pyprof__push(&recorder->pool, &recorder->accounts);
+        if (!account) return NULL;
+        account->native = native;
+        account->member = PYPROF__NONE;
+        id = (uint32_t)recorder->accounts.count - 1;
+        if (!pyprof__index_add(&recorder->pool, &recorder->account_index, hash, id)) { recorder->accounts.count--; return NULL; }
+    }
+    seat->account = id;
+    account = &PYPROF__AT(pyprof__account, recorder->accounts, id);
+    account->member = seat->member;
+    return account;
+}
+
+// Splits the time since a thread was last looked at by its CPU clock.
+static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64_t cpu)
+{
+    account->runs.ns += (int64_t)cpu;
+    // Below 0 for a moment: the two clocks are not read at once.
+    account->waits.ns += (int64_t)wall - (int64_t)cpu;
+    if (++account->looks == PYPROF__SETTLED) {
+        account->runs.ns += account->debt_ns;
+        account->debt_ns = 0;
+        account->tail_ns = 0;
+    }
+}
+
+// A thread that was not there at the tick before. It can have begun at any time since, and will end at any
+// time after a tick: half a period, on average, is told as the first sample finds it, and half as the last
+// one. If it lives on, its clock puts that right. One that was there before the recording began or went on:
+// of the time since nobody knows how much it ran, half a tick's worth at most.
+static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs, uint64_t paused)
+{
+    // The same OS thread: it was outside of Python.
+    int known = !paused && account->cpu_ns && thread->cpu_ns >= account->cpu_ns;
+    uint64_t half = paused ? period : period / 2, cpu = !runs ? 0 : paused && half > paused ? paused : half;
+    uint64_t clock = known ? thread->cpu_ns - account->cpu_ns : thread->cpu_ns;
+    if (known) account->outside_ns += clock;
+    if (account->tail_ns) {
+        uint64_t most = account->ran && known ? account->outside_ns : UINT64_MAX, tail = account->tail_ns < most ? account->tail_ns : most;
+        if (account->ran && known) account->outside_ns -= tail;
+        pyprof__account_tail(account, most);
+    }
+    account->looks = 0;
+    account->debt_ns = 0;
+    if (known) {
+        if (cpu > account->outside_ns) cpu = account->outside_ns;
+        account->outside_ns -= cpu;
+    } else if (clock <= period && !paused) account->debt_ns = (int64_t)clock - (int64_t)cpu;
+    account->tail_ns = paused ? 0 : half;
+    pyprof__account_pass(account, half, cpu);
+}
+
+static void pyprof__account_note(const pyprof__recorder *recorder, pyprof__account *account, const pyprof__thread *thread, uint64_t now)
+{
+    account->cpu_ns = thread->cpu_ns;
+    account->look_ns = now;
+    account->tick = recorder->tick;
+    account->spell = recorder->spells;
+    account->thinned = recorder->thinned;
+    account->cold = thread->cold;
+}
+
+// Of a thread: ticks told now; those at which it stood where it stands, in the state it is in; those at which
+// it was about to leave the CPU there; of these those looked at late. Beside them: ticks that were left out.
+typedef struct { uint64_t ticks, stood, ran, late, thinned; } pyprof__told;
+
+// A tick that was due at most PROMPT_NS ago is told by what is found now: that is how long it takes to get
+// there anyway; ELSEWHERE_NS for a thread that runs on another CPU, and so has nothing to do with why the
+// sampler came late. So is one due LEAVE_NS before the thread left the CPU: the timer of the sampler has
+// taken it away, but another process was given the CPU first.
+static pyprof__told pyprof__account_ticks(const pyprof__recorder *recorder, const pyprof__account *account, const pyprof__thread *thread,
+                                          uint64_t now, uint64_t since, int stood)
+{
+    pyprof__told told = { recorder->due - since, 0, 0, 0, 0 };
+    uint64_t n, off = thread->off_ns, at = 0;
+    int waits = (thread->state & PYPROF__IS_WAITING) != 0, prompt;
+    if (stood && off <= account->look_ns) told.stood = told.ticks;
+    else for (n = recorder->due; n > since && n + PYPROF__DUE > recorder->due; n--, told.stood++) {
+        at = recorder->due_ns[(n - 1) % PYPROF__DUE];
+        if (at < off) break;
+    }
+    prompt = told.ticks && off <= now
+        && now - recorder->due_ns[(recorder->due - 1) % PYPROF__DUE] < (!waits && thread->elsewhere ? PYPROF__ELSEWHERE_NS : PYPROF__PROMPT_NS);
+    if (told.stood == 0 && prompt) told.stood = 1;
+    else if (told.stood < told.ticks && waits && off <= now && at && at < off && off - at < PYPROF__LEAVE_NS) told.ran = 1;
+    told.late = told.stood + told.ran - (uint64_t)(prompt && told.stood);
+    return told;
+}
+
+// Looks at a thread's clock, and at which ticks it was seen.
+static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__account *account, const pyprof__thread *thread, uint64_t now)
+{
+    int runs = !(thread->state & PYPROF__IS_WAITING) && !thread->put_off;
+    int unmet = account->tick == 0 || account->spell != recorder->spells;
+    // It was there all the while.
+    int old = unmet && (thread->known_ns <= recorder->awake_ns || recorder->tick <= 1);
+    int goes_on = account->tick && account->spell == recorder->spells && thread->cpu_ns >= account->cpu_ns
+        && (account->tick + 1 >= recorder->tick || thread->known_ns <= account->look_ns);
+    pyprof__told told = { 0, 0, 0, 0, 0 };
+    if (goes_on && thread->put_off) { account->tick = recorder->tick; return told; }   // all is told later
+    if (!goes_on || recorder->every) account->due = old ? recorder->awake_due : recorder->due - recorder->due_now;
+    if (goes_on) pyprof__account_pass(account, now - account->look_ns, thread->cpu_ns - account->cpu_ns);
+    else pyprof__account_meet(account, thread, now - (old ? recorder->awake_ns : recorder->last_ns), runs,
+                              old || (account->tick && account->spell != recorder->spells) ? (uint64_t)(0.5e9 / recorder->config->rate_hz) : 0);
+    if (!thread->put_off) {
+        told = pyprof__account_ticks(recorder, account, thread, now, account->due, goes_on && !runs);
+        account->due = recorder->due;
+    }
+    if (goes_on) told.thinned = recorder->thinned - account->thinned;
+    pyprof__account_note(recorder, account, thread, now);
+    // A new one was not there at all of them.
+    if (!goes_on && told.ticks > 1) told.ticks = told.stood + told.ran ? told.stood + told.ran : 1;
+    return told;
+}
+
+// ---- recording a sweep, part two ---------------------------------------------------------
+static uint32_t pyprof__sample_node(pyprof__recorder *recorder, const pyprof__codes *codes, pyprof__seat *seat, const pyprof__thread *thread,
+                                    uint32_t leaf)
+{
+    if (thread->cause) return pyprof__lost_node(recorder, seat, thread);
+    if (seat->version != thread->version || seat->spots.count == 0) {
+        seat->node = pyprof__stack_node(recorder, codes, seat, &thread->stack);
+        seat->version = thread->version;
+    }
+    return pyprof__leaf_node(recorder, codes, seat, leaf);
+}
+
+// The part of the time that a sample stands for. One of which nothing tells whether the thread ran takes of
+// both kinds.
+static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__account *account, pyprof__moment *moment)
+{
+    int waits = (moment->state & PYPROF__IS_WAITING) != 0, unknown = (moment->state & PYPROF__IS_UNKNOWN) != 0;
+    moment->cpu_ns = !waits || unknown ? pyprof__share_take(recorder, &account->runs, 1) : 0;
+    moment->block_ns = moment->taken_ns = 0;   // the moment can be that of the sample before
+    moment->wall_ns = moment->cpu_ns;
+    if (waits) moment->wall_ns += pyprof__share_take(recorder, &account->waits, 0);
+}
+
+// It may get more.
+static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *moment, uint64_t number)
+{
+    pyprof__share *share = moment->state & PYPROF__IS_WAITING ? &account->waits : &account->runs;
+    account->ran = share == &account->runs;
+    share->node = moment->node;
+    share->state = moment->state;
+    share->moment = number;
+}
+
+// While it is looked at, a thread that ran stands where it is, and waits for the CPU that the sampler has.
+static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__account *account, const pyprof__thread *thread, pyprof__moment *moment)
+{
+    int64_t ns = account->waits.ns < (int64_t)recorder->took_ns ? account->waits.ns : (int64_t)recorder->took_ns;
+    if (moment->state & PYPROF__IS_WAITING || thread->elsewhere || ns <= 0) return;
+    moment->taken_ns = (uint64_t)ns;
+    moment->wall_ns += (uint64_t)ns;
+    account->waits.ns -= ns;
+}
+
+static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__account *account, pyprof__seat *seat, const pyprof__thread *thread,
+                                  pyprof__moment *moment, uint64_t wall)
+{
+    pyprof__model *model = &recorder->model;
+    pyprof__sample_time(recorder, account, moment);
+    pyprof__sample_taken(recorder, account, thread, moment);
+    if (thread->cause) {
+        pyprof__count_rejected(&model->stats, thread->cause, moment->count);
+        moment->count = 0;
+    } else {
+        model->stats.truncated += seat->truncated ? moment->count : 0;
+        model->stats.samples += moment->count;
+        model->stats.unfrozen += thread->unfrozen ? moment->count : 0;
+        if (thread->raising) moment->state |= PYPROF__IS_RAISING;
+        moment->block_ns = account->block_ns;
+        account->block_ns = 0;
+        pyprof__record_gil(recorder, seat, thread, moment->node, moment->end_ns, wall);
+    }
+    pyprof__model_columns(model, moment);
+    if (!thread->cause) pyprof__model_moment(model, moment, &account->moment);
+    pyprof__sample_keep(account, moment, thread->cause ? 0 : account->moment);
+}
+
+static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__codes *codes, const pyprof__thread *thread, size_t slot, uint64_t now)
+{
+    pyprof__model *model = &recorder->model;
+    pyprof__seat *seat = pyprof__seat_of(recorder, slot);
+    pyprof__account *account = seat && pyprof__seat_take(recorder, seat, thread, now) ? pyprof__account_of(recorder, seat) : NULL;
+    uint64_t before;
+    pyprof__told told;
+    pyprof__moment moment;
+    if (!account) {
+        model->stats.asked++;
+        pyprof__count_rejected(&model->stats, PYPROF_CAUSE_MEMORY + 1, 1);
+        return;
+    }
+    PYPROF__AT(pyprof__member, model->members, seat->member).last_ns = now;
+    before = account->tick && account->spell == recorder->spells ? account->look_ns : recorder->last_ns;
+    told = pyprof__account_look(recorder, account, thread, now);
+    if (!PYPROF__AT(pyprof__member, model->members, seat->member).wanted) return;
+    model->stats.asked += told.ticks;
+    model->stats.thinned += told.thinned;
+    model->stats.missed += told.ticks - told.stood - told.ran;
+    model->stats.recovered += thread->cause ? 0 : told.late;
+    memset(&moment, 0, sizeof moment);
+    moment.start_ns = before;
+    moment.end_ns = now;
+    moment.thread = seat->member;
+    if (told.ran) {
+        moment.count = (uint32_t)told.ran;
+        moment.state = thread->ran_state;
+        moment.node = pyprof__sample_node(recorder, codes, seat, thread, thread->ran_leaf);
+        if (told.stood && thread->off_ns > before) moment.end_ns = thread->off_ns;
+        pyprof__record_sample(recorder, account, seat, thread, &moment, 0);
+        moment.start_ns = moment.end_ns;
+        moment.end_ns = now;
+    }
+    if (!told.stood) return;
+    moment.count = (uint32_t)told.stood;
+    moment.state = thread->state;
+    moment.node = pyprof__sample_node(recorder, codes, seat, thread, thread->leaf);
+    pyprof__record_sample(recorder, account, seat, thread, &moment, now - recorder->last_ns);
+}
+
+// Time in which nobody ran, and the sampler did not wait for a CPU, was a suspend or a SIGSTOP: a gap, not a
+// burst.
+static int pyprof__was_suspended(pyprof__sweeper *sweeper, const pyprof__tick *tick)
+{
+    return tick->late >= pyprof__second && pyprof__threads_ran(sweeper) < tick->late / 50 && !pyprof__was_queued(sweeper, tick->late);
+}
+
+static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweeper *sweeper, const pyprof__tick *tick)
+{
+    pyprof_stats *stats = &recorder->model.stats;
+    size_t i;
+    if (recorder->spot_generation != sweeper->codes.generation) {
+        recorder->spot_generation = sweeper->codes.generation;
+        recorder->spot_map.count = 0;
+        for (i = 0; i < recorder->seats.count; i++)
+            PYPROF__AT(pyprof__seat, recorder->seats, i).spots.count = PYPROF__AT(pyprof__seat, recorder->seats, i).leaf_node = 0;
+    }
+    recorder->tick++;
+    recorder->ticks_late++;
+    recorder->late_sum += tick->late;
+    stats->late_mean_ns = recorder->late_sum / recorder->ticks_late;
+    if (tick->late > stats->late_max_ns) stats->late_max_ns = tick->late;
+    stats->retried += tick->retried;
+    if (sweeper->list.interps.count > stats->interpreters) stats->interpreters = sweeper->list.interps.count;
+    pyprof__degrade(recorder, sweeper->degraded);
+    pyprof__degrade(recorder, __atomic_load_n(&pyprof__proc.lack, __ATOMIC_RELAXED));
+}
+
+// A part of the recording ends now: the time since the last tick is told as far as clocks tell it, and ticks
+// that were due and that the sampler had no CPU for. Under the lock.
+static void pyprof__account_end(pyprof__recorder *recorder, pyprof__account *account, uint64_t now, uint64_t due)
+{
+    // Until it is a cold one's again, at most.
+    uint64_t turn = 200000000 + 100000 * (uint64_t)recorder->accounts.count;
+    int looked = account->tick == recorder->tick || (account->cold && now < account->look_ns + turn);
+    int lives = looked && account->spell == recorder->spells && account->member != PYPROF__NONE;
+    uint64_t cpu = lives ? pyprof__thread_cpu((int64_t)account->native) : 0, owed = recorder->due - account->due;
+    int wanted = lives && PYPROF__AT(pyprof__member, recorder->model.members, account->member).wanted;
+    pyprof_stats *stats = &recorder->model.stats;
+    if (cpu < account->cpu_ns || cpu == 0) return;
+    account->due = recorder->due;
+    if (wanted && cpu == account->cpu_ns && account->waits.node) {   // it has waited all the while
+        pyprof__share_count(recorder, &account->waits, owed + due);
+        stats->samples += owed + due;
+        stats->recovered += owed + due;
+    } else if (wanted) stats->missed += owed + due;
+    if (wanted) stats->asked += owed + due;
+    if (wanted) stats->thinned += recorder->thinned - account->thinned;
+    account->thinned = recorder->thinned;
+    pyprof__account_pass(account, now - account->look_ns, cpu - account->cpu_ns);
+    account->cpu_ns = cpu;
+    account->look_ns = now;
+}
+
+static void pyprof__accounts_pause(pyprof__recorder *recorder)   // those whose turn it was not since
+{
+    size_t i;
+    for (i = 0; i < recorder->accounts.count; i++) {
+        pyprof__account *account = &PYPROF__AT(pyprof__account, recorder->accounts, i);
+        if (account->cold && account->look_ns < recorder->last_ns) pyprof__account_end(recorder, account, recorder->last_ns, 0);
+    }
+}
+
+// So many that the rate asked for is beyond the bound, not only for a moment?
+static int pyprof__is_thinned(uint64_t thinned, uint64_t asked) { return thinned > (asked + thinned) / 100; }
+
+// So many ticks of this recorder fall in so many of the sampler's periods. At most `most` of them have a tick of
+// the sampler: the others are left out.
+static uint64_t pyprof__record_periods(pyprof__recorder *recorder, double periods, uint64_t most)
+{
+    uint64_t many;
+    recorder->phase += periods;
+    many = (uint64_t)(recorder->phase + 0.000001);
+    recorder->phase -= (double)many;
+    if (many <= most) return many;
+    recorder->thinned += many - most;
+    return most;
+}
+
+// The ticks of this recorder among those of the sampler that are over.
+static void pyprof__record_due(pyprof__recorder *recorder, const pyprof__tick *tick)
+{
+    double ratio = recorder->config->rate_hz / tick->rate;
+    uint64_t before = recorder->due, thinned = recorder->thinned, many;
+    uint32_t i;
+    many = pyprof__record_periods(recorder, ratio * (double)tick->skipped_periods, tick->skipped);
+    if (many > PYPROF__DUE) {
+        recorder->due += many - PYPROF__DUE;
+        many = PYPROF__DUE;
+    }
+    for (; many; many--, recorder->due++)
+        recorder->due_ns[recorder->due % PYPROF__DUE] = tick->last;
+    for (i = 0; i < tick->count; i++)
+        if (pyprof__record_periods(recorder, ratio * tick->periods[i], 1)) recorder->due_ns[recorder->due++ % PYPROF__DUE] = tick->at[i];
+    recorder->due_now += recorder->due - before;
+    recorder->thinned_now += recorder->thinned - thinned;
+    if (recorder->bound_told || recorder->thinned == thinned || !pyprof__is_thinned(recorder->thinned, recorder->due)) return;
+    recorder->bound_told = 1;
+    pyprof__degrade_event(recorder, "sampling costs more than max_cpu allows: ticks are left out");
+}
+
+// Time that nobody could see.
+static void pyprof__record_gap(pyprof__recorder *recorder, const pyprof__tick *tick)
+{
+    uint64_t gap = tick->late < tick->now - recorder->last_ns ? tick->late : tick->now - recorder->last_ns;
+    recorder->model.stats.gap_ns += gap;
+    recorder->last_ns += gap;
+    recorder->spells++;
+    recorder->due -= recorder->due_now - 1;
+    recorder->due_now = 1;
+    recorder->thinned -= recorder->thinned_now;
+    recorder->thinned_now = 0;
+    recorder->due_ns[(recorder->due - 1) % PYPROF__DUE] = tick->now;
+    recorder->awake_ns = recorder->last_ns;
+    recorder->awake_due = recorder->due - 1;
+}
+
+// Ticks x threads that are not told yet, of the threads that were there when they could last be seen: one, if none
+// was seen ever. Under the lock.
+static uint64_t pyprof__owed(const pyprof__recorder *recorder, uint64_t now)
+{
+    double pace = recorder->pace > 0 ? recorder->pace : recorder->config->rate_hz;
+    uint64_t threads = 0;
+    size_t i;
+    if (recorder->paused || now < recorder->last_ns) return 0;
+    for (i = 0; i < recorder->accounts.count; i++) {
+        const pyprof__account *account = &PYPROF__AT(const pyprof__account, recorder->accounts, i);
+        threads += account->tick == recorder->tick || account->cold;
+    }
+    return (threads ? threads : 1) * (uint64_t)((double)(now - recorder->last_ns) * pace / 1e9);
+}
+
+// stops: nobody will tell those ticks later; blind: nothing can be read now.
+static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
+{
+    pyprof__model *model = &recorder->model;
+    uint64_t now = pyprof__now(), wall = now - recorder->last_ns;
+    double pace = recorder->pace > 0 ? recorder->pace : recorder->config->rate_hz;
+    uint64_t due = (uint64_t)((double)wall * pace / 1e9);
+    uint64_t asked = model->stats.asked, counted = recorder->due_now;   // it had a CPU at those, and saw nothing
+    size_t i;
+    if (recorder->paused) { pyprof__accounts_settle(recorder); return; }
+    if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
+    recorder->thinned += (uint64_t)((double)wall * (recorder->config->rate_hz - pace) / 1e9);
+    for (i = 0; i < recorder->accounts.count; i++)
+        pyprof__account_end(recorder, &PYPROF__AT(pyprof__account, recorder->accounts, i), now, due > counted ? due - counted : 0);
+    if (due) recorder->due_now = 0;
+    // It saw no thread, but the one that asks was there.
+    if (due && asked == model->stats.asked && (recorder->tick == 0 || blind)) {
+        model->stats.missed += due;
+        model->stats.asked += due;
+    }
+    if (due && wall > model->stats.late_max_ns) model->stats.late_max_ns = wall;
+    pyprof__accounts_settle(recorder);
+    model->recorded_ns += wall;
+    recorder->last_ns = model->last_ns = now;
+}
+
+// Is duration_s over? Then the recorder pauses by itself.
+static int pyprof__is_over(const pyprof__recorder *recorder, uint64_t now)
+{
+    return recorder->config->duration_s > 0
+        && (double)(recorder->model.recorded_ns + now - recorder->last_ns) >= recorder->config->duration_s * 1e9;
+}
+
+static void pyprof__record_over(pyprof__recorder *recorder)
+{
+    pyprof__accounts_pause(recorder);
+    recorder->paused = recorder->ended = 1;
+    recorder->events |= 1 << PYPROF_EVENT_DURATION;
+}
+
+static void pyprof__record(pyprof__recorder *recorder, pyprof__sweeper *sweeper, const pyprof__tick *tick)
+{
+    pyprof__model *model = &recorder->model;
+    // A snapshot may have been taken since.
+    uint64_t now = tick->now > recorder->last_ns ? tick->now : recorder->last_ns;
+    size_t i;
+    if (recorder->paused) return;
+    recorder->took_ns += tick->present ? sweeper->took_ns : 0;
+    pyprof__record_due(recorder, tick);
+    if (!recorder->due_now) return;
+    if (sweeper->blind || (tick->present && !sweeper->listed)) {   // where no thread could be seen its ticks are told later
+        if (!pyprof__is_over(recorder, now)) return;
+        pyprof__record_end(recorder, 1, tick->blind_ns != 0);
+        pyprof__record_over(recorder);
+        return;
+    }
+    if (tick->present && pyprof__was_suspended(sweeper, tick)) pyprof__record_gap(recorder, tick);
+    pyprof__record_stats(recorder, sweeper, tick);
+    for (i = 0; i < sweeper->list.listed.count && tick->present; i++) {
+        const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
+        if (thread->tick == sweeper->list.tick) pyprof__record_thread(recorder, &sweeper->codes, thread, thread->slot, now);
+    }
+    model->recorded_ns += now - recorder->last_ns;
+    recorder->last_ns = model->last_ns = now;
+    recorder->due_now = recorder->took_ns = recorder->thinned_now = 0;
+    model->stats.threads = model->members.count;
+    if (pyprof__is_over(recorder, now)) pyprof__record_over(recorder);
+}
+
+// The tasks that were found waiting, below their threads.
+static void pyprof__record_awaits(pyprof__recorder *recorder, const pyprof__sweeper *sweeper)
+{
+    pyprof__model *model = &recorder->model;
+    size_t i;
+    uint64_t since;
+    uint32_t k, node;
+    if (recorder->paused || recorder->spot_generation != sweeper->codes.generation) return;
+    if (sweeper->awaits_cut) pyprof__degrade(recorder, "so many tasks waited that not all could be looked at");
+    for (i = 0; i < sweeper->awaits.count; i++) {
+        const pyprof__await *await = &PYPROF__AT(const pyprof__await, sweeper->awaits, i);
+        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, await->slot);
+        const pyprof__seat *seat = await->slot < recorder->seats.count ? &PYPROF__AT(const pyprof__seat, recorder->seats, await->slot) : NULL;
+        if (!seat || seat->address != thread->address || seat->serial != thread->serial || seat->member == PYPROF__NONE) continue;
+        if (!PYPROF__AT(const pyprof__member, model->members, seat->member).wanted) continue;
+        node = PYPROF__AT(const pyprof__member, model->members, seat->member).node;
+        for (k = 0; k < await->count && node != PYPROF__NONE; k++)
+            node = pyprof__model_node(model, node, pyprof__map_spot(recorder, &sweeper->codes,
+                                      PYPROF__AT(const uint32_t, sweeper->awaiting.spots, await->first + k)));
+        since = recorder->last_ns - recorder->awake_ns;   // a pause is no part of it
+        if (node != PYPROF__NONE && pyprof__model_waited(model, node, await->ns < since ? await->ns : since)) continue;
+        pyprof__degrade(recorder, "max_bytes is used up: new stacks are counted at the deepest frame already known");
+    }
+}
+
+static void pyprof__recorder_pause(pyprof__recorder *recorder)   // the time since the last tick belongs to no sample: it is left out
+{
+    pyprof__accounts_pause(recorder);
+    recorder->paused = 1;
+}
+
+static void pyprof__recorder_resume(pyprof__recorder *recorder, uint64_t now)
+{
+    recorder->paused = 0;
+    recorder->last_ns = recorder->awake_ns = now;
+    recorder->spells++;
+    recorder->awake_due = recorder->due;
+    recorder->due_now = recorder->thinned_now = 0;
+}
+
+// ---- memory ---------------------------------------------------------------------------
+enum { PYPROF__GAUGES = 4096 };
+
+// The memory time line: 100 ms apart. When it gets long, every second one of the older half goes.
+static void pyprof__gauge_add(pyprof__model *model, const pyprof__gauge *gauge)
+{
+    pyprof__gauge *gauges = (pyprof__gauge *)model->gauges.data, *added;
+    size_t i, half = model->gauges.count / 2;
+    if (model->gauges.count >= PYPROF__GAUGES) {
+        for (i = 0; i < half / 2; i++) gauges[i] = gauges[2 * i + 1];
+        memmove(gauges + half / 2, gauges + half, (model->gauges.count - half) * sizeof *gauges);
+        model->gauges.count -= half - half / 2;
+    }
+    added = (pyprof__gauge *)pyprof__push(model->pool, &model->gauges);
+    if (added) *added = *gauge;
+}
+
+static void pyprof__heap_reasons(pyprof__recorder *recorder)   // why memory is worse known than it should be
+{
+    int refused = PYPROF__GET(pyprof__heap.refused);
+    pyprof__degrade(recorder, pyprof__objects_reason());
+    if (PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_LOST)
+        pyprof__degrade(recorder, "heap: too many allocators came and went: the hooks are on top no more, and see only what reaches them");
+    if (PYPROF__GET(pyprof__heap.looped))
+        pyprof__degrade(recorder, "heap: an allocator was put on top of the hooks that are on top of it: each called the other without end");
+    if (PYPROF__GET(pyprof__heap.full) && refused)
+        pyprof__degrade(recorder, "heap: the system gives no more memory: blocks from new stacks are counted at the deepest "
+                        "frame known");
+    else if (PYPROF__GET(pyprof__heap.full))
+        pyprof__degrade(recorder, "heap: max_bytes is used up: blocks from new stacks are counted at the deepest frame known");
+    if (PYPROF__GET(pyprof__heap.dropped))
+        pyprof__degrade(recorder, refused ? "heap: the system gives no more memory: live memory is a lower bound"
+                        : "heap: heap_max_bytes is used up: live memory is a lower bound");
+}
+
+// The nodes of the sites where memory was allocated since the last time.
+static void pyprof__record_sites(pyprof__recorder *recorder)
+{
+    if (!recorder->heap || pyprof__heap_view_extend(&recorder->view, &recorder->model, pyprof__heap_root, recorder)) return;
+    pyprof__degrade(recorder, "max_bytes is used up: new stacks are counted at the deepest frame already known");
+}
+
+// Writes what the heap tracker knows into a copy of the model.
+static void pyprof__record_heap(pyprof__recorder *recorder, pyprof__model *copy)
+{
+    if (!recorder->heap) return;
+    pyprof__heap_reasons(recorder);
+    pyprof__heap_view_fill(&recorder->view, copy);
+    pyprof__heap_view_facts(&recorder->view, &copy->heap);
+    if (!pyprof__heap_view_history(&recorder->view, copy) || !pyprof__heap_view_births(&recorder->view, copy)) copy->heap.marks = 0;
+}
+
+// What is due ten times a second. lost: of the hooks, as pyprof__heap_watch tells.
+static void pyprof__record_memory(pyprof__recorder *recorder, const pyprof__gauge *gauge, int lost)
+{
+    if (recorder->ended) return;
+    pyprof__gauge_add(&recorder->model, gauge);
+    if (!recorder->heap) return;
+    pyprof__record_sites(recorder);
+    pyprof__heap_reasons(recorder);
+    if (!lost) return;
+    pyprof__degrade(recorder, lost & 1 ? "heap: the allocation hooks were taken out, or covered: live memory is counted from when "
+                    "they were back"
+                    : "heap: the interpreter was started anew: live memory is counted from there");
+    if (lost & 1) recorder->events |= 1 << PYPROF_EVENT_HOOKS_LOST;
+}
+
+// ---- a recorder's begin and end ------------------------------------------------------------
+static void pyprof__seats_free(pyprof__recorder *recorder)
+{
+    size_t i;
+    for (i = 0; i < recorder->seats.count; i++) {
+        pyprof__array_free(&recorder->pool, &PYPROF__AT(pyprof__seat, recorder->seats, i).spots);
+        pyprof__array_free(&recorder->pool, &PYPROF__AT(pyprof__seat, recorder->seats, i).nodes);
+    }
+    pyprof__array_free(&recorder->pool, &recorder->seats);
+    pyprof__array_free(&recorder->pool, &recorder->accounts);
+    pyprof__index_free(&recorder->pool, &recorder->account_index);
+    pyprof__array_free(&recorder->pool, &recorder->spot_map);
+}
+
+// An empty model, its time starting at start_ns. 0 = no memory.
+static int pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t start_ns)
+{
+    uint64_t monotonic = pyprof__now(), now = pyprof__clock(CLOCK_REALTIME);
+    size_t i;
+    pyprof__model_init(&recorder->model, &recorder->pool);
+    recorder->model.start_ns = recorder->model.last_ns = recorder->last_ns = recorder->awake_ns = start_ns;
+    recorder->model.unix_offset = ((double)now - (double)monotonic) / 1e9;
+    recorder->model.rate_hz = recorder->config->rate_hz;
+    recorder->model.timeline_s = recorder->config->timeline_s;
+    recorder->model.paths = recorder->config->paths;
+    recorder->model.opcodes = recorder->config->opcodes;
+    recorder->ticks_late = recorder->late_sum = 0;
+    recorder->awake_due = recorder->due;
+    recorder->awake_thinned = recorder->thinned;
+    recorder->thinned_now = 0;
+    recorder->unclaimed = 0;
+    recorder->spot_map.count = 0;
+    for (i = 0; i < recorder->seats.count; i++) PYPROF__AT(pyprof__seat, recorder->seats, i).member = PYPROF__NONE;
+    for (i = 0; i < recorder->accounts.count; i++)
+        pyprof__account_renew(&PYPROF__AT(pyprof__account, recorder->accounts, i), start_ns, recorder->due, recorder->thinned);
+    return pyprof__model_begin(&recorder->model) && (!recorder->heap || pyprof__heap_view_begin(&recorder->view, &recorder->pool));
+}
+
+// The recording starts anew at start_ns, or stays as it is: 0 = no memory.
+static int pyprof__recorder_renew(pyprof__recorder *recorder, uint64_t start_ns)
+{
+    pyprof__model before = recorder->model, made;
+    int whole = pyprof__recorder_clear(recorder, start_ns);
+    made = recorder->model;
+    if (!whole) recorder->model = before;
+    pyprof__model_free(whole ? &before : &made);
+    return whole;
+}
+
+static void pyprof__recorder_close(pyprof__recorder *recorder)
+{
+    pyprof__seats_free(recorder);
+    pyprof__heap_view_free(&recorder->view, &recorder->pool);
+    pyprof__model_free(&recorder->model);
+}
+
+// Of all zeros, a recorder that records from now on, with most_bytes of memory. 0 = no memory.
+static int pyprof__recorder_open(pyprof__recorder *recorder, const pyprof_config *config, uint64_t most_bytes)
+{
+    recorder->config = config;
+    pyprof__pool_init(&recorder->pool, &config->allocator, most_bytes);
+    pyprof__array_init(&recorder->seats, sizeof(pyprof__seat));
+    pyprof__array_init(&recorder->accounts, sizeof(pyprof__account));
+    pyprof__array_init(&recorder->spot_map, sizeof(uint32_t));
+    pyprof__heap_view_init(&recorder->view);
+    if (pyprof__recorder_clear(recorder, pyprof__now())) return 1;
+    pyprof__recorder_close(recorder);
+    return 0;
+}
+
+// The rate that was reached, on average.
+static void pyprof__tell_thinned(const pyprof__recorder *recorder, pyprof_stats *stats)
+{
+    double asked = (double)stats->asked, all = asked + (double)stats->thinned, rate = recorder->config->rate_hz, percent = 100 * recorder->bound;
+    char wanted[48], reached[48], most[48], text[256];
+    if (!pyprof__is_thinned(stats->thinned, stats->asked)) return;
+    pyprof__format_fixed(wanted, sizeof wanted, rate, rate < 10 ? 3 : 0);
+    pyprof__format_fixed(reached, sizeof reached, rate * asked / all, rate * asked / all < 10 ? 3 : 0);
+    pyprof__format_fixed(most, sizeof most, percent, percent < 1 ? 4 : 0);
+    snprintf(text, sizeof text, "max_cpu: %s Hz cost more than %s %% of the CPU time of the process, %s Hz were reached", wanted, most, reached);
+    pyprof__add_reason(stats, text);
+}
+
+// All that a recorder knows of them, as of now.
+static void pyprof__recorder_stats(const pyprof__recorder *recorder, pyprof_stats *stats)
+{
+    *stats = recorder->model.stats;
+    stats->own_bytes = recorder->pool.used;
+    // Before the first look at threads at least the main one was there.
+    if (!stats->asked && !stats->thinned) stats->thinned = recorder->thinned - recorder->awake_thinned;
+    pyprof__tell_thinned(recorder, stats);
+    if (!recorder->heap) return;
+    stats->own_bytes += pyprof__heap_bytes();
+    stats->heap_state = PYPROF__GET(pyprof__heap.state);
+    stats->heap_samples = pyprof__heap_noted();
+    stats->heap_dropped = PYPROF__GET(pyprof__heap.dropped);
+    stats->heap_live_bytes = (uint64_t)pyprof__heap_live();
+    stats->heap_live_blocks = pyprof__heap_live_blocks();
+    stats->heap_peak_bytes = (uint64_t)PYPROF__GET(pyprof__heap.peak);
+    stats->heap_reserved_bytes = PYPROF__GET(pyprof__heap.reserved);
+}
+
+// ============================================================================
 // [SECTION] SNAPSHOT -- the immutable profile: labels, totals, tables, differences, leaks, views
 //   Runs on    the caller's thread
 //   Uses       PROFILE
@@ -13149,7 +14288,6 @@ static void pyprof__selection_free(pyprof__selection *selection)
     pyprof__free(&selection->pool, selection->chosen, selection->count);
 }
 
-static int pyprof__glob(const char *pattern, const char *text) { return !pattern || fnmatch(pattern, text, 0) == 0; }
 
 static int pyprof__function_matches(const pyprof_profile *profile, uint32_t id, const pyprof_query *query)
 {
@@ -18376,100 +19514,23 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 //   Uses       SAMPLER, WRITERS
 //   Promise    a session is a token; a forked child finds everything off; nothing is freed that another thread may touch
 // ============================================================================
-enum { PYPROF__SESSIONS = 8, PYPROF__MEMBERS = 16384, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__RIVALS = 1024,
-       PYPROF__ACCOUNTS = 65536, PYPROF__DUE = 512, PYPROF__TURN_NS = 30000, PYPROF__PROMPT_NS = 100000, PYPROF__LEAVE_NS = 25000,
-       PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8, PYPROF__BLIND_NS = 100000000 };
+enum { PYPROF__SESSIONS = 8, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__TURN_NS = 30000,
+       PYPROF__BLIND_NS = 100000000 };
 // Ns a session's end waits for a sampler that gets no CPU, and for a callback that can be waiting for the caller.
 #ifndef PYPROF__TEST_PATIENCE
 #define PYPROF__TEST_PATIENCE 5000000000u
 #endif
 
-typedef struct {                 // a tick of the sampler, late or not
-    uint64_t now, late;          // when it got its CPU, and how long after the first of the ticks that were due
-    uint64_t last, skipped;      // when it had it before; ticks that were due before at[0], when is not told,
-    uint64_t skipped_periods;    // and the periods they stood for
-    uint64_t at[PYPROF__DUE];    // when each was due
-    uint32_t periods[PYPROF__DUE];   // begun since the one before: more than 1 where ticks are left out
-    uint32_t count;
-    double rate;
-} pyprof__tick;
-
-// Time is counted by clocks, samples only say where it was spent. The part that a thread had a CPU for goes
-// to samples in which it ran, the rest to the others: from one sample of a kind to the next, each gets half.
-// So the sums are right even if samples of a kind are missed.
-typedef struct {                 // time of one kind
-    int64_t ns;                  // since the last sample of this kind
-    uint32_t node, state;        // of that sample; node 0 = there was none
-    uint64_t moment;             // its number + 1 on the time line
-} pyprof__share;
-
-typedef struct {                 // the time of an OS thread, through all thread states that it had
-    uint64_t native;
-    uint64_t cpu_ns, look_ns;    // its CPU clock when it was last looked at, and when that was
-    uint64_t tick, due;          // the session's tick then; so many of the session's ticks are told,
-    uint64_t thinned;            // and so many of those that were left out
-    uint64_t spell;              // the session's number of spells then
-    uint64_t looks;              // so often in a row
-    int64_t debt_ns;             // CPU time that is to be told once it is known to live on
-    uint64_t tail_ns;            // time that is to be told when it has gone
-    uint64_t outside_ns;         // CPU time in which it was no Python thread
-    uint64_t block_ns;           // others waited so long for the GIL that it held, since its last sample
-    uint64_t moment;             // the number + 1 of its latest moment on the time line
-    uint32_t member;
-    int cold;                    // it waits among many: what is not told of it is as it was
-    int ran;                     // at its last sample
-    pyprof__share runs, waits;
-} pyprof__account;
-
-typedef struct {                 // what a session remembers of a thread slot of the sampler
-    uint64_t address, serial;    // whose slot it was
-    int64_t native;
-    uint32_t member;             // PYPROF__NONE = not yet
-    uint32_t account;            // PYPROF__NONE = none yet
-    uint32_t version, node;      // the stack it had, and its node
-    int truncated;               // the stack it had was cut
-    uint32_t leaf, leaf_under, leaf_node;   // the latest leaf: spot, the node it lies under, its own; 0 = none
-    uint32_t hold_number;        // it has held the GIL since this change of hands
-    uint64_t hold_ns;            // for so long, with others waiting
-    pyprof__array spots, nodes;  // uint32_t each, root first: the last path
-} pyprof__seat;
-
 typedef struct {
     uint64_t generation;         // of the token; odd = in use
-    int paused, ended;           // ended: duration_s is over
     int torn;                    // a thread was ended while it changed it
     pyprof_config config;
     char thread_filter[256];
-    pyprof__pool pool;
-    pyprof__model model;
-    pyprof__array seats;         // pyprof__seat, by thread slot
-    pyprof__array accounts;      // pyprof__account
-    pyprof__index account_index;
-    // Ticks so far, and when the latest of them were due: number n at n % DUE.
-    uint64_t due, due_ns[PYPROF__DUE];
-    uint64_t thinned;            // ticks that were left out so far,
-    uint64_t awake_thinned;      // and before the recording began
-    uint64_t due_now, took_ns;   // since threads were last looked at: ticks, and CPU time of the sampler
-    uint64_t thinned_now;
-    double pace, bound;          // ticks a second, lately; the max_cpu for which some were left out
-    int bound_told;
-    uint64_t spells;             // it was paused, or time was left out, so often
-    int every;                   // of an OS thread in several interpreters each state is recorded: a dump
-    uint32_t unclaimed;          // threads of the recording that only allocated so far
-    pyprof__array spot_map;      // uint32_t location + 1 by spot number
-    uint32_t spot_generation;
-    double phase;                // of its own rate within the sampler's
-    uint64_t tick, last_ns;      // its ticks; when the last one was
-    uint64_t awake_ns, awake_due;   // when it began, or went on after a pause or a gap; its ticks until then
-    uint64_t ticks_late, late_sum;
+    pyprof__recorder recorder;
     uint64_t own_cpu_start;
-    int heap;                    // it tracks memory
-    pyprof__heap_view view;
     char checkpoint[1024];       // the file of config.checkpoint, its name filled in; empty = none
     int writes;                  // the writer thread writes it: to that file, or those of PROFILING=1
     uint64_t write_begin, write_due, written;   // since when, when next, what it had the last time
-    int events;                  // bit per pyprof_event waiting to be delivered
-    char event_detail[256];
 } pyprof__session;
 
 typedef struct {                 // the thread that writes files
@@ -18627,881 +19688,11 @@ static void pyprof__sessions_unlock(void)
     pyprof__mutex_give(&pyprof__lock);
 }
 
-// Every reason once, as far as there is room. 1 = added.
-static int pyprof__add_reason(pyprof_stats *stats, const char *reason)
-{
-    char *text = stats->degraded;
-    size_t used = strlen(text), room = sizeof stats->degraded - used;
-    if (!reason || strstr(text, reason) || strlen(reason) + 3 > room) return 0;
-    snprintf(text + used, room, "%s%s", used ? "; " : "", reason);
-    return 1;
-}
-
-static void pyprof__degrade_event(pyprof__session *session, const char *reason)
-{
-    pyprof__copy_text(session->event_detail, sizeof session->event_detail, reason);
-    session->events |= 1 << PYPROF_EVENT_DEGRADED;
-}
-
-// Notes why a recording is worse than it should be.
-static void pyprof__degrade(pyprof__session *session, const char *reason)
-{
-    if (pyprof__add_reason(&session->model.stats, reason)) pyprof__degrade_event(session, reason);
-}
-
-// ---- recording a sweep ------------------------------------------------------------
-static uint64_t pyprof__thread_started(int64_t tid)   // field 22 of its stat: clock ticks since boot; 0 = unknown
-{
-    char text[1024];
-    const char *at = pyprof__task_stat(tid, 22, text, sizeof text);
-    return at ? strtoull(at, NULL, 10) : 0;
-}
-
-static int pyprof__same_account(const void *context, uint32_t item, const void *key)
-{
-    return PYPROF__AT(const pyprof__account, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
-}
-
-// One OS thread in one interpreter is one thread of the recording, however many thread states it goes through
-// (PyGILState_Ensure makes one a call); a thread id used again by another thread is another.
-static uint32_t pyprof__member_find(pyprof__session *session, const pyprof__thread *thread, uint64_t now)
-{
-    pyprof__array *members = &session->model.members;
-    uint64_t started = 0, native = (uint64_t)thread->native;
-    int known = session->unclaimed
-        || pyprof__index_find(&session->account_index, pyprof__mix(11, native), pyprof__same_account, &session->accounts, &native) != PYPROF__NONE;
-    uint32_t i;
-    for (i = (uint32_t)members->count; known && i-- > 0;) {
-        pyprof__member *member = &PYPROF__AT(pyprof__member, *members, i);
-        if (member->ident == 0 && member->native == (uint64_t)thread->native && now < member->first_ns + pyprof__second) {   // it allocated first
-            if (now < member->first_ns) member->first_ns = now;
-            session->unclaimed -= session->unclaimed > 0;
-            member->ident = thread->ident;
-            member->serial = thread->serial;
-            member->interp_id = thread->interp_id;
-            return i;
-        }
-        if (member->native != (uint64_t)thread->native || member->interp_id != thread->interp_id || member->ident != thread->ident) continue;
-        if (member->serial == thread->serial) return i;
-        if (!started) started = pyprof__thread_started(thread->native);
-        if (started && member->started == started) { member->serial = thread->serial; return i; }
-    }
-    if (members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;   // thread storms: the rest shares one
-    return PYPROF__NONE;
-}
-
-static uint32_t pyprof__member_new(pyprof__session *session, const pyprof__thread *thread, uint64_t now)
-{
-    pyprof__model *model = &session->model;
-    uint32_t id = (uint32_t)model->members.count;
-    const char *name = id + 1 == PYPROF__MEMBERS ? "<more threads>" : thread->name[0] ? thread->name : "<unnamed>";
-    pyprof__member *member = (pyprof__member *)pyprof__push(model->pool, &model->members);
-    if (!member) return PYPROF__NONE;
-    member->native = (uint64_t)thread->native;
-    member->ident = thread->ident;
-    session->unclaimed += thread->ident == 0;
-    member->serial = thread->serial;
-    member->interp_id = thread->interp_id;
-    member->started = pyprof__thread_started(thread->native);
-    member->first_ns = now;
-    member->wanted = (uint32_t)pyprof__glob(session->config.thread_filter, name);
-    member->name = pyprof__model_string(model, name);
-    member->node = pyprof__model_node(model, 0, pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD, (int32_t)id + 1));
-    if (member->name != PYPROF__NONE && member->node != PYPROF__NONE) return id;
-    model->members.count--;
-    return PYPROF__NONE;
-}
-
-// A thread's name can come, or change, after it was first seen.
-static void pyprof__member_rename(pyprof__session *session, uint32_t id, const pyprof__thread *thread)
-{
-    pyprof__model *model = &session->model;
-    pyprof__member *member = &PYPROF__AT(pyprof__member, model->members, id);
-    pyprof__location *location;
-    uint32_t name, wanted;
-    if (!thread->name[0] || id + 1 == PYPROF__MEMBERS || strcmp(pyprof__string(&model->strings, member->name), thread->name) == 0) return;
-    name = pyprof__model_string(model, thread->name);
-    if (name == PYPROF__NONE) return;
-    member->name = name;
-    wanted = (uint32_t)pyprof__glob(session->config.thread_filter, thread->name);
-    if (wanted != member->wanted) session->view.nodes.count = 0;   // what it allocated belongs in now, or no more
-    member->wanted = wanted;
-    location = &PYPROF__AT(pyprof__location, model->locations, PYPROF__AT(pyprof__node, model->nodes, member->node).location);
-    PYPROF__AT(pyprof__function, model->functions, location->function).name = name;
-    PYPROF__AT(pyprof__function, model->functions, location->function).qualname = name;
-}
-
-// The node of a thread that allocates: usually it was sampled already. A pyprof__root_fn.
-static uint32_t pyprof__heap_root(void *user, const pyprof__life *life)
-{
-    pyprof__session *session = (pyprof__session *)user;
-    pyprof__array *members = &session->model.members;
-    pyprof__thread thread;
-    uint32_t i;
-    for (i = (uint32_t)members->count; i-- > 0;) {
-        const pyprof__member *member = &PYPROF__AT(const pyprof__member, *members, i);
-        if (member->native == life->tid && member->last_ns + pyprof__second > life->first_ns) return member->wanted ? member->node : 0;
-    }
-    memset(&thread, 0, sizeof thread);
-    thread.native = (int64_t)life->tid;
-    thread.interp_id = -1;
-    i = members->count >= PYPROF__MEMBERS ? PYPROF__MEMBERS - 1 : pyprof__member_new(session, &thread, life->first_ns);
-    if (i == PYPROF__NONE) return 0;
-    if (PYPROF__AT(pyprof__member, *members, i).last_ns == 0) PYPROF__AT(pyprof__member, *members, i).last_ns = pyprof__now();
-    return PYPROF__AT(pyprof__member, *members, i).wanted ? PYPROF__AT(pyprof__member, *members, i).node : 0;
-}
-
-static pyprof__seat *pyprof__seat_of(pyprof__session *session, size_t slot)   // NULL = no memory
-{
-    while (session->seats.count <= slot) {
-        pyprof__seat *added = (pyprof__seat *)pyprof__push(&session->pool, &session->seats);
-        if (!added) return NULL;
-        added->member = added->account = PYPROF__NONE;
-        pyprof__array_init(&added->spots, sizeof(uint32_t));
-        pyprof__array_init(&added->nodes, sizeof(uint32_t));
-    }
-    return &PYPROF__AT(pyprof__seat, session->seats, slot);
-}
-
-static int pyprof__seat_take(pyprof__session *session, pyprof__seat *seat, const pyprof__thread *thread, uint64_t now)
-{
-    if (seat->address != thread->address || seat->serial != thread->serial || seat->native != thread->native) {
-        seat->address = thread->address;
-        seat->serial = thread->serial;
-        seat->native = thread->native;
-        seat->member = PYPROF__NONE;
-        seat->account = PYPROF__NONE;
-    }
-    if (seat->member == PYPROF__NONE) {   // somebody else than before, or the recording was reset
-        seat->member = pyprof__member_find(session, thread, now);
-        if (seat->member == PYPROF__NONE) seat->member = pyprof__member_new(session, thread, now);
-        seat->spots.count = seat->nodes.count = 0;
-        seat->leaf_node = 0;
-        seat->hold_ns = 0;
-        seat->version = thread->version - 1;
-    }
-    if (seat->member == PYPROF__NONE) return 0;
-    pyprof__member_rename(session, seat->member, thread);
-    return 1;
-}
-
-static uint32_t pyprof__map_spot(pyprof__session *session, const pyprof__codes *codes, uint32_t spot)   // -> location
-{
-    pyprof__array *map = &session->spot_map;
-    uint32_t location;
-    if (map->count < codes->spots.count) {
-        size_t extra = codes->spots.count - map->count;
-        if (!pyprof__array_reserve(&session->pool, map, extra)) return PYPROF__NONE;
-        memset((uint32_t *)map->data + map->count, 0, extra * sizeof(uint32_t));
-        map->count += extra;
-    }
-    location = PYPROF__AT(uint32_t, *map, spot);
-    if (location) return location - 1;
-    location = pyprof__model_spot(&session->model, codes, spot);
-    if (location != PYPROF__NONE) PYPROF__AT(uint32_t, *map, spot) = location + 1;
-    return location;
-}
-
-// The node of a thread's stack. What it shares with the thread's last stack, from the root on, is not looked up again.
-static uint32_t pyprof__stack_node(pyprof__session *session, const pyprof__codes *codes, pyprof__seat *seat, const pyprof__stack *stack)
-{
-    uint32_t depth = (uint32_t)stack->spots.count, node = PYPROF__AT(pyprof__member, session->model.members, seat->member).node, i, spot, child;
-    uint32_t limit = session->config.max_depth, cut = depth - (uint32_t)stack->truncated > limit ? depth - limit : 0;
-    size_t kept = 0;
-    for (i = cut ? cut - 1 : 0; i < depth; i++) {
-        spot = PYPROF__AT(uint32_t, stack->spots, depth - 1 - i);
-        if (cut && i == cut - 1) spot = PYPROF__SPOT_TRUNCATED;
-        if (kept < seat->spots.count && PYPROF__AT(uint32_t, seat->spots, kept) == spot) {
-            node = PYPROF__AT(uint32_t, seat->nodes, kept++);
-            continue;
-        }
-        seat->spots.count = seat->nodes.count = kept;
-        child = pyprof__model_node(&session->model, node, pyprof__map_spot(session, codes, spot));
-        if (child == PYPROF__NONE || !pyprof__array_reserve(&session->pool, &seat->spots, 1) || !pyprof__array_reserve(&session->pool,
-            &seat->nodes, 1)) {
-            pyprof__degrade(session, "max_bytes is used up: new stacks are counted at the deepest frame already known");
-            seat->truncated = 1;
-            return node;
-        }
-        node = child;
-        ((uint32_t *)seat->spots.data)[seat->spots.count++] = spot;
-        ((uint32_t *)seat->nodes.data)[seat->nodes.count++] = node;
-        kept++;
-    }
-    seat->spots.count = seat->nodes.count = kept;
-    seat->truncated = cut != 0 || stack->truncated;
-    return node;
-}
-
-// Below a node; parent itself = no memory.
-static uint32_t pyprof__pseudo_node(pyprof__session *session, uint32_t parent, const char *name)
-{
-    pyprof__model *model = &session->model;
-    uint32_t node = pyprof__model_node(model, parent, pyprof__model_pseudo(model, name, PYPROF_KIND_PSEUDO, 0));
-    return node == PYPROF__NONE ? parent : node;
-}
-
-// The time of a sample that could not be read stays in the totals, below the part of the stack that is sure.
-static uint32_t pyprof__lost_node(pyprof__session *session, const pyprof__seat *seat, const pyprof__thread *thread)
-{
-    uint32_t parent = PYPROF__AT(pyprof__member, session->model.members, seat->member).node;
-    if (seat->version == thread->version && thread->stable && thread->stable <= seat->nodes.count)
-        parent = PYPROF__AT(uint32_t, seat->nodes, thread->stable - 1);
-    return pyprof__pseudo_node(session, parent, pyprof__pseudo_names[PYPROF__SPOT_LOST]);
-}
-
-static void pyprof__count_rejected(pyprof_stats *stats, int cause, uint64_t count)   // a pyprof_cause + 1
-{
-    stats->rejected += count;
-    stats->rejected_by_cause[cause - 1 < 0 || cause - 1 >= PYPROF_CAUSE_COUNT ? PYPROF_CAUSE_MOVED : cause - 1] += count;
-}
-
-// What the innermost frame waits for, or the C function it has called, is a node below it.
-static uint32_t pyprof__leaf_node(pyprof__session *session, const pyprof__codes *codes, pyprof__seat *seat, uint32_t leaf)
-{
-    if (leaf == PYPROF__NONE) return seat->node;
-    if (seat->leaf == leaf && seat->leaf_under == seat->node && seat->leaf_node) return seat->leaf_node;
-    seat->leaf_node = pyprof__model_node(&session->model, seat->node, pyprof__map_spot(session, codes, leaf));
-    if (seat->leaf_node == PYPROF__NONE) {
-        seat->leaf_node = 0;
-        return seat->node;
-    }
-    seat->leaf = leaf;
-    seat->leaf_under = seat->node;
-    return seat->leaf_node;
-}
-
-static void pyprof__record_rival(pyprof__session *session, uint32_t waiter, uint32_t slot, uint64_t holder, uint64_t wall)
-{
-    pyprof__model *model = &session->model;
-    const pyprof__seat *seat = slot < session->seats.count ? &PYPROF__AT(const pyprof__seat, session->seats, slot) : NULL;
-    pyprof__rivals *rivals = (pyprof__rivals *)model->rivals.data;
-    size_t i;
-    if (!seat || seat->member == PYPROF__NONE || seat->serial != holder) return;   // who sat there before is not the one
-    for (i = 0; i < model->rivals.count && (rivals[i].waiter != waiter || rivals[i].holder != seat->member); i++) {}
-    if (i == model->rivals.count) {
-        if (i >= PYPROF__RIVALS || !pyprof__push(model->pool, &model->rivals)) return;
-        rivals = (pyprof__rivals *)model->rivals.data;
-        rivals[i].waiter = waiter;
-        rivals[i].holder = seat->member;
-    }
-    rivals[i].ns += wall;
-    if (seat->account != PYPROF__NONE) PYPROF__AT(pyprof__account, session->accounts, seat->account).block_ns += wall;
-}
-
-// Who waits for whom, and how long one thread has held the GIL without a break while somebody waited.
-static void pyprof__record_gil(pyprof__session *session, pyprof__seat *seat, const pyprof__thread *thread, uint32_t node, uint64_t now,
-                               uint64_t wall)
-{
-    pyprof__member *member = &PYPROF__AT(pyprof__member, session->model.members, seat->member);
-    if (thread->rival != PYPROF__NONE) pyprof__record_rival(session, seat->member, thread->rival, thread->rival_serial, wall);
-    if (!thread->holder || !thread->blocks) { seat->hold_ns = 0; return; }
-    if (seat->hold_number != thread->held_by) seat->hold_ns = 0;
-    seat->hold_number = thread->held_by;
-    seat->hold_ns += wall;
-    if (seat->hold_ns <= member->hold_ns) return;
-    member->hold_ns = seat->hold_ns;
-    member->hold_end_ns = now;
-    member->hold_node = node;
-}
-
-// ---- the time of threads ------------------------------------------------------------
-// NULL = it is not on the time line any more.
-static pyprof__moment *pyprof__share_moment(pyprof__session *session, const pyprof__share *share)
-{
-    pyprof__model *model = &session->model;
-    uint64_t place = share->moment - 1 - model->moments_gone;
-    if (share->moment <= model->moments_gone + model->moments_first || place >= model->moments.count) return NULL;
-    return &PYPROF__AT(pyprof__moment, model->moments, place);
-}
-
-static void pyprof__share_block(pyprof__session *session, const pyprof__share *share, uint64_t ns)
-{
-    pyprof__moment *told = pyprof__share_moment(session, share);
-    pyprof__model_add(&session->model, PYPROF_GIL_BLOCK_NS, share->node, (int64_t)ns);
-    if (told) told->block_ns += ns;
-}
-
-// Adds time to a sample that is recorded already.
-static void pyprof__share_add(pyprof__session *session, const pyprof__share *share, int64_t ns, int ran)
-{
-    pyprof__model *model = &session->model;
-    pyprof__moment *told = pyprof__share_moment(session, share);
-    pyprof__moment moment;
-    memset(&moment, 0, sizeof moment);
-    moment.node = share->node;
-    moment.state = share->state;
-    moment.wall_ns = (uint64_t)ns;
-    moment.cpu_ns = ran ? (uint64_t)ns : 0;
-    pyprof__model_columns(model, &moment);
-    if (!told) return;
-    told->wall_ns += moment.wall_ns;
-    told->cpu_ns += moment.cpu_ns;
-}
-
-// Tells a sample that is recorded already so many times more.
-static void pyprof__share_count(pyprof__session *session, const pyprof__share *share, uint64_t count)
-{
-    pyprof__model *model = &session->model;
-    pyprof__moment *told = pyprof__share_moment(session, share);
-    pyprof__model_add(model, PYPROF_SAMPLES, share->node, (int64_t)count);
-    if (share->state & PYPROF__IS_WAITING) pyprof__model_add(model, PYPROF_WAIT_SAMPLES, share->node, (int64_t)count);
-    if (told) told->count += (uint32_t)count;
-}
-
-// A sample takes its part: half of the time since the one before, which gets the other half. Returns ns.
-static uint64_t pyprof__share_take(pyprof__session *session, pyprof__share *share, int ran)
-{
-    int64_t ns = share->ns, half = share->node ? ns / 2 : 0;
-    if (ns <= 0) return 0;
-    if (half) pyprof__share_add(session, share, half, ran);
-    share->ns = 0;
-    return (uint64_t)(ns - half);
-}
-
-static void pyprof__share_settle(pyprof__session *session, const pyprof__account *account, pyprof__share *share, int ran)
-{
-    pyprof__share between = *share;
-    if (share->ns <= 0) return;
-    if (!between.node) {   // it was never seen doing that
-        between.moment = 0;
-        between.state = ran ? 0 : PYPROF__IS_WAITING | PYPROF__IS_UNKNOWN;
-        between.node = pyprof__pseudo_node(session, PYPROF__AT(pyprof__member, session->model.members, account->member).node, pyprof__between_name);
-    }
-    pyprof__share_add(session, &between, share->ns, ran);
-    share->ns = 0;
-}
-
-static void pyprof__account_tail(pyprof__account *account, uint64_t most)   // it has gone after its last sample
-{
-    pyprof__share *share = account->ran ? &account->runs : &account->waits;
-    share->ns += (int64_t)(account->tail_ns < most ? account->tail_ns : most);
-    account->tail_ns = 0;
-}
-
-// All that is known of a thread's time goes where it belongs as far as can be told now: a part of the
-// recording ends.
-static void pyprof__account_settle(pyprof__session *session, pyprof__account *account)
-{
-    pyprof__share outside;
-    if (account->member == PYPROF__NONE || !PYPROF__AT(pyprof__member, session->model.members, account->member).wanted) return;
-    if (account->tick < session->tick && !account->cold && account->tail_ns) pyprof__account_tail(account, UINT64_MAX);
-    if (account->runs.node) pyprof__share_block(session, &account->runs, account->block_ns);
-    account->block_ns = 0;
-    pyprof__share_settle(session, account, &account->runs, 1);
-    pyprof__share_settle(session, account, &account->waits, 0);
-    memset(&outside, 0, sizeof outside);
-    outside.ns = (int64_t)account->outside_ns;
-    pyprof__share_settle(session, account, &outside, 1);
-    account->outside_ns = 0;
-}
-
-static void pyprof__accounts_settle(pyprof__session *session)
-{
-    size_t i;
-    for (i = 0; i < session->accounts.count; i++) pyprof__account_settle(session, &PYPROF__AT(pyprof__account, session->accounts, i));
-}
-
-static void pyprof__accounts_forget(pyprof__session *session)   // there are too many
-{
-    size_t i;
-    session->accounts.count = 0;
-    pyprof__index_free(&session->pool, &session->account_index);
-    for (i = 0; i < session->seats.count; i++) PYPROF__AT(pyprof__seat, session->seats, i).account = PYPROF__NONE;
-}
-
-// The model is a new one: what was recorded has been told.
-static void pyprof__account_renew(pyprof__account *account, uint64_t now, uint64_t due, uint64_t thinned)
-{
-    memset(&account->runs, 0, sizeof account->runs);
-    memset(&account->waits, 0, sizeof account->waits);
-    account->outside_ns = account->moment = account->block_ns = 0;
-    account->debt_ns = 0;
-    account->tail_ns = 0;
-    account->member = PYPROF__NONE;
-    account->due = due;
-    account->thinned = thinned;
-    if (account->look_ns < now) account->look_ns = now;
-}
-
-static pyprof__account *pyprof__account_of(pyprof__session *session, pyprof__seat *seat)   // NULL = no memory
-{
-    uint64_t native = (uint64_t)seat->native, hash = pyprof__mix(11, native);
-    uint32_t id = seat->account;
-    pyprof__account *account;
-    if (id == PYPROF__NONE) id = pyprof__index_find(&session->account_index, hash, pyprof__same_account, &session->accounts, &native);
-    if (id == PYPROF__NONE) {
-        if (session->accounts.count >= PYPROF__ACCOUNTS) {
-            pyprof__accounts_settle(session);
-            pyprof__accounts_forget(session);
-        }
-        account = (pyprof__account *)pyprof__push(&session->pool, &session->accounts);
-        if (!account) return NULL;
-        account->native = native;
-        account->member = PYPROF__NONE;
-        id = (uint32_t)session->accounts.count - 1;
-        if (!pyprof__index_add(&session->pool, &session->account_index, hash, id)) { session->accounts.count--; return NULL; }
-    }
-    seat->account = id;
-    account = &PYPROF__AT(pyprof__account, session->accounts, id);
-    account->member = seat->member;
-    return account;
-}
-
-// Splits the time since a thread was last looked at by its CPU clock.
-static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64_t cpu)
-{
-    account->runs.ns += (int64_t)cpu;
-    // Below 0 for a moment: the two clocks are not read at once.
-    account->waits.ns += (int64_t)wall - (int64_t)cpu;
-    if (++account->looks == PYPROF__SETTLED) {
-        account->runs.ns += account->debt_ns;
-        account->debt_ns = 0;
-        account->tail_ns = 0;
-    }
-}
-
-// A thread that was not there at the tick before. It can have begun at any time since, and will end at any
-// time after a tick: half a period, on average, is told as the first sample finds it, and half as the last
-// one. If it lives on, its clock puts that right. One that was there before the recording began or went on:
-// of the time since nobody knows how much it ran, half a tick's worth at most.
-static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs, uint64_t paused)
-{
-    // The same OS thread: it was outside of Python.
-    int known = !paused && account->cpu_ns && thread->cpu_ns >= account->cpu_ns;
-    uint64_t half = paused ? period : period / 2, cpu = !runs ? 0 : paused && half > paused ? paused : half;
-    uint64_t clock = known ? thread->cpu_ns - account->cpu_ns : thread->cpu_ns;
-    if (known) account->outside_ns += clock;
-    if (account->tail_ns) {
-        uint64_t most = account->ran && known ? account->outside_ns : UINT64_MAX, tail = account->tail_ns < most ? account->tail_ns : most;
-        if (account->ran && known) account->outside_ns -= tail;
-        pyprof__account_tail(account, most);
-    }
-    account->looks = 0;
-    account->debt_ns = 0;
-    if (known) {
-        if (cpu > account->outside_ns) cpu = account->outside_ns;
-        account->outside_ns -= cpu;
-    } else if (clock <= period && !paused) account->debt_ns = (int64_t)clock - (int64_t)cpu;
-    account->tail_ns = paused ? 0 : half;
-    pyprof__account_pass(account, half, cpu);
-}
-
-static void pyprof__account_note(const pyprof__session *session, pyprof__account *account, const pyprof__thread *thread, uint64_t now)
-{
-    account->cpu_ns = thread->cpu_ns;
-    account->look_ns = now;
-    account->tick = session->tick;
-    account->spell = session->spells;
-    account->thinned = session->thinned;
-    account->cold = thread->cold;
-}
-
-// Of a thread: ticks told now; those at which it stood where it stands, in the state it is in; those at which
-// it was about to leave the CPU there; of these those looked at late. Beside them: ticks that were left out.
-typedef struct { uint64_t ticks, stood, ran, late, thinned; } pyprof__told;
-
-// A tick that was due at most PROMPT_NS ago is told by what is found now: that is how long it takes to get
-// there anyway; ELSEWHERE_NS for a thread that runs on another CPU, and so has nothing to do with why the
-// sampler came late. So is one due LEAVE_NS before the thread left the CPU: the timer of the sampler has
-// taken it away, but another process was given the CPU first.
-static pyprof__told pyprof__account_ticks(const pyprof__session *session, const pyprof__account *account, const pyprof__thread *thread,
-                                          uint64_t now, uint64_t since, int stood)
-{
-    pyprof__told told = { session->due - since, 0, 0, 0, 0 };
-    uint64_t n, off = thread->off_ns, at = 0;
-    int waits = (thread->state & PYPROF__IS_WAITING) != 0, prompt;
-    if (stood && off <= account->look_ns) told.stood = told.ticks;
-    else for (n = session->due; n > since && n + PYPROF__DUE > session->due; n--, told.stood++) {
-        at = session->due_ns[(n - 1) % PYPROF__DUE];
-        if (at < off) break;
-    }
-    prompt = told.ticks && off <= now
-        && now - session->due_ns[(session->due - 1) % PYPROF__DUE] < (!waits && thread->elsewhere ? PYPROF__ELSEWHERE_NS : PYPROF__PROMPT_NS);
-    if (told.stood == 0 && prompt) told.stood = 1;
-    else if (told.stood < told.ticks && waits && off <= now && at && at < off && off - at < PYPROF__LEAVE_NS) told.ran = 1;
-    told.late = told.stood + told.ran - (uint64_t)(prompt && told.stood);
-    return told;
-}
-
-// Looks at a thread's clock, and at which ticks it was seen.
-static pyprof__told pyprof__account_look(pyprof__session *session, pyprof__account *account, const pyprof__thread *thread, uint64_t now)
-{
-    int runs = !(thread->state & PYPROF__IS_WAITING) && !thread->put_off;
-    int unmet = account->tick == 0 || account->spell != session->spells;
-    // It was there all the while.
-    int old = unmet && (thread->known_ns <= session->awake_ns || session->tick <= 1);
-    int goes_on = account->tick && account->spell == session->spells && thread->cpu_ns >= account->cpu_ns
-        && (account->tick + 1 >= session->tick || thread->known_ns <= account->look_ns);
-    pyprof__told told = { 0, 0, 0, 0, 0 };
-    if (goes_on && thread->put_off) { account->tick = session->tick; return told; }   // all is told later
-    if (!goes_on || session->every) account->due = old ? session->awake_due : session->due - session->due_now;
-    if (goes_on) pyprof__account_pass(account, now - account->look_ns, thread->cpu_ns - account->cpu_ns);
-    else pyprof__account_meet(account, thread, now - (old ? session->awake_ns : session->last_ns), runs,
-                              old || (account->tick && account->spell != session->spells) ? (uint64_t)(0.5e9 / session->config.rate_hz) : 0);
-    if (!thread->put_off) {
-        told = pyprof__account_ticks(session, account, thread, now, account->due, goes_on && !runs);
-        account->due = session->due;
-    }
-    if (goes_on) told.thinned = session->thinned - account->thinned;
-    pyprof__account_note(session, account, thread, now);
-    // A new one was not there at all of them.
-    if (!goes_on && told.ticks > 1) told.ticks = told.stood + told.ran ? told.stood + told.ran : 1;
-    return told;
-}
-
-// ---- recording a sweep, part two ---------------------------------------------------------
-static uint32_t pyprof__sample_node(pyprof__session *session, const pyprof__codes *codes, pyprof__seat *seat, const pyprof__thread *thread,
-                                    uint32_t leaf)
-{
-    if (thread->cause) return pyprof__lost_node(session, seat, thread);
-    if (seat->version != thread->version || seat->spots.count == 0) {
-        seat->node = pyprof__stack_node(session, codes, seat, &thread->stack);
-        seat->version = thread->version;
-    }
-    return pyprof__leaf_node(session, codes, seat, leaf);
-}
-
-// The part of the time that a sample stands for. One of which nothing tells whether the thread ran takes of
-// both kinds.
-static void pyprof__sample_time(pyprof__session *session, pyprof__account *account, pyprof__moment *moment)
-{
-    int waits = (moment->state & PYPROF__IS_WAITING) != 0, unknown = (moment->state & PYPROF__IS_UNKNOWN) != 0;
-    moment->cpu_ns = !waits || unknown ? pyprof__share_take(session, &account->runs, 1) : 0;
-    moment->block_ns = moment->taken_ns = 0;   // the moment can be that of the sample before
-    moment->wall_ns = moment->cpu_ns;
-    if (waits) moment->wall_ns += pyprof__share_take(session, &account->waits, 0);
-}
-
-// It may get more.
-static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *moment, uint64_t number)
-{
-    pyprof__share *share = moment->state & PYPROF__IS_WAITING ? &account->waits : &account->runs;
-    account->ran = share == &account->runs;
-    share->node = moment->node;
-    share->state = moment->state;
-    share->moment = number;
-}
-
-// While it is looked at, a thread that ran stands where it is, and waits for the CPU that the sampler has.
-static void pyprof__sample_taken(const pyprof__session *session, pyprof__account *account, const pyprof__thread *thread, pyprof__moment *moment)
-{
-    int64_t ns = account->waits.ns < (int64_t)session->took_ns ? account->waits.ns : (int64_t)session->took_ns;
-    if (moment->state & PYPROF__IS_WAITING || thread->elsewhere || ns <= 0) return;
-    moment->taken_ns = (uint64_t)ns;
-    moment->wall_ns += (uint64_t)ns;
-    account->waits.ns -= ns;
-}
-
-static void pyprof__record_sample(pyprof__session *session, pyprof__account *account, pyprof__seat *seat, const pyprof__thread *thread,
-                                  pyprof__moment *moment, uint64_t wall)
-{
-    pyprof__model *model = &session->model;
-    pyprof__sample_time(session, account, moment);
-    pyprof__sample_taken(session, account, thread, moment);
-    if (thread->cause) {
-        pyprof__count_rejected(&model->stats, thread->cause, moment->count);
-        moment->count = 0;
-    } else {
-        model->stats.truncated += seat->truncated ? moment->count : 0;
-        model->stats.samples += moment->count;
-        model->stats.unfrozen += thread->unfrozen ? moment->count : 0;
-        if (thread->raising) moment->state |= PYPROF__IS_RAISING;
-        moment->block_ns = account->block_ns;
-        account->block_ns = 0;
-        pyprof__record_gil(session, seat, thread, moment->node, moment->end_ns, wall);
-    }
-    pyprof__model_columns(model, moment);
-    if (!thread->cause) pyprof__model_moment(model, moment, &account->moment);
-    pyprof__sample_keep(account, moment, thread->cause ? 0 : account->moment);
-}
-
-static void pyprof__record_thread(pyprof__session *session, const pyprof__codes *codes, const pyprof__thread *thread, size_t slot, uint64_t now)
-{
-    pyprof__model *model = &session->model;
-    pyprof__seat *seat = pyprof__seat_of(session, slot);
-    pyprof__account *account = seat && pyprof__seat_take(session, seat, thread, now) ? pyprof__account_of(session, seat) : NULL;
-    uint64_t before;
-    pyprof__told told;
-    pyprof__moment moment;
-    if (!account) {
-        model->stats.asked++;
-        pyprof__count_rejected(&model->stats, PYPROF_CAUSE_MEMORY + 1, 1);
-        return;
-    }
-    PYPROF__AT(pyprof__member, model->members, seat->member).last_ns = now;
-    before = account->tick && account->spell == session->spells ? account->look_ns : session->last_ns;
-    told = pyprof__account_look(session, account, thread, now);
-    if (!PYPROF__AT(pyprof__member, model->members, seat->member).wanted) return;
-    model->stats.asked += told.ticks;
-    model->stats.thinned += told.thinned;
-    model->stats.missed += told.ticks - told.stood - told.ran;
-    model->stats.recovered += thread->cause ? 0 : told.late;
-    memset(&moment, 0, sizeof moment);
-    moment.start_ns = before;
-    moment.end_ns = now;
-    moment.thread = seat->member;
-    if (told.ran) {
-        moment.count = (uint32_t)told.ran;
-        moment.state = thread->ran_state;
-        moment.node = pyprof__sample_node(session, codes, seat, thread, thread->ran_leaf);
-        if (told.stood && thread->off_ns > before) moment.end_ns = thread->off_ns;
-        pyprof__record_sample(session, account, seat, thread, &moment, 0);
-        moment.start_ns = moment.end_ns;
-        moment.end_ns = now;
-    }
-    if (!told.stood) return;
-    moment.count = (uint32_t)told.stood;
-    moment.state = thread->state;
-    moment.node = pyprof__sample_node(session, codes, seat, thread, thread->leaf);
-    pyprof__record_sample(session, account, seat, thread, &moment, now - session->last_ns);
-}
-
-// Time in which nobody ran, and the sampler did not wait for a CPU, was a suspend or a SIGSTOP: a gap, not a
-// burst.
-static int pyprof__was_suspended(pyprof__sweeper *sweeper, const pyprof__tick *tick)
-{
-    return tick->late >= pyprof__second && pyprof__threads_ran(sweeper) < tick->late / 50 && !pyprof__was_queued(sweeper, tick->late);
-}
-
-static void pyprof__record_stats(pyprof__session *session, const pyprof__sweeper *sweeper, const pyprof__tick *tick, uint64_t retried)
-{
-    pyprof_stats *stats = &session->model.stats;
-    size_t i;
-    if (session->spot_generation != sweeper->codes.generation) {
-        session->spot_generation = sweeper->codes.generation;
-        session->spot_map.count = 0;
-        for (i = 0; i < session->seats.count; i++)
-            PYPROF__AT(pyprof__seat, session->seats, i).spots.count = PYPROF__AT(pyprof__seat, session->seats, i).leaf_node = 0;
-    }
-    session->tick++;
-    session->ticks_late++;
-    session->late_sum += tick->late;
-    stats->late_mean_ns = session->late_sum / session->ticks_late;
-    if (tick->late > stats->late_max_ns) stats->late_max_ns = tick->late;
-    stats->retried += retried;
-    if (sweeper->list.interps.count > stats->interpreters) stats->interpreters = sweeper->list.interps.count;
-    pyprof__degrade(session, sweeper->degraded);
-    pyprof__degrade(session, __atomic_load_n(&pyprof__proc.lack, __ATOMIC_RELAXED));
-}
-
-// Looks up the opcodes of all stacks of this sweep, for the sessions that want them.
-static void pyprof__look_opcodes(pyprof__sweeper *sweeper)
-{
-    size_t i, k;
-    for (i = 0; i < sweeper->list.listed.count; i++) {
-        const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
-        if (thread->tick != sweeper->list.tick || thread->cause) continue;
-        for (k = 0; k < thread->stack.spots.count; k++)
-            pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(const uint32_t, thread->stack.spots, k));
-    }
-    for (k = 0; k < sweeper->awaiting.spots.count; k++)
-        pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(const uint32_t, sweeper->awaiting.spots, k));
-}
-
-// A part of the recording ends now: the time since the last tick is told as far as clocks tell it, and ticks
-// that were due and that the sampler had no CPU for. Under the lock.
-static void pyprof__account_end(pyprof__session *session, pyprof__account *account, uint64_t now, uint64_t due)
-{
-    // Until it is a cold one's again, at most.
-    uint64_t turn = 200000000 + 100000 * (uint64_t)session->accounts.count;
-    int looked = account->tick == session->tick || (account->cold && now < account->look_ns + turn);
-    int lives = looked && account->spell == session->spells && account->member != PYPROF__NONE;
-    uint64_t cpu = lives ? pyprof__thread_cpu((int64_t)account->native) : 0, owed = session->due - account->due;
-    int wanted = lives && PYPROF__AT(pyprof__member, session->model.members, account->member).wanted;
-    pyprof_stats *stats = &session->model.stats;
-    if (cpu < account->cpu_ns || cpu == 0) return;
-    account->due = session->due;
-    if (wanted && cpu == account->cpu_ns && account->waits.node) {   // it has waited all the while
-        pyprof__share_count(session, &account->waits, owed + due);
-        stats->samples += owed + due;
-        stats->recovered += owed + due;
-    } else if (wanted) stats->missed += owed + due;
-    if (wanted) stats->asked += owed + due;
-    if (wanted) stats->thinned += session->thinned - account->thinned;
-    account->thinned = session->thinned;
-    pyprof__account_pass(account, now - account->look_ns, cpu - account->cpu_ns);
-    account->cpu_ns = cpu;
-    account->look_ns = now;
-}
-
-static void pyprof__accounts_pause(pyprof__session *session)   // those whose turn it was not since
-{
-    size_t i;
-    for (i = 0; i < session->accounts.count; i++) {
-        pyprof__account *account = &PYPROF__AT(pyprof__account, session->accounts, i);
-        if (account->cold && account->look_ns < session->last_ns) pyprof__account_end(session, account, session->last_ns, 0);
-    }
-}
-
-// So many that the rate asked for is beyond the bound, not only for a moment?
-static int pyprof__is_thinned(uint64_t thinned, uint64_t asked) { return thinned > (asked + thinned) / 100; }
-
-// So many ticks of this session fall in so many of the sampler's periods. At most `most` of them have a tick of
-// the sampler: the others are left out.
-static uint64_t pyprof__record_periods(pyprof__session *session, double periods, uint64_t most)
-{
-    uint64_t many;
-    session->phase += periods;
-    many = (uint64_t)(session->phase + 0.000001);
-    session->phase -= (double)many;
-    if (many <= most) return many;
-    session->thinned += many - most;
-    return most;
-}
-
-// The ticks of this session among those of the sampler that are over.
-static void pyprof__record_due(pyprof__session *session, const pyprof__tick *tick)
-{
-    double ratio = session->config.rate_hz / tick->rate;
-    uint64_t before = session->due, thinned = session->thinned, many;
-    uint32_t i;
-    many = pyprof__record_periods(session, ratio * (double)tick->skipped_periods, tick->skipped);
-    if (many > PYPROF__DUE) {
-        session->due += many - PYPROF__DUE;
-        many = PYPROF__DUE;
-    }
-    for (; many; many--, session->due++)
-        session->due_ns[session->due % PYPROF__DUE] = tick->last;
-    for (i = 0; i < tick->count; i++)
-        if (pyprof__record_periods(session, ratio * tick->periods[i], 1)) session->due_ns[session->due++ % PYPROF__DUE] = tick->at[i];
-    session->due_now += session->due - before;
-    session->thinned_now += session->thinned - thinned;
-    if (session->bound_told || session->thinned == thinned || !pyprof__is_thinned(session->thinned, session->due)) return;
-    session->bound_told = 1;
-    pyprof__degrade_event(session, "sampling costs more than max_cpu allows: ticks are left out");
-}
-
-// Time that nobody could see.
-static void pyprof__record_gap(pyprof__session *session, const pyprof__tick *tick)
-{
-    uint64_t gap = tick->late < tick->now - session->last_ns ? tick->late : tick->now - session->last_ns;
-    session->model.stats.gap_ns += gap;
-    session->last_ns += gap;
-    session->spells++;
-    session->due -= session->due_now - 1;
-    session->due_now = 1;
-    session->thinned -= session->thinned_now;
-    session->thinned_now = 0;
-    session->due_ns[(session->due - 1) % PYPROF__DUE] = tick->now;
-    session->awake_ns = session->last_ns;
-    session->awake_due = session->due - 1;
-}
-
 // For how long nothing could be read; 0 = it can be, or that is new. Under the lock.
 static uint64_t pyprof__blind_for(uint64_t now)
 {
     uint64_t since = pyprof__g.blind_ns;
     return since && now > since + PYPROF__BLIND_NS ? now - since : 0;
-}
-
-// Ticks x threads that are not told yet, of the threads that were there when they could last be seen: one, if none
-// was seen ever. Under the lock.
-static uint64_t pyprof__owed(const pyprof__session *session, uint64_t now)
-{
-    double pace = session->pace > 0 ? session->pace : session->config.rate_hz;
-    uint64_t threads = 0;
-    size_t i;
-    if (session->paused || now < session->last_ns) return 0;
-    for (i = 0; i < session->accounts.count; i++) {
-        const pyprof__account *account = &PYPROF__AT(const pyprof__account, session->accounts, i);
-        threads += account->tick == session->tick || account->cold;
-    }
-    return (threads ? threads : 1) * (uint64_t)((double)(now - session->last_ns) * pace / 1e9);
-}
-
-// For ever: nobody will tell those ticks later.
-static void pyprof__record_end(pyprof__session *session, int stops)
-{
-    pyprof__model *model = &session->model;
-    uint64_t now = pyprof__now(), wall = now - session->last_ns;
-    double pace = session->pace > 0 ? session->pace : session->config.rate_hz;
-    uint64_t due = (uint64_t)((double)wall * pace / 1e9);
-    uint64_t asked = model->stats.asked, counted = session->due_now;   // it had a CPU at those, and saw nothing
-    size_t i;
-    if (session->paused) { pyprof__accounts_settle(session); return; }
-    if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
-    session->thinned += (uint64_t)((double)wall * (session->config.rate_hz - pace) / 1e9);
-    for (i = 0; i < session->accounts.count; i++)
-        pyprof__account_end(session, &PYPROF__AT(pyprof__account, session->accounts, i), now, due > counted ? due - counted : 0);
-    if (due) session->due_now = 0;
-    // It saw no thread, but the one that asks was there.
-    if (due && asked == model->stats.asked && (session->tick == 0 || pyprof__blind_for(now))) {
-        model->stats.missed += due;
-        model->stats.asked += due;
-    }
-    if (due && wall > model->stats.late_max_ns) model->stats.late_max_ns = wall;
-    pyprof__accounts_settle(session);
-    model->recorded_ns += wall;
-    session->last_ns = model->last_ns = now;
-}
-
-// Is duration_s over? Then the session pauses by itself.
-static int pyprof__is_over(const pyprof__session *session, uint64_t now)
-{
-    return session->config.duration_s > 0
-        && (double)(session->model.recorded_ns + now - session->last_ns) >= session->config.duration_s * 1e9;
-}
-
-static void pyprof__record_over(pyprof__session *session)
-{
-    pyprof__accounts_pause(session);
-    session->paused = session->ended = 1;
-    session->events |= 1 << PYPROF_EVENT_DURATION;
-}
-
-static void pyprof__record(pyprof__session *session, pyprof__sweeper *sweeper, const pyprof__tick *tick, int present, uint64_t retried)
-{
-    pyprof__model *model = &session->model;
-    // A snapshot may have been taken since.
-    uint64_t now = tick->now > session->last_ns ? tick->now : session->last_ns;
-    size_t i;
-    if (session->paused) return;
-    session->took_ns += present ? sweeper->took_ns : 0;
-    pyprof__record_due(session, tick);
-    if (!session->due_now) return;
-    if (sweeper->blind || (present && !sweeper->listed)) {   // where no thread could be seen its ticks are told later
-        if (!pyprof__is_over(session, now)) return;
-        pyprof__record_end(session, 1);
-        pyprof__record_over(session);
-        return;
-    }
-    if (present && pyprof__was_suspended(sweeper, tick)) pyprof__record_gap(session, tick);
-    pyprof__record_stats(session, sweeper, tick, retried);
-    for (i = 0; i < sweeper->list.listed.count && present; i++) {
-        const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
-        if (thread->tick == sweeper->list.tick) pyprof__record_thread(session, &sweeper->codes, thread, thread->slot, now);
-    }
-    model->recorded_ns += now - session->last_ns;
-    session->last_ns = model->last_ns = now;
-    session->due_now = session->took_ns = session->thinned_now = 0;
-    model->stats.threads = model->members.count;
-    if (pyprof__is_over(session, now)) pyprof__record_over(session);
-}
-
-// The tasks that were found waiting, below their threads.
-static void pyprof__record_awaits(pyprof__session *session, const pyprof__sweeper *sweeper)
-{
-    pyprof__model *model = &session->model;
-    size_t i;
-    uint64_t since;
-    uint32_t k, node;
-    if (session->paused || session->spot_generation != sweeper->codes.generation) return;
-    if (sweeper->awaits_cut) pyprof__degrade(session, "so many tasks waited that not all could be looked at");
-    for (i = 0; i < sweeper->awaits.count; i++) {
-        const pyprof__await *await = &PYPROF__AT(const pyprof__await, sweeper->awaits, i);
-        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, await->slot);
-        const pyprof__seat *seat = await->slot < session->seats.count ? &PYPROF__AT(const pyprof__seat, session->seats, await->slot) : NULL;
-        if (!seat || seat->address != thread->address || seat->serial != thread->serial || seat->member == PYPROF__NONE) continue;
-        if (!PYPROF__AT(const pyprof__member, model->members, seat->member).wanted) continue;
-        node = PYPROF__AT(const pyprof__member, model->members, seat->member).node;
-        for (k = 0; k < await->count && node != PYPROF__NONE; k++)
-            node = pyprof__model_node(model, node, pyprof__map_spot(session, &sweeper->codes,
-                                      PYPROF__AT(const uint32_t, sweeper->awaiting.spots, await->first + k)));
-        since = session->last_ns - session->awake_ns;   // a pause is no part of it
-        if (node != PYPROF__NONE && pyprof__model_waited(model, node, await->ns < since ? await->ns : since)) continue;
-        pyprof__degrade(session, "max_bytes is used up: new stacks are counted at the deepest frame already known");
-    }
 }
 
 // ---- what sampling may cost ---------------------------------------------------------------
@@ -19563,54 +19754,7 @@ typedef struct {
 } pyprof__schedule;
 
 // ---- memory: what is due ten times a second ------------------------------------------------
-enum { PYPROF__GAUGES = 4096, PYPROF__HOUSE_NS = 100000000 };
-
-// The memory time line: 100 ms apart. When it gets long, every second one of the older half goes.
-static void pyprof__gauge_add(pyprof__model *model, const pyprof__gauge *gauge)
-{
-    pyprof__gauge *gauges = (pyprof__gauge *)model->gauges.data, *added;
-    size_t i, half = model->gauges.count / 2;
-    if (model->gauges.count >= PYPROF__GAUGES) {
-        for (i = 0; i < half / 2; i++) gauges[i] = gauges[2 * i + 1];
-        memmove(gauges + half / 2, gauges + half, (model->gauges.count - half) * sizeof *gauges);
-        model->gauges.count -= half - half / 2;
-    }
-    added = (pyprof__gauge *)pyprof__push(model->pool, &model->gauges);
-    if (added) *added = *gauge;
-}
-
-static void pyprof__heap_reasons(pyprof__session *session)   // why memory is worse known than it should be
-{
-    int refused = PYPROF__GET(pyprof__heap.refused);
-    pyprof__degrade(session, pyprof__objects_reason());
-    if (PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_LOST)
-        pyprof__degrade(session, "heap: too many allocators came and went: the hooks are on top no more, and see only what reaches them");
-    if (PYPROF__GET(pyprof__heap.looped))
-        pyprof__degrade(session, "heap: an allocator was put on top of the hooks that are on top of it: each called the other without end");
-    if (PYPROF__GET(pyprof__heap.full) && refused)
-        pyprof__degrade(session, "heap: the system gives no more memory: blocks from new stacks are counted at the deepest "
-                        "frame known");
-    else if (PYPROF__GET(pyprof__heap.full))
-        pyprof__degrade(session, "heap: max_bytes is used up: blocks from new stacks are counted at the deepest frame known");
-    if (PYPROF__GET(pyprof__heap.dropped))
-        pyprof__degrade(session, refused ? "heap: the system gives no more memory: live memory is a lower bound"
-                        : "heap: heap_max_bytes is used up: live memory is a lower bound");
-}
-
-static void pyprof__house_session(pyprof__session *session, const pyprof__gauge *gauge, int lost)
-{
-    if (!(session->generation & 1) || session->ended || session->torn) return;
-    pyprof__gauge_add(&session->model, gauge);
-    if (!session->heap) return;
-    if (!pyprof__heap_view_extend(&session->view, &session->model, pyprof__heap_root, session))
-        pyprof__degrade(session, "max_bytes is used up: new stacks are counted at the deepest frame already known");
-    pyprof__heap_reasons(session);
-    if (!lost) return;
-    pyprof__degrade(session, lost & 1 ? "heap: the allocation hooks were taken out, or covered: live memory is counted from when "
-                    "they were back"
-                    : "heap: the interpreter was started anew: live memory is counted from there");
-    if (lost & 1) session->events |= 1 << PYPROF_EVENT_HOOKS_LOST;
-}
+enum { PYPROF__HOUSE_NS = 100000000 };
 
 typedef struct { uint64_t due, reap; } pyprof__house;
 
@@ -19634,8 +19778,9 @@ static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running, 
         gauge.facts.traced_bytes = pyprof__heap_live();
     }
     for (i = 0; i < PYPROF__SESSIONS; i++) {
+        pyprof__session *session = &pyprof__g.sessions[i];
         pyprof__g.changing = i + 1;
-        pyprof__house_session(&pyprof__g.sessions[i], &gauge, lost);
+        if (session->generation & 1 && !session->torn) pyprof__record_memory(&session->recorder, &gauge, lost);
     }
 }
 
@@ -19664,7 +19809,7 @@ static double pyprof__wanted_rate(pyprof__sweeper *sweeper, double *max_cpu)
         by_signal |= session->config.capture == PYPROF_CAPTURE_SIGNAL;
         opcodes |= session->config.opcodes;
         if (session->config.max_depth > depth) depth = session->config.max_depth;
-        if (session->paused) continue;
+        if (session->recorder.paused) continue;
         if (rate <= 0 || session->config.max_cpu < *max_cpu) *max_cpu = session->config.max_cpu;
         if (session->config.rate_hz > rate) rate = session->config.rate_hz;
     }
@@ -19756,9 +19901,9 @@ static void pyprof__schedule_tell(const pyprof__schedule *schedule)
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
-        if (!(session->generation & 1) || session->paused) continue;
-        session->pace = pace < session->config.rate_hz ? pace : session->config.rate_hz;
-        if (pace < session->config.rate_hz) session->bound = schedule->max_cpu;
+        if (!(session->generation & 1) || session->recorder.paused) continue;
+        session->recorder.pace = pace < session->config.rate_hz ? pace : session->config.rate_hz;
+        if (pace < session->config.rate_hz) session->recorder.bound = schedule->max_cpu;
     }
 }
 
@@ -19789,10 +19934,10 @@ static void pyprof__deliver_events(void)
         pyprof *token;
         int events;
         pyprof__sessions_lock();
-        events = session->generation & 1 ? session->events : 0;
-        session->events = 0;
+        events = session->generation & 1 ? session->recorder.events : 0;
+        session->recorder.events = 0;
         on_event = session->config.on_event;
-        memcpy(detail, session->event_detail, sizeof detail);
+        memcpy(detail, session->recorder.event_detail, sizeof detail);
         token = pyprof__token(i);
         if (events && on_event.fn) __atomic_store_n(&pyprof__g.delivering, (uint64_t)(uintptr_t)token, __ATOMIC_RELAXED);
         pyprof__sessions_unlock();
@@ -19807,7 +19952,7 @@ static void pyprof__degrade_all(const char *reason)   // under the lock
 {
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++)
-        if (pyprof__g.sessions[i].generation & 1) pyprof__degrade(&pyprof__g.sessions[i], reason);
+        if (pyprof__g.sessions[i].generation & 1) pyprof__degrade(&pyprof__g.sessions[i].recorder, reason);
 }
 
 // Nothing could be read in this sweep. If that lasts, is it the way that memory is read? Under the lock.
@@ -19844,6 +19989,20 @@ static int pyprof__prove(pyprof__sweeper *sweeper)
     pyprof__degrade_all(pyprof__g.refused);
     pyprof__sessions_unlock();
     return 0;
+}
+
+// Looks up the opcodes of all stacks of this sweep, for the sessions that want them.
+static void pyprof__look_opcodes(pyprof__sweeper *sweeper)
+{
+    size_t i, k;
+    for (i = 0; i < sweeper->list.listed.count; i++) {
+        const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
+        if (thread->tick != sweeper->list.tick || thread->cause) continue;
+        for (k = 0; k < thread->stack.spots.count; k++)
+            pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(const uint32_t, thread->stack.spots, k));
+    }
+    for (k = 0; k < sweeper->awaiting.spots.count; k++)
+        pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(const uint32_t, sweeper->awaiting.spots, k));
 }
 
 static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedule, pyprof__names *names)
@@ -19884,12 +20043,15 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     }
     if (sweeper->blind || (present && !sweeper->listed)) pyprof__blind(sweeper, tick.now);
     else pyprof__g.blind_ns = 0;
+    tick.present = present;
+    tick.retried = sweeper->retried - retried;
+    tick.blind_ns = pyprof__blind_for(tick.now);
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
         if (!(session->generation & 1) || session->torn) continue;
         pyprof__g.changing = i + 1;
-        pyprof__record(session, sweeper, &tick, present, sweeper->retried - retried);
-        if (present && sweeper->awaits.count) pyprof__record_awaits(session, sweeper);
+        pyprof__record(&session->recorder, sweeper, &tick);
+        if (present && sweeper->awaits.count) pyprof__record_awaits(&session->recorder, sweeper);
     }
     pyprof__sessions_unlock();
     pyprof__busy_note(sweeper, tick.now);
@@ -20108,62 +20270,6 @@ static void pyprof__config_defaults(pyprof_config *config)
     if (!(config->checkpoint_s > 0)) config->checkpoint_s = 60;
 }
 
-static void pyprof__seats_free(pyprof__session *session)
-{
-    size_t i;
-    for (i = 0; i < session->seats.count; i++) {
-        pyprof__array_free(&session->pool, &PYPROF__AT(pyprof__seat, session->seats, i).spots);
-        pyprof__array_free(&session->pool, &PYPROF__AT(pyprof__seat, session->seats, i).nodes);
-    }
-    pyprof__array_free(&session->pool, &session->seats);
-    pyprof__array_free(&session->pool, &session->accounts);
-    pyprof__index_free(&session->pool, &session->account_index);
-    pyprof__array_free(&session->pool, &session->spot_map);
-}
-
-// An empty model, its time starting at start_ns. 0 = no memory. Under the lock, or before the session is in use.
-static int pyprof__session_clear(pyprof__session *session, uint64_t start_ns)
-{
-    uint64_t monotonic = pyprof__now(), now = pyprof__clock(CLOCK_REALTIME);
-    size_t i;
-    pyprof__model_init(&session->model, &session->pool);
-    session->model.start_ns = session->model.last_ns = session->last_ns = session->awake_ns = start_ns;
-    session->model.unix_offset = ((double)now - (double)monotonic) / 1e9;
-    session->model.rate_hz = session->config.rate_hz;
-    session->model.timeline_s = session->config.timeline_s;
-    session->model.paths = session->config.paths;
-    session->model.opcodes = session->config.opcodes;
-    session->ticks_late = session->late_sum = 0;
-    session->awake_due = session->due;
-    session->awake_thinned = session->thinned;
-    session->thinned_now = 0;
-    session->unclaimed = 0;
-    session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
-    session->spot_map.count = 0;
-    for (i = 0; i < session->seats.count; i++) PYPROF__AT(pyprof__seat, session->seats, i).member = PYPROF__NONE;
-    for (i = 0; i < session->accounts.count; i++)
-        pyprof__account_renew(&PYPROF__AT(pyprof__account, session->accounts, i), start_ns, session->due, session->thinned);
-    return pyprof__model_begin(&session->model) && (!session->heap || pyprof__heap_view_begin(&session->view, &session->pool));
-}
-
-// The recording starts anew at start_ns, or stays as it is: 0 = no memory. Under the lock.
-static int pyprof__session_renew(pyprof__session *session, uint64_t start_ns)
-{
-    pyprof__model before = session->model, made;
-    int whole = pyprof__session_clear(session, start_ns);
-    made = session->model;
-    if (!whole) session->model = before;
-    pyprof__model_free(whole ? &before : &made);
-    return whole;
-}
-
-static void pyprof__session_drop(pyprof__session *session)
-{
-    pyprof__seats_free(session);
-    pyprof__heap_view_free(&session->view, &session->pool);
-    pyprof__model_free(&session->model);
-}
-
 // again: the generation of a session that goes on in a forked child, in its slot; 0 = a new one. Under the lock.
 static pyprof_result pyprof__session_open(const pyprof_config *config, uint64_t again, int *slot)
 {
@@ -20181,50 +20287,18 @@ static pyprof_result pyprof__session_open(const pyprof_config *config, uint64_t 
         pyprof__copy_text(session->thread_filter, sizeof session->thread_filter, config->thread_filter);
         session->config.thread_filter = session->thread_filter;
     }
-    pyprof__pool_init(&session->pool, &config->allocator, config->max_bytes / 4 * 3);
-    pyprof__array_init(&session->seats, sizeof(pyprof__seat));
-    pyprof__array_init(&session->accounts, sizeof(pyprof__account));
-    pyprof__array_init(&session->spot_map, sizeof(uint32_t));
-    pyprof__heap_view_init(&session->view);
-    if (!pyprof__session_clear(session, pyprof__now())) {
-        pyprof__session_drop(session);
-        return pyprof__fail_memory("the session");
-    }
+    if (!pyprof__recorder_open(&session->recorder, &session->config, config->max_bytes / 4 * 3)) return pyprof__fail_memory("the session");
+    session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
     session->generation++;
     return PYPROF_OK;
-}
-
-// The rate that was reached, on average.
-static void pyprof__tell_thinned(const pyprof__session *session, pyprof_stats *stats)
-{
-    double asked = (double)stats->asked, all = asked + (double)stats->thinned, rate = session->config.rate_hz, percent = 100 * session->bound;
-    char wanted[48], reached[48], most[48], text[256];
-    if (!pyprof__is_thinned(stats->thinned, stats->asked)) return;
-    pyprof__format_fixed(wanted, sizeof wanted, rate, rate < 10 ? 3 : 0);
-    pyprof__format_fixed(reached, sizeof reached, rate * asked / all, rate * asked / all < 10 ? 3 : 0);
-    pyprof__format_fixed(most, sizeof most, percent, percent < 1 ? 4 : 0);
-    snprintf(text, sizeof text, "max_cpu: %s Hz cost more than %s %% of the CPU time of the process, %s Hz were reached", wanted, most, reached);
-    pyprof__add_reason(stats, text);
 }
 
 // The stats of a session as of now, under the lock.
 static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *stats)
 {
-    *stats = session->model.stats;
+    pyprof__recorder_stats(&session->recorder, stats);
     stats->own_cpu_ns = pyprof__g.own_cpu_ns > session->own_cpu_start ? pyprof__g.own_cpu_ns - session->own_cpu_start : 0;
-    stats->own_bytes = session->pool.used + __atomic_load_n(&pyprof__g.sweeper.pool.used, __ATOMIC_RELAXED);
-    // Before the first look at threads at least the main one was there.
-    if (!stats->asked && !stats->thinned) stats->thinned = session->thinned - session->awake_thinned;
-    pyprof__tell_thinned(session, stats);
-    if (!session->heap) return;
-    stats->own_bytes += pyprof__heap_bytes();
-    stats->heap_state = PYPROF__GET(pyprof__heap.state);
-    stats->heap_samples = pyprof__heap_noted();
-    stats->heap_dropped = PYPROF__GET(pyprof__heap.dropped);
-    stats->heap_live_bytes = (uint64_t)pyprof__heap_live();
-    stats->heap_live_blocks = pyprof__heap_live_blocks();
-    stats->heap_peak_bytes = (uint64_t)PYPROF__GET(pyprof__heap.peak);
-    stats->heap_reserved_bytes = PYPROF__GET(pyprof__heap.reserved);
+    stats->own_bytes += __atomic_load_n(&pyprof__g.sweeper.pool.used, __ATOMIC_RELAXED);
 }
 
 // The name people know the program by: of the executable, or of the script that an interpreter runs. Nothing else of
@@ -20263,20 +20337,21 @@ static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof_
     return profile->program == PYPROF__NONE || profile->python == PYPROF__NONE ? pyprof__fail_memory("the profile") : PYPROF_OK;
 }
 
+// The recording starts anew at start_ns, or stays as it is: 0 = no memory. Under the lock.
+static int pyprof__session_renew(pyprof__session *session, uint64_t start_ns)
+{
+    int whole = pyprof__recorder_renew(&session->recorder, start_ns);
+    if (whole) session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
+    return whole;
+}
+
 static pyprof_result pyprof__session_profile(pyprof__session *session, double last_s, pyprof_profile **profile)   // under the lock
 {
     pyprof_profile *made;
-    if (session->heap && !pyprof__heap_view_extend(&session->view, &session->model, pyprof__heap_root, session))
-        pyprof__degrade(session, "max_bytes is used up: new stacks are counted at the deepest frame already known");
-    made = pyprof__profile_new(&session->model, last_s > 0 ? (uint64_t)(last_s * 1e9) : 0, &session->pool.allocator);
+    pyprof__record_sites(&session->recorder);
+    made = pyprof__profile_new(&session->recorder.model, last_s > 0 ? (uint64_t)(last_s * 1e9) : 0, &session->recorder.pool.allocator);
     if (!made) return pyprof__fail_memory("the profile");
-    if (session->heap) {
-        pyprof__heap_reasons(session);
-        pyprof__heap_view_fill(&session->view, &made->model);
-        pyprof__heap_view_facts(&session->view, &made->model.heap);
-        if (!pyprof__heap_view_history(&session->view, &made->model)
-            || !pyprof__heap_view_births(&session->view, &made->model)) made->model.heap.marks = 0;
-    }
+    pyprof__record_heap(&session->recorder, &made->model);
     pyprof__session_stats(session, &made->model.stats);
     if (pyprof__profile_seal(made, &pyprof__g.sweeper.runtime) != PYPROF_OK) {
         pyprof__profile_free(made);
@@ -20298,7 +20373,7 @@ static pyprof_result pyprof__session_end(pyprof__session *session, pyprof_profil
     pyprof_result result = pyprof__session_whole(session);
     pyprof__sampler_failed();
     if (result != PYPROF_OK) return result;
-    pyprof__record_end(session, 1);
+    pyprof__record_end(&session->recorder, 1, pyprof__blind_for(pyprof__now()) != 0);
     return pyprof__session_profile(session, 0, profile);
 }
 
@@ -20321,8 +20396,8 @@ static pyprof_result pyprof__heap_join(pyprof__session *session)   // under the 
                               (unsigned long long)wish.interval, (unsigned long long)pyprof__heap.interval);
     if (result != PYPROF_OK) return result;
     PYPROF__BUMP(pyprof__heap.users, 1);
-    session->heap = 1;
-    return pyprof__heap_view_begin(&session->view, &session->pool) ? PYPROF_OK : pyprof__fail_memory("the session");
+    session->recorder.heap = 1;
+    return pyprof__heap_view_begin(&session->recorder.view, &session->recorder.pool) ? PYPROF_OK : pyprof__fail_memory("the session");
 }
 
 static void pyprof__heap_noting(void)   // new blocks are noted unless every session that tracks memory is paused; under the lock
@@ -20330,15 +20405,15 @@ static void pyprof__heap_noting(void)   // new blocks are noted unless every ses
     int i, noting = 0;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         const pyprof__session *session = &pyprof__g.sessions[i];
-        noting |= (session->generation & 1) && session->heap && !session->paused;
+        noting |= (session->generation & 1) && session->recorder.heap && !session->recorder.paused;
     }
     PYPROF__SET(pyprof__heap.noting, noting);
 }
 
 static void pyprof__heap_leave(pyprof__session *session)   // under the lock
 {
-    if (!session->heap) return;
-    session->heap = 0;
+    if (!session->recorder.heap) return;
+    session->recorder.heap = 0;
     PYPROF__BUMP(pyprof__heap.users, -1);
     if (PYPROF__GET(pyprof__heap.users) == 0) pyprof__heap_end();
     else pyprof__heap_noting();
@@ -20359,8 +20434,14 @@ static int pyprof__is_running(void)   // is there an interpreter?
 }
 
 // ---- one sweep without a session ---------------------------------------------------------
-// done: the thread got to its end.
-typedef struct { pyprof__sweeper sweeper; pyprof__session session; pyprof_result result; int done; char error[512]; } pyprof__dump_job;
+typedef struct {
+    pyprof_config config;
+    pyprof__sweeper sweeper;
+    pyprof__recorder recorder;
+    pyprof_result result;
+    int done;                    // the thread got to its end
+    char error[512];
+} pyprof__dump_job;
 
 // Sweeps until every thread was read: the caller may still be on its way to stand still.
 static int pyprof__dump_sweep(pyprof__sweeper *sweeper)
@@ -20388,7 +20469,7 @@ static void *pyprof__dump_main(void *argument)
     pyprof__is_sampler = 1;
     pyprof__sweeper_settle(&job->sweeper);
     memset(&tick, 0, sizeof tick);
-    job->sweeper.list.every = job->session.every = 1;
+    job->sweeper.list.every = job->recorder.every = 1;
     job->result = pyprof__self_check(&job->sweeper, 50, &proven);
     if (job->result == PYPROF_OK && !pyprof__dump_sweep(&job->sweeper))
         job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
@@ -20402,10 +20483,11 @@ static void *pyprof__dump_main(void *argument)
         pyprof__names_read(&job->sweeper.list, job->sweeper.codes.text, 1);
         tick.now = tick.at[0] = pyprof__now();
         tick.count = tick.periods[0] = 1;
-        tick.rate = job->session.config.rate_hz;
-        pyprof__record(&job->session, &job->sweeper, &tick, 1, 0);
-        pyprof__record_awaits(&job->session, &job->sweeper);
-        job->session.model.stats.own_cpu_ns = pyprof__own_cpu();
+        tick.present = 1;
+        tick.rate = job->config.rate_hz;
+        pyprof__record(&job->recorder, &job->sweeper, &tick);
+        pyprof__record_awaits(&job->recorder, &job->sweeper);
+        job->recorder.model.stats.own_cpu_ns = pyprof__own_cpu();
     }
     pyprof__copy_text(job->error, sizeof job->error, pyprof__error_text());
     job->done = 1;
@@ -20424,10 +20506,11 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
     else if (last_s > 0 && found->config.timeline_s < 0)
         result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
     else if ((result = pyprof__session_whole(found)) == PYPROF_OK) {
-        pyprof__record_end(found, pyprof__sampler_failed() || pyprof__blind_for(pyprof__now()));
+        int blind = pyprof__blind_for(pyprof__now()) != 0;
+        pyprof__record_end(&found->recorder, pyprof__sampler_failed() || blind, blind);
         result = pyprof__session_profile(found, last_s, profile);
     }
-    if (result == PYPROF_OK && reset && !pyprof__session_renew(found, found->last_ns)) {
+    if (result == PYPROF_OK && reset && !pyprof__session_renew(found, found->recorder.last_ns)) {
         pyprof__profile_free(*profile);
         *profile = NULL;
         result = pyprof__fail_memory("the session");
@@ -20859,8 +20942,8 @@ static void pyprof__writing_next(pyprof__session *session, uint64_t now)
 
 static uint64_t pyprof__writing_changes(const pyprof__session *session)   // another number: there is something new
 {
-    const pyprof_stats *stats = &session->model.stats;
-    return stats->asked + stats->heap_samples + (session->heap ? pyprof__heap_noted() : 0) + (uint64_t)session->paused;
+    const pyprof_stats *stats = &session->recorder.model.stats;
+    return stats->asked + stats->heap_samples + (session->recorder.heap ? pyprof__heap_noted() : 0) + (uint64_t)session->recorder.paused;
 }
 
 // The token of a session that is due now; NULL = none, *due tells when one is. Under the lock.
@@ -21080,7 +21163,7 @@ static void pyprof__start_undo(int slot)   // under pyprof__control
     pyprof__sessions_lock();
     pyprof__heap_leave(session);
     session->generation++;
-    pyprof__session_drop(session);
+    pyprof__recorder_close(&session->recorder);
     pyprof__sessions_unlock();
 }
 
@@ -21120,7 +21203,7 @@ static pyprof_result pyprof__start_first(const pyprof_config *config, uint64_t a
     result = pyprof__sampler_start();
     if (result == PYPROF_OK) return result;
     pyprof__g.sessions[*slot].generation++;
-    pyprof__session_drop(&pyprof__g.sessions[*slot]);
+    pyprof__recorder_close(&pyprof__g.sessions[*slot].recorder);
     return result;
 }
 
@@ -21205,7 +21288,8 @@ static void pyprof__start_writing(pyprof *token, const char *checkpoint)
     if (session) pyprof__copy_text(session->checkpoint, sizeof session->checkpoint, checkpoint);
     if (session) session->writes = 1;
     pyprof__sessions_unlock();
-    if (session && !pyprof__writer_start(pyprof__writer_main)) pyprof__degrade(session, "no checkpoints: their thread could not be started");
+    if (session && !pyprof__writer_start(pyprof__writer_main))
+        pyprof__degrade(&session->recorder, "no checkpoints: their thread could not be started");
     pyprof__control_unlock();
     pyprof__exits_watch();
 }
@@ -21295,10 +21379,10 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     if (found) {
         memcpy(checkpoint, found->checkpoint, sizeof checkpoint);
         if (profile || from_env || checkpoint[0]) result = pyprof__session_end(found, &made);
-        unhook = found->heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running();
+        unhook = found->recorder.heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running();
         pyprof__heap_leave(found);
         found->generation++;
-        if (!found->torn) pyprof__session_drop(found);
+        if (!found->torn) pyprof__recorder_close(&found->recorder);
         if (from_env) pyprof__g.env_session = NULL;
     } else {
         pyprof__again_cancel(session);
@@ -21343,19 +21427,10 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
     if (!found) result = pyprof__no_session(session);
-    else if (!paused && found->ended) result = pyprof__fail(PYPROF_ERR_STATE, "duration_s is over: the session can only be stopped");
-    else if ((result = pyprof__session_whole(found)) == PYPROF_OK && found->paused != paused) {
-        uint64_t now = pyprof__now();
-        if (paused) {   // the time since the last tick belongs to no sample: it is left out
-            pyprof__accounts_pause(found);
-            found->paused = 1;
-        } else {
-            found->paused = 0;
-            found->last_ns = found->awake_ns = now;
-            found->spells++;
-            found->awake_due = found->due;
-            found->due_now = found->thinned_now = 0;
-        }
+    else if (!paused && found->recorder.ended) result = pyprof__fail(PYPROF_ERR_STATE, "duration_s is over: the session can only be stopped");
+    else if ((result = pyprof__session_whole(found)) == PYPROF_OK && found->recorder.paused != paused) {
+        if (paused) pyprof__recorder_pause(&found->recorder);
+        else pyprof__recorder_resume(&found->recorder, pyprof__now());
         pyprof__heap_noting();
     }
     pyprof__sessions_unlock();
@@ -21384,7 +21459,7 @@ static pyprof__session *pyprof__heap_session(const pyprof *token, pyprof_result 
 {
     pyprof__session *found = pyprof__session_of(token);
     *result = PYPROF_OK;
-    if (found && found->heap) return found;
+    if (found && found->recorder.heap) return found;
     *result = found ? pyprof__fail(PYPROF_ERR_STATE, "the session does not track memory: heap was off") : pyprof__no_session(token);
     return NULL;
 }
@@ -21408,7 +21483,7 @@ PYPROF__DEF pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
     if (found) {
-        uint64_t now = pyprof__now(), owed = pyprof__sampler_failed() || pyprof__blind_for(now) ? pyprof__owed(found, now) : 0;
+        uint64_t now = pyprof__now(), owed = pyprof__sampler_failed() || pyprof__blind_for(now) ? pyprof__owed(&found->recorder, now) : 0;
         pyprof__session_stats(found, stats);
         stats->asked += owed;
         stats->missed += owed;
@@ -21811,9 +21886,9 @@ static pyprof_result pyprof__dump_run(pyprof__dump_job *job, pyprof_profile **pr
     pthread_join(thread, NULL);
     if (!job->done) return pyprof__fail(PYPROF_ERR_DENIED, "the thread of the dump was ended by the kernel: a filter of system calls?");
     if (job->result != PYPROF_OK) return pyprof__fail(job->result, "%s", job->error);
-    made = pyprof__profile_new(&job->session.model, 0, &job->session.pool.allocator);
+    made = pyprof__profile_new(&job->recorder.model, 0, &job->recorder.pool.allocator);
     if (!made) return pyprof__fail_memory("the profile");
-    made->model.stats.own_bytes = job->session.pool.used + job->sweeper.pool.used;
+    made->model.stats.own_bytes = job->recorder.pool.used + job->sweeper.pool.used;
     if (pyprof__profile_seal(made, &job->sweeper.runtime) == PYPROF_OK) { *profile = made; return PYPROF_OK; }
     pyprof__profile_free(made);
     return PYPROF_ERR_MEMORY;
@@ -21836,18 +21911,15 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     job = (pyprof__dump_job *)calloc(1, sizeof *job);
     if (!job) return pyprof__fail_memory("the dump");
     cancel = pyprof__cancel_off();
-    pyprof__pool_init(&job->session.pool, NULL, UINT64_MAX);
-    if (options) job->session.config.max_depth = options->max_depth;
-    if (options) job->session.config.paths = options->paths;
-    pyprof__config_defaults(&job->session.config);
-    result = pyprof__sweeper_open(&job->sweeper, NULL, UINT64_MAX, job->session.config.max_depth, 1);
+    if (options) job->config.max_depth = options->max_depth;
+    if (options) job->config.paths = options->paths;
+    pyprof__config_defaults(&job->config);
+    result = pyprof__sweeper_open(&job->sweeper, NULL, UINT64_MAX, job->config.max_depth, 1);
     if (result == PYPROF_OK) {
-        pyprof__array_init(&job->session.seats, sizeof(pyprof__seat));
-        pyprof__array_init(&job->session.accounts, sizeof(pyprof__account));
-        pyprof__array_init(&job->session.spot_map, sizeof(uint32_t));
-        if (pyprof__session_clear(&job->session, pyprof__now())) result = pyprof__dump_run(job, profile);
-        else result = pyprof__fail_memory("the dump");
-        pyprof__session_drop(&job->session);
+        if (pyprof__recorder_open(&job->recorder, &job->config, UINT64_MAX)) {
+            result = pyprof__dump_run(job, profile);
+            pyprof__recorder_close(&job->recorder);
+        } else result = pyprof__fail_memory("the dump");
         pyprof__sweeper_close(&job->sweeper);
     }
     free(job);
@@ -21873,7 +21945,7 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
         found->address = (const void *)(uintptr_t)begin;
         found->size = (size_t)pyprof__entry_size(&entry);
         found->domain = pyprof__entry_domain(&entry);
-        found->timestamp = pyprof__unix(&of->model, pyprof__heap.start_ns + (uint64_t)pyprof__entry_birth(&entry) * PYPROF__BIRTH * 1000000);
+        found->timestamp = pyprof__unix(&of->recorder.model, pyprof__heap.start_ns + (uint64_t)pyprof__entry_birth(&entry) * PYPROF__BIRTH * 1000000);
         found->thread_id = pyprof__heap_where(pyprof__entry_site(&entry), found->where, sizeof found->where);
     }
     pyprof__sessions_unlock();

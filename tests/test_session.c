@@ -42,7 +42,8 @@ TEST(schedule_tells_all_that_was_due)
 }
 
 // ---- late ticks ----------------------------------------------------------------------------------------------------------
-static pyprof__session made;
+static pyprof_config wanted;
+static pyprof__recorder made = { .config = &wanted };
 enum { US = 1000, MS = 1000 * 1000 };
 
 static pyprof__told told_of(uint32_t state, uint64_t off, int elsewhere, uint64_t now, int stood)   // ticks at 10, 20, 30 ms; the look before was at 9
@@ -108,8 +109,8 @@ static void simulate(uint64_t end, uint64_t blind)   // blind: of so many ticks 
     pyprof__pool_init(&made.pool, NULL, UINT64_MAX);
     pyprof__array_init(&made.accounts, sizeof(pyprof__account));
     pyprof__array_init(&made.seats, sizeof(pyprof__seat));
-    made.config.timeline_s = 60;
-    CHECK(pyprof__session_clear(&made, 1));
+    wanted.timeline_s = 60;
+    CHECK(pyprof__recorder_clear(&made, 1));
     CHECK(pyprof__push(&made.pool, &made.model.members));
     ((pyprof__member *)made.model.members.data)->wanted = 1;
     seat.native = thread.native = 99;
@@ -145,6 +146,7 @@ TEST(cpu_time_goes_where_it_was_spent)
     for (uint64_t blind = 1; blind <= 4; blind *= 4) {
         uint64_t cpu, end = 2000000ull * MS;
         memset(&made, 0, sizeof made);
+        made.config = &wanted;
         simulate(end, blind);
         place(made.last_ns, &cpu);
         double a = ms_of("a", PYPROF_CPU_NS), b = ms_of("b", PYPROF_CPU_NS), clock = (double)cpu / MS;
@@ -311,8 +313,9 @@ TEST(thinned_ticks_are_counted_by_session)
         pyprof__tick tick;
         uint64_t ticks = 0;
         memset(&made, 0, sizeof made);
+        made.config = &wanted;
         memset(&tick, 0, sizeof tick);
-        made.config.rate_hz = rates[i];
+        wanted.rate_hz = rates[i];
         tick.rate = 10000;
         tick.count = 4;
         for (uint32_t n = 0; n < 1000; n++) {   // of 10 periods, on average
@@ -451,16 +454,16 @@ TEST(a_thread_that_allocates_before_it_is_sampled)   // and may have begun to wh
         pyprof__config_defaults(&config);
         pyprof__g.pid = getpid();
         CHECK_INT(pyprof__session_open(&config, 0, &slot), PYPROF_OK);
-        pyprof__session *session = &pyprof__g.sessions[slot];
-        uint32_t node = pyprof__heap_root(session, &life);
+        pyprof__recorder *recorder = &pyprof__g.sessions[slot].recorder;
+        uint32_t node = pyprof__heap_root(recorder, &life);
         CHECK(node != 0);
-        CHECK(pyprof__seat_take(session, &seat, &thread, first + (uint64_t)(sampled_ms[i] * 1000000)));
-        CHECK_INT(session->model.members.count, sampled_ms[i] < 1000 ? 1 : 2);   // an id can be given to another thread
-        CHECK_INT(seat.member, session->model.members.count - 1);
-        const pyprof__member *member = (const pyprof__member *)session->model.members.data + seat.member;
+        CHECK(pyprof__seat_take(recorder, &seat, &thread, first + (uint64_t)(sampled_ms[i] * 1000000)));
+        CHECK_INT(recorder->model.members.count, sampled_ms[i] < 1000 ? 1 : 2);   // an id can be given to another thread
+        CHECK_INT(seat.member, recorder->model.members.count - 1);
+        const pyprof__member *member = (const pyprof__member *)recorder->model.members.data + seat.member;
         CHECK_INT(member->node == node, sampled_ms[i] < 1000);
         CHECK_INT(member->ident, 12345);
-        CHECK_STR(pyprof__string(&session->model.strings, member->name), "worker");
+        CHECK_STR(pyprof__string(&recorder->model.strings, member->name), "worker");
         CHECK(member->first_ns <= first + (uint64_t)(sampled_ms[i] * 1000000));
         CHECK_INT(pyprof_stop(pyprof__token(slot), NULL), PYPROF_OK);
     }
