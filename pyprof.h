@@ -663,6 +663,8 @@ const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
 #define PYPROF__COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define PYPROF__NONE 0xffffffffu      // no id: of a string, node, thread...
 
+typedef int pyprof__bool;             // 1 = yes, or the call succeeded; 0 = no, or it failed
+
 static const uint64_t pyprof__second = 1000000000u;   // ns
 
 // ---- what belongs to a thread ------------------------------------------------
@@ -778,7 +780,7 @@ static uint64_t pyprof__process_cpu(void) { return pyprof__clock(CLOCK_PROCESS_C
 
 // A thread's CPU clock proves that it did not run only where the clock moves with every instruction. Sandboxes give
 // clocks that move by the tick.
-static int pyprof__cpu_clock_is_fine(void)
+static pyprof__bool pyprof__cpu_clock_is_fine(void)
 {
     uint64_t changes = 0, last = pyprof__own_cpu();
     int i;
@@ -809,7 +811,7 @@ static uint64_t pyprof__address_end(void)   // of this process: the kernel puts 
 // ---- threads ---------------------------------------------------------------
 static int64_t pyprof__gettid(void) { return (int64_t)syscall(SYS_gettid); }
 
-static int pyprof__thread_exists(int64_t tid)   // a filter that refuses the question is no answer
+static pyprof__bool pyprof__thread_exists(int64_t tid)   // a filter that refuses the question is no answer
 {
     long pid = pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);   // not libc's: libfaketime fakes that, too
     return pyprof__kernel(SYS_tgkill, pid, (long)tid, 0, 0, 0, 0) != -ESRCH;
@@ -826,7 +828,7 @@ static const char *const pyprof__result_texts[] = {
     "no CPython in the process", "not supported", "permission denied", "no such process", "disabled", "memory budget too small",
 };
 
-static int pyprof__detail_claim(unsigned i, uint32_t own)   // 1 = the entry is the calling thread's now
+static pyprof__bool pyprof__detail_claim(unsigned i, uint32_t own)   // 1 = the entry is the calling thread's now
 {
     uint32_t owner = __atomic_load_n(&pyprof__details[i].tid, __ATOMIC_ACQUIRE);
     if (owner == own) return 1;
@@ -986,7 +988,7 @@ static int pyprof__cancel_off(void)   // returns the state for pyprof__cancel_ba
 
 static void pyprof__cancel_back(int before) { pthread_setcancelstate(before, NULL); }
 
-static int pyprof__mutex_take(pyprof__mutex *mutex)   // 1 = the owner before was ended while it had it
+static pyprof__bool pyprof__mutex_take(pyprof__mutex *mutex)   // 1 = the owner before was ended while it had it
 {
     int cancel = pyprof__cancel_off(), orphan;
     if (__atomic_load_n(&mutex->made, __ATOMIC_ACQUIRE) != 2) pyprof__mutex_make(mutex);
@@ -1005,7 +1007,7 @@ static void pyprof__mutex_give(pyprof__mutex *mutex)
     pyprof__cancel_back(cancel);
 }
 
-static int pyprof__mutex_is_mine(const pyprof__mutex *mutex)
+static pyprof__bool pyprof__mutex_is_mine(const pyprof__mutex *mutex)
 {
     return __atomic_load_n(&mutex->owner, __ATOMIC_RELAXED) == pyprof__gettid();
 }
@@ -1053,21 +1055,21 @@ static void pyprof__thread_tune(void)
 // ---- CPU placement -----------------------------------------------------------
 typedef struct { unsigned long word[16]; } pyprof__cpus;   // 1024 CPUs
 
-static int pyprof__cpus_get(pyprof__cpus *set)
+static pyprof__bool pyprof__cpus_get(pyprof__cpus *set)
 {
     memset(set, 0, sizeof *set);
     return syscall(SYS_sched_getaffinity, 0, sizeof *set, set) > 0;
 }
 
-static int pyprof__cpus_set(const pyprof__cpus *set) { return syscall(SYS_sched_setaffinity, 0, sizeof *set, set) == 0; }
+static pyprof__bool pyprof__cpus_set(const pyprof__cpus *set) { return syscall(SYS_sched_setaffinity, 0, sizeof *set, set) == 0; }
 
-static int pyprof__cpus_has(const pyprof__cpus *set, int cpu)
+static pyprof__bool pyprof__cpus_has(const pyprof__cpus *set, int cpu)
 {
     if (cpu < 0 || cpu >= 1024) return 0;
     return (int)(set->word[(unsigned)cpu / 64] >> ((unsigned)cpu % 64) & 1);
 }
 
-static int pyprof__cpus_only(int cpu)
+static pyprof__bool pyprof__cpus_only(int cpu)
 {
     pyprof__cpus set;
     memset(&set, 0, sizeof set);
@@ -1126,7 +1128,7 @@ static void pyprof__switches_watch(int64_t cpu_word)
     PYPROF__FENCE();
 }
 
-static int pyprof__switches_none(int64_t cpu_word)   // since then
+static pyprof__bool pyprof__switches_none(int64_t cpu_word)   // since then
 {
     PYPROF__FENCE();
     return *pyprof__rseq_word(cpu_word) == (uint64_t)(uintptr_t)&pyprof__rseq_nowhere;
@@ -1171,21 +1173,21 @@ static int pyprof__open(int folder, const char *path, int flags)   // with O_CRE
 
 static int pyprof__close(int fd) { return close(fd) != 0 && errno != EINTR ? -1 : 0; }
 
-static int pyprof__stat(int fd, struct stat *info)   // 1 = known, as with those below
+static pyprof__bool pyprof__stat(int fd, struct stat *info)   // 1 = known, as with those below
 {
     int result;
     PYPROF__AGAIN(result, fstat(fd, info));
     return result == 0;
 }
 
-static int pyprof__stat_at(int folder, const char *path, struct stat *info, int flags)
+static pyprof__bool pyprof__stat_at(int folder, const char *path, struct stat *info, int flags)
 {
     int result;
     PYPROF__AGAIN(result, fstatat(folder, path, info, flags));
     return result == 0;
 }
 
-static int pyprof__read_at(int fd, void *to, size_t size, uint64_t offset)   // all of it
+static pyprof__bool pyprof__read_at(int fd, void *to, size_t size, uint64_t offset)   // all of it
 {
     size_t done = 0;
     while (done < size) {
@@ -1234,7 +1236,7 @@ static void pyprof__proc_lacks(const char *what)
     __atomic_store_n(&pyprof__proc.lack, what, __ATOMIC_RELAXED);
 }
 
-static int pyprof__proc_name(char *name, size_t capacity)   // of the descriptor; 0 = not told
+static pyprof__bool pyprof__proc_name(char *name, size_t capacity)   // of the descriptor; 0 = not told
 {
     char path[40];
     ssize_t size;
@@ -1350,7 +1352,7 @@ static int pyprof__proc_place(const char *name, char *path, size_t capacity)
 
 // Once the main thread has left by pthread_exit, the process's own folder tells nothing of its memory: the
 // folders of its other threads do. 0 = that one was asked already.
-static int pyprof__proc_own(const char *name, char *own, size_t capacity)
+static pyprof__bool pyprof__proc_own(const char *name, char *own, size_t capacity)
 {
     if (strncmp(name, "task/", 5) == 0 || __atomic_load_n(&pyprof__proc.foreign, __ATOMIC_RELAXED)) return 0;
     snprintf(own, capacity, "task/%lld/%s", (long long)pyprof__gettid(), name);
@@ -1367,7 +1369,7 @@ static ssize_t pyprof__proc_read(const char *name, char *text, size_t capacity) 
     return pyprof__read_file(folder, path, text, capacity);
 }
 
-static int pyprof__proc_link(const char *name, char *text, size_t capacity)   // 1 = read; 0: the text is empty
+static pyprof__bool pyprof__proc_link(const char *name, char *text, size_t capacity)   // 1 = read; 0: the text is empty
 {
     char path[160], own[128];
     int folder = pyprof__proc_place(name, path, sizeof path);
@@ -1432,7 +1434,7 @@ static uint64_t pyprof__last_run(int64_t tid)
     return digits < 6 ? 0 : ns ? ns : (uint64_t)PYPROF__LAST_MOVED;
 }
 
-static int pyprof__signal_is_blocked(int64_t tid, int signal)   // by a thread of this process; also if it has ended
+static pyprof__bool pyprof__signal_is_blocked(int64_t tid, int signal)   // by a thread of this process; also if it has ended
 {
     char text[4096], *at;
     at = pyprof__task_read(tid, "status", text, sizeof text) > 0 ? strstr(text, "\nSigBlk:") : NULL;
@@ -1500,7 +1502,7 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
 
 typedef enum { PYPROF__CALL_UNKNOWN, PYPROF__CALL_RUNS, PYPROF__CALL_BLOCKED } pyprof__call_state;   // runs: or could
 
-static int pyprof__function_read(int64_t tid, char *function, size_t capacity)   // 1 = there is a name
+static pyprof__bool pyprof__function_read(int64_t tid, char *function, size_t capacity)   // 1 = there is a name
 {
     ssize_t size = pyprof__task_read(tid, "wchan", function, capacity);
     if (size <= 0 || strcmp(function, "0") == 0) function[0] = 0;
@@ -1556,7 +1558,7 @@ static pyprof__call_state pyprof__call_read(int64_t tid, pyprof__call *call)
 
 // The folder entry of a descriptor: "/a/data.bin", "socket:[123]", "pipe:[123]", "anon_inode:[eventfd]". No call to the file
 // itself: one on a file system that hangs would block the sampler, too.
-static int pyprof__fd_link(int64_t tid, int fd, char *text, size_t capacity)
+static pyprof__bool pyprof__fd_link(int64_t tid, int fd, char *text, size_t capacity)
 {
     char name[64];
     snprintf(name, sizeof name, "task/%lld/fd/%d", (long long)tid, fd);
@@ -1732,7 +1734,7 @@ static void pyprof__hold_wait(uint32_t value, uint64_t end)   // while the word 
         pyprof__sleep_until(&pyprof__hold.word, value, end);
 }
 
-static int pyprof__hold_change(uint32_t from, uint32_t to)
+static pyprof__bool pyprof__hold_change(uint32_t from, uint32_t to)
 {
     return __atomic_compare_exchange_n(&pyprof__hold.word, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
@@ -1749,7 +1751,7 @@ static void pyprof__hold_notify(void) { syscall(SYS_futex, &pyprof__hold.word, F
 // back with the same siginfo on the same thread, and goes no further.
 static struct { uint32_t tid; const void *info; } pyprof__handing[16];   // tid 0 = free
 
-static int pyprof__hand_on_begin(const void *info, size_t *slot)   // 0 = it came back
+static pyprof__bool pyprof__hand_on_begin(const void *info, size_t *slot)   // 0 = it came back
 {
     uint32_t own = (uint32_t)pyprof__gettid(), none;
     size_t i;
@@ -1797,19 +1799,19 @@ static void pyprof__on_signal(int number, siginfo_t *info, void *context)
     errno = error;
 }
 
-static int pyprof__hold_is_ours(struct sigaction *now)
+static pyprof__bool pyprof__hold_is_ours(struct sigaction *now)
 {
     return sigaction(PYPROF__HOLD_SIGNAL, NULL, now) == 0 && (now->sa_flags & SA_SIGINFO) && now->sa_sigaction == pyprof__on_signal;
 }
 
-static int pyprof__is_handled(const struct sigaction *action)
+static pyprof__bool pyprof__is_handled(const struct sigaction *action)
 {
     return action->sa_flags & SA_SIGINFO || (action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN);
 }
 
 // 1 = the handler is ours, or one is on top of it that was put there: another one of ours on top of that could be
 // handed its own signals. A forked child finds its parent's.
-static int pyprof__hold_install(void)
+static pyprof__bool pyprof__hold_install(void)
 {
     struct sigaction action;
     if (pyprof__hold_is_ours(&action) || (pyprof__hold.covered && pyprof__is_handled(&action)))
@@ -1834,7 +1836,7 @@ static void pyprof__hold_uninstall(void)   // unless another handler was put on 
 
 // Stops a thread of this process. 1 = it is held until pyprof__hold_end or for 2 ms; 0 = it has ended, blocks the signal or
 // did not get a CPU in time. One at a time.
-static int pyprof__hold_begin(int64_t tid)
+static pyprof__bool pyprof__hold_begin(int64_t tid)
 {
     static uint32_t number;
     siginfo_t info;
@@ -1850,7 +1852,7 @@ static int pyprof__hold_begin(int64_t tid)
     return !pyprof__hold_change(asked, 0) && __atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE) == asked + 1;
 }
 
-static int pyprof__hold_end(void)   // 1 = it was held to the end
+static pyprof__bool pyprof__hold_end(void)   // 1 = it was held to the end
 {
     uint32_t word = __atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE);
     int held = word % 4 == PYPROF__HOLD_HELD && pyprof__hold_change(word, 0);
@@ -1961,14 +1963,14 @@ static uint32_t pyprof__machine(void)
     return (uint32_t)hash;
 }
 
-static int pyprof__lock_file(int fd)   // 1 = ours now
+static pyprof__bool pyprof__lock_file(int fd)   // 1 = ours now
 {
     int result;
     PYPROF__AGAIN(result, flock(fd, LOCK_EX | LOCK_NB));
     return result == 0;
 }
 
-static int pyprof__is_temporary(const char *name, uint32_t *machine)
+static pyprof__bool pyprof__is_temporary(const char *name, uint32_t *machine)
 {
     unsigned long long number;
     char same[64];
@@ -1977,7 +1979,7 @@ static int pyprof__is_temporary(const char *name, uint32_t *machine)
     return strcmp(name, same) == 0;
 }
 
-static int pyprof__stale_remove(int folder, const char *name, int here)   // 1 = it was one. here: of this machine
+static pyprof__bool pyprof__stale_remove(int folder, const char *name, int here)   // 1 = it was one. here: of this machine
 {
     struct stat found, opened;
     int fd, stale;
@@ -2025,7 +2027,7 @@ static void pyprof__stale_clean(int folder)
 
 // Locks it: 0 = another save has taken it for stale before it was locked. One that cannot be locked gets a name that
 // nobody takes for that of a stale one.
-static int pyprof__temporary_keep(pyprof__file *file, int fd)
+static pyprof__bool pyprof__temporary_keep(pyprof__file *file, int fd)
 {
     struct stat info;
     char name[sizeof file->temporary];
@@ -2088,7 +2090,7 @@ static pyprof_result pyprof__file_share(pyprof__file *file, const char *path, in
     return file->fd < 0 ? pyprof__file_refuse(path, strerror(errno)) : PYPROF_OK;
 }
 
-static int pyprof__is_null_device(const struct stat *info) { return S_ISCHR(info->st_mode) && info->st_rdev == 0x103; }
+static pyprof__bool pyprof__is_null_device(const struct stat *info) { return S_ISCHR(info->st_mode) && info->st_rdev == 0x103; }
 
 // A pipe that nobody reads must not hold up the program: opened without waiting, then written as pipes are. That of
 // another user is refused: it was put there.
@@ -2144,14 +2146,14 @@ static pyprof_result pyprof__file_open(pyprof__file *file, const char *path)
     return result;
 }
 
-static int pyprof__sync(int fd)   // 1 = on the disk, or there is none below it
+static pyprof__bool pyprof__sync(int fd)   // 1 = on the disk, or there is none below it
 {
     int result;
     PYPROF__AGAIN(result, fsync(fd));
     return result == 0 || errno == EINVAL || errno == EROFS;
 }
 
-static int pyprof__file_rename(const pyprof__file *file, const struct stat *made)   // made: the temporary file
+static pyprof__bool pyprof__file_rename(const pyprof__file *file, const struct stat *made)   // made: the temporary file
 {
     struct stat now;
     while (renameat(file->folder, file->temporary, file->folder, file->name) != 0) {
@@ -2213,7 +2215,7 @@ static void pyprof__quiet_end(pyprof__quiet *quiet)
 // ---- pages and locks for the allocation hooks: they run inside malloc, so nothing here may call it -------------------
 static size_t pyprof__page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
-static int pyprof__is_mapped(uint64_t address)   // 0 = surely not
+static pyprof__bool pyprof__is_mapped(uint64_t address)   // 0 = surely not
 {
     unsigned char resident;
     uint64_t page = address & ~(uint64_t)(pyprof__page_size() - 1);
@@ -2249,7 +2251,7 @@ static void pyprof__pages_touch(void *memory, size_t size)
     if (end > begin) syscall(SYS_madvise, begin, end - begin, 23ul);
 }
 
-static int pyprof__try_lock(uint32_t *lock) { return __atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) == 0; }
+static pyprof__bool pyprof__try_lock(uint32_t *lock) { return __atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) == 0; }
 static void pyprof__unlock(uint32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
 
 // Orders what all threads of the process do: after it, each has seen what was written before, and what it wrote is seen here.
@@ -2294,7 +2296,7 @@ static void pyprof__process_facts(pyprof_process *facts)   // what the kernel co
     facts->major_faults = usage.ru_majflt;
 }
 
-static int pyprof__task_is_ours(int64_t tid)   // of this copy of pyprof, or another one in this process
+static pyprof__bool pyprof__task_is_ours(int64_t tid)   // of this copy of pyprof, or another one in this process
 {
     char text[2048];
     const char *blocked;
@@ -2305,7 +2307,7 @@ static int pyprof__task_is_ours(int64_t tid)   // of this copy of pyprof, or ano
 
 // Has every thread of the program ended? Only ours are left then, so many of this copy and perhaps those of others,
 // and the main thread: that stays in the list when it has left by pthread_exit.
-static int pyprof__threads_left(int64_t ours)
+static pyprof__bool pyprof__threads_left(int64_t ours)
 {
     char text[1024];
     int64_t count = pyprof__thread_count(), tid;
@@ -2327,11 +2329,12 @@ static int pyprof__threads_left(int64_t ours)
 
 // ============================================================================
 // [SECTION] MEMORY -- allocator, growable array, hash index
-//   Runs on    any thread; a pool belongs to one at a time
+//   Runs on    any thread; a pool belongs to one thread at a time
 //   Uses       PLATFORM
-//   Promise    every byte is counted and stays below the pool's limit; running out is an answer, not an end
+//   Promise    every byte is counted against the pool's limit; running out of memory is a result, never a crash
 // ============================================================================
-typedef struct { pyprof_allocator allocator; uint64_t used, limit; int refused; } pyprof__pool;   // refused: the allocator gave nothing, once
+// refused: the allocator has returned NULL.
+typedef struct { pyprof_allocator allocator; uint64_t used, limit; int refused; } pyprof__pool;
 
 static void *pyprof__default_alloc(void *user, size_t size)
 {
@@ -2365,13 +2368,15 @@ static void pyprof__pool_init(pyprof__pool *pool, const pyprof_allocator *alloca
     pool->limit = limit;
 }
 
-static void *pyprof__alloc(pyprof__pool *pool, size_t size)   // zeroed; NULL = no memory or past the limit
+// Zeroed memory; NULL = no memory, or the pool's limit is reached.
+static void *pyprof__alloc(pyprof__pool *pool, size_t size)
 {
     void *memory;
     if (size == 0 || pool->used > pool->limit || size > pool->limit - pool->used) return NULL;
     memory = pool->allocator.alloc(pool->allocator.user, size);
     if (!memory) { pool->refused = 1; return NULL; }
-    __atomic_store_n(&pool->used, pool->used + size, __ATOMIC_RELAXED);   // stats read it
+    // pyprof_get_stats reads it on other threads.
+    __atomic_store_n(&pool->used, pool->used + size, __ATOMIC_RELAXED);
     memset(memory, 0, size);
     return memory;
 }
@@ -2383,7 +2388,8 @@ static void pyprof__free(pyprof__pool *pool, void *memory, size_t size)
     pool->allocator.free(pool->allocator.user, memory, size);
 }
 
-typedef struct { void *data; size_t count, capacity, item; } pyprof__array;   // item = bytes each
+// item = the size of one item in bytes.
+typedef struct { void *data; size_t count, capacity, item; } pyprof__array;
 
 #define PYPROF__AT(type, array, i) (((type *)(array).data)[i])
 
@@ -2393,9 +2399,11 @@ static void pyprof__array_init(pyprof__array *array, size_t item)
     array->item = item;
 }
 
-static int pyprof__array_reserve(pyprof__pool *pool, pyprof__array *array, size_t extra)
+// Makes room for extra more items. 0 = no memory; the array is then unchanged.
+static pyprof__bool pyprof__array_reserve(pyprof__pool *pool, pyprof__array *array, size_t extra)
 {
-    size_t need = array->count + extra, capacity = array->capacity ? array->capacity : need > 16 ? need : 16;   // a copy gets no more
+    // The first reservation of a larger array is exact: a copy never grows.
+    size_t need = array->count + extra, capacity = array->capacity ? array->capacity : need > 16 ? need : 16;
     void *data;
     if (need <= array->capacity) return 1;
     while (capacity < need) capacity += capacity / 2 + 8;
@@ -2409,7 +2417,8 @@ static int pyprof__array_reserve(pyprof__pool *pool, pyprof__array *array, size_
     return 1;
 }
 
-static void *pyprof__push(pyprof__pool *pool, pyprof__array *array)   // a new zeroed item; NULL = no memory
+// Appends a zeroed item; NULL = no memory.
+static void *pyprof__push(pyprof__pool *pool, pyprof__array *array)
 {
     char *item;
     if (!pyprof__array_reserve(pool, array, 1)) return NULL;
@@ -2425,7 +2434,7 @@ static void pyprof__array_free(pyprof__pool *pool, pyprof__array *array)
     array->count = array->capacity = 0;
 }
 
-static int pyprof__array_copy(pyprof__pool *pool, pyprof__array *to, const pyprof__array *from)
+static pyprof__bool pyprof__array_copy(pyprof__pool *pool, pyprof__array *to, const pyprof__array *from)
 {
     pyprof__array_init(to, from->item);
     if (from->count == 0) return 1;
@@ -2435,10 +2444,10 @@ static int pyprof__array_copy(pyprof__pool *pool, pyprof__array *to, const pypro
     return 1;
 }
 
-// Hash index: from a key to the number of an item kept elsewhere. A slot is hash<<32 | number+1, 0 = free, so that
-// growing never looks at the items.
+// Hash index: finds the number of an item by its key. The items themselves are kept elsewhere. A slot holds
+// hash << 32 | number + 1, and 0 when it is free, so growing the index never needs the items.
 typedef struct { uint64_t *slots; size_t mask, count; } pyprof__index;
-typedef int pyprof__same_fn(const void *context, uint32_t item, const void *key);
+typedef pyprof__bool pyprof__same_fn(const void *context, uint32_t item, const void *key);
 
 static uint64_t pyprof__mix(uint64_t hash, uint64_t value)
 {
@@ -2464,7 +2473,8 @@ static uint32_t pyprof__index_find(const pyprof__index *index, uint64_t hash, py
     return PYPROF__NONE;
 }
 
-static int pyprof__index_grow(pyprof__pool *pool, pyprof__index *index, size_t items)   // for that many, and more than now
+// To hold that many items, and to be larger than before.
+static pyprof__bool pyprof__index_grow(pyprof__pool *pool, pyprof__index *index, size_t items)
 {
     pyprof__index grown;
     size_t i, capacity = index->slots ? (index->mask + 1) * 2 : 64;
@@ -2480,7 +2490,8 @@ static int pyprof__index_grow(pyprof__pool *pool, pyprof__index *index, size_t i
     return 1;
 }
 
-static int pyprof__index_add(pyprof__pool *pool, pyprof__index *index, uint64_t hash, uint32_t item)
+// The caller has checked that no equal item is in the index. 0 = no memory.
+static pyprof__bool pyprof__index_add(pyprof__pool *pool, pyprof__index *index, uint64_t hash, uint32_t item)
 {
     if ((!index->slots || index->count * 3 >= index->mask * 2) && !pyprof__index_grow(pool, index, index->count)) return 0;
     pyprof__index_put(index, (hash & 0xffffffff00000000u) | (item + 1));
@@ -2498,9 +2509,10 @@ static void pyprof__index_free(pyprof__pool *pool, pyprof__index *index)
 // [SECTION] TEXT -- strings, UTF-8, numbers without a locale
 //   Runs on    any thread
 //   Uses       MEMORY
-//   Promise    what comes out is valid UTF-8, whatever came in
+//   Promise    all output is valid UTF-8, whatever the input
 // ============================================================================
-static void pyprof__copy_text(char *to, size_t capacity, const char *from)   // cut where it does not fit
+// Cuts the text if it does not fit.
+static void pyprof__copy_text(char *to, size_t capacity, const char *from)
 {
     size_t size = strlen(from);
     if (size >= capacity) size = capacity - 1;
@@ -2516,7 +2528,7 @@ static uint64_t pyprof__hash_text(const char *text, size_t size)
     return pyprof__mix(hash, 0x5bd1e995u);
 }
 
-// Interned strings, one after the other, each with its NUL. Number 0 is the empty string.
+// Interned strings, one after the other, each followed by a NUL. Number 0 is the empty string.
 typedef struct { pyprof__array bytes, starts; pyprof__index index; } pyprof__strings;
 
 static const char *pyprof__string(const pyprof__strings *strings, uint32_t id)
@@ -2527,13 +2539,14 @@ static const char *pyprof__string(const pyprof__strings *strings, uint32_t id)
 
 typedef struct { const char *text; size_t size; } pyprof__slice;
 
-static int pyprof__same_string(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_string(const void *context, uint32_t item, const void *key)
 {
     const pyprof__slice *slice = (const pyprof__slice *)key;
     const char *text = pyprof__string((const pyprof__strings *)context, item);
     return memcmp(text, slice->text, slice->size) == 0 && text[slice->size] == 0;
 }
 
+// The number of the string that equals text; adds it if it is new. PYPROF__NONE = no memory.
 static uint32_t pyprof__intern(pyprof__pool *pool, pyprof__strings *strings, const char *text, size_t size)
 {
     pyprof__slice key;
@@ -2541,7 +2554,8 @@ static uint32_t pyprof__intern(pyprof__pool *pool, pyprof__strings *strings, con
     uint32_t id, *start;
     key.text = text;
     key.size = size;
-    // memcmp in pyprof__same_string may look past a shorter string's NUL: keep it inside the allocation.
+    // memcmp in pyprof__same_string may read past the end of a shorter string: reserve enough to keep it
+    // inside the array.
     if (!pyprof__array_reserve(pool, &strings->bytes, size * 2 + 2)) return PYPROF__NONE;
     id = pyprof__index_find(&strings->index, hash, pyprof__same_string, strings, &key);
     if (id != PYPROF__NONE) return id;
@@ -2558,7 +2572,7 @@ static uint32_t pyprof__intern(pyprof__pool *pool, pyprof__strings *strings, con
     return (uint32_t)strings->starts.count - 1;
 }
 
-static int pyprof__strings_init(pyprof__pool *pool, pyprof__strings *strings)
+static pyprof__bool pyprof__strings_init(pyprof__pool *pool, pyprof__strings *strings)
 {
     memset(strings, 0, sizeof *strings);
     pyprof__array_init(&strings->bytes, 1);
@@ -2573,7 +2587,8 @@ static void pyprof__strings_free(pyprof__pool *pool, pyprof__strings *strings)
     pyprof__index_free(pool, &strings->index);
 }
 
-// One character as UTF-8; what is no character (lone surrogates) becomes U+FFFD. Returns its 1 to 4 bytes.
+// Writes one character as UTF-8 and returns its size, 1 to 4 bytes. A code point that is not a character,
+// such as a lone surrogate, becomes U+FFFD.
 static size_t pyprof__utf8(char *out, uint32_t c)
 {
     if (c < 0x80) { out[0] = (char)c; return 1; }
@@ -2592,7 +2607,8 @@ static size_t pyprof__utf8(char *out, uint32_t c)
     return 4;
 }
 
-// The next character of a byte string, and its length; bytes that are not UTF-8 read as one U+FFFD each.
+// Reads the next character of a byte string and its length. Each byte that is not valid UTF-8 reads as
+// U+FFFD.
 static uint32_t pyprof__utf8_next(const char *text, size_t *length)
 {
     static const uint32_t smallest[5] = { 0, 0, 0x80, 0x800, 0x10000 };
@@ -2611,7 +2627,7 @@ static uint32_t pyprof__utf8_next(const char *text, size_t *length)
     return c;
 }
 
-// Copies text as valid UTF-8 into out, cut at a character's border if it does not fit. Returns the size.
+// Copies text to out as valid UTF-8. If it does not fit, it is cut between two characters. Returns the size.
 static size_t pyprof__utf8_repair(char *out, size_t capacity, const char *text)
 {
     size_t size = 0, length;
@@ -2627,21 +2643,22 @@ static size_t pyprof__utf8_repair(char *out, size_t capacity, const char *text)
     return size;
 }
 
-// Characters that change how the rest of a line is shown: control, bidirectional, line separators, byte order mark.
-static int pyprof__is_unsafe(uint32_t c)
+// Characters that change how the rest of a line is displayed: control characters, bidirectional marks, line
+// separators, byte order mark.
+static pyprof__bool pyprof__is_unsafe(uint32_t c)
 {
     return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e)
         || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff || c == 0xfffe || c == 0xffff;
 }
 
-// value with the given digits after a point, never a comma. Returns the size.
+// Writes value with this number of digits after the point. The point is never a comma. Returns the size.
 static size_t pyprof__format_fixed(char *out, size_t capacity, double value, int digits)
 {
     uint64_t scale = 1, whole, part;
     double size;
     int i, n;
     for (i = 0; i < digits; i++) scale *= 10;
-    if (!(value > -9e15 && value < 9e15)) value = 0;   // NaN and infinities too
+    if (!(value > -9e15 && value < 9e15)) value = 0;   // also catches NaN and the infinities
     size = value < 0 ? -value : value;
     whole = (uint64_t)size;
     part = (uint64_t)((size - (double)whole) * (double)scale + 0.5);
@@ -2656,35 +2673,39 @@ static int pyprof__glob(const char *pattern, const char *text) { return !pattern
 
 // ============================================================================
 // [SECTION] COPY -- guarded copies of foreign memory, batched
-//   Runs on    the sampler thread, or a caller's during start
+//   Runs on    the sampler thread, or the caller's thread during start
 //   Uses       MEMORY
-//   Promise    an address that cannot be read is an answer, never a fault; no signal handler is needed for it
+//   Promise    an unreadable address is a result, never a fault; no signal handler is needed
 // ============================================================================
 typedef enum { PYPROF__BY_WRITEV, PYPROF__BY_READV, PYPROF__BY_MEMFD } pyprof__method;
 
 typedef struct {
     pyprof__method method;
-    int64_t pid, tid;      // tid: the thread that reads. The main thread can have ended, and has no memory then
-    int fd;                // PYPROF__BY_MEMFD: the kernel copies our memory in and out of this file
-    uint64_t inode;        // of that file: a host that closes all descriptors may get the number for a file of its own
-    uint64_t end;          // no address of a program lies behind it
+    // tid: the thread that reads. After the main thread has ended, the kernel finds no memory under pid.
+    int64_t pid, tid;
+    int fd;                // PYPROF__BY_MEMFD: the kernel copies our memory into this file and out again
+    // Of that file. A host that closes all descriptors may reuse the number for a file of its own.
+    uint64_t inode;
+    uint64_t end;          // every address of a program is below it
 } pyprof__source;
 
-// Tests define this to let reads fail, come short or return garbage: size bytes were wanted at to, done were copied.
+// Tests define these. READ: makes reads fail, stop short or return garbage; size bytes were wanted at to,
+// done were copied.
 #ifndef PYPROF__TEST_READ
 #define PYPROF__TEST_READ(to, size, done) (done)
 #endif
-#ifndef PYPROF__TEST_FINE            // are CPU clocks fine?
+#ifndef PYPROF__TEST_FINE            // can make CPU clocks look coarse
 #define PYPROF__TEST_FINE(fine) (fine)
 #endif
-#ifndef PYPROF__TEST_DECIDE          // before (0) and after the states of so many threads are decided
+#ifndef PYPROF__TEST_DECIDE          // called before (0) and after the states of so many threads are decided
 #define PYPROF__TEST_DECIDE(threads) ((void)0)
 #endif
-#ifndef PYPROF__TEST_WINDOW          // between the first and the last copy of a window
+#ifndef PYPROF__TEST_WINDOW          // called between the first and the last copy of a window
 #define PYPROF__TEST_WINDOW() ((void)0)
 #endif
 
-// memfd: pwritev reports EFAULT for bad addresses like any system call, and needs no right to inspect a process.
+// memfd: pwritev reports EFAULT for a bad address, as any system call does, and needs no permission to
+// inspect a process.
 static ssize_t pyprof__gather_memfd(const pyprof__source *source, void *to, const struct iovec *from, int pieces)
 {
     struct stat info;
@@ -2694,10 +2715,10 @@ static ssize_t pyprof__gather_memfd(const pyprof__source *source, void *to, cons
     return in <= 0 ? in : pread(source->fd, to, (size_t)in, 0);
 }
 
-// Copies the pieces of foreign memory, one behind the other, to where `to` points; returns how many bytes, fewer than
-// size where an address cannot be read. process_vm_readv pins every piece it reads (0.35 us each). In our own process
-// the other direction does the same: the pieces are what process_vm_writev takes from its caller, which costs 10 ns
-// each, and only the target is pinned.
+// Copies the pieces of foreign memory, one after the other, to `to`. Returns the number of bytes copied,
+// which is less than size if an address cannot be read. process_vm_readv pins every piece that it reads (0.35
+// us each). In our own process process_vm_writev does the same job in the other direction: the pieces are
+// read from the caller's memory (10 ns each), and only the target is pinned.
 static size_t pyprof__gather(const pyprof__source *source, void *to, const struct iovec *from, int pieces, size_t size)
 {
     struct iovec target;
@@ -2711,13 +2732,14 @@ static size_t pyprof__gather(const pyprof__source *source, void *to, const struc
     return PYPROF__TEST_READ(to, size, done < 0 ? 0 : (size_t)done);
 }
 
-// One piece outside of all that programs can have, and the kernel refuses the whole call.
-static int pyprof__is_address(const pyprof__source *source, uint64_t from, size_t size)
+// The kernel refuses a whole call if one piece lies outside the address space of programs.
+static pyprof__bool pyprof__is_address(const pyprof__source *source, uint64_t from, size_t size)
 {
     return from >= 4096 && from < source->end && size < source->end - from;
 }
 
-static int pyprof__copy(const pyprof__source *source, void *to, uint64_t from, size_t size)   // 1 = all of it
+// 1 = all bytes were copied.
+static pyprof__bool pyprof__copy(const pyprof__source *source, void *to, uint64_t from, size_t size)
 {
     struct iovec piece;
     if (!pyprof__is_address(source, from, size)) return 0;
@@ -2726,7 +2748,8 @@ static int pyprof__copy(const pyprof__source *source, void *to, uint64_t from, s
     return pyprof__gather(source, to, &piece, 1, size) == size;
 }
 
-static int pyprof__source_try(pyprof__source *source, pyprof__method method)   // 1 = it works here
+// 1 = this method works here.
+static pyprof__bool pyprof__source_try(pyprof__source *source, pyprof__method method)
 {
     uint64_t probe = 0x70797072, copy = 0;
     struct iovec piece;
@@ -2753,8 +2776,8 @@ static void pyprof__source_close(pyprof__source *source)
     source->fd = -1;
 }
 
-// Takes the first way that works here: seccomp filters and old sandboxes refuse the first two. Copies are of the
-// calling thread from then on.
+// Takes the first method that works here: seccomp filters and old sandboxes refuse the first two. From then
+// on the memory is read as that of the calling thread.
 static pyprof_result pyprof__source_open(pyprof__source *source)
 {
     int error;
@@ -2765,7 +2788,8 @@ static pyprof_result pyprof__source_open(pyprof__source *source)
     return pyprof__fail(PYPROF_ERR_DENIED, "cannot read memory safely: process_vm_readv: %s; memfd: %s", strerror(error), strerror(errno));
 }
 
-// Does the way that was taken still work? A filter can come later. If not, another is taken.
+// Does the chosen method still work? A seccomp filter can be installed later. If it does not, another method
+// is chosen.
 typedef enum { PYPROF__WAY_WORKS, PYPROF__WAY_CHANGED, PYPROF__WAY_NONE } pyprof__way;
 
 static pyprof__way pyprof__source_again(pyprof__source *source)
@@ -2779,19 +2803,21 @@ static pyprof__way pyprof__source_again(pyprof__source *source)
     return PYPROF__WAY_CHANGED;
 }
 
-// The mirror: local copies of small blocks, valid for one epoch. What an owner (a thread) touched when it was last walked,
-// in that order, is its plan: it is fetched ahead in one system call, and looked up without searching. Only the rest
-// costs a call each; where that gets frequent (very deep stacks), whole pages are read.
+// The mirror: local copies of small blocks of foreign memory, valid for one epoch. The blocks that an owner
+// (a thread) touched in its last walk, in order, are its plan: they are fetched ahead in one system call and
+// found without a search. Only the other blocks cost a system call each. Where those get frequent (very deep
+// stacks), whole pages are fetched.
 //
-//      foreign address -> block base -> plan or index -> block number -> offset in bytes, the copies of this epoch
+//      foreign address -> block base -> plan or index -> block number -> offset of its bytes in this epoch
 //
-// Owners: the thread in slot n is PYPROF__OWN_THREADS + n
+// The owner number of the thread in slot n is PYPROF__OWN_THREADS + n.
 enum { PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_ALL, PYPROF__OWN_TWINS, PYPROF__OWN_AWAITS, PYPROF__OWN_THREADS };
 enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, PYPROF__PAGE = 4096, PYPROF__FEW_MISSES = 8,
        PYPROF__TWINS = 256, PYPROF__ROOM = 4 << 20 };
 
 typedef struct { uint64_t base; uint32_t epoch, offset; } pyprof__block;   // offset PYPROF__NONE = unreadable
-typedef struct { pyprof__array ids, next; } pyprof__plan;                  // uint32_t block numbers: last time's, this time's
+// uint32_t block numbers: of the last walk, and of this one.
+typedef struct { pyprof__array ids, next; } pyprof__plan;
 
 typedef struct {
     const pyprof__source *source;
@@ -2799,12 +2825,13 @@ typedef struct {
     pyprof__array blocks, bytes, plans;
     pyprof__index index;
     uint32_t epoch, owner, last;           // last: the block used last
-    uint32_t cursor, misses;               // the place in the owner's plan; blocks not fetched ahead in this epoch
-    size_t twins;                          // so many blocks were copied twice
-    uint64_t twins_ns;                     // what that takes for each, as usual
-    uint64_t unreadable;                   // the block at which that stopped, 0 = none
+    // Position in the owner's plan; blocks of this epoch that had not been fetched ahead.
+    uint32_t cursor, misses;
+    size_t twins;                          // so many blocks were copied three times by pyprof__mirror_twice
+    uint64_t twins_ns;                     // how long that usually takes, for each block
+    uint64_t unreadable;                   // the block that could not be read and ended that copy, 0 = none
     size_t touched;                        // blocks in all plans, roughly
-    int direct;                            // what is read belongs to the thread that reads: plain loads
+    int direct;                            // the reading thread owns the memory: plain loads will do
 } pyprof__mirror;
 
 static void pyprof__mirror_init(pyprof__mirror *mirror, pyprof__pool *pool, const pyprof__source *source)
@@ -2819,7 +2846,8 @@ static void pyprof__mirror_init(pyprof__mirror *mirror, pyprof__pool *pool, cons
     pyprof__array_init(&mirror->plans, sizeof(pyprof__plan));
 }
 
-static void pyprof__mirror_clear(pyprof__mirror *mirror)   // forgets all blocks, keeps the bytes of this epoch
+// Forgets all blocks, but keeps the bytes of this epoch.
+static void pyprof__mirror_clear(pyprof__mirror *mirror)
 {
     size_t i;
     mirror->blocks.count = 0;
@@ -2844,12 +2872,13 @@ static void pyprof__mirror_free(pyprof__mirror *mirror)
     pyprof__array_free(mirror->pool, &mirror->plans);
 }
 
-static int pyprof__same_block(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_block(const void *context, uint32_t item, const void *key)
 {
     return PYPROF__AT(const pyprof__block, *(const pyprof__array *)context, item).base == *(const uint64_t *)key;
 }
 
-static uint32_t pyprof__mirror_block(pyprof__mirror *mirror, uint64_t base)   // its number, new or known; PYPROF__NONE = no memory
+// The block's number, added if it is new; PYPROF__NONE = no memory.
+static uint32_t pyprof__mirror_block(pyprof__mirror *mirror, uint64_t base)
 {
     uint64_t hash = pyprof__mix(0x1234567, base) << 32 | 1;
     uint32_t id = pyprof__index_find(&mirror->index, hash, pyprof__same_block, &mirror->blocks, &base);
@@ -2865,7 +2894,8 @@ static uint32_t pyprof__mirror_block(pyprof__mirror *mirror, uint64_t base)   //
     return PYPROF__NONE;
 }
 
-// Fetches blocks that are not of this epoch yet. A short count tells which one could not be read: it is skipped.
+// Fetches blocks that have no copy of this epoch yet. If a call copies fewer bytes than asked, it stopped at
+// an unreadable block: that block is skipped.
 static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, int count)
 {
     struct iovec from[PYPROF__BATCH];
@@ -2879,7 +2909,7 @@ static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, in
         char *to = (char *)mirror->bytes.data + mirror->bytes.count;
         whole = (int)(pyprof__gather(mirror->source, to, from + first, count - first, (size_t)(count - first) * PYPROF__BLOCK) / PYPROF__BLOCK);
         bad = 1;
-        if (whole == 0 && count - first > 1) {   // refused as a whole?
+        if (whole == 0 && count - first > 1) {   // the kernel may have refused the whole call
             whole = pyprof__gather(mirror->source, to, from + first, 1, PYPROF__BLOCK) == PYPROF__BLOCK;
             bad = !whole;
         }
@@ -2892,7 +2922,8 @@ static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, in
     }
 }
 
-static void pyprof__mirror_miss(pyprof__mirror *mirror, uint32_t id)   // fetches the block, or its page
+// Fetches this block, or its whole page if there were many misses.
+static void pyprof__mirror_miss(pyprof__mirror *mirror, uint32_t id)
 {
     uint32_t ids[PYPROF__PAGE / PYPROF__BLOCK];
     uint64_t base = PYPROF__AT(pyprof__block, mirror->blocks, id).base & ~(uint64_t)(PYPROF__PAGE - 1);
@@ -2908,7 +2939,8 @@ static void pyprof__mirror_miss(pyprof__mirror *mirror, uint32_t id)   // fetche
     pyprof__mirror_batch(mirror, ids, count);
 }
 
-// The block's number: as planned, or a few steps on (a call more or less), or by searching.
+// The block's number: the next one in the plan, or one a few places further on (one call more or less), or
+// the result of a search.
 static uint32_t pyprof__mirror_expect(pyprof__mirror *mirror, uint64_t base)
 {
     pyprof__plan *plan = mirror->owner < mirror->plans.count ? &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner) : NULL;
@@ -2922,7 +2954,8 @@ static uint32_t pyprof__mirror_expect(pyprof__mirror *mirror, uint64_t base)
     return id;
 }
 
-static const char *pyprof__mirror_fetch(pyprof__mirror *mirror, uint64_t base)   // the block's bytes, until the next call; NULL = unreadable
+// The block's bytes, valid until the next call; NULL = unreadable.
+static const char *pyprof__mirror_fetch(pyprof__mirror *mirror, uint64_t base)
 {
     const pyprof__block *block;
     uint32_t id = mirror->last;
@@ -2934,7 +2967,8 @@ static const char *pyprof__mirror_fetch(pyprof__mirror *mirror, uint64_t base)  
     return block->epoch != mirror->epoch || block->offset == PYPROF__NONE ? NULL : (const char *)mirror->bytes.data + block->offset;
 }
 
-static int pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)   // 1 = all of it
+// 1 = all bytes were read.
+static pyprof__bool pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)
 {
     char *out = (char *)to;
     if (!pyprof__is_address(mirror->source, from, size + PYPROF__BLOCK)) return 0;
@@ -2952,20 +2986,24 @@ static int pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from, size_t 
     return 1;
 }
 
-static int pyprof__read_long(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)   // the same past the mirror
+// The same, but past the mirror: too long to keep.
+static pyprof__bool pyprof__read_long(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)
 {
     return mirror->direct ? pyprof__read(mirror, to, from, size) : pyprof__copy(mirror->source, to, from, size);
 }
 
-static uint64_t pyprof__read_pointer(pyprof__mirror *mirror, uint64_t from)   // 0 = unreadable, or it is 0
+// 0 = unreadable, or the pointer is NULL.
+static uint64_t pyprof__read_pointer(pyprof__mirror *mirror, uint64_t from)
 {
     uint64_t value = 0;
     return pyprof__read(mirror, &value, from, sizeof value) ? value : 0;
 }
 
-static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)   // who touches what is read from here on; PYPROF__NONE = nobody
+// Whose plan the next reads belong to; PYPROF__NONE = nobody's.
+static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)
 {
-    if (mirror->owner < mirror->plans.count) {   // what the last one touched is its plan
+    // The blocks that the last owner touched are its plan from now on.
+    if (mirror->owner < mirror->plans.count) {
         pyprof__plan *plan = &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner);
         pyprof__array done = plan->ids;
         plan->ids = plan->next;
@@ -2980,13 +3018,22 @@ static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)   // who 
     }
     mirror->owner = owner;
     mirror->cursor = 0;
-    mirror->last = PYPROF__NONE;   // the plan shall begin with the block it begins with
+    mirror->last = PYPROF__NONE;   // so that the new owner's plan begins with its own first block
 }
 
-// Fetches blocks twice in one call, first from the last to the first, then back: where both copies of something agree, it
-// held for all the time between, and all that agrees held in the middle. What changes most should come first: its copies
-// are made nanoseconds apart. A copy before these two brings the memory into this CPU's cache, or the first would take far
-// longer than the second; one after them shows what only came round again. Only right after pyprof__mirror_begin.
+// The converging copy, part one (part two is pyprof__converge in SAMPLER). It reads a stack while its thread
+// runs:
+//   1. Copy the blocks once, and drop this copy: it only brings the memory into this CPU's cache. Without it
+//      the next copy would take far longer than the one after it.
+//   2. Copy the blocks from the last to the first.
+//   3. Copy them from the first to the last. The moment between 2 and 3 is the middle.
+//   4. Copy them from the last to the first once more. This copy shows changes that were undone between 2 and
+//      3.
+//   5. If the call took much longer than usual, it was interrupted: trust nothing.
+//   6. Bytes that are equal in 2 and 3 did not change in between (pyprof__twins_agree). Each pair encloses
+//      the middle, so all equal bytes together are one state of the thread: its state in the middle.
+// All copies are made by one system call. The blocks that change most come first: their copies 2 and 3 are
+// nanoseconds apart. Call this right after pyprof__mirror_begin only.
 static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, size_t count)
 {
     struct iovec from[4 * PYPROF__TWINS];
@@ -2995,6 +3042,7 @@ static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, 
     mirror->unreadable = 0;
     if (count == 0 || !pyprof__array_reserve(mirror->pool, &mirror->bytes, size)) return;
     for (i = 0; i < count; i++) {
+        // Of the 4 * count pieces, [0, count) is step 1, [count, 2 * count) step 2, and so on.
         from[i].iov_base = (void *)(uintptr_t)bases[count - 1 - i];
         from[i].iov_len = PYPROF__BLOCK;
         from[count + i] = from[3 * count + i] = from[3 * count - 1 - i] = from[i];
@@ -3004,6 +3052,7 @@ static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, 
     each = (pyprof__now() - begin + 200) / (count + 10) + 1;
     usual = mirror->twins_ns;
     mirror->twins_ns = each < usual || usual == 0 ? each : usual + (usual + 31) / 32;
+    // The mirror shows the bytes of step 2.
     for (i = 0; i < count && (count + i + 1) * PYPROF__BLOCK <= done; i++) {
         uint32_t id = pyprof__mirror_block(mirror, bases[count - 1 - i]);
         if (id == PYPROF__NONE) return;
@@ -3011,12 +3060,12 @@ static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, 
         PYPROF__AT(pyprof__block, mirror->blocks, id).offset = (uint32_t)((count + i) * PYPROF__BLOCK);
     }
     if (done < size) mirror->unreadable = (uint64_t)(uintptr_t)from[done / PYPROF__BLOCK].iov_base;
-    mirror->twins = done == size && each * 2 <= 3 * mirror->twins_ns ? count : 0;   // interrupted, it takes longer: anything can happen
+    mirror->twins = done == size && each * 2 <= 3 * mirror->twins_ns ? count : 0;   // step 5
     mirror->bytes.count = size;
 }
 
-// Do the copies of this agree, the two around the middle or all three? 1 = yes
-static int pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, size_t size, int three)
+// Step 6: are the copies of these bytes equal, 2 and 3, or all three (three = 1)?
+static pyprof__bool pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, size_t size, int three)
 {
     const size_t n = mirror->twins;
     while (size > 0) {
@@ -3032,7 +3081,7 @@ static int pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, size_t siz
     return 1;
 }
 
-// All copies are stale from here on. When most blocks known are in no plan any more, all are forgotten.
+// Makes all copies stale. If most known blocks are in no plan any more, the mirror forgets all blocks.
 static void pyprof__mirror_begin(pyprof__mirror *mirror)
 {
     size_t i, planned = 0;
@@ -3047,7 +3096,7 @@ static void pyprof__mirror_begin(pyprof__mirror *mirror)
     if (planned * 2 < mirror->blocks.count) pyprof__mirror_clear(mirror);
 }
 
-// Fetches, in as few calls as possible, what the wanted owners touched when they were walked before.
+// Fetches, in as few calls as possible, the blocks that the wanted owners touched in their last walk.
 static void pyprof__mirror_prefetch(pyprof__mirror *mirror, const unsigned char *wanted, size_t owners)
 {
     uint32_t ids[PYPROF__BATCH];
@@ -3058,7 +3107,9 @@ static void pyprof__mirror_prefetch(pyprof__mirror *mirror, const unsigned char 
         for (i = 0; i < plan->count && wanted[owner]; i++) {
             pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *plan, i));
             if (block->epoch == mirror->epoch) continue;
-            block->epoch = mirror->epoch;        // the batch says so, too, and where it is
+            // pyprof__mirror_batch overwrites both; until then an owner that shares the block must not ask
+            // for it again.
+            block->epoch = mirror->epoch;
             block->offset = PYPROF__NONE;
             ids[count++] = PYPROF__AT(const uint32_t, *plan, i);
             if (count < PYPROF__BATCH) continue;
@@ -4230,12 +4281,37 @@ static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__po
 // [SECTION] CODE -- code object -> names, file, line table
 //   Runs on    the sampler thread
 //   Uses       COPY, LAYOUT, TEXT
-//   Promise    a code object is known by what it holds, not by its address alone: one that died and whose address
-//              was used again never lends its name to another
+//   Promise    a code object is identified by its contents, not only by its address: if one dies and its address is
+//              reused, its name never appears for the new one
 // ============================================================================
+// The result of reading a stack, a frame or a code object: it is read, or why it cannot be.
+typedef enum {
+    PYPROF__WALK_OK = 0,
+    PYPROF__WALK_UNREADABLE, PYPROF__WALK_CHAIN, PYPROF__WALK_CODE, PYPROF__WALK_MOVED, PYPROF__WALK_NAME, PYPROF__WALK_MEMORY,
+    PYPROF__WALK_AGAIN         // too many code objects are new: the next window reads the rest
+} pyprof__walk_result;
+
+static pyprof_cause pyprof__walk_cause(pyprof__walk_result result)
+{
+    switch (result) {
+    case PYPROF__WALK_UNREADABLE: return PYPROF_CAUSE_UNREADABLE;
+    case PYPROF__WALK_CHAIN:      return PYPROF_CAUSE_CHAIN;
+    case PYPROF__WALK_CODE:       return PYPROF_CAUSE_CODE;
+    case PYPROF__WALK_NAME:       return PYPROF_CAUSE_NAME;
+    case PYPROF__WALK_MEMORY:     return PYPROF_CAUSE_MEMORY;
+    case PYPROF__WALK_OK: case PYPROF__WALK_MOVED: case PYPROF__WALK_AGAIN: break;
+    }
+    return PYPROF_CAUSE_MOVED;
+}
+
+enum {                         // instead of the number of an instruction
+    PYPROF__NOWHERE = INT32_MAX,   // it lies outside its code object, or its place cannot be read: the line is unknown
+    PYPROF__HIDDEN = INT32_MIN     // the frame has not finished its prologue
+};
+
 typedef struct { int32_t line, end_line, column, end_column; } pyprof__place;   // line 0, columns -1: unknown
 
-// ---- line tables: untrusted bytes, so every read is bounded and every loop consumes at least one -----------------
+// ---- line tables: their bytes are not trusted, so every read is bounded and every loop consumes at least one byte -----
 static int32_t pyprof__clamp_line(int64_t line) { return line > 0 && line < INT32_MAX / 2 ? (int32_t)line : 0; }
 
 // 3.8 and 3.9 (Objects/lnotab_notes.txt): pairs of byte delta, signed line delta.
@@ -4251,7 +4327,8 @@ static void pyprof__locate_lnotab(const unsigned char *table, size_t size, int32
     place->line = pyprof__clamp_line(line);
 }
 
-// 3.10 (Objects/lnotab_notes.txt, PEP 626): ranges; a line delta of -128 is a range without a line.
+// 3.10 (Objects/lnotab_notes.txt, PEP 626): ranges, each a byte delta and a signed line delta. A line delta
+// of -128 is a range without a line.
 static void pyprof__locate_310(const unsigned char *table, size_t size, int32_t first_line, int64_t offset, pyprof__place *place)
 {
     int64_t line = first_line, end = 0;
@@ -4293,7 +4370,7 @@ static int64_t pyprof__reader_svarint(pyprof__reader *reader)
     return value & 1 ? -(int64_t)(value >> 1) : (int64_t)(value >> 1);
 }
 
-// One entry of a 3.11 location table (Objects/locations.md). Moves *line on.
+// Reads one entry of a 3.11 location table (Objects/locations.md) and advances *line.
 static void pyprof__location_entry(pyprof__reader *reader, unsigned code, int64_t *line, pyprof__place *place)
 {
     unsigned byte;
@@ -4320,6 +4397,7 @@ static void pyprof__location_entry(pyprof__reader *reader, unsigned code, int64_
     }
 }
 
+// 3.11 and later: entries of 1 to 8 code units each.
 static void pyprof__locate_311(const unsigned char *table, size_t size, int32_t first_line, int64_t unit, pyprof__place *place)
 {
     pyprof__reader reader;
@@ -4338,7 +4416,7 @@ static void pyprof__locate_311(const unsigned char *table, size_t size, int32_t 
     }
 }
 
-// The place of an instruction. instruction counts code units of two bytes.
+// The source position of an instruction. instruction counts code units of two bytes.
 static void pyprof__locate(int form, const unsigned char *table, size_t size, int32_t first_line, int64_t instruction, pyprof__place *place)
 {
     place->line = place->end_line = 0;
@@ -4359,7 +4437,8 @@ static uint32_t pyprof__read_u32(pyprof__mirror *mirror, uint64_t from)
     return value;
 }
 
-// Reads a str as UTF-8 into out, which holds PYPROF__MAX_CHARS * 4 + 8 bytes. Longer ones end in "...". -1 = no str.
+// Reads a str as UTF-8 into out, which holds PYPROF__MAX_CHARS * 4 + 8 bytes. A longer str is cut and ends in
+// "...". -1 = not a str.
 static ssize_t pyprof__read_str(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t address, char *out)
 {
     unsigned char raw[512];
@@ -4392,14 +4471,16 @@ static ssize_t pyprof__read_str(pyprof__mirror *mirror, const pyprof__layout *la
 }
 
 // ---- the cache ----------------------------------------------------------------
-typedef struct {               // what makes a code object the same one: all of it is read again for every sample
+typedef struct {               // the identity of a code object: all of it is read again for every sample
     uint64_t address, filename, name, qualname, linetable;
-    uint64_t print;            // of what these hold: without a version of its own (3.8 to 3.11), all addresses can come again
+    // A hash of what the addresses refer to. Code objects without a version (3.8 to 3.11) can all be reused
+    // at the same addresses.
+    uint64_t print;
     int32_t first_line;
     uint32_t units, version, padding;
 } pyprof__code_key;
 
-// Functions that mean more than others: importlib's, whose first local variable names the module; finalizers.
+// Functions with a special meaning: importlib's, whose first local variable names the module; finalizers.
 typedef enum { PYPROF__ROLE_NONE, PYPROF__ROLE_IMPORT, PYPROF__ROLE_FINALIZER } pyprof__role;
 
 typedef struct {
@@ -4408,36 +4489,40 @@ typedef struct {
     uint32_t table, table_size;        // its line table, in tables
     int32_t kind;                      // pyprof_kind
     int32_t role;                      // pyprof__role
-    uint32_t content;                  // a hash of what it does, the same in every run; 0 = namesakes are one
-    int32_t column;                    // where its code begins on its first line, from 1 on; 0 = not known
+    // A hash of what it does, the same in every run; 0 = not told apart from its namesakes.
+    uint32_t content;
+    int32_t column;   // of its first line: where its code begins, counted from 1; 0 = unknown
 } pyprof__code;
 
-// A content of a name at a place; content 0: the place itself, and how many contents it has
+// One content of a function (name, file, line). The entry with content 0 stands for the function itself;
+// count = its contents.
 typedef struct { uint64_t function; uint32_t content, count; } pyprof__namesake;
 
-// How the program finds what it calls: a variable, and up to 3 attributes from there. root: how it loads the
-// variable (pyprof__act); index: of names in co_names, of variables in the frame; count 0: not known.
+// How the program finds the object that it calls: a variable and up to 3 attributes. root: how the variable
+// is loaded (pyprof__act). index: of names in co_names, of variables in the frame. count 0 = unknown.
 typedef struct { unsigned char root, count; uint16_t index[4]; } pyprof__route;
 
-// What it is. A spot remembers C, and that nothing tells (alike: and that a Python function of that name was
-// called there); that a Python function was called says nothing about the next time.
+// What kind of object was called. A spot remembers C, EITHER and ALIKE (EITHER, and a Python function of that
+// name was called there). It does not remember PYTHON: the next call may be to C.
 typedef enum {
     PYPROF__CALLED_UNKNOWN, PYPROF__CALLED_C, PYPROF__CALLED_PYTHON, PYPROF__CALLED_EITHER, PYPROF__CALLED_ALIKE
 } pyprof__called;
 
-typedef struct {               // where in which code
+typedef struct {               // an instruction of a code object
     uint32_t code;
     int32_t instruction;
     pyprof__place place;
-    uint32_t callee;           // 0 = not looked up yet, 1 = it is no call, else 2 + the string: what it calls
-    uint32_t opcode;           // 0 = not looked up yet, else 1 + the string: its opcode's name
-    uint64_t names;            // what the code's names were then
+    // 0 = not looked up yet, 1 = not a call, otherwise 2 + the string that names the callee.
+    uint32_t callee;
+    uint32_t opcode;           // 0 = not looked up yet, otherwise 1 + the string that names its opcode
+    uint64_t names;            // hash of the code's names at that time
     pyprof__route route;
-    uint32_t called;           // pyprof__called, as far as it is known without looking
+    uint32_t called;           // pyprof__called, as far as it is known without looking at the frame
 } pyprof__spot;
-typedef struct { uint64_t address, stamp; uint32_t code; } pyprof__memo;                    // what was at an address lately
+// What was found at an address lately.
+typedef struct { uint64_t address, stamp; uint32_t code; } pyprof__memo;
 
-// Spots that are no place in Python code
+// Spots that are not a place in Python code
 enum { PYPROF__SPOT_NATIVE, PYPROF__SPOT_TRUNCATED, PYPROF__SPOT_LOST, PYPROF__SPOT_GC, PYPROF__SPOTS_PSEUDO };
 static const char *const pyprof__pseudo_names[] = { "<native>", "<truncated>", "<lost>", "<GC>" };
 
@@ -4450,18 +4535,19 @@ typedef struct {
     pyprof__index import_index;            // <import NAME>: codes, by name
     pyprof__array namesakes;               // pyprof__namesake; they outlive the codes
     pyprof__index namesake_index;
-    uint32_t imports;                      // so many of them
-    uint64_t importers[4];                 // addresses of importlib's function: each interpreter may have its own
+    uint32_t imports;                      // the number of entries in import_index
+    uint64_t importers[4];   // addresses of importlib's function: each interpreter may have its own copy
     uint32_t importer;                     // the one to replace next
     pyprof__memo *memo;        // PYPROF__MEMOS of them
-    uint64_t stamp;            // of an interpreter: changes when one of its code objects dies (3.14 and later); 0 = unknown
-    uint64_t code_type;        // PyCode_Type, learnt from the first code object seen
-    uint32_t generation;       // changes when the cache is emptied: spot numbers start afresh
-    uint32_t decoded;          // code objects read since the window opened
-    int asyncio;               // a function of asyncio's was seen
-    uint64_t str_type, int_type, await_types[6];   // as code_type
+    // Of an interpreter: changes when one of its code objects dies (3.14 and later); 0 = unknown.
+    uint64_t stamp;
+    uint64_t code_type;        // the address of PyCode_Type, learnt from the first code object
+    uint32_t generation;       // changes when the cache is emptied: spot numbers then start again
+    uint32_t decoded;          // code objects decoded since the window opened
+    int asyncio;               // a function of asyncio has been seen
+    uint64_t str_type, int_type, await_types[6];   // like code_type
     pyprof__index task_index;  // spots of tasks by their names
-    uint32_t tasks;            // so many
+    uint32_t tasks;            // the number of entries in task_index
     char *text;                // room for one decoded string
     pyprof__opcodes *opcodes;
 } pyprof__codes;
@@ -4469,7 +4555,7 @@ typedef struct {
 enum { PYPROF__TEXT_SIZE = PYPROF__MAX_CHARS * 4 + 8, PYPROF__MAX_DECODED = 64, PYPROF__MAX_CODES = 100000, PYPROF__MEMOS = 1024,
       PYPROF__MAX_IMPORTS = 4096, PYPROF__MAX_NAMESAKES = 256 };
 
-static int pyprof__codes_fill(pyprof__codes *codes)   // the pseudo spots; 0 = no memory
+static pyprof__bool pyprof__codes_fill(pyprof__codes *codes)   // adds the pseudo spots; 0 = no memory
 {
     size_t i;
     if (!pyprof__strings_init(codes->pool, &codes->strings)) return 0;
@@ -4486,7 +4572,7 @@ static int pyprof__codes_fill(pyprof__codes *codes)   // the pseudo spots; 0 = n
     return 1;
 }
 
-static int pyprof__codes_init(pyprof__codes *codes, pyprof__pool *pool, const pyprof__layout *layout)
+static pyprof__bool pyprof__codes_init(pyprof__codes *codes, pyprof__pool *pool, const pyprof__layout *layout)
 {
     memset(codes, 0, sizeof *codes);
     codes->pool = pool;
@@ -4503,7 +4589,7 @@ static int pyprof__codes_init(pyprof__codes *codes, pyprof__pool *pool, const py
     return pyprof__codes_fill(codes);
 }
 
-static void pyprof__codes_distrust(pyprof__codes *codes)   // every code object is looked at again
+static void pyprof__codes_distrust(pyprof__codes *codes)   // so that every code object is read again
 {
     if (codes->memo) memset(codes->memo, 0, PYPROF__MEMOS * sizeof *codes->memo);
 }
@@ -4532,19 +4618,21 @@ static void pyprof__codes_free(pyprof__codes *codes)
     pyprof__free(codes->pool, codes->text, codes->text ? PYPROF__TEXT_SIZE : 0);
     pyprof__free(codes->pool, codes->memo, codes->memo ? PYPROF__MEMOS * sizeof *codes->memo : 0);
     pyprof__free(codes->pool, codes->opcodes, codes->opcodes ? sizeof *codes->opcodes : 0);
-    memset(codes, 0, sizeof *codes);   // may be freed again
+    memset(codes, 0, sizeof *codes);   // so that it can be freed again
 }
 
+// The memory that pyprof__codes_renew would give back, roughly.
 static uint64_t pyprof__codes_bytes(const pyprof__codes *codes)
 {
     return codes->codes.capacity * codes->codes.item + codes->tables.capacity * codes->tables.item + codes->spots.capacity * codes->spots.item
         + codes->strings.bytes.capacity + codes->strings.starts.capacity * codes->strings.starts.item;
 }
 
-static int pyprof__codes_renew(pyprof__codes *codes)   // empties it when it has grown large; between sweeps only
+// Empties the cache when it has grown large; call it between sweeps only.
+static pyprof__bool pyprof__codes_renew(pyprof__codes *codes)
 {
     const pyprof__pool *pool = codes->pool;
-    int whole = codes->spots.count > 0;   // otherwise the last time found no memory
+    int whole = codes->spots.count > 0;   // 0: there was no memory when it was last emptied
     if (whole && codes->codes.count < PYPROF__MAX_CODES
         && (pool->used < pool->limit / 2 || pyprof__codes_bytes(codes) < pool->limit / 8)) return 1;
     pyprof__codes_clear(codes);
@@ -4565,12 +4653,13 @@ static uint64_t pyprof__hash_bytes(const void *data, size_t size)   // size is a
     return hash;
 }
 
-static int pyprof__same_code(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_code(const void *context, uint32_t item, const void *key)
 {
     return memcmp(&PYPROF__AT(pyprof__code, *(const pyprof__array *)context, item).key, key, sizeof(pyprof__code_key)) == 0;
 }
 
-static int pyprof__is_type(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type, const char *name, uint64_t *known)
+// Is this the type of that name? *known caches the type's address.
+static pyprof__bool pyprof__is_type(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type, const char *name, uint64_t *known)
 {
     char text[32];
     uint64_t at;
@@ -4578,33 +4667,34 @@ static int pyprof__is_type(pyprof__codes *codes, pyprof__mirror *mirror, uint64_
     if (*known) return type == *known;
     at = pyprof__read_pointer(mirror, type + codes->layout->type_name);
     if (!at || !pyprof__read(mirror, text, at, size) || memcmp(text, name, size) != 0) return 0;
-    __atomic_store_n(known, type, __ATOMIC_RELAXED);   // HEAP reads them without its lock
+    __atomic_store_n(known, type, __ATOMIC_RELAXED);   // HEAP reads it without the lock
     return 1;
 }
 
-static int pyprof__is_code(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type)
+static pyprof__bool pyprof__is_code(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type)
 {
     return pyprof__is_type(codes, mirror, type, "code", &codes->code_type);
 }
 
 #define PYPROF__FIELD_AT(to, buffer, offset) memcpy(&(to), (buffer) + (offset), sizeof(to))
 
-// ---- what tells namesakes apart: two lambdas on one line, what a template engine compiles --------------------
-// A hash of what a code object does that stays the same while it lives and in every run: constants, names,
-// the line table (from 3.11 on with columns), and of the bytecode what the interpreter does not rewrite.
-// It is made on the stacks of threads that allocate, so it is small.
+// ---- telling namesakes apart: two lambdas on one line, functions of a template engine ----------------------------
+// A hash of what a code object does. It is the same during the object's life and in every run: it covers
+// constants, names, the line table (with columns from 3.11 on), and of the bytecode the parts that the
+// interpreter does not rewrite. It is computed on the stacks of threads that allocate, so it needs little
+// memory.
 enum { PYPROF__MAX_PARTS = 256, PYPROF__MAX_HASHED = 1 << 13, PYPROF__MAX_ARGUMENTS = 2048 };
 
 typedef struct {
     pyprof__codes *codes;
     pyprof__mirror *mirror;
     uint64_t hash;
-    int count, bad;                        // bad: something could not be read
-    uint64_t parts[PYPROF__MAX_PARTS];     // objects; those that they hold are added behind them
+    int count, bad;                        // bad: a read failed
+    uint64_t parts[PYPROF__MAX_PARTS];     // objects to hash; the objects that they refer to are appended
 } pyprof__content;
 
-// 1 = all of it.
-static int pyprof__content_read(pyprof__content *content, void *to, uint64_t from, size_t size)
+// 1 = all bytes were read.
+static pyprof__bool pyprof__content_read(pyprof__content *content, void *to, uint64_t from, size_t size)
 {
     int whole = pyprof__read(content->mirror, to, from, size);
     content->bad |= !whole;
@@ -4670,7 +4760,8 @@ static void pyprof__content_tuple(pyprof__content *content, uint64_t object)
     }
 }
 
-static void pyprof__content_fields(pyprof__content *content, uint64_t code)   // what a code object holds
+// The objects that a code object refers to.
+static void pyprof__content_fields(pyprof__content *content, uint64_t code)
 {
     const pyprof__layout *layout = content->codes->layout;
     const uint32_t at[] = { layout->code_consts, layout->code_names, layout->code_locals, layout->code_cells,
@@ -4681,7 +4772,8 @@ static void pyprof__content_fields(pyprof__content *content, uint64_t code)   //
             pyprof__content_add(content, pyprof__read_pointer(content->mirror, code + at[i]));
 }
 
-// Of other types only the name counts: a set's order differs from run to run.
+// Of objects of other types only the type's name counts: the order of a set, for one, differs from run to
+// run.
 static void pyprof__content_kind(pyprof__content *content, uint64_t object, const char *type)
 {
     const pyprof__layout *layout = content->codes->layout;
@@ -4693,7 +4785,7 @@ static void pyprof__content_kind(pyprof__content *content, uint64_t object, cons
     if (strcmp(type, "bytes") == 0 && pyprof__content_read(content, &size, object + layout->bytes_size, sizeof size))
         pyprof__content_memory(content, object + layout->bytes_data, size);
     if (strcmp(type, "code") != 0) return;
-    pyprof__content_fields(content, object);   // a function within the function
+    pyprof__content_fields(content, object);   // code of a function that is defined inside this function
     pyprof__content_add(content, pyprof__read_pointer(content->mirror, object + layout->code_name));
     pyprof__content_add(content, pyprof__read_pointer(content->mirror, object + layout->code_linetable));
 }
@@ -4725,14 +4817,14 @@ static void pyprof__content_begin(pyprof__content *content, pyprof__codes *codes
     for (i = 0; i < content->count; i++) pyprof__content_part(content, content->parts[i]);
 }
 
-static int pyprof__same_place(const pyprof__place *a, const pyprof__place *b)
+static pyprof__bool pyprof__same_place(const pyprof__place *a, const pyprof__place *b)
 {
     return memcmp(a, b, sizeof *a) == 0;
 }
 
-// 3.11 and later rewrite opcodes and caches in place: specialised, traced. The argument of an instruction
-// stays, and where the place changes, one begins. (Code that differs in opcodes alone, -x and ~x, is one.)
-// Finds the column, too.
+// 3.11 and later rewrite opcodes and caches in place (specialised, traced). An instruction's argument stays,
+// and an instruction begins wherever the position changes: so the arguments are hashed. (Code objects that
+// differ in opcodes alone, as for -x and ~x, count as one.) Also finds the column.
 static void pyprof__content_places(pyprof__content *content, pyprof__code *code)
 {
     const unsigned char *table = (const unsigned char *)content->codes->tables.data + code->table;
@@ -4763,7 +4855,7 @@ static void pyprof__content_places(pyprof__content *content, pyprof__code *code)
     }
 }
 
-static int pyprof__same_namesake(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_namesake(const void *context, uint32_t item, const void *key)
 {
     const pyprof__array *list = (const pyprof__array *)context;
     const pyprof__namesake *known = &PYPROF__AT(const pyprof__namesake, *list, item);
@@ -4771,7 +4863,7 @@ static int pyprof__same_namesake(const void *context, uint32_t item, const void 
     return known->function == want->function && known->content == want->content;
 }
 
-// NULL = there is none, or no memory for it.
+// NULL = not found, or no memory to add it.
 static pyprof__namesake *pyprof__namesake_find(pyprof__codes *codes, uint64_t function, uint32_t content, int add)
 {
     pyprof__namesake want, *added;
@@ -4792,8 +4884,8 @@ static pyprof__namesake *pyprof__namesake_find(pyprof__codes *codes, uint64_t fu
     return NULL;
 }
 
-// Expressions that are evaluated by the million, each another one, must not fill the memory: after so many
-// contents of one name at one place the others are one function.
+// A program may evaluate millions of different expressions: they must not fill the memory. After
+// PYPROF__MAX_NAMESAKES contents of one function all further ones share content 0.
 static uint32_t pyprof__content_admit(pyprof__codes *codes, const pyprof__code *code, uint32_t content)
 {
     const uint32_t strings[] = { code->file, code->name, code->qualname };
@@ -4811,17 +4903,18 @@ static uint32_t pyprof__content_admit(pyprof__codes *codes, const pyprof__code *
     return pyprof__namesake_find(codes, function, content, 1) ? content : 0;
 }
 
-// After its line table. 0 = unreadable. Functions of one name, file and line are lambdas and the like, or
-// code made at run time: in no file, or at the top of one that is a template. To look into all others would
-// take longer than to read their names.
-static int pyprof__may_have_namesakes(const pyprof__codes *codes, const pyprof__code *code)
+// Can there be other functions of the same name, file and line?
+// Only lambdas and the like, and code made at run time: code in no file, or at the top of a file that is a
+// template. To hash all other code objects would take longer than to read their names.
+static pyprof__bool pyprof__may_have_namesakes(const pyprof__codes *codes, const pyprof__code *code)
 {
     const char *file = pyprof__string(&codes->strings, code->file), *name = pyprof__string(&codes->strings, code->name);
     if (file[0] == '<') return strncmp(file, "<frozen ", 8) != 0;
     return name[0] == '<' ? strcmp(name, "<module>") != 0 : code->key.first_line <= 2;
 }
 
-static int pyprof__code_content(pyprof__codes *codes, pyprof__mirror *mirror, pyprof__code *code)
+// Call this after pyprof__code_table. 0 = unreadable.
+static pyprof__bool pyprof__code_content(pyprof__codes *codes, pyprof__mirror *mirror, pyprof__code *code)
 {
     pyprof__content content;
     uint32_t hash;
@@ -4836,7 +4929,7 @@ static int pyprof__code_content(pyprof__codes *codes, pyprof__mirror *mirror, py
     return 1;
 }
 
-// Of a str that is hashed (all names are): its hash. Else of its first characters, as for bytes.
+// Adds an object to print: the hash of a str that is hashed (all names are), otherwise the first 128 bytes.
 static uint64_t pyprof__print_of(pyprof__mirror *mirror, uint64_t print, uint64_t object, uint32_t size_at, uint32_t hash_at, uint32_t data_at)
 {
     uint64_t words[16], size = 0, hash = ~(uint64_t)0;
@@ -4852,6 +4945,8 @@ static uint64_t pyprof__print_of(pyprof__mirror *mirror, uint64_t print, uint64_
     return print;
 }
 
+// Hash of what the key's addresses refer to. An unreadable part counts as zero: the key then matches no
+// other.
 static uint64_t pyprof__code_print(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code_key *key)
 {
     const pyprof__layout *layout = codes->layout;
@@ -4861,7 +4956,8 @@ static uint64_t pyprof__code_print(pyprof__codes *codes, pyprof__mirror *mirror,
     uint64_t print = pyprof__print_of(mirror, 1, key->name, layout->str_length, hash_at, layout->str_ascii);
     if (key->qualname) print = pyprof__print_of(mirror, print, key->qualname, layout->str_length, hash_at, layout->str_ascii);
     print = pyprof__print_of(mirror, print, key->filename, layout->str_length, hash_at, layout->str_ascii);
-    // What was compiled at run time is often soon gone, and the next one gets its memory.
+    // Code compiled at run time is often freed soon, and the next code object gets its memory: hash its
+    // contents, too.
     if (pyprof__read(mirror, &first, key->filename + layout->str_ascii, 1) && first == '<') {
         pyprof__content_begin(&content, codes, mirror, key->address);
         print = pyprof__mix(print, content.hash);
@@ -4869,19 +4965,21 @@ static uint64_t pyprof__code_print(pyprof__codes *codes, pyprof__mirror *mirror,
     return pyprof__print_of(mirror, print, key->linetable, layout->bytes_size, 0, layout->bytes_data);
 }
 
-// Reads the identity of the code object at address. 0 = read, else a pyprof_cause + 1.
-static int pyprof__code_key_read(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, pyprof__code_key *key)
+// Reads the identity of the code object at address. Refuses anything that cannot be a live code object: wrong
+// alignment, wrong type, no references.
+static pyprof__walk_result pyprof__code_key_read(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, pyprof__code_key *key)
 {
     const pyprof__layout *layout = codes->layout;
     char raw[256];
     uint64_t type, refs;
     memset(key, 0, sizeof *key);
-    if (address % 8) return PYPROF_CAUSE_CODE + 1;
-    if (!pyprof__read(mirror, raw, address, layout->code_linetable + 8)) return PYPROF_CAUSE_UNREADABLE + 1;
+    if (address % 8) return PYPROF__WALK_CODE;
+    if (!pyprof__read(mirror, raw, address, layout->code_linetable + 8)) return PYPROF__WALK_UNREADABLE;
     PYPROF__FIELD_AT(type, raw, layout->object_type);
-    if (!pyprof__is_code(codes, mirror, type)) return PYPROF_CAUSE_CODE + 1;
+    if (!pyprof__is_code(codes, mirror, type)) return PYPROF__WALK_CODE;
     PYPROF__FIELD_AT(refs, raw, 0);
-    if (layout->object_type == 8 && ((uint32_t)refs == 0 || (refs >> 32 & 0xffff))) return PYPROF_CAUSE_CODE + 1;   // dead, or free: a link
+    // Dead, or free memory with a link in it.
+    if (layout->object_type == 8 && ((uint32_t)refs == 0 || (refs >> 32 & 0xffff))) return PYPROF__WALK_CODE;
     key->address = address;
     PYPROF__FIELD_AT(key->filename, raw, layout->code_filename);
     PYPROF__FIELD_AT(key->name, raw, layout->code_name);
@@ -4891,7 +4989,7 @@ static int pyprof__code_key_read(pyprof__codes *codes, pyprof__mirror *mirror, u
     if (layout->code_units != PYPROF__NO) PYPROF__FIELD_AT(key->units, raw, layout->code_units);
     if (layout->code_version != PYPROF__NO) PYPROF__FIELD_AT(key->version, raw, layout->code_version);
     if (!key->version) key->print = pyprof__code_print(codes, mirror, key);
-    return 0;
+    return PYPROF__WALK_OK;
 }
 
 static uint32_t pyprof__code_string(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address)
@@ -4900,7 +4998,7 @@ static uint32_t pyprof__code_string(pyprof__codes *codes, pyprof__mirror *mirror
     return size < 0 ? PYPROF__NONE : pyprof__intern(codes->pool, &codes->strings, codes->text, (size_t)size);
 }
 
-static int pyprof__code_table(pyprof__codes *codes, pyprof__mirror *mirror, pyprof__code *code)
+static pyprof__bool pyprof__code_table(pyprof__codes *codes, pyprof__mirror *mirror, pyprof__code *code)
 {
     uint64_t size = 0, at = code->key.linetable;
     if (!pyprof__read(mirror, &size, at + codes->layout->bytes_size, sizeof size) || size > PYPROF__MAX_TABLE) return 0;
@@ -4912,7 +5010,7 @@ static int pyprof__code_table(pyprof__codes *codes, pyprof__mirror *mirror, pypr
     return 1;
 }
 
-// _find_and_load(name, import_) is the function that every import that has to load something goes through, in all versions
+// Every import that has to load a module goes through _find_and_load(name, import_), in all versions
 // (Lib/importlib/_bootstrap.py).
 static int32_t pyprof__code_role(const pyprof__codes *codes, const pyprof__code *code)
 {
@@ -4922,8 +5020,8 @@ static int32_t pyprof__code_role(const pyprof__codes *codes, const pyprof__code 
     return strcmp(pyprof__string(&codes->strings, code->file), "<frozen importlib._bootstrap>") == 0 ? PYPROF__ROLE_IMPORT : PYPROF__ROLE_NONE;
 }
 
-// Decodes a code object never seen before. 0 = done, else a pyprof_cause + 1.
-static int pyprof__code_decode(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code_key *key, uint32_t *id)
+// Decodes a code object that has never been seen before.
+static pyprof__walk_result pyprof__code_decode(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code_key *key, uint32_t *id)
 {
     pyprof__code code;
     pyprof__code *added;
@@ -4932,31 +5030,32 @@ static int pyprof__code_decode(pyprof__codes *codes, pyprof__mirror *mirror, con
     code.file = pyprof__code_string(codes, mirror, key->filename);
     code.name = pyprof__code_string(codes, mirror, key->name);
     code.qualname = key->qualname ? pyprof__code_string(codes, mirror, key->qualname) : code.name;
-    if (code.file == PYPROF__NONE || code.name == PYPROF__NONE || code.qualname == PYPROF__NONE) return PYPROF_CAUSE_NAME + 1;
-    if (!pyprof__code_table(codes, mirror, &code)) return PYPROF_CAUSE_NAME + 1;
-    if (!pyprof__code_content(codes, mirror, &code)) return PYPROF_CAUSE_NAME + 1;
+    if (code.file == PYPROF__NONE || code.name == PYPROF__NONE || code.qualname == PYPROF__NONE) return PYPROF__WALK_NAME;
+    if (!pyprof__code_table(codes, mirror, &code)) return PYPROF__WALK_NAME;
+    if (!pyprof__code_content(codes, mirror, &code)) return PYPROF__WALK_NAME;
     code.role = pyprof__code_role(codes, &code);
     if (code.role == PYPROF__ROLE_IMPORT) codes->importers[codes->importer++ % PYPROF__COUNT(codes->importers)] = key->address;
     added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
-    if (!added) return PYPROF_CAUSE_MEMORY + 1;
+    if (!added) return PYPROF__WALK_MEMORY;
     *added = code;
     *id = (uint32_t)codes->codes.count - 1;
-    if (!pyprof__index_add(codes->pool, &codes->code_index, pyprof__hash_bytes(key, sizeof *key), *id)) return PYPROF_CAUSE_MEMORY + 1;
+    if (!pyprof__index_add(codes->pool, &codes->code_index, pyprof__hash_bytes(key, sizeof *key), *id)) return PYPROF__WALK_MEMORY;
     codes->decoded++;
     if (!codes->asyncio && strstr(pyprof__string(&codes->strings, code.file), "/asyncio/"))
         codes->asyncio = strcmp(pyprof__string(&codes->strings, code.qualname), "<module>") != 0;
-    return 0;
+    return PYPROF__WALK_OK;
 }
 
-// The number of the code object at address. Its identity is read again each time, unless the interpreter says that none
-// has died since. 0 = found, else a pyprof_cause + 1.
-static int pyprof__code_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, uint32_t *id)
+// The number of the code object at address, decoded if it is new. Its identity is read again each time,
+// unless the interpreter says that no code object has died since.
+static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, uint32_t *id)
 {
     pyprof__memo *memo = &codes->memo[(address >> 4 ^ address >> 14) & (PYPROF__MEMOS - 1)];
-    int known = memo->address == address, cause;
+    int known = memo->address == address;
+    pyprof__walk_result cause;
     pyprof__code_key key;
     *id = memo->code;
-    if (known && codes->stamp && memo->stamp == codes->stamp) return 0;
+    if (known && codes->stamp && memo->stamp == codes->stamp) return PYPROF__WALK_OK;
     cause = pyprof__code_key_read(codes, mirror, address, &key);
     if (cause) return cause;
     if (!known || memcmp(&PYPROF__AT(pyprof__code, codes->codes, *id).key, &key, sizeof key) != 0) {
@@ -4967,17 +5066,17 @@ static int pyprof__code_find(pyprof__codes *codes, pyprof__mirror *mirror, uint6
     memo->address = address;
     memo->stamp = codes->stamp;
     memo->code = *id;
-    return 0;
+    return PYPROF__WALK_OK;
 }
 
-static int pyprof__same_spot(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_spot(const void *context, uint32_t item, const void *key)
 {
     const pyprof__spot *spot = &PYPROF__AT(pyprof__spot, *(const pyprof__array *)context, item);
     const pyprof__spot *want = (const pyprof__spot *)key;
     return spot->code == want->code && spot->instruction == want->instruction;
 }
 
-// The number of (code, instruction), its line decoded the first time. PYPROF__NONE = no memory.
+// The number of the spot (code, instruction). Its line is decoded the first time. PYPROF__NONE = no memory.
 static uint32_t pyprof__spot_find(pyprof__codes *codes, uint32_t code_id, int64_t instruction)
 {
     const pyprof__code *code = &PYPROF__AT(pyprof__code, codes->codes, code_id);
@@ -4985,8 +5084,8 @@ static uint32_t pyprof__spot_find(pyprof__codes *codes, uint32_t code_id, int64_
     pyprof__spot *added;
     uint64_t hash;
     uint32_t id;
-    if (instruction < -1 || instruction > INT32_MAX) instruction = INT32_MAX;   // no such place: the line stays unknown
-    if (code->key.units && instruction >= (int64_t)code->key.units) instruction = INT32_MAX;
+    if (instruction < -1 || instruction > INT32_MAX) instruction = PYPROF__NOWHERE;
+    if (code->key.units && instruction >= (int64_t)code->key.units) instruction = PYPROF__NOWHERE;
     memset(&want, 0, sizeof want);
     want.code = code_id;
     want.instruction = (int32_t)instruction;
@@ -4995,7 +5094,7 @@ static uint32_t pyprof__spot_find(pyprof__codes *codes, uint32_t code_id, int64_
     if (id != PYPROF__NONE) return id;
     pyprof__locate((int)codes->layout->lines_form, (const unsigned char *)codes->tables.data + code->table, code->table_size,
                    code->key.first_line, instruction < 0 ? 0 : instruction, &want.place);
-    if (want.place.line <= 0) want.place.line = want.place.end_line = instruction == INT32_MAX ? 0 : code->key.first_line;
+    if (want.place.line <= 0) want.place.line = want.place.end_line = instruction == PYPROF__NOWHERE ? 0 : code->key.first_line;
     added = (pyprof__spot *)pyprof__push(codes->pool, &codes->spots);
     if (!added || !pyprof__index_add(codes->pool, &codes->spot_index, hash, (uint32_t)codes->spots.count - 1)) return PYPROF__NONE;
     *added = want;
@@ -5003,7 +5102,7 @@ static uint32_t pyprof__spot_find(pyprof__codes *codes, uint32_t code_id, int64_
 }
 
 // ---- <import NAME> ------------------------------------------------------------
-static int pyprof__is_importer(const pyprof__codes *codes, uint64_t address)
+static pyprof__bool pyprof__is_importer(const pyprof__codes *codes, uint64_t address)
 {
     size_t i;
     for (i = 0; i < PYPROF__COUNT(codes->importers); i++)
@@ -5011,20 +5110,21 @@ static int pyprof__is_importer(const pyprof__codes *codes, uint64_t address)
     return 0;
 }
 
-static int pyprof__is_str(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
+static pyprof__bool pyprof__is_str(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
 {
     uint64_t type = object % 8 ? 0 : pyprof__read_pointer(mirror, object + codes->layout->object_type);
     return type && pyprof__is_type(codes, mirror, type, "str", &codes->str_type);
 }
 
-static int pyprof__same_import(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_import(const void *context, uint32_t item, const void *key)
 {
     const pyprof__codes *codes = (const pyprof__codes *)context;
     return strcmp(pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, item).name), (const char *)key) == 0;
 }
 
-// The number of the code that stands for the import of the module that a str names: one for each name, up to a limit; what
-// is no name, and those beyond the limit, share one. PYPROF__NONE = no memory.
+// The number of the pseudo code that stands for the import of a module, whose name is a str. Each name has
+// its own, up to a limit. Names beyond the limit, and objects that are not a name, share one.
+// PYPROF__NONE = no memory.
 static uint32_t pyprof__import_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
 {
     static const char nameless[] = "<import>";
@@ -5052,9 +5152,10 @@ static uint32_t pyprof__import_find(pyprof__codes *codes, pyprof__mirror *mirror
     return added->name != PYPROF__NONE && pyprof__index_add(codes->pool, &codes->import_index, hash, id) ? id : PYPROF__NONE;
 }
 
-// ---- frames that are no Python code ----------------------------------------------------
-// The spot of a name: a C function, what a thread waits for. target: a path (in the code's file) or an address (in its qualname),
-// kept apart from the name because some sessions do not want it. PYPROF__NONE = no memory, or not known and not to be added.
+// ---- frames that are not Python code ----------------------------------------------------
+// The spot of a C function, or of what a thread waits for. target: a path (kept in the code's file) or an
+// address (kept in its qualname). It is kept apart from the name because some sessions do not want it.
+// PYPROF__NONE = no memory, or unknown and add is 0.
 static uint32_t pyprof__spot_known(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *target, int is_path, int add)
 {
     pyprof__code code;
@@ -5063,7 +5164,7 @@ static uint32_t pyprof__spot_known(pyprof__codes *codes, pyprof_kind kind, const
     uint32_t id, from = (uint32_t)codes->codes.count;
     memset(&code, 0, sizeof code);
     code.kind = (int32_t)kind;
-    code.key.address = 1;   // no code object: they are aligned
+    code.key.address = 1;   // an address that no code object has: they are aligned
     code.key.name = pyprof__hash_text(name, strlen(name));
     code.key.filename = pyprof__hash_text(target, strlen(target));
     code.key.units = (uint32_t)kind * 2 + (is_path != 0);
@@ -5087,24 +5188,26 @@ static uint32_t pyprof__spot_named(pyprof__codes *codes, pyprof_kind kind, const
 }
 
 // ---- instructions: what a spot's opcode is, and what it calls ----------------------------------------------------------
-// Read from the live bytecode, once a spot. The code object may be dead or another one by now: all reads are guarded, its
-// identity is read again behind them, and whatever does not fit is no call. The opcodes are those of the code object's own
-// bytecode; a thread's copy of it (3.14 and later, free-threaded) may be specialised otherwise, but is the same program.
+// Read from the live bytecode, once for each spot. The code object may be dead by now, or replaced by another
+// one: all reads are guarded, its identity is read again after them, and an instruction that does not fit is
+// not a call. The opcodes are those of the code object's own bytecode. A thread's own copy of it (3.14 and
+// later, free-threaded) may be specialised otherwise, but it is the same program.
 enum { PYPROF__UNITS = 512, PYPROF__LINKS = 16, PYPROF__CALLEE_SIZE = 256 };
 
 typedef struct { pyprof__place place; uint32_t argument, unit; unsigned char opcode, act; } pyprof__step;   // an instruction
 
-typedef struct {               // the instructions up to one of a code object's, the last of them; unit: 2 bytes
+typedef struct {   // a code object's instructions up to the one of the spot, which is the last of them
     pyprof__codes *codes;
     pyprof__mirror *mirror;
     const pyprof__code *code;
-    int64_t from, last;        // units in bytes
-    int count, first;          // steps; those before the first one are in doubt
+    int64_t from, last;        // in code units of 2 bytes
+    int count, first;          // steps; the steps before `first` are in doubt
     unsigned char bytes[PYPROF__UNITS * 2];
     pyprof__step steps[PYPROF__UNITS];
 } pyprof__window;
 
-static int pyprof__window_read(pyprof__window *window, pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__spot *spot)   // 1 = done
+// 1 = bytes is filled.
+static pyprof__bool pyprof__window_read(pyprof__window *window, pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__spot *spot)
 {
     const pyprof__layout *layout = codes->layout;
     uint64_t at, size = 0;
@@ -5114,7 +5217,7 @@ static int pyprof__window_read(pyprof__window *window, pyprof__codes *codes, pyp
     window->count = window->first = 0;
     window->last = spot->instruction;
     window->from = spot->instruction < PYPROF__UNITS ? 0 : spot->instruction - PYPROF__UNITS + 1;
-    if (spot->instruction < 0 || spot->instruction == INT32_MAX) return 0;
+    if (spot->instruction < 0 || spot->instruction == PYPROF__NOWHERE) return 0;
     if (layout->code_string == PYPROF__NO) at = window->code->key.address + layout->code_bytes;
     else {
         at = pyprof__read_pointer(mirror, window->code->key.address + layout->code_string);
@@ -5125,8 +5228,8 @@ static int pyprof__window_read(pyprof__window *window, pyprof__codes *codes, pyp
     return pyprof__read_long(mirror, window->bytes, at + (uint64_t)window->from * 2, (size_t)(window->last - window->from + 1) * 2);
 }
 
-// Is the code object still the one that the cache knows? Asked after the reads that have to be its own.
-static int pyprof__window_holds(const pyprof__window *window)
+// Is the code object still the one that the cache knows? Ask after the reads that have to come from it.
+static pyprof__bool pyprof__window_holds(const pyprof__window *window)
 {
     const pyprof__layout *layout = window->codes->layout;
     const pyprof__code_key *key = &window->code->key;
@@ -5141,7 +5244,8 @@ static int pyprof__window_holds(const pyprof__window *window)
     return filename == key->filename && name == key->name && linetable == key->linetable && first_line == key->first_line;
 }
 
-// The instructions of units begin to end (without it), which stand at one place. begin is where one begins.
+// Adds the instructions in [begin, end), counted in units, which have one position in the source. An
+// instruction begins at `begin`.
 static void pyprof__window_add(pyprof__window *window, int64_t begin, int64_t end, const pyprof__place *place)
 {
     const pyprof__opcodes *opcodes = window->codes->opcodes;
@@ -5161,11 +5265,12 @@ static void pyprof__window_add(pyprof__window *window, int64_t begin, int64_t en
         window->count++;
         unit += opcodes->at[*byte].caches;
         extended = 0;
-        if (opcodes->minor >= 11 && !pyprof__opcode_is_plain(opcodes, *byte)) return;   // how long it is, is not known
+        // Its length is unknown.
+        if (opcodes->minor >= 11 && !pyprof__opcode_is_plain(opcodes, *byte)) return;
     }
 }
 
-// 3.11 and later: the location table tells where instructions begin, and the place of each.
+// 3.11 and later: the location table says where instructions begin, and their positions.
 static void pyprof__window_locate(pyprof__window *window)
 {
     pyprof__reader reader;
@@ -5178,7 +5283,7 @@ static void pyprof__window_locate(pyprof__window *window)
         unsigned head = pyprof__reader_byte(&reader);
         pyprof__location_entry(&reader, head >> 3 & 15u, &line, &next);
         if (reader.bad || !(head & 128u)) return;
-        if (!pyprof__same_place(&place, &next)) {   // one instruction can have two entries
+        if (!pyprof__same_place(&place, &next)) {   // an instruction can have two entries
             pyprof__window_add(window, begin, at, &place);
             begin = at;
             place = next;
@@ -5188,30 +5293,32 @@ static void pyprof__window_locate(pyprof__window *window)
     pyprof__window_add(window, begin, at, &place);
 }
 
-// Decodes the instructions. 1 = the last one is the spot's, or the spot is in its caches
-static int pyprof__window_decode(pyprof__window *window)
+// Decodes the instructions. 1 = the last one is the spot's, or the spot lies in its caches.
+static pyprof__bool pyprof__window_decode(pyprof__window *window)
 {
     static const pyprof__place nowhere = { 0, 0, -1, -1 };
     const pyprof__step *last;
     if (window->codes->layout->lines_form == PYPROF__LINES_LOCATIONS) pyprof__window_locate(window);
     else pyprof__window_add(window, window->from, window->last + 1, &nowhere);
-    window->first = window->from > 0;   // it may have lost the upper half of its argument
+    window->first = window->from > 0;   // its argument may have lost its upper half
     if (window->count <= window->first) return 0;
     last = &window->steps[window->count - 1];
     return window->last - last->unit <= window->codes->opcodes->at[last->opcode].caches;
 }
 
-static int64_t pyprof__step_target(const pyprof__window *window, const pyprof__step *step)   // the unit it may jump to; -1 = none
+// The unit that it may jump to; -1 = none.
+static int64_t pyprof__step_target(const pyprof__window *window, const pyprof__step *step)
 {
     const pyprof__opcodes *opcodes = window->codes->opcodes;
-    int64_t by = opcodes->minor < 10 ? step->argument / 2 : step->argument;   // bytes, later units
+    // Up to 3.9 the argument counts bytes, later units.
+    int64_t by = opcodes->minor < 10 ? step->argument / 2 : step->argument;
     if (step->act == PYPROF__OP_JUMP_TO) return by;
     return step->act == PYPROF__OP_JUMP ? (int64_t)step->unit + 1 + opcodes->at[step->opcode].caches + by : -1;
 }
 
-// Does a jump from before the step `before` land behind it, at step i at most? Then what lies on the stack there can come
-// from elsewhere: (a or b).sort()
-static int pyprof__window_lands(const pyprof__window *window, int before, int i)
+// Does a jump from before step `before` land behind that step, but not behind step i? Then the value on the
+// stack can come from either of two places: (a or b).sort()
+static pyprof__bool pyprof__window_lands(const pyprof__window *window, int before, int i)
 {
     int64_t target;
     int k;
@@ -5222,8 +5329,10 @@ static int pyprof__window_lands(const pyprof__window *window, int before, int i)
     return 0;
 }
 
-// ---- which instruction made the deepest value that another one takes: a call's function, an attribute's object; -1 = not known
-static int pyprof__maker_by_stack(const pyprof__window *window, int i)   // until 3.10
+// ---- which instruction made the deepest value that another one takes: a call's function, an attribute's object
+//
+// These functions return the step, -1 = unknown. Up to 3.10: counts what each instruction pops and pushes.
+static int pyprof__maker_by_stack(const pyprof__window *window, int i)
 {
     const pyprof__opcode *at = window->codes->opcodes->at;
     int want = pyprof__opcode_pops(&at[window->steps[i].opcode], window->steps[i].argument) - 1, k, pops;
@@ -5237,23 +5346,25 @@ static int pyprof__maker_by_stack(const pyprof__window *window, int i)   // unti
     return -1;
 }
 
-static int pyprof__same_start(const pyprof__place *a, const pyprof__place *b)
+static pyprof__bool pyprof__same_start(const pyprof__place *a, const pyprof__place *b)
 {
     return a->line == b->line && a->column == b->column && a->line > 0 && a->column >= 0;
 }
 
-static int pyprof__is_constant(const pyprof__step *step) { return step->act == PYPROF__OP_CONST || step->act == PYPROF__OP_COMMON; }
+static pyprof__bool pyprof__is_constant(const pyprof__step *step) { return step->act == PYPROF__OP_CONST || step->act == PYPROF__OP_COMMON; }
 
-static int pyprof__ends_within(const pyprof__place *inner, const pyprof__place *outer)   // and before it does
+// And ends before it.
+static pyprof__bool pyprof__ends_within(const pyprof__place *inner, const pyprof__place *outer)
 {
     return inner->end_line < outer->end_line || (inner->end_line == outer->end_line && inner->end_column < outer->end_column);
 }
 
-// k stands where call i starts. An attribute on another line starts at its own name (Python/compile.c,
-// update_start_location_to_match_attr), and so does the call of it.
+// Step k stands where call i starts. An attribute on another line than its object starts at its own name
+// (Python/compile.c, update_start_location_to_match_attr), and so does the call of it.
 static int pyprof__maker_beyond(const pyprof__window *window, int k, int i)
 {
-    int m, found = window->steps[k].act != PYPROF__OP_PAIR, moved = 0;   // of a pair it takes the second one
+    // Of a pair of variables the call takes the second.
+    int m, found = window->steps[k].act != PYPROF__OP_PAIR, moved = 0;
     while (found) {
         found = 0;
         if (k + 1 < i && window->steps[k + 1].act == PYPROF__OP_ATTR) { k++; moved = found = 1; continue; }
@@ -5266,8 +5377,8 @@ static int pyprof__maker_beyond(const pyprof__window *window, int k, int i)
     return k;
 }
 
-// 3.11 and later: it starts where the call starts and ends before the call does. Only of a decorator, and of what `with`
-// calls, the place is that of the callee.
+// 3.11 and later: the callee starts where the call starts, and ends before the call does. Two callees have
+// the same position as the call: a decorator, and the methods that `with` calls.
 static int pyprof__maker_by_place(const pyprof__window *window, int i)
 {
     const pyprof__place *call = &window->steps[i].place;
@@ -5276,9 +5387,11 @@ static int pyprof__maker_by_place(const pyprof__window *window, int i)
         const pyprof__step *step = &window->steps[k];
         int same = pyprof__same_place(&step->place, call);
         makes |= step->act == PYPROF__OP_MAKE;
-        if (same && step->act == PYPROF__OP_MAKE) return -1;   // a comprehension, a class
-        if (same && step->act == PYPROF__OP_COMMON && step->argument < PYPROF__COMMON_CALLABLE) return k;   // assert
-        if (!pyprof__same_start(&step->place, call) || step->act == PYPROF__OP_SKIP || pyprof__is_constant(step)) continue;   // names of arguments
+        if (same && step->act == PYPROF__OP_MAKE) return -1;   // a comprehension or a class
+        // assert: the exception.
+        if (same && step->act == PYPROF__OP_COMMON && step->argument < PYPROF__COMMON_CALLABLE) return k;
+        // Keyword names.
+        if (!pyprof__same_start(&step->place, call) || step->act == PYPROF__OP_SKIP || pyprof__is_constant(step)) continue;
         if (pyprof__ends_within(&step->place, call)) return pyprof__maker_beyond(window, k, i);
         if (!same || (!makes && step->act != PYPROF__OP_SPECIAL)) continue;   // the same call, compiled twice
         if ((step->act >= PYPROF__OP_NAME && step->act <= PYPROF__OP_ITEM) || step->act == PYPROF__OP_CALL) return k;
@@ -5290,12 +5403,14 @@ static int pyprof__maker(const pyprof__window *window, int i)
 {
     if (window->codes->layout->lines_form != PYPROF__LINES_LOCATIONS) return pyprof__maker_by_stack(window, i);
     if (window->steps[i].act != PYPROF__OP_ATTR) return pyprof__maker_by_place(window, i);
-    return i > window->first && !pyprof__window_lands(window, i - 1, i) ? i - 1 : -1;   // it takes what was pushed last
+    // It takes the value pushed last.
+    return i > window->first && !pyprof__window_lands(window, i - 1, i) ? i - 1 : -1;
 }
 
-// __exit__(None, None, None), called by the end of a with statement: all of it has the place of what stands after `with`.
-// *maker = the instruction that made that, -1 = not known
-static int pyprof__is_exit(const pyprof__window *window, int i, int *maker)
+// Is it the call of __exit__(None, None, None) at the end of a with statement? All its instructions have the
+// position of the expression after `with`. *maker = the instruction that made that expression's value,
+// -1 = unknown.
+static pyprof__bool pyprof__is_exit(const pyprof__window *window, int i, int *maker)
 {
     const pyprof__step *steps = window->steps;
     int k;
@@ -5308,8 +5423,9 @@ static int pyprof__is_exit(const pyprof__window *window, int i, int *maker)
     return 1;
 }
 
-// ---- their names ---------------------------------------------------------------------------------------------------------
-static uint64_t pyprof__tuple_item(const pyprof__window *window, uint32_t tuple_at, uint32_t i, uint64_t *size)   // 0 = none
+// ---- the names of callees ---------------------------------------------------------------------------------------------
+// 0 = none.
+static uint64_t pyprof__tuple_item(const pyprof__window *window, uint32_t tuple_at, uint32_t i, uint64_t *size)
 {
     const pyprof__layout *layout = window->codes->layout;
     uint64_t tuple = tuple_at == PYPROF__NO ? 0 : pyprof__read_pointer(window->mirror, window->code->key.address + tuple_at);
@@ -5318,7 +5434,8 @@ static uint64_t pyprof__tuple_item(const pyprof__window *window, uint32_t tuple_
     return i < *size ? pyprof__read_pointer(window->mirror, tuple + layout->tuple_items + (uint64_t)i * 8) : 0;
 }
 
-static uint64_t pyprof__step_name(const pyprof__window *window, const pyprof__step *step, int first)   // the str, 0 = none
+// The address of the str, 0 = none.
+static uint64_t pyprof__step_name(const pyprof__window *window, const pyprof__step *step, int first)
 {
     const pyprof__layout *layout = window->codes->layout;
     uint32_t i = step->argument;
@@ -5334,13 +5451,15 @@ static uint64_t pyprof__step_name(const pyprof__window *window, const pyprof__st
     }
 }
 
-typedef struct {               // a name, written from its end to its begin
+typedef struct {               // a name, written from its end to its beginning
     char text[PYPROF__CALLEE_SIZE];
     size_t at;
-    int first;                 // the instruction that comes next was found by its place: of two in one, it is the first
+    // The next instruction was found by its position: if it loads two variables, the first is meant.
+    int first;
 } pyprof__callee;
 
-static int pyprof__callee_put(pyprof__callee *callee, const char *text)   // in front; 0 = it does not fit
+// Adds it in front; 0 = it does not fit.
+static pyprof__bool pyprof__callee_put(pyprof__callee *callee, const char *text)
 {
     size_t size = strlen(text);
     if (size > callee->at) return 0;
@@ -5349,15 +5468,15 @@ static int pyprof__callee_put(pyprof__callee *callee, const char *text)   // in 
     return 1;
 }
 
-static int pyprof__callee_put_name(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
+static pyprof__bool pyprof__callee_put_name(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
 {
     char *text = window->codes->text;
     uint64_t name = pyprof__step_name(window, step, callee->first);
     return pyprof__read_str(window->mirror, window->codes->layout, name, text) > 0 && pyprof__callee_put(callee, text);
 }
 
-// ", ".join: the constant's type
-static int pyprof__callee_put_type(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
+// ", ".join: adds the name of the constant's type
+static pyprof__bool pyprof__callee_put_type(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
 {
     const pyprof__layout *layout = window->codes->layout;
     char name[16];
@@ -5368,8 +5487,8 @@ static int pyprof__callee_put_type(pyprof__callee *callee, const pyprof__window 
     return at && pyprof__read(window->mirror, name, at, sizeof name - 1) && pyprof__callee_put(callee, name);
 }
 
-// One link of the chain a.b().c, from its end on: the name, or what else the callee was made by. Returns the step to go on
-// with, -1 = it is whole, -2 = the rest is not known.
+// Adds one link of the chain a.b().c, beginning at its end. Returns the step that made the link before it,
+// -1 = the name is complete, -2 = the rest is unknown.
 static int pyprof__callee_link(pyprof__callee *callee, const pyprof__window *window, int i)
 {
     const pyprof__step *step = &window->steps[i];
@@ -5402,15 +5521,16 @@ static int pyprof__callee_link(pyprof__callee *callee, const pyprof__window *win
     return maker >= 0 ? maker : -2;
 }
 
-// The name of what the last step calls, as the source spells it, less arguments and keys: a.b().c; .c where only the end of
-// it is known, "" where nothing is.
+// The name of what the last step calls, spelt as in the source, without arguments and keys: a.b().c. Only .c
+// if only the end is known, "" if nothing is.
 static const char *pyprof__window_callee(const pyprof__window *window, pyprof__callee *callee)
 {
     int i = window->count - 1, left = PYPROF__LINKS, maker = -1;
     callee->at = sizeof callee->text - 1;
     callee->text[callee->at] = 0;
     callee->first = 1;
-    if (i > window->first && window->steps[i - 1].act == PYPROF__OP_PRECALL) i--;   // 3.11: the first half of the call
+    // 3.11: PRECALL is the first half of a call.
+    if (i > window->first && window->steps[i - 1].act == PYPROF__OP_PRECALL) i--;
     if (pyprof__is_exit(window, i, &maker)) {
         pyprof__callee_put(callee, ".__exit__");
         for (i = maker; i >= window->first && (window->steps[i].act == PYPROF__OP_COPY || window->steps[i].act == PYPROF__OP_SPECIAL); i--) continue;
@@ -5419,7 +5539,7 @@ static const char *pyprof__window_callee(const pyprof__window *window, pyprof__c
     return callee->text[callee->at] == '(' || callee->text[callee->at] == '[' ? "" : callee->text + callee->at;
 }
 
-// How to find the callee again, while the frame stands at the call.
+// Notes how to find the callee again while the frame stands at the call.
 static void pyprof__window_route(const pyprof__window *window, pyprof__route *route)
 {
     const pyprof__opcodes *opcodes = window->codes->opcodes;
@@ -5450,8 +5570,8 @@ static void pyprof__window_route(const pyprof__window *window, pyprof__route *ro
     for (n = 0; n < count; n++) route->index[n] = names[count - 1 - n];
 }
 
-// Until 3.11 a code object has no version of its own: one evaluated after the other, x.f() and x.g() are the same but for
-// what co_names holds.
+// Up to 3.11 code objects have no version. Of two that are evaluated one after the other, x.f() and x.g()
+// differ only in their co_names: hash those.
 static uint64_t pyprof__names_print(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code *code)
 {
     const pyprof__layout *layout = codes->layout;
@@ -5467,7 +5587,8 @@ static uint64_t pyprof__names_print(pyprof__codes *codes, pyprof__mirror *mirror
     return size;
 }
 
-// What does the instruction call? 0 = it is no call, else 1 + the string of the callee's name, "" where that cannot be told.
+// What does the instruction call? 0 = it is not a call, otherwise 1 + the string of the callee's name,
+// "" = unknown.
 static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror, uint32_t spot_id)
 {
     pyprof__window window;
@@ -5499,7 +5620,8 @@ static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror
     return spot->callee - 1;
 }
 
-// The string of the name of the instruction's opcode, specialised or not as it was when it was first asked for; 0 = "", not known.
+// The string that names the instruction's opcode, specialised or not as it was when it was first read.
+// 0 = "", unknown.
 static uint32_t pyprof__spot_opcode(pyprof__codes *codes, pyprof__mirror *mirror, uint32_t spot_id)
 {
     pyprof__window window;
@@ -5522,16 +5644,17 @@ static uint32_t pyprof__spot_opcode(pyprof__codes *codes, pyprof__mirror *mirror
 // ---- tasks of asyncio ---------------------------------------------------------
 enum { PYPROF__MAX_TASKS = 1000, PYPROF__TASK_SIZE = 200 };
 
-static int pyprof__same_task(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_task(const void *context, uint32_t item, const void *key)
 {
     const pyprof__codes *codes = (const pyprof__codes *)context;
     const pyprof__spot *spot = &PYPROF__AT(const pyprof__spot, codes->spots, item);
     return strcmp(pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, spot->code).name), (const char *)key) == 0;
 }
 
-// The name of the task whose name object lies at address: a str, or a number as long as nobody asked for it (3.12 and later,
-// Modules/_asynciomodule.c). asyncio numbers the tasks that nobody named: those are one. text holds PYPROF__TASK_SIZE bytes. 0 = none.
-static int pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, char *text)
+// The name of a task from its name object: a str, or a number if the program has not asked for the name yet
+// (3.12 and later, Modules/_asynciomodule.c). asyncio numbers unnamed tasks: all of these share one name.
+// text holds PYPROF__TASK_SIZE bytes. 0 = unreadable.
+static pyprof__bool pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, char *text)
 {
     static const char numbered[] = "Task-";
     uint64_t type = pyprof__read_pointer(mirror, address + codes->layout->object_type);
@@ -5546,7 +5669,7 @@ static int pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirror, uint6
     return 1;
 }
 
-// The spot that stands for a task of that name. PYPROF__NONE = no memory.
+// The spot that stands for tasks of this name. PYPROF__NONE = no memory.
 static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
 {
     uint64_t hash = pyprof__hash_text(name, strlen(name));
@@ -5578,7 +5701,7 @@ static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
 // [SECTION] FRAMES -- thread state -> frames
 //   Runs on    the sampler thread, the GIL not held
 //   Uses       CODE
-//   Promise    a chain that does not end where it must is refused with the cause, never shortened in silence
+//   Promise    a chain that does not end where it must is refused with its cause, never cut short silently
 // ============================================================================
 typedef struct {
     pyprof__array spots;       // uint32_t, innermost first
@@ -5587,15 +5710,15 @@ typedef struct {
 
 typedef struct {
     uint64_t code, instruction, previous;
-    uint64_t local;            // the first local variable, where it lies within what is read anyhow (3.11 and later); else 0
+    uint64_t local;   // the first local variable if it lies within frame_size (3.11 and later), otherwise 0
     unsigned owner;
     int32_t tlbc;
-    int entry;                 // of a C eval loop
+    int entry;                 // it is the first frame of a C eval loop
 } pyprof__raw_frame;
 
-enum { PYPROF__OWNER_THREAD = 0, PYPROF__OWNER_GENERATOR = 1, PYPROF__OWNER_SHIM = 3, PYPROF__AGAIN = 100 };
+enum { PYPROF__OWNER_THREAD = 0, PYPROF__OWNER_GENERATOR = 1, PYPROF__OWNER_SHIM = 3 };
 
-static int pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at, pyprof__raw_frame *frame)
+static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at, pyprof__raw_frame *frame)
 {
     char raw[512];
     int32_t lasti;
@@ -5616,87 +5739,98 @@ static int pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layo
     return 1;
 }
 
-// The frame's place in its code, in code units; INT32_MAX = it has none there, INT64_MAX = unreadable. Free-threaded 3.14 and
-// later give each thread a copy of the bytecode (Python/index_pool.c, co_tlbc): array 0 is the code object's own.
-static int64_t pyprof__frame_instruction(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__raw_frame *frame)
+// The frame's position in its code in code units, or PYPROF__NOWHERE. In free-threaded 3.14 and later each
+// thread has its own copy of the bytecode (Python/index_pool.c, co_tlbc); entry 0 is the code object's own.
+static pyprof__walk_result pyprof__frame_instruction(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__raw_frame *frame,
+                                                     int64_t *instruction)
 {
     uint64_t start = frame->code + layout->code_bytes, table = 0, size = 0;
-    if (layout->instr_form != PYPROF__INSTR_POINTER) return (int64_t)frame->instruction;
+    *instruction = layout->instr_form == PYPROF__INSTR_POINTER ? (int64_t)PYPROF__NOWHERE : (int64_t)frame->instruction;
+    if (layout->instr_form != PYPROF__INSTR_POINTER) return PYPROF__WALK_OK;
     if (frame->tlbc > 0) {
-        if (!pyprof__read(mirror, &table, frame->code + layout->code_tlbc, sizeof table)) return INT64_MAX;
-        if (!table) return INT32_MAX;
-        if (!pyprof__read(mirror, &size, table, sizeof size)) return INT64_MAX;
-        if ((uint64_t)frame->tlbc >= size || size > 1u << 20) return INT32_MAX;
-        if (!pyprof__read(mirror, &start, table + 8 + (uint64_t)frame->tlbc * 8, sizeof start)) return INT64_MAX;
-        if (!start) return INT32_MAX;
+        if (!pyprof__read(mirror, &table, frame->code + layout->code_tlbc, sizeof table)) return PYPROF__WALK_UNREADABLE;
+        if (!table) return PYPROF__WALK_OK;
+        if (!pyprof__read(mirror, &size, table, sizeof size)) return PYPROF__WALK_UNREADABLE;
+        if ((uint64_t)frame->tlbc >= size || size > 1u << 20) return PYPROF__WALK_OK;
+        if (!pyprof__read(mirror, &start, table + 8 + (uint64_t)frame->tlbc * 8, sizeof start)) return PYPROF__WALK_UNREADABLE;
+        if (!start) return PYPROF__WALK_OK;
     }
-    return ((int64_t)frame->instruction - (int64_t)start) / 2;
+    *instruction = ((int64_t)frame->instruction - (int64_t)start) / 2;
+    return PYPROF__WALK_OK;
 }
 
-// A frame whose prologue has not finished (it is still making its cells): the interpreter hides it, so do we
-// (_PyFrame_IsIncomplete in Include/internal/pycore_frame.h). -1 = unreadable
-static int pyprof__frame_is_incomplete(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__raw_frame *frame, int64_t instruction)
+// Is the frame still in its prologue (making its cells)? The interpreter hides such frames, so we do as well
+// (_PyFrame_IsIncomplete in Include/internal/pycore_frame.h).
+static pyprof__walk_result pyprof__frame_is_incomplete(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__raw_frame *frame,
+                                                       int64_t instruction, pyprof__bool *incomplete)
 {
     int32_t traceable = 0;
-    if (layout->code_traceable == PYPROF__NO || frame->owner == PYPROF__OWNER_GENERATOR) return 0;
-    return pyprof__read(mirror, &traceable, frame->code + layout->code_traceable, sizeof traceable) ? instruction < traceable : -1;
+    *incomplete = 0;
+    if (layout->code_traceable == PYPROF__NO || frame->owner == PYPROF__OWNER_GENERATOR) return PYPROF__WALK_OK;
+    if (!pyprof__read(mirror, &traceable, frame->code + layout->code_traceable, sizeof traceable)) return PYPROF__WALK_UNREADABLE;
+    *incomplete = instruction < traceable;
+    return PYPROF__WALK_OK;
 }
 
-static int pyprof__stack_push(pyprof__codes *codes, pyprof__stack *stack, uint32_t spot)
+static pyprof__walk_result pyprof__stack_push(pyprof__codes *codes, pyprof__stack *stack, uint32_t spot)
 {
     uint32_t *item = spot == PYPROF__NONE ? NULL : (uint32_t *)pyprof__push(codes->pool, &stack->spots);
-    if (!item) return PYPROF_CAUSE_MEMORY + 1;
+    if (!item) return PYPROF__WALK_MEMORY;
     *item = spot;
-    return 0;
+    return PYPROF__WALK_OK;
 }
 
-static int pyprof__stack_insert(pyprof__codes *codes, pyprof__stack *stack, size_t place, uint32_t spot)
+static pyprof__walk_result pyprof__stack_insert(pyprof__codes *codes, pyprof__stack *stack, size_t place, uint32_t spot)
 {
-    int cause = pyprof__stack_push(codes, stack, spot);
+    pyprof__walk_result cause = pyprof__stack_push(codes, stack, spot);
     uint32_t *spots = (uint32_t *)stack->spots.data;
     if (cause) return cause;
     memmove(spots + place + 1, spots + place, (stack->spots.count - 1 - place) * sizeof *spots);
     spots[place] = spot;
-    return 0;
+    return PYPROF__WALK_OK;
 }
 
 typedef struct { uint64_t at; pyprof__raw_frame frame; } pyprof__link;
 typedef struct {               // a frame
     uint64_t at, instruction;
-    uint32_t place;            // so many spots lie inside of it
+    uint32_t place;            // the number of spots that lie inside this frame
     int32_t role;
-    int from_c;                // C called it: a C eval loop began with it (up to 3.10 that is not known: any may)
+    // C called it: a C eval loop began with it. Up to 3.10 this is not known, and 1 for every frame.
+    int from_c;
 } pyprof__walked;
 
-// A task of asyncio that may be running, and where the frame of its coroutine lies: within the coroutine. The walk knows the
-// place of the task by that address and by nothing else: the loops, eager tasks and generators around it do not matter.
+// A task of asyncio that may be running, and the address of its coroutine's frame, which lies inside the
+// coroutine. The walk places the task by that address alone: loops, eager tasks and generators around it do
+// not matter.
 typedef struct { uint64_t task, frame; } pyprof__task;
 enum { PYPROF__LOOPS = 16 };
 
-typedef struct {               // what a walk needs and changes
+typedef struct {               // the input and the state of a walk
     pyprof__codes *codes;
     pyprof__mirror *mirror;
     pyprof__stack *stack;
     uint32_t max_depth;
-    uint64_t last_address;     // recursion: the same code object as in the frame before needs no second look
+    uint64_t last_address;     // for recursion: a frame with the same code object needs no second lookup
     uint32_t last_code;
-    int unsure;                // 3.11, 3.12: the first entry frame has still to prove that its eval loop has set it up
+    int unsure;   // 3.11, 3.12: the first entry frame has not yet proved that its eval loop has set it up
     uint64_t below;            // the frame that must lie below that entry frame
     uint64_t root;             // the outermost frame reached
-    pyprof__array *links;      // NULL, or where to note the frames (pyprof__link), leaving their code alone
-    pyprof__array *steps;      // NULL, or where to note the frames (pyprof__walked) of a thread that collects garbage
-    uint64_t gc_frame;         // 3.15: the frame that triggered the collection; 0 = nothing is being collected
-    uint32_t gc_met;           // it was met after so many spots, or links, less one; 0 = it was not
+    // NULL, or the list where the walk notes frames (pyprof__link) without looking at their code.
+    pyprof__array *links;
+    // NULL, or the list where it notes frames (pyprof__walked) of a thread that collects garbage.
+    pyprof__array *steps;
+    uint64_t gc_frame;         // 3.15: the frame that triggered the collection; 0 = no collection
+    uint32_t gc_met;           // 1 + the number of spots, or links, that were noted before it; 0 = not met
     pyprof__task tasks[PYPROF__LOOPS];
     uint32_t task_count;
-    uint32_t task_coro_at, task_name_at;   // offsets in a Task
-    uint32_t task_at;          // links: the task lies outside of so many, 0 = of none
-    uint64_t task, task_named; // it, and its name
+    uint32_t task_coro_at, task_name_at;   // offsets in a Task object
+    uint32_t task_at;          // with links: the task lies outside so many of them, 0 = no task
+    uint64_t task, task_named; // the task, and its name object
     char task_text[PYPROF__TASK_SIZE];
 } pyprof__walk;
 
-// The frame may be gone since it was noted. Is it still what it was, so that what its variable refers to is alive?
-static int pyprof__frame_holds(const pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame, uint64_t local)
+// The frame may be gone since it was noted. Is it unchanged, so that the object in its variable is alive?
+static pyprof__bool pyprof__frame_holds(const pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame, uint64_t local)
 {
     const pyprof__layout *layout = walk->codes->layout;
     const pyprof__source *source = walk->mirror->source;
@@ -5706,38 +5840,41 @@ static int pyprof__frame_holds(const pyprof__walk *walk, uint64_t at, const pypr
         && pyprof__copy(source, &now, at + layout->frame_locals, sizeof now) && now == local;
 }
 
-// <import NAME>, outside of the frame of importlib's function that loads the module NAME.
-static int pyprof__walk_import(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
+// Pushes <import NAME>, outside the frame of importlib's function that loads the module NAME.
+static pyprof__walk_result pyprof__walk_import(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
 {
     uint64_t local = frame->local;
     uint32_t code;
     if (!local && !walk->links) local = pyprof__read_pointer(walk->mirror, at + walk->codes->layout->frame_locals);
     code = pyprof__import_find(walk->codes, walk->mirror, local & ~(uint64_t)3);   // 3.14 tags it
-    if (walk->links && local && !pyprof__frame_holds(walk, at, frame, local)) return PYPROF_CAUSE_MOVED + 1;
+    if (walk->links && local && !pyprof__frame_holds(walk, at, frame, local)) return PYPROF__WALK_MOVED;
     return pyprof__stack_push(walk->codes, walk->stack, code == PYPROF__NONE ? PYPROF__NONE : pyprof__spot_find(walk->codes, code, 0));
 }
 
-static int pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
+// Pushes the spot of one frame, and notes the frame in steps if wanted.
+static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
 {
     const pyprof__layout *layout = walk->codes->layout;
     pyprof__walked *step;
     int64_t instruction;
     int32_t role;
-    int incomplete, cause = 0;
+    pyprof__bool incomplete;
+    pyprof__walk_result cause = PYPROF__WALK_OK;
     if (frame->code != walk->last_address) {
         cause = pyprof__code_find(walk->codes, walk->mirror, frame->code, &walk->last_code);
         walk->last_address = cause ? 0 : frame->code;
     }
     if (cause) return cause;
-    instruction = pyprof__frame_instruction(walk->mirror, layout, frame);
-    incomplete = instruction == INT64_MAX ? -1 : pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction);
-    if (incomplete < 0) return PYPROF_CAUSE_UNREADABLE + 1;
-    if (incomplete)   // it cannot have called anybody yet, unless to collect garbage
-        return walk->links && walk->stack->spots.count ? PYPROF_CAUSE_CHAIN + 1 : 0;
+    cause = pyprof__frame_instruction(walk->mirror, layout, frame, &instruction);
+    if (!cause) cause = pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction, &incomplete);
+    if (cause) return cause;
+    // It cannot have called a function yet, but its allocation may have triggered a collection.
+    if (incomplete)
+        return walk->links && walk->stack->spots.count ? PYPROF__WALK_CHAIN : PYPROF__WALK_OK;
     role = PYPROF__AT(const pyprof__code, walk->codes->codes, walk->last_code).role;
     if (walk->steps) {
         step = (pyprof__walked *)pyprof__push(walk->codes->pool, walk->steps);
-        if (!step) return PYPROF_CAUSE_MEMORY + 1;
+        if (!step) return PYPROF__WALK_MEMORY;
         step->at = at;
         step->instruction = frame->instruction;
         step->place = (uint32_t)walk->stack->spots.count;
@@ -5748,23 +5885,25 @@ static int pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw
     return cause || role != PYPROF__ROLE_IMPORT ? cause : pyprof__walk_import(walk, at, frame);
 }
 
-static int pyprof__walk_note(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
+static pyprof__walk_result pyprof__walk_note(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
 {
     pyprof__link *link = (pyprof__link *)pyprof__push(walk->codes->pool, walk->links);
-    if (!link) return PYPROF_CAUSE_MEMORY + 1;
+    if (!link) return PYPROF__WALK_MEMORY;
     link->at = at;
     link->frame = *frame;
-    if (!frame->local && pyprof__is_importer(walk->codes, frame->code))   // up to 3.10
+    // Up to 3.10 the frame object holds no locals within frame_size.
+    if (!frame->local && pyprof__is_importer(walk->codes, frame->code))
         link->frame.local = pyprof__read_pointer(walk->mirror, at + walk->codes->layout->frame_locals);
-    return 0;
+    return PYPROF__WALK_OK;
 }
 
-static void pyprof__walk_meet(pyprof__walk *walk)   // the frame that triggered the collection
+static void pyprof__walk_meet(pyprof__walk *walk)   // this is the frame that triggered the collection
 {
     walk->gc_met = (uint32_t)(walk->links ? walk->links->count : walk->stack->spots.count) + 1;
 }
 
-static void pyprof__walk_shim(pyprof__walk *walk)   // a C eval loop's own frame: the loop began with the one noted last
+// The frame of a C eval loop itself: the loop began with the frame noted last.
+static void pyprof__walk_shim(pyprof__walk *walk)
 {
     pyprof__array *steps = walk->links ? walk->links : walk->steps;
     if (!steps || !steps->count) return;
@@ -5783,21 +5922,22 @@ static void pyprof__walk_begin(pyprof__walk *walk)
     if (walk->steps) walk->steps->count = 0;
 }
 
-// Behind (outside of) a frame: is it that of a task's coroutine? What cannot be told is left out.
-static int pyprof__walk_task(pyprof__walk *walk, uint64_t at)
+// Pushes the task's name behind (outside) the frame of its coroutine. A name that cannot be read is left out.
+static pyprof__walk_result pyprof__walk_task(pyprof__walk *walk, uint64_t at)
 {
     uint32_t i;
     for (i = 0; i < walk->task_count && walk->tasks[i].frame != at; i++) {}
-    if (i == walk->task_count || walk->task_at) return 0;
+    if (i == walk->task_count || walk->task_at) return PYPROF__WALK_OK;
     walk->task = walk->tasks[i].task;
     walk->task_named = pyprof__read_pointer(walk->mirror, walk->task + walk->task_name_at);
-    if (!pyprof__task_name(walk->codes, walk->mirror, walk->task_named, walk->task_text)) return 0;
+    if (!pyprof__task_name(walk->codes, walk->mirror, walk->task_named, walk->task_text)) return PYPROF__WALK_OK;
     if (!walk->links) return pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
     walk->task_at = (uint32_t)walk->links->count;
-    return 0;
+    return PYPROF__WALK_OK;
 }
 
-// A coroutine, or what leads to one: it is then awaited through the first member of an object (Objects/genobject.c). 0 = neither.
+// The coroutine itself, or the coroutine that this object wraps in its first member (Objects/genobject.c).
+// 0 = neither.
 static uint64_t pyprof__await_coroutine(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
 {
     static const char *const names[] = { "coroutine", "generator", "async_generator", "coroutine_wrapper", "async_generator_asend",
@@ -5810,9 +5950,9 @@ static uint64_t pyprof__await_coroutine(pyprof__codes *codes, pyprof__mirror *mi
     return i < 3 ? object : pyprof__read_pointer(mirror, object + codes->layout->object_type + 8);
 }
 
-// What a task that does not run waits for: its name and the frames of the coroutines, the outermost first, each of which awaits
-// the next. 0 = they stand in stack, else a pyprof_cause + 1.
-static int pyprof__await_chain(pyprof__walk *walk, const pyprof__asyncio *asyncio, uint64_t task)
+// Pushes what a suspended task waits for: its name, then the frames of its coroutines. The outermost comes
+// first; each awaits the next.
+static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof__asyncio *asyncio, uint64_t task)
 {
     const pyprof__layout *layout = walk->codes->layout;
     uint64_t coroutine = pyprof__read_pointer(walk->mirror, task + asyncio->task_coro), top;
@@ -5820,102 +5960,108 @@ static int pyprof__await_chain(pyprof__walk *walk, const pyprof__asyncio *asynci
     int64_t instruction;
     unsigned char state = 0;
     uint32_t code, depth;
-    int cause;
+    pyprof__walk_result cause;
     if (!pyprof__task_name(walk->codes, walk->mirror, pyprof__read_pointer(walk->mirror, task + asyncio->task_name), walk->task_text))
-        return PYPROF_CAUSE_NAME + 1;
+        return PYPROF__WALK_NAME;
     cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
     for (depth = 0; cause == 0 && depth < walk->max_depth; depth++) {
         coroutine = pyprof__await_coroutine(walk->codes, walk->mirror, coroutine);
         if (!coroutine) break;
-        if (!pyprof__read(walk->mirror, &state, coroutine + layout->gen_state, 1)) return PYPROF_CAUSE_UNREADABLE + 1;
-        if (!pyprof__frame_read(walk->mirror, layout, coroutine + layout->gen_frame, &frame)) return PYPROF_CAUSE_UNREADABLE + 1;
-        if (frame.owner != PYPROF__OWNER_GENERATOR || frame.previous) return PYPROF_CAUSE_MOVED + 1;   // it is over, or it runs
+        if (!pyprof__read(walk->mirror, &state, coroutine + layout->gen_state, 1)) return PYPROF__WALK_UNREADABLE;
+        if (!pyprof__frame_read(walk->mirror, layout, coroutine + layout->gen_frame, &frame)) return PYPROF__WALK_UNREADABLE;
+        // It has ended, or it runs.
+        if (frame.owner != PYPROF__OWNER_GENERATOR || frame.previous) return PYPROF__WALK_MOVED;
         cause = pyprof__code_find(walk->codes, walk->mirror, frame.code, &code);
         if (cause) return cause;
-        instruction = pyprof__frame_instruction(walk->mirror, layout, &frame);
-        if (instruction == INT64_MAX) return PYPROF_CAUSE_UNREADABLE + 1;
+        cause = pyprof__frame_instruction(walk->mirror, layout, &frame, &instruction);
+        if (cause) return cause;
         cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, code, instruction));
         if (state != layout->gen_awaits) break;
         top = pyprof__read_pointer(walk->mirror, coroutine + layout->gen_frame + layout->frame_stack);
-        if (top % 8 || top - coroutine > 1u << 16) return PYPROF_CAUSE_CHAIN + 1;   // its values lie in the coroutine, behind the frame
+        // Its values lie inside the coroutine, behind the frame.
+        if (top % 8 || top - coroutine > 1u << 16) return PYPROF__WALK_CHAIN;
         coroutine = pyprof__read_pointer(walk->mirror, top - layout->awaited) & ~(uint64_t)3;
     }
     return cause;
 }
 
-// Walks from the innermost frame to the root. base: where the chain must end (3.15), 0 = at NULL.
-// 0 = whole, PYPROF__AGAIN = too many new code objects for one window, else a pyprof_cause + 1.
-static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
+// Walks from the innermost frame to the root. base: the address at which the chain must end (3.15), 0 = NULL.
+static pyprof__walk_result pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
 {
     const pyprof__layout *layout = walk->codes->layout;
     pyprof__raw_frame frame = { 0, 0, 0, 0, 0, 0, 0 };
-    uint64_t mark = 0;     // Brent's cycle finding: torn chains of recycled frames bite their own tails
+    uint64_t mark = 0;   // Brent's cycle detection: a torn chain of recycled frames can lead back into itself
     uint32_t steps = 0, next_mark = 16;
-    int cause;
+    pyprof__walk_result cause;
     walk->last_address = 0;
     for (; at != base; at = frame.previous) {
         if (at == walk->gc_frame) pyprof__walk_meet(walk);
-        if (at == 0 || at % 8 || at == mark || steps++ > walk->max_depth * 4 + 64) return PYPROF_CAUSE_CHAIN + 1;
+        if (at == 0 || at % 8 || at == mark || steps++ > walk->max_depth * 4 + 64) return PYPROF__WALK_CHAIN;
         if (steps == next_mark) { mark = at; next_mark *= 2; }
         if (walk->stack->spots.count >= walk->max_depth || (walk->links && walk->links->count >= walk->max_depth)) {
             walk->stack->truncated = 1;
             return pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_TRUNCATED);
         }
-        if (!pyprof__frame_read(walk->mirror, layout, at, &frame)) return PYPROF_CAUSE_UNREADABLE + 1;
-        if (frame.previous == at) return PYPROF_CAUSE_CHAIN + 1;
+        if (!pyprof__frame_read(walk->mirror, layout, at, &frame)) return PYPROF__WALK_UNREADABLE;
+        if (frame.previous == at) return PYPROF__WALK_CHAIN;
         if (walk->unsure && frame.entry) {
-            if (frame.previous != walk->below) return PYPROF_CAUSE_CHAIN + 1;
+            if (frame.previous != walk->below) return PYPROF__WALK_CHAIN;
             walk->unsure = 0;
         }
         walk->root = at;
         if (frame.owner >= PYPROF__OWNER_SHIM) {
-            if (frame.owner > 8) return PYPROF_CAUSE_CHAIN + 1;
+            if (frame.owner > 8) return PYPROF__WALK_CHAIN;
             pyprof__walk_shim(walk);
             continue;
         }
         if (frame.code == 0) {   // the innermost frame, just being popped
-            if (walk->stack->spots.count || (walk->links && walk->links->count)) return PYPROF_CAUSE_CHAIN + 1;
+            if (walk->stack->spots.count || (walk->links && walk->links->count)) return PYPROF__WALK_CHAIN;
             continue;
         }
         cause = walk->links ? pyprof__walk_note(walk, at, &frame) : pyprof__walk_frame(walk, at, &frame);
         if (cause == 0 && walk->task_count) cause = pyprof__walk_task(walk, at);
         if (cause) return cause;
-        if (walk->codes->decoded >= PYPROF__MAX_DECODED) return PYPROF__AGAIN;
+        if (walk->codes->decoded >= PYPROF__MAX_DECODED) return PYPROF__WALK_AGAIN;
     }
     if (base && base == walk->gc_frame) pyprof__walk_meet(walk);
-    // From 3.11 on only a frame that a C eval loop began with can be the outermost one: a generator's may have been cut off.
-    return layout->frame_owner != PYPROF__NO && walk->root && !frame.entry ? PYPROF_CAUSE_CHAIN + 1 : 0;
+    // From 3.11 on only the first frame of a C eval loop can be the outermost one: the chain of a generator's
+    // frame may have been cut.
+    return layout->frame_owner != PYPROF__NO && walk->root && !frame.entry ? PYPROF__WALK_CHAIN : PYPROF__WALK_OK;
 }
 
-static int pyprof__walk_below(pyprof__walk *walk, uint64_t at, uint64_t base)   // from a frame to the root
+// Starts again from this frame.
+static pyprof__walk_result pyprof__walk_below(pyprof__walk *walk, uint64_t at, uint64_t base)
 {
     pyprof__walk_begin(walk);
-    return at ? pyprof__walk_chain(walk, at, base) : 0;
+    return at ? pyprof__walk_chain(walk, at, base) : PYPROF__WALK_OK;
 }
 
-// Walks a whole thread. Where tstate points to a _PyCFrame on the C stack (3.11, 3.12), a C eval loop that was stopped
-// while it starts has linked its own but not yet filled in current_frame (_PyEval_EvalFrameDefault in Python/ceval.c):
-// what stands there is left over from an earlier call. The loop's entry frame tells: it must lie on the frame that the
-// loop below was running; else that one is the innermost.
-static int pyprof__walk_from(pyprof__walk *walk, uint64_t thread, uint64_t base)
+// Walks a whole thread. In 3.11 and 3.12 tstate points to a _PyCFrame on the C stack. A C eval loop that was
+// stopped while it starts has linked its own _PyCFrame, but has not filled in current_frame
+// (_PyEval_EvalFrameDefault in Python/ceval.c): that field still holds a value of an earlier call. The loop's
+// entry frame tells: below it must be the frame that the loop below was running. Otherwise that frame is the
+// innermost one.
+static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread, uint64_t base)
 {
     const pyprof__layout *layout = walk->codes->layout;
     uint64_t at, loop = 0, chain = 0;
-    int cause;
+    pyprof__walk_result cause;
     walk->below = 0;
     pyprof__walk_begin(walk);
-    if (!pyprof__read(walk->mirror, &at, thread + layout->thread_frame, sizeof at)) return PYPROF_CAUSE_UNREADABLE + 1;
+    if (!pyprof__read(walk->mirror, &at, thread + layout->thread_frame, sizeof at)) return PYPROF__WALK_UNREADABLE;
     if (layout->cframe_current != PYPROF__NO && at) {
         chain = at;
-        if (!pyprof__read(walk->mirror, &loop, at + layout->cframe_previous, sizeof loop)) return PYPROF_CAUSE_UNREADABLE + 1;
-        if (!pyprof__read(walk->mirror, &at, at + layout->cframe_current, sizeof at)) return PYPROF_CAUSE_UNREADABLE + 1;
-        if (loop && !pyprof__read(walk->mirror, &walk->below, loop + layout->cframe_current, sizeof walk->below)) return PYPROF_CAUSE_UNREADABLE + 1;
+        if (!pyprof__read(walk->mirror, &loop, at + layout->cframe_previous, sizeof loop)) return PYPROF__WALK_UNREADABLE;
+        if (!pyprof__read(walk->mirror, &at, at + layout->cframe_current, sizeof at)) return PYPROF__WALK_UNREADABLE;
+        if (loop && !pyprof__read(walk->mirror, &walk->below, loop + layout->cframe_current, sizeof walk->below)) return PYPROF__WALK_UNREADABLE;
         walk->unsure = loop != 0;
     }
-    if (chain && (walk->unsure ? loop : at) == 0 && chain - thread > 4096) return PYPROF_CAUSE_CHAIN + 1;
-    cause = at == 0 && !walk->unsure ? 0 : pyprof__walk_chain(walk, at, base);   // at 0: attached, but no Python code runs
-    if (!walk->unsure || cause == PYPROF__AGAIN || walk->stack->truncated) return cause;
-    if (!walk->below || walk->links) return PYPROF_CAUSE_CHAIN + 1;   // its first loop is about to begin, or it runs: try again
+    if (chain && (walk->unsure ? loop : at) == 0 && chain - thread > 4096) return PYPROF__WALK_CHAIN;
+    // At 0: the thread is attached, but runs no Python code.
+    cause = at == 0 && !walk->unsure ? PYPROF__WALK_OK : pyprof__walk_chain(walk, at, base);
+    if (!walk->unsure || cause == PYPROF__WALK_AGAIN || walk->stack->truncated) return cause;
+    // Its first loop is about to begin, or it runs: try again.
+    if (!walk->below || walk->links) return PYPROF__WALK_CHAIN;
     return pyprof__walk_below(walk, walk->below, base);
 }
 
@@ -5952,8 +6098,8 @@ typedef struct {               // one thread state, known from one sweep to the 
     int started;               // it has ids of its own
     int holder, shared_tid;    // holds its GIL; another thread state bears the same native id
     int clocked;               // clock_ns is of this window
-    int fresh, pending, unfrozen, waiting,
-        cause;   // of this sweep; fresh: its clock was not read yet; cause: 0 = stack is good, else a pyprof_cause + 1
+    int fresh, pending, unfrozen, waiting;   // of this sweep; fresh: its clock was not read yet
+    pyprof__walk_result cause; // of this sweep: PYPROF__WALK_OK = stack is good
     uint64_t root, trial_root; // the outermost frame: as proven, of the last walk
     uint64_t other_root;       // one seen lately that is not the proven one, and how often in a row
     uint32_t other_seen, vote_tick;
@@ -6274,7 +6420,7 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
         thread->last_cpu_ns = thread->cpu_ns ? thread->cpu_ns : pyprof__clock_of_another(list, native);
         thread->fresh = thread->pending = 1;
         thread->unfrozen = thread->waiting = thread->later = 0;
-        thread->cause = PYPROF_CAUSE_MOVED + 1;
+        thread->cause = PYPROF__WALK_MOVED;
     }
     thread->tick = list->tick;
     return 1;
@@ -6677,18 +6823,17 @@ static uint32_t pyprof__collection_inside(const pyprof__collection *collection)
     return (uint32_t)first;
 }
 
-// Puts <GC> where a walk that is done says; *collecting = it is in the stack, or -1 = that thread cannot be the one. 0 = done,
-// else a pyprof_cause + 1.
-static int pyprof__collection_place(pyprof__collection *collection, pyprof__walk *walk, int *collecting)
+// Puts <GC> where a walk that is done says; *collecting = it is in the stack, or -1 = that thread cannot be the one.
+static pyprof__walk_result pyprof__collection_place(pyprof__collection *collection, pyprof__walk *walk, int *collecting)
 {
     size_t place = walk->gc_met ? walk->gc_met - 1 : walk->stack->spots.count;
     *collecting = 0;
     if (collection) {
         collection->first = pyprof__collection_inside(collection);
-        if (collection->first == PYPROF__NONE) { *collecting = -1; return 0; }
+        if (collection->first == PYPROF__NONE) { *collecting = -1; return PYPROF__WALK_OK; }
         if (collection->first < collection->steps.count) place = PYPROF__AT(pyprof__walked, collection->steps, collection->first).place;
-    } else if (!walk->gc_met) return 0;
-    if (walk->stack->truncated && place >= walk->stack->spots.count) return 0;
+    } else if (!walk->gc_met) return PYPROF__WALK_OK;
+    if (walk->stack->truncated && place >= walk->stack->spots.count) return PYPROF__WALK_OK;
     *collecting = 1;
     return pyprof__stack_insert(walk->codes, walk->stack, place, PYPROF__SPOT_GC);
 }
@@ -7288,11 +7433,13 @@ static uint64_t pyprof__calling_frame(const pyprof__calling *calling, uint64_t a
 {
     const pyprof__layout *layout = calling->codes->layout;
     pyprof__raw_frame frame;
+    int64_t instruction;
     int steps;
     for (steps = 0; at && at % 8 == 0 && steps < 4; steps++, at = frame.previous) {
         if (!pyprof__frame_read(calling->mirror, layout, at, &frame)) return 0;
         if (frame.code != calling->code->key.address) continue;
-        if (pyprof__frame_instruction(calling->mirror, layout, &frame) == spot->instruction) return at;
+        if (pyprof__frame_instruction(calling->mirror, layout, &frame, &instruction) == PYPROF__WALK_OK && instruction == spot->instruction)
+            return at;
     }
     return 0;
 }
@@ -8468,7 +8615,7 @@ static void pyprof__window_sort(pyprof__sweeper *sweeper)
         if (thread->fresh) thread->waiting = thread->cpu_ns == thread->last_cpu_ns;
         thread->fresh = 0;
         thread->pending = !pyprof__is_unchanged(sweeper, thread);
-        if (!thread->pending) thread->cause = 0;
+        if (!thread->pending) thread->cause = PYPROF__WALK_OK;
     }
 }
 
@@ -8511,8 +8658,8 @@ static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
         thread->codes_from = thread->codes_to = 0;
         thread->later |= walked >= PYPROF__AT_ONCE;
         if (thread->later) continue;
-        if (!thread->clocked || sweeper->codes.decoded >= PYPROF__MAX_DECODED) thread->cause = PYPROF__AGAIN;
-        else if (pyprof__runs_elsewhere(sweeper, thread)) thread->cause = PYPROF_CAUSE_MOVED + 1;
+        if (!thread->clocked || sweeper->codes.decoded >= PYPROF__MAX_DECODED) thread->cause = PYPROF__WALK_AGAIN;
+        else if (pyprof__runs_elsewhere(sweeper, thread)) thread->cause = PYPROF__WALK_MOVED;
         else {
             pyprof__walk_thread(sweeper, thread, thread->slot);
             walked++;
@@ -8528,9 +8675,9 @@ static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
         if (still && thread->cause == 0) pyprof__accept(sweeper, thread, 0);
         else {
             outcome.remaining++;
-            outcome.again |= still && thread->cause == PYPROF__AGAIN;
-            outcome.halfway |= still && thread->cause != PYPROF__AGAIN;
-            if (!still && thread->cause == 0) thread->cause = PYPROF_CAUSE_MOVED + 1;
+            outcome.again |= still && thread->cause == PYPROF__WALK_AGAIN;
+            outcome.halfway |= still && thread->cause != PYPROF__WALK_AGAIN;
+            if (!still && thread->cause == 0) thread->cause = PYPROF__WALK_MOVED;
         }
     }
     return outcome;
@@ -8799,13 +8946,15 @@ static int pyprof__task_held(pyprof__sweeper *sweeper, const pyprof__walk *walk,
         && pyprof__twins_agree(mirror, walk->task_named, layout->str_compact + strlen(walk->task_text), 0);
 }
 
-// The codes of frames that held. 0 = a stack, else a pyprof_cause + 1.
-static int pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__array *links, pyprof__collection *collection,
-                                 pyprof__thread *thread)
+// The codes of frames that held.
+static pyprof__walk_result pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__array *links,
+                                                 pyprof__collection *collection, pyprof__thread *thread)
 {
     size_t i;
     uint32_t met = walk->gc_met;   // counted in links
-    int cause = 0, truncated = walk->stack->truncated;
+    int truncated = walk->stack->truncated;
+    pyprof__walk_result cause = PYPROF__WALK_OK;
+    int64_t instruction;
     walk->gc_met = 0;
     walk->stack->spots.count = 0;
     walk->last_address = 0;
@@ -8815,8 +8964,10 @@ static int pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk, c
         const pyprof__raw_frame *frame = &link->frame;
         if (met == i + 1) walk->gc_met = (uint32_t)walk->stack->spots.count + 1;
         cause = pyprof__walk_frame(walk, link->at, frame);
-        if (cause == 0 && walk->codes->layout->code_units != PYPROF__NO && pyprof__frame_instruction(walk->mirror, walk->codes->layout, frame)
-            > (int64_t)PYPROF__AT(pyprof__code, walk->codes->codes, walk->last_code).key.units) cause = PYPROF_CAUSE_CHAIN + 1;
+        if (cause == 0 && walk->codes->layout->code_units != PYPROF__NO
+            && (pyprof__frame_instruction(walk->mirror, walk->codes->layout, frame, &instruction) != PYPROF__WALK_OK
+                || instruction > (int64_t)PYPROF__AT(pyprof__code, walk->codes->codes, walk->last_code).key.units))
+            cause = PYPROF__WALK_CHAIN;
         if (cause == 0 && i + 1 == walk->task_at)
             cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
     }
@@ -8847,8 +8998,8 @@ static int pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
     return good;
 }
 
-// One try to read a thread that runs. 0 = trial is its stack, else a pyprof_cause + 1.
-static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, int tasks)
+// One try to read a thread that runs. PYPROF__WALK_OK = trial is its stack.
+static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, int tasks)
 {
     size_t codes = sweeper->codes.codes.count;
     pyprof__collection *collection;
@@ -8857,7 +9008,8 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
     char before[PYPROF__GC_SIZE], after[PYPROF__GC_SIZE];
     uint64_t gc_from;
     size_t aside, gc_size;
-    int cause, held;
+    pyprof__walk_result cause;
+    int held;
     memset(&walk, 0, sizeof walk);
     walk.codes = &sweeper->codes;
     walk.mirror = &sweeper->mirror;
@@ -8885,14 +9037,14 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
         sweeper->doubtful = sweeper->links;
         sweeper->links = swap;
     }
-    if (!held) return cause ? cause : PYPROF_CAUSE_MOVED + 1;
+    if (!held) return cause ? cause : PYPROF__WALK_MOVED;
     thread->trial_root = walk.root;
     sweeper->codes.decoded = 0;
     pyprof__prefetch_alone(sweeper, slot);
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
     cause = pyprof__links_resolve(sweeper, &walk, &sweeper->links, collection, thread);
-    if (cause == 0 && !pyprof__root_is_known(thread, sweeper->list.tick)) cause = PYPROF_CAUSE_CHAIN + 1;
-    return pyprof__codes_confirm(sweeper, codes) || cause ? cause : PYPROF_CAUSE_CODE + 1;
+    if (cause == 0 && !pyprof__root_is_known(thread, sweeper->list.tick)) cause = PYPROF__WALK_CHAIN;
+    return pyprof__codes_confirm(sweeper, codes) || cause ? cause : PYPROF__WALK_CODE;
 }
 
 // Reads a thread that runs until nothing that says what its stack is has changed while it was read twice.
@@ -8901,7 +9053,7 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
     int attempt;
     sweeper->twin_count = thread->twins.count;   // what was read last time
     if (thread->twins.count) memcpy(sweeper->twins, thread->twins.data, thread->twins.count * sizeof *sweeper->twins);
-    thread->cause = PYPROF_CAUSE_MOVED + 1;
+    thread->cause = PYPROF__WALK_MOVED;
     sweeper->doubtful.count = 0;
     for (attempt = 0; attempt < PYPROF__TRIES && thread->cause; attempt++) {
         thread->cause = pyprof__converge_once(sweeper, thread, slot, attempt < PYPROF__TRIES / 2);   // the rest of the stack is worth more
@@ -9403,7 +9555,8 @@ static void pyprof__cold_turns(pyprof__sweeper *sweeper)
         if (!pyprof__thread_push(list, thread)) return;
         thread->tick = list->tick;
         thread->last_cpu_ns = thread->cpu_ns;
-        thread->fresh = thread->pending = thread->unfrozen = thread->cause = 0;
+        thread->fresh = thread->pending = thread->unfrozen = 0;
+        thread->cause = PYPROF__WALK_OK;
         thread->waiting = 1;
     }
 }
@@ -9584,7 +9737,8 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
 {
     const pyprof__runtime *runtime = &sweeper->runtime;
     char version[32];
-    int attempt, listed = 0, cause = 0, walked = 0;
+    int attempt, listed = 0, walked = 0;
+    pyprof__walk_result cause = PYPROF__WALK_OK;
     size_t i;
     *proven = 0;
     for (attempt = 0; attempt < attempts && !*proven; attempt++) {
@@ -9604,7 +9758,7 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
             if (thread->cause == 0 && thread->trial_root == 0) continue;   // it runs no Python code: proves nothing
             walked++;
             cause = thread->cause;
-            *proven = cause == 0 || cause == PYPROF__AGAIN;
+            *proven = cause == 0 || cause == PYPROF__WALK_AGAIN;
         }
         if (!walked && attempt >= attempts / 16) return PYPROF_OK;   // no Python code runs on any thread
     }
@@ -9613,8 +9767,8 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
     pyprof__version_text(runtime->version, version, sizeof version);
     return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "CPython %s%s (_PyRuntime %s) does not keep its data where pyprof expects: %s", version,
                         runtime->free_threaded ? " free-threaded" : "", runtime->where,
-                        !listed ? "the list of threads makes no sense" : cause == PYPROF_CAUSE_CODE + 1 ? "a frame has no code object"
-                        : cause == PYPROF_CAUSE_NAME + 1 ? "names cannot be read" : "the chain of frames makes no sense");
+                        !listed ? "the list of threads makes no sense" : cause == PYPROF__WALK_CODE ? "a frame has no code object"
+                        : cause == PYPROF__WALK_NAME ? "names cannot be read" : "the chain of frames makes no sense");
 }
 
 // ============================================================================
@@ -9833,7 +9987,7 @@ static void pyprof__pulse_begin(void)
     PYPROF__SET(pyprof__pulse, page);
 }
 
-static inline int pyprof__is_bare_child(void)
+static inline pyprof__bool pyprof__is_bare_child(void)
 {
     const uint32_t *page = PYPROF__GET(pyprof__pulse);
     return page && !PYPROF__GET(*page);
@@ -9983,7 +10137,7 @@ static void pyprof__shard_put(pyprof__shard *shard, const pyprof__entry *entry) 
 
 static size_t pyprof__shard_bytes(uint32_t capacity) { return ((size_t)capacity * sizeof(pyprof__entry) + 4095) & ~(size_t)4095; }
 
-static int pyprof__set_aside(const pyprof__entry *entries, size_t size)   // under its lock
+static pyprof__bool pyprof__set_aside(const pyprof__entry *entries, size_t size)   // under its lock
 {
     if (size > pyprof__aside.size) {
         pyprof__pages_free(pyprof__aside.entries, pyprof__aside.size);
@@ -10006,7 +10160,7 @@ static void pyprof__shard_refill(pyprof__shard *shard, uint32_t count)   // with
 // By a half, when 77 % are used: 31 bytes a block at most. The first steps differ from shard to shard, so that they never
 // grow together. A shard's pages are kept: new ones would cost more than all the rest.
 __attribute__((noinline))
-static int pyprof__shard_grow(pyprof__shard *shard)
+static pyprof__bool pyprof__shard_grow(pyprof__shard *shard)
 {
     uint32_t number = (uint32_t)(shard - pyprof__shards), before = shard->capacity;
     size_t bytes, had = pyprof__shard_bytes(before);
@@ -10035,7 +10189,7 @@ static int pyprof__shard_grow(pyprof__shard *shard)
 
 // Enters the waiting blocks, all at once: each is a cache miss, but the CPU waits for many together. 0 = no room.
 __attribute__((noinline))
-static int pyprof__shard_settle(pyprof__shard *shard)
+static pyprof__bool pyprof__shard_settle(pyprof__shard *shard)
 {
     uint32_t i;
     uint64_t count = (uint64_t)shard->count + shard->waiting;
@@ -10312,7 +10466,7 @@ static uint32_t pyprof__segment_first(uint32_t site)
     return site < PYPROF__SITES_LEAST ? 0 : 0x80000000u >> __builtin_clz(site);
 }
 
-static int pyprof__segment_is_there(uint32_t site)
+static pyprof__bool pyprof__segment_is_there(uint32_t site)
 {
     return __atomic_load_n(&pyprof__segment_of(site)->sites, __ATOMIC_ACQUIRE) != NULL;
 }
@@ -10338,7 +10492,7 @@ static void pyprof__segment_fill(pyprof__segment *segment, pyprof__site *sites, 
 
 // Is there such a site, or can its segment be had? The system refuses that once: then no more sites are made.
 __attribute__((noinline))
-static int pyprof__segment_new(uint32_t site)
+static pyprof__bool pyprof__segment_new(uint32_t site)
 {
     pyprof__segment *segment = pyprof__segment_of(site);
     uint32_t first = pyprof__segment_first(site), count = first ? first : (uint32_t)PYPROF__SITES_LEAST;
@@ -10522,10 +10676,11 @@ static uint64_t pyprof__own_state(int domain)   // of its thread state; 0 = none
     return (uint64_t)(uintptr_t)state;
 }
 
-static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)   // in code units; INT32_MIN = the frame is not complete yet
+static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)   // in code units, or NOWHERE, or HIDDEN
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     pyprof__raw_frame frame;
+    pyprof__bool incomplete;
     int64_t instruction;
     memset(&frame, 0, sizeof frame);
     frame.code = code;
@@ -10536,9 +10691,10 @@ static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)
     }
     if (layout->frame_owner != PYPROF__NO) frame.owner = *(const unsigned char *)(uintptr_t)(at + layout->frame_owner);
     if (layout->frame_tlbc != PYPROF__NO) frame.tlbc = (int32_t)pyprof__at32(at + layout->frame_tlbc);
-    instruction = pyprof__frame_instruction(&pyprof__heap.mirror, layout, &frame);
-    if (pyprof__frame_is_incomplete(&pyprof__heap.mirror, layout, &frame, instruction) > 0) return INT32_MIN;
-    return instruction < -1 || instruction > INT32_MAX ? INT32_MAX : (int32_t)instruction;
+    if (pyprof__frame_instruction(&pyprof__heap.mirror, layout, &frame, &instruction) != PYPROF__WALK_OK) return PYPROF__NOWHERE;
+    if (pyprof__frame_is_incomplete(&pyprof__heap.mirror, layout, &frame, instruction, &incomplete) == PYPROF__WALK_OK && incomplete)
+        return PYPROF__HIDDEN;
+    return instruction < -1 || instruction > INT32_MAX ? PYPROF__NOWHERE : (int32_t)instruction;
 }
 
 // What tells the name in an importer's first local variable from others: a str's hash (it is a key of sys.modules).
@@ -10581,7 +10737,7 @@ static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, ui
     *name = 0;
     if (memo->instruction == raw && memo->code == code && memo->parent == parent) return memo->site;
     instruction = pyprof__own_instruction(at, code, raw);
-    if (instruction == INT32_MIN) return parent;
+    if (instruction == PYPROF__HIDDEN) return parent;
     id = pyprof__heap_code(self, code);
     if (id != PYPROF__NONE && id == PYPROF__GET(pyprof__heap.importer)) parent = pyprof__import_site(self, parent, at, name);
     site = id == PYPROF__NONE ? PYPROF__NONE : pyprof__site_find(parent, id, instruction, self->life);
@@ -10600,7 +10756,7 @@ static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, ui
 typedef struct { uint32_t fresh, top, left; int run; } pyprof__overlap;   // left: entries of the chain, from the root, that may match yet
 
 // The run is given up: as many of its frames as there is room for become fresh ones. 0 = some found none
-static int pyprof__overlap_break(pyprof__allocating *self, pyprof__overlap *o, uint32_t most)
+static pyprof__bool pyprof__overlap_break(pyprof__allocating *self, pyprof__overlap *o, uint32_t most)
 {
     uint32_t i;
     for (i = o->top; o->run && i > o->left && o->fresh < most; i--, o->fresh++) {
@@ -10613,7 +10769,7 @@ static int pyprof__overlap_break(pyprof__allocating *self, pyprof__overlap *o, u
     return i == o->left;
 }
 
-static int pyprof__overlap_find(const pyprof__allocating *self, pyprof__overlap *o, uint64_t frame)   // is it close by in the chain?
+static pyprof__bool pyprof__overlap_find(const pyprof__allocating *self, pyprof__overlap *o, uint64_t frame)   // is it close by in the chain?
 {
     uint32_t i = o->left, least = i > 16 ? i - 16 : 0;
     while (i > least && self->chain.frame[i - 1] != frame) i--;
@@ -10622,7 +10778,7 @@ static int pyprof__overlap_find(const pyprof__allocating *self, pyprof__overlap 
     return 1;
 }
 
-static int pyprof__is_shim(uint64_t frame, uint32_t owner)   // a frame of C's own
+static pyprof__bool pyprof__is_shim(uint64_t frame, uint32_t owner)   // a frame of C's own
 {
     return owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(frame + owner) >= PYPROF__OWNER_SHIM;
 }
@@ -10662,7 +10818,7 @@ static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, u
 // A run that matches to the chain's end: does all of it still hold? A stack that is too deep keeps the frame that its
 // chain was cut at while that leaves three quarters of the frames allowed or more, and not too many. Otherwise each
 // call and each return would move the cut, and the chain would be built anew. When it has grown too long an eighth goes.
-static int pyprof__overlap_holds(pyprof__allocating *self, pyprof__overlap *o, int root)   // root: no frame is left
+static pyprof__bool pyprof__overlap_holds(pyprof__allocating *self, pyprof__overlap *o, int root)   // root: no frame is left
 {
     uint32_t most = pyprof__heap.max_depth, n = o->fresh + o->top, rest = most - most / 8;
     if (o->left || root == self->cut || (self->cut && n < most - most / 4)) return 0;
@@ -10830,7 +10986,7 @@ static void pyprof__count_in(pyprof__allocating *self, uint32_t at, uint64_t siz
     pyprof__count_live(self, (int64_t)weight.bytes);
 }
 
-static int pyprof__was_recent(pyprof__allocating *self, const void *block)   // was it among this thread's last allocations?
+static pyprof__bool pyprof__was_recent(pyprof__allocating *self, const void *block)   // was it among this thread's last allocations?
 {
     uint64_t now = self->spent + self->drawn - (uint64_t)pyprof__own.left;
     size_t i;
@@ -10890,7 +11046,7 @@ static void pyprof__heap_forget_live(void)   // the hooks were away: nobody know
 }
 
 __attribute__((noinline))
-static int pyprof__heap_thaw(void)   // has the next life of the interpreter begun? Then count afresh. 1 = tracking goes on
+static pyprof__bool pyprof__heap_thaw(void)   // has the next life of the interpreter begun? Then count afresh. 1 = tracking goes on
 {
     int frozen = 1, error = errno;
     if (pyprof__heap.api.is_finalizing() || !pyprof__heap.api.main_interpreter()) return 0;
@@ -10924,7 +11080,7 @@ static inline pyprof__allocating *pyprof__own_record(uint32_t generation)
 }
 
 // A thread whose countdown is over, or not yet begun: shall this block be noted? Begins the next countdown.
-static int pyprof__countdown(pyprof__allocating *self, size_t size)
+static pyprof__bool pyprof__countdown(pyprof__allocating *self, size_t size)
 {
     int fresh = self->drawn == 0, over;
     if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT) return 1;
@@ -10943,7 +11099,7 @@ static int pyprof__countdown(pyprof__allocating *self, size_t size)
 }
 
 // While a thread is busy, nobody begins another tracking and gives the sites away. 0 = that has happened already.
-static inline int pyprof__get_busy(pyprof__allocating *self, uint32_t generation)
+static inline pyprof__bool pyprof__get_busy(pyprof__allocating *self, uint32_t generation)
 {
     PYPROF__SET(self->busy, 1);
     __asm__ __volatile__("" ::: "memory");   // the rest of the fence is pyprof__order_threads
@@ -10997,7 +11153,7 @@ static void pyprof__stir_arm(void)   // from now on each allocation is seen
     __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_ACQ_REL);
 }
 
-static int pyprof__stir_feels(void)   // is there a hook that sees allocations?
+static pyprof__bool pyprof__stir_feels(void)   // is there a hook that sees allocations?
 {
 #if defined(PYPROF_INTERPOSE_MALLOC)
     return 1;
@@ -11139,7 +11295,7 @@ static void pyprof__slow_free(const pyprof__pymem *below, int domain, void *bloc
 
 // ---- the hooks: a block that is neither sampled nor known passes after a few instructions ----------------------------------
 // 1 = so much can be allocated before the thread's next sample
-static inline int pyprof__passes(size_t size)
+static inline pyprof__bool pyprof__passes(size_t size)
 {
     int64_t left = pyprof__own.left - (int64_t)size - 1;
     if (size > PYPROF__LEAN || left < 0 || pyprof__own.generation != PYPROF__GET(pyprof__hot.generation)) return 0;
@@ -11147,7 +11303,7 @@ static inline int pyprof__passes(size_t size)
     return 1;
 }
 
-static inline int pyprof__is_known(const void *block)   // 0 = surely not
+static inline pyprof__bool pyprof__is_known(const void *block)   // 0 = surely not
 {
     uint64_t hash = pyprof__block_hash(block);
     return PYPROF__GET(pyprof__filter[pyprof__filter_at(hash) & PYPROF__GET(pyprof__hot.mask)])
@@ -11319,7 +11475,7 @@ static void *pyprof__libc_early(size_t size)   // zeroed; never given back
     return pyprof__libc.early + at + 16;
 }
 
-static int pyprof__is_early(const void *block)
+static pyprof__bool pyprof__is_early(const void *block)
 {
     return (uintptr_t)block - (uintptr_t)pyprof__libc.early < PYPROF__EARLY;
 }
@@ -11346,7 +11502,7 @@ static void pyprof__libc_free(void *context, void *block)
 static const pyprof__pymem pyprof__libc_allocator = { NULL, pyprof__libc_malloc, pyprof__libc_calloc, pyprof__libc_realloc, pyprof__libc_free };
 
 __attribute__((noinline))
-static int pyprof__libc_find(void)   // 0 = dlsym is at it, and needs memory for that
+static pyprof__bool pyprof__libc_find(void)   // 0 = dlsym is at it, and needs memory for that
 {
     static const struct { const char *name; size_t offset; } names[] = {
         { "malloc", offsetof(__typeof__(pyprof__libc), malloc) }, { "calloc", offsetof(__typeof__(pyprof__libc), calloc) },
@@ -11365,7 +11521,7 @@ static int pyprof__libc_find(void)   // 0 = dlsym is at it, and needs memory for
     return 1;
 }
 
-static inline int pyprof__libc_ready(void)
+static inline pyprof__bool pyprof__libc_ready(void)
 {
     return __atomic_load_n(&pyprof__hot.below[PYPROF_DOMAIN_NATIVE], __ATOMIC_ACQUIRE) != NULL || pyprof__libc_find();
 }
@@ -11412,7 +11568,7 @@ static void pyprof__object_name(const pyprof__object *object, char *name, size_t
     snprintf(name, capacity, "%.60s", !object->path[0] ? "the program" : slash ? slash + 1 : object->path);
 }
 
-static int pyprof__object_matches(const pyprof__object *object, size_t size, void *user)
+static pyprof__bool pyprof__object_matches(const pyprof__object *object, size_t size, void *user)
 {
     pyprof__object_at *at = (pyprof__object_at *)user;
     (void)size;
@@ -11423,7 +11579,7 @@ static int pyprof__object_matches(const pyprof__object *object, size_t size, voi
 }
 
 // 0 = there is none; symbol NULL: by address.
-static int pyprof__object_find(pyprof__object_at *at, const char *symbol, uint64_t address)
+static pyprof__bool pyprof__object_find(pyprof__object_at *at, const char *symbol, uint64_t address)
 {
     void *found = symbol ? dlsym(NULL, symbol) : NULL;
     memset(at, 0, sizeof *at);
@@ -11466,7 +11622,7 @@ static void pyprof__objects_find(void)   // when tracking begins
     pyprof__unlock(&pyprof__objects.lock);
 }
 
-static int pyprof__is_allocator(const void *code)   // does the code belong to an allocator that is not ours?
+static pyprof__bool pyprof__is_allocator(const void *code)   // does the code belong to an allocator that is not ours?
 {
     const pyprof__object_at *front = &pyprof__objects.front, *behind = &pyprof__objects.behind;
     uint64_t at = (uint64_t)(uintptr_t)code;
@@ -11517,7 +11673,7 @@ static uint64_t pyprof__object_malloc(const pyprof__object *object)
 
 typedef struct { int scan; uint64_t other; char name[64]; } pyprof__objects_look;
 
-static int pyprof__object_looks(const pyprof__object *object, size_t size, void *user)
+static pyprof__bool pyprof__object_looks(const pyprof__object *object, size_t size, void *user)
 {
     pyprof__objects_look *look = (pyprof__objects_look *)user;
     (void)size;
@@ -11602,7 +11758,7 @@ static void pyprof__ranges_insert(uint32_t tree)
     pyprof__ranges_insert(above);
 }
 
-static int pyprof__ranges_grow(void)   // 0 = no room
+static pyprof__bool pyprof__ranges_grow(void)   // 0 = no room
 {
     size_t had = pyprof__ranges.bytes, bytes = had ? 2 * had : 16384;
     void *list;
@@ -11829,7 +11985,7 @@ static void pyprof__mapping_add(const void *address, size_t size, int counts)
 }
 
 // Is all that is known there so already?
-static int pyprof__is_protected(uint64_t begin, uint64_t end, uint32_t counts)
+static pyprof__bool pyprof__is_protected(uint64_t begin, uint64_t end, uint32_t counts)
 {
     uint32_t at = pyprof__ranges_around(begin);
     while (at && pyprof__ranges.list[at].begin < end && pyprof__ranges.list[at].counts == counts)
@@ -11971,7 +12127,7 @@ PYPROF__INTERPOSED int posix_memalign(void **block, size_t alignment, size_t siz
     return 0;
 }
 
-static int pyprof__maps_memory(int protection, int flags)
+static pyprof__bool pyprof__maps_memory(int protection, int flags)
 {
     return (protection & PROT_WRITE) && !(flags & MAP_NORESERVE);
 }
@@ -12068,7 +12224,7 @@ static const char *pyprof__objects_reason(void) { return NULL; }
 
 // ---- going in and out: with the GIL, because other threads read the table of allocators without a lock ---------------------
 // Does every allocation there come by one of the domain's hooks? A pool seldom calls what is below it for small blocks.
-static int pyprof__reaches_us(const pyprof__pymem *top, int domain)
+static pyprof__bool pyprof__reaches_us(const pyprof__pymem *top, int domain)
 {
     static const size_t sizes[] = { 1, 600, 9000, 1u << 20 };
     int64_t left = pyprof__own.left;
@@ -12087,7 +12243,7 @@ static int pyprof__reaches_us(const pyprof__pymem *top, int domain)
     return reached;
 }
 
-static int pyprof__is_pythons(const pyprof__pymem *top)   // CPython's own, that call no other: those of tracemalloc and debug have a context
+static pyprof__bool pyprof__is_pythons(const pyprof__pymem *top)   // CPython's own, that call no other: those of tracemalloc and debug have a context
 {
     uint64_t at;
     memcpy(&at, &top->malloc, sizeof at);
@@ -12109,7 +12265,7 @@ static int pyprof__place_on(const pyprof__pymem *top, int domain)
     return -1;
 }
 
-static int pyprof__hooks_were_in(void) { return pyprof__below[0][0].malloc || pyprof__below[0][1].malloc; }   // once
+static pyprof__bool pyprof__hooks_were_in(void) { return pyprof__below[0][0].malloc || pyprof__below[0][1].malloc; }   // once
 
 // Our hook gets the context of the allocator below it, and ignores what it is called with: callers read context and
 // function one after the other, and may find one of ours and one of theirs.
@@ -12142,7 +12298,7 @@ static void pyprof__hook_out(int domain)   // if somebody is above us, ours stay
     pyprof__heap.api.set_allocator(domain, &top);
 }
 
-static int pyprof__hooks_are_in(void)   // in every domain, and nobody is above them
+static pyprof__bool pyprof__hooks_are_in(void)   // in every domain, and nobody is above them
 {
     pyprof__pymem top;
     int domain, ours = 0;
@@ -12153,13 +12309,13 @@ static int pyprof__hooks_are_in(void)   // in every domain, and nobody is above 
     return ours == PYPROF__DOMAINS;
 }
 
-static int pyprof__holds_gil(const pyprof__habits *habits)   // this thread, surely
+static pyprof__bool pyprof__holds_gil(const pyprof__habits *habits)   // this thread, surely
 {
     void *attached = pyprof__heap.api.attached();
     return attached && (habits->own_state || attached == pyprof__heap.api.this_thread());
 }
 
-static int pyprof__heap_settle(void *unused)   // a pending call, or called by one who holds the GIL
+static pyprof__bool pyprof__heap_settle(void *unused)   // a pending call, or called by one who holds the GIL
 {
     int domain, whole = 1, went_in = 0, wanted = PYPROF__GET(pyprof__heap.wanted);
     (void)unused;
@@ -12189,7 +12345,7 @@ static void pyprof__heap_unverified(void)
 
 // Py_AddPendingCall wants an interpreter that is up, and stays so until it returns: where there is none it writes to
 // address 0. Nothing can be held that keeps the interpreter, so each caller asks here right before the call.
-static int pyprof__takes_calls(void)
+static pyprof__bool pyprof__takes_calls(void)
 {
     const pyprof__python_api *api = &pyprof__heap.api;
     if (!api->is_initialized() || api->is_finalizing() || !api->main_interpreter()) return 0;
@@ -12245,7 +12401,7 @@ static void pyprof__heap_empty(void)
     memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
 }
 
-static int pyprof__heap_regions(uint64_t max_bytes, int sampled)   // 0 = no memory, not even for few sites
+static pyprof__bool pyprof__heap_regions(uint64_t max_bytes, int sampled)   // 0 = no memory, not even for few sites
 {
     uint64_t limit;
     pyprof__heap.doubtful = sampled;
@@ -12297,7 +12453,7 @@ static void pyprof__heap_forget(void)   // all that was counted; under the locks
     PYPROF__BUMP(pyprof__heap.epoch, 1);
 }
 
-static int pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
+static pyprof__bool pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
 {
     static const pyprof_allocator pages = { pyprof__heap_pages, pyprof__heap_pages_free, NULL };
     pyprof__pool_init(&pyprof__heap.pool, &pages, max_bytes);
@@ -12345,7 +12501,7 @@ static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
 
 // One tracker a process, however many copies of this header its shared objects have. The claim is a mapping that
 // /proc/self/maps shows to all of them; a forked child drops it.
-static int pyprof__claim(void **claim)   // 0 = another copy has it
+static pyprof__bool pyprof__claim(void **claim)   // 0 = another copy has it
 {
     static const char name[] = "pyprof-heap-1";
     pyprof__pool pool;
@@ -12396,7 +12552,7 @@ static void pyprof__heap_python(void)   // finds where the interpreter's code is
 }
 
 // Waits for the threads that are still at the sites of the last tracking. 0 = one of them does not get on.
-static int pyprof__heap_quiet(void)
+static pyprof__bool pyprof__heap_quiet(void)
 {
     const pyprof__allocating *thread;
     int tries = 0;
@@ -12556,7 +12712,7 @@ static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uin
 }
 
 // By where it begins; exact: or by any of its bytes. 0 = there is none
-static int pyprof__heap_find(const void *address, pyprof__entry *entry, uint64_t *begin)
+static pyprof__bool pyprof__heap_find(const void *address, pyprof__entry *entry, uint64_t *begin)
 {
     uint64_t hash = pyprof__block_hash(address);
     const pyprof__entry *found = NULL;
@@ -12619,7 +12775,7 @@ static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)  
     pyprof__unlock(&pyprof__heap.threads_lock);
 }
 
-static int pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool)   // from here on the session counts. 0 = no memory
+static pyprof__bool pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool)   // from here on the session counts. 0 = no memory
 {
     uint32_t i, count = pyprof__heap_sites();
     int sampled;
@@ -12660,7 +12816,7 @@ static uint32_t pyprof__heap_location(pyprof__heap_view *view, pyprof__model *mo
 // wanted. 0 = no memory for some: they share their callers'.
 typedef uint32_t pyprof__root_fn(void *user, const pyprof__life *life);
 
-static int pyprof__heap_view_extend(pyprof__heap_view *view, pyprof__model *model, pyprof__root_fn *root, void *user)
+static pyprof__bool pyprof__heap_view_extend(pyprof__heap_view *view, pyprof__model *model, pyprof__root_fn *root, void *user)
 {
     uint32_t i, count = pyprof__heap_sites(), *nodes;
     int whole = 1;
@@ -12728,7 +12884,7 @@ static void pyprof__heap_view_fill(const pyprof__heap_view *view, pyprof__model 
     }
 }
 
-static int pyprof__has_history(const pyprof__heap_view *view, uint32_t site)
+static pyprof__bool pyprof__has_history(const pyprof__heap_view *view, uint32_t site)
 {
     float any = 0;
     uint32_t m;
@@ -12736,7 +12892,7 @@ static int pyprof__has_history(const pyprof__heap_view *view, uint32_t site)
     return any > 0 && PYPROF__AT(const uint32_t, view->nodes, site);
 }
 
-static int pyprof__heap_view_history(const pyprof__heap_view *view, pyprof__model *model)   // 0 = no memory
+static pyprof__bool pyprof__heap_view_history(const pyprof__heap_view *view, pyprof__model *model)   // 0 = no memory
 {
     uint32_t i, m;
     size_t rows = 1;
@@ -12807,7 +12963,7 @@ static void pyprof__heap_born_mappings(const pyprof__heap_view *view, pyprof__mo
 // Sampled: between which marks the blocks were born that live now, and how much of each mark's bytes is in
 // doubt. That tells what came and stayed from what came and went. There are few samples; exact, nothing is in
 // doubt. 0 = no memory.
-static int pyprof__heap_view_births(const pyprof__heap_view *view, pyprof__model *model)
+static pyprof__bool pyprof__heap_view_births(const pyprof__heap_view *view, pyprof__model *model)
 {
     uint32_t i, m;
     if (PYPROF__GET(pyprof__heap.mode) != PYPROF_HEAP_SAMPLED || model->history.count == 0) return 1;
@@ -13221,10 +13377,10 @@ static uint32_t pyprof__lost_node(pyprof__recorder *recorder, const pyprof__seat
     return pyprof__pseudo_node(recorder, parent, pyprof__pseudo_names[PYPROF__SPOT_LOST]);
 }
 
-static void pyprof__count_rejected(pyprof_stats *stats, int cause, uint64_t count)   // a pyprof_cause + 1
+static void pyprof__count_rejected(pyprof_stats *stats, pyprof__walk_result result, uint64_t count)
 {
     stats->rejected += count;
-    stats->rejected_by_cause[cause - 1 < 0 || cause - 1 >= PYPROF_CAUSE_COUNT ? PYPROF_CAUSE_MOVED : cause - 1] += count;
+    stats->rejected_by_cause[pyprof__walk_cause(result)] += count;
 }
 
 // What the innermost frame waits for, or the C function it has called, is a node below it.
@@ -13597,7 +13753,7 @@ static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__code
     pyprof__moment moment;
     if (!account) {
         model->stats.asked++;
-        pyprof__count_rejected(&model->stats, PYPROF_CAUSE_MEMORY + 1, 1);
+        pyprof__count_rejected(&model->stats, PYPROF__WALK_MEMORY, 1);
         return;
     }
     PYPROF__AT(pyprof__member, model->members, seat->member).last_ns = now;
@@ -19794,33 +19950,47 @@ static void pyprof__heap_tick(uint64_t now)   // ages are measured by this clock
 // When to read the threads' names: at the latest, and if one is missing. When to look for asyncio's tasks again
 typedef struct { uint64_t due, soon, cost, tasks; } pyprof__names;
 
-// The highest rate of the running sessions; 0 = none runs, -1 = there is none at all. Their smallest max_cpu. Under the
-// lock.
-static double pyprof__wanted_rate(pyprof__sweeper *sweeper, double *max_cpu)
+// What the sampler shall do: what the running sessions ask for, put together. Under the lock.
+typedef struct {
+    int any;                   // there is a session, if only a paused one
+    double rate, max_cpu;      // the highest rate of those that run, 0 = none does; the smallest max_cpu of them
+    uint32_t max_depth;
+    int stay, by_signal, opcodes;   // see pyprof__sweeper
+} pyprof__demand;
+
+static pyprof__demand pyprof__sessions_want(void)
 {
-    double rate = 0;
-    int i, any = 0, stay = 0, by_signal = 0, opcodes = 0;
-    uint32_t depth = 1;
+    pyprof__demand wanted = { 0, 0, 0, 1, 0, 0, 0 };
+    int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         const pyprof__session *session = &pyprof__g.sessions[i];
         if (!(session->generation & 1)) continue;
-        any = 1;
-        stay |= session->config.capture != PYPROF_CAPTURE_AUTO;
-        by_signal |= session->config.capture == PYPROF_CAPTURE_SIGNAL;
-        opcodes |= session->config.opcodes;
-        if (session->config.max_depth > depth) depth = session->config.max_depth;
+        wanted.any = 1;
+        wanted.stay |= session->config.capture != PYPROF_CAPTURE_AUTO;
+        wanted.by_signal |= session->config.capture == PYPROF_CAPTURE_SIGNAL;
+        wanted.opcodes |= session->config.opcodes;
+        if (session->config.max_depth > wanted.max_depth) wanted.max_depth = session->config.max_depth;
         if (session->recorder.paused) continue;
-        if (rate <= 0 || session->config.max_cpu < *max_cpu) *max_cpu = session->config.max_cpu;
-        if (session->config.rate_hz > rate) rate = session->config.rate_hz;
+        if (wanted.rate <= 0 || session->config.max_cpu < wanted.max_cpu) wanted.max_cpu = session->config.max_cpu;
+        if (session->config.rate_hz > wanted.rate) wanted.rate = session->config.rate_hz;
     }
-    sweeper->max_depth = depth;
-    if (stay && sweeper->cpu >= 0 && pyprof__cpus_set(&sweeper->allowed)) sweeper->cpu = -1;
-    sweeper->stay = stay;
+    return wanted;
+}
+
+static void pyprof__sweeper_by_signal(pyprof__sweeper *sweeper, int by_signal)   // the handler comes and goes with the need of it
+{
     if (by_signal && !sweeper->by_signal && !pyprof__hold_install()) sweeper->degraded = "the handler for SIGURG could not be installed";
     if (!by_signal && sweeper->by_signal) pyprof__hold_uninstall();
     sweeper->by_signal = by_signal;
-    sweeper->names_opcodes = opcodes;
-    return any ? rate : -1;
+}
+
+static void pyprof__sweeper_obey(pyprof__sweeper *sweeper, const pyprof__demand *wanted)
+{
+    sweeper->max_depth = wanted->max_depth;
+    sweeper->names_opcodes = wanted->opcodes;
+    if (wanted->stay && sweeper->cpu >= 0 && pyprof__cpus_set(&sweeper->allowed)) sweeper->cpu = -1;
+    sweeper->stay = wanted->stay;
+    pyprof__sweeper_by_signal(sweeper, wanted->by_signal);
 }
 
 // Ticks are left out by making one stand for several periods. So many, on average, as a real number.
@@ -20089,7 +20259,7 @@ static void *pyprof__sampler_main(void *argument)
     pyprof__house house = { 0, 0 };
     uint64_t until, head, alone_due = pyprof__now() + pyprof__second;
     int64_t runs;
-    double rate;
+    pyprof__demand wanted;
     memset(&schedule, 0, sizeof schedule);
     schedule.rate = -1;
     schedule.random = pyprof__now() ^ (uint64_t)pyprof__gettid() << 32;
@@ -20100,9 +20270,11 @@ static void *pyprof__sampler_main(void *argument)
     for (;;) {
         schedule.seen = __atomic_load_n(&pyprof__g.wake, __ATOMIC_ACQUIRE);
         pyprof__sessions_lock();
-        rate = pyprof__wanted_rate(sweeper, &schedule.max_cpu);
-        if (rate < 0) break;
-        pyprof__schedule_rate(&schedule, rate);
+        wanted = pyprof__sessions_want();
+        pyprof__sweeper_obey(sweeper, &wanted);
+        if (!wanted.any) break;
+        if (wanted.rate > 0) schedule.max_cpu = wanted.max_cpu;
+        pyprof__schedule_rate(&schedule, wanted.rate);
         pyprof__schedule_tell(&schedule);
         pyprof__sessions_unlock();
         until = pyprof__schedule_until(&schedule, house.due);
@@ -20113,8 +20285,8 @@ static void *pyprof__sampler_main(void *argument)
         if (until > alone_due) until = alone_due;
         if (pyprof__now() < until) pyprof__sweeper_sleep(sweeper, &pyprof__g.wake, schedule.seen, until);
         pyprof__heap_tick(pyprof__now());
-        if (rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names);
-        else if (rate > 0 && schedule.stride > 1) pyprof__govern(&schedule, pyprof__now());
+        if (wanted.rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names);
+        else if (wanted.rate > 0 && schedule.stride > 1) pyprof__govern(&schedule, pyprof__now());
         if (pyprof__now() < house.due) continue;
         if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) head = 0;
         runs = head ? pyprof__gc_runs(&sweeper->source, &sweeper->runtime) : -1;
@@ -20592,7 +20764,7 @@ static void pyprof__tree_join(void)
 
 // ---- names of files -----------------------------------------------------------
 // Fills in %p, the pid; %t, the time as 20261126-143011; %h, the host; %%. 0 = it does not fit, or another letter follows.
-static int pyprof__fill_in(const char *pattern, char *text, size_t capacity)
+static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capacity)
 {
     size_t used = 0;
     for (; *pattern; pattern++) {
@@ -20649,7 +20821,7 @@ static void pyprof__out_first(char *path)   // the file by which a name is known
 }
 
 // One run at a time owns a prefix. The claim is a socket name without a file: the kernel drops it with the process.
-static int pyprof__out_claim(const char *base)   // 0 = another run's
+static pyprof__bool pyprof__out_claim(const char *base)   // 0 = another run's
 {
     struct sockaddr_un name;
     struct stat info;
@@ -20679,7 +20851,7 @@ static void pyprof__out_release(void)   // if the descriptor is still ours: a pr
 
 // The plain name is for the first process of a run. A file of somebody else, or one that this run has written
 // already, is left alone.
-static int pyprof__out_is_free(void)
+static pyprof__bool pyprof__out_is_free(void)
 {
     char path[PYPROF__OUT_PATH];
     struct stat info;
@@ -20747,7 +20919,7 @@ static void pyprof__out_default(char *base, size_t capacity)   // the folder for
 }
 
 // Where the files were to go they cannot: from now on they go to the folder for temporary files. 0 = nor there.
-static int pyprof__out_fall_back(void)
+static pyprof__bool pyprof__out_fall_back(void)
 {
     pyprof__out *out = &pyprof__g.out;
     char path[PYPROF__OUT_PATH];
@@ -20867,7 +21039,7 @@ static void pyprof__env_write(const pyprof_profile *profile)
 }
 
 // A session that recorded nothing leaves no files, but a reason. 1 = it recorded something.
-static int pyprof__env_any(const pyprof_profile *profile)
+static pyprof__bool pyprof__env_any(const pyprof_profile *profile)
 {
     const pyprof_stats *stats = &profile->model.stats;
     int brief = profile->model.recorded_ns < 2 * pyprof__second;
@@ -21012,7 +21184,7 @@ static void *pyprof__writer_main(void *unused)
     return unused;
 }
 
-static int pyprof__writer_start(void *(*run)(void *))   // under pyprof__control, or before anybody else can
+static pyprof__bool pyprof__writer_start(void *(*run)(void *))   // under pyprof__control, or before anybody else can
 {
     pyprof__saver *writer = &pyprof__g.writer;
     if (__atomic_exchange_n(&writer->running, 1, __ATOMIC_ACQ_REL)) { pyprof__wake(&writer->word); return 1; }
@@ -21041,7 +21213,7 @@ static void pyprof__writer_stop(void)
     __atomic_store_n(&writer->running, 0, __ATOMIC_RELEASE);
 }
 
-static int pyprof__waits_in_vain(int64_t tid)   // it sleeps: for a lock, or the disk?
+static pyprof__bool pyprof__waits_in_vain(int64_t tid)   // it sleeps: for a lock, or the disk?
 {
     char text[512];
     const char *state;
@@ -21051,7 +21223,7 @@ static int pyprof__waits_in_vain(int64_t tid)   // it sleeps: for a lock, or the
 }
 
 // A forked child that ends, or becomes another program, before it did anything has nothing to tell.
-static int pyprof__is_gone_at_once(void)
+static pyprof__bool pyprof__is_gone_at_once(void)
 {
     const uint64_t began = pyprof__stir.since_ns;
     return began && pyprof__now() - began < pyprof__second / 4 && pyprof__clock(CLOCK_PROCESS_CPUTIME_ID) < pyprof__second / 100;
@@ -21122,7 +21294,7 @@ PYPROF__DEF const char *pyprof_version(void) { return PYPROF_VERSION_STRING; }
 static void pyprof__control_lock(void) { pyprof__mutex_take(&pyprof__control); }
 static void pyprof__control_unlock(void) { pyprof__mutex_give(&pyprof__control); }
 
-static int pyprof__caller_holds_gil(void)
+static pyprof__bool pyprof__caller_holds_gil(void)
 {
     const pyprof__runtime *runtime = &pyprof__g.sweeper.runtime;
     int holds = 0;
@@ -21135,7 +21307,7 @@ static int pyprof__caller_holds_gil(void)
     return holds;
 }
 
-static int pyprof__any_session(void)   // under the lock
+static pyprof__bool pyprof__any_session(void)   // under the lock
 {
     int i, any = 0;
     for (i = 0; i < PYPROF__SESSIONS; i++) any |= (int)(pyprof__g.sessions[i].generation & 1);
@@ -21963,7 +22135,7 @@ static const char *const pyprof__variables[] = {
     "PYPROF_TRIGGER", "PYPROF_MAX_CPU", "PYPROF_RUN",
 };
 
-static int pyprof__word_is(const char *text, const char *words)   // is it one of these, whatever its case?
+static pyprof__bool pyprof__word_is(const char *text, const char *words)   // is it one of these, whatever its case?
 {
     char lower[16];
     size_t i, size = strlen(text);
@@ -21976,7 +22148,7 @@ static int pyprof__word_is(const char *text, const char *words)   // is it one o
     return 0;
 }
 
-static int pyprof__env_number(const char *name, double least, double most, double *value)   // 0 = bad, said on stderr
+static pyprof__bool pyprof__env_number(const char *name, double least, double most, double *value)   // 0 = bad, said on stderr
 {
     const char *text = pyprof__getenv(name);
     double whole = 0, part = 0.1;
@@ -22026,7 +22198,7 @@ static void pyprof__env_unknown(void)   // a variable that nobody reads is a mis
 }
 
 // PYPROF_FORMATS as "json,svg": blanks and points in front of a name are forgiven.
-static int pyprof__env_formats(char *formats, size_t capacity)   // 0 = bad, told by pyprof_last_error
+static pyprof__bool pyprof__env_formats(char *formats, size_t capacity)   // 0 = bad, told by pyprof_last_error
 {
     const char *text = pyprof__getenv("PYPROF_FORMATS");
     char copy[256], suffix[80], known[256], *save = NULL, *word;
@@ -22055,7 +22227,7 @@ static int pyprof__env_formats(char *formats, size_t capacity)   // 0 = bad, tol
     return 0;
 }
 
-static int pyprof__env_sources(int *sources)   // 0 = bad, told by pyprof_last_error
+static pyprof__bool pyprof__env_sources(int *sources)   // 0 = bad, told by pyprof_last_error
 {
     const char *text = pyprof__getenv("PYPROF_SOURCES");
     *sources = 0;
@@ -22415,7 +22587,7 @@ static void *pyprof__object_base(const void *address, const char **path)   // of
 
 // ---- is there a Python? -------------------------------------------------------------------
 // An interpreter shows its C API, be it linked statically or not; a stripped one can only be told by the name.
-static int pyprof__is_python(void **symbol)
+static pyprof__bool pyprof__is_python(void **symbol)
 {
     char path[4096];
     const char *slash;
@@ -22510,7 +22682,7 @@ static const char *pyprof__caller_folders(const void *caller, const char **objec
     return strings && folders != UINT64_MAX ? strings + folders : NULL;
 }
 
-static int pyprof__readable_in(const char *folders, const char *name)   // is there such a file in one of them?
+static pyprof__bool pyprof__readable_in(const char *folders, const char *name)   // is there such a file in one of them?
 {
     char path[4096];
     const char *end;
@@ -22536,7 +22708,7 @@ static void pyprof__from_origin(const char *object, const char *at, size_t size,
 
 // What a name means to its caller, where libc would take us for that: $ORIGIN, and a bare name in the folders that
 // the caller's object gives. 0 = it means the same to all.
-static int pyprof__caller_finds(const void *caller, const char *name, char *path, size_t capacity)
+static pyprof__bool pyprof__caller_finds(const void *caller, const char *name, char *path, size_t capacity)
 {
     const char *object = "", *end, *at = pyprof__caller_folders(caller, &object);
     if (*name == '$') { pyprof__from_origin(object, name, strlen(name), "", path, capacity); return 1; }
@@ -22592,11 +22764,11 @@ PYPROF__INTERPOSED int daemon(int keep_folder, int keep_files) PYPROF__THROWS   
     return result;
 }
 
-static int pyprof__has_writer(void) { return __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE); }
+static pyprof__bool pyprof__has_writer(void) { return __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE); }
 
 // Would that signal end this process? Not if it is caught, ignored, or blocked: then a thread waits for it. One that
 // the process survived is no deadly one either: another thread takes it.
-static int pyprof__is_deadly(int number)
+static pyprof__bool pyprof__is_deadly(int number)
 {
     static const int harmless[] = { 0, SIGCHLD, SIGCONT, SIGURG, SIGWINCH, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU };
     struct sigaction action;
@@ -22825,7 +22997,7 @@ PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
 // After a fork CPython 3.12 and later ask /proc/self/stat how many threads there are, and warn of more than one
 // (posixmodule.c: warn_about_fork_with_threads). Ours are no danger to the child, and no matter of the program's: what
 // cannot be opened makes CPython count its own threads.
-static int pyprof__is_count_after_fork(const char *path, const void *caller)
+static pyprof__bool pyprof__is_count_after_fork(const char *path, const void *caller)
 {
     int64_t own = pyprof__preload.forked ? pyprof__gettid() : 0;
     if (!own || own != pyprof__preload.forked || strcmp(path, "/proc/self/stat") != 0) return 0;

@@ -131,12 +131,12 @@ static inline pyprof_profile *seal(recording *r, uint64_t window_ns)   // as a p
 }
 
 // ---- numbers by chance, the same in each run -------------------------------------------------------------------------
-static uint64_t seed = 1;
+static uint64_t model_seed = 1;
 
 static inline uint32_t random_below(uint32_t n)
 {
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(((seed >> 32) * n) >> 32);
+    model_seed = model_seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(((model_seed >> 32) * n) >> 32);
 }
 
 static inline double random_unit(void) { return ((double)random_below(1u << 30) + 0.5) / (double)(1u << 30); }
