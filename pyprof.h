@@ -662,6 +662,8 @@ const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
 #define PYPROF__COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define PYPROF__NONE 0xffffffffu      // no id: of a string, node, thread...
 
+typedef int pyprof__bool;             // 1 = yes, or the call succeeded; 0 = no, or it failed
+
 static const uint64_t pyprof__second = 1000000000u;   // ns
 
 // ---- what belongs to a thread ------------------------------------------------
@@ -777,7 +779,7 @@ static uint64_t pyprof__process_cpu(void) { return pyprof__clock(CLOCK_PROCESS_C
 
 // A thread's CPU clock proves that it did not run only where the clock moves with every instruction. Sandboxes give
 // clocks that move by the tick.
-static int pyprof__cpu_clock_is_fine(void)
+static pyprof__bool pyprof__cpu_clock_is_fine(void)
 {
     uint64_t changes = 0, last = pyprof__own_cpu();
     int i;
@@ -808,7 +810,7 @@ static uint64_t pyprof__address_end(void)   // of this process: the kernel puts 
 // ---- threads ---------------------------------------------------------------
 static int64_t pyprof__gettid(void) { return (int64_t)syscall(SYS_gettid); }
 
-static int pyprof__thread_exists(int64_t tid)   // a filter that refuses the question is no answer
+static pyprof__bool pyprof__thread_exists(int64_t tid)   // a filter that refuses the question is no answer
 {
     long pid = pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);   // not libc's: libfaketime fakes that, too
     return pyprof__kernel(SYS_tgkill, pid, (long)tid, 0, 0, 0, 0) != -ESRCH;
@@ -825,7 +827,7 @@ static const char *const pyprof__result_texts[] = {
     "no CPython in the process", "not supported", "permission denied", "no such process", "disabled", "memory budget too small",
 };
 
-static int pyprof__detail_claim(unsigned i, uint32_t own)   // 1 = the entry is the calling thread's now
+static pyprof__bool pyprof__detail_claim(unsigned i, uint32_t own)   // 1 = the entry is the calling thread's now
 {
     uint32_t owner = __atomic_load_n(&pyprof__details[i].tid, __ATOMIC_ACQUIRE);
     if (owner == own) return 1;
@@ -985,7 +987,7 @@ static int pyprof__cancel_off(void)   // returns the state for pyprof__cancel_ba
 
 static void pyprof__cancel_back(int before) { pthread_setcancelstate(before, NULL); }
 
-static int pyprof__mutex_take(pyprof__mutex *mutex)   // 1 = the owner before was ended while it had it
+static pyprof__bool pyprof__mutex_take(pyprof__mutex *mutex)   // 1 = the owner before was ended while it had it
 {
     int cancel = pyprof__cancel_off(), orphan;
     if (__atomic_load_n(&mutex->made, __ATOMIC_ACQUIRE) != 2) pyprof__mutex_make(mutex);
@@ -1004,7 +1006,7 @@ static void pyprof__mutex_give(pyprof__mutex *mutex)
     pyprof__cancel_back(cancel);
 }
 
-static int pyprof__mutex_is_mine(const pyprof__mutex *mutex)
+static pyprof__bool pyprof__mutex_is_mine(const pyprof__mutex *mutex)
 {
     return __atomic_load_n(&mutex->owner, __ATOMIC_RELAXED) == pyprof__gettid();
 }
@@ -1052,21 +1054,21 @@ static void pyprof__thread_tune(void)
 // ---- CPU placement -----------------------------------------------------------
 typedef struct { unsigned long word[16]; } pyprof__cpus;   // 1024 CPUs
 
-static int pyprof__cpus_get(pyprof__cpus *set)
+static pyprof__bool pyprof__cpus_get(pyprof__cpus *set)
 {
     memset(set, 0, sizeof *set);
     return syscall(SYS_sched_getaffinity, 0, sizeof *set, set) > 0;
 }
 
-static int pyprof__cpus_set(const pyprof__cpus *set) { return syscall(SYS_sched_setaffinity, 0, sizeof *set, set) == 0; }
+static pyprof__bool pyprof__cpus_set(const pyprof__cpus *set) { return syscall(SYS_sched_setaffinity, 0, sizeof *set, set) == 0; }
 
-static int pyprof__cpus_has(const pyprof__cpus *set, int cpu)
+static pyprof__bool pyprof__cpus_has(const pyprof__cpus *set, int cpu)
 {
     if (cpu < 0 || cpu >= 1024) return 0;
     return (int)(set->word[(unsigned)cpu / 64] >> ((unsigned)cpu % 64) & 1);
 }
 
-static int pyprof__cpus_only(int cpu)
+static pyprof__bool pyprof__cpus_only(int cpu)
 {
     pyprof__cpus set;
     memset(&set, 0, sizeof set);
@@ -1125,7 +1127,7 @@ static void pyprof__switches_watch(int64_t cpu_word)
     PYPROF__FENCE();
 }
 
-static int pyprof__switches_none(int64_t cpu_word)   // since then
+static pyprof__bool pyprof__switches_none(int64_t cpu_word)   // since then
 {
     PYPROF__FENCE();
     return *pyprof__rseq_word(cpu_word) == (uint64_t)(uintptr_t)&pyprof__rseq_nowhere;
@@ -1170,21 +1172,21 @@ static int pyprof__open(int folder, const char *path, int flags)   // with O_CRE
 
 static int pyprof__close(int fd) { return close(fd) != 0 && errno != EINTR ? -1 : 0; }
 
-static int pyprof__stat(int fd, struct stat *info)   // 1 = known, as with those below
+static pyprof__bool pyprof__stat(int fd, struct stat *info)   // 1 = known, as with those below
 {
     int result;
     PYPROF__AGAIN(result, fstat(fd, info));
     return result == 0;
 }
 
-static int pyprof__stat_at(int folder, const char *path, struct stat *info, int flags)
+static pyprof__bool pyprof__stat_at(int folder, const char *path, struct stat *info, int flags)
 {
     int result;
     PYPROF__AGAIN(result, fstatat(folder, path, info, flags));
     return result == 0;
 }
 
-static int pyprof__read_at(int fd, void *to, size_t size, uint64_t offset)   // all of it
+static pyprof__bool pyprof__read_at(int fd, void *to, size_t size, uint64_t offset)   // all of it
 {
     size_t done = 0;
     while (done < size) {
@@ -1233,7 +1235,7 @@ static void pyprof__proc_lacks(const char *what)
     __atomic_store_n(&pyprof__proc.lack, what, __ATOMIC_RELAXED);
 }
 
-static int pyprof__proc_name(char *name, size_t capacity)   // of the descriptor; 0 = not told
+static pyprof__bool pyprof__proc_name(char *name, size_t capacity)   // of the descriptor; 0 = not told
 {
     char path[40];
     ssize_t size;
@@ -1349,7 +1351,7 @@ static int pyprof__proc_place(const char *name, char *path, size_t capacity)
 
 // Once the main thread has left by pthread_exit, the process's own folder tells nothing of its memory: the
 // folders of its other threads do. 0 = that one was asked already.
-static int pyprof__proc_own(const char *name, char *own, size_t capacity)
+static pyprof__bool pyprof__proc_own(const char *name, char *own, size_t capacity)
 {
     if (strncmp(name, "task/", 5) == 0 || __atomic_load_n(&pyprof__proc.foreign, __ATOMIC_RELAXED)) return 0;
     snprintf(own, capacity, "task/%lld/%s", (long long)pyprof__gettid(), name);
@@ -1366,7 +1368,7 @@ static ssize_t pyprof__proc_read(const char *name, char *text, size_t capacity) 
     return pyprof__read_file(folder, path, text, capacity);
 }
 
-static int pyprof__proc_link(const char *name, char *text, size_t capacity)   // 1 = read; 0: the text is empty
+static pyprof__bool pyprof__proc_link(const char *name, char *text, size_t capacity)   // 1 = read; 0: the text is empty
 {
     char path[160], own[128];
     int folder = pyprof__proc_place(name, path, sizeof path);
@@ -1431,7 +1433,7 @@ static uint64_t pyprof__last_run(int64_t tid)
     return digits < 6 ? 0 : ns ? ns : (uint64_t)PYPROF__LAST_MOVED;
 }
 
-static int pyprof__signal_is_blocked(int64_t tid, int signal)   // by a thread of this process; also if it has ended
+static pyprof__bool pyprof__signal_is_blocked(int64_t tid, int signal)   // by a thread of this process; also if it has ended
 {
     char text[4096], *at;
     at = pyprof__task_read(tid, "status", text, sizeof text) > 0 ? strstr(text, "\nSigBlk:") : NULL;
@@ -1499,7 +1501,7 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
 
 typedef enum { PYPROF__CALL_UNKNOWN, PYPROF__CALL_RUNS, PYPROF__CALL_BLOCKED } pyprof__call_state;   // runs: or could
 
-static int pyprof__function_read(int64_t tid, char *function, size_t capacity)   // 1 = there is a name
+static pyprof__bool pyprof__function_read(int64_t tid, char *function, size_t capacity)   // 1 = there is a name
 {
     ssize_t size = pyprof__task_read(tid, "wchan", function, capacity);
     if (size <= 0 || strcmp(function, "0") == 0) function[0] = 0;
@@ -1555,7 +1557,7 @@ static pyprof__call_state pyprof__call_read(int64_t tid, pyprof__call *call)
 
 // The folder entry of a descriptor: "/a/data.bin", "socket:[123]", "pipe:[123]", "anon_inode:[eventfd]". No call to the file
 // itself: one on a file system that hangs would block the sampler, too.
-static int pyprof__fd_link(int64_t tid, int fd, char *text, size_t capacity)
+static pyprof__bool pyprof__fd_link(int64_t tid, int fd, char *text, size_t capacity)
 {
     char name[64];
     snprintf(name, sizeof name, "task/%lld/fd/%d", (long long)tid, fd);
@@ -1731,7 +1733,7 @@ static void pyprof__hold_wait(uint32_t value, uint64_t end)   // while the word 
         pyprof__sleep_until(&pyprof__hold.word, value, end);
 }
 
-static int pyprof__hold_change(uint32_t from, uint32_t to)
+static pyprof__bool pyprof__hold_change(uint32_t from, uint32_t to)
 {
     return __atomic_compare_exchange_n(&pyprof__hold.word, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
@@ -1748,7 +1750,7 @@ static void pyprof__hold_notify(void) { syscall(SYS_futex, &pyprof__hold.word, F
 // back with the same siginfo on the same thread, and goes no further.
 static struct { uint32_t tid; const void *info; } pyprof__handing[16];   // tid 0 = free
 
-static int pyprof__hand_on_begin(const void *info, size_t *slot)   // 0 = it came back
+static pyprof__bool pyprof__hand_on_begin(const void *info, size_t *slot)   // 0 = it came back
 {
     uint32_t own = (uint32_t)pyprof__gettid(), none;
     size_t i;
@@ -1796,19 +1798,19 @@ static void pyprof__on_signal(int number, siginfo_t *info, void *context)
     errno = error;
 }
 
-static int pyprof__hold_is_ours(struct sigaction *now)
+static pyprof__bool pyprof__hold_is_ours(struct sigaction *now)
 {
     return sigaction(PYPROF__HOLD_SIGNAL, NULL, now) == 0 && (now->sa_flags & SA_SIGINFO) && now->sa_sigaction == pyprof__on_signal;
 }
 
-static int pyprof__is_handled(const struct sigaction *action)
+static pyprof__bool pyprof__is_handled(const struct sigaction *action)
 {
     return action->sa_flags & SA_SIGINFO || (action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN);
 }
 
 // 1 = the handler is ours, or one is on top of it that was put there: another one of ours on top of that could be
 // handed its own signals. A forked child finds its parent's.
-static int pyprof__hold_install(void)
+static pyprof__bool pyprof__hold_install(void)
 {
     struct sigaction action;
     if (pyprof__hold_is_ours(&action) || (pyprof__hold.covered && pyprof__is_handled(&action)))
@@ -1833,7 +1835,7 @@ static void pyprof__hold_uninstall(void)   // unless another handler was put on 
 
 // Stops a thread of this process. 1 = it is held until pyprof__hold_end or for 2 ms; 0 = it has ended, blocks the signal or
 // did not get a CPU in time. One at a time.
-static int pyprof__hold_begin(int64_t tid)
+static pyprof__bool pyprof__hold_begin(int64_t tid)
 {
     static uint32_t number;
     siginfo_t info;
@@ -1849,7 +1851,7 @@ static int pyprof__hold_begin(int64_t tid)
     return !pyprof__hold_change(asked, 0) && __atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE) == asked + 1;
 }
 
-static int pyprof__hold_end(void)   // 1 = it was held to the end
+static pyprof__bool pyprof__hold_end(void)   // 1 = it was held to the end
 {
     uint32_t word = __atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE);
     int held = word % 4 == PYPROF__HOLD_HELD && pyprof__hold_change(word, 0);
@@ -1960,14 +1962,14 @@ static uint32_t pyprof__machine(void)
     return (uint32_t)hash;
 }
 
-static int pyprof__lock_file(int fd)   // 1 = ours now
+static pyprof__bool pyprof__lock_file(int fd)   // 1 = ours now
 {
     int result;
     PYPROF__AGAIN(result, flock(fd, LOCK_EX | LOCK_NB));
     return result == 0;
 }
 
-static int pyprof__is_temporary(const char *name, uint32_t *machine)
+static pyprof__bool pyprof__is_temporary(const char *name, uint32_t *machine)
 {
     unsigned long long number;
     char same[64];
@@ -1976,7 +1978,7 @@ static int pyprof__is_temporary(const char *name, uint32_t *machine)
     return strcmp(name, same) == 0;
 }
 
-static int pyprof__stale_remove(int folder, const char *name, int here)   // 1 = it was one. here: of this machine
+static pyprof__bool pyprof__stale_remove(int folder, const char *name, int here)   // 1 = it was one. here: of this machine
 {
     struct stat found, opened;
     int fd, stale;
@@ -2024,7 +2026,7 @@ static void pyprof__stale_clean(int folder)
 
 // Locks it: 0 = another save has taken it for stale before it was locked. One that cannot be locked gets a name that
 // nobody takes for that of a stale one.
-static int pyprof__temporary_keep(pyprof__file *file, int fd)
+static pyprof__bool pyprof__temporary_keep(pyprof__file *file, int fd)
 {
     struct stat info;
     char name[sizeof file->temporary];
@@ -2087,7 +2089,7 @@ static pyprof_result pyprof__file_share(pyprof__file *file, const char *path, in
     return file->fd < 0 ? pyprof__file_refuse(path, strerror(errno)) : PYPROF_OK;
 }
 
-static int pyprof__is_null_device(const struct stat *info) { return S_ISCHR(info->st_mode) && info->st_rdev == 0x103; }
+static pyprof__bool pyprof__is_null_device(const struct stat *info) { return S_ISCHR(info->st_mode) && info->st_rdev == 0x103; }
 
 // A pipe that nobody reads must not hold up the program: opened without waiting, then written as pipes are. That of
 // another user is refused: it was put there.
@@ -2143,14 +2145,14 @@ static pyprof_result pyprof__file_open(pyprof__file *file, const char *path)
     return result;
 }
 
-static int pyprof__sync(int fd)   // 1 = on the disk, or there is none below it
+static pyprof__bool pyprof__sync(int fd)   // 1 = on the disk, or there is none below it
 {
     int result;
     PYPROF__AGAIN(result, fsync(fd));
     return result == 0 || errno == EINVAL || errno == EROFS;
 }
 
-static int pyprof__file_rename(const pyprof__file *file, const struct stat *made)   // made: the temporary file
+static pyprof__bool pyprof__file_rename(const pyprof__file *file, const struct stat *made)   // made: the temporary file
 {
     struct stat now;
     while (renameat(file->folder, file->temporary, file->folder, file->name) != 0) {
@@ -2212,7 +2214,7 @@ static void pyprof__quiet_end(pyprof__quiet *quiet)
 // ---- pages and locks for the allocation hooks: they run inside malloc, so nothing here may call it -------------------
 static size_t pyprof__page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
-static int pyprof__is_mapped(uint64_t address)   // 0 = surely not
+static pyprof__bool pyprof__is_mapped(uint64_t address)   // 0 = surely not
 {
     unsigned char resident;
     uint64_t page = address & ~(uint64_t)(pyprof__page_size() - 1);
@@ -2248,7 +2250,7 @@ static void pyprof__pages_touch(void *memory, size_t size)
     if (end > begin) syscall(SYS_madvise, begin, end - begin, 23ul);
 }
 
-static int pyprof__try_lock(uint32_t *lock) { return __atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) == 0; }
+static pyprof__bool pyprof__try_lock(uint32_t *lock) { return __atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) == 0; }
 static void pyprof__unlock(uint32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
 
 // Orders what all threads of the process do: after it, each has seen what was written before, and what it wrote is seen here.
@@ -2293,7 +2295,7 @@ static void pyprof__process_facts(pyprof_process *facts)   // what the kernel co
     facts->major_faults = usage.ru_majflt;
 }
 
-static int pyprof__task_is_ours(int64_t tid)   // of this copy of pyprof, or another one in this process
+static pyprof__bool pyprof__task_is_ours(int64_t tid)   // of this copy of pyprof, or another one in this process
 {
     char text[2048];
     const char *blocked;
@@ -2304,7 +2306,7 @@ static int pyprof__task_is_ours(int64_t tid)   // of this copy of pyprof, or ano
 
 // Has every thread of the program ended? Only ours are left then, so many of this copy and perhaps those of others,
 // and the main thread: that stays in the list when it has left by pthread_exit.
-static int pyprof__threads_left(int64_t ours)
+static pyprof__bool pyprof__threads_left(int64_t ours)
 {
     char text[1024];
     int64_t count = pyprof__thread_count(), tid;
@@ -2392,7 +2394,7 @@ static void pyprof__array_init(pyprof__array *array, size_t item)
     array->item = item;
 }
 
-static int pyprof__array_reserve(pyprof__pool *pool, pyprof__array *array, size_t extra)
+static pyprof__bool pyprof__array_reserve(pyprof__pool *pool, pyprof__array *array, size_t extra)
 {
     size_t need = array->count + extra, capacity = array->capacity ? array->capacity : need > 16 ? need : 16;   // a copy gets no more
     void *data;
@@ -2424,7 +2426,7 @@ static void pyprof__array_free(pyprof__pool *pool, pyprof__array *array)
     array->count = array->capacity = 0;
 }
 
-static int pyprof__array_copy(pyprof__pool *pool, pyprof__array *to, const pyprof__array *from)
+static pyprof__bool pyprof__array_copy(pyprof__pool *pool, pyprof__array *to, const pyprof__array *from)
 {
     pyprof__array_init(to, from->item);
     if (from->count == 0) return 1;
@@ -2437,7 +2439,7 @@ static int pyprof__array_copy(pyprof__pool *pool, pyprof__array *to, const pypro
 // Hash index: from a key to the number of an item kept elsewhere. A slot is hash<<32 | number+1, 0 = free, so that
 // growing never looks at the items.
 typedef struct { uint64_t *slots; size_t mask, count; } pyprof__index;
-typedef int pyprof__same_fn(const void *context, uint32_t item, const void *key);
+typedef pyprof__bool pyprof__same_fn(const void *context, uint32_t item, const void *key);
 
 static uint64_t pyprof__mix(uint64_t hash, uint64_t value)
 {
@@ -2463,7 +2465,7 @@ static uint32_t pyprof__index_find(const pyprof__index *index, uint64_t hash, py
     return PYPROF__NONE;
 }
 
-static int pyprof__index_grow(pyprof__pool *pool, pyprof__index *index, size_t items)   // for that many, and more than now
+static pyprof__bool pyprof__index_grow(pyprof__pool *pool, pyprof__index *index, size_t items)   // for that many, and more than now
 {
     pyprof__index grown;
     size_t i, capacity = index->slots ? (index->mask + 1) * 2 : 64;
@@ -2479,7 +2481,7 @@ static int pyprof__index_grow(pyprof__pool *pool, pyprof__index *index, size_t i
     return 1;
 }
 
-static int pyprof__index_add(pyprof__pool *pool, pyprof__index *index, uint64_t hash, uint32_t item)
+static pyprof__bool pyprof__index_add(pyprof__pool *pool, pyprof__index *index, uint64_t hash, uint32_t item)
 {
     if ((!index->slots || index->count * 3 >= index->mask * 2) && !pyprof__index_grow(pool, index, index->count)) return 0;
     pyprof__index_put(index, (hash & 0xffffffff00000000u) | (item + 1));
@@ -2526,7 +2528,7 @@ static const char *pyprof__string(const pyprof__strings *strings, uint32_t id)
 
 typedef struct { const char *text; size_t size; } pyprof__slice;
 
-static int pyprof__same_string(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_string(const void *context, uint32_t item, const void *key)
 {
     const pyprof__slice *slice = (const pyprof__slice *)key;
     const char *text = pyprof__string((const pyprof__strings *)context, item);
@@ -2557,7 +2559,7 @@ static uint32_t pyprof__intern(pyprof__pool *pool, pyprof__strings *strings, con
     return (uint32_t)strings->starts.count - 1;
 }
 
-static int pyprof__strings_init(pyprof__pool *pool, pyprof__strings *strings)
+static pyprof__bool pyprof__strings_init(pyprof__pool *pool, pyprof__strings *strings)
 {
     memset(strings, 0, sizeof *strings);
     pyprof__array_init(&strings->bytes, 1);
@@ -2627,7 +2629,7 @@ static size_t pyprof__utf8_repair(char *out, size_t capacity, const char *text)
 }
 
 // Characters that change how the rest of a line is shown: control, bidirectional, line separators, byte order mark.
-static int pyprof__is_unsafe(uint32_t c)
+static pyprof__bool pyprof__is_unsafe(uint32_t c)
 {
     return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e)
         || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff || c == 0xfffe || c == 0xffff;
@@ -2709,12 +2711,12 @@ static size_t pyprof__gather(const pyprof__source *source, void *to, const struc
 }
 
 // One piece outside of all that programs can have, and the kernel refuses the whole call.
-static int pyprof__is_address(const pyprof__source *source, uint64_t from, size_t size)
+static pyprof__bool pyprof__is_address(const pyprof__source *source, uint64_t from, size_t size)
 {
     return from >= 4096 && from < source->end && size < source->end - from;
 }
 
-static int pyprof__copy(const pyprof__source *source, void *to, uint64_t from, size_t size)   // 1 = all of it
+static pyprof__bool pyprof__copy(const pyprof__source *source, void *to, uint64_t from, size_t size)   // 1 = all of it
 {
     struct iovec piece;
     if (!pyprof__is_address(source, from, size)) return 0;
@@ -2723,7 +2725,7 @@ static int pyprof__copy(const pyprof__source *source, void *to, uint64_t from, s
     return pyprof__gather(source, to, &piece, 1, size) == size;
 }
 
-static int pyprof__source_try(pyprof__source *source, pyprof__method method)   // 1 = it works here
+static pyprof__bool pyprof__source_try(pyprof__source *source, pyprof__method method)   // 1 = it works here
 {
     uint64_t probe = 0x70797072, copy = 0;
     struct iovec piece;
@@ -2841,7 +2843,7 @@ static void pyprof__mirror_free(pyprof__mirror *mirror)
     pyprof__array_free(mirror->pool, &mirror->plans);
 }
 
-static int pyprof__same_block(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_block(const void *context, uint32_t item, const void *key)
 {
     return PYPROF__AT(const pyprof__block, *(const pyprof__array *)context, item).base == *(const uint64_t *)key;
 }
@@ -2931,7 +2933,7 @@ static const char *pyprof__mirror_fetch(pyprof__mirror *mirror, uint64_t base)  
     return block->epoch != mirror->epoch || block->offset == PYPROF__NONE ? NULL : (const char *)mirror->bytes.data + block->offset;
 }
 
-static int pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)   // 1 = all of it
+static pyprof__bool pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)   // 1 = all of it
 {
     char *out = (char *)to;
     if (!pyprof__is_address(mirror->source, from, size + PYPROF__BLOCK)) return 0;
@@ -2949,7 +2951,7 @@ static int pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from, size_t 
     return 1;
 }
 
-static int pyprof__read_long(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)   // the same past the mirror
+static pyprof__bool pyprof__read_long(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)   // the same past the mirror
 {
     return mirror->direct ? pyprof__read(mirror, to, from, size) : pyprof__copy(mirror->source, to, from, size);
 }
@@ -3013,7 +3015,7 @@ static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, 
 }
 
 // Do the copies of this agree, the two around the middle or all three? 1 = yes
-static int pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, size_t size, int three)
+static pyprof__bool pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, size_t size, int three)
 {
     const size_t n = mirror->twins;
     while (size > 0) {
@@ -4228,6 +4230,31 @@ static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__po
 //   Promise    a code object is known by what it holds, not by its address alone: one that died and whose address
 //              was used again never lends its name to another
 // ============================================================================
+// How reading a stack, a frame or a code object ended: the thread has a sample, or it is told why not.
+typedef enum {
+    PYPROF__WALK_OK = 0,
+    PYPROF__WALK_UNREADABLE, PYPROF__WALK_CHAIN, PYPROF__WALK_CODE, PYPROF__WALK_MOVED, PYPROF__WALK_NAME, PYPROF__WALK_MEMORY,
+    PYPROF__WALK_AGAIN         // too many code objects are new: the next window reads the rest
+} pyprof__walk_result;
+
+static pyprof_cause pyprof__walk_cause(pyprof__walk_result result)
+{
+    switch (result) {
+    case PYPROF__WALK_UNREADABLE: return PYPROF_CAUSE_UNREADABLE;
+    case PYPROF__WALK_CHAIN:      return PYPROF_CAUSE_CHAIN;
+    case PYPROF__WALK_CODE:       return PYPROF_CAUSE_CODE;
+    case PYPROF__WALK_NAME:       return PYPROF_CAUSE_NAME;
+    case PYPROF__WALK_MEMORY:     return PYPROF_CAUSE_MEMORY;
+    case PYPROF__WALK_OK: case PYPROF__WALK_MOVED: case PYPROF__WALK_AGAIN: break;
+    }
+    return PYPROF_CAUSE_MOVED;
+}
+
+enum {                         // instead of the number of an instruction
+    PYPROF__NOWHERE = INT32_MAX,   // it lies outside its code object, or its place cannot be read: the line is unknown
+    PYPROF__HIDDEN = INT32_MIN     // the frame has not finished its prologue
+};
+
 typedef struct { int32_t line, end_line, column, end_column; } pyprof__place;   // line 0, columns -1: unknown
 
 // ---- line tables: untrusted bytes, so every read is bounded and every loop consumes at least one -----------------
@@ -4464,7 +4491,7 @@ typedef struct {
 enum { PYPROF__TEXT_SIZE = PYPROF__MAX_CHARS * 4 + 8, PYPROF__MAX_DECODED = 64, PYPROF__MAX_CODES = 100000, PYPROF__MEMOS = 1024,
       PYPROF__MAX_IMPORTS = 4096, PYPROF__MAX_NAMESAKES = 256 };
 
-static int pyprof__codes_fill(pyprof__codes *codes)   // the pseudo spots; 0 = no memory
+static pyprof__bool pyprof__codes_fill(pyprof__codes *codes)   // the pseudo spots; 0 = no memory
 {
     size_t i;
     if (!pyprof__strings_init(codes->pool, &codes->strings)) return 0;
@@ -4481,7 +4508,7 @@ static int pyprof__codes_fill(pyprof__codes *codes)   // the pseudo spots; 0 = n
     return 1;
 }
 
-static int pyprof__codes_init(pyprof__codes *codes, pyprof__pool *pool, const pyprof__layout *layout)
+static pyprof__bool pyprof__codes_init(pyprof__codes *codes, pyprof__pool *pool, const pyprof__layout *layout)
 {
     memset(codes, 0, sizeof *codes);
     codes->pool = pool;
@@ -4536,7 +4563,7 @@ static uint64_t pyprof__codes_bytes(const pyprof__codes *codes)
         + codes->strings.bytes.capacity + codes->strings.starts.capacity * codes->strings.starts.item;
 }
 
-static int pyprof__codes_renew(pyprof__codes *codes)   // empties it when it has grown large; between sweeps only
+static pyprof__bool pyprof__codes_renew(pyprof__codes *codes)   // empties it when it has grown large; between sweeps only
 {
     const pyprof__pool *pool = codes->pool;
     int whole = codes->spots.count > 0;   // otherwise the last time found no memory
@@ -4560,12 +4587,12 @@ static uint64_t pyprof__hash_bytes(const void *data, size_t size)   // size is a
     return hash;
 }
 
-static int pyprof__same_code(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_code(const void *context, uint32_t item, const void *key)
 {
     return memcmp(&PYPROF__AT(pyprof__code, *(const pyprof__array *)context, item).key, key, sizeof(pyprof__code_key)) == 0;
 }
 
-static int pyprof__is_type(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type, const char *name, uint64_t *known)
+static pyprof__bool pyprof__is_type(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type, const char *name, uint64_t *known)
 {
     char text[32];
     uint64_t at;
@@ -4577,7 +4604,7 @@ static int pyprof__is_type(pyprof__codes *codes, pyprof__mirror *mirror, uint64_
     return 1;
 }
 
-static int pyprof__is_code(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type)
+static pyprof__bool pyprof__is_code(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type)
 {
     return pyprof__is_type(codes, mirror, type, "code", &codes->code_type);
 }
@@ -4599,7 +4626,7 @@ typedef struct {
 } pyprof__content;
 
 // 1 = all of it.
-static int pyprof__content_read(pyprof__content *content, void *to, uint64_t from, size_t size)
+static pyprof__bool pyprof__content_read(pyprof__content *content, void *to, uint64_t from, size_t size)
 {
     int whole = pyprof__read(content->mirror, to, from, size);
     content->bad |= !whole;
@@ -4720,7 +4747,7 @@ static void pyprof__content_begin(pyprof__content *content, pyprof__codes *codes
     for (i = 0; i < content->count; i++) pyprof__content_part(content, content->parts[i]);
 }
 
-static int pyprof__same_place(const pyprof__place *a, const pyprof__place *b)
+static pyprof__bool pyprof__same_place(const pyprof__place *a, const pyprof__place *b)
 {
     return memcmp(a, b, sizeof *a) == 0;
 }
@@ -4758,7 +4785,7 @@ static void pyprof__content_places(pyprof__content *content, pyprof__code *code)
     }
 }
 
-static int pyprof__same_namesake(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_namesake(const void *context, uint32_t item, const void *key)
 {
     const pyprof__array *list = (const pyprof__array *)context;
     const pyprof__namesake *known = &PYPROF__AT(const pyprof__namesake, *list, item);
@@ -4809,14 +4836,14 @@ static uint32_t pyprof__content_admit(pyprof__codes *codes, const pyprof__code *
 // After its line table. 0 = unreadable. Functions of one name, file and line are lambdas and the like, or
 // code made at run time: in no file, or at the top of one that is a template. To look into all others would
 // take longer than to read their names.
-static int pyprof__may_have_namesakes(const pyprof__codes *codes, const pyprof__code *code)
+static pyprof__bool pyprof__may_have_namesakes(const pyprof__codes *codes, const pyprof__code *code)
 {
     const char *file = pyprof__string(&codes->strings, code->file), *name = pyprof__string(&codes->strings, code->name);
     if (file[0] == '<') return strncmp(file, "<frozen ", 8) != 0;
     return name[0] == '<' ? strcmp(name, "<module>") != 0 : code->key.first_line <= 2;
 }
 
-static int pyprof__code_content(pyprof__codes *codes, pyprof__mirror *mirror, pyprof__code *code)
+static pyprof__bool pyprof__code_content(pyprof__codes *codes, pyprof__mirror *mirror, pyprof__code *code)
 {
     pyprof__content content;
     uint32_t hash;
@@ -4864,19 +4891,19 @@ static uint64_t pyprof__code_print(pyprof__codes *codes, pyprof__mirror *mirror,
     return pyprof__print_of(mirror, print, key->linetable, layout->bytes_size, 0, layout->bytes_data);
 }
 
-// Reads the identity of the code object at address. 0 = read, else a pyprof_cause + 1.
-static int pyprof__code_key_read(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, pyprof__code_key *key)
+// Reads the identity of the code object at address.
+static pyprof__walk_result pyprof__code_key_read(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, pyprof__code_key *key)
 {
     const pyprof__layout *layout = codes->layout;
     char raw[256];
     uint64_t type, refs;
     memset(key, 0, sizeof *key);
-    if (address % 8) return PYPROF_CAUSE_CODE + 1;
-    if (!pyprof__read(mirror, raw, address, layout->code_linetable + 8)) return PYPROF_CAUSE_UNREADABLE + 1;
+    if (address % 8) return PYPROF__WALK_CODE;
+    if (!pyprof__read(mirror, raw, address, layout->code_linetable + 8)) return PYPROF__WALK_UNREADABLE;
     PYPROF__FIELD_AT(type, raw, layout->object_type);
-    if (!pyprof__is_code(codes, mirror, type)) return PYPROF_CAUSE_CODE + 1;
+    if (!pyprof__is_code(codes, mirror, type)) return PYPROF__WALK_CODE;
     PYPROF__FIELD_AT(refs, raw, 0);
-    if (layout->object_type == 8 && ((uint32_t)refs == 0 || (refs >> 32 & 0xffff))) return PYPROF_CAUSE_CODE + 1;   // dead, or free: a link
+    if (layout->object_type == 8 && ((uint32_t)refs == 0 || (refs >> 32 & 0xffff))) return PYPROF__WALK_CODE;   // dead, or free: a link
     key->address = address;
     PYPROF__FIELD_AT(key->filename, raw, layout->code_filename);
     PYPROF__FIELD_AT(key->name, raw, layout->code_name);
@@ -4886,7 +4913,7 @@ static int pyprof__code_key_read(pyprof__codes *codes, pyprof__mirror *mirror, u
     if (layout->code_units != PYPROF__NO) PYPROF__FIELD_AT(key->units, raw, layout->code_units);
     if (layout->code_version != PYPROF__NO) PYPROF__FIELD_AT(key->version, raw, layout->code_version);
     if (!key->version) key->print = pyprof__code_print(codes, mirror, key);
-    return 0;
+    return PYPROF__WALK_OK;
 }
 
 static uint32_t pyprof__code_string(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address)
@@ -4895,7 +4922,7 @@ static uint32_t pyprof__code_string(pyprof__codes *codes, pyprof__mirror *mirror
     return size < 0 ? PYPROF__NONE : pyprof__intern(codes->pool, &codes->strings, codes->text, (size_t)size);
 }
 
-static int pyprof__code_table(pyprof__codes *codes, pyprof__mirror *mirror, pyprof__code *code)
+static pyprof__bool pyprof__code_table(pyprof__codes *codes, pyprof__mirror *mirror, pyprof__code *code)
 {
     uint64_t size = 0, at = code->key.linetable;
     if (!pyprof__read(mirror, &size, at + codes->layout->bytes_size, sizeof size) || size > PYPROF__MAX_TABLE) return 0;
@@ -4917,8 +4944,8 @@ static int32_t pyprof__code_role(const pyprof__codes *codes, const pyprof__code 
     return strcmp(pyprof__string(&codes->strings, code->file), "<frozen importlib._bootstrap>") == 0 ? PYPROF__ROLE_IMPORT : PYPROF__ROLE_NONE;
 }
 
-// Decodes a code object never seen before. 0 = done, else a pyprof_cause + 1.
-static int pyprof__code_decode(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code_key *key, uint32_t *id)
+// Decodes a code object that has never been seen before.
+static pyprof__walk_result pyprof__code_decode(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code_key *key, uint32_t *id)
 {
     pyprof__code code;
     pyprof__code *added;
@@ -4927,31 +4954,32 @@ static int pyprof__code_decode(pyprof__codes *codes, pyprof__mirror *mirror, con
     code.file = pyprof__code_string(codes, mirror, key->filename);
     code.name = pyprof__code_string(codes, mirror, key->name);
     code.qualname = key->qualname ? pyprof__code_string(codes, mirror, key->qualname) : code.name;
-    if (code.file == PYPROF__NONE || code.name == PYPROF__NONE || code.qualname == PYPROF__NONE) return PYPROF_CAUSE_NAME + 1;
-    if (!pyprof__code_table(codes, mirror, &code)) return PYPROF_CAUSE_NAME + 1;
-    if (!pyprof__code_content(codes, mirror, &code)) return PYPROF_CAUSE_NAME + 1;
+    if (code.file == PYPROF__NONE || code.name == PYPROF__NONE || code.qualname == PYPROF__NONE) return PYPROF__WALK_NAME;
+    if (!pyprof__code_table(codes, mirror, &code)) return PYPROF__WALK_NAME;
+    if (!pyprof__code_content(codes, mirror, &code)) return PYPROF__WALK_NAME;
     code.role = pyprof__code_role(codes, &code);
     if (code.role == PYPROF__ROLE_IMPORT) codes->importers[codes->importer++ % PYPROF__COUNT(codes->importers)] = key->address;
     added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
-    if (!added) return PYPROF_CAUSE_MEMORY + 1;
+    if (!added) return PYPROF__WALK_MEMORY;
     *added = code;
     *id = (uint32_t)codes->codes.count - 1;
-    if (!pyprof__index_add(codes->pool, &codes->code_index, pyprof__hash_bytes(key, sizeof *key), *id)) return PYPROF_CAUSE_MEMORY + 1;
+    if (!pyprof__index_add(codes->pool, &codes->code_index, pyprof__hash_bytes(key, sizeof *key), *id)) return PYPROF__WALK_MEMORY;
     codes->decoded++;
     if (!codes->asyncio && strstr(pyprof__string(&codes->strings, code.file), "/asyncio/"))
         codes->asyncio = strcmp(pyprof__string(&codes->strings, code.qualname), "<module>") != 0;
-    return 0;
+    return PYPROF__WALK_OK;
 }
 
 // The number of the code object at address. Its identity is read again each time, unless the interpreter says that none
-// has died since. 0 = found, else a pyprof_cause + 1.
-static int pyprof__code_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, uint32_t *id)
+// has died since.
+static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, uint32_t *id)
 {
     pyprof__memo *memo = &codes->memo[(address >> 4 ^ address >> 14) & (PYPROF__MEMOS - 1)];
-    int known = memo->address == address, cause;
+    int known = memo->address == address;
+    pyprof__walk_result cause;
     pyprof__code_key key;
     *id = memo->code;
-    if (known && codes->stamp && memo->stamp == codes->stamp) return 0;
+    if (known && codes->stamp && memo->stamp == codes->stamp) return PYPROF__WALK_OK;
     cause = pyprof__code_key_read(codes, mirror, address, &key);
     if (cause) return cause;
     if (!known || memcmp(&PYPROF__AT(pyprof__code, codes->codes, *id).key, &key, sizeof key) != 0) {
@@ -4962,10 +4990,10 @@ static int pyprof__code_find(pyprof__codes *codes, pyprof__mirror *mirror, uint6
     memo->address = address;
     memo->stamp = codes->stamp;
     memo->code = *id;
-    return 0;
+    return PYPROF__WALK_OK;
 }
 
-static int pyprof__same_spot(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_spot(const void *context, uint32_t item, const void *key)
 {
     const pyprof__spot *spot = &PYPROF__AT(pyprof__spot, *(const pyprof__array *)context, item);
     const pyprof__spot *want = (const pyprof__spot *)key;
@@ -4980,8 +5008,8 @@ static uint32_t pyprof__spot_find(pyprof__codes *codes, uint32_t code_id, int64_
     pyprof__spot *added;
     uint64_t hash;
     uint32_t id;
-    if (instruction < -1 || instruction > INT32_MAX) instruction = INT32_MAX;   // no such place: the line stays unknown
-    if (code->key.units && instruction >= (int64_t)code->key.units) instruction = INT32_MAX;
+    if (instruction < -1 || instruction > INT32_MAX) instruction = PYPROF__NOWHERE;
+    if (code->key.units && instruction >= (int64_t)code->key.units) instruction = PYPROF__NOWHERE;
     memset(&want, 0, sizeof want);
     want.code = code_id;
     want.instruction = (int32_t)instruction;
@@ -4990,7 +5018,7 @@ static uint32_t pyprof__spot_find(pyprof__codes *codes, uint32_t code_id, int64_
     if (id != PYPROF__NONE) return id;
     pyprof__locate((int)codes->layout->lines_form, (const unsigned char *)codes->tables.data + code->table, code->table_size,
                    code->key.first_line, instruction < 0 ? 0 : instruction, &want.place);
-    if (want.place.line <= 0) want.place.line = want.place.end_line = instruction == INT32_MAX ? 0 : code->key.first_line;
+    if (want.place.line <= 0) want.place.line = want.place.end_line = instruction == PYPROF__NOWHERE ? 0 : code->key.first_line;
     added = (pyprof__spot *)pyprof__push(codes->pool, &codes->spots);
     if (!added || !pyprof__index_add(codes->pool, &codes->spot_index, hash, (uint32_t)codes->spots.count - 1)) return PYPROF__NONE;
     *added = want;
@@ -4998,7 +5026,7 @@ static uint32_t pyprof__spot_find(pyprof__codes *codes, uint32_t code_id, int64_
 }
 
 // ---- <import NAME> ------------------------------------------------------------
-static int pyprof__is_importer(const pyprof__codes *codes, uint64_t address)
+static pyprof__bool pyprof__is_importer(const pyprof__codes *codes, uint64_t address)
 {
     size_t i;
     for (i = 0; i < PYPROF__COUNT(codes->importers); i++)
@@ -5006,13 +5034,13 @@ static int pyprof__is_importer(const pyprof__codes *codes, uint64_t address)
     return 0;
 }
 
-static int pyprof__is_str(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
+static pyprof__bool pyprof__is_str(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
 {
     uint64_t type = object % 8 ? 0 : pyprof__read_pointer(mirror, object + codes->layout->object_type);
     return type && pyprof__is_type(codes, mirror, type, "str", &codes->str_type);
 }
 
-static int pyprof__same_import(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_import(const void *context, uint32_t item, const void *key)
 {
     const pyprof__codes *codes = (const pyprof__codes *)context;
     return strcmp(pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, item).name), (const char *)key) == 0;
@@ -5099,7 +5127,7 @@ typedef struct {               // the instructions up to one of a code object's,
     pyprof__step steps[PYPROF__UNITS];
 } pyprof__window;
 
-static int pyprof__window_read(pyprof__window *window, pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__spot *spot)   // 1 = done
+static pyprof__bool pyprof__window_read(pyprof__window *window, pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__spot *spot)   // 1 = done
 {
     const pyprof__layout *layout = codes->layout;
     uint64_t at, size = 0;
@@ -5109,7 +5137,7 @@ static int pyprof__window_read(pyprof__window *window, pyprof__codes *codes, pyp
     window->count = window->first = 0;
     window->last = spot->instruction;
     window->from = spot->instruction < PYPROF__UNITS ? 0 : spot->instruction - PYPROF__UNITS + 1;
-    if (spot->instruction < 0 || spot->instruction == INT32_MAX) return 0;
+    if (spot->instruction < 0 || spot->instruction == PYPROF__NOWHERE) return 0;
     if (layout->code_string == PYPROF__NO) at = window->code->key.address + layout->code_bytes;
     else {
         at = pyprof__read_pointer(mirror, window->code->key.address + layout->code_string);
@@ -5121,7 +5149,7 @@ static int pyprof__window_read(pyprof__window *window, pyprof__codes *codes, pyp
 }
 
 // Is the code object still the one that the cache knows? Asked after the reads that have to be its own.
-static int pyprof__window_holds(const pyprof__window *window)
+static pyprof__bool pyprof__window_holds(const pyprof__window *window)
 {
     const pyprof__layout *layout = window->codes->layout;
     const pyprof__code_key *key = &window->code->key;
@@ -5184,7 +5212,7 @@ static void pyprof__window_locate(pyprof__window *window)
 }
 
 // Decodes the instructions. 1 = the last one is the spot's, or the spot is in its caches
-static int pyprof__window_decode(pyprof__window *window)
+static pyprof__bool pyprof__window_decode(pyprof__window *window)
 {
     static const pyprof__place nowhere = { 0, 0, -1, -1 };
     const pyprof__step *last;
@@ -5206,7 +5234,7 @@ static int64_t pyprof__step_target(const pyprof__window *window, const pyprof__s
 
 // Does a jump from before the step `before` land behind it, at step i at most? Then what lies on the stack there can come
 // from elsewhere: (a or b).sort()
-static int pyprof__window_lands(const pyprof__window *window, int before, int i)
+static pyprof__bool pyprof__window_lands(const pyprof__window *window, int before, int i)
 {
     int64_t target;
     int k;
@@ -5232,14 +5260,14 @@ static int pyprof__maker_by_stack(const pyprof__window *window, int i)   // unti
     return -1;
 }
 
-static int pyprof__same_start(const pyprof__place *a, const pyprof__place *b)
+static pyprof__bool pyprof__same_start(const pyprof__place *a, const pyprof__place *b)
 {
     return a->line == b->line && a->column == b->column && a->line > 0 && a->column >= 0;
 }
 
-static int pyprof__is_constant(const pyprof__step *step) { return step->act == PYPROF__OP_CONST || step->act == PYPROF__OP_COMMON; }
+static pyprof__bool pyprof__is_constant(const pyprof__step *step) { return step->act == PYPROF__OP_CONST || step->act == PYPROF__OP_COMMON; }
 
-static int pyprof__ends_within(const pyprof__place *inner, const pyprof__place *outer)   // and before it does
+static pyprof__bool pyprof__ends_within(const pyprof__place *inner, const pyprof__place *outer)   // and before it does
 {
     return inner->end_line < outer->end_line || (inner->end_line == outer->end_line && inner->end_column < outer->end_column);
 }
@@ -5290,7 +5318,7 @@ static int pyprof__maker(const pyprof__window *window, int i)
 
 // __exit__(None, None, None), called by the end of a with statement: all of it has the place of what stands after `with`.
 // *maker = the instruction that made that, -1 = not known
-static int pyprof__is_exit(const pyprof__window *window, int i, int *maker)
+static pyprof__bool pyprof__is_exit(const pyprof__window *window, int i, int *maker)
 {
     const pyprof__step *steps = window->steps;
     int k;
@@ -5335,7 +5363,7 @@ typedef struct {               // a name, written from its end to its begin
     int first;                 // the instruction that comes next was found by its place: of two in one, it is the first
 } pyprof__callee;
 
-static int pyprof__callee_put(pyprof__callee *callee, const char *text)   // in front; 0 = it does not fit
+static pyprof__bool pyprof__callee_put(pyprof__callee *callee, const char *text)   // in front; 0 = it does not fit
 {
     size_t size = strlen(text);
     if (size > callee->at) return 0;
@@ -5344,7 +5372,7 @@ static int pyprof__callee_put(pyprof__callee *callee, const char *text)   // in 
     return 1;
 }
 
-static int pyprof__callee_put_name(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
+static pyprof__bool pyprof__callee_put_name(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
 {
     char *text = window->codes->text;
     uint64_t name = pyprof__step_name(window, step, callee->first);
@@ -5352,7 +5380,7 @@ static int pyprof__callee_put_name(pyprof__callee *callee, const pyprof__window 
 }
 
 // ", ".join: the constant's type
-static int pyprof__callee_put_type(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
+static pyprof__bool pyprof__callee_put_type(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
 {
     const pyprof__layout *layout = window->codes->layout;
     char name[16];
@@ -5517,7 +5545,7 @@ static uint32_t pyprof__spot_opcode(pyprof__codes *codes, pyprof__mirror *mirror
 // ---- tasks of asyncio ---------------------------------------------------------
 enum { PYPROF__MAX_TASKS = 1000, PYPROF__TASK_SIZE = 200 };
 
-static int pyprof__same_task(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_task(const void *context, uint32_t item, const void *key)
 {
     const pyprof__codes *codes = (const pyprof__codes *)context;
     const pyprof__spot *spot = &PYPROF__AT(const pyprof__spot, codes->spots, item);
@@ -5526,7 +5554,7 @@ static int pyprof__same_task(const void *context, uint32_t item, const void *key
 
 // The name of the task whose name object lies at address: a str, or a number as long as nobody asked for it (3.12 and later,
 // Modules/_asynciomodule.c). asyncio numbers the tasks that nobody named: those are one. text holds PYPROF__TASK_SIZE bytes. 0 = none.
-static int pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, char *text)
+static pyprof__bool pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, char *text)
 {
     static const char numbered[] = "Task-";
     uint64_t type = pyprof__read_pointer(mirror, address + codes->layout->object_type);
@@ -5588,9 +5616,9 @@ typedef struct {
     int entry;                 // of a C eval loop
 } pyprof__raw_frame;
 
-enum { PYPROF__OWNER_THREAD = 0, PYPROF__OWNER_GENERATOR = 1, PYPROF__OWNER_SHIM = 3, PYPROF__AGAIN = 100 };
+enum { PYPROF__OWNER_THREAD = 0, PYPROF__OWNER_GENERATOR = 1, PYPROF__OWNER_SHIM = 3 };
 
-static int pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at, pyprof__raw_frame *frame)
+static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at, pyprof__raw_frame *frame)
 {
     char raw[512];
     int32_t lasti;
@@ -5611,48 +5639,55 @@ static int pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layo
     return 1;
 }
 
-// The frame's place in its code, in code units; INT32_MAX = it has none there, INT64_MAX = unreadable. Free-threaded 3.14 and
-// later give each thread a copy of the bytecode (Python/index_pool.c, co_tlbc): array 0 is the code object's own.
-static int64_t pyprof__frame_instruction(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__raw_frame *frame)
+// The frame's place in its code, in code units, or PYPROF__NOWHERE. Free-threaded 3.14 and later give each thread a copy
+// of the bytecode (Python/index_pool.c, co_tlbc): array 0 is the code object's own.
+static pyprof__walk_result pyprof__frame_instruction(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__raw_frame *frame,
+                                                     int64_t *instruction)
 {
     uint64_t start = frame->code + layout->code_bytes, table = 0, size = 0;
-    if (layout->instr_form != PYPROF__INSTR_POINTER) return (int64_t)frame->instruction;
+    *instruction = layout->instr_form == PYPROF__INSTR_POINTER ? (int64_t)PYPROF__NOWHERE : (int64_t)frame->instruction;
+    if (layout->instr_form != PYPROF__INSTR_POINTER) return PYPROF__WALK_OK;
     if (frame->tlbc > 0) {
-        if (!pyprof__read(mirror, &table, frame->code + layout->code_tlbc, sizeof table)) return INT64_MAX;
-        if (!table) return INT32_MAX;
-        if (!pyprof__read(mirror, &size, table, sizeof size)) return INT64_MAX;
-        if ((uint64_t)frame->tlbc >= size || size > 1u << 20) return INT32_MAX;
-        if (!pyprof__read(mirror, &start, table + 8 + (uint64_t)frame->tlbc * 8, sizeof start)) return INT64_MAX;
-        if (!start) return INT32_MAX;
+        if (!pyprof__read(mirror, &table, frame->code + layout->code_tlbc, sizeof table)) return PYPROF__WALK_UNREADABLE;
+        if (!table) return PYPROF__WALK_OK;
+        if (!pyprof__read(mirror, &size, table, sizeof size)) return PYPROF__WALK_UNREADABLE;
+        if ((uint64_t)frame->tlbc >= size || size > 1u << 20) return PYPROF__WALK_OK;
+        if (!pyprof__read(mirror, &start, table + 8 + (uint64_t)frame->tlbc * 8, sizeof start)) return PYPROF__WALK_UNREADABLE;
+        if (!start) return PYPROF__WALK_OK;
     }
-    return ((int64_t)frame->instruction - (int64_t)start) / 2;
+    *instruction = ((int64_t)frame->instruction - (int64_t)start) / 2;
+    return PYPROF__WALK_OK;
 }
 
 // A frame whose prologue has not finished (it is still making its cells): the interpreter hides it, so do we
-// (_PyFrame_IsIncomplete in Include/internal/pycore_frame.h). -1 = unreadable
-static int pyprof__frame_is_incomplete(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__raw_frame *frame, int64_t instruction)
+// (_PyFrame_IsIncomplete in Include/internal/pycore_frame.h).
+static pyprof__walk_result pyprof__frame_is_incomplete(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__raw_frame *frame,
+                                                       int64_t instruction, pyprof__bool *incomplete)
 {
     int32_t traceable = 0;
-    if (layout->code_traceable == PYPROF__NO || frame->owner == PYPROF__OWNER_GENERATOR) return 0;
-    return pyprof__read(mirror, &traceable, frame->code + layout->code_traceable, sizeof traceable) ? instruction < traceable : -1;
+    *incomplete = 0;
+    if (layout->code_traceable == PYPROF__NO || frame->owner == PYPROF__OWNER_GENERATOR) return PYPROF__WALK_OK;
+    if (!pyprof__read(mirror, &traceable, frame->code + layout->code_traceable, sizeof traceable)) return PYPROF__WALK_UNREADABLE;
+    *incomplete = instruction < traceable;
+    return PYPROF__WALK_OK;
 }
 
-static int pyprof__stack_push(pyprof__codes *codes, pyprof__stack *stack, uint32_t spot)
+static pyprof__walk_result pyprof__stack_push(pyprof__codes *codes, pyprof__stack *stack, uint32_t spot)
 {
     uint32_t *item = spot == PYPROF__NONE ? NULL : (uint32_t *)pyprof__push(codes->pool, &stack->spots);
-    if (!item) return PYPROF_CAUSE_MEMORY + 1;
+    if (!item) return PYPROF__WALK_MEMORY;
     *item = spot;
-    return 0;
+    return PYPROF__WALK_OK;
 }
 
-static int pyprof__stack_insert(pyprof__codes *codes, pyprof__stack *stack, size_t place, uint32_t spot)
+static pyprof__walk_result pyprof__stack_insert(pyprof__codes *codes, pyprof__stack *stack, size_t place, uint32_t spot)
 {
-    int cause = pyprof__stack_push(codes, stack, spot);
+    pyprof__walk_result cause = pyprof__stack_push(codes, stack, spot);
     uint32_t *spots = (uint32_t *)stack->spots.data;
     if (cause) return cause;
     memmove(spots + place + 1, spots + place, (stack->spots.count - 1 - place) * sizeof *spots);
     spots[place] = spot;
-    return 0;
+    return PYPROF__WALK_OK;
 }
 
 typedef struct { uint64_t at; pyprof__raw_frame frame; } pyprof__link;
@@ -5691,7 +5726,7 @@ typedef struct {               // what a walk needs and changes
 } pyprof__walk;
 
 // The frame may be gone since it was noted. Is it still what it was, so that what its variable refers to is alive?
-static int pyprof__frame_holds(const pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame, uint64_t local)
+static pyprof__bool pyprof__frame_holds(const pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame, uint64_t local)
 {
     const pyprof__layout *layout = walk->codes->layout;
     const pyprof__source *source = walk->mirror->source;
@@ -5702,37 +5737,38 @@ static int pyprof__frame_holds(const pyprof__walk *walk, uint64_t at, const pypr
 }
 
 // <import NAME>, outside of the frame of importlib's function that loads the module NAME.
-static int pyprof__walk_import(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
+static pyprof__walk_result pyprof__walk_import(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
 {
     uint64_t local = frame->local;
     uint32_t code;
     if (!local && !walk->links) local = pyprof__read_pointer(walk->mirror, at + walk->codes->layout->frame_locals);
     code = pyprof__import_find(walk->codes, walk->mirror, local & ~(uint64_t)3);   // 3.14 tags it
-    if (walk->links && local && !pyprof__frame_holds(walk, at, frame, local)) return PYPROF_CAUSE_MOVED + 1;
+    if (walk->links && local && !pyprof__frame_holds(walk, at, frame, local)) return PYPROF__WALK_MOVED;
     return pyprof__stack_push(walk->codes, walk->stack, code == PYPROF__NONE ? PYPROF__NONE : pyprof__spot_find(walk->codes, code, 0));
 }
 
-static int pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
+static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
 {
     const pyprof__layout *layout = walk->codes->layout;
     pyprof__walked *step;
     int64_t instruction;
     int32_t role;
-    int incomplete, cause = 0;
+    pyprof__bool incomplete;
+    pyprof__walk_result cause = PYPROF__WALK_OK;
     if (frame->code != walk->last_address) {
         cause = pyprof__code_find(walk->codes, walk->mirror, frame->code, &walk->last_code);
         walk->last_address = cause ? 0 : frame->code;
     }
     if (cause) return cause;
-    instruction = pyprof__frame_instruction(walk->mirror, layout, frame);
-    incomplete = instruction == INT64_MAX ? -1 : pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction);
-    if (incomplete < 0) return PYPROF_CAUSE_UNREADABLE + 1;
+    cause = pyprof__frame_instruction(walk->mirror, layout, frame, &instruction);
+    if (!cause) cause = pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction, &incomplete);
+    if (cause) return cause;
     if (incomplete)   // it cannot have called anybody yet, unless to collect garbage
-        return walk->links && walk->stack->spots.count ? PYPROF_CAUSE_CHAIN + 1 : 0;
+        return walk->links && walk->stack->spots.count ? PYPROF__WALK_CHAIN : PYPROF__WALK_OK;
     role = PYPROF__AT(const pyprof__code, walk->codes->codes, walk->last_code).role;
     if (walk->steps) {
         step = (pyprof__walked *)pyprof__push(walk->codes->pool, walk->steps);
-        if (!step) return PYPROF_CAUSE_MEMORY + 1;
+        if (!step) return PYPROF__WALK_MEMORY;
         step->at = at;
         step->instruction = frame->instruction;
         step->place = (uint32_t)walk->stack->spots.count;
@@ -5743,15 +5779,15 @@ static int pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw
     return cause || role != PYPROF__ROLE_IMPORT ? cause : pyprof__walk_import(walk, at, frame);
 }
 
-static int pyprof__walk_note(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
+static pyprof__walk_result pyprof__walk_note(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
 {
     pyprof__link *link = (pyprof__link *)pyprof__push(walk->codes->pool, walk->links);
-    if (!link) return PYPROF_CAUSE_MEMORY + 1;
+    if (!link) return PYPROF__WALK_MEMORY;
     link->at = at;
     link->frame = *frame;
     if (!frame->local && pyprof__is_importer(walk->codes, frame->code))   // up to 3.10
         link->frame.local = pyprof__read_pointer(walk->mirror, at + walk->codes->layout->frame_locals);
-    return 0;
+    return PYPROF__WALK_OK;
 }
 
 static void pyprof__walk_meet(pyprof__walk *walk)   // the frame that triggered the collection
@@ -5779,17 +5815,17 @@ static void pyprof__walk_begin(pyprof__walk *walk)
 }
 
 // Behind (outside of) a frame: is it that of a task's coroutine? What cannot be told is left out.
-static int pyprof__walk_task(pyprof__walk *walk, uint64_t at)
+static pyprof__walk_result pyprof__walk_task(pyprof__walk *walk, uint64_t at)
 {
     uint32_t i;
     for (i = 0; i < walk->task_count && walk->tasks[i].frame != at; i++) {}
-    if (i == walk->task_count || walk->task_at) return 0;
+    if (i == walk->task_count || walk->task_at) return PYPROF__WALK_OK;
     walk->task = walk->tasks[i].task;
     walk->task_named = pyprof__read_pointer(walk->mirror, walk->task + walk->task_name_at);
-    if (!pyprof__task_name(walk->codes, walk->mirror, walk->task_named, walk->task_text)) return 0;
+    if (!pyprof__task_name(walk->codes, walk->mirror, walk->task_named, walk->task_text)) return PYPROF__WALK_OK;
     if (!walk->links) return pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
     walk->task_at = (uint32_t)walk->links->count;
-    return 0;
+    return PYPROF__WALK_OK;
 }
 
 // A coroutine, or what leads to one: it is then awaited through the first member of an object (Objects/genobject.c). 0 = neither.
@@ -5806,8 +5842,8 @@ static uint64_t pyprof__await_coroutine(pyprof__codes *codes, pyprof__mirror *mi
 }
 
 // What a task that does not run waits for: its name and the frames of the coroutines, the outermost first, each of which awaits
-// the next. 0 = they stand in stack, else a pyprof_cause + 1.
-static int pyprof__await_chain(pyprof__walk *walk, const pyprof__asyncio *asyncio, uint64_t task)
+// the next. They are added to the stack.
+static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof__asyncio *asyncio, uint64_t task)
 {
     const pyprof__layout *layout = walk->codes->layout;
     uint64_t coroutine = pyprof__read_pointer(walk->mirror, task + asyncio->task_coro), top;
@@ -5815,102 +5851,101 @@ static int pyprof__await_chain(pyprof__walk *walk, const pyprof__asyncio *asynci
     int64_t instruction;
     unsigned char state = 0;
     uint32_t code, depth;
-    int cause;
+    pyprof__walk_result cause;
     if (!pyprof__task_name(walk->codes, walk->mirror, pyprof__read_pointer(walk->mirror, task + asyncio->task_name), walk->task_text))
-        return PYPROF_CAUSE_NAME + 1;
+        return PYPROF__WALK_NAME;
     cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
     for (depth = 0; cause == 0 && depth < walk->max_depth; depth++) {
         coroutine = pyprof__await_coroutine(walk->codes, walk->mirror, coroutine);
         if (!coroutine) break;
-        if (!pyprof__read(walk->mirror, &state, coroutine + layout->gen_state, 1)) return PYPROF_CAUSE_UNREADABLE + 1;
-        if (!pyprof__frame_read(walk->mirror, layout, coroutine + layout->gen_frame, &frame)) return PYPROF_CAUSE_UNREADABLE + 1;
-        if (frame.owner != PYPROF__OWNER_GENERATOR || frame.previous) return PYPROF_CAUSE_MOVED + 1;   // it is over, or it runs
+        if (!pyprof__read(walk->mirror, &state, coroutine + layout->gen_state, 1)) return PYPROF__WALK_UNREADABLE;
+        if (!pyprof__frame_read(walk->mirror, layout, coroutine + layout->gen_frame, &frame)) return PYPROF__WALK_UNREADABLE;
+        if (frame.owner != PYPROF__OWNER_GENERATOR || frame.previous) return PYPROF__WALK_MOVED;   // it is over, or it runs
         cause = pyprof__code_find(walk->codes, walk->mirror, frame.code, &code);
         if (cause) return cause;
-        instruction = pyprof__frame_instruction(walk->mirror, layout, &frame);
-        if (instruction == INT64_MAX) return PYPROF_CAUSE_UNREADABLE + 1;
+        cause = pyprof__frame_instruction(walk->mirror, layout, &frame, &instruction);
+        if (cause) return cause;
         cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, code, instruction));
         if (state != layout->gen_awaits) break;
         top = pyprof__read_pointer(walk->mirror, coroutine + layout->gen_frame + layout->frame_stack);
-        if (top % 8 || top - coroutine > 1u << 16) return PYPROF_CAUSE_CHAIN + 1;   // its values lie in the coroutine, behind the frame
+        if (top % 8 || top - coroutine > 1u << 16) return PYPROF__WALK_CHAIN;   // its values lie in the coroutine, behind the frame
         coroutine = pyprof__read_pointer(walk->mirror, top - layout->awaited) & ~(uint64_t)3;
     }
     return cause;
 }
 
 // Walks from the innermost frame to the root. base: where the chain must end (3.15), 0 = at NULL.
-// 0 = whole, PYPROF__AGAIN = too many new code objects for one window, else a pyprof_cause + 1.
-static int pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
+static pyprof__walk_result pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
 {
     const pyprof__layout *layout = walk->codes->layout;
     pyprof__raw_frame frame = { 0, 0, 0, 0, 0, 0, 0 };
     uint64_t mark = 0;     // Brent's cycle finding: torn chains of recycled frames bite their own tails
     uint32_t steps = 0, next_mark = 16;
-    int cause;
+    pyprof__walk_result cause;
     walk->last_address = 0;
     for (; at != base; at = frame.previous) {
         if (at == walk->gc_frame) pyprof__walk_meet(walk);
-        if (at == 0 || at % 8 || at == mark || steps++ > walk->max_depth * 4 + 64) return PYPROF_CAUSE_CHAIN + 1;
+        if (at == 0 || at % 8 || at == mark || steps++ > walk->max_depth * 4 + 64) return PYPROF__WALK_CHAIN;
         if (steps == next_mark) { mark = at; next_mark *= 2; }
         if (walk->stack->spots.count >= walk->max_depth || (walk->links && walk->links->count >= walk->max_depth)) {
             walk->stack->truncated = 1;
             return pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_TRUNCATED);
         }
-        if (!pyprof__frame_read(walk->mirror, layout, at, &frame)) return PYPROF_CAUSE_UNREADABLE + 1;
-        if (frame.previous == at) return PYPROF_CAUSE_CHAIN + 1;
+        if (!pyprof__frame_read(walk->mirror, layout, at, &frame)) return PYPROF__WALK_UNREADABLE;
+        if (frame.previous == at) return PYPROF__WALK_CHAIN;
         if (walk->unsure && frame.entry) {
-            if (frame.previous != walk->below) return PYPROF_CAUSE_CHAIN + 1;
+            if (frame.previous != walk->below) return PYPROF__WALK_CHAIN;
             walk->unsure = 0;
         }
         walk->root = at;
         if (frame.owner >= PYPROF__OWNER_SHIM) {
-            if (frame.owner > 8) return PYPROF_CAUSE_CHAIN + 1;
+            if (frame.owner > 8) return PYPROF__WALK_CHAIN;
             pyprof__walk_shim(walk);
             continue;
         }
         if (frame.code == 0) {   // the innermost frame, just being popped
-            if (walk->stack->spots.count || (walk->links && walk->links->count)) return PYPROF_CAUSE_CHAIN + 1;
+            if (walk->stack->spots.count || (walk->links && walk->links->count)) return PYPROF__WALK_CHAIN;
             continue;
         }
         cause = walk->links ? pyprof__walk_note(walk, at, &frame) : pyprof__walk_frame(walk, at, &frame);
         if (cause == 0 && walk->task_count) cause = pyprof__walk_task(walk, at);
         if (cause) return cause;
-        if (walk->codes->decoded >= PYPROF__MAX_DECODED) return PYPROF__AGAIN;
+        if (walk->codes->decoded >= PYPROF__MAX_DECODED) return PYPROF__WALK_AGAIN;
     }
     if (base && base == walk->gc_frame) pyprof__walk_meet(walk);
     // From 3.11 on only a frame that a C eval loop began with can be the outermost one: a generator's may have been cut off.
-    return layout->frame_owner != PYPROF__NO && walk->root && !frame.entry ? PYPROF_CAUSE_CHAIN + 1 : 0;
+    return layout->frame_owner != PYPROF__NO && walk->root && !frame.entry ? PYPROF__WALK_CHAIN : PYPROF__WALK_OK;
 }
 
-static int pyprof__walk_below(pyprof__walk *walk, uint64_t at, uint64_t base)   // from a frame to the root
+static pyprof__walk_result pyprof__walk_below(pyprof__walk *walk, uint64_t at, uint64_t base)   // from a frame to the root
 {
     pyprof__walk_begin(walk);
-    return at ? pyprof__walk_chain(walk, at, base) : 0;
+    return at ? pyprof__walk_chain(walk, at, base) : PYPROF__WALK_OK;
 }
 
 // Walks a whole thread. Where tstate points to a _PyCFrame on the C stack (3.11, 3.12), a C eval loop that was stopped
 // while it starts has linked its own but not yet filled in current_frame (_PyEval_EvalFrameDefault in Python/ceval.c):
 // what stands there is left over from an earlier call. The loop's entry frame tells: it must lie on the frame that the
 // loop below was running; else that one is the innermost.
-static int pyprof__walk_from(pyprof__walk *walk, uint64_t thread, uint64_t base)
+static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread, uint64_t base)
 {
     const pyprof__layout *layout = walk->codes->layout;
     uint64_t at, loop = 0, chain = 0;
-    int cause;
+    pyprof__walk_result cause;
     walk->below = 0;
     pyprof__walk_begin(walk);
-    if (!pyprof__read(walk->mirror, &at, thread + layout->thread_frame, sizeof at)) return PYPROF_CAUSE_UNREADABLE + 1;
+    if (!pyprof__read(walk->mirror, &at, thread + layout->thread_frame, sizeof at)) return PYPROF__WALK_UNREADABLE;
     if (layout->cframe_current != PYPROF__NO && at) {
         chain = at;
-        if (!pyprof__read(walk->mirror, &loop, at + layout->cframe_previous, sizeof loop)) return PYPROF_CAUSE_UNREADABLE + 1;
-        if (!pyprof__read(walk->mirror, &at, at + layout->cframe_current, sizeof at)) return PYPROF_CAUSE_UNREADABLE + 1;
-        if (loop && !pyprof__read(walk->mirror, &walk->below, loop + layout->cframe_current, sizeof walk->below)) return PYPROF_CAUSE_UNREADABLE + 1;
+        if (!pyprof__read(walk->mirror, &loop, at + layout->cframe_previous, sizeof loop)) return PYPROF__WALK_UNREADABLE;
+        if (!pyprof__read(walk->mirror, &at, at + layout->cframe_current, sizeof at)) return PYPROF__WALK_UNREADABLE;
+        if (loop && !pyprof__read(walk->mirror, &walk->below, loop + layout->cframe_current, sizeof walk->below)) return PYPROF__WALK_UNREADABLE;
         walk->unsure = loop != 0;
     }
-    if (chain && (walk->unsure ? loop : at) == 0 && chain - thread > 4096) return PYPROF_CAUSE_CHAIN + 1;
-    cause = at == 0 && !walk->unsure ? 0 : pyprof__walk_chain(walk, at, base);   // at 0: attached, but no Python code runs
-    if (!walk->unsure || cause == PYPROF__AGAIN || walk->stack->truncated) return cause;
-    if (!walk->below || walk->links) return PYPROF_CAUSE_CHAIN + 1;   // its first loop is about to begin, or it runs: try again
+    if (chain && (walk->unsure ? loop : at) == 0 && chain - thread > 4096) return PYPROF__WALK_CHAIN;
+    cause = at == 0 && !walk->unsure ? PYPROF__WALK_OK : pyprof__walk_chain(walk, at, base);   // at 0: attached, but no Python code runs
+    if (!walk->unsure || cause == PYPROF__WALK_AGAIN || walk->stack->truncated) return cause;
+    if (!walk->below || walk->links) return PYPROF__WALK_CHAIN;   // its first loop is about to begin, or it runs: try again
     return pyprof__walk_below(walk, walk->below, base);
 }
 
@@ -5947,8 +5982,8 @@ typedef struct {               // one thread state, known from one sweep to the 
     int started;               // it has ids of its own
     int holder, shared_tid;    // holds its GIL; another thread state bears the same native id
     int clocked;               // clock_ns is of this window
-    int fresh, pending, unfrozen, waiting,
-        cause;   // of this sweep; fresh: its clock was not read yet; cause: 0 = stack is good, else a pyprof_cause + 1
+    int fresh, pending, unfrozen, waiting;   // of this sweep; fresh: its clock was not read yet
+    pyprof__walk_result cause; // of this sweep: PYPROF__WALK_OK = stack is good
     uint64_t root, trial_root; // the outermost frame: as proven, of the last walk
     uint64_t other_root;       // one seen lately that is not the proven one, and how often in a row
     uint32_t other_seen, vote_tick;
@@ -6269,7 +6304,7 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
         thread->last_cpu_ns = thread->cpu_ns ? thread->cpu_ns : pyprof__clock_of_another(list, native);
         thread->fresh = thread->pending = 1;
         thread->unfrozen = thread->waiting = thread->later = 0;
-        thread->cause = PYPROF_CAUSE_MOVED + 1;
+        thread->cause = PYPROF__WALK_MOVED;
     }
     thread->tick = list->tick;
     return 1;
@@ -6672,18 +6707,17 @@ static uint32_t pyprof__collection_inside(const pyprof__collection *collection)
     return (uint32_t)first;
 }
 
-// Puts <GC> where a walk that is done says; *collecting = it is in the stack, or -1 = that thread cannot be the one. 0 = done,
-// else a pyprof_cause + 1.
-static int pyprof__collection_place(pyprof__collection *collection, pyprof__walk *walk, int *collecting)
+// Puts <GC> where a walk that is done says; *collecting = it is in the stack, or -1 = that thread cannot be the one.
+static pyprof__walk_result pyprof__collection_place(pyprof__collection *collection, pyprof__walk *walk, int *collecting)
 {
     size_t place = walk->gc_met ? walk->gc_met - 1 : walk->stack->spots.count;
     *collecting = 0;
     if (collection) {
         collection->first = pyprof__collection_inside(collection);
-        if (collection->first == PYPROF__NONE) { *collecting = -1; return 0; }
+        if (collection->first == PYPROF__NONE) { *collecting = -1; return PYPROF__WALK_OK; }
         if (collection->first < collection->steps.count) place = PYPROF__AT(pyprof__walked, collection->steps, collection->first).place;
-    } else if (!walk->gc_met) return 0;
-    if (walk->stack->truncated && place >= walk->stack->spots.count) return 0;
+    } else if (!walk->gc_met) return PYPROF__WALK_OK;
+    if (walk->stack->truncated && place >= walk->stack->spots.count) return PYPROF__WALK_OK;
     *collecting = 1;
     return pyprof__stack_insert(walk->codes, walk->stack, place, PYPROF__SPOT_GC);
 }
@@ -7283,11 +7317,13 @@ static uint64_t pyprof__calling_frame(const pyprof__calling *calling, uint64_t a
 {
     const pyprof__layout *layout = calling->codes->layout;
     pyprof__raw_frame frame;
+    int64_t instruction;
     int steps;
     for (steps = 0; at && at % 8 == 0 && steps < 4; steps++, at = frame.previous) {
         if (!pyprof__frame_read(calling->mirror, layout, at, &frame)) return 0;
         if (frame.code != calling->code->key.address) continue;
-        if (pyprof__frame_instruction(calling->mirror, layout, &frame) == spot->instruction) return at;
+        if (pyprof__frame_instruction(calling->mirror, layout, &frame, &instruction) == PYPROF__WALK_OK && instruction == spot->instruction)
+            return at;
     }
     return 0;
 }
@@ -8363,7 +8399,7 @@ static void pyprof__window_sort(pyprof__sweeper *sweeper)
         if (thread->fresh) thread->waiting = thread->cpu_ns == thread->last_cpu_ns;
         thread->fresh = 0;
         thread->pending = !pyprof__is_unchanged(sweeper, thread);
-        if (!thread->pending) thread->cause = 0;
+        if (!thread->pending) thread->cause = PYPROF__WALK_OK;
     }
 }
 
@@ -8406,8 +8442,8 @@ static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
         thread->codes_from = thread->codes_to = 0;
         thread->later |= walked >= PYPROF__AT_ONCE;
         if (thread->later) continue;
-        if (!thread->clocked || sweeper->codes.decoded >= PYPROF__MAX_DECODED) thread->cause = PYPROF__AGAIN;
-        else if (pyprof__runs_elsewhere(sweeper, thread)) thread->cause = PYPROF_CAUSE_MOVED + 1;
+        if (!thread->clocked || sweeper->codes.decoded >= PYPROF__MAX_DECODED) thread->cause = PYPROF__WALK_AGAIN;
+        else if (pyprof__runs_elsewhere(sweeper, thread)) thread->cause = PYPROF__WALK_MOVED;
         else {
             pyprof__walk_thread(sweeper, thread, thread->slot);
             walked++;
@@ -8423,9 +8459,9 @@ static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
         if (still && thread->cause == 0) pyprof__accept(sweeper, thread, 0);
         else {
             outcome.remaining++;
-            outcome.again |= still && thread->cause == PYPROF__AGAIN;
-            outcome.halfway |= still && thread->cause != PYPROF__AGAIN;
-            if (!still && thread->cause == 0) thread->cause = PYPROF_CAUSE_MOVED + 1;
+            outcome.again |= still && thread->cause == PYPROF__WALK_AGAIN;
+            outcome.halfway |= still && thread->cause != PYPROF__WALK_AGAIN;
+            if (!still && thread->cause == 0) thread->cause = PYPROF__WALK_MOVED;
         }
     }
     return outcome;
@@ -8694,13 +8730,15 @@ static int pyprof__task_held(pyprof__sweeper *sweeper, const pyprof__walk *walk,
         && pyprof__twins_agree(mirror, walk->task_named, layout->str_compact + strlen(walk->task_text), 0);
 }
 
-// The codes of frames that held. 0 = a stack, else a pyprof_cause + 1.
-static int pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__array *links, pyprof__collection *collection,
-                                 pyprof__thread *thread)
+// The codes of frames that held.
+static pyprof__walk_result pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__array *links,
+                                                 pyprof__collection *collection, pyprof__thread *thread)
 {
     size_t i;
     uint32_t met = walk->gc_met;   // counted in links
-    int cause = 0, truncated = walk->stack->truncated;
+    int truncated = walk->stack->truncated;
+    pyprof__walk_result cause = PYPROF__WALK_OK;
+    int64_t instruction;
     walk->gc_met = 0;
     walk->stack->spots.count = 0;
     walk->last_address = 0;
@@ -8710,8 +8748,10 @@ static int pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk, c
         const pyprof__raw_frame *frame = &link->frame;
         if (met == i + 1) walk->gc_met = (uint32_t)walk->stack->spots.count + 1;
         cause = pyprof__walk_frame(walk, link->at, frame);
-        if (cause == 0 && walk->codes->layout->code_units != PYPROF__NO && pyprof__frame_instruction(walk->mirror, walk->codes->layout, frame)
-            > (int64_t)PYPROF__AT(pyprof__code, walk->codes->codes, walk->last_code).key.units) cause = PYPROF_CAUSE_CHAIN + 1;
+        if (cause == 0 && walk->codes->layout->code_units != PYPROF__NO
+            && (pyprof__frame_instruction(walk->mirror, walk->codes->layout, frame, &instruction) != PYPROF__WALK_OK
+                || instruction > (int64_t)PYPROF__AT(pyprof__code, walk->codes->codes, walk->last_code).key.units))
+            cause = PYPROF__WALK_CHAIN;
         if (cause == 0 && i + 1 == walk->task_at)
             cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
     }
@@ -8742,8 +8782,8 @@ static int pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
     return good;
 }
 
-// One try to read a thread that runs. 0 = trial is its stack, else a pyprof_cause + 1.
-static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, int tasks)
+// One try to read a thread that runs. PYPROF__WALK_OK = trial is its stack.
+static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, int tasks)
 {
     size_t codes = sweeper->codes.codes.count;
     pyprof__collection *collection;
@@ -8752,7 +8792,8 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
     char before[PYPROF__GC_SIZE], after[PYPROF__GC_SIZE];
     uint64_t gc_from;
     size_t aside, gc_size;
-    int cause, held;
+    pyprof__walk_result cause;
+    int held;
     memset(&walk, 0, sizeof walk);
     walk.codes = &sweeper->codes;
     walk.mirror = &sweeper->mirror;
@@ -8780,14 +8821,14 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
         sweeper->doubtful = sweeper->links;
         sweeper->links = swap;
     }
-    if (!held) return cause ? cause : PYPROF_CAUSE_MOVED + 1;
+    if (!held) return cause ? cause : PYPROF__WALK_MOVED;
     thread->trial_root = walk.root;
     sweeper->codes.decoded = 0;
     pyprof__prefetch_alone(sweeper, slot);
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
     cause = pyprof__links_resolve(sweeper, &walk, &sweeper->links, collection, thread);
-    if (cause == 0 && !pyprof__root_is_known(thread, sweeper->list.tick)) cause = PYPROF_CAUSE_CHAIN + 1;
-    return pyprof__codes_confirm(sweeper, codes) || cause ? cause : PYPROF_CAUSE_CODE + 1;
+    if (cause == 0 && !pyprof__root_is_known(thread, sweeper->list.tick)) cause = PYPROF__WALK_CHAIN;
+    return pyprof__codes_confirm(sweeper, codes) || cause ? cause : PYPROF__WALK_CODE;
 }
 
 // Reads a thread that runs until nothing that says what its stack is has changed while it was read twice.
@@ -8796,7 +8837,7 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
     int attempt;
     sweeper->twin_count = thread->twins.count;   // what was read last time
     if (thread->twins.count) memcpy(sweeper->twins, thread->twins.data, thread->twins.count * sizeof *sweeper->twins);
-    thread->cause = PYPROF_CAUSE_MOVED + 1;
+    thread->cause = PYPROF__WALK_MOVED;
     sweeper->doubtful.count = 0;
     for (attempt = 0; attempt < PYPROF__TRIES && thread->cause; attempt++) {
         thread->cause = pyprof__converge_once(sweeper, thread, slot, attempt < PYPROF__TRIES / 2);   // the rest of the stack is worth more
@@ -9298,7 +9339,8 @@ static void pyprof__cold_turns(pyprof__sweeper *sweeper)
         if (!pyprof__thread_push(list, thread)) return;
         thread->tick = list->tick;
         thread->last_cpu_ns = thread->cpu_ns;
-        thread->fresh = thread->pending = thread->unfrozen = thread->cause = 0;
+        thread->fresh = thread->pending = thread->unfrozen = 0;
+        thread->cause = PYPROF__WALK_OK;
         thread->waiting = 1;
     }
 }
@@ -9479,7 +9521,8 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
 {
     const pyprof__runtime *runtime = &sweeper->runtime;
     char version[32];
-    int attempt, listed = 0, cause = 0, walked = 0;
+    int attempt, listed = 0, walked = 0;
+    pyprof__walk_result cause = PYPROF__WALK_OK;
     size_t i;
     *proven = 0;
     for (attempt = 0; attempt < attempts && !*proven; attempt++) {
@@ -9499,7 +9542,7 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
             if (thread->cause == 0 && thread->trial_root == 0) continue;   // it runs no Python code: proves nothing
             walked++;
             cause = thread->cause;
-            *proven = cause == 0 || cause == PYPROF__AGAIN;
+            *proven = cause == 0 || cause == PYPROF__WALK_AGAIN;
         }
         if (!walked && attempt >= attempts / 16) return PYPROF_OK;   // no Python code runs on any thread
     }
@@ -9508,8 +9551,8 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
     pyprof__version_text(runtime->version, version, sizeof version);
     return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "CPython %s%s (_PyRuntime %s) does not keep its data where pyprof expects: %s", version,
                         runtime->free_threaded ? " free-threaded" : "", runtime->where,
-                        !listed ? "the list of threads makes no sense" : cause == PYPROF_CAUSE_CODE + 1 ? "a frame has no code object"
-                        : cause == PYPROF_CAUSE_NAME + 1 ? "names cannot be read" : "the chain of frames makes no sense");
+                        !listed ? "the list of threads makes no sense" : cause == PYPROF__WALK_CODE ? "a frame has no code object"
+                        : cause == PYPROF__WALK_NAME ? "names cannot be read" : "the chain of frames makes no sense");
 }
 
 // ============================================================================
@@ -9728,7 +9771,7 @@ static void pyprof__pulse_begin(void)
     PYPROF__SET(pyprof__pulse, page);
 }
 
-static inline int pyprof__is_bare_child(void)
+static inline pyprof__bool pyprof__is_bare_child(void)
 {
     const uint32_t *page = PYPROF__GET(pyprof__pulse);
     return page && !PYPROF__GET(*page);
@@ -9878,7 +9921,7 @@ static void pyprof__shard_put(pyprof__shard *shard, const pyprof__entry *entry) 
 
 static size_t pyprof__shard_bytes(uint32_t capacity) { return ((size_t)capacity * sizeof(pyprof__entry) + 4095) & ~(size_t)4095; }
 
-static int pyprof__set_aside(const pyprof__entry *entries, size_t size)   // under its lock
+static pyprof__bool pyprof__set_aside(const pyprof__entry *entries, size_t size)   // under its lock
 {
     if (size > pyprof__aside.size) {
         pyprof__pages_free(pyprof__aside.entries, pyprof__aside.size);
@@ -9901,7 +9944,7 @@ static void pyprof__shard_refill(pyprof__shard *shard, uint32_t count)   // with
 // By a half, when 77 % are used: 31 bytes a block at most. The first steps differ from shard to shard, so that they never
 // grow together. A shard's pages are kept: new ones would cost more than all the rest.
 __attribute__((noinline))
-static int pyprof__shard_grow(pyprof__shard *shard)
+static pyprof__bool pyprof__shard_grow(pyprof__shard *shard)
 {
     uint32_t number = (uint32_t)(shard - pyprof__shards), before = shard->capacity;
     size_t bytes, had = pyprof__shard_bytes(before);
@@ -9930,7 +9973,7 @@ static int pyprof__shard_grow(pyprof__shard *shard)
 
 // Enters the waiting blocks, all at once: each is a cache miss, but the CPU waits for many together. 0 = no room.
 __attribute__((noinline))
-static int pyprof__shard_settle(pyprof__shard *shard)
+static pyprof__bool pyprof__shard_settle(pyprof__shard *shard)
 {
     uint32_t i;
     uint64_t count = (uint64_t)shard->count + shard->waiting;
@@ -10207,7 +10250,7 @@ static uint32_t pyprof__segment_first(uint32_t site)
     return site < PYPROF__SITES_LEAST ? 0 : 0x80000000u >> __builtin_clz(site);
 }
 
-static int pyprof__segment_is_there(uint32_t site)
+static pyprof__bool pyprof__segment_is_there(uint32_t site)
 {
     return __atomic_load_n(&pyprof__segment_of(site)->sites, __ATOMIC_ACQUIRE) != NULL;
 }
@@ -10233,7 +10276,7 @@ static void pyprof__segment_fill(pyprof__segment *segment, pyprof__site *sites, 
 
 // Is there such a site, or can its segment be had? The system refuses that once: then no more sites are made.
 __attribute__((noinline))
-static int pyprof__segment_new(uint32_t site)
+static pyprof__bool pyprof__segment_new(uint32_t site)
 {
     pyprof__segment *segment = pyprof__segment_of(site);
     uint32_t first = pyprof__segment_first(site), count = first ? first : (uint32_t)PYPROF__SITES_LEAST;
@@ -10417,10 +10460,11 @@ static uint64_t pyprof__own_state(int domain)   // of its thread state; 0 = none
     return (uint64_t)(uintptr_t)state;
 }
 
-static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)   // in code units; INT32_MIN = the frame is not complete yet
+static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)   // in code units, or NOWHERE, or HIDDEN
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     pyprof__raw_frame frame;
+    pyprof__bool incomplete;
     int64_t instruction;
     memset(&frame, 0, sizeof frame);
     frame.code = code;
@@ -10431,9 +10475,10 @@ static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)
     }
     if (layout->frame_owner != PYPROF__NO) frame.owner = *(const unsigned char *)(uintptr_t)(at + layout->frame_owner);
     if (layout->frame_tlbc != PYPROF__NO) frame.tlbc = (int32_t)pyprof__at32(at + layout->frame_tlbc);
-    instruction = pyprof__frame_instruction(&pyprof__heap.mirror, layout, &frame);
-    if (pyprof__frame_is_incomplete(&pyprof__heap.mirror, layout, &frame, instruction) > 0) return INT32_MIN;
-    return instruction < -1 || instruction > INT32_MAX ? INT32_MAX : (int32_t)instruction;
+    if (pyprof__frame_instruction(&pyprof__heap.mirror, layout, &frame, &instruction) != PYPROF__WALK_OK) return PYPROF__NOWHERE;
+    if (pyprof__frame_is_incomplete(&pyprof__heap.mirror, layout, &frame, instruction, &incomplete) == PYPROF__WALK_OK && incomplete)
+        return PYPROF__HIDDEN;
+    return instruction < -1 || instruction > INT32_MAX ? PYPROF__NOWHERE : (int32_t)instruction;
 }
 
 // What tells the name in an importer's first local variable from others: a str's hash (it is a key of sys.modules).
@@ -10476,7 +10521,7 @@ static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, ui
     *name = 0;
     if (memo->instruction == raw && memo->code == code && memo->parent == parent) return memo->site;
     instruction = pyprof__own_instruction(at, code, raw);
-    if (instruction == INT32_MIN) return parent;
+    if (instruction == PYPROF__HIDDEN) return parent;
     id = pyprof__heap_code(self, code);
     if (id != PYPROF__NONE && id == PYPROF__GET(pyprof__heap.importer)) parent = pyprof__import_site(self, parent, at, name);
     site = id == PYPROF__NONE ? PYPROF__NONE : pyprof__site_find(parent, id, instruction, self->life);
@@ -10495,7 +10540,7 @@ static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, ui
 typedef struct { uint32_t fresh, top, left; int run; } pyprof__overlap;   // left: entries of the chain, from the root, that may match yet
 
 // The run is given up: as many of its frames as there is room for become fresh ones. 0 = some found none
-static int pyprof__overlap_break(pyprof__allocating *self, pyprof__overlap *o, uint32_t most)
+static pyprof__bool pyprof__overlap_break(pyprof__allocating *self, pyprof__overlap *o, uint32_t most)
 {
     uint32_t i;
     for (i = o->top; o->run && i > o->left && o->fresh < most; i--, o->fresh++) {
@@ -10508,7 +10553,7 @@ static int pyprof__overlap_break(pyprof__allocating *self, pyprof__overlap *o, u
     return i == o->left;
 }
 
-static int pyprof__overlap_find(const pyprof__allocating *self, pyprof__overlap *o, uint64_t frame)   // is it close by in the chain?
+static pyprof__bool pyprof__overlap_find(const pyprof__allocating *self, pyprof__overlap *o, uint64_t frame)   // is it close by in the chain?
 {
     uint32_t i = o->left, least = i > 16 ? i - 16 : 0;
     while (i > least && self->chain.frame[i - 1] != frame) i--;
@@ -10517,7 +10562,7 @@ static int pyprof__overlap_find(const pyprof__allocating *self, pyprof__overlap 
     return 1;
 }
 
-static int pyprof__is_shim(uint64_t frame, uint32_t owner)   // a frame of C's own
+static pyprof__bool pyprof__is_shim(uint64_t frame, uint32_t owner)   // a frame of C's own
 {
     return owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(frame + owner) >= PYPROF__OWNER_SHIM;
 }
@@ -10557,7 +10602,7 @@ static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, u
 // A run that matches to the chain's end: does all of it still hold? A stack that is too deep keeps the frame that its
 // chain was cut at while that leaves three quarters of the frames allowed or more, and not too many. Otherwise each
 // call and each return would move the cut, and the chain would be built anew. When it has grown too long an eighth goes.
-static int pyprof__overlap_holds(pyprof__allocating *self, pyprof__overlap *o, int root)   // root: no frame is left
+static pyprof__bool pyprof__overlap_holds(pyprof__allocating *self, pyprof__overlap *o, int root)   // root: no frame is left
 {
     uint32_t most = pyprof__heap.max_depth, n = o->fresh + o->top, rest = most - most / 8;
     if (o->left || root == self->cut || (self->cut && n < most - most / 4)) return 0;
@@ -10725,7 +10770,7 @@ static void pyprof__count_in(pyprof__allocating *self, uint32_t at, uint64_t siz
     pyprof__count_live(self, (int64_t)weight.bytes);
 }
 
-static int pyprof__was_recent(pyprof__allocating *self, const void *block)   // was it among this thread's last allocations?
+static pyprof__bool pyprof__was_recent(pyprof__allocating *self, const void *block)   // was it among this thread's last allocations?
 {
     uint64_t now = self->spent + self->drawn - (uint64_t)pyprof__own.left;
     size_t i;
@@ -10785,7 +10830,7 @@ static void pyprof__heap_forget_live(void)   // the hooks were away: nobody know
 }
 
 __attribute__((noinline))
-static int pyprof__heap_thaw(void)   // has the next life of the interpreter begun? Then count afresh. 1 = tracking goes on
+static pyprof__bool pyprof__heap_thaw(void)   // has the next life of the interpreter begun? Then count afresh. 1 = tracking goes on
 {
     int frozen = 1, error = errno;
     if (pyprof__heap.api.is_finalizing() || !pyprof__heap.api.main_interpreter()) return 0;
@@ -10819,7 +10864,7 @@ static inline pyprof__allocating *pyprof__own_record(uint32_t generation)
 }
 
 // A thread whose countdown is over, or not yet begun: shall this block be noted? Begins the next countdown.
-static int pyprof__countdown(pyprof__allocating *self, size_t size)
+static pyprof__bool pyprof__countdown(pyprof__allocating *self, size_t size)
 {
     int fresh = self->drawn == 0, over;
     if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT) return 1;
@@ -10838,7 +10883,7 @@ static int pyprof__countdown(pyprof__allocating *self, size_t size)
 }
 
 // While a thread is busy, nobody begins another tracking and gives the sites away. 0 = that has happened already.
-static inline int pyprof__get_busy(pyprof__allocating *self, uint32_t generation)
+static inline pyprof__bool pyprof__get_busy(pyprof__allocating *self, uint32_t generation)
 {
     PYPROF__SET(self->busy, 1);
     __asm__ __volatile__("" ::: "memory");   // the rest of the fence is pyprof__order_threads
@@ -10892,7 +10937,7 @@ static void pyprof__stir_arm(void)   // from now on each allocation is seen
     __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_ACQ_REL);
 }
 
-static int pyprof__stir_feels(void)   // is there a hook that sees allocations?
+static pyprof__bool pyprof__stir_feels(void)   // is there a hook that sees allocations?
 {
 #if defined(PYPROF_INTERPOSE_MALLOC)
     return 1;
@@ -11034,7 +11079,7 @@ static void pyprof__slow_free(const pyprof__pymem *below, int domain, void *bloc
 
 // ---- the hooks: a block that is neither sampled nor known passes after a few instructions ----------------------------------
 // 1 = so much can be allocated before the thread's next sample
-static inline int pyprof__passes(size_t size)
+static inline pyprof__bool pyprof__passes(size_t size)
 {
     int64_t left = pyprof__own.left - (int64_t)size - 1;
     if (size > PYPROF__LEAN || left < 0 || pyprof__own.generation != PYPROF__GET(pyprof__hot.generation)) return 0;
@@ -11042,7 +11087,7 @@ static inline int pyprof__passes(size_t size)
     return 1;
 }
 
-static inline int pyprof__is_known(const void *block)   // 0 = surely not
+static inline pyprof__bool pyprof__is_known(const void *block)   // 0 = surely not
 {
     uint64_t hash = pyprof__block_hash(block);
     return PYPROF__GET(pyprof__filter[pyprof__filter_at(hash) & PYPROF__GET(pyprof__hot.mask)])
@@ -11214,7 +11259,7 @@ static void *pyprof__libc_early(size_t size)   // zeroed; never given back
     return pyprof__libc.early + at + 16;
 }
 
-static int pyprof__is_early(const void *block)
+static pyprof__bool pyprof__is_early(const void *block)
 {
     return (uintptr_t)block - (uintptr_t)pyprof__libc.early < PYPROF__EARLY;
 }
@@ -11241,7 +11286,7 @@ static void pyprof__libc_free(void *context, void *block)
 static const pyprof__pymem pyprof__libc_allocator = { NULL, pyprof__libc_malloc, pyprof__libc_calloc, pyprof__libc_realloc, pyprof__libc_free };
 
 __attribute__((noinline))
-static int pyprof__libc_find(void)   // 0 = dlsym is at it, and needs memory for that
+static pyprof__bool pyprof__libc_find(void)   // 0 = dlsym is at it, and needs memory for that
 {
     static const struct { const char *name; size_t offset; } names[] = {
         { "malloc", offsetof(__typeof__(pyprof__libc), malloc) }, { "calloc", offsetof(__typeof__(pyprof__libc), calloc) },
@@ -11260,7 +11305,7 @@ static int pyprof__libc_find(void)   // 0 = dlsym is at it, and needs memory for
     return 1;
 }
 
-static inline int pyprof__libc_ready(void)
+static inline pyprof__bool pyprof__libc_ready(void)
 {
     return __atomic_load_n(&pyprof__hot.below[PYPROF_DOMAIN_NATIVE], __ATOMIC_ACQUIRE) != NULL || pyprof__libc_find();
 }
@@ -11307,7 +11352,7 @@ static void pyprof__object_name(const pyprof__object *object, char *name, size_t
     snprintf(name, capacity, "%.60s", !object->path[0] ? "the program" : slash ? slash + 1 : object->path);
 }
 
-static int pyprof__object_matches(const pyprof__object *object, size_t size, void *user)
+static pyprof__bool pyprof__object_matches(const pyprof__object *object, size_t size, void *user)
 {
     pyprof__object_at *at = (pyprof__object_at *)user;
     (void)size;
@@ -11318,7 +11363,7 @@ static int pyprof__object_matches(const pyprof__object *object, size_t size, voi
 }
 
 // 0 = there is none; symbol NULL: by address.
-static int pyprof__object_find(pyprof__object_at *at, const char *symbol, uint64_t address)
+static pyprof__bool pyprof__object_find(pyprof__object_at *at, const char *symbol, uint64_t address)
 {
     void *found = symbol ? dlsym(NULL, symbol) : NULL;
     memset(at, 0, sizeof *at);
@@ -11361,7 +11406,7 @@ static void pyprof__objects_find(void)   // when tracking begins
     pyprof__unlock(&pyprof__objects.lock);
 }
 
-static int pyprof__is_allocator(const void *code)   // does the code belong to an allocator that is not ours?
+static pyprof__bool pyprof__is_allocator(const void *code)   // does the code belong to an allocator that is not ours?
 {
     const pyprof__object_at *front = &pyprof__objects.front, *behind = &pyprof__objects.behind;
     uint64_t at = (uint64_t)(uintptr_t)code;
@@ -11412,7 +11457,7 @@ static uint64_t pyprof__object_malloc(const pyprof__object *object)
 
 typedef struct { int scan; uint64_t other; char name[64]; } pyprof__objects_look;
 
-static int pyprof__object_looks(const pyprof__object *object, size_t size, void *user)
+static pyprof__bool pyprof__object_looks(const pyprof__object *object, size_t size, void *user)
 {
     pyprof__objects_look *look = (pyprof__objects_look *)user;
     (void)size;
@@ -11497,7 +11542,7 @@ static void pyprof__ranges_insert(uint32_t tree)
     pyprof__ranges_insert(above);
 }
 
-static int pyprof__ranges_grow(void)   // 0 = no room
+static pyprof__bool pyprof__ranges_grow(void)   // 0 = no room
 {
     size_t had = pyprof__ranges.bytes, bytes = had ? 2 * had : 16384;
     void *list;
@@ -11724,7 +11769,7 @@ static void pyprof__mapping_add(const void *address, size_t size, int counts)
 }
 
 // Is all that is known there so already?
-static int pyprof__is_protected(uint64_t begin, uint64_t end, uint32_t counts)
+static pyprof__bool pyprof__is_protected(uint64_t begin, uint64_t end, uint32_t counts)
 {
     uint32_t at = pyprof__ranges_around(begin);
     while (at && pyprof__ranges.list[at].begin < end && pyprof__ranges.list[at].counts == counts)
@@ -11866,7 +11911,7 @@ PYPROF__INTERPOSED int posix_memalign(void **block, size_t alignment, size_t siz
     return 0;
 }
 
-static int pyprof__maps_memory(int protection, int flags)
+static pyprof__bool pyprof__maps_memory(int protection, int flags)
 {
     return (protection & PROT_WRITE) && !(flags & MAP_NORESERVE);
 }
@@ -11963,7 +12008,7 @@ static const char *pyprof__objects_reason(void) { return NULL; }
 
 // ---- going in and out: with the GIL, because other threads read the table of allocators without a lock ---------------------
 // Does every allocation there come by one of the domain's hooks? A pool seldom calls what is below it for small blocks.
-static int pyprof__reaches_us(const pyprof__pymem *top, int domain)
+static pyprof__bool pyprof__reaches_us(const pyprof__pymem *top, int domain)
 {
     static const size_t sizes[] = { 1, 600, 9000, 1u << 20 };
     int64_t left = pyprof__own.left;
@@ -11982,7 +12027,7 @@ static int pyprof__reaches_us(const pyprof__pymem *top, int domain)
     return reached;
 }
 
-static int pyprof__is_pythons(const pyprof__pymem *top)   // CPython's own, that call no other: those of tracemalloc and debug have a context
+static pyprof__bool pyprof__is_pythons(const pyprof__pymem *top)   // CPython's own, that call no other: those of tracemalloc and debug have a context
 {
     uint64_t at;
     memcpy(&at, &top->malloc, sizeof at);
@@ -12004,7 +12049,7 @@ static int pyprof__place_on(const pyprof__pymem *top, int domain)
     return -1;
 }
 
-static int pyprof__hooks_were_in(void) { return pyprof__below[0][0].malloc || pyprof__below[0][1].malloc; }   // once
+static pyprof__bool pyprof__hooks_were_in(void) { return pyprof__below[0][0].malloc || pyprof__below[0][1].malloc; }   // once
 
 // Our hook gets the context of the allocator below it, and ignores what it is called with: callers read context and
 // function one after the other, and may find one of ours and one of theirs.
@@ -12037,7 +12082,7 @@ static void pyprof__hook_out(int domain)   // if somebody is above us, ours stay
     pyprof__heap.api.set_allocator(domain, &top);
 }
 
-static int pyprof__hooks_are_in(void)   // in every domain, and nobody is above them
+static pyprof__bool pyprof__hooks_are_in(void)   // in every domain, and nobody is above them
 {
     pyprof__pymem top;
     int domain, ours = 0;
@@ -12048,13 +12093,13 @@ static int pyprof__hooks_are_in(void)   // in every domain, and nobody is above 
     return ours == PYPROF__DOMAINS;
 }
 
-static int pyprof__holds_gil(const pyprof__habits *habits)   // this thread, surely
+static pyprof__bool pyprof__holds_gil(const pyprof__habits *habits)   // this thread, surely
 {
     void *attached = pyprof__heap.api.attached();
     return attached && (habits->own_state || attached == pyprof__heap.api.this_thread());
 }
 
-static int pyprof__heap_settle(void *unused)   // a pending call, or called by one who holds the GIL
+static pyprof__bool pyprof__heap_settle(void *unused)   // a pending call, or called by one who holds the GIL
 {
     int domain, whole = 1, went_in = 0, wanted = PYPROF__GET(pyprof__heap.wanted);
     (void)unused;
@@ -12084,7 +12129,7 @@ static void pyprof__heap_unverified(void)
 
 // Py_AddPendingCall wants an interpreter that is up, and stays so until it returns: where there is none it writes to
 // address 0. Nothing can be held that keeps the interpreter, so each caller asks here right before the call.
-static int pyprof__takes_calls(void)
+static pyprof__bool pyprof__takes_calls(void)
 {
     const pyprof__python_api *api = &pyprof__heap.api;
     if (!api->is_initialized() || api->is_finalizing() || !api->main_interpreter()) return 0;
@@ -12140,7 +12185,7 @@ static void pyprof__heap_empty(void)
     memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
 }
 
-static int pyprof__heap_regions(uint64_t max_bytes, int sampled)   // 0 = no memory, not even for few sites
+static pyprof__bool pyprof__heap_regions(uint64_t max_bytes, int sampled)   // 0 = no memory, not even for few sites
 {
     uint64_t limit;
     pyprof__heap.doubtful = sampled;
@@ -12192,7 +12237,7 @@ static void pyprof__heap_forget(void)   // all that was counted; under the locks
     PYPROF__BUMP(pyprof__heap.epoch, 1);
 }
 
-static int pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
+static pyprof__bool pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
 {
     static const pyprof_allocator pages = { pyprof__heap_pages, pyprof__heap_pages_free, NULL };
     pyprof__pool_init(&pyprof__heap.pool, &pages, max_bytes);
@@ -12240,7 +12285,7 @@ static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
 
 // One tracker a process, however many copies of this header its shared objects have. The claim is a mapping that
 // /proc/self/maps shows to all of them; a forked child drops it.
-static int pyprof__claim(void **claim)   // 0 = another copy has it
+static pyprof__bool pyprof__claim(void **claim)   // 0 = another copy has it
 {
     static const char name[] = "pyprof-heap-1";
     pyprof__pool pool;
@@ -12291,7 +12336,7 @@ static void pyprof__heap_python(void)   // finds where the interpreter's code is
 }
 
 // Waits for the threads that are still at the sites of the last tracking. 0 = one of them does not get on.
-static int pyprof__heap_quiet(void)
+static pyprof__bool pyprof__heap_quiet(void)
 {
     const pyprof__allocating *thread;
     int tries = 0;
@@ -12451,7 +12496,7 @@ static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uin
 }
 
 // By where it begins; exact: or by any of its bytes. 0 = there is none
-static int pyprof__heap_find(const void *address, pyprof__entry *entry, uint64_t *begin)
+static pyprof__bool pyprof__heap_find(const void *address, pyprof__entry *entry, uint64_t *begin)
 {
     uint64_t hash = pyprof__block_hash(address);
     const pyprof__entry *found = NULL;
@@ -12514,7 +12559,7 @@ static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)  
     pyprof__unlock(&pyprof__heap.threads_lock);
 }
 
-static int pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool)   // from here on the session counts. 0 = no memory
+static pyprof__bool pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool)   // from here on the session counts. 0 = no memory
 {
     uint32_t i, count = pyprof__heap_sites();
     int sampled;
@@ -12555,7 +12600,7 @@ static uint32_t pyprof__heap_location(pyprof__heap_view *view, pyprof__model *mo
 // wanted. 0 = no memory for some: they share their callers'.
 typedef uint32_t pyprof__root_fn(void *user, const pyprof__life *life);
 
-static int pyprof__heap_view_extend(pyprof__heap_view *view, pyprof__model *model, pyprof__root_fn *root, void *user)
+static pyprof__bool pyprof__heap_view_extend(pyprof__heap_view *view, pyprof__model *model, pyprof__root_fn *root, void *user)
 {
     uint32_t i, count = pyprof__heap_sites(), *nodes;
     int whole = 1;
@@ -12623,7 +12668,7 @@ static void pyprof__heap_view_fill(const pyprof__heap_view *view, pyprof__model 
     }
 }
 
-static int pyprof__has_history(const pyprof__heap_view *view, uint32_t site)
+static pyprof__bool pyprof__has_history(const pyprof__heap_view *view, uint32_t site)
 {
     float any = 0;
     uint32_t m;
@@ -12631,7 +12676,7 @@ static int pyprof__has_history(const pyprof__heap_view *view, uint32_t site)
     return any > 0 && PYPROF__AT(const uint32_t, view->nodes, site);
 }
 
-static int pyprof__heap_view_history(const pyprof__heap_view *view, pyprof__model *model)   // 0 = no memory
+static pyprof__bool pyprof__heap_view_history(const pyprof__heap_view *view, pyprof__model *model)   // 0 = no memory
 {
     uint32_t i, m;
     size_t rows = 1;
@@ -12702,7 +12747,7 @@ static void pyprof__heap_born_mappings(const pyprof__heap_view *view, pyprof__mo
 // Sampled: between which marks the blocks were born that live now, and how much of each mark's bytes is in
 // doubt. That tells what came and stayed from what came and went. There are few samples; exact, nothing is in
 // doubt. 0 = no memory.
-static int pyprof__heap_view_births(const pyprof__heap_view *view, pyprof__model *model)
+static pyprof__bool pyprof__heap_view_births(const pyprof__heap_view *view, pyprof__model *model)
 {
     uint32_t i, m;
     if (PYPROF__GET(pyprof__heap.mode) != PYPROF_HEAP_SAMPLED || model->history.count == 0) return 1;
@@ -18784,10 +18829,10 @@ static uint32_t pyprof__lost_node(pyprof__session *session, const pyprof__seat *
     return pyprof__pseudo_node(session, parent, pyprof__pseudo_names[PYPROF__SPOT_LOST]);
 }
 
-static void pyprof__count_rejected(pyprof_stats *stats, int cause, uint64_t count)   // a pyprof_cause + 1
+static void pyprof__count_rejected(pyprof_stats *stats, pyprof__walk_result result, uint64_t count)
 {
     stats->rejected += count;
-    stats->rejected_by_cause[cause - 1 < 0 || cause - 1 >= PYPROF_CAUSE_COUNT ? PYPROF_CAUSE_MOVED : cause - 1] += count;
+    stats->rejected_by_cause[pyprof__walk_cause(result)] += count;
 }
 
 // What the innermost frame waits for, or the C function it has called, is a node below it.
@@ -19160,7 +19205,7 @@ static void pyprof__record_thread(pyprof__session *session, const pyprof__codes 
     pyprof__moment moment;
     if (!account) {
         model->stats.asked++;
-        pyprof__count_rejected(&model->stats, PYPROF_CAUSE_MEMORY + 1, 1);
+        pyprof__count_rejected(&model->stats, PYPROF__WALK_MEMORY, 1);
         return;
     }
     PYPROF__AT(pyprof__member, model->members, seat->member).last_ns = now;
@@ -19583,33 +19628,47 @@ static void pyprof__heap_tick(uint64_t now)   // ages are measured by this clock
 // When to read the threads' names: at the latest, and if one is missing. When to look for asyncio's tasks again
 typedef struct { uint64_t due, soon, cost, tasks; } pyprof__names;
 
-// The highest rate of the running sessions; 0 = none runs, -1 = there is none at all. Their smallest max_cpu. Under the
-// lock.
-static double pyprof__wanted_rate(pyprof__sweeper *sweeper, double *max_cpu)
+// What the sampler shall do: what the running sessions ask for, put together. Under the lock.
+typedef struct {
+    int any;                   // there is a session, if only a paused one
+    double rate, max_cpu;      // the highest rate of those that run, 0 = none does; the smallest max_cpu of them
+    uint32_t max_depth;
+    int stay, by_signal, opcodes;   // see pyprof__sweeper
+} pyprof__demand;
+
+static pyprof__demand pyprof__sessions_want(void)
 {
-    double rate = 0;
-    int i, any = 0, stay = 0, by_signal = 0, opcodes = 0;
-    uint32_t depth = 1;
+    pyprof__demand wanted = { 0, 0, 0, 1, 0, 0, 0 };
+    int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         const pyprof__session *session = &pyprof__g.sessions[i];
         if (!(session->generation & 1)) continue;
-        any = 1;
-        stay |= session->config.capture != PYPROF_CAPTURE_AUTO;
-        by_signal |= session->config.capture == PYPROF_CAPTURE_SIGNAL;
-        opcodes |= session->config.opcodes;
-        if (session->config.max_depth > depth) depth = session->config.max_depth;
+        wanted.any = 1;
+        wanted.stay |= session->config.capture != PYPROF_CAPTURE_AUTO;
+        wanted.by_signal |= session->config.capture == PYPROF_CAPTURE_SIGNAL;
+        wanted.opcodes |= session->config.opcodes;
+        if (session->config.max_depth > wanted.max_depth) wanted.max_depth = session->config.max_depth;
         if (session->paused) continue;
-        if (rate <= 0 || session->config.max_cpu < *max_cpu) *max_cpu = session->config.max_cpu;
-        if (session->config.rate_hz > rate) rate = session->config.rate_hz;
+        if (wanted.rate <= 0 || session->config.max_cpu < wanted.max_cpu) wanted.max_cpu = session->config.max_cpu;
+        if (session->config.rate_hz > wanted.rate) wanted.rate = session->config.rate_hz;
     }
-    sweeper->max_depth = depth;
-    if (stay && sweeper->cpu >= 0 && pyprof__cpus_set(&sweeper->allowed)) sweeper->cpu = -1;
-    sweeper->stay = stay;
+    return wanted;
+}
+
+static void pyprof__sweeper_by_signal(pyprof__sweeper *sweeper, int by_signal)   // the handler comes and goes with the need of it
+{
     if (by_signal && !sweeper->by_signal && !pyprof__hold_install()) sweeper->degraded = "the handler for SIGURG could not be installed";
     if (!by_signal && sweeper->by_signal) pyprof__hold_uninstall();
     sweeper->by_signal = by_signal;
-    sweeper->names_opcodes = opcodes;
-    return any ? rate : -1;
+}
+
+static void pyprof__sweeper_obey(pyprof__sweeper *sweeper, const pyprof__demand *wanted)
+{
+    sweeper->max_depth = wanted->max_depth;
+    sweeper->names_opcodes = wanted->opcodes;
+    if (wanted->stay && sweeper->cpu >= 0 && pyprof__cpus_set(&sweeper->allowed)) sweeper->cpu = -1;
+    sweeper->stay = wanted->stay;
+    pyprof__sweeper_by_signal(sweeper, wanted->by_signal);
 }
 
 // Ticks are left out by making one stand for several periods. So many, on average, as a real number.
@@ -19861,7 +19920,7 @@ static void *pyprof__sampler_main(void *argument)
     pyprof__house house = { 0, 0 };
     uint64_t until, head, alone_due = pyprof__now() + pyprof__second;
     int64_t runs;
-    double rate;
+    pyprof__demand wanted;
     memset(&schedule, 0, sizeof schedule);
     schedule.rate = -1;
     schedule.random = pyprof__now() ^ (uint64_t)pyprof__gettid() << 32;
@@ -19872,9 +19931,11 @@ static void *pyprof__sampler_main(void *argument)
     for (;;) {
         schedule.seen = __atomic_load_n(&pyprof__g.wake, __ATOMIC_ACQUIRE);
         pyprof__sessions_lock();
-        rate = pyprof__wanted_rate(sweeper, &schedule.max_cpu);
-        if (rate < 0) break;
-        pyprof__schedule_rate(&schedule, rate);
+        wanted = pyprof__sessions_want();
+        pyprof__sweeper_obey(sweeper, &wanted);
+        if (!wanted.any) break;
+        if (wanted.rate > 0) schedule.max_cpu = wanted.max_cpu;
+        pyprof__schedule_rate(&schedule, wanted.rate);
         pyprof__schedule_tell(&schedule);
         pyprof__sessions_unlock();
         until = pyprof__schedule_until(&schedule, house.due);
@@ -19885,8 +19946,8 @@ static void *pyprof__sampler_main(void *argument)
         if (until > alone_due) until = alone_due;
         if (pyprof__now() < until) pyprof__sweeper_sleep(sweeper, &pyprof__g.wake, schedule.seen, until);
         pyprof__heap_tick(pyprof__now());
-        if (rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names);
-        else if (rate > 0 && schedule.stride > 1) pyprof__govern(&schedule, pyprof__now());
+        if (wanted.rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names);
+        else if (wanted.rate > 0 && schedule.stride > 1) pyprof__govern(&schedule, pyprof__now());
         if (pyprof__now() < house.due) continue;
         if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) head = 0;
         runs = head ? pyprof__gc_runs(&sweeper->source, &sweeper->runtime) : -1;
@@ -20443,7 +20504,7 @@ static void pyprof__tree_join(void)
 
 // ---- names of files -----------------------------------------------------------
 // Fills in %p, the pid; %t, the time as 20261126-143011; %h, the host; %%. 0 = it does not fit, or another letter follows.
-static int pyprof__fill_in(const char *pattern, char *text, size_t capacity)
+static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capacity)
 {
     size_t used = 0;
     for (; *pattern; pattern++) {
@@ -20500,7 +20561,7 @@ static void pyprof__out_first(char *path)   // the file by which a name is known
 }
 
 // One run at a time owns a prefix. The claim is a socket name without a file: the kernel drops it with the process.
-static int pyprof__out_claim(const char *base)   // 0 = another run's
+static pyprof__bool pyprof__out_claim(const char *base)   // 0 = another run's
 {
     struct sockaddr_un name;
     struct stat info;
@@ -20530,7 +20591,7 @@ static void pyprof__out_release(void)   // if the descriptor is still ours: a pr
 
 // The plain name is for the first process of a run. A file of somebody else, or one that this run has written
 // already, is left alone.
-static int pyprof__out_is_free(void)
+static pyprof__bool pyprof__out_is_free(void)
 {
     char path[PYPROF__OUT_PATH];
     struct stat info;
@@ -20598,7 +20659,7 @@ static void pyprof__out_default(char *base, size_t capacity)   // the folder for
 }
 
 // Where the files were to go they cannot: from now on they go to the folder for temporary files. 0 = nor there.
-static int pyprof__out_fall_back(void)
+static pyprof__bool pyprof__out_fall_back(void)
 {
     pyprof__out *out = &pyprof__g.out;
     char path[PYPROF__OUT_PATH];
@@ -20718,7 +20779,7 @@ static void pyprof__env_write(const pyprof_profile *profile)
 }
 
 // A session that recorded nothing leaves no files, but a reason. 1 = it recorded something.
-static int pyprof__env_any(const pyprof_profile *profile)
+static pyprof__bool pyprof__env_any(const pyprof_profile *profile)
 {
     const pyprof_stats *stats = &profile->model.stats;
     int brief = profile->model.recorded_ns < 2 * pyprof__second;
@@ -20863,7 +20924,7 @@ static void *pyprof__writer_main(void *unused)
     return unused;
 }
 
-static int pyprof__writer_start(void *(*run)(void *))   // under pyprof__control, or before anybody else can
+static pyprof__bool pyprof__writer_start(void *(*run)(void *))   // under pyprof__control, or before anybody else can
 {
     pyprof__saver *writer = &pyprof__g.writer;
     if (__atomic_exchange_n(&writer->running, 1, __ATOMIC_ACQ_REL)) { pyprof__wake(&writer->word); return 1; }
@@ -20892,7 +20953,7 @@ static void pyprof__writer_stop(void)
     __atomic_store_n(&writer->running, 0, __ATOMIC_RELEASE);
 }
 
-static int pyprof__waits_in_vain(int64_t tid)   // it sleeps: for a lock, or the disk?
+static pyprof__bool pyprof__waits_in_vain(int64_t tid)   // it sleeps: for a lock, or the disk?
 {
     char text[512];
     const char *state;
@@ -20902,7 +20963,7 @@ static int pyprof__waits_in_vain(int64_t tid)   // it sleeps: for a lock, or the
 }
 
 // A forked child that ends, or becomes another program, before it did anything has nothing to tell.
-static int pyprof__is_gone_at_once(void)
+static pyprof__bool pyprof__is_gone_at_once(void)
 {
     const uint64_t began = pyprof__stir.since_ns;
     return began && pyprof__now() - began < pyprof__second / 4 && pyprof__clock(CLOCK_PROCESS_CPUTIME_ID) < pyprof__second / 100;
@@ -20973,7 +21034,7 @@ PYPROF__DEF const char *pyprof_version(void) { return PYPROF_VERSION_STRING; }
 static void pyprof__control_lock(void) { pyprof__mutex_take(&pyprof__control); }
 static void pyprof__control_unlock(void) { pyprof__mutex_give(&pyprof__control); }
 
-static int pyprof__caller_holds_gil(void)
+static pyprof__bool pyprof__caller_holds_gil(void)
 {
     const pyprof__runtime *runtime = &pyprof__g.sweeper.runtime;
     int holds = 0;
@@ -20986,7 +21047,7 @@ static int pyprof__caller_holds_gil(void)
     return holds;
 }
 
-static int pyprof__any_session(void)   // under the lock
+static pyprof__bool pyprof__any_session(void)   // under the lock
 {
     int i, any = 0;
     for (i = 0; i < PYPROF__SESSIONS; i++) any |= (int)(pyprof__g.sessions[i].generation & 1);
@@ -21825,7 +21886,7 @@ static const char *const pyprof__variables[] = {
     "PYPROF_TRIGGER", "PYPROF_MAX_CPU", "PYPROF_RUN",
 };
 
-static int pyprof__word_is(const char *text, const char *words)   // is it one of these, whatever its case?
+static pyprof__bool pyprof__word_is(const char *text, const char *words)   // is it one of these, whatever its case?
 {
     char lower[16];
     size_t i, size = strlen(text);
@@ -21838,7 +21899,7 @@ static int pyprof__word_is(const char *text, const char *words)   // is it one o
     return 0;
 }
 
-static int pyprof__env_number(const char *name, double least, double most, double *value)   // 0 = bad, said on stderr
+static pyprof__bool pyprof__env_number(const char *name, double least, double most, double *value)   // 0 = bad, said on stderr
 {
     const char *text = pyprof__getenv(name);
     double whole = 0, part = 0.1;
@@ -21888,7 +21949,7 @@ static void pyprof__env_unknown(void)   // a variable that nobody reads is a mis
 }
 
 // PYPROF_FORMATS as "json,svg": blanks and points in front of a name are forgiven.
-static int pyprof__env_formats(char *formats, size_t capacity)   // 0 = bad, told by pyprof_last_error
+static pyprof__bool pyprof__env_formats(char *formats, size_t capacity)   // 0 = bad, told by pyprof_last_error
 {
     const char *text = pyprof__getenv("PYPROF_FORMATS");
     char copy[256], suffix[80], known[256], *save = NULL, *word;
@@ -21917,7 +21978,7 @@ static int pyprof__env_formats(char *formats, size_t capacity)   // 0 = bad, tol
     return 0;
 }
 
-static int pyprof__env_sources(int *sources)   // 0 = bad, told by pyprof_last_error
+static pyprof__bool pyprof__env_sources(int *sources)   // 0 = bad, told by pyprof_last_error
 {
     const char *text = pyprof__getenv("PYPROF_SOURCES");
     *sources = 0;
@@ -22277,7 +22338,7 @@ static void *pyprof__object_base(const void *address, const char **path)   // of
 
 // ---- is there a Python? -------------------------------------------------------------------
 // An interpreter shows its C API, be it linked statically or not; a stripped one can only be told by the name.
-static int pyprof__is_python(void **symbol)
+static pyprof__bool pyprof__is_python(void **symbol)
 {
     char path[4096];
     const char *slash;
@@ -22372,7 +22433,7 @@ static const char *pyprof__caller_folders(const void *caller, const char **objec
     return strings && folders != UINT64_MAX ? strings + folders : NULL;
 }
 
-static int pyprof__readable_in(const char *folders, const char *name)   // is there such a file in one of them?
+static pyprof__bool pyprof__readable_in(const char *folders, const char *name)   // is there such a file in one of them?
 {
     char path[4096];
     const char *end;
@@ -22398,7 +22459,7 @@ static void pyprof__from_origin(const char *object, const char *at, size_t size,
 
 // What a name means to its caller, where libc would take us for that: $ORIGIN, and a bare name in the folders that
 // the caller's object gives. 0 = it means the same to all.
-static int pyprof__caller_finds(const void *caller, const char *name, char *path, size_t capacity)
+static pyprof__bool pyprof__caller_finds(const void *caller, const char *name, char *path, size_t capacity)
 {
     const char *object = "", *end, *at = pyprof__caller_folders(caller, &object);
     if (*name == '$') { pyprof__from_origin(object, name, strlen(name), "", path, capacity); return 1; }
@@ -22454,11 +22515,11 @@ PYPROF__INTERPOSED int daemon(int keep_folder, int keep_files) PYPROF__THROWS   
     return result;
 }
 
-static int pyprof__has_writer(void) { return __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE); }
+static pyprof__bool pyprof__has_writer(void) { return __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE); }
 
 // Would that signal end this process? Not if it is caught, ignored, or blocked: then a thread waits for it. One that
 // the process survived is no deadly one either: another thread takes it.
-static int pyprof__is_deadly(int number)
+static pyprof__bool pyprof__is_deadly(int number)
 {
     static const int harmless[] = { 0, SIGCHLD, SIGCONT, SIGURG, SIGWINCH, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU };
     struct sigaction action;
@@ -22687,7 +22748,7 @@ PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
 // After a fork CPython 3.12 and later ask /proc/self/stat how many threads there are, and warn of more than one
 // (posixmodule.c: warn_about_fork_with_threads). Ours are no danger to the child, and no matter of the program's: what
 // cannot be opened makes CPython count its own threads.
-static int pyprof__is_count_after_fork(const char *path, const void *caller)
+static pyprof__bool pyprof__is_count_after_fork(const char *path, const void *caller)
 {
     int64_t own = pyprof__preload.forked ? pyprof__gettid() : 0;
     if (!own || own != pyprof__preload.forked || strcmp(path, "/proc/self/stat") != 0) return 0;
