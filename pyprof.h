@@ -2328,11 +2328,12 @@ static pyprof__bool pyprof__threads_left(int64_t ours)
 
 // ============================================================================
 // [SECTION] MEMORY -- allocator, growable array, hash index
-//   Runs on    any thread; a pool belongs to one at a time
+//   Runs on    any thread; a pool belongs to one thread at a time
 //   Uses       PLATFORM
-//   Promise    every byte is counted and stays below the pool's limit; running out is an answer, not an end
+//   Promise    every byte is counted against the pool's limit; running out of memory is a result, never a crash
 // ============================================================================
-typedef struct { pyprof_allocator allocator; uint64_t used, limit; int refused; } pyprof__pool;   // refused: the allocator gave nothing, once
+// refused: the allocator has returned NULL.
+typedef struct { pyprof_allocator allocator; uint64_t used, limit; int refused; } pyprof__pool;
 
 static void *pyprof__default_alloc(void *user, size_t size)
 {
@@ -2366,13 +2367,15 @@ static void pyprof__pool_init(pyprof__pool *pool, const pyprof_allocator *alloca
     pool->limit = limit;
 }
 
-static void *pyprof__alloc(pyprof__pool *pool, size_t size)   // zeroed; NULL = no memory or past the limit
+// Zeroed memory; NULL = no memory, or the pool's limit is reached.
+static void *pyprof__alloc(pyprof__pool *pool, size_t size)
 {
     void *memory;
     if (size == 0 || pool->used > pool->limit || size > pool->limit - pool->used) return NULL;
     memory = pool->allocator.alloc(pool->allocator.user, size);
     if (!memory) { pool->refused = 1; return NULL; }
-    __atomic_store_n(&pool->used, pool->used + size, __ATOMIC_RELAXED);   // stats read it
+    // pyprof_get_stats reads it on other threads.
+    __atomic_store_n(&pool->used, pool->used + size, __ATOMIC_RELAXED);
     memset(memory, 0, size);
     return memory;
 }
@@ -2384,7 +2387,8 @@ static void pyprof__free(pyprof__pool *pool, void *memory, size_t size)
     pool->allocator.free(pool->allocator.user, memory, size);
 }
 
-typedef struct { void *data; size_t count, capacity, item; } pyprof__array;   // item = bytes each
+// item = the size of one item in bytes.
+typedef struct { void *data; size_t count, capacity, item; } pyprof__array;
 
 #define PYPROF__AT(type, array, i) (((type *)(array).data)[i])
 
@@ -2394,9 +2398,11 @@ static void pyprof__array_init(pyprof__array *array, size_t item)
     array->item = item;
 }
 
+// Makes room for extra more items. 0 = no memory; the array is then unchanged.
 static pyprof__bool pyprof__array_reserve(pyprof__pool *pool, pyprof__array *array, size_t extra)
 {
-    size_t need = array->count + extra, capacity = array->capacity ? array->capacity : need > 16 ? need : 16;   // a copy gets no more
+    // The first reservation of a larger array is exact: a copy never grows.
+    size_t need = array->count + extra, capacity = array->capacity ? array->capacity : need > 16 ? need : 16;
     void *data;
     if (need <= array->capacity) return 1;
     while (capacity < need) capacity += capacity / 2 + 8;
@@ -2410,7 +2416,8 @@ static pyprof__bool pyprof__array_reserve(pyprof__pool *pool, pyprof__array *arr
     return 1;
 }
 
-static void *pyprof__push(pyprof__pool *pool, pyprof__array *array)   // a new zeroed item; NULL = no memory
+// Appends a zeroed item; NULL = no memory.
+static void *pyprof__push(pyprof__pool *pool, pyprof__array *array)
 {
     char *item;
     if (!pyprof__array_reserve(pool, array, 1)) return NULL;
@@ -2436,8 +2443,8 @@ static pyprof__bool pyprof__array_copy(pyprof__pool *pool, pyprof__array *to, co
     return 1;
 }
 
-// Hash index: from a key to the number of an item kept elsewhere. A slot is hash<<32 | number+1, 0 = free, so that
-// growing never looks at the items.
+// Hash index: finds the number of an item by its key. The items themselves are kept elsewhere. A slot holds
+// hash << 32 | number + 1, and 0 when it is free, so growing the index never needs the items.
 typedef struct { uint64_t *slots; size_t mask, count; } pyprof__index;
 typedef pyprof__bool pyprof__same_fn(const void *context, uint32_t item, const void *key);
 
@@ -2465,7 +2472,8 @@ static uint32_t pyprof__index_find(const pyprof__index *index, uint64_t hash, py
     return PYPROF__NONE;
 }
 
-static pyprof__bool pyprof__index_grow(pyprof__pool *pool, pyprof__index *index, size_t items)   // for that many, and more than now
+// To hold that many items, and to be larger than before.
+static pyprof__bool pyprof__index_grow(pyprof__pool *pool, pyprof__index *index, size_t items)
 {
     pyprof__index grown;
     size_t i, capacity = index->slots ? (index->mask + 1) * 2 : 64;
@@ -2481,6 +2489,7 @@ static pyprof__bool pyprof__index_grow(pyprof__pool *pool, pyprof__index *index,
     return 1;
 }
 
+// The caller has checked that no equal item is in the index. 0 = no memory.
 static pyprof__bool pyprof__index_add(pyprof__pool *pool, pyprof__index *index, uint64_t hash, uint32_t item)
 {
     if ((!index->slots || index->count * 3 >= index->mask * 2) && !pyprof__index_grow(pool, index, index->count)) return 0;
@@ -2499,9 +2508,10 @@ static void pyprof__index_free(pyprof__pool *pool, pyprof__index *index)
 // [SECTION] TEXT -- strings, UTF-8, numbers without a locale
 //   Runs on    any thread
 //   Uses       MEMORY
-//   Promise    what comes out is valid UTF-8, whatever came in
+//   Promise    all output is valid UTF-8, whatever the input
 // ============================================================================
-static void pyprof__copy_text(char *to, size_t capacity, const char *from)   // cut where it does not fit
+// Cuts the text if it does not fit.
+static void pyprof__copy_text(char *to, size_t capacity, const char *from)
 {
     size_t size = strlen(from);
     if (size >= capacity) size = capacity - 1;
@@ -2517,7 +2527,7 @@ static uint64_t pyprof__hash_text(const char *text, size_t size)
     return pyprof__mix(hash, 0x5bd1e995u);
 }
 
-// Interned strings, one after the other, each with its NUL. Number 0 is the empty string.
+// Interned strings, one after the other, each followed by a NUL. Number 0 is the empty string.
 typedef struct { pyprof__array bytes, starts; pyprof__index index; } pyprof__strings;
 
 static const char *pyprof__string(const pyprof__strings *strings, uint32_t id)
@@ -2535,6 +2545,7 @@ static pyprof__bool pyprof__same_string(const void *context, uint32_t item, cons
     return memcmp(text, slice->text, slice->size) == 0 && text[slice->size] == 0;
 }
 
+// The number of the string that equals text; adds it if it is new. PYPROF__NONE = no memory.
 static uint32_t pyprof__intern(pyprof__pool *pool, pyprof__strings *strings, const char *text, size_t size)
 {
     pyprof__slice key;
@@ -2542,7 +2553,8 @@ static uint32_t pyprof__intern(pyprof__pool *pool, pyprof__strings *strings, con
     uint32_t id, *start;
     key.text = text;
     key.size = size;
-    // memcmp in pyprof__same_string may look past a shorter string's NUL: keep it inside the allocation.
+    // memcmp in pyprof__same_string may read past the end of a shorter string: reserve enough to keep it
+    // inside the array.
     if (!pyprof__array_reserve(pool, &strings->bytes, size * 2 + 2)) return PYPROF__NONE;
     id = pyprof__index_find(&strings->index, hash, pyprof__same_string, strings, &key);
     if (id != PYPROF__NONE) return id;
@@ -2574,7 +2586,8 @@ static void pyprof__strings_free(pyprof__pool *pool, pyprof__strings *strings)
     pyprof__index_free(pool, &strings->index);
 }
 
-// One character as UTF-8; what is no character (lone surrogates) becomes U+FFFD. Returns its 1 to 4 bytes.
+// Writes one character as UTF-8 and returns its size, 1 to 4 bytes. A code point that is not a character,
+// such as a lone surrogate, becomes U+FFFD.
 static size_t pyprof__utf8(char *out, uint32_t c)
 {
     if (c < 0x80) { out[0] = (char)c; return 1; }
@@ -2593,7 +2606,8 @@ static size_t pyprof__utf8(char *out, uint32_t c)
     return 4;
 }
 
-// The next character of a byte string, and its length; bytes that are not UTF-8 read as one U+FFFD each.
+// Reads the next character of a byte string and its length. Each byte that is not valid UTF-8 reads as
+// U+FFFD.
 static uint32_t pyprof__utf8_next(const char *text, size_t *length)
 {
     static const uint32_t smallest[5] = { 0, 0, 0x80, 0x800, 0x10000 };
@@ -2612,7 +2626,7 @@ static uint32_t pyprof__utf8_next(const char *text, size_t *length)
     return c;
 }
 
-// Copies text as valid UTF-8 into out, cut at a character's border if it does not fit. Returns the size.
+// Copies text to out as valid UTF-8. If it does not fit, it is cut between two characters. Returns the size.
 static size_t pyprof__utf8_repair(char *out, size_t capacity, const char *text)
 {
     size_t size = 0, length;
@@ -2628,21 +2642,22 @@ static size_t pyprof__utf8_repair(char *out, size_t capacity, const char *text)
     return size;
 }
 
-// Characters that change how the rest of a line is shown: control, bidirectional, line separators, byte order mark.
+// Characters that change how the rest of a line is displayed: control characters, bidirectional marks, line
+// separators, byte order mark.
 static pyprof__bool pyprof__is_unsafe(uint32_t c)
 {
     return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e)
         || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff || c == 0xfffe || c == 0xffff;
 }
 
-// value with the given digits after a point, never a comma. Returns the size.
+// Writes value with this number of digits after the point. The point is never a comma. Returns the size.
 static size_t pyprof__format_fixed(char *out, size_t capacity, double value, int digits)
 {
     uint64_t scale = 1, whole, part;
     double size;
     int i, n;
     for (i = 0; i < digits; i++) scale *= 10;
-    if (!(value > -9e15 && value < 9e15)) value = 0;   // NaN and infinities too
+    if (!(value > -9e15 && value < 9e15)) value = 0;   // also catches NaN and the infinities
     size = value < 0 ? -value : value;
     whole = (uint64_t)size;
     part = (uint64_t)((size - (double)whole) * (double)scale + 0.5);
@@ -2655,35 +2670,39 @@ static size_t pyprof__format_fixed(char *out, size_t capacity, double value, int
 
 // ============================================================================
 // [SECTION] COPY -- guarded copies of foreign memory, batched
-//   Runs on    the sampler thread, or a caller's during start
+//   Runs on    the sampler thread, or the caller's thread during start
 //   Uses       MEMORY
-//   Promise    an address that cannot be read is an answer, never a fault; no signal handler is needed for it
+//   Promise    an unreadable address is a result, never a fault; no signal handler is needed
 // ============================================================================
 typedef enum { PYPROF__BY_WRITEV, PYPROF__BY_READV, PYPROF__BY_MEMFD } pyprof__method;
 
 typedef struct {
     pyprof__method method;
-    int64_t pid, tid;      // tid: the thread that reads. The main thread can have ended, and has no memory then
-    int fd;                // PYPROF__BY_MEMFD: the kernel copies our memory in and out of this file
-    uint64_t inode;        // of that file: a host that closes all descriptors may get the number for a file of its own
-    uint64_t end;          // no address of a program lies behind it
+    // tid: the thread that reads. After the main thread has ended, the kernel finds no memory under pid.
+    int64_t pid, tid;
+    int fd;                // PYPROF__BY_MEMFD: the kernel copies our memory into this file and out again
+    // Of that file. A host that closes all descriptors may reuse the number for a file of its own.
+    uint64_t inode;
+    uint64_t end;          // every address of a program is below it
 } pyprof__source;
 
-// Tests define this to let reads fail, come short or return garbage: size bytes were wanted at to, done were copied.
+// Tests define these. READ: makes reads fail, stop short or return garbage; size bytes were wanted at to,
+// done were copied.
 #ifndef PYPROF__TEST_READ
 #define PYPROF__TEST_READ(to, size, done) (done)
 #endif
-#ifndef PYPROF__TEST_FINE            // are CPU clocks fine?
+#ifndef PYPROF__TEST_FINE            // can make CPU clocks look coarse
 #define PYPROF__TEST_FINE(fine) (fine)
 #endif
-#ifndef PYPROF__TEST_DECIDE          // before (0) and after the states of so many threads are decided
+#ifndef PYPROF__TEST_DECIDE          // called before (0) and after the states of so many threads are decided
 #define PYPROF__TEST_DECIDE(threads) ((void)0)
 #endif
-#ifndef PYPROF__TEST_WINDOW          // between the first and the last copy of a window
+#ifndef PYPROF__TEST_WINDOW          // called between the first and the last copy of a window
 #define PYPROF__TEST_WINDOW() ((void)0)
 #endif
 
-// memfd: pwritev reports EFAULT for bad addresses like any system call, and needs no right to inspect a process.
+// memfd: pwritev reports EFAULT for a bad address, as any system call does, and needs no permission to
+// inspect a process.
 static ssize_t pyprof__gather_memfd(const pyprof__source *source, void *to, const struct iovec *from, int pieces)
 {
     struct stat info;
@@ -2693,10 +2712,10 @@ static ssize_t pyprof__gather_memfd(const pyprof__source *source, void *to, cons
     return in <= 0 ? in : pread(source->fd, to, (size_t)in, 0);
 }
 
-// Copies the pieces of foreign memory, one behind the other, to where `to` points; returns how many bytes, fewer than
-// size where an address cannot be read. process_vm_readv pins every piece it reads (0.35 us each). In our own process
-// the other direction does the same: the pieces are what process_vm_writev takes from its caller, which costs 10 ns
-// each, and only the target is pinned.
+// Copies the pieces of foreign memory, one after the other, to `to`. Returns the number of bytes copied,
+// which is less than size if an address cannot be read. process_vm_readv pins every piece that it reads (0.35
+// us each). In our own process process_vm_writev does the same job in the other direction: the pieces are
+// read from the caller's memory (10 ns each), and only the target is pinned.
 static size_t pyprof__gather(const pyprof__source *source, void *to, const struct iovec *from, int pieces, size_t size)
 {
     struct iovec target;
@@ -2710,13 +2729,14 @@ static size_t pyprof__gather(const pyprof__source *source, void *to, const struc
     return PYPROF__TEST_READ(to, size, done < 0 ? 0 : (size_t)done);
 }
 
-// One piece outside of all that programs can have, and the kernel refuses the whole call.
+// The kernel refuses a whole call if one piece lies outside the address space of programs.
 static pyprof__bool pyprof__is_address(const pyprof__source *source, uint64_t from, size_t size)
 {
     return from >= 4096 && from < source->end && size < source->end - from;
 }
 
-static pyprof__bool pyprof__copy(const pyprof__source *source, void *to, uint64_t from, size_t size)   // 1 = all of it
+// 1 = all bytes were copied.
+static pyprof__bool pyprof__copy(const pyprof__source *source, void *to, uint64_t from, size_t size)
 {
     struct iovec piece;
     if (!pyprof__is_address(source, from, size)) return 0;
@@ -2725,7 +2745,8 @@ static pyprof__bool pyprof__copy(const pyprof__source *source, void *to, uint64_
     return pyprof__gather(source, to, &piece, 1, size) == size;
 }
 
-static pyprof__bool pyprof__source_try(pyprof__source *source, pyprof__method method)   // 1 = it works here
+// 1 = this method works here.
+static pyprof__bool pyprof__source_try(pyprof__source *source, pyprof__method method)
 {
     uint64_t probe = 0x70797072, copy = 0;
     struct iovec piece;
@@ -2752,8 +2773,8 @@ static void pyprof__source_close(pyprof__source *source)
     source->fd = -1;
 }
 
-// Takes the first way that works here: seccomp filters and old sandboxes refuse the first two. Copies are of the
-// calling thread from then on.
+// Takes the first method that works here: seccomp filters and old sandboxes refuse the first two. From then
+// on the memory is read as that of the calling thread.
 static pyprof_result pyprof__source_open(pyprof__source *source)
 {
     int error;
@@ -2764,7 +2785,8 @@ static pyprof_result pyprof__source_open(pyprof__source *source)
     return pyprof__fail(PYPROF_ERR_DENIED, "cannot read memory safely: process_vm_readv: %s; memfd: %s", strerror(error), strerror(errno));
 }
 
-// Does the way that was taken still work? A filter can come later. If not, another is taken.
+// Does the chosen method still work? A seccomp filter can be installed later. If it does not, another method
+// is chosen.
 typedef enum { PYPROF__WAY_WORKS, PYPROF__WAY_CHANGED, PYPROF__WAY_NONE } pyprof__way;
 
 static pyprof__way pyprof__source_again(pyprof__source *source)
@@ -2778,19 +2800,21 @@ static pyprof__way pyprof__source_again(pyprof__source *source)
     return PYPROF__WAY_CHANGED;
 }
 
-// The mirror: local copies of small blocks, valid for one epoch. What an owner (a thread) touched when it was last walked,
-// in that order, is its plan: it is fetched ahead in one system call, and looked up without searching. Only the rest
-// costs a call each; where that gets frequent (very deep stacks), whole pages are read.
+// The mirror: local copies of small blocks of foreign memory, valid for one epoch. The blocks that an owner
+// (a thread) touched in its last walk, in order, are its plan: they are fetched ahead in one system call and
+// found without a search. Only the other blocks cost a system call each. Where those get frequent (very deep
+// stacks), whole pages are fetched.
 //
-//      foreign address -> block base -> plan or index -> block number -> offset in bytes, the copies of this epoch
+//      foreign address -> block base -> plan or index -> block number -> offset of its bytes in this epoch
 //
-// Owners: the thread in slot n is PYPROF__OWN_THREADS + n
+// The owner number of the thread in slot n is PYPROF__OWN_THREADS + n.
 enum { PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_ALL, PYPROF__OWN_TWINS, PYPROF__OWN_AWAITS, PYPROF__OWN_THREADS };
 enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, PYPROF__PAGE = 4096, PYPROF__FEW_MISSES = 8,
        PYPROF__TWINS = 256, PYPROF__ROOM = 4 << 20 };
 
 typedef struct { uint64_t base; uint32_t epoch, offset; } pyprof__block;   // offset PYPROF__NONE = unreadable
-typedef struct { pyprof__array ids, next; } pyprof__plan;                  // uint32_t block numbers: last time's, this time's
+// uint32_t block numbers: of the last walk, and of this one.
+typedef struct { pyprof__array ids, next; } pyprof__plan;
 
 typedef struct {
     const pyprof__source *source;
@@ -2798,12 +2822,13 @@ typedef struct {
     pyprof__array blocks, bytes, plans;
     pyprof__index index;
     uint32_t epoch, owner, last;           // last: the block used last
-    uint32_t cursor, misses;               // the place in the owner's plan; blocks not fetched ahead in this epoch
-    size_t twins;                          // so many blocks were copied twice
-    uint64_t twins_ns;                     // what that takes for each, as usual
-    uint64_t unreadable;                   // the block at which that stopped, 0 = none
+    // Position in the owner's plan; blocks of this epoch that had not been fetched ahead.
+    uint32_t cursor, misses;
+    size_t twins;                          // so many blocks were copied three times by pyprof__mirror_twice
+    uint64_t twins_ns;                     // how long that usually takes, for each block
+    uint64_t unreadable;                   // the block that could not be read and ended that copy, 0 = none
     size_t touched;                        // blocks in all plans, roughly
-    int direct;                            // what is read belongs to the thread that reads: plain loads
+    int direct;                            // the reading thread owns the memory: plain loads will do
 } pyprof__mirror;
 
 static void pyprof__mirror_init(pyprof__mirror *mirror, pyprof__pool *pool, const pyprof__source *source)
@@ -2818,7 +2843,8 @@ static void pyprof__mirror_init(pyprof__mirror *mirror, pyprof__pool *pool, cons
     pyprof__array_init(&mirror->plans, sizeof(pyprof__plan));
 }
 
-static void pyprof__mirror_clear(pyprof__mirror *mirror)   // forgets all blocks, keeps the bytes of this epoch
+// Forgets all blocks, but keeps the bytes of this epoch.
+static void pyprof__mirror_clear(pyprof__mirror *mirror)
 {
     size_t i;
     mirror->blocks.count = 0;
@@ -2848,7 +2874,8 @@ static pyprof__bool pyprof__same_block(const void *context, uint32_t item, const
     return PYPROF__AT(const pyprof__block, *(const pyprof__array *)context, item).base == *(const uint64_t *)key;
 }
 
-static uint32_t pyprof__mirror_block(pyprof__mirror *mirror, uint64_t base)   // its number, new or known; PYPROF__NONE = no memory
+// The block's number, added if it is new; PYPROF__NONE = no memory.
+static uint32_t pyprof__mirror_block(pyprof__mirror *mirror, uint64_t base)
 {
     uint64_t hash = pyprof__mix(0x1234567, base) << 32 | 1;
     uint32_t id = pyprof__index_find(&mirror->index, hash, pyprof__same_block, &mirror->blocks, &base);
@@ -2864,7 +2891,8 @@ static uint32_t pyprof__mirror_block(pyprof__mirror *mirror, uint64_t base)   //
     return PYPROF__NONE;
 }
 
-// Fetches blocks that are not of this epoch yet. A short count tells which one could not be read: it is skipped.
+// Fetches blocks that have no copy of this epoch yet. If a call copies fewer bytes than asked, it stopped at
+// an unreadable block: that block is skipped.
 static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, int count)
 {
     struct iovec from[PYPROF__BATCH];
@@ -2878,7 +2906,7 @@ static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, in
         char *to = (char *)mirror->bytes.data + mirror->bytes.count;
         whole = (int)(pyprof__gather(mirror->source, to, from + first, count - first, (size_t)(count - first) * PYPROF__BLOCK) / PYPROF__BLOCK);
         bad = 1;
-        if (whole == 0 && count - first > 1) {   // refused as a whole?
+        if (whole == 0 && count - first > 1) {   // the kernel may have refused the whole call
             whole = pyprof__gather(mirror->source, to, from + first, 1, PYPROF__BLOCK) == PYPROF__BLOCK;
             bad = !whole;
         }
@@ -2891,7 +2919,8 @@ static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, in
     }
 }
 
-static void pyprof__mirror_miss(pyprof__mirror *mirror, uint32_t id)   // fetches the block, or its page
+// Fetches this block, or its whole page if there were many misses.
+static void pyprof__mirror_miss(pyprof__mirror *mirror, uint32_t id)
 {
     uint32_t ids[PYPROF__PAGE / PYPROF__BLOCK];
     uint64_t base = PYPROF__AT(pyprof__block, mirror->blocks, id).base & ~(uint64_t)(PYPROF__PAGE - 1);
@@ -2907,7 +2936,8 @@ static void pyprof__mirror_miss(pyprof__mirror *mirror, uint32_t id)   // fetche
     pyprof__mirror_batch(mirror, ids, count);
 }
 
-// The block's number: as planned, or a few steps on (a call more or less), or by searching.
+// The block's number: the next one in the plan, or one a few places further on (one call more or less), or
+// the result of a search.
 static uint32_t pyprof__mirror_expect(pyprof__mirror *mirror, uint64_t base)
 {
     pyprof__plan *plan = mirror->owner < mirror->plans.count ? &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner) : NULL;
@@ -2921,7 +2951,8 @@ static uint32_t pyprof__mirror_expect(pyprof__mirror *mirror, uint64_t base)
     return id;
 }
 
-static const char *pyprof__mirror_fetch(pyprof__mirror *mirror, uint64_t base)   // the block's bytes, until the next call; NULL = unreadable
+// The block's bytes, valid until the next call; NULL = unreadable.
+static const char *pyprof__mirror_fetch(pyprof__mirror *mirror, uint64_t base)
 {
     const pyprof__block *block;
     uint32_t id = mirror->last;
@@ -2933,7 +2964,8 @@ static const char *pyprof__mirror_fetch(pyprof__mirror *mirror, uint64_t base)  
     return block->epoch != mirror->epoch || block->offset == PYPROF__NONE ? NULL : (const char *)mirror->bytes.data + block->offset;
 }
 
-static pyprof__bool pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)   // 1 = all of it
+// 1 = all bytes were read.
+static pyprof__bool pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)
 {
     char *out = (char *)to;
     if (!pyprof__is_address(mirror->source, from, size + PYPROF__BLOCK)) return 0;
@@ -2951,20 +2983,24 @@ static pyprof__bool pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from
     return 1;
 }
 
-static pyprof__bool pyprof__read_long(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)   // the same past the mirror
+// The same, but past the mirror: too long to keep.
+static pyprof__bool pyprof__read_long(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)
 {
     return mirror->direct ? pyprof__read(mirror, to, from, size) : pyprof__copy(mirror->source, to, from, size);
 }
 
-static uint64_t pyprof__read_pointer(pyprof__mirror *mirror, uint64_t from)   // 0 = unreadable, or it is 0
+// 0 = unreadable, or the pointer is NULL.
+static uint64_t pyprof__read_pointer(pyprof__mirror *mirror, uint64_t from)
 {
     uint64_t value = 0;
     return pyprof__read(mirror, &value, from, sizeof value) ? value : 0;
 }
 
-static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)   // who touches what is read from here on; PYPROF__NONE = nobody
+// Whose plan the next reads belong to; PYPROF__NONE = nobody's.
+static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)
 {
-    if (mirror->owner < mirror->plans.count) {   // what the last one touched is its plan
+    // The blocks that the last owner touched are its plan from now on.
+    if (mirror->owner < mirror->plans.count) {
         pyprof__plan *plan = &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner);
         pyprof__array done = plan->ids;
         plan->ids = plan->next;
@@ -2979,13 +3015,22 @@ static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)   // who 
     }
     mirror->owner = owner;
     mirror->cursor = 0;
-    mirror->last = PYPROF__NONE;   // the plan shall begin with the block it begins with
+    mirror->last = PYPROF__NONE;   // so that the new owner's plan begins with its own first block
 }
 
-// Fetches blocks twice in one call, first from the last to the first, then back: where both copies of something agree, it
-// held for all the time between, and all that agrees held in the middle. What changes most should come first: its copies
-// are made nanoseconds apart. A copy before these two brings the memory into this CPU's cache, or the first would take far
-// longer than the second; one after them shows what only came round again. Only right after pyprof__mirror_begin.
+// The converging copy, part one (part two is pyprof__converge in SAMPLER). It reads a stack while its thread
+// runs:
+//   1. Copy the blocks once, and drop this copy: it only brings the memory into this CPU's cache. Without it
+//      the next copy would take far longer than the one after it.
+//   2. Copy the blocks from the last to the first.
+//   3. Copy them from the first to the last. The moment between 2 and 3 is the middle.
+//   4. Copy them from the last to the first once more. This copy shows changes that were undone between 2 and
+//      3.
+//   5. If the call took much longer than usual, it was interrupted: trust nothing.
+//   6. Bytes that are equal in 2 and 3 did not change in between (pyprof__twins_agree). Each pair encloses
+//      the middle, so all equal bytes together are one state of the thread: its state in the middle.
+// All copies are made by one system call. The blocks that change most come first: their copies 2 and 3 are
+// nanoseconds apart. Call this right after pyprof__mirror_begin only.
 static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, size_t count)
 {
     struct iovec from[4 * PYPROF__TWINS];
@@ -2994,6 +3039,7 @@ static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, 
     mirror->unreadable = 0;
     if (count == 0 || !pyprof__array_reserve(mirror->pool, &mirror->bytes, size)) return;
     for (i = 0; i < count; i++) {
+        // Of the 4 * count pieces, [0, count) is step 1, [count, 2 * count) step 2, and so on.
         from[i].iov_base = (void *)(uintptr_t)bases[count - 1 - i];
         from[i].iov_len = PYPROF__BLOCK;
         from[count + i] = from[3 * count + i] = from[3 * count - 1 - i] = from[i];
@@ -3003,6 +3049,7 @@ static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, 
     each = (pyprof__now() - begin + 200) / (count + 10) + 1;
     usual = mirror->twins_ns;
     mirror->twins_ns = each < usual || usual == 0 ? each : usual + (usual + 31) / 32;
+    // The mirror shows the bytes of step 2.
     for (i = 0; i < count && (count + i + 1) * PYPROF__BLOCK <= done; i++) {
         uint32_t id = pyprof__mirror_block(mirror, bases[count - 1 - i]);
         if (id == PYPROF__NONE) return;
@@ -3010,11 +3057,11 @@ static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, 
         PYPROF__AT(pyprof__block, mirror->blocks, id).offset = (uint32_t)((count + i) * PYPROF__BLOCK);
     }
     if (done < size) mirror->unreadable = (uint64_t)(uintptr_t)from[done / PYPROF__BLOCK].iov_base;
-    mirror->twins = done == size && each * 2 <= 3 * mirror->twins_ns ? count : 0;   // interrupted, it takes longer: anything can happen
+    mirror->twins = done == size && each * 2 <= 3 * mirror->twins_ns ? count : 0;   // step 5
     mirror->bytes.count = size;
 }
 
-// Do the copies of this agree, the two around the middle or all three? 1 = yes
+// Step 6: are the copies of these bytes equal, 2 and 3, or all three (three = 1)?
 static pyprof__bool pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, size_t size, int three)
 {
     const size_t n = mirror->twins;
@@ -3031,7 +3078,7 @@ static pyprof__bool pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, s
     return 1;
 }
 
-// All copies are stale from here on. When most blocks known are in no plan any more, all are forgotten.
+// Makes all copies stale. If most known blocks are in no plan any more, the mirror forgets all blocks.
 static void pyprof__mirror_begin(pyprof__mirror *mirror)
 {
     size_t i, planned = 0;
@@ -3046,7 +3093,7 @@ static void pyprof__mirror_begin(pyprof__mirror *mirror)
     if (planned * 2 < mirror->blocks.count) pyprof__mirror_clear(mirror);
 }
 
-// Fetches, in as few calls as possible, what the wanted owners touched when they were walked before.
+// Fetches, in as few calls as possible, the blocks that the wanted owners touched in their last walk.
 static void pyprof__mirror_prefetch(pyprof__mirror *mirror, const unsigned char *wanted, size_t owners)
 {
     uint32_t ids[PYPROF__BATCH];
@@ -3057,7 +3104,9 @@ static void pyprof__mirror_prefetch(pyprof__mirror *mirror, const unsigned char 
         for (i = 0; i < plan->count && wanted[owner]; i++) {
             pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *plan, i));
             if (block->epoch == mirror->epoch) continue;
-            block->epoch = mirror->epoch;        // the batch says so, too, and where it is
+            // pyprof__mirror_batch overwrites both; until then an owner that shares the block must not ask
+            // for it again.
+            block->epoch = mirror->epoch;
             block->offset = PYPROF__NONE;
             ids[count++] = PYPROF__AT(const uint32_t, *plan, i);
             if (count < PYPROF__BATCH) continue;
@@ -4227,10 +4276,10 @@ static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__po
 // [SECTION] CODE -- code object -> names, file, line table
 //   Runs on    the sampler thread
 //   Uses       COPY, LAYOUT, TEXT
-//   Promise    a code object is known by what it holds, not by its address alone: one that died and whose address
-//              was used again never lends its name to another
+//   Promise    a code object is identified by its contents, not only by its address: if one dies and its address is
+//              reused, its name never appears for the new one
 // ============================================================================
-// How reading a stack, a frame or a code object ended: the thread has a sample, or it is told why not.
+// The result of reading a stack, a frame or a code object: it is read, or why it cannot be.
 typedef enum {
     PYPROF__WALK_OK = 0,
     PYPROF__WALK_UNREADABLE, PYPROF__WALK_CHAIN, PYPROF__WALK_CODE, PYPROF__WALK_MOVED, PYPROF__WALK_NAME, PYPROF__WALK_MEMORY,
@@ -4257,7 +4306,7 @@ enum {                         // instead of the number of an instruction
 
 typedef struct { int32_t line, end_line, column, end_column; } pyprof__place;   // line 0, columns -1: unknown
 
-// ---- line tables: untrusted bytes, so every read is bounded and every loop consumes at least one -----------------
+// ---- line tables: their bytes are not trusted, so every read is bounded and every loop consumes at least one byte -----
 static int32_t pyprof__clamp_line(int64_t line) { return line > 0 && line < INT32_MAX / 2 ? (int32_t)line : 0; }
 
 // 3.8 and 3.9 (Objects/lnotab_notes.txt): pairs of byte delta, signed line delta.
@@ -4273,7 +4322,8 @@ static void pyprof__locate_lnotab(const unsigned char *table, size_t size, int32
     place->line = pyprof__clamp_line(line);
 }
 
-// 3.10 (Objects/lnotab_notes.txt, PEP 626): ranges; a line delta of -128 is a range without a line.
+// 3.10 (Objects/lnotab_notes.txt, PEP 626): ranges, each a byte delta and a signed line delta. A line delta
+// of -128 is a range without a line.
 static void pyprof__locate_310(const unsigned char *table, size_t size, int32_t first_line, int64_t offset, pyprof__place *place)
 {
     int64_t line = first_line, end = 0;
@@ -4315,7 +4365,7 @@ static int64_t pyprof__reader_svarint(pyprof__reader *reader)
     return value & 1 ? -(int64_t)(value >> 1) : (int64_t)(value >> 1);
 }
 
-// One entry of a 3.11 location table (Objects/locations.md). Moves *line on.
+// Reads one entry of a 3.11 location table (Objects/locations.md) and advances *line.
 static void pyprof__location_entry(pyprof__reader *reader, unsigned code, int64_t *line, pyprof__place *place)
 {
     unsigned byte;
@@ -4342,6 +4392,7 @@ static void pyprof__location_entry(pyprof__reader *reader, unsigned code, int64_
     }
 }
 
+// 3.11 and later: entries of 1 to 8 code units each.
 static void pyprof__locate_311(const unsigned char *table, size_t size, int32_t first_line, int64_t unit, pyprof__place *place)
 {
     pyprof__reader reader;
@@ -4360,7 +4411,7 @@ static void pyprof__locate_311(const unsigned char *table, size_t size, int32_t 
     }
 }
 
-// The place of an instruction. instruction counts code units of two bytes.
+// The source position of an instruction. instruction counts code units of two bytes.
 static void pyprof__locate(int form, const unsigned char *table, size_t size, int32_t first_line, int64_t instruction, pyprof__place *place)
 {
     place->line = place->end_line = 0;
@@ -4381,7 +4432,8 @@ static uint32_t pyprof__read_u32(pyprof__mirror *mirror, uint64_t from)
     return value;
 }
 
-// Reads a str as UTF-8 into out, which holds PYPROF__MAX_CHARS * 4 + 8 bytes. Longer ones end in "...". -1 = no str.
+// Reads a str as UTF-8 into out, which holds PYPROF__MAX_CHARS * 4 + 8 bytes. A longer str is cut and ends in
+// "...". -1 = not a str.
 static ssize_t pyprof__read_str(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t address, char *out)
 {
     unsigned char raw[512];
@@ -4414,14 +4466,16 @@ static ssize_t pyprof__read_str(pyprof__mirror *mirror, const pyprof__layout *la
 }
 
 // ---- the cache ----------------------------------------------------------------
-typedef struct {               // what makes a code object the same one: all of it is read again for every sample
+typedef struct {               // the identity of a code object: all of it is read again for every sample
     uint64_t address, filename, name, qualname, linetable;
-    uint64_t print;            // of what these hold: without a version of its own (3.8 to 3.11), all addresses can come again
+    // A hash of what the addresses refer to. Code objects without a version (3.8 to 3.11) can all be reused
+    // at the same addresses.
+    uint64_t print;
     int32_t first_line;
     uint32_t units, version, padding;
 } pyprof__code_key;
 
-// Functions that mean more than others: importlib's, whose first local variable names the module; finalizers.
+// Functions with a special meaning: importlib's, whose first local variable names the module; finalizers.
 typedef enum { PYPROF__ROLE_NONE, PYPROF__ROLE_IMPORT, PYPROF__ROLE_FINALIZER } pyprof__role;
 
 typedef struct {
@@ -4430,36 +4484,40 @@ typedef struct {
     uint32_t table, table_size;        // its line table, in tables
     int32_t kind;                      // pyprof_kind
     int32_t role;                      // pyprof__role
-    uint32_t content;                  // a hash of what it does, the same in every run; 0 = namesakes are one
-    int32_t column;                    // where its code begins on its first line, from 1 on; 0 = not known
+    // A hash of what it does, the same in every run; 0 = not told apart from its namesakes.
+    uint32_t content;
+    int32_t column;   // of its first line: where its code begins, counted from 1; 0 = unknown
 } pyprof__code;
 
-// A content of a name at a place; content 0: the place itself, and how many contents it has
+// One content of a function (name, file, line). The entry with content 0 stands for the function itself;
+// count = its contents.
 typedef struct { uint64_t function; uint32_t content, count; } pyprof__namesake;
 
-// How the program finds what it calls: a variable, and up to 3 attributes from there. root: how it loads the
-// variable (pyprof__act); index: of names in co_names, of variables in the frame; count 0: not known.
+// How the program finds the object that it calls: a variable and up to 3 attributes. root: how the variable
+// is loaded (pyprof__act). index: of names in co_names, of variables in the frame. count 0 = unknown.
 typedef struct { unsigned char root, count; uint16_t index[4]; } pyprof__route;
 
-// What it is. A spot remembers C, and that nothing tells (alike: and that a Python function of that name was
-// called there); that a Python function was called says nothing about the next time.
+// What kind of object was called. A spot remembers C, EITHER and ALIKE (EITHER, and a Python function of that
+// name was called there). It does not remember PYTHON: the next call may be to C.
 typedef enum {
     PYPROF__CALLED_UNKNOWN, PYPROF__CALLED_C, PYPROF__CALLED_PYTHON, PYPROF__CALLED_EITHER, PYPROF__CALLED_ALIKE
 } pyprof__called;
 
-typedef struct {               // where in which code
+typedef struct {               // an instruction of a code object
     uint32_t code;
     int32_t instruction;
     pyprof__place place;
-    uint32_t callee;           // 0 = not looked up yet, 1 = it is no call, else 2 + the string: what it calls
-    uint32_t opcode;           // 0 = not looked up yet, else 1 + the string: its opcode's name
-    uint64_t names;            // what the code's names were then
+    // 0 = not looked up yet, 1 = not a call, otherwise 2 + the string that names the callee.
+    uint32_t callee;
+    uint32_t opcode;           // 0 = not looked up yet, otherwise 1 + the string that names its opcode
+    uint64_t names;            // hash of the code's names at that time
     pyprof__route route;
-    uint32_t called;           // pyprof__called, as far as it is known without looking
+    uint32_t called;           // pyprof__called, as far as it is known without looking at the frame
 } pyprof__spot;
-typedef struct { uint64_t address, stamp; uint32_t code; } pyprof__memo;                    // what was at an address lately
+// What was found at an address lately.
+typedef struct { uint64_t address, stamp; uint32_t code; } pyprof__memo;
 
-// Spots that are no place in Python code
+// Spots that are not a place in Python code
 enum { PYPROF__SPOT_NATIVE, PYPROF__SPOT_TRUNCATED, PYPROF__SPOT_LOST, PYPROF__SPOT_GC, PYPROF__SPOTS_PSEUDO };
 static const char *const pyprof__pseudo_names[] = { "<native>", "<truncated>", "<lost>", "<GC>" };
 
@@ -4472,18 +4530,19 @@ typedef struct {
     pyprof__index import_index;            // <import NAME>: codes, by name
     pyprof__array namesakes;               // pyprof__namesake; they outlive the codes
     pyprof__index namesake_index;
-    uint32_t imports;                      // so many of them
-    uint64_t importers[4];                 // addresses of importlib's function: each interpreter may have its own
+    uint32_t imports;                      // the number of entries in import_index
+    uint64_t importers[4];   // addresses of importlib's function: each interpreter may have its own copy
     uint32_t importer;                     // the one to replace next
     pyprof__memo *memo;        // PYPROF__MEMOS of them
-    uint64_t stamp;            // of an interpreter: changes when one of its code objects dies (3.14 and later); 0 = unknown
-    uint64_t code_type;        // PyCode_Type, learnt from the first code object seen
-    uint32_t generation;       // changes when the cache is emptied: spot numbers start afresh
-    uint32_t decoded;          // code objects read since the window opened
-    int asyncio;               // a function of asyncio's was seen
-    uint64_t str_type, int_type, await_types[6];   // as code_type
+    // Of an interpreter: changes when one of its code objects dies (3.14 and later); 0 = unknown.
+    uint64_t stamp;
+    uint64_t code_type;        // the address of PyCode_Type, learnt from the first code object
+    uint32_t generation;       // changes when the cache is emptied: spot numbers then start again
+    uint32_t decoded;          // code objects decoded since the window opened
+    int asyncio;               // a function of asyncio has been seen
+    uint64_t str_type, int_type, await_types[6];   // like code_type
     pyprof__index task_index;  // spots of tasks by their names
-    uint32_t tasks;            // so many
+    uint32_t tasks;            // the number of entries in task_index
     char *text;                // room for one decoded string
     pyprof__opcodes *opcodes;
 } pyprof__codes;
@@ -4491,7 +4550,7 @@ typedef struct {
 enum { PYPROF__TEXT_SIZE = PYPROF__MAX_CHARS * 4 + 8, PYPROF__MAX_DECODED = 64, PYPROF__MAX_CODES = 100000, PYPROF__MEMOS = 1024,
       PYPROF__MAX_IMPORTS = 4096, PYPROF__MAX_NAMESAKES = 256 };
 
-static pyprof__bool pyprof__codes_fill(pyprof__codes *codes)   // the pseudo spots; 0 = no memory
+static pyprof__bool pyprof__codes_fill(pyprof__codes *codes)   // adds the pseudo spots; 0 = no memory
 {
     size_t i;
     if (!pyprof__strings_init(codes->pool, &codes->strings)) return 0;
@@ -4525,7 +4584,7 @@ static pyprof__bool pyprof__codes_init(pyprof__codes *codes, pyprof__pool *pool,
     return pyprof__codes_fill(codes);
 }
 
-static void pyprof__codes_distrust(pyprof__codes *codes)   // every code object is looked at again
+static void pyprof__codes_distrust(pyprof__codes *codes)   // so that every code object is read again
 {
     if (codes->memo) memset(codes->memo, 0, PYPROF__MEMOS * sizeof *codes->memo);
 }
@@ -4554,19 +4613,21 @@ static void pyprof__codes_free(pyprof__codes *codes)
     pyprof__free(codes->pool, codes->text, codes->text ? PYPROF__TEXT_SIZE : 0);
     pyprof__free(codes->pool, codes->memo, codes->memo ? PYPROF__MEMOS * sizeof *codes->memo : 0);
     pyprof__free(codes->pool, codes->opcodes, codes->opcodes ? sizeof *codes->opcodes : 0);
-    memset(codes, 0, sizeof *codes);   // may be freed again
+    memset(codes, 0, sizeof *codes);   // so that it can be freed again
 }
 
+// The memory that pyprof__codes_renew would give back, roughly.
 static uint64_t pyprof__codes_bytes(const pyprof__codes *codes)
 {
     return codes->codes.capacity * codes->codes.item + codes->tables.capacity * codes->tables.item + codes->spots.capacity * codes->spots.item
         + codes->strings.bytes.capacity + codes->strings.starts.capacity * codes->strings.starts.item;
 }
 
-static pyprof__bool pyprof__codes_renew(pyprof__codes *codes)   // empties it when it has grown large; between sweeps only
+// Empties the cache when it has grown large; call it between sweeps only.
+static pyprof__bool pyprof__codes_renew(pyprof__codes *codes)
 {
     const pyprof__pool *pool = codes->pool;
-    int whole = codes->spots.count > 0;   // otherwise the last time found no memory
+    int whole = codes->spots.count > 0;   // 0: there was no memory when it was last emptied
     if (whole && codes->codes.count < PYPROF__MAX_CODES
         && (pool->used < pool->limit / 2 || pyprof__codes_bytes(codes) < pool->limit / 8)) return 1;
     pyprof__codes_clear(codes);
@@ -4592,6 +4653,7 @@ static pyprof__bool pyprof__same_code(const void *context, uint32_t item, const 
     return memcmp(&PYPROF__AT(pyprof__code, *(const pyprof__array *)context, item).key, key, sizeof(pyprof__code_key)) == 0;
 }
 
+// Is this the type of that name? *known caches the type's address.
 static pyprof__bool pyprof__is_type(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type, const char *name, uint64_t *known)
 {
     char text[32];
@@ -4600,7 +4662,7 @@ static pyprof__bool pyprof__is_type(pyprof__codes *codes, pyprof__mirror *mirror
     if (*known) return type == *known;
     at = pyprof__read_pointer(mirror, type + codes->layout->type_name);
     if (!at || !pyprof__read(mirror, text, at, size) || memcmp(text, name, size) != 0) return 0;
-    __atomic_store_n(known, type, __ATOMIC_RELAXED);   // HEAP reads them without its lock
+    __atomic_store_n(known, type, __ATOMIC_RELAXED);   // HEAP reads it without the lock
     return 1;
 }
 
@@ -4611,21 +4673,22 @@ static pyprof__bool pyprof__is_code(pyprof__codes *codes, pyprof__mirror *mirror
 
 #define PYPROF__FIELD_AT(to, buffer, offset) memcpy(&(to), (buffer) + (offset), sizeof(to))
 
-// ---- what tells namesakes apart: two lambdas on one line, what a template engine compiles --------------------
-// A hash of what a code object does that stays the same while it lives and in every run: constants, names,
-// the line table (from 3.11 on with columns), and of the bytecode what the interpreter does not rewrite.
-// It is made on the stacks of threads that allocate, so it is small.
+// ---- telling namesakes apart: two lambdas on one line, functions of a template engine ----------------------------
+// A hash of what a code object does. It is the same during the object's life and in every run: it covers
+// constants, names, the line table (with columns from 3.11 on), and of the bytecode the parts that the
+// interpreter does not rewrite. It is computed on the stacks of threads that allocate, so it needs little
+// memory.
 enum { PYPROF__MAX_PARTS = 256, PYPROF__MAX_HASHED = 1 << 13, PYPROF__MAX_ARGUMENTS = 2048 };
 
 typedef struct {
     pyprof__codes *codes;
     pyprof__mirror *mirror;
     uint64_t hash;
-    int count, bad;                        // bad: something could not be read
-    uint64_t parts[PYPROF__MAX_PARTS];     // objects; those that they hold are added behind them
+    int count, bad;                        // bad: a read failed
+    uint64_t parts[PYPROF__MAX_PARTS];     // objects to hash; the objects that they refer to are appended
 } pyprof__content;
 
-// 1 = all of it.
+// 1 = all bytes were read.
 static pyprof__bool pyprof__content_read(pyprof__content *content, void *to, uint64_t from, size_t size)
 {
     int whole = pyprof__read(content->mirror, to, from, size);
@@ -4692,7 +4755,8 @@ static void pyprof__content_tuple(pyprof__content *content, uint64_t object)
     }
 }
 
-static void pyprof__content_fields(pyprof__content *content, uint64_t code)   // what a code object holds
+// The objects that a code object refers to.
+static void pyprof__content_fields(pyprof__content *content, uint64_t code)
 {
     const pyprof__layout *layout = content->codes->layout;
     const uint32_t at[] = { layout->code_consts, layout->code_names, layout->code_locals, layout->code_cells,
@@ -4703,7 +4767,8 @@ static void pyprof__content_fields(pyprof__content *content, uint64_t code)   //
             pyprof__content_add(content, pyprof__read_pointer(content->mirror, code + at[i]));
 }
 
-// Of other types only the name counts: a set's order differs from run to run.
+// Of objects of other types only the type's name counts: the order of a set, for one, differs from run to
+// run.
 static void pyprof__content_kind(pyprof__content *content, uint64_t object, const char *type)
 {
     const pyprof__layout *layout = content->codes->layout;
@@ -4715,7 +4780,7 @@ static void pyprof__content_kind(pyprof__content *content, uint64_t object, cons
     if (strcmp(type, "bytes") == 0 && pyprof__content_read(content, &size, object + layout->bytes_size, sizeof size))
         pyprof__content_memory(content, object + layout->bytes_data, size);
     if (strcmp(type, "code") != 0) return;
-    pyprof__content_fields(content, object);   // a function within the function
+    pyprof__content_fields(content, object);   // code of a function that is defined inside this function
     pyprof__content_add(content, pyprof__read_pointer(content->mirror, object + layout->code_name));
     pyprof__content_add(content, pyprof__read_pointer(content->mirror, object + layout->code_linetable));
 }
@@ -4752,9 +4817,9 @@ static pyprof__bool pyprof__same_place(const pyprof__place *a, const pyprof__pla
     return memcmp(a, b, sizeof *a) == 0;
 }
 
-// 3.11 and later rewrite opcodes and caches in place: specialised, traced. The argument of an instruction
-// stays, and where the place changes, one begins. (Code that differs in opcodes alone, -x and ~x, is one.)
-// Finds the column, too.
+// 3.11 and later rewrite opcodes and caches in place (specialised, traced). An instruction's argument stays,
+// and an instruction begins wherever the position changes: so the arguments are hashed. (Code objects that
+// differ in opcodes alone, as for -x and ~x, count as one.) Also finds the column.
 static void pyprof__content_places(pyprof__content *content, pyprof__code *code)
 {
     const unsigned char *table = (const unsigned char *)content->codes->tables.data + code->table;
@@ -4793,7 +4858,7 @@ static pyprof__bool pyprof__same_namesake(const void *context, uint32_t item, co
     return known->function == want->function && known->content == want->content;
 }
 
-// NULL = there is none, or no memory for it.
+// NULL = not found, or no memory to add it.
 static pyprof__namesake *pyprof__namesake_find(pyprof__codes *codes, uint64_t function, uint32_t content, int add)
 {
     pyprof__namesake want, *added;
@@ -4814,8 +4879,8 @@ static pyprof__namesake *pyprof__namesake_find(pyprof__codes *codes, uint64_t fu
     return NULL;
 }
 
-// Expressions that are evaluated by the million, each another one, must not fill the memory: after so many
-// contents of one name at one place the others are one function.
+// A program may evaluate millions of different expressions: they must not fill the memory. After
+// PYPROF__MAX_NAMESAKES contents of one function all further ones share content 0.
 static uint32_t pyprof__content_admit(pyprof__codes *codes, const pyprof__code *code, uint32_t content)
 {
     const uint32_t strings[] = { code->file, code->name, code->qualname };
@@ -4833,9 +4898,9 @@ static uint32_t pyprof__content_admit(pyprof__codes *codes, const pyprof__code *
     return pyprof__namesake_find(codes, function, content, 1) ? content : 0;
 }
 
-// After its line table. 0 = unreadable. Functions of one name, file and line are lambdas and the like, or
-// code made at run time: in no file, or at the top of one that is a template. To look into all others would
-// take longer than to read their names.
+// Can there be other functions of the same name, file and line?
+// Only lambdas and the like, and code made at run time: code in no file, or at the top of a file that is a
+// template. To hash all other code objects would take longer than to read their names.
 static pyprof__bool pyprof__may_have_namesakes(const pyprof__codes *codes, const pyprof__code *code)
 {
     const char *file = pyprof__string(&codes->strings, code->file), *name = pyprof__string(&codes->strings, code->name);
@@ -4843,6 +4908,7 @@ static pyprof__bool pyprof__may_have_namesakes(const pyprof__codes *codes, const
     return name[0] == '<' ? strcmp(name, "<module>") != 0 : code->key.first_line <= 2;
 }
 
+// Call this after pyprof__code_table. 0 = unreadable.
 static pyprof__bool pyprof__code_content(pyprof__codes *codes, pyprof__mirror *mirror, pyprof__code *code)
 {
     pyprof__content content;
@@ -4858,7 +4924,7 @@ static pyprof__bool pyprof__code_content(pyprof__codes *codes, pyprof__mirror *m
     return 1;
 }
 
-// Of a str that is hashed (all names are): its hash. Else of its first characters, as for bytes.
+// Adds an object to print: the hash of a str that is hashed (all names are), otherwise the first 128 bytes.
 static uint64_t pyprof__print_of(pyprof__mirror *mirror, uint64_t print, uint64_t object, uint32_t size_at, uint32_t hash_at, uint32_t data_at)
 {
     uint64_t words[16], size = 0, hash = ~(uint64_t)0;
@@ -4874,6 +4940,8 @@ static uint64_t pyprof__print_of(pyprof__mirror *mirror, uint64_t print, uint64_
     return print;
 }
 
+// Hash of what the key's addresses refer to. An unreadable part counts as zero: the key then matches no
+// other.
 static uint64_t pyprof__code_print(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code_key *key)
 {
     const pyprof__layout *layout = codes->layout;
@@ -4883,7 +4951,8 @@ static uint64_t pyprof__code_print(pyprof__codes *codes, pyprof__mirror *mirror,
     uint64_t print = pyprof__print_of(mirror, 1, key->name, layout->str_length, hash_at, layout->str_ascii);
     if (key->qualname) print = pyprof__print_of(mirror, print, key->qualname, layout->str_length, hash_at, layout->str_ascii);
     print = pyprof__print_of(mirror, print, key->filename, layout->str_length, hash_at, layout->str_ascii);
-    // What was compiled at run time is often soon gone, and the next one gets its memory.
+    // Code compiled at run time is often freed soon, and the next code object gets its memory: hash its
+    // contents, too.
     if (pyprof__read(mirror, &first, key->filename + layout->str_ascii, 1) && first == '<') {
         pyprof__content_begin(&content, codes, mirror, key->address);
         print = pyprof__mix(print, content.hash);
@@ -4891,7 +4960,8 @@ static uint64_t pyprof__code_print(pyprof__codes *codes, pyprof__mirror *mirror,
     return pyprof__print_of(mirror, print, key->linetable, layout->bytes_size, 0, layout->bytes_data);
 }
 
-// Reads the identity of the code object at address.
+// Reads the identity of the code object at address. Refuses anything that cannot be a live code object: wrong
+// alignment, wrong type, no references.
 static pyprof__walk_result pyprof__code_key_read(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, pyprof__code_key *key)
 {
     const pyprof__layout *layout = codes->layout;
@@ -4903,7 +4973,8 @@ static pyprof__walk_result pyprof__code_key_read(pyprof__codes *codes, pyprof__m
     PYPROF__FIELD_AT(type, raw, layout->object_type);
     if (!pyprof__is_code(codes, mirror, type)) return PYPROF__WALK_CODE;
     PYPROF__FIELD_AT(refs, raw, 0);
-    if (layout->object_type == 8 && ((uint32_t)refs == 0 || (refs >> 32 & 0xffff))) return PYPROF__WALK_CODE;   // dead, or free: a link
+    // Dead, or free memory with a link in it.
+    if (layout->object_type == 8 && ((uint32_t)refs == 0 || (refs >> 32 & 0xffff))) return PYPROF__WALK_CODE;
     key->address = address;
     PYPROF__FIELD_AT(key->filename, raw, layout->code_filename);
     PYPROF__FIELD_AT(key->name, raw, layout->code_name);
@@ -4934,7 +5005,7 @@ static pyprof__bool pyprof__code_table(pyprof__codes *codes, pyprof__mirror *mir
     return 1;
 }
 
-// _find_and_load(name, import_) is the function that every import that has to load something goes through, in all versions
+// Every import that has to load a module goes through _find_and_load(name, import_), in all versions
 // (Lib/importlib/_bootstrap.py).
 static int32_t pyprof__code_role(const pyprof__codes *codes, const pyprof__code *code)
 {
@@ -4970,8 +5041,8 @@ static pyprof__walk_result pyprof__code_decode(pyprof__codes *codes, pyprof__mir
     return PYPROF__WALK_OK;
 }
 
-// The number of the code object at address. Its identity is read again each time, unless the interpreter says that none
-// has died since.
+// The number of the code object at address, decoded if it is new. Its identity is read again each time,
+// unless the interpreter says that no code object has died since.
 static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, uint32_t *id)
 {
     pyprof__memo *memo = &codes->memo[(address >> 4 ^ address >> 14) & (PYPROF__MEMOS - 1)];
@@ -5000,7 +5071,7 @@ static pyprof__bool pyprof__same_spot(const void *context, uint32_t item, const 
     return spot->code == want->code && spot->instruction == want->instruction;
 }
 
-// The number of (code, instruction), its line decoded the first time. PYPROF__NONE = no memory.
+// The number of the spot (code, instruction). Its line is decoded the first time. PYPROF__NONE = no memory.
 static uint32_t pyprof__spot_find(pyprof__codes *codes, uint32_t code_id, int64_t instruction)
 {
     const pyprof__code *code = &PYPROF__AT(pyprof__code, codes->codes, code_id);
@@ -5046,8 +5117,9 @@ static pyprof__bool pyprof__same_import(const void *context, uint32_t item, cons
     return strcmp(pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, item).name), (const char *)key) == 0;
 }
 
-// The number of the code that stands for the import of the module that a str names: one for each name, up to a limit; what
-// is no name, and those beyond the limit, share one. PYPROF__NONE = no memory.
+// The number of the pseudo code that stands for the import of a module, whose name is a str. Each name has
+// its own, up to a limit. Names beyond the limit, and objects that are not a name, share one.
+// PYPROF__NONE = no memory.
 static uint32_t pyprof__import_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
 {
     static const char nameless[] = "<import>";
@@ -5075,9 +5147,10 @@ static uint32_t pyprof__import_find(pyprof__codes *codes, pyprof__mirror *mirror
     return added->name != PYPROF__NONE && pyprof__index_add(codes->pool, &codes->import_index, hash, id) ? id : PYPROF__NONE;
 }
 
-// ---- frames that are no Python code ----------------------------------------------------
-// The spot of a name: a C function, what a thread waits for. target: a path (in the code's file) or an address (in its qualname),
-// kept apart from the name because some sessions do not want it. PYPROF__NONE = no memory, or not known and not to be added.
+// ---- frames that are not Python code ----------------------------------------------------
+// The spot of a C function, or of what a thread waits for. target: a path (kept in the code's file) or an
+// address (kept in its qualname). It is kept apart from the name because some sessions do not want it.
+// PYPROF__NONE = no memory, or unknown and add is 0.
 static uint32_t pyprof__spot_known(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *target, int is_path, int add)
 {
     pyprof__code code;
@@ -5086,7 +5159,7 @@ static uint32_t pyprof__spot_known(pyprof__codes *codes, pyprof_kind kind, const
     uint32_t id, from = (uint32_t)codes->codes.count;
     memset(&code, 0, sizeof code);
     code.kind = (int32_t)kind;
-    code.key.address = 1;   // no code object: they are aligned
+    code.key.address = 1;   // an address that no code object has: they are aligned
     code.key.name = pyprof__hash_text(name, strlen(name));
     code.key.filename = pyprof__hash_text(target, strlen(target));
     code.key.units = (uint32_t)kind * 2 + (is_path != 0);
@@ -5110,24 +5183,26 @@ static uint32_t pyprof__spot_named(pyprof__codes *codes, pyprof_kind kind, const
 }
 
 // ---- instructions: what a spot's opcode is, and what it calls ----------------------------------------------------------
-// Read from the live bytecode, once a spot. The code object may be dead or another one by now: all reads are guarded, its
-// identity is read again behind them, and whatever does not fit is no call. The opcodes are those of the code object's own
-// bytecode; a thread's copy of it (3.14 and later, free-threaded) may be specialised otherwise, but is the same program.
+// Read from the live bytecode, once for each spot. The code object may be dead by now, or replaced by another
+// one: all reads are guarded, its identity is read again after them, and an instruction that does not fit is
+// not a call. The opcodes are those of the code object's own bytecode. A thread's own copy of it (3.14 and
+// later, free-threaded) may be specialised otherwise, but it is the same program.
 enum { PYPROF__UNITS = 512, PYPROF__LINKS = 16, PYPROF__CALLEE_SIZE = 256 };
 
 typedef struct { pyprof__place place; uint32_t argument, unit; unsigned char opcode, act; } pyprof__step;   // an instruction
 
-typedef struct {               // the instructions up to one of a code object's, the last of them; unit: 2 bytes
+typedef struct {   // a code object's instructions up to the one of the spot, which is the last of them
     pyprof__codes *codes;
     pyprof__mirror *mirror;
     const pyprof__code *code;
-    int64_t from, last;        // units in bytes
-    int count, first;          // steps; those before the first one are in doubt
+    int64_t from, last;        // in code units of 2 bytes
+    int count, first;          // steps; the steps before `first` are in doubt
     unsigned char bytes[PYPROF__UNITS * 2];
     pyprof__step steps[PYPROF__UNITS];
 } pyprof__window;
 
-static pyprof__bool pyprof__window_read(pyprof__window *window, pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__spot *spot)   // 1 = done
+// 1 = bytes is filled.
+static pyprof__bool pyprof__window_read(pyprof__window *window, pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__spot *spot)
 {
     const pyprof__layout *layout = codes->layout;
     uint64_t at, size = 0;
@@ -5148,7 +5223,7 @@ static pyprof__bool pyprof__window_read(pyprof__window *window, pyprof__codes *c
     return pyprof__read_long(mirror, window->bytes, at + (uint64_t)window->from * 2, (size_t)(window->last - window->from + 1) * 2);
 }
 
-// Is the code object still the one that the cache knows? Asked after the reads that have to be its own.
+// Is the code object still the one that the cache knows? Ask after the reads that have to come from it.
 static pyprof__bool pyprof__window_holds(const pyprof__window *window)
 {
     const pyprof__layout *layout = window->codes->layout;
@@ -5164,7 +5239,8 @@ static pyprof__bool pyprof__window_holds(const pyprof__window *window)
     return filename == key->filename && name == key->name && linetable == key->linetable && first_line == key->first_line;
 }
 
-// The instructions of units begin to end (without it), which stand at one place. begin is where one begins.
+// Adds the instructions in [begin, end), counted in units, which have one position in the source. An
+// instruction begins at `begin`.
 static void pyprof__window_add(pyprof__window *window, int64_t begin, int64_t end, const pyprof__place *place)
 {
     const pyprof__opcodes *opcodes = window->codes->opcodes;
@@ -5184,11 +5260,12 @@ static void pyprof__window_add(pyprof__window *window, int64_t begin, int64_t en
         window->count++;
         unit += opcodes->at[*byte].caches;
         extended = 0;
-        if (opcodes->minor >= 11 && !pyprof__opcode_is_plain(opcodes, *byte)) return;   // how long it is, is not known
+        // Its length is unknown.
+        if (opcodes->minor >= 11 && !pyprof__opcode_is_plain(opcodes, *byte)) return;
     }
 }
 
-// 3.11 and later: the location table tells where instructions begin, and the place of each.
+// 3.11 and later: the location table says where instructions begin, and their positions.
 static void pyprof__window_locate(pyprof__window *window)
 {
     pyprof__reader reader;
@@ -5201,7 +5278,7 @@ static void pyprof__window_locate(pyprof__window *window)
         unsigned head = pyprof__reader_byte(&reader);
         pyprof__location_entry(&reader, head >> 3 & 15u, &line, &next);
         if (reader.bad || !(head & 128u)) return;
-        if (!pyprof__same_place(&place, &next)) {   // one instruction can have two entries
+        if (!pyprof__same_place(&place, &next)) {   // an instruction can have two entries
             pyprof__window_add(window, begin, at, &place);
             begin = at;
             place = next;
@@ -5211,29 +5288,31 @@ static void pyprof__window_locate(pyprof__window *window)
     pyprof__window_add(window, begin, at, &place);
 }
 
-// Decodes the instructions. 1 = the last one is the spot's, or the spot is in its caches
+// Decodes the instructions. 1 = the last one is the spot's, or the spot lies in its caches.
 static pyprof__bool pyprof__window_decode(pyprof__window *window)
 {
     static const pyprof__place nowhere = { 0, 0, -1, -1 };
     const pyprof__step *last;
     if (window->codes->layout->lines_form == PYPROF__LINES_LOCATIONS) pyprof__window_locate(window);
     else pyprof__window_add(window, window->from, window->last + 1, &nowhere);
-    window->first = window->from > 0;   // it may have lost the upper half of its argument
+    window->first = window->from > 0;   // its argument may have lost its upper half
     if (window->count <= window->first) return 0;
     last = &window->steps[window->count - 1];
     return window->last - last->unit <= window->codes->opcodes->at[last->opcode].caches;
 }
 
-static int64_t pyprof__step_target(const pyprof__window *window, const pyprof__step *step)   // the unit it may jump to; -1 = none
+// The unit that it may jump to; -1 = none.
+static int64_t pyprof__step_target(const pyprof__window *window, const pyprof__step *step)
 {
     const pyprof__opcodes *opcodes = window->codes->opcodes;
-    int64_t by = opcodes->minor < 10 ? step->argument / 2 : step->argument;   // bytes, later units
+    // Up to 3.9 the argument counts bytes, later units.
+    int64_t by = opcodes->minor < 10 ? step->argument / 2 : step->argument;
     if (step->act == PYPROF__OP_JUMP_TO) return by;
     return step->act == PYPROF__OP_JUMP ? (int64_t)step->unit + 1 + opcodes->at[step->opcode].caches + by : -1;
 }
 
-// Does a jump from before the step `before` land behind it, at step i at most? Then what lies on the stack there can come
-// from elsewhere: (a or b).sort()
+// Does a jump from before step `before` land behind that step, but not behind step i? Then the value on the
+// stack can come from either of two places: (a or b).sort()
 static pyprof__bool pyprof__window_lands(const pyprof__window *window, int before, int i)
 {
     int64_t target;
@@ -5245,8 +5324,10 @@ static pyprof__bool pyprof__window_lands(const pyprof__window *window, int befor
     return 0;
 }
 
-// ---- which instruction made the deepest value that another one takes: a call's function, an attribute's object; -1 = not known
-static int pyprof__maker_by_stack(const pyprof__window *window, int i)   // until 3.10
+// ---- which instruction made the deepest value that another one takes: a call's function, an attribute's object
+//
+// These functions return the step, -1 = unknown. Up to 3.10: counts what each instruction pops and pushes.
+static int pyprof__maker_by_stack(const pyprof__window *window, int i)
 {
     const pyprof__opcode *at = window->codes->opcodes->at;
     int want = pyprof__opcode_pops(&at[window->steps[i].opcode], window->steps[i].argument) - 1, k, pops;
@@ -5267,16 +5348,18 @@ static pyprof__bool pyprof__same_start(const pyprof__place *a, const pyprof__pla
 
 static pyprof__bool pyprof__is_constant(const pyprof__step *step) { return step->act == PYPROF__OP_CONST || step->act == PYPROF__OP_COMMON; }
 
-static pyprof__bool pyprof__ends_within(const pyprof__place *inner, const pyprof__place *outer)   // and before it does
+// And ends before it.
+static pyprof__bool pyprof__ends_within(const pyprof__place *inner, const pyprof__place *outer)
 {
     return inner->end_line < outer->end_line || (inner->end_line == outer->end_line && inner->end_column < outer->end_column);
 }
 
-// k stands where call i starts. An attribute on another line starts at its own name (Python/compile.c,
-// update_start_location_to_match_attr), and so does the call of it.
+// Step k stands where call i starts. An attribute on another line than its object starts at its own name
+// (Python/compile.c, update_start_location_to_match_attr), and so does the call of it.
 static int pyprof__maker_beyond(const pyprof__window *window, int k, int i)
 {
-    int m, found = window->steps[k].act != PYPROF__OP_PAIR, moved = 0;   // of a pair it takes the second one
+    // Of a pair of variables the call takes the second.
+    int m, found = window->steps[k].act != PYPROF__OP_PAIR, moved = 0;
     while (found) {
         found = 0;
         if (k + 1 < i && window->steps[k + 1].act == PYPROF__OP_ATTR) { k++; moved = found = 1; continue; }
@@ -5289,8 +5372,8 @@ static int pyprof__maker_beyond(const pyprof__window *window, int k, int i)
     return k;
 }
 
-// 3.11 and later: it starts where the call starts and ends before the call does. Only of a decorator, and of what `with`
-// calls, the place is that of the callee.
+// 3.11 and later: the callee starts where the call starts, and ends before the call does. Two callees have
+// the same position as the call: a decorator, and the methods that `with` calls.
 static int pyprof__maker_by_place(const pyprof__window *window, int i)
 {
     const pyprof__place *call = &window->steps[i].place;
@@ -5299,9 +5382,11 @@ static int pyprof__maker_by_place(const pyprof__window *window, int i)
         const pyprof__step *step = &window->steps[k];
         int same = pyprof__same_place(&step->place, call);
         makes |= step->act == PYPROF__OP_MAKE;
-        if (same && step->act == PYPROF__OP_MAKE) return -1;   // a comprehension, a class
-        if (same && step->act == PYPROF__OP_COMMON && step->argument < PYPROF__COMMON_CALLABLE) return k;   // assert
-        if (!pyprof__same_start(&step->place, call) || step->act == PYPROF__OP_SKIP || pyprof__is_constant(step)) continue;   // names of arguments
+        if (same && step->act == PYPROF__OP_MAKE) return -1;   // a comprehension or a class
+        // assert: the exception.
+        if (same && step->act == PYPROF__OP_COMMON && step->argument < PYPROF__COMMON_CALLABLE) return k;
+        // Keyword names.
+        if (!pyprof__same_start(&step->place, call) || step->act == PYPROF__OP_SKIP || pyprof__is_constant(step)) continue;
         if (pyprof__ends_within(&step->place, call)) return pyprof__maker_beyond(window, k, i);
         if (!same || (!makes && step->act != PYPROF__OP_SPECIAL)) continue;   // the same call, compiled twice
         if ((step->act >= PYPROF__OP_NAME && step->act <= PYPROF__OP_ITEM) || step->act == PYPROF__OP_CALL) return k;
@@ -5313,11 +5398,13 @@ static int pyprof__maker(const pyprof__window *window, int i)
 {
     if (window->codes->layout->lines_form != PYPROF__LINES_LOCATIONS) return pyprof__maker_by_stack(window, i);
     if (window->steps[i].act != PYPROF__OP_ATTR) return pyprof__maker_by_place(window, i);
-    return i > window->first && !pyprof__window_lands(window, i - 1, i) ? i - 1 : -1;   // it takes what was pushed last
+    // It takes the value pushed last.
+    return i > window->first && !pyprof__window_lands(window, i - 1, i) ? i - 1 : -1;
 }
 
-// __exit__(None, None, None), called by the end of a with statement: all of it has the place of what stands after `with`.
-// *maker = the instruction that made that, -1 = not known
+// Is it the call of __exit__(None, None, None) at the end of a with statement? All its instructions have the
+// position of the expression after `with`. *maker = the instruction that made that expression's value,
+// -1 = unknown.
 static pyprof__bool pyprof__is_exit(const pyprof__window *window, int i, int *maker)
 {
     const pyprof__step *steps = window->steps;
@@ -5331,8 +5418,9 @@ static pyprof__bool pyprof__is_exit(const pyprof__window *window, int i, int *ma
     return 1;
 }
 
-// ---- their names ---------------------------------------------------------------------------------------------------------
-static uint64_t pyprof__tuple_item(const pyprof__window *window, uint32_t tuple_at, uint32_t i, uint64_t *size)   // 0 = none
+// ---- the names of callees ---------------------------------------------------------------------------------------------
+// 0 = none.
+static uint64_t pyprof__tuple_item(const pyprof__window *window, uint32_t tuple_at, uint32_t i, uint64_t *size)
 {
     const pyprof__layout *layout = window->codes->layout;
     uint64_t tuple = tuple_at == PYPROF__NO ? 0 : pyprof__read_pointer(window->mirror, window->code->key.address + tuple_at);
@@ -5341,7 +5429,8 @@ static uint64_t pyprof__tuple_item(const pyprof__window *window, uint32_t tuple_
     return i < *size ? pyprof__read_pointer(window->mirror, tuple + layout->tuple_items + (uint64_t)i * 8) : 0;
 }
 
-static uint64_t pyprof__step_name(const pyprof__window *window, const pyprof__step *step, int first)   // the str, 0 = none
+// The address of the str, 0 = none.
+static uint64_t pyprof__step_name(const pyprof__window *window, const pyprof__step *step, int first)
 {
     const pyprof__layout *layout = window->codes->layout;
     uint32_t i = step->argument;
@@ -5357,13 +5446,15 @@ static uint64_t pyprof__step_name(const pyprof__window *window, const pyprof__st
     }
 }
 
-typedef struct {               // a name, written from its end to its begin
+typedef struct {               // a name, written from its end to its beginning
     char text[PYPROF__CALLEE_SIZE];
     size_t at;
-    int first;                 // the instruction that comes next was found by its place: of two in one, it is the first
+    // The next instruction was found by its position: if it loads two variables, the first is meant.
+    int first;
 } pyprof__callee;
 
-static pyprof__bool pyprof__callee_put(pyprof__callee *callee, const char *text)   // in front; 0 = it does not fit
+// Adds it in front; 0 = it does not fit.
+static pyprof__bool pyprof__callee_put(pyprof__callee *callee, const char *text)
 {
     size_t size = strlen(text);
     if (size > callee->at) return 0;
@@ -5379,7 +5470,7 @@ static pyprof__bool pyprof__callee_put_name(pyprof__callee *callee, const pyprof
     return pyprof__read_str(window->mirror, window->codes->layout, name, text) > 0 && pyprof__callee_put(callee, text);
 }
 
-// ", ".join: the constant's type
+// ", ".join: adds the name of the constant's type
 static pyprof__bool pyprof__callee_put_type(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
 {
     const pyprof__layout *layout = window->codes->layout;
@@ -5391,8 +5482,8 @@ static pyprof__bool pyprof__callee_put_type(pyprof__callee *callee, const pyprof
     return at && pyprof__read(window->mirror, name, at, sizeof name - 1) && pyprof__callee_put(callee, name);
 }
 
-// One link of the chain a.b().c, from its end on: the name, or what else the callee was made by. Returns the step to go on
-// with, -1 = it is whole, -2 = the rest is not known.
+// Adds one link of the chain a.b().c, beginning at its end. Returns the step that made the link before it,
+// -1 = the name is complete, -2 = the rest is unknown.
 static int pyprof__callee_link(pyprof__callee *callee, const pyprof__window *window, int i)
 {
     const pyprof__step *step = &window->steps[i];
@@ -5425,15 +5516,16 @@ static int pyprof__callee_link(pyprof__callee *callee, const pyprof__window *win
     return maker >= 0 ? maker : -2;
 }
 
-// The name of what the last step calls, as the source spells it, less arguments and keys: a.b().c; .c where only the end of
-// it is known, "" where nothing is.
+// The name of what the last step calls, spelt as in the source, without arguments and keys: a.b().c. Only .c
+// if only the end is known, "" if nothing is.
 static const char *pyprof__window_callee(const pyprof__window *window, pyprof__callee *callee)
 {
     int i = window->count - 1, left = PYPROF__LINKS, maker = -1;
     callee->at = sizeof callee->text - 1;
     callee->text[callee->at] = 0;
     callee->first = 1;
-    if (i > window->first && window->steps[i - 1].act == PYPROF__OP_PRECALL) i--;   // 3.11: the first half of the call
+    // 3.11: PRECALL is the first half of a call.
+    if (i > window->first && window->steps[i - 1].act == PYPROF__OP_PRECALL) i--;
     if (pyprof__is_exit(window, i, &maker)) {
         pyprof__callee_put(callee, ".__exit__");
         for (i = maker; i >= window->first && (window->steps[i].act == PYPROF__OP_COPY || window->steps[i].act == PYPROF__OP_SPECIAL); i--) continue;
@@ -5442,7 +5534,7 @@ static const char *pyprof__window_callee(const pyprof__window *window, pyprof__c
     return callee->text[callee->at] == '(' || callee->text[callee->at] == '[' ? "" : callee->text + callee->at;
 }
 
-// How to find the callee again, while the frame stands at the call.
+// Notes how to find the callee again while the frame stands at the call.
 static void pyprof__window_route(const pyprof__window *window, pyprof__route *route)
 {
     const pyprof__opcodes *opcodes = window->codes->opcodes;
@@ -5473,8 +5565,8 @@ static void pyprof__window_route(const pyprof__window *window, pyprof__route *ro
     for (n = 0; n < count; n++) route->index[n] = names[count - 1 - n];
 }
 
-// Until 3.11 a code object has no version of its own: one evaluated after the other, x.f() and x.g() are the same but for
-// what co_names holds.
+// Up to 3.11 code objects have no version. Of two that are evaluated one after the other, x.f() and x.g()
+// differ only in their co_names: hash those.
 static uint64_t pyprof__names_print(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code *code)
 {
     const pyprof__layout *layout = codes->layout;
@@ -5490,7 +5582,8 @@ static uint64_t pyprof__names_print(pyprof__codes *codes, pyprof__mirror *mirror
     return size;
 }
 
-// What does the instruction call? 0 = it is no call, else 1 + the string of the callee's name, "" where that cannot be told.
+// What does the instruction call? 0 = it is not a call, otherwise 1 + the string of the callee's name,
+// "" = unknown.
 static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror, uint32_t spot_id)
 {
     pyprof__window window;
@@ -5522,7 +5615,8 @@ static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror
     return spot->callee - 1;
 }
 
-// The string of the name of the instruction's opcode, specialised or not as it was when it was first asked for; 0 = "", not known.
+// The string that names the instruction's opcode, specialised or not as it was when it was first read.
+// 0 = "", unknown.
 static uint32_t pyprof__spot_opcode(pyprof__codes *codes, pyprof__mirror *mirror, uint32_t spot_id)
 {
     pyprof__window window;
@@ -5552,8 +5646,9 @@ static pyprof__bool pyprof__same_task(const void *context, uint32_t item, const 
     return strcmp(pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, spot->code).name), (const char *)key) == 0;
 }
 
-// The name of the task whose name object lies at address: a str, or a number as long as nobody asked for it (3.12 and later,
-// Modules/_asynciomodule.c). asyncio numbers the tasks that nobody named: those are one. text holds PYPROF__TASK_SIZE bytes. 0 = none.
+// The name of a task from its name object: a str, or a number if the program has not asked for the name yet
+// (3.12 and later, Modules/_asynciomodule.c). asyncio numbers unnamed tasks: all of these share one name.
+// text holds PYPROF__TASK_SIZE bytes. 0 = unreadable.
 static pyprof__bool pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, char *text)
 {
     static const char numbered[] = "Task-";
@@ -5569,7 +5664,7 @@ static pyprof__bool pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirr
     return 1;
 }
 
-// The spot that stands for a task of that name. PYPROF__NONE = no memory.
+// The spot that stands for tasks of this name. PYPROF__NONE = no memory.
 static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
 {
     uint64_t hash = pyprof__hash_text(name, strlen(name));
@@ -5601,7 +5696,7 @@ static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
 // [SECTION] FRAMES -- thread state -> frames
 //   Runs on    the sampler thread, the GIL not held
 //   Uses       CODE
-//   Promise    a chain that does not end where it must is refused with the cause, never shortened in silence
+//   Promise    a chain that does not end where it must is refused with its cause, never cut short silently
 // ============================================================================
 typedef struct {
     pyprof__array spots;       // uint32_t, innermost first
@@ -5610,10 +5705,10 @@ typedef struct {
 
 typedef struct {
     uint64_t code, instruction, previous;
-    uint64_t local;            // the first local variable, where it lies within what is read anyhow (3.11 and later); else 0
+    uint64_t local;   // the first local variable if it lies within frame_size (3.11 and later), otherwise 0
     unsigned owner;
     int32_t tlbc;
-    int entry;                 // of a C eval loop
+    int entry;                 // it is the first frame of a C eval loop
 } pyprof__raw_frame;
 
 enum { PYPROF__OWNER_THREAD = 0, PYPROF__OWNER_GENERATOR = 1, PYPROF__OWNER_SHIM = 3 };
@@ -5639,8 +5734,8 @@ static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__lay
     return 1;
 }
 
-// The frame's place in its code, in code units, or PYPROF__NOWHERE. Free-threaded 3.14 and later give each thread a copy
-// of the bytecode (Python/index_pool.c, co_tlbc): array 0 is the code object's own.
+// The frame's position in its code in code units, or PYPROF__NOWHERE. In free-threaded 3.14 and later each
+// thread has its own copy of the bytecode (Python/index_pool.c, co_tlbc); entry 0 is the code object's own.
 static pyprof__walk_result pyprof__frame_instruction(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__raw_frame *frame,
                                                      int64_t *instruction)
 {
@@ -5659,7 +5754,7 @@ static pyprof__walk_result pyprof__frame_instruction(pyprof__mirror *mirror, con
     return PYPROF__WALK_OK;
 }
 
-// A frame whose prologue has not finished (it is still making its cells): the interpreter hides it, so do we
+// Is the frame still in its prologue (making its cells)? The interpreter hides such frames, so we do as well
 // (_PyFrame_IsIncomplete in Include/internal/pycore_frame.h).
 static pyprof__walk_result pyprof__frame_is_incomplete(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__raw_frame *frame,
                                                        int64_t instruction, pyprof__bool *incomplete)
@@ -5693,39 +5788,43 @@ static pyprof__walk_result pyprof__stack_insert(pyprof__codes *codes, pyprof__st
 typedef struct { uint64_t at; pyprof__raw_frame frame; } pyprof__link;
 typedef struct {               // a frame
     uint64_t at, instruction;
-    uint32_t place;            // so many spots lie inside of it
+    uint32_t place;            // the number of spots that lie inside this frame
     int32_t role;
-    int from_c;                // C called it: a C eval loop began with it (up to 3.10 that is not known: any may)
+    // C called it: a C eval loop began with it. Up to 3.10 this is not known, and 1 for every frame.
+    int from_c;
 } pyprof__walked;
 
-// A task of asyncio that may be running, and where the frame of its coroutine lies: within the coroutine. The walk knows the
-// place of the task by that address and by nothing else: the loops, eager tasks and generators around it do not matter.
+// A task of asyncio that may be running, and the address of its coroutine's frame, which lies inside the
+// coroutine. The walk places the task by that address alone: loops, eager tasks and generators around it do
+// not matter.
 typedef struct { uint64_t task, frame; } pyprof__task;
 enum { PYPROF__LOOPS = 16 };
 
-typedef struct {               // what a walk needs and changes
+typedef struct {               // the input and the state of a walk
     pyprof__codes *codes;
     pyprof__mirror *mirror;
     pyprof__stack *stack;
     uint32_t max_depth;
-    uint64_t last_address;     // recursion: the same code object as in the frame before needs no second look
+    uint64_t last_address;     // for recursion: a frame with the same code object needs no second lookup
     uint32_t last_code;
-    int unsure;                // 3.11, 3.12: the first entry frame has still to prove that its eval loop has set it up
+    int unsure;   // 3.11, 3.12: the first entry frame has not yet proved that its eval loop has set it up
     uint64_t below;            // the frame that must lie below that entry frame
     uint64_t root;             // the outermost frame reached
-    pyprof__array *links;      // NULL, or where to note the frames (pyprof__link), leaving their code alone
-    pyprof__array *steps;      // NULL, or where to note the frames (pyprof__walked) of a thread that collects garbage
-    uint64_t gc_frame;         // 3.15: the frame that triggered the collection; 0 = nothing is being collected
-    uint32_t gc_met;           // it was met after so many spots, or links, less one; 0 = it was not
+    // NULL, or the list where the walk notes frames (pyprof__link) without looking at their code.
+    pyprof__array *links;
+    // NULL, or the list where it notes frames (pyprof__walked) of a thread that collects garbage.
+    pyprof__array *steps;
+    uint64_t gc_frame;         // 3.15: the frame that triggered the collection; 0 = no collection
+    uint32_t gc_met;           // 1 + the number of spots, or links, that were noted before it; 0 = not met
     pyprof__task tasks[PYPROF__LOOPS];
     uint32_t task_count;
-    uint32_t task_coro_at, task_name_at;   // offsets in a Task
-    uint32_t task_at;          // links: the task lies outside of so many, 0 = of none
-    uint64_t task, task_named; // it, and its name
+    uint32_t task_coro_at, task_name_at;   // offsets in a Task object
+    uint32_t task_at;          // with links: the task lies outside so many of them, 0 = no task
+    uint64_t task, task_named; // the task, and its name object
     char task_text[PYPROF__TASK_SIZE];
 } pyprof__walk;
 
-// The frame may be gone since it was noted. Is it still what it was, so that what its variable refers to is alive?
+// The frame may be gone since it was noted. Is it unchanged, so that the object in its variable is alive?
 static pyprof__bool pyprof__frame_holds(const pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame, uint64_t local)
 {
     const pyprof__layout *layout = walk->codes->layout;
@@ -5736,7 +5835,7 @@ static pyprof__bool pyprof__frame_holds(const pyprof__walk *walk, uint64_t at, c
         && pyprof__copy(source, &now, at + layout->frame_locals, sizeof now) && now == local;
 }
 
-// <import NAME>, outside of the frame of importlib's function that loads the module NAME.
+// Pushes <import NAME>, outside the frame of importlib's function that loads the module NAME.
 static pyprof__walk_result pyprof__walk_import(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
 {
     uint64_t local = frame->local;
@@ -5747,6 +5846,7 @@ static pyprof__walk_result pyprof__walk_import(pyprof__walk *walk, uint64_t at, 
     return pyprof__stack_push(walk->codes, walk->stack, code == PYPROF__NONE ? PYPROF__NONE : pyprof__spot_find(walk->codes, code, 0));
 }
 
+// Pushes the spot of one frame, and notes the frame in steps if wanted.
 static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
 {
     const pyprof__layout *layout = walk->codes->layout;
@@ -5763,7 +5863,8 @@ static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, c
     cause = pyprof__frame_instruction(walk->mirror, layout, frame, &instruction);
     if (!cause) cause = pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction, &incomplete);
     if (cause) return cause;
-    if (incomplete)   // it cannot have called anybody yet, unless to collect garbage
+    // It cannot have called a function yet, but its allocation may have triggered a collection.
+    if (incomplete)
         return walk->links && walk->stack->spots.count ? PYPROF__WALK_CHAIN : PYPROF__WALK_OK;
     role = PYPROF__AT(const pyprof__code, walk->codes->codes, walk->last_code).role;
     if (walk->steps) {
@@ -5785,17 +5886,19 @@ static pyprof__walk_result pyprof__walk_note(pyprof__walk *walk, uint64_t at, co
     if (!link) return PYPROF__WALK_MEMORY;
     link->at = at;
     link->frame = *frame;
-    if (!frame->local && pyprof__is_importer(walk->codes, frame->code))   // up to 3.10
+    // Up to 3.10 the frame object holds no locals within frame_size.
+    if (!frame->local && pyprof__is_importer(walk->codes, frame->code))
         link->frame.local = pyprof__read_pointer(walk->mirror, at + walk->codes->layout->frame_locals);
     return PYPROF__WALK_OK;
 }
 
-static void pyprof__walk_meet(pyprof__walk *walk)   // the frame that triggered the collection
+static void pyprof__walk_meet(pyprof__walk *walk)   // this is the frame that triggered the collection
 {
     walk->gc_met = (uint32_t)(walk->links ? walk->links->count : walk->stack->spots.count) + 1;
 }
 
-static void pyprof__walk_shim(pyprof__walk *walk)   // a C eval loop's own frame: the loop began with the one noted last
+// The frame of a C eval loop itself: the loop began with the frame noted last.
+static void pyprof__walk_shim(pyprof__walk *walk)
 {
     pyprof__array *steps = walk->links ? walk->links : walk->steps;
     if (!steps || !steps->count) return;
@@ -5814,7 +5917,7 @@ static void pyprof__walk_begin(pyprof__walk *walk)
     if (walk->steps) walk->steps->count = 0;
 }
 
-// Behind (outside of) a frame: is it that of a task's coroutine? What cannot be told is left out.
+// Pushes the task's name behind (outside) the frame of its coroutine. A name that cannot be read is left out.
 static pyprof__walk_result pyprof__walk_task(pyprof__walk *walk, uint64_t at)
 {
     uint32_t i;
@@ -5828,7 +5931,8 @@ static pyprof__walk_result pyprof__walk_task(pyprof__walk *walk, uint64_t at)
     return PYPROF__WALK_OK;
 }
 
-// A coroutine, or what leads to one: it is then awaited through the first member of an object (Objects/genobject.c). 0 = neither.
+// The coroutine itself, or the coroutine that this object wraps in its first member (Objects/genobject.c).
+// 0 = neither.
 static uint64_t pyprof__await_coroutine(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
 {
     static const char *const names[] = { "coroutine", "generator", "async_generator", "coroutine_wrapper", "async_generator_asend",
@@ -5841,8 +5945,8 @@ static uint64_t pyprof__await_coroutine(pyprof__codes *codes, pyprof__mirror *mi
     return i < 3 ? object : pyprof__read_pointer(mirror, object + codes->layout->object_type + 8);
 }
 
-// What a task that does not run waits for: its name and the frames of the coroutines, the outermost first, each of which awaits
-// the next. They are added to the stack.
+// Pushes what a suspended task waits for: its name, then the frames of its coroutines. The outermost comes
+// first; each awaits the next.
 static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof__asyncio *asyncio, uint64_t task)
 {
     const pyprof__layout *layout = walk->codes->layout;
@@ -5860,7 +5964,8 @@ static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof_
         if (!coroutine) break;
         if (!pyprof__read(walk->mirror, &state, coroutine + layout->gen_state, 1)) return PYPROF__WALK_UNREADABLE;
         if (!pyprof__frame_read(walk->mirror, layout, coroutine + layout->gen_frame, &frame)) return PYPROF__WALK_UNREADABLE;
-        if (frame.owner != PYPROF__OWNER_GENERATOR || frame.previous) return PYPROF__WALK_MOVED;   // it is over, or it runs
+        // It has ended, or it runs.
+        if (frame.owner != PYPROF__OWNER_GENERATOR || frame.previous) return PYPROF__WALK_MOVED;
         cause = pyprof__code_find(walk->codes, walk->mirror, frame.code, &code);
         if (cause) return cause;
         cause = pyprof__frame_instruction(walk->mirror, layout, &frame, &instruction);
@@ -5868,18 +5973,19 @@ static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof_
         cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, code, instruction));
         if (state != layout->gen_awaits) break;
         top = pyprof__read_pointer(walk->mirror, coroutine + layout->gen_frame + layout->frame_stack);
-        if (top % 8 || top - coroutine > 1u << 16) return PYPROF__WALK_CHAIN;   // its values lie in the coroutine, behind the frame
+        // Its values lie inside the coroutine, behind the frame.
+        if (top % 8 || top - coroutine > 1u << 16) return PYPROF__WALK_CHAIN;
         coroutine = pyprof__read_pointer(walk->mirror, top - layout->awaited) & ~(uint64_t)3;
     }
     return cause;
 }
 
-// Walks from the innermost frame to the root. base: where the chain must end (3.15), 0 = at NULL.
+// Walks from the innermost frame to the root. base: the address at which the chain must end (3.15), 0 = NULL.
 static pyprof__walk_result pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
 {
     const pyprof__layout *layout = walk->codes->layout;
     pyprof__raw_frame frame = { 0, 0, 0, 0, 0, 0, 0 };
-    uint64_t mark = 0;     // Brent's cycle finding: torn chains of recycled frames bite their own tails
+    uint64_t mark = 0;   // Brent's cycle detection: a torn chain of recycled frames can lead back into itself
     uint32_t steps = 0, next_mark = 16;
     pyprof__walk_result cause;
     walk->last_address = 0;
@@ -5913,20 +6019,23 @@ static pyprof__walk_result pyprof__walk_chain(pyprof__walk *walk, uint64_t at, u
         if (walk->codes->decoded >= PYPROF__MAX_DECODED) return PYPROF__WALK_AGAIN;
     }
     if (base && base == walk->gc_frame) pyprof__walk_meet(walk);
-    // From 3.11 on only a frame that a C eval loop began with can be the outermost one: a generator's may have been cut off.
+    // From 3.11 on only the first frame of a C eval loop can be the outermost one: the chain of a generator's
+    // frame may have been cut.
     return layout->frame_owner != PYPROF__NO && walk->root && !frame.entry ? PYPROF__WALK_CHAIN : PYPROF__WALK_OK;
 }
 
-static pyprof__walk_result pyprof__walk_below(pyprof__walk *walk, uint64_t at, uint64_t base)   // from a frame to the root
+// Starts again from this frame.
+static pyprof__walk_result pyprof__walk_below(pyprof__walk *walk, uint64_t at, uint64_t base)
 {
     pyprof__walk_begin(walk);
     return at ? pyprof__walk_chain(walk, at, base) : PYPROF__WALK_OK;
 }
 
-// Walks a whole thread. Where tstate points to a _PyCFrame on the C stack (3.11, 3.12), a C eval loop that was stopped
-// while it starts has linked its own but not yet filled in current_frame (_PyEval_EvalFrameDefault in Python/ceval.c):
-// what stands there is left over from an earlier call. The loop's entry frame tells: it must lie on the frame that the
-// loop below was running; else that one is the innermost.
+// Walks a whole thread. In 3.11 and 3.12 tstate points to a _PyCFrame on the C stack. A C eval loop that was
+// stopped while it starts has linked its own _PyCFrame, but has not filled in current_frame
+// (_PyEval_EvalFrameDefault in Python/ceval.c): that field still holds a value of an earlier call. The loop's
+// entry frame tells: below it must be the frame that the loop below was running. Otherwise that frame is the
+// innermost one.
 static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread, uint64_t base)
 {
     const pyprof__layout *layout = walk->codes->layout;
@@ -5943,9 +6052,11 @@ static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread
         walk->unsure = loop != 0;
     }
     if (chain && (walk->unsure ? loop : at) == 0 && chain - thread > 4096) return PYPROF__WALK_CHAIN;
-    cause = at == 0 && !walk->unsure ? PYPROF__WALK_OK : pyprof__walk_chain(walk, at, base);   // at 0: attached, but no Python code runs
+    // At 0: the thread is attached, but runs no Python code.
+    cause = at == 0 && !walk->unsure ? PYPROF__WALK_OK : pyprof__walk_chain(walk, at, base);
     if (!walk->unsure || cause == PYPROF__WALK_AGAIN || walk->stack->truncated) return cause;
-    if (!walk->below || walk->links) return PYPROF__WALK_CHAIN;   // its first loop is about to begin, or it runs: try again
+    // Its first loop is about to begin, or it runs: try again.
+    if (!walk->below || walk->links) return PYPROF__WALK_CHAIN;
     return pyprof__walk_below(walk, walk->below, base);
 }
 
