@@ -52,6 +52,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     HEAP       allocation hooks, sampled and exact
     RECORD     the way into the model: whose sample it is, what time it stands for, its node
     SNAPSHOT   the immutable profile: labels, totals, tables, differences, leaks, views
+    REPORT     the tables of a report, as rows of numbers and names
     WRITERS    JSON, text, folded, SVG, speedscope, pprof, pickle
     SESSION    sessions, the sampler thread, fork
     CHECKPOINT the files that a process writes by itself: names, checkpoints, the end
@@ -15786,9 +15787,775 @@ static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection 
 }
 
 // ============================================================================
-// [SECTION] WRITERS -- JSON, text, folded, SVG, speedscope, pprof, pickle
+// [SECTION] REPORT -- the tables of a report, as rows of numbers and names
 //   Runs on    the caller's thread
 //   Uses       SNAPSHOT
+//   Promise    nothing is written here: every writer that shows a table shows the same rows. A table is a function that makes its
+//              rows and an entry that says how they are told; rows stay until they are freed, or their report or profile is
+// ============================================================================
+enum { PYPROF__COLUMNS = 9 };    // of a table, at most
+
+enum {                           // what stands behind the numbers of a row
+    PYPROF__FORM_PLACE,          // its name, file and line
+    PYPROF__FORM_CHANGE,         // the same, and its parts are further rows: of what became less
+    PYPROF__FORM_THREAD, PYPROF__FORM_ALLOCATOR,   // its thread; without its interpreter
+    PYPROF__FORM_RIVALS,         // its thread and another one
+    PYPROF__FORM_SIZE,           // a bar, as long as the second value is large, the fourth being the largest
+    PYPROF__FORM_HOLD,           // its thread, and its parts, which are a stack of places
+    PYPROF__FORM_STACK,          // its parts, which are frames
+    PYPROF__FORM_TASK,           // its name, its parts, which are coroutines, and where the last one waits
+    PYPROF__FORM_LEAF,           // its name, and its parts, which are places
+    PYPROF__FORM_WAIT, PYPROF__FORM_IDLE   // the same of what was waited for, and while idle: its name only
+};
+
+enum {                           // what a column shows of the row's value, which is an integer
+    PYPROF__TIME = 1,            // ns; 0 stays out of the way
+    PYPROF__SECONDS,             // ns
+    PYPROF__BYTES,
+    PYPROF__NUMBER,
+    PYPROF__CHANGE,              // a difference, in the metric's unit,
+    PYPROF__AMOUNT,              // or in that of the order
+    PYPROF__VERDICT,             // pyprof_growth
+    PYPROF__WHOLE_SECONDS,
+    PYPROF__PERCENT,             // of the rows' `all`. This and what follows are pyprof__cell_value's:
+    PYPROF__SHARE,               // in %, of the column `other`,
+    PYPROF__MEAN_BYTES, PYPROF__MEAN_AGE,   // by that many blocks, of bytes or ms
+    PYPROF__ERROR,               // +-, of bytes in doubt: only estimates have it
+    PYPROF__RATE                 // the row's
+};
+
+typedef struct { const char *head; int cell, width, total, metric, other; } pyprof__column;   // see pyprof__row_values
+
+typedef struct {
+    int64_t values[PYPROF__COLUMNS];
+    const char *name, *file;     // "" = none
+    int32_t line;                // 0 = none
+    int kind;                    // pyprof_kind
+    double rate;                 // bytes a minute
+    uint32_t member, rival;      // threads: the row's, and another one; PYPROF__NONE = none
+    size_t first, count, more;   // the rows' parts that belong to it: frames, call sites; and how many are left out
+} pyprof__report_row;
+
+typedef struct pyprof__rows pyprof__rows;
+typedef int pyprof__rows_maker(pyprof__rows *rows);   // 0 = no memory
+
+typedef struct {
+    const char *heading;
+    pyprof__rows_maker *make;
+    int group, sort, by_total;   // which rows, in which order: as in pyprof__rank
+    size_t most;                 // rows
+    int always;                  // it is shown without rows, too,
+    int needs[2];                // but not if there is nothing of these metrics; 0 = none
+    int form;                    // of what stands behind the numbers
+    const char *end, *tail;      // NULL = no heads; what is told of rows that are left out, NULL = nothing
+    pyprof__column columns[PYPROF__COLUMNS];   // one without a cell ends them
+} pyprof__report_table;
+
+typedef struct {
+    pyprof__pool pool;
+    const pyprof_profile *profile;
+    const pyprof__selection *selection;
+    const pyprof_output *output;
+    pyprof__table groups[PYPROF_GROUP_FILE + 1];   // by function, line, file: made when first asked for, as tables share them
+} pyprof__report;
+
+struct pyprof__rows {
+    pyprof__report *report;
+    const pyprof__report_table *table;
+    pyprof__array rows, parts;   // pyprof__report_row
+    int shown;                   // 0 = the table is left out, with its heading
+    size_t more, more_parts;     // rows that are left out; of differences, parts
+    int64_t all;                 // what 100 % is
+    pyprof__view_maker view;     // of stacks: it has their names
+};
+
+static void pyprof__report_init(pyprof__report *report, const pyprof__selection *selection, const pyprof_output *output)
+{
+    memset(report, 0, sizeof *report);
+    pyprof__pool_init(&report->pool, &selection->profile->pool.allocator, UINT64_MAX);
+    report->profile = selection->profile;
+    report->selection = selection;
+    report->output = output;
+}
+
+static void pyprof__report_free(pyprof__report *report)
+{
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(report->groups); i++) pyprof__table_free(&report->groups[i]);
+}
+
+static void pyprof__rows_free(pyprof__rows *rows)
+{
+    pyprof__array_free(&rows->report->pool, &rows->rows);
+    pyprof__array_free(&rows->report->pool, &rows->parts);
+    pyprof__view_free(&rows->view);
+}
+
+static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const pyprof__report_table *table)   // 0 = no memory; free them then, too
+{
+    memset(rows, 0, sizeof *rows);
+    rows->report = report;
+    rows->table = table;
+    pyprof__array_init(&rows->rows, sizeof(pyprof__report_row));
+    pyprof__array_init(&rows->parts, sizeof(pyprof__report_row));
+    if (table->needs[0] && !report->selection->all[table->needs[0]] && !report->selection->all[table->needs[1]]) return 1;
+    if (!table->make(rows)) return 0;
+    rows->shown = table->always || rows->rows.count;
+    return 1;
+}
+
+// to: the rows or their parts
+static pyprof__report_row *pyprof__rows_add(pyprof__rows *rows, pyprof__array *to)   // NULL = no memory
+{
+    pyprof__report_row *row = (pyprof__report_row *)pyprof__push(&rows->report->pool, to);
+    if (!row) return NULL;
+    row->name = row->file = "";
+    row->member = row->rival = PYPROF__NONE;
+    row->first = rows->parts.count;
+    return row;
+}
+
+static int64_t pyprof__report_all(const pyprof__report *report, int metric)   // metric 0 = time spent running
+{
+    const int64_t *all = report->selection->all;
+    return metric ? all[metric] : all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS];
+}
+
+static double pyprof__percent(int64_t part, int64_t all) { return all ? 100.0 * (double)part / (double)all : 0; }
+
+// Each column has a metric, or 0 = time spent running, of the row itself or in total; less the metric `other`, if there is one and
+// it is no column.
+static void pyprof__row_values(const pyprof__report_table *table, const pyprof_row *from, pyprof__report_row *row)
+{
+    const pyprof__column *column = table->columns;
+    size_t i;
+    for (i = 0; i < PYPROF__COLUMNS && column[i].cell; i++) {
+        row->values[i] = pyprof__rank_value(from, column[i].metric, column[i].total);
+        if (column[i].other && column[i].cell < PYPROF__PERCENT) row->values[i] -= (column[i].total ? from->total : from->self)[column[i].other];
+    }
+}
+
+static int pyprof__column_shown(const pyprof__rows *rows, size_t i)   // exact recordings have no errors
+{
+    return rows->table->columns[i].cell != PYPROF__ERROR || rows->report->profile->model.heap.mode == PYPROF_HEAP_SAMPLED;
+}
+
+static double pyprof__cell_value(const pyprof__rows *rows, const pyprof__report_row *row, size_t i)
+{
+    const pyprof__column *column = &rows->table->columns[i];
+    double value = (double)row->values[i], other = (double)row->values[column->other];
+    switch (column->cell) {
+    case PYPROF__PERCENT: return pyprof__percent(row->values[i], rows->all);
+    case PYPROF__SHARE: return pyprof__percent(row->values[i], row->values[column->other]);
+    case PYPROF__MEAN_BYTES: return other > 0 ? value / other : 0;
+    case PYPROF__MEAN_AGE: return other > 0 ? value / other / 1e3 : 0;
+    case PYPROF__ERROR: return pyprof__sampling_error(&rows->report->profile->model.heap, value);
+    case PYPROF__RATE: return row->rate;
+    }
+    return value;
+}
+
+// The `most` largest of what is offered one by one; of equals, the earlier.
+enum { PYPROF__TOP = 10 };
+typedef struct { size_t most, count, all; uint32_t ids[PYPROF__TOP]; int64_t values[PYPROF__TOP]; } pyprof__top;
+
+static pyprof__top pyprof__top_of(size_t most)
+{
+    pyprof__top top;
+    memset(&top, 0, sizeof top);
+    top.most = most;
+    return top;
+}
+
+static void pyprof__top_offer(pyprof__top *top, uint32_t id, int64_t value)   // nothing up to 0 is taken
+{
+    size_t at;
+    if (value <= 0) return;
+    top->all++;
+    for (at = top->count; at > 0 && value > top->values[at - 1]; at--) {
+        if (at == top->most) continue;
+        top->ids[at] = top->ids[at - 1];
+        top->values[at] = top->values[at - 1];
+    }
+    if (at == top->most) return;
+    top->ids[at] = id;
+    top->values[at] = value;
+    if (top->count < top->most) top->count++;
+}
+
+// ---- tables by function, line or file -------------------------------------------------------------------------------
+static pyprof__table *pyprof__report_groups(pyprof__report *report, int group)   // NULL = no memory
+{
+    pyprof__table *groups = &report->groups[group];
+    if (groups->rows.item || pyprof__table_make(groups, report->selection, report->output->filter, group)) return groups;
+    pyprof__table_free(groups);
+    memset(groups, 0, sizeof *groups);
+    return NULL;
+}
+
+static void pyprof__row_place(pyprof__report_row *row, const char *name, const char *qualname, const char *file, int32_t line)
+{
+    row->name = qualname;
+    row->line = line;
+    if (file != name) row->file = file;   // the name of a row of files is the file
+}
+
+static int pyprof__rows_group(pyprof__rows *rows, pyprof__array *to, const pyprof_row *from)   // 0 = no memory
+{
+    pyprof__report_row *row = pyprof__rows_add(rows, to);
+    if (!row) return 0;
+    pyprof__row_place(row, from->name, from->qualname, from->file, from->line);
+    row->kind = from->kind;
+    pyprof__row_values(rows->table, from, row);
+    return 1;
+}
+
+// Those with the most first. By time, three at least are shown, though nothing ran; what has nothing else is no row.
+static int pyprof__rows_of_groups(pyprof__rows *rows)
+{
+    const pyprof__report_table *table = rows->table;
+    pyprof__table *groups = pyprof__report_groups(rows->report, table->group);
+    pyprof__ranked *ranked = groups ? pyprof__rank(groups, table->sort, table->by_total) : NULL;
+    size_t count = ranked ? groups->rows.count : 0, i;
+    int whole = ranked || (groups && groups->rows.count == 0);
+    while (count && table->sort && ranked[count - 1].value <= 0) count--;
+    for (i = 0; whole && i < count && i < table->most && (ranked[i].value > 0 || i < 3); i++) whole = pyprof__rows_group(rows, &rows->rows, ranked[i].row);
+    rows->more = count - i;
+    rows->all = pyprof__report_all(rows->report, table->sort);
+    if (ranked) pyprof__free(&groups->pool, ranked, groups->rows.count * sizeof *ranked);
+    return whole;
+}
+
+// What became more, the most first; as parts what became less.
+static int pyprof__rows_of_changes(pyprof__rows *rows)
+{
+    size_t most = rows->table->most, count, more = 0, less = 0, i;
+    pyprof__table *groups = pyprof__report_groups(rows->report, rows->table->group);
+    pyprof__ranked *ranked = groups ? pyprof__rank(groups, rows->table->sort, 0) : NULL;
+    int whole = ranked || (groups && groups->rows.count == 0);
+    count = ranked ? groups->rows.count : 0;
+    while (more < count && ranked[more].value > 0) more++;
+    while (less < count && ranked[count - 1 - less].value < 0) less++;
+    for (i = 0; whole && i < more && i < most; i++) whole = pyprof__rows_group(rows, &rows->rows, ranked[i].row);
+    for (i = 0; whole && i < less && i < most; i++) whole = pyprof__rows_group(rows, &rows->parts, ranked[count - 1 - i].row);
+    rows->more = more - rows->rows.count;
+    rows->more_parts = less - rows->parts.count;
+    if (ranked) pyprof__free(&groups->pool, ranked, count * sizeof *ranked);
+    return whole;
+}
+
+// ---- tables of threads ----------------------------------------------------------------------------------------------
+// By time, threads that were to be recorded, with samples or whatever the table is about; by memory, all that have any
+static int pyprof__rows_of_threads(pyprof__rows *rows)
+{
+    const pyprof__report_table *table = rows->table;
+    const pyprof__model *model = &rows->report->profile->model;
+    uint32_t i, k;
+    for (i = 0; i < model->members.count; i++) {
+        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
+        pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows);
+        pyprof_row from;
+        int64_t any = 0;
+        if (!row) return 0;
+        memset(&from, 0, sizeof from);
+        for (k = 1; k < PYPROF_METRIC_COUNT; k++) from.total[k] = pyprof__total(rows->report->selection, (int)k, member->node);
+        pyprof__row_values(table, &from, row);
+        row->member = i;
+        for (k = 0; k < PYPROF__COLUMNS; k++) any |= row->values[k];
+        if (table->sort) any = from.total[table->sort];
+        any = any && (member->wanted || table->columns[0].cell == PYPROF__BYTES);
+        rows->more += any && rows->rows.count > table->most;
+        if (!any || rows->rows.count > table->most) rows->rows.count--;
+    }
+    return 1;
+}
+
+// ---- tables of what was waited for, of C functions, of the GIL --------------------------------------------------------
+// A call site: the line of Python, or what stands for it, and the leaf below it
+enum { PYPROF__LEAF_ANY = 0x7ffffffd, PYPROF__LEAF_CPU, PYPROF__LEAF_UNKNOWN };   // all together; a CPU; nobody knows
+typedef struct { uint32_t leaf, function, line; } pyprof__callsite_key;            // leaf: its function, or one of these
+typedef struct { pyprof__callsite_key key; int64_t value, extra; } pyprof__callsite;       // of two metrics
+typedef struct { size_t first, count; uint32_t leaf; int64_t value, extra; } pyprof__leaf;   // its sites stand together
+typedef struct { pyprof__pool pool; pyprof__array keys, sites, leaves; pyprof__index index; int64_t value; } pyprof__callsites;
+
+static void pyprof__callsites_free(pyprof__callsites *sites)
+{
+    pyprof__array_free(&sites->pool, &sites->keys);
+    pyprof__array_free(&sites->pool, &sites->sites);
+    pyprof__array_free(&sites->pool, &sites->leaves);
+    pyprof__index_free(&sites->pool, &sites->index);
+}
+
+static int pyprof__same_callsite(const void *context, uint32_t item, const void *key)
+{
+    return memcmp(&PYPROF__AT(pyprof__callsite_key, *(const pyprof__array *)context, item), key, sizeof(pyprof__callsite_key)) == 0;
+}
+
+static int pyprof__by_callsite(const void *a, const void *b)
+{
+    const pyprof__callsite *x = (const pyprof__callsite *)a, *y = (const pyprof__callsite *)b;
+    if (x->key.leaf != y->key.leaf) return x->key.leaf < y->key.leaf ? -1 : 1;
+    if (x->value != y->value) return x->value > y->value ? -1 : 1;
+    if (x->key.function != y->key.function) return x->key.function < y->key.function ? -1 : 1;
+    return x->key.line < y->key.line ? -1 : x->key.line > y->key.line;
+}
+
+static int pyprof__by_leaf_value(const void *a, const void *b)
+{
+    const pyprof__leaf *x = (const pyprof__leaf *)a, *y = (const pyprof__leaf *)b;
+    if (x->value != y->value) return x->value > y->value ? -1 : 1;
+    return x->leaf < y->leaf ? -1 : x->leaf > y->leaf;
+}
+
+// leaf: that of a node that is none itself
+static int pyprof__callsites_add(pyprof__callsites *sites, const pyprof_profile *profile, uint32_t node, uint32_t leaf, int64_t value, int64_t extra)
+{
+    const pyprof__location *at = pyprof__location_of(profile, pyprof__row_node(profile, node));
+    pyprof__callsite_key key = { leaf, at->function, (uint32_t)at->place.line };
+    pyprof__callsite *site;
+    uint32_t id;
+    if (value <= 0) return 1;
+    if (leaf != PYPROF__LEAF_ANY && leaf != PYPROF__LEAF_CPU && pyprof__is_leaf(pyprof__function_of(profile, node)->kind))
+        key.leaf = pyprof__location_of(profile, node)->function;
+    id = pyprof__unique(&sites->pool, &sites->keys, &sites->index, pyprof__same_callsite, &key);
+    if (id == PYPROF__NONE || (id == sites->sites.count && !pyprof__push(&sites->pool, &sites->sites))) return 0;
+    site = &PYPROF__AT(pyprof__callsite, sites->sites, id);
+    site->key = key;
+    site->value += value;
+    site->extra += extra;
+    sites->value += value;
+    return 1;
+}
+
+static int pyprof__callsites_leaves(pyprof__callsites *sites)   // 0 = no memory
+{
+    pyprof__leaf *leaf = NULL;
+    size_t i;
+    if (sites->sites.count) qsort(sites->sites.data, sites->sites.count, sizeof(pyprof__callsite), pyprof__by_callsite);
+    for (i = 0; i < sites->sites.count; i++) {
+        const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites->sites, i);
+        if (!leaf || leaf->leaf != site->key.leaf) {
+            leaf = (pyprof__leaf *)pyprof__push(&sites->pool, &sites->leaves);
+            if (!leaf) return 0;
+            leaf->leaf = site->key.leaf;
+            leaf->first = i;
+        }
+        leaf->count++;
+        leaf->value += site->value;
+        leaf->extra += site->extra;
+    }
+    if (sites->leaves.count) qsort(sites->leaves.data, sites->leaves.count, sizeof(pyprof__leaf), pyprof__by_leaf_value);
+    return 1;
+}
+
+// Where `metric` less `minus` was spent; by_leaf: and in or for what. 0 = no memory; free it all the same.
+static int pyprof__callsites_make(pyprof__callsites *sites, const pyprof__selection *selection, int metric, int minus, int extra, int by_leaf)
+{
+    uint32_t node;
+    memset(sites, 0, sizeof *sites);
+    pyprof__pool_init(&sites->pool, &selection->profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&sites->keys, sizeof(pyprof__callsite_key));
+    pyprof__array_init(&sites->sites, sizeof(pyprof__callsite));
+    pyprof__array_init(&sites->leaves, sizeof(pyprof__leaf));
+    for (node = 1; node < selection->count; node++) {
+        int64_t value = pyprof__self(selection, metric, node) - pyprof__self(selection, minus, node);
+        int64_t cpu = metric == PYPROF_WAIT_NS ? pyprof__self(selection, PYPROF_CPU_WAIT_NS, node) : 0;
+        if (value <= 0) continue;
+        if (!pyprof__callsites_add(sites, selection->profile, node, by_leaf ? PYPROF__LEAF_UNKNOWN : PYPROF__LEAF_ANY, value - cpu,
+                                   pyprof__self(selection, extra, node))) return 0;
+        if (!pyprof__callsites_add(sites, selection->profile, node, PYPROF__LEAF_CPU, cpu, 0)) return 0;
+    }
+    return pyprof__callsites_leaves(sites);
+}
+
+static const char *pyprof__leaf_name(const pyprof_profile *profile, uint32_t leaf)
+{
+    return leaf == PYPROF__LEAF_CPU ? "(a CPU)" : leaf == PYPROF__LEAF_UNKNOWN ? "(not known)" : pyprof__label(profile, leaf);
+}
+
+static int pyprof__rows_callsite(pyprof__rows *rows, pyprof__array *to, const pyprof__callsite *site)   // 0 = no memory
+{
+    const pyprof_profile *profile = rows->report->profile;
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, site->key.function);
+    pyprof__report_row *row = pyprof__rows_add(rows, to);
+    if (!row) return 0;
+    row->name = site->key.function == site->key.leaf ? "(no Python frame)" : pyprof__text(profile, function->qualname);
+    row->file = pyprof__text(profile, function->file);
+    row->line = (int32_t)site->key.line;
+    row->values[0] = site->value;
+    return 1;
+}
+
+// A leaf; its parts are the most important ones of the places where it was called.
+static int pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsites *sites, const pyprof__leaf *leaf)   // 0 = no memory
+{
+    const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites->sites, leaf->first);
+    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows);
+    if (!row) return 0;
+    row->name = pyprof__leaf_name(rows->report->profile, leaf->leaf);
+    row->values[0] = row->values[1] = leaf->value;
+    row->values[2] = leaf->extra;
+    for (; row->count < leaf->count && row->count < 3 && (row->count == 0 || site->value * 10 >= leaf->value); row->count++, site++)
+        if (!pyprof__rows_callsite(rows, &rows->parts, site)) return 0;
+    row->more = leaf->count - row->count;
+    return 1;
+}
+
+// Of the metric of the first column, and of that of the third, by leaf or, in a table of places, by place. What is sorted by time
+// spent running is a part of that, otherwise of all that the table tells.
+static int pyprof__rows_of_callsites(pyprof__rows *rows)
+{
+    const pyprof__report_table *table = rows->table;
+    const pyprof__column *columns = table->columns;
+    int by_leaf = table->form >= PYPROF__FORM_LEAF, whole;
+    pyprof__callsites sites;
+    size_t i, count;
+    whole = pyprof__callsites_make(&sites, rows->report->selection, columns[0].metric, columns[0].other, columns[2].metric, by_leaf);
+    count = by_leaf ? sites.leaves.count : sites.sites.count;
+    for (i = 0; whole && i < count && i < table->most; i++)
+        whole = by_leaf ? pyprof__rows_leaf(rows, &sites, &PYPROF__AT(const pyprof__leaf, sites.leaves, i))
+            : pyprof__rows_callsite(rows, &rows->rows, &PYPROF__AT(const pyprof__callsite, sites.sites, i));
+    rows->more = count - i;
+    rows->all = table->sort ? sites.value : pyprof__report_all(rows->report, 0);
+    pyprof__callsites_free(&sites);
+    return whole;
+}
+
+static int pyprof__by_rivals(const void *a, const void *b)
+{
+    const pyprof__rivals *x = (const pyprof__rivals *)a, *y = (const pyprof__rivals *)b;
+    if (x->ns != y->ns) return x->ns > y->ns ? -1 : 1;
+    if (x->waiter != y->waiter) return x->waiter < y->waiter ? -1 : 1;
+    return x->holder < y->holder ? -1 : x->holder > y->holder;
+}
+
+static int pyprof__rows_of_rivals(pyprof__rows *rows)   // which thread waited for which
+{
+    const pyprof__report *report = rows->report;
+    pyprof__array pairs;
+    size_t i;
+    int whole = pyprof__array_copy(&rows->report->pool, &pairs, &report->profile->model.rivals);
+    if (whole && pairs.count) qsort(pairs.data, pairs.count, sizeof(pyprof__rivals), pyprof__by_rivals);
+    for (i = 0; whole && i < pairs.count && rows->rows.count < rows->table->most; i++) {
+        const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, pairs, i);
+        pyprof__report_row *row;
+        if (!pyprof__rivals_wanted(report->profile, report->output->filter, pair)) continue;
+        row = pyprof__rows_add(rows, &rows->rows);
+        if (!row) { whole = 0; break; }
+        row->values[0] = (int64_t)pair->ns;
+        row->member = pair->waiter;
+        row->rival = pair->holder;
+    }
+    pyprof__array_free(&rows->report->pool, &pairs);
+    return whole;
+}
+
+// The longest time that a thread held the GIL while another one waited: how long, until when; its parts are the stack then.
+static int pyprof__rows_of_holds(pyprof__rows *rows)
+{
+    const pyprof_profile *profile = rows->report->profile;
+    const pyprof__array *members = &profile->model.members;
+    const pyprof__member *longest;
+    pyprof__report_row *row;
+    pyprof__top top = pyprof__top_of(1);
+    uint32_t i, node;
+    for (i = 0; i < members->count; i++)
+        if (pyprof__member_wanted(profile, rows->report->output->filter, i))
+            pyprof__top_offer(&top, i, (int64_t)PYPROF__AT(const pyprof__member, *members, i).hold_ns);
+    if (top.count == 0) return 1;
+    row = pyprof__rows_add(rows, &rows->rows);
+    if (!row) return 0;
+    longest = &PYPROF__AT(const pyprof__member, *members, top.ids[0]);
+    row->member = top.ids[0];
+    row->values[0] = (int64_t)longest->hold_ns;
+    row->values[1] = (int64_t)longest->hold_end_ns;
+    for (node = longest->hold_node; pyprof__parent_of(profile, node) && row->count < 6; node = pyprof__parent_of(profile, node), row->count++) {
+        pyprof__callsite site;
+        memset(&site, 0, sizeof site);
+        site.key.leaf = PYPROF__LEAF_ANY;
+        site.key.function = pyprof__location_of(profile, node)->function;
+        site.key.line = (uint32_t)pyprof__location_of(profile, node)->place.line;
+        if (!pyprof__rows_callsite(rows, &rows->parts, &site)) return 0;
+    }
+    return 1;
+}
+
+// ---- tables of stacks, and of what tasks awaited --------------------------------------------------------------------
+static int pyprof__rows_stack(pyprof__rows *rows, uint32_t node)   // its parts are frames, the innermost first. 0 = no memory
+{
+    const pyprof__view_node *nodes = rows->view.view.nodes;
+    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows), *part;
+    if (!row) return 0;
+    row->values[0] = row->values[1] = nodes[node].self;
+    for (; node; node = nodes[node].parent) {
+        if (row->count == 24) { row->more++; continue; }
+        part = pyprof__rows_add(rows, &rows->parts);
+        if (!part) return 0;
+        part->name = nodes[node].label;
+        part->kind = nodes[node].kind;
+        row->count++;
+    }
+    return 1;
+}
+
+static int pyprof__rows_of_stacks(pyprof__rows *rows)   // those that ran, or allocated, most
+{
+    const pyprof__report *report = rows->report;
+    const pyprof__view *view = &rows->view.view;
+    pyprof__selection running;
+    pyprof__top top = pyprof__top_of(rows->table->most);
+    uint32_t node;
+    size_t i;
+    int whole = pyprof__select(&running, report->profile, report->output->filter, 1)
+        && pyprof__view_make(&rows->view, &running, rows->table->sort, 1, 1);
+    for (node = 1; whole && node < view->count; node++) pyprof__top_offer(&top, node, view->nodes[node].self);
+    for (i = 0; whole && i < top.count; i++) whole = pyprof__rows_stack(rows, top.ids[i]);
+    if (whole) rows->all = view->nodes[0].total;
+    pyprof__selection_free(&running);
+    return whole;
+}
+
+// A task, and where it waits; its parts are its coroutines, from the outermost to the one that waits.
+static int pyprof__rows_task(pyprof__rows *rows, const pyprof__waited *waited)   // 0 = no memory
+{
+    const pyprof_profile *profile = rows->report->profile;
+    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows), *part;
+    uint32_t path[8], up = waited->node;
+    size_t depth = 0;
+    if (!row) return 0;
+    for (; pyprof__function_of(profile, up)->kind != PYPROF_KIND_TASK && pyprof__parent_of(profile, up); depth++) {
+        if (depth < PYPROF__COUNT(path)) path[depth] = up;
+        up = pyprof__parent_of(profile, up);
+    }
+    row->values[0] = (int64_t)waited->ns;
+    row->name = pyprof__text(profile, pyprof__function_of(profile, up)->name);
+    row->file = pyprof__text(profile, pyprof__function_of(profile, waited->node)->file);
+    row->line = pyprof__location_of(profile, waited->node)->place.line;
+    row->count = depth < PYPROF__COUNT(path) ? depth : PYPROF__COUNT(path);
+    row->more = depth - row->count;
+    for (depth = row->count; depth-- > 0;) {
+        part = pyprof__rows_add(rows, &rows->parts);
+        if (!part) return 0;
+        part->name = pyprof__text(profile, pyprof__function_of(profile, path[depth])->qualname);
+    }
+    return 1;
+}
+
+static int pyprof__rows_of_tasks(pyprof__rows *rows)
+{
+    const pyprof__report *report = rows->report;
+    const pyprof__array *waited = &report->profile->model.waited;
+    pyprof__top top = pyprof__top_of(rows->table->most);
+    size_t i;
+    int whole = 1;
+    for (i = 0; i < waited->count; i++) {
+        const pyprof__waited *one = &PYPROF__AT(const pyprof__waited, *waited, i);
+        if (report->selection->chosen[one->node]) pyprof__top_offer(&top, (uint32_t)i, (int64_t)one->ns);
+    }
+    for (i = 0; whole && i < top.count; i++) whole = pyprof__rows_task(rows, &PYPROF__AT(const pyprof__waited, *waited, top.ids[i]));
+    rows->more = top.all - top.count;
+    return whole;
+}
+
+// ---- tables of memory -----------------------------------------------------------------------------------------------
+static int pyprof__rows_of_leaks(pyprof__rows *rows)
+{
+    pyprof__leak_table leaks;
+    pyprof_query query;
+    size_t i;
+    int whole;
+    memset(&query, 0, sizeof query);
+    if (rows->report->output->filter) query = *rows->report->output->filter;
+    query.group = PYPROF_GROUP_LINE;
+    whole = pyprof__leaks_make(&leaks, rows->report->profile, &query);
+    for (i = 0; whole && i < leaks.leaks.count && i < rows->table->most; i++) {
+        const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, leaks.leaks, i);
+        const int64_t values[] = { leak->growth, leak->live_bytes, leak->grown_bytes, leak->error_bytes, 0, (int64_t)(leak->mean_age_s + 0.5) };
+        pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows);
+        whole = row != NULL;
+        if (!row) break;
+        memcpy(row->values, values, sizeof values);
+        pyprof__row_place(row, leak->name, leak->qualname, leak->file, leak->line);
+        if (leak->growth == PYPROF_GROWTH_GROWING) row->rate = leak->bytes_per_s * 60;
+    }
+    rows->more = leaks.leaks.count - rows->rows.count;
+    pyprof__leaks_free(&leaks);
+    return whole;
+}
+
+static int pyprof__rows_of_domains(pyprof__rows *rows)
+{
+    static const char *const names[PYPROF_DOMAIN_COUNT] = { "PyMem_RawMalloc", "PyMem_Malloc", "PyObject_Malloc", "malloc, mmap" };
+    size_t i;
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
+        const pyprof_domain_total *domain = &rows->report->profile->model.heap.domains[i];
+        const int64_t values[] = { domain->live_bytes, domain->live_blocks, domain->alloc_bytes, domain->alloc_blocks };
+        pyprof__report_row *row = domain->alloc_blocks || domain->live_blocks ? pyprof__rows_add(rows, &rows->rows) : NULL;
+        if (!row && (domain->alloc_blocks || domain->live_blocks)) return 0;
+        if (!row) continue;
+        memcpy(row->values, values, sizeof values);
+        row->name = names[i];
+    }
+    return 1;
+}
+
+static int pyprof__rows_of_sizes(pyprof__rows *rows)
+{
+    const int64_t *sizes = rows->report->profile->model.heap.sizes;
+    int64_t most = 0;
+    size_t i;
+    for (i = 0; i < PYPROF_SIZES; i++) {
+        rows->all += sizes[i];
+        most = sizes[i] > most ? sizes[i] : most;
+    }
+    for (i = 0; i < PYPROF_SIZES; i++) {
+        const int64_t values[] = { (int64_t)1 << i, sizes[i], sizes[i], most };
+        pyprof__report_row *row = sizes[i] > 0 ? pyprof__rows_add(rows, &rows->rows) : NULL;
+        if (row) memcpy(row->values, values, sizeof values);
+        else if (sizes[i] > 0) return 0;
+    }
+    return 1;
+}
+
+// ---- the tables of time, in the order of a report -------------------------------------------------------------------
+#define PYPROF__GIL { PYPROF_GIL_WAIT_NS, PYPROF_GIL_BLOCK_NS }
+#define PYPROF__RUNNING { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 }, \
+    { "total", PYPROF__SECONDS, 11, 1, 0, 0 }, { "%", PYPROF__PERCENT, 9, 1, 0, 0 }, { "waiting", PYPROF__SECONDS, 11, 1, PYPROF_WAIT_NS, 0 }
+static const pyprof__report_table pyprof__time_tables[] = {
+    // heading, make, group, sort, by_total, most, always, needs, form, end, tail; columns
+    { "\nThreads: running, of that in C functions, and without the GIL; waiting, of that for the GIL, for a CPU, and idle\n",
+      pyprof__rows_of_threads, 0, PYPROF_SAMPLES, 1, 40, 1, { 0, 0 }, PYPROF__FORM_THREAD, "thread", "threads in all", {
+        { "wall", PYPROF__TIME, 11, 1, PYPROF_WALL_NS, 0 }, { "CPU", PYPROF__TIME, 11, 1, PYPROF_CPU_NS, 0 },
+        { "running", PYPROF__TIME, 11, 1, 0, 0 }, { "native", PYPROF__TIME, 11, 1, PYPROF_NATIVE_NS, 0 },
+        { "no GIL", PYPROF__TIME, 11, 1, PYPROF_NOGIL_NS, 0 }, { "waiting", PYPROF__TIME, 11, 1, PYPROF_WAIT_NS, 0 },
+        { "for GIL", PYPROF__TIME, 11, 1, PYPROF_GIL_WAIT_NS, 0 }, { "for CPU", PYPROF__TIME, 11, 1, PYPROF_CPU_WAIT_NS, 0 },
+        { "idle", PYPROF__TIME, 11, 1, PYPROF_IDLE_NS, 0 } } },
+    { "\nFunctions, by time spent running in them (self)\n",
+      pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, 0, 0, 15, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", { PYPROF__RUNNING } },
+    { "\nFunctions, by time spent running in and below them (total)\n",
+      pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, 0, 1, 10, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", { PYPROF__RUNNING } },
+    { "\nLines, by time spent running on them (self)\n",   // a line's running time is Python's or native
+      pyprof__rows_of_groups, PYPROF_GROUP_LINE, 0, 0, 15, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", {
+        { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 },
+        { "Python", PYPROF__TIME, 11, 0, 0, PYPROF_NATIVE_NS }, { "native", PYPROF__TIME, 11, 0, PYPROF_NATIVE_NS, 0 },
+        { "waiting", PYPROF__TIME, 11, 0, PYPROF_WAIT_NS, 0 } } },
+    { "\nC functions, by time spent running in them\n",
+      pyprof__rows_of_callsites, 0, 0, 0, 10, 0, { 0, 0 }, PYPROF__FORM_LEAF, "function, where", "more", {
+        { "time", PYPROF__TIME, 10, 0, PYPROF_NATIVE_NS, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 },
+        { "no GIL", PYPROF__TIME, 11, 0, PYPROF_NOGIL_NS, 0 } } },
+    { "\nWaiting, by what was waited for: ",
+      pyprof__rows_of_callsites, 0, PYPROF_WAIT_NS, 0, 10, 1, { PYPROF_WAIT_NS, PYPROF_IDLE_NS }, PYPROF__FORM_WAIT, "for, where", "more", {
+        { "time", PYPROF__TIME, 10, 0, PYPROF_WAIT_NS, PYPROF_IDLE_NS }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
+    { "    idle: ",
+      pyprof__rows_of_callsites, 0, PYPROF_IDLE_NS, 0, 5, 0, { 0, 0 }, PYPROF__FORM_IDLE, NULL, "...", {
+        { "", PYPROF__TIME, 0, 0, PYPROF_IDLE_NS, 0 } } },
+    { "\nThe GIL: who held it, who waited for it, who made others wait\n",
+      pyprof__rows_of_threads, 0, 0, 1, 20, 1, PYPROF__GIL, PYPROF__FORM_THREAD, "thread", NULL, {
+        { "held", PYPROF__TIME, 11, 1, PYPROF_GIL_NS, 0 }, { "waited", PYPROF__TIME, 11, 1, PYPROF_GIL_WAIT_NS, 0 },
+        { "made wait", PYPROF__TIME, 11, 1, PYPROF_GIL_BLOCK_NS, 0 } } },
+    { "  Who waited for whom\n",
+      pyprof__rows_of_rivals, 0, 0, 0, 10, 0, PYPROF__GIL, PYPROF__FORM_RIVALS, NULL, NULL, { { "", PYPROF__TIME, 11, 0, 0, 0 } } },
+    { "  Held longest while others waited: ",
+      pyprof__rows_of_holds, 0, 0, 0, 1, 0, PYPROF__GIL, PYPROF__FORM_HOLD, NULL, NULL, { { NULL, 0, 0, 0, 0, 0 } } },
+    { "  Where it was waited for most\n",
+      pyprof__rows_of_callsites, 0, 0, 0, 5, 0, PYPROF__GIL, PYPROF__FORM_PLACE, NULL, NULL, {
+        { "", PYPROF__TIME, 11, 0, PYPROF_GIL_WAIT_NS, 0 } } },
+    { "  Where it was held most while others waited\n",
+      pyprof__rows_of_callsites, 0, 0, 0, 5, 0, PYPROF__GIL, PYPROF__FORM_PLACE, NULL, NULL, {
+        { "", PYPROF__TIME, 11, 0, PYPROF_GIL_BLOCK_NS, 0 } } },
+    { "\nExceptions on their way up, by function\n",
+      pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, PYPROF_EXCEPTIONS, 0, 8, 1, { PYPROF_EXCEPTIONS, 0 }, PYPROF__FORM_PLACE, "where", NULL, {
+        { "samples", PYPROF__NUMBER, 10, 0, PYPROF_EXCEPTIONS, 0 }, { "%", PYPROF__PERCENT, 9, 0, PYPROF_EXCEPTIONS, 0 } } },
+    { "\nFiles, by time spent running in them (self)\n",
+      pyprof__rows_of_groups, PYPROF_GROUP_FILE, 0, 0, 8, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", { PYPROF__RUNNING } },
+    { "\nHottest stacks, by time spent running, innermost first\n",
+      pyprof__rows_of_stacks, 0, PYPROF_WALL_NS, 0, 5, 1, { 0, 0 }, PYPROF__FORM_STACK, NULL, NULL, {
+        { "", PYPROF__SECONDS, 10, 0, 0, 0 }, { "", PYPROF__PERCENT, 9, 0, 0, 0 } } },
+    { "\nWaiting tasks, by the seconds that tasks waited there, added up (no part of the times above)\n",
+      pyprof__rows_of_tasks, 0, 0, 0, 10, 0, { 0, 0 }, PYPROF__FORM_TASK, "task", "more", {
+        { "waited", PYPROF__SECONDS, 10, 0, 0, 0 } } },
+};
+
+// ---- the tables of memory, and of differences -----------------------------------------------------------------------
+#define PYPROF__LINES pyprof__rows_of_groups, PYPROF_GROUP_LINE
+static const pyprof__report_table pyprof__memory_tables[] = {
+    { "Lines", PYPROF__LINES, PYPROF_LIVE_BYTES, 0, 10, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", {
+        { "alive", PYPROF__BYTES, 11, 0, PYPROF_LIVE_BYTES, 0 }, { "%", PYPROF__PERCENT, 9, 0, PYPROF_LIVE_BYTES, 0 },
+        { "+-", PYPROF__ERROR, 11, 0, PYPROF_LIVE_DOUBT, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, PYPROF_LIVE_BLOCKS, 0 },
+        { "average", PYPROF__MEAN_BYTES, 11, 0, PYPROF_LIVE_BYTES, 3 }, { "mean age", PYPROF__MEAN_AGE, 11, 0, PYPROF_LIVE_AGE_MS, 3 } } },
+    { "Lines", PYPROF__LINES, PYPROF_PEAK_BYTES, 0, 10, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", {
+        { "then", PYPROF__BYTES, 11, 0, PYPROF_PEAK_BYTES, 0 }, { "%", PYPROF__PERCENT, 9, 0, PYPROF_PEAK_BYTES, 0 },
+        { "+-", PYPROF__ERROR, 11, 0, PYPROF_PEAK_DOUBT, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, PYPROF_PEAK_BLOCKS, 0 },
+        { "average", PYPROF__MEAN_BYTES, 11, 0, PYPROF_PEAK_BYTES, 3 } } },
+    { "Lines", PYPROF__LINES, PYPROF_ALLOC_BYTES, 0, 10, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", {
+        { "allocated", PYPROF__BYTES, 11, 0, PYPROF_ALLOC_BYTES, 0 }, { "%", PYPROF__PERCENT, 9, 0, PYPROF_ALLOC_BYTES, 0 },
+        { "+-", PYPROF__ERROR, 11, 0, PYPROF_ALLOC_DOUBT, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, PYPROF_ALLOC_BLOCKS, 0 },
+        { "average", PYPROF__MEAN_BYTES, 11, 0, PYPROF_ALLOC_BYTES, 3 }, { "temporary", PYPROF__SHARE, 11, 0, PYPROF_TEMP_BLOCKS, 3 } } },
+};
+
+static const pyprof__report_table pyprof__leaks_table = {
+    "\nLines whose live memory grew: leaks, and what may be caches\n",
+    pyprof__rows_of_leaks, 0, 0, 0, 15, 0, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", {
+        { "", PYPROF__VERDICT, 15, 0, 0, 0 }, { "alive", PYPROF__BYTES, 11, 0, 0, 0 }, { "grown", PYPROF__BYTES, 13, 0, 0, 0 },
+        { "+-", PYPROF__BYTES, 11, 0, 0, 0 }, { "a minute", PYPROF__RATE, 15, 0, 0, 0 }, { "mean age", PYPROF__WHOLE_SECONDS, 11, 0, 0, 0 } } };
+
+static const pyprof__report_table pyprof__memory_facts[] = {   // tables of all memory
+    { "\nAllocators\n", pyprof__rows_of_domains, 0, 0, 0, 0, 1, { 0, 0 }, PYPROF__FORM_PLACE, "by", NULL, {
+        { "alive", PYPROF__BYTES, 11, 0, 0, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, 0, 0 },
+        { "allocated", PYPROF__BYTES, 11, 0, 0, 0 }, { "blocks", PYPROF__NUMBER, 16, 0, 0, 0 } } },
+    { "\nMemory by the thread that allocated it\n", pyprof__rows_of_threads, 0, 0, 1, 20, 1, { 0, 0 }, PYPROF__FORM_ALLOCATOR, "thread", "more", {
+        { "alive", PYPROF__BYTES, 11, 1, PYPROF_LIVE_BYTES, 0 }, { "at most", PYPROF__BYTES, 11, 1, PYPROF_PEAK_BYTES, 0 },
+        { "allocated", PYPROF__BYTES, 11, 1, PYPROF_ALLOC_BYTES, 0 } } },
+    { "\nSizes of the blocks allocated\n", pyprof__rows_of_sizes, 0, 0, 0, 0, 0, { 0, 0 }, PYPROF__FORM_SIZE, "", NULL, {
+        { "up to", PYPROF__BYTES, 11, 0, 0, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
+};
+
+static const pyprof__report_table pyprof__changes_of_time = {
+    "\nFunctions, by the time spent running in them (self)\n",
+    pyprof__rows_of_changes, PYPROF_GROUP_FUNCTION, 0, 0, 15, 1, { 0, 0 }, PYPROF__FORM_CHANGE, "where", "more grew", {
+        { "self", PYPROF__CHANGE, 12, 0, 0, 0 }, { "total", PYPROF__CHANGE, 13, 1, 0, 0 }, { "native", PYPROF__CHANGE, 13, 1, PYPROF_NATIVE_NS, 0 },
+        { "waiting", PYPROF__CHANGE, 13, 1, PYPROF_WAIT_NS, 0 }, { "for GIL", PYPROF__CHANGE, 13, 1, PYPROF_GIL_WAIT_NS, 0 } } };
+
+static const pyprof__report_table pyprof__changes_of_memory = {
+    "\nLines, by the live memory they allocated (self)\n",
+    pyprof__rows_of_changes, PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES, 0, 15, 1, { 0, 0 }, PYPROF__FORM_CHANGE, "where", "more grew", {
+        { "self", PYPROF__CHANGE, 12, 0, PYPROF_LIVE_BYTES, 0 }, { "total", PYPROF__CHANGE, 13, 1, PYPROF_LIVE_BYTES, 0 },
+        { "blocks", PYPROF__CHANGE, 13, 0, PYPROF_LIVE_BLOCKS, 0 }, { "allocated", PYPROF__CHANGE, 13, 0, PYPROF_ALLOC_BYTES, 0 } } };
+#undef PYPROF__LINES
+
+static const pyprof__report_table pyprof__memory_stacks = {
+    "\nLargest stacks, innermost first\n", pyprof__rows_of_stacks, 0, PYPROF_LIVE_BYTES, 0, 5, 1, { 0, 0 }, PYPROF__FORM_STACK, NULL, NULL, {
+        { "", PYPROF__AMOUNT, 10, 0, 0, 0 }, { "", PYPROF__PERCENT, 9, 0, 0, 0 } } };
+
+// A table of memory, of other rows in another order
+static pyprof__report_table pyprof__table_like(const pyprof__report_table *like, int group, int sort, int by_total, size_t most)
+{
+    pyprof__report_table table = *like;
+    size_t i;
+    table.group = group;
+    table.sort = sort;
+    table.by_total = by_total;
+    table.most = most;
+    for (i = 0; i < PYPROF__COLUMNS; i++) table.columns[i].total = by_total;
+    table.columns[1].metric = sort;
+    return table;
+}
+
+static size_t pyprof__memory_table_of(int metric)   // the one that has it; the first, if none has
+{
+    size_t i, k;
+    for (i = 0; metric && i < PYPROF__COUNT(pyprof__memory_tables); i++)
+        for (k = 0; k < PYPROF__COLUMNS; k++)
+            if (pyprof__memory_tables[i].columns[k].metric == metric && pyprof__memory_tables[i].columns[k].cell != PYPROF__ERROR) return i;
+    return 0;
+}
+#undef PYPROF__GIL
+#undef PYPROF__RUNNING
+
+// ============================================================================
+// [SECTION] WRITERS -- JSON, text, folded, SVG, speedscope, pprof, pickle
+//   Runs on    the caller's thread
+//   Uses       SNAPSHOT, REPORT
 //   Promise    a format is one part of this section and one row of the table at its end; parts never call each other;
 //              names are hostile and go out only through the put function of their format
 // ============================================================================
@@ -17637,8 +18404,6 @@ static void pyprof__text_quality(const pyprof__job *job)
     pyprof__text_degraded(job);
 }
 
-static double pyprof__percent(int64_t part, int64_t all) { return all ? 100.0 * (double)part / (double)all : 0; }
-
 static void pyprof__text_moment(const pyprof__job *job, uint64_t ns)
 {
     const pyprof__model *model = &job->profile->model;
@@ -17654,439 +18419,213 @@ static void pyprof__put_time(pyprof__sink *s, int64_t ns, size_t width)   // 0 s
     else pyprof__put_padded(s, "-", width);
 }
 
-static void pyprof__put_thread(const pyprof__job *job, uint32_t id)
+static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int whole)
 {
     const pyprof__member *member = &PYPROF__AT(const pyprof__member, job->profile->model.members, id);
     pyprof__put_visible(job->sink, pyprof__text(job->profile, member->name));
     pyprof__put_format(job->sink, " (%lld", (long long)member->native);
-    if (member->interp_id) pyprof__put_format(job->sink, ", interpreter %lld", (long long)member->interp_id);
+    if (whole && member->interp_id) pyprof__put_format(job->sink, ", interpreter %lld", (long long)member->interp_id);
     pyprof__put(job->sink, ")");
 }
 
-static void pyprof__text_threads(const pyprof__job *job)
+static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)   // unit as in pyprof__metric_names
 {
-    static const int parts[] = { PYPROF_NATIVE_NS, PYPROF_NOGIL_NS, PYPROF_WAIT_NS, PYPROF_GIL_WAIT_NS, PYPROF_CPU_WAIT_NS, PYPROF_IDLE_NS };
-    const pyprof__model *model = &job->profile->model;
-    pyprof__sink *s = job->sink;
-    uint32_t i, k, shown = 0;
-    pyprof__put(s, "\nThreads: running, of that in C functions, and without the GIL; waiting, of that for the GIL, for a CPU, and idle\n"
-                "       wall        CPU    running     native     no GIL    waiting    for GIL    for CPU       idle   thread\n");
-    for (i = 0; i < model->members.count && shown < 40; i++) {
-        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
-        int64_t wall = pyprof__total(job->selection, PYPROF_WALL_NS, member->node);
-        if (!member->wanted || pyprof__total(job->selection, PYPROF_SAMPLES, member->node) == 0) continue;
-        shown++;
-        pyprof__put_time(s, wall, 11);
-        pyprof__put_time(s, pyprof__total(job->selection, PYPROF_CPU_NS, member->node), 11);
-        pyprof__put_time(s, wall - pyprof__total(job->selection, PYPROF_WAIT_NS, member->node), 11);
-        for (k = 0; k < PYPROF__COUNT(parts); k++) pyprof__put_time(s, pyprof__total(job->selection, parts[k], member->node), 11);
+    static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
+    char text[64];
+    size_t size = value > 0, i = 0;
+    double shown = unit == 1 ? (double)value / 1e9 : (double)value;
+    text[0] = '+';
+    for (; unit == 2 && i < 4 && (shown >= 1024 || shown <= -1024); i++) shown /= 1024;
+    size += pyprof__format_fixed(text + size, sizeof text - size, shown, unit == 1 ? 3 : i ? 1 : 0);
+    if (unit) snprintf(text + size, sizeof text - size, "%s", unit == 1 ? " s" : units[i]);
+    pyprof__put_padded(s, text, width);
+}
+
+static void pyprof__put_amount(pyprof__sink *s, int64_t value, int unit, size_t width)   // unit as above
+{
+    if (unit == 2) pyprof__put_size(s, (double)value, width);
+    else if (unit == 0) pyprof__put_count(s, value, width);
+    else pyprof__put_column(s, (double)value / 1e9, 2, " s", width);
+}
+
+// ---- text: tables ----------------------------------------------------------------------------------------------------
+static void pyprof__text_cell(const pyprof__job *job, const pyprof__rows *rows, const pyprof__report_row *row, size_t i)
+{
+    const pyprof__column *column = &rows->table->columns[i];
+    size_t width = (size_t)column->width;
+    double value = pyprof__cell_value(rows, row, i);
+    switch (column->cell) {
+    case PYPROF__TIME: pyprof__put_time(job->sink, row->values[i], width); break;
+    case PYPROF__SECONDS: pyprof__put_column(job->sink, value / 1e9, 2, " s", width); break;
+    case PYPROF__NUMBER: pyprof__put_count(job->sink, row->values[i], width); break;
+    case PYPROF__CHANGE: pyprof__put_change(job->sink, row->values[i], column->metric ? pyprof__metric_names[column->metric].unit : 1, width); break;
+    case PYPROF__AMOUNT: pyprof__put_amount(job->sink, row->values[i], pyprof__metric_names[rows->table->sort].unit, width); break;
+    case PYPROF__VERDICT: pyprof__put_padded(job->sink, pyprof__verdicts[row->values[i]].words, width); break;
+    case PYPROF__WHOLE_SECONDS: pyprof__put_column(job->sink, value, 0, " s", width); break;
+    case PYPROF__PERCENT: case PYPROF__SHARE: pyprof__put_column(job->sink, value, 1, " %", width); break;
+    case PYPROF__MEAN_AGE: pyprof__put_column(job->sink, value, 1, " s", width); break;
+    default: pyprof__put_size(job->sink, value, width);
+    }
+}
+
+static void pyprof__text_place(pyprof__sink *s, const pyprof__report_row *row)
+{
+    pyprof__put_visible(s, row->name);
+    if (*row->file) pyprof__put(s, "  ");
+    pyprof__put_visible(s, row->file);
+    if (*row->file && row->line) pyprof__put_format(s, ":%ld", (long)row->line);
+}
+
+// What was called or waited for, and where: on one line if that was one place, otherwise the most important ones below it
+static void pyprof__text_leaf(pyprof__sink *s, const pyprof__report_row *row, const pyprof__report_row *parts)
+{
+    size_t i;
+    pyprof__put_visible(s, row->name);
+    for (i = 0; i < row->count; i++) {
+        if (row->count + row->more > 1) {
+            pyprof__put(s, "\n");
+            pyprof__put_time(s, parts[i].values[0], 33);
+        }
         pyprof__put(s, "   ");
-        pyprof__put_thread(job, i);
-        pyprof__put(s, "\n");
+        pyprof__text_place(s, &parts[i]);
     }
-    if (shown == 40) pyprof__put_format(s, "    ... %llu threads in all\n", (unsigned long long)model->stats.threads);
 }
 
-static void pyprof__text_where(pyprof__sink *s, const pyprof_row *row)   // the end of a line
-{
-    pyprof__put(s, "   ");
-    pyprof__put_visible(s, row->qualname);
-    if (row->file[0] && row->file != row->name) {
-        pyprof__put(s, "  ");
-        pyprof__put_visible(s, row->file);
-        if (row->line) pyprof__put_format(s, ":%ld", (long)row->line);
-    }
-    pyprof__put(s, "\n");
-}
-
-static void pyprof__text_row(pyprof__sink *s, const pyprof_row *row, double all)
-{
-    double self = (double)(row->self[PYPROF_WALL_NS] - row->self[PYPROF_WAIT_NS]),
-        total = (double)(row->total[PYPROF_WALL_NS] - row->total[PYPROF_WAIT_NS]);
-    pyprof__put_column(s, self / 1e9, 2, " s", 10);
-    pyprof__put_column(s, all > 0 ? 100.0 * self / all : 0, 1, " %", 9);
-    pyprof__put_column(s, total / 1e9, 2, " s", 11);
-    pyprof__put_column(s, all > 0 ? 100.0 * total / all : 0, 1, " %", 9);
-    pyprof__put_column(s, (double)row->total[PYPROF_WAIT_NS] / 1e9, 2, " s", 11);
-    pyprof__text_where(s, row);
-}
-
-static pyprof_result pyprof__text_table(const pyprof__job *job, const char *heading, int group, int by_total, size_t most)
-{
-    pyprof__table table;
-    pyprof__ranked *ranked = NULL;
-    double all = (double)(job->selection->all[PYPROF_WALL_NS] - job->selection->all[PYPROF_WAIT_NS]);
-    size_t i, count = 0;
-    int whole = pyprof__table_make(&table, job->selection, job->output->filter, group);
-    if (whole) ranked = pyprof__rank(&table, 0, by_total);
-    if (ranked) count = table.rows.count;
-    pyprof__put(job->sink, "\n");
-    pyprof__put(job->sink, heading);
-    pyprof__put(job->sink, "\n      self        %      total        %    waiting   where\n");
-    for (i = 0; i < count && i < most && (ranked[i].value > 0 || i < 3); i++) pyprof__text_row(job->sink, ranked[i].row, all);
-    if (count > i) pyprof__put_format(job->sink, "    ... %llu more\n", (unsigned long long)(count - i));
-    whole = whole && (ranked || table.rows.count == 0);
-    pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
-    pyprof__table_free(&table);
-    return whole ? PYPROF_OK : pyprof__fail_memory("a table");
-}
-
-static void pyprof__text_stack(pyprof__sink *s, const pyprof__view *view, uint32_t node)
-{
-    double all = (double)view->nodes[0].total, value = (double)view->nodes[node].self;
-    int lines = 0;
-    if (view->unit == PYPROF__UNIT_BYTES) pyprof__put_size(s, value, 10);
-    else if (view->unit == PYPROF__UNIT_COUNT) pyprof__put_count(s, view->nodes[node].self, 10);
-    else pyprof__put_column(s, value / 1e9, 2, " s", 10);
-    pyprof__put_column(s, all > 0 ? 100.0 * value / all : 0, 1, " %", 9);
-    pyprof__put(s, "   ");
-    for (; node; node = view->nodes[node].parent, lines++) {
-        if (lines == 24) { pyprof__put(s, "\n                      ..."); break; }
-        if (lines)
-            pyprof__put(s, view->nodes[node].kind == PYPROF_KIND_THREAD ? "\n                      in thread " : "\n                      from ");
-        pyprof__put_visible(s, view->nodes[node].label);
-    }
-    pyprof__put(s, "\n");
-}
-
-static pyprof_result pyprof__text_stacks(const pyprof__job *job, int metric, const char *heading)
-{
-    pyprof__selection running;
-    pyprof__view_maker maker;
-    uint32_t best[5], node;
-    size_t count = 0, i, at;
-    int whole = pyprof__select(&running, job->profile, job->output->filter, 1);
-    memset(&maker, 0, sizeof maker);
-    if (whole) whole = pyprof__view_make(&maker, &running, metric, 1, 1);
-    for (node = 1; whole && node < maker.view.count; node++) {   // insertion into a short sorted list
-        int64_t value = maker.view.nodes[node].self;
-        for (at = count; at > 0 && value > maker.view.nodes[best[at - 1]].self; at--) {}
-        if (value <= 0 || at == PYPROF__COUNT(best)) continue;
-        if (count < PYPROF__COUNT(best)) count++;
-        for (i = count - 1; i > at; i--) best[i] = best[i - 1];
-        best[at] = node;
-    }
-    pyprof__put(job->sink, heading);
-    for (i = 0; i < count; i++) pyprof__text_stack(job->sink, &maker.view, best[i]);
-    if (maker.pool.allocator.free) pyprof__view_free(&maker);
-    pyprof__selection_free(&running);
-    return whole ? PYPROF_OK : pyprof__fail_memory("the hottest stacks");
-}
-
-// ---- text: what was waited for, C functions, the GIL -----------------------------------------------------------------
-// A call site: the line of Python, or what stands for it, and the leaf below it
-enum { PYPROF__LEAF_ANY = 0x7ffffffd, PYPROF__LEAF_CPU, PYPROF__LEAF_UNKNOWN };   // all together; a CPU; nobody knows
-typedef struct { uint32_t leaf, function, line; } pyprof__callsite_key;            // leaf: its function, or one of these
-typedef struct { pyprof__callsite_key key; int64_t value, extra; } pyprof__callsite;       // of two metrics
-typedef struct { size_t first, count; uint32_t leaf; int64_t value, extra; } pyprof__leaf;   // its sites stand together
-typedef struct { pyprof__pool pool; pyprof__array keys, sites, leaves; pyprof__index index; int64_t value; } pyprof__callsites;
-
-static void pyprof__callsites_free(pyprof__callsites *sites)
-{
-    pyprof__array_free(&sites->pool, &sites->keys);
-    pyprof__array_free(&sites->pool, &sites->sites);
-    pyprof__array_free(&sites->pool, &sites->leaves);
-    pyprof__index_free(&sites->pool, &sites->index);
-}
-
-static int pyprof__same_callsite(const void *context, uint32_t item, const void *key)
-{
-    return memcmp(&PYPROF__AT(pyprof__callsite_key, *(const pyprof__array *)context, item), key, sizeof(pyprof__callsite_key)) == 0;
-}
-
-static int pyprof__by_callsite(const void *a, const void *b)
-{
-    const pyprof__callsite *x = (const pyprof__callsite *)a, *y = (const pyprof__callsite *)b;
-    if (x->key.leaf != y->key.leaf) return x->key.leaf < y->key.leaf ? -1 : 1;
-    if (x->value != y->value) return x->value > y->value ? -1 : 1;
-    if (x->key.function != y->key.function) return x->key.function < y->key.function ? -1 : 1;
-    return x->key.line < y->key.line ? -1 : x->key.line > y->key.line;
-}
-
-static int pyprof__by_leaf_value(const void *a, const void *b)
-{
-    const pyprof__leaf *x = (const pyprof__leaf *)a, *y = (const pyprof__leaf *)b;
-    if (x->value != y->value) return x->value > y->value ? -1 : 1;
-    return x->leaf < y->leaf ? -1 : x->leaf > y->leaf;
-}
-
-// leaf: that of a node that is none itself
-static int pyprof__callsites_add(pyprof__callsites *sites, const pyprof_profile *profile, uint32_t node, uint32_t leaf, int64_t value, int64_t extra)
-{
-    const pyprof__location *at = pyprof__location_of(profile, pyprof__row_node(profile, node));
-    pyprof__callsite_key key = { leaf, at->function, (uint32_t)at->place.line };
-    pyprof__callsite *site;
-    uint32_t id;
-    if (value <= 0) return 1;
-    if (leaf != PYPROF__LEAF_ANY && leaf != PYPROF__LEAF_CPU && pyprof__is_leaf(pyprof__function_of(profile, node)->kind))
-        key.leaf = pyprof__location_of(profile, node)->function;
-    id = pyprof__unique(&sites->pool, &sites->keys, &sites->index, pyprof__same_callsite, &key);
-    if (id == PYPROF__NONE || (id == sites->sites.count && !pyprof__push(&sites->pool, &sites->sites))) return 0;
-    site = &PYPROF__AT(pyprof__callsite, sites->sites, id);
-    site->key = key;
-    site->value += value;
-    site->extra += extra;
-    sites->value += value;
-    return 1;
-}
-
-static int pyprof__callsites_leaves(pyprof__callsites *sites)   // 0 = no memory
-{
-    pyprof__leaf *leaf = NULL;
-    size_t i;
-    if (sites->sites.count) qsort(sites->sites.data, sites->sites.count, sizeof(pyprof__callsite), pyprof__by_callsite);
-    for (i = 0; i < sites->sites.count; i++) {
-        const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites->sites, i);
-        if (!leaf || leaf->leaf != site->key.leaf) {
-            leaf = (pyprof__leaf *)pyprof__push(&sites->pool, &sites->leaves);
-            if (!leaf) return 0;
-            leaf->leaf = site->key.leaf;
-            leaf->first = i;
-        }
-        leaf->count++;
-        leaf->value += site->value;
-        leaf->extra += site->extra;
-    }
-    if (sites->leaves.count) qsort(sites->leaves.data, sites->leaves.count, sizeof(pyprof__leaf), pyprof__by_leaf_value);
-    return 1;
-}
-
-// Where `metric` less `minus` was spent; by_leaf: and in or for what. 0 = no memory; free it all the same.
-static int pyprof__callsites_make(pyprof__callsites *sites, const pyprof__job *job, int metric, int minus, int extra, int by_leaf)
-{
-    uint32_t node;
-    memset(sites, 0, sizeof *sites);
-    pyprof__pool_init(&sites->pool, &job->profile->pool.allocator, UINT64_MAX);
-    pyprof__array_init(&sites->keys, sizeof(pyprof__callsite_key));
-    pyprof__array_init(&sites->sites, sizeof(pyprof__callsite));
-    pyprof__array_init(&sites->leaves, sizeof(pyprof__leaf));
-    for (node = 1; node < job->selection->count; node++) {
-        int64_t value = pyprof__self(job->selection, metric, node) - pyprof__self(job->selection, minus, node);
-        int64_t cpu = metric == PYPROF_WAIT_NS ? pyprof__self(job->selection, PYPROF_CPU_WAIT_NS, node) : 0;
-        if (value <= 0) continue;
-        if (!pyprof__callsites_add(sites, job->profile, node, by_leaf ? PYPROF__LEAF_UNKNOWN : PYPROF__LEAF_ANY, value - cpu,
-                                   pyprof__self(job->selection, extra, node))) return 0;
-        if (!pyprof__callsites_add(sites, job->profile, node, PYPROF__LEAF_CPU, cpu, 0)) return 0;
-    }
-    return pyprof__callsites_leaves(sites);
-}
-
-static const char *pyprof__leaf_name(const pyprof_profile *profile, uint32_t leaf)
-{
-    return leaf == PYPROF__LEAF_CPU ? "(a CPU)" : leaf == PYPROF__LEAF_UNKNOWN ? "(not known)" : pyprof__label(profile, leaf);
-}
-
-static void pyprof__put_callsite(const pyprof__job *job, const pyprof__callsite *site)
-{
-    const pyprof__function *function = &PYPROF__AT(const pyprof__function, job->profile->model.functions, site->key.function);
-    const char *file = pyprof__text(job->profile, function->file);
-    pyprof__put(job->sink, "   ");
-    pyprof__put_visible(job->sink, site->key.function == site->key.leaf ? "(no Python frame)" : pyprof__text(job->profile, function->qualname));
-    if (*file) pyprof__put(job->sink, "  ");
-    pyprof__put_visible(job->sink, file);
-    if (*file && site->key.line) pyprof__put_format(job->sink, ":%u", (unsigned)site->key.line);
-}
-
-// A leaf and where it was called: on one line if that was one place, else the most important ones below it
-static void pyprof__text_leaf(const pyprof__job *job, const pyprof__callsites *sites, const pyprof__leaf *leaf)
-{
-    const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites->sites, leaf->first);
-    size_t i;
-    pyprof__put(job->sink, "   ");
-    pyprof__put_visible(job->sink, pyprof__leaf_name(job->profile, leaf->leaf));
-    for (i = 0; i < leaf->count && i < 3 && (i == 0 || site[i].value * 10 >= leaf->value); i++) {
-        if (leaf->count > 1) {
-            pyprof__put(job->sink, "\n");
-            pyprof__put_time(job->sink, site[i].value, 33);
-        }
-        pyprof__put_callsite(job, &site[i]);
-    }
-    pyprof__put(job->sink, "\n");
-}
-
-static void pyprof__text_idle(const pyprof__job *job, const pyprof__callsites *sites)   // in short: it is seldom what one looks for
+static void pyprof__text_stack(pyprof__sink *s, const pyprof__report_row *row, const pyprof__report_row *parts)
 {
     size_t i;
-    for (i = 0; i < sites->leaves.count && i < 5; i++) {
-        const pyprof__leaf *leaf = &PYPROF__AT(const pyprof__leaf, sites->leaves, i);
-        pyprof__put(job->sink, i ? ", " : "    idle: ");
-        pyprof__put_time(job->sink, leaf->value, 0);
-        pyprof__put(job->sink, " ");
-        pyprof__put_visible(job->sink, pyprof__leaf_name(job->profile, leaf->leaf));
+    for (i = 0; i < row->count; i++) {
+        if (i) pyprof__put(s, parts[i].kind == PYPROF_KIND_THREAD ? "\n                      in thread " : "\n                      from ");
+        pyprof__put_visible(s, parts[i].name);
     }
-    if (i < sites->leaves.count) pyprof__put(job->sink, ", ...");
-    if (i) pyprof__put(job->sink, "\n");
+    if (row->more) pyprof__put(s, "\n                      ...");
 }
 
-static int pyprof__text_waiting(const pyprof__job *job)   // 0 = no memory
+static void pyprof__text_task(pyprof__sink *s, const pyprof__report_row *row, const pyprof__report_row *parts)
 {
-    pyprof__callsites waits, idle;
-    pyprof__sink *s = job->sink;
     size_t i;
-    int whole = pyprof__callsites_make(&waits, job, PYPROF_WAIT_NS, PYPROF_IDLE_NS, 0, 1);
-    whole = pyprof__callsites_make(&idle, job, PYPROF_IDLE_NS, 0, 0, 1) && whole;
-    if (waits.leaves.count || idle.leaves.count) {
-        pyprof__put(s, "\nWaiting, by what was waited for: ");
-        pyprof__put_column(s, (double)waits.value / 1e9, 2, " s, and ", 0);
-        pyprof__put_column(s, (double)idle.value / 1e9, 2, " s idle, in calls that wait for work\n", 0);
+    pyprof__put_visible(s, row->name);
+    pyprof__put(s, row->more ? ": ..." : ":");
+    for (i = 0; i < row->count; i++) {
+        pyprof__put(s, i ? " > " : " ");
+        pyprof__put_visible(s, parts[i].name);
     }
-    if (waits.leaves.count) pyprof__put(s, "      time        %   for, where\n");
-    for (i = 0; whole && i < waits.leaves.count && i < 10; i++) {
-        const pyprof__leaf *leaf = &PYPROF__AT(const pyprof__leaf, waits.leaves, i);
-        pyprof__put_time(s, leaf->value, 10);
-        pyprof__put_column(s, pyprof__percent(leaf->value, waits.value), 1, " %", 9);
-        pyprof__text_leaf(job, &waits, leaf);
-    }
-    if (waits.leaves.count > i) pyprof__put_format(s, "    ... %llu more\n", (unsigned long long)(waits.leaves.count - i));
-    if (whole) pyprof__text_idle(job, &idle);
-    pyprof__callsites_free(&waits);
-    pyprof__callsites_free(&idle);
-    return whole;
+    pyprof__put(s, "  ");
+    pyprof__put_visible(s, row->file);
+    pyprof__put_format(s, ":%ld", (long)row->line);
 }
 
-static int pyprof__text_native(const pyprof__job *job)   // 0 = no memory
+static void pyprof__text_hold(const pyprof__job *job, const pyprof__report_row *row, const pyprof__report_row *parts)
 {
-    pyprof__callsites sites;
-    pyprof__sink *s = job->sink;
-    int64_t running = job->selection->all[PYPROF_WALL_NS] - job->selection->all[PYPROF_WAIT_NS];
     size_t i;
-    int whole = pyprof__callsites_make(&sites, job, PYPROF_NATIVE_NS, 0, PYPROF_NOGIL_NS, 1);
-    if (sites.leaves.count) pyprof__put(s, "\nC functions, by time spent running in them\n      time        %     no GIL   function, where\n");
-    for (i = 0; whole && i < sites.leaves.count && i < 10; i++) {
-        const pyprof__leaf *leaf = &PYPROF__AT(const pyprof__leaf, sites.leaves, i);
-        pyprof__put_time(s, leaf->value, 10);
-        pyprof__put_column(s, pyprof__percent(leaf->value, running), 1, " %", 9);
-        pyprof__put_time(s, leaf->extra, 11);
-        pyprof__text_leaf(job, &sites, leaf);
-    }
-    if (sites.leaves.count > i) pyprof__put_format(s, "    ... %llu more\n", (unsigned long long)(sites.leaves.count - i));
-    pyprof__callsites_free(&sites);
-    return whole;
-}
-
-static void pyprof__gil_threads(const pyprof__job *job)
-{
-    static const int columns[] = { PYPROF_GIL_NS, PYPROF_GIL_WAIT_NS, PYPROF_GIL_BLOCK_NS };
-    const pyprof__model *model = &job->profile->model;
-    uint32_t i, k, shown = 0;
-    pyprof__put(job->sink, "\nThe GIL: who held it, who waited for it, who made others wait\n       held     waited  made wait   thread\n");
-    for (i = 0; i < model->members.count && shown < 20; i++) {
-        uint32_t node = PYPROF__AT(const pyprof__member, model->members, i).node;
-        int64_t any = 0;
-        for (k = 0; k < PYPROF__COUNT(columns); k++) any |= pyprof__total(job->selection, columns[k], node);
-        if (!any || !pyprof__member_wanted(job->profile, job->output->filter, i)) continue;
-        shown++;
-        for (k = 0; k < PYPROF__COUNT(columns); k++) pyprof__put_time(job->sink, pyprof__total(job->selection, columns[k], node), 11);
-        pyprof__put(job->sink, "   ");
-        pyprof__put_thread(job, i);
-        pyprof__put(job->sink, "\n");
-    }
-}
-
-static int pyprof__by_rivals(const void *a, const void *b)
-{
-    const pyprof__rivals *x = (const pyprof__rivals *)a, *y = (const pyprof__rivals *)b;
-    if (x->ns != y->ns) return x->ns > y->ns ? -1 : 1;
-    if (x->waiter != y->waiter) return x->waiter < y->waiter ? -1 : 1;
-    return x->holder < y->holder ? -1 : x->holder > y->holder;
-}
-
-static int pyprof__gil_pairs(const pyprof__job *job)   // 0 = no memory
-{
-    pyprof__pool *pool = &job->selection->pool;
-    pyprof__array pairs;
-    size_t i, shown = 0;
-    if (!pyprof__array_copy(pool, &pairs, &job->profile->model.rivals)) return 0;
-    if (pairs.count) qsort(pairs.data, pairs.count, sizeof(pyprof__rivals), pyprof__by_rivals);
-    for (i = 0; i < pairs.count && shown < 10; i++) {
-        const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, pairs, i);
-        if (!pyprof__rivals_wanted(job->profile, job->output->filter, pair)) continue;
-        if (!shown++) pyprof__put(job->sink, "  Who waited for whom\n");
-        pyprof__put_time(job->sink, (int64_t)pair->ns, 11);
-        pyprof__put(job->sink, "   ");
-        pyprof__put_thread(job, pair->waiter);
-        pyprof__put(job->sink, " for ");
-        pyprof__put_thread(job, pair->holder);
-        pyprof__put(job->sink, "\n");
-    }
-    pyprof__array_free(pool, &pairs);
-    return 1;
-}
-
-static void pyprof__gil_hold(const pyprof__job *job)   // the longest one while somebody waited
-{
-    const pyprof_profile *profile = job->profile;
-    const pyprof__model *model = &profile->model;
-    const pyprof__member *longest = NULL;
-    pyprof__callsite site;
-    uint32_t i, lines, node;
-    for (i = 0; i < model->members.count; i++) {
-        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
-        if (pyprof__member_wanted(profile, job->output->filter, i) && member->hold_ns > (longest ? longest->hold_ns : 0)) longest = member;
-    }
-    if (!longest) return;
-    pyprof__put(job->sink, "  Held longest while others waited: ");
-    pyprof__put_column(job->sink, (double)longest->hold_ns / 1e9, 3, " s by ", 0);
-    pyprof__put_thread(job, (uint32_t)(longest - (const pyprof__member *)model->members.data));
+    pyprof__put_column(job->sink, (double)row->values[0] / 1e9, 3, " s by ", 0);
+    pyprof__put_thread(job, row->member, 1);
     pyprof__put(job->sink, ", until ");
-    pyprof__text_moment(job, longest->hold_end_ns);
-    for (node = longest->hold_node, lines = 0; pyprof__parent_of(profile, node) && lines < 6; node = pyprof__parent_of(profile, node), lines++) {
-        const pyprof__location *at = pyprof__location_of(profile, node);
-        site.key.leaf = PYPROF__LEAF_ANY;
-        site.key.function = at->function;
-        site.key.line = (uint32_t)at->place.line;
-        pyprof__put(job->sink, lines ? "\n         from" : "\n           in");
-        pyprof__put_callsite(job, &site);
+    pyprof__text_moment(job, (uint64_t)row->values[1]);
+    for (i = 0; i < row->count; i++) {
+        pyprof__put(job->sink, i ? "\n         from   " : "\n           in   ");
+        pyprof__text_place(job->sink, &parts[i]);
+    }
+}
+
+static void pyprof__text_size(pyprof__sink *s, const pyprof__report_row *row)   // a bar
+{
+    static const char bar[] = "########################################";
+    double part = (double)row->values[1] / (double)row->values[3] * (double)(sizeof bar - 1);
+    pyprof__put_bytes(s, bar, part < 1 ? 1 : (size_t)(part + 0.5));
+}
+
+static void pyprof__text_form(const pyprof__job *job, const pyprof__rows *rows, const pyprof__report_row *row)   // all behind the numbers
+{
+    const pyprof__report_row *parts = &PYPROF__AT(const pyprof__report_row, rows->parts, row->first);
+    switch (rows->table->form) {
+    case PYPROF__FORM_PLACE: case PYPROF__FORM_CHANGE: pyprof__text_place(job->sink, row); break;
+    case PYPROF__FORM_THREAD: case PYPROF__FORM_ALLOCATOR: pyprof__put_thread(job, row->member, rows->table->form == PYPROF__FORM_THREAD); break;
+    case PYPROF__FORM_SIZE: pyprof__text_size(job->sink, row); break;
+    case PYPROF__FORM_RIVALS:
+        pyprof__put_thread(job, row->member, 1);
+        pyprof__put(job->sink, " for ");
+        pyprof__put_thread(job, row->rival, 1);
+        break;
+    case PYPROF__FORM_HOLD: pyprof__text_hold(job, row, parts); break;
+    case PYPROF__FORM_STACK: pyprof__text_stack(job->sink, row, parts); break;
+    case PYPROF__FORM_TASK: pyprof__text_task(job->sink, row, parts); break;
+    default: pyprof__text_leaf(job->sink, row, parts);
     }
     pyprof__put(job->sink, "\n");
 }
 
-static int pyprof__gil_sites(const pyprof__job *job, int metric, const char *heading)   // 0 = no memory
+static void pyprof__text_heads(const pyprof__job *job, const pyprof__rows *rows)
 {
-    pyprof__callsites sites;
+    const pyprof__report_table *table = rows->table;
     size_t i;
-    int whole = pyprof__callsites_make(&sites, job, metric, 0, 0, 0);
-    if (whole && sites.sites.count) pyprof__put(job->sink, heading);
-    for (i = 0; whole && i < sites.sites.count && i < 5; i++) {
-        const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites.sites, i);
-        pyprof__put_time(job->sink, site->value, 11);
-        pyprof__put_callsite(job, site);
-        pyprof__put(job->sink, "\n");
+    pyprof__put(job->sink, table->heading);
+    if (table->form == PYPROF__FORM_WAIT) {
+        pyprof__put_column(job->sink, (double)rows->all / 1e9, 2, " s, and ", 0);
+        pyprof__put_column(job->sink, (double)job->selection->all[PYPROF_IDLE_NS] / 1e9, 2, " s idle, in calls that wait for work\n", 0);
+        if (!rows->rows.count) return;
     }
-    pyprof__callsites_free(&sites);
-    return whole;
+    if (!table->end) return;
+    for (i = 0; i < PYPROF__COLUMNS && table->columns[i].cell; i++)
+        if (pyprof__column_shown(rows, i)) pyprof__put_padded(job->sink, table->columns[i].head, (size_t)table->columns[i].width);
+    pyprof__put_format(job->sink, *table->end ? "   %s\n" : "%s\n", table->end);
 }
 
-static int pyprof__text_gil(const pyprof__job *job)   // 0 = no memory
+static void pyprof__text_idle(const pyprof__job *job, const pyprof__rows *rows)   // in short: it is seldom what one looks for
 {
-    if (job->selection->all[PYPROF_GIL_WAIT_NS] == 0 && job->selection->all[PYPROF_GIL_BLOCK_NS] == 0) return 1;   // nobody waited for it
-    pyprof__gil_threads(job);
-    if (!pyprof__gil_pairs(job)) return 0;
-    pyprof__gil_hold(job);
-    return pyprof__gil_sites(job, PYPROF_GIL_WAIT_NS, "  Where it was waited for most\n")
-        && pyprof__gil_sites(job, PYPROF_GIL_BLOCK_NS, "  Where it was held most while others waited\n");
+    size_t i;
+    for (i = 0; i < rows->rows.count; i++) {
+        const pyprof__report_row *row = &PYPROF__AT(const pyprof__report_row, rows->rows, i);
+        pyprof__put(job->sink, i ? ", " : rows->table->heading);
+        pyprof__put_time(job->sink, row->values[0], 0);
+        pyprof__put(job->sink, " ");
+        pyprof__put_visible(job->sink, row->name);
+    }
+    pyprof__put(job->sink, rows->more ? ", ...\n" : "\n");
 }
 
-static int pyprof__text_exceptions(const pyprof__job *job)   // 0 = no memory
+static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, const pyprof__array *list, uint64_t more, const char *tail)
 {
-    pyprof__table table;
-    pyprof__ranked *ranked = NULL;
-    int64_t all = job->selection->all[PYPROF_EXCEPTIONS];
-    size_t i;
-    int whole;
-    if (all == 0) return 1;
-    whole = pyprof__table_make(&table, job->selection, job->output->filter, PYPROF_GROUP_FUNCTION);
-    if (whole) ranked = pyprof__rank(&table, PYPROF_EXCEPTIONS, 0);
-    pyprof__put(job->sink, "\nExceptions on their way up, by function\n   samples        %   where\n");
-    for (i = 0; ranked && i < table.rows.count && i < 8 && ranked[i].value > 0; i++) {
-        pyprof__put_count(job->sink, ranked[i].value, 10);
-        pyprof__put_column(job->sink, pyprof__percent(ranked[i].value, all), 1, " %", 9);
-        pyprof__text_where(job->sink, ranked[i].row);
+    const pyprof__report_row *row = (const pyprof__report_row *)list->data;
+    size_t i, k;
+    for (i = 0; i < list->count; i++, row++) {
+        if (rows->table->form == PYPROF__FORM_SIZE && i && row->values[0] > row[-1].values[0] * 2) pyprof__put(job->sink, "        ...\n");
+        for (k = 0; k < PYPROF__COLUMNS && rows->table->columns[k].cell; k++)
+            if (pyprof__column_shown(rows, k)) pyprof__text_cell(job, rows, row, k);
+        if (k) pyprof__put(job->sink, "   ");
+        pyprof__text_form(job, rows, row);
     }
-    whole = whole && (ranked || table.rows.count == 0);
-    pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
-    pyprof__table_free(&table);
-    return whole;
+    if (more && tail) pyprof__put_format(job->sink, "    ... %llu %s\n", (unsigned long long)more, tail);
+}
+
+static void pyprof__text_rows(const pyprof__job *job, const pyprof__rows *rows)
+{
+    const pyprof__report_table *table = rows->table;
+    uint64_t more = rows->more;
+    if (table->form == PYPROF__FORM_IDLE) { pyprof__text_idle(job, rows); return; }
+    pyprof__text_heads(job, rows);
+    if (table->form == PYPROF__FORM_THREAD && table->sort) more = rows->rows.count == table->most ? job->profile->model.stats.threads : 0;
+    pyprof__text_list(job, rows, &rows->rows, more, table->tail);
+    if (table->form != PYPROF__FORM_CHANGE) return;
+    pyprof__text_list(job, rows, &rows->parts, rows->more_parts, "more shrank");
+    if (!rows->rows.count && !rows->parts.count) pyprof__put(job->sink, "    no difference\n");
+}
+
+static pyprof_result pyprof__text_table(const pyprof__job *job, pyprof__report *report, const pyprof__report_table *table)
+{
+    pyprof__rows rows;
+    int whole = pyprof__rows_make(&rows, report, table);
+    if (whole && rows.shown) pyprof__text_rows(job, &rows);
+    pyprof__rows_free(&rows);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the report");
+}
+
+static pyprof_result pyprof__text_tables(const pyprof__job *job, pyprof__report *report, const pyprof__report_table *tables, size_t count)
+{
+    size_t i;
+    pyprof_result result = PYPROF_OK;
+    for (i = 0; result == PYPROF_OK && i < count; i++) result = pyprof__text_table(job, report, &tables[i]);
+    return result;
 }
 
 // ---- text: the process ----------------------------------------------------------------------------------------------
@@ -18149,37 +18688,11 @@ static void pyprof__text_process(const pyprof__job *job)
 }
 
 // ---- text: lines and their source ---------------------------------------------------------------------------------------
-// Running time of a line is Python's or native; waiting is apart.
 static void pyprof__text_split(pyprof__sink *s, int64_t run, int64_t native, int64_t wait)
 {
     pyprof__put_time(s, run - native, 11);
     pyprof__put_time(s, native, 11);
     pyprof__put_time(s, wait, 11);
-}
-
-static int pyprof__text_lines(const pyprof__job *job)   // 0 = no memory
-{
-    enum { MOST = 15 };
-    pyprof__table table;
-    pyprof__ranked *ranked = NULL;
-    int64_t all = job->selection->all[PYPROF_WALL_NS] - job->selection->all[PYPROF_WAIT_NS];
-    size_t i, count = 0;
-    int whole = pyprof__table_make(&table, job->selection, job->output->filter, PYPROF_GROUP_LINE);
-    if (whole) ranked = pyprof__rank(&table, 0, 0);
-    if (ranked) count = table.rows.count;
-    pyprof__put(job->sink, "\nLines, by time spent running on them (self)\n      self        %     Python     native    waiting   where\n");
-    for (i = 0; i < count && i < MOST && (ranked[i].value > 0 || i < 3); i++) {
-        const int64_t *self = ranked[i].row->self;
-        pyprof__put_column(job->sink, (double)ranked[i].value / 1e9, 2, " s", 10);
-        pyprof__put_column(job->sink, pyprof__percent(ranked[i].value, all), 1, " %", 9);
-        pyprof__text_split(job->sink, ranked[i].value, self[PYPROF_NATIVE_NS], self[PYPROF_WAIT_NS]);
-        pyprof__text_where(job->sink, ranked[i].row);
-    }
-    if (count > i) pyprof__put_format(job->sink, "    ... %llu more\n", (unsigned long long)(count - i));
-    whole = whole && (ranked || table.rows.count == 0);
-    pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
-    pyprof__table_free(&table);
-    return whole;
 }
 
 enum { PYPROF__HOT_FUNCTIONS = 4, PYPROF__HOT_LINES = 6 };   // how many functions are shown, and lines of each
@@ -18420,65 +18933,7 @@ static int pyprof__text_source(const pyprof__job *job)   // 0 = no memory
 }
 
 // ---- text: a difference: what became more, what became less --------------------------------------------------------------
-static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)   // unit as in pyprof__metrics
-{
-    static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
-    char text[64];
-    size_t size = value > 0, i = 0;
-    double shown = unit == 1 ? (double)value / 1e9 : (double)value;
-    text[0] = '+';
-    for (; unit == 2 && i < 4 && (shown >= 1024 || shown <= -1024); i++) shown /= 1024;
-    size += pyprof__format_fixed(text + size, sizeof text - size, shown, unit == 1 ? 3 : i ? 1 : 0);
-    if (unit) snprintf(text + size, sizeof text - size, "%s", unit == 1 ? " s" : units[i]);
-    pyprof__put_padded(s, text, width);
-}
-
-static void pyprof__text_change(pyprof__sink *s, const pyprof_row *row, int metric)   // metric 0 = running
-{
-    if (metric) {
-        pyprof__put_change(s, row->self[metric], 2, 12);
-        pyprof__put_change(s, row->total[metric], 2, 13);
-        pyprof__put_change(s, row->self[PYPROF_LIVE_BLOCKS], 0, 13);
-        pyprof__put_change(s, row->self[PYPROF_ALLOC_BYTES], 2, 13);
-    } else {
-        pyprof__put_change(s, row->self[PYPROF_WALL_NS] - row->self[PYPROF_WAIT_NS], 1, 12);
-        pyprof__put_change(s, row->total[PYPROF_WALL_NS] - row->total[PYPROF_WAIT_NS], 1, 13);
-        pyprof__put_change(s, row->total[PYPROF_NATIVE_NS], 1, 13);
-        pyprof__put_change(s, row->total[PYPROF_WAIT_NS], 1, 13);
-        pyprof__put_change(s, row->total[PYPROF_GIL_WAIT_NS], 1, 13);
-    }
-    pyprof__text_where(s, row);
-}
-
-static pyprof_result pyprof__text_changes(const pyprof__job *job, const char *heading, int group, int metric)
-{
-    enum { MOST = 15 };
-    pyprof__table table;
-    pyprof__ranked *ranked = NULL;
-    size_t i, count = 0, more = 0, less = 0;
-    int whole = pyprof__table_make(&table, job->selection, job->output->filter, group);
-    if (whole) ranked = pyprof__rank(&table, metric, 0);
-    if (ranked) count = table.rows.count;
-    for (i = 0; i < count; i++) {
-        more += ranked[i].value > 0;
-        less += ranked[i].value < 0;
-    }
-    pyprof__put(job->sink, "\n");
-    pyprof__put(job->sink, heading);
-    pyprof__put(job->sink, metric ? "\n        self        total       blocks    allocated   where\n"
-                : "\n        self        total       native      waiting      for GIL   where\n");
-    for (i = 0; i < more && i < MOST; i++) pyprof__text_change(job->sink, ranked[i].row, metric);
-    if (more > i) pyprof__put_format(job->sink, "    ... %llu more grew\n", (unsigned long long)(more - i));
-    for (i = 0; i < less && i < MOST; i++) pyprof__text_change(job->sink, ranked[count - 1 - i].row, metric);
-    if (less > i) pyprof__put_format(job->sink, "    ... %llu more shrank\n", (unsigned long long)(less - i));
-    if (!more && !less) pyprof__put(job->sink, "    no difference\n");
-    whole = whole && (ranked || table.rows.count == 0);
-    pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
-    pyprof__table_free(&table);
-    return whole ? PYPROF_OK : pyprof__fail_memory("a table");
-}
-
-static pyprof_result pyprof__write_text_diff(const pyprof__job *job)
+static pyprof_result pyprof__write_text_diff(const pyprof__job *job, pyprof__report *report)
 {
     const int64_t *all = job->selection->all;
     pyprof__sink *s = job->sink;
@@ -18501,23 +18956,13 @@ static pyprof_result pyprof__write_text_diff(const pyprof__job *job)
     pyprof__text_head(job);
     pyprof__text_quality(job);
     if (job->selection->self[PYPROF_WALL_NS])
-        result = pyprof__text_changes(job, "Functions, by the time spent running in them (self)", PYPROF_GROUP_FUNCTION, 0);
+        result = pyprof__text_table(job, report, &pyprof__changes_of_time);
     if (result == PYPROF_OK && job->profile->model.heap.mode)
-        result = pyprof__text_changes(job, "Lines, by the live memory they allocated (self)", PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES);
+        result = pyprof__text_table(job, report, &pyprof__changes_of_memory);
     return result;
 }
 
 // ---- the memory report -----------
-// Its tables, each of a pair of columns and one of its own
-typedef struct { int bytes, blocks, doubt, extra; const char *what, *head, *extra_head; } pyprof__memory_table;
-static const pyprof__memory_table pyprof__memory_tables[] = {
-    { PYPROF_LIVE_BYTES, PYPROF_LIVE_BLOCKS, PYPROF_LIVE_DOUBT, PYPROF_LIVE_AGE_MS, "alive now", "alive",
-      "mean age" },
-    { PYPROF_PEAK_BYTES, PYPROF_PEAK_BLOCKS, PYPROF_PEAK_DOUBT, 0, "at the high-water mark", "then", "" },
-    { PYPROF_ALLOC_BYTES, PYPROF_ALLOC_BLOCKS, PYPROF_ALLOC_DOUBT, PYPROF_TEMP_BLOCKS, "allocated",
-      "allocated", "temporary" },
-};
-
 // "12.3 MiB (+- 1.2 MiB) in 1,234 blocks"
 static void pyprof__text_amount(const pyprof__job *job, int bytes, int blocks, int doubt, const char *what)
 {
@@ -18578,174 +19023,34 @@ static void pyprof__text_memory_head(const pyprof__job *job, int sort)
     if (sort) pyprof__text_resident(job, "    resident set of the process: ");   // the whole report has it elsewhere
 }
 
-static void pyprof__text_memory_row(const pyprof__job *job, const pyprof__memory_table *table, const int64_t *values, double share)
+static pyprof_result pyprof__text_ranking(const pyprof__job *job, pyprof__report *report, const pyprof__report_table *like, const char *what,
+                                          int group, int sort, int by_total, size_t most)
 {
-    pyprof__sink *s = job->sink;
-    int64_t bytes = values[table->bytes], blocks = values[table->blocks], extra = values[table->extra];
-    pyprof__put_size(s, (double)bytes, 11);
-    pyprof__put_column(s, share, 1, " %", 9);
-    if (job->profile->model.heap.mode == PYPROF_HEAP_SAMPLED)
-        pyprof__put_size(s, pyprof__sampling_error(&job->profile->model.heap, (double)values[table->doubt]), 11);
-    pyprof__put_count(s, blocks, 14);
-    pyprof__put_size(s, blocks > 0 ? (double)bytes / (double)blocks : 0, 11);
-    if (table->extra == PYPROF_LIVE_AGE_MS) pyprof__put_column(s, blocks > 0 ? (double)extra / (double)blocks / 1e3 : 0, 1, " s", 11);
-    if (table->extra == PYPROF_TEMP_BLOCKS) pyprof__put_column(s, pyprof__percent(extra, blocks), 1, " %", 11);
-}
-
-// The first rows of a table, by self or total of the metric `sort`. 0 = no memory.
-static int pyprof__text_ranking(const pyprof__job *job, pyprof__table *rows, const pyprof__memory_table *table, const char *heading, int sort,
-                                int by_total, size_t most)
-{
-    pyprof__ranked *ranked = pyprof__rank(rows, sort, by_total);
-    size_t i, count = 0, shown;
-    while (ranked && count < rows->rows.count && ranked[count].value > 0) count++;
-    shown = count < most ? count : most;
-    pyprof__put_format(job->sink, "\n%s, by %s\n", heading, pyprof__metric_row(sort)->name);
-    pyprof__put_padded(job->sink, table->head, 11);
-    pyprof__put(job->sink, "        %");
-    if (job->profile->model.heap.mode == PYPROF_HEAP_SAMPLED) pyprof__put(job->sink, "         +-");
-    pyprof__put(job->sink, "        blocks    average");
-    if (table->extra) pyprof__put_padded(job->sink, table->extra_head, 11);
-    pyprof__put(job->sink, "   where\n");
-    for (i = 0; i < shown; i++) {
-        const pyprof_row *row = ranked[i].row;
-        pyprof__text_memory_row(job, table, by_total ? row->total : row->self, pyprof__percent(ranked[i].value, job->selection->all[sort]));
-        pyprof__text_where(job->sink, row);
-    }
-    if (count > shown) pyprof__put_format(job->sink, "    ... %llu more\n", (unsigned long long)(count - shown));
-    pyprof__free(&rows->pool, ranked, rows->rows.count * sizeof *ranked);
-    return ranked || rows->rows.count == 0;
-}
-
-static void pyprof__text_domains(const pyprof__job *job)
-{
-    static const char *const names[PYPROF_DOMAIN_COUNT] = { "PyMem_RawMalloc", "PyMem_Malloc", "PyObject_Malloc", "malloc, mmap" };
-    size_t i;
-    pyprof__put(job->sink, "\nAllocators\n      alive        blocks  allocated          blocks   by\n");
-    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
-        const pyprof_domain_total *domain = &job->profile->model.heap.domains[i];
-        if (!domain->alloc_blocks && !domain->live_blocks) continue;
-        pyprof__put_size(job->sink, (double)domain->live_bytes, 11);
-        pyprof__put_count(job->sink, domain->live_blocks, 14);
-        pyprof__put_size(job->sink, (double)domain->alloc_bytes, 11);
-        pyprof__put_count(job->sink, domain->alloc_blocks, 16);
-        pyprof__put_format(job->sink, "   %s\n", names[i]);
-    }
-}
-
-static void pyprof__text_memory_threads(const pyprof__job *job)
-{
-    const pyprof__model *model = &job->profile->model;
-    static const int columns[] = { PYPROF_LIVE_BYTES, PYPROF_PEAK_BYTES, PYPROF_ALLOC_BYTES };
-    size_t i, column, shown = 0, left_out = 0;
-    pyprof__put(job->sink, "\nMemory by the thread that allocated it\n      alive    at most  allocated   thread\n");
-    for (i = 0; i < model->members.count; i++) {
-        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
-        int64_t any = 0;
-        for (column = 0; column < PYPROF__COUNT(columns); column++) any |= pyprof__total(job->selection, columns[column], member->node);
-        if (!any) continue;
-        if (shown == 20) { left_out++; continue; }
-        shown++;
-        for (column = 0; column < PYPROF__COUNT(columns); column++)
-            pyprof__put_size(job->sink, (double)pyprof__total(job->selection, columns[column], member->node), 11);
-        pyprof__put(job->sink, "   ");
-        pyprof__put_visible(job->sink, pyprof__text(job->profile, member->name));
-        pyprof__put_format(job->sink, " (%lld)\n", (long long)member->native);
-    }
-    if (left_out) pyprof__put_format(job->sink, "    ... %llu more\n", (unsigned long long)left_out);
-}
-
-static void pyprof__text_sizes(const pyprof__job *job)
-{
-    static const char bar[] = "########################################";
-    const int64_t *sizes = job->profile->model.heap.sizes;
-    int64_t most = 0, all = 0;
-    size_t i, first = 0, end = PYPROF_SIZES;
-    for (i = 0; i < PYPROF_SIZES; i++) { all += sizes[i]; most = sizes[i] > most ? sizes[i] : most; }
-    if (most <= 0) return;
-    while (sizes[first] <= 0) first++;
-    while (sizes[end - 1] <= 0) end--;
-    pyprof__put(job->sink, "\nSizes of the blocks allocated\n      up to        blocks        %\n");
-    for (i = first; i < end; i++) {
-        double part = (double)sizes[i] / (double)most * (double)(sizeof bar - 1);
-        if (sizes[i] <= 0) {
-            if (sizes[i - 1] > 0) pyprof__put(job->sink, "        ...\n");
-            continue;
-        }
-        pyprof__put_size(job->sink, (double)((uint64_t)1 << i), 11);
-        pyprof__put_count(job->sink, sizes[i], 14);
-        pyprof__put_column(job->sink, pyprof__percent(sizes[i], all), 1, " %   ", 12);
-        pyprof__put_bytes(job->sink, bar, part < 1 ? 1 : (size_t)(part + 0.5));
-        pyprof__put(job->sink, "\n");
-    }
-}
-
-// What is shown of the metric that was asked for, beside lines
-static int pyprof__text_memory_more(const pyprof__job *job, const pyprof__memory_table *table, int sort)
-{
-    pyprof__table rows;
-    int whole = pyprof__table_make(&rows, job->selection, job->output->filter, PYPROF_GROUP_FUNCTION);
-    whole = whole && pyprof__text_ranking(job, &rows, table, "Functions and what they call", sort, 1, 15);
-    pyprof__table_free(&rows);
-    whole = whole && pyprof__table_make(&rows, job->selection, job->output->filter, PYPROF_GROUP_FILE)
-        && pyprof__text_ranking(job, &rows, table, "Files", sort, 0, 10);
-    pyprof__table_free(&rows);
-    return whole && pyprof__text_stacks(job, sort, "\nLargest stacks, innermost first\n") == PYPROF_OK;
+    pyprof__report_table table = pyprof__table_like(like, group, sort, by_total, most);
+    char heading[128];
+    snprintf(heading, sizeof heading, "\n%s, by %s\n", what, pyprof__metric_names[sort].name);
+    table.heading = heading;
+    return pyprof__text_table(job, report, &table);
 }
 
 // sort: the metric whose table comes first, and with more of it; 0 = each has the same
-static pyprof_result pyprof__text_memory_tables(const pyprof__job *job, int sort)
+static pyprof_result pyprof__text_rankings(const pyprof__job *job, pyprof__report *report, int sort)
 {
-    pyprof__table lines;
-    size_t i, first = 0;
-    int whole = pyprof__table_make(&lines, job->selection, job->output->filter, PYPROF_GROUP_LINE);
-    for (i = 0; i < PYPROF__COUNT(pyprof__memory_tables); i++) {
-        const pyprof__memory_table *table = &pyprof__memory_tables[i];
-        if (sort && (table->bytes == sort || table->blocks == sort || table->extra == sort)) first = i;
-    }
-    for (i = 0; i < PYPROF__COUNT(pyprof__memory_tables) && whole; i++) {
-        const pyprof__memory_table *table = &pyprof__memory_tables[(first + i) % PYPROF__COUNT(pyprof__memory_tables)];
+    size_t i, first = pyprof__memory_table_of(sort);
+    pyprof_result result = PYPROF_OK;
+    for (i = 0; i < PYPROF__COUNT(pyprof__memory_tables) && result == PYPROF_OK; i++) {
+        const pyprof__report_table *table = &pyprof__memory_tables[(first + i) % PYPROF__COUNT(pyprof__memory_tables)];
         int asked = sort && i == 0;
-        whole = pyprof__text_ranking(job, &lines, table, "Lines", asked ? sort : table->bytes, 0, asked ? 30 : 10);
-        if (whole && asked) whole = pyprof__text_memory_more(job, table, sort);
+        result = pyprof__text_ranking(job, report, table, "Lines", table->group, asked ? sort : table->sort, 0, asked ? 30 : 10);
+        if (!asked || result != PYPROF_OK) continue;
+        result = pyprof__text_ranking(job, report, table, "Functions and what they call", PYPROF_GROUP_FUNCTION, sort, 1, 15);
+        if (result == PYPROF_OK) result = pyprof__text_ranking(job, report, table, "Files", PYPROF_GROUP_FILE, sort, 0, 10);
+        if (result == PYPROF_OK) {
+            pyprof__report_table stacks = pyprof__table_like(&pyprof__memory_stacks, 0, sort, 0, 5);
+            result = pyprof__text_table(job, report, &stacks);
+        }
     }
-    pyprof__table_free(&lines);
-    return whole ? PYPROF_OK : pyprof__fail_memory("the memory report");
-}
-
-static pyprof_result pyprof__text_leaks(const pyprof__job *job)
-{
-    enum { MOST = 15 };
-    pyprof__leak_table table;
-    pyprof__sink *s = job->sink;
-    pyprof_query query;
-    size_t i;
-    int whole;
-    memset(&query, 0, sizeof query);
-    if (job->output->filter) query = *job->output->filter;
-    query.group = PYPROF_GROUP_LINE;
-    whole = pyprof__leaks_make(&table, job->profile, &query);
-    if (whole && table.leaks.count) pyprof__put(s, "\nLines whose live memory grew: leaks, and what may be caches\n"
-                                                "                     alive        grown         +-       a minute   mean age   where\n");
-    for (i = 0; whole && i < table.leaks.count && i < MOST; i++) {
-        const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, table.leaks, i);
-        pyprof_row row;
-        memset(&row, 0, sizeof row);
-        row.name = leak->name;
-        row.qualname = leak->qualname;
-        row.file = leak->file;
-        row.line = leak->line;
-        pyprof__put_padded(s, pyprof__verdicts[leak->growth].words, 15);
-        pyprof__put_size(s, (double)leak->live_bytes, 11);
-        pyprof__put_size(s, (double)leak->grown_bytes, 13);
-        pyprof__put_size(s, (double)leak->error_bytes, 11);
-        pyprof__put_size(s, leak->growth == PYPROF_GROWTH_GROWING ? leak->bytes_per_s * 60 : 0, 15);
-        pyprof__put_format(s, "%9ld s", (long)(leak->mean_age_s + 0.5));
-        pyprof__text_where(s, &row);
-    }
-    if (whole && table.leaks.count > MOST) pyprof__put_format(s, "    ... %llu more\n", (unsigned long long)(table.leaks.count - MOST));
-    pyprof__leaks_free(&table);
-    return whole ? PYPROF_OK : pyprof__fail_memory("the leaks");
+    return result;
 }
 
 static pyprof_result pyprof__text_since(const pyprof__job *job)   // what changed since an earlier snapshot
@@ -18753,115 +19058,70 @@ static pyprof_result pyprof__text_since(const pyprof__job *job)   // what change
     pyprof_profile *delta;
     pyprof__selection selection;
     pyprof__job changes = *job;
+    pyprof__report report;
+    pyprof__report_table table = pyprof__changes_of_memory;
     char heading[128];
     pyprof_result result;
     if (!job->profile->before) return PYPROF_OK;
     delta = pyprof__profile_diff(job->profile->before, job->profile, NULL);
     if (!delta) return pyprof__fail_memory("the difference");
-    snprintf(heading, sizeof heading, "Lines, by the growth of their live memory since the snapshot %ld s before",
+    snprintf(heading, sizeof heading, "\nLines, by the growth of their live memory since the snapshot %ld s before\n",
              (long)((double)(job->profile->model.last_ns - job->profile->before->model.last_ns) / 1e9 + 0.5));
+    table.heading = heading;
     changes.profile = delta;
     changes.selection = &selection;
-    if (pyprof__select(&selection, delta, job->output->filter, 0))
-        result = pyprof__text_changes(&changes, heading, PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES);
-    else result = pyprof__fail_memory("the difference");
+    result = pyprof__select(&selection, delta, job->output->filter, 0) ? PYPROF_OK : pyprof__fail_memory("the difference");
+    pyprof__report_init(&report, &selection, job->output);
+    if (result == PYPROF_OK) result = pyprof__text_table(&changes, &report, &table);
+    pyprof__report_free(&report);
     pyprof__selection_free(&selection);
     pyprof__profile_free(delta);
     return result;
 }
 
 // sort 0: as a part of the whole report
-static pyprof_result pyprof__text_memory(const pyprof__job *job, int sort)
+static pyprof_result pyprof__text_memory(const pyprof__job *job, pyprof__report *report, int sort)
 {
     pyprof_result result;
     if (job->profile->model.heap.mode == PYPROF_HEAP_OFF) return PYPROF_OK;
     if (!sort) pyprof__put(job->sink, "\n");
     pyprof__text_memory_head(job, sort);
-    result = pyprof__text_leaks(job);
+    result = pyprof__text_table(job, report, &pyprof__leaks_table);
     if (result == PYPROF_OK) result = pyprof__text_since(job);
-    if (result == PYPROF_OK) result = pyprof__text_memory_tables(job, sort);
-    pyprof__text_domains(job);
-    pyprof__text_memory_threads(job);
-    pyprof__text_sizes(job);
-    return result;
+    if (result == PYPROF_OK) result = pyprof__text_rankings(job, report, sort);
+    return result == PYPROF_OK ? pyprof__text_tables(job, report, pyprof__memory_facts, PYPROF__COUNT(pyprof__memory_facts)) : result;
 }
 
-// What a task awaits: its coroutines from the outermost to the one that waits, and where that one does.
-static void pyprof__text_awaited(const pyprof__job *job, uint32_t node)
+static pyprof_result pyprof__text_report(const pyprof__job *job, pyprof__report *report)
 {
-    const pyprof__location *location = pyprof__location_of(job->profile, node);
-    const pyprof__function *function = pyprof__function_of(job->profile, node);
-    uint32_t path[8], depth = 0, up = node;
-    for (; pyprof__function_of(job->profile, up)->kind != PYPROF_KIND_TASK && pyprof__parent_of(job->profile, up); depth++) {
-        if (depth < PYPROF__COUNT(path)) path[depth] = up;
-        up = pyprof__parent_of(job->profile, up);
+    pyprof_result result;
+    if (job->profile->is_diff) return pyprof__write_text_diff(job, report);
+    pyprof__text_head(job);
+    if (pyprof__is_memory(job->metric)) {
+        pyprof__text_degraded(job);
+        return pyprof__text_memory(job, report, job->metric);
     }
-    pyprof__put_visible(job->sink, pyprof__text(job->profile, pyprof__function_of(job->profile, up)->name));
-    pyprof__put(job->sink, depth > PYPROF__COUNT(path) ? ": ..." : ":");
-    if (depth > PYPROF__COUNT(path)) depth = PYPROF__COUNT(path);
-    while (depth-- > 0) {
-        pyprof__put(job->sink, " ");
-        pyprof__put_visible(job->sink, pyprof__text(job->profile, pyprof__function_of(job->profile, path[depth])->qualname));
-        if (depth) pyprof__put(job->sink, " >");
-    }
-    pyprof__put(job->sink, "  ");
-    pyprof__put_visible(job->sink, pyprof__text(job->profile, function->file));
-    pyprof__put_format(job->sink, ":%ld\n", (long)location->place.line);
-}
-
-static void pyprof__text_tasks(const pyprof__job *job)
-{
-    const pyprof__model *model = &job->profile->model;
-    const pyprof__waited *best[10];
-    size_t count = 0, all = 0, i, k, at;
-    for (i = 0; i < model->waited.count; i++) {   // insertion into a short sorted list
-        const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, model->waited, i);
-        if (!job->selection->chosen[waited->node] || waited->ns == 0) continue;
-        all++;
-        for (at = count; at > 0 && waited->ns > best[at - 1]->ns; at--) {}
-        if (at == PYPROF__COUNT(best)) continue;
-        if (count < PYPROF__COUNT(best)) count++;
-        for (k = count - 1; k > at; k--) best[k] = best[k - 1];
-        best[at] = waited;
-    }
-    if (count == 0) return;
-    pyprof__put(job->sink, "\nWaiting tasks, by the seconds that tasks waited there, added up (no part of the times above)\n    waited   task\n");
-    for (i = 0; i < count; i++) {
-        pyprof__put_column(job->sink, (double)best[i]->ns / 1e9, 2, " s", 10);
-        pyprof__put(job->sink, "   ");
-        pyprof__text_awaited(job, best[i]->node);
-    }
-    if (all > count) pyprof__put_format(job->sink, "    ... %llu more\n", (unsigned long long)(all - count));
+    pyprof__text_quality(job);
+    pyprof__text_process(job);
+    pyprof__text_children(job);
+    result = pyprof__text_tables(job, report, pyprof__time_tables, 4);
+    if (result == PYPROF_OK && !pyprof__text_source(job)) result = pyprof__fail_memory("the lines");
+    if (result == PYPROF_OK) result = pyprof__text_tables(job, report, pyprof__time_tables + 4, PYPROF__COUNT(pyprof__time_tables) - 4);
+    return result == PYPROF_OK ? pyprof__text_memory(job, report, 0) : result;
 }
 
 static pyprof_result pyprof__write_text(pyprof__job *job)
 {
+    pyprof__report report;
     pyprof_result result;
     if (job->output->title) {
         pyprof__put_visible(job->sink, job->output->title);
         pyprof__put(job->sink, "\n");
     }
-    if (job->profile->is_diff) return pyprof__write_text_diff(job);
-    pyprof__text_head(job);
-    if (pyprof__is_memory(job->metric)) {
-        pyprof__text_degraded(job);
-        return pyprof__text_memory(job, job->metric);
-    }
-    pyprof__text_quality(job);
-    pyprof__text_process(job);
-    pyprof__text_children(job);
-    pyprof__text_threads(job);
-    result = pyprof__text_table(job, "Functions, by time spent running in them (self)", PYPROF_GROUP_FUNCTION, 0, 15);
-    if (result == PYPROF_OK)
-        result = pyprof__text_table(job, "Functions, by time spent running in and below them (total)", PYPROF_GROUP_FUNCTION, 1, 10);
-    if (result == PYPROF_OK && (!pyprof__text_lines(job) || !pyprof__text_source(job))) result = pyprof__fail_memory("the lines");
-    if (result == PYPROF_OK && (!pyprof__text_native(job) || !pyprof__text_waiting(job) || !pyprof__text_gil(job) || !pyprof__text_exceptions(job)))
-        result = pyprof__fail_memory("the report");
-    if (result == PYPROF_OK) result = pyprof__text_table(job, "Files, by time spent running in them (self)", PYPROF_GROUP_FILE, 0, 8);
-    if (result == PYPROF_OK)
-        result = pyprof__text_stacks(job, PYPROF_WALL_NS, "\nHottest stacks, by time spent running, innermost first\n");
-    if (result == PYPROF_OK) pyprof__text_tasks(job);
-    return result == PYPROF_OK ? pyprof__text_memory(job, 0) : result;
+    pyprof__report_init(&report, job->selection, job->output);
+    result = pyprof__text_report(job, &report);
+    pyprof__report_free(&report);
+    return result;
 }
 
 // ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------------
