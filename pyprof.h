@@ -15912,7 +15912,6 @@ enum {                           // what a column shows of its value
     PYPROF__TIME = 1,            // ns; 0 stays out of the way
     PYPROF__SECONDS,             // ns
     PYPROF__BYTES, PYPROF__NUMBER, PYPROF__WHOLE_SECONDS,
-    PYPROF__AMOUNT,              // in the unit of the metric that the rows are sorted by
     PYPROF__CHANGE,              // a difference, in the unit of its metric
     PYPROF__VERDICT,             // pyprof_growth
     PYPROF__PERCENT,             // of the rows' `all`; this and the others are computed, see pyprof__cell_value
@@ -16170,94 +16169,101 @@ static void pyprof__rows_of_threads(pyprof__rows *rows)
 }
 
 // ---- tables of what was waited for, of C functions, of the GIL ------------------------------------------
-// A call site: the line of Python, or what stands for it, and the leaf below it
+// A call site: the line of Python, or what stands for it, and the leaf below it: its function, or one of these
 enum { PYPROF__LEAF_ANY = 0x7ffffffd, PYPROF__LEAF_CPU, PYPROF__LEAF_UNKNOWN };   // all together; a CPU; nobody knows
-typedef struct { uint32_t leaf, function, line; } pyprof__callsite_key;            // leaf: its function, or one of these
-typedef struct { pyprof__callsite_key key; int64_t value, extra; } pyprof__callsite;       // of two metrics
-typedef struct { pyprof__pool *pool; pyprof__array keys, sites; pyprof__index index; int whole; } pyprof__callsites;
-
-static int pyprof__same_callsite(const void *context, uint32_t item, const void *key)
-{
-    return memcmp(&PYPROF__AT(pyprof__callsite_key, *(const pyprof__array *)context, item), key, sizeof(pyprof__callsite_key)) == 0;
-}
+typedef struct { uint32_t leaf, function, line; int64_t value, extra; } pyprof__callsite;   // two metrics
 
 static int pyprof__by_callsite(const void *a, const void *b)
 {
     const pyprof__callsite *x = (const pyprof__callsite *)a, *y = (const pyprof__callsite *)b;
-    if (x->key.leaf != y->key.leaf) return x->key.leaf < y->key.leaf ? -1 : 1;
-    if (x->value != y->value) return x->value > y->value ? -1 : 1;
-    if (x->key.function != y->key.function) return x->key.function < y->key.function ? -1 : 1;
-    return x->key.line < y->key.line ? -1 : x->key.line > y->key.line;
+    if (x->leaf != y->leaf) return x->leaf < y->leaf ? -1 : 1;
+    if (x->function != y->function) return x->function < y->function ? -1 : 1;
+    return x->line < y->line ? -1 : x->line > y->line;
 }
 
 // leaf: that of a node that is none itself
-static void pyprof__callsites_add(pyprof__callsites *sites, const pyprof_profile *profile, uint32_t node, uint32_t leaf,
-                                  int64_t value, int64_t extra)
+static void pyprof__callsites_add(pyprof__rows *rows, pyprof__array *sites, uint32_t node, uint32_t leaf, int64_t value,
+                                  int64_t extra)
 {
+    const pyprof_profile *profile = rows->report->profile;
     const pyprof__location *at = pyprof__location_of(profile, pyprof__row_node(profile, node));
-    pyprof__callsite_key key = { leaf, at->function, (uint32_t)at->place.line };
-    pyprof__callsite *site;
-    uint32_t id;
-    if (value <= 0) return;
+    pyprof__callsite *site = value > 0 ? (pyprof__callsite *)pyprof__push(&rows->report->pool, sites) : NULL;
+    if (value > 0 && !site) rows->failed = 1;
+    if (!site) return;
     if (leaf == PYPROF__LEAF_UNKNOWN && pyprof__is_leaf(pyprof__function_of(profile, node)->kind))
-        key.leaf = pyprof__location_of(profile, node)->function;
-    id = pyprof__unique(sites->pool, &sites->keys, &sites->index, pyprof__same_callsite, &key);
-    sites->whole = sites->whole && id != PYPROF__NONE && (id < sites->sites.count || pyprof__push(sites->pool, &sites->sites));
-    if (!sites->whole) return;
-    site = &PYPROF__AT(pyprof__callsite, sites->sites, id);
-    site->key = key;
-    site->value += value;
-    site->extra += extra;
+        leaf = pyprof__location_of(profile, node)->function;
+    site->leaf = leaf;
+    site->function = at->function;
+    site->line = (uint32_t)at->place.line;
+    site->value = value;
+    site->extra = extra;
 }
 
-// Where the metric of the first column was spent, and that of the third there; by_leaf: and in or for what
-static void pyprof__callsites_make(pyprof__callsites *sites, pyprof__rows *rows, int by_leaf)
+// Where the metric of the first column was spent, and that of the third there, by call site; leaf: as above
+static void pyprof__callsites_make(pyprof__rows *rows, pyprof__array *sites, uint32_t leaf)
 {
     const pyprof__selection *selection = rows->report->selection;
     const pyprof__column *column = rows->table->columns;
-    uint32_t node, leaf = by_leaf ? PYPROF__LEAF_UNKNOWN : PYPROF__LEAF_ANY;
-    memset(sites, 0, sizeof *sites);
-    sites->pool = &rows->report->pool;
-    sites->whole = 1;
-    pyprof__array_init(&sites->keys, sizeof(pyprof__callsite_key));
-    pyprof__array_init(&sites->sites, sizeof(pyprof__callsite));
-    for (node = 1; node < selection->count && sites->whole; node++) {
-        int64_t value = pyprof__self(selection, column->metric, node) - pyprof__self(selection, column->other, node);
-        int64_t cpu = column->metric == PYPROF_WAIT_NS ? pyprof__self(selection, PYPROF_CPU_WAIT_NS, node) : 0;
+    pyprof__callsite *site;
+    size_t i, kept = 0;
+    uint32_t node;
+    pyprof__array_init(sites, sizeof(pyprof__callsite));
+    for (node = 1; node < selection->count; node++) {
+        int64_t value = pyprof__self(selection, column->metric, node) - pyprof__self(selection, column->other, node), cpu;
         if (value <= 0) continue;
-        pyprof__callsites_add(sites, selection->profile, node, leaf, value - cpu, pyprof__self(selection, column[2].metric, node));
-        pyprof__callsites_add(sites, selection->profile, node, PYPROF__LEAF_CPU, cpu, 0);
+        cpu = column->metric == PYPROF_WAIT_NS ? pyprof__self(selection, PYPROF_CPU_WAIT_NS, node) : 0;
+        pyprof__callsites_add(rows, sites, node, leaf, value - cpu, pyprof__self(selection, column[2].metric, node));
+        pyprof__callsites_add(rows, sites, node, PYPROF__LEAF_CPU, cpu, 0);
     }
-    if (sites->sites.count) qsort(sites->sites.data, sites->sites.count, sizeof(pyprof__callsite), pyprof__by_callsite);
-    if (!sites->whole) rows->failed = 1;
+    site = (pyprof__callsite *)sites->data;
+    if (site) qsort(site, sites->count, sizeof *site, pyprof__by_callsite);
+    for (i = 0; i < sites->count; i++) {   // equal ones are neighbours now
+        if (i == 0 || pyprof__by_callsite(&site[kept - 1], &site[i]) != 0) { site[kept++] = site[i]; continue; }
+        site[kept - 1].value += site[i].value;
+        site[kept - 1].extra += site[i].extra;
+    }
+    sites->count = kept;
 }
 
-static void pyprof__callsites_free(pyprof__callsites *sites)
-{
-    pyprof__array_free(sites->pool, &sites->keys);
-    pyprof__array_free(sites->pool, &sites->sites);
-    pyprof__index_free(sites->pool, &sites->index);
-}
-
-static void pyprof__rows_callsite(pyprof__rows *rows, pyprof__array *to, const pyprof__callsite_key *key, int64_t value)
+static void pyprof__rows_callsite(pyprof__rows *rows, pyprof__array *to, const pyprof__callsite *site)
 {
     const pyprof_profile *profile = rows->report->profile;
-    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, key->function);
-    const char *name = key->function == key->leaf ? "(no Python frame)" : pyprof__text(profile, function->qualname);
-    pyprof__rows_add(rows, to, name, pyprof__text(profile, function->file), (int32_t)key->line)->values[0] = value;
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, site->function);
+    const char *name = site->function == site->leaf ? "(no Python frame)" : pyprof__text(profile, function->qualname);
+    pyprof__rows_add(rows, to, name, pyprof__text(profile, function->file), (int32_t)site->line)->values[0] = site->value;
 }
 
-static void pyprof__rows_of_places(pyprof__rows *rows)
+static void pyprof__rows_of_places(pyprof__rows *rows)   // where the metric was spent, in or for whatever it was
 {
-    pyprof__callsites sites;
-    size_t i;
-    pyprof__callsites_make(&sites, rows, 0);
-    for (i = 0; i < sites.sites.count && i < rows->table->most; i++) {
-        const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites.sites, i);
-        pyprof__rows_callsite(rows, &rows->rows, &site->key, site->value);
+    pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
+    pyprof__array sites;
+    uint32_t i;
+    pyprof__callsites_make(rows, &sites, PYPROF__LEAF_ANY);
+    for (i = 0; i < sites.count; i++) pyprof__top_offer(&top, i, PYPROF__AT(const pyprof__callsite, sites, i).value);
+    for (i = 0; i < top.count; i++)
+        pyprof__rows_callsite(rows, &rows->rows, &PYPROF__AT(const pyprof__callsite, sites, top.ids[i]));
+    rows->more = top.all - top.count;
+    pyprof__array_free(&rows->report->pool, &sites);
+}
+
+// The row of a leaf, from its call sites; as parts the most important of those
+static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites, uint32_t count)
+{
+    const char *name = sites->leaf == PYPROF__LEAF_CPU ? "(a CPU)" : sites->leaf == PYPROF__LEAF_UNKNOWN ? "(not known)"
+        : pyprof__label(rows->report->profile, sites->leaf);
+    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, name, "", 0);
+    pyprof__top top = { 3, 0, 0, { 0 }, { 0 } };
+    uint32_t i;
+    row->other = sites->leaf;
+    for (i = 0; i < count; i++) {
+        pyprof__top_offer(&top, i, sites[i].value);
+        row->values[1] = row->values[0] += sites[i].value;
+        row->values[2] += sites[i].extra;
     }
-    rows->more = sites.sites.count - i;
-    pyprof__callsites_free(&sites);
+    for (; row->count < top.count && (row->count == 0 || top.values[row->count] * 10 >= row->values[0]); row->count++)
+        pyprof__rows_callsite(rows, &rows->parts, &sites[top.ids[row->count]]);
+    row->more = count - row->count;
+    if (rows->table->sort) rows->all += row->values[0];   // what is sorted by time spent running is a part of that
 }
 
 static int pyprof__by_row(const void *a, const void *b)   // the largest first
@@ -16274,44 +16280,19 @@ static void pyprof__rows_sort(pyprof__rows *rows)
     pyprof__rows_cut(rows);
 }
 
-static const char *pyprof__leaf_name(const pyprof_profile *profile, uint32_t leaf)
-{
-    return leaf == PYPROF__LEAF_CPU ? "(a CPU)" : leaf == PYPROF__LEAF_UNKNOWN ? "(not known)" : pyprof__label(profile, leaf);
-}
-
-// One row a leaf; its parts are the most important of the places where it was called. What is sorted by time spent running
-// is a part of that, otherwise of all that the table tells.
 static void pyprof__rows_of_leaves(pyprof__rows *rows)
 {
-    pyprof__callsites sites;
-    pyprof__report_row *row = NULL;
-    size_t i, count;
-    pyprof__callsites_make(&sites, rows, 1);
-    rows->all = rows->table->sort ? 0 : pyprof__report_all(rows->report, 0);
-    for (i = 0; i < sites.sites.count; i++) {
-        const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites.sites, i);
-        if (!row || row->other != site->key.leaf) {
-            row = pyprof__rows_add(rows, &rows->rows, pyprof__leaf_name(rows->report->profile, site->key.leaf), "", 0);
-            row->other = site->key.leaf;
-            row->first = i;
-        }
-        row->count++;
-        row->values[1] = row->values[0] += site->value;
-        row->values[2] += site->extra;
-        if (rows->table->sort) rows->all += site->value;
+    pyprof__array sites;
+    size_t i, end;
+    pyprof__callsites_make(rows, &sites, PYPROF__LEAF_UNKNOWN);
+    if (!rows->table->sort) rows->all = pyprof__report_all(rows->report, 0);
+    for (i = 0; i < sites.count; i = end) {
+        const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites, i);
+        for (end = i; end < sites.count && PYPROF__AT(const pyprof__callsite, sites, end).leaf == site->leaf; end++) {}
+        pyprof__rows_leaf(rows, site, (uint32_t)(end - i));
     }
     pyprof__rows_sort(rows);
-    for (i = 0; i < rows->rows.count; i++) {
-        const pyprof__callsite *site;
-        row = &PYPROF__AT(pyprof__report_row, rows->rows, i);
-        site = &PYPROF__AT(const pyprof__callsite, sites.sites, row->first);
-        row->first = rows->parts.count;
-        for (count = 0; count < row->count && count < 3 && (count == 0 || site[count].value * 10 >= row->values[0]); count++)
-            pyprof__rows_callsite(rows, &rows->parts, &site[count].key, site[count].value);
-        row->more = row->count - count;
-        row->count = count;
-    }
-    pyprof__callsites_free(&sites);
+    pyprof__array_free(&rows->report->pool, &sites);
 }
 
 static void pyprof__rows_of_rivals(pyprof__rows *rows)   // which thread waited for which
@@ -16334,23 +16315,23 @@ static void pyprof__rows_of_rivals(pyprof__rows *rows)   // which thread waited 
 static void pyprof__rows_of_holds(pyprof__rows *rows)
 {
     const pyprof_profile *profile = rows->report->profile;
-    const pyprof__member *longest = NULL;
+    const pyprof__member *longest;
+    pyprof__top top = { 1, 0, 0, { 0 }, { 0 } };
     pyprof__report_row *row;
     uint32_t i, node;
-    for (i = 0; i < profile->model.members.count; i++) {
-        const pyprof__member *member = &PYPROF__AT(const pyprof__member, profile->model.members, i);
-        if (!pyprof__member_wanted(profile, rows->report->output->filter, i) || member->hold_ns <= (longest ? longest->hold_ns : 0)) continue;
-        longest = member;
-    }
-    if (!longest) return;
+    for (i = 0; i < profile->model.members.count; i++)
+        if (pyprof__member_wanted(profile, rows->report->output->filter, i))
+            pyprof__top_offer(&top, i, (int64_t)PYPROF__AT(const pyprof__member, profile->model.members, i).hold_ns);
+    if (!top.count) return;
+    longest = &PYPROF__AT(const pyprof__member, profile->model.members, top.ids[0]);
     row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
-    row->member = (uint32_t)(longest - (const pyprof__member *)profile->model.members.data);
+    row->member = top.ids[0];
     row->values[0] = (int64_t)longest->hold_ns;
     row->values[1] = (int64_t)longest->hold_end_ns;
     for (node = longest->hold_node; pyprof__parent_of(profile, node) && row->count < 6; node = pyprof__parent_of(profile, node)) {
         const pyprof__location *at = pyprof__location_of(profile, node);
-        pyprof__callsite_key key = { PYPROF__LEAF_ANY, at->function, (uint32_t)at->place.line };
-        pyprof__rows_callsite(rows, &rows->parts, &key, 0);
+        pyprof__callsite site = { PYPROF__LEAF_ANY, at->function, (uint32_t)at->place.line, 0, 0 };
+        pyprof__rows_callsite(rows, &rows->parts, &site);
         row->count++;
     }
 }
@@ -16763,7 +16744,7 @@ static const pyprof__report_table pyprof__changes_of_memory = {
 
 static const pyprof__report_table pyprof__memory_stacks = {
     "\nLargest stacks, innermost first\n", pyprof__rows_of_stacks, 0, PYPROF_LIVE_BYTES, 0, 5, 1, { 0, 0 }, PYPROF__FORM_STACK, NULL, NULL, {
-        { "", PYPROF__AMOUNT, 10, 0, 0, 0 }, { "", PYPROF__PERCENT, 9, 0, 0, 0 } } };
+        { "", PYPROF__BYTES, 10, 0, 0, 0 }, { "", PYPROF__PERCENT, 9, 0, 0, 0 } } };
 
 // A table of memory, of other rows in another order
 static pyprof__report_table pyprof__table_like(const pyprof__report_table *like, int group, int sort, int by_total, size_t most)
@@ -16776,6 +16757,7 @@ static pyprof__report_table pyprof__table_like(const pyprof__report_table *like,
     table.most = most;
     for (i = 0; i < PYPROF__COLUMNS; i++) table.columns[i].total = by_total;
     table.columns[1].metric = sort;
+    if (pyprof__metric_row(sort)->unit == PYPROF__UNIT_COUNT && table.form == PYPROF__FORM_STACK) table.columns[0].cell = PYPROF__NUMBER;
     return table;
 }
 
@@ -18570,13 +18552,6 @@ static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int form)
     pyprof__put(job->sink, ")");
 }
 
-static void pyprof__put_amount(pyprof__sink *s, int64_t value, int unit, size_t width)   // unit as in pyprof__metrics
-{
-    if (unit == PYPROF__UNIT_BYTES) pyprof__put_size(s, (double)value, width);
-    else if (unit == PYPROF__UNIT_COUNT) pyprof__put_count(s, value, width);
-    else pyprof__put_column(s, (double)value / 1e9, 2, " s", width);
-}
-
 static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)   // unit as in pyprof__metrics
 {
     static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
@@ -18591,8 +18566,6 @@ static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t 
 }
 
 // ---- text: tables -----------------------------------------------------------------------------------------
-static int pyprof__text_unit(int metric) { return metric ? pyprof__metric_row(metric)->unit : PYPROF__UNIT_NS; }
-
 static void pyprof__text_cell(pyprof__sink *s, const pyprof__rows *rows, const pyprof__report_row *row, size_t i)
 {
     const pyprof__column *column = &rows->table->columns[i];
@@ -18603,8 +18576,9 @@ static void pyprof__text_cell(pyprof__sink *s, const pyprof__rows *rows, const p
     case PYPROF__SECONDS: pyprof__put_column(s, value / 1e9, 2, " s", width); break;
     case PYPROF__NUMBER: pyprof__put_count(s, row->values[i], width); break;
     case PYPROF__WHOLE_SECONDS: pyprof__put_column(s, value, 0, " s", width); break;
-    case PYPROF__AMOUNT: pyprof__put_amount(s, row->values[i], pyprof__text_unit(rows->table->sort), width); break;
-    case PYPROF__CHANGE: pyprof__put_change(s, row->values[i], pyprof__text_unit(column->metric), width); break;
+    case PYPROF__CHANGE:
+        pyprof__put_change(s, row->values[i], column->metric ? pyprof__metric_row(column->metric)->unit : PYPROF__UNIT_NS, width);
+        break;
     case PYPROF__VERDICT: pyprof__put_padded(s, pyprof__verdicts[row->values[i]].words, width); break;
     case PYPROF__PERCENT: case PYPROF__SHARE: pyprof__put_column(s, value, 1, " %", width); break;
     case PYPROF__MEAN_AGE: pyprof__put_column(s, value, 1, " s", width); break;
