@@ -16565,9 +16565,10 @@ static void pyprof__rows_of_source(pyprof__rows *rows)   // the functions that r
     functions = (int64_t *)pyprof__alloc(pool, functions_size);
     if (places && functions) pyprof__hot_measure(rows->report->selection, places, functions);
     else rows->failed = 1;
-    for (i = 0; !rows->failed && i < model->functions.count; i++)
-        if (PYPROF__AT(const pyprof__function, model->functions, i).kind == PYPROF_KIND_PYTHON && functions[i] * 20 >= pyprof__report_all(rows->report, 0))
-            pyprof__top_offer(&top, i, functions[i]);
+    for (i = 0; !rows->failed && i < model->functions.count; i++) {
+        int kind = PYPROF__AT(const pyprof__function, model->functions, i).kind;
+        if (kind == PYPROF_KIND_PYTHON && functions[i] * 20 >= pyprof__report_all(rows->report, 0)) pyprof__top_offer(&top, i, functions[i]);
+    }
     for (i = 0; i < top.count; i++) pyprof__rows_hot(rows, top.ids[i], places);
     pyprof__free(pool, places, places_size);
     pyprof__free(pool, functions, functions_size);
