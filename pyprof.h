@@ -15928,7 +15928,7 @@ typedef struct {
     double rate;
     const char *name, *file;     // "" = none
     int32_t line;                // 0 = none
-    int kind;                    // of a frame: pyprof_kind
+    int kind;                    // pyprof_kind, of frames, functions, lines
     uint32_t member, other;      // its thread; another thread, or the function that a leaf is. PYPROF__NONE = none
     size_t first, count, more;   // those of the rows' parts that belong to it, and how many are left out
     pyprof__slice text;          // a line of source,
@@ -15988,6 +15988,11 @@ static int64_t pyprof__report_all(const pyprof__report *report, int metric)   //
 {
     const int64_t *all = report->selection->all;
     return metric ? all[metric] : all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS];
+}
+
+static double pyprof__lost_percent(const pyprof_stats *stats)
+{
+    return stats->asked ? 100.0 * (double)(stats->missed + stats->rejected) / (double)stats->asked : 0.0;
 }
 
 static double pyprof__percent(int64_t part, int64_t all) { return all ? 100.0 * (double)part / (double)all : 0; }
@@ -16060,12 +16065,13 @@ static void pyprof__row_values(const pyprof__report_table *table, const pyprof_r
 static double pyprof__cell_value(const pyprof__rows *rows, const pyprof__report_row *row, size_t i)
 {
     const pyprof__column *column = &rows->table->columns[i];
-    double value = (double)row->values[i], other = (double)row->values[column->other];
+    int64_t other = column->cell > PYPROF__PERCENT ? row->values[column->other] : 0;
+    double value = (double)row->values[i];
     switch (column->cell) {
     case PYPROF__PERCENT: return pyprof__percent(row->values[i], rows->all);
-    case PYPROF__SHARE: return pyprof__percent(row->values[i], row->values[column->other]);
-    case PYPROF__MEAN_BYTES: return other > 0 ? value / other : 0;
-    case PYPROF__MEAN_AGE: return other > 0 ? value / other / 1e3 : 0;
+    case PYPROF__SHARE: return pyprof__percent(row->values[i], other);
+    case PYPROF__MEAN_BYTES: return other > 0 ? value / (double)other : 0;
+    case PYPROF__MEAN_AGE: return other > 0 ? value / (double)other / 1e3 : 0;
     case PYPROF__ERROR: return pyprof__sampling_error(&rows->report->profile->model.heap, value);
     case PYPROF__RATE: return row->rate;
     }
@@ -16113,7 +16119,9 @@ static pyprof__ranked *pyprof__rows_rank(pyprof__rows *rows, pyprof__table **gro
 static void pyprof__rows_group(pyprof__rows *rows, pyprof__array *to, const pyprof_row *from)
 {
     const char *file = from->file != from->name ? from->file : "";   // a row of files is named by its file
-    pyprof__row_values(rows->table, from, pyprof__rows_add(rows, to, from->qualname, file, from->line));
+    pyprof__report_row *row = pyprof__rows_add(rows, to, from->qualname, file, from->line);
+    row->kind = from->kind;
+    pyprof__row_values(rows->table, from, row);
 }
 
 // Those with the most first. By time three are shown at least, though nothing ran; what has nothing else is no row.
@@ -16632,6 +16640,41 @@ static void pyprof__rows_of_sizes(pyprof__rows *rows)
         row->values[1] = row->values[2] = sizes[i];
         row->values[3] = most;
     }
+}
+
+// ---- the process ------------------------------------------------------------------------------------------
+typedef struct {
+    pyprof_process seen;         // what the recording saw of it; threads, resident_bytes: at its end
+    int64_t threads_most, resident_first, resident_most;
+    uint64_t resident_most_ns;   // when that was
+} pyprof__process_seen;
+
+// Gauges count from the start of the process: what the recording saw is the difference.
+static int pyprof__report_process(const pyprof__model *model, pyprof__process_seen *facts)   // 0 = there are none
+{
+    const pyprof__gauge *gauge = (const pyprof__gauge *)model->gauges.data;
+    const pyprof_process *first;
+    size_t i, begin = 0, count = model->gauges.count;
+    if (count == 0) return 0;
+    while (begin + 1 < count && gauge[begin + 1].ns <= model->start_ns) begin++;   // a window has those before it, too
+    memset(facts, 0, sizeof *facts);
+    facts->resident_first = gauge[0].facts.resident_bytes;
+    for (i = 0; i < count; i++) {
+        if (i >= begin && gauge[i].facts.threads > facts->threads_most) facts->threads_most = gauge[i].facts.threads;
+        if (gauge[i].facts.resident_bytes <= facts->resident_most) continue;
+        facts->resident_most = gauge[i].facts.resident_bytes;
+        facts->resident_most_ns = gauge[i].ns;
+    }
+    first = &gauge[begin].facts;
+    facts->seen = gauge[count - 1].facts;
+    facts->seen.user_ns -= first->user_ns;
+    facts->seen.system_ns -= first->system_ns;
+    facts->seen.voluntary_switches -= first->voluntary_switches;
+    facts->seen.involuntary_switches -= first->involuntary_switches;
+    facts->seen.minor_faults -= first->minor_faults;
+    facts->seen.major_faults -= first->major_faults;
+    facts->seen.gc_runs = first->gc_runs < 0 || facts->seen.gc_runs < 0 ? INT64_MIN : facts->seen.gc_runs - first->gc_runs;
+    return 1;
 }
 
 // ---- the tables of time, in the order of a report -------------------------------------------------------------------
@@ -18330,11 +18373,6 @@ static void pyprof__svg_write(pyprof__sink *s, const pyprof__view *v, const char
 }
 
 // What part of the recording is unusable, in percent, and one line on how good it is
-static double pyprof__lost_percent(const pyprof_stats *stats)
-{
-    return stats->asked ? 100.0 * (double)(stats->missed + stats->rejected) / (double)stats->asked : 0.0;
-}
-
 // How the recording was made, for the line below the heading
 static void pyprof__svg_note_time(const pyprof__job *job, char *note, size_t capacity)
 {
@@ -18432,6 +18470,12 @@ static void pyprof__put_count(pyprof__sink *s, int64_t count, size_t width)
 {
     char text[40];
     pyprof__put_padded(s, pyprof__count_text(text, sizeof text, count), width);
+}
+
+static void pyprof__put_counted(pyprof__sink *s, int64_t count, const char *what)
+{
+    pyprof__put_count(s, count, 0);
+    pyprof__put(s, what);
 }
 
 static void pyprof__put_date(pyprof__sink *s, double unix_seconds)
@@ -18767,62 +18811,42 @@ static pyprof_result pyprof__text_tables(const pyprof__job *job, pyprof__report 
 }
 
 // ---- text: the process ----------------------------------------------------------------------------------------------
-static void pyprof__text_resident(const pyprof__job *job, const char *heading)
+static void pyprof__text_resident(const pyprof__job *job, const pyprof__process_seen *facts, const char *heading)
 {
-    const pyprof__model *model = &job->profile->model;
-    const pyprof__gauge *gauges = (const pyprof__gauge *)model->gauges.data;
-    size_t i, most = 0, count = model->gauges.count;
-    for (i = 0; i < count; i++) if (gauges[i].facts.resident_bytes > gauges[most].facts.resident_bytes) most = i;
-    if (count == 0 || gauges[most].facts.resident_bytes == 0) return;   // 0: not known, there was no /proc
+    if (facts->resident_most <= 0) return;   // not known, there was no /proc
     pyprof__put(job->sink, heading);
-    pyprof__put_size(job->sink, (double)gauges[0].facts.resident_bytes, 0);
+    pyprof__put_size(job->sink, (double)facts->resident_first, 0);
     pyprof__put(job->sink, " first, ");
-    pyprof__put_size(job->sink, (double)gauges[most].facts.resident_bytes, 0);
+    pyprof__put_size(job->sink, (double)facts->resident_most, 0);
     pyprof__put(job->sink, " at most (");
-    pyprof__text_moment(job, gauges[most].ns);
+    pyprof__text_moment(job, facts->resident_most_ns);
     pyprof__put(job->sink, "), ");
-    pyprof__put_size(job->sink, (double)gauges[count - 1].facts.resident_bytes, 0);
+    pyprof__put_size(job->sink, (double)facts->seen.resident_bytes, 0);
     pyprof__put(job->sink, " last\n");
 }
 
-// Gauges count from the start of the process: what the recording saw is the difference.
 static void pyprof__text_process(const pyprof__job *job)
 {
-    const pyprof__model *model = &job->profile->model;
-    const pyprof__gauge *gauges = (const pyprof__gauge *)model->gauges.data;
-    const pyprof_process *first, *last;
+    pyprof__process_seen facts;
     pyprof__sink *s = job->sink;
-    int64_t threads = 0;
-    size_t i, begin = 0, count = model->gauges.count;
-    if (count == 0) return;
-    while (begin + 1 < count && gauges[begin + 1].ns <= model->start_ns) begin++;   // a window has those before it, too
-    first = &gauges[begin].facts;
-    last = &gauges[count - 1].facts;
-    for (i = begin; i < count; i++) if (gauges[i].facts.threads > threads) threads = gauges[i].facts.threads;
+    if (!pyprof__report_process(&job->profile->model, &facts)) return;
     pyprof__put(s, "The process: ");
-    pyprof__put_column(s, (double)(last->user_ns - first->user_ns) / 1e9, 2, " s CPU in user mode, ", 0);
-    pyprof__put_column(s, (double)(last->system_ns - first->system_ns) / 1e9, 2, " s in the kernel; ", 0);
-    if (threads) {
-        pyprof__put_count(s, last->threads, 0);
-        pyprof__put(s, " threads at the end, ");
-        pyprof__put_count(s, threads, 0);
-        pyprof__put(s, " at most");
+    pyprof__put_column(s, (double)facts.seen.user_ns / 1e9, 2, " s CPU in user mode, ", 0);
+    pyprof__put_column(s, (double)facts.seen.system_ns / 1e9, 2, " s in the kernel; ", 0);
+    if (facts.threads_most) {
+        pyprof__put_counted(s, facts.seen.threads, " threads at the end, ");
+        pyprof__put_counted(s, facts.threads_most, " at most");
     } else pyprof__put(s, "number of threads not known");
-    if (first->gc_runs >= 0 && last->gc_runs >= 0) {
+    if (facts.seen.gc_runs != INT64_MIN) {
         pyprof__put(s, "; ");
-        pyprof__put_count(s, last->gc_runs - first->gc_runs, 0);
-        pyprof__put(s, " garbage collections");
+        pyprof__put_counted(s, facts.seen.gc_runs, " garbage collections");
     }
     pyprof__put(s, "\n    context switches: ");
-    pyprof__put_count(s, last->voluntary_switches - first->voluntary_switches, 0);
-    pyprof__put(s, " to wait, ");
-    pyprof__put_count(s, last->involuntary_switches - first->involuntary_switches, 0);
-    pyprof__put(s, " forced; page faults: ");
-    pyprof__put_count(s, last->minor_faults - first->minor_faults, 0);
-    pyprof__put(s, " minor, ");
-    pyprof__put_count(s, last->major_faults - first->major_faults, 0);
-    pyprof__put(s, " from disk\n");
-    pyprof__text_resident(job, "    resident: ");
+    pyprof__put_counted(s, facts.seen.voluntary_switches, " to wait, ");
+    pyprof__put_counted(s, facts.seen.involuntary_switches, " forced; page faults: ");
+    pyprof__put_counted(s, facts.seen.minor_faults, " minor, ");
+    pyprof__put_counted(s, facts.seen.major_faults, " from disk\n");
+    pyprof__text_resident(job, &facts, "    resident: ");
 }
 
 // ---- text: a difference: what became more, what became less --------------------------------------------------------------
@@ -18894,8 +18918,9 @@ static void pyprof__text_memory_quality(const pyprof__job *job)
         pyprof__put(s, "    a lower bound: somebody else replaced the hooks on Python's allocators\n");
 }
 
-static void pyprof__text_memory_head(const pyprof__job *job, int sort)
+static void pyprof__text_memory_head(const pyprof__job *job, int sort)   // sort 0: the report has the resident set elsewhere
 {
+    pyprof__process_seen facts;
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     pyprof__put(s, "Memory: ");
@@ -18913,7 +18938,7 @@ static void pyprof__text_memory_head(const pyprof__job *job, int sort)
     pyprof__put_fixed(s, pyprof__percent(job->selection->all[PYPROF_TEMP_BLOCKS], job->selection->all[PYPROF_ALLOC_BLOCKS]), 1);
     pyprof__put(s, " % of them temporary\n");
     pyprof__text_memory_quality(job);
-    if (sort) pyprof__text_resident(job, "    resident set of the process: ");   // the whole report has it elsewhere
+    if (sort && pyprof__report_process(model, &facts)) pyprof__text_resident(job, &facts, "    resident set of the process: ");
 }
 
 static pyprof_result pyprof__text_ranking(const pyprof__job *job, pyprof__report *report, const pyprof__report_table *like, const char *what,
