@@ -764,17 +764,7 @@ static uint64_t pyprof__clock(clockid_t id)   // ns; 0 = no such clock
 
 static uint64_t pyprof__now(void) { return pyprof__clock(CLOCK_MONOTONIC); }
 
-// CPU time of a thread of this process, ns; 0 = it is gone. The clock id is the kernel's own encoding (CPUCLOCK_PERTHREAD
-// | CPUCLOCK_SCHED in its posix-timers.h), because pthread_getcpuclockid wants a pthread_t that is known to be alive.
-static uint64_t pyprof__thread_cpu(int64_t tid)
-{
-    return pyprof__clock((clockid_t)(~(uint32_t)tid << 3 | 6u));
-}
-
 static uint64_t pyprof__own_cpu(void) { return pyprof__clock(CLOCK_THREAD_CPUTIME_ID); }
-
-// Of all threads of the process, those that have ended, too. The kernel goes through all of them: 10,000 take 1 ms.
-static uint64_t pyprof__process_cpu(void) { return pyprof__clock(CLOCK_PROCESS_CPUTIME_ID); }
 
 // A thread's CPU clock proves that it did not run only where the clock moves with every instruction. Sandboxes give
 // clocks that move by the tick.
@@ -788,6 +778,15 @@ static int pyprof__cpu_clock_is_fine(void)
         last = now;
     }
     return changes >= 50;
+}
+
+// ---- this process: no other code asks for its number or for its folder in /proc ----
+#define PYPROF__OWN_FOLDER "/proc/self/"
+static const char pyprof__own_program[] = "/proc/thread-self/exe";   // readable also when the main thread has left
+
+static int64_t pyprof__own_pid(void)   // the kernel's: libfaketime fakes that of libc
+{
+    return (int64_t)pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);
 }
 
 // Above the main thread's first frame; 0 = unknown. The kernel put some random bytes there.
@@ -809,10 +808,9 @@ static uint64_t pyprof__address_end(void)   // of this process: the kernel puts 
 // ---- threads ---------------------------------------------------------------
 static int64_t pyprof__gettid(void) { return (int64_t)syscall(SYS_gettid); }
 
-static int pyprof__thread_exists(int64_t tid)   // a filter that refuses the question is no answer
+static int pyprof__thread_exists(int64_t tid)   // in this process; a filter that refuses the question is no answer
 {
-    long pid = pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);   // not libc's: libfaketime fakes that, too
-    return pyprof__kernel(SYS_tgkill, pid, (long)tid, 0, 0, 0, 0) != -ESRCH;
+    return pyprof__kernel(SYS_tgkill, (long)pyprof__own_pid(), (long)tid, 0, 0, 0, 0) != -ESRCH;
 }
 
 // ---- errors ------------------------------------------------------------------
@@ -1214,215 +1212,262 @@ static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_
     return (ssize_t)size;
 }
 
-// ---- what /proc tells of this process ------------------------------------------------
-// Its folder is opened when a sampler starts: after a chroot /proc can be reached through that descriptor only.
-// The number is high, to leave the low ones to programs that count on them.
+// Does a thread of this process sleep, for a lock or for the disk? Takes no lock: a signal handler asks.
+static int pyprof__own_task_sleeps(int64_t tid)
+{
+    char text[512];
+    const char *state;
+    snprintf(text, sizeof text, PYPROF__OWN_FOLDER "task/%lld/stat", (long long)tid);
+    state = pyprof__read_file(AT_FDCWD, text, text, sizeof text) > 0 ? strrchr(text, ')') : NULL;
+    return !state || state[2] == 'S';
+}
+
+// ---- a process, as /proc tells of it ------------------------------------------------
+// The folder of this process is opened when a sampler starts: after a chroot /proc can be reached through that
+// descriptor only. The number is high, to leave the low ones to programs that count on them.
 enum { PYPROF__PROC_FD = 200 };
 
-static struct {
+typedef struct {
     pyprof__mutex lock;
     int64_t pid;                 // whose folder it is
+    uint64_t started;            // when that began, in clock ticks since boot: its pid can be another one's later. 0 = unknown
     int users, fd;               // -1 = there is no such folder
     int foreign;                 // it numbers threads as another pid namespace does
     uint64_t device, inode;      // of the folder: a host that closes all descriptors may use the number itself. 0 = not known
     char name[64];               // what the folder is called: tells it where the others are not told
     const char *lack;            // what cannot be told, and why; NULL = nothing is known to be missing
-} pyprof__proc = { { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, -1, 0, 0, 0, "", NULL };
+} pyprof__proc;
 
-static void pyprof__proc_lacks(const char *what)
+static pyprof__proc pyprof__own_proc = { { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, 0, -1, 0, 0, 0, "", NULL };
+
+static int pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
+
+static void pyprof__proc_lacks(pyprof__proc *proc, const char *what)
 {
-    __atomic_store_n(&pyprof__proc.lack, what, __ATOMIC_RELAXED);
+    __atomic_store_n(&proc->lack, what, __ATOMIC_RELAXED);
 }
 
-static int pyprof__proc_name(char *name, size_t capacity)   // of the descriptor; 0 = not told
+static int pyprof__proc_name(const pyprof__proc *proc, char *name, size_t capacity)   // of the descriptor; 0 = not told
 {
     char path[40];
     ssize_t size;
-    snprintf(path, sizeof path, "/proc/self/fd/%d", pyprof__proc.fd);
+    snprintf(path, sizeof path, PYPROF__OWN_FOLDER "fd/%d", proc->fd);
     size = readlink(path, name, capacity - 1);
     name[size > 0 ? size : 0] = 0;
     return size > 0;
 }
 
 // Is the descriptor still the folder's? -1 = the system refuses to tell: then it is neither used nor closed.
-static int pyprof__proc_holds(void)
+static int pyprof__proc_holds(const pyprof__proc *proc)
 {
     struct stat info;
     char name[64];
     int told;
-    if (pyprof__proc.fd < 0) return 0;
-    told = pyprof__stat(pyprof__proc.fd, &info);
+    if (proc->fd < 0) return 0;
+    told = pyprof__stat(proc->fd, &info);
     if (!told && errno == EBADF) return 0;
-    if (told && pyprof__proc.inode)
-        return (uint64_t)info.st_ino == pyprof__proc.inode && (uint64_t)info.st_dev == pyprof__proc.device;
-    if (!pyprof__proc.name[0] || !pyprof__proc_name(name, sizeof name)) return -1;
-    return strcmp(name, pyprof__proc.name) == 0;
+    if (told && proc->inode)
+        return (uint64_t)info.st_ino == proc->inode && (uint64_t)info.st_dev == proc->device;
+    if (!proc->name[0] || !pyprof__proc_name(proc, name, sizeof name)) return -1;
+    return strcmp(name, proc->name) == 0;
 }
 
-static void pyprof__proc_look(void)   // under the lock
+static const char *pyprof__proc_path(const pyprof__proc *proc, char *path, size_t capacity)
 {
-    char text[8192], *ids = NULL;
+    if (pyprof__is_own(proc)) return PYPROF__OWN_FOLDER;
+    snprintf(path, capacity, "/proc/%lld/", (long long)proc->pid);
+    return path;
+}
+
+static void pyprof__proc_look(pyprof__proc *proc)   // under the lock
+{
+    char text[8192], path[40], *ids = NULL;
     struct stat info;
-    int foreign, low, high, error, held = pyprof__proc_holds();
+    int foreign, low, high, error, held = pyprof__proc_holds(proc);
     if (held < 0) return;
-    if (held) close(pyprof__proc.fd);
-    low = pyprof__open(AT_FDCWD, "/proc/self", O_RDONLY | O_DIRECTORY);
+    if (held) close(proc->fd);
+    low = pyprof__open(AT_FDCWD, pyprof__proc_path(proc, path, sizeof path), O_RDONLY | O_DIRECTORY);
     error = errno;
     high = low >= 0 ? fcntl(low, F_DUPFD_CLOEXEC, PYPROF__PROC_FD) : -1;
     if (high >= 0) close(low);
-    pyprof__proc.fd = high >= 0 ? high : low;
+    proc->fd = high >= 0 ? high : low;
     if (low < 0)
-        pyprof__proc_lacks(error == EMFILE || error == ENFILE
+        pyprof__proc_lacks(proc, error == EMFILE || error == ENFILE
                            ? "no file descriptor is free to read /proc: what threads wait for is unknown"
                            : "/proc cannot be reached: what threads wait for is unknown");
     if (low < 0) return;
     memset(&info, 0, sizeof info);
-    if (!pyprof__stat(pyprof__proc.fd, &info)) info.st_ino = 0;
-    pyprof__proc.inode = (uint64_t)info.st_ino;
-    pyprof__proc.device = (uint64_t)info.st_dev;
-    if (!pyprof__proc_name(pyprof__proc.name, sizeof pyprof__proc.name) && !info.st_ino) {
-        close(pyprof__proc.fd);   // it could not be known again: files are found by their paths
-        pyprof__proc.fd = -1;
+    if (!pyprof__stat(proc->fd, &info)) info.st_ino = 0;
+    proc->inode = (uint64_t)info.st_ino;
+    proc->device = (uint64_t)info.st_dev;
+    if (!pyprof__proc_name(proc, proc->name, sizeof proc->name) && !info.st_ino) {
+        close(proc->fd);   // it could not be known again: files are found by their paths
+        proc->fd = -1;
         return;
     }
-    if (pyprof__read_file(pyprof__proc.fd, "status", text, sizeof text) > 0) ids = strstr(text, "\nNSpid:\t");
+    if (pyprof__read_file(proc->fd, "status", text, sizeof text) > 0) ids = strstr(text, "\nNSpid:\t");
     if (ids) ids[strcspn(ids + 1, "\n") + 1] = 0;
     foreign = ids && strchr(ids + 8, '\t');   // one id a namespace, from that of /proc to ours
-    __atomic_store_n(&pyprof__proc.foreign, foreign, __ATOMIC_RELAXED);
+    __atomic_store_n(&proc->foreign, foreign, __ATOMIC_RELAXED);
     if (foreign)
-        pyprof__proc_lacks("/proc is that of another pid namespace: what threads wait for is unknown");
+        pyprof__proc_lacks(proc, "/proc is that of another pid namespace: what threads wait for is unknown");
 }
 
-static void pyprof__proc_drop(void)   // under the lock, or after a fork
+static void pyprof__proc_drop(pyprof__proc *proc)   // under the lock, or after a fork
 {
-    int held = pyprof__proc_holds();
-    if (held > 0) close(pyprof__proc.fd);
-    if (held >= 0) pyprof__proc.fd = -1;   // otherwise the next one who uses it asks again
-    pyprof__proc.users = 0;
-    __atomic_store_n(&pyprof__proc.foreign, 0, __ATOMIC_RELAXED);
+    int held = pyprof__proc_holds(proc);
+    if (held > 0) close(proc->fd);
+    if (held >= 0) proc->fd = -1;   // otherwise the next one who uses it asks again
+    proc->users = 0;
+    __atomic_store_n(&proc->foreign, 0, __ATOMIC_RELAXED);
 }
 
-static void pyprof__proc_leave(void)
+static void pyprof__proc_leave(pyprof__proc *proc)
 {
-    pyprof__mutex_take(&pyprof__proc.lock);
-    if (pyprof__proc.users > 1) pyprof__proc.users--;
-    else pyprof__proc_drop();
-    pyprof__mutex_give(&pyprof__proc.lock);
+    pyprof__mutex_take(&proc->lock);
+    if (proc->users > 1) proc->users--;
+    else pyprof__proc_drop(proc);
+    pyprof__mutex_give(&proc->lock);
 }
 
 static void pyprof__proc_forked(void)   // the folder is the parent's
 {
-    pyprof__mutex_forked(&pyprof__proc.lock);
-    pyprof__proc_drop();
+    pyprof__mutex_forked(&pyprof__own_proc.lock);
+    pyprof__proc_drop(&pyprof__own_proc);
 }
 
-static void pyprof__proc_use(void)
+static void pyprof__proc_use(pyprof__proc *proc)
 {
-    int64_t own = (int64_t)getpid(), pid = __atomic_load_n(&pyprof__proc.pid, __ATOMIC_RELAXED);
-    if (pid && pid != own) pyprof__proc_forked();   // where no handler told
-    pyprof__mutex_take(&pyprof__proc.lock);
-    __atomic_store_n(&pyprof__proc.pid, own, __ATOMIC_RELAXED);
-    if (pyprof__proc.users++ == 0) {
-        pyprof__proc_lacks(NULL);
-        pyprof__proc_look();
+    int64_t own = pyprof__own_pid(), pid = __atomic_load_n(&proc->pid, __ATOMIC_RELAXED);
+    if (pyprof__is_own(proc) && pid && pid != own) pyprof__proc_forked();   // where no handler told
+    pyprof__mutex_take(&proc->lock);
+    if (pyprof__is_own(proc)) __atomic_store_n(&proc->pid, own, __ATOMIC_RELAXED);
+    if (proc->users++ == 0) {
+        pyprof__proc_lacks(proc, NULL);
+        pyprof__proc_look(proc);
     }
-    pyprof__mutex_give(&pyprof__proc.lock);
+    pyprof__mutex_give(&proc->lock);
 }
 
-static int pyprof__proc_folder(void)   // -1 = there is none
+static int pyprof__proc_folder(pyprof__proc *proc)   // -1 = there is none
 {
     int fd, held;
-    pyprof__mutex_take(&pyprof__proc.lock);
-    held = pyprof__proc_holds();
-    if (pyprof__proc.users && held == 0) pyprof__proc_look();
-    fd = held < 0 ? -1 : pyprof__proc.fd;
-    pyprof__mutex_give(&pyprof__proc.lock);
+    pyprof__mutex_take(&proc->lock);
+    held = pyprof__proc_holds(proc);
+    if (proc->users && held == 0) pyprof__proc_look(proc);
+    fd = held < 0 ? -1 : proc->fd;
+    pyprof__mutex_give(&proc->lock);
     return fd;
 }
 
 // Where a name below that folder is: for openat and the like. Without a descriptor of it, by its path.
-static int pyprof__proc_place(const char *name, char *path, size_t capacity)
+static int pyprof__proc_place(pyprof__proc *proc, const char *name, char *path, size_t capacity)
 {
-    int folder = pyprof__proc_folder();
-    snprintf(path, capacity, "%s%s", folder < 0 ? "/proc/self/" : "", name);
+    char above[40];
+    int folder = pyprof__proc_folder(proc);
+    snprintf(path, capacity, "%s%s", folder < 0 ? pyprof__proc_path(proc, above, sizeof above) : "", name);
     return folder < 0 ? AT_FDCWD : folder;
 }
 
 // Once the main thread has left by pthread_exit, the process's own folder tells nothing of its memory: the
-// folders of its other threads do. 0 = that one was asked already.
-static int pyprof__proc_own(const char *name, char *own, size_t capacity)
+// folders of its other threads do. 0 = that one was asked already, or no other thread is known.
+static int pyprof__proc_other(const pyprof__proc *proc, const char *name, char *other, size_t capacity)
 {
-    if (strncmp(name, "task/", 5) == 0 || __atomic_load_n(&pyprof__proc.foreign, __ATOMIC_RELAXED)) return 0;
-    snprintf(own, capacity, "task/%lld/%s", (long long)pyprof__gettid(), name);
+    if (!pyprof__is_own(proc) || strncmp(name, "task/", 5) == 0 || __atomic_load_n(&proc->foreign, __ATOMIC_RELAXED)) return 0;
+    snprintf(other, capacity, "task/%lld/%s", (long long)pyprof__gettid(), name);
     return 1;
 }
 
-static ssize_t pyprof__proc_read(const char *name, char *text, size_t capacity)   // as pyprof__read_file
+static ssize_t pyprof__proc_read(pyprof__proc *proc, const char *name, char *text, size_t capacity)   // as pyprof__read_file
 {
-    char path[160], own[128];
-    int folder = pyprof__proc_place(name, path, sizeof path);
+    char path[160], other[128];
+    int folder = pyprof__proc_place(proc, name, path, sizeof path);
     ssize_t size = pyprof__read_file(folder, path, text, capacity);
-    if (size > 0 || !pyprof__proc_own(name, own, sizeof own)) return size;
-    folder = pyprof__proc_place(own, path, sizeof path);
+    if (size > 0 || !pyprof__proc_other(proc, name, other, sizeof other)) return size;
+    folder = pyprof__proc_place(proc, other, path, sizeof path);
     return pyprof__read_file(folder, path, text, capacity);
 }
 
-static int pyprof__proc_link(const char *name, char *text, size_t capacity)   // 1 = read; 0: the text is empty
+static int pyprof__proc_link(pyprof__proc *proc, const char *name, char *text, size_t capacity)   // 1 = read; 0: the text is empty
 {
-    char path[160], own[128];
-    int folder = pyprof__proc_place(name, path, sizeof path);
+    char path[160], other[128];
+    int folder = pyprof__proc_place(proc, name, path, sizeof path);
     ssize_t size;
     PYPROF__AGAIN(size, readlinkat(folder, path, text, capacity - 1));
-    if (size <= 0 && pyprof__proc_own(name, own, sizeof own)) {
-        folder = pyprof__proc_place(own, path, sizeof path);
+    if (size <= 0 && pyprof__proc_other(proc, name, other, sizeof other)) {
+        folder = pyprof__proc_place(proc, other, path, sizeof path);
         PYPROF__AGAIN(size, readlinkat(folder, path, text, capacity - 1));
     }
     text[size > 0 ? size : 0] = 0;
     return size > 0;
 }
 
-static ssize_t pyprof__task_read(int64_t tid, const char *name, char *text, size_t capacity)   // of a thread
+// Of a thread.
+static ssize_t pyprof__task_read(pyprof__proc *proc, int64_t tid, const char *name, char *text, size_t capacity)
 {
     char path[96];
     snprintf(path, sizeof path, "task/%lld/%s", (long long)tid, name);
-    if (__atomic_load_n(&pyprof__proc.foreign, __ATOMIC_RELAXED)) return -1;
-    return pyprof__proc_read(path, text, capacity);
+    if (__atomic_load_n(&proc->foreign, __ATOMIC_RELAXED)) return -1;
+    return pyprof__proc_read(proc, path, text, capacity);
 }
 
 // Its stat from that field on; NULL = unknown. Field 2, the name, may hold anything, ')' too.
-static const char *pyprof__task_stat(int64_t tid, int field, char *text, size_t capacity)
+static const char *pyprof__task_stat(pyprof__proc *proc, int64_t tid, int field, char *text, size_t capacity)
 {
-    const char *at = pyprof__task_read(tid, "stat", text, capacity) > 0 ? strrchr(text, ')') : NULL;
+    const char *at = pyprof__task_read(proc, tid, "stat", text, capacity) > 0 ? strrchr(text, ')') : NULL;
     int i;
     for (i = 2; at && i < field; i++) at = strchr(at + 1, ' ');
     return at ? at + 1 : NULL;
 }
 
-static int pyprof__cpu_from_proc(int64_t tid)   // without rseq; -1 = unknown
+static uint64_t pyprof__thread_started(pyprof__proc *proc, int64_t tid)   // in clock ticks since boot; 0 = unknown
 {
     char text[1024];
-    const char *at = pyprof__task_stat(tid, 39, text, sizeof text);
+    const char *at = pyprof__task_stat(proc, tid, 22, text, sizeof text);
+    return at ? strtoull(at, NULL, 10) : 0;
+}
+
+// CPU time of a thread, ns; 0 = it is gone. The clock id is the kernel's own encoding (CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED
+// in its posix-timers.h), because pthread_getcpuclockid wants a pthread_t that is known to be alive. There is no such
+// clock for threads of another process: /proc tells what the kernel has accounted for so far, which proves nothing.
+static uint64_t pyprof__thread_cpu(pyprof__proc *proc, int64_t tid)
+{
+    char text[128];
+    if (pyprof__is_own(proc)) return pyprof__clock((clockid_t)(~(uint32_t)tid << 3 | 6u));
+    return pyprof__task_read(proc, tid, "schedstat", text, sizeof text) > 0 ? strtoull(text, NULL, 10) : 0;
+}
+
+// Of all its threads, those that have ended, too. The kernel goes through all of them: 10,000 take 1 ms.
+static uint64_t pyprof__process_cpu(const pyprof__proc *proc)
+{
+    return pyprof__clock(pyprof__is_own(proc) ? CLOCK_PROCESS_CPUTIME_ID : (clockid_t)(~(uint32_t)proc->pid << 3 | 2u));
+}
+
+static int pyprof__cpu_from_proc(pyprof__proc *proc, int64_t tid)   // without rseq; -1 = unknown
+{
+    char text[1024];
+    const char *at = pyprof__task_stat(proc, tid, 39, text, sizeof text);
     return at ? atoi(at) : -1;
 }
 
-static uint64_t pyprof__run_delay(int64_t tid)   // ns that a thread of this process has waited for a CPU so far; 0 = unknown
+static uint64_t pyprof__run_delay(pyprof__proc *proc, int64_t tid)   // ns that a thread has waited for a CPU so far; 0 = unknown
 {
     char text[128], *at;
-    at = pyprof__task_read(tid, "schedstat", text, sizeof text) > 0 ? strchr(text, ' ') : NULL;
+    at = pyprof__task_read(proc, tid, "schedstat", text, sizeof text) > 0 ? strchr(text, ' ') : NULL;
     return at ? strtoull(at, NULL, 10) : 0;
 }
 
 enum { PYPROF__LAST_MOVED = 1 };
 
-// When a thread of this process was last on a CPU, as far as the scheduler has accounted for it: ns of the
+// When a thread was last on a CPU, as far as the scheduler has accounted for it: ns of the
 // scheduler's clock, which is told to begin with (se.exec_start, kernel/sched/debug.c). 0 = not told,
 // LAST_MOVED = it was moved to another CPU and did not run there yet.
-static uint64_t pyprof__last_run(int64_t tid)
+static uint64_t pyprof__last_run(pyprof__proc *proc, int64_t tid)
 {
     char text[256], *at;
     uint64_t ns = 0;
     int digits = 0;
-    at = pyprof__task_read(tid, "sched", text, sizeof text) > 0 ? strstr(text, "exec_start") : NULL;
+    at = pyprof__task_read(proc, tid, "sched", text, sizeof text) > 0 ? strstr(text, "exec_start") : NULL;
     if (at) at = strchr(at, ':');
     if (!at) return 0;
     // ms.
@@ -1432,15 +1477,23 @@ static uint64_t pyprof__last_run(int64_t tid)
     return digits < 6 ? 0 : ns ? ns : (uint64_t)PYPROF__LAST_MOVED;
 }
 
-static int pyprof__signal_is_blocked(int64_t tid, int signal)   // by a thread of this process; also if it has ended
+// Of the calling thread: CPU time and time that it waited for a CPU.
+static uint64_t pyprof__own_demand(void)
+{
+    return pyprof__run_delay(&pyprof__own_proc, pyprof__gettid()) + pyprof__own_cpu();
+}
+
+static uint64_t pyprof__own_last_run(void) { return pyprof__last_run(&pyprof__own_proc, pyprof__gettid()); }
+
+static int pyprof__signal_is_blocked(pyprof__proc *proc, int64_t tid, int signal)   // by a thread; also if it has ended
 {
     char text[4096], *at;
-    at = pyprof__task_read(tid, "status", text, sizeof text) > 0 ? strstr(text, "\nSigBlk:") : NULL;
+    at = pyprof__task_read(proc, tid, "status", text, sizeof text) > 0 ? strstr(text, "\nSigBlk:") : NULL;
     return !at || (strtoull(at + 8, NULL, 16) >> (signal - 1) & 1);
 }
 
 // ---- what a thread waits for in the kernel ----------------------------------------
-// The system call a thread of this process is in, from /proc/self/task/TID/syscall. The file is root's while
+// The system call a thread is in, from /proc/PID/task/TID/syscall. The file is root's while
 // the process cannot be dumped (after setuid, PR_SET_DUMPABLE 0); the kernel's function, in wchan, is for all
 // to read.
 typedef struct {
@@ -1500,25 +1553,25 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
 
 typedef enum { PYPROF__CALL_UNKNOWN, PYPROF__CALL_RUNS, PYPROF__CALL_BLOCKED } pyprof__call_state;   // runs: or could
 
-static int pyprof__function_read(int64_t tid, char *function, size_t capacity)   // 1 = there is a name
+static int pyprof__function_read(pyprof__proc *proc, int64_t tid, char *function, size_t capacity)   // 1 = there is a name
 {
-    ssize_t size = pyprof__task_read(tid, "wchan", function, capacity);
+    ssize_t size = pyprof__task_read(proc, tid, "wchan", function, capacity);
     if (size <= 0 || strcmp(function, "0") == 0) function[0] = 0;
     return function[0] != 0;
 }
 
 // wchan is 0 for a thread that could run, and where the kernel keeps names to itself.
-static pyprof__call_state pyprof__call_name(int64_t tid, pyprof__call *call)
+static pyprof__call_state pyprof__call_name(pyprof__proc *proc, int64_t tid, pyprof__call *call)
 {
     char text[1024];
     const char *state = NULL;
     memset(call, 0, sizeof *call);
     call->number = PYPROF__CALL_BY_NAME;
-    if (pyprof__function_read(tid, call->function, sizeof call->function)) return PYPROF__CALL_BLOCKED;
-    state = pyprof__task_stat(tid, 3, text, sizeof text);
+    if (pyprof__function_read(proc, tid, call->function, sizeof call->function)) return PYPROF__CALL_BLOCKED;
+    state = pyprof__task_stat(proc, tid, 3, text, sizeof text);
     if (!state || *state == 'X' || *state == 'Z') return PYPROF__CALL_UNKNOWN;
     if (*state == 'R') return PYPROF__CALL_RUNS;
-    pyprof__function_read(tid, call->function, sizeof call->function);   // it may just have gone to sleep
+    pyprof__function_read(proc, tid, call->function, sizeof call->function);   // it may just have gone to sleep
     return PYPROF__CALL_BLOCKED;
 }
 
@@ -1527,24 +1580,24 @@ static pyprof__call_state pyprof__call_name(int64_t tid, pyprof__call *call)
 #define PYPROF__TOLD_KIND "what threads wait for is told by the kernel's function, without file or peer"
 #define PYPROF__NO_NAME "that threads wait is known, not for what"
 
-static void pyprof__call_lacks(int error, const pyprof__call *call)
+static void pyprof__call_lacks(pyprof__proc *proc, int error, const pyprof__call *call)
 {
     int rights = error == EACCES || error == EPERM;
     if (call->function[0])
-        pyprof__proc_lacks(rights ? PYPROF__NO_RIGHTS PYPROF__TOLD_KIND : PYPROF__NO_CALLS PYPROF__TOLD_KIND);
-    else if (!__atomic_load_n(&pyprof__proc.lack, __ATOMIC_RELAXED))
-        pyprof__proc_lacks(rights ? PYPROF__NO_RIGHTS PYPROF__NO_NAME : PYPROF__NO_CALLS PYPROF__NO_NAME);
+        pyprof__proc_lacks(proc, rights ? PYPROF__NO_RIGHTS PYPROF__TOLD_KIND : PYPROF__NO_CALLS PYPROF__TOLD_KIND);
+    else if (!__atomic_load_n(&proc->lack, __ATOMIC_RELAXED))
+        pyprof__proc_lacks(proc, rights ? PYPROF__NO_RIGHTS PYPROF__NO_NAME : PYPROF__NO_CALLS PYPROF__NO_NAME);
 }
 
-static pyprof__call_state pyprof__call_read(int64_t tid, pyprof__call *call)
+static pyprof__call_state pyprof__call_read(pyprof__proc *proc, int64_t tid, pyprof__call *call)
 {
     char text[256], *at = text;
     pyprof__call_state state;
     int i, error;
-    if (pyprof__task_read(tid, "syscall", text, sizeof text) <= 0) {
+    if (pyprof__task_read(proc, tid, "syscall", text, sizeof text) <= 0) {
         error = errno;
-        state = pyprof__call_name(tid, call);
-        if (state == PYPROF__CALL_BLOCKED) pyprof__call_lacks(error, call);
+        state = pyprof__call_name(proc, tid, call);
+        if (state == PYPROF__CALL_BLOCKED) pyprof__call_lacks(proc, error, call);
         return state;
     }
     if (text[0] == 'r') return PYPROF__CALL_RUNS;
@@ -1556,18 +1609,18 @@ static pyprof__call_state pyprof__call_read(int64_t tid, pyprof__call *call)
 
 // The folder entry of a descriptor: "/a/data.bin", "socket:[123]", "pipe:[123]", "anon_inode:[eventfd]". No call to the file
 // itself: one on a file system that hangs would block the sampler, too.
-static int pyprof__fd_link(int64_t tid, int fd, char *text, size_t capacity)
+static int pyprof__fd_link(pyprof__proc *proc, int64_t tid, int fd, char *text, size_t capacity)
 {
     char name[64];
     snprintf(name, sizeof name, "task/%lld/fd/%d", (long long)tid, fd);
-    return pyprof__proc_link(name, text, capacity);
+    return pyprof__proc_link(proc, name, text, capacity);
 }
 
-static int pyprof__fd_type(int fd)   // S_IFMT of the file's mode, as the kernel remembers it; 0 = unknown
+static int pyprof__fd_type(const pyprof__proc *proc, int fd)   // S_IFMT of the file's mode, as the kernel remembers it; 0 = unknown
 {
 #ifdef SYS_statx
     uint32_t info[64];                      // struct statx: stx_mode is a 16-bit field at 28
-    if (syscall(SYS_statx, fd, "", 0x1000 | 0x4000, 1, info) == 0) return (int)(info[7] & 0xf000);   // AT_EMPTY_PATH, AT_STATX_DONT_SYNC; STATX_TYPE
+    if (pyprof__is_own(proc) && syscall(SYS_statx, fd, "", 0x1000 | 0x4000, 1, info) == 0) return (int)(info[7] & 0xf000);   // AT_EMPTY_PATH, AT_STATX_DONT_SYNC; STATX_TYPE
 #endif
     (void)fd;
     return 0;
@@ -1589,14 +1642,14 @@ static void pyprof__address_text(const struct sockaddr_storage *address, socklen
     else snprintf(text, capacity, "%s", address->ss_family == AF_UNIX ? "unix" : "socket");
 }
 
-static void pyprof__socket_text(int fd, int own, char *text, size_t capacity)   // own: its address, not the peer's
+static void pyprof__socket_text(const pyprof__proc *proc, int fd, int own, char *text, size_t capacity)   // own: its address, not the peer's
 {
     struct sockaddr_storage address;
     socklen_t size = sizeof address;
     int got;
     memset(&address, 0, sizeof address);
-    got = own ? -1 : getpeername(fd, (struct sockaddr *)&address, &size);
-    if (got != 0) {
+    got = own || !pyprof__is_own(proc) ? -1 : getpeername(fd, (struct sockaddr *)&address, &size);
+    if (got != 0 && pyprof__is_own(proc)) {
         size = sizeof address;
         got = getsockname(fd, (struct sockaddr *)&address, &size);
     }
@@ -1674,16 +1727,16 @@ static void pyprof__wait_name(pyprof__wait *wait, const char *function)
     else memcpy(wait->verb, "blocked", 8);
 }
 
-static void pyprof__wait_fd(pyprof__wait *wait, const char *verb, int64_t tid, int fd, int own)
+static void pyprof__wait_fd(pyprof__proc *proc, pyprof__wait *wait, const char *verb, int64_t tid, int fd, int own)
 {
     char link[4096];
     const char *what = "file";
     size_t size;
     int type;
     snprintf(wait->verb, sizeof wait->verb, "%s", verb);
-    if (!pyprof__fd_link(tid, fd, link, sizeof link)) return;
-    if (strncmp(link, "socket:", 7) == 0) { pyprof__socket_text(fd, own, wait->target, sizeof wait->target); return; }
-    type = link[0] == '/' ? pyprof__fd_type(fd) : 0;
+    if (!pyprof__fd_link(proc, tid, fd, link, sizeof link)) return;
+    if (strncmp(link, "socket:", 7) == 0) { pyprof__socket_text(proc, fd, own, wait->target, sizeof wait->target); return; }
+    type = link[0] == '/' ? pyprof__fd_type(proc, fd) : 0;
     if (strncmp(link, "pipe:", 5) == 0) what = "pipe";
     else if (strncmp(link, "/dev/pts/", 9) == 0 || strncmp(link, "/dev/tty", 8) == 0) what = "tty";
     else if (strncmp(link, "anon_inode:[", 12) == 0) { what = link + 12; link[strcspn(link, "]")] = 0; }
@@ -1787,7 +1840,7 @@ static void pyprof__on_signal(int number, siginfo_t *info, void *context)
     int error = errno;
     uint64_t value = (uint64_t)(uintptr_t)info->si_value.sival_ptr - pyprof__hold_cookie();
     uint32_t asked = (uint32_t)value;
-    if (info->si_code == SI_QUEUE && info->si_pid == getpid() && value >> 32 == 0) {   // ours, but it may come too late
+    if (info->si_code == SI_QUEUE && info->si_pid == (pid_t)pyprof__own_pid() && value >> 32 == 0) {   // ours, but it may come too late
         if (pyprof__hold_change(asked, asked + 1)) {
             pyprof__hold_notify();
             pyprof__hold_wait(asked + 1, pyprof__now() + PYPROF__HOLD_MOST_NS);
@@ -1842,11 +1895,11 @@ static int pyprof__hold_begin(int64_t tid)
     memset(&info, 0, sizeof info);
     info.si_signo = PYPROF__HOLD_SIGNAL;
     info.si_code = SI_QUEUE;
-    info.si_pid = getpid();
+    info.si_pid = (pid_t)pyprof__own_pid();
     info.si_uid = getuid();
     info.si_value.sival_ptr = (void *)(uintptr_t)(pyprof__hold_cookie() + asked);
     __atomic_store_n(&pyprof__hold.word, asked, __ATOMIC_RELEASE);
-    if (syscall(SYS_rt_tgsigqueueinfo, getpid(), (pid_t)tid, PYPROF__HOLD_SIGNAL, &info) == 0) pyprof__hold_wait(asked, pyprof__now() + 1000000);
+    if (syscall(SYS_rt_tgsigqueueinfo, info.si_pid, (pid_t)tid, PYPROF__HOLD_SIGNAL, &info) == 0) pyprof__hold_wait(asked, pyprof__now() + 1000000);
     return !pyprof__hold_change(asked, 0) && __atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE) == asked + 1;
 }
 
@@ -2058,7 +2111,7 @@ static int pyprof__temporary_open(pyprof__file *file)   // -1 = errno tells why
 // ---- what is written where it is: descriptors of this process, pipes, /dev/null ----
 static int pyprof__named_descriptor(const char *path)   // -1 = the path names none
 {
-    static const char *const folders[] = { "/dev/fd/", "/proc/self/fd/" };
+    static const char *const folders[] = { "/dev/fd/", PYPROF__OWN_FOLDER "fd/" };
     char same[32];
     size_t i;
     if (strcmp(path, "-") == 0 || strcmp(path, "/dev/stdout") == 0) return 1;
@@ -2260,32 +2313,33 @@ static void pyprof__order_threads(void)
     if (syscall(SYS_membarrier, 16, 0, 0) != 0 || syscall(SYS_membarrier, 8, 0, 0) != 0) pyprof__nap(1000000);
 }
 
-static int64_t pyprof__resident(void)   // bytes of this process in memory; 0 = unknown
+static int64_t pyprof__resident(pyprof__proc *proc)   // bytes in memory; 0 = unknown
 {
     char text[128], *at;
-    if (pyprof__proc_read("statm", text, sizeof text) <= 0) return 0;
-    if (strncmp(text, "0 0 ", 4) == 0) pyprof__task_read(pyprof__gettid(), "statm", text, sizeof text);   // the main thread has left
+    if (pyprof__proc_read(proc, "statm", text, sizeof text) <= 0) return 0;
+    if (strncmp(text, "0 0 ", 4) == 0 && pyprof__is_own(proc))   // the main thread has left
+        pyprof__task_read(proc, pyprof__gettid(), "statm", text, sizeof text);
     at = strchr(text, ' ');
     return at ? (int64_t)strtoull(at, NULL, 10) * (int64_t)pyprof__page_size() : 0;
 }
 
 static int64_t pyprof__timeval_ns(const struct timeval *time) { return (int64_t)time->tv_sec * 1000000000 + (int64_t)time->tv_usec * 1000; }
 
-static int64_t pyprof__thread_count(void)   // of this process; -1 = unknown
+static int64_t pyprof__thread_count(pyprof__proc *proc)   // -1 = unknown
 {
     struct stat info;
     char path[32];
-    int folder = pyprof__proc_place("task", path, sizeof path);
+    int folder = pyprof__proc_place(proc, "task", path, sizeof path);
     return pyprof__stat_at(folder, path, &info, 0) ? (int64_t)info.st_nlink - 2 : -1;
 }
 
-static void pyprof__process_facts(pyprof_process *facts)   // what the kernel counts: some 10 us
+static void pyprof__process_facts(pyprof__proc *proc, pyprof_process *facts)   // what the kernel counts: some 10 us
 {
     struct rusage usage;
-    int64_t threads = pyprof__thread_count();
-    facts->resident_bytes = pyprof__resident();
+    int64_t threads = pyprof__thread_count(proc);
+    facts->resident_bytes = pyprof__resident(proc);
     if (threads >= 0) facts->threads = threads;
-    if (getrusage(RUSAGE_SELF, &usage) != 0) return;
+    if (!pyprof__is_own(proc) || getrusage(RUSAGE_SELF, &usage) != 0) return;
     facts->user_ns = pyprof__timeval_ns(&usage.ru_utime);
     facts->system_ns = pyprof__timeval_ns(&usage.ru_stime);
     facts->voluntary_switches = usage.ru_nvcsw;
@@ -2298,25 +2352,25 @@ static int pyprof__task_is_ours(int64_t tid)   // of this copy of pyprof, or ano
 {
     char text[2048];
     const char *blocked;
-    if (pyprof__task_read(tid, "status", text, sizeof text) <= 0 || strncmp(text, "Name:\tpyprof\n", 13) != 0) return 0;
+    if (pyprof__task_read(&pyprof__own_proc, tid, "status", text, sizeof text) <= 0 || strncmp(text, "Name:\tpyprof\n", 13) != 0) return 0;
     blocked = strstr(text, "\nSigBlk:\t");
     return blocked && strncmp(blocked + 9, "ffff", 4) == 0;   // all signals but those that cannot be
 }
 
-// Has every thread of the program ended? Only ours are left then, so many of this copy and perhaps those of others,
+// Has every thread of this program ended? Only ours are left then, so many of this copy and perhaps those of others,
 // and the main thread: that stays in the list when it has left by pthread_exit.
 static int pyprof__threads_left(int64_t ours)
 {
     char text[1024];
-    int64_t count = pyprof__thread_count(), tid;
+    int64_t count = pyprof__thread_count(&pyprof__own_proc), tid;
     const char *state;
     struct dirent *entry;
     DIR *folder;
     if (count < ours + 1 || count > 32) return 0;
-    state = pyprof__task_stat((int64_t)getpid(), 3, text, sizeof text);
+    state = pyprof__task_stat(&pyprof__own_proc, pyprof__own_pid(), 3, text, sizeof text);
     if (!state || (*state != 'Z' && *state != 'X')) return 0;
     if (count == ours + 1) return 1;
-    folder = opendir("/proc/self/task");
+    folder = opendir(PYPROF__OWN_FOLDER "task");
     for (ours = 1; folder && (entry = readdir(folder)) != NULL;) {
         tid = strtoll(entry->d_name, NULL, 10);
         ours += tid > 0 && pyprof__task_is_ours(tid);
@@ -2664,7 +2718,8 @@ typedef enum { PYPROF__BY_WRITEV, PYPROF__BY_READV, PYPROF__BY_MEMFD } pyprof__m
 
 typedef struct {
     pyprof__method method;
-    int64_t pid, tid;      // tid: the thread that reads. The main thread can have ended, and has no memory then
+    pyprof__proc *proc;    // whose memory is read
+    int64_t tid;           // a thread that has it: in this process the one that reads, as the main thread can have ended
     int fd;                // PYPROF__BY_MEMFD: the kernel copies our memory in and out of this file
     uint64_t inode;        // of that file: a host that closes all descriptors may get the number for a file of its own
     uint64_t end;          // no address of a program lies behind it
@@ -2726,25 +2781,31 @@ static int pyprof__copy(const pyprof__source *source, void *to, uint64_t from, s
     return pyprof__gather(source, to, &piece, 1, size) == size;
 }
 
-static int pyprof__source_try(pyprof__source *source, pyprof__method method)   // 1 = it works here
+static int pyprof__source_works(const pyprof__source *source)
 {
     uint64_t probe = 0x70797072, copy = 0;
-    struct iovec piece;
+    if (pyprof__is_own(source->proc))
+        return pyprof__copy(source, &copy, (uint64_t)(uintptr_t)&probe, sizeof probe) && copy == probe;
+    errno = 0;   // no address of another process is known yet: to be told that this one is bad is an answer
+    return pyprof__copy(source, &copy, 4096, sizeof copy) || errno == EFAULT;
+}
+
+static int pyprof__source_try(pyprof__source *source, pyprof__proc *proc, pyprof__method method)   // 1 = it works here
+{
     struct stat info;
     memset(source, 0, sizeof *source);
     source->method = method;
-    source->pid = getpid();
-    source->tid = pyprof__gettid();
+    source->proc = proc;
+    source->tid = pyprof__is_own(proc) ? pyprof__gettid() : proc->pid;
     source->fd = -1;
     source->end = pyprof__address_end();
-    piece.iov_base = &probe;
-    piece.iov_len = sizeof probe;
+    if (!pyprof__is_own(proc) && method != PYPROF__BY_READV) return 0;
     if (method == PYPROF__BY_MEMFD) {
         source->fd = (int)syscall(SYS_memfd_create, "pyprof", 1u /* MFD_CLOEXEC */);
         if (source->fd < 0 || !pyprof__stat(source->fd, &info)) return 0;
         source->inode = (uint64_t)info.st_ino;
     }
-    return pyprof__gather(source, &copy, &piece, 1, sizeof copy) == sizeof copy && copy == probe;
+    return pyprof__source_works(source);
 }
 
 static void pyprof__source_close(pyprof__source *source)
@@ -2755,12 +2816,12 @@ static void pyprof__source_close(pyprof__source *source)
 
 // Takes the first way that works here: seccomp filters and old sandboxes refuse the first two. Copies are of the
 // calling thread from then on.
-static pyprof_result pyprof__source_open(pyprof__source *source)
+static pyprof_result pyprof__source_open(pyprof__source *source, pyprof__proc *proc)
 {
     int error;
-    if (pyprof__source_try(source, PYPROF__BY_WRITEV) || pyprof__source_try(source, PYPROF__BY_READV)) return PYPROF_OK;
+    if (pyprof__source_try(source, proc, PYPROF__BY_WRITEV) || pyprof__source_try(source, proc, PYPROF__BY_READV)) return PYPROF_OK;
     error = errno;
-    if (pyprof__source_try(source, PYPROF__BY_MEMFD)) return PYPROF_OK;
+    if (pyprof__source_try(source, proc, PYPROF__BY_MEMFD)) return PYPROF_OK;
     pyprof__source_close(source);
     return pyprof__fail(PYPROF_ERR_DENIED, "cannot read memory safely: process_vm_readv: %s; memfd: %s", strerror(error), strerror(errno));
 }
@@ -2770,10 +2831,9 @@ typedef enum { PYPROF__WAY_WORKS, PYPROF__WAY_CHANGED, PYPROF__WAY_NONE } pyprof
 
 static pyprof__way pyprof__source_again(pyprof__source *source)
 {
-    uint64_t probe = 0x70797072, copy = 0;
     pyprof__source found;
-    if (pyprof__copy(source, &copy, (uint64_t)(uintptr_t)&probe, sizeof probe) && copy == probe) return PYPROF__WAY_WORKS;
-    if (pyprof__source_open(&found) != PYPROF_OK) return PYPROF__WAY_NONE;
+    if (pyprof__source_works(source)) return PYPROF__WAY_WORKS;
+    if (pyprof__source_open(&found, source->proc) != PYPROF_OK) return PYPROF__WAY_NONE;
     pyprof__source_close(source);
     *source = found;
     return PYPROF__WAY_CHANGED;
@@ -3951,11 +4011,11 @@ static pyprof_result pyprof__runtime_identify(pyprof__runtime *runtime, const py
 // ---- the files mapped into the process ----------------------------------------
 typedef struct { uint64_t start, end; char path[512]; int writable, offset_zero; } pyprof__mapping;
 
-static char *pyprof__read_maps(pyprof__pool *pool, size_t *capacity)
+static char *pyprof__read_maps(pyprof__pool *pool, pyprof__proc *proc, size_t *capacity)
 {
     for (*capacity = 256 * 1024; *capacity <= 64u << 20; *capacity *= 4) {
         char *text = (char *)pyprof__alloc(pool, *capacity);
-        ssize_t size = text ? pyprof__proc_read("maps", text, *capacity) : -1;
+        ssize_t size = text ? pyprof__proc_read(proc, "maps", text, *capacity) : -1;
         if (size >= 0 && (size_t)size < *capacity - 1) return text;
         pyprof__free(pool, text, *capacity);
         if (size < 0) break;
@@ -4102,7 +4162,7 @@ static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__po
     pyprof__mapping mapping;
     const char *at;
     int rank, looked_at = 0;
-    pyprof__proc_link("exe", program, sizeof program);
+    pyprof__proc_link(source->proc, "exe", program, sizeof program);
     for (rank = 0; rank <= 2; rank++) {
         at = maps;
         while ((at = pyprof__next_mapping(at, &mapping)) != NULL) {
@@ -4150,8 +4210,8 @@ static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool
         snprintf(runtime->where, sizeof runtime->where, "by the dynamic linker");
         return pyprof__runtime_identify(runtime, source, &symbols);
     }
-    maps = pyprof__read_maps(pool, &capacity);
-    if (!maps) return pyprof__fail(PYPROF_ERR_DENIED, "cannot read /proc/self/maps: %s", strerror(errno));
+    maps = pyprof__read_maps(pool, source->proc, &capacity);
+    if (!maps) return pyprof__fail(PYPROF_ERR_DENIED, "cannot read the maps of the process: %s", strerror(errno));
     result = pyprof__runtime_search(runtime, pool, source, maps);
     pyprof__free(pool, maps, capacity);
     return result;
@@ -4179,7 +4239,7 @@ static int pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool *pool, co
     pyprof__mapping mapping;
     const char *at;
     size_t capacity;
-    char *maps = pyprof__read_maps(pool, &capacity);
+    char *maps = pyprof__read_maps(pool, source->proc, &capacity);
     int pass, found = 0;
     for (pass = 0; maps && pass < 2 && !found; pass++) {
         at = maps;
@@ -4223,7 +4283,7 @@ static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__po
     found = library ? dlsym(library, name) : NULL;
     if (library) dlclose(library);
     if (found) return found;
-    return (void *)(uintptr_t)pyprof__elf_function(pool, "/proc/thread-self/exe", (uint64_t)(uintptr_t)info.base, name);
+    return (void *)(uintptr_t)pyprof__elf_function(pool, pyprof__own_program, (uint64_t)(uintptr_t)info.base, name);
 }
 
 // ============================================================================
@@ -6216,7 +6276,7 @@ static int64_t pyprof__native_id(pyprof__threads *list, const char *raw, uint64_
     uint64_t native = 0;
     int32_t tid = 0;
     // A host that forks without telling Python leaves it the id of the parent's thread.
-    if (pyprof__forked_self && ident == pyprof__forked_self) return (int64_t)getpid();
+    if (pyprof__forked_self && ident == pyprof__forked_self) return list->mirror->source->proc->pid;
     if (layout->thread_native != PYPROF__NO) PYPROF__FIELD_AT(native, raw, layout->thread_native);
     else if (list->tid_offset && pyprof__read(list->mirror, &tid, ident + (uint64_t)list->tid_offset, sizeof tid)) native = (uint64_t)tid;
     return (int64_t)native;
@@ -6460,7 +6520,7 @@ static int pyprof__thread_holds(const pyprof__threads *list, const pyprof__gil *
 static int pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__thread *thread)
 {
     uint64_t end = pyprof__stack_end();
-    if (list->runtime->layout.cframe_current == PYPROF__NO || thread->native != list->mirror->source->pid) return 0;
+    if (list->runtime->layout.cframe_current == PYPROF__NO || thread->native != list->mirror->source->proc->pid) return 0;
     return thread->top < end && end - thread->top < 64u << 20;
 }
 
@@ -6777,7 +6837,7 @@ static void pyprof__wait_poll(const pyprof__source *source, int64_t tid, const p
     uint64_t count = (uint32_t)call->argument[1];   // the kernel takes the lower half of the register
     if (count == 0) { wait->idle = 1; memcpy(wait->verb, "sleep", 6); return; }
     if (count > 1 || !pyprof__copy(source, &one, call->argument[0], sizeof one)) { pyprof__wait_many(wait, "poll", count); return; }
-    pyprof__wait_fd(wait, "poll", tid, one.fd, 0);
+    pyprof__wait_fd(source->proc, wait, "poll", tid, one.fd, 0);
     wait->idle = 0;   // how Python waits for a socket with a timeout; a selector is known by its function
 }
 
@@ -6815,13 +6875,13 @@ static void pyprof__wait_describe(const pyprof__source *source, int64_t tid, con
     snprintf(wait->verb, sizeof wait->verb, "%s", pyprof__calls[i].verb);
     wait->idle = pyprof__calls[i].idle;
     switch (pyprof__calls[i].form) {
-    case PYPROF__WAITS_FD: pyprof__wait_fd(wait, pyprof__calls[i].verb, tid, (int)call->argument[0], 0); break;
-    case PYPROF__WAITS_ACCEPT: pyprof__wait_fd(wait, pyprof__calls[i].verb, tid, (int)call->argument[0], 1); break;
+    case PYPROF__WAITS_FD: pyprof__wait_fd(source->proc, wait, pyprof__calls[i].verb, tid, (int)call->argument[0], 0); break;
+    case PYPROF__WAITS_ACCEPT: pyprof__wait_fd(source->proc, wait, pyprof__calls[i].verb, tid, (int)call->argument[0], 1); break;
     case PYPROF__WAITS_CONNECT: pyprof__wait_connect(source, call, wait); break;
     case PYPROF__WAITS_POLL: pyprof__wait_poll(source, tid, call, wait); break;
     case PYPROF__WAITS_SELECT: pyprof__wait_select(source, call, wait); break;
     case PYPROF__WAITS_FUTEX: wait->futex = call->argument[0]; break;
-    // How many descriptors an epoll has would have to be read from /proc/self/fdinfo, which stops whoever uses it: milliseconds.
+    // How many descriptors an epoll has would have to be read from /proc/PID/fdinfo, which stops whoever uses it: milliseconds.
     case PYPROF__WAITS_EPOLL: case PYPROF__WAITS_PLAIN: case PYPROF__WAITS_PATH: case PYPROF__WAITS_SLEEP: break;
     }
 }
@@ -6942,10 +7002,10 @@ static pyprof__thread *pyprof__thread_of_ident(pyprof__threads *list, uint64_t i
     return NULL;
 }
 
-static void pyprof__thread_name_set(pyprof__thread *thread, const char *name)
+static void pyprof__thread_name_set(const pyprof__threads *list, pyprof__thread *thread, const char *name)
 {
     // It has ended, its ident may be another one's.
-    if (!thread->named && pyprof__thread_cpu(thread->native) == 0) return;
+    if (!thread->named && pyprof__thread_cpu(list->mirror->source->proc, thread->native) == 0) return;
     pyprof__utf8_repair(thread->name, sizeof thread->name, name);
     thread->named = 1;
 }
@@ -6980,7 +7040,7 @@ static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char
         of = pyprof__thread_of_ident(list, interp, pyprof__long_value(mirror, layout, key));
         if (!of || (of->named && !turn) || !pyprof__attributes(mirror, layout, thread, &attributes)) continue;
         name = pyprof__dict_get(mirror, layout, &attributes, "_name");
-        if (name && pyprof__read_str(mirror, layout, name, text) > 0) pyprof__thread_name_set(of, text);
+        if (name && pyprof__read_str(mirror, layout, name, text) > 0) pyprof__thread_name_set(list, of, text);
     }
     list->name_at = list->name_at + PYPROF__NAMES < active.count ? list->name_at + PYPROF__NAMES : 0;
 }
@@ -7047,12 +7107,12 @@ static void pyprof__walk_tasks(const pyprof__threads *list, pyprof__walk *walk, 
     }
 }
 
-static void pyprof__name_from_kernel(pyprof__thread *thread)
+static void pyprof__name_from_kernel(pyprof__proc *proc, pyprof__thread *thread)
 {
     char text[64];
     ssize_t size;
-    if (thread->native == (int64_t)getpid()) { memcpy(thread->name, "MainThread", 11); return; }
-    size = pyprof__task_read(thread->native, "comm", text, sizeof text);
+    if (thread->native == proc->pid) { memcpy(thread->name, "MainThread", 11); return; }
+    size = pyprof__task_read(proc, thread->native, "comm", text, sizeof text);
     if (size > 0 && text[size - 1] == '\n') text[size - 1] = 0;
     pyprof__utf8_repair(thread->name, sizeof thread->name, size > 0 ? text : "");
 }
@@ -7095,7 +7155,7 @@ static void pyprof__names_read(pyprof__threads *list, char *text, int all)
     for (i = 0; i < list->listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(list, i);
         if (thread->tick != list->tick || thread->named) continue;
-        if (thread->name_tries++ % 16 == 0) pyprof__name_from_kernel(thread);
+        if (thread->name_tries++ % 16 == 0) pyprof__name_from_kernel(list->mirror->source->proc, thread);
         thread->name_cpu_ns = thread->cpu_ns;
         if (list->interps.count > 1) pyprof__name_from_other(list, thread);
     }
@@ -8098,7 +8158,7 @@ static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
     pyprof__array_free(&sweeper->pool, &sweeper->awaits);
     pyprof__array_free(&sweeper->pool, &sweeper->awaiting.spots);
     pyprof__source_close(&sweeper->source);
-    pyprof__proc_leave();
+    pyprof__proc_leave(sweeper->source.proc);
 }
 
 // Everything but the thread: may be called on the thread that calls pyprof_start.
@@ -8111,9 +8171,9 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, const pyprof
     sweeper->max_depth = max_depth;
     sweeper->may_move = may_move;
     sweeper->cpu = sweeper->stuck_cpu = -1;
-    result = pyprof__source_open(&sweeper->source);
+    result = pyprof__source_open(&sweeper->source, &pyprof__own_proc);
     if (result != PYPROF_OK) return result;
-    pyprof__proc_use();
+    pyprof__proc_use(sweeper->source.proc);
     pyprof__array_init(&sweeper->wanted, 1);
     pyprof__array_init(&sweeper->links, sizeof(pyprof__link));
     pyprof__array_init(&sweeper->doubtful, sizeof(pyprof__link));
@@ -8141,11 +8201,16 @@ static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
         sweeper->degraded = "the CPU clocks of this system are too coarse to prove that a thread stood still";
 }
 
+static uint64_t pyprof__used_cpu(const pyprof__sweeper *sweeper, const pyprof__thread *thread)   // ns; 0 = it has ended
+{
+    return pyprof__thread_cpu(sweeper->source.proc, thread->native);
+}
+
 // ---- where threads run ----------------------------------------------------------
 static int pyprof__cpu_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // as of this window; -1 = unknown
 {
     int32_t cpu = -1;
-    if (!sweeper->cpu_word) return pyprof__cpu_from_proc(thread->native);
+    if (!sweeper->cpu_word) return pyprof__cpu_from_proc(sweeper->source.proc, thread->native);
     return pyprof__read(&sweeper->mirror, &cpu, thread->ident + (uint64_t)sweeper->cpu_word, sizeof cpu) ? cpu : -1;
 }
 
@@ -8192,14 +8257,14 @@ static uint64_t pyprof__threads_ran(const pyprof__sweeper *sweeper)   // since t
 // older than its being late.
 static int pyprof__was_queued(pyprof__sweeper *sweeper, uint64_t late)
 {
-    uint64_t busy = pyprof__run_delay(pyprof__gettid()) + pyprof__own_cpu();
+    uint64_t busy = pyprof__own_demand();
     return busy > sweeper->busy_ns && busy - sweeper->busy_ns >= late / 2;
 }
 
 static void pyprof__busy_note(pyprof__sweeper *sweeper, uint64_t now)   // once a second
 {
     if (now < sweeper->busy_due) return;
-    sweeper->busy_ns = pyprof__run_delay(pyprof__gettid()) + pyprof__own_cpu();
+    sweeper->busy_ns = pyprof__own_demand();
     sweeper->busy_due = now + pyprof__second;
 }
 
@@ -8229,7 +8294,7 @@ static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint6
 static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = not told
 {
     int here = pyprof__cpu_here(sweeper->cpu_word), cpu = here < 0 ? 0 : here % PYPROF__AHEAD_CPUS;
-    uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS, mine = pyprof__last_run(pyprof__gettid());
+    uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS, mine = pyprof__own_last_run();
     int64_t off;
     sweeper->expected = mine;
     if (mine <= PYPROF__LAST_MOVED) return 0;
@@ -8289,7 +8354,7 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
         if (!now && thread->pushed == list->tick) continue;   // it comes again
         thread->clock_native = thread->native;
         thread->clock_window = sweeper->window;
-        thread->clock_ns = pyprof__thread_cpu(thread->native);
+        thread->clock_ns = pyprof__used_cpu(sweeper, thread);
         if (!sweeper->fine_clock) thread->clock_cpu = pyprof__cpu_now(sweeper, thread);
     }
 }
@@ -8311,7 +8376,7 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
         if (thread->clock_window != sweeper->window || thread->clock_ns == 0 || ran < PYPROF__SWITCH_NS) continue;
         if (thread->cpu_ns && ran + sweeper->took_ns >= elapsed - elapsed / 64) continue;
         if (asked++ == 0) sweeper->mine = pyprof__came(sweeper);
-        thread->left = pyprof__last_run(thread->native);
+        thread->left = pyprof__last_run(sweeper->source.proc, thread->native);
         thread->left_cpu_ns = thread->clock_ns;
     }
 }
@@ -8420,7 +8485,7 @@ static void pyprof__doubt(pyprof__sweeper *sweeper, pyprof__thread *thread)
 static int pyprof__did_not_run(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     int here;
-    if (thread->shared_tid || pyprof__thread_cpu(thread->native) != thread->cpu_ns) return 0;
+    if (thread->shared_tid || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
     if (sweeper->fine_clock) return 1;
     if (!sweeper->cpu_word || thread->clock_cpu < 0 || !pyprof__switches_none(sweeper->cpu_word)) return 0;
     here = pyprof__cpu_here(sweeper->cpu_word);
@@ -8479,7 +8544,7 @@ static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *th
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     int ran = thread->cpu_ns != thread->last_cpu_ns;
     if (!ran) return 1;
-    if (thread->holder || thread->shared_tid || !sweeper->fine_clock || pyprof__thread_cpu(thread->native) != thread->cpu_ns) return 0;
+    if (thread->holder || thread->shared_tid || !sweeper->fine_clock || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
     return (gil && gil->enabled && gil->locked == 1) || pyprof__cpu_of(sweeper, thread) != pyprof__cpu_here(sweeper->cpu_word);
 }
 
@@ -8490,7 +8555,7 @@ static int pyprof__runs_elsewhere(pyprof__sweeper *sweeper, const pyprof__thread
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     if ((gil && gil->enabled && !sweeper->stay) || !sweeper->fine_clock) return 0;
     if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word)) return 0;
-    return pyprof__thread_cpu(thread->native) != thread->cpu_ns;
+    return pyprof__used_cpu(sweeper, thread) != thread->cpu_ns;
 }
 
 typedef struct {
@@ -8560,8 +8625,8 @@ static int pyprof__follow(pyprof__sweeper *sweeper, pyprof__thread *thread)   //
     int cpu = pyprof__cpu_of(sweeper, thread), moves;
     uint64_t clock;
     if (cpu == sweeper->cpu) return 0;
-    clock = thread->clock_window == sweeper->window ? thread->clock_ns : pyprof__thread_cpu(thread->native);
-    moves = sweeper->fine_clock && pyprof__thread_cpu(thread->native) != clock;
+    clock = thread->clock_window == sweeper->window ? thread->clock_ns : pyprof__used_cpu(sweeper, thread);
+    moves = sweeper->fine_clock && pyprof__used_cpu(sweeper, thread) != clock;
     if (sweeper->fine_clock && !moves && sweeper->cpu >= 0) return 0;
     if (moves) thread->seen_running = sweeper->list.tick;
     return pyprof__go_to(sweeper, cpu);
@@ -8620,14 +8685,14 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
         sweeper->degraded = "the handler for SIGURG was replaced: threads that run are read by copying";
         return;
     }
-    if (!thread->listens && pyprof__signal_is_blocked(thread->native, PYPROF__HOLD_SIGNAL)) {   // it would be left pending
+    if (!thread->listens && pyprof__signal_is_blocked(sweeper->source.proc, thread->native, PYPROF__HOLD_SIGNAL)) {   // it would be left pending
         thread->deaf_until = sweeper->list.tick + 1000;
         return;
     }
     thread->listens = 1;
     for (attempt = 0; attempt < PYPROF__ATTEMPTS && thread->pending; attempt++) {
-        uint64_t clock = pyprof__thread_cpu(thread->native);
-        if (clock == 0 || clock == pyprof__thread_cpu(thread->native)) return;
+        uint64_t clock = pyprof__used_cpu(sweeper, thread);
+        if (clock == 0 || clock == pyprof__used_cpu(sweeper, thread)) return;
         if (!pyprof__hold_begin(thread->native)) {
             thread->deaf_until = sweeper->list.tick + (1u << thread->deaf);   // it may block the signal: each wait for it is dear
             thread->deaf += thread->deaf < 8;
@@ -8655,7 +8720,7 @@ static size_t pyprof__some_later(pyprof__sweeper *sweeper, size_t *at, uint32_t 
     for (; *at < sweeper->list.listed.count && count < PYPROF__AT_ONCE; ++*at) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, *at);
         if (thread->tick != sweeper->list.tick || !thread->pending || !thread->later) continue;
-        thread->cpu_ns = pyprof__thread_cpu(thread->native);
+        thread->cpu_ns = pyprof__used_cpu(sweeper, thread);
         if (thread->cpu_ns == 0) { thread->tick--; continue; }
         if (thread->slot + PYPROF__OWN_THREADS < sweeper->wanted.count) flags[thread->slot + PYPROF__OWN_THREADS] = 1;
         slots[count++] = thread->slot;
@@ -8687,13 +8752,13 @@ static void pyprof__walk_later(pyprof__sweeper *sweeper)
 // ---- when freezing fails -------------------------------------------------------------
 // A chain cut short while it was read ends at a frame that is not the thread's outermost one. Which frame that is was
 // proven earlier; where nothing ever was, or where the program now runs from another root, the readings vote.
-static int pyprof__root_is_known(pyprof__thread *thread, uint32_t tick)
+static int pyprof__root_is_known(const pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
-    uint32_t need = thread->root ? 32 : 8;
+    uint32_t tick = sweeper->list.tick, need = thread->root ? 32 : 8;
     if (thread->trial.truncated) return 1;
     if (thread->trial_root == thread->root) { thread->other_seen = 0; return 1; }
     // Without a clock of its own: without the GIL it moves little, and with it the clock it claims is likely its own.
-    if (thread->shared_tid && (!thread->holder || pyprof__thread_cpu(thread->native) == thread->clock_ns)) return 1;
+    if (thread->shared_tid && (!thread->holder || pyprof__used_cpu(sweeper, thread) == thread->clock_ns)) return 1;
     if (thread->vote_tick == tick) return 0;   // one vote a sweep: what is wrong is wrong for many tries
     thread->vote_tick = tick;
     if (thread->other_seen == 0) thread->other_root = thread->trial_root;
@@ -8891,7 +8956,7 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
     pyprof__prefetch_alone(sweeper, slot);
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
     cause = pyprof__links_resolve(sweeper, &walk, &sweeper->links, collection, thread);
-    if (cause == 0 && !pyprof__root_is_known(thread, sweeper->list.tick)) cause = PYPROF_CAUSE_CHAIN + 1;
+    if (cause == 0 && !pyprof__root_is_known(sweeper, thread)) cause = PYPROF_CAUSE_CHAIN + 1;
     return pyprof__codes_confirm(sweeper, codes) || cause ? cause : PYPROF_CAUSE_CODE + 1;
 }
 
@@ -9002,7 +9067,7 @@ static int pyprof__ran_through(const pyprof__sweeper *sweeper, const pyprof__thr
 static int pyprof__is_moving(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word)) return 0;
-    return !sweeper->fine_clock || thread->unfrozen || pyprof__thread_cpu(thread->native) != thread->cpu_ns;
+    return !sweeper->fine_clock || thread->unfrozen || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns;
 }
 
 // The sampler has been on the CPU nearly all the time since the sweep before, and the thread did not run.
@@ -9074,7 +9139,7 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     thread->spell_leaf = PYPROF__NONE;
     thread->spell_ns = 0;
     if (sweeper->looks++ >= PYPROF__LOOKS && !sweeper->list.every) { thread->put_off = 1; return 0; }
-    switch (pyprof__call_read(thread->native, &call)) {
+    switch (pyprof__call_read(sweeper->source.proc, thread->native, &call)) {
     case PYPROF__CALL_UNKNOWN:
         thread->spell = PYPROF__IS_UNKNOWN;
         break;
@@ -9093,7 +9158,7 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
             thread->spell = PYPROF__IS_IDLE;
         thread->spell_leaf = pyprof__wait_leaf(sweeper, &wait);
     }
-    if (sweeper->fine_clock && pyprof__thread_cpu(thread->native) != thread->cpu_ns) {   // it went on: all that may be of something else
+    if (sweeper->fine_clock && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {   // it went on: all that may be of something else
         thread->spell = 0;
         thread->spell_leaf = PYPROF__NONE;
         return 0;
@@ -9154,7 +9219,7 @@ static uint64_t pyprof__off_since(pyprof__sweeper *sweeper, pyprof__thread *thre
     uint64_t last, woke = sweeper->list.now_ns;
     *until = 0;
     if (sweeper->looks++ >= PYPROF__LOOKS && !sweeper->list.every) { thread->put_off = 1; return 0; }
-    last = first ? thread->left : pyprof__last_run(thread->native);
+    last = first ? thread->left : pyprof__last_run(sweeper->source.proc, thread->native);
     if (last == 0 || cpu < 0) return 0;
     if (last == PYPROF__LAST_MOVED) return woke - PYPROF__SWITCH_NS - 1;
     if (cpu == pyprof__cpu_here(sweeper->cpu_word)) {
@@ -9178,7 +9243,7 @@ static void pyprof__state_moved(pyprof__thread *thread, uint64_t off)
 static void pyprof__state_unknown(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     pyprof__state_moved(thread, sweeper->list.now_ns);
-    if (pyprof__thread_cpu(thread->native) == 0) return;   // it has ended
+    if (pyprof__used_cpu(sweeper, thread) == 0) return;   // it has ended
     sweeper->degraded = "the system does not tell which threads had a CPU: where their clocks do not either, that is unknown";
 }
 
@@ -9391,7 +9456,7 @@ static void pyprof__cold_turns(pyprof__sweeper *sweeper)
         if (!thread->cold) continue;
         most--;
         // It has run, or ended: it is read as the others are.
-        if (pyprof__thread_cpu(thread->native) != thread->cpu_ns) {
+        if (pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {
             uint32_t *added = (uint32_t *)pyprof__push(list->pool, &list->before);
             if (!added) return;
             *added = thread->slot;
@@ -9732,7 +9797,7 @@ typedef struct {
 } pyprof__segment;
 
 typedef struct {
-    pid_t pid;                   // a child that was made by a bare clone() finds another one
+    int64_t pid;                 // a child that was made by a bare clone() finds another one
     int users, mode, noting;     // sessions; pyprof_heap_mode, 0 = nobody looks; new blocks are noted
     int state;                   // pyprof_heap_state
     int frozen;                  // the interpreter shuts down: what lived then is what is told
@@ -9843,7 +9908,7 @@ static void pyprof__heap_forked(void)   // a child finds everything off; what th
 {
     if (PYPROF__GET(pyprof__pulse)) PYPROF__SET(*pyprof__pulse, 1);
     if (pyprof__heap.pid == 0) return;   // it never was on
-    pyprof__heap.pid = getpid();
+    pyprof__heap.pid = pyprof__own_pid();
     pyprof__pages_free(pyprof__heap.claim, 4096);
     pyprof__heap.claim = NULL;
     pyprof__heap.mode = pyprof__heap.users = pyprof__heap.wanted = pyprof__heap.noting = pyprof__heap.calling = 0;
@@ -9869,7 +9934,7 @@ static void pyprof__heap_wait(uint32_t *lock)
     int tries = 0, error = errno;
     while (!pyprof__try_lock(lock)) {
         if (++tries < 100) continue;
-        if (tries % 1000 == 0 && PYPROF__GET(pyprof__heap.pid) != getpid()) pyprof__heap_forked();   // its holder stayed in the parent
+        if (tries % 1000 == 0 && PYPROF__GET(pyprof__heap.pid) != pyprof__own_pid()) pyprof__heap_forked();   // its holder stayed in the parent
         pyprof__nap(20000);
     }
     errno = error;
@@ -10908,7 +10973,7 @@ static pyprof__allocating *pyprof__own_renew(uint32_t generation)
 {
     pyprof__allocating *self = pyprof__own.self;
     int error = errno;
-    if (PYPROF__GET(pyprof__heap.pid) != getpid()) return NULL;   // a child made by a bare clone()
+    if (PYPROF__GET(pyprof__heap.pid) != pyprof__own_pid()) return NULL;   // a child made by a bare clone()
     if (!self || self->generation != generation || PYPROF__GET(self->tid) != (uint64_t)pyprof__gettid()) self = pyprof__allocating_begin(generation);
     pyprof__own.self = self;
     pyprof__own.generation = generation;
@@ -12303,6 +12368,7 @@ static int pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
     pyprof__pool_init(&pyprof__heap.pool, &pages, max_bytes);
     pyprof__array_init(&pyprof__heap.addresses, sizeof(pyprof__code_at));
     memset(&pyprof__heap.source, 0, sizeof pyprof__heap.source);
+    pyprof__heap.source.proc = &pyprof__own_proc;
     pyprof__heap.source.fd = -1;
     pyprof__heap.source.end = pyprof__address_end();
     pyprof__mirror_init(&pyprof__heap.mirror, &pyprof__heap.pool, &pyprof__heap.source);
@@ -12355,7 +12421,7 @@ static int pyprof__claim(void **claim)   // 0 = another copy has it
     const char *at;
     int fd, taken = 0;
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
-    at = maps = pyprof__read_maps(&pool, &capacity);
+    at = maps = pyprof__read_maps(&pool, &pyprof__own_proc, &capacity);
     while ((at = pyprof__next_mapping(at, &mapping)) != NULL)
         taken |= strncmp(mapping.path, "/memfd:", 7) == 0 && strncmp(mapping.path + 7, name, sizeof name - 1) == 0;
     pyprof__free(&pool, maps, capacity);
@@ -12384,7 +12450,7 @@ static void pyprof__heap_python(void)   // finds where the interpreter's code is
     memcpy(&within, &pyprof__heap.api.get_allocator, sizeof within);
     pyprof__heap.python_begin = pyprof__heap.python_end = 0;
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
-    maps = pyprof__read_maps(&pool, &capacity);
+    maps = pyprof__read_maps(&pool, &pyprof__own_proc, &capacity);
     for (at = maps; (at = pyprof__next_mapping(at, &mapping)) != NULL;)
         if (within >= mapping.start && within < mapping.end) memcpy(path, mapping.path, sizeof path);
     for (at = maps; path[0] && (at = pyprof__next_mapping(at, &mapping)) != NULL;) {
@@ -12416,8 +12482,8 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     pyprof_result result = pyprof__heap_api(runtime);
     int whole;
     if (result != PYPROF_OK) return result;
-    if (pyprof__heap.pid != getpid() && pyprof__heap.pid) pyprof__heap_forked();
-    PYPROF__SET(pyprof__heap.pid, getpid());
+    if (pyprof__heap.pid != pyprof__own_pid() && pyprof__heap.pid) pyprof__heap_forked();
+    PYPROF__SET(pyprof__heap.pid, pyprof__own_pid());
     pyprof__pulse_begin();
     if (!pyprof__heap_quiet()) return pyprof__fail(PYPROF_ERR_BUSY, "heap: a thread is still about to leave the tracking before");
     if (!pyprof__claim(&pyprof__heap.claim))
@@ -13021,13 +13087,6 @@ static void pyprof__degrade(pyprof__recorder *recorder, const char *reason)
 }
 
 // ---- recording a sweep ------------------------------------------------------------
-static uint64_t pyprof__thread_started(int64_t tid)   // field 22 of its stat: clock ticks since boot; 0 = unknown
-{
-    char text[1024];
-    const char *at = pyprof__task_stat(tid, 22, text, sizeof text);
-    return at ? strtoull(at, NULL, 10) : 0;
-}
-
 static int pyprof__same_account(const void *context, uint32_t item, const void *key)
 {
     return PYPROF__AT(const pyprof__account, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
@@ -13054,7 +13113,7 @@ static uint32_t pyprof__member_find(pyprof__recorder *recorder, const pyprof__th
         }
         if (member->native != (uint64_t)thread->native || member->interp_id != thread->interp_id || member->ident != thread->ident) continue;
         if (member->serial == thread->serial) return i;
-        if (!started) started = pyprof__thread_started(thread->native);
+        if (!started) started = pyprof__thread_started(&pyprof__own_proc, thread->native);
         if (started && member->started == started) { member->serial = thread->serial; return i; }
     }
     if (members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;   // thread storms: the rest shares one
@@ -13073,7 +13132,7 @@ static uint32_t pyprof__member_new(pyprof__recorder *recorder, const pyprof__thr
     recorder->unclaimed += thread->ident == 0;
     member->serial = thread->serial;
     member->interp_id = thread->interp_id;
-    member->started = pyprof__thread_started(thread->native);
+    member->started = pyprof__thread_started(&pyprof__own_proc, thread->native);
     member->first_ns = now;
     member->wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, name);
     member->name = pyprof__model_string(model, name);
@@ -13653,7 +13712,7 @@ static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweep
     stats->retried += tick->retried;
     if (sweeper->list.interps.count > stats->interpreters) stats->interpreters = sweeper->list.interps.count;
     pyprof__degrade(recorder, sweeper->degraded);
-    pyprof__degrade(recorder, __atomic_load_n(&pyprof__proc.lack, __ATOMIC_RELAXED));
+    pyprof__degrade(recorder, __atomic_load_n(&sweeper->source.proc->lack, __ATOMIC_RELAXED));
 }
 
 // A part of the recording ends now: the time since the last tick is told as far as clocks tell it, and ticks
@@ -13664,7 +13723,7 @@ static void pyprof__account_end(pyprof__recorder *recorder, pyprof__account *acc
     uint64_t turn = 200000000 + 100000 * (uint64_t)recorder->accounts.count;
     int looked = account->tick == recorder->tick || (account->cold && now < account->look_ns + turn);
     int lives = looked && account->spell == recorder->spells && account->member != PYPROF__NONE;
-    uint64_t cpu = lives ? pyprof__thread_cpu((int64_t)account->native) : 0, owed = recorder->due - account->due;
+    uint64_t cpu = lives ? pyprof__thread_cpu(&pyprof__own_proc, (int64_t)account->native) : 0, owed = recorder->due - account->due;
     int wanted = lives && PYPROF__AT(pyprof__member, recorder->model.members, account->member).wanted;
     pyprof_stats *stats = &recorder->model.stats;
     if (cpu < account->cpu_ns || cpu == 0) return;
@@ -14259,7 +14318,7 @@ static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t 
     if (!profile) return NULL;
     memset(profile, 0, sizeof *profile);
     pyprof__pool_init(&profile->pool, allocator, UINT64_MAX);
-    profile->pid = getpid();
+    profile->pid = pyprof__own_pid();
     pyprof__array_init(&profile->children, sizeof(pyprof__child));
     if (pyprof__model_copy(&profile->model, &profile->pool, model, window_ns) && pyprof__labels_make(profile) && pyprof__measure_depth(profile))
         return profile;
@@ -19567,7 +19626,7 @@ enum { PYPROF__CHILDREN = 256 };
 typedef struct { uint32_t lock, count; pyprof__child list[PYPROF__CHILDREN]; } pyprof__children;
 
 typedef struct {
-    pid_t pid;                   // of the process all this belongs to; a forked child sees its own differ
+    int64_t pid;                 // of the process all this belongs to; a forked child sees its own differ
     pyprof__session sessions[PYPROF__SESSIONS];
     int alive, joinable;         // the sampler thread runs; it has to be joined
     pthread_t thread;
@@ -19593,7 +19652,7 @@ typedef struct {
     pyprof__out out;
     pyprof__children children;
     pyprof *env_session;
-    pid_t env_pid;
+    int64_t env_pid;
     pyprof_profile *env_before;  // the writer's: the recording as it was written last
     char trigger[1024];          // PYPROF_TRIGGER; empty = none
 } pyprof__global;
@@ -19628,7 +19687,7 @@ static void pyprof__after_fork(void)
     pyprof__heap_forked();
     pyprof__proc_forked();
     pyprof__thread_forked();
-    pyprof__g.pid = getpid();
+    pyprof__g.pid = pyprof__own_pid();
     pyprof__is_sampler = 0;
     pyprof__g.going_on = goes_on;
     if (goes_on) pyprof__stir_arm();
@@ -19637,9 +19696,9 @@ static void pyprof__after_fork(void)
 
 static void pyprof__enter(void)   // every API function that touches sessions; a raw clone() runs no atfork handler
 {
-    pid_t pid = __atomic_load_n(&pyprof__g.pid, __ATOMIC_RELAXED);
+    int64_t pid = __atomic_load_n(&pyprof__g.pid, __ATOMIC_RELAXED);
     int ms;
-    if (pid && pid != getpid()) pyprof__after_fork();
+    if (pid && pid != pyprof__own_pid()) pyprof__after_fork();
     if (!__atomic_load_n(&pyprof__g.going_on, __ATOMIC_ACQUIRE) || pyprof__inside) return;
     pyprof__stir_now();   // in a forked child that calls: its sessions are there in a moment
     for (ms = 0; ms < 2000 && __atomic_load_n(&pyprof__g.going_on, __ATOMIC_ACQUIRE); ms++) pyprof__nap(1000000);
@@ -19766,7 +19825,7 @@ static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running, 
     if (PYPROF__GET(pyprof__heap.users) && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) house->due = now + PYPROF__HOUSE_NS / 10;
     memset(&gauge, 0, sizeof gauge);
     gauge.ns = now;
-    pyprof__process_facts(&gauge.facts);
+    pyprof__process_facts(&pyprof__own_proc, &gauge.facts);
     gauge.facts.gc_runs = gc_runs;
     if (PYPROF__GET(pyprof__heap.users)) {
         lost = pyprof__heap_watch(running);
@@ -19915,7 +19974,7 @@ static void pyprof__govern(pyprof__schedule *schedule, uint64_t now)
     if (now < governor->due) return;
     now = pyprof__now();
     own = pyprof__own_cpu();
-    all = pyprof__process_cpu();
+    all = pyprof__process_cpu(&pyprof__own_proc);
     schedule->allowed = own && all ? pyprof__governor_weigh(governor, now, own, all, schedule->max_cpu) : 0;
     if (!own || !all) memset(governor, 0, sizeof *governor);   // refused: then no thread can be read either, at next to no cost
     took = pyprof__now() - now;
@@ -20208,7 +20267,7 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
         return pyprof__fail(PYPROF_ERR_BUDGET, "max_bytes is %llu: a session needs %d", (unsigned long long)config->max_bytes, PYPROF__MIN_BYTES);
     if (config->thread_filter && strlen(config->thread_filter) > 255)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "thread_filter is longer than 255 bytes");
-    if (config->pid != 0 && config->pid != getpid())
+    if (config->pid != 0 && config->pid != pyprof__own_pid())
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "pid is %lld: profiling another process is not supported yet", (long long)config->pid);
     for (i = 0; i < PYPROF__COUNT(later); i++) {
         memcpy(&value, (const char *)config + later[i].offset, sizeof value);
@@ -20307,12 +20366,12 @@ static void pyprof__program_name(char *name, size_t capacity)
 {
     char text[4096], *at, *base, *end;
     ssize_t size;
-    if (!pyprof__proc_link("exe", text, sizeof text))
+    if (!pyprof__proc_link(&pyprof__own_proc, "exe", text, sizeof text))
         pyprof__copy_text(text, sizeof text, pyprof__started_as());
     base = strrchr(text, '/');
     pyprof__utf8_repair(name, capacity, base ? base + 1 : text);
     if (strncmp(name, "python", 6) != 0) return;
-    size = pyprof__proc_read("cmdline", text, sizeof text);
+    size = pyprof__proc_read(&pyprof__own_proc, "cmdline", text, sizeof text);
     end = text + (size > 0 ? size : 0);
     for (at = text + strlen(text) + 1; at < end; at += strlen(at) + 1) {
         if (strcmp(at, "-c") == 0 || strcmp(at, "-") == 0) return;
@@ -20425,7 +20484,7 @@ static int pyprof__is_running(void)   // is there an interpreter?
     pyprof__source source;   // the sampler's, but for the thread that reads
     uint64_t head = 0;
     source.method = sweeper->source.method;
-    source.pid = sweeper->source.pid;
+    source.proc = sweeper->source.proc;
     source.fd = sweeper->source.fd;
     source.inode = sweeper->source.inode;
     source.end = sweeper->source.end;
@@ -20547,7 +20606,7 @@ static void pyprof__say_in_log(const char *text)
     snprintf(path, sizeof path, "%s.log", pyprof__g.tree.base[0] ? pyprof__g.tree.base : pyprof__g.out.base);
     fd = pyprof__open(AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return;
-    snprintf(line, sizeof line, "pid %ld: %s", (long)getpid(), text);
+    snprintf(line, sizeof line, "pid %ld: %s", (long)pyprof__own_pid(), text);
     if (pyprof__stat(fd, &info) && S_ISREG(info.st_mode) && info.st_uid == geteuid() && info.st_nlink == 1)
         pyprof__write_all(fd, line, strlen(line));   // one write: lines of several processes do not mix
     close(fd);
@@ -20580,7 +20639,7 @@ static void pyprof__tree_join(void)
     const char *text = pyprof__getenv("PYPROF_RUN");
     char *at;
     if (tree->pid) return;
-    tree->pid = (int64_t)getpid();
+    tree->pid = pyprof__own_pid();
     tree->start_ns = pyprof__clock(CLOCK_REALTIME);
     if (!text || strlen(text) >= sizeof tree->base) return;
     tree->pid = strtoll(text, &at, 10);
@@ -20601,7 +20660,7 @@ static int pyprof__fill_in(const char *pattern, char *text, size_t capacity)
         struct tm parts;
         if (*pattern != '%') { one[0] = *pattern; one[1] = 0; }
         else switch (*++pattern) {
-            case 'p': snprintf(one, sizeof one, "%ld", (long)getpid()); break;
+            case 'p': snprintf(one, sizeof one, "%ld", (long)pyprof__own_pid()); break;
             case 't': strftime(one, sizeof one, "%Y%m%d-%H%M%S", localtime_r(&now, &parts)); break;
             case 'h':
                 if (gethostname(one, sizeof one - 1) != 0) pyprof__copy_text(one, sizeof one, "host");
@@ -20700,11 +20759,11 @@ static void pyprof__out_take(void)   // a name of its own: .PID, and where a pid
     int n;
     out->tag[0] = 0;
     if (out->stream || pyprof__out_is_free()) return;
-    snprintf(out->tag, sizeof out->tag, ".%ld", (long)getpid());
+    snprintf(out->tag, sizeof out->tag, ".%ld", (long)pyprof__own_pid());
     for (n = 1; n < PYPROF__OUT_TRIES; n++) {
         pyprof__out_first(path);
         if (lstat(path, &info) != 0) return;
-        snprintf(out->tag, sizeof out->tag, ".%ld-%d", (long)getpid(), n);
+        snprintf(out->tag, sizeof out->tag, ".%ld-%d", (long)pyprof__own_pid(), n);
     }
 }
 
@@ -20874,8 +20933,8 @@ static int pyprof__env_any(const pyprof_profile *profile)
     if (stats->asked || stats->thinned || stats->heap_samples || stats->degraded[0]) return 1;
     // What its children recorded is what was asked for. A command of a server can load Python and not run it.
     if (pyprof__g.out.child || profile->children.count || (brief && pyprof__g.out.late)) return 0;
-    if (pyprof__g.out.wait) pyprof__say(1, "pyprof: nothing was recorded: pid %ld started idle, and was not told to start\n", (long)getpid());
-    else pyprof__say(1, "pyprof: nothing was recorded: Python did not run in pid %ld%s\n", (long)getpid(),
+    if (pyprof__g.out.wait) pyprof__say(1, "pyprof: nothing was recorded: pid %ld started idle, and was not told to start\n", (long)pyprof__own_pid());
+    else pyprof__say(1, "pyprof: nothing was recorded: Python did not run in pid %ld%s\n", (long)pyprof__own_pid(),
                 brief ? ", or ended before the first sample" : "");
     return 0;
 }
@@ -20905,7 +20964,7 @@ static void pyprof__write_session(pyprof *token, int final)
     pyprof__sessions_lock();
     session = pyprof__session_of(token);
     if (session) memcpy(checkpoint, session->checkpoint, sizeof checkpoint);
-    from_env = session && token == pyprof__g.env_session && pyprof__g.env_pid == getpid();
+    from_env = session && token == pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid();
     pyprof__sessions_unlock();
     if (session && pyprof__take(token, 0, 0, &profile) == PYPROF_OK) {
         if (!final) profile->checkpoint = (double)pyprof__clock(CLOCK_REALTIME) / 1e9;
@@ -21041,15 +21100,6 @@ static void pyprof__writer_stop(void)
     __atomic_store_n(&writer->running, 0, __ATOMIC_RELEASE);
 }
 
-static int pyprof__waits_in_vain(int64_t tid)   // it sleeps: for a lock, or the disk?
-{
-    char text[512];
-    const char *state;
-    snprintf(text, sizeof text, "/proc/self/task/%lld/stat", (long long)tid);
-    state = pyprof__read_file(AT_FDCWD, text, text, sizeof text) > 0 ? strrchr(text, ')') : NULL;
-    return !state || state[2] == 'S';
-}
-
 // A forked child that ends, or becomes another program, before it did anything has nothing to tell.
 static int pyprof__is_gone_at_once(void)
 {
@@ -21065,7 +21115,7 @@ static void pyprof__leave(void)
     int error = errno, asleep_ms = 0, ms;
     struct timespec used = { 0, 0 }, before = { 0, 0 };
     uint32_t asked;
-    if (pyprof__g.pid != getpid() || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)
+    if (pyprof__g.pid != pyprof__own_pid() || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)
         || __atomic_load_n(&writer->tid, __ATOMIC_ACQUIRE) == pyprof__gettid() || pyprof__is_gone_at_once()) return;
     asked = __atomic_add_fetch(&writer->asked, 1, __ATOMIC_ACQ_REL);
     pyprof__wake(&writer->word);
@@ -21074,7 +21124,7 @@ static void pyprof__leave(void)
         clockid_t clock = (clockid_t)((~(uint32_t)writer->tid) << 3 | 6);
         pyprof__nap(1000000);
         if (syscall(SYS_clock_gettime, clock, &used) == 0 && used.tv_nsec != before.tv_nsec) asleep_ms = 0;
-        else if (++asleep_ms % 16 == 0 && !pyprof__waits_in_vain(writer->tid)) asleep_ms = 0;
+        else if (++asleep_ms % 16 == 0 && !pyprof__own_task_sleeps(writer->tid)) asleep_ms = 0;
         before = used;
     }
     errno = error;
@@ -21096,7 +21146,7 @@ static pyprof_result pyprof__checkpoint_name(const pyprof_config *config, int ch
     if (!suffix) return pyprof__fail(PYPROF_ERR_FORMAT, "checkpoint is %.200s: its suffix names no format that can be written", filled);
     pyprof__copy_text(path, capacity, filled);
     if (!child || strstr(config->checkpoint, "%p")) return PYPROF_OK;
-    size = (size_t)snprintf(base, sizeof base, "%.*s.%ld", (int)(suffix - filled < 900 ? suffix - filled : 900), filled, (long)getpid());
+    size = (size_t)snprintf(base, sizeof base, "%.*s.%ld", (int)(suffix - filled < 900 ? suffix - filled : 900), filled, (long)pyprof__own_pid());
     snprintf(path, capacity, "%.930s%.60s", base, suffix);
     for (n = 1; n < PYPROF__OUT_TRIES && size < 950 && lstat(path, &info) == 0; n++)
         snprintf(path, capacity, "%.930s-%d%.60s", base, n, suffix);
@@ -21236,8 +21286,8 @@ static void pyprof__at_exit(void)
         pyprof__leave();
         return;
     }
-    if (pyprof__g.env_session && pyprof__g.env_pid == getpid()) pyprof_stop(pyprof__g.env_session, NULL);
-    if (pyprof__g.writer.quit && pyprof__g.pid == getpid()) pyprof__write_all_now();   // the writer has gone: see pyprof__is_alone
+    if (pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid()) pyprof_stop(pyprof__g.env_session, NULL);
+    if (pyprof__g.writer.quit && pyprof__g.pid == pyprof__own_pid()) pyprof__write_all_now();   // the writer has gone: see pyprof__is_alone
     else pyprof__leave();
 }
 
@@ -21259,7 +21309,7 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
         pyprof__control_unlock();
         return pyprof__fail(PYPROF_ERR_STATE, "the session was stopped before it began in this process");
     }
-    __atomic_store_n(&pyprof__g.pid, getpid(), __ATOMIC_RELAXED);
+    __atomic_store_n(&pyprof__g.pid, pyprof__own_pid(), __ATOMIC_RELAXED);
     if (!pyprof__g.atfork) pyprof__g.atfork = pthread_atfork(NULL, NULL, pyprof__after_fork) == 0;
     result = pyprof__join_running(config, again, &slot, &alive);
     if (!alive) result = pyprof__start_first(config, again, &slot);
@@ -21375,7 +21425,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     pyprof__control_lock();
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
-    from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == getpid();
+    from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid();
     if (found) {
         memcpy(checkpoint, found->checkpoint, sizeof checkpoint);
         if (profile || from_env || checkpoint[0]) result = pyprof__session_end(found, &made);
@@ -21901,7 +21951,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
-    if (pid != 0 && pid != getpid())
+    if (pid != 0 && pid != pyprof__own_pid())
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "pid is %lld: dumping another process is not supported yet", (long long)pid);
     if (options && options->native) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "native frames are not supported yet");
     if (options && options->max_depth > PYPROF__MOST_DEPTH)
@@ -22146,7 +22196,7 @@ static void pyprof__env_announce(void)
     const pyprof__out *out = &pyprof__g.out;
     pyprof__g.announced = 1;
     pyprof__out_path(path, "profile");
-    pyprof__say(0, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s%s%s%s\n", (long)getpid(), out->rate, path,
+    pyprof__say(0, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s%s%s%s\n", (long)pyprof__own_pid(), out->rate, path,
                 out->suffix[0] || out->stream ? "" : ".{", out->suffix[0] || out->stream ? "" : out->formats,
                 out->suffix[0] || out->stream ? "" : "}");
     if (out->heap && !out->suffix[0] && !out->stream) {
@@ -22171,7 +22221,7 @@ static void pyprof__trigger_act(const char *word)
     else result = pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_TRIGGER: %s holds '%.20s': not start, stop, dump or reset", pyprof__g.trigger, word);
     pyprof__g.out.told = 0;   // it was not the end
     if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof_last_error());
-    else pyprof__say(0, "pyprof: pid %ld: %s\n", (long)getpid(), *word ? word : "dump");
+    else pyprof__say(0, "pyprof: pid %ld: %s\n", (long)pyprof__own_pid(), *word ? word : "dump");
 }
 
 // A file that was written since it was last looked at holds a word. Returns when to look again.
@@ -22255,7 +22305,7 @@ static void pyprof__env_adopt(pyprof *started)
     pyprof__session *session;
     pyprof__sessions_lock();
     pyprof__g.env_session = started;
-    pyprof__g.env_pid = getpid();
+    pyprof__g.env_pid = pyprof__own_pid();
     session = pyprof__session_of(started);
     if (session) session->writes = 1;
     pyprof__sessions_unlock();
@@ -22265,7 +22315,7 @@ static void pyprof__env_adopt(pyprof *started)
 // Python begins to shut down: a host can end the process right after that, by ways of its own.
 static void pyprof__env_ending(void)
 {
-    if (!pyprof__g.env_session || pyprof__g.env_pid != getpid()) return;
+    if (!pyprof__g.env_session || pyprof__g.env_pid != pyprof__own_pid()) return;
     pyprof__leave();
     pyprof__g.ended_ns = pyprof__g.out.told && !pyprof__g.out.failed ? pyprof__now() : 0;
 }
@@ -22294,7 +22344,7 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
     if (result == PYPROF_ERR_DISABLED) return result;
     pyprof__tree_join();
     pyprof__g.out.mute = fcntl(2, F_GETFD) < 0;
-    if (result == PYPROF_OK && pyprof__g.env_session && pyprof__g.env_pid == getpid())
+    if (result == PYPROF_OK && pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid())
         result = pyprof__fail(PYPROF_ERR_STATE, "PROFILING=1 has started a session already");
     if (result == PYPROF_OK) result = pyprof__env_config(&config);
     if (result == PYPROF_OK) result = pyprof__env_begin(&config, &started);
@@ -22363,7 +22413,7 @@ static struct {                  // what stands behind ours
 } pyprof__next;
 
 static struct {
-    pid_t pid;                   // in which the library was loaded: a worker has another
+    int64_t pid;                 // in which the library was loaded: a worker has another
     int watching;                // PROFILING=1, and no Python yet
     void *base;                  // of the object that has Python's C API; NULL = not known
     uint64_t begin_ns;
@@ -22422,7 +22472,7 @@ static int pyprof__is_python(void **symbol)
     *symbol = dlsym(NULL, "Py_Main");
     if (*symbol) return 1;
     dlerror();
-    pyprof__proc_link("exe", path, sizeof path);
+    pyprof__proc_link(&pyprof__own_proc, "exe", path, sizeof path);
     slash = strrchr(path, '/');
     return strncmp(slash ? slash + 1 : path, "python", 6) == 0;
 }
@@ -22439,11 +22489,11 @@ static void pyprof__preload_start(void *python, int late)   // an address of Pyt
     pyprof__g.out.late = late;
     pyprof__preload.watching = 0;
     pyprof__preload.base = python ? pyprof__object_base(python, NULL) : NULL;
-    pyprof__g.out.worker = getpid() != pyprof__preload.pid;
+    pyprof__g.out.worker = pyprof__own_pid() != pyprof__preload.pid;
     pyprof__g.out.child |= pyprof__g.out.worker;
     if (pyprof_start_from_env(NULL) != PYPROF_OK) return;   // a reason worth telling has been told
     // Other threads of the program may be reading the environment.
-    if (pyprof__thread_count() <= 1 + 2 && !pyprof__g.tree.base[0]) pyprof__tree_mark(pyprof__g.out.base);
+    if (pyprof__thread_count(&pyprof__own_proc) <= 1 + 2 && !pyprof__g.tree.base[0]) pyprof__tree_mark(pyprof__g.out.base);
 }
 
 // When PROFILING=1 led to nothing, one sentence says why: unless the program is a small one, or had children, which
@@ -22451,10 +22501,10 @@ static void pyprof__preload_start(void *python, int late)   // an address of Pyt
 static void pyprof__preload_end(void)
 {
     struct rusage children;
-    if (!pyprof__preload.watching || getpid() != pyprof__preload.pid || pyprof__g.tree.base[0] || pyprof__g.tree.pid != getpid()) return;
+    if (!pyprof__preload.watching || pyprof__own_pid() != pyprof__preload.pid || pyprof__g.tree.base[0] || pyprof__g.tree.pid != pyprof__own_pid()) return;
     if (pyprof__now() - pyprof__preload.begin_ns < 2 * pyprof__second) return;
     if (getrusage(RUSAGE_CHILDREN, &children) == 0 && children.ru_maxrss) return;
-    pyprof__say(1, "pyprof: nothing was profiled: no Python was loaded in pid %ld\n", (long)getpid());
+    pyprof__say(1, "pyprof: nothing was profiled: no Python was loaded in pid %ld\n", (long)pyprof__own_pid());
 }
 
 __attribute__((constructor)) static void pyprof__preload_begin(void)
@@ -22463,7 +22513,7 @@ __attribute__((constructor)) static void pyprof__preload_begin(void)
     void *python;
     pyprof_result asked;
     pyprof__next_find();
-    pyprof__preload.pid = getpid();
+    pyprof__preload.pid = pyprof__own_pid();
     asked = pyprof__env_asked(&wait);
     if (asked == PYPROF_ERR_DISABLED) return;
     pyprof__preload.begin_ns = pyprof__now();
@@ -22628,7 +22678,7 @@ PYPROF__INTERPOSED int raise(int number) PYPROF__THROWS
 
 PYPROF__INTERPOSED int kill(pid_t pid, int number) PYPROF__THROWS
 {
-    int deadly = (pid == getpid() || pid == 0 || pid == -getpgrp()) && pyprof__is_deadly(number);
+    int deadly = (pid == pyprof__own_pid() || pid == 0 || pid == -getpgrp()) && pyprof__is_deadly(number);
     if (deadly) pyprof__leave();
     return pyprof__survived(deadly, number, PYPROF__NEXT(kill) ? pyprof__next.kill(pid, number) : -1);
 }
@@ -22642,7 +22692,7 @@ PYPROF__INTERPOSED int killpg(pid_t group, int number) PYPROF__THROWS
 
 PYPROF__INTERPOSED int sigqueue(pid_t pid, int number, const union sigval value) PYPROF__THROWS
 {
-    int deadly = pid == getpid() && pyprof__is_deadly(number);
+    int deadly = pid == pyprof__own_pid() && pyprof__is_deadly(number);
     if (deadly) pyprof__leave();
     return pyprof__survived(deadly, number, PYPROF__NEXT(sigqueue) ? pyprof__next.sigqueue(pid, number, value) : -1);
 }
@@ -22656,7 +22706,7 @@ PYPROF__INTERPOSED int pthread_kill(pthread_t thread, int number) PYPROF__THROWS
 
 PYPROF__INTERPOSED int tgkill(pid_t pid, pid_t tid, int number) PYPROF__THROWS
 {
-    int deadly = pid == getpid() && pyprof__is_deadly(number);
+    int deadly = pid == pyprof__own_pid() && pyprof__is_deadly(number);
     if (deadly) pyprof__leave();
     return pyprof__survived(deadly, number, (int)syscall(SYS_tgkill, pid, tid, number));
 }
@@ -22782,7 +22832,7 @@ static void pyprof__child_begins(int64_t pid)
     pyprof__children *children = &pyprof__g.children;
     sigset_t before;
     uint32_t i;
-    if (pyprof__g.pid != getpid()) return;
+    if (pyprof__g.pid != pyprof__own_pid()) return;
     pyprof__children_lock(&before);
     for (i = children->count; i > 0 && children->list[i - 1].pid != pid; i--) {}
     // A handler, or another thread, can have waited for it by now.
@@ -22797,7 +22847,7 @@ static void pyprof__child_ended(int64_t pid, int status)
     pyprof__child *child;
     sigset_t before;
     uint32_t i;
-    if (pyprof__g.pid != getpid()) return;
+    if (pyprof__g.pid != pyprof__own_pid()) return;
     pyprof__children_lock(&before);
     for (i = children->count; i > 0 && (children->list[i - 1].pid != pid || children->list[i - 1].ended); i--) {}
     child = i ? &children->list[i - 1] : pyprof__child_new(children, pid);
@@ -22828,7 +22878,7 @@ PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
 static int pyprof__is_count_after_fork(const char *path, const void *caller)
 {
     int64_t own = pyprof__preload.forked ? pyprof__gettid() : 0;
-    if (!own || own != pyprof__preload.forked || strcmp(path, "/proc/self/stat") != 0) return 0;
+    if (!own || own != pyprof__preload.forked || strcmp(path, PYPROF__OWN_FOLDER "stat") != 0) return 0;
     if (pyprof__object_base(caller, NULL) != pyprof__preload.base) return 0;
     pyprof__preload.forked = 0;
     errno = ENOENT;

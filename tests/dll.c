@@ -169,7 +169,7 @@ static int test_reader_find(uint32_t version, int free_threaded, uint64_t code, 
 {
     if (!test_reader.open) {
         pyprof__pool_init(&test_reader.pool, NULL, UINT64_MAX);
-        if (pyprof__source_open(&test_reader.source) != PYPROF_OK) return -2;
+        if (pyprof__source_open(&test_reader.source, &pyprof__own_proc) != PYPROF_OK) return -2;
         if (pyprof__layout_choose(&test_reader.layout, version, free_threaded, NULL) != PYPROF_OK) return -3;
         pyprof__mirror_init(&test_reader.mirror, &test_reader.pool, &test_reader.source);
         if (!pyprof__codes_init(&test_reader.codes, &test_reader.pool, &test_reader.layout)) return -4;

@@ -55,7 +55,7 @@ static void setup_for(uint32_t version, int free_threaded, int depth)   // a cha
 {
     int i;
     CHECK_INT(pyprof__layout_choose(&layout, version, free_threaded, NULL), PYPROF_OK);
-    CHECK_INT(pyprof__source_open(&source), PYPROF_OK);
+    CHECK_INT(pyprof__source_open(&source, &pyprof__own_proc), PYPROF_OK);
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
     pyprof__mirror_init(&mirror, &pool, &source);
     CHECK(pyprof__codes_init(&codes, &pool, &layout));
@@ -531,12 +531,12 @@ TEST(the_scheduler_tells_who_ran_until_the_sampler_came)
     pthread_t spinner, sleeper;
     int same = 0, tries = 0, apart = 0;
     if (!pyprof__cpus_only(pyprof__cpu_here(0))) SKIP("it cannot choose its CPU here");
-    if (!pyprof__last_run(pyprof__gettid())) SKIP("this kernel does not tell when a thread ran last");
+    if (!pyprof__last_run(&pyprof__own_proc, pyprof__gettid())) SKIP("this kernel does not tell when a thread ran last");
     CHECK(pthread_create(&spinner, NULL, spin, NULL) == 0 && pthread_create(&sleeper, NULL, sleep_long, NULL) == 0);
     while (!__atomic_load_n(&spinner_tid, __ATOMIC_ACQUIRE) || !__atomic_load_n(&sleeper_tid, __ATOMIC_ACQUIRE)) pyprof__nap(1000000);
     for (; tries < 50; tries++) {
         pyprof__nap(3000000);   // the spinner runs; then this thread takes the CPU from it
-        uint64_t mine = pyprof__last_run(pyprof__gettid()), spun = pyprof__last_run(spinner_tid), slept = pyprof__last_run(sleeper_tid);
+        uint64_t mine = pyprof__last_run(&pyprof__own_proc, pyprof__gettid()), spun = pyprof__last_run(&pyprof__own_proc, spinner_tid), slept = pyprof__last_run(&pyprof__own_proc, sleeper_tid);
         same += mine - spun < PYPROF__BLUR_NS || spun - mine < PYPROF__BLUR_NS;
         apart += mine - slept > 1000000;
     }

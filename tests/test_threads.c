@@ -345,7 +345,7 @@ static void *after_first(void *session)
     CHECK(!stats_of((pyprof *)session).degraded[0]);
     CHECK_INT(pyprof_stop((pyprof *)session, NULL), PYPROF_OK);
     wait_for_samples(recording(), 20);
-    CHECK(pyprof__proc_read("maps", text, sizeof text) > 0 && pyprof__resident() > 0);
+    CHECK(pyprof__proc_read(&pyprof__own_proc, "maps", text, sizeof text) > 0 && pyprof__resident(&pyprof__own_proc) > 0);
     _exit(0);
     return NULL;
 }
