@@ -44,6 +44,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     COPY       guarded copies of foreign memory, batched
     LAYOUT     where CPython keeps things: a table of fields by version
     RUNTIME    finds the interpreter in the process, and its version
+    TARGET     a process as a value: its memory, its runtime, what tells where its threads run
     CODE       code object -> names, file, line table
     FRAMES     thread state -> frames
     THREADS    interpreters, thread states, the GIL's holder, names
@@ -1230,7 +1231,6 @@ enum { PYPROF__PROC_FD = 200 };
 typedef struct {
     pyprof__mutex lock;
     int64_t pid;                 // whose folder it is
-    uint64_t started;            // when that began, in clock ticks since boot: its pid can be another one's later. 0 = unknown
     int users, fd;               // -1 = there is no such folder
     int foreign;                 // it numbers threads as another pid namespace does
     uint64_t device, inode;      // of the folder: a host that closes all descriptors may use the number itself. 0 = not known
@@ -1238,9 +1238,16 @@ typedef struct {
     const char *lack;            // what cannot be told, and why; NULL = nothing is known to be missing
 } pyprof__proc;
 
-static pyprof__proc pyprof__own_proc = { { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, 0, -1, 0, 0, 0, "", NULL };
+static pyprof__proc pyprof__own_proc = { { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, -1, 0, 0, 0, "", NULL };
 
 static int pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
+
+static void pyprof__proc_init(pyprof__proc *proc, int64_t pid)   // of another process
+{
+    memset(proc, 0, sizeof *proc);
+    proc->pid = pid;
+    proc->fd = -1;
+}
 
 static void pyprof__proc_lacks(pyprof__proc *proc, const char *what)
 {
@@ -1620,7 +1627,8 @@ static int pyprof__fd_type(const pyprof__proc *proc, int fd)   // S_IFMT of the 
 {
 #ifdef SYS_statx
     uint32_t info[64];                      // struct statx: stx_mode is a 16-bit field at 28
-    if (pyprof__is_own(proc) && syscall(SYS_statx, fd, "", 0x1000 | 0x4000, 1, info) == 0) return (int)(info[7] & 0xf000);   // AT_EMPTY_PATH, AT_STATX_DONT_SYNC; STATX_TYPE
+    // AT_EMPTY_PATH, AT_STATX_DONT_SYNC; STATX_TYPE.
+    if (pyprof__is_own(proc) && syscall(SYS_statx, fd, "", 0x1000 | 0x4000, 1, info) == 0) return (int)(info[7] & 0xf000);
 #endif
     (void)fd;
     return 0;
@@ -1658,8 +1666,8 @@ static void pyprof__socket_text(const pyprof__proc *proc, int fd, int own, char 
 }
 
 typedef struct {               // what is waited for
-    char verb[32], target[256];    // "read file", "/a/data.bin"; target empty: none that is known
-    int path, idle;                // target is a path; it waits for work
+    char verb[32], object[256];    // "read file", "/a/data.bin"; object empty: none that is known
+    int path, idle;                // object is a path; it waits for work
     uint64_t futex;                // address; 0 = it is none
     int some_futex, some_poll;     // it is one whose address is not known; its arguments
 } pyprof__wait;
@@ -1735,7 +1743,7 @@ static void pyprof__wait_fd(pyprof__proc *proc, pyprof__wait *wait, const char *
     int type;
     snprintf(wait->verb, sizeof wait->verb, "%s", verb);
     if (!pyprof__fd_link(proc, tid, fd, link, sizeof link)) return;
-    if (strncmp(link, "socket:", 7) == 0) { pyprof__socket_text(proc, fd, own, wait->target, sizeof wait->target); return; }
+    if (strncmp(link, "socket:", 7) == 0) { pyprof__socket_text(proc, fd, own, wait->object, sizeof wait->object); return; }
     type = link[0] == '/' ? pyprof__fd_type(proc, fd) : 0;
     if (strncmp(link, "pipe:", 5) == 0) what = "pipe";
     else if (strncmp(link, "/dev/pts/", 9) == 0 || strncmp(link, "/dev/tty", 8) == 0) what = "tty";
@@ -1744,9 +1752,9 @@ static void pyprof__wait_fd(pyprof__proc *proc, pyprof__wait *wait, const char *
         what = type == S_IFIFO ? "pipe" : type == S_IFDIR ? "folder" : type == S_IFCHR || type == S_IFBLK ? "device" : "file";
         size = strlen(link);
         wait->path = size < sizeof link - 1;   // else it may be cut, and its end a folder's name
-        if (size >= sizeof wait->target) snprintf(wait->target, sizeof wait->target, "%.*s", (int)sizeof wait->target - 1, strrchr(link, '/'));
-        else memcpy(wait->target, link, size + 1);
-        if (!wait->path) wait->target[0] = 0;
+        if (size >= sizeof wait->object) snprintf(wait->object, sizeof wait->object, "%.*s", (int)sizeof wait->object - 1, strrchr(link, '/'));
+        else memcpy(wait->object, link, size + 1);
+        if (!wait->path) wait->object[0] = 0;
     }
     snprintf(wait->verb, sizeof wait->verb, "%s %.16s", verb, what);
 }
@@ -2752,7 +2760,7 @@ static ssize_t pyprof__gather_memfd(const pyprof__source *source, void *to, cons
 // Copies the pieces of foreign memory, one behind the other, to where `to` points; returns how many bytes, fewer than
 // size where an address cannot be read. process_vm_readv pins every piece it reads (0.35 us each). In our own process
 // the other direction does the same: the pieces are what process_vm_writev takes from its caller, which costs 10 ns
-// each, and only the target is pinned.
+// each, and only `to` is pinned.
 static size_t pyprof__gather(const pyprof__source *source, void *to, const struct iovec *from, int pieces, size_t size)
 {
     struct iovec target;
@@ -2821,6 +2829,9 @@ static pyprof_result pyprof__source_open(pyprof__source *source, pyprof__proc *p
     int error;
     if (pyprof__source_try(source, proc, PYPROF__BY_WRITEV) || pyprof__source_try(source, proc, PYPROF__BY_READV)) return PYPROF_OK;
     error = errno;
+    if (!pyprof__is_own(proc))
+        return pyprof__fail(error == ESRCH ? PYPROF_ERR_NO_PROCESS : PYPROF_ERR_DENIED, "cannot read the memory of pid %lld: %s",
+                            (long long)proc->pid, strerror(error));
     if (pyprof__source_try(source, proc, PYPROF__BY_MEMFD)) return PYPROF_OK;
     pyprof__source_close(source);
     return pyprof__fail(PYPROF_ERR_DENIED, "cannot read memory safely: process_vm_readv: %s; memfd: %s", strerror(error), strerror(errno));
@@ -4000,7 +4011,7 @@ static pyprof_result pyprof__runtime_identify(pyprof__runtime *runtime, const py
         return pyprof__layout_choose(&runtime->layout, runtime->version, runtime->free_threaded, table);
     }
     if (symbols->py_version && pyprof__copy(source, &number, symbols->py_version, sizeof number)) runtime->version = (uint32_t)number;
-    if (!runtime->version) runtime->version = pyprof__call_get_version(symbols->get_version);
+    if (!runtime->version && pyprof__is_own(source->proc)) runtime->version = pyprof__call_get_version(symbols->get_version);
     if (!runtime->version) runtime->version = pyprof__version_by_size(symbols->runtime_size);
     if (!runtime->version)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "found _PyRuntime (%s) but not which CPython it is: no Py_Version, no Py_GetVersion, size %llu",
@@ -4186,16 +4197,17 @@ static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__po
                         "libpython (python3-config --embed --ldflags), or load that (dlopen) first", program, looked_at);
 }
 
-// Finds the runtime of this process. Costs microseconds where the dynamic linker knows it, else up to some milliseconds.
+// Costs microseconds where the dynamic linker of this process knows the runtime, otherwise up to some milliseconds.
 static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__source *source)
 {
     pyprof__symbols symbols;
     size_t capacity;
     char *maps;
     pyprof_result result;
+    int own = pyprof__is_own(source->proc);
     memset(runtime, 0, sizeof *runtime);
     memset(&symbols, 0, sizeof symbols);
-    symbols.runtime = pyprof__linked_address();
+    symbols.runtime = own ? pyprof__linked_address() : 0;
     if (symbols.runtime) {
         runtime->address = symbols.runtime;
         snprintf(runtime->where, sizeof runtime->where, "at link time");
@@ -4203,7 +4215,7 @@ static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool
         runtime->version = pyprof__linked_version();
         return pyprof__layout_choose(&runtime->layout, runtime->version, 0, NULL);
     }
-    symbols.runtime = (uint64_t)(uintptr_t)dlsym(NULL, "_PyRuntime");
+    symbols.runtime = own ? (uint64_t)(uintptr_t)dlsym(NULL, "_PyRuntime") : 0;
     if (symbols.runtime) {
         symbols.py_version = (uint64_t)(uintptr_t)dlsym(NULL, "Py_Version");
         symbols.get_version = (uint64_t)(uintptr_t)dlsym(NULL, "Py_GetVersion");
@@ -4284,6 +4296,64 @@ static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__po
     if (library) dlclose(library);
     if (found) return found;
     return (void *)(uintptr_t)pyprof__elf_function(pool, pyprof__own_program, (uint64_t)(uintptr_t)info.base, name);
+}
+
+// ============================================================================
+// [SECTION] TARGET -- a process as a value: its memory, its runtime, what tells where its threads run
+//   Runs on    the thread that calls pyprof_start or pyprof_dump, then the one that reads the target
+//   Uses       RUNTIME
+//   Promise    what is asked of a process goes through its target; two targets share nothing but the folder of this
+//              process in /proc
+// ============================================================================
+typedef struct {
+    pyprof__source source;         // how its memory is read; whose, too
+    pyprof__proc other;            // the process, where that is not this one
+    uint64_t started;              // when it began, in clock ticks since boot: later its pid can be another one's. 0 = unknown
+    pyprof__runtime runtime;
+    // pthread_t + this = the CPU the thread is on, 0 = ask /proc; and = its thread id, 0 = not known.
+    int64_t cpu_word, tid_offset;
+    uint32_t waiters_offset;       // see pyprof__waiters_offset
+    uint64_t stack_end;            // above the main thread's first frame; 0 = unknown
+    uint64_t forked_ident;         // of the thread that forked the process: its id is the pid, whatever Python noted
+    int fine_clock;                // the CPU clock of a thread is a proof
+} pyprof__target;
+
+static void pyprof__target_close(pyprof__target *target)
+{
+    pyprof__source_close(&target->source);
+    pyprof__proc_leave(target->source.proc);
+}
+
+// pid 0 = this process. What only the C library of a process tells is known of this one.
+static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *pool, int64_t pid)
+{
+    int own = pid == 0 || pid == pyprof__own_pid();
+    pyprof__proc *proc = own ? &pyprof__own_proc : &target->other;
+    pyprof_result result;
+    memset(target, 0, sizeof *target);
+    pyprof__proc_init(&target->other, pid);
+    result = pyprof__source_open(&target->source, proc);
+    if (result != PYPROF_OK) return result;
+    pyprof__proc_use(proc);
+    target->started = pyprof__thread_started(proc, proc->pid);
+    if (own) {
+        target->tid_offset = pyprof__tid_offset();
+        target->waiters_offset = pyprof__waiters_offset();
+        target->stack_end = pyprof__stack_end();
+        target->forked_ident = pyprof__forked_self;
+    }
+    result = pyprof__runtime_find(&target->runtime, pool, &target->source);
+    if (result != PYPROF_OK) pyprof__target_close(target);
+    return result;
+}
+
+// On the thread that is going to read it. own_word: of that thread, see pyprof__cpu_word_offset.
+static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
+{
+    if (!pyprof__is_own(target->source.proc)) return;
+    target->source.tid = pyprof__gettid();
+    target->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
+    target->cpu_word = own_word;
 }
 
 // ============================================================================
@@ -6090,9 +6160,9 @@ typedef struct { uint64_t interp, dict; } pyprof__current;   // 3.12, 3.13: the 
 typedef struct {
     pyprof__pool *pool;
     pyprof__mirror *mirror;
-    const pyprof__runtime *runtime;
-    int64_t tid_offset;
-    uint32_t tick, waiters_offset;
+    const pyprof__target *target;
+    const pyprof__runtime *runtime;    // the target's
+    uint32_t tick;
     uint64_t now_ns;           // of this sweep: when the sampler got its CPU
     pyprof__array threads;     // pyprof__thread; slot numbers stay
     pyprof__array addresses, idents;   // uint64_t a slot: its thread's
@@ -6115,14 +6185,13 @@ typedef struct {
     pyprof__array current;     // pyprof__current
 } pyprof__threads;
 
-static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pyprof__mirror *mirror, const pyprof__runtime *runtime)
+static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pyprof__mirror *mirror, const pyprof__target *target)
 {
     memset(list, 0, sizeof *list);
     list->pool = pool;
     list->mirror = mirror;
-    list->runtime = runtime;
-    list->tid_offset = pyprof__tid_offset();
-    list->waiters_offset = pyprof__waiters_offset();
+    list->target = target;
+    list->runtime = &target->runtime;
     pyprof__array_init(&list->threads, sizeof(pyprof__thread));
     pyprof__array_init(&list->addresses, sizeof(uint64_t));
     pyprof__array_init(&list->idents, sizeof(uint64_t));
@@ -6276,9 +6345,9 @@ static int64_t pyprof__native_id(pyprof__threads *list, const char *raw, uint64_
     uint64_t native = 0;
     int32_t tid = 0;
     // A host that forks without telling Python leaves it the id of the parent's thread.
-    if (pyprof__forked_self && ident == pyprof__forked_self) return list->mirror->source->proc->pid;
+    if (ident == list->target->forked_ident) return list->target->source.proc->pid;
     if (layout->thread_native != PYPROF__NO) PYPROF__FIELD_AT(native, raw, layout->thread_native);
-    else if (list->tid_offset && pyprof__read(list->mirror, &tid, ident + (uint64_t)list->tid_offset, sizeof tid)) native = (uint64_t)tid;
+    else if (list->target->tid_offset && pyprof__read(list->mirror, &tid, ident + (uint64_t)list->target->tid_offset, sizeof tid)) native = (uint64_t)tid;
     return (int64_t)native;
 }
 
@@ -6424,8 +6493,8 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
         gil.holder = gil.named = pyprof__read_pointer(list->mirror, gil.address + layout->gil_holder);
         gil.locked = (int)pyprof__read_u32(list->mirror, gil.address + layout->gil_locked);
         gil.switches = pyprof__read_u32(list->mirror, gil.address + layout->gil_locked + 8);   // switch_number (Include/internal/pycore_gil.h)
-        if (list->waiters_offset)                                                               // and behind it cond
-            gil.waiters = pyprof__read_u32(list->mirror, gil.address + layout->gil_locked + 16 + list->waiters_offset) / 8;
+        if (list->target->waiters_offset)                                                               // and behind it cond
+            gil.waiters = pyprof__read_u32(list->mirror, gil.address + layout->gil_locked + 16 + list->target->waiters_offset) / 8;
         gil.enabled = layout->gil_enabled == PYPROF__NO || pyprof__read_u32(list->mirror, gil.address + layout->gil_enabled);
     }
     if (layout->interp_generation != PYPROF__NO && pyprof__read(list->mirror, &gil.stamp, interp + layout->interp_generation, sizeof gil.stamp))
@@ -6519,8 +6588,8 @@ static int pyprof__thread_holds(const pyprof__threads *list, const pyprof__gil *
 // 3.11, 3.12: where the _PyCFrame of a running thread state lies tells on whose C stack it runs. The main thread's is known.
 static int pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__thread *thread)
 {
-    uint64_t end = pyprof__stack_end();
-    if (list->runtime->layout.cframe_current == PYPROF__NO || thread->native != list->mirror->source->proc->pid) return 0;
+    uint64_t end = list->target->stack_end;
+    if (list->runtime->layout.cframe_current == PYPROF__NO || thread->native != list->target->source.proc->pid) return 0;
     return thread->top < end && end - thread->top < 64u << 20;
 }
 
@@ -6859,7 +6928,7 @@ static void pyprof__wait_connect(const pyprof__source *source, const pyprof__cal
     size_t size = call->argument[2] < sizeof address ? (size_t)call->argument[2] : sizeof address;
     memset(&address, 0, sizeof address);
     if (size >= sizeof(sa_family_t) && pyprof__copy(source, &address, call->argument[1], size))
-        pyprof__address_text(&address, (socklen_t)size, wait->target, sizeof wait->target);
+        pyprof__address_text(&address, (socklen_t)size, wait->object, sizeof wait->object);
 }
 
 static void pyprof__wait_describe(const pyprof__source *source, int64_t tid, const pyprof__call *call, pyprof__wait *wait)
@@ -7005,7 +7074,7 @@ static pyprof__thread *pyprof__thread_of_ident(pyprof__threads *list, uint64_t i
 static void pyprof__thread_name_set(const pyprof__threads *list, pyprof__thread *thread, const char *name)
 {
     // It has ended, its ident may be another one's.
-    if (!thread->named && pyprof__thread_cpu(list->mirror->source->proc, thread->native) == 0) return;
+    if (!thread->named && pyprof__thread_cpu(list->target->source.proc, thread->native) == 0) return;
     pyprof__utf8_repair(thread->name, sizeof thread->name, name);
     thread->named = 1;
 }
@@ -7155,7 +7224,7 @@ static void pyprof__names_read(pyprof__threads *list, char *text, int all)
     for (i = 0; i < list->listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(list, i);
         if (thread->tick != list->tick || thread->named) continue;
-        if (thread->name_tries++ % 16 == 0) pyprof__name_from_kernel(list->mirror->source->proc, thread);
+        if (thread->name_tries++ % 16 == 0) pyprof__name_from_kernel(list->target->source.proc, thread);
         thread->name_cpu_ns = thread->cpu_ns;
         if (list->interps.count > 1) pyprof__name_from_other(list, thread);
     }
@@ -8095,11 +8164,11 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 typedef struct { uint32_t slot, first, count; uint64_t ns; } pyprof__await;   // a task of that thread: its spots, the time since the last look
 enum { PYPROF__MAX_AWAITS = 1000, PYPROF__AWAITS_NS = 100000000 };
 enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INNER = 8, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
-      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__NAME_TRIES = 8, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300,
+      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__NAME_TRIES = 8, PYPROF__MOST_WAITED = 1000, PYPROF__LEAF_SIZE = 300,
       PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000, PYPROF__BLUR_NS = 4000,
       PYPROF__WAKE_NS = 12000, PYPROF__TOOK_NS = 200000,
       PYPROF__ASK_FIRST = 2, PYPROF__AT_ONCE = 64, PYPROF__GIL_SIZE = 224 };
-// LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; AHEAD_NS: how long the
+// LOOKS: at what threads wait for, a sweep; MOST_WAITED: files and peers told apart; AHEAD_NS: how long the
 // scheduler's clock of another CPU is trusted to keep its distance; SWITCH_NS: from one thread on a CPU to
 // the next, at most; BLUR_NS: of that moment, as told; WAKE_NS: from there until the sampler sees a clock,
 // about; TOOK_NS: a sweep, at most; AT_ONCE: threads read in a window; GIL_SIZE: at most, of struct
@@ -8107,14 +8176,13 @@ enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INN
 
 typedef struct {
     pyprof__pool pool;
-    pyprof__source source;
+    pyprof__target target;
     pyprof__mirror mirror;
-    pyprof__runtime runtime;
     pyprof__codes codes;
     pyprof__threads list;
     pyprof__array wanted;          // unsigned char an owner of blocks: they are worth fetching ahead
-    int64_t cpu_word;              // pthread_t + this = the CPU the thread is on; 0 = ask /proc
-    int fine_clock, may_move;      // the CPU clock is a proof; the sampler may change its own CPU
+    int64_t own_word;              // of the sampler's thread: see pyprof__cpu_word_offset
+    int may_move;                  // the sampler may change its own CPU
     int names_opcodes;             // a session wants them
     int stay, by_signal;           // a session wants the sampler to stay where it is; threads that run are held by a signal
     int cpu;                       // where the sampler is pinned, -1 = nowhere
@@ -8137,7 +8205,7 @@ typedef struct {
     uint64_t mine;                 // when it got that CPU, by the scheduler's clock there; 0 = it was not asked in this sweep
     struct { int64_t ns; uint64_t at; int cpu; } ahead[PYPROF__AHEAD_CPUS];   // of some CPUs: their scheduler's clock less ours, as it was then
     size_t turns;                  // so many of the threads that wait are looked at in a sweep
-    uint32_t looks, targets;       // of this sweep, at what threads wait for; different files and peers so far
+    uint32_t looks, waited_for;       // of this sweep, at what threads wait for; different files and peers so far
     int blind;                     // nothing can be proved at the moment
     int listed, listed_now;        // this sweep has a list of threads; it was read in the window that is open
     const char *degraded;          // why captures are not frozen, NULL = they are
@@ -8157,13 +8225,12 @@ static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
     pyprof__array_free(&sweeper->pool, &sweeper->doubtful);
     pyprof__array_free(&sweeper->pool, &sweeper->awaits);
     pyprof__array_free(&sweeper->pool, &sweeper->awaiting.spots);
-    pyprof__source_close(&sweeper->source);
-    pyprof__proc_leave(sweeper->source.proc);
+    pyprof__target_close(&sweeper->target);
 }
 
-// Everything but the thread: may be called on the thread that calls pyprof_start.
-static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, const pyprof_allocator *allocator, uint64_t max_bytes, uint32_t max_depth,
-                                          int may_move)
+// Everything but the thread: may be called on the thread that calls pyprof_start. pid 0 = this process.
+static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, int64_t pid, const pyprof_allocator *allocator, uint64_t max_bytes,
+                                          uint32_t max_depth, int may_move)
 {
     pyprof_result result;
     memset(sweeper, 0, sizeof *sweeper);
@@ -8171,54 +8238,50 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, const pyprof
     sweeper->max_depth = max_depth;
     sweeper->may_move = may_move;
     sweeper->cpu = sweeper->stuck_cpu = -1;
-    result = pyprof__source_open(&sweeper->source, &pyprof__own_proc);
+    result = pyprof__target_open(&sweeper->target, &sweeper->pool, pid);
     if (result != PYPROF_OK) return result;
-    pyprof__proc_use(sweeper->source.proc);
     pyprof__array_init(&sweeper->wanted, 1);
     pyprof__array_init(&sweeper->links, sizeof(pyprof__link));
     pyprof__array_init(&sweeper->doubtful, sizeof(pyprof__link));
     pyprof__array_init(&sweeper->awaits, sizeof(pyprof__await));
     pyprof__array_init(&sweeper->awaiting.spots, sizeof(uint32_t));
-    pyprof__mirror_init(&sweeper->mirror, &sweeper->pool, &sweeper->source);
-    pyprof__threads_init(&sweeper->list, &sweeper->pool, &sweeper->mirror, &sweeper->runtime);
-    result = pyprof__runtime_find(&sweeper->runtime, &sweeper->pool, &sweeper->source);
-    if (result == PYPROF_OK && !pyprof__codes_init(&sweeper->codes, &sweeper->pool, &sweeper->runtime.layout))
-        result = pyprof__fail_memory("the sampler");
-    if (result != PYPROF_OK) pyprof__sweeper_close(sweeper);
-    return result;
+    pyprof__mirror_init(&sweeper->mirror, &sweeper->pool, &sweeper->target.source);
+    pyprof__threads_init(&sweeper->list, &sweeper->pool, &sweeper->mirror, &sweeper->target);
+    if (pyprof__codes_init(&sweeper->codes, &sweeper->pool, &sweeper->target.runtime.layout)) return PYPROF_OK;
+    pyprof__sweeper_close(sweeper);
+    return pyprof__fail_memory("the sampler");
 }
 
 // On the sampler's own thread, before the first sweep: what concerns this thread alone.
 static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
 {
     pyprof__cancel_off();   // a callback may ask for it
-    sweeper->source.tid = pyprof__gettid();
     pyprof__thread_tune();
-    sweeper->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
-    sweeper->cpu_word = pyprof__cpu_word_offset();
+    sweeper->own_word = pyprof__cpu_word_offset();
+    pyprof__target_settle(&sweeper->target, sweeper->own_word);
     if (!pyprof__cpus_get(&sweeper->allowed)) sweeper->may_move = 0;
-    if (!sweeper->fine_clock && !sweeper->cpu_word)
+    if (!sweeper->target.fine_clock && !sweeper->target.cpu_word)
         sweeper->degraded = "the CPU clocks of this system are too coarse to prove that a thread stood still";
 }
 
 static uint64_t pyprof__used_cpu(const pyprof__sweeper *sweeper, const pyprof__thread *thread)   // ns; 0 = it has ended
 {
-    return pyprof__thread_cpu(sweeper->source.proc, thread->native);
+    return pyprof__thread_cpu(sweeper->target.source.proc, thread->native);
 }
 
 // ---- where threads run ----------------------------------------------------------
 static int pyprof__cpu_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // as of this window; -1 = unknown
 {
     int32_t cpu = -1;
-    if (!sweeper->cpu_word) return pyprof__cpu_from_proc(sweeper->source.proc, thread->native);
-    return pyprof__read(&sweeper->mirror, &cpu, thread->ident + (uint64_t)sweeper->cpu_word, sizeof cpu) ? cpu : -1;
+    if (!sweeper->target.cpu_word) return pyprof__cpu_from_proc(sweeper->target.source.proc, thread->native);
+    return pyprof__read(&sweeper->mirror, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word, sizeof cpu) ? cpu : -1;
 }
 
 static int pyprof__cpu_now(const pyprof__sweeper *sweeper, const pyprof__thread *thread)   // -1 = unknown
 {
     int32_t cpu = -1;
-    if (!sweeper->cpu_word) return -1;
-    return pyprof__copy(&sweeper->source, &cpu, thread->ident + (uint64_t)sweeper->cpu_word, sizeof cpu) ? cpu : -1;
+    if (!sweeper->target.cpu_word) return -1;
+    return pyprof__copy(&sweeper->target.source, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word, sizeof cpu) ? cpu : -1;
 }
 
 static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler moved there
@@ -8229,7 +8292,7 @@ static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler
     if (pyprof__cpus_only(cpu)) {
         sweeper->cpu = cpu;
         sweeper->hopped = 1;
-        if (sweeper->cpu_word) pyprof__switches_watch(sweeper->cpu_word);
+        if (sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
         return 1;
     }
     if (pyprof__cpus_set(&sweeper->allowed) && pyprof__cpus_get(&now) && !pyprof__cpus_has(&now, cpu)) {   // the cpuset was changed
@@ -8293,7 +8356,7 @@ static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint6
 // sweeper->expected: as it should be.
 static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = not told
 {
-    int here = pyprof__cpu_here(sweeper->cpu_word), cpu = here < 0 ? 0 : here % PYPROF__AHEAD_CPUS;
+    int here = pyprof__cpu_here(sweeper->own_word), cpu = here < 0 ? 0 : here % PYPROF__AHEAD_CPUS;
     uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS, mine = pyprof__own_last_run();
     int64_t off;
     sweeper->expected = mine;
@@ -8344,7 +8407,7 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
     const pyprof__threads *list = &sweeper->list;
     size_t i;
     sweeper->window++;
-    if (!sweeper->fine_clock && sweeper->cpu_word) pyprof__switches_watch(sweeper->cpu_word);
+    if (!sweeper->target.fine_clock && sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
     for (i = 0; i < list->before.count + list->listed.count; i++) {
         int now = i >= list->before.count;
         pyprof__thread *thread = now ? pyprof__listed(list, i - list->before.count)
@@ -8355,7 +8418,7 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
         thread->clock_native = thread->native;
         thread->clock_window = sweeper->window;
         thread->clock_ns = pyprof__used_cpu(sweeper, thread);
-        if (!sweeper->fine_clock) thread->clock_cpu = pyprof__cpu_now(sweeper, thread);
+        if (!sweeper->target.fine_clock) thread->clock_cpu = pyprof__cpu_now(sweeper, thread);
     }
 }
 
@@ -8376,7 +8439,7 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
         if (thread->clock_window != sweeper->window || thread->clock_ns == 0 || ran < PYPROF__SWITCH_NS) continue;
         if (thread->cpu_ns && ran + sweeper->took_ns >= elapsed - elapsed / 64) continue;
         if (asked++ == 0) sweeper->mine = pyprof__came(sweeper);
-        thread->left = pyprof__last_run(sweeper->source.proc, thread->native);
+        thread->left = pyprof__last_run(sweeper->target.source.proc, thread->native);
         thread->left_cpu_ns = thread->clock_ns;
     }
 }
@@ -8386,7 +8449,7 @@ static int pyprof__window_open(pyprof__sweeper *sweeper)
 {
     const unsigned char *flags = pyprof__wanted(sweeper);
     pyprof__window_clocks(sweeper);
-    if (sweeper->fine_clock && sweeper->asked != sweeper->list.tick) pyprof__ask_first(sweeper);
+    if (sweeper->target.fine_clock && sweeper->asked != sweeper->list.tick) pyprof__ask_first(sweeper);
     pyprof__mirror_begin(&sweeper->mirror);
     if (flags) pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
     PYPROF__TEST_WINDOW();
@@ -8401,13 +8464,13 @@ static int pyprof__should_collect(const pyprof__sweeper *sweeper, const pyprof__
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     if (!gil || !gil->gc.collecting) return 0;
-    return sweeper->runtime.layout.gc_frame == PYPROF__NO ? gil->gc.thread == thread->address : thread->collecting;
+    return sweeper->target.runtime.layout.gc_frame == PYPROF__NO ? gil->gc.thread == thread->address : thread->collecting;
 }
 
 // Is the thread known not to have run since its stack was proven?
 static int pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
-    return sweeper->fine_clock && !thread->shared_tid && thread->proven_cpu_ns && thread->proven_cpu_ns == thread->cpu_ns
+    return sweeper->target.fine_clock && !thread->shared_tid && thread->proven_cpu_ns && thread->proven_cpu_ns == thread->cpu_ns
         && thread->proven_top == thread->top && thread->collecting == pyprof__should_collect(sweeper, thread);
 }
 
@@ -8439,12 +8502,12 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     sweeper->codes.stamp = gil && sweeper->listed_now ? gil->stamp : 0;
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
     if (gil && sweeper->listed_now) gc = gil->gc;
-    else pyprof__gc_read(&sweeper->mirror, &sweeper->runtime, thread->interp, &gc);   // the list was read earlier
+    else pyprof__gc_read(&sweeper->mirror, &sweeper->target.runtime, thread->interp, &gc);   // the list was read earlier
     collection = pyprof__walk_expect(sweeper, &walk, thread, &gc);
     pyprof__walk_tasks(&sweeper->list, &walk, thread);
     thread->cause = pyprof__walk_from(&walk, thread->address, thread->base);
     thread->trial_root = walk.root;
-    thread->trial_raising = pyprof__read_pointer(&sweeper->mirror, thread->address + sweeper->runtime.layout.thread_exception) != 0;
+    thread->trial_raising = pyprof__read_pointer(&sweeper->mirror, thread->address + sweeper->target.runtime.layout.thread_exception) != 0;
     if (thread->cause == 0) thread->cause = pyprof__collection_place(collection, &walk, &thread->trial_collecting);
     if (thread->cause == 0 && thread->trial.spots.count == 0)
         thread->cause = pyprof__stack_push(&sweeper->codes, &thread->trial, PYPROF__SPOT_NATIVE);
@@ -8486,17 +8549,17 @@ static int pyprof__did_not_run(const pyprof__sweeper *sweeper, const pyprof__thr
 {
     int here;
     if (thread->shared_tid || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
-    if (sweeper->fine_clock) return 1;
-    if (!sweeper->cpu_word || thread->clock_cpu < 0 || !pyprof__switches_none(sweeper->cpu_word)) return 0;
-    here = pyprof__cpu_here(sweeper->cpu_word);
-    return thread->clock_cpu == here && pyprof__cpu_now(sweeper, thread) == here && pyprof__switches_none(sweeper->cpu_word);
+    if (sweeper->target.fine_clock) return 1;
+    if (!sweeper->own_word || thread->clock_cpu < 0 || !pyprof__switches_none(sweeper->own_word)) return 0;
+    here = pyprof__cpu_here(sweeper->own_word);
+    return thread->clock_cpu == here && pyprof__cpu_now(sweeper, thread) == here && pyprof__switches_none(sweeper->own_word);
 }
 
 // Does the GIL still belong to the same thread, and did that thread stand still? Then no other of its interpreter's
 // threads can have changed a frame, whatever else they did.
 static int pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
-    const pyprof__layout *layout = &sweeper->runtime.layout;
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     const pyprof__thread *holder = NULL;
     uint64_t now = 0;
@@ -8508,8 +8571,8 @@ static int pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__t
         if (other->holder && other->address == gil->holder && other->tick == sweeper->list.tick) holder = other;
     }
     if (!holder || !pyprof__did_not_run(sweeper, holder)) return 0;
-    return pyprof__copy(&sweeper->source, &now, gil->address + layout->gil_holder, sizeof now) && now == gil->named
-        && pyprof__copy(&sweeper->source, &locked, gil->address + layout->gil_locked, sizeof locked) && locked == 1;
+    return pyprof__copy(&sweeper->target.source, &now, gil->address + layout->gil_holder, sizeof now) && now == gil->named
+        && pyprof__copy(&sweeper->target.source, &locked, gil->address + layout->gil_locked, sizeof locked) && locked == 1;
 }
 
 static int pyprof__stood_still(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
@@ -8544,8 +8607,8 @@ static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *th
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     int ran = thread->cpu_ns != thread->last_cpu_ns;
     if (!ran) return 1;
-    if (thread->holder || thread->shared_tid || !sweeper->fine_clock || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
-    return (gil && gil->enabled && gil->locked == 1) || pyprof__cpu_of(sweeper, thread) != pyprof__cpu_here(sweeper->cpu_word);
+    if (thread->holder || thread->shared_tid || !sweeper->target.fine_clock || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
+    return (gil && gil->enabled && gil->locked == 1) || pyprof__cpu_of(sweeper, thread) != pyprof__cpu_here(sweeper->own_word);
 }
 
 // Free-threaded builds: what runs on another CPU at this moment is read there. Not worth a look with a GIL, whose holder the
@@ -8553,8 +8616,8 @@ static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *th
 static int pyprof__runs_elsewhere(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
-    if ((gil && gil->enabled && !sweeper->stay) || !sweeper->fine_clock) return 0;
-    if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word)) return 0;
+    if ((gil && gil->enabled && !sweeper->stay) || !sweeper->target.fine_clock) return 0;
+    if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->own_word)) return 0;
     return pyprof__used_cpu(sweeper, thread) != thread->cpu_ns;
 }
 
@@ -8626,8 +8689,8 @@ static int pyprof__follow(pyprof__sweeper *sweeper, pyprof__thread *thread)   //
     uint64_t clock;
     if (cpu == sweeper->cpu) return 0;
     clock = thread->clock_window == sweeper->window ? thread->clock_ns : pyprof__used_cpu(sweeper, thread);
-    moves = sweeper->fine_clock && pyprof__used_cpu(sweeper, thread) != clock;
-    if (sweeper->fine_clock && !moves && sweeper->cpu >= 0) return 0;
+    moves = sweeper->target.fine_clock && pyprof__used_cpu(sweeper, thread) != clock;
+    if (sweeper->target.fine_clock && !moves && sweeper->cpu >= 0) return 0;
     if (moves) thread->seen_running = sweeper->list.tick;
     return pyprof__go_to(sweeper, cpu);
 }
@@ -8685,7 +8748,7 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
         sweeper->degraded = "the handler for SIGURG was replaced: threads that run are read by copying";
         return;
     }
-    if (!thread->listens && pyprof__signal_is_blocked(sweeper->source.proc, thread->native, PYPROF__HOLD_SIGNAL)) {   // it would be left pending
+    if (!thread->listens && pyprof__signal_is_blocked(sweeper->target.source.proc, thread->native, PYPROF__HOLD_SIGNAL)) {   // it would be left pending
         thread->deaf_until = sweeper->list.tick + 1000;
         return;
     }
@@ -8803,7 +8866,7 @@ static size_t pyprof__twins_touched(const pyprof__mirror *mirror)   // so far
 
 static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // what says where the top is
 {
-    const pyprof__layout *layout = &sweeper->runtime.layout;
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
     uint64_t loop, head = thread->address + layout->thread_frame;
     if (!pyprof__twins_agree(mirror, head, 8, 0)) return 0;
@@ -8820,7 +8883,7 @@ static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thr
 // came round to the same calls in the meantime has moved something there.
 static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link, const pyprof__link *callee, int outer)
 {
-    const pyprof__layout *layout = &sweeper->runtime.layout;
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
     size_t width = layout->instr_form == PYPROF__INSTR_POINTER ? 8 : 4;
     if (!pyprof__twins_agree(mirror, link->at + layout->frame_previous, 8, outer)) return 0;
@@ -8836,7 +8899,7 @@ static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link,
 // last frame that held; while that is on the stack, those below it do not change: it is looked at once more.
 static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
-    const pyprof__layout *layout = &sweeper->runtime.layout;
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
     const pyprof__link *last = NULL;
     char raw[512];
     size_t i;
@@ -8845,7 +8908,7 @@ static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *th
         const pyprof__link *link = &PYPROF__AT(const pyprof__link, sweeper->links, i);
         if (pyprof__link_held(sweeper, link, i ? link - 1 : NULL, i > 1)) { last = link; continue; }
         if (i < PYPROF__DEEP || sweeper->twin_count < PYPROF__TWINS) return 0;
-        return pyprof__copy(&sweeper->source, raw, last->at, layout->frame_size)
+        return pyprof__copy(&sweeper->target.source, raw, last->at, layout->frame_size)
             && memcmp(raw + layout->frame_previous, &last->frame.previous, 8) == 0;
     }
     return 1;
@@ -8855,7 +8918,7 @@ static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *th
 // often lie at the same place.
 static int pyprof__task_held(pyprof__sweeper *sweeper, const pyprof__walk *walk, const pyprof__thread *thread)
 {
-    const pyprof__layout *layout = &sweeper->runtime.layout;
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
     if (!walk->task_at) return 1;
     if (sweeper->list.has_asyncio && !pyprof__twins_agree(mirror, thread->address + sweeper->list.asyncio.thread_task, 8, 0)) return 0;
@@ -8930,9 +8993,9 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
     walk.max_depth = sweeper->max_depth;
     walk.links = &sweeper->links;
     sweeper->links.count = 0;
-    gc_size = pyprof__gc_range(&sweeper->runtime, thread->interp, &gc_from);   // read apart: it changes all the time on the other CPU
+    gc_size = pyprof__gc_range(&sweeper->target.runtime, thread->interp, &gc_from);   // read apart: it changes all the time on the other CPU
     memset(&gc, 0, sizeof gc);
-    if (gc_size && pyprof__copy(&sweeper->source, before, gc_from, gc_size)) pyprof__gc_parse(&sweeper->runtime.layout, before, &gc);
+    if (gc_size && pyprof__copy(&sweeper->target.source, before, gc_from, gc_size)) pyprof__gc_parse(&sweeper->target.runtime.layout, before, &gc);
     else gc_size = 0;
     pyprof__mirror_begin(&sweeper->mirror);
     pyprof__mirror_twice(&sweeper->mirror, sweeper->twins, sweeper->twin_count);
@@ -8942,7 +9005,7 @@ static int pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *threa
     aside = pyprof__twins_touched(&sweeper->mirror);
     cause = pyprof__walk_from(&walk, thread->address, thread->base);
     held = cause == 0 && pyprof__links_held(sweeper, thread) && pyprof__task_held(sweeper, &walk, thread)
-        && (!gc_size || (pyprof__copy(&sweeper->source, after, gc_from, gc_size) && memcmp(before, after, gc_size) == 0));
+        && (!gc_size || (pyprof__copy(&sweeper->target.source, after, gc_from, gc_size) && memcmp(before, after, gc_size) == 0));
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     pyprof__twins_learn(sweeper, aside);
     if (!held && cause == 0 && walk.root == thread->root && !walk.stack->truncated) {   // its outer part may be sure
@@ -9026,16 +9089,17 @@ static int pyprof__is_idle_function(const pyprof__codes *codes, uint32_t spot)
 // memory.
 static uint32_t pyprof__wait_leaf(pyprof__sweeper *sweeper, const pyprof__wait *wait)
 {
-    char target[sizeof wait->target * 3];
+    char object[sizeof wait->object * 3];
     size_t known = sweeper->codes.codes.count;
     uint32_t spot;
-    pyprof__utf8_repair(target, sizeof target, wait->target);
-    spot = pyprof__spot_known(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb, target, wait->path && target[0], sweeper->targets < PYPROF__TARGETS);
-    if (spot == PYPROF__NONE && target[0]) {
+    pyprof__utf8_repair(object, sizeof object, wait->object);
+    spot = pyprof__spot_known(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb, object, wait->path && object[0],
+                              sweeper->waited_for < PYPROF__MOST_WAITED);
+    if (spot == PYPROF__NONE && object[0]) {
         sweeper->degraded = "so many different files and peers were waited for that new ones are not named";
         return pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb, "", 0);
     }
-    sweeper->targets += target[0] != 0 && sweeper->codes.codes.count > known;
+    sweeper->waited_for += object[0] != 0 && sweeper->codes.codes.count > known;
     return spot;
 }
 
@@ -9066,14 +9130,14 @@ static int pyprof__ran_through(const pyprof__sweeper *sweeper, const pyprof__thr
 // It runs at this moment, on another CPU.
 static int pyprof__is_moving(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
-    if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word)) return 0;
-    return !sweeper->fine_clock || thread->unfrozen || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns;
+    if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->own_word)) return 0;
+    return !sweeper->target.fine_clock || thread->unfrozen || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns;
 }
 
 // The sampler has been on the CPU nearly all the time since the sweep before, and the thread did not run.
 static int pyprof__had_no_time(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
-    return thread->decided + 1 == sweeper->list.tick && sweeper->fine_clock && thread->cpu_ns == thread->last_cpu_ns
+    return thread->decided + 1 == sweeper->list.tick && sweeper->target.fine_clock && thread->cpu_ns == thread->last_cpu_ns
         && sweeper->elapsed_ns < sweeper->took_ns + PYPROF__SWITCH_NS;
 }
 
@@ -9085,7 +9149,7 @@ enum { PYPROF__VIEW_STILL, PYPROF__VIEW_RUNS, PYPROF__VIEW_SAME, PYPROF__VIEW_MA
 static int pyprof__view_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     int runs = !thread->waiting && (thread->holder || pyprof__ran_through(sweeper, thread) || pyprof__is_moving(sweeper, thread));
-    int same = !runs && sweeper->fine_clock && thread->spell_ns && thread->spell_ns == thread->cpu_ns && !(thread->spell & PYPROF__WANTS_CPU);
+    int same = !runs && sweeper->target.fine_clock && thread->spell_ns && thread->spell_ns == thread->cpu_ns && !(thread->spell & PYPROF__WANTS_CPU);
     if (pyprof__had_no_time(sweeper, thread)) return PYPROF__VIEW_STILL;
     if (same || thread->stayed) {
         if (thread->spell_assumed) return PYPROF__VIEW_MAYBE;
@@ -9139,17 +9203,17 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     thread->spell_leaf = PYPROF__NONE;
     thread->spell_ns = 0;
     if (sweeper->looks++ >= PYPROF__LOOKS && !sweeper->list.every) { thread->put_off = 1; return 0; }
-    switch (pyprof__call_read(sweeper->source.proc, thread->native, &call)) {
+    switch (pyprof__call_read(sweeper->target.source.proc, thread->native, &call)) {
     case PYPROF__CALL_UNKNOWN:
         thread->spell = PYPROF__IS_UNKNOWN;
         break;
     case PYPROF__CALL_RUNS:   // woken up, but it has not got the GIL yet
-        if (!wanted_gil && !sweeper->fine_clock) { thread->waiting = 0; return 0; }   // it runs
+        if (!wanted_gil && !sweeper->target.fine_clock) { thread->waiting = 0; return 0; }   // it runs
         thread->spell = wanted_gil ? PYPROF__WANTS_GIL : PYPROF__WANTS_CPU;
         if (wanted_gil) thread->spell_leaf = pyprof__gil_leaf(sweeper);
         break;
     case PYPROF__CALL_BLOCKED:
-        pyprof__wait_describe(&sweeper->source, thread->native, &call, &wait);
+        pyprof__wait_describe(&sweeper->target.source, thread->native, &call, &wait);
         pyprof__wait_for_time(sweeper, thread, &wait);
         if (wait.some_futex ? wanted_gil : wait.futex && gil && wait.futex - gil->address < PYPROF__GIL_SIZE) {
             thread->spell = PYPROF__WANTS_GIL;
@@ -9158,7 +9222,7 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
             thread->spell = PYPROF__IS_IDLE;
         thread->spell_leaf = pyprof__wait_leaf(sweeper, &wait);
     }
-    if (sweeper->fine_clock && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {   // it went on: all that may be of something else
+    if (sweeper->target.fine_clock && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {   // it went on: all that may be of something else
         thread->spell = 0;
         thread->spell_leaf = PYPROF__NONE;
         return 0;
@@ -9206,7 +9270,7 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
 // the queue, or fell asleep, it was before.
 static int pyprof__kept_cpu(const pyprof__sweeper *sweeper)   // since it woke up, or came to this CPU
 {
-    return !sweeper->cpu_word || pyprof__switches_none(sweeper->cpu_word);
+    return !sweeper->own_word || pyprof__switches_none(sweeper->own_word);
 }
 
 // Since when a thread that stands still has been off its CPU; *until = it was on this one until the sampler
@@ -9219,10 +9283,10 @@ static uint64_t pyprof__off_since(pyprof__sweeper *sweeper, pyprof__thread *thre
     uint64_t last, woke = sweeper->list.now_ns;
     *until = 0;
     if (sweeper->looks++ >= PYPROF__LOOKS && !sweeper->list.every) { thread->put_off = 1; return 0; }
-    last = first ? thread->left : pyprof__last_run(sweeper->source.proc, thread->native);
+    last = first ? thread->left : pyprof__last_run(sweeper->target.source.proc, thread->native);
     if (last == 0 || cpu < 0) return 0;
     if (last == PYPROF__LAST_MOVED) return woke - PYPROF__SWITCH_NS - 1;
-    if (cpu == pyprof__cpu_here(sweeper->cpu_word)) {
+    if (cpu == pyprof__cpu_here(sweeper->own_word)) {
         if (!first && !pyprof__kept_cpu(sweeper)) return pyprof__now();   // it may have run since
         if (!sweeper->mine || sweeper->hopped) sweeper->mine = pyprof__came(sweeper);
         if (!sweeper->mine) return 0;
@@ -9256,11 +9320,11 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
     int until, here;
     int wants = (thread->state & (PYPROF__WANTS_CPU | PYPROF__IS_UNKNOWN)) != 0;
     if (thread->cpu_ns == thread->last_cpu_ns) {
-        if (!sweeper->fine_clock || thread->shared_tid) thread->off_ns = woke;   // its clock proves nothing
+        if (!sweeper->target.fine_clock || thread->shared_tid) thread->off_ns = woke;   // its clock proves nothing
         return;
     }
     if (thread->stayed && (thread->state & PYPROF__WANTS_GIL)) return;   // it stands where it stood
-    here = pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word);
+    here = pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->own_word);
     thread->off_ns = woke;
     thread->elsewhere = 0;
     if (thread->put_off) return;
@@ -9481,7 +9545,7 @@ static void pyprof__cool(pyprof__sweeper *sweeper)
     for (i = 0; i < list->listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(list, i);
         int calm = thread->tick == list->tick && !thread->pending && !thread->cause && !thread->holder && thread->waiting
-            && thread->cpu_ns == thread->last_cpu_ns && !thread->shared_tid && sweeper->fine_clock
+            && thread->cpu_ns == thread->last_cpu_ns && !thread->shared_tid && sweeper->target.fine_clock
             && !(thread->spell & (PYPROF__WANTS_CPU | PYPROF__WANTS_GIL));
         thread->calm = calm ? thread->calm + 1 : 0;
         if (thread->cold || thread->calm < PYPROF__CALM) continue;
@@ -9516,7 +9580,7 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     sweeper->list.now_ns = came;
     pyprof__list_begin(&sweeper->list);
     sweeper->listed = sweeper->hopped = 0;
-    if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) {
+    if (!pyprof__copy(&sweeper->target.source, &head, sweeper->target.runtime.address + sweeper->target.runtime.layout.runtime_head, sizeof head)) {
         sweeper->list.whole_due = 0;
         return 1;
     }
@@ -9527,10 +9591,10 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     }
     if (generation != sweeper->codes.generation) {
         pyprof__forget_stacks(&sweeper->list);
-        sweeper->targets = 0;
+        sweeper->waited_for = 0;
     }
     sweeper->mine = 0;
-    if (sweeper->fine_clock && sweeper->cpu_word) pyprof__switches_watch(sweeper->cpu_word);
+    if (sweeper->target.fine_clock && sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
     for (i = 0; i < sweeper->list.before.count; i++) {   // who was read last time will be read again
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, PYPROF__AT(uint32_t, sweeper->list.before, i));
         if (thread->tick + 1 != sweeper->list.tick) thread->pending = 0;
@@ -9647,7 +9711,7 @@ static void pyprof__sweeper_sleep(pyprof__sweeper *sweeper, uint32_t *word, uint
 // OK also when there is no thread to prove it on yet (*proven = 0).
 static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, int *proven)
 {
-    const pyprof__runtime *runtime = &sweeper->runtime;
+    const pyprof__runtime *runtime = &sweeper->target.runtime;
     char version[32];
     int attempt, listed = 0, cause = 0, walked = 0;
     size_t i;
@@ -13712,7 +13776,7 @@ static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweep
     stats->retried += tick->retried;
     if (sweeper->list.interps.count > stats->interpreters) stats->interpreters = sweeper->list.interps.count;
     pyprof__degrade(recorder, sweeper->degraded);
-    pyprof__degrade(recorder, __atomic_load_n(&sweeper->source.proc->lack, __ATOMIC_RELAXED));
+    pyprof__degrade(recorder, __atomic_load_n(&sweeper->target.source.proc->lack, __ATOMIC_RELAXED));
 }
 
 // A part of the recording ends now: the time since the last tick is told as far as clocks tell it, and ticks
@@ -20024,7 +20088,7 @@ static void pyprof__blind(pyprof__sweeper *sweeper, uint64_t now)
     }
     if (now < pyprof__g.blind_due) return;
     pyprof__g.blind_due = now + (now - pyprof__g.blind_ns);
-    way = pyprof__source_again(&sweeper->source);
+    way = pyprof__source_again(&sweeper->target.source);
     pyprof__degrade_all(way == PYPROF__WAY_NONE ? "memory cannot be read any more: the system refuses it"
                         : way == PYPROF__WAY_CHANGED ? "the system refused to read memory for a while: it is read in another way since"
                         : pyprof__own_cpu() == 0 ? "the system refuses to read the CPU clocks of threads: none can be told of"
@@ -20175,8 +20239,8 @@ static void *pyprof__sampler_main(void *argument)
         if (rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names);
         else if (rate > 0 && schedule.stride > 1) pyprof__govern(&schedule, pyprof__now());
         if (pyprof__now() < house.due) continue;
-        if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) head = 0;
-        runs = head ? pyprof__gc_runs(&sweeper->source, &sweeper->runtime) : -1;
+        if (!pyprof__copy(&sweeper->target.source, &head, sweeper->target.runtime.address + sweeper->target.runtime.layout.runtime_head, sizeof head)) head = 0;
+        runs = head ? pyprof__gc_runs(&sweeper->target.source, &sweeper->target.runtime) : -1;
         pyprof__sessions_lock();
         pyprof__keep_house(&house, pyprof__now(), head != 0, runs);
         pyprof__sessions_unlock();
@@ -20412,7 +20476,7 @@ static pyprof_result pyprof__session_profile(pyprof__session *session, double la
     if (!made) return pyprof__fail_memory("the profile");
     pyprof__record_heap(&session->recorder, &made->model);
     pyprof__session_stats(session, &made->model.stats);
-    if (pyprof__profile_seal(made, &pyprof__g.sweeper.runtime) != PYPROF_OK) {
+    if (pyprof__profile_seal(made, &pyprof__g.sweeper.target.runtime) != PYPROF_OK) {
         pyprof__profile_free(made);
         return PYPROF_ERR_MEMORY;
     }
@@ -20447,7 +20511,7 @@ static pyprof_result pyprof__heap_join(pyprof__session *session)   // under the 
     wish.table_bytes = config->heap_max_bytes;
     wish.bytes = config->max_bytes;
     wish.depth = config->max_depth;
-    if (PYPROF__GET(pyprof__heap.users) == 0) result = pyprof__heap_start(&wish, &pyprof__g.sweeper.runtime);
+    if (PYPROF__GET(pyprof__heap.users) == 0) result = pyprof__heap_start(&wish, &pyprof__g.sweeper.target.runtime);
     else if (PYPROF__GET(pyprof__heap.mode) != wish.mode)
         result = pyprof__fail(PYPROF_ERR_BUSY, "heap: another session tracks memory in the other mode");
     else if (wish.mode == PYPROF_HEAP_SAMPLED && pyprof__heap.interval != wish.interval)
@@ -20483,13 +20547,13 @@ static int pyprof__is_running(void)   // is there an interpreter?
     const pyprof__sweeper *sweeper = &pyprof__g.sweeper;
     pyprof__source source;   // the sampler's, but for the thread that reads
     uint64_t head = 0;
-    source.method = sweeper->source.method;
-    source.proc = sweeper->source.proc;
-    source.fd = sweeper->source.fd;
-    source.inode = sweeper->source.inode;
-    source.end = sweeper->source.end;
+    source.method = sweeper->target.source.method;
+    source.proc = sweeper->target.source.proc;
+    source.fd = sweeper->target.source.fd;
+    source.inode = sweeper->target.source.inode;
+    source.end = sweeper->target.source.end;
     source.tid = pyprof__gettid();
-    return pyprof__copy(&source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head) && head != 0;
+    return pyprof__copy(&source, &head, sweeper->target.runtime.address + sweeper->target.runtime.layout.runtime_head, sizeof head) && head != 0;
 }
 
 // ---- one sweep without a session ---------------------------------------------------------
@@ -20933,7 +20997,8 @@ static int pyprof__env_any(const pyprof_profile *profile)
     if (stats->asked || stats->thinned || stats->heap_samples || stats->degraded[0]) return 1;
     // What its children recorded is what was asked for. A command of a server can load Python and not run it.
     if (pyprof__g.out.child || profile->children.count || (brief && pyprof__g.out.late)) return 0;
-    if (pyprof__g.out.wait) pyprof__say(1, "pyprof: nothing was recorded: pid %ld started idle, and was not told to start\n", (long)pyprof__own_pid());
+    if (pyprof__g.out.wait) pyprof__say(1, "pyprof: nothing was recorded: pid %ld started idle, and was not told to start\n",
+                                        (long)pyprof__own_pid());
     else pyprof__say(1, "pyprof: nothing was recorded: Python did not run in pid %ld%s\n", (long)pyprof__own_pid(),
                 brief ? ", or ended before the first sample" : "");
     return 0;
@@ -21174,7 +21239,7 @@ static void pyprof__control_unlock(void) { pyprof__mutex_give(&pyprof__control);
 
 static int pyprof__caller_holds_gil(void)
 {
-    const pyprof__runtime *runtime = &pyprof__g.sweeper.runtime;
+    const pyprof__runtime *runtime = &pyprof__g.sweeper.target.runtime;
     int holds = 0;
     pyprof__sessions_lock();
     if (pyprof__g.alive && pyprof__heap_api(runtime) == PYPROF_OK) {
@@ -21240,7 +21305,7 @@ static pyprof_result pyprof__start_first(const pyprof_config *config, uint64_t a
     pyprof_result result;
     pyprof__join();
     pyprof__g.refused[0] = 0;
-    result = pyprof__sweeper_open(sweeper, &config->allocator, config->max_bytes / 4, config->max_depth, config->capture == PYPROF_CAPTURE_AUTO);
+    result = pyprof__sweeper_open(sweeper, config->pid, &config->allocator, config->max_bytes / 4, config->max_depth, config->capture == PYPROF_CAPTURE_AUTO);
     if (result != PYPROF_OK) return result;
     pyprof__g.doubts = 0;
     result = pyprof__self_check(sweeper, 50, &pyprof__g.proven);
@@ -21939,7 +22004,7 @@ static pyprof_result pyprof__dump_run(pyprof__dump_job *job, pyprof_profile **pr
     made = pyprof__profile_new(&job->recorder.model, 0, &job->recorder.pool.allocator);
     if (!made) return pyprof__fail_memory("the profile");
     made->model.stats.own_bytes = job->recorder.pool.used + job->sweeper.pool.used;
-    if (pyprof__profile_seal(made, &job->sweeper.runtime) == PYPROF_OK) { *profile = made; return PYPROF_OK; }
+    if (pyprof__profile_seal(made, &job->sweeper.target.runtime) == PYPROF_OK) { *profile = made; return PYPROF_OK; }
     pyprof__profile_free(made);
     return PYPROF_ERR_MEMORY;
 }
@@ -21964,7 +22029,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     if (options) job->config.max_depth = options->max_depth;
     if (options) job->config.paths = options->paths;
     pyprof__config_defaults(&job->config);
-    result = pyprof__sweeper_open(&job->sweeper, NULL, UINT64_MAX, job->config.max_depth, 1);
+    result = pyprof__sweeper_open(&job->sweeper, pid, NULL, UINT64_MAX, job->config.max_depth, 1);
     if (result == PYPROF_OK) {
         if (pyprof__recorder_open(&job->recorder, &job->config, UINT64_MAX)) {
             result = pyprof__dump_run(job, profile);
@@ -22501,7 +22566,8 @@ static void pyprof__preload_start(void *python, int late)   // an address of Pyt
 static void pyprof__preload_end(void)
 {
     struct rusage children;
-    if (!pyprof__preload.watching || pyprof__own_pid() != pyprof__preload.pid || pyprof__g.tree.base[0] || pyprof__g.tree.pid != pyprof__own_pid()) return;
+    if (!pyprof__preload.watching || pyprof__own_pid() != pyprof__preload.pid) return;
+    if (pyprof__g.tree.base[0] || pyprof__g.tree.pid != pyprof__own_pid()) return;
     if (pyprof__now() - pyprof__preload.begin_ns < 2 * pyprof__second) return;
     if (getrusage(RUSAGE_CHILDREN, &children) == 0 && children.ru_maxrss) return;
     pyprof__say(1, "pyprof: nothing was profiled: no Python was loaded in pid %ld\n", (long)pyprof__own_pid());
@@ -22866,7 +22932,7 @@ PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
     pid_t pid = PYPROF__NEXT(fork) ? pyprof__next.fork() : -1;
     if (pid > 0) pyprof__child_begins((int64_t)pid);
     // A child whose sampler is just beginning does not know the version yet: it has what its parent noted.
-    if (pyprof__g.sweeper.runtime.version) pyprof__preload.counts = pyprof__layout_habits(pyprof__g.sweeper.runtime.version).counts_threads;
+    if (pyprof__g.sweeper.target.runtime.version) pyprof__preload.counts = pyprof__layout_habits(pyprof__g.sweeper.target.runtime.version).counts_threads;
     if (pid > 0 && from_python && pyprof__preload.counts) pyprof__preload.forked = pyprof__gettid();
     if (pid == 0 && from_python) pyprof__stir_now();
     return pid;

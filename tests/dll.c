@@ -250,7 +250,7 @@ int pyprof_test_calls(int64_t native, int rounds, const char *want, int *found, 
 {
     test_caller *job = (test_caller *)calloc(1, sizeof *job);
     pthread_t thread;
-    if (!job || pyprof__sweeper_open(&job->sweeper, NULL, UINT64_MAX, 1024, 1) != PYPROF_OK) return -1;
+    if (!job || pyprof__sweeper_open(&job->sweeper, 0, NULL, UINT64_MAX, 1024, 1) != PYPROF_OK) return -1;
     job->native = native;
     job->rounds = rounds;
     job->want = want;

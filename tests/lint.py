@@ -158,9 +158,9 @@ def own_process():
     for number, line in enumerate(lines, 1):
         heading = re.match(r"// (?:---- |\[SECTION\] )(.*)", line)
         part[number] = heading.group(1) if heading else part.get(number - 1, "")
-    asks = re.compile(r"\bget(p|pp)id *\(|\bSYS_getpid\b|/proc/(self|thread-self)\b")
-    own = re.compile(r"\bpyprof__own_(pid|proc|program)\b|\bPYPROF__OWN_FOLDER\b")
-    readers = ("COPY", "LAYOUT", "CODE", "FRAMES", "THREADS", "SAMPLER")
+    asks = re.compile(r"\bgetpid *\(|\bSYS_getpid\b|/proc/(self|thread-self)\b")
+    own = re.compile(r"\bpyprof__own_(pid|proc)\b|\bPYPROF__OWN_FOLDER\b")
+    readers = ("COPY", "LAYOUT", "RUNTIME", "CODE", "FRAMES", "THREADS", "SAMPLER")
     for n, line, section in code:
         outside = section != "PLATFORM" or not part[n].startswith("this process")
         if (outside and asks.search(line)) or (section in readers and own.search(line)):

@@ -392,15 +392,16 @@ TEST(states_made_for_threads_that_have_not_started)
 TEST(a_state_with_other_ids_is_another_thread)
 {
     static _Alignas(16) unsigned char raw[512];
-    pyprof__runtime runtime;
+    pyprof__target target;
     pyprof__threads list;
     pyprof__thread *thread;
     uint64_t next;
     int pass;
     setup(1);
-    memset(&runtime, 0, sizeof runtime);
-    runtime.layout = layout;
-    pyprof__threads_init(&list, &pool, &mirror, &runtime);
+    memset(&target, 0, sizeof target);
+    target.runtime.layout = layout;
+    target.source = source;
+    pyprof__threads_init(&list, &pool, &mirror, &target);
     put32(raw, layout.thread_status, layout.status_alive);
     put64(raw, layout.thread_interp, code);
     put64(raw, layout.thread_serial, (void *)3);
@@ -433,9 +434,9 @@ static void setup_waiters(size_t count)   // of which nothing is known but that 
     memset(&sweeper, 0, sizeof sweeper);
     sweeper.pool = pool;
     sweeper.list.pool = &pool;
-    sweeper.source = source;
+    sweeper.target.source = source;
     sweeper.codes = codes;
-    sweeper.fine_clock = 1;
+    sweeper.target.fine_clock = 1;
     sweeper.elapsed_ns = 1000000;
     sweeper.list.tick = 7;
     pyprof__array_init(&sweeper.list.threads, sizeof(pyprof__thread));

@@ -327,7 +327,7 @@ TEST(no_python_code_is_no_doubt)   // the threads of this Python have no frame
     pyprof__sweeper sweeper;
     int proven;
     hosts_start();
-    CHECK_INT(pyprof__sweeper_open(&sweeper, NULL, UINT64_MAX, 100, 1), PYPROF_OK);
+    CHECK_INT(pyprof__sweeper_open(&sweeper, 0, NULL, UINT64_MAX, 100, 1), PYPROF_OK);
     CHECK_INT(pyprof__self_check(&sweeper, 3, &proven), PYPROF_OK);
     CHECK_INT(proven, 0);
     pyprof__sweeper_close(&sweeper);
