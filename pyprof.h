@@ -4347,6 +4347,11 @@ static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *p
     return result;
 }
 
+static int pyprof__target_head(const pyprof__target *target, uint64_t *interp)   // the newest one, 0 = none; 0 = unreadable
+{
+    return pyprof__copy(&target->source, interp, target->runtime.address + target->runtime.layout.runtime_head, sizeof *interp);
+}
+
 // On the thread that is going to read it. own_word: of that thread, see pyprof__cpu_word_offset.
 static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
 {
@@ -6343,11 +6348,12 @@ static int64_t pyprof__native_id(pyprof__threads *list, const char *raw, uint64_
 {
     const pyprof__layout *layout = &list->runtime->layout;
     uint64_t native = 0;
+    int64_t at = list->target->tid_offset;
     int32_t tid = 0;
     // A host that forks without telling Python leaves it the id of the parent's thread.
     if (ident == list->target->forked_ident) return list->target->source.proc->pid;
     if (layout->thread_native != PYPROF__NO) PYPROF__FIELD_AT(native, raw, layout->thread_native);
-    else if (list->target->tid_offset && pyprof__read(list->mirror, &tid, ident + (uint64_t)list->target->tid_offset, sizeof tid)) native = (uint64_t)tid;
+    else if (at && pyprof__read(list->mirror, &tid, ident + (uint64_t)at, sizeof tid)) native = (uint64_t)tid;
     return (int64_t)native;
 }
 
@@ -7537,6 +7543,8 @@ typedef struct {
 typedef struct { uint32_t function; pyprof__place place; uint32_t opcode; } pyprof__location;   // opcode: string, 0 = not recorded
 typedef struct { uint32_t parent, location; } pyprof__node;
 
+typedef struct { int64_t pid; uint64_t started; } pyprof__recorded_process;   // started: as in a thread, below
+
 typedef struct {               // one OS thread in one interpreter
     uint64_t native, ident, serial, started;   // started: kernel's start time, tells a reused id from the same thread
     int64_t interp_id;
@@ -7544,7 +7552,7 @@ typedef struct {               // one OS thread in one interpreter
     int32_t seen;
     uint64_t first_ns, last_ns;                // CLOCK_MONOTONIC
     uint64_t hold_ns, hold_end_ns;             // the longest time it held the GIL while somebody waited; 0 = never
-    uint32_t hold_node, padding;               // its stack then
+    uint32_t hold_node, process;               // its stack then; process: whose thread it is
 } pyprof__member;
 
 // The state of a thread in a sample: bits
@@ -7697,6 +7705,7 @@ typedef struct {
     pyprof__pool *pool;
     pyprof__strings strings;
     pyprof__array functions, locations, nodes, members, moments;
+    pyprof__array processes;       // pyprof__recorded_process; the first is the one that the profile bears the pid of
     pyprof__array gauges;          // the time line of the process
     pyprof__array rivals;
     pyprof__array waited;          // by what they awaited
@@ -7725,6 +7734,7 @@ static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
     pyprof__array_init(&model->locations, sizeof(pyprof__location));
     pyprof__array_init(&model->nodes, sizeof(pyprof__node));
     pyprof__array_init(&model->members, sizeof(pyprof__member));
+    pyprof__array_init(&model->processes, sizeof(pyprof__recorded_process));
     pyprof__array_init(&model->moments, sizeof(pyprof__moment));
     pyprof__array_init(&model->gauges, sizeof(pyprof__gauge));
     pyprof__array_init(&model->rivals, sizeof(pyprof__rivals));
@@ -7743,6 +7753,7 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__array_free(model->pool, &model->locations);
     pyprof__array_free(model->pool, &model->nodes);
     pyprof__array_free(model->pool, &model->members);
+    pyprof__array_free(model->pool, &model->processes);
     pyprof__array_free(model->pool, &model->moments);
     pyprof__array_free(model->pool, &model->gauges);
     pyprof__array_free(model->pool, &model->rivals);
@@ -7848,8 +7859,12 @@ static uint32_t pyprof__model_pseudo(pyprof__model *model, const char *name, pyp
     return pyprof__model_location(model, &function, &nowhere);
 }
 
-static int pyprof__model_begin(pyprof__model *model)   // the root; 0 = no memory
+static int pyprof__model_begin(pyprof__model *model, int64_t pid, uint64_t started)   // the root, the first process; 0 = no memory
 {
+    pyprof__recorded_process *process = (pyprof__recorded_process *)pyprof__push(model->pool, &model->processes);
+    if (!process) return 0;
+    process->pid = pid;
+    process->started = started;
     return pyprof__strings_init(model->pool, &model->strings) && pyprof__model_node(model, 0, pyprof__model_pseudo(model, "all",
                                                                                     PYPROF_KIND_PROCESS, 0)) == 0;
 }
@@ -8062,7 +8077,8 @@ static int pyprof__model_copy_tables(pyprof__model *to, const pyprof__model *fro
         && pyprof__array_copy(to->pool, &to->functions, &from->functions)
         && pyprof__array_copy(to->pool, &to->locations, &from->locations)
         && pyprof__array_copy(to->pool, &to->nodes, &from->nodes)
-        && pyprof__array_copy(to->pool, &to->members, &from->members);
+        && pyprof__array_copy(to->pool, &to->members, &from->members)
+        && pyprof__array_copy(to->pool, &to->processes, &from->processes);
 }
 
 static int pyprof__model_copy_moments(pyprof__model *to, const pyprof__model *from, uint64_t since)
@@ -8748,7 +8764,8 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
         sweeper->degraded = "the handler for SIGURG was replaced: threads that run are read by copying";
         return;
     }
-    if (!thread->listens && pyprof__signal_is_blocked(sweeper->target.source.proc, thread->native, PYPROF__HOLD_SIGNAL)) {   // it would be left pending
+    // It would be left pending.
+    if (!thread->listens && pyprof__signal_is_blocked(sweeper->target.source.proc, thread->native, PYPROF__HOLD_SIGNAL)) {
         thread->deaf_until = sweeper->list.tick + 1000;
         return;
     }
@@ -9580,7 +9597,7 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     sweeper->list.now_ns = came;
     pyprof__list_begin(&sweeper->list);
     sweeper->listed = sweeper->hopped = 0;
-    if (!pyprof__copy(&sweeper->target.source, &head, sweeper->target.runtime.address + sweeper->target.runtime.layout.runtime_head, sizeof head)) {
+    if (!pyprof__target_head(&sweeper->target, &head)) {
         sweeper->list.whole_due = 0;
         return 1;
     }
@@ -13099,6 +13116,7 @@ typedef struct {
     int paused, ended;           // ended: duration_s is over
     int events;                  // bit per pyprof_event that the owner is to deliver, and what it tells of them
     char event_detail[256];
+    const pyprof__target *target;   // the process that is recorded; outlives the recorder, too
     pyprof__pool pool;           // all memory of the recording
     pyprof__model model;
     // Threads
@@ -13177,7 +13195,7 @@ static uint32_t pyprof__member_find(pyprof__recorder *recorder, const pyprof__th
         }
         if (member->native != (uint64_t)thread->native || member->interp_id != thread->interp_id || member->ident != thread->ident) continue;
         if (member->serial == thread->serial) return i;
-        if (!started) started = pyprof__thread_started(&pyprof__own_proc, thread->native);
+        if (!started) started = pyprof__thread_started(recorder->target->source.proc, thread->native);
         if (started && member->started == started) { member->serial = thread->serial; return i; }
     }
     if (members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;   // thread storms: the rest shares one
@@ -13196,7 +13214,7 @@ static uint32_t pyprof__member_new(pyprof__recorder *recorder, const pyprof__thr
     recorder->unclaimed += thread->ident == 0;
     member->serial = thread->serial;
     member->interp_id = thread->interp_id;
-    member->started = pyprof__thread_started(&pyprof__own_proc, thread->native);
+    member->started = pyprof__thread_started(recorder->target->source.proc, thread->native);
     member->first_ns = now;
     member->wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, name);
     member->name = pyprof__model_string(model, name);
@@ -13787,7 +13805,7 @@ static void pyprof__account_end(pyprof__recorder *recorder, pyprof__account *acc
     uint64_t turn = 200000000 + 100000 * (uint64_t)recorder->accounts.count;
     int looked = account->tick == recorder->tick || (account->cold && now < account->look_ns + turn);
     int lives = looked && account->spell == recorder->spells && account->member != PYPROF__NONE;
-    uint64_t cpu = lives ? pyprof__thread_cpu(&pyprof__own_proc, (int64_t)account->native) : 0, owed = recorder->due - account->due;
+    uint64_t cpu = lives ? pyprof__thread_cpu(recorder->target->source.proc, (int64_t)account->native) : 0, owed = recorder->due - account->due;
     int wanted = lives && PYPROF__AT(pyprof__member, recorder->model.members, account->member).wanted;
     pyprof_stats *stats = &recorder->model.stats;
     if (cpu < account->cpu_ns || cpu == 0) return;
@@ -14094,7 +14112,8 @@ static int pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t start_ns)
     for (i = 0; i < recorder->seats.count; i++) PYPROF__AT(pyprof__seat, recorder->seats, i).member = PYPROF__NONE;
     for (i = 0; i < recorder->accounts.count; i++)
         pyprof__account_renew(&PYPROF__AT(pyprof__account, recorder->accounts, i), start_ns, recorder->due, recorder->thinned);
-    return pyprof__model_begin(&recorder->model) && (!recorder->heap || pyprof__heap_view_begin(&recorder->view, &recorder->pool));
+    return pyprof__model_begin(&recorder->model, recorder->target->source.proc->pid, recorder->target->started)
+        && (!recorder->heap || pyprof__heap_view_begin(&recorder->view, &recorder->pool));
 }
 
 // The recording starts anew at start_ns, or stays as it is: 0 = no memory.
@@ -14116,9 +14135,10 @@ static void pyprof__recorder_close(pyprof__recorder *recorder)
 }
 
 // Of all zeros, a recorder that records from now on, with most_bytes of memory. 0 = no memory.
-static int pyprof__recorder_open(pyprof__recorder *recorder, const pyprof_config *config, uint64_t most_bytes)
+static int pyprof__recorder_open(pyprof__recorder *recorder, const pyprof__target *target, const pyprof_config *config, uint64_t most_bytes)
 {
     recorder->config = config;
+    recorder->target = target;
     pyprof__pool_init(&recorder->pool, &config->allocator, most_bytes);
     pyprof__array_init(&recorder->seats, sizeof(pyprof__seat));
     pyprof__array_init(&recorder->accounts, sizeof(pyprof__account));
@@ -14175,7 +14195,6 @@ struct pyprof_profile {
     pyprof__array labels;          // uint32_t a function: its name, unique in this profile
     pyprof__array titles;          // uint32_t a function: its qualname, and what tells it from one of its place
     uint32_t program, python;      // strings
-    int64_t pid;
     int free_threaded;
     uint32_t interpreters;
     uint32_t depth;                // of the deepest node
@@ -14189,6 +14208,11 @@ struct pyprof_profile {
 static const char *const pyprof__kind_names[] = { "python", "native", "zone", "pseudo", "thread", "process", "wait", "task" };
 
 static const char *pyprof__text(const pyprof_profile *profile, uint32_t id) { return pyprof__string(&profile->model.strings, id); }
+
+static const pyprof__recorded_process *pyprof__process_of(const pyprof_profile *profile)
+{
+    return &PYPROF__AT(const pyprof__recorded_process, profile->model.processes, 0);
+}
 
 static const pyprof__location *pyprof__location_of(const pyprof_profile *profile, uint32_t node)
 {
@@ -14382,7 +14406,6 @@ static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t 
     if (!profile) return NULL;
     memset(profile, 0, sizeof *profile);
     pyprof__pool_init(&profile->pool, allocator, UINT64_MAX);
-    profile->pid = pyprof__own_pid();
     pyprof__array_init(&profile->children, sizeof(pyprof__child));
     if (pyprof__model_copy(&profile->model, &profile->pool, model, window_ns) && pyprof__labels_make(profile) && pyprof__measure_depth(profile))
         return profile;
@@ -14900,7 +14923,8 @@ static int pyprof__candidate_key(pyprof__differ *differ, uint32_t side, uint32_t
     memset(candidate, 0, sizeof *candidate);
     candidate->side = side;
     candidate->member = member_id;
-    if (pass == 0 && (!member->started || differ->sides[0].from->pid != differ->sides[1].from->pid)) return 0;
+    if (pass == 0 && (!member->started
+        || pyprof__process_of(differ->sides[0].from)->pid != pyprof__process_of(differ->sides[1].from)->pid)) return 0;
     candidate->key[0] = pass == 0 ? member->started : name;
     candidate->key[1] = pass < 2 ? member->native : 0;
     candidate->key[2] = pass < 2 ? (uint64_t)member->interp_id : 0;
@@ -14961,7 +14985,7 @@ static int pyprof__diff_member(pyprof__differ *differ, pyprof__diff_side *side, 
     pyprof__member *member = (pyprof__member *)pyprof__push(model->pool, &model->members);
     if (!member) return 0;
     *member = *from;
-    member->hold_ns = member->hold_end_ns = member->hold_node = 0;
+    member->hold_ns = member->hold_end_ns = member->hold_node = member->process = 0;
     member->name = pyprof__diff_string(differ, side, from->name);
     member->node = pyprof__model_node(model, 0, pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD, (int32_t)model->members.count));
     if (member->name == PYPROF__NONE || member->node == PYPROF__NONE) return 0;
@@ -15137,7 +15161,7 @@ static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile 
                                 before->truncated, before->recovered, before->timeline_dropped, before->own_cpu_ns, before->gap_ns,
                                 before->heap_samples,
                                 before->heap_dropped, before->thinned };
-    int between = from->pid == after->pid && from->model.start_ns == after->model.start_ns;
+    int between = pyprof__process_of(from)->pid == pyprof__process_of(after)->pid && from->model.start_ns == after->model.start_ns;
     size_t i;
     *stats = after->model.stats;
     for (i = 0; i < PYPROF__COUNT(counts); i++) between = between && *counts[i] >= others[i];
@@ -15179,7 +15203,6 @@ static int pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memory
     pyprof__diff_stats(before, after, &model->stats);
     pyprof__diff_heap(&before->model.heap, &after->model.heap, &model->heap);
     to->is_diff = 1;
-    to->pid = after->pid;
     to->free_threaded = after->free_threaded;
     to->interpreters = after->interpreters;
     to->program = pyprof__diff_string(differ, &differ->sides[1], after->program);
@@ -15190,8 +15213,9 @@ static int pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memory
 static int pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)   // 0 = no memory
 {
     pyprof__diff_side *before = &differ->sides[0], *after = &differ->sides[1];
+    const pyprof__recorded_process *process = pyprof__process_of(after->from);
     size_t i;
-    if (!pyprof__model_begin(&differ->to->model)) return 0;
+    if (!pyprof__model_begin(&differ->to->model, process->pid, process->started)) return 0;
     if (!pyprof__diff_open(differ, before, filter) || !pyprof__diff_open(differ, after, filter)) return 0;
     if (!pyprof__diff_moved(differ)) return 0;
     if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
@@ -16107,7 +16131,7 @@ static void pyprof__json_head(const pyprof__job *job)
     pyprof__sink *s = job->sink;
     pyprof__put(s, "{\n\"format\": \"pyprof\", \"version\": 1, \"exporter\": \"pyprof.h " PYPROF_VERSION_STRING "\",\n\"process_name\": ");
     pyprof__put_json(s, pyprof__text(profile, profile->program));
-    pyprof__put_format(s, ", \"pid\": %lld, \"python\": ", (long long)profile->pid);
+    pyprof__put_format(s, ", \"pid\": %lld, \"python\": ", (long long)pyprof__process_of(profile)->pid);
     pyprof__put_json(s, pyprof__text(profile, profile->python));
     if (profile->is_diff) pyprof__put(s, ", \"diff\": true");
     if (profile->checkpoint > 0) {   // the recording went on
@@ -17524,7 +17548,7 @@ static void pyprof__text_head(const pyprof__job *job)
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     pyprof__put_visible(s, pyprof__text(job->profile, job->profile->program));
-    pyprof__put_format(s, ", pid %lld, CPython ", (long long)job->profile->pid);
+    pyprof__put_format(s, ", pid %lld, CPython ", (long long)pyprof__process_of(job->profile)->pid);
     pyprof__put_visible(s, pyprof__text(job->profile, job->profile->python));
     pyprof__put(s, job->profile->free_threaded ? " free-threaded\n" : "\n");
     pyprof__put_fixed(s, (double)model->recorded_ns / 1e9, 2);
@@ -19544,7 +19568,6 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     pyprof__array_free(&made->pool, &made->titles);
     made->program = profile->program;   // the copy has the same strings first
     made->python = profile->python;
-    made->pid = profile->pid;
     made->free_threaded = profile->free_threaded;
     made->interpreters = profile->interpreters;
     made->is_diff = profile->is_diff;
@@ -19637,15 +19660,31 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 //   Uses       SAMPLER, WRITERS
 //   Promise    a session is a token; a forked child finds everything off; nothing is freed that another thread may touch
 // ============================================================================
-enum { PYPROF__SESSIONS = 8, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__TURN_NS = 30000,
+enum { PYPROF__SESSIONS = 8, PYPROF__SAMPLERS = 1, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__TURN_NS = 30000,
        PYPROF__BLIND_NS = 100000000 };
 // Ns a session's end waits for a sampler that gets no CPU, and for a callback that can be waiting for the caller.
 #ifndef PYPROF__TEST_PATIENCE
 #define PYPROF__TEST_PATIENCE 5000000000u
 #endif
 
+typedef struct {                 // a target, and the thread that samples it
+    pyprof__sweeper sweeper;     // holds the target; that thread's while it is alive
+    int alive, joinable;         // the thread runs; it has to be joined
+    pthread_t thread;
+    int64_t tid;                 // of that thread, 0 = it has not begun yet
+    uint32_t wake;               // futex word: something changed
+    uint64_t delivering;         // token of the session whose callback runs, 0 = none
+    uint64_t blind_ns, blind_due;       // since when nothing could be read, 0 = it can; when to look for a way again
+    int proven;                  // the layout was checked on a live thread
+    int doubts;                  // how often that failed so far,
+    uint64_t doubted_ns;         // and since when
+    char refused[320];           // why nothing can be sampled
+    uint64_t own_cpu_ns, own_cpu_due;   // what sampling costs, as read lately; when to read it again
+} pyprof__sampler;
+
 typedef struct {
     uint64_t generation;         // of the token; odd = in use
+    pyprof__sampler *sampler;
     int torn;                    // a thread was ended while it changed it
     pyprof_config config;
     char thread_filter[256];
@@ -19692,19 +19731,8 @@ typedef struct { uint32_t lock, count; pyprof__child list[PYPROF__CHILDREN]; } p
 typedef struct {
     int64_t pid;                 // of the process all this belongs to; a forked child sees its own differ
     pyprof__session sessions[PYPROF__SESSIONS];
-    int alive, joinable;         // the sampler thread runs; it has to be joined
-    pthread_t thread;
-    int64_t tid;                 // of that thread, 0 = it has not begun yet
-    uint32_t wake;               // futex word: something changed
-    uint64_t delivering;         // token of the session whose callback runs, 0 = none
+    pyprof__sampler samplers[PYPROF__SAMPLERS];   // the first is this process's
     int changing;                // session that the owner of the lock may change + 1, 0 = none
-    pyprof__sweeper sweeper;     // the sampler thread's while alive
-    uint64_t blind_ns, blind_due;       // since when nothing could be read, 0 = it can; when to look for a way again
-    int proven;                  // the layout was checked on a live thread
-    int doubts;                  // how often that failed so far,
-    uint64_t doubted_ns;         // and since when
-    char refused[320];           // why nothing can be sampled
-    uint64_t own_cpu_ns, own_cpu_due;   // as read lately, when to read it again
     int atfork;                  // the handler is registered
     uint64_t again[PYPROF__SESSIONS];   // in a forked child: generations of the sessions that go on once it is sure; 0 = none
     int going_on;                // some of them have not begun yet
@@ -19742,8 +19770,10 @@ static void pyprof__after_fork(void)
         session->generation += session->generation & 1;
         goes_on |= pyprof__g.again[i] != 0;
     }
-    pyprof__g.alive = pyprof__g.joinable = 0;
-    pyprof__g.delivering = 0;
+    for (i = 0; i < PYPROF__SAMPLERS; i++) {
+        pyprof__g.samplers[i].alive = pyprof__g.samplers[i].joinable = 0;
+        pyprof__g.samplers[i].delivering = 0;
+    }
     memset(&pyprof__g.children, 0, sizeof pyprof__g.children);
     pyprof__g.writer.running = pyprof__g.writer.quit = 0;
     pyprof__g.writer.done = pyprof__g.writer.asked;
@@ -19796,6 +19826,11 @@ static pyprof_result pyprof__no_session(const pyprof *token)
     return pyprof__fail(PYPROF_ERR_STATE, "the session has ended, or is no session of this process");
 }
 
+static int pyprof__is_of(const pyprof__session *session, const pyprof__sampler *sampler)   // is it in use, and sampled by that one?
+{
+    return (session->generation & 1) && session->sampler == sampler;
+}
+
 // The lock of the sessions. If its owner was ended while it changed one, nothing of that session can be trusted,
 // and none of its memory can be freed.
 static void pyprof__sessions_lock(void)
@@ -19812,9 +19847,9 @@ static void pyprof__sessions_unlock(void)
 }
 
 // For how long nothing could be read; 0 = it can be, or that is new. Under the lock.
-static uint64_t pyprof__blind_for(uint64_t now)
+static uint64_t pyprof__blind_for(const pyprof__sampler *sampler, uint64_t now)
 {
-    uint64_t since = pyprof__g.blind_ns;
+    uint64_t since = sampler->blind_ns;
     return since && now > since + PYPROF__BLIND_NS ? now - since : 0;
 }
 
@@ -19881,7 +19916,7 @@ enum { PYPROF__HOUSE_NS = 100000000 };
 
 typedef struct { uint64_t due, reap; } pyprof__house;
 
-static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running, int64_t gc_runs)   // under the lock
+static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *house, uint64_t now, int running, int64_t gc_runs)   // under the lock
 {
     pyprof__gauge gauge;
     int i, lost = 0;
@@ -19889,7 +19924,7 @@ static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running, 
     if (PYPROF__GET(pyprof__heap.users) && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) house->due = now + PYPROF__HOUSE_NS / 10;
     memset(&gauge, 0, sizeof gauge);
     gauge.ns = now;
-    pyprof__process_facts(&pyprof__own_proc, &gauge.facts);
+    pyprof__process_facts(sampler->sweeper.target.source.proc, &gauge.facts);
     gauge.facts.gc_runs = gc_runs;
     if (PYPROF__GET(pyprof__heap.users)) {
         lost = pyprof__heap_watch(running);
@@ -19903,7 +19938,7 @@ static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running, 
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
         pyprof__g.changing = i + 1;
-        if (session->generation & 1 && !session->torn) pyprof__record_memory(&session->recorder, &gauge, lost);
+        if (pyprof__is_of(session, sampler) && !session->torn) pyprof__record_memory(&session->recorder, &gauge, lost);
     }
 }
 
@@ -19919,14 +19954,15 @@ typedef struct { uint64_t due, soon, cost, tasks; } pyprof__names;
 
 // The highest rate of the running sessions; 0 = none runs, -1 = there is none at all. Their smallest max_cpu. Under the
 // lock.
-static double pyprof__wanted_rate(pyprof__sweeper *sweeper, double *max_cpu)
+static double pyprof__wanted_rate(pyprof__sampler *sampler, double *max_cpu)
 {
+    pyprof__sweeper *sweeper = &sampler->sweeper;
     double rate = 0;
     int i, any = 0, stay = 0, by_signal = 0, opcodes = 0;
     uint32_t depth = 1;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         const pyprof__session *session = &pyprof__g.sessions[i];
-        if (!(session->generation & 1)) continue;
+        if (!pyprof__is_of(session, sampler)) continue;
         any = 1;
         stay |= session->config.capture != PYPROF_CAPTURE_AUTO;
         by_signal |= session->config.capture == PYPROF_CAPTURE_SIGNAL;
@@ -20018,27 +20054,27 @@ static void pyprof__schedule_collect(pyprof__schedule *schedule, uint64_t now, p
 }
 
 // Tells sessions at which rate they are sampled. Under the lock.
-static void pyprof__schedule_tell(const pyprof__schedule *schedule)
+static void pyprof__schedule_tell(const pyprof__sampler *sampler, const pyprof__schedule *schedule)
 {
     double pace = schedule->rate / pyprof__schedule_stretch(schedule);
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
-        if (!(session->generation & 1) || session->recorder.paused) continue;
+        if (!pyprof__is_of(session, sampler) || session->recorder.paused) continue;
         session->recorder.pace = pace < session->config.rate_hz ? pace : session->config.rate_hz;
         if (pace < session->config.rate_hz) session->recorder.bound = schedule->max_cpu;
     }
 }
 
 // Weighs now and then what sampling costs, and so chooses the rate.
-static void pyprof__govern(pyprof__schedule *schedule, uint64_t now)
+static void pyprof__govern(const pyprof__sampler *sampler, pyprof__schedule *schedule, uint64_t now)
 {
     pyprof__governor *governor = &schedule->governor;
     uint64_t own, all, took;
     if (now < governor->due) return;
     now = pyprof__now();
     own = pyprof__own_cpu();
-    all = pyprof__process_cpu(&pyprof__own_proc);
+    all = pyprof__process_cpu(sampler->sweeper.target.source.proc);
     schedule->allowed = own && all ? pyprof__governor_weigh(governor, now, own, all, schedule->max_cpu) : 0;
     if (!own || !all) memset(governor, 0, sizeof *governor);   // refused: then no thread can be read either, at next to no cost
     took = pyprof__now() - now;
@@ -20047,7 +20083,7 @@ static void pyprof__govern(pyprof__schedule *schedule, uint64_t now)
     pyprof__schedule_replan(schedule, now);
 }
 
-static void pyprof__deliver_events(void)
+static void pyprof__deliver_events(pyprof__sampler *sampler)
 {
     int i, event;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
@@ -20057,59 +20093,59 @@ static void pyprof__deliver_events(void)
         pyprof *token;
         int events;
         pyprof__sessions_lock();
-        events = session->generation & 1 ? session->recorder.events : 0;
-        session->recorder.events = 0;
+        events = pyprof__is_of(session, sampler) ? session->recorder.events : 0;
+        if (events) session->recorder.events = 0;
         on_event = session->config.on_event;
         memcpy(detail, session->recorder.event_detail, sizeof detail);
         token = pyprof__token(i);
-        if (events && on_event.fn) __atomic_store_n(&pyprof__g.delivering, (uint64_t)(uintptr_t)token, __ATOMIC_RELAXED);
+        if (events && on_event.fn) __atomic_store_n(&sampler->delivering, (uint64_t)(uintptr_t)token, __ATOMIC_RELAXED);
         pyprof__sessions_unlock();
         for (event = PYPROF_EVENT_DURATION; events && on_event.fn && event <= PYPROF_EVENT_DEGRADED; event++)
             if (events & 1 << event)
                 on_event.fn(on_event.user, token, (pyprof_event)event, event == PYPROF_EVENT_DURATION ? "duration_s is over" : detail);
-        __atomic_store_n(&pyprof__g.delivering, 0, __ATOMIC_RELEASE);
+        __atomic_store_n(&sampler->delivering, 0, __ATOMIC_RELEASE);
     }
 }
 
-static void pyprof__degrade_all(const char *reason)   // under the lock
+static void pyprof__degrade_all(const pyprof__sampler *sampler, const char *reason)   // under the lock
 {
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++)
-        if (pyprof__g.sessions[i].generation & 1) pyprof__degrade(&pyprof__g.sessions[i].recorder, reason);
+        if (pyprof__is_of(&pyprof__g.sessions[i], sampler)) pyprof__degrade(&pyprof__g.sessions[i].recorder, reason);
 }
 
 // Nothing could be read in this sweep. If that lasts, is it the way that memory is read? Under the lock.
-static void pyprof__blind(pyprof__sweeper *sweeper, uint64_t now)
+static void pyprof__blind(pyprof__sampler *sampler, uint64_t now)
 {
     pyprof__way way;
-    if (!pyprof__g.blind_ns) {
-        pyprof__g.blind_ns = now;
-        pyprof__g.blind_due = now + PYPROF__BLIND_NS;
+    if (!sampler->blind_ns) {
+        sampler->blind_ns = now;
+        sampler->blind_due = now + PYPROF__BLIND_NS;
     }
-    if (now < pyprof__g.blind_due) return;
-    pyprof__g.blind_due = now + (now - pyprof__g.blind_ns);
-    way = pyprof__source_again(&sweeper->target.source);
-    pyprof__degrade_all(way == PYPROF__WAY_NONE ? "memory cannot be read any more: the system refuses it"
+    if (now < sampler->blind_due) return;
+    sampler->blind_due = now + (now - sampler->blind_ns);
+    way = pyprof__source_again(&sampler->sweeper.target.source);
+    pyprof__degrade_all(sampler, way == PYPROF__WAY_NONE ? "memory cannot be read any more: the system refuses it"
                         : way == PYPROF__WAY_CHANGED ? "the system refused to read memory for a while: it is read in another way since"
                         : pyprof__own_cpu() == 0 ? "the system refuses to read the CPU clocks of threads: none can be told of"
-                        : sweeper->pool.refused ? "the system gives no more memory: threads cannot be listed"
+                        : sampler->sweeper.pool.refused ? "the system gives no more memory: threads cannot be listed"
                         : "no thread could be read for a while");
 }
 
 // Before the first sweep, as soon as there is an interpreter: does it look as expected?
-static int pyprof__prove(pyprof__sweeper *sweeper)
+static int pyprof__prove(pyprof__sampler *sampler)
 {
     pyprof_result result;
-    if (pyprof__g.proven) return 1;
-    if (pyprof__g.refused[0]) return 0;
-    result = pyprof__self_check(sweeper, 3, &pyprof__g.proven);
+    if (sampler->proven) return 1;
+    if (sampler->refused[0]) return 0;
+    result = pyprof__self_check(&sampler->sweeper, 3, &sampler->proven);
     if (result == PYPROF_OK) return 1;
     // While the interpreter comes up, much of it is half made: only what stays senseless is refused.
-    if (pyprof__g.doubts++ == 0) pyprof__g.doubted_ns = pyprof__now();
-    if (pyprof__g.doubts < 100 || pyprof__now() - pyprof__g.doubted_ns < 3 * pyprof__second) return 0;
+    if (sampler->doubts++ == 0) sampler->doubted_ns = pyprof__now();
+    if (sampler->doubts < 100 || pyprof__now() - sampler->doubted_ns < 3 * pyprof__second) return 0;
     pyprof__sessions_lock();
-    pyprof__copy_text(pyprof__g.refused, sizeof pyprof__g.refused, pyprof__error_text());
-    pyprof__degrade_all(pyprof__g.refused);
+    pyprof__copy_text(sampler->refused, sizeof sampler->refused, pyprof__error_text());
+    pyprof__degrade_all(sampler, sampler->refused);
     pyprof__sessions_unlock();
     return 0;
 }
@@ -20128,8 +20164,9 @@ static void pyprof__look_opcodes(pyprof__sweeper *sweeper)
         pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(const uint32_t, sweeper->awaiting.spots, k));
 }
 
-static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedule, pyprof__names *names)
+static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedule, pyprof__names *names)
 {
+    pyprof__sweeper *sweeper = &sampler->sweeper;
     pyprof__tick tick;
     uint64_t retried = sweeper->retried;
     int i, present;
@@ -20137,7 +20174,7 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     pyprof__schedule_collect(schedule, pyprof__now(), &tick);
     sweeper->late = tick.late > PYPROF__PROMPT_NS || tick.count > 1;
     sweeper->turns = (size_t)(schedule->period * (tick.count ? tick.periods[tick.count - 1] : 1) / PYPROF__TURN_NS);
-    sweeper->blind = !pyprof__prove(sweeper);
+    sweeper->blind = !pyprof__prove(sampler);
     present = !sweeper->blind && pyprof__sweep(sweeper, tick.now);
     if (present && !PYPROF__GET(pyprof__g.seen)) {   // now there is something to tell of
         PYPROF__SET(pyprof__g.seen, 1);
@@ -20160,27 +20197,27 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     if (present) pyprof__awaits_read(sweeper, tick.now);
     if (present && sweeper->names_opcodes) pyprof__look_opcodes(sweeper);
     pyprof__sessions_lock();
-    if (tick.now > pyprof__g.own_cpu_due) {   // reading the clock of a running thread makes the scheduler think again about it
-        __atomic_store_n(&pyprof__g.own_cpu_ns, pyprof__own_cpu(), __ATOMIC_RELAXED);
-        pyprof__g.own_cpu_due = tick.now + 10000000;
+    if (tick.now > sampler->own_cpu_due) {   // reading the clock of a running thread makes the scheduler think again about it
+        __atomic_store_n(&sampler->own_cpu_ns, pyprof__own_cpu(), __ATOMIC_RELAXED);
+        sampler->own_cpu_due = tick.now + 10000000;
     }
-    if (sweeper->blind || (present && !sweeper->listed)) pyprof__blind(sweeper, tick.now);
-    else pyprof__g.blind_ns = 0;
+    if (sweeper->blind || (present && !sweeper->listed)) pyprof__blind(sampler, tick.now);
+    else sampler->blind_ns = 0;
     tick.present = present;
     tick.retried = sweeper->retried - retried;
-    tick.blind_ns = pyprof__blind_for(tick.now);
+    tick.blind_ns = pyprof__blind_for(sampler, tick.now);
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
-        if (!(session->generation & 1) || session->torn) continue;
+        if (!pyprof__is_of(session, sampler) || session->torn) continue;
         pyprof__g.changing = i + 1;
         pyprof__record(&session->recorder, sweeper, &tick);
         if (present && sweeper->awaits.count) pyprof__record_awaits(&session->recorder, sweeper);
     }
     pyprof__sessions_unlock();
     pyprof__busy_note(sweeper, tick.now);
-    pyprof__deliver_events();
+    pyprof__deliver_events(sampler);
     schedule->governor.sweeps++;
-    pyprof__govern(schedule, tick.now);
+    pyprof__govern(sampler, schedule, tick.now);
     pyprof__sweep_done(sweeper);
 }
 
@@ -20206,7 +20243,8 @@ static uint64_t pyprof__schedule_until(const pyprof__schedule *schedule, uint64_
 
 static void *pyprof__sampler_main(void *argument)
 {
-    pyprof__sweeper *sweeper = (pyprof__sweeper *)argument;
+    pyprof__sampler *sampler = (pyprof__sampler *)argument;
+    pyprof__sweeper *sweeper = &sampler->sweeper;
     pyprof__schedule schedule;
     pyprof__names names = { 0, 0, 50000, 0 };
     pyprof__house house = { 0, 0 };
@@ -20218,15 +20256,15 @@ static void *pyprof__sampler_main(void *argument)
     schedule.random = pyprof__now() ^ (uint64_t)pyprof__gettid() << 32;
     pyprof__is_sampler = 1;
     pyprof__inside = 1;
-    __atomic_store_n(&pyprof__g.tid, pyprof__gettid(), __ATOMIC_RELEASE);
+    __atomic_store_n(&sampler->tid, pyprof__gettid(), __ATOMIC_RELEASE);
     pyprof__sweeper_settle(sweeper);
     for (;;) {
-        schedule.seen = __atomic_load_n(&pyprof__g.wake, __ATOMIC_ACQUIRE);
+        schedule.seen = __atomic_load_n(&sampler->wake, __ATOMIC_ACQUIRE);
         pyprof__sessions_lock();
-        rate = pyprof__wanted_rate(sweeper, &schedule.max_cpu);
+        rate = pyprof__wanted_rate(sampler, &schedule.max_cpu);
         if (rate < 0) break;
         pyprof__schedule_rate(&schedule, rate);
-        pyprof__schedule_tell(&schedule);
+        pyprof__schedule_tell(sampler, &schedule);
         pyprof__sessions_unlock();
         until = pyprof__schedule_until(&schedule, house.due);
         if (pyprof__now() >= alone_due) {
@@ -20234,18 +20272,18 @@ static void *pyprof__sampler_main(void *argument)
             alone_due = pyprof__now() + pyprof__second;
         }
         if (until > alone_due) until = alone_due;
-        if (pyprof__now() < until) pyprof__sweeper_sleep(sweeper, &pyprof__g.wake, schedule.seen, until);
+        if (pyprof__now() < until) pyprof__sweeper_sleep(sweeper, &sampler->wake, schedule.seen, until);
         pyprof__heap_tick(pyprof__now());
-        if (rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names);
-        else if (rate > 0 && schedule.stride > 1) pyprof__govern(&schedule, pyprof__now());
+        if (rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sampler, &schedule, &names);
+        else if (rate > 0 && schedule.stride > 1) pyprof__govern(sampler, &schedule, pyprof__now());
         if (pyprof__now() < house.due) continue;
-        if (!pyprof__copy(&sweeper->target.source, &head, sweeper->target.runtime.address + sweeper->target.runtime.layout.runtime_head, sizeof head)) head = 0;
+        if (!pyprof__target_head(&sweeper->target, &head)) head = 0;
         runs = head ? pyprof__gc_runs(&sweeper->target.source, &sweeper->target.runtime) : -1;
         pyprof__sessions_lock();
-        pyprof__keep_house(&house, pyprof__now(), head != 0, runs);
+        pyprof__keep_house(sampler, &house, pyprof__now(), head != 0, runs);
         pyprof__sessions_unlock();
     }
-    pyprof__g.alive = 0;                 // under the lock: a new session sees it and starts a new thread
+    sampler->alive = 0;                 // under the lock: a new session sees it and starts a new thread
     pyprof__sessions_unlock();
     pyprof__sweeper_close(sweeper);
     pyprof__inside = 0;                  // it may be the last thread: then it calls exit
@@ -20253,38 +20291,38 @@ static void *pyprof__sampler_main(void *argument)
 }
 
 // The kernel can end a thread alone: a seccomp filter that kills threads. A callback can, by pthread_exit.
-static int pyprof__sampler_is_gone(void)
+static int pyprof__sampler_is_gone(const pyprof__sampler *sampler)
 {
-    int64_t tid = __atomic_load_n(&pyprof__g.tid, __ATOMIC_ACQUIRE);
+    int64_t tid = __atomic_load_n(&sampler->tid, __ATOMIC_ACQUIRE);
     return tid && !pyprof__thread_exists(tid);
 }
 
 // The sampler thread was ended while sessions run: they record no more, and say so. Under the lock.
-static int pyprof__sampler_failed(void)
+static int pyprof__sampler_failed(const pyprof__sampler *sampler)
 {
-    if (!pyprof__g.alive || !pyprof__sampler_is_gone()) return 0;
-    pyprof__degrade_all("the sampler thread was ended by the kernel or by a callback: nothing is recorded any more");
+    if (!sampler->alive || !pyprof__sampler_is_gone(sampler)) return 0;
+    pyprof__degrade_all(sampler, "the sampler thread was ended by the kernel or by a callback: nothing is recorded any more");
     return 1;
 }
 
 // Waits for a sampler thread that has ended or is about to. Under pyprof__control.
-static void pyprof__join(void)
+static void pyprof__join(pyprof__sampler *sampler)
 {
-    if (!pyprof__g.joinable) return;
-    pthread_join(pyprof__g.thread, NULL);
-    pyprof__g.joinable = 0;
+    if (!sampler->joinable) return;
+    pthread_join(sampler->thread, NULL);
+    sampler->joinable = 0;
 }
 
 // Opens the sampler and starts its thread; a session must be in use already, or the thread ends at once.
-static pyprof_result pyprof__sampler_start(void)
+static pyprof_result pyprof__sampler_start(pyprof__sampler *sampler)
 {
     int error;
-    __atomic_store_n(&pyprof__g.tid, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&pyprof__g.alive, 1, __ATOMIC_RELEASE);
-    error = pyprof__thread_start(&pyprof__g.thread, pyprof__sampler_main, &pyprof__g.sweeper);
-    if (error == 0) { pyprof__g.joinable = 1; return PYPROF_OK; }
-    pyprof__g.alive = 0;
-    pyprof__sweeper_close(&pyprof__g.sweeper);
+    __atomic_store_n(&sampler->tid, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&sampler->alive, 1, __ATOMIC_RELEASE);
+    error = pyprof__thread_start(&sampler->thread, pyprof__sampler_main, sampler);
+    if (error == 0) { sampler->joinable = 1; return PYPROF_OK; }
+    sampler->alive = 0;
+    pyprof__sweeper_close(&sampler->sweeper);
     return pyprof__fail(PYPROF_ERR_BUSY, "cannot start the sampler thread: %s", strerror(error));
 }
 
@@ -20394,7 +20432,7 @@ static void pyprof__config_defaults(pyprof_config *config)
 }
 
 // again: the generation of a session that goes on in a forked child, in its slot; 0 = a new one. Under the lock.
-static pyprof_result pyprof__session_open(const pyprof_config *config, uint64_t again, int *slot)
+static pyprof_result pyprof__session_open(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again, int *slot)
 {
     pyprof__session *session;
     uint64_t generation;
@@ -20405,13 +20443,15 @@ static pyprof_result pyprof__session_open(const pyprof_config *config, uint64_t 
     generation = again ? again - 1 : session->generation;
     memset(session, 0, sizeof *session);
     session->generation = generation;
+    session->sampler = sampler;
     session->config = *config;
     if (config->thread_filter) {
         pyprof__copy_text(session->thread_filter, sizeof session->thread_filter, config->thread_filter);
         session->config.thread_filter = session->thread_filter;
     }
-    if (!pyprof__recorder_open(&session->recorder, &session->config, config->max_bytes / 4 * 3)) return pyprof__fail_memory("the session");
-    session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
+    if (!pyprof__recorder_open(&session->recorder, &sampler->sweeper.target, &session->config, config->max_bytes / 4 * 3))
+        return pyprof__fail_memory("the session");
+    session->own_cpu_start = __atomic_load_n(&sampler->own_cpu_ns, __ATOMIC_RELAXED);
     session->generation++;
     return PYPROF_OK;
 }
@@ -20419,9 +20459,10 @@ static pyprof_result pyprof__session_open(const pyprof_config *config, uint64_t 
 // The stats of a session as of now, under the lock.
 static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *stats)
 {
+    const pyprof__sampler *sampler = session->sampler;
     pyprof__recorder_stats(&session->recorder, stats);
-    stats->own_cpu_ns = pyprof__g.own_cpu_ns > session->own_cpu_start ? pyprof__g.own_cpu_ns - session->own_cpu_start : 0;
-    stats->own_bytes += __atomic_load_n(&pyprof__g.sweeper.pool.used, __ATOMIC_RELAXED);
+    stats->own_cpu_ns = sampler->own_cpu_ns > session->own_cpu_start ? sampler->own_cpu_ns - session->own_cpu_start : 0;
+    stats->own_bytes += __atomic_load_n(&sampler->sweeper.pool.used, __ATOMIC_RELAXED);
 }
 
 // The name people know the program by: of the executable, or of the script that an interpreter runs. Nothing else of
@@ -20464,7 +20505,7 @@ static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof_
 static int pyprof__session_renew(pyprof__session *session, uint64_t start_ns)
 {
     int whole = pyprof__recorder_renew(&session->recorder, start_ns);
-    if (whole) session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
+    if (whole) session->own_cpu_start = __atomic_load_n(&session->sampler->own_cpu_ns, __ATOMIC_RELAXED);
     return whole;
 }
 
@@ -20476,7 +20517,7 @@ static pyprof_result pyprof__session_profile(pyprof__session *session, double la
     if (!made) return pyprof__fail_memory("the profile");
     pyprof__record_heap(&session->recorder, &made->model);
     pyprof__session_stats(session, &made->model.stats);
-    if (pyprof__profile_seal(made, &pyprof__g.sweeper.target.runtime) != PYPROF_OK) {
+    if (pyprof__profile_seal(made, &session->sampler->sweeper.target.runtime) != PYPROF_OK) {
         pyprof__profile_free(made);
         return PYPROF_ERR_MEMORY;
     }
@@ -20494,9 +20535,9 @@ static pyprof_result pyprof__session_whole(const pyprof__session *session)
 static pyprof_result pyprof__session_end(pyprof__session *session, pyprof_profile **profile)   // under the lock
 {
     pyprof_result result = pyprof__session_whole(session);
-    pyprof__sampler_failed();
+    pyprof__sampler_failed(session->sampler);
     if (result != PYPROF_OK) return result;
-    pyprof__record_end(&session->recorder, 1, pyprof__blind_for(pyprof__now()) != 0);
+    pyprof__record_end(&session->recorder, 1, pyprof__blind_for(session->sampler, pyprof__now()) != 0);
     return pyprof__session_profile(session, 0, profile);
 }
 
@@ -20511,7 +20552,7 @@ static pyprof_result pyprof__heap_join(pyprof__session *session)   // under the 
     wish.table_bytes = config->heap_max_bytes;
     wish.bytes = config->max_bytes;
     wish.depth = config->max_depth;
-    if (PYPROF__GET(pyprof__heap.users) == 0) result = pyprof__heap_start(&wish, &pyprof__g.sweeper.target.runtime);
+    if (PYPROF__GET(pyprof__heap.users) == 0) result = pyprof__heap_start(&wish, &session->sampler->sweeper.target.runtime);
     else if (PYPROF__GET(pyprof__heap.mode) != wish.mode)
         result = pyprof__fail(PYPROF_ERR_BUSY, "heap: another session tracks memory in the other mode");
     else if (wish.mode == PYPROF_HEAP_SAMPLED && pyprof__heap.interval != wish.interval)
@@ -20542,25 +20583,24 @@ static void pyprof__heap_leave(pyprof__session *session)   // under the lock
     else pyprof__heap_noting();
 }
 
-static int pyprof__is_running(void)   // is there an interpreter?
+static int pyprof__is_running(const pyprof__sampler *sampler)   // is there an interpreter?
 {
-    const pyprof__sweeper *sweeper = &pyprof__g.sweeper;
+    const pyprof__target *target = &sampler->sweeper.target;
     pyprof__source source;   // the sampler's, but for the thread that reads
     uint64_t head = 0;
-    source.method = sweeper->target.source.method;
-    source.proc = sweeper->target.source.proc;
-    source.fd = sweeper->target.source.fd;
-    source.inode = sweeper->target.source.inode;
-    source.end = sweeper->target.source.end;
+    source.method = target->source.method;
+    source.proc = target->source.proc;
+    source.fd = target->source.fd;
+    source.inode = target->source.inode;
+    source.end = target->source.end;
     source.tid = pyprof__gettid();
-    return pyprof__copy(&source, &head, sweeper->target.runtime.address + sweeper->target.runtime.layout.runtime_head, sizeof head) && head != 0;
+    return pyprof__copy(&source, &head, target->runtime.address + target->runtime.layout.runtime_head, sizeof head) && head != 0;
 }
 
 // ---- one sweep without a session ---------------------------------------------------------
 typedef struct {
-    pyprof_config config;
-    pyprof__sweeper sweeper;
-    pyprof__recorder recorder;
+    pyprof__sampler sampler;
+    pyprof__session session;
     pyprof_result result;
     int done;                    // the thread got to its end
     char error[512];
@@ -20587,30 +20627,31 @@ static int pyprof__dump_sweep(pyprof__sweeper *sweeper)
 static void *pyprof__dump_main(void *argument)
 {
     pyprof__dump_job *job = (pyprof__dump_job *)argument;
+    pyprof__sweeper *sweeper = &job->sampler.sweeper;
+    pyprof__recorder *recorder = &job->session.recorder;
     pyprof__tick tick;
-    int proven;
     pyprof__is_sampler = 1;
-    pyprof__sweeper_settle(&job->sweeper);
+    pyprof__sweeper_settle(sweeper);
     memset(&tick, 0, sizeof tick);
-    job->sweeper.list.every = job->recorder.every = 1;
-    job->result = pyprof__self_check(&job->sweeper, 50, &proven);
-    if (job->result == PYPROF_OK && !pyprof__dump_sweep(&job->sweeper))
+    sweeper->list.every = recorder->every = 1;
+    job->result = pyprof__self_check(sweeper, 50, &job->sampler.proven);
+    if (job->result == PYPROF_OK && !pyprof__dump_sweep(sweeper))
         job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
-    if (job->result == PYPROF_OK && job->sweeper.codes.asyncio) {   // now that it is known: with the tasks
-        pyprof__tasks_find(&job->sweeper.list);
-        pyprof__forget_stacks(&job->sweeper.list);
-        pyprof__dump_sweep(&job->sweeper);
-        pyprof__awaits_read(&job->sweeper, pyprof__now());
+    if (job->result == PYPROF_OK && sweeper->codes.asyncio) {   // now that it is known: with the tasks
+        pyprof__tasks_find(&sweeper->list);
+        pyprof__forget_stacks(&sweeper->list);
+        pyprof__dump_sweep(sweeper);
+        pyprof__awaits_read(sweeper, pyprof__now());
     }
     if (job->result == PYPROF_OK) {
-        pyprof__names_read(&job->sweeper.list, job->sweeper.codes.text, 1);
+        pyprof__names_read(&sweeper->list, sweeper->codes.text, 1);
         tick.now = tick.at[0] = pyprof__now();
         tick.count = tick.periods[0] = 1;
         tick.present = 1;
-        tick.rate = job->config.rate_hz;
-        pyprof__record(&job->recorder, &job->sweeper, &tick);
-        pyprof__record_awaits(&job->recorder, &job->sweeper);
-        job->recorder.model.stats.own_cpu_ns = pyprof__own_cpu();
+        tick.rate = job->session.config.rate_hz;
+        pyprof__record(recorder, sweeper, &tick);
+        pyprof__record_awaits(recorder, sweeper);
+        job->sampler.own_cpu_ns = pyprof__own_cpu();
     }
     pyprof__copy_text(job->error, sizeof job->error, pyprof__error_text());
     job->done = 1;
@@ -20629,8 +20670,8 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
     else if (last_s > 0 && found->config.timeline_s < 0)
         result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
     else if ((result = pyprof__session_whole(found)) == PYPROF_OK) {
-        int blind = pyprof__blind_for(pyprof__now()) != 0;
-        pyprof__record_end(&found->recorder, pyprof__sampler_failed() || blind, blind);
+        int blind = pyprof__blind_for(found->sampler, pyprof__now()) != 0;
+        pyprof__record_end(&found->recorder, pyprof__sampler_failed(found->sampler) || blind, blind);
         result = pyprof__session_profile(found, last_s, profile);
     }
     if (result == PYPROF_OK && reset && !pyprof__session_renew(found, found->recorder.last_ns)) {
@@ -21237,12 +21278,12 @@ PYPROF__DEF const char *pyprof_version(void) { return PYPROF_VERSION_STRING; }
 static void pyprof__control_lock(void) { pyprof__mutex_take(&pyprof__control); }
 static void pyprof__control_unlock(void) { pyprof__mutex_give(&pyprof__control); }
 
-static int pyprof__caller_holds_gil(void)
+static int pyprof__caller_holds_gil(const pyprof__sampler *sampler)
 {
-    const pyprof__runtime *runtime = &pyprof__g.sweeper.target.runtime;
+    const pyprof__runtime *runtime = &sampler->sweeper.target.runtime;
     int holds = 0;
     pyprof__sessions_lock();
-    if (pyprof__g.alive && pyprof__heap_api(runtime) == PYPROF_OK) {
+    if (sampler->alive && pyprof__heap_api(runtime) == PYPROF_OK) {
         pyprof__habits habits = pyprof__layout_habits(runtime->version);   // hooks read the heap's
         holds = pyprof__holds_gil(&habits);
     }
@@ -21250,24 +21291,24 @@ static int pyprof__caller_holds_gil(void)
     return holds;
 }
 
-static int pyprof__any_session(void)   // under the lock
+static int pyprof__any_session(const pyprof__sampler *sampler)   // under the lock
 {
     int i, any = 0;
-    for (i = 0; i < PYPROF__SESSIONS; i++) any |= (int)(pyprof__g.sessions[i].generation & 1);
+    for (i = 0; i < PYPROF__SESSIONS; i++) any |= pyprof__is_of(&pyprof__g.sessions[i], sampler);
     return any;
 }
 
 // The session joins the sampler that runs. *alive = there is one.
-static pyprof_result pyprof__join_running(const pyprof_config *config, uint64_t again, int *slot, int *alive)
+static pyprof_result pyprof__join_running(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again, int *slot, int *alive)
 {
     pyprof_result result = PYPROF_OK;
     pyprof__sessions_lock();
-    *alive = pyprof__g.alive;
-    if (!pyprof__sampler_failed()) {
-        if (*alive) result = pyprof__session_open(config, again, slot);
-    } else if (pyprof__any_session()) {
+    *alive = sampler->alive;
+    if (!pyprof__sampler_failed(sampler)) {
+        if (*alive) result = pyprof__session_open(sampler, config, again, slot);
+    } else if (pyprof__any_session(sampler)) {
         result = pyprof__fail(PYPROF_ERR_BUSY, "the sampler thread of the sessions that run was ended from outside: stop them first");
-    } else *alive = pyprof__g.alive = 0;
+    } else *alive = sampler->alive = 0;
     pyprof__sessions_unlock();
     return result;
 }
@@ -21288,7 +21329,7 @@ static pyprof_result pyprof__start_heap(int slot)
     int running;
     pyprof__sessions_lock();
     result = pyprof__heap_join(&pyprof__g.sessions[slot]);
-    running = result == PYPROF_OK && pyprof__is_running();
+    running = result == PYPROF_OK && pyprof__is_running(pyprof__g.sessions[slot].sampler);
     pyprof__heap_noting();
     pyprof__sessions_unlock();
     if (running) pyprof__heap_request();
@@ -21299,23 +21340,24 @@ static pyprof_result pyprof__start_heap(int slot)
     return result;
 }
 
-static pyprof_result pyprof__start_first(const pyprof_config *config, uint64_t again, int *slot)   // nobody samples yet
+static pyprof_result pyprof__start_first(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again, int *slot)   // nobody samples yet
 {
-    pyprof__sweeper *sweeper = &pyprof__g.sweeper;
+    pyprof__sweeper *sweeper = &sampler->sweeper;
     pyprof_result result;
-    pyprof__join();
-    pyprof__g.refused[0] = 0;
-    result = pyprof__sweeper_open(sweeper, config->pid, &config->allocator, config->max_bytes / 4, config->max_depth, config->capture == PYPROF_CAPTURE_AUTO);
+    pyprof__join(sampler);
+    sampler->refused[0] = 0;
+    result = pyprof__sweeper_open(sweeper, config->pid, &config->allocator, config->max_bytes / 4, config->max_depth,
+                                  config->capture == PYPROF_CAPTURE_AUTO);
     if (result != PYPROF_OK) return result;
-    pyprof__g.doubts = 0;
-    result = pyprof__self_check(sweeper, 50, &pyprof__g.proven);
+    sampler->doubts = 0;
+    result = pyprof__self_check(sweeper, 50, &sampler->proven);
     if (result == PYPROF_OK) result = pyprof__stay_mapped();
     pyprof__sessions_lock();
-    __atomic_store_n(&pyprof__g.own_cpu_ns, 0, __ATOMIC_RELAXED);
-    if (result == PYPROF_OK) result = pyprof__session_open(config, again, slot);
+    __atomic_store_n(&sampler->own_cpu_ns, 0, __ATOMIC_RELAXED);
+    if (result == PYPROF_OK) result = pyprof__session_open(sampler, config, again, slot);
     pyprof__sessions_unlock();
     if (result != PYPROF_OK) { pyprof__sweeper_close(sweeper); return result; }
-    result = pyprof__sampler_start();
+    result = pyprof__sampler_start(sampler);
     if (result == PYPROF_OK) return result;
     pyprof__g.sessions[*slot].generation++;
     pyprof__recorder_close(&pyprof__g.sessions[*slot].recorder);
@@ -21324,21 +21366,21 @@ static pyprof_result pyprof__start_first(const pyprof_config *config, uint64_t a
 
 // The last session is gone: lets the sampler thread end. A callback on it may start a session again: then it stays.
 // So it does if it gets no CPU for long, or is in a callback: it ends when it can, or serves the next session.
-static void pyprof__sampler_stop(void)
+static void pyprof__sampler_stop(pyprof__sampler *sampler)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
     int alive, stays;
-    if (pyprof__is_sampler || !pyprof__g.joinable) return;
+    if (pyprof__is_sampler || !sampler->joinable) return;
     do {
         pyprof__sessions_lock();
-        if (pyprof__sampler_is_gone()) pyprof__g.alive = 0;
-        alive = pyprof__g.alive;
-        stays = pyprof__any_session() || (alive && __atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE) != 0);
+        if (pyprof__sampler_is_gone(sampler)) sampler->alive = 0;
+        alive = sampler->alive;
+        stays = pyprof__any_session(sampler) || (alive && __atomic_load_n(&sampler->delivering, __ATOMIC_ACQUIRE) != 0);
         pyprof__sessions_unlock();
         if (stays || pyprof__now() > end) return;
-        if (alive) { pyprof__wake(&pyprof__g.wake); pyprof__nap(20000); }
+        if (alive) { pyprof__wake(&sampler->wake); pyprof__nap(20000); }
     } while (alive);
-    pyprof__join();
+    pyprof__join(sampler);
 }
 
 // ---- the end -------------------------------------------------------------------------
@@ -21367,6 +21409,7 @@ static void pyprof__exits_watch(void)
 // Of a checked config. again: in a forked child, the session of that slot and generation goes on.
 static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64_t again, pyprof **session)
 {
+    pyprof__sampler *sampler = &pyprof__g.samplers[0];
     pyprof_result result;
     int alive;
     pyprof__control_lock();
@@ -21376,15 +21419,15 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     }
     __atomic_store_n(&pyprof__g.pid, pyprof__own_pid(), __ATOMIC_RELAXED);
     if (!pyprof__g.atfork) pyprof__g.atfork = pthread_atfork(NULL, NULL, pyprof__after_fork) == 0;
-    result = pyprof__join_running(config, again, &slot, &alive);
-    if (!alive) result = pyprof__start_first(config, again, &slot);
+    result = pyprof__join_running(sampler, config, again, &slot, &alive);
+    if (!alive) result = pyprof__start_first(sampler, config, again, &slot);
     if (result == PYPROF_OK && config->heap) {
         result = pyprof__start_heap(slot);
-        if (result != PYPROF_OK) { pyprof__start_undo(slot); pyprof__sampler_stop(); }
+        if (result != PYPROF_OK) { pyprof__start_undo(slot); pyprof__sampler_stop(sampler); }
     }
     if (result == PYPROF_OK) {
         *session = pyprof__token(slot);
-        pyprof__wake(&pyprof__g.wake);
+        pyprof__wake(&sampler->wake);
     }
     pyprof__control_unlock();
     if (config->logger.fn && result == PYPROF_OK) config->logger.fn(config->logger.user, PYPROF_LEVEL_INFO, "pyprof: sampling");
@@ -21466,13 +21509,13 @@ PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **ses
 // A stop waits for the callback of its session, which may use what the host frees next. No lock is held meanwhile:
 // the callback may wait for anything that another thread does here. If it waits for the GIL, against the rule,
 // and this thread has that, neither would ever get on.
-static void pyprof__await_callback(const pyprof *token)
+static void pyprof__await_callback(const pyprof__sampler *sampler, const pyprof *token)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
-    while (__atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE) == (uint64_t)(uintptr_t)token && !pyprof__sampler_is_gone()) {
+    while (__atomic_load_n(&sampler->delivering, __ATOMIC_ACQUIRE) == (uint64_t)(uintptr_t)token && !pyprof__sampler_is_gone(sampler)) {
         pyprof__nap(20000);
         if (pyprof__now() < end) continue;
-        if (pyprof__caller_holds_gil()) return;
+        if (pyprof__caller_holds_gil(sampler)) return;
         end = pyprof__now() + PYPROF__TEST_PATIENCE;
     }
 }
@@ -21480,6 +21523,7 @@ static void pyprof__await_callback(const pyprof *token)
 PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
 {
     pyprof__session *found;
+    pyprof__sampler *sampler = &pyprof__g.samplers[0];
     pyprof_profile *made = NULL;
     pyprof_result result = PYPROF_OK;
     int from_env, unhook = 0, cancel = pyprof__cancel_off();
@@ -21492,9 +21536,10 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     found = pyprof__session_of(session);
     from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid();
     if (found) {
+        sampler = found->sampler;
         memcpy(checkpoint, found->checkpoint, sizeof checkpoint);
         if (profile || from_env || checkpoint[0]) result = pyprof__session_end(found, &made);
-        unhook = found->recorder.heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running();
+        unhook = found->recorder.heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running(sampler);
         pyprof__heap_leave(found);
         found->generation++;
         if (!found->torn) pyprof__recorder_close(&found->recorder);
@@ -21506,9 +21551,9 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     pyprof__sessions_unlock();
     if (unhook) pyprof__heap_request();
     pyprof__control_unlock();
-    if (found && !pyprof__is_sampler) pyprof__await_callback(session);
+    if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session);
     pyprof__control_lock();
-    pyprof__sampler_stop();
+    pyprof__sampler_stop(sampler);
     if (made) pyprof__write_end(made, checkpoint, from_env);
     if (from_env) pyprof__out_release();
     pyprof__writer_stop();
@@ -21537,6 +21582,7 @@ PYPROF__DEF pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot
 static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
 {
     pyprof__session *found;
+    pyprof__sampler *sampler = NULL;
     pyprof_result result = PYPROF_OK;
     pyprof__enter();
     pyprof__sessions_lock();
@@ -21544,12 +21590,13 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
     if (!found) result = pyprof__no_session(session);
     else if (!paused && found->recorder.ended) result = pyprof__fail(PYPROF_ERR_STATE, "duration_s is over: the session can only be stopped");
     else if ((result = pyprof__session_whole(found)) == PYPROF_OK && found->recorder.paused != paused) {
+        sampler = found->sampler;
         if (paused) pyprof__recorder_pause(&found->recorder);
         else pyprof__recorder_resume(&found->recorder, pyprof__now());
         pyprof__heap_noting();
     }
     pyprof__sessions_unlock();
-    if (result == PYPROF_OK) pyprof__wake(&pyprof__g.wake);
+    if (sampler) pyprof__wake(&sampler->wake);
     return result;
 }
 
@@ -21598,7 +21645,8 @@ PYPROF__DEF pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
     if (found) {
-        uint64_t now = pyprof__now(), owed = pyprof__sampler_failed() || pyprof__blind_for(now) ? pyprof__owed(&found->recorder, now) : 0;
+        uint64_t now = pyprof__now(), owed = 0;
+        if (pyprof__sampler_failed(found->sampler) || pyprof__blind_for(found->sampler, now)) owed = pyprof__owed(&found->recorder, now);
         pyprof__session_stats(found, stats);
         stats->asked += owed;
         stats->missed += owed;
@@ -21964,7 +22012,7 @@ PYPROF__DEF pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyp
     if (!profile || !info) return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is NULL", profile ? "info" : "profile");
     model = &profile->model;
     memset(info, 0, sizeof *info);
-    info->pid = profile->pid;
+    info->pid = pyprof__process_of(profile)->pid;
     info->program = pyprof__text(profile, profile->program);
     info->python = pyprof__text(profile, profile->python);
     info->free_threaded = profile->free_threaded;
@@ -21994,19 +22042,12 @@ PYPROF__DEF pyprof_result pyprof_profile_stats(const pyprof_profile *profile, py
 
 static pyprof_result pyprof__dump_run(pyprof__dump_job *job, pyprof_profile **profile)
 {
-    pthread_t thread;
-    pyprof_profile *made;
-    int error = pyprof__thread_start(&thread, pyprof__dump_main, job);
+    int error = pyprof__thread_start(&job->sampler.thread, pyprof__dump_main, job);
     if (error) return pyprof__fail(PYPROF_ERR_BUSY, "cannot start a thread for the dump: %s", strerror(error));
-    pthread_join(thread, NULL);
+    pthread_join(job->sampler.thread, NULL);
     if (!job->done) return pyprof__fail(PYPROF_ERR_DENIED, "the thread of the dump was ended by the kernel: a filter of system calls?");
     if (job->result != PYPROF_OK) return pyprof__fail(job->result, "%s", job->error);
-    made = pyprof__profile_new(&job->recorder.model, 0, &job->recorder.pool.allocator);
-    if (!made) return pyprof__fail_memory("the profile");
-    made->model.stats.own_bytes = job->recorder.pool.used + job->sweeper.pool.used;
-    if (pyprof__profile_seal(made, &job->sweeper.target.runtime) == PYPROF_OK) { *profile = made; return PYPROF_OK; }
-    pyprof__profile_free(made);
-    return PYPROF_ERR_MEMORY;
+    return pyprof__session_profile(&job->session, 0, profile);
 }
 
 PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options, pyprof_profile **profile)
@@ -22026,16 +22067,17 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     job = (pyprof__dump_job *)calloc(1, sizeof *job);
     if (!job) return pyprof__fail_memory("the dump");
     cancel = pyprof__cancel_off();
-    if (options) job->config.max_depth = options->max_depth;
-    if (options) job->config.paths = options->paths;
-    pyprof__config_defaults(&job->config);
-    result = pyprof__sweeper_open(&job->sweeper, pid, NULL, UINT64_MAX, job->config.max_depth, 1);
+    if (options) job->session.config.max_depth = options->max_depth;
+    if (options) job->session.config.paths = options->paths;
+    job->session.sampler = &job->sampler;
+    pyprof__config_defaults(&job->session.config);
+    result = pyprof__sweeper_open(&job->sampler.sweeper, pid, NULL, UINT64_MAX, job->session.config.max_depth, 1);
     if (result == PYPROF_OK) {
-        if (pyprof__recorder_open(&job->recorder, &job->config, UINT64_MAX)) {
+        if (pyprof__recorder_open(&job->session.recorder, &job->sampler.sweeper.target, &job->session.config, UINT64_MAX)) {
             result = pyprof__dump_run(job, profile);
-            pyprof__recorder_close(&job->recorder);
+            pyprof__recorder_close(&job->session.recorder);
         } else result = pyprof__fail_memory("the dump");
-        pyprof__sweeper_close(&job->sweeper);
+        pyprof__sweeper_close(&job->sampler.sweeper);
     }
     free(job);
     pyprof__cancel_back(cancel);
@@ -22930,9 +22972,10 @@ PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
 {
     int from_python = pyprof__preload.base && pyprof__object_base(__builtin_return_address(0), NULL) == pyprof__preload.base;
     pid_t pid = PYPROF__NEXT(fork) ? pyprof__next.fork() : -1;
+    uint32_t version = pyprof__g.samplers[0].sweeper.target.runtime.version;
     if (pid > 0) pyprof__child_begins((int64_t)pid);
     // A child whose sampler is just beginning does not know the version yet: it has what its parent noted.
-    if (pyprof__g.sweeper.target.runtime.version) pyprof__preload.counts = pyprof__layout_habits(pyprof__g.sweeper.target.runtime.version).counts_threads;
+    if (version) pyprof__preload.counts = pyprof__layout_habits(version).counts_threads;
     if (pid > 0 && from_python && pyprof__preload.counts) pyprof__preload.forked = pyprof__gettid();
     if (pid == 0 && from_python) pyprof__stir_now();
     return pid;

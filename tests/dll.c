@@ -310,7 +310,7 @@ void *pyprof_test_model(int mode, uint64_t interval)
     if (!made) abort();
     pyprof__pool_init(&made->pool, NULL, UINT64_MAX);
     pyprof__model_init(&made->model, &made->pool);
-    if (!pyprof__model_begin(&made->model)) abort();
+    if (!pyprof__model_begin(&made->model, getpid(), 0)) abort();
     made->model.heap.mode = mode;
     made->model.heap.interval = interval;
     member = (pyprof__member *)pyprof__push(&made->pool, &made->model.members);

@@ -17,7 +17,7 @@ static inline void recording_begin(recording *r, const pyprof_allocator *allocat
     r->model.timeline_s = 60;
     r->model.start_ns = r->model.last_ns = 5000 * ms;
     r->model.unix_offset = 1700000000.25 - 5;   // it began at 22:13:20.25 on 2023-11-14
-    CHECK(pyprof__model_begin(&r->model));
+    CHECK(pyprof__model_begin(&r->model, getpid(), 0));
 }
 
 static inline void recording_end(recording *r)

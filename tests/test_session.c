@@ -43,7 +43,8 @@ TEST(schedule_tells_all_that_was_due)
 
 // ---- late ticks ----------------------------------------------------------------------------------------------------------
 static pyprof_config wanted;
-static pyprof__recorder made = { .config = &wanted };
+static const pyprof__target process = { .source = { .proc = &pyprof__own_proc } };
+static pyprof__recorder made = { .config = &wanted, .target = &process };
 enum { US = 1000, MS = 1000 * 1000 };
 
 static pyprof__told told_of(uint32_t state, uint64_t off, int elsewhere, uint64_t now, int stood)   // ticks at 10, 20, 30 ms; the look before was at 9

@@ -230,7 +230,7 @@ static void eight_threads(int heap)
     for (int i = 0; i < THREADS; i++) CHECK_INT(pthread_create(&threads[i], NULL, session_main, (void *)(uintptr_t)(i + 1)), 0);
     for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
     hosts_stop();
-    CHECK(!pyprof__g.alive && !pyprof__g.joinable);
+    CHECK(!pyprof__g.samplers[0].alive && !pyprof__g.samplers[0].joinable);
     printf("%d events\n", __atomic_load_n(&told, __ATOMIC_RELAXED));
 }
 
@@ -396,7 +396,7 @@ static void sampler_ends(const long *calls, int count)
     CHECK_INT(pyprof_stop(session, &profile), PYPROF_OK);
     CHECK_INT(pyprof_profile_stats(profile, &stats), PYPROF_OK);
     CHECK(stats.samples >= 20 && stats.missed >= HOSTS * 50 && stats.degraded[0]);
-    CHECK(!pyprof__g.alive && !pyprof__g.joinable);
+    CHECK(!pyprof__g.samplers[0].alive && !pyprof__g.samplers[0].joinable);
     pyprof_profile_free(profile);
     hosts_stop();
 }
@@ -554,7 +554,7 @@ TEST(one_stops_while_others_start)   // its callback takes its time
     pthread_join(stopper, NULL);
     wait_for_samples(session, 20);
     CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
-    CHECK(!pyprof__g.alive && !pyprof__g.joinable);
+    CHECK(!pyprof__g.samplers[0].alive && !pyprof__g.samplers[0].joinable);
     hosts_stop();
 }
 
@@ -571,7 +571,7 @@ TEST(a_callback_waits_for_the_gil)   // which the one that stops its session has
     drop_gil();
     while (__atomic_load_n(&in_callback, __ATOMIC_ACQUIRE) != 2) usleep(100);
     CHECK_INT(pyprof_stop(next, NULL), PYPROF_OK);
-    CHECK(!pyprof__g.alive && !pyprof__g.joinable);
+    CHECK(!pyprof__g.samplers[0].alive && !pyprof__g.samplers[0].joinable);
 }
 
 static void logs(void *user, pyprof_level level, const char *message)
