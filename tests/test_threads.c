@@ -39,6 +39,8 @@ static int tooled(void) { return TOOLED || strstr(getenv("LD_PRELOAD") ? getenv(
 // ---- the Python ------------------------------------------------------------------------------------------------------
 enum { THREADS = 8, HOSTS = 4, STATE = 4096 };
 char fake_runtime[1 << 20] __asm__("_PyRuntime");
+extern const unsigned long Py_Version;
+const unsigned long Py_Version = PY_VERSION_HEX;   // who reads this process from outside finds it among the symbols
 static char fake_interp[1 << 20], fake_states[HOSTS][STATE];
 static pthread_mutex_t fake_gil = PTHREAD_MUTEX_INITIALIZER;
 static int (*fake_call)(void *);   // the pending one
@@ -332,6 +334,100 @@ TEST(no_python_code_is_no_doubt)   // the threads of this Python have no frame
     CHECK_INT(proven, 0);
     pyprof__sweeper_close(&sweeper);
     hosts_stop();
+}
+
+// ---- targets ---------------------------------------------------------------------------------------------------------
+typedef struct { pyprof__sweeper sweeper; pyprof__method method; int number, sweeps, seen; } reader;
+
+static pthread_barrier_t halves;
+
+static int threads_seen(pyprof__sweeper *sweeper)
+{
+    int count = 0;
+    CHECK(pyprof__sweep(sweeper, pyprof__now()));
+    for (size_t i = 0; i < sweeper->list.listed.count && sweeper->listed; i++)
+        count += pyprof__listed(&sweeper->list, i)->tick == sweeper->list.tick;
+    return count;
+}
+
+// The second one reads in another way, which fails in the second half; and it is read three times as often.
+static void *reader_main(void *argument)
+{
+    reader *r = argument;
+    pyprof__target *target = &r->sweeper.target;
+    pyprof__proc *proc = target->source.proc;
+    pyprof__source_close(&target->source);
+    if (!pyprof__source_try(&target->source, proc, r->method)) r->sweeps = 0;
+    pyprof__sweeper_settle(&r->sweeper);
+    for (int half = 0; half < 2; half++) {
+        pthread_barrier_wait(&halves);
+        if (half == 1 && r->number == 1) __atomic_store_n(&blind, 1 << PYPROF__BY_MEMFD, __ATOMIC_RELAXED);
+        for (int i = 0; i < r->sweeps; i++) {
+            int seen = threads_seen(&r->sweeper);
+            CHECK_INT(seen, half == 1 && r->number == 1 ? 0 : HOSTS);
+            r->seen += seen;
+        }
+    }
+    return NULL;
+}
+
+TEST(two_targets_do_not_see_each_others_state)
+{
+    static reader readers[2] = { { .method = PYPROF__BY_READV, .sweeps = 100 }, { .method = PYPROF__BY_MEMFD, .number = 1, .sweeps = 300 } };
+    pthread_t threads[2];
+    hosts_start();
+    pthread_barrier_init(&halves, NULL, 2);
+    for (int i = 0; i < 2; i++) CHECK_INT(pyprof__sweeper_open(&readers[i].sweeper, i ? getpid() : 0, NULL, UINT64_MAX, 100, 0), PYPROF_OK);
+    CHECK_INT(pyprof__own_proc.users, 2);
+    for (int i = 0; i < 2; i++) CHECK_INT(pthread_create(&threads[i], NULL, reader_main, &readers[i]), 0);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    if (!readers[0].sweeps || !readers[1].sweeps) SKIP("one of the two ways to read memory does not work here");
+    for (int i = 0; i < 2; i++) {
+        const pyprof__sweeper *sweeper = &readers[i].sweeper;
+        CHECK_INT(sweeper->list.tick, 2 * readers[i].sweeps);
+        CHECK_INT(readers[i].seen, HOSTS * readers[i].sweeps * (i ? 1 : 2));
+        CHECK_INT(sweeper->target.source.method, readers[i].method);
+        CHECK(sweeper->target.started && sweeper->target.started == readers[0].sweeper.target.started);
+    }
+    __atomic_store_n(&blind, 0, __ATOMIC_RELAXED);
+    pyprof__sweeper_close(&readers[1].sweeper);
+    CHECK_INT(pyprof__own_proc.users, 1);
+    pyprof__sweeper_settle(&readers[0].sweeper);
+    CHECK_INT(threads_seen(&readers[0].sweeper), HOSTS);
+    pyprof__sweeper_close(&readers[0].sweeper);
+    hosts_stop();
+}
+
+TEST(a_target_can_be_another_process)
+{
+    static pyprof__sweeper sweeper;
+    int ready[2], status;
+    pid_t child;
+    CHECK_INT(pipe(ready), 0);
+    child = fork();
+    if (child == 0) {
+        fake_init();
+        host_begins(0);
+        pyprof__layout at;
+        pyprof__layout_choose(&at, PY_VERSION_HEX, 0, NULL);
+        put(fake_states[0], at.thread_next, NULL);
+        CHECK_INT(write(ready[1], "", 1), 1);
+        for (;;) pause();
+    }
+    CHECK_INT(read(ready[0], &status, 1), 1);
+    pyprof_result result = pyprof__sweeper_open(&sweeper, child, NULL, UINT64_MAX, 100, 0);
+    if (result == PYPROF_ERR_DENIED) SKIP("not even a child can be read here");
+    if (result != PYPROF_OK) printf("%s\n", pyprof__error_text());
+    CHECK_INT(result, PYPROF_OK);
+    pyprof__sweeper_settle(&sweeper);
+    CHECK_INT(threads_seen(&sweeper), 1);   // this process has no interpreter
+    CHECK_INT(pyprof__listed(&sweeper.list, 0)->native, child);
+    CHECK(sweeper.target.started >= pyprof__thread_started(&pyprof__own_proc, getpid()));
+    kill(child, SIGKILL);
+    CHECK_INT(waitpid(child, &status, 0), child);
+    CHECK_INT(threads_seen(&sweeper), 0);
+    pyprof__sweeper_close(&sweeper);
+    CHECK_INT(pyprof__sweeper_open(&sweeper, child, NULL, UINT64_MAX, 100, 0), PYPROF_ERR_NO_PROCESS);
 }
 
 static pthread_t first_thread;
