@@ -4,8 +4,8 @@
 #define Py_PYTHON_H
 #define PY_VERSION_HEX 0x030b07f0
 #define PYPROF__TEST_PATIENCE 300000000u
-static int blind;   // bits: these ways of reading memory fail
-#define PYPROF__TEST_READ(to, size, done) (__atomic_load_n(&blind, __ATOMIC_RELAXED) & 1 << source->method ? 0 : (done))
+static int no_way;   // bits: these ways of reading memory fail
+#define PYPROF__TEST_READ(to, size, done) (__atomic_load_n(&no_way, __ATOMIC_RELAXED) & 1 << source->method ? 0 : (done))
 #define PYPROF_IMPLEMENTATION
 #include "../pyprof.h"
 #include <linux/audit.h>
@@ -280,7 +280,7 @@ TEST(nothing_can_be_read)
     pyprof_profile *profile;
     pyprof_stats before, now;
     wait_for_samples(session, 20);
-    __atomic_store_n(&blind, 7, __ATOMIC_RELAXED);
+    __atomic_store_n(&no_way, 7, __ATOMIC_RELAXED);
     before = stats_of(session);
     now = wait_until_degraded(session);
     CHECK(strstr(now.degraded, "memory cannot be read"));
@@ -289,7 +289,7 @@ TEST(nothing_can_be_read)
     CHECK_INT(pyprof_profile_stats(profile, &now), PYPROF_OK);
     CHECK(now.degraded[0] && now.asked > before.asked + HOSTS * 50 && now.samples + now.missed + now.rejected == now.asked);
     pyprof_profile_free(profile);
-    __atomic_store_n(&blind, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&no_way, 0, __ATOMIC_RELAXED);
     wait_for_samples(session, 20);
     CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
     hosts_stop();
@@ -301,7 +301,7 @@ TEST(nothing_could_ever_be_read)
     pyprof *session = recording();
     pyprof_profile *profile;
     pyprof_stats stats = { 0 };
-    __atomic_store_n(&blind, 7, __ATOMIC_RELAXED);
+    __atomic_store_n(&no_way, 7, __ATOMIC_RELAXED);
     wait_until_degraded(session);
     CHECK_INT(pyprof_stop(session, &profile), PYPROF_OK);
     CHECK_INT(pyprof_profile_stats(profile, &stats), PYPROF_OK);
@@ -314,11 +314,11 @@ TEST(another_way_to_read_is_taken)
     hosts_start();
     pyprof *session = recording();
     wait_for_samples(session, 20);
-    __atomic_store_n(&blind, 1 << PYPROF__BY_WRITEV, __ATOMIC_RELAXED);
+    __atomic_store_n(&no_way, 1 << PYPROF__BY_WRITEV, __ATOMIC_RELAXED);
     CHECK(strstr(wait_until_degraded(session).degraded, "another way"));
     wait_for_samples(session, 20);
     // Sanitizers take the third way, pwritev, for an access of ours: to what other threads change, or that is none of ours.
-    if (!tooled() && !ADDRESSES) __atomic_store_n(&blind, 1 << PYPROF__BY_WRITEV | 1 << PYPROF__BY_READV, __ATOMIC_RELAXED);
+    if (!tooled() && !ADDRESSES) __atomic_store_n(&no_way, 1 << PYPROF__BY_WRITEV | 1 << PYPROF__BY_READV, __ATOMIC_RELAXED);
     wait_for_samples(session, 20);
     CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
     hosts_stop();
@@ -361,7 +361,7 @@ static void *reader_main(void *argument)
     pyprof__sweeper_settle(&r->sweeper);
     for (int half = 0; half < 2; half++) {
         pthread_barrier_wait(&halves);
-        if (half == 1 && r->number == 1) __atomic_store_n(&blind, 1 << PYPROF__BY_MEMFD, __ATOMIC_RELAXED);
+        if (half == 1 && r->number == 1) __atomic_store_n(&no_way, 1 << PYPROF__BY_MEMFD, __ATOMIC_RELAXED);
         for (int i = 0; i < r->sweeps; i++) {
             int seen = threads_seen(&r->sweeper);
             CHECK_INT(seen, half == 1 && r->number == 1 ? 0 : HOSTS);
@@ -389,7 +389,7 @@ TEST(two_targets_do_not_see_each_others_state)
         CHECK_INT(sweeper->target.source.method, readers[i].method);
         CHECK(sweeper->target.started && sweeper->target.started == readers[0].sweeper.target.started);
     }
-    __atomic_store_n(&blind, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&no_way, 0, __ATOMIC_RELAXED);
     pyprof__sweeper_close(&readers[1].sweeper);
     CHECK_INT(pyprof__own_proc.users, 1);
     pyprof__sweeper_settle(&readers[0].sweeper);
