@@ -783,7 +783,8 @@ static int pyprof__cpu_clock_is_fine(void)
 
 // ---- this process: no other code asks for its number or for its folder in /proc ----
 #define PYPROF__OWN_FOLDER "/proc/self/"
-static const char pyprof__own_program[] = "/proc/thread-self/exe";   // readable also when the main thread has left
+// Readable also when the main thread has left.
+static const char pyprof__own_program[] = "/proc/thread-self/exe";
 
 static int64_t pyprof__own_pid(void)   // the kernel's: libfaketime fakes that of libc
 {
@@ -809,7 +810,8 @@ static uint64_t pyprof__address_end(void)   // of this process: the kernel puts 
 // ---- threads ---------------------------------------------------------------
 static int64_t pyprof__gettid(void) { return (int64_t)syscall(SYS_gettid); }
 
-static int pyprof__thread_exists(int64_t tid)   // in this process; a filter that refuses the question is no answer
+// In this process. A filter that refuses the question is no answer.
+static int pyprof__thread_exists(int64_t tid)
 {
     return pyprof__kernel(SYS_tgkill, (long)pyprof__own_pid(), (long)tid, 0, 0, 0, 0) != -ESRCH;
 }
@@ -1380,12 +1382,14 @@ static int pyprof__proc_place(pyprof__proc *proc, const char *name, char *path, 
 // folders of its other threads do. 0 = that one was asked already, or no other thread is known.
 static int pyprof__proc_other(const pyprof__proc *proc, const char *name, char *other, size_t capacity)
 {
-    if (!pyprof__is_own(proc) || strncmp(name, "task/", 5) == 0 || __atomic_load_n(&proc->foreign, __ATOMIC_RELAXED)) return 0;
+    if (!pyprof__is_own(proc) || strncmp(name, "task/", 5) == 0) return 0;
+    if (__atomic_load_n(&proc->foreign, __ATOMIC_RELAXED)) return 0;
     snprintf(other, capacity, "task/%lld/%s", (long long)pyprof__gettid(), name);
     return 1;
 }
 
-static ssize_t pyprof__proc_read(pyprof__proc *proc, const char *name, char *text, size_t capacity)   // as pyprof__read_file
+// As pyprof__read_file.
+static ssize_t pyprof__proc_read(pyprof__proc *proc, const char *name, char *text, size_t capacity)
 {
     char path[160], other[128];
     int folder = pyprof__proc_place(proc, name, path, sizeof path);
@@ -1395,7 +1399,8 @@ static ssize_t pyprof__proc_read(pyprof__proc *proc, const char *name, char *tex
     return pyprof__read_file(folder, path, text, capacity);
 }
 
-static int pyprof__proc_link(pyprof__proc *proc, const char *name, char *text, size_t capacity)   // 1 = read; 0: the text is empty
+// 1 = read; 0: the text is empty.
+static int pyprof__proc_link(pyprof__proc *proc, const char *name, char *text, size_t capacity)
 {
     char path[160], other[128];
     int folder = pyprof__proc_place(proc, name, path, sizeof path);
@@ -1434,9 +1439,9 @@ static uint64_t pyprof__thread_started(pyprof__proc *proc, int64_t tid)   // in 
     return at ? strtoull(at, NULL, 10) : 0;
 }
 
-// CPU time of a thread, ns; 0 = it is gone. The clock id is the kernel's own encoding (CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED
-// in its posix-timers.h), because pthread_getcpuclockid wants a pthread_t that is known to be alive. There is no such
-// clock for threads of another process: /proc tells what the kernel has accounted for so far, which proves nothing.
+// CPU time of a thread, ns; 0 = it is gone. The clock id is the kernel's own encoding (CPUCLOCK_PERTHREAD |
+// CPUCLOCK_SCHED in its posix-timers.h), because pthread_getcpuclockid wants a pthread_t that is known to be alive.
+// Threads of another process have no such clock: /proc tells what the kernel has counted so far, which is no proof.
 static uint64_t pyprof__thread_cpu(pyprof__proc *proc, int64_t tid)
 {
     char text[128];
@@ -1447,7 +1452,8 @@ static uint64_t pyprof__thread_cpu(pyprof__proc *proc, int64_t tid)
 // Of all its threads, those that have ended, too. The kernel goes through all of them: 10,000 take 1 ms.
 static uint64_t pyprof__process_cpu(const pyprof__proc *proc)
 {
-    return pyprof__clock(pyprof__is_own(proc) ? CLOCK_PROCESS_CPUTIME_ID : (clockid_t)(~(uint32_t)proc->pid << 3 | 2u));
+    clockid_t other = (clockid_t)(~(uint32_t)proc->pid << 3 | 2u);   // CPUCLOCK_SCHED
+    return pyprof__clock(pyprof__is_own(proc) ? CLOCK_PROCESS_CPUTIME_ID : other);
 }
 
 static int pyprof__cpu_from_proc(pyprof__proc *proc, int64_t tid)   // without rseq; -1 = unknown
@@ -1457,7 +1463,8 @@ static int pyprof__cpu_from_proc(pyprof__proc *proc, int64_t tid)   // without r
     return at ? atoi(at) : -1;
 }
 
-static uint64_t pyprof__run_delay(pyprof__proc *proc, int64_t tid)   // ns that a thread has waited for a CPU so far; 0 = unknown
+// Ns that a thread has waited for a CPU so far; 0 = unknown.
+static uint64_t pyprof__run_delay(pyprof__proc *proc, int64_t tid)
 {
     char text[128], *at;
     at = pyprof__task_read(proc, tid, "schedstat", text, sizeof text) > 0 ? strchr(text, ' ') : NULL;
@@ -1492,7 +1499,8 @@ static uint64_t pyprof__own_demand(void)
 
 static uint64_t pyprof__own_last_run(void) { return pyprof__last_run(&pyprof__own_proc, pyprof__gettid()); }
 
-static int pyprof__signal_is_blocked(pyprof__proc *proc, int64_t tid, int signal)   // by a thread; also if it has ended
+// By a thread; also if it has ended.
+static int pyprof__signal_is_blocked(pyprof__proc *proc, int64_t tid, int signal)
 {
     char text[4096], *at;
     at = pyprof__task_read(proc, tid, "status", text, sizeof text) > 0 ? strstr(text, "\nSigBlk:") : NULL;
@@ -1560,7 +1568,8 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
 
 typedef enum { PYPROF__CALL_UNKNOWN, PYPROF__CALL_RUNS, PYPROF__CALL_BLOCKED } pyprof__call_state;   // runs: or could
 
-static int pyprof__function_read(pyprof__proc *proc, int64_t tid, char *function, size_t capacity)   // 1 = there is a name
+// 1 = there is a name.
+static int pyprof__function_read(pyprof__proc *proc, int64_t tid, char *function, size_t capacity)
 {
     ssize_t size = pyprof__task_read(proc, tid, "wchan", function, capacity);
     if (size <= 0 || strcmp(function, "0") == 0) function[0] = 0;
@@ -1623,12 +1632,14 @@ static int pyprof__fd_link(pyprof__proc *proc, int64_t tid, int fd, char *text, 
     return pyprof__proc_link(proc, name, text, capacity);
 }
 
-static int pyprof__fd_type(const pyprof__proc *proc, int fd)   // S_IFMT of the file's mode, as the kernel remembers it; 0 = unknown
+// S_IFMT of the file's mode, as the kernel remembers it; 0 = unknown.
+static int pyprof__fd_type(const pyprof__proc *proc, int fd)
 {
 #ifdef SYS_statx
     uint32_t info[64];                      // struct statx: stx_mode is a 16-bit field at 28
     // AT_EMPTY_PATH, AT_STATX_DONT_SYNC; STATX_TYPE.
-    if (pyprof__is_own(proc) && syscall(SYS_statx, fd, "", 0x1000 | 0x4000, 1, info) == 0) return (int)(info[7] & 0xf000);
+    if (pyprof__is_own(proc) && syscall(SYS_statx, fd, "", 0x1000 | 0x4000, 1, info) == 0)
+        return (int)(info[7] & 0xf000);
 #endif
     (void)fd;
     return 0;
@@ -1650,7 +1661,8 @@ static void pyprof__address_text(const struct sockaddr_storage *address, socklen
     else snprintf(text, capacity, "%s", address->ss_family == AF_UNIX ? "unix" : "socket");
 }
 
-static void pyprof__socket_text(const pyprof__proc *proc, int fd, int own, char *text, size_t capacity)   // own: its address, not the peer's
+// own: its address, not the peer's. Only a descriptor of this process can be asked.
+static void pyprof__socket_text(const pyprof__proc *proc, int fd, int own, char *text, size_t capacity)
 {
     struct sockaddr_storage address;
     socklen_t size = sizeof address;
@@ -2727,7 +2739,7 @@ typedef enum { PYPROF__BY_WRITEV, PYPROF__BY_READV, PYPROF__BY_MEMFD } pyprof__m
 typedef struct {
     pyprof__method method;
     pyprof__proc *proc;    // whose memory is read
-    int64_t tid;           // a thread that has it: in this process the one that reads, as the main thread can have ended
+    int64_t tid;           // a thread that has it: in this process the reader's, as the main thread can have ended
     int fd;                // PYPROF__BY_MEMFD: the kernel copies our memory in and out of this file
     uint64_t inode;        // of that file: a host that closes all descriptors may get the number for a file of its own
     uint64_t end;          // no address of a program lies behind it
@@ -2798,7 +2810,8 @@ static int pyprof__source_works(const pyprof__source *source)
     return pyprof__copy(source, &copy, 4096, sizeof copy) || errno == EFAULT;
 }
 
-static int pyprof__source_try(pyprof__source *source, pyprof__proc *proc, pyprof__method method)   // 1 = it works here
+// 1 = it works here.
+static int pyprof__source_try(pyprof__source *source, pyprof__proc *proc, pyprof__method method)
 {
     struct stat info;
     memset(source, 0, sizeof *source);
@@ -2827,11 +2840,12 @@ static void pyprof__source_close(pyprof__source *source)
 static pyprof_result pyprof__source_open(pyprof__source *source, pyprof__proc *proc)
 {
     int error;
-    if (pyprof__source_try(source, proc, PYPROF__BY_WRITEV) || pyprof__source_try(source, proc, PYPROF__BY_READV)) return PYPROF_OK;
+    if (pyprof__source_try(source, proc, PYPROF__BY_WRITEV)) return PYPROF_OK;
+    if (pyprof__source_try(source, proc, PYPROF__BY_READV)) return PYPROF_OK;
     error = errno;
     if (!pyprof__is_own(proc))
-        return pyprof__fail(error == ESRCH ? PYPROF_ERR_NO_PROCESS : PYPROF_ERR_DENIED, "cannot read the memory of pid %lld: %s",
-                            (long long)proc->pid, strerror(error));
+        return pyprof__fail(error == ESRCH ? PYPROF_ERR_NO_PROCESS : PYPROF_ERR_DENIED,
+                            "cannot read the memory of pid %lld: %s", (long long)proc->pid, strerror(error));
     if (pyprof__source_try(source, proc, PYPROF__BY_MEMFD)) return PYPROF_OK;
     pyprof__source_close(source);
     return pyprof__fail(PYPROF_ERR_DENIED, "cannot read memory safely: process_vm_readv: %s; memfd: %s", strerror(error), strerror(errno));
@@ -4011,7 +4025,8 @@ static pyprof_result pyprof__runtime_identify(pyprof__runtime *runtime, const py
         return pyprof__layout_choose(&runtime->layout, runtime->version, runtime->free_threaded, table);
     }
     if (symbols->py_version && pyprof__copy(source, &number, symbols->py_version, sizeof number)) runtime->version = (uint32_t)number;
-    if (!runtime->version && pyprof__is_own(source->proc)) runtime->version = pyprof__call_get_version(symbols->get_version);
+    if (!runtime->version && pyprof__is_own(source->proc))
+        runtime->version = pyprof__call_get_version(symbols->get_version);
     if (!runtime->version) runtime->version = pyprof__version_by_size(symbols->runtime_size);
     if (!runtime->version)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "found _PyRuntime (%s) but not which CPython it is: no Py_Version, no Py_GetVersion, size %llu",
@@ -4197,7 +4212,7 @@ static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__po
                         "libpython (python3-config --embed --ldflags), or load that (dlopen) first", program, looked_at);
 }
 
-// Costs microseconds where the dynamic linker of this process knows the runtime, otherwise up to some milliseconds.
+// Costs microseconds where the dynamic linker of this process knows it, otherwise up to some milliseconds.
 static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__source *source)
 {
     pyprof__symbols symbols;
@@ -4302,19 +4317,19 @@ static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__po
 // [SECTION] TARGET -- a process as a value: its memory, its runtime, what tells where its threads run
 //   Runs on    the thread that calls pyprof_start or pyprof_dump, then the one that reads the target
 //   Uses       RUNTIME
-//   Promise    what is asked of a process goes through its target; two targets share nothing but the folder of this
-//              process in /proc
+//   Promise    what is asked of a process goes through its target; two targets share nothing but the folder of
+//              this process in /proc
 // ============================================================================
 typedef struct {
     pyprof__source source;         // how its memory is read; whose, too
     pyprof__proc other;            // the process, where that is not this one
-    uint64_t started;              // when it began, in clock ticks since boot: later its pid can be another one's. 0 = unknown
+    uint64_t started;              // when it began, in clock ticks since boot, 0 = unknown: pids are given again
     pyprof__runtime runtime;
     // pthread_t + this = the CPU the thread is on, 0 = ask /proc; and = its thread id, 0 = not known.
     int64_t cpu_word, tid_offset;
     uint32_t waiters_offset;       // see pyprof__waiters_offset
     uint64_t stack_end;            // above the main thread's first frame; 0 = unknown
-    uint64_t forked_ident;         // of the thread that forked the process: its id is the pid, whatever Python noted
+    uint64_t forked_ident;         // of the thread that forked it: its id is the pid, whatever Python noted
     int fine_clock;                // the CPU clock of a thread is a proof
 } pyprof__target;
 
@@ -4347,9 +4362,11 @@ static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *p
     return result;
 }
 
-static int pyprof__target_head(const pyprof__target *target, uint64_t *interp)   // the newest one, 0 = none; 0 = unreadable
+// *interp = the newest one, or 0; 0 = unreadable.
+static int pyprof__target_head(const pyprof__target *target, uint64_t *interp)
 {
-    return pyprof__copy(&target->source, interp, target->runtime.address + target->runtime.layout.runtime_head, sizeof *interp);
+    uint64_t at = target->runtime.address + target->runtime.layout.runtime_head;
+    return pyprof__copy(&target->source, interp, at, sizeof *interp);
 }
 
 // On the thread that is going to read it. own_word: of that thread, see pyprof__cpu_word_offset.
@@ -6190,7 +6207,8 @@ typedef struct {
     pyprof__array current;     // pyprof__current
 } pyprof__threads;
 
-static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pyprof__mirror *mirror, const pyprof__target *target)
+static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pyprof__mirror *mirror,
+                                 const pyprof__target *target)
 {
     memset(list, 0, sizeof *list);
     list->pool = pool;
@@ -7705,7 +7723,7 @@ typedef struct {
     pyprof__pool *pool;
     pyprof__strings strings;
     pyprof__array functions, locations, nodes, members, moments;
-    pyprof__array processes;       // pyprof__recorded_process; the first is the one that the profile bears the pid of
+    pyprof__array processes;       // pyprof__recorded_process; a profile bears the pid of the first
     pyprof__array gauges;          // the time line of the process
     pyprof__array rivals;
     pyprof__array waited;          // by what they awaited
@@ -7859,7 +7877,8 @@ static uint32_t pyprof__model_pseudo(pyprof__model *model, const char *name, pyp
     return pyprof__model_location(model, &function, &nowhere);
 }
 
-static int pyprof__model_begin(pyprof__model *model, int64_t pid, uint64_t started)   // the root, the first process; 0 = no memory
+// The root, and the first process; 0 = no memory.
+static int pyprof__model_begin(pyprof__model *model, int64_t pid, uint64_t started)
 {
     pyprof__recorded_process *process = (pyprof__recorded_process *)pyprof__push(model->pool, &model->processes);
     if (!process) return 0;
@@ -8221,7 +8240,7 @@ typedef struct {
     uint64_t mine;                 // when it got that CPU, by the scheduler's clock there; 0 = it was not asked in this sweep
     struct { int64_t ns; uint64_t at; int cpu; } ahead[PYPROF__AHEAD_CPUS];   // of some CPUs: their scheduler's clock less ours, as it was then
     size_t turns;                  // so many of the threads that wait are looked at in a sweep
-    uint32_t looks, waited_for;       // of this sweep, at what threads wait for; different files and peers so far
+    uint32_t looks, waited_for;    // of this sweep, at what threads wait for; different files and peers so far
     int blind;                     // nothing can be proved at the moment
     int listed, listed_now;        // this sweep has a list of threads; it was read in the window that is open
     const char *degraded;          // why captures are not frozen, NULL = they are
@@ -8245,8 +8264,8 @@ static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
 }
 
 // Everything but the thread: may be called on the thread that calls pyprof_start. pid 0 = this process.
-static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, int64_t pid, const pyprof_allocator *allocator, uint64_t max_bytes,
-                                          uint32_t max_depth, int may_move)
+static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, int64_t pid, const pyprof_allocator *allocator,
+                                          uint64_t max_bytes, uint32_t max_depth, int may_move)
 {
     pyprof_result result;
     memset(sweeper, 0, sizeof *sweeper);
@@ -8280,7 +8299,8 @@ static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
         sweeper->degraded = "the CPU clocks of this system are too coarse to prove that a thread stood still";
 }
 
-static uint64_t pyprof__used_cpu(const pyprof__sweeper *sweeper, const pyprof__thread *thread)   // ns; 0 = it has ended
+// Ns; 0 = it has ended.
+static uint64_t pyprof__used_cpu(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     return pyprof__thread_cpu(sweeper->target.source.proc, thread->native);
 }
@@ -13805,7 +13825,8 @@ static void pyprof__account_end(pyprof__recorder *recorder, pyprof__account *acc
     uint64_t turn = 200000000 + 100000 * (uint64_t)recorder->accounts.count;
     int looked = account->tick == recorder->tick || (account->cold && now < account->look_ns + turn);
     int lives = looked && account->spell == recorder->spells && account->member != PYPROF__NONE;
-    uint64_t cpu = lives ? pyprof__thread_cpu(recorder->target->source.proc, (int64_t)account->native) : 0, owed = recorder->due - account->due;
+    uint64_t cpu = lives ? pyprof__thread_cpu(recorder->target->source.proc, (int64_t)account->native) : 0;
+    uint64_t owed = recorder->due - account->due;
     int wanted = lives && PYPROF__AT(pyprof__member, recorder->model.members, account->member).wanted;
     pyprof_stats *stats = &recorder->model.stats;
     if (cpu < account->cpu_ns || cpu == 0) return;
@@ -14135,7 +14156,8 @@ static void pyprof__recorder_close(pyprof__recorder *recorder)
 }
 
 // Of all zeros, a recorder that records from now on, with most_bytes of memory. 0 = no memory.
-static int pyprof__recorder_open(pyprof__recorder *recorder, const pyprof__target *target, const pyprof_config *config, uint64_t most_bytes)
+static int pyprof__recorder_open(pyprof__recorder *recorder, const pyprof__target *target, const pyprof_config *config,
+                                 uint64_t most_bytes)
 {
     recorder->config = config;
     recorder->target = target;
@@ -15161,7 +15183,8 @@ static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile 
                                 before->truncated, before->recovered, before->timeline_dropped, before->own_cpu_ns, before->gap_ns,
                                 before->heap_samples,
                                 before->heap_dropped, before->thinned };
-    int between = pyprof__process_of(from)->pid == pyprof__process_of(after)->pid && from->model.start_ns == after->model.start_ns;
+    int same = pyprof__process_of(from)->pid == pyprof__process_of(after)->pid;
+    int between = same && from->model.start_ns == after->model.start_ns;
     size_t i;
     *stats = after->model.stats;
     for (i = 0; i < PYPROF__COUNT(counts); i++) between = between && *counts[i] >= others[i];
@@ -19660,8 +19683,8 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 //   Uses       SAMPLER, WRITERS
 //   Promise    a session is a token; a forked child finds everything off; nothing is freed that another thread may touch
 // ============================================================================
-enum { PYPROF__SESSIONS = 8, PYPROF__SAMPLERS = 1, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__TURN_NS = 30000,
-       PYPROF__BLIND_NS = 100000000 };
+enum { PYPROF__SESSIONS = 8, PYPROF__SAMPLERS = 1, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000,
+       PYPROF__TURN_NS = 30000, PYPROF__BLIND_NS = 100000000 };
 // Ns a session's end waits for a sampler that gets no CPU, and for a callback that can be waiting for the caller.
 #ifndef PYPROF__TEST_PATIENCE
 #define PYPROF__TEST_PATIENCE 5000000000u
@@ -19826,7 +19849,8 @@ static pyprof_result pyprof__no_session(const pyprof *token)
     return pyprof__fail(PYPROF_ERR_STATE, "the session has ended, or is no session of this process");
 }
 
-static int pyprof__is_of(const pyprof__session *session, const pyprof__sampler *sampler)   // is it in use, and sampled by that one?
+// Is the session in use, and sampled by that one?
+static int pyprof__is_of(const pyprof__session *session, const pyprof__sampler *sampler)
 {
     return (session->generation & 1) && session->sampler == sampler;
 }
@@ -19916,7 +19940,9 @@ enum { PYPROF__HOUSE_NS = 100000000 };
 
 typedef struct { uint64_t due, reap; } pyprof__house;
 
-static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *house, uint64_t now, int running, int64_t gc_runs)   // under the lock
+// Under the lock.
+static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *house, uint64_t now, int running,
+                               int64_t gc_runs)
 {
     pyprof__gauge gauge;
     int i, lost = 0;
@@ -20432,7 +20458,8 @@ static void pyprof__config_defaults(pyprof_config *config)
 }
 
 // again: the generation of a session that goes on in a forked child, in its slot; 0 = a new one. Under the lock.
-static pyprof_result pyprof__session_open(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again, int *slot)
+static pyprof_result pyprof__session_open(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again,
+                                          int *slot)
 {
     pyprof__session *session;
     uint64_t generation;
@@ -20449,8 +20476,8 @@ static pyprof_result pyprof__session_open(pyprof__sampler *sampler, const pyprof
         pyprof__copy_text(session->thread_filter, sizeof session->thread_filter, config->thread_filter);
         session->config.thread_filter = session->thread_filter;
     }
-    if (!pyprof__recorder_open(&session->recorder, &sampler->sweeper.target, &session->config, config->max_bytes / 4 * 3))
-        return pyprof__fail_memory("the session");
+    if (!pyprof__recorder_open(&session->recorder, &sampler->sweeper.target, &session->config,
+                               config->max_bytes / 4 * 3)) return pyprof__fail_memory("the session");
     session->own_cpu_start = __atomic_load_n(&sampler->own_cpu_ns, __ATOMIC_RELAXED);
     session->generation++;
     return PYPROF_OK;
@@ -20467,16 +20494,16 @@ static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *
 
 // The name people know the program by: of the executable, or of the script that an interpreter runs. Nothing else of
 // the command line is looked at: it can hold secrets.
-static void pyprof__program_name(char *name, size_t capacity)
+static void pyprof__program_name(pyprof__proc *proc, char *name, size_t capacity)
 {
     char text[4096], *at, *base, *end;
     ssize_t size;
-    if (!pyprof__proc_link(&pyprof__own_proc, "exe", text, sizeof text))
+    if (!pyprof__proc_link(proc, "exe", text, sizeof text) && pyprof__is_own(proc))
         pyprof__copy_text(text, sizeof text, pyprof__started_as());
     base = strrchr(text, '/');
     pyprof__utf8_repair(name, capacity, base ? base + 1 : text);
     if (strncmp(name, "python", 6) != 0) return;
-    size = pyprof__proc_read(&pyprof__own_proc, "cmdline", text, sizeof text);
+    size = pyprof__proc_read(proc, "cmdline", text, sizeof text);
     end = text + (size > 0 ? size : 0);
     for (at = text + strlen(text) + 1; at < end; at += strlen(at) + 1) {
         if (strcmp(at, "-c") == 0 || strcmp(at, "-") == 0) return;
@@ -20489,14 +20516,14 @@ static void pyprof__program_name(char *name, size_t capacity)
     name[pyprof__stem(at).size < capacity ? pyprof__stem(at).size : capacity - 1] = 0;
 }
 
-static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof__runtime *runtime)
+static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof__target *target)
 {
     char name[256], version[32];
-    pyprof__program_name(name, sizeof name);
-    pyprof__version_text(runtime->version, version, sizeof version);
+    pyprof__program_name(target->source.proc, name, sizeof name);
+    pyprof__version_text(target->runtime.version, version, sizeof version);
     profile->program = pyprof__intern(&profile->pool, &profile->model.strings, name, strlen(name));
     profile->python = pyprof__intern(&profile->pool, &profile->model.strings, version, strlen(version));
-    profile->free_threaded = runtime->free_threaded;
+    profile->free_threaded = target->runtime.free_threaded;
     profile->interpreters = (uint32_t)profile->model.stats.interpreters;
     return profile->program == PYPROF__NONE || profile->python == PYPROF__NONE ? pyprof__fail_memory("the profile") : PYPROF_OK;
 }
@@ -20517,7 +20544,7 @@ static pyprof_result pyprof__session_profile(pyprof__session *session, double la
     if (!made) return pyprof__fail_memory("the profile");
     pyprof__record_heap(&session->recorder, &made->model);
     pyprof__session_stats(session, &made->model.stats);
-    if (pyprof__profile_seal(made, &session->sampler->sweeper.target.runtime) != PYPROF_OK) {
+    if (pyprof__profile_seal(made, &session->sampler->sweeper.target) != PYPROF_OK) {
         pyprof__profile_free(made);
         return PYPROF_ERR_MEMORY;
     }
@@ -20906,7 +20933,7 @@ static void pyprof__out_default(char *base, size_t capacity)   // the folder for
 {
     const char *folder = pyprof__getenv("TMPDIR");
     char name[256];
-    pyprof__program_name(name, sizeof name);
+    pyprof__program_name(&pyprof__own_proc, name, sizeof name);
     snprintf(base, capacity, "%.700s/%s", folder && *folder ? folder : "/tmp", name);
 }
 
@@ -21299,7 +21326,8 @@ static int pyprof__any_session(const pyprof__sampler *sampler)   // under the lo
 }
 
 // The session joins the sampler that runs. *alive = there is one.
-static pyprof_result pyprof__join_running(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again, int *slot, int *alive)
+static pyprof_result pyprof__join_running(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again,
+                                          int *slot, int *alive)
 {
     pyprof_result result = PYPROF_OK;
     pyprof__sessions_lock();
@@ -21340,7 +21368,8 @@ static pyprof_result pyprof__start_heap(int slot)
     return result;
 }
 
-static pyprof_result pyprof__start_first(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again, int *slot)   // nobody samples yet
+// Nobody samples yet.
+static pyprof_result pyprof__start_first(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again, int *slot)
 {
     pyprof__sweeper *sweeper = &sampler->sweeper;
     pyprof_result result;
@@ -21512,7 +21541,8 @@ PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **ses
 static void pyprof__await_callback(const pyprof__sampler *sampler, const pyprof *token)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
-    while (__atomic_load_n(&sampler->delivering, __ATOMIC_ACQUIRE) == (uint64_t)(uintptr_t)token && !pyprof__sampler_is_gone(sampler)) {
+    while (__atomic_load_n(&sampler->delivering, __ATOMIC_ACQUIRE) == (uint64_t)(uintptr_t)token
+           && !pyprof__sampler_is_gone(sampler)) {
         pyprof__nap(20000);
         if (pyprof__now() < end) continue;
         if (pyprof__caller_holds_gil(sampler)) return;
@@ -21646,7 +21676,8 @@ PYPROF__DEF pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *
     found = pyprof__session_of(session);
     if (found) {
         uint64_t now = pyprof__now(), owed = 0;
-        if (pyprof__sampler_failed(found->sampler) || pyprof__blind_for(found->sampler, now)) owed = pyprof__owed(&found->recorder, now);
+        if (pyprof__sampler_failed(found->sampler) || pyprof__blind_for(found->sampler, now))
+            owed = pyprof__owed(&found->recorder, now);
         pyprof__session_stats(found, stats);
         stats->asked += owed;
         stats->missed += owed;
@@ -22254,7 +22285,7 @@ static void pyprof__out_kind(pyprof__out *out, const char *text)
     out->stream = strcmp(text, "-") == 0 || (exists && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode));
     if (out->stream) return;
     if (text[size - 1] == '/' || (exists && S_ISDIR(info.st_mode))) {
-        pyprof__program_name(name, sizeof name);
+        pyprof__program_name(&pyprof__own_proc, name, sizeof name);
         snprintf(out->base, sizeof out->base, "%.700s%s%s", text, text[size - 1] == '/' ? "" : "/", name);
     } else if (suffix && suffix[-1] != '/') {
         pyprof__copy_text(out->suffix, sizeof out->suffix, suffix);
