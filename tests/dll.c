@@ -169,7 +169,7 @@ static int test_reader_find(uint32_t version, int free_threaded, uint64_t code, 
 {
     if (!test_reader.open) {
         pyprof__pool_init(&test_reader.pool, NULL, UINT64_MAX);
-        if (pyprof__source_open(&test_reader.source) != PYPROF_OK) return -2;
+        if (pyprof__source_open(&test_reader.source, &pyprof__own_proc) != PYPROF_OK) return -2;
         if (pyprof__layout_choose(&test_reader.layout, version, free_threaded, NULL) != PYPROF_OK) return -3;
         pyprof__mirror_init(&test_reader.mirror, &test_reader.pool, &test_reader.source);
         if (!pyprof__codes_init(&test_reader.codes, &test_reader.pool, &test_reader.layout)) return -4;
@@ -250,7 +250,7 @@ int pyprof_test_calls(int64_t native, int rounds, const char *want, int *found, 
 {
     test_caller *job = (test_caller *)calloc(1, sizeof *job);
     pthread_t thread;
-    if (!job || pyprof__sweeper_open(&job->sweeper, NULL, UINT64_MAX, 1024, 1) != PYPROF_OK) return -1;
+    if (!job || pyprof__sweeper_open(&job->sweeper, 0, NULL, UINT64_MAX, 1024, 1) != PYPROF_OK) return -1;
     job->native = native;
     job->rounds = rounds;
     job->want = want;
@@ -310,7 +310,7 @@ void *pyprof_test_model(int mode, uint64_t interval)
     if (!made) abort();
     pyprof__pool_init(&made->pool, NULL, UINT64_MAX);
     pyprof__model_init(&made->model, &made->pool);
-    if (!pyprof__model_begin(&made->model)) abort();
+    if (!pyprof__model_begin(&made->model, getpid(), 0)) abort();
     made->model.heap.mode = mode;
     made->model.heap.interval = interval;
     member = (pyprof__member *)pyprof__push(&made->pool, &made->model.members);
