@@ -18600,18 +18600,18 @@ static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t 
     static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
     char text[64];
     size_t size = value > 0, i = 0;
-    double shown = unit == 1 ? (double)value / 1e9 : (double)value;
+    double shown = unit == PYPROF__UNIT_NS ? (double)value / 1e9 : (double)value;
     text[0] = '+';
-    for (; unit == 2 && i < 4 && (shown >= 1024 || shown <= -1024); i++) shown /= 1024;
-    size += pyprof__format_fixed(text + size, sizeof text - size, shown, unit == 1 ? 3 : i ? 1 : 0);
-    if (unit) snprintf(text + size, sizeof text - size, "%s", unit == 1 ? " s" : units[i]);
+    for (; unit == PYPROF__UNIT_BYTES && i < 4 && (shown >= 1024 || shown <= -1024); i++) shown /= 1024;
+    size += pyprof__format_fixed(text + size, sizeof text - size, shown, unit == PYPROF__UNIT_NS ? 3 : i ? 1 : 0);
+    if (unit != PYPROF__UNIT_COUNT) snprintf(text + size, sizeof text - size, "%s", unit == PYPROF__UNIT_NS ? " s" : units[i]);
     pyprof__put_padded(s, text, width);
 }
 
 static void pyprof__put_amount(pyprof__sink *s, int64_t value, int unit, size_t width)   // unit as above
 {
-    if (unit == 2) pyprof__put_size(s, (double)value, width);
-    else if (unit == 0) pyprof__put_count(s, value, width);
+    if (unit == PYPROF__UNIT_BYTES) pyprof__put_size(s, (double)value, width);
+    else if (unit == PYPROF__UNIT_COUNT) pyprof__put_count(s, value, width);
     else pyprof__put_column(s, (double)value / 1e9, 2, " s", width);
 }
 
@@ -18621,11 +18621,12 @@ static void pyprof__text_cell(const pyprof__job *job, const pyprof__rows *rows, 
     const pyprof__column *column = &rows->table->columns[i];
     size_t width = (size_t)column->width;
     double value = pyprof__cell_value(rows, row, i);
+    int unit = column->metric ? pyprof__metric_row(column->metric)->unit : PYPROF__UNIT_NS;   // 0 = time spent running
     switch (column->cell) {
     case PYPROF__TIME: pyprof__put_time(job->sink, row->values[i], width); break;
     case PYPROF__SECONDS: pyprof__put_column(job->sink, value / 1e9, 2, " s", width); break;
     case PYPROF__NUMBER: pyprof__put_count(job->sink, row->values[i], width); break;
-    case PYPROF__CHANGE: pyprof__put_change(job->sink, row->values[i], column->metric ? pyprof__metric_row(column->metric)->unit : 1, width); break;
+    case PYPROF__CHANGE: pyprof__put_change(job->sink, row->values[i], unit, width); break;
     case PYPROF__AMOUNT: pyprof__put_amount(job->sink, row->values[i], pyprof__metric_row(rows->table->sort)->unit, width); break;
     case PYPROF__VERDICT: pyprof__put_padded(job->sink, pyprof__verdicts[row->values[i]].words, width); break;
     case PYPROF__WHOLE_SECONDS: pyprof__put_column(job->sink, value, 0, " s", width); break;
