@@ -3256,8 +3256,8 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(thread_native, 4096, {11, 160}, {12, 144}, {13, 160}, {15, 184}) \
     X(thread_serial, 4096, {8, 256}, {11, 240}, {12, 224}, {15, 248}) \
     X(thread_status, 4096, {11, 24}, {13, 32}) \
-    X(status_mask, ~0u, {8, 0}, {11, 1}, {12, 0xe1}, {13, 0x1c1}, {14, 0xe1}) \
-    X(status_alive, ~0u, {8, 0}, {11, 1}) \
+    X(status_mask, ~0u, {11, 1}, {12, 0xe1}, {13, 0x1c1}, {14, 0xe1}) \
+    X(status_alive, ~0u, {11, 1}) \
     X(status_attached, ~0u, {113, 0x10}) \
     X(thread_base, 4096, {15, 80}) \
     X(thread_exception, 4096, {8, 88}, {11, 96}, {13, 112}, {15, 136}) \

@@ -150,6 +150,20 @@ int pyprof_test_hostile(int minor_version, const unsigned char *table, size_t si
 
 // ---- opcodes and what they call ----------------------------------------------------------------------------------------
 // Of opcode `number` of CPython 3.minor: its name ("" = none), caches behind it, and what it does. 1 = it is a call
+// The value of a field of LAYOUT in 3.minor, and where the interpreter's own table has it; name: "" after the last.
+EXPORT uint32_t pyprof_test_layout(int minor, int free_threaded, unsigned i, char *name, uint32_t *position);
+uint32_t pyprof_test_layout(int minor, int free_threaded, unsigned i, char *name, uint32_t *position)
+{
+    pyprof__layout layout;
+    name[0] = 0;
+    if (i >= sizeof pyprof__fields / sizeof *pyprof__fields || pyprof__layout_choose(&layout, 0x03000000u | (uint32_t)minor << 16, free_threaded, NULL)) return 0;
+    strcpy(name, pyprof__fields[i].name);
+    *position = 0xffffffffu;
+    for (size_t k = 0; k < sizeof pyprof__positions / sizeof *pyprof__positions; k++)
+        if (pyprof__positions[k].field == i) *position = pyprof__position(k, (uint32_t)minor);
+    return ((const uint32_t *)(const void *)&layout)[i];
+}
+
 EXPORT int pyprof_test_opcode(int minor, int number, char *name, int *caches, int *act);
 int pyprof_test_opcode(int minor, int number, char *name, int *caches, int *act)
 {
