@@ -23272,7 +23272,7 @@ PYPROF__INTERPOSED int pthread_kill(pthread_t thread, int number) PYPROF__THROWS
     return pyprof__survived(deadly, number, PYPROF__NEXT(pthread_kill) ? pyprof__next.pthread_kill(thread, number) : ESRCH);
 }
 
-PYPROF__INTERPOSED int tgkill(pid_t pid, pid_t tid, int number) PYPROF__THROWS
+PYPROF__INTERPOSED int tgkill(pid_t pid, pid_t tid, int number)   // glibc declares it without __THROW
 {
     int deadly = pid == pyprof__own_pid() && pyprof__is_deadly(number);
     if (deadly) pyprof__leave();
@@ -23358,18 +23358,17 @@ enum { PYPROF__EXEC_PATH, PYPROF__EXEC_SEARCH, PYPROF__EXEC_ENVIRONMENT };
 static int pyprof__exec_list(int how, const char *path, const char *first, va_list list)
 {
     char *const *envp = environ;
+    char **argv;
     size_t count = 1, i;
     va_list again;
     va_copy(again, list);
     if (first) for (; va_arg(again, char *); count++) {}
     va_end(again);
-    {
-        char *argv[first ? count + 1 : 1];
-        memcpy(argv, &first, sizeof *argv);
-        for (i = 1; first && i <= count; i++) argv[i] = va_arg(list, char *);
-        if (how == PYPROF__EXEC_ENVIRONMENT) envp = va_arg(list, char *const *);
-        return how == PYPROF__EXEC_SEARCH ? execvpe(path, argv, envp) : execve(path, argv, envp);
-    }
+    argv = (char **)__builtin_alloca((count + 1) * sizeof *argv);   // exec may be called in a signal handler: no malloc
+    memcpy(argv, &first, sizeof *argv);
+    for (i = 1; first && i <= count; i++) argv[i] = va_arg(list, char *);
+    if (how == PYPROF__EXEC_ENVIRONMENT) envp = va_arg(list, char *const *);
+    return how == PYPROF__EXEC_SEARCH ? execvpe(path, argv, envp) : execve(path, argv, envp);
 }
 
 #define PYPROF__EXEC_LIST(name, how) \

@@ -279,27 +279,6 @@ int pyprof_test_calls(int64_t native, int rounds, const char *want, int *found, 
     return 0;
 }
 
-// sizeof of every structure that bind.py mirrors, so that the two cannot drift apart unseen; 0 = no such structure.
-EXPORT size_t pyprof_test_size(const char *name);
-size_t pyprof_test_size(const char *name)
-{
-    static const struct { const char *name; size_t size; } sizes[] = {
-        { "Allocator", sizeof(pyprof_allocator) },   { "Logger", sizeof(pyprof_logger) },
-        { "OnEvent", sizeof(pyprof_on_event) },      { "Config", sizeof(pyprof_config) },
-        { "SnapshotOptions", sizeof(pyprof_snapshot_options) }, { "Query", sizeof(pyprof_query) },
-        { "Output", sizeof(pyprof_output) },         { "DiffOptions", sizeof(pyprof_diff_options) },
-        { "DumpOptions", sizeof(pyprof_dump_options) }, { "Row", sizeof(pyprof_row) },
-        { "Frame", sizeof(pyprof_frame) },           { "Thread", sizeof(pyprof_thread) },
-        { "Item", sizeof(pyprof_item) },             { "Info", sizeof(pyprof_info) },
-        { "Stats", sizeof(pyprof_stats) },           { "Allocation", sizeof(pyprof_allocation) },
-        { "Leak", sizeof(pyprof_leak) },             { "DomainTotal", sizeof(pyprof_domain_total) },
-        { "Process", sizeof(pyprof_process) },
-    };
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
-        if (!strcmp(sizes[i].name, name)) return sizes[i].size;
-    return 0;
-}
-
 // ---- profiles made by hand: a tree, frame by frame, and values for its nodes ------------------------------------------
 typedef struct { pyprof__pool pool; pyprof__model model; } test_recording;
 
