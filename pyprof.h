@@ -44,6 +44,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     COPY       guarded copies of foreign memory, batched
     LAYOUT     where CPython keeps things: a table of fields by version
     RUNTIME    finds the interpreter in the process, and its version
+    TARGET     a process as a value: its memory, its runtime, what tells where its threads run
     CODE       code object -> names, file, line table
     FRAMES     thread state -> frames
     THREADS    interpreters, thread states, the GIL's holder, names
@@ -767,17 +768,7 @@ static uint64_t pyprof__clock(clockid_t id)   // ns; 0 = no such clock
 
 static uint64_t pyprof__now(void) { return pyprof__clock(CLOCK_MONOTONIC); }
 
-// CPU time of a thread of this process, ns; 0 = it is gone. The clock id is the kernel's own encoding (CPUCLOCK_PERTHREAD
-// | CPUCLOCK_SCHED in its posix-timers.h), because pthread_getcpuclockid wants a pthread_t that is known to be alive.
-static uint64_t pyprof__thread_cpu(int64_t tid)
-{
-    return pyprof__clock((clockid_t)(~(uint32_t)tid << 3 | 6u));
-}
-
 static uint64_t pyprof__own_cpu(void) { return pyprof__clock(CLOCK_THREAD_CPUTIME_ID); }
-
-// Of all threads of the process, those that have ended, too. The kernel goes through all of them: 10,000 take 1 ms.
-static uint64_t pyprof__process_cpu(void) { return pyprof__clock(CLOCK_PROCESS_CPUTIME_ID); }
 
 // A thread's CPU clock proves that it did not run only where the clock moves with every instruction. Sandboxes give
 // clocks that move by the tick.
@@ -791,6 +782,16 @@ static pyprof__bool pyprof__cpu_clock_is_fine(void)
         last = now;
     }
     return changes >= 50;
+}
+
+// ---- this process: no other code asks for its number or for its folder in /proc ----
+#define PYPROF__OWN_FOLDER "/proc/self/"
+// Readable also when the main thread has left.
+static const char pyprof__own_program[] = "/proc/thread-self/exe";
+
+static int64_t pyprof__own_pid(void)   // the kernel's: libfaketime fakes that of libc
+{
+    return (int64_t)pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);
 }
 
 // Above the main thread's first frame; 0 = unknown. The kernel put some random bytes there.
@@ -812,10 +813,10 @@ static uint64_t pyprof__address_end(void)   // of this process: the kernel puts 
 // ---- threads ---------------------------------------------------------------
 static int64_t pyprof__gettid(void) { return (int64_t)syscall(SYS_gettid); }
 
-static pyprof__bool pyprof__thread_exists(int64_t tid)   // a filter that refuses the question is no answer
+// In this process. A filter that refuses the question is no answer.
+static pyprof__bool pyprof__thread_exists(int64_t tid)
 {
-    long pid = pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);   // not libc's: libfaketime fakes that, too
-    return pyprof__kernel(SYS_tgkill, pid, (long)tid, 0, 0, 0, 0) != -ESRCH;
+    return pyprof__kernel(SYS_tgkill, (long)pyprof__own_pid(), (long)tid, 0, 0, 0, 0) != -ESRCH;
 }
 
 // ---- errors ------------------------------------------------------------------
@@ -1217,12 +1218,22 @@ static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_
     return (ssize_t)size;
 }
 
-// ---- what /proc tells of this process ------------------------------------------------
-// Its folder is opened when a sampler starts: after a chroot /proc can be reached through that descriptor only.
-// The number is high, to leave the low ones to programs that count on them.
+// Does a thread of this process sleep, for a lock or for the disk? Takes no lock: a signal handler asks.
+static int pyprof__own_task_sleeps(int64_t tid)
+{
+    char text[512];
+    const char *state;
+    snprintf(text, sizeof text, PYPROF__OWN_FOLDER "task/%lld/stat", (long long)tid);
+    state = pyprof__read_file(AT_FDCWD, text, text, sizeof text) > 0 ? strrchr(text, ')') : NULL;
+    return !state || state[2] == 'S';
+}
+
+// ---- a process, as /proc tells of it ------------------------------------------------
+// The folder of this process is opened when a sampler starts: after a chroot /proc can be reached through that
+// descriptor only. The number is high, to leave the low ones to programs that count on them.
 enum { PYPROF__PROC_FD = 200 };
 
-static struct {
+typedef struct {
     pyprof__mutex lock;
     int64_t pid;                 // whose folder it is
     int users, fd;               // -1 = there is no such folder
@@ -1230,202 +1241,250 @@ static struct {
     uint64_t device, inode;      // of the folder: a host that closes all descriptors may use the number itself. 0 = not known
     char name[64];               // what the folder is called: tells it where the others are not told
     const char *lack;            // what cannot be told, and why; NULL = nothing is known to be missing
-} pyprof__proc = { { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, -1, 0, 0, 0, "", NULL };
+} pyprof__proc;
 
-static void pyprof__proc_lacks(const char *what)
+static pyprof__proc pyprof__own_proc = { { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, -1, 0, 0, 0, "", NULL };
+
+static int pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
+
+static void pyprof__proc_init(pyprof__proc *proc, int64_t pid)   // of another process
 {
-    __atomic_store_n(&pyprof__proc.lack, what, __ATOMIC_RELAXED);
+    memset(proc, 0, sizeof *proc);
+    proc->pid = pid;
+    proc->fd = -1;
 }
 
-static pyprof__bool pyprof__proc_name(char *name, size_t capacity)   // of the descriptor; 0 = not told
+static void pyprof__proc_lacks(pyprof__proc *proc, const char *what)
+{
+    __atomic_store_n(&proc->lack, what, __ATOMIC_RELAXED);
+}
+
+static pyprof__bool pyprof__proc_name(const pyprof__proc *proc, char *name, size_t capacity)   // of the descriptor; 0 = not told
 {
     char path[40];
     ssize_t size;
-    snprintf(path, sizeof path, "/proc/self/fd/%d", pyprof__proc.fd);
+    snprintf(path, sizeof path, PYPROF__OWN_FOLDER "fd/%d", proc->fd);
     size = readlink(path, name, capacity - 1);
     name[size > 0 ? size : 0] = 0;
     return size > 0;
 }
 
 // Is the descriptor still the folder's? -1 = the system refuses to tell: then it is neither used nor closed.
-static int pyprof__proc_holds(void)
+static int pyprof__proc_holds(const pyprof__proc *proc)
 {
     struct stat info;
     char name[64];
     int told;
-    if (pyprof__proc.fd < 0) return 0;
-    told = pyprof__stat(pyprof__proc.fd, &info);
+    if (proc->fd < 0) return 0;
+    told = pyprof__stat(proc->fd, &info);
     if (!told && errno == EBADF) return 0;
-    if (told && pyprof__proc.inode)
-        return (uint64_t)info.st_ino == pyprof__proc.inode && (uint64_t)info.st_dev == pyprof__proc.device;
-    if (!pyprof__proc.name[0] || !pyprof__proc_name(name, sizeof name)) return -1;
-    return strcmp(name, pyprof__proc.name) == 0;
+    if (told && proc->inode)
+        return (uint64_t)info.st_ino == proc->inode && (uint64_t)info.st_dev == proc->device;
+    if (!proc->name[0] || !pyprof__proc_name(proc, name, sizeof name)) return -1;
+    return strcmp(name, proc->name) == 0;
 }
 
-static void pyprof__proc_look(void)   // under the lock
+static const char *pyprof__proc_path(const pyprof__proc *proc, char *path, size_t capacity)
 {
-    char text[8192], *ids = NULL;
+    if (pyprof__is_own(proc)) return PYPROF__OWN_FOLDER;
+    snprintf(path, capacity, "/proc/%lld/", (long long)proc->pid);
+    return path;
+}
+
+static void pyprof__proc_look(pyprof__proc *proc)   // under the lock
+{
+    char text[8192], path[40], *ids = NULL;
     struct stat info;
-    int foreign, low, high, error, held = pyprof__proc_holds();
+    int foreign, low, high, error, held = pyprof__proc_holds(proc);
     if (held < 0) return;
-    if (held) close(pyprof__proc.fd);
-    low = pyprof__open(AT_FDCWD, "/proc/self", O_RDONLY | O_DIRECTORY);
+    if (held) close(proc->fd);
+    low = pyprof__open(AT_FDCWD, pyprof__proc_path(proc, path, sizeof path), O_RDONLY | O_DIRECTORY);
     error = errno;
     high = low >= 0 ? fcntl(low, F_DUPFD_CLOEXEC, PYPROF__PROC_FD) : -1;
     if (high >= 0) close(low);
-    pyprof__proc.fd = high >= 0 ? high : low;
+    proc->fd = high >= 0 ? high : low;
     if (low < 0)
-        pyprof__proc_lacks(error == EMFILE || error == ENFILE
+        pyprof__proc_lacks(proc, error == EMFILE || error == ENFILE
                            ? "no file descriptor is free to read /proc: what threads wait for is unknown"
                            : "/proc cannot be reached: what threads wait for is unknown");
     if (low < 0) return;
     memset(&info, 0, sizeof info);
-    if (!pyprof__stat(pyprof__proc.fd, &info)) info.st_ino = 0;
-    pyprof__proc.inode = (uint64_t)info.st_ino;
-    pyprof__proc.device = (uint64_t)info.st_dev;
-    if (!pyprof__proc_name(pyprof__proc.name, sizeof pyprof__proc.name) && !info.st_ino) {
-        close(pyprof__proc.fd);   // it could not be known again: files are found by their paths
-        pyprof__proc.fd = -1;
+    if (!pyprof__stat(proc->fd, &info)) info.st_ino = 0;
+    proc->inode = (uint64_t)info.st_ino;
+    proc->device = (uint64_t)info.st_dev;
+    if (!pyprof__proc_name(proc, proc->name, sizeof proc->name) && !info.st_ino) {
+        close(proc->fd);   // it could not be known again: files are found by their paths
+        proc->fd = -1;
         return;
     }
-    if (pyprof__read_file(pyprof__proc.fd, "status", text, sizeof text) > 0) ids = strstr(text, "\nNSpid:\t");
+    if (pyprof__read_file(proc->fd, "status", text, sizeof text) > 0) ids = strstr(text, "\nNSpid:\t");
     if (ids) ids[strcspn(ids + 1, "\n") + 1] = 0;
     foreign = ids && strchr(ids + 8, '\t');   // one id a namespace, from that of /proc to ours
-    __atomic_store_n(&pyprof__proc.foreign, foreign, __ATOMIC_RELAXED);
+    __atomic_store_n(&proc->foreign, foreign, __ATOMIC_RELAXED);
     if (foreign)
-        pyprof__proc_lacks("/proc is that of another pid namespace: what threads wait for is unknown");
+        pyprof__proc_lacks(proc, "/proc is that of another pid namespace: what threads wait for is unknown");
 }
 
-static void pyprof__proc_drop(void)   // under the lock, or after a fork
+static void pyprof__proc_drop(pyprof__proc *proc)   // under the lock, or after a fork
 {
-    int held = pyprof__proc_holds();
-    if (held > 0) close(pyprof__proc.fd);
-    if (held >= 0) pyprof__proc.fd = -1;   // otherwise the next one who uses it asks again
-    pyprof__proc.users = 0;
-    __atomic_store_n(&pyprof__proc.foreign, 0, __ATOMIC_RELAXED);
+    int held = pyprof__proc_holds(proc);
+    if (held > 0) close(proc->fd);
+    if (held >= 0) proc->fd = -1;   // otherwise the next one who uses it asks again
+    proc->users = 0;
+    __atomic_store_n(&proc->foreign, 0, __ATOMIC_RELAXED);
 }
 
-static void pyprof__proc_leave(void)
+static void pyprof__proc_leave(pyprof__proc *proc)
 {
-    pyprof__mutex_take(&pyprof__proc.lock);
-    if (pyprof__proc.users > 1) pyprof__proc.users--;
-    else pyprof__proc_drop();
-    pyprof__mutex_give(&pyprof__proc.lock);
+    pyprof__mutex_take(&proc->lock);
+    if (proc->users > 1) proc->users--;
+    else pyprof__proc_drop(proc);
+    pyprof__mutex_give(&proc->lock);
 }
 
 static void pyprof__proc_forked(void)   // the folder is the parent's
 {
-    pyprof__mutex_forked(&pyprof__proc.lock);
-    pyprof__proc_drop();
+    pyprof__mutex_forked(&pyprof__own_proc.lock);
+    pyprof__proc_drop(&pyprof__own_proc);
 }
 
-static void pyprof__proc_use(void)
+static void pyprof__proc_use(pyprof__proc *proc)
 {
-    int64_t own = (int64_t)getpid(), pid = __atomic_load_n(&pyprof__proc.pid, __ATOMIC_RELAXED);
-    if (pid && pid != own) pyprof__proc_forked();   // where no handler told
-    pyprof__mutex_take(&pyprof__proc.lock);
-    __atomic_store_n(&pyprof__proc.pid, own, __ATOMIC_RELAXED);
-    if (pyprof__proc.users++ == 0) {
-        pyprof__proc_lacks(NULL);
-        pyprof__proc_look();
+    int64_t own = pyprof__own_pid(), pid = __atomic_load_n(&proc->pid, __ATOMIC_RELAXED);
+    if (pyprof__is_own(proc) && pid && pid != own) pyprof__proc_forked();   // where no handler told
+    pyprof__mutex_take(&proc->lock);
+    if (pyprof__is_own(proc)) __atomic_store_n(&proc->pid, own, __ATOMIC_RELAXED);
+    if (proc->users++ == 0) {
+        pyprof__proc_lacks(proc, NULL);
+        pyprof__proc_look(proc);
     }
-    pyprof__mutex_give(&pyprof__proc.lock);
+    pyprof__mutex_give(&proc->lock);
 }
 
-static int pyprof__proc_folder(void)   // -1 = there is none
+static int pyprof__proc_folder(pyprof__proc *proc)   // -1 = there is none
 {
     int fd, held;
-    pyprof__mutex_take(&pyprof__proc.lock);
-    held = pyprof__proc_holds();
-    if (pyprof__proc.users && held == 0) pyprof__proc_look();
-    fd = held < 0 ? -1 : pyprof__proc.fd;
-    pyprof__mutex_give(&pyprof__proc.lock);
+    pyprof__mutex_take(&proc->lock);
+    held = pyprof__proc_holds(proc);
+    if (proc->users && held == 0) pyprof__proc_look(proc);
+    fd = held < 0 ? -1 : proc->fd;
+    pyprof__mutex_give(&proc->lock);
     return fd;
 }
 
 // Where a name below that folder is: for openat and the like. Without a descriptor of it, by its path.
-static int pyprof__proc_place(const char *name, char *path, size_t capacity)
+static int pyprof__proc_place(pyprof__proc *proc, const char *name, char *path, size_t capacity)
 {
-    int folder = pyprof__proc_folder();
-    snprintf(path, capacity, "%s%s", folder < 0 ? "/proc/self/" : "", name);
+    char above[40];
+    int folder = pyprof__proc_folder(proc);
+    snprintf(path, capacity, "%s%s", folder < 0 ? pyprof__proc_path(proc, above, sizeof above) : "", name);
     return folder < 0 ? AT_FDCWD : folder;
 }
 
 // Once the main thread has left by pthread_exit, the process's own folder tells nothing of its memory: the
-// folders of its other threads do. 0 = that one was asked already.
-static pyprof__bool pyprof__proc_own(const char *name, char *own, size_t capacity)
+// folders of its other threads do. 0 = that one was asked already, or no other thread is known.
+static int pyprof__proc_other(const pyprof__proc *proc, const char *name, char *other, size_t capacity)
 {
-    if (strncmp(name, "task/", 5) == 0 || __atomic_load_n(&pyprof__proc.foreign, __ATOMIC_RELAXED)) return 0;
-    snprintf(own, capacity, "task/%lld/%s", (long long)pyprof__gettid(), name);
+    if (!pyprof__is_own(proc) || strncmp(name, "task/", 5) == 0) return 0;
+    if (__atomic_load_n(&proc->foreign, __ATOMIC_RELAXED)) return 0;
+    snprintf(other, capacity, "task/%lld/%s", (long long)pyprof__gettid(), name);
     return 1;
 }
 
-static ssize_t pyprof__proc_read(const char *name, char *text, size_t capacity)   // as pyprof__read_file
+// As pyprof__read_file.
+static ssize_t pyprof__proc_read(pyprof__proc *proc, const char *name, char *text, size_t capacity)
 {
-    char path[160], own[128];
-    int folder = pyprof__proc_place(name, path, sizeof path);
+    char path[160], other[128];
+    int folder = pyprof__proc_place(proc, name, path, sizeof path);
     ssize_t size = pyprof__read_file(folder, path, text, capacity);
-    if (size > 0 || !pyprof__proc_own(name, own, sizeof own)) return size;
-    folder = pyprof__proc_place(own, path, sizeof path);
+    if (size > 0 || !pyprof__proc_other(proc, name, other, sizeof other)) return size;
+    folder = pyprof__proc_place(proc, other, path, sizeof path);
     return pyprof__read_file(folder, path, text, capacity);
 }
 
-static pyprof__bool pyprof__proc_link(const char *name, char *text, size_t capacity)   // 1 = read; 0: the text is empty
+// 1 = read; 0: the text is empty.
+static pyprof__bool pyprof__proc_link(pyprof__proc *proc, const char *name, char *text, size_t capacity)
 {
-    char path[160], own[128];
-    int folder = pyprof__proc_place(name, path, sizeof path);
+    char path[160], other[128];
+    int folder = pyprof__proc_place(proc, name, path, sizeof path);
     ssize_t size;
     PYPROF__AGAIN(size, readlinkat(folder, path, text, capacity - 1));
-    if (size <= 0 && pyprof__proc_own(name, own, sizeof own)) {
-        folder = pyprof__proc_place(own, path, sizeof path);
+    if (size <= 0 && pyprof__proc_other(proc, name, other, sizeof other)) {
+        folder = pyprof__proc_place(proc, other, path, sizeof path);
         PYPROF__AGAIN(size, readlinkat(folder, path, text, capacity - 1));
     }
     text[size > 0 ? size : 0] = 0;
     return size > 0;
 }
 
-static ssize_t pyprof__task_read(int64_t tid, const char *name, char *text, size_t capacity)   // of a thread
+// Of a thread.
+static ssize_t pyprof__task_read(pyprof__proc *proc, int64_t tid, const char *name, char *text, size_t capacity)
 {
     char path[96];
     snprintf(path, sizeof path, "task/%lld/%s", (long long)tid, name);
-    if (__atomic_load_n(&pyprof__proc.foreign, __ATOMIC_RELAXED)) return -1;
-    return pyprof__proc_read(path, text, capacity);
+    if (__atomic_load_n(&proc->foreign, __ATOMIC_RELAXED)) return -1;
+    return pyprof__proc_read(proc, path, text, capacity);
 }
 
 // Its stat from that field on; NULL = unknown. Field 2, the name, may hold anything, ')' too.
-static const char *pyprof__task_stat(int64_t tid, int field, char *text, size_t capacity)
+static const char *pyprof__task_stat(pyprof__proc *proc, int64_t tid, int field, char *text, size_t capacity)
 {
-    const char *at = pyprof__task_read(tid, "stat", text, capacity) > 0 ? strrchr(text, ')') : NULL;
+    const char *at = pyprof__task_read(proc, tid, "stat", text, capacity) > 0 ? strrchr(text, ')') : NULL;
     int i;
     for (i = 2; at && i < field; i++) at = strchr(at + 1, ' ');
     return at ? at + 1 : NULL;
 }
 
-static int pyprof__cpu_from_proc(int64_t tid)   // without rseq; -1 = unknown
+static uint64_t pyprof__thread_started(pyprof__proc *proc, int64_t tid)   // in clock ticks since boot; 0 = unknown
 {
     char text[1024];
-    const char *at = pyprof__task_stat(tid, 39, text, sizeof text);
+    const char *at = pyprof__task_stat(proc, tid, 22, text, sizeof text);
+    return at ? strtoull(at, NULL, 10) : 0;
+}
+
+// CPU time of a thread, ns; 0 = it is gone. The clock id is the kernel's own encoding (CPUCLOCK_PERTHREAD |
+// CPUCLOCK_SCHED in its posix-timers.h), because pthread_getcpuclockid wants a pthread_t that is known to be alive.
+// Threads of another process have no such clock: /proc tells what the kernel has counted so far, which is no proof.
+static uint64_t pyprof__thread_cpu(pyprof__proc *proc, int64_t tid)
+{
+    char text[128];
+    if (pyprof__is_own(proc)) return pyprof__clock((clockid_t)(~(uint32_t)tid << 3 | 6u));
+    return pyprof__task_read(proc, tid, "schedstat", text, sizeof text) > 0 ? strtoull(text, NULL, 10) : 0;
+}
+
+// Of all its threads, those that have ended, too. The kernel goes through all of them: 10,000 take 1 ms.
+static uint64_t pyprof__process_cpu(const pyprof__proc *proc)
+{
+    clockid_t other = (clockid_t)(~(uint32_t)proc->pid << 3 | 2u);   // CPUCLOCK_SCHED
+    return pyprof__clock(pyprof__is_own(proc) ? CLOCK_PROCESS_CPUTIME_ID : other);
+}
+
+static int pyprof__cpu_from_proc(pyprof__proc *proc, int64_t tid)   // without rseq; -1 = unknown
+{
+    char text[1024];
+    const char *at = pyprof__task_stat(proc, tid, 39, text, sizeof text);
     return at ? atoi(at) : -1;
 }
 
-static uint64_t pyprof__run_delay(int64_t tid)   // ns that a thread of this process has waited for a CPU so far; 0 = unknown
+// Ns that a thread has waited for a CPU so far; 0 = unknown.
+static uint64_t pyprof__run_delay(pyprof__proc *proc, int64_t tid)
 {
     char text[128], *at;
-    at = pyprof__task_read(tid, "schedstat", text, sizeof text) > 0 ? strchr(text, ' ') : NULL;
+    at = pyprof__task_read(proc, tid, "schedstat", text, sizeof text) > 0 ? strchr(text, ' ') : NULL;
     return at ? strtoull(at, NULL, 10) : 0;
 }
 
 enum { PYPROF__LAST_MOVED = 1 };
 
-// When a thread of this process was last on a CPU, as far as the scheduler has accounted for it: ns of the
+// When a thread was last on a CPU, as far as the scheduler has accounted for it: ns of the
 // scheduler's clock, which is told to begin with (se.exec_start, kernel/sched/debug.c). 0 = not told,
 // LAST_MOVED = it was moved to another CPU and did not run there yet.
-static uint64_t pyprof__last_run(int64_t tid)
+static uint64_t pyprof__last_run(pyprof__proc *proc, int64_t tid)
 {
     char text[256], *at;
     uint64_t ns = 0;
     int digits = 0;
-    at = pyprof__task_read(tid, "sched", text, sizeof text) > 0 ? strstr(text, "exec_start") : NULL;
+    at = pyprof__task_read(proc, tid, "sched", text, sizeof text) > 0 ? strstr(text, "exec_start") : NULL;
     if (at) at = strchr(at, ':');
     if (!at) return 0;
     // ms.
@@ -1435,15 +1494,24 @@ static uint64_t pyprof__last_run(int64_t tid)
     return digits < 6 ? 0 : ns ? ns : (uint64_t)PYPROF__LAST_MOVED;
 }
 
-static pyprof__bool pyprof__signal_is_blocked(int64_t tid, int signal)   // by a thread of this process; also if it has ended
+// Of the calling thread: CPU time and time that it waited for a CPU.
+static uint64_t pyprof__own_demand(void)
+{
+    return pyprof__run_delay(&pyprof__own_proc, pyprof__gettid()) + pyprof__own_cpu();
+}
+
+static uint64_t pyprof__own_last_run(void) { return pyprof__last_run(&pyprof__own_proc, pyprof__gettid()); }
+
+// By a thread; also if it has ended.
+static pyprof__bool pyprof__signal_is_blocked(pyprof__proc *proc, int64_t tid, int signal)
 {
     char text[4096], *at;
-    at = pyprof__task_read(tid, "status", text, sizeof text) > 0 ? strstr(text, "\nSigBlk:") : NULL;
+    at = pyprof__task_read(proc, tid, "status", text, sizeof text) > 0 ? strstr(text, "\nSigBlk:") : NULL;
     return !at || (strtoull(at + 8, NULL, 16) >> (signal - 1) & 1);
 }
 
 // ---- what a thread waits for in the kernel ----------------------------------------
-// The system call a thread of this process is in, from /proc/self/task/TID/syscall. The file is root's while
+// The system call a thread is in, from /proc/PID/task/TID/syscall. The file is root's while
 // the process cannot be dumped (after setuid, PR_SET_DUMPABLE 0); the kernel's function, in wchan, is for all
 // to read.
 typedef struct {
@@ -1503,25 +1571,26 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
 
 typedef enum { PYPROF__CALL_UNKNOWN, PYPROF__CALL_RUNS, PYPROF__CALL_BLOCKED } pyprof__call_state;   // runs: or could
 
-static pyprof__bool pyprof__function_read(int64_t tid, char *function, size_t capacity)   // 1 = there is a name
+// 1 = there is a name.
+static pyprof__bool pyprof__function_read(pyprof__proc *proc, int64_t tid, char *function, size_t capacity)
 {
-    ssize_t size = pyprof__task_read(tid, "wchan", function, capacity);
+    ssize_t size = pyprof__task_read(proc, tid, "wchan", function, capacity);
     if (size <= 0 || strcmp(function, "0") == 0) function[0] = 0;
     return function[0] != 0;
 }
 
 // wchan is 0 for a thread that could run, and where the kernel keeps names to itself.
-static pyprof__call_state pyprof__call_name(int64_t tid, pyprof__call *call)
+static pyprof__call_state pyprof__call_name(pyprof__proc *proc, int64_t tid, pyprof__call *call)
 {
     char text[1024];
     const char *state = NULL;
     memset(call, 0, sizeof *call);
     call->number = PYPROF__CALL_BY_NAME;
-    if (pyprof__function_read(tid, call->function, sizeof call->function)) return PYPROF__CALL_BLOCKED;
-    state = pyprof__task_stat(tid, 3, text, sizeof text);
+    if (pyprof__function_read(proc, tid, call->function, sizeof call->function)) return PYPROF__CALL_BLOCKED;
+    state = pyprof__task_stat(proc, tid, 3, text, sizeof text);
     if (!state || *state == 'X' || *state == 'Z') return PYPROF__CALL_UNKNOWN;
     if (*state == 'R') return PYPROF__CALL_RUNS;
-    pyprof__function_read(tid, call->function, sizeof call->function);   // it may just have gone to sleep
+    pyprof__function_read(proc, tid, call->function, sizeof call->function);   // it may just have gone to sleep
     return PYPROF__CALL_BLOCKED;
 }
 
@@ -1530,24 +1599,24 @@ static pyprof__call_state pyprof__call_name(int64_t tid, pyprof__call *call)
 #define PYPROF__TOLD_KIND "what threads wait for is told by the kernel's function, without file or peer"
 #define PYPROF__NO_NAME "that threads wait is known, not for what"
 
-static void pyprof__call_lacks(int error, const pyprof__call *call)
+static void pyprof__call_lacks(pyprof__proc *proc, int error, const pyprof__call *call)
 {
     int rights = error == EACCES || error == EPERM;
     if (call->function[0])
-        pyprof__proc_lacks(rights ? PYPROF__NO_RIGHTS PYPROF__TOLD_KIND : PYPROF__NO_CALLS PYPROF__TOLD_KIND);
-    else if (!__atomic_load_n(&pyprof__proc.lack, __ATOMIC_RELAXED))
-        pyprof__proc_lacks(rights ? PYPROF__NO_RIGHTS PYPROF__NO_NAME : PYPROF__NO_CALLS PYPROF__NO_NAME);
+        pyprof__proc_lacks(proc, rights ? PYPROF__NO_RIGHTS PYPROF__TOLD_KIND : PYPROF__NO_CALLS PYPROF__TOLD_KIND);
+    else if (!__atomic_load_n(&proc->lack, __ATOMIC_RELAXED))
+        pyprof__proc_lacks(proc, rights ? PYPROF__NO_RIGHTS PYPROF__NO_NAME : PYPROF__NO_CALLS PYPROF__NO_NAME);
 }
 
-static pyprof__call_state pyprof__call_read(int64_t tid, pyprof__call *call)
+static pyprof__call_state pyprof__call_read(pyprof__proc *proc, int64_t tid, pyprof__call *call)
 {
     char text[256], *at = text;
     pyprof__call_state state;
     int i, error;
-    if (pyprof__task_read(tid, "syscall", text, sizeof text) <= 0) {
+    if (pyprof__task_read(proc, tid, "syscall", text, sizeof text) <= 0) {
         error = errno;
-        state = pyprof__call_name(tid, call);
-        if (state == PYPROF__CALL_BLOCKED) pyprof__call_lacks(error, call);
+        state = pyprof__call_name(proc, tid, call);
+        if (state == PYPROF__CALL_BLOCKED) pyprof__call_lacks(proc, error, call);
         return state;
     }
     if (text[0] == 'r') return PYPROF__CALL_RUNS;
@@ -1559,18 +1628,21 @@ static pyprof__call_state pyprof__call_read(int64_t tid, pyprof__call *call)
 
 // The folder entry of a descriptor: "/a/data.bin", "socket:[123]", "pipe:[123]", "anon_inode:[eventfd]". No call to the file
 // itself: one on a file system that hangs would block the sampler, too.
-static pyprof__bool pyprof__fd_link(int64_t tid, int fd, char *text, size_t capacity)
+static pyprof__bool pyprof__fd_link(pyprof__proc *proc, int64_t tid, int fd, char *text, size_t capacity)
 {
     char name[64];
     snprintf(name, sizeof name, "task/%lld/fd/%d", (long long)tid, fd);
-    return pyprof__proc_link(name, text, capacity);
+    return pyprof__proc_link(proc, name, text, capacity);
 }
 
-static int pyprof__fd_type(int fd)   // S_IFMT of the file's mode, as the kernel remembers it; 0 = unknown
+// S_IFMT of the file's mode, as the kernel remembers it; 0 = unknown.
+static int pyprof__fd_type(const pyprof__proc *proc, int fd)
 {
 #ifdef SYS_statx
     uint32_t info[64];                      // struct statx: stx_mode is a 16-bit field at 28
-    if (syscall(SYS_statx, fd, "", 0x1000 | 0x4000, 1, info) == 0) return (int)(info[7] & 0xf000);   // AT_EMPTY_PATH, AT_STATX_DONT_SYNC; STATX_TYPE
+    // AT_EMPTY_PATH, AT_STATX_DONT_SYNC; STATX_TYPE.
+    if (pyprof__is_own(proc) && syscall(SYS_statx, fd, "", 0x1000 | 0x4000, 1, info) == 0)
+        return (int)(info[7] & 0xf000);
 #endif
     (void)fd;
     return 0;
@@ -1592,14 +1664,15 @@ static void pyprof__address_text(const struct sockaddr_storage *address, socklen
     else snprintf(text, capacity, "%s", address->ss_family == AF_UNIX ? "unix" : "socket");
 }
 
-static void pyprof__socket_text(int fd, int own, char *text, size_t capacity)   // own: its address, not the peer's
+// own: its address, not the peer's. Only a descriptor of this process can be asked.
+static void pyprof__socket_text(const pyprof__proc *proc, int fd, int own, char *text, size_t capacity)
 {
     struct sockaddr_storage address;
     socklen_t size = sizeof address;
     int got;
     memset(&address, 0, sizeof address);
-    got = own ? -1 : getpeername(fd, (struct sockaddr *)&address, &size);
-    if (got != 0) {
+    got = own || !pyprof__is_own(proc) ? -1 : getpeername(fd, (struct sockaddr *)&address, &size);
+    if (got != 0 && pyprof__is_own(proc)) {
         size = sizeof address;
         got = getsockname(fd, (struct sockaddr *)&address, &size);
     }
@@ -1608,8 +1681,8 @@ static void pyprof__socket_text(int fd, int own, char *text, size_t capacity)   
 }
 
 typedef struct {               // what is waited for
-    char verb[32], target[256];    // "read file", "/a/data.bin"; target empty: none that is known
-    int path, idle;                // target is a path; it waits for work
+    char verb[32], object[256];    // "read file", "/a/data.bin"; object empty: none that is known
+    int path, idle;                // object is a path; it waits for work
     uint64_t futex;                // address; 0 = it is none
     int some_futex, some_poll;     // it is one whose address is not known; its arguments
 } pyprof__wait;
@@ -1677,16 +1750,16 @@ static void pyprof__wait_name(pyprof__wait *wait, const char *function)
     else memcpy(wait->verb, "blocked", 8);
 }
 
-static void pyprof__wait_fd(pyprof__wait *wait, const char *verb, int64_t tid, int fd, int own)
+static void pyprof__wait_fd(pyprof__proc *proc, pyprof__wait *wait, const char *verb, int64_t tid, int fd, int own)
 {
     char link[4096];
     const char *what = "file";
     size_t size;
     int type;
     snprintf(wait->verb, sizeof wait->verb, "%s", verb);
-    if (!pyprof__fd_link(tid, fd, link, sizeof link)) return;
-    if (strncmp(link, "socket:", 7) == 0) { pyprof__socket_text(fd, own, wait->target, sizeof wait->target); return; }
-    type = link[0] == '/' ? pyprof__fd_type(fd) : 0;
+    if (!pyprof__fd_link(proc, tid, fd, link, sizeof link)) return;
+    if (strncmp(link, "socket:", 7) == 0) { pyprof__socket_text(proc, fd, own, wait->object, sizeof wait->object); return; }
+    type = link[0] == '/' ? pyprof__fd_type(proc, fd) : 0;
     if (strncmp(link, "pipe:", 5) == 0) what = "pipe";
     else if (strncmp(link, "/dev/pts/", 9) == 0 || strncmp(link, "/dev/tty", 8) == 0) what = "tty";
     else if (strncmp(link, "anon_inode:[", 12) == 0) { what = link + 12; link[strcspn(link, "]")] = 0; }
@@ -1694,9 +1767,9 @@ static void pyprof__wait_fd(pyprof__wait *wait, const char *verb, int64_t tid, i
         what = type == S_IFIFO ? "pipe" : type == S_IFDIR ? "folder" : type == S_IFCHR || type == S_IFBLK ? "device" : "file";
         size = strlen(link);
         wait->path = size < sizeof link - 1;   // else it may be cut, and its end a folder's name
-        if (size >= sizeof wait->target) snprintf(wait->target, sizeof wait->target, "%.*s", (int)sizeof wait->target - 1, strrchr(link, '/'));
-        else memcpy(wait->target, link, size + 1);
-        if (!wait->path) wait->target[0] = 0;
+        if (size >= sizeof wait->object) snprintf(wait->object, sizeof wait->object, "%.*s", (int)sizeof wait->object - 1, strrchr(link, '/'));
+        else memcpy(wait->object, link, size + 1);
+        if (!wait->path) wait->object[0] = 0;
     }
     snprintf(wait->verb, sizeof wait->verb, "%s %.16s", verb, what);
 }
@@ -1790,7 +1863,7 @@ static void pyprof__on_signal(int number, siginfo_t *info, void *context)
     int error = errno;
     uint64_t value = (uint64_t)(uintptr_t)info->si_value.sival_ptr - pyprof__hold_cookie();
     uint32_t asked = (uint32_t)value;
-    if (info->si_code == SI_QUEUE && info->si_pid == getpid() && value >> 32 == 0) {   // ours, but it may come too late
+    if (info->si_code == SI_QUEUE && info->si_pid == (pid_t)pyprof__own_pid() && value >> 32 == 0) {   // ours, but it may come too late
         if (pyprof__hold_change(asked, asked + 1)) {
             pyprof__hold_notify();
             pyprof__hold_wait(asked + 1, pyprof__now() + PYPROF__HOLD_MOST_NS);
@@ -1845,11 +1918,11 @@ static pyprof__bool pyprof__hold_begin(int64_t tid)
     memset(&info, 0, sizeof info);
     info.si_signo = PYPROF__HOLD_SIGNAL;
     info.si_code = SI_QUEUE;
-    info.si_pid = getpid();
+    info.si_pid = (pid_t)pyprof__own_pid();
     info.si_uid = getuid();
     info.si_value.sival_ptr = (void *)(uintptr_t)(pyprof__hold_cookie() + asked);
     __atomic_store_n(&pyprof__hold.word, asked, __ATOMIC_RELEASE);
-    if (syscall(SYS_rt_tgsigqueueinfo, getpid(), (pid_t)tid, PYPROF__HOLD_SIGNAL, &info) == 0) pyprof__hold_wait(asked, pyprof__now() + 1000000);
+    if (syscall(SYS_rt_tgsigqueueinfo, info.si_pid, (pid_t)tid, PYPROF__HOLD_SIGNAL, &info) == 0) pyprof__hold_wait(asked, pyprof__now() + 1000000);
     return !pyprof__hold_change(asked, 0) && __atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE) == asked + 1;
 }
 
@@ -2061,7 +2134,7 @@ static int pyprof__temporary_open(pyprof__file *file)   // -1 = errno tells why
 // ---- what is written where it is: descriptors of this process, pipes, /dev/null ----
 static int pyprof__named_descriptor(const char *path)   // -1 = the path names none
 {
-    static const char *const folders[] = { "/dev/fd/", "/proc/self/fd/" };
+    static const char *const folders[] = { "/dev/fd/", PYPROF__OWN_FOLDER "fd/" };
     char same[32];
     size_t i;
     if (strcmp(path, "-") == 0 || strcmp(path, "/dev/stdout") == 0) return 1;
@@ -2263,32 +2336,33 @@ static void pyprof__order_threads(void)
     if (syscall(SYS_membarrier, 16, 0, 0) != 0 || syscall(SYS_membarrier, 8, 0, 0) != 0) pyprof__nap(1000000);
 }
 
-static int64_t pyprof__resident(void)   // bytes of this process in memory; 0 = unknown
+static int64_t pyprof__resident(pyprof__proc *proc)   // bytes in memory; 0 = unknown
 {
     char text[128], *at;
-    if (pyprof__proc_read("statm", text, sizeof text) <= 0) return 0;
-    if (strncmp(text, "0 0 ", 4) == 0) pyprof__task_read(pyprof__gettid(), "statm", text, sizeof text);   // the main thread has left
+    if (pyprof__proc_read(proc, "statm", text, sizeof text) <= 0) return 0;
+    if (strncmp(text, "0 0 ", 4) == 0 && pyprof__is_own(proc))   // the main thread has left
+        pyprof__task_read(proc, pyprof__gettid(), "statm", text, sizeof text);
     at = strchr(text, ' ');
     return at ? (int64_t)strtoull(at, NULL, 10) * (int64_t)pyprof__page_size() : 0;
 }
 
 static int64_t pyprof__timeval_ns(const struct timeval *time) { return (int64_t)time->tv_sec * 1000000000 + (int64_t)time->tv_usec * 1000; }
 
-static int64_t pyprof__thread_count(void)   // of this process; -1 = unknown
+static int64_t pyprof__thread_count(pyprof__proc *proc)   // -1 = unknown
 {
     struct stat info;
     char path[32];
-    int folder = pyprof__proc_place("task", path, sizeof path);
+    int folder = pyprof__proc_place(proc, "task", path, sizeof path);
     return pyprof__stat_at(folder, path, &info, 0) ? (int64_t)info.st_nlink - 2 : -1;
 }
 
-static void pyprof__process_facts(pyprof_process *facts)   // what the kernel counts: some 10 us
+static void pyprof__process_facts(pyprof__proc *proc, pyprof_process *facts)   // what the kernel counts: some 10 us
 {
     struct rusage usage;
-    int64_t threads = pyprof__thread_count();
-    facts->resident_bytes = pyprof__resident();
+    int64_t threads = pyprof__thread_count(proc);
+    facts->resident_bytes = pyprof__resident(proc);
     if (threads >= 0) facts->threads = threads;
-    if (getrusage(RUSAGE_SELF, &usage) != 0) return;
+    if (!pyprof__is_own(proc) || getrusage(RUSAGE_SELF, &usage) != 0) return;
     facts->user_ns = pyprof__timeval_ns(&usage.ru_utime);
     facts->system_ns = pyprof__timeval_ns(&usage.ru_stime);
     facts->voluntary_switches = usage.ru_nvcsw;
@@ -2301,25 +2375,25 @@ static pyprof__bool pyprof__task_is_ours(int64_t tid)   // of this copy of pypro
 {
     char text[2048];
     const char *blocked;
-    if (pyprof__task_read(tid, "status", text, sizeof text) <= 0 || strncmp(text, "Name:\tpyprof\n", 13) != 0) return 0;
+    if (pyprof__task_read(&pyprof__own_proc, tid, "status", text, sizeof text) <= 0 || strncmp(text, "Name:\tpyprof\n", 13) != 0) return 0;
     blocked = strstr(text, "\nSigBlk:\t");
     return blocked && strncmp(blocked + 9, "ffff", 4) == 0;   // all signals but those that cannot be
 }
 
-// Has every thread of the program ended? Only ours are left then, so many of this copy and perhaps those of others,
+// Has every thread of this program ended? Only ours are left then, so many of this copy and perhaps those of others,
 // and the main thread: that stays in the list when it has left by pthread_exit.
 static pyprof__bool pyprof__threads_left(int64_t ours)
 {
     char text[1024];
-    int64_t count = pyprof__thread_count(), tid;
+    int64_t count = pyprof__thread_count(&pyprof__own_proc), tid;
     const char *state;
     struct dirent *entry;
     DIR *folder;
     if (count < ours + 1 || count > 32) return 0;
-    state = pyprof__task_stat((int64_t)getpid(), 3, text, sizeof text);
+    state = pyprof__task_stat(&pyprof__own_proc, pyprof__own_pid(), 3, text, sizeof text);
     if (!state || (*state != 'Z' && *state != 'X')) return 0;
     if (count == ours + 1) return 1;
-    folder = opendir("/proc/self/task");
+    folder = opendir(PYPROF__OWN_FOLDER "task");
     for (ours = 1; folder && (entry = readdir(folder)) != NULL;) {
         tid = strtoll(entry->d_name, NULL, 10);
         ours += tid > 0 && pyprof__task_is_ours(tid);
@@ -2682,12 +2756,11 @@ typedef enum { PYPROF__BY_WRITEV, PYPROF__BY_READV, PYPROF__BY_MEMFD } pyprof__m
 
 typedef struct {
     pyprof__method method;
-    // tid: the thread that reads. After the main thread has ended, the kernel finds no memory under pid.
-    int64_t pid, tid;
-    int fd;                // PYPROF__BY_MEMFD: the kernel copies our memory into this file and out again
-    // Of that file. A host that closes all descriptors may reuse the number for a file of its own.
-    uint64_t inode;
-    uint64_t end;          // every address of a program is below it
+    pyprof__proc *proc;    // whose memory is read
+    int64_t tid;           // a thread that has it: in this process the reader's, as the main thread can have ended
+    int fd;                // PYPROF__BY_MEMFD: the kernel copies our memory in and out of this file
+    uint64_t inode;        // of that file: a host that closes all descriptors may get the number for a file of its own
+    uint64_t end;          // no address of a program lies behind it
 } pyprof__source;
 
 // Tests define these. READ: makes reads fail, stop short or return garbage; size bytes were wanted at to,
@@ -2749,26 +2822,32 @@ static pyprof__bool pyprof__copy(const pyprof__source *source, void *to, uint64_
     return pyprof__gather(source, to, &piece, 1, size) == size;
 }
 
-// 1 = this method works here.
-static pyprof__bool pyprof__source_try(pyprof__source *source, pyprof__method method)
+static int pyprof__source_works(const pyprof__source *source)
 {
     uint64_t probe = 0x70797072, copy = 0;
-    struct iovec piece;
+    if (pyprof__is_own(source->proc))
+        return pyprof__copy(source, &copy, (uint64_t)(uintptr_t)&probe, sizeof probe) && copy == probe;
+    errno = 0;   // no address of another process is known yet: to be told that this one is bad is an answer
+    return pyprof__copy(source, &copy, 4096, sizeof copy) || errno == EFAULT;
+}
+
+// 1 = it works here.
+static pyprof__bool pyprof__source_try(pyprof__source *source, pyprof__proc *proc, pyprof__method method)
+{
     struct stat info;
     memset(source, 0, sizeof *source);
     source->method = method;
-    source->pid = getpid();
-    source->tid = pyprof__gettid();
+    source->proc = proc;
+    source->tid = pyprof__is_own(proc) ? pyprof__gettid() : proc->pid;
     source->fd = -1;
     source->end = pyprof__address_end();
-    piece.iov_base = &probe;
-    piece.iov_len = sizeof probe;
+    if (!pyprof__is_own(proc) && method != PYPROF__BY_READV) return 0;
     if (method == PYPROF__BY_MEMFD) {
         source->fd = (int)syscall(SYS_memfd_create, "pyprof", 1u /* MFD_CLOEXEC */);
         if (source->fd < 0 || !pyprof__stat(source->fd, &info)) return 0;
         source->inode = (uint64_t)info.st_ino;
     }
-    return pyprof__gather(source, &copy, &piece, 1, sizeof copy) == sizeof copy && copy == probe;
+    return pyprof__source_works(source);
 }
 
 static void pyprof__source_close(pyprof__source *source)
@@ -2779,12 +2858,16 @@ static void pyprof__source_close(pyprof__source *source)
 
 // Takes the first method that works here: seccomp filters and old sandboxes refuse the first two. From then
 // on the memory is read as that of the calling thread.
-static pyprof_result pyprof__source_open(pyprof__source *source)
+static pyprof_result pyprof__source_open(pyprof__source *source, pyprof__proc *proc)
 {
     int error;
-    if (pyprof__source_try(source, PYPROF__BY_WRITEV) || pyprof__source_try(source, PYPROF__BY_READV)) return PYPROF_OK;
+    if (pyprof__source_try(source, proc, PYPROF__BY_WRITEV)) return PYPROF_OK;
+    if (pyprof__source_try(source, proc, PYPROF__BY_READV)) return PYPROF_OK;
     error = errno;
-    if (pyprof__source_try(source, PYPROF__BY_MEMFD)) return PYPROF_OK;
+    if (!pyprof__is_own(proc))
+        return pyprof__fail(error == ESRCH ? PYPROF_ERR_NO_PROCESS : PYPROF_ERR_DENIED,
+                            "cannot read the memory of pid %lld: %s", (long long)proc->pid, strerror(error));
+    if (pyprof__source_try(source, proc, PYPROF__BY_MEMFD)) return PYPROF_OK;
     pyprof__source_close(source);
     return pyprof__fail(PYPROF_ERR_DENIED, "cannot read memory safely: process_vm_readv: %s; memfd: %s", strerror(error), strerror(errno));
 }
@@ -2795,10 +2878,9 @@ typedef enum { PYPROF__WAY_WORKS, PYPROF__WAY_CHANGED, PYPROF__WAY_NONE } pyprof
 
 static pyprof__way pyprof__source_again(pyprof__source *source)
 {
-    uint64_t probe = 0x70797072, copy = 0;
     pyprof__source found;
-    if (pyprof__copy(source, &copy, (uint64_t)(uintptr_t)&probe, sizeof probe) && copy == probe) return PYPROF__WAY_WORKS;
-    if (pyprof__source_open(&found) != PYPROF_OK) return PYPROF__WAY_NONE;
+    if (pyprof__source_works(source)) return PYPROF__WAY_WORKS;
+    if (pyprof__source_open(&found, source->proc) != PYPROF_OK) return PYPROF__WAY_NONE;
     pyprof__source_close(source);
     *source = found;
     return PYPROF__WAY_CHANGED;
@@ -3174,8 +3256,8 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(thread_native, 4096, {11, 160}, {12, 144}, {13, 160}, {15, 184}) \
     X(thread_serial, 4096, {8, 256}, {11, 240}, {12, 224}, {15, 248}) \
     X(thread_status, 4096, {11, 24}, {13, 32}) \
-    X(status_mask, ~0u, {8, 0}, {11, 1}, {12, 0xe1}, {13, 0x1c1}, {14, 0xe1}) \
-    X(status_alive, ~0u, {8, 0}, {11, 1}) \
+    X(status_mask, ~0u, {11, 1}, {12, 0xe1}, {13, 0x1c1}, {14, 0xe1}) \
+    X(status_alive, ~0u, {11, 1}) \
     X(status_attached, ~0u, {113, 0x10}) \
     X(thread_base, 4096, {15, 80}) \
     X(thread_exception, 4096, {8, 88}, {11, 96}, {13, 112}, {15, 136}) \
@@ -3992,7 +4074,8 @@ static pyprof_result pyprof__runtime_identify(pyprof__runtime *runtime, const py
         return pyprof__layout_choose(&runtime->layout, runtime->version, runtime->free_threaded, table);
     }
     if (symbols->py_version && pyprof__copy(source, &number, symbols->py_version, sizeof number)) runtime->version = (uint32_t)number;
-    if (!runtime->version) runtime->version = pyprof__call_get_version(symbols->get_version);
+    if (!runtime->version && pyprof__is_own(source->proc))
+        runtime->version = pyprof__call_get_version(symbols->get_version);
     if (!runtime->version) runtime->version = pyprof__version_by_size(symbols->runtime_size);
     if (!runtime->version)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "found _PyRuntime (%s) but not which CPython it is: no Py_Version, no Py_GetVersion, size %llu",
@@ -4003,11 +4086,11 @@ static pyprof_result pyprof__runtime_identify(pyprof__runtime *runtime, const py
 // ---- the files mapped into the process ----------------------------------------
 typedef struct { uint64_t start, end; char path[512]; int writable, offset_zero; } pyprof__mapping;
 
-static char *pyprof__read_maps(pyprof__pool *pool, size_t *capacity)
+static char *pyprof__read_maps(pyprof__pool *pool, pyprof__proc *proc, size_t *capacity)
 {
     for (*capacity = 256 * 1024; *capacity <= 64u << 20; *capacity *= 4) {
         char *text = (char *)pyprof__alloc(pool, *capacity);
-        ssize_t size = text ? pyprof__proc_read("maps", text, *capacity) : -1;
+        ssize_t size = text ? pyprof__proc_read(proc, "maps", text, *capacity) : -1;
         if (size >= 0 && (size_t)size < *capacity - 1) return text;
         pyprof__free(pool, text, *capacity);
         if (size < 0) break;
@@ -4154,7 +4237,7 @@ static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__po
     pyprof__mapping mapping;
     const char *at;
     int rank, looked_at = 0;
-    pyprof__proc_link("exe", program, sizeof program);
+    pyprof__proc_link(source->proc, "exe", program, sizeof program);
     for (rank = 0; rank <= 2; rank++) {
         at = maps;
         while ((at = pyprof__next_mapping(at, &mapping)) != NULL) {
@@ -4178,16 +4261,17 @@ static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__po
                         "libpython (python3-config --embed --ldflags), or load that (dlopen) first", program, looked_at);
 }
 
-// Finds the runtime of this process. Costs microseconds where the dynamic linker knows it, else up to some milliseconds.
+// Costs microseconds where the dynamic linker of this process knows it, otherwise up to some milliseconds.
 static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__source *source)
 {
     pyprof__symbols symbols;
     size_t capacity;
     char *maps;
     pyprof_result result;
+    int own = pyprof__is_own(source->proc);
     memset(runtime, 0, sizeof *runtime);
     memset(&symbols, 0, sizeof symbols);
-    symbols.runtime = pyprof__linked_address();
+    symbols.runtime = own ? pyprof__linked_address() : 0;
     if (symbols.runtime) {
         runtime->address = symbols.runtime;
         snprintf(runtime->where, sizeof runtime->where, "at link time");
@@ -4195,15 +4279,15 @@ static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool
         runtime->version = pyprof__linked_version();
         return pyprof__layout_choose(&runtime->layout, runtime->version, 0, NULL);
     }
-    symbols.runtime = (uint64_t)(uintptr_t)dlsym(NULL, "_PyRuntime");
+    symbols.runtime = own ? (uint64_t)(uintptr_t)dlsym(NULL, "_PyRuntime") : 0;
     if (symbols.runtime) {
         symbols.py_version = (uint64_t)(uintptr_t)dlsym(NULL, "Py_Version");
         symbols.get_version = (uint64_t)(uintptr_t)dlsym(NULL, "Py_GetVersion");
         snprintf(runtime->where, sizeof runtime->where, "by the dynamic linker");
         return pyprof__runtime_identify(runtime, source, &symbols);
     }
-    maps = pyprof__read_maps(pool, &capacity);
-    if (!maps) return pyprof__fail(PYPROF_ERR_DENIED, "cannot read /proc/self/maps: %s", strerror(errno));
+    maps = pyprof__read_maps(pool, source->proc, &capacity);
+    if (!maps) return pyprof__fail(PYPROF_ERR_DENIED, "cannot read the maps of the process: %s", strerror(errno));
     result = pyprof__runtime_search(runtime, pool, source, maps);
     pyprof__free(pool, maps, capacity);
     return result;
@@ -4231,7 +4315,7 @@ static int pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool *pool, co
     pyprof__mapping mapping;
     const char *at;
     size_t capacity;
-    char *maps = pyprof__read_maps(pool, &capacity);
+    char *maps = pyprof__read_maps(pool, source->proc, &capacity);
     int pass, found = 0;
     for (pass = 0; maps && pass < 2 && !found; pass++) {
         at = maps;
@@ -4275,7 +4359,72 @@ static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__po
     found = library ? dlsym(library, name) : NULL;
     if (library) dlclose(library);
     if (found) return found;
-    return (void *)(uintptr_t)pyprof__elf_function(pool, "/proc/thread-self/exe", (uint64_t)(uintptr_t)info.base, name);
+    return (void *)(uintptr_t)pyprof__elf_function(pool, pyprof__own_program, (uint64_t)(uintptr_t)info.base, name);
+}
+
+// ============================================================================
+// [SECTION] TARGET -- a process as a value: its memory, its runtime, what tells where its threads run
+//   Runs on    the thread that calls pyprof_start or pyprof_dump, then the one that reads the target
+//   Uses       RUNTIME
+//   Promise    what is asked of a process goes through its target; two targets share nothing but the folder of
+//              this process in /proc
+// ============================================================================
+typedef struct {
+    pyprof__source source;         // how its memory is read; whose, too
+    pyprof__proc other;            // the process, where that is not this one
+    uint64_t started;              // when it began, in clock ticks since boot, 0 = unknown: pids are given again
+    pyprof__runtime runtime;
+    // pthread_t + this = the CPU the thread is on, 0 = ask /proc; and = its thread id, 0 = not known.
+    int64_t cpu_word, tid_offset;
+    uint32_t waiters_offset;       // see pyprof__waiters_offset
+    uint64_t stack_end;            // above the main thread's first frame; 0 = unknown
+    uint64_t forked_ident;         // of the thread that forked it: its id is the pid, whatever Python noted
+    int fine_clock;                // the CPU clock of a thread is a proof
+} pyprof__target;
+
+static void pyprof__target_close(pyprof__target *target)
+{
+    pyprof__source_close(&target->source);
+    pyprof__proc_leave(target->source.proc);
+}
+
+// pid 0 = this process. What only the C library of a process tells is known of this one.
+static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *pool, int64_t pid)
+{
+    int own = pid == 0 || pid == pyprof__own_pid();
+    pyprof__proc *proc = own ? &pyprof__own_proc : &target->other;
+    pyprof_result result;
+    memset(target, 0, sizeof *target);
+    pyprof__proc_init(&target->other, pid);
+    result = pyprof__source_open(&target->source, proc);
+    if (result != PYPROF_OK) return result;
+    pyprof__proc_use(proc);
+    target->started = pyprof__thread_started(proc, proc->pid);
+    if (own) {
+        target->tid_offset = pyprof__tid_offset();
+        target->waiters_offset = pyprof__waiters_offset();
+        target->stack_end = pyprof__stack_end();
+        target->forked_ident = pyprof__forked_self;
+    }
+    result = pyprof__runtime_find(&target->runtime, pool, &target->source);
+    if (result != PYPROF_OK) pyprof__target_close(target);
+    return result;
+}
+
+// *interp = the newest one, or 0; 0 = unreadable.
+static int pyprof__target_head(const pyprof__target *target, uint64_t *interp)
+{
+    uint64_t at = target->runtime.address + target->runtime.layout.runtime_head;
+    return pyprof__copy(&target->source, interp, at, sizeof *interp);
+}
+
+// On the thread that is going to read it. own_word: of that thread, see pyprof__cpu_word_offset.
+static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
+{
+    if (!pyprof__is_own(target->source.proc)) return;
+    target->source.tid = pyprof__gettid();
+    target->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
+    target->cpu_word = own_word;
 }
 
 // ============================================================================
@@ -6177,9 +6326,9 @@ typedef struct { uint64_t interp, dict; } pyprof__current;   // 3.12, 3.13: the 
 typedef struct {
     pyprof__pool *pool;
     pyprof__mirror *mirror;
-    const pyprof__runtime *runtime;
-    int64_t tid_offset;
-    uint32_t tick, waiters_offset;
+    const pyprof__target *target;
+    const pyprof__runtime *runtime;    // the target's
+    uint32_t tick;
     uint64_t now_ns;           // of this sweep: when the sampler got its CPU
     pyprof__array threads;     // pyprof__thread; slot numbers stay
     pyprof__array addresses, idents;   // uint64_t a slot: its thread's
@@ -6202,14 +6351,14 @@ typedef struct {
     pyprof__array current;     // pyprof__current
 } pyprof__threads;
 
-static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pyprof__mirror *mirror, const pyprof__runtime *runtime)
+static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pyprof__mirror *mirror,
+                                 const pyprof__target *target)
 {
     memset(list, 0, sizeof *list);
     list->pool = pool;
     list->mirror = mirror;
-    list->runtime = runtime;
-    list->tid_offset = pyprof__tid_offset();
-    list->waiters_offset = pyprof__waiters_offset();
+    list->target = target;
+    list->runtime = &target->runtime;
     pyprof__array_init(&list->threads, sizeof(pyprof__thread));
     pyprof__array_init(&list->addresses, sizeof(uint64_t));
     pyprof__array_init(&list->idents, sizeof(uint64_t));
@@ -6361,11 +6510,12 @@ static int64_t pyprof__native_id(pyprof__threads *list, const char *raw, uint64_
 {
     const pyprof__layout *layout = &list->runtime->layout;
     uint64_t native = 0;
+    int64_t at = list->target->tid_offset;
     int32_t tid = 0;
     // A host that forks without telling Python leaves it the id of the parent's thread.
-    if (pyprof__forked_self && ident == pyprof__forked_self) return (int64_t)getpid();
+    if (ident == list->target->forked_ident) return list->target->source.proc->pid;
     if (layout->thread_native != PYPROF__NO) PYPROF__FIELD_AT(native, raw, layout->thread_native);
-    else if (list->tid_offset && pyprof__read(list->mirror, &tid, ident + (uint64_t)list->tid_offset, sizeof tid)) native = (uint64_t)tid;
+    else if (at && pyprof__read(list->mirror, &tid, ident + (uint64_t)at, sizeof tid)) native = (uint64_t)tid;
     return (int64_t)native;
 }
 
@@ -6511,8 +6661,8 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
         gil.holder = gil.named = pyprof__read_pointer(list->mirror, gil.address + layout->gil_holder);
         gil.locked = (int)pyprof__read_u32(list->mirror, gil.address + layout->gil_locked);
         gil.switches = pyprof__read_u32(list->mirror, gil.address + layout->gil_locked + 8);   // switch_number (Include/internal/pycore_gil.h)
-        if (list->waiters_offset)                                                               // and behind it cond
-            gil.waiters = pyprof__read_u32(list->mirror, gil.address + layout->gil_locked + 16 + list->waiters_offset) / 8;
+        if (list->target->waiters_offset)                                                               // and behind it cond
+            gil.waiters = pyprof__read_u32(list->mirror, gil.address + layout->gil_locked + 16 + list->target->waiters_offset) / 8;
         gil.enabled = layout->gil_enabled == PYPROF__NO || pyprof__read_u32(list->mirror, gil.address + layout->gil_enabled);
     }
     if (layout->interp_generation != PYPROF__NO && pyprof__read(list->mirror, &gil.stamp, interp + layout->interp_generation, sizeof gil.stamp))
@@ -6606,8 +6756,8 @@ static int pyprof__thread_holds(const pyprof__threads *list, const pyprof__gil *
 // 3.11, 3.12: where the _PyCFrame of a running thread state lies tells on whose C stack it runs. The main thread's is known.
 static int pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__thread *thread)
 {
-    uint64_t end = pyprof__stack_end();
-    if (list->runtime->layout.cframe_current == PYPROF__NO || thread->native != list->mirror->source->pid) return 0;
+    uint64_t end = list->target->stack_end;
+    if (list->runtime->layout.cframe_current == PYPROF__NO || thread->native != list->target->source.proc->pid) return 0;
     return thread->top < end && end - thread->top < 64u << 20;
 }
 
@@ -6923,7 +7073,7 @@ static void pyprof__wait_poll(const pyprof__source *source, int64_t tid, const p
     uint64_t count = (uint32_t)call->argument[1];   // the kernel takes the lower half of the register
     if (count == 0) { wait->idle = 1; memcpy(wait->verb, "sleep", 6); return; }
     if (count > 1 || !pyprof__copy(source, &one, call->argument[0], sizeof one)) { pyprof__wait_many(wait, "poll", count); return; }
-    pyprof__wait_fd(wait, "poll", tid, one.fd, 0);
+    pyprof__wait_fd(source->proc, wait, "poll", tid, one.fd, 0);
     wait->idle = 0;   // how Python waits for a socket with a timeout; a selector is known by its function
 }
 
@@ -6945,7 +7095,7 @@ static void pyprof__wait_connect(const pyprof__source *source, const pyprof__cal
     size_t size = call->argument[2] < sizeof address ? (size_t)call->argument[2] : sizeof address;
     memset(&address, 0, sizeof address);
     if (size >= sizeof(sa_family_t) && pyprof__copy(source, &address, call->argument[1], size))
-        pyprof__address_text(&address, (socklen_t)size, wait->target, sizeof wait->target);
+        pyprof__address_text(&address, (socklen_t)size, wait->object, sizeof wait->object);
 }
 
 static void pyprof__wait_describe(const pyprof__source *source, int64_t tid, const pyprof__call *call, pyprof__wait *wait)
@@ -6961,13 +7111,13 @@ static void pyprof__wait_describe(const pyprof__source *source, int64_t tid, con
     snprintf(wait->verb, sizeof wait->verb, "%s", pyprof__calls[i].verb);
     wait->idle = pyprof__calls[i].idle;
     switch (pyprof__calls[i].form) {
-    case PYPROF__WAITS_FD: pyprof__wait_fd(wait, pyprof__calls[i].verb, tid, (int)call->argument[0], 0); break;
-    case PYPROF__WAITS_ACCEPT: pyprof__wait_fd(wait, pyprof__calls[i].verb, tid, (int)call->argument[0], 1); break;
+    case PYPROF__WAITS_FD: pyprof__wait_fd(source->proc, wait, pyprof__calls[i].verb, tid, (int)call->argument[0], 0); break;
+    case PYPROF__WAITS_ACCEPT: pyprof__wait_fd(source->proc, wait, pyprof__calls[i].verb, tid, (int)call->argument[0], 1); break;
     case PYPROF__WAITS_CONNECT: pyprof__wait_connect(source, call, wait); break;
     case PYPROF__WAITS_POLL: pyprof__wait_poll(source, tid, call, wait); break;
     case PYPROF__WAITS_SELECT: pyprof__wait_select(source, call, wait); break;
     case PYPROF__WAITS_FUTEX: wait->futex = call->argument[0]; break;
-    // How many descriptors an epoll has would have to be read from /proc/self/fdinfo, which stops whoever uses it: milliseconds.
+    // How many descriptors an epoll has would have to be read from /proc/PID/fdinfo, which stops whoever uses it: milliseconds.
     case PYPROF__WAITS_EPOLL: case PYPROF__WAITS_PLAIN: case PYPROF__WAITS_PATH: case PYPROF__WAITS_SLEEP: break;
     }
 }
@@ -7088,10 +7238,10 @@ static pyprof__thread *pyprof__thread_of_ident(pyprof__threads *list, uint64_t i
     return NULL;
 }
 
-static void pyprof__thread_name_set(pyprof__thread *thread, const char *name)
+static void pyprof__thread_name_set(const pyprof__threads *list, pyprof__thread *thread, const char *name)
 {
     // It has ended, its ident may be another one's.
-    if (!thread->named && pyprof__thread_cpu(thread->native) == 0) return;
+    if (!thread->named && pyprof__thread_cpu(list->target->source.proc, thread->native) == 0) return;
     pyprof__utf8_repair(thread->name, sizeof thread->name, name);
     thread->named = 1;
 }
@@ -7126,7 +7276,7 @@ static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char
         of = pyprof__thread_of_ident(list, interp, pyprof__long_value(mirror, layout, key));
         if (!of || (of->named && !turn) || !pyprof__attributes(mirror, layout, thread, &attributes)) continue;
         name = pyprof__dict_get(mirror, layout, &attributes, "_name");
-        if (name && pyprof__read_str(mirror, layout, name, text) > 0) pyprof__thread_name_set(of, text);
+        if (name && pyprof__read_str(mirror, layout, name, text) > 0) pyprof__thread_name_set(list, of, text);
     }
     list->name_at = list->name_at + PYPROF__NAMES < active.count ? list->name_at + PYPROF__NAMES : 0;
 }
@@ -7193,12 +7343,12 @@ static void pyprof__walk_tasks(const pyprof__threads *list, pyprof__walk *walk, 
     }
 }
 
-static void pyprof__name_from_kernel(pyprof__thread *thread)
+static void pyprof__name_from_kernel(pyprof__proc *proc, pyprof__thread *thread)
 {
     char text[64];
     ssize_t size;
-    if (thread->native == (int64_t)getpid()) { memcpy(thread->name, "MainThread", 11); return; }
-    size = pyprof__task_read(thread->native, "comm", text, sizeof text);
+    if (thread->native == proc->pid) { memcpy(thread->name, "MainThread", 11); return; }
+    size = pyprof__task_read(proc, thread->native, "comm", text, sizeof text);
     if (size > 0 && text[size - 1] == '\n') text[size - 1] = 0;
     pyprof__utf8_repair(thread->name, sizeof thread->name, size > 0 ? text : "");
 }
@@ -7241,7 +7391,7 @@ static void pyprof__names_read(pyprof__threads *list, char *text, int all)
     for (i = 0; i < list->listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(list, i);
         if (thread->tick != list->tick || thread->named) continue;
-        if (thread->name_tries++ % 16 == 0) pyprof__name_from_kernel(thread);
+        if (thread->name_tries++ % 16 == 0) pyprof__name_from_kernel(list->target->source.proc, thread);
         thread->name_cpu_ns = thread->cpu_ns;
         if (list->interps.count > 1) pyprof__name_from_other(list, thread);
     }
@@ -7556,6 +7706,8 @@ typedef struct {
 typedef struct { uint32_t function; pyprof__place place; uint32_t opcode; } pyprof__location;   // opcode: string, 0 = not recorded
 typedef struct { uint32_t parent, location; } pyprof__node;
 
+typedef struct { int64_t pid; uint64_t started; } pyprof__recorded_process;   // started: as in a thread, below
+
 typedef struct {               // one OS thread in one interpreter
     uint64_t native, ident, serial, started;   // started: kernel's start time, tells a reused id from the same thread
     int64_t interp_id;
@@ -7563,7 +7715,7 @@ typedef struct {               // one OS thread in one interpreter
     int32_t seen;
     uint64_t first_ns, last_ns;                // CLOCK_MONOTONIC
     uint64_t hold_ns, hold_end_ns;             // the longest time it held the GIL while somebody waited; 0 = never
-    uint32_t hold_node, padding;               // its stack then
+    uint32_t hold_node, process;               // its stack then; process: whose thread it is
 } pyprof__member;
 
 // The state of a thread in a sample: bits
@@ -7716,6 +7868,7 @@ typedef struct {
     pyprof__pool *pool;
     pyprof__strings strings;
     pyprof__array functions, locations, nodes, members, moments;
+    pyprof__array processes;       // pyprof__recorded_process; a profile bears the pid of the first
     pyprof__array gauges;          // the time line of the process
     pyprof__array rivals;
     pyprof__array waited;          // by what they awaited
@@ -7744,6 +7897,7 @@ static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
     pyprof__array_init(&model->locations, sizeof(pyprof__location));
     pyprof__array_init(&model->nodes, sizeof(pyprof__node));
     pyprof__array_init(&model->members, sizeof(pyprof__member));
+    pyprof__array_init(&model->processes, sizeof(pyprof__recorded_process));
     pyprof__array_init(&model->moments, sizeof(pyprof__moment));
     pyprof__array_init(&model->gauges, sizeof(pyprof__gauge));
     pyprof__array_init(&model->rivals, sizeof(pyprof__rivals));
@@ -7762,6 +7916,7 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__array_free(model->pool, &model->locations);
     pyprof__array_free(model->pool, &model->nodes);
     pyprof__array_free(model->pool, &model->members);
+    pyprof__array_free(model->pool, &model->processes);
     pyprof__array_free(model->pool, &model->moments);
     pyprof__array_free(model->pool, &model->gauges);
     pyprof__array_free(model->pool, &model->rivals);
@@ -7867,8 +8022,13 @@ static uint32_t pyprof__model_pseudo(pyprof__model *model, const char *name, pyp
     return pyprof__model_location(model, &function, &nowhere);
 }
 
-static int pyprof__model_begin(pyprof__model *model)   // the root; 0 = no memory
+// The root, and the first process; 0 = no memory.
+static int pyprof__model_begin(pyprof__model *model, int64_t pid, uint64_t started)
 {
+    pyprof__recorded_process *process = (pyprof__recorded_process *)pyprof__push(model->pool, &model->processes);
+    if (!process) return 0;
+    process->pid = pid;
+    process->started = started;
     return pyprof__strings_init(model->pool, &model->strings) && pyprof__model_node(model, 0, pyprof__model_pseudo(model, "all",
                                                                                     PYPROF_KIND_PROCESS, 0)) == 0;
 }
@@ -8081,7 +8241,8 @@ static int pyprof__model_copy_tables(pyprof__model *to, const pyprof__model *fro
         && pyprof__array_copy(to->pool, &to->functions, &from->functions)
         && pyprof__array_copy(to->pool, &to->locations, &from->locations)
         && pyprof__array_copy(to->pool, &to->nodes, &from->nodes)
-        && pyprof__array_copy(to->pool, &to->members, &from->members);
+        && pyprof__array_copy(to->pool, &to->members, &from->members)
+        && pyprof__array_copy(to->pool, &to->processes, &from->processes);
 }
 
 static int pyprof__model_copy_moments(pyprof__model *to, const pyprof__model *from, uint64_t since)
@@ -8183,11 +8344,11 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 typedef struct { uint32_t slot, first, count; uint64_t ns; } pyprof__await;   // a task of that thread: its spots, the time since the last look
 enum { PYPROF__MAX_AWAITS = 1000, PYPROF__AWAITS_NS = 100000000 };
 enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INNER = 8, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
-      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__NAME_TRIES = 8, PYPROF__TARGETS = 1000, PYPROF__LEAF_SIZE = 300,
+      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__NAME_TRIES = 8, PYPROF__MOST_WAITED = 1000, PYPROF__LEAF_SIZE = 300,
       PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000, PYPROF__BLUR_NS = 4000,
       PYPROF__WAKE_NS = 12000, PYPROF__TOOK_NS = 200000,
       PYPROF__ASK_FIRST = 2, PYPROF__AT_ONCE = 64, PYPROF__GIL_SIZE = 224 };
-// LOOKS: at what threads wait for, a sweep; TARGETS: files and peers told apart; AHEAD_NS: how long the
+// LOOKS: at what threads wait for, a sweep; MOST_WAITED: files and peers told apart; AHEAD_NS: how long the
 // scheduler's clock of another CPU is trusted to keep its distance; SWITCH_NS: from one thread on a CPU to
 // the next, at most; BLUR_NS: of that moment, as told; WAKE_NS: from there until the sampler sees a clock,
 // about; TOOK_NS: a sweep, at most; AT_ONCE: threads read in a window; GIL_SIZE: at most, of struct
@@ -8195,14 +8356,13 @@ enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INN
 
 typedef struct {
     pyprof__pool pool;
-    pyprof__source source;
+    pyprof__target target;
     pyprof__mirror mirror;
-    pyprof__runtime runtime;
     pyprof__codes codes;
     pyprof__threads list;
     pyprof__array wanted;          // unsigned char an owner of blocks: they are worth fetching ahead
-    int64_t cpu_word;              // pthread_t + this = the CPU the thread is on; 0 = ask /proc
-    int fine_clock, may_move;      // the CPU clock is a proof; the sampler may change its own CPU
+    int64_t own_word;              // of the sampler's thread: see pyprof__cpu_word_offset
+    int may_move;                  // the sampler may change its own CPU
     int names_opcodes;             // a session wants them
     int stay, by_signal;           // a session wants the sampler to stay where it is; threads that run are held by a signal
     int cpu;                       // where the sampler is pinned, -1 = nowhere
@@ -8225,7 +8385,7 @@ typedef struct {
     uint64_t mine;                 // when it got that CPU, by the scheduler's clock there; 0 = it was not asked in this sweep
     struct { int64_t ns; uint64_t at; int cpu; } ahead[PYPROF__AHEAD_CPUS];   // of some CPUs: their scheduler's clock less ours, as it was then
     size_t turns;                  // so many of the threads that wait are looked at in a sweep
-    uint32_t looks, targets;       // of this sweep, at what threads wait for; different files and peers so far
+    uint32_t looks, waited_for;    // of this sweep, at what threads wait for; different files and peers so far
     int blind;                     // nothing can be proved at the moment
     int listed, listed_now;        // this sweep has a list of threads; it was read in the window that is open
     const char *degraded;          // why captures are not frozen, NULL = they are
@@ -8245,13 +8405,12 @@ static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
     pyprof__array_free(&sweeper->pool, &sweeper->doubtful);
     pyprof__array_free(&sweeper->pool, &sweeper->awaits);
     pyprof__array_free(&sweeper->pool, &sweeper->awaiting.spots);
-    pyprof__source_close(&sweeper->source);
-    pyprof__proc_leave();
+    pyprof__target_close(&sweeper->target);
 }
 
-// Everything but the thread: may be called on the thread that calls pyprof_start.
-static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, const pyprof_allocator *allocator, uint64_t max_bytes, uint32_t max_depth,
-                                          int may_move)
+// Everything but the thread: may be called on the thread that calls pyprof_start. pid 0 = this process.
+static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, int64_t pid, const pyprof_allocator *allocator,
+                                          uint64_t max_bytes, uint32_t max_depth, int may_move)
 {
     pyprof_result result;
     memset(sweeper, 0, sizeof *sweeper);
@@ -8259,49 +8418,51 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, const pyprof
     sweeper->max_depth = max_depth;
     sweeper->may_move = may_move;
     sweeper->cpu = sweeper->stuck_cpu = -1;
-    result = pyprof__source_open(&sweeper->source);
+    result = pyprof__target_open(&sweeper->target, &sweeper->pool, pid);
     if (result != PYPROF_OK) return result;
-    pyprof__proc_use();
     pyprof__array_init(&sweeper->wanted, 1);
     pyprof__array_init(&sweeper->links, sizeof(pyprof__link));
     pyprof__array_init(&sweeper->doubtful, sizeof(pyprof__link));
     pyprof__array_init(&sweeper->awaits, sizeof(pyprof__await));
     pyprof__array_init(&sweeper->awaiting.spots, sizeof(uint32_t));
-    pyprof__mirror_init(&sweeper->mirror, &sweeper->pool, &sweeper->source);
-    pyprof__threads_init(&sweeper->list, &sweeper->pool, &sweeper->mirror, &sweeper->runtime);
-    result = pyprof__runtime_find(&sweeper->runtime, &sweeper->pool, &sweeper->source);
-    if (result == PYPROF_OK && !pyprof__codes_init(&sweeper->codes, &sweeper->pool, &sweeper->runtime.layout))
-        result = pyprof__fail_memory("the sampler");
-    if (result != PYPROF_OK) pyprof__sweeper_close(sweeper);
-    return result;
+    pyprof__mirror_init(&sweeper->mirror, &sweeper->pool, &sweeper->target.source);
+    pyprof__threads_init(&sweeper->list, &sweeper->pool, &sweeper->mirror, &sweeper->target);
+    if (pyprof__codes_init(&sweeper->codes, &sweeper->pool, &sweeper->target.runtime.layout)) return PYPROF_OK;
+    pyprof__sweeper_close(sweeper);
+    return pyprof__fail_memory("the sampler");
 }
 
 // On the sampler's own thread, before the first sweep: what concerns this thread alone.
 static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
 {
     pyprof__cancel_off();   // a callback may ask for it
-    sweeper->source.tid = pyprof__gettid();
     pyprof__thread_tune();
-    sweeper->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
-    sweeper->cpu_word = pyprof__cpu_word_offset();
+    sweeper->own_word = pyprof__cpu_word_offset();
+    pyprof__target_settle(&sweeper->target, sweeper->own_word);
     if (!pyprof__cpus_get(&sweeper->allowed)) sweeper->may_move = 0;
-    if (!sweeper->fine_clock && !sweeper->cpu_word)
+    if (!sweeper->target.fine_clock && !sweeper->target.cpu_word)
         sweeper->degraded = "the CPU clocks of this system are too coarse to prove that a thread stood still";
+}
+
+// Ns; 0 = it has ended.
+static uint64_t pyprof__used_cpu(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+{
+    return pyprof__thread_cpu(sweeper->target.source.proc, thread->native);
 }
 
 // ---- where threads run ----------------------------------------------------------
 static int pyprof__cpu_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // as of this window; -1 = unknown
 {
     int32_t cpu = -1;
-    if (!sweeper->cpu_word) return pyprof__cpu_from_proc(thread->native);
-    return pyprof__read(&sweeper->mirror, &cpu, thread->ident + (uint64_t)sweeper->cpu_word, sizeof cpu) ? cpu : -1;
+    if (!sweeper->target.cpu_word) return pyprof__cpu_from_proc(sweeper->target.source.proc, thread->native);
+    return pyprof__read(&sweeper->mirror, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word, sizeof cpu) ? cpu : -1;
 }
 
 static int pyprof__cpu_now(const pyprof__sweeper *sweeper, const pyprof__thread *thread)   // -1 = unknown
 {
     int32_t cpu = -1;
-    if (!sweeper->cpu_word) return -1;
-    return pyprof__copy(&sweeper->source, &cpu, thread->ident + (uint64_t)sweeper->cpu_word, sizeof cpu) ? cpu : -1;
+    if (!sweeper->target.cpu_word) return -1;
+    return pyprof__copy(&sweeper->target.source, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word, sizeof cpu) ? cpu : -1;
 }
 
 static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler moved there
@@ -8312,7 +8473,7 @@ static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler
     if (pyprof__cpus_only(cpu)) {
         sweeper->cpu = cpu;
         sweeper->hopped = 1;
-        if (sweeper->cpu_word) pyprof__switches_watch(sweeper->cpu_word);
+        if (sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
         return 1;
     }
     if (pyprof__cpus_set(&sweeper->allowed) && pyprof__cpus_get(&now) && !pyprof__cpus_has(&now, cpu)) {   // the cpuset was changed
@@ -8340,14 +8501,14 @@ static uint64_t pyprof__threads_ran(const pyprof__sweeper *sweeper)   // since t
 // older than its being late.
 static int pyprof__was_queued(pyprof__sweeper *sweeper, uint64_t late)
 {
-    uint64_t busy = pyprof__run_delay(pyprof__gettid()) + pyprof__own_cpu();
+    uint64_t busy = pyprof__own_demand();
     return busy > sweeper->busy_ns && busy - sweeper->busy_ns >= late / 2;
 }
 
 static void pyprof__busy_note(pyprof__sweeper *sweeper, uint64_t now)   // once a second
 {
     if (now < sweeper->busy_due) return;
-    sweeper->busy_ns = pyprof__run_delay(pyprof__gettid()) + pyprof__own_cpu();
+    sweeper->busy_ns = pyprof__own_demand();
     sweeper->busy_due = now + pyprof__second;
 }
 
@@ -8376,8 +8537,8 @@ static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint6
 // sweeper->expected: as it should be.
 static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = not told
 {
-    int here = pyprof__cpu_here(sweeper->cpu_word), cpu = here < 0 ? 0 : here % PYPROF__AHEAD_CPUS;
-    uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS, mine = pyprof__last_run(pyprof__gettid());
+    int here = pyprof__cpu_here(sweeper->own_word), cpu = here < 0 ? 0 : here % PYPROF__AHEAD_CPUS;
+    uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS, mine = pyprof__own_last_run();
     int64_t off;
     sweeper->expected = mine;
     if (mine <= PYPROF__LAST_MOVED) return 0;
@@ -8427,7 +8588,7 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
     const pyprof__threads *list = &sweeper->list;
     size_t i;
     sweeper->window++;
-    if (!sweeper->fine_clock && sweeper->cpu_word) pyprof__switches_watch(sweeper->cpu_word);
+    if (!sweeper->target.fine_clock && sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
     for (i = 0; i < list->before.count + list->listed.count; i++) {
         int now = i >= list->before.count;
         pyprof__thread *thread = now ? pyprof__listed(list, i - list->before.count)
@@ -8437,8 +8598,8 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
         if (!now && thread->pushed == list->tick) continue;   // it comes again
         thread->clock_native = thread->native;
         thread->clock_window = sweeper->window;
-        thread->clock_ns = pyprof__thread_cpu(thread->native);
-        if (!sweeper->fine_clock) thread->clock_cpu = pyprof__cpu_now(sweeper, thread);
+        thread->clock_ns = pyprof__used_cpu(sweeper, thread);
+        if (!sweeper->target.fine_clock) thread->clock_cpu = pyprof__cpu_now(sweeper, thread);
     }
 }
 
@@ -8459,7 +8620,7 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
         if (thread->clock_window != sweeper->window || thread->clock_ns == 0 || ran < PYPROF__SWITCH_NS) continue;
         if (thread->cpu_ns && ran + sweeper->took_ns >= elapsed - elapsed / 64) continue;
         if (asked++ == 0) sweeper->mine = pyprof__came(sweeper);
-        thread->left = pyprof__last_run(thread->native);
+        thread->left = pyprof__last_run(sweeper->target.source.proc, thread->native);
         thread->left_cpu_ns = thread->clock_ns;
     }
 }
@@ -8469,7 +8630,7 @@ static int pyprof__window_open(pyprof__sweeper *sweeper)
 {
     const unsigned char *flags = pyprof__wanted(sweeper);
     pyprof__window_clocks(sweeper);
-    if (sweeper->fine_clock && sweeper->asked != sweeper->list.tick) pyprof__ask_first(sweeper);
+    if (sweeper->target.fine_clock && sweeper->asked != sweeper->list.tick) pyprof__ask_first(sweeper);
     pyprof__mirror_begin(&sweeper->mirror);
     if (flags) pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
     PYPROF__TEST_WINDOW();
@@ -8484,13 +8645,13 @@ static int pyprof__should_collect(const pyprof__sweeper *sweeper, const pyprof__
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     if (!gil || !gil->gc.collecting) return 0;
-    return sweeper->runtime.layout.gc_frame == PYPROF__NO ? gil->gc.thread == thread->address : thread->collecting;
+    return sweeper->target.runtime.layout.gc_frame == PYPROF__NO ? gil->gc.thread == thread->address : thread->collecting;
 }
 
 // Is the thread known not to have run since its stack was proven?
 static int pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
-    return sweeper->fine_clock && !thread->shared_tid && thread->proven_cpu_ns && thread->proven_cpu_ns == thread->cpu_ns
+    return sweeper->target.fine_clock && !thread->shared_tid && thread->proven_cpu_ns && thread->proven_cpu_ns == thread->cpu_ns
         && thread->proven_top == thread->top && thread->collecting == pyprof__should_collect(sweeper, thread);
 }
 
@@ -8522,12 +8683,12 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     sweeper->codes.stamp = gil && sweeper->listed_now ? gil->stamp : 0;
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
     if (gil && sweeper->listed_now) gc = gil->gc;
-    else pyprof__gc_read(&sweeper->mirror, &sweeper->runtime, thread->interp, &gc);   // the list was read earlier
+    else pyprof__gc_read(&sweeper->mirror, &sweeper->target.runtime, thread->interp, &gc);   // the list was read earlier
     collection = pyprof__walk_expect(sweeper, &walk, thread, &gc);
     pyprof__walk_tasks(&sweeper->list, &walk, thread);
     thread->cause = pyprof__walk_from(&walk, thread->address, thread->base);
     thread->trial_root = walk.root;
-    thread->trial_raising = pyprof__read_pointer(&sweeper->mirror, thread->address + sweeper->runtime.layout.thread_exception) != 0;
+    thread->trial_raising = pyprof__read_pointer(&sweeper->mirror, thread->address + sweeper->target.runtime.layout.thread_exception) != 0;
     if (thread->cause == 0) thread->cause = pyprof__collection_place(collection, &walk, &thread->trial_collecting);
     if (thread->cause == 0 && thread->trial.spots.count == 0)
         thread->cause = pyprof__stack_push(&sweeper->codes, &thread->trial, PYPROF__SPOT_NATIVE);
@@ -8568,18 +8729,18 @@ static void pyprof__doubt(pyprof__sweeper *sweeper, pyprof__thread *thread)
 static int pyprof__did_not_run(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     int here;
-    if (thread->shared_tid || pyprof__thread_cpu(thread->native) != thread->cpu_ns) return 0;
-    if (sweeper->fine_clock) return 1;
-    if (!sweeper->cpu_word || thread->clock_cpu < 0 || !pyprof__switches_none(sweeper->cpu_word)) return 0;
-    here = pyprof__cpu_here(sweeper->cpu_word);
-    return thread->clock_cpu == here && pyprof__cpu_now(sweeper, thread) == here && pyprof__switches_none(sweeper->cpu_word);
+    if (thread->shared_tid || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
+    if (sweeper->target.fine_clock) return 1;
+    if (!sweeper->own_word || thread->clock_cpu < 0 || !pyprof__switches_none(sweeper->own_word)) return 0;
+    here = pyprof__cpu_here(sweeper->own_word);
+    return thread->clock_cpu == here && pyprof__cpu_now(sweeper, thread) == here && pyprof__switches_none(sweeper->own_word);
 }
 
 // Does the GIL still belong to the same thread, and did that thread stand still? Then no other of its interpreter's
 // threads can have changed a frame, whatever else they did.
 static int pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
-    const pyprof__layout *layout = &sweeper->runtime.layout;
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     const pyprof__thread *holder = NULL;
     uint64_t now = 0;
@@ -8591,8 +8752,8 @@ static int pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__t
         if (other->holder && other->address == gil->holder && other->tick == sweeper->list.tick) holder = other;
     }
     if (!holder || !pyprof__did_not_run(sweeper, holder)) return 0;
-    return pyprof__copy(&sweeper->source, &now, gil->address + layout->gil_holder, sizeof now) && now == gil->named
-        && pyprof__copy(&sweeper->source, &locked, gil->address + layout->gil_locked, sizeof locked) && locked == 1;
+    return pyprof__copy(&sweeper->target.source, &now, gil->address + layout->gil_holder, sizeof now) && now == gil->named
+        && pyprof__copy(&sweeper->target.source, &locked, gil->address + layout->gil_locked, sizeof locked) && locked == 1;
 }
 
 static int pyprof__stood_still(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
@@ -8627,8 +8788,8 @@ static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *th
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     int ran = thread->cpu_ns != thread->last_cpu_ns;
     if (!ran) return 1;
-    if (thread->holder || thread->shared_tid || !sweeper->fine_clock || pyprof__thread_cpu(thread->native) != thread->cpu_ns) return 0;
-    return (gil && gil->enabled && gil->locked == 1) || pyprof__cpu_of(sweeper, thread) != pyprof__cpu_here(sweeper->cpu_word);
+    if (thread->holder || thread->shared_tid || !sweeper->target.fine_clock || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
+    return (gil && gil->enabled && gil->locked == 1) || pyprof__cpu_of(sweeper, thread) != pyprof__cpu_here(sweeper->own_word);
 }
 
 // Free-threaded builds: what runs on another CPU at this moment is read there. Not worth a look with a GIL, whose holder the
@@ -8636,9 +8797,9 @@ static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *th
 static int pyprof__runs_elsewhere(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
-    if ((gil && gil->enabled && !sweeper->stay) || !sweeper->fine_clock) return 0;
-    if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word)) return 0;
-    return pyprof__thread_cpu(thread->native) != thread->cpu_ns;
+    if ((gil && gil->enabled && !sweeper->stay) || !sweeper->target.fine_clock) return 0;
+    if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->own_word)) return 0;
+    return pyprof__used_cpu(sweeper, thread) != thread->cpu_ns;
 }
 
 typedef struct {
@@ -8708,9 +8869,9 @@ static int pyprof__follow(pyprof__sweeper *sweeper, pyprof__thread *thread)   //
     int cpu = pyprof__cpu_of(sweeper, thread), moves;
     uint64_t clock;
     if (cpu == sweeper->cpu) return 0;
-    clock = thread->clock_window == sweeper->window ? thread->clock_ns : pyprof__thread_cpu(thread->native);
-    moves = sweeper->fine_clock && pyprof__thread_cpu(thread->native) != clock;
-    if (sweeper->fine_clock && !moves && sweeper->cpu >= 0) return 0;
+    clock = thread->clock_window == sweeper->window ? thread->clock_ns : pyprof__used_cpu(sweeper, thread);
+    moves = sweeper->target.fine_clock && pyprof__used_cpu(sweeper, thread) != clock;
+    if (sweeper->target.fine_clock && !moves && sweeper->cpu >= 0) return 0;
     if (moves) thread->seen_running = sweeper->list.tick;
     return pyprof__go_to(sweeper, cpu);
 }
@@ -8768,14 +8929,15 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
         sweeper->degraded = "the handler for SIGURG was replaced: threads that run are read by copying";
         return;
     }
-    if (!thread->listens && pyprof__signal_is_blocked(thread->native, PYPROF__HOLD_SIGNAL)) {   // it would be left pending
+    // It would be left pending.
+    if (!thread->listens && pyprof__signal_is_blocked(sweeper->target.source.proc, thread->native, PYPROF__HOLD_SIGNAL)) {
         thread->deaf_until = sweeper->list.tick + 1000;
         return;
     }
     thread->listens = 1;
     for (attempt = 0; attempt < PYPROF__ATTEMPTS && thread->pending; attempt++) {
-        uint64_t clock = pyprof__thread_cpu(thread->native);
-        if (clock == 0 || clock == pyprof__thread_cpu(thread->native)) return;
+        uint64_t clock = pyprof__used_cpu(sweeper, thread);
+        if (clock == 0 || clock == pyprof__used_cpu(sweeper, thread)) return;
         if (!pyprof__hold_begin(thread->native)) {
             thread->deaf_until = sweeper->list.tick + (1u << thread->deaf);   // it may block the signal: each wait for it is dear
             thread->deaf += thread->deaf < 8;
@@ -8803,7 +8965,7 @@ static size_t pyprof__some_later(pyprof__sweeper *sweeper, size_t *at, uint32_t 
     for (; *at < sweeper->list.listed.count && count < PYPROF__AT_ONCE; ++*at) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, *at);
         if (thread->tick != sweeper->list.tick || !thread->pending || !thread->later) continue;
-        thread->cpu_ns = pyprof__thread_cpu(thread->native);
+        thread->cpu_ns = pyprof__used_cpu(sweeper, thread);
         if (thread->cpu_ns == 0) { thread->tick--; continue; }
         if (thread->slot + PYPROF__OWN_THREADS < sweeper->wanted.count) flags[thread->slot + PYPROF__OWN_THREADS] = 1;
         slots[count++] = thread->slot;
@@ -8835,13 +8997,13 @@ static void pyprof__walk_later(pyprof__sweeper *sweeper)
 // ---- when freezing fails -------------------------------------------------------------
 // A chain cut short while it was read ends at a frame that is not the thread's outermost one. Which frame that is was
 // proven earlier; where nothing ever was, or where the program now runs from another root, the readings vote.
-static int pyprof__root_is_known(pyprof__thread *thread, uint32_t tick)
+static int pyprof__root_is_known(const pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
-    uint32_t need = thread->root ? 32 : 8;
+    uint32_t tick = sweeper->list.tick, need = thread->root ? 32 : 8;
     if (thread->trial.truncated) return 1;
     if (thread->trial_root == thread->root) { thread->other_seen = 0; return 1; }
     // Without a clock of its own: without the GIL it moves little, and with it the clock it claims is likely its own.
-    if (thread->shared_tid && (!thread->holder || pyprof__thread_cpu(thread->native) == thread->clock_ns)) return 1;
+    if (thread->shared_tid && (!thread->holder || pyprof__used_cpu(sweeper, thread) == thread->clock_ns)) return 1;
     if (thread->vote_tick == tick) return 0;   // one vote a sweep: what is wrong is wrong for many tries
     thread->vote_tick = tick;
     if (thread->other_seen == 0) thread->other_root = thread->trial_root;
@@ -8886,7 +9048,7 @@ static size_t pyprof__twins_touched(const pyprof__mirror *mirror)   // so far
 
 static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // what says where the top is
 {
-    const pyprof__layout *layout = &sweeper->runtime.layout;
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
     uint64_t loop, head = thread->address + layout->thread_frame;
     if (!pyprof__twins_agree(mirror, head, 8, 0)) return 0;
@@ -8903,7 +9065,7 @@ static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thr
 // came round to the same calls in the meantime has moved something there.
 static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link, const pyprof__link *callee, int outer)
 {
-    const pyprof__layout *layout = &sweeper->runtime.layout;
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
     size_t width = layout->instr_form == PYPROF__INSTR_POINTER ? 8 : 4;
     if (!pyprof__twins_agree(mirror, link->at + layout->frame_previous, 8, outer)) return 0;
@@ -8919,7 +9081,7 @@ static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link,
 // last frame that held; while that is on the stack, those below it do not change: it is looked at once more.
 static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
-    const pyprof__layout *layout = &sweeper->runtime.layout;
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
     const pyprof__link *last = NULL;
     char raw[512];
     size_t i;
@@ -8928,7 +9090,7 @@ static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *th
         const pyprof__link *link = &PYPROF__AT(const pyprof__link, sweeper->links, i);
         if (pyprof__link_held(sweeper, link, i ? link - 1 : NULL, i > 1)) { last = link; continue; }
         if (i < PYPROF__DEEP || sweeper->twin_count < PYPROF__TWINS) return 0;
-        return pyprof__copy(&sweeper->source, raw, last->at, layout->frame_size)
+        return pyprof__copy(&sweeper->target.source, raw, last->at, layout->frame_size)
             && memcmp(raw + layout->frame_previous, &last->frame.previous, 8) == 0;
     }
     return 1;
@@ -8938,7 +9100,7 @@ static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *th
 // often lie at the same place.
 static int pyprof__task_held(pyprof__sweeper *sweeper, const pyprof__walk *walk, const pyprof__thread *thread)
 {
-    const pyprof__layout *layout = &sweeper->runtime.layout;
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
     if (!walk->task_at) return 1;
     if (sweeper->list.has_asyncio && !pyprof__twins_agree(mirror, thread->address + sweeper->list.asyncio.thread_task, 8, 0)) return 0;
@@ -9018,9 +9180,9 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
     walk.max_depth = sweeper->max_depth;
     walk.links = &sweeper->links;
     sweeper->links.count = 0;
-    gc_size = pyprof__gc_range(&sweeper->runtime, thread->interp, &gc_from);   // read apart: it changes all the time on the other CPU
+    gc_size = pyprof__gc_range(&sweeper->target.runtime, thread->interp, &gc_from);   // read apart: it changes all the time on the other CPU
     memset(&gc, 0, sizeof gc);
-    if (gc_size && pyprof__copy(&sweeper->source, before, gc_from, gc_size)) pyprof__gc_parse(&sweeper->runtime.layout, before, &gc);
+    if (gc_size && pyprof__copy(&sweeper->target.source, before, gc_from, gc_size)) pyprof__gc_parse(&sweeper->target.runtime.layout, before, &gc);
     else gc_size = 0;
     pyprof__mirror_begin(&sweeper->mirror);
     pyprof__mirror_twice(&sweeper->mirror, sweeper->twins, sweeper->twin_count);
@@ -9030,7 +9192,7 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
     aside = pyprof__twins_touched(&sweeper->mirror);
     cause = pyprof__walk_from(&walk, thread->address, thread->base);
     held = cause == 0 && pyprof__links_held(sweeper, thread) && pyprof__task_held(sweeper, &walk, thread)
-        && (!gc_size || (pyprof__copy(&sweeper->source, after, gc_from, gc_size) && memcmp(before, after, gc_size) == 0));
+        && (!gc_size || (pyprof__copy(&sweeper->target.source, after, gc_from, gc_size) && memcmp(before, after, gc_size) == 0));
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     pyprof__twins_learn(sweeper, aside);
     if (!held && cause == 0 && walk.root == thread->root && !walk.stack->truncated) {   // its outer part may be sure
@@ -9044,7 +9206,7 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
     pyprof__prefetch_alone(sweeper, slot);
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
     cause = pyprof__links_resolve(sweeper, &walk, &sweeper->links, collection, thread);
-    if (cause == 0 && !pyprof__root_is_known(thread, sweeper->list.tick)) cause = PYPROF__WALK_CHAIN;
+    if (cause == 0 && !pyprof__root_is_known(sweeper, thread)) cause = PYPROF__WALK_CHAIN;
     return pyprof__codes_confirm(sweeper, codes) || cause ? cause : PYPROF__WALK_CODE;
 }
 
@@ -9114,16 +9276,17 @@ static int pyprof__is_idle_function(const pyprof__codes *codes, uint32_t spot)
 // memory.
 static uint32_t pyprof__wait_leaf(pyprof__sweeper *sweeper, const pyprof__wait *wait)
 {
-    char target[sizeof wait->target * 3];
+    char object[sizeof wait->object * 3];
     size_t known = sweeper->codes.codes.count;
     uint32_t spot;
-    pyprof__utf8_repair(target, sizeof target, wait->target);
-    spot = pyprof__spot_known(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb, target, wait->path && target[0], sweeper->targets < PYPROF__TARGETS);
-    if (spot == PYPROF__NONE && target[0]) {
+    pyprof__utf8_repair(object, sizeof object, wait->object);
+    spot = pyprof__spot_known(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb, object, wait->path && object[0],
+                              sweeper->waited_for < PYPROF__MOST_WAITED);
+    if (spot == PYPROF__NONE && object[0]) {
         sweeper->degraded = "so many different files and peers were waited for that new ones are not named";
         return pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb, "", 0);
     }
-    sweeper->targets += target[0] != 0 && sweeper->codes.codes.count > known;
+    sweeper->waited_for += object[0] != 0 && sweeper->codes.codes.count > known;
     return spot;
 }
 
@@ -9154,14 +9317,14 @@ static int pyprof__ran_through(const pyprof__sweeper *sweeper, const pyprof__thr
 // It runs at this moment, on another CPU.
 static int pyprof__is_moving(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
-    if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word)) return 0;
-    return !sweeper->fine_clock || thread->unfrozen || pyprof__thread_cpu(thread->native) != thread->cpu_ns;
+    if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->own_word)) return 0;
+    return !sweeper->target.fine_clock || thread->unfrozen || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns;
 }
 
 // The sampler has been on the CPU nearly all the time since the sweep before, and the thread did not run.
 static int pyprof__had_no_time(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
-    return thread->decided + 1 == sweeper->list.tick && sweeper->fine_clock && thread->cpu_ns == thread->last_cpu_ns
+    return thread->decided + 1 == sweeper->list.tick && sweeper->target.fine_clock && thread->cpu_ns == thread->last_cpu_ns
         && sweeper->elapsed_ns < sweeper->took_ns + PYPROF__SWITCH_NS;
 }
 
@@ -9173,7 +9336,7 @@ enum { PYPROF__VIEW_STILL, PYPROF__VIEW_RUNS, PYPROF__VIEW_SAME, PYPROF__VIEW_MA
 static int pyprof__view_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     int runs = !thread->waiting && (thread->holder || pyprof__ran_through(sweeper, thread) || pyprof__is_moving(sweeper, thread));
-    int same = !runs && sweeper->fine_clock && thread->spell_ns && thread->spell_ns == thread->cpu_ns && !(thread->spell & PYPROF__WANTS_CPU);
+    int same = !runs && sweeper->target.fine_clock && thread->spell_ns && thread->spell_ns == thread->cpu_ns && !(thread->spell & PYPROF__WANTS_CPU);
     if (pyprof__had_no_time(sweeper, thread)) return PYPROF__VIEW_STILL;
     if (same || thread->stayed) {
         if (thread->spell_assumed) return PYPROF__VIEW_MAYBE;
@@ -9227,17 +9390,17 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     thread->spell_leaf = PYPROF__NONE;
     thread->spell_ns = 0;
     if (sweeper->looks++ >= PYPROF__LOOKS && !sweeper->list.every) { thread->put_off = 1; return 0; }
-    switch (pyprof__call_read(thread->native, &call)) {
+    switch (pyprof__call_read(sweeper->target.source.proc, thread->native, &call)) {
     case PYPROF__CALL_UNKNOWN:
         thread->spell = PYPROF__IS_UNKNOWN;
         break;
     case PYPROF__CALL_RUNS:   // woken up, but it has not got the GIL yet
-        if (!wanted_gil && !sweeper->fine_clock) { thread->waiting = 0; return 0; }   // it runs
+        if (!wanted_gil && !sweeper->target.fine_clock) { thread->waiting = 0; return 0; }   // it runs
         thread->spell = wanted_gil ? PYPROF__WANTS_GIL : PYPROF__WANTS_CPU;
         if (wanted_gil) thread->spell_leaf = pyprof__gil_leaf(sweeper);
         break;
     case PYPROF__CALL_BLOCKED:
-        pyprof__wait_describe(&sweeper->source, thread->native, &call, &wait);
+        pyprof__wait_describe(&sweeper->target.source, thread->native, &call, &wait);
         pyprof__wait_for_time(sweeper, thread, &wait);
         if (wait.some_futex ? wanted_gil : wait.futex && gil && wait.futex - gil->address < PYPROF__GIL_SIZE) {
             thread->spell = PYPROF__WANTS_GIL;
@@ -9246,7 +9409,7 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
             thread->spell = PYPROF__IS_IDLE;
         thread->spell_leaf = pyprof__wait_leaf(sweeper, &wait);
     }
-    if (sweeper->fine_clock && pyprof__thread_cpu(thread->native) != thread->cpu_ns) {   // it went on: all that may be of something else
+    if (sweeper->target.fine_clock && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {   // it went on: all that may be of something else
         thread->spell = 0;
         thread->spell_leaf = PYPROF__NONE;
         return 0;
@@ -9294,7 +9457,7 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
 // the queue, or fell asleep, it was before.
 static int pyprof__kept_cpu(const pyprof__sweeper *sweeper)   // since it woke up, or came to this CPU
 {
-    return !sweeper->cpu_word || pyprof__switches_none(sweeper->cpu_word);
+    return !sweeper->own_word || pyprof__switches_none(sweeper->own_word);
 }
 
 // Since when a thread that stands still has been off its CPU; *until = it was on this one until the sampler
@@ -9307,10 +9470,10 @@ static uint64_t pyprof__off_since(pyprof__sweeper *sweeper, pyprof__thread *thre
     uint64_t last, woke = sweeper->list.now_ns;
     *until = 0;
     if (sweeper->looks++ >= PYPROF__LOOKS && !sweeper->list.every) { thread->put_off = 1; return 0; }
-    last = first ? thread->left : pyprof__last_run(thread->native);
+    last = first ? thread->left : pyprof__last_run(sweeper->target.source.proc, thread->native);
     if (last == 0 || cpu < 0) return 0;
     if (last == PYPROF__LAST_MOVED) return woke - PYPROF__SWITCH_NS - 1;
-    if (cpu == pyprof__cpu_here(sweeper->cpu_word)) {
+    if (cpu == pyprof__cpu_here(sweeper->own_word)) {
         if (!first && !pyprof__kept_cpu(sweeper)) return pyprof__now();   // it may have run since
         if (!sweeper->mine || sweeper->hopped) sweeper->mine = pyprof__came(sweeper);
         if (!sweeper->mine) return 0;
@@ -9331,7 +9494,7 @@ static void pyprof__state_moved(pyprof__thread *thread, uint64_t off)
 static void pyprof__state_unknown(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     pyprof__state_moved(thread, sweeper->list.now_ns);
-    if (pyprof__thread_cpu(thread->native) == 0) return;   // it has ended
+    if (pyprof__used_cpu(sweeper, thread) == 0) return;   // it has ended
     sweeper->degraded = "the system does not tell which threads had a CPU: where their clocks do not either, that is unknown";
 }
 
@@ -9344,11 +9507,11 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
     int until, here;
     int wants = (thread->state & (PYPROF__WANTS_CPU | PYPROF__IS_UNKNOWN)) != 0;
     if (thread->cpu_ns == thread->last_cpu_ns) {
-        if (!sweeper->fine_clock || thread->shared_tid) thread->off_ns = woke;   // its clock proves nothing
+        if (!sweeper->target.fine_clock || thread->shared_tid) thread->off_ns = woke;   // its clock proves nothing
         return;
     }
     if (thread->stayed && (thread->state & PYPROF__WANTS_GIL)) return;   // it stands where it stood
-    here = pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->cpu_word);
+    here = pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->own_word);
     thread->off_ns = woke;
     thread->elsewhere = 0;
     if (thread->put_off) return;
@@ -9544,7 +9707,7 @@ static void pyprof__cold_turns(pyprof__sweeper *sweeper)
         if (!thread->cold) continue;
         most--;
         // It has run, or ended: it is read as the others are.
-        if (pyprof__thread_cpu(thread->native) != thread->cpu_ns) {
+        if (pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {
             uint32_t *added = (uint32_t *)pyprof__push(list->pool, &list->before);
             if (!added) return;
             *added = thread->slot;
@@ -9570,7 +9733,7 @@ static void pyprof__cool(pyprof__sweeper *sweeper)
     for (i = 0; i < list->listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(list, i);
         int calm = thread->tick == list->tick && !thread->pending && !thread->cause && !thread->holder && thread->waiting
-            && thread->cpu_ns == thread->last_cpu_ns && !thread->shared_tid && sweeper->fine_clock
+            && thread->cpu_ns == thread->last_cpu_ns && !thread->shared_tid && sweeper->target.fine_clock
             && !(thread->spell & (PYPROF__WANTS_CPU | PYPROF__WANTS_GIL));
         thread->calm = calm ? thread->calm + 1 : 0;
         if (thread->cold || thread->calm < PYPROF__CALM) continue;
@@ -9605,7 +9768,7 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     sweeper->list.now_ns = came;
     pyprof__list_begin(&sweeper->list);
     sweeper->listed = sweeper->hopped = 0;
-    if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) {
+    if (!pyprof__target_head(&sweeper->target, &head)) {
         sweeper->list.whole_due = 0;
         return 1;
     }
@@ -9616,10 +9779,10 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     }
     if (generation != sweeper->codes.generation) {
         pyprof__forget_stacks(&sweeper->list);
-        sweeper->targets = 0;
+        sweeper->waited_for = 0;
     }
     sweeper->mine = 0;
-    if (sweeper->fine_clock && sweeper->cpu_word) pyprof__switches_watch(sweeper->cpu_word);
+    if (sweeper->target.fine_clock && sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
     for (i = 0; i < sweeper->list.before.count; i++) {   // who was read last time will be read again
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, PYPROF__AT(uint32_t, sweeper->list.before, i));
         if (thread->tick + 1 != sweeper->list.tick) thread->pending = 0;
@@ -9736,7 +9899,7 @@ static void pyprof__sweeper_sleep(pyprof__sweeper *sweeper, uint32_t *word, uint
 // OK also when there is no thread to prove it on yet (*proven = 0).
 static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, int *proven)
 {
-    const pyprof__runtime *runtime = &sweeper->runtime;
+    const pyprof__runtime *runtime = &sweeper->target.runtime;
     char version[32];
     int attempt, listed = 0, walked = 0;
     pyprof__walk_result cause = PYPROF__WALK_OK;
@@ -9887,7 +10050,7 @@ typedef struct {
 } pyprof__segment;
 
 typedef struct {
-    pid_t pid;                   // a child that was made by a bare clone() finds another one
+    int64_t pid;                 // a child that was made by a bare clone() finds another one
     int users, mode, noting;     // sessions; pyprof_heap_mode, 0 = nobody looks; new blocks are noted
     int state;                   // pyprof_heap_state
     int frozen;                  // the interpreter shuts down: what lived then is what is told
@@ -9998,7 +10161,7 @@ static void pyprof__heap_forked(void)   // a child finds everything off; what th
 {
     if (PYPROF__GET(pyprof__pulse)) PYPROF__SET(*pyprof__pulse, 1);
     if (pyprof__heap.pid == 0) return;   // it never was on
-    pyprof__heap.pid = getpid();
+    pyprof__heap.pid = pyprof__own_pid();
     pyprof__pages_free(pyprof__heap.claim, 4096);
     pyprof__heap.claim = NULL;
     pyprof__heap.mode = pyprof__heap.users = pyprof__heap.wanted = pyprof__heap.noting = pyprof__heap.calling = 0;
@@ -10024,7 +10187,7 @@ static void pyprof__heap_wait(uint32_t *lock)
     int tries = 0, error = errno;
     while (!pyprof__try_lock(lock)) {
         if (++tries < 100) continue;
-        if (tries % 1000 == 0 && PYPROF__GET(pyprof__heap.pid) != getpid()) pyprof__heap_forked();   // its holder stayed in the parent
+        if (tries % 1000 == 0 && PYPROF__GET(pyprof__heap.pid) != pyprof__own_pid()) pyprof__heap_forked();   // its holder stayed in the parent
         pyprof__nap(20000);
     }
     errno = error;
@@ -11065,7 +11228,7 @@ static pyprof__allocating *pyprof__own_renew(uint32_t generation)
 {
     pyprof__allocating *self = pyprof__own.self;
     int error = errno;
-    if (PYPROF__GET(pyprof__heap.pid) != getpid()) return NULL;   // a child made by a bare clone()
+    if (PYPROF__GET(pyprof__heap.pid) != pyprof__own_pid()) return NULL;   // a child made by a bare clone()
     if (!self || self->generation != generation || PYPROF__GET(self->tid) != (uint64_t)pyprof__gettid()) self = pyprof__allocating_begin(generation);
     pyprof__own.self = self;
     pyprof__own.generation = generation;
@@ -12460,6 +12623,7 @@ static pyprof__bool pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
     pyprof__pool_init(&pyprof__heap.pool, &pages, max_bytes);
     pyprof__array_init(&pyprof__heap.addresses, sizeof(pyprof__code_at));
     memset(&pyprof__heap.source, 0, sizeof pyprof__heap.source);
+    pyprof__heap.source.proc = &pyprof__own_proc;
     pyprof__heap.source.fd = -1;
     pyprof__heap.source.end = pyprof__address_end();
     pyprof__mirror_init(&pyprof__heap.mirror, &pyprof__heap.pool, &pyprof__heap.source);
@@ -12512,7 +12676,7 @@ static pyprof__bool pyprof__claim(void **claim)   // 0 = another copy has it
     const char *at;
     int fd, taken = 0;
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
-    at = maps = pyprof__read_maps(&pool, &capacity);
+    at = maps = pyprof__read_maps(&pool, &pyprof__own_proc, &capacity);
     while ((at = pyprof__next_mapping(at, &mapping)) != NULL)
         taken |= strncmp(mapping.path, "/memfd:", 7) == 0 && strncmp(mapping.path + 7, name, sizeof name - 1) == 0;
     pyprof__free(&pool, maps, capacity);
@@ -12541,7 +12705,7 @@ static void pyprof__heap_python(void)   // finds where the interpreter's code is
     memcpy(&within, &pyprof__heap.api.get_allocator, sizeof within);
     pyprof__heap.python_begin = pyprof__heap.python_end = 0;
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
-    maps = pyprof__read_maps(&pool, &capacity);
+    maps = pyprof__read_maps(&pool, &pyprof__own_proc, &capacity);
     for (at = maps; (at = pyprof__next_mapping(at, &mapping)) != NULL;)
         if (within >= mapping.start && within < mapping.end) memcpy(path, mapping.path, sizeof path);
     for (at = maps; path[0] && (at = pyprof__next_mapping(at, &mapping)) != NULL;) {
@@ -12573,8 +12737,8 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     pyprof_result result = pyprof__heap_api(runtime);
     int whole;
     if (result != PYPROF_OK) return result;
-    if (pyprof__heap.pid != getpid() && pyprof__heap.pid) pyprof__heap_forked();
-    PYPROF__SET(pyprof__heap.pid, getpid());
+    if (pyprof__heap.pid != pyprof__own_pid() && pyprof__heap.pid) pyprof__heap_forked();
+    PYPROF__SET(pyprof__heap.pid, pyprof__own_pid());
     pyprof__pulse_begin();
     if (!pyprof__heap_quiet()) return pyprof__fail(PYPROF_ERR_BUSY, "heap: a thread is still about to leave the tracking before");
     if (!pyprof__claim(&pyprof__heap.claim))
@@ -13126,6 +13290,7 @@ typedef struct {
     int paused, ended;           // ended: duration_s is over
     int events;                  // bit per pyprof_event that the owner is to deliver, and what it tells of them
     char event_detail[256];
+    const pyprof__target *target;   // the process that is recorded; outlives the recorder, too
     pyprof__pool pool;           // all memory of the recording
     pyprof__model model;
     // Threads
@@ -13178,13 +13343,6 @@ static void pyprof__degrade(pyprof__recorder *recorder, const char *reason)
 }
 
 // ---- recording a sweep ------------------------------------------------------------
-static uint64_t pyprof__thread_started(int64_t tid)   // field 22 of its stat: clock ticks since boot; 0 = unknown
-{
-    char text[1024];
-    const char *at = pyprof__task_stat(tid, 22, text, sizeof text);
-    return at ? strtoull(at, NULL, 10) : 0;
-}
-
 static int pyprof__same_account(const void *context, uint32_t item, const void *key)
 {
     return PYPROF__AT(const pyprof__account, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
@@ -13211,7 +13369,7 @@ static uint32_t pyprof__member_find(pyprof__recorder *recorder, const pyprof__th
         }
         if (member->native != (uint64_t)thread->native || member->interp_id != thread->interp_id || member->ident != thread->ident) continue;
         if (member->serial == thread->serial) return i;
-        if (!started) started = pyprof__thread_started(thread->native);
+        if (!started) started = pyprof__thread_started(recorder->target->source.proc, thread->native);
         if (started && member->started == started) { member->serial = thread->serial; return i; }
     }
     if (members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;   // thread storms: the rest shares one
@@ -13230,7 +13388,7 @@ static uint32_t pyprof__member_new(pyprof__recorder *recorder, const pyprof__thr
     recorder->unclaimed += thread->ident == 0;
     member->serial = thread->serial;
     member->interp_id = thread->interp_id;
-    member->started = pyprof__thread_started(thread->native);
+    member->started = pyprof__thread_started(recorder->target->source.proc, thread->native);
     member->first_ns = now;
     member->wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, name);
     member->name = pyprof__model_string(model, name);
@@ -13810,7 +13968,7 @@ static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweep
     stats->retried += tick->retried;
     if (sweeper->list.interps.count > stats->interpreters) stats->interpreters = sweeper->list.interps.count;
     pyprof__degrade(recorder, sweeper->degraded);
-    pyprof__degrade(recorder, __atomic_load_n(&pyprof__proc.lack, __ATOMIC_RELAXED));
+    pyprof__degrade(recorder, __atomic_load_n(&sweeper->target.source.proc->lack, __ATOMIC_RELAXED));
 }
 
 // A part of the recording ends now: the time since the last tick is told as far as clocks tell it, and ticks
@@ -13821,7 +13979,8 @@ static void pyprof__account_end(pyprof__recorder *recorder, pyprof__account *acc
     uint64_t turn = 200000000 + 100000 * (uint64_t)recorder->accounts.count;
     int looked = account->tick == recorder->tick || (account->cold && now < account->look_ns + turn);
     int lives = looked && account->spell == recorder->spells && account->member != PYPROF__NONE;
-    uint64_t cpu = lives ? pyprof__thread_cpu((int64_t)account->native) : 0, owed = recorder->due - account->due;
+    uint64_t cpu = lives ? pyprof__thread_cpu(recorder->target->source.proc, (int64_t)account->native) : 0;
+    uint64_t owed = recorder->due - account->due;
     int wanted = lives && PYPROF__AT(pyprof__member, recorder->model.members, account->member).wanted;
     pyprof_stats *stats = &recorder->model.stats;
     if (cpu < account->cpu_ns || cpu == 0) return;
@@ -14128,7 +14287,8 @@ static int pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t start_ns)
     for (i = 0; i < recorder->seats.count; i++) PYPROF__AT(pyprof__seat, recorder->seats, i).member = PYPROF__NONE;
     for (i = 0; i < recorder->accounts.count; i++)
         pyprof__account_renew(&PYPROF__AT(pyprof__account, recorder->accounts, i), start_ns, recorder->due, recorder->thinned);
-    return pyprof__model_begin(&recorder->model) && (!recorder->heap || pyprof__heap_view_begin(&recorder->view, &recorder->pool));
+    return pyprof__model_begin(&recorder->model, recorder->target->source.proc->pid, recorder->target->started)
+        && (!recorder->heap || pyprof__heap_view_begin(&recorder->view, &recorder->pool));
 }
 
 // The recording starts anew at start_ns, or stays as it is: 0 = no memory.
@@ -14150,9 +14310,11 @@ static void pyprof__recorder_close(pyprof__recorder *recorder)
 }
 
 // Of all zeros, a recorder that records from now on, with most_bytes of memory. 0 = no memory.
-static int pyprof__recorder_open(pyprof__recorder *recorder, const pyprof_config *config, uint64_t most_bytes)
+static int pyprof__recorder_open(pyprof__recorder *recorder, const pyprof__target *target, const pyprof_config *config,
+                                 uint64_t most_bytes)
 {
     recorder->config = config;
+    recorder->target = target;
     pyprof__pool_init(&recorder->pool, &config->allocator, most_bytes);
     pyprof__array_init(&recorder->seats, sizeof(pyprof__seat));
     pyprof__array_init(&recorder->accounts, sizeof(pyprof__account));
@@ -14209,7 +14371,6 @@ struct pyprof_profile {
     pyprof__array labels;          // uint32_t a function: its name, unique in this profile
     pyprof__array titles;          // uint32_t a function: its qualname, and what tells it from one of its place
     uint32_t program, python;      // strings
-    int64_t pid;
     int free_threaded;
     uint32_t interpreters;
     uint32_t depth;                // of the deepest node
@@ -14223,6 +14384,11 @@ struct pyprof_profile {
 static const char *const pyprof__kind_names[] = { "python", "native", "zone", "pseudo", "thread", "process", "wait", "task" };
 
 static const char *pyprof__text(const pyprof_profile *profile, uint32_t id) { return pyprof__string(&profile->model.strings, id); }
+
+static const pyprof__recorded_process *pyprof__process_of(const pyprof_profile *profile)
+{
+    return &PYPROF__AT(const pyprof__recorded_process, profile->model.processes, 0);
+}
 
 static const pyprof__location *pyprof__location_of(const pyprof_profile *profile, uint32_t node)
 {
@@ -14416,7 +14582,6 @@ static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t 
     if (!profile) return NULL;
     memset(profile, 0, sizeof *profile);
     pyprof__pool_init(&profile->pool, allocator, UINT64_MAX);
-    profile->pid = getpid();
     pyprof__array_init(&profile->children, sizeof(pyprof__child));
     if (pyprof__model_copy(&profile->model, &profile->pool, model, window_ns) && pyprof__labels_make(profile) && pyprof__measure_depth(profile))
         return profile;
@@ -14934,7 +15099,8 @@ static int pyprof__candidate_key(pyprof__differ *differ, uint32_t side, uint32_t
     memset(candidate, 0, sizeof *candidate);
     candidate->side = side;
     candidate->member = member_id;
-    if (pass == 0 && (!member->started || differ->sides[0].from->pid != differ->sides[1].from->pid)) return 0;
+    if (pass == 0 && (!member->started
+        || pyprof__process_of(differ->sides[0].from)->pid != pyprof__process_of(differ->sides[1].from)->pid)) return 0;
     candidate->key[0] = pass == 0 ? member->started : name;
     candidate->key[1] = pass < 2 ? member->native : 0;
     candidate->key[2] = pass < 2 ? (uint64_t)member->interp_id : 0;
@@ -14995,7 +15161,7 @@ static int pyprof__diff_member(pyprof__differ *differ, pyprof__diff_side *side, 
     pyprof__member *member = (pyprof__member *)pyprof__push(model->pool, &model->members);
     if (!member) return 0;
     *member = *from;
-    member->hold_ns = member->hold_end_ns = member->hold_node = 0;
+    member->hold_ns = member->hold_end_ns = member->hold_node = member->process = 0;
     member->name = pyprof__diff_string(differ, side, from->name);
     member->node = pyprof__model_node(model, 0, pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD, (int32_t)model->members.count));
     if (member->name == PYPROF__NONE || member->node == PYPROF__NONE) return 0;
@@ -15171,7 +15337,8 @@ static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile 
                                 before->truncated, before->recovered, before->timeline_dropped, before->own_cpu_ns, before->gap_ns,
                                 before->heap_samples,
                                 before->heap_dropped, before->thinned };
-    int between = from->pid == after->pid && from->model.start_ns == after->model.start_ns;
+    int same = pyprof__process_of(from)->pid == pyprof__process_of(after)->pid;
+    int between = same && from->model.start_ns == after->model.start_ns;
     size_t i;
     *stats = after->model.stats;
     for (i = 0; i < PYPROF__COUNT(counts); i++) between = between && *counts[i] >= others[i];
@@ -15213,7 +15380,6 @@ static int pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memory
     pyprof__diff_stats(before, after, &model->stats);
     pyprof__diff_heap(&before->model.heap, &after->model.heap, &model->heap);
     to->is_diff = 1;
-    to->pid = after->pid;
     to->free_threaded = after->free_threaded;
     to->interpreters = after->interpreters;
     to->program = pyprof__diff_string(differ, &differ->sides[1], after->program);
@@ -15224,8 +15390,9 @@ static int pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memory
 static int pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)   // 0 = no memory
 {
     pyprof__diff_side *before = &differ->sides[0], *after = &differ->sides[1];
+    const pyprof__recorded_process *process = pyprof__process_of(after->from);
     size_t i;
-    if (!pyprof__model_begin(&differ->to->model)) return 0;
+    if (!pyprof__model_begin(&differ->to->model, process->pid, process->started)) return 0;
     if (!pyprof__diff_open(differ, before, filter) || !pyprof__diff_open(differ, after, filter)) return 0;
     if (!pyprof__diff_moved(differ)) return 0;
     if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
@@ -17074,7 +17241,7 @@ static void pyprof__json_head(const pyprof__job *job)
     pyprof__sink *s = job->sink;
     pyprof__put(s, "{\n\"format\": \"pyprof\", \"version\": 1, \"exporter\": \"pyprof.h " PYPROF_VERSION_STRING "\",\n\"process_name\": ");
     pyprof__put_json(s, pyprof__text(profile, profile->program));
-    pyprof__put_format(s, ", \"pid\": %lld, \"python\": ", (long long)profile->pid);
+    pyprof__put_format(s, ", \"pid\": %lld, \"python\": ", (long long)pyprof__process_of(profile)->pid);
     pyprof__put_json(s, pyprof__text(profile, profile->python));
     if (profile->is_diff) pyprof__put(s, ", \"diff\": true");
     if (profile->checkpoint > 0) {   // the recording went on
@@ -18492,7 +18659,7 @@ static void pyprof__text_head(const pyprof__job *job)
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     pyprof__put_visible(s, pyprof__text(job->profile, job->profile->program));
-    pyprof__put_format(s, ", pid %lld, CPython ", (long long)job->profile->pid);
+    pyprof__put_format(s, ", pid %lld, CPython ", (long long)pyprof__process_of(job->profile)->pid);
     pyprof__put_visible(s, pyprof__text(job->profile, job->profile->python));
     pyprof__put(s, job->profile->free_threaded ? " free-threaded\n" : "\n");
     pyprof__put_fixed(s, (double)model->recorded_ns / 1e9, 2);
@@ -18606,7 +18773,7 @@ static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t 
     text[0] = '+';
     for (; unit == PYPROF__UNIT_BYTES && i < 4 && (shown >= 1024 || shown <= -1024); i++) shown /= 1024;
     size += pyprof__format_fixed(text + size, sizeof text - size, shown, unit == PYPROF__UNIT_NS ? 3 : i ? 1 : 0);
-    if (unit) snprintf(text + size, sizeof text - size, "%s", unit == PYPROF__UNIT_NS ? " s" : units[i]);
+    if (unit != PYPROF__UNIT_COUNT) snprintf(text + size, sizeof text - size, "%s", unit == PYPROF__UNIT_NS ? " s" : units[i]);
     pyprof__put_padded(s, text, width);
 }
 
@@ -18616,14 +18783,13 @@ static void pyprof__text_cell(pyprof__sink *s, const pyprof__rows *rows, const p
     const pyprof__column *column = &rows->table->columns[i];
     size_t width = (size_t)column->width;
     double value = pyprof__cell_value(rows, row, i);
+    int unit = column->metric ? pyprof__metric_row(column->metric)->unit : PYPROF__UNIT_NS;   // 0 = time spent running
     switch (column->cell) {
     case PYPROF__TIME: pyprof__put_time(s, row->values[i], width); break;
     case PYPROF__SECONDS: pyprof__put_column(s, value / 1e9, 2, " s", width); break;
     case PYPROF__NUMBER: pyprof__put_count(s, row->values[i], width); break;
     case PYPROF__WHOLE_SECONDS: pyprof__put_column(s, value, 0, " s", width); break;
-    case PYPROF__CHANGE:
-        pyprof__put_change(s, row->values[i], column->metric ? pyprof__metric_row(column->metric)->unit : PYPROF__UNIT_NS, width);
-        break;
+    case PYPROF__CHANGE: pyprof__put_change(s, row->values[i], unit, width); break;
     case PYPROF__VERDICT: pyprof__put_padded(s, pyprof__verdicts[row->values[i]].words, width); break;
     case PYPROF__PERCENT: case PYPROF__SHARE: pyprof__put_column(s, value, 1, " %", width); break;
     case PYPROF__MEAN_AGE: pyprof__put_column(s, value, 1, " s", width); break;
@@ -19753,7 +19919,6 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     pyprof__array_free(&made->pool, &made->titles);
     made->program = profile->program;   // the copy has the same strings first
     made->python = profile->python;
-    made->pid = profile->pid;
     made->free_threaded = profile->free_threaded;
     made->interpreters = profile->interpreters;
     made->is_diff = profile->is_diff;
@@ -19846,15 +20011,31 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 //   Uses       SAMPLER, WRITERS
 //   Promise    a session is a token; a forked child finds everything off; nothing is freed that another thread may touch
 // ============================================================================
-enum { PYPROF__SESSIONS = 8, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000, PYPROF__TURN_NS = 30000,
-       PYPROF__BLIND_NS = 100000000 };
+enum { PYPROF__SESSIONS = 8, PYPROF__SAMPLERS = 1, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000,
+       PYPROF__TURN_NS = 30000, PYPROF__BLIND_NS = 100000000 };
 // Ns a session's end waits for a sampler that gets no CPU, and for a callback that can be waiting for the caller.
 #ifndef PYPROF__TEST_PATIENCE
 #define PYPROF__TEST_PATIENCE 5000000000u
 #endif
 
+typedef struct {                 // a target, and the thread that samples it
+    pyprof__sweeper sweeper;     // holds the target; that thread's while it is alive
+    int alive, joinable;         // the thread runs; it has to be joined
+    pthread_t thread;
+    int64_t tid;                 // of that thread, 0 = it has not begun yet
+    uint32_t wake;               // futex word: something changed
+    uint64_t delivering;         // token of the session whose callback runs, 0 = none
+    uint64_t blind_ns, blind_due;       // since when nothing could be read, 0 = it can; when to look for a way again
+    int proven;                  // the layout was checked on a live thread
+    int doubts;                  // how often that failed so far,
+    uint64_t doubted_ns;         // and since when
+    char refused[320];           // why nothing can be sampled
+    uint64_t own_cpu_ns, own_cpu_due;   // what sampling costs, as read lately; when to read it again
+} pyprof__sampler;
+
 typedef struct {
     uint64_t generation;         // of the token; odd = in use
+    pyprof__sampler *sampler;
     int torn;                    // a thread was ended while it changed it
     pyprof_config config;
     char thread_filter[256];
@@ -19899,21 +20080,10 @@ enum { PYPROF__CHILDREN = 256 };
 typedef struct { uint32_t lock, count; pyprof__child list[PYPROF__CHILDREN]; } pyprof__children;
 
 typedef struct {
-    pid_t pid;                   // of the process all this belongs to; a forked child sees its own differ
+    int64_t pid;                 // of the process all this belongs to; a forked child sees its own differ
     pyprof__session sessions[PYPROF__SESSIONS];
-    int alive, joinable;         // the sampler thread runs; it has to be joined
-    pthread_t thread;
-    int64_t tid;                 // of that thread, 0 = it has not begun yet
-    uint32_t wake;               // futex word: something changed
-    uint64_t delivering;         // token of the session whose callback runs, 0 = none
+    pyprof__sampler samplers[PYPROF__SAMPLERS];   // the first is this process's
     int changing;                // session that the owner of the lock may change + 1, 0 = none
-    pyprof__sweeper sweeper;     // the sampler thread's while alive
-    uint64_t blind_ns, blind_due;       // since when nothing could be read, 0 = it can; when to look for a way again
-    int proven;                  // the layout was checked on a live thread
-    int doubts;                  // how often that failed so far,
-    uint64_t doubted_ns;         // and since when
-    char refused[320];           // why nothing can be sampled
-    uint64_t own_cpu_ns, own_cpu_due;   // as read lately, when to read it again
     int atfork;                  // the handler is registered
     uint64_t again[PYPROF__SESSIONS];   // in a forked child: generations of the sessions that go on once it is sure; 0 = none
     int going_on;                // some of them have not begun yet
@@ -19925,7 +20095,7 @@ typedef struct {
     pyprof__out out;
     pyprof__children children;
     pyprof *env_session;
-    pid_t env_pid;
+    int64_t env_pid;
     pyprof_profile *env_before;  // the writer's: the recording as it was written last
     char trigger[1024];          // PYPROF_TRIGGER; empty = none
 } pyprof__global;
@@ -19951,8 +20121,10 @@ static void pyprof__after_fork(void)
         session->generation += session->generation & 1;
         goes_on |= pyprof__g.again[i] != 0;
     }
-    pyprof__g.alive = pyprof__g.joinable = 0;
-    pyprof__g.delivering = 0;
+    for (i = 0; i < PYPROF__SAMPLERS; i++) {
+        pyprof__g.samplers[i].alive = pyprof__g.samplers[i].joinable = 0;
+        pyprof__g.samplers[i].delivering = 0;
+    }
     memset(&pyprof__g.children, 0, sizeof pyprof__g.children);
     pyprof__g.writer.running = pyprof__g.writer.quit = 0;
     pyprof__g.writer.done = pyprof__g.writer.asked;
@@ -19960,7 +20132,7 @@ static void pyprof__after_fork(void)
     pyprof__heap_forked();
     pyprof__proc_forked();
     pyprof__thread_forked();
-    pyprof__g.pid = getpid();
+    pyprof__g.pid = pyprof__own_pid();
     pyprof__is_sampler = 0;
     pyprof__g.going_on = goes_on;
     if (goes_on) pyprof__stir_arm();
@@ -19969,9 +20141,9 @@ static void pyprof__after_fork(void)
 
 static void pyprof__enter(void)   // every API function that touches sessions; a raw clone() runs no atfork handler
 {
-    pid_t pid = __atomic_load_n(&pyprof__g.pid, __ATOMIC_RELAXED);
+    int64_t pid = __atomic_load_n(&pyprof__g.pid, __ATOMIC_RELAXED);
     int ms;
-    if (pid && pid != getpid()) pyprof__after_fork();
+    if (pid && pid != pyprof__own_pid()) pyprof__after_fork();
     if (!__atomic_load_n(&pyprof__g.going_on, __ATOMIC_ACQUIRE) || pyprof__inside) return;
     pyprof__stir_now();   // in a forked child that calls: its sessions are there in a moment
     for (ms = 0; ms < 2000 && __atomic_load_n(&pyprof__g.going_on, __ATOMIC_ACQUIRE); ms++) pyprof__nap(1000000);
@@ -20005,6 +20177,12 @@ static pyprof_result pyprof__no_session(const pyprof *token)
     return pyprof__fail(PYPROF_ERR_STATE, "the session has ended, or is no session of this process");
 }
 
+// Is the session in use, and sampled by that one?
+static int pyprof__is_of(const pyprof__session *session, const pyprof__sampler *sampler)
+{
+    return (session->generation & 1) && session->sampler == sampler;
+}
+
 // The lock of the sessions. If its owner was ended while it changed one, nothing of that session can be trusted,
 // and none of its memory can be freed.
 static void pyprof__sessions_lock(void)
@@ -20021,9 +20199,9 @@ static void pyprof__sessions_unlock(void)
 }
 
 // For how long nothing could be read; 0 = it can be, or that is new. Under the lock.
-static uint64_t pyprof__blind_for(uint64_t now)
+static uint64_t pyprof__blind_for(const pyprof__sampler *sampler, uint64_t now)
 {
-    uint64_t since = pyprof__g.blind_ns;
+    uint64_t since = sampler->blind_ns;
     return since && now > since + PYPROF__BLIND_NS ? now - since : 0;
 }
 
@@ -20090,7 +20268,9 @@ enum { PYPROF__HOUSE_NS = 100000000 };
 
 typedef struct { uint64_t due, reap; } pyprof__house;
 
-static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running, int64_t gc_runs)   // under the lock
+// Under the lock.
+static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *house, uint64_t now, int running,
+                               int64_t gc_runs)
 {
     pyprof__gauge gauge;
     int i, lost = 0;
@@ -20098,7 +20278,7 @@ static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running, 
     if (PYPROF__GET(pyprof__heap.users) && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) house->due = now + PYPROF__HOUSE_NS / 10;
     memset(&gauge, 0, sizeof gauge);
     gauge.ns = now;
-    pyprof__process_facts(&gauge.facts);
+    pyprof__process_facts(sampler->sweeper.target.source.proc, &gauge.facts);
     gauge.facts.gc_runs = gc_runs;
     if (PYPROF__GET(pyprof__heap.users)) {
         lost = pyprof__heap_watch(running);
@@ -20112,7 +20292,7 @@ static void pyprof__keep_house(pyprof__house *house, uint64_t now, int running, 
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
         pyprof__g.changing = i + 1;
-        if (session->generation & 1 && !session->torn) pyprof__record_memory(&session->recorder, &gauge, lost);
+        if (pyprof__is_of(session, sampler) && !session->torn) pyprof__record_memory(&session->recorder, &gauge, lost);
     }
 }
 
@@ -20126,7 +20306,7 @@ static void pyprof__heap_tick(uint64_t now)   // ages are measured by this clock
 // When to read the threads' names: at the latest, and if one is missing. When to look for asyncio's tasks again
 typedef struct { uint64_t due, soon, cost, tasks; } pyprof__names;
 
-// What the sampler shall do: what the running sessions ask for, put together. Under the lock.
+// What a sampler shall do: what its running sessions ask for, put together. Under the lock.
 typedef struct {
     int any;                   // there is a session, if only a paused one
     double rate, max_cpu;      // the highest rate of those that run, 0 = none does; the smallest max_cpu of them
@@ -20134,13 +20314,13 @@ typedef struct {
     int stay, by_signal, opcodes;   // see pyprof__sweeper
 } pyprof__demand;
 
-static pyprof__demand pyprof__sessions_want(void)
+static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
 {
     pyprof__demand wanted = { 0, 0, 0, 1, 0, 0, 0 };
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         const pyprof__session *session = &pyprof__g.sessions[i];
-        if (!(session->generation & 1)) continue;
+        if (!pyprof__is_of(session, sampler)) continue;
         wanted.any = 1;
         wanted.stay |= session->config.capture != PYPROF_CAPTURE_AUTO;
         wanted.by_signal |= session->config.capture == PYPROF_CAPTURE_SIGNAL;
@@ -20241,27 +20421,27 @@ static void pyprof__schedule_collect(pyprof__schedule *schedule, uint64_t now, p
 }
 
 // Tells sessions at which rate they are sampled. Under the lock.
-static void pyprof__schedule_tell(const pyprof__schedule *schedule)
+static void pyprof__schedule_tell(const pyprof__sampler *sampler, const pyprof__schedule *schedule)
 {
     double pace = schedule->rate / pyprof__schedule_stretch(schedule);
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
-        if (!(session->generation & 1) || session->recorder.paused) continue;
+        if (!pyprof__is_of(session, sampler) || session->recorder.paused) continue;
         session->recorder.pace = pace < session->config.rate_hz ? pace : session->config.rate_hz;
         if (pace < session->config.rate_hz) session->recorder.bound = schedule->max_cpu;
     }
 }
 
 // Weighs now and then what sampling costs, and so chooses the rate.
-static void pyprof__govern(pyprof__schedule *schedule, uint64_t now)
+static void pyprof__govern(const pyprof__sampler *sampler, pyprof__schedule *schedule, uint64_t now)
 {
     pyprof__governor *governor = &schedule->governor;
     uint64_t own, all, took;
     if (now < governor->due) return;
     now = pyprof__now();
     own = pyprof__own_cpu();
-    all = pyprof__process_cpu();
+    all = pyprof__process_cpu(sampler->sweeper.target.source.proc);
     schedule->allowed = own && all ? pyprof__governor_weigh(governor, now, own, all, schedule->max_cpu) : 0;
     if (!own || !all) memset(governor, 0, sizeof *governor);   // refused: then no thread can be read either, at next to no cost
     took = pyprof__now() - now;
@@ -20270,7 +20450,7 @@ static void pyprof__govern(pyprof__schedule *schedule, uint64_t now)
     pyprof__schedule_replan(schedule, now);
 }
 
-static void pyprof__deliver_events(void)
+static void pyprof__deliver_events(pyprof__sampler *sampler)
 {
     int i, event;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
@@ -20280,59 +20460,59 @@ static void pyprof__deliver_events(void)
         pyprof *token;
         int events;
         pyprof__sessions_lock();
-        events = session->generation & 1 ? session->recorder.events : 0;
-        session->recorder.events = 0;
+        events = pyprof__is_of(session, sampler) ? session->recorder.events : 0;
+        if (events) session->recorder.events = 0;
         on_event = session->config.on_event;
         memcpy(detail, session->recorder.event_detail, sizeof detail);
         token = pyprof__token(i);
-        if (events && on_event.fn) __atomic_store_n(&pyprof__g.delivering, (uint64_t)(uintptr_t)token, __ATOMIC_RELAXED);
+        if (events && on_event.fn) __atomic_store_n(&sampler->delivering, (uint64_t)(uintptr_t)token, __ATOMIC_RELAXED);
         pyprof__sessions_unlock();
         for (event = PYPROF_EVENT_DURATION; events && on_event.fn && event <= PYPROF_EVENT_DEGRADED; event++)
             if (events & 1 << event)
                 on_event.fn(on_event.user, token, (pyprof_event)event, event == PYPROF_EVENT_DURATION ? "duration_s is over" : detail);
-        __atomic_store_n(&pyprof__g.delivering, 0, __ATOMIC_RELEASE);
+        __atomic_store_n(&sampler->delivering, 0, __ATOMIC_RELEASE);
     }
 }
 
-static void pyprof__degrade_all(const char *reason)   // under the lock
+static void pyprof__degrade_all(const pyprof__sampler *sampler, const char *reason)   // under the lock
 {
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++)
-        if (pyprof__g.sessions[i].generation & 1) pyprof__degrade(&pyprof__g.sessions[i].recorder, reason);
+        if (pyprof__is_of(&pyprof__g.sessions[i], sampler)) pyprof__degrade(&pyprof__g.sessions[i].recorder, reason);
 }
 
 // Nothing could be read in this sweep. If that lasts, is it the way that memory is read? Under the lock.
-static void pyprof__blind(pyprof__sweeper *sweeper, uint64_t now)
+static void pyprof__blind(pyprof__sampler *sampler, uint64_t now)
 {
     pyprof__way way;
-    if (!pyprof__g.blind_ns) {
-        pyprof__g.blind_ns = now;
-        pyprof__g.blind_due = now + PYPROF__BLIND_NS;
+    if (!sampler->blind_ns) {
+        sampler->blind_ns = now;
+        sampler->blind_due = now + PYPROF__BLIND_NS;
     }
-    if (now < pyprof__g.blind_due) return;
-    pyprof__g.blind_due = now + (now - pyprof__g.blind_ns);
-    way = pyprof__source_again(&sweeper->source);
-    pyprof__degrade_all(way == PYPROF__WAY_NONE ? "memory cannot be read any more: the system refuses it"
+    if (now < sampler->blind_due) return;
+    sampler->blind_due = now + (now - sampler->blind_ns);
+    way = pyprof__source_again(&sampler->sweeper.target.source);
+    pyprof__degrade_all(sampler, way == PYPROF__WAY_NONE ? "memory cannot be read any more: the system refuses it"
                         : way == PYPROF__WAY_CHANGED ? "the system refused to read memory for a while: it is read in another way since"
                         : pyprof__own_cpu() == 0 ? "the system refuses to read the CPU clocks of threads: none can be told of"
-                        : sweeper->pool.refused ? "the system gives no more memory: threads cannot be listed"
+                        : sampler->sweeper.pool.refused ? "the system gives no more memory: threads cannot be listed"
                         : "no thread could be read for a while");
 }
 
 // Before the first sweep, as soon as there is an interpreter: does it look as expected?
-static int pyprof__prove(pyprof__sweeper *sweeper)
+static int pyprof__prove(pyprof__sampler *sampler)
 {
     pyprof_result result;
-    if (pyprof__g.proven) return 1;
-    if (pyprof__g.refused[0]) return 0;
-    result = pyprof__self_check(sweeper, 3, &pyprof__g.proven);
+    if (sampler->proven) return 1;
+    if (sampler->refused[0]) return 0;
+    result = pyprof__self_check(&sampler->sweeper, 3, &sampler->proven);
     if (result == PYPROF_OK) return 1;
     // While the interpreter comes up, much of it is half made: only what stays senseless is refused.
-    if (pyprof__g.doubts++ == 0) pyprof__g.doubted_ns = pyprof__now();
-    if (pyprof__g.doubts < 100 || pyprof__now() - pyprof__g.doubted_ns < 3 * pyprof__second) return 0;
+    if (sampler->doubts++ == 0) sampler->doubted_ns = pyprof__now();
+    if (sampler->doubts < 100 || pyprof__now() - sampler->doubted_ns < 3 * pyprof__second) return 0;
     pyprof__sessions_lock();
-    pyprof__copy_text(pyprof__g.refused, sizeof pyprof__g.refused, pyprof__error_text());
-    pyprof__degrade_all(pyprof__g.refused);
+    pyprof__copy_text(sampler->refused, sizeof sampler->refused, pyprof__error_text());
+    pyprof__degrade_all(sampler, sampler->refused);
     pyprof__sessions_unlock();
     return 0;
 }
@@ -20351,8 +20531,9 @@ static void pyprof__look_opcodes(pyprof__sweeper *sweeper)
         pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(const uint32_t, sweeper->awaiting.spots, k));
 }
 
-static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedule, pyprof__names *names)
+static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedule, pyprof__names *names)
 {
+    pyprof__sweeper *sweeper = &sampler->sweeper;
     pyprof__tick tick;
     uint64_t retried = sweeper->retried;
     int i, present;
@@ -20360,7 +20541,7 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     pyprof__schedule_collect(schedule, pyprof__now(), &tick);
     sweeper->late = tick.late > PYPROF__PROMPT_NS || tick.count > 1;
     sweeper->turns = (size_t)(schedule->period * (tick.count ? tick.periods[tick.count - 1] : 1) / PYPROF__TURN_NS);
-    sweeper->blind = !pyprof__prove(sweeper);
+    sweeper->blind = !pyprof__prove(sampler);
     present = !sweeper->blind && pyprof__sweep(sweeper, tick.now);
     if (present && !PYPROF__GET(pyprof__g.seen)) {   // now there is something to tell of
         PYPROF__SET(pyprof__g.seen, 1);
@@ -20383,27 +20564,27 @@ static void pyprof__tick_once(pyprof__sweeper *sweeper, pyprof__schedule *schedu
     if (present) pyprof__awaits_read(sweeper, tick.now);
     if (present && sweeper->names_opcodes) pyprof__look_opcodes(sweeper);
     pyprof__sessions_lock();
-    if (tick.now > pyprof__g.own_cpu_due) {   // reading the clock of a running thread makes the scheduler think again about it
-        __atomic_store_n(&pyprof__g.own_cpu_ns, pyprof__own_cpu(), __ATOMIC_RELAXED);
-        pyprof__g.own_cpu_due = tick.now + 10000000;
+    if (tick.now > sampler->own_cpu_due) {   // reading the clock of a running thread makes the scheduler think again about it
+        __atomic_store_n(&sampler->own_cpu_ns, pyprof__own_cpu(), __ATOMIC_RELAXED);
+        sampler->own_cpu_due = tick.now + 10000000;
     }
-    if (sweeper->blind || (present && !sweeper->listed)) pyprof__blind(sweeper, tick.now);
-    else pyprof__g.blind_ns = 0;
+    if (sweeper->blind || (present && !sweeper->listed)) pyprof__blind(sampler, tick.now);
+    else sampler->blind_ns = 0;
     tick.present = present;
     tick.retried = sweeper->retried - retried;
-    tick.blind_ns = pyprof__blind_for(tick.now);
+    tick.blind_ns = pyprof__blind_for(sampler, tick.now);
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
-        if (!(session->generation & 1) || session->torn) continue;
+        if (!pyprof__is_of(session, sampler) || session->torn) continue;
         pyprof__g.changing = i + 1;
         pyprof__record(&session->recorder, sweeper, &tick);
         if (present && sweeper->awaits.count) pyprof__record_awaits(&session->recorder, sweeper);
     }
     pyprof__sessions_unlock();
     pyprof__busy_note(sweeper, tick.now);
-    pyprof__deliver_events();
+    pyprof__deliver_events(sampler);
     schedule->governor.sweeps++;
-    pyprof__govern(schedule, tick.now);
+    pyprof__govern(sampler, schedule, tick.now);
     pyprof__sweep_done(sweeper);
 }
 
@@ -20429,7 +20610,8 @@ static uint64_t pyprof__schedule_until(const pyprof__schedule *schedule, uint64_
 
 static void *pyprof__sampler_main(void *argument)
 {
-    pyprof__sweeper *sweeper = (pyprof__sweeper *)argument;
+    pyprof__sampler *sampler = (pyprof__sampler *)argument;
+    pyprof__sweeper *sweeper = &sampler->sweeper;
     pyprof__schedule schedule;
     pyprof__names names = { 0, 0, 50000, 0 };
     pyprof__house house = { 0, 0 };
@@ -20441,17 +20623,17 @@ static void *pyprof__sampler_main(void *argument)
     schedule.random = pyprof__now() ^ (uint64_t)pyprof__gettid() << 32;
     pyprof__is_sampler = 1;
     pyprof__inside = 1;
-    __atomic_store_n(&pyprof__g.tid, pyprof__gettid(), __ATOMIC_RELEASE);
+    __atomic_store_n(&sampler->tid, pyprof__gettid(), __ATOMIC_RELEASE);
     pyprof__sweeper_settle(sweeper);
     for (;;) {
-        schedule.seen = __atomic_load_n(&pyprof__g.wake, __ATOMIC_ACQUIRE);
+        schedule.seen = __atomic_load_n(&sampler->wake, __ATOMIC_ACQUIRE);
         pyprof__sessions_lock();
-        wanted = pyprof__sessions_want();
+        wanted = pyprof__sessions_want(sampler);
         pyprof__sweeper_obey(sweeper, &wanted);
         if (!wanted.any) break;
         if (wanted.rate > 0) schedule.max_cpu = wanted.max_cpu;
         pyprof__schedule_rate(&schedule, wanted.rate);
-        pyprof__schedule_tell(&schedule);
+        pyprof__schedule_tell(sampler, &schedule);
         pyprof__sessions_unlock();
         until = pyprof__schedule_until(&schedule, house.due);
         if (pyprof__now() >= alone_due) {
@@ -20459,18 +20641,18 @@ static void *pyprof__sampler_main(void *argument)
             alone_due = pyprof__now() + pyprof__second;
         }
         if (until > alone_due) until = alone_due;
-        if (pyprof__now() < until) pyprof__sweeper_sleep(sweeper, &pyprof__g.wake, schedule.seen, until);
+        if (pyprof__now() < until) pyprof__sweeper_sleep(sweeper, &sampler->wake, schedule.seen, until);
         pyprof__heap_tick(pyprof__now());
-        if (wanted.rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sweeper, &schedule, &names);
-        else if (wanted.rate > 0 && schedule.stride > 1) pyprof__govern(&schedule, pyprof__now());
+        if (wanted.rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sampler, &schedule, &names);
+        else if (wanted.rate > 0 && schedule.stride > 1) pyprof__govern(sampler, &schedule, pyprof__now());
         if (pyprof__now() < house.due) continue;
-        if (!pyprof__copy(&sweeper->source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head)) head = 0;
-        runs = head ? pyprof__gc_runs(&sweeper->source, &sweeper->runtime) : -1;
+        if (!pyprof__target_head(&sweeper->target, &head)) head = 0;
+        runs = head ? pyprof__gc_runs(&sweeper->target.source, &sweeper->target.runtime) : -1;
         pyprof__sessions_lock();
-        pyprof__keep_house(&house, pyprof__now(), head != 0, runs);
+        pyprof__keep_house(sampler, &house, pyprof__now(), head != 0, runs);
         pyprof__sessions_unlock();
     }
-    pyprof__g.alive = 0;                 // under the lock: a new session sees it and starts a new thread
+    sampler->alive = 0;                 // under the lock: a new session sees it and starts a new thread
     pyprof__sessions_unlock();
     pyprof__sweeper_close(sweeper);
     pyprof__inside = 0;                  // it may be the last thread: then it calls exit
@@ -20478,38 +20660,38 @@ static void *pyprof__sampler_main(void *argument)
 }
 
 // The kernel can end a thread alone: a seccomp filter that kills threads. A callback can, by pthread_exit.
-static int pyprof__sampler_is_gone(void)
+static int pyprof__sampler_is_gone(const pyprof__sampler *sampler)
 {
-    int64_t tid = __atomic_load_n(&pyprof__g.tid, __ATOMIC_ACQUIRE);
+    int64_t tid = __atomic_load_n(&sampler->tid, __ATOMIC_ACQUIRE);
     return tid && !pyprof__thread_exists(tid);
 }
 
 // The sampler thread was ended while sessions run: they record no more, and say so. Under the lock.
-static int pyprof__sampler_failed(void)
+static int pyprof__sampler_failed(const pyprof__sampler *sampler)
 {
-    if (!pyprof__g.alive || !pyprof__sampler_is_gone()) return 0;
-    pyprof__degrade_all("the sampler thread was ended by the kernel or by a callback: nothing is recorded any more");
+    if (!sampler->alive || !pyprof__sampler_is_gone(sampler)) return 0;
+    pyprof__degrade_all(sampler, "the sampler thread was ended by the kernel or by a callback: nothing is recorded any more");
     return 1;
 }
 
 // Waits for a sampler thread that has ended or is about to. Under pyprof__control.
-static void pyprof__join(void)
+static void pyprof__join(pyprof__sampler *sampler)
 {
-    if (!pyprof__g.joinable) return;
-    pthread_join(pyprof__g.thread, NULL);
-    pyprof__g.joinable = 0;
+    if (!sampler->joinable) return;
+    pthread_join(sampler->thread, NULL);
+    sampler->joinable = 0;
 }
 
 // Opens the sampler and starts its thread; a session must be in use already, or the thread ends at once.
-static pyprof_result pyprof__sampler_start(void)
+static pyprof_result pyprof__sampler_start(pyprof__sampler *sampler)
 {
     int error;
-    __atomic_store_n(&pyprof__g.tid, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&pyprof__g.alive, 1, __ATOMIC_RELEASE);
-    error = pyprof__thread_start(&pyprof__g.thread, pyprof__sampler_main, &pyprof__g.sweeper);
-    if (error == 0) { pyprof__g.joinable = 1; return PYPROF_OK; }
-    pyprof__g.alive = 0;
-    pyprof__sweeper_close(&pyprof__g.sweeper);
+    __atomic_store_n(&sampler->tid, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&sampler->alive, 1, __ATOMIC_RELEASE);
+    error = pyprof__thread_start(&sampler->thread, pyprof__sampler_main, sampler);
+    if (error == 0) { sampler->joinable = 1; return PYPROF_OK; }
+    sampler->alive = 0;
+    pyprof__sweeper_close(&sampler->sweeper);
     return pyprof__fail(PYPROF_ERR_BUSY, "cannot start the sampler thread: %s", strerror(error));
 }
 
@@ -20556,7 +20738,7 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
         return pyprof__fail(PYPROF_ERR_BUDGET, "max_bytes is %llu: a session needs %d", (unsigned long long)config->max_bytes, PYPROF__MIN_BYTES);
     if (config->thread_filter && strlen(config->thread_filter) > 255)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "thread_filter is longer than 255 bytes");
-    if (config->pid != 0 && config->pid != getpid())
+    if (config->pid != 0 && config->pid != pyprof__own_pid())
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "pid is %lld: profiling another process is not supported yet", (long long)config->pid);
     for (i = 0; i < PYPROF__COUNT(later); i++) {
         memcpy(&value, (const char *)config + later[i].offset, sizeof value);
@@ -20619,7 +20801,8 @@ static void pyprof__config_defaults(pyprof_config *config)
 }
 
 // again: the generation of a session that goes on in a forked child, in its slot; 0 = a new one. Under the lock.
-static pyprof_result pyprof__session_open(const pyprof_config *config, uint64_t again, int *slot)
+static pyprof_result pyprof__session_open(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again,
+                                          int *slot)
 {
     pyprof__session *session;
     uint64_t generation;
@@ -20630,13 +20813,15 @@ static pyprof_result pyprof__session_open(const pyprof_config *config, uint64_t 
     generation = again ? again - 1 : session->generation;
     memset(session, 0, sizeof *session);
     session->generation = generation;
+    session->sampler = sampler;
     session->config = *config;
     if (config->thread_filter) {
         pyprof__copy_text(session->thread_filter, sizeof session->thread_filter, config->thread_filter);
         session->config.thread_filter = session->thread_filter;
     }
-    if (!pyprof__recorder_open(&session->recorder, &session->config, config->max_bytes / 4 * 3)) return pyprof__fail_memory("the session");
-    session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
+    if (!pyprof__recorder_open(&session->recorder, &sampler->sweeper.target, &session->config,
+                               config->max_bytes / 4 * 3)) return pyprof__fail_memory("the session");
+    session->own_cpu_start = __atomic_load_n(&sampler->own_cpu_ns, __ATOMIC_RELAXED);
     session->generation++;
     return PYPROF_OK;
 }
@@ -20644,23 +20829,24 @@ static pyprof_result pyprof__session_open(const pyprof_config *config, uint64_t 
 // The stats of a session as of now, under the lock.
 static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *stats)
 {
+    const pyprof__sampler *sampler = session->sampler;
     pyprof__recorder_stats(&session->recorder, stats);
-    stats->own_cpu_ns = pyprof__g.own_cpu_ns > session->own_cpu_start ? pyprof__g.own_cpu_ns - session->own_cpu_start : 0;
-    stats->own_bytes += __atomic_load_n(&pyprof__g.sweeper.pool.used, __ATOMIC_RELAXED);
+    stats->own_cpu_ns = sampler->own_cpu_ns > session->own_cpu_start ? sampler->own_cpu_ns - session->own_cpu_start : 0;
+    stats->own_bytes += __atomic_load_n(&sampler->sweeper.pool.used, __ATOMIC_RELAXED);
 }
 
 // The name people know the program by: of the executable, or of the script that an interpreter runs. Nothing else of
 // the command line is looked at: it can hold secrets.
-static void pyprof__program_name(char *name, size_t capacity)
+static void pyprof__program_name(pyprof__proc *proc, char *name, size_t capacity)
 {
     char text[4096], *at, *base, *end;
     ssize_t size;
-    if (!pyprof__proc_link("exe", text, sizeof text))
+    if (!pyprof__proc_link(proc, "exe", text, sizeof text) && pyprof__is_own(proc))
         pyprof__copy_text(text, sizeof text, pyprof__started_as());
     base = strrchr(text, '/');
     pyprof__utf8_repair(name, capacity, base ? base + 1 : text);
     if (strncmp(name, "python", 6) != 0) return;
-    size = pyprof__proc_read("cmdline", text, sizeof text);
+    size = pyprof__proc_read(proc, "cmdline", text, sizeof text);
     end = text + (size > 0 ? size : 0);
     for (at = text + strlen(text) + 1; at < end; at += strlen(at) + 1) {
         if (strcmp(at, "-c") == 0 || strcmp(at, "-") == 0) return;
@@ -20673,14 +20859,14 @@ static void pyprof__program_name(char *name, size_t capacity)
     name[pyprof__stem(at).size < capacity ? pyprof__stem(at).size : capacity - 1] = 0;
 }
 
-static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof__runtime *runtime)
+static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof__target *target)
 {
     char name[256], version[32];
-    pyprof__program_name(name, sizeof name);
-    pyprof__version_text(runtime->version, version, sizeof version);
+    pyprof__program_name(target->source.proc, name, sizeof name);
+    pyprof__version_text(target->runtime.version, version, sizeof version);
     profile->program = pyprof__intern(&profile->pool, &profile->model.strings, name, strlen(name));
     profile->python = pyprof__intern(&profile->pool, &profile->model.strings, version, strlen(version));
-    profile->free_threaded = runtime->free_threaded;
+    profile->free_threaded = target->runtime.free_threaded;
     profile->interpreters = (uint32_t)profile->model.stats.interpreters;
     return profile->program == PYPROF__NONE || profile->python == PYPROF__NONE ? pyprof__fail_memory("the profile") : PYPROF_OK;
 }
@@ -20689,7 +20875,7 @@ static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof_
 static int pyprof__session_renew(pyprof__session *session, uint64_t start_ns)
 {
     int whole = pyprof__recorder_renew(&session->recorder, start_ns);
-    if (whole) session->own_cpu_start = __atomic_load_n(&pyprof__g.own_cpu_ns, __ATOMIC_RELAXED);
+    if (whole) session->own_cpu_start = __atomic_load_n(&session->sampler->own_cpu_ns, __ATOMIC_RELAXED);
     return whole;
 }
 
@@ -20701,7 +20887,7 @@ static pyprof_result pyprof__session_profile(pyprof__session *session, double la
     if (!made) return pyprof__fail_memory("the profile");
     pyprof__record_heap(&session->recorder, &made->model);
     pyprof__session_stats(session, &made->model.stats);
-    if (pyprof__profile_seal(made, &pyprof__g.sweeper.runtime) != PYPROF_OK) {
+    if (pyprof__profile_seal(made, &session->sampler->sweeper.target) != PYPROF_OK) {
         pyprof__profile_free(made);
         return PYPROF_ERR_MEMORY;
     }
@@ -20719,9 +20905,9 @@ static pyprof_result pyprof__session_whole(const pyprof__session *session)
 static pyprof_result pyprof__session_end(pyprof__session *session, pyprof_profile **profile)   // under the lock
 {
     pyprof_result result = pyprof__session_whole(session);
-    pyprof__sampler_failed();
+    pyprof__sampler_failed(session->sampler);
     if (result != PYPROF_OK) return result;
-    pyprof__record_end(&session->recorder, 1, pyprof__blind_for(pyprof__now()) != 0);
+    pyprof__record_end(&session->recorder, 1, pyprof__blind_for(session->sampler, pyprof__now()) != 0);
     return pyprof__session_profile(session, 0, profile);
 }
 
@@ -20736,7 +20922,7 @@ static pyprof_result pyprof__heap_join(pyprof__session *session)   // under the 
     wish.table_bytes = config->heap_max_bytes;
     wish.bytes = config->max_bytes;
     wish.depth = config->max_depth;
-    if (PYPROF__GET(pyprof__heap.users) == 0) result = pyprof__heap_start(&wish, &pyprof__g.sweeper.runtime);
+    if (PYPROF__GET(pyprof__heap.users) == 0) result = pyprof__heap_start(&wish, &session->sampler->sweeper.target.runtime);
     else if (PYPROF__GET(pyprof__heap.mode) != wish.mode)
         result = pyprof__fail(PYPROF_ERR_BUSY, "heap: another session tracks memory in the other mode");
     else if (wish.mode == PYPROF_HEAP_SAMPLED && pyprof__heap.interval != wish.interval)
@@ -20767,25 +20953,24 @@ static void pyprof__heap_leave(pyprof__session *session)   // under the lock
     else pyprof__heap_noting();
 }
 
-static int pyprof__is_running(void)   // is there an interpreter?
+static int pyprof__is_running(const pyprof__sampler *sampler)   // is there an interpreter?
 {
-    const pyprof__sweeper *sweeper = &pyprof__g.sweeper;
+    const pyprof__target *target = &sampler->sweeper.target;
     pyprof__source source;   // the sampler's, but for the thread that reads
     uint64_t head = 0;
-    source.method = sweeper->source.method;
-    source.pid = sweeper->source.pid;
-    source.fd = sweeper->source.fd;
-    source.inode = sweeper->source.inode;
-    source.end = sweeper->source.end;
+    source.method = target->source.method;
+    source.proc = target->source.proc;
+    source.fd = target->source.fd;
+    source.inode = target->source.inode;
+    source.end = target->source.end;
     source.tid = pyprof__gettid();
-    return pyprof__copy(&source, &head, sweeper->runtime.address + sweeper->runtime.layout.runtime_head, sizeof head) && head != 0;
+    return pyprof__copy(&source, &head, target->runtime.address + target->runtime.layout.runtime_head, sizeof head) && head != 0;
 }
 
 // ---- one sweep without a session ---------------------------------------------------------
 typedef struct {
-    pyprof_config config;
-    pyprof__sweeper sweeper;
-    pyprof__recorder recorder;
+    pyprof__sampler sampler;
+    pyprof__session session;
     pyprof_result result;
     int done;                    // the thread got to its end
     char error[512];
@@ -20812,30 +20997,31 @@ static int pyprof__dump_sweep(pyprof__sweeper *sweeper)
 static void *pyprof__dump_main(void *argument)
 {
     pyprof__dump_job *job = (pyprof__dump_job *)argument;
+    pyprof__sweeper *sweeper = &job->sampler.sweeper;
+    pyprof__recorder *recorder = &job->session.recorder;
     pyprof__tick tick;
-    int proven;
     pyprof__is_sampler = 1;
-    pyprof__sweeper_settle(&job->sweeper);
+    pyprof__sweeper_settle(sweeper);
     memset(&tick, 0, sizeof tick);
-    job->sweeper.list.every = job->recorder.every = 1;
-    job->result = pyprof__self_check(&job->sweeper, 50, &proven);
-    if (job->result == PYPROF_OK && !pyprof__dump_sweep(&job->sweeper))
+    sweeper->list.every = recorder->every = 1;
+    job->result = pyprof__self_check(sweeper, 50, &job->sampler.proven);
+    if (job->result == PYPROF_OK && !pyprof__dump_sweep(sweeper))
         job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
-    if (job->result == PYPROF_OK && job->sweeper.codes.asyncio) {   // now that it is known: with the tasks
-        pyprof__tasks_find(&job->sweeper.list);
-        pyprof__forget_stacks(&job->sweeper.list);
-        pyprof__dump_sweep(&job->sweeper);
-        pyprof__awaits_read(&job->sweeper, pyprof__now());
+    if (job->result == PYPROF_OK && sweeper->codes.asyncio) {   // now that it is known: with the tasks
+        pyprof__tasks_find(&sweeper->list);
+        pyprof__forget_stacks(&sweeper->list);
+        pyprof__dump_sweep(sweeper);
+        pyprof__awaits_read(sweeper, pyprof__now());
     }
     if (job->result == PYPROF_OK) {
-        pyprof__names_read(&job->sweeper.list, job->sweeper.codes.text, 1);
+        pyprof__names_read(&sweeper->list, sweeper->codes.text, 1);
         tick.now = tick.at[0] = pyprof__now();
         tick.count = tick.periods[0] = 1;
         tick.present = 1;
-        tick.rate = job->config.rate_hz;
-        pyprof__record(&job->recorder, &job->sweeper, &tick);
-        pyprof__record_awaits(&job->recorder, &job->sweeper);
-        job->recorder.model.stats.own_cpu_ns = pyprof__own_cpu();
+        tick.rate = job->session.config.rate_hz;
+        pyprof__record(recorder, sweeper, &tick);
+        pyprof__record_awaits(recorder, sweeper);
+        job->sampler.own_cpu_ns = pyprof__own_cpu();
     }
     pyprof__copy_text(job->error, sizeof job->error, pyprof__error_text());
     job->done = 1;
@@ -20854,8 +21040,8 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
     else if (last_s > 0 && found->config.timeline_s < 0)
         result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
     else if ((result = pyprof__session_whole(found)) == PYPROF_OK) {
-        int blind = pyprof__blind_for(pyprof__now()) != 0;
-        pyprof__record_end(&found->recorder, pyprof__sampler_failed() || blind, blind);
+        int blind = pyprof__blind_for(found->sampler, pyprof__now()) != 0;
+        pyprof__record_end(&found->recorder, pyprof__sampler_failed(found->sampler) || blind, blind);
         result = pyprof__session_profile(found, last_s, profile);
     }
     if (result == PYPROF_OK && reset && !pyprof__session_renew(found, found->recorder.last_ns)) {
@@ -20895,7 +21081,7 @@ static void pyprof__say_in_log(const char *text)
     snprintf(path, sizeof path, "%s.log", pyprof__g.tree.base[0] ? pyprof__g.tree.base : pyprof__g.out.base);
     fd = pyprof__open(AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return;
-    snprintf(line, sizeof line, "pid %ld: %s", (long)getpid(), text);
+    snprintf(line, sizeof line, "pid %ld: %s", (long)pyprof__own_pid(), text);
     if (pyprof__stat(fd, &info) && S_ISREG(info.st_mode) && info.st_uid == geteuid() && info.st_nlink == 1)
         pyprof__write_all(fd, line, strlen(line));   // one write: lines of several processes do not mix
     close(fd);
@@ -20928,7 +21114,7 @@ static void pyprof__tree_join(void)
     const char *text = pyprof__getenv("PYPROF_RUN");
     char *at;
     if (tree->pid) return;
-    tree->pid = (int64_t)getpid();
+    tree->pid = pyprof__own_pid();
     tree->start_ns = pyprof__clock(CLOCK_REALTIME);
     if (!text || strlen(text) >= sizeof tree->base) return;
     tree->pid = strtoll(text, &at, 10);
@@ -20949,7 +21135,7 @@ static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capa
         struct tm parts;
         if (*pattern != '%') { one[0] = *pattern; one[1] = 0; }
         else switch (*++pattern) {
-            case 'p': snprintf(one, sizeof one, "%ld", (long)getpid()); break;
+            case 'p': snprintf(one, sizeof one, "%ld", (long)pyprof__own_pid()); break;
             case 't': strftime(one, sizeof one, "%Y%m%d-%H%M%S", localtime_r(&now, &parts)); break;
             case 'h':
                 if (gethostname(one, sizeof one - 1) != 0) pyprof__copy_text(one, sizeof one, "host");
@@ -21048,11 +21234,11 @@ static void pyprof__out_take(void)   // a name of its own: .PID, and where a pid
     int n;
     out->tag[0] = 0;
     if (out->stream || pyprof__out_is_free()) return;
-    snprintf(out->tag, sizeof out->tag, ".%ld", (long)getpid());
+    snprintf(out->tag, sizeof out->tag, ".%ld", (long)pyprof__own_pid());
     for (n = 1; n < PYPROF__OUT_TRIES; n++) {
         pyprof__out_first(path);
         if (lstat(path, &info) != 0) return;
-        snprintf(out->tag, sizeof out->tag, ".%ld-%d", (long)getpid(), n);
+        snprintf(out->tag, sizeof out->tag, ".%ld-%d", (long)pyprof__own_pid(), n);
     }
 }
 
@@ -21090,7 +21276,7 @@ static void pyprof__out_default(char *base, size_t capacity)   // the folder for
 {
     const char *folder = pyprof__getenv("TMPDIR");
     char name[256];
-    pyprof__program_name(name, sizeof name);
+    pyprof__program_name(&pyprof__own_proc, name, sizeof name);
     snprintf(base, capacity, "%.700s/%s", folder && *folder ? folder : "/tmp", name);
 }
 
@@ -21222,8 +21408,9 @@ static pyprof__bool pyprof__env_any(const pyprof_profile *profile)
     if (stats->asked || stats->thinned || stats->heap_samples || stats->degraded[0]) return 1;
     // What its children recorded is what was asked for. A command of a server can load Python and not run it.
     if (pyprof__g.out.child || profile->children.count || (brief && pyprof__g.out.late)) return 0;
-    if (pyprof__g.out.wait) pyprof__say(1, "pyprof: nothing was recorded: pid %ld started idle, and was not told to start\n", (long)getpid());
-    else pyprof__say(1, "pyprof: nothing was recorded: Python did not run in pid %ld%s\n", (long)getpid(),
+    if (pyprof__g.out.wait) pyprof__say(1, "pyprof: nothing was recorded: pid %ld started idle, and was not told to start\n",
+                                        (long)pyprof__own_pid());
+    else pyprof__say(1, "pyprof: nothing was recorded: Python did not run in pid %ld%s\n", (long)pyprof__own_pid(),
                 brief ? ", or ended before the first sample" : "");
     return 0;
 }
@@ -21253,7 +21440,7 @@ static void pyprof__write_session(pyprof *token, int final)
     pyprof__sessions_lock();
     session = pyprof__session_of(token);
     if (session) memcpy(checkpoint, session->checkpoint, sizeof checkpoint);
-    from_env = session && token == pyprof__g.env_session && pyprof__g.env_pid == getpid();
+    from_env = session && token == pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid();
     pyprof__sessions_unlock();
     if (session && pyprof__take(token, 0, 0, &profile) == PYPROF_OK) {
         if (!final) profile->checkpoint = (double)pyprof__clock(CLOCK_REALTIME) / 1e9;
@@ -21389,15 +21576,6 @@ static void pyprof__writer_stop(void)
     __atomic_store_n(&writer->running, 0, __ATOMIC_RELEASE);
 }
 
-static pyprof__bool pyprof__waits_in_vain(int64_t tid)   // it sleeps: for a lock, or the disk?
-{
-    char text[512];
-    const char *state;
-    snprintf(text, sizeof text, "/proc/self/task/%lld/stat", (long long)tid);
-    state = pyprof__read_file(AT_FDCWD, text, text, sizeof text) > 0 ? strrchr(text, ')') : NULL;
-    return !state || state[2] == 'S';
-}
-
 // A forked child that ends, or becomes another program, before it did anything has nothing to tell.
 static pyprof__bool pyprof__is_gone_at_once(void)
 {
@@ -21413,7 +21591,7 @@ static void pyprof__leave(void)
     int error = errno, asleep_ms = 0, ms;
     struct timespec used = { 0, 0 }, before = { 0, 0 };
     uint32_t asked;
-    if (pyprof__g.pid != getpid() || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)
+    if (pyprof__g.pid != pyprof__own_pid() || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)
         || __atomic_load_n(&writer->tid, __ATOMIC_ACQUIRE) == pyprof__gettid() || pyprof__is_gone_at_once()) return;
     asked = __atomic_add_fetch(&writer->asked, 1, __ATOMIC_ACQ_REL);
     pyprof__wake(&writer->word);
@@ -21422,7 +21600,7 @@ static void pyprof__leave(void)
         clockid_t clock = (clockid_t)((~(uint32_t)writer->tid) << 3 | 6);
         pyprof__nap(1000000);
         if (syscall(SYS_clock_gettime, clock, &used) == 0 && used.tv_nsec != before.tv_nsec) asleep_ms = 0;
-        else if (++asleep_ms % 16 == 0 && !pyprof__waits_in_vain(writer->tid)) asleep_ms = 0;
+        else if (++asleep_ms % 16 == 0 && !pyprof__own_task_sleeps(writer->tid)) asleep_ms = 0;
         before = used;
     }
     errno = error;
@@ -21444,7 +21622,7 @@ static pyprof_result pyprof__checkpoint_name(const pyprof_config *config, int ch
     if (!suffix) return pyprof__fail(PYPROF_ERR_FORMAT, "checkpoint is %.200s: its suffix names no format that can be written", filled);
     pyprof__copy_text(path, capacity, filled);
     if (!child || strstr(config->checkpoint, "%p")) return PYPROF_OK;
-    size = (size_t)snprintf(base, sizeof base, "%.*s.%ld", (int)(suffix - filled < 900 ? suffix - filled : 900), filled, (long)getpid());
+    size = (size_t)snprintf(base, sizeof base, "%.*s.%ld", (int)(suffix - filled < 900 ? suffix - filled : 900), filled, (long)pyprof__own_pid());
     snprintf(path, capacity, "%.930s%.60s", base, suffix);
     for (n = 1; n < PYPROF__OUT_TRIES && size < 950 && lstat(path, &info) == 0; n++)
         snprintf(path, capacity, "%.930s-%d%.60s", base, n, suffix);
@@ -21470,12 +21648,12 @@ PYPROF__DEF const char *pyprof_version(void) { return PYPROF_VERSION_STRING; }
 static void pyprof__control_lock(void) { pyprof__mutex_take(&pyprof__control); }
 static void pyprof__control_unlock(void) { pyprof__mutex_give(&pyprof__control); }
 
-static pyprof__bool pyprof__caller_holds_gil(void)
+static pyprof__bool pyprof__caller_holds_gil(const pyprof__sampler *sampler)
 {
-    const pyprof__runtime *runtime = &pyprof__g.sweeper.runtime;
+    const pyprof__runtime *runtime = &sampler->sweeper.target.runtime;
     int holds = 0;
     pyprof__sessions_lock();
-    if (pyprof__g.alive && pyprof__heap_api(runtime) == PYPROF_OK) {
+    if (sampler->alive && pyprof__heap_api(runtime) == PYPROF_OK) {
         pyprof__habits habits = pyprof__layout_habits(runtime->version);   // hooks read the heap's
         holds = pyprof__holds_gil(&habits);
     }
@@ -21483,24 +21661,25 @@ static pyprof__bool pyprof__caller_holds_gil(void)
     return holds;
 }
 
-static pyprof__bool pyprof__any_session(void)   // under the lock
+static pyprof__bool pyprof__any_session(const pyprof__sampler *sampler)   // under the lock
 {
     int i, any = 0;
-    for (i = 0; i < PYPROF__SESSIONS; i++) any |= (int)(pyprof__g.sessions[i].generation & 1);
+    for (i = 0; i < PYPROF__SESSIONS; i++) any |= pyprof__is_of(&pyprof__g.sessions[i], sampler);
     return any;
 }
 
 // The session joins the sampler that runs. *alive = there is one.
-static pyprof_result pyprof__join_running(const pyprof_config *config, uint64_t again, int *slot, int *alive)
+static pyprof_result pyprof__join_running(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again,
+                                          int *slot, int *alive)
 {
     pyprof_result result = PYPROF_OK;
     pyprof__sessions_lock();
-    *alive = pyprof__g.alive;
-    if (!pyprof__sampler_failed()) {
-        if (*alive) result = pyprof__session_open(config, again, slot);
-    } else if (pyprof__any_session()) {
+    *alive = sampler->alive;
+    if (!pyprof__sampler_failed(sampler)) {
+        if (*alive) result = pyprof__session_open(sampler, config, again, slot);
+    } else if (pyprof__any_session(sampler)) {
         result = pyprof__fail(PYPROF_ERR_BUSY, "the sampler thread of the sessions that run was ended from outside: stop them first");
-    } else *alive = pyprof__g.alive = 0;
+    } else *alive = sampler->alive = 0;
     pyprof__sessions_unlock();
     return result;
 }
@@ -21521,7 +21700,7 @@ static pyprof_result pyprof__start_heap(int slot)
     int running;
     pyprof__sessions_lock();
     result = pyprof__heap_join(&pyprof__g.sessions[slot]);
-    running = result == PYPROF_OK && pyprof__is_running();
+    running = result == PYPROF_OK && pyprof__is_running(pyprof__g.sessions[slot].sampler);
     pyprof__heap_noting();
     pyprof__sessions_unlock();
     if (running) pyprof__heap_request();
@@ -21532,23 +21711,25 @@ static pyprof_result pyprof__start_heap(int slot)
     return result;
 }
 
-static pyprof_result pyprof__start_first(const pyprof_config *config, uint64_t again, int *slot)   // nobody samples yet
+// Nobody samples yet.
+static pyprof_result pyprof__start_first(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again, int *slot)
 {
-    pyprof__sweeper *sweeper = &pyprof__g.sweeper;
+    pyprof__sweeper *sweeper = &sampler->sweeper;
     pyprof_result result;
-    pyprof__join();
-    pyprof__g.refused[0] = 0;
-    result = pyprof__sweeper_open(sweeper, &config->allocator, config->max_bytes / 4, config->max_depth, config->capture == PYPROF_CAPTURE_AUTO);
+    pyprof__join(sampler);
+    sampler->refused[0] = 0;
+    result = pyprof__sweeper_open(sweeper, config->pid, &config->allocator, config->max_bytes / 4, config->max_depth,
+                                  config->capture == PYPROF_CAPTURE_AUTO);
     if (result != PYPROF_OK) return result;
-    pyprof__g.doubts = 0;
-    result = pyprof__self_check(sweeper, 50, &pyprof__g.proven);
+    sampler->doubts = 0;
+    result = pyprof__self_check(sweeper, 50, &sampler->proven);
     if (result == PYPROF_OK) result = pyprof__stay_mapped();
     pyprof__sessions_lock();
-    __atomic_store_n(&pyprof__g.own_cpu_ns, 0, __ATOMIC_RELAXED);
-    if (result == PYPROF_OK) result = pyprof__session_open(config, again, slot);
+    __atomic_store_n(&sampler->own_cpu_ns, 0, __ATOMIC_RELAXED);
+    if (result == PYPROF_OK) result = pyprof__session_open(sampler, config, again, slot);
     pyprof__sessions_unlock();
     if (result != PYPROF_OK) { pyprof__sweeper_close(sweeper); return result; }
-    result = pyprof__sampler_start();
+    result = pyprof__sampler_start(sampler);
     if (result == PYPROF_OK) return result;
     pyprof__g.sessions[*slot].generation++;
     pyprof__recorder_close(&pyprof__g.sessions[*slot].recorder);
@@ -21557,21 +21738,21 @@ static pyprof_result pyprof__start_first(const pyprof_config *config, uint64_t a
 
 // The last session is gone: lets the sampler thread end. A callback on it may start a session again: then it stays.
 // So it does if it gets no CPU for long, or is in a callback: it ends when it can, or serves the next session.
-static void pyprof__sampler_stop(void)
+static void pyprof__sampler_stop(pyprof__sampler *sampler)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
     int alive, stays;
-    if (pyprof__is_sampler || !pyprof__g.joinable) return;
+    if (pyprof__is_sampler || !sampler->joinable) return;
     do {
         pyprof__sessions_lock();
-        if (pyprof__sampler_is_gone()) pyprof__g.alive = 0;
-        alive = pyprof__g.alive;
-        stays = pyprof__any_session() || (alive && __atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE) != 0);
+        if (pyprof__sampler_is_gone(sampler)) sampler->alive = 0;
+        alive = sampler->alive;
+        stays = pyprof__any_session(sampler) || (alive && __atomic_load_n(&sampler->delivering, __ATOMIC_ACQUIRE) != 0);
         pyprof__sessions_unlock();
         if (stays || pyprof__now() > end) return;
-        if (alive) { pyprof__wake(&pyprof__g.wake); pyprof__nap(20000); }
+        if (alive) { pyprof__wake(&sampler->wake); pyprof__nap(20000); }
     } while (alive);
-    pyprof__join();
+    pyprof__join(sampler);
 }
 
 // ---- the end -------------------------------------------------------------------------
@@ -21584,8 +21765,8 @@ static void pyprof__at_exit(void)
         pyprof__leave();
         return;
     }
-    if (pyprof__g.env_session && pyprof__g.env_pid == getpid()) pyprof_stop(pyprof__g.env_session, NULL);
-    if (pyprof__g.writer.quit && pyprof__g.pid == getpid()) pyprof__write_all_now();   // the writer has gone: see pyprof__is_alone
+    if (pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid()) pyprof_stop(pyprof__g.env_session, NULL);
+    if (pyprof__g.writer.quit && pyprof__g.pid == pyprof__own_pid()) pyprof__write_all_now();   // the writer has gone: see pyprof__is_alone
     else pyprof__leave();
 }
 
@@ -21600,6 +21781,7 @@ static void pyprof__exits_watch(void)
 // Of a checked config. again: in a forked child, the session of that slot and generation goes on.
 static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64_t again, pyprof **session)
 {
+    pyprof__sampler *sampler = &pyprof__g.samplers[0];
     pyprof_result result;
     int alive;
     pyprof__control_lock();
@@ -21607,17 +21789,17 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
         pyprof__control_unlock();
         return pyprof__fail(PYPROF_ERR_STATE, "the session was stopped before it began in this process");
     }
-    __atomic_store_n(&pyprof__g.pid, getpid(), __ATOMIC_RELAXED);
+    __atomic_store_n(&pyprof__g.pid, pyprof__own_pid(), __ATOMIC_RELAXED);
     if (!pyprof__g.atfork) pyprof__g.atfork = pthread_atfork(NULL, NULL, pyprof__after_fork) == 0;
-    result = pyprof__join_running(config, again, &slot, &alive);
-    if (!alive) result = pyprof__start_first(config, again, &slot);
+    result = pyprof__join_running(sampler, config, again, &slot, &alive);
+    if (!alive) result = pyprof__start_first(sampler, config, again, &slot);
     if (result == PYPROF_OK && config->heap) {
         result = pyprof__start_heap(slot);
-        if (result != PYPROF_OK) { pyprof__start_undo(slot); pyprof__sampler_stop(); }
+        if (result != PYPROF_OK) { pyprof__start_undo(slot); pyprof__sampler_stop(sampler); }
     }
     if (result == PYPROF_OK) {
         *session = pyprof__token(slot);
-        pyprof__wake(&pyprof__g.wake);
+        pyprof__wake(&sampler->wake);
     }
     pyprof__control_unlock();
     if (config->logger.fn && result == PYPROF_OK) config->logger.fn(config->logger.user, PYPROF_LEVEL_INFO, "pyprof: sampling");
@@ -21699,13 +21881,14 @@ PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **ses
 // A stop waits for the callback of its session, which may use what the host frees next. No lock is held meanwhile:
 // the callback may wait for anything that another thread does here. If it waits for the GIL, against the rule,
 // and this thread has that, neither would ever get on.
-static void pyprof__await_callback(const pyprof *token)
+static void pyprof__await_callback(const pyprof__sampler *sampler, const pyprof *token)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
-    while (__atomic_load_n(&pyprof__g.delivering, __ATOMIC_ACQUIRE) == (uint64_t)(uintptr_t)token && !pyprof__sampler_is_gone()) {
+    while (__atomic_load_n(&sampler->delivering, __ATOMIC_ACQUIRE) == (uint64_t)(uintptr_t)token
+           && !pyprof__sampler_is_gone(sampler)) {
         pyprof__nap(20000);
         if (pyprof__now() < end) continue;
-        if (pyprof__caller_holds_gil()) return;
+        if (pyprof__caller_holds_gil(sampler)) return;
         end = pyprof__now() + PYPROF__TEST_PATIENCE;
     }
 }
@@ -21713,6 +21896,7 @@ static void pyprof__await_callback(const pyprof *token)
 PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
 {
     pyprof__session *found;
+    pyprof__sampler *sampler = &pyprof__g.samplers[0];
     pyprof_profile *made = NULL;
     pyprof_result result = PYPROF_OK;
     int from_env, unhook = 0, cancel = pyprof__cancel_off();
@@ -21723,11 +21907,12 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     pyprof__control_lock();
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
-    from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == getpid();
+    from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid();
     if (found) {
+        sampler = found->sampler;
         memcpy(checkpoint, found->checkpoint, sizeof checkpoint);
         if (profile || from_env || checkpoint[0]) result = pyprof__session_end(found, &made);
-        unhook = found->recorder.heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running();
+        unhook = found->recorder.heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running(sampler);
         pyprof__heap_leave(found);
         found->generation++;
         if (!found->torn) pyprof__recorder_close(&found->recorder);
@@ -21739,9 +21924,9 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     pyprof__sessions_unlock();
     if (unhook) pyprof__heap_request();
     pyprof__control_unlock();
-    if (found && !pyprof__is_sampler) pyprof__await_callback(session);
+    if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session);
     pyprof__control_lock();
-    pyprof__sampler_stop();
+    pyprof__sampler_stop(sampler);
     if (made) pyprof__write_end(made, checkpoint, from_env);
     if (from_env) pyprof__out_release();
     pyprof__writer_stop();
@@ -21770,6 +21955,7 @@ PYPROF__DEF pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot
 static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
 {
     pyprof__session *found;
+    pyprof__sampler *sampler = NULL;
     pyprof_result result = PYPROF_OK;
     pyprof__enter();
     pyprof__sessions_lock();
@@ -21777,12 +21963,13 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
     if (!found) result = pyprof__no_session(session);
     else if (!paused && found->recorder.ended) result = pyprof__fail(PYPROF_ERR_STATE, "duration_s is over: the session can only be stopped");
     else if ((result = pyprof__session_whole(found)) == PYPROF_OK && found->recorder.paused != paused) {
+        sampler = found->sampler;
         if (paused) pyprof__recorder_pause(&found->recorder);
         else pyprof__recorder_resume(&found->recorder, pyprof__now());
         pyprof__heap_noting();
     }
     pyprof__sessions_unlock();
-    if (result == PYPROF_OK) pyprof__wake(&pyprof__g.wake);
+    if (sampler) pyprof__wake(&sampler->wake);
     return result;
 }
 
@@ -21831,7 +22018,9 @@ PYPROF__DEF pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
     if (found) {
-        uint64_t now = pyprof__now(), owed = pyprof__sampler_failed() || pyprof__blind_for(now) ? pyprof__owed(&found->recorder, now) : 0;
+        uint64_t now = pyprof__now(), owed = 0;
+        if (pyprof__sampler_failed(found->sampler) || pyprof__blind_for(found->sampler, now))
+            owed = pyprof__owed(&found->recorder, now);
         pyprof__session_stats(found, stats);
         stats->asked += owed;
         stats->missed += owed;
@@ -22197,7 +22386,7 @@ PYPROF__DEF pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyp
     if (!profile || !info) return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is NULL", profile ? "info" : "profile");
     model = &profile->model;
     memset(info, 0, sizeof *info);
-    info->pid = profile->pid;
+    info->pid = pyprof__process_of(profile)->pid;
     info->program = pyprof__text(profile, profile->program);
     info->python = pyprof__text(profile, profile->python);
     info->free_threaded = profile->free_threaded;
@@ -22227,19 +22416,12 @@ PYPROF__DEF pyprof_result pyprof_profile_stats(const pyprof_profile *profile, py
 
 static pyprof_result pyprof__dump_run(pyprof__dump_job *job, pyprof_profile **profile)
 {
-    pthread_t thread;
-    pyprof_profile *made;
-    int error = pyprof__thread_start(&thread, pyprof__dump_main, job);
+    int error = pyprof__thread_start(&job->sampler.thread, pyprof__dump_main, job);
     if (error) return pyprof__fail(PYPROF_ERR_BUSY, "cannot start a thread for the dump: %s", strerror(error));
-    pthread_join(thread, NULL);
+    pthread_join(job->sampler.thread, NULL);
     if (!job->done) return pyprof__fail(PYPROF_ERR_DENIED, "the thread of the dump was ended by the kernel: a filter of system calls?");
     if (job->result != PYPROF_OK) return pyprof__fail(job->result, "%s", job->error);
-    made = pyprof__profile_new(&job->recorder.model, 0, &job->recorder.pool.allocator);
-    if (!made) return pyprof__fail_memory("the profile");
-    made->model.stats.own_bytes = job->recorder.pool.used + job->sweeper.pool.used;
-    if (pyprof__profile_seal(made, &job->sweeper.runtime) == PYPROF_OK) { *profile = made; return PYPROF_OK; }
-    pyprof__profile_free(made);
-    return PYPROF_ERR_MEMORY;
+    return pyprof__session_profile(&job->session, 0, profile);
 }
 
 PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options, pyprof_profile **profile)
@@ -22249,7 +22431,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
-    if (pid != 0 && pid != getpid())
+    if (pid != 0 && pid != pyprof__own_pid())
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "pid is %lld: dumping another process is not supported yet", (long long)pid);
     if (options && options->native) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "native frames are not supported yet");
     if (options && options->max_depth > PYPROF__MOST_DEPTH)
@@ -22259,16 +22441,17 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     job = (pyprof__dump_job *)calloc(1, sizeof *job);
     if (!job) return pyprof__fail_memory("the dump");
     cancel = pyprof__cancel_off();
-    if (options) job->config.max_depth = options->max_depth;
-    if (options) job->config.paths = options->paths;
-    pyprof__config_defaults(&job->config);
-    result = pyprof__sweeper_open(&job->sweeper, NULL, UINT64_MAX, job->config.max_depth, 1);
+    if (options) job->session.config.max_depth = options->max_depth;
+    if (options) job->session.config.paths = options->paths;
+    job->session.sampler = &job->sampler;
+    pyprof__config_defaults(&job->session.config);
+    result = pyprof__sweeper_open(&job->sampler.sweeper, pid, NULL, UINT64_MAX, job->session.config.max_depth, 1);
     if (result == PYPROF_OK) {
-        if (pyprof__recorder_open(&job->recorder, &job->config, UINT64_MAX)) {
+        if (pyprof__recorder_open(&job->session.recorder, &job->sampler.sweeper.target, &job->session.config, UINT64_MAX)) {
             result = pyprof__dump_run(job, profile);
-            pyprof__recorder_close(&job->recorder);
+            pyprof__recorder_close(&job->session.recorder);
         } else result = pyprof__fail_memory("the dump");
-        pyprof__sweeper_close(&job->sweeper);
+        pyprof__sweeper_close(&job->sampler.sweeper);
     }
     free(job);
     pyprof__cancel_back(cancel);
@@ -22445,7 +22628,7 @@ static void pyprof__out_kind(pyprof__out *out, const char *text)
     out->stream = strcmp(text, "-") == 0 || (exists && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode));
     if (out->stream) return;
     if (text[size - 1] == '/' || (exists && S_ISDIR(info.st_mode))) {
-        pyprof__program_name(name, sizeof name);
+        pyprof__program_name(&pyprof__own_proc, name, sizeof name);
         snprintf(out->base, sizeof out->base, "%.700s%s%s", text, text[size - 1] == '/' ? "" : "/", name);
     } else if (suffix && suffix[-1] != '/') {
         pyprof__copy_text(out->suffix, sizeof out->suffix, suffix);
@@ -22494,7 +22677,7 @@ static void pyprof__env_announce(void)
     const pyprof__out *out = &pyprof__g.out;
     pyprof__g.announced = 1;
     pyprof__out_path(path, "profile");
-    pyprof__say(0, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s%s%s%s\n", (long)getpid(), out->rate, path,
+    pyprof__say(0, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s%s%s%s\n", (long)pyprof__own_pid(), out->rate, path,
                 out->suffix[0] || out->stream ? "" : ".{", out->suffix[0] || out->stream ? "" : out->formats,
                 out->suffix[0] || out->stream ? "" : "}");
     if (out->heap && !out->suffix[0] && !out->stream) {
@@ -22519,7 +22702,7 @@ static void pyprof__trigger_act(const char *word)
     else result = pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_TRIGGER: %s holds '%.20s': not start, stop, dump or reset", pyprof__g.trigger, word);
     pyprof__g.out.told = 0;   // it was not the end
     if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof_last_error());
-    else pyprof__say(0, "pyprof: pid %ld: %s\n", (long)getpid(), *word ? word : "dump");
+    else pyprof__say(0, "pyprof: pid %ld: %s\n", (long)pyprof__own_pid(), *word ? word : "dump");
 }
 
 // A file that was written since it was last looked at holds a word. Returns when to look again.
@@ -22603,7 +22786,7 @@ static void pyprof__env_adopt(pyprof *started)
     pyprof__session *session;
     pyprof__sessions_lock();
     pyprof__g.env_session = started;
-    pyprof__g.env_pid = getpid();
+    pyprof__g.env_pid = pyprof__own_pid();
     session = pyprof__session_of(started);
     if (session) session->writes = 1;
     pyprof__sessions_unlock();
@@ -22613,7 +22796,7 @@ static void pyprof__env_adopt(pyprof *started)
 // Python begins to shut down: a host can end the process right after that, by ways of its own.
 static void pyprof__env_ending(void)
 {
-    if (!pyprof__g.env_session || pyprof__g.env_pid != getpid()) return;
+    if (!pyprof__g.env_session || pyprof__g.env_pid != pyprof__own_pid()) return;
     pyprof__leave();
     pyprof__g.ended_ns = pyprof__g.out.told && !pyprof__g.out.failed ? pyprof__now() : 0;
 }
@@ -22642,7 +22825,7 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
     if (result == PYPROF_ERR_DISABLED) return result;
     pyprof__tree_join();
     pyprof__g.out.mute = fcntl(2, F_GETFD) < 0;
-    if (result == PYPROF_OK && pyprof__g.env_session && pyprof__g.env_pid == getpid())
+    if (result == PYPROF_OK && pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid())
         result = pyprof__fail(PYPROF_ERR_STATE, "PROFILING=1 has started a session already");
     if (result == PYPROF_OK) result = pyprof__env_config(&config);
     if (result == PYPROF_OK) result = pyprof__env_begin(&config, &started);
@@ -22711,7 +22894,7 @@ static struct {                  // what stands behind ours
 } pyprof__next;
 
 static struct {
-    pid_t pid;                   // in which the library was loaded: a worker has another
+    int64_t pid;                 // in which the library was loaded: a worker has another
     int watching;                // PROFILING=1, and no Python yet
     void *base;                  // of the object that has Python's C API; NULL = not known
     uint64_t begin_ns;
@@ -22770,7 +22953,7 @@ static pyprof__bool pyprof__is_python(void **symbol)
     *symbol = dlsym(NULL, "Py_Main");
     if (*symbol) return 1;
     dlerror();
-    pyprof__proc_link("exe", path, sizeof path);
+    pyprof__proc_link(&pyprof__own_proc, "exe", path, sizeof path);
     slash = strrchr(path, '/');
     return strncmp(slash ? slash + 1 : path, "python", 6) == 0;
 }
@@ -22787,11 +22970,11 @@ static void pyprof__preload_start(void *python, int late)   // an address of Pyt
     pyprof__g.out.late = late;
     pyprof__preload.watching = 0;
     pyprof__preload.base = python ? pyprof__object_base(python, NULL) : NULL;
-    pyprof__g.out.worker = getpid() != pyprof__preload.pid;
+    pyprof__g.out.worker = pyprof__own_pid() != pyprof__preload.pid;
     pyprof__g.out.child |= pyprof__g.out.worker;
     if (pyprof_start_from_env(NULL) != PYPROF_OK) return;   // a reason worth telling has been told
     // Other threads of the program may be reading the environment.
-    if (pyprof__thread_count() <= 1 + 2 && !pyprof__g.tree.base[0]) pyprof__tree_mark(pyprof__g.out.base);
+    if (pyprof__thread_count(&pyprof__own_proc) <= 1 + 2 && !pyprof__g.tree.base[0]) pyprof__tree_mark(pyprof__g.out.base);
 }
 
 // When PROFILING=1 led to nothing, one sentence says why: unless the program is a small one, or had children, which
@@ -22799,10 +22982,11 @@ static void pyprof__preload_start(void *python, int late)   // an address of Pyt
 static void pyprof__preload_end(void)
 {
     struct rusage children;
-    if (!pyprof__preload.watching || getpid() != pyprof__preload.pid || pyprof__g.tree.base[0] || pyprof__g.tree.pid != getpid()) return;
+    if (!pyprof__preload.watching || pyprof__own_pid() != pyprof__preload.pid) return;
+    if (pyprof__g.tree.base[0] || pyprof__g.tree.pid != pyprof__own_pid()) return;
     if (pyprof__now() - pyprof__preload.begin_ns < 2 * pyprof__second) return;
     if (getrusage(RUSAGE_CHILDREN, &children) == 0 && children.ru_maxrss) return;
-    pyprof__say(1, "pyprof: nothing was profiled: no Python was loaded in pid %ld\n", (long)getpid());
+    pyprof__say(1, "pyprof: nothing was profiled: no Python was loaded in pid %ld\n", (long)pyprof__own_pid());
 }
 
 __attribute__((constructor)) static void pyprof__preload_begin(void)
@@ -22811,7 +22995,7 @@ __attribute__((constructor)) static void pyprof__preload_begin(void)
     void *python;
     pyprof_result asked;
     pyprof__next_find();
-    pyprof__preload.pid = getpid();
+    pyprof__preload.pid = pyprof__own_pid();
     asked = pyprof__env_asked(&wait);
     if (asked == PYPROF_ERR_DISABLED) return;
     pyprof__preload.begin_ns = pyprof__now();
@@ -22976,7 +23160,7 @@ PYPROF__INTERPOSED int raise(int number) PYPROF__THROWS
 
 PYPROF__INTERPOSED int kill(pid_t pid, int number) PYPROF__THROWS
 {
-    int deadly = (pid == getpid() || pid == 0 || pid == -getpgrp()) && pyprof__is_deadly(number);
+    int deadly = (pid == pyprof__own_pid() || pid == 0 || pid == -getpgrp()) && pyprof__is_deadly(number);
     if (deadly) pyprof__leave();
     return pyprof__survived(deadly, number, PYPROF__NEXT(kill) ? pyprof__next.kill(pid, number) : -1);
 }
@@ -22990,7 +23174,7 @@ PYPROF__INTERPOSED int killpg(pid_t group, int number) PYPROF__THROWS
 
 PYPROF__INTERPOSED int sigqueue(pid_t pid, int number, const union sigval value) PYPROF__THROWS
 {
-    int deadly = pid == getpid() && pyprof__is_deadly(number);
+    int deadly = pid == pyprof__own_pid() && pyprof__is_deadly(number);
     if (deadly) pyprof__leave();
     return pyprof__survived(deadly, number, PYPROF__NEXT(sigqueue) ? pyprof__next.sigqueue(pid, number, value) : -1);
 }
@@ -23002,9 +23186,9 @@ PYPROF__INTERPOSED int pthread_kill(pthread_t thread, int number) PYPROF__THROWS
     return pyprof__survived(deadly, number, PYPROF__NEXT(pthread_kill) ? pyprof__next.pthread_kill(thread, number) : ESRCH);
 }
 
-PYPROF__INTERPOSED int tgkill(pid_t pid, pid_t tid, int number) PYPROF__THROWS
+PYPROF__INTERPOSED int tgkill(pid_t pid, pid_t tid, int number)   // glibc declares it without __THROW
 {
-    int deadly = pid == getpid() && pyprof__is_deadly(number);
+    int deadly = pid == pyprof__own_pid() && pyprof__is_deadly(number);
     if (deadly) pyprof__leave();
     return pyprof__survived(deadly, number, (int)syscall(SYS_tgkill, pid, tid, number));
 }
@@ -23088,18 +23272,17 @@ enum { PYPROF__EXEC_PATH, PYPROF__EXEC_SEARCH, PYPROF__EXEC_ENVIRONMENT };
 static int pyprof__exec_list(int how, const char *path, const char *first, va_list list)
 {
     char *const *envp = environ;
+    char **argv;
     size_t count = 1, i;
     va_list again;
     va_copy(again, list);
     if (first) for (; va_arg(again, char *); count++) {}
     va_end(again);
-    {
-        char *argv[first ? count + 1 : 1];
-        memcpy(argv, &first, sizeof *argv);
-        for (i = 1; first && i <= count; i++) argv[i] = va_arg(list, char *);
-        if (how == PYPROF__EXEC_ENVIRONMENT) envp = va_arg(list, char *const *);
-        return how == PYPROF__EXEC_SEARCH ? execvpe(path, argv, envp) : execve(path, argv, envp);
-    }
+    argv = (char **)__builtin_alloca((count + 1) * sizeof *argv);   // exec may be called in a signal handler: no malloc
+    memcpy(argv, &first, sizeof *argv);
+    for (i = 1; first && i <= count; i++) argv[i] = va_arg(list, char *);
+    if (how == PYPROF__EXEC_ENVIRONMENT) envp = va_arg(list, char *const *);
+    return how == PYPROF__EXEC_SEARCH ? execvpe(path, argv, envp) : execve(path, argv, envp);
 }
 
 #define PYPROF__EXEC_LIST(name, how) \
@@ -23130,7 +23313,7 @@ static void pyprof__child_begins(int64_t pid)
     pyprof__children *children = &pyprof__g.children;
     sigset_t before;
     uint32_t i;
-    if (pyprof__g.pid != getpid()) return;
+    if (pyprof__g.pid != pyprof__own_pid()) return;
     pyprof__children_lock(&before);
     for (i = children->count; i > 0 && children->list[i - 1].pid != pid; i--) {}
     // A handler, or another thread, can have waited for it by now.
@@ -23145,7 +23328,7 @@ static void pyprof__child_ended(int64_t pid, int status)
     pyprof__child *child;
     sigset_t before;
     uint32_t i;
-    if (pyprof__g.pid != getpid()) return;
+    if (pyprof__g.pid != pyprof__own_pid()) return;
     pyprof__children_lock(&before);
     for (i = children->count; i > 0 && (children->list[i - 1].pid != pid || children->list[i - 1].ended); i--) {}
     child = i ? &children->list[i - 1] : pyprof__child_new(children, pid);
@@ -23162,9 +23345,10 @@ PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
 {
     int from_python = pyprof__preload.base && pyprof__object_base(__builtin_return_address(0), NULL) == pyprof__preload.base;
     pid_t pid = PYPROF__NEXT(fork) ? pyprof__next.fork() : -1;
+    uint32_t version = pyprof__g.samplers[0].sweeper.target.runtime.version;
     if (pid > 0) pyprof__child_begins((int64_t)pid);
     // A child whose sampler is just beginning does not know the version yet: it has what its parent noted.
-    if (pyprof__g.sweeper.runtime.version) pyprof__preload.counts = pyprof__layout_habits(pyprof__g.sweeper.runtime.version).counts_threads;
+    if (version) pyprof__preload.counts = pyprof__layout_habits(version).counts_threads;
     if (pid > 0 && from_python && pyprof__preload.counts) pyprof__preload.forked = pyprof__gettid();
     if (pid == 0 && from_python) pyprof__stir_now();
     return pid;
@@ -23176,7 +23360,7 @@ PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
 static pyprof__bool pyprof__is_count_after_fork(const char *path, const void *caller)
 {
     int64_t own = pyprof__preload.forked ? pyprof__gettid() : 0;
-    if (!own || own != pyprof__preload.forked || strcmp(path, "/proc/self/stat") != 0) return 0;
+    if (!own || own != pyprof__preload.forked || strcmp(path, PYPROF__OWN_FOLDER "stat") != 0) return 0;
     if (pyprof__object_base(caller, NULL) != pyprof__preload.base) return 0;
     pyprof__preload.forked = 0;
     errno = ENOENT;

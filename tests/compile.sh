@@ -14,6 +14,7 @@ trap 'rm -rf "$dir"' EXIT
 warn="-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wundef -Wcast-qual -Werror -I$root"
 c="$warn -Wstrict-prototypes -Wmissing-prototypes"
 disabled='-O2 -DPYPROF_DISABLE -DPYPROF_IMPLEMENTATION'
+preload='-DPYPROF_INTERPOSE_MALLOC -DPYPROF_PRELOAD'
 
 check() { # NAME COMMAND...: ok if the command succeeds
     local name=$1 said
@@ -61,6 +62,7 @@ matrix() { # COMPILER C++COMPILER
     for flags in -DPYPROF_STATIC -DPYPROF_DLL -DPYPROF_DISABLE -DPYPROF_INTERPOSE_MALLOC; do
         check "$1 $flags" $1 $c -std=c11 $flags -c implementation.c -o $1$flags.o
     done
+    check "$1 -DPYPROF_PRELOAD" $1 $c -std=c11 $preload -c implementation.c -o $1-preload.o
     check "$1 -DPYPROF_DISABLE -std=c99, declarations" $1 $c -std=c99 -DPYPROF_DISABLE -c use.c -o $1-use.o
     check "$1, included twice with PYPROF_IMPLEMENTATION" $1 $c -std=c11 -c twice.c -o $1-twice.o
     check "$1, included again without it" $1 $c -std=c11 -c then_declarations.c -o $1-twice.o
@@ -78,6 +80,7 @@ matrix() { # COMPILER C++COMPILER
     has "$2" || { skip "$2" "not installed"; return; }
     for std in c++17 c++20; do
         check "$2 -std=$std, implementation" $2 $warn -std=$std -O2 -x c++ -c implementation.c -o $2-$std.o
+        check "$2 -std=$std -DPYPROF_PRELOAD" $2 $warn -std=$std $preload -x c++ -c implementation.c -o $2-preload.o
     done
     for std in c++11 c++17 c++20; do
         check "$2 -std=$std, declarations" $2 $warn -Wold-style-cast -std=$std -x c++ -c use.c -o $2-use.o

@@ -150,6 +150,20 @@ int pyprof_test_hostile(int minor_version, const unsigned char *table, size_t si
 
 // ---- opcodes and what they call ----------------------------------------------------------------------------------------
 // Of opcode `number` of CPython 3.minor: its name ("" = none), caches behind it, and what it does. 1 = it is a call
+// The value of a field of LAYOUT in 3.minor, and where the interpreter's own table has it; name: "" after the last.
+EXPORT uint32_t pyprof_test_layout(int minor, int free_threaded, unsigned i, char *name, uint32_t *position);
+uint32_t pyprof_test_layout(int minor, int free_threaded, unsigned i, char *name, uint32_t *position)
+{
+    pyprof__layout layout;
+    name[0] = 0;
+    if (i >= sizeof pyprof__fields / sizeof *pyprof__fields || pyprof__layout_choose(&layout, 0x03000000u | (uint32_t)minor << 16, free_threaded, NULL)) return 0;
+    strcpy(name, pyprof__fields[i].name);
+    *position = 0xffffffffu;
+    for (size_t k = 0; k < sizeof pyprof__positions / sizeof *pyprof__positions; k++)
+        if (pyprof__positions[k].field == i) *position = pyprof__position(k, (uint32_t)minor);
+    return ((const uint32_t *)(const void *)&layout)[i];
+}
+
 EXPORT int pyprof_test_opcode(int minor, int number, char *name, int *caches, int *act);
 int pyprof_test_opcode(int minor, int number, char *name, int *caches, int *act)
 {
@@ -169,7 +183,7 @@ static int test_reader_find(uint32_t version, int free_threaded, uint64_t code, 
 {
     if (!test_reader.open) {
         pyprof__pool_init(&test_reader.pool, NULL, UINT64_MAX);
-        if (pyprof__source_open(&test_reader.source) != PYPROF_OK) return -2;
+        if (pyprof__source_open(&test_reader.source, &pyprof__own_proc) != PYPROF_OK) return -2;
         if (pyprof__layout_choose(&test_reader.layout, version, free_threaded, NULL) != PYPROF_OK) return -3;
         pyprof__mirror_init(&test_reader.mirror, &test_reader.pool, &test_reader.source);
         if (!pyprof__codes_init(&test_reader.codes, &test_reader.pool, &test_reader.layout)) return -4;
@@ -250,7 +264,7 @@ int pyprof_test_calls(int64_t native, int rounds, const char *want, int *found, 
 {
     test_caller *job = (test_caller *)calloc(1, sizeof *job);
     pthread_t thread;
-    if (!job || pyprof__sweeper_open(&job->sweeper, NULL, UINT64_MAX, 1024, 1) != PYPROF_OK) return -1;
+    if (!job || pyprof__sweeper_open(&job->sweeper, 0, NULL, UINT64_MAX, 1024, 1) != PYPROF_OK) return -1;
     job->native = native;
     job->rounds = rounds;
     job->want = want;
@@ -262,27 +276,6 @@ int pyprof_test_calls(int64_t native, int rounds, const char *want, int *found, 
     strcpy(other, job->other);
     pyprof__sweeper_close(&job->sweeper);
     free(job);
-    return 0;
-}
-
-// sizeof of every structure that bind.py mirrors, so that the two cannot drift apart unseen; 0 = no such structure.
-EXPORT size_t pyprof_test_size(const char *name);
-size_t pyprof_test_size(const char *name)
-{
-    static const struct { const char *name; size_t size; } sizes[] = {
-        { "Allocator", sizeof(pyprof_allocator) },   { "Logger", sizeof(pyprof_logger) },
-        { "OnEvent", sizeof(pyprof_on_event) },      { "Config", sizeof(pyprof_config) },
-        { "SnapshotOptions", sizeof(pyprof_snapshot_options) }, { "Query", sizeof(pyprof_query) },
-        { "Output", sizeof(pyprof_output) },         { "DiffOptions", sizeof(pyprof_diff_options) },
-        { "DumpOptions", sizeof(pyprof_dump_options) }, { "Row", sizeof(pyprof_row) },
-        { "Frame", sizeof(pyprof_frame) },           { "Thread", sizeof(pyprof_thread) },
-        { "Item", sizeof(pyprof_item) },             { "Info", sizeof(pyprof_info) },
-        { "Stats", sizeof(pyprof_stats) },           { "Allocation", sizeof(pyprof_allocation) },
-        { "Leak", sizeof(pyprof_leak) },             { "DomainTotal", sizeof(pyprof_domain_total) },
-        { "Process", sizeof(pyprof_process) },
-    };
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
-        if (!strcmp(sizes[i].name, name)) return sizes[i].size;
     return 0;
 }
 
@@ -310,7 +303,7 @@ void *pyprof_test_model(int mode, uint64_t interval)
     if (!made) abort();
     pyprof__pool_init(&made->pool, NULL, UINT64_MAX);
     pyprof__model_init(&made->model, &made->pool);
-    if (!pyprof__model_begin(&made->model)) abort();
+    if (!pyprof__model_begin(&made->model, getpid(), 0)) abort();
     made->model.heap.mode = mode;
     made->model.heap.interval = interval;
     member = (pyprof__member *)pyprof__push(&made->pool, &made->model.members);

@@ -152,6 +152,21 @@ def versions():
     return (place(n, line) for n, line, section in code if section != "LAYOUT" and names.search(line))
 
 
+@rule("this process is asked for in PLATFORM's own part only; what reads a target takes its process")
+def own_process():
+    part = {}
+    for number, line in enumerate(lines, 1):
+        heading = re.match(r"// (?:---- |\[SECTION\] )(.*)", line)
+        part[number] = heading.group(1) if heading else part.get(number - 1, "")
+    asks = re.compile(r"\bgetpid *\(|\bSYS_getpid\b|/proc/(self|thread-self)\b")
+    own = re.compile(r"\bpyprof__own_(pid|proc)\b|\bPYPROF__OWN_FOLDER\b")
+    readers = ("COPY", "LAYOUT", "RUNTIME", "CODE", "FRAMES", "THREADS", "SAMPLER")
+    for n, line, section in code:
+        outside = section != "PLATFORM" or not part[n].startswith("this process")
+        if (outside and asks.search(line)) or (section in readers and own.search(line)):
+            yield place(n, line)
+
+
 def names_defined():
     """(line, name) of what is defined at file scope; attributes are no names."""
     in_enum = False

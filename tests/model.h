@@ -17,7 +17,7 @@ static inline void recording_begin(recording *r, const pyprof_allocator *allocat
     r->model.timeline_s = 60;
     r->model.start_ns = r->model.last_ns = 5000 * ms;
     r->model.unix_offset = 1700000000.25 - 5;   // it began at 22:13:20.25 on 2023-11-14
-    CHECK(pyprof__model_begin(&r->model));
+    CHECK(pyprof__model_begin(&r->model, 4242, 0));
 }
 
 static inline void recording_end(recording *r)
@@ -123,7 +123,6 @@ static inline pyprof_profile *seal(recording *r, uint64_t window_ns)   // as a p
 {
     pyprof_profile *profile = pyprof__profile_new(&r->model, window_ns, &r->pool.allocator);
     if (!profile) return NULL;
-    profile->pid = 4242;
     profile->program = pyprof__intern(&profile->pool, &profile->model.strings, "host", 4);
     profile->python = pyprof__intern(&profile->pool, &profile->model.strings, "3.12.1", 6);
     profile->interpreters = 1;

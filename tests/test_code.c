@@ -110,7 +110,7 @@ typedef struct { pyprof__source source; pyprof__pool pool; pyprof__layout layout
 static void reader_open(reader *r, uint32_t minor, int free_threaded)
 {
     pyprof__pool_init(&r->pool, NULL, UINT64_MAX);
-    CHECK_INT(pyprof__source_open(&r->source), PYPROF_OK);
+    CHECK_INT(pyprof__source_open(&r->source, &pyprof__own_proc), PYPROF_OK);
     CHECK_INT(pyprof__layout_choose(&r->layout, 0x03000000u | minor << 16, free_threaded, NULL), PYPROF_OK);
     pyprof__mirror_init(&r->mirror, &r->pool, &r->source);
     CHECK(pyprof__codes_init(&r->codes, &r->pool, &r->layout));

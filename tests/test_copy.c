@@ -9,7 +9,7 @@ enum { PAGE = 4096 };
 static pyprof__source opened(pyprof__method method)
 {
     pyprof__source source;
-    if (!pyprof__source_try(&source, method)) SKIP(method == PYPROF__BY_MEMFD ? "no memfd here" : "no process_vm_readv here");
+    if (!pyprof__source_try(&source, &pyprof__own_proc, method)) SKIP(method == PYPROF__BY_MEMFD ? "no memfd here" : "no process_vm_readv here");
     return source;
 }
 

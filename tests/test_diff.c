@@ -356,7 +356,7 @@ TEST(quality_of_two_snapshots_and_of_two_recordings)
     pyprof_profile_stats(difference(before, after, NULL), &stats);
     CHECK(stats.missed == 2 && stats.asked == 18 && stats.rejected_by_cause[1] == 5);
     CHECK_STR(stats.degraded, "slow");
-    after->pid++;   // another run
+    ((pyprof__recorded_process *)after->model.processes.data)->pid++;   // another run
     after->model.heap.mode = 0;
     before->model.stats.degraded[0] = 0;
     pyprof_profile_stats(difference(before, after, NULL), &stats);

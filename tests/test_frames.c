@@ -55,7 +55,7 @@ static void setup_for(uint32_t version, int free_threaded, int depth)   // a cha
 {
     int i;
     CHECK_INT(pyprof__layout_choose(&layout, version, free_threaded, NULL), PYPROF_OK);
-    CHECK_INT(pyprof__source_open(&source), PYPROF_OK);
+    CHECK_INT(pyprof__source_open(&source, &pyprof__own_proc), PYPROF_OK);
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
     pyprof__mirror_init(&mirror, &pool, &source);
     CHECK(pyprof__codes_init(&codes, &pool, &layout));
@@ -392,15 +392,16 @@ TEST(states_made_for_threads_that_have_not_started)
 TEST(a_state_with_other_ids_is_another_thread)
 {
     static _Alignas(16) unsigned char raw[512];
-    pyprof__runtime runtime;
+    pyprof__target target;
     pyprof__threads list;
     pyprof__thread *thread;
     uint64_t next;
     int pass;
     setup(1);
-    memset(&runtime, 0, sizeof runtime);
-    runtime.layout = layout;
-    pyprof__threads_init(&list, &pool, &mirror, &runtime);
+    memset(&target, 0, sizeof target);
+    target.runtime.layout = layout;
+    target.source = source;
+    pyprof__threads_init(&list, &pool, &mirror, &target);
     put32(raw, layout.thread_status, layout.status_alive);
     put64(raw, layout.thread_interp, code);
     put64(raw, layout.thread_serial, (void *)3);
@@ -433,9 +434,9 @@ static void setup_waiters(size_t count)   // of which nothing is known but that 
     memset(&sweeper, 0, sizeof sweeper);
     sweeper.pool = pool;
     sweeper.list.pool = &pool;
-    sweeper.source = source;
+    sweeper.target.source = source;
     sweeper.codes = codes;
-    sweeper.fine_clock = 1;
+    sweeper.target.fine_clock = 1;
     sweeper.elapsed_ns = 1000000;
     sweeper.list.tick = 7;
     pyprof__array_init(&sweeper.list.threads, sizeof(pyprof__thread));
@@ -531,12 +532,12 @@ TEST(the_scheduler_tells_who_ran_until_the_sampler_came)
     pthread_t spinner, sleeper;
     int same = 0, tries = 0, apart = 0;
     if (!pyprof__cpus_only(pyprof__cpu_here(0))) SKIP("it cannot choose its CPU here");
-    if (!pyprof__last_run(pyprof__gettid())) SKIP("this kernel does not tell when a thread ran last");
+    if (!pyprof__last_run(&pyprof__own_proc, pyprof__gettid())) SKIP("this kernel does not tell when a thread ran last");
     CHECK(pthread_create(&spinner, NULL, spin, NULL) == 0 && pthread_create(&sleeper, NULL, sleep_long, NULL) == 0);
     while (!__atomic_load_n(&spinner_tid, __ATOMIC_ACQUIRE) || !__atomic_load_n(&sleeper_tid, __ATOMIC_ACQUIRE)) pyprof__nap(1000000);
     for (; tries < 50; tries++) {
         pyprof__nap(3000000);   // the spinner runs; then this thread takes the CPU from it
-        uint64_t mine = pyprof__last_run(pyprof__gettid()), spun = pyprof__last_run(spinner_tid), slept = pyprof__last_run(sleeper_tid);
+        uint64_t mine = pyprof__last_run(&pyprof__own_proc, pyprof__gettid()), spun = pyprof__last_run(&pyprof__own_proc, spinner_tid), slept = pyprof__last_run(&pyprof__own_proc, sleeper_tid);
         same += mine - spun < PYPROF__BLUR_NS || spun - mine < PYPROF__BLUR_NS;
         apart += mine - slept > 1000000;
     }

@@ -107,9 +107,9 @@ TEST(reads_that_signals_interrupt)
     pyprof__pool pool;
     interrupting = 1;
     pyprof__pool_init(&pool, NULL, 1 << 26);
-    pyprof__proc_use();
-    CHECK(pyprof__proc_read("statm", text, sizeof text) > 0 && strchr(text, '\n'));
-    CHECK(pyprof__proc_link("exe", path, sizeof path));
+    pyprof__proc_use(&pyprof__own_proc);
+    CHECK(pyprof__proc_read(&pyprof__own_proc, "statm", text, sizeof text) > 0 && strchr(text, '\n'));
+    CHECK(pyprof__proc_link(&pyprof__own_proc, "exe", path, sizeof path));
     CHECK(pyprof__elf_open(&elf, &pool, path));
     CHECK(elf.sections != NULL);
     pyprof__elf_close(&elf);

@@ -105,7 +105,7 @@ static int make_profile(recording *r, const pyprof_allocator *allocator)   // 1 
     pyprof__pool_init(&r->pool, allocator, UINT64_MAX);
     pyprof__model_init(&r->model, &r->pool);
     r->model.timeline_s = 60;
-    int whole = pyprof__model_begin(&r->model);
+    int whole = pyprof__model_begin(&r->model, getpid(), 0);
     for (int i = 0; i < 100 && whole; i++) {
         pyprof__function function;
         memset(&function, 0, sizeof function);

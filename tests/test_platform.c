@@ -585,15 +585,15 @@ TEST(thread_cpu_clock)
     other o;
     pthread_t thread = launch(&o);
     if (!pyprof__cpu_clock_is_fine()) SKIP("this kernel's thread clocks are coarse");
-    uint64_t idle = pyprof__thread_cpu(o.tid);
+    uint64_t idle = pyprof__thread_cpu(&pyprof__own_proc, o.tid);
     usleep(50000);
-    CHECK(idle > 0 && pyprof__thread_cpu(o.tid) - idle < 20000000);
+    CHECK(idle > 0 && pyprof__thread_cpu(&pyprof__own_proc, o.tid) - idle < 20000000);
     __atomic_store_n(&o.busy, 1, __ATOMIC_RELAXED);
     uint64_t end = pyprof__now() + 5000000000u;
-    while (pyprof__thread_cpu(o.tid) - idle < 50000000) CHECK(pyprof__now() < end);
+    while (pyprof__thread_cpu(&pyprof__own_proc, o.tid) - idle < 50000000) CHECK(pyprof__now() < end);
     __atomic_store_n(&o.stop, 1, __ATOMIC_RELAXED);
     pthread_join(thread, NULL);
-    while (pyprof__thread_cpu(o.tid)) CHECK(pyprof__now() < end);   // gone, soon after the join
+    while (pyprof__thread_cpu(&pyprof__own_proc, o.tid)) CHECK(pyprof__now() < end);   // gone, soon after the join
 }
 
 TEST(threads_of_ours_take_no_signals)
@@ -623,7 +623,7 @@ TEST(cpu_word_says_where_a_thread_runs)
         if (!pyprof__cpus_has(&all, cpu)) continue;
         CHECK(pyprof__cpus_only(cpu));
         CHECK_INT(*(volatile int32_t *)(void *)((char *)(uintptr_t)pthread_self() + offset), cpu);
-        CHECK_INT(pyprof__cpu_from_proc(pyprof__gettid()), cpu);
+        CHECK_INT(pyprof__cpu_from_proc(&pyprof__own_proc, pyprof__gettid()), cpu);
         tried++;
     }
     CHECK(pyprof__cpus_set(&all));
@@ -656,7 +656,7 @@ static void launch_in_recv(other *o)
 static void blocked(int64_t tid, pyprof__call *call)   // waits until it is
 {
     uint64_t end = pyprof__now() + 10 * pyprof__second;
-    while (pyprof__call_read(tid, call) != PYPROF__CALL_BLOCKED || call->number == -1) CHECK(pyprof__now() < end);
+    while (pyprof__call_read(&pyprof__own_proc, tid, call) != PYPROF__CALL_BLOCKED || call->number == -1) CHECK(pyprof__now() < end);
 }
 
 TEST(waits_of_a_process_without_rights_are_told_by_name)
@@ -664,11 +664,11 @@ TEST(waits_of_a_process_without_rights_are_told_by_name)
     pyprof__call call;
     pyprof__wait wait;
     other o;
-    pyprof__proc_use();
+    pyprof__proc_use(&pyprof__own_proc);
     launch_in_recv(&o);
     blocked(o.tid, &call);
     CHECK_INT(call.number, SYS_recvfrom);
-    CHECK(!pyprof__proc.lack);
+    CHECK(!pyprof__own_proc.lack);
     if (geteuid() == 0) CHECK_INT(setuid(65534), 0);
     CHECK_INT(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), 0);
     blocked(o.tid, &call);
@@ -676,13 +676,13 @@ TEST(waits_of_a_process_without_rights_are_told_by_name)
     memset(&wait, 0, sizeof wait);
     pyprof__wait_name(&wait, call.function);
     CHECK_STR(wait.verb, call.function[0] ? "recv" : "blocked");   // a kernel without names
-    CHECK(strstr(pyprof__proc.lack, "gave up its rights"));
-    CHECK(pyprof__cpu_from_proc(o.tid) >= 0 && !pyprof__signal_is_blocked(o.tid, SIGURG));
-    CHECK(pyprof__resident() > 0);
+    CHECK(strstr(pyprof__own_proc.lack, "gave up its rights"));
+    CHECK(pyprof__cpu_from_proc(&pyprof__own_proc, o.tid) >= 0 && !pyprof__signal_is_blocked(&pyprof__own_proc, o.tid, SIGURG));
+    CHECK(pyprof__resident(&pyprof__own_proc) > 0);
     CHECK_INT(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), 0);
     blocked(o.tid, &call);
     CHECK_INT(call.number, SYS_recvfrom);
-    CHECK_INT(pyprof__call_read(0x7ffffff0, &call), PYPROF__CALL_UNKNOWN);
+    CHECK_INT(pyprof__call_read(&pyprof__own_proc, 0x7ffffff0, &call), PYPROF__CALL_UNKNOWN);
 }
 
 TEST(names_of_kernel_functions)
@@ -712,36 +712,36 @@ TEST(the_folder_of_proc_is_kept)
     struct stat info;
     char name[256];
     int fd;
-    pyprof__proc_use();
-    fd = pyprof__proc.fd;
+    pyprof__proc_use(&pyprof__own_proc);
+    fd = pyprof__own_proc.fd;
     CHECK(fd >= PYPROF__PROC_FD && (fcntl(fd, F_GETFD) & FD_CLOEXEC));
     close(fd);                                              // a host that closes all descriptors
-    CHECK(pyprof__cpu_from_proc(pyprof__gettid()) >= 0 && pyprof__proc_holds());
-    fd = pyprof__proc.fd;
+    CHECK(pyprof__cpu_from_proc(&pyprof__own_proc, pyprof__gettid()) >= 0 && pyprof__proc_holds(&pyprof__own_proc));
+    fd = pyprof__own_proc.fd;
     CHECK_INT(dup2(0, fd), fd);                             // and gets the number for a file of its own
-    CHECK(pyprof__cpu_from_proc(pyprof__gettid()) >= 0 && pyprof__proc.fd != fd && pyprof__proc_holds());
-    CHECK_INT(pyprof__proc.users, 1);
-    pyprof__proc_use();
-    pyprof__proc_leave();
-    CHECK(pyprof__proc_holds());
-    fd = pyprof__proc.fd;
+    CHECK(pyprof__cpu_from_proc(&pyprof__own_proc, pyprof__gettid()) >= 0 && pyprof__own_proc.fd != fd && pyprof__proc_holds(&pyprof__own_proc));
+    CHECK_INT(pyprof__own_proc.users, 1);
+    pyprof__proc_use(&pyprof__own_proc);
+    pyprof__proc_leave(&pyprof__own_proc);
+    CHECK(pyprof__proc_holds(&pyprof__own_proc));
+    fd = pyprof__own_proc.fd;
     CHECK_INT(dup2(0, fd), fd);
-    pyprof__proc_leave();
+    pyprof__proc_leave(&pyprof__own_proc);
     CHECK_INT(fstat(fd, &info), 0);                         // not ours to close
-    pyprof__proc_use();
-    fd = pyprof__proc.fd;
-    pyprof__proc_leave();
+    pyprof__proc_use(&pyprof__own_proc);
+    fd = pyprof__own_proc.fd;
+    pyprof__proc_leave(&pyprof__own_proc);
     CHECK(fstat(fd, &info) != 0);
-    CHECK(pyprof__resident() > 0);                          // without a descriptor: by its path
+    CHECK(pyprof__resident(&pyprof__own_proc) > 0);                          // without a descriptor: by its path
     if (geteuid() != 0) SKIP("the rest needs root");
-    pyprof__proc_use();
-    fd = pyprof__proc.fd;
+    pyprof__proc_use(&pyprof__own_proc);
+    fd = pyprof__own_proc.fd;
     CHECK_INT(chroot(in("")), 0);
-    CHECK(pyprof__resident() > 0 && pyprof__cpu_from_proc(pyprof__gettid()) >= 0 && pyprof__proc_link("exe", name, sizeof name));
-    CHECK(strstr(name, "test_platform") && !pyprof__proc.lack);
+    CHECK(pyprof__resident(&pyprof__own_proc) > 0 && pyprof__cpu_from_proc(&pyprof__own_proc, pyprof__gettid()) >= 0 && pyprof__proc_link(&pyprof__own_proc, "exe", name, sizeof name));
+    CHECK(strstr(name, "test_platform") && !pyprof__own_proc.lack);
     close(fd);
-    CHECK_INT(pyprof__resident(), 0);
-    CHECK(strstr(pyprof__proc.lack, "/proc cannot be reached"));
+    CHECK_INT(pyprof__resident(&pyprof__own_proc), 0);
+    CHECK(strstr(pyprof__own_proc.lack, "/proc cannot be reached"));
 }
 
 TEST(a_forked_child_does_not_read_its_parents_folder)
@@ -749,17 +749,17 @@ TEST(a_forked_child_does_not_read_its_parents_folder)
     struct stat info;
     int status, fd;
     pid_t child;
-    pyprof__proc_use();
-    fd = pyprof__proc.fd;
+    pyprof__proc_use(&pyprof__own_proc);
+    fd = pyprof__own_proc.fd;
     child = fork();
     if (child == 0) {
         pyprof__after_fork();
         int gone = fstat(fd, &info) != 0;
-        pyprof__proc_use();
-        _exit(gone && pyprof__cpu_from_proc(pyprof__gettid()) >= 0 && pyprof__cpu_from_proc(getppid()) == -1 ? 0 : 1);
+        pyprof__proc_use(&pyprof__own_proc);
+        _exit(gone && pyprof__cpu_from_proc(&pyprof__own_proc, pyprof__gettid()) >= 0 && pyprof__cpu_from_proc(&pyprof__own_proc, getppid()) == -1 ? 0 : 1);
     }
     CHECK(waitpid(child, &status, 0) == child && status == 0);
-    CHECK(pyprof__proc_holds());
+    CHECK(pyprof__proc_holds(&pyprof__own_proc));
 }
 
 TEST(clocks_are_those_of_the_kernel)
@@ -790,7 +790,7 @@ TEST(thread_id_in_the_thread_structure)
     CHECK(offset > 0);
     launch(&o);
     CHECK_INT(*(int32_t *)(void *)(o.self + offset), o.tid);
-    CHECK_INT(pyprof__cpu_from_proc(0x7ffffff0), -1);
+    CHECK_INT(pyprof__cpu_from_proc(&pyprof__own_proc, 0x7ffffff0), -1);
 }
 
 typedef struct { pthread_cond_t cond; pthread_mutex_t mutex; int over; } queue;

@@ -43,7 +43,8 @@ TEST(schedule_tells_all_that_was_due)
 
 // ---- late ticks ----------------------------------------------------------------------------------------------------------
 static pyprof_config wanted;
-static pyprof__recorder made = { .config = &wanted };
+static const pyprof__target process = { .source = { .proc = &pyprof__own_proc } };
+static pyprof__recorder made = { .config = &wanted, .target = &process };
 enum { US = 1000, MS = 1000 * 1000 };
 
 static pyprof__told told_of(uint32_t state, uint64_t off, int elsewhere, uint64_t now, int stood)   // ticks at 10, 20, 30 ms; the look before was at 9
@@ -145,8 +146,7 @@ TEST(cpu_time_goes_where_it_was_spent)
 {
     for (uint64_t blind = 1; blind <= 4; blind *= 4) {
         uint64_t cpu, end = 2000000ull * MS;
-        memset(&made, 0, sizeof made);
-        made.config = &wanted;
+        made = (pyprof__recorder){ .config = &wanted, .target = &process };
         simulate(end, blind);
         place(made.last_ns, &cpu);
         double a = ms_of("a", PYPROF_CPU_NS), b = ms_of("b", PYPROF_CPU_NS), clock = (double)cpu / MS;
@@ -312,8 +312,7 @@ TEST(thinned_ticks_are_counted_by_session)
     for (size_t i = 0; i < 4; i++) {
         pyprof__tick tick;
         uint64_t ticks = 0;
-        memset(&made, 0, sizeof made);
-        made.config = &wanted;
+        made = (pyprof__recorder){ .config = &wanted, .target = &process };
         memset(&tick, 0, sizeof tick);
         wanted.rate_hz = rates[i];
         tick.rate = 10000;
@@ -407,7 +406,9 @@ TEST(tokens_that_are_none)
     for (int i = 0; i < 10000; i++) unknown((pyprof *)(uintptr_t)(pyprof__random(&random) >> i % 50 | 1));
 }
 
-TEST(tokens_of_sessions)   // opened without a sampler
+static pyprof__sampler sampler = { .sweeper = { .target = { .source = { .proc = &pyprof__own_proc } } } };   // its thread never began
+
+TEST(tokens_of_sessions)
 {
     pyprof_config config = { .rate_hz = 1 };
     pyprof *tokens[PYPROF__SESSIONS], *before;
@@ -416,17 +417,17 @@ TEST(tokens_of_sessions)   // opened without a sampler
     pyprof__config_defaults(&config);
     pyprof__g.pid = getpid();
     for (int i = 0; i < PYPROF__SESSIONS; i++) {
-        CHECK_INT(pyprof__session_open(&config, 0, &slot), PYPROF_OK);
+        CHECK_INT(pyprof__session_open(&sampler, &config, 0, &slot), PYPROF_OK);
         CHECK_INT(slot, i);
         tokens[i] = pyprof__token(slot);
     }
-    CHECK_INT(pyprof__session_open(&config, 0, &slot), PYPROF_ERR_BUSY);
+    CHECK_INT(pyprof__session_open(&sampler, &config, 0, &slot), PYPROF_ERR_BUSY);
     for (int i = 0; i < PYPROF__SESSIONS; i++) CHECK_INT(pyprof_get_stats(tokens[i], &stats), PYPROF_OK);
     for (int round = 0; round < 100; round++) {
         before = tokens[3];
         CHECK_INT(pyprof_stop(before, NULL), PYPROF_OK);
         unknown(before);
-        CHECK_INT(pyprof__session_open(&config, 0, &slot), PYPROF_OK);
+        CHECK_INT(pyprof__session_open(&sampler, &config, 0, &slot), PYPROF_OK);
         CHECK_INT(slot, 3);
         tokens[3] = pyprof__token(slot);
         CHECK(tokens[3] != before);
@@ -453,7 +454,7 @@ TEST(a_thread_that_allocates_before_it_is_sampled)   // and may have begun to wh
         int slot;
         pyprof__config_defaults(&config);
         pyprof__g.pid = getpid();
-        CHECK_INT(pyprof__session_open(&config, 0, &slot), PYPROF_OK);
+        CHECK_INT(pyprof__session_open(&sampler, &config, 0, &slot), PYPROF_OK);
         pyprof__recorder *recorder = &pyprof__g.sessions[slot].recorder;
         uint32_t node = pyprof__heap_root(recorder, &life);
         CHECK(node != 0);

@@ -4,8 +4,8 @@
 #define Py_PYTHON_H
 #define PY_VERSION_HEX 0x030b07f0
 #define PYPROF__TEST_PATIENCE 300000000u
-static int failing_ways;   // bits: these ways of reading memory fail
-#define PYPROF__TEST_READ(to, size, done) (__atomic_load_n(&failing_ways, __ATOMIC_RELAXED) & 1 << source->method ? 0 : (done))
+static int no_way;   // bits: these ways of reading memory fail
+#define PYPROF__TEST_READ(to, size, done) (__atomic_load_n(&no_way, __ATOMIC_RELAXED) & 1 << source->method ? 0 : (done))
 #define PYPROF_IMPLEMENTATION
 #include "../pyprof.h"
 #include <linux/audit.h>
@@ -39,6 +39,8 @@ static int tooled(void) { return TOOLED || strstr(getenv("LD_PRELOAD") ? getenv(
 // ---- the Python ------------------------------------------------------------------------------------------------------
 enum { THREADS = 8, HOSTS = 4, STATE = 4096 };
 char fake_runtime[1 << 20] __asm__("_PyRuntime");
+extern const unsigned long Py_Version;
+const unsigned long Py_Version = PY_VERSION_HEX;   // who reads this process from outside finds it among the symbols
 static char fake_interp[1 << 20], fake_states[HOSTS][STATE];
 static pthread_mutex_t fake_gil = PTHREAD_MUTEX_INITIALIZER;
 static int (*fake_call)(void *);   // the pending one
@@ -230,7 +232,7 @@ static void eight_threads(int heap)
     for (int i = 0; i < THREADS; i++) CHECK_INT(pthread_create(&threads[i], NULL, session_main, (void *)(uintptr_t)(i + 1)), 0);
     for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
     hosts_stop();
-    CHECK(!pyprof__g.alive && !pyprof__g.joinable);
+    CHECK(!pyprof__g.samplers[0].alive && !pyprof__g.samplers[0].joinable);
     printf("%d events\n", __atomic_load_n(&told, __ATOMIC_RELAXED));
 }
 
@@ -278,7 +280,7 @@ TEST(nothing_can_be_read)
     pyprof_profile *profile;
     pyprof_stats before, now;
     wait_for_samples(session, 20);
-    __atomic_store_n(&failing_ways, 7, __ATOMIC_RELAXED);
+    __atomic_store_n(&no_way, 7, __ATOMIC_RELAXED);
     before = stats_of(session);
     now = wait_until_degraded(session);
     CHECK(strstr(now.degraded, "memory cannot be read"));
@@ -287,7 +289,7 @@ TEST(nothing_can_be_read)
     CHECK_INT(pyprof_profile_stats(profile, &now), PYPROF_OK);
     CHECK(now.degraded[0] && now.asked > before.asked + HOSTS * 50 && now.samples + now.missed + now.rejected == now.asked);
     pyprof_profile_free(profile);
-    __atomic_store_n(&failing_ways, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&no_way, 0, __ATOMIC_RELAXED);
     wait_for_samples(session, 20);
     CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
     hosts_stop();
@@ -299,7 +301,7 @@ TEST(nothing_could_ever_be_read)
     pyprof *session = recording();
     pyprof_profile *profile;
     pyprof_stats stats = { 0 };
-    __atomic_store_n(&failing_ways, 7, __ATOMIC_RELAXED);
+    __atomic_store_n(&no_way, 7, __ATOMIC_RELAXED);
     wait_until_degraded(session);
     CHECK_INT(pyprof_stop(session, &profile), PYPROF_OK);
     CHECK_INT(pyprof_profile_stats(profile, &stats), PYPROF_OK);
@@ -312,11 +314,11 @@ TEST(another_way_to_read_is_taken)
     hosts_start();
     pyprof *session = recording();
     wait_for_samples(session, 20);
-    __atomic_store_n(&failing_ways, 1 << PYPROF__BY_WRITEV, __ATOMIC_RELAXED);
+    __atomic_store_n(&no_way, 1 << PYPROF__BY_WRITEV, __ATOMIC_RELAXED);
     CHECK(strstr(wait_until_degraded(session).degraded, "another way"));
     wait_for_samples(session, 20);
     // Sanitizers take the third way, pwritev, for an access of ours: to what other threads change, or that is none of ours.
-    if (!tooled() && !ADDRESSES) __atomic_store_n(&failing_ways, 1 << PYPROF__BY_WRITEV | 1 << PYPROF__BY_READV, __ATOMIC_RELAXED);
+    if (!tooled() && !ADDRESSES) __atomic_store_n(&no_way, 1 << PYPROF__BY_WRITEV | 1 << PYPROF__BY_READV, __ATOMIC_RELAXED);
     wait_for_samples(session, 20);
     CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
     hosts_stop();
@@ -327,11 +329,105 @@ TEST(no_python_code_is_no_doubt)   // the threads of this Python have no frame
     pyprof__sweeper sweeper;
     int proven;
     hosts_start();
-    CHECK_INT(pyprof__sweeper_open(&sweeper, NULL, UINT64_MAX, 100, 1), PYPROF_OK);
+    CHECK_INT(pyprof__sweeper_open(&sweeper, 0, NULL, UINT64_MAX, 100, 1), PYPROF_OK);
     CHECK_INT(pyprof__self_check(&sweeper, 3, &proven), PYPROF_OK);
     CHECK_INT(proven, 0);
     pyprof__sweeper_close(&sweeper);
     hosts_stop();
+}
+
+// ---- targets ---------------------------------------------------------------------------------------------------------
+typedef struct { pyprof__sweeper sweeper; pyprof__method method; int number, sweeps, seen; } reader;
+
+static pthread_barrier_t halves;
+
+static int threads_seen(pyprof__sweeper *sweeper)
+{
+    int count = 0;
+    CHECK(pyprof__sweep(sweeper, pyprof__now()));
+    for (size_t i = 0; i < sweeper->list.listed.count && sweeper->listed; i++)
+        count += pyprof__listed(&sweeper->list, i)->tick == sweeper->list.tick;
+    return count;
+}
+
+// The second one reads in another way, which fails in the second half; and it is read three times as often.
+static void *reader_main(void *argument)
+{
+    reader *r = argument;
+    pyprof__target *target = &r->sweeper.target;
+    pyprof__proc *proc = target->source.proc;
+    pyprof__source_close(&target->source);
+    if (!pyprof__source_try(&target->source, proc, r->method)) r->sweeps = 0;
+    pyprof__sweeper_settle(&r->sweeper);
+    for (int half = 0; half < 2; half++) {
+        pthread_barrier_wait(&halves);
+        if (half == 1 && r->number == 1) __atomic_store_n(&no_way, 1 << PYPROF__BY_MEMFD, __ATOMIC_RELAXED);
+        for (int i = 0; i < r->sweeps; i++) {
+            int seen = threads_seen(&r->sweeper);
+            CHECK_INT(seen, half == 1 && r->number == 1 ? 0 : HOSTS);
+            r->seen += seen;
+        }
+    }
+    return NULL;
+}
+
+TEST(two_targets_do_not_see_each_others_state)
+{
+    static reader readers[2] = { { .method = PYPROF__BY_READV, .sweeps = 100 }, { .method = PYPROF__BY_MEMFD, .number = 1, .sweeps = 300 } };
+    pthread_t threads[2];
+    hosts_start();
+    pthread_barrier_init(&halves, NULL, 2);
+    for (int i = 0; i < 2; i++) CHECK_INT(pyprof__sweeper_open(&readers[i].sweeper, i ? getpid() : 0, NULL, UINT64_MAX, 100, 0), PYPROF_OK);
+    CHECK_INT(pyprof__own_proc.users, 2);
+    for (int i = 0; i < 2; i++) CHECK_INT(pthread_create(&threads[i], NULL, reader_main, &readers[i]), 0);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    if (!readers[0].sweeps || !readers[1].sweeps) SKIP("one of the two ways to read memory does not work here");
+    for (int i = 0; i < 2; i++) {
+        const pyprof__sweeper *sweeper = &readers[i].sweeper;
+        CHECK_INT(sweeper->list.tick, 2 * readers[i].sweeps);
+        CHECK_INT(readers[i].seen, HOSTS * readers[i].sweeps * (i ? 1 : 2));
+        CHECK_INT(sweeper->target.source.method, readers[i].method);
+        CHECK(sweeper->target.started && sweeper->target.started == readers[0].sweeper.target.started);
+    }
+    __atomic_store_n(&no_way, 0, __ATOMIC_RELAXED);
+    pyprof__sweeper_close(&readers[1].sweeper);
+    CHECK_INT(pyprof__own_proc.users, 1);
+    pyprof__sweeper_settle(&readers[0].sweeper);
+    CHECK_INT(threads_seen(&readers[0].sweeper), HOSTS);
+    pyprof__sweeper_close(&readers[0].sweeper);
+    hosts_stop();
+}
+
+TEST(a_target_can_be_another_process)
+{
+    static pyprof__sweeper sweeper;
+    int ready[2], status;
+    pid_t child;
+    CHECK_INT(pipe(ready), 0);
+    child = fork();
+    if (child == 0) {
+        fake_init();
+        host_begins(0);
+        pyprof__layout at;
+        pyprof__layout_choose(&at, PY_VERSION_HEX, 0, NULL);
+        put(fake_states[0], at.thread_next, NULL);
+        CHECK_INT(write(ready[1], "", 1), 1);
+        for (;;) pause();
+    }
+    CHECK_INT(read(ready[0], &status, 1), 1);
+    pyprof_result result = pyprof__sweeper_open(&sweeper, child, NULL, UINT64_MAX, 100, 0);
+    if (result == PYPROF_ERR_DENIED) SKIP("not even a child can be read here");
+    if (result != PYPROF_OK) printf("%s\n", pyprof__error_text());
+    CHECK_INT(result, PYPROF_OK);
+    pyprof__sweeper_settle(&sweeper);
+    CHECK_INT(threads_seen(&sweeper), 1);   // this process has no interpreter
+    CHECK_INT(pyprof__listed(&sweeper.list, 0)->native, child);
+    CHECK(sweeper.target.started >= pyprof__thread_started(&pyprof__own_proc, getpid()));
+    kill(child, SIGKILL);
+    CHECK_INT(waitpid(child, &status, 0), child);
+    CHECK_INT(threads_seen(&sweeper), 0);
+    pyprof__sweeper_close(&sweeper);
+    CHECK_INT(pyprof__sweeper_open(&sweeper, child, NULL, UINT64_MAX, 100, 0), PYPROF_ERR_NO_PROCESS);
 }
 
 static pthread_t first_thread;
@@ -345,7 +441,7 @@ static void *after_first(void *session)
     CHECK(!stats_of((pyprof *)session).degraded[0]);
     CHECK_INT(pyprof_stop((pyprof *)session, NULL), PYPROF_OK);
     wait_for_samples(recording(), 20);
-    CHECK(pyprof__proc_read("maps", text, sizeof text) > 0 && pyprof__resident() > 0);
+    CHECK(pyprof__proc_read(&pyprof__own_proc, "maps", text, sizeof text) > 0 && pyprof__resident(&pyprof__own_proc) > 0);
     _exit(0);
     return NULL;
 }
@@ -396,7 +492,7 @@ static void sampler_ends(const long *calls, int count)
     CHECK_INT(pyprof_stop(session, &profile), PYPROF_OK);
     CHECK_INT(pyprof_profile_stats(profile, &stats), PYPROF_OK);
     CHECK(stats.samples >= 20 && stats.missed >= HOSTS * 50 && stats.degraded[0]);
-    CHECK(!pyprof__g.alive && !pyprof__g.joinable);
+    CHECK(!pyprof__g.samplers[0].alive && !pyprof__g.samplers[0].joinable);
     pyprof_profile_free(profile);
     hosts_stop();
 }
@@ -554,7 +650,7 @@ TEST(one_stops_while_others_start)   // its callback takes its time
     pthread_join(stopper, NULL);
     wait_for_samples(session, 20);
     CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
-    CHECK(!pyprof__g.alive && !pyprof__g.joinable);
+    CHECK(!pyprof__g.samplers[0].alive && !pyprof__g.samplers[0].joinable);
     hosts_stop();
 }
 
@@ -571,7 +667,7 @@ TEST(a_callback_waits_for_the_gil)   // which the one that stops its session has
     drop_gil();
     while (__atomic_load_n(&in_callback, __ATOMIC_ACQUIRE) != 2) usleep(100);
     CHECK_INT(pyprof_stop(next, NULL), PYPROF_OK);
-    CHECK(!pyprof__g.alive && !pyprof__g.joinable);
+    CHECK(!pyprof__g.samplers[0].alive && !pyprof__g.samplers[0].joinable);
 }
 
 static void logs(void *user, pyprof_level level, const char *message)

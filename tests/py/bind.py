@@ -14,6 +14,7 @@ import json
 import operator
 import os
 import pprint
+import re
 import resource
 import signal
 import subprocess
@@ -22,187 +23,30 @@ import sysconfig
 import tempfile
 import time
 import traceback
-from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t,
-                    c_uint32, c_uint64, c_void_p)
+from ctypes import byref, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 
-# --- constants of pyprof.h ---------------------------------------------------------------------------------------
+import header
 
-RESULTS = ['OK', 'ARGUMENT', 'STATE', 'BUSY', 'MEMORY', 'IO', 'FORMAT', 'NO_PYTHON', 'UNSUPPORTED', 'DENIED',
-           'NO_PROCESS', 'DISABLED', 'BUDGET']
-(OK, ARGUMENT, STATE, BUSY, MEMORY, IO, FORMAT, NO_PYTHON, UNSUPPORTED, DENIED, NO_PROCESS, DISABLED,
- BUDGET) = range(13)
+# --- what pyprof.h declares: its constants, structures and types of functions ---------------------------------------
 
-SAMPLES, WALL_NS, CPU_NS, GIL_NS, GIL_WAIT_NS, WAIT_NS, NATIVE_NS, CALLS, EXCEPTIONS = range(1, 10)
-ALLOC_BYTES, ALLOC_BLOCKS, LIVE_BYTES, LIVE_BLOCKS, PEAK_BYTES, PEAK_BLOCKS, TEMP_BLOCKS = range(10, 17)
-WAIT_SAMPLES, RESIDENT_BYTES, LIVE_AGE_MS, IDLE_NS, CPU_WAIT_NS, NOGIL_NS, GIL_BLOCK_NS, UNKNOWN_NS = range(19, 27)
-METRIC_COUNT = 32
+# CPU_NS is PYPROF_CPU_NS, ARGUMENT is PYPROF_ERR_ARGUMENT, JSON is PYPROF_FORMAT_JSON; Config is pyprof_config.
+globals().update((re.sub('PYPROF_(ERR_|FORMAT_(?!COUNT))?', '', name), value) for name, value in header.constants.items())
+globals().update((structure.__name__, structure) for structure in header.structures.values())
+METRICS = c_int64 * METRIC_COUNT
+ALLOC_FN, FREE_FN = (kind for _, kind in Allocator._fields_[:2])
+LOGGER_FN, EVENT_FN = Logger._fields_[0][1], OnEvent._fields_[0][1]
+WRITE_FN, VISIT_FN = header.callbacks['pyprof_write_fn'], header.callbacks['pyprof_visit_fn']
+
+RESULTS = ['OK'] + [name[len('PYPROF_ERR_'):] for name in header.constants if name.startswith('PYPROF_ERR_')]
+FORMATS = [name[len('PYPROF_FORMAT_'):].lower() for name in header.constants if name.startswith('PYPROF_FORMAT_')][:FORMAT_COUNT]
 STATES = {'gil': GIL_NS, 'gil_wait': GIL_WAIT_NS, 'wait': WAIT_NS, 'native': NATIVE_NS, 'idle': IDLE_NS,
           'cpu_wait': CPU_WAIT_NS, 'nogil': NOGIL_NS, 'unknown': UNKNOWN_NS}   # columns that take the wall time of the samples they are about
-
-(KIND_PYTHON, KIND_NATIVE, KIND_ZONE, KIND_PSEUDO, KIND_THREAD, KIND_PROCESS, KIND_WAIT, KIND_TASK) = range(8)
-
-FORMATS = ['auto', 'json', 'text', 'svg', 'html', 'folded', 'speedscope', 'pprof', 'pstats', 'cpuprofile',
-           'heapprofile', 'trace', 'firefox', 'callgrind', 'pickle', 'perf', 'massif', 'dhat', 'openmetrics']
-(AUTO, JSON, TEXT, SVG, HTML, FOLDED, SPEEDSCOPE, PPROF, PSTATS, CPUPROFILE, HEAPPROFILE, TRACE, FIREFOX, CALLGRIND,
- PICKLE, PERF, MASSIF, DHAT, OPENMETRICS) = range(19)
 SUFFIXES = {JSON: '.json', TEXT: '.txt', SVG: '.svg', FOLDED: '.folded', SPEEDSCOPE: '.speedscope.json',
             PPROF: '.pb.gz'}   # the formats that every recording can be written in
 MEMORY_SUFFIXES = {PICKLE: '.pkl'}   # those that need one with memory
 LATER = {HTML: '.html', PSTATS: '.prof', CPUPROFILE: '.cpuprofile', HEAPPROFILE: '.heapprofile', TRACE: '.trace.json',
          FIREFOX: '.firefox.json', CALLGRIND: '.callgrind', PERF: '.linux-perf.txt',
          MASSIF: '.massif', DHAT: '.dhat.json', OPENMETRICS: '.om.txt'}
-
-GROUP_FUNCTION, GROUP_LINE, GROUP_FILE, GROUP_THREAD, GROUP_LEAF = range(5)
-ITEM_THREAD, ITEM_NODE, ITEM_STACK, ITEM_STATE, ITEM_MEMORY, ITEM_GIL, ITEM_HOLD, ITEM_TASK = range(1, 9)
-EVENT_DURATION, EVENT_HOOKS_LOST, EVENT_DEGRADED = 1, 2, 3
-CAPTURE_AUTO, CAPTURE_COPY, CAPTURE_SIGNAL = range(3)
-PATHS_FULL, PATHS_BASE, PATHS_HASHED = range(3)
-
-# --- structures of pyprof.h; their sizes are compared with the compiler's when the library is loaded ----------------
-
-METRICS = c_int64 * METRIC_COUNT
-ALLOC_FN = CFUNCTYPE(c_void_p, c_void_p, c_size_t)
-FREE_FN = CFUNCTYPE(None, c_void_p, c_void_p, c_size_t)
-LOGGER_FN = CFUNCTYPE(None, c_void_p, c_int, c_char_p)
-EVENT_FN = CFUNCTYPE(None, c_void_p, c_void_p, c_int, c_char_p)
-
-
-class Allocator(Structure):
-    _fields_ = [('alloc', ALLOC_FN), ('free', FREE_FN), ('user', c_void_p)]
-
-
-class Logger(Structure):
-    _fields_ = [('fn', LOGGER_FN), ('user', c_void_p)]
-
-
-class OnEvent(Structure):
-    _fields_ = [('fn', EVENT_FN), ('user', c_void_p)]
-
-
-class Config(Structure):
-    _fields_ = [('pid', c_int64), ('rate_hz', c_double), ('duration_s', c_double), ('heap', c_int),
-                ('heap_interval_bytes', c_uint64), ('heap_max_bytes', c_uint64), ('capture', c_int),
-                ('children', c_int), ('native', c_int), ('timeline_s', c_double), ('max_depth', c_uint32),
-                ('max_bytes', c_uint64), ('paths', c_int), ('thread_filter', c_char_p), ('allocator', Allocator),
-                ('logger', Logger), ('on_event', OnEvent), ('opcodes', c_int), ('after_fork', c_int),
-                ('checkpoint', c_char_p), ('checkpoint_s', c_double), ('max_cpu', c_double), ('reserved', c_uint64 * 4)]
-
-
-class SnapshotOptions(Structure):
-    _fields_ = [('reset', c_int), ('last_s', c_double), ('reserved', c_uint64 * 4)]
-
-
-class Query(Structure):
-    _fields_ = [('sort', c_int), ('by_total', c_int), ('group', c_int), ('thread', c_char_p), ('file', c_char_p),
-                ('function', c_char_p), ('include_idle', c_int), ('reserved', c_uint64 * 4)]
-
-
-class Output(Structure):
-    _fields_ = [('format', c_int), ('metric', c_int), ('filter', POINTER(Query)), ('split_threads', c_int),
-                ('lines', c_int), ('paths', c_int), ('sources', c_int), ('python', c_int), ('title', c_char_p),
-                ('reserved', c_uint64 * 4)]
-
-
-class DiffOptions(Structure):
-    _fields_ = [('filter', POINTER(Query)), ('group', c_int), ('reserved', c_uint64 * 4)]
-
-
-class DumpOptions(Structure):
-    _fields_ = [('max_depth', c_uint32), ('native', c_int), ('paths', c_int), ('reserved', c_uint64 * 4)]
-
-
-class Row(Structure):
-    _fields_ = [('name', c_char_p), ('qualname', c_char_p), ('file', c_char_p), ('line', c_int32), ('kind', c_int32),
-                ('self', METRICS), ('total', METRICS)]
-
-
-class Frame(Structure):
-    _fields_ = [('name', c_char_p), ('qualname', c_char_p), ('file', c_char_p), ('label', c_char_p),
-                ('line', c_int32), ('end_line', c_int32), ('column', c_int32), ('end_column', c_int32),
-                ('first_line', c_int32), ('kind', c_int32), ('opcode', c_char_p)]
-
-
-class Thread(Structure):
-    _fields_ = [('thread_id', c_uint64), ('ident', c_uint64), ('interpreter', c_int64), ('name', c_char_p),
-                ('first_seen', c_double), ('last_seen', c_double), ('total', METRICS)]
-
-
-class Process(Structure):
-    _fields_ = [('resident_bytes', c_int64), ('traced_bytes', c_int64), ('user_ns', c_int64), ('system_ns', c_int64),
-                ('voluntary_switches', c_int64), ('involuntary_switches', c_int64), ('minor_faults', c_int64),
-                ('major_faults', c_int64), ('threads', c_int64), ('gc_runs', c_int64)]
-
-
-class Item(Structure):
-    _fields_ = [('kind', c_int), ('thread', POINTER(Thread)), ('stack', POINTER(Frame)), ('depth', c_size_t),
-                ('self', POINTER(c_int64)), ('total', POINTER(c_int64)), ('timestamp', c_double), ('count', c_uint64),
-                ('other', POINTER(Thread)), ('process', POINTER(Process))]
-
-
-class DomainTotal(Structure):
-    _fields_ = [('alloc_bytes', c_int64), ('alloc_blocks', c_int64), ('live_bytes', c_int64), ('live_blocks', c_int64)]
-
-
-class Info(Structure):
-    _fields_ = [('pid', c_int64), ('program', c_char_p), ('python', c_char_p), ('free_threaded', c_int),
-                ('start', c_double), ('duration_s', c_double), ('rate_hz', c_double), ('total', METRICS),
-                ('threads', c_size_t), ('interpreters', c_size_t), ('functions', c_size_t), ('nodes', c_size_t),
-                ('heap', c_int), ('heap_interval_bytes', c_uint64), ('peak_time', c_double),
-                ('domains', DomainTotal * 4), ('sizes', c_int64 * 48)]
-
-
-class Stats(Structure):
-    _fields_ = [('asked', c_uint64), ('samples', c_uint64), ('missed', c_uint64), ('rejected', c_uint64),
-                ('rejected_by_cause', c_uint64 * 8), ('retried', c_uint64), ('unfrozen', c_uint64),
-                ('truncated', c_uint64), ('recovered', c_uint64), ('timeline_dropped', c_uint64), ('threads', c_uint64),
-                ('interpreters', c_uint64), ('own_cpu_ns', c_uint64), ('own_bytes', c_uint64),
-                ('late_max_ns', c_uint64), ('late_mean_ns', c_uint64), ('gap_ns', c_uint64), ('heap_state', c_int),
-                ('heap_samples', c_uint64), ('heap_dropped', c_uint64), ('heap_live_bytes', c_uint64),
-                ('heap_live_blocks', c_uint64), ('heap_peak_bytes', c_uint64), ('heap_reserved_bytes', c_uint64),
-                ('degraded', c_char * 256), ('thinned', c_uint64)]
-
-    def __repr__(self):
-        return 'Stats(%s)' % ', '.join(
-            '%s=%r' % (name, list(value) if isinstance(value, ctypes.Array) else value)
-            for name, value in ((field[0], getattr(self, field[0])) for field in self._fields_) if value)
-
-
-class Allocation(Structure):
-    _fields_ = [('address', c_void_p), ('size', c_size_t), ('thread_id', c_uint64), ('timestamp', c_double),
-                ('where', c_char * 256), ('domain', c_int), ('reserved', c_uint64 * 4)]
-
-
-class Leak(Structure):
-    _fields_ = [('name', c_char_p), ('qualname', c_char_p), ('file', c_char_p), ('line', c_int32), ('growth', c_int),
-                ('live_bytes', c_int64), ('live_blocks', c_int64), ('grown_bytes', c_int64), ('bytes_per_s', c_double),
-                ('error_bytes', c_int64), ('mean_age_s', c_double), ('reserved', c_uint64 * 4)]
-
-
-WRITE_FN = CFUNCTYPE(c_int, c_void_p, POINTER(c_char), c_size_t)
-VISIT_FN = CFUNCTYPE(c_int, c_void_p, POINTER(Item))
-
-SIGNATURES = {   # name: arguments; the result is a pyprof_result unless it stands in RETURNS
-    'start': (POINTER(Config), POINTER(c_void_p)),
-    'stop': (c_void_p, POINTER(c_void_p)),
-    'snapshot': (c_void_p, POINTER(SnapshotOptions), POINTER(c_void_p)),
-    'pause': (c_void_p,), 'resume': (c_void_p,), 'reset': (c_void_p,),
-    'get_stats': (c_void_p, POINTER(Stats)),
-    'profile_free': (c_void_p,),
-    'save': (c_void_p, c_char_p, POINTER(Output)),
-    'write': (c_void_p, POINTER(Output), WRITE_FN, c_void_p),
-    'load': (c_char_p, POINTER(c_void_p)),
-    'diff': (c_void_p, c_void_p, POINTER(DiffOptions), POINTER(c_void_p)),
-    'top': (c_void_p, POINTER(Query), POINTER(Row), c_size_t, c_size_t, POINTER(c_size_t)),
-    'visit': (c_void_p, POINTER(Query), VISIT_FN, c_void_p),
-    'profile_info': (c_void_p, POINTER(Info)),
-    'profile_stats': (c_void_p, POINTER(Stats)),
-    'leaks': (c_void_p, POINTER(Query), POINTER(Leak), c_size_t, c_size_t, POINTER(c_size_t)),
-    'dump': (c_int64, POINTER(DumpOptions), POINTER(c_void_p)),
-    'find_allocation': (c_void_p, c_void_p, POINTER(Allocation)),
-    'start_from_env': (POINTER(c_void_p),),
-    'result_string': (c_int,), 'last_error': (), 'version': (),
-}
-RETURNS = {'profile_free': None, 'result_string': c_char_p, 'last_error': c_char_p, 'version': c_char_p}
 
 # --- the library ---------------------------------------------------------------------------------------------------
 
@@ -214,11 +58,10 @@ FREE_THREADED = bool(sysconfig.get_config_var('Py_GIL_DISABLED'))
 
 def _load(loader):
     library = loader(LIBRARY)
-    for name, arguments in SIGNATURES.items():
-        function = getattr(library, 'pyprof_' + name)
-        function.argtypes = arguments
-        function.restype = RETURNS.get(name, c_int)
-        setattr(library, name, function)
+    for name, (result, arguments) in header.functions.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+        setattr(library, name[len('pyprof_'):], function)
     library.pyprof_test_model.argtypes = [c_int, c_uint64]
     library.pyprof_test_model.restype = c_void_p
     library.pyprof_test_model_frame.argtypes = [c_void_p, c_uint32, c_int, c_char_p, c_char_p, c_int]
@@ -227,12 +70,6 @@ def _load(loader):
     library.pyprof_test_model_add.restype = None
     library.pyprof_test_model_seal.argtypes = [c_void_p, c_char_p]
     library.pyprof_test_model_seal.restype = c_void_p
-    library.pyprof_test_size.argtypes = [c_char_p]
-    library.pyprof_test_size.restype = c_size_t
-    for structure in (Allocator, Logger, OnEvent, Config, SnapshotOptions, Query, Output, DiffOptions, DumpOptions, Row,
-                      Frame, Thread, Process, Item, Info, Stats, Allocation, Leak, DomainTotal):
-        if library.pyprof_test_size(structure.__name__.encode()) != ctypes.sizeof(structure):
-            raise SystemExit('bind.py: %s is not what pyprof.h declares' % structure.__name__)
     return library
 
 
@@ -270,12 +107,9 @@ def fill(structure, **fields):
     return structure
 
 
-FrameTuple = collections.namedtuple(
-    'Frame', 'name qualname file label line end_line column end_column first_line kind opcode')
-ThreadTuple = collections.namedtuple('Thread', 'thread_id ident interpreter name first_seen last_seen total')
-ProcessTuple = collections.namedtuple('Process', [field[0] for field in Process._fields_])
+FrameTuple, ThreadTuple, ProcessTuple, RowTuple = (
+    collections.namedtuple(structure.__name__, [name for name, _ in structure._fields_]) for structure in (Frame, Thread, Process, Row))
 ItemTuple = collections.namedtuple('Item', 'kind thread stack leaf self total timestamp count other process')
-RowTuple = collections.namedtuple('Row', 'name qualname file line kind self total')
 
 
 def is_leaf(kind, name):

@@ -12,15 +12,10 @@ import time
 from ctypes import POINTER, Structure, byref, c_double, c_int, c_int64, c_long, c_size_t, c_uint32, c_uint64, c_void_p
 
 import bind
+from bind import ALLOC_BLOCKS, ALLOC_BYTES, HEAP_STATE_ON, LIVE_BLOCKS, LIVE_BYTES, TEMP_BLOCKS
 
-ALLOC_BYTES, ALLOC_BLOCKS, LIVE_BYTES, LIVE_BLOCKS, PEAK_BYTES, PEAK_BLOCKS, TEMP_BLOCKS = range(10, 17)
-LIVE_AGE_MS = 21
-ALLOC_DOUBT, LIVE_DOUBT = 29, 30
-OFF, SAMPLED, EXACT = range(3)
-STATE_OFF, STATE_PENDING, STATE_ON, STATE_LOST = range(4)
-RAW, MEM, OBJ = range(3)
-GROWTH_STEADY, GROWTH_PLATEAU, GROWTH_GROWING, GROWTH_UNSURE = range(4)
-EVENT_HOOKS_LOST = 2
+OFF, SAMPLED, EXACT = bind.HEAP_OFF, bind.HEAP_SAMPLED, bind.HEAP_EXACT
+RAW, MEM, OBJ = bind.DOMAIN_RAW, bind.DOMAIN_MEM, bind.DOMAIN_OBJ
 for file in __file__, sys.modules['__main__'].__file__:
     linecache.getlines(file)   # as they run: an edit meanwhile would move the lines that are found later
 PAGE = 1000   # what a block made by keep() is asked for
@@ -29,11 +24,12 @@ HEADER = sys.getsizeof(b'')   # of a bytes object; the rest is its text
 
 # --- libheap_count.so -------------------------------------------------------------------------------------------------
 
+DOMAINS, BY_SIZE = bind.DomainTotal * bind.DOMAIN_COUNT, c_int64 * bind.SIZES
+
 
 class Reading(Structure):
-    _fields_ = [('ours', bind.DomainTotal * 4), ('counted', bind.DomainTotal * 4), ('our_sizes', c_int64 * 48),
-                ('counted_sizes', c_int64 * 48), ('our_total', bind.METRICS), ('stats', bind.Stats),
-                ('counted_peak', c_int64)]
+    _fields_ = [('ours', DOMAINS), ('counted', DOMAINS), ('our_sizes', BY_SIZE), ('counted_sizes', BY_SIZE),
+                ('our_total', bind.METRICS), ('stats', bind.Stats), ('counted_peak', c_int64)]
 
 
 class Errand(Structure):
@@ -85,7 +81,7 @@ def allocators():
 def start(heap=EXACT, lib=None, **config):
     """A session whose hooks are in: it is started with the GIL held."""
     session = bind.Session(lib or bind.held, heap=heap, **config)
-    bind.equal(session.stats().heap_state, STATE_ON, 'heap state')
+    bind.equal(session.stats().heap_state, HEAP_STATE_ON, 'heap state')
     return session
 
 

@@ -17,8 +17,9 @@ import time
 from ctypes import c_uint32
 
 import bind
-from heap import (ALLOC_BLOCKS, ALLOC_BYTES, ALLOC_DOUBT, EXACT, HEADER, LIVE_BLOCKS, LIVE_BYTES, LIVE_DOUBT, MEM,
-                  OBJ, OFF, PAGE, RAW, SAMPLED, STATE_ON, STATE_PENDING, agree, allocators, at, blocks, fib, four, held,
+from bind import (ALLOC_BLOCKS, ALLOC_BYTES, ALLOC_DOUBT, HEAP_STATE_ON, HEAP_STATE_PENDING, LIVE_BLOCKS, LIVE_BYTES,
+                  LIVE_DOUBT)
+from heap import (EXACT, HEADER, MEM, OBJ, OFF, PAGE, RAW, SAMPLED, agree, allocators, at, blocks, fib, four, held,
                   keep, read, released, rows, running, sane, shelf, start, start_counted, table, tell, teller,
                   true_names)
 
@@ -432,8 +433,8 @@ def out_and_in_without_the_gil():
     before = allocators()
     for i in range(100):
         session = bind.Session(bind.released, heap=EXACT, rate_hz=1)
-        bind.check(session.stats().heap_state in (STATE_PENDING, STATE_ON), 'state %d', session.stats().heap_state)
-        bind.eventually(lambda: session.stats().heap_state == STATE_ON, 'hooks in')
+        bind.check(session.stats().heap_state in (HEAP_STATE_PENDING, HEAP_STATE_ON), 'state %d', session.stats().heap_state)
+        bind.eventually(lambda: session.stats().heap_state == HEAP_STATE_ON, 'hooks in')
         kept = shelf(10)
         keep(kept)
         bind.equal(four(at(session.stop(), keep)), blocks(10), 'session %d' % i)

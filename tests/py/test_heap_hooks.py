@@ -15,9 +15,9 @@ import warnings
 from ctypes import byref, c_size_t
 
 import bind
-from heap import (EVENT_HOOKS_LOST, EXACT, HEADER, LIVE_BYTES, MEM, OBJ, PAGE, RAW, SAMPLED, STATE_ON,
-                  STATE_PENDING, Errand, allocators, at, blocks, fib, find, four, held, keep, line, read, released,
-                  running, sane, shelf, start)
+from bind import EVENT_HOOKS_LOST, HEAP_STATE_ON, HEAP_STATE_PENDING, LIVE_BYTES
+from heap import (EXACT, HEADER, MEM, OBJ, PAGE, RAW, SAMPLED, Errand, allocators, at, blocks, fib, find, four, held,
+                  keep, line, read, released, running, sane, shelf, start)
 
 
 # --- who waits for whom -----------------------------------------------------------------------------------------------
@@ -44,13 +44,13 @@ def start_and_stop_do_not_wait_for_the_gil():
         config = bind.fill(bind.Config(), heap=EXACT)
         errand = Errand(config=ctypes.pointer(config))
         code = held.elsewhere(byref(errand), 10)   # this thread holds the GIL meanwhile
-        bind.equal((code, errand.state), (0, STATE_PENDING), 'start: result and state')
+        bind.equal((code, errand.state), (0, HEAP_STATE_PENDING), 'start: result and state')
         stats = bind.Stats()
 
         def state():
             bind.call('get_stats', errand.session, byref(stats))
             return stats.heap_state
-        bind.eventually(lambda: state() == STATE_ON, 'hooks in')
+        bind.eventually(lambda: state() == HEAP_STATE_ON, 'hooks in')
         kept = shelf(100)
         keep(kept)
         errand.stop = 1
@@ -195,7 +195,7 @@ def hooks_that_others_take_out():
         time.sleep(0.2)   # what is pending from the start is done
         held.put_back(base, domains)
         bind.eventually(lambda: EVENT_HOOKS_LOST in told, 'the event; domains %d' % domains, 10)
-        bind.eventually(lambda: session.stats().heap_state == STATE_ON, 'hooks in again')
+        bind.eventually(lambda: session.stats().heap_state == HEAP_STATE_ON, 'hooks in again')
         for domain in RAW, MEM, OBJ:
             run = held.take(domain, 100, 10)
             find(session, held.block(run, 0))
@@ -256,7 +256,7 @@ def see_all(session, count=3000):
     after = four(at(session.snapshot(), keep))
     if not tracemalloc.is_tracing():   # its own blocks are counted, too
         bind.equal([b - a for a, b in zip(before, after)], blocks(count), 'new blocks')
-    bind.equal(session.stats().heap_state, STATE_ON, 'heap state')
+    bind.equal(session.stats().heap_state, HEAP_STATE_ON, 'heap state')
     return kept
 
 

@@ -15,8 +15,9 @@ import time
 from ctypes import byref, c_void_p
 
 import bind
-from heap import (ALLOC_BLOCKS, HEADER, LIVE_BLOCKS, LIVE_BYTES, OBJ, PAGE, SAMPLED, at, blocks, four, keep, line,
-                  running, sane, shelf, start, table, tell, teller, true_names)
+from bind import ALLOC_BLOCKS, LIVE_BLOCKS, LIVE_BYTES
+from heap import (HEADER, OBJ, PAGE, SAMPLED, at, blocks, four, keep, line, running, sane, shelf, start, table, tell,
+                  teller, true_names)
 
 # Each function's name tells the line on which it allocates: whatever lies about names or lines is caught. The tests of
 # this part fill in the files' names, too, which tell the same.

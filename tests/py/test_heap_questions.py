@@ -8,10 +8,10 @@ import time
 from ctypes import c_void_p
 
 import bind
-from heap import (ALLOC_BLOCKS, EXACT, GROWTH_GROWING, GROWTH_PLATEAU, GROWTH_STEADY, GROWTH_UNSURE, HEADER,
-                  LIVE_AGE_MS, LIVE_BLOCKS, LIVE_BYTES, MEM, OBJ, PAGE, PEAK_BLOCKS, PEAK_BYTES, RAW, SAMPLED,
-                  TEMP_BLOCKS, agree, at, blocks, find, four, held, keep, line, running, sane, shelf, start,
-                  start_counted, teller, true_names)
+from bind import (ALLOC_BLOCKS, GROWTH_GROWING, GROWTH_PLATEAU, GROWTH_STEADY, GROWTH_UNSURE, LIVE_AGE_MS, LIVE_BLOCKS,
+                  LIVE_BYTES, PEAK_BLOCKS, PEAK_BYTES, TEMP_BLOCKS)
+from heap import (EXACT, HEADER, MEM, OBJ, PAGE, RAW, SAMPLED, agree, at, blocks, find, four, held, keep, line, running,
+                  sane, shelf, start, start_counted, teller, true_names)
 
 FILE = sys._getframe().f_code.co_filename   # as profiles tell it: 3.8 keeps the path as it was given
 
