@@ -16110,7 +16110,7 @@ typedef struct {
     pyprof__rows_maker *make;
     int group, sort, by_total;   // which rows, in which order: as in pyprof__rank
     size_t most;                 // rows
-    int always, needs[2];        // shown without rows, too; not shown if there is nothing of these metrics
+    int always, needs, or_needs;   // shown without rows, too; not shown if there is nothing of these metrics
     int form;
     const char *end, *tail;      // what the form shows, NULL = no heads; of what rows may be left out, NULL = not told
     pyprof__column columns[PYPROF__COLUMNS];   // one without a cell ends them
@@ -16209,7 +16209,7 @@ static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const p
     pyprof__array_init(&rows->rows, sizeof(pyprof__report_row));
     pyprof__array_init(&rows->parts, sizeof(pyprof__report_row));
     pyprof__array_init(&rows->scripts, sizeof(pyprof__script));
-    if (table->needs[0] && !all[table->needs[0]] && !all[table->needs[1]]) return 1;
+    if (table->needs && !all[table->needs] && !all[table->or_needs]) return 1;
     table->make(rows);
     rows->shown = table->always || rows->rows.count;
     if (rows->failed) pyprof__rows_free(rows);
@@ -16844,118 +16844,136 @@ static int pyprof__report_process(const pyprof__model *model, pyprof__process_se
     return 1;
 }
 
-// ---- the tables of time, in the order of a report -------------------------------------------------------------------
-#define PYPROF__GIL { PYPROF_GIL_WAIT_NS, PYPROF_GIL_BLOCK_NS }
-#define PYPROF__RUNNING { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 }, \
-    { "total", PYPROF__SECONDS, 11, 1, 0, 0 }, { "%", PYPROF__PERCENT, 9, 1, 0, 0 }, { "waiting", PYPROF__SECONDS, 11, 1, PYPROF_WAIT_NS, 0 }
+// ---- the tables of time, in the order of a report -------------------------------------------------------
+#define PYPROF__TOTAL(head, metric) { head, PYPROF__TIME, 11, 1, metric, 0 }
+#define PYPROF__RUNNING { { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 }, \
+        { "total", PYPROF__SECONDS, 11, 1, 0, 0 }, { "%", PYPROF__PERCENT, 9, 1, 0, 0 }, \
+        { "waiting", PYPROF__SECONDS, 11, 1, PYPROF_WAIT_NS, 0 } }
+#define PYPROF__WHERE PYPROF__FORM_PLACE, "where", "more"
+#define PYPROF__GIL PYPROF_GIL_WAIT_NS, PYPROF_GIL_BLOCK_NS
 static const pyprof__report_table pyprof__time_tables[] = {
-    // heading, make, group, sort, by_total, most, always, needs, form, end, tail; columns
-    { "\nThreads: running, of that in C functions, and without the GIL; waiting, of that for the GIL, for a CPU, and idle\n",
-      pyprof__rows_of_threads, 0, PYPROF_SAMPLES, 1, 40, 1, { 0, 0 }, PYPROF__FORM_THREAD, "thread", "threads in all", {
-        { "wall", PYPROF__TIME, 11, 1, PYPROF_WALL_NS, 0 }, { "CPU", PYPROF__TIME, 11, 1, PYPROF_CPU_NS, 0 },
-        { "running", PYPROF__TIME, 11, 1, 0, 0 }, { "native", PYPROF__TIME, 11, 1, PYPROF_NATIVE_NS, 0 },
-        { "no GIL", PYPROF__TIME, 11, 1, PYPROF_NOGIL_NS, 0 }, { "waiting", PYPROF__TIME, 11, 1, PYPROF_WAIT_NS, 0 },
-        { "for GIL", PYPROF__TIME, 11, 1, PYPROF_GIL_WAIT_NS, 0 }, { "for CPU", PYPROF__TIME, 11, 1, PYPROF_CPU_WAIT_NS, 0 },
-        { "idle", PYPROF__TIME, 11, 1, PYPROF_IDLE_NS, 0 } } },
+    // heading; make, group, sort, by_total, most, always, needs, or_needs, form, end, tail; columns
+    { "\nThreads: running, of that in C functions, and without the GIL; "
+      "waiting, of that for the GIL, for a CPU, and idle\n",
+      pyprof__rows_of_threads, 0, PYPROF_SAMPLES, 1, 40, 1, 0, 0, PYPROF__FORM_THREAD, "thread", "threads in all",
+      { PYPROF__TOTAL("wall", PYPROF_WALL_NS), PYPROF__TOTAL("CPU", PYPROF_CPU_NS), PYPROF__TOTAL("running", 0),
+        PYPROF__TOTAL("native", PYPROF_NATIVE_NS), PYPROF__TOTAL("no GIL", PYPROF_NOGIL_NS),
+        PYPROF__TOTAL("waiting", PYPROF_WAIT_NS), PYPROF__TOTAL("for GIL", PYPROF_GIL_WAIT_NS),
+        PYPROF__TOTAL("for CPU", PYPROF_CPU_WAIT_NS), PYPROF__TOTAL("idle", PYPROF_IDLE_NS) } },
     { "\nFunctions, by time spent running in them (self)\n",
-      pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, 0, 0, 15, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", { PYPROF__RUNNING } },
+      pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, 0, 0, 15, 1, 0, 0, PYPROF__WHERE, PYPROF__RUNNING },
     { "\nFunctions, by time spent running in and below them (total)\n",
-      pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, 0, 1, 10, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", { PYPROF__RUNNING } },
+      pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, 0, 1, 10, 1, 0, 0, PYPROF__WHERE, PYPROF__RUNNING },
     { "\nLines, by time spent running on them (self)\n",   // a line's running time is Python's or native
-      pyprof__rows_of_groups, PYPROF_GROUP_LINE, 0, 0, 15, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", {
-        { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 },
-        { "Python", PYPROF__TIME, 11, 0, 0, PYPROF_NATIVE_NS }, { "native", PYPROF__TIME, 11, 0, PYPROF_NATIVE_NS, 0 },
-        { "waiting", PYPROF__TIME, 11, 0, PYPROF_WAIT_NS, 0 } } },
+      pyprof__rows_of_groups, PYPROF_GROUP_LINE, 0, 0, 15, 1, 0, 0, PYPROF__WHERE,
+      { { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 },
+        { "Python", PYPROF__TIME, 11, 0, 0, PYPROF_NATIVE_NS },
+        { "native", PYPROF__TIME, 11, 0, PYPROF_NATIVE_NS, 0 }, { "waiting", PYPROF__TIME, 11, 0, PYPROF_WAIT_NS, 0 } } },
     { "\nThe hottest functions, line by line\n",
-      pyprof__rows_of_source, 0, 0, 0, 4, 0, { 0, 0 }, PYPROF__FORM_SOURCE, " line", NULL, {
-        { "Python", PYPROF__TIME, 11, 0, 0, 0 }, { "native", PYPROF__TIME, 11, 0, 0, 0 }, { "waiting", PYPROF__TIME, 11, 0, 0, 0 } } },
+      pyprof__rows_of_source, 0, 0, 0, 4, 0, 0, 0, PYPROF__FORM_SOURCE, " line", NULL,
+      { PYPROF__TOTAL("Python", 0), PYPROF__TOTAL("native", 0), PYPROF__TOTAL("waiting", 0) } },
     { "\nC functions, by time spent running in them\n",
-      pyprof__rows_of_leaves, 0, 0, 0, 10, 0, { 0, 0 }, PYPROF__FORM_LEAF, "function, where", "more", {
-        { "time", PYPROF__TIME, 10, 0, PYPROF_NATIVE_NS, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 },
+      pyprof__rows_of_leaves, 0, 0, 0, 10, 0, 0, 0, PYPROF__FORM_LEAF, "function, where", "more",
+      { { "time", PYPROF__TIME, 10, 0, PYPROF_NATIVE_NS, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 },
         { "no GIL", PYPROF__TIME, 11, 0, PYPROF_NOGIL_NS, 0 } } },
     { "\nWaiting, by what was waited for: ",
-      pyprof__rows_of_leaves, 0, PYPROF_WAIT_NS, 0, 10, 1, { PYPROF_WAIT_NS, PYPROF_IDLE_NS }, PYPROF__FORM_WAIT, "for, where", "more", {
-        { "time", PYPROF__TIME, 10, 0, PYPROF_WAIT_NS, PYPROF_IDLE_NS }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
+      pyprof__rows_of_leaves, 0, PYPROF_WAIT_NS, 0, 10, 1, PYPROF_WAIT_NS, PYPROF_IDLE_NS,
+      PYPROF__FORM_WAIT, "for, where", "more", { { "time", PYPROF__TIME, 10, 0, PYPROF_WAIT_NS, PYPROF_IDLE_NS }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
     { "    idle: ",
-      pyprof__rows_of_leaves, 0, PYPROF_IDLE_NS, 0, 5, 0, { 0, 0 }, PYPROF__FORM_IDLE, NULL, "...", {
-        { "", PYPROF__TIME, 0, 0, PYPROF_IDLE_NS, 0 } } },
+      pyprof__rows_of_leaves, 0, PYPROF_IDLE_NS, 0, 5, 0, 0, 0, PYPROF__FORM_IDLE, NULL, "...",
+      { { "", PYPROF__TIME, 0, 0, PYPROF_IDLE_NS, 0 } } },
     { "\nThe GIL: who held it, who waited for it, who made others wait\n",
-      pyprof__rows_of_threads, 0, 0, 1, 20, 1, PYPROF__GIL, PYPROF__FORM_THREAD, "thread", NULL, {
-        { "held", PYPROF__TIME, 11, 1, PYPROF_GIL_NS, 0 }, { "waited", PYPROF__TIME, 11, 1, PYPROF_GIL_WAIT_NS, 0 },
-        { "made wait", PYPROF__TIME, 11, 1, PYPROF_GIL_BLOCK_NS, 0 } } },
+      pyprof__rows_of_threads, 0, 0, 1, 20, 1, PYPROF__GIL, PYPROF__FORM_THREAD, "thread", NULL,
+      { PYPROF__TOTAL("held", PYPROF_GIL_NS), PYPROF__TOTAL("waited", PYPROF_GIL_WAIT_NS),
+        PYPROF__TOTAL("made wait", PYPROF_GIL_BLOCK_NS) } },
     { "  Who waited for whom\n",
-      pyprof__rows_of_rivals, 0, 0, 0, 10, 0, PYPROF__GIL, PYPROF__FORM_RIVALS, NULL, NULL, { { "", PYPROF__TIME, 11, 0, 0, 0 } } },
+      pyprof__rows_of_rivals, 0, 0, 0, 10, 0, PYPROF__GIL, PYPROF__FORM_RIVALS, NULL, NULL,
+      { PYPROF__TOTAL("", 0) } },
     { "  Held longest while others waited: ",
-      pyprof__rows_of_holds, 0, 0, 0, 1, 0, PYPROF__GIL, PYPROF__FORM_HOLD, NULL, NULL, { { NULL, 0, 0, 0, 0, 0 } } },
+      pyprof__rows_of_holds, 0, 0, 0, 1, 0, PYPROF__GIL, PYPROF__FORM_HOLD, NULL, NULL,
+      { { NULL, 0, 0, 0, 0, 0 } } },
     { "  Where it was waited for most\n",
-      pyprof__rows_of_places, 0, 0, 0, 5, 0, PYPROF__GIL, PYPROF__FORM_PLACE, NULL, NULL, {
-        { "", PYPROF__TIME, 11, 0, PYPROF_GIL_WAIT_NS, 0 } } },
+      pyprof__rows_of_places, 0, 0, 0, 5, 0, PYPROF__GIL, PYPROF__FORM_PLACE, NULL, NULL,
+      { PYPROF__TOTAL("", PYPROF_GIL_WAIT_NS) } },
     { "  Where it was held most while others waited\n",
-      pyprof__rows_of_places, 0, 0, 0, 5, 0, PYPROF__GIL, PYPROF__FORM_PLACE, NULL, NULL, {
-        { "", PYPROF__TIME, 11, 0, PYPROF_GIL_BLOCK_NS, 0 } } },
+      pyprof__rows_of_places, 0, 0, 0, 5, 0, PYPROF__GIL, PYPROF__FORM_PLACE, NULL, NULL,
+      { PYPROF__TOTAL("", PYPROF_GIL_BLOCK_NS) } },
     { "\nExceptions on their way up, by function\n",
-      pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, PYPROF_EXCEPTIONS, 0, 8, 1, { PYPROF_EXCEPTIONS, 0 }, PYPROF__FORM_PLACE, "where", NULL, {
-        { "samples", PYPROF__NUMBER, 10, 0, PYPROF_EXCEPTIONS, 0 }, { "%", PYPROF__PERCENT, 9, 0, PYPROF_EXCEPTIONS, 0 } } },
+      pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, PYPROF_EXCEPTIONS, 0, 8, 1, PYPROF_EXCEPTIONS, 0,
+      PYPROF__FORM_PLACE, "where", NULL,
+      { { "samples", PYPROF__NUMBER, 10, 0, PYPROF_EXCEPTIONS, 0 },
+        { "%", PYPROF__PERCENT, 9, 0, PYPROF_EXCEPTIONS, 0 } } },
     { "\nFiles, by time spent running in them (self)\n",
-      pyprof__rows_of_groups, PYPROF_GROUP_FILE, 0, 0, 8, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", { PYPROF__RUNNING } },
+      pyprof__rows_of_groups, PYPROF_GROUP_FILE, 0, 0, 8, 1, 0, 0, PYPROF__WHERE, PYPROF__RUNNING },
     { "\nHottest stacks, by time spent running, innermost first\n",
-      pyprof__rows_of_stacks, 0, PYPROF_WALL_NS, 0, 5, 1, { 0, 0 }, PYPROF__FORM_STACK, NULL, NULL, {
-        { "", PYPROF__SECONDS, 10, 0, 0, 0 }, { "", PYPROF__PERCENT, 9, 0, 0, 0 } } },
+      pyprof__rows_of_stacks, 0, PYPROF_WALL_NS, 0, 5, 1, 0, 0, PYPROF__FORM_STACK, NULL, NULL,
+      { { "", PYPROF__SECONDS, 10, 0, 0, 0 }, { "", PYPROF__PERCENT, 9, 0, 0, 0 } } },
     { "\nWaiting tasks, by the seconds that tasks waited there, added up (no part of the times above)\n",
-      pyprof__rows_of_tasks, 0, 0, 0, 10, 0, { 0, 0 }, PYPROF__FORM_TASK, "task", "more", {
-        { "waited", PYPROF__SECONDS, 10, 0, 0, 0 } } },
+      pyprof__rows_of_tasks, 0, 0, 0, 10, 0, 0, 0, PYPROF__FORM_TASK, "task", "more",
+      { { "waited", PYPROF__SECONDS, 10, 0, 0, 0 } } },
 };
+#undef PYPROF__GIL
+#undef PYPROF__RUNNING
+#undef PYPROF__TOTAL
 
-// ---- the tables of memory, and of differences -----------------------------------------------------------------------
-#define PYPROF__LINES pyprof__rows_of_groups, PYPROF_GROUP_LINE
-static const pyprof__report_table pyprof__memory_tables[] = {
-    { "Lines", PYPROF__LINES, PYPROF_LIVE_BYTES, 0, 10, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", {
-        { "alive", PYPROF__BYTES, 11, 0, PYPROF_LIVE_BYTES, 0 }, { "%", PYPROF__PERCENT, 9, 0, PYPROF_LIVE_BYTES, 0 },
-        { "+-", PYPROF__ERROR, 11, 0, PYPROF_LIVE_DOUBT, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, PYPROF_LIVE_BLOCKS, 0 },
-        { "average", PYPROF__MEAN_BYTES, 11, 0, PYPROF_LIVE_BYTES, 3 }, { "mean age", PYPROF__MEAN_AGE, 11, 0, PYPROF_LIVE_AGE_MS, 3 } } },
-    { "Lines", PYPROF__LINES, PYPROF_PEAK_BYTES, 0, 10, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", {
-        { "then", PYPROF__BYTES, 11, 0, PYPROF_PEAK_BYTES, 0 }, { "%", PYPROF__PERCENT, 9, 0, PYPROF_PEAK_BYTES, 0 },
-        { "+-", PYPROF__ERROR, 11, 0, PYPROF_PEAK_DOUBT, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, PYPROF_PEAK_BLOCKS, 0 },
-        { "average", PYPROF__MEAN_BYTES, 11, 0, PYPROF_PEAK_BYTES, 3 } } },
-    { "Lines", PYPROF__LINES, PYPROF_ALLOC_BYTES, 0, 10, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", {
-        { "allocated", PYPROF__BYTES, 11, 0, PYPROF_ALLOC_BYTES, 0 }, { "%", PYPROF__PERCENT, 9, 0, PYPROF_ALLOC_BYTES, 0 },
-        { "+-", PYPROF__ERROR, 11, 0, PYPROF_ALLOC_DOUBT, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, PYPROF_ALLOC_BLOCKS, 0 },
-        { "average", PYPROF__MEAN_BYTES, 11, 0, PYPROF_ALLOC_BYTES, 3 }, { "temporary", PYPROF__SHARE, 11, 0, PYPROF_TEMP_BLOCKS, 3 } } },
+// ---- the tables of memory, and of differences -----------------------------------------------------------
+#define PYPROF__RANKING(head, what, ...) \
+    { "Lines", pyprof__rows_of_groups, PYPROF_GROUP_LINE, PYPROF_##what##_BYTES, 0, 10, 1, 0, 0, PYPROF__WHERE, \
+      { { head, PYPROF__BYTES, 11, 0, PYPROF_##what##_BYTES, 0 }, \
+        { "%", PYPROF__PERCENT, 9, 0, PYPROF_##what##_BYTES, 0 }, { "+-", PYPROF__ERROR, 11, 0, PYPROF_##what##_DOUBT, 0 }, \
+        { "blocks", PYPROF__NUMBER, 14, 0, PYPROF_##what##_BLOCKS, 0 }, \
+        { "average", PYPROF__MEAN_BYTES, 11, 0, PYPROF_##what##_BYTES, 3 }, __VA_ARGS__ } }
+static const pyprof__report_table pyprof__memory_tables[] = {   // what lines allocated; see pyprof__table_like
+    PYPROF__RANKING("alive", LIVE, { "mean age", PYPROF__MEAN_AGE, 11, 0, PYPROF_LIVE_AGE_MS, 3 }),
+    PYPROF__RANKING("then", PEAK, { NULL, 0, 0, 0, 0, 0 }),
+    PYPROF__RANKING("allocated", ALLOC, { "temporary", PYPROF__SHARE, 11, 0, PYPROF_TEMP_BLOCKS, 3 }),
 };
+#undef PYPROF__RANKING
+
+static const pyprof__report_table pyprof__memory_stacks = {
+    "\nLargest stacks, innermost first\n",
+    pyprof__rows_of_stacks, 0, PYPROF_LIVE_BYTES, 0, 5, 1, 0, 0, PYPROF__FORM_STACK, NULL, NULL,
+    { { "", PYPROF__BYTES, 10, 0, 0, 0 }, { "", PYPROF__PERCENT, 9, 0, 0, 0 } } };
 
 static const pyprof__report_table pyprof__leaks_table = {
     "\nLines whose live memory grew: leaks, and what may be caches\n",
-    pyprof__rows_of_leaks, 0, 0, 0, 15, 0, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", {
-        { "", PYPROF__VERDICT, 15, 0, 0, 0 }, { "alive", PYPROF__BYTES, 11, 0, 0, 0 }, { "grown", PYPROF__BYTES, 13, 0, 0, 0 },
-        { "+-", PYPROF__BYTES, 11, 0, 0, 0 }, { "a minute", PYPROF__RATE, 15, 0, 0, 0 }, { "mean age", PYPROF__WHOLE_SECONDS, 11, 0, 0, 0 } } };
+    pyprof__rows_of_leaks, 0, 0, 0, 15, 0, 0, 0, PYPROF__WHERE,
+    { { "", PYPROF__VERDICT, 15, 0, 0, 0 }, { "alive", PYPROF__BYTES, 11, 0, 0, 0 },
+      { "grown", PYPROF__BYTES, 13, 0, 0, 0 }, { "+-", PYPROF__BYTES, 11, 0, 0, 0 },
+      { "a minute", PYPROF__RATE, 15, 0, 0, 0 }, { "mean age", PYPROF__WHOLE_SECONDS, 11, 0, 0, 0 } } };
 
-static const pyprof__report_table pyprof__memory_facts[] = {   // tables of all memory
-    { "\nAllocators\n", pyprof__rows_of_domains, 0, 0, 0, 0, 1, { 0, 0 }, PYPROF__FORM_PLACE, "by", NULL, {
-        { "alive", PYPROF__BYTES, 11, 0, 0, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, 0, 0 },
+static const pyprof__report_table pyprof__memory_facts[] = {   // of all memory
+    { "\nAllocators\n",
+      pyprof__rows_of_domains, 0, 0, 0, 0, 1, 0, 0, PYPROF__FORM_PLACE, "by", NULL,
+      { { "alive", PYPROF__BYTES, 11, 0, 0, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, 0, 0 },
         { "allocated", PYPROF__BYTES, 11, 0, 0, 0 }, { "blocks", PYPROF__NUMBER, 16, 0, 0, 0 } } },
-    { "\nMemory by the thread that allocated it\n", pyprof__rows_of_threads, 0, 0, 1, 20, 1, { 0, 0 }, PYPROF__FORM_ALLOCATOR, "thread", "more", {
-        { "alive", PYPROF__BYTES, 11, 1, PYPROF_LIVE_BYTES, 0 }, { "at most", PYPROF__BYTES, 11, 1, PYPROF_PEAK_BYTES, 0 },
-        { "allocated", PYPROF__BYTES, 11, 1, PYPROF_ALLOC_BYTES, 0 } } },
-    { "\nSizes of the blocks allocated\n", pyprof__rows_of_sizes, 0, 0, 0, 0, 0, { 0, 0 }, PYPROF__FORM_SIZE, "", NULL, {
-        { "up to", PYPROF__BYTES, 11, 0, 0, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
+    { "\nMemory by the thread that allocated it\n",
+      pyprof__rows_of_threads, 0, 0, 1, 20, 1, 0, 0, PYPROF__FORM_ALLOCATOR, "thread", "more",
+      { { "alive", PYPROF__BYTES, 11, 1, PYPROF_LIVE_BYTES, 0 },
+        { "at most", PYPROF__BYTES, 11, 1, PYPROF_PEAK_BYTES, 0 }, { "allocated", PYPROF__BYTES, 11, 1, PYPROF_ALLOC_BYTES, 0 } } },
+    { "\nSizes of the blocks allocated\n",
+      pyprof__rows_of_sizes, 0, 0, 0, 0, 0, 0, 0, PYPROF__FORM_SIZE, "", NULL,
+      { { "up to", PYPROF__BYTES, 11, 0, 0, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, 0, 0 },
+        { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
 };
 
 static const pyprof__report_table pyprof__changes_of_time = {
     "\nFunctions, by the time spent running in them (self)\n",
-    pyprof__rows_of_changes, PYPROF_GROUP_FUNCTION, 0, 0, 15, 1, { 0, 0 }, PYPROF__FORM_CHANGE, "where", "more grew", {
-        { "self", PYPROF__CHANGE, 12, 0, 0, 0 }, { "total", PYPROF__CHANGE, 13, 1, 0, 0 }, { "native", PYPROF__CHANGE, 13, 1, PYPROF_NATIVE_NS, 0 },
-        { "waiting", PYPROF__CHANGE, 13, 1, PYPROF_WAIT_NS, 0 }, { "for GIL", PYPROF__CHANGE, 13, 1, PYPROF_GIL_WAIT_NS, 0 } } };
+    pyprof__rows_of_changes, PYPROF_GROUP_FUNCTION, 0, 0, 15, 1, 0, 0,
+    PYPROF__FORM_CHANGE, "where", "more grew",
+    { { "self", PYPROF__CHANGE, 12, 0, 0, 0 }, { "total", PYPROF__CHANGE, 13, 1, 0, 0 },
+      { "native", PYPROF__CHANGE, 13, 1, PYPROF_NATIVE_NS, 0 },
+      { "waiting", PYPROF__CHANGE, 13, 1, PYPROF_WAIT_NS, 0 }, { "for GIL", PYPROF__CHANGE, 13, 1, PYPROF_GIL_WAIT_NS, 0 } } };
 
 static const pyprof__report_table pyprof__changes_of_memory = {
     "\nLines, by the live memory they allocated (self)\n",
-    pyprof__rows_of_changes, PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES, 0, 15, 1, { 0, 0 }, PYPROF__FORM_CHANGE, "where", "more grew", {
-        { "self", PYPROF__CHANGE, 12, 0, PYPROF_LIVE_BYTES, 0 }, { "total", PYPROF__CHANGE, 13, 1, PYPROF_LIVE_BYTES, 0 },
-        { "blocks", PYPROF__CHANGE, 13, 0, PYPROF_LIVE_BLOCKS, 0 }, { "allocated", PYPROF__CHANGE, 13, 0, PYPROF_ALLOC_BYTES, 0 } } };
-#undef PYPROF__LINES
-
-static const pyprof__report_table pyprof__memory_stacks = {
-    "\nLargest stacks, innermost first\n", pyprof__rows_of_stacks, 0, PYPROF_LIVE_BYTES, 0, 5, 1, { 0, 0 }, PYPROF__FORM_STACK, NULL, NULL, {
-        { "", PYPROF__BYTES, 10, 0, 0, 0 }, { "", PYPROF__PERCENT, 9, 0, 0, 0 } } };
+    pyprof__rows_of_changes, PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES, 0, 15, 1, 0, 0,
+    PYPROF__FORM_CHANGE, "where", "more grew",
+    { { "self", PYPROF__CHANGE, 12, 0, PYPROF_LIVE_BYTES, 0 },
+      { "total", PYPROF__CHANGE, 13, 1, PYPROF_LIVE_BYTES, 0 },
+      { "blocks", PYPROF__CHANGE, 13, 0, PYPROF_LIVE_BLOCKS, 0 },
+      { "allocated", PYPROF__CHANGE, 13, 0, PYPROF_ALLOC_BYTES, 0 } } };
+#undef PYPROF__WHERE
 
 // A table of memory, of other rows in another order
 static pyprof__report_table pyprof__table_like(const pyprof__report_table *like, int group, int sort, int by_total, size_t most)
@@ -16980,8 +16998,6 @@ static size_t pyprof__memory_table_of(int metric)   // the one that has it; the 
             if (pyprof__memory_tables[i].columns[k].metric == metric && pyprof__memory_tables[i].columns[k].cell != PYPROF__ERROR) return i;
     return 0;
 }
-#undef PYPROF__GIL
-#undef PYPROF__RUNNING
 
 // ============================================================================
 // [SECTION] WRITERS -- JSON, text, folded, SVG, speedscope, pprof, pickle
