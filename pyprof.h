@@ -15957,8 +15957,8 @@ static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection 
 // [SECTION] REPORT -- the tables of a report, as rows of numbers and names
 //   Runs on    the caller's thread
 //   Uses       SNAPSHOT
-//   Promise    nothing is written here: all writers of a table write the same rows. A table is a function that makes
-//              its rows and an entry below, which says what its columns are; rows stay until they are freed
+//   Promise    nothing is written here: all writers of a table write the same rows. A table is a function that
+//              makes its rows and an entry below, which says what its columns are
 // ============================================================================
 // ---- lines of source: read when a file is written, and shown only if they are still those that ran -------------------
 enum {
@@ -16081,14 +16081,17 @@ enum {                           // what a column shows of its value
     PYPROF__BYTES, PYPROF__NUMBER, PYPROF__WHOLE_SECONDS,
     PYPROF__CHANGE,              // a difference, in the unit of its metric
     PYPROF__VERDICT,             // pyprof_growth
-    PYPROF__PERCENT,             // of the rows' `all`; this and the others are computed, see pyprof__cell_value
+    PYPROF__PERCENT,             // of the rows' `all`. It and the others are computed: see pyprof__cell_value
     PYPROF__SHARE,               // in %, of the value of column `other`,
     PYPROF__MEAN_BYTES, PYPROF__MEAN_AGE,   // or divided by it: bytes, ms
     PYPROF__ERROR,               // +- bytes, of bytes in doubt; only estimates have it
     PYPROF__RATE                 // of the row: bytes a minute
 };
 
-typedef struct { const char *head; int cell, width, total, metric, other; } pyprof__column;   // see pyprof__row_values
+typedef struct {                 // total, metric, other: see pyprof__row_values
+    const char *head;
+    int cell, width, total, metric, other;
+} pyprof__column;
 
 typedef struct {
     int64_t values[PYPROF__COLUMNS];
@@ -16096,7 +16099,7 @@ typedef struct {
     const char *name, *file;     // "" = none
     int32_t line;                // 0 = none
     int kind;                    // pyprof_kind, of frames, functions, lines
-    uint32_t member, other;      // its thread; another thread, or the function that a leaf is. PYPROF__NONE = none
+    uint32_t member, other;      // its thread; another thread, or a leaf's function. PYPROF__NONE = none
     size_t first, count, more;   // those of the rows' parts that belong to it, and how many are left out
     pyprof__slice text;          // a line of source,
     size_t mark, mark_end;       // and of that the bytes that ran longest
@@ -16112,7 +16115,7 @@ typedef struct {
     size_t most;                 // rows
     int always, needs, or_needs;   // shown without rows, too; not shown if there is nothing of these metrics
     int form;
-    const char *end, *tail;      // what the form shows, NULL = no heads; of what rows may be left out, NULL = not told
+    const char *end, *tail;      // the form's head, NULL = no heads; what is left out, NULL = that is not told
     pyprof__column columns[PYPROF__COLUMNS];   // one without a cell ends them
 } pyprof__report_table;
 
@@ -16121,7 +16124,7 @@ typedef struct {
     const pyprof_profile *profile;
     const pyprof__selection *selection;
     const pyprof_output *output;
-    pyprof__table groups[PYPROF_GROUP_FILE + 1];   // by function, line, file: tables of the same groups share them
+    pyprof__table groups[PYPROF_GROUP_FILE + 1];   // by function, line, file: tables share them
 } pyprof__report;
 
 struct pyprof__rows {
@@ -16136,7 +16139,8 @@ struct pyprof__rows {
     pyprof__report_row spare;    // where there was no memory
 };
 
-static void pyprof__report_init(pyprof__report *report, const pyprof__selection *selection, const pyprof_output *output)
+static void pyprof__report_init(pyprof__report *report, const pyprof__selection *selection,
+                                const pyprof_output *output)
 {
     memset(report, 0, sizeof *report);
     pyprof__pool_init(&report->pool, &selection->profile->pool.allocator, UINT64_MAX);
@@ -16162,11 +16166,14 @@ static double pyprof__lost_percent(const pyprof_stats *stats)
     return stats->asked ? 100.0 * (double)(stats->missed + stats->rejected) / (double)stats->asked : 0.0;
 }
 
-static double pyprof__percent(int64_t part, int64_t all) { return all ? 100.0 * (double)part / (double)all : 0; }
+static double pyprof__percent(int64_t part, int64_t all)
+{
+    return all ? 100.0 * (double)part / (double)all : 0;
+}
 
-// A row of rows->rows or rows->parts. Without memory it is none, and makers need not ask: their rows are thrown away.
-static pyprof__report_row *pyprof__rows_add(pyprof__rows *rows, pyprof__array *to, const char *name, const char *file,
-                                            int32_t line)
+// A row of rows->rows or rows->parts. Without memory it is a spare one: makers need not ask, all rows are thrown away.
+static pyprof__report_row *pyprof__rows_add(pyprof__rows *rows, pyprof__array *to, const char *name,
+                                            const char *file, int32_t line)
 {
     pyprof__report_row *row = (pyprof__report_row *)pyprof__push(&rows->report->pool, to);
     if (!row) {
@@ -16192,15 +16199,17 @@ static void pyprof__rows_cut(pyprof__rows *rows)   // those beyond the table's m
 static void pyprof__rows_free(pyprof__rows *rows)
 {
     pyprof__pool *pool = &rows->report->pool;
+    pyprof__script *scripts = (pyprof__script *)rows->scripts.data;
     size_t i;
-    for (i = 0; i < rows->scripts.count; i++) pyprof__script_free(pool, &PYPROF__AT(pyprof__script, rows->scripts, i));
+    for (i = 0; i < rows->scripts.count; i++) pyprof__script_free(pool, &scripts[i]);
     pyprof__array_free(pool, &rows->scripts);
     pyprof__array_free(pool, &rows->rows);
     pyprof__array_free(pool, &rows->parts);
     pyprof__view_free(&rows->view);
 }
 
-static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const pyprof__report_table *table)   // 0 = no memory
+// 0 = no memory, and nothing to be freed
+static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const pyprof__report_table *table)
 {
     const int64_t *all = report->selection->all;
     memset(rows, 0, sizeof *rows);
@@ -16216,9 +16225,10 @@ static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const p
     return !rows->failed;
 }
 
-// A column's value is a metric, or 0 = time spent running, of the row itself or in total. Of one that is not computed,
-// `other` is a metric to be taken off.
-static void pyprof__row_values(const pyprof__report_table *table, const pyprof_row *from, pyprof__report_row *row)
+// A column's value is a metric, or 0 = time spent running, of the row itself or in total. Of one that is not
+// computed, `other` is a metric to be taken off; otherwise it is a column.
+static void pyprof__row_values(const pyprof__report_table *table, const pyprof_row *from,
+                               pyprof__report_row *row)
 {
     const pyprof__column *column = table->columns;
     size_t i;
@@ -16270,16 +16280,16 @@ static void pyprof__top_offer(pyprof__top *top, uint32_t id, int64_t value)
 }
 
 // ---- tables by function, line or file -----------------------------------------------------------------
-static pyprof__ranked *pyprof__rows_rank(pyprof__rows *rows, pyprof__table **groups)   // NULL = none, or no memory
+static pyprof__ranked *pyprof__rows_rank(pyprof__rows *rows, pyprof__table **groups)   // NULL = none
 {
+    const pyprof__report *report = rows->report;
     const pyprof__report_table *table = rows->table;
-    pyprof__report *report = rows->report;
+    pyprof__table *made = *groups = &rows->report->groups[table->group];
     pyprof__ranked *ranked = NULL;
-    *groups = &report->groups[table->group];
-    if ((*groups)->rows.item || pyprof__table_make(*groups, report->selection, report->output->filter, table->group))
-        ranked = pyprof__rank(*groups, table->sort, table->by_total);
-    else rows->failed = 1;
-    if (!ranked && (*groups)->rows.count) rows->failed = 1;
+    if (!made->rows.item && !pyprof__table_make(made, report->selection, report->output->filter, table->group))
+        rows->failed = 1;
+    if (!rows->failed) ranked = pyprof__rank(made, table->sort, table->by_total);
+    if (!ranked && made->rows.count) rows->failed = 1;
     return ranked;
 }
 
@@ -16291,7 +16301,8 @@ static void pyprof__rows_group(pyprof__rows *rows, pyprof__array *to, const pypr
     pyprof__row_values(rows->table, from, row);
 }
 
-// Those with the most first. By time three are shown at least, though nothing ran; what has nothing else is no row.
+// Those with the most first. By time three are shown at least, though nothing ran; what has nothing of another
+// metric is no row.
 static void pyprof__rows_of_groups(pyprof__rows *rows)
 {
     const pyprof__report_table *table = rows->table;
@@ -16338,14 +16349,16 @@ static void pyprof__rows_of_threads(pyprof__rows *rows)
         row->member = i;
         for (k = 0; k < PYPROF__COLUMNS; k++) any |= row->values[k];
         if (rows->table->sort) any = from.total[rows->table->sort];
-        if (!any || (!member->wanted && rows->table->form == PYPROF__FORM_THREAD)) rows->rows.count -= !rows->failed;
+        if (!member->wanted && rows->table->form == PYPROF__FORM_THREAD) any = 0;
+        if (!any && !rows->failed) rows->rows.count--;
     }
     pyprof__rows_cut(rows);
 }
 
 // ---- tables of what was waited for, of C functions, of the GIL ------------------------------------------
-// A call site: the line of Python, or what stands for it, and the leaf below it: its function, or one of these
-enum { PYPROF__LEAF_ANY = 0x7ffffffd, PYPROF__LEAF_CPU, PYPROF__LEAF_UNKNOWN };   // all together; a CPU; nobody knows
+// A call site: the line of Python, or what stands for it, and the leaf below it: its function, or all of them
+// together, a CPU, not known
+enum { PYPROF__LEAF_ANY = 0x7ffffffd, PYPROF__LEAF_CPU, PYPROF__LEAF_UNKNOWN };
 typedef struct { uint32_t leaf, function, line; int64_t value, extra; } pyprof__callsite;   // two metrics
 
 static int pyprof__by_callsite(const void *a, const void *b)
@@ -16357,8 +16370,8 @@ static int pyprof__by_callsite(const void *a, const void *b)
 }
 
 // leaf: that of a node that is none itself
-static void pyprof__callsites_add(pyprof__rows *rows, pyprof__array *sites, uint32_t node, uint32_t leaf, int64_t value,
-                                  int64_t extra)
+static void pyprof__callsites_add(pyprof__rows *rows, pyprof__array *sites, uint32_t node, uint32_t leaf,
+                                  int64_t value, int64_t extra)
 {
     const pyprof_profile *profile = rows->report->profile;
     const pyprof__location *at = pyprof__location_of(profile, pyprof__row_node(profile, node));
@@ -16384,18 +16397,21 @@ static void pyprof__callsites_make(pyprof__rows *rows, pyprof__array *sites, uin
     uint32_t node;
     pyprof__array_init(sites, sizeof(pyprof__callsite));
     for (node = 1; node < selection->count; node++) {
-        int64_t value = pyprof__self(selection, column->metric, node) - pyprof__self(selection, column->other, node), cpu;
+        int64_t value = pyprof__self(selection, column->metric, node) - pyprof__self(selection, column->other, node);
+        int64_t extra = pyprof__self(selection, column[2].metric, node), cpu = 0;
         if (value <= 0) continue;
-        cpu = column->metric == PYPROF_WAIT_NS ? pyprof__self(selection, PYPROF_CPU_WAIT_NS, node) : 0;
-        pyprof__callsites_add(rows, sites, node, leaf, value - cpu, pyprof__self(selection, column[2].metric, node));
+        if (column->metric == PYPROF_WAIT_NS) cpu = pyprof__self(selection, PYPROF_CPU_WAIT_NS, node);
+        pyprof__callsites_add(rows, sites, node, leaf, value - cpu, extra);
         pyprof__callsites_add(rows, sites, node, PYPROF__LEAF_CPU, cpu, 0);
     }
     site = (pyprof__callsite *)sites->data;
     if (site) qsort(site, sites->count, sizeof *site, pyprof__by_callsite);
     for (i = 0; i < sites->count; i++) {   // equal ones are neighbours now
-        if (i == 0 || pyprof__by_callsite(&site[kept - 1], &site[i]) != 0) { site[kept++] = site[i]; continue; }
-        site[kept - 1].value += site[i].value;
-        site[kept - 1].extra += site[i].extra;
+        if (i == 0 || pyprof__by_callsite(&site[kept - 1], &site[i]) != 0) site[kept++] = site[i];
+        else {
+            site[kept - 1].value += site[i].value;
+            site[kept - 1].extra += site[i].extra;
+        }
     }
     sites->count = kept;
 }
@@ -16403,20 +16419,22 @@ static void pyprof__callsites_make(pyprof__rows *rows, pyprof__array *sites, uin
 static void pyprof__rows_callsite(pyprof__rows *rows, pyprof__array *to, const pyprof__callsite *site)
 {
     const pyprof_profile *profile = rows->report->profile;
-    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, site->function);
-    const char *name = site->function == site->leaf ? "(no Python frame)" : pyprof__text(profile, function->qualname);
-    pyprof__rows_add(rows, to, name, pyprof__text(profile, function->file), (int32_t)site->line)->values[0] = site->value;
+    const pyprof__function *at = &PYPROF__AT(const pyprof__function, profile->model.functions, site->function);
+    const char *name = site->function == site->leaf ? "(no Python frame)" : pyprof__text(profile, at->qualname);
+    const char *file = pyprof__text(profile, at->file);
+    pyprof__rows_add(rows, to, name, file, (int32_t)site->line)->values[0] = site->value;
 }
 
-static void pyprof__rows_of_places(pyprof__rows *rows)   // where the metric was spent, in or for whatever it was
+static void pyprof__rows_of_places(pyprof__rows *rows)   // in or for whatever it was
 {
     pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
     pyprof__array sites;
+    const pyprof__callsite *site;
     uint32_t i;
     pyprof__callsites_make(rows, &sites, PYPROF__LEAF_ANY);
-    for (i = 0; i < sites.count; i++) pyprof__top_offer(&top, i, PYPROF__AT(const pyprof__callsite, sites, i).value);
-    for (i = 0; i < top.count; i++)
-        pyprof__rows_callsite(rows, &rows->rows, &PYPROF__AT(const pyprof__callsite, sites, top.ids[i]));
+    site = (const pyprof__callsite *)sites.data;
+    for (i = 0; i < sites.count; i++) pyprof__top_offer(&top, i, site[i].value);
+    for (i = 0; i < top.count; i++) pyprof__rows_callsite(rows, &rows->rows, &site[top.ids[i]]);
     rows->more = top.all - top.count;
     pyprof__array_free(&rows->report->pool, &sites);
 }
@@ -16424,8 +16442,8 @@ static void pyprof__rows_of_places(pyprof__rows *rows)   // where the metric was
 // The row of a leaf, from its call sites; as parts the most important of those
 static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites, uint32_t count)
 {
-    const char *name = sites->leaf == PYPROF__LEAF_CPU ? "(a CPU)" : sites->leaf == PYPROF__LEAF_UNKNOWN ? "(not known)"
-        : pyprof__label(rows->report->profile, sites->leaf);
+    const char *name = sites->leaf == PYPROF__LEAF_CPU ? "(a CPU)"
+        : sites->leaf == PYPROF__LEAF_UNKNOWN ? "(not known)" : pyprof__label(rows->report->profile, sites->leaf);
     pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, name, "", 0);
     pyprof__top top = { 3, 0, 0, { 0 }, { 0 } };
     uint32_t i;
@@ -16435,10 +16453,11 @@ static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites,
         row->values[1] = row->values[0] += sites[i].value;
         row->values[2] += sites[i].extra;
     }
-    for (; row->count < top.count && (row->count == 0 || top.values[row->count] * 10 >= row->values[0]); row->count++)
-        pyprof__rows_callsite(rows, &rows->parts, &sites[top.ids[row->count]]);
-    row->more = count - row->count;
-    if (rows->table->sort) rows->all += row->values[0];   // what is sorted by time spent running is a part of that
+    for (i = 0; i < top.count && (i == 0 || top.values[i] * 10 >= row->values[0]); i++)
+        pyprof__rows_callsite(rows, &rows->parts, &sites[top.ids[i]]);
+    row->count = i;
+    row->more = count - i;
+    if (rows->table->sort) rows->all += row->values[0];   // sorted by 0, time spent running, it is a part of that
 }
 
 static int pyprof__by_row(const void *a, const void *b)   // the largest first
@@ -16451,20 +16470,22 @@ static int pyprof__by_row(const void *a, const void *b)   // the largest first
 
 static void pyprof__rows_sort(pyprof__rows *rows)
 {
-    if (rows->rows.count) qsort(rows->rows.data, rows->rows.count, sizeof(pyprof__report_row), pyprof__by_row);
+    pyprof__array *all = &rows->rows;
+    if (all->count) qsort(all->data, all->count, sizeof(pyprof__report_row), pyprof__by_row);
     pyprof__rows_cut(rows);
 }
 
 static void pyprof__rows_of_leaves(pyprof__rows *rows)
 {
     pyprof__array sites;
+    const pyprof__callsite *site;
     size_t i, end;
     pyprof__callsites_make(rows, &sites, PYPROF__LEAF_UNKNOWN);
+    site = (const pyprof__callsite *)sites.data;
     if (!rows->table->sort) rows->all = pyprof__report_all(rows->report, 0);
     for (i = 0; i < sites.count; i = end) {
-        const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites, i);
-        for (end = i; end < sites.count && PYPROF__AT(const pyprof__callsite, sites, end).leaf == site->leaf; end++) {}
-        pyprof__rows_leaf(rows, site, (uint32_t)(end - i));
+        for (end = i; end < sites.count && site[end].leaf == site[i].leaf; end++) {}
+        pyprof__rows_leaf(rows, &site[i], (uint32_t)(end - i));
     }
     pyprof__rows_sort(rows);
     pyprof__array_free(&rows->report->pool, &sites);
@@ -16486,24 +16507,24 @@ static void pyprof__rows_of_rivals(pyprof__rows *rows)   // which thread waited 
     pyprof__rows_sort(rows);
 }
 
-// The longest time that a thread held the GIL while others waited, and when that ended; as parts the stack then
+// The longest time that a thread held the GIL while others waited, and when it ended; as parts the stack then
 static void pyprof__rows_of_holds(pyprof__rows *rows)
 {
     const pyprof_profile *profile = rows->report->profile;
-    const pyprof__member *longest;
+    const pyprof__member *member = (const pyprof__member *)profile->model.members.data;
     pyprof__top top = { 1, 0, 0, { 0 }, { 0 } };
     pyprof__report_row *row;
     uint32_t i, node;
     for (i = 0; i < profile->model.members.count; i++)
         if (pyprof__member_wanted(profile, rows->report->output->filter, i))
-            pyprof__top_offer(&top, i, (int64_t)PYPROF__AT(const pyprof__member, profile->model.members, i).hold_ns);
+            pyprof__top_offer(&top, i, (int64_t)member[i].hold_ns);
     if (!top.count) return;
-    longest = &PYPROF__AT(const pyprof__member, profile->model.members, top.ids[0]);
     row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
     row->member = top.ids[0];
-    row->values[0] = (int64_t)longest->hold_ns;
-    row->values[1] = (int64_t)longest->hold_end_ns;
-    for (node = longest->hold_node; pyprof__parent_of(profile, node) && row->count < 6; node = pyprof__parent_of(profile, node)) {
+    row->values[0] = top.values[0];
+    row->values[1] = (int64_t)member[row->member].hold_end_ns;
+    node = member[row->member].hold_node;
+    for (; pyprof__parent_of(profile, node) && row->count < 6; node = pyprof__parent_of(profile, node)) {
         const pyprof__location *at = pyprof__location_of(profile, node);
         pyprof__callsite site = { PYPROF__LEAF_ANY, at->function, (uint32_t)at->place.line, 0, 0 };
         pyprof__rows_callsite(rows, &rows->parts, &site);
@@ -16512,7 +16533,7 @@ static void pyprof__rows_of_holds(pyprof__rows *rows)
 }
 
 // ---- tables of stacks, and of what tasks await ----------------------------------------------------------
-static void pyprof__rows_stack(pyprof__rows *rows, uint32_t node)   // as parts the frames, the innermost first
+static void pyprof__rows_stack(pyprof__rows *rows, uint32_t node)   // as parts its frames, innermost first
 {
     const pyprof__view_node *nodes = rows->view.view.nodes;
     pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
@@ -16530,17 +16551,17 @@ static void pyprof__rows_of_stacks(pyprof__rows *rows)   // those that ran, or a
     const pyprof__view *view = &rows->view.view;
     pyprof__selection running;
     pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
-    uint32_t node;
-    size_t i;
+    uint32_t i;
     if (!pyprof__select(&running, report->profile, report->output->filter, 1)
         || !pyprof__view_make(&rows->view, &running, rows->table->sort, 1, 1)) rows->failed = 1;
-    for (node = 1; !rows->failed && node < view->count; node++) pyprof__top_offer(&top, node, view->nodes[node].self);
+    for (i = 1; !rows->failed && i < view->count; i++) pyprof__top_offer(&top, i, view->nodes[i].self);
     for (i = 0; i < top.count; i++) pyprof__rows_stack(rows, top.ids[i]);
     if (!rows->failed) rows->all = view->nodes[0].total;
     pyprof__selection_free(&running);
 }
 
-static void pyprof__rows_task(pyprof__rows *rows, const pyprof__waited *waited)   // as parts its coroutines, the outermost first
+// As parts the coroutines, from the outermost to the one that waits
+static void pyprof__rows_task(pyprof__rows *rows, const pyprof__waited *waited)
 {
     const pyprof_profile *profile = rows->report->profile;
     const pyprof__location *at = pyprof__location_of(profile, waited->node);
@@ -16548,28 +16569,29 @@ static void pyprof__rows_task(pyprof__rows *rows, const pyprof__waited *waited) 
     pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, "", file, at->place.line);
     uint32_t path[8], up = waited->node;
     size_t depth = 0, i;
-    for (; pyprof__function_of(profile, up)->kind != PYPROF_KIND_TASK && pyprof__parent_of(profile, up); depth++) {
+    while (pyprof__function_of(profile, up)->kind != PYPROF_KIND_TASK && pyprof__parent_of(profile, up)) {
         if (depth < PYPROF__COUNT(path)) path[depth] = up;
         up = pyprof__parent_of(profile, up);
+        depth++;
     }
     row->values[0] = (int64_t)waited->ns;
     row->name = pyprof__text(profile, pyprof__function_of(profile, up)->name);
     row->count = depth < PYPROF__COUNT(path) ? depth : PYPROF__COUNT(path);
     row->more = depth - row->count;
-    for (i = row->count; i-- > 0;)
-        pyprof__rows_add(rows, &rows->parts, pyprof__text(profile, pyprof__function_of(profile, path[i])->qualname), "", 0);
+    for (i = row->count; i-- > 0;) {
+        const pyprof__function *function = pyprof__function_of(profile, path[i]);
+        pyprof__rows_add(rows, &rows->parts, pyprof__text(profile, function->qualname), "", 0);
+    }
 }
 
 static void pyprof__rows_of_tasks(pyprof__rows *rows)
 {
-    const pyprof__array *waited = &rows->report->profile->model.waited;
+    const pyprof__waited *waited = (const pyprof__waited *)rows->report->profile->model.waited.data;
     pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
     uint32_t i;
-    for (i = 0; i < waited->count; i++) {
-        const pyprof__waited *one = &PYPROF__AT(const pyprof__waited, *waited, i);
-        if (rows->report->selection->chosen[one->node]) pyprof__top_offer(&top, i, (int64_t)one->ns);
-    }
-    for (i = 0; i < top.count; i++) pyprof__rows_task(rows, &PYPROF__AT(const pyprof__waited, *waited, top.ids[i]));
+    for (i = 0; i < rows->report->profile->model.waited.count; i++)
+        if (rows->report->selection->chosen[waited[i].node]) pyprof__top_offer(&top, i, (int64_t)waited[i].ns);
+    for (i = 0; i < top.count; i++) pyprof__rows_task(rows, &waited[top.ids[i]]);
     rows->more = top.all - top.count;
 }
 
@@ -16592,12 +16614,14 @@ static void pyprof__hot_measure(const pyprof__selection *selection, pyprof__heat
     const pyprof_profile *profile = selection->profile;
     uint32_t node;
     for (node = 1; node < selection->count; node++) {
-        uint32_t place = PYPROF__AT(const pyprof__node, profile->model.nodes, pyprof__row_node(profile, node)).location;
-        int64_t wait = pyprof__self(selection, PYPROF_WAIT_NS, node), run = pyprof__self(selection, PYPROF_WALL_NS, node) - wait;
-        places[place].run += run;
-        places[place].native += pyprof__self(selection, PYPROF_NATIVE_NS, node);
-        places[place].wait += wait;
-        functions[PYPROF__AT(const pyprof__location, profile->model.locations, place).function] += run;
+        uint32_t owner = pyprof__row_node(profile, node);
+        pyprof__heat *heat = &places[PYPROF__AT(const pyprof__node, profile->model.nodes, owner).location];
+        int64_t wait = pyprof__self(selection, PYPROF_WAIT_NS, node);
+        int64_t run = pyprof__self(selection, PYPROF_WALL_NS, node) - wait;
+        heat->run += run;
+        heat->native += pyprof__self(selection, PYPROF_NATIVE_NS, node);
+        heat->wait += wait;
+        functions[pyprof__location_of(profile, owner)->function] += run;
     }
 }
 
@@ -16628,7 +16652,8 @@ static void pyprof__hot_unite(pyprof__array *lines)
 }
 
 // The lines of a function by number, the hottest marked. 0 = no memory.
-static int pyprof__hot_lines(pyprof__pool *pool, const pyprof__model *model, const pyprof__heat *places, uint32_t function, pyprof__array *lines)
+static int pyprof__hot_lines(pyprof__pool *pool, const pyprof__model *model, const pyprof__heat *places,
+                             uint32_t function, pyprof__array *lines)
 {
     pyprof__top top = { PYPROF__HOT_LINES, 0, 0, { 0 }, { 0 } };
     uint32_t i;
@@ -16636,7 +16661,8 @@ static int pyprof__hot_lines(pyprof__pool *pool, const pyprof__model *model, con
     for (i = 0; i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
         pyprof__hot_line *line;
-        if (location->function != function || location->place.line <= 0 || (places[i].run <= 0 && places[i].wait <= 0)) continue;
+        if (location->function != function || location->place.line <= 0) continue;
+        if (places[i].run <= 0 && places[i].wait <= 0) continue;
         line = (pyprof__hot_line *)pyprof__push(pool, lines);
         if (!line) return 0;
         line->heat = places[i];
@@ -16647,7 +16673,8 @@ static int pyprof__hot_lines(pyprof__pool *pool, const pyprof__model *model, con
     }
     if (lines->count) qsort(lines->data, lines->count, sizeof(pyprof__hot_line), pyprof__by_hot_line);
     pyprof__hot_unite(lines);
-    for (i = 0; i < lines->count; i++) pyprof__top_offer(&top, i, PYPROF__AT(const pyprof__hot_line, *lines, i).heat.run);
+    for (i = 0; i < lines->count; i++)
+        pyprof__top_offer(&top, i, PYPROF__AT(const pyprof__hot_line, *lines, i).heat.run);
     for (i = 0; i < top.count; i++) PYPROF__AT(pyprof__hot_line, *lines, top.ids[i]).hot = 1;
     return 1;
 }
@@ -16660,7 +16687,8 @@ static size_t pyprof__script_indent(pyprof__slice line)
 }
 
 // Is it a line to be shown beside a hot one: not empty, and inside of the function?
-static int pyprof__hot_neighbour(const pyprof__script *source, const char *name, int32_t first_line, int64_t number)
+static int pyprof__hot_neighbour(const pyprof__script *source, const char *name, int32_t first_line,
+                                 int64_t number)
 {
     pyprof__slice line = pyprof__script_line(source, number), first = pyprof__script_line(source, first_line);
     if (!line.size || number < first_line) return 0;
@@ -16668,7 +16696,8 @@ static int pyprof__hot_neighbour(const pyprof__script *source, const char *name,
     return pyprof__script_indent(line) > pyprof__script_indent(first);
 }
 
-static void pyprof__rows_line(pyprof__rows *rows, const pyprof__hot_line *hot, int64_t number, pyprof__slice text)   // hot NULL = it was never seen
+// hot: NULL = it was never seen
+static void pyprof__rows_line(pyprof__rows *rows, const pyprof__hot_line *hot, int64_t number, pyprof__slice text)
 {
     pyprof__report_row *part = pyprof__rows_add(rows, &rows->parts, "", "", (int32_t)number);
     part->text = text;
@@ -16678,11 +16707,14 @@ static void pyprof__rows_line(pyprof__rows *rows, const pyprof__hot_line *hot, i
     part->values[2] = hot->heat.wait;
     if (!hot->hot || hot->spans < 2 || hot->span.column < 0 || (size_t)hot->span.column >= text.size) return;
     part->mark = (size_t)hot->span.column;
-    part->mark_end = hot->span.end_line == hot->line && hot->span.end_column > hot->span.column ? (size_t)hot->span.end_column : text.size;
+    part->mark_end = text.size;
+    if (hot->span.end_line == hot->line && hot->span.end_column > hot->span.column)
+        part->mark_end = (size_t)hot->span.end_column;
 }
 
 // The hot lines, each between its neighbours where there is a source; line 0 = some are left out there
-static void pyprof__rows_lines(pyprof__rows *rows, const pyprof__array *list, const pyprof__script *source, const char *name, int32_t first_line)
+static void pyprof__rows_lines(pyprof__rows *rows, const pyprof__array *list, const pyprof__script *source,
+                               const char *name, int32_t first_line)
 {
     static const pyprof__slice nothing = { NULL, 0 };
     const pyprof__hot_line *lines = (const pyprof__hot_line *)list->data;
@@ -16694,43 +16726,54 @@ static void pyprof__rows_lines(pyprof__rows *rows, const pyprof__array *list, co
         if (at <= last) at = last + 1;
         else if (last && source && at > last + 1) pyprof__rows_line(rows, NULL, 0, nothing);
         for (; at <= (int64_t)lines[i].line + (source != NULL); at++) {
+            int seen;
             while (next < list->count && lines[next].line < at) next++;
             if (at != lines[i].line && !pyprof__hot_neighbour(source, name, first_line, at)) continue;
-            pyprof__rows_line(rows, next < list->count && lines[next].line == at ? &lines[next] : NULL, at,
-                              source ? pyprof__script_line(source, at) : nothing);
+            seen = next < list->count && lines[next].line == at;
+            pyprof__rows_line(rows, seen ? &lines[next] : NULL, at, source ? pyprof__script_line(source, at) : nothing);
             last = at;
         }
     }
 }
 
-// A function; its value is the state of its source.
-static void pyprof__rows_hot(pyprof__rows *rows, uint32_t id, const pyprof__heat *places)
+// Is the source still what ran, as far as the hot lines are concerned?
+static int pyprof__hot_fits(const pyprof__script *source, const pyprof_profile *profile, const pyprof__function *function,
+                            const pyprof__array *lines)
+{
+    if (!pyprof__script_fits(source, profile, function)) return 0;
+    if (!lines->count) return 1;
+    return pyprof__script_line(source, PYPROF__AT(const pyprof__hot_line, *lines, lines->count - 1).line).text != NULL;
+}
+
+static void pyprof__rows_hot(pyprof__rows *rows, uint32_t id, const pyprof__heat *places)   // a function
 {
     const pyprof_profile *profile = rows->report->profile;
     const pyprof__model *model = &profile->model;
     const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, id);
-    const char *file = pyprof__text(profile, function->file);
+    const char *file = pyprof__text(profile, function->file), *title = pyprof__title(profile, id);
     pyprof__pool *pool = &rows->report->pool;
-    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, pyprof__title(profile, id), file, function->first_line);
+    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, title, file, function->first_line);
     pyprof__script *source = (pyprof__script *)pyprof__push(pool, &rows->scripts);
-    pyprof__script_state state = source ? pyprof__script_read(pool, source, file, pyprof__unix(model, model->start_ns)) : PYPROF__SCRIPT_NO_MEMORY;
+    pyprof__script_state state = PYPROF__SCRIPT_NO_MEMORY;
     pyprof__array lines;
+    if (source) state = pyprof__script_read(pool, source, file, pyprof__unix(model, model->start_ns));
     if (!pyprof__hot_lines(pool, model, places, id, &lines) || state == PYPROF__SCRIPT_NO_MEMORY) rows->failed = 1;
-    else if (state == PYPROF__SCRIPT_READ && (!pyprof__script_fits(source, profile, function) || (lines.count
-             && !pyprof__script_line(source, PYPROF__AT(const pyprof__hot_line, lines, lines.count - 1).line).text)))
-        state = PYPROF__SCRIPT_CHANGED;
+    else {
+        if (state == PYPROF__SCRIPT_READ && !pyprof__hot_fits(source, profile, function, &lines)) state = PYPROF__SCRIPT_CHANGED;
+        if (state != PYPROF__SCRIPT_READ) source = NULL;
+        pyprof__rows_lines(rows, &lines, source, pyprof__text(profile, function->name), function->first_line);
+    }
     row->values[0] = state;
-    if (!rows->failed)
-        pyprof__rows_lines(rows, &lines, state == PYPROF__SCRIPT_READ ? source : NULL, pyprof__text(profile, function->name), function->first_line);
     row->count = rows->parts.count - row->first;
     pyprof__array_free(pool, &lines);
 }
 
-static void pyprof__rows_of_source(pyprof__rows *rows)   // the functions that ran longest, those with a share worth a look
+static void pyprof__rows_of_source(pyprof__rows *rows)   // functions that ran long, with a share worth a look
 {
     const pyprof__model *model = &rows->report->profile->model;
     pyprof__pool *pool = &rows->report->pool;
-    size_t places_size = model->locations.count * sizeof(pyprof__heat), functions_size = model->functions.count * sizeof(int64_t);
+    size_t places_size = model->locations.count * sizeof(pyprof__heat);
+    size_t functions_size = model->functions.count * sizeof(int64_t);
     pyprof__heat *places;
     int64_t *functions;
     pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
@@ -16742,7 +16785,8 @@ static void pyprof__rows_of_source(pyprof__rows *rows)   // the functions that r
     else rows->failed = 1;
     for (i = 0; !rows->failed && i < model->functions.count; i++) {
         int kind = PYPROF__AT(const pyprof__function, model->functions, i).kind;
-        if (kind == PYPROF_KIND_PYTHON && functions[i] * 20 >= pyprof__report_all(rows->report, 0)) pyprof__top_offer(&top, i, functions[i]);
+        if (kind != PYPROF_KIND_PYTHON || functions[i] * 20 < pyprof__report_all(rows->report, 0)) continue;
+        pyprof__top_offer(&top, i, functions[i]);
     }
     for (i = 0; i < top.count; i++) pyprof__rows_hot(rows, top.ids[i], places);
     pyprof__free(pool, places, places_size);
@@ -16776,7 +16820,8 @@ static void pyprof__rows_of_leaks(pyprof__rows *rows)
 
 static void pyprof__rows_of_domains(pyprof__rows *rows)
 {
-    static const char *const names[PYPROF_DOMAIN_COUNT] = { "PyMem_RawMalloc", "PyMem_Malloc", "PyObject_Malloc", "malloc, mmap" };
+    static const char *const names[PYPROF_DOMAIN_COUNT] = {
+        "PyMem_RawMalloc", "PyMem_Malloc", "PyObject_Malloc", "malloc, mmap" };
     size_t i;
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
         const pyprof_domain_total *domain = &rows->report->profile->model.heap.domains[i];
@@ -16823,11 +16868,12 @@ static int pyprof__report_process(const pyprof__model *model, pyprof__process_se
     const pyprof_process *first;
     size_t i, begin = 0, count = model->gauges.count;
     if (count == 0) return 0;
-    while (begin + 1 < count && gauge[begin + 1].ns <= model->start_ns) begin++;   // a window has those before it, too
+    while (begin + 1 < count && gauge[begin + 1].ns <= model->start_ns) begin++;   // a window has earlier ones, too
     memset(facts, 0, sizeof *facts);
     facts->resident_first = gauge[0].facts.resident_bytes;
     for (i = 0; i < count; i++) {
-        if (i >= begin && gauge[i].facts.threads > facts->threads_most) facts->threads_most = gauge[i].facts.threads;
+        int64_t threads = gauge[i].facts.threads;
+        if (i >= begin && threads > facts->threads_most) facts->threads_most = threads;
         if (gauge[i].facts.resident_bytes <= facts->resident_most) continue;
         facts->resident_most = gauge[i].facts.resident_bytes;
         facts->resident_most_ns = gauge[i].ns;
@@ -16840,7 +16886,8 @@ static int pyprof__report_process(const pyprof__model *model, pyprof__process_se
     facts->seen.involuntary_switches -= first->involuntary_switches;
     facts->seen.minor_faults -= first->minor_faults;
     facts->seen.major_faults -= first->major_faults;
-    facts->seen.gc_runs = first->gc_runs < 0 || facts->seen.gc_runs < 0 ? INT64_MIN : facts->seen.gc_runs - first->gc_runs;
+    if (first->gc_runs < 0 || facts->seen.gc_runs < 0) facts->seen.gc_runs = INT64_MIN;   // not known
+    else facts->seen.gc_runs -= first->gc_runs;
     return 1;
 }
 
@@ -16855,9 +16902,10 @@ static const pyprof__report_table pyprof__time_tables[] = {
     // heading; make, group, sort, by_total, most, always, needs, or_needs, form, end, tail; columns
     { "\nThreads: running, of that in C functions, and without the GIL; "
       "waiting, of that for the GIL, for a CPU, and idle\n",
-      pyprof__rows_of_threads, 0, PYPROF_SAMPLES, 1, 40, 1, 0, 0, PYPROF__FORM_THREAD, "thread", "threads in all",
-      { PYPROF__TOTAL("wall", PYPROF_WALL_NS), PYPROF__TOTAL("CPU", PYPROF_CPU_NS), PYPROF__TOTAL("running", 0),
-        PYPROF__TOTAL("native", PYPROF_NATIVE_NS), PYPROF__TOTAL("no GIL", PYPROF_NOGIL_NS),
+      pyprof__rows_of_threads, 0, PYPROF_SAMPLES, 1, 40, 1, 0, 0, PYPROF__FORM_THREAD,
+      "thread", "threads in all",
+      { PYPROF__TOTAL("wall", PYPROF_WALL_NS), PYPROF__TOTAL("CPU", PYPROF_CPU_NS),
+        PYPROF__TOTAL("running", 0), PYPROF__TOTAL("native", PYPROF_NATIVE_NS), PYPROF__TOTAL("no GIL", PYPROF_NOGIL_NS),
         PYPROF__TOTAL("waiting", PYPROF_WAIT_NS), PYPROF__TOTAL("for GIL", PYPROF_GIL_WAIT_NS),
         PYPROF__TOTAL("for CPU", PYPROF_CPU_WAIT_NS), PYPROF__TOTAL("idle", PYPROF_IDLE_NS) } },
     { "\nFunctions, by time spent running in them (self)\n",
@@ -16868,7 +16916,8 @@ static const pyprof__report_table pyprof__time_tables[] = {
       pyprof__rows_of_groups, PYPROF_GROUP_LINE, 0, 0, 15, 1, 0, 0, PYPROF__WHERE,
       { { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 },
         { "Python", PYPROF__TIME, 11, 0, 0, PYPROF_NATIVE_NS },
-        { "native", PYPROF__TIME, 11, 0, PYPROF_NATIVE_NS, 0 }, { "waiting", PYPROF__TIME, 11, 0, PYPROF_WAIT_NS, 0 } } },
+        { "native", PYPROF__TIME, 11, 0, PYPROF_NATIVE_NS, 0 },
+        { "waiting", PYPROF__TIME, 11, 0, PYPROF_WAIT_NS, 0 } } },
     { "\nThe hottest functions, line by line\n",
       pyprof__rows_of_source, 0, 0, 0, 4, 0, 0, 0, PYPROF__FORM_SOURCE, " line", NULL,
       { PYPROF__TOTAL("Python", 0), PYPROF__TOTAL("native", 0), PYPROF__TOTAL("waiting", 0) } },
@@ -16878,7 +16927,8 @@ static const pyprof__report_table pyprof__time_tables[] = {
         { "no GIL", PYPROF__TIME, 11, 0, PYPROF_NOGIL_NS, 0 } } },
     { "\nWaiting, by what was waited for: ",
       pyprof__rows_of_leaves, 0, PYPROF_WAIT_NS, 0, 10, 1, PYPROF_WAIT_NS, PYPROF_IDLE_NS,
-      PYPROF__FORM_WAIT, "for, where", "more", { { "time", PYPROF__TIME, 10, 0, PYPROF_WAIT_NS, PYPROF_IDLE_NS }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
+      PYPROF__FORM_WAIT, "for, where", "more",
+      { { "time", PYPROF__TIME, 10, 0, PYPROF_WAIT_NS, PYPROF_IDLE_NS }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
     { "    idle: ",
       pyprof__rows_of_leaves, 0, PYPROF_IDLE_NS, 0, 5, 0, 0, 0, PYPROF__FORM_IDLE, NULL, "...",
       { { "", PYPROF__TIME, 0, 0, PYPROF_IDLE_NS, 0 } } },
@@ -16918,12 +16968,14 @@ static const pyprof__report_table pyprof__time_tables[] = {
 
 // ---- the tables of memory, and of differences -----------------------------------------------------------
 #define PYPROF__RANKING(head, what, ...) \
-    { "Lines", pyprof__rows_of_groups, PYPROF_GROUP_LINE, PYPROF_##what##_BYTES, 0, 10, 1, 0, 0, PYPROF__WHERE, \
+    { "Lines", \
+      pyprof__rows_of_groups, PYPROF_GROUP_LINE, PYPROF_##what##_BYTES, 0, 10, 1, 0, 0, PYPROF__WHERE, \
       { { head, PYPROF__BYTES, 11, 0, PYPROF_##what##_BYTES, 0 }, \
-        { "%", PYPROF__PERCENT, 9, 0, PYPROF_##what##_BYTES, 0 }, { "+-", PYPROF__ERROR, 11, 0, PYPROF_##what##_DOUBT, 0 }, \
+        { "%", PYPROF__PERCENT, 9, 0, PYPROF_##what##_BYTES, 0 }, \
+        { "+-", PYPROF__ERROR, 11, 0, PYPROF_##what##_DOUBT, 0 }, \
         { "blocks", PYPROF__NUMBER, 14, 0, PYPROF_##what##_BLOCKS, 0 }, \
         { "average", PYPROF__MEAN_BYTES, 11, 0, PYPROF_##what##_BYTES, 3 }, __VA_ARGS__ } }
-static const pyprof__report_table pyprof__memory_tables[] = {   // what lines allocated; see pyprof__table_like
+static const pyprof__report_table pyprof__memory_tables[] = {   // as lines; see pyprof__table_like
     PYPROF__RANKING("alive", LIVE, { "mean age", PYPROF__MEAN_AGE, 11, 0, PYPROF_LIVE_AGE_MS, 3 }),
     PYPROF__RANKING("then", PEAK, { NULL, 0, 0, 0, 0, 0 }),
     PYPROF__RANKING("allocated", ALLOC, { "temporary", PYPROF__SHARE, 11, 0, PYPROF_TEMP_BLOCKS, 3 }),
@@ -16950,7 +17002,8 @@ static const pyprof__report_table pyprof__memory_facts[] = {   // of all memory
     { "\nMemory by the thread that allocated it\n",
       pyprof__rows_of_threads, 0, 0, 1, 20, 1, 0, 0, PYPROF__FORM_ALLOCATOR, "thread", "more",
       { { "alive", PYPROF__BYTES, 11, 1, PYPROF_LIVE_BYTES, 0 },
-        { "at most", PYPROF__BYTES, 11, 1, PYPROF_PEAK_BYTES, 0 }, { "allocated", PYPROF__BYTES, 11, 1, PYPROF_ALLOC_BYTES, 0 } } },
+        { "at most", PYPROF__BYTES, 11, 1, PYPROF_PEAK_BYTES, 0 },
+        { "allocated", PYPROF__BYTES, 11, 1, PYPROF_ALLOC_BYTES, 0 } } },
     { "\nSizes of the blocks allocated\n",
       pyprof__rows_of_sizes, 0, 0, 0, 0, 0, 0, 0, PYPROF__FORM_SIZE, "", NULL,
       { { "up to", PYPROF__BYTES, 11, 0, 0, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, 0, 0 },
@@ -16963,7 +17016,8 @@ static const pyprof__report_table pyprof__changes_of_time = {
     PYPROF__FORM_CHANGE, "where", "more grew",
     { { "self", PYPROF__CHANGE, 12, 0, 0, 0 }, { "total", PYPROF__CHANGE, 13, 1, 0, 0 },
       { "native", PYPROF__CHANGE, 13, 1, PYPROF_NATIVE_NS, 0 },
-      { "waiting", PYPROF__CHANGE, 13, 1, PYPROF_WAIT_NS, 0 }, { "for GIL", PYPROF__CHANGE, 13, 1, PYPROF_GIL_WAIT_NS, 0 } } };
+      { "waiting", PYPROF__CHANGE, 13, 1, PYPROF_WAIT_NS, 0 },
+      { "for GIL", PYPROF__CHANGE, 13, 1, PYPROF_GIL_WAIT_NS, 0 } } };
 
 static const pyprof__report_table pyprof__changes_of_memory = {
     "\nLines, by the live memory they allocated (self)\n",
@@ -16976,7 +17030,8 @@ static const pyprof__report_table pyprof__changes_of_memory = {
 #undef PYPROF__WHERE
 
 // A table of memory, of other rows in another order
-static pyprof__report_table pyprof__table_like(const pyprof__report_table *like, int group, int sort, int by_total, size_t most)
+static pyprof__report_table pyprof__table_like(const pyprof__report_table *like, int group, int sort, int by_total,
+                                               size_t most)
 {
     pyprof__report_table table = *like;
     size_t i;
@@ -16986,7 +17041,8 @@ static pyprof__report_table pyprof__table_like(const pyprof__report_table *like,
     table.most = most;
     for (i = 0; i < PYPROF__COLUMNS; i++) table.columns[i].total = by_total;
     table.columns[1].metric = sort;
-    if (pyprof__metric_row(sort)->unit == PYPROF__UNIT_COUNT && table.form == PYPROF__FORM_STACK) table.columns[0].cell = PYPROF__NUMBER;
+    if (table.form == PYPROF__FORM_STACK && pyprof__metric_row(sort)->unit == PYPROF__UNIT_COUNT)
+        table.columns[0].cell = PYPROF__NUMBER;
     return table;
 }
 
@@ -16994,8 +17050,10 @@ static size_t pyprof__memory_table_of(int metric)   // the one that has it; the 
 {
     size_t i, k;
     for (i = 0; metric && i < PYPROF__COUNT(pyprof__memory_tables); i++)
-        for (k = 0; k < PYPROF__COLUMNS; k++)
-            if (pyprof__memory_tables[i].columns[k].metric == metric && pyprof__memory_tables[i].columns[k].cell != PYPROF__ERROR) return i;
+        for (k = 0; k < PYPROF__COLUMNS; k++) {
+            const pyprof__column *column = &pyprof__memory_tables[i].columns[k];
+            if (column->metric == metric && column->cell != PYPROF__ERROR) return i;
+        }
     return 0;
 }
 
@@ -18821,16 +18879,18 @@ static void pyprof__text_place(pyprof__sink *s, const pyprof__report_row *row)
     if (*row->file && row->line) pyprof__put_format(s, ":%ld", (long)row->line);
 }
 
-// Places and frames of a row. Of a leaf they stand on one line if that was one place, otherwise on their own, with their times.
-static void pyprof__text_parts(pyprof__sink *s, int form, const pyprof__report_row *row, const pyprof__report_row *parts)
+// Places and frames of a row. The place of a leaf stands behind it; if there were several, each has a line and its time.
+static void pyprof__text_parts(pyprof__sink *s, int form, const pyprof__report_row *row,
+                               const pyprof__report_row *parts)
 {
     size_t i;
     for (i = 0; i < row->count; i++) {
         if (form == PYPROF__FORM_HOLD) pyprof__put(s, i ? "\n         from   " : "\n           in   ");
         else if (form == PYPROF__FORM_TASK) pyprof__put(s, i ? " > " : " ");
-        else if (form == PYPROF__FORM_STACK && i)
-            pyprof__put(s, parts[i].kind == PYPROF_KIND_THREAD ? "\n                      in thread " : "\n                      from ");
-        else if (form >= PYPROF__FORM_LEAF && row->count + row->more > 1) {
+        else if (form == PYPROF__FORM_STACK && i) {
+            pyprof__put(s, "\n                      ");
+            pyprof__put(s, parts[i].kind == PYPROF_KIND_THREAD ? "in thread " : "from ");
+        } else if (form >= PYPROF__FORM_LEAF && row->count + row->more > 1) {
             pyprof__put(s, "\n");
             pyprof__put_time(s, parts[i].values[0], 33);
         }
@@ -18849,7 +18909,7 @@ static void pyprof__text_bar(pyprof__sink *s, const pyprof__report_row *row)
 
 static void pyprof__text_form(const pyprof__job *job, const pyprof__rows *rows, const pyprof__report_row *row)
 {
-    const pyprof__report_row *parts = row->count ? &PYPROF__AT(const pyprof__report_row, rows->parts, row->first) : NULL;
+    const pyprof__report_row *parts = (const pyprof__report_row *)rows->parts.data;
     int form = rows->table->form;
     if (form == PYPROF__FORM_HOLD) pyprof__put_column(job->sink, (double)row->values[0] / 1e9, 3, " s by ", 0);
     if (row->member != PYPROF__NONE) pyprof__put_thread(job, row->member, form);
@@ -18864,7 +18924,7 @@ static void pyprof__text_form(const pyprof__job *job, const pyprof__rows *rows, 
         pyprof__put(job->sink, row->more ? ": ..." : ":");
     } else if (form == PYPROF__FORM_SIZE) pyprof__text_bar(job->sink, row);
     else pyprof__text_place(job->sink, row);
-    pyprof__text_parts(job->sink, form, row, parts);
+    if (row->count) pyprof__text_parts(job->sink, form, row, parts + row->first);
     if (form == PYPROF__FORM_TASK) {
         pyprof__put(job->sink, "  ");
         pyprof__put_visible(job->sink, row->file);
@@ -18908,14 +18968,15 @@ static void pyprof__text_line(pyprof__sink *s, const pyprof__rows *rows, const p
 
 static void pyprof__text_source(pyprof__sink *s, const pyprof__rows *rows, const pyprof__report_row *row)
 {
-    static const char *const notes[] = { "", "\n", "  (source changed since)\n", "\n" };   // by pyprof__script_state
+    static const char *const notes[] = { "", "", "  (source changed since)", "" };   // by pyprof__script_state
+    const pyprof__report_row *parts = (const pyprof__report_row *)rows->parts.data;
     size_t i;
     pyprof__put(s, "  ");
     pyprof__put_visible(s, row->name);
     pyprof__put(s, "  ");
     pyprof__put_visible(s, row->file);
-    pyprof__put_format(s, ":%ld%s", (long)row->line, notes[row->values[0]]);
-    for (i = 0; i < row->count; i++) pyprof__text_line(s, rows, &PYPROF__AT(const pyprof__report_row, rows->parts, row->first + i));
+    pyprof__put_format(s, ":%ld%s\n", (long)row->line, notes[row->values[0]]);
+    for (i = 0; i < row->count; i++) pyprof__text_line(s, rows, &parts[row->first + i]);
 }
 
 static void pyprof__text_heads(const pyprof__job *job, const pyprof__rows *rows)
@@ -18924,22 +18985,27 @@ static void pyprof__text_heads(const pyprof__job *job, const pyprof__rows *rows)
     size_t i;
     pyprof__put(job->sink, table->heading);
     if (table->form == PYPROF__FORM_WAIT) {
+        double idle = (double)job->selection->all[PYPROF_IDLE_NS];
         pyprof__put_column(job->sink, (double)rows->all / 1e9, 2, " s, and ", 0);
-        pyprof__put_column(job->sink, (double)job->selection->all[PYPROF_IDLE_NS] / 1e9, 2, " s idle, in calls that wait for work\n", 0);
+        pyprof__put_column(job->sink, idle / 1e9, 2, " s idle, in calls that wait for work\n", 0);
     }
     if (!table->end || (table->form == PYPROF__FORM_WAIT && !rows->rows.count)) return;
-    for (i = 0; i < PYPROF__COLUMNS; i++)
-        if (pyprof__column_shown(rows, i)) pyprof__put_padded(job->sink, table->columns[i].head, (size_t)table->columns[i].width);
+    for (i = 0; i < PYPROF__COLUMNS; i++) {
+        const pyprof__column *column = &table->columns[i];
+        if (pyprof__column_shown(rows, i)) pyprof__put_padded(job->sink, column->head, (size_t)column->width);
+    }
     pyprof__put_format(job->sink, *table->end ? "   %s\n" : "\n", table->end);
 }
 
-static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, const pyprof__array *list, uint64_t more, const char *tail)
+static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, const pyprof__array *list,
+                              uint64_t more, const char *tail)
 {
     const pyprof__report_row *row = (const pyprof__report_row *)list->data;
-    size_t i, k, end = list->count;
-    for (i = 0; i < end; i++, row++) {
-        if (rows->table->form == PYPROF__FORM_SOURCE) { pyprof__text_source(job->sink, rows, row); continue; }
-        if (rows->table->form == PYPROF__FORM_SIZE && i && row->values[0] > row[-1].values[0] * 2) pyprof__put(job->sink, "        ...\n");
+    int form = rows->table->form;
+    size_t i, k;
+    for (i = 0; i < list->count; i++, row++) {
+        if (form == PYPROF__FORM_SOURCE) { pyprof__text_source(job->sink, rows, row); continue; }
+        if (form == PYPROF__FORM_SIZE && i && row->values[0] > row[-1].values[0] * 2) pyprof__put(job->sink, "        ...\n");
         for (k = 0; k < PYPROF__COLUMNS; k++)
             if (pyprof__column_shown(rows, k)) pyprof__text_cell(job->sink, rows, row, k);
         if (rows->table->columns[0].cell) pyprof__put(job->sink, "   ");
@@ -18948,7 +19014,7 @@ static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, 
     if (more && tail) pyprof__put_format(job->sink, "    ... %llu %s\n", (unsigned long long)more, tail);
 }
 
-static void pyprof__text_idle(const pyprof__job *job, const pyprof__rows *rows)   // in short: it is seldom what one looks for
+static void pyprof__text_idle(const pyprof__job *job, const pyprof__rows *rows)   // short: it is seldom looked for
 {
     size_t i;
     for (i = 0; i < rows->rows.count; i++) {
@@ -18975,7 +19041,8 @@ static void pyprof__text_rows(const pyprof__job *job, const pyprof__rows *rows)
     if (!rows->rows.count && !rows->parts.count) pyprof__put(job->sink, "    no difference\n");
 }
 
-static pyprof_result pyprof__text_table(const pyprof__job *job, pyprof__report *report, const pyprof__report_table *table)
+static pyprof_result pyprof__text_table(const pyprof__job *job, pyprof__report *report,
+                                        const pyprof__report_table *table)
 {
     pyprof__rows rows;
     if (!pyprof__rows_make(&rows, report, table)) return pyprof__fail_memory("the report");
@@ -18984,7 +19051,8 @@ static pyprof_result pyprof__text_table(const pyprof__job *job, pyprof__report *
     return PYPROF_OK;
 }
 
-static pyprof_result pyprof__text_tables(const pyprof__job *job, pyprof__report *report, const pyprof__report_table *tables, size_t count)
+static pyprof_result pyprof__text_tables(const pyprof__job *job, pyprof__report *report,
+                                         const pyprof__report_table *tables, size_t count)
 {
     size_t i;
     pyprof_result result = PYPROF_OK;
@@ -19123,8 +19191,9 @@ static void pyprof__text_memory_head(const pyprof__job *job, int sort)   // sort
     if (sort && pyprof__report_process(model, &facts)) pyprof__text_resident(job, &facts, "    resident set of the process: ");
 }
 
-static pyprof_result pyprof__text_ranking(const pyprof__job *job, pyprof__report *report, const pyprof__report_table *like, const char *what,
-                                          int group, int sort, int by_total, size_t most)
+static pyprof_result pyprof__text_ranking(const pyprof__job *job, pyprof__report *report,
+                                          const pyprof__report_table *like, const char *what, int group, int sort,
+                                          int by_total, size_t most)
 {
     pyprof__report_table table = pyprof__table_like(like, group, sort, by_total, most);
     char heading[128];
@@ -19133,22 +19202,25 @@ static pyprof_result pyprof__text_ranking(const pyprof__job *job, pyprof__report
     return pyprof__text_table(job, report, &table);
 }
 
+static pyprof_result pyprof__text_asked(const pyprof__job *job, pyprof__report *report,
+                                        const pyprof__report_table *table, int sort)   // more of the metric asked for
+{
+    pyprof__report_table stacks = pyprof__table_like(&pyprof__memory_stacks, 0, sort, 0, 5);
+    pyprof_result result = pyprof__text_ranking(job, report, table, "Lines", PYPROF_GROUP_LINE, sort, 0, 30);
+    if (result == PYPROF_OK) result = pyprof__text_ranking(job, report, table, "Functions and what they call", PYPROF_GROUP_FUNCTION, sort, 1, 15);
+    if (result == PYPROF_OK) result = pyprof__text_ranking(job, report, table, "Files", PYPROF_GROUP_FILE, sort, 0, 10);
+    return result == PYPROF_OK ? pyprof__text_table(job, report, &stacks) : result;
+}
+
 // sort: the metric whose table comes first, and with more of it; 0 = each has the same
 static pyprof_result pyprof__text_rankings(const pyprof__job *job, pyprof__report *report, int sort)
 {
-    size_t i, first = pyprof__memory_table_of(sort);
+    size_t i, count = PYPROF__COUNT(pyprof__memory_tables), first = pyprof__memory_table_of(sort);
     pyprof_result result = PYPROF_OK;
-    for (i = 0; i < PYPROF__COUNT(pyprof__memory_tables) && result == PYPROF_OK; i++) {
-        const pyprof__report_table *table = &pyprof__memory_tables[(first + i) % PYPROF__COUNT(pyprof__memory_tables)];
-        int asked = sort && i == 0;
-        result = pyprof__text_ranking(job, report, table, "Lines", table->group, asked ? sort : table->sort, 0, asked ? 30 : 10);
-        if (!asked || result != PYPROF_OK) continue;
-        result = pyprof__text_ranking(job, report, table, "Functions and what they call", PYPROF_GROUP_FUNCTION, sort, 1, 15);
-        if (result == PYPROF_OK) result = pyprof__text_ranking(job, report, table, "Files", PYPROF_GROUP_FILE, sort, 0, 10);
-        if (result == PYPROF_OK) {
-            pyprof__report_table stacks = pyprof__table_like(&pyprof__memory_stacks, 0, sort, 0, 5);
-            result = pyprof__text_table(job, report, &stacks);
-        }
+    for (i = 0; i < count && result == PYPROF_OK; i++) {
+        const pyprof__report_table *table = &pyprof__memory_tables[(first + i) % count];
+        if (sort && i == 0) result = pyprof__text_asked(job, report, table, sort);
+        else result = pyprof__text_ranking(job, report, table, "Lines", table->group, table->sort, 0, table->most);
     }
     return result;
 }
