@@ -16730,15 +16730,29 @@ typedef struct pyprof__sink pyprof__sink;
 struct pyprof__sink {            // buffered output; remembers that it failed, so that writers need not ask
     pyprof_write_fn *fn;
     void *user;
-    int failed;
+    int failed, comma;           // comma: before the next value of JSON
+    const char *gap;             // the same; NULL = none was asked for
     size_t used;
     char buffer[16384];
 };
+
+static void pyprof__sink_begin(pyprof__sink *s, pyprof_write_fn *fn, void *user)
+{
+    memset(s, 0, offsetof(pyprof__sink, buffer));
+    s->fn = fn;
+    s->user = user;
+}
 
 static void pyprof__flush(pyprof__sink *s)
 {
     if (!s->failed && s->used && s->fn(s->user, s->buffer, s->used) != 0) s->failed = 1;
     s->used = 0;
+}
+
+static void pyprof__put_char(pyprof__sink *s, char c)
+{
+    s->buffer[s->used++] = c;
+    if (s->used == sizeof s->buffer) pyprof__flush(s);
 }
 
 static void pyprof__put_bytes(pyprof__sink *s, const void *data, size_t size)
@@ -16844,9 +16858,9 @@ static void pyprof__put_xml(pyprof__sink *s, const char *text) { pyprof__put_esc
 
 static void pyprof__put_json(pyprof__sink *s, const char *text)   // with its quotes
 {
-    pyprof__put(s, "\"");
+    pyprof__put_char(s, '"');
     pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_json);
-    pyprof__put(s, "\"");
+    pyprof__put_char(s, '"');
 }
 
 static void pyprof__put_little(pyprof__sink *s, uint64_t value, int bytes)   // least significant byte first
@@ -16857,11 +16871,63 @@ static void pyprof__put_little(pyprof__sink *s, uint64_t value, int bytes)   // 
     pyprof__put_bytes(s, text, (size_t)bytes);
 }
 
-static void pyprof__put_key(pyprof__sink *s, const char *key)   // a key of ours
+// ---- JSON: one emitter of commas, keys and brackets -----------------------------------------------------------------
+// Values are separated by a comma and a gap: a space, or the one asked for, which stands before a first value, too. Keys
+// are ours, NULL in a list; foreign ones go through pyprof__emit_key, before a value that has none.
+static void pyprof__emit_gap(pyprof__sink *s, const char *gap) { s->gap = gap; }
+
+static void pyprof__emit_next(pyprof__sink *s, const char *key)   // all but the value
 {
-    pyprof__put(s, "\"");
+    if (s->comma) pyprof__put_char(s, ',');
+    if (s->gap) pyprof__put(s, s->gap);
+    else if (s->comma) pyprof__put_char(s, ' ');
+    s->comma = 1;
+    s->gap = NULL;
+    if (!key) return;
+    pyprof__put_char(s, '"');
     pyprof__put(s, key);
     pyprof__put(s, "\": ");
+}
+
+static void pyprof__emit_key(pyprof__sink *s, const char *key)
+{
+    pyprof__emit_next(s, NULL);
+    pyprof__put_json(s, key);
+    pyprof__put(s, ": ");
+    s->comma = 0;
+}
+
+static void pyprof__emit_open(pyprof__sink *s, const char *gap, const char *key, char bracket)
+{
+    if (gap) s->gap = gap;
+    pyprof__emit_next(s, key);
+    pyprof__put_char(s, bracket);
+    s->comma = 0;
+}
+
+static void pyprof__emit_close(pyprof__sink *s, const char *brackets)
+{
+    pyprof__put(s, brackets);
+    s->comma = 1;
+}
+
+// word: true, false or null
+static void pyprof__emit_word(pyprof__sink *s, const char *key, const char *word) { pyprof__emit_next(s, key); pyprof__put(s, word); }
+static void pyprof__emit_text(pyprof__sink *s, const char *key, const char *text) { pyprof__emit_next(s, key); pyprof__put_json(s, text); }
+static void pyprof__emit_int(pyprof__sink *s, const char *key, int64_t value) { pyprof__emit_next(s, key); pyprof__put_int(s, value); }
+static void pyprof__emit_seconds(pyprof__sink *s, const char *key, int64_t ns) { pyprof__emit_next(s, key); pyprof__put_seconds(s, ns); }
+
+static void pyprof__emit_fixed(pyprof__sink *s, const char *key, double value, int digits)
+{
+    pyprof__emit_next(s, key);
+    pyprof__put_fixed(s, value, digits);
+}
+
+static void pyprof__emit_number(pyprof__sink *s, int64_t value)   // of a long list
+{
+    if (s->comma) pyprof__put_char(s, ',');
+    s->comma = 1;
+    pyprof__put_int(s, value);
 }
 
 typedef struct {                 // what a writer gets
@@ -17007,19 +17073,6 @@ static pyprof_result pyprof__write_folded(pyprof__job *job)
 }
 
 // ---- JSON: the native format ------------------------------------------------------------------
-// Labels are written millions of times: each is escaped once.
-typedef struct { pyprof__pool pool; pyprof__strings strings; pyprof__array ids; } pyprof__escaped;
-typedef struct { pyprof__array *bytes; pyprof__pool *pool; } pyprof__to_array;
-
-static int pyprof__append(void *user, const void *data, size_t size)   // a pyprof_write_fn
-{
-    pyprof__to_array *to = (pyprof__to_array *)user;
-    if (!pyprof__array_reserve(to->pool, to->bytes, size)) return 1;
-    memcpy((char *)to->bytes->data + to->bytes->count, data, size);
-    to->bytes->count += size;
-    return 0;
-}
-
 static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
 {
     const struct { const char *key; uint64_t value; } rows[] = {
@@ -17034,19 +17087,12 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
         { "heap_reserved_bytes", stats->heap_reserved_bytes },
     };
     size_t i;
-    for (i = 0; i < PYPROF__COUNT(rows); i++) {
-        pyprof__put_key(s, rows[i].key);
-        pyprof__put_int(s, (int64_t)rows[i].value);
-        pyprof__put(s, ", ");
-    }
-    pyprof__put(s, "\"rejected_by_cause\": {");
-    for (i = 0; i < PYPROF_CAUSE_COUNT && *pyprof__cause_names[i]; i++) {
-        if (i) pyprof__put(s, ", ");
-        pyprof__put_key(s, pyprof__cause_names[i]);
-        pyprof__put_int(s, (int64_t)stats->rejected_by_cause[i]);
-    }
-    pyprof__put(s, "}, \"degraded\": ");
-    pyprof__put_json(s, stats->degraded);
+    for (i = 0; i < PYPROF__COUNT(rows); i++) pyprof__emit_int(s, rows[i].key, (int64_t)rows[i].value);
+    pyprof__emit_open(s, NULL, "rejected_by_cause", '{');
+    for (i = 0; i < PYPROF_CAUSE_COUNT && *pyprof__cause_names[i]; i++)
+        pyprof__emit_int(s, pyprof__cause_names[i], (int64_t)stats->rejected_by_cause[i]);
+    pyprof__emit_close(s, "}");
+    pyprof__emit_text(s, "degraded", stats->degraded);
 }
 
 static void pyprof__json_children(const pyprof__job *job)
@@ -17055,16 +17101,18 @@ static void pyprof__json_children(const pyprof__job *job)
     pyprof__sink *s = job->sink;
     size_t i;
     if (!children->count) return;
-    pyprof__put(s, "\"children\": [");
+    pyprof__emit_open(s, "\n", "children", '[');
     for (i = 0; i < children->count; i++) {
         const pyprof__child *child = &PYPROF__AT(const pyprof__child, *children, i);
-        pyprof__put_format(s, "%s{\"pid\": %lld, \"name\": ", i ? ",\n  " : "\n  ", (long long)child->pid);
-        pyprof__put_json(s, child->name);
-        pyprof__put_format(s, ", \"profiled\": %s, \"exit_status\": ", child->profiled ? "true" : "false");
-        if (!child->ended) pyprof__put(s, "null}");   // it lives, or nobody waited for it
-        else pyprof__put_format(s, "%d}", WIFEXITED(child->status) ? WEXITSTATUS(child->status) : -WTERMSIG(child->status));
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_int(s, "pid", child->pid);
+        pyprof__emit_text(s, "name", child->name);
+        pyprof__emit_word(s, "profiled", child->profiled ? "true" : "false");
+        if (!child->ended) pyprof__emit_word(s, "exit_status", "null");   // it lives, or nobody waited for it
+        else pyprof__emit_int(s, "exit_status", WIFEXITED(child->status) ? WEXITSTATUS(child->status) : -WTERMSIG(child->status));
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(s, "\n],\n");
+    pyprof__emit_close(s, "\n]");
 }
 
 static void pyprof__json_head(const pyprof__job *job)
@@ -17072,127 +17120,128 @@ static void pyprof__json_head(const pyprof__job *job)
     const pyprof_profile *profile = job->profile;
     const pyprof__model *model = &profile->model;
     pyprof__sink *s = job->sink;
-    pyprof__put(s, "{\n\"format\": \"pyprof\", \"version\": 1, \"exporter\": \"pyprof.h " PYPROF_VERSION_STRING "\",\n\"process_name\": ");
-    pyprof__put_json(s, pyprof__text(profile, profile->program));
-    pyprof__put_format(s, ", \"pid\": %lld, \"python\": ", (long long)pyprof__process_of(profile)->pid);
-    pyprof__put_json(s, pyprof__text(profile, profile->python));
-    if (profile->is_diff) pyprof__put(s, ", \"diff\": true");
-    if (profile->checkpoint > 0) {   // the recording went on
-        pyprof__put(s, ", \"checkpoint\": ");
-        pyprof__put_fixed(s, profile->checkpoint, 6);
-    }
-    pyprof__put_format(s, ", \"free_threaded\": %s,\n\"start\": ", profile->free_threaded ? "true" : "false");
-    pyprof__put_fixed(s, pyprof__unix(model, model->start_ns), 6);
-    pyprof__put(s, ", \"duration\": ");
-    pyprof__put_seconds(s, (int64_t)model->recorded_ns);
-    pyprof__put(s, ", \"rate_hz\": ");
-    pyprof__put_fixed(s, model->rate_hz, 3);
-    pyprof__put(s, ",\n\"stats\": {");
+    pyprof__emit_open(s, NULL, NULL, '{');
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_text(s, "format", "pyprof");
+    pyprof__emit_int(s, "version", 1);
+    pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_text(s, "process_name", pyprof__text(profile, profile->program));
+    pyprof__emit_int(s, "pid", pyprof__process_of(profile)->pid);
+    pyprof__emit_text(s, "python", pyprof__text(profile, profile->python));
+    if (profile->is_diff) pyprof__emit_word(s, "diff", "true");
+    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);   // the recording went on
+    pyprof__emit_word(s, "free_threaded", profile->free_threaded ? "true" : "false");
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_fixed(s, "start", pyprof__unix(model, model->start_ns), 6);
+    pyprof__emit_seconds(s, "duration", (int64_t)model->recorded_ns);
+    pyprof__emit_fixed(s, "rate_hz", model->rate_hz, 3);
+    pyprof__emit_open(s, "\n", "stats", '{');
     pyprof__json_stats(s, &model->stats);
-    pyprof__put(s, "},\n");
+    pyprof__emit_close(s, "}");
 }
 
 static void pyprof__json_threads(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    size_t i, written = 0;
+    pyprof__sink *s = job->sink;
+    size_t i;
     int metric;
-    pyprof__put(job->sink, "\"threads\": [");
+    pyprof__emit_open(s, "\n", "threads", '[');
     for (i = 0; i < model->members.count; i++) {
         const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
         if (!member->wanted) continue;
-        pyprof__put(job->sink, written++ ? ",\n  " : "\n  ");
-        pyprof__put_format(job->sink, "{\"thread_id\": %lld, \"ident\": %llu, \"interpreter\": %lld, \"name\": ", (long long)member->native,
-                           (unsigned long long)member->ident, (long long)member->interp_id);
-        pyprof__put_json(job->sink, pyprof__text(job->profile, member->name));
-        pyprof__put(job->sink, ", \"first_seen\": ");
-        pyprof__put_fixed(job->sink, pyprof__unix(model, member->first_ns), 6);
-        pyprof__put(job->sink, ", \"last_seen\": ");
-        pyprof__put_fixed(job->sink, pyprof__unix(model, member->last_ns), 6);
-        pyprof__put_format(job->sink, ", \"node\": %u", member->node);
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_int(s, "thread_id", (int64_t)member->native);
+        pyprof__emit_int(s, "ident", (int64_t)member->ident);
+        pyprof__emit_int(s, "interpreter", member->interp_id);
+        pyprof__emit_text(s, "name", pyprof__text(job->profile, member->name));
+        pyprof__emit_fixed(s, "first_seen", pyprof__unix(model, member->first_ns), 6);
+        pyprof__emit_fixed(s, "last_seen", pyprof__unix(model, member->last_ns), 6);
+        pyprof__emit_int(s, "node", member->node);
         for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
             if (job->selection->total[metric])
-                pyprof__put_format(job->sink, ", \"%s\": %lld", pyprof__metric_row(metric)->key,
-                                   (long long)pyprof__total(job->selection, metric, member->node));
-        pyprof__put(job->sink, "}");
+                pyprof__emit_int(s, pyprof__metric_row(metric)->key, pyprof__total(job->selection, metric, member->node));
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(job->sink, "],\n");
+    pyprof__emit_close(s, "]");
 }
 
 static void pyprof__json_frames(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
     size_t i;
-    pyprof__put(job->sink, "\"frames\": [");
+    pyprof__emit_open(s, "\n", "frames", '[');
     for (i = 0; i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
         const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, location->function);
-        int threadlike = function->kind == PYPROF_KIND_THREAD;
-        pyprof__put(job->sink, i ? ",\n  {\"name\": " : "\n  {\"name\": ");
-        pyprof__put_json(job->sink, pyprof__text(job->profile, function->name));
-        pyprof__put(job->sink, ", \"qualname\": ");
-        pyprof__put_json(job->sink, pyprof__text(job->profile, function->qualname));
-        pyprof__put(job->sink, ", \"label\": ");
-        pyprof__put_json(job->sink, pyprof__label(job->profile, location->function));
-        pyprof__put(job->sink, ", \"file\": ");
-        pyprof__put_json(job->sink, pyprof__text(job->profile, function->file));
-        pyprof__put_format(job->sink, ", \"line\": %ld, \"end_line\": %ld, \"column\": %ld, \"end_column\": %ld, "
-                           "\"first_line\": %ld, \"kind\": \"%s\"",
-                           (long)location->place.line, (long)location->place.end_line, (long)location->place.column, (long)location->place.end_column,
-                           threadlike ? 0L : (long)function->first_line, pyprof__kind_names[function->kind]);
-        if (function->column)
-            pyprof__put_format(job->sink, ", \"first_column\": %ld", (long)function->column);
-        if (function->content)
-            pyprof__put_format(job->sink, ", \"content\": \"%08lx\"", (unsigned long)function->content);
-        if (location->opcode) pyprof__put_format(job->sink, ", \"opcode\": \"%s\"", pyprof__text(job->profile, location->opcode));
-        pyprof__put(job->sink, "}");
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_text(s, "name", pyprof__text(job->profile, function->name));
+        pyprof__emit_text(s, "qualname", pyprof__text(job->profile, function->qualname));
+        pyprof__emit_text(s, "label", pyprof__label(job->profile, location->function));
+        pyprof__emit_text(s, "file", pyprof__text(job->profile, function->file));
+        pyprof__emit_int(s, "line", location->place.line);
+        pyprof__emit_int(s, "end_line", location->place.end_line);
+        pyprof__emit_int(s, "column", location->place.column);
+        pyprof__emit_int(s, "end_column", location->place.end_column);
+        pyprof__emit_int(s, "first_line", function->kind == PYPROF_KIND_THREAD ? 0 : function->first_line);
+        pyprof__emit_text(s, "kind", pyprof__kind_names[function->kind]);
+        if (function->column) pyprof__emit_int(s, "first_column", function->column);
+        if (function->content) {
+            pyprof__emit_next(s, "content");
+            pyprof__put_format(s, "\"%08lx\"", (unsigned long)function->content);
+        }
+        if (location->opcode) pyprof__emit_text(s, "opcode", pyprof__text(job->profile, location->opcode));
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(job->sink, "],\n");
+    pyprof__emit_close(s, "]");
 }
 
 static void pyprof__json_row_metrics(const pyprof__job *job, const pyprof_row *row)
 {
+    char self_key[40];
     size_t i;
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
         const pyprof__metric *metric = &pyprof__metrics[i];
-        int64_t total = row->total[metric->metric], self = row->self[metric->metric];
+        void (*emit)(pyprof__sink *, const char *, int64_t) = metric->unit == PYPROF__UNIT_NS ? pyprof__emit_seconds : pyprof__emit_int;
         if (!metric->row_key || !job->selection->self[metric->metric]) continue;
-        pyprof__put_format(job->sink, ", \"%s\": ", metric->row_key);
-        if (metric->unit == PYPROF__UNIT_NS) pyprof__put_seconds(job->sink, total); else pyprof__put_int(job->sink, total);
-        pyprof__put_format(job->sink, ", \"self_%s\": ", metric->row_key);
-        if (metric->unit == PYPROF__UNIT_NS) pyprof__put_seconds(job->sink, self); else pyprof__put_int(job->sink, self);
+        snprintf(self_key, sizeof self_key, "self_%s", metric->row_key);
+        emit(job->sink, metric->row_key, row->total[metric->metric]);
+        emit(job->sink, self_key, row->self[metric->metric]);
     }
 }
 
 static pyprof_result pyprof__json_functions(const pyprof__job *job)
 {
+    pyprof__sink *s = job->sink;
     pyprof__table table;
     pyprof__ranked *ranked = NULL;
-    size_t i, written = 0;
+    size_t i;
     pyprof_result result = PYPROF_OK;
     if (!pyprof__table_make(&table, job->selection, NULL, PYPROF__GROUP_LABEL)) result = pyprof__fail_memory("the functions");
     else ranked = pyprof__rank(&table, PYPROF_WALL_NS, 1);
     if (result == PYPROF_OK && !ranked && table.rows.count) result = pyprof__fail_memory("the functions");
-    pyprof__put(job->sink, "\"functions\": {");
+    pyprof__emit_open(s, "\n", "functions", '{');
     for (i = 0; ranked && i < table.rows.count; i++) {
         const pyprof_row *row = ranked[i].row;
         uint32_t function = PYPROF__AT(pyprof__group_key, table.keys, (size_t)(row - (const pyprof_row *)table.rows.data)).what;
-        pyprof__put(job->sink, written++ ? ",\n  " : "\n  ");
-        pyprof__put_json(job->sink, pyprof__label(job->profile, function));
-        pyprof__put_format(job->sink, ": {\"samples\": %lld, \"time\": ", (long long)row->total[PYPROF_SAMPLES]);
-        pyprof__put_seconds(job->sink, row->total[PYPROF_WALL_NS]);
-        pyprof__put_format(job->sink, ", \"self_samples\": %lld, \"self_time\": ", (long long)row->self[PYPROF_SAMPLES]);
-        pyprof__put_seconds(job->sink, row->self[PYPROF_WALL_NS]);
-        pyprof__put(job->sink, ", \"cpu_time\": ");
-        pyprof__put_seconds(job->sink, row->total[PYPROF_CPU_NS]);
-        pyprof__put(job->sink, ", \"wait_time\": ");
-        pyprof__put_seconds(job->sink, row->total[PYPROF_WAIT_NS]);
+        pyprof__emit_gap(s, "\n  ");
+        pyprof__emit_key(s, pyprof__label(job->profile, function));
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_int(s, "samples", row->total[PYPROF_SAMPLES]);
+        pyprof__emit_seconds(s, "time", row->total[PYPROF_WALL_NS]);
+        pyprof__emit_int(s, "self_samples", row->self[PYPROF_SAMPLES]);
+        pyprof__emit_seconds(s, "self_time", row->self[PYPROF_WALL_NS]);
+        pyprof__emit_seconds(s, "cpu_time", row->total[PYPROF_CPU_NS]);
+        pyprof__emit_seconds(s, "wait_time", row->total[PYPROF_WAIT_NS]);
         pyprof__json_row_metrics(job, row);
-        pyprof__put(job->sink, ", \"file\": ");
-        pyprof__put_json(job->sink, row->file);
-        pyprof__put_format(job->sink, ", \"line\": %ld, \"kind\": \"%s\"}", (long)row->line, pyprof__kind_names[row->kind]);
+        pyprof__emit_text(s, "file", row->file);
+        pyprof__emit_int(s, "line", row->line);
+        pyprof__emit_text(s, "kind", pyprof__kind_names[row->kind]);
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(job->sink, "},\n");
+    pyprof__emit_close(s, "}");
     pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
     pyprof__table_free(&table);
     return result;
@@ -17201,30 +17250,24 @@ static pyprof_result pyprof__json_functions(const pyprof__job *job)
 static void pyprof__json_tree(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    size_t i, metric, written = 0;
-    pyprof__put(job->sink, "\"tree\": {\"parent\": [");
-    for (i = 0; i < model->nodes.count; i++) {
-        if (i) pyprof__put(job->sink, ",");
-        pyprof__put_int(job->sink, i ? (int64_t)PYPROF__AT(const pyprof__node, model->nodes, i).parent : -1);
-    }
-    pyprof__put(job->sink, "],\n\"frame\": [");
-    for (i = 0; i < model->nodes.count; i++) {
-        if (i) pyprof__put(job->sink, ",");
-        pyprof__put_int(job->sink, (int64_t)PYPROF__AT(const pyprof__node, model->nodes, i).location);
-    }
-    pyprof__put(job->sink, "],\n\"self\": {");
+    pyprof__sink *s = job->sink;
+    size_t i, metric;
+    pyprof__emit_open(s, "\n", "tree", '{');
+    pyprof__emit_open(s, NULL, "parent", '[');
+    for (i = 0; i < model->nodes.count; i++)
+        pyprof__emit_number(s, i ? (int64_t)PYPROF__AT(const pyprof__node, model->nodes, i).parent : -1);
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "frame", '[');
+    for (i = 0; i < model->nodes.count; i++) pyprof__emit_number(s, PYPROF__AT(const pyprof__node, model->nodes, i).location);
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "self", '{');
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
         if (!job->selection->self[metric]) continue;
-        pyprof__put(job->sink, written++ ? ",\n" : "\n");
-        pyprof__put_key(job->sink, pyprof__metric_row((int)metric)->key);
-        pyprof__put(job->sink, "[");
-        for (i = 0; i < job->selection->count; i++) {
-            if (i) pyprof__put(job->sink, ",");
-            pyprof__put_int(job->sink, job->selection->self[metric][i]);
-        }
-        pyprof__put(job->sink, "]");
+        pyprof__emit_open(s, "\n", pyprof__metric_row((int)metric)->key, '[');
+        for (i = 0; i < job->selection->count; i++) pyprof__emit_number(s, job->selection->self[metric][i]);
+        pyprof__emit_close(s, "]");
     }
-    pyprof__put(job->sink, "}},\n");
+    pyprof__emit_close(s, "}}");
 }
 
 static void pyprof__json_heap(const pyprof__job *job)
@@ -17233,26 +17276,28 @@ static void pyprof__json_heap(const pyprof__job *job)
     const pyprof__heap_facts *heap = &model->heap;
     pyprof__sink *s = job->sink;
     size_t i, sizes = PYPROF_SIZES;
-    pyprof__put_format(s, "\"mode\": \"%s\", \"interval_bytes\": %llu, \"peak_time\": ", pyprof__heap_modes[heap->mode],
-                       (unsigned long long)heap->interval);
-    if (heap->peak_ns) pyprof__put_fixed(s, pyprof__unix(model, heap->peak_ns), 6);
-    else pyprof__put(s, "null");
+    pyprof__emit_int(s, "interval_bytes", (int64_t)heap->interval);
+    if (heap->peak_ns) pyprof__emit_fixed(s, "peak_time", pyprof__unix(model, heap->peak_ns), 6);
+    else pyprof__emit_word(s, "peak_time", "null");
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
         const pyprof__metric *metric = &pyprof__metrics[i];
         if ((metric->from == PYPROF__FROM_HEAP && metric->row_key) || (metric->from == PYPROF__FROM_ESTIMATES && heap->mode == PYPROF_HEAP_SAMPLED))
-            pyprof__put_format(s, ", \"%s\": %lld", metric->key, (long long)job->selection->all[metric->metric]);
+            pyprof__emit_int(s, metric->key, job->selection->all[metric->metric]);
     }
-    pyprof__put(s, ",\n\"domains\": {");
+    pyprof__emit_open(s, "\n", "domains", '{');
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
-        const pyprof_domain_total *domain = &heap->domains[i];
-        pyprof__put_format(s, "%s\"%s\": {\"alloc_bytes\": %lld, \"alloc_blocks\": %lld, \"live_bytes\": %lld, \"live_blocks\": %lld}",
-                           i ? ", " : "", pyprof__domain_names[i], (long long)domain->alloc_bytes, (long long)domain->alloc_blocks,
-                           (long long)domain->live_bytes, (long long)domain->live_blocks);
+        pyprof__emit_open(s, NULL, pyprof__domain_names[i], '{');
+        pyprof__emit_int(s, "alloc_bytes", heap->domains[i].alloc_bytes);
+        pyprof__emit_int(s, "alloc_blocks", heap->domains[i].alloc_blocks);
+        pyprof__emit_int(s, "live_bytes", heap->domains[i].live_bytes);
+        pyprof__emit_int(s, "live_blocks", heap->domains[i].live_blocks);
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(s, "},\n\"sizes\": [");
+    pyprof__emit_close(s, "}");
+    pyprof__emit_open(s, "\n", "sizes", '[');
     while (sizes > 0 && heap->sizes[sizes - 1] == 0) sizes--;
-    for (i = 0; i < sizes; i++) pyprof__put_format(s, i ? ",%lld" : "%lld", (long long)heap->sizes[i]);
-    pyprof__put(s, "]");
+    for (i = 0; i < sizes; i++) pyprof__emit_number(s, heap->sizes[i]);
+    pyprof__emit_close(s, "]");
 }
 
 static int pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
@@ -17261,23 +17306,23 @@ static int pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
     pyprof__sink *s = job->sink;
     size_t i;
     int whole = pyprof__leaks_make(&table, job->profile, NULL);
-    pyprof__put(s, ",\n\"leaks\": [");
+    pyprof__emit_open(s, "\n", "leaks", '[');
     for (i = 0; whole && i < table.leaks.count; i++) {
         const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, table.leaks, i);
-        pyprof__put(s, i ? ",\n  {\"function\": " : "\n  {\"function\": ");
-        pyprof__put_json(s, leak->qualname);
-        pyprof__put(s, ", \"file\": ");
-        pyprof__put_json(s, leak->file);
-        pyprof__put_format(s, ", \"line\": %ld, \"growth\": \"%s\", \"live_bytes\": %lld, \"live_blocks\": %lld, \"grown_bytes\": %lld, "
-                           "\"error_bytes\": %lld, \"bytes_per_s\": ", (long)leak->line,
-                           pyprof__verdicts[leak->growth].key, (long long)leak->live_bytes,
-                           (long long)leak->live_blocks, (long long)leak->grown_bytes, (long long)leak->error_bytes);
-        pyprof__put_fixed(s, leak->bytes_per_s, 3);
-        pyprof__put(s, ", \"mean_age_s\": ");
-        pyprof__put_fixed(s, leak->mean_age_s, 3);
-        pyprof__put(s, "}");
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_text(s, "function", leak->qualname);
+        pyprof__emit_text(s, "file", leak->file);
+        pyprof__emit_int(s, "line", leak->line);
+        pyprof__emit_text(s, "growth", pyprof__verdicts[leak->growth].key);
+        pyprof__emit_int(s, "live_bytes", leak->live_bytes);
+        pyprof__emit_int(s, "live_blocks", leak->live_blocks);
+        pyprof__emit_int(s, "grown_bytes", leak->grown_bytes);
+        pyprof__emit_int(s, "error_bytes", leak->error_bytes);
+        pyprof__emit_fixed(s, "bytes_per_s", leak->bytes_per_s, 3);
+        pyprof__emit_fixed(s, "mean_age_s", leak->mean_age_s, 3);
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(s, "]");
+    pyprof__emit_close(s, "]");
     pyprof__leaks_free(&table);
     return whole;
 }
@@ -17288,64 +17333,66 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
     pyprof__sink *s = job->sink;
     size_t i;
     if (model->heap.mode == PYPROF_HEAP_OFF && model->gauges.count == 0) return PYPROF_OK;
-    pyprof__put(s, "\"memory\": {");
+    pyprof__emit_open(s, "\n", "memory", '{');
+    pyprof__emit_text(s, "mode", pyprof__heap_modes[model->heap.mode]);
     if (model->heap.mode != PYPROF_HEAP_OFF) pyprof__json_heap(job);
-    else pyprof__put(s, "\"mode\": \"off\"");
     if (model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff && !pyprof__json_leaks(job))
         return pyprof__fail_memory("the leaks");
-    pyprof__put(s, ",\n\"timeline\": [");
+    pyprof__emit_open(s, "\n", "timeline", '[');
     for (i = 0; i < model->gauges.count; i++) {
         const pyprof__gauge *gauge = &PYPROF__AT(const pyprof__gauge, model->gauges, i);
-        pyprof__put(s, i ? ",\n  [" : "\n  [");
-        pyprof__put_fixed(s, pyprof__unix(model, gauge->ns), 3);
-        pyprof__put_format(s, ", %lld, %lld]", (long long)gauge->facts.resident_bytes, (long long)gauge->facts.traced_bytes);
+        pyprof__emit_open(s, "\n  ", NULL, '[');
+        pyprof__emit_fixed(s, NULL, pyprof__unix(model, gauge->ns), 3);
+        pyprof__emit_int(s, NULL, gauge->facts.resident_bytes);
+        pyprof__emit_int(s, NULL, gauge->facts.traced_bytes);
+        pyprof__emit_close(s, "]");
     }
-    pyprof__put(s, "]},\n");
+    pyprof__emit_close(s, "]}");
     return PYPROF_OK;
 }
 
 // "stack": [...], "lines": [...], "frames": [...] of a node, root first, the thread's node left out
 static void pyprof__json_stack(pyprof__sink *s, const pyprof_profile *profile, uint32_t node, uint32_t *path)
 {
-    uint32_t depth = 0, i, part;
-    static const char *const parts[] = { "\"stack\": [", "], \"lines\": [", "], \"frames\": [" };
+    uint32_t depth = 0, i;
     for (; node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(profile, node)) path[depth++] = node;
-    for (part = 0; part < 3; part++) {
-        pyprof__put(s, parts[part]);
-        for (i = depth; i-- > 0;) {
-            if (part == 0) pyprof__put_json(s, pyprof__label(profile, pyprof__location_of(profile, path[i])->function));
-            else if (part == 1) pyprof__put_int(s, pyprof__location_of(profile, path[i])->place.line);
-            else pyprof__put_int(s, (int64_t)PYPROF__AT(const pyprof__node, profile->model.nodes, path[i]).location);
-            if (i) pyprof__put(s, ", ");
-        }
-    }
-    pyprof__put(s, "]");
+    pyprof__emit_open(s, NULL, "stack", '[');
+    for (i = depth; i-- > 0;) pyprof__emit_text(s, NULL, pyprof__label(profile, pyprof__location_of(profile, path[i])->function));
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, NULL, "lines", '[');
+    for (i = depth; i-- > 0;) pyprof__emit_int(s, NULL, pyprof__location_of(profile, path[i])->place.line);
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, NULL, "frames", '[');
+    for (i = depth; i-- > 0;) pyprof__emit_int(s, NULL, PYPROF__AT(const pyprof__node, profile->model.nodes, path[i]).location);
+    pyprof__emit_close(s, "]");
 }
 
 // The same stack comes again and again: its text is made once a node and copied.
-static int pyprof__json_cached_stack(pyprof__escaped *cache, const pyprof__job *job, uint32_t node, uint32_t *path)
+typedef struct { size_t at, size; } pyprof__span;
+typedef struct { pyprof__pool pool; pyprof__array bytes, spans; pyprof__sink *side; } pyprof__json_stacks;   // spans: of each node
+
+static int pyprof__json_keep(void *user, const void *data, size_t size)   // a pyprof_write_fn
 {
-    pyprof__slice *slot = &PYPROF__AT(pyprof__slice, cache->ids, node);
-    if (!slot->size) {
-        pyprof__sink *side = (pyprof__sink *)pyprof__alloc(&cache->pool, sizeof *side);
-        pyprof__to_array to;
-        size_t before = cache->strings.bytes.count;
-        int whole;
-        if (!side) return 0;
-        to.bytes = &cache->strings.bytes;
-        to.pool = &cache->pool;
-        side->fn = pyprof__append;
-        side->user = &to;
-        pyprof__json_stack(side, job->profile, node, path);
-        pyprof__flush(side);
-        slot->text = NULL;
-        slot->size = cache->strings.bytes.count - before;
-        PYPROF__AT(size_t, cache->strings.starts, node) = before;
-        whole = !side->failed;
-        pyprof__free(&cache->pool, side, sizeof *side);
-        if (!whole) return 0;
+    pyprof__json_stacks *stacks = (pyprof__json_stacks *)user;
+    if (!pyprof__array_reserve(&stacks->pool, &stacks->bytes, size)) return 1;
+    memcpy((char *)stacks->bytes.data + stacks->bytes.count, data, size);
+    stacks->bytes.count += size;
+    return 0;
+}
+
+static int pyprof__json_kept_stack(pyprof__json_stacks *stacks, const pyprof__job *job, uint32_t node, uint32_t *path)   // 0 = no memory
+{
+    pyprof__span *span = &PYPROF__AT(pyprof__span, stacks->spans, node);
+    if (!span->size) {
+        span->at = stacks->bytes.count;
+        pyprof__sink_begin(stacks->side, pyprof__json_keep, stacks);
+        pyprof__json_stack(stacks->side, job->profile, node, path);
+        pyprof__flush(stacks->side);
+        if (stacks->side->failed) return 0;
+        span->size = stacks->bytes.count - span->at;
     }
-    pyprof__put_bytes(job->sink, (const char *)cache->strings.bytes.data + PYPROF__AT(size_t, cache->strings.starts, node), slot->size);
+    pyprof__emit_next(job->sink, NULL);
+    pyprof__put_bytes(job->sink, (const char *)stacks->bytes.data + span->at, span->size);
     return 1;
 }
 
@@ -17361,90 +17408,96 @@ static const char *pyprof__json_state(uint32_t state)
     return told ? told->word : "running";
 }
 
-static int pyprof__json_moment(pyprof__escaped *cache, const pyprof__job *job, const pyprof__moment *moment, uint32_t *path, int first)
+static int pyprof__json_moment(pyprof__json_stacks *stacks, const pyprof__job *job, const pyprof__moment *moment, uint32_t *path)
 {
     const pyprof__model *model = &job->profile->model;
-    const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, moment->thread);
-    pyprof__put(job->sink, first ? "\n  " : ",\n  ");
-    pyprof__put_format(job->sink, "{\"thread_id\": %lld, ", (long long)member->native);
-    if (!pyprof__json_cached_stack(cache, job, moment->node, path)) return 0;
-    pyprof__put(job->sink, ", \"timestamp\": ");
-    pyprof__put_fixed(job->sink, pyprof__unix(model, moment->start_ns), 6);
-    pyprof__put_format(job->sink, ", \"count\": %u, \"wall_ns\": %llu, \"cpu_ns\": %llu, \"waiting\": %s, \"state\": \"%s\", "
-                       "\"thread\": %u, \"node\": %u}", moment->count, (unsigned long long)moment->wall_ns,
-                       (unsigned long long)moment->cpu_ns, moment->state & PYPROF__IS_WAITING ? "true" : "false",
-                       pyprof__json_state(moment->state), moment->thread, moment->node);
+    pyprof__sink *s = job->sink;
+    pyprof__emit_open(s, "\n  ", NULL, '{');
+    pyprof__emit_int(s, "thread_id", (int64_t)PYPROF__AT(const pyprof__member, model->members, moment->thread).native);
+    if (!pyprof__json_kept_stack(stacks, job, moment->node, path)) return 0;
+    pyprof__emit_fixed(s, "timestamp", pyprof__unix(model, moment->start_ns), 6);
+    pyprof__emit_int(s, "count", moment->count);
+    pyprof__emit_int(s, "wall_ns", (int64_t)moment->wall_ns);
+    pyprof__emit_int(s, "cpu_ns", (int64_t)moment->cpu_ns);
+    pyprof__emit_word(s, "waiting", moment->state & PYPROF__IS_WAITING ? "true" : "false");
+    pyprof__emit_text(s, "state", pyprof__json_state(moment->state));
+    pyprof__emit_int(s, "thread", moment->thread);
+    pyprof__emit_int(s, "node", moment->node);
+    pyprof__emit_close(s, "}");
     return 1;
 }
 
 static pyprof_result pyprof__json_samples(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    pyprof__escaped cache;
+    pyprof__json_stacks stacks;
     uint32_t *path;
     size_t i;
-    int whole, first = 1;
-    memset(&cache, 0, sizeof cache);
-    pyprof__pool_init(&cache.pool, &job->profile->pool.allocator, UINT64_MAX);
-    pyprof__array_init(&cache.ids, sizeof(pyprof__slice));
-    pyprof__array_init(&cache.strings.bytes, 1);
-    pyprof__array_init(&cache.strings.starts, sizeof(size_t));
-    path = (uint32_t *)pyprof__alloc(&cache.pool, (job->profile->depth + 1) * sizeof *path);
-    whole = path && pyprof__array_reserve(&cache.pool, &cache.ids, model->nodes.count) && pyprof__array_reserve(&cache.pool, &cache.strings.starts,
-            model->nodes.count);
-    pyprof__put(job->sink, "\"samples\": [");
+    int whole;
+    pyprof__pool_init(&stacks.pool, &job->profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&stacks.bytes, 1);
+    pyprof__array_init(&stacks.spans, sizeof(pyprof__span));
+    path = (uint32_t *)pyprof__alloc(&stacks.pool, (job->profile->depth + 1) * sizeof *path);
+    stacks.side = (pyprof__sink *)pyprof__alloc(&stacks.pool, sizeof *stacks.side);
+    whole = path && stacks.side && pyprof__array_reserve(&stacks.pool, &stacks.spans, model->nodes.count);
+    pyprof__emit_open(job->sink, "\n", "samples", '[');
     for (i = 0; whole && i < model->moments.count; i++) {
         const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
-        if (!job->selection->chosen[moment->node]) continue;
-        whole = pyprof__json_moment(&cache, job, moment, path, first);
-        first = 0;
+        if (job->selection->chosen[moment->node]) whole = pyprof__json_moment(&stacks, job, moment, path);
     }
     pyprof__put(job->sink, "]\n}\n");
-    pyprof__free(&cache.pool, path, path ? (job->profile->depth + 1) * sizeof *path : 0);
-    pyprof__array_free(&cache.pool, &cache.ids);
-    pyprof__array_free(&cache.pool, &cache.strings.bytes);
-    pyprof__array_free(&cache.pool, &cache.strings.starts);
+    pyprof__free(&stacks.pool, path, path ? (job->profile->depth + 1) * sizeof *path : 0);
+    pyprof__free(&stacks.pool, stacks.side, sizeof *stacks.side);
+    pyprof__array_free(&stacks.pool, &stacks.bytes);
+    pyprof__array_free(&stacks.pool, &stacks.spans);
     return whole ? PYPROF_OK : pyprof__fail_memory("the time line");
 }
 
 static void pyprof__json_pairs(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    size_t i, written = 0;
-    pyprof__put(job->sink, "\"gil\": {\"pairs\": [");
+    pyprof__sink *s = job->sink;
+    size_t i;
+    pyprof__emit_open(s, NULL, "pairs", '[');
     for (i = 0; i < model->rivals.count; i++) {
         const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, model->rivals, i);
         if (!pyprof__rivals_wanted(job->profile, job->output->filter, pair)) continue;
-        pyprof__put(job->sink, written++ ? ",\n  " : "\n  ");
-        pyprof__put_format(job->sink, "{\"waiter\": %lld, \"holder\": %lld, \"wait_ns\": %llu, \"waiter_thread\": %u, \"holder_thread\": %u}",
-                           (long long)PYPROF__AT(const pyprof__member, model->members, pair->waiter).native,
-                           (long long)PYPROF__AT(const pyprof__member, model->members, pair->holder).native, (unsigned long long)pair->ns,
-                           pair->waiter, pair->holder);
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_int(s, "waiter", (int64_t)PYPROF__AT(const pyprof__member, model->members, pair->waiter).native);
+        pyprof__emit_int(s, "holder", (int64_t)PYPROF__AT(const pyprof__member, model->members, pair->holder).native);
+        pyprof__emit_int(s, "wait_ns", (int64_t)pair->ns);
+        pyprof__emit_int(s, "waiter_thread", pair->waiter);
+        pyprof__emit_int(s, "holder_thread", pair->holder);
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(job->sink, "],\n\"holds\": [");
+    pyprof__emit_close(s, "]");
 }
 
 static pyprof_result pyprof__json_gil(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    size_t bytes = (job->profile->depth + 1) * sizeof(uint32_t), written = 0;
+    pyprof__sink *s = job->sink;
+    size_t bytes = (job->profile->depth + 1) * sizeof(uint32_t);
     uint32_t i, *path;
     if (job->profile->is_diff) return PYPROF_OK;
     path = (uint32_t *)pyprof__alloc(&job->selection->pool, bytes);
     if (!path) return pyprof__fail_memory("the stacks");
+    pyprof__emit_open(s, "\n", "gil", '{');
     pyprof__json_pairs(job);
+    pyprof__emit_open(s, "\n", "holds", '[');
     for (i = 0; i < model->members.count; i++) {
         const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
         if (!member->hold_ns || !pyprof__member_wanted(job->profile, job->output->filter, i)) continue;
-        pyprof__put(job->sink, written++ ? ",\n  " : "\n  ");
-        pyprof__put_format(job->sink, "{\"thread_id\": %lld, \"hold_ns\": %llu, \"end\": ", (long long)member->native,
-                           (unsigned long long)member->hold_ns);
-        pyprof__put_fixed(job->sink, pyprof__unix(model, member->hold_end_ns), 6);
-        pyprof__put(job->sink, ", ");
-        pyprof__json_stack(job->sink, job->profile, member->hold_node, path);
-        pyprof__put_format(job->sink, ", \"thread\": %u, \"node\": %u}", i, member->hold_node);
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_int(s, "thread_id", (int64_t)member->native);
+        pyprof__emit_int(s, "hold_ns", (int64_t)member->hold_ns);
+        pyprof__emit_fixed(s, "end", pyprof__unix(model, member->hold_end_ns), 6);
+        pyprof__json_stack(s, job->profile, member->hold_node, path);
+        pyprof__emit_int(s, "thread", i);
+        pyprof__emit_int(s, "node", member->hold_node);
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(job->sink, "]},\n");
+    pyprof__emit_close(s, "]}");
     pyprof__free(&job->selection->pool, path, bytes);
     return PYPROF_OK;
 }
@@ -17453,24 +17506,24 @@ static pyprof_result pyprof__json_gil(const pyprof__job *job)
 static void pyprof__json_process(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
     size_t i, k;
     if (job->profile->is_diff) return;
-    pyprof__put(job->sink, "\"process\": {\"columns\": [\"timestamp\", \"resident_bytes\", \"traced_bytes\", \"user_ns\", \"system_ns\",\n  "
-                "\"voluntary_switches\", \"involuntary_switches\", \"minor_faults\", \"major_faults\", \"threads\", \"gc_runs\"],\n\"timeline\": [");
+    pyprof__emit_open(s, "\n", "process", '{');
+    pyprof__emit_word(s, "columns", "[\"timestamp\", \"resident_bytes\", \"traced_bytes\", \"user_ns\", \"system_ns\",\n  "
+                      "\"voluntary_switches\", \"involuntary_switches\", \"minor_faults\", \"major_faults\", \"threads\", \"gc_runs\"]");
+    pyprof__emit_open(s, "\n", "timeline", '[');
     for (i = 0; i < model->gauges.count; i++) {
         const pyprof__gauge *gauge = &PYPROF__AT(const pyprof__gauge, model->gauges, i);
         const pyprof_process *facts = &gauge->facts;
         const int64_t values[] = { facts->resident_bytes, facts->traced_bytes, facts->user_ns, facts->system_ns, facts->voluntary_switches,
                                    facts->involuntary_switches, facts->minor_faults, facts->major_faults, facts->threads, facts->gc_runs };
-        pyprof__put(job->sink, i ? ",\n  [" : "\n  [");
-        pyprof__put_fixed(job->sink, pyprof__unix(model, gauge->ns), 3);
-        for (k = 0; k < PYPROF__COUNT(values); k++) {
-            pyprof__put(job->sink, ", ");
-            pyprof__put_int(job->sink, values[k]);
-        }
-        pyprof__put(job->sink, "]");
+        pyprof__emit_open(s, "\n  ", NULL, '[');
+        pyprof__emit_fixed(s, NULL, pyprof__unix(model, gauge->ns), 3);
+        for (k = 0; k < PYPROF__COUNT(values); k++) pyprof__emit_int(s, NULL, values[k]);
+        pyprof__emit_close(s, "]");
     }
-    pyprof__put(job->sink, "]},\n");
+    pyprof__emit_close(s, "]}");
 }
 
 // "source": of each file that is still the one that ran, the lines that stand in stacks
@@ -17516,29 +17569,32 @@ static void pyprof__json_source_line(pyprof__sink *s, pyprof__slice line)   // i
     while (size < line.size && size && ((unsigned char)line.text[size] & 0xc0) == 0x80) size--;   // not through a character
     memcpy(text, line.text, size);
     text[size] = 0;
-    pyprof__put_json(s, text);
+    pyprof__emit_text(s, NULL, text);
 }
 
-static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__pool *pool, const pyprof__json_line *lines, size_t count, int *files)
+static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__pool *pool, const pyprof__json_line *lines, size_t count)
 {
     const pyprof__model *model = &job->profile->model;
     const char *path = pyprof__text(job->profile, lines[0].file);
     pyprof__script source;
     pyprof__script_state state = pyprof__script_read(pool, &source, path, pyprof__unix(model, model->start_ns));
-    size_t i, written = 0;
+    char number[16];
+    size_t i;
     for (i = 0; state == PYPROF__SCRIPT_READ && i < count; i++)
         if (!pyprof__script_fits(&source, job->profile, &PYPROF__AT(const pyprof__function, model->functions, lines[i].function))
             || !pyprof__script_line(&source, lines[i].line).text)
             state = PYPROF__SCRIPT_CHANGED;
     if (state == PYPROF__SCRIPT_READ) {
-        pyprof__put(job->sink, (*files)++ ? ",\n  " : "\n  ");
-        pyprof__put_json(job->sink, path);
+        pyprof__emit_gap(job->sink, "\n  ");
+        pyprof__emit_key(job->sink, path);
+        pyprof__emit_open(job->sink, NULL, NULL, '{');
         for (i = 0; i < count; i++) {
             if (i && lines[i].line == lines[i - 1].line) continue;
-            pyprof__put_format(job->sink, written++ ? ", \"%ld\": " : ": {\"%ld\": ", (long)lines[i].line);
+            snprintf(number, sizeof number, "%ld", (long)lines[i].line);
+            pyprof__emit_key(job->sink, number);
             pyprof__json_source_line(job->sink, pyprof__script_line(&source, lines[i].line));
         }
-        pyprof__put(job->sink, "}");
+        pyprof__emit_close(job->sink, "}");
     }
     pyprof__script_free(pool, &source);
     return state;
@@ -17549,18 +17605,18 @@ static pyprof_result pyprof__json_source(const pyprof__job *job)
     pyprof__pool pool;
     pyprof__array lines;
     size_t i, end;
-    int files = 0, whole;
+    int whole;
     if (job->output->sources <= 0 || !pyprof__script_allowed(job)) return PYPROF_OK;
     pyprof__pool_init(&pool, &job->profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&lines, sizeof(pyprof__json_line));
     whole = pyprof__json_lines(job, &pool, &lines);
-    pyprof__put(job->sink, "\"source\": {");
+    pyprof__emit_open(job->sink, "\n", "source", '{');
     for (i = 0; whole && i < lines.count; i = end) {
         const pyprof__json_line *first = &PYPROF__AT(const pyprof__json_line, lines, i);
         for (end = i; end < lines.count && PYPROF__AT(const pyprof__json_line, lines, end).file == first->file; end++) {}
-        whole = pyprof__json_file(job, &pool, first, end - i, &files) != PYPROF__SCRIPT_NO_MEMORY;
+        whole = pyprof__json_file(job, &pool, first, end - i) != PYPROF__SCRIPT_NO_MEMORY;
     }
-    pyprof__put(job->sink, "},\n");
+    pyprof__emit_close(job->sink, "}");
     pyprof__array_free(&pool, &lines);
     return whole ? PYPROF_OK : pyprof__fail_memory("the source lines");
 }
@@ -17569,26 +17625,28 @@ static int pyprof__json_tasks(const pyprof__job *job)   // what waiting tasks aw
 {
     const pyprof__model *model = &job->profile->model;
     pyprof__pool pool;
-    size_t i, written = 0, size = (job->profile->depth + 1) * sizeof(uint32_t);
+    pyprof__sink *s = job->sink;
+    size_t i, size = (job->profile->depth + 1) * sizeof(uint32_t);
     uint32_t *path;
     if (model->waited.count == 0) return 1;
     pyprof__pool_init(&pool, &job->profile->pool.allocator, UINT64_MAX);
     path = (uint32_t *)pyprof__alloc(&pool, size);
     if (!path) return 0;
-    pyprof__put(job->sink, "\"tasks\": [");
+    pyprof__emit_open(s, "\n", "tasks", '[');
     for (i = 0; i < model->waited.count; i++) {
         const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, model->waited, i);
         uint32_t thread = waited->node, up;
         if (!job->selection->chosen[waited->node]) continue;
         while ((up = pyprof__parent_of(job->profile, thread)) != 0) thread = up;
-        pyprof__put(job->sink, written++ ? ",\n  {\"thread\": " : "\n  {\"thread\": ");
-        pyprof__put_json(job->sink, pyprof__text(job->profile, pyprof__function_of(job->profile, thread)->name));
-        pyprof__put_format(job->sink, ", \"node\": %u, \"count\": %llu, \"wait_ns\": %llu, ", waited->node, (unsigned long long)waited->count,
-                           (unsigned long long)waited->ns);
-        pyprof__json_stack(job->sink, job->profile, waited->node, path);
-        pyprof__put(job->sink, "}");
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_text(s, "thread", pyprof__text(job->profile, pyprof__function_of(job->profile, thread)->name));
+        pyprof__emit_int(s, "node", waited->node);
+        pyprof__emit_int(s, "count", (int64_t)waited->count);
+        pyprof__emit_int(s, "wait_ns", (int64_t)waited->ns);
+        pyprof__json_stack(s, job->profile, waited->node, path);
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(job->sink, "],\n");
+    pyprof__emit_close(s, "]");
     pyprof__free(&pool, path, size);
     return 1;
 }
@@ -19319,12 +19377,9 @@ static void pyprof__speedscope_stack(pyprof__sink *s, const pyprof_profile *prof
 {
     uint32_t depth = 0;
     for (; node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(profile, node)) path[depth++] = node;
-    pyprof__put(s, "[");
-    while (depth-- > 0) {
-        pyprof__put_int(s, (int64_t)PYPROF__AT(const pyprof__node, profile->model.nodes, path[depth]).location);
-        if (depth) pyprof__put(s, ",");
-    }
-    pyprof__put(s, "]");
+    pyprof__emit_open(s, "", NULL, '[');
+    while (depth-- > 0) pyprof__emit_number(s, PYPROF__AT(const pyprof__node, profile->model.nodes, path[depth]).location);
+    pyprof__emit_close(s, "]");
 }
 
 typedef struct { uint32_t node; int64_t weight; } pyprof__weighted;
@@ -19351,27 +19406,26 @@ static int pyprof__speedscope_list(const pyprof__job *job, pyprof__pool *pool, u
     return 1;
 }
 
-static void pyprof__speedscope_thread(const pyprof__job *job, const pyprof__member *member, const pyprof__array *list, uint32_t *path, int first)
+static void pyprof__speedscope_thread(const pyprof__job *job, const pyprof__member *member, const pyprof__array *list, uint32_t *path)
 {
     static const char *const units[] = { "none", "nanoseconds", "bytes" };
     pyprof__sink *s = job->sink;
     int64_t sum = 0;
     size_t i;
     for (i = 0; i < list->count; i++) sum += PYPROF__AT(const pyprof__weighted, *list, i).weight;
-    pyprof__put(s, first ? "\n{\"type\": \"sampled\", \"name\": " : ",\n{\"type\": \"sampled\", \"name\": ");
-    pyprof__put_json(s, pyprof__text(job->profile, member->name));
-    pyprof__put_format(s, ", \"unit\": \"%s\", \"startValue\": 0, \"endValue\": %lld,\n\"samples\": [",
-                       units[pyprof__metric_row(job->metric)->unit], (long long)sum);
-    for (i = 0; i < list->count; i++) {
-        if (i) pyprof__put(s, ",");
+    pyprof__emit_open(s, "\n", NULL, '{');
+    pyprof__emit_text(s, "type", "sampled");
+    pyprof__emit_text(s, "name", pyprof__text(job->profile, member->name));
+    pyprof__emit_text(s, "unit", units[pyprof__metric_row(job->metric)->unit]);
+    pyprof__emit_int(s, "startValue", 0);
+    pyprof__emit_int(s, "endValue", sum);
+    pyprof__emit_open(s, "\n", "samples", '[');
+    for (i = 0; i < list->count; i++)
         pyprof__speedscope_stack(s, job->profile, PYPROF__AT(const pyprof__weighted, *list, i).node, path);
-    }
-    pyprof__put(s, "],\n\"weights\": [");
-    for (i = 0; i < list->count; i++) {
-        if (i) pyprof__put(s, ",");
-        pyprof__put_int(s, PYPROF__AT(const pyprof__weighted, *list, i).weight);
-    }
-    pyprof__put(s, "]}");
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "weights", '[');
+    for (i = 0; i < list->count; i++) pyprof__emit_number(s, PYPROF__AT(const pyprof__weighted, *list, i).weight);
+    pyprof__emit_close(s, "]}");
 }
 
 static void pyprof__speedscope_frames(const pyprof__job *job)
@@ -19381,11 +19435,11 @@ static void pyprof__speedscope_frames(const pyprof__job *job)
     for (i = 0; i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
         const char *file = pyprof__text(job->profile, PYPROF__AT(const pyprof__function, model->functions, location->function).file);
-        pyprof__put(job->sink, i ? ",\n{\"name\": " : "\n{\"name\": ");
-        pyprof__put_json(job->sink, pyprof__label(job->profile, location->function));
-        if (*file) { pyprof__put(job->sink, ", \"file\": "); pyprof__put_json(job->sink, file); }
-        if (location->place.line > 0) pyprof__put_format(job->sink, ", \"line\": %ld", (long)location->place.line);
-        pyprof__put(job->sink, "}");
+        pyprof__emit_open(job->sink, "\n", NULL, '{');
+        pyprof__emit_text(job->sink, "name", pyprof__label(job->profile, location->function));
+        if (*file) pyprof__emit_text(job->sink, "file", file);
+        if (location->place.line > 0) pyprof__emit_int(job->sink, "line", location->place.line);
+        pyprof__emit_close(job->sink, "}");
     }
 }
 
@@ -19407,30 +19461,32 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
     const pyprof__model *model = &job->profile->model;
     pyprof__pool pool;
     pyprof__array list;
+    pyprof__sink *s = job->sink;
     uint32_t *path, *owner, i;
     char name[256];
-    int by_time = pyprof__timeline_is_whole(job), first = 1, whole;
+    int by_time = pyprof__timeline_is_whole(job), whole;
     pyprof__pool_init(&pool, &job->profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&list, sizeof(pyprof__weighted));
     path = (uint32_t *)pyprof__alloc(&pool, (job->profile->depth + 1) * sizeof *path);
     owner = (uint32_t *)pyprof__alloc(&pool, model->nodes.count * sizeof *owner);
     whole = path && owner;
     if (whole) pyprof__owners(job->profile, owner);
-    pyprof__put(job->sink, "{\"$schema\": \"https://www.speedscope.app/file-format-schema.json\", "
-                "\"exporter\": \"pyprof.h@" PYPROF_VERSION_STRING "\", \"name\": ");
     snprintf(name, sizeof name, "%.200s%s%s%s", pyprof__text(job->profile, job->profile->program), pyprof__is_memory(job->metric) ? ": " : "",
              pyprof__is_memory(job->metric) ? pyprof__metric_row(job->metric)->name : "", job->profile->checkpoint > 0 ? " (checkpoint)" : "");
-    pyprof__put_json(job->sink, job->output->title ? job->output->title : name);
-    pyprof__put(job->sink, ",\n\"shared\": {\"frames\": [");
+    pyprof__emit_open(s, NULL, NULL, '{');
+    pyprof__emit_text(s, "$schema", "https://www.speedscope.app/file-format-schema.json");
+    pyprof__emit_text(s, "exporter", "pyprof.h@" PYPROF_VERSION_STRING);
+    pyprof__emit_text(s, "name", job->output->title ? job->output->title : name);
+    pyprof__emit_open(s, "\n", "shared", '{');
+    pyprof__emit_open(s, NULL, "frames", '[');
     pyprof__speedscope_frames(job);
-    pyprof__put(job->sink, "]},\n\"profiles\": [");
+    pyprof__emit_close(s, "]}");
+    pyprof__emit_open(s, "\n", "profiles", '[');
     for (i = 0; i < model->members.count && whole; i++) {
         whole = pyprof__speedscope_list(job, &pool, i, owner, by_time, &list);
-        if (!whole || list.count == 0) continue;
-        pyprof__speedscope_thread(job, &PYPROF__AT(const pyprof__member, model->members, i), &list, path, first);
-        first = 0;
+        if (whole && list.count) pyprof__speedscope_thread(job, &PYPROF__AT(const pyprof__member, model->members, i), &list, path);
     }
-    pyprof__put(job->sink, "]}\n");
+    pyprof__put(s, "]}\n");
     pyprof__array_free(&pool, &list);
     pyprof__free(&pool, path, path ? (job->profile->depth + 1) * sizeof *path : 0);
     pyprof__free(&pool, owner, owner ? model->nodes.count * sizeof *owner : 0);
@@ -20022,10 +20078,7 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
     pyprof_result result;
     sink = (pyprof__sink *)profile->pool.allocator.alloc(profile->pool.allocator.user, sizeof *sink);
     if (!sink) return pyprof__fail_memory("the output buffer");
-    sink->fn = fn;
-    sink->user = user;
-    sink->failed = 0;
-    sink->used = 0;
+    pyprof__sink_begin(sink, fn, user);
     job.sink = sink;
     job.profile = profile;
     job.output = output;
