@@ -14390,9 +14390,14 @@ static const pyprof__recorded_process *pyprof__process_of(const pyprof_profile *
     return &PYPROF__AT(const pyprof__recorded_process, profile->model.processes, 0);
 }
 
+static uint32_t pyprof__frame_of(const pyprof_profile *profile, uint32_t node)   // the number of its location
+{
+    return PYPROF__AT(const pyprof__node, profile->model.nodes, node).location;
+}
+
 static const pyprof__location *pyprof__location_of(const pyprof_profile *profile, uint32_t node)
 {
-    return &PYPROF__AT(const pyprof__location, profile->model.locations, PYPROF__AT(const pyprof__node, profile->model.nodes, node).location);
+    return &PYPROF__AT(const pyprof__location, profile->model.locations, pyprof__frame_of(profile, node));
 }
 
 static const pyprof__function *pyprof__function_of(const pyprof_profile *profile, uint32_t node)
@@ -14414,6 +14419,11 @@ static uint32_t pyprof__row_node(const pyprof_profile *profile, uint32_t node)
     uint32_t up = node;
     while (up && pyprof__is_leaf(pyprof__function_of(profile, up)->kind)) up = pyprof__parent_of(profile, up);
     return pyprof__parent_of(profile, up) ? up : node;   // a thread that has no frame
+}
+
+static const pyprof__member *pyprof__member_of(const pyprof_profile *profile, uint32_t id)
+{
+    return &PYPROF__AT(const pyprof__member, profile->model.members, id);
 }
 
 static const char *pyprof__label(const pyprof_profile *profile, uint32_t function)
@@ -15933,6 +15943,13 @@ static int pyprof__view_link(pyprof__view_maker *maker)   // children sorted by 
     return 1;
 }
 
+static uint32_t pyprof__view_next(const pyprof__view *view, uint32_t node)   // depth first, children in order; 0 = it was the last
+{
+    if (view->nodes[node].first_child) return view->nodes[node].first_child;
+    while (node && !view->nodes[node].next_sibling) node = view->nodes[node].parent;
+    return view->nodes[node].next_sibling;
+}
+
 static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection, int metric, int split_threads,
                              int lines)   // 0 = no memory
 {
@@ -15951,6 +15968,50 @@ static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection 
     maker->view.waiting = !selection->without_idle;
     maker->view.metric_name = pyprof__metric_row(metric)->name;
     return 1;
+}
+
+// ---- cursor: from a node to its thread and its path -----------------------------------------------------------
+typedef struct {
+    pyprof__pool pool;
+    const pyprof_profile *profile;
+    uint32_t *room, *owners;     // room for the longest path; the member each node belongs to, PYPROF__NONE = none
+    const uint32_t *path;        // the nodes of the frames, root first, without the thread's
+    uint32_t depth, top;         // top: the thread's node; 0 = there is none
+} pyprof__cursor;
+
+static void pyprof__cursor_end(pyprof__cursor *cursor)
+{
+    pyprof__free(&cursor->pool, cursor->room, (cursor->profile->depth + 1) * sizeof *cursor->room);
+    pyprof__free(&cursor->pool, cursor->owners, cursor->profile->model.nodes.count * sizeof *cursor->owners);
+}
+
+static pyprof_result pyprof__cursor_begin(pyprof__cursor *cursor, const pyprof_profile *profile)   // fails: it is at its end
+{
+    uint32_t i, count = (uint32_t)profile->model.nodes.count;
+    cursor->profile = profile;
+    pyprof__pool_init(&cursor->pool, &profile->pool.allocator, UINT64_MAX);
+    cursor->room = (uint32_t *)pyprof__alloc(&cursor->pool, (profile->depth + 1) * sizeof *cursor->room);
+    cursor->owners = (uint32_t *)pyprof__alloc(&cursor->pool, count * sizeof *cursor->owners);
+    if (!cursor->room || !cursor->owners) {
+        pyprof__cursor_end(cursor);
+        return pyprof__fail_memory("the stacks");
+    }
+    memset(cursor->owners, 0xff, count * sizeof *cursor->owners);
+    for (i = 0; i < profile->model.members.count; i++)
+        if (pyprof__member_of(profile, i)->node < count) cursor->owners[pyprof__member_of(profile, i)->node] = i;
+    for (i = 1; i < count; i++)   // parents come before children
+        if (pyprof__parent_of(profile, i)) cursor->owners[i] = cursor->owners[pyprof__parent_of(profile, i)];
+    return PYPROF_OK;
+}
+
+static void pyprof__cursor_at(pyprof__cursor *cursor, uint32_t node)
+{
+    uint32_t *at = cursor->room + cursor->profile->depth + 1, *end = at;
+    for (; node && pyprof__function_of(cursor->profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(cursor->profile, node))
+        *--at = node;
+    cursor->path = at;
+    cursor->depth = (uint32_t)(end - at);
+    cursor->top = node;
 }
 
 // ============================================================================
@@ -17043,30 +17104,27 @@ static int pyprof__script_fits(const pyprof__script *source, const pyprof_profil
 static pyprof_result pyprof__write_folded(pyprof__job *job)
 {
     pyprof__view_maker maker;
-    uint32_t *path = NULL, depth, node = 0, i;
+    uint32_t *path = NULL, node = 0, i;
     int64_t scale;
     pyprof_result result = PYPROF_OK;
     if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads, job->output->lines))
         path = (uint32_t *)pyprof__alloc(&maker.pool, (maker.view.max_depth + 1) * sizeof *path);
     if (!path) result = pyprof__fail_memory("the folded stacks");
     scale = maker.view.unit == PYPROF__UNIT_NS ? 1000 : 1;   // ns as us: other tools keep counts in 32 bits
-    while (result == PYPROF_OK) {              // depth first, children in order: the lines come out sorted by stack
+    if (path) do {             // in the order of the tree: the lines come out sorted by stack
         const pyprof__view_node *at = &maker.view.nodes[node];
+        if (at->depth) path[at->depth - 1] = node;
         if (at->self / scale > 0 && at->depth > 0) {
-            for (depth = at->depth, i = node; depth > 0; depth--, i = maker.view.nodes[i].parent) path[depth - 1] = i;
             for (i = 0; i < at->depth; i++) {
-                if (i) pyprof__put(job->sink, ";");
+                if (i) pyprof__put_char(job->sink, ';');
                 pyprof__put_escaped(job->sink, maker.view.nodes[path[i]].label, SIZE_MAX, &pyprof__as_folded);
             }
-            pyprof__put(job->sink, " ");
+            pyprof__put_char(job->sink, ' ');
             pyprof__put_int(job->sink, at->self / scale);
-            pyprof__put(job->sink, "\n");
+            pyprof__put_char(job->sink, '\n');
         }
-        if (at->first_child) { node = at->first_child; continue; }
-        while (node && !maker.view.nodes[node].next_sibling) node = maker.view.nodes[node].parent;
-        if (node == 0) break;
-        node = maker.view.nodes[node].next_sibling;
-    }
+        node = pyprof__view_next(&maker.view, node);
+    } while (node);
     pyprof__free(&maker.pool, path, path ? (maker.view.max_depth + 1) * sizeof *path : 0);
     pyprof__view_free(&maker);
     return result;
@@ -17255,10 +17313,10 @@ static void pyprof__json_tree(const pyprof__job *job)
     pyprof__emit_open(s, "\n", "tree", '{');
     pyprof__emit_open(s, NULL, "parent", '[');
     for (i = 0; i < model->nodes.count; i++)
-        pyprof__emit_number(s, i ? (int64_t)PYPROF__AT(const pyprof__node, model->nodes, i).parent : -1);
+        pyprof__emit_number(s, i ? (int64_t)pyprof__parent_of(job->profile, (uint32_t)i) : -1);
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, "\n", "frame", '[');
-    for (i = 0; i < model->nodes.count; i++) pyprof__emit_number(s, PYPROF__AT(const pyprof__node, model->nodes, i).location);
+    for (i = 0; i < model->nodes.count; i++) pyprof__emit_number(s, pyprof__frame_of(job->profile, (uint32_t)i));
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, "\n", "self", '{');
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
@@ -17352,47 +17410,49 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
 }
 
 // "stack": [...], "lines": [...], "frames": [...] of a node, root first, the thread's node left out
-static void pyprof__json_stack(pyprof__sink *s, const pyprof_profile *profile, uint32_t node, uint32_t *path)
+static void pyprof__json_stack(pyprof__sink *s, pyprof__cursor *cursor, uint32_t node)
 {
-    uint32_t depth = 0, i;
-    for (; node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(profile, node)) path[depth++] = node;
+    const pyprof_profile *profile = cursor->profile;
+    uint32_t i;
+    pyprof__cursor_at(cursor, node);
     pyprof__emit_open(s, NULL, "stack", '[');
-    for (i = depth; i-- > 0;) pyprof__emit_text(s, NULL, pyprof__label(profile, pyprof__location_of(profile, path[i])->function));
+    for (i = 0; i < cursor->depth; i++)
+        pyprof__emit_text(s, NULL, pyprof__label(profile, pyprof__location_of(profile, cursor->path[i])->function));
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, NULL, "lines", '[');
-    for (i = depth; i-- > 0;) pyprof__emit_int(s, NULL, pyprof__location_of(profile, path[i])->place.line);
+    for (i = 0; i < cursor->depth; i++) pyprof__emit_int(s, NULL, pyprof__location_of(profile, cursor->path[i])->place.line);
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, NULL, "frames", '[');
-    for (i = depth; i-- > 0;) pyprof__emit_int(s, NULL, PYPROF__AT(const pyprof__node, profile->model.nodes, path[i]).location);
+    for (i = 0; i < cursor->depth; i++) pyprof__emit_int(s, NULL, pyprof__frame_of(profile, cursor->path[i]));
     pyprof__emit_close(s, "]");
 }
 
 // The same stack comes again and again: its text is made once a node and copied.
 typedef struct { size_t at, size; } pyprof__span;
-typedef struct { pyprof__pool pool; pyprof__array bytes, spans; pyprof__sink *side; } pyprof__json_stacks;   // spans: of each node
+typedef struct { pyprof__cursor *cursor; pyprof__array bytes, spans; pyprof__sink *side; } pyprof__json_stacks;   // spans: of each node
 
 static int pyprof__json_keep(void *user, const void *data, size_t size)   // a pyprof_write_fn
 {
     pyprof__json_stacks *stacks = (pyprof__json_stacks *)user;
-    if (!pyprof__array_reserve(&stacks->pool, &stacks->bytes, size)) return 1;
+    if (!pyprof__array_reserve(&stacks->cursor->pool, &stacks->bytes, size)) return 1;
     memcpy((char *)stacks->bytes.data + stacks->bytes.count, data, size);
     stacks->bytes.count += size;
     return 0;
 }
 
-static int pyprof__json_kept_stack(pyprof__json_stacks *stacks, const pyprof__job *job, uint32_t node, uint32_t *path)   // 0 = no memory
+static int pyprof__json_kept_stack(pyprof__json_stacks *stacks, pyprof__sink *s, uint32_t node)   // 0 = no memory
 {
     pyprof__span *span = &PYPROF__AT(pyprof__span, stacks->spans, node);
     if (!span->size) {
         span->at = stacks->bytes.count;
         pyprof__sink_begin(stacks->side, pyprof__json_keep, stacks);
-        pyprof__json_stack(stacks->side, job->profile, node, path);
+        pyprof__json_stack(stacks->side, stacks->cursor, node);
         pyprof__flush(stacks->side);
         if (stacks->side->failed) return 0;
         span->size = stacks->bytes.count - span->at;
     }
-    pyprof__emit_next(job->sink, NULL);
-    pyprof__put_bytes(job->sink, (const char *)stacks->bytes.data + span->at, span->size);
+    pyprof__emit_next(s, NULL);
+    pyprof__put_bytes(s, (const char *)stacks->bytes.data + span->at, span->size);
     return 1;
 }
 
@@ -17408,14 +17468,13 @@ static const char *pyprof__json_state(uint32_t state)
     return told ? told->word : "running";
 }
 
-static int pyprof__json_moment(pyprof__json_stacks *stacks, const pyprof__job *job, const pyprof__moment *moment, uint32_t *path)
+static int pyprof__json_moment(pyprof__json_stacks *stacks, const pyprof__job *job, const pyprof__moment *moment)   // 0 = no memory
 {
-    const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     pyprof__emit_open(s, "\n  ", NULL, '{');
-    pyprof__emit_int(s, "thread_id", (int64_t)PYPROF__AT(const pyprof__member, model->members, moment->thread).native);
-    if (!pyprof__json_kept_stack(stacks, job, moment->node, path)) return 0;
-    pyprof__emit_fixed(s, "timestamp", pyprof__unix(model, moment->start_ns), 6);
+    pyprof__emit_int(s, "thread_id", (int64_t)pyprof__member_of(job->profile, moment->thread)->native);
+    if (!pyprof__json_kept_stack(stacks, s, moment->node)) return 0;
+    pyprof__emit_fixed(s, "timestamp", pyprof__unix(&job->profile->model, moment->start_ns), 6);
     pyprof__emit_int(s, "count", moment->count);
     pyprof__emit_int(s, "wall_ns", (int64_t)moment->wall_ns);
     pyprof__emit_int(s, "cpu_ns", (int64_t)moment->cpu_ns);
@@ -17427,29 +17486,26 @@ static int pyprof__json_moment(pyprof__json_stacks *stacks, const pyprof__job *j
     return 1;
 }
 
-static pyprof_result pyprof__json_samples(const pyprof__job *job)
+static pyprof_result pyprof__json_samples(const pyprof__job *job, pyprof__cursor *cursor)
 {
     const pyprof__model *model = &job->profile->model;
     pyprof__json_stacks stacks;
-    uint32_t *path;
     size_t i;
     int whole;
-    pyprof__pool_init(&stacks.pool, &job->profile->pool.allocator, UINT64_MAX);
+    stacks.cursor = cursor;
     pyprof__array_init(&stacks.bytes, 1);
     pyprof__array_init(&stacks.spans, sizeof(pyprof__span));
-    path = (uint32_t *)pyprof__alloc(&stacks.pool, (job->profile->depth + 1) * sizeof *path);
-    stacks.side = (pyprof__sink *)pyprof__alloc(&stacks.pool, sizeof *stacks.side);
-    whole = path && stacks.side && pyprof__array_reserve(&stacks.pool, &stacks.spans, model->nodes.count);
+    stacks.side = (pyprof__sink *)pyprof__alloc(&cursor->pool, sizeof *stacks.side);
+    whole = stacks.side && pyprof__array_reserve(&cursor->pool, &stacks.spans, model->nodes.count);
     pyprof__emit_open(job->sink, "\n", "samples", '[');
     for (i = 0; whole && i < model->moments.count; i++) {
         const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
-        if (job->selection->chosen[moment->node]) whole = pyprof__json_moment(&stacks, job, moment, path);
+        if (job->selection->chosen[moment->node]) whole = pyprof__json_moment(&stacks, job, moment);
     }
-    pyprof__put(job->sink, "]\n}\n");
-    pyprof__free(&stacks.pool, path, path ? (job->profile->depth + 1) * sizeof *path : 0);
-    pyprof__free(&stacks.pool, stacks.side, sizeof *stacks.side);
-    pyprof__array_free(&stacks.pool, &stacks.bytes);
-    pyprof__array_free(&stacks.pool, &stacks.spans);
+    pyprof__emit_close(job->sink, "]\n}\n");
+    pyprof__free(&cursor->pool, stacks.side, sizeof *stacks.side);
+    pyprof__array_free(&cursor->pool, &stacks.bytes);
+    pyprof__array_free(&cursor->pool, &stacks.spans);
     return whole ? PYPROF_OK : pyprof__fail_memory("the time line");
 }
 
@@ -17463,8 +17519,8 @@ static void pyprof__json_pairs(const pyprof__job *job)
         const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, model->rivals, i);
         if (!pyprof__rivals_wanted(job->profile, job->output->filter, pair)) continue;
         pyprof__emit_open(s, "\n  ", NULL, '{');
-        pyprof__emit_int(s, "waiter", (int64_t)PYPROF__AT(const pyprof__member, model->members, pair->waiter).native);
-        pyprof__emit_int(s, "holder", (int64_t)PYPROF__AT(const pyprof__member, model->members, pair->holder).native);
+        pyprof__emit_int(s, "waiter", (int64_t)pyprof__member_of(job->profile, pair->waiter)->native);
+        pyprof__emit_int(s, "holder", (int64_t)pyprof__member_of(job->profile, pair->holder)->native);
         pyprof__emit_int(s, "wait_ns", (int64_t)pair->ns);
         pyprof__emit_int(s, "waiter_thread", pair->waiter);
         pyprof__emit_int(s, "holder_thread", pair->holder);
@@ -17473,15 +17529,12 @@ static void pyprof__json_pairs(const pyprof__job *job)
     pyprof__emit_close(s, "]");
 }
 
-static pyprof_result pyprof__json_gil(const pyprof__job *job)
+static void pyprof__json_gil(const pyprof__job *job, pyprof__cursor *cursor)
 {
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
-    size_t bytes = (job->profile->depth + 1) * sizeof(uint32_t);
-    uint32_t i, *path;
-    if (job->profile->is_diff) return PYPROF_OK;
-    path = (uint32_t *)pyprof__alloc(&job->selection->pool, bytes);
-    if (!path) return pyprof__fail_memory("the stacks");
+    uint32_t i;
+    if (job->profile->is_diff) return;
     pyprof__emit_open(s, "\n", "gil", '{');
     pyprof__json_pairs(job);
     pyprof__emit_open(s, "\n", "holds", '[');
@@ -17492,14 +17545,12 @@ static pyprof_result pyprof__json_gil(const pyprof__job *job)
         pyprof__emit_int(s, "thread_id", (int64_t)member->native);
         pyprof__emit_int(s, "hold_ns", (int64_t)member->hold_ns);
         pyprof__emit_fixed(s, "end", pyprof__unix(model, member->hold_end_ns), 6);
-        pyprof__json_stack(s, job->profile, member->hold_node, path);
+        pyprof__json_stack(s, cursor, member->hold_node);
         pyprof__emit_int(s, "thread", i);
         pyprof__emit_int(s, "node", member->hold_node);
         pyprof__emit_close(s, "}");
     }
     pyprof__emit_close(s, "]}");
-    pyprof__free(&job->selection->pool, path, bytes);
-    return PYPROF_OK;
 }
 
 // Facts of the process over time: a row each, after their names
@@ -17543,7 +17594,7 @@ static int pyprof__json_lines(const pyprof__job *job, pyprof__pool *pool, pyprof
     unsigned char *used = (unsigned char *)pyprof__alloc(pool, model->locations.count + 1);
     int whole = used != NULL;
     for (node = 1; whole && node < job->selection->count; node++)
-        if (pyprof__any_total(job->selection, (uint32_t)node)) used[PYPROF__AT(const pyprof__node, model->nodes, node).location] = 1;
+        if (pyprof__any_total(job->selection, (uint32_t)node)) used[pyprof__frame_of(job->profile, (uint32_t)node)] = 1;
     for (i = 0; whole && i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
         const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, location->function);
@@ -17621,52 +17672,47 @@ static pyprof_result pyprof__json_source(const pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the source lines");
 }
 
-static int pyprof__json_tasks(const pyprof__job *job)   // what waiting tasks awaited. 0 = no memory
+static void pyprof__json_tasks(const pyprof__job *job, pyprof__cursor *cursor)   // what waiting tasks awaited
 {
     const pyprof__model *model = &job->profile->model;
-    pyprof__pool pool;
     pyprof__sink *s = job->sink;
-    size_t i, size = (job->profile->depth + 1) * sizeof(uint32_t);
-    uint32_t *path;
-    if (model->waited.count == 0) return 1;
-    pyprof__pool_init(&pool, &job->profile->pool.allocator, UINT64_MAX);
-    path = (uint32_t *)pyprof__alloc(&pool, size);
-    if (!path) return 0;
+    size_t i;
+    if (model->waited.count == 0) return;
     pyprof__emit_open(s, "\n", "tasks", '[');
     for (i = 0; i < model->waited.count; i++) {
         const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, model->waited, i);
-        uint32_t thread = waited->node, up;
         if (!job->selection->chosen[waited->node]) continue;
-        while ((up = pyprof__parent_of(job->profile, thread)) != 0) thread = up;
+        pyprof__cursor_at(cursor, waited->node);
         pyprof__emit_open(s, "\n  ", NULL, '{');
-        pyprof__emit_text(s, "thread", pyprof__text(job->profile, pyprof__function_of(job->profile, thread)->name));
+        pyprof__emit_text(s, "thread", pyprof__text(job->profile, pyprof__function_of(job->profile, cursor->top)->name));
         pyprof__emit_int(s, "node", waited->node);
         pyprof__emit_int(s, "count", (int64_t)waited->count);
         pyprof__emit_int(s, "wait_ns", (int64_t)waited->ns);
-        pyprof__json_stack(s, job->profile, waited->node, path);
+        pyprof__json_stack(s, cursor, waited->node);
         pyprof__emit_close(s, "}");
     }
     pyprof__emit_close(s, "]");
-    pyprof__free(&pool, path, size);
-    return 1;
 }
 
 static pyprof_result pyprof__write_json(pyprof__job *job)
 {
-    pyprof_result result;
+    pyprof__cursor cursor;
+    pyprof_result result = pyprof__cursor_begin(&cursor, job->profile);
+    if (result != PYPROF_OK) return result;
     pyprof__json_head(job);
     pyprof__json_children(job);
     pyprof__json_threads(job);
     pyprof__json_frames(job);
     result = pyprof__json_functions(job);
-    if (result != PYPROF_OK) return result;
     pyprof__json_tree(job);
-    result = pyprof__json_memory(job);
-    if (result == PYPROF_OK) result = pyprof__json_gil(job);
+    if (result == PYPROF_OK) result = pyprof__json_memory(job);
+    pyprof__json_gil(job, &cursor);
     pyprof__json_process(job);
     if (result == PYPROF_OK) result = pyprof__json_source(job);
-    if (result == PYPROF_OK && !pyprof__json_tasks(job)) result = pyprof__fail_memory("the tasks");
-    return result == PYPROF_OK ? pyprof__json_samples(job) : result;
+    pyprof__json_tasks(job, &cursor);
+    if (result == PYPROF_OK) result = pyprof__json_samples(job, &cursor);
+    pyprof__cursor_end(&cursor);
+    return result;
 }
 
 // ---- SVG: an interactive flame graph in one file --------------------------------------------------
@@ -19373,19 +19419,10 @@ static int pyprof__timeline_is_whole(const pyprof__job *job)
     return wall == all;
 }
 
-static void pyprof__speedscope_stack(pyprof__sink *s, const pyprof_profile *profile, uint32_t node, uint32_t *path)
-{
-    uint32_t depth = 0;
-    for (; node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(profile, node)) path[depth++] = node;
-    pyprof__emit_open(s, "", NULL, '[');
-    while (depth-- > 0) pyprof__emit_number(s, PYPROF__AT(const pyprof__node, profile->model.nodes, path[depth]).location);
-    pyprof__emit_close(s, "]");
-}
-
 typedef struct { uint32_t node; int64_t weight; } pyprof__weighted;
 
-static int pyprof__speedscope_list(const pyprof__job *job, pyprof__pool *pool, uint32_t member_id, const uint32_t *owner, int by_time,
-                                   pyprof__array *list)
+static int pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *cursor, uint32_t member_id, int by_time,
+                                   pyprof__array *list)   // 0 = no memory
 {
     const pyprof__model *model = &job->profile->model;
     size_t i, moments = by_time ? model->moments.count : 0;
@@ -19396,9 +19433,9 @@ static int pyprof__speedscope_list(const pyprof__job *job, pyprof__pool *pool, u
         uint32_t node = moment ? moment->node : (uint32_t)(i - moments);
         int64_t weight = moment ? (int64_t)moment->wall_ns : pyprof__self(job->selection, job->metric, node);
         pyprof__weighted *item;
-        if (owner[node] != member_id || weight == 0 || !job->selection->chosen[node]) continue;
+        if (cursor->owners[node] != member_id || weight == 0 || !job->selection->chosen[node]) continue;
         if (by_time && !moment && !pyprof__is_unplaced(job->profile, node)) continue;
-        item = (pyprof__weighted *)pyprof__push(pool, list);
+        item = (pyprof__weighted *)pyprof__push(&cursor->pool, list);
         if (!item) return 0;
         item->node = node;
         item->weight = weight;
@@ -19406,22 +19443,27 @@ static int pyprof__speedscope_list(const pyprof__job *job, pyprof__pool *pool, u
     return 1;
 }
 
-static void pyprof__speedscope_thread(const pyprof__job *job, const pyprof__member *member, const pyprof__array *list, uint32_t *path)
+static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cursor, uint32_t member_id, const pyprof__array *list)
 {
     static const char *const units[] = { "none", "nanoseconds", "bytes" };
     pyprof__sink *s = job->sink;
     int64_t sum = 0;
     size_t i;
+    uint32_t k;
     for (i = 0; i < list->count; i++) sum += PYPROF__AT(const pyprof__weighted, *list, i).weight;
     pyprof__emit_open(s, "\n", NULL, '{');
     pyprof__emit_text(s, "type", "sampled");
-    pyprof__emit_text(s, "name", pyprof__text(job->profile, member->name));
+    pyprof__emit_text(s, "name", pyprof__text(job->profile, pyprof__member_of(job->profile, member_id)->name));
     pyprof__emit_text(s, "unit", units[pyprof__metric_row(job->metric)->unit]);
     pyprof__emit_int(s, "startValue", 0);
     pyprof__emit_int(s, "endValue", sum);
     pyprof__emit_open(s, "\n", "samples", '[');
-    for (i = 0; i < list->count; i++)
-        pyprof__speedscope_stack(s, job->profile, PYPROF__AT(const pyprof__weighted, *list, i).node, path);
+    for (i = 0; i < list->count; i++) {
+        pyprof__cursor_at(cursor, PYPROF__AT(const pyprof__weighted, *list, i).node);
+        pyprof__emit_open(s, "", NULL, '[');
+        for (k = 0; k < cursor->depth; k++) pyprof__emit_number(s, pyprof__frame_of(job->profile, cursor->path[k]));
+        pyprof__emit_close(s, "]");
+    }
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, "\n", "weights", '[');
     for (i = 0; i < list->count; i++) pyprof__emit_number(s, PYPROF__AT(const pyprof__weighted, *list, i).weight);
@@ -19443,34 +19485,18 @@ static void pyprof__speedscope_frames(const pyprof__job *job)
     }
 }
 
-// Which thread each node belongs to. Parents come before children.
-static void pyprof__owners(const pyprof_profile *profile, uint32_t *owner)
-{
-    uint32_t i;
-    for (i = 0; i < profile->model.nodes.count; i++) owner[i] = i ? owner[pyprof__parent_of(profile, i)] : PYPROF__NONE;
-    for (i = 0; i < profile->model.members.count; i++) {
-        uint32_t node = PYPROF__AT(const pyprof__member, profile->model.members, i).node;
-        if (node < profile->model.nodes.count) owner[node] = i;
-    }
-    for (i = 1; i < profile->model.nodes.count; i++)
-        if (pyprof__parent_of(profile, i) != 0) owner[i] = owner[pyprof__parent_of(profile, i)];
-}
-
 static pyprof_result pyprof__write_speedscope(pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    pyprof__pool pool;
+    pyprof__cursor cursor;
     pyprof__array list;
     pyprof__sink *s = job->sink;
-    uint32_t *path, *owner, i;
+    uint32_t i;
     char name[256];
-    int by_time = pyprof__timeline_is_whole(job), whole;
-    pyprof__pool_init(&pool, &job->profile->pool.allocator, UINT64_MAX);
+    int by_time = pyprof__timeline_is_whole(job), whole = 1;
+    pyprof_result result = pyprof__cursor_begin(&cursor, job->profile);
+    if (result != PYPROF_OK) return result;
     pyprof__array_init(&list, sizeof(pyprof__weighted));
-    path = (uint32_t *)pyprof__alloc(&pool, (job->profile->depth + 1) * sizeof *path);
-    owner = (uint32_t *)pyprof__alloc(&pool, model->nodes.count * sizeof *owner);
-    whole = path && owner;
-    if (whole) pyprof__owners(job->profile, owner);
     snprintf(name, sizeof name, "%.200s%s%s%s", pyprof__text(job->profile, job->profile->program), pyprof__is_memory(job->metric) ? ": " : "",
              pyprof__is_memory(job->metric) ? pyprof__metric_row(job->metric)->name : "", job->profile->checkpoint > 0 ? " (checkpoint)" : "");
     pyprof__emit_open(s, NULL, NULL, '{');
@@ -19483,13 +19509,12 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
     pyprof__emit_close(s, "]}");
     pyprof__emit_open(s, "\n", "profiles", '[');
     for (i = 0; i < model->members.count && whole; i++) {
-        whole = pyprof__speedscope_list(job, &pool, i, owner, by_time, &list);
-        if (whole && list.count) pyprof__speedscope_thread(job, &PYPROF__AT(const pyprof__member, model->members, i), &list, path);
+        whole = pyprof__speedscope_list(job, &cursor, i, by_time, &list);
+        if (whole && list.count) pyprof__speedscope_thread(job, &cursor, i, &list);
     }
     pyprof__put(s, "]}\n");
-    pyprof__array_free(&pool, &list);
-    pyprof__free(&pool, path, path ? (job->profile->depth + 1) * sizeof *path : 0);
-    pyprof__free(&pool, owner, owner ? model->nodes.count * sizeof *owner : 0);
+    pyprof__array_free(&cursor.pool, &list);
+    pyprof__cursor_end(&cursor);
     return whole ? PYPROF_OK : pyprof__fail_memory("the speedscope file");
 }
 
@@ -19651,14 +19676,14 @@ static void pyprof__pprof_label(pyprof__proto *p, const char *key, const char *t
     pyprof__proto_block(p, &p->part, 3, inner.data, inner.count);
 }
 
-static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint32_t node, pyprof__array *packed)
+static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, pyprof__cursor *cursor, uint32_t node, pyprof__array *packed)
 {
     const pyprof_profile *profile = job->profile;
-    uint32_t up = node;
+    uint32_t owner = cursor->owners[node];
     size_t i;
+    pyprof__cursor_at(cursor, node);
     packed->count = 0;
-    for (; up && pyprof__function_of(profile, up)->kind != PYPROF_KIND_THREAD; up = pyprof__parent_of(profile, up))
-        pyprof__proto_varint(p, packed, (uint64_t)PYPROF__AT(const pyprof__node, profile->model.nodes, up).location + 1);
+    for (i = cursor->depth; i-- > 0;) pyprof__proto_varint(p, packed, (uint64_t)pyprof__frame_of(profile, cursor->path[i]) + 1);
     pyprof__proto_block(p, &p->part, 1, packed->data, packed->count);
     packed->count = 0;
     for (i = 0; i < p->column_count; i++)
@@ -19666,12 +19691,9 @@ static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint3
     pyprof__proto_block(p, &p->part, 2, packed->data, packed->count);
     if (pyprof__is_leaf(pyprof__function_of(profile, node)->kind))
         pyprof__pprof_label(p, "kind", pyprof__kind_names[pyprof__function_of(profile, node)->kind], 0);
-    for (i = 0; up && i < profile->model.members.count; i++) {
-        const pyprof__member *member = &PYPROF__AT(const pyprof__member, profile->model.members, i);
-        if (member->node != up) continue;
-        pyprof__pprof_label(p, "thread", pyprof__text(profile, member->name), 0);
-        pyprof__pprof_label(p, "thread_id", NULL, member->native ? (int64_t)member->native : 0);
-        break;
+    if (owner != PYPROF__NONE) {
+        pyprof__pprof_label(p, "thread", pyprof__text(profile, pyprof__member_of(profile, owner)->name), 0);
+        pyprof__pprof_label(p, "thread_id", NULL, (int64_t)pyprof__member_of(profile, owner)->native);
     }
     pyprof__proto_end(p, 2);
 }
@@ -19714,9 +19736,12 @@ static void pyprof__put_gzip(pyprof__sink *s, const unsigned char *data, size_t 
 static pyprof_result pyprof__write_pprof(pyprof__job *job)
 {
     pyprof__proto p;
+    pyprof__cursor cursor;
     pyprof__array packed;
     uint32_t i;
     int failed;
+    pyprof_result result = pyprof__cursor_begin(&cursor, job->profile);
+    if (result != PYPROF_OK) return result;
     memset(&p, 0, sizeof p);
     pyprof__pool_init(&p.pool, &job->profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&p.out, 1);
@@ -19727,7 +19752,7 @@ static pyprof_result pyprof__write_pprof(pyprof__job *job)
     pyprof__pprof_head(&p, job);
     pyprof__pprof_tables(&p, job);
     for (i = 1; i < job->selection->count; i++)
-        if (pyprof__pprof_any(&p, job, i)) pyprof__pprof_sample(&p, job, i, &packed);
+        if (pyprof__pprof_any(&p, job, i)) pyprof__pprof_sample(&p, job, &cursor, i, &packed);
     for (i = 0; i < p.strings.starts.count; i++) {
         const char *text = pyprof__string(&p.strings, i);
         pyprof__proto_block(&p, &p.out, 6, text, strlen(text));
@@ -19738,6 +19763,7 @@ static pyprof_result pyprof__write_pprof(pyprof__job *job)
     pyprof__array_free(&p.pool, &p.out);
     pyprof__array_free(&p.pool, &p.part);
     pyprof__strings_free(&p.pool, &p.strings);
+    pyprof__cursor_end(&cursor);
     return failed ? pyprof__fail_memory("the pprof file") : PYPROF_OK;
 }
 
@@ -19752,6 +19778,7 @@ enum {
 typedef struct {
     pyprof__sink *sink;
     const pyprof_profile *profile;
+    pyprof__cursor cursor;
     uint32_t *files, *places;                // of each string, of each location: its number in the unpickler's memo + 1
     uint32_t memo;                           // numbers used
     int items;                               // of a trace
@@ -19801,7 +19828,7 @@ static uint32_t pyprof__pickle_keep(pyprof__pickler *p)   // what was written la
 static void pyprof__pickle_place(pyprof__pickler *p, uint32_t node)
 {
     const pyprof__function *function = pyprof__function_of(p->profile, node);
-    uint32_t location = PYPROF__AT(const pyprof__node, p->profile->model.nodes, node).location;
+    uint32_t location = pyprof__frame_of(p->profile, node);
     int python = function->kind == PYPROF_KIND_PYTHON;
     uint32_t file = python ? function->file : function->name;
     if (p->places[location]) { pyprof__pickle_get(p->sink, p->places[location] - 1); return; }
@@ -19817,17 +19844,17 @@ static void pyprof__pickle_place(pyprof__pickler *p, uint32_t node)
 
 static int64_t pyprof__pickle_frames(pyprof__pickler *p, uint32_t node)   // most recent first; returns how many
 {
-    int64_t count = 0;
+    uint32_t i;
+    pyprof__cursor_at(&p->cursor, node);
     pyprof__put(p->sink, "(");
-    for (; node && pyprof__function_of(p->profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(p->profile, node), count++)
-        pyprof__pickle_place(p, node);
-    if (count == 0) {   // a trace needs a frame
+    for (i = p->cursor.depth; i-- > 0;) pyprof__pickle_place(p, p->cursor.path[i]);
+    if (p->cursor.depth == 0) {   // a trace needs a frame
         pyprof__pickle_text(p->sink, "<unknown>");
         pyprof__pickle_int(p->sink, 0);
         pyprof__put(p->sink, "\x86");
     }
     pyprof__put(p->sink, "t");
-    return count ? count : 1;
+    return p->cursor.depth ? p->cursor.depth : 1;
 }
 
 // How many traces for the next `blocks` of `all` blocks, `before` of which have theirs
@@ -19926,6 +19953,7 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
     int64_t all = 0;
     uint32_t node;
     int whole;
+    pyprof_result result;
     if (asked->from != PYPROF__FROM_HEAP || !asked->pair)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl holds live, peak or allocated memory, not %s", asked->name);
     for (node = 0; node < job->selection->count; node++) {
@@ -19933,16 +19961,19 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
         if (blocks < 0) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl cannot hold negative values, as comparisons have them");
         all += blocks;
     }
+    result = pyprof__cursor_begin(&p.cursor, job->profile);
+    if (result != PYPROF_OK) return result;
     p.sink = job->sink;
     p.profile = job->profile;
     p.memo = 0;
     p.items = pyprof__trace_items(python) == 3 ? 3 : 4;
-    p.files = (uint32_t *)pyprof__alloc(&job->selection->pool, model->strings.starts.count * sizeof *p.files);
-    p.places = (uint32_t *)pyprof__alloc(&job->selection->pool, model->locations.count * sizeof *p.places);
+    p.files = (uint32_t *)pyprof__alloc(&p.cursor.pool, model->strings.starts.count * sizeof *p.files);
+    p.places = (uint32_t *)pyprof__alloc(&p.cursor.pool, model->locations.count * sizeof *p.places);
     whole = p.files && p.places;
     if (whole) pyprof__pickle_snapshot(&p, job, metric, all);
-    pyprof__free(&job->selection->pool, p.files, model->strings.starts.count * sizeof *p.files);
-    pyprof__free(&job->selection->pool, p.places, model->locations.count * sizeof *p.places);
+    pyprof__free(&p.cursor.pool, p.files, model->strings.starts.count * sizeof *p.files);
+    pyprof__free(&p.cursor.pool, p.places, model->locations.count * sizeof *p.places);
+    pyprof__cursor_end(&p.cursor);
     return whole ? PYPROF_OK : pyprof__fail_memory("the snapshot");
 }
 
@@ -22299,7 +22330,7 @@ typedef struct {
     void *user;
     pyprof_thread *threads;       // one a member
     pyprof_frame *stack;
-    uint32_t *owner, *path;
+    pyprof__cursor cursor;
     int stopped;
 } pyprof__visitor;
 
@@ -22322,11 +22353,10 @@ static void pyprof__frame_fill(const pyprof_profile *profile, uint32_t node, pyp
 
 static size_t pyprof__visit_stack(pyprof__visitor *visitor, uint32_t node)   // its depth
 {
-    size_t depth = 0, i;
-    for (; node && pyprof__function_of(visitor->profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(visitor->profile, node))
-        visitor->path[depth++] = node;
-    for (i = 0; i < depth; i++) pyprof__frame_fill(visitor->profile, visitor->path[depth - 1 - i], &visitor->stack[i]);
-    return depth;
+    uint32_t i;
+    pyprof__cursor_at(&visitor->cursor, node);
+    for (i = 0; i < visitor->cursor.depth; i++) pyprof__frame_fill(visitor->profile, visitor->cursor.path[i], &visitor->stack[i]);
+    return visitor->cursor.depth;
 }
 
 static void pyprof__visit_threads(pyprof__visitor *visitor)
@@ -22361,7 +22391,7 @@ static void pyprof__visit_nodes(pyprof__visitor *visitor, int kind)
     for (node = 1; node < visitor->selection->count && !visitor->stopped; node++) {
         int64_t self[PYPROF_METRIC_COUNT], total[PYPROF_METRIC_COUNT], any = 0;
         pyprof_item item;
-        if (visitor->owner[node] == PYPROF__NONE || pyprof__function_of(visitor->profile, node)->kind == PYPROF_KIND_THREAD) continue;
+        if (visitor->cursor.owners[node] == PYPROF__NONE || pyprof__function_of(visitor->profile, node)->kind == PYPROF_KIND_THREAD) continue;
         for (metric = 0; metric < PYPROF_METRIC_COUNT; metric++) {
             self[metric] = pyprof__self(visitor->selection, metric, node);
             total[metric] = pyprof__total(visitor->selection, metric, node);
@@ -22370,7 +22400,7 @@ static void pyprof__visit_nodes(pyprof__visitor *visitor, int kind)
         if (!any) continue;
         memset(&item, 0, sizeof item);
         item.kind = kind;
-        item.thread = &visitor->threads[visitor->owner[node]];
+        item.thread = &visitor->threads[visitor->cursor.owners[node]];
         item.depth = pyprof__visit_stack(visitor, node);
         item.stack = visitor->stack;
         item.self = self;
@@ -22463,12 +22493,12 @@ static void pyprof__visit_tasks(pyprof__visitor *visitor)
     size_t i;
     for (i = 0; i < model->waited.count && !visitor->stopped; i++) {
         const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, model->waited, i);
-        if (!visitor->selection->chosen[waited->node] || visitor->owner[waited->node] == PYPROF__NONE) continue;
+        if (!visitor->selection->chosen[waited->node] || visitor->cursor.owners[waited->node] == PYPROF__NONE) continue;
         memset(self, 0, sizeof self);
         memset(&item, 0, sizeof item);
         self[PYPROF_WAIT_NS] = (int64_t)waited->ns;
         item.kind = PYPROF_ITEM_TASK;
-        item.thread = &visitor->threads[visitor->owner[waited->node]];
+        item.thread = &visitor->threads[visitor->cursor.owners[waited->node]];
         item.depth = pyprof__visit_stack(visitor, waited->node);
         item.stack = visitor->stack;
         item.self = self;
@@ -22482,14 +22512,15 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     pyprof__selection selection;
     pyprof__visitor visitor;
     pyprof__pool *pool = &selection.pool;
-    size_t members, nodes;
+    size_t members;
     pyprof_result result = pyprof__query_check(query);
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!fn) return pyprof__fail(PYPROF_ERR_ARGUMENT, "fn is NULL");
     if (result != PYPROF_OK) return result;
     members = (profile->model.members.count + 1) * sizeof(pyprof_thread);
-    nodes = (profile->model.nodes.count + 1) * sizeof(uint32_t);
     memset(&visitor, 0, sizeof visitor);
+    result = pyprof__cursor_begin(&visitor.cursor, profile);
+    if (result != PYPROF_OK) return result;
     visitor.profile = profile;
     visitor.selection = &selection;
     visitor.fn = fn;
@@ -22497,11 +22528,8 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     if (pyprof__select(&selection, profile, query, query && !query->include_idle)) {
         visitor.threads = (pyprof_thread *)pyprof__alloc(pool, members);
         visitor.stack = (pyprof_frame *)pyprof__alloc(pool, (profile->depth + 1) * sizeof(pyprof_frame));
-        visitor.path = (uint32_t *)pyprof__alloc(pool, (profile->depth + 1) * sizeof(uint32_t));
-        visitor.owner = (uint32_t *)pyprof__alloc(pool, nodes);
     }
-    if (visitor.threads && visitor.stack && visitor.path && visitor.owner) {
-        pyprof__owners(profile, visitor.owner);
+    if (visitor.threads && visitor.stack) {
         pyprof__visit_threads(&visitor);
         pyprof__visit_nodes(&visitor, PYPROF_ITEM_NODE);
         pyprof__visit_nodes(&visitor, PYPROF_ITEM_STACK);
@@ -22512,9 +22540,8 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     } else result = pyprof__fail_memory("the visit");
     pyprof__free(pool, visitor.threads, members);
     pyprof__free(pool, visitor.stack, (profile->depth + 1) * sizeof(pyprof_frame));
-    pyprof__free(pool, visitor.path, (profile->depth + 1) * sizeof(uint32_t));
-    pyprof__free(pool, visitor.owner, nodes);
     pyprof__selection_free(&selection);
+    pyprof__cursor_end(&visitor.cursor);
     return result;
 }
 
