@@ -16859,6 +16859,30 @@ static void pyprof__put_fixed(pyprof__sink *s, double value, int digits)
     pyprof__put_bytes(s, text, pyprof__format_fixed(text, sizeof text, value, digits));
 }
 
+static void pyprof__put_padded(pyprof__sink *s, const char *text, size_t width)   // right-aligned
+{
+    size_t size = strlen(text);
+    for (; size < width; size++) pyprof__put(s, " ");
+    pyprof__put(s, text);
+}
+
+static const char *pyprof__count_text(char *text, size_t capacity, int64_t count)   // "1,234,567"
+{
+    size_t size, i;
+    snprintf(text, capacity, "%lld", (long long)count);
+    for (i = 3; (size = strlen(text)) > i + (count < 0) && size + 1 < capacity; i += 4) {
+        memmove(text + size - i + 1, text + size - i, i + 1);
+        text[size - i] = ',';
+    }
+    return text;
+}
+
+static void pyprof__put_count(pyprof__sink *s, int64_t count, size_t width)
+{
+    char text[40];
+    pyprof__put_padded(s, pyprof__count_text(text, sizeof text, count), width);
+}
+
 // Seconds from ns, exactly
 static void pyprof__put_seconds(pyprof__sink *s, int64_t ns)
 {
@@ -18093,36 +18117,21 @@ static void pyprof__svg_put_lines(pyprof__sink *s, const char *const *lines, siz
 
 static void pyprof__svg_put_attribute(pyprof__sink *s, const char *name, int64_t value)
 {
-    pyprof__put(s, " ");
-    pyprof__put(s, name);
-    pyprof__put(s, "=\"");
-    pyprof__put_int(s, value);
-    pyprof__put(s, "\"");
+    pyprof__put_format(s, " %s=\"%lld\"", name, (long long)value);
 }
 
 static void pyprof__svg_put_percent(pyprof__sink *s, const char *name, double value)
 {
-    pyprof__put(s, " ");
-    pyprof__put(s, name);
-    pyprof__put(s, "=\"");
+    pyprof__put_format(s, " %s=\"", name);
     pyprof__put_fixed(s, value, 6);
     pyprof__put(s, "%\"");
 }
 
-static void pyprof__svg_put_count(pyprof__sink *s, int64_t value)
+static void pyprof__svg_put_between(pyprof__sink *s, const char *before, const char *text, const char *after)   // text: foreign
 {
-    char text[32];
-    int at = (int)sizeof text - 1, digits = 0;
-    uint64_t rest = value < 0 ? 0u - (uint64_t)value : (uint64_t)value;
-    text[at] = '\0';
-    do {
-        if (digits > 0 && digits % 3 == 0) text[--at] = ',';
-        text[--at] = (char)('0' + (int)(rest % 10u));
-        rest /= 10u;
-        digits++;
-    } while (rest != 0);
-    if (value < 0) text[--at] = '-';
-    pyprof__put(s, text + at);
+    pyprof__put(s, before);
+    pyprof__put_xml(s, text);
+    pyprof__put(s, after);
 }
 
 static void pyprof__svg_put_amount(pyprof__sink *s, const pyprof__view *v, int64_t value)
@@ -18130,9 +18139,8 @@ static void pyprof__svg_put_amount(pyprof__sink *s, const pyprof__view *v, int64
     const pyprof__svg_scale *scale = v->unit == PYPROF__UNIT_BYTES ? pyprof__svg_sizes : pyprof__svg_times;
     double number = (double)value;
     if (v->unit == PYPROF__UNIT_COUNT) {
-        pyprof__svg_put_count(s, value);
-        pyprof__put(s, " ");
-        pyprof__put_xml(s, v->metric_name);
+        pyprof__put_count(s, value, 0);
+        pyprof__svg_put_between(s, " ", v->metric_name, "");
         return;
     }
     while (scale->limit > 0.0 && number >= scale->limit) scale++;
@@ -18299,9 +18307,7 @@ static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__view *v, const 
 static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__view *v, uint32_t at, double all)
 {
     const pyprof__view_node *n = &v->nodes[at];
-    pyprof__put(s, "<g><title>");
-    pyprof__put_xml(s, n->label);
-    pyprof__put(s, "\n");
+    pyprof__svg_put_between(s, "<g><title>", n->label, "\n");
     pyprof__svg_put_amount(s, v, n->total);
     pyprof__put(s, ", ");
     pyprof__put_fixed(s, 100.0 * (double)n->total / all, 2);
@@ -18315,10 +18321,8 @@ static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__view *v, uint32
         pyprof__put(s, "\n");
         pyprof__put(s, pyprof__svg_kind_text(n));
     } else if (n->file[0] != '\0') {
-        pyprof__put(s, "\n");
-        pyprof__put_xml(s, n->file);
-        if (n->line > 0) pyprof__put(s, ":");
-        if (n->line > 0) pyprof__put_int(s, n->line);
+        pyprof__svg_put_between(s, "\n", n->file, "");
+        if (n->line > 0) pyprof__put_format(s, ":%ld", (long)n->line);
     }
     pyprof__put(s, "</title>");
 }
@@ -18333,9 +18337,7 @@ static void pyprof__svg_put_label(pyprof__sink *s, const char *label, double lef
     pyprof__put(s, "<text");
     pyprof__svg_put_percent(s, "x", left);
     pyprof__svg_put_attribute(s, "y", y + 13);
-    pyprof__put(s, " dx=\"4\">");
-    pyprof__put_xml(s, text);
-    pyprof__put(s, "</text>");
+    pyprof__svg_put_between(s, " dx=\"4\">", text, "</text>");
 }
 
 static void pyprof__svg_put_frame(pyprof__sink *s, const pyprof__view *v, int64_t rows,
@@ -18374,13 +18376,9 @@ static void pyprof__svg_put_frames(pyprof__sink *s, const pyprof__view *v, int64
 
 static void pyprof__svg_put_text(pyprof__sink *s, const char *name, int64_t y, const char *text)
 {
-    pyprof__put(s, "<text class=\"");
-    pyprof__put(s, name);
-    pyprof__put(s, "\" x=\"1%\"");
+    pyprof__put_format(s, "<text class=\"%s\" x=\"1%%\"", name);
     pyprof__svg_put_attribute(s, "y", y);
-    pyprof__put(s, ">");
-    pyprof__put_xml(s, text);
-    pyprof__put(s, "</text>\n");
+    pyprof__svg_put_between(s, ">", text, "</text>\n");
 }
 
 // Stands after the frames, on top of them: the script keeps it in sight while a tall graph is scrolled.
@@ -18390,17 +18388,12 @@ static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__view *v, const ch
     pyprof__put(s, "<g class=\"bar\">\n<rect class=\"page\" width=\"100%\" fill=\"#fcfbf9\"");
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_TOP);
     pyprof__put(s, "/>\n<svg class=\"clip\" x=\"1%\" width=\"98%\" height=\"36\">");
-    pyprof__put(s, "<text class=\"heading\" y=\"27\">");
-    pyprof__put_xml(s, title);
-    pyprof__put(s, "</text></svg>\n");
+    pyprof__svg_put_between(s, "<text class=\"heading\" y=\"27\">", title, "</text></svg>\n");
     pyprof__svg_put_text(s, "note", 47, note);
     pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"77\">");
     if (empty) pyprof__put(s, "Nothing was recorded");
     if (!empty) pyprof__svg_put_amount(s, v, v->nodes[0].total);
-    if (!empty && v->unit != PYPROF__UNIT_COUNT) {
-        pyprof__put(s, " ");
-        pyprof__put_xml(s, v->metric_name);
-    }
+    if (!empty && v->unit != PYPROF__UNIT_COUNT) pyprof__svg_put_between(s, " ", v->metric_name, "");
     pyprof__put(s, empty ? "</text>\n" : " in all</text>\n");
     pyprof__svg_put_text(s, "values", 94, "");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_tools);
@@ -18421,9 +18414,7 @@ static void pyprof__svg_put_legend(pyprof__sink *s, unsigned kinds, int64_t y)
         pyprof__put(s, "/><text");
         pyprof__svg_put_attribute(s, "x", x + 18);
         pyprof__svg_put_attribute(s, "y", y);
-        pyprof__put(s, ">");
-        pyprof__put(s, family->name);
-        pyprof__put(s, "</text>\n");
+        pyprof__svg_put_between(s, ">", family->name, "</text>\n");
         x += 46 + 6 * (int64_t)strlen(family->name);
     }
     pyprof__put(s, "</svg>\n");
@@ -18435,11 +18426,11 @@ static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_plan *plan)
     pyprof__put(s, "<text class=\"note\" x=\"1%\"");
     pyprof__svg_put_attribute(s, "y", plan->height - 12);
     pyprof__put(s, ">");
-    pyprof__svg_put_count(s, plan->drawn);
+    pyprof__put_count(s, plan->drawn, 0);
     pyprof__put(s, plan->drawn == 1 ? " frame" : " frames");
     if (plan->narrow > 0) {
         pyprof__put(s, " (");
-        pyprof__svg_put_count(s, plan->narrow);
+        pyprof__put_count(s, plan->narrow, 0);
         pyprof__put(s, plan->narrow == 1 ? " frame too narrow to draw)" : " frames too narrow to draw)");
     }
     pyprof__put(s, "</text>\n");
@@ -18450,13 +18441,8 @@ static void pyprof__svg_put_head(pyprof__sink *s, const char *title, int64_t hei
     pyprof__put(s, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg version=\"1.1\" class=\"pyprof\"");
     pyprof__svg_put_attribute(s, "width", PYPROF__SVG_WIDTH);
     pyprof__svg_put_attribute(s, "height", height);
-    pyprof__put(s, " viewBox=\"0 0 ");
-    pyprof__put_int(s, PYPROF__SVG_WIDTH);
-    pyprof__put(s, " ");
-    pyprof__put_int(s, height);
-    pyprof__put(s, "\" role=\"img\" xmlns=\"http://www.w3.org/2000/svg\">\n<title>");
-    pyprof__put_xml(s, title);
-    pyprof__put(s, "</title>\n<style><![CDATA[\n");
+    pyprof__put_format(s, " viewBox=\"0 0 %d %lld\"", PYPROF__SVG_WIDTH, (long long)height);
+    pyprof__svg_put_between(s, " role=\"img\" xmlns=\"http://www.w3.org/2000/svg\">\n<title>", title, "</title>\n<style><![CDATA[\n");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_style);
     pyprof__put(s, "]]></style>\n<rect class=\"page\" width=\"100%\" height=\"100%\" fill=\"#fcfbf9\"/>\n");
 }
@@ -18532,13 +18518,6 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
 }
 
 // ---- text: one page a person reads ------------------------------------------------------------------
-static void pyprof__put_padded(pyprof__sink *s, const char *text, size_t width)   // right-aligned
-{
-    size_t size = strlen(text);
-    for (; size < width; size++) pyprof__put(s, " ");
-    pyprof__put(s, text);
-}
-
 static void pyprof__put_column(pyprof__sink *s, double value, int digits, const char *unit, size_t width)
 {
     char text[64];
@@ -18558,27 +18537,10 @@ static const char *pyprof__size_text(char *text, size_t capacity, double bytes)
     return text;
 }
 
-static const char *pyprof__count_text(char *text, size_t capacity, int64_t count)   // "1,234,567"
-{
-    size_t size, i;
-    snprintf(text, capacity, "%lld", (long long)count);
-    for (i = 3; (size = strlen(text)) > i + (count < 0) && size + 1 < capacity; i += 4) {
-        memmove(text + size - i + 1, text + size - i, i + 1);
-        text[size - i] = ',';
-    }
-    return text;
-}
-
 static void pyprof__put_size(pyprof__sink *s, double bytes, size_t width)   // width 0: as wide as it is
 {
     char text[64];
     pyprof__put_padded(s, pyprof__size_text(text, sizeof text, bytes), width);
-}
-
-static void pyprof__put_count(pyprof__sink *s, int64_t count, size_t width)
-{
-    char text[40];
-    pyprof__put_padded(s, pyprof__count_text(text, sizeof text, count), width);
 }
 
 static void pyprof__put_date(pyprof__sink *s, double unix_seconds)
@@ -19901,19 +19863,16 @@ static void pyprof__pickle_about(const pyprof__job *job, int metric, int64_t blo
         { "interval_bytes", (int64_t)model->heap.interval }, { "bytes", job->selection->all[metric] }, { "blocks", blocks }, { "traces", traces },
         { "blocks_not_noted", (int64_t)model->stats.heap_dropped }, { "native_domain", PYPROF__PICKLE_NATIVE },
     };
+    const char *const texts[][2] = {
+        { "exporter", "pyprof.h " PYPROF_VERSION_STRING }, { "metric", pyprof__metric_row(metric)->key },
+        { "mode", pyprof__heap_modes[model->heap.mode] }, { "note", note },
+    };
     size_t i;
     snprintf(note, sizeof note, "%s%s", model->heap.mode == PYPROF_HEAP_SAMPLED ? "estimated from samples; " : "", traces == blocks
              ? "a trace is a block" : "sizes add up, but a trace stands for several blocks: multiply counts by blocks / traces");
     pyprof__pickle_text(s, "pyprof");
     pyprof__put(s, "}(");
-    pyprof__pickle_text(s, "exporter");
-    pyprof__pickle_text(s, "pyprof.h " PYPROF_VERSION_STRING);
-    pyprof__pickle_text(s, "metric");
-    pyprof__pickle_text(s, pyprof__metric_row(metric)->key);
-    pyprof__pickle_text(s, "mode");
-    pyprof__pickle_text(s, pyprof__heap_modes[model->heap.mode]);
-    pyprof__pickle_text(s, "note");
-    pyprof__pickle_text(s, note);
+    for (i = 0; i < 2 * PYPROF__COUNT(texts); i++) pyprof__pickle_text(s, texts[i / 2][i % 2]);
     for (i = 0; i < PYPROF__COUNT(rows); i++) {
         pyprof__pickle_text(s, rows[i].key);
         pyprof__pickle_int(s, rows[i].value);
