@@ -15943,7 +15943,8 @@ static int pyprof__view_link(pyprof__view_maker *maker)   // children sorted by 
     return 1;
 }
 
-static uint32_t pyprof__view_next(const pyprof__view *view, uint32_t node)   // depth first, children in order; 0 = it was the last
+// Depth first, children in order; 0 = it was the last one.
+static uint32_t pyprof__view_next(const pyprof__view *view, uint32_t node)
 {
     if (view->nodes[node].first_child) return view->nodes[node].first_child;
     while (node && !view->nodes[node].next_sibling) node = view->nodes[node].parent;
@@ -15970,11 +15971,11 @@ static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection 
     return 1;
 }
 
-// ---- cursor: from a node to its thread and its path -----------------------------------------------------------
+// ---- cursor: from a node to its thread and its path ----------------------------------------------------------
 typedef struct {
     pyprof__pool pool;
     const pyprof_profile *profile;
-    uint32_t *room, *owners;     // room for the longest path; the member each node belongs to, PYPROF__NONE = none
+    uint32_t *room, *owners;     // room for the longest path; the member of each node, PYPROF__NONE = it has none
     const uint32_t *path;        // the nodes of the frames, root first, without the thread's
     uint32_t depth, top;         // top: the thread's node; 0 = there is none
 } pyprof__cursor;
@@ -15985,7 +15986,8 @@ static void pyprof__cursor_end(pyprof__cursor *cursor)
     pyprof__free(&cursor->pool, cursor->owners, cursor->profile->model.nodes.count * sizeof *cursor->owners);
 }
 
-static pyprof_result pyprof__cursor_begin(pyprof__cursor *cursor, const pyprof_profile *profile)   // fails: it is at its end
+// Whoever began it ends it, unless it could not begin.
+static pyprof_result pyprof__cursor_begin(pyprof__cursor *cursor, const pyprof_profile *profile)
 {
     uint32_t i, count = (uint32_t)profile->model.nodes.count;
     cursor->profile = profile;
@@ -15997,8 +15999,10 @@ static pyprof_result pyprof__cursor_begin(pyprof__cursor *cursor, const pyprof_p
         return pyprof__fail_memory("the stacks");
     }
     memset(cursor->owners, 0xff, count * sizeof *cursor->owners);
-    for (i = 0; i < profile->model.members.count; i++)
-        if (pyprof__member_of(profile, i)->node < count) cursor->owners[pyprof__member_of(profile, i)->node] = i;
+    for (i = 0; i < profile->model.members.count; i++) {
+        uint32_t node = pyprof__member_of(profile, i)->node;
+        if (node < count) cursor->owners[node] = i;
+    }
     for (i = 1; i < count; i++)   // parents come before children
         if (pyprof__parent_of(profile, i)) cursor->owners[i] = cursor->owners[pyprof__parent_of(profile, i)];
     return PYPROF_OK;
@@ -16006,8 +16010,9 @@ static pyprof_result pyprof__cursor_begin(pyprof__cursor *cursor, const pyprof_p
 
 static void pyprof__cursor_at(pyprof__cursor *cursor, uint32_t node)
 {
-    uint32_t *at = cursor->room + cursor->profile->depth + 1, *end = at;
-    for (; node && pyprof__function_of(cursor->profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(cursor->profile, node))
+    const pyprof_profile *profile = cursor->profile;
+    uint32_t *end = cursor->room + profile->depth + 1, *at = end;
+    for (; node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(profile, node))
         *--at = node;
     cursor->path = at;
     cursor->depth = (uint32_t)(end - at);
@@ -16956,9 +16961,9 @@ static void pyprof__put_little(pyprof__sink *s, uint64_t value, int bytes)   // 
     pyprof__put_bytes(s, text, (size_t)bytes);
 }
 
-// ---- JSON: one emitter of commas, keys and brackets -----------------------------------------------------------------
-// Values are separated by a comma and a gap: a space, or the one asked for, which stands before a first value, too. Keys
-// are ours, NULL in a list; foreign ones go through pyprof__emit_key, before a value that has none.
+// ---- JSON: one emitter of commas, keys and brackets ----------------------------------------------------------
+// Before a value stands a comma, unless it is the first one, and a gap: one space, unless it is the first one, or the gap
+// that was asked for. Keys are ours, NULL in a list; a foreign one goes through pyprof__emit_key, its value has none then.
 static void pyprof__emit_gap(pyprof__sink *s, const char *gap) { s->gap = gap; }
 
 static void pyprof__emit_next(pyprof__sink *s, const char *key)   // all but the value
@@ -16996,11 +17001,29 @@ static void pyprof__emit_close(pyprof__sink *s, const char *brackets)
     s->comma = 1;
 }
 
-// word: true, false or null
-static void pyprof__emit_word(pyprof__sink *s, const char *key, const char *word) { pyprof__emit_next(s, key); pyprof__put(s, word); }
-static void pyprof__emit_text(pyprof__sink *s, const char *key, const char *text) { pyprof__emit_next(s, key); pyprof__put_json(s, text); }
-static void pyprof__emit_int(pyprof__sink *s, const char *key, int64_t value) { pyprof__emit_next(s, key); pyprof__put_int(s, value); }
-static void pyprof__emit_seconds(pyprof__sink *s, const char *key, int64_t ns) { pyprof__emit_next(s, key); pyprof__put_seconds(s, ns); }
+static void pyprof__emit_word(pyprof__sink *s, const char *key, const char *word)   // true, false, null
+{
+    pyprof__emit_next(s, key);
+    pyprof__put(s, word);
+}
+
+static void pyprof__emit_text(pyprof__sink *s, const char *key, const char *text)
+{
+    pyprof__emit_next(s, key);
+    pyprof__put_json(s, text);
+}
+
+static void pyprof__emit_int(pyprof__sink *s, const char *key, int64_t value)
+{
+    pyprof__emit_next(s, key);
+    pyprof__put_int(s, value);
+}
+
+static void pyprof__emit_seconds(pyprof__sink *s, const char *key, int64_t ns)
+{
+    pyprof__emit_next(s, key);
+    pyprof__put_seconds(s, ns);
+}
 
 static void pyprof__emit_fixed(pyprof__sink *s, const char *key, double value, int digits)
 {
@@ -17190,8 +17213,9 @@ static void pyprof__json_children(const pyprof__job *job)
         pyprof__emit_int(s, "pid", child->pid);
         pyprof__emit_text(s, "name", child->name);
         pyprof__emit_word(s, "profiled", child->profiled ? "true" : "false");
-        if (!child->ended) pyprof__emit_word(s, "exit_status", "null");   // it lives, or nobody waited for it
-        else pyprof__emit_int(s, "exit_status", WIFEXITED(child->status) ? WEXITSTATUS(child->status) : -WTERMSIG(child->status));
+        if (!child->ended) pyprof__emit_word(s, "exit_status", "null");   // it lives, or its end was not waited for
+        else if (WIFEXITED(child->status)) pyprof__emit_int(s, "exit_status", WEXITSTATUS(child->status));
+        else pyprof__emit_int(s, "exit_status", -WTERMSIG(child->status));
         pyprof__emit_close(s, "}");
     }
     pyprof__emit_close(s, "\n]");
@@ -17212,7 +17236,7 @@ static void pyprof__json_head(const pyprof__job *job)
     pyprof__emit_int(s, "pid", pyprof__process_of(profile)->pid);
     pyprof__emit_text(s, "python", pyprof__text(profile, profile->python));
     if (profile->is_diff) pyprof__emit_word(s, "diff", "true");
-    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);   // the recording went on
+    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
     pyprof__emit_word(s, "free_threaded", profile->free_threaded ? "true" : "false");
     pyprof__emit_gap(s, "\n");
     pyprof__emit_fixed(s, "start", pyprof__unix(model, model->start_ns), 6);
@@ -17286,8 +17310,9 @@ static void pyprof__json_row_metrics(const pyprof__job *job, const pyprof_row *r
     size_t i;
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
         const pyprof__metric *metric = &pyprof__metrics[i];
-        void (*emit)(pyprof__sink *, const char *, int64_t) = metric->unit == PYPROF__UNIT_NS ? pyprof__emit_seconds : pyprof__emit_int;
+        void (*emit)(pyprof__sink *, const char *, int64_t) = pyprof__emit_int;
         if (!metric->row_key || !job->selection->self[metric->metric]) continue;
+        if (metric->unit == PYPROF__UNIT_NS) emit = pyprof__emit_seconds;
         snprintf(self_key, sizeof self_key, "self_%s", metric->row_key);
         emit(job->sink, metric->row_key, row->total[metric->metric]);
         emit(job->sink, self_key, row->self[metric->metric]);
@@ -17444,7 +17469,8 @@ static void pyprof__json_stack(pyprof__sink *s, pyprof__cursor *cursor, uint32_t
         pyprof__emit_text(s, NULL, pyprof__label(profile, pyprof__location_of(profile, cursor->path[i])->function));
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, NULL, "lines", '[');
-    for (i = 0; i < cursor->depth; i++) pyprof__emit_int(s, NULL, pyprof__location_of(profile, cursor->path[i])->place.line);
+    for (i = 0; i < cursor->depth; i++)
+        pyprof__emit_int(s, NULL, pyprof__location_of(profile, cursor->path[i])->place.line);
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, NULL, "frames", '[');
     for (i = 0; i < cursor->depth; i++) pyprof__emit_int(s, NULL, pyprof__frame_of(profile, cursor->path[i]));
@@ -17453,7 +17479,11 @@ static void pyprof__json_stack(pyprof__sink *s, pyprof__cursor *cursor, uint32_t
 
 // The same stack comes again and again: its text is made once a node and copied.
 typedef struct { size_t at, size; } pyprof__span;
-typedef struct { pyprof__cursor *cursor; pyprof__array bytes, spans; pyprof__sink *side; } pyprof__json_stacks;   // spans: of each node
+typedef struct {
+    pyprof__cursor *cursor;
+    pyprof__array bytes, spans;   // spans: of each node
+    pyprof__sink *side;
+} pyprof__json_stacks;
 
 static int pyprof__json_keep(void *user, const void *data, size_t size)   // a pyprof_write_fn
 {
@@ -17492,7 +17522,7 @@ static const char *pyprof__json_state(uint32_t state)
     return told ? told->word : "running";
 }
 
-static int pyprof__json_moment(pyprof__json_stacks *stacks, const pyprof__job *job, const pyprof__moment *moment)   // 0 = no memory
+static int pyprof__json_moment(pyprof__json_stacks *stacks, const pyprof__job *job, const pyprof__moment *moment)
 {
     pyprof__sink *s = job->sink;
     pyprof__emit_open(s, "\n  ", NULL, '{');
@@ -17580,13 +17610,19 @@ static void pyprof__json_gil(const pyprof__job *job, pyprof__cursor *cursor)
 // Facts of the process over time: a row each, after their names
 static void pyprof__json_process(const pyprof__job *job)
 {
+    static const char *const columns[] = { "timestamp", "resident_bytes", "traced_bytes", "user_ns", "system_ns",
+        "voluntary_switches", "involuntary_switches", "minor_faults", "major_faults", "threads", "gc_runs" };
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     size_t i, k;
     if (job->profile->is_diff) return;
     pyprof__emit_open(s, "\n", "process", '{');
-    pyprof__emit_word(s, "columns", "[\"timestamp\", \"resident_bytes\", \"traced_bytes\", \"user_ns\", \"system_ns\",\n  "
-                      "\"voluntary_switches\", \"involuntary_switches\", \"minor_faults\", \"major_faults\", \"threads\", \"gc_runs\"]");
+    pyprof__emit_open(s, NULL, "columns", '[');
+    for (k = 0; k < PYPROF__COUNT(columns); k++) {
+        if (k == 5) pyprof__emit_gap(s, "\n  ");
+        pyprof__emit_text(s, NULL, columns[k]);
+    }
+    pyprof__emit_close(s, "]");
     pyprof__emit_open(s, "\n", "timeline", '[');
     for (i = 0; i < model->gauges.count; i++) {
         const pyprof__gauge *gauge = &PYPROF__AT(const pyprof__gauge, model->gauges, i);
@@ -17647,7 +17683,8 @@ static void pyprof__json_source_line(pyprof__sink *s, pyprof__slice line)   // i
     pyprof__emit_text(s, NULL, text);
 }
 
-static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__pool *pool, const pyprof__json_line *lines, size_t count)
+static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__pool *pool, const pyprof__json_line *lines,
+                                              size_t count)
 {
     const pyprof__model *model = &job->profile->model;
     const char *path = pyprof__text(job->profile, lines[0].file);
@@ -18127,7 +18164,7 @@ static void pyprof__svg_put_percent(pyprof__sink *s, const char *name, double va
     pyprof__put(s, "%\"");
 }
 
-static void pyprof__svg_put_between(pyprof__sink *s, const char *before, const char *text, const char *after)   // text: foreign
+static void pyprof__svg_put_between(pyprof__sink *s, const char *before, const char *text, const char *after)
 {
     pyprof__put(s, before);
     pyprof__put_xml(s, text);
@@ -18441,8 +18478,8 @@ static void pyprof__svg_put_head(pyprof__sink *s, const char *title, int64_t hei
     pyprof__put(s, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg version=\"1.1\" class=\"pyprof\"");
     pyprof__svg_put_attribute(s, "width", PYPROF__SVG_WIDTH);
     pyprof__svg_put_attribute(s, "height", height);
-    pyprof__put_format(s, " viewBox=\"0 0 %d %lld\"", PYPROF__SVG_WIDTH, (long long)height);
-    pyprof__svg_put_between(s, " role=\"img\" xmlns=\"http://www.w3.org/2000/svg\">\n<title>", title, "</title>\n<style><![CDATA[\n");
+    pyprof__put_format(s, " viewBox=\"0 0 %d %lld\" role=\"img\"", PYPROF__SVG_WIDTH, (long long)height);
+    pyprof__svg_put_between(s, " xmlns=\"http://www.w3.org/2000/svg\">\n<title>", title, "</title>\n<style><![CDATA[\n");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_style);
     pyprof__put(s, "]]></style>\n<rect class=\"page\" width=\"100%\" height=\"100%\" fill=\"#fcfbf9\"/>\n");
 }
@@ -19405,7 +19442,8 @@ static int pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *curso
     return 1;
 }
 
-static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cursor, uint32_t member_id, const pyprof__array *list)
+static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cursor, const pyprof__member *member,
+                                      const pyprof__array *list)
 {
     static const char *const units[] = { "none", "nanoseconds", "bytes" };
     pyprof__sink *s = job->sink;
@@ -19415,7 +19453,7 @@ static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cu
     for (i = 0; i < list->count; i++) sum += PYPROF__AT(const pyprof__weighted, *list, i).weight;
     pyprof__emit_open(s, "\n", NULL, '{');
     pyprof__emit_text(s, "type", "sampled");
-    pyprof__emit_text(s, "name", pyprof__text(job->profile, pyprof__member_of(job->profile, member_id)->name));
+    pyprof__emit_text(s, "name", pyprof__text(job->profile, member->name));
     pyprof__emit_text(s, "unit", units[pyprof__metric_row(job->metric)->unit]);
     pyprof__emit_int(s, "startValue", 0);
     pyprof__emit_int(s, "endValue", sum);
@@ -19472,7 +19510,7 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
     pyprof__emit_open(s, "\n", "profiles", '[');
     for (i = 0; i < model->members.count && whole; i++) {
         whole = pyprof__speedscope_list(job, &cursor, i, by_time, &list);
-        if (whole && list.count) pyprof__speedscope_thread(job, &cursor, i, &list);
+        if (whole && list.count) pyprof__speedscope_thread(job, &cursor, pyprof__member_of(job->profile, i), &list);
     }
     pyprof__put(s, "]}\n");
     pyprof__array_free(&cursor.pool, &list);
@@ -19638,25 +19676,26 @@ static void pyprof__pprof_label(pyprof__proto *p, const char *key, const char *t
     pyprof__proto_block(p, &p->part, 3, inner.data, inner.count);
 }
 
-static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, pyprof__cursor *cursor, uint32_t node, pyprof__array *packed)
+static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, pyprof__cursor *cursor, uint32_t node,
+                                 pyprof__array *packed)
 {
     const pyprof_profile *profile = job->profile;
     uint32_t owner = cursor->owners[node];
+    const pyprof__member *member = owner == PYPROF__NONE ? NULL : pyprof__member_of(profile, owner);
+    int kind = pyprof__function_of(profile, node)->kind;
     size_t i;
     pyprof__cursor_at(cursor, node);
     packed->count = 0;
-    for (i = cursor->depth; i-- > 0;) pyprof__proto_varint(p, packed, (uint64_t)pyprof__frame_of(profile, cursor->path[i]) + 1);
+    for (i = cursor->depth; i-- > 0;)
+        pyprof__proto_varint(p, packed, (uint64_t)pyprof__frame_of(profile, cursor->path[i]) + 1);
     pyprof__proto_block(p, &p->part, 1, packed->data, packed->count);
     packed->count = 0;
     for (i = 0; i < p->column_count; i++)
         pyprof__proto_varint(p, packed, (uint64_t)pyprof__self(job->selection, p->columns[i]->metric, node));
     pyprof__proto_block(p, &p->part, 2, packed->data, packed->count);
-    if (pyprof__is_leaf(pyprof__function_of(profile, node)->kind))
-        pyprof__pprof_label(p, "kind", pyprof__kind_names[pyprof__function_of(profile, node)->kind], 0);
-    if (owner != PYPROF__NONE) {
-        pyprof__pprof_label(p, "thread", pyprof__text(profile, pyprof__member_of(profile, owner)->name), 0);
-        pyprof__pprof_label(p, "thread_id", NULL, (int64_t)pyprof__member_of(profile, owner)->native);
-    }
+    if (pyprof__is_leaf(kind)) pyprof__pprof_label(p, "kind", pyprof__kind_names[kind], 0);
+    if (member) pyprof__pprof_label(p, "thread", pyprof__text(profile, member->name), 0);
+    if (member) pyprof__pprof_label(p, "thread_id", NULL, (int64_t)member->native);
     pyprof__proto_end(p, 2);
 }
 
@@ -22314,7 +22353,8 @@ static size_t pyprof__visit_stack(pyprof__visitor *visitor, uint32_t node)   // 
 {
     uint32_t i;
     pyprof__cursor_at(&visitor->cursor, node);
-    for (i = 0; i < visitor->cursor.depth; i++) pyprof__frame_fill(visitor->profile, visitor->cursor.path[i], &visitor->stack[i]);
+    for (i = 0; i < visitor->cursor.depth; i++)
+        pyprof__frame_fill(visitor->profile, visitor->cursor.path[i], &visitor->stack[i]);
     return visitor->cursor.depth;
 }
 
@@ -22350,7 +22390,8 @@ static void pyprof__visit_nodes(pyprof__visitor *visitor, int kind)
     for (node = 1; node < visitor->selection->count && !visitor->stopped; node++) {
         int64_t self[PYPROF_METRIC_COUNT], total[PYPROF_METRIC_COUNT], any = 0;
         pyprof_item item;
-        if (visitor->cursor.owners[node] == PYPROF__NONE || pyprof__function_of(visitor->profile, node)->kind == PYPROF_KIND_THREAD) continue;
+        if (visitor->cursor.owners[node] == PYPROF__NONE) continue;
+        if (pyprof__function_of(visitor->profile, node)->kind == PYPROF_KIND_THREAD) continue;
         for (metric = 0; metric < PYPROF_METRIC_COUNT; metric++) {
             self[metric] = pyprof__self(visitor->selection, metric, node);
             total[metric] = pyprof__total(visitor->selection, metric, node);
