@@ -16888,14 +16888,6 @@ static void pyprof__put_count(pyprof__sink *s, int64_t count, size_t width)
     pyprof__put_padded(s, pyprof__count_text(text, sizeof text, count), width);
 }
 
-// Seconds from ns, exactly
-static void pyprof__put_seconds(pyprof__sink *s, int64_t ns)
-{
-    uint64_t rest = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
-    pyprof__put_format(s, "%s%llu.%09llu", ns < 0 ? "-" : "", (unsigned long long)(rest / pyprof__second),
-                       (unsigned long long)(rest % pyprof__second));
-}
-
 // ---- names and other foreign text: one loop, and a rule for each format ----------------------------------------------
 typedef struct {
     const char *from, *to[5];                       // some ASCII characters, and what stands for each of them
@@ -16944,15 +16936,6 @@ static void pyprof__put_visible(pyprof__sink *s, const char *text)   // for peop
     if (*pyprof__put_escaped(s, text, 401, &pyprof__as_text)) pyprof__put(s, "...");   // the page stays a page
 }
 
-static void pyprof__put_xml(pyprof__sink *s, const char *text) { pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_xml); }
-
-static void pyprof__put_json(pyprof__sink *s, const char *text)   // with its quotes
-{
-    pyprof__put_char(s, '"');
-    pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_json);
-    pyprof__put_char(s, '"');
-}
-
 static void pyprof__put_little(pyprof__sink *s, uint64_t value, int bytes)   // least significant byte first
 {
     char text[8];
@@ -16979,14 +16962,6 @@ static void pyprof__emit_next(pyprof__sink *s, const char *key)   // all but the
     pyprof__put(s, "\": ");
 }
 
-static void pyprof__emit_key(pyprof__sink *s, const char *key)
-{
-    pyprof__emit_next(s, NULL);
-    pyprof__put_json(s, key);
-    pyprof__put(s, ": ");
-    s->comma = 0;
-}
-
 static void pyprof__emit_open(pyprof__sink *s, const char *gap, const char *key, char bracket)
 {
     if (gap) s->gap = gap;
@@ -17010,7 +16985,16 @@ static void pyprof__emit_word(pyprof__sink *s, const char *key, const char *word
 static void pyprof__emit_text(pyprof__sink *s, const char *key, const char *text)
 {
     pyprof__emit_next(s, key);
-    pyprof__put_json(s, text);
+    pyprof__put_char(s, '"');
+    pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_json);
+    pyprof__put_char(s, '"');
+}
+
+static void pyprof__emit_key(pyprof__sink *s, const char *key)
+{
+    pyprof__emit_text(s, NULL, key);
+    pyprof__put(s, ": ");
+    s->comma = 0;
 }
 
 static void pyprof__emit_int(pyprof__sink *s, const char *key, int64_t value)
@@ -17019,10 +17003,12 @@ static void pyprof__emit_int(pyprof__sink *s, const char *key, int64_t value)
     pyprof__put_int(s, value);
 }
 
-static void pyprof__emit_seconds(pyprof__sink *s, const char *key, int64_t ns)
+static void pyprof__emit_seconds(pyprof__sink *s, const char *key, int64_t ns)   // exactly
 {
+    uint64_t rest = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
     pyprof__emit_next(s, key);
-    pyprof__put_seconds(s, ns);
+    pyprof__put_format(s, "%s%llu.%09llu", ns < 0 ? "-" : "", (unsigned long long)(rest / pyprof__second),
+                       (unsigned long long)(rest % pyprof__second));
 }
 
 static void pyprof__emit_fixed(pyprof__sink *s, const char *key, double value, int digits)
@@ -17153,12 +17139,11 @@ static pyprof_result pyprof__write_folded(pyprof__job *job)
     pyprof__view_maker maker;
     uint32_t *path = NULL, node = 0, i;
     int64_t scale;
-    pyprof_result result = PYPROF_OK;
+    int whole;
     if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads, job->output->lines))
         path = (uint32_t *)pyprof__alloc(&maker.pool, (maker.view.max_depth + 1) * sizeof *path);
-    if (!path) result = pyprof__fail_memory("the folded stacks");
     scale = maker.view.unit == PYPROF__UNIT_NS ? 1000 : 1;   // ns as us: other tools keep counts in 32 bits
-    if (path) do {             // in the order of the tree: the lines come out sorted by stack
+    for (whole = path != NULL; whole;) {   // in the order of the tree: the lines come out sorted by stack
         const pyprof__view_node *at = &maker.view.nodes[node];
         if (at->depth) path[at->depth - 1] = node;
         if (at->self / scale > 0 && at->depth > 0) {
@@ -17171,10 +17156,11 @@ static pyprof_result pyprof__write_folded(pyprof__job *job)
             pyprof__put_char(job->sink, '\n');
         }
         node = pyprof__view_next(&maker.view, node);
-    } while (node);
+        if (node == 0) break;
+    }
     pyprof__free(&maker.pool, path, path ? (maker.view.max_depth + 1) * sizeof *path : 0);
     pyprof__view_free(&maker);
-    return result;
+    return whole ? PYPROF_OK : pyprof__fail_memory("the folded stacks");
 }
 
 // ---- JSON: the native format ------------------------------------------------------------------
@@ -18167,7 +18153,7 @@ static void pyprof__svg_put_percent(pyprof__sink *s, const char *name, double va
 static void pyprof__svg_put_between(pyprof__sink *s, const char *before, const char *text, const char *after)
 {
     pyprof__put(s, before);
-    pyprof__put_xml(s, text);
+    pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_xml);
     pyprof__put(s, after);
 }
 
