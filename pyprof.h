@@ -14390,9 +14390,14 @@ static const pyprof__recorded_process *pyprof__process_of(const pyprof_profile *
     return &PYPROF__AT(const pyprof__recorded_process, profile->model.processes, 0);
 }
 
+static uint32_t pyprof__frame_of(const pyprof_profile *profile, uint32_t node)   // the number of its location
+{
+    return PYPROF__AT(const pyprof__node, profile->model.nodes, node).location;
+}
+
 static const pyprof__location *pyprof__location_of(const pyprof_profile *profile, uint32_t node)
 {
-    return &PYPROF__AT(const pyprof__location, profile->model.locations, PYPROF__AT(const pyprof__node, profile->model.nodes, node).location);
+    return &PYPROF__AT(const pyprof__location, profile->model.locations, pyprof__frame_of(profile, node));
 }
 
 static const pyprof__function *pyprof__function_of(const pyprof_profile *profile, uint32_t node)
@@ -14414,6 +14419,11 @@ static uint32_t pyprof__row_node(const pyprof_profile *profile, uint32_t node)
     uint32_t up = node;
     while (up && pyprof__is_leaf(pyprof__function_of(profile, up)->kind)) up = pyprof__parent_of(profile, up);
     return pyprof__parent_of(profile, up) ? up : node;   // a thread that has no frame
+}
+
+static const pyprof__member *pyprof__member_of(const pyprof_profile *profile, uint32_t id)
+{
+    return &PYPROF__AT(const pyprof__member, profile->model.members, id);
 }
 
 static const char *pyprof__label(const pyprof_profile *profile, uint32_t function)
@@ -15933,6 +15943,14 @@ static int pyprof__view_link(pyprof__view_maker *maker)   // children sorted by 
     return 1;
 }
 
+// Depth first, children in order; 0 = it was the last one.
+static uint32_t pyprof__view_next(const pyprof__view *view, uint32_t node)
+{
+    if (view->nodes[node].first_child) return view->nodes[node].first_child;
+    while (node && !view->nodes[node].next_sibling) node = view->nodes[node].parent;
+    return view->nodes[node].next_sibling;
+}
+
 static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection, int metric, int split_threads,
                              int lines)   // 0 = no memory
 {
@@ -15951,6 +15969,54 @@ static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection 
     maker->view.waiting = !selection->without_idle;
     maker->view.metric_name = pyprof__metric_row(metric)->name;
     return 1;
+}
+
+// ---- cursor: from a node to its thread and its path ----------------------------------------------------------
+typedef struct {
+    pyprof__pool pool;
+    const pyprof_profile *profile;
+    uint32_t *room, *owners;     // room for the longest path; the member of each node, PYPROF__NONE = it has none
+    const uint32_t *path;        // the nodes of the frames, root first, without the thread's
+    uint32_t depth, top;         // top: the thread's node; 0 = there is none
+} pyprof__cursor;
+
+static void pyprof__cursor_end(pyprof__cursor *cursor)
+{
+    pyprof__free(&cursor->pool, cursor->room, (cursor->profile->depth + 1) * sizeof *cursor->room);
+    pyprof__free(&cursor->pool, cursor->owners, cursor->profile->model.nodes.count * sizeof *cursor->owners);
+}
+
+// Whoever began it ends it, unless it could not begin.
+static pyprof_result pyprof__cursor_begin(pyprof__cursor *cursor, const pyprof_profile *profile)
+{
+    uint32_t i, count = (uint32_t)profile->model.nodes.count;
+    cursor->profile = profile;
+    pyprof__pool_init(&cursor->pool, &profile->pool.allocator, UINT64_MAX);
+    cursor->room = (uint32_t *)pyprof__alloc(&cursor->pool, (profile->depth + 1) * sizeof *cursor->room);
+    cursor->owners = (uint32_t *)pyprof__alloc(&cursor->pool, count * sizeof *cursor->owners);
+    if (!cursor->room || !cursor->owners) {
+        pyprof__cursor_end(cursor);
+        return pyprof__fail_memory("the stacks");
+    }
+    memset(cursor->owners, 0xff, count * sizeof *cursor->owners);
+    for (i = 0; i < profile->model.members.count; i++) {
+        uint32_t node = pyprof__member_of(profile, i)->node;
+        if (node < count) cursor->owners[node] = i;
+    }
+    for (i = 1; i < count; i++)   // parents come before children
+        if (pyprof__parent_of(profile, i)) cursor->owners[i] = cursor->owners[pyprof__parent_of(profile, i)];
+    return PYPROF_OK;
+}
+
+static void pyprof__cursor_at(pyprof__cursor *cursor, uint32_t node)
+{
+    const pyprof_profile *profile = cursor->profile;
+    uint32_t *end = cursor->room + profile->depth + 1, *at = end;
+    for (; node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(profile, node))
+        *--at = node;
+    cursor->path = at;
+    cursor->depth = (uint32_t)(end - at);
+    cursor->top = node;
 }
 
 // ============================================================================
@@ -16806,12 +16872,10 @@ static void pyprof__rows_of_leaks(pyprof__rows *rows)
     for (i = 0; i < leaks.leaks.count && !rows->failed; i++) {
         const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, leaks.leaks, i);
         const char *file = leak->file != leak->name ? leak->file : "";
+        const int64_t values[] = { leak->growth, leak->live_bytes, leak->grown_bytes, leak->error_bytes, 0,
+                                   (int64_t)(leak->mean_age_s + 0.5) };
         pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, leak->qualname, file, leak->line);
-        row->values[0] = leak->growth;
-        row->values[1] = leak->live_bytes;
-        row->values[2] = leak->grown_bytes;
-        row->values[3] = leak->error_bytes;
-        row->values[5] = (int64_t)(leak->mean_age_s + 0.5);
+        memcpy(row->values, values, sizeof values);
         if (leak->growth == PYPROF_GROWTH_GROWING) row->rate = leak->bytes_per_s * 60;
     }
     pyprof__rows_cut(rows);
@@ -16824,14 +16888,10 @@ static void pyprof__rows_of_domains(pyprof__rows *rows)
         "PyMem_RawMalloc", "PyMem_Malloc", "PyObject_Malloc", "malloc, mmap" };
     size_t i;
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
-        const pyprof_domain_total *domain = &rows->report->profile->model.heap.domains[i];
-        pyprof__report_row *row;
-        if (!domain->alloc_blocks && !domain->live_blocks) continue;
-        row = pyprof__rows_add(rows, &rows->rows, names[i], "", 0);
-        row->values[0] = domain->live_bytes;
-        row->values[1] = domain->live_blocks;
-        row->values[2] = domain->alloc_bytes;
-        row->values[3] = domain->alloc_blocks;
+        const pyprof_domain_total *one = &rows->report->profile->model.heap.domains[i];
+        const int64_t values[] = { one->live_bytes, one->live_blocks, one->alloc_bytes, one->alloc_blocks };
+        if (one->alloc_blocks || one->live_blocks)
+            memcpy(pyprof__rows_add(rows, &rows->rows, names[i], "", 0)->values, values, sizeof values);
     }
 }
 
@@ -16845,12 +16905,8 @@ static void pyprof__rows_of_sizes(pyprof__rows *rows)
         most = sizes[i] > most ? sizes[i] : most;
     }
     for (i = 0; i < PYPROF_SIZES; i++) {
-        pyprof__report_row *row;
-        if (sizes[i] <= 0) continue;
-        row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
-        row->values[0] = (int64_t)1 << i;
-        row->values[1] = row->values[2] = sizes[i];
-        row->values[3] = most;
+        const int64_t values[] = { (int64_t)1 << i, sizes[i], sizes[i], most };
+        if (sizes[i] > 0) memcpy(pyprof__rows_add(rows, &rows->rows, "", "", 0)->values, values, sizeof values);
     }
 }
 
@@ -16975,7 +17031,7 @@ static const pyprof__report_table pyprof__time_tables[] = {
         { "+-", PYPROF__ERROR, 11, 0, PYPROF_##what##_DOUBT, 0 }, \
         { "blocks", PYPROF__NUMBER, 14, 0, PYPROF_##what##_BLOCKS, 0 }, \
         { "average", PYPROF__MEAN_BYTES, 11, 0, PYPROF_##what##_BYTES, 3 }, __VA_ARGS__ } }
-static const pyprof__report_table pyprof__memory_tables[] = {   // as lines; see pyprof__table_like
+static const pyprof__report_table pyprof__memory_tables[] = {   // as lines; see pyprof__memory_table
     PYPROF__RANKING("alive", LIVE, { "mean age", PYPROF__MEAN_AGE, 11, 0, PYPROF_LIVE_AGE_MS, 3 }),
     PYPROF__RANKING("then", PEAK, { NULL, 0, 0, 0, 0, 0 }),
     PYPROF__RANKING("allocated", ALLOC, { "temporary", PYPROF__SHARE, 11, 0, PYPROF_TEMP_BLOCKS, 3 }),
@@ -17029,32 +17085,25 @@ static const pyprof__report_table pyprof__changes_of_memory = {
       { "allocated", PYPROF__CHANGE, 13, 0, PYPROF_ALLOC_BYTES, 0 } } };
 #undef PYPROF__WHERE
 
-// A table of memory, of other rows in another order
-static pyprof__report_table pyprof__table_like(const pyprof__report_table *like, int group, int sort, int by_total,
-                                               size_t most)
+// More of the metric that was asked for
+static const struct { const char *what; int group, by_total; size_t most; } pyprof__memory_asked[] = {
+    { "Lines", PYPROF_GROUP_LINE, 0, 30 }, { "Functions and what they call", PYPROF_GROUP_FUNCTION, 1, 15 },
+    { "Files", PYPROF_GROUP_FILE, 0, 10 }, { NULL, 0, 0, 5 },   // the last one: stacks
+};
+
+static pyprof__report_table pyprof__memory_table(const pyprof__report_table *like, size_t asked, int sort)
 {
-    pyprof__report_table table = *like;
+    pyprof__report_table table = pyprof__memory_asked[asked].what ? *like : pyprof__memory_stacks;
     size_t i;
-    table.group = group;
+    table.group = pyprof__memory_asked[asked].group;
     table.sort = sort;
-    table.by_total = by_total;
-    table.most = most;
-    for (i = 0; i < PYPROF__COLUMNS; i++) table.columns[i].total = by_total;
+    table.by_total = pyprof__memory_asked[asked].by_total;
+    table.most = pyprof__memory_asked[asked].most;
+    for (i = 0; i < PYPROF__COLUMNS; i++) table.columns[i].total = table.by_total;
     table.columns[1].metric = sort;
     if (table.form == PYPROF__FORM_STACK && pyprof__metric_row(sort)->unit == PYPROF__UNIT_COUNT)
         table.columns[0].cell = PYPROF__NUMBER;
     return table;
-}
-
-static size_t pyprof__memory_table_of(int metric)   // the one that has it; the first, if none has
-{
-    size_t i, k;
-    for (i = 0; metric && i < PYPROF__COUNT(pyprof__memory_tables); i++)
-        for (k = 0; k < PYPROF__COLUMNS; k++) {
-            const pyprof__column *column = &pyprof__memory_tables[i].columns[k];
-            if (column->metric == metric && column->cell != PYPROF__ERROR) return i;
-        }
-    return 0;
 }
 
 // ============================================================================
@@ -17068,15 +17117,29 @@ typedef struct pyprof__sink pyprof__sink;
 struct pyprof__sink {            // buffered output; remembers that it failed, so that writers need not ask
     pyprof_write_fn *fn;
     void *user;
-    int failed;
+    int failed, comma;           // comma: before the next value of JSON
+    const char *gap;             // the same; NULL = none was asked for
     size_t used;
     char buffer[16384];
 };
+
+static void pyprof__sink_begin(pyprof__sink *s, pyprof_write_fn *fn, void *user)
+{
+    memset(s, 0, offsetof(pyprof__sink, buffer));
+    s->fn = fn;
+    s->user = user;
+}
 
 static void pyprof__flush(pyprof__sink *s)
 {
     if (!s->failed && s->used && s->fn(s->user, s->buffer, s->used) != 0) s->failed = 1;
     s->used = 0;
+}
+
+static void pyprof__put_char(pyprof__sink *s, char c)
+{
+    s->buffer[s->used++] = c;
+    if (s->used == sizeof s->buffer) pyprof__flush(s);
 }
 
 static void pyprof__put_bytes(pyprof__sink *s, const void *data, size_t size)
@@ -17122,12 +17185,28 @@ static void pyprof__put_fixed(pyprof__sink *s, double value, int digits)
     pyprof__put_bytes(s, text, pyprof__format_fixed(text, sizeof text, value, digits));
 }
 
-// Seconds from ns, exactly
-static void pyprof__put_seconds(pyprof__sink *s, int64_t ns)
+static void pyprof__put_padded(pyprof__sink *s, const char *text, size_t width)   // right-aligned
 {
-    uint64_t rest = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
-    pyprof__put_format(s, "%s%llu.%09llu", ns < 0 ? "-" : "", (unsigned long long)(rest / pyprof__second),
-                       (unsigned long long)(rest % pyprof__second));
+    size_t size = strlen(text);
+    for (; size < width; size++) pyprof__put(s, " ");
+    pyprof__put(s, text);
+}
+
+static const char *pyprof__count_text(char *text, size_t capacity, int64_t count)   // "1,234,567"
+{
+    size_t size, i;
+    snprintf(text, capacity, "%lld", (long long)count);
+    for (i = 3; (size = strlen(text)) > i + (count < 0) && size + 1 < capacity; i += 4) {
+        memmove(text + size - i + 1, text + size - i, i + 1);
+        text[size - i] = ',';
+    }
+    return text;
+}
+
+static void pyprof__put_count(pyprof__sink *s, int64_t count, size_t width)
+{
+    char text[40];
+    pyprof__put_padded(s, pyprof__count_text(text, sizeof text, count), width);
 }
 
 // ---- names and other foreign text: one loop, and a rule for each format ----------------------------------------------
@@ -17178,15 +17257,6 @@ static void pyprof__put_visible(pyprof__sink *s, const char *text)   // for peop
     if (*pyprof__put_escaped(s, text, 401, &pyprof__as_text)) pyprof__put(s, "...");   // the page stays a page
 }
 
-static void pyprof__put_xml(pyprof__sink *s, const char *text) { pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_xml); }
-
-static void pyprof__put_json(pyprof__sink *s, const char *text)   // with its quotes
-{
-    pyprof__put(s, "\"");
-    pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_json);
-    pyprof__put(s, "\"");
-}
-
 static void pyprof__put_little(pyprof__sink *s, uint64_t value, int bytes)   // least significant byte first
 {
     char text[8];
@@ -17195,11 +17265,84 @@ static void pyprof__put_little(pyprof__sink *s, uint64_t value, int bytes)   // 
     pyprof__put_bytes(s, text, (size_t)bytes);
 }
 
-static void pyprof__put_key(pyprof__sink *s, const char *key)   // a key of ours
+// ---- JSON: one emitter of commas, keys and brackets ----------------------------------------------------------
+// Before a value stands a comma, unless it is the first one, and a gap: one space, unless it is the first one, or the gap
+// that was asked for. Keys are ours, NULL in a list; a foreign one goes through pyprof__emit_key, its value has none then.
+static void pyprof__emit_gap(pyprof__sink *s, const char *gap) { s->gap = gap; }
+
+static void pyprof__emit_next(pyprof__sink *s, const char *key)   // all but the value
 {
-    pyprof__put(s, "\"");
+    if (s->comma) pyprof__put_char(s, ',');
+    if (s->gap) pyprof__put(s, s->gap);
+    else if (s->comma) pyprof__put_char(s, ' ');
+    s->comma = 1;
+    s->gap = NULL;
+    if (!key) return;
+    pyprof__put_char(s, '"');
     pyprof__put(s, key);
     pyprof__put(s, "\": ");
+}
+
+static void pyprof__emit_open(pyprof__sink *s, const char *gap, const char *key, char bracket)
+{
+    if (gap) s->gap = gap;
+    pyprof__emit_next(s, key);
+    pyprof__put_char(s, bracket);
+    s->comma = 0;
+}
+
+static void pyprof__emit_close(pyprof__sink *s, const char *brackets)
+{
+    pyprof__put(s, brackets);
+    s->comma = 1;
+}
+
+static void pyprof__emit_word(pyprof__sink *s, const char *key, const char *word)   // true, false, null
+{
+    pyprof__emit_next(s, key);
+    pyprof__put(s, word);
+}
+
+static void pyprof__emit_text(pyprof__sink *s, const char *key, const char *text)
+{
+    pyprof__emit_next(s, key);
+    pyprof__put_char(s, '"');
+    pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_json);
+    pyprof__put_char(s, '"');
+}
+
+static void pyprof__emit_key(pyprof__sink *s, const char *key)
+{
+    pyprof__emit_text(s, NULL, key);
+    pyprof__put(s, ": ");
+    s->comma = 0;
+}
+
+static void pyprof__emit_int(pyprof__sink *s, const char *key, int64_t value)
+{
+    pyprof__emit_next(s, key);
+    pyprof__put_int(s, value);
+}
+
+static void pyprof__emit_seconds(pyprof__sink *s, const char *key, int64_t ns)   // exactly
+{
+    uint64_t rest = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
+    pyprof__emit_next(s, key);
+    pyprof__put_format(s, "%s%llu.%09llu", ns < 0 ? "-" : "", (unsigned long long)(rest / pyprof__second),
+                       (unsigned long long)(rest % pyprof__second));
+}
+
+static void pyprof__emit_fixed(pyprof__sink *s, const char *key, double value, int digits)
+{
+    pyprof__emit_next(s, key);
+    pyprof__put_fixed(s, value, digits);
+}
+
+static void pyprof__emit_number(pyprof__sink *s, int64_t value)   // of a long list
+{
+    if (s->comma) pyprof__put_char(s, ',');
+    s->comma = 1;
+    pyprof__put_int(s, value);
 }
 
 typedef struct {                 // what a writer gets
@@ -17218,49 +17361,33 @@ static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] = { "unreadable
 static pyprof_result pyprof__write_folded(pyprof__job *job)
 {
     pyprof__view_maker maker;
-    uint32_t *path = NULL, depth, node = 0, i;
+    uint32_t *path = NULL, node = 0, i;
     int64_t scale;
-    pyprof_result result = PYPROF_OK;
+    int whole;
     if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads, job->output->lines))
         path = (uint32_t *)pyprof__alloc(&maker.pool, (maker.view.max_depth + 1) * sizeof *path);
-    if (!path) result = pyprof__fail_memory("the folded stacks");
     scale = maker.view.unit == PYPROF__UNIT_NS ? 1000 : 1;   // ns as us: other tools keep counts in 32 bits
-    while (result == PYPROF_OK) {              // depth first, children in order: the lines come out sorted by stack
+    for (whole = path != NULL; whole;) {   // in the order of the tree: the lines come out sorted by stack
         const pyprof__view_node *at = &maker.view.nodes[node];
+        if (at->depth) path[at->depth - 1] = node;
         if (at->self / scale > 0 && at->depth > 0) {
-            for (depth = at->depth, i = node; depth > 0; depth--, i = maker.view.nodes[i].parent) path[depth - 1] = i;
             for (i = 0; i < at->depth; i++) {
-                if (i) pyprof__put(job->sink, ";");
+                if (i) pyprof__put_char(job->sink, ';');
                 pyprof__put_escaped(job->sink, maker.view.nodes[path[i]].label, SIZE_MAX, &pyprof__as_folded);
             }
-            pyprof__put(job->sink, " ");
+            pyprof__put_char(job->sink, ' ');
             pyprof__put_int(job->sink, at->self / scale);
-            pyprof__put(job->sink, "\n");
+            pyprof__put_char(job->sink, '\n');
         }
-        if (at->first_child) { node = at->first_child; continue; }
-        while (node && !maker.view.nodes[node].next_sibling) node = maker.view.nodes[node].parent;
+        node = pyprof__view_next(&maker.view, node);
         if (node == 0) break;
-        node = maker.view.nodes[node].next_sibling;
     }
     pyprof__free(&maker.pool, path, path ? (maker.view.max_depth + 1) * sizeof *path : 0);
     pyprof__view_free(&maker);
-    return result;
+    return whole ? PYPROF_OK : pyprof__fail_memory("the folded stacks");
 }
 
 // ---- JSON: the native format ------------------------------------------------------------------
-// Labels are written millions of times: each is escaped once.
-typedef struct { pyprof__pool pool; pyprof__strings strings; pyprof__array ids; } pyprof__escaped;
-typedef struct { pyprof__array *bytes; pyprof__pool *pool; } pyprof__to_array;
-
-static int pyprof__append(void *user, const void *data, size_t size)   // a pyprof_write_fn
-{
-    pyprof__to_array *to = (pyprof__to_array *)user;
-    if (!pyprof__array_reserve(to->pool, to->bytes, size)) return 1;
-    memcpy((char *)to->bytes->data + to->bytes->count, data, size);
-    to->bytes->count += size;
-    return 0;
-}
-
 static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
 {
     const struct { const char *key; uint64_t value; } rows[] = {
@@ -17275,19 +17402,12 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
         { "heap_reserved_bytes", stats->heap_reserved_bytes },
     };
     size_t i;
-    for (i = 0; i < PYPROF__COUNT(rows); i++) {
-        pyprof__put_key(s, rows[i].key);
-        pyprof__put_int(s, (int64_t)rows[i].value);
-        pyprof__put(s, ", ");
-    }
-    pyprof__put(s, "\"rejected_by_cause\": {");
-    for (i = 0; i < PYPROF_CAUSE_COUNT && *pyprof__cause_names[i]; i++) {
-        if (i) pyprof__put(s, ", ");
-        pyprof__put_key(s, pyprof__cause_names[i]);
-        pyprof__put_int(s, (int64_t)stats->rejected_by_cause[i]);
-    }
-    pyprof__put(s, "}, \"degraded\": ");
-    pyprof__put_json(s, stats->degraded);
+    for (i = 0; i < PYPROF__COUNT(rows); i++) pyprof__emit_int(s, rows[i].key, (int64_t)rows[i].value);
+    pyprof__emit_open(s, NULL, "rejected_by_cause", '{');
+    for (i = 0; i < PYPROF_CAUSE_COUNT && *pyprof__cause_names[i]; i++)
+        pyprof__emit_int(s, pyprof__cause_names[i], (int64_t)stats->rejected_by_cause[i]);
+    pyprof__emit_close(s, "}");
+    pyprof__emit_text(s, "degraded", stats->degraded);
 }
 
 static void pyprof__json_children(const pyprof__job *job)
@@ -17296,16 +17416,19 @@ static void pyprof__json_children(const pyprof__job *job)
     pyprof__sink *s = job->sink;
     size_t i;
     if (!children->count) return;
-    pyprof__put(s, "\"children\": [");
+    pyprof__emit_open(s, "\n", "children", '[');
     for (i = 0; i < children->count; i++) {
         const pyprof__child *child = &PYPROF__AT(const pyprof__child, *children, i);
-        pyprof__put_format(s, "%s{\"pid\": %lld, \"name\": ", i ? ",\n  " : "\n  ", (long long)child->pid);
-        pyprof__put_json(s, child->name);
-        pyprof__put_format(s, ", \"profiled\": %s, \"exit_status\": ", child->profiled ? "true" : "false");
-        if (!child->ended) pyprof__put(s, "null}");   // it lives, or nobody waited for it
-        else pyprof__put_format(s, "%d}", WIFEXITED(child->status) ? WEXITSTATUS(child->status) : -WTERMSIG(child->status));
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_int(s, "pid", child->pid);
+        pyprof__emit_text(s, "name", child->name);
+        pyprof__emit_word(s, "profiled", child->profiled ? "true" : "false");
+        if (!child->ended) pyprof__emit_word(s, "exit_status", "null");   // it lives, or its end was not waited for
+        else if (WIFEXITED(child->status)) pyprof__emit_int(s, "exit_status", WEXITSTATUS(child->status));
+        else pyprof__emit_int(s, "exit_status", -WTERMSIG(child->status));
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(s, "\n],\n");
+    pyprof__emit_close(s, "\n]");
 }
 
 static void pyprof__json_head(const pyprof__job *job)
@@ -17313,127 +17436,129 @@ static void pyprof__json_head(const pyprof__job *job)
     const pyprof_profile *profile = job->profile;
     const pyprof__model *model = &profile->model;
     pyprof__sink *s = job->sink;
-    pyprof__put(s, "{\n\"format\": \"pyprof\", \"version\": 1, \"exporter\": \"pyprof.h " PYPROF_VERSION_STRING "\",\n\"process_name\": ");
-    pyprof__put_json(s, pyprof__text(profile, profile->program));
-    pyprof__put_format(s, ", \"pid\": %lld, \"python\": ", (long long)pyprof__process_of(profile)->pid);
-    pyprof__put_json(s, pyprof__text(profile, profile->python));
-    if (profile->is_diff) pyprof__put(s, ", \"diff\": true");
-    if (profile->checkpoint > 0) {   // the recording went on
-        pyprof__put(s, ", \"checkpoint\": ");
-        pyprof__put_fixed(s, profile->checkpoint, 6);
-    }
-    pyprof__put_format(s, ", \"free_threaded\": %s,\n\"start\": ", profile->free_threaded ? "true" : "false");
-    pyprof__put_fixed(s, pyprof__unix(model, model->start_ns), 6);
-    pyprof__put(s, ", \"duration\": ");
-    pyprof__put_seconds(s, (int64_t)model->recorded_ns);
-    pyprof__put(s, ", \"rate_hz\": ");
-    pyprof__put_fixed(s, model->rate_hz, 3);
-    pyprof__put(s, ",\n\"stats\": {");
+    pyprof__emit_open(s, NULL, NULL, '{');
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_text(s, "format", "pyprof");
+    pyprof__emit_int(s, "version", 1);
+    pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_text(s, "process_name", pyprof__text(profile, profile->program));
+    pyprof__emit_int(s, "pid", pyprof__process_of(profile)->pid);
+    pyprof__emit_text(s, "python", pyprof__text(profile, profile->python));
+    if (profile->is_diff) pyprof__emit_word(s, "diff", "true");
+    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
+    pyprof__emit_word(s, "free_threaded", profile->free_threaded ? "true" : "false");
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_fixed(s, "start", pyprof__unix(model, model->start_ns), 6);
+    pyprof__emit_seconds(s, "duration", (int64_t)model->recorded_ns);
+    pyprof__emit_fixed(s, "rate_hz", model->rate_hz, 3);
+    pyprof__emit_open(s, "\n", "stats", '{');
     pyprof__json_stats(s, &model->stats);
-    pyprof__put(s, "},\n");
+    pyprof__emit_close(s, "}");
 }
 
 static void pyprof__json_threads(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    size_t i, written = 0;
+    pyprof__sink *s = job->sink;
+    size_t i;
     int metric;
-    pyprof__put(job->sink, "\"threads\": [");
+    pyprof__emit_open(s, "\n", "threads", '[');
     for (i = 0; i < model->members.count; i++) {
         const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
         if (!member->wanted) continue;
-        pyprof__put(job->sink, written++ ? ",\n  " : "\n  ");
-        pyprof__put_format(job->sink, "{\"thread_id\": %lld, \"ident\": %llu, \"interpreter\": %lld, \"name\": ", (long long)member->native,
-                           (unsigned long long)member->ident, (long long)member->interp_id);
-        pyprof__put_json(job->sink, pyprof__text(job->profile, member->name));
-        pyprof__put(job->sink, ", \"first_seen\": ");
-        pyprof__put_fixed(job->sink, pyprof__unix(model, member->first_ns), 6);
-        pyprof__put(job->sink, ", \"last_seen\": ");
-        pyprof__put_fixed(job->sink, pyprof__unix(model, member->last_ns), 6);
-        pyprof__put_format(job->sink, ", \"node\": %u", member->node);
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_int(s, "thread_id", (int64_t)member->native);
+        pyprof__emit_int(s, "ident", (int64_t)member->ident);
+        pyprof__emit_int(s, "interpreter", member->interp_id);
+        pyprof__emit_text(s, "name", pyprof__text(job->profile, member->name));
+        pyprof__emit_fixed(s, "first_seen", pyprof__unix(model, member->first_ns), 6);
+        pyprof__emit_fixed(s, "last_seen", pyprof__unix(model, member->last_ns), 6);
+        pyprof__emit_int(s, "node", member->node);
         for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
             if (job->selection->total[metric])
-                pyprof__put_format(job->sink, ", \"%s\": %lld", pyprof__metric_row(metric)->key,
-                                   (long long)pyprof__total(job->selection, metric, member->node));
-        pyprof__put(job->sink, "}");
+                pyprof__emit_int(s, pyprof__metric_row(metric)->key, pyprof__total(job->selection, metric, member->node));
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(job->sink, "],\n");
+    pyprof__emit_close(s, "]");
 }
 
 static void pyprof__json_frames(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
     size_t i;
-    pyprof__put(job->sink, "\"frames\": [");
+    pyprof__emit_open(s, "\n", "frames", '[');
     for (i = 0; i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
         const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, location->function);
-        int threadlike = function->kind == PYPROF_KIND_THREAD;
-        pyprof__put(job->sink, i ? ",\n  {\"name\": " : "\n  {\"name\": ");
-        pyprof__put_json(job->sink, pyprof__text(job->profile, function->name));
-        pyprof__put(job->sink, ", \"qualname\": ");
-        pyprof__put_json(job->sink, pyprof__text(job->profile, function->qualname));
-        pyprof__put(job->sink, ", \"label\": ");
-        pyprof__put_json(job->sink, pyprof__label(job->profile, location->function));
-        pyprof__put(job->sink, ", \"file\": ");
-        pyprof__put_json(job->sink, pyprof__text(job->profile, function->file));
-        pyprof__put_format(job->sink, ", \"line\": %ld, \"end_line\": %ld, \"column\": %ld, \"end_column\": %ld, "
-                           "\"first_line\": %ld, \"kind\": \"%s\"",
-                           (long)location->place.line, (long)location->place.end_line, (long)location->place.column, (long)location->place.end_column,
-                           threadlike ? 0L : (long)function->first_line, pyprof__kind_names[function->kind]);
-        if (function->column)
-            pyprof__put_format(job->sink, ", \"first_column\": %ld", (long)function->column);
-        if (function->content)
-            pyprof__put_format(job->sink, ", \"content\": \"%08lx\"", (unsigned long)function->content);
-        if (location->opcode) pyprof__put_format(job->sink, ", \"opcode\": \"%s\"", pyprof__text(job->profile, location->opcode));
-        pyprof__put(job->sink, "}");
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_text(s, "name", pyprof__text(job->profile, function->name));
+        pyprof__emit_text(s, "qualname", pyprof__text(job->profile, function->qualname));
+        pyprof__emit_text(s, "label", pyprof__label(job->profile, location->function));
+        pyprof__emit_text(s, "file", pyprof__text(job->profile, function->file));
+        pyprof__emit_int(s, "line", location->place.line);
+        pyprof__emit_int(s, "end_line", location->place.end_line);
+        pyprof__emit_int(s, "column", location->place.column);
+        pyprof__emit_int(s, "end_column", location->place.end_column);
+        pyprof__emit_int(s, "first_line", function->kind == PYPROF_KIND_THREAD ? 0 : function->first_line);
+        pyprof__emit_text(s, "kind", pyprof__kind_names[function->kind]);
+        if (function->column) pyprof__emit_int(s, "first_column", function->column);
+        if (function->content) {
+            pyprof__emit_next(s, "content");
+            pyprof__put_format(s, "\"%08lx\"", (unsigned long)function->content);
+        }
+        if (location->opcode) pyprof__emit_text(s, "opcode", pyprof__text(job->profile, location->opcode));
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(job->sink, "],\n");
+    pyprof__emit_close(s, "]");
 }
 
 static void pyprof__json_row_metrics(const pyprof__job *job, const pyprof_row *row)
 {
+    char self_key[40];
     size_t i;
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
         const pyprof__metric *metric = &pyprof__metrics[i];
-        int64_t total = row->total[metric->metric], self = row->self[metric->metric];
+        void (*emit)(pyprof__sink *, const char *, int64_t) = pyprof__emit_int;
         if (!metric->row_key || !job->selection->self[metric->metric]) continue;
-        pyprof__put_format(job->sink, ", \"%s\": ", metric->row_key);
-        if (metric->unit == PYPROF__UNIT_NS) pyprof__put_seconds(job->sink, total); else pyprof__put_int(job->sink, total);
-        pyprof__put_format(job->sink, ", \"self_%s\": ", metric->row_key);
-        if (metric->unit == PYPROF__UNIT_NS) pyprof__put_seconds(job->sink, self); else pyprof__put_int(job->sink, self);
+        if (metric->unit == PYPROF__UNIT_NS) emit = pyprof__emit_seconds;
+        snprintf(self_key, sizeof self_key, "self_%s", metric->row_key);
+        emit(job->sink, metric->row_key, row->total[metric->metric]);
+        emit(job->sink, self_key, row->self[metric->metric]);
     }
 }
 
 static pyprof_result pyprof__json_functions(const pyprof__job *job)
 {
+    pyprof__sink *s = job->sink;
     pyprof__table table;
     pyprof__ranked *ranked = NULL;
-    size_t i, written = 0;
+    size_t i;
     pyprof_result result = PYPROF_OK;
     if (!pyprof__table_make(&table, job->selection, NULL, PYPROF__GROUP_LABEL)) result = pyprof__fail_memory("the functions");
     else ranked = pyprof__rank(&table, PYPROF_WALL_NS, 1);
     if (result == PYPROF_OK && !ranked && table.rows.count) result = pyprof__fail_memory("the functions");
-    pyprof__put(job->sink, "\"functions\": {");
+    pyprof__emit_open(s, "\n", "functions", '{');
     for (i = 0; ranked && i < table.rows.count; i++) {
         const pyprof_row *row = ranked[i].row;
         uint32_t function = PYPROF__AT(pyprof__group_key, table.keys, (size_t)(row - (const pyprof_row *)table.rows.data)).what;
-        pyprof__put(job->sink, written++ ? ",\n  " : "\n  ");
-        pyprof__put_json(job->sink, pyprof__label(job->profile, function));
-        pyprof__put_format(job->sink, ": {\"samples\": %lld, \"time\": ", (long long)row->total[PYPROF_SAMPLES]);
-        pyprof__put_seconds(job->sink, row->total[PYPROF_WALL_NS]);
-        pyprof__put_format(job->sink, ", \"self_samples\": %lld, \"self_time\": ", (long long)row->self[PYPROF_SAMPLES]);
-        pyprof__put_seconds(job->sink, row->self[PYPROF_WALL_NS]);
-        pyprof__put(job->sink, ", \"cpu_time\": ");
-        pyprof__put_seconds(job->sink, row->total[PYPROF_CPU_NS]);
-        pyprof__put(job->sink, ", \"wait_time\": ");
-        pyprof__put_seconds(job->sink, row->total[PYPROF_WAIT_NS]);
+        pyprof__emit_gap(s, "\n  ");
+        pyprof__emit_key(s, pyprof__label(job->profile, function));
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_int(s, "samples", row->total[PYPROF_SAMPLES]);
+        pyprof__emit_seconds(s, "time", row->total[PYPROF_WALL_NS]);
+        pyprof__emit_int(s, "self_samples", row->self[PYPROF_SAMPLES]);
+        pyprof__emit_seconds(s, "self_time", row->self[PYPROF_WALL_NS]);
+        pyprof__emit_seconds(s, "cpu_time", row->total[PYPROF_CPU_NS]);
+        pyprof__emit_seconds(s, "wait_time", row->total[PYPROF_WAIT_NS]);
         pyprof__json_row_metrics(job, row);
-        pyprof__put(job->sink, ", \"file\": ");
-        pyprof__put_json(job->sink, row->file);
-        pyprof__put_format(job->sink, ", \"line\": %ld, \"kind\": \"%s\"}", (long)row->line, pyprof__kind_names[row->kind]);
+        pyprof__emit_text(s, "file", row->file);
+        pyprof__emit_int(s, "line", row->line);
+        pyprof__emit_text(s, "kind", pyprof__kind_names[row->kind]);
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(job->sink, "},\n");
+    pyprof__emit_close(s, "}");
     pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
     pyprof__table_free(&table);
     return result;
@@ -17442,30 +17567,24 @@ static pyprof_result pyprof__json_functions(const pyprof__job *job)
 static void pyprof__json_tree(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    size_t i, metric, written = 0;
-    pyprof__put(job->sink, "\"tree\": {\"parent\": [");
-    for (i = 0; i < model->nodes.count; i++) {
-        if (i) pyprof__put(job->sink, ",");
-        pyprof__put_int(job->sink, i ? (int64_t)PYPROF__AT(const pyprof__node, model->nodes, i).parent : -1);
-    }
-    pyprof__put(job->sink, "],\n\"frame\": [");
-    for (i = 0; i < model->nodes.count; i++) {
-        if (i) pyprof__put(job->sink, ",");
-        pyprof__put_int(job->sink, (int64_t)PYPROF__AT(const pyprof__node, model->nodes, i).location);
-    }
-    pyprof__put(job->sink, "],\n\"self\": {");
+    pyprof__sink *s = job->sink;
+    size_t i, metric;
+    pyprof__emit_open(s, "\n", "tree", '{');
+    pyprof__emit_open(s, NULL, "parent", '[');
+    for (i = 0; i < model->nodes.count; i++)
+        pyprof__emit_number(s, i ? (int64_t)pyprof__parent_of(job->profile, (uint32_t)i) : -1);
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "frame", '[');
+    for (i = 0; i < model->nodes.count; i++) pyprof__emit_number(s, pyprof__frame_of(job->profile, (uint32_t)i));
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "self", '{');
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
         if (!job->selection->self[metric]) continue;
-        pyprof__put(job->sink, written++ ? ",\n" : "\n");
-        pyprof__put_key(job->sink, pyprof__metric_row((int)metric)->key);
-        pyprof__put(job->sink, "[");
-        for (i = 0; i < job->selection->count; i++) {
-            if (i) pyprof__put(job->sink, ",");
-            pyprof__put_int(job->sink, job->selection->self[metric][i]);
-        }
-        pyprof__put(job->sink, "]");
+        pyprof__emit_open(s, "\n", pyprof__metric_row((int)metric)->key, '[');
+        for (i = 0; i < job->selection->count; i++) pyprof__emit_number(s, job->selection->self[metric][i]);
+        pyprof__emit_close(s, "]");
     }
-    pyprof__put(job->sink, "}},\n");
+    pyprof__emit_close(s, "}}");
 }
 
 static void pyprof__json_heap(const pyprof__job *job)
@@ -17474,26 +17593,28 @@ static void pyprof__json_heap(const pyprof__job *job)
     const pyprof__heap_facts *heap = &model->heap;
     pyprof__sink *s = job->sink;
     size_t i, sizes = PYPROF_SIZES;
-    pyprof__put_format(s, "\"mode\": \"%s\", \"interval_bytes\": %llu, \"peak_time\": ", pyprof__heap_modes[heap->mode],
-                       (unsigned long long)heap->interval);
-    if (heap->peak_ns) pyprof__put_fixed(s, pyprof__unix(model, heap->peak_ns), 6);
-    else pyprof__put(s, "null");
+    pyprof__emit_int(s, "interval_bytes", (int64_t)heap->interval);
+    if (heap->peak_ns) pyprof__emit_fixed(s, "peak_time", pyprof__unix(model, heap->peak_ns), 6);
+    else pyprof__emit_word(s, "peak_time", "null");
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
         const pyprof__metric *metric = &pyprof__metrics[i];
         if ((metric->from == PYPROF__FROM_HEAP && metric->row_key) || (metric->from == PYPROF__FROM_ESTIMATES && heap->mode == PYPROF_HEAP_SAMPLED))
-            pyprof__put_format(s, ", \"%s\": %lld", metric->key, (long long)job->selection->all[metric->metric]);
+            pyprof__emit_int(s, metric->key, job->selection->all[metric->metric]);
     }
-    pyprof__put(s, ",\n\"domains\": {");
+    pyprof__emit_open(s, "\n", "domains", '{');
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
-        const pyprof_domain_total *domain = &heap->domains[i];
-        pyprof__put_format(s, "%s\"%s\": {\"alloc_bytes\": %lld, \"alloc_blocks\": %lld, \"live_bytes\": %lld, \"live_blocks\": %lld}",
-                           i ? ", " : "", pyprof__domain_names[i], (long long)domain->alloc_bytes, (long long)domain->alloc_blocks,
-                           (long long)domain->live_bytes, (long long)domain->live_blocks);
+        pyprof__emit_open(s, NULL, pyprof__domain_names[i], '{');
+        pyprof__emit_int(s, "alloc_bytes", heap->domains[i].alloc_bytes);
+        pyprof__emit_int(s, "alloc_blocks", heap->domains[i].alloc_blocks);
+        pyprof__emit_int(s, "live_bytes", heap->domains[i].live_bytes);
+        pyprof__emit_int(s, "live_blocks", heap->domains[i].live_blocks);
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(s, "},\n\"sizes\": [");
+    pyprof__emit_close(s, "}");
+    pyprof__emit_open(s, "\n", "sizes", '[');
     while (sizes > 0 && heap->sizes[sizes - 1] == 0) sizes--;
-    for (i = 0; i < sizes; i++) pyprof__put_format(s, i ? ",%lld" : "%lld", (long long)heap->sizes[i]);
-    pyprof__put(s, "]");
+    for (i = 0; i < sizes; i++) pyprof__emit_number(s, heap->sizes[i]);
+    pyprof__emit_close(s, "]");
 }
 
 static int pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
@@ -17502,23 +17623,23 @@ static int pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
     pyprof__sink *s = job->sink;
     size_t i;
     int whole = pyprof__leaks_make(&table, job->profile, NULL);
-    pyprof__put(s, ",\n\"leaks\": [");
+    pyprof__emit_open(s, "\n", "leaks", '[');
     for (i = 0; whole && i < table.leaks.count; i++) {
         const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, table.leaks, i);
-        pyprof__put(s, i ? ",\n  {\"function\": " : "\n  {\"function\": ");
-        pyprof__put_json(s, leak->qualname);
-        pyprof__put(s, ", \"file\": ");
-        pyprof__put_json(s, leak->file);
-        pyprof__put_format(s, ", \"line\": %ld, \"growth\": \"%s\", \"live_bytes\": %lld, \"live_blocks\": %lld, \"grown_bytes\": %lld, "
-                           "\"error_bytes\": %lld, \"bytes_per_s\": ", (long)leak->line,
-                           pyprof__verdicts[leak->growth].key, (long long)leak->live_bytes,
-                           (long long)leak->live_blocks, (long long)leak->grown_bytes, (long long)leak->error_bytes);
-        pyprof__put_fixed(s, leak->bytes_per_s, 3);
-        pyprof__put(s, ", \"mean_age_s\": ");
-        pyprof__put_fixed(s, leak->mean_age_s, 3);
-        pyprof__put(s, "}");
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_text(s, "function", leak->qualname);
+        pyprof__emit_text(s, "file", leak->file);
+        pyprof__emit_int(s, "line", leak->line);
+        pyprof__emit_text(s, "growth", pyprof__verdicts[leak->growth].key);
+        pyprof__emit_int(s, "live_bytes", leak->live_bytes);
+        pyprof__emit_int(s, "live_blocks", leak->live_blocks);
+        pyprof__emit_int(s, "grown_bytes", leak->grown_bytes);
+        pyprof__emit_int(s, "error_bytes", leak->error_bytes);
+        pyprof__emit_fixed(s, "bytes_per_s", leak->bytes_per_s, 3);
+        pyprof__emit_fixed(s, "mean_age_s", leak->mean_age_s, 3);
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(s, "]");
+    pyprof__emit_close(s, "]");
     pyprof__leaks_free(&table);
     return whole;
 }
@@ -17529,64 +17650,73 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
     pyprof__sink *s = job->sink;
     size_t i;
     if (model->heap.mode == PYPROF_HEAP_OFF && model->gauges.count == 0) return PYPROF_OK;
-    pyprof__put(s, "\"memory\": {");
+    pyprof__emit_open(s, "\n", "memory", '{');
+    pyprof__emit_text(s, "mode", pyprof__heap_modes[model->heap.mode]);
     if (model->heap.mode != PYPROF_HEAP_OFF) pyprof__json_heap(job);
-    else pyprof__put(s, "\"mode\": \"off\"");
     if (model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff && !pyprof__json_leaks(job))
         return pyprof__fail_memory("the leaks");
-    pyprof__put(s, ",\n\"timeline\": [");
+    pyprof__emit_open(s, "\n", "timeline", '[');
     for (i = 0; i < model->gauges.count; i++) {
         const pyprof__gauge *gauge = &PYPROF__AT(const pyprof__gauge, model->gauges, i);
-        pyprof__put(s, i ? ",\n  [" : "\n  [");
-        pyprof__put_fixed(s, pyprof__unix(model, gauge->ns), 3);
-        pyprof__put_format(s, ", %lld, %lld]", (long long)gauge->facts.resident_bytes, (long long)gauge->facts.traced_bytes);
+        pyprof__emit_open(s, "\n  ", NULL, '[');
+        pyprof__emit_fixed(s, NULL, pyprof__unix(model, gauge->ns), 3);
+        pyprof__emit_int(s, NULL, gauge->facts.resident_bytes);
+        pyprof__emit_int(s, NULL, gauge->facts.traced_bytes);
+        pyprof__emit_close(s, "]");
     }
-    pyprof__put(s, "]},\n");
+    pyprof__emit_close(s, "]}");
     return PYPROF_OK;
 }
 
 // "stack": [...], "lines": [...], "frames": [...] of a node, root first, the thread's node left out
-static void pyprof__json_stack(pyprof__sink *s, const pyprof_profile *profile, uint32_t node, uint32_t *path)
+static void pyprof__json_stack(pyprof__sink *s, pyprof__cursor *cursor, uint32_t node)
 {
-    uint32_t depth = 0, i, part;
-    static const char *const parts[] = { "\"stack\": [", "], \"lines\": [", "], \"frames\": [" };
-    for (; node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(profile, node)) path[depth++] = node;
-    for (part = 0; part < 3; part++) {
-        pyprof__put(s, parts[part]);
-        for (i = depth; i-- > 0;) {
-            if (part == 0) pyprof__put_json(s, pyprof__label(profile, pyprof__location_of(profile, path[i])->function));
-            else if (part == 1) pyprof__put_int(s, pyprof__location_of(profile, path[i])->place.line);
-            else pyprof__put_int(s, (int64_t)PYPROF__AT(const pyprof__node, profile->model.nodes, path[i]).location);
-            if (i) pyprof__put(s, ", ");
-        }
-    }
-    pyprof__put(s, "]");
+    const pyprof_profile *profile = cursor->profile;
+    uint32_t i;
+    pyprof__cursor_at(cursor, node);
+    pyprof__emit_open(s, NULL, "stack", '[');
+    for (i = 0; i < cursor->depth; i++)
+        pyprof__emit_text(s, NULL, pyprof__label(profile, pyprof__location_of(profile, cursor->path[i])->function));
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, NULL, "lines", '[');
+    for (i = 0; i < cursor->depth; i++)
+        pyprof__emit_int(s, NULL, pyprof__location_of(profile, cursor->path[i])->place.line);
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, NULL, "frames", '[');
+    for (i = 0; i < cursor->depth; i++) pyprof__emit_int(s, NULL, pyprof__frame_of(profile, cursor->path[i]));
+    pyprof__emit_close(s, "]");
 }
 
 // The same stack comes again and again: its text is made once a node and copied.
-static int pyprof__json_cached_stack(pyprof__escaped *cache, const pyprof__job *job, uint32_t node, uint32_t *path)
+typedef struct { size_t at, size; } pyprof__span;
+typedef struct {
+    pyprof__cursor *cursor;
+    pyprof__array bytes, spans;   // spans: of each node
+    pyprof__sink *side;
+} pyprof__json_stacks;
+
+static int pyprof__json_keep(void *user, const void *data, size_t size)   // a pyprof_write_fn
 {
-    pyprof__slice *slot = &PYPROF__AT(pyprof__slice, cache->ids, node);
-    if (!slot->size) {
-        pyprof__sink *side = (pyprof__sink *)pyprof__alloc(&cache->pool, sizeof *side);
-        pyprof__to_array to;
-        size_t before = cache->strings.bytes.count;
-        int whole;
-        if (!side) return 0;
-        to.bytes = &cache->strings.bytes;
-        to.pool = &cache->pool;
-        side->fn = pyprof__append;
-        side->user = &to;
-        pyprof__json_stack(side, job->profile, node, path);
-        pyprof__flush(side);
-        slot->text = NULL;
-        slot->size = cache->strings.bytes.count - before;
-        PYPROF__AT(size_t, cache->strings.starts, node) = before;
-        whole = !side->failed;
-        pyprof__free(&cache->pool, side, sizeof *side);
-        if (!whole) return 0;
+    pyprof__json_stacks *stacks = (pyprof__json_stacks *)user;
+    if (!pyprof__array_reserve(&stacks->cursor->pool, &stacks->bytes, size)) return 1;
+    memcpy((char *)stacks->bytes.data + stacks->bytes.count, data, size);
+    stacks->bytes.count += size;
+    return 0;
+}
+
+static int pyprof__json_kept_stack(pyprof__json_stacks *stacks, pyprof__sink *s, uint32_t node)   // 0 = no memory
+{
+    pyprof__span *span = &PYPROF__AT(pyprof__span, stacks->spans, node);
+    if (!span->size) {
+        span->at = stacks->bytes.count;
+        pyprof__sink_begin(stacks->side, pyprof__json_keep, stacks);
+        pyprof__json_stack(stacks->side, stacks->cursor, node);
+        pyprof__flush(stacks->side);
+        if (stacks->side->failed) return 0;
+        span->size = stacks->bytes.count - span->at;
     }
-    pyprof__put_bytes(job->sink, (const char *)cache->strings.bytes.data + PYPROF__AT(size_t, cache->strings.starts, node), slot->size);
+    pyprof__emit_next(s, NULL);
+    pyprof__put_bytes(s, (const char *)stacks->bytes.data + span->at, span->size);
     return 1;
 }
 
@@ -17602,116 +17732,119 @@ static const char *pyprof__json_state(uint32_t state)
     return told ? told->word : "running";
 }
 
-static int pyprof__json_moment(pyprof__escaped *cache, const pyprof__job *job, const pyprof__moment *moment, uint32_t *path, int first)
+static int pyprof__json_moment(pyprof__json_stacks *stacks, const pyprof__job *job, const pyprof__moment *moment)
 {
-    const pyprof__model *model = &job->profile->model;
-    const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, moment->thread);
-    pyprof__put(job->sink, first ? "\n  " : ",\n  ");
-    pyprof__put_format(job->sink, "{\"thread_id\": %lld, ", (long long)member->native);
-    if (!pyprof__json_cached_stack(cache, job, moment->node, path)) return 0;
-    pyprof__put(job->sink, ", \"timestamp\": ");
-    pyprof__put_fixed(job->sink, pyprof__unix(model, moment->start_ns), 6);
-    pyprof__put_format(job->sink, ", \"count\": %u, \"wall_ns\": %llu, \"cpu_ns\": %llu, \"waiting\": %s, \"state\": \"%s\", "
-                       "\"thread\": %u, \"node\": %u}", moment->count, (unsigned long long)moment->wall_ns,
-                       (unsigned long long)moment->cpu_ns, moment->state & PYPROF__IS_WAITING ? "true" : "false",
-                       pyprof__json_state(moment->state), moment->thread, moment->node);
+    pyprof__sink *s = job->sink;
+    pyprof__emit_open(s, "\n  ", NULL, '{');
+    pyprof__emit_int(s, "thread_id", (int64_t)pyprof__member_of(job->profile, moment->thread)->native);
+    if (!pyprof__json_kept_stack(stacks, s, moment->node)) return 0;
+    pyprof__emit_fixed(s, "timestamp", pyprof__unix(&job->profile->model, moment->start_ns), 6);
+    pyprof__emit_int(s, "count", moment->count);
+    pyprof__emit_int(s, "wall_ns", (int64_t)moment->wall_ns);
+    pyprof__emit_int(s, "cpu_ns", (int64_t)moment->cpu_ns);
+    pyprof__emit_word(s, "waiting", moment->state & PYPROF__IS_WAITING ? "true" : "false");
+    pyprof__emit_text(s, "state", pyprof__json_state(moment->state));
+    pyprof__emit_int(s, "thread", moment->thread);
+    pyprof__emit_int(s, "node", moment->node);
+    pyprof__emit_close(s, "}");
     return 1;
 }
 
-static pyprof_result pyprof__json_samples(const pyprof__job *job)
+static pyprof_result pyprof__json_samples(const pyprof__job *job, pyprof__cursor *cursor)
 {
     const pyprof__model *model = &job->profile->model;
-    pyprof__escaped cache;
-    uint32_t *path;
+    pyprof__json_stacks stacks;
     size_t i;
-    int whole, first = 1;
-    memset(&cache, 0, sizeof cache);
-    pyprof__pool_init(&cache.pool, &job->profile->pool.allocator, UINT64_MAX);
-    pyprof__array_init(&cache.ids, sizeof(pyprof__slice));
-    pyprof__array_init(&cache.strings.bytes, 1);
-    pyprof__array_init(&cache.strings.starts, sizeof(size_t));
-    path = (uint32_t *)pyprof__alloc(&cache.pool, (job->profile->depth + 1) * sizeof *path);
-    whole = path && pyprof__array_reserve(&cache.pool, &cache.ids, model->nodes.count) && pyprof__array_reserve(&cache.pool, &cache.strings.starts,
-            model->nodes.count);
-    pyprof__put(job->sink, "\"samples\": [");
+    int whole;
+    stacks.cursor = cursor;
+    pyprof__array_init(&stacks.bytes, 1);
+    pyprof__array_init(&stacks.spans, sizeof(pyprof__span));
+    stacks.side = (pyprof__sink *)pyprof__alloc(&cursor->pool, sizeof *stacks.side);
+    whole = stacks.side && pyprof__array_reserve(&cursor->pool, &stacks.spans, model->nodes.count);
+    pyprof__emit_open(job->sink, "\n", "samples", '[');
     for (i = 0; whole && i < model->moments.count; i++) {
         const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
-        if (!job->selection->chosen[moment->node]) continue;
-        whole = pyprof__json_moment(&cache, job, moment, path, first);
-        first = 0;
+        if (job->selection->chosen[moment->node]) whole = pyprof__json_moment(&stacks, job, moment);
     }
-    pyprof__put(job->sink, "]\n}\n");
-    pyprof__free(&cache.pool, path, path ? (job->profile->depth + 1) * sizeof *path : 0);
-    pyprof__array_free(&cache.pool, &cache.ids);
-    pyprof__array_free(&cache.pool, &cache.strings.bytes);
-    pyprof__array_free(&cache.pool, &cache.strings.starts);
+    pyprof__emit_close(job->sink, "]\n}\n");
+    pyprof__free(&cursor->pool, stacks.side, sizeof *stacks.side);
+    pyprof__array_free(&cursor->pool, &stacks.bytes);
+    pyprof__array_free(&cursor->pool, &stacks.spans);
     return whole ? PYPROF_OK : pyprof__fail_memory("the time line");
 }
 
 static void pyprof__json_pairs(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    size_t i, written = 0;
-    pyprof__put(job->sink, "\"gil\": {\"pairs\": [");
+    pyprof__sink *s = job->sink;
+    size_t i;
+    pyprof__emit_open(s, NULL, "pairs", '[');
     for (i = 0; i < model->rivals.count; i++) {
         const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, model->rivals, i);
         if (!pyprof__rivals_wanted(job->profile, job->output->filter, pair)) continue;
-        pyprof__put(job->sink, written++ ? ",\n  " : "\n  ");
-        pyprof__put_format(job->sink, "{\"waiter\": %lld, \"holder\": %lld, \"wait_ns\": %llu, \"waiter_thread\": %u, \"holder_thread\": %u}",
-                           (long long)PYPROF__AT(const pyprof__member, model->members, pair->waiter).native,
-                           (long long)PYPROF__AT(const pyprof__member, model->members, pair->holder).native, (unsigned long long)pair->ns,
-                           pair->waiter, pair->holder);
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_int(s, "waiter", (int64_t)pyprof__member_of(job->profile, pair->waiter)->native);
+        pyprof__emit_int(s, "holder", (int64_t)pyprof__member_of(job->profile, pair->holder)->native);
+        pyprof__emit_int(s, "wait_ns", (int64_t)pair->ns);
+        pyprof__emit_int(s, "waiter_thread", pair->waiter);
+        pyprof__emit_int(s, "holder_thread", pair->holder);
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(job->sink, "],\n\"holds\": [");
+    pyprof__emit_close(s, "]");
 }
 
-static pyprof_result pyprof__json_gil(const pyprof__job *job)
+static void pyprof__json_gil(const pyprof__job *job, pyprof__cursor *cursor)
 {
     const pyprof__model *model = &job->profile->model;
-    size_t bytes = (job->profile->depth + 1) * sizeof(uint32_t), written = 0;
-    uint32_t i, *path;
-    if (job->profile->is_diff) return PYPROF_OK;
-    path = (uint32_t *)pyprof__alloc(&job->selection->pool, bytes);
-    if (!path) return pyprof__fail_memory("the stacks");
+    pyprof__sink *s = job->sink;
+    uint32_t i;
+    if (job->profile->is_diff) return;
+    pyprof__emit_open(s, "\n", "gil", '{');
     pyprof__json_pairs(job);
+    pyprof__emit_open(s, "\n", "holds", '[');
     for (i = 0; i < model->members.count; i++) {
         const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
         if (!member->hold_ns || !pyprof__member_wanted(job->profile, job->output->filter, i)) continue;
-        pyprof__put(job->sink, written++ ? ",\n  " : "\n  ");
-        pyprof__put_format(job->sink, "{\"thread_id\": %lld, \"hold_ns\": %llu, \"end\": ", (long long)member->native,
-                           (unsigned long long)member->hold_ns);
-        pyprof__put_fixed(job->sink, pyprof__unix(model, member->hold_end_ns), 6);
-        pyprof__put(job->sink, ", ");
-        pyprof__json_stack(job->sink, job->profile, member->hold_node, path);
-        pyprof__put_format(job->sink, ", \"thread\": %u, \"node\": %u}", i, member->hold_node);
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_int(s, "thread_id", (int64_t)member->native);
+        pyprof__emit_int(s, "hold_ns", (int64_t)member->hold_ns);
+        pyprof__emit_fixed(s, "end", pyprof__unix(model, member->hold_end_ns), 6);
+        pyprof__json_stack(s, cursor, member->hold_node);
+        pyprof__emit_int(s, "thread", i);
+        pyprof__emit_int(s, "node", member->hold_node);
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(job->sink, "]},\n");
-    pyprof__free(&job->selection->pool, path, bytes);
-    return PYPROF_OK;
+    pyprof__emit_close(s, "]}");
 }
 
 // Facts of the process over time: a row each, after their names
 static void pyprof__json_process(const pyprof__job *job)
 {
+    static const char *const columns[] = { "timestamp", "resident_bytes", "traced_bytes", "user_ns", "system_ns",
+        "voluntary_switches", "involuntary_switches", "minor_faults", "major_faults", "threads", "gc_runs" };
     const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
     size_t i, k;
     if (job->profile->is_diff) return;
-    pyprof__put(job->sink, "\"process\": {\"columns\": [\"timestamp\", \"resident_bytes\", \"traced_bytes\", \"user_ns\", \"system_ns\",\n  "
-                "\"voluntary_switches\", \"involuntary_switches\", \"minor_faults\", \"major_faults\", \"threads\", \"gc_runs\"],\n\"timeline\": [");
+    pyprof__emit_open(s, "\n", "process", '{');
+    pyprof__emit_open(s, NULL, "columns", '[');
+    for (k = 0; k < PYPROF__COUNT(columns); k++) {
+        if (k == 5) pyprof__emit_gap(s, "\n  ");
+        pyprof__emit_text(s, NULL, columns[k]);
+    }
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "timeline", '[');
     for (i = 0; i < model->gauges.count; i++) {
         const pyprof__gauge *gauge = &PYPROF__AT(const pyprof__gauge, model->gauges, i);
         const pyprof_process *facts = &gauge->facts;
         const int64_t values[] = { facts->resident_bytes, facts->traced_bytes, facts->user_ns, facts->system_ns, facts->voluntary_switches,
                                    facts->involuntary_switches, facts->minor_faults, facts->major_faults, facts->threads, facts->gc_runs };
-        pyprof__put(job->sink, i ? ",\n  [" : "\n  [");
-        pyprof__put_fixed(job->sink, pyprof__unix(model, gauge->ns), 3);
-        for (k = 0; k < PYPROF__COUNT(values); k++) {
-            pyprof__put(job->sink, ", ");
-            pyprof__put_int(job->sink, values[k]);
-        }
-        pyprof__put(job->sink, "]");
+        pyprof__emit_open(s, "\n  ", NULL, '[');
+        pyprof__emit_fixed(s, NULL, pyprof__unix(model, gauge->ns), 3);
+        for (k = 0; k < PYPROF__COUNT(values); k++) pyprof__emit_int(s, NULL, values[k]);
+        pyprof__emit_close(s, "]");
     }
-    pyprof__put(job->sink, "]},\n");
+    pyprof__emit_close(s, "]}");
 }
 
 // "source": of each file that is still the one that ran, the lines that stand in stacks
@@ -17731,7 +17864,7 @@ static int pyprof__json_lines(const pyprof__job *job, pyprof__pool *pool, pyprof
     unsigned char *used = (unsigned char *)pyprof__alloc(pool, model->locations.count + 1);
     int whole = used != NULL;
     for (node = 1; whole && node < job->selection->count; node++)
-        if (pyprof__any_total(job->selection, (uint32_t)node)) used[PYPROF__AT(const pyprof__node, model->nodes, node).location] = 1;
+        if (pyprof__any_total(job->selection, (uint32_t)node)) used[pyprof__frame_of(job->profile, (uint32_t)node)] = 1;
     for (i = 0; whole && i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
         const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, location->function);
@@ -17757,29 +17890,33 @@ static void pyprof__json_source_line(pyprof__sink *s, pyprof__slice line)   // i
     while (size < line.size && size && ((unsigned char)line.text[size] & 0xc0) == 0x80) size--;   // not through a character
     memcpy(text, line.text, size);
     text[size] = 0;
-    pyprof__put_json(s, text);
+    pyprof__emit_text(s, NULL, text);
 }
 
-static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__pool *pool, const pyprof__json_line *lines, size_t count, int *files)
+static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__pool *pool, const pyprof__json_line *lines,
+                                              size_t count)
 {
     const pyprof__model *model = &job->profile->model;
     const char *path = pyprof__text(job->profile, lines[0].file);
     pyprof__script source;
     pyprof__script_state state = pyprof__script_read(pool, &source, path, pyprof__unix(model, model->start_ns));
-    size_t i, written = 0;
+    char number[16];
+    size_t i;
     for (i = 0; state == PYPROF__SCRIPT_READ && i < count; i++)
         if (!pyprof__script_fits(&source, job->profile, &PYPROF__AT(const pyprof__function, model->functions, lines[i].function))
             || !pyprof__script_line(&source, lines[i].line).text)
             state = PYPROF__SCRIPT_CHANGED;
     if (state == PYPROF__SCRIPT_READ) {
-        pyprof__put(job->sink, (*files)++ ? ",\n  " : "\n  ");
-        pyprof__put_json(job->sink, path);
+        pyprof__emit_gap(job->sink, "\n  ");
+        pyprof__emit_key(job->sink, path);
+        pyprof__emit_open(job->sink, NULL, NULL, '{');
         for (i = 0; i < count; i++) {
             if (i && lines[i].line == lines[i - 1].line) continue;
-            pyprof__put_format(job->sink, written++ ? ", \"%ld\": " : ": {\"%ld\": ", (long)lines[i].line);
+            snprintf(number, sizeof number, "%ld", (long)lines[i].line);
+            pyprof__emit_key(job->sink, number);
             pyprof__json_source_line(job->sink, pyprof__script_line(&source, lines[i].line));
         }
-        pyprof__put(job->sink, "}");
+        pyprof__emit_close(job->sink, "}");
     }
     pyprof__script_free(pool, &source);
     return state;
@@ -17790,66 +17927,63 @@ static pyprof_result pyprof__json_source(const pyprof__job *job)
     pyprof__pool pool;
     pyprof__array lines;
     size_t i, end;
-    int files = 0, whole;
+    int whole;
     if (job->output->sources <= 0 || !pyprof__script_allowed(job->profile, job->output)) return PYPROF_OK;
     pyprof__pool_init(&pool, &job->profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&lines, sizeof(pyprof__json_line));
     whole = pyprof__json_lines(job, &pool, &lines);
-    pyprof__put(job->sink, "\"source\": {");
+    pyprof__emit_open(job->sink, "\n", "source", '{');
     for (i = 0; whole && i < lines.count; i = end) {
         const pyprof__json_line *first = &PYPROF__AT(const pyprof__json_line, lines, i);
         for (end = i; end < lines.count && PYPROF__AT(const pyprof__json_line, lines, end).file == first->file; end++) {}
-        whole = pyprof__json_file(job, &pool, first, end - i, &files) != PYPROF__SCRIPT_NO_MEMORY;
+        whole = pyprof__json_file(job, &pool, first, end - i) != PYPROF__SCRIPT_NO_MEMORY;
     }
-    pyprof__put(job->sink, "},\n");
+    pyprof__emit_close(job->sink, "}");
     pyprof__array_free(&pool, &lines);
     return whole ? PYPROF_OK : pyprof__fail_memory("the source lines");
 }
 
-static int pyprof__json_tasks(const pyprof__job *job)   // what waiting tasks awaited. 0 = no memory
+static void pyprof__json_tasks(const pyprof__job *job, pyprof__cursor *cursor)   // what waiting tasks awaited
 {
     const pyprof__model *model = &job->profile->model;
-    pyprof__pool pool;
-    size_t i, written = 0, size = (job->profile->depth + 1) * sizeof(uint32_t);
-    uint32_t *path;
-    if (model->waited.count == 0) return 1;
-    pyprof__pool_init(&pool, &job->profile->pool.allocator, UINT64_MAX);
-    path = (uint32_t *)pyprof__alloc(&pool, size);
-    if (!path) return 0;
-    pyprof__put(job->sink, "\"tasks\": [");
+    pyprof__sink *s = job->sink;
+    size_t i;
+    if (model->waited.count == 0) return;
+    pyprof__emit_open(s, "\n", "tasks", '[');
     for (i = 0; i < model->waited.count; i++) {
         const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, model->waited, i);
-        uint32_t thread = waited->node, up;
         if (!job->selection->chosen[waited->node]) continue;
-        while ((up = pyprof__parent_of(job->profile, thread)) != 0) thread = up;
-        pyprof__put(job->sink, written++ ? ",\n  {\"thread\": " : "\n  {\"thread\": ");
-        pyprof__put_json(job->sink, pyprof__text(job->profile, pyprof__function_of(job->profile, thread)->name));
-        pyprof__put_format(job->sink, ", \"node\": %u, \"count\": %llu, \"wait_ns\": %llu, ", waited->node, (unsigned long long)waited->count,
-                           (unsigned long long)waited->ns);
-        pyprof__json_stack(job->sink, job->profile, waited->node, path);
-        pyprof__put(job->sink, "}");
+        pyprof__cursor_at(cursor, waited->node);
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_text(s, "thread", pyprof__text(job->profile, pyprof__function_of(job->profile, cursor->top)->name));
+        pyprof__emit_int(s, "node", waited->node);
+        pyprof__emit_int(s, "count", (int64_t)waited->count);
+        pyprof__emit_int(s, "wait_ns", (int64_t)waited->ns);
+        pyprof__json_stack(s, cursor, waited->node);
+        pyprof__emit_close(s, "}");
     }
-    pyprof__put(job->sink, "],\n");
-    pyprof__free(&pool, path, size);
-    return 1;
+    pyprof__emit_close(s, "]");
 }
 
 static pyprof_result pyprof__write_json(pyprof__job *job)
 {
-    pyprof_result result;
+    pyprof__cursor cursor;
+    pyprof_result result = pyprof__cursor_begin(&cursor, job->profile);
+    if (result != PYPROF_OK) return result;
     pyprof__json_head(job);
     pyprof__json_children(job);
     pyprof__json_threads(job);
     pyprof__json_frames(job);
     result = pyprof__json_functions(job);
-    if (result != PYPROF_OK) return result;
     pyprof__json_tree(job);
-    result = pyprof__json_memory(job);
-    if (result == PYPROF_OK) result = pyprof__json_gil(job);
+    if (result == PYPROF_OK) result = pyprof__json_memory(job);
+    pyprof__json_gil(job, &cursor);
     pyprof__json_process(job);
     if (result == PYPROF_OK) result = pyprof__json_source(job);
-    if (result == PYPROF_OK && !pyprof__json_tasks(job)) result = pyprof__fail_memory("the tasks");
-    return result == PYPROF_OK ? pyprof__json_samples(job) : result;
+    pyprof__json_tasks(job, &cursor);
+    if (result == PYPROF_OK) result = pyprof__json_samples(job, &cursor);
+    pyprof__cursor_end(&cursor);
+    return result;
 }
 
 // ---- SVG: an interactive flame graph in one file --------------------------------------------------
@@ -18230,36 +18364,21 @@ static void pyprof__svg_put_lines(pyprof__sink *s, const char *const *lines, siz
 
 static void pyprof__svg_put_attribute(pyprof__sink *s, const char *name, int64_t value)
 {
-    pyprof__put(s, " ");
-    pyprof__put(s, name);
-    pyprof__put(s, "=\"");
-    pyprof__put_int(s, value);
-    pyprof__put(s, "\"");
+    pyprof__put_format(s, " %s=\"%lld\"", name, (long long)value);
 }
 
 static void pyprof__svg_put_percent(pyprof__sink *s, const char *name, double value)
 {
-    pyprof__put(s, " ");
-    pyprof__put(s, name);
-    pyprof__put(s, "=\"");
+    pyprof__put_format(s, " %s=\"", name);
     pyprof__put_fixed(s, value, 6);
     pyprof__put(s, "%\"");
 }
 
-static void pyprof__svg_put_count(pyprof__sink *s, int64_t value)
+static void pyprof__svg_put_between(pyprof__sink *s, const char *before, const char *text, const char *after)
 {
-    char text[32];
-    int at = (int)sizeof text - 1, digits = 0;
-    uint64_t rest = value < 0 ? 0u - (uint64_t)value : (uint64_t)value;
-    text[at] = '\0';
-    do {
-        if (digits > 0 && digits % 3 == 0) text[--at] = ',';
-        text[--at] = (char)('0' + (int)(rest % 10u));
-        rest /= 10u;
-        digits++;
-    } while (rest != 0);
-    if (value < 0) text[--at] = '-';
-    pyprof__put(s, text + at);
+    pyprof__put(s, before);
+    pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_xml);
+    pyprof__put(s, after);
 }
 
 static void pyprof__svg_put_amount(pyprof__sink *s, const pyprof__view *v, int64_t value)
@@ -18267,9 +18386,8 @@ static void pyprof__svg_put_amount(pyprof__sink *s, const pyprof__view *v, int64
     const pyprof__svg_scale *scale = v->unit == PYPROF__UNIT_BYTES ? pyprof__svg_sizes : pyprof__svg_times;
     double number = (double)value;
     if (v->unit == PYPROF__UNIT_COUNT) {
-        pyprof__svg_put_count(s, value);
-        pyprof__put(s, " ");
-        pyprof__put_xml(s, v->metric_name);
+        pyprof__put_count(s, value, 0);
+        pyprof__svg_put_between(s, " ", v->metric_name, "");
         return;
     }
     while (scale->limit > 0.0 && number >= scale->limit) scale++;
@@ -18436,9 +18554,7 @@ static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__view *v, const 
 static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__view *v, uint32_t at, double all)
 {
     const pyprof__view_node *n = &v->nodes[at];
-    pyprof__put(s, "<g><title>");
-    pyprof__put_xml(s, n->label);
-    pyprof__put(s, "\n");
+    pyprof__svg_put_between(s, "<g><title>", n->label, "\n");
     pyprof__svg_put_amount(s, v, n->total);
     pyprof__put(s, ", ");
     pyprof__put_fixed(s, 100.0 * (double)n->total / all, 2);
@@ -18452,10 +18568,8 @@ static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__view *v, uint32
         pyprof__put(s, "\n");
         pyprof__put(s, pyprof__svg_kind_text(n));
     } else if (n->file[0] != '\0') {
-        pyprof__put(s, "\n");
-        pyprof__put_xml(s, n->file);
-        if (n->line > 0) pyprof__put(s, ":");
-        if (n->line > 0) pyprof__put_int(s, n->line);
+        pyprof__svg_put_between(s, "\n", n->file, "");
+        if (n->line > 0) pyprof__put_format(s, ":%ld", (long)n->line);
     }
     pyprof__put(s, "</title>");
 }
@@ -18470,9 +18584,7 @@ static void pyprof__svg_put_label(pyprof__sink *s, const char *label, double lef
     pyprof__put(s, "<text");
     pyprof__svg_put_percent(s, "x", left);
     pyprof__svg_put_attribute(s, "y", y + 13);
-    pyprof__put(s, " dx=\"4\">");
-    pyprof__put_xml(s, text);
-    pyprof__put(s, "</text>");
+    pyprof__svg_put_between(s, " dx=\"4\">", text, "</text>");
 }
 
 static void pyprof__svg_put_frame(pyprof__sink *s, const pyprof__view *v, int64_t rows,
@@ -18511,13 +18623,9 @@ static void pyprof__svg_put_frames(pyprof__sink *s, const pyprof__view *v, int64
 
 static void pyprof__svg_put_text(pyprof__sink *s, const char *name, int64_t y, const char *text)
 {
-    pyprof__put(s, "<text class=\"");
-    pyprof__put(s, name);
-    pyprof__put(s, "\" x=\"1%\"");
+    pyprof__put_format(s, "<text class=\"%s\" x=\"1%%\"", name);
     pyprof__svg_put_attribute(s, "y", y);
-    pyprof__put(s, ">");
-    pyprof__put_xml(s, text);
-    pyprof__put(s, "</text>\n");
+    pyprof__svg_put_between(s, ">", text, "</text>\n");
 }
 
 // Stands after the frames, on top of them: the script keeps it in sight while a tall graph is scrolled.
@@ -18527,17 +18635,12 @@ static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__view *v, const ch
     pyprof__put(s, "<g class=\"bar\">\n<rect class=\"page\" width=\"100%\" fill=\"#fcfbf9\"");
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_TOP);
     pyprof__put(s, "/>\n<svg class=\"clip\" x=\"1%\" width=\"98%\" height=\"36\">");
-    pyprof__put(s, "<text class=\"heading\" y=\"27\">");
-    pyprof__put_xml(s, title);
-    pyprof__put(s, "</text></svg>\n");
+    pyprof__svg_put_between(s, "<text class=\"heading\" y=\"27\">", title, "</text></svg>\n");
     pyprof__svg_put_text(s, "note", 47, note);
     pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"77\">");
     if (empty) pyprof__put(s, "Nothing was recorded");
     if (!empty) pyprof__svg_put_amount(s, v, v->nodes[0].total);
-    if (!empty && v->unit != PYPROF__UNIT_COUNT) {
-        pyprof__put(s, " ");
-        pyprof__put_xml(s, v->metric_name);
-    }
+    if (!empty && v->unit != PYPROF__UNIT_COUNT) pyprof__svg_put_between(s, " ", v->metric_name, "");
     pyprof__put(s, empty ? "</text>\n" : " in all</text>\n");
     pyprof__svg_put_text(s, "values", 94, "");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_tools);
@@ -18558,9 +18661,7 @@ static void pyprof__svg_put_legend(pyprof__sink *s, unsigned kinds, int64_t y)
         pyprof__put(s, "/><text");
         pyprof__svg_put_attribute(s, "x", x + 18);
         pyprof__svg_put_attribute(s, "y", y);
-        pyprof__put(s, ">");
-        pyprof__put(s, family->name);
-        pyprof__put(s, "</text>\n");
+        pyprof__svg_put_between(s, ">", family->name, "</text>\n");
         x += 46 + 6 * (int64_t)strlen(family->name);
     }
     pyprof__put(s, "</svg>\n");
@@ -18572,11 +18673,11 @@ static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_plan *plan)
     pyprof__put(s, "<text class=\"note\" x=\"1%\"");
     pyprof__svg_put_attribute(s, "y", plan->height - 12);
     pyprof__put(s, ">");
-    pyprof__svg_put_count(s, plan->drawn);
+    pyprof__put_count(s, plan->drawn, 0);
     pyprof__put(s, plan->drawn == 1 ? " frame" : " frames");
     if (plan->narrow > 0) {
         pyprof__put(s, " (");
-        pyprof__svg_put_count(s, plan->narrow);
+        pyprof__put_count(s, plan->narrow, 0);
         pyprof__put(s, plan->narrow == 1 ? " frame too narrow to draw)" : " frames too narrow to draw)");
     }
     pyprof__put(s, "</text>\n");
@@ -18587,13 +18688,8 @@ static void pyprof__svg_put_head(pyprof__sink *s, const char *title, int64_t hei
     pyprof__put(s, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg version=\"1.1\" class=\"pyprof\"");
     pyprof__svg_put_attribute(s, "width", PYPROF__SVG_WIDTH);
     pyprof__svg_put_attribute(s, "height", height);
-    pyprof__put(s, " viewBox=\"0 0 ");
-    pyprof__put_int(s, PYPROF__SVG_WIDTH);
-    pyprof__put(s, " ");
-    pyprof__put_int(s, height);
-    pyprof__put(s, "\" role=\"img\" xmlns=\"http://www.w3.org/2000/svg\">\n<title>");
-    pyprof__put_xml(s, title);
-    pyprof__put(s, "</title>\n<style><![CDATA[\n");
+    pyprof__put_format(s, " viewBox=\"0 0 %d %lld\" role=\"img\"", PYPROF__SVG_WIDTH, (long long)height);
+    pyprof__svg_put_between(s, " xmlns=\"http://www.w3.org/2000/svg\">\n<title>", title, "</title>\n<style><![CDATA[\n");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_style);
     pyprof__put(s, "]]></style>\n<rect class=\"page\" width=\"100%\" height=\"100%\" fill=\"#fcfbf9\"/>\n");
 }
@@ -18664,13 +18760,6 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
 }
 
 // ---- text: one page a person reads ------------------------------------------------------------------
-static void pyprof__put_padded(pyprof__sink *s, const char *text, size_t width)   // right-aligned
-{
-    size_t size = strlen(text);
-    for (; size < width; size++) pyprof__put(s, " ");
-    pyprof__put(s, text);
-}
-
 static void pyprof__put_column(pyprof__sink *s, double value, int digits, const char *unit, size_t width)
 {
     char text[64];
@@ -18690,27 +18779,10 @@ static const char *pyprof__size_text(char *text, size_t capacity, double bytes)
     return text;
 }
 
-static const char *pyprof__count_text(char *text, size_t capacity, int64_t count)   // "1,234,567"
-{
-    size_t size, i;
-    snprintf(text, capacity, "%lld", (long long)count);
-    for (i = 3; (size = strlen(text)) > i + (count < 0) && size + 1 < capacity; i += 4) {
-        memmove(text + size - i + 1, text + size - i, i + 1);
-        text[size - i] = ',';
-    }
-    return text;
-}
-
 static void pyprof__put_size(pyprof__sink *s, double bytes, size_t width)   // width 0: as wide as it is
 {
     char text[64];
     pyprof__put_padded(s, pyprof__size_text(text, sizeof text, bytes), width);
-}
-
-static void pyprof__put_count(pyprof__sink *s, int64_t count, size_t width)
-{
-    char text[40];
-    pyprof__put_padded(s, pyprof__count_text(text, sizeof text, count), width);
 }
 
 static void pyprof__put_counted(pyprof__sink *s, int64_t count, const char *what)
@@ -19192,36 +19264,27 @@ static void pyprof__text_memory_head(const pyprof__job *job, int sort)   // sort
 }
 
 static pyprof_result pyprof__text_ranking(const pyprof__job *job, pyprof__report *report,
-                                          const pyprof__report_table *like, const char *what, int group, int sort,
-                                          int by_total, size_t most)
+                                          pyprof__report_table table, const char *what)
 {
-    pyprof__report_table table = pyprof__table_like(like, group, sort, by_total, most);
     char heading[128];
-    snprintf(heading, sizeof heading, "\n%s, by %s\n", what, pyprof__metric_row(sort)->name);
-    table.heading = heading;
+    snprintf(heading, sizeof heading, "\n%s, by %s\n", what, pyprof__metric_row(table.sort)->name);
+    if (what) table.heading = heading;
     return pyprof__text_table(job, report, &table);
-}
-
-static pyprof_result pyprof__text_asked(const pyprof__job *job, pyprof__report *report,
-                                        const pyprof__report_table *table, int sort)   // more of the metric asked for
-{
-    pyprof__report_table stacks = pyprof__table_like(&pyprof__memory_stacks, 0, sort, 0, 5);
-    pyprof_result result = pyprof__text_ranking(job, report, table, "Lines", PYPROF_GROUP_LINE, sort, 0, 30);
-    if (result == PYPROF_OK) result = pyprof__text_ranking(job, report, table, "Functions and what they call", PYPROF_GROUP_FUNCTION, sort, 1, 15);
-    if (result == PYPROF_OK) result = pyprof__text_ranking(job, report, table, "Files", PYPROF_GROUP_FILE, sort, 0, 10);
-    return result == PYPROF_OK ? pyprof__text_table(job, report, &stacks) : result;
 }
 
 // sort: the metric whose table comes first, and with more of it; 0 = each has the same
 static pyprof_result pyprof__text_rankings(const pyprof__job *job, pyprof__report *report, int sort)
 {
-    size_t i, count = PYPROF__COUNT(pyprof__memory_tables), first = pyprof__memory_table_of(sort);
+    const pyprof__report_table *table = pyprof__memory_tables;
+    size_t i, k, first = 0, count = PYPROF__COUNT(pyprof__memory_tables);
     pyprof_result result = PYPROF_OK;
-    for (i = 0; i < count && result == PYPROF_OK; i++) {
-        const pyprof__report_table *table = &pyprof__memory_tables[(first + i) % count];
-        if (sort && i == 0) result = pyprof__text_asked(job, report, table, sort);
-        else result = pyprof__text_ranking(job, report, table, "Lines", table->group, table->sort, 0, table->most);
-    }
+    for (i = 0; sort && i < count; i++)
+        for (k = 0; k < PYPROF__COLUMNS; k++)
+            if (table[i].columns[k].metric == sort && table[i].columns[k].cell != PYPROF__ERROR) first = i;
+    for (i = 0; sort && i < PYPROF__COUNT(pyprof__memory_asked) && result == PYPROF_OK; i++)
+        result = pyprof__text_ranking(job, report, pyprof__memory_table(&table[first], i, sort), pyprof__memory_asked[i].what);
+    for (i = sort != 0; i < count && result == PYPROF_OK; i++)
+        result = pyprof__text_ranking(job, report, table[(first + i) % count], "Lines");
     return result;
 }
 
@@ -19317,22 +19380,10 @@ static int pyprof__timeline_is_whole(const pyprof__job *job)
     return wall == all;
 }
 
-static void pyprof__speedscope_stack(pyprof__sink *s, const pyprof_profile *profile, uint32_t node, uint32_t *path)
-{
-    uint32_t depth = 0;
-    for (; node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(profile, node)) path[depth++] = node;
-    pyprof__put(s, "[");
-    while (depth-- > 0) {
-        pyprof__put_int(s, (int64_t)PYPROF__AT(const pyprof__node, profile->model.nodes, path[depth]).location);
-        if (depth) pyprof__put(s, ",");
-    }
-    pyprof__put(s, "]");
-}
-
 typedef struct { uint32_t node; int64_t weight; } pyprof__weighted;
 
-static int pyprof__speedscope_list(const pyprof__job *job, pyprof__pool *pool, uint32_t member_id, const uint32_t *owner, int by_time,
-                                   pyprof__array *list)
+static int pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *cursor, uint32_t member_id, int by_time,
+                                   pyprof__array *list)   // 0 = no memory
 {
     const pyprof__model *model = &job->profile->model;
     size_t i, moments = by_time ? model->moments.count : 0;
@@ -19343,9 +19394,9 @@ static int pyprof__speedscope_list(const pyprof__job *job, pyprof__pool *pool, u
         uint32_t node = moment ? moment->node : (uint32_t)(i - moments);
         int64_t weight = moment ? (int64_t)moment->wall_ns : pyprof__self(job->selection, job->metric, node);
         pyprof__weighted *item;
-        if (owner[node] != member_id || weight == 0 || !job->selection->chosen[node]) continue;
+        if (cursor->owners[node] != member_id || weight == 0 || !job->selection->chosen[node]) continue;
         if (by_time && !moment && !pyprof__is_unplaced(job->profile, node)) continue;
-        item = (pyprof__weighted *)pyprof__push(pool, list);
+        item = (pyprof__weighted *)pyprof__push(&cursor->pool, list);
         if (!item) return 0;
         item->node = node;
         item->weight = weight;
@@ -19353,27 +19404,32 @@ static int pyprof__speedscope_list(const pyprof__job *job, pyprof__pool *pool, u
     return 1;
 }
 
-static void pyprof__speedscope_thread(const pyprof__job *job, const pyprof__member *member, const pyprof__array *list, uint32_t *path, int first)
+static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cursor, const pyprof__member *member,
+                                      const pyprof__array *list)
 {
     static const char *const units[] = { "none", "nanoseconds", "bytes" };
     pyprof__sink *s = job->sink;
     int64_t sum = 0;
     size_t i;
+    uint32_t k;
     for (i = 0; i < list->count; i++) sum += PYPROF__AT(const pyprof__weighted, *list, i).weight;
-    pyprof__put(s, first ? "\n{\"type\": \"sampled\", \"name\": " : ",\n{\"type\": \"sampled\", \"name\": ");
-    pyprof__put_json(s, pyprof__text(job->profile, member->name));
-    pyprof__put_format(s, ", \"unit\": \"%s\", \"startValue\": 0, \"endValue\": %lld,\n\"samples\": [",
-                       units[pyprof__metric_row(job->metric)->unit], (long long)sum);
+    pyprof__emit_open(s, "\n", NULL, '{');
+    pyprof__emit_text(s, "type", "sampled");
+    pyprof__emit_text(s, "name", pyprof__text(job->profile, member->name));
+    pyprof__emit_text(s, "unit", units[pyprof__metric_row(job->metric)->unit]);
+    pyprof__emit_int(s, "startValue", 0);
+    pyprof__emit_int(s, "endValue", sum);
+    pyprof__emit_open(s, "\n", "samples", '[');
     for (i = 0; i < list->count; i++) {
-        if (i) pyprof__put(s, ",");
-        pyprof__speedscope_stack(s, job->profile, PYPROF__AT(const pyprof__weighted, *list, i).node, path);
+        pyprof__cursor_at(cursor, PYPROF__AT(const pyprof__weighted, *list, i).node);
+        pyprof__emit_open(s, "", NULL, '[');
+        for (k = 0; k < cursor->depth; k++) pyprof__emit_number(s, pyprof__frame_of(job->profile, cursor->path[k]));
+        pyprof__emit_close(s, "]");
     }
-    pyprof__put(s, "],\n\"weights\": [");
-    for (i = 0; i < list->count; i++) {
-        if (i) pyprof__put(s, ",");
-        pyprof__put_int(s, PYPROF__AT(const pyprof__weighted, *list, i).weight);
-    }
-    pyprof__put(s, "]}");
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "weights", '[');
+    for (i = 0; i < list->count; i++) pyprof__emit_number(s, PYPROF__AT(const pyprof__weighted, *list, i).weight);
+    pyprof__emit_close(s, "]}");
 }
 
 static void pyprof__speedscope_frames(const pyprof__job *job)
@@ -19383,59 +19439,44 @@ static void pyprof__speedscope_frames(const pyprof__job *job)
     for (i = 0; i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
         const char *file = pyprof__text(job->profile, PYPROF__AT(const pyprof__function, model->functions, location->function).file);
-        pyprof__put(job->sink, i ? ",\n{\"name\": " : "\n{\"name\": ");
-        pyprof__put_json(job->sink, pyprof__label(job->profile, location->function));
-        if (*file) { pyprof__put(job->sink, ", \"file\": "); pyprof__put_json(job->sink, file); }
-        if (location->place.line > 0) pyprof__put_format(job->sink, ", \"line\": %ld", (long)location->place.line);
-        pyprof__put(job->sink, "}");
+        pyprof__emit_open(job->sink, "\n", NULL, '{');
+        pyprof__emit_text(job->sink, "name", pyprof__label(job->profile, location->function));
+        if (*file) pyprof__emit_text(job->sink, "file", file);
+        if (location->place.line > 0) pyprof__emit_int(job->sink, "line", location->place.line);
+        pyprof__emit_close(job->sink, "}");
     }
-}
-
-// Which thread each node belongs to. Parents come before children.
-static void pyprof__owners(const pyprof_profile *profile, uint32_t *owner)
-{
-    uint32_t i;
-    for (i = 0; i < profile->model.nodes.count; i++) owner[i] = i ? owner[pyprof__parent_of(profile, i)] : PYPROF__NONE;
-    for (i = 0; i < profile->model.members.count; i++) {
-        uint32_t node = PYPROF__AT(const pyprof__member, profile->model.members, i).node;
-        if (node < profile->model.nodes.count) owner[node] = i;
-    }
-    for (i = 1; i < profile->model.nodes.count; i++)
-        if (pyprof__parent_of(profile, i) != 0) owner[i] = owner[pyprof__parent_of(profile, i)];
 }
 
 static pyprof_result pyprof__write_speedscope(pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    pyprof__pool pool;
+    pyprof__cursor cursor;
     pyprof__array list;
-    uint32_t *path, *owner, i;
+    pyprof__sink *s = job->sink;
+    uint32_t i;
     char name[256];
-    int by_time = pyprof__timeline_is_whole(job), first = 1, whole;
-    pyprof__pool_init(&pool, &job->profile->pool.allocator, UINT64_MAX);
+    int by_time = pyprof__timeline_is_whole(job), whole = 1;
+    pyprof_result result = pyprof__cursor_begin(&cursor, job->profile);
+    if (result != PYPROF_OK) return result;
     pyprof__array_init(&list, sizeof(pyprof__weighted));
-    path = (uint32_t *)pyprof__alloc(&pool, (job->profile->depth + 1) * sizeof *path);
-    owner = (uint32_t *)pyprof__alloc(&pool, model->nodes.count * sizeof *owner);
-    whole = path && owner;
-    if (whole) pyprof__owners(job->profile, owner);
-    pyprof__put(job->sink, "{\"$schema\": \"https://www.speedscope.app/file-format-schema.json\", "
-                "\"exporter\": \"pyprof.h@" PYPROF_VERSION_STRING "\", \"name\": ");
     snprintf(name, sizeof name, "%.200s%s%s%s", pyprof__text(job->profile, job->profile->program), pyprof__is_memory(job->metric) ? ": " : "",
              pyprof__is_memory(job->metric) ? pyprof__metric_row(job->metric)->name : "", job->profile->checkpoint > 0 ? " (checkpoint)" : "");
-    pyprof__put_json(job->sink, job->output->title ? job->output->title : name);
-    pyprof__put(job->sink, ",\n\"shared\": {\"frames\": [");
+    pyprof__emit_open(s, NULL, NULL, '{');
+    pyprof__emit_text(s, "$schema", "https://www.speedscope.app/file-format-schema.json");
+    pyprof__emit_text(s, "exporter", "pyprof.h@" PYPROF_VERSION_STRING);
+    pyprof__emit_text(s, "name", job->output->title ? job->output->title : name);
+    pyprof__emit_open(s, "\n", "shared", '{');
+    pyprof__emit_open(s, NULL, "frames", '[');
     pyprof__speedscope_frames(job);
-    pyprof__put(job->sink, "]},\n\"profiles\": [");
+    pyprof__emit_close(s, "]}");
+    pyprof__emit_open(s, "\n", "profiles", '[');
     for (i = 0; i < model->members.count && whole; i++) {
-        whole = pyprof__speedscope_list(job, &pool, i, owner, by_time, &list);
-        if (!whole || list.count == 0) continue;
-        pyprof__speedscope_thread(job, &PYPROF__AT(const pyprof__member, model->members, i), &list, path, first);
-        first = 0;
+        whole = pyprof__speedscope_list(job, &cursor, i, by_time, &list);
+        if (whole && list.count) pyprof__speedscope_thread(job, &cursor, pyprof__member_of(job->profile, i), &list);
     }
-    pyprof__put(job->sink, "]}\n");
-    pyprof__array_free(&pool, &list);
-    pyprof__free(&pool, path, path ? (job->profile->depth + 1) * sizeof *path : 0);
-    pyprof__free(&pool, owner, owner ? model->nodes.count * sizeof *owner : 0);
+    pyprof__put(s, "]}\n");
+    pyprof__array_free(&cursor.pool, &list);
+    pyprof__cursor_end(&cursor);
     return whole ? PYPROF_OK : pyprof__fail_memory("the speedscope file");
 }
 
@@ -19597,28 +19638,26 @@ static void pyprof__pprof_label(pyprof__proto *p, const char *key, const char *t
     pyprof__proto_block(p, &p->part, 3, inner.data, inner.count);
 }
 
-static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint32_t node, pyprof__array *packed)
+static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, pyprof__cursor *cursor, uint32_t node,
+                                 pyprof__array *packed)
 {
     const pyprof_profile *profile = job->profile;
-    uint32_t up = node;
+    uint32_t owner = cursor->owners[node];
+    const pyprof__member *member = owner == PYPROF__NONE ? NULL : pyprof__member_of(profile, owner);
+    int kind = pyprof__function_of(profile, node)->kind;
     size_t i;
+    pyprof__cursor_at(cursor, node);
     packed->count = 0;
-    for (; up && pyprof__function_of(profile, up)->kind != PYPROF_KIND_THREAD; up = pyprof__parent_of(profile, up))
-        pyprof__proto_varint(p, packed, (uint64_t)PYPROF__AT(const pyprof__node, profile->model.nodes, up).location + 1);
+    for (i = cursor->depth; i-- > 0;)
+        pyprof__proto_varint(p, packed, (uint64_t)pyprof__frame_of(profile, cursor->path[i]) + 1);
     pyprof__proto_block(p, &p->part, 1, packed->data, packed->count);
     packed->count = 0;
     for (i = 0; i < p->column_count; i++)
         pyprof__proto_varint(p, packed, (uint64_t)pyprof__self(job->selection, p->columns[i]->metric, node));
     pyprof__proto_block(p, &p->part, 2, packed->data, packed->count);
-    if (pyprof__is_leaf(pyprof__function_of(profile, node)->kind))
-        pyprof__pprof_label(p, "kind", pyprof__kind_names[pyprof__function_of(profile, node)->kind], 0);
-    for (i = 0; up && i < profile->model.members.count; i++) {
-        const pyprof__member *member = &PYPROF__AT(const pyprof__member, profile->model.members, i);
-        if (member->node != up) continue;
-        pyprof__pprof_label(p, "thread", pyprof__text(profile, member->name), 0);
-        pyprof__pprof_label(p, "thread_id", NULL, member->native ? (int64_t)member->native : 0);
-        break;
-    }
+    if (pyprof__is_leaf(kind)) pyprof__pprof_label(p, "kind", pyprof__kind_names[kind], 0);
+    if (member) pyprof__pprof_label(p, "thread", pyprof__text(profile, member->name), 0);
+    if (member) pyprof__pprof_label(p, "thread_id", NULL, (int64_t)member->native);
     pyprof__proto_end(p, 2);
 }
 
@@ -19660,9 +19699,12 @@ static void pyprof__put_gzip(pyprof__sink *s, const unsigned char *data, size_t 
 static pyprof_result pyprof__write_pprof(pyprof__job *job)
 {
     pyprof__proto p;
+    pyprof__cursor cursor;
     pyprof__array packed;
     uint32_t i;
     int failed;
+    pyprof_result result = pyprof__cursor_begin(&cursor, job->profile);
+    if (result != PYPROF_OK) return result;
     memset(&p, 0, sizeof p);
     pyprof__pool_init(&p.pool, &job->profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&p.out, 1);
@@ -19673,7 +19715,7 @@ static pyprof_result pyprof__write_pprof(pyprof__job *job)
     pyprof__pprof_head(&p, job);
     pyprof__pprof_tables(&p, job);
     for (i = 1; i < job->selection->count; i++)
-        if (pyprof__pprof_any(&p, job, i)) pyprof__pprof_sample(&p, job, i, &packed);
+        if (pyprof__pprof_any(&p, job, i)) pyprof__pprof_sample(&p, job, &cursor, i, &packed);
     for (i = 0; i < p.strings.starts.count; i++) {
         const char *text = pyprof__string(&p.strings, i);
         pyprof__proto_block(&p, &p.out, 6, text, strlen(text));
@@ -19684,6 +19726,7 @@ static pyprof_result pyprof__write_pprof(pyprof__job *job)
     pyprof__array_free(&p.pool, &p.out);
     pyprof__array_free(&p.pool, &p.part);
     pyprof__strings_free(&p.pool, &p.strings);
+    pyprof__cursor_end(&cursor);
     return failed ? pyprof__fail_memory("the pprof file") : PYPROF_OK;
 }
 
@@ -19698,6 +19741,7 @@ enum {
 typedef struct {
     pyprof__sink *sink;
     const pyprof_profile *profile;
+    pyprof__cursor cursor;
     uint32_t *files, *places;                // of each string, of each location: its number in the unpickler's memo + 1
     uint32_t memo;                           // numbers used
     int items;                               // of a trace
@@ -19747,7 +19791,7 @@ static uint32_t pyprof__pickle_keep(pyprof__pickler *p)   // what was written la
 static void pyprof__pickle_place(pyprof__pickler *p, uint32_t node)
 {
     const pyprof__function *function = pyprof__function_of(p->profile, node);
-    uint32_t location = PYPROF__AT(const pyprof__node, p->profile->model.nodes, node).location;
+    uint32_t location = pyprof__frame_of(p->profile, node);
     int python = function->kind == PYPROF_KIND_PYTHON;
     uint32_t file = python ? function->file : function->name;
     if (p->places[location]) { pyprof__pickle_get(p->sink, p->places[location] - 1); return; }
@@ -19763,17 +19807,17 @@ static void pyprof__pickle_place(pyprof__pickler *p, uint32_t node)
 
 static int64_t pyprof__pickle_frames(pyprof__pickler *p, uint32_t node)   // most recent first; returns how many
 {
-    int64_t count = 0;
+    uint32_t i;
+    pyprof__cursor_at(&p->cursor, node);
     pyprof__put(p->sink, "(");
-    for (; node && pyprof__function_of(p->profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(p->profile, node), count++)
-        pyprof__pickle_place(p, node);
-    if (count == 0) {   // a trace needs a frame
+    for (i = p->cursor.depth; i-- > 0;) pyprof__pickle_place(p, p->cursor.path[i]);
+    if (p->cursor.depth == 0) {   // a trace needs a frame
         pyprof__pickle_text(p->sink, "<unknown>");
         pyprof__pickle_int(p->sink, 0);
         pyprof__put(p->sink, "\x86");
     }
     pyprof__put(p->sink, "t");
-    return count ? count : 1;
+    return p->cursor.depth ? p->cursor.depth : 1;
 }
 
 // How many traces for the next `blocks` of `all` blocks, `before` of which have theirs
@@ -19820,19 +19864,16 @@ static void pyprof__pickle_about(const pyprof__job *job, int metric, int64_t blo
         { "interval_bytes", (int64_t)model->heap.interval }, { "bytes", job->selection->all[metric] }, { "blocks", blocks }, { "traces", traces },
         { "blocks_not_noted", (int64_t)model->stats.heap_dropped }, { "native_domain", PYPROF__PICKLE_NATIVE },
     };
+    const char *const texts[][2] = {
+        { "exporter", "pyprof.h " PYPROF_VERSION_STRING }, { "metric", pyprof__metric_row(metric)->key },
+        { "mode", pyprof__heap_modes[model->heap.mode] }, { "note", note },
+    };
     size_t i;
     snprintf(note, sizeof note, "%s%s", model->heap.mode == PYPROF_HEAP_SAMPLED ? "estimated from samples; " : "", traces == blocks
              ? "a trace is a block" : "sizes add up, but a trace stands for several blocks: multiply counts by blocks / traces");
     pyprof__pickle_text(s, "pyprof");
     pyprof__put(s, "}(");
-    pyprof__pickle_text(s, "exporter");
-    pyprof__pickle_text(s, "pyprof.h " PYPROF_VERSION_STRING);
-    pyprof__pickle_text(s, "metric");
-    pyprof__pickle_text(s, pyprof__metric_row(metric)->key);
-    pyprof__pickle_text(s, "mode");
-    pyprof__pickle_text(s, pyprof__heap_modes[model->heap.mode]);
-    pyprof__pickle_text(s, "note");
-    pyprof__pickle_text(s, note);
+    for (i = 0; i < 2 * PYPROF__COUNT(texts); i++) pyprof__pickle_text(s, texts[i / 2][i % 2]);
     for (i = 0; i < PYPROF__COUNT(rows); i++) {
         pyprof__pickle_text(s, rows[i].key);
         pyprof__pickle_int(s, rows[i].value);
@@ -19872,6 +19913,7 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
     int64_t all = 0;
     uint32_t node;
     int whole;
+    pyprof_result result;
     if (asked->from != PYPROF__FROM_HEAP || !asked->pair)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl holds live, peak or allocated memory, not %s", asked->name);
     for (node = 0; node < job->selection->count; node++) {
@@ -19879,16 +19921,19 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
         if (blocks < 0) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl cannot hold negative values, as comparisons have them");
         all += blocks;
     }
+    result = pyprof__cursor_begin(&p.cursor, job->profile);
+    if (result != PYPROF_OK) return result;
     p.sink = job->sink;
     p.profile = job->profile;
     p.memo = 0;
     p.items = pyprof__trace_items(python) == 3 ? 3 : 4;
-    p.files = (uint32_t *)pyprof__alloc(&job->selection->pool, model->strings.starts.count * sizeof *p.files);
-    p.places = (uint32_t *)pyprof__alloc(&job->selection->pool, model->locations.count * sizeof *p.places);
+    p.files = (uint32_t *)pyprof__alloc(&p.cursor.pool, model->strings.starts.count * sizeof *p.files);
+    p.places = (uint32_t *)pyprof__alloc(&p.cursor.pool, model->locations.count * sizeof *p.places);
     whole = p.files && p.places;
     if (whole) pyprof__pickle_snapshot(&p, job, metric, all);
-    pyprof__free(&job->selection->pool, p.files, model->strings.starts.count * sizeof *p.files);
-    pyprof__free(&job->selection->pool, p.places, model->locations.count * sizeof *p.places);
+    pyprof__free(&p.cursor.pool, p.files, model->strings.starts.count * sizeof *p.files);
+    pyprof__free(&p.cursor.pool, p.places, model->locations.count * sizeof *p.places);
+    pyprof__cursor_end(&p.cursor);
     return whole ? PYPROF_OK : pyprof__fail_memory("the snapshot");
 }
 
@@ -20024,10 +20069,7 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
     pyprof_result result;
     sink = (pyprof__sink *)profile->pool.allocator.alloc(profile->pool.allocator.user, sizeof *sink);
     if (!sink) return pyprof__fail_memory("the output buffer");
-    sink->fn = fn;
-    sink->user = user;
-    sink->failed = 0;
-    sink->used = 0;
+    pyprof__sink_begin(sink, fn, user);
     job.sink = sink;
     job.profile = profile;
     job.output = output;
@@ -22248,7 +22290,7 @@ typedef struct {
     void *user;
     pyprof_thread *threads;       // one a member
     pyprof_frame *stack;
-    uint32_t *owner, *path;
+    pyprof__cursor cursor;
     int stopped;
 } pyprof__visitor;
 
@@ -22271,11 +22313,11 @@ static void pyprof__frame_fill(const pyprof_profile *profile, uint32_t node, pyp
 
 static size_t pyprof__visit_stack(pyprof__visitor *visitor, uint32_t node)   // its depth
 {
-    size_t depth = 0, i;
-    for (; node && pyprof__function_of(visitor->profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(visitor->profile, node))
-        visitor->path[depth++] = node;
-    for (i = 0; i < depth; i++) pyprof__frame_fill(visitor->profile, visitor->path[depth - 1 - i], &visitor->stack[i]);
-    return depth;
+    uint32_t i;
+    pyprof__cursor_at(&visitor->cursor, node);
+    for (i = 0; i < visitor->cursor.depth; i++)
+        pyprof__frame_fill(visitor->profile, visitor->cursor.path[i], &visitor->stack[i]);
+    return visitor->cursor.depth;
 }
 
 static void pyprof__visit_threads(pyprof__visitor *visitor)
@@ -22310,7 +22352,8 @@ static void pyprof__visit_nodes(pyprof__visitor *visitor, int kind)
     for (node = 1; node < visitor->selection->count && !visitor->stopped; node++) {
         int64_t self[PYPROF_METRIC_COUNT], total[PYPROF_METRIC_COUNT], any = 0;
         pyprof_item item;
-        if (visitor->owner[node] == PYPROF__NONE || pyprof__function_of(visitor->profile, node)->kind == PYPROF_KIND_THREAD) continue;
+        if (visitor->cursor.owners[node] == PYPROF__NONE) continue;
+        if (pyprof__function_of(visitor->profile, node)->kind == PYPROF_KIND_THREAD) continue;
         for (metric = 0; metric < PYPROF_METRIC_COUNT; metric++) {
             self[metric] = pyprof__self(visitor->selection, metric, node);
             total[metric] = pyprof__total(visitor->selection, metric, node);
@@ -22319,7 +22362,7 @@ static void pyprof__visit_nodes(pyprof__visitor *visitor, int kind)
         if (!any) continue;
         memset(&item, 0, sizeof item);
         item.kind = kind;
-        item.thread = &visitor->threads[visitor->owner[node]];
+        item.thread = &visitor->threads[visitor->cursor.owners[node]];
         item.depth = pyprof__visit_stack(visitor, node);
         item.stack = visitor->stack;
         item.self = self;
@@ -22412,12 +22455,12 @@ static void pyprof__visit_tasks(pyprof__visitor *visitor)
     size_t i;
     for (i = 0; i < model->waited.count && !visitor->stopped; i++) {
         const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, model->waited, i);
-        if (!visitor->selection->chosen[waited->node] || visitor->owner[waited->node] == PYPROF__NONE) continue;
+        if (!visitor->selection->chosen[waited->node] || visitor->cursor.owners[waited->node] == PYPROF__NONE) continue;
         memset(self, 0, sizeof self);
         memset(&item, 0, sizeof item);
         self[PYPROF_WAIT_NS] = (int64_t)waited->ns;
         item.kind = PYPROF_ITEM_TASK;
-        item.thread = &visitor->threads[visitor->owner[waited->node]];
+        item.thread = &visitor->threads[visitor->cursor.owners[waited->node]];
         item.depth = pyprof__visit_stack(visitor, waited->node);
         item.stack = visitor->stack;
         item.self = self;
@@ -22431,14 +22474,15 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     pyprof__selection selection;
     pyprof__visitor visitor;
     pyprof__pool *pool = &selection.pool;
-    size_t members, nodes;
+    size_t members;
     pyprof_result result = pyprof__query_check(query);
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!fn) return pyprof__fail(PYPROF_ERR_ARGUMENT, "fn is NULL");
     if (result != PYPROF_OK) return result;
     members = (profile->model.members.count + 1) * sizeof(pyprof_thread);
-    nodes = (profile->model.nodes.count + 1) * sizeof(uint32_t);
     memset(&visitor, 0, sizeof visitor);
+    result = pyprof__cursor_begin(&visitor.cursor, profile);
+    if (result != PYPROF_OK) return result;
     visitor.profile = profile;
     visitor.selection = &selection;
     visitor.fn = fn;
@@ -22446,11 +22490,8 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     if (pyprof__select(&selection, profile, query, query && !query->include_idle)) {
         visitor.threads = (pyprof_thread *)pyprof__alloc(pool, members);
         visitor.stack = (pyprof_frame *)pyprof__alloc(pool, (profile->depth + 1) * sizeof(pyprof_frame));
-        visitor.path = (uint32_t *)pyprof__alloc(pool, (profile->depth + 1) * sizeof(uint32_t));
-        visitor.owner = (uint32_t *)pyprof__alloc(pool, nodes);
     }
-    if (visitor.threads && visitor.stack && visitor.path && visitor.owner) {
-        pyprof__owners(profile, visitor.owner);
+    if (visitor.threads && visitor.stack) {
         pyprof__visit_threads(&visitor);
         pyprof__visit_nodes(&visitor, PYPROF_ITEM_NODE);
         pyprof__visit_nodes(&visitor, PYPROF_ITEM_STACK);
@@ -22461,9 +22502,8 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     } else result = pyprof__fail_memory("the visit");
     pyprof__free(pool, visitor.threads, members);
     pyprof__free(pool, visitor.stack, (profile->depth + 1) * sizeof(pyprof_frame));
-    pyprof__free(pool, visitor.path, (profile->depth + 1) * sizeof(uint32_t));
-    pyprof__free(pool, visitor.owner, nodes);
     pyprof__selection_free(&selection);
+    pyprof__cursor_end(&visitor.cursor);
     return result;
 }
 
