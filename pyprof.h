@@ -16108,15 +16108,21 @@ static pyprof__slice pyprof__script_line(const pyprof__script *source, int64_t n
     return line;
 }
 
+static size_t pyprof__script_indent(pyprof__slice line)
+{
+    size_t at = 0;
+    while (at < line.size && (line.text[at] == ' ' || line.text[at] == '\t')) at++;
+    return at;
+}
+
 // Is the function still where the recording has it? On its first line stands its name, or that of a decorator.
 static int pyprof__script_fits(const pyprof__script *source, const pyprof_profile *profile, const pyprof__function *function)
 {
     pyprof__slice line = pyprof__script_line(source, function->first_line);
     const char *name = pyprof__text(profile, function->name);
-    size_t size, at = 0;
+    size_t size, at = pyprof__script_indent(line);
     if (strcmp(name, "<lambda>") == 0) name = "lambda";
     if (*name == '<') return function->first_line <= 1 || line.text;   // <module>: its first line may be a blank one
-    while (at < line.size && (line.text[at] == ' ' || line.text[at] == '\t')) at++;
     if (at < line.size && line.text[at] == '@') return 1;
     for (size = strlen(name); at + size <= line.size; at++)
         if (memcmp(line.text + at, name, size) == 0) return 1;
@@ -16401,21 +16407,22 @@ static void pyprof__rows_of_changes(pyprof__rows *rows)   // what became more; a
 // By time, threads that are recorded, with samples or whatever the table shows; by memory, all that have any
 static void pyprof__rows_of_threads(pyprof__rows *rows)
 {
-    const pyprof__model *model = &rows->report->profile->model;
+    const pyprof__selection *selection = rows->report->selection;
+    const pyprof__report_table *table = rows->table;
+    const pyprof__array *members = &rows->report->profile->model.members;
     uint32_t i, k;
-    for (i = 0; i < model->members.count; i++) {
-        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
+    for (i = 0; i < members->count; i++) {
+        const pyprof__member *member = &PYPROF__AT(const pyprof__member, *members, i);
         pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
-        pyprof_row from;
-        int64_t any = 0;
-        memset(&from, 0, sizeof from);
-        for (k = 1; k < PYPROF_METRIC_COUNT; k++)
-            from.total[k] = pyprof__total(rows->report->selection, (int)k, member->node);
-        pyprof__row_values(rows->table, &from, row);
+        int64_t any = 0, wait = pyprof__total(selection, PYPROF_WAIT_NS, member->node);
         row->member = i;
-        for (k = 0; k < PYPROF__COLUMNS; k++) any |= row->values[k];
-        if (rows->table->sort) any = from.total[rows->table->sort];
-        if (!member->wanted && rows->table->form == PYPROF__FORM_THREAD) any = 0;
+        for (k = 0; k < PYPROF__COLUMNS && table->columns[k].cell; k++) {
+            int metric = table->columns[k].metric;
+            row->values[k] = pyprof__total(selection, metric ? metric : PYPROF_WALL_NS, member->node) - (metric ? 0 : wait);
+            any |= row->values[k];
+        }
+        if (table->sort) any = pyprof__total(selection, table->sort, member->node);
+        if (!member->wanted && table->form == PYPROF__FORM_THREAD) any = 0;
         if (!any && !rows->failed) rows->rows.count--;
     }
     pyprof__rows_cut(rows);
@@ -16743,13 +16750,6 @@ static int pyprof__hot_lines(pyprof__pool *pool, const pyprof__model *model, con
         pyprof__top_offer(&top, i, PYPROF__AT(const pyprof__hot_line, *lines, i).heat.run);
     for (i = 0; i < top.count; i++) PYPROF__AT(pyprof__hot_line, *lines, top.ids[i]).hot = 1;
     return 1;
-}
-
-static size_t pyprof__script_indent(pyprof__slice line)
-{
-    size_t at = 0;
-    while (at < line.size && (line.text[at] == ' ' || line.text[at] == '\t')) at++;
-    return at;
 }
 
 // Is it a line to be shown beside a hot one: not empty, and inside of the function?
