@@ -200,7 +200,7 @@ clean: ## remove what was built
 	rm -rf $(BUILD)
 
 # The rules. Whatever is built depends on the header and on the commands used; the examples are C as compilers default to.
-$(C_TESTS): tests/test.h tests/model.h tests/written.h
+$(C_TESTS): tests/test.h tests/model.h tests/written.h tests/chance.h
 $(CAN_BUILD) $(COMPILES) $(SOAK) $(HEAP) $(BUILD)/oracle_truth.so $(CAMPAIGN): pyprof.h $(BUILD)/commands
 $(C_TESTS) $(BUILD)/pyprof.o $(BUILD)/soak_embed $(BUILD)/heap_embed: pyprof.h $(BUILD)/quick_commands
 $(BUILD)/commands: FORCE

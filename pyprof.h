@@ -16023,64 +16023,162 @@ static void pyprof__cursor_at(pyprof__cursor *cursor, uint32_t node)
 // [SECTION] REPORT -- the tables of a report, as rows of numbers and names
 //   Runs on    the caller's thread
 //   Uses       SNAPSHOT
-//   Promise    nothing is written here: every writer that shows a table shows the same rows. A table is a function that makes its
-//              rows and an entry that says how they are told; rows stay until they are freed, or their report or profile is
+//   Promise    nothing is written here: all writers of a table write the same rows. A table is a function that makes
+//              its rows and an entry below, which says what its columns are; rows stay until they are freed
 // ============================================================================
+// ---- lines of source: read when a file is written, and shown only if they are still those that ran -------------------
+enum {
+    PYPROF__SCRIPT_BYTES = 4 << 20,     // of a file; larger ones are left out
+    PYPROF__SCRIPT_LINE = 1000,         // bytes of a line
+    PYPROF__SCRIPT_COLUMNS = 100        // of a line in the text report
+};
+typedef enum { PYPROF__SCRIPT_NO_MEMORY, PYPROF__SCRIPT_UNREADABLE, PYPROF__SCRIPT_CHANGED, PYPROF__SCRIPT_READ } pyprof__script_state;
+typedef struct { char *text; size_t size, room; pyprof__array lines; } pyprof__script;   // lines: uint32_t, where each begins
+
+// May sources be shown? Who wants no paths in a file wants no sources in it.
+static int pyprof__script_allowed(const pyprof_profile *profile, const pyprof_output *output)
+{
+    return output->sources >= 0 && profile->model.paths == PYPROF_PATHS_FULL && !profile->is_diff;
+}
+
+static void pyprof__script_free(pyprof__pool *pool, pyprof__script *source)
+{
+    pyprof__free(pool, source->text, source->room);
+    pyprof__array_free(pool, &source->lines);
+}
+
+// Names of files come from the program: nothing is opened but regular files, and no more is read than they had then.
+static pyprof__script_state pyprof__script_open(const char *path, double start, int *fd, size_t *size)
+{
+    struct stat info;
+    *fd = -1;
+    if (!*path || *path == '<' || !pyprof__stat_at(AT_FDCWD, path, &info, 0) || !S_ISREG(info.st_mode)) return PYPROF__SCRIPT_UNREADABLE;
+    *fd = pyprof__open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
+    if (*fd < 0 || !pyprof__stat(*fd, &info) || !S_ISREG(info.st_mode) || info.st_size > PYPROF__SCRIPT_BYTES) return PYPROF__SCRIPT_UNREADABLE;
+    if ((double)info.st_mtime > start) return PYPROF__SCRIPT_CHANGED;
+    *size = (size_t)info.st_size;
+    return PYPROF__SCRIPT_READ;
+}
+
+static int pyprof__script_lines(pyprof__pool *pool, pyprof__script *source)   // 0 = no memory
+{
+    size_t at;
+    for (at = 0; at < source->size; at++) {
+        uint32_t *line = at == 0 || source->text[at - 1] == '\n' ? (uint32_t *)pyprof__push(pool, &source->lines) : NULL;
+        if (line) *line = (uint32_t)at;
+        else if (at == 0 || source->text[at - 1] == '\n') return 0;
+    }
+    return 1;
+}
+
+// start: Unix seconds of the recording. Free it, whatever comes back.
+static pyprof__script_state pyprof__script_read(pyprof__pool *pool, pyprof__script *source, const char *path, double start)
+{
+    size_t size = 0;
+    int fd;
+    pyprof__script_state state = pyprof__script_open(path, start, &fd, &size);
+    memset(source, 0, sizeof *source);
+    pyprof__array_init(&source->lines, sizeof(uint32_t));
+    if (state == PYPROF__SCRIPT_READ) {
+        source->text = (char *)pyprof__alloc(pool, size + 8);   // zeroes behind the text: a character cut in two ends there
+        if (source->text) source->room = size + 8;
+        else state = PYPROF__SCRIPT_NO_MEMORY;
+    }
+    while (state == PYPROF__SCRIPT_READ && source->size < size) {
+        ssize_t got;
+        PYPROF__AGAIN(got, read(fd, source->text + source->size, size - source->size));
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) break;
+        source->size += (size_t)got;
+    }
+    if (fd >= 0) close(fd);
+    if (state == PYPROF__SCRIPT_READ && !pyprof__script_lines(pool, source)) state = PYPROF__SCRIPT_NO_MEMORY;
+    return state;
+}
+
+static pyprof__slice pyprof__script_line(const pyprof__script *source, int64_t number)   // from 1; text NULL = there is none
+{
+    pyprof__slice line = { NULL, 0 };
+    size_t end;
+    if (number < 1 || (uint64_t)number > source->lines.count) return line;
+    line.text = source->text + PYPROF__AT(const uint32_t, source->lines, number - 1);
+    end = (uint64_t)number < source->lines.count ? PYPROF__AT(const uint32_t, source->lines, number) : source->size;
+    line.size = end - PYPROF__AT(const uint32_t, source->lines, number - 1);
+    while (line.size && strchr(" \t\r\n", line.text[line.size - 1])) line.size--;   // a NUL, too
+    return line;
+}
+
+// Is the function still where the recording has it? On its first line stands its name, or that of a decorator.
+static int pyprof__script_fits(const pyprof__script *source, const pyprof_profile *profile, const pyprof__function *function)
+{
+    pyprof__slice line = pyprof__script_line(source, function->first_line);
+    const char *name = pyprof__text(profile, function->name);
+    size_t size, at = 0;
+    if (strcmp(name, "<lambda>") == 0) name = "lambda";
+    if (*name == '<') return function->first_line <= 1 || line.text;   // <module>: its first line may be a blank one
+    while (at < line.size && (line.text[at] == ' ' || line.text[at] == '\t')) at++;
+    if (at < line.size && line.text[at] == '@') return 1;
+    for (size = strlen(name); at + size <= line.size; at++)
+        if (memcmp(line.text + at, name, size) == 0) return 1;
+    return 0;
+}
+
+// ---- rows ---------------------------------------------------------------------------------------------
 enum { PYPROF__COLUMNS = 9 };    // of a table, at most
 
-enum {                           // what stands behind the numbers of a row
+enum {                           // what a row tells beside its numbers
     PYPROF__FORM_PLACE,          // its name, file and line
-    PYPROF__FORM_CHANGE,         // the same, and its parts are further rows: of what became less
-    PYPROF__FORM_THREAD, PYPROF__FORM_ALLOCATOR,   // its thread; without its interpreter
-    PYPROF__FORM_RIVALS,         // its thread and another one
-    PYPROF__FORM_SIZE,           // a bar, as long as the second value is large, the fourth being the largest
-    PYPROF__FORM_HOLD,           // its thread, and its parts, which are a stack of places
-    PYPROF__FORM_STACK,          // its parts, which are frames
-    PYPROF__FORM_TASK,           // its name, its parts, which are coroutines, and where the last one waits
-    PYPROF__FORM_LEAF,           // its name, and its parts, which are places
-    PYPROF__FORM_WAIT, PYPROF__FORM_IDLE   // the same of what was waited for, and while idle: its name only
+    PYPROF__FORM_CHANGE,         // the same; the parts of the table are rows, too: of what became less
+    PYPROF__FORM_THREAD,         // its thread
+    PYPROF__FORM_ALLOCATOR,      // its thread, without the interpreter
+    PYPROF__FORM_RIVALS,         // its thread, and the other one, for which it waited
+    PYPROF__FORM_HOLD,           // its thread, and as parts a stack of places
+    PYPROF__FORM_STACK,          // as parts its frames
+    PYPROF__FORM_TASK,           // its name, as parts its coroutines, and the place where the innermost waits
+    PYPROF__FORM_SIZE,           // a bar of the second number's length; the fourth is the longest
+    PYPROF__FORM_SOURCE,         // its name, file and line, and as parts its lines, with their text
+    PYPROF__FORM_LEAF,           // its name, and as parts the places where it was called,
+    PYPROF__FORM_WAIT, PYPROF__FORM_IDLE   // or waited for
 };
 
-enum {                           // what a column shows of the row's value, which is an integer
+enum {                           // what a column shows of its value
     PYPROF__TIME = 1,            // ns; 0 stays out of the way
     PYPROF__SECONDS,             // ns
-    PYPROF__BYTES,
-    PYPROF__NUMBER,
-    PYPROF__CHANGE,              // a difference, in the metric's unit,
-    PYPROF__AMOUNT,              // or in that of the order
+    PYPROF__BYTES, PYPROF__NUMBER, PYPROF__WHOLE_SECONDS,
+    PYPROF__CHANGE,              // a difference, in the unit of its metric
     PYPROF__VERDICT,             // pyprof_growth
-    PYPROF__WHOLE_SECONDS,
-    PYPROF__PERCENT,             // of the rows' `all`. This and what follows are pyprof__cell_value's:
-    PYPROF__SHARE,               // in %, of the column `other`,
-    PYPROF__MEAN_BYTES, PYPROF__MEAN_AGE,   // by that many blocks, of bytes or ms
-    PYPROF__ERROR,               // +-, of bytes in doubt: only estimates have it
-    PYPROF__RATE                 // the row's
+    PYPROF__PERCENT,             // of the rows' `all`; this and the others are computed, see pyprof__cell_value
+    PYPROF__SHARE,               // in %, of the value of column `other`,
+    PYPROF__MEAN_BYTES, PYPROF__MEAN_AGE,   // or divided by it: bytes, ms
+    PYPROF__ERROR,               // +- bytes, of bytes in doubt; only estimates have it
+    PYPROF__RATE                 // of the row: bytes a minute
 };
 
 typedef struct { const char *head; int cell, width, total, metric, other; } pyprof__column;   // see pyprof__row_values
 
 typedef struct {
     int64_t values[PYPROF__COLUMNS];
+    double rate;
     const char *name, *file;     // "" = none
     int32_t line;                // 0 = none
-    int kind;                    // pyprof_kind
-    double rate;                 // bytes a minute
-    uint32_t member, rival;      // threads: the row's, and another one; PYPROF__NONE = none
-    size_t first, count, more;   // the rows' parts that belong to it: frames, call sites; and how many are left out
+    int kind;                    // of a frame: pyprof_kind
+    uint32_t member, other;      // its thread; another thread, or the function that a leaf is. PYPROF__NONE = none
+    size_t first, count, more;   // those of the rows' parts that belong to it, and how many are left out
+    pyprof__slice text;          // a line of source,
+    size_t mark, mark_end;       // and of that the bytes that ran longest
 } pyprof__report_row;
 
 typedef struct pyprof__rows pyprof__rows;
-typedef int pyprof__rows_maker(pyprof__rows *rows);   // 0 = no memory
+typedef void pyprof__rows_maker(pyprof__rows *rows);
 
 typedef struct {
     const char *heading;
     pyprof__rows_maker *make;
     int group, sort, by_total;   // which rows, in which order: as in pyprof__rank
     size_t most;                 // rows
-    int always;                  // it is shown without rows, too,
-    int needs[2];                // but not if there is nothing of these metrics; 0 = none
-    int form;                    // of what stands behind the numbers
-    const char *end, *tail;      // NULL = no heads; what is told of rows that are left out, NULL = nothing
+    int always, needs[2];        // shown without rows, too; not shown if there is nothing of these metrics
+    int form;
+    const char *end, *tail;      // what the form shows, NULL = no heads; of what rows may be left out, NULL = not told
     pyprof__column columns[PYPROF__COLUMNS];   // one without a cell ends them
 } pyprof__report_table;
 
@@ -16089,17 +16187,19 @@ typedef struct {
     const pyprof_profile *profile;
     const pyprof__selection *selection;
     const pyprof_output *output;
-    pyprof__table groups[PYPROF_GROUP_FILE + 1];   // by function, line, file: made when first asked for, as tables share them
+    pyprof__table groups[PYPROF_GROUP_FILE + 1];   // by function, line, file: tables of the same groups share them
 } pyprof__report;
 
 struct pyprof__rows {
     pyprof__report *report;
     const pyprof__report_table *table;
+    int failed, shown;           // no memory, once; is there anything to be told?
     pyprof__array rows, parts;   // pyprof__report_row
-    int shown;                   // 0 = the table is left out, with its heading
-    size_t more, more_parts;     // rows that are left out; of differences, parts
+    size_t more, more_parts;     // how many are left out
     int64_t all;                 // what 100 % is
     pyprof__view_maker view;     // of stacks: it has their names
+    pyprof__array scripts;       // pyprof__script: they have the lines
+    pyprof__report_row spare;    // where there was no memory
 };
 
 static void pyprof__report_init(pyprof__report *report, const pyprof__selection *selection, const pyprof_output *output)
@@ -16117,37 +16217,6 @@ static void pyprof__report_free(pyprof__report *report)
     for (i = 0; i < PYPROF__COUNT(report->groups); i++) pyprof__table_free(&report->groups[i]);
 }
 
-static void pyprof__rows_free(pyprof__rows *rows)
-{
-    pyprof__array_free(&rows->report->pool, &rows->rows);
-    pyprof__array_free(&rows->report->pool, &rows->parts);
-    pyprof__view_free(&rows->view);
-}
-
-static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const pyprof__report_table *table)   // 0 = no memory; free them then, too
-{
-    memset(rows, 0, sizeof *rows);
-    rows->report = report;
-    rows->table = table;
-    pyprof__array_init(&rows->rows, sizeof(pyprof__report_row));
-    pyprof__array_init(&rows->parts, sizeof(pyprof__report_row));
-    if (table->needs[0] && !report->selection->all[table->needs[0]] && !report->selection->all[table->needs[1]]) return 1;
-    if (!table->make(rows)) return 0;
-    rows->shown = table->always || rows->rows.count;
-    return 1;
-}
-
-// to: the rows or their parts
-static pyprof__report_row *pyprof__rows_add(pyprof__rows *rows, pyprof__array *to)   // NULL = no memory
-{
-    pyprof__report_row *row = (pyprof__report_row *)pyprof__push(&rows->report->pool, to);
-    if (!row) return NULL;
-    row->name = row->file = "";
-    row->member = row->rival = PYPROF__NONE;
-    row->first = rows->parts.count;
-    return row;
-}
-
 static int64_t pyprof__report_all(const pyprof__report *report, int metric)   // metric 0 = time spent running
 {
     const int64_t *all = report->selection->all;
@@ -16156,21 +16225,69 @@ static int64_t pyprof__report_all(const pyprof__report *report, int metric)   //
 
 static double pyprof__percent(int64_t part, int64_t all) { return all ? 100.0 * (double)part / (double)all : 0; }
 
-// Each column has a metric, or 0 = time spent running, of the row itself or in total; less the metric `other`, if there is one and
-// it is no column.
+// A row of rows->rows or rows->parts. Without memory it is none, and makers need not ask: their rows are thrown away.
+static pyprof__report_row *pyprof__rows_add(pyprof__rows *rows, pyprof__array *to, const char *name, const char *file,
+                                            int32_t line)
+{
+    pyprof__report_row *row = (pyprof__report_row *)pyprof__push(&rows->report->pool, to);
+    if (!row) {
+        rows->failed = 1;
+        row = &rows->spare;
+        memset(row, 0, sizeof *row);
+    }
+    row->name = name;
+    row->file = file;
+    row->line = line;
+    row->member = row->other = PYPROF__NONE;
+    row->first = rows->parts.count;
+    return row;
+}
+
+static void pyprof__rows_cut(pyprof__rows *rows)   // those beyond the table's most
+{
+    if (rows->rows.count <= rows->table->most) return;
+    rows->more = rows->rows.count - rows->table->most;
+    rows->rows.count = rows->table->most;
+}
+
+static void pyprof__rows_free(pyprof__rows *rows)
+{
+    pyprof__pool *pool = &rows->report->pool;
+    size_t i;
+    for (i = 0; i < rows->scripts.count; i++) pyprof__script_free(pool, &PYPROF__AT(pyprof__script, rows->scripts, i));
+    pyprof__array_free(pool, &rows->scripts);
+    pyprof__array_free(pool, &rows->rows);
+    pyprof__array_free(pool, &rows->parts);
+    pyprof__view_free(&rows->view);
+}
+
+static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const pyprof__report_table *table)   // 0 = no memory
+{
+    const int64_t *all = report->selection->all;
+    memset(rows, 0, sizeof *rows);
+    rows->report = report;
+    rows->table = table;
+    pyprof__array_init(&rows->rows, sizeof(pyprof__report_row));
+    pyprof__array_init(&rows->parts, sizeof(pyprof__report_row));
+    pyprof__array_init(&rows->scripts, sizeof(pyprof__script));
+    if (table->needs[0] && !all[table->needs[0]] && !all[table->needs[1]]) return 1;
+    table->make(rows);
+    rows->shown = table->always || rows->rows.count;
+    if (rows->failed) pyprof__rows_free(rows);
+    return !rows->failed;
+}
+
+// A column's value is a metric, or 0 = time spent running, of the row itself or in total. Of one that is not computed,
+// `other` is a metric to be taken off.
 static void pyprof__row_values(const pyprof__report_table *table, const pyprof_row *from, pyprof__report_row *row)
 {
     const pyprof__column *column = table->columns;
     size_t i;
     for (i = 0; i < PYPROF__COLUMNS && column[i].cell; i++) {
         row->values[i] = pyprof__rank_value(from, column[i].metric, column[i].total);
-        if (column[i].other && column[i].cell < PYPROF__PERCENT) row->values[i] -= (column[i].total ? from->total : from->self)[column[i].other];
+        if (!column[i].other || column[i].cell >= PYPROF__PERCENT) continue;
+        row->values[i] -= (column[i].total ? from->total : from->self)[column[i].other];
     }
-}
-
-static int pyprof__column_shown(const pyprof__rows *rows, size_t i)   // exact recordings have no errors
-{
-    return rows->table->columns[i].cell != PYPROF__ERROR || rows->report->profile->model.heap.mode == PYPROF_HEAP_SAMPLED;
 }
 
 static double pyprof__cell_value(const pyprof__rows *rows, const pyprof__report_row *row, size_t i)
@@ -16188,451 +16305,550 @@ static double pyprof__cell_value(const pyprof__rows *rows, const pyprof__report_
     return value;
 }
 
-// The `most` largest of what is offered one by one; of equals, the earlier.
-enum { PYPROF__TOP = 10 };
-typedef struct { size_t most, count, all; uint32_t ids[PYPROF__TOP]; int64_t values[PYPROF__TOP]; } pyprof__top;
-
-static pyprof__top pyprof__top_of(size_t most)
+static int pyprof__column_shown(const pyprof__rows *rows, size_t i)
 {
-    pyprof__top top;
-    memset(&top, 0, sizeof top);
-    top.most = most;
-    return top;
+    int cell = rows->table->columns[i].cell;
+    return cell && (cell != PYPROF__ERROR || rows->report->profile->model.heap.mode == PYPROF_HEAP_SAMPLED);
 }
 
-static void pyprof__top_offer(pyprof__top *top, uint32_t id, int64_t value)   // nothing up to 0 is taken
+// The `most` largest of what is offered one by one; of equals the first. What is not above 0 is left out.
+typedef struct { size_t most, count, all; uint32_t ids[10]; int64_t values[10]; } pyprof__top;
+
+static void pyprof__top_offer(pyprof__top *top, uint32_t id, int64_t value)
 {
     size_t at;
     if (value <= 0) return;
     top->all++;
-    for (at = top->count; at > 0 && value > top->values[at - 1]; at--) {
-        if (at == top->most) continue;
+    if (top->count < top->most) top->count++;
+    else if (value <= top->values[top->most - 1]) return;
+    for (at = top->count - 1; at > 0 && value > top->values[at - 1]; at--) {
         top->ids[at] = top->ids[at - 1];
         top->values[at] = top->values[at - 1];
     }
-    if (at == top->most) return;
     top->ids[at] = id;
     top->values[at] = value;
-    if (top->count < top->most) top->count++;
 }
 
-// ---- tables by function, line or file -------------------------------------------------------------------------------
-static pyprof__table *pyprof__report_groups(pyprof__report *report, int group)   // NULL = no memory
-{
-    pyprof__table *groups = &report->groups[group];
-    if (groups->rows.item || pyprof__table_make(groups, report->selection, report->output->filter, group)) return groups;
-    pyprof__table_free(groups);
-    memset(groups, 0, sizeof *groups);
-    return NULL;
-}
-
-static void pyprof__row_place(pyprof__report_row *row, const char *name, const char *qualname, const char *file, int32_t line)
-{
-    row->name = qualname;
-    row->line = line;
-    if (file != name) row->file = file;   // the name of a row of files is the file
-}
-
-static int pyprof__rows_group(pyprof__rows *rows, pyprof__array *to, const pyprof_row *from)   // 0 = no memory
-{
-    pyprof__report_row *row = pyprof__rows_add(rows, to);
-    if (!row) return 0;
-    pyprof__row_place(row, from->name, from->qualname, from->file, from->line);
-    row->kind = from->kind;
-    pyprof__row_values(rows->table, from, row);
-    return 1;
-}
-
-// Those with the most first. By time, three at least are shown, though nothing ran; what has nothing else is no row.
-static int pyprof__rows_of_groups(pyprof__rows *rows)
+// ---- tables by function, line or file -----------------------------------------------------------------
+static pyprof__ranked *pyprof__rows_rank(pyprof__rows *rows, pyprof__table **groups)   // NULL = none, or no memory
 {
     const pyprof__report_table *table = rows->table;
-    pyprof__table *groups = pyprof__report_groups(rows->report, table->group);
-    pyprof__ranked *ranked = groups ? pyprof__rank(groups, table->sort, table->by_total) : NULL;
+    pyprof__report *report = rows->report;
+    pyprof__ranked *ranked = NULL;
+    *groups = &report->groups[table->group];
+    if ((*groups)->rows.item || pyprof__table_make(*groups, report->selection, report->output->filter, table->group))
+        ranked = pyprof__rank(*groups, table->sort, table->by_total);
+    else rows->failed = 1;
+    if (!ranked && (*groups)->rows.count) rows->failed = 1;
+    return ranked;
+}
+
+static void pyprof__rows_group(pyprof__rows *rows, pyprof__array *to, const pyprof_row *from)
+{
+    const char *file = from->file != from->name ? from->file : "";   // a row of files is named by its file
+    pyprof__row_values(rows->table, from, pyprof__rows_add(rows, to, from->qualname, file, from->line));
+}
+
+// Those with the most first. By time three are shown at least, though nothing ran; what has nothing else is no row.
+static void pyprof__rows_of_groups(pyprof__rows *rows)
+{
+    const pyprof__report_table *table = rows->table;
+    pyprof__table *groups;
+    pyprof__ranked *ranked = pyprof__rows_rank(rows, &groups);
     size_t count = ranked ? groups->rows.count : 0, i;
-    int whole = ranked || (groups && groups->rows.count == 0);
     while (count && table->sort && ranked[count - 1].value <= 0) count--;
-    for (i = 0; whole && i < count && i < table->most && (ranked[i].value > 0 || i < 3); i++) whole = pyprof__rows_group(rows, &rows->rows, ranked[i].row);
+    for (i = 0; i < count && i < table->most && (ranked[i].value > 0 || i < 3); i++)
+        pyprof__rows_group(rows, &rows->rows, ranked[i].row);
     rows->more = count - i;
     rows->all = pyprof__report_all(rows->report, table->sort);
-    if (ranked) pyprof__free(&groups->pool, ranked, groups->rows.count * sizeof *ranked);
-    return whole;
+    pyprof__free(&groups->pool, ranked, groups->rows.count * sizeof *ranked);
 }
 
-// What became more, the most first; as parts what became less.
-static int pyprof__rows_of_changes(pyprof__rows *rows)
+static void pyprof__rows_of_changes(pyprof__rows *rows)   // what became more; as parts what became less
 {
-    size_t most = rows->table->most, count, more = 0, less = 0, i;
-    pyprof__table *groups = pyprof__report_groups(rows->report, rows->table->group);
-    pyprof__ranked *ranked = groups ? pyprof__rank(groups, rows->table->sort, 0) : NULL;
-    int whole = ranked || (groups && groups->rows.count == 0);
-    count = ranked ? groups->rows.count : 0;
-    while (more < count && ranked[more].value > 0) more++;
-    while (less < count && ranked[count - 1 - less].value < 0) less++;
-    for (i = 0; whole && i < more && i < most; i++) whole = pyprof__rows_group(rows, &rows->rows, ranked[i].row);
-    for (i = 0; whole && i < less && i < most; i++) whole = pyprof__rows_group(rows, &rows->parts, ranked[count - 1 - i].row);
-    rows->more = more - rows->rows.count;
-    rows->more_parts = less - rows->parts.count;
-    if (ranked) pyprof__free(&groups->pool, ranked, count * sizeof *ranked);
-    return whole;
+    pyprof__table *groups;
+    pyprof__ranked *ranked = pyprof__rows_rank(rows, &groups);
+    size_t count = ranked ? groups->rows.count : 0, most = rows->table->most, more = 0, less = 0;
+    for (; more < count && ranked[more].value > 0; more++)
+        if (more < most) pyprof__rows_group(rows, &rows->rows, ranked[more].row);
+    for (; less < count && ranked[count - 1 - less].value < 0; less++)
+        if (less < most) pyprof__rows_group(rows, &rows->parts, ranked[count - 1 - less].row);
+    rows->more = more > most ? more - most : 0;
+    rows->more_parts = less > most ? less - most : 0;
+    pyprof__free(&groups->pool, ranked, count * sizeof *ranked);
 }
 
-// ---- tables of threads ----------------------------------------------------------------------------------------------
-// By time, threads that were to be recorded, with samples or whatever the table is about; by memory, all that have any
-static int pyprof__rows_of_threads(pyprof__rows *rows)
+// ---- tables of threads --------------------------------------------------------------------------------
+// By time, threads that are recorded, with samples or whatever the table shows; by memory, all that have any
+static void pyprof__rows_of_threads(pyprof__rows *rows)
 {
-    const pyprof__report_table *table = rows->table;
     const pyprof__model *model = &rows->report->profile->model;
     uint32_t i, k;
     for (i = 0; i < model->members.count; i++) {
         const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
-        pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows);
+        pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
         pyprof_row from;
         int64_t any = 0;
-        if (!row) return 0;
         memset(&from, 0, sizeof from);
-        for (k = 1; k < PYPROF_METRIC_COUNT; k++) from.total[k] = pyprof__total(rows->report->selection, (int)k, member->node);
-        pyprof__row_values(table, &from, row);
+        for (k = 1; k < PYPROF_METRIC_COUNT; k++)
+            from.total[k] = pyprof__total(rows->report->selection, (int)k, member->node);
+        pyprof__row_values(rows->table, &from, row);
         row->member = i;
         for (k = 0; k < PYPROF__COLUMNS; k++) any |= row->values[k];
-        if (table->sort) any = from.total[table->sort];
-        any = any && (member->wanted || table->columns[0].cell == PYPROF__BYTES);
-        rows->more += any && rows->rows.count > table->most;
-        if (!any || rows->rows.count > table->most) rows->rows.count--;
+        if (rows->table->sort) any = from.total[rows->table->sort];
+        if (!any || (!member->wanted && rows->table->form == PYPROF__FORM_THREAD)) rows->rows.count -= !rows->failed;
     }
-    return 1;
+    pyprof__rows_cut(rows);
 }
 
-// ---- tables of what was waited for, of C functions, of the GIL --------------------------------------------------------
-// A call site: the line of Python, or what stands for it, and the leaf below it
+// ---- tables of what was waited for, of C functions, of the GIL ------------------------------------------
+// A call site: the line of Python, or what stands for it, and the leaf below it: its function, or one of these
 enum { PYPROF__LEAF_ANY = 0x7ffffffd, PYPROF__LEAF_CPU, PYPROF__LEAF_UNKNOWN };   // all together; a CPU; nobody knows
-typedef struct { uint32_t leaf, function, line; } pyprof__callsite_key;            // leaf: its function, or one of these
-typedef struct { pyprof__callsite_key key; int64_t value, extra; } pyprof__callsite;       // of two metrics
-typedef struct { size_t first, count; uint32_t leaf; int64_t value, extra; } pyprof__leaf;   // its sites stand together
-typedef struct { pyprof__pool pool; pyprof__array keys, sites, leaves; pyprof__index index; int64_t value; } pyprof__callsites;
-
-static void pyprof__callsites_free(pyprof__callsites *sites)
-{
-    pyprof__array_free(&sites->pool, &sites->keys);
-    pyprof__array_free(&sites->pool, &sites->sites);
-    pyprof__array_free(&sites->pool, &sites->leaves);
-    pyprof__index_free(&sites->pool, &sites->index);
-}
-
-static int pyprof__same_callsite(const void *context, uint32_t item, const void *key)
-{
-    return memcmp(&PYPROF__AT(pyprof__callsite_key, *(const pyprof__array *)context, item), key, sizeof(pyprof__callsite_key)) == 0;
-}
+typedef struct { uint32_t leaf, function, line; int64_t value, extra; } pyprof__callsite;   // two metrics
 
 static int pyprof__by_callsite(const void *a, const void *b)
 {
     const pyprof__callsite *x = (const pyprof__callsite *)a, *y = (const pyprof__callsite *)b;
-    if (x->key.leaf != y->key.leaf) return x->key.leaf < y->key.leaf ? -1 : 1;
-    if (x->value != y->value) return x->value > y->value ? -1 : 1;
-    if (x->key.function != y->key.function) return x->key.function < y->key.function ? -1 : 1;
-    return x->key.line < y->key.line ? -1 : x->key.line > y->key.line;
-}
-
-static int pyprof__by_leaf_value(const void *a, const void *b)
-{
-    const pyprof__leaf *x = (const pyprof__leaf *)a, *y = (const pyprof__leaf *)b;
-    if (x->value != y->value) return x->value > y->value ? -1 : 1;
-    return x->leaf < y->leaf ? -1 : x->leaf > y->leaf;
+    if (x->leaf != y->leaf) return x->leaf < y->leaf ? -1 : 1;
+    if (x->function != y->function) return x->function < y->function ? -1 : 1;
+    return x->line < y->line ? -1 : x->line > y->line;
 }
 
 // leaf: that of a node that is none itself
-static int pyprof__callsites_add(pyprof__callsites *sites, const pyprof_profile *profile, uint32_t node, uint32_t leaf, int64_t value, int64_t extra)
-{
-    const pyprof__location *at = pyprof__location_of(profile, pyprof__row_node(profile, node));
-    pyprof__callsite_key key = { leaf, at->function, (uint32_t)at->place.line };
-    pyprof__callsite *site;
-    uint32_t id;
-    if (value <= 0) return 1;
-    if (leaf != PYPROF__LEAF_ANY && leaf != PYPROF__LEAF_CPU && pyprof__is_leaf(pyprof__function_of(profile, node)->kind))
-        key.leaf = pyprof__location_of(profile, node)->function;
-    id = pyprof__unique(&sites->pool, &sites->keys, &sites->index, pyprof__same_callsite, &key);
-    if (id == PYPROF__NONE || (id == sites->sites.count && !pyprof__push(&sites->pool, &sites->sites))) return 0;
-    site = &PYPROF__AT(pyprof__callsite, sites->sites, id);
-    site->key = key;
-    site->value += value;
-    site->extra += extra;
-    sites->value += value;
-    return 1;
-}
-
-static int pyprof__callsites_leaves(pyprof__callsites *sites)   // 0 = no memory
-{
-    pyprof__leaf *leaf = NULL;
-    size_t i;
-    if (sites->sites.count) qsort(sites->sites.data, sites->sites.count, sizeof(pyprof__callsite), pyprof__by_callsite);
-    for (i = 0; i < sites->sites.count; i++) {
-        const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites->sites, i);
-        if (!leaf || leaf->leaf != site->key.leaf) {
-            leaf = (pyprof__leaf *)pyprof__push(&sites->pool, &sites->leaves);
-            if (!leaf) return 0;
-            leaf->leaf = site->key.leaf;
-            leaf->first = i;
-        }
-        leaf->count++;
-        leaf->value += site->value;
-        leaf->extra += site->extra;
-    }
-    if (sites->leaves.count) qsort(sites->leaves.data, sites->leaves.count, sizeof(pyprof__leaf), pyprof__by_leaf_value);
-    return 1;
-}
-
-// Where `metric` less `minus` was spent; by_leaf: and in or for what. 0 = no memory; free it all the same.
-static int pyprof__callsites_make(pyprof__callsites *sites, const pyprof__selection *selection, int metric, int minus, int extra, int by_leaf)
-{
-    uint32_t node;
-    memset(sites, 0, sizeof *sites);
-    pyprof__pool_init(&sites->pool, &selection->profile->pool.allocator, UINT64_MAX);
-    pyprof__array_init(&sites->keys, sizeof(pyprof__callsite_key));
-    pyprof__array_init(&sites->sites, sizeof(pyprof__callsite));
-    pyprof__array_init(&sites->leaves, sizeof(pyprof__leaf));
-    for (node = 1; node < selection->count; node++) {
-        int64_t value = pyprof__self(selection, metric, node) - pyprof__self(selection, minus, node);
-        int64_t cpu = metric == PYPROF_WAIT_NS ? pyprof__self(selection, PYPROF_CPU_WAIT_NS, node) : 0;
-        if (value <= 0) continue;
-        if (!pyprof__callsites_add(sites, selection->profile, node, by_leaf ? PYPROF__LEAF_UNKNOWN : PYPROF__LEAF_ANY, value - cpu,
-                                   pyprof__self(selection, extra, node))) return 0;
-        if (!pyprof__callsites_add(sites, selection->profile, node, PYPROF__LEAF_CPU, cpu, 0)) return 0;
-    }
-    return pyprof__callsites_leaves(sites);
-}
-
-static const char *pyprof__leaf_name(const pyprof_profile *profile, uint32_t leaf)
-{
-    return leaf == PYPROF__LEAF_CPU ? "(a CPU)" : leaf == PYPROF__LEAF_UNKNOWN ? "(not known)" : pyprof__label(profile, leaf);
-}
-
-static int pyprof__rows_callsite(pyprof__rows *rows, pyprof__array *to, const pyprof__callsite *site)   // 0 = no memory
+static void pyprof__callsites_add(pyprof__rows *rows, pyprof__array *sites, uint32_t node, uint32_t leaf, int64_t value,
+                                  int64_t extra)
 {
     const pyprof_profile *profile = rows->report->profile;
-    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, site->key.function);
-    pyprof__report_row *row = pyprof__rows_add(rows, to);
-    if (!row) return 0;
-    row->name = site->key.function == site->key.leaf ? "(no Python frame)" : pyprof__text(profile, function->qualname);
-    row->file = pyprof__text(profile, function->file);
-    row->line = (int32_t)site->key.line;
-    row->values[0] = site->value;
-    return 1;
+    const pyprof__location *at = pyprof__location_of(profile, pyprof__row_node(profile, node));
+    pyprof__callsite *site = value > 0 ? (pyprof__callsite *)pyprof__push(&rows->report->pool, sites) : NULL;
+    if (value > 0 && !site) rows->failed = 1;
+    if (!site) return;
+    if (leaf == PYPROF__LEAF_UNKNOWN && pyprof__is_leaf(pyprof__function_of(profile, node)->kind))
+        leaf = pyprof__location_of(profile, node)->function;
+    site->leaf = leaf;
+    site->function = at->function;
+    site->line = (uint32_t)at->place.line;
+    site->value = value;
+    site->extra = extra;
 }
 
-// A leaf; its parts are the most important ones of the places where it was called.
-static int pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsites *sites, const pyprof__leaf *leaf)   // 0 = no memory
+// Where the metric of the first column was spent, and that of the third there, by call site; leaf: as above
+static void pyprof__callsites_make(pyprof__rows *rows, pyprof__array *sites, uint32_t leaf)
 {
-    const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites->sites, leaf->first);
-    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows);
-    if (!row) return 0;
-    row->name = pyprof__leaf_name(rows->report->profile, leaf->leaf);
-    row->values[0] = row->values[1] = leaf->value;
-    row->values[2] = leaf->extra;
-    for (; row->count < leaf->count && row->count < 3 && (row->count == 0 || site->value * 10 >= leaf->value); row->count++, site++)
-        if (!pyprof__rows_callsite(rows, &rows->parts, site)) return 0;
-    row->more = leaf->count - row->count;
-    return 1;
+    const pyprof__selection *selection = rows->report->selection;
+    const pyprof__column *column = rows->table->columns;
+    pyprof__callsite *site;
+    size_t i, kept = 0;
+    uint32_t node;
+    pyprof__array_init(sites, sizeof(pyprof__callsite));
+    for (node = 1; node < selection->count; node++) {
+        int64_t value = pyprof__self(selection, column->metric, node) - pyprof__self(selection, column->other, node), cpu;
+        if (value <= 0) continue;
+        cpu = column->metric == PYPROF_WAIT_NS ? pyprof__self(selection, PYPROF_CPU_WAIT_NS, node) : 0;
+        pyprof__callsites_add(rows, sites, node, leaf, value - cpu, pyprof__self(selection, column[2].metric, node));
+        pyprof__callsites_add(rows, sites, node, PYPROF__LEAF_CPU, cpu, 0);
+    }
+    site = (pyprof__callsite *)sites->data;
+    if (site) qsort(site, sites->count, sizeof *site, pyprof__by_callsite);
+    for (i = 0; i < sites->count; i++) {   // equal ones are neighbours now
+        if (i == 0 || pyprof__by_callsite(&site[kept - 1], &site[i]) != 0) { site[kept++] = site[i]; continue; }
+        site[kept - 1].value += site[i].value;
+        site[kept - 1].extra += site[i].extra;
+    }
+    sites->count = kept;
 }
 
-// Of the metric of the first column, and of that of the third, by leaf or, in a table of places, by place. What is sorted by time
-// spent running is a part of that, otherwise of all that the table tells.
-static int pyprof__rows_of_callsites(pyprof__rows *rows)
+static void pyprof__rows_callsite(pyprof__rows *rows, pyprof__array *to, const pyprof__callsite *site)
 {
-    const pyprof__report_table *table = rows->table;
-    const pyprof__column *columns = table->columns;
-    int by_leaf = table->form >= PYPROF__FORM_LEAF, whole;
-    pyprof__callsites sites;
-    size_t i, count;
-    whole = pyprof__callsites_make(&sites, rows->report->selection, columns[0].metric, columns[0].other, columns[2].metric, by_leaf);
-    count = by_leaf ? sites.leaves.count : sites.sites.count;
-    for (i = 0; whole && i < count && i < table->most; i++)
-        whole = by_leaf ? pyprof__rows_leaf(rows, &sites, &PYPROF__AT(const pyprof__leaf, sites.leaves, i))
-            : pyprof__rows_callsite(rows, &rows->rows, &PYPROF__AT(const pyprof__callsite, sites.sites, i));
-    rows->more = count - i;
-    rows->all = table->sort ? sites.value : pyprof__report_all(rows->report, 0);
-    pyprof__callsites_free(&sites);
-    return whole;
+    const pyprof_profile *profile = rows->report->profile;
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, site->function);
+    const char *name = site->function == site->leaf ? "(no Python frame)" : pyprof__text(profile, function->qualname);
+    pyprof__rows_add(rows, to, name, pyprof__text(profile, function->file), (int32_t)site->line)->values[0] = site->value;
 }
 
-static int pyprof__by_rivals(const void *a, const void *b)
+static void pyprof__rows_of_places(pyprof__rows *rows)   // where the metric was spent, in or for whatever it was
 {
-    const pyprof__rivals *x = (const pyprof__rivals *)a, *y = (const pyprof__rivals *)b;
-    if (x->ns != y->ns) return x->ns > y->ns ? -1 : 1;
-    if (x->waiter != y->waiter) return x->waiter < y->waiter ? -1 : 1;
-    return x->holder < y->holder ? -1 : x->holder > y->holder;
+    pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
+    pyprof__array sites;
+    uint32_t i;
+    pyprof__callsites_make(rows, &sites, PYPROF__LEAF_ANY);
+    for (i = 0; i < sites.count; i++) pyprof__top_offer(&top, i, PYPROF__AT(const pyprof__callsite, sites, i).value);
+    for (i = 0; i < top.count; i++)
+        pyprof__rows_callsite(rows, &rows->rows, &PYPROF__AT(const pyprof__callsite, sites, top.ids[i]));
+    rows->more = top.all - top.count;
+    pyprof__array_free(&rows->report->pool, &sites);
 }
 
-static int pyprof__rows_of_rivals(pyprof__rows *rows)   // which thread waited for which
+// The row of a leaf, from its call sites; as parts the most important of those
+static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites, uint32_t count)
 {
-    const pyprof__report *report = rows->report;
-    pyprof__array pairs;
+    const char *name = sites->leaf == PYPROF__LEAF_CPU ? "(a CPU)" : sites->leaf == PYPROF__LEAF_UNKNOWN ? "(not known)"
+        : pyprof__label(rows->report->profile, sites->leaf);
+    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, name, "", 0);
+    pyprof__top top = { 3, 0, 0, { 0 }, { 0 } };
+    uint32_t i;
+    row->other = sites->leaf;
+    for (i = 0; i < count; i++) {
+        pyprof__top_offer(&top, i, sites[i].value);
+        row->values[1] = row->values[0] += sites[i].value;
+        row->values[2] += sites[i].extra;
+    }
+    for (; row->count < top.count && (row->count == 0 || top.values[row->count] * 10 >= row->values[0]); row->count++)
+        pyprof__rows_callsite(rows, &rows->parts, &sites[top.ids[row->count]]);
+    row->more = count - row->count;
+    if (rows->table->sort) rows->all += row->values[0];   // what is sorted by time spent running is a part of that
+}
+
+static int pyprof__by_row(const void *a, const void *b)   // the largest first
+{
+    const pyprof__report_row *x = (const pyprof__report_row *)a, *y = (const pyprof__report_row *)b;
+    if (x->values[0] != y->values[0]) return x->values[0] > y->values[0] ? -1 : 1;
+    if (x->member != y->member) return x->member < y->member ? -1 : 1;
+    return x->other < y->other ? -1 : x->other > y->other;
+}
+
+static void pyprof__rows_sort(pyprof__rows *rows)
+{
+    if (rows->rows.count) qsort(rows->rows.data, rows->rows.count, sizeof(pyprof__report_row), pyprof__by_row);
+    pyprof__rows_cut(rows);
+}
+
+static void pyprof__rows_of_leaves(pyprof__rows *rows)
+{
+    pyprof__array sites;
+    size_t i, end;
+    pyprof__callsites_make(rows, &sites, PYPROF__LEAF_UNKNOWN);
+    if (!rows->table->sort) rows->all = pyprof__report_all(rows->report, 0);
+    for (i = 0; i < sites.count; i = end) {
+        const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites, i);
+        for (end = i; end < sites.count && PYPROF__AT(const pyprof__callsite, sites, end).leaf == site->leaf; end++) {}
+        pyprof__rows_leaf(rows, site, (uint32_t)(end - i));
+    }
+    pyprof__rows_sort(rows);
+    pyprof__array_free(&rows->report->pool, &sites);
+}
+
+static void pyprof__rows_of_rivals(pyprof__rows *rows)   // which thread waited for which
+{
+    const pyprof__array *rivals = &rows->report->profile->model.rivals;
     size_t i;
-    int whole = pyprof__array_copy(&rows->report->pool, &pairs, &report->profile->model.rivals);
-    if (whole && pairs.count) qsort(pairs.data, pairs.count, sizeof(pyprof__rivals), pyprof__by_rivals);
-    for (i = 0; whole && i < pairs.count && rows->rows.count < rows->table->most; i++) {
-        const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, pairs, i);
+    for (i = 0; i < rivals->count; i++) {
+        const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, *rivals, i);
         pyprof__report_row *row;
-        if (!pyprof__rivals_wanted(report->profile, report->output->filter, pair)) continue;
-        row = pyprof__rows_add(rows, &rows->rows);
-        if (!row) { whole = 0; break; }
+        if (!pyprof__rivals_wanted(rows->report->profile, rows->report->output->filter, pair)) continue;
+        row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
         row->values[0] = (int64_t)pair->ns;
         row->member = pair->waiter;
-        row->rival = pair->holder;
+        row->other = pair->holder;
     }
-    pyprof__array_free(&rows->report->pool, &pairs);
-    return whole;
+    pyprof__rows_sort(rows);
 }
 
-// The longest time that a thread held the GIL while another one waited: how long, until when; its parts are the stack then.
-static int pyprof__rows_of_holds(pyprof__rows *rows)
+// The longest time that a thread held the GIL while others waited, and when that ended; as parts the stack then
+static void pyprof__rows_of_holds(pyprof__rows *rows)
 {
     const pyprof_profile *profile = rows->report->profile;
-    const pyprof__array *members = &profile->model.members;
     const pyprof__member *longest;
+    pyprof__top top = { 1, 0, 0, { 0 }, { 0 } };
     pyprof__report_row *row;
-    pyprof__top top = pyprof__top_of(1);
     uint32_t i, node;
-    for (i = 0; i < members->count; i++)
+    for (i = 0; i < profile->model.members.count; i++)
         if (pyprof__member_wanted(profile, rows->report->output->filter, i))
-            pyprof__top_offer(&top, i, (int64_t)PYPROF__AT(const pyprof__member, *members, i).hold_ns);
-    if (top.count == 0) return 1;
-    row = pyprof__rows_add(rows, &rows->rows);
-    if (!row) return 0;
-    longest = &PYPROF__AT(const pyprof__member, *members, top.ids[0]);
+            pyprof__top_offer(&top, i, (int64_t)PYPROF__AT(const pyprof__member, profile->model.members, i).hold_ns);
+    if (!top.count) return;
+    longest = &PYPROF__AT(const pyprof__member, profile->model.members, top.ids[0]);
+    row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
     row->member = top.ids[0];
     row->values[0] = (int64_t)longest->hold_ns;
     row->values[1] = (int64_t)longest->hold_end_ns;
-    for (node = longest->hold_node; pyprof__parent_of(profile, node) && row->count < 6; node = pyprof__parent_of(profile, node), row->count++) {
-        pyprof__callsite site;
-        memset(&site, 0, sizeof site);
-        site.key.leaf = PYPROF__LEAF_ANY;
-        site.key.function = pyprof__location_of(profile, node)->function;
-        site.key.line = (uint32_t)pyprof__location_of(profile, node)->place.line;
-        if (!pyprof__rows_callsite(rows, &rows->parts, &site)) return 0;
+    for (node = longest->hold_node; pyprof__parent_of(profile, node) && row->count < 6; node = pyprof__parent_of(profile, node)) {
+        const pyprof__location *at = pyprof__location_of(profile, node);
+        pyprof__callsite site = { PYPROF__LEAF_ANY, at->function, (uint32_t)at->place.line, 0, 0 };
+        pyprof__rows_callsite(rows, &rows->parts, &site);
+        row->count++;
     }
-    return 1;
 }
 
-// ---- tables of stacks, and of what tasks awaited --------------------------------------------------------------------
-static int pyprof__rows_stack(pyprof__rows *rows, uint32_t node)   // its parts are frames, the innermost first. 0 = no memory
+// ---- tables of stacks, and of what tasks await ----------------------------------------------------------
+static void pyprof__rows_stack(pyprof__rows *rows, uint32_t node)   // as parts the frames, the innermost first
 {
     const pyprof__view_node *nodes = rows->view.view.nodes;
-    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows), *part;
-    if (!row) return 0;
+    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
     row->values[0] = row->values[1] = nodes[node].self;
     for (; node; node = nodes[node].parent) {
         if (row->count == 24) { row->more++; continue; }
-        part = pyprof__rows_add(rows, &rows->parts);
-        if (!part) return 0;
-        part->name = nodes[node].label;
-        part->kind = nodes[node].kind;
+        pyprof__rows_add(rows, &rows->parts, nodes[node].label, "", 0)->kind = nodes[node].kind;
         row->count++;
     }
-    return 1;
 }
 
-static int pyprof__rows_of_stacks(pyprof__rows *rows)   // those that ran, or allocated, most
+static void pyprof__rows_of_stacks(pyprof__rows *rows)   // those that ran, or allocated, most
 {
     const pyprof__report *report = rows->report;
     const pyprof__view *view = &rows->view.view;
     pyprof__selection running;
-    pyprof__top top = pyprof__top_of(rows->table->most);
+    pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
     uint32_t node;
     size_t i;
-    int whole = pyprof__select(&running, report->profile, report->output->filter, 1)
-        && pyprof__view_make(&rows->view, &running, rows->table->sort, 1, 1);
-    for (node = 1; whole && node < view->count; node++) pyprof__top_offer(&top, node, view->nodes[node].self);
-    for (i = 0; whole && i < top.count; i++) whole = pyprof__rows_stack(rows, top.ids[i]);
-    if (whole) rows->all = view->nodes[0].total;
+    if (!pyprof__select(&running, report->profile, report->output->filter, 1)
+        || !pyprof__view_make(&rows->view, &running, rows->table->sort, 1, 1)) rows->failed = 1;
+    for (node = 1; !rows->failed && node < view->count; node++) pyprof__top_offer(&top, node, view->nodes[node].self);
+    for (i = 0; i < top.count; i++) pyprof__rows_stack(rows, top.ids[i]);
+    if (!rows->failed) rows->all = view->nodes[0].total;
     pyprof__selection_free(&running);
-    return whole;
 }
 
-// A task, and where it waits; its parts are its coroutines, from the outermost to the one that waits.
-static int pyprof__rows_task(pyprof__rows *rows, const pyprof__waited *waited)   // 0 = no memory
+static void pyprof__rows_task(pyprof__rows *rows, const pyprof__waited *waited)   // as parts its coroutines, the outermost first
 {
     const pyprof_profile *profile = rows->report->profile;
-    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows), *part;
+    const pyprof__location *at = pyprof__location_of(profile, waited->node);
+    const char *file = pyprof__text(profile, pyprof__function_of(profile, waited->node)->file);
+    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, "", file, at->place.line);
     uint32_t path[8], up = waited->node;
-    size_t depth = 0;
-    if (!row) return 0;
+    size_t depth = 0, i;
     for (; pyprof__function_of(profile, up)->kind != PYPROF_KIND_TASK && pyprof__parent_of(profile, up); depth++) {
         if (depth < PYPROF__COUNT(path)) path[depth] = up;
         up = pyprof__parent_of(profile, up);
     }
     row->values[0] = (int64_t)waited->ns;
     row->name = pyprof__text(profile, pyprof__function_of(profile, up)->name);
-    row->file = pyprof__text(profile, pyprof__function_of(profile, waited->node)->file);
-    row->line = pyprof__location_of(profile, waited->node)->place.line;
     row->count = depth < PYPROF__COUNT(path) ? depth : PYPROF__COUNT(path);
     row->more = depth - row->count;
-    for (depth = row->count; depth-- > 0;) {
-        part = pyprof__rows_add(rows, &rows->parts);
-        if (!part) return 0;
-        part->name = pyprof__text(profile, pyprof__function_of(profile, path[depth])->qualname);
+    for (i = row->count; i-- > 0;)
+        pyprof__rows_add(rows, &rows->parts, pyprof__text(profile, pyprof__function_of(profile, path[i])->qualname), "", 0);
+}
+
+static void pyprof__rows_of_tasks(pyprof__rows *rows)
+{
+    const pyprof__array *waited = &rows->report->profile->model.waited;
+    pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
+    uint32_t i;
+    for (i = 0; i < waited->count; i++) {
+        const pyprof__waited *one = &PYPROF__AT(const pyprof__waited, *waited, i);
+        if (rows->report->selection->chosen[one->node]) pyprof__top_offer(&top, i, (int64_t)one->ns);
     }
+    for (i = 0; i < top.count; i++) pyprof__rows_task(rows, &PYPROF__AT(const pyprof__waited, *waited, top.ids[i]));
+    rows->more = top.all - top.count;
+}
+
+// ---- the hottest functions, line by line ------------------------------------------------------------------
+enum { PYPROF__HOT_LINES = 6 };  // of a function
+
+typedef struct { int64_t run, native, wait; } pyprof__heat;
+typedef struct {
+    pyprof__heat heat;
+    int32_t line;
+    uint32_t spans;              // that ran
+    int64_t most;                // run of the hottest span,
+    pyprof__place span;          // which is this
+    int hot;                     // it is one of the hottest
+} pyprof__hot_line;
+
+// The heat of each location, and how long each function ran
+static void pyprof__hot_measure(const pyprof__selection *selection, pyprof__heat *places, int64_t *functions)
+{
+    const pyprof_profile *profile = selection->profile;
+    uint32_t node;
+    for (node = 1; node < selection->count; node++) {
+        uint32_t place = PYPROF__AT(const pyprof__node, profile->model.nodes, pyprof__row_node(profile, node)).location;
+        int64_t wait = pyprof__self(selection, PYPROF_WAIT_NS, node), run = pyprof__self(selection, PYPROF_WALL_NS, node) - wait;
+        places[place].run += run;
+        places[place].native += pyprof__self(selection, PYPROF_NATIVE_NS, node);
+        places[place].wait += wait;
+        functions[PYPROF__AT(const pyprof__location, profile->model.locations, place).function] += run;
+    }
+}
+
+static int pyprof__by_hot_line(const void *a, const void *b)
+{
+    const pyprof__hot_line *x = (const pyprof__hot_line *)a, *y = (const pyprof__hot_line *)b;
+    return x->line < y->line ? -1 : x->line > y->line;
+}
+
+// Lines of one number become one.
+static void pyprof__hot_unite(pyprof__array *lines)
+{
+    pyprof__hot_line *line = (pyprof__hot_line *)lines->data;
+    size_t i, kept = 0;
+    for (i = 0; i < lines->count; i++) {
+        pyprof__hot_line one = line[i], *to;
+        if (i == 0 || line[kept - 1].line != one.line) { line[kept++] = one; continue; }
+        to = &line[kept - 1];
+        to->heat.run += one.heat.run;
+        to->heat.native += one.heat.native;
+        to->heat.wait += one.heat.wait;
+        to->spans += one.spans;
+        if (one.most < to->most || (one.most == to->most && one.span.column >= to->span.column)) continue;
+        to->most = one.most;
+        to->span = one.span;
+    }
+    lines->count = kept;
+}
+
+// The lines of a function by number, the hottest marked. 0 = no memory.
+static int pyprof__hot_lines(pyprof__pool *pool, const pyprof__model *model, const pyprof__heat *places, uint32_t function, pyprof__array *lines)
+{
+    pyprof__top top = { PYPROF__HOT_LINES, 0, 0, { 0 }, { 0 } };
+    uint32_t i;
+    pyprof__array_init(lines, sizeof(pyprof__hot_line));
+    for (i = 0; i < model->locations.count; i++) {
+        const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
+        pyprof__hot_line *line;
+        if (location->function != function || location->place.line <= 0 || (places[i].run <= 0 && places[i].wait <= 0)) continue;
+        line = (pyprof__hot_line *)pyprof__push(pool, lines);
+        if (!line) return 0;
+        line->heat = places[i];
+        line->line = location->place.line;
+        line->spans = places[i].run > 0;
+        line->most = places[i].run;
+        line->span = location->place;
+    }
+    if (lines->count) qsort(lines->data, lines->count, sizeof(pyprof__hot_line), pyprof__by_hot_line);
+    pyprof__hot_unite(lines);
+    for (i = 0; i < lines->count; i++) pyprof__top_offer(&top, i, PYPROF__AT(const pyprof__hot_line, *lines, i).heat.run);
+    for (i = 0; i < top.count; i++) PYPROF__AT(pyprof__hot_line, *lines, top.ids[i]).hot = 1;
     return 1;
 }
 
-static int pyprof__rows_of_tasks(pyprof__rows *rows)
+static size_t pyprof__script_indent(pyprof__slice line)
 {
-    const pyprof__report *report = rows->report;
-    const pyprof__array *waited = &report->profile->model.waited;
-    pyprof__top top = pyprof__top_of(rows->table->most);
-    size_t i;
-    int whole = 1;
-    for (i = 0; i < waited->count; i++) {
-        const pyprof__waited *one = &PYPROF__AT(const pyprof__waited, *waited, i);
-        if (report->selection->chosen[one->node]) pyprof__top_offer(&top, (uint32_t)i, (int64_t)one->ns);
-    }
-    for (i = 0; whole && i < top.count; i++) whole = pyprof__rows_task(rows, &PYPROF__AT(const pyprof__waited, *waited, top.ids[i]));
-    rows->more = top.all - top.count;
-    return whole;
+    size_t at = 0;
+    while (at < line.size && (line.text[at] == ' ' || line.text[at] == '\t')) at++;
+    return at;
 }
 
-// ---- tables of memory -----------------------------------------------------------------------------------------------
-static int pyprof__rows_of_leaks(pyprof__rows *rows)
+// Is it a line to be shown beside a hot one: not empty, and inside of the function?
+static int pyprof__hot_neighbour(const pyprof__script *source, const char *name, int32_t first_line, int64_t number)
+{
+    pyprof__slice line = pyprof__script_line(source, number), first = pyprof__script_line(source, first_line);
+    if (!line.size || number < first_line) return 0;
+    if (*name == '<') return strcmp(name, "<module>") == 0;
+    return pyprof__script_indent(line) > pyprof__script_indent(first);
+}
+
+static void pyprof__rows_line(pyprof__rows *rows, const pyprof__hot_line *hot, int64_t number, pyprof__slice text)   // hot NULL = it was never seen
+{
+    pyprof__report_row *part = pyprof__rows_add(rows, &rows->parts, "", "", (int32_t)number);
+    part->text = text;
+    if (!hot) return;
+    part->values[0] = hot->heat.run - hot->heat.native;
+    part->values[1] = hot->heat.native;
+    part->values[2] = hot->heat.wait;
+    if (!hot->hot || hot->spans < 2 || hot->span.column < 0 || (size_t)hot->span.column >= text.size) return;
+    part->mark = (size_t)hot->span.column;
+    part->mark_end = hot->span.end_line == hot->line && hot->span.end_column > hot->span.column ? (size_t)hot->span.end_column : text.size;
+}
+
+// The hot lines, each between its neighbours where there is a source; line 0 = some are left out there
+static void pyprof__rows_lines(pyprof__rows *rows, const pyprof__array *list, const pyprof__script *source, const char *name, int32_t first_line)
+{
+    static const pyprof__slice nothing = { NULL, 0 };
+    const pyprof__hot_line *lines = (const pyprof__hot_line *)list->data;
+    int64_t at, last = 0;
+    size_t i, next = 0;
+    for (i = 0; i < list->count; i++) {
+        if (!lines[i].hot) continue;
+        at = (int64_t)lines[i].line - (source != NULL);
+        if (at <= last) at = last + 1;
+        else if (last && source && at > last + 1) pyprof__rows_line(rows, NULL, 0, nothing);
+        for (; at <= (int64_t)lines[i].line + (source != NULL); at++) {
+            while (next < list->count && lines[next].line < at) next++;
+            if (at != lines[i].line && !pyprof__hot_neighbour(source, name, first_line, at)) continue;
+            pyprof__rows_line(rows, next < list->count && lines[next].line == at ? &lines[next] : NULL, at,
+                              source ? pyprof__script_line(source, at) : nothing);
+            last = at;
+        }
+    }
+}
+
+// A function; its value is the state of its source.
+static void pyprof__rows_hot(pyprof__rows *rows, uint32_t id, const pyprof__heat *places)
+{
+    const pyprof_profile *profile = rows->report->profile;
+    const pyprof__model *model = &profile->model;
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, id);
+    const char *file = pyprof__text(profile, function->file);
+    pyprof__pool *pool = &rows->report->pool;
+    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, pyprof__title(profile, id), file, function->first_line);
+    pyprof__script *source = (pyprof__script *)pyprof__push(pool, &rows->scripts);
+    pyprof__script_state state = source ? pyprof__script_read(pool, source, file, pyprof__unix(model, model->start_ns)) : PYPROF__SCRIPT_NO_MEMORY;
+    pyprof__array lines;
+    if (!pyprof__hot_lines(pool, model, places, id, &lines) || state == PYPROF__SCRIPT_NO_MEMORY) rows->failed = 1;
+    else if (state == PYPROF__SCRIPT_READ && (!pyprof__script_fits(source, profile, function) || (lines.count
+             && !pyprof__script_line(source, PYPROF__AT(const pyprof__hot_line, lines, lines.count - 1).line).text)))
+        state = PYPROF__SCRIPT_CHANGED;
+    row->values[0] = state;
+    if (!rows->failed)
+        pyprof__rows_lines(rows, &lines, state == PYPROF__SCRIPT_READ ? source : NULL, pyprof__text(profile, function->name), function->first_line);
+    row->count = rows->parts.count - row->first;
+    pyprof__array_free(pool, &lines);
+}
+
+static void pyprof__rows_of_source(pyprof__rows *rows)   // the functions that ran longest, those with a share worth a look
+{
+    const pyprof__model *model = &rows->report->profile->model;
+    pyprof__pool *pool = &rows->report->pool;
+    size_t places_size = model->locations.count * sizeof(pyprof__heat), functions_size = model->functions.count * sizeof(int64_t);
+    pyprof__heat *places;
+    int64_t *functions;
+    pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
+    uint32_t i;
+    if (!pyprof__script_allowed(rows->report->profile, rows->report->output)) return;
+    places = (pyprof__heat *)pyprof__alloc(pool, places_size);
+    functions = (int64_t *)pyprof__alloc(pool, functions_size);
+    if (places && functions) pyprof__hot_measure(rows->report->selection, places, functions);
+    else rows->failed = 1;
+    for (i = 0; !rows->failed && i < model->functions.count; i++) {
+        int kind = PYPROF__AT(const pyprof__function, model->functions, i).kind;
+        if (kind == PYPROF_KIND_PYTHON && functions[i] * 20 >= pyprof__report_all(rows->report, 0)) pyprof__top_offer(&top, i, functions[i]);
+    }
+    for (i = 0; i < top.count; i++) pyprof__rows_hot(rows, top.ids[i], places);
+    pyprof__free(pool, places, places_size);
+    pyprof__free(pool, functions, functions_size);
+}
+
+// ---- tables of memory -----------------------------------------------------------------------------------
+static void pyprof__rows_of_leaks(pyprof__rows *rows)
 {
     pyprof__leak_table leaks;
     pyprof_query query;
     size_t i;
-    int whole;
     memset(&query, 0, sizeof query);
     if (rows->report->output->filter) query = *rows->report->output->filter;
     query.group = PYPROF_GROUP_LINE;
-    whole = pyprof__leaks_make(&leaks, rows->report->profile, &query);
-    for (i = 0; whole && i < leaks.leaks.count && i < rows->table->most; i++) {
+    if (!pyprof__leaks_make(&leaks, rows->report->profile, &query)) rows->failed = 1;
+    for (i = 0; i < leaks.leaks.count && !rows->failed; i++) {
         const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, leaks.leaks, i);
-        const int64_t values[] = { leak->growth, leak->live_bytes, leak->grown_bytes, leak->error_bytes, 0, (int64_t)(leak->mean_age_s + 0.5) };
-        pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows);
-        whole = row != NULL;
-        if (!row) break;
-        memcpy(row->values, values, sizeof values);
-        pyprof__row_place(row, leak->name, leak->qualname, leak->file, leak->line);
+        const char *file = leak->file != leak->name ? leak->file : "";
+        pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, leak->qualname, file, leak->line);
+        row->values[0] = leak->growth;
+        row->values[1] = leak->live_bytes;
+        row->values[2] = leak->grown_bytes;
+        row->values[3] = leak->error_bytes;
+        row->values[5] = (int64_t)(leak->mean_age_s + 0.5);
         if (leak->growth == PYPROF_GROWTH_GROWING) row->rate = leak->bytes_per_s * 60;
     }
-    rows->more = leaks.leaks.count - rows->rows.count;
+    pyprof__rows_cut(rows);
     pyprof__leaks_free(&leaks);
-    return whole;
 }
 
-static int pyprof__rows_of_domains(pyprof__rows *rows)
+static void pyprof__rows_of_domains(pyprof__rows *rows)
 {
     static const char *const names[PYPROF_DOMAIN_COUNT] = { "PyMem_RawMalloc", "PyMem_Malloc", "PyObject_Malloc", "malloc, mmap" };
     size_t i;
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
         const pyprof_domain_total *domain = &rows->report->profile->model.heap.domains[i];
-        const int64_t values[] = { domain->live_bytes, domain->live_blocks, domain->alloc_bytes, domain->alloc_blocks };
-        pyprof__report_row *row = domain->alloc_blocks || domain->live_blocks ? pyprof__rows_add(rows, &rows->rows) : NULL;
-        if (!row && (domain->alloc_blocks || domain->live_blocks)) return 0;
-        if (!row) continue;
-        memcpy(row->values, values, sizeof values);
-        row->name = names[i];
+        pyprof__report_row *row;
+        if (!domain->alloc_blocks && !domain->live_blocks) continue;
+        row = pyprof__rows_add(rows, &rows->rows, names[i], "", 0);
+        row->values[0] = domain->live_bytes;
+        row->values[1] = domain->live_blocks;
+        row->values[2] = domain->alloc_bytes;
+        row->values[3] = domain->alloc_blocks;
     }
-    return 1;
 }
 
-static int pyprof__rows_of_sizes(pyprof__rows *rows)
+static void pyprof__rows_of_sizes(pyprof__rows *rows)
 {
     const int64_t *sizes = rows->report->profile->model.heap.sizes;
     int64_t most = 0;
@@ -16642,12 +16858,13 @@ static int pyprof__rows_of_sizes(pyprof__rows *rows)
         most = sizes[i] > most ? sizes[i] : most;
     }
     for (i = 0; i < PYPROF_SIZES; i++) {
-        const int64_t values[] = { (int64_t)1 << i, sizes[i], sizes[i], most };
-        pyprof__report_row *row = sizes[i] > 0 ? pyprof__rows_add(rows, &rows->rows) : NULL;
-        if (row) memcpy(row->values, values, sizeof values);
-        else if (sizes[i] > 0) return 0;
+        pyprof__report_row *row;
+        if (sizes[i] <= 0) continue;
+        row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
+        row->values[0] = (int64_t)1 << i;
+        row->values[1] = row->values[2] = sizes[i];
+        row->values[3] = most;
     }
-    return 1;
 }
 
 // ---- the tables of time, in the order of a report -------------------------------------------------------------------
@@ -16672,15 +16889,18 @@ static const pyprof__report_table pyprof__time_tables[] = {
         { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 },
         { "Python", PYPROF__TIME, 11, 0, 0, PYPROF_NATIVE_NS }, { "native", PYPROF__TIME, 11, 0, PYPROF_NATIVE_NS, 0 },
         { "waiting", PYPROF__TIME, 11, 0, PYPROF_WAIT_NS, 0 } } },
+    { "\nThe hottest functions, line by line\n",
+      pyprof__rows_of_source, 0, 0, 0, 4, 0, { 0, 0 }, PYPROF__FORM_SOURCE, " line", NULL, {
+        { "Python", PYPROF__TIME, 11, 0, 0, 0 }, { "native", PYPROF__TIME, 11, 0, 0, 0 }, { "waiting", PYPROF__TIME, 11, 0, 0, 0 } } },
     { "\nC functions, by time spent running in them\n",
-      pyprof__rows_of_callsites, 0, 0, 0, 10, 0, { 0, 0 }, PYPROF__FORM_LEAF, "function, where", "more", {
+      pyprof__rows_of_leaves, 0, 0, 0, 10, 0, { 0, 0 }, PYPROF__FORM_LEAF, "function, where", "more", {
         { "time", PYPROF__TIME, 10, 0, PYPROF_NATIVE_NS, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 },
         { "no GIL", PYPROF__TIME, 11, 0, PYPROF_NOGIL_NS, 0 } } },
     { "\nWaiting, by what was waited for: ",
-      pyprof__rows_of_callsites, 0, PYPROF_WAIT_NS, 0, 10, 1, { PYPROF_WAIT_NS, PYPROF_IDLE_NS }, PYPROF__FORM_WAIT, "for, where", "more", {
+      pyprof__rows_of_leaves, 0, PYPROF_WAIT_NS, 0, 10, 1, { PYPROF_WAIT_NS, PYPROF_IDLE_NS }, PYPROF__FORM_WAIT, "for, where", "more", {
         { "time", PYPROF__TIME, 10, 0, PYPROF_WAIT_NS, PYPROF_IDLE_NS }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
     { "    idle: ",
-      pyprof__rows_of_callsites, 0, PYPROF_IDLE_NS, 0, 5, 0, { 0, 0 }, PYPROF__FORM_IDLE, NULL, "...", {
+      pyprof__rows_of_leaves, 0, PYPROF_IDLE_NS, 0, 5, 0, { 0, 0 }, PYPROF__FORM_IDLE, NULL, "...", {
         { "", PYPROF__TIME, 0, 0, PYPROF_IDLE_NS, 0 } } },
     { "\nThe GIL: who held it, who waited for it, who made others wait\n",
       pyprof__rows_of_threads, 0, 0, 1, 20, 1, PYPROF__GIL, PYPROF__FORM_THREAD, "thread", NULL, {
@@ -16691,10 +16911,10 @@ static const pyprof__report_table pyprof__time_tables[] = {
     { "  Held longest while others waited: ",
       pyprof__rows_of_holds, 0, 0, 0, 1, 0, PYPROF__GIL, PYPROF__FORM_HOLD, NULL, NULL, { { NULL, 0, 0, 0, 0, 0 } } },
     { "  Where it was waited for most\n",
-      pyprof__rows_of_callsites, 0, 0, 0, 5, 0, PYPROF__GIL, PYPROF__FORM_PLACE, NULL, NULL, {
+      pyprof__rows_of_places, 0, 0, 0, 5, 0, PYPROF__GIL, PYPROF__FORM_PLACE, NULL, NULL, {
         { "", PYPROF__TIME, 11, 0, PYPROF_GIL_WAIT_NS, 0 } } },
     { "  Where it was held most while others waited\n",
-      pyprof__rows_of_callsites, 0, 0, 0, 5, 0, PYPROF__GIL, PYPROF__FORM_PLACE, NULL, NULL, {
+      pyprof__rows_of_places, 0, 0, 0, 5, 0, PYPROF__GIL, PYPROF__FORM_PLACE, NULL, NULL, {
         { "", PYPROF__TIME, 11, 0, PYPROF_GIL_BLOCK_NS, 0 } } },
     { "\nExceptions on their way up, by function\n",
       pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, PYPROF_EXCEPTIONS, 0, 8, 1, { PYPROF_EXCEPTIONS, 0 }, PYPROF__FORM_PLACE, "where", NULL, {
@@ -16758,7 +16978,7 @@ static const pyprof__report_table pyprof__changes_of_memory = {
 
 static const pyprof__report_table pyprof__memory_stacks = {
     "\nLargest stacks, innermost first\n", pyprof__rows_of_stacks, 0, PYPROF_LIVE_BYTES, 0, 5, 1, { 0, 0 }, PYPROF__FORM_STACK, NULL, NULL, {
-        { "", PYPROF__AMOUNT, 10, 0, 0, 0 }, { "", PYPROF__PERCENT, 9, 0, 0, 0 } } };
+        { "", PYPROF__BYTES, 10, 0, 0, 0 }, { "", PYPROF__PERCENT, 9, 0, 0, 0 } } };
 
 // A table of memory, of other rows in another order
 static pyprof__report_table pyprof__table_like(const pyprof__report_table *like, int group, int sort, int by_total, size_t most)
@@ -16771,6 +16991,7 @@ static pyprof__report_table pyprof__table_like(const pyprof__report_table *like,
     table.most = most;
     for (i = 0; i < PYPROF__COLUMNS; i++) table.columns[i].total = by_total;
     table.columns[1].metric = sort;
+    if (pyprof__metric_row(sort)->unit == PYPROF__UNIT_COUNT && table.form == PYPROF__FORM_STACK) table.columns[0].cell = PYPROF__NUMBER;
     return table;
 }
 
@@ -17035,103 +17256,6 @@ typedef struct {                 // what a writer gets
 static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
 static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] = { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
-
-// ---- lines of source: read when a file is written, and shown only if they are still those that ran -------------------
-enum {
-    PYPROF__SCRIPT_BYTES = 4 << 20,     // of a file; larger ones are left out
-    PYPROF__SCRIPT_LINE = 1000,         // bytes of a line
-    PYPROF__SCRIPT_COLUMNS = 100        // of a line in the text report
-};
-typedef enum { PYPROF__SCRIPT_NO_MEMORY, PYPROF__SCRIPT_UNREADABLE, PYPROF__SCRIPT_CHANGED, PYPROF__SCRIPT_READ } pyprof__script_state;
-typedef struct { char *text; size_t size, room; pyprof__array lines; } pyprof__script;   // lines: uint32_t, where each begins
-
-// May sources be shown? Who wants no paths in a file wants no sources in it.
-static int pyprof__script_allowed(const pyprof__job *job)
-{
-    return job->output->sources >= 0 && job->profile->model.paths == PYPROF_PATHS_FULL && !job->profile->is_diff;
-}
-
-static void pyprof__script_free(pyprof__pool *pool, pyprof__script *source)
-{
-    pyprof__free(pool, source->text, source->room);
-    pyprof__array_free(pool, &source->lines);
-}
-
-// Names of files come from the program: nothing is opened but regular files, and no more is read than they had then.
-static pyprof__script_state pyprof__script_open(const char *path, double start, int *fd, size_t *size)
-{
-    struct stat info;
-    *fd = -1;
-    if (!*path || *path == '<' || !pyprof__stat_at(AT_FDCWD, path, &info, 0) || !S_ISREG(info.st_mode)) return PYPROF__SCRIPT_UNREADABLE;
-    *fd = pyprof__open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
-    if (*fd < 0 || !pyprof__stat(*fd, &info) || !S_ISREG(info.st_mode) || info.st_size > PYPROF__SCRIPT_BYTES) return PYPROF__SCRIPT_UNREADABLE;
-    if ((double)info.st_mtime > start) return PYPROF__SCRIPT_CHANGED;
-    *size = (size_t)info.st_size;
-    return PYPROF__SCRIPT_READ;
-}
-
-static int pyprof__script_lines(pyprof__pool *pool, pyprof__script *source)   // 0 = no memory
-{
-    size_t at;
-    for (at = 0; at < source->size; at++) {
-        uint32_t *line = at == 0 || source->text[at - 1] == '\n' ? (uint32_t *)pyprof__push(pool, &source->lines) : NULL;
-        if (line) *line = (uint32_t)at;
-        else if (at == 0 || source->text[at - 1] == '\n') return 0;
-    }
-    return 1;
-}
-
-// start: Unix seconds of the recording. Free it, whatever comes back.
-static pyprof__script_state pyprof__script_read(pyprof__pool *pool, pyprof__script *source, const char *path, double start)
-{
-    size_t size = 0;
-    int fd;
-    pyprof__script_state state = pyprof__script_open(path, start, &fd, &size);
-    memset(source, 0, sizeof *source);
-    pyprof__array_init(&source->lines, sizeof(uint32_t));
-    if (state == PYPROF__SCRIPT_READ) {
-        source->text = (char *)pyprof__alloc(pool, size + 8);   // zeroes behind the text: a character cut in two ends there
-        if (source->text) source->room = size + 8;
-        else state = PYPROF__SCRIPT_NO_MEMORY;
-    }
-    while (state == PYPROF__SCRIPT_READ && source->size < size) {
-        ssize_t got;
-        PYPROF__AGAIN(got, read(fd, source->text + source->size, size - source->size));
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) break;
-        source->size += (size_t)got;
-    }
-    if (fd >= 0) close(fd);
-    if (state == PYPROF__SCRIPT_READ && !pyprof__script_lines(pool, source)) state = PYPROF__SCRIPT_NO_MEMORY;
-    return state;
-}
-
-static pyprof__slice pyprof__script_line(const pyprof__script *source, int64_t number)   // from 1; text NULL = there is none
-{
-    pyprof__slice line = { NULL, 0 };
-    size_t end;
-    if (number < 1 || (uint64_t)number > source->lines.count) return line;
-    line.text = source->text + PYPROF__AT(const uint32_t, source->lines, number - 1);
-    end = (uint64_t)number < source->lines.count ? PYPROF__AT(const uint32_t, source->lines, number) : source->size;
-    line.size = end - PYPROF__AT(const uint32_t, source->lines, number - 1);
-    while (line.size && strchr(" \t\r\n", line.text[line.size - 1])) line.size--;   // a NUL, too
-    return line;
-}
-
-// Is the function still where the recording has it? On its first line stands its name, or that of a decorator.
-static int pyprof__script_fits(const pyprof__script *source, const pyprof_profile *profile, const pyprof__function *function)
-{
-    pyprof__slice line = pyprof__script_line(source, function->first_line);
-    const char *name = pyprof__text(profile, function->name);
-    size_t size, at = 0;
-    if (strcmp(name, "<lambda>") == 0) name = "lambda";
-    if (*name == '<') return function->first_line <= 1 || line.text;   // <module>: its first line may be a blank one
-    while (at < line.size && (line.text[at] == ' ' || line.text[at] == '\t')) at++;
-    if (at < line.size && line.text[at] == '@') return 1;
-    for (size = strlen(name); at + size <= line.size; at++)
-        if (memcmp(line.text + at, name, size) == 0) return 1;
-    return 0;
-}
 
 // ---- folded: frame;frame;frame COUNT --------------------------------------------------------
 static pyprof_result pyprof__write_folded(pyprof__job *job)
@@ -17704,7 +17828,7 @@ static pyprof_result pyprof__json_source(const pyprof__job *job)
     pyprof__array lines;
     size_t i, end;
     int whole;
-    if (job->output->sources <= 0 || !pyprof__script_allowed(job)) return PYPROF_OK;
+    if (job->output->sources <= 0 || !pyprof__script_allowed(job->profile, job->output)) return PYPROF_OK;
     pyprof__pool_init(&pool, &job->profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&lines, sizeof(pyprof__json_line));
     whole = pyprof__json_lines(job, &pool, &lines);
@@ -18675,12 +18799,13 @@ static void pyprof__put_time(pyprof__sink *s, int64_t ns, size_t width)   // 0 s
     else pyprof__put_padded(s, "-", width);
 }
 
-static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int whole)
+static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int form)
 {
     const pyprof__member *member = &PYPROF__AT(const pyprof__member, job->profile->model.members, id);
     pyprof__put_visible(job->sink, pyprof__text(job->profile, member->name));
     pyprof__put_format(job->sink, " (%lld", (long long)member->native);
-    if (whole && member->interp_id) pyprof__put_format(job->sink, ", interpreter %lld", (long long)member->interp_id);
+    if (member->interp_id && form != PYPROF__FORM_ALLOCATOR)
+        pyprof__put_format(job->sink, ", interpreter %lld", (long long)member->interp_id);
     pyprof__put(job->sink, ")");
 }
 
@@ -18697,31 +18822,23 @@ static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t 
     pyprof__put_padded(s, text, width);
 }
 
-static void pyprof__put_amount(pyprof__sink *s, int64_t value, int unit, size_t width)   // unit as above
-{
-    if (unit == PYPROF__UNIT_BYTES) pyprof__put_size(s, (double)value, width);
-    else if (unit == PYPROF__UNIT_COUNT) pyprof__put_count(s, value, width);
-    else pyprof__put_column(s, (double)value / 1e9, 2, " s", width);
-}
-
-// ---- text: tables ----------------------------------------------------------------------------------------------------
-static void pyprof__text_cell(const pyprof__job *job, const pyprof__rows *rows, const pyprof__report_row *row, size_t i)
+// ---- text: tables -----------------------------------------------------------------------------------------
+static void pyprof__text_cell(pyprof__sink *s, const pyprof__rows *rows, const pyprof__report_row *row, size_t i)
 {
     const pyprof__column *column = &rows->table->columns[i];
     size_t width = (size_t)column->width;
     double value = pyprof__cell_value(rows, row, i);
     int unit = column->metric ? pyprof__metric_row(column->metric)->unit : PYPROF__UNIT_NS;   // 0 = time spent running
     switch (column->cell) {
-    case PYPROF__TIME: pyprof__put_time(job->sink, row->values[i], width); break;
-    case PYPROF__SECONDS: pyprof__put_column(job->sink, value / 1e9, 2, " s", width); break;
-    case PYPROF__NUMBER: pyprof__put_count(job->sink, row->values[i], width); break;
-    case PYPROF__CHANGE: pyprof__put_change(job->sink, row->values[i], unit, width); break;
-    case PYPROF__AMOUNT: pyprof__put_amount(job->sink, row->values[i], pyprof__metric_row(rows->table->sort)->unit, width); break;
-    case PYPROF__VERDICT: pyprof__put_padded(job->sink, pyprof__verdicts[row->values[i]].words, width); break;
-    case PYPROF__WHOLE_SECONDS: pyprof__put_column(job->sink, value, 0, " s", width); break;
-    case PYPROF__PERCENT: case PYPROF__SHARE: pyprof__put_column(job->sink, value, 1, " %", width); break;
-    case PYPROF__MEAN_AGE: pyprof__put_column(job->sink, value, 1, " s", width); break;
-    default: pyprof__put_size(job->sink, value, width);
+    case PYPROF__TIME: pyprof__put_time(s, row->values[i], width); break;
+    case PYPROF__SECONDS: pyprof__put_column(s, value / 1e9, 2, " s", width); break;
+    case PYPROF__NUMBER: pyprof__put_count(s, row->values[i], width); break;
+    case PYPROF__WHOLE_SECONDS: pyprof__put_column(s, value, 0, " s", width); break;
+    case PYPROF__CHANGE: pyprof__put_change(s, row->values[i], unit, width); break;
+    case PYPROF__VERDICT: pyprof__put_padded(s, pyprof__verdicts[row->values[i]].words, width); break;
+    case PYPROF__PERCENT: case PYPROF__SHARE: pyprof__put_column(s, value, 1, " %", width); break;
+    case PYPROF__MEAN_AGE: pyprof__put_column(s, value, 1, " s", width); break;
+    default: pyprof__put_size(s, value, width);
     }
 }
 
@@ -18733,83 +18850,101 @@ static void pyprof__text_place(pyprof__sink *s, const pyprof__report_row *row)
     if (*row->file && row->line) pyprof__put_format(s, ":%ld", (long)row->line);
 }
 
-// What was called or waited for, and where: on one line if that was one place, otherwise the most important ones below it
-static void pyprof__text_leaf(pyprof__sink *s, const pyprof__report_row *row, const pyprof__report_row *parts)
+// Places and frames of a row. Of a leaf they stand on one line if that was one place, otherwise on their own, with their times.
+static void pyprof__text_parts(pyprof__sink *s, int form, const pyprof__report_row *row, const pyprof__report_row *parts)
 {
     size_t i;
-    pyprof__put_visible(s, row->name);
     for (i = 0; i < row->count; i++) {
-        if (row->count + row->more > 1) {
+        if (form == PYPROF__FORM_HOLD) pyprof__put(s, i ? "\n         from   " : "\n           in   ");
+        else if (form == PYPROF__FORM_TASK) pyprof__put(s, i ? " > " : " ");
+        else if (form == PYPROF__FORM_STACK && i)
+            pyprof__put(s, parts[i].kind == PYPROF_KIND_THREAD ? "\n                      in thread " : "\n                      from ");
+        else if (form >= PYPROF__FORM_LEAF && row->count + row->more > 1) {
             pyprof__put(s, "\n");
             pyprof__put_time(s, parts[i].values[0], 33);
         }
-        pyprof__put(s, "   ");
+        if (form >= PYPROF__FORM_LEAF) pyprof__put(s, "   ");
         pyprof__text_place(s, &parts[i]);
     }
+    if (form == PYPROF__FORM_STACK && row->more) pyprof__put(s, "\n                      ...");
 }
 
-static void pyprof__text_stack(pyprof__sink *s, const pyprof__report_row *row, const pyprof__report_row *parts)
-{
-    size_t i;
-    for (i = 0; i < row->count; i++) {
-        if (i) pyprof__put(s, parts[i].kind == PYPROF_KIND_THREAD ? "\n                      in thread " : "\n                      from ");
-        pyprof__put_visible(s, parts[i].name);
-    }
-    if (row->more) pyprof__put(s, "\n                      ...");
-}
-
-static void pyprof__text_task(pyprof__sink *s, const pyprof__report_row *row, const pyprof__report_row *parts)
-{
-    size_t i;
-    pyprof__put_visible(s, row->name);
-    pyprof__put(s, row->more ? ": ..." : ":");
-    for (i = 0; i < row->count; i++) {
-        pyprof__put(s, i ? " > " : " ");
-        pyprof__put_visible(s, parts[i].name);
-    }
-    pyprof__put(s, "  ");
-    pyprof__put_visible(s, row->file);
-    pyprof__put_format(s, ":%ld", (long)row->line);
-}
-
-static void pyprof__text_hold(const pyprof__job *job, const pyprof__report_row *row, const pyprof__report_row *parts)
-{
-    size_t i;
-    pyprof__put_column(job->sink, (double)row->values[0] / 1e9, 3, " s by ", 0);
-    pyprof__put_thread(job, row->member, 1);
-    pyprof__put(job->sink, ", until ");
-    pyprof__text_moment(job, (uint64_t)row->values[1]);
-    for (i = 0; i < row->count; i++) {
-        pyprof__put(job->sink, i ? "\n         from   " : "\n           in   ");
-        pyprof__text_place(job->sink, &parts[i]);
-    }
-}
-
-static void pyprof__text_size(pyprof__sink *s, const pyprof__report_row *row)   // a bar
+static void pyprof__text_bar(pyprof__sink *s, const pyprof__report_row *row)
 {
     static const char bar[] = "########################################";
     double part = (double)row->values[1] / (double)row->values[3] * (double)(sizeof bar - 1);
     pyprof__put_bytes(s, bar, part < 1 ? 1 : (size_t)(part + 0.5));
 }
 
-static void pyprof__text_form(const pyprof__job *job, const pyprof__rows *rows, const pyprof__report_row *row)   // all behind the numbers
+static void pyprof__text_form(const pyprof__job *job, const pyprof__rows *rows, const pyprof__report_row *row)
 {
-    const pyprof__report_row *parts = &PYPROF__AT(const pyprof__report_row, rows->parts, row->first);
-    switch (rows->table->form) {
-    case PYPROF__FORM_PLACE: case PYPROF__FORM_CHANGE: pyprof__text_place(job->sink, row); break;
-    case PYPROF__FORM_THREAD: case PYPROF__FORM_ALLOCATOR: pyprof__put_thread(job, row->member, rows->table->form == PYPROF__FORM_THREAD); break;
-    case PYPROF__FORM_SIZE: pyprof__text_size(job->sink, row); break;
-    case PYPROF__FORM_RIVALS:
-        pyprof__put_thread(job, row->member, 1);
+    const pyprof__report_row *parts = row->count ? &PYPROF__AT(const pyprof__report_row, rows->parts, row->first) : NULL;
+    int form = rows->table->form;
+    if (form == PYPROF__FORM_HOLD) pyprof__put_column(job->sink, (double)row->values[0] / 1e9, 3, " s by ", 0);
+    if (row->member != PYPROF__NONE) pyprof__put_thread(job, row->member, form);
+    if (form == PYPROF__FORM_RIVALS) {
         pyprof__put(job->sink, " for ");
-        pyprof__put_thread(job, row->rival, 1);
-        break;
-    case PYPROF__FORM_HOLD: pyprof__text_hold(job, row, parts); break;
-    case PYPROF__FORM_STACK: pyprof__text_stack(job->sink, row, parts); break;
-    case PYPROF__FORM_TASK: pyprof__text_task(job->sink, row, parts); break;
-    default: pyprof__text_leaf(job->sink, row, parts);
+        pyprof__put_thread(job, row->other, form);
+    } else if (form == PYPROF__FORM_HOLD) {
+        pyprof__put(job->sink, ", until ");
+        pyprof__text_moment(job, (uint64_t)row->values[1]);
+    } else if (form == PYPROF__FORM_TASK) {
+        pyprof__put_visible(job->sink, row->name);
+        pyprof__put(job->sink, row->more ? ": ..." : ":");
+    } else if (form == PYPROF__FORM_SIZE) pyprof__text_bar(job->sink, row);
+    else pyprof__text_place(job->sink, row);
+    pyprof__text_parts(job->sink, form, row, parts);
+    if (form == PYPROF__FORM_TASK) {
+        pyprof__put(job->sink, "  ");
+        pyprof__put_visible(job->sink, row->file);
+        pyprof__put_format(job->sink, ":%ld", (long)row->line);
     }
     pyprof__put(job->sink, "\n");
+}
+
+// A line of source, as far as it fits; with marks: a blank for each column up to the bytes from..to, and ^ for those
+static void pyprof__put_source(pyprof__sink *s, pyprof__slice line, int marks, size_t from, size_t to)
+{
+    size_t at = 0, column = 0, length, width, i;
+    for (; at < line.size && column < PYPROF__SCRIPT_COLUMNS && !(marks && at >= to); at += length, column += width) {
+        uint32_t c = pyprof__utf8_next(line.text + at, &length);
+        int unsafe = pyprof__is_unsafe(c);
+        width = c == '\t' ? 8 - column % 8 : unsafe ? (c < 256 ? 4 : 6) : 1;
+        if (marks || c == '\t') for (i = 0; i < width; i++) pyprof__put(s, marks && at >= from ? "^" : " ");
+        else if (unsafe) pyprof__put_format(s, c < 256 ? "\\x%02x" : "\\u%04x", c);
+        else if (c == 0xfffd && length == 1) pyprof__put(s, "\xef\xbf\xbd");
+        else pyprof__put_bytes(s, line.text + at, length);
+    }
+    if (!marks && at < line.size) pyprof__put(s, "...");
+}
+
+// One line with its times, if it was ever seen. Below it, what part of it was the hottest of several.
+static void pyprof__text_line(pyprof__sink *s, const pyprof__rows *rows, const pyprof__report_row *line)
+{
+    size_t i;
+    int seen = line->values[0] || line->values[1] || line->values[2];
+    if (!line->line) { pyprof__put(s, "                                     ...\n"); return; }
+    for (i = 0; i < 3 && seen; i++) pyprof__text_cell(s, rows, line, i);
+    if (!seen) pyprof__put_padded(s, "", 33);
+    pyprof__put_format(s, line->text.size ? "%8ld  " : "%8ld", (long)line->line);
+    pyprof__put_source(s, line->text, 0, 0, 0);
+    pyprof__put(s, "\n");
+    if (!line->mark_end || line->mark > PYPROF__SCRIPT_COLUMNS / 2) return;
+    pyprof__put_padded(s, "", 43);
+    pyprof__put_source(s, line->text, 1, line->mark, line->mark_end);
+    pyprof__put(s, "\n");
+}
+
+static void pyprof__text_source(pyprof__sink *s, const pyprof__rows *rows, const pyprof__report_row *row)
+{
+    static const char *const notes[] = { "", "\n", "  (source changed since)\n", "\n" };   // by pyprof__script_state
+    size_t i;
+    pyprof__put(s, "  ");
+    pyprof__put_visible(s, row->name);
+    pyprof__put(s, "  ");
+    pyprof__put_visible(s, row->file);
+    pyprof__put_format(s, ":%ld%s", (long)row->line, notes[row->values[0]]);
+    for (i = 0; i < row->count; i++) pyprof__text_line(s, rows, &PYPROF__AT(const pyprof__report_row, rows->parts, row->first + i));
 }
 
 static void pyprof__text_heads(const pyprof__job *job, const pyprof__rows *rows)
@@ -18820,12 +18955,26 @@ static void pyprof__text_heads(const pyprof__job *job, const pyprof__rows *rows)
     if (table->form == PYPROF__FORM_WAIT) {
         pyprof__put_column(job->sink, (double)rows->all / 1e9, 2, " s, and ", 0);
         pyprof__put_column(job->sink, (double)job->selection->all[PYPROF_IDLE_NS] / 1e9, 2, " s idle, in calls that wait for work\n", 0);
-        if (!rows->rows.count) return;
     }
-    if (!table->end) return;
-    for (i = 0; i < PYPROF__COLUMNS && table->columns[i].cell; i++)
+    if (!table->end || (table->form == PYPROF__FORM_WAIT && !rows->rows.count)) return;
+    for (i = 0; i < PYPROF__COLUMNS; i++)
         if (pyprof__column_shown(rows, i)) pyprof__put_padded(job->sink, table->columns[i].head, (size_t)table->columns[i].width);
-    pyprof__put_format(job->sink, *table->end ? "   %s\n" : "%s\n", table->end);
+    pyprof__put_format(job->sink, *table->end ? "   %s\n" : "\n", table->end);
+}
+
+static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, const pyprof__array *list, uint64_t more, const char *tail)
+{
+    const pyprof__report_row *row = (const pyprof__report_row *)list->data;
+    size_t i, k, end = list->count;
+    for (i = 0; i < end; i++, row++) {
+        if (rows->table->form == PYPROF__FORM_SOURCE) { pyprof__text_source(job->sink, rows, row); continue; }
+        if (rows->table->form == PYPROF__FORM_SIZE && i && row->values[0] > row[-1].values[0] * 2) pyprof__put(job->sink, "        ...\n");
+        for (k = 0; k < PYPROF__COLUMNS; k++)
+            if (pyprof__column_shown(rows, k)) pyprof__text_cell(job->sink, rows, row, k);
+        if (rows->table->columns[0].cell) pyprof__put(job->sink, "   ");
+        pyprof__text_form(job, rows, row);
+    }
+    if (more && tail) pyprof__put_format(job->sink, "    ... %llu %s\n", (unsigned long long)more, tail);
 }
 
 static void pyprof__text_idle(const pyprof__job *job, const pyprof__rows *rows)   // in short: it is seldom what one looks for
@@ -18841,27 +18990,14 @@ static void pyprof__text_idle(const pyprof__job *job, const pyprof__rows *rows) 
     pyprof__put(job->sink, rows->more ? ", ...\n" : "\n");
 }
 
-static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, const pyprof__array *list, uint64_t more, const char *tail)
-{
-    const pyprof__report_row *row = (const pyprof__report_row *)list->data;
-    size_t i, k;
-    for (i = 0; i < list->count; i++, row++) {
-        if (rows->table->form == PYPROF__FORM_SIZE && i && row->values[0] > row[-1].values[0] * 2) pyprof__put(job->sink, "        ...\n");
-        for (k = 0; k < PYPROF__COLUMNS && rows->table->columns[k].cell; k++)
-            if (pyprof__column_shown(rows, k)) pyprof__text_cell(job, rows, row, k);
-        if (k) pyprof__put(job->sink, "   ");
-        pyprof__text_form(job, rows, row);
-    }
-    if (more && tail) pyprof__put_format(job->sink, "    ... %llu %s\n", (unsigned long long)more, tail);
-}
-
 static void pyprof__text_rows(const pyprof__job *job, const pyprof__rows *rows)
 {
     const pyprof__report_table *table = rows->table;
     uint64_t more = rows->more;
     if (table->form == PYPROF__FORM_IDLE) { pyprof__text_idle(job, rows); return; }
     pyprof__text_heads(job, rows);
-    if (table->form == PYPROF__FORM_THREAD && table->sort) more = rows->rows.count == table->most ? job->profile->model.stats.threads : 0;
+    if (table->form == PYPROF__FORM_THREAD && table->tail)   // it tells all threads, those without a row too
+        more = rows->rows.count == table->most ? job->profile->model.stats.threads : 0;
     pyprof__text_list(job, rows, &rows->rows, more, table->tail);
     if (table->form != PYPROF__FORM_CHANGE) return;
     pyprof__text_list(job, rows, &rows->parts, rows->more_parts, "more shrank");
@@ -18871,10 +19007,10 @@ static void pyprof__text_rows(const pyprof__job *job, const pyprof__rows *rows)
 static pyprof_result pyprof__text_table(const pyprof__job *job, pyprof__report *report, const pyprof__report_table *table)
 {
     pyprof__rows rows;
-    int whole = pyprof__rows_make(&rows, report, table);
-    if (whole && rows.shown) pyprof__text_rows(job, &rows);
+    if (!pyprof__rows_make(&rows, report, table)) return pyprof__fail_memory("the report");
+    if (rows.shown) pyprof__text_rows(job, &rows);
     pyprof__rows_free(&rows);
-    return whole ? PYPROF_OK : pyprof__fail_memory("the report");
+    return PYPROF_OK;
 }
 
 static pyprof_result pyprof__text_tables(const pyprof__job *job, pyprof__report *report, const pyprof__report_table *tables, size_t count)
@@ -18942,251 +19078,6 @@ static void pyprof__text_process(const pyprof__job *job)
     pyprof__put_count(s, last->major_faults - first->major_faults, 0);
     pyprof__put(s, " from disk\n");
     pyprof__text_resident(job, "    resident: ");
-}
-
-// ---- text: lines and their source ---------------------------------------------------------------------------------------
-static void pyprof__text_split(pyprof__sink *s, int64_t run, int64_t native, int64_t wait)
-{
-    pyprof__put_time(s, run - native, 11);
-    pyprof__put_time(s, native, 11);
-    pyprof__put_time(s, wait, 11);
-}
-
-enum { PYPROF__HOT_FUNCTIONS = 4, PYPROF__HOT_LINES = 6 };   // how many functions are shown, and lines of each
-
-typedef struct { int64_t run, native, wait; } pyprof__heat;
-typedef struct {                 // of a function
-    pyprof__heat heat;
-    int32_t line;
-    uint32_t spans;              // that ran
-    int64_t most;                // run of the hottest span,
-    pyprof__place span;          // which is this
-    int shown;
-} pyprof__hot_line;
-
-typedef struct {
-    const pyprof__job *job;
-    pyprof__pool pool;
-    pyprof__array places, functions;   // pyprof__heat a location, a function
-    pyprof__array lines;               // pyprof__hot_line
-} pyprof__hottest;
-
-// The heat of each location, and of each function. 0 = no memory.
-static int pyprof__hot_measure(pyprof__hottest *hot)
-{
-    const pyprof__selection *selection = hot->job->selection;
-    const pyprof__model *model = &hot->job->profile->model;
-    uint32_t node, i;
-    if (!pyprof__array_reserve(&hot->pool, &hot->places, model->locations.count)) return 0;   // zeroes
-    if (!pyprof__array_reserve(&hot->pool, &hot->functions, model->functions.count)) return 0;
-    for (node = 1; node < selection->count; node++) {
-        uint32_t owner = pyprof__row_node(hot->job->profile, node);
-        int64_t wait = pyprof__self(selection, PYPROF_WAIT_NS, node), native = pyprof__self(selection, PYPROF_NATIVE_NS, node);
-        pyprof__heat *heats[2];
-        heats[0] = &PYPROF__AT(pyprof__heat, hot->places, PYPROF__AT(const pyprof__node, model->nodes, owner).location);
-        heats[1] = &PYPROF__AT(pyprof__heat, hot->functions, pyprof__location_of(hot->job->profile, owner)->function);
-        for (i = 0; i < 2; i++) {
-            heats[i]->run += pyprof__self(selection, PYPROF_WALL_NS, node) - wait;
-            heats[i]->native += native;
-            heats[i]->wait += wait;
-        }
-    }
-    return 1;
-}
-
-static size_t pyprof__hot_choose(const pyprof__hottest *hot, uint32_t *best)   // the hottest functions with a share worth a look
-{
-    const pyprof__model *model = &hot->job->profile->model;
-    int64_t all = hot->job->selection->all[PYPROF_WALL_NS] - hot->job->selection->all[PYPROF_WAIT_NS];
-    size_t count = 0, at, i;
-    uint32_t id;
-    for (id = 0; id < model->functions.count; id++) {
-        int64_t run = PYPROF__AT(const pyprof__heat, hot->functions, id).run;
-        if (PYPROF__AT(const pyprof__function, model->functions, id).kind != PYPROF_KIND_PYTHON || run <= 0 || run * 20 < all) continue;
-        for (at = count; at > 0 && run > PYPROF__AT(const pyprof__heat, hot->functions, best[at - 1]).run; at--) {}
-        if (at == PYPROF__HOT_FUNCTIONS) continue;
-        if (count < PYPROF__HOT_FUNCTIONS) count++;
-        for (i = count - 1; i > at; i--) best[i] = best[i - 1];
-        best[at] = id;
-    }
-    return count;
-}
-
-static int pyprof__by_hot_line(const void *a, const void *b)
-{
-    const pyprof__hot_line *x = (const pyprof__hot_line *)a, *y = (const pyprof__hot_line *)b;
-    return x->line < y->line ? -1 : x->line > y->line;
-}
-
-// One entry a location first, then one a line. 0 = no memory.
-static int pyprof__hot_lines(pyprof__hottest *hot, uint32_t function)
-{
-    const pyprof__model *model = &hot->job->profile->model;
-    pyprof__hot_line *lines;
-    size_t i, kept = 0;
-    hot->lines.count = 0;
-    for (i = 0; i < model->locations.count; i++) {
-        const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
-        const pyprof__heat *heat = &PYPROF__AT(const pyprof__heat, hot->places, i);
-        pyprof__hot_line *line;
-        if (location->function != function || location->place.line <= 0 || (heat->run <= 0 && heat->wait <= 0)) continue;
-        line = (pyprof__hot_line *)pyprof__push(&hot->pool, &hot->lines);
-        if (!line) return 0;
-        line->heat = *heat;
-        line->line = location->place.line;
-        line->spans = heat->run > 0;
-        line->most = heat->run;
-        line->span = location->place;
-    }
-    lines = (pyprof__hot_line *)hot->lines.data;
-    if (lines) qsort(lines, hot->lines.count, sizeof *lines, pyprof__by_hot_line);
-    for (i = 0; i < hot->lines.count; i++) {
-        pyprof__hot_line *to = &lines[kept], one = lines[i];
-        if (i == 0 || lines[kept - 1].line != one.line) { *to = one; kept++; continue; }
-        to--;
-        to->heat.run += one.heat.run;
-        to->heat.native += one.heat.native;
-        to->heat.wait += one.heat.wait;
-        to->spans += one.spans;
-        if (one.most > to->most || (one.most == to->most && one.span.column < to->span.column)) { to->most = one.most; to->span = one.span; }
-    }
-    hot->lines.count = kept;
-    return 1;
-}
-
-static void pyprof__hot_mark(pyprof__hottest *hot)   // the lines to be shown: those that ran longest
-{
-    pyprof__hot_line *lines = (pyprof__hot_line *)hot->lines.data;
-    size_t i, k;
-    for (k = 0; k < PYPROF__HOT_LINES; k++) {
-        pyprof__hot_line *best = NULL;
-        for (i = 0; i < hot->lines.count; i++)
-            if (!lines[i].shown && lines[i].heat.run > (best ? best->heat.run : 0)) best = &lines[i];
-        if (best) best->shown = 1;
-    }
-}
-
-// A line of source, as far as it fits; with marks: a blank for each column up to the bytes from..to, and ^ for those
-static void pyprof__put_source(pyprof__sink *s, pyprof__slice line, int marks, size_t from, size_t to)
-{
-    size_t at = 0, column = 0, length, width, i;
-    for (; at < line.size && column < PYPROF__SCRIPT_COLUMNS && !(marks && at >= to); at += length, column += width) {
-        uint32_t c = pyprof__utf8_next(line.text + at, &length);
-        int unsafe = pyprof__is_unsafe(c);
-        width = c == '\t' ? 8 - column % 8 : unsafe ? (c < 256 ? 4 : 6) : 1;
-        if (marks || c == '\t') for (i = 0; i < width; i++) pyprof__put(s, marks && at >= from ? "^" : " ");
-        else if (unsafe) pyprof__put_format(s, c < 256 ? "\\x%02x" : "\\u%04x", c);
-        else if (c == 0xfffd && length == 1) pyprof__put(s, "\xef\xbf\xbd");
-        else pyprof__put_bytes(s, line.text + at, length);
-    }
-    if (!marks && at < line.size) pyprof__put(s, "...");
-}
-
-// One line with its times; hot NULL: it was never seen. Below it, what part of it was the hottest of several.
-static void pyprof__hot_put(pyprof__sink *s, const pyprof__hot_line *hot, int64_t number, pyprof__slice text)
-{
-    if (hot) pyprof__text_split(s, hot->heat.run, hot->heat.native, hot->heat.wait);
-    else pyprof__put_padded(s, "", 33);
-    pyprof__put_format(s, "%8lld", (long long)number);
-    if (text.size) {
-        pyprof__put(s, "  ");
-        pyprof__put_source(s, text, 0, 0, 0);
-    }
-    pyprof__put(s, "\n");
-    if (!hot || !hot->shown || hot->spans < 2 || hot->span.column < 0 || (size_t)hot->span.column >= text.size) return;
-    if (hot->span.column > PYPROF__SCRIPT_COLUMNS / 2) return;
-    pyprof__put_padded(s, "", 43);
-    pyprof__put_source(s, text, 1, (size_t)hot->span.column, hot->span.end_line == hot->line && hot->span.end_column > hot->span.column
-                       ? (size_t)hot->span.end_column : text.size);
-    pyprof__put(s, "\n");
-}
-
-static size_t pyprof__script_indent(pyprof__slice line)
-{
-    size_t at = 0;
-    while (at < line.size && (line.text[at] == ' ' || line.text[at] == '\t')) at++;
-    return at;
-}
-
-// Is it a line to be shown beside a hot one: not empty, and inside of the function?
-static int pyprof__hot_neighbour(const pyprof__script *source, const char *name, int32_t first_line, int64_t number)
-{
-    pyprof__slice line = pyprof__script_line(source, number), first = pyprof__script_line(source, first_line);
-    if (!line.size || number < first_line) return 0;
-    if (*name == '<') return strcmp(name, "<module>") == 0;
-    return pyprof__script_indent(line) > pyprof__script_indent(first);
-}
-
-// The hot lines, each between its neighbours where there is a source
-static void pyprof__hot_print(const pyprof__hottest *hot, const pyprof__script *source, const char *name, int32_t first_line)
-{
-    const pyprof__hot_line *lines = (const pyprof__hot_line *)hot->lines.data;
-    pyprof__slice nothing = { NULL, 0 };
-    int64_t at = 0, last = 0, end;
-    size_t i, next = 0;
-    for (i = 0; i < hot->lines.count; i++) {
-        if (!lines[i].shown) continue;
-        at = source ? (int64_t)lines[i].line - 1 : lines[i].line;
-        end = source ? (int64_t)lines[i].line + 1 : lines[i].line;
-        if (at <= last) at = last + 1;
-        else if (last && source && at > last + 1) pyprof__put(hot->job->sink, "                                     ...\n");
-        for (; at <= end; at++) {
-            while (next < hot->lines.count && lines[next].line < at) next++;
-            if (at != lines[i].line && !pyprof__hot_neighbour(source, name, first_line, at)) continue;
-            pyprof__hot_put(hot->job->sink, next < hot->lines.count && lines[next].line == at ? &lines[next] : NULL, at,
-                            source ? pyprof__script_line(source, at) : nothing);
-            last = at;
-        }
-    }
-}
-
-static int pyprof__hot_function(pyprof__hottest *hot, uint32_t id)   // 0 = no memory
-{
-    static const char *const notes[] = { "", "\n", "  (source changed since)\n", "\n" };
-    const pyprof_profile *profile = hot->job->profile;
-    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
-    const char *file = pyprof__text(profile, function->file);
-    pyprof__script source;
-    pyprof__script_state state;
-    if (!pyprof__hot_lines(hot, id)) return 0;
-    pyprof__hot_mark(hot);
-    state = pyprof__script_read(&hot->pool, &source, file, pyprof__unix(&profile->model, profile->model.start_ns));
-    if (state == PYPROF__SCRIPT_READ && (!pyprof__script_fits(&source, profile, function) || (hot->lines.count
-        && !pyprof__script_line(&source, PYPROF__AT(const pyprof__hot_line, hot->lines, hot->lines.count - 1).line).text)))
-        state = PYPROF__SCRIPT_CHANGED;
-    if (state != PYPROF__SCRIPT_NO_MEMORY) {
-        pyprof__put(hot->job->sink, "  ");
-        pyprof__put_visible(hot->job->sink, pyprof__title(profile, id));
-        pyprof__put(hot->job->sink, "  ");
-        pyprof__put_visible(hot->job->sink, file);
-        pyprof__put_format(hot->job->sink, ":%ld%s", (long)function->first_line, notes[state]);
-        pyprof__hot_print(hot, state == PYPROF__SCRIPT_READ ? &source : NULL, pyprof__text(profile, function->name), function->first_line);
-    }
-    pyprof__script_free(&hot->pool, &source);
-    return state != PYPROF__SCRIPT_NO_MEMORY;
-}
-
-static int pyprof__text_source(const pyprof__job *job)   // 0 = no memory
-{
-    pyprof__hottest hot;
-    uint32_t best[PYPROF__HOT_FUNCTIONS];
-    size_t i, count = 0;
-    int whole;
-    if (!pyprof__script_allowed(job)) return 1;
-    memset(&hot, 0, sizeof hot);
-    hot.job = job;
-    pyprof__pool_init(&hot.pool, &job->profile->pool.allocator, UINT64_MAX);
-    pyprof__array_init(&hot.places, sizeof(pyprof__heat));
-    pyprof__array_init(&hot.functions, sizeof(pyprof__heat));
-    pyprof__array_init(&hot.lines, sizeof(pyprof__hot_line));
-    whole = pyprof__hot_measure(&hot);
-    if (whole) count = pyprof__hot_choose(&hot, best);
-    if (count) pyprof__put(job->sink, "\nThe hottest functions, line by line\n     Python     native    waiting    line\n");
-    for (i = 0; i < count && whole; i++) whole = pyprof__hot_function(&hot, best[i]);
-    pyprof__array_free(&hot.pool, &hot.places);
-    pyprof__array_free(&hot.pool, &hot.functions);
-    pyprof__array_free(&hot.pool, &hot.lines);
-    return whole;
 }
 
 // ---- text: a difference: what became more, what became less --------------------------------------------------------------
@@ -19361,9 +19252,7 @@ static pyprof_result pyprof__text_report(const pyprof__job *job, pyprof__report 
     pyprof__text_quality(job);
     pyprof__text_process(job);
     pyprof__text_children(job);
-    result = pyprof__text_tables(job, report, pyprof__time_tables, 4);
-    if (result == PYPROF_OK && !pyprof__text_source(job)) result = pyprof__fail_memory("the lines");
-    if (result == PYPROF_OK) result = pyprof__text_tables(job, report, pyprof__time_tables + 4, PYPROF__COUNT(pyprof__time_tables) - 4);
+    result = pyprof__text_tables(job, report, pyprof__time_tables, PYPROF__COUNT(pyprof__time_tables));
     return result == PYPROF_OK ? pyprof__text_memory(job, report, 0) : result;
 }
 
