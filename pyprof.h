@@ -3224,8 +3224,10 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
 #define PYPROF__FIELDS(X) \
     /* _PyRuntimeState */ \
     X(runtime_head, 1u << 20, {8, 32}, {11, 40}, {13, 632}, {14, 808}, {15, 936}) \
+    X(runtime_main, 1u << 20, {8, 40}, {11, 48}, {13, 640}, {14, 816}, {15, 944})   /* the main interpreter */ \
     X(runtime_gil, 1u << 20, {8, 1152}, {9, 352}, {11, 360}, {12, PYPROF__NO}) \
     X(runtime_gc, 1u << 20, {8, 344}, {9, PYPROF__NO}) \
+    X(runtime_finishing, 1u << 20, {8, 600}, {9, PYPROF__NO})   /* ceval.pending.finishing */ \
     /* PyInterpreterState */ \
     X(interp_next, 1u << 20, {8, 0}, {13, 7264}, {14, 7272}, {15, 7264}) \
     X(interp_id, 1u << 20, {8, 16}, {9, 24}, {11, 48}, {12, 8}, {13, 7272}, {14, 7280}, {15, 7272}) \
@@ -3240,13 +3242,19 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(gil_enabled, 1u << 20, {113, 0}) \
     X(gil_holder, 1u << 20, {8, 8}, {113, 16}) \
     X(gil_locked, 1u << 20, {8, 16}, {113, 24}) \
-    /* struct _gc_runtime_state. gc_stats: collections so far, of three generations; from 3.15 on a pointer to rings of so many \
-       entries for the young and for each of the old */ \
+    X(gil_switches, 1u << 20, {8, 24}, {113, 32}) \
+    X(gil_cond, 1u << 20, {8, 32}, {113, 40}) \
+    /* struct _gc_runtime_state. gc_stats: a struct gc_generation_stats, of gc_item bytes, for each of three generations, which \
+       has the collections so far at gc_runs. From 3.15 on a pointer to rings of them, gc_young entries for the young and gc_old \
+       for each of the old, of which the largest number counts; gc_tail bytes follow each ring */ \
     X(gc_collecting, 4096, {8, 200}, {14, 192}, {15, 112}) \
     X(gc_frame, 4096, {15, 120}) \
     X(gc_stats, 4096, {8, 128}, {14, 120}, {15, 104}) \
     X(gc_young, 64, {15, 11}, {115, 1}) \
     X(gc_old, 64, {15, 3}, {115, 1}) \
+    X(gc_item, 128, {8, 24}, {15, 64}) \
+    X(gc_runs, 128, {8, 0}, {15, 16}) \
+    X(gc_tail, 128, {15, 8}) \
     /* PyThreadState. thread_frame: a frame, in 3.11 and 3.12 a _PyCFrame. The status: an alive thread's, and the bit of one that \
        is attached, where the GIL does not tell */ \
     X(thread_next, 4096, {8, 8}) \
@@ -3264,14 +3272,19 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(cframe_current, 4096, {11, 8}, {12, 0}, {13, PYPROF__NO}) \
     X(cframe_previous, 4096, {11, 16}, {12, 8}, {13, PYPROF__NO}) \
     /* PyFrameObject, from 3.11 on _PyInterpreterFrame. frame_stack: a pointer into its value stack; awaited: how far below it \
-       lies what a coroutine awaits (_PyGen_yf in Objects/genobject.c) */ \
+       lies what a coroutine awaits (_PyGen_yf in Objects/genobject.c). owner_*: what made it, a coroutine or a generator, or from \
+       this number on a C eval loop, whose own frame it is (3.11 has none yet) */ \
     X(frame_size, 512, {8, 120}, {10, 112}, {11, 80}, {14, 88}) \
     X(frame_previous, 512, {8, 24}, {11, 48}, {12, 8}) \
     X(frame_code, 512, {8, 32}, {12, 0}) \
     X(frame_instr, 512, {8, 104}, {10, 96}, {11, 56}) \
     X(frame_owner, 512, {11, 69}, {12, 70}, {14, 74}, {114, 78}) \
+    X(owner_generator, 8, {11, 1}) \
+    X(owner_shim, 8, {11, 3}) \
     X(frame_tlbc, 512, {114, 72}) \
     X(frame_entry, 512, {11, 68}, {12, PYPROF__NO}) \
+    X(frame_globals, 512, {8, 48}, {11, 8}, {12, 24}) \
+    X(frame_builtins, 512, {8, 40}, {11, 16}, {12, 32}) \
     X(frame_locals, 512, {8, 360}, {10, 352}, {11, 72}, {14, 80}) \
     X(frame_stack, 512, {14, 64}) \
     X(awaited, 64, {14, 8}, {15, 16}) \
@@ -3287,19 +3300,27 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(code_units, 512, {11, 16}, {113, 32}) \
     X(code_version, 512, {12, 92}, {113, 108}) \
     X(code_tlbc, 512, {114, 224}) \
+    X(tlbc_entries, 64, {114, 8})   /* of _PyCodeArray, which begins with their number */ \
     X(code_consts, 512, {8, 56}, {11, 24}, {113, 40}) \
     X(code_names, 512, {8, 64}, {11, 32}, {113, 48}) \
     X(code_locals, 512, {8, 72}, {11, 96}, {113, 112}) \
     X(code_cells, 512, {8, 88}, {11, PYPROF__NO}) \
     X(code_free, 512, {8, 80}, {11, PYPROF__NO}) \
     X(code_string, 512, {8, 48}, {11, PYPROF__NO}) \
-    /* objects */ \
+    /* objects. object_data: where what follows the head begins: a float's value, what a cell or a method refers to */ \
     X(object_type, 64, {8, 8}, {113, 24}) \
+    X(object_data, 128, {8, 16}, {113, 32}) \
     X(type_name, 512, {8, 24}, {113, 40}) \
     X(type_basicsize, 512, {8, 32}, {113, 48}) \
+    X(type_flags, 512, {8, 168}, {113, 184}) \
+    X(type_managed, ~0u, {8, 0}, {11, 0x10})   /* flag: its instances have attributes in front of them, or behind */ \
+    X(type_of_types, ~0u, {8, 0x80000000})     /* flag: its instances are types */ \
+    X(type_dict, 512, {8, 264}, {113, 280}) \
     X(type_dictoffset, 512, {8, 288}, {113, 304}) \
+    X(type_mro, 512, {8, 344}, {113, 360}) \
     X(type_keys, 4096, {8, 872}, {9, 864}, {10, 872}, {12, 880}, {15, 888}, {113, 896}, {115, 904}) \
     X(str_length, 128, {8, 16}, {113, 32}) \
+    X(str_hash, 128, {8, 24}, {113, 40}) \
     X(str_state, 128, {8, 32}, {113, 48}) \
     X(str_ascii, 128, {8, 48}, {12, 40}, {113, 56}) \
     X(str_compact, 128, {8, 72}, {12, 56}, {113, 72}) \
@@ -3309,9 +3330,25 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(bytes_size, 128, {8, 16}, {113, 32}) \
     X(bytes_data, 128, {8, 32}, {113, 48}) \
     X(tuple_items, 128, {8, 24}, {14, 32}, {113, 40}, {114, 48}) \
+    X(long_size, 128, {8, 16}, {113, 32})   /* how many digits, and the sign */ \
+    X(long_shift, 32, {8, 0}, {12, 3}) \
     X(long_digits, 128, {8, 24}, {113, 40}) \
+    X(dict_used, 128, {8, 16}, {113, 32}) \
     X(dict_keys, 128, {8, 32}, {113, 48}) \
     X(dict_values, 128, {8, 40}, {113, 56}) \
+    /* struct _dictkeysobject. keys_index: how large its index is, up to 3.10 in entries, later the binary logarithm in bytes; \
+       keys_kind: not 0: entries without a hash. struct _dictvalues. managed_*: so far in front of an object are its values and \
+       its dict; from 3.13 on the values lie behind it, and have a head */ \
+    X(keys_index, 64, {8, 8}, {11, 9}) \
+    X(keys_kind, 64, {11, 10}) \
+    X(keys_count, 64, {8, 32}, {11, 24}) \
+    X(keys_indices, 64, {8, 40}, {11, 32}) \
+    X(entry_size, 64, {8, 24}) \
+    X(entry_key, 64, {8, 8}) \
+    X(values_head, 64, {8, 0}, {13, 8}) \
+    X(values_valid, 64, {13, 3}) \
+    X(managed_values, 64, {11, 32}, {12, 24}, {13, PYPROF__NO}) \
+    X(managed_dict, 64, {11, 24}, {113, 8}) \
     X(module_dict, 128, {8, 16}, {113, 32}) \
     /* asyncio: a Task (TaskObj in Modules/_asynciomodule.c; from 3.14 on its own table tells), a coroutine, and its state when it \
        awaits (FRAME_SUSPENDED_YIELD_FROM) */ \
@@ -3320,8 +3357,15 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(gen_frame, 512, {12, 72}, {113, 88}) \
     X(gen_state, 512, {12, 67}, {113, 83}) \
     X(gen_awaits, ~0u, {12, 0xff}, {15, 2}) \
+    /* how the interpreter behaves: the thread state that is current is the thread's own, a thread-local variable \
+       (Python/pystate.c); a thread state can bear another thread's ids until its thread has begun; os.fork opens \
+       /proc/self/stat and warns of more than one thread (Modules/posixmodule.c); only at some instructions a thread asks \
+       whether others want their turn (CHECK_EVAL_BREAKER in Python/ceval.c) */ \
+    X(own_state, 1, {8, 0}, {12, 1}) \
+    X(stale_ids, 1, {8, 1}, {13, 0}) \
+    X(counts_threads, 1, {8, 0}, {12, 1}) \
+    X(polls, 1, {8, 0}, {10, 1}) \
     /* what differs in kind */ \
-    X(opcodes, 255, {8, 8}, {9, 9}, {10, 10}, {11, 11}, {12, 12}, {13, 13}, {14, 14}, {15, 15})   /* whose opcodes */ \
     X(lines_form, 8, {8, PYPROF__LINES_LNOTAB}, {10, PYPROF__LINES_310}, {11, PYPROF__LINES_LOCATIONS}) \
     X(instr_form, 8, {8, PYPROF__INSTR_BYTES}, {10, PYPROF__INSTR_UNITS}, {11, PYPROF__INSTR_POINTER}) \
     X(attrs_form, 8, {8, PYPROF__ATTRS_DICT}, {11, PYPROF__ATTRS_311}, {12, PYPROF__ATTRS_312}, {13, PYPROF__ATTRS_INLINE})
@@ -3330,6 +3374,7 @@ typedef struct {
 #define PYPROF__X(field, most, ...) uint32_t field;
     PYPROF__FIELDS(PYPROF__X)
 #undef PYPROF__X
+    uint32_t opcodes;   // of this minor version
 } pyprof__layout;
 
 typedef struct { uint32_t since, value; } pyprof__since;   // since 0: no more
@@ -3410,27 +3455,24 @@ static const struct { uint32_t field; pyprof__since history[8]; } pyprof__positi
 // A field that the table lacks moves along with a neighbour that it has.
 static const struct { uint32_t field, with; } pyprof__neighbours[] = {
 #define PYPROF__X(field, with) { PYPROF__FIELD(field), PYPROF__FIELD(with) },
+    PYPROF__X(runtime_main, runtime_head)
+    PYPROF__X(gil_switches, gil_locked)
+    PYPROF__X(gil_cond, gil_locked)
     PYPROF__X(gc_stats, gc_collecting)
+    PYPROF__X(frame_globals, frame_code)
+    PYPROF__X(frame_builtins, frame_code)
     PYPROF__X(code_traceable, code_bytes)
+    PYPROF__X(object_data, object_type)
+    PYPROF__X(type_flags, type_dictoffset)
+    PYPROF__X(type_dict, type_dictoffset)
+    PYPROF__X(type_mro, type_dictoffset)
+    PYPROF__X(str_hash, str_length)
     PYPROF__X(str_compact, str_ascii)
+    PYPROF__X(long_size, long_digits)
+    PYPROF__X(dict_used, dict_keys)
     PYPROF__X(module_dict, object_type)
 #undef PYPROF__X
 };
-
-// In a type, as far from its dictoffset in all versions (Include/cpython/object.h), and two of its flags: its
-// instances have a dict that the interpreter keeps for them (from 3.11 on), its instances are types.
-enum { PYPROF__TYPE_FLAGS = -120, PYPROF__TYPE_DICT = -24, PYPROF__TYPE_MRO = 56 };
-enum { PYPROF__FLAG_MANAGED = 1 << 4, PYPROF__FLAG_TYPES = 31 };   // the second is the number of a bit
-
-// Where a frame keeps its globals; its builtins lie behind them, up to 3.10 in front of them.
-static void pyprof__layout_scopes(const pyprof__layout *layout, uint64_t frame, uint64_t *globals,
-                                  uint64_t *builtins)
-{
-    if (layout->attrs_form == PYPROF__ATTRS_DICT) *globals = frame + layout->frame_code + 16;
-    else if (layout->attrs_form == PYPROF__ATTRS_311) *globals = frame + layout->frame_code - 24;
-    else *globals = frame + layout->frame_code + 24;
-    *builtins = layout->attrs_form == PYPROF__ATTRS_DICT ? *globals - 8 : *globals + 8;
-}
 
 // sizeof(_PyRuntimeState) tells the version of an interpreter without symbols. From 3.13 on the table tells.
 static const struct { uint32_t size, version; } pyprof__runtime_sizes[] = {
@@ -3470,16 +3512,26 @@ static uint32_t pyprof__layout_refine(pyprof__layout *layout, uint32_t minor, co
         to[field] = (uint32_t)value;
         told[field] = 1;
     }
+    if (layout->interp_own_gil > layout->gil_holder || layout->interp_own_gil > layout->gil_locked) return PYPROF__FIELD(gil_holder);
+    layout->gil_holder -= layout->interp_own_gil;
+    layout->gil_locked -= layout->interp_own_gil;
+    if (layout->gil_enabled != PYPROF__NO) layout->gil_enabled -= layout->interp_own_gil;
     for (i = 0; i < PYPROF__COUNT(pyprof__neighbours); i++) {
         field = pyprof__neighbours[i].field;
         with = pyprof__neighbours[i].with;
         if (was[field] != PYPROF__NO && !told[field]) to[field] += to[with] - was[with];
     }
-    if (layout->interp_own_gil > layout->gil_holder || layout->interp_own_gil > layout->gil_locked) return PYPROF__FIELD(gil_holder);
-    layout->gil_holder -= layout->interp_own_gil;
-    layout->gil_locked -= layout->interp_own_gil;
-    if (layout->gil_enabled != PYPROF__NO) layout->gil_enabled -= layout->interp_own_gil;
     return PYPROF__NO;
+}
+
+// A reference without its tags: from 3.14 on those in frames have some in their low bits (Include/internal/pycore_stackref.h).
+static uint64_t pyprof__untagged(uint64_t reference) { return reference & ~(uint64_t)3; }
+
+// How many digits of 30 bits an int has, by the word long_size; *sign: what tells its sign.
+static uint64_t pyprof__layout_digits(const pyprof__layout *layout, int64_t size, uint64_t *sign)
+{
+    *sign = layout->long_shift ? (uint64_t)size & 3 : size < 0;
+    return layout->long_shift ? (uint64_t)size >> layout->long_shift : (uint64_t)(size < 0 ? -size : size);
 }
 
 // version: PY_VERSION_HEX. table: the interpreter's own offsets, or NULL before 3.13.
@@ -3492,6 +3544,7 @@ static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t vers
                             free_threaded ? " (free-threaded)" : "", PYPROF_VERSION_STRING, PYPROF__OLDEST & 255, PYPROF__NEWEST & 255);
     for (i = 0; i < PYPROF__COUNT(pyprof__fields); i++)
         to[i] = pyprof__value_in(pyprof__fields[i].history, PYPROF__COUNT(pyprof__fields[i].history), minor, free_threaded);
+    layout->opcodes = minor;
     bad = table ? pyprof__layout_refine(layout, minor, table) : PYPROF__NO;
     if (bad == PYPROF__NO) return PYPROF_OK;
     return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "the offset table of this CPython %u.%u makes no sense: %s", version >> 24, minor,
@@ -3623,52 +3676,53 @@ typedef enum {
 
 // What opcodes do, by the longest of these that the name begins with (less INSTRUMENTED_). pops: until 3.10, how many the
 // stack loses, before it gets `pushes`: a digit, or n: as many as the argument says, m: twice that, p: one more, q: two more,
-// x: two and its lowest bit, f: one and its third, u: two and its bits; ?: not known. caches: units behind it, 3.11 to 3.15.
+// x: two and its lowest bit, f: one and its third, u: two and its bits; ?: not known. caches: units behind it (A: ten) in 3.11,
+// 3.12 and so on, the last one for all versions that follow.
 static const struct { const char *name, *caches; pyprof__act act; char pops; unsigned char pushes; } pyprof__opcode_acts[] = {
     { "BEFORE_WITH", NULL, PYPROF__OP_WITH, '?', 0 }, { "BINARY_", NULL, PYPROF__OP_OTHER, '2', 1 },
-    { "BINARY_OP", "11155", PYPROF__OP_OTHER, '2', 1 }, { "BINARY_OP_SUBSCR_", "00055", PYPROF__OP_ITEM, '2', 1 },
-    { "BINARY_SLICE", NULL, PYPROF__OP_ITEM, '3', 1 }, { "BINARY_SUBSCR", "41100", PYPROF__OP_ITEM, '2', 1 },
+    { "BINARY_OP", "1115", PYPROF__OP_OTHER, '2', 1 }, { "BINARY_OP_SUBSCR_", "0005", PYPROF__OP_ITEM, '2', 1 },
+    { "BINARY_SLICE", NULL, PYPROF__OP_ITEM, '3', 1 }, { "BINARY_SUBSCR", "4110", PYPROF__OP_ITEM, '2', 1 },
     { "BUILD_CONST_KEY_MAP", NULL, PYPROF__OP_OTHER, 'p', 1 }, { "BUILD_LIST", NULL, PYPROF__OP_OTHER, 'n', 1 },
     { "BUILD_MAP", NULL, PYPROF__OP_OTHER, 'm', 1 }, { "BUILD_MAP_UNPACK", NULL, PYPROF__OP_OTHER, 'n', 1 },
     { "BUILD_SET", NULL, PYPROF__OP_OTHER, 'n', 1 }, { "BUILD_SLICE", NULL, PYPROF__OP_OTHER, 'n', 1 },
     { "BUILD_STRING", NULL, PYPROF__OP_OTHER, 'n', 1 }, { "BUILD_TUPLE", NULL, PYPROF__OP_OTHER, 'n', 1 },
-    { "CALL", "43333", PYPROF__OP_CALL, '?', 0 }, { "CALL_EX_", "00001", PYPROF__OP_CALL, '?', 0 },
+    { "CALL", "43", PYPROF__OP_CALL, '?', 0 }, { "CALL_EX_", "00001", PYPROF__OP_CALL, '?', 0 },
     { "CALL_FINALLY", NULL, PYPROF__OP_JUMP, '?', 0 }, { "CALL_FUNCTION", NULL, PYPROF__OP_CALL, 'p', 1 },
     { "CALL_FUNCTION_EX", "00001", PYPROF__OP_CALL, 'x', 1 }, { "CALL_FUNCTION_KW", NULL, PYPROF__OP_CALL, 'q', 1 },
-    { "CALL_INTRINSIC_", NULL, PYPROF__OP_OTHER, '?', 0 }, { "CALL_KW", "00033", PYPROF__OP_CALL, '?', 0 },
-    { "CALL_METHOD", NULL, PYPROF__OP_CALL, 'q', 1 }, { "CALL_METHOD_DESCRIPTOR_", "03333", PYPROF__OP_CALL, '?', 0 },
-    { "COMPARE_OP", "21111", PYPROF__OP_OTHER, '2', 1 }, { "CONTAINS_OP", "00111", PYPROF__OP_OTHER, '2', 1 },
+    { "CALL_INTRINSIC_", NULL, PYPROF__OP_OTHER, '?', 0 }, { "CALL_KW", "0003", PYPROF__OP_CALL, '?', 0 },
+    { "CALL_METHOD", NULL, PYPROF__OP_CALL, 'q', 1 }, { "CALL_METHOD_DESCRIPTOR_", "03", PYPROF__OP_CALL, '?', 0 },
+    { "COMPARE_OP", "21", PYPROF__OP_OTHER, '2', 1 }, { "CONTAINS_OP", "001", PYPROF__OP_OTHER, '2', 1 },
     { "COPY", NULL, PYPROF__OP_COPY, '?', 0 }, { "COPY_", NULL, PYPROF__OP_OTHER, '?', 0 }, { "DICT_MERGE", NULL, PYPROF__OP_OTHER, '1', 0 },
     { "DICT_UPDATE", NULL, PYPROF__OP_OTHER, '1', 0 }, { "DUP_TOP", NULL, PYPROF__OP_OTHER, '1', 2 },
-    { "DUP_TOP_TWO", NULL, PYPROF__OP_OTHER, '?', 0 }, { "ENTER_EXECUTOR", "00111", PYPROF__OP_OTHER, '?', 0 },
+    { "DUP_TOP_TWO", NULL, PYPROF__OP_OTHER, '?', 0 }, { "ENTER_EXECUTOR", "001", PYPROF__OP_OTHER, '?', 0 },
     { "EXTENDED_ARG", NULL, PYPROF__OP_EXTENDED, '?', 0 }, { "FORMAT_VALUE", NULL, PYPROF__OP_OTHER, 'f', 1 },
-    { "FOR_ITER", "01111", PYPROF__OP_JUMP, '?', 0 }, { "GET_AWAITABLE", NULL, PYPROF__OP_OTHER, '1', 1 },
+    { "FOR_ITER", "01", PYPROF__OP_JUMP, '?', 0 }, { "GET_AWAITABLE", NULL, PYPROF__OP_OTHER, '1', 1 },
     { "GET_ITER", "00001", PYPROF__OP_OTHER, '1', 1 }, { "INPLACE_", NULL, PYPROF__OP_OTHER, '2', 1 }, { "IS_OP", NULL, PYPROF__OP_OTHER, '2', 1 },
-    { "JUMP_ABSOLUTE", NULL, PYPROF__OP_JUMP_TO, '?', 0 }, { "JUMP_BACKWARD", "00111", PYPROF__OP_OTHER, '?', 0 },
+    { "JUMP_ABSOLUTE", NULL, PYPROF__OP_JUMP_TO, '?', 0 }, { "JUMP_BACKWARD", "001", PYPROF__OP_OTHER, '?', 0 },
     { "JUMP_BACKWARD_NO_INTERRUPT", NULL, PYPROF__OP_OTHER, '?', 0 }, { "JUMP_FORWARD", NULL, PYPROF__OP_JUMP, '?', 0 },
     { "JUMP_IF_", NULL, PYPROF__OP_JUMP_IF, '?', 0 }, { "KW_NAMES", NULL, PYPROF__OP_SKIP, '?', 0 },
     { "LIST_EXTEND", NULL, PYPROF__OP_OTHER, '1', 0 }, { "LIST_TO_TUPLE", NULL, PYPROF__OP_OTHER, '1', 1 },
-    { "LOAD_ASSERTION_ERROR", NULL, PYPROF__OP_COMMON, '0', 1 }, { "LOAD_ATTR", "49999", PYPROF__OP_ATTR, '1', 1 },
+    { "LOAD_ASSERTION_ERROR", NULL, PYPROF__OP_COMMON, '0', 1 }, { "LOAD_ATTR", "49", PYPROF__OP_ATTR, '1', 1 },
     { "LOAD_BUILD_CLASS", NULL, PYPROF__OP_OTHER, '0', 1 }, { "LOAD_CLASSDEREF", NULL, PYPROF__OP_CELL, '0', 1 },
     { "LOAD_CLOSURE", NULL, PYPROF__OP_OTHER, '0', 1 }, { "LOAD_COMMON_CONSTANT", NULL, PYPROF__OP_COMMON, '?', 0 },
     { "LOAD_CONST", NULL, PYPROF__OP_CONST, '0', 1 }, { "LOAD_DEREF", NULL, PYPROF__OP_CELL, '0', 1 },
     { "LOAD_FAST", NULL, PYPROF__OP_LOCAL, '0', 1 }, { "LOAD_FAST_BORROW_LOAD_", NULL, PYPROF__OP_PAIR, '?', 0 },
     { "LOAD_FAST_LOAD_FAST", NULL, PYPROF__OP_PAIR, '?', 0 }, { "LOAD_FROM_DICT_OR_DEREF", NULL, PYPROF__OP_CELL, '?', 0 },
-    { "LOAD_FROM_DICT_OR_GLOBALS", NULL, PYPROF__OP_NAME, '?', 0 }, { "LOAD_GLOBAL", "54444", PYPROF__OP_NAME, '0', 1 },
-    { "LOAD_METHOD", "A0000", PYPROF__OP_ATTR, '1', 2 }, { "LOAD_NAME", NULL, PYPROF__OP_NAME, '0', 1 },
-    { "LOAD_SPECIAL", NULL, PYPROF__OP_SPECIAL, '?', 0 }, { "LOAD_SUPER_ATTR", "01111", PYPROF__OP_SUPER, '?', 0 },
+    { "LOAD_FROM_DICT_OR_GLOBALS", NULL, PYPROF__OP_NAME, '?', 0 }, { "LOAD_GLOBAL", "54", PYPROF__OP_NAME, '0', 1 },
+    { "LOAD_METHOD", "A0", PYPROF__OP_ATTR, '1', 2 }, { "LOAD_NAME", NULL, PYPROF__OP_NAME, '0', 1 },
+    { "LOAD_SPECIAL", NULL, PYPROF__OP_SPECIAL, '?', 0 }, { "LOAD_SUPER_ATTR", "01", PYPROF__OP_SUPER, '?', 0 },
     { "MAKE_FUNCTION", NULL, PYPROF__OP_MAKE, 'u', 1 }, { "NOP", NULL, PYPROF__OP_SKIP, '0', 0 }, { "NOT_TAKEN", NULL, PYPROF__OP_SKIP, '?', 0 },
-    { "POP_JUMP_FORWARD_", NULL, PYPROF__OP_JUMP, '?', 0 }, { "POP_JUMP_IF_", "00111", PYPROF__OP_JUMP_IF, '?', 0 },
-    { "POP_TOP", NULL, PYPROF__OP_OTHER, '1', 0 }, { "PRECALL", "10000", PYPROF__OP_PRECALL, '?', 0 },
-    { "PUSH_NULL", NULL, PYPROF__OP_SKIP, '?', 0 }, { "RESUME", "00001", PYPROF__OP_OTHER, '?', 0 }, { "SEND", "01111", PYPROF__OP_JUMP, '?', 0 },
+    { "POP_JUMP_FORWARD_", NULL, PYPROF__OP_JUMP, '?', 0 }, { "POP_JUMP_IF_", "001", PYPROF__OP_JUMP_IF, '?', 0 },
+    { "POP_TOP", NULL, PYPROF__OP_OTHER, '1', 0 }, { "PRECALL", "10", PYPROF__OP_PRECALL, '?', 0 },
+    { "PUSH_NULL", NULL, PYPROF__OP_SKIP, '?', 0 }, { "RESUME", "00001", PYPROF__OP_OTHER, '?', 0 }, { "SEND", "01", PYPROF__OP_JUMP, '?', 0 },
     { "SETUP_", NULL, PYPROF__OP_JUMP, '?', 0 }, { "SETUP_ANNOTATIONS", NULL, PYPROF__OP_OTHER, '?', 0 },
     { "SET_FUNCTION_", NULL, PYPROF__OP_MAKE, '?', 0 }, { "SET_UPDATE", NULL, PYPROF__OP_OTHER, '1', 0 },
-    { "STORE_ATTR", "44444", PYPROF__OP_OTHER, '2', 0 }, { "STORE_DEREF", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "STORE_ATTR", "4", PYPROF__OP_OTHER, '2', 0 }, { "STORE_DEREF", NULL, PYPROF__OP_OTHER, '1', 0 },
     { "STORE_FAST", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_FAST_LOAD_FAST", NULL, PYPROF__OP_OTHER, '?', 0 },
     { "STORE_GLOBAL", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_NAME", NULL, PYPROF__OP_OTHER, '1', 0 },
-    { "STORE_SUBSCR", "11111", PYPROF__OP_OTHER, '3', 0 }, { "SWAP", NULL, PYPROF__OP_COPY, '?', 0 },
-    { "TO_BOOL", "00333", PYPROF__OP_OTHER, '?', 0 }, { "UNARY_", NULL, PYPROF__OP_OTHER, '1', 1 },
-    { "UNPACK_SEQUENCE", "11111", PYPROF__OP_OTHER, '?', 0 }, { "YIELD_FROM", NULL, PYPROF__OP_OTHER, '2', 1 },
+    { "STORE_SUBSCR", "1", PYPROF__OP_OTHER, '3', 0 }, { "SWAP", NULL, PYPROF__OP_COPY, '?', 0 },
+    { "TO_BOOL", "003", PYPROF__OP_OTHER, '?', 0 }, { "UNARY_", NULL, PYPROF__OP_OTHER, '1', 1 },
+    { "UNPACK_SEQUENCE", "1", PYPROF__OP_OTHER, '?', 0 }, { "YIELD_FROM", NULL, PYPROF__OP_OTHER, '2', 1 },
     { "YIELD_VALUE", NULL, PYPROF__OP_OTHER, '1', 1 },
 };
 
@@ -3727,10 +3781,11 @@ static void pyprof__opcode_learn(pyprof__opcode *opcode, uint32_t minor)   // wh
     if (size > 13 && memcmp(name, "INSTRUMENTED_", 13) == 0) { name += 13; size -= 13; }
     opcode->pops = '?';
     for (i = 0; i < PYPROF__COUNT(pyprof__opcode_acts); i++) {
+        const char *caches = pyprof__opcode_acts[i].caches;
         size_t length = strlen(pyprof__opcode_acts[i].name);
         if (length > size || length <= best || memcmp(name, pyprof__opcode_acts[i].name, length) != 0) continue;
         best = length;
-        digit = pyprof__opcode_acts[i].caches && minor >= 11 && minor <= 15 ? pyprof__opcode_acts[i].caches[minor - 11] : '0';
+        digit = minor >= 11 && caches ? caches[minor - 11 < strlen(caches) ? minor - 11 : strlen(caches) - 1] : '0';
         opcode->act = (unsigned char)pyprof__opcode_acts[i].act;
         opcode->caches = (unsigned char)(digit == 'A' ? 10 : digit - '0');
         opcode->pops = pyprof__opcode_acts[i].pops;
@@ -3787,6 +3842,39 @@ static uint32_t pyprof__opcode_name_index(const pyprof__opcodes *opcodes, unsign
     return opcodes->minor >= 11 && opcode->size >= 11 && memcmp(opcode->name, "LOAD_GLOBAL", 11) == 0 ? argument >> 1 : argument;
 }
 
+// How many units behind it a jump lands; a jump to a place: how many from the beginning on. Up to 3.9 the argument is in bytes.
+static int64_t pyprof__opcode_jump(const pyprof__opcodes *opcodes, uint32_t argument) { return opcodes->minor < 10 ? argument / 2 : argument; }
+
+// Is it known where the next instruction begins? From 3.11 on an instruction has caches behind it.
+static pyprof__bool pyprof__opcode_has_end(const pyprof__opcodes *opcodes, unsigned number)
+{
+    return opcodes->minor < 11 || pyprof__opcode_is_plain(opcodes, number);
+}
+
+// Where `polls` of the layout is 1: is it an instruction that does so?
+static pyprof__bool pyprof__opcode_polls(const char *name)
+{
+    static const char *const polls[] = { "JUMP_BACKWARD", "JUMP_ABSOLUTE", "POP_JUMP_BACKWARD", "RESUME", "INSTRUMENTED_JUMP_B",
+                                         "INSTRUMENTED_RESUME" };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(polls); i++)
+        if (strncmp(name, polls[i], strlen(polls[i])) == 0) return 1;
+    return 0;
+}
+
+// Is it a specialised form for calls of Python functions? (3.11 and later)
+static pyprof__bool pyprof__opcode_calls_python(const pyprof__opcode *opcode)
+{
+    static const char *const parts[] = { "_PY", "_BOUND_METHOD", "_ENTER_INIT" };
+    char name[64];
+    size_t i, size = opcode->name && opcode->size < sizeof name ? opcode->size : 0;
+    memcpy(name, size ? opcode->name : "", size);
+    name[size] = 0;
+    for (i = 0; i < PYPROF__COUNT(parts); i++)
+        if (strstr(name, parts[i])) return 1;
+    return 0;
+}
+
 // How many values the instruction takes off the stack, until 3.10; -1 = not known.
 static int pyprof__opcode_pops(const pyprof__opcode *opcode, uint32_t argument)
 {
@@ -3833,24 +3921,6 @@ static int pyprof__layout_asyncio(pyprof__asyncio *asyncio, const uint64_t *tabl
     return 1;
 }
 
-// How the C API behaves, by version.
-typedef struct {
-    int own_state;   // the thread state that is current is the thread's own: a thread-local variable (3.12, Python/pystate.c)
-    // 3.8, in _PyRuntime: ceval.pending.finishing. Once it is set Py_AddPendingCall prints an error, which runs Python
-    // code, whether or not the caller holds the GIL (Python/ceval.c).
-    uint32_t finishing;
-    int counts_threads;   // os.fork opens /proc/self/stat and warns of more than one thread (3.12, Modules/posixmodule.c)
-} pyprof__habits;
-
-static pyprof__habits pyprof__layout_habits(uint32_t version)
-{
-    pyprof__habits habits;
-    habits.own_state = version >= 0x030c0000;
-    habits.counts_threads = version >= 0x030c0000;
-    habits.finishing = version >> 16 == 0x0308 ? 600 : PYPROF__NO;
-    return habits;
-}
-
 static void pyprof__version_text(uint32_t version, char *text, size_t capacity)   // "3.13.0rc1"
 {
     uint32_t level = version >> 4 & 15u, serial = version & 15u;
@@ -3864,6 +3934,13 @@ static int pyprof__version_of(const char *text)   // "3.13.0rc1" -> 0x030d; 0 = 
     char *dot;
     unsigned long major = strtoul(text, &dot, 10), minor = *dot == '.' ? strtoul(dot + 1, NULL, 10) : 0;
     return major > 0 && major < 128 && minor < 256 ? (int)(major << 8 | minor) : 0;
+}
+
+// The name that a function of the C API has from 3.13 on, if that is another one; otherwise NULL.
+static const char *pyprof__new_name(const char *name)
+{
+    if (strcmp(name, "_PyThreadState_UncheckedGet") == 0) return "PyThreadState_GetUnchecked";
+    return strcmp(name, "_Py_IsFinalizing") == 0 ? "Py_IsFinalizing" : NULL;
 }
 
 // tracemalloc's traces: (domain, size, frames), later (domain, size, frames, number of frames); 0 = none that is known
@@ -4886,15 +4963,10 @@ static void pyprof__content_int(pyprof__content *content, uint64_t object)   // 
 {
     const pyprof__layout *layout = content->codes->layout;
     int64_t size = 0;
-    uint64_t digits;
-    if (!pyprof__content_read(content, &size, object + layout->long_digits - 8, sizeof size)) return;
-    if (layout->attrs_form >= PYPROF__ATTRS_312) {
-        digits = (uint64_t)size >> 3;
-        content->hash = pyprof__mix(content->hash, (uint64_t)size & 3);
-    } else {
-        digits = (uint64_t)(size < 0 ? -size : size);
-        content->hash = pyprof__mix(content->hash, size < 0);
-    }
+    uint64_t digits, sign;
+    if (!pyprof__content_read(content, &size, object + layout->long_size, sizeof size)) return;
+    digits = pyprof__layout_digits(layout, size, &sign);
+    content->hash = pyprof__mix(content->hash, sign);
     pyprof__content_memory(content, object + layout->long_digits, digits * 4);
 }
 
@@ -4930,8 +5002,8 @@ static void pyprof__content_kind(pyprof__content *content, uint64_t object, cons
     uint64_t size = 0;
     if (strcmp(type, "tuple") == 0) pyprof__content_tuple(content, object);
     if (strcmp(type, "int") == 0 || strcmp(type, "bool") == 0) pyprof__content_int(content, object);
-    if (strcmp(type, "float") == 0) pyprof__content_memory(content, object + layout->object_type + 8, 8);
-    if (strcmp(type, "complex") == 0) pyprof__content_memory(content, object + layout->object_type + 8, 16);
+    if (strcmp(type, "float") == 0) pyprof__content_memory(content, object + layout->object_data, 8);
+    if (strcmp(type, "complex") == 0) pyprof__content_memory(content, object + layout->object_data, 16);
     if (strcmp(type, "bytes") == 0 && pyprof__content_read(content, &size, object + layout->bytes_size, sizeof size))
         pyprof__content_memory(content, object + layout->bytes_data, size);
     if (strcmp(type, "code") != 0) return;
@@ -5100,7 +5172,7 @@ static uint64_t pyprof__print_of(pyprof__mirror *mirror, uint64_t print, uint64_
 static uint64_t pyprof__code_print(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code_key *key)
 {
     const pyprof__layout *layout = codes->layout;
-    uint32_t hash_at = layout->str_length + 8;   // PyASCIIObject: length, hash, state
+    uint32_t hash_at = layout->str_hash;
     pyprof__content content;
     char first;
     uint64_t print = pyprof__print_of(mirror, 1, key->name, layout->str_length, hash_at, layout->str_ascii);
@@ -5415,8 +5487,7 @@ static void pyprof__window_add(pyprof__window *window, int64_t begin, int64_t en
         window->count++;
         unit += opcodes->at[*byte].caches;
         extended = 0;
-        // Its length is unknown.
-        if (opcodes->minor >= 11 && !pyprof__opcode_is_plain(opcodes, *byte)) return;
+        if (!pyprof__opcode_has_end(opcodes, *byte)) return;
     }
 }
 
@@ -5460,8 +5531,7 @@ static pyprof__bool pyprof__window_decode(pyprof__window *window)
 static int64_t pyprof__step_target(const pyprof__window *window, const pyprof__step *step)
 {
     const pyprof__opcodes *opcodes = window->codes->opcodes;
-    // Up to 3.9 the argument counts bytes, later units.
-    int64_t by = opcodes->minor < 10 ? step->argument / 2 : step->argument;
+    int64_t by = pyprof__opcode_jump(opcodes, step->argument);
     if (step->act == PYPROF__OP_JUMP_TO) return by;
     return step->act == PYPROF__OP_JUMP ? (int64_t)step->unit + 1 + opcodes->at[step->opcode].caches + by : -1;
 }
@@ -5866,7 +5936,7 @@ typedef struct {
     int entry;                 // it is the first frame of a C eval loop
 } pyprof__raw_frame;
 
-enum { PYPROF__OWNER_THREAD = 0, PYPROF__OWNER_GENERATOR = 1, PYPROF__OWNER_SHIM = 3 };
+enum { PYPROF__OWNER_MOST = 8 };
 
 static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at, pyprof__raw_frame *frame)
 {
@@ -5876,7 +5946,7 @@ static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__lay
     memset(frame, 0, sizeof *frame);
     PYPROF__FIELD_AT(frame->previous, raw, layout->frame_previous);
     PYPROF__FIELD_AT(frame->code, raw, layout->frame_code);
-    frame->code &= ~(uint64_t)3;   // 3.14 tags references in the low bits (Include/internal/pycore_stackref.h)
+    frame->code = pyprof__untagged(frame->code);
     if (layout->instr_form == PYPROF__INSTR_POINTER) PYPROF__FIELD_AT(frame->instruction, raw, layout->frame_instr);
     else {
         PYPROF__FIELD_AT(lasti, raw, layout->frame_instr);
@@ -5885,7 +5955,7 @@ static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__lay
     if (layout->frame_locals + 8 <= layout->frame_size) PYPROF__FIELD_AT(frame->local, raw, layout->frame_locals);
     if (layout->frame_owner != PYPROF__NO) frame->owner = (unsigned char)raw[layout->frame_owner];
     if (layout->frame_tlbc != PYPROF__NO) PYPROF__FIELD_AT(frame->tlbc, raw, layout->frame_tlbc);
-    frame->entry = layout->frame_entry != PYPROF__NO ? raw[layout->frame_entry] != 0 : frame->owner >= PYPROF__OWNER_SHIM;
+    frame->entry = layout->frame_entry != PYPROF__NO ? raw[layout->frame_entry] != 0 : frame->owner >= layout->owner_shim;
     return 1;
 }
 
@@ -5902,7 +5972,7 @@ static pyprof__walk_result pyprof__frame_instruction(pyprof__mirror *mirror, con
         if (!table) return PYPROF__WALK_OK;
         if (!pyprof__read(mirror, &size, table, sizeof size)) return PYPROF__WALK_UNREADABLE;
         if ((uint64_t)frame->tlbc >= size || size > 1u << 20) return PYPROF__WALK_OK;
-        if (!pyprof__read(mirror, &start, table + 8 + (uint64_t)frame->tlbc * 8, sizeof start)) return PYPROF__WALK_UNREADABLE;
+        if (!pyprof__read(mirror, &start, table + layout->tlbc_entries + (uint64_t)frame->tlbc * 8, sizeof start)) return PYPROF__WALK_UNREADABLE;
         if (!start) return PYPROF__WALK_OK;
     }
     *instruction = ((int64_t)frame->instruction - (int64_t)start) / 2;
@@ -5916,7 +5986,7 @@ static pyprof__walk_result pyprof__frame_is_incomplete(pyprof__mirror *mirror, c
 {
     int32_t traceable = 0;
     *incomplete = 0;
-    if (layout->code_traceable == PYPROF__NO || frame->owner == PYPROF__OWNER_GENERATOR) return PYPROF__WALK_OK;
+    if (layout->code_traceable == PYPROF__NO || frame->owner == layout->owner_generator) return PYPROF__WALK_OK;
     if (!pyprof__read(mirror, &traceable, frame->code + layout->code_traceable, sizeof traceable)) return PYPROF__WALK_UNREADABLE;
     *incomplete = instruction < traceable;
     return PYPROF__WALK_OK;
@@ -5985,7 +6055,7 @@ static pyprof__bool pyprof__frame_holds(const pyprof__walk *walk, uint64_t at, c
     const pyprof__layout *layout = walk->codes->layout;
     const pyprof__source *source = walk->mirror->source;
     uint64_t code = 0, previous = 0, now = 0;
-    return pyprof__copy(source, &code, at + layout->frame_code, sizeof code) && (code & ~(uint64_t)3) == frame->code
+    return pyprof__copy(source, &code, at + layout->frame_code, sizeof code) && pyprof__untagged(code) == frame->code
         && pyprof__copy(source, &previous, at + layout->frame_previous, sizeof previous) && previous == frame->previous
         && pyprof__copy(source, &now, at + layout->frame_locals, sizeof now) && now == local;
 }
@@ -5996,7 +6066,7 @@ static pyprof__walk_result pyprof__walk_import(pyprof__walk *walk, uint64_t at, 
     uint64_t local = frame->local;
     uint32_t code;
     if (!local && !walk->links) local = pyprof__read_pointer(walk->mirror, at + walk->codes->layout->frame_locals);
-    code = pyprof__import_find(walk->codes, walk->mirror, local & ~(uint64_t)3);   // 3.14 tags it
+    code = pyprof__import_find(walk->codes, walk->mirror, pyprof__untagged(local));
     if (walk->links && local && !pyprof__frame_holds(walk, at, frame, local)) return PYPROF__WALK_MOVED;
     return pyprof__stack_push(walk->codes, walk->stack, code == PYPROF__NONE ? PYPROF__NONE : pyprof__spot_find(walk->codes, code, 0));
 }
@@ -6097,7 +6167,7 @@ static uint64_t pyprof__await_coroutine(pyprof__codes *codes, pyprof__mirror *mi
     if (!object || object % 8 || !pyprof__read(mirror, &type, object + codes->layout->object_type, sizeof type)) return 0;
     for (i = 0; i < PYPROF__COUNT(names) && !pyprof__is_type(codes, mirror, type, names[i], &codes->await_types[i]); i++) {}
     if (i == PYPROF__COUNT(names)) return 0;
-    return i < 3 ? object : pyprof__read_pointer(mirror, object + codes->layout->object_type + 8);
+    return i < 3 ? object : pyprof__read_pointer(mirror, object + codes->layout->object_data);
 }
 
 // Pushes what a suspended task waits for: its name, then the frames of its coroutines. The outermost comes
@@ -6120,7 +6190,7 @@ static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof_
         if (!pyprof__read(walk->mirror, &state, coroutine + layout->gen_state, 1)) return PYPROF__WALK_UNREADABLE;
         if (!pyprof__frame_read(walk->mirror, layout, coroutine + layout->gen_frame, &frame)) return PYPROF__WALK_UNREADABLE;
         // It has ended, or it runs.
-        if (frame.owner != PYPROF__OWNER_GENERATOR || frame.previous) return PYPROF__WALK_MOVED;
+        if (frame.owner != layout->owner_generator || frame.previous) return PYPROF__WALK_MOVED;
         cause = pyprof__code_find(walk->codes, walk->mirror, frame.code, &code);
         if (cause) return cause;
         cause = pyprof__frame_instruction(walk->mirror, layout, &frame, &instruction);
@@ -6130,7 +6200,7 @@ static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof_
         top = pyprof__read_pointer(walk->mirror, coroutine + layout->gen_frame + layout->frame_stack);
         // Its values lie inside the coroutine, behind the frame.
         if (top % 8 || top - coroutine > 1u << 16) return PYPROF__WALK_CHAIN;
-        coroutine = pyprof__read_pointer(walk->mirror, top - layout->awaited) & ~(uint64_t)3;
+        coroutine = pyprof__untagged(pyprof__read_pointer(walk->mirror, top - layout->awaited));
     }
     return cause;
 }
@@ -6159,8 +6229,8 @@ static pyprof__walk_result pyprof__walk_chain(pyprof__walk *walk, uint64_t at, u
             walk->unsure = 0;
         }
         walk->root = at;
-        if (frame.owner >= PYPROF__OWNER_SHIM) {
-            if (frame.owner > 8) return PYPROF__WALK_CHAIN;
+        if (frame.owner >= layout->owner_shim) {
+            if (frame.owner > PYPROF__OWNER_MOST) return PYPROF__WALK_CHAIN;
             pyprof__walk_shim(walk);
             continue;
         }
@@ -6607,7 +6677,7 @@ static void pyprof__gc_parse(const pyprof__layout *layout, const char *raw, pypr
     if (!gc->collecting) return;
     if (layout->gc_frame != PYPROF__NO) memcpy(&gc->frame, raw + (layout->gc_frame - first), sizeof gc->frame);
     else for (i = 0; i < 3; i++) {
-        memcpy(&runs, raw + i * 24, sizeof runs);
+        memcpy(&runs, raw + i * layout->gc_item + layout->gc_runs, sizeof runs);
         gc->runs += runs;
     }
 }
@@ -6621,30 +6691,26 @@ static void pyprof__gc_read(pyprof__mirror *mirror, const pyprof__runtime *runti
     if (size && pyprof__read(mirror, raw, from, size)) pyprof__gc_parse(&runtime->layout, raw, gc);
 }
 
-// Collections of all generations so far: what gc.get_stats() tells. -1 = unknown. struct gc_generation_stats begins with their
-// number (3 of them, 24 bytes each); from 3.15 on they are rings, of which the largest number counts (struct gc_stats in
-// Include/internal/pycore_interp_structs.h: 64 bytes each, the number at 16; behind each ring 8 bytes).
+// Collections of all generations so far: what gc.get_stats() tells. -1 = unknown.
 static int64_t pyprof__gc_runs(const pyprof__source *source, const pyprof__runtime *runtime)
 {
     const pyprof__layout *layout = &runtime->layout;
-    int64_t word[256], runs = 0, most;
+    const int rings = layout->gc_young != PYPROF__NO;
+    const uint32_t items[3] = { rings ? layout->gc_young : 1, rings ? layout->gc_old : 1, rings ? layout->gc_old : 1 };
+    const uint32_t item = layout->gc_item, tail = rings ? layout->gc_tail : 0, size = (items[0] + items[1] + items[2]) * item + 3 * tail;
+    char raw[2048];
+    int64_t runs = 0, most, number;
     uint64_t interp = 0, at;
-    size_t ring, i, place = 0, items[3], rings = layout->gc_young == PYPROF__NO ? 0 : 3, words = 9;
-    if (!pyprof__copy(source, &interp, runtime->address + layout->runtime_head + 8, sizeof interp) || !interp) return -1;   // interpreters.main
+    uint32_t ring, i, place = 0;
+    if (!pyprof__copy(source, &interp, runtime->address + layout->runtime_main, sizeof interp) || !interp) return -1;
     at = pyprof__gc_address(runtime, interp) + layout->gc_stats;
-    if (rings) {
-        items[0] = layout->gc_young;
-        items[1] = items[2] = layout->gc_old;
-        words = (items[0] + items[1] + items[2]) * 8 + 3;
-        if (words > PYPROF__COUNT(word) || !pyprof__copy(source, &at, at, sizeof at)) return -1;
-    }
-    if (!pyprof__copy(source, word, at, words * sizeof *word)) return -1;
-    for (ring = 0; ring < rings; ring++, place++) {
-        for (most = 0, i = 0; i < items[ring]; i++, place += 8)
-            if (word[place + 2] > most) most = word[place + 2];
-        runs += most;
-    }
-    return rings ? runs : word[0] + word[3] + word[6];
+    if (size > sizeof raw || (rings && !pyprof__copy(source, &at, at, sizeof at)) || !pyprof__copy(source, raw, at, size)) return -1;
+    for (ring = 0; ring < 3; ring++, place += tail, runs += most)
+        for (most = 0, i = 0; i < items[ring]; i++, place += item) {
+            memcpy(&number, raw + place + layout->gc_runs, sizeof number);
+            if (number > most) most = number;
+        }
+    return runs;
 }
 
 static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
@@ -6660,9 +6726,9 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
     if (gil.address) {   // it has none yet while it comes up
         gil.holder = gil.named = pyprof__read_pointer(list->mirror, gil.address + layout->gil_holder);
         gil.locked = (int)pyprof__read_u32(list->mirror, gil.address + layout->gil_locked);
-        gil.switches = pyprof__read_u32(list->mirror, gil.address + layout->gil_locked + 8);   // switch_number (Include/internal/pycore_gil.h)
-        if (list->target->waiters_offset)                                                               // and behind it cond
-            gil.waiters = pyprof__read_u32(list->mirror, gil.address + layout->gil_locked + 16 + list->target->waiters_offset) / 8;
+        gil.switches = pyprof__read_u32(list->mirror, gil.address + layout->gil_switches);
+        if (list->target->waiters_offset)
+            gil.waiters = pyprof__read_u32(list->mirror, gil.address + layout->gil_cond + list->target->waiters_offset) / 8;
         gil.enabled = layout->gil_enabled == PYPROF__NO || pyprof__read_u32(list->mirror, gil.address + layout->gil_enabled);
     }
     if (layout->interp_generation != PYPROF__NO && pyprof__read(list->mirror, &gil.stamp, interp + layout->interp_generation, sizeof gil.stamp))
@@ -6825,7 +6891,7 @@ static void pyprof__hand_over_gil(pyprof__threads *list, pyprof__thread *from)
 // was handed to another OS thread (3.10, 3.12). Its clock then proves nothing, unless it is seen on that thread's stack.
 static void pyprof__thread_relate(pyprof__threads *list, pyprof__thread *thread)
 {
-    int may_be_stale = list->runtime->layout.attrs_form != PYPROF__ATTRS_INLINE;
+    int may_be_stale = list->runtime->layout.stale_ids != 0;
     size_t k;
     thread->shared_tid = 0;
     for (k = 0; k < list->listed.count && may_be_stale && !thread->shared_tid; k++) {
@@ -6837,7 +6903,7 @@ static void pyprof__thread_relate(pyprof__threads *list, pyprof__thread *thread)
 
 static void pyprof__threads_relate(pyprof__threads *list)
 {
-    int may_be_stale = list->runtime->layout.attrs_form != PYPROF__ATTRS_INLINE, several = list->interps.count > 1;
+    int may_be_stale = list->runtime->layout.stale_ids != 0, several = list->interps.count > 1;
     size_t i;
     for (i = 0; i < list->listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(list, i);
@@ -7131,20 +7197,20 @@ typedef struct {               // a dict, or the values of an instance, as a lis
 // Include/cpython/dictobject.h and Objects/dict-common.h up to 3.10, Include/internal/pycore_dict.h from 3.11 on
 static int pyprof__dict_keys(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t keys, pyprof__dict *dict)
 {
-    unsigned char raw[40];
+    unsigned char raw[64];
     uint64_t size, count;
-    if (!keys || !pyprof__read(mirror, raw, keys, sizeof raw)) return 0;
-    dict->key_at = 8;
-    dict->stride = 24;
-    if (layout->attrs_form == PYPROF__ATTRS_DICT) {
-        PYPROF__FIELD_AT(size, raw, 8);
-        PYPROF__FIELD_AT(count, raw, 32);
-        dict->entries = keys + 40 + size * (size <= 0xff ? 1u : size <= 0xffff ? 2u : 4u);
+    if (!keys || !pyprof__read(mirror, raw, keys, layout->keys_indices)) return 0;
+    PYPROF__FIELD_AT(count, raw, layout->keys_count);
+    dict->key_at = layout->entry_key;
+    dict->stride = layout->entry_size;
+    dict->entries = keys + layout->keys_indices;
+    if (layout->keys_kind == PYPROF__NO) {
+        PYPROF__FIELD_AT(size, raw, layout->keys_index);
+        dict->entries += size * (size <= 0xff ? 1u : size <= 0xffff ? 2u : 4u);
     } else {
-        PYPROF__FIELD_AT(count, raw, 24);
-        if (raw[9] > 32) return 0;
-        dict->entries = keys + 32 + ((uint64_t)1 << raw[9]);
-        if (raw[10] != 0) { dict->stride = 16; dict->key_at = 0; }
+        if (raw[layout->keys_index] > 32) return 0;
+        dict->entries += (uint64_t)1 << raw[layout->keys_index];
+        if (raw[layout->keys_kind] != 0) { dict->stride -= layout->entry_key; dict->key_at = 0; }
     }
     dict->count = (uint32_t)count;
     return count < 1u << 20;
@@ -7155,7 +7221,7 @@ static int pyprof__dict_open(pyprof__mirror *mirror, const pyprof__layout *layou
     memset(dict, 0, sizeof *dict);
     if (!address) return 0;
     dict->values = pyprof__read_pointer(mirror, address + layout->dict_values);
-    if (dict->values && layout->attrs_form == PYPROF__ATTRS_INLINE) dict->values += 8;
+    if (dict->values) dict->values += layout->values_head;
     return pyprof__dict_keys(mirror, layout, pyprof__read_pointer(mirror, address + layout->dict_keys), dict);
 }
 
@@ -7163,22 +7229,22 @@ static int pyprof__dict_open(pyprof__mirror *mirror, const pyprof__layout *layou
 static int pyprof__attributes(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t object, pyprof__dict *dict)
 {
     uint64_t type = pyprof__read_pointer(mirror, object + layout->object_type), values = 0, where;
-    unsigned char head[4];
+    unsigned char valid;
     memset(dict, 0, sizeof *dict);
     if (layout->attrs_form == PYPROF__ATTRS_DICT)
         return pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, object + (pyprof__read_pointer(mirror,
                                  type + layout->type_dictoffset) & 0xffff)),
                                  dict);
-    if (layout->attrs_form == PYPROF__ATTRS_311) values = pyprof__read_pointer(mirror, object - 32);
-    if (layout->attrs_form == PYPROF__ATTRS_312) {
-        values = pyprof__read_pointer(mirror, object - 24);
+    if (layout->attrs_form == PYPROF__ATTRS_311) values = pyprof__read_pointer(mirror, object - layout->managed_values);
+    if (layout->attrs_form == PYPROF__ATTRS_312) {   // the same word: a dict, or one below its values
+        values = pyprof__read_pointer(mirror, object - layout->managed_values);
         values = values & 1 ? values + 1 : 0;
     }
     if (layout->attrs_form == PYPROF__ATTRS_INLINE) {
         where = object + (pyprof__read_pointer(mirror, type + layout->type_basicsize) & 0xffff);
-        if (pyprof__read(mirror, head, where, sizeof head) && head[3] == 1) values = where + 8;
+        if (pyprof__read(mirror, &valid, where + layout->values_valid, 1) && valid == 1) values = where + layout->values_head;
     }
-    if (!values) return pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, object - (layout->object_type == 8 ? 24 : 8)), dict);
+    if (!values) return pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, object - layout->managed_dict), dict);
     dict->values = values;
     return pyprof__dict_keys(mirror, layout, pyprof__read_pointer(mirror, type + layout->type_keys), dict);
 }
@@ -7214,8 +7280,7 @@ static uint64_t pyprof__dict_get(pyprof__mirror *mirror, const pyprof__layout *l
 static uint64_t pyprof__long_value(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t object)   // up to 64 bits
 {
     uint32_t digits[3] = { 0, 0, 0 };   // 30 bits each (Include/cpython/longintrepr.h)
-    uint64_t size = pyprof__read_pointer(mirror, object + layout->long_digits - 8);
-    uint64_t count = layout->attrs_form >= PYPROF__ATTRS_312 ? size >> 3 : size;
+    uint64_t sign, count = pyprof__layout_digits(layout, (int64_t)pyprof__read_pointer(mirror, object + layout->long_size), &sign);
     if (count > 3 || !pyprof__read(mirror, digits, object + layout->long_digits, count * 4)) return 0;
     return (uint64_t)digits[0] | (uint64_t)digits[1] << 30 | (uint64_t)digits[2] << 60;
 }
@@ -7334,7 +7399,7 @@ static void pyprof__walk_tasks(const pyprof__threads *list, pyprof__walk *walk, 
     }
     for (i = 0; i < list->current.count; i++)
         if (PYPROF__AT(pyprof__current, list->current, i).interp == thread->interp) dict = PYPROF__AT(pyprof__current, list->current, i).dict;
-    if (dict) used = pyprof__read_pointer(walk->mirror, dict + layout->dict_keys - 16);   // ma_used
+    if (dict) used = pyprof__read_pointer(walk->mirror, dict + layout->dict_used);
     if (!used || !pyprof__dict_open(walk->mirror, layout, dict, &tasks)) return;
     for (i = 0; i < tasks.count && i < 256 && used; i++) {   // those that left are empty entries until it is made anew
         if (!pyprof__dict_entry(walk->mirror, &tasks, (uint32_t)i, &key, &task)) continue;
@@ -7442,22 +7507,22 @@ static uint64_t pyprof__calling_find(pyprof__calling *calling, uint64_t at, uint
     return pyprof__dict_get(calling->mirror, layout, &dict, "__call__");
 }
 
-static uint64_t pyprof__type_field(const pyprof__calling *calling, uint64_t type, int64_t from_dictoffset)
+static uint64_t pyprof__type_field(const pyprof__calling *calling, uint64_t type, uint32_t field)
 {
     if (!type || type % 8) return 0;
-    return pyprof__calling_pointer(calling, type + calling->codes->layout->type_dictoffset + (uint64_t)from_dictoffset);
+    return pyprof__calling_pointer(calling, type + field);
 }
 
 // What a type has under a name, of its own or from its bases. 0 = nothing.
 static uint64_t pyprof__calling_inherited(pyprof__calling *calling, uint64_t type, uint64_t key)
 {
     const pyprof__layout *layout = calling->codes->layout;
-    uint64_t mro = pyprof__type_field(calling, type, PYPROF__TYPE_MRO), size = 0, dict, found, i;
+    uint64_t mro = pyprof__type_field(calling, type, layout->type_mro), size = 0, dict, found, i;
     if (!mro || mro % 8 || !pyprof__read(calling->mirror, &size, mro + layout->bytes_size, sizeof size))
         return 0;
     for (i = 0; i < size && i < 256; i++) {
         dict = pyprof__calling_pointer(calling, mro + layout->tuple_items + i * 8);
-        dict = pyprof__type_field(calling, dict, PYPROF__TYPE_DICT);
+        dict = pyprof__type_field(calling, dict, layout->type_dict);
         found = dict ? pyprof__calling_find(calling, dict, key) : 0;
         if (found) return found;
         if (!dict && i + 1 < size) calling->built_in = 1;   // object is the last one, of all
@@ -7484,10 +7549,10 @@ static uint64_t pyprof__calling_own(pyprof__calling *calling, uint64_t object, u
 {
     const pyprof__layout *layout = calling->codes->layout;
     pyprof__dict dict;
-    uint64_t offset = pyprof__type_field(calling, type, 0);
+    uint64_t offset = pyprof__type_field(calling, type, layout->type_dictoffset);
     if (layout->attrs_form == PYPROF__ATTRS_DICT && (offset == 0 || offset > 4096)) return 0;
     if (layout->attrs_form != PYPROF__ATTRS_DICT
-        && !(pyprof__type_field(calling, type, PYPROF__TYPE_FLAGS) & PYPROF__FLAG_MANAGED)) return 0;
+        && !(pyprof__type_field(calling, type, layout->type_flags) & layout->type_managed)) return 0;
     if (!pyprof__attributes(calling->mirror, layout, object, &dict)) return 0;
     return pyprof__dict_find(calling->mirror, &dict, key);
 }
@@ -7503,7 +7568,7 @@ static uint64_t pyprof__calling_attribute(pyprof__calling *calling, uint64_t obj
     if (strcmp(name, "module") == 0)
         return pyprof__calling_find(calling, pyprof__calling_pointer(calling, object + layout->module_dict), key);
     // A class: its own first.
-    if (pyprof__type_field(calling, type, PYPROF__TYPE_FLAGS) >> PYPROF__FLAG_TYPES & 1) {
+    if (pyprof__type_field(calling, type, layout->type_flags) & layout->type_of_types) {
         found = pyprof__calling_inherited(calling, object, key);
         return found ? found : pyprof__calling_inherited(calling, type, key);
     }
@@ -7526,10 +7591,10 @@ static uint64_t pyprof__calling_name(const pyprof__calling *calling, uint32_t i)
 
 static uint64_t pyprof__calling_global(pyprof__calling *calling, uint64_t key)   // 0 = not known
 {
-    uint64_t globals, builtins, found;
-    pyprof__layout_scopes(calling->codes->layout, calling->frame, &globals, &builtins);
-    found = key ? pyprof__calling_find(calling, pyprof__calling_pointer(calling, globals), key) : 0;
-    return found || !key ? found : pyprof__calling_find(calling, pyprof__calling_pointer(calling, builtins), key);
+    const pyprof__layout *layout = calling->codes->layout;
+    uint64_t found = key ? pyprof__calling_find(calling, pyprof__calling_pointer(calling, calling->frame + layout->frame_globals), key) : 0;
+    if (found || !key) return found;
+    return pyprof__calling_find(calling, pyprof__calling_pointer(calling, calling->frame + layout->frame_builtins), key);
 }
 
 // Its value, 0 = not known.
@@ -7544,10 +7609,9 @@ static uint64_t pyprof__calling_variable(pyprof__calling *calling, const pyprof_
         locals = pyprof__calling_pointer(calling, calling->code->key.address + layout->code_locals);
         i += pyprof__calling_size(calling, locals);
     }
-    // 3.14 tags it.
-    found = pyprof__calling_pointer(calling, calling->frame + layout->frame_locals + i * 8) & ~(uint64_t)3;
+    found = pyprof__untagged(pyprof__calling_pointer(calling, calling->frame + layout->frame_locals + i * 8));
     if (route->root == PYPROF__OP_CELL && found)
-        found = pyprof__calling_pointer(calling, found + layout->object_type + 8);
+        found = pyprof__calling_pointer(calling, found + layout->object_data);
     return found;
 }
 
@@ -7571,7 +7635,7 @@ static pyprof__called pyprof__calling_object(pyprof__calling *calling, uint64_t 
         if (!type || !*name || pyprof__is_one_of(name, unknown, PYPROF__COUNT(unknown)))
             return PYPROF__CALLED_UNKNOWN;
         if (!pyprof__is_one_of(name, holders, PYPROF__COUNT(holders))) break;
-        object = pyprof__calling_pointer(calling, object + calling->codes->layout->object_type + 8);
+        object = pyprof__calling_pointer(calling, object + calling->codes->layout->object_data);
     }
     if (strcmp(name, "function") == 0) return PYPROF__CALLED_PYTHON;
     object = pyprof__calling_inherited(calling, type, 0);   // an instance that has __call__
@@ -7595,24 +7659,15 @@ static uint64_t pyprof__calling_frame(const pyprof__calling *calling, uint64_t a
     return 0;
 }
 
-// What the specialised form of the instruction is for, where nothing else tells (3.11 and later)
+// What the specialised form of the instruction is for, where nothing else tells.
 static pyprof__called pyprof__called_by_opcode(const pyprof__calling *calling, const pyprof__spot *spot)
 {
-    static const char *const python[] = { "_PY", "_BOUND_METHOD", "_ENTER_INIT" };
-    char name[64];
+    const pyprof__layout *layout = calling->codes->layout;
     unsigned char number;
-    uint64_t at;
-    size_t i, size;
-    const pyprof__opcode *opcode;
-    if (calling->codes->opcodes->minor < 11) return PYPROF__CALLED_UNKNOWN;
-    at = calling->code->key.address + calling->codes->layout->code_bytes + (uint64_t)spot->instruction * 2;
-    if (!pyprof__read(calling->mirror, &number, at, 1)) return PYPROF__CALLED_UNKNOWN;
-    opcode = &calling->codes->opcodes->at[number];
-    size = opcode->name && opcode->size < sizeof name ? opcode->size : 0;
-    memcpy(name, size ? opcode->name : "", size);
-    name[size] = 0;
-    for (i = 0; i < PYPROF__COUNT(python); i++) if (strstr(name, python[i])) return PYPROF__CALLED_PYTHON;
-    return PYPROF__CALLED_UNKNOWN;
+    if (layout->code_bytes == PYPROF__NO) return PYPROF__CALLED_UNKNOWN;
+    if (!pyprof__read(calling->mirror, &number, calling->code->key.address + layout->code_bytes + (uint64_t)spot->instruction * 2, 1))
+        return PYPROF__CALLED_UNKNOWN;
+    return pyprof__opcode_calls_python(&calling->codes->opcodes->at[number]) ? PYPROF__CALLED_PYTHON : PYPROF__CALLED_UNKNOWN;
 }
 
 // top: the thread's frame pointer, or _PyCFrame. A C eval loop that is about to begin has no frame yet, the
@@ -9538,22 +9593,14 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
     else if (!thread->put_off) pyprof__state_moved(thread, pyprof__now());
 }
 
-// Off the GIL, not blocked, and at an instruction that only lets others have their turn (3.10 and later: Python/ceval.c,
-// CHECK_EVAL_BREAKER): it is about to take the GIL again.
+// Off the GIL, not blocked, and at an instruction that only lets others have their turn: it is about to take the GIL again.
 static int pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thread, const pyprof__gil *gil)
 {
-    static const char *const polls[] = { "JUMP_BACKWARD", "JUMP_ABSOLUTE", "POP_JUMP_BACKWARD", "RESUME",
-                                         "INSTRUMENTED_JUMP_B", "INSTRUMENTED_RESUME" };
-    const char *opcode;
-    size_t i;
-    if (!gil || !gil->enabled || thread->holder || thread->cause || thread->stack.spots.count == 0) return 0;
+    uint32_t opcode;
+    if (!sweeper->codes.layout->polls || !gil || !gil->enabled || thread->holder || thread->cause || thread->stack.spots.count == 0) return 0;
     if ((thread->state & PYPROF__IS_WAITING) && !(thread->state & PYPROF__WANTS_CPU)) return 0;
-    if (sweeper->codes.opcodes->minor < 10) return 0;
-    opcode = pyprof__string(&sweeper->codes.strings,
-                            pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(uint32_t, thread->stack.spots, 0)));
-    for (i = 0; i < PYPROF__COUNT(polls); i++)
-        if (strncmp(opcode, polls[i], strlen(polls[i])) == 0) return 1;
-    return 0;
+    opcode = pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(uint32_t, thread->stack.spots, 0));
+    return pyprof__opcode_polls(pyprof__string(&sweeper->codes.strings, opcode));
 }
 
 // The leaf of a thread that runs in C code called by its innermost Python line. A Python function that is
@@ -9967,7 +10014,7 @@ typedef struct {                 // of CPython's C API, found by name
     void *(*this_thread)(void);  // the thread's own state, with or without the GIL
     int (*is_initialized)(void);
     int (*is_finalizing)(void);
-    void *(*attached)(void);     // the thread state that holds the GIL; or the thread's own, if attached: see pyprof__habits
+    void *(*attached)(void);     // the thread state that holds the GIL; or the thread's own, if attached: own_state of LAYOUT
     void *(*main_interpreter)(void);
 } pyprof__python_api;
 
@@ -10063,7 +10110,6 @@ typedef struct {
     pyprof__python_api api;
     uint64_t runtime;            // the address of _PyRuntime
     pyprof__layout layout;
-    pyprof__habits habits;
     uint64_t start_ns;
     pyprof__source source;
     pyprof__mirror mirror;       // reads directly
@@ -10835,7 +10881,7 @@ static uint64_t pyprof__own_state(int domain)   // of its thread state; 0 = none
 {
     void *state = NULL;
     // Else the one that is current is somebody else's, unless the caller holds the GIL: as MEM and OBJ must.
-    if (pyprof__heap.habits.own_state || domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ) state = pyprof__heap.api.attached();
+    if (pyprof__heap.layout.own_state || domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ) state = pyprof__heap.api.attached();
     if (!state && pyprof__heap.api.this_thread) state = pyprof__heap.api.this_thread();
     return (uint64_t)(uintptr_t)state;
 }
@@ -10864,16 +10910,16 @@ static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)
 // What tells the name in an importer's first local variable from others: a str's hash (it is a key of sys.modules).
 static uint64_t pyprof__own_name(uint64_t at)
 {
-    uint64_t name = pyprof__at(at + pyprof__heap.layout.frame_locals) & ~(uint64_t)3, hash = ~(uint64_t)0;   // -1: not computed yet
+    uint64_t name = pyprof__untagged(pyprof__at(at + pyprof__heap.layout.frame_locals)), hash = ~(uint64_t)0;   // -1: not computed yet
     if (name && pyprof__at(name + pyprof__heap.layout.object_type) == PYPROF__GET(pyprof__heap.codes.str_type))
-        hash = pyprof__at(name + pyprof__heap.layout.str_length + 8);
+        hash = pyprof__at(name + pyprof__heap.layout.str_hash);
     return (hash == ~(uint64_t)0 ? name : hash) | 1;
 }
 
 __attribute__((noinline))
 static uint32_t pyprof__import_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t *name)   // of <import NAME>
 {
-    uint64_t local = pyprof__at(at + pyprof__heap.layout.frame_locals) & ~(uint64_t)3;
+    uint64_t local = pyprof__untagged(pyprof__at(at + pyprof__heap.layout.frame_locals));
     uint32_t code, site;
     int error = errno;
     pyprof__site_memo *memo;
@@ -10944,7 +10990,7 @@ static pyprof__bool pyprof__overlap_find(const pyprof__allocating *self, pyprof_
 
 static pyprof__bool pyprof__is_shim(uint64_t frame, uint32_t owner)   // a frame of C's own
 {
-    return owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(frame + owner) >= PYPROF__OWNER_SHIM;
+    return owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(frame + owner) >= pyprof__heap.layout.owner_shim;
 }
 
 // The chain's entries below left that are the frames from *at on; how many are left then.
@@ -11002,7 +11048,7 @@ static void pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyprof_
     int whole = 1;
     if (layout->cframe_current != PYPROF__NO && at) at = pyprof__at(at + layout->cframe_current);
     while (at && at != base && o->fresh < most) {
-        code = pyprof__at(at + layout->frame_code) & ~(uint64_t)3;
+        code = pyprof__untagged(pyprof__at(at + layout->frame_code));
         instruction = pointer ? pyprof__at(at + layout->frame_instr) : pyprof__at32(at + layout->frame_instr);
         if (pyprof__overlap_find(self, o, at)) {
             if (self->chain.instruction[o->left - 1] == instruction && self->chain.code[o->left - 1] == code) {
@@ -12473,10 +12519,10 @@ static pyprof__bool pyprof__hooks_are_in(void)   // in every domain, and nobody 
     return ours == PYPROF__DOMAINS;
 }
 
-static pyprof__bool pyprof__holds_gil(const pyprof__habits *habits)   // this thread, surely
+static pyprof__bool pyprof__holds_gil(const pyprof__layout *layout)   // this thread, surely
 {
     void *attached = pyprof__heap.api.attached();
-    return attached && (habits->own_state || attached == pyprof__heap.api.this_thread());
+    return attached && (layout->own_state || attached == pyprof__heap.api.this_thread());
 }
 
 static pyprof__bool pyprof__heap_settle(void *unused)   // a pending call, or called by one who holds the GIL
@@ -12508,12 +12554,13 @@ static void pyprof__heap_unverified(void)
 }
 
 // Py_AddPendingCall wants an interpreter that is up, and stays so until it returns: where there is none it writes to
-// address 0. Nothing can be held that keeps the interpreter, so each caller asks here right before the call.
+// address 0. Nothing can be held that keeps the interpreter, so each caller asks here right before the call. 3.8: once it is
+// finishing, the function prints an error, which runs Python code, whether or not the caller holds the GIL (Python/ceval.c).
 static pyprof__bool pyprof__takes_calls(void)
 {
     const pyprof__python_api *api = &pyprof__heap.api;
     if (!api->is_initialized() || api->is_finalizing() || !api->main_interpreter()) return 0;
-    return pyprof__heap.habits.finishing == PYPROF__NO || !pyprof__at32(pyprof__heap.runtime + pyprof__heap.habits.finishing);
+    return pyprof__heap.layout.runtime_finishing == PYPROF__NO || !pyprof__at32(pyprof__heap.runtime + pyprof__heap.layout.runtime_finishing);
 }
 
 // Gets the hooks in or out, now or as soon as Python's main thread gets to it. An interpreter that is not yet up, or about
@@ -12525,7 +12572,7 @@ static void pyprof__heap_request(void)
         PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_ON);   // a forked child has its parent's
         return;
     }
-    if (pyprof__holds_gil(&pyprof__heap.habits)) { pyprof__heap_settle(NULL); return; }
+    if (pyprof__holds_gil(&pyprof__heap.layout)) { pyprof__heap_settle(NULL); return; }
     if (!pyprof__takes_calls()) return;
     // A call can get lost at the end of a life of the interpreter.
     if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - PYPROF__GET(pyprof__heap.called_ns) > pyprof__second / 2) {
@@ -12646,16 +12693,13 @@ static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
         { "_Py_IsFinalizing", offsetof(pyprof__python_api, is_finalizing) },
         { "PyInterpreterState_Main", offsetof(pyprof__python_api, main_interpreter) },
     };
-    static const char *const since_313[] = { NULL, NULL, NULL, NULL, "PyThreadState_GetUnchecked", NULL,
-                                             "Py_IsFinalizing", NULL };
-
     pyprof__pool pool;
     void **at;
     size_t i;
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
     for (i = 0; i < PYPROF__COUNT(names); i++) {
         void *found = pyprof__runtime_function(runtime, &pool, names[i].name);
-        if (!found && since_313[i]) found = pyprof__runtime_function(runtime, &pool, since_313[i]);
+        if (!found && pyprof__new_name(names[i].name)) found = pyprof__runtime_function(runtime, &pool, pyprof__new_name(names[i].name));
         if (!found) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "heap: this Python's C API cannot be reached: no %s (found it %s)", names[i].name,
                                         runtime->where);
         at = (void **)(void *)((char *)&pyprof__heap.api + names[i].offset);   // hooks read what is there already
@@ -12747,7 +12791,6 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     pyprof__heap_python();
     pyprof__heap.runtime = runtime->address;
     pyprof__heap.layout = runtime->layout;
-    pyprof__heap.habits = pyprof__layout_habits(runtime->version);
     pyprof__heap_lock(&pyprof__heap.threads_lock);   // a thread that is late may still begin in the tracking before
     pyprof__heap_lock(&pyprof__heap.names_lock);
     pyprof__heap_empty();
@@ -21696,10 +21739,7 @@ static pyprof__bool pyprof__caller_holds_gil(const pyprof__sampler *sampler)
     const pyprof__runtime *runtime = &sampler->sweeper.target.runtime;
     int holds = 0;
     pyprof__sessions_lock();
-    if (sampler->alive && pyprof__heap_api(runtime) == PYPROF_OK) {
-        pyprof__habits habits = pyprof__layout_habits(runtime->version);   // hooks read the heap's
-        holds = pyprof__holds_gil(&habits);
-    }
+    if (sampler->alive && pyprof__heap_api(runtime) == PYPROF_OK) holds = pyprof__holds_gil(&runtime->layout);
     pyprof__sessions_unlock();
     return holds;
 }
@@ -23386,10 +23426,10 @@ PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
 {
     int from_python = pyprof__preload.base && pyprof__object_base(__builtin_return_address(0), NULL) == pyprof__preload.base;
     pid_t pid = PYPROF__NEXT(fork) ? pyprof__next.fork() : -1;
-    uint32_t version = pyprof__g.samplers[0].sweeper.target.runtime.version;
+    const pyprof__runtime *runtime = &pyprof__g.samplers[0].sweeper.target.runtime;
     if (pid > 0) pyprof__child_begins((int64_t)pid);
     // A child whose sampler is just beginning does not know the version yet: it has what its parent noted.
-    if (version) pyprof__preload.counts = pyprof__layout_habits(version).counts_threads;
+    if (runtime->version) pyprof__preload.counts = (int)runtime->layout.counts_threads;
     if (pid > 0 && from_python && pyprof__preload.counts) pyprof__preload.forked = pyprof__gettid();
     if (pid == 0 && from_python) pyprof__stir_now();
     return pid;
