@@ -1219,7 +1219,7 @@ static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_
 }
 
 // Does a thread of this process sleep, for a lock or for the disk? Takes no lock: a signal handler asks.
-static int pyprof__own_task_sleeps(int64_t tid)
+static pyprof__bool pyprof__own_task_sleeps(int64_t tid)
 {
     char text[512];
     const char *state;
@@ -1245,7 +1245,7 @@ typedef struct {
 
 static pyprof__proc pyprof__own_proc = { { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, -1, 0, 0, 0, "", NULL };
 
-static int pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
+static pyprof__bool pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
 
 static void pyprof__proc_init(pyprof__proc *proc, int64_t pid)   // of another process
 {
@@ -1383,7 +1383,7 @@ static int pyprof__proc_place(pyprof__proc *proc, const char *name, char *path, 
 
 // Once the main thread has left by pthread_exit, the process's own folder tells nothing of its memory: the
 // folders of its other threads do. 0 = that one was asked already, or no other thread is known.
-static int pyprof__proc_other(const pyprof__proc *proc, const char *name, char *other, size_t capacity)
+static pyprof__bool pyprof__proc_other(const pyprof__proc *proc, const char *name, char *other, size_t capacity)
 {
     if (!pyprof__is_own(proc) || strncmp(name, "task/", 5) == 0) return 0;
     if (__atomic_load_n(&proc->foreign, __ATOMIC_RELAXED)) return 0;
@@ -1495,7 +1495,7 @@ static uint64_t pyprof__last_run(pyprof__proc *proc, int64_t tid)
 }
 
 // Of the calling thread: CPU time and time that it waited for a CPU.
-static uint64_t pyprof__own_demand(void)
+static uint64_t pyprof__own_busy(void)
 {
     return pyprof__run_delay(&pyprof__own_proc, pyprof__gettid()) + pyprof__own_cpu();
 }
@@ -2757,10 +2757,12 @@ typedef enum { PYPROF__BY_WRITEV, PYPROF__BY_READV, PYPROF__BY_MEMFD } pyprof__m
 typedef struct {
     pyprof__method method;
     pyprof__proc *proc;    // whose memory is read
-    int64_t tid;           // a thread that has it: in this process the reader's, as the main thread can have ended
-    int fd;                // PYPROF__BY_MEMFD: the kernel copies our memory in and out of this file
-    uint64_t inode;        // of that file: a host that closes all descriptors may get the number for a file of its own
-    uint64_t end;          // no address of a program lies behind it
+    // A thread that has it: in this process the one that reads, as the main thread can have ended.
+    int64_t tid;
+    int fd;                // PYPROF__BY_MEMFD: the kernel copies our memory into this file and out again
+    // Of that file. A host that closes all descriptors may reuse the number for a file of its own.
+    uint64_t inode;
+    uint64_t end;          // every address of a program is below it
 } pyprof__source;
 
 // Tests define these. READ: makes reads fail, stop short or return garbage; size bytes were wanted at to,
@@ -2792,7 +2794,7 @@ static ssize_t pyprof__gather_memfd(const pyprof__source *source, void *to, cons
 // Copies the pieces of foreign memory, one after the other, to `to`. Returns the number of bytes copied,
 // which is less than size if an address cannot be read. process_vm_readv pins every piece that it reads (0.35
 // us each). In our own process process_vm_writev does the same job in the other direction: the pieces are
-// read from the caller's memory (10 ns each), and only the target is pinned.
+// read from the caller's memory (10 ns each), and only `to` is pinned.
 static size_t pyprof__gather(const pyprof__source *source, void *to, const struct iovec *from, int pieces, size_t size)
 {
     struct iovec target;
@@ -2822,7 +2824,7 @@ static pyprof__bool pyprof__copy(const pyprof__source *source, void *to, uint64_
     return pyprof__gather(source, to, &piece, 1, size) == size;
 }
 
-static int pyprof__source_works(const pyprof__source *source)
+static pyprof__bool pyprof__source_works(const pyprof__source *source)
 {
     uint64_t probe = 0x70797072, copy = 0;
     if (pyprof__is_own(source->proc))
@@ -4489,7 +4491,7 @@ static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *p
 }
 
 // *interp = the newest one, or 0; 0 = unreadable.
-static int pyprof__target_head(const pyprof__target *target, uint64_t *interp)
+static pyprof__bool pyprof__target_head(const pyprof__target *target, uint64_t *interp)
 {
     uint64_t at = target->runtime.address + target->runtime.layout.runtime_head;
     return pyprof__copy(&target->source, interp, at, sizeof *interp);
@@ -8556,14 +8558,14 @@ static uint64_t pyprof__threads_ran(const pyprof__sweeper *sweeper)   // since t
 // older than its being late.
 static int pyprof__was_queued(pyprof__sweeper *sweeper, uint64_t late)
 {
-    uint64_t busy = pyprof__own_demand();
+    uint64_t busy = pyprof__own_busy();
     return busy > sweeper->busy_ns && busy - sweeper->busy_ns >= late / 2;
 }
 
 static void pyprof__busy_note(pyprof__sweeper *sweeper, uint64_t now)   // once a second
 {
     if (now < sweeper->busy_due) return;
-    sweeper->busy_ns = pyprof__own_demand();
+    sweeper->busy_ns = pyprof__own_busy();
     sweeper->busy_due = now + pyprof__second;
 }
 
@@ -20264,7 +20266,7 @@ static pyprof_result pyprof__no_session(const pyprof *token)
 }
 
 // Is the session in use, and sampled by that one?
-static int pyprof__is_of(const pyprof__session *session, const pyprof__sampler *sampler)
+static pyprof__bool pyprof__is_of(const pyprof__session *session, const pyprof__sampler *sampler)
 {
     return (session->generation & 1) && session->sampler == sampler;
 }

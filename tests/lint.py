@@ -160,10 +160,10 @@ def own_process():
         part[number] = heading.group(1) if heading else part.get(number - 1, "")
     asks = re.compile(r"\bgetpid *\(|\bSYS_getpid\b|/proc/(self|thread-self)\b")
     own = re.compile(r"\bpyprof__own_(pid|proc)\b|\bPYPROF__OWN_FOLDER\b")
-    readers = ("COPY", "LAYOUT", "RUNTIME", "CODE", "FRAMES", "THREADS", "SAMPLER")
+    about_us = ("PLATFORM", "TARGET", "HEAP", "SESSION", "CHECKPOINT", "PUBLIC", "ENVIRONMENT", "PRELOAD")
     for n, line, section in code:
         outside = section != "PLATFORM" or not part[n].startswith("this process")
-        if (outside and asks.search(line)) or (section in readers and own.search(line)):
+        if (outside and asks.search(line)) or (section not in about_us and own.search(line)):
             yield place(n, line)
 
 
