@@ -4682,10 +4682,10 @@ typedef struct {
     pyprof__strings strings;
     pyprof__array codes, tables, spots;
     pyprof__index code_index, spot_index;
-    pyprof__index import_index;            // <import NAME>: codes, by name
+    pyprof__index pseudo_index;            // codes that are no code objects, by what they are
     pyprof__array namesakes;               // pyprof__namesake; they outlive the codes
     pyprof__index namesake_index;
-    uint32_t imports;                      // the number of entries in import_index
+    uint32_t imports, tasks;               // how many names of modules and of tasks are among them
     uint64_t importers[4];   // addresses of importlib's function: each interpreter may have its own copy
     uint32_t importer;                     // the one to replace next
     pyprof__memo *memo;        // PYPROF__MEMOS of them
@@ -4696,8 +4696,6 @@ typedef struct {
     uint32_t decoded;          // code objects decoded since the window opened
     int asyncio;               // a function of asyncio has been seen
     uint64_t str_type, int_type, await_types[6];   // like code_type
-    pyprof__index task_index;  // spots of tasks by their names
-    uint32_t tasks;            // the number of entries in task_index
     char *text;                // room for one decoded string
     pyprof__opcodes *opcodes;
 } pyprof__codes;
@@ -4750,10 +4748,8 @@ static void pyprof__codes_clear(pyprof__codes *codes)
     codes->codes.count = codes->tables.count = codes->spots.count = 0;
     pyprof__index_free(codes->pool, &codes->code_index);
     pyprof__index_free(codes->pool, &codes->spot_index);
-    pyprof__index_free(codes->pool, &codes->import_index);
-    codes->imports = 0;
-    pyprof__index_free(codes->pool, &codes->task_index);
-    codes->tasks = 0;
+    pyprof__index_free(codes->pool, &codes->pseudo_index);
+    codes->imports = codes->tasks = 0;
     pyprof__codes_distrust(codes);
 }
 
@@ -5251,6 +5247,70 @@ static uint32_t pyprof__spot_find(pyprof__codes *codes, uint32_t code_id, int64_
     return (uint32_t)codes->spots.count - 1;
 }
 
+// ---- frames that are not Python code --------------------------------------------------------
+typedef struct {               // what makes such a frame the same one
+    pyprof_kind kind;
+    const char *name;          // of a C function, a task, a wait, "<import NAME>"
+    const char *address;       // of a wait: its peer; or "". Apart from the name: some recordings leave it out
+    const char *path;          // of a wait: its file; or ""
+} pyprof__pseudo;
+
+static pyprof__bool pyprof__same_pseudo(const void *context, uint32_t item, const void *key)
+{
+    const pyprof__codes *codes = (const pyprof__codes *)context;
+    const pyprof__code *code = &PYPROF__AT(const pyprof__code, codes->codes, item);
+    const pyprof__pseudo *pseudo = (const pyprof__pseudo *)key;
+    return code->kind == (int32_t)pseudo->kind && strcmp(pyprof__string(&codes->strings, code->name), pseudo->name) == 0
+        && strcmp(pyprof__string(&codes->strings, code->qualname), *pseudo->address ? pseudo->address : pseudo->name) == 0
+        && strcmp(pyprof__string(&codes->strings, code->file), pseudo->path) == 0;
+}
+
+// The code that stands for such a frame: its address is in the qualname, its path in the file. PYPROF__NONE = no memory, or
+// it is not known and not to be added.
+static uint32_t pyprof__pseudo_code(pyprof__codes *codes, const pyprof__pseudo *pseudo, pyprof__bool add)
+{
+    const char *qualname = *pseudo->address ? pseudo->address : pseudo->name;
+    uint64_t hash = pyprof__mix((uint64_t)pseudo->kind, pyprof__hash_text(pseudo->name, strlen(pseudo->name)));
+    uint32_t id;
+    pyprof__code *code;
+    hash = pyprof__mix(hash, pyprof__hash_text(qualname, strlen(qualname)));
+    hash = pyprof__mix(hash, pyprof__hash_text(pseudo->path, strlen(pseudo->path)));
+    id = pyprof__index_find(&codes->pseudo_index, hash, pyprof__same_pseudo, codes, pseudo);
+    if (id != PYPROF__NONE || !add) return id;
+    code = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
+    if (!code) return PYPROF__NONE;
+    id = (uint32_t)codes->codes.count - 1;
+    code->kind = (int32_t)pseudo->kind;
+    code->name = pyprof__intern(codes->pool, &codes->strings, pseudo->name, strlen(pseudo->name));
+    code->qualname = pyprof__intern(codes->pool, &codes->strings, qualname, strlen(qualname));
+    code->file = pyprof__intern(codes->pool, &codes->strings, pseudo->path, strlen(pseudo->path));
+    if (code->name == PYPROF__NONE || code->qualname == PYPROF__NONE || code->file == PYPROF__NONE) return PYPROF__NONE;
+    return pyprof__index_add(codes->pool, &codes->pseudo_index, hash, id) ? id : PYPROF__NONE;
+}
+
+// The same for one of many names: after most of them, as *count tells, new ones are one, with the name of the rest.
+static uint32_t pyprof__pseudo_named(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *rest, uint32_t *count, uint32_t most)
+{
+    pyprof__pseudo pseudo = { kind, name, "", "" };
+    size_t known = codes->codes.count;
+    uint32_t id = pyprof__pseudo_code(codes, &pseudo, *count < most);
+    pseudo.name = rest;
+    if (id == PYPROF__NONE) id = pyprof__pseudo_code(codes, &pseudo, 1);
+    *count += codes->codes.count > known;
+    return id;
+}
+
+static uint32_t pyprof__pseudo_spot(pyprof__codes *codes, uint32_t code)   // PYPROF__NONE = there is no such code, or no memory
+{
+    return code == PYPROF__NONE ? PYPROF__NONE : pyprof__spot_find(codes, code, 0);
+}
+
+static uint32_t pyprof__named_spot(pyprof__codes *codes, pyprof_kind kind, const char *name)   // PYPROF__NONE = no memory
+{
+    pyprof__pseudo pseudo = { kind, name, "", "" };
+    return pyprof__pseudo_spot(codes, pyprof__pseudo_code(codes, &pseudo, 1));
+}
+
 // ---- <import NAME> ------------------------------------------------------------
 static pyprof__bool pyprof__is_importer(const pyprof__codes *codes, uint64_t address)
 {
@@ -5266,75 +5326,16 @@ static pyprof__bool pyprof__is_str(pyprof__codes *codes, pyprof__mirror *mirror,
     return type && pyprof__is_type(codes, mirror, type, "str", &codes->str_type);
 }
 
-static pyprof__bool pyprof__same_import(const void *context, uint32_t item, const void *key)
-{
-    const pyprof__codes *codes = (const pyprof__codes *)context;
-    return strcmp(pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, item).name), (const char *)key) == 0;
-}
-
-// The number of the pseudo code that stands for the import of a module, whose name is a str. Each name has
-// its own, up to a limit. Names beyond the limit, and objects that are not a name, share one.
+// The number of the code that stands for the import of a module, whose name is a str. Objects that are not a name share one.
 // PYPROF__NONE = no memory.
 static uint32_t pyprof__import_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
 {
-    static const char nameless[] = "<import>";
-    char name[256], text[300];
-    uint64_t hash;
-    uint32_t id;
-    pyprof__code *added;
-    memcpy(text, nameless, sizeof nameless);
+    char name[256], text[300] = "<import>";
     if (pyprof__is_str(codes, mirror, object) && pyprof__read_str(mirror, codes->layout, object, codes->text) > 0) {
         pyprof__utf8_repair(name, sizeof name, codes->text);
         snprintf(text, sizeof text, "<import %s>", name);
     }
-    for (;; memcpy(text, nameless, sizeof nameless)) {
-        hash = pyprof__hash_text(text, strlen(text));
-        id = pyprof__index_find(&codes->import_index, hash, pyprof__same_import, codes, text);
-        if (id != PYPROF__NONE) return id;
-        if (codes->imports < PYPROF__MAX_IMPORTS || strcmp(text, nameless) == 0) break;
-    }
-    added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
-    if (!added) return PYPROF__NONE;
-    id = (uint32_t)codes->codes.count - 1;
-    added->name = added->qualname = pyprof__intern(codes->pool, &codes->strings, text, strlen(text));
-    added->kind = PYPROF_KIND_PSEUDO;
-    codes->imports++;
-    return added->name != PYPROF__NONE && pyprof__index_add(codes->pool, &codes->import_index, hash, id) ? id : PYPROF__NONE;
-}
-
-// ---- frames that are not Python code ----------------------------------------------------
-// The spot of a C function, or of what a thread waits for. target: a path (kept in the code's file) or an
-// address (kept in its qualname). It is kept apart from the name because some sessions do not want it.
-// PYPROF__NONE = no memory, or unknown and add is 0.
-static uint32_t pyprof__spot_known(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *target, int is_path, int add)
-{
-    pyprof__code code;
-    pyprof__code *added;
-    uint64_t hash;
-    uint32_t id, from = (uint32_t)codes->codes.count;
-    memset(&code, 0, sizeof code);
-    code.kind = (int32_t)kind;
-    code.key.address = 1;   // an address that no code object has: they are aligned
-    code.key.name = pyprof__hash_text(name, strlen(name));
-    code.key.filename = pyprof__hash_text(target, strlen(target));
-    code.key.units = (uint32_t)kind * 2 + (is_path != 0);
-    hash = pyprof__hash_bytes(&code.key, sizeof code.key);
-    id = pyprof__index_find(&codes->code_index, hash, pyprof__same_code, &codes->codes, &code.key);
-    if (id != PYPROF__NONE || !add) return id == PYPROF__NONE ? PYPROF__NONE : pyprof__spot_find(codes, id, 0);
-    code.name = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
-    code.qualname = is_path || kind != PYPROF_KIND_WAIT ? code.name : pyprof__intern(codes->pool, &codes->strings, target, strlen(target));
-    code.file = pyprof__intern(codes->pool, &codes->strings, is_path ? target : "", is_path ? strlen(target) : 0);
-    if (code.name == PYPROF__NONE || code.qualname == PYPROF__NONE || code.file == PYPROF__NONE) return PYPROF__NONE;
-    added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
-    if (!added) return PYPROF__NONE;
-    *added = code;
-    if (!pyprof__index_add(codes->pool, &codes->code_index, hash, from)) return PYPROF__NONE;
-    return pyprof__spot_find(codes, from, 0);
-}
-
-static uint32_t pyprof__spot_named(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *target, int is_path)
-{
-    return pyprof__spot_known(codes, kind, name, target, is_path, 1);
+    return pyprof__pseudo_named(codes, PYPROF_KIND_PSEUDO, text, "<import>", &codes->imports, PYPROF__MAX_IMPORTS);
 }
 
 // ---- instructions: what a spot's opcode is, and what it calls ----------------------------------------------------------
@@ -5794,13 +5795,6 @@ static uint32_t pyprof__spot_opcode(pyprof__codes *codes, pyprof__mirror *mirror
 // ---- tasks of asyncio ---------------------------------------------------------
 enum { PYPROF__MAX_TASKS = 1000, PYPROF__TASK_SIZE = 200 };
 
-static pyprof__bool pyprof__same_task(const void *context, uint32_t item, const void *key)
-{
-    const pyprof__codes *codes = (const pyprof__codes *)context;
-    const pyprof__spot *spot = &PYPROF__AT(const pyprof__spot, codes->spots, item);
-    return strcmp(pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, spot->code).name), (const char *)key) == 0;
-}
-
 // The name of a task from its name object: a str, or a number if the program has not asked for the name yet
 // (3.12 and later, Modules/_asynciomodule.c). asyncio numbers unnamed tasks: all of these share one name.
 // text holds PYPROF__TASK_SIZE bytes. 0 = unreadable.
@@ -5822,29 +5816,7 @@ static pyprof__bool pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirr
 // The spot that stands for tasks of this name. PYPROF__NONE = no memory.
 static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
 {
-    uint64_t hash = pyprof__hash_text(name, strlen(name));
-    uint32_t id = pyprof__index_find(&codes->task_index, hash, pyprof__same_task, codes, name);
-    pyprof__code *code;
-    pyprof__spot *spot;
-    if (id != PYPROF__NONE) return id;
-    if (codes->tasks >= PYPROF__MAX_TASKS && strcmp(name, "<more tasks>") != 0) {
-        name = "<more tasks>";
-        hash = pyprof__hash_text(name, strlen(name));
-        id = pyprof__index_find(&codes->task_index, hash, pyprof__same_task, codes, name);
-        if (id != PYPROF__NONE) return id;
-    }
-    code = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
-    spot = code ? (pyprof__spot *)pyprof__push(codes->pool, &codes->spots) : NULL;
-    if (!spot) return PYPROF__NONE;
-    code->name = code->qualname = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
-    code->kind = PYPROF_KIND_TASK;
-    spot->code = (uint32_t)codes->codes.count - 1;
-    spot->instruction = -1;
-    spot->place.column = spot->place.end_column = -1;
-    id = (uint32_t)codes->spots.count - 1;
-    if (code->name == PYPROF__NONE || !pyprof__index_add(codes->pool, &codes->task_index, hash, id)) return PYPROF__NONE;
-    codes->tasks++;
-    return id;
+    return pyprof__pseudo_spot(codes, pyprof__pseudo_named(codes, PYPROF_KIND_TASK, name, "<more tasks>", &codes->tasks, PYPROF__MAX_TASKS));
 }
 
 // ============================================================================
@@ -5998,7 +5970,7 @@ static pyprof__walk_result pyprof__walk_import(pyprof__walk *walk, uint64_t at, 
     if (!local && !walk->links) local = pyprof__read_pointer(walk->mirror, at + walk->codes->layout->frame_locals);
     code = pyprof__import_find(walk->codes, walk->mirror, local & ~(uint64_t)3);   // 3.14 tags it
     if (walk->links && local && !pyprof__frame_holds(walk, at, frame, local)) return PYPROF__WALK_MOVED;
-    return pyprof__stack_push(walk->codes, walk->stack, code == PYPROF__NONE ? PYPROF__NONE : pyprof__spot_find(walk->codes, code, 0));
+    return pyprof__stack_push(walk->codes, walk->stack, pyprof__pseudo_spot(walk->codes, code));
 }
 
 // Pushes the spot of one frame, and notes the frame in steps if wanted.
@@ -9277,20 +9249,20 @@ static int pyprof__is_idle_function(const pyprof__codes *codes, uint32_t spot)
 static uint32_t pyprof__wait_leaf(pyprof__sweeper *sweeper, const pyprof__wait *wait)
 {
     char object[sizeof wait->object * 3];
+    pyprof__pseudo pseudo = { PYPROF_KIND_WAIT, wait->verb, wait->path ? "" : object, wait->path ? object : "" };
     size_t known = sweeper->codes.codes.count;
-    uint32_t spot;
+    uint32_t code;
     pyprof__utf8_repair(object, sizeof object, wait->object);
-    spot = pyprof__spot_known(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb, object, wait->path && object[0],
-                              sweeper->waited_for < PYPROF__MOST_WAITED);
-    if (spot == PYPROF__NONE && object[0]) {
+    code = pyprof__pseudo_code(&sweeper->codes, &pseudo, sweeper->waited_for < PYPROF__MOST_WAITED);
+    if (code == PYPROF__NONE && object[0]) {
         sweeper->degraded = "so many different files and peers were waited for that new ones are not named";
-        return pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb, "", 0);
+        return pyprof__named_spot(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb);
     }
     sweeper->waited_for += object[0] != 0 && sweeper->codes.codes.count > known;
-    return spot;
+    return pyprof__pseudo_spot(&sweeper->codes, code);
 }
 
-static uint32_t pyprof__gil_leaf(pyprof__sweeper *sweeper) { return pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0); }
+static uint32_t pyprof__gil_leaf(pyprof__sweeper *sweeper) { return pyprof__named_spot(&sweeper->codes, PYPROF_KIND_WAIT, "GIL"); }
 
 // A thread that waits for the GIL wakes up every 5 ms to ask for it (Python/ceval_gil.h, take_gil): its clock moves a little, its
 // stack does not.
@@ -9576,7 +9548,7 @@ static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread
     if (thread->native_callee != callee || thread->native_leaf == PYPROF__NONE) {
         const char *text = pyprof__string(&sweeper->codes.strings, callee - 1);
         snprintf(name, sizeof name, *text ? "<native> %s" : "<native>", text);
-        thread->native_leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_NATIVE, name, "", 0);
+        thread->native_leaf = pyprof__named_spot(&sweeper->codes, PYPROF_KIND_NATIVE, name);
         thread->native_callee = callee;
     }
     *leaf = thread->native_leaf;
@@ -12539,14 +12511,11 @@ static void pyprof__heap_request(void)
 static void *pyprof__heap_pages(void *user, size_t size) { (void)user; return pyprof__pages(size); }
 static void pyprof__heap_pages_free(void *user, void *memory, size_t size) { (void)user; pyprof__pages_free(memory, size); }
 
-static uint32_t pyprof__heap_pseudo(const char *name)   // a code object that is none
+static uint32_t pyprof__heap_native(const char *name)   // a code that is no code object
 {
-    pyprof__codes *codes = &pyprof__heap.codes;
-    pyprof__code *code = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
-    if (!code) return PYPROF__SPOT_NATIVE;
-    code->name = code->qualname = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
-    code->kind = PYPROF_KIND_NATIVE;
-    return code->name == PYPROF__NONE ? (uint32_t)PYPROF__SPOT_NATIVE : (uint32_t)codes->codes.count - 1;
+    pyprof__pseudo pseudo = { PYPROF_KIND_NATIVE, name, "", "" };
+    uint32_t code = pyprof__pseudo_code(&pyprof__heap.codes, &pseudo, 1);
+    return code == PYPROF__NONE ? (uint32_t)PYPROF__SPOT_NATIVE : code;
 }
 
 // What the last tracking knew. Nobody is at the sites; under the locks.
@@ -12630,8 +12599,8 @@ static pyprof__bool pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
     pyprof__heap.mirror.direct = 1;
     if (!pyprof__codes_init(&pyprof__heap.codes, &pyprof__heap.pool, &pyprof__heap.layout)) return 0;
     pyprof__heap.importer = PYPROF__NONE;
-    pyprof__heap.code_malloc = pyprof__heap_pseudo("<malloc>");
-    pyprof__heap.code_mmap = pyprof__heap_pseudo("<mmap>");
+    pyprof__heap.code_malloc = pyprof__heap_native("<malloc>");
+    pyprof__heap.code_mmap = pyprof__heap_native("<mmap>");
     return 1;
 }
 
