@@ -4761,10 +4761,10 @@ typedef struct {
     pyprof__strings strings;
     pyprof__array codes, tables, spots;
     pyprof__index code_index, spot_index;
-    pyprof__index import_index;            // <import NAME>: codes, by name
+    pyprof__index pseudo_index;            // codes that are no code objects, by what they are
     pyprof__array namesakes;               // pyprof__namesake; they outlive the codes
     pyprof__index namesake_index;
-    uint32_t imports;                      // the number of entries in import_index
+    uint32_t imports, tasks;               // how many names of modules and of tasks are among them
     uint64_t importers[4];   // addresses of importlib's function: each interpreter may have its own copy
     uint32_t importer;                     // the one to replace next
     pyprof__memo *memo;        // PYPROF__MEMOS of them
@@ -4775,8 +4775,6 @@ typedef struct {
     uint32_t decoded;          // code objects decoded since the window opened
     int asyncio;               // a function of asyncio has been seen
     uint64_t str_type, int_type, await_types[6];   // like code_type
-    pyprof__index task_index;  // spots of tasks by their names
-    uint32_t tasks;            // the number of entries in task_index
     char *text;                // room for one decoded string
     pyprof__opcodes *opcodes;
 } pyprof__codes;
@@ -4829,10 +4827,8 @@ static void pyprof__codes_clear(pyprof__codes *codes)
     codes->codes.count = codes->tables.count = codes->spots.count = 0;
     pyprof__index_free(codes->pool, &codes->code_index);
     pyprof__index_free(codes->pool, &codes->spot_index);
-    pyprof__index_free(codes->pool, &codes->import_index);
-    codes->imports = 0;
-    pyprof__index_free(codes->pool, &codes->task_index);
-    codes->tasks = 0;
+    pyprof__index_free(codes->pool, &codes->pseudo_index);
+    codes->imports = codes->tasks = 0;
     pyprof__codes_distrust(codes);
 }
 
@@ -5325,6 +5321,70 @@ static uint32_t pyprof__spot_find(pyprof__codes *codes, uint32_t code_id, int64_
     return (uint32_t)codes->spots.count - 1;
 }
 
+// ---- frames that are not Python code --------------------------------------------------------
+typedef struct {               // what makes such a frame the same one
+    pyprof_kind kind;
+    const char *name;          // of a C function, a task, a wait, "<import NAME>"
+    const char *address;       // of a wait: its peer; or "". Apart from the name: some recordings leave it out
+    const char *path;          // of a wait: its file; or ""
+} pyprof__pseudo;
+
+static pyprof__bool pyprof__same_pseudo(const void *context, uint32_t item, const void *key)
+{
+    const pyprof__codes *codes = (const pyprof__codes *)context;
+    const pyprof__code *code = &PYPROF__AT(const pyprof__code, codes->codes, item);
+    const pyprof__pseudo *pseudo = (const pyprof__pseudo *)key;
+    return code->kind == (int32_t)pseudo->kind && strcmp(pyprof__string(&codes->strings, code->name), pseudo->name) == 0
+        && strcmp(pyprof__string(&codes->strings, code->qualname), *pseudo->address ? pseudo->address : pseudo->name) == 0
+        && strcmp(pyprof__string(&codes->strings, code->file), pseudo->path) == 0;
+}
+
+// The code that stands for such a frame: its address is in the qualname, its path in the file. PYPROF__NONE = no memory, or
+// it is not known and not to be added.
+static uint32_t pyprof__pseudo_code(pyprof__codes *codes, const pyprof__pseudo *pseudo, pyprof__bool add)
+{
+    const char *qualname = *pseudo->address ? pseudo->address : pseudo->name;
+    uint64_t hash = pyprof__mix((uint64_t)pseudo->kind, pyprof__hash_text(pseudo->name, strlen(pseudo->name)));
+    uint32_t id;
+    pyprof__code *code;
+    hash = pyprof__mix(hash, pyprof__hash_text(qualname, strlen(qualname)));
+    hash = pyprof__mix(hash, pyprof__hash_text(pseudo->path, strlen(pseudo->path)));
+    id = pyprof__index_find(&codes->pseudo_index, hash, pyprof__same_pseudo, codes, pseudo);
+    if (id != PYPROF__NONE || !add) return id;
+    code = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
+    if (!code) return PYPROF__NONE;
+    id = (uint32_t)codes->codes.count - 1;
+    code->kind = (int32_t)pseudo->kind;
+    code->name = pyprof__intern(codes->pool, &codes->strings, pseudo->name, strlen(pseudo->name));
+    code->qualname = pyprof__intern(codes->pool, &codes->strings, qualname, strlen(qualname));
+    code->file = pyprof__intern(codes->pool, &codes->strings, pseudo->path, strlen(pseudo->path));
+    if (code->name == PYPROF__NONE || code->qualname == PYPROF__NONE || code->file == PYPROF__NONE) return PYPROF__NONE;
+    return pyprof__index_add(codes->pool, &codes->pseudo_index, hash, id) ? id : PYPROF__NONE;
+}
+
+// The same for one of many names: after most of them, as *count tells, new ones are one, with the name of the rest.
+static uint32_t pyprof__pseudo_named(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *rest, uint32_t *count, uint32_t most)
+{
+    pyprof__pseudo pseudo = { kind, name, "", "" };
+    size_t known = codes->codes.count;
+    uint32_t id = pyprof__pseudo_code(codes, &pseudo, *count < most);
+    pseudo.name = rest;
+    if (id == PYPROF__NONE) id = pyprof__pseudo_code(codes, &pseudo, 1);
+    *count += codes->codes.count > known;
+    return id;
+}
+
+static uint32_t pyprof__pseudo_spot(pyprof__codes *codes, uint32_t code)   // PYPROF__NONE = there is no such code, or no memory
+{
+    return code == PYPROF__NONE ? PYPROF__NONE : pyprof__spot_find(codes, code, 0);
+}
+
+static uint32_t pyprof__named_spot(pyprof__codes *codes, pyprof_kind kind, const char *name)   // PYPROF__NONE = no memory
+{
+    pyprof__pseudo pseudo = { kind, name, "", "" };
+    return pyprof__pseudo_spot(codes, pyprof__pseudo_code(codes, &pseudo, 1));
+}
+
 // ---- <import NAME> ------------------------------------------------------------
 static pyprof__bool pyprof__is_importer(const pyprof__codes *codes, uint64_t address)
 {
@@ -5340,75 +5400,16 @@ static pyprof__bool pyprof__is_str(pyprof__codes *codes, pyprof__mirror *mirror,
     return type && pyprof__is_type(codes, mirror, type, "str", &codes->str_type);
 }
 
-static pyprof__bool pyprof__same_import(const void *context, uint32_t item, const void *key)
-{
-    const pyprof__codes *codes = (const pyprof__codes *)context;
-    return strcmp(pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, item).name), (const char *)key) == 0;
-}
-
-// The number of the pseudo code that stands for the import of a module, whose name is a str. Each name has
-// its own, up to a limit. Names beyond the limit, and objects that are not a name, share one.
+// The number of the code that stands for the import of a module, whose name is a str. Objects that are not a name share one.
 // PYPROF__NONE = no memory.
 static uint32_t pyprof__import_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
 {
-    static const char nameless[] = "<import>";
-    char name[256], text[300];
-    uint64_t hash;
-    uint32_t id;
-    pyprof__code *added;
-    memcpy(text, nameless, sizeof nameless);
+    char name[256], text[300] = "<import>";
     if (pyprof__is_str(codes, mirror, object) && pyprof__read_str(mirror, codes->layout, object, codes->text) > 0) {
         pyprof__utf8_repair(name, sizeof name, codes->text);
         snprintf(text, sizeof text, "<import %s>", name);
     }
-    for (;; memcpy(text, nameless, sizeof nameless)) {
-        hash = pyprof__hash_text(text, strlen(text));
-        id = pyprof__index_find(&codes->import_index, hash, pyprof__same_import, codes, text);
-        if (id != PYPROF__NONE) return id;
-        if (codes->imports < PYPROF__MAX_IMPORTS || strcmp(text, nameless) == 0) break;
-    }
-    added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
-    if (!added) return PYPROF__NONE;
-    id = (uint32_t)codes->codes.count - 1;
-    added->name = added->qualname = pyprof__intern(codes->pool, &codes->strings, text, strlen(text));
-    added->kind = PYPROF_KIND_PSEUDO;
-    codes->imports++;
-    return added->name != PYPROF__NONE && pyprof__index_add(codes->pool, &codes->import_index, hash, id) ? id : PYPROF__NONE;
-}
-
-// ---- frames that are not Python code ----------------------------------------------------
-// The spot of a C function, or of what a thread waits for. target: a path (kept in the code's file) or an
-// address (kept in its qualname). It is kept apart from the name because some sessions do not want it.
-// PYPROF__NONE = no memory, or unknown and add is 0.
-static uint32_t pyprof__spot_known(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *target, int is_path, int add)
-{
-    pyprof__code code;
-    pyprof__code *added;
-    uint64_t hash;
-    uint32_t id, from = (uint32_t)codes->codes.count;
-    memset(&code, 0, sizeof code);
-    code.kind = (int32_t)kind;
-    code.key.address = 1;   // an address that no code object has: they are aligned
-    code.key.name = pyprof__hash_text(name, strlen(name));
-    code.key.filename = pyprof__hash_text(target, strlen(target));
-    code.key.units = (uint32_t)kind * 2 + (is_path != 0);
-    hash = pyprof__hash_bytes(&code.key, sizeof code.key);
-    id = pyprof__index_find(&codes->code_index, hash, pyprof__same_code, &codes->codes, &code.key);
-    if (id != PYPROF__NONE || !add) return id == PYPROF__NONE ? PYPROF__NONE : pyprof__spot_find(codes, id, 0);
-    code.name = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
-    code.qualname = is_path || kind != PYPROF_KIND_WAIT ? code.name : pyprof__intern(codes->pool, &codes->strings, target, strlen(target));
-    code.file = pyprof__intern(codes->pool, &codes->strings, is_path ? target : "", is_path ? strlen(target) : 0);
-    if (code.name == PYPROF__NONE || code.qualname == PYPROF__NONE || code.file == PYPROF__NONE) return PYPROF__NONE;
-    added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
-    if (!added) return PYPROF__NONE;
-    *added = code;
-    if (!pyprof__index_add(codes->pool, &codes->code_index, hash, from)) return PYPROF__NONE;
-    return pyprof__spot_find(codes, from, 0);
-}
-
-static uint32_t pyprof__spot_named(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *target, int is_path)
-{
-    return pyprof__spot_known(codes, kind, name, target, is_path, 1);
+    return pyprof__pseudo_named(codes, PYPROF_KIND_PSEUDO, text, "<import>", &codes->imports, PYPROF__MAX_IMPORTS);
 }
 
 // ---- instructions: what a spot's opcode is, and what it calls ----------------------------------------------------------
@@ -5866,13 +5867,6 @@ static uint32_t pyprof__spot_opcode(pyprof__codes *codes, pyprof__mirror *mirror
 // ---- tasks of asyncio ---------------------------------------------------------
 enum { PYPROF__MAX_TASKS = 1000, PYPROF__TASK_SIZE = 200 };
 
-static pyprof__bool pyprof__same_task(const void *context, uint32_t item, const void *key)
-{
-    const pyprof__codes *codes = (const pyprof__codes *)context;
-    const pyprof__spot *spot = &PYPROF__AT(const pyprof__spot, codes->spots, item);
-    return strcmp(pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, spot->code).name), (const char *)key) == 0;
-}
-
 // The name of a task from its name object: a str, or a number if the program has not asked for the name yet
 // (3.12 and later, Modules/_asynciomodule.c). asyncio numbers unnamed tasks: all of these share one name.
 // text holds PYPROF__TASK_SIZE bytes. 0 = unreadable.
@@ -5894,29 +5888,7 @@ static pyprof__bool pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirr
 // The spot that stands for tasks of this name. PYPROF__NONE = no memory.
 static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
 {
-    uint64_t hash = pyprof__hash_text(name, strlen(name));
-    uint32_t id = pyprof__index_find(&codes->task_index, hash, pyprof__same_task, codes, name);
-    pyprof__code *code;
-    pyprof__spot *spot;
-    if (id != PYPROF__NONE) return id;
-    if (codes->tasks >= PYPROF__MAX_TASKS && strcmp(name, "<more tasks>") != 0) {
-        name = "<more tasks>";
-        hash = pyprof__hash_text(name, strlen(name));
-        id = pyprof__index_find(&codes->task_index, hash, pyprof__same_task, codes, name);
-        if (id != PYPROF__NONE) return id;
-    }
-    code = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
-    spot = code ? (pyprof__spot *)pyprof__push(codes->pool, &codes->spots) : NULL;
-    if (!spot) return PYPROF__NONE;
-    code->name = code->qualname = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
-    code->kind = PYPROF_KIND_TASK;
-    spot->code = (uint32_t)codes->codes.count - 1;
-    spot->instruction = -1;
-    spot->place.column = spot->place.end_column = -1;
-    id = (uint32_t)codes->spots.count - 1;
-    if (code->name == PYPROF__NONE || !pyprof__index_add(codes->pool, &codes->task_index, hash, id)) return PYPROF__NONE;
-    codes->tasks++;
-    return id;
+    return pyprof__pseudo_spot(codes, pyprof__pseudo_named(codes, PYPROF_KIND_TASK, name, "<more tasks>", &codes->tasks, PYPROF__MAX_TASKS));
 }
 
 // ============================================================================
@@ -6070,7 +6042,7 @@ static pyprof__walk_result pyprof__walk_import(pyprof__walk *walk, uint64_t at, 
     if (!local && !walk->links) local = pyprof__read_pointer(walk->mirror, at + walk->codes->layout->frame_locals);
     code = pyprof__import_find(walk->codes, walk->mirror, pyprof__untagged(local));
     if (walk->links && local && !pyprof__frame_holds(walk, at, frame, local)) return PYPROF__WALK_MOVED;
-    return pyprof__stack_push(walk->codes, walk->stack, code == PYPROF__NONE ? PYPROF__NONE : pyprof__spot_find(walk->codes, code, 0));
+    return pyprof__stack_push(walk->codes, walk->stack, pyprof__pseudo_spot(walk->codes, code));
 }
 
 // Pushes the spot of one frame, and notes the frame in steps if wanted.
@@ -7773,6 +7745,7 @@ typedef struct {               // one OS thread in one interpreter
     uint64_t first_ns, last_ns;                // CLOCK_MONOTONIC
     uint64_t hold_ns, hold_end_ns;             // the longest time it held the GIL while somebody waited; 0 = never
     uint32_t hold_node, process;               // its stack then; process: whose thread it is
+    uint32_t newer, padding;                   // the next one with this native id; 0 = none
 } pyprof__member;
 
 // The state of a thread in a sample: bits
@@ -7935,6 +7908,7 @@ typedef struct {
     pyprof__heap_facts heap;
     pyprof__array columns[PYPROF_METRIC_COUNT];   // int64_t a node, its own value; empty = the metric was never used
     pyprof__index function_index, location_index, node_index, waited_index;
+    pyprof__index member_index;    // the first member with a native id
     size_t moments_first;          // the oldest moment still wanted
     uint64_t moments_gone;         // those forgotten so far: a moment's number is this + its place
     uint64_t start_ns, recorded_ns, last_ns;
@@ -7986,6 +7960,7 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__index_free(model->pool, &model->function_index);
     pyprof__index_free(model->pool, &model->location_index);
     pyprof__index_free(model->pool, &model->node_index);
+    pyprof__index_free(model->pool, &model->member_index);
 }
 
 static int pyprof__same_function(const void *context, uint32_t item, const void *key)
@@ -8001,6 +7976,11 @@ static int pyprof__same_location(const void *context, uint32_t item, const void 
 static int pyprof__same_node(const void *context, uint32_t item, const void *key)
 {
     return memcmp(&PYPROF__AT(pyprof__node, *(const pyprof__array *)context, item), key, sizeof(pyprof__node)) == 0;
+}
+
+static pyprof__bool pyprof__same_native(const void *context, uint32_t item, const void *key)
+{
+    return PYPROF__AT(pyprof__member, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
 }
 
 // Finds or adds an item of an array that an index covers; items are plain data without padding. PYPROF__NONE = no memory.
@@ -9334,20 +9314,20 @@ static int pyprof__is_idle_function(const pyprof__codes *codes, uint32_t spot)
 static uint32_t pyprof__wait_leaf(pyprof__sweeper *sweeper, const pyprof__wait *wait)
 {
     char object[sizeof wait->object * 3];
+    pyprof__pseudo pseudo = { PYPROF_KIND_WAIT, wait->verb, wait->path ? "" : object, wait->path ? object : "" };
     size_t known = sweeper->codes.codes.count;
-    uint32_t spot;
+    uint32_t code;
     pyprof__utf8_repair(object, sizeof object, wait->object);
-    spot = pyprof__spot_known(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb, object, wait->path && object[0],
-                              sweeper->waited_for < PYPROF__MOST_WAITED);
-    if (spot == PYPROF__NONE && object[0]) {
+    code = pyprof__pseudo_code(&sweeper->codes, &pseudo, sweeper->waited_for < PYPROF__MOST_WAITED);
+    if (code == PYPROF__NONE && object[0]) {
         sweeper->degraded = "so many different files and peers were waited for that new ones are not named";
-        return pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb, "", 0);
+        return pyprof__named_spot(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb);
     }
     sweeper->waited_for += object[0] != 0 && sweeper->codes.codes.count > known;
-    return spot;
+    return pyprof__pseudo_spot(&sweeper->codes, code);
 }
 
-static uint32_t pyprof__gil_leaf(pyprof__sweeper *sweeper) { return pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0); }
+static uint32_t pyprof__gil_leaf(pyprof__sweeper *sweeper) { return pyprof__named_spot(&sweeper->codes, PYPROF_KIND_WAIT, "GIL"); }
 
 // A thread that waits for the GIL wakes up every 5 ms to ask for it (Python/ceval_gil.h, take_gil): its clock moves a little, its
 // stack does not.
@@ -9625,7 +9605,7 @@ static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread
     if (thread->native_callee != callee || thread->native_leaf == PYPROF__NONE) {
         const char *text = pyprof__string(&sweeper->codes.strings, callee - 1);
         snprintf(name, sizeof name, *text ? "<native> %s" : "<native>", text);
-        thread->native_leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_NATIVE, name, "", 0);
+        thread->native_leaf = pyprof__named_spot(&sweeper->codes, PYPROF_KIND_NATIVE, name);
         thread->native_callee = callee;
     }
     *leaf = thread->native_leaf;
@@ -12588,14 +12568,11 @@ static void pyprof__heap_request(void)
 static void *pyprof__heap_pages(void *user, size_t size) { (void)user; return pyprof__pages(size); }
 static void pyprof__heap_pages_free(void *user, void *memory, size_t size) { (void)user; pyprof__pages_free(memory, size); }
 
-static uint32_t pyprof__heap_pseudo(const char *name)   // a code object that is none
+static uint32_t pyprof__heap_native(const char *name)   // a code that is no code object
 {
-    pyprof__codes *codes = &pyprof__heap.codes;
-    pyprof__code *code = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
-    if (!code) return PYPROF__SPOT_NATIVE;
-    code->name = code->qualname = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
-    code->kind = PYPROF_KIND_NATIVE;
-    return code->name == PYPROF__NONE ? (uint32_t)PYPROF__SPOT_NATIVE : (uint32_t)codes->codes.count - 1;
+    pyprof__pseudo pseudo = { PYPROF_KIND_NATIVE, name, "", "" };
+    uint32_t code = pyprof__pseudo_code(&pyprof__heap.codes, &pseudo, 1);
+    return code == PYPROF__NONE ? (uint32_t)PYPROF__SPOT_NATIVE : code;
 }
 
 // What the last tracking knew. Nobody is at the sites; under the locks.
@@ -12679,8 +12656,8 @@ static pyprof__bool pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
     pyprof__heap.mirror.direct = 1;
     if (!pyprof__codes_init(&pyprof__heap.codes, &pyprof__heap.pool, &pyprof__heap.layout)) return 0;
     pyprof__heap.importer = PYPROF__NONE;
-    pyprof__heap.code_malloc = pyprof__heap_pseudo("<malloc>");
-    pyprof__heap.code_mmap = pyprof__heap_pseudo("<mmap>");
+    pyprof__heap.code_malloc = pyprof__heap_native("<malloc>");
+    pyprof__heap.code_mmap = pyprof__heap_native("<mmap>");
     return 1;
 }
 
@@ -12944,25 +12921,21 @@ typedef struct { uint64_t bytes, blocks, temp, doubt; } pyprof__counted;
 
 typedef struct {                 // what a session knows of the heap's tree
     pyprof__array nodes;         // uint32_t, by site: its node in the session's model
-    pyprof__array locations;     // uint32_t location + 1, by spot of the heap's code
     pyprof__array before;        // pyprof__counted by site: what had been allocated when the recording began, or was reset
     pyprof_domain_total domains[PYPROF_DOMAIN_COUNT];   // likewise
     uint64_t sizes[PYPROF_SIZES];
-    uint32_t generation;
 } pyprof__heap_view;
 
 static void pyprof__heap_view_init(pyprof__heap_view *view)
 {
     memset(view, 0, sizeof *view);
     pyprof__array_init(&view->nodes, sizeof(uint32_t));
-    pyprof__array_init(&view->locations, sizeof(uint32_t));
     pyprof__array_init(&view->before, sizeof(pyprof__counted));
 }
 
 static void pyprof__heap_view_free(pyprof__heap_view *view, pyprof__pool *pool)
 {
     pyprof__array_free(pool, &view->nodes);
-    pyprof__array_free(pool, &view->locations);
     pyprof__array_free(pool, &view->before);
 }
 
@@ -12990,7 +12963,7 @@ static pyprof__bool pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__poo
     uint32_t i, count = pyprof__heap_sites();
     int sampled;
     if (!pyprof__array_reserve(pool, &view->before, count > view->before.count ? count - view->before.count : 0)) return 0;
-    view->nodes.count = view->locations.count = view->before.count = 0;
+    view->nodes.count = view->before.count = 0;
     sampled = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED;
     pyprof__heap_totals(view->domains, view->sizes);
     for (i = 0; i < count; i++) {
@@ -13003,54 +12976,6 @@ static pyprof__bool pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__poo
     }
     view->before.count = count;
     return 1;
-}
-
-static uint32_t pyprof__heap_location(pyprof__heap_view *view, pyprof__model *model, const pyprof__site_key *key)   // PYPROF__NONE = no memory
-{
-    pyprof__codes *codes = &pyprof__heap.codes;
-    uint32_t spot, location, *known = NULL;
-    size_t before = view->locations.count;
-    pyprof__heap_lock(&pyprof__heap.names_lock);
-    spot = pyprof__spot_find(codes, key->code, key->instruction);
-    if (spot != PYPROF__NONE && pyprof__array_reserve(model->pool, &view->locations, spot < before ? 0 : spot + 1 - before)) {
-        while (view->locations.count <= spot) ((uint32_t *)view->locations.data)[view->locations.count++] = 0;
-        known = &PYPROF__AT(uint32_t, view->locations, spot);
-    }
-    location = known && *known ? *known - 1 : spot == PYPROF__NONE ? PYPROF__NONE : pyprof__model_spot(model, codes, spot);
-    pyprof__unlock(&pyprof__heap.names_lock);
-    if (known && location != PYPROF__NONE) *known = location + 1;
-    return location;
-}
-
-// Finds nodes for the sites that came since the last time. root(user, life) finds the node of a thread, 0 = it is not
-// wanted. 0 = no memory for some: they share their callers'.
-typedef uint32_t pyprof__root_fn(void *user, const pyprof__life *life);
-
-static pyprof__bool pyprof__heap_view_extend(pyprof__heap_view *view, pyprof__model *model, pyprof__root_fn *root, void *user)
-{
-    uint32_t i, count = pyprof__heap_sites(), *nodes;
-    int whole = 1;
-    if (view->nodes.count >= count) return 1;
-    if (!pyprof__array_reserve(model->pool, &view->nodes, count - view->nodes.count)) return 0;
-    nodes = (uint32_t *)view->nodes.data;
-    for (i = (uint32_t)view->nodes.count; i < count; i++) {
-        const pyprof__site_key *key = pyprof__site_key_at(i);
-        uint32_t parent, made;
-        // Just being made.
-        if (i && !__atomic_load_n(&pyprof__site_at(i)->owner, __ATOMIC_ACQUIRE)) { count = i; break; }
-        parent = key->parent < i ? nodes[key->parent] : 0;
-        nodes[i] = parent;
-        if (i == 0 || (key->parent != 0 && parent == 0)) continue;
-        if (key->parent == 0) {
-            if (key->instruction > 0 && key->instruction <= PYPROF__LIVES) nodes[i] = root(user, &pyprof__heap.lives[key->instruction - 1]);
-            continue;
-        }
-        made = pyprof__model_node(model, parent, pyprof__heap_location(view, model, key));
-        if (made != PYPROF__NONE) nodes[i] = made;
-        else whole = 0;
-    }
-    view->nodes.count = count;
-    return whole;
 }
 
 static void pyprof__heap_view_doubts(pyprof__model *model, uint32_t node, uint32_t site, uint64_t before)
@@ -13270,9 +13195,9 @@ static void pyprof__heap_reset_peak(void)
 
 // ============================================================================
 // [SECTION] RECORD -- the way into the model: whose sample it is, what time it stands for, its node
-//   Runs on    the sampler thread, or a thread that ends or copies the recording; under the lock of the recorder's owner
+//   Runs on    the sampler thread, or a thread that copies or ends the recording; under the lock of the recorder's owner
 //   Uses       SAMPLER, HEAP, PROFILE
-//   Promise    the time of a thread is told once, whatever was missed; a recorder knows nothing of who owns it
+//   Promise    the time of a thread is told once, whatever was missed; a recorder knows nothing of its owner
 // ============================================================================
 enum { PYPROF__MEMBERS = 16384, PYPROF__RIVALS = 1024, PYPROF__ACCOUNTS = 65536, PYPROF__DUE = 512, PYPROF__PROMPT_NS = 100000,
        PYPROF__LEAVE_NS = 25000, PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
@@ -13290,10 +13215,7 @@ typedef struct {                 // a tick of the sampler, late or not
     uint64_t blind_ns;           // for so long nothing could be read; 0 = it can be, or that is new
 } pyprof__tick;
 
-// Time is counted by clocks, samples only say where it was spent. The part that a thread had a CPU for goes
-// to samples in which it ran, the rest to the others: from one sample of a kind to the next, each gets half.
-// So the sums are right even if samples of a kind are missed.
-typedef struct {                 // time of one kind
+typedef struct {                 // time of one kind: see the time of threads
     int64_t ns;                  // since the last sample of this kind
     uint32_t node, state;        // of that sample; node 0 = there was none
     uint64_t moment;             // its number + 1 on the time line
@@ -13316,6 +13238,18 @@ typedef struct {                 // the time of an OS thread, through all thread
     int ran;                     // at its last sample
     pyprof__share runs, waits;
 } pyprof__account;
+
+typedef struct {                 // a thread as a producer knows it: see the way into a recording
+    int64_t native, interp_id;   // the kernel's id; the interpreter, -1 = only the kernel's id is known
+    uint64_t ident, serial;      // Python's id; a number that no other thread state has
+    const char *name;            // "" = none, or not known
+} pyprof__who;
+
+typedef struct {                 // one that finds out about threads: likewise
+    pyprof__codes *codes;        // a spot of these is its number for a frame
+    uint32_t generation;         // of these numbers: they begin anew when codes are emptied
+    pyprof__array locations;     // uint32_t location of the model + 1, by spot; 0 = not known yet
+} pyprof__producer;
 
 typedef struct {                 // what a recorder remembers of a thread slot of the sampler
     uint64_t address, serial;    // whose slot it was
@@ -13342,12 +13276,8 @@ typedef struct {
     pyprof__array seats;         // pyprof__seat, by thread slot
     pyprof__array accounts;      // pyprof__account
     pyprof__index account_index;
-    uint32_t unclaimed;          // threads of the recording that only allocated so far
     int every;                   // of an OS thread in several interpreters each state is recorded: a dump
-    // Frames
-    pyprof__array spot_map;      // uint32_t location + 1 by spot number
-    uint32_t spot_generation;
-    // Memory
+    pyprof__producer sampler, tracker;
     int heap;                    // it tracks memory
     pyprof__heap_view view;
     // Ticks so far, and when the latest of them were due: number n at n % DUE
@@ -13387,74 +13317,95 @@ static void pyprof__degrade(pyprof__recorder *recorder, const char *reason)
     if (pyprof__add_reason(&recorder->model.stats, reason)) pyprof__degrade_event(recorder, reason);
 }
 
-// ---- recording a sweep ------------------------------------------------------------
-static int pyprof__same_account(const void *context, uint32_t item, const void *key)
+static void pyprof__degrade_full(pyprof__recorder *recorder)
+{
+    pyprof__degrade(recorder, "max_bytes is used up: new stacks are counted at the deepest frame already known");
+}
+
+// ---- the way into a recording ---------------------------------------------------------------
+// A producer finds out about threads: the sampler what they do, the heap tracker what they allocate. What it has found enters
+// the model in three steps, under the lock of the recorder's owner. A producer that comes later takes the same steps.
+//   1. Whose: pyprof__record_whose finds the thread among those of the recording, or adds it. All stacks of a thread lie below
+//      its node. A thread that is not wanted, because of config.thread_filter, is left out: it gives no node.
+//   2. Where: pyprof__record_frame goes from a node to that of a frame below it, from the outermost frame to the leaf, and adds
+//      nodes that are missing. A frame is a spot of the producer's own codes: a place in code, or what is no code, by its
+//      pyprof__pseudo. The producer may remember nodes: numbers stay until pyprof__recorder_clear.
+//   3. How much: pyprof__model_add adds to a metric of the node, in the model or in the copy of it that becomes a profile. A
+//      sample stands for a part of a thread's time, and belongs on the time line: pyprof__record_sample.
+// Where memory ends, a stack is counted at its deepest frame that is known.
+
+static pyprof__bool pyprof__same_account(const void *context, uint32_t item, const void *key)
 {
     return PYPROF__AT(const pyprof__account, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
 }
 
-// One OS thread in one interpreter is one thread of the recording, however many thread states it goes through
-// (PyGILState_Ensure makes one a call); a thread id used again by another thread is another.
-static uint32_t pyprof__member_find(pyprof__recorder *recorder, const pyprof__thread *thread, uint64_t now)
+// Is the thread that a producer knows this one? One OS thread in one interpreter is one thread of the recording, however many
+// thread states it goes through (PyGILState_Ensure makes one a call); a thread id used again by another thread is another.
+static pyprof__bool pyprof__member_is(const pyprof__recorder *recorder, const pyprof__member *member, const pyprof__who *who, uint64_t at,
+                                      uint64_t *started)
 {
-    pyprof__array *members = &recorder->model.members;
-    uint64_t started = 0, native = (uint64_t)thread->native;
-    int known = recorder->unclaimed
-        || pyprof__index_find(&recorder->account_index, pyprof__mix(11, native), pyprof__same_account, &recorder->accounts, &native) != PYPROF__NONE;
-    uint32_t i;
-    for (i = (uint32_t)members->count; known && i-- > 0;) {
-        pyprof__member *member = &PYPROF__AT(pyprof__member, *members, i);
-        if (member->ident == 0 && member->native == (uint64_t)thread->native && now < member->first_ns + pyprof__second) {   // it allocated first
-            if (now < member->first_ns) member->first_ns = now;
-            recorder->unclaimed -= recorder->unclaimed > 0;
-            member->ident = thread->ident;
-            member->serial = thread->serial;
-            member->interp_id = thread->interp_id;
-            return i;
-        }
-        if (member->native != (uint64_t)thread->native || member->interp_id != thread->interp_id || member->ident != thread->ident) continue;
-        if (member->serial == thread->serial) return i;
-        if (!started) started = pyprof__thread_started(recorder->target->source.proc, thread->native);
-        if (started && member->started == started) { member->serial = thread->serial; return i; }
-    }
-    if (members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;   // thread storms: the rest shares one
-    return PYPROF__NONE;
+    if (who->interp_id == -1) return member->last_ns + pyprof__second > at;
+    if (member->ident == 0) return at < member->first_ns + pyprof__second;   // it allocated first
+    if (member->interp_id != who->interp_id || member->ident != who->ident) return 0;
+    if (member->serial == who->serial) return 1;
+    if (!*started) *started = pyprof__thread_started(recorder->target->source.proc, who->native);
+    return *started && member->started == *started;
 }
 
-static uint32_t pyprof__member_new(pyprof__recorder *recorder, const pyprof__thread *thread, uint64_t now)
+// The latest that it can be. before: the latest with its native id. Either can be PYPROF__NONE.
+static uint32_t pyprof__member_find(const pyprof__recorder *recorder, const pyprof__who *who, uint64_t at, uint32_t *before)
+{
+    const pyprof__model *model = &recorder->model;
+    uint64_t native = (uint64_t)who->native, started = 0;
+    uint32_t found = PYPROF__NONE, id;
+    *before = PYPROF__NONE;
+    id = pyprof__index_find(&model->member_index, pyprof__mix(13, native), pyprof__same_native, &model->members, &native);
+    while (id != PYPROF__NONE) {
+        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, id);
+        if (pyprof__member_is(recorder, member, who, at, &started)) found = id;
+        *before = id;
+        id = member->newer ? member->newer : PYPROF__NONE;
+    }
+    return found;
+}
+
+static uint32_t pyprof__member_new(pyprof__recorder *recorder, const pyprof__who *who, uint64_t now, uint32_t before)
 {
     pyprof__model *model = &recorder->model;
     uint32_t id = (uint32_t)model->members.count;
-    const char *name = id + 1 == PYPROF__MEMBERS ? "<more threads>" : thread->name[0] ? thread->name : "<unnamed>";
+    const char *name = id + 1 == PYPROF__MEMBERS ? "<more threads>" : who->name[0] ? who->name : "<unnamed>";
     pyprof__member *member = (pyprof__member *)pyprof__push(model->pool, &model->members);
     if (!member) return PYPROF__NONE;
-    member->native = (uint64_t)thread->native;
-    member->ident = thread->ident;
-    recorder->unclaimed += thread->ident == 0;
-    member->serial = thread->serial;
-    member->interp_id = thread->interp_id;
-    member->started = pyprof__thread_started(recorder->target->source.proc, thread->native);
+    member->native = (uint64_t)who->native;
+    member->ident = who->ident;
+    member->serial = who->serial;
+    member->interp_id = who->interp_id;
+    member->started = pyprof__thread_started(recorder->target->source.proc, who->native);
     member->first_ns = now;
     member->wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, name);
     member->name = pyprof__model_string(model, name);
     member->node = pyprof__model_node(model, 0, pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD, (int32_t)id + 1));
-    if (member->name != PYPROF__NONE && member->node != PYPROF__NONE) return id;
+    if (member->name != PYPROF__NONE && member->node != PYPROF__NONE
+        && (before != PYPROF__NONE || pyprof__index_add(model->pool, &model->member_index, pyprof__mix(13, member->native), id))) {
+        if (before != PYPROF__NONE) PYPROF__AT(pyprof__member, model->members, before).newer = id;
+        return id;
+    }
     model->members.count--;
     return PYPROF__NONE;
 }
 
 // A thread's name can come, or change, after it was first seen.
-static void pyprof__member_rename(pyprof__recorder *recorder, uint32_t id, const pyprof__thread *thread)
+static void pyprof__member_rename(pyprof__recorder *recorder, uint32_t id, const char *changed)
 {
     pyprof__model *model = &recorder->model;
     pyprof__member *member = &PYPROF__AT(pyprof__member, model->members, id);
     pyprof__location *location;
     uint32_t name, wanted;
-    if (!thread->name[0] || id + 1 == PYPROF__MEMBERS || strcmp(pyprof__string(&model->strings, member->name), thread->name) == 0) return;
-    name = pyprof__model_string(model, thread->name);
+    if (!changed[0] || id + 1 == PYPROF__MEMBERS || strcmp(pyprof__string(&model->strings, member->name), changed) == 0) return;
+    name = pyprof__model_string(model, changed);
     if (name == PYPROF__NONE) return;
     member->name = name;
-    wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, thread->name);
+    wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, changed);
     if (wanted != member->wanted) recorder->view.nodes.count = 0;   // what it allocated belongs in now, or no more
     member->wanted = wanted;
     location = &PYPROF__AT(pyprof__location, model->locations, PYPROF__AT(pyprof__node, model->nodes, member->node).location);
@@ -13462,26 +13413,67 @@ static void pyprof__member_rename(pyprof__recorder *recorder, uint32_t id, const
     PYPROF__AT(pyprof__function, model->functions, location->function).qualname = name;
 }
 
-// The node of a thread that allocates: usually it was sampled already. A pyprof__root_fn.
-static uint32_t pyprof__heap_root(void *user, const pyprof__life *life)
+// Step 1: the number of a thread that was there at a time. PYPROF__NONE = no memory.
+static uint32_t pyprof__record_whose(pyprof__recorder *recorder, const pyprof__who *who, uint64_t at)
 {
-    pyprof__recorder *recorder = (pyprof__recorder *)user;
     pyprof__array *members = &recorder->model.members;
-    pyprof__thread thread;
-    uint32_t i;
-    for (i = (uint32_t)members->count; i-- > 0;) {
-        const pyprof__member *member = &PYPROF__AT(const pyprof__member, *members, i);
-        if (member->native == life->tid && member->last_ns + pyprof__second > life->first_ns) return member->wanted ? member->node : 0;
+    uint32_t before, id = pyprof__member_find(recorder, who, at, &before);
+    pyprof__member *member;
+    if (id == PYPROF__NONE && members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;   // of thread storms the rest is one
+    if (id == PYPROF__NONE) return pyprof__member_new(recorder, who, at, before);
+    if (who->interp_id == -1) return id;
+    member = &PYPROF__AT(pyprof__member, *members, id);
+    if (member->ident == 0) {
+        if (at < member->first_ns) member->first_ns = at;
+        member->ident = who->ident;
+        member->interp_id = who->interp_id;
     }
-    memset(&thread, 0, sizeof thread);
-    thread.native = (int64_t)life->tid;
-    thread.interp_id = -1;
-    i = members->count >= PYPROF__MEMBERS ? PYPROF__MEMBERS - 1 : pyprof__member_new(recorder, &thread, life->first_ns);
-    if (i == PYPROF__NONE) return 0;
-    if (PYPROF__AT(pyprof__member, *members, i).last_ns == 0) PYPROF__AT(pyprof__member, *members, i).last_ns = pyprof__now();
-    return PYPROF__AT(pyprof__member, *members, i).wanted ? PYPROF__AT(pyprof__member, *members, i).node : 0;
+    member->serial = who->serial;
+    return id;
 }
 
+// The location of a producer's frame, for which the producer's codes are read. PYPROF__NONE = no memory.
+static uint32_t pyprof__frame_location(pyprof__recorder *recorder, pyprof__producer *producer, uint32_t spot)
+{
+    pyprof__array *map = &producer->locations;
+    uint32_t location;
+    if (spot == PYPROF__NONE) return PYPROF__NONE;
+    if (map->count <= spot) {
+        size_t extra = producer->codes->spots.count - map->count;
+        if (!pyprof__array_reserve(&recorder->pool, map, extra)) return PYPROF__NONE;
+        memset((uint32_t *)map->data + map->count, 0, extra * sizeof(uint32_t));
+        map->count += extra;
+    }
+    location = PYPROF__AT(uint32_t, *map, spot);
+    if (location) return location - 1;
+    location = pyprof__model_spot(&recorder->model, producer->codes, spot);
+    if (location != PYPROF__NONE) PYPROF__AT(uint32_t, *map, spot) = location + 1;
+    return location;
+}
+
+static uint32_t pyprof__location_node(pyprof__recorder *recorder, uint32_t below, uint32_t location)   // below itself = no memory
+{
+    uint32_t node = pyprof__model_node(&recorder->model, below, location);
+    if (node != PYPROF__NONE) return node;
+    pyprof__degrade_full(recorder);
+    return below;
+}
+
+// Step 2: the node of a frame below a node; below itself = there is no memory for it.
+static uint32_t pyprof__record_frame(pyprof__recorder *recorder, pyprof__producer *producer, uint32_t below, uint32_t spot)
+{
+    return pyprof__location_node(recorder, below, pyprof__frame_location(recorder, producer, spot));
+}
+
+// Below a node; parent itself = no memory.
+static uint32_t pyprof__pseudo_node(pyprof__recorder *recorder, uint32_t parent, const char *name)
+{
+    pyprof__model *model = &recorder->model;
+    uint32_t node = pyprof__model_node(model, parent, pyprof__model_pseudo(model, name, PYPROF_KIND_PSEUDO, 0));
+    return node == PYPROF__NONE ? parent : node;
+}
+
+// ---- the sampler: a thread's slot, and the node of its stack ------------------------------------
 static pyprof__seat *pyprof__seat_of(pyprof__recorder *recorder, size_t slot)   // NULL = no memory
 {
     while (recorder->seats.count <= slot) {
@@ -13504,37 +13496,20 @@ static int pyprof__seat_take(pyprof__recorder *recorder, pyprof__seat *seat, con
         seat->account = PYPROF__NONE;
     }
     if (seat->member == PYPROF__NONE) {   // somebody else than before, or the recording was reset
-        seat->member = pyprof__member_find(recorder, thread, now);
-        if (seat->member == PYPROF__NONE) seat->member = pyprof__member_new(recorder, thread, now);
+        pyprof__who who = { thread->native, thread->interp_id, thread->ident, thread->serial, thread->name };
+        seat->member = pyprof__record_whose(recorder, &who, now);
         seat->spots.count = seat->nodes.count = 0;
         seat->leaf_node = 0;
         seat->hold_ns = 0;
         seat->version = thread->version - 1;
     }
     if (seat->member == PYPROF__NONE) return 0;
-    pyprof__member_rename(recorder, seat->member, thread);
+    pyprof__member_rename(recorder, seat->member, thread->name);
     return 1;
 }
 
-static uint32_t pyprof__map_spot(pyprof__recorder *recorder, const pyprof__codes *codes, uint32_t spot)   // -> location
-{
-    pyprof__array *map = &recorder->spot_map;
-    uint32_t location;
-    if (map->count < codes->spots.count) {
-        size_t extra = codes->spots.count - map->count;
-        if (!pyprof__array_reserve(&recorder->pool, map, extra)) return PYPROF__NONE;
-        memset((uint32_t *)map->data + map->count, 0, extra * sizeof(uint32_t));
-        map->count += extra;
-    }
-    location = PYPROF__AT(uint32_t, *map, spot);
-    if (location) return location - 1;
-    location = pyprof__model_spot(&recorder->model, codes, spot);
-    if (location != PYPROF__NONE) PYPROF__AT(uint32_t, *map, spot) = location + 1;
-    return location;
-}
-
 // The node of a thread's stack. What it shares with the thread's last stack, from the root on, is not looked up again.
-static uint32_t pyprof__stack_node(pyprof__recorder *recorder, const pyprof__codes *codes, pyprof__seat *seat, const pyprof__stack *stack)
+static uint32_t pyprof__stack_node(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__stack *stack)
 {
     uint32_t depth = (uint32_t)stack->spots.count, node = PYPROF__AT(pyprof__member, recorder->model.members, seat->member).node, i, spot, child;
     uint32_t limit = recorder->config->max_depth, cut = depth - (uint32_t)stack->truncated > limit ? depth - limit : 0;
@@ -13547,10 +13522,10 @@ static uint32_t pyprof__stack_node(pyprof__recorder *recorder, const pyprof__cod
             continue;
         }
         seat->spots.count = seat->nodes.count = kept;
-        child = pyprof__model_node(&recorder->model, node, pyprof__map_spot(recorder, codes, spot));
-        if (child == PYPROF__NONE || !pyprof__array_reserve(&recorder->pool, &seat->spots, 1) || !pyprof__array_reserve(&recorder->pool,
-            &seat->nodes, 1)) {
-            pyprof__degrade(recorder, "max_bytes is used up: new stacks are counted at the deepest frame already known");
+        child = pyprof__record_frame(recorder, &recorder->sampler, node, spot);
+        if (child == node || !pyprof__array_reserve(&recorder->pool, &seat->spots, 1)
+            || !pyprof__array_reserve(&recorder->pool, &seat->nodes, 1)) {
+            pyprof__degrade_full(recorder);
             seat->truncated = 1;
             return node;
         }
@@ -13564,14 +13539,6 @@ static uint32_t pyprof__stack_node(pyprof__recorder *recorder, const pyprof__cod
     return node;
 }
 
-// Below a node; parent itself = no memory.
-static uint32_t pyprof__pseudo_node(pyprof__recorder *recorder, uint32_t parent, const char *name)
-{
-    pyprof__model *model = &recorder->model;
-    uint32_t node = pyprof__model_node(model, parent, pyprof__model_pseudo(model, name, PYPROF_KIND_PSEUDO, 0));
-    return node == PYPROF__NONE ? parent : node;
-}
-
 // The time of a sample that could not be read stays in the totals, below the part of the stack that is sure.
 static uint32_t pyprof__lost_node(pyprof__recorder *recorder, const pyprof__seat *seat, const pyprof__thread *thread)
 {
@@ -13581,27 +13548,42 @@ static uint32_t pyprof__lost_node(pyprof__recorder *recorder, const pyprof__seat
     return pyprof__pseudo_node(recorder, parent, pyprof__pseudo_names[PYPROF__SPOT_LOST]);
 }
 
-static void pyprof__count_rejected(pyprof_stats *stats, pyprof__walk_result result, uint64_t count)
-{
-    stats->rejected += count;
-    stats->rejected_by_cause[pyprof__walk_cause(result)] += count;
-}
-
 // What the innermost frame waits for, or the C function it has called, is a node below it.
-static uint32_t pyprof__leaf_node(pyprof__recorder *recorder, const pyprof__codes *codes, pyprof__seat *seat, uint32_t leaf)
+static uint32_t pyprof__leaf_node(pyprof__recorder *recorder, pyprof__seat *seat, uint32_t leaf)
 {
+    uint32_t node;
     if (leaf == PYPROF__NONE) return seat->node;
     if (seat->leaf == leaf && seat->leaf_under == seat->node && seat->leaf_node) return seat->leaf_node;
-    seat->leaf_node = pyprof__model_node(&recorder->model, seat->node, pyprof__map_spot(recorder, codes, leaf));
-    if (seat->leaf_node == PYPROF__NONE) {
-        seat->leaf_node = 0;
-        return seat->node;
-    }
+    node = pyprof__record_frame(recorder, &recorder->sampler, seat->node, leaf);
+    seat->leaf_node = node == seat->node ? 0 : node;
     seat->leaf = leaf;
     seat->leaf_under = seat->node;
-    return seat->leaf_node;
+    return node;
 }
 
+static uint32_t pyprof__sample_node(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__thread *thread, uint32_t leaf)
+{
+    if (thread->cause) return pyprof__lost_node(recorder, seat, thread);
+    if (seat->version != thread->version || seat->spots.count == 0) {
+        seat->node = pyprof__stack_node(recorder, seat, &thread->stack);
+        seat->version = thread->version;
+    }
+    return pyprof__leaf_node(recorder, seat, leaf);
+}
+
+// Emptied codes have begun with new numbers: what was remembered by the old ones is forgotten.
+static void pyprof__seats_follow(pyprof__recorder *recorder, pyprof__codes *codes)
+{
+    size_t i;
+    recorder->sampler.codes = codes;
+    if (recorder->sampler.generation == codes->generation) return;
+    recorder->sampler.generation = codes->generation;
+    recorder->sampler.locations.count = 0;
+    for (i = 0; i < recorder->seats.count; i++)
+        PYPROF__AT(pyprof__seat, recorder->seats, i).spots.count = PYPROF__AT(pyprof__seat, recorder->seats, i).leaf_node = 0;
+}
+
+// ---- the GIL: who waits for whom ---------------------------------------------------------------
 static void pyprof__record_rival(pyprof__recorder *recorder, uint32_t waiter, uint32_t slot, uint64_t holder, uint64_t wall)
 {
     pyprof__model *model = &recorder->model;
@@ -13637,6 +13619,26 @@ static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__seat *seat, c
 }
 
 // ---- the time of threads ------------------------------------------------------------
+// Clocks tell how much time a thread has used; samples only tell where. So the sums are right even if samples were missed. An OS
+// thread has an account, through all thread states that it goes through, with two shares: CPU time, which belongs to samples that
+// found it running, and the rest, which belongs to those that found it waiting. At each sweep that looks at the thread:
+//   1. Pass     The time since the look before goes to the shares: as much as its CPU clock has moved on to the first, the rest to
+//               the second.
+//   2. Ticks    Of the ticks that were due since, those are told as samples at which it was where it is now; the others as missed.
+//   3. Take     A sample takes half of what its share holds. The other half goes to the sample of that kind before: if they
+//               are at different places, then the thread has changed over at some time between the two, on average midway.
+//   4. Keep     Now it is the latest sample of its kind, and gets half of what comes until the next one.
+// The clock of a thread that is new does not tell how much of it is to be told, and no look tells when a thread ended:
+//   5. Meet     A thread is told half a period before its first sample, and keeps a tail of half a period for after its last one.
+//               It can have begun at any time since the tick before, and ends at any time after one: of many threads that live for
+//               less than a period few are seen at all, and with a period each these stand for all of them.
+//   6. Debt     What the clock says beyond that is told when the thread was there at eight looks in a row. Then the tail is void.
+//   7. Tail     It is told when the thread has gone: at its next meeting, or when the account is settled.
+//   8. Outside  The OS thread ran between two thread states: that CPU time is no sample's. What is left of it when half a period
+//               and the tail are told of it goes to <between samples>.
+// When the recording is copied or ends, no sample comes that would take what the shares hold:
+//   9. End      Clocks are read once more, and ticks that were due are told (pyprof__account_end).
+//  10. Settle   Each share goes to the latest sample of its kind; to <between samples> below the thread if there was none.
 // NULL = it is not on the time line any more.
 static pyprof__moment *pyprof__share_moment(pyprof__recorder *recorder, const pyprof__share *share)
 {
@@ -13680,7 +13682,7 @@ static void pyprof__share_count(pyprof__recorder *recorder, const pyprof__share 
     if (told) told->count += (uint32_t)count;
 }
 
-// A sample takes its part: half of the time since the one before, which gets the other half. Returns ns.
+// Step 3. Returns ns.
 static uint64_t pyprof__share_take(pyprof__recorder *recorder, pyprof__share *share, int ran)
 {
     int64_t ns = share->ns, half = share->node ? ns / 2 : 0;
@@ -13703,15 +13705,14 @@ static void pyprof__share_settle(pyprof__recorder *recorder, const pyprof__accou
     share->ns = 0;
 }
 
-static void pyprof__account_tail(pyprof__account *account, uint64_t most)   // it has gone after its last sample
+static void pyprof__account_tail(pyprof__account *account, uint64_t most)   // step 7
 {
     pyprof__share *share = account->ran ? &account->runs : &account->waits;
     share->ns += (int64_t)(account->tail_ns < most ? account->tail_ns : most);
     account->tail_ns = 0;
 }
 
-// All that is known of a thread's time goes where it belongs as far as can be told now: a part of the
-// recording ends.
+// Step 10, with what else is known: a part of the recording ends.
 static void pyprof__account_settle(pyprof__recorder *recorder, pyprof__account *account)
 {
     pyprof__share outside;
@@ -13779,7 +13780,7 @@ static pyprof__account *pyprof__account_of(pyprof__recorder *recorder, pyprof__s
     return account;
 }
 
-// Splits the time since a thread was last looked at by its CPU clock.
+// Step 1, for the time since a thread was last looked at; and step 6.
 static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64_t cpu)
 {
     account->runs.ns += (int64_t)cpu;
@@ -13792,10 +13793,8 @@ static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64
     }
 }
 
-// A thread that was not there at the tick before. It can have begun at any time since, and will end at any
-// time after a tick: half a period, on average, is told as the first sample finds it, and half as the last
-// one. If it lives on, its clock puts that right. One that was there before the recording began or went on:
-// of the time since nobody knows how much it ran, half a tick's worth at most.
+// Steps 5, 7 and 8: a thread that was not there at the tick before. paused, not 0: it was there all the while, but not looked at,
+// because the recording began or went on since: nobody knows how much it ran, so much at most.
 static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs, uint64_t paused)
 {
     // The same OS thread: it was outside of Python.
@@ -13832,7 +13831,7 @@ static void pyprof__account_note(const pyprof__recorder *recorder, pyprof__accou
 // it was about to leave the CPU there; of these those looked at late. Beside them: ticks that were left out.
 typedef struct { uint64_t ticks, stood, ran, late, thinned; } pyprof__told;
 
-// A tick that was due at most PROMPT_NS ago is told by what is found now: that is how long it takes to get
+// Step 2. A tick that was due at most PROMPT_NS ago is told by what is found now: that is how long it takes to get
 // there anyway; ELSEWHERE_NS for a thread that runs on another CPU, and so has nothing to do with why the
 // sampler came late. So is one due LEAVE_NS before the thread left the CPU: the timer of the sampler has
 // taken it away, but another process was given the CPU first.
@@ -13881,19 +13880,8 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__acc
     return told;
 }
 
-// ---- recording a sweep, part two ---------------------------------------------------------
-static uint32_t pyprof__sample_node(pyprof__recorder *recorder, const pyprof__codes *codes, pyprof__seat *seat, const pyprof__thread *thread,
-                                    uint32_t leaf)
-{
-    if (thread->cause) return pyprof__lost_node(recorder, seat, thread);
-    if (seat->version != thread->version || seat->spots.count == 0) {
-        seat->node = pyprof__stack_node(recorder, codes, seat, &thread->stack);
-        seat->version = thread->version;
-    }
-    return pyprof__leaf_node(recorder, codes, seat, leaf);
-}
-
-// The part of the time that a sample stands for. One of which nothing tells whether the thread ran takes of
+// ---- samples ---------------------------------------------------------------------------
+// Step 3: the part of the time that a sample stands for. One of which nothing tells whether the thread ran takes of
 // both kinds.
 static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__account *account, pyprof__moment *moment)
 {
@@ -13904,7 +13892,7 @@ static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__account *acc
     if (waits) moment->wall_ns += pyprof__share_take(recorder, &account->waits, 0);
 }
 
-// It may get more.
+// Step 4: it may get more.
 static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *moment, uint64_t number)
 {
     pyprof__share *share = moment->state & PYPROF__IS_WAITING ? &account->waits : &account->runs;
@@ -13922,6 +13910,12 @@ static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__accou
     moment->taken_ns = (uint64_t)ns;
     moment->wall_ns += (uint64_t)ns;
     account->waits.ns -= ns;
+}
+
+static void pyprof__count_rejected(pyprof_stats *stats, pyprof__walk_result result, uint64_t count)
+{
+    stats->rejected += count;
+    stats->rejected_by_cause[pyprof__walk_cause(result)] += count;
 }
 
 static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__account *account, pyprof__seat *seat, const pyprof__thread *thread,
@@ -13947,7 +13941,7 @@ static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__account *a
     pyprof__sample_keep(account, moment, thread->cause ? 0 : account->moment);
 }
 
-static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__codes *codes, const pyprof__thread *thread, size_t slot, uint64_t now)
+static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thread *thread, size_t slot, uint64_t now)
 {
     pyprof__model *model = &recorder->model;
     pyprof__seat *seat = pyprof__seat_of(recorder, slot);
@@ -13975,7 +13969,7 @@ static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__code
     if (told.ran) {
         moment.count = (uint32_t)told.ran;
         moment.state = thread->ran_state;
-        moment.node = pyprof__sample_node(recorder, codes, seat, thread, thread->ran_leaf);
+        moment.node = pyprof__sample_node(recorder, seat, thread, thread->ran_leaf);
         if (told.stood && thread->off_ns > before) moment.end_ns = thread->off_ns;
         pyprof__record_sample(recorder, account, seat, thread, &moment, 0);
         moment.start_ns = moment.end_ns;
@@ -13984,10 +13978,11 @@ static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__code
     if (!told.stood) return;
     moment.count = (uint32_t)told.stood;
     moment.state = thread->state;
-    moment.node = pyprof__sample_node(recorder, codes, seat, thread, thread->leaf);
+    moment.node = pyprof__sample_node(recorder, seat, thread, thread->leaf);
     pyprof__record_sample(recorder, account, seat, thread, &moment, now - recorder->last_ns);
 }
 
+// ---- ticks -----------------------------------------------------------------------------
 // Time in which nobody ran, and the sampler did not wait for a CPU, was a suspend or a SIGSTOP: a gap, not a
 // burst.
 static int pyprof__was_suspended(pyprof__sweeper *sweeper, const pyprof__tick *tick)
@@ -13998,13 +13993,6 @@ static int pyprof__was_suspended(pyprof__sweeper *sweeper, const pyprof__tick *t
 static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweeper *sweeper, const pyprof__tick *tick)
 {
     pyprof_stats *stats = &recorder->model.stats;
-    size_t i;
-    if (recorder->spot_generation != sweeper->codes.generation) {
-        recorder->spot_generation = sweeper->codes.generation;
-        recorder->spot_map.count = 0;
-        for (i = 0; i < recorder->seats.count; i++)
-            PYPROF__AT(pyprof__seat, recorder->seats, i).spots.count = PYPROF__AT(pyprof__seat, recorder->seats, i).leaf_node = 0;
-    }
     recorder->tick++;
     recorder->ticks_late++;
     recorder->late_sum += tick->late;
@@ -14014,42 +14002,6 @@ static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweep
     if (sweeper->list.interps.count > stats->interpreters) stats->interpreters = sweeper->list.interps.count;
     pyprof__degrade(recorder, sweeper->degraded);
     pyprof__degrade(recorder, __atomic_load_n(&sweeper->target.source.proc->lack, __ATOMIC_RELAXED));
-}
-
-// A part of the recording ends now: the time since the last tick is told as far as clocks tell it, and ticks
-// that were due and that the sampler had no CPU for. Under the lock.
-static void pyprof__account_end(pyprof__recorder *recorder, pyprof__account *account, uint64_t now, uint64_t due)
-{
-    // Until it is a cold one's again, at most.
-    uint64_t turn = 200000000 + 100000 * (uint64_t)recorder->accounts.count;
-    int looked = account->tick == recorder->tick || (account->cold && now < account->look_ns + turn);
-    int lives = looked && account->spell == recorder->spells && account->member != PYPROF__NONE;
-    uint64_t cpu = lives ? pyprof__thread_cpu(recorder->target->source.proc, (int64_t)account->native) : 0;
-    uint64_t owed = recorder->due - account->due;
-    int wanted = lives && PYPROF__AT(pyprof__member, recorder->model.members, account->member).wanted;
-    pyprof_stats *stats = &recorder->model.stats;
-    if (cpu < account->cpu_ns || cpu == 0) return;
-    account->due = recorder->due;
-    if (wanted && cpu == account->cpu_ns && account->waits.node) {   // it has waited all the while
-        pyprof__share_count(recorder, &account->waits, owed + due);
-        stats->samples += owed + due;
-        stats->recovered += owed + due;
-    } else if (wanted) stats->missed += owed + due;
-    if (wanted) stats->asked += owed + due;
-    if (wanted) stats->thinned += recorder->thinned - account->thinned;
-    account->thinned = recorder->thinned;
-    pyprof__account_pass(account, now - account->look_ns, cpu - account->cpu_ns);
-    account->cpu_ns = cpu;
-    account->look_ns = now;
-}
-
-static void pyprof__accounts_pause(pyprof__recorder *recorder)   // those whose turn it was not since
-{
-    size_t i;
-    for (i = 0; i < recorder->accounts.count; i++) {
-        pyprof__account *account = &PYPROF__AT(pyprof__account, recorder->accounts, i);
-        if (account->cold && account->look_ns < recorder->last_ns) pyprof__account_end(recorder, account, recorder->last_ns, 0);
-    }
 }
 
 // So many that the rate asked for is beyond the bound, not only for a moment?
@@ -14121,6 +14073,43 @@ static uint64_t pyprof__owed(const pyprof__recorder *recorder, uint64_t now)
     return (threads ? threads : 1) * (uint64_t)((double)(now - recorder->last_ns) * pace / 1e9);
 }
 
+// ---- a part of the recording ends ----------------------------------------------------------
+// Step 9: the time since the last tick is told as far as clocks tell it, and ticks
+// that were due and that the sampler had no CPU for.
+static void pyprof__account_end(pyprof__recorder *recorder, pyprof__account *account, uint64_t now, uint64_t due)
+{
+    // Until it is a cold one's again, at most.
+    uint64_t turn = 200000000 + 100000 * (uint64_t)recorder->accounts.count;
+    int looked = account->tick == recorder->tick || (account->cold && now < account->look_ns + turn);
+    int lives = looked && account->spell == recorder->spells && account->member != PYPROF__NONE;
+    uint64_t cpu = lives ? pyprof__thread_cpu(recorder->target->source.proc, (int64_t)account->native) : 0;
+    uint64_t owed = recorder->due - account->due;
+    int wanted = lives && PYPROF__AT(pyprof__member, recorder->model.members, account->member).wanted;
+    pyprof_stats *stats = &recorder->model.stats;
+    if (cpu < account->cpu_ns || cpu == 0) return;
+    account->due = recorder->due;
+    if (wanted && cpu == account->cpu_ns && account->waits.node) {   // it has waited all the while
+        pyprof__share_count(recorder, &account->waits, owed + due);
+        stats->samples += owed + due;
+        stats->recovered += owed + due;
+    } else if (wanted) stats->missed += owed + due;
+    if (wanted) stats->asked += owed + due;
+    if (wanted) stats->thinned += recorder->thinned - account->thinned;
+    account->thinned = recorder->thinned;
+    pyprof__account_pass(account, now - account->look_ns, cpu - account->cpu_ns);
+    account->cpu_ns = cpu;
+    account->look_ns = now;
+}
+
+static void pyprof__accounts_pause(pyprof__recorder *recorder)   // those whose turn it was not since
+{
+    size_t i;
+    for (i = 0; i < recorder->accounts.count; i++) {
+        pyprof__account *account = &PYPROF__AT(pyprof__account, recorder->accounts, i);
+        if (account->cold && account->look_ns < recorder->last_ns) pyprof__account_end(recorder, account, recorder->last_ns, 0);
+    }
+}
+
 // stops: nobody will tell those ticks later; blind: nothing can be read now.
 static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
 {
@@ -14161,6 +14150,22 @@ static void pyprof__record_over(pyprof__recorder *recorder)
     recorder->events |= 1 << PYPROF_EVENT_DURATION;
 }
 
+static void pyprof__recorder_pause(pyprof__recorder *recorder)   // the time since the last tick belongs to no sample: it is left out
+{
+    pyprof__accounts_pause(recorder);
+    recorder->paused = 1;
+}
+
+static void pyprof__recorder_resume(pyprof__recorder *recorder, uint64_t now)
+{
+    recorder->paused = 0;
+    recorder->last_ns = recorder->awake_ns = now;
+    recorder->spells++;
+    recorder->awake_due = recorder->due;
+    recorder->due_now = recorder->thinned_now = 0;
+}
+
+// ---- a sweep ---------------------------------------------------------------------------
 static void pyprof__record(pyprof__recorder *recorder, pyprof__sweeper *sweeper, const pyprof__tick *tick)
 {
     pyprof__model *model = &recorder->model;
@@ -14178,10 +14183,11 @@ static void pyprof__record(pyprof__recorder *recorder, pyprof__sweeper *sweeper,
         return;
     }
     if (tick->present && pyprof__was_suspended(sweeper, tick)) pyprof__record_gap(recorder, tick);
+    pyprof__seats_follow(recorder, &sweeper->codes);
     pyprof__record_stats(recorder, sweeper, tick);
     for (i = 0; i < sweeper->list.listed.count && tick->present; i++) {
         const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
-        if (thread->tick == sweeper->list.tick) pyprof__record_thread(recorder, &sweeper->codes, thread, thread->slot, now);
+        if (thread->tick == sweeper->list.tick) pyprof__record_thread(recorder, thread, thread->slot, now);
     }
     model->recorded_ns += now - recorder->last_ns;
     recorder->last_ns = model->last_ns = now;
@@ -14196,8 +14202,8 @@ static void pyprof__record_awaits(pyprof__recorder *recorder, const pyprof__swee
     pyprof__model *model = &recorder->model;
     size_t i;
     uint64_t since;
-    uint32_t k, node;
-    if (recorder->paused || recorder->spot_generation != sweeper->codes.generation) return;
+    uint32_t k, node, before;
+    if (recorder->paused || recorder->sampler.generation != sweeper->codes.generation) return;
     if (sweeper->awaits_cut) pyprof__degrade(recorder, "so many tasks waited that not all could be looked at");
     for (i = 0; i < sweeper->awaits.count; i++) {
         const pyprof__await *await = &PYPROF__AT(const pyprof__await, sweeper->awaits, i);
@@ -14206,45 +14212,53 @@ static void pyprof__record_awaits(pyprof__recorder *recorder, const pyprof__swee
         if (!seat || seat->address != thread->address || seat->serial != thread->serial || seat->member == PYPROF__NONE) continue;
         if (!PYPROF__AT(const pyprof__member, model->members, seat->member).wanted) continue;
         node = PYPROF__AT(const pyprof__member, model->members, seat->member).node;
-        for (k = 0; k < await->count && node != PYPROF__NONE; k++)
-            node = pyprof__model_node(model, node, pyprof__map_spot(recorder, &sweeper->codes,
-                                      PYPROF__AT(const uint32_t, sweeper->awaiting.spots, await->first + k)));
+        for (k = 0, before = PYPROF__NONE; k < await->count && node != before; k++) {
+            before = node;
+            node = pyprof__record_frame(recorder, &recorder->sampler, node, PYPROF__AT(const uint32_t, sweeper->awaiting.spots, await->first + k));
+        }
         since = recorder->last_ns - recorder->awake_ns;   // a pause is no part of it
-        if (node != PYPROF__NONE && pyprof__model_waited(model, node, await->ns < since ? await->ns : since)) continue;
-        pyprof__degrade(recorder, "max_bytes is used up: new stacks are counted at the deepest frame already known");
+        if (node == before || !pyprof__model_waited(model, node, await->ns < since ? await->ns : since)) pyprof__degrade_full(recorder);
     }
 }
 
-static void pyprof__recorder_pause(pyprof__recorder *recorder)   // the time since the last tick belongs to no sample: it is left out
+// ---- the heap tracker ------------------------------------------------------------------------
+// The node of a thread that allocates; 0 = it is not wanted.
+static uint32_t pyprof__life_node(pyprof__recorder *recorder, const pyprof__life *life)
 {
-    pyprof__accounts_pause(recorder);
-    recorder->paused = 1;
+    pyprof__who who = { (int64_t)life->tid, -1, 0, 0, "" };
+    uint32_t id = pyprof__record_whose(recorder, &who, life->first_ns);
+    pyprof__member *member;
+    if (id == PYPROF__NONE) return 0;
+    member = &PYPROF__AT(pyprof__member, recorder->model.members, id);
+    if (member->last_ns == 0) member->last_ns = pyprof__now();
+    return member->wanted ? member->node : 0;
 }
 
-static void pyprof__recorder_resume(pyprof__recorder *recorder, uint64_t now)
+static uint32_t pyprof__site_node(pyprof__recorder *recorder, uint32_t below, const pyprof__site_key *key)
 {
-    recorder->paused = 0;
-    recorder->last_ns = recorder->awake_ns = now;
-    recorder->spells++;
-    recorder->awake_due = recorder->due;
-    recorder->due_now = recorder->thinned_now = 0;
+    uint32_t location;
+    pyprof__heap_lock(&pyprof__heap.names_lock);   // threads that allocate add to the codes
+    location = pyprof__frame_location(recorder, &recorder->tracker, pyprof__spot_find(&pyprof__heap.codes, key->code, key->instruction));
+    pyprof__unlock(&pyprof__heap.names_lock);
+    return pyprof__location_node(recorder, below, location);
 }
 
-// ---- memory ---------------------------------------------------------------------------
-enum { PYPROF__GAUGES = 4096 };
-
-// The memory time line: 100 ms apart. When it gets long, every second one of the older half goes.
-static void pyprof__gauge_add(pyprof__model *model, const pyprof__gauge *gauge)
+// The nodes of the sites that came since the last time: 0 where the thread is not wanted.
+static void pyprof__record_sites(pyprof__recorder *recorder)
 {
-    pyprof__gauge *gauges = (pyprof__gauge *)model->gauges.data, *added;
-    size_t i, half = model->gauges.count / 2;
-    if (model->gauges.count >= PYPROF__GAUGES) {
-        for (i = 0; i < half / 2; i++) gauges[i] = gauges[2 * i + 1];
-        memmove(gauges + half / 2, gauges + half, (model->gauges.count - half) * sizeof *gauges);
-        model->gauges.count -= half - half / 2;
+    pyprof__array *nodes = &recorder->view.nodes;
+    uint32_t count = pyprof__heap_sites(), i;
+    if (!recorder->heap || nodes->count >= count) return;
+    if (!pyprof__array_reserve(&recorder->pool, nodes, count - nodes->count)) { pyprof__degrade_full(recorder); return; }
+    for (i = (uint32_t)nodes->count; i < count; i++, nodes->count++) {
+        const pyprof__site_key *key = pyprof__site_key_at(i);
+        uint32_t node = key->parent < i ? PYPROF__AT(uint32_t, *nodes, key->parent) : 0;
+        if (i && !__atomic_load_n(&pyprof__site_at(i)->owner, __ATOMIC_ACQUIRE)) return;   // just being made
+        if (i && key->parent == 0 && key->instruction > 0 && key->instruction <= PYPROF__LIVES)
+            node = pyprof__life_node(recorder, &pyprof__heap.lives[key->instruction - 1]);
+        else if (node) node = pyprof__site_node(recorder, node, key);
+        PYPROF__AT(uint32_t, *nodes, i) = node;
     }
-    added = (pyprof__gauge *)pyprof__push(model->pool, &model->gauges);
-    if (added) *added = *gauge;
 }
 
 static void pyprof__heap_reasons(pyprof__recorder *recorder)   // why memory is worse known than it should be
@@ -14265,13 +14279,6 @@ static void pyprof__heap_reasons(pyprof__recorder *recorder)   // why memory is 
                         : "heap: heap_max_bytes is used up: live memory is a lower bound");
 }
 
-// The nodes of the sites where memory was allocated since the last time.
-static void pyprof__record_sites(pyprof__recorder *recorder)
-{
-    if (!recorder->heap || pyprof__heap_view_extend(&recorder->view, &recorder->model, pyprof__heap_root, recorder)) return;
-    pyprof__degrade(recorder, "max_bytes is used up: new stacks are counted at the deepest frame already known");
-}
-
 // Writes what the heap tracker knows into a copy of the model.
 static void pyprof__record_heap(pyprof__recorder *recorder, pyprof__model *copy)
 {
@@ -14282,7 +14289,24 @@ static void pyprof__record_heap(pyprof__recorder *recorder, pyprof__model *copy)
     if (!pyprof__heap_view_history(&recorder->view, copy) || !pyprof__heap_view_births(&recorder->view, copy)) copy->heap.marks = 0;
 }
 
-// What is due ten times a second. lost: of the hooks, as pyprof__heap_watch tells.
+// ---- ten times a second ------------------------------------------------------------------------
+enum { PYPROF__GAUGES = 4096 };
+
+// The memory time line: 100 ms apart. When it gets long, every second one of the older half goes.
+static void pyprof__gauge_add(pyprof__model *model, const pyprof__gauge *gauge)
+{
+    pyprof__gauge *gauges = (pyprof__gauge *)model->gauges.data, *added;
+    size_t i, half = model->gauges.count / 2;
+    if (model->gauges.count >= PYPROF__GAUGES) {
+        for (i = 0; i < half / 2; i++) gauges[i] = gauges[2 * i + 1];
+        memmove(gauges + half / 2, gauges + half, (model->gauges.count - half) * sizeof *gauges);
+        model->gauges.count -= half - half / 2;
+    }
+    added = (pyprof__gauge *)pyprof__push(model->pool, &model->gauges);
+    if (added) *added = *gauge;
+}
+
+// lost: of the hooks, as pyprof__heap_watch tells.
 static void pyprof__record_memory(pyprof__recorder *recorder, const pyprof__gauge *gauge, int lost)
 {
     if (recorder->ended) return;
@@ -14308,7 +14332,8 @@ static void pyprof__seats_free(pyprof__recorder *recorder)
     pyprof__array_free(&recorder->pool, &recorder->seats);
     pyprof__array_free(&recorder->pool, &recorder->accounts);
     pyprof__index_free(&recorder->pool, &recorder->account_index);
-    pyprof__array_free(&recorder->pool, &recorder->spot_map);
+    pyprof__array_free(&recorder->pool, &recorder->sampler.locations);
+    pyprof__array_free(&recorder->pool, &recorder->tracker.locations);
 }
 
 // An empty model, its time starting at start_ns. 0 = no memory.
@@ -14327,8 +14352,7 @@ static int pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t start_ns)
     recorder->awake_due = recorder->due;
     recorder->awake_thinned = recorder->thinned;
     recorder->thinned_now = 0;
-    recorder->unclaimed = 0;
-    recorder->spot_map.count = 0;
+    recorder->sampler.locations.count = recorder->tracker.locations.count = 0;
     for (i = 0; i < recorder->seats.count; i++) PYPROF__AT(pyprof__seat, recorder->seats, i).member = PYPROF__NONE;
     for (i = 0; i < recorder->accounts.count; i++)
         pyprof__account_renew(&PYPROF__AT(pyprof__account, recorder->accounts, i), start_ns, recorder->due, recorder->thinned);
@@ -14355,15 +14379,17 @@ static void pyprof__recorder_close(pyprof__recorder *recorder)
 }
 
 // Of all zeros, a recorder that records from now on, with most_bytes of memory. 0 = no memory.
-static int pyprof__recorder_open(pyprof__recorder *recorder, const pyprof__target *target, const pyprof_config *config,
-                                 uint64_t most_bytes)
+static pyprof__bool pyprof__recorder_open(pyprof__recorder *recorder, const pyprof__target *target, const pyprof_config *config,
+                                          uint64_t most_bytes)
 {
     recorder->config = config;
     recorder->target = target;
     pyprof__pool_init(&recorder->pool, &config->allocator, most_bytes);
     pyprof__array_init(&recorder->seats, sizeof(pyprof__seat));
     pyprof__array_init(&recorder->accounts, sizeof(pyprof__account));
-    pyprof__array_init(&recorder->spot_map, sizeof(uint32_t));
+    pyprof__array_init(&recorder->sampler.locations, sizeof(uint32_t));
+    pyprof__array_init(&recorder->tracker.locations, sizeof(uint32_t));
+    recorder->tracker.codes = &pyprof__heap.codes;
     pyprof__heap_view_init(&recorder->view);
     if (pyprof__recorder_clear(recorder, pyprof__now())) return 1;
     pyprof__recorder_close(recorder);
