@@ -9937,22 +9937,24 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
 
 // ============================================================================
 // [SECTION] HEAP -- allocation hooks, sampled and exact
-//   Runs on    the threads that allocate, with or without the GIL; the sampler thread; callers of the API
+//   Runs on    the threads that allocate, with or without the GIL; the sampler thread; API callers' threads
 //   Uses       CODE, FRAMES, PROFILE
-//   Promise    a hook never waits for the GIL, calls no Python function, touches no reference count and allocates nothing;
-//              once they were installed, the hooks stay valid for ever: taken out, they pass everything through
+//   Promise    a hook never waits for the GIL, calls no Python function, changes no reference count, allocates nothing.
+//              Once installed, hooks stay valid for ever: when taken out, they pass every call through
 //
-// The hooks stand in CPython's three allocator domains (PyMem_SetAllocator) and, with PYPROF_INTERPOSE_MALLOC, in malloc
-// itself. Most calls pass after two comparisons: each thread counts down the bytes to its next sample, and a small filter
-// tells which blocks that are freed can be among those noted. Exact mode is the same with a sample at every block.
+// The hooks stand in CPython's three allocator domains (PyMem_SetAllocator) and, with
+// PYPROF_INTERPOSE_MALLOC, in malloc itself. Most calls pass after two comparisons: each thread counts down
+// the bytes to its next sample, and a small filter excludes most freed blocks that were never noted. Exact
+// mode works the same way, with every block a sample.
 //
 //      block -> shard -> entry (address, size, domain, site, birth)           16 bytes, open addressing
-//      site = a node of the heap's own tree: (parent, code, instruction)      its counters stand beside, by the same number
+//      site = a node of the heap's own call tree: (parent, code, instruction); its counters have the same number
 //
-// A site below a thread's root is counted by that thread alone: no atomic operations. What other threads free there is
+// Only the thread itself counts at the sites below its root: no atomic operations are needed. Blocks that
+// other threads free are counted in separate fields. Snapshots read the counters while they change.
 // counted apart. Snapshots read the counters while they change.
 // ============================================================================
-typedef struct {                 // PyMemAllocatorEx in Include/cpython/pymem.h: the same in all versions
+typedef struct {                 // PyMemAllocatorEx of Include/cpython/pymem.h: the same in all versions
     void *context;
     void *(*malloc)(void *context, size_t size);
     void *(*calloc)(void *context, size_t count, size_t size);
@@ -9960,14 +9962,15 @@ typedef struct {                 // PyMemAllocatorEx in Include/cpython/pymem.h:
     void (*free)(void *context, void *block);
 } pyprof__pymem;
 
-typedef struct {                 // of CPython's C API, found by name
+typedef struct {                 // functions of CPython's C API, found by name
     void (*get_allocator)(int domain, pyprof__pymem *allocator);
     void (*set_allocator)(int domain, pyprof__pymem *allocator);
     int (*add_pending_call)(int (*call)(void *), void *argument);
-    void *(*this_thread)(void);  // the thread's own state, with or without the GIL
+    void *(*this_thread)(void);  // the calling thread's own state, with or without the GIL
     int (*is_initialized)(void);
     int (*is_finalizing)(void);
-    void *(*attached)(void);     // the thread state that holds the GIL; or the thread's own, if attached: see pyprof__habits
+    // The thread state that holds the GIL; or the calling thread's own, if attached: see pyprof__habits.
+    void *(*attached)(void);
     void *(*main_interpreter)(void);
 } pyprof__python_api;
 
@@ -9979,84 +9982,101 @@ enum { PYPROF__DOMAINS = 3, PYPROF__PLACES = 8, PYPROF__NESTED = 32, PYPROF__SHA
        PYPROF__REACHED = 100 };
 
 #if defined(PYPROF_INTERPOSE_MALLOC)
-#define PYPROF__LEAN (SIZE_MAX / 2)   // any call of CPython's may reach malloc or mmap, where we stand too: each one is marked
+// Every call of CPython's allocators may reach our malloc or mmap: each one is marked.
+#define PYPROF__LEAN (SIZE_MAX / 2)
 #define PYPROF__MARKED(call) pyprof__inside = 1, call, pyprof__inside = 0
 #else
-#define PYPROF__LEAN 400         // bytes; smaller blocks come from pymalloc itself (512, less what the debug allocator adds)
+// bytes; pymalloc itself serves smaller blocks (512, less what the debug allocator adds)
+#define PYPROF__LEAN 400
 #define PYPROF__MARKED(call) call
 #endif
 
-// A block. The hash of its address is as good as the address, and the shard tells its first 8 bits; the site is never 0.
-//      what   37 bits of the hash, 22 bits site, 2 bits domain, 3 bits of the size     0 = free
-//      more   36 bits of the size, 28 bits birth (16 ms)
+// One live block. The hash of its address identifies it: the shard gives the first 8 bits, `what` the others.
+// The site is never 0.
+//      what   37 bits of the hash, 22 bits site, 2 bits domain, 3 bits of the size     0 = free entry
+//      more   36 bits of the size, 28 bits birth (in units of 16 ms)
 typedef struct { uint64_t what, more; } pyprof__entry;
 typedef struct {
     uint32_t lock, count, capacity, steps;
     pyprof__entry *entries;
     uint32_t waiting;
-    pyprof__entry front[PYPROF__FRONT];   // the newest, so many as are waiting; most are free again before they are entered
+    // The newest `waiting` blocks: most of them are freed again before they are entered.
+    pyprof__entry front[PYPROF__FRONT];
 } __attribute__((aligned(64))) pyprof__shard;
 
-typedef struct { uint32_t parent, next; uint32_t code; int32_t instruction; } pyprof__site_key;   // next: in its bucket
-typedef struct { uint64_t bytes, blocks, births; } pyprof__flow;     // births: of each block, PYPROF__BIRTH ms, added up
+// next: the next site in its bucket.
+typedef struct { uint32_t parent, next; uint32_t code; int32_t instruction; } pyprof__site_key;
+// births: the sum of the blocks' times of birth, in units of PYPROF__BIRTH ms.
+typedef struct { uint64_t bytes, blocks, births; } pyprof__flow;
 typedef struct {
-    pyprof__flow in, out;                // counted by the owner alone
-    pyprof__flow gone;                   // freed by other threads
+    pyprof__flow in, out;                // counted by the owner only
+    pyprof__flow gone;                   // blocks that other threads freed
     uint64_t temp, peak_bytes, peak_blocks;
-    uint32_t epoch, owner;               // peak_*: what was live when the heap's epoch became this; owner: number of a life
+    // peak_*: the live blocks when the heap's epoch became this one; owner: number of a life.
+    uint32_t epoch, owner;
 } pyprof__site;
 
-// Of frames, as last seen. name: of importlib's: tells which module it loads; else 0
+// Of the frames of a stack when it was last read. name: identifies the module that importlib's frame loads, 0
+// in all other frames
 typedef struct { uint64_t *frame, *instruction, *code, *name; uint32_t *site; } pyprof__chain;
 typedef struct { uint64_t address; uint32_t epoch, version, code, spare; } pyprof__code_memo;
 typedef struct { uint64_t code, instruction; uint32_t parent, site; } pyprof__site_memo;
-typedef struct { uint64_t tid, started, first_ns; uint32_t root, ended; } pyprof__life;     // one thread, kept after its end
-// Sampled only, of a site: the bytes in doubt (see pyprof__weigh) of its flows, at the high-water mark, and
-// at each mark
+// One thread; kept after the thread's end.
+typedef struct { uint64_t tid, started, first_ns; uint32_t root, ended; } pyprof__life;
+// In sampled mode only. Of a site: the doubtful bytes (see pyprof__weigh) of its flows, at the high-water
+// mark, and at each mark
 typedef struct { uint64_t in, out, gone, peak; float marks[PYPROF__MARKS]; } pyprof__site_doubt;
 
 typedef struct pyprof__allocating pyprof__allocating;
-struct pyprof__allocating {      // a thread that allocates; never freed, used again after the thread's end
+struct pyprof__allocating {      // of a thread that allocates; never freed, but reused after the thread's end
     pyprof__allocating *next;
-    uint64_t tid, holder;        // tid: 0 = it is not in use; holder: the thread that used it last
+    uint64_t tid, holder;        // tid: 0 = not in use; holder: the thread that used it last
     uint32_t life, root, native; // life: its number + 1
     uint32_t generation;         // of the heap, when it was last used
-    uint64_t random, spent, drawn, sampled;   // bytes counted down before the present countdown; the present countdown; samples
-    int64_t unflushed, keeps;    // of the live bytes: not told the others yet; so much need not be
-    pyprof_domain_total in[PYPROF_DOMAIN_COUNT];   // live_*: what this thread freed
+    // Bytes counted down before this countdown; the length of this countdown; number of samples.
+    uint64_t random, spent, drawn, sampled;
+    // Change of live bytes not added to the heap's total yet; so much may stay unflushed.
+    int64_t unflushed, keeps;
+    pyprof_domain_total in[PYPROF_DOMAIN_COUNT];   // live_* counts what this thread has freed
     uint64_t sizes[PYPROF_SIZES];
     struct { const void *block; uint64_t spent; } recent[PYPROF__RECENT];
     uint32_t recent_at, code_epoch, depth, capacity;
-    uint32_t named;              // no frame of the chain from here on has a name
-    uint32_t base;               // the site that the chain begins below
-    uint32_t busy;               // it is at the sites
+    uint32_t named;              // no frame of the chain from this index on has a name
+    uint32_t base;               // the site below which the chain begins
+    uint32_t busy;               // 1 while it uses the sites
     int cut;                     // the last chain ends at a frame that has callers
     pyprof__code_memo codes[PYPROF__MEMO_SITES];
     pyprof__site_memo sites[PYPROF__MEMO_SITES];
-    pyprof__chain chain, fresh;  // root first: the last one; innermost first: what of the new one is not in it
+    // chain: the last stack, root first; fresh: the frames of the new one that are not in chain, innermost
+    // first.
+    pyprof__chain chain, fresh;
 };
 
 typedef struct { uint64_t address; uint32_t code, next; } pyprof__code_at;
 
-// The sites from number first on. Each segment is as large as all before it, so that address space is taken
-// as it is needed: RLIMIT_AS counts it, used or not. They stay where they are, because every thread that
-// allocates looks at them.
+// The sites from number `first` on. Each segment is as large as all segments before it: address space is
+// taken only as it is needed, because RLIMIT_AS counts it even if it is unused. A segment never moves,
+// because every thread that allocates reads it.
 typedef struct {
     pyprof__site *sites;
     pyprof__site_key *keys;
     float *history;
-    pyprof__site_doubt *doubts;  // NULL: exact
+    pyprof__site_doubt *doubts;  // NULL in exact mode
     uint32_t first, count;
 } pyprof__segment;
 
 typedef struct {
-    int64_t pid;                 // a child that was made by a bare clone() finds another one
-    int users, mode, noting;     // sessions; pyprof_heap_mode, 0 = nobody looks; new blocks are noted
+    int64_t pid;                   // a child of a bare clone() finds another pid here
+    // sessions; pyprof_heap_mode, 0 = no session tracks memory; 1 = new blocks are noted.
+    int users, mode, noting;
     int state;                   // pyprof_heap_state
-    int frozen;                  // the interpreter shuts down: what lived then is what is told
-    int wanted, calling, lost;   // hooks shall be there; a pending call is under way; 1: they had been taken out, 2: the interpreter began anew
-    void *(*verified[PYPROF__DOMAINS])(void *, size_t);   // allocators on top of ours, below which ours are
-    int looped;                  // allocators called each other without end
+    int frozen;   // the interpreter shuts down: the blocks that lived when it began stay the result
+    // Hooks should be in; a pending call is under way; bit 0: hooks had been taken out, bit 1: the
+    // interpreter began anew.
+    int wanted, calling, lost;
+    // Foreign allocators on top of ours that are known to call ours.
+    void *(*verified[PYPROF__DOMAINS])(void *, size_t);
+    int looped;                  // allocators called each other in an endless loop
     uint64_t python_begin, python_end;   // the addresses of the interpreter's file
     uint64_t interval, max_bytes, called_ns;
     uint32_t max_depth;
@@ -10069,17 +10089,18 @@ typedef struct {
     pyprof__mirror mirror;       // reads directly
     pyprof__pool pool;
     pyprof__codes codes;
-    uint32_t code_malloc, code_mmap;   // pseudo code
+    uint32_t code_malloc, code_mmap;   // pseudo code objects
     uint32_t importer;           // the code whose frames get <import NAME>; PYPROF__NONE = not seen yet
     uint32_t names_lock, threads_lock, settle_lock, segments_lock;
-    void *claim;                 // the mapping that says that a tracker is at work in this process
+    // A mapping that shows other copies of this header that a tracker is active in this process.
+    void *claim;
     pyprof__array addresses;     // pyprof__code_at
     uint32_t address_free;       // first free one + 1
     uint32_t code_buckets[PYPROF__CODE_BUCKETS];
     uint32_t code_epoch;         // changes when a known code object dies
-    uint32_t *buckets;           // of sites; number, 0 = none
+    uint32_t *buckets;           // first site of each bucket, 0 = none
     pyprof__segment segments[PYPROF__SEGMENTS];
-    int doubtful;                // the segments have doubts: the tracking they were made for is sampled
+    int doubtful;                // the segments have doubts: they were made for sampled mode
     uint32_t site_count, site_limit;   // number 0 is the root
     pyprof__life *lives;
     uint32_t life_count;
@@ -10088,40 +10109,42 @@ typedef struct {
     uint64_t ended_sizes[PYPROF_SIZES];
     uint64_t ended_sampled;
     uint64_t table_bytes, dropped;
-    int64_t live, peak;          // bytes; threads keep up to PYPROF__FLUSH each to themselves
+    int64_t live, peak;          // bytes; each thread may keep up to PYPROF__FLUSH to itself
     uint32_t epoch, clock_ms, peak_ms;
     uint64_t mark_ns[PYPROF__MARKS], mark_step, mark_due;
     uint32_t marks;
-    int full;                    // of sites, once
-    int refused;                 // the system gave no memory for a table, once
-    uint64_t reserved;           // bytes of mappings that are no memory yet; under the lock of the ranges
+    int full;                    // all sites have been in use, once
+    int refused;                 // the system has refused memory for a table, once
+    uint64_t reserved;           // bytes of mappings that are not memory yet; under the lock of the ranges
     int lost_live;               // hooks were lost: live memory is counted afresh
 } pyprof__tracker;
 
-static struct {                  // what every call looks at
+static struct {                  // read by every call
     uint32_t generation;         // changes when tracking begins or ends
-    uint32_t mask;               // of the filter: 0 = every block is looked up
+    uint32_t mask;               // of the filter; 0 = every block is looked up
     const pyprof__pymem *below[PYPROF_DOMAIN_COUNT];
 } pyprof__hot __attribute__((aligned(64)));
 
 static unsigned char pyprof__filter[PYPROF__FILTER], pyprof__code_filter[PYPROF__CODE_FILTER];
-// What each of our places calls. It is written once: see the places below.
+// The allocators that our hooks call, by domain and place. Each is written once: see "places" below.
 static pyprof__pymem pyprof__below[PYPROF__DOMAINS][PYPROF__PLACES];
 static pyprof__shard pyprof__shards[PYPROF__SHARDS];
-static struct { uint32_t lock; size_t size; pyprof__entry *entries; } pyprof__aside;   // what was in a shard that grows
+// Contents of a shard that grows.
+static struct { uint32_t lock; size_t size; pyprof__entry *entries; } pyprof__aside;
 
-// A part of an anonymous mapping. It is memory while the program may use it, otherwise a reservation of
-// addresses.
+// Part of an anonymous mapping. It counts as memory while the program may write to it; otherwise it is
+// reserved address space.
 typedef struct {
     uint64_t begin, end;
     uint32_t site, birth, below, above;
-    uint32_t counts;             // it is memory
+    uint32_t counts;             // 1 = it is memory
 } pyprof__range;
 
-// A treap by address: what was mapped can be unmapped, moved and protected in parts.
+// The ranges, as a treap ordered by address: a mapping can be unmapped, moved and protected in parts.
 static struct {
-    uint32_t lock, generation;   // generation: of the heap, when these were noted
-    uint32_t root, spare, count; // numbers in the list, 0 = none; spare: the first of those to be used again, linked by below
+    uint32_t lock, generation;   // generation: of the heap, when the ranges were noted
+    // Indices into list, 0 = none; spare: first of the unused ones, linked by `below`.
+    uint32_t root, spare, count;
     size_t bytes;
     pyprof__range *list;
 } pyprof__ranges;
@@ -10130,23 +10153,25 @@ static pyprof__tracker pyprof__heap;
 #define PYPROF__HOT static inline __attribute__((always_inline))
 #define PYPROF__GET(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define PYPROF__SET(x, value) __atomic_store_n(&(x), (value), __ATOMIC_RELAXED)
-#define PYPROF__BUMP(x, by) PYPROF__SET(x, PYPROF__GET(x) + (by))   // by the one thread that counts there
+// For a counter that only one thread changes.
+#define PYPROF__BUMP(x, by) PYPROF__SET(x, PYPROF__GET(x) + (by))
 
-// Hooks look at the filters without a lock.
+// Hooks read the filters without a lock.
 static void pyprof__filter_clear(unsigned char *filter, size_t size)
 {
     size_t i;
     for (i = 0; i < size; i++) PYPROF__SET(filter[i], 0);
 }
 
-// A child made by a bare clone() runs no handler of pthread_atfork. It finds this page empty (MADV_WIPEONFORK, 18).
+// The child of a bare clone() runs no pthread_atfork handler. It finds this page zeroed (MADV_WIPEONFORK,
+// 18).
 static uint32_t *pyprof__pulse;
 
 static void pyprof__pulse_begin(void)
 {
     uint32_t *page = PYPROF__GET(pyprof__pulse) ? NULL : (uint32_t *)pyprof__pages(4096);
     if (!page) return;
-    if (madvise(page, 4096, 18) != 0) { pyprof__pages_free(page, 4096); return; }   // before Linux 4.14
+    if (madvise(page, 4096, 18) != 0) { pyprof__pages_free(page, 4096); return; }   // older than Linux 4.14
     PYPROF__SET(*page, 1);
     PYPROF__SET(pyprof__pulse, page);
 }
@@ -10157,10 +10182,11 @@ static inline pyprof__bool pyprof__is_bare_child(void)
     return page && !PYPROF__GET(*page);
 }
 
-static void pyprof__heap_forked(void)   // a child finds everything off; what the parent had is never looked at again
+// Everything is off in the child; it never touches the parent's tables again.
+static void pyprof__heap_forked(void)
 {
     if (PYPROF__GET(pyprof__pulse)) PYPROF__SET(*pyprof__pulse, 1);
-    if (pyprof__heap.pid == 0) return;   // it never was on
+    if (pyprof__heap.pid == 0) return;   // it was never on
     pyprof__heap.pid = pyprof__own_pid();
     pyprof__pages_free(pyprof__heap.claim, 4096);
     pyprof__heap.claim = NULL;
@@ -10171,7 +10197,7 @@ static void pyprof__heap_forked(void)   // a child finds everything off; what th
     pyprof__heap.names_lock = pyprof__heap.threads_lock = pyprof__heap.settle_lock = pyprof__heap.segments_lock = 0;
     memset(pyprof__shards, 0, sizeof pyprof__shards);
     memset(&pyprof__ranges, 0, sizeof pyprof__ranges);
-    // These may have been growing: their pages may be gone in the parent, and something else may be there.
+    // These may have been growing in the parent: their pages may be gone, and other memory may be there.
     memset(&pyprof__aside, 0, sizeof pyprof__aside);
     pyprof__array_init(&pyprof__heap.addresses, sizeof(pyprof__code_at));
     pyprof__heap.codes.pool = NULL;
@@ -10187,7 +10213,8 @@ static void pyprof__heap_wait(uint32_t *lock)
     int tries = 0, error = errno;
     while (!pyprof__try_lock(lock)) {
         if (++tries < 100) continue;
-        if (tries % 1000 == 0 && PYPROF__GET(pyprof__heap.pid) != pyprof__own_pid()) pyprof__heap_forked();   // its holder stayed in the parent
+        // The thread that holds it stayed in the parent.
+        if (tries % 1000 == 0 && PYPROF__GET(pyprof__heap.pid) != pyprof__own_pid()) pyprof__heap_forked();
         pyprof__nap(20000);
     }
     errno = error;
@@ -10198,8 +10225,8 @@ static inline void pyprof__heap_lock(uint32_t *lock)
     if (!pyprof__try_lock(lock)) pyprof__heap_wait(lock);
 }
 
-// ---- chance ----------------------------------------------------------------------
-static double pyprof__ln(double x)   // of a normal number above 0
+// ---- random numbers and estimates --------------------------------------------------
+static double pyprof__ln(double x)   // of a positive normal number
 {
     uint64_t bits;
     double m, s, s2, sum = 0;
@@ -10229,24 +10256,26 @@ static double pyprof__exp_minus(double x)   // e to the power of -x, for x >= 0
     return sum * r;
 }
 
-static int64_t pyprof__draw(uint64_t *random, uint64_t interval)   // bytes until the next sample: exponentially distributed
+// Bytes until the next sample, exponentially distributed.
+static int64_t pyprof__draw(uint64_t *random, uint64_t interval)
 {
     double u = ((double)(pyprof__random(random) >> 11) + 0.5) / 9007199254740992.0;
     double bytes = -pyprof__ln(u) * (double)interval;
     return bytes < 9e18 ? (int64_t)bytes : INT64_MAX / 2;
 }
 
-// What a block stands for. Sampled: with P = 1 - exp(-size / interval) it was noted, so it stands for 1 / P
-// blocks. Blocks are counted in 1/65536 then. An empty block counts as a byte, or it would never be seen.
-// doubt: the variance of an estimate is the sum of bytes * bytes * (1 - P) over its samples. Divided by the
-// interval that is a number of bytes: those that the samples stand for if blocks are small, next to none if
-// each is noted anyway.
+// What a noted block stands for. In sampled mode it was noted with the probability P = 1 - exp(-size /
+// interval), so it stands for 1 / P blocks; blocks are then counted in units of 1/65536. An empty block
+// counts as one byte, otherwise it would never be sampled. doubt: the variance of an estimate is the sum of
+// bytes * bytes * (1 - P) over its samples. Divided by the interval this is a number of bytes: the bytes that
+// the samples stand for if blocks are small, almost 0 if blocks are so large that each is noted anyway.
 typedef struct { uint64_t bytes, blocks, doubt; } pyprof__weight;
 PYPROF__HOT pyprof__weight pyprof__weigh(uint64_t size)
 {
     pyprof__weight weight = { size, 1, 0 };
     double missed, bytes, interval = (double)pyprof__heap.interval;
-    if (PYPROF__GET(pyprof__heap.mode) != PYPROF_HEAP_SAMPLED) return weight;   // sites have no doubts then
+    // There are no doubts in exact mode.
+    if (PYPROF__GET(pyprof__heap.mode) != PYPROF_HEAP_SAMPLED) return weight;
     missed = pyprof__exp_minus((double)(size + 1) / interval);
     bytes = (double)size / (1 - missed);
     weight.bytes = (uint64_t)(bytes + 0.5);
@@ -10263,17 +10292,19 @@ static uint64_t pyprof__whole_blocks(uint64_t blocks)
 // ---- the table of blocks --------------------------------------------------------------
 #define PYPROF__ONES(bits) (((uint64_t)1 << (bits)) - 1)
 
-// Of so many bits as an address has, without its last three; no two have the same.
+// A hash as long as an address without its last three bits. No two addresses have the same hash.
 static uint64_t pyprof__block_hash(const void *block)
 {
     return ((uint64_t)(uintptr_t)block >> 3) * 0x13c6ef372fe9u & PYPROF__ONES(PYPROF__HASH_BITS);
 }
 
-static uint64_t pyprof__hash_block(uint64_t hash) { return (hash * 0x16d7d9ae9859u & PYPROF__ONES(PYPROF__HASH_BITS)) << 3; }   // its inverse
+// Inverse of pyprof__block_hash.
+static uint64_t pyprof__hash_block(uint64_t hash) { return (hash * 0x16d7d9ae9859u & PYPROF__ONES(PYPROF__HASH_BITS)) << 3; }
 static uint64_t pyprof__filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 16); }
 static uint64_t pyprof__code_filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 12); }
 
-static uint64_t pyprof__entry_here(const pyprof__entry *entry) { return entry->what & PYPROF__ONES(PYPROF__HERE_BITS); }   // of the hash
+// The hash's lower bits.
+static uint64_t pyprof__entry_here(const pyprof__entry *entry) { return entry->what & PYPROF__ONES(PYPROF__HERE_BITS); }
 static uint32_t pyprof__entry_site(const pyprof__entry *entry) { return (uint32_t)(entry->what >> 37 & PYPROF__ONES(22)); }
 static int pyprof__entry_domain(const pyprof__entry *entry) { return (int)(entry->what >> 59 & 3); }
 static uint64_t pyprof__entry_size(const pyprof__entry *entry) { return entry->what >> 61 << 36 | (entry->more & PYPROF__ONES(36)); }
@@ -10291,7 +10322,7 @@ static uint32_t pyprof__home(const pyprof__shard *shard, const pyprof__entry *en
     return (uint32_t)(pyprof__entry_here(entry) * shard->capacity >> PYPROF__HERE_BITS);
 }
 
-static void pyprof__shard_put(pyprof__shard *shard, const pyprof__entry *entry)   // there is room
+static void pyprof__shard_put(pyprof__shard *shard, const pyprof__entry *entry)   // the caller has made room
 {
     uint32_t at = pyprof__home(shard, entry);
     while (shard->entries[at].what) at = at + 1 == shard->capacity ? 0 : at + 1;
@@ -10301,7 +10332,8 @@ static void pyprof__shard_put(pyprof__shard *shard, const pyprof__entry *entry) 
 
 static size_t pyprof__shard_bytes(uint32_t capacity) { return ((size_t)capacity * sizeof(pyprof__entry) + 4095) & ~(size_t)4095; }
 
-static pyprof__bool pyprof__set_aside(const pyprof__entry *entries, size_t size)   // under its lock
+// Under the lock of pyprof__aside.
+static pyprof__bool pyprof__set_aside(const pyprof__entry *entries, size_t size)
 {
     if (size > pyprof__aside.size) {
         pyprof__pages_free(pyprof__aside.entries, pyprof__aside.size);
@@ -10312,7 +10344,8 @@ static pyprof__bool pyprof__set_aside(const pyprof__entry *entries, size_t size)
     return size == 0 || pyprof__aside.entries;
 }
 
-static void pyprof__shard_refill(pyprof__shard *shard, uint32_t count)   // with what was set aside
+// With the entries that were set aside.
+static void pyprof__shard_refill(pyprof__shard *shard, uint32_t count)
 {
     uint32_t i;
     memset(shard->entries, 0, count * sizeof(pyprof__entry));
@@ -10321,8 +10354,9 @@ static void pyprof__shard_refill(pyprof__shard *shard, uint32_t count)   // with
         if (pyprof__aside.entries[i].what) pyprof__shard_put(shard, &pyprof__aside.entries[i]);
 }
 
-// By a half, when 77 % are used: 31 bytes a block at most. The first steps differ from shard to shard, so that they never
-// grow together. A shard's pages are kept: new ones would cost more than all the rest.
+// Adds a half when 77 % are used: at most 31 bytes a block. The first steps differ from shard to shard, so
+// that shards do not grow all at once. A shard keeps its pages: new ones would cost more than all the rest of
+// this.
 __attribute__((noinline))
 static pyprof__bool pyprof__shard_grow(pyprof__shard *shard)
 {
@@ -10351,7 +10385,8 @@ static pyprof__bool pyprof__shard_grow(pyprof__shard *shard)
     return entries != NULL;
 }
 
-// Enters the waiting blocks, all at once: each is a cache miss, but the CPU waits for many together. 0 = no room.
+// Enters all waiting blocks at once: each is a cache miss, but the CPU can wait for many misses together.
+// 0 = no room.
 __attribute__((noinline))
 static pyprof__bool pyprof__shard_settle(pyprof__shard *shard)
 {
@@ -10367,7 +10402,8 @@ static pyprof__bool pyprof__shard_settle(pyprof__shard *shard)
     return 1;
 }
 
-PYPROF__HOT pyprof__entry *pyprof__shard_find(pyprof__shard *shard, uint64_t hash)   // NULL = not there
+// NULL = not in the table.
+PYPROF__HOT pyprof__entry *pyprof__shard_find(pyprof__shard *shard, uint64_t hash)
 {
     pyprof__entry want;
     uint32_t i, at;
@@ -10380,7 +10416,8 @@ PYPROF__HOT pyprof__entry *pyprof__shard_find(pyprof__shard *shard, uint64_t has
     return NULL;
 }
 
-static void pyprof__shard_remove(pyprof__shard *shard, pyprof__entry *entry)   // what follows closes the gap
+// Later entries move up to close the gap.
+static void pyprof__shard_remove(pyprof__shard *shard, pyprof__entry *entry)
 {
     uint32_t hole, at, home;
     if (entry >= shard->front && entry < shard->front + PYPROF__FRONT) { *entry = shard->front[--shard->waiting]; return; }
@@ -10396,14 +10433,15 @@ static void pyprof__shard_remove(pyprof__shard *shard, pyprof__entry *entry)   /
     shard->count--;
 }
 
-static void pyprof__filter_change(unsigned char *filter, uint64_t at, int by)   // a count that stops at 255 stays there
+// A count that has reached 255 never changes again.
+static void pyprof__filter_change(unsigned char *filter, uint64_t at, int by)
 {
     unsigned char old = PYPROF__GET(filter[at]);
     while (old != 255 && !(old == 0 && by < 0)
            && !__atomic_compare_exchange_n(&filter[at], &old, (unsigned char)(old + by), 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
 }
 
-// 0 = no room, or tracking has ended meanwhile
+// 0 = no room, or this tracking has ended.
 PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uint32_t generation)
 {
     pyprof__shard *shard = pyprof__shard_of(hash);
@@ -10418,7 +10456,7 @@ PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uin
     return added;
 }
 
-PYPROF__HOT int pyprof__block_take(uint64_t hash, pyprof__entry *entry)   // 0 = it is not noted
+PYPROF__HOT int pyprof__block_take(uint64_t hash, pyprof__entry *entry)   // 0 = the block was not noted
 {
     pyprof__shard *shard = pyprof__shard_of(hash);
     pyprof__entry *found;
@@ -10433,7 +10471,8 @@ PYPROF__HOT int pyprof__block_take(uint64_t hash, pyprof__entry *entry)   // 0 =
     return found != NULL;
 }
 
-// A shard has its own part of the filter, that changes under its lock only: threads may add blocks meanwhile.
+// Each shard has its own part of the filter, which changes only under the shard's lock: meanwhile threads may
+// add blocks.
 static void pyprof__blocks_drop(void)
 {
     enum { PART = PYPROF__FILTER / PYPROF__SHARDS };
@@ -10468,10 +10507,10 @@ static void pyprof__ranges_drop(void)
     pyprof__unlock(&pyprof__ranges.lock);
 }
 
-// ---- code objects, by address: their death is seen, for it is a free ---------------------------------------------------
+// ---- code objects by address: the hooks see one die, because it is freed ---------------------------------------------
 static uint64_t pyprof__code_hash(uint64_t address) { return pyprof__mix(0x636f6465, address >> 4); }
 
-static uint32_t *pyprof__code_place(uint64_t address)   // the link that leads to it, or to 0
+static uint32_t *pyprof__code_place(uint64_t address)   // the link that leads to its entry, or to 0
 {
     uint32_t *link = &pyprof__heap.code_buckets[pyprof__code_hash(address) >> 16 & (PYPROF__CODE_BUCKETS - 1)];
     while (*link && PYPROF__AT(pyprof__code_at, pyprof__heap.addresses, *link - 1).address != address)
@@ -10496,7 +10535,8 @@ static void pyprof__code_died(const void *block)
     pyprof__unlock(&pyprof__heap.names_lock);
 }
 
-// Reads a code object. Equal ones (a function made anew each time) are one. PYPROF__NONE = unreadable, or no memory.
+// Reads a code object. Equal code objects (of a function that is defined again and again) get one number.
+// PYPROF__NONE = unreadable, or no memory.
 static uint32_t pyprof__heap_decode(uint64_t address)
 {
     pyprof__codes *codes = &pyprof__heap.codes;
@@ -10517,7 +10557,7 @@ static uint32_t pyprof__heap_decode(uint64_t address)
     if (!pyprof__code_content(codes, &pyprof__heap.mirror, &code)) return PYPROF__NONE;
     table = (const unsigned char *)codes->tables.data + code.table;
     for (hash = code.table_size, i = 0; i < code.table_size; i++) hash = (hash ^ table[i]) * 0x100000001b3u;
-    code.key.address = code.key.version = 0;   // from here on the key says what is in it
+    code.key.address = code.key.version = 0;   // from here on the key describes contents, not addresses
     code.key.filename = code.file;
     code.key.name = code.name;
     code.key.qualname = code.qualname;
@@ -10534,7 +10574,7 @@ static uint32_t pyprof__heap_decode(uint64_t address)
 }
 
 __attribute__((noinline))
-static uint32_t pyprof__heap_code_new(uint64_t address)   // under the lock
+static uint32_t pyprof__heap_code_new(uint64_t address)   // under names_lock
 {
     pyprof__code_at *at;
     int error = errno;
@@ -10556,7 +10596,7 @@ static uint32_t pyprof__heap_code_new(uint64_t address)   // under the lock
     return id;
 }
 
-static uint64_t pyprof__at(uint64_t address)   // of our own thread: it cannot change meanwhile
+static uint64_t pyprof__at(uint64_t address)   // of memory of our own thread: it cannot change under us
 {
     uint64_t value;
     memcpy(&value, (const void *)(uintptr_t)address, sizeof value);
@@ -10570,6 +10610,8 @@ static uint32_t pyprof__at32(uint64_t address)
     return value;
 }
 
+// The number of the code object at this address: from the thread's own memo, from the list of addresses, or
+// read anew. An entry of the memo is valid until any known code object dies.
 static uint32_t pyprof__heap_code(pyprof__allocating *self, uint64_t address)
 {
     pyprof__code_memo *memo = &self->codes[(address >> 4 ^ address >> 12) & (PYPROF__MEMO_SITES - 1)];
@@ -10606,13 +10648,13 @@ static inline pyprof__site_key *pyprof__site_key_at(uint32_t site)
     return &segment->keys[site - segment->first];
 }
 
-static float *pyprof__site_history(uint32_t site)   // PYPROF__MARKS of them
+static float *pyprof__site_history(uint32_t site)   // an array of PYPROF__MARKS
 {
     const pyprof__segment *segment = pyprof__segment_of(site);
     return &segment->history[(size_t)(site - segment->first) * PYPROF__MARKS];
 }
 
-static inline pyprof__site_doubt *pyprof__site_doubt_at(uint32_t site)   // sampled only
+static inline pyprof__site_doubt *pyprof__site_doubt_at(uint32_t site)   // in sampled mode only
 {
     const pyprof__segment *segment = pyprof__segment_of(site);
     return &segment->doubts[site - segment->first];
@@ -10635,7 +10677,8 @@ static pyprof__bool pyprof__segment_is_there(uint32_t site)
     return __atomic_load_n(&pyprof__segment_of(site)->sites, __ATOMIC_ACQUIRE) != NULL;
 }
 
-static uint32_t pyprof__heap_sites(void)   // how many there are; the last ones may be just being made
+// The number of sites; the last of them may still be under construction.
+static uint32_t pyprof__heap_sites(void)
 {
     uint32_t count = __atomic_load_n(&pyprof__heap.site_count, __ATOMIC_ACQUIRE), limit = pyprof__site_limit();
     if (count > limit) count = limit;
@@ -10654,7 +10697,8 @@ static void pyprof__segment_fill(pyprof__segment *segment, pyprof__site *sites, 
     __atomic_store_n(&segment->sites, sites, __ATOMIC_RELEASE);
 }
 
-// Is there such a site, or can its segment be had? The system refuses that once: then no more sites are made.
+// Is there a site of that number, or can its segment be created? If the system refuses the memory, no more
+// sites are ever created.
 __attribute__((noinline))
 static pyprof__bool pyprof__segment_new(uint32_t site)
 {
@@ -10677,7 +10721,8 @@ static pyprof__bool pyprof__segment_new(uint32_t site)
     return segment->sites && site < pyprof__site_limit();
 }
 
-static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruction, uint32_t *bucket, uint32_t owner)   // PYPROF__NONE = all used
+// PYPROF__NONE = all are in use.
+static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruction, uint32_t *bucket, uint32_t owner)
 {
     uint32_t id = __atomic_fetch_add(&pyprof__heap.site_count, 1, __ATOMIC_RELAXED), first;
     pyprof__site_key *key;
@@ -10691,7 +10736,7 @@ static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruc
     key->code = code;
     key->instruction = instruction;
     PYPROF__SET(pyprof__site_at(id)->epoch, PYPROF__GET(pyprof__heap.epoch));
-    // Never 0: from here on it may be looked at.
+    // Never 0: from here on other threads may read the site.
     __atomic_store_n(&pyprof__site_at(id)->owner, owner, __ATOMIC_RELEASE);
     first = PYPROF__GET(*bucket);
     do key->next = first;
@@ -10699,7 +10744,7 @@ static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruc
     return id;
 }
 
-// What lies below a thread's root is found and added by that thread alone; only the buckets are shared.
+// Sites below a thread's root are found and added by that thread alone; threads share only the buckets.
 static uint32_t pyprof__site_find(uint32_t parent, uint32_t code, int32_t instruction, uint32_t owner)
 {
     uint64_t hash = pyprof__mix(pyprof__mix(parent, code), (uint32_t)instruction);
@@ -10712,8 +10757,9 @@ static uint32_t pyprof__site_find(uint32_t parent, uint32_t code, int32_t instru
 }
 
 // ---- threads ---------------------------------------------------------------------------------
-// What a thread keeps to itself the others do not see when they look for the high-water mark: all of it where there is
-// one thread, 0.1 % of a large heap, nothing of a small one.
+// Adds to the heap's live bytes what the thread has kept to itself. The rest cannot see it when they look for
+// the high-water mark. So a thread keeps up to PYPROF__FLUSH bytes if it is the only one, 0.1 % of a large
+// heap, nothing of a small heap.
 static void pyprof__flush_live(pyprof__allocating *self)
 {
     int64_t live = __atomic_add_fetch(&pyprof__heap.live, PYPROF__GET(self->unflushed), __ATOMIC_RELAXED);
@@ -10723,14 +10769,16 @@ static void pyprof__flush_live(pyprof__allocating *self)
     PYPROF__SET(self->keeps, live);
 }
 
-static int64_t pyprof__hand_over(int64_t *counter)   // takes what a thread counted; it has ended, or is the caller
+// Takes what a thread has counted; it has ended, or it is the caller.
+static int64_t pyprof__hand_over(int64_t *counter)
 {
     int64_t value = PYPROF__GET(*counter);
     PYPROF__SET(*counter, 0);
     return value;
 }
 
-static void pyprof__allocating_end(pyprof__allocating *self)   // what it counted goes to the ended ones. Under the lock of the threads
+// Adds its counters to those of ended threads. Under threads_lock.
+static void pyprof__allocating_end(pyprof__allocating *self)
 {
     size_t i;
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
@@ -10750,7 +10798,8 @@ static void pyprof__allocating_end(pyprof__allocating *self)   // what it counte
     PYPROF__SET(self->tid, 0);
 }
 
-static char *pyprof__chain_place(pyprof__chain *chain, char *memory, size_t frames)   // where the memory behind it begins
+// Returns the end of the memory used.
+static char *pyprof__chain_place(pyprof__chain *chain, char *memory, size_t frames)
 {
     chain->frame = (uint64_t *)(void *)memory;
     chain->instruction = chain->frame + frames;
@@ -10771,9 +10820,10 @@ static pyprof__allocating *pyprof__allocating_new(uint32_t depth)
     return self;
 }
 
-// The record of this thread: one whose thread has ended, or a new one. NULL = no memory. One that is not in
-// use. A thread that was stopped in the midst of an allocation looks at its own once more, in a later
-// tracking: as nobody else's it never says of another thread that it has left the sites.
+// An unused record for this thread. It may take one that it used itself before, or one whose last user has
+// ended. Not any other: a thread that was stopped in the middle of an allocation looks at its record once
+// more, perhaps in a later tracking; if nobody else has that record, it cannot clear another thread's busy
+// flag.
 static pyprof__allocating *pyprof__allocating_spare(int64_t tid, uint32_t depth)   // NULL = there is none
 {
     pyprof__allocating *self;
@@ -10792,12 +10842,14 @@ static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
     pyprof__life *life;
     pyprof__heap_lock(&pyprof__heap.threads_lock);
     depth = pyprof__heap.max_depth;
-    if (generation != PYPROF__GET(pyprof__hot.generation) || !PYPROF__GET(pyprof__heap.mode)) {   // that tracking is over
+    // This tracking is over.
+    if (generation != PYPROF__GET(pyprof__hot.generation) || !PYPROF__GET(pyprof__heap.mode)) {
         pyprof__unlock(&pyprof__heap.threads_lock);
         return NULL;
     }
     for (self = pyprof__heap.threads; self; self = self->next)
-        if (PYPROF__GET(self->tid) == (uint64_t)tid) pyprof__allocating_end(self);   // its number is used again: that one is gone
+        // The system has reused its thread id: that thread is gone.
+        if (PYPROF__GET(self->tid) == (uint64_t)tid) pyprof__allocating_end(self);
     self = pyprof__allocating_spare(tid, depth);
     if (!self && (self = pyprof__allocating_new(depth)) != NULL) {
         self->next = pyprof__heap.threads;
@@ -10812,7 +10864,8 @@ static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
         self->random = pyprof__now() ^ (uint64_t)tid << 40 ^ (uint64_t)(uintptr_t)self;
         self->spent = self->drawn = 0;
         PYPROF__SET(self->keeps, 0);
-        if (PYPROF__GET(pyprof__heap.life_count) < PYPROF__LIVES) PYPROF__BUMP(pyprof__heap.life_count, 1);   // the rest shares one
+        // Any further threads share the last one.
+        if (PYPROF__GET(pyprof__heap.life_count) < PYPROF__LIVES) PYPROF__BUMP(pyprof__heap.life_count, 1);
         PYPROF__SET(self->life, PYPROF__GET(pyprof__heap.life_count));
         life = &pyprof__heap.lives[self->life - 1];
         if (life->root == 0) {
@@ -10831,16 +10884,18 @@ static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
 }
 
 // ---- the stack of the thread that allocates -----------------------------------------------------
-static uint64_t pyprof__own_state(int domain)   // of its thread state; 0 = none
+static uint64_t pyprof__own_state(int domain)   // the address of the thread's state; 0 = none
 {
     void *state = NULL;
-    // Else the one that is current is somebody else's, unless the caller holds the GIL: as MEM and OBJ must.
+    // Otherwise the current state may be another thread's, unless the caller holds the GIL, as MEM and OBJ
+    // require.
     if (pyprof__heap.habits.own_state || domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ) state = pyprof__heap.api.attached();
     if (!state && pyprof__heap.api.this_thread) state = pyprof__heap.api.this_thread();
     return (uint64_t)(uintptr_t)state;
 }
 
-static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)   // in code units, or NOWHERE, or HIDDEN
+// In code units, or PYPROF__NOWHERE, or PYPROF__HIDDEN.
+static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     pyprof__raw_frame frame;
@@ -10861,17 +10916,20 @@ static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)
     return instruction < -1 || instruction > INT32_MAX ? PYPROF__NOWHERE : (int32_t)instruction;
 }
 
-// What tells the name in an importer's first local variable from others: a str's hash (it is a key of sys.modules).
+// Identifies the module name in the first local variable of importlib's frame: the str's hash (it is a key of
+// sys.modules, so it is hashed).
 static uint64_t pyprof__own_name(uint64_t at)
 {
-    uint64_t name = pyprof__at(at + pyprof__heap.layout.frame_locals) & ~(uint64_t)3, hash = ~(uint64_t)0;   // -1: not computed yet
+    // -1: not computed yet.
+    uint64_t name = pyprof__at(at + pyprof__heap.layout.frame_locals) & ~(uint64_t)3, hash = ~(uint64_t)0;
     if (name && pyprof__at(name + pyprof__heap.layout.object_type) == PYPROF__GET(pyprof__heap.codes.str_type))
         hash = pyprof__at(name + pyprof__heap.layout.str_length + 8);
     return (hash == ~(uint64_t)0 ? name : hash) | 1;
 }
 
 __attribute__((noinline))
-static uint32_t pyprof__import_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t *name)   // of <import NAME>
+// The site of <import NAME>.
+static uint32_t pyprof__import_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t *name)
 {
     uint64_t local = pyprof__at(at + pyprof__heap.layout.frame_locals) & ~(uint64_t)3;
     uint32_t code, site;
@@ -10879,7 +10937,8 @@ static uint32_t pyprof__import_site(pyprof__allocating *self, uint32_t parent, u
     pyprof__site_memo *memo;
     *name = pyprof__own_name(at);
     memo = &self->sites[(*name >> 1 ^ parent * 31u) & (PYPROF__MEMO_SITES - 1)];
-    if (memo->instruction == *name && memo->code == 1 && memo->parent == parent) return memo->site;   // 1: the address of no code
+    // 1: the address of no code object.
+    if (memo->instruction == *name && memo->code == 1 && memo->parent == parent) return memo->site;
     pyprof__heap_lock(&pyprof__heap.names_lock);
     code = pyprof__import_find(&pyprof__heap.codes, &pyprof__heap.mirror, local);
     pyprof__unlock(&pyprof__heap.names_lock);
@@ -10893,6 +10952,8 @@ static uint32_t pyprof__import_site(pyprof__allocating *self, uint32_t parent, u
     return site;
 }
 
+// The site of one frame below the site of its caller. Returns parent if no site can be had, or if the frame
+// is still hidden.
 static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t code, uint64_t raw, uint64_t *name)
 {
     pyprof__site_memo *memo = &self->sites[(raw ^ raw >> 8 ^ code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES - 1)];
@@ -10905,8 +10966,9 @@ static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, ui
     id = pyprof__heap_code(self, code);
     if (id != PYPROF__NONE && id == PYPROF__GET(pyprof__heap.importer)) parent = pyprof__import_site(self, parent, at, name);
     site = id == PYPROF__NONE ? PYPROF__NONE : pyprof__site_find(parent, id, instruction, self->life);
-    if (site == PYPROF__NONE) { PYPROF__SET(pyprof__heap.full, 1); return parent; }   // counted at the deepest one known
-    if (*name) return site;   // the next time it may load another module
+    // Counted at the deepest known site.
+    if (site == PYPROF__NONE) { PYPROF__SET(pyprof__heap.full, 1); return parent; }
+    if (*name) return site;   // next time it may load another module
     memo->instruction = raw;
     memo->code = code;
     memo->parent = parent;
@@ -10914,12 +10976,14 @@ static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, ui
     return site;
 }
 
-// Of the thread's last chain: how much of it, from the root on, still holds. What does not goes to self->fresh, innermost
-// first. Each frame is compared, because every caller may have moved on; what is equal from some frame down to the root
-// needs no more than that. In most versions the instruction is an address, which tells the code, too.
-typedef struct { uint32_t fresh, top, left; int run; } pyprof__overlap;   // left: entries of the chain, from the root, that may match yet
+// Compares the thread's last chain with its stack as it is now: which part, from the root on, is still valid?
+// Other frames go to self->fresh, innermost first. Every frame must be compared, because every caller may
+// have moved on. If all frames from some frame down to the root are equal, comparing is all that is needed.
+// In most versions the instruction is an address, so it also identifies the code.
+// left: entries, counted from the root, that may still match; run: equal frames from `top` on.
+typedef struct { uint32_t fresh, top, left; int run; } pyprof__overlap;
 
-// The run is given up: as many of its frames as there is room for become fresh ones. 0 = some found none
+// Gives up the run: its frames become fresh ones, as many as fit. 0 = some do not fit.
 static pyprof__bool pyprof__overlap_break(pyprof__allocating *self, pyprof__overlap *o, uint32_t most)
 {
     uint32_t i;
@@ -10933,7 +10997,8 @@ static pyprof__bool pyprof__overlap_break(pyprof__allocating *self, pyprof__over
     return i == o->left;
 }
 
-static pyprof__bool pyprof__overlap_find(const pyprof__allocating *self, pyprof__overlap *o, uint64_t frame)   // is it close by in the chain?
+// Is it close by in the chain?
+static pyprof__bool pyprof__overlap_find(const pyprof__allocating *self, pyprof__overlap *o, uint64_t frame)
 {
     uint32_t i = o->left, least = i > 16 ? i - 16 : 0;
     while (i > least && self->chain.frame[i - 1] != frame) i--;
@@ -10942,12 +11007,13 @@ static pyprof__bool pyprof__overlap_find(const pyprof__allocating *self, pyprof_
     return 1;
 }
 
-static pyprof__bool pyprof__is_shim(uint64_t frame, uint32_t owner)   // a frame of C's own
+static pyprof__bool pyprof__is_shim(uint64_t frame, uint32_t owner)   // the frame of a C eval loop itself
 {
     return owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(frame + owner) >= PYPROF__OWNER_SHIM;
 }
 
-// The chain's entries below left that are the frames from *at on; how many are left then.
+// Follows the frames from *at on while they equal the chain's entries below left. Returns how many entries
+// are left then.
 static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, uint64_t *at, int pointer)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
@@ -10956,7 +11022,8 @@ static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t l
     uint64_t frame = *at, known, address;
     for (; left > 0; left--) {
         known = frames[left - 1];
-        __asm__("" : "=r"(address) : "0"(known));   // frame, if it holds; but the CPU has it before it followed the chain up to here
+        // = frame if they are equal. The CPU knows it before it has followed the chain to this frame.
+        __asm__("" : "=r"(address) : "0"(known));
         if (known != frame) break;
         if (pointer ? pyprof__at(address + instruction) != instructions[left - 1]
             : pyprof__at32(address + instruction) != instructions[left - 1] || pyprof__at(address + code) != chain->code[left - 1]) break;
@@ -10966,7 +11033,7 @@ static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t l
     return left;
 }
 
-__attribute__((noinline))   // the loop wants all registers
+__attribute__((noinline))   // the loop needs all registers
 static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, uint64_t *at, uint64_t base)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
@@ -10979,10 +11046,12 @@ static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, u
     }
 }
 
-// A run that matches to the chain's end: does all of it still hold? A stack that is too deep keeps the frame that its
-// chain was cut at while that leaves three quarters of the frames allowed or more, and not too many. Otherwise each
-// call and each return would move the cut, and the chain would be built anew. When it has grown too long an eighth goes.
-static pyprof__bool pyprof__overlap_holds(pyprof__allocating *self, pyprof__overlap *o, int root)   // root: no frame is left
+// A run that matches to the chain's end: is the whole chain still valid? The chain of a stack that is too
+// deep begins at the frame where it was cut. It keeps that frame as long as three quarters of the allowed
+// frames or more are in the chain, and not too many. Otherwise each call and each return would move the cut,
+// and the chain would be built anew. If it has grown too long, an eighth is cut off.
+// root: the stack ends here.
+static pyprof__bool pyprof__overlap_holds(pyprof__allocating *self, pyprof__overlap *o, int root)
 {
     uint32_t most = pyprof__heap.max_depth, n = o->fresh + o->top, rest = most - most / 8;
     if (o->left || root == self->cut || (self->cut && n < most - most / 4)) return 0;
@@ -10992,6 +11061,8 @@ static pyprof__bool pyprof__overlap_holds(pyprof__allocating *self, pyprof__over
     return 1;
 }
 
+// Walks the thread's stack from the innermost frame on, into self->fresh, until the rest equals the last
+// chain.
 static void pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyprof__overlap *o)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
@@ -11025,7 +11096,8 @@ static void pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyprof_
     self->cut = !whole || (at && at != base);
 }
 
-static void pyprof__chain_site(pyprof__allocating *self, uint32_t i)   // of the frame number i of the chain, from the root
+// Of frame number i of the chain, counted from the root.
+static void pyprof__chain_site(pyprof__allocating *self, uint32_t i)
 {
     pyprof__chain *chain = &self->chain;
     uint32_t parent = i ? chain->site[i - 1] : self->base;
@@ -11033,7 +11105,7 @@ static void pyprof__chain_site(pyprof__allocating *self, uint32_t i)   // of the
     if (chain->name[i]) self->named = i + 1;
 }
 
-// The frames that are as they were may be importing another module than before: the same calls, made again.
+// Unchanged frames may import another module than before: the same calls may have been made again.
 static void pyprof__chain_rename(pyprof__allocating *self, uint32_t kept)
 {
     const pyprof__chain *chain = &self->chain;
@@ -11045,12 +11117,14 @@ static void pyprof__chain_rename(pyprof__allocating *self, uint32_t kept)
     for (; i < kept; i++) pyprof__chain_site(self, i);
 }
 
-static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)   // of an allocation that happens now
+// The site of the allocation that is being made.
+static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)
 {
     uint64_t thread = pyprof__own_state(domain);
     uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), kept, site = self->root, leaf = PYPROF__NONE;
     pyprof__overlap overlap = { 0, 0, 0, 0 };
-    if (self->code_epoch != epoch) {   // a code object died: its address, and all that was remembered of it, may be another's
+    // A code object died: its address may now be another one's, and so may all that was remembered of it.
+    if (self->code_epoch != epoch) {
         self->code_epoch = epoch;
         self->depth = 0;
         memset(self->sites, 0, sizeof self->sites);
@@ -11096,7 +11170,8 @@ static uint64_t pyprof__site_live_doubt(uint32_t at)
     return in > out ? in - out : 0;
 }
 
-PYPROF__HOT void pyprof__site_keep(uint32_t at)   // before it changes: what it had at the high-water mark
+// Call before it changes: keeps what was live at the high-water mark.
+PYPROF__HOT void pyprof__site_keep(uint32_t at)
 {
     pyprof__site *site = pyprof__site_at(at);
     uint32_t epoch = PYPROF__GET(pyprof__heap.epoch);
@@ -11108,6 +11183,7 @@ PYPROF__HOT void pyprof__site_keep(uint32_t at)   // before it changes: what it 
     PYPROF__SET(site->epoch, epoch);
 }
 
+// Adds to the live bytes. A new maximum begins a new epoch of the high-water mark.
 PYPROF__HOT void pyprof__count_live(pyprof__allocating *self, int64_t change)
 {
     int64_t unflushed = PYPROF__GET(self->unflushed) + change, keeps = PYPROF__GET(self->keeps), total = PYPROF__GET(pyprof__heap.live) + unflushed;
@@ -11150,7 +11226,8 @@ static void pyprof__count_in(pyprof__allocating *self, uint32_t at, uint64_t siz
     pyprof__count_live(self, (int64_t)weight.bytes);
 }
 
-static pyprof__bool pyprof__was_recent(pyprof__allocating *self, const void *block)   // was it among this thread's last allocations?
+// Was it one of this thread's last allocations?
+static pyprof__bool pyprof__was_recent(pyprof__allocating *self, const void *block)
 {
     uint64_t now = self->spent + self->drawn - (uint64_t)pyprof__own.left;
     size_t i;
@@ -11184,7 +11261,8 @@ static void pyprof__count_out(pyprof__allocating *self, const void *block, const
     pyprof__count_live(self, -(int64_t)weight.bytes);
 }
 
-static void pyprof__heap_forget_live(void)   // the hooks were away: nobody knows what was freed
+// Hooks were missing for a while: which blocks were freed is unknown.
+static void pyprof__heap_forget_live(void)
 {
     uint32_t i;
     int64_t bytes = 0;
@@ -11210,7 +11288,8 @@ static void pyprof__heap_forget_live(void)   // the hooks were away: nobody know
 }
 
 __attribute__((noinline))
-static pyprof__bool pyprof__heap_thaw(void)   // has the next life of the interpreter begun? Then count afresh. 1 = tracking goes on
+// Has the interpreter begun its next life? Then count afresh. 1 = tracking goes on.
+static pyprof__bool pyprof__heap_thaw(void)
 {
     int frozen = 1, error = errno;
     if (pyprof__heap.api.is_finalizing() || !pyprof__heap.api.main_interpreter()) return 0;
@@ -11222,13 +11301,13 @@ static pyprof__bool pyprof__heap_thaw(void)   // has the next life of the interp
     return 1;
 }
 
-// ---- the slow side of the hooks. errno stays as it was: whoever here calls the system sees to that ----------
+// ---- the slow side of the hooks. errno must not change: a function here that makes a system call restores it ----------
 __attribute__((noinline))
 static pyprof__allocating *pyprof__own_renew(uint32_t generation)
 {
     pyprof__allocating *self = pyprof__own.self;
     int error = errno;
-    if (PYPROF__GET(pyprof__heap.pid) != pyprof__own_pid()) return NULL;   // a child made by a bare clone()
+    if (PYPROF__GET(pyprof__heap.pid) != pyprof__own_pid()) return NULL;   // the child of a bare clone()
     if (!self || self->generation != generation || PYPROF__GET(self->tid) != (uint64_t)pyprof__gettid()) self = pyprof__allocating_begin(generation);
     pyprof__own.self = self;
     pyprof__own.generation = generation;
@@ -11243,7 +11322,7 @@ static inline pyprof__allocating *pyprof__own_record(uint32_t generation)
     return pyprof__own.generation == generation && self && PYPROF__GET(self->tid) ? self : pyprof__own_renew(generation);
 }
 
-// A thread whose countdown is over, or not yet begun: shall this block be noted? Begins the next countdown.
+// The thread's countdown is over, or has not begun yet: is this block to be noted? Begins the next countdown.
 static pyprof__bool pyprof__countdown(pyprof__allocating *self, size_t size)
 {
     int fresh = self->drawn == 0, over;
@@ -11262,11 +11341,11 @@ static pyprof__bool pyprof__countdown(pyprof__allocating *self, size_t size)
     return over;
 }
 
-// While a thread is busy, nobody begins another tracking and gives the sites away. 0 = that has happened already.
+// While a thread is busy, no new tracking can begin and give the sites away. 0 = that has already happened.
 static inline pyprof__bool pyprof__get_busy(pyprof__allocating *self, uint32_t generation)
 {
     PYPROF__SET(self->busy, 1);
-    __asm__ __volatile__("" ::: "memory");   // the rest of the fence is pyprof__order_threads
+    __asm__ __volatile__("" ::: "memory");   // pyprof__order_threads is the other half of the fence
     if (generation == PYPROF__GET(pyprof__hot.generation)) return 1;
     PYPROF__SET(self->busy, 0);
     return 0;
@@ -11274,6 +11353,7 @@ static inline pyprof__bool pyprof__get_busy(pyprof__allocating *self, uint32_t g
 
 static inline void pyprof__be_idle(pyprof__allocating *self) { __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE); }
 
+// Notes a new block: its site, its entry in the table, its counters.
 static void pyprof__note(int domain, const void *block, size_t size, uint32_t generation)
 {
     pyprof__allocating *self = pyprof__own.self;
@@ -11297,19 +11377,20 @@ static void pyprof__note(int domain, const void *block, size_t size, uint32_t ge
     self->recent_at = (self->recent_at + 1) % PYPROF__RECENT;
 }
 
-// ---- woken by an allocation -------------------------------------------------------------------
-// In a forked child nothing of ours may run before it is sure that the child goes on in Python, and is not about to
-// exec. Until then its allocations tell: of Python's objects one is enough, of others it takes some.
+// ---- waking at an allocation -------------------------------------------------------------------
+// In a forked child none of our code may run before it is certain that the child goes on in Python, and is
+// not about to exec. The child's allocations show it: one allocation of a Python object is enough; of other
+// allocations it takes several.
 enum { PYPROF__SURE_CALLS = 32, PYPROF__SURE_NS = 2000000 };
 static struct {
     uint32_t armed, calls;
     uint64_t since_ns;
-    void (*forked)(void);        // what is done once it is sure
-    uint32_t ends;               // Python has begun to shut down, and nobody was told yet
-    void (*ending)(void);        // what is done then, by the thread that shuts it down
+    void (*forked)(void);        // runs once it is certain
+    uint32_t ends;               // Python has begun to shut down, and nothing has been done about it yet
+    void (*ending)(void);        // runs then, on the thread that shuts Python down
 } pyprof__stir;
 
-static void pyprof__stir_arm(void)   // from now on each allocation is seen
+static void pyprof__stir_arm(void)   // from now on every allocation is seen
 {
     pyprof__stir.calls = 0;
     pyprof__stir.since_ns = pyprof__now();
@@ -11326,17 +11407,18 @@ static pyprof__bool pyprof__stir_feels(void)   // is there a hook that sees allo
 #endif
 }
 
-static void pyprof__stir_now(void)   // it is sure
+static void pyprof__stir_now(void)   // it is certain
 {
     if (__atomic_exchange_n(&pyprof__stir.armed, 0, __ATOMIC_ACQ_REL)) pyprof__stir.forked();
 }
 
-// Is this allocation to be noted? Called first, with depth 0; the generation it returns is not 0 then.
+// Is this allocation to be noted? 0 = no, otherwise the generation. pyprof__go_in calls it, before the real
+// allocation.
 PYPROF__HOT uint32_t pyprof__wants(size_t size)
 {
     uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
     pyprof__allocating *self;
-    if (!PYPROF__GET(pyprof__heap.mode)) {   // nobody looks: not for a while
+    if (!PYPROF__GET(pyprof__heap.mode)) {   // no session tracks memory: do not ask again for a while
         pyprof__own.generation = generation;
         pyprof__own.left = 1 << 20;
         return 0;
@@ -11347,7 +11429,8 @@ PYPROF__HOT uint32_t pyprof__wants(size_t size)
     return PYPROF__GET(pyprof__heap.noting) ? generation : 0;
 }
 
-PYPROF__HOT void pyprof__forget(const void *block, uint32_t *generation, pyprof__entry *entry)   // *generation 0 = it was not noted
+// *generation 0 = the block was not noted.
+PYPROF__HOT void pyprof__forget(const void *block, uint32_t *generation, pyprof__entry *entry)
 {
     uint32_t now = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
     uint64_t hash = pyprof__block_hash(block);
@@ -11362,7 +11445,8 @@ PYPROF__HOT void pyprof__forget(const void *block, uint32_t *generation, pyprof_
     if (pyprof__block_take(hash, entry)) *generation = now;
 }
 
-PYPROF__HOT void pyprof__gone(uint32_t generation, const void *block, const pyprof__entry *entry)   // after pyprof__forget
+// Call it after pyprof__forget.
+PYPROF__HOT void pyprof__gone(uint32_t generation, const void *block, const pyprof__entry *entry)
 {
     pyprof__allocating *self = generation && generation == PYPROF__GET(pyprof__hot.generation) ? pyprof__own_record(generation) : NULL;
     if (!self || !pyprof__get_busy(self, generation)) return;
@@ -11373,7 +11457,7 @@ PYPROF__HOT void pyprof__gone(uint32_t generation, const void *block, const pypr
 __attribute__((noinline)) static void pyprof__stirred(int domain)
 {
     int error = errno, python = domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ;
-    pyprof__own.left = 0;   // the next one, too
+    pyprof__own.left = 0;   // see the next allocation, too
     if (python || __atomic_add_fetch(&pyprof__stir.calls, 1, __ATOMIC_RELAXED) >= PYPROF__SURE_CALLS
         || pyprof__now() - pyprof__stir.since_ns > PYPROF__SURE_NS) pyprof__stir_now();
     errno = error;
@@ -11381,6 +11465,7 @@ __attribute__((noinline)) static void pyprof__stirred(int domain)
 
 typedef struct { int domain; uint32_t generation; int64_t left; } pyprof__hooked;
 
+// Before the real allocation. Marks the thread as inside a hook, and decides whether to note the block.
 static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
 {
     pyprof__inside = 1;
@@ -11389,7 +11474,8 @@ static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
     if (pyprof__own.probe == 1 + (uint32_t)domain) pyprof__own.probe = PYPROF__REACHED;
     call->generation = size == SIZE_MAX || pyprof__own.probe ? 0 : pyprof__wants(size);
     if (PYPROF__GET(pyprof__stir.armed)) pyprof__stirred(domain);
-    // Until CPython's domains are hooked, its own blocks would count here, and code objects would die unseen.
+    // Until CPython's domains are hooked, its own blocks would be counted here, and dying code objects would
+    // go unnoticed.
     if (domain == PYPROF_DOMAIN_NATIVE && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) call->generation = 0;
     call->left = pyprof__own.left;
 }
@@ -11421,8 +11507,8 @@ static void *pyprof__slow_calloc(const pyprof__pymem *below, int domain, size_t 
     return pyprof__come_out(&call, below->calloc(below->context, count, size), all);
 }
 
-// The old block leaves the table before the real call, because its address can be another's the moment it is free; it
-// comes back when the call fails. NULL from C's realloc(block, 0) is no failure: the block was freed.
+// The old block leaves the table before the real call: once it is freed, another thread may get its address.
+// If the call fails, it comes back. NULL from C's realloc(block, 0) is not a failure: the block was freed.
 __attribute__((noinline))
 static void *pyprof__slow_realloc(const pyprof__pymem *below, int domain, void *block, size_t size)
 {
@@ -11451,14 +11537,14 @@ static void pyprof__slow_free(const pyprof__pymem *below, int domain, void *bloc
     pyprof__forget(block, &known, &entry);
     pyprof__gone(known, block, &entry);
     below->free(below->context, block);
-    // Of a Python object: this thread holds the GIL, and no lock of libc's.
+    // This was a Python object: the thread holds the GIL, and no lock of libc.
     if (PYPROF__GET(pyprof__stir.ends) && domain == PYPROF_DOMAIN_OBJ && __atomic_exchange_n(&pyprof__stir.ends, 0, __ATOMIC_RELAXED)
         && pyprof__stir.ending) pyprof__stir.ending();
     pyprof__inside = 0;
 }
 
-// ---- the hooks: a block that is neither sampled nor known passes after a few instructions ----------------------------------
-// 1 = so much can be allocated before the thread's next sample
+// ---- the hooks: a block that is neither sampled nor known passes after a few instructions ----------------------------
+// 1 = the thread can allocate so much before its next sample.
 static inline pyprof__bool pyprof__passes(size_t size)
 {
     int64_t left = pyprof__own.left - (int64_t)size - 1;
@@ -11467,14 +11553,15 @@ static inline pyprof__bool pyprof__passes(size_t size)
     return 1;
 }
 
-static inline pyprof__bool pyprof__is_known(const void *block)   // 0 = surely not
+static inline pyprof__bool pyprof__is_known(const void *block)   // 0 = certainly not known
 {
     uint64_t hash = pyprof__block_hash(block);
     return PYPROF__GET(pyprof__filter[pyprof__filter_at(hash) & PYPROF__GET(pyprof__hot.mask)])
         | PYPROF__GET(pyprof__code_filter[pyprof__code_filter_at(hash)]);
 }
 
-// In the raw domain, and in malloc, we can be inside a call of another domain, or of ours.
+// In the raw domain and in malloc, the call may come from inside a call of another domain, or from our own
+// code.
 #define PYPROF__HOOKS(name, domain, inside) \
     static void *pyprof__##name##_malloc(void *context, size_t size) \
     { \
@@ -11515,22 +11602,24 @@ PYPROF__HOOKS(mem, PYPROF_DOMAIN_MEM, 0)
 PYPROF__HOOKS(obj, PYPROF_DOMAIN_OBJ, 0)
 
 // ---- places in the chain of allocators ---------------------------------------------------------------------------------------
-// The hooks above stand on CPython's own allocators, which call nothing of their domain. Whatever else is found on top may
-// call us: a hook that was there before can still be below it, and can be brought back by the allocator that knew it. So
-// each allocator that ours ever went in on top of has a place of its own, with hooks that call that one for ever: however
-// the places come to lie above each other, ours never close a circle. A block is counted by the outermost of them.
-// Others can close one: who puts back an allocator of theirs that ours are on top of. That ends at the innermost call.
+// The hooks above stand on CPython's own allocators, which call nothing else in their domain. Any other
+// allocator that is found on top may call ours: a hook of ours that was there before can still be below it,
+// and the allocator that knows it can bring it back. So each allocator that our hooks ever stood on has a
+// place of its own, with hooks that call that allocator for ever. However the places end up on top of each
+// other, ours never form a loop. The outermost of them counts the block. Other tools can form a loop: one
+// that puts back an allocator of its own on which ours stand. The innermost call ends that loop.
 static void *pyprof__no_malloc(void *context, size_t size) { (void)context; (void)size; return NULL; }
 static void *pyprof__no_calloc(void *context, size_t count, size_t size) { (void)context; (void)count; (void)size; return NULL; }
 static void *pyprof__no_realloc(void *context, void *block, size_t size) { (void)context; (void)block; (void)size; return NULL; }
 static void pyprof__no_free(void *context, void *block) { (void)context; (void)block; }
 
-static const pyprof__pymem *pyprof__place_enter(int domain, int place)   // what to call
+static const pyprof__pymem *pyprof__place_enter(int domain, int place)   // the allocator to call
 {
     static const pyprof__pymem none = { NULL, pyprof__no_malloc, pyprof__no_calloc, pyprof__no_realloc, pyprof__no_free };
     if (++pyprof__own.nested <= PYPROF__NESTED) return &pyprof__below[domain][place];
     PYPROF__SET(pyprof__heap.looped, 1);
-    return pyprof__below[domain][0].malloc ? &pyprof__below[domain][0] : &none;   // CPython's own, if it was seen
+    // CPython's own, if it has been seen.
+    return pyprof__below[domain][0].malloc ? &pyprof__below[domain][0] : &none;
 }
 
 __attribute__((noinline))
@@ -11597,11 +11686,13 @@ PYPROF__PLACES_OF(obj, PYPROF_DOMAIN_OBJ)
 #define PYPROF__FOUR(name) { NULL, pyprof__##name##_malloc, pyprof__##name##_calloc, pyprof__##name##_realloc, pyprof__##name##_free }
 #define PYPROF__HOOKS_OF(name) { PYPROF__FOUR(name), PYPROF__FOUR(name##1), PYPROF__FOUR(name##2), PYPROF__FOUR(name##3), \
                                  PYPROF__FOUR(name##4), PYPROF__FOUR(name##5), PYPROF__FOUR(name##6), PYPROF__FOUR(name##7) }
-static const pyprof__pymem pyprof__hooks[PYPROF__DOMAINS][PYPROF__PLACES] = {   // 0: on CPython's own
+// Place 0: on CPython's own allocators.
+static const pyprof__pymem pyprof__hooks[PYPROF__DOMAINS][PYPROF__PLACES] = {
     PYPROF__HOOKS_OF(raw), PYPROF__HOOKS_OF(mem), PYPROF__HOOKS_OF(obj),
 };
 
-static const pyprof__pymem *pyprof__below_ours(const pyprof__pymem *top, int domain)   // NULL = it is none of ours
+// NULL = it is not ours.
+static const pyprof__pymem *pyprof__below_ours(const pyprof__pymem *top, int domain)
 {
     int i;
     for (i = 0; i < PYPROF__PLACES; i++)
@@ -11615,7 +11706,7 @@ PYPROF__HOOKS(native, PYPROF_DOMAIN_NATIVE, pyprof__inside)
 
 enum { PYPROF__EARLY = 65536 };
 
-static struct {                  // what stands behind ours
+static struct {                  // the functions behind ours
     void *(*malloc)(size_t);
     void *(*calloc)(size_t, size_t);
     void *(*realloc)(void *, size_t);
@@ -11626,7 +11717,7 @@ static struct {                  // what stands behind ours
     int (*munmap)(void *, size_t);
     void *(*mremap)(void *, size_t, size_t, int, ...);
     int (*mprotect)(void *, size_t, int);
-    char early[PYPROF__EARLY] __attribute__((aligned(16)));   // for what dlsym needs while we look for malloc
+    char early[PYPROF__EARLY] __attribute__((aligned(16)));   // for dlsym while it looks for malloc
     size_t early_used;
     int looking;
 } pyprof__libc;
@@ -11666,7 +11757,7 @@ static void pyprof__libc_free(void *context, void *block)
 static const pyprof__pymem pyprof__libc_allocator = { NULL, pyprof__libc_malloc, pyprof__libc_calloc, pyprof__libc_realloc, pyprof__libc_free };
 
 __attribute__((noinline))
-static pyprof__bool pyprof__libc_find(void)   // 0 = dlsym is at it, and needs memory for that
+static pyprof__bool pyprof__libc_find(void)   // 0 = dlsym is running, and needs memory itself
 {
     static const struct { const char *name; size_t offset; } names[] = {
         { "malloc", offsetof(__typeof__(pyprof__libc), malloc) }, { "calloc", offsetof(__typeof__(pyprof__libc), calloc) },
@@ -11690,27 +11781,29 @@ static inline pyprof__bool pyprof__libc_ready(void)
     return __atomic_load_n(&pyprof__hot.below[PYPROF_DOMAIN_NATIVE], __ATOMIC_ACQUIRE) != NULL || pyprof__libc_find();
 }
 
-// ---- whose malloc is called? Another allocator can stand in front of ours or behind it, and a library loaded with
-// RTLD_DEEPBIND calls that of its own libraries. Calls not seen because of that are told.
+// ---- whose malloc is called?
+// Another allocator can stand in front of ours or behind it, and a library loaded with RTLD_DEEPBIND calls
+// the malloc of its own libraries. pyprof reports calls that it cannot see for such a reason.
 typedef struct {                 // dl_phdr_info of link.h, declared only with _GNU_SOURCE
     uint64_t bias;
     const char *path;
     const Elf64_Phdr *segments;
     uint16_t count;
-    unsigned long long loaded, unloaded;   // objects, so far
+    unsigned long long loaded, unloaded;   // objects loaded and unloaded so far
 } pyprof__object;
 
 typedef int pyprof__object_fn(const pyprof__object *object, size_t size, void *user);
 
-// What the object at an address spans.
+// The address range of the object at an address.
 typedef struct { uint64_t address, begin, end; char name[64]; } pyprof__object_at;
 
 static struct {                  // found when tracking begins
-    int (*each)(pyprof__object_fn *fn, void *user);   // dl_iterate_phdr: the dynamic linker's other lock is held during constructors
+    // dl_iterate_phdr: during constructors the dynamic linker holds another of its locks.
+    int (*each)(pyprof__object_fn *fn, void *user);
     pyprof__object_at ours, front, behind;            // address 0 = there is none
     unsigned long long changes;
     uint64_t due, scan, step;
-    // told: 1 = the reason holds in every session, 2 = it was found in this one; 0 = there is none.
+    // told: 1 = the reason holds in every session, 2 = it was found in this one, 0 = there is no reason.
     uint32_t lock, told;
     char reason[200];
 } pyprof__objects;
@@ -11742,7 +11835,7 @@ static pyprof__bool pyprof__object_matches(const pyprof__object *object, size_t 
     return 1;
 }
 
-// 0 = there is none; symbol NULL: by address.
+// Finds the object by symbol, or by address if symbol is NULL. 0 = not found.
 static pyprof__bool pyprof__object_find(pyprof__object_at *at, const char *symbol, uint64_t address)
 {
     void *found = symbol ? dlsym(NULL, symbol) : NULL;
@@ -11781,12 +11874,12 @@ static void pyprof__objects_find(void)   // when tracking begins
 {
     pyprof__heap_lock(&pyprof__objects.lock);
     if (!pyprof__objects.ours.address) pyprof__objects_find_once();
-    if (pyprof__objects.told == 2) pyprof__objects.told = 0;   // that library may be gone
+    if (pyprof__objects.told == 2) pyprof__objects.told = 0;   // that library may be unloaded by now
     pyprof__objects.changes = 0;
     pyprof__unlock(&pyprof__objects.lock);
 }
 
-static pyprof__bool pyprof__is_allocator(const void *code)   // does the code belong to an allocator that is not ours?
+static pyprof__bool pyprof__is_allocator(const void *code)   // of an allocator that is not ours?
 {
     const pyprof__object_at *front = &pyprof__objects.front, *behind = &pyprof__objects.behind;
     uint64_t at = (uint64_t)(uintptr_t)code;
@@ -11795,8 +11888,8 @@ static pyprof__bool pyprof__is_allocator(const void *code)   // does the code be
 
 typedef struct { const pyprof__object *object; uint64_t begin, end, symbols, names; uint64_t other; } pyprof__object_scan;
 
-// Among these relocations: the place that leads to malloc. It leads into the object itself until it is used
-// for the first time.
+// Finds among these relocations the one that leads to malloc. Before it is used for the first time it leads
+// into the object itself.
 static void pyprof__object_relocations(pyprof__object_scan *scan, uint64_t table, uint64_t size)
 {
     const Elf64_Rela *at = (const Elf64_Rela *)(uintptr_t)table, *end = at + size / sizeof *at;
@@ -11810,7 +11903,7 @@ static void pyprof__object_relocations(pyprof__object_scan *scan, uint64_t table
     }
 }
 
-// The malloc it calls, if that is another's; 0 = not known to be.
+// The malloc that the object calls if it is not ours; 0 = not known to be another.
 static uint64_t pyprof__object_malloc(const pyprof__object *object)
 {
     static const int64_t wanted[] = { DT_SYMTAB, DT_STRTAB, DT_RELA, DT_RELASZ, DT_RELACOUNT, DT_JMPREL, DT_PLTRELSZ };
@@ -11824,7 +11917,8 @@ static uint64_t pyprof__object_malloc(const pyprof__object *object)
     for (; entry && entry->d_tag != DT_NULL; entry++)
         for (i = 0; i < PYPROF__COUNT(wanted); i++)
             if (entry->d_tag == wanted[i]) found[i] = entry->d_un.d_val;
-    for (i = 0; i < PYPROF__COUNT(wanted); i++)   // the dynamic linker has made addresses of them, or not yet
+    // The dynamic linker may or may not have turned these into addresses already.
+    for (i = 0; i < PYPROF__COUNT(wanted); i++)
         if (found[i] && found[i] < scan.begin && wanted[i] != DT_RELASZ && wanted[i] != DT_RELACOUNT && wanted[i] != DT_PLTRELSZ)
             found[i] += object->bias;
     scan.symbols = found[0];
@@ -11852,8 +11946,9 @@ static pyprof__bool pyprof__object_looks(const pyprof__object *object, size_t si
     return look->other != 0;
 }
 
-// On the sampler thread ten times a second, and when a profile is made: has a library come that calls another
-// malloc? What it calls is known when it has called it, so all are looked through again, ever less often.
+// Runs on the sampler thread ten times a second, and when a profile is made: has a library been loaded that
+// calls another malloc? Which malloc it calls is known only after its first call, so all libraries are
+// checked again, at growing intervals.
 static void pyprof__objects_watch(int at_once)
 {
     pyprof__objects_look look = { at_once, 0, "" };
@@ -11866,23 +11961,25 @@ static void pyprof__objects_watch(int at_once)
     PYPROF__SET(pyprof__objects.due, now + pyprof__second / 10);
     if (look.scan) pyprof__objects.step = pyprof__objects.step ? 2 * pyprof__objects.step : pyprof__second / 10;
     if (look.scan) pyprof__objects.scan = now + pyprof__objects.step;
-    if (look.other && pyprof__object_find(&other, NULL, look.other))   // otherwise it is just being loaded
+    // Otherwise it is being loaded right now.
+    if (look.other && pyprof__object_find(&other, NULL, look.other))
         pyprof__objects_tell(2, "heap: %s calls malloc of %s, not ours: what it allocates is not counted", look.name, other.name);
     pyprof__unlock(&pyprof__objects.lock);
 }
 
-static const char *pyprof__objects_reason(void)   // NULL = nothing is amiss
+static const char *pyprof__objects_reason(void)   // NULL = all allocations are seen
 {
     return __atomic_load_n(&pyprof__objects.told, __ATOMIC_ACQUIRE) ? pyprof__objects.reason : NULL;
 }
 
-// Anonymous mappings are few, and may be unmapped in parts: they have a table of their own. Each counts for
-// itself in sampled mode, too. The table is never locked during a system call. A mapping that a call may take
-// away is taken out of the tree before it, because another thread can be given the same addresses the moment
-// the call is done; it comes back when the call fails. By chance: the higher one is on top.
+// Anonymous mappings are few, and may be unmapped in parts: they have a table of their own. Each is counted,
+// even in sampled mode. The table is never locked during a system call. A mapping that a call may remove
+// leaves the tree before the call, because another thread can get its addresses as soon as the call is done.
+// If the call fails, it comes back. The rank in the treap is random; the higher rank is on top.
 static uint64_t pyprof__range_rank(uint32_t number) { return pyprof__mix(0x72616e6b, number); }
 
-static uint32_t pyprof__ranges_join(uint32_t low, uint32_t high)   // all of low lies below all of high
+// Every range in low lies below every range in high.
+static uint32_t pyprof__ranges_join(uint32_t low, uint32_t high)
 {
     pyprof__range *list = pyprof__ranges.list;
     if (!low || !high) return low | high;
@@ -11894,7 +11991,7 @@ static uint32_t pyprof__ranges_join(uint32_t low, uint32_t high)   // all of low
     return high;
 }
 
-// low: those that begin below at.
+// low gets the ranges that begin below at.
 static void pyprof__ranges_split(uint32_t tree, uint64_t at, uint32_t *low, uint32_t *high)
 {
     pyprof__range *list = pyprof__ranges.list;
@@ -11908,7 +12005,7 @@ static void pyprof__ranges_split(uint32_t tree, uint64_t at, uint32_t *low, uint
     }
 }
 
-// One by one: other threads' ranges may have come between them.
+// Inserts a tree range by range: ranges of other threads may lie between them by now.
 static void pyprof__ranges_insert(uint32_t tree)
 {
     uint32_t below, above, low, high;
@@ -11951,12 +12048,12 @@ static uint32_t pyprof__range_new(pyprof__range range)   // 0 = no room
     return number;
 }
 
-static uint64_t pyprof__range_weight(void)   // of a block
+static uint64_t pyprof__range_weight(void)   // of one block
 {
     return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT ? 1 : 65536;
 }
 
-// Memory, from this thread's own site.
+// Counts a new range that is memory; its site is this thread's own.
 static void pyprof__range_came(pyprof__allocating *self, const pyprof__range *range)
 {
     pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
@@ -11969,7 +12066,7 @@ static void pyprof__range_came(pyprof__allocating *self, const pyprof__range *ra
     pyprof__count_live(self, (int64_t)bytes);
 }
 
-// Of memory. A range that is cut in two is one block more, as if one had come back: blocks is below 0 then.
+// Counts a range that was memory. Cutting a range in two adds a block: blocks is then below 0.
 static void pyprof__range_went(pyprof__allocating *self, const pyprof__range *range, uint64_t bytes, int64_t blocks)
 {
     pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
@@ -11982,14 +12079,15 @@ static void pyprof__range_went(pyprof__allocating *self, const pyprof__range *ra
     pyprof__count_live(self, -(int64_t)bytes);
 }
 
-// So much of its end is gone.
+// So many bytes of the range are gone.
 static void pyprof__range_end(pyprof__allocating *self, const pyprof__range *range, uint64_t bytes)
 {
     if (!range->counts) PYPROF__BUMP(pyprof__heap.reserved, 0 - bytes);
     else pyprof__range_went(self, range, bytes, bytes == range->end - range->begin);
 }
 
-static void pyprof__ranges_forget(pyprof__allocating *self, uint32_t tree)   // what is not in the big tree
+// Gives up ranges that are not in the big tree.
+static void pyprof__ranges_forget(pyprof__allocating *self, uint32_t tree)
 {
     pyprof__range *range;
     if (!tree) return;
@@ -12001,7 +12099,7 @@ static void pyprof__ranges_forget(pyprof__allocating *self, uint32_t tree)   // 
     pyprof__ranges.spare = tree;
 }
 
-// The range that goes on beyond address, or is the next one; 0 = none.
+// The range that contains address or, if none does, the next one; 0 = none.
 static uint32_t pyprof__ranges_around(uint64_t address)
 {
     uint32_t at = pyprof__ranges.root, found = 0;
@@ -12013,7 +12111,7 @@ static uint32_t pyprof__ranges_around(uint64_t address)
     return found;
 }
 
-static void pyprof__ranges_cut(pyprof__allocating *self, uint64_t at)   // no range has it inside after this
+static void pyprof__ranges_cut(pyprof__allocating *self, uint64_t at)   // afterwards no range has `at` inside
 {
     uint32_t number = pyprof__ranges_around(at), rest;
     pyprof__range range = pyprof__ranges.list[number];
@@ -12021,13 +12119,13 @@ static void pyprof__ranges_cut(pyprof__allocating *self, uint64_t at)   // no ra
     range.begin = at;
     rest = pyprof__range_new(range);
     if (rest && range.counts) pyprof__range_went(self, &range, 0, -1);
-    // No room: it is not noted any more.
+    // No room: the rest is no longer noted.
     if (!rest) pyprof__range_end(self, &pyprof__ranges.list[number], range.end - at);
     pyprof__ranges.list[number].end = at;
     pyprof__ranges_insert(rest);
 }
 
-// Out of the tree; 0 = nothing is there.
+// Takes the ranges out of the tree; 0 = there are none.
 static uint32_t pyprof__ranges_take(pyprof__allocating *self, uint64_t begin, uint64_t end)
 {
     uint32_t first = begin < end ? pyprof__ranges_around(begin) : 0, low, high, tree;
@@ -12040,7 +12138,8 @@ static uint32_t pyprof__ranges_take(pyprof__allocating *self, uint64_t begin, ui
     return tree;
 }
 
-static pyprof__allocating *pyprof__ranges_lock(uint32_t generation)   // NULL = nobody looks: not locked
+// NULL = memory is not tracked; nothing is locked.
+static pyprof__allocating *pyprof__ranges_lock(uint32_t generation)
 {
     pyprof__allocating *self = PYPROF__GET(pyprof__heap.mode) && !PYPROF__GET(pyprof__heap.frozen) ? pyprof__own_record(generation) : NULL;
     if (!self || !pyprof__get_busy(self, generation)) return NULL;
@@ -12060,12 +12159,13 @@ static uint64_t pyprof__in_pages(size_t size)
     return (size + rest) & ~rest;
 }
 
-// What a system call is about to do to a range of addresses. errno stays as it was.
+// State of a system call that changes a range of addresses. errno must not change.
 typedef struct {
     uint32_t generation, tree;
-    int counts;                  // memory was there; -1: nothing is known of it
+    int counts;                  // 1 = it was memory, 0 = reserved, -1 = unknown
 } pyprof__remapping;
 
+// Call it before the system call: takes the ranges out of the tree.
 static void pyprof__remap_begin(pyprof__remapping *call, const void *address, size_t size)
 {
     uint64_t begin = (uint64_t)(uintptr_t)address;
@@ -12086,7 +12186,7 @@ static void pyprof__remap_begin(pyprof__remapping *call, const void *address, si
     errno = error;
 }
 
-// gone 0: the call failed. One that replaces mappings can have unmapped them all the same.
+// gone 0: the call failed. A call that replaces mappings may have unmapped them all the same.
 static void pyprof__remap_end(const pyprof__remapping *call, int gone)
 {
     int error = errno;
@@ -12103,8 +12203,8 @@ static void pyprof__remap_end(const pyprof__remapping *call, int gone)
     errno = error;
 }
 
-// The site is found before the lock is taken: that can take locks of its own.
-// A new range; NULL = not to be noted.
+// For a new range. Finds the site before it takes the lock, because finding it can take locks of its own.
+// NULL = do not note it.
 static pyprof__allocating *pyprof__ranges_lock_new(pyprof__range *range, uint32_t generation)
 {
     int noting = PYPROF__GET(pyprof__heap.noting) && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON;
@@ -12137,7 +12237,8 @@ static void pyprof__mapping_add(const void *address, size_t size, int counts)
         range.begin = (uint64_t)(uintptr_t)address;
         range.end = range.begin + pyprof__in_pages(size);
         range.counts = (uint32_t)counts;
-        pyprof__ranges_forget(self, pyprof__ranges_take(self, range.begin, range.end));   // unmapped unseen
+        // Unmapped without our seeing it.
+        pyprof__ranges_forget(self, pyprof__ranges_take(self, range.begin, range.end));
         number = pyprof__range_new(range);
         if (number && counts) pyprof__range_came(self, &range);
         else if (number) PYPROF__BUMP(pyprof__heap.reserved, range.end - range.begin);
@@ -12148,7 +12249,7 @@ static void pyprof__mapping_add(const void *address, size_t size, int counts)
     errno = error;
 }
 
-// Is all that is known there so already?
+// Do all known ranges there have this state already?
 static pyprof__bool pyprof__is_protected(uint64_t begin, uint64_t end, uint32_t counts)
 {
     uint32_t at = pyprof__ranges_around(begin);
@@ -12157,7 +12258,7 @@ static pyprof__bool pyprof__is_protected(uint64_t begin, uint64_t end, uint32_t 
     return !at || pyprof__ranges.list[at].begin >= end;
 }
 
-// What is not in the big tree.
+// Changes the state of ranges that are not in the big tree.
 static void pyprof__ranges_protect(pyprof__allocating *self, uint32_t tree, const pyprof__range *now)
 {
     pyprof__range *range;
@@ -12174,7 +12275,7 @@ static void pyprof__ranges_protect(pyprof__allocating *self, uint32_t tree, cons
     else PYPROF__BUMP(pyprof__heap.reserved, range->end - range->begin);
 }
 
-// The addresses stay whose they are, so all of it is done after the system call.
+// The addresses keep their owner, so all of this is done after the system call.
 static void pyprof__mapping_protect(const void *address, size_t size, uint32_t counts)
 {
     uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE), tree;
@@ -12197,7 +12298,7 @@ static void pyprof__mapping_protect(const void *address, size_t size, uint32_t c
     errno = error;
 }
 
-// By one of what stands behind.
+// Allocates by one of libc's functions for aligned blocks.
 static void *pyprof__aligned(void *(*const *made)(size_t, size_t), size_t alignment, size_t size)
 {
     pyprof__hooked call;
@@ -12236,7 +12337,7 @@ PYPROF__INTERPOSED void free(void *block) PYPROF__THROWS
     if (block && pyprof__libc_ready()) pyprof__native_free(NULL, block);
 }
 
-PYPROF__INTERPOSED void free_sized(void *block, size_t size) PYPROF__THROWS;   // C23: a hint is added
+PYPROF__INTERPOSED void free_sized(void *block, size_t size) PYPROF__THROWS;   // C23: free with a hint
 PYPROF__INTERPOSED void free_aligned_sized(void *block, size_t alignment, size_t size) PYPROF__THROWS;
 PYPROF__INTERPOSED void free_sized(void *block, size_t size) PYPROF__THROWS { (void)size; free(block); }
 PYPROF__INTERPOSED void free_aligned_sized(void *block, size_t alignment, size_t size) PYPROF__THROWS
@@ -12253,7 +12354,7 @@ PYPROF__INTERPOSED void *reallocarray(void *block, size_t count, size_t size) PY
     return NULL;
 }
 
-// Of malloc.h, as the next one.
+// memalign and pvalloc are declared in malloc.h.
 PYPROF__INTERPOSED void *memalign(size_t alignment, size_t size) PYPROF__THROWS;
 PYPROF__INTERPOSED void *pvalloc(size_t size) PYPROF__THROWS;
 PYPROF__INTERPOSED void *memalign(size_t alignment, size_t size) PYPROF__THROWS
@@ -12296,7 +12397,8 @@ static pyprof__bool pyprof__maps_memory(int protection, int flags)
     return (protection & PROT_WRITE) && !(flags & MAP_NORESERVE);
 }
 
-// Another allocator's mappings do not count: what it makes of them is counted, or said not to be.
+// Mappings of another allocator do not count: its blocks are counted, or pyprof has reported that they are
+// not.
 static void *pyprof__map(void *address, size_t size, int protection, int flags, int fd, off_t offset, const void *caller)
 {
     pyprof__remapping over;
@@ -12331,7 +12433,7 @@ PYPROF__INTERPOSED int munmap(void *address, size_t size) PYPROF__THROWS
     return result;
 }
 
-// A moved or resized mapping is a free and an allocation, as a realloc is. MREMAP_FIXED is 2,
+// Moving or resizing a mapping counts as a free and an allocation, as realloc does. MREMAP_FIXED is 2,
 // MREMAP_DONTUNMAP is 4.
 PYPROF__INTERPOSED void *mremap(void *address, size_t size, size_t wanted, int flags, ...) PYPROF__THROWS
 {
@@ -12351,8 +12453,8 @@ PYPROF__INTERPOSED void *mremap(void *address, size_t size, size_t wanted, int f
     return moved;
 }
 
-// Memory that nobody may touch is a reservation again. Taking away the right to write alone changes nothing:
-// what was written stays.
+// Memory without any access right is reserved address space again. Losing the right to write alone changes
+// nothing: its contents stay.
 static int pyprof__protected(void *address, size_t size, int protection, int result)
 {
     int counts = (protection & PROT_WRITE) != 0;
@@ -12386,8 +12488,9 @@ static void pyprof__objects_watch(int at_once) { (void)at_once; }
 static const char *pyprof__objects_reason(void) { return NULL; }
 #endif   // PYPROF_INTERPOSE_MALLOC
 
-// ---- going in and out: with the GIL, because other threads read the table of allocators without a lock ---------------------
-// Does every allocation there come by one of the domain's hooks? A pool seldom calls what is below it for small blocks.
+// ---- installing and removing hooks: with the GIL, because other threads read the table of allocators without a lock
+// Does every allocation pass one of the domain's hooks? A pool seldom calls the allocator below it for small
+// blocks.
 static pyprof__bool pyprof__reaches_us(const pyprof__pymem *top, int domain)
 {
     static const size_t sizes[] = { 1, 600, 9000, 1u << 20 };
@@ -12407,14 +12510,15 @@ static pyprof__bool pyprof__reaches_us(const pyprof__pymem *top, int domain)
     return reached;
 }
 
-static pyprof__bool pyprof__is_pythons(const pyprof__pymem *top)   // CPython's own, that call no other: those of tracemalloc and debug have a context
+// CPython's own that call no other: those of tracemalloc and of debug mode have a context.
+static pyprof__bool pyprof__is_pythons(const pyprof__pymem *top)
 {
     uint64_t at;
     memcpy(&at, &top->malloc, sizeof at);
     return !top->context && at >= pyprof__heap.python_begin && at < pyprof__heap.python_end;
 }
 
-// The place on top of that allocator. -1 = too many have come and gone
+// The place on top of that allocator. -1 = too many allocators have come and gone.
 static int pyprof__place_on(const pyprof__pymem *top, int domain)
 {
     int i;
@@ -12423,24 +12527,25 @@ static int pyprof__place_on(const pyprof__pymem *top, int domain)
         if (below->malloc && memcmp(below, top, sizeof *top) != 0) continue;
         if (!below->malloc) *below = *top;
         if (i == 0) __atomic_store_n(&pyprof__hot.below[domain], below, __ATOMIC_RELEASE);
-        PYPROF__FENCE();   // whole before the first call can come
+        PYPROF__FENCE();   // complete before the first call can come
         return i;
     }
     return -1;
 }
 
-static pyprof__bool pyprof__hooks_were_in(void) { return pyprof__below[0][0].malloc || pyprof__below[0][1].malloc; }   // once
+// At any time.
+static pyprof__bool pyprof__hooks_were_in(void) { return pyprof__below[0][0].malloc || pyprof__below[0][1].malloc; }
 
-// Our hook gets the context of the allocator below it, and ignores what it is called with: callers read context and
-// function one after the other, and may find one of ours and one of theirs.
-// 0 = they cannot go in; 1 = they are in, 2 = they had to go in
+// Our hook gets the context of the allocator below it, but ignores the context it is called with: callers
+// read context and function one after the other, and may find one of ours and one of another allocator.
+// 0 = cannot install, 1 = was installed, 2 = had to be installed.
 static int pyprof__hook_in(int domain)
 {
     pyprof__pymem top, ours;
     int place, probe;
     pyprof__heap.api.get_allocator(domain, &top);
     if (pyprof__below_ours(&top, domain)) return 1;
-    // CPython's own of objects, which may be below, want an interpreter.
+    // CPython's object allocator, which may be below, needs an interpreter.
     probe = domain == PYPROF_DOMAIN_RAW || pyprof__heap.api.is_initialized();
     if (probe && pyprof__hooks_were_in() && !pyprof__is_pythons(&top) && pyprof__reaches_us(&top, domain)) return 1;
     place = pyprof__place_on(&top, domain);
@@ -12451,7 +12556,8 @@ static int pyprof__hook_in(int domain)
     return 2;
 }
 
-static void pyprof__hook_out(int domain)   // if somebody is above us, ours stay, and pass everything through
+// If another allocator is on top of ours, ours stay, and pass every call through.
+static void pyprof__hook_out(int domain)
 {
     pyprof__pymem top;
     const pyprof__pymem *below;
@@ -12462,7 +12568,7 @@ static void pyprof__hook_out(int domain)   // if somebody is above us, ours stay
     pyprof__heap.api.set_allocator(domain, &top);
 }
 
-static pyprof__bool pyprof__hooks_are_in(void)   // in every domain, and nobody is above them
+static pyprof__bool pyprof__hooks_are_in(void)   // in every domain, with nothing on top
 {
     pyprof__pymem top;
     int domain, ours = 0;
@@ -12473,13 +12579,13 @@ static pyprof__bool pyprof__hooks_are_in(void)   // in every domain, and nobody 
     return ours == PYPROF__DOMAINS;
 }
 
-static pyprof__bool pyprof__holds_gil(const pyprof__habits *habits)   // this thread, surely
+static pyprof__bool pyprof__holds_gil(const pyprof__habits *habits)   // 1 = this thread certainly holds it
 {
     void *attached = pyprof__heap.api.attached();
     return attached && (habits->own_state || attached == pyprof__heap.api.this_thread());
 }
 
-static pyprof__bool pyprof__heap_settle(void *unused)   // a pending call, or called by one who holds the GIL
+static pyprof__bool pyprof__heap_settle(void *unused)   // a pending call; or the caller holds the GIL
 {
     int domain, whole = 1, went_in = 0, wanted = PYPROF__GET(pyprof__heap.wanted);
     (void)unused;
@@ -12491,7 +12597,7 @@ static pyprof__bool pyprof__heap_settle(void *unused)   // a pending call, or ca
         went_in |= in == 2;
         if (in == 2) PYPROF__SET(pyprof__heap.verified[domain], NULL);
     }
-    if (went_in && PYPROF__GET(pyprof__heap.life_count)) {   // they had been taken out, or covered
+    if (went_in && PYPROF__GET(pyprof__heap.life_count)) {   // they had been removed, or covered
         pyprof__heap_forget_live();
         if (PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON) PYPROF__SET(pyprof__heap.lost, 1);
     }
@@ -12507,8 +12613,8 @@ static void pyprof__heap_unverified(void)
     for (domain = 0; domain < PYPROF__DOMAINS; domain++) PYPROF__SET(pyprof__heap.verified[domain], NULL);
 }
 
-// Py_AddPendingCall wants an interpreter that is up, and stays so until it returns: where there is none it writes to
-// address 0. Nothing can be held that keeps the interpreter, so each caller asks here right before the call.
+// Py_AddPendingCall needs an interpreter that is up, and stays up until it returns: without one it writes to
+// address 0. No lock can keep the interpreter alive, so each caller asks here right before that call.
 static pyprof__bool pyprof__takes_calls(void)
 {
     const pyprof__python_api *api = &pyprof__heap.api;
@@ -12516,22 +12622,24 @@ static pyprof__bool pyprof__takes_calls(void)
     return pyprof__heap.habits.finishing == PYPROF__NO || !pyprof__at32(pyprof__heap.runtime + pyprof__heap.habits.finishing);
 }
 
-// Gets the hooks in or out, now or as soon as Python's main thread gets to it. An interpreter that is not yet up, or about
-// to end, gets no call: the sampler asks again, and hooks that stay pass everything through. From 3.9 to 3.12
-// a call that another thread adds waits until the main thread takes the GIL again (COMPUTE_EVAL_BREAKER in Python/ceval.c).
+// Installs or removes the hooks, now or as soon as Python's main thread gets to it. An interpreter that is
+// not up yet, or about to end, gets no call: the sampler asks again, and hooks that stay pass every call
+// through. In 3.9 to 3.12 a call added by another thread waits until the main thread takes the GIL again
+// (COMPUTE_EVAL_BREAKER in Python/ceval.c).
 static void pyprof__heap_request(void)
 {
     if (PYPROF__GET(pyprof__heap.wanted) && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_PENDING && pyprof__hooks_are_in()) {
-        PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_ON);   // a forked child has its parent's
+        PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_ON);   // a forked child has its parent's hooks
         return;
     }
     if (pyprof__holds_gil(&pyprof__heap.habits)) { pyprof__heap_settle(NULL); return; }
     if (!pyprof__takes_calls()) return;
-    // A call can get lost at the end of a life of the interpreter.
+    // A call can be lost when the interpreter ends.
     if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - PYPROF__GET(pyprof__heap.called_ns) > pyprof__second / 2) {
         PYPROF__SET(pyprof__heap.calling, 1);
         PYPROF__SET(pyprof__heap.called_ns, pyprof__now());
-        if (pyprof__heap.api.add_pending_call(pyprof__heap_settle, NULL) != 0) PYPROF__SET(pyprof__heap.calling, 0);   // full: again later
+        // The queue is full: try again later.
+        if (pyprof__heap.api.add_pending_call(pyprof__heap_settle, NULL) != 0) PYPROF__SET(pyprof__heap.calling, 0);
     }
 }
 
@@ -12539,7 +12647,7 @@ static void pyprof__heap_request(void)
 static void *pyprof__heap_pages(void *user, size_t size) { (void)user; return pyprof__pages(size); }
 static void pyprof__heap_pages_free(void *user, void *memory, size_t size) { (void)user; pyprof__pages_free(memory, size); }
 
-static uint32_t pyprof__heap_pseudo(const char *name)   // a code object that is none
+static uint32_t pyprof__heap_pseudo(const char *name)   // a pseudo code object
 {
     pyprof__codes *codes = &pyprof__heap.codes;
     pyprof__code *code = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
@@ -12549,7 +12657,7 @@ static uint32_t pyprof__heap_pseudo(const char *name)   // a code object that is
     return code->name == PYPROF__NONE ? (uint32_t)PYPROF__SPOT_NATIVE : (uint32_t)codes->codes.count - 1;
 }
 
-// What the last tracking knew. Nobody is at the sites; under the locks.
+// Frees what the last tracking knew. No thread uses the sites; under the locks.
 static void pyprof__heap_empty(void)
 {
     uint32_t i;
@@ -12565,7 +12673,8 @@ static void pyprof__heap_empty(void)
     memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
 }
 
-static pyprof__bool pyprof__heap_regions(uint64_t max_bytes, int sampled)   // 0 = no memory, not even for few sites
+// 0 = no memory, not even for a few sites.
+static pyprof__bool pyprof__heap_regions(uint64_t max_bytes, int sampled)
 {
     uint64_t limit;
     pyprof__heap.doubtful = sampled;
@@ -12576,7 +12685,7 @@ static pyprof__bool pyprof__heap_regions(uint64_t max_bytes, int sampled)   // 0
     return pyprof__heap.buckets && pyprof__heap.lives && limit >= PYPROF__SITES_LEAST && pyprof__segment_new(0);
 }
 
-static void pyprof__heap_clear(void)   // gives back what the last tracking used; the regions stay
+static void pyprof__heap_clear(void)   // gives the memory of the last tracking back; the regions stay
 {
     uint32_t i;
     pyprof__pages_clear(pyprof__heap.buckets, PYPROF__BUCKETS * sizeof(uint32_t));
@@ -12585,7 +12694,7 @@ static void pyprof__heap_clear(void)   // gives back what the last tracking used
         pyprof__pages_clear(pyprof__heap.segments[i].sites, pyprof__segment_bytes(pyprof__heap.segments[i].count));
 }
 
-static void pyprof__heap_forget(void)   // all that was counted; under the locks
+static void pyprof__heap_forget(void)   // forgets all counts; under the locks
 {
     pyprof__allocating *thread;
     pyprof__blocks_drop();
@@ -12658,14 +12767,15 @@ static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
         if (!found && since_313[i]) found = pyprof__runtime_function(runtime, &pool, since_313[i]);
         if (!found) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "heap: this Python's C API cannot be reached: no %s (found it %s)", names[i].name,
                                         runtime->where);
-        at = (void **)(void *)((char *)&pyprof__heap.api + names[i].offset);   // hooks read what is there already
+        // Hooks may be reading it already.
+        at = (void **)(void *)((char *)&pyprof__heap.api + names[i].offset);
         if (__atomic_load_n(at, __ATOMIC_RELAXED) != found) __atomic_store_n(at, found, __ATOMIC_RELAXED);
     }
     return PYPROF_OK;
 }
 
-// One tracker a process, however many copies of this header its shared objects have. The claim is a mapping that
-// /proc/self/maps shows to all of them; a forked child drops it.
+// One tracker in a process, however many copies of this header its shared objects contain. The claim is a
+// mapping that all of them see in /proc/self/maps; a forked child drops it.
 static pyprof__bool pyprof__claim(void **claim)   // 0 = another copy has it
 {
     static const char name[] = "pyprof-heap-1";
@@ -12683,7 +12793,7 @@ static pyprof__bool pyprof__claim(void **claim)   // 0 = another copy has it
     if (taken) return 0;
     fd = (int)syscall(SYS_memfd_create, name, 1u /* MFD_CLOEXEC */);
     *claim = fd >= 0 ? mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE, fd, 0) : MAP_FAILED;
-    if (*claim == MAP_FAILED) *claim = NULL;   // refused here: then nobody can tell
+    if (*claim == MAP_FAILED) *claim = NULL;   // memfd is refused here: no copy can tell
     if (fd >= 0) close(fd);
     return 1;
 }
@@ -12694,7 +12804,7 @@ static void pyprof__unclaim(void **claim)
     *claim = NULL;
 }
 
-static void pyprof__heap_python(void)   // finds where the interpreter's code is
+static void pyprof__heap_python(void)   // finds the addresses of the interpreter's code
 {
     pyprof__pool pool;
     pyprof__mapping mapping;
@@ -12716,7 +12826,7 @@ static void pyprof__heap_python(void)   // finds where the interpreter's code is
     pyprof__free(&pool, maps, capacity);
 }
 
-// Waits for the threads that are still at the sites of the last tracking. 0 = one of them does not get on.
+// Waits for the threads that still use the sites of the last tracking. 0 = one of them does not finish.
 static pyprof__bool pyprof__heap_quiet(void)
 {
     const pyprof__allocating *thread;
@@ -12732,7 +12842,8 @@ static pyprof__bool pyprof__heap_quiet(void)
 
 typedef struct { int mode; uint64_t interval, table_bytes, bytes; uint32_t depth; } pyprof__heap_wish;
 
-static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyprof__runtime *runtime)   // nobody tracks yet
+// Only while no session tracks memory.
+static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyprof__runtime *runtime)
 {
     pyprof_result result = pyprof__heap_api(runtime);
     int whole;
@@ -12748,7 +12859,8 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     pyprof__heap.runtime = runtime->address;
     pyprof__heap.layout = runtime->layout;
     pyprof__heap.habits = pyprof__layout_habits(runtime->version);
-    pyprof__heap_lock(&pyprof__heap.threads_lock);   // a thread that is late may still begin in the tracking before
+    // A late thread may still be beginning in the last tracking.
+    pyprof__heap_lock(&pyprof__heap.threads_lock);
     pyprof__heap_lock(&pyprof__heap.names_lock);
     pyprof__heap_empty();
     whole = pyprof__heap_regions(wish->bytes, wish->mode == PYPROF_HEAP_SAMPLED)
@@ -12768,7 +12880,8 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
         return pyprof__fail_memory("the heap tracker");
     }
     PYPROF__SET(pyprof__hot.mask, wish->mode == PYPROF_HEAP_EXACT ? 0 : (uint32_t)PYPROF__FILTER - 1);
-    PYPROF__SET(pyprof__filter[0], (unsigned char)(wish->mode == PYPROF_HEAP_EXACT ? 255 : 0));   // exact: every block may be known
+    // Exact mode: every block may be known.
+    PYPROF__SET(pyprof__filter[0], (unsigned char)(wish->mode == PYPROF_HEAP_EXACT ? 255 : 0));
     PYPROF__SET(pyprof__heap.noting, 1);
     __atomic_store_n(&pyprof__heap.mode, wish->mode, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_RELEASE);
@@ -12781,7 +12894,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     return PYPROF_OK;
 }
 
-static void pyprof__heap_end(void)   // the last session is gone
+static void pyprof__heap_end(void)   // the last session has ended
 {
     __atomic_store_n(&pyprof__heap.mode, 0, __ATOMIC_RELEASE);
     PYPROF__SET(pyprof__hot.mask, PYPROF__FILTER - 1);
@@ -12804,7 +12917,8 @@ static int64_t pyprof__heap_live(void)   // bytes
     return live > 0 ? live : 0;
 }
 
-// Threads that have ended. The kernel is asked without the lock first: a filter may end the thread that asks.
+// Finds threads that have ended. The kernel is first asked without the lock: a seccomp filter may end the
+// thread that asks.
 static void pyprof__heap_reap(void)
 {
     pyprof__allocating *thread;
@@ -12823,7 +12937,8 @@ static void pyprof__marks_halve(float *marks)   // every second one goes
     for (m = 0; m < PYPROF__MARKS / 2; m++) marks[m] = marks[2 * m + 1];
 }
 
-// A mark: what lives at each site now. Sixteen at most: then every second one goes, and the next ones come half as often.
+// Takes a mark: the live bytes of each site now. There are at most sixteen marks: then every second one goes,
+// and the following ones come half as often.
 static void pyprof__heap_mark(uint64_t now)
 {
     uint32_t sites = pyprof__heap_sites(), i, m;
@@ -12843,8 +12958,9 @@ static void pyprof__heap_mark(uint64_t now)
     pyprof__heap.mark_due = now + pyprof__heap.mark_step;
 }
 
-// Are the hooks where they should be? CPython 3.12 and later resets the allocators when it is initialised again. Another
-// tool's on top of ours are tried by somebody who holds the GIL: tracemalloc's want it. Returns what was found lost.
+// Are the hooks still installed? CPython 3.12 and later resets the allocators when it is initialised again.
+// Another tool's allocators on top of ours are tested by a thread that holds the GIL, because those of
+// tracemalloc need it. Returns what was lost.
 static int pyprof__heap_watch(int running)   // running: there is an interpreter
 {
     pyprof__pymem top;
@@ -12864,7 +12980,8 @@ static int pyprof__heap_watch(int running)   // running: there is an interpreter
 }
 
 // ---- looking up ------------------------------------------------------------------------------------------------------------
-static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uint64_t byte, uint64_t *begin)   // the block that has it
+// The block that contains the byte.
+static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uint64_t byte, uint64_t *begin)
 {
     uint64_t number = (uint64_t)(shard - pyprof__shards) << PYPROF__HERE_BITS;
     uint32_t i;
@@ -12876,7 +12993,7 @@ static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uin
     return NULL;
 }
 
-// By where it begins; exact: or by any of its bytes. 0 = there is none
+// Finds the block that begins at address or, in exact mode, contains it. 0 = there is none.
 static pyprof__bool pyprof__heap_find(const void *address, pyprof__entry *entry, uint64_t *begin)
 {
     uint64_t hash = pyprof__block_hash(address);
@@ -12897,10 +13014,10 @@ static pyprof__bool pyprof__heap_find(const void *address, pyprof__entry *entry,
 // ---- from sites to the nodes of a recording ----------------------------------------------------------------------------------
 typedef struct { uint64_t bytes, blocks, temp, doubt; } pyprof__counted;
 
-typedef struct {                 // what a session knows of the heap's tree
+typedef struct {                 // a session's view of the heap's call tree
     pyprof__array nodes;         // uint32_t, by site: its node in the session's model
     pyprof__array locations;     // uint32_t location + 1, by spot of the heap's code
-    pyprof__array before;        // pyprof__counted by site: what had been allocated when the recording began, or was reset
+    pyprof__array before;        // pyprof__counted by site: the totals when the recording began or was reset
     pyprof_domain_total domains[PYPROF_DOMAIN_COUNT];   // likewise
     uint64_t sizes[PYPROF_SIZES];
     uint32_t generation;
@@ -12921,11 +13038,12 @@ static void pyprof__heap_view_free(pyprof__heap_view *view, pyprof__pool *pool)
     pyprof__array_free(pool, &view->before);
 }
 
-static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)   // live_*: freed
+static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)   // live_*: what was freed
 {
     const pyprof__allocating *thread;
     size_t i;
-    pyprof__heap_lock(&pyprof__heap.threads_lock);   // one that ends meanwhile would be counted twice, or not at all
+    // A thread that ends meanwhile would be counted twice, or not at all.
+    pyprof__heap_lock(&pyprof__heap.threads_lock);
     memcpy(domains, pyprof__heap.ended, sizeof pyprof__heap.ended);
     memcpy(sizes, pyprof__heap.ended_sizes, sizeof pyprof__heap.ended_sizes);
     for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next) {
@@ -12940,7 +13058,8 @@ static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)  
     pyprof__unlock(&pyprof__heap.threads_lock);
 }
 
-static pyprof__bool pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool)   // from here on the session counts. 0 = no memory
+// The session's recording begins here. 0 = no memory.
+static pyprof__bool pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool)
 {
     uint32_t i, count = pyprof__heap_sites();
     int sampled;
@@ -12960,7 +13079,8 @@ static pyprof__bool pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__poo
     return 1;
 }
 
-static uint32_t pyprof__heap_location(pyprof__heap_view *view, pyprof__model *model, const pyprof__site_key *key)   // PYPROF__NONE = no memory
+// PYPROF__NONE = no memory.
+static uint32_t pyprof__heap_location(pyprof__heap_view *view, pyprof__model *model, const pyprof__site_key *key)
 {
     pyprof__codes *codes = &pyprof__heap.codes;
     uint32_t spot, location, *known = NULL;
@@ -12977,8 +13097,9 @@ static uint32_t pyprof__heap_location(pyprof__heap_view *view, pyprof__model *mo
     return location;
 }
 
-// Finds nodes for the sites that came since the last time. root(user, life) finds the node of a thread, 0 = it is not
-// wanted. 0 = no memory for some: they share their callers'.
+// Finds nodes for the sites that are new since the last call. root(user, life) returns the node of a thread,
+// 0 = the session does not want that thread. 0 = there was no memory for some: they share their callers'
+// nodes.
 typedef uint32_t pyprof__root_fn(void *user, const pyprof__life *life);
 
 static pyprof__bool pyprof__heap_view_extend(pyprof__heap_view *view, pyprof__model *model, pyprof__root_fn *root, void *user)
@@ -12991,7 +13112,7 @@ static pyprof__bool pyprof__heap_view_extend(pyprof__heap_view *view, pyprof__mo
     for (i = (uint32_t)view->nodes.count; i < count; i++) {
         const pyprof__site_key *key = pyprof__site_key_at(i);
         uint32_t parent, made;
-        // Just being made.
+        // The site is still under construction.
         if (i && !__atomic_load_n(&pyprof__site_at(i)->owner, __ATOMIC_ACQUIRE)) { count = i; break; }
         parent = key->parent < i ? nodes[key->parent] : 0;
         nodes[i] = parent;
@@ -13018,7 +13139,7 @@ static void pyprof__heap_view_doubts(pyprof__model *model, uint32_t node, uint32
     pyprof__model_add(model, PYPROF_PEAK_DOUBT, node, (int64_t)(kept ? PYPROF__GET(doubt->peak) : live));
 }
 
-// Writes the heap's columns into a copy of the session's model.
+// Writes the heap's columns to a copy of the session's model.
 static void pyprof__heap_view_fill(const pyprof__heap_view *view, pyprof__model *model)
 {
     static const pyprof__counted nothing = { 0, 0, 0, 0 };
@@ -13057,7 +13178,8 @@ static pyprof__bool pyprof__has_history(const pyprof__heap_view *view, uint32_t 
     return any > 0 && PYPROF__AT(const uint32_t, view->nodes, site);
 }
 
-static pyprof__bool pyprof__heap_view_history(const pyprof__heap_view *view, pyprof__model *model)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__heap_view_history(const pyprof__heap_view *view, pyprof__model *model)
 {
     uint32_t i, m;
     size_t rows = 1;
@@ -13074,7 +13196,7 @@ static pyprof__bool pyprof__heap_view_history(const pyprof__heap_view *view, pyp
     return 1;
 }
 
-// Counts a block that lives among the births of its site's node.
+// Adds a live block to the births of its site's node.
 static void pyprof__heap_born(const pyprof__heap_view *view, pyprof__model *model, uint32_t site, uint32_t birth,
                               const pyprof__weight *weight)
 {
@@ -13111,7 +13233,7 @@ static void pyprof__heap_born_mappings(const pyprof__heap_view *view, pyprof__mo
     if (pyprof__ranges.generation == PYPROF__GET(pyprof__hot.generation)) at = pyprof__ranges_around(0);
     while (at) {
         const pyprof__range *range = &pyprof__ranges.list[at];
-        pyprof__weight weight = { range->end - range->begin, 0, 0 };   // it is no sample: no doubt
+        pyprof__weight weight = { range->end - range->begin, 0, 0 };   // not a sample: no doubt
         if (range->counts) pyprof__heap_born(view, model, range->site, range->birth, &weight);
         at = pyprof__ranges_around(range->end);
     }
@@ -13125,9 +13247,9 @@ static void pyprof__heap_born_mappings(const pyprof__heap_view *view, pyprof__mo
 }
 #endif
 
-// Sampled: between which marks the blocks were born that live now, and how much of each mark's bytes is in
-// doubt. That tells what came and stayed from what came and went. There are few samples; exact, nothing is in
-// doubt. 0 = no memory.
+// Sampled mode: between which marks were the blocks born that live now, and how much of each mark's bytes is
+// in doubt? With few samples this tells memory that stays from memory that comes and goes. In exact mode
+// nothing is in doubt. 0 = no memory.
 static pyprof__bool pyprof__heap_view_births(const pyprof__heap_view *view, pyprof__model *model)
 {
     uint32_t i, m;
@@ -13152,7 +13274,8 @@ static void pyprof__heap_view_facts(const pyprof__heap_view *view, pyprof__heap_
     facts->mode = PYPROF__GET(pyprof__heap.mode);
     facts->interval = facts->mode == PYPROF_HEAP_SAMPLED ? pyprof__heap.interval : 0;
     facts->peak_ns = PYPROF__GET(pyprof__heap.peak) ? pyprof__heap.start_ns + (uint64_t)PYPROF__GET(pyprof__heap.peak_ms) * 1000000 : 0;
-    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {   // live: all that was allocated less all that was freed, since tracking began
+    // live: everything allocated less everything freed since tracking began.
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
         facts->domains[i].live_bytes = now[i].alloc_bytes - now[i].live_bytes;
         facts->domains[i].live_blocks = (int64_t)pyprof__whole_blocks((uint64_t)(now[i].alloc_blocks - now[i].live_blocks));
         facts->domains[i].alloc_bytes = now[i].alloc_bytes - view->domains[i].alloc_bytes;
@@ -13163,7 +13286,7 @@ static void pyprof__heap_view_facts(const pyprof__heap_view *view, pyprof__heap_
     memcpy(facts->mark_ns, pyprof__heap.mark_ns, sizeof facts->mark_ns);
 }
 
-static uint64_t pyprof__heap_noted(void)   // blocks
+static uint64_t pyprof__heap_noted(void)   // number of noted blocks
 {
     uint64_t noted = PYPROF__GET(pyprof__heap.ended_sampled);
     const pyprof__allocating *thread;
@@ -13182,7 +13305,7 @@ static uint64_t pyprof__heap_live_blocks(void)
     return blocks > 0 ? pyprof__whole_blocks((uint64_t)blocks) : 0;
 }
 
-static uint64_t pyprof__heap_bytes(void)   // what the tracker itself takes
+static uint64_t pyprof__heap_bytes(void)   // the tracker's own memory
 {
     uint64_t marks = PYPROF__GET(pyprof__heap.marks) ? PYPROF__MARKS * sizeof(float) : 0;
     uint64_t doubt = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? sizeof(pyprof__site_doubt) : 0;
@@ -13190,7 +13313,7 @@ static uint64_t pyprof__heap_bytes(void)   // what the tracker itself takes
     return PYPROF__GET(pyprof__heap.table_bytes) + pyprof__heap_sites() * each + PYPROF__GET(pyprof__heap.pool.used);
 }
 
-// "file:line in function" of a site, and the kernel's id of its thread
+// "file:line in function" of a site; returns the kernel's id of its thread
 static uint64_t pyprof__heap_where(uint32_t site, char *where, size_t capacity)
 {
     pyprof__codes *codes = &pyprof__heap.codes;
