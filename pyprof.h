@@ -9952,7 +9952,6 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
 //
 // Only the thread itself counts at the sites below its root: no atomic operations are needed. Blocks that
 // other threads free are counted in separate fields. Snapshots read the counters while they change.
-// counted apart. Snapshots read the counters while they change.
 // ============================================================================
 typedef struct {                 // PyMemAllocatorEx of Include/cpython/pymem.h: the same in all versions
     void *context;
