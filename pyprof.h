@@ -1,7 +1,7 @@
 // pyprof.h - v0.1.0 - the profiler an application that embeds CPython carries in itself - MIT or public domain
-// One C header, libc and pthreads only. No Python.h, no GIL, no signals: a thread reads the frames of all others.
+// One C header; needs only libc and pthreads. No Python.h, no GIL, no signals: a thread reads the frames of all others.
 #if defined(PYPROF_IMPLEMENTATION) && !defined(_GNU_SOURCE) && !defined(_FEATURES_H)
-#define _GNU_SOURCE 1   // syscall() and MAP_ANONYMOUS under -std=c11; has no effect once a system header was seen
+#define _GNU_SOURCE 1   // for syscall() and MAP_ANONYMOUS under -std=c11; has no effect after a system header
 #endif
 #ifndef PYPROF_H
 #define PYPROF_H
@@ -23,18 +23,18 @@ QUICK START
         pyprof_profile_free(profile);
 
     Build: cc host.c -pthread (and whatever the program links already; -ldl before glibc 2.34).
-    Or call pyprof_start_from_env() once and let users set PROFILING=1. Or change nothing, and load a library
-    that is examples/preload.c: PROFILING=1 LD_PRELOAD=libpyprof.so program.
+    Or call pyprof_start_from_env() once and let users set PROFILING=1. Or leave the program as it is and preload
+    a library built from examples/preload.c: PROFILING=1 LD_PRELOAD=libpyprof.so program.
 
 WHAT IT MEASURES
-    Wall time and CPU time of every Python thread of every interpreter, by stack, function and line; how much of it
-    was spent waiting, and for what; with the GIL and wanting it, and because of whom; in C functions; importing
-    (<import NAME>), collecting garbage (<GC>); tasks of asyncio. And how good the recording is: every sample that was
-    lost, retried, cut or not proven is counted.
-    Memory, sampled or exact, by the same stacks: allocated, live, at the high-water mark, temporary; what leaks.
+    Wall time and CPU time of every Python thread of every interpreter, by stack, function and line. How much of it a
+    thread spent waiting, and for what; holding the GIL, waiting for it, and which thread held it meanwhile; in C
+    functions; importing modules (<import NAME>); collecting garbage (<GC>); in which asyncio task. And how good the
+    recording is: every sample that was lost, retried, cut or not proven is counted.
+    Memory, sampled or exact, by the same stacks: allocated, live, at the high-water mark, temporary; leaks.
 
 WHAT IT DOES NOT MEASURE YET
-    Native frames, other processes. Asking for them gives PYPROF_ERR_UNSUPPORTED, never silence.
+    Native frames, other processes. A request for them fails with PYPROF_ERR_UNSUPPORTED; it is never ignored.
 
 CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section calls one below it)
     API        the declarations: all a caller reads
@@ -66,25 +66,25 @@ CONFIGURATION MACROS
     In every file alike:  PYPROF_STATIC           all functions static (then each file needs PYPROF_IMPLEMENTATION)
                           PYPROF_DLL              symbols visible outside the shared object (default: hidden)
                           PYPROF_DISABLE          typed stubs that return PYPROF_ERR_DISABLED; no code, no thread
-    Beside the first:     PYPROF_INTERPOSE_MALLOC defines malloc and mmap, so that heap tracking sees what C allocates,
-                                                  too: in a program or a preload library, not in a module
-                          PYPROF_PRELOAD          with it: a library for LD_PRELOAD, see examples/preload.c
+    Beside the first:     PYPROF_INTERPOSE_MALLOC defines malloc and mmap, so that heap tracking sees memory allocated
+                                                  by C, too: for a program or a preload library, not for a module
+                          PYPROF_PRELOAD          with the macro above: a library for LD_PRELOAD, see examples/preload.c
 
 SUPPORTED
-    Linux on x86-64 and aarch64, CPython 3.8 to 3.15 and its free-threaded builds. Elsewhere it compiles and every
-    function returns PYPROF_ERR_UNSUPPORTED.
+    Linux on x86-64 and aarch64, CPython 3.8 to 3.15, including free-threaded builds. On other platforms it compiles,
+    and every function returns PYPROF_ERR_UNSUPPORTED.
 
 THREADS, GIL, SIGNALS
-    Every function may be called from any thread, with or without the GIL, before Py_Initialize and after Py_Finalize;
-    none takes the GIL or waits for it; none is async-signal-safe. "waits": it may wait for the sampler to finish the
-    sweep under way (well under a millisecond). The sampler thread reads; where there are checkpoints a second one,
-    the writer, writes them, so that no thread of the host waits for a disk but the one that ends the process. Both
-    block all signals, send none and install no handler unless PYPROF_CAPTURE_SIGNAL asks for it. A forked child has
-    neither: see config.after_fork.
+    Every function may be called from any thread, with or without the GIL, before Py_Initialize and after Py_Finalize.
+    No function takes the GIL or waits for it; none is async-signal-safe. "waits" means: it may wait for the sampler to
+    finish its present sweep (well under a millisecond). The sampler thread reads. If there are checkpoints, a second
+    thread, the writer, writes them, so the only host thread that ever waits for a disk is the one that ends the
+    process. Both threads block all signals and send none; a handler is installed only for PYPROF_CAPTURE_SIGNAL. A
+    forked child has neither thread: see config.after_fork.
 
 ERRORS AND LOGGING
-    Functions return a pyprof_result; pyprof_last_error() tells the detail in one sentence. Nothing is printed unless
-    a logger is set or PROFILING=1 asks for it. The sampler never stops the host: it counts what it cannot read.
+    Functions return a pyprof_result; pyprof_last_error() describes the failure in one sentence. Nothing is printed
+    unless a logger is set or PROFILING=1 asks for it. The sampler never stops the host: it counts what it cannot read.
 */
 // ============================================================================
 // [SECTION] API -- the declarations: all a caller reads
@@ -118,7 +118,7 @@ ERRORS AND LOGGING
 extern "C" {
 #endif
 
-// A session is a token, never dereferenced: an ended one gives PYPROF_ERR_STATE for ever.
+// A session is a token that is never dereferenced: after its end every call with it returns PYPROF_ERR_STATE.
 typedef struct pyprof pyprof;
 // An immutable result. Its strings live until pyprof_profile_free.
 typedef struct pyprof_profile pyprof_profile;
@@ -127,64 +127,76 @@ typedef enum pyprof_result {
     PYPROF_OK = 0,
     PYPROF_ERR_ARGUMENT = 1,      // fix the call: a value is out of range or a pointer is NULL
     PYPROF_ERR_STATE = 2,         // the session has ended, or is not in the state the call needs
-    PYPROF_ERR_BUSY = 3,          // try later: all sessions taken, or somebody else holds what is process-wide
+    PYPROF_ERR_BUSY = 3,          // try later: all sessions are taken, or another owner has what only one in
+                                  // the process can have
     PYPROF_ERR_MEMORY = 4,        // the allocator returned NULL
     PYPROF_ERR_IO = 5,            // the file or stream: pyprof_last_error names it and the reason
     PYPROF_ERR_FORMAT = 6,        // unknown format or file extension, or a file that is not ours
-    PYPROF_ERR_NO_PYTHON = 7,     // no CPython runtime in the process: pyprof_last_error says where it looked
+    PYPROF_ERR_NO_PYTHON = 7,     // no CPython runtime in the process: pyprof_last_error lists where it
+                                  // looked
     PYPROF_ERR_UNSUPPORTED = 8,   // this version, platform or feature is not supported
     PYPROF_ERR_DENIED = 9,        // the system refuses a right that is needed
     PYPROF_ERR_NO_PROCESS = 10,   // no process of that pid
     PYPROF_ERR_DISABLED = 11,     // PROFILING is unset, empty or 0; or built with PYPROF_DISABLE
-    PYPROF_ERR_BUDGET = 12        // max_bytes is too small for what was asked
+    PYPROF_ERR_BUDGET = 12        // max_bytes is too small for this configuration
 } pyprof_result;
 
-// Metrics are columns of the call tree. 0 means "the default one" where a metric is asked for.
+// Metrics are columns of the call tree. 0 as a metric means "the default metric".
 typedef enum pyprof_metric {
     PYPROF_SAMPLES = 1,       // samples taken
     PYPROF_WALL_NS = 2,       // wall time, ns
     PYPROF_CPU_NS = 3,        // CPU time of the thread, ns
-    PYPROF_GIL_NS = 4,        // wall time of samples whose thread held the GIL, running or not
-    PYPROF_GIL_WAIT_NS = 5,   // of those that waited for the GIL
-    PYPROF_WAIT_NS = 6,       // of those whose thread was not running: it waited in the kernel, for the GIL or for a CPU
-    PYPROF_NATIVE_NS = 7,     // of those that ran in a C function called from the line shown, or without the GIL
+    PYPROF_GIL_NS = 4,        // wall time in which the thread held the GIL, running or not
+    PYPROF_GIL_WAIT_NS = 5,   // wall time in which it waited for the GIL
+    PYPROF_WAIT_NS = 6,       // wall time in which it did not run: it waited in the kernel, for the GIL or
+                              // for a CPU
+    PYPROF_NATIVE_NS = 7,     // wall time in which it ran in a C function called from the line shown, or
+                              // without the GIL
     PYPROF_CALLS = 8,
-    PYPROF_EXCEPTIONS = 9,    // samples in which an exception was on its way up; only proven ones are looked at
-    PYPROF_ALLOC_BYTES = 10,  // allocated, whatever became of it; a realloc counts as a free and an allocation
+    PYPROF_EXCEPTIONS = 9,    // samples in which an exception was propagating; only proven samples are
+                              // examined
+    // Allocated, whether freed later or not; a realloc counts as a free and an allocation.
+    PYPROF_ALLOC_BYTES = 10,
     PYPROF_ALLOC_BLOCKS = 11,
     PYPROF_LIVE_BYTES = 12,   // not freed yet
     PYPROF_LIVE_BLOCKS = 13,
     PYPROF_PEAK_BYTES = 14,   // live when the process had the most live bytes
     PYPROF_PEAK_BLOCKS = 15,
-    PYPROF_TEMP_BLOCKS = 16,  // freed by their thread before it had allocated 4 more (sampled: 4 KiB more)
+    // Freed by their thread before it had allocated 4 more blocks (sampled mode: 4 KiB more)
+    PYPROF_TEMP_BLOCKS = 16,
     PYPROF_GPU_NS = 17,
     PYPROF_GPU_BYTES = 18,
-    PYPROF_WAIT_SAMPLES = 19, // those samples
-    PYPROF_RESIDENT_BYTES = 20, // resident set of the process: on the time line only
-    PYPROF_LIVE_AGE_MS = 21,  // the ages of all live blocks added up, ms
-    PYPROF_IDLE_NS = 22,      // part of WAIT_NS: in a call in which a thread waits for work: sleep, select, accept, queue.get...
+    PYPROF_WAIT_SAMPLES = 19, // samples behind WAIT_NS
+    PYPROF_RESIDENT_BYTES = 20, // resident set of the process; only on the time line
+    PYPROF_LIVE_AGE_MS = 21,  // sum of the ages of all live blocks, ms
+    PYPROF_IDLE_NS = 22,      // part of WAIT_NS: in calls that wait for work: sleep, select, accept,
+                              // queue.get...
     PYPROF_CPU_WAIT_NS = 23,  // part of WAIT_NS: ready to run, waiting for a CPU
     PYPROF_NOGIL_NS = 24,     // part of NATIVE_NS: running without the GIL
-    PYPROF_GIL_BLOCK_NS = 25, // time others waited for the GIL while this one held it, added up over the waiting threads
-    PYPROF_UNKNOWN_NS = 26,   // part of WAIT_NS: nothing told whether the thread ran or waited, or for what it waited
-    PYPROF_ALLOC_DOUBT = 29,  // sampled: bytes D of ALLOC_BYTES that are estimated: it is right to
-    PYPROF_LIVE_DOUBT = 30,   //     +- 1.96 * sqrt(heap_interval_bytes * D) in 95 of 100 cases; so are
-    PYPROF_PEAK_DOUBT = 31,   //     LIVE_ and PEAK_BYTES. Small blocks are in doubt, much larger ones are not
+    // Time for which other threads waited for the GIL while this one held it, summed over them.
+    PYPROF_GIL_BLOCK_NS = 25,
+    // Part of WAIT_NS: it is unknown whether the thread ran or waited, or for what it waited.
+    PYPROF_UNKNOWN_NS = 26,
+    PYPROF_ALLOC_DOUBT = 29,  // sampled mode: the doubtful bytes D of ALLOC_BYTES. In 95 of 100 cases it is
+    PYPROF_LIVE_DOUBT = 30,   //     off by less than 1.96 * sqrt(heap_interval_bytes * D). LIVE_, PEAK_BYTES
+    PYPROF_PEAK_DOUBT = 31,   //     likewise. Small blocks are doubtful, much larger ones are not
     PYPROF_METRIC_COUNT = 32
 } pyprof_metric;
 
 typedef enum pyprof_kind {
     PYPROF_KIND_PYTHON = 0, PYPROF_KIND_NATIVE = 1, PYPROF_KIND_ZONE = 2,
-    PYPROF_KIND_PSEUDO = 3,   // <native>, <truncated>, <lost>, <GC>, <import NAME>, <between samples>: no function of the program
+    // <native>, <truncated>, <lost>, <GC>, <import NAME>, <between samples>: not a function of the program.
+    PYPROF_KIND_PSEUDO = 3,
     PYPROF_KIND_THREAD = 4, PYPROF_KIND_PROCESS = 5,
-    PYPROF_KIND_WAIT = 6,     // a leaf that says what the frame above it waits for: [read file data.bin], [GIL]
+    PYPROF_KIND_WAIT = 6,     // a leaf that names what the frame above it waits for: [read file data.bin],
+                              // [GIL]
     PYPROF_KIND_TASK = 7      // an asyncio task: the frames below it are its coroutines
 } pyprof_kind;
 
 typedef enum pyprof_format {
-    PYPROF_FORMAT_AUTO = 0,         // by the longest matching suffix of the file name
-    PYPROF_FORMAT_JSON = 1,         // .json             the native format, holds everything
-    PYPROF_FORMAT_TEXT = 2,         // .txt              one page a person reads
+    PYPROF_FORMAT_AUTO = 0,         // chosen by the longest matching suffix of the file name
+    PYPROF_FORMAT_JSON = 1,         // .json             the native format; it holds everything
+    PYPROF_FORMAT_TEXT = 2,         // .txt              one page, for reading
     PYPROF_FORMAT_SVG = 3,          // .svg              interactive flame graph
     PYPROF_FORMAT_HTML = 4,         // .html
     PYPROF_FORMAT_FOLDED = 5,       // .folded           flamegraph.pl, inferno, speedscope
@@ -206,24 +218,26 @@ typedef enum pyprof_format {
 
 typedef enum pyprof_heap_mode { PYPROF_HEAP_OFF = 0, PYPROF_HEAP_SAMPLED = 1, PYPROF_HEAP_EXACT = 2 } pyprof_heap_mode;
 typedef enum pyprof_capture { PYPROF_CAPTURE_AUTO = 0, PYPROF_CAPTURE_COPY = 1, PYPROF_CAPTURE_SIGNAL = 2 } pyprof_capture;
-// What becomes of a session in a forked child. START: once it is sure that the child goes on in Python, and is not
-// about to exec, the child records anew, under the same token and to its own checkpoint.
+// What happens to a session in a forked child. START: the child makes a new recording, under the same token
+// and with a checkpoint of its own, as soon as it is certain that the child goes on in Python and does not
+// exec.
 typedef enum pyprof_after_fork { PYPROF_AFTER_FORK_STOP = 0, PYPROF_AFTER_FORK_START = 1 } pyprof_after_fork;
 typedef enum pyprof_paths { PYPROF_PATHS_FULL = 0, PYPROF_PATHS_BASE = 1, PYPROF_PATHS_HASHED = 2 } pyprof_paths;
 typedef enum pyprof_group {
     PYPROF_GROUP_FUNCTION = 0, PYPROF_GROUP_LINE = 1, PYPROF_GROUP_FILE = 2, PYPROF_GROUP_THREAD = 3,
-    PYPROF_GROUP_LEAF = 4           // what was waited for, and C functions: the leaves of kind WAIT and NATIVE
+    PYPROF_GROUP_LEAF = 4   // what threads waited for, and C functions: leaves of the kinds WAIT and NATIVE
 } pyprof_group;
-// Who asked for memory: CPython's domains (PyMem_RawMalloc, PyMem_Malloc, PyObject_Malloc), or malloc and mmap themselves
+// Which function allocated memory: CPython's domains (PyMem_RawMalloc, PyMem_Malloc, PyObject_Malloc), or
+// malloc and mmap
 typedef enum pyprof_domain {
     PYPROF_DOMAIN_RAW = 0, PYPROF_DOMAIN_MEM = 1, PYPROF_DOMAIN_OBJ = 2, PYPROF_DOMAIN_NATIVE = 3, PYPROF_DOMAIN_COUNT = 4
 } pyprof_domain;
-// What the live bytes of a place did over the recording
+// How the live bytes of a place changed during the recording
 typedef enum pyprof_growth {
-    PYPROF_GROWTH_STEADY = 0,       // no growth that could be told from chance
-    PYPROF_GROWTH_PLATEAU = 1,      // it grew, and stopped: a cache, a pool
-    PYPROF_GROWTH_GROWING = 2,      // it grew to the end
-    PYPROF_GROWTH_UNSURE = 3        // it grew, and may go on: too little was seen of its end
+    PYPROF_GROWTH_STEADY = 0,       // no growth that differs from chance
+    PYPROF_GROWTH_PLATEAU = 1,      // it grew and then stopped: a cache, a pool
+    PYPROF_GROWTH_GROWING = 2,      // it grew until the end
+    PYPROF_GROWTH_UNSURE = 3        // it grew, and may go on growing: too little of its end was seen
 } pyprof_growth;
 typedef enum pyprof_heap_state {
     PYPROF_HEAP_STATE_OFF = 0, PYPROF_HEAP_STATE_PENDING = 1, PYPROF_HEAP_STATE_ON = 2, PYPROF_HEAP_STATE_LOST = 3
@@ -231,11 +245,12 @@ typedef enum pyprof_heap_state {
 typedef enum pyprof_level { PYPROF_LEVEL_ERROR = 1, PYPROF_LEVEL_WARNING = 2, PYPROF_LEVEL_INFO = 3 } pyprof_level;
 typedef enum pyprof_event { PYPROF_EVENT_DURATION = 1, PYPROF_EVENT_HOOKS_LOST = 2, PYPROF_EVENT_DEGRADED = 3 } pyprof_event;
 
-// Why a stack was not counted as a sample; index into pyprof_stats.rejected_by_cause.
+// Why a stack was not counted as a sample; index into pyprof_stats.rejected_by_cause. See
+// docs/how-it-works.md.
 typedef enum pyprof_cause {
-    PYPROF_CAUSE_UNREADABLE = 0,  // memory went away while it was read
+    PYPROF_CAUSE_UNREADABLE = 0,  // memory disappeared while it was read
     PYPROF_CAUSE_CHAIN = 1,       // the chain of frames did not end where it must
-    PYPROF_CAUSE_CODE = 2,        // a frame's code was no code object
+    PYPROF_CAUSE_CODE = 2,        // a frame's code was not a code object
     PYPROF_CAUSE_MOVED = 3,       // the thread ran on during every attempt
     PYPROF_CAUSE_LIST = 4,        // the list of threads changed during every attempt
     PYPROF_CAUSE_NAME = 5,        // a name or line table could not be read
@@ -243,58 +258,65 @@ typedef enum pyprof_cause {
     PYPROF_CAUSE_COUNT = 8
 } pyprof_cause;
 
-typedef struct pyprof_allocator {   // both functions or none; thread-safe; never PyMem
+// Set both functions or none; they must be thread-safe and must not use PyMem.
+typedef struct pyprof_allocator {
     void *(*alloc)(void *user, size_t size);
     void (*free)(void *user, void *memory, size_t size);
     void *user;
 } pyprof_allocator;
-typedef struct pyprof_logger {      // called on the sampler thread or the caller's; must not call pyprof functions
+// Called on the sampler's or the caller's thread; must not call pyprof functions.
+typedef struct pyprof_logger {
     void (*fn)(void *user, pyprof_level level, const char *message);
     void *user;
 } pyprof_logger;
-// Called on the sampler thread; may call any pyprof function. pyprof_stop waits for it: where a thread that holds the GIL may
-// call that, a callback must not wait for the GIL.
+// Called on the sampler thread; may call any pyprof function. pyprof_stop waits for the callback: if a thread
+// that holds the GIL may call pyprof_stop, the callback must not wait for the GIL.
 typedef struct pyprof_on_event {
     void (*fn)(void *user, pyprof *session, pyprof_event event, const char *detail);
     void *user;
 } pyprof_on_event;
 
-typedef struct pyprof_config {      // zero every field you do not set: 0 = default
-    int64_t pid;                    // 0 = this process (others: not yet)
+typedef struct pyprof_config {      // leave every other field 0: 0 = default
+    int64_t pid;                    // 0 = this process (other processes: not yet)
     double rate_hz;                 // samples a second, up to 100,000 (default 100)
-    double duration_s;              // pause by itself after so many seconds; still needs pyprof_stop (default: none)
+    double duration_s;              // pause after so many seconds; pyprof_stop is still needed (default:
+                                    // none)
     int heap;                       // pyprof_heap_mode (default off)
     uint64_t heap_interval_bytes;   // mean bytes between heap samples (512 KiB)
     uint64_t heap_max_bytes;        // cap of the heap table (1 GiB)
-    int capture;                    // pyprof_capture. AUTO: the sampler runs where the GIL's holder runs, which stops that; COPY: it
-                                    // stays where it is and reads running threads until that converges; SIGNAL: as COPY, but a
-                                    // thread that runs is held by SIGURG for some 20 us. While one session wants COPY or SIGNAL,
-                                    // it holds for all.
+    int capture;                    // pyprof_capture. AUTO: the sampler moves to the CPU of the GIL's holder,
+                                    // which stops the holder. COPY: it stays on its CPU and reads running
+                                    // threads again until two copies agree. SIGNAL: as COPY, but a running
+                                    // thread is held by SIGURG for some 20 us. If any session asks for COPY
+                                    // or SIGNAL, it applies to all
     int children;                   // follow child processes (not yet)
     int native;                     // native frames (not yet)
     double timeline_s;              // seconds of time line kept (60; negative: none)
-    uint32_t max_depth;             // frames kept of a stack, innermost first (1024); of those that allocate three quarters at least
+    uint32_t max_depth;             // frames kept of a stack, innermost first (1024); of stacks that
+                                    // allocate, three quarters at least
     uint64_t max_bytes;             // cap of the profiler's own memory (256 MiB)
     int paths;                      // pyprof_paths: file names full, base name only, or hashed
-    const char *thread_filter;      // glob on thread names: only these are recorded (default all)
+    const char *thread_filter;      // glob: only threads with a matching name are recorded (default: all)
     pyprof_allocator allocator;     // default malloc
     pyprof_logger logger;           // default silent
     pyprof_on_event on_event;       // default none
-    int opcodes;                    // 1: frames tell the opcode, too, and samples of one line at different opcodes are kept apart;
-                                    // frames of memory have none (default 0)
+    int opcodes;                    // 1: frames have opcodes, and samples of one line at different opcodes
+                                    // are kept apart; frames of memory have none (0)
     int after_fork;                 // pyprof_after_fork (default: a forked child is not profiled)
-    const char *checkpoint;         // the recording so far is written to this file while it goes on, by a thread of its own: what a
-                                    // crash or SIGKILL leaves. Named as for pyprof_save; %p = pid, %t = time, %h = host (default none)
+    const char *checkpoint;         // a thread of its own writes the recording so far to this file from time
+                                    // to time: it is what a crash or SIGKILL leaves. Named as for
+                                    // pyprof_save; %p = pid, %t = time, %h = host (default: none)
     double checkpoint_s;            // seconds between checkpoints, after those at 1, 2, 4, 8... s (60)
-    double max_cpu;                 // the sampler uses at most so much of the CPU time that the other threads of the process use; beyond it
-                                    // ticks are left out. Of theirs one CPU's counts, at most, and 0.4 of one, at least. Of sessions
-                                    // that run at once the smallest value holds; a large one, up to 1e6, is no bound (0.25)
-    uint64_t reserved[4];           // 0
+    double max_cpu;                 // the sampler's CPU time may be at most this fraction of the CPU time of
+                                    // the process's other threads (which counts as at least 0.4 CPU, at most
+                                    // one); beyond it ticks are left out. The smallest value of all sessions
+                                    // applies; 1e6 is no bound (0.25)
+    uint64_t reserved[4];           // must be 0
 } pyprof_config;
 
 typedef struct pyprof_snapshot_options {
-    int reset;                      // start afresh after the copy; no sample falls between
-    double last_s;                  // only the last so many seconds, from the time line (0 = everything)
+    int reset;                      // start anew after the copy; no sample is lost in between
+    double last_s;                  // only the last so many seconds of the time line (0 = everything)
     uint64_t reserved[4];
 } pyprof_snapshot_options;
 
@@ -302,37 +324,42 @@ typedef struct pyprof_query {
     int sort;                       // pyprof_metric (default: wall time spent running)
     int by_total;                   // 0 = by self, 1 = by total
     int group;                      // pyprof_group
-    const char *thread;             // globs (* ? [a-z]); NULL = all; stacks of matching threads
-    const char *file;               //   stacks with a frame of such a file
-    const char *function;           //   stacks with a frame of such a function (qualname, or stem.qualname)
-    int include_idle;               // count time in which the thread only waited
+    const char *thread;             // globs (* ? [a-z]); NULL = all. Only stacks of matching threads
+    const char *file;               // only stacks with a frame of a matching file
+    const char *function;           // only stacks with a frame of a matching function (qualname, or
+                                    // stem.qualname)
+    int include_idle;               // count time in which the thread only waited for work
     uint64_t reserved[4];
 } pyprof_query;
 
 typedef struct pyprof_output {
     int format;                     // pyprof_format (default: by the file's extension)
     int metric;                     // pyprof_metric (default: the format's own)
-    const pyprof_query *filter;     // which stacks (default: all; the flame graph leaves idle time out)
-    int split_threads;              // keep threads apart where the format merges them
-    int lines;                      // one frame per line instead of per function
+    const pyprof_query *filter;     // chooses stacks (default: all; the flame graph leaves idle time out)
+    int split_threads;              // keep threads apart in formats that merge them
+    int lines;                      // one frame for each line, not for each function
     int paths;                      // pyprof_paths, as in pyprof_config
-    int sources;                    // source lines: 0 = the text report shows the hottest, 1 = the JSON has them, too, -1 = never
-    int python;                     // 0xMMmm: the Python that is to load the .pkl (default: the one recorded)
+    int sources;                    // source lines: 0 = the hottest in the text report, 1 = also in the JSON,
+                                    // -1 = none
+    int python;                     // 0xMMmm: the Python that will load the .pkl (default: the recorded one)
     const char *title;
     uint64_t reserved[4];
 } pyprof_output;
 
 typedef struct pyprof_diff_options {
-    const pyprof_query *filter;     // which stacks take part, by its thread, file and function (default: all)
-    int group;                      // 0: the stacks stay, and pyprof_top tells functions, lines, files. PYPROF_GROUP_LINE, _FILE, _THREAD:
-    uint64_t reserved[4];           //   of each thread only the lines or files, or nothing, with their own values (self)
+    const pyprof_query *filter;     // chooses stacks by thread, file and function (default: all)
+    int group;                      // 0: compare stacks; pyprof_top then shows functions, lines and files.
+                                    // PYPROF_GROUP_LINE, _FILE, _THREAD: compare only the lines or files of
+                                    // each thread, or the threads, by their own values (self)
+    uint64_t reserved[4];
 } pyprof_diff_options;
 typedef struct pyprof_dump_options { uint32_t max_depth; int native; int paths; uint64_t reserved[4]; } pyprof_dump_options;
 
 typedef struct pyprof_row {
     const char *name, *qualname, *file;
     int32_t line;                   // first line of the function, or the line when grouped by line
-    int32_t kind;                   // pyprof_kind. A qualname tells namesakes of one place apart: "<lambda> (column 17)"
+    int32_t kind;                   // pyprof_kind. A qualname tells functions of one name and line apart:
+                                    // "<lambda> (column 17)"
     int64_t self[PYPROF_METRIC_COUNT], total[PYPROF_METRIC_COUNT];
 } pyprof_row;
 
@@ -340,14 +367,15 @@ typedef struct pyprof_frame {
     const char *name, *qualname, *file;
     const char *label;              // stem.qualname as in the JSON, unique within the profile
     int32_t line, end_line;         // 0 = unknown
-    int32_t column, end_column;     // UTF-8 bytes from 0; -1 = unknown (before 3.11)
-    int32_t first_line;             // of the function
+    int32_t column, end_column;     // in UTF-8 bytes, from 0; -1 = unknown (before 3.11)
+    int32_t first_line;             // first line of the function
     int32_t kind;                   // pyprof_kind
-    const char *opcode;             // of the instruction, as it was specialised when first seen: "LOAD_ATTR_SLOT"; NULL = not recorded
+    const char *opcode;             // of the instruction, as specialised when first seen: "LOAD_ATTR_SLOT";
+                                    // NULL = not recorded
 } pyprof_frame;
 
 typedef struct pyprof_thread {
-    uint64_t thread_id;             // the kernel's
+    uint64_t thread_id;             // the kernel's id
     uint64_t ident;                 // Python's threading.get_ident()
     int64_t interpreter;
     const char *name;
@@ -357,27 +385,31 @@ typedef struct pyprof_thread {
 
 typedef enum pyprof_item_kind {
     PYPROF_ITEM_THREAD = 1,         // thread, total
-    PYPROF_ITEM_NODE = 2,           // + stack (root first, the node's own frame last), self, total: the tree, parents first
-    PYPROF_ITEM_STACK = 3,          // the same for each node that has samples of its own
-    PYPROF_ITEM_STATE = 4,          // the time line, oldest first: + timestamp, count, self
-    PYPROF_ITEM_MEMORY = 5,         // the time line of the process, every 100 ms: timestamp, process; self: LIVE_BYTES (traced), RESIDENT_BYTES
-    PYPROF_ITEM_GIL = 6,            // a pair: thread waited for the GIL while other held it; self: GIL_WAIT_NS
-    PYPROF_ITEM_HOLD = 7,           // the longest time that thread held the GIL while somebody waited: stack, timestamp (of its end);
-                                    //   self: GIL_NS, known to one sample's distance
-    PYPROF_ITEM_TASK = 8            // what tasks of asyncio that did not run awaited (3.14 and later): thread, stack (the task, then its
-                                    //   coroutines, each awaiting the next), count; self: WAIT_NS, task-seconds: no part of other totals
+    PYPROF_ITEM_NODE = 2,           // + stack (root first, the node's own frame last), self, total: the tree,
+                                    // parents first
+    PYPROF_ITEM_STACK = 3,          // as NODE, for each node that has samples of its own
+    PYPROF_ITEM_STATE = 4,          // time line, oldest first: + timestamp, count, self
+    PYPROF_ITEM_MEMORY = 5,         // the time line of the process, every 100 ms: timestamp, process; self:
+                                    // LIVE_BYTES (traced), RESIDENT_BYTES
+    PYPROF_ITEM_GIL = 6,            // a pair: thread waited for the GIL while other held it; self:
+                                    // GIL_WAIT_NS
+    PYPROF_ITEM_HOLD = 7,           // the longest time that thread held the GIL while others waited: stack,
+                                    // timestamp (of its end); self: GIL_NS, to within one sampling period
+    PYPROF_ITEM_TASK = 8            // what suspended asyncio tasks awaited (3.14 and later): thread, stack
+                                    // (the task, then its coroutines, each awaiting the next), count; self:
+                                    // WAIT_NS in task-seconds, which are not part of other totals
 } pyprof_item_kind;
 
-typedef struct pyprof_process {     // facts of the process at one moment; counted from its start
-    int64_t resident_bytes, traced_bytes;   // resident_bytes 0: not known (no /proc)
+typedef struct pyprof_process {     // facts about the process at one moment, counted from its start
+    int64_t resident_bytes, traced_bytes;   // resident_bytes 0 = unknown (no /proc)
     int64_t user_ns, system_ns;     // CPU time
     int64_t voluntary_switches, involuntary_switches;
-    int64_t minor_faults, major_faults;   // pages: without and with reading from a disk
-    int64_t threads;                // of the OS, Python's or not; 0 = not known
-    int64_t gc_runs;                // collections of all generations, of the main interpreter; -1 = unknown
+    int64_t minor_faults, major_faults;   // page faults: without and with a read from a disk
+    int64_t threads;                // threads of the OS, with or without Python; 0 = unknown
+    int64_t gc_runs;                // collections of all generations of the main interpreter; -1 = unknown
 } pyprof_process;
 
-typedef struct pyprof_item {        // valid during the call only; its strings as long as the profile
+typedef struct pyprof_item {        // valid only during the call; its strings live as long as the profile
     int kind;                       // pyprof_item_kind
     const pyprof_thread *thread;
     const pyprof_frame *stack;
@@ -385,8 +417,8 @@ typedef struct pyprof_item {        // valid during the call only; its strings a
     const int64_t *self, *total;    // PYPROF_METRIC_COUNT values each, or NULL
     double timestamp;               // Unix seconds
     uint64_t count;
-    const pyprof_thread *other;     // GIL: who held it; else NULL
-    const pyprof_process *process;  // MEMORY; else NULL
+    const pyprof_thread *other;     // GIL: the thread that held it; otherwise NULL
+    const pyprof_process *process;  // MEMORY; otherwise NULL
 } pyprof_item;
 
 enum { PYPROF_SIZES = 48 };
@@ -394,49 +426,57 @@ typedef struct pyprof_domain_total { int64_t alloc_bytes, alloc_blocks, live_byt
 
 typedef struct pyprof_info {
     int64_t pid;
-    const char *program;            // name of the program, or of the script an interpreter runs
+    const char *program;            // name of the program, or of the script that an interpreter runs
     const char *python;             // "3.12.1"
     int free_threaded;
-    double start, duration_s;       // Unix seconds; seconds recorded, pauses and gaps left out
+    double start, duration_s;       // Unix seconds; seconds recorded, without pauses and gaps
     double rate_hz;
     int64_t total[PYPROF_METRIC_COUNT];
     size_t threads, interpreters, functions, nodes;
     int heap;                       // pyprof_heap_mode
-    uint64_t heap_interval_bytes;   // sampled: mean bytes between samples
+    uint64_t heap_interval_bytes;   // sampled mode: mean bytes between samples
     double peak_time;               // Unix seconds of the high-water mark; 0 = none
     pyprof_domain_total domains[PYPROF_DOMAIN_COUNT];
-    int64_t sizes[PYPROF_SIZES];    // blocks allocated, by size: [i] counts those of 2^(i-1)+1 to 2^i bytes
+    int64_t sizes[PYPROF_SIZES];    // allocated blocks by size: [i] counts blocks of 2^(i-1)+1 to 2^i bytes
 } pyprof_info;
 
 typedef struct pyprof_stats {
-    uint64_t asked;                 // ticks x threads alive at the tick
+    uint64_t asked;                 // ticks x threads alive at each tick
     uint64_t samples;               // stacks recorded
-    uint64_t missed;                // nobody looked at the tick, and the thread ran before somebody did (x threads)
-    uint64_t rejected;              // the stack could not be read truthfully
+    uint64_t missed;                // samples that the sampler was too late for: the thread had run again
+                                    // since the tick
+    uint64_t rejected;              // stacks that could not be read reliably
     uint64_t rejected_by_cause[PYPROF_CAUSE_COUNT];
-    uint64_t retried, unfrozen;     // read again; read while the thread ran, accepted after converging
-    uint64_t truncated;             // cut at max_depth, the innermost frames kept
-    uint64_t recovered;             // samples of ticks looked at too late, of threads that have not run since the tick: as exact as any
+    uint64_t retried, unfrozen;     // read again; read while the thread ran, and accepted after converging
+    uint64_t truncated;             // cut at max_depth; the innermost frames are kept
+    uint64_t recovered;             // samples of late ticks whose threads have not run since the tick: as
+                                    // exact as any other
     uint64_t timeline_dropped;      // time line entries dropped for lack of memory
     uint64_t threads, interpreters; // seen so far
     uint64_t own_cpu_ns, own_bytes; // of the profiler itself
-    uint64_t late_max_ns, late_mean_ns;   // wake-up after the deadline
-    uint64_t gap_ns;                // time nobody could see: suspended, stopped
+    uint64_t late_max_ns, late_mean_ns;   // delay of wake-ups after their deadlines
+    uint64_t gap_ns;                // time in which nothing could be recorded: the process was suspended or
+                                    // stopped
     int heap_state;                 // pyprof_heap_state
     uint64_t heap_samples;          // blocks noted
-    uint64_t heap_dropped;          // blocks not noted for lack of room (degraded says of what): live values are a lower bound
-    uint64_t heap_live_bytes, heap_live_blocks, heap_peak_bytes;   // traced memory now, and at most (sampled: estimates)
-    uint64_t heap_reserved_bytes;   // of anonymous mappings that may not be written, or have MAP_NORESERVE: no part of the live bytes
-    char degraded[256];             // why the recording is worse than it should be; empty when it is not
-    uint64_t thinned;               // ticks left out on purpose, no part of asked (x threads): config.max_cpu. Their time is in the samples
+    uint64_t heap_dropped;          // blocks not noted for lack of room (see degraded): live values are then
+                                    // a lower bound
+    // Traced memory now, and its maximum (sampled mode: estimates)
+    uint64_t heap_live_bytes, heap_live_blocks, heap_peak_bytes;
+    // Anonymous mappings that cannot be written, or have MAP_NORESERVE: not part of live bytes.
+    uint64_t heap_reserved_bytes;
+    char degraded[256];             // why the recording is worse than it should be; empty if it is not
+    uint64_t thinned;               // samples left out on purpose (config.max_cpu), not part of asked; their
+                                    // time is in the samples
 } pyprof_stats;
 
 typedef struct pyprof_allocation {
-    const void *address;            // where the block begins
+    const void *address;            // start of the block
     size_t size;                    // bytes asked for
-    uint64_t thread_id;             // the kernel's, of the thread that allocated it
-    double timestamp;               // Unix seconds, when, to 16 ms
-    char where[256];                // "file:line in function", the innermost frame; "<native>" without any
+    uint64_t thread_id;             // kernel's id of the thread that allocated it
+    double timestamp;               // Unix seconds of the allocation, to within 16 ms
+    char where[256];                // "file:line in function" of the innermost frame; "<native>" if there is
+                                    // no frame
     int domain;                     // pyprof_domain
     uint64_t reserved[4];
 } pyprof_allocation;
@@ -446,96 +486,99 @@ typedef struct pyprof_leak {        // a place whose live memory grew: see pypro
     int32_t line;
     int growth;                     // pyprof_growth
     int64_t live_bytes, live_blocks;
-    int64_t grown_bytes;            // since the first mark
-    double bytes_per_s;             // of growth over the later half of the marks
+    int64_t grown_bytes;            // growth since the first mark
+    double bytes_per_s;             // growth over the later half of the marks
     int64_t error_bytes;            // half of the 95 % interval of live_bytes or grown_bytes; 0 = exact
-    double mean_age_s;              // of the live blocks
+    double mean_age_s;              // mean age of the live blocks
     uint64_t reserved[4];
 } pyprof_leak;
 
 typedef int pyprof_write_fn(void *user, const void *data, size_t size);   // nonzero aborts: PYPROF_ERR_IO
-typedef int pyprof_visit_fn(void *user, const pyprof_item *item);         // nonzero ends the visit early: PYPROF_OK
+typedef int pyprof_visit_fn(void *user, const pyprof_item *item);         // nonzero ends the visit: PYPROF_OK
 
-// Starts a session. Up to 8 share one sampler thread; the highest rate wins, the others thin. Before Py_Initialize
-// sampling begins when the runtime comes up.
+// Starts a session. Up to 8 sessions share one sampler thread. It runs at the highest rate; the other
+// sessions use only part of its ticks. Before Py_Initialize, sampling begins as soon as the runtime is up.
 //   threads  any, waits     GIL  not needed
 //   returns  OK, ARGUMENT, BUSY, MEMORY, NO_PYTHON, UNSUPPORTED, DENIED, BUDGET; *session = NULL on failure
 PYPROF_API pyprof_result pyprof_start(const pyprof_config *config, pyprof **session);
-// Ends the session, always. profile may be NULL: then the recording is dropped.
+// Ends the session in any case. If profile is NULL, the recording is dropped.
 //   threads  any, waits; from on_event too     GIL  not needed
 //   returns  OK, ARGUMENT, STATE, MEMORY; *profile = NULL on failure
 PYPROF_API pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile);
-// Copies what was recorded; sampling goes on. options may be NULL.
+// Copies the recording so far; sampling goes on. options may be NULL.
 //   threads  any, waits     GIL  not needed
 //   returns  OK, ARGUMENT, STATE, MEMORY
 PYPROF_API pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options, pyprof_profile **profile);
-// Pausing twice or resuming a running session is fine. A pause is no part of the recorded time.
+// Pausing twice and resuming a running session are allowed. A pause is not part of the recorded time.
 //   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE
 PYPROF_API pyprof_result pyprof_pause(pyprof *session);
 PYPROF_API pyprof_result pyprof_resume(pyprof *session);
-// Drops what was recorded so far.
+// Drops the recording so far.
 //   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE, MEMORY
 PYPROF_API pyprof_result pyprof_reset(pyprof *session);
-// The high-water mark starts afresh from what is live now, for all sessions.
+// Restarts the high-water mark from the memory that is live now, for all sessions.
 //   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE (the session does not track memory)
 PYPROF_API pyprof_result pyprof_reset_peak(pyprof *session);
-// How good the recording is, and what it costs, so far.
+// Tells how good the recording is so far, and what it costs.
 //   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE
 PYPROF_API pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *stats);
-// NULL is fine.   threads  any, but not while another thread uses this profile     GIL  not needed
+// Frees a profile; NULL is allowed.   threads  any, but not while another thread uses it     GIL  not needed
 PYPROF_API void pyprof_profile_free(pyprof_profile *profile);
 
-// Writes a file: complete or not at all, mode 0600, never through a symbolic link. "-" is standard output. What is no
-// file is written as it is: /dev/stdout, /dev/stderr, /dev/fd/N, /dev/null, and a FIFO that a program reads.
+// Writes a file: completely or not at all, with mode 0600, never through a symbolic link. "-" is standard
+// output. Targets that are not regular files are written directly: /dev/stdout, /dev/stderr, /dev/fd/N,
+// /dev/null, and a FIFO that a program reads.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, FORMAT, IO, MEMORY, UNSUPPORTED
 PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, const pyprof_output *output);
-// Hands the same bytes to fn. output->format must be set.
+// Passes the same bytes to fn. output->format must be set.
 //   threads  any; fn runs on the caller's     GIL  not needed
 //   returns  OK, ARGUMENT, FORMAT, IO (fn returned nonzero), MEMORY, UNSUPPORTED
 PYPROF_API pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output, pyprof_write_fn *fn, void *user);
-// Not yet: UNSUPPORTED.   threads  any     GIL  not needed     returns  UNSUPPORTED, ARGUMENT
+// Not yet: returns UNSUPPORTED.   threads  any     GIL  not needed     returns  UNSUPPORTED, ARGUMENT
 PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile);
-// A profile whose values are after's less before's, negative where something shrank. Both stay as they are; options may be
-// NULL. A difference has no time line, cannot be compared again, and only some formats hold it (JSON, text, pprof). Threads
-// are matched by name, functions by name and file even where they moved in it.
+// Makes a profile whose values are those of after minus those of before, negative where something shrank.
+// Neither is changed; options may be NULL. A difference has no time line, cannot be compared again, and only
+// some formats can hold it (JSON, text, pprof). Threads are matched by name; functions by name and file, even
+// if they have moved within the file.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY; *delta = NULL on failure
 PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options,
                                      pyprof_profile **delta);
-// The first capacity rows of the table asked for; *count = rows there are. row_size = sizeof(pyprof_row).
+// Fills in the first `capacity` rows of the requested table; *count = all its rows.
+// row_size = sizeof(pyprof_row).
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size,
                                     size_t capacity, size_t *count);
-// Calls fn for threads, nodes, stacks, the time line, that of the process, pairs and longest holds of the GIL, waiting tasks, in
-// this order.
+// Calls fn for, in this order: threads, nodes, stacks, the time line, the time line of the process, GIL
+// pairs, the longest holds of the GIL, waiting tasks.
 //   threads  any; fn runs on the caller's     GIL  not needed     returns  OK, ARGUMENT, MEMORY
 PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user);
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT
 PYPROF_API pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyprof_info *info);
 PYPROF_API pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyprof_stats *stats);
-// The first capacity places whose live memory grew: the fastest growing first, then those that may go on, plateaus
-// last. *count = places there are.
-// query->group says what a place is (query NULL: a line), its filters choose stacks. row_size = sizeof(pyprof_leak).
+// Fills in the first `capacity` places whose live memory grew: the fastest growing first, then places that
+// may go on growing, plateaus last. *count = all such places. query->group defines a place (query NULL: a
+// line); its filters choose stacks. row_size = sizeof(pyprof_leak).
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY, STATE (no heap data, or a difference)
 PYPROF_API pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query, pyprof_leak *rows, size_t row_size,
                                       size_t capacity, size_t *count);
-// One sweep over every thread, 0 = this process; needs no session.
+// Reads every thread once, without a session. pid 0 = this process.
 //   threads  any, waits     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY, NO_PYTHON, UNSUPPORTED, STATE (the interpreter is not initialised)
 PYPROF_API pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options, pyprof_profile **profile);
-// Where was the block that contains this address allocated? Sampled: only blocks that were sampled are known, and only by
-// the address they begin at.
+// Where was the block that contains this address allocated? In sampled mode only sampled blocks are known,
+// and only by their first address.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, STATE (no such block is known, or the session does not track memory)
 PYPROF_API pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found);
 
-// Does what PROFILING (1, true, yes, on; wait = start idle; 0, false, no, off) and the PYPROF_* variables ask for: see
-// docs/getting-started.md. Writes the files at 1, 2, 4, 8... s and every PYPROF_INTERVAL (60) s, and as a whole when
-// Python shuts down (with memory tracked), at exit, or when pyprof_stop ends the session. A forked child that goes on in
-// Python records to files of its own. Call it once.
+// Does what PROFILING (1, true, yes, on; wait = start idle; 0, false, no, off) and the PYPROF_* variables ask
+// for: see docs/getting-started.md. Writes the files after 1, 2, 4, 8... s and every PYPROF_INTERVAL (60) s,
+// and the complete ones when Python shuts down (if memory is tracked), at exit, or when pyprof_stop ends the
+// session. A forked child that goes on in Python records to files of its own. Call it once.
 //   threads  any     GIL  not needed
-//   returns  DISABLED (PROFILING unset, empty or 0), else as pyprof_start; ARGUMENT: a variable's value, printed on stderr
+//   returns  DISABLED (PROFILING unset, empty or 0), otherwise as pyprof_start; ARGUMENT: stderr names the variable
 PYPROF_API pyprof_result pyprof_start_from_env(pyprof **session);
 // threads  any     GIL  not needed; static strings, except pyprof_last_error: this thread's, until its next pyprof call
 PYPROF_API const char *pyprof_result_string(pyprof_result result);
@@ -546,7 +589,7 @@ PYPROF_API const char *pyprof_version(void);
 }
 #endif
 
-// The whole API as functions that only return a code: for PYPROF_DISABLE and for platforms without an implementation.
+// The whole API as functions that only return a code: for PYPROF_DISABLE and for unsupported platforms.
 #define PYPROF__STUBS(api, code, text) \
     api pyprof_result pyprof_start(const pyprof_config *config, pyprof **session) { (void)config; if (session) *session = NULL; return code; } \
     api pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile) { (void)session; if (profile) *profile = NULL; return code; } \
@@ -594,7 +637,7 @@ PYPROF__STUBS(PYPROF_API, PYPROF_ERR_DISABLED, "built with PYPROF_DISABLE")
 #if defined(PYPROF_IMPLEMENTATION) && !defined(PYPROF__IMPLEMENTED)
 #define PYPROF__IMPLEMENTED
 #if defined(PYPROF_DISABLE)
-// The stubs above are all there is.
+// The stubs above are the whole implementation.
 #elif !defined(__linux__) || !defined(__LP64__) || !(defined(__x86_64__) || defined(__aarch64__))
 #define PYPROF__NOTHING
 PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x86-64 or aarch64")
