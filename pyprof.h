@@ -1205,11 +1205,11 @@ static int pyprof__cpu_here(int64_t cpu_word)   // of the calling thread
     return syscall(SYS_getcpu, &cpu, NULL, NULL) == 0 ? (int)cpu : -1;
 }
 
-// A signal, or a file system that a program serves, can interrupt nearly every call that looks at a file: it is made
-// again. But close: on Linux the descriptor is free even so, and may be another thread's by now.
+// A signal, or a file system served by a program, can interrupt nearly every call on a file: such a call is
+// repeated. Not close: on Linux the descriptor is free even after EINTR, and may already be another thread's.
 #define PYPROF__AGAIN(result, call) do { (result) = (call); } while ((result) < 0 && errno == EINTR)
 
-static int pyprof__open(int folder, const char *path, int flags)   // with O_CREAT: for this user only
+static int pyprof__open(int folder, const char *path, int flags)   // a new file gets mode 0600
 {
     int fd;
     PYPROF__AGAIN(fd, openat(folder, path, flags | O_CLOEXEC, 0600));
@@ -1218,7 +1218,7 @@ static int pyprof__open(int folder, const char *path, int flags)   // with O_CRE
 
 static int pyprof__close(int fd) { return close(fd) != 0 && errno != EINTR ? -1 : 0; }
 
-static pyprof__bool pyprof__stat(int fd, struct stat *info)   // 1 = known, as with those below
+static pyprof__bool pyprof__stat(int fd, struct stat *info)   // 1 = known; likewise the functions below
 {
     int result;
     PYPROF__AGAIN(result, fstat(fd, info));
@@ -1232,7 +1232,8 @@ static pyprof__bool pyprof__stat_at(int folder, const char *path, struct stat *i
     return result == 0;
 }
 
-static pyprof__bool pyprof__read_at(int fd, void *to, size_t size, uint64_t offset)   // all of it
+// 1 = all bytes were read.
+static pyprof__bool pyprof__read_at(int fd, void *to, size_t size, uint64_t offset)
 {
     size_t done = 0;
     while (done < size) {
@@ -1244,7 +1245,7 @@ static pyprof__bool pyprof__read_at(int fd, void *to, size_t size, uint64_t offs
     return 1;
 }
 
-// Reads a small file whole; returns its size, -1 = it cannot be read. The text ends with a NUL.
+// Reads a whole small file and returns its size, -1 = unreadable. The text ends with a NUL.
 static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_t capacity)
 {
     size_t size = 0;
@@ -1554,26 +1555,27 @@ static pyprof__bool pyprof__signal_is_blocked(pyprof__proc *proc, int64_t tid, i
 }
 
 // ---- what a thread waits for in the kernel ----------------------------------------
-// The system call a thread is in, from /proc/PID/task/TID/syscall. The file is root's while
-// the process cannot be dumped (after setuid, PR_SET_DUMPABLE 0); the kernel's function, in wchan, is for all
-// to read.
+// The system call that a thread of this process is in, from /proc/self/task/TID/syscall. Only root may read
+// that file while the process cannot be dumped (after setuid, PR_SET_DUMPABLE 0). Everybody may read wchan,
+// the kernel function in which the thread waits.
 typedef struct {
-    long number;               // -1: blocked, but in no system call (a page fault)
+    long number;               // -1: blocked, but not in a system call (a page fault)
     uint64_t argument[6];
-    char function[48];         // PYPROF__CALL_BY_NAME: may be empty or cut
+    char function[48];         // with PYPROF__CALL_BY_NAME; may be empty or cut
 } pyprof__call;
 enum { PYPROF__CALL_BY_NAME = -2 };
 
 typedef enum {
-    PYPROF__WAITS_PLAIN,        // the verb says it all
+    PYPROF__WAITS_PLAIN,        // the verb alone describes it
     PYPROF__WAITS_FD,           // argument 0 is a descriptor
-    PYPROF__WAITS_PATH,         // a path; not shown
+    PYPROF__WAITS_PATH,         // argument 0 is a path, which is not shown
     PYPROF__WAITS_FUTEX, PYPROF__WAITS_POLL, PYPROF__WAITS_SELECT, PYPROF__WAITS_EPOLL, PYPROF__WAITS_ACCEPT, PYPROF__WAITS_CONNECT,
     PYPROF__WAITS_SLEEP
 } pyprof__waits;
 
-// Calls that block. Not every processor has each of them.
-static const struct { long number; const char *verb; pyprof__waits form; int idle; } pyprof__calls[] = {   // idle: waits for work
+// System calls that block. No processor has all of them.
+// idle: the thread waits for work.
+static const struct { long number; const char *verb; pyprof__waits form; int idle; } pyprof__calls[] = {
     { SYS_futex, "futex", PYPROF__WAITS_FUTEX, 0 },
     { SYS_nanosleep, "sleep", PYPROF__WAITS_SLEEP, 1 }, { SYS_clock_nanosleep, "sleep", PYPROF__WAITS_SLEEP, 1 },
     { SYS_read, "read", PYPROF__WAITS_FD, 0 }, { SYS_pread64, "read", PYPROF__WAITS_FD, 0 }, { SYS_readv, "read", PYPROF__WAITS_FD, 0 },
@@ -1612,7 +1614,8 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
 #endif
 };
 
-typedef enum { PYPROF__CALL_UNKNOWN, PYPROF__CALL_RUNS, PYPROF__CALL_BLOCKED } pyprof__call_state;   // runs: or could
+// RUNS: it runs, or could run.
+typedef enum { PYPROF__CALL_UNKNOWN, PYPROF__CALL_RUNS, PYPROF__CALL_BLOCKED } pyprof__call_state;
 
 // 1 = there is a name.
 static pyprof__bool pyprof__function_read(pyprof__proc *proc, int64_t tid, char *function, size_t capacity)
@@ -1622,7 +1625,7 @@ static pyprof__bool pyprof__function_read(pyprof__proc *proc, int64_t tid, char 
     return function[0] != 0;
 }
 
-// wchan is 0 for a thread that could run, and where the kernel keeps names to itself.
+// wchan is 0 for a thread that could run, and on systems whose kernel hides names.
 static pyprof__call_state pyprof__call_name(pyprof__proc *proc, int64_t tid, pyprof__call *call)
 {
     char text[1024];
@@ -1633,7 +1636,7 @@ static pyprof__call_state pyprof__call_name(pyprof__proc *proc, int64_t tid, pyp
     state = pyprof__task_stat(proc, tid, 3, text, sizeof text);
     if (!state || *state == 'X' || *state == 'Z') return PYPROF__CALL_UNKNOWN;
     if (*state == 'R') return PYPROF__CALL_RUNS;
-    pyprof__function_read(proc, tid, call->function, sizeof call->function);   // it may just have gone to sleep
+    pyprof__function_read(proc, tid, call->function, sizeof call->function);   // it may have fallen asleep just now
     return PYPROF__CALL_BLOCKED;
 }
 
@@ -1669,8 +1672,8 @@ static pyprof__call_state pyprof__call_read(pyprof__proc *proc, int64_t tid, pyp
     return PYPROF__CALL_BLOCKED;
 }
 
-// The folder entry of a descriptor: "/a/data.bin", "socket:[123]", "pipe:[123]", "anon_inode:[eventfd]". No call to the file
-// itself: one on a file system that hangs would block the sampler, too.
+// The link of a descriptor: "/a/data.bin", "socket:[123]", "pipe:[123]", "anon_inode:[eventfd]". The file
+// itself is not touched: if its file system hangs, the sampler would hang as well.
 static pyprof__bool pyprof__fd_link(pyprof__proc *proc, int64_t tid, int fd, char *text, size_t capacity)
 {
     char name[64];
@@ -1678,8 +1681,7 @@ static pyprof__bool pyprof__fd_link(pyprof__proc *proc, int64_t tid, int fd, cha
     return pyprof__proc_link(proc, name, text, capacity);
 }
 
-// S_IFMT of the file's mode, as the kernel remembers it; 0 = unknown.
-static int pyprof__fd_type(const pyprof__proc *proc, int fd)
+static int pyprof__fd_type(const pyprof__proc *proc, int fd)   // S_IFMT of the file's mode as the kernel remembers it; 0 = unknown
 {
 #ifdef SYS_statx
     uint32_t info[64];                      // struct statx: stx_mode is a 16-bit field at 28
@@ -1707,7 +1709,7 @@ static void pyprof__address_text(const struct sockaddr_storage *address, socklen
     else snprintf(text, capacity, "%s", address->ss_family == AF_UNIX ? "unix" : "socket");
 }
 
-// own: its address, not the peer's. Only a descriptor of this process can be asked.
+// own: the socket's own address, not the peer's.
 static void pyprof__socket_text(const pyprof__proc *proc, int fd, int own, char *text, size_t capacity)
 {
     struct sockaddr_storage address;
@@ -1723,16 +1725,16 @@ static void pyprof__socket_text(const pyprof__proc *proc, int fd, int own, char 
     else snprintf(text, capacity, "socket");
 }
 
-typedef struct {               // what is waited for
-    char verb[32], object[256];    // "read file", "/a/data.bin"; object empty: none that is known
-    int path, idle;                // object is a path; it waits for work
-    uint64_t futex;                // address; 0 = it is none
-    int some_futex, some_poll;     // it is one whose address is not known; its arguments
+typedef struct {               // what a thread waits for
+    char verb[32], object[256];    // "read file", "/a/data.bin"; target empty: unknown
+    int path, idle;                // target is a path; the thread waits for work
+    uint64_t futex;                // address of the futex; 0 = it is not a futex
+    int some_futex, some_poll;     // a futex of unknown address; a poll of unknown arguments
 } pyprof__wait;
 
-// Kernel functions in which threads wait, as wchan names them (Linux 4.14 to 6.18): how the names begin,
-// since compilers add to them. The first that fits counts. Where several calls wait in one function the verb
-// tells no more.
+// The kernel functions in which threads wait, as wchan names them (Linux 4.14 to 6.18). Only the beginnings
+// of names are compared, because compilers append suffixes. The first match counts. If several system calls
+// wait in one function, the verb says no more than that.
 static const struct { const char *verb; int idle; const char *functions[5]; } pyprof__functions[] = {
     { "futex", 0, { "futex_", "__futex_wait", "do_futex" } },
     { "sleep", 1, { "hrtimer_nanosleep", "do_nanosleep", "common_nsleep" } },
@@ -1770,7 +1772,8 @@ static const struct { const char *verb; int idle; const char *functions[5]; } py
     { "stopped", 0, { "do_signal_stop", "ptrace_stop", "do_freezer_trap" } },
 };
 
-static size_t pyprof__function_find(const char *function)   // the row; PYPROF__COUNT(pyprof__functions) = none
+// The row; PYPROF__COUNT(pyprof__functions) = not found.
+static size_t pyprof__function_find(const char *function)
 {
     size_t i, k;
     for (i = 0; i < PYPROF__COUNT(pyprof__functions); i++)
@@ -1809,7 +1812,7 @@ static void pyprof__wait_fd(pyprof__proc *proc, pyprof__wait *wait, const char *
     else if (link[0] == '/') {
         what = type == S_IFIFO ? "pipe" : type == S_IFDIR ? "folder" : type == S_IFCHR || type == S_IFBLK ? "device" : "file";
         size = strlen(link);
-        wait->path = size < sizeof link - 1;   // else it may be cut, and its end a folder's name
+        wait->path = size < sizeof link - 1;   // otherwise it may be cut, and end in a folder's name
         if (size >= sizeof wait->object) snprintf(wait->object, sizeof wait->object, "%.*s", (int)sizeof wait->object - 1, strrchr(link, '/'));
         else memcpy(wait->object, link, size + 1);
         if (!wait->path) wait->object[0] = 0;
@@ -1817,7 +1820,8 @@ static void pyprof__wait_fd(pyprof__proc *proc, pyprof__wait *wait, const char *
     snprintf(wait->verb, sizeof wait->verb, "%s %.16s", verb, what);
 }
 
-static void pyprof__wait_many(pyprof__wait *wait, const char *verb, uint64_t count)   // few names for all the numbers there can be
+// So that the many possible numbers make only few names.
+static void pyprof__wait_many(pyprof__wait *wait, const char *verb, uint64_t count)
 {
     uint64_t round = 16;
     while (round <= count / 2) round *= 2;
@@ -1834,18 +1838,20 @@ static uint64_t pyprof__bits(const uint64_t *words, size_t count)
 }
 
 // ---- holding a thread by a signal -----------------------------------------------
-// The handler does nothing but wait, for 2 ms at most: all reading is done by the sampler. The signal is SIGURG, because its
-// default action is to be ignored: one that is still pending when the program executes another one must not end that.
+// The handler only waits, for at most 2 ms: the sampler does all the reading. The signal is SIGURG because it
+// is ignored by default: if it is still pending when the program executes another one, it must not kill that
+// one.
 enum { PYPROF__HOLD_SIGNAL = SIGURG, PYPROF__HOLD_ASKED = 1, PYPROF__HOLD_HELD, PYPROF__HOLD_MOST_NS = 2000000 };
 
 static struct {
-    uint32_t word;              // futex: number of the request * 4 + its state; 0 = there is none
+    uint32_t word;              // futex: number of the request * 4 + its state; 0 = no request
     int installed;
-    int covered;                // a handler was put on top of ours: it may hand on to ours for ever
+    int covered;                // another handler is on top of ours, and may pass signals on to ours at any
+                                // time
     struct sigaction before;
 } pyprof__hold;
 
-static void pyprof__hold_wait(uint32_t value, uint64_t end)   // while the word has this value
+static void pyprof__hold_wait(uint32_t value, uint64_t end)   // as long as the word has this value
 {
     while (__atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE) == value && pyprof__now() < end)
         pyprof__sleep_until(&pyprof__hold.word, value, end);
@@ -1856,16 +1862,16 @@ static pyprof__bool pyprof__hold_change(uint32_t from, uint32_t to)
     return __atomic_compare_exchange_n(&pyprof__hold.word, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
-static uint64_t pyprof__hold_cookie(void)   // what a request's number is added to: another copy of this file has another
+static uint64_t pyprof__hold_cookie(void)   // added to a request's number; each copy of this file has its own
 {
     return (uint64_t)(uintptr_t)&pyprof__hold * 0x9e3779b97f4a7c15u;
 }
 
 static void pyprof__hold_notify(void) { syscall(SYS_futex, &pyprof__hold.word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0); }
 
-// Signals that are not ours are handed on to the handler that was there before. That one may hand on to ours again: a
-// program that puts its own handler in place a second time, with what it found the first time. Then the signal comes
-// back with the same siginfo on the same thread, and goes no further.
+// Signals that are not ours go on to the earlier handler. That handler may pass them back to ours: if a
+// program installs its own handler a second time, on top of what it found the first time. The signal then
+// comes back with the same siginfo on the same thread, and goes no further.
 static struct { uint32_t tid; const void *info; } pyprof__handing[16];   // tid 0 = free
 
 static pyprof__bool pyprof__hand_on_begin(const void *info, size_t *slot)   // 0 = it came back
@@ -1875,7 +1881,7 @@ static pyprof__bool pyprof__hand_on_begin(const void *info, size_t *slot)   // 0
     *slot = PYPROF__COUNT(pyprof__handing);
     for (i = 0; i < PYPROF__COUNT(pyprof__handing); i++)
         if (__atomic_load_n(&pyprof__handing[i].tid, __ATOMIC_RELAXED) == own && pyprof__handing[i].info == info) {
-            // So is one whose handler was left by a jump.
+            // The same holds if an earlier handler was left by a jump.
             __atomic_store_n(&pyprof__handing[i].tid, 0, __ATOMIC_RELEASE);
             return 0;
         }
@@ -1906,7 +1912,8 @@ static void pyprof__on_signal(int number, siginfo_t *info, void *context)
     int error = errno;
     uint64_t value = (uint64_t)(uintptr_t)info->si_value.sival_ptr - pyprof__hold_cookie();
     uint32_t asked = (uint32_t)value;
-    if (info->si_code == SI_QUEUE && info->si_pid == (pid_t)pyprof__own_pid() && value >> 32 == 0) {   // ours, but it may come too late
+    // It is ours, but may come too late.
+    if (info->si_code == SI_QUEUE && info->si_pid == (pid_t)pyprof__own_pid() && value >> 32 == 0) {
         if (pyprof__hold_change(asked, asked + 1)) {
             pyprof__hold_notify();
             pyprof__hold_wait(asked + 1, pyprof__now() + PYPROF__HOLD_MOST_NS);
@@ -1926,8 +1933,8 @@ static pyprof__bool pyprof__is_handled(const struct sigaction *action)
     return action->sa_flags & SA_SIGINFO || (action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN);
 }
 
-// 1 = the handler is ours, or one is on top of it that was put there: another one of ours on top of that could be
-// handed its own signals. A forked child finds its parent's.
+// 1 = our handler is installed, or another handler is on top of ours. In the second case ours is not
+// installed again on top: it could be handed its own signals. A forked child finds its parent's handler.
 static pyprof__bool pyprof__hold_install(void)
 {
     struct sigaction action;
@@ -1942,7 +1949,7 @@ static pyprof__bool pyprof__hold_install(void)
     return pyprof__hold.installed;
 }
 
-static void pyprof__hold_uninstall(void)   // unless another handler was put on top: then ours stays below it
+static void pyprof__hold_uninstall(void)   // if another handler is on top, ours stays below it
 {
     struct sigaction now;
     int ours = pyprof__hold_is_ours(&now);
@@ -1951,8 +1958,8 @@ static void pyprof__hold_uninstall(void)   // unless another handler was put on 
     pyprof__hold.installed = 0;
 }
 
-// Stops a thread of this process. 1 = it is held until pyprof__hold_end or for 2 ms; 0 = it has ended, blocks the signal or
-// did not get a CPU in time. One at a time.
+// Stops a thread of this process; one at a time. 1 = it is held until pyprof__hold_end, or for 2 ms. 0 = it
+// has ended, blocks the signal, or did not get a CPU in time.
 static pyprof__bool pyprof__hold_begin(int64_t tid)
 {
     static uint32_t number;
@@ -1969,7 +1976,7 @@ static pyprof__bool pyprof__hold_begin(int64_t tid)
     return !pyprof__hold_change(asked, 0) && __atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE) == asked + 1;
 }
 
-static pyprof__bool pyprof__hold_end(void)   // 1 = it was held to the end
+static pyprof__bool pyprof__hold_end(void)   // 1 = it was held until now
 {
     uint32_t word = __atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE);
     int held = word % 4 == PYPROF__HOLD_HELD && pyprof__hold_change(word, 0);
@@ -1977,8 +1984,8 @@ static pyprof__bool pyprof__hold_end(void)   // 1 = it was held to the end
     return held;
 }
 
-// The kernel's thread id lies at a fixed place in glibc's and musl's struct pthread: found by looking for our own.
-// CPython before 3.11 keeps only the pthread_t. 0 = not found.
+// The kernel's thread id has a fixed offset in the struct pthread of glibc and musl: this looks for our own
+// id there. CPython before 3.11 keeps only the pthread_t. 0 = not found.
 static int64_t pyprof__tid_offset(void)
 {
     const char *self = (const char *)(uintptr_t)pthread_self();
@@ -1989,19 +1996,21 @@ static int64_t pyprof__tid_offset(void)
     return 0;
 }
 
-static uint64_t pyprof__forked_self;   // pthread_self of the thread that forked this process: its id is the pid now
+// pthread_self of the thread that forked this process: its thread id is now the pid.
+static uint64_t pyprof__forked_self;
 
 static void pyprof__thread_forked(void) { pyprof__forked_self = (uint64_t)(uintptr_t)pthread_self(); }
 
 // ---- files -------------------------------------------------------------------
-// A file becomes the new one or stays the old one: written beside it, then renamed.
+// A file is replaced completely or not at all: it is written beside the old one, then renamed.
 typedef struct {
-    int fd, folder;                 // folder -1: written where it is, without a temporary file
-    int hasty;                      // whole if the process dies, but not if the machine does: no fsync
+    int fd, folder;                 // folder -1: written in place, without a temporary file
+    int hasty;                      // no fsync: complete if the process dies, but not if the machine does
     char name[256], temporary[64];
 } pyprof__file;
 
-static int pyprof__write_on(int fd, const char **data, size_t *size)   // 0 = all is written; -1 = errno tells why not
+// 0 = everything is written; -1 = errno says why not.
+static int pyprof__write_on(int fd, const char **data, size_t *size)
 {
     while (*size > 0) {
         ssize_t done;
@@ -2020,7 +2029,7 @@ static int pyprof__file_write(const pyprof__file *file, const char *data, size_t
     while (pyprof__write_on(file->fd, &data, &size) != 0) {
         struct pollfd room;
         if (errno != EAGAIN) return -1;
-        room.fd = file->fd;          // a descriptor of the program, which writes to it without waiting
+        room.fd = file->fd;          // the program's own descriptor, in non-blocking mode
         room.events = POLLOUT;
         poll(&room, 1, 1000);
     }
@@ -2044,12 +2053,13 @@ static pyprof_result pyprof__file_open_folder(pyprof__file *file, const char *pa
     return PYPROF_OK;
 }
 
+// Random bits: from the kernel or, if it has none yet, from the process's start and the time.
 static uint64_t pyprof__unguessable(void)
 {
     static uint64_t serial;
     const void *given = (const void *)(uintptr_t)getauxval(AT_RANDOM);
     uint64_t bits = 0, state;
-    // 1: GRND_NONBLOCK.
+    // 1 is GRND_NONBLOCK.
     if (pyprof__kernel(SYS_getrandom, (long)(intptr_t)&bits, (long)sizeof bits, 1, 0, 0, 0) == (long)sizeof bits) return bits;
     if (given) memcpy(&bits, given, sizeof bits);
     state = pyprof__now() ^ (uint64_t)pyprof__gettid() << 40;
@@ -2058,14 +2068,15 @@ static uint64_t pyprof__unguessable(void)
 }
 
 // ---- temporary files: .pyprof-MACHINE-RANDOM.tmp -------------------------------
-// One that is written is locked, and the kernel ends the lock with the process, however that ends: what can be locked
-// is a killed process's, also where pids say nothing, as in containers. It is removed by the next save in that
-// folder. A folder on a network may be mounted without locks that other machines see: what they left must be old, too.
+// A temporary file is locked while it is written. The kernel ends the lock when the process ends, in whatever
+// way. So a file that can be locked belongs to a killed process; pids would not tell that in containers. The
+// next save in that folder removes it. A network folder may be mounted without locks that other machines see:
+// their files must also be old.
 enum {
-    PYPROF__STALE_READS = 32,           // of a folder, in one save
-    PYPROF__STALE_MOST = 256,           // that one save removes
-    PYPROF__STALE_FOREIGN_S = 3600,     // age of what another machine left
-    PYPROF__STALE_FOLDER = 1 << 18      // bytes of a large folder
+    PYPROF__STALE_READS = 32,           // reads of a folder in one save
+    PYPROF__STALE_MOST = 256,           // files that one save removes
+    PYPROF__STALE_FOREIGN_S = 3600,     // age of another machine's files
+    PYPROF__STALE_FOLDER = 1 << 18      // bytes: a folder of this size is large
 };
 
 static const char pyprof__temporary_form[] = ".pyprof-%08x-%016llx.tmp";
@@ -2080,7 +2091,7 @@ static uint32_t pyprof__machine(void)
     return (uint32_t)hash;
 }
 
-static pyprof__bool pyprof__lock_file(int fd)   // 1 = ours now
+static pyprof__bool pyprof__lock_file(int fd)   // 1 = this process has the lock now
 {
     int result;
     PYPROF__AGAIN(result, flock(fd, LOCK_EX | LOCK_NB));
@@ -2096,7 +2107,8 @@ static pyprof__bool pyprof__is_temporary(const char *name, uint32_t *machine)
     return strcmp(name, same) == 0;
 }
 
-static pyprof__bool pyprof__stale_remove(int folder, const char *name, int here)   // 1 = it was one. here: of this machine
+// 1 = it was stale, and is removed. here: it is this machine's.
+static pyprof__bool pyprof__stale_remove(int folder, const char *name, int here)
 {
     struct stat found, opened;
     int fd, stale;
@@ -2112,8 +2124,8 @@ static pyprof__bool pyprof__stale_remove(int folder, const char *name, int here)
     return stale;
 }
 
-// Begins in a large folder anywhere: only a part of it is looked at. Some file systems number the entries by hashes,
-// others by places.
+// In a large folder only a part is searched, from a random position on. Some file systems number the entries
+// by hash, others by position.
 static void pyprof__stale_begin(int folder, int again)
 {
     struct stat info;
@@ -2142,8 +2154,8 @@ static void pyprof__stale_clean(int folder)
     }
 }
 
-// Locks it: 0 = another save has taken it for stale before it was locked. One that cannot be locked gets a name that
-// nobody takes for that of a stale one.
+// Locks it. 0 = another save took it for a stale file before it was locked. A file that cannot be locked gets
+// a name that no save takes for stale.
 static pyprof__bool pyprof__temporary_keep(pyprof__file *file, int fd)
 {
     struct stat info;
@@ -2154,10 +2166,10 @@ static pyprof__bool pyprof__temporary_keep(pyprof__file *file, int fd)
         snprintf(name, sizeof name, ".pyprof-unlocked-%016llx.tmp", (unsigned long long)pyprof__unguessable());
         if (renameat(file->folder, file->temporary, file->folder, name) == 0) memcpy(file->temporary, name, sizeof name);
     }
-    return !pyprof__stat(fd, &info) || info.st_nlink > 0;   // where it is not told, renaming will tell
+    return !pyprof__stat(fd, &info) || info.st_nlink > 0;   // if that is unknown, renaming will show it
 }
 
-static int pyprof__temporary_open(pyprof__file *file)   // -1 = errno tells why
+static int pyprof__temporary_open(pyprof__file *file)   // -1 = errno says why
 {
     int tries, fd;
     for (tries = 0; tries < 100; tries++) {
@@ -2174,8 +2186,8 @@ static int pyprof__temporary_open(pyprof__file *file)   // -1 = errno tells why
     return -1;
 }
 
-// ---- what is written where it is: descriptors of this process, pipes, /dev/null ----
-static int pyprof__named_descriptor(const char *path)   // -1 = the path names none
+// ---- targets that are written in place: descriptors of this process, pipes, /dev/null ----
+static int pyprof__named_descriptor(const char *path)   // -1 = the path names no descriptor
 {
     static const char *const folders[] = { "/dev/fd/", PYPROF__OWN_FOLDER "fd/" };
     char same[32];
@@ -2196,7 +2208,8 @@ static pyprof_result pyprof__file_refuse(const char *path, const char *what)
     return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, what);
 }
 
-// A copy of the descriptor, not the file opened again: that would begin at its start, and a socket cannot be opened.
+// Duplicates the descriptor. Opening the file again would start at its beginning, and a socket cannot be
+// opened.
 static pyprof_result pyprof__file_share(pyprof__file *file, const char *path, int fd)
 {
     int flags = fcntl(fd, F_GETFL);
@@ -2209,8 +2222,8 @@ static pyprof_result pyprof__file_share(pyprof__file *file, const char *path, in
 
 static pyprof__bool pyprof__is_null_device(const struct stat *info) { return S_ISCHR(info->st_mode) && info->st_rdev == 0x103; }
 
-// A pipe that nobody reads must not hold up the program: opened without waiting, then written as pipes are. That of
-// another user is refused: it was put there.
+// A pipe without a reader must not block the program: it is opened without waiting, then written in the usual
+// way. A pipe of another user is refused: it may be a trap.
 static pyprof_result pyprof__file_open_device(pyprof__file *file, const char *path)
 {
     struct stat info;
@@ -2231,7 +2244,8 @@ static pyprof_result pyprof__file_open_device(pyprof__file *file, const char *pa
     return PYPROF_OK;
 }
 
-static pyprof_result pyprof__file_look(const pyprof__file *file, const char *path, int *device)   // what is there now?
+// What is there now?
+static pyprof_result pyprof__file_look(const pyprof__file *file, const char *path, int *device)
 {
     struct stat info;
     *device = 0;
@@ -2263,27 +2277,29 @@ static pyprof_result pyprof__file_open(pyprof__file *file, const char *path)
     return result;
 }
 
-static pyprof__bool pyprof__sync(int fd)   // 1 = on the disk, or there is none below it
+static pyprof__bool pyprof__sync(int fd)   // 1 = it is on the disk, or there is no disk below
 {
     int result;
     PYPROF__AGAIN(result, fsync(fd));
     return result == 0 || errno == EINVAL || errno == EROFS;
 }
 
-static pyprof__bool pyprof__file_rename(const pyprof__file *file, const struct stat *made)   // made: the temporary file
+// made: the temporary file.
+static pyprof__bool pyprof__file_rename(const pyprof__file *file, const struct stat *made)
 {
     struct stat now;
     while (renameat(file->folder, file->temporary, file->folder, file->name) != 0) {
         if (errno != EINTR) return 0;
-        // Was it interrupted when it was done?
+        // Was the call interrupted after it was done?
         if (pyprof__stat_at(file->folder, file->name, &now, AT_SYMLINK_NOFOLLOW)
             && now.st_ino == made->st_ino && now.st_dev == made->st_dev) return 1;
     }
     return 1;
 }
 
-// result: how writing went so far. Anything but PYPROF_OK leaves the old file untouched. The lock is held until the
-// temporary file has its new name, although it is closed before: some file systems tell only then that a disk is full.
+// result: how writing went so far; anything but PYPROF_OK leaves the old file as it was. The file is closed
+// before it is renamed, because some file systems report a full disk only then; a duplicate keeps the lock
+// until it has its new name.
 static pyprof_result pyprof__file_close(pyprof__file *file, const char *path, pyprof_result result)
 {
     struct stat made;
@@ -2301,7 +2317,7 @@ static pyprof_result pyprof__file_close(pyprof__file *file, const char *path, py
     return result;
 }
 
-// A full disk quota (SIGXFSZ) or a closed pipe (SIGPIPE) must be an error of ours, not the end of the host.
+// A full disk quota (SIGXFSZ) or a closed pipe (SIGPIPE) must be an error here, not the end of the host.
 typedef struct { sigset_t set, before; } pyprof__quiet;
 
 static void pyprof__quiet_begin(pyprof__quiet *quiet)
@@ -2329,23 +2345,24 @@ static void pyprof__quiet_end(pyprof__quiet *quiet)
     pthread_sigmask(SIG_SETMASK, &quiet->before, NULL);
 }
 
-// ---- pages and locks for the allocation hooks: they run inside malloc, so nothing here may call it -------------------
+// ---- pages and locks for the allocation hooks: they run inside malloc, so nothing here may call it --------------------
 static size_t pyprof__page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
-static pyprof__bool pyprof__is_mapped(uint64_t address)   // 0 = surely not
+static pyprof__bool pyprof__is_mapped(uint64_t address)   // 0 = certainly not
 {
     unsigned char resident;
     uint64_t page = address & ~(uint64_t)(pyprof__page_size() - 1);
     return syscall(SYS_mincore, page, (size_t)1, &resident) == 0 || errno != ENOMEM;
 }
 
-static void *pyprof__pages(size_t size)   // zeroed, and no memory until it is touched; NULL = none
+static void *pyprof__pages(size_t size)   // zeroed; takes no memory until it is touched. NULL = none
 {
     void *pages = (void *)syscall(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0ul);
     return pages == MAP_FAILED ? NULL : pages;
 }
 
-static void *pyprof__pages_resize(void *pages, size_t size, size_t wanted)   // what they hold stays; NULL = none, all is as it was
+// Contents stay; NULL = no memory, and nothing has changed.
+static void *pyprof__pages_resize(void *pages, size_t size, size_t wanted)
 {
     void *moved = (void *)syscall(SYS_mremap, pages, size, wanted, 1ul);   // MREMAP_MAYMOVE: declared only with _GNU_SOURCE
     return moved == MAP_FAILED ? NULL : moved;
@@ -2356,12 +2373,14 @@ static void pyprof__pages_free(void *pages, size_t size)
     if (pages) syscall(SYS_munmap, pages, size);
 }
 
-static void pyprof__pages_clear(void *pages, size_t size)   // gives the memory back; they read as zeros
+// Gives the memory back; the pages then read as zeros.
+static void pyprof__pages_clear(void *pages, size_t size)
 {
     if (pages) syscall(SYS_madvise, pages, size, MADV_DONTNEED);
 }
 
-// It will be written soon: one call instead of a page fault for each page. MADV_POPULATE_WRITE, since Linux 5.14.
+// The memory will be written soon: one call replaces a page fault for each page. MADV_POPULATE_WRITE, since
+// Linux 5.14.
 static void pyprof__pages_touch(void *memory, size_t size)
 {
     uintptr_t begin = ((uintptr_t)memory + 4095) & ~(uintptr_t)4095, end = ((uintptr_t)memory + size) & ~(uintptr_t)4095;
@@ -2371,15 +2390,16 @@ static void pyprof__pages_touch(void *memory, size_t size)
 static pyprof__bool pyprof__try_lock(uint32_t *lock) { return __atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) == 0; }
 static void pyprof__unlock(uint32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
 
-// Orders what all threads of the process do: after it, each has seen what was written before, and what it wrote is seen here.
-// MEMBARRIER_CMD_PRIVATE_EXPEDITED (registered by the first call); where there is none, time must do.
+// A barrier for all threads of the process: after it, every thread has seen the writes made before, and this
+// thread sees theirs. MEMBARRIER_CMD_PRIVATE_EXPEDITED, registered by the first call; without it, a pause has
+// to do.
 static void pyprof__order_threads(void)
 {
     if (syscall(SYS_membarrier, 8, 0, 0) == 0) return;
     if (syscall(SYS_membarrier, 16, 0, 0) != 0 || syscall(SYS_membarrier, 8, 0, 0) != 0) pyprof__nap(1000000);
 }
 
-static int64_t pyprof__resident(pyprof__proc *proc)   // bytes in memory; 0 = unknown
+static int64_t pyprof__resident(pyprof__proc *proc)   // bytes of this process that are in memory; 0 = unknown
 {
     char text[128], *at;
     if (pyprof__proc_read(proc, "statm", text, sizeof text) <= 0) return 0;
@@ -2391,7 +2411,7 @@ static int64_t pyprof__resident(pyprof__proc *proc)   // bytes in memory; 0 = un
 
 static int64_t pyprof__timeval_ns(const struct timeval *time) { return (int64_t)time->tv_sec * 1000000000 + (int64_t)time->tv_usec * 1000; }
 
-static int64_t pyprof__thread_count(pyprof__proc *proc)   // -1 = unknown
+static int64_t pyprof__thread_count(pyprof__proc *proc)   // threads of this process; -1 = unknown
 {
     struct stat info;
     char path[32];
@@ -2399,7 +2419,7 @@ static int64_t pyprof__thread_count(pyprof__proc *proc)   // -1 = unknown
     return pyprof__stat_at(folder, path, &info, 0) ? (int64_t)info.st_nlink - 2 : -1;
 }
 
-static void pyprof__process_facts(pyprof__proc *proc, pyprof_process *facts)   // what the kernel counts: some 10 us
+static void pyprof__process_facts(pyprof__proc *proc, pyprof_process *facts)   // the kernel's counters; takes some 10 us
 {
     struct rusage usage;
     int64_t threads = pyprof__thread_count(proc);
@@ -2414,17 +2434,19 @@ static void pyprof__process_facts(pyprof__proc *proc, pyprof_process *facts)   /
     facts->major_faults = usage.ru_majflt;
 }
 
-static pyprof__bool pyprof__task_is_ours(int64_t tid)   // of this copy of pyprof, or another one in this process
+// Of this copy of pyprof, or of another copy in this process.
+static pyprof__bool pyprof__task_is_ours(int64_t tid)
 {
     char text[2048];
     const char *blocked;
     if (pyprof__task_read(&pyprof__own_proc, tid, "status", text, sizeof text) <= 0 || strncmp(text, "Name:\tpyprof\n", 13) != 0) return 0;
     blocked = strstr(text, "\nSigBlk:\t");
-    return blocked && strncmp(blocked + 9, "ffff", 4) == 0;   // all signals but those that cannot be
+    return blocked && strncmp(blocked + 9, "ffff", 4) == 0;   // it blocks every signal that can be blocked
 }
 
-// Has every thread of this program ended? Only ours are left then, so many of this copy and perhaps those of others,
-// and the main thread: that stays in the list when it has left by pthread_exit.
+// Have all threads of the program ended? Then only pyprof's threads are left (`ours` of this copy, and
+// perhaps those of other copies), and the main thread, which stays in the list after it has left by
+// pthread_exit.
 static pyprof__bool pyprof__threads_left(int64_t ours)
 {
     char text[1024];
