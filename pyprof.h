@@ -1556,7 +1556,7 @@ static pyprof__bool pyprof__signal_is_blocked(pyprof__proc *proc, int64_t tid, i
 
 // ---- what a thread waits for in the kernel ----------------------------------------
 // The system call that a thread of this process is in, from /proc/self/task/TID/syscall. Only root may read
-// that file while the process cannot be dumped (after setuid, PR_SET_DUMPABLE 0). Everybody may read wchan,
+// that file while the process cannot be dumped (after setuid, PR_SET_DUMPABLE 0). Any process may read wchan,
 // the kernel function in which the thread waits.
 typedef struct {
     long number;               // -1: blocked, but not in a system call (a page fault)
