@@ -21398,12 +21398,12 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
 // [SECTION] CHECKPOINT -- the files that a process writes by itself: names, checkpoints, the end
 //   Runs on    the writer thread, and the thread that ends a session
 //   Uses       SESSION, WRITERS
-//   Promise    a file is whole; only a thread that ends the process waits for the writer
+//   Promise    a file is complete or not written; only a thread that ends the process waits for the writer
 // ============================================================================
 enum { PYPROF__OUT_PATH = 1400, PYPROF__OUT_TRIES = 10000, PYPROF__ENDING_NS = 1000000000 };
 
 // ---- messages of PROFILING=1 ---------------------------------------------------
-static const char *pyprof__getenv(const char *name)   // nothing in set-user-id programs
+static const char *pyprof__getenv(const char *name)   // returns NULL in set-user-id programs
 {
     typedef char *fn(const char *);
     fn *secure;
@@ -21413,7 +21413,8 @@ static const char *pyprof__getenv(const char *name)   // nothing in set-user-id 
     return secure(name);
 }
 
-// A program may capture what its children say on stderr: problems of a child go to PREFIX.log, that of the first process.
+// A program may capture the stderr of its children: errors of a child go to PREFIX.log of the first process
+// instead.
 static void pyprof__say_in_log(const char *text)
 {
     char path[PYPROF__OUT_PATH], line[1500];
@@ -21424,12 +21425,14 @@ static void pyprof__say_in_log(const char *text)
     if (fd < 0) return;
     snprintf(line, sizeof line, "pid %ld: %s", (long)pyprof__own_pid(), text);
     if (pyprof__stat(fd, &info) && S_ISREG(info.st_mode) && info.st_uid == geteuid() && info.st_nlink == 1)
-        pyprof__write_all(fd, line, strlen(line));   // one write: lines of several processes do not mix
+        // A single write, so lines of several processes do not mix.
+        pyprof__write_all(fd, line, strlen(line));
     close(fd);
 }
 
 __attribute__((format(printf, 2, 3)))
-static void pyprof__say(int problem, const char *format, ...)   // problem: told in quiet runs and by children, too
+// problem: printed in quiet runs, and by children as well.
+static void pyprof__say(int problem, const char *format, ...)
 {
     char text[1400];
     pyprof__quiet signals;
@@ -21440,15 +21443,15 @@ static void pyprof__say(int problem, const char *format, ...)   // problem: told
     size = vsnprintf(text, sizeof text, format, list);
     va_end(list);
     if (size <= 0 || (pyprof__g.out.mute && !pyprof__g.out.child)) return;
-    pyprof__quiet_begin(&signals);   // a pipe that nobody reads any more is no reason to end the program
+    pyprof__quiet_begin(&signals);   // if nobody reads the pipe any more, that must not end the program
     if (pyprof__g.out.child) pyprof__say_in_log(text);
     else pyprof__write_all(2, text, strlen(text));
     pyprof__quiet_end(&signals);
 }
 
 // ---- the run that a process belongs to ------------------------------------------------
-// PYPROF_RUN tells children of their run: the pid of its first process, when that began (ns since 1970), and once a
-// process of it is profiled that one's prefix.
+// PYPROF_RUN describes the run to children: the pid of its first process, the start of that process (ns since
+// 1970) and, once a process of the run is profiled, the prefix of that process.
 static void pyprof__tree_join(void)
 {
     pyprof__tree *tree = &pyprof__g.tree;
@@ -21466,7 +21469,8 @@ static void pyprof__tree_join(void)
 }
 
 // ---- names of files -----------------------------------------------------------
-// Fills in %p, the pid; %t, the time as 20261126-143011; %h, the host; %%. 0 = it does not fit, or another letter follows.
+// Replaces %p by the pid, %t by the time (20261126-143011), %h by the host's name, %% by %. 0 = it does not
+// fit, or another letter follows a %.
 static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capacity)
 {
     size_t used = 0;
@@ -21498,7 +21502,7 @@ static pyprof_result pyprof__fill_in_failed(const char *name, const char *patter
                         "%%h (host), %%%%", name, pattern);
 }
 
-// The suffix that tells the format of a file, within its path; NULL = it has none of ours.
+// The suffix in the path that chooses the file's format; NULL = no known suffix.
 static const char *pyprof__suffix_of(const char *path)
 {
     int format = pyprof__format_by_suffix(path);
@@ -21508,7 +21512,8 @@ static const char *pyprof__suffix_of(const char *path)
     return NULL;
 }
 
-static void pyprof__out_path(char *path, const char *name)   // of the file with that name, as "profile.json"
+// Of the file with this name, such as "profile.json".
+static void pyprof__out_path(char *path, const char *name)
 {
     const pyprof__out *out = &pyprof__g.out;
     if (out->stream) snprintf(path, PYPROF__OUT_PATH, "%s", out->base);
@@ -21516,15 +21521,16 @@ static void pyprof__out_path(char *path, const char *name)   // of the file with
     else snprintf(path, PYPROF__OUT_PATH, "%s%s_%s", out->base, out->tag, name);
 }
 
-static void pyprof__out_first(char *path)   // the file by which a name is known to be taken
+static void pyprof__out_first(char *path)   // the file whose existence shows that a name is taken
 {
     char name[300];
     snprintf(name, sizeof name, "profile.%.*s", (int)strcspn(pyprof__g.out.formats, ","), pyprof__g.out.formats);
     pyprof__out_path(path, name);
 }
 
-// One run at a time owns a prefix. The claim is a socket name without a file: the kernel drops it with the process.
-static pyprof__bool pyprof__out_claim(const char *base)   // 0 = another run's
+// Only one run at a time owns a prefix. The claim is a socket name without a file: the kernel drops it when
+// the process ends.
+static pyprof__bool pyprof__out_claim(const char *base)   // 0 = another run owns it
 {
     struct sockaddr_un name;
     struct stat info;
@@ -21543,7 +21549,8 @@ static pyprof__bool pyprof__out_claim(const char *base)   // 0 = another run's
     return !taken;
 }
 
-static void pyprof__out_release(void)   // if the descriptor is still ours: a program may close all of them
+// If the descriptor is still ours: a program may close all descriptors.
+static void pyprof__out_release(void)
 {
     struct stat info;
     pyprof__out *out = &pyprof__g.out;
@@ -21552,8 +21559,8 @@ static void pyprof__out_release(void)   // if the descriptor is still ours: a pr
     out->claim_inode = 0;
 }
 
-// The plain name is for the first process of a run. A file of somebody else, or one that this run has written
-// already, is left alone.
+// The plain name belongs to the first process of a run. A file of another user, or one that this run has
+// already written, is left alone.
 static pyprof__bool pyprof__out_is_free(void)
 {
     char path[PYPROF__OUT_PATH];
@@ -21567,7 +21574,7 @@ static pyprof__bool pyprof__out_is_free(void)
     return pyprof__out_claim(pyprof__g.out.base);
 }
 
-static void pyprof__out_take(void)   // a name of its own: .PID, and where a pid comes again .PID-N
+static void pyprof__out_take(void)   // chooses a name of its own: .PID or, if the pid was reused, .PID-N
 {
     pyprof__out *out = &pyprof__g.out;
     char path[PYPROF__OUT_PATH];
@@ -21583,7 +21590,7 @@ static void pyprof__out_take(void)   // a name of its own: .PID, and where a pid
     }
 }
 
-// Can the file be made? It stays as it is.
+// Can the file be created? The existing file does not change.
 static pyprof_result pyprof__out_try(const char *path)
 {
     pyprof__file file;
@@ -21592,7 +21599,7 @@ static pyprof_result pyprof__out_try(const char *path)
     return result;
 }
 
-static pyprof_result pyprof__out_try_all(void)   // all of PROFILING=1, or those go elsewhere together
+static pyprof_result pyprof__out_try_all(void)   // all files of PROFILING=1 go to the same place
 {
     static const char *const memory[] = { "memory_snapshot.txt", "memory_snapshot.pkl", "memory_final.txt" };
     const pyprof__out *out = &pyprof__g.out;
@@ -21613,7 +21620,8 @@ static pyprof_result pyprof__out_try_all(void)   // all of PROFILING=1, or those
     return result;
 }
 
-static void pyprof__out_default(char *base, size_t capacity)   // the folder for temporary files, and the program's name
+// The folder for temporary files, with the program's name.
+static void pyprof__out_default(char *base, size_t capacity)
 {
     const char *folder = pyprof__getenv("TMPDIR");
     char name[256];
@@ -21621,7 +21629,8 @@ static void pyprof__out_default(char *base, size_t capacity)   // the folder for
     snprintf(base, capacity, "%.700s/%s", folder && *folder ? folder : "/tmp", name);
 }
 
-// Where the files were to go they cannot: from now on they go to the folder for temporary files. 0 = nor there.
+// The files cannot be written to their place: from now on they go to the folder for temporary files. 0 = not
+// there, either.
 static pyprof__bool pyprof__out_fall_back(void)
 {
     pyprof__out *out = &pyprof__g.out;
@@ -21657,7 +21666,7 @@ static void pyprof__env_save(const pyprof_profile *profile, const char *name, co
     } else if (!(profile->checkpoint > 0 || pyprof__g.out.told)) pyprof__say(0, "pyprof: wrote %s\n", path);
 }
 
-// The memory report as of now, and the same for Python: tracemalloc.Snapshot.load.
+// Writes the memory report as of now, and the same for Python: tracemalloc.Snapshot.load.
 static void pyprof__env_memory(const pyprof_profile *profile)
 {
     pyprof_output text;
@@ -21668,7 +21677,8 @@ static void pyprof__env_memory(const pyprof_profile *profile)
     if (!(profile->checkpoint > 0)) pyprof__env_save(profile, "memory_final.txt", &text);
 }
 
-// A handler of SIGCHLD that waits must find the lock free: none runs while its thread has it.
+// A SIGCHLD handler that waits for a child must find the lock free: while a thread has the lock, it runs no
+// handler.
 static void pyprof__children_lock(sigset_t *before)
 {
     sigset_t all;
@@ -21683,7 +21693,8 @@ static void pyprof__children_unlock(const sigset_t *before)
     pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
-// The children that are known, each with its name while it lives, and whether it has written files.
+// Adds the known children to the profile, each with its name while it is alive, and whether it has written
+// files.
 static void pyprof__env_children(pyprof_profile *profile)
 {
     pyprof__children *known = &pyprof__g.children;
@@ -21709,7 +21720,7 @@ static void pyprof__env_children(pyprof_profile *profile)
         else child->name[0] = 0;
     }
     pyprof__children_lock(&before);
-    for (i = 0; i < profile->children.count && i < known->count; i++)   // a name stays known
+    for (i = 0; i < profile->children.count && i < known->count; i++)   // keeps the names for later
         memcpy(known->list[i].name, PYPROF__AT(pyprof__child, profile->children, i).name, sizeof known->list[i].name);
     pyprof__children_unlock(&before);
 }
@@ -21741,13 +21752,14 @@ static void pyprof__env_write(const pyprof_profile *profile)
     out->told |= !(profile->checkpoint > 0);
 }
 
-// A session that recorded nothing leaves no files, but a reason. 1 = it recorded something.
+// A session that recorded nothing writes no files; it prints a reason. 1 = it recorded something.
 static pyprof__bool pyprof__env_any(const pyprof_profile *profile)
 {
     const pyprof_stats *stats = &profile->model.stats;
     int brief = profile->model.recorded_ns < 2 * pyprof__second;
     if (stats->asked || stats->thinned || stats->heap_samples || stats->degraded[0]) return 1;
-    // What its children recorded is what was asked for. A command of a server can load Python and not run it.
+    // If children were recorded, the request is fulfilled. A command of a server may load Python
+    // without running it.
     if (pyprof__g.out.child || profile->children.count || (brief && pyprof__g.out.late)) return 0;
     if (pyprof__g.out.wait) pyprof__say(1, "pyprof: nothing was recorded: pid %ld started idle, and was not told to start\n",
                                         (long)pyprof__own_pid());
@@ -21756,13 +21768,13 @@ static pyprof__bool pyprof__env_any(const pyprof_profile *profile)
     return 0;
 }
 
-// The last word of a session that has ended: taken after all checkpoints.
+// Writes the final files of a session that has ended; they replace all checkpoints.
 static void pyprof__write_end(pyprof_profile *profile, const char *checkpoint, int from_env)
 {
     int written;
     pyprof__mutex_take(&pyprof__writing);
     if (from_env) pyprof__env_children(profile);
-    // Where Python has just shut down it is written already, but for the last of that.
+    // If Python has just shut down, they are already written, but for the moments since.
     written = pyprof__g.ended_ns && profile->model.last_ns < pyprof__g.ended_ns + PYPROF__ENDING_NS;
     if (from_env && !written && pyprof__env_any(profile)) pyprof__env_write(profile);
     if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL);
@@ -21770,7 +21782,7 @@ static void pyprof__write_end(pyprof_profile *profile, const char *checkpoint, i
 }
 
 // ---- the writer thread ---------------------------------------------------------------
-// Writes what a session has so far: marked as a checkpoint, or as at the end.
+// Writes what a session has recorded so far: marked as a checkpoint, or as final.
 static void pyprof__write_session(pyprof *token, int final)
 {
     pyprof_profile *profile = NULL;
@@ -21799,8 +21811,8 @@ static void pyprof__write_session(pyprof *token, int final)
     pyprof__mutex_give(&pyprof__writing);
 }
 
-// At 1, 2, 4, 8... s of its life, then every so many seconds; a child that another process may end at any time begins
-// earlier.
+// After 1, 2, 4, 8... s of its life, then every checkpoint_s seconds. A forked child begins earlier, because
+// another process may end it at any time.
 static void pyprof__writing_next(pyprof__session *session, uint64_t now)
 {
     uint64_t period = (uint64_t)(session->config.checkpoint_s * 1e9), first = pyprof__g.out.worker ? pyprof__second / 4 : pyprof__second;
@@ -21811,18 +21823,20 @@ static void pyprof__writing_next(pyprof__session *session, uint64_t now)
         return;
     }
     do next += next < period ? next : period; while (next <= age);
-    // The time line grows with the recording, and with it what it costs to write it: a thousandth of a CPU at most.
+    // The time line grows with the recording, and so does the cost of writing it: allow it a thousandth of a
+    // CPU at most.
     if (next > 64 * pyprof__second && next - age < 1000 * pyprof__g.writer.cost_ns) next = age + 1000 * pyprof__g.writer.cost_ns;
     session->write_due = session->write_begin + next;
 }
 
-static uint64_t pyprof__writing_changes(const pyprof__session *session)   // another number: there is something new
+// A number that changes if there is something new.
+static uint64_t pyprof__writing_changes(const pyprof__session *session)
 {
     const pyprof_stats *stats = &session->recorder.model.stats;
     return stats->asked + stats->heap_samples + (session->recorder.heap ? pyprof__heap_noted() : 0) + (uint64_t)session->recorder.paused;
 }
 
-// The token of a session that is due now; NULL = none, *due tells when one is. Under the lock.
+// The token of a session that is due now; NULL = none, and *due is when the next one is. Under the lock.
 static pyprof *pyprof__writing_due(uint64_t now, uint64_t *due)
 {
     int i;
@@ -21854,6 +21868,8 @@ static void pyprof__write_all_now(void)   // as at the end
     }
 }
 
+// Sleeps until a checkpoint is due, a thread that ends the process asks for everything, or the trigger file
+// changes.
 static void *pyprof__writer_main(void *unused)
 {
     pyprof__saver *writer = &pyprof__g.writer;
@@ -21867,7 +21883,8 @@ static void *pyprof__writer_main(void *unused)
         pyprof *token;
         if (asked != writer->done) {
             pyprof__write_all_now();
-            quiet = pyprof__now() + 2 * pyprof__second;   // it is about to end: nothing is begun that would not be finished
+            // The process is about to end: begin nothing that would not be finished.
+            quiet = pyprof__now() + 2 * pyprof__second;
             __atomic_store_n(&writer->done, asked, __ATOMIC_RELEASE);
             continue;
         }
@@ -21884,11 +21901,12 @@ static void *pyprof__writer_main(void *unused)
     }
     if (pyprof__g.env_before) pyprof__profile_free(pyprof__g.env_before);
     pyprof__g.env_before = NULL;
-    pyprof__inside = 0;   // it may be the last thread: then it calls exit
+    pyprof__inside = 0;   // if it is the last thread, it calls exit
     return unused;
 }
 
-static pyprof__bool pyprof__writer_start(void *(*run)(void *))   // under pyprof__control, or before anybody else can
+// Under pyprof__control, or before any other thread can call it.
+static pyprof__bool pyprof__writer_start(void *(*run)(void *))
 {
     pyprof__saver *writer = &pyprof__g.writer;
     if (__atomic_exchange_n(&writer->running, 1, __ATOMIC_ACQ_REL)) { pyprof__wake(&writer->word); return 1; }
@@ -21899,7 +21917,7 @@ static pyprof__bool pyprof__writer_start(void *(*run)(void *))   // under pyprof
     return 0;
 }
 
-// Once no session needs it. Under pyprof__control.
+// Stops the writer if no session needs it. Under pyprof__control.
 static void pyprof__writer_stop(void)
 {
     pyprof__saver *writer = &pyprof__g.writer;
@@ -21907,25 +21925,28 @@ static void pyprof__writer_stop(void)
     pyprof__sessions_lock();
     for (i = 0; i < PYPROF__SESSIONS; i++) needed |= pyprof__g.sessions[i].generation & 1 && pyprof__g.sessions[i].writes;
     pyprof__sessions_unlock();
-    for (i = 0; i < PYPROF__SESSIONS; i++) needed |= __atomic_load_n(&pyprof__g.again[i], __ATOMIC_ACQUIRE) != 0;   // it starts them
+    // The writer starts these sessions.
+    for (i = 0; i < PYPROF__SESSIONS; i++) needed |= __atomic_load_n(&pyprof__g.again[i], __ATOMIC_ACQUIRE) != 0;
     if (needed || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)) return;
     __atomic_store_n(&writer->quit, 1, __ATOMIC_RELEASE);
     pyprof__wake(&writer->word);
-    // The last thread of the process: it ends by itself.
+    // This is the last thread of the process: it ends by itself.
     if (__atomic_load_n(&writer->tid, __ATOMIC_ACQUIRE) == pyprof__gettid()) return;
     pthread_join(writer->thread, NULL);
     __atomic_store_n(&writer->running, 0, __ATOMIC_RELEASE);
 }
 
-// A forked child that ends, or becomes another program, before it did anything has nothing to tell.
+// A forked child that ends, or executes another program, before it has done anything, has nothing to report.
 static pyprof__bool pyprof__is_gone_at_once(void)
 {
     const uint64_t began = pyprof__stir.since_ns;
     return began && pyprof__now() - began < pyprof__second / 4 && pyprof__clock(CLOCK_PROCESS_CPUTIME_ID) < pyprof__second / 100;
 }
 
-// The process is about to end, or to become another program. This may be a signal handler: so it only asks the writer,
-// and waits while that gets on, runs or waits for the disk. One whose handler interrupted the owner of a lock sleeps.
+// The process is about to end, or to execute another program. This may be a signal handler that has
+// interrupted the owner of a lock. So it takes no lock: it only asks the writer, and waits as long as the
+// writer runs or waits for the disk. A writer that sleeps for long waits for that lock, and is not waited for
+// any longer.
 static void pyprof__leave(void)
 {
     pyprof__saver *writer = &pyprof__g.writer;
@@ -21937,7 +21958,8 @@ static void pyprof__leave(void)
     asked = __atomic_add_fetch(&writer->asked, 1, __ATOMIC_ACQ_REL);
     pyprof__wake(&writer->word);
     for (ms = 0; ms < 60000 && asleep_ms < 2000 && (int32_t)(__atomic_load_n(&writer->done, __ATOMIC_ACQUIRE) - asked) < 0; ms++) {
-        // The clock of a thread by its id, as the kernel makes it: ~tid << 3, and 6 for a thread's scheduler time.
+        // The CPU clock of a thread by its id, in the kernel's form: ~tid << 3, plus 6 for a thread's
+        // scheduler time.
         clockid_t clock = (clockid_t)((~(uint32_t)writer->tid) << 3 | 6);
         pyprof__nap(1000000);
         if (syscall(SYS_clock_gettime, clock, &used) == 0 && used.tv_nsec != before.tv_nsec) asleep_ms = 0;
@@ -21948,7 +21970,8 @@ static void pyprof__leave(void)
 }
 
 // ---- a session's own checkpoint -----------------------------------------------------
-// The file of config.checkpoint. A forked child's has its pid before the suffix where the name had none.
+// The file of config.checkpoint. In a forked child the pid is added before the suffix, unless the name has
+// %p.
 static pyprof_result pyprof__checkpoint_name(const pyprof_config *config, int child, char *path, size_t capacity)
 {
     char filled[1024], base[1024];
@@ -21974,7 +21997,7 @@ static pyprof_result pyprof__checkpoint_name(const pyprof_config *config, int ch
 // [SECTION] PUBLIC -- the API functions
 //   Runs on    any thread, with or without the GIL
 //   Uses       SESSION
-//   Promise    as said at each declaration
+//   Promise    see the comment at each declaration
 // ============================================================================
 PYPROF__DEF const char *pyprof_result_string(pyprof_result result)
 {
@@ -21995,7 +22018,8 @@ static pyprof__bool pyprof__caller_holds_gil(const pyprof__sampler *sampler)
     int holds = 0;
     pyprof__sessions_lock();
     if (sampler->alive && pyprof__heap_api(runtime) == PYPROF_OK) {
-        pyprof__habits habits = pyprof__layout_habits(runtime->version);   // hooks read the heap's
+        // Hooks may be reading those of the heap.
+        pyprof__habits habits = pyprof__layout_habits(runtime->version);
         holds = pyprof__holds_gil(&habits);
     }
     pyprof__sessions_unlock();
@@ -22009,7 +22033,7 @@ static pyprof__bool pyprof__any_session(const pyprof__sampler *sampler)   // und
     return any;
 }
 
-// The session joins the sampler that runs. *alive = there is one.
+// The session joins a running sampler. *alive = there is one.
 static pyprof_result pyprof__join_running(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again,
                                           int *slot, int *alive)
 {
@@ -22045,14 +22069,15 @@ static pyprof_result pyprof__start_heap(int slot)
     pyprof__heap_noting();
     pyprof__sessions_unlock();
     if (running) pyprof__heap_request();
-    else if (result == PYPROF_OK && !pyprof__hooks_were_in()) {   // nobody else uses the allocators yet
+    else if (result == PYPROF_OK && !pyprof__hooks_were_in()) {   // no other code uses the allocators yet
         pyprof__heap_settle(NULL);
-        PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_PENDING);   // if there was an interpreter before, the next one drops them
+        // If there was an interpreter before, the next one drops the hooks.
+        PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_PENDING);
     }
     return result;
 }
 
-// Nobody samples yet.
+// For the first session: opens the sampler, proves the layout, starts the thread.
 static pyprof_result pyprof__start_first(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again, int *slot)
 {
     pyprof__sweeper *sweeper = &sampler->sweeper;
@@ -22077,8 +22102,9 @@ static pyprof_result pyprof__start_first(pyprof__sampler *sampler, const pyprof_
     return result;
 }
 
-// The last session is gone: lets the sampler thread end. A callback on it may start a session again: then it stays.
-// So it does if it gets no CPU for long, or is in a callback: it ends when it can, or serves the next session.
+// The last session has ended: lets the sampler thread end. If its callback starts a session meanwhile, the
+// thread stays. It also stays if it is in a callback, or gets no CPU for long: then it ends later, or serves
+// the next session.
 static void pyprof__sampler_stop(pyprof__sampler *sampler)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
@@ -22097,17 +22123,18 @@ static void pyprof__sampler_stop(pyprof__sampler *sampler)
 }
 
 // ---- the end -------------------------------------------------------------------------
-// At exit: sessions of PROFILING=1 and those with a checkpoint are written as they are then.
+// At exit: writes the sessions of PROFILING=1 and those with a checkpoint as they are then.
 static void pyprof__at_exit(void)
 {
-    // A signal handler that ends the process can have interrupted us.
+    // This may run in a signal handler that interrupted our own code.
     if (pyprof__inside || pyprof__mutex_is_mine(&pyprof__control) || pyprof__mutex_is_mine(&pyprof__lock)
         || pyprof__mutex_is_mine(&pyprof__writing)) {
         pyprof__leave();
         return;
     }
     if (pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid()) pyprof_stop(pyprof__g.env_session, NULL);
-    if (pyprof__g.writer.quit && pyprof__g.pid == pyprof__own_pid()) pyprof__write_all_now();   // the writer has gone: see pyprof__is_alone
+    // The writer has ended: see pyprof__is_alone.
+    if (pyprof__g.writer.quit && pyprof__g.pid == pyprof__own_pid()) pyprof__write_all_now();
     else pyprof__leave();
 }
 
@@ -22119,7 +22146,8 @@ static void pyprof__exits_watch(void)
     at_quick_exit(pyprof__leave);
 }
 
-// Of a checked config. again: in a forked child, the session of that slot and generation goes on.
+// Starts a session from a checked config. again: in a forked child, the session of that slot and generation
+// goes on.
 static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64_t again, pyprof **session)
 {
     pyprof__sampler *sampler = &pyprof__g.samplers[0];
@@ -22148,7 +22176,7 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     return result;
 }
 
-// Its checkpoint has been tried; now the writer thread writes it.
+// The checkpoint's name has been checked; from now on the writer thread writes the file.
 static void pyprof__start_writing(pyprof *token, const char *checkpoint)
 {
     pyprof__session *session;
@@ -22165,12 +22193,13 @@ static void pyprof__start_writing(pyprof *token, const char *checkpoint)
     pyprof__exits_watch();
 }
 
-// In a forked child that is sure to go on: its sessions begin anew, with the tokens they had in the parent.
+// In a forked child that is certain to go on: restarts its sessions, with the tokens that they had in the
+// parent.
 static void *pyprof__again_main(void *unused)
 {
     int i;
     pyprof__inside = 1;
-    pyprof__nap(2000000);   // it may still exec
+    pyprof__nap(2000000);   // the child may still exec
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof_config config = pyprof__g.sessions[i].config;
         char checkpoint[1024], filter[256];
@@ -22219,9 +22248,10 @@ PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **ses
     return result;
 }
 
-// A stop waits for the callback of its session, which may use what the host frees next. No lock is held meanwhile:
-// the callback may wait for anything that another thread does here. If it waits for the GIL, against the rule,
-// and this thread has that, neither would ever get on.
+// pyprof_stop waits for the callback of its session, because the callback may use objects that the host frees
+// next. It holds no lock meanwhile: the callback may wait for anything that another thread does here. If the
+// callback waits for the GIL, against the rule, and this thread holds the GIL, neither would ever go on: then
+// it stops waiting.
 static void pyprof__await_callback(const pyprof__sampler *sampler, const pyprof *token)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
@@ -22234,6 +22264,7 @@ static void pyprof__await_callback(const pyprof__sampler *sampler, const pyprof 
     }
 }
 
+// Ends the session under the locks, then waits for its callback without them, then writes the final files.
 PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
 {
     pyprof__session *found;
@@ -22381,7 +22412,7 @@ PYPROF__DEF pyprof_result pyprof_save(const pyprof_profile *profile, const char 
     int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!path || !*path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is %s", path ? "empty" : "NULL");
-    pthread_testcancel();   // here, or not at all: a file half written would stay
+    pthread_testcancel();   // cancel here or not at all: otherwise a half-written file would stay
     cancel = pyprof__cancel_off();
     result = pyprof__save_path(profile, path, output);
     pyprof__cancel_back(cancel);
@@ -22396,7 +22427,7 @@ PYPROF__DEF pyprof_result pyprof_write(const pyprof_profile *profile, const pypr
     if (!output) return pyprof__fail(PYPROF_ERR_ARGUMENT, "output is NULL");
     if (!fn) return pyprof__fail(PYPROF_ERR_ARGUMENT, "fn is NULL");
     if (!output->format) return pyprof__fail(PYPROF_ERR_FORMAT, "no format was asked for, and there is no file name to tell it");
-    cancel = pyprof__cancel_off();   // memory would be lost
+    cancel = pyprof__cancel_off();   // cancelling would leak memory
     result = pyprof__write_profile(profile, output, output->format, fn, user);
     pyprof__cancel_back(cancel);
     return result;
@@ -22435,6 +22466,7 @@ PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof
     return *delta ? PYPROF_OK : pyprof__fail_memory("the difference");
 }
 
+// Makes the whole table, ranks its rows, and copies the first ones.
 PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size, size_t capacity,
                                      size_t *count)
 {
@@ -22499,7 +22531,7 @@ typedef struct {
     pyprof__selection *selection;
     pyprof_visit_fn *fn;
     void *user;
-    pyprof_thread *threads;       // one a member
+    pyprof_thread *threads;       // one for each member
     pyprof_frame *stack;
     pyprof__cursor cursor;
     int stopped;
@@ -22522,7 +22554,7 @@ static void pyprof__frame_fill(const pyprof_profile *profile, uint32_t node, pyp
     frame->kind = function->kind;
 }
 
-static size_t pyprof__visit_stack(pyprof__visitor *visitor, uint32_t node)   // its depth
+static size_t pyprof__visit_stack(pyprof__visitor *visitor, uint32_t node)   // returns its depth
 {
     uint32_t i;
     pyprof__cursor_at(&visitor->cursor, node);
@@ -22531,6 +22563,7 @@ static size_t pyprof__visit_stack(pyprof__visitor *visitor, uint32_t node)   // 
     return visitor->cursor.depth;
 }
 
+// Also fills in visitor->threads, to which the other items refer: it must come first.
 static void pyprof__visit_threads(pyprof__visitor *visitor)
 {
     const pyprof__model *model = &visitor->profile->model;
@@ -22556,6 +22589,7 @@ static void pyprof__visit_threads(pyprof__visitor *visitor)
     }
 }
 
+// Calls fn for the nodes of the tree (NODE), or for those with samples of their own (STACK).
 static void pyprof__visit_nodes(pyprof__visitor *visitor, int kind)
 {
     uint32_t node;
@@ -22624,7 +22658,8 @@ static void pyprof__visit_memory(pyprof__visitor *visitor)
     }
 }
 
-static void pyprof__visit_gil(pyprof__visitor *visitor, const pyprof_query *query)   // who waited for whom; the longest holds
+// Pairs of waiter and holder; the longest holds.
+static void pyprof__visit_gil(pyprof__visitor *visitor, const pyprof_query *query)
 {
     const pyprof__model *model = &visitor->profile->model;
     int64_t self[PYPROF_METRIC_COUNT];
@@ -22680,6 +22715,7 @@ static void pyprof__visit_tasks(pyprof__visitor *visitor)
     }
 }
 
+// The order of the calls is part of the API.
 PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user)
 {
     pyprof__selection selection;
@@ -22824,16 +22860,17 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
 
 // ============================================================================
 // [SECTION] ENVIRONMENT -- PROFILING=1 and the PYPROF_* variables
-//   Runs on    the thread that calls pyprof_start_from_env, the writer thread, the one that ends the process
+//   Runs on    the thread that calls pyprof_start_from_env, the writer thread, the thread that ends the process
 //   Uses       PUBLIC
-//   Promise    a bad value is one line on stderr that names the variable; set-user-id programs ignore all of them
+//   Promise    an invalid value prints one line that names the variable; set-user-id programs ignore all variables
 // ============================================================================
 static const char *const pyprof__variables[] = {
     "PYPROF_OUT", "PYPROF_FORMATS", "PYPROF_RATE", "PYPROF_HEAP", "PYPROF_INTERVAL", "PYPROF_QUIET", "PYPROF_SOURCES", "PYPROF_OPCODES",
     "PYPROF_TRIGGER", "PYPROF_MAX_CPU", "PYPROF_RUN",
 };
 
-static pyprof__bool pyprof__word_is(const char *text, const char *words)   // is it one of these, whatever its case?
+// Is it one of these words, in upper or lower case?
+static pyprof__bool pyprof__word_is(const char *text, const char *words)
 {
     char lower[16];
     size_t i, size = strlen(text);
@@ -22846,7 +22883,8 @@ static pyprof__bool pyprof__word_is(const char *text, const char *words)   // is
     return 0;
 }
 
-static pyprof__bool pyprof__env_number(const char *name, double least, double most, double *value)   // 0 = bad, said on stderr
+// 0 = invalid: see pyprof_last_error.
+static pyprof__bool pyprof__env_number(const char *name, double least, double most, double *value)
 {
     const char *text = pyprof__getenv(name);
     double whole = 0, part = 0.1;
@@ -22859,7 +22897,7 @@ static pyprof__bool pyprof__env_number(const char *name, double least, double mo
     return 0;
 }
 
-// How many letters must change, come or go.
+// The number of letters to change, add or remove (Levenshtein distance).
 static size_t pyprof__distance(const char *a, const char *b)
 {
     size_t row[40], i, j, size = strlen(b);
@@ -22879,7 +22917,8 @@ static size_t pyprof__distance(const char *a, const char *b)
     return row[size];
 }
 
-static void pyprof__env_unknown(void)   // a variable that nobody reads is a mistake: which one was meant?
+// A variable that pyprof does not know is a mistake: which one was meant?
+static void pyprof__env_unknown(void)
 {
     char **at, name[40];
     size_t i, best, size;
@@ -22895,8 +22934,9 @@ static void pyprof__env_unknown(void)   // a variable that nobody reads is a mis
     }
 }
 
-// PYPROF_FORMATS as "json,svg": blanks and points in front of a name are forgiven.
-static pyprof__bool pyprof__env_formats(char *formats, size_t capacity)   // 0 = bad, told by pyprof_last_error
+// PYPROF_FORMATS is a list like "json,svg"; blanks, and a point before a name, are accepted.
+// 0 = invalid: see pyprof_last_error.
+static pyprof__bool pyprof__env_formats(char *formats, size_t capacity)
 {
     const char *text = pyprof__getenv("PYPROF_FORMATS");
     char copy[256], suffix[80], known[256], *save = NULL, *word;
@@ -22925,7 +22965,7 @@ static pyprof__bool pyprof__env_formats(char *formats, size_t capacity)   // 0 =
     return 0;
 }
 
-static pyprof__bool pyprof__env_sources(int *sources)   // 0 = bad, told by pyprof_last_error
+static pyprof__bool pyprof__env_sources(int *sources)   // 0 = invalid: see pyprof_last_error
 {
     const char *text = pyprof__getenv("PYPROF_SOURCES");
     *sources = 0;
@@ -22947,14 +22987,15 @@ static pyprof_result pyprof__env_heap(int *heap)
 }
 
 // ---- where files go -----------------------------------------------------------------
-static void pyprof__absolute(const char *path, char *text, size_t capacity)   // the program may go to another folder
+// The program may change its working folder.
+static void pyprof__absolute(const char *path, char *text, size_t capacity)
 {
     char here[512];
     if (!*path || *path == '/') pyprof__copy_text(text, capacity, path);
     else snprintf(text, capacity, "%.500s/%.500s", getcwd(here, sizeof here) ? here : ".", path);
 }
 
-// PYPROF_OUT: a folder, a prefix, one file with a known suffix, or a stream (a pipe, /dev/stdout).
+// PYPROF_OUT is a folder, a prefix, one file with a known suffix, or a stream (a pipe, /dev/stdout).
 static void pyprof__out_kind(pyprof__out *out, const char *text)
 {
     struct stat info;
@@ -22975,7 +23016,7 @@ static void pyprof__out_kind(pyprof__out *out, const char *text)
     }
 }
 
-// A child of a profiled process writes beside it.
+// A child of a profiled process writes beside its parent's files.
 static pyprof_result pyprof__env_out(void)
 {
     const char *text = pyprof__getenv("PYPROF_OUT");
@@ -22997,7 +23038,7 @@ static pyprof_result pyprof__env_out(void)
     return PYPROF_OK;
 }
 
-static void pyprof__env_place(void)   // tried now, when something can still be said
+static void pyprof__env_place(void)   // checks the place now, while a message can still be printed
 {
     pyprof__out *out = &pyprof__g.out;
     char path[PYPROF__OUT_PATH], error[512];
@@ -23009,7 +23050,7 @@ static void pyprof__env_place(void)   // tried now, when something can still be 
     pyprof__say(1, "pyprof: %s; the files go to %s\n", error, path);
 }
 
-// As soon as Python runs: a program can load it and never start it.
+// Printed as soon as Python runs, because a program may load Python and never start it.
 static void pyprof__env_announce(void)
 {
     char path[PYPROF__OUT_PATH];
@@ -23027,7 +23068,7 @@ static void pyprof__env_announce(void)
     if (out->wait) pyprof__say(0, "pyprof: idle until it is told to start%s%s\n", pyprof__g.trigger[0] ? ": echo start >" : "", pyprof__g.trigger);
 }
 
-// ---- switched while it runs: PYPROF_TRIGGER ----------------------------------------------
+// ---- switching while it runs: PYPROF_TRIGGER ----------------------------------------------
 static void pyprof__trigger_act(const char *word)
 {
     pyprof *session = pyprof__g.env_session;
@@ -23044,7 +23085,7 @@ static void pyprof__trigger_act(const char *word)
     else pyprof__say(0, "pyprof: pid %ld: %s\n", (long)pyprof__own_pid(), *word ? word : "dump");
 }
 
-// A file that was written since it was last looked at holds a word. Returns when to look again.
+// If the file was written since the last check, its word is a command. Returns the time of the next check.
 static uint64_t pyprof__trigger_poll(uint64_t now)
 {
     static struct stat before;
@@ -23059,21 +23100,21 @@ static uint64_t pyprof__trigger_poll(uint64_t now)
     changed = info.st_ino && (info.st_ino != before.st_ino || info.st_size != before.st_size
         || memcmp(&info.st_mtim, &before.st_mtim, sizeof info.st_mtim) != 0);
     before = info;
-    if (first || !changed) return due;   // what it held at the start is old
+    if (first || !changed) return due;   // a word that was there at the start is old
     size = pyprof__read_file(AT_FDCWD, pyprof__g.trigger, word, sizeof word);
     word[size > 0 ? strcspn(word, " \t\r\n") : 0] = 0;
     pyprof__trigger_act(word);
     return due;
 }
 
-static uint64_t pyprof__env_poll(uint64_t now)   // what the writer thread does beside writing
+static uint64_t pyprof__env_poll(uint64_t now)   // what the writer thread does besides writing
 {
     if (PYPROF__GET(pyprof__g.seen) && !pyprof__g.announced) pyprof__env_announce();
     return pyprof__g.trigger[0] ? pyprof__trigger_poll(now) : UINT64_MAX;
 }
 
 // ---- the start -----------------------------------------------------------------------
-// PROFILING: *wait = to start idle. DISABLED = not asked for.
+// Reads PROFILING. *wait = start idle. DISABLED = profiling was not requested.
 static pyprof_result pyprof__env_asked(int *wait)
 {
     const char *profiling = pyprof__getenv("PROFILING");
@@ -23085,7 +23126,7 @@ static pyprof_result pyprof__env_asked(int *wait)
     return pyprof__fail(PYPROF_ERR_ARGUMENT, "PROFILING=%.100s: not 1, true, yes, on, wait (to start idle) or 0", profiling);
 }
 
-// The variables of PROFILING=1. The config's strings live as long as the environment.
+// Reads the other variables. The config's strings live as long as the environment.
 static pyprof_result pyprof__env_config(pyprof_config *config)
 {
     const char *quiet = pyprof__getenv("PYPROF_QUIET"), *opcodes = pyprof__getenv("PYPROF_OPCODES"), *trigger = pyprof__getenv("PYPROF_TRIGGER");
@@ -23114,12 +23155,13 @@ static pyprof_result pyprof__env_begin(pyprof_config *config, pyprof **started)
 {
     pyprof_result result = pyprof_start(config, started);
     if (result != PYPROF_ERR_UNSUPPORTED || !config->heap || pyprof__getenv("PYPROF_HEAP")) return result;
-    pyprof__say(0, "pyprof: %s; memory is not tracked\n", pyprof_last_error());   // nobody asked for it
+    // Memory was only on by default.
+    pyprof__say(0, "pyprof: %s; memory is not tracked\n", pyprof_last_error());
     config->heap = PYPROF_HEAP_OFF;
     return pyprof_start(config, started);
 }
 
-// From now on the writer thread has a session of PROFILING=1 to write.
+// From now on the writer thread writes this session of PROFILING=1.
 static void pyprof__env_adopt(pyprof *started)
 {
     pyprof__session *session;
@@ -23132,7 +23174,7 @@ static void pyprof__env_adopt(pyprof *started)
     pyprof__g.writer.poll = pyprof__env_poll;
 }
 
-// Python begins to shut down: a host can end the process right after that, by ways of its own.
+// Python begins to shut down: right after that a host may end the process in a way that pyprof cannot see.
 static void pyprof__env_ending(void)
 {
     if (!pyprof__g.env_session || pyprof__g.env_pid != pyprof__own_pid()) return;
@@ -23140,7 +23182,7 @@ static void pyprof__env_ending(void)
     pyprof__g.ended_ns = pyprof__g.out.told && !pyprof__g.out.failed ? pyprof__now() : 0;
 }
 
-// In a forked child that goes on.
+// In a forked child that goes on: new names, and the writer takes over the session.
 static void pyprof__env_forked(pyprof *token)
 {
     pyprof__out *out = &pyprof__g.out;
@@ -23153,6 +23195,7 @@ static void pyprof__env_forked(pyprof *token)
     pyprof__env_adopt(token);
 }
 
+// Reads the variables, starts the session, checks the files, starts the writer. Every failure is printed.
 PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
 {
     pyprof_config config;
@@ -23194,9 +23237,9 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
 
 // ============================================================================
 // [SECTION] PRELOAD -- with PYPROF_PRELOAD: a library for LD_PRELOAD that profiles a program as it is
-//   Runs on    the program's threads, at its calls of exit, exec, fork, wait, kill and dlopen
+//   Runs on    the program's threads, when they call exit, exec, fork, wait, kill or dlopen
 //   Uses       ENVIRONMENT
-//   Promise    the program behaves as without; one without Python pays for a few comparisons
+//   Promise    the program behaves as without it; a program without Python pays only for a few comparisons
 // ============================================================================
 #if defined(PYPROF_PRELOAD)
 #if !defined(PYPROF__INTERPOSED)
@@ -23205,7 +23248,7 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
 #ifdef __cplusplus
 extern "C" {
 #endif
-static struct {                  // what stands behind ours
+static struct {                  // the functions behind ours
     void (*exit)(int);
     int (*execve)(const char *, char *const *, char *const *);
     int (*execv)(const char *, char *const *);
@@ -23233,13 +23276,13 @@ static struct {                  // what stands behind ours
 } pyprof__next;
 
 static struct {
-    int64_t pid;                 // in which the library was loaded: a worker has another
+    int64_t pid;                 // the process that loaded the library; a forked worker has another pid
     int watching;                // PROFILING=1, and no Python yet
-    void *base;                  // of the object that has Python's C API; NULL = not known
+    void *base;                  // of the object that contains Python's C API; NULL = unknown
     uint64_t begin_ns;
-    uint64_t survived;           // a bit for each signal that the process sent to itself and lived on
-    int counts;                  // this Python counts threads after a fork, and warns
-    int64_t forked;              // the thread that called fork out of Python's code; 0 = it has gone on
+    uint64_t survived;           // one bit for each signal that the process has sent to itself and survived
+    int counts;                  // this Python counts threads after a fork and warns
+    int64_t forked;              // the thread that called fork from Python's code; 0 = it has gone on
 } pyprof__preload;
 
 static void *pyprof__next_of(const char *name) { return dlsym((void *)-1l, name); }   // RTLD_NEXT
@@ -23265,13 +23308,14 @@ static void pyprof__next_find(void)
         void *found = pyprof__next_of(names[i].name);
         memcpy((char *)&pyprof__next + names[i].offset, &found, sizeof found);
     }
-    dlerror();   // what is missing is no error of the program's
+    dlerror();   // a missing function is not an error of the program
 }
 
-// A constructor of another library may come before ours.
+// A constructor of another library may run before ours.
 #define PYPROF__NEXT(name) (pyprof__next.name ? (void)0 : pyprof__next_find(), pyprof__next.name)
 
-static void *pyprof__object_base(const void *address, const char **path)   // of the object it lies in; NULL = unknown
+// Of the object that contains the address; NULL = unknown.
+static void *pyprof__object_base(const void *address, const char **path)
 {
     struct { const char *path; void *base; const char *name; void *address; } place;   // Dl_info, declared only with _GNU_SOURCE
     int (*find)(const void *, void *);
@@ -23284,7 +23328,8 @@ static void *pyprof__object_base(const void *address, const char **path)   // of
 }
 
 // ---- is there a Python? -------------------------------------------------------------------
-// An interpreter shows its C API, be it linked statically or not; a stripped one can only be told by the name.
+// An interpreter exports its C API, whether it is linked statically or not. Only the name identifies a
+// stripped one.
 static pyprof__bool pyprof__is_python(void **symbol)
 {
     char path[4096];
@@ -23304,20 +23349,21 @@ static void pyprof__tree_mark(const char *base)   // for children
     setenv("PYPROF_RUN", text, 1);
 }
 
-static void pyprof__preload_start(void *python, int late)   // an address of Python's
+static void pyprof__preload_start(void *python, int late)   // python: an address in Python's code
 {
     pyprof__g.out.late = late;
     pyprof__preload.watching = 0;
     pyprof__preload.base = python ? pyprof__object_base(python, NULL) : NULL;
     pyprof__g.out.worker = pyprof__own_pid() != pyprof__preload.pid;
     pyprof__g.out.child |= pyprof__g.out.worker;
-    if (pyprof_start_from_env(NULL) != PYPROF_OK) return;   // a reason worth telling has been told
-    // Other threads of the program may be reading the environment.
+    // If there is a reason to print, it has been printed.
+    if (pyprof_start_from_env(NULL) != PYPROF_OK) return;
+    // setenv is safe only while no other thread of the program can read the environment.
     if (pyprof__thread_count(&pyprof__own_proc) <= 1 + 2 && !pyprof__g.tree.base[0]) pyprof__tree_mark(pyprof__g.out.base);
 }
 
-// When PROFILING=1 led to nothing, one sentence says why: unless the program is a small one, or had children, which
-// can be the reason that it was set.
+// If PROFILING=1 had no effect, one sentence says why; but not for a program that ran only shortly, or that
+// had children, for which the variable may have been set.
 static void pyprof__preload_end(void)
 {
     struct rusage children;
@@ -23346,13 +23392,13 @@ __attribute__((constructor)) static void pyprof__preload_begin(void)
 }
 
 // ---- Python that comes late --------------------------------------------------------------
-// It stays: a server may close a plugin, and open it again.
+// The object is kept in memory, because a server may close a plugin and open it again.
 static void pyprof__preload_look(void *handle)
 {
     void *symbol = handle ? dlsym(handle, "Py_InitializeEx") : NULL;
     const char *path = NULL;
     uint8_t inside = pyprof__inside;
-    if (!symbol) dlerror();   // the program's own call was no failure
+    if (!symbol) dlerror();   // the program's own call did not fail
     if (!symbol || !pyprof__preload.watching) return;
     pyprof__inside = 1;
     pyprof__object_base(symbol, &path);
@@ -23361,7 +23407,8 @@ static void pyprof__preload_look(void *handle)
     pyprof__inside = inside;
 }
 
-// The folders that the caller's object gives for its libraries (DT_RUNPATH, DT_RPATH), and its own. NULL = none.
+// The folders that the caller's object names for its libraries (DT_RUNPATH, DT_RPATH), and its own path.
+// NULL = none.
 static const char *pyprof__caller_folders(const void *caller, const char **object)
 {
     struct { const char *path; void *base; const char *name; void *address; } place;
@@ -23381,7 +23428,8 @@ static const char *pyprof__caller_folders(const void *caller, const char **objec
     return strings && folders != UINT64_MAX ? strings + folders : NULL;
 }
 
-static pyprof__bool pyprof__readable_in(const char *folders, const char *name)   // is there such a file in one of them?
+// Does one of the folders contain this file?
+static pyprof__bool pyprof__readable_in(const char *folders, const char *name)
 {
     char path[4096];
     const char *end;
@@ -23393,7 +23441,7 @@ static pyprof__bool pyprof__readable_in(const char *folders, const char *name)  
     return 0;
 }
 
-// $ORIGIN at the beginning of a path is the folder of the caller's object.
+// $ORIGIN at the beginning of a path means the folder of the caller's object.
 static void pyprof__from_origin(const char *object, const char *at, size_t size, const char *name, char *path, size_t capacity)
 {
     static const char *const origins[] = { "$ORIGIN", "${ORIGIN}" };
@@ -23405,8 +23453,8 @@ static void pyprof__from_origin(const char *object, const char *at, size_t size,
              *name ? "/" : "", name);
 }
 
-// What a name means to its caller, where libc would take us for that: $ORIGIN, and a bare name in the folders that
-// the caller's object gives. 0 = it means the same to all.
+// What the name means to its caller. libc would take this library for the caller, which matters for $ORIGIN,
+// and for a bare name in the folders that the caller's object names. 0 = it means the same to every caller.
 static pyprof__bool pyprof__caller_finds(const void *caller, const char *name, char *path, size_t capacity)
 {
     const char *object = "", *end, *at = pyprof__caller_folders(caller, &object);
@@ -23433,7 +23481,8 @@ static void *pyprof__dlopen_watched(const char *name, int mode, const void *call
     return handle;
 }
 
-// Where nobody watches, the call of libc's is the last thing here: then it sees the caller's address.
+// If there is nothing to watch, the call of libc must be the last action here: then libc sees the caller's
+// address.
 #if defined(__GNUC__) && !defined(__clang__)
 __attribute__((optimize("O2")))
 #endif
@@ -23454,19 +23503,20 @@ PYPROF__INTERPOSED __attribute__((noreturn)) void _exit(int status)
 
 PYPROF__INTERPOSED __attribute__((noreturn)) void _Exit(int status) PYPROF__THROWS { _exit(status); }
 
-PYPROF__INTERPOSED int daemon(int keep_folder, int keep_files) PYPROF__THROWS   // the caller ends within libc
+PYPROF__INTERPOSED int daemon(int keep_folder, int keep_files) PYPROF__THROWS   // the parent ends inside libc
 {
     int result;
     pyprof__leave();
     result = PYPROF__NEXT(daemon) ? pyprof__next.daemon(keep_folder, keep_files) : -1;
-    if (result == 0) pyprof__stir_now();   // the child, which goes on
+    if (result == 0) pyprof__stir_now();   // this is the child, which goes on
     return result;
 }
 
 static pyprof__bool pyprof__has_writer(void) { return __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE); }
 
-// Would that signal end this process? Not if it is caught, ignored, or blocked: then a thread waits for it. One that
-// the process survived is no deadly one either: another thread takes it.
+// Would this signal end the process? Not if it is handled, ignored or blocked: in the last case a thread
+// waits for it. A signal that the process has survived before is not deadly, either: another thread waits for
+// it.
 static pyprof__bool pyprof__is_deadly(int number)
 {
     static const int harmless[] = { 0, SIGCHLD, SIGCONT, SIGURG, SIGWINCH, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU };
@@ -23489,7 +23539,7 @@ static int pyprof__survived(int deadly, int number, int result)
     return result;
 }
 
-// CPython ends by SIGINT after Ctrl-C, and servers raise SIGTERM again once they have cleaned up.
+// CPython ends by SIGINT after Ctrl-C, and servers raise SIGTERM again after they have cleaned up.
 PYPROF__INTERPOSED int raise(int number) PYPROF__THROWS
 {
     int deadly = pyprof__is_deadly(number);
@@ -23540,8 +23590,8 @@ PYPROF__INTERPOSED __attribute__((noreturn)) void abort(void) PYPROF__THROWS
 }
 
 // ---- exec --------------------------------------------------------------------------------------
-// Writes everything before the program becomes another one. An exec that is bound to fail, as those of a search
-// through PATH, costs nothing; one that fails in the kernel goes on recording.
+// Writes everything before another program takes over. An exec that is bound to fail, as in a search through
+// PATH, costs nothing; if one fails in the kernel, recording goes on.
 static void pyprof__before_exec(const char *path)
 {
     int error = errno;
@@ -23556,7 +23606,7 @@ static void pyprof__before_search(const char *name)
     int error = errno;
     if (!pyprof__has_writer()) return;
     if (strchr(name, '/') || !*name) { if (*name) pyprof__before_exec(name); return; }
-    if (!at) at = "/bin:/usr/bin";   // as libc does
+    if (!at) at = "/bin:/usr/bin";   // like libc
     for (;; at = end + 1) {
         end = at + strcspn(at, ":");
         snprintf(path, sizeof path, "%.*s%s%s", (int)(end - at), at, end > at ? "/" : "", name);
@@ -23605,7 +23655,7 @@ PYPROF__INTERPOSED int execveat(int fd, const char *path, char *const *argv, cha
     return (int)syscall(SYS_execveat, fd, path, argv, envp, flags);
 }
 
-// execl, execlp, execle: the arguments are counted, then laid out on the stack.
+// execl, execlp, execle: counts the arguments, then lays them out on the stack.
 enum { PYPROF__EXEC_PATH, PYPROF__EXEC_SEARCH, PYPROF__EXEC_ENVIRONMENT };
 
 static int pyprof__exec_list(int how, const char *path, const char *first, va_list list)
@@ -23639,7 +23689,8 @@ PYPROF__EXEC_LIST(execlp, PYPROF__EXEC_SEARCH)
 PYPROF__EXEC_LIST(execle, PYPROF__EXEC_ENVIRONMENT)
 
 // ---- children ------------------------------------------------------------------------------------
-static pyprof__child *pyprof__child_new(pyprof__children *children, int64_t pid)   // NULL = there are too many; under the lock
+// NULL = there are too many; under the lock.
+static pyprof__child *pyprof__child_new(pyprof__children *children, int64_t pid)
 {
     if (children->count == PYPROF__CHILDREN) return NULL;
     memset(&children->list[children->count], 0, sizeof children->list[0]);
@@ -23655,12 +23706,13 @@ static void pyprof__child_begins(int64_t pid)
     if (pyprof__g.pid != pyprof__own_pid()) return;
     pyprof__children_lock(&before);
     for (i = children->count; i > 0 && children->list[i - 1].pid != pid; i--) {}
-    // A handler, or another thread, can have waited for it by now.
+    // A handler, or another thread, may have waited for it already.
     if (i && children->list[i - 1].early) children->list[i - 1].early = 0;
     else pyprof__child_new(children, pid);
     pyprof__children_unlock(&before);
 }
 
+// A child that was waited for before fork has returned in its parent is noted as `early`.
 static void pyprof__child_ended(int64_t pid, int status)
 {
     pyprof__children *children = &pyprof__g.children;
@@ -23679,23 +23731,24 @@ static void pyprof__child_ended(int64_t pid, int status)
     pyprof__children_unlock(&before);
 }
 
-// A fork out of Python's own code goes on in Python. That of another part of the program is known by what it does.
+// A fork from Python's own code goes on in Python. For a fork from other code, the child's allocations
+// decide.
 PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
 {
     int from_python = pyprof__preload.base && pyprof__object_base(__builtin_return_address(0), NULL) == pyprof__preload.base;
     pid_t pid = PYPROF__NEXT(fork) ? pyprof__next.fork() : -1;
     uint32_t version = pyprof__g.samplers[0].sweeper.target.runtime.version;
     if (pid > 0) pyprof__child_begins((int64_t)pid);
-    // A child whose sampler is just beginning does not know the version yet: it has what its parent noted.
+    // A child whose sampler is only starting does not know the version yet: it uses what its parent noted.
     if (version) pyprof__preload.counts = pyprof__layout_habits(version).counts_threads;
     if (pid > 0 && from_python && pyprof__preload.counts) pyprof__preload.forked = pyprof__gettid();
     if (pid == 0 && from_python) pyprof__stir_now();
     return pid;
 }
 
-// After a fork CPython 3.12 and later ask /proc/self/stat how many threads there are, and warn of more than one
-// (posixmodule.c: warn_about_fork_with_threads). Ours are no danger to the child, and no matter of the program's: what
-// cannot be opened makes CPython count its own threads.
+// After a fork, CPython 3.12 and later read /proc/self/stat to count threads, and warn if there is more than
+// one (posixmodule.c: warn_about_fork_with_threads). pyprof's threads do not endanger the child and do not
+// concern the program. If the file cannot be opened, CPython counts its own threads instead.
 static pyprof__bool pyprof__is_count_after_fork(const char *path, const void *caller)
 {
     int64_t own = pyprof__preload.forked ? pyprof__gettid() : 0;
@@ -23756,7 +23809,8 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #endif
 #endif   // PYPROF_PRELOAD
 
-// What only this file uses. PYPROF_IMPLEMENTATION stays, so that including it again is noticed and does nothing.
+// Macros that only this file uses. PYPROF_IMPLEMENTATION stays defined, so that a second inclusion is noticed
+// and does nothing.
 #undef PYPROF__COUNT
 #undef PYPROF__RSEQ_SIGNATURE
 #undef PYPROF__FENCE
