@@ -6288,7 +6288,7 @@ static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread
 // ============================================================================
 enum { PYPROF__MAX_INTERPRETERS = 256, PYPROF__MAX_THREADS = 65536, PYPROF__NAME_SIZE = 64, PYPROF__MANY = 64, PYPROF__CALM = 3,
        PYPROF__NAMES = 512, PYPROF__SOON_NS = 20000000 };
-// MANY: with so many threads those that have waited for CALM sweeps are not listed at each one
+// MANY: with so many threads, a thread that has waited for CALM sweeps is no longer listed in every sweep.
 
 typedef struct {               // one thread state, known from one sweep to the next; address 0 = a free slot
     uint64_t address, interp, serial, ident;
@@ -6368,10 +6368,20 @@ typedef struct {
     pyprof__gc gc;
 } pyprof__gil;
 
-// Up to 3.14 the interpreter does not say who collects, nor from where. Who does is who held the GIL when the collection was
-// first seen. That is sure only if it has held it since before; else it is believed until its frames move: what runs then
-// may be a finalizer, but also another thread's code, while that finalizer waits. What lies outside of the collection on the
-// stack does not move until it is over; frames inside of that are finalizers and callbacks.
+// Up to 3.14 the interpreter says neither which thread collects garbage, nor from which frame. It is
+// inferred:
+//   1. While nothing is collected, note how often the GIL has changed hands (pyprof__collection_see).
+//   2. When a collection is first seen, the collector is the one thread that may run (pyprof__collector).
+//      This is certain if there is no other thread, or if the GIL has not changed hands since step 1.
+//   3. One more run was counted: this may still be the same collection, near its end, or the next one.
+//   4. What lies outside the collection on the collector's stack does not move until the collection is over.
+//      Frames inside it are finalizers and callbacks, which move. So <GC> lies inside the frames that have
+//      not moved (pyprof__collection_inside).
+//   5. If frames outside have moved, this thread cannot be the collector: what ran may be another thread's
+//      code while a finalizer waits. It is refuted.
+//   6. <GC> goes into the stack between inside and outside (pyprof__collection_place).
+//   7. If the thread stood still during the walk, remember the frames outside for step 4 of the next sample
+//      (pyprof__collection_learn).
 typedef struct {               // of an interpreter: the collection under way, if there is one
     uint64_t interp, thread, runs;
     uint64_t refuted;          // it cannot have been this one
@@ -6464,7 +6474,7 @@ static pyprof__thread *pyprof__listed(const pyprof__threads *list, size_t i)
     return &PYPROF__AT(pyprof__thread, list->threads, PYPROF__AT(uint32_t, list->listed, i));
 }
 
-// Puts it on the list of this sweep; 0 = no memory.
+// Puts the thread on the list of this sweep; 0 = no memory.
 static int pyprof__thread_push(pyprof__threads *list, pyprof__thread *thread)
 {
     uint32_t *added;
@@ -6476,12 +6486,12 @@ static int pyprof__thread_push(pyprof__threads *list, pyprof__thread *thread)
     return 1;
 }
 
-// PYPROF__NONE = it is not known.
+// The thread's slot; PYPROF__NONE = unknown.
 static uint32_t pyprof__slot_of(const pyprof__threads *list, uint64_t address)
 {
     const uint64_t *addresses = (const uint64_t *)list->addresses.data;
     size_t i, at = list->hint;
-    // The list keeps its order: mostly the slot after the last one.
+    // The list keeps its order: usually it is the slot after the last one found.
     for (i = 0; i < list->addresses.count; i++, at++) {
         if (at >= list->addresses.count) at = 0;
         if (addresses[at] == address) return (uint32_t)at;
@@ -6489,10 +6499,11 @@ static uint32_t pyprof__slot_of(const pyprof__threads *list, uint64_t address)
     return PYPROF__NONE;
 }
 
-static pyprof__thread *pyprof__slot_new(pyprof__threads *list)   // a free one, or one more; NULL = no memory
+// A free slot, or a new one; NULL = no memory.
+static pyprof__thread *pyprof__slot_new(pyprof__threads *list)
 {
     pyprof__thread *slot;
-    while (list->free_at < list->threads.count) {   // none gets free during a sweep
+    while (list->free_at < list->threads.count) {   // no slot becomes free during a sweep
         slot = &PYPROF__AT(pyprof__thread, list->threads, list->free_at++);
         if (slot->address == 0 || (slot->tick + 1 < list->tick && !slot->cold)) return slot;
     }
@@ -6511,22 +6522,22 @@ static pyprof__thread *pyprof__slot_new(pyprof__threads *list)   // a free one, 
 
 static void pyprof__thread_warm(pyprof__threads *list, pyprof__thread *thread)
 {
-    // Its clock of long ago says nothing of the time since the sweep before.
+    // Its last reading of the clock is old: it says nothing about the time since the last sweep.
     if (thread->cold) thread->cpu_ns = 0;
     list->cold_count -= (size_t)thread->cold;
     thread->cold = 0;
     thread->calm = 0;
 }
 
-// The clock of its OS thread at the sweep before; 0 = it was not there.
+// The CPU clock of its OS thread at the last sweep; 0 = it was not listed then.
 static uint64_t pyprof__clock_before(const pyprof__threads *list, const pyprof__thread *thread)
 {
     if (thread->tick == list->tick) return thread->last_cpu_ns;
     return thread->tick && thread->tick + 1 == list->tick ? thread->cpu_ns : 0;
 }
 
-// The same, as another thread state had it. A thread of C that calls Python has one for each call (PyGILState_Ensure):
-// without the clock before it would count as just begun at each sweep.
+// The same clock, as another thread state had it. A C thread that calls Python has a new state for each call
+// (PyGILState_Ensure): without this clock it would count as just begun in each sweep.
 static uint64_t pyprof__clock_of_another(const pyprof__threads *list, int64_t native)
 {
     size_t i;
@@ -6537,7 +6548,7 @@ static uint64_t pyprof__clock_of_another(const pyprof__threads *list, int64_t na
     return 0;
 }
 
-// Known, free or new.
+// The slot of this thread state: known, free or new.
 static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t address, uint64_t serial)
 {
     uint32_t known = pyprof__slot_of(list, address);
@@ -6551,7 +6562,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     ((uint64_t *)list->addresses.data)[slot->slot] = address;
     slot->address = address;
     slot->serial = serial;
-    slot->cpu_ns = pyprof__clock_before(list, slot);   // if it is of the same OS thread
+    slot->cpu_ns = pyprof__clock_before(list, slot);   // if it belongs to the same OS thread
     slot->proven_cpu_ns = 0;
     slot->stack.spots.count = slot->twins.count = 0;
     slot->deaf = slot->deaf_until = 0;
@@ -6577,14 +6588,14 @@ static int64_t pyprof__native_id(pyprof__threads *list, const char *raw, uint64_
     uint64_t native = 0;
     int64_t at = list->target->tid_offset;
     int32_t tid = 0;
-    // A host that forks without telling Python leaves it the id of the parent's thread.
+    // After a fork that Python was not told about, Python still has the id of the parent's thread.
     if (ident == list->target->forked_ident) return list->target->source.proc->pid;
     if (layout->thread_native != PYPROF__NO) PYPROF__FIELD_AT(native, raw, layout->thread_native);
     else if (at && pyprof__read(list->mirror, &tid, ident + (uint64_t)at, sizeof tid)) native = (uint64_t)tid;
     return (int64_t)native;
 }
 
-// Lists the thread state at address; *next = the one after it. 0 = the list is being changed.
+// Lists the thread state at address; *next = the one after it. 0 = the list is changing.
 static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint64_t interp, int64_t interp_id, uint64_t *next)
 {
     const pyprof__layout *layout = &list->runtime->layout;
@@ -6602,7 +6613,8 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     if (owner != interp) return 0;
     if (layout->thread_status != PYPROF__NO) {
         PYPROF__FIELD_AT(status, raw, layout->thread_status);
-        if ((status & layout->status_mask) != layout->status_alive) return 1;   // coming or going: no frames to read
+        // It is starting or ending: no frames to read.
+        if ((status & layout->status_mask) != layout->status_alive) return 1;
     }
     attached = layout->status_attached != PYPROF__NO && (status & layout->status_attached);
     native = ident ? pyprof__native_id(list, raw, ident) : 0;
@@ -6614,7 +6626,7 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     if (!thread) return 0;
     thread->present = list->round;
     PYPROF__FIELD_AT(top, raw, layout->thread_frame);
-    // Its turn will come.
+    // Its clock is checked when its turn comes.
     if (thread->cold && thread->native == native && thread->ident == ident && thread->top == top) return 1;
     if (thread->cold) pyprof__thread_warm(list, thread);
     if (!pyprof__thread_push(list, thread)) return 0;
@@ -6623,7 +6635,8 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     thread->interp = interp;
     thread->interp_id = interp_id;
     thread->attached = attached;
-    if (thread->ident != ident || thread->native != native) {   // what was learnt by the ids before is of another thread
+    // What was learnt under the old ids belongs to another thread.
+    if (thread->ident != ident || thread->native != native) {
         thread->started = 0;
         thread->name[0] = 0;
         thread->named = thread->name_tries = 0;
@@ -6648,12 +6661,13 @@ static uint64_t pyprof__gc_address(const pyprof__runtime *runtime, uint64_t inte
     return layout->interp_gc == PYPROF__NO ? runtime->address + layout->runtime_gc : interp + layout->interp_gc;
 }
 
-// What tells whether garbage is being collected: these bytes, and from where.
+// The bytes that show whether garbage is being collected, and their address.
 enum { PYPROF__GC_SIZE = 128 };
 
 static uint32_t pyprof__gc_first(const pyprof__layout *layout) { return layout->gc_frame == PYPROF__NO ? layout->gc_stats : layout->gc_collecting; }
 
-static size_t pyprof__gc_range(const pyprof__runtime *runtime, uint64_t interp, uint64_t *from)   // 0 = not known
+// 0 = unknown.
+static size_t pyprof__gc_range(const pyprof__runtime *runtime, uint64_t interp, uint64_t *from)
 {
     const pyprof__layout *layout = &runtime->layout;
     uint32_t first = pyprof__gc_first(layout);
@@ -6686,9 +6700,10 @@ static void pyprof__gc_read(pyprof__mirror *mirror, const pyprof__runtime *runti
     if (size && pyprof__read(mirror, raw, from, size)) pyprof__gc_parse(&runtime->layout, raw, gc);
 }
 
-// Collections of all generations so far: what gc.get_stats() tells. -1 = unknown. struct gc_generation_stats begins with their
-// number (3 of them, 24 bytes each); from 3.15 on they are rings, of which the largest number counts (struct gc_stats in
-// Include/internal/pycore_interp_structs.h: 64 bytes each, the number at 16; behind each ring 8 bytes).
+// The number of collections of all generations so far, as in gc.get_stats(). -1 = unknown. struct
+// gc_generation_stats begins with that number (3 structs of 24 bytes). From 3.15 on they are rings, in which
+// the largest number counts (struct gc_stats in Include/internal/pycore_interp_structs.h: 64 bytes each, the
+// number at 16; 8 bytes follow each ring).
 static int64_t pyprof__gc_runs(const pyprof__source *source, const pyprof__runtime *runtime)
 {
     const pyprof__layout *layout = &runtime->layout;
@@ -6722,7 +6737,7 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
     gil.slot = PYPROF__NONE;
     gil.address = layout->interp_gil == PYPROF__NO ? list->runtime->address + layout->runtime_gil
                                                    : pyprof__read_pointer(list->mirror, interp + layout->interp_gil);
-    if (gil.address) {   // it has none yet while it comes up
+    if (gil.address) {   // an interpreter that is coming up has no GIL yet
         gil.holder = gil.named = pyprof__read_pointer(list->mirror, gil.address + layout->gil_holder);
         gil.locked = (int)pyprof__read_u32(list->mirror, gil.address + layout->gil_locked);
         gil.switches = pyprof__read_u32(list->mirror, gil.address + layout->gil_locked + 8);   // switch_number (Include/internal/pycore_gil.h)
@@ -6738,8 +6753,8 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
     return added != NULL;
 }
 
-// Of many threads only those are listed that may have run: new ones, which are in front, and known ones that
-// do not just wait.
+// With many threads, a light sweep lists only threads that may have run: new ones, which are at the head of
+// the list, and known ones that do not merely wait.
 static int pyprof__interp_list_light(pyprof__threads *list, uint64_t interp, int64_t id, uint64_t thread)
 {
     size_t i;
@@ -6753,7 +6768,7 @@ static int pyprof__interp_list_light(pyprof__threads *list, uint64_t interp, int
         pyprof__thread *known = &PYPROF__AT(pyprof__thread, list->threads, PYPROF__AT(uint32_t, list->before, i));
         if (known->interp != interp || known->cold || known->pushed == list->tick || known->tick + 1 != list->tick) continue;
         list->hint = known->slot;
-        // It is gone.
+        // It has ended.
         if (!pyprof__thread_list_one(list, known->address, interp, id, &thread)) known->calm = 0;
     }
     return 1;
@@ -6784,19 +6799,21 @@ static const pyprof__gil *pyprof__gil_of(const pyprof__threads *list, uint64_t i
     return NULL;
 }
 
-// Up to 3.11 a new thread's state is made by its creator and bears the creator's ids until the thread has started
-// (_PyThreadState_Prealloc in Python/pystate.c): an older state of the same interpreter has the same ids. While a new
-// state is put in front, the list can end there for a moment: then the older ones are those of the sweep before.
+// Up to 3.11 the creator makes a new thread's state, which has the creator's ids until the thread has started
+// (_PyThreadState_Prealloc in Python/pystate.c): an older state of the same interpreter then has the same
+// ids. While a new state is inserted at the head, the list can end there for a moment: then the older states
+// are those of the last sweep.
 static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof__thread *thread)
 {
     int listed = 0, lately = 0;
     size_t i;
     for (i = 0; i < list->threads.count; i++) {
         const pyprof__thread *other = &PYPROF__AT(const pyprof__thread, list->threads, i);
-        int same = other->native == thread->native || other->ident == thread->ident;   // between the two one is set, the other not yet
+        // At times one of the two is set and the other not yet.
+        int same = other->native == thread->native || other->ident == thread->ident;
         int now = other->tick == list->tick || other->cold;
         if (other->interp != thread->interp || other->serial >= thread->serial || (other->tick + 1 < list->tick && !other->cold)
-            || other->address == thread->address) continue;   // the state that lay here before is gone
+            || other->address == thread->address) continue;   // the previous state at this address has ended
         if (same && now) return 0;
         listed |= now;
         lately |= same;
@@ -6804,8 +6821,9 @@ static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof_
     return listed || !lately;
 }
 
-// Does it hold the GIL, with the ids it was listed with? It may have started, and set them, since its state was read; what was
-// read before that may speak of a dead thread whose state lay at this address, what is read now of the one after it.
+// Does it hold the GIL with the ids that it was listed with? It may have started, and set them, after its
+// state was read. Earlier reads may describe a dead thread whose state was at this address; new reads
+// describe its successor.
 static int pyprof__thread_holds(const pyprof__threads *list, const pyprof__gil *gil, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &list->runtime->layout;
@@ -6818,7 +6836,8 @@ static int pyprof__thread_holds(const pyprof__threads *list, const pyprof__gil *
     return (int64_t)native == thread->native;
 }
 
-// 3.11, 3.12: where the _PyCFrame of a running thread state lies tells on whose C stack it runs. The main thread's is known.
+// 3.11, 3.12: the address of a running thread state's _PyCFrame shows on which C stack it runs. The main
+// thread's stack is known.
 static int pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__thread *thread)
 {
     uint64_t end = list->target->stack_end;
@@ -6826,8 +6845,9 @@ static int pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__t
     return thread->top < end && end - thread->top < 64u << 20;
 }
 
-// A state without frames beside another one of the same OS thread in the same interpreter: made to work for another
-// interpreter (Python/crossinterp.c) or by PyGILState_Ensure. The thread is where its frames are.
+// Is it a state without frames beside another state of the same OS thread in the same interpreter? Such a
+// state was made to work for another interpreter (Python/crossinterp.c), or by PyGILState_Ensure. The thread
+// is where its frames are.
 static int pyprof__thread_is_spare(const pyprof__threads *list, const pyprof__thread *thread)
 {
     size_t i;
@@ -6840,16 +6860,16 @@ static int pyprof__thread_is_spare(const pyprof__threads *list, const pyprof__th
     return 0;
 }
 
-// 3.11, 3.12: an idle state points to a _PyCFrame of its own.
+// 3.11, 3.12: an idle state points to its own _PyCFrame.
 static int pyprof__has_frames(const pyprof__thread *thread)
 {
     return thread->top != 0 && thread->top != thread->base && thread->top - thread->address >= 4096;
 }
 
-// An OS thread with states in several interpreters runs one of them: of those that have frames the one whose
-// loop is the innermost on the C stack (3.11, 3.12), otherwise the one that holds a GIL, or held it last. Up
-// to 3.11 the GIL still names the state that took it after another one was swapped in. Two that hold a GIL
-// each are on OS threads of their own.
+// An OS thread with states in several interpreters runs one of them. Among those with frames it is the one
+// whose loop is the innermost on the C stack (3.11, 3.12), otherwise the one that holds a GIL, or held one
+// last. Up to 3.11 the GIL still names the state that took it after another was swapped in. Two states that
+// both hold a GIL are on different OS threads.
 static int pyprof__thread_is_current(const pyprof__threads *list, pyprof__thread *thread)
 {
     int stacked = list->runtime->layout.cframe_current != PYPROF__NO, framed = pyprof__has_frames(thread);
@@ -6869,7 +6889,7 @@ static int pyprof__thread_is_current(const pyprof__threads *list, pyprof__thread
     return 1;
 }
 
-// The GIL of a state that is not the current one of its OS thread is held by the one that is.
+// The GIL of a state that is not current is held by the current state of the same OS thread.
 static void pyprof__hand_over_gil(pyprof__threads *list, pyprof__thread *from)
 {
     size_t i, k;
@@ -6886,8 +6906,9 @@ static void pyprof__hand_over_gil(pyprof__threads *list, pyprof__thread *from)
     from->holder = 0;
 }
 
-// Several thread states of one native id: one OS thread in several interpreters, or an id gone stale because the state
-// was handed to another OS thread (3.10, 3.12). Its clock then proves nothing, unless it is seen on that thread's stack.
+// Several thread states with the same native id are one OS thread in several interpreters, or one of the ids
+// is stale, because its state was handed to another OS thread (3.10, 3.12). Then its clock proves nothing,
+// unless its stack shows that it is on that thread.
 static void pyprof__thread_relate(pyprof__threads *list, pyprof__thread *thread)
 {
     int may_be_stale = list->runtime->layout.attrs_form != PYPROF__ATTRS_INLINE;
@@ -6930,8 +6951,9 @@ static void pyprof__threads_relate(pyprof__threads *list)
     }
 }
 
-// ---- who collects garbage, up to 3.14 ------------------------------------------------
-static pyprof__collection *pyprof__collection_of(pyprof__threads *list, uint64_t interp)   // NULL = its interpreter is new
+// ---- which thread collects garbage, up to 3.14 (steps: see pyprof__collection) ------------------------------------
+// NULL = its interpreter is new.
+static pyprof__collection *pyprof__collection_of(pyprof__threads *list, uint64_t interp)
 {
     size_t i;
     for (i = 0; i < list->collections.count; i++)
@@ -6945,7 +6967,8 @@ static pyprof__collection *pyprof__collection_new(pyprof__threads *list, uint64_
     size_t i;
     for (i = 0; i < list->collections.count && !collection; i++) {
         collection = &PYPROF__AT(pyprof__collection, list->collections, i);
-        if (collection->tick + 1 >= list->tick) collection = NULL;   // else of an interpreter that is gone
+        // Otherwise it belongs to an interpreter that has ended.
+        if (collection->tick + 1 >= list->tick) collection = NULL;
     }
     if (!collection) {
         collection = (pyprof__collection *)pyprof__push(list->pool, &list->collections);
@@ -6958,8 +6981,9 @@ static pyprof__collection *pyprof__collection_new(pyprof__threads *list, uint64_
     return collection;
 }
 
-// Who collects, as far as can be told: the one thread of the interpreter that may run, by its GIL, or without one because the
-// world is stopped for it. 0 = unknown. *sure: there is no other, or nobody else has had the GIL since nothing was collected.
+// Step 2: the thread that collects, 0 = unknown. It is the one thread of the interpreter that may run: by its
+// GIL or, without a GIL, because all other threads are stopped. *sure: there is no other thread, or none has
+// had the GIL since step 1.
 static uint64_t pyprof__collector(const pyprof__threads *list, const pyprof__gil *gil, const pyprof__collection *collection, int *sure)
 {
     int held = gil->enabled && collection->calm && collection->calm_switches == gil->switches, threads = list->cold_count ? 2 : 0, running = 0;
@@ -6979,7 +7003,7 @@ static uint64_t pyprof__collector(const pyprof__threads *list, const pyprof__gil
     return threads == 1 ? last : holder ? holder : running == 1 ? runner : 0;
 }
 
-// The count goes up before the callbacks for the end of a collection run: one more run may still be the same collection.
+// Steps 1 to 3. The count of runs goes up before the callbacks for the end of a collection run.
 static void pyprof__collection_see(pyprof__threads *list, pyprof__gil *gil)
 {
     pyprof__collection *collection = pyprof__collection_of(list, gil->interp);
@@ -6988,16 +7012,20 @@ static void pyprof__collection_see(pyprof__threads *list, pyprof__gil *gil)
     if (!collection) collection = pyprof__collection_new(list, gil->interp);
     if (!collection) return;
     collection->tick = list->tick;
+    // Step 1.
     if (!gil->gc.collecting) {
         collection->active = 0;
         collection->calm = 1;
         collection->calm_switches = gil->switches;
         return;
     }
+    // Step 2.
     thread = pyprof__collector(list, gil, collection, &sure);
+    // Step 3.
     same = collection->active && (collection->runs == gil->gc.runs || (collection->runs + 1 == gil->gc.runs && collection->thread == thread));
     if (!same) {
-        if (collection->active) collection->calm = 0;   // it was calm in between, but how many switches ago?
+        // There was a calm moment in between, but how many switches ago?
+        if (collection->active) collection->calm = 0;
         collection->active = 1;
         collection->thread = collection->refuted = 0;
         collection->outside.count = 0;
@@ -7011,7 +7039,7 @@ static void pyprof__collection_see(pyprof__threads *list, pyprof__gil *gil)
     gil->gc.thread = collection->thread;
 }
 
-// Are the frames from a step of the last walk outwards the known ones from k on?
+// Do the frames of the last walk, from step i outwards, equal the remembered ones from k on?
 static int pyprof__collection_matches(const pyprof__collection *collection, size_t i, size_t k)
 {
     const pyprof__walked *step = (const pyprof__walked *)collection->steps.data, *known = (const pyprof__walked *)collection->outside.data;
@@ -7022,8 +7050,9 @@ static int pyprof__collection_matches(const pyprof__collection *collection, size
     return i == collection->steps.count || k == collection->outside.count;
 }
 
-// How many frames of the thread that collects lie inside of the collection: the outermost of those that moved, and what C did
-// not call from outside of them. At first sight only finalizers are known to (__del__). PYPROF__NONE = it cannot be that thread.
+// Step 4: how many frames of the collector lie inside the collection, namely the outermost that moved and all
+// frames inside them, unless C did not call them. At first only finalizers (__del__) are known to lie inside.
+// PYPROF__NONE = step 5.
 static uint32_t pyprof__collection_inside(const pyprof__collection *collection)
 {
     const pyprof__walked *step = (const pyprof__walked *)collection->steps.data, *known = (const pyprof__walked *)collection->outside.data;
@@ -7033,13 +7062,14 @@ static uint32_t pyprof__collection_inside(const pyprof__collection *collection)
             if (step[i].at != known[k].at || !pyprof__collection_matches(collection, i, k)) continue;
             if (i == 0 || (step[i - 1].from_c && (collection->sure || step[i - 1].role == PYPROF__ROLE_FINALIZER))) return (uint32_t)i;
         }
+    // Step 5.
     if (collection->outside.count && !collection->maybe_new) return PYPROF__NONE;
     for (i = 0; i < count; i++)
         if (step[i].role == PYPROF__ROLE_FINALIZER && step[i].from_c) first = i + 1;
     return (uint32_t)first;
 }
 
-// Puts <GC> where a walk that is done says; *collecting = it is in the stack, or -1 = that thread cannot be the one.
+// Step 6, after a walk. *collecting = <GC> is in the stack, or -1 = this thread is refuted.
 static pyprof__walk_result pyprof__collection_place(pyprof__collection *collection, pyprof__walk *walk, int *collecting)
 {
     size_t place = walk->gc_met ? walk->gc_met - 1 : walk->stack->spots.count;
@@ -7054,11 +7084,13 @@ static pyprof__walk_result pyprof__collection_place(pyprof__collection *collecti
     return pyprof__stack_insert(walk->codes, walk->stack, place, PYPROF__SPOT_GC);
 }
 
-static void pyprof__collection_learn(pyprof__threads *list, pyprof__collection *collection)   // its thread stood still during the last walk
+// Step 7: its thread stood still during the last walk.
+static void pyprof__collection_learn(pyprof__threads *list, pyprof__collection *collection)
 {
     size_t count = collection->first == PYPROF__NONE ? 0 : collection->steps.count - collection->first;
     collection->outside.count = 0;
     collection->maybe_new = 0;
+    // Step 5.
     if (collection->first == PYPROF__NONE) {
         collection->refuted = collection->thread;
         collection->thread = 0;
@@ -7069,7 +7101,8 @@ static void pyprof__collection_learn(pyprof__threads *list, pyprof__collection *
     collection->outside.count = count;
 }
 
-static uint32_t pyprof__thread_at(const pyprof__threads *list, uint64_t address)   // its slot, PYPROF__NONE = it is not listed
+// Its slot; PYPROF__NONE = it is not listed.
+static uint32_t pyprof__thread_at(const pyprof__threads *list, uint64_t address)
 {
     size_t i;
     for (i = 0; i < list->listed.count; i++) {
@@ -7079,7 +7112,7 @@ static uint32_t pyprof__thread_at(const pyprof__threads *list, uint64_t address)
     return PYPROF__NONE;
 }
 
-// Of a thread that was waiting among many and holds a GIL now more is wanted than its clock.
+// A thread that is no longer listed in every sweep, but holds a GIL now, is listed in full.
 static int pyprof__holders_list(pyprof__threads *list)
 {
     size_t i;
@@ -7096,12 +7129,13 @@ static int pyprof__holders_list(pyprof__threads *list)
     return 1;
 }
 
-static void pyprof__cold_check(pyprof__threads *list)   // all were listed: those not met are gone
+// All threads were listed: those that were not found have ended.
+static void pyprof__cold_check(pyprof__threads *list)
 {
     size_t i;
     for (i = 0; i < list->threads.count && list->cold_count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
-        // The list can end for a moment while it is changed.
+        // The list can end early for a moment while it changes.
         if (!thread->cold || thread->present + 1 >= list->round) continue;
         pyprof__thread_warm(list, thread);
         thread->address = 0;
@@ -7109,7 +7143,7 @@ static void pyprof__cold_check(pyprof__threads *list)   // all were listed: thos
     }
 }
 
-// Lists all threads of all interpreters. 0 = the list was being changed, or memory ran out: try again.
+// Lists all threads of all interpreters. 0 = the list is changing, or there is no memory: try again.
 static int pyprof__threads_list(pyprof__threads *list)
 {
     uint64_t interp = 0;
@@ -7122,7 +7156,7 @@ static int pyprof__threads_list(pyprof__threads *list)
     if (list->light && !pyprof__holders_list(list)) return 0;
     pyprof__threads_relate(list);
     if (!list->light) pyprof__cold_check(list);
-    for (i = 0; i < list->gils.count; i++) {   // its holder may be a thread of another interpreter
+    for (i = 0; i < list->gils.count; i++) {   // the holder may be a thread of another interpreter
         pyprof__gil *gil = &PYPROF__AT(pyprof__gil, list->gils, i);
         gil->slot = gil->enabled && gil->locked == 1 ? pyprof__thread_at(list, gil->holder) : PYPROF__NONE;
     }
@@ -7139,7 +7173,8 @@ static void pyprof__wait_poll(const pyprof__source *source, int64_t tid, const p
     if (count == 0) { wait->idle = 1; memcpy(wait->verb, "sleep", 6); return; }
     if (count > 1 || !pyprof__copy(source, &one, call->argument[0], sizeof one)) { pyprof__wait_many(wait, "poll", count); return; }
     pyprof__wait_fd(source->proc, wait, "poll", tid, one.fd, 0);
-    wait->idle = 0;   // how Python waits for a socket with a timeout; a selector is known by its function
+    // Python waits for a socket with a timeout in this way; a selector is recognised by its function.
+    wait->idle = 0;
 }
 
 static void pyprof__wait_select(const pyprof__source *source, const pyprof__call *call, pyprof__wait *wait)
@@ -7182,14 +7217,15 @@ static void pyprof__wait_describe(const pyprof__source *source, int64_t tid, con
     case PYPROF__WAITS_POLL: pyprof__wait_poll(source, tid, call, wait); break;
     case PYPROF__WAITS_SELECT: pyprof__wait_select(source, call, wait); break;
     case PYPROF__WAITS_FUTEX: wait->futex = call->argument[0]; break;
-    // How many descriptors an epoll has would have to be read from /proc/PID/fdinfo, which stops whoever uses it: milliseconds.
+    // The number of descriptors of an epoll is only in /proc/PID/fdinfo, and reading that stops the epoll's
+    // users for milliseconds.
     case PYPROF__WAITS_EPOLL: case PYPROF__WAITS_PLAIN: case PYPROF__WAITS_PATH: case PYPROF__WAITS_SLEEP: break;
     }
 }
 
 // ---- names: threading._active, {ident: Thread}, and Thread._name ------------------------------------------------
-typedef struct {               // a dict, or the values of an instance, as a list of entries
-    uint64_t entries, values;  // values 0: in the entries
+typedef struct {               // a dict, or an instance's values, as a list of entries
+    uint64_t entries, values;  // values 0: the values are in the entries
     uint32_t count, stride, key_at;
 } pyprof__dict;
 
@@ -7224,7 +7260,8 @@ static int pyprof__dict_open(pyprof__mirror *mirror, const pyprof__layout *layou
     return pyprof__dict_keys(mirror, layout, pyprof__read_pointer(mirror, address + layout->dict_keys), dict);
 }
 
-// The attributes of an instance, wherever its version keeps them (Objects/dictobject.c, Include/internal/pycore_object.h).
+// The attributes of an instance, wherever this version keeps them (Objects/dictobject.c,
+// Include/internal/pycore_object.h).
 static int pyprof__attributes(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t object, pyprof__dict *dict)
 {
     uint64_t type = pyprof__read_pointer(mirror, object + layout->object_type), values = 0, where;
@@ -7285,12 +7322,12 @@ static uint64_t pyprof__long_value(pyprof__mirror *mirror, const pyprof__layout 
     return (uint64_t)digits[0] | (uint64_t)digits[1] << 30 | (uint64_t)digits[2] << 60;
 }
 
-// The thread of that ident in that interpreter; NULL = it is not known. They come in the order in which they
-// began, mostly.
+// The thread with this ident in this interpreter; NULL = unknown. The idents mostly come in the order in
+// which the threads began.
 static pyprof__thread *pyprof__thread_of_ident(pyprof__threads *list, uint64_t interp, uint64_t ident)
 {
     const uint64_t *idents = (const uint64_t *)list->idents.data;
-    // New ones have been put in front.
+    // New threads are at the head.
     size_t count = list->idents.count, i, at = count ? (list->ident_hint + count - 1) % count : 0;
     for (i = 0; i < count; i++, at = at ? at - 1 : count - 1) {
         pyprof__thread *thread;
@@ -7305,13 +7342,13 @@ static pyprof__thread *pyprof__thread_of_ident(pyprof__threads *list, uint64_t i
 
 static void pyprof__thread_name_set(const pyprof__threads *list, pyprof__thread *thread, const char *name)
 {
-    // It has ended, its ident may be another one's.
+    // If it has ended, its ident may already be another thread's.
     if (!thread->named && pyprof__thread_cpu(list->target->source.proc, thread->native) == 0) return;
     pyprof__utf8_repair(thread->name, sizeof thread->name, name);
     thread->named = 1;
 }
 
-// What a module of an interpreter holds under a name; 0 = it is not imported, or has no such name.
+// The value of a name in a module of an interpreter; 0 = the module is not imported, or has no such name.
 static uint64_t pyprof__module_value(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t interp, const char *module, const char *name)
 {
     pyprof__dict dict;
@@ -7347,9 +7384,9 @@ static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char
 }
 
 // ---- tasks of asyncio ---------------------------------------------------------
-// The running one: from 3.14 on the thread state points to it; 3.12 and 3.13 have a dict {loop: task} of each interpreter
-// (enter_task in Modules/_asynciomodule.c).
-// Looks for what tells the tasks, where that is still to be found: milliseconds, once a second at most.
+// The running task: from 3.14 on the thread state points to it; in 3.12 and 3.13 each interpreter has a dict
+// {loop: task} (enter_task in Modules/_asynciomodule.c). This finds what is needed to read tasks, as long as
+// it is unknown: it takes milliseconds, once a second at most.
 static void pyprof__tasks_find(pyprof__threads *list)
 {
     const pyprof__layout *layout = &list->runtime->layout;
@@ -7358,7 +7395,8 @@ static void pyprof__tasks_find(pyprof__threads *list)
     if (layout->gen_frame == PYPROF__NO) return;
     if (layout->task_coro == PYPROF__NO) {
         if (!list->has_asyncio) list->has_asyncio = pyprof__asyncio_find(&list->asyncio, list->pool, list->mirror->source);
-        list->asyncio_tries += list->asyncio_tries < 6;   // a minute apart at last: it may have been left out of this Python
+        // Up to a minute apart: this Python may have no asyncio.
+        list->asyncio_tries += list->asyncio_tries < 6;
         return;
     }
     list->asyncio.task_coro = layout->task_coro;
@@ -7375,7 +7413,8 @@ static void pyprof__tasks_find(pyprof__threads *list)
     }
 }
 
-static void pyprof__walk_expect_task(const pyprof__threads *list, pyprof__walk *walk, uint64_t task)   // it may be met
+// The walk may meet it.
+static void pyprof__walk_expect_task(const pyprof__threads *list, pyprof__walk *walk, uint64_t task)
 {
     uint64_t coro = task && task % 8 == 0 ? pyprof__read_pointer(walk->mirror, task + list->asyncio.task_coro) : 0;
     if (!coro || coro % 8 || walk->task_count >= PYPROF__LOOPS) return;
@@ -7383,7 +7422,8 @@ static void pyprof__walk_expect_task(const pyprof__threads *list, pyprof__walk *
     walk->tasks[walk->task_count++].frame = coro + list->runtime->layout.gen_frame;
 }
 
-// The tasks that may be running on a thread. Costs one word in memory that is fetched with the thread state, or that dict.
+// The tasks that may be running on a thread. This reads one word that is fetched with the thread state, or
+// that dict.
 static void pyprof__walk_tasks(const pyprof__threads *list, pyprof__walk *walk, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &list->runtime->layout;
@@ -7401,7 +7441,8 @@ static void pyprof__walk_tasks(const pyprof__threads *list, pyprof__walk *walk, 
         if (PYPROF__AT(pyprof__current, list->current, i).interp == thread->interp) dict = PYPROF__AT(pyprof__current, list->current, i).dict;
     if (dict) used = pyprof__read_pointer(walk->mirror, dict + layout->dict_keys - 16);   // ma_used
     if (!used || !pyprof__dict_open(walk->mirror, layout, dict, &tasks)) return;
-    for (i = 0; i < tasks.count && i < 256 && used; i++) {   // those that left are empty entries until it is made anew
+    // Removed entries stay as empty ones until the dict is rebuilt.
+    for (i = 0; i < tasks.count && i < 256 && used; i++) {
         if (!pyprof__dict_entry(walk->mirror, &tasks, (uint32_t)i, &key, &task)) continue;
         pyprof__walk_expect_task(list, walk, task);
         used--;
@@ -7418,7 +7459,8 @@ static void pyprof__name_from_kernel(pyprof__proc *proc, pyprof__thread *thread)
     pyprof__utf8_repair(thread->name, sizeof thread->name, size > 0 ? text : "");
 }
 
-// The interpreter in which an OS thread began knows its name, the others in which it has states do not.
+// Only the interpreter in which an OS thread began knows its name; other interpreters in which it has states
+// do not.
 static void pyprof__name_from_other(const pyprof__threads *list, pyprof__thread *thread)
 {
     size_t i;
@@ -7430,8 +7472,9 @@ static void pyprof__name_from_other(const pyprof__threads *list, pyprof__thread 
     }
 }
 
-// Is there a thread whose name may be found now? A thread can begin before threading knows it. One that has not run since
-// its name was last looked for is as unknown as it was; the first tries do not trust its clock, which may be a coarse one.
+// Is there a thread whose name might be found now? A thread can begin before threading knows it. A thread
+// that has not run since cannot have got a name: skip it. The first tries do not trust its clock, which may
+// be coarse.
 static int pyprof__names_missing(const pyprof__threads *list)
 {
     size_t i;
@@ -7443,8 +7486,8 @@ static int pyprof__names_missing(const pyprof__threads *list)
     return 0;
 }
 
-// Reads the names of all listed threads; text holds PYPROF__TEXT_SIZE bytes. all: also looks for threading again, which
-// takes some 0.5 ms; otherwise it takes 10 us and more: not at every sweep.
+// Reads the names of all listed threads; text holds PYPROF__TEXT_SIZE bytes. all: also finds threading again,
+// which takes some 0.5 ms. Otherwise this takes 10 us or more, so it is not done in every sweep.
 static void pyprof__names_read(pyprof__threads *list, char *text, int all)
 {
     const unsigned char wanted[] = { 0, 1 };
@@ -7462,16 +7505,16 @@ static void pyprof__names_read(pyprof__threads *list, char *text, int all)
     }
 }
 
-// ---- what a call calls: a function written in Python, or in C ----------------------------------------------------
-// While a call of a Python function is being set up, and after it, the innermost frame is the caller's, at
-// the call, as it is all the time while a C function runs. The callee tells: it is looked up as the program
-// looks it up.
+// ---- what a call calls: a Python function or C ----------------------------------------------------
+// While a call of a Python function is set up, and after it, the innermost frame is the caller's, at the
+// call; during a call of a C function as well. The called object decides: it is looked up as the program
+// does.
 typedef struct {
     pyprof__codes *codes;
     pyprof__mirror *mirror;
     const pyprof__code *code;
     uint64_t frame;
-    int built_in;              // a C type was looked at, whose attributes are not to be seen (3.12 and later)
+    int built_in;              // a C type was met, whose attributes cannot be seen (3.12 and later)
 } pyprof__calling;
 
 static uint64_t pyprof__calling_pointer(const pyprof__calling *calling, uint64_t from)
@@ -7479,7 +7522,7 @@ static uint64_t pyprof__calling_pointer(const pyprof__calling *calling, uint64_t
     return pyprof__read_pointer(calling->mirror, from);
 }
 
-// By the key's identity: names in code are interned, and so are most in dicts. 0 = none.
+// Compares keys by identity: names in code are interned, and so are most keys of dicts. 0 = not found.
 static uint64_t pyprof__dict_find(pyprof__mirror *mirror, const pyprof__dict *dict, uint64_t key)
 {
     unsigned char raw[16 * 24];
@@ -7513,7 +7556,7 @@ static uint64_t pyprof__type_field(const pyprof__calling *calling, uint64_t type
     return pyprof__calling_pointer(calling, type + calling->codes->layout->type_dictoffset + (uint64_t)from_dictoffset);
 }
 
-// What a type has under a name, of its own or from its bases. 0 = nothing.
+// The value of a name in a type or its bases. 0 = not found.
 static uint64_t pyprof__calling_inherited(pyprof__calling *calling, uint64_t type, uint64_t key)
 {
     const pyprof__layout *layout = calling->codes->layout;
@@ -7525,12 +7568,12 @@ static uint64_t pyprof__calling_inherited(pyprof__calling *calling, uint64_t typ
         dict = pyprof__type_field(calling, dict, PYPROF__TYPE_DICT);
         found = dict ? pyprof__calling_find(calling, dict, key) : 0;
         if (found) return found;
-        if (!dict && i + 1 < size) calling->built_in = 1;   // object is the last one, of all
+        if (!dict && i + 1 < size) calling->built_in = 1;   // the last one is always object
     }
     return 0;
 }
 
-// Its name; "" = unreadable.
+// The type's name; "" = unreadable.
 static void pyprof__calling_type(const pyprof__calling *calling, uint64_t type, char *name, size_t size)
 {
     uint64_t at = pyprof__calling_pointer(calling, type + calling->codes->layout->type_name);
@@ -7538,13 +7581,13 @@ static void pyprof__calling_type(const pyprof__calling *calling, uint64_t type, 
     if (!at || !pyprof__read(calling->mirror, name, at, size - 1)) memset(name, 0, size);
 }
 
-static uint64_t pyprof__type_of(const pyprof__calling *calling, uint64_t object)   // 0 = it is no object
+static uint64_t pyprof__type_of(const pyprof__calling *calling, uint64_t object)   // 0 = not an object
 {
     if (!object || object % 8) return 0;
     return pyprof__calling_pointer(calling, object + calling->codes->layout->object_type);
 }
 
-// Of an instance's own. 0 = it has none of that name, or where they are is not known.
+// The value of a name in the instance itself. 0 = not found, or its attributes cannot be located.
 static uint64_t pyprof__calling_own(pyprof__calling *calling, uint64_t object, uint64_t type, uint64_t key)
 {
     const pyprof__layout *layout = calling->codes->layout;
@@ -7557,7 +7600,7 @@ static uint64_t pyprof__calling_own(pyprof__calling *calling, uint64_t object, u
     return pyprof__dict_find(calling->mirror, &dict, key);
 }
 
-// 0 = not known.
+// The value of an attribute, 0 = unknown.
 static uint64_t pyprof__calling_attribute(pyprof__calling *calling, uint64_t object, uint64_t key)
 {
     const pyprof__layout *layout = calling->codes->layout;
@@ -7567,7 +7610,7 @@ static uint64_t pyprof__calling_attribute(pyprof__calling *calling, uint64_t obj
     pyprof__calling_type(calling, type, name, sizeof name);
     if (strcmp(name, "module") == 0)
         return pyprof__calling_find(calling, pyprof__calling_pointer(calling, object + layout->module_dict), key);
-    // A class: its own first.
+    // A class: its own attributes first.
     if (pyprof__type_field(calling, type, PYPROF__TYPE_FLAGS) >> PYPROF__FLAG_TYPES & 1) {
         found = pyprof__calling_inherited(calling, object, key);
         return found ? found : pyprof__calling_inherited(calling, type, key);
@@ -7581,7 +7624,7 @@ static uint64_t pyprof__calling_size(const pyprof__calling *calling, uint64_t tu
     return tuple ? pyprof__calling_pointer(calling, tuple + calling->codes->layout->bytes_size) : 0;
 }
 
-static uint64_t pyprof__calling_name(const pyprof__calling *calling, uint32_t i)   // the str, 0 = unreadable
+static uint64_t pyprof__calling_name(const pyprof__calling *calling, uint32_t i)   // the str; 0 = unreadable
 {
     const pyprof__layout *layout = calling->codes->layout;
     uint64_t tuple = pyprof__calling_pointer(calling, calling->code->key.address + layout->code_names);
@@ -7589,7 +7632,7 @@ static uint64_t pyprof__calling_name(const pyprof__calling *calling, uint32_t i)
     return pyprof__calling_pointer(calling, tuple + layout->tuple_items + (uint64_t)i * 8);
 }
 
-static uint64_t pyprof__calling_global(pyprof__calling *calling, uint64_t key)   // 0 = not known
+static uint64_t pyprof__calling_global(pyprof__calling *calling, uint64_t key)   // 0 = unknown
 {
     uint64_t globals, builtins, found;
     pyprof__layout_scopes(calling->codes->layout, calling->frame, &globals, &builtins);
@@ -7597,14 +7640,14 @@ static uint64_t pyprof__calling_global(pyprof__calling *calling, uint64_t key)  
     return found || !key ? found : pyprof__calling_find(calling, pyprof__calling_pointer(calling, builtins), key);
 }
 
-// Its value, 0 = not known.
+// The value of the variable at the root of the route, 0 = unknown.
 static uint64_t pyprof__calling_variable(pyprof__calling *calling, const pyprof__route *route)
 {
     const pyprof__layout *layout = calling->codes->layout;
     uint64_t found, locals, i = route->index[0];
     if (route->root == PYPROF__OP_NAME)
         return pyprof__calling_global(calling, pyprof__calling_name(calling, route->index[0]));
-    // Up to 3.10 behind the locals.
+    // Up to 3.10 cells are behind the locals.
     if (route->root == PYPROF__OP_CELL && layout->code_cells != PYPROF__NO) {
         locals = pyprof__calling_pointer(calling, calling->code->key.address + layout->code_locals);
         i += pyprof__calling_size(calling, locals);
@@ -7639,12 +7682,12 @@ static pyprof__called pyprof__calling_object(pyprof__calling *calling, uint64_t 
         object = pyprof__calling_pointer(calling, object + calling->codes->layout->object_type + 8);
     }
     if (strcmp(name, "function") == 0) return PYPROF__CALLED_PYTHON;
-    object = pyprof__calling_inherited(calling, type, 0);   // an instance that has __call__
+    object = pyprof__calling_inherited(calling, type, 0);   // an instance with __call__
     pyprof__calling_type(calling, pyprof__type_of(calling, object), name, sizeof name);
     return strcmp(name, "function") == 0 ? PYPROF__CALLED_PYTHON : PYPROF__CALLED_C;
 }
 
-// The frame that stands at the spot, from this one on outwards; 0 = it stands there no more.
+// The frame that stands at the spot, from this frame outwards; 0 = no frame stands there any more.
 static uint64_t pyprof__calling_frame(const pyprof__calling *calling, uint64_t at, const pyprof__spot *spot)
 {
     const pyprof__layout *layout = calling->codes->layout;
@@ -7660,7 +7703,7 @@ static uint64_t pyprof__calling_frame(const pyprof__calling *calling, uint64_t a
     return 0;
 }
 
-// What the specialised form of the instruction is for, where nothing else tells (3.11 and later)
+// If nothing else decides: for what the instruction is specialised (3.11 and later).
 static pyprof__called pyprof__called_by_opcode(const pyprof__calling *calling, const pyprof__spot *spot)
 {
     static const char *const python[] = { "_PY", "_BOUND_METHOD", "_ENTER_INIT" };
@@ -7680,8 +7723,8 @@ static pyprof__called pyprof__called_by_opcode(const pyprof__calling *calling, c
     return PYPROF__CALLED_UNKNOWN;
 }
 
-// top: the thread's frame pointer, or _PyCFrame. A C eval loop that is about to begin has no frame yet, the
-// one around it has.
+// top: the thread's frame pointer, or its _PyCFrame. A C eval loop that is just starting has no frame yet;
+// the loop around it has.
 static uint64_t pyprof__calling_top(const pyprof__calling *calling, uint64_t top, const pyprof__spot *spot)
 {
     const pyprof__layout *layout = calling->codes->layout;
@@ -7705,13 +7748,13 @@ static pyprof__called pyprof__calling_follow(pyprof__calling *calling, const pyp
         object = key ? pyprof__calling_attribute(calling, object, key) : 0;
     }
     if (object) return pyprof__calling_object(calling, object);
-    // Unbound: it has moved on, too.
+    // If the variable is unbound, the frame has moved on as well.
     if (i == 1 && route->root != PYPROF__OP_NAME) return PYPROF__CALLED_PYTHON;
     return calling->built_in && i == route->count ? PYPROF__CALLED_C : PYPROF__CALLED_UNKNOWN;
 }
 
-// What does the call at the spot, the innermost one of a thread, call? A thread that has moved on cannot be
-// asked: unless C was called there before, nothing speaks for it.
+// What does the innermost call of a thread, at this spot, call? If the thread has moved on, only an earlier
+// call of C at this spot counts.
 static pyprof__called pyprof__spot_called(pyprof__codes *codes, pyprof__mirror *mirror, uint32_t spot_id,
                                           uint64_t top)
 {
@@ -7736,7 +7779,7 @@ static pyprof__called pyprof__spot_called(pyprof__codes *codes, pyprof__mirror *
     return called ? called : (pyprof__called)spot->called;
 }
 
-// A Python function was called at a spot where nothing tells what is called. Is it the one that the call
+// A Python function was called at a spot whose calls cannot be told apart. Is it the function that the call
 // names?
 static void pyprof__spot_saw(pyprof__codes *codes, uint32_t caller_id, uint32_t called_id)
 {
@@ -8398,13 +8441,14 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 // [SECTION] SAMPLER -- one sweep over all threads; freeze-frame capture
 //   Runs on    the sampler thread, the GIL not held
 //   Uses       THREADS
-//   Promise    a stack is accepted when it is proven that its thread did not run while it was copied; else when its top did
-//              not change while it was read twice, and counted as unfrozen; else it is rejected and counted by cause
+//   Promise    a stack is accepted if its thread is proven not to have run while it was copied; otherwise if its top did
+//              not change between two copies, and it counts as unfrozen; otherwise it is rejected, counted by cause
 //
-// How a thread is frozen without a signal: the sampler sleeps on the CPU of the thread that holds the GIL. When its timer
-// fires there, the kernel takes that thread off the CPU, and nobody else may change a Python frame. The proof is the
-// thread's CPU clock: it moves with every instruction, and it did not move between the start and the end of the copy. A
-// thread whose clock has not moved since its stack was last proven still has that stack: it is not even read.
+// How a thread is frozen without a signal: the sampler sleeps on the CPU of the thread that holds the GIL.
+// When its timer fires there, the kernel takes that thread off the CPU, and no other thread may change a
+// Python frame. The proof is the thread's CPU clock: it advances with every instruction, and it did not
+// advance between the start and the end of the copy. A thread whose clock has not advanced since its stack
+// was last proven still has that stack: it is not even read.
 // ============================================================================
 typedef struct { uint32_t slot, first, count; uint64_t ns; } pyprof__await;   // a task of that thread: its spots, the time since the last look
 enum { PYPROF__MAX_AWAITS = 1000, PYPROF__AWAITS_NS = 100000000 };
@@ -8413,11 +8457,11 @@ enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INN
       PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000, PYPROF__BLUR_NS = 4000,
       PYPROF__WAKE_NS = 12000, PYPROF__TOOK_NS = 200000,
       PYPROF__ASK_FIRST = 2, PYPROF__AT_ONCE = 64, PYPROF__GIL_SIZE = 224 };
-// LOOKS: at what threads wait for, a sweep; MOST_WAITED: files and peers told apart; AHEAD_NS: how long the
-// scheduler's clock of another CPU is trusted to keep its distance; SWITCH_NS: from one thread on a CPU to
-// the next, at most; BLUR_NS: of that moment, as told; WAKE_NS: from there until the sampler sees a clock,
-// about; TOOK_NS: a sweep, at most; AT_ONCE: threads read in a window; GIL_SIZE: at most, of struct
-// _gil_runtime_state
+// LOOKS: threads examined in a sweep; MOST_WAITED: files and peers that are distinguished; AHEAD_NS: how long
+// the scheduler clock of another CPU is trusted to keep its distance; SWITCH_NS: the longest switch from one
+// thread to the next; BLUR_NS: uncertainty of that moment; WAKE_NS: from then until the sampler reads a
+// clock, about; TOOK_NS: the longest time counted for a sweep; AT_ONCE: threads read in a window; GIL_SIZE:
+// upper bound of struct _gil_runtime_state
 
 typedef struct {
     pyprof__pool pool;
@@ -8497,10 +8541,10 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, int64_t pid,
     return pyprof__fail_memory("the sampler");
 }
 
-// On the sampler's own thread, before the first sweep: what concerns this thread alone.
+// Call it on the sampler's own thread, before the first sweep: sets up what concerns this thread only.
 static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
 {
-    pyprof__cancel_off();   // a callback may ask for it
+    pyprof__cancel_off();   // a callback may contain a cancellation point
     pyprof__thread_tune();
     sweeper->own_word = pyprof__cpu_word_offset();
     pyprof__target_settle(&sweeper->target, sweeper->own_word);
@@ -8509,14 +8553,15 @@ static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
         sweeper->degraded = "the CPU clocks of this system are too coarse to prove that a thread stood still";
 }
 
-// Ns; 0 = it has ended.
+// The thread's CPU time in ns; 0 = it has ended.
 static uint64_t pyprof__used_cpu(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     return pyprof__thread_cpu(sweeper->target.source.proc, thread->native);
 }
 
 // ---- where threads run ----------------------------------------------------------
-static int pyprof__cpu_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // as of this window; -1 = unknown
+// In this window; -1 = unknown.
+static int pyprof__cpu_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     int32_t cpu = -1;
     if (!sweeper->target.cpu_word) return pyprof__cpu_from_proc(sweeper->target.source.proc, thread->native);
@@ -8530,7 +8575,7 @@ static int pyprof__cpu_now(const pyprof__sweeper *sweeper, const pyprof__thread 
     return pyprof__copy(&sweeper->target.source, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word, sizeof cpu) ? cpu : -1;
 }
 
-static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler moved there
+static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler has moved there
 {
     pyprof__cpus now;
     if (!sweeper->may_move || sweeper->stay || cpu == sweeper->cpu || cpu == sweeper->stuck_cpu || !pyprof__cpus_has(&sweeper->allowed, cpu))
@@ -8541,7 +8586,8 @@ static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler
         if (sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
         return 1;
     }
-    if (pyprof__cpus_set(&sweeper->allowed) && pyprof__cpus_get(&now) && !pyprof__cpus_has(&now, cpu)) {   // the cpuset was changed
+    // The cpuset was changed.
+    if (pyprof__cpus_set(&sweeper->allowed) && pyprof__cpus_get(&now) && !pyprof__cpus_has(&now, cpu)) {
         sweeper->cpu = -1;
         return 0;
     }
@@ -8550,7 +8596,8 @@ static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler
     return 0;
 }
 
-static uint64_t pyprof__threads_ran(const pyprof__sweeper *sweeper)   // since the sweep before, all together
+// The CPU time of all threads since the last sweep.
+static uint64_t pyprof__threads_ran(const pyprof__sweeper *sweeper)
 {
     uint64_t ran = 0;
     size_t i;
@@ -8562,8 +8609,8 @@ static uint64_t pyprof__threads_ran(const pyprof__sweeper *sweeper)   // since t
     return ran;
 }
 
-// Was the sampler late because it waited for a CPU, or was busy itself? What is compared is at most a second
-// older than its being late.
+// Was the sampler late because it waited for a CPU, or was busy itself? The noted value is at most a second
+// older than the delay.
 static int pyprof__was_queued(pyprof__sweeper *sweeper, uint64_t late)
 {
     uint64_t busy = pyprof__own_demand();
@@ -8577,9 +8624,9 @@ static void pyprof__busy_note(pyprof__sweeper *sweeper, uint64_t now)   // once 
     sweeper->busy_due = now + pyprof__second;
 }
 
-// A CPU taken by a real-time thread starves the sampler, which learns it by being late while threads run:
-// then it keeps away from that CPU for ten seconds. Threads that run there meanwhile are read by copying.
-// Where nobody runs either, it misses nothing.
+// A CPU taken by a real-time thread starves the sampler. The sampler concludes that when it is late while
+// threads run; it then stays away from that CPU for ten seconds, and reads threads there while they run. If
+// no thread runs either, nothing is missed.
 static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint64_t late)   // after a sweep
 {
     pyprof__cpus others = sweeper->allowed;
@@ -8596,11 +8643,11 @@ static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint6
     sweeper->degraded = "the sampler was starved on the CPU of the thread it follows and kept away from it for a while";
 }
 
-// Each CPU has a scheduler's clock of its own, from which time that a hypervisor took is left out. Its note
-// of the sampler itself is when that got its CPU, until its own CPU time is asked for (which can cost it the
-// CPU, too: do not), the kernel's tick comes or another thread is woken up on that CPU: then it is later.
-// sweeper->expected: as it should be.
-static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = not told
+// Each CPU has its own scheduler clock, which leaves out time taken by a hypervisor. The note about the
+// sampler itself is the moment at which it got the CPU. It changes when the sampler's own CPU time is read
+// (which can also cost it the CPU: avoid that), at the kernel's tick, and when another thread is woken on
+// that CPU. sweeper->expected: what the note should be.
+static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = unknown
 {
     int here = pyprof__cpu_here(sweeper->own_word), cpu = here < 0 ? 0 : here % PYPROF__AHEAD_CPUS;
     uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS, mine = pyprof__own_last_run();
@@ -8608,7 +8655,7 @@ static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = not told
     sweeper->expected = mine;
     if (mine <= PYPROF__LAST_MOVED) return 0;
     if (sweeper->hopped) return mine;
-    if (sweeper->ahead[cpu].cpu != here) sweeper->ahead[cpu].at = 0;   // another CPU's
+    if (sweeper->ahead[cpu].cpu != here) sweeper->ahead[cpu].at = 0;   // it was another CPU's
     off = (int64_t)(mine - woke) - sweeper->ahead[cpu].ns;
     if (!sweeper->ahead[cpu].at || woke > PYPROF__AHEAD_NS + sweeper->ahead[cpu].at || off < -PYPROF__WAKE_NS) sweeper->ahead[cpu].ns += off;
     else if (off <= PYPROF__WAKE_NS) sweeper->ahead[cpu].ns += off / 4;
@@ -8622,7 +8669,7 @@ static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = not told
 }
 
 // ---- one window --------------------------------------------------------------------
-static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag an owner of blocks
+static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag for each owner of blocks
 {
     const pyprof__threads *list = &sweeper->list;
     size_t need = list->threads.count + PYPROF__OWN_THREADS, i, count = 0;
@@ -8646,7 +8693,7 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag an 
     return flags;
 }
 
-// The clocks come first: what is copied before a clock is read is not covered by it. A thread not known yet has to wait
+// Read the clocks first: a clock covers only copies made after it. A thread that is not known yet has to wait
 // for the next window.
 static void pyprof__window_clocks(pyprof__sweeper *sweeper)
 {
@@ -8660,7 +8707,7 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
             : &PYPROF__AT(pyprof__thread, list->threads, PYPROF__AT(const uint32_t, list->before, i));
         int listed = thread->tick == list->tick;
         if (thread->address == 0 || thread->cold || (listed && !thread->pending) || thread->tick + 1 < list->tick) continue;
-        if (!now && thread->pushed == list->tick) continue;   // it comes again
+        if (!now && thread->pushed == list->tick) continue;   // it follows in the second part
         thread->clock_native = thread->native;
         thread->clock_window = sweeper->window;
         thread->clock_ns = pyprof__used_cpu(sweeper, thread);
@@ -8668,9 +8715,9 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
     }
 }
 
-// The sampler can lose its CPU at any time, and then nobody tells any more when the thread that had it before
-// has left it: so that is asked first, of threads that ran since the sweep before, if they did not run all
-// the time.
+// The sampler can lose its CPU at any time, and then it can no longer find out when the thread that had the
+// CPU before it left. So it asks that first, about threads that ran since the last sweep, but not all the
+// time.
 static void pyprof__ask_first(pyprof__sweeper *sweeper)
 {
     const pyprof__threads *list = &sweeper->list;
@@ -8690,7 +8737,8 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
     }
 }
 
-// Opens a window: forgets all copies, fetches what will be needed, lists the threads. 0 = the list was being changed.
+// Opens a window: forgets all copies, fetches the blocks that will be needed, lists the threads. 0 = the list
+// is changing.
 static int pyprof__window_open(pyprof__sweeper *sweeper)
 {
     const unsigned char *flags = pyprof__wanted(sweeper);
@@ -8705,7 +8753,8 @@ static int pyprof__window_open(pyprof__sweeper *sweeper)
     return pyprof__threads_list(&sweeper->list);
 }
 
-// Does <GC> belong in a thread's stack? Who collects can become known, or turn out wrong, while the thread stands still.
+// Does <GC> belong in the thread's stack? While the thread stands still, it can become known that it
+// collects, or turn out wrong.
 static int pyprof__should_collect(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
@@ -8713,14 +8762,14 @@ static int pyprof__should_collect(const pyprof__sweeper *sweeper, const pyprof__
     return sweeper->target.runtime.layout.gc_frame == PYPROF__NO ? gil->gc.thread == thread->address : thread->collecting;
 }
 
-// Is the thread known not to have run since its stack was proven?
+// Is the thread proven not to have run since its stack was proven?
 static int pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     return sweeper->target.fine_clock && !thread->shared_tid && thread->proven_cpu_ns && thread->proven_cpu_ns == thread->cpu_ns
         && thread->proven_top == thread->top && thread->collecting == pyprof__should_collect(sweeper, thread);
 }
 
-// What a walk of the thread has to look for where garbage is being collected, as gc tells.
+// Prepares a walk for a collection that is under way (gc).
 static pyprof__collection *pyprof__walk_expect(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__thread *thread, const pyprof__gc *gc)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
@@ -8748,7 +8797,8 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     sweeper->codes.stamp = gil && sweeper->listed_now ? gil->stamp : 0;
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
     if (gil && sweeper->listed_now) gc = gil->gc;
-    else pyprof__gc_read(&sweeper->mirror, &sweeper->target.runtime, thread->interp, &gc);   // the list was read earlier
+    // The list was read in an earlier window.
+    else pyprof__gc_read(&sweeper->mirror, &sweeper->target.runtime, thread->interp, &gc);
     collection = pyprof__walk_expect(sweeper, &walk, thread, &gc);
     pyprof__walk_tasks(&sweeper->list, &walk, thread);
     thread->cause = pyprof__walk_from(&walk, thread->address, thread->base);
@@ -8781,7 +8831,8 @@ static void pyprof__accept(pyprof__sweeper *sweeper, pyprof__thread *thread, int
     thread->version++;
 }
 
-// What was read while the thread was not proven to stand still may be wrong: let no later sample find it.
+// The thread is not proven to have stood still, so the names that were read may be wrong: let no later sample
+// find them.
 static void pyprof__doubt(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     size_t i;
@@ -8789,8 +8840,8 @@ static void pyprof__doubt(pyprof__sweeper *sweeper, pyprof__thread *thread)
     if (thread->codes_from < thread->codes_to) pyprof__codes_distrust(&sweeper->codes);
 }
 
-// Did the thread not run since the window opened? Its CPU clock tells; where clocks are coarse it does if the sampler has
-// been on the thread's CPU from the beginning to the end without a break.
+// Did the thread not run since the window opened? Its CPU clock proves it. If clocks are coarse, the proof is
+// that the sampler was on the thread's CPU from beginning to end without a switch.
 static int pyprof__did_not_run(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     int here;
@@ -8801,8 +8852,8 @@ static int pyprof__did_not_run(const pyprof__sweeper *sweeper, const pyprof__thr
     return thread->clock_cpu == here && pyprof__cpu_now(sweeper, thread) == here && pyprof__switches_none(sweeper->own_word);
 }
 
-// Does the GIL still belong to the same thread, and did that thread stand still? Then no other of its interpreter's
-// threads can have changed a frame, whatever else they did.
+// Does the same thread still hold the GIL, and did it stand still? Then no other thread of its interpreter
+// can have changed a frame, whatever it did.
 static int pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
@@ -8827,7 +8878,7 @@ static int pyprof__stood_still(const pyprof__sweeper *sweeper, const pyprof__thr
     return !thread->holder && pyprof__gil_is_frozen(sweeper, thread);
 }
 
-// Decides who has to be walked in this window.
+// Decides which threads have to be walked in this window.
 static void pyprof__window_sort(pyprof__sweeper *sweeper)
 {
     size_t i;
@@ -8837,8 +8888,10 @@ static void pyprof__window_sort(pyprof__sweeper *sweeper)
         thread->clocked = thread->clock_window == sweeper->window && thread->clock_native == thread->native;
         if (!thread->clocked) continue;
         thread->cpu_ns = thread->clock_ns;
-        if (thread->cpu_ns == 0) { thread->tick--; continue; }   // the OS thread has ended, its state is about to go
-        if (thread->cpu_ns < thread->last_cpu_ns) thread->last_cpu_ns = 0;   // that was another one of the same number
+        // The OS thread has ended; its state will follow.
+        if (thread->cpu_ns == 0) { thread->tick--; continue; }
+        // The earlier reading was of another thread with the same id.
+        if (thread->cpu_ns < thread->last_cpu_ns) thread->last_cpu_ns = 0;
         if (thread->fresh) thread->waiting = thread->cpu_ns == thread->last_cpu_ns;
         thread->fresh = 0;
         thread->pending = !pyprof__is_unchanged(sweeper, thread);
@@ -8846,8 +8899,9 @@ static void pyprof__window_sort(pyprof__sweeper *sweeper)
     }
 }
 
-// Does the thread wait at this instant? Its clock stands still and it does not hold the GIL. The one thread that stands
-// still because the sampler has taken its CPU is the holder; where nobody holds the GIL, one that ran lately on this CPU.
+// Does the thread wait at this moment? It does if its clock stands still and it does not hold the GIL. The
+// only thread that stands still because the sampler took its CPU is the holder or, if no thread holds the
+// GIL, one that ran lately on this CPU.
 static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
@@ -8857,8 +8911,8 @@ static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *th
     return (gil && gil->enabled && gil->locked == 1) || pyprof__cpu_of(sweeper, thread) != pyprof__cpu_here(sweeper->own_word);
 }
 
-// Free-threaded builds: what runs on another CPU at this moment is read there. Not worth a look with a GIL, whose holder the
-// sampler has already followed, unless it may not.
+// Free-threaded builds: a thread that runs on another CPU at this moment is read later, while it runs. With a
+// GIL this is not worth a look, because the sampler has already followed the holder, unless it may not move.
 static int pyprof__runs_elsewhere(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
@@ -8869,11 +8923,11 @@ static int pyprof__runs_elsewhere(pyprof__sweeper *sweeper, const pyprof__thread
 
 typedef struct {
     int remaining;     // threads still without a stack
-    int again;         // some only for lack of time
-    int halfway;       // some that stood still in the middle of a call: their frames are not linked up yet
+    int again;         // some of them only for lack of time
+    int halfway;       // some stood still in the middle of a call: their frames are not linked yet
 } pyprof__outcome;
 
-// Walks everybody pending and accepts who stood still.
+// Walks all pending threads, and accepts the stacks of those that stood still.
 static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
 {
     pyprof__outcome outcome = { 0, 0, 0 };
@@ -8910,8 +8964,8 @@ static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
     return outcome;
 }
 
-// The thread to follow: a pending one that holds a GIL, on this CPU if there is one; else any pending one; else a holder.
-// Interpreters with a GIL of their own have a holder each.
+// The thread to follow: a pending one that holds a GIL, on this CPU if possible; otherwise any pending one;
+// otherwise a holder. Interpreters with their own GIL have a holder each.
 static pyprof__thread *pyprof__to_follow(pyprof__sweeper *sweeper)
 {
     pyprof__thread *found = NULL;
@@ -8927,9 +8981,10 @@ static pyprof__thread *pyprof__to_follow(pyprof__sweeper *sweeper)
     return found;
 }
 
-// Goes to the CPU of a thread that runs there. One that is off its CPU is frozen already, and whoever has
-// that CPU may keep it for long.
-static int pyprof__follow(pyprof__sweeper *sweeper, pyprof__thread *thread)   // 1 = the sampler moved there
+// Moves to the CPU of a thread that runs there. A thread that is off its CPU is frozen already, and the
+// thread that has that CPU may keep it for long.
+// 1 = the sampler has moved there.
+static int pyprof__follow(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     int cpu = pyprof__cpu_of(sweeper, thread), moves;
     uint64_t clock;
@@ -8941,6 +8996,7 @@ static int pyprof__follow(pyprof__sweeper *sweeper, pyprof__thread *thread)   //
     return pyprof__go_to(sweeper, cpu);
 }
 
+// Opens windows until every thread has a stack, or time or attempts run out.
 static void pyprof__windows(pyprof__sweeper *sweeper)
 {
     uint64_t end = pyprof__now() + PYPROF__WINDOW_NS;
@@ -8961,7 +9017,8 @@ static void pyprof__windows(pyprof__sweeper *sweeper)
         if (++rounds > 200 || (!outcome.again && pyprof__now() > end)) break;
         follow = pyprof__to_follow(sweeper);
         if (follow && !outcome.again && pyprof__follow(sweeper, follow)) continue;
-        if (outcome.halfway) pyprof__nap(1000l << 2 * attempt);   // longer and longer: others may get the CPU first
+        // Longer each time: others may get the CPU first.
+        if (outcome.halfway) pyprof__nap(1000l << 2 * attempt);
     }
 }
 
@@ -8984,7 +9041,8 @@ static void pyprof__walk_alone(pyprof__sweeper *sweeper, pyprof__thread *thread,
     pyprof__walk_thread(sweeper, thread, slot);
 }
 
-// Only a thread that is on a CPU is interrupted: its clock moves from one reading to the next. All others stand still.
+// Only a thread that is on a CPU is interrupted: its clock advances between two readings. All others stand
+// still.
 static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
     struct sigaction now;
@@ -8994,7 +9052,7 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
         sweeper->degraded = "the handler for SIGURG was replaced: threads that run are read by copying";
         return;
     }
-    // It would be left pending.
+    // The signal would stay pending.
     if (!thread->listens && pyprof__signal_is_blocked(sweeper->target.source.proc, thread->native, PYPROF__HOLD_SIGNAL)) {
         thread->deaf_until = sweeper->list.tick + 1000;
         return;
@@ -9004,7 +9062,8 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
         uint64_t clock = pyprof__used_cpu(sweeper, thread);
         if (clock == 0 || clock == pyprof__used_cpu(sweeper, thread)) return;
         if (!pyprof__hold_begin(thread->native)) {
-            thread->deaf_until = sweeper->list.tick + (1u << thread->deaf);   // it may block the signal: each wait for it is dear
+            // It may block the signal, and each attempt is expensive.
+            thread->deaf_until = sweeper->list.tick + (1u << thread->deaf);
             thread->deaf += thread->deaf < 8;
             thread->listens = 0;
             return;
@@ -9015,13 +9074,14 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
         if (!held) pyprof__doubt(sweeper, thread);
         if (held && thread->cause == 0) {
             pyprof__accept(sweeper, thread, 0);
-            thread->proven_cpu_ns = 0;   // it goes on at once: the clock read before says nothing about this stack
+            // It goes on at once: the clock read before does not cover this stack.
+            thread->proven_cpu_ns = 0;
         } else sweeper->retried++;
     }
 }
 
-// ---- more threads than are read in a window ------------------------------------------------
-// The next of them, with their clocks.
+// ---- more threads than are read in one window ------------------------------------------------
+// The next group of them, with their clocks.
 static size_t pyprof__some_later(pyprof__sweeper *sweeper, size_t *at, uint32_t *slots)
 {
     unsigned char *flags = (unsigned char *)sweeper->wanted.data;
@@ -9038,7 +9098,7 @@ static size_t pyprof__some_later(pyprof__sweeper *sweeper, size_t *at, uint32_t 
     return count;
 }
 
-// They are proven one by one, by their own clocks.
+// Each thread of a group is proven by its own clock.
 static void pyprof__walk_later(pyprof__sweeper *sweeper)
 {
     uint32_t slots[PYPROF__AT_ONCE];
@@ -9060,16 +9120,18 @@ static void pyprof__walk_later(pyprof__sweeper *sweeper)
 }
 
 // ---- when freezing fails -------------------------------------------------------------
-// A chain cut short while it was read ends at a frame that is not the thread's outermost one. Which frame that is was
-// proven earlier; where nothing ever was, or where the program now runs from another root, the readings vote.
+// A chain that was cut while it was read ends at a frame that is not the thread's outermost one. Which frame
+// is the outermost was proven earlier. If it never was, or if the program now runs from another root, the
+// readings vote.
 static int pyprof__root_is_known(const pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     uint32_t tick = sweeper->list.tick, need = thread->root ? 32 : 8;
     if (thread->trial.truncated) return 1;
     if (thread->trial_root == thread->root) { thread->other_seen = 0; return 1; }
-    // Without a clock of its own: without the GIL it moves little, and with it the clock it claims is likely its own.
+    // Its clock is shared. Without the GIL it advances little; with the GIL, the clock is probably its own.
     if (thread->shared_tid && (!thread->holder || pyprof__used_cpu(sweeper, thread) == thread->clock_ns)) return 1;
-    if (thread->vote_tick == tick) return 0;   // one vote a sweep: what is wrong is wrong for many tries
+    // One vote in each sweep: a wrong root can persist for many tries.
+    if (thread->vote_tick == tick) return 0;
     thread->vote_tick = tick;
     if (thread->other_seen == 0) thread->other_root = thread->trial_root;
     if (thread->trial_root != thread->other_root) { thread->other_seen--; return 0; }
@@ -9078,7 +9140,7 @@ static int pyprof__root_is_known(const pyprof__sweeper *sweeper, pyprof__thread 
     return 1;
 }
 
-// What a walk touched, in that order, and behind it what was read twice before.
+// Adds a block, unless it is there: first those that the last walk touched, in order, then earlier ones.
 static void pyprof__twins_add(pyprof__sweeper *sweeper, uint64_t base)
 {
     size_t i;
@@ -9087,7 +9149,8 @@ static void pyprof__twins_add(pyprof__sweeper *sweeper, uint64_t base)
     if (sweeper->twin_count < PYPROF__TWINS) sweeper->twins[sweeper->twin_count++] = base;
 }
 
-static void pyprof__twins_learn(pyprof__sweeper *sweeper, size_t aside)   // aside: so many were touched before the walk began
+// aside: blocks touched before the walk began.
+static void pyprof__twins_learn(pyprof__sweeper *sweeper, size_t aside)
 {
     const pyprof__mirror *mirror = &sweeper->mirror;
     const pyprof__array *ids = PYPROF__OWN_TWINS < mirror->plans.count ? &PYPROF__AT(const pyprof__plan, mirror->plans, PYPROF__OWN_TWINS).ids : NULL;
@@ -9096,22 +9159,24 @@ static void pyprof__twins_learn(pyprof__sweeper *sweeper, size_t aside)   // asi
     memcpy(before, sweeper->twins, count * sizeof *before);
     sweeper->twin_count = 0;
     if (aside > known) aside = known;
-    inner = known - aside < PYPROF__INNER ? known - aside : (size_t)PYPROF__INNER;   // the head and the innermost frames change most
+    // The head and the innermost frames change most.
+    inner = known - aside < PYPROF__INNER ? known - aside : (size_t)PYPROF__INNER;
     for (i = 0; i < known && i < PYPROF__TWINS; i++) {
         size_t nth = i < inner ? aside + i : i < inner + aside ? i - inner : i;
         const pyprof__block *block = &PYPROF__AT(const pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *ids, nth));
         if (block->epoch != mirror->epoch || block->offset != PYPROF__NONE) pyprof__twins_add(sweeper, block->base);
     }
-    for (i = 0; i < count && i < PYPROF__TWINS / 4; i++)   // one that cannot be read would stop the copy each time
+    for (i = 0; i < count && i < PYPROF__TWINS / 4; i++)   // an unreadable block would end the copy each time
         if (before[i] != mirror->unreadable) pyprof__twins_add(sweeper, before[i]);
 }
 
-static size_t pyprof__twins_touched(const pyprof__mirror *mirror)   // so far
+static size_t pyprof__twins_touched(const pyprof__mirror *mirror)   // blocks touched so far
 {
     return PYPROF__OWN_TWINS < mirror->plans.count ? PYPROF__AT(const pyprof__plan, mirror->plans, PYPROF__OWN_TWINS).next.count : 0;
 }
 
-static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // what says where the top is
+// The fields that lead to the top frame.
+static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
@@ -9125,9 +9190,10 @@ static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thr
         && (!loop || pyprof__twins_agree(mirror, loop + layout->cframe_current, 8, 0));
 }
 
-// Did a frame hold? The innermost one may have moved on within its function. A caller stands still while its callee runs, with
-// all its locals and its value stack: where the callee's frame follows (3.11 and later), all between is compared. A loop that
-// came round to the same calls in the meantime has moved something there.
+// Step 9 for a frame. The innermost one may have moved on within its function. A caller stands still while
+// its callee runs, with all its locals and its value stack: if the callee's frame follows in memory (3.11 and
+// later), all bytes between are compared. A loop that has come round to the same calls has changed some of
+// them.
 static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link, const pyprof__link *callee, int outer)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
@@ -9142,8 +9208,9 @@ static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link,
     return pyprof__twins_agree(mirror, link->at + layout->frame_instr, width, outer);
 }
 
-// Did all that was walked hold while both copies were made? A stack too deep to be read twice as a whole is read on from the
-// last frame that held; while that is on the stack, those below it do not change: it is looked at once more.
+// Step 9 for the whole walk. A stack that is too deep to be copied twice is read on from the last frame that
+// held: as long as that frame is on the stack, the frames below it cannot change. So it is checked once more
+// at the end.
 static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
@@ -9161,8 +9228,8 @@ static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *th
     return 1;
 }
 
-// Did the task that was met hold? All of what it was told by is compared: a task that ended and the one that came after it
-// often lie at the same place.
+// Step 9 for the task. All data that identified it are compared: a task that ended and its successor often
+// have the same address.
 static int pyprof__task_held(pyprof__sweeper *sweeper, const pyprof__walk *walk, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
@@ -9174,7 +9241,7 @@ static int pyprof__task_held(pyprof__sweeper *sweeper, const pyprof__walk *walk,
         && pyprof__twins_agree(mirror, walk->task_named, layout->str_compact + strlen(walk->task_text), 0);
 }
 
-// The codes of frames that held.
+// Step 10: the code of frames that held.
 static pyprof__walk_result pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__array *links,
                                                  pyprof__collection *collection, pyprof__thread *thread)
 {
@@ -9206,8 +9273,8 @@ static pyprof__walk_result pyprof__links_resolve(pyprof__sweeper *sweeper, pypro
     return cause;
 }
 
-// Code objects first read while the thread ran: one that is still the same now was alive all the while, and its names are
-// its own. 0 = one was not.
+// Step 10, second half: if a code object that was first read while the thread ran is still the same, it was
+// alive all the time, and its names are its own. 0 = one was not.
 static int pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
 {
     pyprof__code_key key;
@@ -9226,7 +9293,7 @@ static int pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
     return good;
 }
 
-// One try to read a thread that runs. PYPROF__WALK_OK = trial is its stack.
+// One attempt: steps 7 to 11. PYPROF__WALK_OK = trial is the thread's stack.
 static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, int tasks)
 {
     size_t codes = sweeper->codes.codes.count;
@@ -9250,17 +9317,21 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
     if (gc_size && pyprof__copy(&sweeper->target.source, before, gc_from, gc_size)) pyprof__gc_parse(&sweeper->target.runtime.layout, before, &gc);
     else gc_size = 0;
     pyprof__mirror_begin(&sweeper->mirror);
+    // Step 7.
     pyprof__mirror_twice(&sweeper->mirror, sweeper->twins, sweeper->twin_count);
     pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_TWINS);
     if (tasks) pyprof__walk_tasks(&sweeper->list, &walk, thread);
     collection = pyprof__walk_expect(sweeper, &walk, thread, &gc);
     aside = pyprof__twins_touched(&sweeper->mirror);
+    // Step 8.
     cause = pyprof__walk_from(&walk, thread->address, thread->base);
+    // Step 9.
     held = cause == 0 && pyprof__links_held(sweeper, thread) && pyprof__task_held(sweeper, &walk, thread)
         && (!gc_size || (pyprof__copy(&sweeper->target.source, after, gc_from, gc_size) && memcmp(before, after, gc_size) == 0));
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     pyprof__twins_learn(sweeper, aside);
-    if (!held && cause == 0 && walk.root == thread->root && !walk.stack->truncated) {   // its outer part may be sure
+    // Its outer part may be certain.
+    if (!held && cause == 0 && walk.root == thread->root && !walk.stack->truncated) {
         pyprof__array swap = sweeper->doubtful;
         sweeper->doubtful = sweeper->links;
         sweeper->links = swap;
@@ -9270,12 +9341,21 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
     sweeper->codes.decoded = 0;
     pyprof__prefetch_alone(sweeper, slot);
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
+    // Step 10.
     cause = pyprof__links_resolve(sweeper, &walk, &sweeper->links, collection, thread);
+    // Step 11.
     if (cause == 0 && !pyprof__root_is_known(sweeper, thread)) cause = PYPROF__WALK_CHAIN;
     return pyprof__codes_confirm(sweeper, codes) || cause ? cause : PYPROF__WALK_CODE;
 }
 
-// Reads a thread that runs until nothing that says what its stack is has changed while it was read twice.
+// The converging copy, part two (part one, steps 1 to 6, is pyprof__mirror_twice in COPY):
+//   7. Copy the blocks that the last attempt touched, by steps 1 to 5.
+//   8. Walk the frames in these copies, and note them without looking at their code.
+//   9. Did everything that the walk used hold, by step 6? If not, the blocks that it touched are copied in
+//      the next attempt.
+//   10. Read the code of the frames, and check afterwards that the code objects are still the same.
+//   11. The chain must end at the thread's known outermost frame.
+// Attempts are repeated up to PYPROF__TRIES times.
 static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
     int attempt;
@@ -9284,7 +9364,8 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
     thread->cause = PYPROF__WALK_MOVED;
     sweeper->doubtful.count = 0;
     for (attempt = 0; attempt < PYPROF__TRIES && thread->cause; attempt++) {
-        thread->cause = pyprof__converge_once(sweeper, thread, slot, attempt < PYPROF__TRIES / 2);   // the rest of the stack is worth more
+        // The stack matters more than the task.
+        thread->cause = pyprof__converge_once(sweeper, thread, slot, attempt < PYPROF__TRIES / 2);
         sweeper->retried += thread->cause != 0;
     }
     if (thread->cause == 0) pyprof__accept(sweeper, thread, 1);
@@ -9294,8 +9375,8 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
     thread->twins.count = sweeper->twin_count;
 }
 
-// What of a stack that could not be read is sure all the same: the outer frames that the last good one and the latest
-// doubtful one that was whole have in common.
+// If the stack could not be read, some of it is certain all the same: the outer frames that are in the last
+// good stack and in the latest complete doubtful one.
 static void pyprof__keep_stable(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     size_t codes = sweeper->codes.codes.count, n = thread->stack.spots.count, m, k = 0;
@@ -9337,8 +9418,8 @@ static int pyprof__is_idle_function(const pyprof__codes *codes, uint32_t spot)
     return 0;
 }
 
-// The leaf of a wait. After so many different files and peers only the kind of wait is told of new ones: they must not fill the
-// memory.
+// The leaf of a wait. After PYPROF__MOST_WAITED files and peers, new ones get a leaf without a name, so that
+// they cannot fill the memory.
 static uint32_t pyprof__wait_leaf(pyprof__sweeper *sweeper, const pyprof__wait *wait)
 {
     char object[sizeof wait->object * 3];
@@ -9357,8 +9438,8 @@ static uint32_t pyprof__wait_leaf(pyprof__sweeper *sweeper, const pyprof__wait *
 
 static uint32_t pyprof__gil_leaf(pyprof__sweeper *sweeper) { return pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0); }
 
-// A thread that waits for the GIL wakes up every 5 ms to ask for it (Python/ceval_gil.h, take_gil): its clock moves a little, its
-// stack does not.
+// A thread that waits for the GIL wakes up every 5 ms to ask for it (Python/ceval_gil.h, take_gil): its clock
+// advances a little, its stack does not change.
 static int pyprof__still_wants_gil(const pyprof__thread *thread, uint64_t now)
 {
     uint64_t waited = now - thread->spell_at;
@@ -9372,30 +9453,31 @@ static uint32_t pyprof__running_state(const pyprof__thread *thread, const pyprof
     return gil && gil->enabled ? PYPROF__IS_NOGIL | PYPROF__IS_NATIVE : 0;
 }
 
-// It ran all the time since the last sweep, but for what the sampler took and a little: it still does.
+// Did it run all the time since the last sweep, except for the sampler's share and a little more? Then it
+// still runs.
 static int pyprof__ran_through(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     uint64_t elapsed = sweeper->elapsed_ns;
     return thread->last_cpu_ns && thread->cpu_ns - thread->last_cpu_ns + sweeper->took_ns >= elapsed - elapsed / 64;
 }
 
-// It runs at this moment, on another CPU.
+// Does it run at this moment, on another CPU?
 static int pyprof__is_moving(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->own_word)) return 0;
     return !sweeper->target.fine_clock || thread->unfrozen || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns;
 }
 
-// The sampler has been on the CPU nearly all the time since the sweep before, and the thread did not run.
+// The sampler has had the CPU for nearly all the time since the last sweep, and the thread did not run.
 static int pyprof__had_no_time(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     return thread->decided + 1 == sweeper->list.tick && sweeper->target.fine_clock && thread->cpu_ns == thread->last_cpu_ns
         && sweeper->elapsed_ns < sweeper->took_ns + PYPROF__SWITCH_NS;
 }
 
-// What is known of a thread without looking at it. Its wait stays the same until its clock moves. One that stands still
-// now and ran before is UNSEEN: it waits, or the sampler has stopped it.
-// MAYBE: it waited for the GIL.
+// What is known of a thread without examining it. SAME: its wait is the same, because its clock has not
+// moved. MAYBE: it waited for the GIL. UNSEEN: it stands still now and ran before, so it waits, or the
+// sampler has stopped it.
 enum { PYPROF__VIEW_STILL, PYPROF__VIEW_RUNS, PYPROF__VIEW_SAME, PYPROF__VIEW_MAYBE, PYPROF__VIEW_UNSEEN };
 
 static int pyprof__view_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)
@@ -9405,7 +9487,8 @@ static int pyprof__view_of(pyprof__sweeper *sweeper, const pyprof__thread *threa
     if (pyprof__had_no_time(sweeper, thread)) return PYPROF__VIEW_STILL;
     if (same || thread->stayed) {
         if (thread->spell_assumed) return PYPROF__VIEW_MAYBE;
-        return same || thread->spell_switches == thread->held_by ? PYPROF__VIEW_SAME : PYPROF__VIEW_MAYBE;   // nobody got it since
+        // No thread has taken the GIL since.
+        return same || thread->spell_switches == thread->held_by ? PYPROF__VIEW_SAME : PYPROF__VIEW_MAYBE;
     }
     return runs ? PYPROF__VIEW_RUNS : PYPROF__VIEW_UNSEEN;
 }
@@ -9419,7 +9502,7 @@ static void pyprof__spell_begin(pyprof__thread *thread, uint64_t now, int assume
     thread->spell_assumed = assumed;
 }
 
-// It is in the GIL's queue: that has been concluded.
+// It is in the GIL's queue: this is inferred, not seen.
 static void pyprof__spell_assume(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now)
 {
     thread->waiting = 1;
@@ -9429,7 +9512,8 @@ static void pyprof__spell_assume(pyprof__sweeper *sweeper, pyprof__thread *threa
     pyprof__spell_begin(thread, now, 1);
 }
 
-// time.sleep is a select up to 3.10: where the call's arguments cannot be read, its name tells it from others.
+// Up to 3.10 time.sleep is a select. If the arguments of the call cannot be read, the name of the function
+// decides.
 static void pyprof__wait_for_time(pyprof__sweeper *sweeper, const pyprof__thread *thread, pyprof__wait *wait)
 {
     const char *name, *last;
@@ -9443,7 +9527,7 @@ static void pyprof__wait_for_time(pyprof__sweeper *sweeper, const pyprof__thread
     wait->idle = 1;
 }
 
-// Looks at what a thread waits for that seems to stand still. 1 = known.
+// Examines what a thread that seems to stand still waits for. 1 = known.
 static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
@@ -9459,7 +9543,7 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     case PYPROF__CALL_UNKNOWN:
         thread->spell = PYPROF__IS_UNKNOWN;
         break;
-    case PYPROF__CALL_RUNS:   // woken up, but it has not got the GIL yet
+    case PYPROF__CALL_RUNS:   // it was woken up, but has not got the GIL yet
         if (!wanted_gil && !sweeper->target.fine_clock) { thread->waiting = 0; return 0; }   // it runs
         thread->spell = wanted_gil ? PYPROF__WANTS_GIL : PYPROF__WANTS_CPU;
         if (wanted_gil) thread->spell_leaf = pyprof__gil_leaf(sweeper);
@@ -9474,36 +9558,38 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
             thread->spell = PYPROF__IS_IDLE;
         thread->spell_leaf = pyprof__wait_leaf(sweeper, &wait);
     }
-    if (sweeper->target.fine_clock && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {   // it went on: all that may be of something else
+    // It went on: what was read may belong to something else.
+    if (sweeper->target.fine_clock && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {
         thread->spell = 0;
         thread->spell_leaf = PYPROF__NONE;
         return 0;
     }
     pyprof__spell_begin(thread, now, 0);
-    // The kernel has no name for a thread that is just leaving its CPU, or is woken: it is asked again,
-    // unless it keeps its names to itself.
+    // The kernel has no function name for a thread that is just leaving its CPU or being woken. So it is
+    // asked again, a few times: this kernel may hide all names.
     if (call.number == PYPROF__CALL_BY_NAME && !call.function[0] && thread->nameless++ < PYPROF__NAME_TRIES) thread->spell_ns = 0;
     return 1;
 }
 
-static void pyprof__meet_rival(const pyprof__sweeper *sweeper, pyprof__thread *thread, const pyprof__gil *gil)   // who holds the GIL that it wants
+// The thread that holds the GIL that it wants.
+static void pyprof__meet_rival(const pyprof__sweeper *sweeper, pyprof__thread *thread, const pyprof__gil *gil)
 {
     if (!gil || gil->holder == thread->address || gil->slot == PYPROF__NONE) return;
     thread->rival = gil->slot;
     thread->rival_serial = PYPROF__AT(const pyprof__thread, sweeper->list.threads, gil->slot).serial;
 }
 
-// As its spell tells.
+// The state that follows from what it waits for.
 static void pyprof__state_waits(pyprof__sweeper *sweeper, pyprof__thread *thread, const pyprof__gil *gil)
 {
     thread->state = PYPROF__IS_WAITING | thread->spell;
-    // It can be the last that had it.
+    // The GIL may still name it as its last holder.
     if (thread->holder && !(thread->spell & PYPROF__WANTS_GIL)) thread->state |= PYPROF__HAS_GIL;
     thread->leaf = thread->spell_leaf;
     if (thread->spell & PYPROF__WANTS_GIL) pyprof__meet_rival(sweeper, thread, gil);
 }
 
-// queued: it is in the GIL's queue.
+// queued: the thread is in the GIL's queue.
 static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now, int queued)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
@@ -9516,18 +9602,19 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
     if (thread->waiting && !thread->put_off) pyprof__state_waits(sweeper, thread, gil);
 }
 
-// ---- who ran at the tick ------------------------------------------------------------------
-// On the CPU that the sampler has taken one thread was running when it came. The scheduler notes for each
-// thread when it last ran: for that one it is the moment at which the sampler came, for one that waited in
-// the queue, or fell asleep, it was before.
-static int pyprof__kept_cpu(const pyprof__sweeper *sweeper)   // since it woke up, or came to this CPU
+// ---- which thread ran at the tick ------------------------------------------------------------------
+// On the CPU that the sampler has taken, one thread was running when the sampler came. The scheduler notes
+// when each thread last ran. For that thread it is the moment at which the sampler came; for a thread that
+// was queued or asleep it is earlier.
+// Since the sampler woke up, or came to this CPU.
+static int pyprof__kept_cpu(const pyprof__sweeper *sweeper)
 {
     return !sweeper->own_word || pyprof__switches_none(sweeper->own_word);
 }
 
-// Since when a thread that stands still has been off its CPU; *until = it was on this one until the sampler
-// came. 0 = not told. One that was moved to another CPU's queue is not the one that the sampler stopped: then
-// it is "before this sweep", and no more is known.
+// Since when a thread that stands still has been off its CPU; *until = it was on this CPU until the sampler
+// came. 0 = unknown. A thread that was moved to another CPU's queue is not the one that the sampler stopped:
+// the answer is then "before this sweep".
 static uint64_t pyprof__off_since(pyprof__sweeper *sweeper, pyprof__thread *thread, int *until)
 {
     int first = thread->left_cpu_ns && thread->left_cpu_ns == thread->cpu_ns && !sweeper->hopped;
@@ -9549,7 +9636,7 @@ static uint64_t pyprof__off_since(pyprof__sweeper *sweeper, pyprof__thread *thre
     return last - (uint64_t)sweeper->ahead[at].ns;
 }
 
-// It ran while it was looked at, because the sampler had lost the CPU: nothing is known of what it did before.
+// It ran while it was examined, because the sampler had lost the CPU: what it did before is unknown.
 static void pyprof__state_moved(pyprof__thread *thread, uint64_t off)
 {
     thread->state = (thread->state & PYPROF__HAS_GIL) | PYPROF__IS_WAITING | PYPROF__IS_UNKNOWN;
@@ -9563,8 +9650,8 @@ static void pyprof__state_unknown(pyprof__sweeper *sweeper, pyprof__thread *thre
     sweeper->degraded = "the system does not tell which threads had a CPU: where their clocks do not either, that is unknown";
 }
 
-// What a thread did when the sampler came, and since when it has not run, where its clock has moved since the
-// sweep before.
+// If the clock has moved since the last sweep: what did the thread do when the sampler came, and since when
+// has it not run?
 static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
@@ -9572,15 +9659,16 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
     int until, here;
     int wants = (thread->state & (PYPROF__WANTS_CPU | PYPROF__IS_UNKNOWN)) != 0;
     if (thread->cpu_ns == thread->last_cpu_ns) {
-        if (!sweeper->target.fine_clock || thread->shared_tid) thread->off_ns = woke;   // its clock proves nothing
+        // Its clock proves nothing.
+        if (!sweeper->target.fine_clock || thread->shared_tid) thread->off_ns = woke;
         return;
     }
-    if (thread->stayed && (thread->state & PYPROF__WANTS_GIL)) return;   // it stands where it stood
+    if (thread->stayed && (thread->state & PYPROF__WANTS_GIL)) return;   // it still waits in the same place
     here = pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->own_word);
     thread->off_ns = woke;
     thread->elsewhere = 0;
     if (thread->put_off) return;
-    if (thread->waiting && !wants) {   // one of many has not been looked at for long
+    if (thread->waiting && !wants) {   // among many threads it has not been examined for long
         off = sweeper->late || (thread->last_cpu_ns == 0 && thread->known_ns < woke) ? pyprof__off_since(sweeper, thread, &until) : 0;
         if (off && off < woke) thread->off_ns = off;
         return;
@@ -9603,8 +9691,8 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
     else if (!thread->put_off) pyprof__state_moved(thread, pyprof__now());
 }
 
-// Off the GIL, not blocked, and at an instruction that only lets others have their turn (3.10 and later: Python/ceval.c,
-// CHECK_EVAL_BREAKER): it is about to take the GIL again.
+// Does it not have the GIL, is it not blocked, and does it stand at an instruction where threads offer the
+// GIL to others (3.10 and later: Python/ceval.c, CHECK_EVAL_BREAKER)? Then it is about to take the GIL again.
 static int pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thread, const pyprof__gil *gil)
 {
     static const char *const polls[] = { "JUMP_BACKWARD", "JUMP_ABSOLUTE", "POP_JUMP_BACKWARD", "RESUME",
@@ -9621,8 +9709,8 @@ static int pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thr
     return 0;
 }
 
-// The leaf of a thread that runs in C code called by its innermost Python line. A Python function that is
-// about to begin is none.
+// The leaf of a thread that runs C code called by its innermost Python line. A Python function that is about
+// to begin is not a leaf.
 static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread, uint32_t *state, uint32_t *leaf)
 {
     char name[PYPROF__LEAF_SIZE];
@@ -9636,7 +9724,7 @@ static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread
     if (!callee) return;
     called = pyprof__spot_called(&sweeper->codes, &sweeper->mirror, spot, thread->top);
     if (called == PYPROF__CALLED_PYTHON) return;
-    if (called == PYPROF__CALLED_ALIKE) callee = 1;   // in C, but of what name cannot be told
+    if (called == PYPROF__CALLED_ALIKE) callee = 1;   // in C, but the name is uncertain
     *state |= PYPROF__IS_NATIVE;
     if (thread->native_callee != callee || thread->native_leaf == PYPROF__NONE) {
         const char *text = pyprof__string(&sweeper->codes.strings, callee - 1);
@@ -9647,7 +9735,7 @@ static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread
     *leaf = thread->native_leaf;
 }
 
-// The first of the interpreters that share a GIL counts for all.
+// If interpreters share a GIL, the first one keeps the count for all.
 static pyprof__gil *pyprof__queue_of(pyprof__threads *list, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(list, thread->interp);
@@ -9677,7 +9765,7 @@ static void pyprof__decide_state(pyprof__sweeper *sweeper, pyprof__thread *threa
     pyprof__native_leaf(sweeper, thread, &thread->ran_state, &thread->ran_leaf);
 }
 
-// As it was a moment ago.
+// The thread's state is the same as a moment ago.
 static void pyprof__state_kept(const pyprof__sweeper *sweeper, pyprof__thread *thread, pyprof__gil *queue)
 {
     thread->decided = sweeper->list.tick;
@@ -9685,13 +9773,13 @@ static void pyprof__state_kept(const pyprof__sweeper *sweeper, pyprof__thread *t
     if (queue) queue->queued += (thread->state & PYPROF__WANTS_GIL) != 0;
 }
 
-// To look at a thread takes microseconds. But when there are as many in the GIL's queue as are known to be and may be, all
-// of these are; and when there are as many as are known to be and were seen there before, none of those has left it: else one may
-// have had the GIL since, and may sleep by now, with its stack as before and its clock hardly moved.
+// Steps 3 and 4. If the queue is as long as known waiters plus candidates, every candidate waits: no look
+// needed. Otherwise each has to be examined: it may have had the GIL since, and may sleep by now, with the
+// same stack and a clock that has hardly moved.
 static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int view, uint64_t now)
 {
     size_t i, count = sweeper->list.listed.count;
-    for (i = 0; i < count; i++) {   // where looks run out changes from sweep to sweep
+    for (i = 0; i < count; i++) {   // start at another thread in each sweep, because looks may run out
         pyprof__thread *thread = pyprof__listed(&sweeper->list, (i + sweeper->list.tick) % count);
         pyprof__gil *queue;
         int queued;
@@ -9703,7 +9791,14 @@ static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int view, uint64_t n
     }
 }
 
-// What each thread does at the moment, and for whom it waits.
+// What each thread does at this moment and, if it waits for the GIL, for which thread:
+//   1. Sort threads by what is known without examining them (pyprof__view_of), and count for each GIL the
+//      candidates: UNSEEN ones, and MAYBE ones, which were in its queue before.
+//   2. Decide the states that are certain (STILL, RUNS, SAME). This counts the known waiters in each queue.
+//   3. Decide the UNSEEN threads, by the length of the queue if possible.
+//   4. Decide the MAYBE threads: if the queue is as long as known waiters plus MAYBE ones, none of them has
+//      left it.
+//   5. Count for each holder the threads that wait for it.
 static void pyprof__decide_states(pyprof__sweeper *sweeper)
 {
     uint64_t now = pyprof__now();
@@ -9716,16 +9811,19 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
         thread->blocks = 0;
         if (thread->tick != sweeper->list.tick) continue;
         thread->stayed = pyprof__still_wants_gil(thread, now);
+        // Step 1.
         thread->view = pyprof__view_of(sweeper, thread);
         thread->put_off = 0;
         queue = pyprof__queue_of(&sweeper->list, thread);
         if (queue) queue->maybe += thread->view == PYPROF__VIEW_MAYBE;
         if (queue) queue->unseen += thread->view == PYPROF__VIEW_UNSEEN;
+        // Step 2.
         if (thread->view == PYPROF__VIEW_STILL) pyprof__state_kept(sweeper, thread, queue);
         else if (thread->view < PYPROF__VIEW_MAYBE) pyprof__decide_state(sweeper, thread, now, 0);
     }
-    pyprof__decide_unsure(sweeper, PYPROF__VIEW_UNSEEN, now);
-    pyprof__decide_unsure(sweeper, PYPROF__VIEW_MAYBE, now);
+    pyprof__decide_unsure(sweeper, PYPROF__VIEW_UNSEEN, now);   // step 3
+    pyprof__decide_unsure(sweeper, PYPROF__VIEW_MAYBE, now);   // step 4
+    // Step 5.
     for (i = 0; i < sweeper->list.listed.count; i++) {
         const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         if (thread->tick == sweeper->list.tick && thread->rival != PYPROF__NONE)
@@ -9733,7 +9831,7 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
     }
 }
 
-// The cache was emptied: the stacks hold numbers of the old one.
+// The cache was emptied: the stacks hold numbers that are no longer valid.
 static void pyprof__forget_stacks(pyprof__threads *list)
 {
     size_t i;
@@ -9749,8 +9847,8 @@ static void pyprof__forget_stacks(pyprof__threads *list)
 }
 
 // ---- many threads ---------------------------------------------------------------------
-// Most of many threads wait, and a thread that waits stands still: it is enough to look at its clock now and
-// then. All that became due meanwhile is told then, if the clock has not moved.
+// Most of many threads wait, and a thread that waits stands still. So it is enough to check its clock now and
+// then. If the clock has not moved, all ticks that came due meanwhile are accounted for.
 static void pyprof__list_begin(pyprof__threads *list)
 {
     pyprof__array swap = list->before;
@@ -9771,7 +9869,7 @@ static void pyprof__cold_turns(pyprof__sweeper *sweeper)
         thread = &PYPROF__AT(pyprof__thread, list->threads, list->cold_at);
         if (!thread->cold) continue;
         most--;
-        // It has run, or ended: it is read as the others are.
+        // It has run, or ended: it is read as usual.
         if (pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {
             uint32_t *added = (uint32_t *)pyprof__push(list->pool, &list->before);
             if (!added) return;
@@ -9790,7 +9888,7 @@ static void pyprof__cold_turns(pyprof__sweeper *sweeper)
     }
 }
 
-// Those that wait, as is known, need not be listed any more.
+// Threads that are known to wait need no longer be listed in every sweep.
 static void pyprof__cool(pyprof__sweeper *sweeper)
 {
     pyprof__threads *list = &sweeper->list;
@@ -9807,7 +9905,8 @@ static void pyprof__cool(pyprof__sweeper *sweeper)
     }
 }
 
-// Threads whose clocks cannot be read count as ended: is it rather that the system tells no clock, not even ours?
+// A thread whose clock cannot be read counts as ended. Or does the system show no clock at all, not even our
+// own?
 static int pyprof__clocks_are_refused(const pyprof__threads *list)
 {
     size_t i;
@@ -9816,7 +9915,7 @@ static int pyprof__clocks_are_refused(const pyprof__threads *list)
     return list->listed.count > 0 && pyprof__own_cpu() == 0;
 }
 
-// One sweep: every thread of every interpreter gets a stack or a cause. 0 = the interpreter is not there. It
+// One sweep: every thread of every interpreter gets a stack or a cause. 0 = the interpreter is gone. A sweep
 // may also find that nothing can be listed at the moment.
 static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: when the sampler got its CPU
 {
@@ -9826,9 +9925,9 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     sweeper->list.tick++;
     sweeper->elapsed_ns = came - sweeper->list.now_ns;
     sweeper->took_ns = sweeper->slept_ns > sweeper->list.now_ns ? sweeper->slept_ns - sweeper->list.now_ns : 0;
-    // It had lost the CPU meanwhile.
+    // The sampler had lost the CPU in the middle.
     if (sweeper->took_ns > PYPROF__TOOK_NS) sweeper->took_ns = PYPROF__TOOK_NS;
-    // Until it saw the clock, and since.
+    // The time until it read the clock, and the time since.
     sweeper->took_ns += 2 * PYPROF__WAKE_NS;
     sweeper->list.now_ns = came;
     pyprof__list_begin(&sweeper->list);
@@ -9848,7 +9947,8 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     }
     sweeper->mine = 0;
     if (sweeper->target.fine_clock && sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
-    for (i = 0; i < sweeper->list.before.count; i++) {   // who was read last time will be read again
+    // Threads that were read last time will be read again.
+    for (i = 0; i < sweeper->list.before.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, PYPROF__AT(uint32_t, sweeper->list.before, i));
         if (thread->tick + 1 != sweeper->list.tick) thread->pending = 0;
         else thread->pending = !thread->waiting;
@@ -9857,7 +9957,8 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     pyprof__windows(sweeper);
     pyprof__walk_later(sweeper);
     if (sweeper->listed && pyprof__clocks_are_refused(&sweeper->list)) sweeper->listed = 0;
-    if (!sweeper->listed) sweeper->list.whole_due = 0;   // who was listed before is not known any more
+    // Which threads were listed before is no longer known.
+    if (!sweeper->listed) sweeper->list.whole_due = 0;
     for (i = 0; i < sweeper->list.listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         if (thread->tick != sweeper->list.tick || !thread->pending) continue;
@@ -9873,8 +9974,8 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
 }
 
 // ---- tasks that wait -----------------------------------------------------------------
-// The tasks of a thread, linked in a ring (3.14 and later: asyncio_tasks_head in Include/internal/pycore_tstate.h), the oldest
-// first. 0 = not now, 2 = there are more.
+// The tasks of a thread, linked in a ring, the oldest first (3.14 and later: asyncio_tasks_head in
+// Include/internal/pycore_tstate.h). 0 = not now, 1 = all, 2 = there are more.
 static int pyprof__awaits_of(pyprof__sweeper *sweeper, pyprof__thread *thread, uint32_t slot, uint64_t now)
 {
     const pyprof__asyncio *asyncio = &sweeper->list.asyncio;
@@ -9893,7 +9994,7 @@ static int pyprof__awaits_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
         if (node % 8) return 0;
         task = node - asyncio->task_node;
         node = pyprof__read_pointer(&sweeper->mirror, node);
-        if (sweeper->codes.decoded >= PYPROF__MAX_DECODED) return 0;   // the rest when these are known
+        if (sweeper->codes.decoded >= PYPROF__MAX_DECODED) return 0;   // read the rest when these are known
         if (task == running) continue;
         if (pyprof__await_chain(&walk, asyncio, task) != 0 || sweeper->awaiting.spots.count < first + 2) {
             sweeper->awaiting.spots.count = first;
@@ -9904,15 +10005,16 @@ static int pyprof__awaits_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
         await->slot = slot;
         await->first = (uint32_t)first;
         await->count = (uint32_t)(sweeper->awaiting.spots.count - first);
-        // Not for a gap in which nobody ran, nor for long stretches in which the thread could not be read.
+        // Do not count a gap in which no thread ran, or long periods in which the thread could not be read.
         await->ns = thread->awaits_ns ? now - thread->awaits_ns : 0;
         if (await->ns > 2 * PYPROF__AWAITS_NS + 40 * sweeper->awaits_cost) await->ns = 2 * PYPROF__AWAITS_NS + 40 * sweeper->awaits_cost;
     }
     return node == head ? 1 : node ? 2 : 0;
 }
 
-// Reads what the waiting tasks of all threads await: ten times a second, and 5 % of the time, at most. Right after a sweep: what
-// a thread that has not run since then looks like is as true as its stack.
+// Reads what the waiting tasks of all threads await: ten times a second, and for 5 % of the time at most.
+// This is done right after a sweep: if a thread has not run since then, the result is as reliable as its
+// stack.
 static void pyprof__awaits_read(pyprof__sweeper *sweeper, uint64_t now)
 {
     unsigned char wanted[PYPROF__OWN_AWAITS + 1];
@@ -9942,12 +10044,12 @@ static void pyprof__awaits_read(pyprof__sweeper *sweeper, uint64_t now)
     }
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     took = pyprof__now() - begin;
-    // The cost as usual, slow to rise: it may have lost the CPU this time.
+    // The usual cost rises slowly: this time the sampler may have lost the CPU.
     sweeper->awaits_cost = sweeper->awaits_cost && took > 2 * sweeper->awaits_cost ? 2 * sweeper->awaits_cost : took;
     sweeper->awaits_due = now + 20 * sweeper->awaits_cost;
 }
 
-// After a sweep: wait for the next one where the GIL's holder is.
+// After a sweep: waits for the next one on the CPU of the GIL's holder.
 static void pyprof__sweep_done(pyprof__sweeper *sweeper)
 {
     pyprof__thread *follow = pyprof__to_follow(sweeper);
@@ -9960,8 +10062,8 @@ static void pyprof__sweeper_sleep(pyprof__sweeper *sweeper, uint32_t *word, uint
     pyprof__sleep_until(word, value, until);
 }
 
-// Proves the layout on a live thread before anything is reported: lists the threads, walks them, decodes a name.
-// OK also when there is no thread to prove it on yet (*proven = 0).
+// Proves the layout on a live thread before anything is recorded: lists the threads, walks them, decodes
+// names. Also OK if there is no thread yet to prove it on (*proven = 0).
 static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, int *proven)
 {
     const pyprof__runtime *runtime = &sweeper->target.runtime;
@@ -9984,12 +10086,13 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
             pyprof__walk_thread(sweeper, thread, thread->slot);
             pyprof__doubt(sweeper, thread);
             thread->pending = 1;
-            if (thread->cause == 0 && thread->trial_root == 0) continue;   // it runs no Python code: proves nothing
+            // It runs no Python code: this proves nothing.
+            if (thread->cause == 0 && thread->trial_root == 0) continue;
             walked++;
             cause = thread->cause;
             *proven = cause == 0 || cause == PYPROF__WALK_AGAIN;
         }
-        if (!walked && attempt >= attempts / 16) return PYPROF_OK;   // no Python code runs on any thread
+        if (!walked && attempt >= attempts / 16) return PYPROF_OK;   // no thread runs Python code
     }
     if (*proven) return PYPROF_OK;
     if (sweeper->pool.refused) return pyprof__fail_memory("the sampler");
