@@ -698,7 +698,8 @@ extern char **environ;   // declared only with it
 #ifdef __cplusplus
 extern "C" {
 #endif
-// In a program with two files that define PYPROF_IMPLEMENTATION the linker complains of this name first.
+// A program in which two files define PYPROF_IMPLEMENTATION fails to link; this name is the first in the
+// linker's message.
 extern const char pyprof_IMPLEMENTATION_is_in_two_files __attribute__((visibility("hidden")));
 const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
 #ifdef __cplusplus
@@ -713,10 +714,10 @@ typedef int pyprof__bool;             // 1 = yes, or the call succeeded; 0 = no,
 static const uint64_t pyprof__second = 1000000000u;   // ns
 
 // ---- what belongs to a thread ------------------------------------------------
-// Hooks and signal handlers use these variables at any time: in a shared object that was loaded late, ordinary ones
-// are allocated by malloc when they are first touched. The memory for such early ones is scarce: all shared objects
-// that are loaded late get some 1,500 bytes together, and each copy of this file takes its part of that. So they are
-// few, and all in one structure.
+// Hooks and signal handlers use these variables at any time. In a shared object that is loaded late, malloc
+// allocates ordinary thread-local variables when a thread first touches them, so these use the early kind.
+// Memory for the early kind is scarce: all late objects share about 1,500 bytes, and each copy of this file
+// takes its part. So there are few variables, all in one structure.
 #define PYPROF__EARLY_TLS static __thread __attribute__((tls_model("initial-exec")))
 
 typedef struct {
@@ -724,17 +725,18 @@ typedef struct {
     struct pyprof__allocating *self;
     uint32_t generation;
     uint8_t probe : 7, is_sampler : 1;
-    uint8_t inside;              // it is in a hook, or does something of ours: its allocations are not the host's
-    uint8_t nested;              // HEAP: places that a call is in
-    uint8_t detail;              // where its last error's text is: see below
+    uint8_t inside;              // the thread is in a hook or does work of ours: its allocations are not the
+                                 // host's
+    uint8_t nested;              // HEAP: how many hooks the current call is in
+    uint8_t detail;              // number of its entry in pyprof__details, below
 } pyprof__own_thread;
 PYPROF__EARLY_TLS pyprof__own_thread pyprof__own;
 #define pyprof__inside pyprof__own.inside
 #define pyprof__is_sampler pyprof__own.is_sampler
 
 // ---- clocks ----------------------------------------------------------------
-// A system call past libc, and past libraries that fake a program's time (libfaketime): they stand in front of
-// clock_gettime, nanosleep and, where they are built so, of syscall itself. Returns -errno where it fails.
+// A system call that bypasses libc, and with it libraries that fake a program's time (libfaketime): these
+// replace clock_gettime, nanosleep and, in some builds, syscall itself. Returns -errno on failure.
 static long pyprof__kernel(long number, long a, long b, long c, long d, long e, long f)
 {
 #if defined(__x86_64__)
@@ -770,8 +772,8 @@ static int pyprof__clock_call(clockid_t id, struct timespec *now)
     return (int)pyprof__kernel(SYS_clock_gettime, id, (long)(intptr_t)now, 0, 0, 0, 0);
 }
 
-// The function that the kernel maps into every process to read a clock without a system call: 20 ns, not 100 to
-// 300. Its file has a table of symbols, with the table of their names right behind.
+// The function that the kernel maps into every process to read a clock without a system call: it takes 20 ns
+// instead of 100 to 300. Its file has a symbol table, directly followed by the table of symbol names.
 static pyprof__clock_fn *pyprof__clock_find(void)
 {
     const char *base = (const char *)(uintptr_t)getauxval(AT_SYSINFO_EHDR), *names = NULL;
@@ -813,8 +815,8 @@ static uint64_t pyprof__now(void) { return pyprof__clock(CLOCK_MONOTONIC); }
 
 static uint64_t pyprof__own_cpu(void) { return pyprof__clock(CLOCK_THREAD_CPUTIME_ID); }
 
-// A thread's CPU clock proves that it did not run only where the clock moves with every instruction. Sandboxes give
-// clocks that move by the tick.
+// A thread's CPU clock proves that the thread did not run only if the clock advances with every instruction.
+// In sandboxes it may advance once per scheduler tick.
 static pyprof__bool pyprof__cpu_clock_is_fine(void)
 {
     uint64_t changes = 0, last = pyprof__own_cpu();
@@ -827,26 +829,26 @@ static pyprof__bool pyprof__cpu_clock_is_fine(void)
     return changes >= 50;
 }
 
-// ---- this process: no other code asks for its number or for its folder in /proc ----
+// ---- this process: all other code asks these functions for its number and its folder in /proc ----
 #define PYPROF__OWN_FOLDER "/proc/self/"
-// Readable also when the main thread has left.
+// Still readable after the main thread has exited.
 static const char pyprof__own_program[] = "/proc/thread-self/exe";
 
-static int64_t pyprof__own_pid(void)   // the kernel's: libfaketime fakes that of libc
+static int64_t pyprof__own_pid(void)   // from the kernel: libfaketime fakes libc's answer
 {
     return (int64_t)pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);
 }
 
-// Above the main thread's first frame; 0 = unknown. The kernel put some random bytes there.
+// An address above the main thread's first frame; 0 = unknown. The kernel stored its random bytes there.
 static uint64_t pyprof__stack_end(void) { return getauxval(AT_RANDOM); }
 
-static const char *pyprof__started_as(void)   // the path that this process was started by
+static const char *pyprof__started_as(void)   // the path with which this process was started
 {
     const char *path = (const char *)(uintptr_t)getauxval(AT_EXECFN);
     return path ? path : "";
 }
 
-static uint64_t pyprof__address_end(void)   // of this process: the kernel puts the stack right below it
+static uint64_t pyprof__address_end(void)   // of this process: the kernel puts the stack just below it
 {
     uint64_t end = 1u << 30, on_stack = pyprof__stack_end();
     while (end && end <= on_stack) end *= 2;
@@ -856,15 +858,16 @@ static uint64_t pyprof__address_end(void)   // of this process: the kernel puts 
 // ---- threads ---------------------------------------------------------------
 static int64_t pyprof__gettid(void) { return (int64_t)syscall(SYS_gettid); }
 
-// In this process. A filter that refuses the question is no answer.
+// In this process. If a filter refuses the call, the thread counts as existing.
 static pyprof__bool pyprof__thread_exists(int64_t tid)
 {
     return pyprof__kernel(SYS_tgkill, (long)pyprof__own_pid(), (long)tid, 0, 0, 0, 0) != -ESRCH;
 }
 
 // ---- errors ------------------------------------------------------------------
-// The details behind result codes, one text a thread, so that errors of two threads never mix. An entry is a thread's
-// until that ends. While all are taken by threads that live, another thread has to do with the result's name.
+// The details of result codes: one text per thread, so that errors of two threads never mix. A thread owns
+// its entry until the thread ends. If living threads own all entries, another thread gets the name of the
+// result only.
 enum { PYPROF__DETAILS = 240 };
 static struct { uint32_t tid; char text[508]; } pyprof__details[PYPROF__DETAILS];   // tid 0 = free
 
@@ -873,7 +876,8 @@ static const char *const pyprof__result_texts[] = {
     "no CPython in the process", "not supported", "permission denied", "no such process", "disabled", "memory budget too small",
 };
 
-static pyprof__bool pyprof__detail_claim(unsigned i, uint32_t own)   // 1 = the entry is the calling thread's now
+// 1 = the calling thread owns the entry now.
+static pyprof__bool pyprof__detail_claim(unsigned i, uint32_t own)
 {
     uint32_t owner = __atomic_load_n(&pyprof__details[i].tid, __ATOMIC_ACQUIRE);
     if (owner == own) return 1;
@@ -881,19 +885,19 @@ static pyprof__bool pyprof__detail_claim(unsigned i, uint32_t own)   // 1 = the 
     return __atomic_compare_exchange_n(&pyprof__details[i].tid, &owner, own, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
-static char *pyprof__detail_find(void)   // this thread's text; NULL = it has none
+static char *pyprof__detail_find(void)   // this thread's text; NULL = none
 {
     unsigned number = pyprof__own.detail;
     if (number == 0 || number > PYPROF__DETAILS) return NULL;
-    // In a forked child the thread has another number than its entry says.
+    // In a forked child the thread's number differs from the one in its entry.
     return pyprof__detail_claim(number - 1, (uint32_t)pyprof__gettid()) ? pyprof__details[number - 1].text : NULL;
 }
 
-static char *pyprof__detail_new(void)   // NULL = all are taken
+static char *pyprof__detail_new(void)   // NULL = all entries are taken
 {
     uint32_t own = (uint32_t)pyprof__gettid();
     unsigned i, pass;
-    for (pass = 0; pass < 2; pass++)       // those of threads that have ended come last: it takes a system call to tell
+    for (pass = 0; pass < 2; pass++)   // entries of ended threads come second: each check costs a system call
         for (i = 0; i < PYPROF__DETAILS; i++) {
             uint32_t owner = __atomic_load_n(&pyprof__details[i].tid, __ATOMIC_RELAXED);
             if ((pass == 0 && owner && owner != own) || !pyprof__detail_claim(i, own)) continue;
@@ -947,7 +951,7 @@ static void pyprof__sleep_until(uint32_t *word, uint32_t value, uint64_t deadlin
                    (long)(intptr_t)&until, 0, (long)FUTEX_BITSET_MATCH_ANY);
 }
 
-static void pyprof__nap(long ns)   // lets whoever waits for this CPU run on
+static void pyprof__nap(long ns)   // lets other threads that wait for this CPU run
 {
     struct timespec moment = { 0, 0 };
     moment.tv_nsec = ns;
@@ -960,8 +964,9 @@ static void pyprof__wake(uint32_t *word)
     syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
 }
 
-// What a new thread's stack loses to thread-local variables before the thread begins: hundreds of kilobytes in some
-// programs. glibc tells it. A static program has just the variables that its own header names.
+// How much of a new thread's stack its thread-local variables take before the thread begins: hundreds of
+// kilobytes in some programs. glibc has a function for it. A static program has only the variables in its own
+// program header.
 static size_t pyprof__stack_lost(const pthread_attr_t *attributes)
 {
     const Elf64_Phdr *part = (const Elf64_Phdr *)(uintptr_t)getauxval(AT_PHDR);
@@ -975,9 +980,10 @@ static size_t pyprof__stack_lost(const pthread_attr_t *attributes)
     return lost;
 }
 
-// The shared object that this code is in, if it is in one, must stay when a plugin is closed: threads, hooks and
-// handlers run in it. The dynamic linker is asked by its own name of the object, so it looks for no file: that may have
-// been replaced or removed. musl has no such function, and closes nothing; nor is there one in a static program.
+// If this code is in a shared object, the object must stay mapped when its plugin is closed: threads, hooks
+// and handlers run in it. dlopen gets the dynamic linker's own name of the object, so it opens no file: the
+// file may have been replaced or removed. musl lacks dladdr1 but never unmaps an object; a static program has
+// no dladdr1 either.
 static pyprof_result pyprof__stay_mapped(void)
 {
     // Dl_info and RTLD_DL_LINKMAP, 2, are declared only with _GNU_SOURCE.
@@ -999,14 +1005,14 @@ static pyprof_result pyprof__stay_mapped(void)
 }
 
 // ---- locks -----------------------------------------------------------------
-// A mutex that outlives its owner. The kernel can end one thread alone (a filter of system calls), and does so
-// in the middle of anything: the next thread that comes gets the lock then, and is told. The thread that has
-// the lock cannot be cancelled. All zero is free: the mutex itself is made when a thread first takes it.
+// A mutex that outlives its owner. The kernel can end a single thread at any instruction (a seccomp filter
+// does): the next thread then gets the lock, and learns that its owner died. A thread cannot be cancelled
+// while it owns the lock. All zero means free: the first thread that takes it initialises the mutex.
 typedef struct {
-    uint32_t made;               // 0 = not yet, 1 = a thread makes it, 2 = it is there
-    int cancel;                  // the owner's cancellation state before
+    uint32_t made;               // 0 = not yet, 1 = a thread initialises it, 2 = ready
+    int cancel;                  // the owner's cancellation state before it took the lock
     pthread_mutex_t mutex;
-    int64_t owner;               // the thread that has it
+    int64_t owner;               // the thread that owns it
 } pyprof__mutex;
 
 static void pyprof__mutex_make(pyprof__mutex *mutex)
@@ -1033,7 +1039,8 @@ static int pyprof__cancel_off(void)   // returns the state for pyprof__cancel_ba
 
 static void pyprof__cancel_back(int before) { pthread_setcancelstate(before, NULL); }
 
-static pyprof__bool pyprof__mutex_take(pyprof__mutex *mutex)   // 1 = the owner before was ended while it had it
+// 1 = the previous owner died while it owned the lock.
+static pyprof__bool pyprof__mutex_take(pyprof__mutex *mutex)
 {
     int cancel = pyprof__cancel_off(), orphan;
     if (__atomic_load_n(&mutex->made, __ATOMIC_ACQUIRE) != 2) pyprof__mutex_make(mutex);
@@ -1057,7 +1064,7 @@ static pyprof__bool pyprof__mutex_is_mine(const pyprof__mutex *mutex)
     return __atomic_load_n(&mutex->owner, __ATOMIC_RELAXED) == pyprof__gettid();
 }
 
-// In a forked child: its owner may be a thread of the parent.
+// In a forked child: the owner may be a thread of the parent.
 static void pyprof__mutex_forked(pyprof__mutex *mutex) { memset(mutex, 0, sizeof *mutex); }
 
 // A thread of ours: all signals blocked, so that the host's handlers never run on its small stack.
@@ -1076,10 +1083,10 @@ static int pyprof__thread_start(pthread_t *thread, void *(*run)(void *), void *a
     return error;
 }
 
-// Name, timer slack, scheduler slice and priority, of the calling thread only. Each is a wish: none is
-// needed. A thread that is woken up gets its CPU at once if its slice ends first: the shorter that is, and
-// the more the thread weighs, the surer. It runs for some 50 us, and loses the CPU when the slice is over:
-// where it weighs much, it need not be that short.
+// Name, timer slack, scheduler slice and priority of the calling thread only. Each is optional. A woken
+// thread gets its CPU at once if its slice ends before the slice of the thread that runs: a shorter slice and
+// a larger weight make that more likely. The sampler runs for about 50 us and loses the CPU when its slice
+// ends; with a large weight the slice need not be that short.
 static void pyprof__thread_tune(void)
 {
     struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; } slice;
@@ -1087,8 +1094,9 @@ static void pyprof__thread_tune(void)
     prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);    // the default, 50 us, is half a period at 10 kHz
     memset(&slice, 0, sizeof slice);
     slice.size = sizeof slice;
-    slice.runtime = 600000;                  // ns; since Linux 6.12. Others have 700,000 at least
-    slice.nice = -20;                        // some have the right to; what it starts shall not have it: SCHED_FLAG_RESET_ON_FORK
+    slice.runtime = 600000;                  // ns, since Linux 6.12; other threads have 700,000 or more
+    slice.nice = -20;                        // needs a privilege; SCHED_FLAG_RESET_ON_FORK: children of the
+                                             // thread do not inherit it
     slice.flags = 1;
     if (pyprof__kernel(SYS_sched_setattr, 0, (long)&slice, 0, 0, 0, 0) == 0) return;
     slice.runtime = 100000;
@@ -1137,8 +1145,9 @@ static char *pyprof__thread_pointer(void)
     return pointer;
 }
 
-// The kernel writes the CPU of every thread into its rseq area before the thread runs user code (glibc >= 2.35 registers
-// one for each). Returns what to add to a pthread_t to get the address of that word; 0 = there is none.
+// The kernel writes the CPU of every thread into the thread's rseq area before it runs user code (glibc 2.35
+// and later registers one for each thread). Returns what to add to a pthread_t for the address of that word;
+// 0 = no such area.
 static int64_t pyprof__cpu_word_offset(void)
 {
     const ptrdiff_t *offset = (const ptrdiff_t *)dlsym(NULL, "__rseq_offset");
@@ -1149,9 +1158,10 @@ static int64_t pyprof__cpu_word_offset(void)
     return (int64_t)(thread - (char *)(uintptr_t)pthread_self()) + (int64_t)*offset + 4;
 }
 
-// Was this thread switched out? The kernel clears rseq_cs when it switches out a thread whose instruction lies outside of
-// the critical section described there, and this one describes none (kernel/rseq.c; the abort address must be preceded by
-// the signature that glibc registered). Another user of rseq in between, such as an allocator, counts as "it was".
+// Was this thread switched out? When the kernel switches out a thread whose instruction lies outside the
+// critical section that rseq_cs describes, it clears rseq_cs. The section described here contains no code
+// that runs (kernel/rseq.c; the signature that glibc registered must precede the abort address). If other
+// code uses rseq in between, for example an allocator, the answer is "yes".
 typedef struct { uint32_t version, flags; uint64_t start_ip, length, abort_ip; } pyprof__rseq_section;
 
 static const uint32_t pyprof__rseq_code[3] = { PYPROF__RSEQ_SIGNATURE, 0, 0 };
@@ -1164,7 +1174,7 @@ static volatile uint64_t *pyprof__rseq_word(int64_t cpu_word)
 
 static void pyprof__switches_watch(int64_t cpu_word)
 {
-    // The same from every thread.
+    // Every thread stores the same values.
     __atomic_store_n(&pyprof__rseq_nowhere.start_ip, (uint64_t)(uintptr_t)&pyprof__rseq_code[2], __ATOMIC_RELAXED);
     __atomic_store_n(&pyprof__rseq_nowhere.length, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&pyprof__rseq_nowhere.abort_ip, (uint64_t)(uintptr_t)&pyprof__rseq_code[1], __ATOMIC_RELAXED);
@@ -1173,14 +1183,15 @@ static void pyprof__switches_watch(int64_t cpu_word)
     PYPROF__FENCE();
 }
 
-static pyprof__bool pyprof__switches_none(int64_t cpu_word)   // since then
+static pyprof__bool pyprof__switches_none(int64_t cpu_word)   // since pyprof__switches_watch
 {
     PYPROF__FENCE();
     return *pyprof__rseq_word(cpu_word) == (uint64_t)(uintptr_t)&pyprof__rseq_nowhere;
 }
 
-// Where a condition variable counts those that wait, in eighths: glibc, whose word for that (__wrefs) has moved between versions.
-// Its lowest bits say how the variable was made: a fresh one with both of them set tells which word it is. 0 = not known.
+// Offset of the word in which glibc's condition variable counts its waiters, in units of 8 (__wrefs); it has
+// moved between versions. The word's lowest bits record how the variable was made: in a fresh one with both
+// bits set, the only nonzero word is the right one. 0 = unknown.
 static uint32_t pyprof__waiters_offset(void)
 {
     union { pthread_cond_t cond; uint32_t words[sizeof(pthread_cond_t) / 4]; } u;
@@ -1205,8 +1216,9 @@ static int pyprof__cpu_here(int64_t cpu_word)   // of the calling thread
     return syscall(SYS_getcpu, &cpu, NULL, NULL) == 0 ? (int)cpu : -1;
 }
 
-// A signal, or a file system served by a program, can interrupt nearly every call on a file: such a call is
-// repeated. Not close: on Linux the descriptor is free even after EINTR, and may already be another thread's.
+// A signal, or a file system that a program serves, can interrupt nearly every call on a file: such calls are
+// repeated. close is not: on Linux the descriptor is free even after EINTR, and another thread may own it
+// already.
 #define PYPROF__AGAIN(result, call) do { (result) = (call); } while ((result) < 0 && errno == EINTR)
 
 static int pyprof__open(int folder, const char *path, int flags)   // a new file gets mode 0600
@@ -1262,7 +1274,8 @@ static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_
     return (ssize_t)size;
 }
 
-// Does a thread of this process sleep, for a lock or for the disk? Takes no lock: a signal handler asks.
+// Does a thread of this process sleep, for a lock or for the disk? Takes no lock, because a signal handler
+// calls it.
 static int pyprof__own_task_sleeps(int64_t tid)
 {
     char text[512];
@@ -1272,19 +1285,20 @@ static int pyprof__own_task_sleeps(int64_t tid)
     return !state || state[2] == 'S';
 }
 
-// ---- a process, as /proc tells of it ------------------------------------------------
-// The folder of this process is opened when a sampler starts: after a chroot /proc can be reached through that
-// descriptor only. The number is high, to leave the low ones to programs that count on them.
+// ---- a process, as /proc describes it ------------------------------------------------
+// The folder of this process is opened when a sampler starts: after a chroot, /proc can be reached only through that
+// descriptor. The number is high, which leaves the low ones to programs that count on them.
 enum { PYPROF__PROC_FD = 200 };
 
 typedef struct {
     pyprof__mutex lock;
-    int64_t pid;                 // whose folder it is
-    int users, fd;               // -1 = there is no such folder
+    int64_t pid;                 // the process of the folder
+    int users, fd;               // -1 = no such folder
     int foreign;                 // it numbers threads as another pid namespace does
-    uint64_t device, inode;      // of the folder: a host that closes all descriptors may use the number itself. 0 = not known
-    char name[64];               // what the folder is called: tells it where the others are not told
-    const char *lack;            // what cannot be told, and why; NULL = nothing is known to be missing
+    uint64_t device, inode;      // of the folder, 0 = unknown: a host that closes all descriptors may reuse
+                                 // the number
+    char name[64];               // path of the folder: identifies it if device and inode are unknown
+    const char *lack;            // what cannot be read, and why; NULL = no known lack
 } pyprof__proc;
 
 static pyprof__proc pyprof__own_proc = { { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, -1, 0, 0, 0, "", NULL };
@@ -1303,7 +1317,8 @@ static void pyprof__proc_lacks(pyprof__proc *proc, const char *what)
     __atomic_store_n(&proc->lack, what, __ATOMIC_RELAXED);
 }
 
-static pyprof__bool pyprof__proc_name(const pyprof__proc *proc, char *name, size_t capacity)   // of the descriptor; 0 = not told
+// Of the descriptor; 0 = unknown.
+static pyprof__bool pyprof__proc_name(const pyprof__proc *proc, char *name, size_t capacity)
 {
     char path[40];
     ssize_t size;
@@ -1313,7 +1328,8 @@ static pyprof__bool pyprof__proc_name(const pyprof__proc *proc, char *name, size
     return size > 0;
 }
 
-// Is the descriptor still the folder's? -1 = the system refuses to tell: then it is neither used nor closed.
+// Does the descriptor still belong to the folder? -1 = the system refuses to say: then it is neither used nor
+// closed.
 static int pyprof__proc_holds(const pyprof__proc *proc)
 {
     struct stat info;
@@ -1357,13 +1373,13 @@ static void pyprof__proc_look(pyprof__proc *proc)   // under the lock
     proc->inode = (uint64_t)info.st_ino;
     proc->device = (uint64_t)info.st_dev;
     if (!pyprof__proc_name(proc, proc->name, sizeof proc->name) && !info.st_ino) {
-        close(proc->fd);   // it could not be known again: files are found by their paths
+        close(proc->fd);   // it could not be recognised later: files are opened by their paths
         proc->fd = -1;
         return;
     }
     if (pyprof__read_file(proc->fd, "status", text, sizeof text) > 0) ids = strstr(text, "\nNSpid:\t");
     if (ids) ids[strcspn(ids + 1, "\n") + 1] = 0;
-    foreign = ids && strchr(ids + 8, '\t');   // one id a namespace, from that of /proc to ours
+    foreign = ids && strchr(ids + 8, '\t');   // one id per namespace, from /proc's to ours
     __atomic_store_n(&proc->foreign, foreign, __ATOMIC_RELAXED);
     if (foreign)
         pyprof__proc_lacks(proc, "/proc is that of another pid namespace: what threads wait for is unknown");
@@ -1373,7 +1389,7 @@ static void pyprof__proc_drop(pyprof__proc *proc)   // under the lock, or after 
 {
     int held = pyprof__proc_holds(proc);
     if (held > 0) close(proc->fd);
-    if (held >= 0) proc->fd = -1;   // otherwise the next one who uses it asks again
+    if (held >= 0) proc->fd = -1;   // otherwise the next user checks again
     proc->users = 0;
     __atomic_store_n(&proc->foreign, 0, __ATOMIC_RELAXED);
 }
@@ -1395,7 +1411,7 @@ static void pyprof__proc_forked(void)   // the folder is the parent's
 static void pyprof__proc_use(pyprof__proc *proc)
 {
     int64_t own = pyprof__own_pid(), pid = __atomic_load_n(&proc->pid, __ATOMIC_RELAXED);
-    if (pyprof__is_own(proc) && pid && pid != own) pyprof__proc_forked();   // where no handler told
+    if (pyprof__is_own(proc) && pid && pid != own) pyprof__proc_forked();   // if no fork handler ran
     pyprof__mutex_take(&proc->lock);
     if (pyprof__is_own(proc)) __atomic_store_n(&proc->pid, own, __ATOMIC_RELAXED);
     if (proc->users++ == 0) {
@@ -1405,7 +1421,7 @@ static void pyprof__proc_use(pyprof__proc *proc)
     pyprof__mutex_give(&proc->lock);
 }
 
-static int pyprof__proc_folder(pyprof__proc *proc)   // -1 = there is none
+static int pyprof__proc_folder(pyprof__proc *proc)   // -1 = none
 {
     int fd, held;
     pyprof__mutex_take(&proc->lock);
@@ -1416,7 +1432,7 @@ static int pyprof__proc_folder(pyprof__proc *proc)   // -1 = there is none
     return fd;
 }
 
-// Where a name below that folder is: for openat and the like. Without a descriptor of it, by its path.
+// Where a file below that folder is, for openat and similar calls: by its path if there is no descriptor.
 static int pyprof__proc_place(pyprof__proc *proc, const char *name, char *path, size_t capacity)
 {
     char above[40];
@@ -1425,8 +1441,8 @@ static int pyprof__proc_place(pyprof__proc *proc, const char *name, char *path, 
     return folder < 0 ? AT_FDCWD : folder;
 }
 
-// Once the main thread has left by pthread_exit, the process's own folder tells nothing of its memory: the
-// folders of its other threads do. 0 = that one was asked already, or no other thread is known.
+// After the main thread has left by pthread_exit, the process's own folder says nothing about its memory, but
+// the folders of its other threads do. 0 = that folder was tried already, or no other thread is known.
 static int pyprof__proc_other(const pyprof__proc *proc, const char *name, char *other, size_t capacity)
 {
     if (!pyprof__is_own(proc) || strncmp(name, "task/", 5) == 0) return 0;
@@ -1470,7 +1486,8 @@ static ssize_t pyprof__task_read(pyprof__proc *proc, int64_t tid, const char *na
     return pyprof__proc_read(proc, path, text, capacity);
 }
 
-// Its stat from that field on; NULL = unknown. Field 2, the name, may hold anything, ')' too.
+// Its stat from the given field on; NULL = unknown. Field 2, the name, may contain any character, including
+// ')'.
 static const char *pyprof__task_stat(pyprof__proc *proc, int64_t tid, int field, char *text, size_t capacity)
 {
     const char *at = pyprof__task_read(proc, tid, "stat", text, capacity) > 0 ? strrchr(text, ')') : NULL;
@@ -1486,9 +1503,10 @@ static uint64_t pyprof__thread_started(pyprof__proc *proc, int64_t tid)   // in 
     return at ? strtoull(at, NULL, 10) : 0;
 }
 
-// CPU time of a thread, ns; 0 = it is gone. The clock id is the kernel's own encoding (CPUCLOCK_PERTHREAD |
-// CPUCLOCK_SCHED in its posix-timers.h), because pthread_getcpuclockid wants a pthread_t that is known to be alive.
-// Threads of another process have no such clock: /proc tells what the kernel has counted so far, which is no proof.
+// CPU time of a thread in ns; 0 = the thread has ended. The clock id is in the kernel's own encoding
+// (CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED in its posix-timers.h), because pthread_getcpuclockid needs a
+// pthread_t that is known to be alive. For threads of another process no such clock exists: /proc has what
+// the kernel has counted so far, which is no proof.
 static uint64_t pyprof__thread_cpu(pyprof__proc *proc, int64_t tid)
 {
     char text[128];
@@ -1496,7 +1514,7 @@ static uint64_t pyprof__thread_cpu(pyprof__proc *proc, int64_t tid)
     return pyprof__task_read(proc, tid, "schedstat", text, sizeof text) > 0 ? strtoull(text, NULL, 10) : 0;
 }
 
-// Of all its threads, those that have ended, too. The kernel goes through all of them: 10,000 take 1 ms.
+// Of all its threads, including ended ones. The kernel visits all of them: 10,000 take 1 ms.
 static uint64_t pyprof__process_cpu(const pyprof__proc *proc)
 {
     clockid_t other = (clockid_t)(~(uint32_t)proc->pid << 3 | 2u);   // CPUCLOCK_SCHED
@@ -1510,7 +1528,7 @@ static int pyprof__cpu_from_proc(pyprof__proc *proc, int64_t tid)   // without r
     return at ? atoi(at) : -1;
 }
 
-// Ns that a thread has waited for a CPU so far; 0 = unknown.
+// How long a thread has waited for a CPU so far, in ns; 0 = unknown.
 static uint64_t pyprof__run_delay(pyprof__proc *proc, int64_t tid)
 {
     char text[128], *at;
@@ -1520,9 +1538,9 @@ static uint64_t pyprof__run_delay(pyprof__proc *proc, int64_t tid)
 
 enum { PYPROF__LAST_MOVED = 1 };
 
-// When a thread was last on a CPU, as far as the scheduler has accounted for it: ns of the
-// scheduler's clock, which is told to begin with (se.exec_start, kernel/sched/debug.c). 0 = not told,
-// LAST_MOVED = it was moved to another CPU and did not run there yet.
+// When a thread was last on a CPU, as far as the scheduler has accounted for it, in ns of the scheduler's
+// clock, which the same file prints first (se.exec_start, kernel/sched/debug.c). 0 = unknown,
+// LAST_MOVED = the thread was moved to another CPU and has not run there yet.
 static uint64_t pyprof__last_run(pyprof__proc *proc, int64_t tid)
 {
     char text[256], *at;
@@ -1546,7 +1564,7 @@ static uint64_t pyprof__own_demand(void)
 
 static uint64_t pyprof__own_last_run(void) { return pyprof__last_run(&pyprof__own_proc, pyprof__gettid()); }
 
-// By a thread; also if it has ended.
+// Of a thread; also if it has ended.
 static pyprof__bool pyprof__signal_is_blocked(pyprof__proc *proc, int64_t tid, int signal)
 {
     char text[4096], *at;
@@ -3272,8 +3290,8 @@ static void pyprof__mirror_prefetch(pyprof__mirror *mirror, const unsigned char 
 // [SECTION] LAYOUT -- where CPython keeps things: a table of fields by version
 //   Runs on    any thread
 //   Uses       TEXT
-//   Promise    the only place with facts that differ between versions; an offset table that the interpreter brings
-//              along (3.13 and later) is preferred, after every number in it was checked
+//   Promise    the only place with facts that differ between versions; the interpreter's own table of offsets (3.13 and
+//              later) is preferred, after every number in it was checked
 // ============================================================================
 enum { PYPROF__OLDEST = 0x0308, PYPROF__NEWEST = 0x030f, PYPROF__OLDEST_FREE_THREADED = 0x030d };   // the CPythons known here
 #define PYPROF__NO 0xffffffffu   // the version has no such field
@@ -3282,10 +3300,10 @@ typedef enum { PYPROF__LINES_LNOTAB, PYPROF__LINES_310, PYPROF__LINES_LOCATIONS 
 typedef enum { PYPROF__INSTR_BYTES, PYPROF__INSTR_UNITS, PYPROF__INSTR_POINTER } pyprof__instr_form;
 typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF__ATTRS_INLINE } pyprof__attrs_form;
 
-// X(field, largest value that makes sense, its values through the versions). {12, 136}: 136 from 3.12 on. {113, 136}: 136 from
-// 3.13 on in free-threaded builds; they have all others in common with the default build. Offsets are in bytes, x86-64 and
-// aarch64 alike. tests/layout.c says of each field what it is in CPython's headers, and tests/layout.py writes the values of
-// another version here. docs/cpython-support.md tells how to add one.
+// X(field, largest plausible value, its values by version). {12, 136} means 136 from 3.12 on. {113, 136}
+// means 136 from 3.13 on in free-threaded builds, which otherwise equal the default build. Offsets are in
+// bytes and the same on x86-64 and aarch64. tests/layout.c gives each field's name in CPython's headers;
+// tests/layout.py writes the values of another version here. docs/cpython-support.md explains how to add one.
 #define PYPROF__FIELDS(X) \
     /* _PyRuntimeState */ \
     X(runtime_head, 1u << 20, {8, 32}, {11, 40}, {13, 632}, {14, 808}, {15, 936}) \
@@ -3397,7 +3415,7 @@ typedef struct {
 #undef PYPROF__X
 } pyprof__layout;
 
-typedef struct { uint32_t since, value; } pyprof__since;   // since 0: no more
+typedef struct { uint32_t since, value; } pyprof__since;   // since 0: end of the list
 
 static const struct { const char *name; uint32_t most; pyprof__since history[16]; } pyprof__fields[] = {
 #define PYPROF__X(field, most, ...) { #field, most, { __VA_ARGS__ } },
@@ -3405,8 +3423,9 @@ static const struct { const char *name; uint32_t most; pyprof__since history[16]
 #undef PYPROF__X
 };
 
-// Where the interpreter's own table, _Py_DebugOffsets (Include/internal/pycore_debug_offsets.h), keeps them: bytes from its
-// start. It is the first thing in _PyRuntime and starts with "xdebugpy". Its words for the GIL count from the interpreter.
+// Positions of the fields in the interpreter's own table, _Py_DebugOffsets
+// (Include/internal/pycore_debug_offsets.h), in bytes from its start. The table is the first thing in
+// _PyRuntime and starts with "xdebugpy". Its offsets for the GIL count from the interpreter.
 enum { PYPROF__TABLE_SINCE = 0x030d0000 };
 enum { PYPROF__OFFSETS_VERSION = 8, PYPROF__OFFSETS_FREE_THREADED = 16, PYPROF__OFFSETS_SIZE = 888 };
 static const struct { uint32_t field; pyprof__since history[8]; } pyprof__positions[] = {
@@ -3472,7 +3491,7 @@ static const struct { uint32_t field; pyprof__since history[8]; } pyprof__positi
 #undef PYPROF__X
 };
 
-// A field that the table lacks moves along with a neighbour that it has.
+// A field that is not in the table moves with a neighbouring field that is.
 static const struct { uint32_t field, with; } pyprof__neighbours[] = {
 #define PYPROF__X(field, with) { PYPROF__FIELD(field), PYPROF__FIELD(with) },
     PYPROF__X(gc_stats, gc_collecting)
@@ -3482,12 +3501,13 @@ static const struct { uint32_t field, with; } pyprof__neighbours[] = {
 #undef PYPROF__X
 };
 
-// In a type, as far from its dictoffset in all versions (Include/cpython/object.h), and two of its flags: its
-// instances have a dict that the interpreter keeps for them (from 3.11 on), its instances are types.
+// Fields of a type whose distance from its dictoffset is the same in all versions (Include/cpython/object.h),
+// and two of its flags: the interpreter manages the dict of its instances (from 3.11 on); its instances are
+// types.
 enum { PYPROF__TYPE_FLAGS = -120, PYPROF__TYPE_DICT = -24, PYPROF__TYPE_MRO = 56 };
-enum { PYPROF__FLAG_MANAGED = 1 << 4, PYPROF__FLAG_TYPES = 31 };   // the second is the number of a bit
+enum { PYPROF__FLAG_MANAGED = 1 << 4, PYPROF__FLAG_TYPES = 31 };   // the second is a bit number
 
-// Where a frame keeps its globals; its builtins lie behind them, up to 3.10 in front of them.
+// Offset of a frame's globals. Its builtins follow them; up to 3.10 they precede them.
 static void pyprof__layout_scopes(const pyprof__layout *layout, uint64_t frame, uint64_t *globals,
                                   uint64_t *builtins)
 {
@@ -3497,7 +3517,8 @@ static void pyprof__layout_scopes(const pyprof__layout *layout, uint64_t frame, 
     *builtins = layout->attrs_form == PYPROF__ATTRS_DICT ? *globals - 8 : *globals + 8;
 }
 
-// sizeof(_PyRuntimeState) tells the version of an interpreter without symbols. From 3.13 on the table tells.
+// For an interpreter without symbols, sizeof(_PyRuntimeState) identifies the version. From 3.13 on the table
+// does.
 static const struct { uint32_t size, version; } pyprof__runtime_sizes[] = {
     { 1464, 0x0308 }, { 656, 0x0309 }, { 672, 0x030a }, { 166688, 0x030b }, { 459944, 0x030c },
 };
@@ -3516,7 +3537,8 @@ static uint32_t pyprof__position(size_t i, uint32_t minor)   // in the table, of
     return pyprof__value_in(pyprof__positions[i].history, PYPROF__COUNT(pyprof__positions[i].history), minor, 0);
 }
 
-// Overwrites a row's offsets with the interpreter's own. PYPROF__NO = all are plausible, else the number of the field that is not.
+// Overwrites a row's offsets with the interpreter's own. Returns PYPROF__NO if all are plausible, otherwise
+// the first field that is not.
 static uint32_t pyprof__layout_refine(pyprof__layout *layout, uint32_t minor, const char *table)
 {
     const pyprof__layout row = *layout;
@@ -3563,10 +3585,11 @@ static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t vers
                         pyprof__fields[bad].name);
 }
 
-// ---- opcodes: their names and numbers, and what has to be known of them to tell what a call calls ----------------------
-// One string a version, of Lib/opcode.py (to 3.12) or Include/opcode_ids.h: a number sets what the next name gets, names
-// count on from there, and A..B stands for those from A to B in the version before, gaps included. Free-threaded builds
-// have the same numbers. tests/py/test_opcodes.py compares them with each interpreter's own.
+// ---- opcodes: their names and numbers, and what is needed to name the function that a call calls
+// ----------------------
+// One string per version, from Lib/opcode.py (up to 3.12) or Include/opcode_ids.h. A number sets the number of the next
+// name, further names count up from there, and A..B stands for the names from A to B in the version before, gaps
+// included. Free-threaded builds have the same numbers. tests/py/test_opcodes.py compares them with every interpreter.
 static const struct { uint32_t minor; const char *names; } pyprof__opcode_names[] = {
     {  8, "1 POP_TOP ROT_TWO ROT_THREE DUP_TOP DUP_TOP_TWO ROT_FOUR 9 NOP UNARY_POSITIVE UNARY_NEGATIVE UNARY_NOT 15 UNARY_INVERT "
           "BINARY_MATRIX_MULTIPLY INPLACE_MATRIX_MULTIPLY 19 BINARY_POWER BINARY_MULTIPLY 22 BINARY_MODULO BINARY_ADD BINARY_SUBTRACT BINARY_SUBSCR "
@@ -3679,16 +3702,19 @@ static const struct { uint32_t minor; const char *names; } pyprof__opcode_names[
 };
 
 typedef enum {
-    PYPROF__OP_OTHER, PYPROF__OP_SKIP,          // skip: pushes nothing that counts
+    PYPROF__OP_OTHER, PYPROF__OP_SKIP,          // skip: pushes nothing of interest
     PYPROF__OP_NAME, PYPROF__OP_LOCAL, PYPROF__OP_PAIR, PYPROF__OP_CELL, PYPROF__OP_CONST, PYPROF__OP_COMMON,   // pair: two locals
     PYPROF__OP_ATTR, PYPROF__OP_SUPER, PYPROF__OP_SPECIAL, PYPROF__OP_ITEM, PYPROF__OP_COPY, PYPROF__OP_WITH,
     PYPROF__OP_PRECALL, PYPROF__OP_CALL, PYPROF__OP_EXTENDED, PYPROF__OP_MAKE,
-    PYPROF__OP_JUMP, PYPROF__OP_JUMP_TO, PYPROF__OP_JUMP_IF   // forward; to a place; to a place until 3.10, forward since
+    // forward; absolute; absolute until 3.10, forward since.
+    PYPROF__OP_JUMP, PYPROF__OP_JUMP_TO, PYPROF__OP_JUMP_IF
 } pyprof__act;
 
-// What opcodes do, by the longest of these that the name begins with (less INSTRUMENTED_). pops: until 3.10, how many the
-// stack loses, before it gets `pushes`: a digit, or n: as many as the argument says, m: twice that, p: one more, q: two more,
-// x: two and its lowest bit, f: one and its third, u: two and its bits; ?: not known. caches: units behind it, 3.11 to 3.15.
+// What opcodes do. The longest of these prefixes of the name applies (without INSTRUMENTED_). pops (until
+// 3.10): how many values leave the stack before `pushes` values enter it. A digit is the number itself; n:
+// the argument, m: twice the argument, p: one more, q: two more, x: two plus its lowest bit, f: one plus its
+// bit 2, u: two plus the number of its four lowest bits that are set; ?: unknown. caches: how many code units
+// follow it, one digit per version from 3.11 to 3.15.
 static const struct { const char *name, *caches; pyprof__act act; char pops; unsigned char pushes; } pyprof__opcode_acts[] = {
     { "BEFORE_WITH", NULL, PYPROF__OP_WITH, '?', 0 }, { "BINARY_", NULL, PYPROF__OP_OTHER, '2', 1 },
     { "BINARY_OP", "11155", PYPROF__OP_OTHER, '2', 1 }, { "BINARY_OP_SUBSCR_", "00055", PYPROF__OP_ITEM, '2', 1 },
@@ -3746,7 +3772,7 @@ typedef struct {
 typedef struct {
     pyprof__opcode at[256];
     uint32_t minor;            // the version
-    unsigned char calls[32];   // a bit an opcode
+    unsigned char calls[32];   // one bit per opcode
 } pyprof__opcodes;
 
 static const char *pyprof__word_end(const char *word)
@@ -3763,7 +3789,7 @@ static int pyprof__opcode_number(const pyprof__opcode *opcodes, const char *name
     return i;
 }
 
-// Reads one version's string; before: those of the version before.
+// Parses one version's string; before: the opcodes of the previous version.
 static void pyprof__opcodes_read(pyprof__opcode *opcodes, const pyprof__opcode *before, const char *names)
 {
     int next = 0, first, last;
@@ -3823,7 +3849,7 @@ static void pyprof__opcodes_make(pyprof__opcodes *opcodes, uint32_t minor)
     }
 }
 
-// 3.14 has no opcode of its own for x[y]: it is BINARY_OP with NB_SUBSCR (Include/opcode.h).
+// 3.14 has no opcode of its own for x[y]: it uses BINARY_OP with NB_SUBSCR (Include/opcode.h).
 static pyprof__act pyprof__opcode_act(const pyprof__opcodes *opcodes, unsigned number, uint32_t argument)
 {
     const pyprof__opcode *opcode = &opcodes->at[number];
@@ -3833,8 +3859,9 @@ static pyprof__act pyprof__opcode_act(const pyprof__opcodes *opcodes, unsigned n
 
 static int pyprof__opcode_calls(const pyprof__opcodes *opcodes, unsigned opcode) { return opcodes->calls[opcode / 8] >> opcode % 8 & 1; }
 
-// Is it what the compiler wrote, or a specialised form of it? Not so are those that stand in another one's place while
-// tracing (3.12 and later: INSTRUMENTED_LINE, INSTRUMENTED_INSTRUCTION) and numbers that are no opcode.
+// Is it what the compiler emitted, or a specialised form of that? The answer is no for opcodes that replace
+// another one during tracing (3.12 and later: INSTRUMENTED_LINE, INSTRUMENTED_INSTRUCTION) and for unassigned
+// numbers.
 static int pyprof__opcode_is_plain(const pyprof__opcodes *opcodes, unsigned number)
 {
     const pyprof__opcode *opcode = &opcodes->at[number];
@@ -3842,8 +3869,8 @@ static int pyprof__opcode_is_plain(const pyprof__opcodes *opcodes, unsigned numb
         && !(opcode->size == 24 && memcmp(opcode->name, "INSTRUMENTED_INSTRUCTION", 24) == 0);
 }
 
-// Which of the code's names the opcode loads: the low bits of the argument mean something else in LOAD_GLOBAL (3.11: push a
-// NULL, too), LOAD_ATTR (3.12: as a method) and LOAD_SUPER_ATTR (two of them).
+// Which of the code's names the opcode loads. The lowest bits of the argument mean something else in
+// LOAD_GLOBAL (3.11: push a NULL, too), LOAD_ATTR (3.12: as a method) and LOAD_SUPER_ATTR (two bits).
 static uint32_t pyprof__opcode_name_index(const pyprof__opcodes *opcodes, unsigned number, uint32_t argument)
 {
     const pyprof__opcode *opcode = &opcodes->at[number];
@@ -3852,7 +3879,7 @@ static uint32_t pyprof__opcode_name_index(const pyprof__opcodes *opcodes, unsign
     return opcodes->minor >= 11 && opcode->size >= 11 && memcmp(opcode->name, "LOAD_GLOBAL", 11) == 0 ? argument >> 1 : argument;
 }
 
-// How many values the instruction takes off the stack, until 3.10; -1 = not known.
+// How many values the instruction takes off the stack, until 3.10; -1 = unknown.
 static int pyprof__opcode_pops(const pyprof__opcode *opcode, uint32_t argument)
 {
     uint32_t n = argument > 255 ? 255 : argument;
@@ -3900,11 +3927,12 @@ static int pyprof__layout_asyncio(pyprof__asyncio *asyncio, const uint64_t *tabl
 
 // How the C API behaves, by version.
 typedef struct {
-    int own_state;   // the thread state that is current is the thread's own: a thread-local variable (3.12, Python/pystate.c)
-    // 3.8, in _PyRuntime: ceval.pending.finishing. Once it is set Py_AddPendingCall prints an error, which runs Python
-    // code, whether or not the caller holds the GIL (Python/ceval.c).
+    int own_state;   // the current thread state is a thread-local variable (3.12, Python/pystate.c)
+    // 3.8, in _PyRuntime: ceval.pending.finishing. Once it is set, Py_AddPendingCall prints an error, which
+    // runs Python code, whether or not the caller holds the GIL (Python/ceval.c).
     uint32_t finishing;
-    int counts_threads;   // os.fork opens /proc/self/stat and warns of more than one thread (3.12, Modules/posixmodule.c)
+    // os.fork reads /proc/self/stat and warns if there is more than one thread (3.12, Modules/posixmodule.c)
+    int counts_threads;
 } pyprof__habits;
 
 static pyprof__habits pyprof__layout_habits(uint32_t version)
@@ -3931,7 +3959,8 @@ static int pyprof__version_of(const char *text)   // "3.13.0rc1" -> 0x030d; 0 = 
     return major > 0 && major < 128 && minor < 256 ? (int)(major << 8 | minor) : 0;
 }
 
-// tracemalloc's traces: (domain, size, frames), later (domain, size, frames, number of frames); 0 = none that is known
+// Fields of one of tracemalloc's traces: (domain, size, frames), later (domain, size, frames, number of
+// frames); 0 = unknown version.
 static int pyprof__trace_items(int version) { return version >> 8 != 3 || version < 0x0306 ? 0 : version < 0x0309 ? 3 : 4; }
 
 // ============================================================================
@@ -3939,7 +3968,7 @@ static int pyprof__trace_items(int version) { return version >> 8 != 3 || versio
 //   Runs on    the thread that calls pyprof_start, or the sampler's
 //   Uses       COPY, LAYOUT
 //   Promise    works for libpython linked or loaded RTLD_LOCAL, and for static programs with or without symbols;
-//              when it fails it says what it looked at
+//              if it fails, the error says where it looked
 // ============================================================================
 typedef struct {
     uint64_t address;       // of _PyRuntime; 0 = not found
@@ -4056,7 +4085,8 @@ static const Elf64_Shdr *pyprof__elf_named(pyprof__elf *elf, const char *name)  
     return found;
 }
 
-// .dynsym, then .symtab, then the section that CPython 3.10 and later put _PyRuntime in: it survives strip.
+// Searches .dynsym, then .symtab, then the section in which CPython 3.10 and later put _PyRuntime: that
+// survives strip.
 static int pyprof__elf_find(pyprof__elf *elf, pyprof__symbols *found)
 {
     static const uint32_t kinds[] = { SHT_DYNSYM, SHT_SYMTAB };
@@ -4089,8 +4119,8 @@ static uint32_t pyprof__parse_version(const char *text)   // "3.9.18..." -> 0x03
 
 typedef const char *pyprof__get_version_fn(void);
 
-// Py_GetVersion: no GIL, a static buffer (Python/getversion.c). Up to 3.10 each call writes it anew: while another thread is in
-// it, it can be empty for a moment.
+// Py_GetVersion needs no GIL and returns a static buffer (Python/getversion.c). Up to 3.10 every call
+// rewrites the buffer: it can be empty for a moment while another thread is in the function.
 static uint32_t pyprof__call_get_version(uint64_t address)
 {
     pyprof__get_version_fn *fn;
@@ -4111,7 +4141,7 @@ static uint32_t pyprof__version_by_size(uint64_t size)
     return 0;
 }
 
-// The first bytes of _PyRuntime from 3.13 on. Written so that our own program does not contain the text itself.
+// The first bytes of _PyRuntime from 3.13 on. Spelled so that this program does not contain the text itself.
 static int pyprof__has_table(const pyprof__source *source, uint64_t address)
 {
     char text[9] = "xDEBUGPY";
@@ -4183,7 +4213,7 @@ static const char *pyprof__next_mapping(const char *at, pyprof__mapping *mapping
     return end + 1;
 }
 
-// 0 = the program itself, 1 = a name with "python" in it, 2 = the rest, -1 = no file
+// 0 = the program itself, 1 = a name with "python" in it, 2 = any other file, -1 = not a file
 static int pyprof__mapping_rank(const pyprof__mapping *mapping, const char *program)
 {
     const char *name = strrchr(mapping->path, '/');
@@ -4210,8 +4240,8 @@ static int pyprof__runtime_in_file(pyprof__runtime *runtime, pyprof__pool *pool,
 }
 
 // ---- programs stripped of symbols and sections --------------------------------
-// From 3.13 on the table's cookie stands in a writable segment. Before, the runtime holds a pointer to the newest
-// interpreter, whose threads point back at it: two words that agree with each other, in .bss.
+// From 3.13 on the table's cookie is in a writable segment. Before that, the runtime in .bss has two equal
+// words that point to the newest interpreter, whose threads point back to it.
 static int pyprof__looks_like_runtime(const pyprof__source *source, const pyprof__layout *layout, uint64_t interp)
 {
     uint64_t thread = 0, back = 0, ident = 0;
@@ -4236,7 +4266,7 @@ static uint64_t pyprof__scan_segment(const pyprof__source *source, const pyprof_
     return 0;
 }
 
-// The version of a program without symbols: the literal of PY_VERSION among its read-only data.
+// The version of a program without symbols: the literal PY_VERSION in its read-only data.
 // minor: 0x030c for 3.12, 0 = any.
 static uint32_t pyprof__scan_version(const pyprof__source *source, const pyprof__mapping *mapping, uint32_t minor)
 {
@@ -4249,7 +4279,8 @@ static uint32_t pyprof__scan_version(const pyprof__source *source, const pyprof_
         if (!pyprof__copy(source, text, at, (size_t)size)) return 0;
         text[size] = 0;
         for (i = 1; i + 8 < size; i++) {
-            if (text[i] != '3' || text[i - 1] == '.' || (text[i - 1] >= '0' && text[i - 1] <= '9')) continue;   // it may be the tail of a path
+            // Possibly the end of a path.
+            if (text[i] != '3' || text[i - 1] == '.' || (text[i - 1] >= '0' && text[i - 1] <= '9')) continue;
             version = pyprof__parse_version(text + i);
             if (!version || version >= PYPROF__TABLE_SINCE || strlen(text + i) > 8) continue;
             if (!minor || version >> 16 == minor) return version;
@@ -4282,7 +4313,8 @@ static int pyprof__runtime_by_scan(pyprof__runtime *runtime, const pyprof__sourc
     return symbols->runtime != 0;
 }
 
-// Only the size of _PyRuntime told the version: the text of PY_VERSION in the same file tells the rest.
+// If only the size of _PyRuntime identified the version, the text of PY_VERSION in the same file completes
+// it.
 static void pyprof__version_refine(pyprof__runtime *runtime, const pyprof__source *source, const char *maps, const char *path)
 {
     pyprof__mapping mapping;
@@ -4326,7 +4358,7 @@ static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__po
                         "libpython (python3-config --embed --ldflags), or load that (dlopen) first", program, looked_at);
 }
 
-// Costs microseconds where the dynamic linker of this process knows it, otherwise up to some milliseconds.
+// Takes microseconds if this process's dynamic linker knows the symbol, otherwise up to some milliseconds.
 static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__source *source)
 {
     pyprof__symbols symbols;
@@ -4374,7 +4406,8 @@ static int pyprof__asyncio_in_file(pyprof__asyncio *asyncio, pyprof__pool *pool,
     return found;
 }
 
-// Finds it among the files mapped: first in those that have the module in their name, then in all. Takes some milliseconds.
+// Searches the mapped files: first those with the module's name in their names, then all. Takes some
+// milliseconds.
 static int pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool *pool, const pyprof__source *source)
 {
     pyprof__mapping mapping;
@@ -4395,7 +4428,8 @@ static int pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool *pool, co
 }
 
 // ---- functions of its C API -------------------------------------------------------------
-static uint64_t pyprof__elf_function(pyprof__pool *pool, const char *path, uint64_t mapped_at, const char *name)   // by the symbols of the file
+// From the file's symbol table.
+static uint64_t pyprof__elf_function(pyprof__pool *pool, const char *path, uint64_t mapped_at, const char *name)
 {
     pyprof__elf elf;
     pyprof__symbols symbols;
@@ -4411,7 +4445,7 @@ static uint64_t pyprof__elf_function(pyprof__pool *pool, const char *path, uint6
     return symbols.named ? symbols.named + bias : 0;
 }
 
-// A function of the interpreter that was found. NULL = it cannot be reached: a program without symbols.
+// A function of the interpreter found. NULL = not reachable: the program has no symbols.
 static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__pool *pool, const char *name)
 {
     struct { const char *file; void *base; const char *symbol; void *address; } info = { NULL, NULL, NULL, NULL };   // Dl_info of dlfcn.h
@@ -4428,23 +4462,26 @@ static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__po
 }
 
 // ============================================================================
-// [SECTION] TARGET -- a process as a value: its memory, its runtime, what tells where its threads run
+// [SECTION] TARGET -- a process as a value: its memory, its runtime, and how to see where its threads run
 //   Runs on    the thread that calls pyprof_start or pyprof_dump, then the one that reads the target
 //   Uses       RUNTIME
-//   Promise    what is asked of a process goes through its target; two targets share nothing but the folder of
+//   Promise    every question about a process goes through its target; two targets share nothing but the folder of
 //              this process in /proc
 // ============================================================================
 typedef struct {
-    pyprof__source source;         // how its memory is read; whose, too
-    pyprof__proc other;            // the process, where that is not this one
-    uint64_t started;              // when it began, in clock ticks since boot, 0 = unknown: pids are given again
+    pyprof__source source;         // whose memory is read, and how
+    pyprof__proc other;            // the process, if it is not this one
+    uint64_t started;              // when it began, in clock ticks since boot, 0 = unknown: the kernel reuses
+                                   // pids
     pyprof__runtime runtime;
-    // pthread_t + this = the CPU the thread is on, 0 = ask /proc; and = its thread id, 0 = not known.
+    // Two distances from a thread's pthread_t: to the word with its CPU (0 = ask /proc) and to its thread id
+    // (0 = unknown).
     int64_t cpu_word, tid_offset;
     uint32_t waiters_offset;       // see pyprof__waiters_offset
     uint64_t stack_end;            // above the main thread's first frame; 0 = unknown
-    uint64_t forked_ident;         // of the thread that forked it: its id is the pid, whatever Python noted
-    int fine_clock;                // the CPU clock of a thread is a proof
+    uint64_t forked_ident;         // pthread_t of the thread that forked it: its thread id is the pid,
+                                   // whatever Python recorded
+    int fine_clock;                // a thread's CPU clock is a proof (see pyprof__clock_is_fine)
 } pyprof__target;
 
 static void pyprof__target_close(pyprof__target *target)
@@ -4453,7 +4490,7 @@ static void pyprof__target_close(pyprof__target *target)
     pyprof__proc_leave(target->source.proc);
 }
 
-// pid 0 = this process. What only the C library of a process tells is known of this one.
+// pid 0 = this process. Facts that only the process's C library has are known for this process only.
 static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *pool, int64_t pid)
 {
     int own = pid == 0 || pid == pyprof__own_pid();
@@ -4476,14 +4513,15 @@ static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *p
     return result;
 }
 
-// *interp = the newest one, or 0; 0 = unreadable.
+// *interp = the newest interpreter, or 0. 0 = unreadable.
 static int pyprof__target_head(const pyprof__target *target, uint64_t *interp)
 {
     uint64_t at = target->runtime.address + target->runtime.layout.runtime_head;
     return pyprof__copy(&target->source, interp, at, sizeof *interp);
 }
 
-// On the thread that is going to read it. own_word: of that thread, see pyprof__cpu_word_offset.
+// Called on the thread that is going to read the target. own_word: of that thread, see
+// pyprof__cpu_word_offset.
 static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
 {
     if (!pyprof__is_own(target->source.proc)) return;
@@ -7800,7 +7838,7 @@ static void pyprof__spot_saw(pyprof__codes *codes, uint32_t caller_id, uint32_t 
 // [SECTION] PROFILE -- the model: one call tree, columns of metrics, time line
 //   Runs on    the sampler thread or a caller, under the lock of SESSION
 //   Uses       TEXT, CODE (what a spot is)
-//   Promise    arrays without pointers: a snapshot is a copy of each
+//   Promise    arrays without pointers: a snapshot is a copy of each array
 //
 //      node = (parent, location)     location = (function, line, columns)
 //      function = (kind, names, file, first line, column, content)
@@ -7809,21 +7847,25 @@ static void pyprof__spot_saw(pyprof__codes *codes, uint32_t caller_id, uint32_t 
 typedef struct {
     uint32_t name, qualname, file;
     int32_t first_line, kind, column;   // column: as in pyprof__code
-    uint32_t content;                   // tells namesakes of one place apart; as in pyprof__code
+    uint32_t content;                   // distinguishes functions with the same name and place; as in
+                                        // pyprof__code
 } pyprof__function;
 typedef struct { uint32_t function; pyprof__place place; uint32_t opcode; } pyprof__location;   // opcode: string, 0 = not recorded
 typedef struct { uint32_t parent, location; } pyprof__node;
 
-typedef struct { int64_t pid; uint64_t started; } pyprof__recorded_process;   // started: as in a thread, below
+// started: as in pyprof__member.
+typedef struct { int64_t pid; uint64_t started; } pyprof__recorded_process;
 
 typedef struct {               // one OS thread in one interpreter
-    uint64_t native, ident, serial, started;   // started: kernel's start time, tells a reused id from the same thread
+    // started: start time from the kernel, distinguishes threads with the same reused id.
+    uint64_t native, ident, serial, started;
     int64_t interp_id;
-    uint32_t node, name, wanted;               // name: string; wanted: it passes the thread filter
+    uint32_t node, name, wanted;               // name: string; wanted: the thread passes the thread filter
     int32_t seen;
     uint64_t first_ns, last_ns;                // CLOCK_MONOTONIC
-    uint64_t hold_ns, hold_end_ns;             // the longest time it held the GIL while somebody waited; 0 = never
-    uint32_t hold_node, process;               // its stack then; process: whose thread it is
+    uint64_t hold_ns, hold_end_ns;             // longest time it held the GIL while another thread waited; 0
+                                               // = never
+    uint32_t hold_node, process;               // its stack then; process: that of the thread
 } pyprof__member;
 
 // The state of a thread in a sample: bits
@@ -7832,29 +7874,31 @@ enum {
     PYPROF__WANTS_CPU = 64, PYPROF__IS_RAISING = 128, PYPROF__IS_UNKNOWN = 256
 };
 
-// ---- the metrics: a row for each, in the order in which they are shown ---------------------------------------
-// A new metric is a value of pyprof_metric, a row here and the line that counts it.
+// ---- the metrics: one row each, in the order of display ---------------------------------------
+// A new metric needs a value of pyprof_metric, a row here and the line that counts it.
 enum { PYPROF__UNIT_COUNT, PYPROF__UNIT_NS, PYPROF__UNIT_BYTES };
 enum {
-    PYPROF__FROM_NOTHING,      // nothing counts it yet
-    PYPROF__FROM_GAUGES,       // on the time line of the process only
-    PYPROF__FROM_SAMPLES,      // every recording has it
-    PYPROF__FROM_HEAP,         // where memory is tracked
-    PYPROF__FROM_ESTIMATES     // where memory is sampled: how much of a column from the heap is in doubt
+    PYPROF__FROM_NOTHING,      // not counted yet
+    PYPROF__FROM_GAUGES,       // only on the time line of the process
+    PYPROF__FROM_SAMPLES,      // in every recording
+    PYPROF__FROM_HEAP,         // if memory is tracked
+    PYPROF__FROM_ESTIMATES     // if memory is sampled: uncertainty of a column from the heap
 };
 
 typedef struct {
     int metric;                // pyprof_metric, here and below
-    const char *key, *name;    // in files; for people
-    const char *row_key;       // in the JSON's table of functions; NULL = not there, or one of those all rows begin with
-    const char *pprof;         // type in a pprof file; NULL = not there
+    const char *key, *name;    // in files; for users
+    const char *row_key;       // in the JSON's table of functions; NULL = absent, or one of the columns that
+                               // every row begins with
+    const char *pprof;         // type in a pprof file; NULL = absent
     int unit, from;
-    int part_of, pair;         // pair: the number of what it measures, or what it is the number of; 0 = none
-    uint32_t state;            // samples in this state count for it, their number or their wall time; 0 = others
-    const char *word;          // that state on the JSON's time line
+    int part_of, pair;         // pair: the metric that this one counts or is counted by; 0 = none
+    uint32_t state;            // samples in this state count towards it, by number or by wall time; 0 = not
+                               // counted by state
+    const char *word;          // the state's name on the JSON's time line
 } pyprof__metric;
 
-static const pyprof__metric pyprof__metrics[] = {   // parts come behind what they are part of
+static const pyprof__metric pyprof__metrics[] = {   // parts follow the metric they are part of
     { PYPROF_SAMPLES, "samples", "samples", NULL, "samples",
       PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, 0, PYPROF_WALL_NS, 0, NULL },
     { PYPROF_WALL_NS, "wall_ns", "wall time", NULL, "wall",
@@ -7915,7 +7959,7 @@ static const pyprof__metric pyprof__metrics[] = {   // parts come behind what th
       PYPROF__UNIT_BYTES, PYPROF__FROM_NOTHING, 0, 0, 0, NULL },
 };
 
-static const pyprof__metric *pyprof__metric_row(int metric)   // NULL = there is no such metric
+static const pyprof__metric *pyprof__metric_row(int metric)   // NULL = no such metric
 {
     size_t i;
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
@@ -7923,7 +7967,7 @@ static const pyprof__metric *pyprof__metric_row(int metric)   // NULL = there is
     return NULL;
 }
 
-// The part of a metric that samples of waiting threads make; 0 = it has none.
+// The part of a metric that comes from samples of waiting threads; 0 = none.
 static int pyprof__waiting_part(int metric)
 {
     size_t i;
@@ -7938,31 +7982,34 @@ static int pyprof__is_memory(int metric)
     return from == PYPROF__FROM_HEAP || from == PYPROF__FROM_ESTIMATES;
 }
 
-// Below a thread: CPU time burnt between two samples of which none found it running, or while it was no
-// Python thread; other time that no sample was taken in.
+// Children of a thread's node: CPU time used between two samples neither of which found the thread running,
+// or while it was not a Python thread; and other time without a sample.
 static const char pyprof__between_name[] = "<between samples>";
 
 typedef struct {               // consecutive identical samples of a thread
-    uint64_t start_ns, end_ns, wall_ns, cpu_ns, block_ns;   // block_ns: others waited for its GIL so long
-    uint64_t taken_ns;         // part of wall_ns of one that ran: the sampler had its CPU
+    uint64_t start_ns, end_ns, wall_ns, cpu_ns, block_ns;   // block_ns: how long others waited for its GIL
+    uint64_t taken_ns;         // part of wall_ns in which the sampler had the CPU of a running thread
     uint32_t thread, node, count, state;
 } pyprof__moment;
 
 typedef struct { uint64_t ns; pyprof_process facts; } pyprof__gauge;
-typedef struct { uint32_t waiter, holder; uint64_t ns; } pyprof__rivals;   // members: waiter waited for the GIL that holder held
+// How long waiter waited for the GIL that holder held; both: threads.
+typedef struct { uint32_t waiter, holder; uint64_t ns; } pyprof__rivals;
 
-typedef struct { uint32_t node, padding; uint64_t ns, count; } pyprof__waited;   // tasks that did not run: seconds, and how often seen so
+// Tasks that did not run: for how long, and in how many samples.
+typedef struct { uint32_t node, padding; uint64_t ns, count; } pyprof__waited;
 
-enum { PYPROF__MARKS = 16 };   // even
+enum { PYPROF__MARKS = 16 };   // an even number
 
 typedef struct { float bytes[PYPROF__MARKS]; } pyprof__marks;
-// Sampled only: how much of those bytes is in doubt; and of what lives at the end, the bytes born before the
-// first mark, between the first and the second, ... after the last, and how much of them is in doubt
+// Only if memory is sampled: the uncertainty of those bytes; and of the bytes that live at the end, how many
+// were born before the first mark, between the first and the second, and so on, and after the last, with the
+// uncertainty of each.
 typedef struct {
     float doubt[PYPROF__MARKS], born[PYPROF__MARKS + 1], born_doubt[PYPROF__MARKS + 1];
 } pyprof__births;
 
-typedef struct {               // what a heap tracker says of the whole process
+typedef struct {               // a heap tracker's results for the whole process
     int mode;                  // pyprof_heap_mode
     uint64_t interval;         // sampled: mean bytes between samples
     uint64_t peak_ns;          // when the high-water mark was reached
@@ -7980,20 +8027,22 @@ typedef struct {
     pyprof__array gauges;          // the time line of the process
     pyprof__array rivals;
     pyprof__array waited;          // by what they awaited
-    pyprof__array history;         // pyprof__marks, row 0 is empty: live bytes of a node at each mark
-    pyprof__array history_at;      // uint32_t a node: its row; shorter than the nodes: the rest 0
-    pyprof__array births;          // pyprof__births, a row for each of the history; empty = exact
+    pyprof__array history;         // live bytes of a node at each mark; row 0 is empty
+    pyprof__array history_at;      // uint32_t per node: its row; nodes beyond the end: row 0
+    pyprof__array births;          // pyprof__births, one row per row of the history; empty = exact
     pyprof__heap_facts heap;
-    pyprof__array columns[PYPROF_METRIC_COUNT];   // int64_t a node, its own value; empty = the metric was never used
+    // int64_t per node, without its children; empty = metric not used.
+    pyprof__array columns[PYPROF_METRIC_COUNT];
     pyprof__index function_index, location_index, node_index, waited_index;
     size_t moments_first;          // the oldest moment still wanted
-    uint64_t moments_gone;         // those forgotten so far: a moment's number is this + its place
+    uint64_t moments_gone;         // number of moments forgotten so far: a moment's number is this + its
+                                   // index
     uint64_t start_ns, recorded_ns, last_ns;
     double unix_offset;            // Unix seconds = ns / 1e9 + unix_offset
     double rate_hz, timeline_s;
     pyprof_stats stats;
     int paths;
-    int opcodes;                   // locations tell them
+    int opcodes;                   // locations include them
 } pyprof__model;
 
 static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
@@ -8079,7 +8128,7 @@ static uint32_t pyprof__model_string(pyprof__model *model, const char *text)
     return pyprof__intern(model->pool, &model->strings, text, strlen(text));
 }
 
-// Folder names can be secrets. Hashed ones can still be told apart, and keep their ending.
+// Folder names can be secret. Hashed names remain distinguishable and keep their ending.
 static uint32_t pyprof__model_path(pyprof__model *model, const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -8118,7 +8167,7 @@ static uint32_t pyprof__model_node(pyprof__model *model, uint32_t parent, uint32
     return pyprof__unique(model->pool, &model->nodes, &model->node_index, pyprof__same_node, &node);
 }
 
-// A pseudo function: a thread (number tells equal names apart), the root, <native>...
+// A pseudo function: a thread (the number distinguishes equal names), the root, <native> and so on.
 static uint32_t pyprof__model_pseudo(pyprof__model *model, const char *name, pyprof_kind kind, int32_t number)
 {
     static const pyprof__place nowhere = { 0, 0, -1, -1 };
@@ -8141,7 +8190,7 @@ static int pyprof__model_begin(pyprof__model *model, int64_t pid, uint64_t start
                                                                                     PYPROF_KIND_PROCESS, 0)) == 0;
 }
 
-// "[read file data.bin]": the target as far as the session wants to know it.
+// "[read file data.bin]": the target with as much detail as the session wants.
 static uint32_t pyprof__model_wait(pyprof__model *model, const char *verb, const char *address, const char *path)
 {
     char text[512];
@@ -8189,7 +8238,7 @@ static void pyprof__model_add(pyprof__model *model, pyprof_metric metric, uint32
     ((int64_t *)column->data)[node] += value;
 }
 
-// What a moment is worth in each column; value gets PYPROF_METRIC_COUNT of them.
+// What a moment adds to each column; value gets PYPROF_METRIC_COUNT numbers.
 static void pyprof__moment_values(const pyprof__moment *moment, int64_t *values)
 {
     size_t i;
@@ -8221,18 +8270,18 @@ static int64_t pyprof__model_value(const pyprof__model *model, pyprof_metric met
     return node < column->count ? PYPROF__AT(int64_t, *column, node) : 0;
 }
 
-static uint32_t pyprof__history_row(const pyprof__model *model, uint32_t node)   // 0 = it has none
+static uint32_t pyprof__history_row(const pyprof__model *model, uint32_t node)   // 0 = none
 {
     return node < model->history_at.count ? PYPROF__AT(const uint32_t, model->history_at, node) : 0;
 }
 
-static const pyprof__marks *pyprof__model_history(const pyprof__model *model, uint32_t node)   // NULL = it has none
+static const pyprof__marks *pyprof__model_history(const pyprof__model *model, uint32_t node)   // NULL = none
 {
     uint32_t row = pyprof__history_row(model, node);
     return row ? &PYPROF__AT(const pyprof__marks, model->history, row) : NULL;
 }
 
-static pyprof__births *pyprof__model_births(const pyprof__model *model, uint32_t node)   // NULL = it has none
+static pyprof__births *pyprof__model_births(const pyprof__model *model, uint32_t node)   // NULL = none
 {
     uint32_t row = pyprof__history_row(model, node);
     return row && row < model->births.count ? &PYPROF__AT(pyprof__births, model->births, row) : NULL;
@@ -8248,7 +8297,8 @@ static int pyprof__births_make(pyprof__model *model)   // a row for each of the 
     return 1;
 }
 
-static pyprof__marks *pyprof__model_history_row(pyprof__model *model, uint32_t node)   // made if need be; NULL = no memory
+// Made if it does not exist; NULL = no memory.
+static pyprof__marks *pyprof__model_history_row(pyprof__model *model, uint32_t node)
 {
     size_t have = model->history_at.count;
     uint32_t *row;
@@ -8266,7 +8316,8 @@ static pyprof__marks *pyprof__model_history_row(pyprof__model *model, uint32_t n
     return added;
 }
 
-// ---- tasks that wait: their time is no thread's, so no column of the tree --------------------------------------------
+// ---- tasks that wait: their time belongs to no thread, so it is in no column of the tree
+// ------------------------------
 static int pyprof__same_waited(const void *context, uint32_t item, const void *key)
 {
     return PYPROF__AT(const pyprof__waited, *(const pyprof__array *)context, item).node == *(const uint32_t *)key;
@@ -8311,7 +8362,7 @@ static int pyprof__moment_extend(pyprof__model *model, const pyprof__moment *mom
     if (last <= model->moments_gone + model->moments_first || place >= model->moments.count) return 0;
     before = &PYPROF__AT(pyprof__moment, model->moments, place);
     if (before->node != moment->node || before->state != moment->state || moment->start_ns > before->end_ns + 1) return 0;
-    // An entry that goes on for ever would keep all that came after it.
+    // An entry without end would keep everything that follows it.
     if (moment->end_ns - before->start_ns > (uint64_t)(model->timeline_s * 1e9) / 4) return 0;
     before->end_ns = moment->end_ns;
     before->wall_ns += moment->wall_ns;
@@ -8328,7 +8379,7 @@ static void pyprof__model_moment(pyprof__model *model, const pyprof__moment *mom
     if (model->timeline_s < 0) return;
     pyprof__moments_trim(model, moment->end_ns);
     if (pyprof__moment_extend(model, moment, *last)) return;
-    // A quarter of the memory at most: the tree is worth more than the time line.
+    // At most a quarter of the memory: the tree matters more than the time line.
     if ((model->moments.count + 1) * sizeof *moment * 4 < model->pool->limit) {
         added = (pyprof__moment *)pyprof__push(model->pool, &model->moments);
         if (added) {
@@ -8367,7 +8418,8 @@ static int pyprof__model_copy_moments(pyprof__model *to, const pyprof__model *fr
     return 1;
 }
 
-// The columns of a window: from the time line, whose moments may reach over its border by one run of equal samples.
+// The columns of a window come from the time line; the first and last moment may extend past its border by
+// one run of equal samples.
 static void pyprof__model_columns_since(pyprof__model *to, uint64_t since)
 {
     size_t i;
@@ -8387,8 +8439,8 @@ static void pyprof__model_columns_since(pyprof__model *to, uint64_t since)
     }
 }
 
-// What has a time of its own is cut to the window; of sums over the whole recording (who waited for whose GIL, what tasks awaited)
-// nobody knows how much falls into it.
+// Entries with a time are cut to the window. How much of a sum over the whole recording (waits for the GIL by
+// pair of threads, waits of tasks) falls into the window is unknown.
 static void pyprof__model_cut(pyprof__model *to, uint64_t since)
 {
     pyprof__gauge *gauges = (pyprof__gauge *)to->gauges.data;
@@ -8403,7 +8455,8 @@ static void pyprof__model_cut(pyprof__model *to, uint64_t since)
     }
 }
 
-// A copy for reading: no index. window_ns 0 = everything. 0 = no memory (to is then to be freed all the same).
+// A copy for reading, without an index. window_ns 0 = everything. 0 = no memory (the caller still frees
+// `to`).
 static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pyprof__model *from, uint64_t window_ns)
 {
     uint64_t since = 0;
