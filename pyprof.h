@@ -44,7 +44,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     COPY       guarded copies of foreign memory, batched
     LAYOUT     where CPython keeps things: a table of fields by version
     RUNTIME    finds the interpreter in the process, and its version
-    TARGET     a process as a value: its memory, its runtime, what tells where its threads run
+    TARGET     a process as a value: its memory, its runtime, and how to see where its threads run
     CODE       code object -> names, file, line table
     FRAMES     thread state -> frames
     THREADS    interpreters, thread states, the GIL's holder, names
@@ -3443,7 +3443,7 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(gen_awaits, ~0u, {12, 0xff}, {15, 2}) \
     /* how the interpreter behaves: the thread state that is current is the thread's own, a thread-local variable \
        (Python/pystate.c); a thread state can bear another thread's ids until its thread has begun; os.fork opens \
-       /proc/self/stat and warns of more than one thread (Modules/posixmodule.c); only at some instructions a thread asks \
+       its stat file in /proc and warns of more than one thread (Modules/posixmodule.c); only at some instructions a thread asks \
        whether others want their turn (CHECK_EVAL_BREAKER in Python/ceval.c) */ \
     X(own_state, 1, {8, 0}, {12, 1}) \
     X(stale_ids, 1, {8, 1}, {13, 0}) \
