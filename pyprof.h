@@ -1,7 +1,7 @@
 // pyprof.h - v0.1.0 - the profiler an application that embeds CPython carries in itself - MIT or public domain
-// One C header, libc and pthreads only. No Python.h, no GIL, no signals: a thread reads the frames of all others.
+// One C header; needs only libc and pthreads. No Python.h, no GIL, no signals: a thread reads the frames of all others.
 #if defined(PYPROF_IMPLEMENTATION) && !defined(_GNU_SOURCE) && !defined(_FEATURES_H)
-#define _GNU_SOURCE 1   // syscall() and MAP_ANONYMOUS under -std=c11; has no effect once a system header was seen
+#define _GNU_SOURCE 1   // for syscall() and MAP_ANONYMOUS under -std=c11; has no effect after a system header
 #endif
 #ifndef PYPROF_H
 #define PYPROF_H
@@ -23,18 +23,18 @@ QUICK START
         pyprof_profile_free(profile);
 
     Build: cc host.c -pthread (and whatever the program links already; -ldl before glibc 2.34).
-    Or call pyprof_start_from_env() once and let users set PROFILING=1. Or change nothing, and load a library
-    that is examples/preload.c: PROFILING=1 LD_PRELOAD=libpyprof.so program.
+    Or call pyprof_start_from_env() once and let users set PROFILING=1. Or leave the program as it is and preload
+    a library built from examples/preload.c: PROFILING=1 LD_PRELOAD=libpyprof.so program.
 
 WHAT IT MEASURES
-    Wall time and CPU time of every Python thread of every interpreter, by stack, function and line; how much of it
-    was spent waiting, and for what; with the GIL and wanting it, and because of whom; in C functions; importing
-    (<import NAME>), collecting garbage (<GC>); tasks of asyncio. And how good the recording is: every sample that was
-    lost, retried, cut or not proven is counted.
-    Memory, sampled or exact, by the same stacks: allocated, live, at the high-water mark, temporary; what leaks.
+    Wall time and CPU time of every Python thread of every interpreter, by stack, function and line. How much of it a
+    thread spent waiting, and for what; holding the GIL, waiting for it, and which thread held it meanwhile; in C
+    functions; importing modules (<import NAME>); collecting garbage (<GC>); in which asyncio task. And how good the
+    recording is: every sample that was lost, retried, cut or not proven is counted.
+    Memory, sampled or exact, by the same stacks: allocated, live, at the high-water mark, temporary; leaks.
 
 WHAT IT DOES NOT MEASURE YET
-    Native frames, other processes. Asking for them gives PYPROF_ERR_UNSUPPORTED, never silence.
+    Native frames, other processes. A request for them fails with PYPROF_ERR_UNSUPPORTED; it is never ignored.
 
 CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section calls one below it)
     API        the declarations: all a caller reads
@@ -44,7 +44,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     COPY       guarded copies of foreign memory, batched
     LAYOUT     where CPython keeps things: a table of fields by version
     RUNTIME    finds the interpreter in the process, and its version
-    TARGET     a process as a value: its memory, its runtime, what tells where its threads run
+    TARGET     a process as a value: its memory, its runtime, and how to see where its threads run
     CODE       code object -> names, file, line table
     FRAMES     thread state -> frames
     THREADS    interpreters, thread states, the GIL's holder, names
@@ -66,25 +66,25 @@ CONFIGURATION MACROS
     In every file alike:  PYPROF_STATIC           all functions static (then each file needs PYPROF_IMPLEMENTATION)
                           PYPROF_DLL              symbols visible outside the shared object (default: hidden)
                           PYPROF_DISABLE          typed stubs that return PYPROF_ERR_DISABLED; no code, no thread
-    Beside the first:     PYPROF_INTERPOSE_MALLOC defines malloc and mmap, so that heap tracking sees what C allocates,
-                                                  too: in a program or a preload library, not in a module
-                          PYPROF_PRELOAD          with it: a library for LD_PRELOAD, see examples/preload.c
+    Beside the first:     PYPROF_INTERPOSE_MALLOC defines malloc and mmap, so that heap tracking sees memory allocated
+                                                  by C, too: for a program or a preload library, not for a module
+                          PYPROF_PRELOAD          with the macro above: a library for LD_PRELOAD, see examples/preload.c
 
 SUPPORTED
-    Linux on x86-64 and aarch64, CPython 3.8 to 3.15 and its free-threaded builds. Elsewhere it compiles and every
-    function returns PYPROF_ERR_UNSUPPORTED.
+    Linux on x86-64 and aarch64, CPython 3.8 to 3.15, including free-threaded builds. On other platforms it compiles,
+    and every function returns PYPROF_ERR_UNSUPPORTED.
 
 THREADS, GIL, SIGNALS
-    Every function may be called from any thread, with or without the GIL, before Py_Initialize and after Py_Finalize;
-    none takes the GIL or waits for it; none is async-signal-safe. "waits": it may wait for the sampler to finish the
-    sweep under way (well under a millisecond). The sampler thread reads; where there are checkpoints a second one,
-    the writer, writes them, so that no thread of the host waits for a disk but the one that ends the process. Both
-    block all signals, send none and install no handler unless PYPROF_CAPTURE_SIGNAL asks for it. A forked child has
-    neither: see config.after_fork.
+    Every function may be called from any thread, with or without the GIL, before Py_Initialize and after Py_Finalize.
+    No function takes the GIL or waits for it; none is async-signal-safe. "waits" means: it may wait for the sampler to
+    finish its present sweep (well under a millisecond). The sampler thread reads. If there are checkpoints, a second
+    thread, the writer, writes them, so the only host thread that ever waits for a disk is the one that ends the
+    process. Both threads block all signals and send none; a handler is installed only for PYPROF_CAPTURE_SIGNAL. A
+    forked child has neither thread: see config.after_fork.
 
 ERRORS AND LOGGING
-    Functions return a pyprof_result; pyprof_last_error() tells the detail in one sentence. Nothing is printed unless
-    a logger is set or PROFILING=1 asks for it. The sampler never stops the host: it counts what it cannot read.
+    Functions return a pyprof_result; pyprof_last_error() describes the failure in one sentence. Nothing is printed
+    unless a logger is set or PROFILING=1 asks for it. The sampler never stops the host: it counts what it cannot read.
 */
 // ============================================================================
 // [SECTION] API -- the declarations: all a caller reads
@@ -118,7 +118,7 @@ ERRORS AND LOGGING
 extern "C" {
 #endif
 
-// A session is a token, never dereferenced: an ended one gives PYPROF_ERR_STATE for ever.
+// A session is a token that is never dereferenced: after its end every call with it returns PYPROF_ERR_STATE.
 typedef struct pyprof pyprof;
 // An immutable result. Its strings live until pyprof_profile_free.
 typedef struct pyprof_profile pyprof_profile;
@@ -127,64 +127,76 @@ typedef enum pyprof_result {
     PYPROF_OK = 0,
     PYPROF_ERR_ARGUMENT = 1,      // fix the call: a value is out of range or a pointer is NULL
     PYPROF_ERR_STATE = 2,         // the session has ended, or is not in the state the call needs
-    PYPROF_ERR_BUSY = 3,          // try later: all sessions taken, or somebody else holds what is process-wide
+    PYPROF_ERR_BUSY = 3,          // try later: all sessions are taken, or another owner has what only one in
+                                  // the process can have
     PYPROF_ERR_MEMORY = 4,        // the allocator returned NULL
     PYPROF_ERR_IO = 5,            // the file or stream: pyprof_last_error names it and the reason
     PYPROF_ERR_FORMAT = 6,        // unknown format or file extension, or a file that is not ours
-    PYPROF_ERR_NO_PYTHON = 7,     // no CPython runtime in the process: pyprof_last_error says where it looked
+    PYPROF_ERR_NO_PYTHON = 7,     // no CPython runtime in the process: pyprof_last_error lists where it
+                                  // looked
     PYPROF_ERR_UNSUPPORTED = 8,   // this version, platform or feature is not supported
     PYPROF_ERR_DENIED = 9,        // the system refuses a right that is needed
     PYPROF_ERR_NO_PROCESS = 10,   // no process of that pid
     PYPROF_ERR_DISABLED = 11,     // PROFILING is unset, empty or 0; or built with PYPROF_DISABLE
-    PYPROF_ERR_BUDGET = 12        // max_bytes is too small for what was asked
+    PYPROF_ERR_BUDGET = 12        // max_bytes is too small for this configuration
 } pyprof_result;
 
-// Metrics are columns of the call tree. 0 means "the default one" where a metric is asked for.
+// Metrics are columns of the call tree. 0 as a metric means "the default metric".
 typedef enum pyprof_metric {
     PYPROF_SAMPLES = 1,       // samples taken
     PYPROF_WALL_NS = 2,       // wall time, ns
     PYPROF_CPU_NS = 3,        // CPU time of the thread, ns
-    PYPROF_GIL_NS = 4,        // wall time of samples whose thread held the GIL, running or not
-    PYPROF_GIL_WAIT_NS = 5,   // of those that waited for the GIL
-    PYPROF_WAIT_NS = 6,       // of those whose thread was not running: it waited in the kernel, for the GIL or for a CPU
-    PYPROF_NATIVE_NS = 7,     // of those that ran in a C function called from the line shown, or without the GIL
+    PYPROF_GIL_NS = 4,        // wall time in which the thread held the GIL, running or not
+    PYPROF_GIL_WAIT_NS = 5,   // wall time in which it waited for the GIL
+    PYPROF_WAIT_NS = 6,       // wall time in which it did not run: it waited in the kernel, for the GIL or
+                              // for a CPU
+    PYPROF_NATIVE_NS = 7,     // wall time in which it ran in a C function called from the line shown, or
+                              // without the GIL
     PYPROF_CALLS = 8,
-    PYPROF_EXCEPTIONS = 9,    // samples in which an exception was on its way up; only proven ones are looked at
-    PYPROF_ALLOC_BYTES = 10,  // allocated, whatever became of it; a realloc counts as a free and an allocation
+    PYPROF_EXCEPTIONS = 9,    // samples in which an exception was propagating; only proven samples are
+                              // examined
+    // Allocated, whether freed later or not; a realloc counts as a free and an allocation.
+    PYPROF_ALLOC_BYTES = 10,
     PYPROF_ALLOC_BLOCKS = 11,
     PYPROF_LIVE_BYTES = 12,   // not freed yet
     PYPROF_LIVE_BLOCKS = 13,
     PYPROF_PEAK_BYTES = 14,   // live when the process had the most live bytes
     PYPROF_PEAK_BLOCKS = 15,
-    PYPROF_TEMP_BLOCKS = 16,  // freed by their thread before it had allocated 4 more (sampled: 4 KiB more)
+    // Freed by their thread before it had allocated 4 more blocks (sampled mode: 4 KiB more)
+    PYPROF_TEMP_BLOCKS = 16,
     PYPROF_GPU_NS = 17,
     PYPROF_GPU_BYTES = 18,
-    PYPROF_WAIT_SAMPLES = 19, // those samples
-    PYPROF_RESIDENT_BYTES = 20, // resident set of the process: on the time line only
-    PYPROF_LIVE_AGE_MS = 21,  // the ages of all live blocks added up, ms
-    PYPROF_IDLE_NS = 22,      // part of WAIT_NS: in a call in which a thread waits for work: sleep, select, accept, queue.get...
+    PYPROF_WAIT_SAMPLES = 19, // samples behind WAIT_NS
+    PYPROF_RESIDENT_BYTES = 20, // resident set of the process; only on the time line
+    PYPROF_LIVE_AGE_MS = 21,  // sum of the ages of all live blocks, ms
+    PYPROF_IDLE_NS = 22,      // part of WAIT_NS: in calls that wait for work: sleep, select, accept,
+                              // queue.get...
     PYPROF_CPU_WAIT_NS = 23,  // part of WAIT_NS: ready to run, waiting for a CPU
     PYPROF_NOGIL_NS = 24,     // part of NATIVE_NS: running without the GIL
-    PYPROF_GIL_BLOCK_NS = 25, // time others waited for the GIL while this one held it, added up over the waiting threads
-    PYPROF_UNKNOWN_NS = 26,   // part of WAIT_NS: nothing told whether the thread ran or waited, or for what it waited
-    PYPROF_ALLOC_DOUBT = 29,  // sampled: bytes D of ALLOC_BYTES that are estimated: it is right to
-    PYPROF_LIVE_DOUBT = 30,   //     +- 1.96 * sqrt(heap_interval_bytes * D) in 95 of 100 cases; so are
-    PYPROF_PEAK_DOUBT = 31,   //     LIVE_ and PEAK_BYTES. Small blocks are in doubt, much larger ones are not
+    // Time for which other threads waited for the GIL while this one held it, summed over them.
+    PYPROF_GIL_BLOCK_NS = 25,
+    // Part of WAIT_NS: it is unknown whether the thread ran or waited, or for what it waited.
+    PYPROF_UNKNOWN_NS = 26,
+    PYPROF_ALLOC_DOUBT = 29,  // sampled mode: the doubtful bytes D of ALLOC_BYTES. In 95 of 100 cases it is
+    PYPROF_LIVE_DOUBT = 30,   //     off by less than 1.96 * sqrt(heap_interval_bytes * D). LIVE_, PEAK_BYTES
+    PYPROF_PEAK_DOUBT = 31,   //     likewise. Small blocks are doubtful, much larger ones are not
     PYPROF_METRIC_COUNT = 32
 } pyprof_metric;
 
 typedef enum pyprof_kind {
     PYPROF_KIND_PYTHON = 0, PYPROF_KIND_NATIVE = 1, PYPROF_KIND_ZONE = 2,
-    PYPROF_KIND_PSEUDO = 3,   // <native>, <truncated>, <lost>, <GC>, <import NAME>, <between samples>: no function of the program
+    // <native>, <truncated>, <lost>, <GC>, <import NAME>, <between samples>: not a function of the program.
+    PYPROF_KIND_PSEUDO = 3,
     PYPROF_KIND_THREAD = 4, PYPROF_KIND_PROCESS = 5,
-    PYPROF_KIND_WAIT = 6,     // a leaf that says what the frame above it waits for: [read file data.bin], [GIL]
+    PYPROF_KIND_WAIT = 6,     // a leaf that names what the frame above it waits for: [read file data.bin],
+                              // [GIL]
     PYPROF_KIND_TASK = 7      // an asyncio task: the frames below it are its coroutines
 } pyprof_kind;
 
 typedef enum pyprof_format {
-    PYPROF_FORMAT_AUTO = 0,         // by the longest matching suffix of the file name
-    PYPROF_FORMAT_JSON = 1,         // .json             the native format, holds everything
-    PYPROF_FORMAT_TEXT = 2,         // .txt              one page a person reads
+    PYPROF_FORMAT_AUTO = 0,         // chosen by the longest matching suffix of the file name
+    PYPROF_FORMAT_JSON = 1,         // .json             the native format; it holds everything
+    PYPROF_FORMAT_TEXT = 2,         // .txt              one page, for reading
     PYPROF_FORMAT_SVG = 3,          // .svg              interactive flame graph
     PYPROF_FORMAT_HTML = 4,         // .html
     PYPROF_FORMAT_FOLDED = 5,       // .folded           flamegraph.pl, inferno, speedscope
@@ -206,24 +218,26 @@ typedef enum pyprof_format {
 
 typedef enum pyprof_heap_mode { PYPROF_HEAP_OFF = 0, PYPROF_HEAP_SAMPLED = 1, PYPROF_HEAP_EXACT = 2 } pyprof_heap_mode;
 typedef enum pyprof_capture { PYPROF_CAPTURE_AUTO = 0, PYPROF_CAPTURE_COPY = 1, PYPROF_CAPTURE_SIGNAL = 2 } pyprof_capture;
-// What becomes of a session in a forked child. START: once it is sure that the child goes on in Python, and is not
-// about to exec, the child records anew, under the same token and to its own checkpoint.
+// What happens to a session in a forked child. START: the child makes a new recording, under the same token
+// and with a checkpoint of its own, as soon as it is certain that the child goes on in Python and does not
+// exec.
 typedef enum pyprof_after_fork { PYPROF_AFTER_FORK_STOP = 0, PYPROF_AFTER_FORK_START = 1 } pyprof_after_fork;
 typedef enum pyprof_paths { PYPROF_PATHS_FULL = 0, PYPROF_PATHS_BASE = 1, PYPROF_PATHS_HASHED = 2 } pyprof_paths;
 typedef enum pyprof_group {
     PYPROF_GROUP_FUNCTION = 0, PYPROF_GROUP_LINE = 1, PYPROF_GROUP_FILE = 2, PYPROF_GROUP_THREAD = 3,
-    PYPROF_GROUP_LEAF = 4           // what was waited for, and C functions: the leaves of kind WAIT and NATIVE
+    PYPROF_GROUP_LEAF = 4   // what threads waited for, and C functions: leaves of the kinds WAIT and NATIVE
 } pyprof_group;
-// Who asked for memory: CPython's domains (PyMem_RawMalloc, PyMem_Malloc, PyObject_Malloc), or malloc and mmap themselves
+// Which function allocated memory: CPython's domains (PyMem_RawMalloc, PyMem_Malloc, PyObject_Malloc), or
+// malloc and mmap
 typedef enum pyprof_domain {
     PYPROF_DOMAIN_RAW = 0, PYPROF_DOMAIN_MEM = 1, PYPROF_DOMAIN_OBJ = 2, PYPROF_DOMAIN_NATIVE = 3, PYPROF_DOMAIN_COUNT = 4
 } pyprof_domain;
-// What the live bytes of a place did over the recording
+// How the live bytes of a place changed during the recording
 typedef enum pyprof_growth {
-    PYPROF_GROWTH_STEADY = 0,       // no growth that could be told from chance
-    PYPROF_GROWTH_PLATEAU = 1,      // it grew, and stopped: a cache, a pool
-    PYPROF_GROWTH_GROWING = 2,      // it grew to the end
-    PYPROF_GROWTH_UNSURE = 3        // it grew, and may go on: too little was seen of its end
+    PYPROF_GROWTH_STEADY = 0,       // no growth that differs from chance
+    PYPROF_GROWTH_PLATEAU = 1,      // it grew and then stopped: a cache, a pool
+    PYPROF_GROWTH_GROWING = 2,      // it grew until the end
+    PYPROF_GROWTH_UNSURE = 3        // it grew, and may go on growing: too little of its end was seen
 } pyprof_growth;
 typedef enum pyprof_heap_state {
     PYPROF_HEAP_STATE_OFF = 0, PYPROF_HEAP_STATE_PENDING = 1, PYPROF_HEAP_STATE_ON = 2, PYPROF_HEAP_STATE_LOST = 3
@@ -231,11 +245,12 @@ typedef enum pyprof_heap_state {
 typedef enum pyprof_level { PYPROF_LEVEL_ERROR = 1, PYPROF_LEVEL_WARNING = 2, PYPROF_LEVEL_INFO = 3 } pyprof_level;
 typedef enum pyprof_event { PYPROF_EVENT_DURATION = 1, PYPROF_EVENT_HOOKS_LOST = 2, PYPROF_EVENT_DEGRADED = 3 } pyprof_event;
 
-// Why a stack was not counted as a sample; index into pyprof_stats.rejected_by_cause.
+// Why a stack was not counted as a sample; index into pyprof_stats.rejected_by_cause. See
+// docs/how-it-works.md.
 typedef enum pyprof_cause {
-    PYPROF_CAUSE_UNREADABLE = 0,  // memory went away while it was read
+    PYPROF_CAUSE_UNREADABLE = 0,  // memory disappeared while it was read
     PYPROF_CAUSE_CHAIN = 1,       // the chain of frames did not end where it must
-    PYPROF_CAUSE_CODE = 2,        // a frame's code was no code object
+    PYPROF_CAUSE_CODE = 2,        // a frame's code was not a code object
     PYPROF_CAUSE_MOVED = 3,       // the thread ran on during every attempt
     PYPROF_CAUSE_LIST = 4,        // the list of threads changed during every attempt
     PYPROF_CAUSE_NAME = 5,        // a name or line table could not be read
@@ -243,58 +258,65 @@ typedef enum pyprof_cause {
     PYPROF_CAUSE_COUNT = 8
 } pyprof_cause;
 
-typedef struct pyprof_allocator {   // both functions or none; thread-safe; never PyMem
+// Set both functions or none; they must be thread-safe and must not use PyMem.
+typedef struct pyprof_allocator {
     void *(*alloc)(void *user, size_t size);
     void (*free)(void *user, void *memory, size_t size);
     void *user;
 } pyprof_allocator;
-typedef struct pyprof_logger {      // called on the sampler thread or the caller's; must not call pyprof functions
+// Called on the sampler's or the caller's thread; must not call pyprof functions.
+typedef struct pyprof_logger {
     void (*fn)(void *user, pyprof_level level, const char *message);
     void *user;
 } pyprof_logger;
-// Called on the sampler thread; may call any pyprof function. pyprof_stop waits for it: where a thread that holds the GIL may
-// call that, a callback must not wait for the GIL.
+// Called on the sampler thread; may call any pyprof function. pyprof_stop waits for the callback: if a thread
+// that holds the GIL may call pyprof_stop, the callback must not wait for the GIL.
 typedef struct pyprof_on_event {
     void (*fn)(void *user, pyprof *session, pyprof_event event, const char *detail);
     void *user;
 } pyprof_on_event;
 
-typedef struct pyprof_config {      // zero every field you do not set: 0 = default
-    int64_t pid;                    // 0 = this process (others: not yet)
+typedef struct pyprof_config {      // leave every other field 0: 0 = default
+    int64_t pid;                    // 0 = this process (other processes: not yet)
     double rate_hz;                 // samples a second, up to 100,000 (default 100)
-    double duration_s;              // pause by itself after so many seconds; still needs pyprof_stop (default: none)
+    double duration_s;              // pause after so many seconds; pyprof_stop is still needed (default:
+                                    // none)
     int heap;                       // pyprof_heap_mode (default off)
     uint64_t heap_interval_bytes;   // mean bytes between heap samples (512 KiB)
     uint64_t heap_max_bytes;        // cap of the heap table (1 GiB)
-    int capture;                    // pyprof_capture. AUTO: the sampler runs where the GIL's holder runs, which stops that; COPY: it
-                                    // stays where it is and reads running threads until that converges; SIGNAL: as COPY, but a
-                                    // thread that runs is held by SIGURG for some 20 us. While one session wants COPY or SIGNAL,
-                                    // it holds for all.
+    int capture;                    // pyprof_capture. AUTO: the sampler moves to the CPU of the GIL's holder,
+                                    // which stops the holder. COPY: it stays on its CPU and reads running
+                                    // threads again until two copies agree. SIGNAL: as COPY, but a running
+                                    // thread is held by SIGURG for some 20 us. If any session asks for COPY
+                                    // or SIGNAL, it applies to all
     int children;                   // follow child processes (not yet)
     int native;                     // native frames (not yet)
     double timeline_s;              // seconds of time line kept (60; negative: none)
-    uint32_t max_depth;             // frames kept of a stack, innermost first (1024); of those that allocate three quarters at least
+    uint32_t max_depth;             // frames kept of a stack, innermost first (1024); of stacks that
+                                    // allocate, three quarters at least
     uint64_t max_bytes;             // cap of the profiler's own memory (256 MiB)
     int paths;                      // pyprof_paths: file names full, base name only, or hashed
-    const char *thread_filter;      // glob on thread names: only these are recorded (default all)
+    const char *thread_filter;      // glob: only threads with a matching name are recorded (default: all)
     pyprof_allocator allocator;     // default malloc
     pyprof_logger logger;           // default silent
     pyprof_on_event on_event;       // default none
-    int opcodes;                    // 1: frames tell the opcode, too, and samples of one line at different opcodes are kept apart;
-                                    // frames of memory have none (default 0)
+    int opcodes;                    // 1: frames have opcodes, and samples of one line at different opcodes
+                                    // are kept apart; frames of memory have none (0)
     int after_fork;                 // pyprof_after_fork (default: a forked child is not profiled)
-    const char *checkpoint;         // the recording so far is written to this file while it goes on, by a thread of its own: what a
-                                    // crash or SIGKILL leaves. Named as for pyprof_save; %p = pid, %t = time, %h = host (default none)
+    const char *checkpoint;         // a thread of its own writes the recording so far to this file from time
+                                    // to time: it is what a crash or SIGKILL leaves. Named as for
+                                    // pyprof_save; %p = pid, %t = time, %h = host (default: none)
     double checkpoint_s;            // seconds between checkpoints, after those at 1, 2, 4, 8... s (60)
-    double max_cpu;                 // the sampler uses at most so much of the CPU time that the other threads of the process use; beyond it
-                                    // ticks are left out. Of theirs one CPU's counts, at most, and 0.4 of one, at least. Of sessions
-                                    // that run at once the smallest value holds; a large one, up to 1e6, is no bound (0.25)
-    uint64_t reserved[4];           // 0
+    double max_cpu;                 // the sampler's CPU time may be at most this fraction of the CPU time of
+                                    // the process's other threads (which counts as at least 0.4 CPU, at most
+                                    // one); beyond it ticks are left out. The smallest value of all sessions
+                                    // applies; 1e6 is no bound (0.25)
+    uint64_t reserved[4];           // must be 0
 } pyprof_config;
 
 typedef struct pyprof_snapshot_options {
-    int reset;                      // start afresh after the copy; no sample falls between
-    double last_s;                  // only the last so many seconds, from the time line (0 = everything)
+    int reset;                      // start anew after the copy; no sample is lost in between
+    double last_s;                  // only the last so many seconds of the time line (0 = everything)
     uint64_t reserved[4];
 } pyprof_snapshot_options;
 
@@ -302,37 +324,42 @@ typedef struct pyprof_query {
     int sort;                       // pyprof_metric (default: wall time spent running)
     int by_total;                   // 0 = by self, 1 = by total
     int group;                      // pyprof_group
-    const char *thread;             // globs (* ? [a-z]); NULL = all; stacks of matching threads
-    const char *file;               //   stacks with a frame of such a file
-    const char *function;           //   stacks with a frame of such a function (qualname, or stem.qualname)
-    int include_idle;               // count time in which the thread only waited
+    const char *thread;             // globs (* ? [a-z]); NULL = all. Only stacks of matching threads
+    const char *file;               // only stacks with a frame of a matching file
+    const char *function;           // only stacks with a frame of a matching function (qualname, or
+                                    // stem.qualname)
+    int include_idle;               // count time in which the thread only waited for work
     uint64_t reserved[4];
 } pyprof_query;
 
 typedef struct pyprof_output {
     int format;                     // pyprof_format (default: by the file's extension)
     int metric;                     // pyprof_metric (default: the format's own)
-    const pyprof_query *filter;     // which stacks (default: all; the flame graph leaves idle time out)
-    int split_threads;              // keep threads apart where the format merges them
-    int lines;                      // one frame per line instead of per function
+    const pyprof_query *filter;     // chooses stacks (default: all; the flame graph leaves idle time out)
+    int split_threads;              // keep threads apart in formats that merge them
+    int lines;                      // one frame for each line, not for each function
     int paths;                      // pyprof_paths, as in pyprof_config
-    int sources;                    // source lines: 0 = the text report shows the hottest, 1 = the JSON has them, too, -1 = never
-    int python;                     // 0xMMmm: the Python that is to load the .pkl (default: the one recorded)
+    int sources;                    // source lines: 0 = the hottest in the text report, 1 = also in the JSON,
+                                    // -1 = none
+    int python;                     // 0xMMmm: the Python that will load the .pkl (default: the recorded one)
     const char *title;
     uint64_t reserved[4];
 } pyprof_output;
 
 typedef struct pyprof_diff_options {
-    const pyprof_query *filter;     // which stacks take part, by its thread, file and function (default: all)
-    int group;                      // 0: the stacks stay, and pyprof_top tells functions, lines, files. PYPROF_GROUP_LINE, _FILE, _THREAD:
-    uint64_t reserved[4];           //   of each thread only the lines or files, or nothing, with their own values (self)
+    const pyprof_query *filter;     // chooses stacks by thread, file and function (default: all)
+    int group;                      // 0: compare stacks; pyprof_top then shows functions, lines and files.
+                                    // PYPROF_GROUP_LINE, _FILE, _THREAD: compare only the lines or files of
+                                    // each thread, or the threads, by their own values (self)
+    uint64_t reserved[4];
 } pyprof_diff_options;
 typedef struct pyprof_dump_options { uint32_t max_depth; int native; int paths; uint64_t reserved[4]; } pyprof_dump_options;
 
 typedef struct pyprof_row {
     const char *name, *qualname, *file;
     int32_t line;                   // first line of the function, or the line when grouped by line
-    int32_t kind;                   // pyprof_kind. A qualname tells namesakes of one place apart: "<lambda> (column 17)"
+    int32_t kind;                   // pyprof_kind. A qualname tells functions of one name and line apart:
+                                    // "<lambda> (column 17)"
     int64_t self[PYPROF_METRIC_COUNT], total[PYPROF_METRIC_COUNT];
 } pyprof_row;
 
@@ -340,14 +367,15 @@ typedef struct pyprof_frame {
     const char *name, *qualname, *file;
     const char *label;              // stem.qualname as in the JSON, unique within the profile
     int32_t line, end_line;         // 0 = unknown
-    int32_t column, end_column;     // UTF-8 bytes from 0; -1 = unknown (before 3.11)
-    int32_t first_line;             // of the function
+    int32_t column, end_column;     // in UTF-8 bytes, from 0; -1 = unknown (before 3.11)
+    int32_t first_line;             // first line of the function
     int32_t kind;                   // pyprof_kind
-    const char *opcode;             // of the instruction, as it was specialised when first seen: "LOAD_ATTR_SLOT"; NULL = not recorded
+    const char *opcode;             // of the instruction, as specialised when first seen: "LOAD_ATTR_SLOT";
+                                    // NULL = not recorded
 } pyprof_frame;
 
 typedef struct pyprof_thread {
-    uint64_t thread_id;             // the kernel's
+    uint64_t thread_id;             // the kernel's id
     uint64_t ident;                 // Python's threading.get_ident()
     int64_t interpreter;
     const char *name;
@@ -357,27 +385,31 @@ typedef struct pyprof_thread {
 
 typedef enum pyprof_item_kind {
     PYPROF_ITEM_THREAD = 1,         // thread, total
-    PYPROF_ITEM_NODE = 2,           // + stack (root first, the node's own frame last), self, total: the tree, parents first
-    PYPROF_ITEM_STACK = 3,          // the same for each node that has samples of its own
-    PYPROF_ITEM_STATE = 4,          // the time line, oldest first: + timestamp, count, self
-    PYPROF_ITEM_MEMORY = 5,         // the time line of the process, every 100 ms: timestamp, process; self: LIVE_BYTES (traced), RESIDENT_BYTES
-    PYPROF_ITEM_GIL = 6,            // a pair: thread waited for the GIL while other held it; self: GIL_WAIT_NS
-    PYPROF_ITEM_HOLD = 7,           // the longest time that thread held the GIL while somebody waited: stack, timestamp (of its end);
-                                    //   self: GIL_NS, known to one sample's distance
-    PYPROF_ITEM_TASK = 8            // what tasks of asyncio that did not run awaited (3.14 and later): thread, stack (the task, then its
-                                    //   coroutines, each awaiting the next), count; self: WAIT_NS, task-seconds: no part of other totals
+    PYPROF_ITEM_NODE = 2,           // + stack (root first, the node's own frame last), self, total: the tree,
+                                    // parents first
+    PYPROF_ITEM_STACK = 3,          // as NODE, for each node that has samples of its own
+    PYPROF_ITEM_STATE = 4,          // time line, oldest first: + timestamp, count, self
+    PYPROF_ITEM_MEMORY = 5,         // the time line of the process, every 100 ms: timestamp, process; self:
+                                    // LIVE_BYTES (traced), RESIDENT_BYTES
+    PYPROF_ITEM_GIL = 6,            // a pair: thread waited for the GIL while other held it; self:
+                                    // GIL_WAIT_NS
+    PYPROF_ITEM_HOLD = 7,           // the longest time that thread held the GIL while others waited: stack,
+                                    // timestamp (of its end); self: GIL_NS, to within one sampling period
+    PYPROF_ITEM_TASK = 8            // what suspended asyncio tasks awaited (3.14 and later): thread, stack
+                                    // (the task, then its coroutines, each awaiting the next), count; self:
+                                    // WAIT_NS in task-seconds, which are not part of other totals
 } pyprof_item_kind;
 
-typedef struct pyprof_process {     // facts of the process at one moment; counted from its start
-    int64_t resident_bytes, traced_bytes;   // resident_bytes 0: not known (no /proc)
+typedef struct pyprof_process {     // facts about the process at one moment, counted from its start
+    int64_t resident_bytes, traced_bytes;   // resident_bytes 0 = unknown (no /proc)
     int64_t user_ns, system_ns;     // CPU time
     int64_t voluntary_switches, involuntary_switches;
-    int64_t minor_faults, major_faults;   // pages: without and with reading from a disk
-    int64_t threads;                // of the OS, Python's or not; 0 = not known
-    int64_t gc_runs;                // collections of all generations, of the main interpreter; -1 = unknown
+    int64_t minor_faults, major_faults;   // page faults: without and with a read from a disk
+    int64_t threads;                // threads of the OS, with or without Python; 0 = unknown
+    int64_t gc_runs;                // collections of all generations of the main interpreter; -1 = unknown
 } pyprof_process;
 
-typedef struct pyprof_item {        // valid during the call only; its strings as long as the profile
+typedef struct pyprof_item {        // valid only during the call; its strings live as long as the profile
     int kind;                       // pyprof_item_kind
     const pyprof_thread *thread;
     const pyprof_frame *stack;
@@ -385,8 +417,8 @@ typedef struct pyprof_item {        // valid during the call only; its strings a
     const int64_t *self, *total;    // PYPROF_METRIC_COUNT values each, or NULL
     double timestamp;               // Unix seconds
     uint64_t count;
-    const pyprof_thread *other;     // GIL: who held it; else NULL
-    const pyprof_process *process;  // MEMORY; else NULL
+    const pyprof_thread *other;     // GIL: the thread that held it; otherwise NULL
+    const pyprof_process *process;  // MEMORY; otherwise NULL
 } pyprof_item;
 
 enum { PYPROF_SIZES = 48 };
@@ -394,49 +426,57 @@ typedef struct pyprof_domain_total { int64_t alloc_bytes, alloc_blocks, live_byt
 
 typedef struct pyprof_info {
     int64_t pid;
-    const char *program;            // name of the program, or of the script an interpreter runs
+    const char *program;            // name of the program, or of the script that an interpreter runs
     const char *python;             // "3.12.1"
     int free_threaded;
-    double start, duration_s;       // Unix seconds; seconds recorded, pauses and gaps left out
+    double start, duration_s;       // Unix seconds; seconds recorded, without pauses and gaps
     double rate_hz;
     int64_t total[PYPROF_METRIC_COUNT];
     size_t threads, interpreters, functions, nodes;
     int heap;                       // pyprof_heap_mode
-    uint64_t heap_interval_bytes;   // sampled: mean bytes between samples
+    uint64_t heap_interval_bytes;   // sampled mode: mean bytes between samples
     double peak_time;               // Unix seconds of the high-water mark; 0 = none
     pyprof_domain_total domains[PYPROF_DOMAIN_COUNT];
-    int64_t sizes[PYPROF_SIZES];    // blocks allocated, by size: [i] counts those of 2^(i-1)+1 to 2^i bytes
+    int64_t sizes[PYPROF_SIZES];    // allocated blocks by size: [i] counts blocks of 2^(i-1)+1 to 2^i bytes
 } pyprof_info;
 
 typedef struct pyprof_stats {
-    uint64_t asked;                 // ticks x threads alive at the tick
+    uint64_t asked;                 // ticks x threads alive at each tick
     uint64_t samples;               // stacks recorded
-    uint64_t missed;                // nobody looked at the tick, and the thread ran before somebody did (x threads)
-    uint64_t rejected;              // the stack could not be read truthfully
+    uint64_t missed;                // samples that the sampler was too late for: the thread had run again
+                                    // since the tick
+    uint64_t rejected;              // stacks that could not be read reliably
     uint64_t rejected_by_cause[PYPROF_CAUSE_COUNT];
-    uint64_t retried, unfrozen;     // read again; read while the thread ran, accepted after converging
-    uint64_t truncated;             // cut at max_depth, the innermost frames kept
-    uint64_t recovered;             // samples of ticks looked at too late, of threads that have not run since the tick: as exact as any
+    uint64_t retried, unfrozen;     // read again; read while the thread ran, and accepted after converging
+    uint64_t truncated;             // cut at max_depth; the innermost frames are kept
+    uint64_t recovered;             // samples of late ticks whose threads have not run since the tick: as
+                                    // exact as any other
     uint64_t timeline_dropped;      // time line entries dropped for lack of memory
     uint64_t threads, interpreters; // seen so far
     uint64_t own_cpu_ns, own_bytes; // of the profiler itself
-    uint64_t late_max_ns, late_mean_ns;   // wake-up after the deadline
-    uint64_t gap_ns;                // time nobody could see: suspended, stopped
+    uint64_t late_max_ns, late_mean_ns;   // delay of wake-ups after their deadlines
+    uint64_t gap_ns;                // time in which nothing could be recorded: the process was suspended or
+                                    // stopped
     int heap_state;                 // pyprof_heap_state
     uint64_t heap_samples;          // blocks noted
-    uint64_t heap_dropped;          // blocks not noted for lack of room (degraded says of what): live values are a lower bound
-    uint64_t heap_live_bytes, heap_live_blocks, heap_peak_bytes;   // traced memory now, and at most (sampled: estimates)
-    uint64_t heap_reserved_bytes;   // of anonymous mappings that may not be written, or have MAP_NORESERVE: no part of the live bytes
-    char degraded[256];             // why the recording is worse than it should be; empty when it is not
-    uint64_t thinned;               // ticks left out on purpose, no part of asked (x threads): config.max_cpu. Their time is in the samples
+    uint64_t heap_dropped;          // blocks not noted for lack of room (see degraded): live values are then
+                                    // a lower bound
+    // Traced memory now, and its maximum (sampled mode: estimates)
+    uint64_t heap_live_bytes, heap_live_blocks, heap_peak_bytes;
+    // Anonymous mappings that cannot be written, or have MAP_NORESERVE: not part of live bytes.
+    uint64_t heap_reserved_bytes;
+    char degraded[256];             // why the recording is worse than it should be; empty if it is not
+    uint64_t thinned;               // samples left out on purpose (config.max_cpu), not part of asked; their
+                                    // time is in the samples
 } pyprof_stats;
 
 typedef struct pyprof_allocation {
-    const void *address;            // where the block begins
+    const void *address;            // start of the block
     size_t size;                    // bytes asked for
-    uint64_t thread_id;             // the kernel's, of the thread that allocated it
-    double timestamp;               // Unix seconds, when, to 16 ms
-    char where[256];                // "file:line in function", the innermost frame; "<native>" without any
+    uint64_t thread_id;             // kernel's id of the thread that allocated it
+    double timestamp;               // Unix seconds of the allocation, to within 16 ms
+    char where[256];                // "file:line in function" of the innermost frame; "<native>" if there is
+                                    // no frame
     int domain;                     // pyprof_domain
     uint64_t reserved[4];
 } pyprof_allocation;
@@ -446,96 +486,99 @@ typedef struct pyprof_leak {        // a place whose live memory grew: see pypro
     int32_t line;
     int growth;                     // pyprof_growth
     int64_t live_bytes, live_blocks;
-    int64_t grown_bytes;            // since the first mark
-    double bytes_per_s;             // of growth over the later half of the marks
+    int64_t grown_bytes;            // growth since the first mark
+    double bytes_per_s;             // growth over the later half of the marks
     int64_t error_bytes;            // half of the 95 % interval of live_bytes or grown_bytes; 0 = exact
-    double mean_age_s;              // of the live blocks
+    double mean_age_s;              // mean age of the live blocks
     uint64_t reserved[4];
 } pyprof_leak;
 
 typedef int pyprof_write_fn(void *user, const void *data, size_t size);   // nonzero aborts: PYPROF_ERR_IO
-typedef int pyprof_visit_fn(void *user, const pyprof_item *item);         // nonzero ends the visit early: PYPROF_OK
+typedef int pyprof_visit_fn(void *user, const pyprof_item *item);         // nonzero ends the visit: PYPROF_OK
 
-// Starts a session. Up to 8 share one sampler thread; the highest rate wins, the others thin. Before Py_Initialize
-// sampling begins when the runtime comes up.
+// Starts a session. Up to 8 sessions share one sampler thread. It runs at the highest rate; the other
+// sessions use only part of its ticks. Before Py_Initialize, sampling begins as soon as the runtime is up.
 //   threads  any, waits     GIL  not needed
 //   returns  OK, ARGUMENT, BUSY, MEMORY, NO_PYTHON, UNSUPPORTED, DENIED, BUDGET; *session = NULL on failure
 PYPROF_API pyprof_result pyprof_start(const pyprof_config *config, pyprof **session);
-// Ends the session, always. profile may be NULL: then the recording is dropped.
+// Ends the session in any case. If profile is NULL, the recording is dropped.
 //   threads  any, waits; from on_event too     GIL  not needed
 //   returns  OK, ARGUMENT, STATE, MEMORY; *profile = NULL on failure
 PYPROF_API pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile);
-// Copies what was recorded; sampling goes on. options may be NULL.
+// Copies the recording so far; sampling goes on. options may be NULL.
 //   threads  any, waits     GIL  not needed
 //   returns  OK, ARGUMENT, STATE, MEMORY
 PYPROF_API pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options, pyprof_profile **profile);
-// Pausing twice or resuming a running session is fine. A pause is no part of the recorded time.
+// Pausing twice and resuming a running session are allowed. A pause is not part of the recorded time.
 //   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE
 PYPROF_API pyprof_result pyprof_pause(pyprof *session);
 PYPROF_API pyprof_result pyprof_resume(pyprof *session);
-// Drops what was recorded so far.
+// Drops the recording so far.
 //   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE, MEMORY
 PYPROF_API pyprof_result pyprof_reset(pyprof *session);
-// The high-water mark starts afresh from what is live now, for all sessions.
+// Restarts the high-water mark from the memory that is live now, for all sessions.
 //   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE (the session does not track memory)
 PYPROF_API pyprof_result pyprof_reset_peak(pyprof *session);
-// How good the recording is, and what it costs, so far.
+// Tells how good the recording is so far, and what it costs.
 //   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE
 PYPROF_API pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *stats);
-// NULL is fine.   threads  any, but not while another thread uses this profile     GIL  not needed
+// Frees a profile; NULL is allowed.   threads  any, but not while another thread uses it     GIL  not needed
 PYPROF_API void pyprof_profile_free(pyprof_profile *profile);
 
-// Writes a file: complete or not at all, mode 0600, never through a symbolic link. "-" is standard output. What is no
-// file is written as it is: /dev/stdout, /dev/stderr, /dev/fd/N, /dev/null, and a FIFO that a program reads.
+// Writes a file: completely or not at all, with mode 0600, never through a symbolic link. "-" is standard
+// output. Targets that are not regular files are written directly: /dev/stdout, /dev/stderr, /dev/fd/N,
+// /dev/null, and a FIFO that a program reads.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, FORMAT, IO, MEMORY, UNSUPPORTED
 PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, const pyprof_output *output);
-// Hands the same bytes to fn. output->format must be set.
+// Passes the same bytes to fn. output->format must be set.
 //   threads  any; fn runs on the caller's     GIL  not needed
 //   returns  OK, ARGUMENT, FORMAT, IO (fn returned nonzero), MEMORY, UNSUPPORTED
 PYPROF_API pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output, pyprof_write_fn *fn, void *user);
-// Not yet: UNSUPPORTED.   threads  any     GIL  not needed     returns  UNSUPPORTED, ARGUMENT
+// Not yet: returns UNSUPPORTED.   threads  any     GIL  not needed     returns  UNSUPPORTED, ARGUMENT
 PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile);
-// A profile whose values are after's less before's, negative where something shrank. Both stay as they are; options may be
-// NULL. A difference has no time line, cannot be compared again, and only some formats hold it (JSON, text, pprof). Threads
-// are matched by name, functions by name and file even where they moved in it.
+// Makes a profile whose values are those of after minus those of before, negative where something shrank.
+// Neither is changed; options may be NULL. A difference has no time line, cannot be compared again, and only
+// some formats can hold it (JSON, text, pprof). Threads are matched by name; functions by name and file, even
+// if they have moved within the file.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY; *delta = NULL on failure
 PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options,
                                      pyprof_profile **delta);
-// The first capacity rows of the table asked for; *count = rows there are. row_size = sizeof(pyprof_row).
+// Fills in the first `capacity` rows of the requested table; *count = all its rows.
+// row_size = sizeof(pyprof_row).
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size,
                                     size_t capacity, size_t *count);
-// Calls fn for threads, nodes, stacks, the time line, that of the process, pairs and longest holds of the GIL, waiting tasks, in
-// this order.
+// Calls fn for, in this order: threads, nodes, stacks, the time line, the time line of the process, GIL
+// pairs, the longest holds of the GIL, waiting tasks.
 //   threads  any; fn runs on the caller's     GIL  not needed     returns  OK, ARGUMENT, MEMORY
 PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user);
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT
 PYPROF_API pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyprof_info *info);
 PYPROF_API pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyprof_stats *stats);
-// The first capacity places whose live memory grew: the fastest growing first, then those that may go on, plateaus
-// last. *count = places there are.
-// query->group says what a place is (query NULL: a line), its filters choose stacks. row_size = sizeof(pyprof_leak).
+// Fills in the first `capacity` places whose live memory grew: the fastest growing first, then places that
+// may go on growing, plateaus last. *count = all such places. query->group defines a place (query NULL: a
+// line); its filters choose stacks. row_size = sizeof(pyprof_leak).
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY, STATE (no heap data, or a difference)
 PYPROF_API pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query, pyprof_leak *rows, size_t row_size,
                                       size_t capacity, size_t *count);
-// One sweep over every thread, 0 = this process; needs no session.
+// Reads every thread once, without a session. pid 0 = this process.
 //   threads  any, waits     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY, NO_PYTHON, UNSUPPORTED, STATE (the interpreter is not initialised)
 PYPROF_API pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options, pyprof_profile **profile);
-// Where was the block that contains this address allocated? Sampled: only blocks that were sampled are known, and only by
-// the address they begin at.
+// Where was the block that contains this address allocated? In sampled mode only sampled blocks are known,
+// and only by their first address.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, STATE (no such block is known, or the session does not track memory)
 PYPROF_API pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found);
 
-// Does what PROFILING (1, true, yes, on; wait = start idle; 0, false, no, off) and the PYPROF_* variables ask for: see
-// docs/getting-started.md. Writes the files at 1, 2, 4, 8... s and every PYPROF_INTERVAL (60) s, and as a whole when
-// Python shuts down (with memory tracked), at exit, or when pyprof_stop ends the session. A forked child that goes on in
-// Python records to files of its own. Call it once.
+// Does what PROFILING (1, true, yes, on; wait = start idle; 0, false, no, off) and the PYPROF_* variables ask
+// for: see docs/getting-started.md. Writes the files after 1, 2, 4, 8... s and every PYPROF_INTERVAL (60) s,
+// and the complete ones when Python shuts down (if memory is tracked), at exit, or when pyprof_stop ends the
+// session. A forked child that goes on in Python records to files of its own. Call it once.
 //   threads  any     GIL  not needed
-//   returns  DISABLED (PROFILING unset, empty or 0), else as pyprof_start; ARGUMENT: a variable's value, printed on stderr
+//   returns  DISABLED (PROFILING unset, empty or 0), otherwise as pyprof_start; ARGUMENT: stderr names the variable
 PYPROF_API pyprof_result pyprof_start_from_env(pyprof **session);
 // threads  any     GIL  not needed; static strings, except pyprof_last_error: this thread's, until its next pyprof call
 PYPROF_API const char *pyprof_result_string(pyprof_result result);
@@ -546,7 +589,7 @@ PYPROF_API const char *pyprof_version(void);
 }
 #endif
 
-// The whole API as functions that only return a code: for PYPROF_DISABLE and for platforms without an implementation.
+// The whole API as functions that only return a code: for PYPROF_DISABLE and for unsupported platforms.
 #define PYPROF__STUBS(api, code, text) \
     api pyprof_result pyprof_start(const pyprof_config *config, pyprof **session) { (void)config; if (session) *session = NULL; return code; } \
     api pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile) { (void)session; if (profile) *profile = NULL; return code; } \
@@ -594,7 +637,7 @@ PYPROF__STUBS(PYPROF_API, PYPROF_ERR_DISABLED, "built with PYPROF_DISABLE")
 #if defined(PYPROF_IMPLEMENTATION) && !defined(PYPROF__IMPLEMENTED)
 #define PYPROF__IMPLEMENTED
 #if defined(PYPROF_DISABLE)
-// The stubs above are all there is.
+// The stubs above are the whole implementation.
 #elif !defined(__linux__) || !defined(__LP64__) || !(defined(__x86_64__) || defined(__aarch64__))
 #define PYPROF__NOTHING
 PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x86-64 or aarch64")
@@ -655,7 +698,8 @@ extern char **environ;   // declared only with it
 #ifdef __cplusplus
 extern "C" {
 #endif
-// In a program with two files that define PYPROF_IMPLEMENTATION the linker complains of this name first.
+// A program in which two files define PYPROF_IMPLEMENTATION fails to link; this name is the first in the
+// linker's message.
 extern const char pyprof_IMPLEMENTATION_is_in_two_files __attribute__((visibility("hidden")));
 const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
 #ifdef __cplusplus
@@ -670,10 +714,10 @@ typedef int pyprof__bool;             // 1 = yes, or the call succeeded; 0 = no,
 static const uint64_t pyprof__second = 1000000000u;   // ns
 
 // ---- what belongs to a thread ------------------------------------------------
-// Hooks and signal handlers use these variables at any time: in a shared object that was loaded late, ordinary ones
-// are allocated by malloc when they are first touched. The memory for such early ones is scarce: all shared objects
-// that are loaded late get some 1,500 bytes together, and each copy of this file takes its part of that. So they are
-// few, and all in one structure.
+// Hooks and signal handlers use these variables at any time. In a shared object that is loaded late, malloc
+// allocates ordinary thread-local variables when a thread first touches them, so these use the early kind.
+// Memory for the early kind is scarce: all late objects share about 1,500 bytes, and each copy of this file
+// takes its part. So there are few variables, all in one structure.
 #define PYPROF__EARLY_TLS static __thread __attribute__((tls_model("initial-exec")))
 
 typedef struct {
@@ -681,17 +725,18 @@ typedef struct {
     struct pyprof__allocating *self;
     uint32_t generation;
     uint8_t probe : 7, is_sampler : 1;
-    uint8_t inside;              // it is in a hook, or does something of ours: its allocations are not the host's
-    uint8_t nested;              // HEAP: places that a call is in
-    uint8_t detail;              // where its last error's text is: see below
+    uint8_t inside;              // the thread is in a hook or does work of ours: its allocations are not the
+                                 // host's
+    uint8_t nested;              // HEAP: how many hooks the current call is in
+    uint8_t detail;              // number of its entry in pyprof__details, below
 } pyprof__own_thread;
 PYPROF__EARLY_TLS pyprof__own_thread pyprof__own;
 #define pyprof__inside pyprof__own.inside
 #define pyprof__is_sampler pyprof__own.is_sampler
 
 // ---- clocks ----------------------------------------------------------------
-// A system call past libc, and past libraries that fake a program's time (libfaketime): they stand in front of
-// clock_gettime, nanosleep and, where they are built so, of syscall itself. Returns -errno where it fails.
+// A system call that bypasses libc, and with it libraries that fake a program's time (libfaketime): these
+// replace clock_gettime, nanosleep and, in some builds, syscall itself. Returns -errno on failure.
 static long pyprof__kernel(long number, long a, long b, long c, long d, long e, long f)
 {
 #if defined(__x86_64__)
@@ -727,8 +772,8 @@ static int pyprof__clock_call(clockid_t id, struct timespec *now)
     return (int)pyprof__kernel(SYS_clock_gettime, id, (long)(intptr_t)now, 0, 0, 0, 0);
 }
 
-// The function that the kernel maps into every process to read a clock without a system call: 20 ns, not 100 to
-// 300. Its file has a table of symbols, with the table of their names right behind.
+// The function that the kernel maps into every process to read a clock without a system call: it takes 20 ns
+// instead of 100 to 300. Its file has a symbol table, directly followed by the table of symbol names.
 static pyprof__clock_fn *pyprof__clock_find(void)
 {
     const char *base = (const char *)(uintptr_t)getauxval(AT_SYSINFO_EHDR), *names = NULL;
@@ -770,8 +815,8 @@ static uint64_t pyprof__now(void) { return pyprof__clock(CLOCK_MONOTONIC); }
 
 static uint64_t pyprof__own_cpu(void) { return pyprof__clock(CLOCK_THREAD_CPUTIME_ID); }
 
-// A thread's CPU clock proves that it did not run only where the clock moves with every instruction. Sandboxes give
-// clocks that move by the tick.
+// A thread's CPU clock proves that the thread did not run only if the clock advances with every instruction.
+// In sandboxes it may advance once per scheduler tick.
 static pyprof__bool pyprof__cpu_clock_is_fine(void)
 {
     uint64_t changes = 0, last = pyprof__own_cpu();
@@ -784,26 +829,26 @@ static pyprof__bool pyprof__cpu_clock_is_fine(void)
     return changes >= 50;
 }
 
-// ---- this process: no other code asks for its number or for its folder in /proc ----
+// ---- this process: all other code asks these functions for its number and its folder in /proc ----
 #define PYPROF__OWN_FOLDER "/proc/self/"
-// Readable also when the main thread has left.
+// Still readable after the main thread has exited.
 static const char pyprof__own_program[] = "/proc/thread-self/exe";
 
-static int64_t pyprof__own_pid(void)   // the kernel's: libfaketime fakes that of libc
+static int64_t pyprof__own_pid(void)   // from the kernel: libfaketime fakes libc's answer
 {
     return (int64_t)pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);
 }
 
-// Above the main thread's first frame; 0 = unknown. The kernel put some random bytes there.
+// An address above the main thread's first frame; 0 = unknown. The kernel stored its random bytes there.
 static uint64_t pyprof__stack_end(void) { return getauxval(AT_RANDOM); }
 
-static const char *pyprof__started_as(void)   // the path that this process was started by
+static const char *pyprof__started_as(void)   // the path with which this process was started
 {
     const char *path = (const char *)(uintptr_t)getauxval(AT_EXECFN);
     return path ? path : "";
 }
 
-static uint64_t pyprof__address_end(void)   // of this process: the kernel puts the stack right below it
+static uint64_t pyprof__address_end(void)   // of this process: the kernel puts the stack just below it
 {
     uint64_t end = 1u << 30, on_stack = pyprof__stack_end();
     while (end && end <= on_stack) end *= 2;
@@ -813,15 +858,16 @@ static uint64_t pyprof__address_end(void)   // of this process: the kernel puts 
 // ---- threads ---------------------------------------------------------------
 static int64_t pyprof__gettid(void) { return (int64_t)syscall(SYS_gettid); }
 
-// In this process. A filter that refuses the question is no answer.
+// In this process. If a filter refuses the call, the thread counts as existing.
 static pyprof__bool pyprof__thread_exists(int64_t tid)
 {
     return pyprof__kernel(SYS_tgkill, (long)pyprof__own_pid(), (long)tid, 0, 0, 0, 0) != -ESRCH;
 }
 
 // ---- errors ------------------------------------------------------------------
-// The details behind result codes, one text a thread, so that errors of two threads never mix. An entry is a thread's
-// until that ends. While all are taken by threads that live, another thread has to do with the result's name.
+// The details of result codes: one text per thread, so that errors of two threads never mix. A thread owns
+// its entry until the thread ends. If living threads own all entries, another thread gets the name of the
+// result only.
 enum { PYPROF__DETAILS = 240 };
 static struct { uint32_t tid; char text[508]; } pyprof__details[PYPROF__DETAILS];   // tid 0 = free
 
@@ -830,7 +876,8 @@ static const char *const pyprof__result_texts[] = {
     "no CPython in the process", "not supported", "permission denied", "no such process", "disabled", "memory budget too small",
 };
 
-static pyprof__bool pyprof__detail_claim(unsigned i, uint32_t own)   // 1 = the entry is the calling thread's now
+// 1 = the calling thread owns the entry now.
+static pyprof__bool pyprof__detail_claim(unsigned i, uint32_t own)
 {
     uint32_t owner = __atomic_load_n(&pyprof__details[i].tid, __ATOMIC_ACQUIRE);
     if (owner == own) return 1;
@@ -838,19 +885,19 @@ static pyprof__bool pyprof__detail_claim(unsigned i, uint32_t own)   // 1 = the 
     return __atomic_compare_exchange_n(&pyprof__details[i].tid, &owner, own, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
-static char *pyprof__detail_find(void)   // this thread's text; NULL = it has none
+static char *pyprof__detail_find(void)   // this thread's text; NULL = none
 {
     unsigned number = pyprof__own.detail;
     if (number == 0 || number > PYPROF__DETAILS) return NULL;
-    // In a forked child the thread has another number than its entry says.
+    // In a forked child the thread's number differs from the one in its entry.
     return pyprof__detail_claim(number - 1, (uint32_t)pyprof__gettid()) ? pyprof__details[number - 1].text : NULL;
 }
 
-static char *pyprof__detail_new(void)   // NULL = all are taken
+static char *pyprof__detail_new(void)   // NULL = all entries are taken
 {
     uint32_t own = (uint32_t)pyprof__gettid();
     unsigned i, pass;
-    for (pass = 0; pass < 2; pass++)       // those of threads that have ended come last: it takes a system call to tell
+    for (pass = 0; pass < 2; pass++)   // entries of ended threads come second: each check costs a system call
         for (i = 0; i < PYPROF__DETAILS; i++) {
             uint32_t owner = __atomic_load_n(&pyprof__details[i].tid, __ATOMIC_RELAXED);
             if ((pass == 0 && owner && owner != own) || !pyprof__detail_claim(i, own)) continue;
@@ -904,7 +951,7 @@ static void pyprof__sleep_until(uint32_t *word, uint32_t value, uint64_t deadlin
                    (long)(intptr_t)&until, 0, (long)FUTEX_BITSET_MATCH_ANY);
 }
 
-static void pyprof__nap(long ns)   // lets whoever waits for this CPU run on
+static void pyprof__nap(long ns)   // lets other threads that wait for this CPU run
 {
     struct timespec moment = { 0, 0 };
     moment.tv_nsec = ns;
@@ -917,8 +964,9 @@ static void pyprof__wake(uint32_t *word)
     syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
 }
 
-// What a new thread's stack loses to thread-local variables before the thread begins: hundreds of kilobytes in some
-// programs. glibc tells it. A static program has just the variables that its own header names.
+// How much of a new thread's stack its thread-local variables take before the thread begins: hundreds of
+// kilobytes in some programs. glibc has a function for it. A static program has only the variables in its own
+// program header.
 static size_t pyprof__stack_lost(const pthread_attr_t *attributes)
 {
     const Elf64_Phdr *part = (const Elf64_Phdr *)(uintptr_t)getauxval(AT_PHDR);
@@ -932,9 +980,10 @@ static size_t pyprof__stack_lost(const pthread_attr_t *attributes)
     return lost;
 }
 
-// The shared object that this code is in, if it is in one, must stay when a plugin is closed: threads, hooks and
-// handlers run in it. The dynamic linker is asked by its own name of the object, so it looks for no file: that may have
-// been replaced or removed. musl has no such function, and closes nothing; nor is there one in a static program.
+// If this code is in a shared object, the object must stay mapped when its plugin is closed: threads, hooks
+// and handlers run in it. dlopen gets the dynamic linker's own name of the object, so it opens no file: the
+// file may have been replaced or removed. musl lacks dladdr1 but never unmaps an object; a static program has
+// no dladdr1 either.
 static pyprof_result pyprof__stay_mapped(void)
 {
     // Dl_info and RTLD_DL_LINKMAP, 2, are declared only with _GNU_SOURCE.
@@ -956,14 +1005,14 @@ static pyprof_result pyprof__stay_mapped(void)
 }
 
 // ---- locks -----------------------------------------------------------------
-// A mutex that outlives its owner. The kernel can end one thread alone (a filter of system calls), and does so
-// in the middle of anything: the next thread that comes gets the lock then, and is told. The thread that has
-// the lock cannot be cancelled. All zero is free: the mutex itself is made when a thread first takes it.
+// A mutex that outlives its owner. The kernel can end a single thread at any instruction (a seccomp filter
+// does): the next thread then gets the lock, and learns that its owner died. A thread cannot be cancelled
+// while it owns the lock. All zero means free: the first thread that takes it initialises the mutex.
 typedef struct {
-    uint32_t made;               // 0 = not yet, 1 = a thread makes it, 2 = it is there
-    int cancel;                  // the owner's cancellation state before
+    uint32_t made;               // 0 = not yet, 1 = a thread initialises it, 2 = ready
+    int cancel;                  // the owner's cancellation state before it took the lock
     pthread_mutex_t mutex;
-    int64_t owner;               // the thread that has it
+    int64_t owner;               // the thread that owns it
 } pyprof__mutex;
 
 static void pyprof__mutex_make(pyprof__mutex *mutex)
@@ -990,7 +1039,8 @@ static int pyprof__cancel_off(void)   // returns the state for pyprof__cancel_ba
 
 static void pyprof__cancel_back(int before) { pthread_setcancelstate(before, NULL); }
 
-static pyprof__bool pyprof__mutex_take(pyprof__mutex *mutex)   // 1 = the owner before was ended while it had it
+// 1 = the previous owner died while it owned the lock.
+static pyprof__bool pyprof__mutex_take(pyprof__mutex *mutex)
 {
     int cancel = pyprof__cancel_off(), orphan;
     if (__atomic_load_n(&mutex->made, __ATOMIC_ACQUIRE) != 2) pyprof__mutex_make(mutex);
@@ -1014,7 +1064,7 @@ static pyprof__bool pyprof__mutex_is_mine(const pyprof__mutex *mutex)
     return __atomic_load_n(&mutex->owner, __ATOMIC_RELAXED) == pyprof__gettid();
 }
 
-// In a forked child: its owner may be a thread of the parent.
+// In a forked child: the owner may be a thread of the parent.
 static void pyprof__mutex_forked(pyprof__mutex *mutex) { memset(mutex, 0, sizeof *mutex); }
 
 // A thread of ours: all signals blocked, so that the host's handlers never run on its small stack.
@@ -1033,10 +1083,10 @@ static int pyprof__thread_start(pthread_t *thread, void *(*run)(void *), void *a
     return error;
 }
 
-// Name, timer slack, scheduler slice and priority, of the calling thread only. Each is a wish: none is
-// needed. A thread that is woken up gets its CPU at once if its slice ends first: the shorter that is, and
-// the more the thread weighs, the surer. It runs for some 50 us, and loses the CPU when the slice is over:
-// where it weighs much, it need not be that short.
+// Name, timer slack, scheduler slice and priority of the calling thread only. Each is optional. A woken
+// thread gets its CPU at once if its slice ends before the slice of the thread that runs: a shorter slice and
+// a larger weight make that more likely. The sampler runs for about 50 us and loses the CPU when its slice
+// ends; with a large weight the slice need not be that short.
 static void pyprof__thread_tune(void)
 {
     struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; } slice;
@@ -1044,8 +1094,9 @@ static void pyprof__thread_tune(void)
     prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);    // the default, 50 us, is half a period at 10 kHz
     memset(&slice, 0, sizeof slice);
     slice.size = sizeof slice;
-    slice.runtime = 600000;                  // ns; since Linux 6.12. Others have 700,000 at least
-    slice.nice = -20;                        // some have the right to; what it starts shall not have it: SCHED_FLAG_RESET_ON_FORK
+    slice.runtime = 600000;                  // ns, since Linux 6.12; other threads have 700,000 or more
+    slice.nice = -20;                        // needs a privilege; SCHED_FLAG_RESET_ON_FORK: children of the
+                                             // thread do not inherit it
     slice.flags = 1;
     if (pyprof__kernel(SYS_sched_setattr, 0, (long)&slice, 0, 0, 0, 0) == 0) return;
     slice.runtime = 100000;
@@ -1094,8 +1145,9 @@ static char *pyprof__thread_pointer(void)
     return pointer;
 }
 
-// The kernel writes the CPU of every thread into its rseq area before the thread runs user code (glibc >= 2.35 registers
-// one for each). Returns what to add to a pthread_t to get the address of that word; 0 = there is none.
+// The kernel writes the CPU of every thread into the thread's rseq area before it runs user code (glibc 2.35
+// and later registers one for each thread). Returns what to add to a pthread_t for the address of that word;
+// 0 = no such area.
 static int64_t pyprof__cpu_word_offset(void)
 {
     const ptrdiff_t *offset = (const ptrdiff_t *)dlsym(NULL, "__rseq_offset");
@@ -1106,9 +1158,10 @@ static int64_t pyprof__cpu_word_offset(void)
     return (int64_t)(thread - (char *)(uintptr_t)pthread_self()) + (int64_t)*offset + 4;
 }
 
-// Was this thread switched out? The kernel clears rseq_cs when it switches out a thread whose instruction lies outside of
-// the critical section described there, and this one describes none (kernel/rseq.c; the abort address must be preceded by
-// the signature that glibc registered). Another user of rseq in between, such as an allocator, counts as "it was".
+// Was this thread switched out? When the kernel switches out a thread whose instruction lies outside the
+// critical section that rseq_cs describes, it clears rseq_cs. The section described here contains no code
+// that runs (kernel/rseq.c; the signature that glibc registered must precede the abort address). If other
+// code uses rseq in between, for example an allocator, the answer is "yes".
 typedef struct { uint32_t version, flags; uint64_t start_ip, length, abort_ip; } pyprof__rseq_section;
 
 static const uint32_t pyprof__rseq_code[3] = { PYPROF__RSEQ_SIGNATURE, 0, 0 };
@@ -1121,7 +1174,7 @@ static volatile uint64_t *pyprof__rseq_word(int64_t cpu_word)
 
 static void pyprof__switches_watch(int64_t cpu_word)
 {
-    // The same from every thread.
+    // Every thread stores the same values.
     __atomic_store_n(&pyprof__rseq_nowhere.start_ip, (uint64_t)(uintptr_t)&pyprof__rseq_code[2], __ATOMIC_RELAXED);
     __atomic_store_n(&pyprof__rseq_nowhere.length, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&pyprof__rseq_nowhere.abort_ip, (uint64_t)(uintptr_t)&pyprof__rseq_code[1], __ATOMIC_RELAXED);
@@ -1130,14 +1183,15 @@ static void pyprof__switches_watch(int64_t cpu_word)
     PYPROF__FENCE();
 }
 
-static pyprof__bool pyprof__switches_none(int64_t cpu_word)   // since then
+static pyprof__bool pyprof__switches_none(int64_t cpu_word)   // since pyprof__switches_watch
 {
     PYPROF__FENCE();
     return *pyprof__rseq_word(cpu_word) == (uint64_t)(uintptr_t)&pyprof__rseq_nowhere;
 }
 
-// Where a condition variable counts those that wait, in eighths: glibc, whose word for that (__wrefs) has moved between versions.
-// Its lowest bits say how the variable was made: a fresh one with both of them set tells which word it is. 0 = not known.
+// Offset of the word in which glibc's condition variable counts its waiters, in units of 8 (__wrefs); it has
+// moved between versions. The word's lowest bits record how the variable was made: in a fresh one with both
+// bits set, the only nonzero word is the right one. 0 = unknown.
 static uint32_t pyprof__waiters_offset(void)
 {
     union { pthread_cond_t cond; uint32_t words[sizeof(pthread_cond_t) / 4]; } u;
@@ -1162,11 +1216,12 @@ static int pyprof__cpu_here(int64_t cpu_word)   // of the calling thread
     return syscall(SYS_getcpu, &cpu, NULL, NULL) == 0 ? (int)cpu : -1;
 }
 
-// A signal, or a file system that a program serves, can interrupt nearly every call that looks at a file: it is made
-// again. But close: on Linux the descriptor is free even so, and may be another thread's by now.
+// A signal, or a file system that a program serves, can interrupt nearly every call on a file: such calls are
+// repeated. close is not: on Linux the descriptor is free even after EINTR, and another thread may own it
+// already.
 #define PYPROF__AGAIN(result, call) do { (result) = (call); } while ((result) < 0 && errno == EINTR)
 
-static int pyprof__open(int folder, const char *path, int flags)   // with O_CREAT: for this user only
+static int pyprof__open(int folder, const char *path, int flags)   // a new file gets mode 0600
 {
     int fd;
     PYPROF__AGAIN(fd, openat(folder, path, flags | O_CLOEXEC, 0600));
@@ -1175,7 +1230,7 @@ static int pyprof__open(int folder, const char *path, int flags)   // with O_CRE
 
 static int pyprof__close(int fd) { return close(fd) != 0 && errno != EINTR ? -1 : 0; }
 
-static pyprof__bool pyprof__stat(int fd, struct stat *info)   // 1 = known, as with those below
+static pyprof__bool pyprof__stat(int fd, struct stat *info)   // 1 = known; likewise the functions below
 {
     int result;
     PYPROF__AGAIN(result, fstat(fd, info));
@@ -1189,7 +1244,8 @@ static pyprof__bool pyprof__stat_at(int folder, const char *path, struct stat *i
     return result == 0;
 }
 
-static pyprof__bool pyprof__read_at(int fd, void *to, size_t size, uint64_t offset)   // all of it
+// 1 = all bytes were read.
+static pyprof__bool pyprof__read_at(int fd, void *to, size_t size, uint64_t offset)
 {
     size_t done = 0;
     while (done < size) {
@@ -1201,7 +1257,7 @@ static pyprof__bool pyprof__read_at(int fd, void *to, size_t size, uint64_t offs
     return 1;
 }
 
-// Reads a small file whole; returns its size, -1 = it cannot be read. The text ends with a NUL.
+// Reads a whole small file and returns its size, -1 = unreadable. The text ends with a NUL.
 static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_t capacity)
 {
     size_t size = 0;
@@ -1219,7 +1275,7 @@ static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_
 }
 
 // Does a thread of this process sleep, for a lock or for the disk? Takes no lock: a signal handler asks.
-static int pyprof__own_task_sleeps(int64_t tid)
+static pyprof__bool pyprof__own_task_sleeps(int64_t tid)
 {
     char text[512];
     const char *state;
@@ -1228,24 +1284,25 @@ static int pyprof__own_task_sleeps(int64_t tid)
     return !state || state[2] == 'S';
 }
 
-// ---- a process, as /proc tells of it ------------------------------------------------
-// The folder of this process is opened when a sampler starts: after a chroot /proc can be reached through that
-// descriptor only. The number is high, to leave the low ones to programs that count on them.
+// ---- a process, as /proc describes it ------------------------------------------------
+// The folder of this process is opened when a sampler starts: after a chroot, /proc can be reached only through that
+// descriptor. The number is high, which leaves the low ones to programs that count on them.
 enum { PYPROF__PROC_FD = 200 };
 
 typedef struct {
     pyprof__mutex lock;
-    int64_t pid;                 // whose folder it is
-    int users, fd;               // -1 = there is no such folder
+    int64_t pid;                 // the process of the folder
+    int users, fd;               // -1 = no such folder
     int foreign;                 // it numbers threads as another pid namespace does
-    uint64_t device, inode;      // of the folder: a host that closes all descriptors may use the number itself. 0 = not known
-    char name[64];               // what the folder is called: tells it where the others are not told
-    const char *lack;            // what cannot be told, and why; NULL = nothing is known to be missing
+    uint64_t device, inode;      // of the folder, 0 = unknown: a host that closes all descriptors may reuse
+                                 // the number
+    char name[64];               // path of the folder: identifies it if device and inode are unknown
+    const char *lack;            // what cannot be read, and why; NULL = no known lack
 } pyprof__proc;
 
 static pyprof__proc pyprof__own_proc = { { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, -1, 0, 0, 0, "", NULL };
 
-static int pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
+static pyprof__bool pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
 
 static void pyprof__proc_init(pyprof__proc *proc, int64_t pid)   // of another process
 {
@@ -1259,7 +1316,8 @@ static void pyprof__proc_lacks(pyprof__proc *proc, const char *what)
     __atomic_store_n(&proc->lack, what, __ATOMIC_RELAXED);
 }
 
-static pyprof__bool pyprof__proc_name(const pyprof__proc *proc, char *name, size_t capacity)   // of the descriptor; 0 = not told
+// Of the descriptor; 0 = unknown.
+static pyprof__bool pyprof__proc_name(const pyprof__proc *proc, char *name, size_t capacity)
 {
     char path[40];
     ssize_t size;
@@ -1269,7 +1327,8 @@ static pyprof__bool pyprof__proc_name(const pyprof__proc *proc, char *name, size
     return size > 0;
 }
 
-// Is the descriptor still the folder's? -1 = the system refuses to tell: then it is neither used nor closed.
+// Does the descriptor still belong to the folder? -1 = the system refuses to say: then it is neither used nor
+// closed.
 static int pyprof__proc_holds(const pyprof__proc *proc)
 {
     struct stat info;
@@ -1313,13 +1372,13 @@ static void pyprof__proc_look(pyprof__proc *proc)   // under the lock
     proc->inode = (uint64_t)info.st_ino;
     proc->device = (uint64_t)info.st_dev;
     if (!pyprof__proc_name(proc, proc->name, sizeof proc->name) && !info.st_ino) {
-        close(proc->fd);   // it could not be known again: files are found by their paths
+        close(proc->fd);   // it could not be recognised later: files are opened by their paths
         proc->fd = -1;
         return;
     }
     if (pyprof__read_file(proc->fd, "status", text, sizeof text) > 0) ids = strstr(text, "\nNSpid:\t");
     if (ids) ids[strcspn(ids + 1, "\n") + 1] = 0;
-    foreign = ids && strchr(ids + 8, '\t');   // one id a namespace, from that of /proc to ours
+    foreign = ids && strchr(ids + 8, '\t');   // one id per namespace, from /proc's to ours
     __atomic_store_n(&proc->foreign, foreign, __ATOMIC_RELAXED);
     if (foreign)
         pyprof__proc_lacks(proc, "/proc is that of another pid namespace: what threads wait for is unknown");
@@ -1329,7 +1388,7 @@ static void pyprof__proc_drop(pyprof__proc *proc)   // under the lock, or after 
 {
     int held = pyprof__proc_holds(proc);
     if (held > 0) close(proc->fd);
-    if (held >= 0) proc->fd = -1;   // otherwise the next one who uses it asks again
+    if (held >= 0) proc->fd = -1;   // otherwise the next user checks again
     proc->users = 0;
     __atomic_store_n(&proc->foreign, 0, __ATOMIC_RELAXED);
 }
@@ -1351,7 +1410,7 @@ static void pyprof__proc_forked(void)   // the folder is the parent's
 static void pyprof__proc_use(pyprof__proc *proc)
 {
     int64_t own = pyprof__own_pid(), pid = __atomic_load_n(&proc->pid, __ATOMIC_RELAXED);
-    if (pyprof__is_own(proc) && pid && pid != own) pyprof__proc_forked();   // where no handler told
+    if (pyprof__is_own(proc) && pid && pid != own) pyprof__proc_forked();   // if no fork handler ran
     pyprof__mutex_take(&proc->lock);
     if (pyprof__is_own(proc)) __atomic_store_n(&proc->pid, own, __ATOMIC_RELAXED);
     if (proc->users++ == 0) {
@@ -1361,7 +1420,7 @@ static void pyprof__proc_use(pyprof__proc *proc)
     pyprof__mutex_give(&proc->lock);
 }
 
-static int pyprof__proc_folder(pyprof__proc *proc)   // -1 = there is none
+static int pyprof__proc_folder(pyprof__proc *proc)   // -1 = none
 {
     int fd, held;
     pyprof__mutex_take(&proc->lock);
@@ -1372,7 +1431,7 @@ static int pyprof__proc_folder(pyprof__proc *proc)   // -1 = there is none
     return fd;
 }
 
-// Where a name below that folder is: for openat and the like. Without a descriptor of it, by its path.
+// Where a file below that folder is, for openat and similar calls: by its path if there is no descriptor.
 static int pyprof__proc_place(pyprof__proc *proc, const char *name, char *path, size_t capacity)
 {
     char above[40];
@@ -1383,7 +1442,7 @@ static int pyprof__proc_place(pyprof__proc *proc, const char *name, char *path, 
 
 // Once the main thread has left by pthread_exit, the process's own folder tells nothing of its memory: the
 // folders of its other threads do. 0 = that one was asked already, or no other thread is known.
-static int pyprof__proc_other(const pyprof__proc *proc, const char *name, char *other, size_t capacity)
+static pyprof__bool pyprof__proc_other(const pyprof__proc *proc, const char *name, char *other, size_t capacity)
 {
     if (!pyprof__is_own(proc) || strncmp(name, "task/", 5) == 0) return 0;
     if (__atomic_load_n(&proc->foreign, __ATOMIC_RELAXED)) return 0;
@@ -1426,7 +1485,8 @@ static ssize_t pyprof__task_read(pyprof__proc *proc, int64_t tid, const char *na
     return pyprof__proc_read(proc, path, text, capacity);
 }
 
-// Its stat from that field on; NULL = unknown. Field 2, the name, may hold anything, ')' too.
+// Its stat from the given field on; NULL = unknown. Field 2, the name, may contain any character, including
+// ')'.
 static const char *pyprof__task_stat(pyprof__proc *proc, int64_t tid, int field, char *text, size_t capacity)
 {
     const char *at = pyprof__task_read(proc, tid, "stat", text, capacity) > 0 ? strrchr(text, ')') : NULL;
@@ -1442,9 +1502,10 @@ static uint64_t pyprof__thread_started(pyprof__proc *proc, int64_t tid)   // in 
     return at ? strtoull(at, NULL, 10) : 0;
 }
 
-// CPU time of a thread, ns; 0 = it is gone. The clock id is the kernel's own encoding (CPUCLOCK_PERTHREAD |
-// CPUCLOCK_SCHED in its posix-timers.h), because pthread_getcpuclockid wants a pthread_t that is known to be alive.
-// Threads of another process have no such clock: /proc tells what the kernel has counted so far, which is no proof.
+// CPU time of a thread in ns; 0 = the thread has ended. The clock id is in the kernel's own encoding
+// (CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED in its posix-timers.h), because pthread_getcpuclockid needs a
+// pthread_t that is known to be alive. For threads of another process no such clock exists: /proc has what
+// the kernel has counted so far, which is no proof.
 static uint64_t pyprof__thread_cpu(pyprof__proc *proc, int64_t tid)
 {
     char text[128];
@@ -1452,7 +1513,7 @@ static uint64_t pyprof__thread_cpu(pyprof__proc *proc, int64_t tid)
     return pyprof__task_read(proc, tid, "schedstat", text, sizeof text) > 0 ? strtoull(text, NULL, 10) : 0;
 }
 
-// Of all its threads, those that have ended, too. The kernel goes through all of them: 10,000 take 1 ms.
+// Of all its threads, including ended ones. The kernel visits all of them: 10,000 take 1 ms.
 static uint64_t pyprof__process_cpu(const pyprof__proc *proc)
 {
     clockid_t other = (clockid_t)(~(uint32_t)proc->pid << 3 | 2u);   // CPUCLOCK_SCHED
@@ -1466,7 +1527,7 @@ static int pyprof__cpu_from_proc(pyprof__proc *proc, int64_t tid)   // without r
     return at ? atoi(at) : -1;
 }
 
-// Ns that a thread has waited for a CPU so far; 0 = unknown.
+// How long a thread has waited for a CPU so far, in ns; 0 = unknown.
 static uint64_t pyprof__run_delay(pyprof__proc *proc, int64_t tid)
 {
     char text[128], *at;
@@ -1476,9 +1537,9 @@ static uint64_t pyprof__run_delay(pyprof__proc *proc, int64_t tid)
 
 enum { PYPROF__LAST_MOVED = 1 };
 
-// When a thread was last on a CPU, as far as the scheduler has accounted for it: ns of the
-// scheduler's clock, which is told to begin with (se.exec_start, kernel/sched/debug.c). 0 = not told,
-// LAST_MOVED = it was moved to another CPU and did not run there yet.
+// When a thread was last on a CPU, as far as the scheduler has accounted for it, in ns of the scheduler's
+// clock, which the same file prints first (se.exec_start, kernel/sched/debug.c). 0 = unknown,
+// LAST_MOVED = the thread was moved to another CPU and has not run there yet.
 static uint64_t pyprof__last_run(pyprof__proc *proc, int64_t tid)
 {
     char text[256], *at;
@@ -1495,14 +1556,14 @@ static uint64_t pyprof__last_run(pyprof__proc *proc, int64_t tid)
 }
 
 // Of the calling thread: CPU time and time that it waited for a CPU.
-static uint64_t pyprof__own_demand(void)
+static uint64_t pyprof__own_busy(void)
 {
     return pyprof__run_delay(&pyprof__own_proc, pyprof__gettid()) + pyprof__own_cpu();
 }
 
 static uint64_t pyprof__own_last_run(void) { return pyprof__last_run(&pyprof__own_proc, pyprof__gettid()); }
 
-// By a thread; also if it has ended.
+// Of a thread; also if it has ended.
 static pyprof__bool pyprof__signal_is_blocked(pyprof__proc *proc, int64_t tid, int signal)
 {
     char text[4096], *at;
@@ -1511,26 +1572,27 @@ static pyprof__bool pyprof__signal_is_blocked(pyprof__proc *proc, int64_t tid, i
 }
 
 // ---- what a thread waits for in the kernel ----------------------------------------
-// The system call a thread is in, from /proc/PID/task/TID/syscall. The file is root's while
-// the process cannot be dumped (after setuid, PR_SET_DUMPABLE 0); the kernel's function, in wchan, is for all
-// to read.
+// The system call that a thread of this process is in, from /proc/self/task/TID/syscall. Only root may read
+// that file while the process cannot be dumped (after setuid, PR_SET_DUMPABLE 0). Any process may read wchan,
+// the kernel function in which the thread waits.
 typedef struct {
-    long number;               // -1: blocked, but in no system call (a page fault)
+    long number;               // -1: blocked, but not in a system call (a page fault)
     uint64_t argument[6];
-    char function[48];         // PYPROF__CALL_BY_NAME: may be empty or cut
+    char function[48];         // with PYPROF__CALL_BY_NAME; may be empty or cut
 } pyprof__call;
 enum { PYPROF__CALL_BY_NAME = -2 };
 
 typedef enum {
-    PYPROF__WAITS_PLAIN,        // the verb says it all
+    PYPROF__WAITS_PLAIN,        // the verb alone describes it
     PYPROF__WAITS_FD,           // argument 0 is a descriptor
-    PYPROF__WAITS_PATH,         // a path; not shown
+    PYPROF__WAITS_PATH,         // argument 0 is a path, which is not shown
     PYPROF__WAITS_FUTEX, PYPROF__WAITS_POLL, PYPROF__WAITS_SELECT, PYPROF__WAITS_EPOLL, PYPROF__WAITS_ACCEPT, PYPROF__WAITS_CONNECT,
     PYPROF__WAITS_SLEEP
 } pyprof__waits;
 
-// Calls that block. Not every processor has each of them.
-static const struct { long number; const char *verb; pyprof__waits form; int idle; } pyprof__calls[] = {   // idle: waits for work
+// System calls that block. No processor has all of them.
+// idle: the thread waits for work.
+static const struct { long number; const char *verb; pyprof__waits form; int idle; } pyprof__calls[] = {
     { SYS_futex, "futex", PYPROF__WAITS_FUTEX, 0 },
     { SYS_nanosleep, "sleep", PYPROF__WAITS_SLEEP, 1 }, { SYS_clock_nanosleep, "sleep", PYPROF__WAITS_SLEEP, 1 },
     { SYS_read, "read", PYPROF__WAITS_FD, 0 }, { SYS_pread64, "read", PYPROF__WAITS_FD, 0 }, { SYS_readv, "read", PYPROF__WAITS_FD, 0 },
@@ -1569,7 +1631,8 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
 #endif
 };
 
-typedef enum { PYPROF__CALL_UNKNOWN, PYPROF__CALL_RUNS, PYPROF__CALL_BLOCKED } pyprof__call_state;   // runs: or could
+// RUNS: it runs, or could run.
+typedef enum { PYPROF__CALL_UNKNOWN, PYPROF__CALL_RUNS, PYPROF__CALL_BLOCKED } pyprof__call_state;
 
 // 1 = there is a name.
 static pyprof__bool pyprof__function_read(pyprof__proc *proc, int64_t tid, char *function, size_t capacity)
@@ -1579,7 +1642,7 @@ static pyprof__bool pyprof__function_read(pyprof__proc *proc, int64_t tid, char 
     return function[0] != 0;
 }
 
-// wchan is 0 for a thread that could run, and where the kernel keeps names to itself.
+// wchan is 0 for a thread that could run, and on systems whose kernel hides names.
 static pyprof__call_state pyprof__call_name(pyprof__proc *proc, int64_t tid, pyprof__call *call)
 {
     char text[1024];
@@ -1590,7 +1653,7 @@ static pyprof__call_state pyprof__call_name(pyprof__proc *proc, int64_t tid, pyp
     state = pyprof__task_stat(proc, tid, 3, text, sizeof text);
     if (!state || *state == 'X' || *state == 'Z') return PYPROF__CALL_UNKNOWN;
     if (*state == 'R') return PYPROF__CALL_RUNS;
-    pyprof__function_read(proc, tid, call->function, sizeof call->function);   // it may just have gone to sleep
+    pyprof__function_read(proc, tid, call->function, sizeof call->function);   // it may have fallen asleep just now
     return PYPROF__CALL_BLOCKED;
 }
 
@@ -1626,8 +1689,8 @@ static pyprof__call_state pyprof__call_read(pyprof__proc *proc, int64_t tid, pyp
     return PYPROF__CALL_BLOCKED;
 }
 
-// The folder entry of a descriptor: "/a/data.bin", "socket:[123]", "pipe:[123]", "anon_inode:[eventfd]". No call to the file
-// itself: one on a file system that hangs would block the sampler, too.
+// The link of a descriptor: "/a/data.bin", "socket:[123]", "pipe:[123]", "anon_inode:[eventfd]". The file
+// itself is not touched: if its file system hangs, the sampler would hang as well.
 static pyprof__bool pyprof__fd_link(pyprof__proc *proc, int64_t tid, int fd, char *text, size_t capacity)
 {
     char name[64];
@@ -1635,8 +1698,7 @@ static pyprof__bool pyprof__fd_link(pyprof__proc *proc, int64_t tid, int fd, cha
     return pyprof__proc_link(proc, name, text, capacity);
 }
 
-// S_IFMT of the file's mode, as the kernel remembers it; 0 = unknown.
-static int pyprof__fd_type(const pyprof__proc *proc, int fd)
+static int pyprof__fd_type(const pyprof__proc *proc, int fd)   // S_IFMT of the file's mode as the kernel remembers it; 0 = unknown
 {
 #ifdef SYS_statx
     uint32_t info[64];                      // struct statx: stx_mode is a 16-bit field at 28
@@ -1664,7 +1726,7 @@ static void pyprof__address_text(const struct sockaddr_storage *address, socklen
     else snprintf(text, capacity, "%s", address->ss_family == AF_UNIX ? "unix" : "socket");
 }
 
-// own: its address, not the peer's. Only a descriptor of this process can be asked.
+// own: the socket's own address, not the peer's.
 static void pyprof__socket_text(const pyprof__proc *proc, int fd, int own, char *text, size_t capacity)
 {
     struct sockaddr_storage address;
@@ -1680,16 +1742,16 @@ static void pyprof__socket_text(const pyprof__proc *proc, int fd, int own, char 
     else snprintf(text, capacity, "socket");
 }
 
-typedef struct {               // what is waited for
-    char verb[32], object[256];    // "read file", "/a/data.bin"; object empty: none that is known
-    int path, idle;                // object is a path; it waits for work
-    uint64_t futex;                // address; 0 = it is none
-    int some_futex, some_poll;     // it is one whose address is not known; its arguments
+typedef struct {               // what a thread waits for
+    char verb[32], object[256];    // "read file", "/a/data.bin"; target empty: unknown
+    int path, idle;                // target is a path; the thread waits for work
+    uint64_t futex;                // address of the futex; 0 = it is not a futex
+    int some_futex, some_poll;     // a futex of unknown address; a poll of unknown arguments
 } pyprof__wait;
 
-// Kernel functions in which threads wait, as wchan names them (Linux 4.14 to 6.18): how the names begin,
-// since compilers add to them. The first that fits counts. Where several calls wait in one function the verb
-// tells no more.
+// The kernel functions in which threads wait, as wchan names them (Linux 4.14 to 6.18). Only the beginnings
+// of names are compared, because compilers append suffixes. The first match counts. If several system calls
+// wait in one function, the verb says no more than that.
 static const struct { const char *verb; int idle; const char *functions[5]; } pyprof__functions[] = {
     { "futex", 0, { "futex_", "__futex_wait", "do_futex" } },
     { "sleep", 1, { "hrtimer_nanosleep", "do_nanosleep", "common_nsleep" } },
@@ -1727,7 +1789,8 @@ static const struct { const char *verb; int idle; const char *functions[5]; } py
     { "stopped", 0, { "do_signal_stop", "ptrace_stop", "do_freezer_trap" } },
 };
 
-static size_t pyprof__function_find(const char *function)   // the row; PYPROF__COUNT(pyprof__functions) = none
+// The row; PYPROF__COUNT(pyprof__functions) = not found.
+static size_t pyprof__function_find(const char *function)
 {
     size_t i, k;
     for (i = 0; i < PYPROF__COUNT(pyprof__functions); i++)
@@ -1766,7 +1829,7 @@ static void pyprof__wait_fd(pyprof__proc *proc, pyprof__wait *wait, const char *
     else if (link[0] == '/') {
         what = type == S_IFIFO ? "pipe" : type == S_IFDIR ? "folder" : type == S_IFCHR || type == S_IFBLK ? "device" : "file";
         size = strlen(link);
-        wait->path = size < sizeof link - 1;   // else it may be cut, and its end a folder's name
+        wait->path = size < sizeof link - 1;   // otherwise it may be cut, and end in a folder's name
         if (size >= sizeof wait->object) snprintf(wait->object, sizeof wait->object, "%.*s", (int)sizeof wait->object - 1, strrchr(link, '/'));
         else memcpy(wait->object, link, size + 1);
         if (!wait->path) wait->object[0] = 0;
@@ -1774,7 +1837,8 @@ static void pyprof__wait_fd(pyprof__proc *proc, pyprof__wait *wait, const char *
     snprintf(wait->verb, sizeof wait->verb, "%s %.16s", verb, what);
 }
 
-static void pyprof__wait_many(pyprof__wait *wait, const char *verb, uint64_t count)   // few names for all the numbers there can be
+// So that the many possible numbers make only few names.
+static void pyprof__wait_many(pyprof__wait *wait, const char *verb, uint64_t count)
 {
     uint64_t round = 16;
     while (round <= count / 2) round *= 2;
@@ -1791,18 +1855,20 @@ static uint64_t pyprof__bits(const uint64_t *words, size_t count)
 }
 
 // ---- holding a thread by a signal -----------------------------------------------
-// The handler does nothing but wait, for 2 ms at most: all reading is done by the sampler. The signal is SIGURG, because its
-// default action is to be ignored: one that is still pending when the program executes another one must not end that.
+// The handler only waits, for at most 2 ms: the sampler does all the reading. The signal is SIGURG because it
+// is ignored by default: if it is still pending when the program executes another one, it must not kill that
+// one.
 enum { PYPROF__HOLD_SIGNAL = SIGURG, PYPROF__HOLD_ASKED = 1, PYPROF__HOLD_HELD, PYPROF__HOLD_MOST_NS = 2000000 };
 
 static struct {
-    uint32_t word;              // futex: number of the request * 4 + its state; 0 = there is none
+    uint32_t word;              // futex: number of the request * 4 + its state; 0 = no request
     int installed;
-    int covered;                // a handler was put on top of ours: it may hand on to ours for ever
+    int covered;                // another handler is on top of ours, and may pass signals on to ours at any
+                                // time
     struct sigaction before;
 } pyprof__hold;
 
-static void pyprof__hold_wait(uint32_t value, uint64_t end)   // while the word has this value
+static void pyprof__hold_wait(uint32_t value, uint64_t end)   // as long as the word has this value
 {
     while (__atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE) == value && pyprof__now() < end)
         pyprof__sleep_until(&pyprof__hold.word, value, end);
@@ -1813,16 +1879,16 @@ static pyprof__bool pyprof__hold_change(uint32_t from, uint32_t to)
     return __atomic_compare_exchange_n(&pyprof__hold.word, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
-static uint64_t pyprof__hold_cookie(void)   // what a request's number is added to: another copy of this file has another
+static uint64_t pyprof__hold_cookie(void)   // added to a request's number; each copy of this file has its own
 {
     return (uint64_t)(uintptr_t)&pyprof__hold * 0x9e3779b97f4a7c15u;
 }
 
 static void pyprof__hold_notify(void) { syscall(SYS_futex, &pyprof__hold.word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0); }
 
-// Signals that are not ours are handed on to the handler that was there before. That one may hand on to ours again: a
-// program that puts its own handler in place a second time, with what it found the first time. Then the signal comes
-// back with the same siginfo on the same thread, and goes no further.
+// Signals that are not ours go on to the earlier handler. That handler may pass them back to ours: if a
+// program installs its own handler a second time, on top of what it found the first time. The signal then
+// comes back with the same siginfo on the same thread, and goes no further.
 static struct { uint32_t tid; const void *info; } pyprof__handing[16];   // tid 0 = free
 
 static pyprof__bool pyprof__hand_on_begin(const void *info, size_t *slot)   // 0 = it came back
@@ -1832,7 +1898,7 @@ static pyprof__bool pyprof__hand_on_begin(const void *info, size_t *slot)   // 0
     *slot = PYPROF__COUNT(pyprof__handing);
     for (i = 0; i < PYPROF__COUNT(pyprof__handing); i++)
         if (__atomic_load_n(&pyprof__handing[i].tid, __ATOMIC_RELAXED) == own && pyprof__handing[i].info == info) {
-            // So is one whose handler was left by a jump.
+            // The same holds if an earlier handler was left by a jump.
             __atomic_store_n(&pyprof__handing[i].tid, 0, __ATOMIC_RELEASE);
             return 0;
         }
@@ -1863,7 +1929,8 @@ static void pyprof__on_signal(int number, siginfo_t *info, void *context)
     int error = errno;
     uint64_t value = (uint64_t)(uintptr_t)info->si_value.sival_ptr - pyprof__hold_cookie();
     uint32_t asked = (uint32_t)value;
-    if (info->si_code == SI_QUEUE && info->si_pid == (pid_t)pyprof__own_pid() && value >> 32 == 0) {   // ours, but it may come too late
+    // It is ours, but may come too late.
+    if (info->si_code == SI_QUEUE && info->si_pid == (pid_t)pyprof__own_pid() && value >> 32 == 0) {
         if (pyprof__hold_change(asked, asked + 1)) {
             pyprof__hold_notify();
             pyprof__hold_wait(asked + 1, pyprof__now() + PYPROF__HOLD_MOST_NS);
@@ -1883,8 +1950,8 @@ static pyprof__bool pyprof__is_handled(const struct sigaction *action)
     return action->sa_flags & SA_SIGINFO || (action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN);
 }
 
-// 1 = the handler is ours, or one is on top of it that was put there: another one of ours on top of that could be
-// handed its own signals. A forked child finds its parent's.
+// 1 = our handler is installed, or another handler is on top of ours. In the second case ours is not
+// installed again on top: it could be handed its own signals. A forked child finds its parent's handler.
 static pyprof__bool pyprof__hold_install(void)
 {
     struct sigaction action;
@@ -1899,7 +1966,7 @@ static pyprof__bool pyprof__hold_install(void)
     return pyprof__hold.installed;
 }
 
-static void pyprof__hold_uninstall(void)   // unless another handler was put on top: then ours stays below it
+static void pyprof__hold_uninstall(void)   // if another handler is on top, ours stays below it
 {
     struct sigaction now;
     int ours = pyprof__hold_is_ours(&now);
@@ -1908,8 +1975,8 @@ static void pyprof__hold_uninstall(void)   // unless another handler was put on 
     pyprof__hold.installed = 0;
 }
 
-// Stops a thread of this process. 1 = it is held until pyprof__hold_end or for 2 ms; 0 = it has ended, blocks the signal or
-// did not get a CPU in time. One at a time.
+// Stops a thread of this process; one at a time. 1 = it is held until pyprof__hold_end, or for 2 ms. 0 = it
+// has ended, blocks the signal, or did not get a CPU in time.
 static pyprof__bool pyprof__hold_begin(int64_t tid)
 {
     static uint32_t number;
@@ -1926,7 +1993,7 @@ static pyprof__bool pyprof__hold_begin(int64_t tid)
     return !pyprof__hold_change(asked, 0) && __atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE) == asked + 1;
 }
 
-static pyprof__bool pyprof__hold_end(void)   // 1 = it was held to the end
+static pyprof__bool pyprof__hold_end(void)   // 1 = it was held until now
 {
     uint32_t word = __atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE);
     int held = word % 4 == PYPROF__HOLD_HELD && pyprof__hold_change(word, 0);
@@ -1934,8 +2001,8 @@ static pyprof__bool pyprof__hold_end(void)   // 1 = it was held to the end
     return held;
 }
 
-// The kernel's thread id lies at a fixed place in glibc's and musl's struct pthread: found by looking for our own.
-// CPython before 3.11 keeps only the pthread_t. 0 = not found.
+// The kernel's thread id has a fixed offset in the struct pthread of glibc and musl: this looks for our own
+// id there. CPython before 3.11 keeps only the pthread_t. 0 = not found.
 static int64_t pyprof__tid_offset(void)
 {
     const char *self = (const char *)(uintptr_t)pthread_self();
@@ -1946,19 +2013,21 @@ static int64_t pyprof__tid_offset(void)
     return 0;
 }
 
-static uint64_t pyprof__forked_self;   // pthread_self of the thread that forked this process: its id is the pid now
+// pthread_self of the thread that forked this process: its thread id is now the pid.
+static uint64_t pyprof__forked_self;
 
 static void pyprof__thread_forked(void) { pyprof__forked_self = (uint64_t)(uintptr_t)pthread_self(); }
 
 // ---- files -------------------------------------------------------------------
-// A file becomes the new one or stays the old one: written beside it, then renamed.
+// A file is replaced completely or not at all: it is written beside the old one, then renamed.
 typedef struct {
-    int fd, folder;                 // folder -1: written where it is, without a temporary file
-    int hasty;                      // whole if the process dies, but not if the machine does: no fsync
+    int fd, folder;                 // folder -1: written in place, without a temporary file
+    int hasty;                      // no fsync: complete if the process dies, but not if the machine does
     char name[256], temporary[64];
 } pyprof__file;
 
-static int pyprof__write_on(int fd, const char **data, size_t *size)   // 0 = all is written; -1 = errno tells why not
+// 0 = everything is written; -1 = errno says why not.
+static int pyprof__write_on(int fd, const char **data, size_t *size)
 {
     while (*size > 0) {
         ssize_t done;
@@ -1977,7 +2046,7 @@ static int pyprof__file_write(const pyprof__file *file, const char *data, size_t
     while (pyprof__write_on(file->fd, &data, &size) != 0) {
         struct pollfd room;
         if (errno != EAGAIN) return -1;
-        room.fd = file->fd;          // a descriptor of the program, which writes to it without waiting
+        room.fd = file->fd;          // the program's own descriptor, in non-blocking mode
         room.events = POLLOUT;
         poll(&room, 1, 1000);
     }
@@ -2001,12 +2070,13 @@ static pyprof_result pyprof__file_open_folder(pyprof__file *file, const char *pa
     return PYPROF_OK;
 }
 
+// Random bits: from the kernel or, if it has none yet, from the process's start and the time.
 static uint64_t pyprof__unguessable(void)
 {
     static uint64_t serial;
     const void *given = (const void *)(uintptr_t)getauxval(AT_RANDOM);
     uint64_t bits = 0, state;
-    // 1: GRND_NONBLOCK.
+    // 1 is GRND_NONBLOCK.
     if (pyprof__kernel(SYS_getrandom, (long)(intptr_t)&bits, (long)sizeof bits, 1, 0, 0, 0) == (long)sizeof bits) return bits;
     if (given) memcpy(&bits, given, sizeof bits);
     state = pyprof__now() ^ (uint64_t)pyprof__gettid() << 40;
@@ -2015,14 +2085,15 @@ static uint64_t pyprof__unguessable(void)
 }
 
 // ---- temporary files: .pyprof-MACHINE-RANDOM.tmp -------------------------------
-// One that is written is locked, and the kernel ends the lock with the process, however that ends: what can be locked
-// is a killed process's, also where pids say nothing, as in containers. It is removed by the next save in that
-// folder. A folder on a network may be mounted without locks that other machines see: what they left must be old, too.
+// A temporary file is locked while it is written. The kernel ends the lock when the process ends, in whatever
+// way. So a file that can be locked belongs to a killed process; pids would not tell that in containers. The
+// next save in that folder removes it. A network folder may be mounted without locks that other machines see:
+// their files must also be old.
 enum {
-    PYPROF__STALE_READS = 32,           // of a folder, in one save
-    PYPROF__STALE_MOST = 256,           // that one save removes
-    PYPROF__STALE_FOREIGN_S = 3600,     // age of what another machine left
-    PYPROF__STALE_FOLDER = 1 << 18      // bytes of a large folder
+    PYPROF__STALE_READS = 32,           // reads of a folder in one save
+    PYPROF__STALE_MOST = 256,           // files that one save removes
+    PYPROF__STALE_FOREIGN_S = 3600,     // age of another machine's files
+    PYPROF__STALE_FOLDER = 1 << 18      // bytes: a folder of this size is large
 };
 
 static const char pyprof__temporary_form[] = ".pyprof-%08x-%016llx.tmp";
@@ -2037,7 +2108,7 @@ static uint32_t pyprof__machine(void)
     return (uint32_t)hash;
 }
 
-static pyprof__bool pyprof__lock_file(int fd)   // 1 = ours now
+static pyprof__bool pyprof__lock_file(int fd)   // 1 = this process has the lock now
 {
     int result;
     PYPROF__AGAIN(result, flock(fd, LOCK_EX | LOCK_NB));
@@ -2053,7 +2124,8 @@ static pyprof__bool pyprof__is_temporary(const char *name, uint32_t *machine)
     return strcmp(name, same) == 0;
 }
 
-static pyprof__bool pyprof__stale_remove(int folder, const char *name, int here)   // 1 = it was one. here: of this machine
+// 1 = it was stale, and is removed. here: it is this machine's.
+static pyprof__bool pyprof__stale_remove(int folder, const char *name, int here)
 {
     struct stat found, opened;
     int fd, stale;
@@ -2069,8 +2141,8 @@ static pyprof__bool pyprof__stale_remove(int folder, const char *name, int here)
     return stale;
 }
 
-// Begins in a large folder anywhere: only a part of it is looked at. Some file systems number the entries by hashes,
-// others by places.
+// In a large folder only a part is searched, from a random position on. Some file systems number the entries
+// by hash, others by position.
 static void pyprof__stale_begin(int folder, int again)
 {
     struct stat info;
@@ -2099,8 +2171,8 @@ static void pyprof__stale_clean(int folder)
     }
 }
 
-// Locks it: 0 = another save has taken it for stale before it was locked. One that cannot be locked gets a name that
-// nobody takes for that of a stale one.
+// Locks it. 0 = another save took it for a stale file before it was locked. A file that cannot be locked gets
+// a name that no save takes for stale.
 static pyprof__bool pyprof__temporary_keep(pyprof__file *file, int fd)
 {
     struct stat info;
@@ -2111,10 +2183,10 @@ static pyprof__bool pyprof__temporary_keep(pyprof__file *file, int fd)
         snprintf(name, sizeof name, ".pyprof-unlocked-%016llx.tmp", (unsigned long long)pyprof__unguessable());
         if (renameat(file->folder, file->temporary, file->folder, name) == 0) memcpy(file->temporary, name, sizeof name);
     }
-    return !pyprof__stat(fd, &info) || info.st_nlink > 0;   // where it is not told, renaming will tell
+    return !pyprof__stat(fd, &info) || info.st_nlink > 0;   // if that is unknown, renaming will show it
 }
 
-static int pyprof__temporary_open(pyprof__file *file)   // -1 = errno tells why
+static int pyprof__temporary_open(pyprof__file *file)   // -1 = errno says why
 {
     int tries, fd;
     for (tries = 0; tries < 100; tries++) {
@@ -2131,8 +2203,8 @@ static int pyprof__temporary_open(pyprof__file *file)   // -1 = errno tells why
     return -1;
 }
 
-// ---- what is written where it is: descriptors of this process, pipes, /dev/null ----
-static int pyprof__named_descriptor(const char *path)   // -1 = the path names none
+// ---- targets that are written in place: descriptors of this process, pipes, /dev/null ----
+static int pyprof__named_descriptor(const char *path)   // -1 = the path names no descriptor
 {
     static const char *const folders[] = { "/dev/fd/", PYPROF__OWN_FOLDER "fd/" };
     char same[32];
@@ -2153,7 +2225,8 @@ static pyprof_result pyprof__file_refuse(const char *path, const char *what)
     return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, what);
 }
 
-// A copy of the descriptor, not the file opened again: that would begin at its start, and a socket cannot be opened.
+// Duplicates the descriptor. Opening the file again would start at its beginning, and a socket cannot be
+// opened.
 static pyprof_result pyprof__file_share(pyprof__file *file, const char *path, int fd)
 {
     int flags = fcntl(fd, F_GETFL);
@@ -2166,8 +2239,8 @@ static pyprof_result pyprof__file_share(pyprof__file *file, const char *path, in
 
 static pyprof__bool pyprof__is_null_device(const struct stat *info) { return S_ISCHR(info->st_mode) && info->st_rdev == 0x103; }
 
-// A pipe that nobody reads must not hold up the program: opened without waiting, then written as pipes are. That of
-// another user is refused: it was put there.
+// A pipe without a reader must not block the program: it is opened without waiting, then written in the usual
+// way. A pipe of another user is refused: it may be a trap.
 static pyprof_result pyprof__file_open_device(pyprof__file *file, const char *path)
 {
     struct stat info;
@@ -2188,7 +2261,8 @@ static pyprof_result pyprof__file_open_device(pyprof__file *file, const char *pa
     return PYPROF_OK;
 }
 
-static pyprof_result pyprof__file_look(const pyprof__file *file, const char *path, int *device)   // what is there now?
+// What is there now?
+static pyprof_result pyprof__file_look(const pyprof__file *file, const char *path, int *device)
 {
     struct stat info;
     *device = 0;
@@ -2220,27 +2294,29 @@ static pyprof_result pyprof__file_open(pyprof__file *file, const char *path)
     return result;
 }
 
-static pyprof__bool pyprof__sync(int fd)   // 1 = on the disk, or there is none below it
+static pyprof__bool pyprof__sync(int fd)   // 1 = it is on the disk, or there is no disk below
 {
     int result;
     PYPROF__AGAIN(result, fsync(fd));
     return result == 0 || errno == EINVAL || errno == EROFS;
 }
 
-static pyprof__bool pyprof__file_rename(const pyprof__file *file, const struct stat *made)   // made: the temporary file
+// made: the temporary file.
+static pyprof__bool pyprof__file_rename(const pyprof__file *file, const struct stat *made)
 {
     struct stat now;
     while (renameat(file->folder, file->temporary, file->folder, file->name) != 0) {
         if (errno != EINTR) return 0;
-        // Was it interrupted when it was done?
+        // Was the call interrupted after it was done?
         if (pyprof__stat_at(file->folder, file->name, &now, AT_SYMLINK_NOFOLLOW)
             && now.st_ino == made->st_ino && now.st_dev == made->st_dev) return 1;
     }
     return 1;
 }
 
-// result: how writing went so far. Anything but PYPROF_OK leaves the old file untouched. The lock is held until the
-// temporary file has its new name, although it is closed before: some file systems tell only then that a disk is full.
+// result: how writing went so far; anything but PYPROF_OK leaves the old file as it was. The file is closed
+// before it is renamed, because some file systems report a full disk only then; a duplicate keeps the lock
+// until it has its new name.
 static pyprof_result pyprof__file_close(pyprof__file *file, const char *path, pyprof_result result)
 {
     struct stat made;
@@ -2258,7 +2334,7 @@ static pyprof_result pyprof__file_close(pyprof__file *file, const char *path, py
     return result;
 }
 
-// A full disk quota (SIGXFSZ) or a closed pipe (SIGPIPE) must be an error of ours, not the end of the host.
+// A full disk quota (SIGXFSZ) or a closed pipe (SIGPIPE) must be an error here, not the end of the host.
 typedef struct { sigset_t set, before; } pyprof__quiet;
 
 static void pyprof__quiet_begin(pyprof__quiet *quiet)
@@ -2286,23 +2362,24 @@ static void pyprof__quiet_end(pyprof__quiet *quiet)
     pthread_sigmask(SIG_SETMASK, &quiet->before, NULL);
 }
 
-// ---- pages and locks for the allocation hooks: they run inside malloc, so nothing here may call it -------------------
+// ---- pages and locks for the allocation hooks: they run inside malloc, so nothing here may call it --------------------
 static size_t pyprof__page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
-static pyprof__bool pyprof__is_mapped(uint64_t address)   // 0 = surely not
+static pyprof__bool pyprof__is_mapped(uint64_t address)   // 0 = certainly not
 {
     unsigned char resident;
     uint64_t page = address & ~(uint64_t)(pyprof__page_size() - 1);
     return syscall(SYS_mincore, page, (size_t)1, &resident) == 0 || errno != ENOMEM;
 }
 
-static void *pyprof__pages(size_t size)   // zeroed, and no memory until it is touched; NULL = none
+static void *pyprof__pages(size_t size)   // zeroed; takes no memory until it is touched. NULL = none
 {
     void *pages = (void *)syscall(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0ul);
     return pages == MAP_FAILED ? NULL : pages;
 }
 
-static void *pyprof__pages_resize(void *pages, size_t size, size_t wanted)   // what they hold stays; NULL = none, all is as it was
+// Contents stay; NULL = no memory, and nothing has changed.
+static void *pyprof__pages_resize(void *pages, size_t size, size_t wanted)
 {
     void *moved = (void *)syscall(SYS_mremap, pages, size, wanted, 1ul);   // MREMAP_MAYMOVE: declared only with _GNU_SOURCE
     return moved == MAP_FAILED ? NULL : moved;
@@ -2313,12 +2390,14 @@ static void pyprof__pages_free(void *pages, size_t size)
     if (pages) syscall(SYS_munmap, pages, size);
 }
 
-static void pyprof__pages_clear(void *pages, size_t size)   // gives the memory back; they read as zeros
+// Gives the memory back; the pages then read as zeros.
+static void pyprof__pages_clear(void *pages, size_t size)
 {
     if (pages) syscall(SYS_madvise, pages, size, MADV_DONTNEED);
 }
 
-// It will be written soon: one call instead of a page fault for each page. MADV_POPULATE_WRITE, since Linux 5.14.
+// The memory will be written soon: one call replaces a page fault for each page. MADV_POPULATE_WRITE, since
+// Linux 5.14.
 static void pyprof__pages_touch(void *memory, size_t size)
 {
     uintptr_t begin = ((uintptr_t)memory + 4095) & ~(uintptr_t)4095, end = ((uintptr_t)memory + size) & ~(uintptr_t)4095;
@@ -2328,15 +2407,16 @@ static void pyprof__pages_touch(void *memory, size_t size)
 static pyprof__bool pyprof__try_lock(uint32_t *lock) { return __atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) == 0; }
 static void pyprof__unlock(uint32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
 
-// Orders what all threads of the process do: after it, each has seen what was written before, and what it wrote is seen here.
-// MEMBARRIER_CMD_PRIVATE_EXPEDITED (registered by the first call); where there is none, time must do.
+// A barrier for all threads of the process: after it, every thread has seen the writes made before, and this
+// thread sees theirs. MEMBARRIER_CMD_PRIVATE_EXPEDITED, registered by the first call; without it, a pause has
+// to do.
 static void pyprof__order_threads(void)
 {
     if (syscall(SYS_membarrier, 8, 0, 0) == 0) return;
     if (syscall(SYS_membarrier, 16, 0, 0) != 0 || syscall(SYS_membarrier, 8, 0, 0) != 0) pyprof__nap(1000000);
 }
 
-static int64_t pyprof__resident(pyprof__proc *proc)   // bytes in memory; 0 = unknown
+static int64_t pyprof__resident(pyprof__proc *proc)   // bytes of this process that are in memory; 0 = unknown
 {
     char text[128], *at;
     if (pyprof__proc_read(proc, "statm", text, sizeof text) <= 0) return 0;
@@ -2348,7 +2428,7 @@ static int64_t pyprof__resident(pyprof__proc *proc)   // bytes in memory; 0 = un
 
 static int64_t pyprof__timeval_ns(const struct timeval *time) { return (int64_t)time->tv_sec * 1000000000 + (int64_t)time->tv_usec * 1000; }
 
-static int64_t pyprof__thread_count(pyprof__proc *proc)   // -1 = unknown
+static int64_t pyprof__thread_count(pyprof__proc *proc)   // threads of this process; -1 = unknown
 {
     struct stat info;
     char path[32];
@@ -2356,7 +2436,7 @@ static int64_t pyprof__thread_count(pyprof__proc *proc)   // -1 = unknown
     return pyprof__stat_at(folder, path, &info, 0) ? (int64_t)info.st_nlink - 2 : -1;
 }
 
-static void pyprof__process_facts(pyprof__proc *proc, pyprof_process *facts)   // what the kernel counts: some 10 us
+static void pyprof__process_facts(pyprof__proc *proc, pyprof_process *facts)   // the kernel's counters; takes some 10 us
 {
     struct rusage usage;
     int64_t threads = pyprof__thread_count(proc);
@@ -2371,17 +2451,19 @@ static void pyprof__process_facts(pyprof__proc *proc, pyprof_process *facts)   /
     facts->major_faults = usage.ru_majflt;
 }
 
-static pyprof__bool pyprof__task_is_ours(int64_t tid)   // of this copy of pyprof, or another one in this process
+// Of this copy of pyprof, or of another copy in this process.
+static pyprof__bool pyprof__task_is_ours(int64_t tid)
 {
     char text[2048];
     const char *blocked;
     if (pyprof__task_read(&pyprof__own_proc, tid, "status", text, sizeof text) <= 0 || strncmp(text, "Name:\tpyprof\n", 13) != 0) return 0;
     blocked = strstr(text, "\nSigBlk:\t");
-    return blocked && strncmp(blocked + 9, "ffff", 4) == 0;   // all signals but those that cannot be
+    return blocked && strncmp(blocked + 9, "ffff", 4) == 0;   // it blocks every signal that can be blocked
 }
 
-// Has every thread of this program ended? Only ours are left then, so many of this copy and perhaps those of others,
-// and the main thread: that stays in the list when it has left by pthread_exit.
+// Have all threads of the program ended? Then only pyprof's threads are left (`ours` of this copy, and
+// perhaps those of other copies), and the main thread, which stays in the list after it has left by
+// pthread_exit.
 static pyprof__bool pyprof__threads_left(int64_t ours)
 {
     char text[1024];
@@ -2757,10 +2839,12 @@ typedef enum { PYPROF__BY_WRITEV, PYPROF__BY_READV, PYPROF__BY_MEMFD } pyprof__m
 typedef struct {
     pyprof__method method;
     pyprof__proc *proc;    // whose memory is read
-    int64_t tid;           // a thread that has it: in this process the reader's, as the main thread can have ended
-    int fd;                // PYPROF__BY_MEMFD: the kernel copies our memory in and out of this file
-    uint64_t inode;        // of that file: a host that closes all descriptors may get the number for a file of its own
-    uint64_t end;          // no address of a program lies behind it
+    // A thread that has it: in this process the one that reads, as the main thread can have ended.
+    int64_t tid;
+    int fd;                // PYPROF__BY_MEMFD: the kernel copies our memory into this file and out again
+    // Of that file. A host that closes all descriptors may reuse the number for a file of its own.
+    uint64_t inode;
+    uint64_t end;          // every address of a program is below it
 } pyprof__source;
 
 // Tests define these. READ: makes reads fail, stop short or return garbage; size bytes were wanted at to,
@@ -2792,7 +2876,7 @@ static ssize_t pyprof__gather_memfd(const pyprof__source *source, void *to, cons
 // Copies the pieces of foreign memory, one after the other, to `to`. Returns the number of bytes copied,
 // which is less than size if an address cannot be read. process_vm_readv pins every piece that it reads (0.35
 // us each). In our own process process_vm_writev does the same job in the other direction: the pieces are
-// read from the caller's memory (10 ns each), and only the target is pinned.
+// read from the caller's memory (10 ns each), and only `to` is pinned.
 static size_t pyprof__gather(const pyprof__source *source, void *to, const struct iovec *from, int pieces, size_t size)
 {
     struct iovec target;
@@ -2822,7 +2906,7 @@ static pyprof__bool pyprof__copy(const pyprof__source *source, void *to, uint64_
     return pyprof__gather(source, to, &piece, 1, size) == size;
 }
 
-static int pyprof__source_works(const pyprof__source *source)
+static pyprof__bool pyprof__source_works(const pyprof__source *source)
 {
     uint64_t probe = 0x70797072, copy = 0;
     if (pyprof__is_own(source->proc))
@@ -3207,8 +3291,8 @@ static void pyprof__mirror_prefetch(pyprof__mirror *mirror, const unsigned char 
 // [SECTION] LAYOUT -- where CPython keeps things: a table of fields by version
 //   Runs on    any thread
 //   Uses       TEXT
-//   Promise    the only place with facts that differ between versions; an offset table that the interpreter brings
-//              along (3.13 and later) is preferred, after every number in it was checked
+//   Promise    the only place with facts that differ between versions; the interpreter's own table of offsets (3.13 and
+//              later) is preferred, after every number in it was checked
 // ============================================================================
 enum { PYPROF__OLDEST = 0x0308, PYPROF__NEWEST = 0x030f, PYPROF__OLDEST_FREE_THREADED = 0x030d };   // the CPythons known here
 #define PYPROF__NO 0xffffffffu   // the version has no such field
@@ -3217,15 +3301,17 @@ typedef enum { PYPROF__LINES_LNOTAB, PYPROF__LINES_310, PYPROF__LINES_LOCATIONS 
 typedef enum { PYPROF__INSTR_BYTES, PYPROF__INSTR_UNITS, PYPROF__INSTR_POINTER } pyprof__instr_form;
 typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF__ATTRS_INLINE } pyprof__attrs_form;
 
-// X(field, largest value that makes sense, its values through the versions). {12, 136}: 136 from 3.12 on. {113, 136}: 136 from
-// 3.13 on in free-threaded builds; they have all others in common with the default build. Offsets are in bytes, x86-64 and
-// aarch64 alike. tests/layout.c says of each field what it is in CPython's headers, and tests/layout.py writes the values of
-// another version here. docs/cpython-support.md tells how to add one.
+// X(field, largest plausible value, its values by version). {12, 136} means 136 from 3.12 on. {113, 136}
+// means 136 from 3.13 on in free-threaded builds, which otherwise equal the default build. Offsets are in
+// bytes and the same on x86-64 and aarch64. tests/layout.c gives each field's name in CPython's headers;
+// tests/layout.py writes the values of another version here. docs/cpython-support.md explains how to add one.
 #define PYPROF__FIELDS(X) \
     /* _PyRuntimeState */ \
     X(runtime_head, 1u << 20, {8, 32}, {11, 40}, {13, 632}, {14, 808}, {15, 936}) \
+    X(runtime_main, 1u << 20, {8, 40}, {11, 48}, {13, 640}, {14, 816}, {15, 944})   /* the main interpreter */ \
     X(runtime_gil, 1u << 20, {8, 1152}, {9, 352}, {11, 360}, {12, PYPROF__NO}) \
     X(runtime_gc, 1u << 20, {8, 344}, {9, PYPROF__NO}) \
+    X(runtime_finishing, 1u << 20, {8, 600}, {9, PYPROF__NO})   /* ceval.pending.finishing */ \
     /* PyInterpreterState */ \
     X(interp_next, 1u << 20, {8, 0}, {13, 7264}, {14, 7272}, {15, 7264}) \
     X(interp_id, 1u << 20, {8, 16}, {9, 24}, {11, 48}, {12, 8}, {13, 7272}, {14, 7280}, {15, 7272}) \
@@ -3240,13 +3326,19 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(gil_enabled, 1u << 20, {113, 0}) \
     X(gil_holder, 1u << 20, {8, 8}, {113, 16}) \
     X(gil_locked, 1u << 20, {8, 16}, {113, 24}) \
-    /* struct _gc_runtime_state. gc_stats: collections so far, of three generations; from 3.15 on a pointer to rings of so many \
-       entries for the young and for each of the old */ \
+    X(gil_switches, 1u << 20, {8, 24}, {113, 32}) \
+    X(gil_cond, 1u << 20, {8, 32}, {113, 40}) \
+    /* struct _gc_runtime_state. gc_stats: a struct gc_generation_stats, of gc_item bytes, for each of three generations, which \
+       has the collections so far at gc_runs. From 3.15 on a pointer to rings of them, gc_young entries for the young and gc_old \
+       for each of the old, of which the largest number counts; gc_tail bytes follow each ring */ \
     X(gc_collecting, 4096, {8, 200}, {14, 192}, {15, 112}) \
     X(gc_frame, 4096, {15, 120}) \
     X(gc_stats, 4096, {8, 128}, {14, 120}, {15, 104}) \
     X(gc_young, 64, {15, 11}, {115, 1}) \
     X(gc_old, 64, {15, 3}, {115, 1}) \
+    X(gc_item, 128, {8, 24}, {15, 64}) \
+    X(gc_runs, 128, {8, 0}, {15, 16}) \
+    X(gc_tail, 128, {15, 8}) \
     /* PyThreadState. thread_frame: a frame, in 3.11 and 3.12 a _PyCFrame. The status: an alive thread's, and the bit of one that \
        is attached, where the GIL does not tell */ \
     X(thread_next, 4096, {8, 8}) \
@@ -3264,14 +3356,19 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(cframe_current, 4096, {11, 8}, {12, 0}, {13, PYPROF__NO}) \
     X(cframe_previous, 4096, {11, 16}, {12, 8}, {13, PYPROF__NO}) \
     /* PyFrameObject, from 3.11 on _PyInterpreterFrame. frame_stack: a pointer into its value stack; awaited: how far below it \
-       lies what a coroutine awaits (_PyGen_yf in Objects/genobject.c) */ \
+       lies what a coroutine awaits (_PyGen_yf in Objects/genobject.c). owner_*: what made it, a coroutine or a generator, or from \
+       this number on a C eval loop, whose own frame it is (3.11 has none yet) */ \
     X(frame_size, 512, {8, 120}, {10, 112}, {11, 80}, {14, 88}) \
     X(frame_previous, 512, {8, 24}, {11, 48}, {12, 8}) \
     X(frame_code, 512, {8, 32}, {12, 0}) \
     X(frame_instr, 512, {8, 104}, {10, 96}, {11, 56}) \
     X(frame_owner, 512, {11, 69}, {12, 70}, {14, 74}, {114, 78}) \
+    X(owner_generator, 8, {11, 1}) \
+    X(owner_shim, 8, {11, 3}) \
     X(frame_tlbc, 512, {114, 72}) \
     X(frame_entry, 512, {11, 68}, {12, PYPROF__NO}) \
+    X(frame_globals, 512, {8, 48}, {11, 8}, {12, 24}) \
+    X(frame_builtins, 512, {8, 40}, {11, 16}, {12, 32}) \
     X(frame_locals, 512, {8, 360}, {10, 352}, {11, 72}, {14, 80}) \
     X(frame_stack, 512, {14, 64}) \
     X(awaited, 64, {14, 8}, {15, 16}) \
@@ -3287,19 +3384,27 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(code_units, 512, {11, 16}, {113, 32}) \
     X(code_version, 512, {12, 92}, {113, 108}) \
     X(code_tlbc, 512, {114, 224}) \
+    X(tlbc_entries, 64, {114, 8})   /* of _PyCodeArray, which begins with their number */ \
     X(code_consts, 512, {8, 56}, {11, 24}, {113, 40}) \
     X(code_names, 512, {8, 64}, {11, 32}, {113, 48}) \
     X(code_locals, 512, {8, 72}, {11, 96}, {113, 112}) \
     X(code_cells, 512, {8, 88}, {11, PYPROF__NO}) \
     X(code_free, 512, {8, 80}, {11, PYPROF__NO}) \
     X(code_string, 512, {8, 48}, {11, PYPROF__NO}) \
-    /* objects */ \
+    /* objects. object_data: where what follows the head begins: a float's value, what a cell or a method refers to */ \
     X(object_type, 64, {8, 8}, {113, 24}) \
+    X(object_data, 128, {8, 16}, {113, 32}) \
     X(type_name, 512, {8, 24}, {113, 40}) \
     X(type_basicsize, 512, {8, 32}, {113, 48}) \
+    X(type_flags, 512, {8, 168}, {113, 184}) \
+    X(type_managed, ~0u, {8, 0}, {11, 0x10})   /* flag: its instances have attributes in front of them, or behind */ \
+    X(type_of_types, ~0u, {8, 0x80000000})     /* flag: its instances are types */ \
+    X(type_dict, 512, {8, 264}, {113, 280}) \
     X(type_dictoffset, 512, {8, 288}, {113, 304}) \
+    X(type_mro, 512, {8, 344}, {113, 360}) \
     X(type_keys, 4096, {8, 872}, {9, 864}, {10, 872}, {12, 880}, {15, 888}, {113, 896}, {115, 904}) \
     X(str_length, 128, {8, 16}, {113, 32}) \
+    X(str_hash, 128, {8, 24}, {113, 40}) \
     X(str_state, 128, {8, 32}, {113, 48}) \
     X(str_ascii, 128, {8, 48}, {12, 40}, {113, 56}) \
     X(str_compact, 128, {8, 72}, {12, 56}, {113, 72}) \
@@ -3309,9 +3414,25 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(bytes_size, 128, {8, 16}, {113, 32}) \
     X(bytes_data, 128, {8, 32}, {113, 48}) \
     X(tuple_items, 128, {8, 24}, {14, 32}, {113, 40}, {114, 48}) \
+    X(long_size, 128, {8, 16}, {113, 32})   /* how many digits, and the sign */ \
+    X(long_shift, 32, {8, 0}, {12, 3}) \
     X(long_digits, 128, {8, 24}, {113, 40}) \
+    X(dict_used, 128, {8, 16}, {113, 32}) \
     X(dict_keys, 128, {8, 32}, {113, 48}) \
     X(dict_values, 128, {8, 40}, {113, 56}) \
+    /* struct _dictkeysobject. keys_index: how large its index is, up to 3.10 in entries, later the binary logarithm in bytes; \
+       keys_kind: not 0: entries without a hash. struct _dictvalues. managed_*: so far in front of an object are its values and \
+       its dict; from 3.13 on the values lie behind it, and have a head */ \
+    X(keys_index, 64, {8, 8}, {11, 9}) \
+    X(keys_kind, 64, {11, 10}) \
+    X(keys_count, 64, {8, 32}, {11, 24}) \
+    X(keys_indices, 64, {8, 40}, {11, 32}) \
+    X(entry_size, 64, {8, 24}) \
+    X(entry_key, 64, {8, 8}) \
+    X(values_head, 64, {8, 0}, {13, 8}) \
+    X(values_valid, 64, {13, 3}) \
+    X(managed_values, 64, {11, 32}, {12, 24}, {13, PYPROF__NO}) \
+    X(managed_dict, 64, {11, 24}, {113, 8}) \
     X(module_dict, 128, {8, 16}, {113, 32}) \
     /* asyncio: a Task (TaskObj in Modules/_asynciomodule.c; from 3.14 on its own table tells), a coroutine, and its state when it \
        awaits (FRAME_SUSPENDED_YIELD_FROM) */ \
@@ -3320,8 +3441,15 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(gen_frame, 512, {12, 72}, {113, 88}) \
     X(gen_state, 512, {12, 67}, {113, 83}) \
     X(gen_awaits, ~0u, {12, 0xff}, {15, 2}) \
+    /* how the interpreter behaves: the thread state that is current is the thread's own, a thread-local variable \
+       (Python/pystate.c); a thread state can bear another thread's ids until its thread has begun; os.fork opens \
+       its stat file in /proc and warns of more than one thread (Modules/posixmodule.c); only at some instructions a thread asks \
+       whether others want their turn (CHECK_EVAL_BREAKER in Python/ceval.c) */ \
+    X(own_state, 1, {8, 0}, {12, 1}) \
+    X(stale_ids, 1, {8, 1}, {13, 0}) \
+    X(counts_threads, 1, {8, 0}, {12, 1}) \
+    X(polls, 1, {8, 0}, {10, 1}) \
     /* what differs in kind */ \
-    X(opcodes, 255, {8, 8}, {9, 9}, {10, 10}, {11, 11}, {12, 12}, {13, 13}, {14, 14}, {15, 15})   /* whose opcodes */ \
     X(lines_form, 8, {8, PYPROF__LINES_LNOTAB}, {10, PYPROF__LINES_310}, {11, PYPROF__LINES_LOCATIONS}) \
     X(instr_form, 8, {8, PYPROF__INSTR_BYTES}, {10, PYPROF__INSTR_UNITS}, {11, PYPROF__INSTR_POINTER}) \
     X(attrs_form, 8, {8, PYPROF__ATTRS_DICT}, {11, PYPROF__ATTRS_311}, {12, PYPROF__ATTRS_312}, {13, PYPROF__ATTRS_INLINE})
@@ -3330,9 +3458,10 @@ typedef struct {
 #define PYPROF__X(field, most, ...) uint32_t field;
     PYPROF__FIELDS(PYPROF__X)
 #undef PYPROF__X
+    uint32_t opcodes;   // of this minor version
 } pyprof__layout;
 
-typedef struct { uint32_t since, value; } pyprof__since;   // since 0: no more
+typedef struct { uint32_t since, value; } pyprof__since;   // since 0: end of the list
 
 static const struct { const char *name; uint32_t most; pyprof__since history[16]; } pyprof__fields[] = {
 #define PYPROF__X(field, most, ...) { #field, most, { __VA_ARGS__ } },
@@ -3340,8 +3469,9 @@ static const struct { const char *name; uint32_t most; pyprof__since history[16]
 #undef PYPROF__X
 };
 
-// Where the interpreter's own table, _Py_DebugOffsets (Include/internal/pycore_debug_offsets.h), keeps them: bytes from its
-// start. It is the first thing in _PyRuntime and starts with "xdebugpy". Its words for the GIL count from the interpreter.
+// Positions of the fields in the interpreter's own table, _Py_DebugOffsets
+// (Include/internal/pycore_debug_offsets.h), in bytes from its start. The table is the first thing in
+// _PyRuntime and starts with "xdebugpy". Its offsets for the GIL count from the interpreter.
 enum { PYPROF__TABLE_SINCE = 0x030d0000 };
 enum { PYPROF__OFFSETS_VERSION = 8, PYPROF__OFFSETS_FREE_THREADED = 16, PYPROF__OFFSETS_SIZE = 888 };
 static const struct { uint32_t field; pyprof__since history[8]; } pyprof__positions[] = {
@@ -3407,32 +3537,30 @@ static const struct { uint32_t field; pyprof__since history[8]; } pyprof__positi
 #undef PYPROF__X
 };
 
-// A field that the table lacks moves along with a neighbour that it has.
+// A field that is not in the table moves with a neighbouring field that is.
 static const struct { uint32_t field, with; } pyprof__neighbours[] = {
 #define PYPROF__X(field, with) { PYPROF__FIELD(field), PYPROF__FIELD(with) },
+    PYPROF__X(runtime_main, runtime_head)
+    PYPROF__X(gil_switches, gil_locked)
+    PYPROF__X(gil_cond, gil_locked)
     PYPROF__X(gc_stats, gc_collecting)
+    PYPROF__X(frame_globals, frame_code)
+    PYPROF__X(frame_builtins, frame_code)
     PYPROF__X(code_traceable, code_bytes)
+    PYPROF__X(object_data, object_type)
+    PYPROF__X(type_flags, type_dictoffset)
+    PYPROF__X(type_dict, type_dictoffset)
+    PYPROF__X(type_mro, type_dictoffset)
+    PYPROF__X(str_hash, str_length)
     PYPROF__X(str_compact, str_ascii)
+    PYPROF__X(long_size, long_digits)
+    PYPROF__X(dict_used, dict_keys)
     PYPROF__X(module_dict, object_type)
 #undef PYPROF__X
 };
 
-// In a type, as far from its dictoffset in all versions (Include/cpython/object.h), and two of its flags: its
-// instances have a dict that the interpreter keeps for them (from 3.11 on), its instances are types.
-enum { PYPROF__TYPE_FLAGS = -120, PYPROF__TYPE_DICT = -24, PYPROF__TYPE_MRO = 56 };
-enum { PYPROF__FLAG_MANAGED = 1 << 4, PYPROF__FLAG_TYPES = 31 };   // the second is the number of a bit
-
-// Where a frame keeps its globals; its builtins lie behind them, up to 3.10 in front of them.
-static void pyprof__layout_scopes(const pyprof__layout *layout, uint64_t frame, uint64_t *globals,
-                                  uint64_t *builtins)
-{
-    if (layout->attrs_form == PYPROF__ATTRS_DICT) *globals = frame + layout->frame_code + 16;
-    else if (layout->attrs_form == PYPROF__ATTRS_311) *globals = frame + layout->frame_code - 24;
-    else *globals = frame + layout->frame_code + 24;
-    *builtins = layout->attrs_form == PYPROF__ATTRS_DICT ? *globals - 8 : *globals + 8;
-}
-
-// sizeof(_PyRuntimeState) tells the version of an interpreter without symbols. From 3.13 on the table tells.
+// For an interpreter without symbols, sizeof(_PyRuntimeState) identifies the version. From 3.13 on the table
+// does.
 static const struct { uint32_t size, version; } pyprof__runtime_sizes[] = {
     { 1464, 0x0308 }, { 656, 0x0309 }, { 672, 0x030a }, { 166688, 0x030b }, { 459944, 0x030c },
 };
@@ -3451,7 +3579,8 @@ static uint32_t pyprof__position(size_t i, uint32_t minor)   // in the table, of
     return pyprof__value_in(pyprof__positions[i].history, PYPROF__COUNT(pyprof__positions[i].history), minor, 0);
 }
 
-// Overwrites a row's offsets with the interpreter's own. PYPROF__NO = all are plausible, else the number of the field that is not.
+// Overwrites a row's offsets with the interpreter's own. Returns PYPROF__NO if all are plausible, otherwise
+// the first field that is not.
 static uint32_t pyprof__layout_refine(pyprof__layout *layout, uint32_t minor, const char *table)
 {
     const pyprof__layout row = *layout;
@@ -3470,16 +3599,26 @@ static uint32_t pyprof__layout_refine(pyprof__layout *layout, uint32_t minor, co
         to[field] = (uint32_t)value;
         told[field] = 1;
     }
+    if (layout->interp_own_gil > layout->gil_holder || layout->interp_own_gil > layout->gil_locked) return PYPROF__FIELD(gil_holder);
+    layout->gil_holder -= layout->interp_own_gil;
+    layout->gil_locked -= layout->interp_own_gil;
+    if (layout->gil_enabled != PYPROF__NO) layout->gil_enabled -= layout->interp_own_gil;
     for (i = 0; i < PYPROF__COUNT(pyprof__neighbours); i++) {
         field = pyprof__neighbours[i].field;
         with = pyprof__neighbours[i].with;
         if (was[field] != PYPROF__NO && !told[field]) to[field] += to[with] - was[with];
     }
-    if (layout->interp_own_gil > layout->gil_holder || layout->interp_own_gil > layout->gil_locked) return PYPROF__FIELD(gil_holder);
-    layout->gil_holder -= layout->interp_own_gil;
-    layout->gil_locked -= layout->interp_own_gil;
-    if (layout->gil_enabled != PYPROF__NO) layout->gil_enabled -= layout->interp_own_gil;
     return PYPROF__NO;
+}
+
+// A reference without its tags: from 3.14 on those in frames have some in their low bits (Include/internal/pycore_stackref.h).
+static uint64_t pyprof__untagged(uint64_t reference) { return reference & ~(uint64_t)3; }
+
+// How many digits of 30 bits an int has, by the word long_size; *sign: what tells its sign.
+static uint64_t pyprof__layout_digits(const pyprof__layout *layout, int64_t size, uint64_t *sign)
+{
+    *sign = layout->long_shift ? (uint64_t)size & 3 : size < 0;
+    return layout->long_shift ? (uint64_t)size >> layout->long_shift : (uint64_t)(size < 0 ? -size : size);
 }
 
 // version: PY_VERSION_HEX. table: the interpreter's own offsets, or NULL before 3.13.
@@ -3492,16 +3631,18 @@ static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t vers
                             free_threaded ? " (free-threaded)" : "", PYPROF_VERSION_STRING, PYPROF__OLDEST & 255, PYPROF__NEWEST & 255);
     for (i = 0; i < PYPROF__COUNT(pyprof__fields); i++)
         to[i] = pyprof__value_in(pyprof__fields[i].history, PYPROF__COUNT(pyprof__fields[i].history), minor, free_threaded);
+    layout->opcodes = minor;
     bad = table ? pyprof__layout_refine(layout, minor, table) : PYPROF__NO;
     if (bad == PYPROF__NO) return PYPROF_OK;
     return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "the offset table of this CPython %u.%u makes no sense: %s", version >> 24, minor,
                         pyprof__fields[bad].name);
 }
 
-// ---- opcodes: their names and numbers, and what has to be known of them to tell what a call calls ----------------------
-// One string a version, of Lib/opcode.py (to 3.12) or Include/opcode_ids.h: a number sets what the next name gets, names
-// count on from there, and A..B stands for those from A to B in the version before, gaps included. Free-threaded builds
-// have the same numbers. tests/py/test_opcodes.py compares them with each interpreter's own.
+// ---- opcodes: their names and numbers, and what is needed to name the function that a call calls
+// ----------------------
+// One string per version, from Lib/opcode.py (up to 3.12) or Include/opcode_ids.h. A number sets the number of the next
+// name, further names count up from there, and A..B stands for the names from A to B in the version before, gaps
+// included. Free-threaded builds have the same numbers. tests/py/test_opcodes.py compares them with every interpreter.
 static const struct { uint32_t minor; const char *names; } pyprof__opcode_names[] = {
     {  8, "1 POP_TOP ROT_TWO ROT_THREE DUP_TOP DUP_TOP_TWO ROT_FOUR 9 NOP UNARY_POSITIVE UNARY_NEGATIVE UNARY_NOT 15 UNARY_INVERT "
           "BINARY_MATRIX_MULTIPLY INPLACE_MATRIX_MULTIPLY 19 BINARY_POWER BINARY_MULTIPLY 22 BINARY_MODULO BINARY_ADD BINARY_SUBTRACT BINARY_SUBSCR "
@@ -3623,52 +3764,53 @@ typedef enum {
 
 // What opcodes do, by the longest of these that the name begins with (less INSTRUMENTED_). pops: until 3.10, how many the
 // stack loses, before it gets `pushes`: a digit, or n: as many as the argument says, m: twice that, p: one more, q: two more,
-// x: two and its lowest bit, f: one and its third, u: two and its bits; ?: not known. caches: units behind it, 3.11 to 3.15.
+// x: two and its lowest bit, f: one and its third, u: two and its bits; ?: not known. caches: units behind it (A: ten) in 3.11,
+// 3.12 and so on, the last one for all versions that follow.
 static const struct { const char *name, *caches; pyprof__act act; char pops; unsigned char pushes; } pyprof__opcode_acts[] = {
     { "BEFORE_WITH", NULL, PYPROF__OP_WITH, '?', 0 }, { "BINARY_", NULL, PYPROF__OP_OTHER, '2', 1 },
-    { "BINARY_OP", "11155", PYPROF__OP_OTHER, '2', 1 }, { "BINARY_OP_SUBSCR_", "00055", PYPROF__OP_ITEM, '2', 1 },
-    { "BINARY_SLICE", NULL, PYPROF__OP_ITEM, '3', 1 }, { "BINARY_SUBSCR", "41100", PYPROF__OP_ITEM, '2', 1 },
+    { "BINARY_OP", "1115", PYPROF__OP_OTHER, '2', 1 }, { "BINARY_OP_SUBSCR_", "0005", PYPROF__OP_ITEM, '2', 1 },
+    { "BINARY_SLICE", NULL, PYPROF__OP_ITEM, '3', 1 }, { "BINARY_SUBSCR", "4110", PYPROF__OP_ITEM, '2', 1 },
     { "BUILD_CONST_KEY_MAP", NULL, PYPROF__OP_OTHER, 'p', 1 }, { "BUILD_LIST", NULL, PYPROF__OP_OTHER, 'n', 1 },
     { "BUILD_MAP", NULL, PYPROF__OP_OTHER, 'm', 1 }, { "BUILD_MAP_UNPACK", NULL, PYPROF__OP_OTHER, 'n', 1 },
     { "BUILD_SET", NULL, PYPROF__OP_OTHER, 'n', 1 }, { "BUILD_SLICE", NULL, PYPROF__OP_OTHER, 'n', 1 },
     { "BUILD_STRING", NULL, PYPROF__OP_OTHER, 'n', 1 }, { "BUILD_TUPLE", NULL, PYPROF__OP_OTHER, 'n', 1 },
-    { "CALL", "43333", PYPROF__OP_CALL, '?', 0 }, { "CALL_EX_", "00001", PYPROF__OP_CALL, '?', 0 },
+    { "CALL", "43", PYPROF__OP_CALL, '?', 0 }, { "CALL_EX_", "00001", PYPROF__OP_CALL, '?', 0 },
     { "CALL_FINALLY", NULL, PYPROF__OP_JUMP, '?', 0 }, { "CALL_FUNCTION", NULL, PYPROF__OP_CALL, 'p', 1 },
     { "CALL_FUNCTION_EX", "00001", PYPROF__OP_CALL, 'x', 1 }, { "CALL_FUNCTION_KW", NULL, PYPROF__OP_CALL, 'q', 1 },
-    { "CALL_INTRINSIC_", NULL, PYPROF__OP_OTHER, '?', 0 }, { "CALL_KW", "00033", PYPROF__OP_CALL, '?', 0 },
-    { "CALL_METHOD", NULL, PYPROF__OP_CALL, 'q', 1 }, { "CALL_METHOD_DESCRIPTOR_", "03333", PYPROF__OP_CALL, '?', 0 },
-    { "COMPARE_OP", "21111", PYPROF__OP_OTHER, '2', 1 }, { "CONTAINS_OP", "00111", PYPROF__OP_OTHER, '2', 1 },
+    { "CALL_INTRINSIC_", NULL, PYPROF__OP_OTHER, '?', 0 }, { "CALL_KW", "0003", PYPROF__OP_CALL, '?', 0 },
+    { "CALL_METHOD", NULL, PYPROF__OP_CALL, 'q', 1 }, { "CALL_METHOD_DESCRIPTOR_", "03", PYPROF__OP_CALL, '?', 0 },
+    { "COMPARE_OP", "21", PYPROF__OP_OTHER, '2', 1 }, { "CONTAINS_OP", "001", PYPROF__OP_OTHER, '2', 1 },
     { "COPY", NULL, PYPROF__OP_COPY, '?', 0 }, { "COPY_", NULL, PYPROF__OP_OTHER, '?', 0 }, { "DICT_MERGE", NULL, PYPROF__OP_OTHER, '1', 0 },
     { "DICT_UPDATE", NULL, PYPROF__OP_OTHER, '1', 0 }, { "DUP_TOP", NULL, PYPROF__OP_OTHER, '1', 2 },
-    { "DUP_TOP_TWO", NULL, PYPROF__OP_OTHER, '?', 0 }, { "ENTER_EXECUTOR", "00111", PYPROF__OP_OTHER, '?', 0 },
+    { "DUP_TOP_TWO", NULL, PYPROF__OP_OTHER, '?', 0 }, { "ENTER_EXECUTOR", "001", PYPROF__OP_OTHER, '?', 0 },
     { "EXTENDED_ARG", NULL, PYPROF__OP_EXTENDED, '?', 0 }, { "FORMAT_VALUE", NULL, PYPROF__OP_OTHER, 'f', 1 },
-    { "FOR_ITER", "01111", PYPROF__OP_JUMP, '?', 0 }, { "GET_AWAITABLE", NULL, PYPROF__OP_OTHER, '1', 1 },
+    { "FOR_ITER", "01", PYPROF__OP_JUMP, '?', 0 }, { "GET_AWAITABLE", NULL, PYPROF__OP_OTHER, '1', 1 },
     { "GET_ITER", "00001", PYPROF__OP_OTHER, '1', 1 }, { "INPLACE_", NULL, PYPROF__OP_OTHER, '2', 1 }, { "IS_OP", NULL, PYPROF__OP_OTHER, '2', 1 },
-    { "JUMP_ABSOLUTE", NULL, PYPROF__OP_JUMP_TO, '?', 0 }, { "JUMP_BACKWARD", "00111", PYPROF__OP_OTHER, '?', 0 },
+    { "JUMP_ABSOLUTE", NULL, PYPROF__OP_JUMP_TO, '?', 0 }, { "JUMP_BACKWARD", "001", PYPROF__OP_OTHER, '?', 0 },
     { "JUMP_BACKWARD_NO_INTERRUPT", NULL, PYPROF__OP_OTHER, '?', 0 }, { "JUMP_FORWARD", NULL, PYPROF__OP_JUMP, '?', 0 },
     { "JUMP_IF_", NULL, PYPROF__OP_JUMP_IF, '?', 0 }, { "KW_NAMES", NULL, PYPROF__OP_SKIP, '?', 0 },
     { "LIST_EXTEND", NULL, PYPROF__OP_OTHER, '1', 0 }, { "LIST_TO_TUPLE", NULL, PYPROF__OP_OTHER, '1', 1 },
-    { "LOAD_ASSERTION_ERROR", NULL, PYPROF__OP_COMMON, '0', 1 }, { "LOAD_ATTR", "49999", PYPROF__OP_ATTR, '1', 1 },
+    { "LOAD_ASSERTION_ERROR", NULL, PYPROF__OP_COMMON, '0', 1 }, { "LOAD_ATTR", "49", PYPROF__OP_ATTR, '1', 1 },
     { "LOAD_BUILD_CLASS", NULL, PYPROF__OP_OTHER, '0', 1 }, { "LOAD_CLASSDEREF", NULL, PYPROF__OP_CELL, '0', 1 },
     { "LOAD_CLOSURE", NULL, PYPROF__OP_OTHER, '0', 1 }, { "LOAD_COMMON_CONSTANT", NULL, PYPROF__OP_COMMON, '?', 0 },
     { "LOAD_CONST", NULL, PYPROF__OP_CONST, '0', 1 }, { "LOAD_DEREF", NULL, PYPROF__OP_CELL, '0', 1 },
     { "LOAD_FAST", NULL, PYPROF__OP_LOCAL, '0', 1 }, { "LOAD_FAST_BORROW_LOAD_", NULL, PYPROF__OP_PAIR, '?', 0 },
     { "LOAD_FAST_LOAD_FAST", NULL, PYPROF__OP_PAIR, '?', 0 }, { "LOAD_FROM_DICT_OR_DEREF", NULL, PYPROF__OP_CELL, '?', 0 },
-    { "LOAD_FROM_DICT_OR_GLOBALS", NULL, PYPROF__OP_NAME, '?', 0 }, { "LOAD_GLOBAL", "54444", PYPROF__OP_NAME, '0', 1 },
-    { "LOAD_METHOD", "A0000", PYPROF__OP_ATTR, '1', 2 }, { "LOAD_NAME", NULL, PYPROF__OP_NAME, '0', 1 },
-    { "LOAD_SPECIAL", NULL, PYPROF__OP_SPECIAL, '?', 0 }, { "LOAD_SUPER_ATTR", "01111", PYPROF__OP_SUPER, '?', 0 },
+    { "LOAD_FROM_DICT_OR_GLOBALS", NULL, PYPROF__OP_NAME, '?', 0 }, { "LOAD_GLOBAL", "54", PYPROF__OP_NAME, '0', 1 },
+    { "LOAD_METHOD", "A0", PYPROF__OP_ATTR, '1', 2 }, { "LOAD_NAME", NULL, PYPROF__OP_NAME, '0', 1 },
+    { "LOAD_SPECIAL", NULL, PYPROF__OP_SPECIAL, '?', 0 }, { "LOAD_SUPER_ATTR", "01", PYPROF__OP_SUPER, '?', 0 },
     { "MAKE_FUNCTION", NULL, PYPROF__OP_MAKE, 'u', 1 }, { "NOP", NULL, PYPROF__OP_SKIP, '0', 0 }, { "NOT_TAKEN", NULL, PYPROF__OP_SKIP, '?', 0 },
-    { "POP_JUMP_FORWARD_", NULL, PYPROF__OP_JUMP, '?', 0 }, { "POP_JUMP_IF_", "00111", PYPROF__OP_JUMP_IF, '?', 0 },
-    { "POP_TOP", NULL, PYPROF__OP_OTHER, '1', 0 }, { "PRECALL", "10000", PYPROF__OP_PRECALL, '?', 0 },
-    { "PUSH_NULL", NULL, PYPROF__OP_SKIP, '?', 0 }, { "RESUME", "00001", PYPROF__OP_OTHER, '?', 0 }, { "SEND", "01111", PYPROF__OP_JUMP, '?', 0 },
+    { "POP_JUMP_FORWARD_", NULL, PYPROF__OP_JUMP, '?', 0 }, { "POP_JUMP_IF_", "001", PYPROF__OP_JUMP_IF, '?', 0 },
+    { "POP_TOP", NULL, PYPROF__OP_OTHER, '1', 0 }, { "PRECALL", "10", PYPROF__OP_PRECALL, '?', 0 },
+    { "PUSH_NULL", NULL, PYPROF__OP_SKIP, '?', 0 }, { "RESUME", "00001", PYPROF__OP_OTHER, '?', 0 }, { "SEND", "01", PYPROF__OP_JUMP, '?', 0 },
     { "SETUP_", NULL, PYPROF__OP_JUMP, '?', 0 }, { "SETUP_ANNOTATIONS", NULL, PYPROF__OP_OTHER, '?', 0 },
     { "SET_FUNCTION_", NULL, PYPROF__OP_MAKE, '?', 0 }, { "SET_UPDATE", NULL, PYPROF__OP_OTHER, '1', 0 },
-    { "STORE_ATTR", "44444", PYPROF__OP_OTHER, '2', 0 }, { "STORE_DEREF", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "STORE_ATTR", "4", PYPROF__OP_OTHER, '2', 0 }, { "STORE_DEREF", NULL, PYPROF__OP_OTHER, '1', 0 },
     { "STORE_FAST", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_FAST_LOAD_FAST", NULL, PYPROF__OP_OTHER, '?', 0 },
     { "STORE_GLOBAL", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_NAME", NULL, PYPROF__OP_OTHER, '1', 0 },
-    { "STORE_SUBSCR", "11111", PYPROF__OP_OTHER, '3', 0 }, { "SWAP", NULL, PYPROF__OP_COPY, '?', 0 },
-    { "TO_BOOL", "00333", PYPROF__OP_OTHER, '?', 0 }, { "UNARY_", NULL, PYPROF__OP_OTHER, '1', 1 },
-    { "UNPACK_SEQUENCE", "11111", PYPROF__OP_OTHER, '?', 0 }, { "YIELD_FROM", NULL, PYPROF__OP_OTHER, '2', 1 },
+    { "STORE_SUBSCR", "1", PYPROF__OP_OTHER, '3', 0 }, { "SWAP", NULL, PYPROF__OP_COPY, '?', 0 },
+    { "TO_BOOL", "003", PYPROF__OP_OTHER, '?', 0 }, { "UNARY_", NULL, PYPROF__OP_OTHER, '1', 1 },
+    { "UNPACK_SEQUENCE", "1", PYPROF__OP_OTHER, '?', 0 }, { "YIELD_FROM", NULL, PYPROF__OP_OTHER, '2', 1 },
     { "YIELD_VALUE", NULL, PYPROF__OP_OTHER, '1', 1 },
 };
 
@@ -3681,7 +3823,7 @@ typedef struct {
 typedef struct {
     pyprof__opcode at[256];
     uint32_t minor;            // the version
-    unsigned char calls[32];   // a bit an opcode
+    unsigned char calls[32];   // one bit per opcode
 } pyprof__opcodes;
 
 static const char *pyprof__word_end(const char *word)
@@ -3698,7 +3840,7 @@ static int pyprof__opcode_number(const pyprof__opcode *opcodes, const char *name
     return i;
 }
 
-// Reads one version's string; before: those of the version before.
+// Parses one version's string; before: the opcodes of the previous version.
 static void pyprof__opcodes_read(pyprof__opcode *opcodes, const pyprof__opcode *before, const char *names)
 {
     int next = 0, first, last;
@@ -3727,10 +3869,11 @@ static void pyprof__opcode_learn(pyprof__opcode *opcode, uint32_t minor)   // wh
     if (size > 13 && memcmp(name, "INSTRUMENTED_", 13) == 0) { name += 13; size -= 13; }
     opcode->pops = '?';
     for (i = 0; i < PYPROF__COUNT(pyprof__opcode_acts); i++) {
+        const char *caches = pyprof__opcode_acts[i].caches;
         size_t length = strlen(pyprof__opcode_acts[i].name);
         if (length > size || length <= best || memcmp(name, pyprof__opcode_acts[i].name, length) != 0) continue;
         best = length;
-        digit = pyprof__opcode_acts[i].caches && minor >= 11 && minor <= 15 ? pyprof__opcode_acts[i].caches[minor - 11] : '0';
+        digit = minor >= 11 && caches ? caches[minor - 11 < strlen(caches) ? minor - 11 : strlen(caches) - 1] : '0';
         opcode->act = (unsigned char)pyprof__opcode_acts[i].act;
         opcode->caches = (unsigned char)(digit == 'A' ? 10 : digit - '0');
         opcode->pops = pyprof__opcode_acts[i].pops;
@@ -3758,7 +3901,7 @@ static void pyprof__opcodes_make(pyprof__opcodes *opcodes, uint32_t minor)
     }
 }
 
-// 3.14 has no opcode of its own for x[y]: it is BINARY_OP with NB_SUBSCR (Include/opcode.h).
+// 3.14 has no opcode of its own for x[y]: it uses BINARY_OP with NB_SUBSCR (Include/opcode.h).
 static pyprof__act pyprof__opcode_act(const pyprof__opcodes *opcodes, unsigned number, uint32_t argument)
 {
     const pyprof__opcode *opcode = &opcodes->at[number];
@@ -3768,8 +3911,9 @@ static pyprof__act pyprof__opcode_act(const pyprof__opcodes *opcodes, unsigned n
 
 static int pyprof__opcode_calls(const pyprof__opcodes *opcodes, unsigned opcode) { return opcodes->calls[opcode / 8] >> opcode % 8 & 1; }
 
-// Is it what the compiler wrote, or a specialised form of it? Not so are those that stand in another one's place while
-// tracing (3.12 and later: INSTRUMENTED_LINE, INSTRUMENTED_INSTRUCTION) and numbers that are no opcode.
+// Is it what the compiler emitted, or a specialised form of that? The answer is no for opcodes that replace
+// another one during tracing (3.12 and later: INSTRUMENTED_LINE, INSTRUMENTED_INSTRUCTION) and for unassigned
+// numbers.
 static int pyprof__opcode_is_plain(const pyprof__opcodes *opcodes, unsigned number)
 {
     const pyprof__opcode *opcode = &opcodes->at[number];
@@ -3777,8 +3921,8 @@ static int pyprof__opcode_is_plain(const pyprof__opcodes *opcodes, unsigned numb
         && !(opcode->size == 24 && memcmp(opcode->name, "INSTRUMENTED_INSTRUCTION", 24) == 0);
 }
 
-// Which of the code's names the opcode loads: the low bits of the argument mean something else in LOAD_GLOBAL (3.11: push a
-// NULL, too), LOAD_ATTR (3.12: as a method) and LOAD_SUPER_ATTR (two of them).
+// Which of the code's names the opcode loads. The lowest bits of the argument mean something else in
+// LOAD_GLOBAL (3.11: push a NULL, too), LOAD_ATTR (3.12: as a method) and LOAD_SUPER_ATTR (two bits).
 static uint32_t pyprof__opcode_name_index(const pyprof__opcodes *opcodes, unsigned number, uint32_t argument)
 {
     const pyprof__opcode *opcode = &opcodes->at[number];
@@ -3787,7 +3931,40 @@ static uint32_t pyprof__opcode_name_index(const pyprof__opcodes *opcodes, unsign
     return opcodes->minor >= 11 && opcode->size >= 11 && memcmp(opcode->name, "LOAD_GLOBAL", 11) == 0 ? argument >> 1 : argument;
 }
 
-// How many values the instruction takes off the stack, until 3.10; -1 = not known.
+// How many units behind it a jump lands; a jump to a place: how many from the beginning on. Up to 3.9 the argument is in bytes.
+static int64_t pyprof__opcode_jump(const pyprof__opcodes *opcodes, uint32_t argument) { return opcodes->minor < 10 ? argument / 2 : argument; }
+
+// Is it known where the next instruction begins? From 3.11 on an instruction has caches behind it.
+static pyprof__bool pyprof__opcode_has_end(const pyprof__opcodes *opcodes, unsigned number)
+{
+    return opcodes->minor < 11 || pyprof__opcode_is_plain(opcodes, number);
+}
+
+// Where `polls` of the layout is 1: is it an instruction that does so?
+static pyprof__bool pyprof__opcode_polls(const char *name)
+{
+    static const char *const polls[] = { "JUMP_BACKWARD", "JUMP_ABSOLUTE", "POP_JUMP_BACKWARD", "RESUME", "INSTRUMENTED_JUMP_B",
+                                         "INSTRUMENTED_RESUME" };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(polls); i++)
+        if (strncmp(name, polls[i], strlen(polls[i])) == 0) return 1;
+    return 0;
+}
+
+// Is it a specialised form for calls of Python functions? (3.11 and later)
+static pyprof__bool pyprof__opcode_calls_python(const pyprof__opcode *opcode)
+{
+    static const char *const parts[] = { "_PY", "_BOUND_METHOD", "_ENTER_INIT" };
+    char name[64];
+    size_t i, size = opcode->name && opcode->size < sizeof name ? opcode->size : 0;
+    memcpy(name, size ? opcode->name : "", size);
+    name[size] = 0;
+    for (i = 0; i < PYPROF__COUNT(parts); i++)
+        if (strstr(name, parts[i])) return 1;
+    return 0;
+}
+
+// How many values the instruction takes off the stack, until 3.10; -1 = unknown.
 static int pyprof__opcode_pops(const pyprof__opcode *opcode, uint32_t argument)
 {
     uint32_t n = argument > 255 ? 255 : argument;
@@ -3833,24 +4010,6 @@ static int pyprof__layout_asyncio(pyprof__asyncio *asyncio, const uint64_t *tabl
     return 1;
 }
 
-// How the C API behaves, by version.
-typedef struct {
-    int own_state;   // the thread state that is current is the thread's own: a thread-local variable (3.12, Python/pystate.c)
-    // 3.8, in _PyRuntime: ceval.pending.finishing. Once it is set Py_AddPendingCall prints an error, which runs Python
-    // code, whether or not the caller holds the GIL (Python/ceval.c).
-    uint32_t finishing;
-    int counts_threads;   // os.fork opens /proc/self/stat and warns of more than one thread (3.12, Modules/posixmodule.c)
-} pyprof__habits;
-
-static pyprof__habits pyprof__layout_habits(uint32_t version)
-{
-    pyprof__habits habits;
-    habits.own_state = version >= 0x030c0000;
-    habits.counts_threads = version >= 0x030c0000;
-    habits.finishing = version >> 16 == 0x0308 ? 600 : PYPROF__NO;
-    return habits;
-}
-
 static void pyprof__version_text(uint32_t version, char *text, size_t capacity)   // "3.13.0rc1"
 {
     uint32_t level = version >> 4 & 15u, serial = version & 15u;
@@ -3866,7 +4025,15 @@ static int pyprof__version_of(const char *text)   // "3.13.0rc1" -> 0x030d; 0 = 
     return major > 0 && major < 128 && minor < 256 ? (int)(major << 8 | minor) : 0;
 }
 
-// tracemalloc's traces: (domain, size, frames), later (domain, size, frames, number of frames); 0 = none that is known
+// The name that a function of the C API has from 3.13 on, if that is another one; otherwise NULL.
+static const char *pyprof__new_name(const char *name)
+{
+    if (strcmp(name, "_PyThreadState_UncheckedGet") == 0) return "PyThreadState_GetUnchecked";
+    return strcmp(name, "_Py_IsFinalizing") == 0 ? "Py_IsFinalizing" : NULL;
+}
+
+// Fields of one of tracemalloc's traces: (domain, size, frames), later (domain, size, frames, number of
+// frames); 0 = unknown version.
 static int pyprof__trace_items(int version) { return version >> 8 != 3 || version < 0x0306 ? 0 : version < 0x0309 ? 3 : 4; }
 
 // ============================================================================
@@ -3874,7 +4041,7 @@ static int pyprof__trace_items(int version) { return version >> 8 != 3 || versio
 //   Runs on    the thread that calls pyprof_start, or the sampler's
 //   Uses       COPY, LAYOUT
 //   Promise    works for libpython linked or loaded RTLD_LOCAL, and for static programs with or without symbols;
-//              when it fails it says what it looked at
+//              if it fails, the error says where it looked
 // ============================================================================
 typedef struct {
     uint64_t address;       // of _PyRuntime; 0 = not found
@@ -3991,7 +4158,8 @@ static const Elf64_Shdr *pyprof__elf_named(pyprof__elf *elf, const char *name)  
     return found;
 }
 
-// .dynsym, then .symtab, then the section that CPython 3.10 and later put _PyRuntime in: it survives strip.
+// Searches .dynsym, then .symtab, then the section in which CPython 3.10 and later put _PyRuntime: that
+// survives strip.
 static int pyprof__elf_find(pyprof__elf *elf, pyprof__symbols *found)
 {
     static const uint32_t kinds[] = { SHT_DYNSYM, SHT_SYMTAB };
@@ -4024,8 +4192,8 @@ static uint32_t pyprof__parse_version(const char *text)   // "3.9.18..." -> 0x03
 
 typedef const char *pyprof__get_version_fn(void);
 
-// Py_GetVersion: no GIL, a static buffer (Python/getversion.c). Up to 3.10 each call writes it anew: while another thread is in
-// it, it can be empty for a moment.
+// Py_GetVersion needs no GIL and returns a static buffer (Python/getversion.c). Up to 3.10 every call
+// rewrites the buffer: it can be empty for a moment while another thread is in the function.
 static uint32_t pyprof__call_get_version(uint64_t address)
 {
     pyprof__get_version_fn *fn;
@@ -4046,7 +4214,7 @@ static uint32_t pyprof__version_by_size(uint64_t size)
     return 0;
 }
 
-// The first bytes of _PyRuntime from 3.13 on. Written so that our own program does not contain the text itself.
+// The first bytes of _PyRuntime from 3.13 on. Spelled so that this program does not contain the text itself.
 static int pyprof__has_table(const pyprof__source *source, uint64_t address)
 {
     char text[9] = "xDEBUGPY";
@@ -4118,7 +4286,7 @@ static const char *pyprof__next_mapping(const char *at, pyprof__mapping *mapping
     return end + 1;
 }
 
-// 0 = the program itself, 1 = a name with "python" in it, 2 = the rest, -1 = no file
+// 0 = the program itself, 1 = a name with "python" in it, 2 = any other file, -1 = not a file
 static int pyprof__mapping_rank(const pyprof__mapping *mapping, const char *program)
 {
     const char *name = strrchr(mapping->path, '/');
@@ -4145,8 +4313,8 @@ static int pyprof__runtime_in_file(pyprof__runtime *runtime, pyprof__pool *pool,
 }
 
 // ---- programs stripped of symbols and sections --------------------------------
-// From 3.13 on the table's cookie stands in a writable segment. Before, the runtime holds a pointer to the newest
-// interpreter, whose threads point back at it: two words that agree with each other, in .bss.
+// From 3.13 on the table's cookie is in a writable segment. Before that, the runtime in .bss has two equal
+// words that point to the newest interpreter, whose threads point back to it.
 static int pyprof__looks_like_runtime(const pyprof__source *source, const pyprof__layout *layout, uint64_t interp)
 {
     uint64_t thread = 0, back = 0, ident = 0;
@@ -4171,7 +4339,7 @@ static uint64_t pyprof__scan_segment(const pyprof__source *source, const pyprof_
     return 0;
 }
 
-// The version of a program without symbols: the literal of PY_VERSION among its read-only data.
+// The version of a program without symbols: the literal PY_VERSION in its read-only data.
 // minor: 0x030c for 3.12, 0 = any.
 static uint32_t pyprof__scan_version(const pyprof__source *source, const pyprof__mapping *mapping, uint32_t minor)
 {
@@ -4184,7 +4352,8 @@ static uint32_t pyprof__scan_version(const pyprof__source *source, const pyprof_
         if (!pyprof__copy(source, text, at, (size_t)size)) return 0;
         text[size] = 0;
         for (i = 1; i + 8 < size; i++) {
-            if (text[i] != '3' || text[i - 1] == '.' || (text[i - 1] >= '0' && text[i - 1] <= '9')) continue;   // it may be the tail of a path
+            // Possibly the end of a path.
+            if (text[i] != '3' || text[i - 1] == '.' || (text[i - 1] >= '0' && text[i - 1] <= '9')) continue;
             version = pyprof__parse_version(text + i);
             if (!version || version >= PYPROF__TABLE_SINCE || strlen(text + i) > 8) continue;
             if (!minor || version >> 16 == minor) return version;
@@ -4217,7 +4386,8 @@ static int pyprof__runtime_by_scan(pyprof__runtime *runtime, const pyprof__sourc
     return symbols->runtime != 0;
 }
 
-// Only the size of _PyRuntime told the version: the text of PY_VERSION in the same file tells the rest.
+// If only the size of _PyRuntime identified the version, the text of PY_VERSION in the same file completes
+// it.
 static void pyprof__version_refine(pyprof__runtime *runtime, const pyprof__source *source, const char *maps, const char *path)
 {
     pyprof__mapping mapping;
@@ -4261,7 +4431,7 @@ static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__po
                         "libpython (python3-config --embed --ldflags), or load that (dlopen) first", program, looked_at);
 }
 
-// Costs microseconds where the dynamic linker of this process knows it, otherwise up to some milliseconds.
+// Takes microseconds if this process's dynamic linker knows the symbol, otherwise up to some milliseconds.
 static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__source *source)
 {
     pyprof__symbols symbols;
@@ -4309,7 +4479,8 @@ static int pyprof__asyncio_in_file(pyprof__asyncio *asyncio, pyprof__pool *pool,
     return found;
 }
 
-// Finds it among the files mapped: first in those that have the module in their name, then in all. Takes some milliseconds.
+// Searches the mapped files: first those with the module's name in their names, then all. Takes some
+// milliseconds.
 static int pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool *pool, const pyprof__source *source)
 {
     pyprof__mapping mapping;
@@ -4330,7 +4501,8 @@ static int pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool *pool, co
 }
 
 // ---- functions of its C API -------------------------------------------------------------
-static uint64_t pyprof__elf_function(pyprof__pool *pool, const char *path, uint64_t mapped_at, const char *name)   // by the symbols of the file
+// From the file's symbol table.
+static uint64_t pyprof__elf_function(pyprof__pool *pool, const char *path, uint64_t mapped_at, const char *name)
 {
     pyprof__elf elf;
     pyprof__symbols symbols;
@@ -4346,7 +4518,7 @@ static uint64_t pyprof__elf_function(pyprof__pool *pool, const char *path, uint6
     return symbols.named ? symbols.named + bias : 0;
 }
 
-// A function of the interpreter that was found. NULL = it cannot be reached: a program without symbols.
+// A function of the interpreter found. NULL = not reachable: the program has no symbols.
 static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__pool *pool, const char *name)
 {
     struct { const char *file; void *base; const char *symbol; void *address; } info = { NULL, NULL, NULL, NULL };   // Dl_info of dlfcn.h
@@ -4363,23 +4535,26 @@ static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__po
 }
 
 // ============================================================================
-// [SECTION] TARGET -- a process as a value: its memory, its runtime, what tells where its threads run
+// [SECTION] TARGET -- a process as a value: its memory, its runtime, and how to see where its threads run
 //   Runs on    the thread that calls pyprof_start or pyprof_dump, then the one that reads the target
 //   Uses       RUNTIME
-//   Promise    what is asked of a process goes through its target; two targets share nothing but the folder of
+//   Promise    every question about a process goes through its target; two targets share nothing but the folder of
 //              this process in /proc
 // ============================================================================
 typedef struct {
-    pyprof__source source;         // how its memory is read; whose, too
-    pyprof__proc other;            // the process, where that is not this one
-    uint64_t started;              // when it began, in clock ticks since boot, 0 = unknown: pids are given again
+    pyprof__source source;         // whose memory is read, and how
+    pyprof__proc other;            // the process, if it is not this one
+    uint64_t started;              // when it began, in clock ticks since boot, 0 = unknown: the kernel reuses
+                                   // pids
     pyprof__runtime runtime;
-    // pthread_t + this = the CPU the thread is on, 0 = ask /proc; and = its thread id, 0 = not known.
+    // Two distances from a thread's pthread_t: to the word with its CPU (0 = ask /proc) and to its thread id
+    // (0 = unknown).
     int64_t cpu_word, tid_offset;
     uint32_t waiters_offset;       // see pyprof__waiters_offset
     uint64_t stack_end;            // above the main thread's first frame; 0 = unknown
-    uint64_t forked_ident;         // of the thread that forked it: its id is the pid, whatever Python noted
-    int fine_clock;                // the CPU clock of a thread is a proof
+    uint64_t forked_ident;         // pthread_t of the thread that forked it: its thread id is the pid,
+                                   // whatever Python recorded
+    int fine_clock;                // a thread's CPU clock is a proof (see pyprof__clock_is_fine)
 } pyprof__target;
 
 static void pyprof__target_close(pyprof__target *target)
@@ -4388,7 +4563,7 @@ static void pyprof__target_close(pyprof__target *target)
     pyprof__proc_leave(target->source.proc);
 }
 
-// pid 0 = this process. What only the C library of a process tells is known of this one.
+// pid 0 = this process. Facts that only the process's C library has are known for this process only.
 static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *pool, int64_t pid)
 {
     int own = pid == 0 || pid == pyprof__own_pid();
@@ -4412,7 +4587,7 @@ static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *p
 }
 
 // *interp = the newest one, or 0; 0 = unreadable.
-static int pyprof__target_head(const pyprof__target *target, uint64_t *interp)
+static pyprof__bool pyprof__target_head(const pyprof__target *target, uint64_t *interp)
 {
     uint64_t at = target->runtime.address + target->runtime.layout.runtime_head;
     return pyprof__copy(&target->source, interp, at, sizeof *interp);
@@ -4682,10 +4857,10 @@ typedef struct {
     pyprof__strings strings;
     pyprof__array codes, tables, spots;
     pyprof__index code_index, spot_index;
-    pyprof__index import_index;            // <import NAME>: codes, by name
+    pyprof__index pseudo_index;            // codes that are no code objects, by what they are
     pyprof__array namesakes;               // pyprof__namesake; they outlive the codes
     pyprof__index namesake_index;
-    uint32_t imports;                      // the number of entries in import_index
+    uint32_t imports, tasks;               // how many names of modules and of tasks are among them
     uint64_t importers[4];   // addresses of importlib's function: each interpreter may have its own copy
     uint32_t importer;                     // the one to replace next
     pyprof__memo *memo;        // PYPROF__MEMOS of them
@@ -4696,8 +4871,6 @@ typedef struct {
     uint32_t decoded;          // code objects decoded since the window opened
     int asyncio;               // a function of asyncio has been seen
     uint64_t str_type, int_type, await_types[6];   // like code_type
-    pyprof__index task_index;  // spots of tasks by their names
-    uint32_t tasks;            // the number of entries in task_index
     char *text;                // room for one decoded string
     pyprof__opcodes *opcodes;
 } pyprof__codes;
@@ -4750,10 +4923,8 @@ static void pyprof__codes_clear(pyprof__codes *codes)
     codes->codes.count = codes->tables.count = codes->spots.count = 0;
     pyprof__index_free(codes->pool, &codes->code_index);
     pyprof__index_free(codes->pool, &codes->spot_index);
-    pyprof__index_free(codes->pool, &codes->import_index);
-    codes->imports = 0;
-    pyprof__index_free(codes->pool, &codes->task_index);
-    codes->tasks = 0;
+    pyprof__index_free(codes->pool, &codes->pseudo_index);
+    codes->imports = codes->tasks = 0;
     pyprof__codes_distrust(codes);
 }
 
@@ -4886,15 +5057,10 @@ static void pyprof__content_int(pyprof__content *content, uint64_t object)   // 
 {
     const pyprof__layout *layout = content->codes->layout;
     int64_t size = 0;
-    uint64_t digits;
-    if (!pyprof__content_read(content, &size, object + layout->long_digits - 8, sizeof size)) return;
-    if (layout->attrs_form >= PYPROF__ATTRS_312) {
-        digits = (uint64_t)size >> 3;
-        content->hash = pyprof__mix(content->hash, (uint64_t)size & 3);
-    } else {
-        digits = (uint64_t)(size < 0 ? -size : size);
-        content->hash = pyprof__mix(content->hash, size < 0);
-    }
+    uint64_t digits, sign;
+    if (!pyprof__content_read(content, &size, object + layout->long_size, sizeof size)) return;
+    digits = pyprof__layout_digits(layout, size, &sign);
+    content->hash = pyprof__mix(content->hash, sign);
     pyprof__content_memory(content, object + layout->long_digits, digits * 4);
 }
 
@@ -4930,8 +5096,8 @@ static void pyprof__content_kind(pyprof__content *content, uint64_t object, cons
     uint64_t size = 0;
     if (strcmp(type, "tuple") == 0) pyprof__content_tuple(content, object);
     if (strcmp(type, "int") == 0 || strcmp(type, "bool") == 0) pyprof__content_int(content, object);
-    if (strcmp(type, "float") == 0) pyprof__content_memory(content, object + layout->object_type + 8, 8);
-    if (strcmp(type, "complex") == 0) pyprof__content_memory(content, object + layout->object_type + 8, 16);
+    if (strcmp(type, "float") == 0) pyprof__content_memory(content, object + layout->object_data, 8);
+    if (strcmp(type, "complex") == 0) pyprof__content_memory(content, object + layout->object_data, 16);
     if (strcmp(type, "bytes") == 0 && pyprof__content_read(content, &size, object + layout->bytes_size, sizeof size))
         pyprof__content_memory(content, object + layout->bytes_data, size);
     if (strcmp(type, "code") != 0) return;
@@ -5100,7 +5266,7 @@ static uint64_t pyprof__print_of(pyprof__mirror *mirror, uint64_t print, uint64_
 static uint64_t pyprof__code_print(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code_key *key)
 {
     const pyprof__layout *layout = codes->layout;
-    uint32_t hash_at = layout->str_length + 8;   // PyASCIIObject: length, hash, state
+    uint32_t hash_at = layout->str_hash;
     pyprof__content content;
     char first;
     uint64_t print = pyprof__print_of(mirror, 1, key->name, layout->str_length, hash_at, layout->str_ascii);
@@ -5251,6 +5417,70 @@ static uint32_t pyprof__spot_find(pyprof__codes *codes, uint32_t code_id, int64_
     return (uint32_t)codes->spots.count - 1;
 }
 
+// ---- frames that are not Python code --------------------------------------------------------
+typedef struct {               // what makes such a frame the same one
+    pyprof_kind kind;
+    const char *name;          // of a C function, a task, a wait, "<import NAME>"
+    const char *address;       // of a wait: its peer; or "". Apart from the name: some recordings leave it out
+    const char *path;          // of a wait: its file; or ""
+} pyprof__pseudo;
+
+static pyprof__bool pyprof__same_pseudo(const void *context, uint32_t item, const void *key)
+{
+    const pyprof__codes *codes = (const pyprof__codes *)context;
+    const pyprof__code *code = &PYPROF__AT(const pyprof__code, codes->codes, item);
+    const pyprof__pseudo *pseudo = (const pyprof__pseudo *)key;
+    return code->kind == (int32_t)pseudo->kind && strcmp(pyprof__string(&codes->strings, code->name), pseudo->name) == 0
+        && strcmp(pyprof__string(&codes->strings, code->qualname), *pseudo->address ? pseudo->address : pseudo->name) == 0
+        && strcmp(pyprof__string(&codes->strings, code->file), pseudo->path) == 0;
+}
+
+// The code that stands for such a frame: its address is in the qualname, its path in the file. PYPROF__NONE = no memory, or
+// it is not known and not to be added.
+static uint32_t pyprof__pseudo_code(pyprof__codes *codes, const pyprof__pseudo *pseudo, pyprof__bool add)
+{
+    const char *qualname = *pseudo->address ? pseudo->address : pseudo->name;
+    uint64_t hash = pyprof__mix((uint64_t)pseudo->kind, pyprof__hash_text(pseudo->name, strlen(pseudo->name)));
+    uint32_t id;
+    pyprof__code *code;
+    hash = pyprof__mix(hash, pyprof__hash_text(qualname, strlen(qualname)));
+    hash = pyprof__mix(hash, pyprof__hash_text(pseudo->path, strlen(pseudo->path)));
+    id = pyprof__index_find(&codes->pseudo_index, hash, pyprof__same_pseudo, codes, pseudo);
+    if (id != PYPROF__NONE || !add) return id;
+    code = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
+    if (!code) return PYPROF__NONE;
+    id = (uint32_t)codes->codes.count - 1;
+    code->kind = (int32_t)pseudo->kind;
+    code->name = pyprof__intern(codes->pool, &codes->strings, pseudo->name, strlen(pseudo->name));
+    code->qualname = pyprof__intern(codes->pool, &codes->strings, qualname, strlen(qualname));
+    code->file = pyprof__intern(codes->pool, &codes->strings, pseudo->path, strlen(pseudo->path));
+    if (code->name == PYPROF__NONE || code->qualname == PYPROF__NONE || code->file == PYPROF__NONE) return PYPROF__NONE;
+    return pyprof__index_add(codes->pool, &codes->pseudo_index, hash, id) ? id : PYPROF__NONE;
+}
+
+// The same for one of many names: after most of them, as *count tells, new ones are one, with the name of the rest.
+static uint32_t pyprof__pseudo_named(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *rest, uint32_t *count, uint32_t most)
+{
+    pyprof__pseudo pseudo = { kind, name, "", "" };
+    size_t known = codes->codes.count;
+    uint32_t id = pyprof__pseudo_code(codes, &pseudo, *count < most);
+    pseudo.name = rest;
+    if (id == PYPROF__NONE) id = pyprof__pseudo_code(codes, &pseudo, 1);
+    *count += codes->codes.count > known;
+    return id;
+}
+
+static uint32_t pyprof__pseudo_spot(pyprof__codes *codes, uint32_t code)   // PYPROF__NONE = there is no such code, or no memory
+{
+    return code == PYPROF__NONE ? PYPROF__NONE : pyprof__spot_find(codes, code, 0);
+}
+
+static uint32_t pyprof__named_spot(pyprof__codes *codes, pyprof_kind kind, const char *name)   // PYPROF__NONE = no memory
+{
+    pyprof__pseudo pseudo = { kind, name, "", "" };
+    return pyprof__pseudo_spot(codes, pyprof__pseudo_code(codes, &pseudo, 1));
+}
+
 // ---- <import NAME> ------------------------------------------------------------
 static pyprof__bool pyprof__is_importer(const pyprof__codes *codes, uint64_t address)
 {
@@ -5266,75 +5496,16 @@ static pyprof__bool pyprof__is_str(pyprof__codes *codes, pyprof__mirror *mirror,
     return type && pyprof__is_type(codes, mirror, type, "str", &codes->str_type);
 }
 
-static pyprof__bool pyprof__same_import(const void *context, uint32_t item, const void *key)
-{
-    const pyprof__codes *codes = (const pyprof__codes *)context;
-    return strcmp(pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, item).name), (const char *)key) == 0;
-}
-
-// The number of the pseudo code that stands for the import of a module, whose name is a str. Each name has
-// its own, up to a limit. Names beyond the limit, and objects that are not a name, share one.
+// The number of the code that stands for the import of a module, whose name is a str. Objects that are not a name share one.
 // PYPROF__NONE = no memory.
 static uint32_t pyprof__import_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
 {
-    static const char nameless[] = "<import>";
-    char name[256], text[300];
-    uint64_t hash;
-    uint32_t id;
-    pyprof__code *added;
-    memcpy(text, nameless, sizeof nameless);
+    char name[256], text[300] = "<import>";
     if (pyprof__is_str(codes, mirror, object) && pyprof__read_str(mirror, codes->layout, object, codes->text) > 0) {
         pyprof__utf8_repair(name, sizeof name, codes->text);
         snprintf(text, sizeof text, "<import %s>", name);
     }
-    for (;; memcpy(text, nameless, sizeof nameless)) {
-        hash = pyprof__hash_text(text, strlen(text));
-        id = pyprof__index_find(&codes->import_index, hash, pyprof__same_import, codes, text);
-        if (id != PYPROF__NONE) return id;
-        if (codes->imports < PYPROF__MAX_IMPORTS || strcmp(text, nameless) == 0) break;
-    }
-    added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
-    if (!added) return PYPROF__NONE;
-    id = (uint32_t)codes->codes.count - 1;
-    added->name = added->qualname = pyprof__intern(codes->pool, &codes->strings, text, strlen(text));
-    added->kind = PYPROF_KIND_PSEUDO;
-    codes->imports++;
-    return added->name != PYPROF__NONE && pyprof__index_add(codes->pool, &codes->import_index, hash, id) ? id : PYPROF__NONE;
-}
-
-// ---- frames that are not Python code ----------------------------------------------------
-// The spot of a C function, or of what a thread waits for. target: a path (kept in the code's file) or an
-// address (kept in its qualname). It is kept apart from the name because some sessions do not want it.
-// PYPROF__NONE = no memory, or unknown and add is 0.
-static uint32_t pyprof__spot_known(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *target, int is_path, int add)
-{
-    pyprof__code code;
-    pyprof__code *added;
-    uint64_t hash;
-    uint32_t id, from = (uint32_t)codes->codes.count;
-    memset(&code, 0, sizeof code);
-    code.kind = (int32_t)kind;
-    code.key.address = 1;   // an address that no code object has: they are aligned
-    code.key.name = pyprof__hash_text(name, strlen(name));
-    code.key.filename = pyprof__hash_text(target, strlen(target));
-    code.key.units = (uint32_t)kind * 2 + (is_path != 0);
-    hash = pyprof__hash_bytes(&code.key, sizeof code.key);
-    id = pyprof__index_find(&codes->code_index, hash, pyprof__same_code, &codes->codes, &code.key);
-    if (id != PYPROF__NONE || !add) return id == PYPROF__NONE ? PYPROF__NONE : pyprof__spot_find(codes, id, 0);
-    code.name = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
-    code.qualname = is_path || kind != PYPROF_KIND_WAIT ? code.name : pyprof__intern(codes->pool, &codes->strings, target, strlen(target));
-    code.file = pyprof__intern(codes->pool, &codes->strings, is_path ? target : "", is_path ? strlen(target) : 0);
-    if (code.name == PYPROF__NONE || code.qualname == PYPROF__NONE || code.file == PYPROF__NONE) return PYPROF__NONE;
-    added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
-    if (!added) return PYPROF__NONE;
-    *added = code;
-    if (!pyprof__index_add(codes->pool, &codes->code_index, hash, from)) return PYPROF__NONE;
-    return pyprof__spot_find(codes, from, 0);
-}
-
-static uint32_t pyprof__spot_named(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *target, int is_path)
-{
-    return pyprof__spot_known(codes, kind, name, target, is_path, 1);
+    return pyprof__pseudo_named(codes, PYPROF_KIND_PSEUDO, text, "<import>", &codes->imports, PYPROF__MAX_IMPORTS);
 }
 
 // ---- instructions: what a spot's opcode is, and what it calls ----------------------------------------------------------
@@ -5415,8 +5586,7 @@ static void pyprof__window_add(pyprof__window *window, int64_t begin, int64_t en
         window->count++;
         unit += opcodes->at[*byte].caches;
         extended = 0;
-        // Its length is unknown.
-        if (opcodes->minor >= 11 && !pyprof__opcode_is_plain(opcodes, *byte)) return;
+        if (!pyprof__opcode_has_end(opcodes, *byte)) return;
     }
 }
 
@@ -5460,8 +5630,7 @@ static pyprof__bool pyprof__window_decode(pyprof__window *window)
 static int64_t pyprof__step_target(const pyprof__window *window, const pyprof__step *step)
 {
     const pyprof__opcodes *opcodes = window->codes->opcodes;
-    // Up to 3.9 the argument counts bytes, later units.
-    int64_t by = opcodes->minor < 10 ? step->argument / 2 : step->argument;
+    int64_t by = pyprof__opcode_jump(opcodes, step->argument);
     if (step->act == PYPROF__OP_JUMP_TO) return by;
     return step->act == PYPROF__OP_JUMP ? (int64_t)step->unit + 1 + opcodes->at[step->opcode].caches + by : -1;
 }
@@ -5794,13 +5963,6 @@ static uint32_t pyprof__spot_opcode(pyprof__codes *codes, pyprof__mirror *mirror
 // ---- tasks of asyncio ---------------------------------------------------------
 enum { PYPROF__MAX_TASKS = 1000, PYPROF__TASK_SIZE = 200 };
 
-static pyprof__bool pyprof__same_task(const void *context, uint32_t item, const void *key)
-{
-    const pyprof__codes *codes = (const pyprof__codes *)context;
-    const pyprof__spot *spot = &PYPROF__AT(const pyprof__spot, codes->spots, item);
-    return strcmp(pyprof__string(&codes->strings, PYPROF__AT(const pyprof__code, codes->codes, spot->code).name), (const char *)key) == 0;
-}
-
 // The name of a task from its name object: a str, or a number if the program has not asked for the name yet
 // (3.12 and later, Modules/_asynciomodule.c). asyncio numbers unnamed tasks: all of these share one name.
 // text holds PYPROF__TASK_SIZE bytes. 0 = unreadable.
@@ -5822,29 +5984,7 @@ static pyprof__bool pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirr
 // The spot that stands for tasks of this name. PYPROF__NONE = no memory.
 static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
 {
-    uint64_t hash = pyprof__hash_text(name, strlen(name));
-    uint32_t id = pyprof__index_find(&codes->task_index, hash, pyprof__same_task, codes, name);
-    pyprof__code *code;
-    pyprof__spot *spot;
-    if (id != PYPROF__NONE) return id;
-    if (codes->tasks >= PYPROF__MAX_TASKS && strcmp(name, "<more tasks>") != 0) {
-        name = "<more tasks>";
-        hash = pyprof__hash_text(name, strlen(name));
-        id = pyprof__index_find(&codes->task_index, hash, pyprof__same_task, codes, name);
-        if (id != PYPROF__NONE) return id;
-    }
-    code = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
-    spot = code ? (pyprof__spot *)pyprof__push(codes->pool, &codes->spots) : NULL;
-    if (!spot) return PYPROF__NONE;
-    code->name = code->qualname = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
-    code->kind = PYPROF_KIND_TASK;
-    spot->code = (uint32_t)codes->codes.count - 1;
-    spot->instruction = -1;
-    spot->place.column = spot->place.end_column = -1;
-    id = (uint32_t)codes->spots.count - 1;
-    if (code->name == PYPROF__NONE || !pyprof__index_add(codes->pool, &codes->task_index, hash, id)) return PYPROF__NONE;
-    codes->tasks++;
-    return id;
+    return pyprof__pseudo_spot(codes, pyprof__pseudo_named(codes, PYPROF_KIND_TASK, name, "<more tasks>", &codes->tasks, PYPROF__MAX_TASKS));
 }
 
 // ============================================================================
@@ -5866,7 +6006,7 @@ typedef struct {
     int entry;                 // it is the first frame of a C eval loop
 } pyprof__raw_frame;
 
-enum { PYPROF__OWNER_THREAD = 0, PYPROF__OWNER_GENERATOR = 1, PYPROF__OWNER_SHIM = 3 };
+enum { PYPROF__OWNER_MOST = 8 };
 
 static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at, pyprof__raw_frame *frame)
 {
@@ -5876,7 +6016,7 @@ static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__lay
     memset(frame, 0, sizeof *frame);
     PYPROF__FIELD_AT(frame->previous, raw, layout->frame_previous);
     PYPROF__FIELD_AT(frame->code, raw, layout->frame_code);
-    frame->code &= ~(uint64_t)3;   // 3.14 tags references in the low bits (Include/internal/pycore_stackref.h)
+    frame->code = pyprof__untagged(frame->code);
     if (layout->instr_form == PYPROF__INSTR_POINTER) PYPROF__FIELD_AT(frame->instruction, raw, layout->frame_instr);
     else {
         PYPROF__FIELD_AT(lasti, raw, layout->frame_instr);
@@ -5885,7 +6025,7 @@ static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__lay
     if (layout->frame_locals + 8 <= layout->frame_size) PYPROF__FIELD_AT(frame->local, raw, layout->frame_locals);
     if (layout->frame_owner != PYPROF__NO) frame->owner = (unsigned char)raw[layout->frame_owner];
     if (layout->frame_tlbc != PYPROF__NO) PYPROF__FIELD_AT(frame->tlbc, raw, layout->frame_tlbc);
-    frame->entry = layout->frame_entry != PYPROF__NO ? raw[layout->frame_entry] != 0 : frame->owner >= PYPROF__OWNER_SHIM;
+    frame->entry = layout->frame_entry != PYPROF__NO ? raw[layout->frame_entry] != 0 : frame->owner >= layout->owner_shim;
     return 1;
 }
 
@@ -5902,7 +6042,7 @@ static pyprof__walk_result pyprof__frame_instruction(pyprof__mirror *mirror, con
         if (!table) return PYPROF__WALK_OK;
         if (!pyprof__read(mirror, &size, table, sizeof size)) return PYPROF__WALK_UNREADABLE;
         if ((uint64_t)frame->tlbc >= size || size > 1u << 20) return PYPROF__WALK_OK;
-        if (!pyprof__read(mirror, &start, table + 8 + (uint64_t)frame->tlbc * 8, sizeof start)) return PYPROF__WALK_UNREADABLE;
+        if (!pyprof__read(mirror, &start, table + layout->tlbc_entries + (uint64_t)frame->tlbc * 8, sizeof start)) return PYPROF__WALK_UNREADABLE;
         if (!start) return PYPROF__WALK_OK;
     }
     *instruction = ((int64_t)frame->instruction - (int64_t)start) / 2;
@@ -5916,7 +6056,7 @@ static pyprof__walk_result pyprof__frame_is_incomplete(pyprof__mirror *mirror, c
 {
     int32_t traceable = 0;
     *incomplete = 0;
-    if (layout->code_traceable == PYPROF__NO || frame->owner == PYPROF__OWNER_GENERATOR) return PYPROF__WALK_OK;
+    if (layout->code_traceable == PYPROF__NO || frame->owner == layout->owner_generator) return PYPROF__WALK_OK;
     if (!pyprof__read(mirror, &traceable, frame->code + layout->code_traceable, sizeof traceable)) return PYPROF__WALK_UNREADABLE;
     *incomplete = instruction < traceable;
     return PYPROF__WALK_OK;
@@ -5985,7 +6125,7 @@ static pyprof__bool pyprof__frame_holds(const pyprof__walk *walk, uint64_t at, c
     const pyprof__layout *layout = walk->codes->layout;
     const pyprof__source *source = walk->mirror->source;
     uint64_t code = 0, previous = 0, now = 0;
-    return pyprof__copy(source, &code, at + layout->frame_code, sizeof code) && (code & ~(uint64_t)3) == frame->code
+    return pyprof__copy(source, &code, at + layout->frame_code, sizeof code) && pyprof__untagged(code) == frame->code
         && pyprof__copy(source, &previous, at + layout->frame_previous, sizeof previous) && previous == frame->previous
         && pyprof__copy(source, &now, at + layout->frame_locals, sizeof now) && now == local;
 }
@@ -5996,9 +6136,9 @@ static pyprof__walk_result pyprof__walk_import(pyprof__walk *walk, uint64_t at, 
     uint64_t local = frame->local;
     uint32_t code;
     if (!local && !walk->links) local = pyprof__read_pointer(walk->mirror, at + walk->codes->layout->frame_locals);
-    code = pyprof__import_find(walk->codes, walk->mirror, local & ~(uint64_t)3);   // 3.14 tags it
+    code = pyprof__import_find(walk->codes, walk->mirror, pyprof__untagged(local));
     if (walk->links && local && !pyprof__frame_holds(walk, at, frame, local)) return PYPROF__WALK_MOVED;
-    return pyprof__stack_push(walk->codes, walk->stack, code == PYPROF__NONE ? PYPROF__NONE : pyprof__spot_find(walk->codes, code, 0));
+    return pyprof__stack_push(walk->codes, walk->stack, pyprof__pseudo_spot(walk->codes, code));
 }
 
 // Pushes the spot of one frame, and notes the frame in steps if wanted.
@@ -6097,7 +6237,7 @@ static uint64_t pyprof__await_coroutine(pyprof__codes *codes, pyprof__mirror *mi
     if (!object || object % 8 || !pyprof__read(mirror, &type, object + codes->layout->object_type, sizeof type)) return 0;
     for (i = 0; i < PYPROF__COUNT(names) && !pyprof__is_type(codes, mirror, type, names[i], &codes->await_types[i]); i++) {}
     if (i == PYPROF__COUNT(names)) return 0;
-    return i < 3 ? object : pyprof__read_pointer(mirror, object + codes->layout->object_type + 8);
+    return i < 3 ? object : pyprof__read_pointer(mirror, object + codes->layout->object_data);
 }
 
 // Pushes what a suspended task waits for: its name, then the frames of its coroutines. The outermost comes
@@ -6120,7 +6260,7 @@ static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof_
         if (!pyprof__read(walk->mirror, &state, coroutine + layout->gen_state, 1)) return PYPROF__WALK_UNREADABLE;
         if (!pyprof__frame_read(walk->mirror, layout, coroutine + layout->gen_frame, &frame)) return PYPROF__WALK_UNREADABLE;
         // It has ended, or it runs.
-        if (frame.owner != PYPROF__OWNER_GENERATOR || frame.previous) return PYPROF__WALK_MOVED;
+        if (frame.owner != layout->owner_generator || frame.previous) return PYPROF__WALK_MOVED;
         cause = pyprof__code_find(walk->codes, walk->mirror, frame.code, &code);
         if (cause) return cause;
         cause = pyprof__frame_instruction(walk->mirror, layout, &frame, &instruction);
@@ -6130,7 +6270,7 @@ static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof_
         top = pyprof__read_pointer(walk->mirror, coroutine + layout->gen_frame + layout->frame_stack);
         // Its values lie inside the coroutine, behind the frame.
         if (top % 8 || top - coroutine > 1u << 16) return PYPROF__WALK_CHAIN;
-        coroutine = pyprof__read_pointer(walk->mirror, top - layout->awaited) & ~(uint64_t)3;
+        coroutine = pyprof__untagged(pyprof__read_pointer(walk->mirror, top - layout->awaited));
     }
     return cause;
 }
@@ -6159,8 +6299,8 @@ static pyprof__walk_result pyprof__walk_chain(pyprof__walk *walk, uint64_t at, u
             walk->unsure = 0;
         }
         walk->root = at;
-        if (frame.owner >= PYPROF__OWNER_SHIM) {
-            if (frame.owner > 8) return PYPROF__WALK_CHAIN;
+        if (frame.owner >= layout->owner_shim) {
+            if (frame.owner > PYPROF__OWNER_MOST) return PYPROF__WALK_CHAIN;
             pyprof__walk_shim(walk);
             continue;
         }
@@ -6223,7 +6363,7 @@ static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread
 // ============================================================================
 enum { PYPROF__MAX_INTERPRETERS = 256, PYPROF__MAX_THREADS = 65536, PYPROF__NAME_SIZE = 64, PYPROF__MANY = 64, PYPROF__CALM = 3,
        PYPROF__NAMES = 512, PYPROF__SOON_NS = 20000000 };
-// MANY: with so many threads those that have waited for CALM sweeps are not listed at each one
+// MANY: with so many threads, a thread that has waited for CALM sweeps is no longer listed in every sweep.
 
 typedef struct {               // one thread state, known from one sweep to the next; address 0 = a free slot
     uint64_t address, interp, serial, ident;
@@ -6303,10 +6443,20 @@ typedef struct {
     pyprof__gc gc;
 } pyprof__gil;
 
-// Up to 3.14 the interpreter does not say who collects, nor from where. Who does is who held the GIL when the collection was
-// first seen. That is sure only if it has held it since before; else it is believed until its frames move: what runs then
-// may be a finalizer, but also another thread's code, while that finalizer waits. What lies outside of the collection on the
-// stack does not move until it is over; frames inside of that are finalizers and callbacks.
+// Up to 3.14 the interpreter says neither which thread collects garbage, nor from which frame. It is
+// inferred:
+//   1. While nothing is collected, note how often the GIL has changed hands (pyprof__collection_see).
+//   2. When a collection is first seen, the collector is the one thread that may run (pyprof__collector).
+//      This is certain if there is no other thread, or if the GIL has not changed hands since step 1.
+//   3. One more run was counted: this may still be the same collection, near its end, or the next one.
+//   4. What lies outside the collection on the collector's stack does not move until the collection is over.
+//      Frames inside it are finalizers and callbacks, which move. So <GC> lies inside the frames that have
+//      not moved (pyprof__collection_inside).
+//   5. If frames outside have moved, this thread cannot be the collector: what ran may be another thread's
+//      code while a finalizer waits. It is refuted.
+//   6. <GC> goes into the stack between inside and outside (pyprof__collection_place).
+//   7. If the thread stood still during the walk, remember the frames outside for step 4 of the next sample
+//      (pyprof__collection_learn).
 typedef struct {               // of an interpreter: the collection under way, if there is one
     uint64_t interp, thread, runs;
     uint64_t refuted;          // it cannot have been this one
@@ -6399,7 +6549,7 @@ static pyprof__thread *pyprof__listed(const pyprof__threads *list, size_t i)
     return &PYPROF__AT(pyprof__thread, list->threads, PYPROF__AT(uint32_t, list->listed, i));
 }
 
-// Puts it on the list of this sweep; 0 = no memory.
+// Puts the thread on the list of this sweep; 0 = no memory.
 static int pyprof__thread_push(pyprof__threads *list, pyprof__thread *thread)
 {
     uint32_t *added;
@@ -6411,12 +6561,12 @@ static int pyprof__thread_push(pyprof__threads *list, pyprof__thread *thread)
     return 1;
 }
 
-// PYPROF__NONE = it is not known.
+// The thread's slot; PYPROF__NONE = unknown.
 static uint32_t pyprof__slot_of(const pyprof__threads *list, uint64_t address)
 {
     const uint64_t *addresses = (const uint64_t *)list->addresses.data;
     size_t i, at = list->hint;
-    // The list keeps its order: mostly the slot after the last one.
+    // The list keeps its order: usually it is the slot after the last one found.
     for (i = 0; i < list->addresses.count; i++, at++) {
         if (at >= list->addresses.count) at = 0;
         if (addresses[at] == address) return (uint32_t)at;
@@ -6424,10 +6574,11 @@ static uint32_t pyprof__slot_of(const pyprof__threads *list, uint64_t address)
     return PYPROF__NONE;
 }
 
-static pyprof__thread *pyprof__slot_new(pyprof__threads *list)   // a free one, or one more; NULL = no memory
+// A free slot, or a new one; NULL = no memory.
+static pyprof__thread *pyprof__slot_new(pyprof__threads *list)
 {
     pyprof__thread *slot;
-    while (list->free_at < list->threads.count) {   // none gets free during a sweep
+    while (list->free_at < list->threads.count) {   // no slot becomes free during a sweep
         slot = &PYPROF__AT(pyprof__thread, list->threads, list->free_at++);
         if (slot->address == 0 || (slot->tick + 1 < list->tick && !slot->cold)) return slot;
     }
@@ -6446,22 +6597,22 @@ static pyprof__thread *pyprof__slot_new(pyprof__threads *list)   // a free one, 
 
 static void pyprof__thread_warm(pyprof__threads *list, pyprof__thread *thread)
 {
-    // Its clock of long ago says nothing of the time since the sweep before.
+    // Its last reading of the clock is old: it says nothing about the time since the last sweep.
     if (thread->cold) thread->cpu_ns = 0;
     list->cold_count -= (size_t)thread->cold;
     thread->cold = 0;
     thread->calm = 0;
 }
 
-// The clock of its OS thread at the sweep before; 0 = it was not there.
+// The CPU clock of its OS thread at the last sweep; 0 = it was not listed then.
 static uint64_t pyprof__clock_before(const pyprof__threads *list, const pyprof__thread *thread)
 {
     if (thread->tick == list->tick) return thread->last_cpu_ns;
     return thread->tick && thread->tick + 1 == list->tick ? thread->cpu_ns : 0;
 }
 
-// The same, as another thread state had it. A thread of C that calls Python has one for each call (PyGILState_Ensure):
-// without the clock before it would count as just begun at each sweep.
+// The same clock, as another thread state had it. A C thread that calls Python has a new state for each call
+// (PyGILState_Ensure): without this clock it would count as just begun in each sweep.
 static uint64_t pyprof__clock_of_another(const pyprof__threads *list, int64_t native)
 {
     size_t i;
@@ -6472,7 +6623,7 @@ static uint64_t pyprof__clock_of_another(const pyprof__threads *list, int64_t na
     return 0;
 }
 
-// Known, free or new.
+// The slot of this thread state: known, free or new.
 static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t address, uint64_t serial)
 {
     uint32_t known = pyprof__slot_of(list, address);
@@ -6486,7 +6637,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     ((uint64_t *)list->addresses.data)[slot->slot] = address;
     slot->address = address;
     slot->serial = serial;
-    slot->cpu_ns = pyprof__clock_before(list, slot);   // if it is of the same OS thread
+    slot->cpu_ns = pyprof__clock_before(list, slot);   // if it belongs to the same OS thread
     slot->proven_cpu_ns = 0;
     slot->stack.spots.count = slot->twins.count = 0;
     slot->deaf = slot->deaf_until = 0;
@@ -6512,14 +6663,14 @@ static int64_t pyprof__native_id(pyprof__threads *list, const char *raw, uint64_
     uint64_t native = 0;
     int64_t at = list->target->tid_offset;
     int32_t tid = 0;
-    // A host that forks without telling Python leaves it the id of the parent's thread.
+    // After a fork that Python was not told about, Python still has the id of the parent's thread.
     if (ident == list->target->forked_ident) return list->target->source.proc->pid;
     if (layout->thread_native != PYPROF__NO) PYPROF__FIELD_AT(native, raw, layout->thread_native);
     else if (at && pyprof__read(list->mirror, &tid, ident + (uint64_t)at, sizeof tid)) native = (uint64_t)tid;
     return (int64_t)native;
 }
 
-// Lists the thread state at address; *next = the one after it. 0 = the list is being changed.
+// Lists the thread state at address; *next = the one after it. 0 = the list is changing.
 static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint64_t interp, int64_t interp_id, uint64_t *next)
 {
     const pyprof__layout *layout = &list->runtime->layout;
@@ -6537,7 +6688,8 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     if (owner != interp) return 0;
     if (layout->thread_status != PYPROF__NO) {
         PYPROF__FIELD_AT(status, raw, layout->thread_status);
-        if ((status & layout->status_mask) != layout->status_alive) return 1;   // coming or going: no frames to read
+        // It is starting or ending: no frames to read.
+        if ((status & layout->status_mask) != layout->status_alive) return 1;
     }
     attached = layout->status_attached != PYPROF__NO && (status & layout->status_attached);
     native = ident ? pyprof__native_id(list, raw, ident) : 0;
@@ -6549,7 +6701,7 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     if (!thread) return 0;
     thread->present = list->round;
     PYPROF__FIELD_AT(top, raw, layout->thread_frame);
-    // Its turn will come.
+    // Its clock is checked when its turn comes.
     if (thread->cold && thread->native == native && thread->ident == ident && thread->top == top) return 1;
     if (thread->cold) pyprof__thread_warm(list, thread);
     if (!pyprof__thread_push(list, thread)) return 0;
@@ -6558,7 +6710,8 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     thread->interp = interp;
     thread->interp_id = interp_id;
     thread->attached = attached;
-    if (thread->ident != ident || thread->native != native) {   // what was learnt by the ids before is of another thread
+    // What was learnt under the old ids belongs to another thread.
+    if (thread->ident != ident || thread->native != native) {
         thread->started = 0;
         thread->name[0] = 0;
         thread->named = thread->name_tries = 0;
@@ -6583,12 +6736,13 @@ static uint64_t pyprof__gc_address(const pyprof__runtime *runtime, uint64_t inte
     return layout->interp_gc == PYPROF__NO ? runtime->address + layout->runtime_gc : interp + layout->interp_gc;
 }
 
-// What tells whether garbage is being collected: these bytes, and from where.
+// The bytes that show whether garbage is being collected, and their address.
 enum { PYPROF__GC_SIZE = 128 };
 
 static uint32_t pyprof__gc_first(const pyprof__layout *layout) { return layout->gc_frame == PYPROF__NO ? layout->gc_stats : layout->gc_collecting; }
 
-static size_t pyprof__gc_range(const pyprof__runtime *runtime, uint64_t interp, uint64_t *from)   // 0 = not known
+// 0 = unknown.
+static size_t pyprof__gc_range(const pyprof__runtime *runtime, uint64_t interp, uint64_t *from)
 {
     const pyprof__layout *layout = &runtime->layout;
     uint32_t first = pyprof__gc_first(layout);
@@ -6607,7 +6761,7 @@ static void pyprof__gc_parse(const pyprof__layout *layout, const char *raw, pypr
     if (!gc->collecting) return;
     if (layout->gc_frame != PYPROF__NO) memcpy(&gc->frame, raw + (layout->gc_frame - first), sizeof gc->frame);
     else for (i = 0; i < 3; i++) {
-        memcpy(&runs, raw + i * 24, sizeof runs);
+        memcpy(&runs, raw + i * layout->gc_item + layout->gc_runs, sizeof runs);
         gc->runs += runs;
     }
 }
@@ -6621,30 +6775,26 @@ static void pyprof__gc_read(pyprof__mirror *mirror, const pyprof__runtime *runti
     if (size && pyprof__read(mirror, raw, from, size)) pyprof__gc_parse(&runtime->layout, raw, gc);
 }
 
-// Collections of all generations so far: what gc.get_stats() tells. -1 = unknown. struct gc_generation_stats begins with their
-// number (3 of them, 24 bytes each); from 3.15 on they are rings, of which the largest number counts (struct gc_stats in
-// Include/internal/pycore_interp_structs.h: 64 bytes each, the number at 16; behind each ring 8 bytes).
+// Collections of all generations so far: what gc.get_stats() tells. -1 = unknown.
 static int64_t pyprof__gc_runs(const pyprof__source *source, const pyprof__runtime *runtime)
 {
     const pyprof__layout *layout = &runtime->layout;
-    int64_t word[256], runs = 0, most;
+    const int rings = layout->gc_young != PYPROF__NO;
+    const uint32_t items[3] = { rings ? layout->gc_young : 1, rings ? layout->gc_old : 1, rings ? layout->gc_old : 1 };
+    const uint32_t item = layout->gc_item, tail = rings ? layout->gc_tail : 0, size = (items[0] + items[1] + items[2]) * item + 3 * tail;
+    char raw[2048];
+    int64_t runs = 0, most, number;
     uint64_t interp = 0, at;
-    size_t ring, i, place = 0, items[3], rings = layout->gc_young == PYPROF__NO ? 0 : 3, words = 9;
-    if (!pyprof__copy(source, &interp, runtime->address + layout->runtime_head + 8, sizeof interp) || !interp) return -1;   // interpreters.main
+    uint32_t ring, i, place = 0;
+    if (!pyprof__copy(source, &interp, runtime->address + layout->runtime_main, sizeof interp) || !interp) return -1;
     at = pyprof__gc_address(runtime, interp) + layout->gc_stats;
-    if (rings) {
-        items[0] = layout->gc_young;
-        items[1] = items[2] = layout->gc_old;
-        words = (items[0] + items[1] + items[2]) * 8 + 3;
-        if (words > PYPROF__COUNT(word) || !pyprof__copy(source, &at, at, sizeof at)) return -1;
-    }
-    if (!pyprof__copy(source, word, at, words * sizeof *word)) return -1;
-    for (ring = 0; ring < rings; ring++, place++) {
-        for (most = 0, i = 0; i < items[ring]; i++, place += 8)
-            if (word[place + 2] > most) most = word[place + 2];
-        runs += most;
-    }
-    return rings ? runs : word[0] + word[3] + word[6];
+    if (size > sizeof raw || (rings && !pyprof__copy(source, &at, at, sizeof at)) || !pyprof__copy(source, raw, at, size)) return -1;
+    for (ring = 0; ring < 3; ring++, place += tail, runs += most)
+        for (most = 0, i = 0; i < items[ring]; i++, place += item) {
+            memcpy(&number, raw + place + layout->gc_runs, sizeof number);
+            if (number > most) most = number;
+        }
+    return runs;
 }
 
 static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
@@ -6657,12 +6807,12 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
     gil.slot = PYPROF__NONE;
     gil.address = layout->interp_gil == PYPROF__NO ? list->runtime->address + layout->runtime_gil
                                                    : pyprof__read_pointer(list->mirror, interp + layout->interp_gil);
-    if (gil.address) {   // it has none yet while it comes up
+    if (gil.address) {   // an interpreter that is coming up has no GIL yet
         gil.holder = gil.named = pyprof__read_pointer(list->mirror, gil.address + layout->gil_holder);
         gil.locked = (int)pyprof__read_u32(list->mirror, gil.address + layout->gil_locked);
-        gil.switches = pyprof__read_u32(list->mirror, gil.address + layout->gil_locked + 8);   // switch_number (Include/internal/pycore_gil.h)
-        if (list->target->waiters_offset)                                                               // and behind it cond
-            gil.waiters = pyprof__read_u32(list->mirror, gil.address + layout->gil_locked + 16 + list->target->waiters_offset) / 8;
+        gil.switches = pyprof__read_u32(list->mirror, gil.address + layout->gil_switches);
+        if (list->target->waiters_offset)
+            gil.waiters = pyprof__read_u32(list->mirror, gil.address + layout->gil_cond + list->target->waiters_offset) / 8;
         gil.enabled = layout->gil_enabled == PYPROF__NO || pyprof__read_u32(list->mirror, gil.address + layout->gil_enabled);
     }
     if (layout->interp_generation != PYPROF__NO && pyprof__read(list->mirror, &gil.stamp, interp + layout->interp_generation, sizeof gil.stamp))
@@ -6673,8 +6823,8 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
     return added != NULL;
 }
 
-// Of many threads only those are listed that may have run: new ones, which are in front, and known ones that
-// do not just wait.
+// With many threads, a light sweep lists only threads that may have run: new ones, which are at the head of
+// the list, and known ones that do not merely wait.
 static int pyprof__interp_list_light(pyprof__threads *list, uint64_t interp, int64_t id, uint64_t thread)
 {
     size_t i;
@@ -6688,7 +6838,7 @@ static int pyprof__interp_list_light(pyprof__threads *list, uint64_t interp, int
         pyprof__thread *known = &PYPROF__AT(pyprof__thread, list->threads, PYPROF__AT(uint32_t, list->before, i));
         if (known->interp != interp || known->cold || known->pushed == list->tick || known->tick + 1 != list->tick) continue;
         list->hint = known->slot;
-        // It is gone.
+        // It has ended.
         if (!pyprof__thread_list_one(list, known->address, interp, id, &thread)) known->calm = 0;
     }
     return 1;
@@ -6719,19 +6869,21 @@ static const pyprof__gil *pyprof__gil_of(const pyprof__threads *list, uint64_t i
     return NULL;
 }
 
-// Up to 3.11 a new thread's state is made by its creator and bears the creator's ids until the thread has started
-// (_PyThreadState_Prealloc in Python/pystate.c): an older state of the same interpreter has the same ids. While a new
-// state is put in front, the list can end there for a moment: then the older ones are those of the sweep before.
+// Up to 3.11 the creator makes a new thread's state, which has the creator's ids until the thread has started
+// (_PyThreadState_Prealloc in Python/pystate.c): an older state of the same interpreter then has the same
+// ids. While a new state is inserted at the head, the list can end there for a moment: then the older states
+// are those of the last sweep.
 static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof__thread *thread)
 {
     int listed = 0, lately = 0;
     size_t i;
     for (i = 0; i < list->threads.count; i++) {
         const pyprof__thread *other = &PYPROF__AT(const pyprof__thread, list->threads, i);
-        int same = other->native == thread->native || other->ident == thread->ident;   // between the two one is set, the other not yet
+        // At times one of the two is set and the other not yet.
+        int same = other->native == thread->native || other->ident == thread->ident;
         int now = other->tick == list->tick || other->cold;
         if (other->interp != thread->interp || other->serial >= thread->serial || (other->tick + 1 < list->tick && !other->cold)
-            || other->address == thread->address) continue;   // the state that lay here before is gone
+            || other->address == thread->address) continue;   // the previous state at this address has ended
         if (same && now) return 0;
         listed |= now;
         lately |= same;
@@ -6739,8 +6891,9 @@ static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof_
     return listed || !lately;
 }
 
-// Does it hold the GIL, with the ids it was listed with? It may have started, and set them, since its state was read; what was
-// read before that may speak of a dead thread whose state lay at this address, what is read now of the one after it.
+// Does it hold the GIL with the ids that it was listed with? It may have started, and set them, after its
+// state was read. Earlier reads may describe a dead thread whose state was at this address; new reads
+// describe its successor.
 static int pyprof__thread_holds(const pyprof__threads *list, const pyprof__gil *gil, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &list->runtime->layout;
@@ -6753,7 +6906,8 @@ static int pyprof__thread_holds(const pyprof__threads *list, const pyprof__gil *
     return (int64_t)native == thread->native;
 }
 
-// 3.11, 3.12: where the _PyCFrame of a running thread state lies tells on whose C stack it runs. The main thread's is known.
+// 3.11, 3.12: the address of a running thread state's _PyCFrame shows on which C stack it runs. The main
+// thread's stack is known.
 static int pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__thread *thread)
 {
     uint64_t end = list->target->stack_end;
@@ -6761,8 +6915,9 @@ static int pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__t
     return thread->top < end && end - thread->top < 64u << 20;
 }
 
-// A state without frames beside another one of the same OS thread in the same interpreter: made to work for another
-// interpreter (Python/crossinterp.c) or by PyGILState_Ensure. The thread is where its frames are.
+// Is it a state without frames beside another state of the same OS thread in the same interpreter? Such a
+// state was made to work for another interpreter (Python/crossinterp.c), or by PyGILState_Ensure. The thread
+// is where its frames are.
 static int pyprof__thread_is_spare(const pyprof__threads *list, const pyprof__thread *thread)
 {
     size_t i;
@@ -6775,16 +6930,16 @@ static int pyprof__thread_is_spare(const pyprof__threads *list, const pyprof__th
     return 0;
 }
 
-// 3.11, 3.12: an idle state points to a _PyCFrame of its own.
+// 3.11, 3.12: an idle state points to its own _PyCFrame.
 static int pyprof__has_frames(const pyprof__thread *thread)
 {
     return thread->top != 0 && thread->top != thread->base && thread->top - thread->address >= 4096;
 }
 
-// An OS thread with states in several interpreters runs one of them: of those that have frames the one whose
-// loop is the innermost on the C stack (3.11, 3.12), otherwise the one that holds a GIL, or held it last. Up
-// to 3.11 the GIL still names the state that took it after another one was swapped in. Two that hold a GIL
-// each are on OS threads of their own.
+// An OS thread with states in several interpreters runs one of them. Among those with frames it is the one
+// whose loop is the innermost on the C stack (3.11, 3.12), otherwise the one that holds a GIL, or held one
+// last. Up to 3.11 the GIL still names the state that took it after another was swapped in. Two states that
+// both hold a GIL are on different OS threads.
 static int pyprof__thread_is_current(const pyprof__threads *list, pyprof__thread *thread)
 {
     int stacked = list->runtime->layout.cframe_current != PYPROF__NO, framed = pyprof__has_frames(thread);
@@ -6804,7 +6959,7 @@ static int pyprof__thread_is_current(const pyprof__threads *list, pyprof__thread
     return 1;
 }
 
-// The GIL of a state that is not the current one of its OS thread is held by the one that is.
+// The GIL of a state that is not current is held by the current state of the same OS thread.
 static void pyprof__hand_over_gil(pyprof__threads *list, pyprof__thread *from)
 {
     size_t i, k;
@@ -6821,11 +6976,12 @@ static void pyprof__hand_over_gil(pyprof__threads *list, pyprof__thread *from)
     from->holder = 0;
 }
 
-// Several thread states of one native id: one OS thread in several interpreters, or an id gone stale because the state
-// was handed to another OS thread (3.10, 3.12). Its clock then proves nothing, unless it is seen on that thread's stack.
+// Several thread states with the same native id are one OS thread in several interpreters, or one of the ids
+// is stale, because its state was handed to another OS thread (3.10, 3.12). Then its clock proves nothing,
+// unless its stack shows that it is on that thread.
 static void pyprof__thread_relate(pyprof__threads *list, pyprof__thread *thread)
 {
-    int may_be_stale = list->runtime->layout.attrs_form != PYPROF__ATTRS_INLINE;
+    int may_be_stale = list->runtime->layout.stale_ids != 0;
     size_t k;
     thread->shared_tid = 0;
     for (k = 0; k < list->listed.count && may_be_stale && !thread->shared_tid; k++) {
@@ -6837,7 +6993,7 @@ static void pyprof__thread_relate(pyprof__threads *list, pyprof__thread *thread)
 
 static void pyprof__threads_relate(pyprof__threads *list)
 {
-    int may_be_stale = list->runtime->layout.attrs_form != PYPROF__ATTRS_INLINE, several = list->interps.count > 1;
+    int may_be_stale = list->runtime->layout.stale_ids != 0, several = list->interps.count > 1;
     size_t i;
     for (i = 0; i < list->listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(list, i);
@@ -6865,8 +7021,9 @@ static void pyprof__threads_relate(pyprof__threads *list)
     }
 }
 
-// ---- who collects garbage, up to 3.14 ------------------------------------------------
-static pyprof__collection *pyprof__collection_of(pyprof__threads *list, uint64_t interp)   // NULL = its interpreter is new
+// ---- which thread collects garbage, up to 3.14 (steps: see pyprof__collection) ------------------------------------
+// NULL = its interpreter is new.
+static pyprof__collection *pyprof__collection_of(pyprof__threads *list, uint64_t interp)
 {
     size_t i;
     for (i = 0; i < list->collections.count; i++)
@@ -6880,7 +7037,8 @@ static pyprof__collection *pyprof__collection_new(pyprof__threads *list, uint64_
     size_t i;
     for (i = 0; i < list->collections.count && !collection; i++) {
         collection = &PYPROF__AT(pyprof__collection, list->collections, i);
-        if (collection->tick + 1 >= list->tick) collection = NULL;   // else of an interpreter that is gone
+        // Otherwise it belongs to an interpreter that has ended.
+        if (collection->tick + 1 >= list->tick) collection = NULL;
     }
     if (!collection) {
         collection = (pyprof__collection *)pyprof__push(list->pool, &list->collections);
@@ -6893,8 +7051,9 @@ static pyprof__collection *pyprof__collection_new(pyprof__threads *list, uint64_
     return collection;
 }
 
-// Who collects, as far as can be told: the one thread of the interpreter that may run, by its GIL, or without one because the
-// world is stopped for it. 0 = unknown. *sure: there is no other, or nobody else has had the GIL since nothing was collected.
+// Step 2: the thread that collects, 0 = unknown. It is the one thread of the interpreter that may run: by its
+// GIL or, without a GIL, because all other threads are stopped. *sure: there is no other thread, or none has
+// had the GIL since step 1.
 static uint64_t pyprof__collector(const pyprof__threads *list, const pyprof__gil *gil, const pyprof__collection *collection, int *sure)
 {
     int held = gil->enabled && collection->calm && collection->calm_switches == gil->switches, threads = list->cold_count ? 2 : 0, running = 0;
@@ -6914,7 +7073,7 @@ static uint64_t pyprof__collector(const pyprof__threads *list, const pyprof__gil
     return threads == 1 ? last : holder ? holder : running == 1 ? runner : 0;
 }
 
-// The count goes up before the callbacks for the end of a collection run: one more run may still be the same collection.
+// Steps 1 to 3. The count of runs goes up before the callbacks for the end of a collection run.
 static void pyprof__collection_see(pyprof__threads *list, pyprof__gil *gil)
 {
     pyprof__collection *collection = pyprof__collection_of(list, gil->interp);
@@ -6923,16 +7082,20 @@ static void pyprof__collection_see(pyprof__threads *list, pyprof__gil *gil)
     if (!collection) collection = pyprof__collection_new(list, gil->interp);
     if (!collection) return;
     collection->tick = list->tick;
+    // Step 1.
     if (!gil->gc.collecting) {
         collection->active = 0;
         collection->calm = 1;
         collection->calm_switches = gil->switches;
         return;
     }
+    // Step 2.
     thread = pyprof__collector(list, gil, collection, &sure);
+    // Step 3.
     same = collection->active && (collection->runs == gil->gc.runs || (collection->runs + 1 == gil->gc.runs && collection->thread == thread));
     if (!same) {
-        if (collection->active) collection->calm = 0;   // it was calm in between, but how many switches ago?
+        // There was a calm moment in between, but how many switches ago?
+        if (collection->active) collection->calm = 0;
         collection->active = 1;
         collection->thread = collection->refuted = 0;
         collection->outside.count = 0;
@@ -6946,7 +7109,7 @@ static void pyprof__collection_see(pyprof__threads *list, pyprof__gil *gil)
     gil->gc.thread = collection->thread;
 }
 
-// Are the frames from a step of the last walk outwards the known ones from k on?
+// Do the frames of the last walk, from step i outwards, equal the remembered ones from k on?
 static int pyprof__collection_matches(const pyprof__collection *collection, size_t i, size_t k)
 {
     const pyprof__walked *step = (const pyprof__walked *)collection->steps.data, *known = (const pyprof__walked *)collection->outside.data;
@@ -6957,8 +7120,9 @@ static int pyprof__collection_matches(const pyprof__collection *collection, size
     return i == collection->steps.count || k == collection->outside.count;
 }
 
-// How many frames of the thread that collects lie inside of the collection: the outermost of those that moved, and what C did
-// not call from outside of them. At first sight only finalizers are known to (__del__). PYPROF__NONE = it cannot be that thread.
+// Step 4: how many frames of the collector lie inside the collection, namely the outermost that moved and all
+// frames inside them, unless C did not call them. At first only finalizers (__del__) are known to lie inside.
+// PYPROF__NONE = step 5.
 static uint32_t pyprof__collection_inside(const pyprof__collection *collection)
 {
     const pyprof__walked *step = (const pyprof__walked *)collection->steps.data, *known = (const pyprof__walked *)collection->outside.data;
@@ -6968,13 +7132,14 @@ static uint32_t pyprof__collection_inside(const pyprof__collection *collection)
             if (step[i].at != known[k].at || !pyprof__collection_matches(collection, i, k)) continue;
             if (i == 0 || (step[i - 1].from_c && (collection->sure || step[i - 1].role == PYPROF__ROLE_FINALIZER))) return (uint32_t)i;
         }
+    // Step 5.
     if (collection->outside.count && !collection->maybe_new) return PYPROF__NONE;
     for (i = 0; i < count; i++)
         if (step[i].role == PYPROF__ROLE_FINALIZER && step[i].from_c) first = i + 1;
     return (uint32_t)first;
 }
 
-// Puts <GC> where a walk that is done says; *collecting = it is in the stack, or -1 = that thread cannot be the one.
+// Step 6, after a walk. *collecting = <GC> is in the stack, or -1 = this thread is refuted.
 static pyprof__walk_result pyprof__collection_place(pyprof__collection *collection, pyprof__walk *walk, int *collecting)
 {
     size_t place = walk->gc_met ? walk->gc_met - 1 : walk->stack->spots.count;
@@ -6989,11 +7154,13 @@ static pyprof__walk_result pyprof__collection_place(pyprof__collection *collecti
     return pyprof__stack_insert(walk->codes, walk->stack, place, PYPROF__SPOT_GC);
 }
 
-static void pyprof__collection_learn(pyprof__threads *list, pyprof__collection *collection)   // its thread stood still during the last walk
+// Step 7: its thread stood still during the last walk.
+static void pyprof__collection_learn(pyprof__threads *list, pyprof__collection *collection)
 {
     size_t count = collection->first == PYPROF__NONE ? 0 : collection->steps.count - collection->first;
     collection->outside.count = 0;
     collection->maybe_new = 0;
+    // Step 5.
     if (collection->first == PYPROF__NONE) {
         collection->refuted = collection->thread;
         collection->thread = 0;
@@ -7004,7 +7171,8 @@ static void pyprof__collection_learn(pyprof__threads *list, pyprof__collection *
     collection->outside.count = count;
 }
 
-static uint32_t pyprof__thread_at(const pyprof__threads *list, uint64_t address)   // its slot, PYPROF__NONE = it is not listed
+// Its slot; PYPROF__NONE = it is not listed.
+static uint32_t pyprof__thread_at(const pyprof__threads *list, uint64_t address)
 {
     size_t i;
     for (i = 0; i < list->listed.count; i++) {
@@ -7014,7 +7182,7 @@ static uint32_t pyprof__thread_at(const pyprof__threads *list, uint64_t address)
     return PYPROF__NONE;
 }
 
-// Of a thread that was waiting among many and holds a GIL now more is wanted than its clock.
+// A thread that is no longer listed in every sweep, but holds a GIL now, is listed in full.
 static int pyprof__holders_list(pyprof__threads *list)
 {
     size_t i;
@@ -7031,12 +7199,13 @@ static int pyprof__holders_list(pyprof__threads *list)
     return 1;
 }
 
-static void pyprof__cold_check(pyprof__threads *list)   // all were listed: those not met are gone
+// All threads were listed: those that were not found have ended.
+static void pyprof__cold_check(pyprof__threads *list)
 {
     size_t i;
     for (i = 0; i < list->threads.count && list->cold_count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
-        // The list can end for a moment while it is changed.
+        // The list can end early for a moment while it changes.
         if (!thread->cold || thread->present + 1 >= list->round) continue;
         pyprof__thread_warm(list, thread);
         thread->address = 0;
@@ -7044,7 +7213,7 @@ static void pyprof__cold_check(pyprof__threads *list)   // all were listed: thos
     }
 }
 
-// Lists all threads of all interpreters. 0 = the list was being changed, or memory ran out: try again.
+// Lists all threads of all interpreters. 0 = the list is changing, or there is no memory: try again.
 static int pyprof__threads_list(pyprof__threads *list)
 {
     uint64_t interp = 0;
@@ -7057,7 +7226,7 @@ static int pyprof__threads_list(pyprof__threads *list)
     if (list->light && !pyprof__holders_list(list)) return 0;
     pyprof__threads_relate(list);
     if (!list->light) pyprof__cold_check(list);
-    for (i = 0; i < list->gils.count; i++) {   // its holder may be a thread of another interpreter
+    for (i = 0; i < list->gils.count; i++) {   // the holder may be a thread of another interpreter
         pyprof__gil *gil = &PYPROF__AT(pyprof__gil, list->gils, i);
         gil->slot = gil->enabled && gil->locked == 1 ? pyprof__thread_at(list, gil->holder) : PYPROF__NONE;
     }
@@ -7074,7 +7243,8 @@ static void pyprof__wait_poll(const pyprof__source *source, int64_t tid, const p
     if (count == 0) { wait->idle = 1; memcpy(wait->verb, "sleep", 6); return; }
     if (count > 1 || !pyprof__copy(source, &one, call->argument[0], sizeof one)) { pyprof__wait_many(wait, "poll", count); return; }
     pyprof__wait_fd(source->proc, wait, "poll", tid, one.fd, 0);
-    wait->idle = 0;   // how Python waits for a socket with a timeout; a selector is known by its function
+    // Python waits for a socket with a timeout in this way; a selector is recognised by its function.
+    wait->idle = 0;
 }
 
 static void pyprof__wait_select(const pyprof__source *source, const pyprof__call *call, pyprof__wait *wait)
@@ -7117,34 +7287,35 @@ static void pyprof__wait_describe(const pyprof__source *source, int64_t tid, con
     case PYPROF__WAITS_POLL: pyprof__wait_poll(source, tid, call, wait); break;
     case PYPROF__WAITS_SELECT: pyprof__wait_select(source, call, wait); break;
     case PYPROF__WAITS_FUTEX: wait->futex = call->argument[0]; break;
-    // How many descriptors an epoll has would have to be read from /proc/PID/fdinfo, which stops whoever uses it: milliseconds.
+    // The number of descriptors of an epoll is only in /proc/PID/fdinfo, and reading that stops the epoll's
+    // users for milliseconds.
     case PYPROF__WAITS_EPOLL: case PYPROF__WAITS_PLAIN: case PYPROF__WAITS_PATH: case PYPROF__WAITS_SLEEP: break;
     }
 }
 
 // ---- names: threading._active, {ident: Thread}, and Thread._name ------------------------------------------------
-typedef struct {               // a dict, or the values of an instance, as a list of entries
-    uint64_t entries, values;  // values 0: in the entries
+typedef struct {               // a dict, or an instance's values, as a list of entries
+    uint64_t entries, values;  // values 0: the values are in the entries
     uint32_t count, stride, key_at;
 } pyprof__dict;
 
 // Include/cpython/dictobject.h and Objects/dict-common.h up to 3.10, Include/internal/pycore_dict.h from 3.11 on
 static int pyprof__dict_keys(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t keys, pyprof__dict *dict)
 {
-    unsigned char raw[40];
+    unsigned char raw[64];
     uint64_t size, count;
-    if (!keys || !pyprof__read(mirror, raw, keys, sizeof raw)) return 0;
-    dict->key_at = 8;
-    dict->stride = 24;
-    if (layout->attrs_form == PYPROF__ATTRS_DICT) {
-        PYPROF__FIELD_AT(size, raw, 8);
-        PYPROF__FIELD_AT(count, raw, 32);
-        dict->entries = keys + 40 + size * (size <= 0xff ? 1u : size <= 0xffff ? 2u : 4u);
+    if (!keys || !pyprof__read(mirror, raw, keys, layout->keys_indices)) return 0;
+    PYPROF__FIELD_AT(count, raw, layout->keys_count);
+    dict->key_at = layout->entry_key;
+    dict->stride = layout->entry_size;
+    dict->entries = keys + layout->keys_indices;
+    if (layout->keys_kind == PYPROF__NO) {
+        PYPROF__FIELD_AT(size, raw, layout->keys_index);
+        dict->entries += size * (size <= 0xff ? 1u : size <= 0xffff ? 2u : 4u);
     } else {
-        PYPROF__FIELD_AT(count, raw, 24);
-        if (raw[9] > 32) return 0;
-        dict->entries = keys + 32 + ((uint64_t)1 << raw[9]);
-        if (raw[10] != 0) { dict->stride = 16; dict->key_at = 0; }
+        if (raw[layout->keys_index] > 32) return 0;
+        dict->entries += (uint64_t)1 << raw[layout->keys_index];
+        if (raw[layout->keys_kind] != 0) { dict->stride -= layout->entry_key; dict->key_at = 0; }
     }
     dict->count = (uint32_t)count;
     return count < 1u << 20;
@@ -7155,30 +7326,31 @@ static int pyprof__dict_open(pyprof__mirror *mirror, const pyprof__layout *layou
     memset(dict, 0, sizeof *dict);
     if (!address) return 0;
     dict->values = pyprof__read_pointer(mirror, address + layout->dict_values);
-    if (dict->values && layout->attrs_form == PYPROF__ATTRS_INLINE) dict->values += 8;
+    if (dict->values) dict->values += layout->values_head;
     return pyprof__dict_keys(mirror, layout, pyprof__read_pointer(mirror, address + layout->dict_keys), dict);
 }
 
-// The attributes of an instance, wherever its version keeps them (Objects/dictobject.c, Include/internal/pycore_object.h).
+// The attributes of an instance, wherever this version keeps them (Objects/dictobject.c,
+// Include/internal/pycore_object.h).
 static int pyprof__attributes(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t object, pyprof__dict *dict)
 {
     uint64_t type = pyprof__read_pointer(mirror, object + layout->object_type), values = 0, where;
-    unsigned char head[4];
+    unsigned char valid;
     memset(dict, 0, sizeof *dict);
     if (layout->attrs_form == PYPROF__ATTRS_DICT)
         return pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, object + (pyprof__read_pointer(mirror,
                                  type + layout->type_dictoffset) & 0xffff)),
                                  dict);
-    if (layout->attrs_form == PYPROF__ATTRS_311) values = pyprof__read_pointer(mirror, object - 32);
-    if (layout->attrs_form == PYPROF__ATTRS_312) {
-        values = pyprof__read_pointer(mirror, object - 24);
+    if (layout->attrs_form == PYPROF__ATTRS_311) values = pyprof__read_pointer(mirror, object - layout->managed_values);
+    if (layout->attrs_form == PYPROF__ATTRS_312) {   // the same word: a dict, or one below its values
+        values = pyprof__read_pointer(mirror, object - layout->managed_values);
         values = values & 1 ? values + 1 : 0;
     }
     if (layout->attrs_form == PYPROF__ATTRS_INLINE) {
         where = object + (pyprof__read_pointer(mirror, type + layout->type_basicsize) & 0xffff);
-        if (pyprof__read(mirror, head, where, sizeof head) && head[3] == 1) values = where + 8;
+        if (pyprof__read(mirror, &valid, where + layout->values_valid, 1) && valid == 1) values = where + layout->values_head;
     }
-    if (!values) return pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, object - (layout->object_type == 8 ? 24 : 8)), dict);
+    if (!values) return pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, object - layout->managed_dict), dict);
     dict->values = values;
     return pyprof__dict_keys(mirror, layout, pyprof__read_pointer(mirror, type + layout->type_keys), dict);
 }
@@ -7214,18 +7386,17 @@ static uint64_t pyprof__dict_get(pyprof__mirror *mirror, const pyprof__layout *l
 static uint64_t pyprof__long_value(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t object)   // up to 64 bits
 {
     uint32_t digits[3] = { 0, 0, 0 };   // 30 bits each (Include/cpython/longintrepr.h)
-    uint64_t size = pyprof__read_pointer(mirror, object + layout->long_digits - 8);
-    uint64_t count = layout->attrs_form >= PYPROF__ATTRS_312 ? size >> 3 : size;
+    uint64_t sign, count = pyprof__layout_digits(layout, (int64_t)pyprof__read_pointer(mirror, object + layout->long_size), &sign);
     if (count > 3 || !pyprof__read(mirror, digits, object + layout->long_digits, count * 4)) return 0;
     return (uint64_t)digits[0] | (uint64_t)digits[1] << 30 | (uint64_t)digits[2] << 60;
 }
 
-// The thread of that ident in that interpreter; NULL = it is not known. They come in the order in which they
-// began, mostly.
+// The thread with this ident in this interpreter; NULL = unknown. The idents mostly come in the order in
+// which the threads began.
 static pyprof__thread *pyprof__thread_of_ident(pyprof__threads *list, uint64_t interp, uint64_t ident)
 {
     const uint64_t *idents = (const uint64_t *)list->idents.data;
-    // New ones have been put in front.
+    // New threads are at the head.
     size_t count = list->idents.count, i, at = count ? (list->ident_hint + count - 1) % count : 0;
     for (i = 0; i < count; i++, at = at ? at - 1 : count - 1) {
         pyprof__thread *thread;
@@ -7240,13 +7411,13 @@ static pyprof__thread *pyprof__thread_of_ident(pyprof__threads *list, uint64_t i
 
 static void pyprof__thread_name_set(const pyprof__threads *list, pyprof__thread *thread, const char *name)
 {
-    // It has ended, its ident may be another one's.
+    // If it has ended, its ident may already be another thread's.
     if (!thread->named && pyprof__thread_cpu(list->target->source.proc, thread->native) == 0) return;
     pyprof__utf8_repair(thread->name, sizeof thread->name, name);
     thread->named = 1;
 }
 
-// What a module of an interpreter holds under a name; 0 = it is not imported, or has no such name.
+// The value of a name in a module of an interpreter; 0 = the module is not imported, or has no such name.
 static uint64_t pyprof__module_value(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t interp, const char *module, const char *name)
 {
     pyprof__dict dict;
@@ -7282,9 +7453,9 @@ static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char
 }
 
 // ---- tasks of asyncio ---------------------------------------------------------
-// The running one: from 3.14 on the thread state points to it; 3.12 and 3.13 have a dict {loop: task} of each interpreter
-// (enter_task in Modules/_asynciomodule.c).
-// Looks for what tells the tasks, where that is still to be found: milliseconds, once a second at most.
+// The running task: from 3.14 on the thread state points to it; in 3.12 and 3.13 each interpreter has a dict
+// {loop: task} (enter_task in Modules/_asynciomodule.c). This finds what is needed to read tasks, as long as
+// it is unknown: it takes milliseconds, once a second at most.
 static void pyprof__tasks_find(pyprof__threads *list)
 {
     const pyprof__layout *layout = &list->runtime->layout;
@@ -7293,7 +7464,8 @@ static void pyprof__tasks_find(pyprof__threads *list)
     if (layout->gen_frame == PYPROF__NO) return;
     if (layout->task_coro == PYPROF__NO) {
         if (!list->has_asyncio) list->has_asyncio = pyprof__asyncio_find(&list->asyncio, list->pool, list->mirror->source);
-        list->asyncio_tries += list->asyncio_tries < 6;   // a minute apart at last: it may have been left out of this Python
+        // Up to a minute apart: this Python may have no asyncio.
+        list->asyncio_tries += list->asyncio_tries < 6;
         return;
     }
     list->asyncio.task_coro = layout->task_coro;
@@ -7310,7 +7482,8 @@ static void pyprof__tasks_find(pyprof__threads *list)
     }
 }
 
-static void pyprof__walk_expect_task(const pyprof__threads *list, pyprof__walk *walk, uint64_t task)   // it may be met
+// The walk may meet it.
+static void pyprof__walk_expect_task(const pyprof__threads *list, pyprof__walk *walk, uint64_t task)
 {
     uint64_t coro = task && task % 8 == 0 ? pyprof__read_pointer(walk->mirror, task + list->asyncio.task_coro) : 0;
     if (!coro || coro % 8 || walk->task_count >= PYPROF__LOOPS) return;
@@ -7318,7 +7491,8 @@ static void pyprof__walk_expect_task(const pyprof__threads *list, pyprof__walk *
     walk->tasks[walk->task_count++].frame = coro + list->runtime->layout.gen_frame;
 }
 
-// The tasks that may be running on a thread. Costs one word in memory that is fetched with the thread state, or that dict.
+// The tasks that may be running on a thread. This reads one word that is fetched with the thread state, or
+// that dict.
 static void pyprof__walk_tasks(const pyprof__threads *list, pyprof__walk *walk, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &list->runtime->layout;
@@ -7334,9 +7508,10 @@ static void pyprof__walk_tasks(const pyprof__threads *list, pyprof__walk *walk, 
     }
     for (i = 0; i < list->current.count; i++)
         if (PYPROF__AT(pyprof__current, list->current, i).interp == thread->interp) dict = PYPROF__AT(pyprof__current, list->current, i).dict;
-    if (dict) used = pyprof__read_pointer(walk->mirror, dict + layout->dict_keys - 16);   // ma_used
+    if (dict) used = pyprof__read_pointer(walk->mirror, dict + layout->dict_used);
     if (!used || !pyprof__dict_open(walk->mirror, layout, dict, &tasks)) return;
-    for (i = 0; i < tasks.count && i < 256 && used; i++) {   // those that left are empty entries until it is made anew
+    // Removed entries stay as empty ones until the dict is rebuilt.
+    for (i = 0; i < tasks.count && i < 256 && used; i++) {
         if (!pyprof__dict_entry(walk->mirror, &tasks, (uint32_t)i, &key, &task)) continue;
         pyprof__walk_expect_task(list, walk, task);
         used--;
@@ -7353,7 +7528,8 @@ static void pyprof__name_from_kernel(pyprof__proc *proc, pyprof__thread *thread)
     pyprof__utf8_repair(thread->name, sizeof thread->name, size > 0 ? text : "");
 }
 
-// The interpreter in which an OS thread began knows its name, the others in which it has states do not.
+// Only the interpreter in which an OS thread began knows its name; other interpreters in which it has states
+// do not.
 static void pyprof__name_from_other(const pyprof__threads *list, pyprof__thread *thread)
 {
     size_t i;
@@ -7365,8 +7541,9 @@ static void pyprof__name_from_other(const pyprof__threads *list, pyprof__thread 
     }
 }
 
-// Is there a thread whose name may be found now? A thread can begin before threading knows it. One that has not run since
-// its name was last looked for is as unknown as it was; the first tries do not trust its clock, which may be a coarse one.
+// Is there a thread whose name might be found now? A thread can begin before threading knows it. A thread
+// that has not run since cannot have got a name: skip it. The first tries do not trust its clock, which may
+// be coarse.
 static int pyprof__names_missing(const pyprof__threads *list)
 {
     size_t i;
@@ -7378,8 +7555,8 @@ static int pyprof__names_missing(const pyprof__threads *list)
     return 0;
 }
 
-// Reads the names of all listed threads; text holds PYPROF__TEXT_SIZE bytes. all: also looks for threading again, which
-// takes some 0.5 ms; otherwise it takes 10 us and more: not at every sweep.
+// Reads the names of all listed threads; text holds PYPROF__TEXT_SIZE bytes. all: also finds threading again,
+// which takes some 0.5 ms. Otherwise this takes 10 us or more, so it is not done in every sweep.
 static void pyprof__names_read(pyprof__threads *list, char *text, int all)
 {
     const unsigned char wanted[] = { 0, 1 };
@@ -7397,16 +7574,16 @@ static void pyprof__names_read(pyprof__threads *list, char *text, int all)
     }
 }
 
-// ---- what a call calls: a function written in Python, or in C ----------------------------------------------------
-// While a call of a Python function is being set up, and after it, the innermost frame is the caller's, at
-// the call, as it is all the time while a C function runs. The callee tells: it is looked up as the program
-// looks it up.
+// ---- what a call calls: a Python function or C ----------------------------------------------------
+// While a call of a Python function is set up, and after it, the innermost frame is the caller's, at the
+// call; during a call of a C function as well. The called object decides: it is looked up as the program
+// does.
 typedef struct {
     pyprof__codes *codes;
     pyprof__mirror *mirror;
     const pyprof__code *code;
     uint64_t frame;
-    int built_in;              // a C type was looked at, whose attributes are not to be seen (3.12 and later)
+    int built_in;              // a C type was met, whose attributes cannot be seen (3.12 and later)
 } pyprof__calling;
 
 static uint64_t pyprof__calling_pointer(const pyprof__calling *calling, uint64_t from)
@@ -7414,7 +7591,7 @@ static uint64_t pyprof__calling_pointer(const pyprof__calling *calling, uint64_t
     return pyprof__read_pointer(calling->mirror, from);
 }
 
-// By the key's identity: names in code are interned, and so are most in dicts. 0 = none.
+// Compares keys by identity: names in code are interned, and so are most keys of dicts. 0 = not found.
 static uint64_t pyprof__dict_find(pyprof__mirror *mirror, const pyprof__dict *dict, uint64_t key)
 {
     unsigned char raw[16 * 24];
@@ -7442,30 +7619,30 @@ static uint64_t pyprof__calling_find(pyprof__calling *calling, uint64_t at, uint
     return pyprof__dict_get(calling->mirror, layout, &dict, "__call__");
 }
 
-static uint64_t pyprof__type_field(const pyprof__calling *calling, uint64_t type, int64_t from_dictoffset)
+static uint64_t pyprof__type_field(const pyprof__calling *calling, uint64_t type, uint32_t field)
 {
     if (!type || type % 8) return 0;
-    return pyprof__calling_pointer(calling, type + calling->codes->layout->type_dictoffset + (uint64_t)from_dictoffset);
+    return pyprof__calling_pointer(calling, type + field);
 }
 
-// What a type has under a name, of its own or from its bases. 0 = nothing.
+// The value of a name in a type or its bases. 0 = not found.
 static uint64_t pyprof__calling_inherited(pyprof__calling *calling, uint64_t type, uint64_t key)
 {
     const pyprof__layout *layout = calling->codes->layout;
-    uint64_t mro = pyprof__type_field(calling, type, PYPROF__TYPE_MRO), size = 0, dict, found, i;
+    uint64_t mro = pyprof__type_field(calling, type, layout->type_mro), size = 0, dict, found, i;
     if (!mro || mro % 8 || !pyprof__read(calling->mirror, &size, mro + layout->bytes_size, sizeof size))
         return 0;
     for (i = 0; i < size && i < 256; i++) {
         dict = pyprof__calling_pointer(calling, mro + layout->tuple_items + i * 8);
-        dict = pyprof__type_field(calling, dict, PYPROF__TYPE_DICT);
+        dict = pyprof__type_field(calling, dict, layout->type_dict);
         found = dict ? pyprof__calling_find(calling, dict, key) : 0;
         if (found) return found;
-        if (!dict && i + 1 < size) calling->built_in = 1;   // object is the last one, of all
+        if (!dict && i + 1 < size) calling->built_in = 1;   // the last one is always object
     }
     return 0;
 }
 
-// Its name; "" = unreadable.
+// The type's name; "" = unreadable.
 static void pyprof__calling_type(const pyprof__calling *calling, uint64_t type, char *name, size_t size)
 {
     uint64_t at = pyprof__calling_pointer(calling, type + calling->codes->layout->type_name);
@@ -7473,26 +7650,26 @@ static void pyprof__calling_type(const pyprof__calling *calling, uint64_t type, 
     if (!at || !pyprof__read(calling->mirror, name, at, size - 1)) memset(name, 0, size);
 }
 
-static uint64_t pyprof__type_of(const pyprof__calling *calling, uint64_t object)   // 0 = it is no object
+static uint64_t pyprof__type_of(const pyprof__calling *calling, uint64_t object)   // 0 = not an object
 {
     if (!object || object % 8) return 0;
     return pyprof__calling_pointer(calling, object + calling->codes->layout->object_type);
 }
 
-// Of an instance's own. 0 = it has none of that name, or where they are is not known.
+// The value of a name in the instance itself. 0 = not found, or its attributes cannot be located.
 static uint64_t pyprof__calling_own(pyprof__calling *calling, uint64_t object, uint64_t type, uint64_t key)
 {
     const pyprof__layout *layout = calling->codes->layout;
     pyprof__dict dict;
-    uint64_t offset = pyprof__type_field(calling, type, 0);
+    uint64_t offset = pyprof__type_field(calling, type, layout->type_dictoffset);
     if (layout->attrs_form == PYPROF__ATTRS_DICT && (offset == 0 || offset > 4096)) return 0;
     if (layout->attrs_form != PYPROF__ATTRS_DICT
-        && !(pyprof__type_field(calling, type, PYPROF__TYPE_FLAGS) & PYPROF__FLAG_MANAGED)) return 0;
+        && !(pyprof__type_field(calling, type, layout->type_flags) & layout->type_managed)) return 0;
     if (!pyprof__attributes(calling->mirror, layout, object, &dict)) return 0;
     return pyprof__dict_find(calling->mirror, &dict, key);
 }
 
-// 0 = not known.
+// The value of an attribute, 0 = unknown.
 static uint64_t pyprof__calling_attribute(pyprof__calling *calling, uint64_t object, uint64_t key)
 {
     const pyprof__layout *layout = calling->codes->layout;
@@ -7503,7 +7680,7 @@ static uint64_t pyprof__calling_attribute(pyprof__calling *calling, uint64_t obj
     if (strcmp(name, "module") == 0)
         return pyprof__calling_find(calling, pyprof__calling_pointer(calling, object + layout->module_dict), key);
     // A class: its own first.
-    if (pyprof__type_field(calling, type, PYPROF__TYPE_FLAGS) >> PYPROF__FLAG_TYPES & 1) {
+    if (pyprof__type_field(calling, type, layout->type_flags) & layout->type_of_types) {
         found = pyprof__calling_inherited(calling, object, key);
         return found ? found : pyprof__calling_inherited(calling, type, key);
     }
@@ -7516,7 +7693,7 @@ static uint64_t pyprof__calling_size(const pyprof__calling *calling, uint64_t tu
     return tuple ? pyprof__calling_pointer(calling, tuple + calling->codes->layout->bytes_size) : 0;
 }
 
-static uint64_t pyprof__calling_name(const pyprof__calling *calling, uint32_t i)   // the str, 0 = unreadable
+static uint64_t pyprof__calling_name(const pyprof__calling *calling, uint32_t i)   // the str; 0 = unreadable
 {
     const pyprof__layout *layout = calling->codes->layout;
     uint64_t tuple = pyprof__calling_pointer(calling, calling->code->key.address + layout->code_names);
@@ -7524,30 +7701,29 @@ static uint64_t pyprof__calling_name(const pyprof__calling *calling, uint32_t i)
     return pyprof__calling_pointer(calling, tuple + layout->tuple_items + (uint64_t)i * 8);
 }
 
-static uint64_t pyprof__calling_global(pyprof__calling *calling, uint64_t key)   // 0 = not known
+static uint64_t pyprof__calling_global(pyprof__calling *calling, uint64_t key)   // 0 = unknown
 {
-    uint64_t globals, builtins, found;
-    pyprof__layout_scopes(calling->codes->layout, calling->frame, &globals, &builtins);
-    found = key ? pyprof__calling_find(calling, pyprof__calling_pointer(calling, globals), key) : 0;
-    return found || !key ? found : pyprof__calling_find(calling, pyprof__calling_pointer(calling, builtins), key);
+    const pyprof__layout *layout = calling->codes->layout;
+    uint64_t found = key ? pyprof__calling_find(calling, pyprof__calling_pointer(calling, calling->frame + layout->frame_globals), key) : 0;
+    if (found || !key) return found;
+    return pyprof__calling_find(calling, pyprof__calling_pointer(calling, calling->frame + layout->frame_builtins), key);
 }
 
-// Its value, 0 = not known.
+// The value of the variable at the root of the route, 0 = unknown.
 static uint64_t pyprof__calling_variable(pyprof__calling *calling, const pyprof__route *route)
 {
     const pyprof__layout *layout = calling->codes->layout;
     uint64_t found, locals, i = route->index[0];
     if (route->root == PYPROF__OP_NAME)
         return pyprof__calling_global(calling, pyprof__calling_name(calling, route->index[0]));
-    // Up to 3.10 behind the locals.
+    // Up to 3.10 cells are behind the locals.
     if (route->root == PYPROF__OP_CELL && layout->code_cells != PYPROF__NO) {
         locals = pyprof__calling_pointer(calling, calling->code->key.address + layout->code_locals);
         i += pyprof__calling_size(calling, locals);
     }
-    // 3.14 tags it.
-    found = pyprof__calling_pointer(calling, calling->frame + layout->frame_locals + i * 8) & ~(uint64_t)3;
+    found = pyprof__untagged(pyprof__calling_pointer(calling, calling->frame + layout->frame_locals + i * 8));
     if (route->root == PYPROF__OP_CELL && found)
-        found = pyprof__calling_pointer(calling, found + layout->object_type + 8);
+        found = pyprof__calling_pointer(calling, found + layout->object_data);
     return found;
 }
 
@@ -7571,15 +7747,15 @@ static pyprof__called pyprof__calling_object(pyprof__calling *calling, uint64_t 
         if (!type || !*name || pyprof__is_one_of(name, unknown, PYPROF__COUNT(unknown)))
             return PYPROF__CALLED_UNKNOWN;
         if (!pyprof__is_one_of(name, holders, PYPROF__COUNT(holders))) break;
-        object = pyprof__calling_pointer(calling, object + calling->codes->layout->object_type + 8);
+        object = pyprof__calling_pointer(calling, object + calling->codes->layout->object_data);
     }
     if (strcmp(name, "function") == 0) return PYPROF__CALLED_PYTHON;
-    object = pyprof__calling_inherited(calling, type, 0);   // an instance that has __call__
+    object = pyprof__calling_inherited(calling, type, 0);   // an instance with __call__
     pyprof__calling_type(calling, pyprof__type_of(calling, object), name, sizeof name);
     return strcmp(name, "function") == 0 ? PYPROF__CALLED_PYTHON : PYPROF__CALLED_C;
 }
 
-// The frame that stands at the spot, from this one on outwards; 0 = it stands there no more.
+// The frame that stands at the spot, from this frame outwards; 0 = no frame stands there any more.
 static uint64_t pyprof__calling_frame(const pyprof__calling *calling, uint64_t at, const pyprof__spot *spot)
 {
     const pyprof__layout *layout = calling->codes->layout;
@@ -7595,28 +7771,19 @@ static uint64_t pyprof__calling_frame(const pyprof__calling *calling, uint64_t a
     return 0;
 }
 
-// What the specialised form of the instruction is for, where nothing else tells (3.11 and later)
+// What the specialised form of the instruction is for, where nothing else tells.
 static pyprof__called pyprof__called_by_opcode(const pyprof__calling *calling, const pyprof__spot *spot)
 {
-    static const char *const python[] = { "_PY", "_BOUND_METHOD", "_ENTER_INIT" };
-    char name[64];
+    const pyprof__layout *layout = calling->codes->layout;
     unsigned char number;
-    uint64_t at;
-    size_t i, size;
-    const pyprof__opcode *opcode;
-    if (calling->codes->opcodes->minor < 11) return PYPROF__CALLED_UNKNOWN;
-    at = calling->code->key.address + calling->codes->layout->code_bytes + (uint64_t)spot->instruction * 2;
-    if (!pyprof__read(calling->mirror, &number, at, 1)) return PYPROF__CALLED_UNKNOWN;
-    opcode = &calling->codes->opcodes->at[number];
-    size = opcode->name && opcode->size < sizeof name ? opcode->size : 0;
-    memcpy(name, size ? opcode->name : "", size);
-    name[size] = 0;
-    for (i = 0; i < PYPROF__COUNT(python); i++) if (strstr(name, python[i])) return PYPROF__CALLED_PYTHON;
-    return PYPROF__CALLED_UNKNOWN;
+    if (layout->code_bytes == PYPROF__NO) return PYPROF__CALLED_UNKNOWN;
+    if (!pyprof__read(calling->mirror, &number, calling->code->key.address + layout->code_bytes + (uint64_t)spot->instruction * 2, 1))
+        return PYPROF__CALLED_UNKNOWN;
+    return pyprof__opcode_calls_python(&calling->codes->opcodes->at[number]) ? PYPROF__CALLED_PYTHON : PYPROF__CALLED_UNKNOWN;
 }
 
-// top: the thread's frame pointer, or _PyCFrame. A C eval loop that is about to begin has no frame yet, the
-// one around it has.
+// top: the thread's frame pointer, or its _PyCFrame. A C eval loop that is just starting has no frame yet;
+// the loop around it has.
 static uint64_t pyprof__calling_top(const pyprof__calling *calling, uint64_t top, const pyprof__spot *spot)
 {
     const pyprof__layout *layout = calling->codes->layout;
@@ -7640,13 +7807,13 @@ static pyprof__called pyprof__calling_follow(pyprof__calling *calling, const pyp
         object = key ? pyprof__calling_attribute(calling, object, key) : 0;
     }
     if (object) return pyprof__calling_object(calling, object);
-    // Unbound: it has moved on, too.
+    // If the variable is unbound, the frame has moved on as well.
     if (i == 1 && route->root != PYPROF__OP_NAME) return PYPROF__CALLED_PYTHON;
     return calling->built_in && i == route->count ? PYPROF__CALLED_C : PYPROF__CALLED_UNKNOWN;
 }
 
-// What does the call at the spot, the innermost one of a thread, call? A thread that has moved on cannot be
-// asked: unless C was called there before, nothing speaks for it.
+// What does the innermost call of a thread, at this spot, call? If the thread has moved on, only an earlier
+// call of C at this spot counts.
 static pyprof__called pyprof__spot_called(pyprof__codes *codes, pyprof__mirror *mirror, uint32_t spot_id,
                                           uint64_t top)
 {
@@ -7671,7 +7838,7 @@ static pyprof__called pyprof__spot_called(pyprof__codes *codes, pyprof__mirror *
     return called ? called : (pyprof__called)spot->called;
 }
 
-// A Python function was called at a spot where nothing tells what is called. Is it the one that the call
+// A Python function was called at a spot whose calls cannot be told apart. Is it the function that the call
 // names?
 static void pyprof__spot_saw(pyprof__codes *codes, uint32_t caller_id, uint32_t called_id)
 {
@@ -7692,7 +7859,7 @@ static void pyprof__spot_saw(pyprof__codes *codes, uint32_t caller_id, uint32_t 
 // [SECTION] PROFILE -- the model: one call tree, columns of metrics, time line
 //   Runs on    the sampler thread or a caller, under the lock of SESSION
 //   Uses       TEXT, CODE (what a spot is)
-//   Promise    arrays without pointers: a snapshot is a copy of each
+//   Promise    arrays without pointers: a snapshot is a copy of each array
 //
 //      node = (parent, location)     location = (function, line, columns)
 //      function = (kind, names, file, first line, column, content)
@@ -7716,6 +7883,7 @@ typedef struct {               // one OS thread in one interpreter
     uint64_t first_ns, last_ns;                // CLOCK_MONOTONIC
     uint64_t hold_ns, hold_end_ns;             // the longest time it held the GIL while somebody waited; 0 = never
     uint32_t hold_node, process;               // its stack then; process: whose thread it is
+    uint32_t newer, padding;                   // the next one with this native id; 0 = none
 } pyprof__member;
 
 // The state of a thread in a sample: bits
@@ -7724,29 +7892,31 @@ enum {
     PYPROF__WANTS_CPU = 64, PYPROF__IS_RAISING = 128, PYPROF__IS_UNKNOWN = 256
 };
 
-// ---- the metrics: a row for each, in the order in which they are shown ---------------------------------------
-// A new metric is a value of pyprof_metric, a row here and the line that counts it.
+// ---- the metrics: one row each, in the order of display ---------------------------------------
+// A new metric needs a value of pyprof_metric, a row here and the line that counts it.
 enum { PYPROF__UNIT_COUNT, PYPROF__UNIT_NS, PYPROF__UNIT_BYTES };
 enum {
-    PYPROF__FROM_NOTHING,      // nothing counts it yet
-    PYPROF__FROM_GAUGES,       // on the time line of the process only
-    PYPROF__FROM_SAMPLES,      // every recording has it
-    PYPROF__FROM_HEAP,         // where memory is tracked
-    PYPROF__FROM_ESTIMATES     // where memory is sampled: how much of a column from the heap is in doubt
+    PYPROF__FROM_NOTHING,      // not counted yet
+    PYPROF__FROM_GAUGES,       // only on the time line of the process
+    PYPROF__FROM_SAMPLES,      // in every recording
+    PYPROF__FROM_HEAP,         // if memory is tracked
+    PYPROF__FROM_ESTIMATES     // if memory is sampled: uncertainty of a column from the heap
 };
 
 typedef struct {
     int metric;                // pyprof_metric, here and below
-    const char *key, *name;    // in files; for people
-    const char *row_key;       // in the JSON's table of functions; NULL = not there, or one of those all rows begin with
-    const char *pprof;         // type in a pprof file; NULL = not there
+    const char *key, *name;    // in files; for users
+    const char *row_key;       // in the JSON's table of functions; NULL = absent, or one of the columns that
+                               // every row begins with
+    const char *pprof;         // type in a pprof file; NULL = absent
     int unit, from;
-    int part_of, pair;         // pair: the number of what it measures, or what it is the number of; 0 = none
-    uint32_t state;            // samples in this state count for it, their number or their wall time; 0 = others
-    const char *word;          // that state on the JSON's time line
+    int part_of, pair;         // pair: the metric that this one counts or is counted by; 0 = none
+    uint32_t state;            // samples in this state count towards it, by number or by wall time; 0 = not
+                               // counted by state
+    const char *word;          // the state's name on the JSON's time line
 } pyprof__metric;
 
-static const pyprof__metric pyprof__metrics[] = {   // parts come behind what they are part of
+static const pyprof__metric pyprof__metrics[] = {   // parts follow the metric they are part of
     { PYPROF_SAMPLES, "samples", "samples", NULL, "samples",
       PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, 0, PYPROF_WALL_NS, 0, NULL },
     { PYPROF_WALL_NS, "wall_ns", "wall time", NULL, "wall",
@@ -7807,7 +7977,7 @@ static const pyprof__metric pyprof__metrics[] = {   // parts come behind what th
       PYPROF__UNIT_BYTES, PYPROF__FROM_NOTHING, 0, 0, 0, NULL },
 };
 
-static const pyprof__metric *pyprof__metric_row(int metric)   // NULL = there is no such metric
+static const pyprof__metric *pyprof__metric_row(int metric)   // NULL = no such metric
 {
     size_t i;
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
@@ -7815,7 +7985,7 @@ static const pyprof__metric *pyprof__metric_row(int metric)   // NULL = there is
     return NULL;
 }
 
-// The part of a metric that samples of waiting threads make; 0 = it has none.
+// The part of a metric that comes from samples of waiting threads; 0 = none.
 static int pyprof__waiting_part(int metric)
 {
     size_t i;
@@ -7830,31 +8000,34 @@ static int pyprof__is_memory(int metric)
     return from == PYPROF__FROM_HEAP || from == PYPROF__FROM_ESTIMATES;
 }
 
-// Below a thread: CPU time burnt between two samples of which none found it running, or while it was no
-// Python thread; other time that no sample was taken in.
+// Children of a thread's node: CPU time used between two samples neither of which found the thread running,
+// or while it was not a Python thread; and other time without a sample.
 static const char pyprof__between_name[] = "<between samples>";
 
 typedef struct {               // consecutive identical samples of a thread
-    uint64_t start_ns, end_ns, wall_ns, cpu_ns, block_ns;   // block_ns: others waited for its GIL so long
-    uint64_t taken_ns;         // part of wall_ns of one that ran: the sampler had its CPU
+    uint64_t start_ns, end_ns, wall_ns, cpu_ns, block_ns;   // block_ns: how long others waited for its GIL
+    uint64_t taken_ns;         // part of wall_ns in which the sampler had the CPU of a running thread
     uint32_t thread, node, count, state;
 } pyprof__moment;
 
 typedef struct { uint64_t ns; pyprof_process facts; } pyprof__gauge;
-typedef struct { uint32_t waiter, holder; uint64_t ns; } pyprof__rivals;   // members: waiter waited for the GIL that holder held
+// How long waiter waited for the GIL that holder held; both: threads.
+typedef struct { uint32_t waiter, holder; uint64_t ns; } pyprof__rivals;
 
-typedef struct { uint32_t node, padding; uint64_t ns, count; } pyprof__waited;   // tasks that did not run: seconds, and how often seen so
+// Tasks that did not run: for how long, and in how many samples.
+typedef struct { uint32_t node, padding; uint64_t ns, count; } pyprof__waited;
 
-enum { PYPROF__MARKS = 16 };   // even
+enum { PYPROF__MARKS = 16 };   // an even number
 
 typedef struct { float bytes[PYPROF__MARKS]; } pyprof__marks;
-// Sampled only: how much of those bytes is in doubt; and of what lives at the end, the bytes born before the
-// first mark, between the first and the second, ... after the last, and how much of them is in doubt
+// Only if memory is sampled: the uncertainty of those bytes; and of the bytes that live at the end, how many
+// were born before the first mark, between the first and the second, and so on, and after the last, with the
+// uncertainty of each.
 typedef struct {
     float doubt[PYPROF__MARKS], born[PYPROF__MARKS + 1], born_doubt[PYPROF__MARKS + 1];
 } pyprof__births;
 
-typedef struct {               // what a heap tracker says of the whole process
+typedef struct {               // a heap tracker's results for the whole process
     int mode;                  // pyprof_heap_mode
     uint64_t interval;         // sampled: mean bytes between samples
     uint64_t peak_ns;          // when the high-water mark was reached
@@ -7878,6 +8051,7 @@ typedef struct {
     pyprof__heap_facts heap;
     pyprof__array columns[PYPROF_METRIC_COUNT];   // int64_t a node, its own value; empty = the metric was never used
     pyprof__index function_index, location_index, node_index, waited_index;
+    pyprof__index member_index;    // the first member with a native id
     size_t moments_first;          // the oldest moment still wanted
     uint64_t moments_gone;         // those forgotten so far: a moment's number is this + its place
     uint64_t start_ns, recorded_ns, last_ns;
@@ -7929,6 +8103,7 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__index_free(model->pool, &model->function_index);
     pyprof__index_free(model->pool, &model->location_index);
     pyprof__index_free(model->pool, &model->node_index);
+    pyprof__index_free(model->pool, &model->member_index);
 }
 
 static int pyprof__same_function(const void *context, uint32_t item, const void *key)
@@ -7944,6 +8119,11 @@ static int pyprof__same_location(const void *context, uint32_t item, const void 
 static int pyprof__same_node(const void *context, uint32_t item, const void *key)
 {
     return memcmp(&PYPROF__AT(pyprof__node, *(const pyprof__array *)context, item), key, sizeof(pyprof__node)) == 0;
+}
+
+static pyprof__bool pyprof__same_native(const void *context, uint32_t item, const void *key)
+{
+    return PYPROF__AT(pyprof__member, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
 }
 
 // Finds or adds an item of an array that an index covers; items are plain data without padding. PYPROF__NONE = no memory.
@@ -7971,7 +8151,7 @@ static uint32_t pyprof__model_string(pyprof__model *model, const char *text)
     return pyprof__intern(model->pool, &model->strings, text, strlen(text));
 }
 
-// Folder names can be secrets. Hashed ones can still be told apart, and keep their ending.
+// Folder names can be secret. Hashed names remain distinguishable and keep their ending.
 static uint32_t pyprof__model_path(pyprof__model *model, const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -8010,7 +8190,7 @@ static uint32_t pyprof__model_node(pyprof__model *model, uint32_t parent, uint32
     return pyprof__unique(model->pool, &model->nodes, &model->node_index, pyprof__same_node, &node);
 }
 
-// A pseudo function: a thread (number tells equal names apart), the root, <native>...
+// A pseudo function: a thread (the number distinguishes equal names), the root, <native> and so on.
 static uint32_t pyprof__model_pseudo(pyprof__model *model, const char *name, pyprof_kind kind, int32_t number)
 {
     static const pyprof__place nowhere = { 0, 0, -1, -1 };
@@ -8033,7 +8213,7 @@ static int pyprof__model_begin(pyprof__model *model, int64_t pid, uint64_t start
                                                                                     PYPROF_KIND_PROCESS, 0)) == 0;
 }
 
-// "[read file data.bin]": the target as far as the session wants to know it.
+// "[read file data.bin]": the target with as much detail as the session wants.
 static uint32_t pyprof__model_wait(pyprof__model *model, const char *verb, const char *address, const char *path)
 {
     char text[512];
@@ -8081,7 +8261,7 @@ static void pyprof__model_add(pyprof__model *model, pyprof_metric metric, uint32
     ((int64_t *)column->data)[node] += value;
 }
 
-// What a moment is worth in each column; value gets PYPROF_METRIC_COUNT of them.
+// What a moment adds to each column; value gets PYPROF_METRIC_COUNT numbers.
 static void pyprof__moment_values(const pyprof__moment *moment, int64_t *values)
 {
     size_t i;
@@ -8113,18 +8293,18 @@ static int64_t pyprof__model_value(const pyprof__model *model, pyprof_metric met
     return node < column->count ? PYPROF__AT(int64_t, *column, node) : 0;
 }
 
-static uint32_t pyprof__history_row(const pyprof__model *model, uint32_t node)   // 0 = it has none
+static uint32_t pyprof__history_row(const pyprof__model *model, uint32_t node)   // 0 = none
 {
     return node < model->history_at.count ? PYPROF__AT(const uint32_t, model->history_at, node) : 0;
 }
 
-static const pyprof__marks *pyprof__model_history(const pyprof__model *model, uint32_t node)   // NULL = it has none
+static const pyprof__marks *pyprof__model_history(const pyprof__model *model, uint32_t node)   // NULL = none
 {
     uint32_t row = pyprof__history_row(model, node);
     return row ? &PYPROF__AT(const pyprof__marks, model->history, row) : NULL;
 }
 
-static pyprof__births *pyprof__model_births(const pyprof__model *model, uint32_t node)   // NULL = it has none
+static pyprof__births *pyprof__model_births(const pyprof__model *model, uint32_t node)   // NULL = none
 {
     uint32_t row = pyprof__history_row(model, node);
     return row && row < model->births.count ? &PYPROF__AT(pyprof__births, model->births, row) : NULL;
@@ -8140,7 +8320,8 @@ static int pyprof__births_make(pyprof__model *model)   // a row for each of the 
     return 1;
 }
 
-static pyprof__marks *pyprof__model_history_row(pyprof__model *model, uint32_t node)   // made if need be; NULL = no memory
+// Made if it does not exist; NULL = no memory.
+static pyprof__marks *pyprof__model_history_row(pyprof__model *model, uint32_t node)
 {
     size_t have = model->history_at.count;
     uint32_t *row;
@@ -8158,7 +8339,8 @@ static pyprof__marks *pyprof__model_history_row(pyprof__model *model, uint32_t n
     return added;
 }
 
-// ---- tasks that wait: their time is no thread's, so no column of the tree --------------------------------------------
+// ---- tasks that wait: their time belongs to no thread, so it is in no column of the tree
+// ------------------------------
 static int pyprof__same_waited(const void *context, uint32_t item, const void *key)
 {
     return PYPROF__AT(const pyprof__waited, *(const pyprof__array *)context, item).node == *(const uint32_t *)key;
@@ -8203,7 +8385,7 @@ static int pyprof__moment_extend(pyprof__model *model, const pyprof__moment *mom
     if (last <= model->moments_gone + model->moments_first || place >= model->moments.count) return 0;
     before = &PYPROF__AT(pyprof__moment, model->moments, place);
     if (before->node != moment->node || before->state != moment->state || moment->start_ns > before->end_ns + 1) return 0;
-    // An entry that goes on for ever would keep all that came after it.
+    // An entry without end would keep everything that follows it.
     if (moment->end_ns - before->start_ns > (uint64_t)(model->timeline_s * 1e9) / 4) return 0;
     before->end_ns = moment->end_ns;
     before->wall_ns += moment->wall_ns;
@@ -8220,7 +8402,7 @@ static void pyprof__model_moment(pyprof__model *model, const pyprof__moment *mom
     if (model->timeline_s < 0) return;
     pyprof__moments_trim(model, moment->end_ns);
     if (pyprof__moment_extend(model, moment, *last)) return;
-    // A quarter of the memory at most: the tree is worth more than the time line.
+    // At most a quarter of the memory: the tree matters more than the time line.
     if ((model->moments.count + 1) * sizeof *moment * 4 < model->pool->limit) {
         added = (pyprof__moment *)pyprof__push(model->pool, &model->moments);
         if (added) {
@@ -8259,7 +8441,8 @@ static int pyprof__model_copy_moments(pyprof__model *to, const pyprof__model *fr
     return 1;
 }
 
-// The columns of a window: from the time line, whose moments may reach over its border by one run of equal samples.
+// The columns of a window come from the time line; the first and last moment may extend past its border by
+// one run of equal samples.
 static void pyprof__model_columns_since(pyprof__model *to, uint64_t since)
 {
     size_t i;
@@ -8279,8 +8462,8 @@ static void pyprof__model_columns_since(pyprof__model *to, uint64_t since)
     }
 }
 
-// What has a time of its own is cut to the window; of sums over the whole recording (who waited for whose GIL, what tasks awaited)
-// nobody knows how much falls into it.
+// Entries with a time are cut to the window. How much of a sum over the whole recording (waits for the GIL by
+// pair of threads, waits of tasks) falls into the window is unknown.
 static void pyprof__model_cut(pyprof__model *to, uint64_t since)
 {
     pyprof__gauge *gauges = (pyprof__gauge *)to->gauges.data;
@@ -8295,7 +8478,8 @@ static void pyprof__model_cut(pyprof__model *to, uint64_t since)
     }
 }
 
-// A copy for reading: no index. window_ns 0 = everything. 0 = no memory (to is then to be freed all the same).
+// A copy for reading, without an index. window_ns 0 = everything. 0 = no memory (the caller still frees
+// `to`).
 static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pyprof__model *from, uint64_t window_ns)
 {
     uint64_t since = 0;
@@ -8333,13 +8517,14 @@ static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pypro
 // [SECTION] SAMPLER -- one sweep over all threads; freeze-frame capture
 //   Runs on    the sampler thread, the GIL not held
 //   Uses       THREADS
-//   Promise    a stack is accepted when it is proven that its thread did not run while it was copied; else when its top did
-//              not change while it was read twice, and counted as unfrozen; else it is rejected and counted by cause
+//   Promise    a stack is accepted if its thread is proven not to have run while it was copied; otherwise if its top did
+//              not change between two copies, and it counts as unfrozen; otherwise it is rejected, counted by cause
 //
-// How a thread is frozen without a signal: the sampler sleeps on the CPU of the thread that holds the GIL. When its timer
-// fires there, the kernel takes that thread off the CPU, and nobody else may change a Python frame. The proof is the
-// thread's CPU clock: it moves with every instruction, and it did not move between the start and the end of the copy. A
-// thread whose clock has not moved since its stack was last proven still has that stack: it is not even read.
+// How a thread is frozen without a signal: the sampler sleeps on the CPU of the thread that holds the GIL.
+// When its timer fires there, the kernel takes that thread off the CPU, and no other thread may change a
+// Python frame. The proof is the thread's CPU clock: it advances with every instruction, and it did not
+// advance between the start and the end of the copy. A thread whose clock has not advanced since its stack
+// was last proven still has that stack: it is not even read.
 // ============================================================================
 typedef struct { uint32_t slot, first, count; uint64_t ns; } pyprof__await;   // a task of that thread: its spots, the time since the last look
 enum { PYPROF__MAX_AWAITS = 1000, PYPROF__AWAITS_NS = 100000000 };
@@ -8348,11 +8533,11 @@ enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INN
       PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000, PYPROF__BLUR_NS = 4000,
       PYPROF__WAKE_NS = 12000, PYPROF__TOOK_NS = 200000,
       PYPROF__ASK_FIRST = 2, PYPROF__AT_ONCE = 64, PYPROF__GIL_SIZE = 224 };
-// LOOKS: at what threads wait for, a sweep; MOST_WAITED: files and peers told apart; AHEAD_NS: how long the
-// scheduler's clock of another CPU is trusted to keep its distance; SWITCH_NS: from one thread on a CPU to
-// the next, at most; BLUR_NS: of that moment, as told; WAKE_NS: from there until the sampler sees a clock,
-// about; TOOK_NS: a sweep, at most; AT_ONCE: threads read in a window; GIL_SIZE: at most, of struct
-// _gil_runtime_state
+// LOOKS: threads examined in a sweep; MOST_WAITED: files and peers that are distinguished; AHEAD_NS: how long
+// the scheduler clock of another CPU is trusted to keep its distance; SWITCH_NS: the longest switch from one
+// thread to the next; BLUR_NS: uncertainty of that moment; WAKE_NS: from then until the sampler reads a
+// clock, about; TOOK_NS: the longest time counted for a sweep; AT_ONCE: threads read in a window; GIL_SIZE:
+// upper bound of struct _gil_runtime_state
 
 typedef struct {
     pyprof__pool pool;
@@ -8432,10 +8617,10 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, int64_t pid,
     return pyprof__fail_memory("the sampler");
 }
 
-// On the sampler's own thread, before the first sweep: what concerns this thread alone.
+// Call it on the sampler's own thread, before the first sweep: sets up what concerns this thread only.
 static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
 {
-    pyprof__cancel_off();   // a callback may ask for it
+    pyprof__cancel_off();   // a callback may contain a cancellation point
     pyprof__thread_tune();
     sweeper->own_word = pyprof__cpu_word_offset();
     pyprof__target_settle(&sweeper->target, sweeper->own_word);
@@ -8444,14 +8629,15 @@ static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
         sweeper->degraded = "the CPU clocks of this system are too coarse to prove that a thread stood still";
 }
 
-// Ns; 0 = it has ended.
+// The thread's CPU time in ns; 0 = it has ended.
 static uint64_t pyprof__used_cpu(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     return pyprof__thread_cpu(sweeper->target.source.proc, thread->native);
 }
 
 // ---- where threads run ----------------------------------------------------------
-static int pyprof__cpu_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // as of this window; -1 = unknown
+// In this window; -1 = unknown.
+static int pyprof__cpu_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     int32_t cpu = -1;
     if (!sweeper->target.cpu_word) return pyprof__cpu_from_proc(sweeper->target.source.proc, thread->native);
@@ -8465,7 +8651,7 @@ static int pyprof__cpu_now(const pyprof__sweeper *sweeper, const pyprof__thread 
     return pyprof__copy(&sweeper->target.source, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word, sizeof cpu) ? cpu : -1;
 }
 
-static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler moved there
+static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler has moved there
 {
     pyprof__cpus now;
     if (!sweeper->may_move || sweeper->stay || cpu == sweeper->cpu || cpu == sweeper->stuck_cpu || !pyprof__cpus_has(&sweeper->allowed, cpu))
@@ -8476,7 +8662,8 @@ static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler
         if (sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
         return 1;
     }
-    if (pyprof__cpus_set(&sweeper->allowed) && pyprof__cpus_get(&now) && !pyprof__cpus_has(&now, cpu)) {   // the cpuset was changed
+    // The cpuset was changed.
+    if (pyprof__cpus_set(&sweeper->allowed) && pyprof__cpus_get(&now) && !pyprof__cpus_has(&now, cpu)) {
         sweeper->cpu = -1;
         return 0;
     }
@@ -8485,7 +8672,8 @@ static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler
     return 0;
 }
 
-static uint64_t pyprof__threads_ran(const pyprof__sweeper *sweeper)   // since the sweep before, all together
+// The CPU time of all threads since the last sweep.
+static uint64_t pyprof__threads_ran(const pyprof__sweeper *sweeper)
 {
     uint64_t ran = 0;
     size_t i;
@@ -8497,24 +8685,24 @@ static uint64_t pyprof__threads_ran(const pyprof__sweeper *sweeper)   // since t
     return ran;
 }
 
-// Was the sampler late because it waited for a CPU, or was busy itself? What is compared is at most a second
-// older than its being late.
+// Was the sampler late because it waited for a CPU, or was busy itself? The noted value is at most a second
+// older than the delay.
 static int pyprof__was_queued(pyprof__sweeper *sweeper, uint64_t late)
 {
-    uint64_t busy = pyprof__own_demand();
+    uint64_t busy = pyprof__own_busy();
     return busy > sweeper->busy_ns && busy - sweeper->busy_ns >= late / 2;
 }
 
 static void pyprof__busy_note(pyprof__sweeper *sweeper, uint64_t now)   // once a second
 {
     if (now < sweeper->busy_due) return;
-    sweeper->busy_ns = pyprof__own_demand();
+    sweeper->busy_ns = pyprof__own_busy();
     sweeper->busy_due = now + pyprof__second;
 }
 
-// A CPU taken by a real-time thread starves the sampler, which learns it by being late while threads run:
-// then it keeps away from that CPU for ten seconds. Threads that run there meanwhile are read by copying.
-// Where nobody runs either, it misses nothing.
+// A CPU taken by a real-time thread starves the sampler. The sampler concludes that when it is late while
+// threads run; it then stays away from that CPU for ten seconds, and reads threads there while they run. If
+// no thread runs either, nothing is missed.
 static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint64_t late)   // after a sweep
 {
     pyprof__cpus others = sweeper->allowed;
@@ -8531,11 +8719,11 @@ static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint6
     sweeper->degraded = "the sampler was starved on the CPU of the thread it follows and kept away from it for a while";
 }
 
-// Each CPU has a scheduler's clock of its own, from which time that a hypervisor took is left out. Its note
-// of the sampler itself is when that got its CPU, until its own CPU time is asked for (which can cost it the
-// CPU, too: do not), the kernel's tick comes or another thread is woken up on that CPU: then it is later.
-// sweeper->expected: as it should be.
-static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = not told
+// Each CPU has its own scheduler clock, which leaves out time taken by a hypervisor. The note about the
+// sampler itself is the moment at which it got the CPU. It changes when the sampler's own CPU time is read
+// (which can also cost it the CPU: avoid that), at the kernel's tick, and when another thread is woken on
+// that CPU. sweeper->expected: what the note should be.
+static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = unknown
 {
     int here = pyprof__cpu_here(sweeper->own_word), cpu = here < 0 ? 0 : here % PYPROF__AHEAD_CPUS;
     uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS, mine = pyprof__own_last_run();
@@ -8543,7 +8731,7 @@ static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = not told
     sweeper->expected = mine;
     if (mine <= PYPROF__LAST_MOVED) return 0;
     if (sweeper->hopped) return mine;
-    if (sweeper->ahead[cpu].cpu != here) sweeper->ahead[cpu].at = 0;   // another CPU's
+    if (sweeper->ahead[cpu].cpu != here) sweeper->ahead[cpu].at = 0;   // it was another CPU's
     off = (int64_t)(mine - woke) - sweeper->ahead[cpu].ns;
     if (!sweeper->ahead[cpu].at || woke > PYPROF__AHEAD_NS + sweeper->ahead[cpu].at || off < -PYPROF__WAKE_NS) sweeper->ahead[cpu].ns += off;
     else if (off <= PYPROF__WAKE_NS) sweeper->ahead[cpu].ns += off / 4;
@@ -8557,7 +8745,7 @@ static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = not told
 }
 
 // ---- one window --------------------------------------------------------------------
-static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag an owner of blocks
+static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag for each owner of blocks
 {
     const pyprof__threads *list = &sweeper->list;
     size_t need = list->threads.count + PYPROF__OWN_THREADS, i, count = 0;
@@ -8581,7 +8769,7 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag an 
     return flags;
 }
 
-// The clocks come first: what is copied before a clock is read is not covered by it. A thread not known yet has to wait
+// Read the clocks first: a clock covers only copies made after it. A thread that is not known yet has to wait
 // for the next window.
 static void pyprof__window_clocks(pyprof__sweeper *sweeper)
 {
@@ -8595,7 +8783,7 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
             : &PYPROF__AT(pyprof__thread, list->threads, PYPROF__AT(const uint32_t, list->before, i));
         int listed = thread->tick == list->tick;
         if (thread->address == 0 || thread->cold || (listed && !thread->pending) || thread->tick + 1 < list->tick) continue;
-        if (!now && thread->pushed == list->tick) continue;   // it comes again
+        if (!now && thread->pushed == list->tick) continue;   // it follows in the second part
         thread->clock_native = thread->native;
         thread->clock_window = sweeper->window;
         thread->clock_ns = pyprof__used_cpu(sweeper, thread);
@@ -8603,9 +8791,9 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
     }
 }
 
-// The sampler can lose its CPU at any time, and then nobody tells any more when the thread that had it before
-// has left it: so that is asked first, of threads that ran since the sweep before, if they did not run all
-// the time.
+// The sampler can lose its CPU at any time, and then it can no longer find out when the thread that had the
+// CPU before it left. So it asks that first, about threads that ran since the last sweep, but not all the
+// time.
 static void pyprof__ask_first(pyprof__sweeper *sweeper)
 {
     const pyprof__threads *list = &sweeper->list;
@@ -8625,7 +8813,8 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
     }
 }
 
-// Opens a window: forgets all copies, fetches what will be needed, lists the threads. 0 = the list was being changed.
+// Opens a window: forgets all copies, fetches the blocks that will be needed, lists the threads. 0 = the list
+// is changing.
 static int pyprof__window_open(pyprof__sweeper *sweeper)
 {
     const unsigned char *flags = pyprof__wanted(sweeper);
@@ -8640,7 +8829,8 @@ static int pyprof__window_open(pyprof__sweeper *sweeper)
     return pyprof__threads_list(&sweeper->list);
 }
 
-// Does <GC> belong in a thread's stack? Who collects can become known, or turn out wrong, while the thread stands still.
+// Does <GC> belong in the thread's stack? While the thread stands still, it can become known that it
+// collects, or turn out wrong.
 static int pyprof__should_collect(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
@@ -8648,14 +8838,14 @@ static int pyprof__should_collect(const pyprof__sweeper *sweeper, const pyprof__
     return sweeper->target.runtime.layout.gc_frame == PYPROF__NO ? gil->gc.thread == thread->address : thread->collecting;
 }
 
-// Is the thread known not to have run since its stack was proven?
+// Is the thread proven not to have run since its stack was proven?
 static int pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     return sweeper->target.fine_clock && !thread->shared_tid && thread->proven_cpu_ns && thread->proven_cpu_ns == thread->cpu_ns
         && thread->proven_top == thread->top && thread->collecting == pyprof__should_collect(sweeper, thread);
 }
 
-// What a walk of the thread has to look for where garbage is being collected, as gc tells.
+// Prepares a walk for a collection that is under way (gc).
 static pyprof__collection *pyprof__walk_expect(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__thread *thread, const pyprof__gc *gc)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
@@ -8683,7 +8873,8 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     sweeper->codes.stamp = gil && sweeper->listed_now ? gil->stamp : 0;
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
     if (gil && sweeper->listed_now) gc = gil->gc;
-    else pyprof__gc_read(&sweeper->mirror, &sweeper->target.runtime, thread->interp, &gc);   // the list was read earlier
+    // The list was read in an earlier window.
+    else pyprof__gc_read(&sweeper->mirror, &sweeper->target.runtime, thread->interp, &gc);
     collection = pyprof__walk_expect(sweeper, &walk, thread, &gc);
     pyprof__walk_tasks(&sweeper->list, &walk, thread);
     thread->cause = pyprof__walk_from(&walk, thread->address, thread->base);
@@ -8716,7 +8907,8 @@ static void pyprof__accept(pyprof__sweeper *sweeper, pyprof__thread *thread, int
     thread->version++;
 }
 
-// What was read while the thread was not proven to stand still may be wrong: let no later sample find it.
+// The thread is not proven to have stood still, so the names that were read may be wrong: let no later sample
+// find them.
 static void pyprof__doubt(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     size_t i;
@@ -8724,8 +8916,8 @@ static void pyprof__doubt(pyprof__sweeper *sweeper, pyprof__thread *thread)
     if (thread->codes_from < thread->codes_to) pyprof__codes_distrust(&sweeper->codes);
 }
 
-// Did the thread not run since the window opened? Its CPU clock tells; where clocks are coarse it does if the sampler has
-// been on the thread's CPU from the beginning to the end without a break.
+// Did the thread not run since the window opened? Its CPU clock proves it. If clocks are coarse, the proof is
+// that the sampler was on the thread's CPU from beginning to end without a switch.
 static int pyprof__did_not_run(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     int here;
@@ -8736,8 +8928,8 @@ static int pyprof__did_not_run(const pyprof__sweeper *sweeper, const pyprof__thr
     return thread->clock_cpu == here && pyprof__cpu_now(sweeper, thread) == here && pyprof__switches_none(sweeper->own_word);
 }
 
-// Does the GIL still belong to the same thread, and did that thread stand still? Then no other of its interpreter's
-// threads can have changed a frame, whatever else they did.
+// Does the same thread still hold the GIL, and did it stand still? Then no other thread of its interpreter
+// can have changed a frame, whatever it did.
 static int pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
@@ -8762,7 +8954,7 @@ static int pyprof__stood_still(const pyprof__sweeper *sweeper, const pyprof__thr
     return !thread->holder && pyprof__gil_is_frozen(sweeper, thread);
 }
 
-// Decides who has to be walked in this window.
+// Decides which threads have to be walked in this window.
 static void pyprof__window_sort(pyprof__sweeper *sweeper)
 {
     size_t i;
@@ -8772,8 +8964,10 @@ static void pyprof__window_sort(pyprof__sweeper *sweeper)
         thread->clocked = thread->clock_window == sweeper->window && thread->clock_native == thread->native;
         if (!thread->clocked) continue;
         thread->cpu_ns = thread->clock_ns;
-        if (thread->cpu_ns == 0) { thread->tick--; continue; }   // the OS thread has ended, its state is about to go
-        if (thread->cpu_ns < thread->last_cpu_ns) thread->last_cpu_ns = 0;   // that was another one of the same number
+        // The OS thread has ended; its state will follow.
+        if (thread->cpu_ns == 0) { thread->tick--; continue; }
+        // The earlier reading was of another thread with the same id.
+        if (thread->cpu_ns < thread->last_cpu_ns) thread->last_cpu_ns = 0;
         if (thread->fresh) thread->waiting = thread->cpu_ns == thread->last_cpu_ns;
         thread->fresh = 0;
         thread->pending = !pyprof__is_unchanged(sweeper, thread);
@@ -8781,8 +8975,9 @@ static void pyprof__window_sort(pyprof__sweeper *sweeper)
     }
 }
 
-// Does the thread wait at this instant? Its clock stands still and it does not hold the GIL. The one thread that stands
-// still because the sampler has taken its CPU is the holder; where nobody holds the GIL, one that ran lately on this CPU.
+// Does the thread wait at this moment? It does if its clock stands still and it does not hold the GIL. The
+// only thread that stands still because the sampler took its CPU is the holder or, if no thread holds the
+// GIL, one that ran lately on this CPU.
 static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
@@ -8792,8 +8987,8 @@ static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *th
     return (gil && gil->enabled && gil->locked == 1) || pyprof__cpu_of(sweeper, thread) != pyprof__cpu_here(sweeper->own_word);
 }
 
-// Free-threaded builds: what runs on another CPU at this moment is read there. Not worth a look with a GIL, whose holder the
-// sampler has already followed, unless it may not.
+// Free-threaded builds: a thread that runs on another CPU at this moment is read later, while it runs. With a
+// GIL this is not worth a look, because the sampler has already followed the holder, unless it may not move.
 static int pyprof__runs_elsewhere(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
@@ -8804,11 +8999,11 @@ static int pyprof__runs_elsewhere(pyprof__sweeper *sweeper, const pyprof__thread
 
 typedef struct {
     int remaining;     // threads still without a stack
-    int again;         // some only for lack of time
-    int halfway;       // some that stood still in the middle of a call: their frames are not linked up yet
+    int again;         // some of them only for lack of time
+    int halfway;       // some stood still in the middle of a call: their frames are not linked yet
 } pyprof__outcome;
 
-// Walks everybody pending and accepts who stood still.
+// Walks all pending threads, and accepts the stacks of those that stood still.
 static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
 {
     pyprof__outcome outcome = { 0, 0, 0 };
@@ -8845,8 +9040,8 @@ static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
     return outcome;
 }
 
-// The thread to follow: a pending one that holds a GIL, on this CPU if there is one; else any pending one; else a holder.
-// Interpreters with a GIL of their own have a holder each.
+// The thread to follow: a pending one that holds a GIL, on this CPU if possible; otherwise any pending one;
+// otherwise a holder. Interpreters with their own GIL have a holder each.
 static pyprof__thread *pyprof__to_follow(pyprof__sweeper *sweeper)
 {
     pyprof__thread *found = NULL;
@@ -8862,9 +9057,10 @@ static pyprof__thread *pyprof__to_follow(pyprof__sweeper *sweeper)
     return found;
 }
 
-// Goes to the CPU of a thread that runs there. One that is off its CPU is frozen already, and whoever has
-// that CPU may keep it for long.
-static int pyprof__follow(pyprof__sweeper *sweeper, pyprof__thread *thread)   // 1 = the sampler moved there
+// Moves to the CPU of a thread that runs there. A thread that is off its CPU is frozen already, and the
+// thread that has that CPU may keep it for long.
+// 1 = the sampler has moved there.
+static int pyprof__follow(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     int cpu = pyprof__cpu_of(sweeper, thread), moves;
     uint64_t clock;
@@ -8876,6 +9072,7 @@ static int pyprof__follow(pyprof__sweeper *sweeper, pyprof__thread *thread)   //
     return pyprof__go_to(sweeper, cpu);
 }
 
+// Opens windows until every thread has a stack, or time or attempts run out.
 static void pyprof__windows(pyprof__sweeper *sweeper)
 {
     uint64_t end = pyprof__now() + PYPROF__WINDOW_NS;
@@ -8896,7 +9093,8 @@ static void pyprof__windows(pyprof__sweeper *sweeper)
         if (++rounds > 200 || (!outcome.again && pyprof__now() > end)) break;
         follow = pyprof__to_follow(sweeper);
         if (follow && !outcome.again && pyprof__follow(sweeper, follow)) continue;
-        if (outcome.halfway) pyprof__nap(1000l << 2 * attempt);   // longer and longer: others may get the CPU first
+        // Longer each time: others may get the CPU first.
+        if (outcome.halfway) pyprof__nap(1000l << 2 * attempt);
     }
 }
 
@@ -8919,7 +9117,8 @@ static void pyprof__walk_alone(pyprof__sweeper *sweeper, pyprof__thread *thread,
     pyprof__walk_thread(sweeper, thread, slot);
 }
 
-// Only a thread that is on a CPU is interrupted: its clock moves from one reading to the next. All others stand still.
+// Only a thread that is on a CPU is interrupted: its clock advances between two readings. All others stand
+// still.
 static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
     struct sigaction now;
@@ -8929,7 +9128,7 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
         sweeper->degraded = "the handler for SIGURG was replaced: threads that run are read by copying";
         return;
     }
-    // It would be left pending.
+    // The signal would stay pending.
     if (!thread->listens && pyprof__signal_is_blocked(sweeper->target.source.proc, thread->native, PYPROF__HOLD_SIGNAL)) {
         thread->deaf_until = sweeper->list.tick + 1000;
         return;
@@ -8939,7 +9138,8 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
         uint64_t clock = pyprof__used_cpu(sweeper, thread);
         if (clock == 0 || clock == pyprof__used_cpu(sweeper, thread)) return;
         if (!pyprof__hold_begin(thread->native)) {
-            thread->deaf_until = sweeper->list.tick + (1u << thread->deaf);   // it may block the signal: each wait for it is dear
+            // It may block the signal, and each attempt is expensive.
+            thread->deaf_until = sweeper->list.tick + (1u << thread->deaf);
             thread->deaf += thread->deaf < 8;
             thread->listens = 0;
             return;
@@ -8950,13 +9150,14 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
         if (!held) pyprof__doubt(sweeper, thread);
         if (held && thread->cause == 0) {
             pyprof__accept(sweeper, thread, 0);
-            thread->proven_cpu_ns = 0;   // it goes on at once: the clock read before says nothing about this stack
+            // It goes on at once: the clock read before does not cover this stack.
+            thread->proven_cpu_ns = 0;
         } else sweeper->retried++;
     }
 }
 
-// ---- more threads than are read in a window ------------------------------------------------
-// The next of them, with their clocks.
+// ---- more threads than are read in one window ------------------------------------------------
+// The next group of them, with their clocks.
 static size_t pyprof__some_later(pyprof__sweeper *sweeper, size_t *at, uint32_t *slots)
 {
     unsigned char *flags = (unsigned char *)sweeper->wanted.data;
@@ -8973,7 +9174,7 @@ static size_t pyprof__some_later(pyprof__sweeper *sweeper, size_t *at, uint32_t 
     return count;
 }
 
-// They are proven one by one, by their own clocks.
+// Each thread of a group is proven by its own clock.
 static void pyprof__walk_later(pyprof__sweeper *sweeper)
 {
     uint32_t slots[PYPROF__AT_ONCE];
@@ -8995,16 +9196,18 @@ static void pyprof__walk_later(pyprof__sweeper *sweeper)
 }
 
 // ---- when freezing fails -------------------------------------------------------------
-// A chain cut short while it was read ends at a frame that is not the thread's outermost one. Which frame that is was
-// proven earlier; where nothing ever was, or where the program now runs from another root, the readings vote.
+// A chain that was cut while it was read ends at a frame that is not the thread's outermost one. Which frame
+// is the outermost was proven earlier. If it never was, or if the program now runs from another root, the
+// readings vote.
 static int pyprof__root_is_known(const pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     uint32_t tick = sweeper->list.tick, need = thread->root ? 32 : 8;
     if (thread->trial.truncated) return 1;
     if (thread->trial_root == thread->root) { thread->other_seen = 0; return 1; }
-    // Without a clock of its own: without the GIL it moves little, and with it the clock it claims is likely its own.
+    // Its clock is shared. Without the GIL it advances little; with the GIL, the clock is probably its own.
     if (thread->shared_tid && (!thread->holder || pyprof__used_cpu(sweeper, thread) == thread->clock_ns)) return 1;
-    if (thread->vote_tick == tick) return 0;   // one vote a sweep: what is wrong is wrong for many tries
+    // One vote in each sweep: a wrong root can persist for many tries.
+    if (thread->vote_tick == tick) return 0;
     thread->vote_tick = tick;
     if (thread->other_seen == 0) thread->other_root = thread->trial_root;
     if (thread->trial_root != thread->other_root) { thread->other_seen--; return 0; }
@@ -9013,7 +9216,7 @@ static int pyprof__root_is_known(const pyprof__sweeper *sweeper, pyprof__thread 
     return 1;
 }
 
-// What a walk touched, in that order, and behind it what was read twice before.
+// Adds a block, unless it is there: first those that the last walk touched, in order, then earlier ones.
 static void pyprof__twins_add(pyprof__sweeper *sweeper, uint64_t base)
 {
     size_t i;
@@ -9022,7 +9225,8 @@ static void pyprof__twins_add(pyprof__sweeper *sweeper, uint64_t base)
     if (sweeper->twin_count < PYPROF__TWINS) sweeper->twins[sweeper->twin_count++] = base;
 }
 
-static void pyprof__twins_learn(pyprof__sweeper *sweeper, size_t aside)   // aside: so many were touched before the walk began
+// aside: blocks touched before the walk began.
+static void pyprof__twins_learn(pyprof__sweeper *sweeper, size_t aside)
 {
     const pyprof__mirror *mirror = &sweeper->mirror;
     const pyprof__array *ids = PYPROF__OWN_TWINS < mirror->plans.count ? &PYPROF__AT(const pyprof__plan, mirror->plans, PYPROF__OWN_TWINS).ids : NULL;
@@ -9031,22 +9235,24 @@ static void pyprof__twins_learn(pyprof__sweeper *sweeper, size_t aside)   // asi
     memcpy(before, sweeper->twins, count * sizeof *before);
     sweeper->twin_count = 0;
     if (aside > known) aside = known;
-    inner = known - aside < PYPROF__INNER ? known - aside : (size_t)PYPROF__INNER;   // the head and the innermost frames change most
+    // The head and the innermost frames change most.
+    inner = known - aside < PYPROF__INNER ? known - aside : (size_t)PYPROF__INNER;
     for (i = 0; i < known && i < PYPROF__TWINS; i++) {
         size_t nth = i < inner ? aside + i : i < inner + aside ? i - inner : i;
         const pyprof__block *block = &PYPROF__AT(const pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *ids, nth));
         if (block->epoch != mirror->epoch || block->offset != PYPROF__NONE) pyprof__twins_add(sweeper, block->base);
     }
-    for (i = 0; i < count && i < PYPROF__TWINS / 4; i++)   // one that cannot be read would stop the copy each time
+    for (i = 0; i < count && i < PYPROF__TWINS / 4; i++)   // an unreadable block would end the copy each time
         if (before[i] != mirror->unreadable) pyprof__twins_add(sweeper, before[i]);
 }
 
-static size_t pyprof__twins_touched(const pyprof__mirror *mirror)   // so far
+static size_t pyprof__twins_touched(const pyprof__mirror *mirror)   // blocks touched so far
 {
     return PYPROF__OWN_TWINS < mirror->plans.count ? PYPROF__AT(const pyprof__plan, mirror->plans, PYPROF__OWN_TWINS).next.count : 0;
 }
 
-static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)   // what says where the top is
+// The fields that lead to the top frame.
+static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
@@ -9060,9 +9266,10 @@ static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thr
         && (!loop || pyprof__twins_agree(mirror, loop + layout->cframe_current, 8, 0));
 }
 
-// Did a frame hold? The innermost one may have moved on within its function. A caller stands still while its callee runs, with
-// all its locals and its value stack: where the callee's frame follows (3.11 and later), all between is compared. A loop that
-// came round to the same calls in the meantime has moved something there.
+// Step 9 for a frame. The innermost one may have moved on within its function. A caller stands still while
+// its callee runs, with all its locals and its value stack: if the callee's frame follows in memory (3.11 and
+// later), all bytes between are compared. A loop that has come round to the same calls has changed some of
+// them.
 static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link, const pyprof__link *callee, int outer)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
@@ -9077,8 +9284,9 @@ static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link,
     return pyprof__twins_agree(mirror, link->at + layout->frame_instr, width, outer);
 }
 
-// Did all that was walked hold while both copies were made? A stack too deep to be read twice as a whole is read on from the
-// last frame that held; while that is on the stack, those below it do not change: it is looked at once more.
+// Step 9 for the whole walk. A stack that is too deep to be copied twice is read on from the last frame that
+// held: as long as that frame is on the stack, the frames below it cannot change. So it is checked once more
+// at the end.
 static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
@@ -9096,8 +9304,8 @@ static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *th
     return 1;
 }
 
-// Did the task that was met hold? All of what it was told by is compared: a task that ended and the one that came after it
-// often lie at the same place.
+// Step 9 for the task. All data that identified it are compared: a task that ended and its successor often
+// have the same address.
 static int pyprof__task_held(pyprof__sweeper *sweeper, const pyprof__walk *walk, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
@@ -9109,7 +9317,7 @@ static int pyprof__task_held(pyprof__sweeper *sweeper, const pyprof__walk *walk,
         && pyprof__twins_agree(mirror, walk->task_named, layout->str_compact + strlen(walk->task_text), 0);
 }
 
-// The codes of frames that held.
+// Step 10: the code of frames that held.
 static pyprof__walk_result pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__array *links,
                                                  pyprof__collection *collection, pyprof__thread *thread)
 {
@@ -9141,8 +9349,8 @@ static pyprof__walk_result pyprof__links_resolve(pyprof__sweeper *sweeper, pypro
     return cause;
 }
 
-// Code objects first read while the thread ran: one that is still the same now was alive all the while, and its names are
-// its own. 0 = one was not.
+// Step 10, second half: if a code object that was first read while the thread ran is still the same, it was
+// alive all the time, and its names are its own. 0 = one was not.
 static int pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
 {
     pyprof__code_key key;
@@ -9161,7 +9369,7 @@ static int pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
     return good;
 }
 
-// One try to read a thread that runs. PYPROF__WALK_OK = trial is its stack.
+// One attempt: steps 7 to 11. PYPROF__WALK_OK = trial is the thread's stack.
 static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, int tasks)
 {
     size_t codes = sweeper->codes.codes.count;
@@ -9185,17 +9393,21 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
     if (gc_size && pyprof__copy(&sweeper->target.source, before, gc_from, gc_size)) pyprof__gc_parse(&sweeper->target.runtime.layout, before, &gc);
     else gc_size = 0;
     pyprof__mirror_begin(&sweeper->mirror);
+    // Step 7.
     pyprof__mirror_twice(&sweeper->mirror, sweeper->twins, sweeper->twin_count);
     pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_TWINS);
     if (tasks) pyprof__walk_tasks(&sweeper->list, &walk, thread);
     collection = pyprof__walk_expect(sweeper, &walk, thread, &gc);
     aside = pyprof__twins_touched(&sweeper->mirror);
+    // Step 8.
     cause = pyprof__walk_from(&walk, thread->address, thread->base);
+    // Step 9.
     held = cause == 0 && pyprof__links_held(sweeper, thread) && pyprof__task_held(sweeper, &walk, thread)
         && (!gc_size || (pyprof__copy(&sweeper->target.source, after, gc_from, gc_size) && memcmp(before, after, gc_size) == 0));
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     pyprof__twins_learn(sweeper, aside);
-    if (!held && cause == 0 && walk.root == thread->root && !walk.stack->truncated) {   // its outer part may be sure
+    // Its outer part may be certain.
+    if (!held && cause == 0 && walk.root == thread->root && !walk.stack->truncated) {
         pyprof__array swap = sweeper->doubtful;
         sweeper->doubtful = sweeper->links;
         sweeper->links = swap;
@@ -9205,12 +9417,21 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
     sweeper->codes.decoded = 0;
     pyprof__prefetch_alone(sweeper, slot);
     pyprof__mirror_own(&sweeper->mirror, (uint32_t)slot + PYPROF__OWN_THREADS);
+    // Step 10.
     cause = pyprof__links_resolve(sweeper, &walk, &sweeper->links, collection, thread);
+    // Step 11.
     if (cause == 0 && !pyprof__root_is_known(sweeper, thread)) cause = PYPROF__WALK_CHAIN;
     return pyprof__codes_confirm(sweeper, codes) || cause ? cause : PYPROF__WALK_CODE;
 }
 
-// Reads a thread that runs until nothing that says what its stack is has changed while it was read twice.
+// The converging copy, part two (part one, steps 1 to 6, is pyprof__mirror_twice in COPY):
+//   7. Copy the blocks that the last attempt touched, by steps 1 to 5.
+//   8. Walk the frames in these copies, and note them without looking at their code.
+//   9. Did everything that the walk used hold, by step 6? If not, the blocks that it touched are copied in
+//      the next attempt.
+//   10. Read the code of the frames, and check afterwards that the code objects are still the same.
+//   11. The chain must end at the thread's known outermost frame.
+// Attempts are repeated up to PYPROF__TRIES times.
 static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
     int attempt;
@@ -9219,7 +9440,8 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
     thread->cause = PYPROF__WALK_MOVED;
     sweeper->doubtful.count = 0;
     for (attempt = 0; attempt < PYPROF__TRIES && thread->cause; attempt++) {
-        thread->cause = pyprof__converge_once(sweeper, thread, slot, attempt < PYPROF__TRIES / 2);   // the rest of the stack is worth more
+        // The stack matters more than the task.
+        thread->cause = pyprof__converge_once(sweeper, thread, slot, attempt < PYPROF__TRIES / 2);
         sweeper->retried += thread->cause != 0;
     }
     if (thread->cause == 0) pyprof__accept(sweeper, thread, 1);
@@ -9229,8 +9451,8 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
     thread->twins.count = sweeper->twin_count;
 }
 
-// What of a stack that could not be read is sure all the same: the outer frames that the last good one and the latest
-// doubtful one that was whole have in common.
+// If the stack could not be read, some of it is certain all the same: the outer frames that are in the last
+// good stack and in the latest complete doubtful one.
 static void pyprof__keep_stable(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     size_t codes = sweeper->codes.codes.count, n = thread->stack.spots.count, m, k = 0;
@@ -9272,28 +9494,28 @@ static int pyprof__is_idle_function(const pyprof__codes *codes, uint32_t spot)
     return 0;
 }
 
-// The leaf of a wait. After so many different files and peers only the kind of wait is told of new ones: they must not fill the
-// memory.
+// The leaf of a wait. After PYPROF__MOST_WAITED files and peers, new ones get a leaf without a name, so that
+// they cannot fill the memory.
 static uint32_t pyprof__wait_leaf(pyprof__sweeper *sweeper, const pyprof__wait *wait)
 {
     char object[sizeof wait->object * 3];
+    pyprof__pseudo pseudo = { PYPROF_KIND_WAIT, wait->verb, wait->path ? "" : object, wait->path ? object : "" };
     size_t known = sweeper->codes.codes.count;
-    uint32_t spot;
+    uint32_t code;
     pyprof__utf8_repair(object, sizeof object, wait->object);
-    spot = pyprof__spot_known(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb, object, wait->path && object[0],
-                              sweeper->waited_for < PYPROF__MOST_WAITED);
-    if (spot == PYPROF__NONE && object[0]) {
+    code = pyprof__pseudo_code(&sweeper->codes, &pseudo, sweeper->waited_for < PYPROF__MOST_WAITED);
+    if (code == PYPROF__NONE && object[0]) {
         sweeper->degraded = "so many different files and peers were waited for that new ones are not named";
-        return pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb, "", 0);
+        return pyprof__named_spot(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb);
     }
     sweeper->waited_for += object[0] != 0 && sweeper->codes.codes.count > known;
-    return spot;
+    return pyprof__pseudo_spot(&sweeper->codes, code);
 }
 
-static uint32_t pyprof__gil_leaf(pyprof__sweeper *sweeper) { return pyprof__spot_named(&sweeper->codes, PYPROF_KIND_WAIT, "GIL", "", 0); }
+static uint32_t pyprof__gil_leaf(pyprof__sweeper *sweeper) { return pyprof__named_spot(&sweeper->codes, PYPROF_KIND_WAIT, "GIL"); }
 
-// A thread that waits for the GIL wakes up every 5 ms to ask for it (Python/ceval_gil.h, take_gil): its clock moves a little, its
-// stack does not.
+// A thread that waits for the GIL wakes up every 5 ms to ask for it (Python/ceval_gil.h, take_gil): its clock
+// advances a little, its stack does not change.
 static int pyprof__still_wants_gil(const pyprof__thread *thread, uint64_t now)
 {
     uint64_t waited = now - thread->spell_at;
@@ -9307,30 +9529,31 @@ static uint32_t pyprof__running_state(const pyprof__thread *thread, const pyprof
     return gil && gil->enabled ? PYPROF__IS_NOGIL | PYPROF__IS_NATIVE : 0;
 }
 
-// It ran all the time since the last sweep, but for what the sampler took and a little: it still does.
+// Did it run all the time since the last sweep, except for the sampler's share and a little more? Then it
+// still runs.
 static int pyprof__ran_through(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     uint64_t elapsed = sweeper->elapsed_ns;
     return thread->last_cpu_ns && thread->cpu_ns - thread->last_cpu_ns + sweeper->took_ns >= elapsed - elapsed / 64;
 }
 
-// It runs at this moment, on another CPU.
+// Does it run at this moment, on another CPU?
 static int pyprof__is_moving(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->own_word)) return 0;
     return !sweeper->target.fine_clock || thread->unfrozen || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns;
 }
 
-// The sampler has been on the CPU nearly all the time since the sweep before, and the thread did not run.
+// The sampler has had the CPU for nearly all the time since the last sweep, and the thread did not run.
 static int pyprof__had_no_time(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     return thread->decided + 1 == sweeper->list.tick && sweeper->target.fine_clock && thread->cpu_ns == thread->last_cpu_ns
         && sweeper->elapsed_ns < sweeper->took_ns + PYPROF__SWITCH_NS;
 }
 
-// What is known of a thread without looking at it. Its wait stays the same until its clock moves. One that stands still
-// now and ran before is UNSEEN: it waits, or the sampler has stopped it.
-// MAYBE: it waited for the GIL.
+// What is known of a thread without examining it. SAME: its wait is the same, because its clock has not
+// moved. MAYBE: it waited for the GIL. UNSEEN: it stands still now and ran before, so it waits, or the
+// sampler has stopped it.
 enum { PYPROF__VIEW_STILL, PYPROF__VIEW_RUNS, PYPROF__VIEW_SAME, PYPROF__VIEW_MAYBE, PYPROF__VIEW_UNSEEN };
 
 static int pyprof__view_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)
@@ -9340,7 +9563,8 @@ static int pyprof__view_of(pyprof__sweeper *sweeper, const pyprof__thread *threa
     if (pyprof__had_no_time(sweeper, thread)) return PYPROF__VIEW_STILL;
     if (same || thread->stayed) {
         if (thread->spell_assumed) return PYPROF__VIEW_MAYBE;
-        return same || thread->spell_switches == thread->held_by ? PYPROF__VIEW_SAME : PYPROF__VIEW_MAYBE;   // nobody got it since
+        // No thread has taken the GIL since.
+        return same || thread->spell_switches == thread->held_by ? PYPROF__VIEW_SAME : PYPROF__VIEW_MAYBE;
     }
     return runs ? PYPROF__VIEW_RUNS : PYPROF__VIEW_UNSEEN;
 }
@@ -9354,7 +9578,7 @@ static void pyprof__spell_begin(pyprof__thread *thread, uint64_t now, int assume
     thread->spell_assumed = assumed;
 }
 
-// It is in the GIL's queue: that has been concluded.
+// It is in the GIL's queue: this is inferred, not seen.
 static void pyprof__spell_assume(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now)
 {
     thread->waiting = 1;
@@ -9364,7 +9588,8 @@ static void pyprof__spell_assume(pyprof__sweeper *sweeper, pyprof__thread *threa
     pyprof__spell_begin(thread, now, 1);
 }
 
-// time.sleep is a select up to 3.10: where the call's arguments cannot be read, its name tells it from others.
+// Up to 3.10 time.sleep is a select. If the arguments of the call cannot be read, the name of the function
+// decides.
 static void pyprof__wait_for_time(pyprof__sweeper *sweeper, const pyprof__thread *thread, pyprof__wait *wait)
 {
     const char *name, *last;
@@ -9378,7 +9603,7 @@ static void pyprof__wait_for_time(pyprof__sweeper *sweeper, const pyprof__thread
     wait->idle = 1;
 }
 
-// Looks at what a thread waits for that seems to stand still. 1 = known.
+// Examines what a thread that seems to stand still waits for. 1 = known.
 static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
@@ -9394,7 +9619,7 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
     case PYPROF__CALL_UNKNOWN:
         thread->spell = PYPROF__IS_UNKNOWN;
         break;
-    case PYPROF__CALL_RUNS:   // woken up, but it has not got the GIL yet
+    case PYPROF__CALL_RUNS:   // it was woken up, but has not got the GIL yet
         if (!wanted_gil && !sweeper->target.fine_clock) { thread->waiting = 0; return 0; }   // it runs
         thread->spell = wanted_gil ? PYPROF__WANTS_GIL : PYPROF__WANTS_CPU;
         if (wanted_gil) thread->spell_leaf = pyprof__gil_leaf(sweeper);
@@ -9409,36 +9634,38 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
             thread->spell = PYPROF__IS_IDLE;
         thread->spell_leaf = pyprof__wait_leaf(sweeper, &wait);
     }
-    if (sweeper->target.fine_clock && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {   // it went on: all that may be of something else
+    // It went on: what was read may belong to something else.
+    if (sweeper->target.fine_clock && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {
         thread->spell = 0;
         thread->spell_leaf = PYPROF__NONE;
         return 0;
     }
     pyprof__spell_begin(thread, now, 0);
-    // The kernel has no name for a thread that is just leaving its CPU, or is woken: it is asked again,
-    // unless it keeps its names to itself.
+    // The kernel has no function name for a thread that is just leaving its CPU or being woken. So it is
+    // asked again, a few times: this kernel may hide all names.
     if (call.number == PYPROF__CALL_BY_NAME && !call.function[0] && thread->nameless++ < PYPROF__NAME_TRIES) thread->spell_ns = 0;
     return 1;
 }
 
-static void pyprof__meet_rival(const pyprof__sweeper *sweeper, pyprof__thread *thread, const pyprof__gil *gil)   // who holds the GIL that it wants
+// The thread that holds the GIL that it wants.
+static void pyprof__meet_rival(const pyprof__sweeper *sweeper, pyprof__thread *thread, const pyprof__gil *gil)
 {
     if (!gil || gil->holder == thread->address || gil->slot == PYPROF__NONE) return;
     thread->rival = gil->slot;
     thread->rival_serial = PYPROF__AT(const pyprof__thread, sweeper->list.threads, gil->slot).serial;
 }
 
-// As its spell tells.
+// The state that follows from what it waits for.
 static void pyprof__state_waits(pyprof__sweeper *sweeper, pyprof__thread *thread, const pyprof__gil *gil)
 {
     thread->state = PYPROF__IS_WAITING | thread->spell;
-    // It can be the last that had it.
+    // The GIL may still name it as its last holder.
     if (thread->holder && !(thread->spell & PYPROF__WANTS_GIL)) thread->state |= PYPROF__HAS_GIL;
     thread->leaf = thread->spell_leaf;
     if (thread->spell & PYPROF__WANTS_GIL) pyprof__meet_rival(sweeper, thread, gil);
 }
 
-// queued: it is in the GIL's queue.
+// queued: the thread is in the GIL's queue.
 static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now, int queued)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
@@ -9451,18 +9678,19 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
     if (thread->waiting && !thread->put_off) pyprof__state_waits(sweeper, thread, gil);
 }
 
-// ---- who ran at the tick ------------------------------------------------------------------
-// On the CPU that the sampler has taken one thread was running when it came. The scheduler notes for each
-// thread when it last ran: for that one it is the moment at which the sampler came, for one that waited in
-// the queue, or fell asleep, it was before.
-static int pyprof__kept_cpu(const pyprof__sweeper *sweeper)   // since it woke up, or came to this CPU
+// ---- which thread ran at the tick ------------------------------------------------------------------
+// On the CPU that the sampler has taken, one thread was running when the sampler came. The scheduler notes
+// when each thread last ran. For that thread it is the moment at which the sampler came; for a thread that
+// was queued or asleep it is earlier.
+// Since the sampler woke up, or came to this CPU.
+static int pyprof__kept_cpu(const pyprof__sweeper *sweeper)
 {
     return !sweeper->own_word || pyprof__switches_none(sweeper->own_word);
 }
 
-// Since when a thread that stands still has been off its CPU; *until = it was on this one until the sampler
-// came. 0 = not told. One that was moved to another CPU's queue is not the one that the sampler stopped: then
-// it is "before this sweep", and no more is known.
+// Since when a thread that stands still has been off its CPU; *until = it was on this CPU until the sampler
+// came. 0 = unknown. A thread that was moved to another CPU's queue is not the one that the sampler stopped:
+// the answer is then "before this sweep".
 static uint64_t pyprof__off_since(pyprof__sweeper *sweeper, pyprof__thread *thread, int *until)
 {
     int first = thread->left_cpu_ns && thread->left_cpu_ns == thread->cpu_ns && !sweeper->hopped;
@@ -9484,7 +9712,7 @@ static uint64_t pyprof__off_since(pyprof__sweeper *sweeper, pyprof__thread *thre
     return last - (uint64_t)sweeper->ahead[at].ns;
 }
 
-// It ran while it was looked at, because the sampler had lost the CPU: nothing is known of what it did before.
+// It ran while it was examined, because the sampler had lost the CPU: what it did before is unknown.
 static void pyprof__state_moved(pyprof__thread *thread, uint64_t off)
 {
     thread->state = (thread->state & PYPROF__HAS_GIL) | PYPROF__IS_WAITING | PYPROF__IS_UNKNOWN;
@@ -9498,8 +9726,8 @@ static void pyprof__state_unknown(pyprof__sweeper *sweeper, pyprof__thread *thre
     sweeper->degraded = "the system does not tell which threads had a CPU: where their clocks do not either, that is unknown";
 }
 
-// What a thread did when the sampler came, and since when it has not run, where its clock has moved since the
-// sweep before.
+// If the clock has moved since the last sweep: what did the thread do when the sampler came, and since when
+// has it not run?
 static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
@@ -9507,15 +9735,16 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
     int until, here;
     int wants = (thread->state & (PYPROF__WANTS_CPU | PYPROF__IS_UNKNOWN)) != 0;
     if (thread->cpu_ns == thread->last_cpu_ns) {
-        if (!sweeper->target.fine_clock || thread->shared_tid) thread->off_ns = woke;   // its clock proves nothing
+        // Its clock proves nothing.
+        if (!sweeper->target.fine_clock || thread->shared_tid) thread->off_ns = woke;
         return;
     }
-    if (thread->stayed && (thread->state & PYPROF__WANTS_GIL)) return;   // it stands where it stood
+    if (thread->stayed && (thread->state & PYPROF__WANTS_GIL)) return;   // it still waits in the same place
     here = pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->own_word);
     thread->off_ns = woke;
     thread->elsewhere = 0;
     if (thread->put_off) return;
-    if (thread->waiting && !wants) {   // one of many has not been looked at for long
+    if (thread->waiting && !wants) {   // among many threads it has not been examined for long
         off = sweeper->late || (thread->last_cpu_ns == 0 && thread->known_ns < woke) ? pyprof__off_since(sweeper, thread, &until) : 0;
         if (off && off < woke) thread->off_ns = off;
         return;
@@ -9538,26 +9767,18 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
     else if (!thread->put_off) pyprof__state_moved(thread, pyprof__now());
 }
 
-// Off the GIL, not blocked, and at an instruction that only lets others have their turn (3.10 and later: Python/ceval.c,
-// CHECK_EVAL_BREAKER): it is about to take the GIL again.
+// Off the GIL, not blocked, and at an instruction that only lets others have their turn: it is about to take the GIL again.
 static int pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thread, const pyprof__gil *gil)
 {
-    static const char *const polls[] = { "JUMP_BACKWARD", "JUMP_ABSOLUTE", "POP_JUMP_BACKWARD", "RESUME",
-                                         "INSTRUMENTED_JUMP_B", "INSTRUMENTED_RESUME" };
-    const char *opcode;
-    size_t i;
-    if (!gil || !gil->enabled || thread->holder || thread->cause || thread->stack.spots.count == 0) return 0;
+    uint32_t opcode;
+    if (!sweeper->codes.layout->polls || !gil || !gil->enabled || thread->holder || thread->cause || thread->stack.spots.count == 0) return 0;
     if ((thread->state & PYPROF__IS_WAITING) && !(thread->state & PYPROF__WANTS_CPU)) return 0;
-    if (sweeper->codes.opcodes->minor < 10) return 0;
-    opcode = pyprof__string(&sweeper->codes.strings,
-                            pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(uint32_t, thread->stack.spots, 0)));
-    for (i = 0; i < PYPROF__COUNT(polls); i++)
-        if (strncmp(opcode, polls[i], strlen(polls[i])) == 0) return 1;
-    return 0;
+    opcode = pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(uint32_t, thread->stack.spots, 0));
+    return pyprof__opcode_polls(pyprof__string(&sweeper->codes.strings, opcode));
 }
 
-// The leaf of a thread that runs in C code called by its innermost Python line. A Python function that is
-// about to begin is none.
+// The leaf of a thread that runs C code called by its innermost Python line. A Python function that is about
+// to begin is not a leaf.
 static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread, uint32_t *state, uint32_t *leaf)
 {
     char name[PYPROF__LEAF_SIZE];
@@ -9571,18 +9792,18 @@ static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread
     if (!callee) return;
     called = pyprof__spot_called(&sweeper->codes, &sweeper->mirror, spot, thread->top);
     if (called == PYPROF__CALLED_PYTHON) return;
-    if (called == PYPROF__CALLED_ALIKE) callee = 1;   // in C, but of what name cannot be told
+    if (called == PYPROF__CALLED_ALIKE) callee = 1;   // in C, but the name is uncertain
     *state |= PYPROF__IS_NATIVE;
     if (thread->native_callee != callee || thread->native_leaf == PYPROF__NONE) {
         const char *text = pyprof__string(&sweeper->codes.strings, callee - 1);
         snprintf(name, sizeof name, *text ? "<native> %s" : "<native>", text);
-        thread->native_leaf = pyprof__spot_named(&sweeper->codes, PYPROF_KIND_NATIVE, name, "", 0);
+        thread->native_leaf = pyprof__named_spot(&sweeper->codes, PYPROF_KIND_NATIVE, name);
         thread->native_callee = callee;
     }
     *leaf = thread->native_leaf;
 }
 
-// The first of the interpreters that share a GIL counts for all.
+// If interpreters share a GIL, the first one keeps the count for all.
 static pyprof__gil *pyprof__queue_of(pyprof__threads *list, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(list, thread->interp);
@@ -9612,7 +9833,7 @@ static void pyprof__decide_state(pyprof__sweeper *sweeper, pyprof__thread *threa
     pyprof__native_leaf(sweeper, thread, &thread->ran_state, &thread->ran_leaf);
 }
 
-// As it was a moment ago.
+// The thread's state is the same as a moment ago.
 static void pyprof__state_kept(const pyprof__sweeper *sweeper, pyprof__thread *thread, pyprof__gil *queue)
 {
     thread->decided = sweeper->list.tick;
@@ -9620,13 +9841,13 @@ static void pyprof__state_kept(const pyprof__sweeper *sweeper, pyprof__thread *t
     if (queue) queue->queued += (thread->state & PYPROF__WANTS_GIL) != 0;
 }
 
-// To look at a thread takes microseconds. But when there are as many in the GIL's queue as are known to be and may be, all
-// of these are; and when there are as many as are known to be and were seen there before, none of those has left it: else one may
-// have had the GIL since, and may sleep by now, with its stack as before and its clock hardly moved.
+// Steps 3 and 4. If the queue is as long as known waiters plus candidates, every candidate waits: no look
+// needed. Otherwise each has to be examined: it may have had the GIL since, and may sleep by now, with the
+// same stack and a clock that has hardly moved.
 static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int view, uint64_t now)
 {
     size_t i, count = sweeper->list.listed.count;
-    for (i = 0; i < count; i++) {   // where looks run out changes from sweep to sweep
+    for (i = 0; i < count; i++) {   // start at another thread in each sweep, because looks may run out
         pyprof__thread *thread = pyprof__listed(&sweeper->list, (i + sweeper->list.tick) % count);
         pyprof__gil *queue;
         int queued;
@@ -9638,7 +9859,14 @@ static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int view, uint64_t n
     }
 }
 
-// What each thread does at the moment, and for whom it waits.
+// What each thread does at this moment and, if it waits for the GIL, for which thread:
+//   1. Sort threads by what is known without examining them (pyprof__view_of), and count for each GIL the
+//      candidates: UNSEEN ones, and MAYBE ones, which were in its queue before.
+//   2. Decide the states that are certain (STILL, RUNS, SAME). This counts the known waiters in each queue.
+//   3. Decide the UNSEEN threads, by the length of the queue if possible.
+//   4. Decide the MAYBE threads: if the queue is as long as known waiters plus MAYBE ones, none of them has
+//      left it.
+//   5. Count for each holder the threads that wait for it.
 static void pyprof__decide_states(pyprof__sweeper *sweeper)
 {
     uint64_t now = pyprof__now();
@@ -9651,16 +9879,19 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
         thread->blocks = 0;
         if (thread->tick != sweeper->list.tick) continue;
         thread->stayed = pyprof__still_wants_gil(thread, now);
+        // Step 1.
         thread->view = pyprof__view_of(sweeper, thread);
         thread->put_off = 0;
         queue = pyprof__queue_of(&sweeper->list, thread);
         if (queue) queue->maybe += thread->view == PYPROF__VIEW_MAYBE;
         if (queue) queue->unseen += thread->view == PYPROF__VIEW_UNSEEN;
+        // Step 2.
         if (thread->view == PYPROF__VIEW_STILL) pyprof__state_kept(sweeper, thread, queue);
         else if (thread->view < PYPROF__VIEW_MAYBE) pyprof__decide_state(sweeper, thread, now, 0);
     }
-    pyprof__decide_unsure(sweeper, PYPROF__VIEW_UNSEEN, now);
-    pyprof__decide_unsure(sweeper, PYPROF__VIEW_MAYBE, now);
+    pyprof__decide_unsure(sweeper, PYPROF__VIEW_UNSEEN, now);   // step 3
+    pyprof__decide_unsure(sweeper, PYPROF__VIEW_MAYBE, now);   // step 4
+    // Step 5.
     for (i = 0; i < sweeper->list.listed.count; i++) {
         const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         if (thread->tick == sweeper->list.tick && thread->rival != PYPROF__NONE)
@@ -9668,7 +9899,7 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
     }
 }
 
-// The cache was emptied: the stacks hold numbers of the old one.
+// The cache was emptied: the stacks hold numbers that are no longer valid.
 static void pyprof__forget_stacks(pyprof__threads *list)
 {
     size_t i;
@@ -9684,8 +9915,8 @@ static void pyprof__forget_stacks(pyprof__threads *list)
 }
 
 // ---- many threads ---------------------------------------------------------------------
-// Most of many threads wait, and a thread that waits stands still: it is enough to look at its clock now and
-// then. All that became due meanwhile is told then, if the clock has not moved.
+// Most of many threads wait, and a thread that waits stands still. So it is enough to check its clock now and
+// then. If the clock has not moved, all ticks that came due meanwhile are accounted for.
 static void pyprof__list_begin(pyprof__threads *list)
 {
     pyprof__array swap = list->before;
@@ -9706,7 +9937,7 @@ static void pyprof__cold_turns(pyprof__sweeper *sweeper)
         thread = &PYPROF__AT(pyprof__thread, list->threads, list->cold_at);
         if (!thread->cold) continue;
         most--;
-        // It has run, or ended: it is read as the others are.
+        // It has run, or ended: it is read as usual.
         if (pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {
             uint32_t *added = (uint32_t *)pyprof__push(list->pool, &list->before);
             if (!added) return;
@@ -9725,7 +9956,7 @@ static void pyprof__cold_turns(pyprof__sweeper *sweeper)
     }
 }
 
-// Those that wait, as is known, need not be listed any more.
+// Threads that are known to wait need no longer be listed in every sweep.
 static void pyprof__cool(pyprof__sweeper *sweeper)
 {
     pyprof__threads *list = &sweeper->list;
@@ -9742,7 +9973,8 @@ static void pyprof__cool(pyprof__sweeper *sweeper)
     }
 }
 
-// Threads whose clocks cannot be read count as ended: is it rather that the system tells no clock, not even ours?
+// A thread whose clock cannot be read counts as ended. Or does the system show no clock at all, not even our
+// own?
 static int pyprof__clocks_are_refused(const pyprof__threads *list)
 {
     size_t i;
@@ -9751,7 +9983,7 @@ static int pyprof__clocks_are_refused(const pyprof__threads *list)
     return list->listed.count > 0 && pyprof__own_cpu() == 0;
 }
 
-// One sweep: every thread of every interpreter gets a stack or a cause. 0 = the interpreter is not there. It
+// One sweep: every thread of every interpreter gets a stack or a cause. 0 = the interpreter is gone. A sweep
 // may also find that nothing can be listed at the moment.
 static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: when the sampler got its CPU
 {
@@ -9761,9 +9993,9 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     sweeper->list.tick++;
     sweeper->elapsed_ns = came - sweeper->list.now_ns;
     sweeper->took_ns = sweeper->slept_ns > sweeper->list.now_ns ? sweeper->slept_ns - sweeper->list.now_ns : 0;
-    // It had lost the CPU meanwhile.
+    // The sampler had lost the CPU in the middle.
     if (sweeper->took_ns > PYPROF__TOOK_NS) sweeper->took_ns = PYPROF__TOOK_NS;
-    // Until it saw the clock, and since.
+    // The time until it read the clock, and the time since.
     sweeper->took_ns += 2 * PYPROF__WAKE_NS;
     sweeper->list.now_ns = came;
     pyprof__list_begin(&sweeper->list);
@@ -9783,7 +10015,8 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     }
     sweeper->mine = 0;
     if (sweeper->target.fine_clock && sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
-    for (i = 0; i < sweeper->list.before.count; i++) {   // who was read last time will be read again
+    // Threads that were read last time will be read again.
+    for (i = 0; i < sweeper->list.before.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, PYPROF__AT(uint32_t, sweeper->list.before, i));
         if (thread->tick + 1 != sweeper->list.tick) thread->pending = 0;
         else thread->pending = !thread->waiting;
@@ -9792,7 +10025,8 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
     pyprof__windows(sweeper);
     pyprof__walk_later(sweeper);
     if (sweeper->listed && pyprof__clocks_are_refused(&sweeper->list)) sweeper->listed = 0;
-    if (!sweeper->listed) sweeper->list.whole_due = 0;   // who was listed before is not known any more
+    // Which threads were listed before is no longer known.
+    if (!sweeper->listed) sweeper->list.whole_due = 0;
     for (i = 0; i < sweeper->list.listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         if (thread->tick != sweeper->list.tick || !thread->pending) continue;
@@ -9808,8 +10042,8 @@ static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: whe
 }
 
 // ---- tasks that wait -----------------------------------------------------------------
-// The tasks of a thread, linked in a ring (3.14 and later: asyncio_tasks_head in Include/internal/pycore_tstate.h), the oldest
-// first. 0 = not now, 2 = there are more.
+// The tasks of a thread, linked in a ring, the oldest first (3.14 and later: asyncio_tasks_head in
+// Include/internal/pycore_tstate.h). 0 = not now, 1 = all, 2 = there are more.
 static int pyprof__awaits_of(pyprof__sweeper *sweeper, pyprof__thread *thread, uint32_t slot, uint64_t now)
 {
     const pyprof__asyncio *asyncio = &sweeper->list.asyncio;
@@ -9828,7 +10062,7 @@ static int pyprof__awaits_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
         if (node % 8) return 0;
         task = node - asyncio->task_node;
         node = pyprof__read_pointer(&sweeper->mirror, node);
-        if (sweeper->codes.decoded >= PYPROF__MAX_DECODED) return 0;   // the rest when these are known
+        if (sweeper->codes.decoded >= PYPROF__MAX_DECODED) return 0;   // read the rest when these are known
         if (task == running) continue;
         if (pyprof__await_chain(&walk, asyncio, task) != 0 || sweeper->awaiting.spots.count < first + 2) {
             sweeper->awaiting.spots.count = first;
@@ -9839,15 +10073,16 @@ static int pyprof__awaits_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
         await->slot = slot;
         await->first = (uint32_t)first;
         await->count = (uint32_t)(sweeper->awaiting.spots.count - first);
-        // Not for a gap in which nobody ran, nor for long stretches in which the thread could not be read.
+        // Do not count a gap in which no thread ran, or long periods in which the thread could not be read.
         await->ns = thread->awaits_ns ? now - thread->awaits_ns : 0;
         if (await->ns > 2 * PYPROF__AWAITS_NS + 40 * sweeper->awaits_cost) await->ns = 2 * PYPROF__AWAITS_NS + 40 * sweeper->awaits_cost;
     }
     return node == head ? 1 : node ? 2 : 0;
 }
 
-// Reads what the waiting tasks of all threads await: ten times a second, and 5 % of the time, at most. Right after a sweep: what
-// a thread that has not run since then looks like is as true as its stack.
+// Reads what the waiting tasks of all threads await: ten times a second, and for 5 % of the time at most.
+// This is done right after a sweep: if a thread has not run since then, the result is as reliable as its
+// stack.
 static void pyprof__awaits_read(pyprof__sweeper *sweeper, uint64_t now)
 {
     unsigned char wanted[PYPROF__OWN_AWAITS + 1];
@@ -9877,12 +10112,12 @@ static void pyprof__awaits_read(pyprof__sweeper *sweeper, uint64_t now)
     }
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     took = pyprof__now() - begin;
-    // The cost as usual, slow to rise: it may have lost the CPU this time.
+    // The usual cost rises slowly: this time the sampler may have lost the CPU.
     sweeper->awaits_cost = sweeper->awaits_cost && took > 2 * sweeper->awaits_cost ? 2 * sweeper->awaits_cost : took;
     sweeper->awaits_due = now + 20 * sweeper->awaits_cost;
 }
 
-// After a sweep: wait for the next one where the GIL's holder is.
+// After a sweep: waits for the next one on the CPU of the GIL's holder.
 static void pyprof__sweep_done(pyprof__sweeper *sweeper)
 {
     pyprof__thread *follow = pyprof__to_follow(sweeper);
@@ -9895,8 +10130,8 @@ static void pyprof__sweeper_sleep(pyprof__sweeper *sweeper, uint32_t *word, uint
     pyprof__sleep_until(word, value, until);
 }
 
-// Proves the layout on a live thread before anything is reported: lists the threads, walks them, decodes a name.
-// OK also when there is no thread to prove it on yet (*proven = 0).
+// Proves the layout on a live thread before anything is recorded: lists the threads, walks them, decodes
+// names. Also OK if there is no thread yet to prove it on (*proven = 0).
 static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, int *proven)
 {
     const pyprof__runtime *runtime = &sweeper->target.runtime;
@@ -9919,12 +10154,13 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
             pyprof__walk_thread(sweeper, thread, thread->slot);
             pyprof__doubt(sweeper, thread);
             thread->pending = 1;
-            if (thread->cause == 0 && thread->trial_root == 0) continue;   // it runs no Python code: proves nothing
+            // It runs no Python code: this proves nothing.
+            if (thread->cause == 0 && thread->trial_root == 0) continue;
             walked++;
             cause = thread->cause;
             *proven = cause == 0 || cause == PYPROF__WALK_AGAIN;
         }
-        if (!walked && attempt >= attempts / 16) return PYPROF_OK;   // no Python code runs on any thread
+        if (!walked && attempt >= attempts / 16) return PYPROF_OK;   // no thread runs Python code
     }
     if (*proven) return PYPROF_OK;
     if (sweeper->pool.refused) return pyprof__fail_memory("the sampler");
@@ -9937,22 +10173,23 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
 
 // ============================================================================
 // [SECTION] HEAP -- allocation hooks, sampled and exact
-//   Runs on    the threads that allocate, with or without the GIL; the sampler thread; callers of the API
+//   Runs on    the threads that allocate, with or without the GIL; the sampler thread; API callers' threads
 //   Uses       CODE, FRAMES, PROFILE
-//   Promise    a hook never waits for the GIL, calls no Python function, touches no reference count and allocates nothing;
-//              once they were installed, the hooks stay valid for ever: taken out, they pass everything through
+//   Promise    a hook never waits for the GIL, calls no Python function, changes no reference count, allocates nothing.
+//              Once installed, hooks stay valid for ever: when taken out, they pass every call through
 //
-// The hooks stand in CPython's three allocator domains (PyMem_SetAllocator) and, with PYPROF_INTERPOSE_MALLOC, in malloc
-// itself. Most calls pass after two comparisons: each thread counts down the bytes to its next sample, and a small filter
-// tells which blocks that are freed can be among those noted. Exact mode is the same with a sample at every block.
+// The hooks stand in CPython's three allocator domains (PyMem_SetAllocator) and, with
+// PYPROF_INTERPOSE_MALLOC, in malloc itself. Most calls pass after two comparisons: each thread counts down
+// the bytes to its next sample, and a small filter excludes most freed blocks that were never noted. Exact
+// mode works the same way, with every block a sample.
 //
 //      block -> shard -> entry (address, size, domain, site, birth)           16 bytes, open addressing
-//      site = a node of the heap's own tree: (parent, code, instruction)      its counters stand beside, by the same number
+//      site = a node of the heap's own call tree: (parent, code, instruction); its counters have the same number
 //
-// A site below a thread's root is counted by that thread alone: no atomic operations. What other threads free there is
-// counted apart. Snapshots read the counters while they change.
+// Only the thread itself counts at the sites below its root: no atomic operations are needed. Blocks that
+// other threads free are counted in separate fields. Snapshots read the counters while they change.
 // ============================================================================
-typedef struct {                 // PyMemAllocatorEx in Include/cpython/pymem.h: the same in all versions
+typedef struct {                 // PyMemAllocatorEx of Include/cpython/pymem.h: the same in all versions
     void *context;
     void *(*malloc)(void *context, size_t size);
     void *(*calloc)(void *context, size_t count, size_t size);
@@ -9967,7 +10204,7 @@ typedef struct {                 // of CPython's C API, found by name
     void *(*this_thread)(void);  // the thread's own state, with or without the GIL
     int (*is_initialized)(void);
     int (*is_finalizing)(void);
-    void *(*attached)(void);     // the thread state that holds the GIL; or the thread's own, if attached: see pyprof__habits
+    void *(*attached)(void);     // the thread state that holds the GIL; or the thread's own, if attached: own_state of LAYOUT
     void *(*main_interpreter)(void);
 } pyprof__python_api;
 
@@ -9979,107 +10216,124 @@ enum { PYPROF__DOMAINS = 3, PYPROF__PLACES = 8, PYPROF__NESTED = 32, PYPROF__SHA
        PYPROF__REACHED = 100 };
 
 #if defined(PYPROF_INTERPOSE_MALLOC)
-#define PYPROF__LEAN (SIZE_MAX / 2)   // any call of CPython's may reach malloc or mmap, where we stand too: each one is marked
+// Every call of CPython's allocators may reach our malloc or mmap: each one is marked.
+#define PYPROF__LEAN (SIZE_MAX / 2)
 #define PYPROF__MARKED(call) pyprof__inside = 1, call, pyprof__inside = 0
 #else
-#define PYPROF__LEAN 400         // bytes; smaller blocks come from pymalloc itself (512, less what the debug allocator adds)
+// bytes; pymalloc itself serves smaller blocks (512, less what the debug allocator adds)
+#define PYPROF__LEAN 400
 #define PYPROF__MARKED(call) call
 #endif
 
-// A block. The hash of its address is as good as the address, and the shard tells its first 8 bits; the site is never 0.
-//      what   37 bits of the hash, 22 bits site, 2 bits domain, 3 bits of the size     0 = free
-//      more   36 bits of the size, 28 bits birth (16 ms)
+// One live block. The hash of its address identifies it: the shard gives the first 8 bits, `what` the others.
+// The site is never 0.
+//      what   37 bits of the hash, 22 bits site, 2 bits domain, 3 bits of the size     0 = free entry
+//      more   36 bits of the size, 28 bits birth (in units of 16 ms)
 typedef struct { uint64_t what, more; } pyprof__entry;
 typedef struct {
     uint32_t lock, count, capacity, steps;
     pyprof__entry *entries;
     uint32_t waiting;
-    pyprof__entry front[PYPROF__FRONT];   // the newest, so many as are waiting; most are free again before they are entered
+    // The newest `waiting` blocks: most of them are freed again before they are entered.
+    pyprof__entry front[PYPROF__FRONT];
 } __attribute__((aligned(64))) pyprof__shard;
 
-typedef struct { uint32_t parent, next; uint32_t code; int32_t instruction; } pyprof__site_key;   // next: in its bucket
-typedef struct { uint64_t bytes, blocks, births; } pyprof__flow;     // births: of each block, PYPROF__BIRTH ms, added up
+// next: the next site in its bucket.
+typedef struct { uint32_t parent, next; uint32_t code; int32_t instruction; } pyprof__site_key;
+// births: the sum of the blocks' times of birth, in units of PYPROF__BIRTH ms.
+typedef struct { uint64_t bytes, blocks, births; } pyprof__flow;
 typedef struct {
-    pyprof__flow in, out;                // counted by the owner alone
-    pyprof__flow gone;                   // freed by other threads
+    pyprof__flow in, out;                // counted by the owner only
+    pyprof__flow gone;                   // blocks that other threads freed
     uint64_t temp, peak_bytes, peak_blocks;
-    uint32_t epoch, owner;               // peak_*: what was live when the heap's epoch became this; owner: number of a life
+    // peak_*: the live blocks when the heap's epoch became this one; owner: number of a life.
+    uint32_t epoch, owner;
 } pyprof__site;
 
-// Of frames, as last seen. name: of importlib's: tells which module it loads; else 0
+// Of the frames of a stack when it was last read. name: identifies the module that importlib's frame loads, 0
+// in all other frames
 typedef struct { uint64_t *frame, *instruction, *code, *name; uint32_t *site; } pyprof__chain;
 typedef struct { uint64_t address; uint32_t epoch, version, code, spare; } pyprof__code_memo;
 typedef struct { uint64_t code, instruction; uint32_t parent, site; } pyprof__site_memo;
-typedef struct { uint64_t tid, started, first_ns; uint32_t root, ended; } pyprof__life;     // one thread, kept after its end
-// Sampled only, of a site: the bytes in doubt (see pyprof__weigh) of its flows, at the high-water mark, and
-// at each mark
+// One thread; kept after the thread's end.
+typedef struct { uint64_t tid, started, first_ns; uint32_t root, ended; } pyprof__life;
+// In sampled mode only. Of a site: the doubtful bytes (see pyprof__weigh) of its flows, at the high-water
+// mark, and at each mark
 typedef struct { uint64_t in, out, gone, peak; float marks[PYPROF__MARKS]; } pyprof__site_doubt;
 
 typedef struct pyprof__allocating pyprof__allocating;
-struct pyprof__allocating {      // a thread that allocates; never freed, used again after the thread's end
+struct pyprof__allocating {      // of a thread that allocates; never freed, but reused after the thread's end
     pyprof__allocating *next;
-    uint64_t tid, holder;        // tid: 0 = it is not in use; holder: the thread that used it last
+    uint64_t tid, holder;        // tid: 0 = not in use; holder: the thread that used it last
     uint32_t life, root, native; // life: its number + 1
     uint32_t generation;         // of the heap, when it was last used
-    uint64_t random, spent, drawn, sampled;   // bytes counted down before the present countdown; the present countdown; samples
-    int64_t unflushed, keeps;    // of the live bytes: not told the others yet; so much need not be
-    pyprof_domain_total in[PYPROF_DOMAIN_COUNT];   // live_*: what this thread freed
+    // Bytes counted down before this countdown; the length of this countdown; number of samples.
+    uint64_t random, spent, drawn, sampled;
+    // Change of live bytes not added to the heap's total yet; so much may stay unflushed.
+    int64_t unflushed, keeps;
+    pyprof_domain_total in[PYPROF_DOMAIN_COUNT];   // live_* counts what this thread has freed
     uint64_t sizes[PYPROF_SIZES];
     struct { const void *block; uint64_t spent; } recent[PYPROF__RECENT];
     uint32_t recent_at, code_epoch, depth, capacity;
-    uint32_t named;              // no frame of the chain from here on has a name
-    uint32_t base;               // the site that the chain begins below
-    uint32_t busy;               // it is at the sites
+    uint32_t named;              // no frame of the chain from this index on has a name
+    uint32_t base;               // the site below which the chain begins
+    uint32_t busy;               // 1 while it uses the sites
     int cut;                     // the last chain ends at a frame that has callers
     pyprof__code_memo codes[PYPROF__MEMO_SITES];
     pyprof__site_memo sites[PYPROF__MEMO_SITES];
-    pyprof__chain chain, fresh;  // root first: the last one; innermost first: what of the new one is not in it
+    // chain: the last stack, root first; fresh: the frames of the new one that are not in chain, innermost
+    // first.
+    pyprof__chain chain, fresh;
 };
 
 typedef struct { uint64_t address; uint32_t code, next; } pyprof__code_at;
 
-// The sites from number first on. Each segment is as large as all before it, so that address space is taken
-// as it is needed: RLIMIT_AS counts it, used or not. They stay where they are, because every thread that
-// allocates looks at them.
+// The sites from number `first` on. Each segment is as large as all segments before it: address space is
+// taken only as it is needed, because RLIMIT_AS counts it even if it is unused. A segment never moves,
+// because every thread that allocates reads it.
 typedef struct {
     pyprof__site *sites;
     pyprof__site_key *keys;
     float *history;
-    pyprof__site_doubt *doubts;  // NULL: exact
+    pyprof__site_doubt *doubts;  // NULL in exact mode
     uint32_t first, count;
 } pyprof__segment;
 
 typedef struct {
-    int64_t pid;                 // a child that was made by a bare clone() finds another one
-    int users, mode, noting;     // sessions; pyprof_heap_mode, 0 = nobody looks; new blocks are noted
+    int64_t pid;                   // a child of a bare clone() finds another pid here
+    // sessions; pyprof_heap_mode, 0 = no session tracks memory; 1 = new blocks are noted.
+    int users, mode, noting;
     int state;                   // pyprof_heap_state
-    int frozen;                  // the interpreter shuts down: what lived then is what is told
-    int wanted, calling, lost;   // hooks shall be there; a pending call is under way; 1: they had been taken out, 2: the interpreter began anew
-    void *(*verified[PYPROF__DOMAINS])(void *, size_t);   // allocators on top of ours, below which ours are
-    int looped;                  // allocators called each other without end
+    int frozen;   // the interpreter shuts down: the blocks that lived when it began stay the result
+    // Hooks should be in; a pending call is under way; bit 0: hooks had been taken out, bit 1: the
+    // interpreter began anew.
+    int wanted, calling, lost;
+    // Foreign allocators on top of ours that are known to call ours.
+    void *(*verified[PYPROF__DOMAINS])(void *, size_t);
+    int looped;                  // allocators called each other in an endless loop
     uint64_t python_begin, python_end;   // the addresses of the interpreter's file
     uint64_t interval, max_bytes, called_ns;
     uint32_t max_depth;
     pyprof__python_api api;
     uint64_t runtime;            // the address of _PyRuntime
     pyprof__layout layout;
-    pyprof__habits habits;
     uint64_t start_ns;
     pyprof__source source;
     pyprof__mirror mirror;       // reads directly
     pyprof__pool pool;
     pyprof__codes codes;
-    uint32_t code_malloc, code_mmap;   // pseudo code
+    uint32_t code_malloc, code_mmap;   // pseudo code objects
     uint32_t importer;           // the code whose frames get <import NAME>; PYPROF__NONE = not seen yet
     uint32_t names_lock, threads_lock, settle_lock, segments_lock;
-    void *claim;                 // the mapping that says that a tracker is at work in this process
+    // A mapping that shows other copies of this header that a tracker is active in this process.
+    void *claim;
     pyprof__array addresses;     // pyprof__code_at
     uint32_t address_free;       // first free one + 1
     uint32_t code_buckets[PYPROF__CODE_BUCKETS];
     uint32_t code_epoch;         // changes when a known code object dies
-    uint32_t *buckets;           // of sites; number, 0 = none
+    uint32_t *buckets;           // first site of each bucket, 0 = none
     pyprof__segment segments[PYPROF__SEGMENTS];
-    int doubtful;                // the segments have doubts: the tracking they were made for is sampled
+    int doubtful;                // the segments have doubts: they were made for sampled mode
     uint32_t site_count, site_limit;   // number 0 is the root
     pyprof__life *lives;
     uint32_t life_count;
@@ -10088,40 +10342,42 @@ typedef struct {
     uint64_t ended_sizes[PYPROF_SIZES];
     uint64_t ended_sampled;
     uint64_t table_bytes, dropped;
-    int64_t live, peak;          // bytes; threads keep up to PYPROF__FLUSH each to themselves
+    int64_t live, peak;          // bytes; each thread may keep up to PYPROF__FLUSH to itself
     uint32_t epoch, clock_ms, peak_ms;
     uint64_t mark_ns[PYPROF__MARKS], mark_step, mark_due;
     uint32_t marks;
-    int full;                    // of sites, once
-    int refused;                 // the system gave no memory for a table, once
-    uint64_t reserved;           // bytes of mappings that are no memory yet; under the lock of the ranges
+    int full;                    // all sites have been in use, once
+    int refused;                 // the system has refused memory for a table, once
+    uint64_t reserved;           // bytes of mappings that are not memory yet; under the lock of the ranges
     int lost_live;               // hooks were lost: live memory is counted afresh
 } pyprof__tracker;
 
-static struct {                  // what every call looks at
+static struct {                  // read by every call
     uint32_t generation;         // changes when tracking begins or ends
-    uint32_t mask;               // of the filter: 0 = every block is looked up
+    uint32_t mask;               // of the filter; 0 = every block is looked up
     const pyprof__pymem *below[PYPROF_DOMAIN_COUNT];
 } pyprof__hot __attribute__((aligned(64)));
 
 static unsigned char pyprof__filter[PYPROF__FILTER], pyprof__code_filter[PYPROF__CODE_FILTER];
-// What each of our places calls. It is written once: see the places below.
+// The allocators that our hooks call, by domain and place. Each is written once: see "places" below.
 static pyprof__pymem pyprof__below[PYPROF__DOMAINS][PYPROF__PLACES];
 static pyprof__shard pyprof__shards[PYPROF__SHARDS];
-static struct { uint32_t lock; size_t size; pyprof__entry *entries; } pyprof__aside;   // what was in a shard that grows
+// Contents of a shard that grows.
+static struct { uint32_t lock; size_t size; pyprof__entry *entries; } pyprof__aside;
 
-// A part of an anonymous mapping. It is memory while the program may use it, otherwise a reservation of
-// addresses.
+// Part of an anonymous mapping. It counts as memory while the program may write to it; otherwise it is
+// reserved address space.
 typedef struct {
     uint64_t begin, end;
     uint32_t site, birth, below, above;
-    uint32_t counts;             // it is memory
+    uint32_t counts;             // 1 = it is memory
 } pyprof__range;
 
-// A treap by address: what was mapped can be unmapped, moved and protected in parts.
+// The ranges, as a treap ordered by address: a mapping can be unmapped, moved and protected in parts.
 static struct {
-    uint32_t lock, generation;   // generation: of the heap, when these were noted
-    uint32_t root, spare, count; // numbers in the list, 0 = none; spare: the first of those to be used again, linked by below
+    uint32_t lock, generation;   // generation: of the heap, when the ranges were noted
+    // Indices into list, 0 = none; spare: first of the unused ones, linked by `below`.
+    uint32_t root, spare, count;
     size_t bytes;
     pyprof__range *list;
 } pyprof__ranges;
@@ -10130,23 +10386,25 @@ static pyprof__tracker pyprof__heap;
 #define PYPROF__HOT static inline __attribute__((always_inline))
 #define PYPROF__GET(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define PYPROF__SET(x, value) __atomic_store_n(&(x), (value), __ATOMIC_RELAXED)
-#define PYPROF__BUMP(x, by) PYPROF__SET(x, PYPROF__GET(x) + (by))   // by the one thread that counts there
+// For a counter that only one thread changes.
+#define PYPROF__BUMP(x, by) PYPROF__SET(x, PYPROF__GET(x) + (by))
 
-// Hooks look at the filters without a lock.
+// Hooks read the filters without a lock.
 static void pyprof__filter_clear(unsigned char *filter, size_t size)
 {
     size_t i;
     for (i = 0; i < size; i++) PYPROF__SET(filter[i], 0);
 }
 
-// A child made by a bare clone() runs no handler of pthread_atfork. It finds this page empty (MADV_WIPEONFORK, 18).
+// The child of a bare clone() runs no pthread_atfork handler. It finds this page zeroed (MADV_WIPEONFORK,
+// 18).
 static uint32_t *pyprof__pulse;
 
 static void pyprof__pulse_begin(void)
 {
     uint32_t *page = PYPROF__GET(pyprof__pulse) ? NULL : (uint32_t *)pyprof__pages(4096);
     if (!page) return;
-    if (madvise(page, 4096, 18) != 0) { pyprof__pages_free(page, 4096); return; }   // before Linux 4.14
+    if (madvise(page, 4096, 18) != 0) { pyprof__pages_free(page, 4096); return; }   // older than Linux 4.14
     PYPROF__SET(*page, 1);
     PYPROF__SET(pyprof__pulse, page);
 }
@@ -10157,10 +10415,11 @@ static inline pyprof__bool pyprof__is_bare_child(void)
     return page && !PYPROF__GET(*page);
 }
 
-static void pyprof__heap_forked(void)   // a child finds everything off; what the parent had is never looked at again
+// Everything is off in the child; it never touches the parent's tables again.
+static void pyprof__heap_forked(void)
 {
     if (PYPROF__GET(pyprof__pulse)) PYPROF__SET(*pyprof__pulse, 1);
-    if (pyprof__heap.pid == 0) return;   // it never was on
+    if (pyprof__heap.pid == 0) return;   // it was never on
     pyprof__heap.pid = pyprof__own_pid();
     pyprof__pages_free(pyprof__heap.claim, 4096);
     pyprof__heap.claim = NULL;
@@ -10171,7 +10430,7 @@ static void pyprof__heap_forked(void)   // a child finds everything off; what th
     pyprof__heap.names_lock = pyprof__heap.threads_lock = pyprof__heap.settle_lock = pyprof__heap.segments_lock = 0;
     memset(pyprof__shards, 0, sizeof pyprof__shards);
     memset(&pyprof__ranges, 0, sizeof pyprof__ranges);
-    // These may have been growing: their pages may be gone in the parent, and something else may be there.
+    // These may have been growing in the parent: their pages may be gone, and other memory may be there.
     memset(&pyprof__aside, 0, sizeof pyprof__aside);
     pyprof__array_init(&pyprof__heap.addresses, sizeof(pyprof__code_at));
     pyprof__heap.codes.pool = NULL;
@@ -10187,7 +10446,8 @@ static void pyprof__heap_wait(uint32_t *lock)
     int tries = 0, error = errno;
     while (!pyprof__try_lock(lock)) {
         if (++tries < 100) continue;
-        if (tries % 1000 == 0 && PYPROF__GET(pyprof__heap.pid) != pyprof__own_pid()) pyprof__heap_forked();   // its holder stayed in the parent
+        // The thread that holds it stayed in the parent.
+        if (tries % 1000 == 0 && PYPROF__GET(pyprof__heap.pid) != pyprof__own_pid()) pyprof__heap_forked();
         pyprof__nap(20000);
     }
     errno = error;
@@ -10198,8 +10458,8 @@ static inline void pyprof__heap_lock(uint32_t *lock)
     if (!pyprof__try_lock(lock)) pyprof__heap_wait(lock);
 }
 
-// ---- chance ----------------------------------------------------------------------
-static double pyprof__ln(double x)   // of a normal number above 0
+// ---- random numbers and estimates --------------------------------------------------
+static double pyprof__ln(double x)   // of a positive normal number
 {
     uint64_t bits;
     double m, s, s2, sum = 0;
@@ -10229,24 +10489,26 @@ static double pyprof__exp_minus(double x)   // e to the power of -x, for x >= 0
     return sum * r;
 }
 
-static int64_t pyprof__draw(uint64_t *random, uint64_t interval)   // bytes until the next sample: exponentially distributed
+// Bytes until the next sample, exponentially distributed.
+static int64_t pyprof__draw(uint64_t *random, uint64_t interval)
 {
     double u = ((double)(pyprof__random(random) >> 11) + 0.5) / 9007199254740992.0;
     double bytes = -pyprof__ln(u) * (double)interval;
     return bytes < 9e18 ? (int64_t)bytes : INT64_MAX / 2;
 }
 
-// What a block stands for. Sampled: with P = 1 - exp(-size / interval) it was noted, so it stands for 1 / P
-// blocks. Blocks are counted in 1/65536 then. An empty block counts as a byte, or it would never be seen.
-// doubt: the variance of an estimate is the sum of bytes * bytes * (1 - P) over its samples. Divided by the
-// interval that is a number of bytes: those that the samples stand for if blocks are small, next to none if
-// each is noted anyway.
+// What a noted block stands for. In sampled mode it was noted with the probability P = 1 - exp(-size /
+// interval), so it stands for 1 / P blocks; blocks are then counted in units of 1/65536. An empty block
+// counts as one byte, otherwise it would never be sampled. doubt: the variance of an estimate is the sum of
+// bytes * bytes * (1 - P) over its samples. Divided by the interval this is a number of bytes: the bytes that
+// the samples stand for if blocks are small, almost 0 if blocks are so large that each is noted anyway.
 typedef struct { uint64_t bytes, blocks, doubt; } pyprof__weight;
 PYPROF__HOT pyprof__weight pyprof__weigh(uint64_t size)
 {
     pyprof__weight weight = { size, 1, 0 };
     double missed, bytes, interval = (double)pyprof__heap.interval;
-    if (PYPROF__GET(pyprof__heap.mode) != PYPROF_HEAP_SAMPLED) return weight;   // sites have no doubts then
+    // There are no doubts in exact mode.
+    if (PYPROF__GET(pyprof__heap.mode) != PYPROF_HEAP_SAMPLED) return weight;
     missed = pyprof__exp_minus((double)(size + 1) / interval);
     bytes = (double)size / (1 - missed);
     weight.bytes = (uint64_t)(bytes + 0.5);
@@ -10263,17 +10525,19 @@ static uint64_t pyprof__whole_blocks(uint64_t blocks)
 // ---- the table of blocks --------------------------------------------------------------
 #define PYPROF__ONES(bits) (((uint64_t)1 << (bits)) - 1)
 
-// Of so many bits as an address has, without its last three; no two have the same.
+// A hash as long as an address without its last three bits. No two addresses have the same hash.
 static uint64_t pyprof__block_hash(const void *block)
 {
     return ((uint64_t)(uintptr_t)block >> 3) * 0x13c6ef372fe9u & PYPROF__ONES(PYPROF__HASH_BITS);
 }
 
-static uint64_t pyprof__hash_block(uint64_t hash) { return (hash * 0x16d7d9ae9859u & PYPROF__ONES(PYPROF__HASH_BITS)) << 3; }   // its inverse
+// Inverse of pyprof__block_hash.
+static uint64_t pyprof__hash_block(uint64_t hash) { return (hash * 0x16d7d9ae9859u & PYPROF__ONES(PYPROF__HASH_BITS)) << 3; }
 static uint64_t pyprof__filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 16); }
 static uint64_t pyprof__code_filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 12); }
 
-static uint64_t pyprof__entry_here(const pyprof__entry *entry) { return entry->what & PYPROF__ONES(PYPROF__HERE_BITS); }   // of the hash
+// The hash's lower bits.
+static uint64_t pyprof__entry_here(const pyprof__entry *entry) { return entry->what & PYPROF__ONES(PYPROF__HERE_BITS); }
 static uint32_t pyprof__entry_site(const pyprof__entry *entry) { return (uint32_t)(entry->what >> 37 & PYPROF__ONES(22)); }
 static int pyprof__entry_domain(const pyprof__entry *entry) { return (int)(entry->what >> 59 & 3); }
 static uint64_t pyprof__entry_size(const pyprof__entry *entry) { return entry->what >> 61 << 36 | (entry->more & PYPROF__ONES(36)); }
@@ -10291,7 +10555,7 @@ static uint32_t pyprof__home(const pyprof__shard *shard, const pyprof__entry *en
     return (uint32_t)(pyprof__entry_here(entry) * shard->capacity >> PYPROF__HERE_BITS);
 }
 
-static void pyprof__shard_put(pyprof__shard *shard, const pyprof__entry *entry)   // there is room
+static void pyprof__shard_put(pyprof__shard *shard, const pyprof__entry *entry)   // the caller has made room
 {
     uint32_t at = pyprof__home(shard, entry);
     while (shard->entries[at].what) at = at + 1 == shard->capacity ? 0 : at + 1;
@@ -10301,7 +10565,8 @@ static void pyprof__shard_put(pyprof__shard *shard, const pyprof__entry *entry) 
 
 static size_t pyprof__shard_bytes(uint32_t capacity) { return ((size_t)capacity * sizeof(pyprof__entry) + 4095) & ~(size_t)4095; }
 
-static pyprof__bool pyprof__set_aside(const pyprof__entry *entries, size_t size)   // under its lock
+// Under the lock of pyprof__aside.
+static pyprof__bool pyprof__set_aside(const pyprof__entry *entries, size_t size)
 {
     if (size > pyprof__aside.size) {
         pyprof__pages_free(pyprof__aside.entries, pyprof__aside.size);
@@ -10312,7 +10577,8 @@ static pyprof__bool pyprof__set_aside(const pyprof__entry *entries, size_t size)
     return size == 0 || pyprof__aside.entries;
 }
 
-static void pyprof__shard_refill(pyprof__shard *shard, uint32_t count)   // with what was set aside
+// With the entries that were set aside.
+static void pyprof__shard_refill(pyprof__shard *shard, uint32_t count)
 {
     uint32_t i;
     memset(shard->entries, 0, count * sizeof(pyprof__entry));
@@ -10321,8 +10587,9 @@ static void pyprof__shard_refill(pyprof__shard *shard, uint32_t count)   // with
         if (pyprof__aside.entries[i].what) pyprof__shard_put(shard, &pyprof__aside.entries[i]);
 }
 
-// By a half, when 77 % are used: 31 bytes a block at most. The first steps differ from shard to shard, so that they never
-// grow together. A shard's pages are kept: new ones would cost more than all the rest.
+// Adds a half when 77 % are used: at most 31 bytes a block. The first steps differ from shard to shard, so
+// that shards do not grow all at once. A shard keeps its pages: new ones would cost more than all the rest of
+// this.
 __attribute__((noinline))
 static pyprof__bool pyprof__shard_grow(pyprof__shard *shard)
 {
@@ -10351,7 +10618,8 @@ static pyprof__bool pyprof__shard_grow(pyprof__shard *shard)
     return entries != NULL;
 }
 
-// Enters the waiting blocks, all at once: each is a cache miss, but the CPU waits for many together. 0 = no room.
+// Enters all waiting blocks at once: each is a cache miss, but the CPU can wait for many misses together.
+// 0 = no room.
 __attribute__((noinline))
 static pyprof__bool pyprof__shard_settle(pyprof__shard *shard)
 {
@@ -10367,7 +10635,8 @@ static pyprof__bool pyprof__shard_settle(pyprof__shard *shard)
     return 1;
 }
 
-PYPROF__HOT pyprof__entry *pyprof__shard_find(pyprof__shard *shard, uint64_t hash)   // NULL = not there
+// NULL = not in the table.
+PYPROF__HOT pyprof__entry *pyprof__shard_find(pyprof__shard *shard, uint64_t hash)
 {
     pyprof__entry want;
     uint32_t i, at;
@@ -10380,7 +10649,8 @@ PYPROF__HOT pyprof__entry *pyprof__shard_find(pyprof__shard *shard, uint64_t has
     return NULL;
 }
 
-static void pyprof__shard_remove(pyprof__shard *shard, pyprof__entry *entry)   // what follows closes the gap
+// Later entries move up to close the gap.
+static void pyprof__shard_remove(pyprof__shard *shard, pyprof__entry *entry)
 {
     uint32_t hole, at, home;
     if (entry >= shard->front && entry < shard->front + PYPROF__FRONT) { *entry = shard->front[--shard->waiting]; return; }
@@ -10396,14 +10666,15 @@ static void pyprof__shard_remove(pyprof__shard *shard, pyprof__entry *entry)   /
     shard->count--;
 }
 
-static void pyprof__filter_change(unsigned char *filter, uint64_t at, int by)   // a count that stops at 255 stays there
+// A count that has reached 255 never changes again.
+static void pyprof__filter_change(unsigned char *filter, uint64_t at, int by)
 {
     unsigned char old = PYPROF__GET(filter[at]);
     while (old != 255 && !(old == 0 && by < 0)
            && !__atomic_compare_exchange_n(&filter[at], &old, (unsigned char)(old + by), 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
 }
 
-// 0 = no room, or tracking has ended meanwhile
+// 0 = no room, or this tracking has ended.
 PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uint32_t generation)
 {
     pyprof__shard *shard = pyprof__shard_of(hash);
@@ -10418,7 +10689,7 @@ PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uin
     return added;
 }
 
-PYPROF__HOT int pyprof__block_take(uint64_t hash, pyprof__entry *entry)   // 0 = it is not noted
+PYPROF__HOT int pyprof__block_take(uint64_t hash, pyprof__entry *entry)   // 0 = the block was not noted
 {
     pyprof__shard *shard = pyprof__shard_of(hash);
     pyprof__entry *found;
@@ -10433,7 +10704,8 @@ PYPROF__HOT int pyprof__block_take(uint64_t hash, pyprof__entry *entry)   // 0 =
     return found != NULL;
 }
 
-// A shard has its own part of the filter, that changes under its lock only: threads may add blocks meanwhile.
+// Each shard has its own part of the filter, which changes only under the shard's lock: meanwhile threads may
+// add blocks.
 static void pyprof__blocks_drop(void)
 {
     enum { PART = PYPROF__FILTER / PYPROF__SHARDS };
@@ -10468,10 +10740,10 @@ static void pyprof__ranges_drop(void)
     pyprof__unlock(&pyprof__ranges.lock);
 }
 
-// ---- code objects, by address: their death is seen, for it is a free ---------------------------------------------------
+// ---- code objects by address: the hooks see one die, because it is freed ---------------------------------------------
 static uint64_t pyprof__code_hash(uint64_t address) { return pyprof__mix(0x636f6465, address >> 4); }
 
-static uint32_t *pyprof__code_place(uint64_t address)   // the link that leads to it, or to 0
+static uint32_t *pyprof__code_place(uint64_t address)   // the link that leads to its entry, or to 0
 {
     uint32_t *link = &pyprof__heap.code_buckets[pyprof__code_hash(address) >> 16 & (PYPROF__CODE_BUCKETS - 1)];
     while (*link && PYPROF__AT(pyprof__code_at, pyprof__heap.addresses, *link - 1).address != address)
@@ -10496,7 +10768,8 @@ static void pyprof__code_died(const void *block)
     pyprof__unlock(&pyprof__heap.names_lock);
 }
 
-// Reads a code object. Equal ones (a function made anew each time) are one. PYPROF__NONE = unreadable, or no memory.
+// Reads a code object. Equal code objects (of a function that is defined again and again) get one number.
+// PYPROF__NONE = unreadable, or no memory.
 static uint32_t pyprof__heap_decode(uint64_t address)
 {
     pyprof__codes *codes = &pyprof__heap.codes;
@@ -10517,7 +10790,7 @@ static uint32_t pyprof__heap_decode(uint64_t address)
     if (!pyprof__code_content(codes, &pyprof__heap.mirror, &code)) return PYPROF__NONE;
     table = (const unsigned char *)codes->tables.data + code.table;
     for (hash = code.table_size, i = 0; i < code.table_size; i++) hash = (hash ^ table[i]) * 0x100000001b3u;
-    code.key.address = code.key.version = 0;   // from here on the key says what is in it
+    code.key.address = code.key.version = 0;   // from here on the key describes contents, not addresses
     code.key.filename = code.file;
     code.key.name = code.name;
     code.key.qualname = code.qualname;
@@ -10534,7 +10807,7 @@ static uint32_t pyprof__heap_decode(uint64_t address)
 }
 
 __attribute__((noinline))
-static uint32_t pyprof__heap_code_new(uint64_t address)   // under the lock
+static uint32_t pyprof__heap_code_new(uint64_t address)   // under names_lock
 {
     pyprof__code_at *at;
     int error = errno;
@@ -10556,7 +10829,7 @@ static uint32_t pyprof__heap_code_new(uint64_t address)   // under the lock
     return id;
 }
 
-static uint64_t pyprof__at(uint64_t address)   // of our own thread: it cannot change meanwhile
+static uint64_t pyprof__at(uint64_t address)   // of memory of our own thread: it cannot change under us
 {
     uint64_t value;
     memcpy(&value, (const void *)(uintptr_t)address, sizeof value);
@@ -10570,6 +10843,8 @@ static uint32_t pyprof__at32(uint64_t address)
     return value;
 }
 
+// The number of the code object at this address: from the thread's own memo, from the list of addresses, or
+// read anew. An entry of the memo is valid until any known code object dies.
 static uint32_t pyprof__heap_code(pyprof__allocating *self, uint64_t address)
 {
     pyprof__code_memo *memo = &self->codes[(address >> 4 ^ address >> 12) & (PYPROF__MEMO_SITES - 1)];
@@ -10606,13 +10881,13 @@ static inline pyprof__site_key *pyprof__site_key_at(uint32_t site)
     return &segment->keys[site - segment->first];
 }
 
-static float *pyprof__site_history(uint32_t site)   // PYPROF__MARKS of them
+static float *pyprof__site_history(uint32_t site)   // an array of PYPROF__MARKS
 {
     const pyprof__segment *segment = pyprof__segment_of(site);
     return &segment->history[(size_t)(site - segment->first) * PYPROF__MARKS];
 }
 
-static inline pyprof__site_doubt *pyprof__site_doubt_at(uint32_t site)   // sampled only
+static inline pyprof__site_doubt *pyprof__site_doubt_at(uint32_t site)   // in sampled mode only
 {
     const pyprof__segment *segment = pyprof__segment_of(site);
     return &segment->doubts[site - segment->first];
@@ -10635,7 +10910,8 @@ static pyprof__bool pyprof__segment_is_there(uint32_t site)
     return __atomic_load_n(&pyprof__segment_of(site)->sites, __ATOMIC_ACQUIRE) != NULL;
 }
 
-static uint32_t pyprof__heap_sites(void)   // how many there are; the last ones may be just being made
+// The number of sites; the last of them may still be under construction.
+static uint32_t pyprof__heap_sites(void)
 {
     uint32_t count = __atomic_load_n(&pyprof__heap.site_count, __ATOMIC_ACQUIRE), limit = pyprof__site_limit();
     if (count > limit) count = limit;
@@ -10654,7 +10930,8 @@ static void pyprof__segment_fill(pyprof__segment *segment, pyprof__site *sites, 
     __atomic_store_n(&segment->sites, sites, __ATOMIC_RELEASE);
 }
 
-// Is there such a site, or can its segment be had? The system refuses that once: then no more sites are made.
+// Is there a site of that number, or can its segment be created? If the system refuses the memory, no more
+// sites are ever created.
 __attribute__((noinline))
 static pyprof__bool pyprof__segment_new(uint32_t site)
 {
@@ -10677,7 +10954,8 @@ static pyprof__bool pyprof__segment_new(uint32_t site)
     return segment->sites && site < pyprof__site_limit();
 }
 
-static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruction, uint32_t *bucket, uint32_t owner)   // PYPROF__NONE = all used
+// PYPROF__NONE = all are in use.
+static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruction, uint32_t *bucket, uint32_t owner)
 {
     uint32_t id = __atomic_fetch_add(&pyprof__heap.site_count, 1, __ATOMIC_RELAXED), first;
     pyprof__site_key *key;
@@ -10691,7 +10969,7 @@ static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruc
     key->code = code;
     key->instruction = instruction;
     PYPROF__SET(pyprof__site_at(id)->epoch, PYPROF__GET(pyprof__heap.epoch));
-    // Never 0: from here on it may be looked at.
+    // Never 0: from here on other threads may read the site.
     __atomic_store_n(&pyprof__site_at(id)->owner, owner, __ATOMIC_RELEASE);
     first = PYPROF__GET(*bucket);
     do key->next = first;
@@ -10699,7 +10977,7 @@ static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruc
     return id;
 }
 
-// What lies below a thread's root is found and added by that thread alone; only the buckets are shared.
+// Sites below a thread's root are found and added by that thread alone; threads share only the buckets.
 static uint32_t pyprof__site_find(uint32_t parent, uint32_t code, int32_t instruction, uint32_t owner)
 {
     uint64_t hash = pyprof__mix(pyprof__mix(parent, code), (uint32_t)instruction);
@@ -10712,8 +10990,9 @@ static uint32_t pyprof__site_find(uint32_t parent, uint32_t code, int32_t instru
 }
 
 // ---- threads ---------------------------------------------------------------------------------
-// What a thread keeps to itself the others do not see when they look for the high-water mark: all of it where there is
-// one thread, 0.1 % of a large heap, nothing of a small one.
+// Adds to the heap's live bytes what the thread has kept to itself. The rest cannot see it when they look for
+// the high-water mark. So a thread keeps up to PYPROF__FLUSH bytes if it is the only one, 0.1 % of a large
+// heap, nothing of a small heap.
 static void pyprof__flush_live(pyprof__allocating *self)
 {
     int64_t live = __atomic_add_fetch(&pyprof__heap.live, PYPROF__GET(self->unflushed), __ATOMIC_RELAXED);
@@ -10723,14 +11002,16 @@ static void pyprof__flush_live(pyprof__allocating *self)
     PYPROF__SET(self->keeps, live);
 }
 
-static int64_t pyprof__hand_over(int64_t *counter)   // takes what a thread counted; it has ended, or is the caller
+// Takes what a thread has counted; it has ended, or it is the caller.
+static int64_t pyprof__hand_over(int64_t *counter)
 {
     int64_t value = PYPROF__GET(*counter);
     PYPROF__SET(*counter, 0);
     return value;
 }
 
-static void pyprof__allocating_end(pyprof__allocating *self)   // what it counted goes to the ended ones. Under the lock of the threads
+// Adds its counters to those of ended threads. Under threads_lock.
+static void pyprof__allocating_end(pyprof__allocating *self)
 {
     size_t i;
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
@@ -10750,7 +11031,8 @@ static void pyprof__allocating_end(pyprof__allocating *self)   // what it counte
     PYPROF__SET(self->tid, 0);
 }
 
-static char *pyprof__chain_place(pyprof__chain *chain, char *memory, size_t frames)   // where the memory behind it begins
+// Returns the end of the memory used.
+static char *pyprof__chain_place(pyprof__chain *chain, char *memory, size_t frames)
 {
     chain->frame = (uint64_t *)(void *)memory;
     chain->instruction = chain->frame + frames;
@@ -10771,9 +11053,10 @@ static pyprof__allocating *pyprof__allocating_new(uint32_t depth)
     return self;
 }
 
-// The record of this thread: one whose thread has ended, or a new one. NULL = no memory. One that is not in
-// use. A thread that was stopped in the midst of an allocation looks at its own once more, in a later
-// tracking: as nobody else's it never says of another thread that it has left the sites.
+// An unused record for this thread. It may take one that it used itself before, or one whose last user has
+// ended. Not any other: a thread that was stopped in the middle of an allocation looks at its record once
+// more, perhaps in a later tracking; if nobody else has that record, it cannot clear another thread's busy
+// flag.
 static pyprof__allocating *pyprof__allocating_spare(int64_t tid, uint32_t depth)   // NULL = there is none
 {
     pyprof__allocating *self;
@@ -10792,12 +11075,14 @@ static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
     pyprof__life *life;
     pyprof__heap_lock(&pyprof__heap.threads_lock);
     depth = pyprof__heap.max_depth;
-    if (generation != PYPROF__GET(pyprof__hot.generation) || !PYPROF__GET(pyprof__heap.mode)) {   // that tracking is over
+    // This tracking is over.
+    if (generation != PYPROF__GET(pyprof__hot.generation) || !PYPROF__GET(pyprof__heap.mode)) {
         pyprof__unlock(&pyprof__heap.threads_lock);
         return NULL;
     }
     for (self = pyprof__heap.threads; self; self = self->next)
-        if (PYPROF__GET(self->tid) == (uint64_t)tid) pyprof__allocating_end(self);   // its number is used again: that one is gone
+        // The system has reused its thread id: that thread is gone.
+        if (PYPROF__GET(self->tid) == (uint64_t)tid) pyprof__allocating_end(self);
     self = pyprof__allocating_spare(tid, depth);
     if (!self && (self = pyprof__allocating_new(depth)) != NULL) {
         self->next = pyprof__heap.threads;
@@ -10812,7 +11097,8 @@ static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
         self->random = pyprof__now() ^ (uint64_t)tid << 40 ^ (uint64_t)(uintptr_t)self;
         self->spent = self->drawn = 0;
         PYPROF__SET(self->keeps, 0);
-        if (PYPROF__GET(pyprof__heap.life_count) < PYPROF__LIVES) PYPROF__BUMP(pyprof__heap.life_count, 1);   // the rest shares one
+        // Any further threads share the last one.
+        if (PYPROF__GET(pyprof__heap.life_count) < PYPROF__LIVES) PYPROF__BUMP(pyprof__heap.life_count, 1);
         PYPROF__SET(self->life, PYPROF__GET(pyprof__heap.life_count));
         life = &pyprof__heap.lives[self->life - 1];
         if (life->root == 0) {
@@ -10835,7 +11121,7 @@ static uint64_t pyprof__own_state(int domain)   // of its thread state; 0 = none
 {
     void *state = NULL;
     // Else the one that is current is somebody else's, unless the caller holds the GIL: as MEM and OBJ must.
-    if (pyprof__heap.habits.own_state || domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ) state = pyprof__heap.api.attached();
+    if (pyprof__heap.layout.own_state || domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ) state = pyprof__heap.api.attached();
     if (!state && pyprof__heap.api.this_thread) state = pyprof__heap.api.this_thread();
     return (uint64_t)(uintptr_t)state;
 }
@@ -10864,22 +11150,23 @@ static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)
 // What tells the name in an importer's first local variable from others: a str's hash (it is a key of sys.modules).
 static uint64_t pyprof__own_name(uint64_t at)
 {
-    uint64_t name = pyprof__at(at + pyprof__heap.layout.frame_locals) & ~(uint64_t)3, hash = ~(uint64_t)0;   // -1: not computed yet
+    uint64_t name = pyprof__untagged(pyprof__at(at + pyprof__heap.layout.frame_locals)), hash = ~(uint64_t)0;   // -1: not computed yet
     if (name && pyprof__at(name + pyprof__heap.layout.object_type) == PYPROF__GET(pyprof__heap.codes.str_type))
-        hash = pyprof__at(name + pyprof__heap.layout.str_length + 8);
+        hash = pyprof__at(name + pyprof__heap.layout.str_hash);
     return (hash == ~(uint64_t)0 ? name : hash) | 1;
 }
 
 __attribute__((noinline))
 static uint32_t pyprof__import_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t *name)   // of <import NAME>
 {
-    uint64_t local = pyprof__at(at + pyprof__heap.layout.frame_locals) & ~(uint64_t)3;
+    uint64_t local = pyprof__untagged(pyprof__at(at + pyprof__heap.layout.frame_locals));
     uint32_t code, site;
     int error = errno;
     pyprof__site_memo *memo;
     *name = pyprof__own_name(at);
     memo = &self->sites[(*name >> 1 ^ parent * 31u) & (PYPROF__MEMO_SITES - 1)];
-    if (memo->instruction == *name && memo->code == 1 && memo->parent == parent) return memo->site;   // 1: the address of no code
+    // 1: the address of no code object.
+    if (memo->instruction == *name && memo->code == 1 && memo->parent == parent) return memo->site;
     pyprof__heap_lock(&pyprof__heap.names_lock);
     code = pyprof__import_find(&pyprof__heap.codes, &pyprof__heap.mirror, local);
     pyprof__unlock(&pyprof__heap.names_lock);
@@ -10893,6 +11180,8 @@ static uint32_t pyprof__import_site(pyprof__allocating *self, uint32_t parent, u
     return site;
 }
 
+// The site of one frame below the site of its caller. Returns parent if no site can be had, or if the frame
+// is still hidden.
 static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t code, uint64_t raw, uint64_t *name)
 {
     pyprof__site_memo *memo = &self->sites[(raw ^ raw >> 8 ^ code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES - 1)];
@@ -10905,8 +11194,9 @@ static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, ui
     id = pyprof__heap_code(self, code);
     if (id != PYPROF__NONE && id == PYPROF__GET(pyprof__heap.importer)) parent = pyprof__import_site(self, parent, at, name);
     site = id == PYPROF__NONE ? PYPROF__NONE : pyprof__site_find(parent, id, instruction, self->life);
-    if (site == PYPROF__NONE) { PYPROF__SET(pyprof__heap.full, 1); return parent; }   // counted at the deepest one known
-    if (*name) return site;   // the next time it may load another module
+    // Counted at the deepest known site.
+    if (site == PYPROF__NONE) { PYPROF__SET(pyprof__heap.full, 1); return parent; }
+    if (*name) return site;   // next time it may load another module
     memo->instruction = raw;
     memo->code = code;
     memo->parent = parent;
@@ -10914,12 +11204,14 @@ static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, ui
     return site;
 }
 
-// Of the thread's last chain: how much of it, from the root on, still holds. What does not goes to self->fresh, innermost
-// first. Each frame is compared, because every caller may have moved on; what is equal from some frame down to the root
-// needs no more than that. In most versions the instruction is an address, which tells the code, too.
-typedef struct { uint32_t fresh, top, left; int run; } pyprof__overlap;   // left: entries of the chain, from the root, that may match yet
+// Compares the thread's last chain with its stack as it is now: which part, from the root on, is still valid?
+// Other frames go to self->fresh, innermost first. Every frame must be compared, because every caller may
+// have moved on. If all frames from some frame down to the root are equal, comparing is all that is needed.
+// In most versions the instruction is an address, so it also identifies the code.
+// left: entries, counted from the root, that may still match; run: equal frames from `top` on.
+typedef struct { uint32_t fresh, top, left; int run; } pyprof__overlap;
 
-// The run is given up: as many of its frames as there is room for become fresh ones. 0 = some found none
+// Gives up the run: its frames become fresh ones, as many as fit. 0 = some do not fit.
 static pyprof__bool pyprof__overlap_break(pyprof__allocating *self, pyprof__overlap *o, uint32_t most)
 {
     uint32_t i;
@@ -10933,7 +11225,8 @@ static pyprof__bool pyprof__overlap_break(pyprof__allocating *self, pyprof__over
     return i == o->left;
 }
 
-static pyprof__bool pyprof__overlap_find(const pyprof__allocating *self, pyprof__overlap *o, uint64_t frame)   // is it close by in the chain?
+// Is it close by in the chain?
+static pyprof__bool pyprof__overlap_find(const pyprof__allocating *self, pyprof__overlap *o, uint64_t frame)
 {
     uint32_t i = o->left, least = i > 16 ? i - 16 : 0;
     while (i > least && self->chain.frame[i - 1] != frame) i--;
@@ -10944,7 +11237,7 @@ static pyprof__bool pyprof__overlap_find(const pyprof__allocating *self, pyprof_
 
 static pyprof__bool pyprof__is_shim(uint64_t frame, uint32_t owner)   // a frame of C's own
 {
-    return owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(frame + owner) >= PYPROF__OWNER_SHIM;
+    return owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(frame + owner) >= pyprof__heap.layout.owner_shim;
 }
 
 // The chain's entries below left that are the frames from *at on; how many are left then.
@@ -10956,7 +11249,8 @@ static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t l
     uint64_t frame = *at, known, address;
     for (; left > 0; left--) {
         known = frames[left - 1];
-        __asm__("" : "=r"(address) : "0"(known));   // frame, if it holds; but the CPU has it before it followed the chain up to here
+        // = frame if they are equal. The CPU knows it before it has followed the chain to this frame.
+        __asm__("" : "=r"(address) : "0"(known));
         if (known != frame) break;
         if (pointer ? pyprof__at(address + instruction) != instructions[left - 1]
             : pyprof__at32(address + instruction) != instructions[left - 1] || pyprof__at(address + code) != chain->code[left - 1]) break;
@@ -10966,7 +11260,7 @@ static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t l
     return left;
 }
 
-__attribute__((noinline))   // the loop wants all registers
+__attribute__((noinline))   // the loop needs all registers
 static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, uint64_t *at, uint64_t base)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
@@ -10979,10 +11273,12 @@ static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, u
     }
 }
 
-// A run that matches to the chain's end: does all of it still hold? A stack that is too deep keeps the frame that its
-// chain was cut at while that leaves three quarters of the frames allowed or more, and not too many. Otherwise each
-// call and each return would move the cut, and the chain would be built anew. When it has grown too long an eighth goes.
-static pyprof__bool pyprof__overlap_holds(pyprof__allocating *self, pyprof__overlap *o, int root)   // root: no frame is left
+// A run that matches to the chain's end: is the whole chain still valid? The chain of a stack that is too
+// deep begins at the frame where it was cut. It keeps that frame as long as three quarters of the allowed
+// frames or more are in the chain, and not too many. Otherwise each call and each return would move the cut,
+// and the chain would be built anew. If it has grown too long, an eighth is cut off.
+// root: the stack ends here.
+static pyprof__bool pyprof__overlap_holds(pyprof__allocating *self, pyprof__overlap *o, int root)
 {
     uint32_t most = pyprof__heap.max_depth, n = o->fresh + o->top, rest = most - most / 8;
     if (o->left || root == self->cut || (self->cut && n < most - most / 4)) return 0;
@@ -10992,6 +11288,8 @@ static pyprof__bool pyprof__overlap_holds(pyprof__allocating *self, pyprof__over
     return 1;
 }
 
+// Walks the thread's stack from the innermost frame on, into self->fresh, until the rest equals the last
+// chain.
 static void pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyprof__overlap *o)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
@@ -11002,7 +11300,7 @@ static void pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyprof_
     int whole = 1;
     if (layout->cframe_current != PYPROF__NO && at) at = pyprof__at(at + layout->cframe_current);
     while (at && at != base && o->fresh < most) {
-        code = pyprof__at(at + layout->frame_code) & ~(uint64_t)3;
+        code = pyprof__untagged(pyprof__at(at + layout->frame_code));
         instruction = pointer ? pyprof__at(at + layout->frame_instr) : pyprof__at32(at + layout->frame_instr);
         if (pyprof__overlap_find(self, o, at)) {
             if (self->chain.instruction[o->left - 1] == instruction && self->chain.code[o->left - 1] == code) {
@@ -11025,7 +11323,8 @@ static void pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyprof_
     self->cut = !whole || (at && at != base);
 }
 
-static void pyprof__chain_site(pyprof__allocating *self, uint32_t i)   // of the frame number i of the chain, from the root
+// Of frame number i of the chain, counted from the root.
+static void pyprof__chain_site(pyprof__allocating *self, uint32_t i)
 {
     pyprof__chain *chain = &self->chain;
     uint32_t parent = i ? chain->site[i - 1] : self->base;
@@ -11033,7 +11332,7 @@ static void pyprof__chain_site(pyprof__allocating *self, uint32_t i)   // of the
     if (chain->name[i]) self->named = i + 1;
 }
 
-// The frames that are as they were may be importing another module than before: the same calls, made again.
+// Unchanged frames may import another module than before: the same calls may have been made again.
 static void pyprof__chain_rename(pyprof__allocating *self, uint32_t kept)
 {
     const pyprof__chain *chain = &self->chain;
@@ -11045,12 +11344,14 @@ static void pyprof__chain_rename(pyprof__allocating *self, uint32_t kept)
     for (; i < kept; i++) pyprof__chain_site(self, i);
 }
 
-static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)   // of an allocation that happens now
+// The site of the allocation that is being made.
+static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)
 {
     uint64_t thread = pyprof__own_state(domain);
     uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), kept, site = self->root, leaf = PYPROF__NONE;
     pyprof__overlap overlap = { 0, 0, 0, 0 };
-    if (self->code_epoch != epoch) {   // a code object died: its address, and all that was remembered of it, may be another's
+    // A code object died: its address may now be another one's, and so may all that was remembered of it.
+    if (self->code_epoch != epoch) {
         self->code_epoch = epoch;
         self->depth = 0;
         memset(self->sites, 0, sizeof self->sites);
@@ -11096,7 +11397,8 @@ static uint64_t pyprof__site_live_doubt(uint32_t at)
     return in > out ? in - out : 0;
 }
 
-PYPROF__HOT void pyprof__site_keep(uint32_t at)   // before it changes: what it had at the high-water mark
+// Call before it changes: keeps what was live at the high-water mark.
+PYPROF__HOT void pyprof__site_keep(uint32_t at)
 {
     pyprof__site *site = pyprof__site_at(at);
     uint32_t epoch = PYPROF__GET(pyprof__heap.epoch);
@@ -11108,6 +11410,7 @@ PYPROF__HOT void pyprof__site_keep(uint32_t at)   // before it changes: what it 
     PYPROF__SET(site->epoch, epoch);
 }
 
+// Adds to the live bytes. A new maximum begins a new epoch of the high-water mark.
 PYPROF__HOT void pyprof__count_live(pyprof__allocating *self, int64_t change)
 {
     int64_t unflushed = PYPROF__GET(self->unflushed) + change, keeps = PYPROF__GET(self->keeps), total = PYPROF__GET(pyprof__heap.live) + unflushed;
@@ -11150,7 +11453,8 @@ static void pyprof__count_in(pyprof__allocating *self, uint32_t at, uint64_t siz
     pyprof__count_live(self, (int64_t)weight.bytes);
 }
 
-static pyprof__bool pyprof__was_recent(pyprof__allocating *self, const void *block)   // was it among this thread's last allocations?
+// Was it one of this thread's last allocations?
+static pyprof__bool pyprof__was_recent(pyprof__allocating *self, const void *block)
 {
     uint64_t now = self->spent + self->drawn - (uint64_t)pyprof__own.left;
     size_t i;
@@ -11184,7 +11488,8 @@ static void pyprof__count_out(pyprof__allocating *self, const void *block, const
     pyprof__count_live(self, -(int64_t)weight.bytes);
 }
 
-static void pyprof__heap_forget_live(void)   // the hooks were away: nobody knows what was freed
+// Hooks were missing for a while: which blocks were freed is unknown.
+static void pyprof__heap_forget_live(void)
 {
     uint32_t i;
     int64_t bytes = 0;
@@ -11210,7 +11515,8 @@ static void pyprof__heap_forget_live(void)   // the hooks were away: nobody know
 }
 
 __attribute__((noinline))
-static pyprof__bool pyprof__heap_thaw(void)   // has the next life of the interpreter begun? Then count afresh. 1 = tracking goes on
+// Has the interpreter begun its next life? Then count afresh. 1 = tracking goes on.
+static pyprof__bool pyprof__heap_thaw(void)
 {
     int frozen = 1, error = errno;
     if (pyprof__heap.api.is_finalizing() || !pyprof__heap.api.main_interpreter()) return 0;
@@ -11222,13 +11528,13 @@ static pyprof__bool pyprof__heap_thaw(void)   // has the next life of the interp
     return 1;
 }
 
-// ---- the slow side of the hooks. errno stays as it was: whoever here calls the system sees to that ----------
+// ---- the slow side of the hooks. errno must not change: a function here that makes a system call restores it ----------
 __attribute__((noinline))
 static pyprof__allocating *pyprof__own_renew(uint32_t generation)
 {
     pyprof__allocating *self = pyprof__own.self;
     int error = errno;
-    if (PYPROF__GET(pyprof__heap.pid) != pyprof__own_pid()) return NULL;   // a child made by a bare clone()
+    if (PYPROF__GET(pyprof__heap.pid) != pyprof__own_pid()) return NULL;   // the child of a bare clone()
     if (!self || self->generation != generation || PYPROF__GET(self->tid) != (uint64_t)pyprof__gettid()) self = pyprof__allocating_begin(generation);
     pyprof__own.self = self;
     pyprof__own.generation = generation;
@@ -11243,7 +11549,7 @@ static inline pyprof__allocating *pyprof__own_record(uint32_t generation)
     return pyprof__own.generation == generation && self && PYPROF__GET(self->tid) ? self : pyprof__own_renew(generation);
 }
 
-// A thread whose countdown is over, or not yet begun: shall this block be noted? Begins the next countdown.
+// The thread's countdown is over, or has not begun yet: is this block to be noted? Begins the next countdown.
 static pyprof__bool pyprof__countdown(pyprof__allocating *self, size_t size)
 {
     int fresh = self->drawn == 0, over;
@@ -11262,11 +11568,11 @@ static pyprof__bool pyprof__countdown(pyprof__allocating *self, size_t size)
     return over;
 }
 
-// While a thread is busy, nobody begins another tracking and gives the sites away. 0 = that has happened already.
+// While a thread is busy, no new tracking can begin and give the sites away. 0 = that has already happened.
 static inline pyprof__bool pyprof__get_busy(pyprof__allocating *self, uint32_t generation)
 {
     PYPROF__SET(self->busy, 1);
-    __asm__ __volatile__("" ::: "memory");   // the rest of the fence is pyprof__order_threads
+    __asm__ __volatile__("" ::: "memory");   // pyprof__order_threads is the other half of the fence
     if (generation == PYPROF__GET(pyprof__hot.generation)) return 1;
     PYPROF__SET(self->busy, 0);
     return 0;
@@ -11274,6 +11580,7 @@ static inline pyprof__bool pyprof__get_busy(pyprof__allocating *self, uint32_t g
 
 static inline void pyprof__be_idle(pyprof__allocating *self) { __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE); }
 
+// Notes a new block: its site, its entry in the table, its counters.
 static void pyprof__note(int domain, const void *block, size_t size, uint32_t generation)
 {
     pyprof__allocating *self = pyprof__own.self;
@@ -11297,19 +11604,20 @@ static void pyprof__note(int domain, const void *block, size_t size, uint32_t ge
     self->recent_at = (self->recent_at + 1) % PYPROF__RECENT;
 }
 
-// ---- woken by an allocation -------------------------------------------------------------------
-// In a forked child nothing of ours may run before it is sure that the child goes on in Python, and is not about to
-// exec. Until then its allocations tell: of Python's objects one is enough, of others it takes some.
+// ---- waking at an allocation -------------------------------------------------------------------
+// In a forked child none of our code may run before it is certain that the child goes on in Python, and is
+// not about to exec. The child's allocations show it: one allocation of a Python object is enough; of other
+// allocations it takes several.
 enum { PYPROF__SURE_CALLS = 32, PYPROF__SURE_NS = 2000000 };
 static struct {
     uint32_t armed, calls;
     uint64_t since_ns;
-    void (*forked)(void);        // what is done once it is sure
-    uint32_t ends;               // Python has begun to shut down, and nobody was told yet
-    void (*ending)(void);        // what is done then, by the thread that shuts it down
+    void (*forked)(void);        // runs once it is certain
+    uint32_t ends;               // Python has begun to shut down, and nothing has been done about it yet
+    void (*ending)(void);        // runs then, on the thread that shuts Python down
 } pyprof__stir;
 
-static void pyprof__stir_arm(void)   // from now on each allocation is seen
+static void pyprof__stir_arm(void)   // from now on every allocation is seen
 {
     pyprof__stir.calls = 0;
     pyprof__stir.since_ns = pyprof__now();
@@ -11326,17 +11634,18 @@ static pyprof__bool pyprof__stir_feels(void)   // is there a hook that sees allo
 #endif
 }
 
-static void pyprof__stir_now(void)   // it is sure
+static void pyprof__stir_now(void)   // it is certain
 {
     if (__atomic_exchange_n(&pyprof__stir.armed, 0, __ATOMIC_ACQ_REL)) pyprof__stir.forked();
 }
 
-// Is this allocation to be noted? Called first, with depth 0; the generation it returns is not 0 then.
+// Is this allocation to be noted? 0 = no, otherwise the generation. pyprof__go_in calls it, before the real
+// allocation.
 PYPROF__HOT uint32_t pyprof__wants(size_t size)
 {
     uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
     pyprof__allocating *self;
-    if (!PYPROF__GET(pyprof__heap.mode)) {   // nobody looks: not for a while
+    if (!PYPROF__GET(pyprof__heap.mode)) {   // no session tracks memory: do not ask again for a while
         pyprof__own.generation = generation;
         pyprof__own.left = 1 << 20;
         return 0;
@@ -11347,7 +11656,8 @@ PYPROF__HOT uint32_t pyprof__wants(size_t size)
     return PYPROF__GET(pyprof__heap.noting) ? generation : 0;
 }
 
-PYPROF__HOT void pyprof__forget(const void *block, uint32_t *generation, pyprof__entry *entry)   // *generation 0 = it was not noted
+// *generation 0 = the block was not noted.
+PYPROF__HOT void pyprof__forget(const void *block, uint32_t *generation, pyprof__entry *entry)
 {
     uint32_t now = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
     uint64_t hash = pyprof__block_hash(block);
@@ -11362,7 +11672,8 @@ PYPROF__HOT void pyprof__forget(const void *block, uint32_t *generation, pyprof_
     if (pyprof__block_take(hash, entry)) *generation = now;
 }
 
-PYPROF__HOT void pyprof__gone(uint32_t generation, const void *block, const pyprof__entry *entry)   // after pyprof__forget
+// Call it after pyprof__forget.
+PYPROF__HOT void pyprof__gone(uint32_t generation, const void *block, const pyprof__entry *entry)
 {
     pyprof__allocating *self = generation && generation == PYPROF__GET(pyprof__hot.generation) ? pyprof__own_record(generation) : NULL;
     if (!self || !pyprof__get_busy(self, generation)) return;
@@ -11373,7 +11684,7 @@ PYPROF__HOT void pyprof__gone(uint32_t generation, const void *block, const pypr
 __attribute__((noinline)) static void pyprof__stirred(int domain)
 {
     int error = errno, python = domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ;
-    pyprof__own.left = 0;   // the next one, too
+    pyprof__own.left = 0;   // see the next allocation, too
     if (python || __atomic_add_fetch(&pyprof__stir.calls, 1, __ATOMIC_RELAXED) >= PYPROF__SURE_CALLS
         || pyprof__now() - pyprof__stir.since_ns > PYPROF__SURE_NS) pyprof__stir_now();
     errno = error;
@@ -11381,6 +11692,7 @@ __attribute__((noinline)) static void pyprof__stirred(int domain)
 
 typedef struct { int domain; uint32_t generation; int64_t left; } pyprof__hooked;
 
+// Before the real allocation. Marks the thread as inside a hook, and decides whether to note the block.
 static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
 {
     pyprof__inside = 1;
@@ -11389,7 +11701,8 @@ static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
     if (pyprof__own.probe == 1 + (uint32_t)domain) pyprof__own.probe = PYPROF__REACHED;
     call->generation = size == SIZE_MAX || pyprof__own.probe ? 0 : pyprof__wants(size);
     if (PYPROF__GET(pyprof__stir.armed)) pyprof__stirred(domain);
-    // Until CPython's domains are hooked, its own blocks would count here, and code objects would die unseen.
+    // Until CPython's domains are hooked, its own blocks would be counted here, and dying code objects would
+    // go unnoticed.
     if (domain == PYPROF_DOMAIN_NATIVE && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) call->generation = 0;
     call->left = pyprof__own.left;
 }
@@ -11421,8 +11734,8 @@ static void *pyprof__slow_calloc(const pyprof__pymem *below, int domain, size_t 
     return pyprof__come_out(&call, below->calloc(below->context, count, size), all);
 }
 
-// The old block leaves the table before the real call, because its address can be another's the moment it is free; it
-// comes back when the call fails. NULL from C's realloc(block, 0) is no failure: the block was freed.
+// The old block leaves the table before the real call: once it is freed, another thread may get its address.
+// If the call fails, it comes back. NULL from C's realloc(block, 0) is not a failure: the block was freed.
 __attribute__((noinline))
 static void *pyprof__slow_realloc(const pyprof__pymem *below, int domain, void *block, size_t size)
 {
@@ -11451,14 +11764,14 @@ static void pyprof__slow_free(const pyprof__pymem *below, int domain, void *bloc
     pyprof__forget(block, &known, &entry);
     pyprof__gone(known, block, &entry);
     below->free(below->context, block);
-    // Of a Python object: this thread holds the GIL, and no lock of libc's.
+    // This was a Python object: the thread holds the GIL, and no lock of libc.
     if (PYPROF__GET(pyprof__stir.ends) && domain == PYPROF_DOMAIN_OBJ && __atomic_exchange_n(&pyprof__stir.ends, 0, __ATOMIC_RELAXED)
         && pyprof__stir.ending) pyprof__stir.ending();
     pyprof__inside = 0;
 }
 
-// ---- the hooks: a block that is neither sampled nor known passes after a few instructions ----------------------------------
-// 1 = so much can be allocated before the thread's next sample
+// ---- the hooks: a block that is neither sampled nor known passes after a few instructions ----------------------------
+// 1 = the thread can allocate so much before its next sample.
 static inline pyprof__bool pyprof__passes(size_t size)
 {
     int64_t left = pyprof__own.left - (int64_t)size - 1;
@@ -11467,14 +11780,15 @@ static inline pyprof__bool pyprof__passes(size_t size)
     return 1;
 }
 
-static inline pyprof__bool pyprof__is_known(const void *block)   // 0 = surely not
+static inline pyprof__bool pyprof__is_known(const void *block)   // 0 = certainly not known
 {
     uint64_t hash = pyprof__block_hash(block);
     return PYPROF__GET(pyprof__filter[pyprof__filter_at(hash) & PYPROF__GET(pyprof__hot.mask)])
         | PYPROF__GET(pyprof__code_filter[pyprof__code_filter_at(hash)]);
 }
 
-// In the raw domain, and in malloc, we can be inside a call of another domain, or of ours.
+// In the raw domain and in malloc, the call may come from inside a call of another domain, or from our own
+// code.
 #define PYPROF__HOOKS(name, domain, inside) \
     static void *pyprof__##name##_malloc(void *context, size_t size) \
     { \
@@ -11515,22 +11829,24 @@ PYPROF__HOOKS(mem, PYPROF_DOMAIN_MEM, 0)
 PYPROF__HOOKS(obj, PYPROF_DOMAIN_OBJ, 0)
 
 // ---- places in the chain of allocators ---------------------------------------------------------------------------------------
-// The hooks above stand on CPython's own allocators, which call nothing of their domain. Whatever else is found on top may
-// call us: a hook that was there before can still be below it, and can be brought back by the allocator that knew it. So
-// each allocator that ours ever went in on top of has a place of its own, with hooks that call that one for ever: however
-// the places come to lie above each other, ours never close a circle. A block is counted by the outermost of them.
-// Others can close one: who puts back an allocator of theirs that ours are on top of. That ends at the innermost call.
+// The hooks above stand on CPython's own allocators, which call nothing else in their domain. Any other
+// allocator that is found on top may call ours: a hook of ours that was there before can still be below it,
+// and the allocator that knows it can bring it back. So each allocator that our hooks ever stood on has a
+// place of its own, with hooks that call that allocator for ever. However the places end up on top of each
+// other, ours never form a loop. The outermost of them counts the block. Other tools can form a loop: one
+// that puts back an allocator of its own on which ours stand. The innermost call ends that loop.
 static void *pyprof__no_malloc(void *context, size_t size) { (void)context; (void)size; return NULL; }
 static void *pyprof__no_calloc(void *context, size_t count, size_t size) { (void)context; (void)count; (void)size; return NULL; }
 static void *pyprof__no_realloc(void *context, void *block, size_t size) { (void)context; (void)block; (void)size; return NULL; }
 static void pyprof__no_free(void *context, void *block) { (void)context; (void)block; }
 
-static const pyprof__pymem *pyprof__place_enter(int domain, int place)   // what to call
+static const pyprof__pymem *pyprof__place_enter(int domain, int place)   // the allocator to call
 {
     static const pyprof__pymem none = { NULL, pyprof__no_malloc, pyprof__no_calloc, pyprof__no_realloc, pyprof__no_free };
     if (++pyprof__own.nested <= PYPROF__NESTED) return &pyprof__below[domain][place];
     PYPROF__SET(pyprof__heap.looped, 1);
-    return pyprof__below[domain][0].malloc ? &pyprof__below[domain][0] : &none;   // CPython's own, if it was seen
+    // CPython's own, if it has been seen.
+    return pyprof__below[domain][0].malloc ? &pyprof__below[domain][0] : &none;
 }
 
 __attribute__((noinline))
@@ -11597,11 +11913,13 @@ PYPROF__PLACES_OF(obj, PYPROF_DOMAIN_OBJ)
 #define PYPROF__FOUR(name) { NULL, pyprof__##name##_malloc, pyprof__##name##_calloc, pyprof__##name##_realloc, pyprof__##name##_free }
 #define PYPROF__HOOKS_OF(name) { PYPROF__FOUR(name), PYPROF__FOUR(name##1), PYPROF__FOUR(name##2), PYPROF__FOUR(name##3), \
                                  PYPROF__FOUR(name##4), PYPROF__FOUR(name##5), PYPROF__FOUR(name##6), PYPROF__FOUR(name##7) }
-static const pyprof__pymem pyprof__hooks[PYPROF__DOMAINS][PYPROF__PLACES] = {   // 0: on CPython's own
+// Place 0: on CPython's own allocators.
+static const pyprof__pymem pyprof__hooks[PYPROF__DOMAINS][PYPROF__PLACES] = {
     PYPROF__HOOKS_OF(raw), PYPROF__HOOKS_OF(mem), PYPROF__HOOKS_OF(obj),
 };
 
-static const pyprof__pymem *pyprof__below_ours(const pyprof__pymem *top, int domain)   // NULL = it is none of ours
+// NULL = it is not ours.
+static const pyprof__pymem *pyprof__below_ours(const pyprof__pymem *top, int domain)
 {
     int i;
     for (i = 0; i < PYPROF__PLACES; i++)
@@ -11615,7 +11933,7 @@ PYPROF__HOOKS(native, PYPROF_DOMAIN_NATIVE, pyprof__inside)
 
 enum { PYPROF__EARLY = 65536 };
 
-static struct {                  // what stands behind ours
+static struct {                  // the functions behind ours
     void *(*malloc)(size_t);
     void *(*calloc)(size_t, size_t);
     void *(*realloc)(void *, size_t);
@@ -11626,7 +11944,7 @@ static struct {                  // what stands behind ours
     int (*munmap)(void *, size_t);
     void *(*mremap)(void *, size_t, size_t, int, ...);
     int (*mprotect)(void *, size_t, int);
-    char early[PYPROF__EARLY] __attribute__((aligned(16)));   // for what dlsym needs while we look for malloc
+    char early[PYPROF__EARLY] __attribute__((aligned(16)));   // for dlsym while it looks for malloc
     size_t early_used;
     int looking;
 } pyprof__libc;
@@ -11666,7 +11984,7 @@ static void pyprof__libc_free(void *context, void *block)
 static const pyprof__pymem pyprof__libc_allocator = { NULL, pyprof__libc_malloc, pyprof__libc_calloc, pyprof__libc_realloc, pyprof__libc_free };
 
 __attribute__((noinline))
-static pyprof__bool pyprof__libc_find(void)   // 0 = dlsym is at it, and needs memory for that
+static pyprof__bool pyprof__libc_find(void)   // 0 = dlsym is running, and needs memory itself
 {
     static const struct { const char *name; size_t offset; } names[] = {
         { "malloc", offsetof(__typeof__(pyprof__libc), malloc) }, { "calloc", offsetof(__typeof__(pyprof__libc), calloc) },
@@ -11690,27 +12008,29 @@ static inline pyprof__bool pyprof__libc_ready(void)
     return __atomic_load_n(&pyprof__hot.below[PYPROF_DOMAIN_NATIVE], __ATOMIC_ACQUIRE) != NULL || pyprof__libc_find();
 }
 
-// ---- whose malloc is called? Another allocator can stand in front of ours or behind it, and a library loaded with
-// RTLD_DEEPBIND calls that of its own libraries. Calls not seen because of that are told.
+// ---- whose malloc is called?
+// Another allocator can stand in front of ours or behind it, and a library loaded with RTLD_DEEPBIND calls
+// the malloc of its own libraries. pyprof reports calls that it cannot see for such a reason.
 typedef struct {                 // dl_phdr_info of link.h, declared only with _GNU_SOURCE
     uint64_t bias;
     const char *path;
     const Elf64_Phdr *segments;
     uint16_t count;
-    unsigned long long loaded, unloaded;   // objects, so far
+    unsigned long long loaded, unloaded;   // objects loaded and unloaded so far
 } pyprof__object;
 
 typedef int pyprof__object_fn(const pyprof__object *object, size_t size, void *user);
 
-// What the object at an address spans.
+// The address range of the object at an address.
 typedef struct { uint64_t address, begin, end; char name[64]; } pyprof__object_at;
 
 static struct {                  // found when tracking begins
-    int (*each)(pyprof__object_fn *fn, void *user);   // dl_iterate_phdr: the dynamic linker's other lock is held during constructors
+    // dl_iterate_phdr: during constructors the dynamic linker holds another of its locks.
+    int (*each)(pyprof__object_fn *fn, void *user);
     pyprof__object_at ours, front, behind;            // address 0 = there is none
     unsigned long long changes;
     uint64_t due, scan, step;
-    // told: 1 = the reason holds in every session, 2 = it was found in this one; 0 = there is none.
+    // told: 1 = the reason holds in every session, 2 = it was found in this one, 0 = there is no reason.
     uint32_t lock, told;
     char reason[200];
 } pyprof__objects;
@@ -11742,7 +12062,7 @@ static pyprof__bool pyprof__object_matches(const pyprof__object *object, size_t 
     return 1;
 }
 
-// 0 = there is none; symbol NULL: by address.
+// Finds the object by symbol, or by address if symbol is NULL. 0 = not found.
 static pyprof__bool pyprof__object_find(pyprof__object_at *at, const char *symbol, uint64_t address)
 {
     void *found = symbol ? dlsym(NULL, symbol) : NULL;
@@ -11781,12 +12101,12 @@ static void pyprof__objects_find(void)   // when tracking begins
 {
     pyprof__heap_lock(&pyprof__objects.lock);
     if (!pyprof__objects.ours.address) pyprof__objects_find_once();
-    if (pyprof__objects.told == 2) pyprof__objects.told = 0;   // that library may be gone
+    if (pyprof__objects.told == 2) pyprof__objects.told = 0;   // that library may be unloaded by now
     pyprof__objects.changes = 0;
     pyprof__unlock(&pyprof__objects.lock);
 }
 
-static pyprof__bool pyprof__is_allocator(const void *code)   // does the code belong to an allocator that is not ours?
+static pyprof__bool pyprof__is_allocator(const void *code)   // of an allocator that is not ours?
 {
     const pyprof__object_at *front = &pyprof__objects.front, *behind = &pyprof__objects.behind;
     uint64_t at = (uint64_t)(uintptr_t)code;
@@ -11795,8 +12115,8 @@ static pyprof__bool pyprof__is_allocator(const void *code)   // does the code be
 
 typedef struct { const pyprof__object *object; uint64_t begin, end, symbols, names; uint64_t other; } pyprof__object_scan;
 
-// Among these relocations: the place that leads to malloc. It leads into the object itself until it is used
-// for the first time.
+// Finds among these relocations the one that leads to malloc. Before it is used for the first time it leads
+// into the object itself.
 static void pyprof__object_relocations(pyprof__object_scan *scan, uint64_t table, uint64_t size)
 {
     const Elf64_Rela *at = (const Elf64_Rela *)(uintptr_t)table, *end = at + size / sizeof *at;
@@ -11810,7 +12130,7 @@ static void pyprof__object_relocations(pyprof__object_scan *scan, uint64_t table
     }
 }
 
-// The malloc it calls, if that is another's; 0 = not known to be.
+// The malloc that the object calls if it is not ours; 0 = not known to be another.
 static uint64_t pyprof__object_malloc(const pyprof__object *object)
 {
     static const int64_t wanted[] = { DT_SYMTAB, DT_STRTAB, DT_RELA, DT_RELASZ, DT_RELACOUNT, DT_JMPREL, DT_PLTRELSZ };
@@ -11824,7 +12144,8 @@ static uint64_t pyprof__object_malloc(const pyprof__object *object)
     for (; entry && entry->d_tag != DT_NULL; entry++)
         for (i = 0; i < PYPROF__COUNT(wanted); i++)
             if (entry->d_tag == wanted[i]) found[i] = entry->d_un.d_val;
-    for (i = 0; i < PYPROF__COUNT(wanted); i++)   // the dynamic linker has made addresses of them, or not yet
+    // The dynamic linker may or may not have turned these into addresses already.
+    for (i = 0; i < PYPROF__COUNT(wanted); i++)
         if (found[i] && found[i] < scan.begin && wanted[i] != DT_RELASZ && wanted[i] != DT_RELACOUNT && wanted[i] != DT_PLTRELSZ)
             found[i] += object->bias;
     scan.symbols = found[0];
@@ -11852,8 +12173,9 @@ static pyprof__bool pyprof__object_looks(const pyprof__object *object, size_t si
     return look->other != 0;
 }
 
-// On the sampler thread ten times a second, and when a profile is made: has a library come that calls another
-// malloc? What it calls is known when it has called it, so all are looked through again, ever less often.
+// Runs on the sampler thread ten times a second, and when a profile is made: has a library been loaded that
+// calls another malloc? Which malloc it calls is known only after its first call, so all libraries are
+// checked again, at growing intervals.
 static void pyprof__objects_watch(int at_once)
 {
     pyprof__objects_look look = { at_once, 0, "" };
@@ -11866,23 +12188,25 @@ static void pyprof__objects_watch(int at_once)
     PYPROF__SET(pyprof__objects.due, now + pyprof__second / 10);
     if (look.scan) pyprof__objects.step = pyprof__objects.step ? 2 * pyprof__objects.step : pyprof__second / 10;
     if (look.scan) pyprof__objects.scan = now + pyprof__objects.step;
-    if (look.other && pyprof__object_find(&other, NULL, look.other))   // otherwise it is just being loaded
+    // Otherwise it is being loaded right now.
+    if (look.other && pyprof__object_find(&other, NULL, look.other))
         pyprof__objects_tell(2, "heap: %s calls malloc of %s, not ours: what it allocates is not counted", look.name, other.name);
     pyprof__unlock(&pyprof__objects.lock);
 }
 
-static const char *pyprof__objects_reason(void)   // NULL = nothing is amiss
+static const char *pyprof__objects_reason(void)   // NULL = all allocations are seen
 {
     return __atomic_load_n(&pyprof__objects.told, __ATOMIC_ACQUIRE) ? pyprof__objects.reason : NULL;
 }
 
-// Anonymous mappings are few, and may be unmapped in parts: they have a table of their own. Each counts for
-// itself in sampled mode, too. The table is never locked during a system call. A mapping that a call may take
-// away is taken out of the tree before it, because another thread can be given the same addresses the moment
-// the call is done; it comes back when the call fails. By chance: the higher one is on top.
+// Anonymous mappings are few, and may be unmapped in parts: they have a table of their own. Each is counted,
+// even in sampled mode. The table is never locked during a system call. A mapping that a call may remove
+// leaves the tree before the call, because another thread can get its addresses as soon as the call is done.
+// If the call fails, it comes back. The rank in the treap is random; the higher rank is on top.
 static uint64_t pyprof__range_rank(uint32_t number) { return pyprof__mix(0x72616e6b, number); }
 
-static uint32_t pyprof__ranges_join(uint32_t low, uint32_t high)   // all of low lies below all of high
+// Every range in low lies below every range in high.
+static uint32_t pyprof__ranges_join(uint32_t low, uint32_t high)
 {
     pyprof__range *list = pyprof__ranges.list;
     if (!low || !high) return low | high;
@@ -11894,7 +12218,7 @@ static uint32_t pyprof__ranges_join(uint32_t low, uint32_t high)   // all of low
     return high;
 }
 
-// low: those that begin below at.
+// low gets the ranges that begin below at.
 static void pyprof__ranges_split(uint32_t tree, uint64_t at, uint32_t *low, uint32_t *high)
 {
     pyprof__range *list = pyprof__ranges.list;
@@ -11908,7 +12232,7 @@ static void pyprof__ranges_split(uint32_t tree, uint64_t at, uint32_t *low, uint
     }
 }
 
-// One by one: other threads' ranges may have come between them.
+// Inserts a tree range by range: ranges of other threads may lie between them by now.
 static void pyprof__ranges_insert(uint32_t tree)
 {
     uint32_t below, above, low, high;
@@ -11951,12 +12275,12 @@ static uint32_t pyprof__range_new(pyprof__range range)   // 0 = no room
     return number;
 }
 
-static uint64_t pyprof__range_weight(void)   // of a block
+static uint64_t pyprof__range_weight(void)   // of one block
 {
     return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT ? 1 : 65536;
 }
 
-// Memory, from this thread's own site.
+// Counts a new range that is memory; its site is this thread's own.
 static void pyprof__range_came(pyprof__allocating *self, const pyprof__range *range)
 {
     pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
@@ -11969,7 +12293,7 @@ static void pyprof__range_came(pyprof__allocating *self, const pyprof__range *ra
     pyprof__count_live(self, (int64_t)bytes);
 }
 
-// Of memory. A range that is cut in two is one block more, as if one had come back: blocks is below 0 then.
+// Counts a range that was memory. Cutting a range in two adds a block: blocks is then below 0.
 static void pyprof__range_went(pyprof__allocating *self, const pyprof__range *range, uint64_t bytes, int64_t blocks)
 {
     pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
@@ -11982,14 +12306,15 @@ static void pyprof__range_went(pyprof__allocating *self, const pyprof__range *ra
     pyprof__count_live(self, -(int64_t)bytes);
 }
 
-// So much of its end is gone.
+// So many bytes of the range are gone.
 static void pyprof__range_end(pyprof__allocating *self, const pyprof__range *range, uint64_t bytes)
 {
     if (!range->counts) PYPROF__BUMP(pyprof__heap.reserved, 0 - bytes);
     else pyprof__range_went(self, range, bytes, bytes == range->end - range->begin);
 }
 
-static void pyprof__ranges_forget(pyprof__allocating *self, uint32_t tree)   // what is not in the big tree
+// Gives up ranges that are not in the big tree.
+static void pyprof__ranges_forget(pyprof__allocating *self, uint32_t tree)
 {
     pyprof__range *range;
     if (!tree) return;
@@ -12001,7 +12326,7 @@ static void pyprof__ranges_forget(pyprof__allocating *self, uint32_t tree)   // 
     pyprof__ranges.spare = tree;
 }
 
-// The range that goes on beyond address, or is the next one; 0 = none.
+// The range that contains address or, if none does, the next one; 0 = none.
 static uint32_t pyprof__ranges_around(uint64_t address)
 {
     uint32_t at = pyprof__ranges.root, found = 0;
@@ -12013,7 +12338,7 @@ static uint32_t pyprof__ranges_around(uint64_t address)
     return found;
 }
 
-static void pyprof__ranges_cut(pyprof__allocating *self, uint64_t at)   // no range has it inside after this
+static void pyprof__ranges_cut(pyprof__allocating *self, uint64_t at)   // afterwards no range has `at` inside
 {
     uint32_t number = pyprof__ranges_around(at), rest;
     pyprof__range range = pyprof__ranges.list[number];
@@ -12021,13 +12346,13 @@ static void pyprof__ranges_cut(pyprof__allocating *self, uint64_t at)   // no ra
     range.begin = at;
     rest = pyprof__range_new(range);
     if (rest && range.counts) pyprof__range_went(self, &range, 0, -1);
-    // No room: it is not noted any more.
+    // No room: the rest is no longer noted.
     if (!rest) pyprof__range_end(self, &pyprof__ranges.list[number], range.end - at);
     pyprof__ranges.list[number].end = at;
     pyprof__ranges_insert(rest);
 }
 
-// Out of the tree; 0 = nothing is there.
+// Takes the ranges out of the tree; 0 = there are none.
 static uint32_t pyprof__ranges_take(pyprof__allocating *self, uint64_t begin, uint64_t end)
 {
     uint32_t first = begin < end ? pyprof__ranges_around(begin) : 0, low, high, tree;
@@ -12040,7 +12365,8 @@ static uint32_t pyprof__ranges_take(pyprof__allocating *self, uint64_t begin, ui
     return tree;
 }
 
-static pyprof__allocating *pyprof__ranges_lock(uint32_t generation)   // NULL = nobody looks: not locked
+// NULL = memory is not tracked; nothing is locked.
+static pyprof__allocating *pyprof__ranges_lock(uint32_t generation)
 {
     pyprof__allocating *self = PYPROF__GET(pyprof__heap.mode) && !PYPROF__GET(pyprof__heap.frozen) ? pyprof__own_record(generation) : NULL;
     if (!self || !pyprof__get_busy(self, generation)) return NULL;
@@ -12060,12 +12386,13 @@ static uint64_t pyprof__in_pages(size_t size)
     return (size + rest) & ~rest;
 }
 
-// What a system call is about to do to a range of addresses. errno stays as it was.
+// State of a system call that changes a range of addresses. errno must not change.
 typedef struct {
     uint32_t generation, tree;
-    int counts;                  // memory was there; -1: nothing is known of it
+    int counts;                  // 1 = it was memory, 0 = reserved, -1 = unknown
 } pyprof__remapping;
 
+// Call it before the system call: takes the ranges out of the tree.
 static void pyprof__remap_begin(pyprof__remapping *call, const void *address, size_t size)
 {
     uint64_t begin = (uint64_t)(uintptr_t)address;
@@ -12086,7 +12413,7 @@ static void pyprof__remap_begin(pyprof__remapping *call, const void *address, si
     errno = error;
 }
 
-// gone 0: the call failed. One that replaces mappings can have unmapped them all the same.
+// gone 0: the call failed. A call that replaces mappings may have unmapped them all the same.
 static void pyprof__remap_end(const pyprof__remapping *call, int gone)
 {
     int error = errno;
@@ -12103,8 +12430,8 @@ static void pyprof__remap_end(const pyprof__remapping *call, int gone)
     errno = error;
 }
 
-// The site is found before the lock is taken: that can take locks of its own.
-// A new range; NULL = not to be noted.
+// For a new range. Finds the site before it takes the lock, because finding it can take locks of its own.
+// NULL = do not note it.
 static pyprof__allocating *pyprof__ranges_lock_new(pyprof__range *range, uint32_t generation)
 {
     int noting = PYPROF__GET(pyprof__heap.noting) && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON;
@@ -12137,7 +12464,8 @@ static void pyprof__mapping_add(const void *address, size_t size, int counts)
         range.begin = (uint64_t)(uintptr_t)address;
         range.end = range.begin + pyprof__in_pages(size);
         range.counts = (uint32_t)counts;
-        pyprof__ranges_forget(self, pyprof__ranges_take(self, range.begin, range.end));   // unmapped unseen
+        // Unmapped without our seeing it.
+        pyprof__ranges_forget(self, pyprof__ranges_take(self, range.begin, range.end));
         number = pyprof__range_new(range);
         if (number && counts) pyprof__range_came(self, &range);
         else if (number) PYPROF__BUMP(pyprof__heap.reserved, range.end - range.begin);
@@ -12148,7 +12476,7 @@ static void pyprof__mapping_add(const void *address, size_t size, int counts)
     errno = error;
 }
 
-// Is all that is known there so already?
+// Do all known ranges there have this state already?
 static pyprof__bool pyprof__is_protected(uint64_t begin, uint64_t end, uint32_t counts)
 {
     uint32_t at = pyprof__ranges_around(begin);
@@ -12157,7 +12485,7 @@ static pyprof__bool pyprof__is_protected(uint64_t begin, uint64_t end, uint32_t 
     return !at || pyprof__ranges.list[at].begin >= end;
 }
 
-// What is not in the big tree.
+// Changes the state of ranges that are not in the big tree.
 static void pyprof__ranges_protect(pyprof__allocating *self, uint32_t tree, const pyprof__range *now)
 {
     pyprof__range *range;
@@ -12174,7 +12502,7 @@ static void pyprof__ranges_protect(pyprof__allocating *self, uint32_t tree, cons
     else PYPROF__BUMP(pyprof__heap.reserved, range->end - range->begin);
 }
 
-// The addresses stay whose they are, so all of it is done after the system call.
+// The addresses keep their owner, so all of this is done after the system call.
 static void pyprof__mapping_protect(const void *address, size_t size, uint32_t counts)
 {
     uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE), tree;
@@ -12197,7 +12525,7 @@ static void pyprof__mapping_protect(const void *address, size_t size, uint32_t c
     errno = error;
 }
 
-// By one of what stands behind.
+// Allocates by one of libc's functions for aligned blocks.
 static void *pyprof__aligned(void *(*const *made)(size_t, size_t), size_t alignment, size_t size)
 {
     pyprof__hooked call;
@@ -12236,7 +12564,7 @@ PYPROF__INTERPOSED void free(void *block) PYPROF__THROWS
     if (block && pyprof__libc_ready()) pyprof__native_free(NULL, block);
 }
 
-PYPROF__INTERPOSED void free_sized(void *block, size_t size) PYPROF__THROWS;   // C23: a hint is added
+PYPROF__INTERPOSED void free_sized(void *block, size_t size) PYPROF__THROWS;   // C23: free with a hint
 PYPROF__INTERPOSED void free_aligned_sized(void *block, size_t alignment, size_t size) PYPROF__THROWS;
 PYPROF__INTERPOSED void free_sized(void *block, size_t size) PYPROF__THROWS { (void)size; free(block); }
 PYPROF__INTERPOSED void free_aligned_sized(void *block, size_t alignment, size_t size) PYPROF__THROWS
@@ -12253,7 +12581,7 @@ PYPROF__INTERPOSED void *reallocarray(void *block, size_t count, size_t size) PY
     return NULL;
 }
 
-// Of malloc.h, as the next one.
+// memalign and pvalloc are declared in malloc.h.
 PYPROF__INTERPOSED void *memalign(size_t alignment, size_t size) PYPROF__THROWS;
 PYPROF__INTERPOSED void *pvalloc(size_t size) PYPROF__THROWS;
 PYPROF__INTERPOSED void *memalign(size_t alignment, size_t size) PYPROF__THROWS
@@ -12296,7 +12624,8 @@ static pyprof__bool pyprof__maps_memory(int protection, int flags)
     return (protection & PROT_WRITE) && !(flags & MAP_NORESERVE);
 }
 
-// Another allocator's mappings do not count: what it makes of them is counted, or said not to be.
+// Mappings of another allocator do not count: its blocks are counted, or pyprof has reported that they are
+// not.
 static void *pyprof__map(void *address, size_t size, int protection, int flags, int fd, off_t offset, const void *caller)
 {
     pyprof__remapping over;
@@ -12331,7 +12660,7 @@ PYPROF__INTERPOSED int munmap(void *address, size_t size) PYPROF__THROWS
     return result;
 }
 
-// A moved or resized mapping is a free and an allocation, as a realloc is. MREMAP_FIXED is 2,
+// Moving or resizing a mapping counts as a free and an allocation, as realloc does. MREMAP_FIXED is 2,
 // MREMAP_DONTUNMAP is 4.
 PYPROF__INTERPOSED void *mremap(void *address, size_t size, size_t wanted, int flags, ...) PYPROF__THROWS
 {
@@ -12351,8 +12680,8 @@ PYPROF__INTERPOSED void *mremap(void *address, size_t size, size_t wanted, int f
     return moved;
 }
 
-// Memory that nobody may touch is a reservation again. Taking away the right to write alone changes nothing:
-// what was written stays.
+// Memory without any access right is reserved address space again. Losing the right to write alone changes
+// nothing: its contents stay.
 static int pyprof__protected(void *address, size_t size, int protection, int result)
 {
     int counts = (protection & PROT_WRITE) != 0;
@@ -12386,8 +12715,9 @@ static void pyprof__objects_watch(int at_once) { (void)at_once; }
 static const char *pyprof__objects_reason(void) { return NULL; }
 #endif   // PYPROF_INTERPOSE_MALLOC
 
-// ---- going in and out: with the GIL, because other threads read the table of allocators without a lock ---------------------
-// Does every allocation there come by one of the domain's hooks? A pool seldom calls what is below it for small blocks.
+// ---- installing and removing hooks: with the GIL, because other threads read the table of allocators without a lock
+// Does every allocation pass one of the domain's hooks? A pool seldom calls the allocator below it for small
+// blocks.
 static pyprof__bool pyprof__reaches_us(const pyprof__pymem *top, int domain)
 {
     static const size_t sizes[] = { 1, 600, 9000, 1u << 20 };
@@ -12407,14 +12737,15 @@ static pyprof__bool pyprof__reaches_us(const pyprof__pymem *top, int domain)
     return reached;
 }
 
-static pyprof__bool pyprof__is_pythons(const pyprof__pymem *top)   // CPython's own, that call no other: those of tracemalloc and debug have a context
+// CPython's own that call no other: those of tracemalloc and of debug mode have a context.
+static pyprof__bool pyprof__is_pythons(const pyprof__pymem *top)
 {
     uint64_t at;
     memcpy(&at, &top->malloc, sizeof at);
     return !top->context && at >= pyprof__heap.python_begin && at < pyprof__heap.python_end;
 }
 
-// The place on top of that allocator. -1 = too many have come and gone
+// The place on top of that allocator. -1 = too many allocators have come and gone.
 static int pyprof__place_on(const pyprof__pymem *top, int domain)
 {
     int i;
@@ -12423,24 +12754,25 @@ static int pyprof__place_on(const pyprof__pymem *top, int domain)
         if (below->malloc && memcmp(below, top, sizeof *top) != 0) continue;
         if (!below->malloc) *below = *top;
         if (i == 0) __atomic_store_n(&pyprof__hot.below[domain], below, __ATOMIC_RELEASE);
-        PYPROF__FENCE();   // whole before the first call can come
+        PYPROF__FENCE();   // complete before the first call can come
         return i;
     }
     return -1;
 }
 
-static pyprof__bool pyprof__hooks_were_in(void) { return pyprof__below[0][0].malloc || pyprof__below[0][1].malloc; }   // once
+// At any time.
+static pyprof__bool pyprof__hooks_were_in(void) { return pyprof__below[0][0].malloc || pyprof__below[0][1].malloc; }
 
-// Our hook gets the context of the allocator below it, and ignores what it is called with: callers read context and
-// function one after the other, and may find one of ours and one of theirs.
-// 0 = they cannot go in; 1 = they are in, 2 = they had to go in
+// Our hook gets the context of the allocator below it, but ignores the context it is called with: callers
+// read context and function one after the other, and may find one of ours and one of another allocator.
+// 0 = cannot install, 1 = was installed, 2 = had to be installed.
 static int pyprof__hook_in(int domain)
 {
     pyprof__pymem top, ours;
     int place, probe;
     pyprof__heap.api.get_allocator(domain, &top);
     if (pyprof__below_ours(&top, domain)) return 1;
-    // CPython's own of objects, which may be below, want an interpreter.
+    // CPython's object allocator, which may be below, needs an interpreter.
     probe = domain == PYPROF_DOMAIN_RAW || pyprof__heap.api.is_initialized();
     if (probe && pyprof__hooks_were_in() && !pyprof__is_pythons(&top) && pyprof__reaches_us(&top, domain)) return 1;
     place = pyprof__place_on(&top, domain);
@@ -12451,7 +12783,8 @@ static int pyprof__hook_in(int domain)
     return 2;
 }
 
-static void pyprof__hook_out(int domain)   // if somebody is above us, ours stay, and pass everything through
+// If another allocator is on top of ours, ours stay, and pass every call through.
+static void pyprof__hook_out(int domain)
 {
     pyprof__pymem top;
     const pyprof__pymem *below;
@@ -12462,7 +12795,7 @@ static void pyprof__hook_out(int domain)   // if somebody is above us, ours stay
     pyprof__heap.api.set_allocator(domain, &top);
 }
 
-static pyprof__bool pyprof__hooks_are_in(void)   // in every domain, and nobody is above them
+static pyprof__bool pyprof__hooks_are_in(void)   // in every domain, with nothing on top
 {
     pyprof__pymem top;
     int domain, ours = 0;
@@ -12473,10 +12806,10 @@ static pyprof__bool pyprof__hooks_are_in(void)   // in every domain, and nobody 
     return ours == PYPROF__DOMAINS;
 }
 
-static pyprof__bool pyprof__holds_gil(const pyprof__habits *habits)   // this thread, surely
+static pyprof__bool pyprof__holds_gil(const pyprof__layout *layout)   // this thread, surely
 {
     void *attached = pyprof__heap.api.attached();
-    return attached && (habits->own_state || attached == pyprof__heap.api.this_thread());
+    return attached && (layout->own_state || attached == pyprof__heap.api.this_thread());
 }
 
 static pyprof__bool pyprof__heap_settle(void *unused)   // a pending call, or called by one who holds the GIL
@@ -12491,7 +12824,7 @@ static pyprof__bool pyprof__heap_settle(void *unused)   // a pending call, or ca
         went_in |= in == 2;
         if (in == 2) PYPROF__SET(pyprof__heap.verified[domain], NULL);
     }
-    if (went_in && PYPROF__GET(pyprof__heap.life_count)) {   // they had been taken out, or covered
+    if (went_in && PYPROF__GET(pyprof__heap.life_count)) {   // they had been removed, or covered
         pyprof__heap_forget_live();
         if (PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON) PYPROF__SET(pyprof__heap.lost, 1);
     }
@@ -12508,12 +12841,13 @@ static void pyprof__heap_unverified(void)
 }
 
 // Py_AddPendingCall wants an interpreter that is up, and stays so until it returns: where there is none it writes to
-// address 0. Nothing can be held that keeps the interpreter, so each caller asks here right before the call.
+// address 0. Nothing can be held that keeps the interpreter, so each caller asks here right before the call. 3.8: once it is
+// finishing, the function prints an error, which runs Python code, whether or not the caller holds the GIL (Python/ceval.c).
 static pyprof__bool pyprof__takes_calls(void)
 {
     const pyprof__python_api *api = &pyprof__heap.api;
     if (!api->is_initialized() || api->is_finalizing() || !api->main_interpreter()) return 0;
-    return pyprof__heap.habits.finishing == PYPROF__NO || !pyprof__at32(pyprof__heap.runtime + pyprof__heap.habits.finishing);
+    return pyprof__heap.layout.runtime_finishing == PYPROF__NO || !pyprof__at32(pyprof__heap.runtime + pyprof__heap.layout.runtime_finishing);
 }
 
 // Gets the hooks in or out, now or as soon as Python's main thread gets to it. An interpreter that is not yet up, or about
@@ -12525,7 +12859,7 @@ static void pyprof__heap_request(void)
         PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_ON);   // a forked child has its parent's
         return;
     }
-    if (pyprof__holds_gil(&pyprof__heap.habits)) { pyprof__heap_settle(NULL); return; }
+    if (pyprof__holds_gil(&pyprof__heap.layout)) { pyprof__heap_settle(NULL); return; }
     if (!pyprof__takes_calls()) return;
     // A call can get lost at the end of a life of the interpreter.
     if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - PYPROF__GET(pyprof__heap.called_ns) > pyprof__second / 2) {
@@ -12539,17 +12873,14 @@ static void pyprof__heap_request(void)
 static void *pyprof__heap_pages(void *user, size_t size) { (void)user; return pyprof__pages(size); }
 static void pyprof__heap_pages_free(void *user, void *memory, size_t size) { (void)user; pyprof__pages_free(memory, size); }
 
-static uint32_t pyprof__heap_pseudo(const char *name)   // a code object that is none
+static uint32_t pyprof__heap_native(const char *name)   // a code that is no code object
 {
-    pyprof__codes *codes = &pyprof__heap.codes;
-    pyprof__code *code = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
-    if (!code) return PYPROF__SPOT_NATIVE;
-    code->name = code->qualname = pyprof__intern(codes->pool, &codes->strings, name, strlen(name));
-    code->kind = PYPROF_KIND_NATIVE;
-    return code->name == PYPROF__NONE ? (uint32_t)PYPROF__SPOT_NATIVE : (uint32_t)codes->codes.count - 1;
+    pyprof__pseudo pseudo = { PYPROF_KIND_NATIVE, name, "", "" };
+    uint32_t code = pyprof__pseudo_code(&pyprof__heap.codes, &pseudo, 1);
+    return code == PYPROF__NONE ? (uint32_t)PYPROF__SPOT_NATIVE : code;
 }
 
-// What the last tracking knew. Nobody is at the sites; under the locks.
+// Frees what the last tracking knew. No thread uses the sites; under the locks.
 static void pyprof__heap_empty(void)
 {
     uint32_t i;
@@ -12565,7 +12896,8 @@ static void pyprof__heap_empty(void)
     memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
 }
 
-static pyprof__bool pyprof__heap_regions(uint64_t max_bytes, int sampled)   // 0 = no memory, not even for few sites
+// 0 = no memory, not even for a few sites.
+static pyprof__bool pyprof__heap_regions(uint64_t max_bytes, int sampled)
 {
     uint64_t limit;
     pyprof__heap.doubtful = sampled;
@@ -12576,7 +12908,7 @@ static pyprof__bool pyprof__heap_regions(uint64_t max_bytes, int sampled)   // 0
     return pyprof__heap.buckets && pyprof__heap.lives && limit >= PYPROF__SITES_LEAST && pyprof__segment_new(0);
 }
 
-static void pyprof__heap_clear(void)   // gives back what the last tracking used; the regions stay
+static void pyprof__heap_clear(void)   // gives the memory of the last tracking back; the regions stay
 {
     uint32_t i;
     pyprof__pages_clear(pyprof__heap.buckets, PYPROF__BUCKETS * sizeof(uint32_t));
@@ -12585,7 +12917,7 @@ static void pyprof__heap_clear(void)   // gives back what the last tracking used
         pyprof__pages_clear(pyprof__heap.segments[i].sites, pyprof__segment_bytes(pyprof__heap.segments[i].count));
 }
 
-static void pyprof__heap_forget(void)   // all that was counted; under the locks
+static void pyprof__heap_forget(void)   // forgets all counts; under the locks
 {
     pyprof__allocating *thread;
     pyprof__blocks_drop();
@@ -12630,8 +12962,8 @@ static pyprof__bool pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
     pyprof__heap.mirror.direct = 1;
     if (!pyprof__codes_init(&pyprof__heap.codes, &pyprof__heap.pool, &pyprof__heap.layout)) return 0;
     pyprof__heap.importer = PYPROF__NONE;
-    pyprof__heap.code_malloc = pyprof__heap_pseudo("<malloc>");
-    pyprof__heap.code_mmap = pyprof__heap_pseudo("<mmap>");
+    pyprof__heap.code_malloc = pyprof__heap_native("<malloc>");
+    pyprof__heap.code_mmap = pyprof__heap_native("<mmap>");
     return 1;
 }
 
@@ -12646,26 +12978,24 @@ static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
         { "_Py_IsFinalizing", offsetof(pyprof__python_api, is_finalizing) },
         { "PyInterpreterState_Main", offsetof(pyprof__python_api, main_interpreter) },
     };
-    static const char *const since_313[] = { NULL, NULL, NULL, NULL, "PyThreadState_GetUnchecked", NULL,
-                                             "Py_IsFinalizing", NULL };
-
     pyprof__pool pool;
     void **at;
     size_t i;
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
     for (i = 0; i < PYPROF__COUNT(names); i++) {
         void *found = pyprof__runtime_function(runtime, &pool, names[i].name);
-        if (!found && since_313[i]) found = pyprof__runtime_function(runtime, &pool, since_313[i]);
+        if (!found && pyprof__new_name(names[i].name)) found = pyprof__runtime_function(runtime, &pool, pyprof__new_name(names[i].name));
         if (!found) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "heap: this Python's C API cannot be reached: no %s (found it %s)", names[i].name,
                                         runtime->where);
-        at = (void **)(void *)((char *)&pyprof__heap.api + names[i].offset);   // hooks read what is there already
+        // Hooks may be reading it already.
+        at = (void **)(void *)((char *)&pyprof__heap.api + names[i].offset);
         if (__atomic_load_n(at, __ATOMIC_RELAXED) != found) __atomic_store_n(at, found, __ATOMIC_RELAXED);
     }
     return PYPROF_OK;
 }
 
-// One tracker a process, however many copies of this header its shared objects have. The claim is a mapping that
-// /proc/self/maps shows to all of them; a forked child drops it.
+// One tracker in a process, however many copies of this header its shared objects contain. The claim is a
+// mapping that all of them see in /proc/self/maps; a forked child drops it.
 static pyprof__bool pyprof__claim(void **claim)   // 0 = another copy has it
 {
     static const char name[] = "pyprof-heap-1";
@@ -12683,7 +13013,7 @@ static pyprof__bool pyprof__claim(void **claim)   // 0 = another copy has it
     if (taken) return 0;
     fd = (int)syscall(SYS_memfd_create, name, 1u /* MFD_CLOEXEC */);
     *claim = fd >= 0 ? mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE, fd, 0) : MAP_FAILED;
-    if (*claim == MAP_FAILED) *claim = NULL;   // refused here: then nobody can tell
+    if (*claim == MAP_FAILED) *claim = NULL;   // memfd is refused here: no copy can tell
     if (fd >= 0) close(fd);
     return 1;
 }
@@ -12694,7 +13024,7 @@ static void pyprof__unclaim(void **claim)
     *claim = NULL;
 }
 
-static void pyprof__heap_python(void)   // finds where the interpreter's code is
+static void pyprof__heap_python(void)   // finds the addresses of the interpreter's code
 {
     pyprof__pool pool;
     pyprof__mapping mapping;
@@ -12716,7 +13046,7 @@ static void pyprof__heap_python(void)   // finds where the interpreter's code is
     pyprof__free(&pool, maps, capacity);
 }
 
-// Waits for the threads that are still at the sites of the last tracking. 0 = one of them does not get on.
+// Waits for the threads that still use the sites of the last tracking. 0 = one of them does not finish.
 static pyprof__bool pyprof__heap_quiet(void)
 {
     const pyprof__allocating *thread;
@@ -12732,7 +13062,8 @@ static pyprof__bool pyprof__heap_quiet(void)
 
 typedef struct { int mode; uint64_t interval, table_bytes, bytes; uint32_t depth; } pyprof__heap_wish;
 
-static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyprof__runtime *runtime)   // nobody tracks yet
+// Only while no session tracks memory.
+static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyprof__runtime *runtime)
 {
     pyprof_result result = pyprof__heap_api(runtime);
     int whole;
@@ -12747,7 +13078,6 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     pyprof__heap_python();
     pyprof__heap.runtime = runtime->address;
     pyprof__heap.layout = runtime->layout;
-    pyprof__heap.habits = pyprof__layout_habits(runtime->version);
     pyprof__heap_lock(&pyprof__heap.threads_lock);   // a thread that is late may still begin in the tracking before
     pyprof__heap_lock(&pyprof__heap.names_lock);
     pyprof__heap_empty();
@@ -12768,7 +13098,8 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
         return pyprof__fail_memory("the heap tracker");
     }
     PYPROF__SET(pyprof__hot.mask, wish->mode == PYPROF_HEAP_EXACT ? 0 : (uint32_t)PYPROF__FILTER - 1);
-    PYPROF__SET(pyprof__filter[0], (unsigned char)(wish->mode == PYPROF_HEAP_EXACT ? 255 : 0));   // exact: every block may be known
+    // Exact mode: every block may be known.
+    PYPROF__SET(pyprof__filter[0], (unsigned char)(wish->mode == PYPROF_HEAP_EXACT ? 255 : 0));
     PYPROF__SET(pyprof__heap.noting, 1);
     __atomic_store_n(&pyprof__heap.mode, wish->mode, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_RELEASE);
@@ -12781,7 +13112,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     return PYPROF_OK;
 }
 
-static void pyprof__heap_end(void)   // the last session is gone
+static void pyprof__heap_end(void)   // the last session has ended
 {
     __atomic_store_n(&pyprof__heap.mode, 0, __ATOMIC_RELEASE);
     PYPROF__SET(pyprof__hot.mask, PYPROF__FILTER - 1);
@@ -12804,7 +13135,8 @@ static int64_t pyprof__heap_live(void)   // bytes
     return live > 0 ? live : 0;
 }
 
-// Threads that have ended. The kernel is asked without the lock first: a filter may end the thread that asks.
+// Finds threads that have ended. The kernel is first asked without the lock: a seccomp filter may end the
+// thread that asks.
 static void pyprof__heap_reap(void)
 {
     pyprof__allocating *thread;
@@ -12823,7 +13155,8 @@ static void pyprof__marks_halve(float *marks)   // every second one goes
     for (m = 0; m < PYPROF__MARKS / 2; m++) marks[m] = marks[2 * m + 1];
 }
 
-// A mark: what lives at each site now. Sixteen at most: then every second one goes, and the next ones come half as often.
+// Takes a mark: the live bytes of each site now. There are at most sixteen marks: then every second one goes,
+// and the following ones come half as often.
 static void pyprof__heap_mark(uint64_t now)
 {
     uint32_t sites = pyprof__heap_sites(), i, m;
@@ -12843,8 +13176,9 @@ static void pyprof__heap_mark(uint64_t now)
     pyprof__heap.mark_due = now + pyprof__heap.mark_step;
 }
 
-// Are the hooks where they should be? CPython 3.12 and later resets the allocators when it is initialised again. Another
-// tool's on top of ours are tried by somebody who holds the GIL: tracemalloc's want it. Returns what was found lost.
+// Are the hooks still installed? CPython 3.12 and later resets the allocators when it is initialised again.
+// Another tool's allocators on top of ours are tested by a thread that holds the GIL, because those of
+// tracemalloc need it. Returns what was lost.
 static int pyprof__heap_watch(int running)   // running: there is an interpreter
 {
     pyprof__pymem top;
@@ -12864,7 +13198,8 @@ static int pyprof__heap_watch(int running)   // running: there is an interpreter
 }
 
 // ---- looking up ------------------------------------------------------------------------------------------------------------
-static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uint64_t byte, uint64_t *begin)   // the block that has it
+// The block that contains the byte.
+static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uint64_t byte, uint64_t *begin)
 {
     uint64_t number = (uint64_t)(shard - pyprof__shards) << PYPROF__HERE_BITS;
     uint32_t i;
@@ -12876,7 +13211,7 @@ static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uin
     return NULL;
 }
 
-// By where it begins; exact: or by any of its bytes. 0 = there is none
+// Finds the block that begins at address or, in exact mode, contains it. 0 = there is none.
 static pyprof__bool pyprof__heap_find(const void *address, pyprof__entry *entry, uint64_t *begin)
 {
     uint64_t hash = pyprof__block_hash(address);
@@ -12899,33 +13234,30 @@ typedef struct { uint64_t bytes, blocks, temp, doubt; } pyprof__counted;
 
 typedef struct {                 // what a session knows of the heap's tree
     pyprof__array nodes;         // uint32_t, by site: its node in the session's model
-    pyprof__array locations;     // uint32_t location + 1, by spot of the heap's code
     pyprof__array before;        // pyprof__counted by site: what had been allocated when the recording began, or was reset
     pyprof_domain_total domains[PYPROF_DOMAIN_COUNT];   // likewise
     uint64_t sizes[PYPROF_SIZES];
-    uint32_t generation;
 } pyprof__heap_view;
 
 static void pyprof__heap_view_init(pyprof__heap_view *view)
 {
     memset(view, 0, sizeof *view);
     pyprof__array_init(&view->nodes, sizeof(uint32_t));
-    pyprof__array_init(&view->locations, sizeof(uint32_t));
     pyprof__array_init(&view->before, sizeof(pyprof__counted));
 }
 
 static void pyprof__heap_view_free(pyprof__heap_view *view, pyprof__pool *pool)
 {
     pyprof__array_free(pool, &view->nodes);
-    pyprof__array_free(pool, &view->locations);
     pyprof__array_free(pool, &view->before);
 }
 
-static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)   // live_*: freed
+static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)   // live_*: what was freed
 {
     const pyprof__allocating *thread;
     size_t i;
-    pyprof__heap_lock(&pyprof__heap.threads_lock);   // one that ends meanwhile would be counted twice, or not at all
+    // A thread that ends meanwhile would be counted twice, or not at all.
+    pyprof__heap_lock(&pyprof__heap.threads_lock);
     memcpy(domains, pyprof__heap.ended, sizeof pyprof__heap.ended);
     memcpy(sizes, pyprof__heap.ended_sizes, sizeof pyprof__heap.ended_sizes);
     for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next) {
@@ -12940,12 +13272,13 @@ static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)  
     pyprof__unlock(&pyprof__heap.threads_lock);
 }
 
-static pyprof__bool pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool)   // from here on the session counts. 0 = no memory
+// The session's recording begins here. 0 = no memory.
+static pyprof__bool pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool)
 {
     uint32_t i, count = pyprof__heap_sites();
     int sampled;
     if (!pyprof__array_reserve(pool, &view->before, count > view->before.count ? count - view->before.count : 0)) return 0;
-    view->nodes.count = view->locations.count = view->before.count = 0;
+    view->nodes.count = view->before.count = 0;
     sampled = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED;
     pyprof__heap_totals(view->domains, view->sizes);
     for (i = 0; i < count; i++) {
@@ -12960,54 +13293,6 @@ static pyprof__bool pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__poo
     return 1;
 }
 
-static uint32_t pyprof__heap_location(pyprof__heap_view *view, pyprof__model *model, const pyprof__site_key *key)   // PYPROF__NONE = no memory
-{
-    pyprof__codes *codes = &pyprof__heap.codes;
-    uint32_t spot, location, *known = NULL;
-    size_t before = view->locations.count;
-    pyprof__heap_lock(&pyprof__heap.names_lock);
-    spot = pyprof__spot_find(codes, key->code, key->instruction);
-    if (spot != PYPROF__NONE && pyprof__array_reserve(model->pool, &view->locations, spot < before ? 0 : spot + 1 - before)) {
-        while (view->locations.count <= spot) ((uint32_t *)view->locations.data)[view->locations.count++] = 0;
-        known = &PYPROF__AT(uint32_t, view->locations, spot);
-    }
-    location = known && *known ? *known - 1 : spot == PYPROF__NONE ? PYPROF__NONE : pyprof__model_spot(model, codes, spot);
-    pyprof__unlock(&pyprof__heap.names_lock);
-    if (known && location != PYPROF__NONE) *known = location + 1;
-    return location;
-}
-
-// Finds nodes for the sites that came since the last time. root(user, life) finds the node of a thread, 0 = it is not
-// wanted. 0 = no memory for some: they share their callers'.
-typedef uint32_t pyprof__root_fn(void *user, const pyprof__life *life);
-
-static pyprof__bool pyprof__heap_view_extend(pyprof__heap_view *view, pyprof__model *model, pyprof__root_fn *root, void *user)
-{
-    uint32_t i, count = pyprof__heap_sites(), *nodes;
-    int whole = 1;
-    if (view->nodes.count >= count) return 1;
-    if (!pyprof__array_reserve(model->pool, &view->nodes, count - view->nodes.count)) return 0;
-    nodes = (uint32_t *)view->nodes.data;
-    for (i = (uint32_t)view->nodes.count; i < count; i++) {
-        const pyprof__site_key *key = pyprof__site_key_at(i);
-        uint32_t parent, made;
-        // Just being made.
-        if (i && !__atomic_load_n(&pyprof__site_at(i)->owner, __ATOMIC_ACQUIRE)) { count = i; break; }
-        parent = key->parent < i ? nodes[key->parent] : 0;
-        nodes[i] = parent;
-        if (i == 0 || (key->parent != 0 && parent == 0)) continue;
-        if (key->parent == 0) {
-            if (key->instruction > 0 && key->instruction <= PYPROF__LIVES) nodes[i] = root(user, &pyprof__heap.lives[key->instruction - 1]);
-            continue;
-        }
-        made = pyprof__model_node(model, parent, pyprof__heap_location(view, model, key));
-        if (made != PYPROF__NONE) nodes[i] = made;
-        else whole = 0;
-    }
-    view->nodes.count = count;
-    return whole;
-}
-
 static void pyprof__heap_view_doubts(pyprof__model *model, uint32_t node, uint32_t site, uint64_t before)
 {
     const pyprof__site_doubt *doubt = pyprof__site_doubt_at(site);
@@ -13018,7 +13303,7 @@ static void pyprof__heap_view_doubts(pyprof__model *model, uint32_t node, uint32
     pyprof__model_add(model, PYPROF_PEAK_DOUBT, node, (int64_t)(kept ? PYPROF__GET(doubt->peak) : live));
 }
 
-// Writes the heap's columns into a copy of the session's model.
+// Writes the heap's columns to a copy of the session's model.
 static void pyprof__heap_view_fill(const pyprof__heap_view *view, pyprof__model *model)
 {
     static const pyprof__counted nothing = { 0, 0, 0, 0 };
@@ -13057,7 +13342,8 @@ static pyprof__bool pyprof__has_history(const pyprof__heap_view *view, uint32_t 
     return any > 0 && PYPROF__AT(const uint32_t, view->nodes, site);
 }
 
-static pyprof__bool pyprof__heap_view_history(const pyprof__heap_view *view, pyprof__model *model)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__heap_view_history(const pyprof__heap_view *view, pyprof__model *model)
 {
     uint32_t i, m;
     size_t rows = 1;
@@ -13074,7 +13360,7 @@ static pyprof__bool pyprof__heap_view_history(const pyprof__heap_view *view, pyp
     return 1;
 }
 
-// Counts a block that lives among the births of its site's node.
+// Adds a live block to the births of its site's node.
 static void pyprof__heap_born(const pyprof__heap_view *view, pyprof__model *model, uint32_t site, uint32_t birth,
                               const pyprof__weight *weight)
 {
@@ -13111,7 +13397,7 @@ static void pyprof__heap_born_mappings(const pyprof__heap_view *view, pyprof__mo
     if (pyprof__ranges.generation == PYPROF__GET(pyprof__hot.generation)) at = pyprof__ranges_around(0);
     while (at) {
         const pyprof__range *range = &pyprof__ranges.list[at];
-        pyprof__weight weight = { range->end - range->begin, 0, 0 };   // it is no sample: no doubt
+        pyprof__weight weight = { range->end - range->begin, 0, 0 };   // not a sample: no doubt
         if (range->counts) pyprof__heap_born(view, model, range->site, range->birth, &weight);
         at = pyprof__ranges_around(range->end);
     }
@@ -13125,9 +13411,9 @@ static void pyprof__heap_born_mappings(const pyprof__heap_view *view, pyprof__mo
 }
 #endif
 
-// Sampled: between which marks the blocks were born that live now, and how much of each mark's bytes is in
-// doubt. That tells what came and stayed from what came and went. There are few samples; exact, nothing is in
-// doubt. 0 = no memory.
+// Sampled mode: between which marks were the blocks born that live now, and how much of each mark's bytes is
+// in doubt? With few samples this tells memory that stays from memory that comes and goes. In exact mode
+// nothing is in doubt. 0 = no memory.
 static pyprof__bool pyprof__heap_view_births(const pyprof__heap_view *view, pyprof__model *model)
 {
     uint32_t i, m;
@@ -13152,7 +13438,8 @@ static void pyprof__heap_view_facts(const pyprof__heap_view *view, pyprof__heap_
     facts->mode = PYPROF__GET(pyprof__heap.mode);
     facts->interval = facts->mode == PYPROF_HEAP_SAMPLED ? pyprof__heap.interval : 0;
     facts->peak_ns = PYPROF__GET(pyprof__heap.peak) ? pyprof__heap.start_ns + (uint64_t)PYPROF__GET(pyprof__heap.peak_ms) * 1000000 : 0;
-    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {   // live: all that was allocated less all that was freed, since tracking began
+    // live: everything allocated less everything freed since tracking began.
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
         facts->domains[i].live_bytes = now[i].alloc_bytes - now[i].live_bytes;
         facts->domains[i].live_blocks = (int64_t)pyprof__whole_blocks((uint64_t)(now[i].alloc_blocks - now[i].live_blocks));
         facts->domains[i].alloc_bytes = now[i].alloc_bytes - view->domains[i].alloc_bytes;
@@ -13163,7 +13450,7 @@ static void pyprof__heap_view_facts(const pyprof__heap_view *view, pyprof__heap_
     memcpy(facts->mark_ns, pyprof__heap.mark_ns, sizeof facts->mark_ns);
 }
 
-static uint64_t pyprof__heap_noted(void)   // blocks
+static uint64_t pyprof__heap_noted(void)   // number of noted blocks
 {
     uint64_t noted = PYPROF__GET(pyprof__heap.ended_sampled);
     const pyprof__allocating *thread;
@@ -13182,7 +13469,7 @@ static uint64_t pyprof__heap_live_blocks(void)
     return blocks > 0 ? pyprof__whole_blocks((uint64_t)blocks) : 0;
 }
 
-static uint64_t pyprof__heap_bytes(void)   // what the tracker itself takes
+static uint64_t pyprof__heap_bytes(void)   // the tracker's own memory
 {
     uint64_t marks = PYPROF__GET(pyprof__heap.marks) ? PYPROF__MARKS * sizeof(float) : 0;
     uint64_t doubt = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? sizeof(pyprof__site_doubt) : 0;
@@ -13190,7 +13477,7 @@ static uint64_t pyprof__heap_bytes(void)   // what the tracker itself takes
     return PYPROF__GET(pyprof__heap.table_bytes) + pyprof__heap_sites() * each + PYPROF__GET(pyprof__heap.pool.used);
 }
 
-// "file:line in function" of a site, and the kernel's id of its thread
+// "file:line in function" of a site; returns the kernel's id of its thread
 static uint64_t pyprof__heap_where(uint32_t site, char *where, size_t capacity)
 {
     pyprof__codes *codes = &pyprof__heap.codes;
@@ -13225,9 +13512,9 @@ static void pyprof__heap_reset_peak(void)
 
 // ============================================================================
 // [SECTION] RECORD -- the way into the model: whose sample it is, what time it stands for, its node
-//   Runs on    the sampler thread, or a thread that ends or copies the recording; under the lock of the recorder's owner
+//   Runs on    the sampler thread, or a thread that copies or ends the recording; under the lock of the recorder's owner
 //   Uses       SAMPLER, HEAP, PROFILE
-//   Promise    the time of a thread is told once, whatever was missed; a recorder knows nothing of who owns it
+//   Promise    the time of a thread is told once, whatever was missed; a recorder knows nothing of its owner
 // ============================================================================
 enum { PYPROF__MEMBERS = 16384, PYPROF__RIVALS = 1024, PYPROF__ACCOUNTS = 65536, PYPROF__DUE = 512, PYPROF__PROMPT_NS = 100000,
        PYPROF__LEAVE_NS = 25000, PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
@@ -13245,10 +13532,7 @@ typedef struct {                 // a tick of the sampler, late or not
     uint64_t blind_ns;           // for so long nothing could be read; 0 = it can be, or that is new
 } pyprof__tick;
 
-// Time is counted by clocks, samples only say where it was spent. The part that a thread had a CPU for goes
-// to samples in which it ran, the rest to the others: from one sample of a kind to the next, each gets half.
-// So the sums are right even if samples of a kind are missed.
-typedef struct {                 // time of one kind
+typedef struct {                 // time of one kind: see the time of threads
     int64_t ns;                  // since the last sample of this kind
     uint32_t node, state;        // of that sample; node 0 = there was none
     uint64_t moment;             // its number + 1 on the time line
@@ -13271,6 +13555,18 @@ typedef struct {                 // the time of an OS thread, through all thread
     int ran;                     // at its last sample
     pyprof__share runs, waits;
 } pyprof__account;
+
+typedef struct {                 // a thread as a producer knows it: see the way into a recording
+    int64_t native, interp_id;   // the kernel's id; the interpreter, -1 = only the kernel's id is known
+    uint64_t ident, serial;      // Python's id; a number that no other thread state has
+    const char *name;            // "" = none, or not known
+} pyprof__who;
+
+typedef struct {                 // one that finds out about threads: likewise
+    pyprof__codes *codes;        // a spot of these is its number for a frame
+    uint32_t generation;         // of these numbers: they begin anew when codes are emptied
+    pyprof__array locations;     // uint32_t location of the model + 1, by spot; 0 = not known yet
+} pyprof__producer;
 
 typedef struct {                 // what a recorder remembers of a thread slot of the sampler
     uint64_t address, serial;    // whose slot it was
@@ -13297,12 +13593,8 @@ typedef struct {
     pyprof__array seats;         // pyprof__seat, by thread slot
     pyprof__array accounts;      // pyprof__account
     pyprof__index account_index;
-    uint32_t unclaimed;          // threads of the recording that only allocated so far
     int every;                   // of an OS thread in several interpreters each state is recorded: a dump
-    // Frames
-    pyprof__array spot_map;      // uint32_t location + 1 by spot number
-    uint32_t spot_generation;
-    // Memory
+    pyprof__producer sampler, tracker;
     int heap;                    // it tracks memory
     pyprof__heap_view view;
     // Ticks so far, and when the latest of them were due: number n at n % DUE
@@ -13342,74 +13634,95 @@ static void pyprof__degrade(pyprof__recorder *recorder, const char *reason)
     if (pyprof__add_reason(&recorder->model.stats, reason)) pyprof__degrade_event(recorder, reason);
 }
 
-// ---- recording a sweep ------------------------------------------------------------
-static int pyprof__same_account(const void *context, uint32_t item, const void *key)
+static void pyprof__degrade_full(pyprof__recorder *recorder)
+{
+    pyprof__degrade(recorder, "max_bytes is used up: new stacks are counted at the deepest frame already known");
+}
+
+// ---- the way into a recording ---------------------------------------------------------------
+// A producer finds out about threads: the sampler what they do, the heap tracker what they allocate. What it has found enters
+// the model in three steps, under the lock of the recorder's owner. A producer that comes later takes the same steps.
+//   1. Whose: pyprof__record_whose finds the thread among those of the recording, or adds it. All stacks of a thread lie below
+//      its node. A thread that is not wanted, because of config.thread_filter, is left out: it gives no node.
+//   2. Where: pyprof__record_frame goes from a node to that of a frame below it, from the outermost frame to the leaf, and adds
+//      nodes that are missing. A frame is a spot of the producer's own codes: a place in code, or what is no code, by its
+//      pyprof__pseudo. The producer may remember nodes: numbers stay until pyprof__recorder_clear.
+//   3. How much: pyprof__model_add adds to a metric of the node, in the model or in the copy of it that becomes a profile. A
+//      sample stands for a part of a thread's time, and belongs on the time line: pyprof__record_sample.
+// Where memory ends, a stack is counted at its deepest frame that is known.
+
+static pyprof__bool pyprof__same_account(const void *context, uint32_t item, const void *key)
 {
     return PYPROF__AT(const pyprof__account, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
 }
 
-// One OS thread in one interpreter is one thread of the recording, however many thread states it goes through
-// (PyGILState_Ensure makes one a call); a thread id used again by another thread is another.
-static uint32_t pyprof__member_find(pyprof__recorder *recorder, const pyprof__thread *thread, uint64_t now)
+// Is the thread that a producer knows this one? One OS thread in one interpreter is one thread of the recording, however many
+// thread states it goes through (PyGILState_Ensure makes one a call); a thread id used again by another thread is another.
+static pyprof__bool pyprof__member_is(const pyprof__recorder *recorder, const pyprof__member *member, const pyprof__who *who, uint64_t at,
+                                      uint64_t *started)
 {
-    pyprof__array *members = &recorder->model.members;
-    uint64_t started = 0, native = (uint64_t)thread->native;
-    int known = recorder->unclaimed
-        || pyprof__index_find(&recorder->account_index, pyprof__mix(11, native), pyprof__same_account, &recorder->accounts, &native) != PYPROF__NONE;
-    uint32_t i;
-    for (i = (uint32_t)members->count; known && i-- > 0;) {
-        pyprof__member *member = &PYPROF__AT(pyprof__member, *members, i);
-        if (member->ident == 0 && member->native == (uint64_t)thread->native && now < member->first_ns + pyprof__second) {   // it allocated first
-            if (now < member->first_ns) member->first_ns = now;
-            recorder->unclaimed -= recorder->unclaimed > 0;
-            member->ident = thread->ident;
-            member->serial = thread->serial;
-            member->interp_id = thread->interp_id;
-            return i;
-        }
-        if (member->native != (uint64_t)thread->native || member->interp_id != thread->interp_id || member->ident != thread->ident) continue;
-        if (member->serial == thread->serial) return i;
-        if (!started) started = pyprof__thread_started(recorder->target->source.proc, thread->native);
-        if (started && member->started == started) { member->serial = thread->serial; return i; }
-    }
-    if (members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;   // thread storms: the rest shares one
-    return PYPROF__NONE;
+    if (who->interp_id == -1) return member->last_ns + pyprof__second > at;
+    if (member->ident == 0) return at < member->first_ns + pyprof__second;   // it allocated first
+    if (member->interp_id != who->interp_id || member->ident != who->ident) return 0;
+    if (member->serial == who->serial) return 1;
+    if (!*started) *started = pyprof__thread_started(recorder->target->source.proc, who->native);
+    return *started && member->started == *started;
 }
 
-static uint32_t pyprof__member_new(pyprof__recorder *recorder, const pyprof__thread *thread, uint64_t now)
+// The latest that it can be. before: the latest with its native id. Either can be PYPROF__NONE.
+static uint32_t pyprof__member_find(const pyprof__recorder *recorder, const pyprof__who *who, uint64_t at, uint32_t *before)
+{
+    const pyprof__model *model = &recorder->model;
+    uint64_t native = (uint64_t)who->native, started = 0;
+    uint32_t found = PYPROF__NONE, id;
+    *before = PYPROF__NONE;
+    id = pyprof__index_find(&model->member_index, pyprof__mix(13, native), pyprof__same_native, &model->members, &native);
+    while (id != PYPROF__NONE) {
+        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, id);
+        if (pyprof__member_is(recorder, member, who, at, &started)) found = id;
+        *before = id;
+        id = member->newer ? member->newer : PYPROF__NONE;
+    }
+    return found;
+}
+
+static uint32_t pyprof__member_new(pyprof__recorder *recorder, const pyprof__who *who, uint64_t now, uint32_t before)
 {
     pyprof__model *model = &recorder->model;
     uint32_t id = (uint32_t)model->members.count;
-    const char *name = id + 1 == PYPROF__MEMBERS ? "<more threads>" : thread->name[0] ? thread->name : "<unnamed>";
+    const char *name = id + 1 == PYPROF__MEMBERS ? "<more threads>" : who->name[0] ? who->name : "<unnamed>";
     pyprof__member *member = (pyprof__member *)pyprof__push(model->pool, &model->members);
     if (!member) return PYPROF__NONE;
-    member->native = (uint64_t)thread->native;
-    member->ident = thread->ident;
-    recorder->unclaimed += thread->ident == 0;
-    member->serial = thread->serial;
-    member->interp_id = thread->interp_id;
-    member->started = pyprof__thread_started(recorder->target->source.proc, thread->native);
+    member->native = (uint64_t)who->native;
+    member->ident = who->ident;
+    member->serial = who->serial;
+    member->interp_id = who->interp_id;
+    member->started = pyprof__thread_started(recorder->target->source.proc, who->native);
     member->first_ns = now;
     member->wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, name);
     member->name = pyprof__model_string(model, name);
     member->node = pyprof__model_node(model, 0, pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD, (int32_t)id + 1));
-    if (member->name != PYPROF__NONE && member->node != PYPROF__NONE) return id;
+    if (member->name != PYPROF__NONE && member->node != PYPROF__NONE
+        && (before != PYPROF__NONE || pyprof__index_add(model->pool, &model->member_index, pyprof__mix(13, member->native), id))) {
+        if (before != PYPROF__NONE) PYPROF__AT(pyprof__member, model->members, before).newer = id;
+        return id;
+    }
     model->members.count--;
     return PYPROF__NONE;
 }
 
 // A thread's name can come, or change, after it was first seen.
-static void pyprof__member_rename(pyprof__recorder *recorder, uint32_t id, const pyprof__thread *thread)
+static void pyprof__member_rename(pyprof__recorder *recorder, uint32_t id, const char *changed)
 {
     pyprof__model *model = &recorder->model;
     pyprof__member *member = &PYPROF__AT(pyprof__member, model->members, id);
     pyprof__location *location;
     uint32_t name, wanted;
-    if (!thread->name[0] || id + 1 == PYPROF__MEMBERS || strcmp(pyprof__string(&model->strings, member->name), thread->name) == 0) return;
-    name = pyprof__model_string(model, thread->name);
+    if (!changed[0] || id + 1 == PYPROF__MEMBERS || strcmp(pyprof__string(&model->strings, member->name), changed) == 0) return;
+    name = pyprof__model_string(model, changed);
     if (name == PYPROF__NONE) return;
     member->name = name;
-    wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, thread->name);
+    wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, changed);
     if (wanted != member->wanted) recorder->view.nodes.count = 0;   // what it allocated belongs in now, or no more
     member->wanted = wanted;
     location = &PYPROF__AT(pyprof__location, model->locations, PYPROF__AT(pyprof__node, model->nodes, member->node).location);
@@ -13417,26 +13730,67 @@ static void pyprof__member_rename(pyprof__recorder *recorder, uint32_t id, const
     PYPROF__AT(pyprof__function, model->functions, location->function).qualname = name;
 }
 
-// The node of a thread that allocates: usually it was sampled already. A pyprof__root_fn.
-static uint32_t pyprof__heap_root(void *user, const pyprof__life *life)
+// Step 1: the number of a thread that was there at a time. PYPROF__NONE = no memory.
+static uint32_t pyprof__record_whose(pyprof__recorder *recorder, const pyprof__who *who, uint64_t at)
 {
-    pyprof__recorder *recorder = (pyprof__recorder *)user;
     pyprof__array *members = &recorder->model.members;
-    pyprof__thread thread;
-    uint32_t i;
-    for (i = (uint32_t)members->count; i-- > 0;) {
-        const pyprof__member *member = &PYPROF__AT(const pyprof__member, *members, i);
-        if (member->native == life->tid && member->last_ns + pyprof__second > life->first_ns) return member->wanted ? member->node : 0;
+    uint32_t before, id = pyprof__member_find(recorder, who, at, &before);
+    pyprof__member *member;
+    if (id == PYPROF__NONE && members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;   // of thread storms the rest is one
+    if (id == PYPROF__NONE) return pyprof__member_new(recorder, who, at, before);
+    if (who->interp_id == -1) return id;
+    member = &PYPROF__AT(pyprof__member, *members, id);
+    if (member->ident == 0) {
+        if (at < member->first_ns) member->first_ns = at;
+        member->ident = who->ident;
+        member->interp_id = who->interp_id;
     }
-    memset(&thread, 0, sizeof thread);
-    thread.native = (int64_t)life->tid;
-    thread.interp_id = -1;
-    i = members->count >= PYPROF__MEMBERS ? PYPROF__MEMBERS - 1 : pyprof__member_new(recorder, &thread, life->first_ns);
-    if (i == PYPROF__NONE) return 0;
-    if (PYPROF__AT(pyprof__member, *members, i).last_ns == 0) PYPROF__AT(pyprof__member, *members, i).last_ns = pyprof__now();
-    return PYPROF__AT(pyprof__member, *members, i).wanted ? PYPROF__AT(pyprof__member, *members, i).node : 0;
+    member->serial = who->serial;
+    return id;
 }
 
+// The location of a producer's frame, for which the producer's codes are read. PYPROF__NONE = no memory.
+static uint32_t pyprof__frame_location(pyprof__recorder *recorder, pyprof__producer *producer, uint32_t spot)
+{
+    pyprof__array *map = &producer->locations;
+    uint32_t location;
+    if (spot == PYPROF__NONE) return PYPROF__NONE;
+    if (map->count <= spot) {
+        size_t extra = producer->codes->spots.count - map->count;
+        if (!pyprof__array_reserve(&recorder->pool, map, extra)) return PYPROF__NONE;
+        memset((uint32_t *)map->data + map->count, 0, extra * sizeof(uint32_t));
+        map->count += extra;
+    }
+    location = PYPROF__AT(uint32_t, *map, spot);
+    if (location) return location - 1;
+    location = pyprof__model_spot(&recorder->model, producer->codes, spot);
+    if (location != PYPROF__NONE) PYPROF__AT(uint32_t, *map, spot) = location + 1;
+    return location;
+}
+
+static uint32_t pyprof__location_node(pyprof__recorder *recorder, uint32_t below, uint32_t location)   // below itself = no memory
+{
+    uint32_t node = pyprof__model_node(&recorder->model, below, location);
+    if (node != PYPROF__NONE) return node;
+    pyprof__degrade_full(recorder);
+    return below;
+}
+
+// Step 2: the node of a frame below a node; below itself = there is no memory for it.
+static uint32_t pyprof__record_frame(pyprof__recorder *recorder, pyprof__producer *producer, uint32_t below, uint32_t spot)
+{
+    return pyprof__location_node(recorder, below, pyprof__frame_location(recorder, producer, spot));
+}
+
+// Below a node; parent itself = no memory.
+static uint32_t pyprof__pseudo_node(pyprof__recorder *recorder, uint32_t parent, const char *name)
+{
+    pyprof__model *model = &recorder->model;
+    uint32_t node = pyprof__model_node(model, parent, pyprof__model_pseudo(model, name, PYPROF_KIND_PSEUDO, 0));
+    return node == PYPROF__NONE ? parent : node;
+}
+
+// ---- the sampler: a thread's slot, and the node of its stack ------------------------------------
 static pyprof__seat *pyprof__seat_of(pyprof__recorder *recorder, size_t slot)   // NULL = no memory
 {
     while (recorder->seats.count <= slot) {
@@ -13459,37 +13813,20 @@ static int pyprof__seat_take(pyprof__recorder *recorder, pyprof__seat *seat, con
         seat->account = PYPROF__NONE;
     }
     if (seat->member == PYPROF__NONE) {   // somebody else than before, or the recording was reset
-        seat->member = pyprof__member_find(recorder, thread, now);
-        if (seat->member == PYPROF__NONE) seat->member = pyprof__member_new(recorder, thread, now);
+        pyprof__who who = { thread->native, thread->interp_id, thread->ident, thread->serial, thread->name };
+        seat->member = pyprof__record_whose(recorder, &who, now);
         seat->spots.count = seat->nodes.count = 0;
         seat->leaf_node = 0;
         seat->hold_ns = 0;
         seat->version = thread->version - 1;
     }
     if (seat->member == PYPROF__NONE) return 0;
-    pyprof__member_rename(recorder, seat->member, thread);
+    pyprof__member_rename(recorder, seat->member, thread->name);
     return 1;
 }
 
-static uint32_t pyprof__map_spot(pyprof__recorder *recorder, const pyprof__codes *codes, uint32_t spot)   // -> location
-{
-    pyprof__array *map = &recorder->spot_map;
-    uint32_t location;
-    if (map->count < codes->spots.count) {
-        size_t extra = codes->spots.count - map->count;
-        if (!pyprof__array_reserve(&recorder->pool, map, extra)) return PYPROF__NONE;
-        memset((uint32_t *)map->data + map->count, 0, extra * sizeof(uint32_t));
-        map->count += extra;
-    }
-    location = PYPROF__AT(uint32_t, *map, spot);
-    if (location) return location - 1;
-    location = pyprof__model_spot(&recorder->model, codes, spot);
-    if (location != PYPROF__NONE) PYPROF__AT(uint32_t, *map, spot) = location + 1;
-    return location;
-}
-
 // The node of a thread's stack. What it shares with the thread's last stack, from the root on, is not looked up again.
-static uint32_t pyprof__stack_node(pyprof__recorder *recorder, const pyprof__codes *codes, pyprof__seat *seat, const pyprof__stack *stack)
+static uint32_t pyprof__stack_node(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__stack *stack)
 {
     uint32_t depth = (uint32_t)stack->spots.count, node = PYPROF__AT(pyprof__member, recorder->model.members, seat->member).node, i, spot, child;
     uint32_t limit = recorder->config->max_depth, cut = depth - (uint32_t)stack->truncated > limit ? depth - limit : 0;
@@ -13502,10 +13839,10 @@ static uint32_t pyprof__stack_node(pyprof__recorder *recorder, const pyprof__cod
             continue;
         }
         seat->spots.count = seat->nodes.count = kept;
-        child = pyprof__model_node(&recorder->model, node, pyprof__map_spot(recorder, codes, spot));
-        if (child == PYPROF__NONE || !pyprof__array_reserve(&recorder->pool, &seat->spots, 1) || !pyprof__array_reserve(&recorder->pool,
-            &seat->nodes, 1)) {
-            pyprof__degrade(recorder, "max_bytes is used up: new stacks are counted at the deepest frame already known");
+        child = pyprof__record_frame(recorder, &recorder->sampler, node, spot);
+        if (child == node || !pyprof__array_reserve(&recorder->pool, &seat->spots, 1)
+            || !pyprof__array_reserve(&recorder->pool, &seat->nodes, 1)) {
+            pyprof__degrade_full(recorder);
             seat->truncated = 1;
             return node;
         }
@@ -13519,14 +13856,6 @@ static uint32_t pyprof__stack_node(pyprof__recorder *recorder, const pyprof__cod
     return node;
 }
 
-// Below a node; parent itself = no memory.
-static uint32_t pyprof__pseudo_node(pyprof__recorder *recorder, uint32_t parent, const char *name)
-{
-    pyprof__model *model = &recorder->model;
-    uint32_t node = pyprof__model_node(model, parent, pyprof__model_pseudo(model, name, PYPROF_KIND_PSEUDO, 0));
-    return node == PYPROF__NONE ? parent : node;
-}
-
 // The time of a sample that could not be read stays in the totals, below the part of the stack that is sure.
 static uint32_t pyprof__lost_node(pyprof__recorder *recorder, const pyprof__seat *seat, const pyprof__thread *thread)
 {
@@ -13536,27 +13865,42 @@ static uint32_t pyprof__lost_node(pyprof__recorder *recorder, const pyprof__seat
     return pyprof__pseudo_node(recorder, parent, pyprof__pseudo_names[PYPROF__SPOT_LOST]);
 }
 
-static void pyprof__count_rejected(pyprof_stats *stats, pyprof__walk_result result, uint64_t count)
-{
-    stats->rejected += count;
-    stats->rejected_by_cause[pyprof__walk_cause(result)] += count;
-}
-
 // What the innermost frame waits for, or the C function it has called, is a node below it.
-static uint32_t pyprof__leaf_node(pyprof__recorder *recorder, const pyprof__codes *codes, pyprof__seat *seat, uint32_t leaf)
+static uint32_t pyprof__leaf_node(pyprof__recorder *recorder, pyprof__seat *seat, uint32_t leaf)
 {
+    uint32_t node;
     if (leaf == PYPROF__NONE) return seat->node;
     if (seat->leaf == leaf && seat->leaf_under == seat->node && seat->leaf_node) return seat->leaf_node;
-    seat->leaf_node = pyprof__model_node(&recorder->model, seat->node, pyprof__map_spot(recorder, codes, leaf));
-    if (seat->leaf_node == PYPROF__NONE) {
-        seat->leaf_node = 0;
-        return seat->node;
-    }
+    node = pyprof__record_frame(recorder, &recorder->sampler, seat->node, leaf);
+    seat->leaf_node = node == seat->node ? 0 : node;
     seat->leaf = leaf;
     seat->leaf_under = seat->node;
-    return seat->leaf_node;
+    return node;
 }
 
+static uint32_t pyprof__sample_node(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__thread *thread, uint32_t leaf)
+{
+    if (thread->cause) return pyprof__lost_node(recorder, seat, thread);
+    if (seat->version != thread->version || seat->spots.count == 0) {
+        seat->node = pyprof__stack_node(recorder, seat, &thread->stack);
+        seat->version = thread->version;
+    }
+    return pyprof__leaf_node(recorder, seat, leaf);
+}
+
+// Emptied codes have begun with new numbers: what was remembered by the old ones is forgotten.
+static void pyprof__seats_follow(pyprof__recorder *recorder, pyprof__codes *codes)
+{
+    size_t i;
+    recorder->sampler.codes = codes;
+    if (recorder->sampler.generation == codes->generation) return;
+    recorder->sampler.generation = codes->generation;
+    recorder->sampler.locations.count = 0;
+    for (i = 0; i < recorder->seats.count; i++)
+        PYPROF__AT(pyprof__seat, recorder->seats, i).spots.count = PYPROF__AT(pyprof__seat, recorder->seats, i).leaf_node = 0;
+}
+
+// ---- the GIL: who waits for whom ---------------------------------------------------------------
 static void pyprof__record_rival(pyprof__recorder *recorder, uint32_t waiter, uint32_t slot, uint64_t holder, uint64_t wall)
 {
     pyprof__model *model = &recorder->model;
@@ -13592,6 +13936,26 @@ static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__seat *seat, c
 }
 
 // ---- the time of threads ------------------------------------------------------------
+// Clocks tell how much time a thread has used; samples only tell where. So the sums are right even if samples were missed. An OS
+// thread has an account, through all thread states that it goes through, with two shares: CPU time, which belongs to samples that
+// found it running, and the rest, which belongs to those that found it waiting. At each sweep that looks at the thread:
+//   1. Pass     The time since the look before goes to the shares: as much as its CPU clock has moved on to the first, the rest to
+//               the second.
+//   2. Ticks    Of the ticks that were due since, those are told as samples at which it was where it is now; the others as missed.
+//   3. Take     A sample takes half of what its share holds. The other half goes to the sample of that kind before: if they
+//               are at different places, then the thread has changed over at some time between the two, on average midway.
+//   4. Keep     Now it is the latest sample of its kind, and gets half of what comes until the next one.
+// The clock of a thread that is new does not tell how much of it is to be told, and no look tells when a thread ended:
+//   5. Meet     A thread is told half a period before its first sample, and keeps a tail of half a period for after its last one.
+//               It can have begun at any time since the tick before, and ends at any time after one: of many threads that live for
+//               less than a period few are seen at all, and with a period each these stand for all of them.
+//   6. Debt     What the clock says beyond that is told when the thread was there at eight looks in a row. Then the tail is void.
+//   7. Tail     It is told when the thread has gone: at its next meeting, or when the account is settled.
+//   8. Outside  The OS thread ran between two thread states: that CPU time is no sample's. What is left of it when half a period
+//               and the tail are told of it goes to <between samples>.
+// When the recording is copied or ends, no sample comes that would take what the shares hold:
+//   9. End      Clocks are read once more, and ticks that were due are told (pyprof__account_end).
+//  10. Settle   Each share goes to the latest sample of its kind; to <between samples> below the thread if there was none.
 // NULL = it is not on the time line any more.
 static pyprof__moment *pyprof__share_moment(pyprof__recorder *recorder, const pyprof__share *share)
 {
@@ -13635,7 +13999,7 @@ static void pyprof__share_count(pyprof__recorder *recorder, const pyprof__share 
     if (told) told->count += (uint32_t)count;
 }
 
-// A sample takes its part: half of the time since the one before, which gets the other half. Returns ns.
+// Step 3. Returns ns.
 static uint64_t pyprof__share_take(pyprof__recorder *recorder, pyprof__share *share, int ran)
 {
     int64_t ns = share->ns, half = share->node ? ns / 2 : 0;
@@ -13658,15 +14022,14 @@ static void pyprof__share_settle(pyprof__recorder *recorder, const pyprof__accou
     share->ns = 0;
 }
 
-static void pyprof__account_tail(pyprof__account *account, uint64_t most)   // it has gone after its last sample
+static void pyprof__account_tail(pyprof__account *account, uint64_t most)   // step 7
 {
     pyprof__share *share = account->ran ? &account->runs : &account->waits;
     share->ns += (int64_t)(account->tail_ns < most ? account->tail_ns : most);
     account->tail_ns = 0;
 }
 
-// All that is known of a thread's time goes where it belongs as far as can be told now: a part of the
-// recording ends.
+// Step 10, with what else is known: a part of the recording ends.
 static void pyprof__account_settle(pyprof__recorder *recorder, pyprof__account *account)
 {
     pyprof__share outside;
@@ -13734,7 +14097,7 @@ static pyprof__account *pyprof__account_of(pyprof__recorder *recorder, pyprof__s
     return account;
 }
 
-// Splits the time since a thread was last looked at by its CPU clock.
+// Step 1, for the time since a thread was last looked at; and step 6.
 static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64_t cpu)
 {
     account->runs.ns += (int64_t)cpu;
@@ -13747,10 +14110,8 @@ static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64
     }
 }
 
-// A thread that was not there at the tick before. It can have begun at any time since, and will end at any
-// time after a tick: half a period, on average, is told as the first sample finds it, and half as the last
-// one. If it lives on, its clock puts that right. One that was there before the recording began or went on:
-// of the time since nobody knows how much it ran, half a tick's worth at most.
+// Steps 5, 7 and 8: a thread that was not there at the tick before. paused, not 0: it was there all the while, but not looked at,
+// because the recording began or went on since: nobody knows how much it ran, so much at most.
 static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs, uint64_t paused)
 {
     // The same OS thread: it was outside of Python.
@@ -13787,7 +14148,7 @@ static void pyprof__account_note(const pyprof__recorder *recorder, pyprof__accou
 // it was about to leave the CPU there; of these those looked at late. Beside them: ticks that were left out.
 typedef struct { uint64_t ticks, stood, ran, late, thinned; } pyprof__told;
 
-// A tick that was due at most PROMPT_NS ago is told by what is found now: that is how long it takes to get
+// Step 2. A tick that was due at most PROMPT_NS ago is told by what is found now: that is how long it takes to get
 // there anyway; ELSEWHERE_NS for a thread that runs on another CPU, and so has nothing to do with why the
 // sampler came late. So is one due LEAVE_NS before the thread left the CPU: the timer of the sampler has
 // taken it away, but another process was given the CPU first.
@@ -13836,19 +14197,8 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__acc
     return told;
 }
 
-// ---- recording a sweep, part two ---------------------------------------------------------
-static uint32_t pyprof__sample_node(pyprof__recorder *recorder, const pyprof__codes *codes, pyprof__seat *seat, const pyprof__thread *thread,
-                                    uint32_t leaf)
-{
-    if (thread->cause) return pyprof__lost_node(recorder, seat, thread);
-    if (seat->version != thread->version || seat->spots.count == 0) {
-        seat->node = pyprof__stack_node(recorder, codes, seat, &thread->stack);
-        seat->version = thread->version;
-    }
-    return pyprof__leaf_node(recorder, codes, seat, leaf);
-}
-
-// The part of the time that a sample stands for. One of which nothing tells whether the thread ran takes of
+// ---- samples ---------------------------------------------------------------------------
+// Step 3: the part of the time that a sample stands for. One of which nothing tells whether the thread ran takes of
 // both kinds.
 static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__account *account, pyprof__moment *moment)
 {
@@ -13859,7 +14209,7 @@ static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__account *acc
     if (waits) moment->wall_ns += pyprof__share_take(recorder, &account->waits, 0);
 }
 
-// It may get more.
+// Step 4: it may get more.
 static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *moment, uint64_t number)
 {
     pyprof__share *share = moment->state & PYPROF__IS_WAITING ? &account->waits : &account->runs;
@@ -13877,6 +14227,12 @@ static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__accou
     moment->taken_ns = (uint64_t)ns;
     moment->wall_ns += (uint64_t)ns;
     account->waits.ns -= ns;
+}
+
+static void pyprof__count_rejected(pyprof_stats *stats, pyprof__walk_result result, uint64_t count)
+{
+    stats->rejected += count;
+    stats->rejected_by_cause[pyprof__walk_cause(result)] += count;
 }
 
 static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__account *account, pyprof__seat *seat, const pyprof__thread *thread,
@@ -13902,7 +14258,7 @@ static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__account *a
     pyprof__sample_keep(account, moment, thread->cause ? 0 : account->moment);
 }
 
-static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__codes *codes, const pyprof__thread *thread, size_t slot, uint64_t now)
+static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thread *thread, size_t slot, uint64_t now)
 {
     pyprof__model *model = &recorder->model;
     pyprof__seat *seat = pyprof__seat_of(recorder, slot);
@@ -13930,7 +14286,7 @@ static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__code
     if (told.ran) {
         moment.count = (uint32_t)told.ran;
         moment.state = thread->ran_state;
-        moment.node = pyprof__sample_node(recorder, codes, seat, thread, thread->ran_leaf);
+        moment.node = pyprof__sample_node(recorder, seat, thread, thread->ran_leaf);
         if (told.stood && thread->off_ns > before) moment.end_ns = thread->off_ns;
         pyprof__record_sample(recorder, account, seat, thread, &moment, 0);
         moment.start_ns = moment.end_ns;
@@ -13939,10 +14295,11 @@ static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__code
     if (!told.stood) return;
     moment.count = (uint32_t)told.stood;
     moment.state = thread->state;
-    moment.node = pyprof__sample_node(recorder, codes, seat, thread, thread->leaf);
+    moment.node = pyprof__sample_node(recorder, seat, thread, thread->leaf);
     pyprof__record_sample(recorder, account, seat, thread, &moment, now - recorder->last_ns);
 }
 
+// ---- ticks -----------------------------------------------------------------------------
 // Time in which nobody ran, and the sampler did not wait for a CPU, was a suspend or a SIGSTOP: a gap, not a
 // burst.
 static int pyprof__was_suspended(pyprof__sweeper *sweeper, const pyprof__tick *tick)
@@ -13953,13 +14310,6 @@ static int pyprof__was_suspended(pyprof__sweeper *sweeper, const pyprof__tick *t
 static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweeper *sweeper, const pyprof__tick *tick)
 {
     pyprof_stats *stats = &recorder->model.stats;
-    size_t i;
-    if (recorder->spot_generation != sweeper->codes.generation) {
-        recorder->spot_generation = sweeper->codes.generation;
-        recorder->spot_map.count = 0;
-        for (i = 0; i < recorder->seats.count; i++)
-            PYPROF__AT(pyprof__seat, recorder->seats, i).spots.count = PYPROF__AT(pyprof__seat, recorder->seats, i).leaf_node = 0;
-    }
     recorder->tick++;
     recorder->ticks_late++;
     recorder->late_sum += tick->late;
@@ -13969,42 +14319,6 @@ static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweep
     if (sweeper->list.interps.count > stats->interpreters) stats->interpreters = sweeper->list.interps.count;
     pyprof__degrade(recorder, sweeper->degraded);
     pyprof__degrade(recorder, __atomic_load_n(&sweeper->target.source.proc->lack, __ATOMIC_RELAXED));
-}
-
-// A part of the recording ends now: the time since the last tick is told as far as clocks tell it, and ticks
-// that were due and that the sampler had no CPU for. Under the lock.
-static void pyprof__account_end(pyprof__recorder *recorder, pyprof__account *account, uint64_t now, uint64_t due)
-{
-    // Until it is a cold one's again, at most.
-    uint64_t turn = 200000000 + 100000 * (uint64_t)recorder->accounts.count;
-    int looked = account->tick == recorder->tick || (account->cold && now < account->look_ns + turn);
-    int lives = looked && account->spell == recorder->spells && account->member != PYPROF__NONE;
-    uint64_t cpu = lives ? pyprof__thread_cpu(recorder->target->source.proc, (int64_t)account->native) : 0;
-    uint64_t owed = recorder->due - account->due;
-    int wanted = lives && PYPROF__AT(pyprof__member, recorder->model.members, account->member).wanted;
-    pyprof_stats *stats = &recorder->model.stats;
-    if (cpu < account->cpu_ns || cpu == 0) return;
-    account->due = recorder->due;
-    if (wanted && cpu == account->cpu_ns && account->waits.node) {   // it has waited all the while
-        pyprof__share_count(recorder, &account->waits, owed + due);
-        stats->samples += owed + due;
-        stats->recovered += owed + due;
-    } else if (wanted) stats->missed += owed + due;
-    if (wanted) stats->asked += owed + due;
-    if (wanted) stats->thinned += recorder->thinned - account->thinned;
-    account->thinned = recorder->thinned;
-    pyprof__account_pass(account, now - account->look_ns, cpu - account->cpu_ns);
-    account->cpu_ns = cpu;
-    account->look_ns = now;
-}
-
-static void pyprof__accounts_pause(pyprof__recorder *recorder)   // those whose turn it was not since
-{
-    size_t i;
-    for (i = 0; i < recorder->accounts.count; i++) {
-        pyprof__account *account = &PYPROF__AT(pyprof__account, recorder->accounts, i);
-        if (account->cold && account->look_ns < recorder->last_ns) pyprof__account_end(recorder, account, recorder->last_ns, 0);
-    }
 }
 
 // So many that the rate asked for is beyond the bound, not only for a moment?
@@ -14076,6 +14390,43 @@ static uint64_t pyprof__owed(const pyprof__recorder *recorder, uint64_t now)
     return (threads ? threads : 1) * (uint64_t)((double)(now - recorder->last_ns) * pace / 1e9);
 }
 
+// ---- a part of the recording ends ----------------------------------------------------------
+// Step 9: the time since the last tick is told as far as clocks tell it, and ticks
+// that were due and that the sampler had no CPU for.
+static void pyprof__account_end(pyprof__recorder *recorder, pyprof__account *account, uint64_t now, uint64_t due)
+{
+    // Until it is a cold one's again, at most.
+    uint64_t turn = 200000000 + 100000 * (uint64_t)recorder->accounts.count;
+    int looked = account->tick == recorder->tick || (account->cold && now < account->look_ns + turn);
+    int lives = looked && account->spell == recorder->spells && account->member != PYPROF__NONE;
+    uint64_t cpu = lives ? pyprof__thread_cpu(recorder->target->source.proc, (int64_t)account->native) : 0;
+    uint64_t owed = recorder->due - account->due;
+    int wanted = lives && PYPROF__AT(pyprof__member, recorder->model.members, account->member).wanted;
+    pyprof_stats *stats = &recorder->model.stats;
+    if (cpu < account->cpu_ns || cpu == 0) return;
+    account->due = recorder->due;
+    if (wanted && cpu == account->cpu_ns && account->waits.node) {   // it has waited all the while
+        pyprof__share_count(recorder, &account->waits, owed + due);
+        stats->samples += owed + due;
+        stats->recovered += owed + due;
+    } else if (wanted) stats->missed += owed + due;
+    if (wanted) stats->asked += owed + due;
+    if (wanted) stats->thinned += recorder->thinned - account->thinned;
+    account->thinned = recorder->thinned;
+    pyprof__account_pass(account, now - account->look_ns, cpu - account->cpu_ns);
+    account->cpu_ns = cpu;
+    account->look_ns = now;
+}
+
+static void pyprof__accounts_pause(pyprof__recorder *recorder)   // those whose turn it was not since
+{
+    size_t i;
+    for (i = 0; i < recorder->accounts.count; i++) {
+        pyprof__account *account = &PYPROF__AT(pyprof__account, recorder->accounts, i);
+        if (account->cold && account->look_ns < recorder->last_ns) pyprof__account_end(recorder, account, recorder->last_ns, 0);
+    }
+}
+
 // stops: nobody will tell those ticks later; blind: nothing can be read now.
 static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
 {
@@ -14116,6 +14467,22 @@ static void pyprof__record_over(pyprof__recorder *recorder)
     recorder->events |= 1 << PYPROF_EVENT_DURATION;
 }
 
+static void pyprof__recorder_pause(pyprof__recorder *recorder)   // the time since the last tick belongs to no sample: it is left out
+{
+    pyprof__accounts_pause(recorder);
+    recorder->paused = 1;
+}
+
+static void pyprof__recorder_resume(pyprof__recorder *recorder, uint64_t now)
+{
+    recorder->paused = 0;
+    recorder->last_ns = recorder->awake_ns = now;
+    recorder->spells++;
+    recorder->awake_due = recorder->due;
+    recorder->due_now = recorder->thinned_now = 0;
+}
+
+// ---- a sweep ---------------------------------------------------------------------------
 static void pyprof__record(pyprof__recorder *recorder, pyprof__sweeper *sweeper, const pyprof__tick *tick)
 {
     pyprof__model *model = &recorder->model;
@@ -14133,10 +14500,11 @@ static void pyprof__record(pyprof__recorder *recorder, pyprof__sweeper *sweeper,
         return;
     }
     if (tick->present && pyprof__was_suspended(sweeper, tick)) pyprof__record_gap(recorder, tick);
+    pyprof__seats_follow(recorder, &sweeper->codes);
     pyprof__record_stats(recorder, sweeper, tick);
     for (i = 0; i < sweeper->list.listed.count && tick->present; i++) {
         const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
-        if (thread->tick == sweeper->list.tick) pyprof__record_thread(recorder, &sweeper->codes, thread, thread->slot, now);
+        if (thread->tick == sweeper->list.tick) pyprof__record_thread(recorder, thread, thread->slot, now);
     }
     model->recorded_ns += now - recorder->last_ns;
     recorder->last_ns = model->last_ns = now;
@@ -14151,8 +14519,8 @@ static void pyprof__record_awaits(pyprof__recorder *recorder, const pyprof__swee
     pyprof__model *model = &recorder->model;
     size_t i;
     uint64_t since;
-    uint32_t k, node;
-    if (recorder->paused || recorder->spot_generation != sweeper->codes.generation) return;
+    uint32_t k, node, before;
+    if (recorder->paused || recorder->sampler.generation != sweeper->codes.generation) return;
     if (sweeper->awaits_cut) pyprof__degrade(recorder, "so many tasks waited that not all could be looked at");
     for (i = 0; i < sweeper->awaits.count; i++) {
         const pyprof__await *await = &PYPROF__AT(const pyprof__await, sweeper->awaits, i);
@@ -14161,45 +14529,53 @@ static void pyprof__record_awaits(pyprof__recorder *recorder, const pyprof__swee
         if (!seat || seat->address != thread->address || seat->serial != thread->serial || seat->member == PYPROF__NONE) continue;
         if (!PYPROF__AT(const pyprof__member, model->members, seat->member).wanted) continue;
         node = PYPROF__AT(const pyprof__member, model->members, seat->member).node;
-        for (k = 0; k < await->count && node != PYPROF__NONE; k++)
-            node = pyprof__model_node(model, node, pyprof__map_spot(recorder, &sweeper->codes,
-                                      PYPROF__AT(const uint32_t, sweeper->awaiting.spots, await->first + k)));
+        for (k = 0, before = PYPROF__NONE; k < await->count && node != before; k++) {
+            before = node;
+            node = pyprof__record_frame(recorder, &recorder->sampler, node, PYPROF__AT(const uint32_t, sweeper->awaiting.spots, await->first + k));
+        }
         since = recorder->last_ns - recorder->awake_ns;   // a pause is no part of it
-        if (node != PYPROF__NONE && pyprof__model_waited(model, node, await->ns < since ? await->ns : since)) continue;
-        pyprof__degrade(recorder, "max_bytes is used up: new stacks are counted at the deepest frame already known");
+        if (node == before || !pyprof__model_waited(model, node, await->ns < since ? await->ns : since)) pyprof__degrade_full(recorder);
     }
 }
 
-static void pyprof__recorder_pause(pyprof__recorder *recorder)   // the time since the last tick belongs to no sample: it is left out
+// ---- the heap tracker ------------------------------------------------------------------------
+// The node of a thread that allocates; 0 = it is not wanted.
+static uint32_t pyprof__life_node(pyprof__recorder *recorder, const pyprof__life *life)
 {
-    pyprof__accounts_pause(recorder);
-    recorder->paused = 1;
+    pyprof__who who = { (int64_t)life->tid, -1, 0, 0, "" };
+    uint32_t id = pyprof__record_whose(recorder, &who, life->first_ns);
+    pyprof__member *member;
+    if (id == PYPROF__NONE) return 0;
+    member = &PYPROF__AT(pyprof__member, recorder->model.members, id);
+    if (member->last_ns == 0) member->last_ns = pyprof__now();
+    return member->wanted ? member->node : 0;
 }
 
-static void pyprof__recorder_resume(pyprof__recorder *recorder, uint64_t now)
+static uint32_t pyprof__site_node(pyprof__recorder *recorder, uint32_t below, const pyprof__site_key *key)
 {
-    recorder->paused = 0;
-    recorder->last_ns = recorder->awake_ns = now;
-    recorder->spells++;
-    recorder->awake_due = recorder->due;
-    recorder->due_now = recorder->thinned_now = 0;
+    uint32_t location;
+    pyprof__heap_lock(&pyprof__heap.names_lock);   // threads that allocate add to the codes
+    location = pyprof__frame_location(recorder, &recorder->tracker, pyprof__spot_find(&pyprof__heap.codes, key->code, key->instruction));
+    pyprof__unlock(&pyprof__heap.names_lock);
+    return pyprof__location_node(recorder, below, location);
 }
 
-// ---- memory ---------------------------------------------------------------------------
-enum { PYPROF__GAUGES = 4096 };
-
-// The memory time line: 100 ms apart. When it gets long, every second one of the older half goes.
-static void pyprof__gauge_add(pyprof__model *model, const pyprof__gauge *gauge)
+// The nodes of the sites that came since the last time: 0 where the thread is not wanted.
+static void pyprof__record_sites(pyprof__recorder *recorder)
 {
-    pyprof__gauge *gauges = (pyprof__gauge *)model->gauges.data, *added;
-    size_t i, half = model->gauges.count / 2;
-    if (model->gauges.count >= PYPROF__GAUGES) {
-        for (i = 0; i < half / 2; i++) gauges[i] = gauges[2 * i + 1];
-        memmove(gauges + half / 2, gauges + half, (model->gauges.count - half) * sizeof *gauges);
-        model->gauges.count -= half - half / 2;
+    pyprof__array *nodes = &recorder->view.nodes;
+    uint32_t count = pyprof__heap_sites(), i;
+    if (!recorder->heap || nodes->count >= count) return;
+    if (!pyprof__array_reserve(&recorder->pool, nodes, count - nodes->count)) { pyprof__degrade_full(recorder); return; }
+    for (i = (uint32_t)nodes->count; i < count; i++, nodes->count++) {
+        const pyprof__site_key *key = pyprof__site_key_at(i);
+        uint32_t node = key->parent < i ? PYPROF__AT(uint32_t, *nodes, key->parent) : 0;
+        if (i && !__atomic_load_n(&pyprof__site_at(i)->owner, __ATOMIC_ACQUIRE)) return;   // just being made
+        if (i && key->parent == 0 && key->instruction > 0 && key->instruction <= PYPROF__LIVES)
+            node = pyprof__life_node(recorder, &pyprof__heap.lives[key->instruction - 1]);
+        else if (node) node = pyprof__site_node(recorder, node, key);
+        PYPROF__AT(uint32_t, *nodes, i) = node;
     }
-    added = (pyprof__gauge *)pyprof__push(model->pool, &model->gauges);
-    if (added) *added = *gauge;
 }
 
 static void pyprof__heap_reasons(pyprof__recorder *recorder)   // why memory is worse known than it should be
@@ -14220,13 +14596,6 @@ static void pyprof__heap_reasons(pyprof__recorder *recorder)   // why memory is 
                         : "heap: heap_max_bytes is used up: live memory is a lower bound");
 }
 
-// The nodes of the sites where memory was allocated since the last time.
-static void pyprof__record_sites(pyprof__recorder *recorder)
-{
-    if (!recorder->heap || pyprof__heap_view_extend(&recorder->view, &recorder->model, pyprof__heap_root, recorder)) return;
-    pyprof__degrade(recorder, "max_bytes is used up: new stacks are counted at the deepest frame already known");
-}
-
 // Writes what the heap tracker knows into a copy of the model.
 static void pyprof__record_heap(pyprof__recorder *recorder, pyprof__model *copy)
 {
@@ -14237,7 +14606,24 @@ static void pyprof__record_heap(pyprof__recorder *recorder, pyprof__model *copy)
     if (!pyprof__heap_view_history(&recorder->view, copy) || !pyprof__heap_view_births(&recorder->view, copy)) copy->heap.marks = 0;
 }
 
-// What is due ten times a second. lost: of the hooks, as pyprof__heap_watch tells.
+// ---- ten times a second ------------------------------------------------------------------------
+enum { PYPROF__GAUGES = 4096 };
+
+// The memory time line: 100 ms apart. When it gets long, every second one of the older half goes.
+static void pyprof__gauge_add(pyprof__model *model, const pyprof__gauge *gauge)
+{
+    pyprof__gauge *gauges = (pyprof__gauge *)model->gauges.data, *added;
+    size_t i, half = model->gauges.count / 2;
+    if (model->gauges.count >= PYPROF__GAUGES) {
+        for (i = 0; i < half / 2; i++) gauges[i] = gauges[2 * i + 1];
+        memmove(gauges + half / 2, gauges + half, (model->gauges.count - half) * sizeof *gauges);
+        model->gauges.count -= half - half / 2;
+    }
+    added = (pyprof__gauge *)pyprof__push(model->pool, &model->gauges);
+    if (added) *added = *gauge;
+}
+
+// lost: of the hooks, as pyprof__heap_watch tells.
 static void pyprof__record_memory(pyprof__recorder *recorder, const pyprof__gauge *gauge, int lost)
 {
     if (recorder->ended) return;
@@ -14263,7 +14649,8 @@ static void pyprof__seats_free(pyprof__recorder *recorder)
     pyprof__array_free(&recorder->pool, &recorder->seats);
     pyprof__array_free(&recorder->pool, &recorder->accounts);
     pyprof__index_free(&recorder->pool, &recorder->account_index);
-    pyprof__array_free(&recorder->pool, &recorder->spot_map);
+    pyprof__array_free(&recorder->pool, &recorder->sampler.locations);
+    pyprof__array_free(&recorder->pool, &recorder->tracker.locations);
 }
 
 // An empty model, its time starting at start_ns. 0 = no memory.
@@ -14282,8 +14669,7 @@ static int pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t start_ns)
     recorder->awake_due = recorder->due;
     recorder->awake_thinned = recorder->thinned;
     recorder->thinned_now = 0;
-    recorder->unclaimed = 0;
-    recorder->spot_map.count = 0;
+    recorder->sampler.locations.count = recorder->tracker.locations.count = 0;
     for (i = 0; i < recorder->seats.count; i++) PYPROF__AT(pyprof__seat, recorder->seats, i).member = PYPROF__NONE;
     for (i = 0; i < recorder->accounts.count; i++)
         pyprof__account_renew(&PYPROF__AT(pyprof__account, recorder->accounts, i), start_ns, recorder->due, recorder->thinned);
@@ -14310,15 +14696,17 @@ static void pyprof__recorder_close(pyprof__recorder *recorder)
 }
 
 // Of all zeros, a recorder that records from now on, with most_bytes of memory. 0 = no memory.
-static int pyprof__recorder_open(pyprof__recorder *recorder, const pyprof__target *target, const pyprof_config *config,
-                                 uint64_t most_bytes)
+static pyprof__bool pyprof__recorder_open(pyprof__recorder *recorder, const pyprof__target *target, const pyprof_config *config,
+                                          uint64_t most_bytes)
 {
     recorder->config = config;
     recorder->target = target;
     pyprof__pool_init(&recorder->pool, &config->allocator, most_bytes);
     pyprof__array_init(&recorder->seats, sizeof(pyprof__seat));
     pyprof__array_init(&recorder->accounts, sizeof(pyprof__account));
-    pyprof__array_init(&recorder->spot_map, sizeof(uint32_t));
+    pyprof__array_init(&recorder->sampler.locations, sizeof(uint32_t));
+    pyprof__array_init(&recorder->tracker.locations, sizeof(uint32_t));
+    recorder->tracker.codes = &pyprof__heap.codes;
     pyprof__heap_view_init(&recorder->view);
     if (pyprof__recorder_clear(recorder, pyprof__now())) return 1;
     pyprof__recorder_close(recorder);
@@ -20308,7 +20696,7 @@ static pyprof_result pyprof__no_session(const pyprof *token)
 }
 
 // Is the session in use, and sampled by that one?
-static int pyprof__is_of(const pyprof__session *session, const pyprof__sampler *sampler)
+static pyprof__bool pyprof__is_of(const pyprof__session *session, const pyprof__sampler *sampler)
 {
     return (session->generation & 1) && session->sampler == sampler;
 }
@@ -21187,12 +21575,12 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
 // [SECTION] CHECKPOINT -- the files that a process writes by itself: names, checkpoints, the end
 //   Runs on    the writer thread, and the thread that ends a session
 //   Uses       SESSION, WRITERS
-//   Promise    a file is whole; only a thread that ends the process waits for the writer
+//   Promise    a file is complete or not written; only a thread that ends the process waits for the writer
 // ============================================================================
 enum { PYPROF__OUT_PATH = 1400, PYPROF__OUT_TRIES = 10000, PYPROF__ENDING_NS = 1000000000 };
 
 // ---- messages of PROFILING=1 ---------------------------------------------------
-static const char *pyprof__getenv(const char *name)   // nothing in set-user-id programs
+static const char *pyprof__getenv(const char *name)   // returns NULL in set-user-id programs
 {
     typedef char *fn(const char *);
     fn *secure;
@@ -21202,7 +21590,8 @@ static const char *pyprof__getenv(const char *name)   // nothing in set-user-id 
     return secure(name);
 }
 
-// A program may capture what its children say on stderr: problems of a child go to PREFIX.log, that of the first process.
+// A program may capture the stderr of its children: errors of a child go to PREFIX.log of the first process
+// instead.
 static void pyprof__say_in_log(const char *text)
 {
     char path[PYPROF__OUT_PATH], line[1500];
@@ -21213,12 +21602,14 @@ static void pyprof__say_in_log(const char *text)
     if (fd < 0) return;
     snprintf(line, sizeof line, "pid %ld: %s", (long)pyprof__own_pid(), text);
     if (pyprof__stat(fd, &info) && S_ISREG(info.st_mode) && info.st_uid == geteuid() && info.st_nlink == 1)
-        pyprof__write_all(fd, line, strlen(line));   // one write: lines of several processes do not mix
+        // A single write, so lines of several processes do not mix.
+        pyprof__write_all(fd, line, strlen(line));
     close(fd);
 }
 
 __attribute__((format(printf, 2, 3)))
-static void pyprof__say(int problem, const char *format, ...)   // problem: told in quiet runs and by children, too
+// problem: printed in quiet runs, and by children as well.
+static void pyprof__say(int problem, const char *format, ...)
 {
     char text[1400];
     pyprof__quiet signals;
@@ -21229,15 +21620,15 @@ static void pyprof__say(int problem, const char *format, ...)   // problem: told
     size = vsnprintf(text, sizeof text, format, list);
     va_end(list);
     if (size <= 0 || (pyprof__g.out.mute && !pyprof__g.out.child)) return;
-    pyprof__quiet_begin(&signals);   // a pipe that nobody reads any more is no reason to end the program
+    pyprof__quiet_begin(&signals);   // if nobody reads the pipe any more, that must not end the program
     if (pyprof__g.out.child) pyprof__say_in_log(text);
     else pyprof__write_all(2, text, strlen(text));
     pyprof__quiet_end(&signals);
 }
 
 // ---- the run that a process belongs to ------------------------------------------------
-// PYPROF_RUN tells children of their run: the pid of its first process, when that began (ns since 1970), and once a
-// process of it is profiled that one's prefix.
+// PYPROF_RUN describes the run to children: the pid of its first process, the start of that process (ns since
+// 1970) and, once a process of the run is profiled, the prefix of that process.
 static void pyprof__tree_join(void)
 {
     pyprof__tree *tree = &pyprof__g.tree;
@@ -21255,7 +21646,8 @@ static void pyprof__tree_join(void)
 }
 
 // ---- names of files -----------------------------------------------------------
-// Fills in %p, the pid; %t, the time as 20261126-143011; %h, the host; %%. 0 = it does not fit, or another letter follows.
+// Replaces %p by the pid, %t by the time (20261126-143011), %h by the host's name, %% by %. 0 = it does not
+// fit, or another letter follows a %.
 static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capacity)
 {
     size_t used = 0;
@@ -21287,7 +21679,7 @@ static pyprof_result pyprof__fill_in_failed(const char *name, const char *patter
                         "%%h (host), %%%%", name, pattern);
 }
 
-// The suffix that tells the format of a file, within its path; NULL = it has none of ours.
+// The suffix in the path that chooses the file's format; NULL = no known suffix.
 static const char *pyprof__suffix_of(const char *path)
 {
     int format = pyprof__format_by_suffix(path);
@@ -21297,7 +21689,8 @@ static const char *pyprof__suffix_of(const char *path)
     return NULL;
 }
 
-static void pyprof__out_path(char *path, const char *name)   // of the file with that name, as "profile.json"
+// Of the file with this name, such as "profile.json".
+static void pyprof__out_path(char *path, const char *name)
 {
     const pyprof__out *out = &pyprof__g.out;
     if (out->stream) snprintf(path, PYPROF__OUT_PATH, "%s", out->base);
@@ -21305,15 +21698,16 @@ static void pyprof__out_path(char *path, const char *name)   // of the file with
     else snprintf(path, PYPROF__OUT_PATH, "%s%s_%s", out->base, out->tag, name);
 }
 
-static void pyprof__out_first(char *path)   // the file by which a name is known to be taken
+static void pyprof__out_first(char *path)   // the file whose existence shows that a name is taken
 {
     char name[300];
     snprintf(name, sizeof name, "profile.%.*s", (int)strcspn(pyprof__g.out.formats, ","), pyprof__g.out.formats);
     pyprof__out_path(path, name);
 }
 
-// One run at a time owns a prefix. The claim is a socket name without a file: the kernel drops it with the process.
-static pyprof__bool pyprof__out_claim(const char *base)   // 0 = another run's
+// Only one run at a time owns a prefix. The claim is a socket name without a file: the kernel drops it when
+// the process ends.
+static pyprof__bool pyprof__out_claim(const char *base)   // 0 = another run owns it
 {
     struct sockaddr_un name;
     struct stat info;
@@ -21332,7 +21726,8 @@ static pyprof__bool pyprof__out_claim(const char *base)   // 0 = another run's
     return !taken;
 }
 
-static void pyprof__out_release(void)   // if the descriptor is still ours: a program may close all of them
+// If the descriptor is still ours: a program may close all descriptors.
+static void pyprof__out_release(void)
 {
     struct stat info;
     pyprof__out *out = &pyprof__g.out;
@@ -21341,8 +21736,8 @@ static void pyprof__out_release(void)   // if the descriptor is still ours: a pr
     out->claim_inode = 0;
 }
 
-// The plain name is for the first process of a run. A file of somebody else, or one that this run has written
-// already, is left alone.
+// The plain name belongs to the first process of a run. A file of another user, or one that this run has
+// already written, is left alone.
 static pyprof__bool pyprof__out_is_free(void)
 {
     char path[PYPROF__OUT_PATH];
@@ -21356,7 +21751,7 @@ static pyprof__bool pyprof__out_is_free(void)
     return pyprof__out_claim(pyprof__g.out.base);
 }
 
-static void pyprof__out_take(void)   // a name of its own: .PID, and where a pid comes again .PID-N
+static void pyprof__out_take(void)   // chooses a name of its own: .PID or, if the pid was reused, .PID-N
 {
     pyprof__out *out = &pyprof__g.out;
     char path[PYPROF__OUT_PATH];
@@ -21372,7 +21767,7 @@ static void pyprof__out_take(void)   // a name of its own: .PID, and where a pid
     }
 }
 
-// Can the file be made? It stays as it is.
+// Can the file be created? The existing file does not change.
 static pyprof_result pyprof__out_try(const char *path)
 {
     pyprof__file file;
@@ -21381,7 +21776,7 @@ static pyprof_result pyprof__out_try(const char *path)
     return result;
 }
 
-static pyprof_result pyprof__out_try_all(void)   // all of PROFILING=1, or those go elsewhere together
+static pyprof_result pyprof__out_try_all(void)   // all files of PROFILING=1 go to the same place
 {
     static const char *const memory[] = { "memory_snapshot.txt", "memory_snapshot.pkl", "memory_final.txt" };
     const pyprof__out *out = &pyprof__g.out;
@@ -21402,7 +21797,8 @@ static pyprof_result pyprof__out_try_all(void)   // all of PROFILING=1, or those
     return result;
 }
 
-static void pyprof__out_default(char *base, size_t capacity)   // the folder for temporary files, and the program's name
+// The folder for temporary files, with the program's name.
+static void pyprof__out_default(char *base, size_t capacity)
 {
     const char *folder = pyprof__getenv("TMPDIR");
     char name[256];
@@ -21410,7 +21806,8 @@ static void pyprof__out_default(char *base, size_t capacity)   // the folder for
     snprintf(base, capacity, "%.700s/%s", folder && *folder ? folder : "/tmp", name);
 }
 
-// Where the files were to go they cannot: from now on they go to the folder for temporary files. 0 = nor there.
+// The files cannot be written to their place: from now on they go to the folder for temporary files. 0 = not
+// there, either.
 static pyprof__bool pyprof__out_fall_back(void)
 {
     pyprof__out *out = &pyprof__g.out;
@@ -21446,7 +21843,7 @@ static void pyprof__env_save(const pyprof_profile *profile, const char *name, co
     } else if (!(profile->checkpoint > 0 || pyprof__g.out.told)) pyprof__say(0, "pyprof: wrote %s\n", path);
 }
 
-// The memory report as of now, and the same for Python: tracemalloc.Snapshot.load.
+// Writes the memory report as of now, and the same for Python: tracemalloc.Snapshot.load.
 static void pyprof__env_memory(const pyprof_profile *profile)
 {
     pyprof_output text;
@@ -21457,7 +21854,8 @@ static void pyprof__env_memory(const pyprof_profile *profile)
     if (!(profile->checkpoint > 0)) pyprof__env_save(profile, "memory_final.txt", &text);
 }
 
-// A handler of SIGCHLD that waits must find the lock free: none runs while its thread has it.
+// A SIGCHLD handler that waits for a child must find the lock free: while a thread has the lock, it runs no
+// handler.
 static void pyprof__children_lock(sigset_t *before)
 {
     sigset_t all;
@@ -21472,7 +21870,8 @@ static void pyprof__children_unlock(const sigset_t *before)
     pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
-// The children that are known, each with its name while it lives, and whether it has written files.
+// Adds the known children to the profile, each with its name while it is alive, and whether it has written
+// files.
 static void pyprof__env_children(pyprof_profile *profile)
 {
     pyprof__children *known = &pyprof__g.children;
@@ -21498,7 +21897,7 @@ static void pyprof__env_children(pyprof_profile *profile)
         else child->name[0] = 0;
     }
     pyprof__children_lock(&before);
-    for (i = 0; i < profile->children.count && i < known->count; i++)   // a name stays known
+    for (i = 0; i < profile->children.count && i < known->count; i++)   // keeps the names for later
         memcpy(known->list[i].name, PYPROF__AT(pyprof__child, profile->children, i).name, sizeof known->list[i].name);
     pyprof__children_unlock(&before);
 }
@@ -21530,13 +21929,14 @@ static void pyprof__env_write(const pyprof_profile *profile)
     out->told |= !(profile->checkpoint > 0);
 }
 
-// A session that recorded nothing leaves no files, but a reason. 1 = it recorded something.
+// A session that recorded nothing writes no files; it prints a reason. 1 = it recorded something.
 static pyprof__bool pyprof__env_any(const pyprof_profile *profile)
 {
     const pyprof_stats *stats = &profile->model.stats;
     int brief = profile->model.recorded_ns < 2 * pyprof__second;
     if (stats->asked || stats->thinned || stats->heap_samples || stats->degraded[0]) return 1;
-    // What its children recorded is what was asked for. A command of a server can load Python and not run it.
+    // If children were recorded, the request is fulfilled. A command of a server may load Python
+    // without running it.
     if (pyprof__g.out.child || profile->children.count || (brief && pyprof__g.out.late)) return 0;
     if (pyprof__g.out.wait) pyprof__say(1, "pyprof: nothing was recorded: pid %ld started idle, and was not told to start\n",
                                         (long)pyprof__own_pid());
@@ -21545,13 +21945,13 @@ static pyprof__bool pyprof__env_any(const pyprof_profile *profile)
     return 0;
 }
 
-// The last word of a session that has ended: taken after all checkpoints.
+// Writes the final files of a session that has ended; they replace all checkpoints.
 static void pyprof__write_end(pyprof_profile *profile, const char *checkpoint, int from_env)
 {
     int written;
     pyprof__mutex_take(&pyprof__writing);
     if (from_env) pyprof__env_children(profile);
-    // Where Python has just shut down it is written already, but for the last of that.
+    // If Python has just shut down, they are already written, but for the moments since.
     written = pyprof__g.ended_ns && profile->model.last_ns < pyprof__g.ended_ns + PYPROF__ENDING_NS;
     if (from_env && !written && pyprof__env_any(profile)) pyprof__env_write(profile);
     if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL);
@@ -21559,7 +21959,7 @@ static void pyprof__write_end(pyprof_profile *profile, const char *checkpoint, i
 }
 
 // ---- the writer thread ---------------------------------------------------------------
-// Writes what a session has so far: marked as a checkpoint, or as at the end.
+// Writes what a session has recorded so far: marked as a checkpoint, or as final.
 static void pyprof__write_session(pyprof *token, int final)
 {
     pyprof_profile *profile = NULL;
@@ -21588,8 +21988,8 @@ static void pyprof__write_session(pyprof *token, int final)
     pyprof__mutex_give(&pyprof__writing);
 }
 
-// At 1, 2, 4, 8... s of its life, then every so many seconds; a child that another process may end at any time begins
-// earlier.
+// After 1, 2, 4, 8... s of its life, then every checkpoint_s seconds. A forked child begins earlier, because
+// another process may end it at any time.
 static void pyprof__writing_next(pyprof__session *session, uint64_t now)
 {
     uint64_t period = (uint64_t)(session->config.checkpoint_s * 1e9), first = pyprof__g.out.worker ? pyprof__second / 4 : pyprof__second;
@@ -21600,18 +22000,20 @@ static void pyprof__writing_next(pyprof__session *session, uint64_t now)
         return;
     }
     do next += next < period ? next : period; while (next <= age);
-    // The time line grows with the recording, and with it what it costs to write it: a thousandth of a CPU at most.
+    // The time line grows with the recording, and so does the cost of writing it: allow it a thousandth of a
+    // CPU at most.
     if (next > 64 * pyprof__second && next - age < 1000 * pyprof__g.writer.cost_ns) next = age + 1000 * pyprof__g.writer.cost_ns;
     session->write_due = session->write_begin + next;
 }
 
-static uint64_t pyprof__writing_changes(const pyprof__session *session)   // another number: there is something new
+// A number that changes if there is something new.
+static uint64_t pyprof__writing_changes(const pyprof__session *session)
 {
     const pyprof_stats *stats = &session->recorder.model.stats;
     return stats->asked + stats->heap_samples + (session->recorder.heap ? pyprof__heap_noted() : 0) + (uint64_t)session->recorder.paused;
 }
 
-// The token of a session that is due now; NULL = none, *due tells when one is. Under the lock.
+// The token of a session that is due now; NULL = none, and *due is when the next one is. Under the lock.
 static pyprof *pyprof__writing_due(uint64_t now, uint64_t *due)
 {
     int i;
@@ -21643,6 +22045,8 @@ static void pyprof__write_all_now(void)   // as at the end
     }
 }
 
+// Sleeps until a checkpoint is due, a thread that ends the process asks for everything, or the trigger file
+// changes.
 static void *pyprof__writer_main(void *unused)
 {
     pyprof__saver *writer = &pyprof__g.writer;
@@ -21656,7 +22060,8 @@ static void *pyprof__writer_main(void *unused)
         pyprof *token;
         if (asked != writer->done) {
             pyprof__write_all_now();
-            quiet = pyprof__now() + 2 * pyprof__second;   // it is about to end: nothing is begun that would not be finished
+            // The process is about to end: begin nothing that would not be finished.
+            quiet = pyprof__now() + 2 * pyprof__second;
             __atomic_store_n(&writer->done, asked, __ATOMIC_RELEASE);
             continue;
         }
@@ -21673,11 +22078,12 @@ static void *pyprof__writer_main(void *unused)
     }
     if (pyprof__g.env_before) pyprof__profile_free(pyprof__g.env_before);
     pyprof__g.env_before = NULL;
-    pyprof__inside = 0;   // it may be the last thread: then it calls exit
+    pyprof__inside = 0;   // if it is the last thread, it calls exit
     return unused;
 }
 
-static pyprof__bool pyprof__writer_start(void *(*run)(void *))   // under pyprof__control, or before anybody else can
+// Under pyprof__control, or before any other thread can call it.
+static pyprof__bool pyprof__writer_start(void *(*run)(void *))
 {
     pyprof__saver *writer = &pyprof__g.writer;
     if (__atomic_exchange_n(&writer->running, 1, __ATOMIC_ACQ_REL)) { pyprof__wake(&writer->word); return 1; }
@@ -21688,7 +22094,7 @@ static pyprof__bool pyprof__writer_start(void *(*run)(void *))   // under pyprof
     return 0;
 }
 
-// Once no session needs it. Under pyprof__control.
+// Stops the writer if no session needs it. Under pyprof__control.
 static void pyprof__writer_stop(void)
 {
     pyprof__saver *writer = &pyprof__g.writer;
@@ -21696,25 +22102,28 @@ static void pyprof__writer_stop(void)
     pyprof__sessions_lock();
     for (i = 0; i < PYPROF__SESSIONS; i++) needed |= pyprof__g.sessions[i].generation & 1 && pyprof__g.sessions[i].writes;
     pyprof__sessions_unlock();
-    for (i = 0; i < PYPROF__SESSIONS; i++) needed |= __atomic_load_n(&pyprof__g.again[i], __ATOMIC_ACQUIRE) != 0;   // it starts them
+    // The writer starts these sessions.
+    for (i = 0; i < PYPROF__SESSIONS; i++) needed |= __atomic_load_n(&pyprof__g.again[i], __ATOMIC_ACQUIRE) != 0;
     if (needed || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)) return;
     __atomic_store_n(&writer->quit, 1, __ATOMIC_RELEASE);
     pyprof__wake(&writer->word);
-    // The last thread of the process: it ends by itself.
+    // This is the last thread of the process: it ends by itself.
     if (__atomic_load_n(&writer->tid, __ATOMIC_ACQUIRE) == pyprof__gettid()) return;
     pthread_join(writer->thread, NULL);
     __atomic_store_n(&writer->running, 0, __ATOMIC_RELEASE);
 }
 
-// A forked child that ends, or becomes another program, before it did anything has nothing to tell.
+// A forked child that ends, or executes another program, before it has done anything, has nothing to report.
 static pyprof__bool pyprof__is_gone_at_once(void)
 {
     const uint64_t began = pyprof__stir.since_ns;
     return began && pyprof__now() - began < pyprof__second / 4 && pyprof__clock(CLOCK_PROCESS_CPUTIME_ID) < pyprof__second / 100;
 }
 
-// The process is about to end, or to become another program. This may be a signal handler: so it only asks the writer,
-// and waits while that gets on, runs or waits for the disk. One whose handler interrupted the owner of a lock sleeps.
+// The process is about to end, or to execute another program. This may be a signal handler that has
+// interrupted the owner of a lock. So it takes no lock: it only asks the writer, and waits as long as the
+// writer runs or waits for the disk. A writer that sleeps for long waits for that lock, and is not waited for
+// any longer.
 static void pyprof__leave(void)
 {
     pyprof__saver *writer = &pyprof__g.writer;
@@ -21726,7 +22135,8 @@ static void pyprof__leave(void)
     asked = __atomic_add_fetch(&writer->asked, 1, __ATOMIC_ACQ_REL);
     pyprof__wake(&writer->word);
     for (ms = 0; ms < 60000 && asleep_ms < 2000 && (int32_t)(__atomic_load_n(&writer->done, __ATOMIC_ACQUIRE) - asked) < 0; ms++) {
-        // The clock of a thread by its id, as the kernel makes it: ~tid << 3, and 6 for a thread's scheduler time.
+        // The CPU clock of a thread by its id, in the kernel's form: ~tid << 3, plus 6 for a thread's
+        // scheduler time.
         clockid_t clock = (clockid_t)((~(uint32_t)writer->tid) << 3 | 6);
         pyprof__nap(1000000);
         if (syscall(SYS_clock_gettime, clock, &used) == 0 && used.tv_nsec != before.tv_nsec) asleep_ms = 0;
@@ -21737,7 +22147,8 @@ static void pyprof__leave(void)
 }
 
 // ---- a session's own checkpoint -----------------------------------------------------
-// The file of config.checkpoint. A forked child's has its pid before the suffix where the name had none.
+// The file of config.checkpoint. In a forked child the pid is added before the suffix, unless the name has
+// %p.
 static pyprof_result pyprof__checkpoint_name(const pyprof_config *config, int child, char *path, size_t capacity)
 {
     char filled[1024], base[1024];
@@ -21763,7 +22174,7 @@ static pyprof_result pyprof__checkpoint_name(const pyprof_config *config, int ch
 // [SECTION] PUBLIC -- the API functions
 //   Runs on    any thread, with or without the GIL
 //   Uses       SESSION
-//   Promise    as said at each declaration
+//   Promise    see the comment at each declaration
 // ============================================================================
 PYPROF__DEF const char *pyprof_result_string(pyprof_result result)
 {
@@ -21783,10 +22194,7 @@ static pyprof__bool pyprof__caller_holds_gil(const pyprof__sampler *sampler)
     const pyprof__runtime *runtime = &sampler->sweeper.target.runtime;
     int holds = 0;
     pyprof__sessions_lock();
-    if (sampler->alive && pyprof__heap_api(runtime) == PYPROF_OK) {
-        pyprof__habits habits = pyprof__layout_habits(runtime->version);   // hooks read the heap's
-        holds = pyprof__holds_gil(&habits);
-    }
+    if (sampler->alive && pyprof__heap_api(runtime) == PYPROF_OK) holds = pyprof__holds_gil(&runtime->layout);
     pyprof__sessions_unlock();
     return holds;
 }
@@ -21798,7 +22206,7 @@ static pyprof__bool pyprof__any_session(const pyprof__sampler *sampler)   // und
     return any;
 }
 
-// The session joins the sampler that runs. *alive = there is one.
+// The session joins a running sampler. *alive = there is one.
 static pyprof_result pyprof__join_running(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again,
                                           int *slot, int *alive)
 {
@@ -21834,14 +22242,15 @@ static pyprof_result pyprof__start_heap(int slot)
     pyprof__heap_noting();
     pyprof__sessions_unlock();
     if (running) pyprof__heap_request();
-    else if (result == PYPROF_OK && !pyprof__hooks_were_in()) {   // nobody else uses the allocators yet
+    else if (result == PYPROF_OK && !pyprof__hooks_were_in()) {   // no other code uses the allocators yet
         pyprof__heap_settle(NULL);
-        PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_PENDING);   // if there was an interpreter before, the next one drops them
+        // If there was an interpreter before, the next one drops the hooks.
+        PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_PENDING);
     }
     return result;
 }
 
-// Nobody samples yet.
+// For the first session: opens the sampler, proves the layout, starts the thread.
 static pyprof_result pyprof__start_first(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again, int *slot)
 {
     pyprof__sweeper *sweeper = &sampler->sweeper;
@@ -21866,8 +22275,9 @@ static pyprof_result pyprof__start_first(pyprof__sampler *sampler, const pyprof_
     return result;
 }
 
-// The last session is gone: lets the sampler thread end. A callback on it may start a session again: then it stays.
-// So it does if it gets no CPU for long, or is in a callback: it ends when it can, or serves the next session.
+// The last session has ended: lets the sampler thread end. If its callback starts a session meanwhile, the
+// thread stays. It also stays if it is in a callback, or gets no CPU for long: then it ends later, or serves
+// the next session.
 static void pyprof__sampler_stop(pyprof__sampler *sampler)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
@@ -21886,17 +22296,18 @@ static void pyprof__sampler_stop(pyprof__sampler *sampler)
 }
 
 // ---- the end -------------------------------------------------------------------------
-// At exit: sessions of PROFILING=1 and those with a checkpoint are written as they are then.
+// At exit: writes the sessions of PROFILING=1 and those with a checkpoint as they are then.
 static void pyprof__at_exit(void)
 {
-    // A signal handler that ends the process can have interrupted us.
+    // This may run in a signal handler that interrupted our own code.
     if (pyprof__inside || pyprof__mutex_is_mine(&pyprof__control) || pyprof__mutex_is_mine(&pyprof__lock)
         || pyprof__mutex_is_mine(&pyprof__writing)) {
         pyprof__leave();
         return;
     }
     if (pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid()) pyprof_stop(pyprof__g.env_session, NULL);
-    if (pyprof__g.writer.quit && pyprof__g.pid == pyprof__own_pid()) pyprof__write_all_now();   // the writer has gone: see pyprof__is_alone
+    // The writer has ended: see pyprof__is_alone.
+    if (pyprof__g.writer.quit && pyprof__g.pid == pyprof__own_pid()) pyprof__write_all_now();
     else pyprof__leave();
 }
 
@@ -21908,7 +22319,8 @@ static void pyprof__exits_watch(void)
     at_quick_exit(pyprof__leave);
 }
 
-// Of a checked config. again: in a forked child, the session of that slot and generation goes on.
+// Starts a session from a checked config. again: in a forked child, the session of that slot and generation
+// goes on.
 static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64_t again, pyprof **session)
 {
     pyprof__sampler *sampler = &pyprof__g.samplers[0];
@@ -21937,7 +22349,7 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     return result;
 }
 
-// Its checkpoint has been tried; now the writer thread writes it.
+// The checkpoint's name has been checked; from now on the writer thread writes the file.
 static void pyprof__start_writing(pyprof *token, const char *checkpoint)
 {
     pyprof__session *session;
@@ -21954,12 +22366,13 @@ static void pyprof__start_writing(pyprof *token, const char *checkpoint)
     pyprof__exits_watch();
 }
 
-// In a forked child that is sure to go on: its sessions begin anew, with the tokens they had in the parent.
+// In a forked child that is certain to go on: restarts its sessions, with the tokens that they had in the
+// parent.
 static void *pyprof__again_main(void *unused)
 {
     int i;
     pyprof__inside = 1;
-    pyprof__nap(2000000);   // it may still exec
+    pyprof__nap(2000000);   // the child may still exec
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof_config config = pyprof__g.sessions[i].config;
         char checkpoint[1024], filter[256];
@@ -22008,9 +22421,10 @@ PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **ses
     return result;
 }
 
-// A stop waits for the callback of its session, which may use what the host frees next. No lock is held meanwhile:
-// the callback may wait for anything that another thread does here. If it waits for the GIL, against the rule,
-// and this thread has that, neither would ever get on.
+// pyprof_stop waits for the callback of its session, because the callback may use objects that the host frees
+// next. It holds no lock meanwhile: the callback may wait for anything that another thread does here. If the
+// callback waits for the GIL, against the rule, and this thread holds the GIL, neither would ever go on: then
+// it stops waiting.
 static void pyprof__await_callback(const pyprof__sampler *sampler, const pyprof *token)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
@@ -22023,6 +22437,7 @@ static void pyprof__await_callback(const pyprof__sampler *sampler, const pyprof 
     }
 }
 
+// Ends the session under the locks, then waits for its callback without them, then writes the final files.
 PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
 {
     pyprof__session *found;
@@ -22170,7 +22585,7 @@ PYPROF__DEF pyprof_result pyprof_save(const pyprof_profile *profile, const char 
     int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!path || !*path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is %s", path ? "empty" : "NULL");
-    pthread_testcancel();   // here, or not at all: a file half written would stay
+    pthread_testcancel();   // cancel here or not at all: otherwise a half-written file would stay
     cancel = pyprof__cancel_off();
     result = pyprof__save_path(profile, path, output);
     pyprof__cancel_back(cancel);
@@ -22185,7 +22600,7 @@ PYPROF__DEF pyprof_result pyprof_write(const pyprof_profile *profile, const pypr
     if (!output) return pyprof__fail(PYPROF_ERR_ARGUMENT, "output is NULL");
     if (!fn) return pyprof__fail(PYPROF_ERR_ARGUMENT, "fn is NULL");
     if (!output->format) return pyprof__fail(PYPROF_ERR_FORMAT, "no format was asked for, and there is no file name to tell it");
-    cancel = pyprof__cancel_off();   // memory would be lost
+    cancel = pyprof__cancel_off();   // cancelling would leak memory
     result = pyprof__write_profile(profile, output, output->format, fn, user);
     pyprof__cancel_back(cancel);
     return result;
@@ -22224,6 +22639,7 @@ PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof
     return *delta ? PYPROF_OK : pyprof__fail_memory("the difference");
 }
 
+// Makes the whole table, ranks its rows, and copies the first ones.
 PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size, size_t capacity,
                                      size_t *count)
 {
@@ -22288,7 +22704,7 @@ typedef struct {
     pyprof__selection *selection;
     pyprof_visit_fn *fn;
     void *user;
-    pyprof_thread *threads;       // one a member
+    pyprof_thread *threads;       // one for each member
     pyprof_frame *stack;
     pyprof__cursor cursor;
     int stopped;
@@ -22311,7 +22727,7 @@ static void pyprof__frame_fill(const pyprof_profile *profile, uint32_t node, pyp
     frame->kind = function->kind;
 }
 
-static size_t pyprof__visit_stack(pyprof__visitor *visitor, uint32_t node)   // its depth
+static size_t pyprof__visit_stack(pyprof__visitor *visitor, uint32_t node)   // returns its depth
 {
     uint32_t i;
     pyprof__cursor_at(&visitor->cursor, node);
@@ -22320,6 +22736,7 @@ static size_t pyprof__visit_stack(pyprof__visitor *visitor, uint32_t node)   // 
     return visitor->cursor.depth;
 }
 
+// Also fills in visitor->threads, to which the other items refer: it must come first.
 static void pyprof__visit_threads(pyprof__visitor *visitor)
 {
     const pyprof__model *model = &visitor->profile->model;
@@ -22345,6 +22762,7 @@ static void pyprof__visit_threads(pyprof__visitor *visitor)
     }
 }
 
+// Calls fn for the nodes of the tree (NODE), or for those with samples of their own (STACK).
 static void pyprof__visit_nodes(pyprof__visitor *visitor, int kind)
 {
     uint32_t node;
@@ -22413,7 +22831,8 @@ static void pyprof__visit_memory(pyprof__visitor *visitor)
     }
 }
 
-static void pyprof__visit_gil(pyprof__visitor *visitor, const pyprof_query *query)   // who waited for whom; the longest holds
+// Pairs of waiter and holder; the longest holds.
+static void pyprof__visit_gil(pyprof__visitor *visitor, const pyprof_query *query)
 {
     const pyprof__model *model = &visitor->profile->model;
     int64_t self[PYPROF_METRIC_COUNT];
@@ -22469,6 +22888,7 @@ static void pyprof__visit_tasks(pyprof__visitor *visitor)
     }
 }
 
+// The order of the calls is part of the API.
 PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user)
 {
     pyprof__selection selection;
@@ -22613,16 +23033,17 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
 
 // ============================================================================
 // [SECTION] ENVIRONMENT -- PROFILING=1 and the PYPROF_* variables
-//   Runs on    the thread that calls pyprof_start_from_env, the writer thread, the one that ends the process
+//   Runs on    the thread that calls pyprof_start_from_env, the writer thread, the thread that ends the process
 //   Uses       PUBLIC
-//   Promise    a bad value is one line on stderr that names the variable; set-user-id programs ignore all of them
+//   Promise    an invalid value prints one line that names the variable; set-user-id programs ignore all variables
 // ============================================================================
 static const char *const pyprof__variables[] = {
     "PYPROF_OUT", "PYPROF_FORMATS", "PYPROF_RATE", "PYPROF_HEAP", "PYPROF_INTERVAL", "PYPROF_QUIET", "PYPROF_SOURCES", "PYPROF_OPCODES",
     "PYPROF_TRIGGER", "PYPROF_MAX_CPU", "PYPROF_RUN",
 };
 
-static pyprof__bool pyprof__word_is(const char *text, const char *words)   // is it one of these, whatever its case?
+// Is it one of these words, in upper or lower case?
+static pyprof__bool pyprof__word_is(const char *text, const char *words)
 {
     char lower[16];
     size_t i, size = strlen(text);
@@ -22635,7 +23056,8 @@ static pyprof__bool pyprof__word_is(const char *text, const char *words)   // is
     return 0;
 }
 
-static pyprof__bool pyprof__env_number(const char *name, double least, double most, double *value)   // 0 = bad, said on stderr
+// 0 = invalid: see pyprof_last_error.
+static pyprof__bool pyprof__env_number(const char *name, double least, double most, double *value)
 {
     const char *text = pyprof__getenv(name);
     double whole = 0, part = 0.1;
@@ -22648,7 +23070,7 @@ static pyprof__bool pyprof__env_number(const char *name, double least, double mo
     return 0;
 }
 
-// How many letters must change, come or go.
+// The number of letters to change, add or remove (Levenshtein distance).
 static size_t pyprof__distance(const char *a, const char *b)
 {
     size_t row[40], i, j, size = strlen(b);
@@ -22668,7 +23090,8 @@ static size_t pyprof__distance(const char *a, const char *b)
     return row[size];
 }
 
-static void pyprof__env_unknown(void)   // a variable that nobody reads is a mistake: which one was meant?
+// A variable that pyprof does not know is a mistake: which one was meant?
+static void pyprof__env_unknown(void)
 {
     char **at, name[40];
     size_t i, best, size;
@@ -22684,8 +23107,9 @@ static void pyprof__env_unknown(void)   // a variable that nobody reads is a mis
     }
 }
 
-// PYPROF_FORMATS as "json,svg": blanks and points in front of a name are forgiven.
-static pyprof__bool pyprof__env_formats(char *formats, size_t capacity)   // 0 = bad, told by pyprof_last_error
+// PYPROF_FORMATS is a list like "json,svg"; blanks, and a point before a name, are accepted.
+// 0 = invalid: see pyprof_last_error.
+static pyprof__bool pyprof__env_formats(char *formats, size_t capacity)
 {
     const char *text = pyprof__getenv("PYPROF_FORMATS");
     char copy[256], suffix[80], known[256], *save = NULL, *word;
@@ -22714,7 +23138,7 @@ static pyprof__bool pyprof__env_formats(char *formats, size_t capacity)   // 0 =
     return 0;
 }
 
-static pyprof__bool pyprof__env_sources(int *sources)   // 0 = bad, told by pyprof_last_error
+static pyprof__bool pyprof__env_sources(int *sources)   // 0 = invalid: see pyprof_last_error
 {
     const char *text = pyprof__getenv("PYPROF_SOURCES");
     *sources = 0;
@@ -22736,14 +23160,15 @@ static pyprof_result pyprof__env_heap(int *heap)
 }
 
 // ---- where files go -----------------------------------------------------------------
-static void pyprof__absolute(const char *path, char *text, size_t capacity)   // the program may go to another folder
+// The program may change its working folder.
+static void pyprof__absolute(const char *path, char *text, size_t capacity)
 {
     char here[512];
     if (!*path || *path == '/') pyprof__copy_text(text, capacity, path);
     else snprintf(text, capacity, "%.500s/%.500s", getcwd(here, sizeof here) ? here : ".", path);
 }
 
-// PYPROF_OUT: a folder, a prefix, one file with a known suffix, or a stream (a pipe, /dev/stdout).
+// PYPROF_OUT is a folder, a prefix, one file with a known suffix, or a stream (a pipe, /dev/stdout).
 static void pyprof__out_kind(pyprof__out *out, const char *text)
 {
     struct stat info;
@@ -22764,7 +23189,7 @@ static void pyprof__out_kind(pyprof__out *out, const char *text)
     }
 }
 
-// A child of a profiled process writes beside it.
+// A child of a profiled process writes beside its parent's files.
 static pyprof_result pyprof__env_out(void)
 {
     const char *text = pyprof__getenv("PYPROF_OUT");
@@ -22786,7 +23211,7 @@ static pyprof_result pyprof__env_out(void)
     return PYPROF_OK;
 }
 
-static void pyprof__env_place(void)   // tried now, when something can still be said
+static void pyprof__env_place(void)   // checks the place now, while a message can still be printed
 {
     pyprof__out *out = &pyprof__g.out;
     char path[PYPROF__OUT_PATH], error[512];
@@ -22798,7 +23223,7 @@ static void pyprof__env_place(void)   // tried now, when something can still be 
     pyprof__say(1, "pyprof: %s; the files go to %s\n", error, path);
 }
 
-// As soon as Python runs: a program can load it and never start it.
+// Printed as soon as Python runs, because a program may load Python and never start it.
 static void pyprof__env_announce(void)
 {
     char path[PYPROF__OUT_PATH];
@@ -22816,7 +23241,7 @@ static void pyprof__env_announce(void)
     if (out->wait) pyprof__say(0, "pyprof: idle until it is told to start%s%s\n", pyprof__g.trigger[0] ? ": echo start >" : "", pyprof__g.trigger);
 }
 
-// ---- switched while it runs: PYPROF_TRIGGER ----------------------------------------------
+// ---- switching while it runs: PYPROF_TRIGGER ----------------------------------------------
 static void pyprof__trigger_act(const char *word)
 {
     pyprof *session = pyprof__g.env_session;
@@ -22833,7 +23258,7 @@ static void pyprof__trigger_act(const char *word)
     else pyprof__say(0, "pyprof: pid %ld: %s\n", (long)pyprof__own_pid(), *word ? word : "dump");
 }
 
-// A file that was written since it was last looked at holds a word. Returns when to look again.
+// If the file was written since the last check, its word is a command. Returns the time of the next check.
 static uint64_t pyprof__trigger_poll(uint64_t now)
 {
     static struct stat before;
@@ -22848,21 +23273,21 @@ static uint64_t pyprof__trigger_poll(uint64_t now)
     changed = info.st_ino && (info.st_ino != before.st_ino || info.st_size != before.st_size
         || memcmp(&info.st_mtim, &before.st_mtim, sizeof info.st_mtim) != 0);
     before = info;
-    if (first || !changed) return due;   // what it held at the start is old
+    if (first || !changed) return due;   // a word that was there at the start is old
     size = pyprof__read_file(AT_FDCWD, pyprof__g.trigger, word, sizeof word);
     word[size > 0 ? strcspn(word, " \t\r\n") : 0] = 0;
     pyprof__trigger_act(word);
     return due;
 }
 
-static uint64_t pyprof__env_poll(uint64_t now)   // what the writer thread does beside writing
+static uint64_t pyprof__env_poll(uint64_t now)   // what the writer thread does besides writing
 {
     if (PYPROF__GET(pyprof__g.seen) && !pyprof__g.announced) pyprof__env_announce();
     return pyprof__g.trigger[0] ? pyprof__trigger_poll(now) : UINT64_MAX;
 }
 
 // ---- the start -----------------------------------------------------------------------
-// PROFILING: *wait = to start idle. DISABLED = not asked for.
+// Reads PROFILING. *wait = start idle. DISABLED = profiling was not requested.
 static pyprof_result pyprof__env_asked(int *wait)
 {
     const char *profiling = pyprof__getenv("PROFILING");
@@ -22874,7 +23299,7 @@ static pyprof_result pyprof__env_asked(int *wait)
     return pyprof__fail(PYPROF_ERR_ARGUMENT, "PROFILING=%.100s: not 1, true, yes, on, wait (to start idle) or 0", profiling);
 }
 
-// The variables of PROFILING=1. The config's strings live as long as the environment.
+// Reads the other variables. The config's strings live as long as the environment.
 static pyprof_result pyprof__env_config(pyprof_config *config)
 {
     const char *quiet = pyprof__getenv("PYPROF_QUIET"), *opcodes = pyprof__getenv("PYPROF_OPCODES"), *trigger = pyprof__getenv("PYPROF_TRIGGER");
@@ -22903,12 +23328,13 @@ static pyprof_result pyprof__env_begin(pyprof_config *config, pyprof **started)
 {
     pyprof_result result = pyprof_start(config, started);
     if (result != PYPROF_ERR_UNSUPPORTED || !config->heap || pyprof__getenv("PYPROF_HEAP")) return result;
-    pyprof__say(0, "pyprof: %s; memory is not tracked\n", pyprof_last_error());   // nobody asked for it
+    // Memory was only on by default.
+    pyprof__say(0, "pyprof: %s; memory is not tracked\n", pyprof_last_error());
     config->heap = PYPROF_HEAP_OFF;
     return pyprof_start(config, started);
 }
 
-// From now on the writer thread has a session of PROFILING=1 to write.
+// From now on the writer thread writes this session of PROFILING=1.
 static void pyprof__env_adopt(pyprof *started)
 {
     pyprof__session *session;
@@ -22921,7 +23347,7 @@ static void pyprof__env_adopt(pyprof *started)
     pyprof__g.writer.poll = pyprof__env_poll;
 }
 
-// Python begins to shut down: a host can end the process right after that, by ways of its own.
+// Python begins to shut down: right after that a host may end the process in a way that pyprof cannot see.
 static void pyprof__env_ending(void)
 {
     if (!pyprof__g.env_session || pyprof__g.env_pid != pyprof__own_pid()) return;
@@ -22929,7 +23355,7 @@ static void pyprof__env_ending(void)
     pyprof__g.ended_ns = pyprof__g.out.told && !pyprof__g.out.failed ? pyprof__now() : 0;
 }
 
-// In a forked child that goes on.
+// In a forked child that goes on: new names, and the writer takes over the session.
 static void pyprof__env_forked(pyprof *token)
 {
     pyprof__out *out = &pyprof__g.out;
@@ -22942,6 +23368,7 @@ static void pyprof__env_forked(pyprof *token)
     pyprof__env_adopt(token);
 }
 
+// Reads the variables, starts the session, checks the files, starts the writer. Every failure is printed.
 PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
 {
     pyprof_config config;
@@ -22983,9 +23410,9 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
 
 // ============================================================================
 // [SECTION] PRELOAD -- with PYPROF_PRELOAD: a library for LD_PRELOAD that profiles a program as it is
-//   Runs on    the program's threads, at its calls of exit, exec, fork, wait, kill and dlopen
+//   Runs on    the program's threads, when they call exit, exec, fork, wait, kill or dlopen
 //   Uses       ENVIRONMENT
-//   Promise    the program behaves as without; one without Python pays for a few comparisons
+//   Promise    the program behaves as without it; a program without Python pays only for a few comparisons
 // ============================================================================
 #if defined(PYPROF_PRELOAD)
 #if !defined(PYPROF__INTERPOSED)
@@ -22994,7 +23421,7 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
 #ifdef __cplusplus
 extern "C" {
 #endif
-static struct {                  // what stands behind ours
+static struct {                  // the functions behind ours
     void (*exit)(int);
     int (*execve)(const char *, char *const *, char *const *);
     int (*execv)(const char *, char *const *);
@@ -23022,13 +23449,13 @@ static struct {                  // what stands behind ours
 } pyprof__next;
 
 static struct {
-    int64_t pid;                 // in which the library was loaded: a worker has another
+    int64_t pid;                 // the process that loaded the library; a forked worker has another pid
     int watching;                // PROFILING=1, and no Python yet
-    void *base;                  // of the object that has Python's C API; NULL = not known
+    void *base;                  // of the object that contains Python's C API; NULL = unknown
     uint64_t begin_ns;
-    uint64_t survived;           // a bit for each signal that the process sent to itself and lived on
-    int counts;                  // this Python counts threads after a fork, and warns
-    int64_t forked;              // the thread that called fork out of Python's code; 0 = it has gone on
+    uint64_t survived;           // one bit for each signal that the process has sent to itself and survived
+    int counts;                  // this Python counts threads after a fork and warns
+    int64_t forked;              // the thread that called fork from Python's code; 0 = it has gone on
 } pyprof__preload;
 
 static void *pyprof__next_of(const char *name) { return dlsym((void *)-1l, name); }   // RTLD_NEXT
@@ -23054,13 +23481,14 @@ static void pyprof__next_find(void)
         void *found = pyprof__next_of(names[i].name);
         memcpy((char *)&pyprof__next + names[i].offset, &found, sizeof found);
     }
-    dlerror();   // what is missing is no error of the program's
+    dlerror();   // a missing function is not an error of the program
 }
 
-// A constructor of another library may come before ours.
+// A constructor of another library may run before ours.
 #define PYPROF__NEXT(name) (pyprof__next.name ? (void)0 : pyprof__next_find(), pyprof__next.name)
 
-static void *pyprof__object_base(const void *address, const char **path)   // of the object it lies in; NULL = unknown
+// Of the object that contains the address; NULL = unknown.
+static void *pyprof__object_base(const void *address, const char **path)
 {
     struct { const char *path; void *base; const char *name; void *address; } place;   // Dl_info, declared only with _GNU_SOURCE
     int (*find)(const void *, void *);
@@ -23073,7 +23501,8 @@ static void *pyprof__object_base(const void *address, const char **path)   // of
 }
 
 // ---- is there a Python? -------------------------------------------------------------------
-// An interpreter shows its C API, be it linked statically or not; a stripped one can only be told by the name.
+// An interpreter exports its C API, whether it is linked statically or not. Only the name identifies a
+// stripped one.
 static pyprof__bool pyprof__is_python(void **symbol)
 {
     char path[4096];
@@ -23093,20 +23522,21 @@ static void pyprof__tree_mark(const char *base)   // for children
     setenv("PYPROF_RUN", text, 1);
 }
 
-static void pyprof__preload_start(void *python, int late)   // an address of Python's
+static void pyprof__preload_start(void *python, int late)   // python: an address in Python's code
 {
     pyprof__g.out.late = late;
     pyprof__preload.watching = 0;
     pyprof__preload.base = python ? pyprof__object_base(python, NULL) : NULL;
     pyprof__g.out.worker = pyprof__own_pid() != pyprof__preload.pid;
     pyprof__g.out.child |= pyprof__g.out.worker;
-    if (pyprof_start_from_env(NULL) != PYPROF_OK) return;   // a reason worth telling has been told
-    // Other threads of the program may be reading the environment.
+    // If there is a reason to print, it has been printed.
+    if (pyprof_start_from_env(NULL) != PYPROF_OK) return;
+    // setenv is safe only while no other thread of the program can read the environment.
     if (pyprof__thread_count(&pyprof__own_proc) <= 1 + 2 && !pyprof__g.tree.base[0]) pyprof__tree_mark(pyprof__g.out.base);
 }
 
-// When PROFILING=1 led to nothing, one sentence says why: unless the program is a small one, or had children, which
-// can be the reason that it was set.
+// If PROFILING=1 had no effect, one sentence says why; but not for a program that ran only shortly, or that
+// had children, for which the variable may have been set.
 static void pyprof__preload_end(void)
 {
     struct rusage children;
@@ -23135,13 +23565,13 @@ __attribute__((constructor)) static void pyprof__preload_begin(void)
 }
 
 // ---- Python that comes late --------------------------------------------------------------
-// It stays: a server may close a plugin, and open it again.
+// The object is kept in memory, because a server may close a plugin and open it again.
 static void pyprof__preload_look(void *handle)
 {
     void *symbol = handle ? dlsym(handle, "Py_InitializeEx") : NULL;
     const char *path = NULL;
     uint8_t inside = pyprof__inside;
-    if (!symbol) dlerror();   // the program's own call was no failure
+    if (!symbol) dlerror();   // the program's own call did not fail
     if (!symbol || !pyprof__preload.watching) return;
     pyprof__inside = 1;
     pyprof__object_base(symbol, &path);
@@ -23150,7 +23580,8 @@ static void pyprof__preload_look(void *handle)
     pyprof__inside = inside;
 }
 
-// The folders that the caller's object gives for its libraries (DT_RUNPATH, DT_RPATH), and its own. NULL = none.
+// The folders that the caller's object names for its libraries (DT_RUNPATH, DT_RPATH), and its own path.
+// NULL = none.
 static const char *pyprof__caller_folders(const void *caller, const char **object)
 {
     struct { const char *path; void *base; const char *name; void *address; } place;
@@ -23170,7 +23601,8 @@ static const char *pyprof__caller_folders(const void *caller, const char **objec
     return strings && folders != UINT64_MAX ? strings + folders : NULL;
 }
 
-static pyprof__bool pyprof__readable_in(const char *folders, const char *name)   // is there such a file in one of them?
+// Does one of the folders contain this file?
+static pyprof__bool pyprof__readable_in(const char *folders, const char *name)
 {
     char path[4096];
     const char *end;
@@ -23182,7 +23614,7 @@ static pyprof__bool pyprof__readable_in(const char *folders, const char *name)  
     return 0;
 }
 
-// $ORIGIN at the beginning of a path is the folder of the caller's object.
+// $ORIGIN at the beginning of a path means the folder of the caller's object.
 static void pyprof__from_origin(const char *object, const char *at, size_t size, const char *name, char *path, size_t capacity)
 {
     static const char *const origins[] = { "$ORIGIN", "${ORIGIN}" };
@@ -23194,8 +23626,8 @@ static void pyprof__from_origin(const char *object, const char *at, size_t size,
              *name ? "/" : "", name);
 }
 
-// What a name means to its caller, where libc would take us for that: $ORIGIN, and a bare name in the folders that
-// the caller's object gives. 0 = it means the same to all.
+// What the name means to its caller. libc would take this library for the caller, which matters for $ORIGIN,
+// and for a bare name in the folders that the caller's object names. 0 = it means the same to every caller.
 static pyprof__bool pyprof__caller_finds(const void *caller, const char *name, char *path, size_t capacity)
 {
     const char *object = "", *end, *at = pyprof__caller_folders(caller, &object);
@@ -23222,7 +23654,8 @@ static void *pyprof__dlopen_watched(const char *name, int mode, const void *call
     return handle;
 }
 
-// Where nobody watches, the call of libc's is the last thing here: then it sees the caller's address.
+// If there is nothing to watch, the call of libc must be the last action here: then libc sees the caller's
+// address.
 #if defined(__GNUC__) && !defined(__clang__)
 __attribute__((optimize("O2")))
 #endif
@@ -23243,19 +23676,20 @@ PYPROF__INTERPOSED __attribute__((noreturn)) void _exit(int status)
 
 PYPROF__INTERPOSED __attribute__((noreturn)) void _Exit(int status) PYPROF__THROWS { _exit(status); }
 
-PYPROF__INTERPOSED int daemon(int keep_folder, int keep_files) PYPROF__THROWS   // the caller ends within libc
+PYPROF__INTERPOSED int daemon(int keep_folder, int keep_files) PYPROF__THROWS   // the parent ends inside libc
 {
     int result;
     pyprof__leave();
     result = PYPROF__NEXT(daemon) ? pyprof__next.daemon(keep_folder, keep_files) : -1;
-    if (result == 0) pyprof__stir_now();   // the child, which goes on
+    if (result == 0) pyprof__stir_now();   // this is the child, which goes on
     return result;
 }
 
 static pyprof__bool pyprof__has_writer(void) { return __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE); }
 
-// Would that signal end this process? Not if it is caught, ignored, or blocked: then a thread waits for it. One that
-// the process survived is no deadly one either: another thread takes it.
+// Would this signal end the process? Not if it is handled, ignored or blocked: in the last case a thread
+// waits for it. A signal that the process has survived before is not deadly, either: another thread waits for
+// it.
 static pyprof__bool pyprof__is_deadly(int number)
 {
     static const int harmless[] = { 0, SIGCHLD, SIGCONT, SIGURG, SIGWINCH, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU };
@@ -23278,7 +23712,7 @@ static int pyprof__survived(int deadly, int number, int result)
     return result;
 }
 
-// CPython ends by SIGINT after Ctrl-C, and servers raise SIGTERM again once they have cleaned up.
+// CPython ends by SIGINT after Ctrl-C, and servers raise SIGTERM again after they have cleaned up.
 PYPROF__INTERPOSED int raise(int number) PYPROF__THROWS
 {
     int deadly = pyprof__is_deadly(number);
@@ -23329,8 +23763,8 @@ PYPROF__INTERPOSED __attribute__((noreturn)) void abort(void) PYPROF__THROWS
 }
 
 // ---- exec --------------------------------------------------------------------------------------
-// Writes everything before the program becomes another one. An exec that is bound to fail, as those of a search
-// through PATH, costs nothing; one that fails in the kernel goes on recording.
+// Writes everything before another program takes over. An exec that is bound to fail, as in a search through
+// PATH, costs nothing; if one fails in the kernel, recording goes on.
 static void pyprof__before_exec(const char *path)
 {
     int error = errno;
@@ -23345,7 +23779,7 @@ static void pyprof__before_search(const char *name)
     int error = errno;
     if (!pyprof__has_writer()) return;
     if (strchr(name, '/') || !*name) { if (*name) pyprof__before_exec(name); return; }
-    if (!at) at = "/bin:/usr/bin";   // as libc does
+    if (!at) at = "/bin:/usr/bin";   // like libc
     for (;; at = end + 1) {
         end = at + strcspn(at, ":");
         snprintf(path, sizeof path, "%.*s%s%s", (int)(end - at), at, end > at ? "/" : "", name);
@@ -23394,7 +23828,7 @@ PYPROF__INTERPOSED int execveat(int fd, const char *path, char *const *argv, cha
     return (int)syscall(SYS_execveat, fd, path, argv, envp, flags);
 }
 
-// execl, execlp, execle: the arguments are counted, then laid out on the stack.
+// execl, execlp, execle: counts the arguments, then lays them out on the stack.
 enum { PYPROF__EXEC_PATH, PYPROF__EXEC_SEARCH, PYPROF__EXEC_ENVIRONMENT };
 
 static int pyprof__exec_list(int how, const char *path, const char *first, va_list list)
@@ -23428,7 +23862,8 @@ PYPROF__EXEC_LIST(execlp, PYPROF__EXEC_SEARCH)
 PYPROF__EXEC_LIST(execle, PYPROF__EXEC_ENVIRONMENT)
 
 // ---- children ------------------------------------------------------------------------------------
-static pyprof__child *pyprof__child_new(pyprof__children *children, int64_t pid)   // NULL = there are too many; under the lock
+// NULL = there are too many; under the lock.
+static pyprof__child *pyprof__child_new(pyprof__children *children, int64_t pid)
 {
     if (children->count == PYPROF__CHILDREN) return NULL;
     memset(&children->list[children->count], 0, sizeof children->list[0]);
@@ -23444,12 +23879,13 @@ static void pyprof__child_begins(int64_t pid)
     if (pyprof__g.pid != pyprof__own_pid()) return;
     pyprof__children_lock(&before);
     for (i = children->count; i > 0 && children->list[i - 1].pid != pid; i--) {}
-    // A handler, or another thread, can have waited for it by now.
+    // A handler, or another thread, may have waited for it already.
     if (i && children->list[i - 1].early) children->list[i - 1].early = 0;
     else pyprof__child_new(children, pid);
     pyprof__children_unlock(&before);
 }
 
+// A child that was waited for before fork has returned in its parent is noted as `early`.
 static void pyprof__child_ended(int64_t pid, int status)
 {
     pyprof__children *children = &pyprof__g.children;
@@ -23473,10 +23909,10 @@ PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
 {
     int from_python = pyprof__preload.base && pyprof__object_base(__builtin_return_address(0), NULL) == pyprof__preload.base;
     pid_t pid = PYPROF__NEXT(fork) ? pyprof__next.fork() : -1;
-    uint32_t version = pyprof__g.samplers[0].sweeper.target.runtime.version;
+    const pyprof__runtime *runtime = &pyprof__g.samplers[0].sweeper.target.runtime;
     if (pid > 0) pyprof__child_begins((int64_t)pid);
     // A child whose sampler is just beginning does not know the version yet: it has what its parent noted.
-    if (version) pyprof__preload.counts = pyprof__layout_habits(version).counts_threads;
+    if (runtime->version) pyprof__preload.counts = (int)runtime->layout.counts_threads;
     if (pid > 0 && from_python && pyprof__preload.counts) pyprof__preload.forked = pyprof__gettid();
     if (pid == 0 && from_python) pyprof__stir_now();
     return pid;
@@ -23545,7 +23981,8 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #endif
 #endif   // PYPROF_PRELOAD
 
-// What only this file uses. PYPROF_IMPLEMENTATION stays, so that including it again is noticed and does nothing.
+// Macros that only this file uses. PYPROF_IMPLEMENTATION stays defined, so that a second inclusion is noticed
+// and does nothing.
 #undef PYPROF__COUNT
 #undef PYPROF__RSEQ_SIGNATURE
 #undef PYPROF__FENCE

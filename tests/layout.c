@@ -25,7 +25,9 @@
 #if SINCE(11)
 #include <internal/pycore_dict.h>
 #include <internal/pycore_frame.h>
+#include <internal/pycore_long.h>
 #include <internal/pycore_moduleobject.h>
+#include <internal/pycore_object.h>
 #endif
 #if SINCE(14)
 #include <internal/pycore_interpframe_structs.h>
@@ -54,6 +56,7 @@ static void value(const char *field, size_t is) { printf("%s %zu\n", field, is);
 static void runtime_and_interpreter(void)
 {
     AT(runtime_head, _PyRuntimeState, interpreters.head);
+    AT(runtime_main, _PyRuntimeState, interpreters.main);
     AT(interp_next, PyInterpreterState, next);
     AT(interp_id, PyInterpreterState, id);
 #if SINCE(11)
@@ -73,6 +76,7 @@ static void runtime_and_interpreter(void)
     AT(interp_gc, PyInterpreterState, gc);
 #else
     AT(runtime_gc, _PyRuntimeState, gc);
+    AT(runtime_finishing, _PyRuntimeState, ceval.pending.finishing);
 #endif
 #if SINCE(14)
     AT(interp_generation, PyInterpreterState, _code_object_generation);
@@ -86,12 +90,17 @@ static void gil_and_gc(void)
 #endif
     AT(gil_holder, struct _gil_runtime_state, last_holder);
     AT(gil_locked, struct _gil_runtime_state, locked);
+    AT(gil_switches, struct _gil_runtime_state, switch_number);
+    AT(gil_cond, struct _gil_runtime_state, cond);
+    IS(gc_item, sizeof(struct gc_generation_stats));
+    AT(gc_runs, struct gc_generation_stats, collections);
     AT(gc_collecting, struct _gc_runtime_state, collecting);
     AT(gc_stats, struct _gc_runtime_state, generation_stats);
 #if SINCE(15)
     AT(gc_frame, struct _gc_runtime_state, frame);
     IS(gc_young, GC_YOUNG_STATS_SIZE);
     IS(gc_old, GC_OLD_STATS_SIZE);
+    IS(gc_tail, sizeof(struct gc_old_stats_buffer) - GC_OLD_STATS_SIZE * sizeof(struct gc_generation_stats));
 #endif
 }
 
@@ -138,6 +147,14 @@ static void thread(void)
 static void frames(void)
 {
 #if SINCE(11)
+    IS(owner_generator, FRAME_OWNED_BY_GENERATOR);
+#endif
+#if SINCE(14)
+    IS(owner_shim, FRAME_OWNED_BY_INTERPRETER);
+#elif SINCE(12)
+    IS(owner_shim, FRAME_OWNED_BY_CSTACK);
+#endif
+#if SINCE(11)
     IS(frame_size, sizeof(frame));
     AT(frame_previous, frame, previous);
     AT(frame_locals, frame, localsplus);
@@ -147,6 +164,8 @@ static void frames(void)
     AT(frame_instr, frame, f_lasti);
     AT(frame_locals, frame, f_localsplus);
 #endif
+    AT(frame_globals, frame, f_globals);
+    AT(frame_builtins, frame, f_builtins);
 #if SINCE(13)
     AT(frame_code, frame, f_executable);
     AT(frame_instr, frame, instr_ptr);
@@ -196,6 +215,7 @@ static void code(void)
 #endif
 #if SINCE(14) && defined(Py_GIL_DISABLED)
     AT(code_tlbc, PyCodeObject, co_tlbc);
+    AT(tlbc_entries, _PyCodeArray, entries);
 #endif
 }
 
@@ -203,11 +223,22 @@ static void objects(void)
 {
     PyASCIIObject str;
     AT(object_type, PyObject, ob_type);
+    IS(object_data, sizeof(PyObject));
     AT(type_name, PyTypeObject, tp_name);
     AT(type_basicsize, PyTypeObject, tp_basicsize);
+    AT(type_flags, PyTypeObject, tp_flags);
+#if SINCE(11)
+    IS(type_managed, Py_TPFLAGS_MANAGED_DICT);
+#else
+    IS(type_managed, 0);
+#endif
+    IS(type_of_types, Py_TPFLAGS_TYPE_SUBCLASS);
+    AT(type_dict, PyTypeObject, tp_dict);
+    AT(type_mro, PyTypeObject, tp_mro);
     AT(type_dictoffset, PyTypeObject, tp_dictoffset);
     AT(type_keys, PyHeapTypeObject, ht_cached_keys);
     AT(str_length, PyASCIIObject, length);
+    AT(str_hash, PyASCIIObject, hash);
     AT(str_state, PyASCIIObject, state);
     IS(str_ascii, sizeof(PyASCIIObject));
     IS(str_compact, sizeof(PyCompactUnicodeObject));
@@ -217,9 +248,12 @@ static void objects(void)
     AT(bytes_size, PyBytesObject, ob_base.ob_size);
     AT(bytes_data, PyBytesObject, ob_sval);
     AT(tuple_items, PyTupleObject, ob_item);
+    AT(dict_used, PyDictObject, ma_used);
     AT(dict_keys, PyDictObject, ma_keys);
     AT(dict_values, PyDictObject, ma_values);
 #if SINCE(12)
+    AT(long_size, PyLongObject, long_value.lv_tag);
+    IS(long_shift, NON_SIZE_BITS);
     AT(long_digits, PyLongObject, long_value.ob_digit);
     AT(gen_frame, PyGenObject, gi_iframe);
     AT(gen_state, PyGenObject, gi_frame_state);
@@ -229,10 +263,25 @@ static void objects(void)
     IS(gen_awaits, (unsigned char)FRAME_SUSPENDED);
 #endif
 #else
+    AT(long_size, struct _longobject, ob_base.ob_size);
+    IS(long_shift, 0);
     AT(long_digits, struct _longobject, ob_digit);
 #endif
 #if SINCE(11)
     AT(module_dict, PyModuleObject, md_dict);
+    AT(keys_index, struct _dictkeysobject, dk_log2_index_bytes);
+    AT(keys_kind, struct _dictkeysobject, dk_kind);
+    AT(keys_count, struct _dictkeysobject, dk_nentries);
+    AT(keys_indices, struct _dictkeysobject, dk_indices);
+    IS(entry_size, sizeof(PyDictKeyEntry));
+    AT(entry_key, PyDictKeyEntry, me_key);
+    AT(values_head, struct _dictvalues, values);
+#endif
+#if SINCE(13)
+    AT(values_valid, struct _dictvalues, valid);
+#endif
+#ifdef MANAGED_DICT_OFFSET
+    IS(managed_dict, -MANAGED_DICT_OFFSET);
 #endif
 }
 

@@ -19,13 +19,17 @@ NO = 0xffffffff
 FREE_THREADED = 100        # what is added to the minor version
 OLDEST, OLDEST_FREE_THREADED = 8, 13
 
-# What no header tells, and who does. A second item: only before this version.
+# What no header tells, and where it was read. A version: from that one on the headers tell it.
 BY_HAND = {
-    "frame_size": ("how much of a frame is read", 11), "module_dict": ("Objects/moduleobject.c", 11),
+    "frame_size": ("how much is read of a frame", 11), "module_dict": ("Objects/moduleobject.c", 11), "owner_shim": ("what no frame has", 12),
+    "keys_index": ("Objects/dict-common.h", 11), "keys_count": ("Objects/dict-common.h", 11), "keys_indices": ("Objects/dict-common.h", 11),
+    "entry_size": ("Objects/dict-common.h", 11), "entry_key": ("Objects/dict-common.h", 11), "values_head": ("a mere array", 11),
+    "managed_values": ("Objects/object_layout.md",), "managed_dict": ("Objects/object_layout.md", 13), "attrs_form": ("Objects/object_layout.md",),
     "awaited": ("_PyGen_yf in Objects/genobject.c",),
     "task_coro": ("TaskObj in Modules/_asynciomodule.c",), "task_name": ("TaskObj in Modules/_asynciomodule.c",),
-    "opcodes": ("tests/py/test_opcodes.py",), "lines_form": ("Objects/locations.md",), "instr_form": ("what instr is",),
-    "attrs_form": ("Objects/object_layout.md",),
+    "own_state": ("_PyThreadState_GET in Include/internal/pycore_pystate.h",), "stale_ids": ("Python/pystate.c",),
+    "counts_threads": ("warn_about_fork_with_threads in Modules/posixmodule.c",), "polls": ("CHECK_EVAL_BREAKER in Python/ceval.c",),
+    "lines_form": ("Objects/locations.md, Objects/lnotab_notes.txt",), "instr_form": ("what frame_instr is",),
 }
 
 

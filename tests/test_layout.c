@@ -76,6 +76,7 @@ static void check_preferred(uint32_t minor, int free_threaded)
     }
     row.thread_frame += 8;                              // an interpreter that differs from our row is right
     row.object_type += 8;                               // and what follows from that is right, too
+    row.object_data += 8;
     row.module_dict += 8;
     write_table(table, minor, &row);
     CHECK_INT(pyprof__layout_choose(&layout, version, free_threaded, table), PYPROF_OK);

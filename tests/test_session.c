@@ -456,7 +456,7 @@ TEST(a_thread_that_allocates_before_it_is_sampled)   // and may have begun to wh
         pyprof__g.pid = getpid();
         CHECK_INT(pyprof__session_open(&sampler, &config, 0, &slot), PYPROF_OK);
         pyprof__recorder *recorder = &pyprof__g.sessions[slot].recorder;
-        uint32_t node = pyprof__heap_root(recorder, &life);
+        uint32_t node = pyprof__life_node(recorder, &life);
         CHECK(node != 0);
         CHECK(pyprof__seat_take(recorder, &seat, &thread, first + (uint64_t)(sampled_ms[i] * 1000000)));
         CHECK_INT(recorder->model.members.count, sampled_ms[i] < 1000 ? 1 : 2);   // an id can be given to another thread
@@ -468,6 +468,46 @@ TEST(a_thread_that_allocates_before_it_is_sampled)   // and may have begun to wh
         CHECK(member->first_ns <= first + (uint64_t)(sampled_ms[i] * 1000000));
         CHECK_INT(pyprof_stop(pyprof__token(slot), NULL), PYPROF_OK);
     }
+}
+
+// What a producer that comes later has to do: here one that counts how often zones were entered.
+TEST(another_producer_enters_the_model)
+{
+    static const pyprof_config all = { .thread_filter = "w*", .timeline_s = 60 };
+    static pyprof__layout layout;
+    pyprof__codes codes;
+    pyprof__recorder recorder;
+    pyprof__pool pool;
+    pyprof__producer zones;
+    pyprof__who who = { 4711, 0, 12345, 7, "worker" }, same = { 4711, -1, 0, 0, "" }, other = { 4712, 0, 12346, 8, "main" };
+    memset(&recorder, 0, sizeof recorder);
+    memset(&zones, 0, sizeof zones);
+    pyprof__pool_init(&pool, NULL, UINT64_MAX);
+    CHECK(pyprof__codes_init(&codes, &pool, &layout));
+    CHECK(pyprof__recorder_open(&recorder, &process, &all, UINT64_MAX));
+    pyprof__array_init(&zones.locations, sizeof(uint32_t));
+    zones.codes = &codes;
+    uint64_t now = pyprof__now();
+    uint32_t thread = pyprof__record_whose(&recorder, &who, now), node = 0;
+    pyprof__member *members = (pyprof__member *)recorder.model.members.data;
+    members[thread].last_ns = now;
+    CHECK_INT(pyprof__record_whose(&recorder, &who, now), thread);
+    CHECK_INT(pyprof__record_whose(&recorder, &same, now), thread);   // by its kernel id alone
+    for (int i = 0; i < 3; i++) {
+        node = members[thread].node;
+        node = pyprof__record_frame(&recorder, &zones, node, pyprof__named_spot(&codes, PYPROF_KIND_ZONE, "request"));
+        node = pyprof__record_frame(&recorder, &zones, node, pyprof__named_spot(&codes, PYPROF_KIND_ZONE, i == 1 ? "parse" : "reply"));
+        pyprof__model_add(&recorder.model, PYPROF_SAMPLES, node, 1);
+    }
+    CHECK_INT(recorder.model.nodes.count, 5);   // the root, the thread, 3 zones
+    CHECK_INT(pyprof__model_value(&recorder.model, PYPROF_SAMPLES, node), 2);
+    CHECK_INT(((pyprof__node *)recorder.model.nodes.data)[((pyprof__node *)recorder.model.nodes.data)[node].parent].parent, members[thread].node);
+    thread = pyprof__record_whose(&recorder, &other, now);
+    CHECK_INT(((pyprof__member *)recorder.model.members.data)[thread].wanted, 0);
+    pyprof__array_free(&recorder.pool, &zones.locations);
+    pyprof__recorder_close(&recorder);
+    CHECK_INT(recorder.pool.used, 0);
+    pyprof__codes_free(&codes);
 }
 
 static void number(const char *text, int good, double want)

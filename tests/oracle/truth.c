@@ -36,7 +36,7 @@ static int truth_entry(uint64_t frame, int *good)   // does a C eval loop begin 
 {
     const pyprof__layout *at = &truth.layout;
     if (at->frame_entry != NO) return truth_byte(frame + at->frame_entry, good) != 0;
-    return truth_byte(frame + at->frame_owner, good) >= PYPROF__OWNER_SHIM;
+    return truth_byte(frame + at->frame_owner, good) >= at->owner_shim;
 }
 
 // In 3.11 and 3.12 an eval loop that has just begun is linked before it says what it runs: then the loop below tells.
@@ -64,11 +64,11 @@ static uint64_t truth_code(void)
     int good = 1;
     uint64_t frame = truth_top(&good), code;
     for (; frame && good; frame = truth_get(frame + at->frame_previous, &good)) {
-        if (at->frame_owner != NO && truth_byte(frame + at->frame_owner, &good) >= PYPROF__OWNER_SHIM) continue;
+        if (at->frame_owner != NO && truth_byte(frame + at->frame_owner, &good) >= at->owner_shim) continue;
         code = truth_get(frame + at->frame_code, &good) & ~(uint64_t)3;
         if (!code) continue;
         if (at->code_traceable != NO && at->instr_form == PYPROF__INSTR_POINTER && at->frame_tlbc == NO &&
-            truth_byte(frame + at->frame_owner, &good) != PYPROF__OWNER_GENERATOR) {
+            truth_byte(frame + at->frame_owner, &good) != at->owner_generator) {
             int64_t place = (int64_t)(truth_get(frame + at->frame_instr, &good) - code - at->code_bytes) / 2;
             if (place < (int32_t)truth_get(code + at->code_traceable, &good)) continue;   // it makes its cells: hidden
         }
