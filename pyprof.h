@@ -16585,6 +16585,7 @@ typedef struct {
     const pyprof__selection *selection;
     const pyprof_output *output;
     pyprof__table groups[PYPROF_GROUP_FILE + 1];   // by function, line, file: tables share them
+    int failed;                  // no memory for one of the tables
 } pyprof__report;
 
 struct pyprof__rows {
@@ -16668,10 +16669,11 @@ static void pyprof__rows_free(pyprof__rows *rows)
     pyprof__view_free(&rows->view);
 }
 
-// 0 = no memory, and nothing to be freed
+// 0 = there was no memory, now or for an earlier table; nothing is to be freed then.
 static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const pyprof__report_table *table)
 {
     const int64_t *all = report->selection->all;
+    if (report->failed) return 0;
     memset(rows, 0, sizeof *rows);
     rows->report = report;
     rows->table = table;
@@ -16681,8 +16683,10 @@ static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const p
     if (table->needs && !all[table->needs] && !all[table->or_needs]) return 1;
     table->make(rows);
     rows->shown = table->always || rows->rows.count;
-    if (rows->failed) pyprof__rows_free(rows);
-    return !rows->failed;
+    if (!rows->failed) return 1;
+    pyprof__rows_free(rows);
+    report->failed = 1;
+    return 0;
 }
 
 // A column's value is a metric, or 0 = time spent running, of the row itself or in total. Of one that is not
@@ -17738,6 +17742,7 @@ typedef struct {                 // what a writer gets
     const pyprof_profile *profile;
     const pyprof_output *output;
     pyprof__selection *selection;
+    pyprof__report *report;      // to make tables of that; it remembers that there was no memory
     int metric;                  // never 0
 } pyprof__job;
 
@@ -19501,23 +19506,18 @@ static void pyprof__text_rows(const pyprof__job *job, const pyprof__rows *rows)
     if (!rows->rows.count && !rows->parts.count) pyprof__put(job->sink, "    no difference\n");
 }
 
-static pyprof_result pyprof__text_table(const pyprof__job *job, pyprof__report *report,
-                                        const pyprof__report_table *table)
+static void pyprof__text_table(const pyprof__job *job, const pyprof__report_table *table)
 {
     pyprof__rows rows;
-    if (!pyprof__rows_make(&rows, report, table)) return pyprof__fail_memory("the report");
+    if (!pyprof__rows_make(&rows, job->report, table)) return;
     if (rows.shown) pyprof__text_rows(job, &rows);
     pyprof__rows_free(&rows);
-    return PYPROF_OK;
 }
 
-static pyprof_result pyprof__text_tables(const pyprof__job *job, pyprof__report *report,
-                                         const pyprof__report_table *tables, size_t count)
+static void pyprof__text_tables(const pyprof__job *job, const pyprof__report_table *tables, size_t count)
 {
     size_t i;
-    pyprof_result result = PYPROF_OK;
-    for (i = 0; result == PYPROF_OK && i < count; i++) result = pyprof__text_table(job, report, &tables[i]);
-    return result;
+    for (i = 0; i < count; i++) pyprof__text_table(job, &tables[i]);
 }
 
 // ---- text: the process ----------------------------------------------------------------------------------------------
@@ -19560,11 +19560,10 @@ static void pyprof__text_process(const pyprof__job *job)
 }
 
 // ---- text: a difference: what became more, what became less --------------------------------------------------------------
-static pyprof_result pyprof__write_text_diff(const pyprof__job *job, pyprof__report *report)
+static void pyprof__text_diff(const pyprof__job *job)
 {
     const int64_t *all = job->selection->all;
     pyprof__sink *s = job->sink;
-    pyprof_result result = PYPROF_OK;
     pyprof__put(s, "A difference, after less before: + is more, - is less\nAll in all: ");
     pyprof__put_change(s, all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS], 1, 0);
     pyprof__put(s, " running, ");
@@ -19582,11 +19581,8 @@ static pyprof_result pyprof__write_text_diff(const pyprof__job *job, pyprof__rep
     pyprof__put(s, "\nThe later one: ");
     pyprof__text_head(job);
     pyprof__text_quality(job);
-    if (job->selection->self[PYPROF_WALL_NS])
-        result = pyprof__text_table(job, report, &pyprof__changes_of_time);
-    if (result == PYPROF_OK && job->profile->model.heap.mode)
-        result = pyprof__text_table(job, report, &pyprof__changes_of_memory);
-    return result;
+    if (job->selection->self[PYPROF_WALL_NS]) pyprof__text_table(job, &pyprof__changes_of_time);
+    if (job->profile->model.heap.mode) pyprof__text_table(job, &pyprof__changes_of_memory);
 }
 
 // ---- the memory report -----------
@@ -19651,98 +19647,83 @@ static void pyprof__text_memory_head(const pyprof__job *job, int sort)   // sort
     if (sort && pyprof__report_process(model, &facts)) pyprof__text_resident(job, &facts, "    resident set of the process: ");
 }
 
-static pyprof_result pyprof__text_ranking(const pyprof__job *job, pyprof__report *report,
-                                          pyprof__report_table table, const char *what)
+static void pyprof__text_ranking(const pyprof__job *job, pyprof__report_table table, const char *what)
 {
     char heading[128];
-    snprintf(heading, sizeof heading, "\n%s, by %s\n", what, pyprof__metric_row(table.sort)->name);
+    snprintf(heading, sizeof heading, "\n%s, by %s\n", what ? what : "", pyprof__metric_row(table.sort)->name);
     if (what) table.heading = heading;
-    return pyprof__text_table(job, report, &table);
+    pyprof__text_table(job, &table);
 }
 
 // sort: the metric whose table comes first, and with more of it; 0 = each has the same
-static pyprof_result pyprof__text_rankings(const pyprof__job *job, pyprof__report *report, int sort)
+static void pyprof__text_rankings(const pyprof__job *job, int sort)
 {
     const pyprof__report_table *table = pyprof__memory_tables;
     size_t i, k, first = 0, count = PYPROF__COUNT(pyprof__memory_tables);
-    pyprof_result result = PYPROF_OK;
     for (i = 0; sort && i < count; i++)
         for (k = 0; k < PYPROF__COLUMNS; k++)
             if (table[i].columns[k].metric == sort && table[i].columns[k].cell != PYPROF__ERROR) first = i;
-    for (i = 0; sort && i < PYPROF__COUNT(pyprof__memory_asked) && result == PYPROF_OK; i++)
-        result = pyprof__text_ranking(job, report, pyprof__memory_table(&table[first], i, sort), pyprof__memory_asked[i].what);
-    for (i = sort != 0; i < count && result == PYPROF_OK; i++)
-        result = pyprof__text_ranking(job, report, table[(first + i) % count], "Lines");
-    return result;
+    for (i = 0; sort && i < PYPROF__COUNT(pyprof__memory_asked); i++)
+        pyprof__text_ranking(job, pyprof__memory_table(&table[first], i, sort), pyprof__memory_asked[i].what);
+    for (i = sort != 0; i < count; i++) pyprof__text_ranking(job, table[(first + i) % count], "Lines");
 }
 
-static pyprof_result pyprof__text_since(const pyprof__job *job)   // what changed since an earlier snapshot
+static void pyprof__text_since(const pyprof__job *job)   // what changed since an earlier snapshot
 {
-    pyprof_profile *delta;
+    const pyprof_profile *before = job->profile->before;
+    pyprof_profile *delta = before ? pyprof__profile_diff(before, job->profile, NULL) : NULL;
     pyprof__selection selection;
-    pyprof__job changes = *job;
     pyprof__report report;
+    pyprof__job changes = *job;
     pyprof__report_table table = pyprof__changes_of_memory;
     char heading[128];
-    pyprof_result result;
-    if (!job->profile->before) return PYPROF_OK;
-    delta = pyprof__profile_diff(job->profile->before, job->profile, NULL);
-    if (!delta) return pyprof__fail_memory("the difference");
+    if (before && !delta) job->report->failed = 1;
+    if (!delta) return;
     snprintf(heading, sizeof heading, "\nLines, by the growth of their live memory since the snapshot %ld s before\n",
-             (long)((double)(job->profile->model.last_ns - job->profile->before->model.last_ns) / 1e9 + 0.5));
+             (long)((double)(job->profile->model.last_ns - before->model.last_ns) / 1e9 + 0.5));
     table.heading = heading;
     changes.profile = delta;
     changes.selection = &selection;
-    result = pyprof__select(&selection, delta, job->output->filter, 0) ? PYPROF_OK : pyprof__fail_memory("the difference");
+    changes.report = &report;
+    if (!pyprof__select(&selection, delta, job->output->filter, 0)) job->report->failed = 1;
     pyprof__report_init(&report, &selection, job->output);
-    if (result == PYPROF_OK) result = pyprof__text_table(&changes, &report, &table);
+    if (!job->report->failed) pyprof__text_table(&changes, &table);
+    if (report.failed) job->report->failed = 1;
     pyprof__report_free(&report);
     pyprof__selection_free(&selection);
     pyprof__profile_free(delta);
-    return result;
 }
 
-// sort 0: as a part of the whole report
-static pyprof_result pyprof__text_memory(const pyprof__job *job, pyprof__report *report, int sort)
+static void pyprof__text_memory(const pyprof__job *job, int sort)   // sort 0: as a part of the whole report
 {
-    pyprof_result result;
-    if (job->profile->model.heap.mode == PYPROF_HEAP_OFF) return PYPROF_OK;
+    if (job->profile->model.heap.mode == PYPROF_HEAP_OFF) return;
     if (!sort) pyprof__put(job->sink, "\n");
     pyprof__text_memory_head(job, sort);
-    result = pyprof__text_table(job, report, &pyprof__leaks_table);
-    if (result == PYPROF_OK) result = pyprof__text_since(job);
-    if (result == PYPROF_OK) result = pyprof__text_rankings(job, report, sort);
-    return result == PYPROF_OK ? pyprof__text_tables(job, report, pyprof__memory_facts, PYPROF__COUNT(pyprof__memory_facts)) : result;
-}
-
-static pyprof_result pyprof__text_report(const pyprof__job *job, pyprof__report *report)
-{
-    pyprof_result result;
-    if (job->profile->is_diff) return pyprof__write_text_diff(job, report);
-    pyprof__text_head(job);
-    if (pyprof__is_memory(job->metric)) {
-        pyprof__text_degraded(job);
-        return pyprof__text_memory(job, report, job->metric);
-    }
-    pyprof__text_quality(job);
-    pyprof__text_process(job);
-    pyprof__text_children(job);
-    result = pyprof__text_tables(job, report, pyprof__time_tables, PYPROF__COUNT(pyprof__time_tables));
-    return result == PYPROF_OK ? pyprof__text_memory(job, report, 0) : result;
+    pyprof__text_table(job, &pyprof__leaks_table);
+    pyprof__text_since(job);
+    pyprof__text_rankings(job, sort);
+    pyprof__text_tables(job, pyprof__memory_facts, PYPROF__COUNT(pyprof__memory_facts));
 }
 
 static pyprof_result pyprof__write_text(pyprof__job *job)
 {
-    pyprof__report report;
-    pyprof_result result;
     if (job->output->title) {
         pyprof__put_visible(job->sink, job->output->title);
         pyprof__put(job->sink, "\n");
     }
-    pyprof__report_init(&report, job->selection, job->output);
-    result = pyprof__text_report(job, &report);
-    pyprof__report_free(&report);
-    return result;
+    if (job->profile->is_diff) { pyprof__text_diff(job); return PYPROF_OK; }
+    pyprof__text_head(job);
+    if (pyprof__is_memory(job->metric)) {
+        pyprof__text_degraded(job);
+        pyprof__text_memory(job, job->metric);
+        return PYPROF_OK;
+    }
+    pyprof__text_quality(job);
+    pyprof__text_process(job);
+    pyprof__text_children(job);
+    pyprof__text_tables(job, pyprof__time_tables, PYPROF__COUNT(pyprof__time_tables));
+    pyprof__text_memory(job, 0);
+    return PYPROF_OK;
 }
 
 // ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------------
@@ -20452,9 +20433,10 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
 static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyprof_output *output, size_t row, pyprof_write_fn *fn, void *user)
 {
     pyprof__selection selection;
+    pyprof__report report;
     pyprof__job job;
     pyprof__sink *sink;
-    pyprof_result result;
+    pyprof_result result = PYPROF_OK;
     sink = (pyprof__sink *)profile->pool.allocator.alloc(profile->pool.allocator.user, sizeof *sink);
     if (!sink) return pyprof__fail_memory("the output buffer");
     pyprof__sink_begin(sink, fn, user);
@@ -20462,13 +20444,17 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
     job.profile = profile;
     job.output = output;
     job.selection = &selection;
+    job.report = &report;
     job.metric = output->metric ? output->metric : pyprof__formats[row].metric;
     if (!pyprof__select(&selection, profile, output->filter, output->filter && pyprof__formats[row].format != PYPROF_FORMAT_TEXT
                         ? !output->filter->include_idle : pyprof__formats[row].without_idle))   // text tells running and waiting apart itself
         result = pyprof__fail_memory("the output");
-    else result = pyprof__formats[row].write(&job);
+    pyprof__report_init(&report, &selection, output);
+    if (result == PYPROF_OK) result = pyprof__formats[row].write(&job);
+    if (result == PYPROF_OK && report.failed) result = pyprof__fail_memory("the report");
     pyprof__flush(sink);
     if (result == PYPROF_OK && sink->failed) result = pyprof__fail(PYPROF_ERR_IO, "the write callback refused the data");
+    pyprof__report_free(&report);
     pyprof__selection_free(&selection);
     profile->pool.allocator.free(profile->pool.allocator.user, sink, sizeof *sink);
     return result;
