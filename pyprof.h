@@ -16575,7 +16575,7 @@ typedef struct {
     size_t most;                 // rows
     int always, needs, or_needs;   // shown without rows, too; not shown if there is nothing of these metrics
     int form;
-    const char *end, *tail;      // the form's head, NULL = no heads; what is left out, NULL = that is not told
+    const char *end, *tail;      // the form's head, NULL = no heads; what is left out, NULL = not told
     pyprof__column columns[PYPROF__COLUMNS];   // one without a cell ends them
 } pyprof__report_table;
 
@@ -16632,7 +16632,8 @@ static double pyprof__percent(int64_t part, int64_t all)
     return all ? 100.0 * (double)part / (double)all : 0;
 }
 
-// A row of rows->rows or rows->parts. Without memory it is a spare one: makers need not ask, all rows are thrown away.
+// A row of rows->rows or rows->parts. Without memory it is a spare one: makers need not ask, as all rows are
+// thrown away.
 static pyprof__report_row *pyprof__rows_add(pyprof__rows *rows, pyprof__array *to, const char *name,
                                             const char *file, int32_t line)
 {
@@ -16748,10 +16749,10 @@ static pyprof__ranked *pyprof__rows_rank(pyprof__rows *rows, pyprof__table **gro
 {
     const pyprof__report *report = rows->report;
     const pyprof__report_table *table = rows->table;
+    const pyprof_query *query = report->output->filter;
     pyprof__table *made = *groups = &rows->report->groups[table->group];
     pyprof__ranked *ranked = NULL;
-    if (!made->rows.item && !pyprof__table_make(made, report->selection, report->output->filter, table->group))
-        rows->failed = 1;
+    if (!made->rows.item) rows->failed |= !pyprof__table_make(made, report->selection, query, table->group);
     if (!rows->failed) ranked = pyprof__rank(made, table->sort, table->by_total);
     if (!ranked && made->rows.count) rows->failed = 1;
     return ranked;
@@ -16765,8 +16766,8 @@ static void pyprof__rows_group(pyprof__rows *rows, pyprof__array *to, const pypr
     pyprof__row_values(rows->table, from, row);
 }
 
-// Those with the most first. By time three are shown at least, though nothing ran; what has nothing of another
-// metric is no row.
+// Those with the most first. By time three are shown at least, though nothing ran; by other metrics only what has
+// any.
 static void pyprof__rows_of_groups(pyprof__rows *rows)
 {
     const pyprof__report_table *table = rows->table;
@@ -16810,7 +16811,8 @@ static void pyprof__rows_of_threads(pyprof__rows *rows)
         row->member = i;
         for (k = 0; k < PYPROF__COLUMNS && table->columns[k].cell; k++) {
             int metric = table->columns[k].metric;
-            row->values[k] = pyprof__total(selection, metric ? metric : PYPROF_WALL_NS, member->node) - (metric ? 0 : wait);
+            row->values[k] = pyprof__total(selection, metric ? metric : PYPROF_WALL_NS, member->node);
+            if (!metric) row->values[k] -= wait;
             any |= row->values[k];
         }
         if (table->sort) any = pyprof__total(selection, table->sort, member->node);
@@ -16862,8 +16864,9 @@ static void pyprof__callsites_make(pyprof__rows *rows, pyprof__array *sites, uin
     uint32_t node;
     pyprof__array_init(sites, sizeof(pyprof__callsite));
     for (node = 1; node < selection->count; node++) {
-        int64_t value = pyprof__self(selection, column->metric, node) - pyprof__self(selection, column->other, node);
+        int64_t value = pyprof__self(selection, column->metric, node);
         int64_t extra = pyprof__self(selection, column[2].metric, node), cpu = 0;
+        value -= pyprof__self(selection, column->other, node);
         if (value <= 0) continue;
         if (column->metric == PYPROF_WAIT_NS) cpu = pyprof__self(selection, PYPROF_CPU_WAIT_NS, node);
         pyprof__callsites_add(rows, sites, node, leaf, value - cpu, extra);
@@ -16884,9 +16887,9 @@ static void pyprof__callsites_make(pyprof__rows *rows, pyprof__array *sites, uin
 static void pyprof__rows_callsite(pyprof__rows *rows, pyprof__array *to, const pyprof__callsite *site)
 {
     const pyprof_profile *profile = rows->report->profile;
-    const pyprof__function *at = &PYPROF__AT(const pyprof__function, profile->model.functions, site->function);
-    const char *name = site->function == site->leaf ? "(no Python frame)" : pyprof__text(profile, at->qualname);
-    const char *file = pyprof__text(profile, at->file);
+    const pyprof__function *at = &PYPROF__AT(pyprof__function, profile->model.functions, site->function);
+    const char *name = pyprof__text(profile, at->qualname), *file = pyprof__text(profile, at->file);
+    if (site->function == site->leaf) name = "(no Python frame)";
     pyprof__rows_add(rows, to, name, file, (int32_t)site->line)->values[0] = site->value;
 }
 
@@ -16907,12 +16910,12 @@ static void pyprof__rows_of_places(pyprof__rows *rows)   // in or for whatever i
 // The row of a leaf, from its call sites; as parts the most important of those
 static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites, uint32_t count)
 {
-    const char *name = sites->leaf == PYPROF__LEAF_CPU ? "(a CPU)"
-        : sites->leaf == PYPROF__LEAF_UNKNOWN ? "(not known)" : pyprof__label(rows->report->profile, sites->leaf);
-    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, name, "", 0);
+    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, "(not known)", "", 0);
     pyprof__top top = { 3, 0, 0, { 0 }, { 0 } };
     uint32_t i;
     row->other = sites->leaf;
+    if (row->other == PYPROF__LEAF_CPU) row->name = "(a CPU)";
+    else if (row->other != PYPROF__LEAF_UNKNOWN) row->name = pyprof__label(rows->report->profile, row->other);
     for (i = 0; i < count; i++) {
         pyprof__top_offer(&top, i, sites[i].value);
         row->values[1] = row->values[0] += sites[i].value;
@@ -16922,7 +16925,7 @@ static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites,
         pyprof__rows_callsite(rows, &rows->parts, &sites[top.ids[i]]);
     row->count = i;
     row->more = count - i;
-    if (rows->table->sort) rows->all += row->values[0];   // sorted by 0, time spent running, it is a part of that
+    if (rows->table->sort) rows->all += row->values[0];   // otherwise it is a part of the time spent running
 }
 
 static int pyprof__by_row(const void *a, const void *b)   // the largest first
@@ -17051,11 +17054,13 @@ static void pyprof__rows_task(pyprof__rows *rows, const pyprof__waited *waited)
 
 static void pyprof__rows_of_tasks(pyprof__rows *rows)
 {
-    const pyprof__waited *waited = (const pyprof__waited *)rows->report->profile->model.waited.data;
+    const pyprof__array *list = &rows->report->profile->model.waited;
+    const pyprof__waited *waited = (const pyprof__waited *)list->data;
+    const unsigned char *chosen = rows->report->selection->chosen;
     pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
     uint32_t i;
-    for (i = 0; i < rows->report->profile->model.waited.count; i++)
-        if (rows->report->selection->chosen[waited[i].node]) pyprof__top_offer(&top, i, (int64_t)waited[i].ns);
+    for (i = 0; i < list->count; i++)
+        if (chosen[waited[i].node]) pyprof__top_offer(&top, i, (int64_t)waited[i].ns);
     for (i = 0; i < top.count; i++) pyprof__rows_task(rows, &waited[top.ids[i]]);
     rows->more = top.all - top.count;
 }
@@ -17155,7 +17160,8 @@ static int pyprof__hot_neighbour(const pyprof__script *source, const char *name,
 }
 
 // hot: NULL = it was never seen
-static void pyprof__rows_line(pyprof__rows *rows, const pyprof__hot_line *hot, int64_t number, pyprof__slice text)
+static void pyprof__rows_line(pyprof__rows *rows, const pyprof__hot_line *hot, int64_t number,
+                              pyprof__slice text)
 {
     pyprof__report_row *part = pyprof__rows_add(rows, &rows->parts, "", "", (int32_t)number);
     part->text = text;
@@ -17184,23 +17190,23 @@ static void pyprof__rows_lines(pyprof__rows *rows, const pyprof__array *list, co
         if (at <= last) at = last + 1;
         else if (last && source && at > last + 1) pyprof__rows_line(rows, NULL, 0, nothing);
         for (; at <= (int64_t)lines[i].line + (source != NULL); at++) {
-            int seen;
+            const pyprof__hot_line *seen;
             while (next < list->count && lines[next].line < at) next++;
             if (at != lines[i].line && !pyprof__hot_neighbour(source, name, first_line, at)) continue;
-            seen = next < list->count && lines[next].line == at;
-            pyprof__rows_line(rows, seen ? &lines[next] : NULL, at, source ? pyprof__script_line(source, at) : nothing);
+            seen = next < list->count && lines[next].line == at ? &lines[next] : NULL;
+            pyprof__rows_line(rows, seen, at, source ? pyprof__script_line(source, at) : nothing);
             last = at;
         }
     }
 }
 
 // Is the source still what ran, as far as the hot lines are concerned?
-static int pyprof__hot_fits(const pyprof__script *source, const pyprof_profile *profile, const pyprof__function *function,
-                            const pyprof__array *lines)
+static int pyprof__hot_fits(const pyprof__script *source, const pyprof_profile *profile,
+                            const pyprof__function *function, const pyprof__array *lines)
 {
+    const pyprof__hot_line *line = (const pyprof__hot_line *)lines->data;
     if (!pyprof__script_fits(source, profile, function)) return 0;
-    if (!lines->count) return 1;
-    return pyprof__script_line(source, PYPROF__AT(const pyprof__hot_line, *lines, lines->count - 1).line).text != NULL;
+    return !lines->count || pyprof__script_line(source, line[lines->count - 1].line).text;
 }
 
 static void pyprof__rows_hot(pyprof__rows *rows, uint32_t id, const pyprof__heat *places)   // a function
@@ -17214,10 +17220,12 @@ static void pyprof__rows_hot(pyprof__rows *rows, uint32_t id, const pyprof__heat
     pyprof__script *source = (pyprof__script *)pyprof__push(pool, &rows->scripts);
     pyprof__script_state state = PYPROF__SCRIPT_NO_MEMORY;
     pyprof__array lines;
+    int whole = pyprof__hot_lines(pool, model, places, id, &lines);
     if (source) state = pyprof__script_read(pool, source, file, pyprof__unix(model, model->start_ns));
-    if (!pyprof__hot_lines(pool, model, places, id, &lines) || state == PYPROF__SCRIPT_NO_MEMORY) rows->failed = 1;
+    if (!whole || state == PYPROF__SCRIPT_NO_MEMORY) rows->failed = 1;
     else {
-        if (state == PYPROF__SCRIPT_READ && !pyprof__hot_fits(source, profile, function, &lines)) state = PYPROF__SCRIPT_CHANGED;
+        if (state == PYPROF__SCRIPT_READ && !pyprof__hot_fits(source, profile, function, &lines))
+            state = PYPROF__SCRIPT_CHANGED;
         if (state != PYPROF__SCRIPT_READ) source = NULL;
         pyprof__rows_lines(rows, &lines, source, pyprof__text(profile, function->name), function->first_line);
     }
@@ -17298,7 +17306,8 @@ static void pyprof__rows_of_sizes(pyprof__rows *rows)
     }
     for (i = 0; i < PYPROF_SIZES; i++) {
         const int64_t values[] = { (int64_t)1 << i, sizes[i], sizes[i], most };
-        if (sizes[i] > 0) memcpy(pyprof__rows_add(rows, &rows->rows, "", "", 0)->values, values, sizeof values);
+        if (sizes[i] <= 0) continue;
+        memcpy(pyprof__rows_add(rows, &rows->rows, "", "", 0)->values, values, sizeof values);
     }
 }
 
@@ -17309,14 +17318,14 @@ typedef struct {
     uint64_t resident_most_ns;   // when that was
 } pyprof__process_seen;
 
-// Gauges count from the start of the process: what the recording saw is the difference.
-static int pyprof__report_process(const pyprof__model *model, pyprof__process_seen *facts)   // 0 = there are none
+// Gauges count from the start of the process: what the recording saw is the difference. 0 = there are none.
+static int pyprof__report_process(const pyprof__model *model, pyprof__process_seen *facts)
 {
     const pyprof__gauge *gauge = (const pyprof__gauge *)model->gauges.data;
     const pyprof_process *first;
     size_t i, begin = 0, count = model->gauges.count;
     if (count == 0) return 0;
-    while (begin + 1 < count && gauge[begin + 1].ns <= model->start_ns) begin++;   // a window has earlier ones, too
+    while (begin + 1 < count && gauge[begin + 1].ns <= model->start_ns) begin++;   // of a window: earlier ones
     memset(facts, 0, sizeof *facts);
     facts->resident_first = gauge[0].facts.resident_bytes;
     for (i = 0; i < count; i++) {
@@ -17353,9 +17362,10 @@ static const pyprof__report_table pyprof__time_tables[] = {
       pyprof__rows_of_threads, 0, PYPROF_SAMPLES, 1, 40, 1, 0, 0, PYPROF__FORM_THREAD,
       "thread", "threads in all",
       { PYPROF__TOTAL("wall", PYPROF_WALL_NS), PYPROF__TOTAL("CPU", PYPROF_CPU_NS),
-        PYPROF__TOTAL("running", 0), PYPROF__TOTAL("native", PYPROF_NATIVE_NS), PYPROF__TOTAL("no GIL", PYPROF_NOGIL_NS),
-        PYPROF__TOTAL("waiting", PYPROF_WAIT_NS), PYPROF__TOTAL("for GIL", PYPROF_GIL_WAIT_NS),
-        PYPROF__TOTAL("for CPU", PYPROF_CPU_WAIT_NS), PYPROF__TOTAL("idle", PYPROF_IDLE_NS) } },
+        PYPROF__TOTAL("running", 0), PYPROF__TOTAL("native", PYPROF_NATIVE_NS),
+        PYPROF__TOTAL("no GIL", PYPROF_NOGIL_NS), PYPROF__TOTAL("waiting", PYPROF_WAIT_NS),
+        PYPROF__TOTAL("for GIL", PYPROF_GIL_WAIT_NS), PYPROF__TOTAL("for CPU", PYPROF_CPU_WAIT_NS),
+        PYPROF__TOTAL("idle", PYPROF_IDLE_NS) } },
     { "\nFunctions, by time spent running in them (self)\n",
       pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, 0, 0, 15, 1, 0, 0, PYPROF__WHERE, PYPROF__RUNNING },
     { "\nFunctions, by time spent running in and below them (total)\n",
@@ -17376,7 +17386,8 @@ static const pyprof__report_table pyprof__time_tables[] = {
     { "\nWaiting, by what was waited for: ",
       pyprof__rows_of_leaves, 0, PYPROF_WAIT_NS, 0, 10, 1, PYPROF_WAIT_NS, PYPROF_IDLE_NS,
       PYPROF__FORM_WAIT, "for, where", "more",
-      { { "time", PYPROF__TIME, 10, 0, PYPROF_WAIT_NS, PYPROF_IDLE_NS }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
+      { { "time", PYPROF__TIME, 10, 0, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+        { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
     { "    idle: ",
       pyprof__rows_of_leaves, 0, PYPROF_IDLE_NS, 0, 5, 0, 0, 0, PYPROF__FORM_IDLE, NULL, "...",
       { { "", PYPROF__TIME, 0, 0, PYPROF_IDLE_NS, 0 } } },
@@ -19303,7 +19314,7 @@ static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int form)
     pyprof__put(job->sink, ")");
 }
 
-static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)   // unit as in pyprof__metrics
+static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)   // see pyprof__metrics
 {
     static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
     char text[64];
@@ -19312,17 +19323,19 @@ static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t 
     text[0] = '+';
     for (; unit == PYPROF__UNIT_BYTES && i < 4 && (shown >= 1024 || shown <= -1024); i++) shown /= 1024;
     size += pyprof__format_fixed(text + size, sizeof text - size, shown, unit == PYPROF__UNIT_NS ? 3 : i ? 1 : 0);
-    if (unit != PYPROF__UNIT_COUNT) snprintf(text + size, sizeof text - size, "%s", unit == PYPROF__UNIT_NS ? " s" : units[i]);
+    if (unit != PYPROF__UNIT_COUNT)
+        snprintf(text + size, sizeof text - size, "%s", unit == PYPROF__UNIT_NS ? " s" : units[i]);
     pyprof__put_padded(s, text, width);
 }
 
 // ---- text: tables -----------------------------------------------------------------------------------------
-static void pyprof__text_cell(pyprof__sink *s, const pyprof__rows *rows, const pyprof__report_row *row, size_t i)
+static void pyprof__text_cell(pyprof__sink *s, const pyprof__rows *rows, const pyprof__report_row *row,
+                              size_t i)
 {
     const pyprof__column *column = &rows->table->columns[i];
     size_t width = (size_t)column->width;
     double value = pyprof__cell_value(rows, row, i);
-    int unit = column->metric ? pyprof__metric_row(column->metric)->unit : PYPROF__UNIT_NS;   // 0 = time spent running
+    int unit = column->metric ? pyprof__metric_row(column->metric)->unit : PYPROF__UNIT_NS;
     switch (column->cell) {
     case PYPROF__TIME: pyprof__put_time(s, row->values[i], width); break;
     case PYPROF__SECONDS: pyprof__put_column(s, value / 1e9, 2, " s", width); break;
@@ -19344,7 +19357,7 @@ static void pyprof__text_place(pyprof__sink *s, const pyprof__report_row *row)
     if (*row->file && row->line) pyprof__put_format(s, ":%ld", (long)row->line);
 }
 
-// Places and frames of a row. The place of a leaf stands behind it; if there were several, each has a line and its time.
+// Places and frames of a row. The place of a leaf stands behind it; of several, each has a line and its time.
 static void pyprof__text_parts(pyprof__sink *s, int form, const pyprof__report_row *row,
                                const pyprof__report_row *parts)
 {
@@ -19376,7 +19389,8 @@ static void pyprof__text_form(const pyprof__job *job, const pyprof__rows *rows, 
 {
     const pyprof__report_row *parts = (const pyprof__report_row *)rows->parts.data;
     int form = rows->table->form;
-    if (form == PYPROF__FORM_HOLD) pyprof__put_column(job->sink, (double)row->values[0] / 1e9, 3, " s by ", 0);
+    double seconds = (double)row->values[0] / 1e9;
+    if (form == PYPROF__FORM_HOLD) pyprof__put_column(job->sink, seconds, 3, " s by ", 0);
     if (row->member != PYPROF__NONE) pyprof__put_thread(job, row->member, form);
     if (form == PYPROF__FORM_RIVALS) {
         pyprof__put(job->sink, " for ");
@@ -19433,14 +19447,14 @@ static void pyprof__text_line(pyprof__sink *s, const pyprof__rows *rows, const p
 
 static void pyprof__text_source(pyprof__sink *s, const pyprof__rows *rows, const pyprof__report_row *row)
 {
-    static const char *const notes[] = { "", "", "  (source changed since)", "" };   // by pyprof__script_state
     const pyprof__report_row *parts = (const pyprof__report_row *)rows->parts.data;
+    const char *note = row->values[0] == PYPROF__SCRIPT_CHANGED ? "  (source changed since)" : "";
     size_t i;
     pyprof__put(s, "  ");
     pyprof__put_visible(s, row->name);
     pyprof__put(s, "  ");
     pyprof__put_visible(s, row->file);
-    pyprof__put_format(s, ":%ld%s\n", (long)row->line, notes[row->values[0]]);
+    pyprof__put_format(s, ":%ld%s\n", (long)row->line, note);
     for (i = 0; i < row->count; i++) pyprof__text_line(s, rows, &parts[row->first + i]);
 }
 
@@ -19470,7 +19484,8 @@ static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, 
     size_t i, k;
     for (i = 0; i < list->count; i++, row++) {
         if (form == PYPROF__FORM_SOURCE) { pyprof__text_source(job->sink, rows, row); continue; }
-        if (form == PYPROF__FORM_SIZE && i && row->values[0] > row[-1].values[0] * 2) pyprof__put(job->sink, "        ...\n");
+        if (form == PYPROF__FORM_SIZE && i && row->values[0] > row[-1].values[0] * 2)
+            pyprof__put(job->sink, "        ...\n");
         for (k = 0; k < PYPROF__COLUMNS; k++)
             if (pyprof__column_shown(rows, k)) pyprof__text_cell(job->sink, rows, row, k);
         if (rows->table->columns[0].cell) pyprof__put(job->sink, "   ");
@@ -19479,7 +19494,8 @@ static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, 
     if (more && tail) pyprof__put_format(job->sink, "    ... %llu %s\n", (unsigned long long)more, tail);
 }
 
-static void pyprof__text_idle(const pyprof__job *job, const pyprof__rows *rows)   // short: it is seldom looked for
+// In short: it is seldom looked for.
+static void pyprof__text_idle(const pyprof__job *job, const pyprof__rows *rows)
 {
     size_t i;
     for (i = 0; i < rows->rows.count; i++) {
@@ -19521,7 +19537,8 @@ static void pyprof__text_tables(const pyprof__job *job, const pyprof__report_tab
 }
 
 // ---- text: the process ----------------------------------------------------------------------------------------------
-static void pyprof__text_resident(const pyprof__job *job, const pyprof__process_seen *facts, const char *heading)
+static void pyprof__text_resident(const pyprof__job *job, const pyprof__process_seen *facts,
+                                  const char *heading)
 {
     if (facts->resident_most <= 0) return;   // not known, there was no /proc
     pyprof__put(job->sink, heading);
@@ -19624,7 +19641,8 @@ static void pyprof__text_memory_quality(const pyprof__job *job)
         pyprof__put(s, "    a lower bound: somebody else replaced the hooks on Python's allocators\n");
 }
 
-static void pyprof__text_memory_head(const pyprof__job *job, int sort)   // sort 0: the report has the resident set elsewhere
+// sort 0: as a part of the whole report, which has the resident set elsewhere
+static void pyprof__text_memory_head(const pyprof__job *job, int sort)
 {
     pyprof__process_seen facts;
     const pyprof__model *model = &job->profile->model;
@@ -19644,14 +19662,17 @@ static void pyprof__text_memory_head(const pyprof__job *job, int sort)   // sort
     pyprof__put_fixed(s, pyprof__percent(job->selection->all[PYPROF_TEMP_BLOCKS], job->selection->all[PYPROF_ALLOC_BLOCKS]), 1);
     pyprof__put(s, " % of them temporary\n");
     pyprof__text_memory_quality(job);
-    if (sort && pyprof__report_process(model, &facts)) pyprof__text_resident(job, &facts, "    resident set of the process: ");
+    if (sort && pyprof__report_process(model, &facts))
+        pyprof__text_resident(job, &facts, "    resident set of the process: ");
 }
 
 static void pyprof__text_ranking(const pyprof__job *job, pyprof__report_table table, const char *what)
 {
     char heading[128];
-    snprintf(heading, sizeof heading, "\n%s, by %s\n", what ? what : "", pyprof__metric_row(table.sort)->name);
-    if (what) table.heading = heading;
+    if (what) {
+        snprintf(heading, sizeof heading, "\n%s, by %s\n", what, pyprof__metric_row(table.sort)->name);
+        table.heading = heading;
+    }
     pyprof__text_table(job, &table);
 }
 
@@ -19679,7 +19700,8 @@ static void pyprof__text_since(const pyprof__job *job)   // what changed since a
     char heading[128];
     if (before && !delta) job->report->failed = 1;
     if (!delta) return;
-    snprintf(heading, sizeof heading, "\nLines, by the growth of their live memory since the snapshot %ld s before\n",
+    snprintf(heading, sizeof heading,
+             "\nLines, by the growth of their live memory since the snapshot %ld s before\n",
              (long)((double)(job->profile->model.last_ns - before->model.last_ns) / 1e9 + 0.5));
     table.heading = heading;
     changes.profile = delta;

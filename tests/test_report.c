@@ -444,6 +444,47 @@ TEST(changes)
     }
 }
 
+TEST(the_process)
+{
+    for (uint64_t n = 0; n < RECORDINGS; n++) {
+        pyprof__process_seen seen;
+        open_report(some_profile(n));
+        size_t begin = 0, count = profile->model.gauges.count;
+        CHECK_INT(pyprof__report_process(&profile->model, &seen), count > 0);
+        if (count == 0) { close_report(); continue; }
+        const pyprof__gauge *gauges = profile->model.gauges.data;
+        while (begin + 1 < count && gauges[begin + 1].ns <= profile->model.start_ns) begin++;
+        const pyprof_process *first = &gauges[begin].facts, *last = &gauges[count - 1].facts;
+        int64_t most = 0;
+        for (size_t i = 0; i < count; i++) most = gauges[i].facts.resident_bytes > most ? gauges[i].facts.resident_bytes : most;
+        CHECK_INT(seen.seen.user_ns, last->user_ns - first->user_ns);
+        CHECK_INT(seen.seen.minor_faults, last->minor_faults - first->minor_faults);
+        CHECK_INT(seen.seen.gc_runs, last->gc_runs - first->gc_runs);
+        CHECK_INT(seen.threads_most, last->threads);
+        CHECK_INT(seen.resident_first, gauges[0].facts.resident_bytes);
+        CHECK_INT(seen.resident_most, most);
+        CHECK_INT(seen.seen.resident_bytes, last->resident_bytes);
+        close_report();
+    }
+}
+
+TEST(a_report_remembers_that_there_was_no_memory)   // its tables after that have no rows
+{
+    counting c;
+    open_report(some_profile(11));
+    pyprof_allocator before = profile->pool.allocator, allocator = counting_allocator(&c);
+    profile->pool.allocator = allocator;
+    pyprof__report_init(&report, &selection, &output);
+    c.fail_at = 1;
+    CHECK(!pyprof__rows_make(&rows, &report, &pyprof__memory_tables[0]));
+    CHECK(report.failed);
+    CHECK(!pyprof__rows_make(&rows, &report, &pyprof__time_tables[0]));
+    pyprof__report_free(&report);
+    CHECK_INT(c.live, 0);
+    profile->pool.allocator = before;
+    close_report();
+}
+
 // ---- without memory ----------------------------------------------------------------------------------------------------
 static void check_fails_well(const pyprof__report_table *table)   // at each allocation: 0 comes back, and nothing is kept
 {
