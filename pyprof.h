@@ -16359,11 +16359,11 @@ static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection 
     return 1;
 }
 
-// ---- cursor: from a node to its thread and its path ----------------------------------------------------------
+// ---- cursor: from a node to its thread and its path -------------------------------------------------------
 typedef struct {
     pyprof__pool pool;
     const pyprof_profile *profile;
-    uint32_t *room, *owners;     // room for the longest path; the member of each node, PYPROF__NONE = it has none
+    uint32_t *room, *owners;     // room for the longest path; of each node its member, PYPROF__NONE = none
     const uint32_t *path;        // the nodes of the frames, root first, without the thread's
     uint32_t depth, top;         // top: the thread's node; 0 = there is none
 } pyprof__cursor;
@@ -16400,8 +16400,10 @@ static void pyprof__cursor_at(pyprof__cursor *cursor, uint32_t node)
 {
     const pyprof_profile *profile = cursor->profile;
     uint32_t *end = cursor->room + profile->depth + 1, *at = end;
-    for (; node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(profile, node))
+    while (node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD) {
         *--at = node;
+        node = pyprof__parent_of(profile, node);
+    }
     cursor->path = at;
     cursor->depth = (uint32_t)(end - at);
     cursor->top = node;
@@ -17399,7 +17401,7 @@ static size_t pyprof__memory_table_of(int metric)   // the one that has it; the 
 //   Runs on    the caller's thread
 //   Uses       SNAPSHOT, REPORT
 //   Promise    a format is one part of this section and one row of the table at its end; parts never call each other;
-//              names are hostile and go out only through the put function of their format
+//              names are hostile and go out only through pyprof__put_escaped, with the rule of their format
 // ============================================================================
 typedef struct pyprof__sink pyprof__sink;
 struct pyprof__sink {            // buffered output; remembers that it failed, so that writers need not ask
@@ -17497,7 +17499,7 @@ static void pyprof__put_count(pyprof__sink *s, int64_t count, size_t width)
     pyprof__put_padded(s, pyprof__count_text(text, sizeof text, count), width);
 }
 
-// ---- names and other foreign text: one loop, and a rule for each format ----------------------------------------------
+// ---- names and other foreign text: one loop, and a rule for each format -----------------------------------
 typedef struct {
     const char *from, *to[5];                       // some ASCII characters, and what stands for each of them
     int (*is_unsafe)(uint32_t c, const char *next); // written as its number is; next: the text behind it
@@ -17529,7 +17531,8 @@ static const char *pyprof__put_escaped(pyprof__sink *s, const char *text, size_t
         uint32_t c = pyprof__utf8_next(text + at, &length);
         const char *found = c < 0x80 ? strchr(rule->from, (int)c) : NULL, *other = number;
         if (found) other = rule->to[found - rule->from];
-        else if (rule->is_unsafe(c, text + at + length)) snprintf(number, sizeof number, c < 256 ? rule->number : "\\u%04x", c);
+        else if (rule->is_unsafe(c, text + at + length))
+            snprintf(number, sizeof number, c < 256 ? rule->number : "\\u%04x", c);
         else if (c == 0xfffd && length == 1) other = "\xef\xbf\xbd";
         else continue;
         pyprof__put_bytes(s, text + plain, at - plain);
@@ -17553,9 +17556,9 @@ static void pyprof__put_little(pyprof__sink *s, uint64_t value, int bytes)   // 
     pyprof__put_bytes(s, text, (size_t)bytes);
 }
 
-// ---- JSON: one emitter of commas, keys and brackets ----------------------------------------------------------
-// Before a value stands a comma, unless it is the first one, and a gap: one space, unless it is the first one, or the gap
-// that was asked for. Keys are ours, NULL in a list; a foreign one goes through pyprof__emit_key, its value has none then.
+// ---- JSON: one emitter of commas, keys and brackets -------------------------------------------------------
+// Values are separated by a comma and a gap: a space, or the gap asked for, which a first value has, too. Keys
+// are ours, NULL in a list; a foreign key goes through pyprof__emit_key, and its value has none then.
 static void pyprof__emit_gap(pyprof__sink *s, const char *gap) { s->gap = gap; }
 
 static void pyprof__emit_next(pyprof__sink *s, const char *key)   // all but the value
@@ -17711,7 +17714,7 @@ static void pyprof__json_children(const pyprof__job *job)
         pyprof__emit_int(s, "pid", child->pid);
         pyprof__emit_text(s, "name", child->name);
         pyprof__emit_word(s, "profiled", child->profiled ? "true" : "false");
-        if (!child->ended) pyprof__emit_word(s, "exit_status", "null");   // it lives, or its end was not waited for
+        if (!child->ended) pyprof__emit_word(s, "exit_status", "null");   // it lives, or nobody waited for it
         else if (WIFEXITED(child->status)) pyprof__emit_int(s, "exit_status", WEXITSTATUS(child->status));
         else pyprof__emit_int(s, "exit_status", -WTERMSIG(child->status));
         pyprof__emit_close(s, "}");
@@ -17763,9 +17766,10 @@ static void pyprof__json_threads(const pyprof__job *job)
         pyprof__emit_fixed(s, "first_seen", pyprof__unix(model, member->first_ns), 6);
         pyprof__emit_fixed(s, "last_seen", pyprof__unix(model, member->last_ns), 6);
         pyprof__emit_int(s, "node", member->node);
-        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
-            if (job->selection->total[metric])
-                pyprof__emit_int(s, pyprof__metric_row(metric)->key, pyprof__total(job->selection, metric, member->node));
+        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
+            int64_t total = pyprof__total(job->selection, metric, member->node);
+            if (job->selection->total[metric]) pyprof__emit_int(s, pyprof__metric_row(metric)->key, total);
+        }
         pyprof__emit_close(s, "}");
     }
     pyprof__emit_close(s, "]");
@@ -17856,19 +17860,20 @@ static void pyprof__json_tree(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
-    size_t i, metric;
+    uint32_t i;
+    int metric;
     pyprof__emit_open(s, "\n", "tree", '{');
     pyprof__emit_open(s, NULL, "parent", '[');
     for (i = 0; i < model->nodes.count; i++)
-        pyprof__emit_number(s, i ? (int64_t)pyprof__parent_of(job->profile, (uint32_t)i) : -1);
+        pyprof__emit_number(s, i ? (int64_t)pyprof__parent_of(job->profile, i) : -1);
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, "\n", "frame", '[');
-    for (i = 0; i < model->nodes.count; i++) pyprof__emit_number(s, pyprof__frame_of(job->profile, (uint32_t)i));
+    for (i = 0; i < model->nodes.count; i++) pyprof__emit_number(s, pyprof__frame_of(job->profile, i));
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, "\n", "self", '{');
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
         if (!job->selection->self[metric]) continue;
-        pyprof__emit_open(s, "\n", pyprof__metric_row((int)metric)->key, '[');
+        pyprof__emit_open(s, "\n", pyprof__metric_row(metric)->key, '[');
         for (i = 0; i < job->selection->count; i++) pyprof__emit_number(s, job->selection->self[metric][i]);
         pyprof__emit_close(s, "]");
     }
@@ -17963,8 +17968,10 @@ static void pyprof__json_stack(pyprof__sink *s, pyprof__cursor *cursor, uint32_t
     uint32_t i;
     pyprof__cursor_at(cursor, node);
     pyprof__emit_open(s, NULL, "stack", '[');
-    for (i = 0; i < cursor->depth; i++)
-        pyprof__emit_text(s, NULL, pyprof__label(profile, pyprof__location_of(profile, cursor->path[i])->function));
+    for (i = 0; i < cursor->depth; i++) {
+        uint32_t function = pyprof__location_of(profile, cursor->path[i])->function;
+        pyprof__emit_text(s, NULL, pyprof__label(profile, function));
+    }
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, NULL, "lines", '[');
     for (i = 0; i < cursor->depth; i++)
@@ -17975,7 +17982,7 @@ static void pyprof__json_stack(pyprof__sink *s, pyprof__cursor *cursor, uint32_t
     pyprof__emit_close(s, "]");
 }
 
-// The same stack comes again and again: its text is made once a node and copied.
+// The same stack comes again and again: its text is made once a node and copied. 0 = no memory.
 typedef struct { size_t at, size; } pyprof__span;
 typedef struct {
     pyprof__cursor *cursor;
@@ -17992,7 +17999,7 @@ static int pyprof__json_keep(void *user, const void *data, size_t size)   // a p
     return 0;
 }
 
-static int pyprof__json_kept_stack(pyprof__json_stacks *stacks, pyprof__sink *s, uint32_t node)   // 0 = no memory
+static int pyprof__json_kept_stack(pyprof__json_stacks *stacks, pyprof__sink *s, uint32_t node)
 {
     pyprof__span *span = &PYPROF__AT(pyprof__span, stacks->spans, node);
     if (!span->size) {
@@ -18020,7 +18027,7 @@ static const char *pyprof__json_state(uint32_t state)
     return told ? told->word : "running";
 }
 
-static int pyprof__json_moment(pyprof__json_stacks *stacks, const pyprof__job *job, const pyprof__moment *moment)
+static int pyprof__json_moment(const pyprof__job *job, pyprof__json_stacks *stacks, const pyprof__moment *moment)
 {
     pyprof__sink *s = job->sink;
     pyprof__emit_open(s, "\n  ", NULL, '{');
@@ -18052,7 +18059,7 @@ static pyprof_result pyprof__json_samples(const pyprof__job *job, pyprof__cursor
     pyprof__emit_open(job->sink, "\n", "samples", '[');
     for (i = 0; whole && i < model->moments.count; i++) {
         const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
-        if (job->selection->chosen[moment->node]) whole = pyprof__json_moment(&stacks, job, moment);
+        if (job->selection->chosen[moment->node]) whole = pyprof__json_moment(job, &stacks, moment);
     }
     pyprof__emit_close(job->sink, "]\n}\n");
     pyprof__free(&cursor->pool, stacks.side, sizeof *stacks.side);
@@ -18108,8 +18115,10 @@ static void pyprof__json_gil(const pyprof__job *job, pyprof__cursor *cursor)
 // Facts of the process over time: a row each, after their names
 static void pyprof__json_process(const pyprof__job *job)
 {
-    static const char *const columns[] = { "timestamp", "resident_bytes", "traced_bytes", "user_ns", "system_ns",
-        "voluntary_switches", "involuntary_switches", "minor_faults", "major_faults", "threads", "gc_runs" };
+    static const char *const columns[] = {
+        "timestamp", "resident_bytes", "traced_bytes", "user_ns", "system_ns", "voluntary_switches",
+        "involuntary_switches", "minor_faults", "major_faults", "threads", "gc_runs"
+    };
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     size_t i, k;
@@ -18148,11 +18157,12 @@ static int pyprof__by_json_line(const void *a, const void *b)
 static int pyprof__json_lines(const pyprof__job *job, pyprof__pool *pool, pyprof__array *lines)   // 0 = no memory
 {
     const pyprof__model *model = &job->profile->model;
-    size_t i, node;
+    size_t i;
+    uint32_t node;
     unsigned char *used = (unsigned char *)pyprof__alloc(pool, model->locations.count + 1);
     int whole = used != NULL;
     for (node = 1; whole && node < job->selection->count; node++)
-        if (pyprof__any_total(job->selection, (uint32_t)node)) used[pyprof__frame_of(job->profile, (uint32_t)node)] = 1;
+        if (pyprof__any_total(job->selection, node)) used[pyprof__frame_of(job->profile, node)] = 1;
     for (i = 0; whole && i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
         const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, location->function);
@@ -18181,8 +18191,8 @@ static void pyprof__json_source_line(pyprof__sink *s, pyprof__slice line)   // i
     pyprof__emit_text(s, NULL, text);
 }
 
-static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__pool *pool, const pyprof__json_line *lines,
-                                              size_t count)
+static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__pool *pool,
+                                              const pyprof__json_line *lines, size_t count)
 {
     const pyprof__model *model = &job->profile->model;
     const char *path = pyprof__text(job->profile, lines[0].file);
@@ -18240,10 +18250,12 @@ static void pyprof__json_tasks(const pyprof__job *job, pyprof__cursor *cursor)  
     pyprof__emit_open(s, "\n", "tasks", '[');
     for (i = 0; i < model->waited.count; i++) {
         const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, model->waited, i);
+        const pyprof__function *thread;
         if (!job->selection->chosen[waited->node]) continue;
         pyprof__cursor_at(cursor, waited->node);
+        thread = pyprof__function_of(job->profile, cursor->top);
         pyprof__emit_open(s, "\n  ", NULL, '{');
-        pyprof__emit_text(s, "thread", pyprof__text(job->profile, pyprof__function_of(job->profile, cursor->top)->name));
+        pyprof__emit_text(s, "thread", pyprof__text(job->profile, thread->name));
         pyprof__emit_int(s, "node", waited->node);
         pyprof__emit_int(s, "count", (int64_t)waited->count);
         pyprof__emit_int(s, "wait_ns", (int64_t)waited->ns);
@@ -18977,7 +18989,8 @@ static void pyprof__svg_put_head(pyprof__sink *s, const char *title, int64_t hei
     pyprof__svg_put_attribute(s, "width", PYPROF__SVG_WIDTH);
     pyprof__svg_put_attribute(s, "height", height);
     pyprof__put_format(s, " viewBox=\"0 0 %d %lld\" role=\"img\"", PYPROF__SVG_WIDTH, (long long)height);
-    pyprof__svg_put_between(s, " xmlns=\"http://www.w3.org/2000/svg\">\n<title>", title, "</title>\n<style><![CDATA[\n");
+    pyprof__svg_put_between(s, " xmlns=\"http://www.w3.org/2000/svg\">\n<title>", title, "</title>\n");
+    pyprof__put(s, "<style><![CDATA[\n");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_style);
     pyprof__put(s, "]]></style>\n<rect class=\"page\" width=\"100%\" height=\"100%\" fill=\"#fcfbf9\"/>\n");
 }
@@ -19683,8 +19696,8 @@ static int pyprof__timeline_is_whole(const pyprof__job *job)
 
 typedef struct { uint32_t node; int64_t weight; } pyprof__weighted;
 
-static int pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *cursor, uint32_t member_id, int by_time,
-                                   pyprof__array *list)   // 0 = no memory
+static int pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *cursor, uint32_t member_id,
+                                   int by_time, pyprof__array *list)   // 0 = no memory
 {
     const pyprof__model *model = &job->profile->model;
     size_t i, moments = by_time ? model->moments.count : 0;
@@ -19705,15 +19718,16 @@ static int pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *curso
     return 1;
 }
 
-static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cursor, const pyprof__member *member,
-                                      const pyprof__array *list)
+static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cursor,
+                                      const pyprof__member *member, const pyprof__array *list)
 {
     static const char *const units[] = { "none", "nanoseconds", "bytes" };
     pyprof__sink *s = job->sink;
     int64_t sum = 0;
+    const pyprof__weighted *items = (const pyprof__weighted *)list->data;
     size_t i;
     uint32_t k;
-    for (i = 0; i < list->count; i++) sum += PYPROF__AT(const pyprof__weighted, *list, i).weight;
+    for (i = 0; i < list->count; i++) sum += items[i].weight;
     pyprof__emit_open(s, "\n", NULL, '{');
     pyprof__emit_text(s, "type", "sampled");
     pyprof__emit_text(s, "name", pyprof__text(job->profile, member->name));
@@ -19722,14 +19736,15 @@ static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cu
     pyprof__emit_int(s, "endValue", sum);
     pyprof__emit_open(s, "\n", "samples", '[');
     for (i = 0; i < list->count; i++) {
-        pyprof__cursor_at(cursor, PYPROF__AT(const pyprof__weighted, *list, i).node);
+        pyprof__cursor_at(cursor, items[i].node);
         pyprof__emit_open(s, "", NULL, '[');
-        for (k = 0; k < cursor->depth; k++) pyprof__emit_number(s, pyprof__frame_of(job->profile, cursor->path[k]));
+        for (k = 0; k < cursor->depth; k++)
+            pyprof__emit_number(s, pyprof__frame_of(job->profile, cursor->path[k]));
         pyprof__emit_close(s, "]");
     }
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, "\n", "weights", '[');
-    for (i = 0; i < list->count; i++) pyprof__emit_number(s, PYPROF__AT(const pyprof__weighted, *list, i).weight);
+    for (i = 0; i < list->count; i++) pyprof__emit_number(s, items[i].weight);
     pyprof__emit_close(s, "]}");
 }
 
@@ -19773,7 +19788,8 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
     pyprof__emit_open(s, "\n", "profiles", '[');
     for (i = 0; i < model->members.count && whole; i++) {
         whole = pyprof__speedscope_list(job, &cursor, i, by_time, &list);
-        if (whole && list.count) pyprof__speedscope_thread(job, &cursor, pyprof__member_of(job->profile, i), &list);
+        if (!whole || list.count == 0) continue;
+        pyprof__speedscope_thread(job, &cursor, pyprof__member_of(job->profile, i), &list);
     }
     pyprof__put(s, "]}\n");
     pyprof__array_free(&cursor.pool, &list);
@@ -19939,8 +19955,8 @@ static void pyprof__pprof_label(pyprof__proto *p, const char *key, const char *t
     pyprof__proto_block(p, &p->part, 3, inner.data, inner.count);
 }
 
-static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, pyprof__cursor *cursor, uint32_t node,
-                                 pyprof__array *packed)
+static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, pyprof__cursor *cursor,
+                                 uint32_t node, pyprof__array *packed)
 {
     const pyprof_profile *profile = job->profile;
     uint32_t owner = cursor->owners[node];
@@ -22787,12 +22803,13 @@ static void pyprof__visit_tasks(pyprof__visitor *visitor)
     size_t i;
     for (i = 0; i < model->waited.count && !visitor->stopped; i++) {
         const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, model->waited, i);
-        if (!visitor->selection->chosen[waited->node] || visitor->cursor.owners[waited->node] == PYPROF__NONE) continue;
+        uint32_t owner = visitor->cursor.owners[waited->node];
+        if (!visitor->selection->chosen[waited->node] || owner == PYPROF__NONE) continue;
         memset(self, 0, sizeof self);
         memset(&item, 0, sizeof item);
         self[PYPROF_WAIT_NS] = (int64_t)waited->ns;
         item.kind = PYPROF_ITEM_TASK;
-        item.thread = &visitor->threads[visitor->cursor.owners[waited->node]];
+        item.thread = &visitor->threads[owner];
         item.depth = pyprof__visit_stack(visitor, waited->node);
         item.stack = visitor->stack;
         item.self = self;
