@@ -17557,8 +17557,8 @@ static void pyprof__put_little(pyprof__sink *s, uint64_t value, int bytes)   // 
 }
 
 // ---- JSON: one emitter of commas, keys and brackets -------------------------------------------------------
-// Values are separated by a comma and a gap: a space, or the gap asked for, which a first value has, too. Keys
-// are ours, NULL in a list; a foreign key goes through pyprof__emit_key, and its value has none then.
+// Values are separated by a comma and a gap: a space, or the gap asked for, which a first value has, too.
+// Keys are ours, NULL in a list; a foreign key goes through pyprof__emit_key, and its value has none then.
 static void pyprof__emit_gap(pyprof__sink *s, const char *gap) { s->gap = gap; }
 
 static void pyprof__emit_next(pyprof__sink *s, const char *key)   // all but the value
@@ -17827,10 +17827,9 @@ static pyprof_result pyprof__json_functions(const pyprof__job *job)
     pyprof__table table;
     pyprof__ranked *ranked = NULL;
     size_t i;
-    pyprof_result result = PYPROF_OK;
-    if (!pyprof__table_make(&table, job->selection, NULL, PYPROF__GROUP_LABEL)) result = pyprof__fail_memory("the functions");
-    else ranked = pyprof__rank(&table, PYPROF_WALL_NS, 1);
-    if (result == PYPROF_OK && !ranked && table.rows.count) result = pyprof__fail_memory("the functions");
+    int whole = pyprof__table_make(&table, job->selection, NULL, PYPROF__GROUP_LABEL);
+    if (whole) ranked = pyprof__rank(&table, PYPROF_WALL_NS, 1);
+    if (!ranked && table.rows.count) whole = 0;
     pyprof__emit_open(s, "\n", "functions", '{');
     for (i = 0; ranked && i < table.rows.count; i++) {
         const pyprof_row *row = ranked[i].row;
@@ -17853,7 +17852,7 @@ static pyprof_result pyprof__json_functions(const pyprof__job *job)
     pyprof__emit_close(s, "}");
     pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
     pyprof__table_free(&table);
-    return result;
+    return whole ? PYPROF_OK : pyprof__fail_memory("the functions");
 }
 
 static void pyprof__json_tree(const pyprof__job *job)
@@ -18027,7 +18026,8 @@ static const char *pyprof__json_state(uint32_t state)
     return told ? told->word : "running";
 }
 
-static int pyprof__json_moment(const pyprof__job *job, pyprof__json_stacks *stacks, const pyprof__moment *moment)
+static int pyprof__json_moment(const pyprof__job *job, pyprof__json_stacks *stacks,
+                               const pyprof__moment *moment)   // 0 = no memory
 {
     pyprof__sink *s = job->sink;
     pyprof__emit_open(s, "\n  ", NULL, '{');
@@ -18166,15 +18166,12 @@ static int pyprof__json_lines(const pyprof__job *job, pyprof__pool *pool, pyprof
     for (i = 0; whole && i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
         const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, location->function);
-        pyprof__json_line *line;
+        const pyprof__json_line line = { function->file, location->function, location->place.line };
+        pyprof__json_line *slot;
         if (!used[i] || location->place.line <= 0 || function->kind != PYPROF_KIND_PYTHON) continue;
-        line = (pyprof__json_line *)pyprof__push(pool, lines);
-        if (line) {
-            line->file = function->file;
-            line->function = location->function;
-            line->line = location->place.line;
-        }
-        whole = line != NULL;
+        slot = (pyprof__json_line *)pyprof__push(pool, lines);
+        if (slot) *slot = line;
+        whole = slot != NULL;
     }
     if (whole && lines->count) qsort(lines->data, lines->count, sizeof(pyprof__json_line), pyprof__by_json_line);
     pyprof__free(pool, used, model->locations.count + 1);
@@ -19799,53 +19796,58 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
 
 // ---- pprof: github.com/google/pprof/proto/profile.proto, in gzip with stored blocks (RFC 1951, 1952) ---------------
 typedef struct {
-    pyprof__pool pool;
-    pyprof__array out, part;
+    pyprof__cursor cursor;           // its pool has all that follows
+    pyprof__array messages[3];       // being built, each inside the one before
+    int depth;                       // of the message that grows
     pyprof__strings strings;
     const pyprof__metric *columns[PYPROF_METRIC_COUNT];
     size_t column_count;
     int failed;
 } pyprof__proto;
 
-static void pyprof__proto_bytes(pyprof__proto *p, pyprof__array *to, const void *data, size_t size)
+static void pyprof__proto_bytes(pyprof__proto *p, const void *data, size_t size)
 {
-    if (p->failed || !pyprof__array_reserve(&p->pool, to, size + 1)) { p->failed = 1; return; }
+    pyprof__array *to = &p->messages[p->depth];
+    if (p->failed || !pyprof__array_reserve(&p->cursor.pool, to, size + 1)) { p->failed = 1; return; }
     if (size) memcpy((char *)to->data + to->count, data, size);
     to->count += size;
 }
 
-static void pyprof__proto_varint(pyprof__proto *p, pyprof__array *to, uint64_t value)
+static void pyprof__proto_varint(pyprof__proto *p, uint64_t value)
 {
     unsigned char bytes[10];
     size_t n = 0;
     do { bytes[n++] = (unsigned char)((value & 127) | (value > 127 ? 128 : 0)); value >>= 7; } while (value);
-    pyprof__proto_bytes(p, to, bytes, n);
+    pyprof__proto_bytes(p, bytes, n);
 }
 
-static void pyprof__proto_int(pyprof__proto *p, pyprof__array *to, uint32_t field, uint64_t value)
+static void pyprof__proto_int(pyprof__proto *p, uint32_t field, uint64_t value)
 {
-    pyprof__proto_varint(p, to, field << 3);
-    pyprof__proto_varint(p, to, value);
+    pyprof__proto_varint(p, field << 3);
+    pyprof__proto_varint(p, value);
 }
 
-static void pyprof__proto_block(pyprof__proto *p, pyprof__array *to, uint32_t field, const void *data, size_t size)
+static void pyprof__proto_block(pyprof__proto *p, uint32_t field, const void *data, size_t size)
 {
-    pyprof__proto_varint(p, to, field << 3 | 2);
-    pyprof__proto_varint(p, to, size);
-    pyprof__proto_bytes(p, to, data, size);
+    pyprof__proto_varint(p, field << 3 | 2);
+    pyprof__proto_varint(p, size);
+    pyprof__proto_bytes(p, data, size);
 }
 
-static uint64_t pyprof__proto_string(pyprof__proto *p, const char *text)
+static void pyprof__proto_text(pyprof__proto *p, uint32_t field, const char *text)   // as a number of the table
 {
-    uint32_t id = pyprof__intern(&p->pool, &p->strings, text, strlen(text));
+    uint32_t id = pyprof__intern(&p->cursor.pool, &p->strings, text, strlen(text));
     if (id == PYPROF__NONE) p->failed = 1;
-    return id == PYPROF__NONE ? 0 : id;
+    else pyprof__proto_int(p, field, id);
 }
 
-static void pyprof__proto_end(pyprof__proto *p, uint32_t field)   // the message being built becomes a field of the profile
+static void pyprof__proto_open(pyprof__proto *p) { p->depth++; }
+
+static void pyprof__proto_close(pyprof__proto *p, uint32_t field)   // a field of the message around it
 {
-    pyprof__proto_block(p, &p->out, field, p->part.data, p->part.count);
-    p->part.count = 0;
+    const pyprof__array *inner = &p->messages[p->depth--];
+    pyprof__proto_block(p, field, inner->data, inner->count);
+    p->messages[p->depth + 1].count = 0;
 }
 
 // The columns of a pprof file: time always, memory if it was tracked, under the names that go tool pprof knows. A number
@@ -19868,10 +19870,11 @@ static void pyprof__pprof_period(pyprof__proto *p, const pyprof__job *job)
     const pyprof__model *model = &job->profile->model;
     int memory = pyprof__is_memory(job->metric);
     uint64_t interval = model->heap.interval ? model->heap.interval : 1;
-    pyprof__proto_int(p, &p->part, 1, pyprof__proto_string(p, memory ? "space" : "wall"));
-    pyprof__proto_int(p, &p->part, 2, pyprof__proto_string(p, memory ? "bytes" : "nanoseconds"));
-    pyprof__proto_end(p, 11);
-    pyprof__proto_int(p, &p->out, 12, memory ? interval : (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
+    pyprof__proto_open(p);
+    pyprof__proto_text(p, 1, memory ? "space" : "wall");
+    pyprof__proto_text(p, 2, memory ? "bytes" : "nanoseconds");
+    pyprof__proto_close(p, 11);
+    pyprof__proto_int(p, 12, memory ? interval : (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
 }
 
 static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model, double checkpoint)
@@ -19881,14 +19884,14 @@ static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model,
              (unsigned long long)model->stats.asked,
              (unsigned long long)model->stats.samples, (unsigned long long)model->stats.missed, (unsigned long long)model->stats.rejected,
              (unsigned long long)model->stats.unfrozen, (unsigned long long)model->stats.truncated);
-    pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, quality));
-    if (checkpoint > 0) pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, "checkpoint: the program was still running"));
+    pyprof__proto_text(p, 13, quality);
+    if (checkpoint > 0) pyprof__proto_text(p, 13, "checkpoint: the program was still running");
     if (model->heap.mode != PYPROF_HEAP_OFF) {
         snprintf(quality, sizeof quality, "memory %s, interval_bytes %llu, blocks not noted %llu", pyprof__heap_modes[model->heap.mode],
                  (unsigned long long)model->heap.interval, (unsigned long long)model->stats.heap_dropped);
-        pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, quality));
+        pyprof__proto_text(p, 13, quality);
     }
-    if (model->stats.degraded[0]) pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, model->stats.degraded));
+    if (model->stats.degraded[0]) pyprof__proto_text(p, 13, model->stats.degraded);
 }
 
 static void pyprof__pprof_head(pyprof__proto *p, const pyprof__job *job)
@@ -19898,15 +19901,16 @@ static void pyprof__pprof_head(pyprof__proto *p, const pyprof__job *job)
     const char *main_type = "wall";
     size_t i;
     for (i = 0; i < p->column_count; i++) {
-        pyprof__proto_int(p, &p->part, 1, pyprof__proto_string(p, p->columns[i]->pprof));
-        pyprof__proto_int(p, &p->part, 2, pyprof__proto_string(p, units[p->columns[i]->unit]));
-        pyprof__proto_end(p, 1);
+        pyprof__proto_open(p);
+        pyprof__proto_text(p, 1, p->columns[i]->pprof);
+        pyprof__proto_text(p, 2, units[p->columns[i]->unit]);
+        pyprof__proto_close(p, 1);
         if (p->columns[i]->metric == job->metric) main_type = p->columns[i]->pprof;
     }
-    pyprof__proto_int(p, &p->out, 9, (uint64_t)(pyprof__unix(model, model->start_ns) * 1e9));
-    pyprof__proto_int(p, &p->out, 10, model->recorded_ns);
+    pyprof__proto_int(p, 9, (uint64_t)(pyprof__unix(model, model->start_ns) * 1e9));
+    pyprof__proto_int(p, 10, model->recorded_ns);
     pyprof__pprof_period(p, job);
-    pyprof__proto_int(p, &p->out, 14, pyprof__proto_string(p, main_type));
+    pyprof__proto_text(p, 14, main_type);
     pyprof__pprof_comments(p, model, job->profile->checkpoint);
 }
 
@@ -19914,68 +19918,64 @@ static void pyprof__pprof_tables(pyprof__proto *p, const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
     size_t i;
-    pyprof__proto_int(p, &p->part, 1, 1);   // one mapping: everything has names already, nothing is to be symbolised
-    pyprof__proto_int(p, &p->part, 5, pyprof__proto_string(p, pyprof__text(job->profile, job->profile->program)));
-    for (i = 7; i <= 9; i++) pyprof__proto_int(p, &p->part, (uint32_t)i, 1);
-    pyprof__proto_end(p, 3);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, 1);   // one mapping: everything has names already, nothing is to be symbolised
+    pyprof__proto_text(p, 5, pyprof__text(job->profile, job->profile->program));
+    for (i = 7; i <= 9; i++) pyprof__proto_int(p, (uint32_t)i, 1);
+    pyprof__proto_close(p, 3);
     for (i = 0; i < model->functions.count; i++) {   // system_name stays empty: equal to name, pprof would strip "<module>"
         const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, i);
-        pyprof__proto_int(p, &p->part, 1, i + 1);
-        pyprof__proto_int(p, &p->part, 2, pyprof__proto_string(p, pyprof__label(job->profile, (uint32_t)i)));
-        pyprof__proto_int(p, &p->part, 4, pyprof__proto_string(p, pyprof__text(job->profile, function->file)));
-        if (function->first_line > 0) pyprof__proto_int(p, &p->part, 5, (uint64_t)function->first_line);
-        pyprof__proto_end(p, 5);
+        pyprof__proto_open(p);
+        pyprof__proto_int(p, 1, i + 1);
+        pyprof__proto_text(p, 2, pyprof__label(job->profile, (uint32_t)i));
+        pyprof__proto_text(p, 4, pyprof__text(job->profile, function->file));
+        if (function->first_line > 0) pyprof__proto_int(p, 5, (uint64_t)function->first_line);
+        pyprof__proto_close(p, 5);
     }
     for (i = 0; i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
-        unsigned char line[48];
-        pyprof__array inner;
-        pyprof__array_init(&inner, 1);
-        inner.data = line;
-        inner.capacity = sizeof line;   // three short varints: it never grows
-        pyprof__proto_int(p, &inner, 1, location->function + 1);
-        if (location->place.line > 0) pyprof__proto_int(p, &inner, 2, (uint64_t)location->place.line);
-        if (location->place.column >= 0) pyprof__proto_int(p, &inner, 3, (uint64_t)location->place.column + 1);
-        pyprof__proto_int(p, &p->part, 1, i + 1);
-        pyprof__proto_int(p, &p->part, 2, 1);
-        pyprof__proto_block(p, &p->part, 4, inner.data, inner.count);
-        pyprof__proto_end(p, 4);
+        pyprof__proto_open(p);
+        pyprof__proto_int(p, 1, i + 1);
+        pyprof__proto_int(p, 2, 1);
+        pyprof__proto_open(p);
+        pyprof__proto_int(p, 1, location->function + 1);
+        if (location->place.line > 0) pyprof__proto_int(p, 2, (uint64_t)location->place.line);
+        if (location->place.column >= 0) pyprof__proto_int(p, 3, (uint64_t)location->place.column + 1);
+        pyprof__proto_close(p, 4);
+        pyprof__proto_close(p, 4);
     }
 }
 
 static void pyprof__pprof_label(pyprof__proto *p, const char *key, const char *text, int64_t number)   // text or number
 {
-    unsigned char label[48];
-    pyprof__array inner;
-    pyprof__array_init(&inner, 1);
-    inner.data = label;
-    inner.capacity = sizeof label;
-    pyprof__proto_int(p, &inner, 1, pyprof__proto_string(p, key));
-    pyprof__proto_int(p, &inner, text ? 2 : 3, text ? pyprof__proto_string(p, text) : (uint64_t)number);
-    pyprof__proto_block(p, &p->part, 3, inner.data, inner.count);
+    pyprof__proto_open(p);
+    pyprof__proto_text(p, 1, key);
+    if (text) pyprof__proto_text(p, 2, text);
+    else pyprof__proto_int(p, 3, (uint64_t)number);
+    pyprof__proto_close(p, 3);
 }
 
-static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, pyprof__cursor *cursor,
-                                 uint32_t node, pyprof__array *packed)
+static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint32_t node)
 {
     const pyprof_profile *profile = job->profile;
-    uint32_t owner = cursor->owners[node];
+    uint32_t owner = p->cursor.owners[node];
     const pyprof__member *member = owner == PYPROF__NONE ? NULL : pyprof__member_of(profile, owner);
     int kind = pyprof__function_of(profile, node)->kind;
     size_t i;
-    pyprof__cursor_at(cursor, node);
-    packed->count = 0;
-    for (i = cursor->depth; i-- > 0;)
-        pyprof__proto_varint(p, packed, (uint64_t)pyprof__frame_of(profile, cursor->path[i]) + 1);
-    pyprof__proto_block(p, &p->part, 1, packed->data, packed->count);
-    packed->count = 0;
+    pyprof__cursor_at(&p->cursor, node);
+    pyprof__proto_open(p);
+    pyprof__proto_open(p);
+    for (i = p->cursor.depth; i-- > 0;)
+        pyprof__proto_varint(p, (uint64_t)pyprof__frame_of(profile, p->cursor.path[i]) + 1);
+    pyprof__proto_close(p, 1);
+    pyprof__proto_open(p);
     for (i = 0; i < p->column_count; i++)
-        pyprof__proto_varint(p, packed, (uint64_t)pyprof__self(job->selection, p->columns[i]->metric, node));
-    pyprof__proto_block(p, &p->part, 2, packed->data, packed->count);
+        pyprof__proto_varint(p, (uint64_t)pyprof__self(job->selection, p->columns[i]->metric, node));
+    pyprof__proto_close(p, 2);
     if (pyprof__is_leaf(kind)) pyprof__pprof_label(p, "kind", pyprof__kind_names[kind], 0);
     if (member) pyprof__pprof_label(p, "thread", pyprof__text(profile, member->name), 0);
     if (member) pyprof__pprof_label(p, "thread_id", NULL, (int64_t)member->native);
-    pyprof__proto_end(p, 2);
+    pyprof__proto_close(p, 2);
 }
 
 static int pyprof__pprof_any(const pyprof__proto *p, const pyprof__job *job, uint32_t node)   // has it values of its own?
@@ -20016,35 +20016,29 @@ static void pyprof__put_gzip(pyprof__sink *s, const unsigned char *data, size_t 
 static pyprof_result pyprof__write_pprof(pyprof__job *job)
 {
     pyprof__proto p;
-    pyprof__cursor cursor;
-    pyprof__array packed;
+    const pyprof__array *out = &p.messages[0];
     uint32_t i;
-    int failed;
-    pyprof_result result = pyprof__cursor_begin(&cursor, job->profile);
-    if (result != PYPROF_OK) return result;
+    pyprof_result result;
     memset(&p, 0, sizeof p);
-    pyprof__pool_init(&p.pool, &job->profile->pool.allocator, UINT64_MAX);
-    pyprof__array_init(&p.out, 1);
-    pyprof__array_init(&p.part, 1);
-    pyprof__array_init(&packed, 1);
-    if (!pyprof__strings_init(&p.pool, &p.strings)) p.failed = 1;
+    result = pyprof__cursor_begin(&p.cursor, job->profile);
+    if (result != PYPROF_OK) return result;
+    for (i = 0; i < PYPROF__COUNT(p.messages); i++) pyprof__array_init(&p.messages[i], 1);
+    if (!pyprof__strings_init(&p.cursor.pool, &p.strings)) p.failed = 1;
     pyprof__pprof_columns(&p, job->profile);
     pyprof__pprof_head(&p, job);
     pyprof__pprof_tables(&p, job);
     for (i = 1; i < job->selection->count; i++)
-        if (pyprof__pprof_any(&p, job, i)) pyprof__pprof_sample(&p, job, &cursor, i, &packed);
+        if (pyprof__pprof_any(&p, job, i)) pyprof__pprof_sample(&p, job, i);
     for (i = 0; i < p.strings.starts.count; i++) {
         const char *text = pyprof__string(&p.strings, i);
-        pyprof__proto_block(&p, &p.out, 6, text, strlen(text));
+        pyprof__proto_block(&p, 6, text, strlen(text));
     }
-    failed = p.failed;
-    if (!failed) pyprof__put_gzip(job->sink, (const unsigned char *)p.out.data, p.out.count);
-    pyprof__array_free(&p.pool, &packed);
-    pyprof__array_free(&p.pool, &p.out);
-    pyprof__array_free(&p.pool, &p.part);
-    pyprof__strings_free(&p.pool, &p.strings);
-    pyprof__cursor_end(&cursor);
-    return failed ? pyprof__fail_memory("the pprof file") : PYPROF_OK;
+    if (p.failed) result = pyprof__fail_memory("the pprof file");
+    else pyprof__put_gzip(job->sink, (const unsigned char *)out->data, out->count);
+    for (i = 0; i < PYPROF__COUNT(p.messages); i++) pyprof__array_free(&p.cursor.pool, &p.messages[i]);
+    pyprof__strings_free(&p.cursor.pool, &p.strings);
+    pyprof__cursor_end(&p.cursor);
+    return result;
 }
 
 // ---- pickle: a tracemalloc.Snapshot, protocol 2 ---------------------------------------------------------------------------
