@@ -16413,8 +16413,8 @@ static void pyprof__cursor_at(pyprof__cursor *cursor, uint32_t node)
 // [SECTION] REPORT -- the tables of a report, as rows of numbers and names
 //   Runs on    the caller's thread
 //   Uses       SNAPSHOT
-//   Promise    nothing is written here: all writers of a table write the same rows. A table is a function that makes
-//              its rows and an entry below, which says what its columns are; rows stay until they are freed
+//   Promise    nothing is written here: all writers of a table write the same rows. A table is a function that
+//              makes its rows and an entry below, which says what its columns are
 // ============================================================================
 // ---- lines of source: read when a file is written, and shown only if they are still those that ran -------------------
 enum {
@@ -16537,22 +16537,25 @@ enum {                           // what a column shows of its value
     PYPROF__BYTES, PYPROF__NUMBER, PYPROF__WHOLE_SECONDS,
     PYPROF__CHANGE,              // a difference, in the unit of its metric
     PYPROF__VERDICT,             // pyprof_growth
-    PYPROF__PERCENT,             // of the rows' `all`; this and the others are computed, see pyprof__cell_value
+    PYPROF__PERCENT,             // of the rows' `all`. It and the others are computed: see pyprof__cell_value
     PYPROF__SHARE,               // in %, of the value of column `other`,
     PYPROF__MEAN_BYTES, PYPROF__MEAN_AGE,   // or divided by it: bytes, ms
     PYPROF__ERROR,               // +- bytes, of bytes in doubt; only estimates have it
     PYPROF__RATE                 // of the row: bytes a minute
 };
 
-typedef struct { const char *head; int cell, width, total, metric, other; } pyprof__column;   // see pyprof__row_values
+typedef struct {                 // total, metric, other: see pyprof__row_values
+    const char *head;
+    int cell, width, total, metric, other;
+} pyprof__column;
 
 typedef struct {
     int64_t values[PYPROF__COLUMNS];
     double rate;
     const char *name, *file;     // "" = none
     int32_t line;                // 0 = none
-    int kind;                    // of a frame: pyprof_kind
-    uint32_t member, other;      // its thread; another thread, or the function that a leaf is. PYPROF__NONE = none
+    int kind;                    // pyprof_kind, of frames, functions, lines
+    uint32_t member, other;      // its thread; another thread, or a leaf's function. PYPROF__NONE = none
     size_t first, count, more;   // those of the rows' parts that belong to it, and how many are left out
     pyprof__slice text;          // a line of source,
     size_t mark, mark_end;       // and of that the bytes that ran longest
@@ -16566,9 +16569,9 @@ typedef struct {
     pyprof__rows_maker *make;
     int group, sort, by_total;   // which rows, in which order: as in pyprof__rank
     size_t most;                 // rows
-    int always, needs[2];        // shown without rows, too; not shown if there is nothing of these metrics
+    int always, needs, or_needs;   // shown without rows, too; not shown if there is nothing of these metrics
     int form;
-    const char *end, *tail;      // what the form shows, NULL = no heads; of what rows may be left out, NULL = not told
+    const char *end, *tail;      // the form's head, NULL = no heads; what is left out, NULL = that is not told
     pyprof__column columns[PYPROF__COLUMNS];   // one without a cell ends them
 } pyprof__report_table;
 
@@ -16577,7 +16580,7 @@ typedef struct {
     const pyprof_profile *profile;
     const pyprof__selection *selection;
     const pyprof_output *output;
-    pyprof__table groups[PYPROF_GROUP_FILE + 1];   // by function, line, file: tables of the same groups share them
+    pyprof__table groups[PYPROF_GROUP_FILE + 1];   // by function, line, file: tables share them
 } pyprof__report;
 
 struct pyprof__rows {
@@ -16592,7 +16595,8 @@ struct pyprof__rows {
     pyprof__report_row spare;    // where there was no memory
 };
 
-static void pyprof__report_init(pyprof__report *report, const pyprof__selection *selection, const pyprof_output *output)
+static void pyprof__report_init(pyprof__report *report, const pyprof__selection *selection,
+                                const pyprof_output *output)
 {
     memset(report, 0, sizeof *report);
     pyprof__pool_init(&report->pool, &selection->profile->pool.allocator, UINT64_MAX);
@@ -16613,11 +16617,19 @@ static int64_t pyprof__report_all(const pyprof__report *report, int metric)   //
     return metric ? all[metric] : all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS];
 }
 
-static double pyprof__percent(int64_t part, int64_t all) { return all ? 100.0 * (double)part / (double)all : 0; }
+static double pyprof__lost_percent(const pyprof_stats *stats)
+{
+    return stats->asked ? 100.0 * (double)(stats->missed + stats->rejected) / (double)stats->asked : 0.0;
+}
 
-// A row of rows->rows or rows->parts. Without memory it is none, and makers need not ask: their rows are thrown away.
-static pyprof__report_row *pyprof__rows_add(pyprof__rows *rows, pyprof__array *to, const char *name, const char *file,
-                                            int32_t line)
+static double pyprof__percent(int64_t part, int64_t all)
+{
+    return all ? 100.0 * (double)part / (double)all : 0;
+}
+
+// A row of rows->rows or rows->parts. Without memory it is a spare one: makers need not ask, all rows are thrown away.
+static pyprof__report_row *pyprof__rows_add(pyprof__rows *rows, pyprof__array *to, const char *name,
+                                            const char *file, int32_t line)
 {
     pyprof__report_row *row = (pyprof__report_row *)pyprof__push(&rows->report->pool, to);
     if (!row) {
@@ -16643,15 +16655,17 @@ static void pyprof__rows_cut(pyprof__rows *rows)   // those beyond the table's m
 static void pyprof__rows_free(pyprof__rows *rows)
 {
     pyprof__pool *pool = &rows->report->pool;
+    pyprof__script *scripts = (pyprof__script *)rows->scripts.data;
     size_t i;
-    for (i = 0; i < rows->scripts.count; i++) pyprof__script_free(pool, &PYPROF__AT(pyprof__script, rows->scripts, i));
+    for (i = 0; i < rows->scripts.count; i++) pyprof__script_free(pool, &scripts[i]);
     pyprof__array_free(pool, &rows->scripts);
     pyprof__array_free(pool, &rows->rows);
     pyprof__array_free(pool, &rows->parts);
     pyprof__view_free(&rows->view);
 }
 
-static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const pyprof__report_table *table)   // 0 = no memory
+// 0 = no memory, and nothing to be freed
+static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const pyprof__report_table *table)
 {
     const int64_t *all = report->selection->all;
     memset(rows, 0, sizeof *rows);
@@ -16660,16 +16674,17 @@ static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const p
     pyprof__array_init(&rows->rows, sizeof(pyprof__report_row));
     pyprof__array_init(&rows->parts, sizeof(pyprof__report_row));
     pyprof__array_init(&rows->scripts, sizeof(pyprof__script));
-    if (table->needs[0] && !all[table->needs[0]] && !all[table->needs[1]]) return 1;
+    if (table->needs && !all[table->needs] && !all[table->or_needs]) return 1;
     table->make(rows);
     rows->shown = table->always || rows->rows.count;
     if (rows->failed) pyprof__rows_free(rows);
     return !rows->failed;
 }
 
-// A column's value is a metric, or 0 = time spent running, of the row itself or in total. Of one that is not computed,
-// `other` is a metric to be taken off.
-static void pyprof__row_values(const pyprof__report_table *table, const pyprof_row *from, pyprof__report_row *row)
+// A column's value is a metric, or 0 = time spent running, of the row itself or in total. Of one that is not
+// computed, `other` is a metric to be taken off; otherwise it is a column.
+static void pyprof__row_values(const pyprof__report_table *table, const pyprof_row *from,
+                               pyprof__report_row *row)
 {
     const pyprof__column *column = table->columns;
     size_t i;
@@ -16683,12 +16698,13 @@ static void pyprof__row_values(const pyprof__report_table *table, const pyprof_r
 static double pyprof__cell_value(const pyprof__rows *rows, const pyprof__report_row *row, size_t i)
 {
     const pyprof__column *column = &rows->table->columns[i];
-    double value = (double)row->values[i], other = (double)row->values[column->other];
+    int64_t other = column->cell > PYPROF__PERCENT ? row->values[column->other] : 0;
+    double value = (double)row->values[i];
     switch (column->cell) {
     case PYPROF__PERCENT: return pyprof__percent(row->values[i], rows->all);
-    case PYPROF__SHARE: return pyprof__percent(row->values[i], row->values[column->other]);
-    case PYPROF__MEAN_BYTES: return other > 0 ? value / other : 0;
-    case PYPROF__MEAN_AGE: return other > 0 ? value / other / 1e3 : 0;
+    case PYPROF__SHARE: return pyprof__percent(row->values[i], other);
+    case PYPROF__MEAN_BYTES: return other > 0 ? value / (double)other : 0;
+    case PYPROF__MEAN_AGE: return other > 0 ? value / (double)other / 1e3 : 0;
     case PYPROF__ERROR: return pyprof__sampling_error(&rows->report->profile->model.heap, value);
     case PYPROF__RATE: return row->rate;
     }
@@ -16720,26 +16736,29 @@ static void pyprof__top_offer(pyprof__top *top, uint32_t id, int64_t value)
 }
 
 // ---- tables by function, line or file -----------------------------------------------------------------
-static pyprof__ranked *pyprof__rows_rank(pyprof__rows *rows, pyprof__table **groups)   // NULL = none, or no memory
+static pyprof__ranked *pyprof__rows_rank(pyprof__rows *rows, pyprof__table **groups)   // NULL = none
 {
+    const pyprof__report *report = rows->report;
     const pyprof__report_table *table = rows->table;
-    pyprof__report *report = rows->report;
+    pyprof__table *made = *groups = &rows->report->groups[table->group];
     pyprof__ranked *ranked = NULL;
-    *groups = &report->groups[table->group];
-    if ((*groups)->rows.item || pyprof__table_make(*groups, report->selection, report->output->filter, table->group))
-        ranked = pyprof__rank(*groups, table->sort, table->by_total);
-    else rows->failed = 1;
-    if (!ranked && (*groups)->rows.count) rows->failed = 1;
+    if (!made->rows.item && !pyprof__table_make(made, report->selection, report->output->filter, table->group))
+        rows->failed = 1;
+    if (!rows->failed) ranked = pyprof__rank(made, table->sort, table->by_total);
+    if (!ranked && made->rows.count) rows->failed = 1;
     return ranked;
 }
 
 static void pyprof__rows_group(pyprof__rows *rows, pyprof__array *to, const pyprof_row *from)
 {
     const char *file = from->file != from->name ? from->file : "";   // a row of files is named by its file
-    pyprof__row_values(rows->table, from, pyprof__rows_add(rows, to, from->qualname, file, from->line));
+    pyprof__report_row *row = pyprof__rows_add(rows, to, from->qualname, file, from->line);
+    row->kind = from->kind;
+    pyprof__row_values(rows->table, from, row);
 }
 
-// Those with the most first. By time three are shown at least, though nothing ran; what has nothing else is no row.
+// Those with the most first. By time three are shown at least, though nothing ran; what has nothing of another
+// metric is no row.
 static void pyprof__rows_of_groups(pyprof__rows *rows)
 {
     const pyprof__report_table *table = rows->table;
@@ -16786,14 +16805,16 @@ static void pyprof__rows_of_threads(pyprof__rows *rows)
         row->member = i;
         for (k = 0; k < PYPROF__COLUMNS; k++) any |= row->values[k];
         if (rows->table->sort) any = from.total[rows->table->sort];
-        if (!any || (!member->wanted && rows->table->form == PYPROF__FORM_THREAD)) rows->rows.count -= !rows->failed;
+        if (!member->wanted && rows->table->form == PYPROF__FORM_THREAD) any = 0;
+        if (!any && !rows->failed) rows->rows.count--;
     }
     pyprof__rows_cut(rows);
 }
 
 // ---- tables of what was waited for, of C functions, of the GIL ------------------------------------------
-// A call site: the line of Python, or what stands for it, and the leaf below it: its function, or one of these
-enum { PYPROF__LEAF_ANY = 0x7ffffffd, PYPROF__LEAF_CPU, PYPROF__LEAF_UNKNOWN };   // all together; a CPU; nobody knows
+// A call site: the line of Python, or what stands for it, and the leaf below it: its function, or all of them
+// together, a CPU, not known
+enum { PYPROF__LEAF_ANY = 0x7ffffffd, PYPROF__LEAF_CPU, PYPROF__LEAF_UNKNOWN };
 typedef struct { uint32_t leaf, function, line; int64_t value, extra; } pyprof__callsite;   // two metrics
 
 static int pyprof__by_callsite(const void *a, const void *b)
@@ -16805,8 +16826,8 @@ static int pyprof__by_callsite(const void *a, const void *b)
 }
 
 // leaf: that of a node that is none itself
-static void pyprof__callsites_add(pyprof__rows *rows, pyprof__array *sites, uint32_t node, uint32_t leaf, int64_t value,
-                                  int64_t extra)
+static void pyprof__callsites_add(pyprof__rows *rows, pyprof__array *sites, uint32_t node, uint32_t leaf,
+                                  int64_t value, int64_t extra)
 {
     const pyprof_profile *profile = rows->report->profile;
     const pyprof__location *at = pyprof__location_of(profile, pyprof__row_node(profile, node));
@@ -16832,18 +16853,21 @@ static void pyprof__callsites_make(pyprof__rows *rows, pyprof__array *sites, uin
     uint32_t node;
     pyprof__array_init(sites, sizeof(pyprof__callsite));
     for (node = 1; node < selection->count; node++) {
-        int64_t value = pyprof__self(selection, column->metric, node) - pyprof__self(selection, column->other, node), cpu;
+        int64_t value = pyprof__self(selection, column->metric, node) - pyprof__self(selection, column->other, node);
+        int64_t extra = pyprof__self(selection, column[2].metric, node), cpu = 0;
         if (value <= 0) continue;
-        cpu = column->metric == PYPROF_WAIT_NS ? pyprof__self(selection, PYPROF_CPU_WAIT_NS, node) : 0;
-        pyprof__callsites_add(rows, sites, node, leaf, value - cpu, pyprof__self(selection, column[2].metric, node));
+        if (column->metric == PYPROF_WAIT_NS) cpu = pyprof__self(selection, PYPROF_CPU_WAIT_NS, node);
+        pyprof__callsites_add(rows, sites, node, leaf, value - cpu, extra);
         pyprof__callsites_add(rows, sites, node, PYPROF__LEAF_CPU, cpu, 0);
     }
     site = (pyprof__callsite *)sites->data;
     if (site) qsort(site, sites->count, sizeof *site, pyprof__by_callsite);
     for (i = 0; i < sites->count; i++) {   // equal ones are neighbours now
-        if (i == 0 || pyprof__by_callsite(&site[kept - 1], &site[i]) != 0) { site[kept++] = site[i]; continue; }
-        site[kept - 1].value += site[i].value;
-        site[kept - 1].extra += site[i].extra;
+        if (i == 0 || pyprof__by_callsite(&site[kept - 1], &site[i]) != 0) site[kept++] = site[i];
+        else {
+            site[kept - 1].value += site[i].value;
+            site[kept - 1].extra += site[i].extra;
+        }
     }
     sites->count = kept;
 }
@@ -16851,20 +16875,22 @@ static void pyprof__callsites_make(pyprof__rows *rows, pyprof__array *sites, uin
 static void pyprof__rows_callsite(pyprof__rows *rows, pyprof__array *to, const pyprof__callsite *site)
 {
     const pyprof_profile *profile = rows->report->profile;
-    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, site->function);
-    const char *name = site->function == site->leaf ? "(no Python frame)" : pyprof__text(profile, function->qualname);
-    pyprof__rows_add(rows, to, name, pyprof__text(profile, function->file), (int32_t)site->line)->values[0] = site->value;
+    const pyprof__function *at = &PYPROF__AT(const pyprof__function, profile->model.functions, site->function);
+    const char *name = site->function == site->leaf ? "(no Python frame)" : pyprof__text(profile, at->qualname);
+    const char *file = pyprof__text(profile, at->file);
+    pyprof__rows_add(rows, to, name, file, (int32_t)site->line)->values[0] = site->value;
 }
 
-static void pyprof__rows_of_places(pyprof__rows *rows)   // where the metric was spent, in or for whatever it was
+static void pyprof__rows_of_places(pyprof__rows *rows)   // in or for whatever it was
 {
     pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
     pyprof__array sites;
+    const pyprof__callsite *site;
     uint32_t i;
     pyprof__callsites_make(rows, &sites, PYPROF__LEAF_ANY);
-    for (i = 0; i < sites.count; i++) pyprof__top_offer(&top, i, PYPROF__AT(const pyprof__callsite, sites, i).value);
-    for (i = 0; i < top.count; i++)
-        pyprof__rows_callsite(rows, &rows->rows, &PYPROF__AT(const pyprof__callsite, sites, top.ids[i]));
+    site = (const pyprof__callsite *)sites.data;
+    for (i = 0; i < sites.count; i++) pyprof__top_offer(&top, i, site[i].value);
+    for (i = 0; i < top.count; i++) pyprof__rows_callsite(rows, &rows->rows, &site[top.ids[i]]);
     rows->more = top.all - top.count;
     pyprof__array_free(&rows->report->pool, &sites);
 }
@@ -16872,8 +16898,8 @@ static void pyprof__rows_of_places(pyprof__rows *rows)   // where the metric was
 // The row of a leaf, from its call sites; as parts the most important of those
 static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites, uint32_t count)
 {
-    const char *name = sites->leaf == PYPROF__LEAF_CPU ? "(a CPU)" : sites->leaf == PYPROF__LEAF_UNKNOWN ? "(not known)"
-        : pyprof__label(rows->report->profile, sites->leaf);
+    const char *name = sites->leaf == PYPROF__LEAF_CPU ? "(a CPU)"
+        : sites->leaf == PYPROF__LEAF_UNKNOWN ? "(not known)" : pyprof__label(rows->report->profile, sites->leaf);
     pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, name, "", 0);
     pyprof__top top = { 3, 0, 0, { 0 }, { 0 } };
     uint32_t i;
@@ -16883,10 +16909,11 @@ static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites,
         row->values[1] = row->values[0] += sites[i].value;
         row->values[2] += sites[i].extra;
     }
-    for (; row->count < top.count && (row->count == 0 || top.values[row->count] * 10 >= row->values[0]); row->count++)
-        pyprof__rows_callsite(rows, &rows->parts, &sites[top.ids[row->count]]);
-    row->more = count - row->count;
-    if (rows->table->sort) rows->all += row->values[0];   // what is sorted by time spent running is a part of that
+    for (i = 0; i < top.count && (i == 0 || top.values[i] * 10 >= row->values[0]); i++)
+        pyprof__rows_callsite(rows, &rows->parts, &sites[top.ids[i]]);
+    row->count = i;
+    row->more = count - i;
+    if (rows->table->sort) rows->all += row->values[0];   // sorted by 0, time spent running, it is a part of that
 }
 
 static int pyprof__by_row(const void *a, const void *b)   // the largest first
@@ -16899,20 +16926,22 @@ static int pyprof__by_row(const void *a, const void *b)   // the largest first
 
 static void pyprof__rows_sort(pyprof__rows *rows)
 {
-    if (rows->rows.count) qsort(rows->rows.data, rows->rows.count, sizeof(pyprof__report_row), pyprof__by_row);
+    pyprof__array *all = &rows->rows;
+    if (all->count) qsort(all->data, all->count, sizeof(pyprof__report_row), pyprof__by_row);
     pyprof__rows_cut(rows);
 }
 
 static void pyprof__rows_of_leaves(pyprof__rows *rows)
 {
     pyprof__array sites;
+    const pyprof__callsite *site;
     size_t i, end;
     pyprof__callsites_make(rows, &sites, PYPROF__LEAF_UNKNOWN);
+    site = (const pyprof__callsite *)sites.data;
     if (!rows->table->sort) rows->all = pyprof__report_all(rows->report, 0);
     for (i = 0; i < sites.count; i = end) {
-        const pyprof__callsite *site = &PYPROF__AT(const pyprof__callsite, sites, i);
-        for (end = i; end < sites.count && PYPROF__AT(const pyprof__callsite, sites, end).leaf == site->leaf; end++) {}
-        pyprof__rows_leaf(rows, site, (uint32_t)(end - i));
+        for (end = i; end < sites.count && site[end].leaf == site[i].leaf; end++) {}
+        pyprof__rows_leaf(rows, &site[i], (uint32_t)(end - i));
     }
     pyprof__rows_sort(rows);
     pyprof__array_free(&rows->report->pool, &sites);
@@ -16934,24 +16963,24 @@ static void pyprof__rows_of_rivals(pyprof__rows *rows)   // which thread waited 
     pyprof__rows_sort(rows);
 }
 
-// The longest time that a thread held the GIL while others waited, and when that ended; as parts the stack then
+// The longest time that a thread held the GIL while others waited, and when it ended; as parts the stack then
 static void pyprof__rows_of_holds(pyprof__rows *rows)
 {
     const pyprof_profile *profile = rows->report->profile;
-    const pyprof__member *longest;
+    const pyprof__member *member = (const pyprof__member *)profile->model.members.data;
     pyprof__top top = { 1, 0, 0, { 0 }, { 0 } };
     pyprof__report_row *row;
     uint32_t i, node;
     for (i = 0; i < profile->model.members.count; i++)
         if (pyprof__member_wanted(profile, rows->report->output->filter, i))
-            pyprof__top_offer(&top, i, (int64_t)PYPROF__AT(const pyprof__member, profile->model.members, i).hold_ns);
+            pyprof__top_offer(&top, i, (int64_t)member[i].hold_ns);
     if (!top.count) return;
-    longest = &PYPROF__AT(const pyprof__member, profile->model.members, top.ids[0]);
     row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
     row->member = top.ids[0];
-    row->values[0] = (int64_t)longest->hold_ns;
-    row->values[1] = (int64_t)longest->hold_end_ns;
-    for (node = longest->hold_node; pyprof__parent_of(profile, node) && row->count < 6; node = pyprof__parent_of(profile, node)) {
+    row->values[0] = top.values[0];
+    row->values[1] = (int64_t)member[row->member].hold_end_ns;
+    node = member[row->member].hold_node;
+    for (; pyprof__parent_of(profile, node) && row->count < 6; node = pyprof__parent_of(profile, node)) {
         const pyprof__location *at = pyprof__location_of(profile, node);
         pyprof__callsite site = { PYPROF__LEAF_ANY, at->function, (uint32_t)at->place.line, 0, 0 };
         pyprof__rows_callsite(rows, &rows->parts, &site);
@@ -16960,7 +16989,7 @@ static void pyprof__rows_of_holds(pyprof__rows *rows)
 }
 
 // ---- tables of stacks, and of what tasks await ----------------------------------------------------------
-static void pyprof__rows_stack(pyprof__rows *rows, uint32_t node)   // as parts the frames, the innermost first
+static void pyprof__rows_stack(pyprof__rows *rows, uint32_t node)   // as parts its frames, innermost first
 {
     const pyprof__view_node *nodes = rows->view.view.nodes;
     pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
@@ -16978,17 +17007,17 @@ static void pyprof__rows_of_stacks(pyprof__rows *rows)   // those that ran, or a
     const pyprof__view *view = &rows->view.view;
     pyprof__selection running;
     pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
-    uint32_t node;
-    size_t i;
+    uint32_t i;
     if (!pyprof__select(&running, report->profile, report->output->filter, 1)
         || !pyprof__view_make(&rows->view, &running, rows->table->sort, 1, 1)) rows->failed = 1;
-    for (node = 1; !rows->failed && node < view->count; node++) pyprof__top_offer(&top, node, view->nodes[node].self);
+    for (i = 1; !rows->failed && i < view->count; i++) pyprof__top_offer(&top, i, view->nodes[i].self);
     for (i = 0; i < top.count; i++) pyprof__rows_stack(rows, top.ids[i]);
     if (!rows->failed) rows->all = view->nodes[0].total;
     pyprof__selection_free(&running);
 }
 
-static void pyprof__rows_task(pyprof__rows *rows, const pyprof__waited *waited)   // as parts its coroutines, the outermost first
+// As parts the coroutines, from the outermost to the one that waits
+static void pyprof__rows_task(pyprof__rows *rows, const pyprof__waited *waited)
 {
     const pyprof_profile *profile = rows->report->profile;
     const pyprof__location *at = pyprof__location_of(profile, waited->node);
@@ -16996,28 +17025,29 @@ static void pyprof__rows_task(pyprof__rows *rows, const pyprof__waited *waited) 
     pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, "", file, at->place.line);
     uint32_t path[8], up = waited->node;
     size_t depth = 0, i;
-    for (; pyprof__function_of(profile, up)->kind != PYPROF_KIND_TASK && pyprof__parent_of(profile, up); depth++) {
+    while (pyprof__function_of(profile, up)->kind != PYPROF_KIND_TASK && pyprof__parent_of(profile, up)) {
         if (depth < PYPROF__COUNT(path)) path[depth] = up;
         up = pyprof__parent_of(profile, up);
+        depth++;
     }
     row->values[0] = (int64_t)waited->ns;
     row->name = pyprof__text(profile, pyprof__function_of(profile, up)->name);
     row->count = depth < PYPROF__COUNT(path) ? depth : PYPROF__COUNT(path);
     row->more = depth - row->count;
-    for (i = row->count; i-- > 0;)
-        pyprof__rows_add(rows, &rows->parts, pyprof__text(profile, pyprof__function_of(profile, path[i])->qualname), "", 0);
+    for (i = row->count; i-- > 0;) {
+        const pyprof__function *function = pyprof__function_of(profile, path[i]);
+        pyprof__rows_add(rows, &rows->parts, pyprof__text(profile, function->qualname), "", 0);
+    }
 }
 
 static void pyprof__rows_of_tasks(pyprof__rows *rows)
 {
-    const pyprof__array *waited = &rows->report->profile->model.waited;
+    const pyprof__waited *waited = (const pyprof__waited *)rows->report->profile->model.waited.data;
     pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
     uint32_t i;
-    for (i = 0; i < waited->count; i++) {
-        const pyprof__waited *one = &PYPROF__AT(const pyprof__waited, *waited, i);
-        if (rows->report->selection->chosen[one->node]) pyprof__top_offer(&top, i, (int64_t)one->ns);
-    }
-    for (i = 0; i < top.count; i++) pyprof__rows_task(rows, &PYPROF__AT(const pyprof__waited, *waited, top.ids[i]));
+    for (i = 0; i < rows->report->profile->model.waited.count; i++)
+        if (rows->report->selection->chosen[waited[i].node]) pyprof__top_offer(&top, i, (int64_t)waited[i].ns);
+    for (i = 0; i < top.count; i++) pyprof__rows_task(rows, &waited[top.ids[i]]);
     rows->more = top.all - top.count;
 }
 
@@ -17040,12 +17070,14 @@ static void pyprof__hot_measure(const pyprof__selection *selection, pyprof__heat
     const pyprof_profile *profile = selection->profile;
     uint32_t node;
     for (node = 1; node < selection->count; node++) {
-        uint32_t place = PYPROF__AT(const pyprof__node, profile->model.nodes, pyprof__row_node(profile, node)).location;
-        int64_t wait = pyprof__self(selection, PYPROF_WAIT_NS, node), run = pyprof__self(selection, PYPROF_WALL_NS, node) - wait;
-        places[place].run += run;
-        places[place].native += pyprof__self(selection, PYPROF_NATIVE_NS, node);
-        places[place].wait += wait;
-        functions[PYPROF__AT(const pyprof__location, profile->model.locations, place).function] += run;
+        uint32_t owner = pyprof__row_node(profile, node);
+        pyprof__heat *heat = &places[PYPROF__AT(const pyprof__node, profile->model.nodes, owner).location];
+        int64_t wait = pyprof__self(selection, PYPROF_WAIT_NS, node);
+        int64_t run = pyprof__self(selection, PYPROF_WALL_NS, node) - wait;
+        heat->run += run;
+        heat->native += pyprof__self(selection, PYPROF_NATIVE_NS, node);
+        heat->wait += wait;
+        functions[pyprof__location_of(profile, owner)->function] += run;
     }
 }
 
@@ -17076,7 +17108,8 @@ static void pyprof__hot_unite(pyprof__array *lines)
 }
 
 // The lines of a function by number, the hottest marked. 0 = no memory.
-static int pyprof__hot_lines(pyprof__pool *pool, const pyprof__model *model, const pyprof__heat *places, uint32_t function, pyprof__array *lines)
+static int pyprof__hot_lines(pyprof__pool *pool, const pyprof__model *model, const pyprof__heat *places,
+                             uint32_t function, pyprof__array *lines)
 {
     pyprof__top top = { PYPROF__HOT_LINES, 0, 0, { 0 }, { 0 } };
     uint32_t i;
@@ -17084,7 +17117,8 @@ static int pyprof__hot_lines(pyprof__pool *pool, const pyprof__model *model, con
     for (i = 0; i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
         pyprof__hot_line *line;
-        if (location->function != function || location->place.line <= 0 || (places[i].run <= 0 && places[i].wait <= 0)) continue;
+        if (location->function != function || location->place.line <= 0) continue;
+        if (places[i].run <= 0 && places[i].wait <= 0) continue;
         line = (pyprof__hot_line *)pyprof__push(pool, lines);
         if (!line) return 0;
         line->heat = places[i];
@@ -17095,7 +17129,8 @@ static int pyprof__hot_lines(pyprof__pool *pool, const pyprof__model *model, con
     }
     if (lines->count) qsort(lines->data, lines->count, sizeof(pyprof__hot_line), pyprof__by_hot_line);
     pyprof__hot_unite(lines);
-    for (i = 0; i < lines->count; i++) pyprof__top_offer(&top, i, PYPROF__AT(const pyprof__hot_line, *lines, i).heat.run);
+    for (i = 0; i < lines->count; i++)
+        pyprof__top_offer(&top, i, PYPROF__AT(const pyprof__hot_line, *lines, i).heat.run);
     for (i = 0; i < top.count; i++) PYPROF__AT(pyprof__hot_line, *lines, top.ids[i]).hot = 1;
     return 1;
 }
@@ -17108,7 +17143,8 @@ static size_t pyprof__script_indent(pyprof__slice line)
 }
 
 // Is it a line to be shown beside a hot one: not empty, and inside of the function?
-static int pyprof__hot_neighbour(const pyprof__script *source, const char *name, int32_t first_line, int64_t number)
+static int pyprof__hot_neighbour(const pyprof__script *source, const char *name, int32_t first_line,
+                                 int64_t number)
 {
     pyprof__slice line = pyprof__script_line(source, number), first = pyprof__script_line(source, first_line);
     if (!line.size || number < first_line) return 0;
@@ -17116,7 +17152,8 @@ static int pyprof__hot_neighbour(const pyprof__script *source, const char *name,
     return pyprof__script_indent(line) > pyprof__script_indent(first);
 }
 
-static void pyprof__rows_line(pyprof__rows *rows, const pyprof__hot_line *hot, int64_t number, pyprof__slice text)   // hot NULL = it was never seen
+// hot: NULL = it was never seen
+static void pyprof__rows_line(pyprof__rows *rows, const pyprof__hot_line *hot, int64_t number, pyprof__slice text)
 {
     pyprof__report_row *part = pyprof__rows_add(rows, &rows->parts, "", "", (int32_t)number);
     part->text = text;
@@ -17126,11 +17163,14 @@ static void pyprof__rows_line(pyprof__rows *rows, const pyprof__hot_line *hot, i
     part->values[2] = hot->heat.wait;
     if (!hot->hot || hot->spans < 2 || hot->span.column < 0 || (size_t)hot->span.column >= text.size) return;
     part->mark = (size_t)hot->span.column;
-    part->mark_end = hot->span.end_line == hot->line && hot->span.end_column > hot->span.column ? (size_t)hot->span.end_column : text.size;
+    part->mark_end = text.size;
+    if (hot->span.end_line == hot->line && hot->span.end_column > hot->span.column)
+        part->mark_end = (size_t)hot->span.end_column;
 }
 
 // The hot lines, each between its neighbours where there is a source; line 0 = some are left out there
-static void pyprof__rows_lines(pyprof__rows *rows, const pyprof__array *list, const pyprof__script *source, const char *name, int32_t first_line)
+static void pyprof__rows_lines(pyprof__rows *rows, const pyprof__array *list, const pyprof__script *source,
+                               const char *name, int32_t first_line)
 {
     static const pyprof__slice nothing = { NULL, 0 };
     const pyprof__hot_line *lines = (const pyprof__hot_line *)list->data;
@@ -17142,43 +17182,54 @@ static void pyprof__rows_lines(pyprof__rows *rows, const pyprof__array *list, co
         if (at <= last) at = last + 1;
         else if (last && source && at > last + 1) pyprof__rows_line(rows, NULL, 0, nothing);
         for (; at <= (int64_t)lines[i].line + (source != NULL); at++) {
+            int seen;
             while (next < list->count && lines[next].line < at) next++;
             if (at != lines[i].line && !pyprof__hot_neighbour(source, name, first_line, at)) continue;
-            pyprof__rows_line(rows, next < list->count && lines[next].line == at ? &lines[next] : NULL, at,
-                              source ? pyprof__script_line(source, at) : nothing);
+            seen = next < list->count && lines[next].line == at;
+            pyprof__rows_line(rows, seen ? &lines[next] : NULL, at, source ? pyprof__script_line(source, at) : nothing);
             last = at;
         }
     }
 }
 
-// A function; its value is the state of its source.
-static void pyprof__rows_hot(pyprof__rows *rows, uint32_t id, const pyprof__heat *places)
+// Is the source still what ran, as far as the hot lines are concerned?
+static int pyprof__hot_fits(const pyprof__script *source, const pyprof_profile *profile, const pyprof__function *function,
+                            const pyprof__array *lines)
+{
+    if (!pyprof__script_fits(source, profile, function)) return 0;
+    if (!lines->count) return 1;
+    return pyprof__script_line(source, PYPROF__AT(const pyprof__hot_line, *lines, lines->count - 1).line).text != NULL;
+}
+
+static void pyprof__rows_hot(pyprof__rows *rows, uint32_t id, const pyprof__heat *places)   // a function
 {
     const pyprof_profile *profile = rows->report->profile;
     const pyprof__model *model = &profile->model;
     const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, id);
-    const char *file = pyprof__text(profile, function->file);
+    const char *file = pyprof__text(profile, function->file), *title = pyprof__title(profile, id);
     pyprof__pool *pool = &rows->report->pool;
-    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, pyprof__title(profile, id), file, function->first_line);
+    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, title, file, function->first_line);
     pyprof__script *source = (pyprof__script *)pyprof__push(pool, &rows->scripts);
-    pyprof__script_state state = source ? pyprof__script_read(pool, source, file, pyprof__unix(model, model->start_ns)) : PYPROF__SCRIPT_NO_MEMORY;
+    pyprof__script_state state = PYPROF__SCRIPT_NO_MEMORY;
     pyprof__array lines;
+    if (source) state = pyprof__script_read(pool, source, file, pyprof__unix(model, model->start_ns));
     if (!pyprof__hot_lines(pool, model, places, id, &lines) || state == PYPROF__SCRIPT_NO_MEMORY) rows->failed = 1;
-    else if (state == PYPROF__SCRIPT_READ && (!pyprof__script_fits(source, profile, function) || (lines.count
-             && !pyprof__script_line(source, PYPROF__AT(const pyprof__hot_line, lines, lines.count - 1).line).text)))
-        state = PYPROF__SCRIPT_CHANGED;
+    else {
+        if (state == PYPROF__SCRIPT_READ && !pyprof__hot_fits(source, profile, function, &lines)) state = PYPROF__SCRIPT_CHANGED;
+        if (state != PYPROF__SCRIPT_READ) source = NULL;
+        pyprof__rows_lines(rows, &lines, source, pyprof__text(profile, function->name), function->first_line);
+    }
     row->values[0] = state;
-    if (!rows->failed)
-        pyprof__rows_lines(rows, &lines, state == PYPROF__SCRIPT_READ ? source : NULL, pyprof__text(profile, function->name), function->first_line);
     row->count = rows->parts.count - row->first;
     pyprof__array_free(pool, &lines);
 }
 
-static void pyprof__rows_of_source(pyprof__rows *rows)   // the functions that ran longest, those with a share worth a look
+static void pyprof__rows_of_source(pyprof__rows *rows)   // functions that ran long, with a share worth a look
 {
     const pyprof__model *model = &rows->report->profile->model;
     pyprof__pool *pool = &rows->report->pool;
-    size_t places_size = model->locations.count * sizeof(pyprof__heat), functions_size = model->functions.count * sizeof(int64_t);
+    size_t places_size = model->locations.count * sizeof(pyprof__heat);
+    size_t functions_size = model->functions.count * sizeof(int64_t);
     pyprof__heat *places;
     int64_t *functions;
     pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
@@ -17190,7 +17241,8 @@ static void pyprof__rows_of_source(pyprof__rows *rows)   // the functions that r
     else rows->failed = 1;
     for (i = 0; !rows->failed && i < model->functions.count; i++) {
         int kind = PYPROF__AT(const pyprof__function, model->functions, i).kind;
-        if (kind == PYPROF_KIND_PYTHON && functions[i] * 20 >= pyprof__report_all(rows->report, 0)) pyprof__top_offer(&top, i, functions[i]);
+        if (kind != PYPROF_KIND_PYTHON || functions[i] * 20 < pyprof__report_all(rows->report, 0)) continue;
+        pyprof__top_offer(&top, i, functions[i]);
     }
     for (i = 0; i < top.count; i++) pyprof__rows_hot(rows, top.ids[i], places);
     pyprof__free(pool, places, places_size);
@@ -17210,12 +17262,10 @@ static void pyprof__rows_of_leaks(pyprof__rows *rows)
     for (i = 0; i < leaks.leaks.count && !rows->failed; i++) {
         const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, leaks.leaks, i);
         const char *file = leak->file != leak->name ? leak->file : "";
+        const int64_t values[] = { leak->growth, leak->live_bytes, leak->grown_bytes, leak->error_bytes, 0,
+                                   (int64_t)(leak->mean_age_s + 0.5) };
         pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, leak->qualname, file, leak->line);
-        row->values[0] = leak->growth;
-        row->values[1] = leak->live_bytes;
-        row->values[2] = leak->grown_bytes;
-        row->values[3] = leak->error_bytes;
-        row->values[5] = (int64_t)(leak->mean_age_s + 0.5);
+        memcpy(row->values, values, sizeof values);
         if (leak->growth == PYPROF_GROWTH_GROWING) row->rate = leak->bytes_per_s * 60;
     }
     pyprof__rows_cut(rows);
@@ -17224,17 +17274,14 @@ static void pyprof__rows_of_leaks(pyprof__rows *rows)
 
 static void pyprof__rows_of_domains(pyprof__rows *rows)
 {
-    static const char *const names[PYPROF_DOMAIN_COUNT] = { "PyMem_RawMalloc", "PyMem_Malloc", "PyObject_Malloc", "malloc, mmap" };
+    static const char *const names[PYPROF_DOMAIN_COUNT] = {
+        "PyMem_RawMalloc", "PyMem_Malloc", "PyObject_Malloc", "malloc, mmap" };
     size_t i;
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
-        const pyprof_domain_total *domain = &rows->report->profile->model.heap.domains[i];
-        pyprof__report_row *row;
-        if (!domain->alloc_blocks && !domain->live_blocks) continue;
-        row = pyprof__rows_add(rows, &rows->rows, names[i], "", 0);
-        row->values[0] = domain->live_bytes;
-        row->values[1] = domain->live_blocks;
-        row->values[2] = domain->alloc_bytes;
-        row->values[3] = domain->alloc_blocks;
+        const pyprof_domain_total *one = &rows->report->profile->model.heap.domains[i];
+        const int64_t values[] = { one->live_bytes, one->live_blocks, one->alloc_bytes, one->alloc_blocks };
+        if (one->alloc_blocks || one->live_blocks)
+            memcpy(pyprof__rows_add(rows, &rows->rows, names[i], "", 0)->values, values, sizeof values);
     }
 }
 
@@ -17248,153 +17295,206 @@ static void pyprof__rows_of_sizes(pyprof__rows *rows)
         most = sizes[i] > most ? sizes[i] : most;
     }
     for (i = 0; i < PYPROF_SIZES; i++) {
-        pyprof__report_row *row;
-        if (sizes[i] <= 0) continue;
-        row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
-        row->values[0] = (int64_t)1 << i;
-        row->values[1] = row->values[2] = sizes[i];
-        row->values[3] = most;
+        const int64_t values[] = { (int64_t)1 << i, sizes[i], sizes[i], most };
+        if (sizes[i] > 0) memcpy(pyprof__rows_add(rows, &rows->rows, "", "", 0)->values, values, sizeof values);
     }
 }
 
-// ---- the tables of time, in the order of a report -------------------------------------------------------------------
-#define PYPROF__GIL { PYPROF_GIL_WAIT_NS, PYPROF_GIL_BLOCK_NS }
-#define PYPROF__RUNNING { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 }, \
-    { "total", PYPROF__SECONDS, 11, 1, 0, 0 }, { "%", PYPROF__PERCENT, 9, 1, 0, 0 }, { "waiting", PYPROF__SECONDS, 11, 1, PYPROF_WAIT_NS, 0 }
+// ---- the process ------------------------------------------------------------------------------------------
+typedef struct {
+    pyprof_process seen;         // what the recording saw of it; threads, resident_bytes: at its end
+    int64_t threads_most, resident_first, resident_most;
+    uint64_t resident_most_ns;   // when that was
+} pyprof__process_seen;
+
+// Gauges count from the start of the process: what the recording saw is the difference.
+static int pyprof__report_process(const pyprof__model *model, pyprof__process_seen *facts)   // 0 = there are none
+{
+    const pyprof__gauge *gauge = (const pyprof__gauge *)model->gauges.data;
+    const pyprof_process *first;
+    size_t i, begin = 0, count = model->gauges.count;
+    if (count == 0) return 0;
+    while (begin + 1 < count && gauge[begin + 1].ns <= model->start_ns) begin++;   // a window has earlier ones, too
+    memset(facts, 0, sizeof *facts);
+    facts->resident_first = gauge[0].facts.resident_bytes;
+    for (i = 0; i < count; i++) {
+        int64_t threads = gauge[i].facts.threads;
+        if (i >= begin && threads > facts->threads_most) facts->threads_most = threads;
+        if (gauge[i].facts.resident_bytes <= facts->resident_most) continue;
+        facts->resident_most = gauge[i].facts.resident_bytes;
+        facts->resident_most_ns = gauge[i].ns;
+    }
+    first = &gauge[begin].facts;
+    facts->seen = gauge[count - 1].facts;
+    facts->seen.user_ns -= first->user_ns;
+    facts->seen.system_ns -= first->system_ns;
+    facts->seen.voluntary_switches -= first->voluntary_switches;
+    facts->seen.involuntary_switches -= first->involuntary_switches;
+    facts->seen.minor_faults -= first->minor_faults;
+    facts->seen.major_faults -= first->major_faults;
+    if (first->gc_runs < 0 || facts->seen.gc_runs < 0) facts->seen.gc_runs = INT64_MIN;   // not known
+    else facts->seen.gc_runs -= first->gc_runs;
+    return 1;
+}
+
+// ---- the tables of time, in the order of a report -------------------------------------------------------
+#define PYPROF__TOTAL(head, metric) { head, PYPROF__TIME, 11, 1, metric, 0 }
+#define PYPROF__RUNNING { { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 }, \
+        { "total", PYPROF__SECONDS, 11, 1, 0, 0 }, { "%", PYPROF__PERCENT, 9, 1, 0, 0 }, \
+        { "waiting", PYPROF__SECONDS, 11, 1, PYPROF_WAIT_NS, 0 } }
+#define PYPROF__WHERE PYPROF__FORM_PLACE, "where", "more"
+#define PYPROF__GIL PYPROF_GIL_WAIT_NS, PYPROF_GIL_BLOCK_NS
 static const pyprof__report_table pyprof__time_tables[] = {
-    // heading, make, group, sort, by_total, most, always, needs, form, end, tail; columns
-    { "\nThreads: running, of that in C functions, and without the GIL; waiting, of that for the GIL, for a CPU, and idle\n",
-      pyprof__rows_of_threads, 0, PYPROF_SAMPLES, 1, 40, 1, { 0, 0 }, PYPROF__FORM_THREAD, "thread", "threads in all", {
-        { "wall", PYPROF__TIME, 11, 1, PYPROF_WALL_NS, 0 }, { "CPU", PYPROF__TIME, 11, 1, PYPROF_CPU_NS, 0 },
-        { "running", PYPROF__TIME, 11, 1, 0, 0 }, { "native", PYPROF__TIME, 11, 1, PYPROF_NATIVE_NS, 0 },
-        { "no GIL", PYPROF__TIME, 11, 1, PYPROF_NOGIL_NS, 0 }, { "waiting", PYPROF__TIME, 11, 1, PYPROF_WAIT_NS, 0 },
-        { "for GIL", PYPROF__TIME, 11, 1, PYPROF_GIL_WAIT_NS, 0 }, { "for CPU", PYPROF__TIME, 11, 1, PYPROF_CPU_WAIT_NS, 0 },
-        { "idle", PYPROF__TIME, 11, 1, PYPROF_IDLE_NS, 0 } } },
+    // heading; make, group, sort, by_total, most, always, needs, or_needs, form, end, tail; columns
+    { "\nThreads: running, of that in C functions, and without the GIL; "
+      "waiting, of that for the GIL, for a CPU, and idle\n",
+      pyprof__rows_of_threads, 0, PYPROF_SAMPLES, 1, 40, 1, 0, 0, PYPROF__FORM_THREAD,
+      "thread", "threads in all",
+      { PYPROF__TOTAL("wall", PYPROF_WALL_NS), PYPROF__TOTAL("CPU", PYPROF_CPU_NS),
+        PYPROF__TOTAL("running", 0), PYPROF__TOTAL("native", PYPROF_NATIVE_NS), PYPROF__TOTAL("no GIL", PYPROF_NOGIL_NS),
+        PYPROF__TOTAL("waiting", PYPROF_WAIT_NS), PYPROF__TOTAL("for GIL", PYPROF_GIL_WAIT_NS),
+        PYPROF__TOTAL("for CPU", PYPROF_CPU_WAIT_NS), PYPROF__TOTAL("idle", PYPROF_IDLE_NS) } },
     { "\nFunctions, by time spent running in them (self)\n",
-      pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, 0, 0, 15, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", { PYPROF__RUNNING } },
+      pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, 0, 0, 15, 1, 0, 0, PYPROF__WHERE, PYPROF__RUNNING },
     { "\nFunctions, by time spent running in and below them (total)\n",
-      pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, 0, 1, 10, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", { PYPROF__RUNNING } },
+      pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, 0, 1, 10, 1, 0, 0, PYPROF__WHERE, PYPROF__RUNNING },
     { "\nLines, by time spent running on them (self)\n",   // a line's running time is Python's or native
-      pyprof__rows_of_groups, PYPROF_GROUP_LINE, 0, 0, 15, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", {
-        { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 },
-        { "Python", PYPROF__TIME, 11, 0, 0, PYPROF_NATIVE_NS }, { "native", PYPROF__TIME, 11, 0, PYPROF_NATIVE_NS, 0 },
+      pyprof__rows_of_groups, PYPROF_GROUP_LINE, 0, 0, 15, 1, 0, 0, PYPROF__WHERE,
+      { { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 },
+        { "Python", PYPROF__TIME, 11, 0, 0, PYPROF_NATIVE_NS },
+        { "native", PYPROF__TIME, 11, 0, PYPROF_NATIVE_NS, 0 },
         { "waiting", PYPROF__TIME, 11, 0, PYPROF_WAIT_NS, 0 } } },
     { "\nThe hottest functions, line by line\n",
-      pyprof__rows_of_source, 0, 0, 0, 4, 0, { 0, 0 }, PYPROF__FORM_SOURCE, " line", NULL, {
-        { "Python", PYPROF__TIME, 11, 0, 0, 0 }, { "native", PYPROF__TIME, 11, 0, 0, 0 }, { "waiting", PYPROF__TIME, 11, 0, 0, 0 } } },
+      pyprof__rows_of_source, 0, 0, 0, 4, 0, 0, 0, PYPROF__FORM_SOURCE, " line", NULL,
+      { PYPROF__TOTAL("Python", 0), PYPROF__TOTAL("native", 0), PYPROF__TOTAL("waiting", 0) } },
     { "\nC functions, by time spent running in them\n",
-      pyprof__rows_of_leaves, 0, 0, 0, 10, 0, { 0, 0 }, PYPROF__FORM_LEAF, "function, where", "more", {
-        { "time", PYPROF__TIME, 10, 0, PYPROF_NATIVE_NS, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 },
+      pyprof__rows_of_leaves, 0, 0, 0, 10, 0, 0, 0, PYPROF__FORM_LEAF, "function, where", "more",
+      { { "time", PYPROF__TIME, 10, 0, PYPROF_NATIVE_NS, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 },
         { "no GIL", PYPROF__TIME, 11, 0, PYPROF_NOGIL_NS, 0 } } },
     { "\nWaiting, by what was waited for: ",
-      pyprof__rows_of_leaves, 0, PYPROF_WAIT_NS, 0, 10, 1, { PYPROF_WAIT_NS, PYPROF_IDLE_NS }, PYPROF__FORM_WAIT, "for, where", "more", {
-        { "time", PYPROF__TIME, 10, 0, PYPROF_WAIT_NS, PYPROF_IDLE_NS }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
+      pyprof__rows_of_leaves, 0, PYPROF_WAIT_NS, 0, 10, 1, PYPROF_WAIT_NS, PYPROF_IDLE_NS,
+      PYPROF__FORM_WAIT, "for, where", "more",
+      { { "time", PYPROF__TIME, 10, 0, PYPROF_WAIT_NS, PYPROF_IDLE_NS }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
     { "    idle: ",
-      pyprof__rows_of_leaves, 0, PYPROF_IDLE_NS, 0, 5, 0, { 0, 0 }, PYPROF__FORM_IDLE, NULL, "...", {
-        { "", PYPROF__TIME, 0, 0, PYPROF_IDLE_NS, 0 } } },
+      pyprof__rows_of_leaves, 0, PYPROF_IDLE_NS, 0, 5, 0, 0, 0, PYPROF__FORM_IDLE, NULL, "...",
+      { { "", PYPROF__TIME, 0, 0, PYPROF_IDLE_NS, 0 } } },
     { "\nThe GIL: who held it, who waited for it, who made others wait\n",
-      pyprof__rows_of_threads, 0, 0, 1, 20, 1, PYPROF__GIL, PYPROF__FORM_THREAD, "thread", NULL, {
-        { "held", PYPROF__TIME, 11, 1, PYPROF_GIL_NS, 0 }, { "waited", PYPROF__TIME, 11, 1, PYPROF_GIL_WAIT_NS, 0 },
-        { "made wait", PYPROF__TIME, 11, 1, PYPROF_GIL_BLOCK_NS, 0 } } },
+      pyprof__rows_of_threads, 0, 0, 1, 20, 1, PYPROF__GIL, PYPROF__FORM_THREAD, "thread", NULL,
+      { PYPROF__TOTAL("held", PYPROF_GIL_NS), PYPROF__TOTAL("waited", PYPROF_GIL_WAIT_NS),
+        PYPROF__TOTAL("made wait", PYPROF_GIL_BLOCK_NS) } },
     { "  Who waited for whom\n",
-      pyprof__rows_of_rivals, 0, 0, 0, 10, 0, PYPROF__GIL, PYPROF__FORM_RIVALS, NULL, NULL, { { "", PYPROF__TIME, 11, 0, 0, 0 } } },
+      pyprof__rows_of_rivals, 0, 0, 0, 10, 0, PYPROF__GIL, PYPROF__FORM_RIVALS, NULL, NULL,
+      { PYPROF__TOTAL("", 0) } },
     { "  Held longest while others waited: ",
-      pyprof__rows_of_holds, 0, 0, 0, 1, 0, PYPROF__GIL, PYPROF__FORM_HOLD, NULL, NULL, { { NULL, 0, 0, 0, 0, 0 } } },
+      pyprof__rows_of_holds, 0, 0, 0, 1, 0, PYPROF__GIL, PYPROF__FORM_HOLD, NULL, NULL,
+      { { NULL, 0, 0, 0, 0, 0 } } },
     { "  Where it was waited for most\n",
-      pyprof__rows_of_places, 0, 0, 0, 5, 0, PYPROF__GIL, PYPROF__FORM_PLACE, NULL, NULL, {
-        { "", PYPROF__TIME, 11, 0, PYPROF_GIL_WAIT_NS, 0 } } },
+      pyprof__rows_of_places, 0, 0, 0, 5, 0, PYPROF__GIL, PYPROF__FORM_PLACE, NULL, NULL,
+      { PYPROF__TOTAL("", PYPROF_GIL_WAIT_NS) } },
     { "  Where it was held most while others waited\n",
-      pyprof__rows_of_places, 0, 0, 0, 5, 0, PYPROF__GIL, PYPROF__FORM_PLACE, NULL, NULL, {
-        { "", PYPROF__TIME, 11, 0, PYPROF_GIL_BLOCK_NS, 0 } } },
+      pyprof__rows_of_places, 0, 0, 0, 5, 0, PYPROF__GIL, PYPROF__FORM_PLACE, NULL, NULL,
+      { PYPROF__TOTAL("", PYPROF_GIL_BLOCK_NS) } },
     { "\nExceptions on their way up, by function\n",
-      pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, PYPROF_EXCEPTIONS, 0, 8, 1, { PYPROF_EXCEPTIONS, 0 }, PYPROF__FORM_PLACE, "where", NULL, {
-        { "samples", PYPROF__NUMBER, 10, 0, PYPROF_EXCEPTIONS, 0 }, { "%", PYPROF__PERCENT, 9, 0, PYPROF_EXCEPTIONS, 0 } } },
+      pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, PYPROF_EXCEPTIONS, 0, 8, 1, PYPROF_EXCEPTIONS, 0,
+      PYPROF__FORM_PLACE, "where", NULL,
+      { { "samples", PYPROF__NUMBER, 10, 0, PYPROF_EXCEPTIONS, 0 },
+        { "%", PYPROF__PERCENT, 9, 0, PYPROF_EXCEPTIONS, 0 } } },
     { "\nFiles, by time spent running in them (self)\n",
-      pyprof__rows_of_groups, PYPROF_GROUP_FILE, 0, 0, 8, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", { PYPROF__RUNNING } },
+      pyprof__rows_of_groups, PYPROF_GROUP_FILE, 0, 0, 8, 1, 0, 0, PYPROF__WHERE, PYPROF__RUNNING },
     { "\nHottest stacks, by time spent running, innermost first\n",
-      pyprof__rows_of_stacks, 0, PYPROF_WALL_NS, 0, 5, 1, { 0, 0 }, PYPROF__FORM_STACK, NULL, NULL, {
-        { "", PYPROF__SECONDS, 10, 0, 0, 0 }, { "", PYPROF__PERCENT, 9, 0, 0, 0 } } },
+      pyprof__rows_of_stacks, 0, PYPROF_WALL_NS, 0, 5, 1, 0, 0, PYPROF__FORM_STACK, NULL, NULL,
+      { { "", PYPROF__SECONDS, 10, 0, 0, 0 }, { "", PYPROF__PERCENT, 9, 0, 0, 0 } } },
     { "\nWaiting tasks, by the seconds that tasks waited there, added up (no part of the times above)\n",
-      pyprof__rows_of_tasks, 0, 0, 0, 10, 0, { 0, 0 }, PYPROF__FORM_TASK, "task", "more", {
-        { "waited", PYPROF__SECONDS, 10, 0, 0, 0 } } },
+      pyprof__rows_of_tasks, 0, 0, 0, 10, 0, 0, 0, PYPROF__FORM_TASK, "task", "more",
+      { { "waited", PYPROF__SECONDS, 10, 0, 0, 0 } } },
 };
+#undef PYPROF__GIL
+#undef PYPROF__RUNNING
+#undef PYPROF__TOTAL
 
-// ---- the tables of memory, and of differences -----------------------------------------------------------------------
-#define PYPROF__LINES pyprof__rows_of_groups, PYPROF_GROUP_LINE
-static const pyprof__report_table pyprof__memory_tables[] = {
-    { "Lines", PYPROF__LINES, PYPROF_LIVE_BYTES, 0, 10, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", {
-        { "alive", PYPROF__BYTES, 11, 0, PYPROF_LIVE_BYTES, 0 }, { "%", PYPROF__PERCENT, 9, 0, PYPROF_LIVE_BYTES, 0 },
-        { "+-", PYPROF__ERROR, 11, 0, PYPROF_LIVE_DOUBT, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, PYPROF_LIVE_BLOCKS, 0 },
-        { "average", PYPROF__MEAN_BYTES, 11, 0, PYPROF_LIVE_BYTES, 3 }, { "mean age", PYPROF__MEAN_AGE, 11, 0, PYPROF_LIVE_AGE_MS, 3 } } },
-    { "Lines", PYPROF__LINES, PYPROF_PEAK_BYTES, 0, 10, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", {
-        { "then", PYPROF__BYTES, 11, 0, PYPROF_PEAK_BYTES, 0 }, { "%", PYPROF__PERCENT, 9, 0, PYPROF_PEAK_BYTES, 0 },
-        { "+-", PYPROF__ERROR, 11, 0, PYPROF_PEAK_DOUBT, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, PYPROF_PEAK_BLOCKS, 0 },
-        { "average", PYPROF__MEAN_BYTES, 11, 0, PYPROF_PEAK_BYTES, 3 } } },
-    { "Lines", PYPROF__LINES, PYPROF_ALLOC_BYTES, 0, 10, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", {
-        { "allocated", PYPROF__BYTES, 11, 0, PYPROF_ALLOC_BYTES, 0 }, { "%", PYPROF__PERCENT, 9, 0, PYPROF_ALLOC_BYTES, 0 },
-        { "+-", PYPROF__ERROR, 11, 0, PYPROF_ALLOC_DOUBT, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, PYPROF_ALLOC_BLOCKS, 0 },
-        { "average", PYPROF__MEAN_BYTES, 11, 0, PYPROF_ALLOC_BYTES, 3 }, { "temporary", PYPROF__SHARE, 11, 0, PYPROF_TEMP_BLOCKS, 3 } } },
+// ---- the tables of memory, and of differences -----------------------------------------------------------
+#define PYPROF__RANKING(head, what, ...) \
+    { "Lines", \
+      pyprof__rows_of_groups, PYPROF_GROUP_LINE, PYPROF_##what##_BYTES, 0, 10, 1, 0, 0, PYPROF__WHERE, \
+      { { head, PYPROF__BYTES, 11, 0, PYPROF_##what##_BYTES, 0 }, \
+        { "%", PYPROF__PERCENT, 9, 0, PYPROF_##what##_BYTES, 0 }, \
+        { "+-", PYPROF__ERROR, 11, 0, PYPROF_##what##_DOUBT, 0 }, \
+        { "blocks", PYPROF__NUMBER, 14, 0, PYPROF_##what##_BLOCKS, 0 }, \
+        { "average", PYPROF__MEAN_BYTES, 11, 0, PYPROF_##what##_BYTES, 3 }, __VA_ARGS__ } }
+static const pyprof__report_table pyprof__memory_tables[] = {   // as lines; see pyprof__memory_table
+    PYPROF__RANKING("alive", LIVE, { "mean age", PYPROF__MEAN_AGE, 11, 0, PYPROF_LIVE_AGE_MS, 3 }),
+    PYPROF__RANKING("then", PEAK, { NULL, 0, 0, 0, 0, 0 }),
+    PYPROF__RANKING("allocated", ALLOC, { "temporary", PYPROF__SHARE, 11, 0, PYPROF_TEMP_BLOCKS, 3 }),
 };
+#undef PYPROF__RANKING
+
+static const pyprof__report_table pyprof__memory_stacks = {
+    "\nLargest stacks, innermost first\n",
+    pyprof__rows_of_stacks, 0, PYPROF_LIVE_BYTES, 0, 5, 1, 0, 0, PYPROF__FORM_STACK, NULL, NULL,
+    { { "", PYPROF__BYTES, 10, 0, 0, 0 }, { "", PYPROF__PERCENT, 9, 0, 0, 0 } } };
 
 static const pyprof__report_table pyprof__leaks_table = {
     "\nLines whose live memory grew: leaks, and what may be caches\n",
-    pyprof__rows_of_leaks, 0, 0, 0, 15, 0, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", {
-        { "", PYPROF__VERDICT, 15, 0, 0, 0 }, { "alive", PYPROF__BYTES, 11, 0, 0, 0 }, { "grown", PYPROF__BYTES, 13, 0, 0, 0 },
-        { "+-", PYPROF__BYTES, 11, 0, 0, 0 }, { "a minute", PYPROF__RATE, 15, 0, 0, 0 }, { "mean age", PYPROF__WHOLE_SECONDS, 11, 0, 0, 0 } } };
+    pyprof__rows_of_leaks, 0, 0, 0, 15, 0, 0, 0, PYPROF__WHERE,
+    { { "", PYPROF__VERDICT, 15, 0, 0, 0 }, { "alive", PYPROF__BYTES, 11, 0, 0, 0 },
+      { "grown", PYPROF__BYTES, 13, 0, 0, 0 }, { "+-", PYPROF__BYTES, 11, 0, 0, 0 },
+      { "a minute", PYPROF__RATE, 15, 0, 0, 0 }, { "mean age", PYPROF__WHOLE_SECONDS, 11, 0, 0, 0 } } };
 
-static const pyprof__report_table pyprof__memory_facts[] = {   // tables of all memory
-    { "\nAllocators\n", pyprof__rows_of_domains, 0, 0, 0, 0, 1, { 0, 0 }, PYPROF__FORM_PLACE, "by", NULL, {
-        { "alive", PYPROF__BYTES, 11, 0, 0, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, 0, 0 },
+static const pyprof__report_table pyprof__memory_facts[] = {   // of all memory
+    { "\nAllocators\n",
+      pyprof__rows_of_domains, 0, 0, 0, 0, 1, 0, 0, PYPROF__FORM_PLACE, "by", NULL,
+      { { "alive", PYPROF__BYTES, 11, 0, 0, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, 0, 0 },
         { "allocated", PYPROF__BYTES, 11, 0, 0, 0 }, { "blocks", PYPROF__NUMBER, 16, 0, 0, 0 } } },
-    { "\nMemory by the thread that allocated it\n", pyprof__rows_of_threads, 0, 0, 1, 20, 1, { 0, 0 }, PYPROF__FORM_ALLOCATOR, "thread", "more", {
-        { "alive", PYPROF__BYTES, 11, 1, PYPROF_LIVE_BYTES, 0 }, { "at most", PYPROF__BYTES, 11, 1, PYPROF_PEAK_BYTES, 0 },
+    { "\nMemory by the thread that allocated it\n",
+      pyprof__rows_of_threads, 0, 0, 1, 20, 1, 0, 0, PYPROF__FORM_ALLOCATOR, "thread", "more",
+      { { "alive", PYPROF__BYTES, 11, 1, PYPROF_LIVE_BYTES, 0 },
+        { "at most", PYPROF__BYTES, 11, 1, PYPROF_PEAK_BYTES, 0 },
         { "allocated", PYPROF__BYTES, 11, 1, PYPROF_ALLOC_BYTES, 0 } } },
-    { "\nSizes of the blocks allocated\n", pyprof__rows_of_sizes, 0, 0, 0, 0, 0, { 0, 0 }, PYPROF__FORM_SIZE, "", NULL, {
-        { "up to", PYPROF__BYTES, 11, 0, 0, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
+    { "\nSizes of the blocks allocated\n",
+      pyprof__rows_of_sizes, 0, 0, 0, 0, 0, 0, 0, PYPROF__FORM_SIZE, "", NULL,
+      { { "up to", PYPROF__BYTES, 11, 0, 0, 0 }, { "blocks", PYPROF__NUMBER, 14, 0, 0, 0 },
+        { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
 };
 
 static const pyprof__report_table pyprof__changes_of_time = {
     "\nFunctions, by the time spent running in them (self)\n",
-    pyprof__rows_of_changes, PYPROF_GROUP_FUNCTION, 0, 0, 15, 1, { 0, 0 }, PYPROF__FORM_CHANGE, "where", "more grew", {
-        { "self", PYPROF__CHANGE, 12, 0, 0, 0 }, { "total", PYPROF__CHANGE, 13, 1, 0, 0 }, { "native", PYPROF__CHANGE, 13, 1, PYPROF_NATIVE_NS, 0 },
-        { "waiting", PYPROF__CHANGE, 13, 1, PYPROF_WAIT_NS, 0 }, { "for GIL", PYPROF__CHANGE, 13, 1, PYPROF_GIL_WAIT_NS, 0 } } };
+    pyprof__rows_of_changes, PYPROF_GROUP_FUNCTION, 0, 0, 15, 1, 0, 0,
+    PYPROF__FORM_CHANGE, "where", "more grew",
+    { { "self", PYPROF__CHANGE, 12, 0, 0, 0 }, { "total", PYPROF__CHANGE, 13, 1, 0, 0 },
+      { "native", PYPROF__CHANGE, 13, 1, PYPROF_NATIVE_NS, 0 },
+      { "waiting", PYPROF__CHANGE, 13, 1, PYPROF_WAIT_NS, 0 },
+      { "for GIL", PYPROF__CHANGE, 13, 1, PYPROF_GIL_WAIT_NS, 0 } } };
 
 static const pyprof__report_table pyprof__changes_of_memory = {
     "\nLines, by the live memory they allocated (self)\n",
-    pyprof__rows_of_changes, PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES, 0, 15, 1, { 0, 0 }, PYPROF__FORM_CHANGE, "where", "more grew", {
-        { "self", PYPROF__CHANGE, 12, 0, PYPROF_LIVE_BYTES, 0 }, { "total", PYPROF__CHANGE, 13, 1, PYPROF_LIVE_BYTES, 0 },
-        { "blocks", PYPROF__CHANGE, 13, 0, PYPROF_LIVE_BLOCKS, 0 }, { "allocated", PYPROF__CHANGE, 13, 0, PYPROF_ALLOC_BYTES, 0 } } };
-#undef PYPROF__LINES
+    pyprof__rows_of_changes, PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES, 0, 15, 1, 0, 0,
+    PYPROF__FORM_CHANGE, "where", "more grew",
+    { { "self", PYPROF__CHANGE, 12, 0, PYPROF_LIVE_BYTES, 0 },
+      { "total", PYPROF__CHANGE, 13, 1, PYPROF_LIVE_BYTES, 0 },
+      { "blocks", PYPROF__CHANGE, 13, 0, PYPROF_LIVE_BLOCKS, 0 },
+      { "allocated", PYPROF__CHANGE, 13, 0, PYPROF_ALLOC_BYTES, 0 } } };
+#undef PYPROF__WHERE
 
-static const pyprof__report_table pyprof__memory_stacks = {
-    "\nLargest stacks, innermost first\n", pyprof__rows_of_stacks, 0, PYPROF_LIVE_BYTES, 0, 5, 1, { 0, 0 }, PYPROF__FORM_STACK, NULL, NULL, {
-        { "", PYPROF__BYTES, 10, 0, 0, 0 }, { "", PYPROF__PERCENT, 9, 0, 0, 0 } } };
+// More of the metric that was asked for
+static const struct { const char *what; int group, by_total; size_t most; } pyprof__memory_asked[] = {
+    { "Lines", PYPROF_GROUP_LINE, 0, 30 }, { "Functions and what they call", PYPROF_GROUP_FUNCTION, 1, 15 },
+    { "Files", PYPROF_GROUP_FILE, 0, 10 }, { NULL, 0, 0, 5 },   // the last one: stacks
+};
 
-// A table of memory, of other rows in another order
-static pyprof__report_table pyprof__table_like(const pyprof__report_table *like, int group, int sort, int by_total, size_t most)
+static pyprof__report_table pyprof__memory_table(const pyprof__report_table *like, size_t asked, int sort)
 {
-    pyprof__report_table table = *like;
+    pyprof__report_table table = pyprof__memory_asked[asked].what ? *like : pyprof__memory_stacks;
     size_t i;
-    table.group = group;
+    table.group = pyprof__memory_asked[asked].group;
     table.sort = sort;
-    table.by_total = by_total;
-    table.most = most;
-    for (i = 0; i < PYPROF__COLUMNS; i++) table.columns[i].total = by_total;
+    table.by_total = pyprof__memory_asked[asked].by_total;
+    table.most = pyprof__memory_asked[asked].most;
+    for (i = 0; i < PYPROF__COLUMNS; i++) table.columns[i].total = table.by_total;
     table.columns[1].metric = sort;
-    if (pyprof__metric_row(sort)->unit == PYPROF__UNIT_COUNT && table.form == PYPROF__FORM_STACK) table.columns[0].cell = PYPROF__NUMBER;
+    if (table.form == PYPROF__FORM_STACK && pyprof__metric_row(sort)->unit == PYPROF__UNIT_COUNT)
+        table.columns[0].cell = PYPROF__NUMBER;
     return table;
 }
-
-static size_t pyprof__memory_table_of(int metric)   // the one that has it; the first, if none has
-{
-    size_t i, k;
-    for (i = 0; metric && i < PYPROF__COUNT(pyprof__memory_tables); i++)
-        for (k = 0; k < PYPROF__COLUMNS; k++)
-            if (pyprof__memory_tables[i].columns[k].metric == metric && pyprof__memory_tables[i].columns[k].cell != PYPROF__ERROR) return i;
-    return 0;
-}
-#undef PYPROF__GIL
-#undef PYPROF__RUNNING
 
 // ============================================================================
 // [SECTION] WRITERS -- JSON, text, folded, SVG, speedscope, pprof, pickle
@@ -19008,11 +19108,6 @@ static void pyprof__svg_write(pyprof__sink *s, const pyprof__view *v, const char
 }
 
 // What part of the recording is unusable, in percent, and one line on how good it is
-static double pyprof__lost_percent(const pyprof_stats *stats)
-{
-    return stats->asked ? 100.0 * (double)(stats->missed + stats->rejected) / (double)stats->asked : 0.0;
-}
-
 // How the recording was made, for the line below the heading
 static void pyprof__svg_note_time(const pyprof__job *job, char *note, size_t capacity)
 {
@@ -19086,6 +19181,12 @@ static void pyprof__put_size(pyprof__sink *s, double bytes, size_t width)   // w
 {
     char text[64];
     pyprof__put_padded(s, pyprof__size_text(text, sizeof text, bytes), width);
+}
+
+static void pyprof__put_counted(pyprof__sink *s, int64_t count, const char *what)
+{
+    pyprof__put_count(s, count, 0);
+    pyprof__put(s, what);
 }
 
 static void pyprof__put_date(pyprof__sink *s, double unix_seconds)
@@ -19248,16 +19349,18 @@ static void pyprof__text_place(pyprof__sink *s, const pyprof__report_row *row)
     if (*row->file && row->line) pyprof__put_format(s, ":%ld", (long)row->line);
 }
 
-// Places and frames of a row. Of a leaf they stand on one line if that was one place, otherwise on their own, with their times.
-static void pyprof__text_parts(pyprof__sink *s, int form, const pyprof__report_row *row, const pyprof__report_row *parts)
+// Places and frames of a row. The place of a leaf stands behind it; if there were several, each has a line and its time.
+static void pyprof__text_parts(pyprof__sink *s, int form, const pyprof__report_row *row,
+                               const pyprof__report_row *parts)
 {
     size_t i;
     for (i = 0; i < row->count; i++) {
         if (form == PYPROF__FORM_HOLD) pyprof__put(s, i ? "\n         from   " : "\n           in   ");
         else if (form == PYPROF__FORM_TASK) pyprof__put(s, i ? " > " : " ");
-        else if (form == PYPROF__FORM_STACK && i)
-            pyprof__put(s, parts[i].kind == PYPROF_KIND_THREAD ? "\n                      in thread " : "\n                      from ");
-        else if (form >= PYPROF__FORM_LEAF && row->count + row->more > 1) {
+        else if (form == PYPROF__FORM_STACK && i) {
+            pyprof__put(s, "\n                      ");
+            pyprof__put(s, parts[i].kind == PYPROF_KIND_THREAD ? "in thread " : "from ");
+        } else if (form >= PYPROF__FORM_LEAF && row->count + row->more > 1) {
             pyprof__put(s, "\n");
             pyprof__put_time(s, parts[i].values[0], 33);
         }
@@ -19276,7 +19379,7 @@ static void pyprof__text_bar(pyprof__sink *s, const pyprof__report_row *row)
 
 static void pyprof__text_form(const pyprof__job *job, const pyprof__rows *rows, const pyprof__report_row *row)
 {
-    const pyprof__report_row *parts = row->count ? &PYPROF__AT(const pyprof__report_row, rows->parts, row->first) : NULL;
+    const pyprof__report_row *parts = (const pyprof__report_row *)rows->parts.data;
     int form = rows->table->form;
     if (form == PYPROF__FORM_HOLD) pyprof__put_column(job->sink, (double)row->values[0] / 1e9, 3, " s by ", 0);
     if (row->member != PYPROF__NONE) pyprof__put_thread(job, row->member, form);
@@ -19291,7 +19394,7 @@ static void pyprof__text_form(const pyprof__job *job, const pyprof__rows *rows, 
         pyprof__put(job->sink, row->more ? ": ..." : ":");
     } else if (form == PYPROF__FORM_SIZE) pyprof__text_bar(job->sink, row);
     else pyprof__text_place(job->sink, row);
-    pyprof__text_parts(job->sink, form, row, parts);
+    if (row->count) pyprof__text_parts(job->sink, form, row, parts + row->first);
     if (form == PYPROF__FORM_TASK) {
         pyprof__put(job->sink, "  ");
         pyprof__put_visible(job->sink, row->file);
@@ -19335,14 +19438,15 @@ static void pyprof__text_line(pyprof__sink *s, const pyprof__rows *rows, const p
 
 static void pyprof__text_source(pyprof__sink *s, const pyprof__rows *rows, const pyprof__report_row *row)
 {
-    static const char *const notes[] = { "", "\n", "  (source changed since)\n", "\n" };   // by pyprof__script_state
+    static const char *const notes[] = { "", "", "  (source changed since)", "" };   // by pyprof__script_state
+    const pyprof__report_row *parts = (const pyprof__report_row *)rows->parts.data;
     size_t i;
     pyprof__put(s, "  ");
     pyprof__put_visible(s, row->name);
     pyprof__put(s, "  ");
     pyprof__put_visible(s, row->file);
-    pyprof__put_format(s, ":%ld%s", (long)row->line, notes[row->values[0]]);
-    for (i = 0; i < row->count; i++) pyprof__text_line(s, rows, &PYPROF__AT(const pyprof__report_row, rows->parts, row->first + i));
+    pyprof__put_format(s, ":%ld%s\n", (long)row->line, notes[row->values[0]]);
+    for (i = 0; i < row->count; i++) pyprof__text_line(s, rows, &parts[row->first + i]);
 }
 
 static void pyprof__text_heads(const pyprof__job *job, const pyprof__rows *rows)
@@ -19351,22 +19455,27 @@ static void pyprof__text_heads(const pyprof__job *job, const pyprof__rows *rows)
     size_t i;
     pyprof__put(job->sink, table->heading);
     if (table->form == PYPROF__FORM_WAIT) {
+        double idle = (double)job->selection->all[PYPROF_IDLE_NS];
         pyprof__put_column(job->sink, (double)rows->all / 1e9, 2, " s, and ", 0);
-        pyprof__put_column(job->sink, (double)job->selection->all[PYPROF_IDLE_NS] / 1e9, 2, " s idle, in calls that wait for work\n", 0);
+        pyprof__put_column(job->sink, idle / 1e9, 2, " s idle, in calls that wait for work\n", 0);
     }
     if (!table->end || (table->form == PYPROF__FORM_WAIT && !rows->rows.count)) return;
-    for (i = 0; i < PYPROF__COLUMNS; i++)
-        if (pyprof__column_shown(rows, i)) pyprof__put_padded(job->sink, table->columns[i].head, (size_t)table->columns[i].width);
+    for (i = 0; i < PYPROF__COLUMNS; i++) {
+        const pyprof__column *column = &table->columns[i];
+        if (pyprof__column_shown(rows, i)) pyprof__put_padded(job->sink, column->head, (size_t)column->width);
+    }
     pyprof__put_format(job->sink, *table->end ? "   %s\n" : "\n", table->end);
 }
 
-static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, const pyprof__array *list, uint64_t more, const char *tail)
+static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, const pyprof__array *list,
+                              uint64_t more, const char *tail)
 {
     const pyprof__report_row *row = (const pyprof__report_row *)list->data;
-    size_t i, k, end = list->count;
-    for (i = 0; i < end; i++, row++) {
-        if (rows->table->form == PYPROF__FORM_SOURCE) { pyprof__text_source(job->sink, rows, row); continue; }
-        if (rows->table->form == PYPROF__FORM_SIZE && i && row->values[0] > row[-1].values[0] * 2) pyprof__put(job->sink, "        ...\n");
+    int form = rows->table->form;
+    size_t i, k;
+    for (i = 0; i < list->count; i++, row++) {
+        if (form == PYPROF__FORM_SOURCE) { pyprof__text_source(job->sink, rows, row); continue; }
+        if (form == PYPROF__FORM_SIZE && i && row->values[0] > row[-1].values[0] * 2) pyprof__put(job->sink, "        ...\n");
         for (k = 0; k < PYPROF__COLUMNS; k++)
             if (pyprof__column_shown(rows, k)) pyprof__text_cell(job->sink, rows, row, k);
         if (rows->table->columns[0].cell) pyprof__put(job->sink, "   ");
@@ -19375,7 +19484,7 @@ static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, 
     if (more && tail) pyprof__put_format(job->sink, "    ... %llu %s\n", (unsigned long long)more, tail);
 }
 
-static void pyprof__text_idle(const pyprof__job *job, const pyprof__rows *rows)   // in short: it is seldom what one looks for
+static void pyprof__text_idle(const pyprof__job *job, const pyprof__rows *rows)   // short: it is seldom looked for
 {
     size_t i;
     for (i = 0; i < rows->rows.count; i++) {
@@ -19402,7 +19511,8 @@ static void pyprof__text_rows(const pyprof__job *job, const pyprof__rows *rows)
     if (!rows->rows.count && !rows->parts.count) pyprof__put(job->sink, "    no difference\n");
 }
 
-static pyprof_result pyprof__text_table(const pyprof__job *job, pyprof__report *report, const pyprof__report_table *table)
+static pyprof_result pyprof__text_table(const pyprof__job *job, pyprof__report *report,
+                                        const pyprof__report_table *table)
 {
     pyprof__rows rows;
     if (!pyprof__rows_make(&rows, report, table)) return pyprof__fail_memory("the report");
@@ -19411,7 +19521,8 @@ static pyprof_result pyprof__text_table(const pyprof__job *job, pyprof__report *
     return PYPROF_OK;
 }
 
-static pyprof_result pyprof__text_tables(const pyprof__job *job, pyprof__report *report, const pyprof__report_table *tables, size_t count)
+static pyprof_result pyprof__text_tables(const pyprof__job *job, pyprof__report *report,
+                                         const pyprof__report_table *tables, size_t count)
 {
     size_t i;
     pyprof_result result = PYPROF_OK;
@@ -19420,62 +19531,42 @@ static pyprof_result pyprof__text_tables(const pyprof__job *job, pyprof__report 
 }
 
 // ---- text: the process ----------------------------------------------------------------------------------------------
-static void pyprof__text_resident(const pyprof__job *job, const char *heading)
+static void pyprof__text_resident(const pyprof__job *job, const pyprof__process_seen *facts, const char *heading)
 {
-    const pyprof__model *model = &job->profile->model;
-    const pyprof__gauge *gauges = (const pyprof__gauge *)model->gauges.data;
-    size_t i, most = 0, count = model->gauges.count;
-    for (i = 0; i < count; i++) if (gauges[i].facts.resident_bytes > gauges[most].facts.resident_bytes) most = i;
-    if (count == 0 || gauges[most].facts.resident_bytes == 0) return;   // 0: not known, there was no /proc
+    if (facts->resident_most <= 0) return;   // not known, there was no /proc
     pyprof__put(job->sink, heading);
-    pyprof__put_size(job->sink, (double)gauges[0].facts.resident_bytes, 0);
+    pyprof__put_size(job->sink, (double)facts->resident_first, 0);
     pyprof__put(job->sink, " first, ");
-    pyprof__put_size(job->sink, (double)gauges[most].facts.resident_bytes, 0);
+    pyprof__put_size(job->sink, (double)facts->resident_most, 0);
     pyprof__put(job->sink, " at most (");
-    pyprof__text_moment(job, gauges[most].ns);
+    pyprof__text_moment(job, facts->resident_most_ns);
     pyprof__put(job->sink, "), ");
-    pyprof__put_size(job->sink, (double)gauges[count - 1].facts.resident_bytes, 0);
+    pyprof__put_size(job->sink, (double)facts->seen.resident_bytes, 0);
     pyprof__put(job->sink, " last\n");
 }
 
-// Gauges count from the start of the process: what the recording saw is the difference.
 static void pyprof__text_process(const pyprof__job *job)
 {
-    const pyprof__model *model = &job->profile->model;
-    const pyprof__gauge *gauges = (const pyprof__gauge *)model->gauges.data;
-    const pyprof_process *first, *last;
+    pyprof__process_seen facts;
     pyprof__sink *s = job->sink;
-    int64_t threads = 0;
-    size_t i, begin = 0, count = model->gauges.count;
-    if (count == 0) return;
-    while (begin + 1 < count && gauges[begin + 1].ns <= model->start_ns) begin++;   // a window has those before it, too
-    first = &gauges[begin].facts;
-    last = &gauges[count - 1].facts;
-    for (i = begin; i < count; i++) if (gauges[i].facts.threads > threads) threads = gauges[i].facts.threads;
+    if (!pyprof__report_process(&job->profile->model, &facts)) return;
     pyprof__put(s, "The process: ");
-    pyprof__put_column(s, (double)(last->user_ns - first->user_ns) / 1e9, 2, " s CPU in user mode, ", 0);
-    pyprof__put_column(s, (double)(last->system_ns - first->system_ns) / 1e9, 2, " s in the kernel; ", 0);
-    if (threads) {
-        pyprof__put_count(s, last->threads, 0);
-        pyprof__put(s, " threads at the end, ");
-        pyprof__put_count(s, threads, 0);
-        pyprof__put(s, " at most");
+    pyprof__put_column(s, (double)facts.seen.user_ns / 1e9, 2, " s CPU in user mode, ", 0);
+    pyprof__put_column(s, (double)facts.seen.system_ns / 1e9, 2, " s in the kernel; ", 0);
+    if (facts.threads_most) {
+        pyprof__put_counted(s, facts.seen.threads, " threads at the end, ");
+        pyprof__put_counted(s, facts.threads_most, " at most");
     } else pyprof__put(s, "number of threads not known");
-    if (first->gc_runs >= 0 && last->gc_runs >= 0) {
+    if (facts.seen.gc_runs != INT64_MIN) {
         pyprof__put(s, "; ");
-        pyprof__put_count(s, last->gc_runs - first->gc_runs, 0);
-        pyprof__put(s, " garbage collections");
+        pyprof__put_counted(s, facts.seen.gc_runs, " garbage collections");
     }
     pyprof__put(s, "\n    context switches: ");
-    pyprof__put_count(s, last->voluntary_switches - first->voluntary_switches, 0);
-    pyprof__put(s, " to wait, ");
-    pyprof__put_count(s, last->involuntary_switches - first->involuntary_switches, 0);
-    pyprof__put(s, " forced; page faults: ");
-    pyprof__put_count(s, last->minor_faults - first->minor_faults, 0);
-    pyprof__put(s, " minor, ");
-    pyprof__put_count(s, last->major_faults - first->major_faults, 0);
-    pyprof__put(s, " from disk\n");
-    pyprof__text_resident(job, "    resident: ");
+    pyprof__put_counted(s, facts.seen.voluntary_switches, " to wait, ");
+    pyprof__put_counted(s, facts.seen.involuntary_switches, " forced; page faults: ");
+    pyprof__put_counted(s, facts.seen.minor_faults, " minor, ");
+    pyprof__put_counted(s, facts.seen.major_faults, " from disk\n");
+    pyprof__text_resident(job, &facts, "    resident: ");
 }
 
 // ---- text: a difference: what became more, what became less --------------------------------------------------------------
@@ -19547,8 +19638,9 @@ static void pyprof__text_memory_quality(const pyprof__job *job)
         pyprof__put(s, "    a lower bound: somebody else replaced the hooks on Python's allocators\n");
 }
 
-static void pyprof__text_memory_head(const pyprof__job *job, int sort)
+static void pyprof__text_memory_head(const pyprof__job *job, int sort)   // sort 0: the report has the resident set elsewhere
 {
+    pyprof__process_seen facts;
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     pyprof__put(s, "Memory: ");
@@ -19566,36 +19658,31 @@ static void pyprof__text_memory_head(const pyprof__job *job, int sort)
     pyprof__put_fixed(s, pyprof__percent(job->selection->all[PYPROF_TEMP_BLOCKS], job->selection->all[PYPROF_ALLOC_BLOCKS]), 1);
     pyprof__put(s, " % of them temporary\n");
     pyprof__text_memory_quality(job);
-    if (sort) pyprof__text_resident(job, "    resident set of the process: ");   // the whole report has it elsewhere
+    if (sort && pyprof__report_process(model, &facts)) pyprof__text_resident(job, &facts, "    resident set of the process: ");
 }
 
-static pyprof_result pyprof__text_ranking(const pyprof__job *job, pyprof__report *report, const pyprof__report_table *like, const char *what,
-                                          int group, int sort, int by_total, size_t most)
+static pyprof_result pyprof__text_ranking(const pyprof__job *job, pyprof__report *report,
+                                          pyprof__report_table table, const char *what)
 {
-    pyprof__report_table table = pyprof__table_like(like, group, sort, by_total, most);
     char heading[128];
-    snprintf(heading, sizeof heading, "\n%s, by %s\n", what, pyprof__metric_row(sort)->name);
-    table.heading = heading;
+    snprintf(heading, sizeof heading, "\n%s, by %s\n", what, pyprof__metric_row(table.sort)->name);
+    if (what) table.heading = heading;
     return pyprof__text_table(job, report, &table);
 }
 
 // sort: the metric whose table comes first, and with more of it; 0 = each has the same
 static pyprof_result pyprof__text_rankings(const pyprof__job *job, pyprof__report *report, int sort)
 {
-    size_t i, first = pyprof__memory_table_of(sort);
+    const pyprof__report_table *table = pyprof__memory_tables;
+    size_t i, k, first = 0, count = PYPROF__COUNT(pyprof__memory_tables);
     pyprof_result result = PYPROF_OK;
-    for (i = 0; i < PYPROF__COUNT(pyprof__memory_tables) && result == PYPROF_OK; i++) {
-        const pyprof__report_table *table = &pyprof__memory_tables[(first + i) % PYPROF__COUNT(pyprof__memory_tables)];
-        int asked = sort && i == 0;
-        result = pyprof__text_ranking(job, report, table, "Lines", table->group, asked ? sort : table->sort, 0, asked ? 30 : 10);
-        if (!asked || result != PYPROF_OK) continue;
-        result = pyprof__text_ranking(job, report, table, "Functions and what they call", PYPROF_GROUP_FUNCTION, sort, 1, 15);
-        if (result == PYPROF_OK) result = pyprof__text_ranking(job, report, table, "Files", PYPROF_GROUP_FILE, sort, 0, 10);
-        if (result == PYPROF_OK) {
-            pyprof__report_table stacks = pyprof__table_like(&pyprof__memory_stacks, 0, sort, 0, 5);
-            result = pyprof__text_table(job, report, &stacks);
-        }
-    }
+    for (i = 0; sort && i < count; i++)
+        for (k = 0; k < PYPROF__COLUMNS; k++)
+            if (table[i].columns[k].metric == sort && table[i].columns[k].cell != PYPROF__ERROR) first = i;
+    for (i = 0; sort && i < PYPROF__COUNT(pyprof__memory_asked) && result == PYPROF_OK; i++)
+        result = pyprof__text_ranking(job, report, pyprof__memory_table(&table[first], i, sort), pyprof__memory_asked[i].what);
+    for (i = sort != 0; i < count && result == PYPROF_OK; i++)
+        result = pyprof__text_ranking(job, report, table[(first + i) % count], "Lines");
     return result;
 }
 
