@@ -3442,8 +3442,8 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(gen_state, 512, {12, 67}, {113, 83}) \
     X(gen_awaits, ~0u, {12, 0xff}, {15, 2}) \
     /* how the interpreter behaves: the thread state that is current is the thread's own, a thread-local variable \
-       (Python/pystate.c); a thread state can bear another thread's ids until its thread has begun; os.fork opens \
-       its stat file in /proc and warns of more than one thread (Modules/posixmodule.c); only at some instructions a thread asks \
+       (Python/pystate.c); a thread state can bear another thread's ids until its thread has begun; os.fork counts \
+       the process's threads and warns of more than one (Modules/posixmodule.c); only at some instructions a thread asks \
        whether others want their turn (CHECK_EVAL_BREAKER in Python/ceval.c) */ \
     X(own_state, 1, {8, 0}, {12, 1}) \
     X(stale_ids, 1, {8, 1}, {13, 0}) \
