@@ -6365,66 +6365,73 @@ enum { PYPROF__MAX_INTERPRETERS = 256, PYPROF__MAX_THREADS = 65536, PYPROF__NAME
        PYPROF__NAMES = 512, PYPROF__SOON_NS = 20000000 };
 // MANY: with so many threads, a thread that has waited for CALM sweeps is no longer listed in every sweep.
 
-typedef struct {               // one thread state, known from one sweep to the next; address 0 = a free slot
+// One thread state, known from one sweep to the next. Each group says which code writes it; other code only reads it. What is
+// of one sweep is set back by pyprof__thread_list_one when the sweep lists the thread.
+typedef struct {
+    // Identity: pyprof__thread_list_one, when the interpreter's list names it. address 0 = a free slot.
     uint64_t address, interp, serial, ident;
-    int64_t interp_id, native; // native: the kernel's thread id
-    uint64_t top, base;        // frame pointer (or _PyCFrame) as listed; where its chain must end
-    uint64_t clock_ns;         // its CPU clock as the window opened, before anything was copied,
-    int64_t clock_native;      // and whose clock that was
-    int clock_cpu;             // and where it ran, if the clock is too coarse
-    uint32_t clock_window;     // and in which window
-    uint64_t cpu_ns;           // its CPU clock at this sweep
-    uint64_t last_cpu_ns;      // and at the one before; 0 = there was none
-    uint64_t proven_cpu_ns;    // the clock and the frame pointer at which stack was proven; 0 = not yet
+    int64_t interp_id, native;    // native: the kernel's thread id
+    uint64_t top, base;           // frame pointer (or _PyCFrame) as listed; where its chain must end
+    uint64_t known_ns;            // when its state was first listed
+    int started;                  // it has ids of its own
+    int attached;                 // it may run Python code now; only known without a GIL
+    // Its place among the others: the functions of THREADS that list and relate states; calm, cold, later: SAMPLER, too.
+    uint32_t slot, tick, pushed;  // its place; the sweep it was last listed in; the sweep in which it was last put on the list
+    uint32_t calm, present;       // so many sweeps it did not run; the round of the whole list in which it was last met
+    int cold, later;              // it waits among many: only its clock is looked at, by turns; it is read after the others
+    int shared_tid, apart;        // another thread state bears the same native id; and it is on an OS thread of its own all the same
+    int holder;                   // holds its GIL
+    uint32_t held_tick, held_by;  // the sweep in which it was last seen to hold a GIL; how often that GIL has changed hands
+    // Clock: the first look of a sweep (pyprof__thread_list_one, pyprof__window_clocks and _sort, pyprof__cold_turns).
+    uint64_t clock_ns;            // its CPU clock as the window opened, before anything was copied,
+    int64_t clock_native;         // and whose clock that was
+    int clock_cpu;                // and where it ran, if the clock is too coarse
+    uint32_t clock_window;        // and in which window
+    uint64_t cpu_ns, last_cpu_ns; // its CPU clock at this sweep, and at the one before; 0 = there was none
+    int clocked, fresh;           // clock_ns is of this window; the clock was not read yet in this sweep
+    // Proof: the walk, and what tells that the thread stood still meanwhile (pyprof__walk_thread to pyprof__converge, accept).
+    pyprof__stack stack, trial;   // as proven, of the last walk
+    uint64_t proven_cpu_ns;       // the clock and the frame pointer at which stack was proven; 0 = not yet
     uint64_t proven_top;
-    uint32_t tick;             // the sweep it was last listed in
-    uint32_t slot, pushed;     // its place; the sweep in which it was last put on the list
-    uint32_t calm, present;    // so many sweeps it did not run; the round of the whole list in which it was last met
-    int later;                 // in this sweep it is read when the others are
-    int cold;                  // it waits among many: only its clock is looked at, by turns
-    uint32_t held_tick;        // the sweep in which it was last seen to hold a GIL
-    int apart;                 // several states bear its native id, but it is on an OS thread of its own
-    uint32_t version;          // changes with the stack
-    int started;               // it has ids of its own
-    int holder, shared_tid;    // holds its GIL; another thread state bears the same native id
-    int clocked;               // clock_ns is of this window
-    int fresh, pending, unfrozen, waiting;   // of this sweep; fresh: its clock was not read yet
-    pyprof__walk_result cause; // of this sweep: PYPROF__WALK_OK = stack is good
-    uint64_t root, trial_root; // the outermost frame: as proven, of the last walk
-    uint64_t other_root;       // one seen lately that is not the proven one, and how often in a row
+    uint64_t root, trial_root;    // the outermost frame: as proven, of the last walk
+    uint64_t other_root;          // one seen lately that is not the proven one, and how often in a row
     uint32_t other_seen, vote_tick;
-    int attached;              // it may run Python code now; only known without a GIL
-    int raising, trial_raising;      // an exception is on its way up: with the stack proven, as of the last walk
+    uint32_t version;             // changes with the stack
+    int pending, unfrozen;        // of this sweep: it is still to be read; it was read while it ran
+    pyprof__walk_result cause;    // of this sweep: PYPROF__WALK_OK = stack is good
+    uint32_t stable;              // cause set: so many outer frames of stack are sure all the same
+    size_t codes_from, codes_to;  // code objects first read during its walk
+    pyprof__array twins;          // uint64_t: the blocks to read twice when it has to be read while it runs
+    int listens;                  // it does not block the signal
+    uint32_t deaf, deaf_until;    // so often in a row it did not take a signal; not asked again before that sweep
+    // Collection of garbage, and exceptions on their way up: with the stack proven, as of the last walk.
     int collecting, trial_collecting;   // its stack holds <GC>
-    int listens;               // it does not block the signal
-    uint32_t deaf, deaf_until; // so often in a row it did not take a signal; not asked again before that sweep
-    uint32_t stable;           // cause set: so many outer frames of stack are sure all the same
-    size_t codes_from, codes_to;             // code objects first read during its walk
-    pyprof__stack stack, trial;
-    pyprof__array twins;       // uint64_t: the blocks to read twice when it has to be read while it runs
+    int raising, trial_raising;
+    // Name: pyprof__names_read and what it calls.
     char name[PYPROF__NAME_SIZE];
-    uint32_t named, name_tries;   // 1 = Python's name, not the kernel's
     uint64_t name_cpu_ns;         // its CPU clock when its name was last looked for
+    uint32_t named, name_tries;   // 1 = Python's name, not the kernel's
+    // Wait: what it waits for, as the kernel told last (pyprof__spell), and the state that follows from it (pyprof__decide_state).
     uint32_t state, leaf;         // of this sweep: bits (see PROFILE); the spot below its frames, PYPROF__NONE = none
-    uint64_t left, left_cpu_ns;   // when it left the CPU, by the scheduler's clock, and its own CPU clock when that was read; 0 = it was not
-    uint32_t ran_state, ran_leaf; // state and leaf at off_ns, when it left the CPU, where ticks are told late
     uint32_t decided;             // the sweep of which the state was last told
-    uint32_t seen_running;        // the sweep in which its clock moved while it was looked at
-    int elsewhere;                // it runs on another CPU than the one the sampler waited for
+    int waiting;                  // of this sweep: it does not run, as far as is known
+    uint32_t spell, spell_leaf;   // what it waits for: state bits, leaf
+    uint32_t spell_version, spell_switches;   // and with which stack, and how often the GIL had changed hands
+    uint64_t spell_ns, spell_at;  // its CPU clock when it was looked at what it waits for; 0 = it was not; and when that was
+    int spell_assumed, view;      // nobody looked; see pyprof__view_of
+    int nameless;                 // how often the kernel had no name for what it waits for
     int stayed;                   // it has wanted the GIL since the sweep before
-    int put_off;                  // it is not told of this one: so many others had to be looked at
     uint32_t blocks, rival;       // so many wait for the GIL it holds; the slot of the thread that holds what it waits for
     uint64_t rival_serial;        // and which state that is
-    uint32_t held_by;             // of its GIL: how often it has changed hands
-    uint32_t native_callee, native_leaf;         // the C function called lately (see CODE), and its leaf
-    uint32_t spell, spell_leaf;                  // what it waits for: state bits, leaf
-    uint32_t spell_version, spell_switches;      // and with which stack, and how often the GIL had changed hands
-    int spell_assumed, view;                     // nobody looked; see pyprof__view_of
-    int nameless;                                // how often the kernel had no name for what it waits for
-    uint64_t known_ns;            // when its state was first listed
-    uint64_t off_ns;              // it has not run since then, as far as is known; the sweep's own time: it ran until then, or may have
-    uint64_t spell_ns, spell_at;  // its CPU clock when it was looked at what it waits for; 0 = it was not; and when that was
-    uint64_t awaits_ns;           // when its waiting tasks were last looked at
+    uint32_t native_callee, native_leaf;   // the C function called lately (see CODE), and its leaf
+    uint64_t awaits_ns;           // when its waiting tasks were last looked at (pyprof__awaits_read)
+    // Share of the CPU: since when it has not run, for ticks that are told late (pyprof__off_since, pyprof__state_weigh).
+    uint64_t off_ns;              // it has not run since then, as far as is known; the time of the sweep = it ran, or may have
+    uint64_t left, left_cpu_ns;   // when it left the CPU, by the scheduler's clock; its own clock when that was read, 0 = never
+    uint32_t ran_state, ran_leaf; // state and leaf at off_ns, when it left the CPU, where ticks are told late
+    uint32_t seen_running;        // the sweep in which its clock moved while it was looked at
+    int elsewhere;                // it runs on another CPU than the one the sampler waited for
+    int put_off;                  // it is not told of this one: so many others had to be looked at
 } pyprof__thread;
 
 typedef struct {               // of the garbage collector of an interpreter
