@@ -6365,66 +6365,73 @@ enum { PYPROF__MAX_INTERPRETERS = 256, PYPROF__MAX_THREADS = 65536, PYPROF__NAME
        PYPROF__NAMES = 512, PYPROF__SOON_NS = 20000000 };
 // MANY: with so many threads, a thread that has waited for CALM sweeps is no longer listed in every sweep.
 
-typedef struct {               // one thread state, known from one sweep to the next; address 0 = a free slot
+// One thread state, known from one sweep to the next. Each group says which code writes it; other code only reads it. What is
+// of one sweep is set back by pyprof__thread_list_one when the sweep lists the thread.
+typedef struct {
+    // Identity: pyprof__thread_list_one, when the interpreter's list names it. address 0 = a free slot.
     uint64_t address, interp, serial, ident;
-    int64_t interp_id, native; // native: the kernel's thread id
-    uint64_t top, base;        // frame pointer (or _PyCFrame) as listed; where its chain must end
-    uint64_t clock_ns;         // its CPU clock as the window opened, before anything was copied,
-    int64_t clock_native;      // and whose clock that was
-    int clock_cpu;             // and where it ran, if the clock is too coarse
-    uint32_t clock_window;     // and in which window
-    uint64_t cpu_ns;           // its CPU clock at this sweep
-    uint64_t last_cpu_ns;      // and at the one before; 0 = there was none
-    uint64_t proven_cpu_ns;    // the clock and the frame pointer at which stack was proven; 0 = not yet
+    int64_t interp_id, native;    // native: the kernel's thread id
+    uint64_t top, base;           // frame pointer (or _PyCFrame) as listed; where its chain must end
+    uint64_t known_ns;            // when its state was first listed
+    int started;                  // it has ids of its own
+    int attached;                 // it may run Python code now; only known without a GIL
+    // Its place among the others: the functions of THREADS that list and relate states; calm, cold, later: SAMPLER, too.
+    uint32_t slot, tick, pushed;  // its place; the sweep it was last listed in; the sweep in which it was last put on the list
+    uint32_t calm, present;       // so many sweeps it did not run; the round of the whole list in which it was last met
+    int cold, later;              // it waits among many: only its clock is looked at, by turns; it is read after the others
+    int shared_tid, apart;        // another thread state bears the same native id; and it is on an OS thread of its own all the same
+    int holder;                   // holds its GIL
+    uint32_t held_tick, held_by;  // the sweep in which it was last seen to hold a GIL; how often that GIL has changed hands
+    // Clock: the first look of a sweep (pyprof__thread_list_one, pyprof__window_clocks and _sort, pyprof__cold_turns).
+    uint64_t clock_ns;            // its CPU clock as the window opened, before anything was copied,
+    int64_t clock_native;         // and whose clock that was
+    int clock_cpu;                // and where it ran, if the clock is too coarse
+    uint32_t clock_window;        // and in which window
+    uint64_t cpu_ns, last_cpu_ns; // its CPU clock at this sweep, and at the one before; 0 = there was none
+    int clocked, fresh;           // clock_ns is of this window; the clock was not read yet in this sweep
+    // Proof: the walk, and what tells that the thread stood still meanwhile (pyprof__walk_thread to pyprof__converge, accept).
+    pyprof__stack stack, trial;   // as proven, of the last walk
+    uint64_t proven_cpu_ns;       // the clock and the frame pointer at which stack was proven; 0 = not yet
     uint64_t proven_top;
-    uint32_t tick;             // the sweep it was last listed in
-    uint32_t slot, pushed;     // its place; the sweep in which it was last put on the list
-    uint32_t calm, present;    // so many sweeps it did not run; the round of the whole list in which it was last met
-    int later;                 // in this sweep it is read when the others are
-    int cold;                  // it waits among many: only its clock is looked at, by turns
-    uint32_t held_tick;        // the sweep in which it was last seen to hold a GIL
-    int apart;                 // several states bear its native id, but it is on an OS thread of its own
-    uint32_t version;          // changes with the stack
-    int started;               // it has ids of its own
-    int holder, shared_tid;    // holds its GIL; another thread state bears the same native id
-    int clocked;               // clock_ns is of this window
-    int fresh, pending, unfrozen, waiting;   // of this sweep; fresh: its clock was not read yet
-    pyprof__walk_result cause; // of this sweep: PYPROF__WALK_OK = stack is good
-    uint64_t root, trial_root; // the outermost frame: as proven, of the last walk
-    uint64_t other_root;       // one seen lately that is not the proven one, and how often in a row
+    uint64_t root, trial_root;    // the outermost frame: as proven, of the last walk
+    uint64_t other_root;          // one seen lately that is not the proven one, and how often in a row
     uint32_t other_seen, vote_tick;
-    int attached;              // it may run Python code now; only known without a GIL
-    int raising, trial_raising;      // an exception is on its way up: with the stack proven, as of the last walk
+    uint32_t version;             // changes with the stack
+    int pending, unfrozen;        // of this sweep: it is still to be read; it was read while it ran
+    pyprof__walk_result cause;    // of this sweep: PYPROF__WALK_OK = stack is good
+    uint32_t stable;              // cause set: so many outer frames of stack are sure all the same
+    size_t codes_from, codes_to;  // code objects first read during its walk
+    pyprof__array twins;          // uint64_t: the blocks to read twice when it has to be read while it runs
+    int listens;                  // it does not block the signal
+    uint32_t deaf, deaf_until;    // so often in a row it did not take a signal; not asked again before that sweep
+    // Collection of garbage, and exceptions on their way up: with the stack proven, as of the last walk.
     int collecting, trial_collecting;   // its stack holds <GC>
-    int listens;               // it does not block the signal
-    uint32_t deaf, deaf_until; // so often in a row it did not take a signal; not asked again before that sweep
-    uint32_t stable;           // cause set: so many outer frames of stack are sure all the same
-    size_t codes_from, codes_to;             // code objects first read during its walk
-    pyprof__stack stack, trial;
-    pyprof__array twins;       // uint64_t: the blocks to read twice when it has to be read while it runs
+    int raising, trial_raising;
+    // Name: pyprof__names_read and what it calls.
     char name[PYPROF__NAME_SIZE];
-    uint32_t named, name_tries;   // 1 = Python's name, not the kernel's
     uint64_t name_cpu_ns;         // its CPU clock when its name was last looked for
+    uint32_t named, name_tries;   // 1 = Python's name, not the kernel's
+    // Wait: what it waits for, as the kernel told last (pyprof__spell), and the state that follows from it (pyprof__decide_state).
     uint32_t state, leaf;         // of this sweep: bits (see PROFILE); the spot below its frames, PYPROF__NONE = none
-    uint64_t left, left_cpu_ns;   // when it left the CPU, by the scheduler's clock, and its own CPU clock when that was read; 0 = it was not
-    uint32_t ran_state, ran_leaf; // state and leaf at off_ns, when it left the CPU, where ticks are told late
     uint32_t decided;             // the sweep of which the state was last told
-    uint32_t seen_running;        // the sweep in which its clock moved while it was looked at
-    int elsewhere;                // it runs on another CPU than the one the sampler waited for
+    int waiting;                  // of this sweep: it does not run, as far as is known
+    uint32_t spell, spell_leaf;   // what it waits for: state bits, leaf
+    uint32_t spell_version, spell_switches;   // and with which stack, and how often the GIL had changed hands
+    uint64_t spell_ns, spell_at;  // its CPU clock when it was looked at what it waits for; 0 = it was not; and when that was
+    int spell_assumed, view;      // nobody looked; see pyprof__view_of
+    int nameless;                 // how often the kernel had no name for what it waits for
     int stayed;                   // it has wanted the GIL since the sweep before
-    int put_off;                  // it is not told of this one: so many others had to be looked at
     uint32_t blocks, rival;       // so many wait for the GIL it holds; the slot of the thread that holds what it waits for
     uint64_t rival_serial;        // and which state that is
-    uint32_t held_by;             // of its GIL: how often it has changed hands
-    uint32_t native_callee, native_leaf;         // the C function called lately (see CODE), and its leaf
-    uint32_t spell, spell_leaf;                  // what it waits for: state bits, leaf
-    uint32_t spell_version, spell_switches;      // and with which stack, and how often the GIL had changed hands
-    int spell_assumed, view;                     // nobody looked; see pyprof__view_of
-    int nameless;                                // how often the kernel had no name for what it waits for
-    uint64_t known_ns;            // when its state was first listed
-    uint64_t off_ns;              // it has not run since then, as far as is known; the sweep's own time: it ran until then, or may have
-    uint64_t spell_ns, spell_at;  // its CPU clock when it was looked at what it waits for; 0 = it was not; and when that was
-    uint64_t awaits_ns;           // when its waiting tasks were last looked at
+    uint32_t native_callee, native_leaf;   // the C function called lately (see CODE), and its leaf
+    uint64_t awaits_ns;           // when its waiting tasks were last looked at (pyprof__awaits_read)
+    // Share of the CPU: since when it has not run, for ticks that are told late (pyprof__off_since, pyprof__state_weigh).
+    uint64_t off_ns;              // it has not run since then, as far as is known; the time of the sweep = it ran, or may have
+    uint64_t left, left_cpu_ns;   // when it left the CPU, by the scheduler's clock; its own clock when that was read, 0 = never
+    uint32_t ran_state, ran_leaf; // state and leaf at off_ns, when it left the CPU, where ticks are told late
+    uint32_t seen_running;        // the sweep in which its clock moved while it was looked at
+    int elsewhere;                // it runs on another CPU than the one the sampler waited for
+    int put_off;                  // it is not told of this one: so many others had to be looked at
 } pyprof__thread;
 
 typedef struct {               // of the garbage collector of an interpreter
@@ -13512,12 +13519,12 @@ static void pyprof__heap_reset_peak(void)
 
 // ============================================================================
 // [SECTION] RECORD -- the way into the model: whose sample it is, what time it stands for, its node
-//   Runs on    the sampler thread, or a thread that copies or ends the recording; under the lock of the recorder's owner
+//   Runs on    the sampler thread, or a thread that copies or ends the recording: under its owner's lock
 //   Uses       SAMPLER, HEAP, PROFILE
 //   Promise    the time of a thread is told once, whatever was missed; a recorder knows nothing of its owner
 // ============================================================================
-enum { PYPROF__MEMBERS = 16384, PYPROF__RIVALS = 1024, PYPROF__ACCOUNTS = 65536, PYPROF__DUE = 512, PYPROF__PROMPT_NS = 100000,
-       PYPROF__LEAVE_NS = 25000, PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
+enum { PYPROF__MEMBERS = 16384, PYPROF__RIVALS = 1024, PYPROF__ACCOUNTS = 65536, PYPROF__DUE = 512,
+       PYPROF__PROMPT_NS = 100000, PYPROF__LEAVE_NS = 25000, PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
 
 typedef struct {                 // a tick of the sampler, late or not
     uint64_t now, late;          // when it got its CPU, and how long after the first of the ticks that were due
@@ -13538,22 +13545,24 @@ typedef struct {                 // time of one kind: see the time of threads
     uint64_t moment;             // its number + 1 on the time line
 } pyprof__share;
 
-typedef struct {                 // the time of an OS thread, through all thread states that it had
+typedef struct {                 // the time of an OS thread, of all its thread states: see the time of threads
     uint64_t native;
-    uint64_t cpu_ns, look_ns;    // its CPU clock when it was last looked at, and when that was
-    uint64_t tick, due;          // the recorder's tick then; so many of the recorder's ticks are told,
-    uint64_t thinned;            // and so many of those that were left out
-    uint64_t spell;              // the recorder's number of spells then
-    uint64_t looks;              // so often in a row
-    int64_t debt_ns;             // CPU time that is to be told once it is known to live on
-    uint64_t tail_ns;            // time that is to be told when it has gone
-    uint64_t outside_ns;         // CPU time in which it was no Python thread
-    uint64_t block_ns;           // others waited so long for the GIL that it held, since its last sample
-    uint64_t moment;             // the number + 1 of its latest moment on the time line
     uint32_t member;
+    // At its last look
+    uint64_t cpu_ns, look_ns;    // its CPU clock; when that was
+    uint64_t tick, spell;        // how many ticks and how many spells the recorder had had
+    uint64_t due, thinned;       // how many of the recorder's ticks are told, and of those that were left out
+    uint64_t looks;              // how many in a row there were
     int cold;                    // it waits among many: what is not told of it is as it was
-    int ran;                     // at its last sample
+    // Time that is not told yet
     pyprof__share runs, waits;
+    int64_t debt_ns;             // CPU time to tell when it is known to live on
+    uint64_t tail_ns;            // time to tell when it has gone
+    uint64_t outside_ns;         // CPU time that was no thread state's
+    uint64_t block_ns;           // how long other threads waited for the GIL that it held, since its last sample
+    // Its last sample
+    uint64_t moment;             // the number + 1 of its latest moment on the time line
+    int ran;
 } pyprof__account;
 
 typedef struct {                 // a thread as a producer knows it: see the way into a recording
@@ -13582,9 +13591,9 @@ typedef struct {                 // what a recorder remembers of a thread slot o
 } pyprof__seat;
 
 typedef struct {
-    const pyprof_config *config; // as its owner was asked for, with all defaults filled in; outlives the recorder
+    const pyprof_config *config; // as its owner was asked for, with the defaults; outlives the recorder
     int paused, ended;           // ended: duration_s is over
-    int events;                  // bit per pyprof_event that the owner is to deliver, and what it tells of them
+    int events;                  // bit per pyprof_event that the owner is to deliver, with this detail
     char event_detail[256];
     const pyprof__target *target;   // the process that is recorded; outlives the recorder, too
     pyprof__pool pool;           // all memory of the recording
@@ -13640,24 +13649,28 @@ static void pyprof__degrade_full(pyprof__recorder *recorder)
 }
 
 // ---- the way into a recording ---------------------------------------------------------------
-// A producer finds out about threads: the sampler what they do, the heap tracker what they allocate. What it has found enters
-// the model in three steps, under the lock of the recorder's owner. A producer that comes later takes the same steps.
-//   1. Whose: pyprof__record_whose finds the thread among those of the recording, or adds it. All stacks of a thread lie below
-//      its node. A thread that is not wanted, because of config.thread_filter, is left out: it gives no node.
-//   2. Where: pyprof__record_frame goes from a node to that of a frame below it, from the outermost frame to the leaf, and adds
-//      nodes that are missing. A frame is a spot of the producer's own codes: a place in code, or what is no code, by its
-//      pyprof__pseudo. The producer may remember nodes: numbers stay until pyprof__recorder_clear.
-//   3. How much: pyprof__model_add adds to a metric of the node, in the model or in the copy of it that becomes a profile. A
-//      sample stands for a part of a thread's time, and belongs on the time line: pyprof__record_sample.
-// Where memory ends, a stack is counted at its deepest frame that is known.
+// A producer finds out about threads: the sampler what they do, the heap tracker what they allocate. What it
+// has found enters the model in three steps, all under the lock of the recorder's owner. Every producer takes
+// the same steps; tests/test_session.c has the smallest one.
+//   1. Whose     pyprof__record_whose finds the thread in the recording, or adds it. All stacks of a thread lie
+//                below its node. A thread that is not wanted (config.thread_filter) is left out by the producer.
+//   2. Where     pyprof__record_frame goes from a node to the node of a frame below it, from the outermost frame
+//                to the leaf; it adds nodes that are missing. A frame is a spot of the producer's own codes: an
+//                instruction, or a pyprof__pseudo where it is not Python code. A producer may remember nodes:
+//                their numbers are valid until pyprof__recorder_clear.
+//   3. How much  pyprof__model_add adds to a metric of the node, in the model or in the copy that becomes a
+//                profile. A sample, which stands for a part of the thread's time and is on the time line, goes
+//                through pyprof__record_sample.
+// Where max_bytes is used up, a stack is counted at its deepest frame that is known, and the stats say so.
 
 static pyprof__bool pyprof__same_account(const void *context, uint32_t item, const void *key)
 {
     return PYPROF__AT(const pyprof__account, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
 }
 
-// Is the thread that a producer knows this one? One OS thread in one interpreter is one thread of the recording, however many
-// thread states it goes through (PyGILState_Ensure makes one a call); a thread id used again by another thread is another.
+// Is this the thread that a producer knows? One OS thread in one interpreter is one thread of the recording,
+// however many thread states it goes through (PyGILState_Ensure makes one a call). A thread that has got the
+// native id of one that ended is another.
 static pyprof__bool pyprof__member_is(const pyprof__recorder *recorder, const pyprof__member *member, const pyprof__who *who, uint64_t at,
                                       uint64_t *started)
 {
@@ -13936,26 +13949,29 @@ static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__seat *seat, c
 }
 
 // ---- the time of threads ------------------------------------------------------------
-// Clocks tell how much time a thread has used; samples only tell where. So the sums are right even if samples were missed. An OS
-// thread has an account, through all thread states that it goes through, with two shares: CPU time, which belongs to samples that
-// found it running, and the rest, which belongs to those that found it waiting. At each sweep that looks at the thread:
-//   1. Pass     The time since the look before goes to the shares: as much as its CPU clock has moved on to the first, the rest to
-//               the second.
-//   2. Ticks    Of the ticks that were due since, those are told as samples at which it was where it is now; the others as missed.
-//   3. Take     A sample takes half of what its share holds. The other half goes to the sample of that kind before: if they
-//               are at different places, then the thread has changed over at some time between the two, on average midway.
-//   4. Keep     Now it is the latest sample of its kind, and gets half of what comes until the next one.
-// The clock of a thread that is new does not tell how much of it is to be told, and no look tells when a thread ended:
-//   5. Meet     A thread is told half a period before its first sample, and keeps a tail of half a period for after its last one.
-//               It can have begun at any time since the tick before, and ends at any time after one: of many threads that live for
-//               less than a period few are seen at all, and with a period each these stand for all of them.
-//   6. Debt     What the clock says beyond that is told when the thread was there at eight looks in a row. Then the tail is void.
-//   7. Tail     It is told when the thread has gone: at its next meeting, or when the account is settled.
-//   8. Outside  The OS thread ran between two thread states: that CPU time is no sample's. What is left of it when half a period
-//               and the tail are told of it goes to <between samples>.
-// When the recording is copied or ends, no sample comes that would take what the shares hold:
-//   9. End      Clocks are read once more, and ticks that were due are told (pyprof__account_end).
-//  10. Settle   Each share goes to the latest sample of its kind; to <between samples> below the thread if there was none.
+// Clocks tell how much time a thread has used; samples only tell where. So the sums are right even if samples
+// were missed. An OS thread has one account for all its thread states, and the account has two shares: CPU time,
+// which belongs to samples that found the thread running, and other time, which belongs to samples that found
+// it waiting. A sweep that looks at the thread takes these steps:
+//   1. Pass     The time since the last look goes to the shares: what the thread's CPU clock has counted goes to
+//               the first, the rest to the second.
+//   2. Ticks    Ticks were due since the last look. The sampler can be late: a tick becomes a sample only if the
+//               thread was then where it is now. The other ticks are told as missed.
+//   3. Take     A sample takes half of what its share holds. The previous sample of its kind gets the other half:
+//               if the two are at different places, the thread changed over midway between them, on average.
+//   4. Keep     The sample is now the latest of its kind. The next one will give it half of its share.
+// Nothing tells when a new thread began to run Python, nor when a thread ended:
+//   5. Meet     Half a period is told before the first sample, and half a period, the tail, after the last one.
+//               A thread began at any time since the tick before, and ends at any time after a tick: few of the
+//               threads that live for less than a period are seen, and those few stand for all of them.
+//   6. Debt     The clock of a new thread can have counted more, or less. That is told after SETTLED looks in a
+//               row, when the thread is known to live on; then there is no tail.
+//   7. Tail     It is told when the thread has gone: when the OS thread is met again, or in step 10.
+//   8. Outside  An OS thread used CPU time between two of its thread states. Half a period and the tail are
+//               taken from that; the rest goes to <between samples>.
+// When the recording is copied, paused or ended, no sample comes that would take what the shares hold:
+//   9. End      The clock is read once more, and the ticks that were due are told.
+//  10. Settle   Each share goes to the latest sample of its kind, or if there is none to <between samples>.
 // NULL = it is not on the time line any more.
 static pyprof__moment *pyprof__share_moment(pyprof__recorder *recorder, const pyprof__share *share)
 {
@@ -14097,7 +14113,7 @@ static pyprof__account *pyprof__account_of(pyprof__recorder *recorder, pyprof__s
     return account;
 }
 
-// Step 1, for the time since a thread was last looked at; and step 6.
+// Steps 1 and 6.
 static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64_t cpu)
 {
     account->runs.ns += (int64_t)cpu;
@@ -14110,8 +14126,8 @@ static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64
     }
 }
 
-// Steps 5, 7 and 8: a thread that was not there at the tick before. paused, not 0: it was there all the while, but not looked at,
-// because the recording began or went on since: nobody knows how much it ran, so much at most.
+// Steps 5, 7 and 8, for a thread that was not looked at in the tick before. paused, not 0: the thread lived, but
+// the recording began or went on since; nothing tells how much the thread ran, so count at most this much.
 static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs, uint64_t paused)
 {
     // The same OS thread: it was outside of Python.
@@ -14144,14 +14160,17 @@ static void pyprof__account_note(const pyprof__recorder *recorder, pyprof__accou
     account->cold = thread->cold;
 }
 
-// Of a thread: ticks told now; those at which it stood where it stands, in the state it is in; those at which
-// it was about to leave the CPU there; of these those looked at late. Beside them: ticks that were left out.
+// Of the ticks that are told now of a thread: all; those that found it where it is, in the state it is in (stood);
+// those that found it there just before it left the CPU (ran); of these two, those that were looked at late.
+// thinned: ticks that were left out, which are told beside them.
 typedef struct { uint64_t ticks, stood, ran, late, thinned; } pyprof__told;
 
-// Step 2. A tick that was due at most PROMPT_NS ago is told by what is found now: that is how long it takes to get
-// there anyway; ELSEWHERE_NS for a thread that runs on another CPU, and so has nothing to do with why the
-// sampler came late. So is one due LEAVE_NS before the thread left the CPU: the timer of the sampler has
-// taken it away, but another process was given the CPU first.
+// Step 2. A tick becomes a sample in three cases:
+//   - The thread has not run since the tick was due: it stood where it is.
+//   - The last tick was due PROMPT_NS ago or less, which is how long the sampler takes to get here anyway. For a
+//     thread on another CPU, which is not why the sampler came late, it can be ELSEWHERE_NS.
+//   - The thread left the CPU within LEAVE_NS after the tick was due: the timer of the sampler took it off the CPU
+//     there, but another process was given the CPU first.
 static pyprof__told pyprof__account_ticks(const pyprof__recorder *recorder, const pyprof__account *account, const pyprof__thread *thread,
                                           uint64_t now, uint64_t since, int stood)
 {
@@ -14176,7 +14195,7 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__acc
 {
     int runs = !(thread->state & PYPROF__IS_WAITING) && !thread->put_off;
     int unmet = account->tick == 0 || account->spell != recorder->spells;
-    // It was there all the while.
+    // It is not new, it was there all the while.
     int old = unmet && (thread->known_ns <= recorder->awake_ns || recorder->tick <= 1);
     int goes_on = account->tick && account->spell == recorder->spells && thread->cpu_ns >= account->cpu_ns
         && (account->tick + 1 >= recorder->tick || thread->known_ns <= account->look_ns);
@@ -14192,7 +14211,7 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__acc
     }
     if (goes_on) told.thinned = recorder->thinned - account->thinned;
     pyprof__account_note(recorder, account, thread, now);
-    // A new one was not there at all of them.
+    // A new thread was not there at all of these ticks.
     if (!goes_on && told.ticks > 1) told.ticks = told.stood + told.ran ? told.stood + told.ran : 1;
     return told;
 }
@@ -14219,7 +14238,7 @@ static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *
     share->moment = number;
 }
 
-// While it is looked at, a thread that ran stands where it is, and waits for the CPU that the sampler has.
+// The sampler has the CPU of a thread that ran and that it looks at: the thread waits for that CPU meanwhile.
 static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__account *account, const pyprof__thread *thread, pyprof__moment *moment)
 {
     int64_t ns = account->waits.ns < (int64_t)recorder->took_ns ? account->waits.ns : (int64_t)recorder->took_ns;
