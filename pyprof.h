@@ -20444,66 +20444,74 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 // ============================================================================
 enum { PYPROF__SESSIONS = 8, PYPROF__SAMPLERS = 1, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000,
        PYPROF__TURN_NS = 30000, PYPROF__BLIND_NS = 100000000 };
-// Ns a session's end waits for a sampler that gets no CPU, and for a callback that can be waiting for the caller.
+// Ns that the end of a session waits for a sampler without a CPU, and for a callback that may be waiting for
+// the caller.
 #ifndef PYPROF__TEST_PATIENCE
 #define PYPROF__TEST_PATIENCE 5000000000u
 #endif
 
 typedef struct {                 // a target, and the thread that samples it
-    pyprof__sweeper sweeper;     // holds the target; that thread's while it is alive
-    int alive, joinable;         // the thread runs; it has to be joined
+    pyprof__sweeper sweeper;     // holds the target; belongs to the sampler thread while that runs
+    int alive, joinable;         // the thread runs; it must still be joined
     pthread_t thread;
-    int64_t tid;                 // of that thread, 0 = it has not begun yet
-    uint32_t wake;               // futex word: something changed
+    int64_t tid;                 // of that thread; 0 = not started yet
+    uint32_t wake;               // futex word: changes when there is something to do
     uint64_t delivering;         // token of the session whose callback runs, 0 = none
-    uint64_t blind_ns, blind_due;       // since when nothing could be read, 0 = it can; when to look for a way again
-    int proven;                  // the layout was checked on a live thread
-    int doubts;                  // how often that failed so far,
-    uint64_t doubted_ns;         // and since when
+    uint64_t blind_ns, blind_due;       // since when nothing could be read, 0 = reads work; when to try
+                                        // another way of reading
+    int proven;                  // the layout was confirmed on a live thread
+    int doubts;                  // number of failed confirmations so far,
+    uint64_t doubted_ns;         // and when the first one was
     char refused[320];           // why nothing can be sampled
-    uint64_t own_cpu_ns, own_cpu_due;   // what sampling costs, as read lately; when to read it again
+    uint64_t own_cpu_ns, own_cpu_due;   // CPU time of sampling at its last reading; when to read it again
 } pyprof__sampler;
 
 typedef struct {
     uint64_t generation;         // of the token; odd = in use
     pyprof__sampler *sampler;
-    int torn;                    // a thread was ended while it changed it
+    int torn;                    // a thread died while it changed the session
     pyprof_config config;
     char thread_filter[256];
     pyprof__recorder recorder;
     uint64_t own_cpu_start;
     char checkpoint[1024];       // the file of config.checkpoint, its name filled in; empty = none
-    int writes;                  // the writer thread writes it: to that file, or those of PROFILING=1
-    uint64_t write_begin, write_due, written;   // since when, when next, what it had the last time
+    int writes;                  // the writer thread writes checkpoints: to that file, or to those of
+                                 // PROFILING=1
+    // Since when; next time; what pyprof__writing_changes returned for the last one.
+    uint64_t write_begin, write_due, written;
 } pyprof__session;
 
 typedef struct {                 // the thread that writes files
-    uint32_t word;               // futex word: something is to be done
-    uint32_t asked, done;        // the process wants to end: so often, and so often all was written
+    uint32_t word;               // futex word: changes when there is something to do
+    uint32_t asked, done;        // number of requests to write everything before the process ends; number of
+                                 // them done
     int running, quit;
     int64_t tid;
     pthread_t thread;
     uint64_t cost_ns;            // CPU time that the last checkpoint took
-    uint64_t (*poll)(uint64_t now);   // PROFILING=1: what else is to be done; returns when to look again
+    uint64_t (*poll)(uint64_t now);   // PROFILING=1: its other periodic work; returns when to call it again
 } pyprof__saver;
 
 typedef struct { int64_t pid; uint64_t start_ns; char base[1024]; } pyprof__tree;   // the run this process belongs to: see PYPROF_RUN
 
-typedef struct {                 // where the files of PROFILING=1 go
-    char pattern[1024];          // PYPROF_OUT, absolute, %p and so on not filled in; empty = not set
+typedef struct {                 // the destination of the files of PROFILING=1
+    char pattern[1024];          // PYPROF_OUT, absolute, with %p and the like as they are; empty = not set
     char base[1024];             // the prefix, or the path of the one file up to its suffix
     char suffix[64];             // of that file; empty = a prefix
-    char tag[48];                // .PID or .PID-N: of a child, and of a run whose name was taken
+    char tag[48];                // .PID or .PID-N: for a child, and for a run whose name was taken
     char formats[256];
     int stream;                  // base is a pipe or a device: written once, at the end
     int sources, quiet, claim;
-    uint64_t claim_inode;        // 0 = there is no claim
-    int child, worker, late;     // of a profiled process; forked; Python came after the start of the program
-    int fallen;                  // to the folder for temporary files
-    int failed;                  // a file could not be written the last time
-    int told;                    // the end, which can come in several steps, has been written: the files named, a stream closed
-    int mute;                    // standard error was closed at the start: its number is another file's
-    double rate, period;         // what is told at the start
+    uint64_t claim_inode;        // 0 = no claim
+    int child, worker, late;     // child of a profiled process; forked; Python was loaded after the start of
+                                 // the program
+    int fallen;                  // fell back to the folder for temporary files
+    int failed;                  // the last attempt to write a file failed
+    int told;                    // the final message has been printed and a stream closed: the end can come
+                                 // in several steps
+    int mute;                    // standard error was closed at the start: its number now belongs to another
+                                 // file
+    double rate, period;         // printed at the start
     int heap, wait;
 } pyprof__out;
 
@@ -20511,35 +20519,38 @@ enum { PYPROF__CHILDREN = 256 };
 typedef struct { uint32_t lock, count; pyprof__child list[PYPROF__CHILDREN]; } pyprof__children;
 
 typedef struct {
-    int64_t pid;                 // of the process all this belongs to; a forked child sees its own differ
+    int64_t pid;                 // of the process that owns all this; a forked child finds another one
     pyprof__session sessions[PYPROF__SESSIONS];
     pyprof__sampler samplers[PYPROF__SAMPLERS];   // the first is this process's
-    int changing;                // session that the owner of the lock may change + 1, 0 = none
+    int changing;                // session that the owner of the lock may be changing + 1; 0 = none
     int atfork;                  // the handler is registered
-    uint64_t again[PYPROF__SESSIONS];   // in a forked child: generations of the sessions that go on once it is sure; 0 = none
-    int going_on;                // some of them have not begun yet
-    void (*forked)(pyprof *token);      // what PROFILING=1 does then
-    int seen, announced;         // there was an interpreter; the start was told
-    uint64_t ended_ns;           // when all was written because Python shuts down; 0 = it was not
+    // In a forked child: generations of the sessions to start again; 0 = none.
+    uint64_t again[PYPROF__SESSIONS];
+    int going_on;                // some of these have not started yet
+    void (*forked)(pyprof *token);      // what PROFILING=1 does in a forked child
+    int seen, announced;         // an interpreter was found; the start was announced
+    uint64_t ended_ns;           // when everything was written because Python shuts down; 0 = not yet
     pyprof__saver writer;
     pyprof__tree tree;
     pyprof__out out;
     pyprof__children children;
     pyprof *env_session;
     int64_t env_pid;
-    pyprof_profile *env_before;  // the writer's: the recording as it was written last
+    pyprof_profile *env_before;  // the writer's: the recording as last written
     char trigger[1024];          // PYPROF_TRIGGER; empty = none
 } pyprof__global;
 
-// No code of the host runs under them, but a session's allocator; no thread waits under them for a callback.
+// No code of the host runs under these locks except a session's allocator, and no thread waits for a callback
+// under them.
 static pyprof__mutex pyprof__lock;      // sessions; held for microseconds
 static pyprof__mutex pyprof__control;   // start and stop of the sampler thread
-static pyprof__mutex pyprof__writing;   // of files of sessions: one after the other
+static pyprof__mutex pyprof__writing;   // one file of a session at a time
 static pyprof__global pyprof__g;
 
 // ---- fork ---------------------------------------------------------------------
-// The child has no sampler thread, and the locks may be held by threads it does not have. What was recorded is the
-// parent's: it is left alone, never freed, because the memory may have been changing at the moment of the fork.
+// The child has no sampler thread, and threads that it does not have may hold the locks. The recording
+// belongs to the parent. The child neither uses nor frees it: its memory may have been in the middle of a
+// change at the fork.
 static void pyprof__after_fork(void)
 {
     int i, goes_on = 0, felt = pyprof__stir_feels();
@@ -20567,16 +20578,17 @@ static void pyprof__after_fork(void)
     pyprof__is_sampler = 0;
     pyprof__g.going_on = goes_on;
     if (goes_on) pyprof__stir_arm();
-    if (goes_on && !felt) pyprof__stir_now();   // no allocation would tell
+    if (goes_on && !felt) pyprof__stir_now();   // no allocation would trigger it
 }
 
-static void pyprof__enter(void)   // every API function that touches sessions; a raw clone() runs no atfork handler
+// Called by every API function that touches sessions, because a raw clone() runs no atfork handler.
+static void pyprof__enter(void)
 {
     int64_t pid = __atomic_load_n(&pyprof__g.pid, __ATOMIC_RELAXED);
     int ms;
     if (pid && pid != pyprof__own_pid()) pyprof__after_fork();
     if (!__atomic_load_n(&pyprof__g.going_on, __ATOMIC_ACQUIRE) || pyprof__inside) return;
-    pyprof__stir_now();   // in a forked child that calls: its sessions are there in a moment
+    pyprof__stir_now();   // a forked child calls: its sessions start within a moment
     for (ms = 0; ms < 2000 && __atomic_load_n(&pyprof__g.going_on, __ATOMIC_ACQUIRE); ms++) pyprof__nap(1000000);
 }
 
@@ -20586,7 +20598,8 @@ static pyprof *pyprof__token(int slot)
     return (pyprof *)(uintptr_t)(pyprof__g.sessions[slot].generation << 8 | (uint64_t)(slot + 1) << 1 | 1);
 }
 
-static pyprof__session *pyprof__session_of(const pyprof *token)   // under the lock; NULL = ended, or never was
+// Under the lock; NULL = ended, or never existed.
+static pyprof__session *pyprof__session_of(const pyprof *token)
 {
     uint64_t bits = (uint64_t)(uintptr_t)token, slot = (bits >> 1 & 127) - 1;
     if (!(bits & 1) || slot >= PYPROF__SESSIONS || pyprof__g.sessions[slot].generation != bits >> 8) return NULL;
@@ -20595,7 +20608,7 @@ static pyprof__session *pyprof__session_of(const pyprof *token)   // under the l
     return &pyprof__g.sessions[slot];
 }
 
-// In a forked child: a session that has not begun there yet will not.
+// In a forked child: a session that has not started there yet will not start.
 static void pyprof__again_cancel(const pyprof *token)
 {
     uint64_t bits = (uint64_t)(uintptr_t)token, slot = (bits >> 1 & 127) - 1;
@@ -20608,14 +20621,14 @@ static pyprof_result pyprof__no_session(const pyprof *token)
     return pyprof__fail(PYPROF_ERR_STATE, "the session has ended, or is no session of this process");
 }
 
-// Is the session in use, and sampled by that one?
+// Is the session in use, and does this sampler sample it?
 static pyprof__bool pyprof__is_of(const pyprof__session *session, const pyprof__sampler *sampler)
 {
     return (session->generation & 1) && session->sampler == sampler;
 }
 
-// The lock of the sessions. If its owner was ended while it changed one, nothing of that session can be trusted,
-// and none of its memory can be freed.
+// Takes the lock of the sessions. If its previous owner died while it changed a session, nothing in that
+// session can be trusted and none of its memory can be freed.
 static void pyprof__sessions_lock(void)
 {
     if (!pyprof__mutex_take(&pyprof__lock)) return;
@@ -20629,7 +20642,7 @@ static void pyprof__sessions_unlock(void)
     pyprof__mutex_give(&pyprof__lock);
 }
 
-// For how long nothing could be read; 0 = it can be, or that is new. Under the lock.
+// For how long nothing could be read; 0 = reads work, or failed only a moment ago. Under the lock.
 static uint64_t pyprof__blind_for(const pyprof__sampler *sampler, uint64_t now)
 {
     uint64_t since = sampler->blind_ns;
@@ -20637,22 +20650,29 @@ static uint64_t pyprof__blind_for(const pyprof__sampler *sampler, uint64_t now)
 }
 
 // ---- what sampling may cost ---------------------------------------------------------------
-// The sampler's own CPU time is held against that of the other threads of the process. They may use many CPUs,
-// but the thread that is sampled stands still meanwhile, so one CPU's time counts at most: less what the sampler
-// took of it. A process that idles counts as if it used 0.4 of a CPU. What may be used is saved up for a moment
-// and what was used beyond it is owed, so that neither a burst nor an estimate that is wrong adds up.
+// The governor compares the sampler's CPU time with that of the process's other threads:
+//   1. Allowance: max_cpu times the CPU time of the other threads. They may use many CPUs, but a sampled
+//      thread stands still meanwhile, so at most one CPU counts, less what the sampler used of it; an idle
+//      process counts as 0.4 of a CPU.
+//   2. Balance: allowance less use. A small surplus is saved, a deficit is owed, so that neither bursts nor
+//      wrong estimates accumulate.
+//   3. Cost of a sweep: recent CPU time of the sampler per sweep; if the balance is negative and the latest
+//      sweeps cost more, their cost.
+//   4. Rate: the recent allowance plus the balance, divided by the cost of a sweep.
 enum { PYPROF__WEIGH_NS = 20000000, PYPROF__FADE_NS = 200000000, PYPROF__REPLAN_NS = 100000000 };
-static const double pyprof__idle_share = 0.4, pyprof__least_rate = 0.25;   // of a CPU; Hz: below it nothing would be learnt
+// Of a CPU; in Hz: a lower rate would show nothing.
+static const double pyprof__idle_share = 0.4, pyprof__least_rate = 0.25;
 
 typedef struct {
-    uint64_t at, due;            // when costs were weighed, and are to be again
+    uint64_t at, due;            // when costs were last compared, and when they will be next
     uint64_t own_ns, all_ns;     // CPU time of the sampler and of the process then
     uint64_t sweeps;             // since then
-    double wall, base, used, done;   // of late: time, CPU time that counts, CPU time of the sampler, sweeps
-    double balance;              // ns: CPU time saved up; below 0 = owed
+    // Recent sums, which fade: time, CPU time that counts, CPU time of the sampler, sweeps.
+    double wall, base, used, done;
+    double balance;              // ns: saved CPU time; negative = owed
 } pyprof__governor;
 
-// The rate that max_cpu allows, from the clocks as they are now; 0 = not known.
+// The rate that max_cpu allows, by these readings of the clocks; 0 = unknown.
 static double pyprof__governor_weigh(pyprof__governor *governor, uint64_t now, uint64_t own, uint64_t all, double max_cpu)
 {
     double wall = (double)(now - governor->at), used = (double)(own - governor->own_ns), base = (double)(all - governor->all_ns) - used;
@@ -20662,21 +20682,24 @@ static double pyprof__governor_weigh(pyprof__governor *governor, uint64_t now, u
     governor->at = now;
     governor->own_ns = own;
     governor->all_ns = all;
+    // 1.
     if (base > wall - used) base = wall - used;
     if (base < wall * pyprof__idle_share) base = wall * pyprof__idle_share;
+    // 2.
     governor->balance = first ? most / 2 : governor->balance + max_cpu * base - used;
     if (governor->balance > most / 2) governor->balance = most / 2;
     if (governor->balance < -5 * most) governor->balance = -5 * most;
     if (first || wall <= 0) return 0;
+    // 3. If the load rises, the earlier cost of sweeps no longer applies.
     governor->wall = governor->wall * fade + wall;
     governor->base = governor->base * fade + base;
     governor->used = governor->used * fade + used;
     governor->done = governor->done * fade + (double)governor->sweeps;
     cost = governor->done > 0 ? governor->used / governor->done : 0;
-    // The load rises: what sweeps cost before is of no use.
     if (governor->balance < 0 && governor->sweeps && used / (double)governor->sweeps > cost) cost = used / (double)governor->sweeps;
     governor->sweeps = 0;
     if (cost <= 0) return 0;
+    // 4.
     share = max_cpu * governor->base / governor->wall;
     allowed = share + governor->balance / span;
     if (allowed < share / 8) allowed = share / 8;
@@ -20687,9 +20710,10 @@ static double pyprof__governor_weigh(pyprof__governor *governor, uint64_t now, u
 // ---- the sampler thread -------------------------------------------------------------
 typedef struct {
     uint64_t period, base, number, deadline, last, random;
-    uint64_t stride, told;       // the next tick falls in so many periods; those that are told, by ticks or as left out
-    double rate, allowed;        // as asked for; as the governor lets it be, 0 = any
-    double max_cpu, stretch;     // stretch: of which the stride was drawn
+    uint64_t stride, told;       // periods until the next tick; periods already accounted for, by ticks or as
+                                 // left out
+    double rate, allowed;        // the rate asked for; the governor's limit, 0 = none
+    double max_cpu, stretch;     // stretch: the value from which the stride was drawn
     uint32_t seen;
     pyprof__governor governor;
 } pyprof__schedule;
@@ -20727,20 +20751,21 @@ static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *ho
     }
 }
 
-static void pyprof__heap_tick(uint64_t now)   // ages are measured by this clock
+static void pyprof__heap_tick(uint64_t now)   // the clock by which ages are measured
 {
     if (!PYPROF__GET(pyprof__heap.users)) return;
     PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - PYPROF__GET(pyprof__heap.start_ns)) / 1000000));
     pyprof__objects_watch(0);
 }
 
-// When to read the threads' names: at the latest, and if one is missing. When to look for asyncio's tasks again
+// When to read all threads' names, and when to read missing ones; the cost of that; when to look for
+// asyncio's tasks again
 typedef struct { uint64_t due, soon, cost, tasks; } pyprof__names;
 
-// What a sampler shall do: what its running sessions ask for, put together. Under the lock.
+// What the running sessions together ask of a sampler. Under the lock.
 typedef struct {
-    int any;                   // there is a session, if only a paused one
-    double rate, max_cpu;      // the highest rate of those that run, 0 = none does; the smallest max_cpu of them
+    int any;                   // there is a session, even if only a paused one
+    double rate, max_cpu;      // highest rate of the running sessions, 0 = none runs; their smallest max_cpu
     uint32_t max_depth;
     int stay, by_signal, opcodes;   // see pyprof__sweeper
 } pyprof__demand;
@@ -20764,7 +20789,8 @@ static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
     return wanted;
 }
 
-static void pyprof__sweeper_by_signal(pyprof__sweeper *sweeper, int by_signal)   // the handler comes and goes with the need of it
+// The handler is installed only while it is needed.
+static void pyprof__sweeper_by_signal(pyprof__sweeper *sweeper, int by_signal)
 {
     if (by_signal && !sweeper->by_signal && !pyprof__hold_install()) sweeper->degraded = "the handler for SIGURG could not be installed";
     if (!by_signal && sweeper->by_signal) pyprof__hold_uninstall();
@@ -20780,14 +20806,15 @@ static void pyprof__sweeper_obey(pyprof__sweeper *sweeper, const pyprof__demand 
     pyprof__sweeper_by_signal(sweeper, wanted->by_signal);
 }
 
-// Ticks are left out by making one stand for several periods. So many, on average, as a real number.
+// Ticks are left out by letting one stand for several periods: on average for this many, a real number.
 static double pyprof__schedule_stretch(const pyprof__schedule *schedule)
 {
     return schedule->allowed > 0 && schedule->allowed < schedule->rate ? schedule->rate / schedule->allowed : 1;
 }
 
-// One deadline a period, at a random place in it: exact on average, in step with nothing. Absolute, so that being late
-// once delays nothing else. Of several periods that it stands for it is as random.
+// Each period has one deadline, at a random place within it: the average is exact and nothing in the program
+// can be in step with it. Deadlines are absolute, so that a late tick delays no other. If a tick stands for
+// several periods, its place is random within all of them.
 static void pyprof__schedule_next(pyprof__schedule *schedule)
 {
     double stretch = schedule->stretch = pyprof__schedule_stretch(schedule);
@@ -20808,7 +20835,7 @@ static void pyprof__schedule_rate(pyprof__schedule *schedule, double rate)
     pyprof__schedule_next(schedule);
 }
 
-// The rate has changed while the next tick is far off: what is left of the way to it gets shorter or longer by as much.
+// After a change of rate, scales the remaining time to a tick that is still far off.
 static void pyprof__schedule_replan(pyprof__schedule *schedule, uint64_t now)
 {
     double ratio = pyprof__schedule_stretch(schedule) / schedule->stretch;
@@ -20824,7 +20851,7 @@ static void pyprof__schedule_replan(pyprof__schedule *schedule, uint64_t now)
     schedule->stride = number > schedule->number ? number - schedule->number : 1;
 }
 
-// The sampler is here now: which ticks were due, and when is the next one?
+// The sampler runs now: which ticks were due, and when is the next one?
 static void pyprof__schedule_collect(pyprof__schedule *schedule, uint64_t now, pyprof__tick *tick)
 {
     uint64_t behind = now > schedule->deadline ? ((now - schedule->base) / schedule->period - schedule->number) / schedule->stride : 0;
@@ -20851,7 +20878,7 @@ static void pyprof__schedule_collect(pyprof__schedule *schedule, uint64_t now, p
     }
 }
 
-// Tells sessions at which rate they are sampled. Under the lock.
+// Passes the rate at which they are sampled to the sessions. Under the lock.
 static void pyprof__schedule_tell(const pyprof__sampler *sampler, const pyprof__schedule *schedule)
 {
     double pace = schedule->rate / pyprof__schedule_stretch(schedule);
@@ -20864,7 +20891,7 @@ static void pyprof__schedule_tell(const pyprof__sampler *sampler, const pyprof__
     }
 }
 
-// Weighs now and then what sampling costs, and so chooses the rate.
+// At intervals, compares the cost of sampling with the allowance and chooses the rate.
 static void pyprof__govern(const pyprof__sampler *sampler, pyprof__schedule *schedule, uint64_t now)
 {
     pyprof__governor *governor = &schedule->governor;
@@ -20874,9 +20901,11 @@ static void pyprof__govern(const pyprof__sampler *sampler, pyprof__schedule *sch
     own = pyprof__own_cpu();
     all = pyprof__process_cpu(sampler->sweeper.target.source.proc);
     schedule->allowed = own && all ? pyprof__governor_weigh(governor, now, own, all, schedule->max_cpu) : 0;
-    if (!own || !all) memset(governor, 0, sizeof *governor);   // refused: then no thread can be read either, at next to no cost
+    // refused: then threads cannot be read either, and sweeps cost next to nothing.
+    if (!own || !all) memset(governor, 0, sizeof *governor);
     took = pyprof__now() - now;
-    if (took > PYPROF__REPLAN_NS / 100) took = PYPROF__REPLAN_NS / 100;   // it may have lost the CPU
+    // The sampler may have lost the CPU in between.
+    if (took > PYPROF__REPLAN_NS / 100) took = PYPROF__REPLAN_NS / 100;
     governor->due = now + (100 * took > PYPROF__WEIGH_NS ? 100 * took : schedule->allowed > 0 ? PYPROF__WEIGH_NS : PYPROF__WEIGH_NS / 10);
     pyprof__schedule_replan(schedule, now);
 }
@@ -20912,7 +20941,7 @@ static void pyprof__degrade_all(const pyprof__sampler *sampler, const char *reas
         if (pyprof__is_of(&pyprof__g.sessions[i], sampler)) pyprof__degrade(&pyprof__g.sessions[i].recorder, reason);
 }
 
-// Nothing could be read in this sweep. If that lasts, is it the way that memory is read? Under the lock.
+// Nothing could be read in this sweep. If that goes on, tries other ways to read memory. Under the lock.
 static void pyprof__blind(pyprof__sampler *sampler, uint64_t now)
 {
     pyprof__way way;
@@ -20930,7 +20959,7 @@ static void pyprof__blind(pyprof__sampler *sampler, uint64_t now)
                         : "no thread could be read for a while");
 }
 
-// Before the first sweep, as soon as there is an interpreter: does it look as expected?
+// Before the first sweep, once there is an interpreter: does its memory look as expected?
 static int pyprof__prove(pyprof__sampler *sampler)
 {
     pyprof_result result;
@@ -20938,7 +20967,7 @@ static int pyprof__prove(pyprof__sampler *sampler)
     if (sampler->refused[0]) return 0;
     result = pyprof__self_check(&sampler->sweeper, 3, &sampler->proven);
     if (result == PYPROF_OK) return 1;
-    // While the interpreter comes up, much of it is half made: only what stays senseless is refused.
+    // While the interpreter starts, much of it is unfinished: only what stays implausible is refused.
     if (sampler->doubts++ == 0) sampler->doubted_ns = pyprof__now();
     if (sampler->doubts < 100 || pyprof__now() - sampler->doubted_ns < 3 * pyprof__second) return 0;
     pyprof__sessions_lock();
@@ -20948,7 +20977,7 @@ static int pyprof__prove(pyprof__sampler *sampler)
     return 0;
 }
 
-// Looks up the opcodes of all stacks of this sweep, for the sessions that want them.
+// Looks up the opcodes of all stacks of this sweep, for sessions that ask for them.
 static void pyprof__look_opcodes(pyprof__sweeper *sweeper)
 {
     size_t i, k;
@@ -20974,19 +21003,21 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
     sweeper->turns = (size_t)(schedule->period * (tick.count ? tick.periods[tick.count - 1] : 1) / PYPROF__TURN_NS);
     sweeper->blind = !pyprof__prove(sampler);
     present = !sweeper->blind && pyprof__sweep(sweeper, tick.now);
-    if (present && !PYPROF__GET(pyprof__g.seen)) {   // now there is something to tell of
+    if (present && !PYPROF__GET(pyprof__g.seen)) {   // now there is something to announce
         PYPROF__SET(pyprof__g.seen, 1);
         pyprof__wake(&pyprof__g.writer.word);
     }
     if (present) pyprof__watch_lateness(sweeper, tick.now, tick.late);
-    if (present && (tick.now > names->due || (tick.now > names->soon && pyprof__names_missing(&sweeper->list)))) {   // 5 % of the time at most
+    // At most 5 % of the time.
+    if (present && (tick.now > names->due || (tick.now > names->soon && pyprof__names_missing(&sweeper->list)))) {
         uint64_t begin = pyprof__now(), took;
         int all = tick.now > names->due;
         pyprof__names_read(&sweeper->list, sweeper->codes.text, all || !sweeper->list.active);
         took = pyprof__now() - begin;
         if (all) names->due = tick.now + (20 * took > pyprof__second ? 20 * took : pyprof__second);
         if (!all || !sweeper->list.active) names->cost = took > names->cost ? names->cost + names->cost / 4 : took > 1000 ? took : 1000;
-        names->soon = tick.now + 20 * names->cost;   // the cost as usual: it may have lost the CPU this time
+        // The usual cost: this time the sampler may have lost the CPU.
+        names->soon = tick.now + 20 * names->cost;
     }
     if (present && sweeper->codes.asyncio && tick.now > names->tasks) {
         pyprof__tasks_find(&sweeper->list);
@@ -20995,7 +21026,8 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
     if (present) pyprof__awaits_read(sweeper, tick.now);
     if (present && sweeper->names_opcodes) pyprof__look_opcodes(sweeper);
     pyprof__sessions_lock();
-    if (tick.now > sampler->own_cpu_due) {   // reading the clock of a running thread makes the scheduler think again about it
+    // Reading the clock of a running thread makes the scheduler reconsider it.
+    if (tick.now > sampler->own_cpu_due) {
         __atomic_store_n(&sampler->own_cpu_ns, pyprof__own_cpu(), __ATOMIC_RELAXED);
         sampler->own_cpu_due = tick.now + 10000000;
     }
@@ -21019,8 +21051,8 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
     pyprof__sweep_done(sweeper);
 }
 
-// The program has left by pthread_exit in its last thread: now it is ours that keep the process. They end, and the
-// last one of them does what libc does then: it calls exit.
+// The program's last thread has left by pthread_exit, and only our threads keep the process alive. They end;
+// the last one does what libc does in that case and calls exit.
 static int pyprof__is_alone(void)
 {
     int writer = __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE) && __atomic_load_n(&pyprof__g.writer.tid, __ATOMIC_ACQUIRE);
@@ -21030,8 +21062,8 @@ static int pyprof__is_alone(void)
     return 1;
 }
 
-// When the sampler has to be up again: for the next tick, for the heap, or to see whether ticks that are far
-// apart have to be.
+// When the sampler must wake: for the next tick, for the heap, or to check whether a distant tick should come
+// sooner.
 static uint64_t pyprof__schedule_until(const pyprof__schedule *schedule, uint64_t house_due)
 {
     uint64_t until = schedule->deadline, weigh = schedule->governor.at + PYPROF__REPLAN_NS;
@@ -21086,18 +21118,19 @@ static void *pyprof__sampler_main(void *argument)
     sampler->alive = 0;                 // under the lock: a new session sees it and starts a new thread
     pyprof__sessions_unlock();
     pyprof__sweeper_close(sweeper);
-    pyprof__inside = 0;                  // it may be the last thread: then it calls exit
+    pyprof__inside = 0;                  // this may be the last thread, which calls exit
     return NULL;
 }
 
-// The kernel can end a thread alone: a seccomp filter that kills threads. A callback can, by pthread_exit.
+// The kernel can end a single thread (a seccomp filter that kills threads), and a callback can, by
+// pthread_exit.
 static int pyprof__sampler_is_gone(const pyprof__sampler *sampler)
 {
     int64_t tid = __atomic_load_n(&sampler->tid, __ATOMIC_ACQUIRE);
     return tid && !pyprof__thread_exists(tid);
 }
 
-// The sampler thread was ended while sessions run: they record no more, and say so. Under the lock.
+// The sampler thread died while sessions run: they record nothing more, and say so. Under the lock.
 static int pyprof__sampler_failed(const pyprof__sampler *sampler)
 {
     if (!sampler->alive || !pyprof__sampler_is_gone(sampler)) return 0;
@@ -21105,7 +21138,7 @@ static int pyprof__sampler_failed(const pyprof__sampler *sampler)
     return 1;
 }
 
-// Waits for a sampler thread that has ended or is about to. Under pyprof__control.
+// Waits for a sampler thread that has ended or is about to end. Under pyprof__control.
 static void pyprof__join(pyprof__sampler *sampler)
 {
     if (!sampler->joinable) return;
@@ -21113,7 +21146,8 @@ static void pyprof__join(pyprof__sampler *sampler)
     sampler->joinable = 0;
 }
 
-// Opens the sampler and starts its thread; a session must be in use already, or the thread ends at once.
+// Opens the sampler and starts its thread; a session must be in use already, otherwise the thread ends at
+// once.
 static pyprof_result pyprof__sampler_start(pyprof__sampler *sampler)
 {
     int error;
@@ -21178,7 +21212,7 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
     return PYPROF_OK;
 }
 
-// What a config holds that lay on the stack and was not zeroed: pointers to nothing, numbers that nobody means.
+// Signs of a config that was on the stack and not zeroed: pointers to unmapped memory, absurd numbers.
 static int pyprof__config_is_wild(const pyprof_config *config)
 {
     const double numbers[] = {
@@ -21231,7 +21265,8 @@ static void pyprof__config_defaults(pyprof_config *config)
     if (!(config->checkpoint_s > 0)) config->checkpoint_s = 60;
 }
 
-// again: the generation of a session that goes on in a forked child, in its slot; 0 = a new one. Under the lock.
+// again: generation of a session that starts again in a forked child, in its old slot; 0 = a new one. Under
+// the lock.
 static pyprof_result pyprof__session_open(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again,
                                           int *slot)
 {
@@ -21266,8 +21301,8 @@ static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *
     stats->own_bytes += __atomic_load_n(&sampler->sweeper.pool.used, __ATOMIC_RELAXED);
 }
 
-// The name people know the program by: of the executable, or of the script that an interpreter runs. Nothing else of
-// the command line is looked at: it can hold secrets.
+// The name under which users know the program: of its executable, or of the script that an interpreter runs.
+// The rest of the command line is not used, because it may hold secrets.
 static void pyprof__program_name(pyprof__proc *proc, char *name, size_t capacity)
 {
     char text[4096], *at, *base, *end;
@@ -21302,7 +21337,7 @@ static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof_
     return profile->program == PYPROF__NONE || profile->python == PYPROF__NONE ? pyprof__fail_memory("the profile") : PYPROF_OK;
 }
 
-// The recording starts anew at start_ns, or stays as it is: 0 = no memory. Under the lock.
+// Restarts the recording at start_ns. 0 = no memory, and the recording stays as it is. Under the lock.
 static int pyprof__session_renew(pyprof__session *session, uint64_t start_ns)
 {
     int whole = pyprof__recorder_renew(&session->recorder, start_ns);
@@ -21326,7 +21361,7 @@ static pyprof_result pyprof__session_profile(pyprof__session *session, double la
     return PYPROF_OK;
 }
 
-// What a thread left half done when it was ended is not handed out.
+// A recording that a dying thread left half changed is not handed out.
 static pyprof_result pyprof__session_whole(const pyprof__session *session)
 {
     if (!session->torn) return PYPROF_OK;
@@ -21387,7 +21422,7 @@ static void pyprof__heap_leave(pyprof__session *session)   // under the lock
 static int pyprof__is_running(const pyprof__sampler *sampler)   // is there an interpreter?
 {
     const pyprof__target *target = &sampler->sweeper.target;
-    pyprof__source source;   // the sampler's, but for the thread that reads
+    pyprof__source source;   // that of the sampler, with this thread as the reader
     uint64_t head = 0;
     source.method = target->source.method;
     source.proc = target->source.proc;
@@ -21403,17 +21438,18 @@ typedef struct {
     pyprof__sampler sampler;
     pyprof__session session;
     pyprof_result result;
-    int done;                    // the thread got to its end
+    int done;                    // the thread finished
     char error[512];
 } pyprof__dump_job;
 
-// Sweeps until every thread was read: the caller may still be on its way to stand still.
+// Sweeps until every thread was read: the caller may not stand still yet.
 static int pyprof__dump_sweep(pyprof__sweeper *sweeper)
 {
     uint32_t word = 0;
     int attempt, rejected = 1;
     size_t i;
-    for (attempt = 0; attempt < 2 || (attempt < 20 && rejected); attempt++) {   // two: who stands still with the GIL waits
+    // two: a thread that stands still with the GIL counts as waiting.
+    for (attempt = 0; attempt < 2 || (attempt < 20 && rejected); attempt++) {
         if (attempt) pyprof__sleep_until(&word, 0, pyprof__now() + 1000000);
         if (!pyprof__sweep(sweeper, pyprof__now())) return 0;
         for (rejected = 0, i = 0; i < sweeper->list.listed.count; i++) {
@@ -21424,7 +21460,8 @@ static int pyprof__dump_sweep(pyprof__sweeper *sweeper)
     return 1;
 }
 
-// On a thread of its own: the caller's CPU placement is not ours to change, and the caller stands still meanwhile.
+// Runs on a thread of its own: it must not change the caller's CPU placement, and the caller stands still
+// meanwhile.
 static void *pyprof__dump_main(void *argument)
 {
     pyprof__dump_job *job = (pyprof__dump_job *)argument;
@@ -21438,7 +21475,8 @@ static void *pyprof__dump_main(void *argument)
     job->result = pyprof__self_check(sweeper, 50, &job->sampler.proven);
     if (job->result == PYPROF_OK && !pyprof__dump_sweep(sweeper))
         job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
-    if (job->result == PYPROF_OK && sweeper->codes.asyncio) {   // now that it is known: with the tasks
+    // Once asyncio is found: again, with the tasks.
+    if (job->result == PYPROF_OK && sweeper->codes.asyncio) {
         pyprof__tasks_find(&sweeper->list);
         pyprof__forget_stacks(&sweeper->list);
         pyprof__dump_sweep(sweeper);
@@ -21459,7 +21497,8 @@ static void *pyprof__dump_main(void *argument)
     return NULL;
 }
 
-// Copies what a session recorded so far; sampling goes on. reset: it starts afresh, no time falls between the parts.
+// Copies what a session has recorded so far; sampling goes on. reset: the recording restarts without a gap in
+// time.
 static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pyprof_profile **profile)
 {
     pyprof__session *found;
