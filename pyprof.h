@@ -14751,22 +14751,26 @@ static void pyprof__recorder_stats(const pyprof__recorder *recorder, pyprof_stat
 //   Uses       PROFILE
 //   Promise    a profile never changes once it is sealed, so any number of threads may read it
 // ============================================================================
-typedef struct { int64_t pid; int32_t status; int ended, early, profiled; char name[32]; } pyprof__child;   // a process; status as wait tells it
+// A process; status as from wait.
+typedef struct { int64_t pid; int32_t status; int ended, early, profiled; char name[32]; } pyprof__child;
 
 struct pyprof_profile {
     pyprof__pool pool;
     pyprof__model model;
-    pyprof__array labels;          // uint32_t a function: its name, unique in this profile
-    pyprof__array titles;          // uint32_t a function: its qualname, and what tells it from one of its place
+    pyprof__array labels;          // uint32_t per function: its name, unique in this profile
+    pyprof__array titles;          // uint32_t per function: its qualname, and what distinguishes functions at
+                                   // the same place
     uint32_t program, python;      // strings
     int free_threaded;
     uint32_t interpreters;
     uint32_t depth;                // of the deepest node
     int is_diff;                   // values are differences: they can be negative
-    double checkpoint;             // Unix seconds: written while the recording went on, then; 0 = it is the whole
-    const pyprof_profile *before;  // text: an earlier snapshot to compare with, or NULL; not ours
+    double checkpoint;             // Unix seconds at which a checkpoint was written, while the recording went
+                                   // on; 0 = the recording has ended
+    const pyprof_profile *before;  // text: an earlier snapshot to compare with, or NULL; not owned
     pyprof__array children;        // pyprof__child
-    pyprof__array seen;            // a difference's node: unsigned char, 1 = it was there before, 2 = after
+    pyprof__array seen;            // nodes of a difference: unsigned char, 1 = present before, 2 = present
+                                   // after
 };
 
 static const char *const pyprof__kind_names[] = { "python", "native", "zone", "pseudo", "thread", "process", "wait", "task" };
@@ -14798,15 +14802,15 @@ static uint32_t pyprof__parent_of(const pyprof_profile *profile, uint32_t node)
     return PYPROF__AT(const pyprof__node, profile->model.nodes, node).parent;
 }
 
-// What is no function of the program, but says what the one above it does: a C function, or what is waited for
+// Nodes that are not functions of the program but show what the frame above does: a C function, or a wait
 static int pyprof__is_leaf(int kind) { return kind == PYPROF_KIND_NATIVE || kind == PYPROF_KIND_WAIT; }
 
-// Whose row of a table a node's own values belong to: a leaf's are those of the frame it lies under.
+// The node whose table row gets this node's own values: for a leaf, the frame above it.
 static uint32_t pyprof__row_node(const pyprof_profile *profile, uint32_t node)
 {
     uint32_t up = node;
     while (up && pyprof__is_leaf(pyprof__function_of(profile, up)->kind)) up = pyprof__parent_of(profile, up);
-    return pyprof__parent_of(profile, up) ? up : node;   // a thread that has no frame
+    return pyprof__parent_of(profile, up) ? up : node;   // a thread without frames
 }
 
 static const pyprof__member *pyprof__member_of(const pyprof_profile *profile, uint32_t id)
@@ -14824,7 +14828,7 @@ static const char *pyprof__title(const pyprof_profile *profile, uint32_t functio
     return pyprof__text(profile, PYPROF__AT(uint32_t, profile->titles, function));
 }
 
-// Was it measured? A column nobody used is empty: it may still be a metric that every recording has, with nothing in it.
+// Was it measured? An unused column is empty; a metric that every recording has is then measured as 0.
 static int pyprof__has_metric(const pyprof_profile *profile, int metric)
 {
     if (profile->model.columns[metric].count) return 1;
@@ -14851,8 +14855,9 @@ static pyprof__slice pyprof__stem(const char *file)
     return stem;
 }
 
-// How much it takes to be unique: 0 = the name, 1 = and the place, 2 = and its column, 3 = instead what its
-// code does (the same in every recording), 4 = and the number of the function in this profile.
+// How much detail makes the label unique: 0 = the name only, 1 = with the place, 2 = with its column as well,
+// 3 = with a hash of its code instead of the column (the same in every recording), 4 = also with the
+// function's number in this profile.
 static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__function *function, int detail)
 {
     const char *qualname = pyprof__text(profile, function->qualname), *file = pyprof__text(profile, function->file);
@@ -14890,7 +14895,7 @@ static int pyprof__by_label(const void *a, const void *b)
     return x->label != y->label ? (x->label < y->label ? -1 : 1) : x->function < y->function ? -1 : x->function > y->function;
 }
 
-// The mark that the label bears behind the place, behind the qualname. PYPROF__NONE = no memory.
+// The part of the label that follows the place, appended to the qualname. PYPROF__NONE = no memory.
 static uint32_t pyprof__make_title(pyprof_profile *profile, const pyprof__function *function, int detail)
 {
     const char *qualname = pyprof__text(profile, function->qualname);
@@ -14908,7 +14913,7 @@ static uint32_t pyprof__make_title(pyprof_profile *profile, const pyprof__functi
     return id;
 }
 
-// Equal labels get more detail. 0 = no memory.
+// Adds detail to equal labels. 0 = no memory.
 static int pyprof__labels_part(pyprof_profile *profile, pyprof__labelled *items, size_t count, int detail)
 {
     uint32_t *labels = (uint32_t *)profile->labels.data, *titles = (uint32_t *)profile->titles.data;
@@ -14994,8 +14999,9 @@ typedef struct {
     size_t count;                                  // nodes
     int64_t *self[PYPROF_METRIC_COUNT], *total[PYPROF_METRIC_COUNT];   // NULL = never used
     int64_t all[PYPROF_METRIC_COUNT];
-    unsigned char *chosen;                         // a node: its own values are part of the selection
-    int without_idle;                              // waiting was taken off the samples and their wall time
+    unsigned char *chosen;                         // per node: its own values are part of the selection
+    int without_idle;                              // waiting was subtracted from the samples and their wall
+                                                   // time
 } pyprof__selection;
 
 static void pyprof__selection_free(pyprof__selection *selection)
@@ -15017,7 +15023,8 @@ static int pyprof__function_matches(const pyprof_profile *profile, uint32_t id, 
     return pyprof__glob(query->function, pyprof__text(profile, function->qualname)) || pyprof__glob(query->function, pyprof__label(profile, id));
 }
 
-// A node is chosen when its thread matches and a frame on its way to the root does. Parents come before children.
+// A node is chosen if its thread matches and a frame on its path to the root matches. Parents precede
+// children.
 static int pyprof__choose(pyprof__selection *selection, const pyprof_query *query)
 {
     const pyprof_profile *profile = selection->profile;
@@ -15080,7 +15087,7 @@ static int64_t pyprof__total(const pyprof__selection *selection, int metric, uin
     return selection->total[metric] ? selection->total[metric][node] : 0;
 }
 
-// The GIL is no thing of stacks: of a query only its thread counts.
+// The GIL is not part of a stack: only the thread in a query applies.
 static int pyprof__member_wanted(const pyprof_profile *profile, const pyprof_query *query, uint32_t id)
 {
     const pyprof__array *members = &profile->model.members;
@@ -15088,16 +15095,17 @@ static int pyprof__member_wanted(const pyprof_profile *profile, const pyprof_que
     return member && member->wanted && pyprof__glob(query ? query->thread : NULL, pyprof__text(profile, member->name));
 }
 
-// Who waited says whose pair it is.
+// A pair belongs to the thread that waited.
 static int pyprof__rivals_wanted(const pyprof_profile *profile, const pyprof_query *query, const pyprof__rivals *pair)
 {
     return pair->ns && pair->holder < profile->model.members.count && pyprof__member_wanted(profile, query, pair->waiter);
 }
 
 // ---- grouping: rows of a table ----------------------------------------------------------
-// In tables of functions, lines and files a leaf is no row: its own values are self of the frame it lies under, so that
-// "self" is the time in which that was the innermost frame. PYPROF_GROUP_LEAF has the leaves alone; one more group, for
-// formats that need an entry for each label, has functions, and leaves without a self.
+// Tables of functions, lines and files have no rows for leaves: a leaf's own values are self values of the
+// frame above it, so "self" is the time in which that frame was the innermost. PYPROF_GROUP_LEAF has only the
+// leaves. One more group, for formats that need an entry for each label, has functions and leaves; its leaves
+// have no self.
 enum { PYPROF__GROUP_LABEL = -1 };
 
 typedef struct { uint32_t what, line; } pyprof__group_key;   // line: or the kind
@@ -15122,7 +15130,7 @@ static int pyprof__same_key(const void *context, uint32_t item, const void *key)
     return memcmp(&PYPROF__AT(pyprof__group_key, *(const pyprof__array *)context, item), key, sizeof(pyprof__group_key)) == 0;
 }
 
-// Recursion: a node below another of the same row adds nothing to that row's total.
+// In recursion, a node below another one with the same row adds nothing to that row's total.
 static int pyprof__is_outermost(const pyprof_profile *profile, uint32_t node, int group, const pyprof__group_key *key)
 {
     uint32_t up = node;
@@ -15152,7 +15160,7 @@ static void pyprof__row_name(const pyprof_profile *profile, uint32_t node, int g
 typedef struct {
     pyprof__pool pool;
     pyprof__array rows, keys;      // pyprof_row, pyprof__group_key
-    pyprof__array known;           // of a difference: unsigned char a row, 1 = it was there before
+    pyprof__array known;           // for a difference: unsigned char per row, 1 = present before
     pyprof__index index;
 } pyprof__table;
 
@@ -15164,7 +15172,7 @@ static void pyprof__table_free(pyprof__table *table)
     pyprof__index_free(&table->pool, &table->index);
 }
 
-// The row of a node, made if need be; NULL = no memory
+// The row of a node, made if it does not exist; NULL = no memory
 static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile *profile, uint32_t node, int group)
 {
     pyprof__group_key key = pyprof__key_of(profile, node, group);
@@ -15179,7 +15187,7 @@ static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile 
     return &PYPROF__AT(pyprof_row, table->rows, id);
 }
 
-// Adds the values of a node: to the row of `owner` its own ones, to its own row, if it has one, all at and below it.
+// Adds the values of a node: its own to the row of `owner`, its total to its own row, if it has one.
 static int pyprof__table_add(pyprof__table *table, const pyprof__selection *selection, uint32_t node, uint32_t owner, int group)   // 0 = no memory
 {
     const pyprof_profile *profile = selection->profile;
@@ -15199,7 +15207,7 @@ static int pyprof__table_add(pyprof__table *table, const pyprof__selection *sele
     return 1;
 }
 
-// What did not change is no row of a difference.
+// Unchanged nodes give no row in a difference.
 static void pyprof__table_changed_only(pyprof__table *table)
 {
     size_t i, metric, kept = 0;
@@ -15224,8 +15232,8 @@ static int pyprof__any_total(const pyprof__selection *selection, uint32_t node)
     return 0;
 }
 
-// Does the query want a row for this node? Of a query for functions or files only those are rows; leaves are asked for by
-// the stack they end.
+// Does the query want a row for this node? With a filter for functions or files only matching functions give
+// rows; a leaf matches by the stack that it ends.
 static int pyprof__row_wanted(const pyprof__selection *selection, const pyprof_query *query, uint32_t node, int group)
 {
     const pyprof_profile *profile = selection->profile;
@@ -15256,7 +15264,8 @@ static int pyprof__table_make(pyprof__table *table, const pyprof__selection *sel
     return 1;
 }
 
-// Order of rows: by the value asked for, what is new in a difference first, then by name, so that equal profiles give equal tables.
+// Order of rows: by the requested value, then new rows of a difference first, then by name, so that equal
+// profiles give equal tables.
 typedef struct { const pyprof_row *row; int64_t value; int known; } pyprof__ranked;
 
 static int pyprof__by_value(const void *a, const void *b)
@@ -15290,17 +15299,20 @@ static pyprof__ranked *pyprof__rank(pyprof__table *table, int sort, int by_total
     return ranked;
 }
 
-// ---- difference: the tree of two profiles, each value the second one's less the first one's ----------------------
+// ---- difference: the merged tree of two profiles; each value is the second one's less the first one's
+// ----------------
 typedef struct {
     const pyprof_profile *from;
     pyprof__array functions;                    // the same functions, with the difference's strings
-    pyprof__array numbers;                      // a function: its number in the difference
-    pyprof__array shifts;                       // int32_t a function: how far it moved within its file
+    pyprof__array numbers;                      // per function: its number in the difference
+    pyprof__array shifts;                       // int32_t per function: how far it moved within its file
     pyprof__array strings, locations, nodes;    // their numbers in the difference
-    pyprof__array threads;                      // a node: the difference's node of its thread; empty where the stacks stay
-    pyprof__array partners;                     // a member: the same thread of the other side
+    pyprof__array threads;                      // per node: the difference's node of its thread; empty if
+                                                // stacks are kept
+    pyprof__array partners;                     // per member: the same thread on the other side
     pyprof__selection filter;                   // filter.chosen NULL = all
-    unsigned char *needed;                      // a node: it, or one below it, is chosen (flat: it, or it is a thread); NULL = all
+    unsigned char *needed;                      // per node: it, or one below it, is chosen (flat: it is
+                                                // chosen or is a thread); NULL = all
 } pyprof__diff_side;
 
 typedef struct {
@@ -15380,7 +15392,8 @@ static void pyprof__diff_close(pyprof__differ *differ, pyprof__diff_side *side)
     pyprof__free(&side->filter.pool, side->filter.chosen, side->filter.count);
 }
 
-// Does this Python tell qualified names, or are methods of different classes namesakes? The same versions tell columns.
+// Does this Python have qualified names, or do methods of different classes have equal names? The same
+// versions have columns.
 static int pyprof__has_qualnames(const pyprof_profile *profile)
 {
     size_t i;
@@ -15393,10 +15406,10 @@ static int pyprof__has_qualnames(const pyprof_profile *profile)
     return 0;
 }
 
-typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // functions of one key on each side
+typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // functions with one key on each side
 
-// What has to agree for two functions of one name and file to be the same one, the strictest first. Edits
-// above a function move its line, edits of it (and other versions of Python) change its content.
+// What must agree for two functions with one name and file to count as the same, the strictest rule first. An
+// edit above a function moves its line; an edit inside it (or another version of Python) changes its content.
 enum { PYPROF__BY_LINE = 1, PYPROF__BY_COLUMN = 2, PYPROF__BY_CONTENT = 4, PYPROF__BY_NAME = 0 };
 static const unsigned char pyprof__diff_keys[] = {
     PYPROF__BY_LINE | PYPROF__BY_COLUMN | PYPROF__BY_CONTENT, PYPROF__BY_COLUMN | PYPROF__BY_CONTENT,
@@ -15412,7 +15425,7 @@ static pyprof__function pyprof__diff_key(const pyprof__function *function, unsig
     return key;
 }
 
-// From here on both are the same function, the later one: its lines are counted from its first.
+// Makes both the same function, the later one: lines are counted from its first line.
 static void pyprof__diff_unite(pyprof__differ *differ, const uint32_t *only)
 {
     pyprof__function *before = &PYPROF__AT(pyprof__function, differ->sides[0].functions, only[0]);
@@ -15423,8 +15436,8 @@ static void pyprof__diff_unite(pyprof__differ *differ, const uint32_t *only)
     *before = *after;
 }
 
-// Unites the functions that are the only ones of their key on either side. done: of each side, those that are
-// united.
+// Unites two functions if each is the only one with its key on its side. done: for each side, the united
+// functions.
 static int pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array *done)   // 0 = no memory
 {
     pyprof__array keys, found;
@@ -15439,7 +15452,7 @@ static int pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array
             pyprof__function key = pyprof__diff_key(&PYPROF__AT(pyprof__function, differ->sides[side].functions, i), by);
             uint32_t id;
             if (key.kind != PYPROF_KIND_PYTHON || (by && PYPROF__AT(unsigned char, done[side], i))) continue;
-            // Not known is not the same.
+            // Two unknown contents are not equal.
             if ((by & PYPROF__BY_CONTENT) && !key.content && !key.first_line) continue;
             id = pyprof__unique(&differ->pool, &keys, &index, pyprof__same_function, &key);
             whole = id != PYPROF__NONE && (id < found.count || pyprof__push(&differ->pool, &found));
@@ -15477,7 +15490,8 @@ static int pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
     return whole;
 }
 
-// ---- its threads: the same ones, else those of one name --------------------------------------------------------
+// ---- its threads: matched by identity, otherwise by name
+// ---------------------------------------------------------------
 typedef struct { uint64_t key[4]; uint32_t side, member; } pyprof__candidate;
 
 static int pyprof__by_candidate(const void *a, const void *b)
@@ -15489,7 +15503,8 @@ static int pyprof__by_candidate(const void *a, const void *b)
     return x->side != y->side ? (x->side < y->side ? -1 : 1) : x->member < y->member ? -1 : x->member > y->member;
 }
 
-// pass 0: one thread of one process, whatever it is called; 1: of the same name and native id; 2: of the same name.
+// pass 0: the same thread of the same process, under any name; 1: the same name and native id; 2: the same
+// name.
 static int pyprof__candidate_key(pyprof__differ *differ, uint32_t side, uint32_t member_id, int pass, pyprof__candidate *candidate)
 {
     const pyprof__member *member = &PYPROF__AT(const pyprof__member, differ->sides[side].from->model.members, member_id);
@@ -15576,7 +15591,8 @@ static int pyprof__diff_member(pyprof__differ *differ, pyprof__diff_side *side, 
     return 1;
 }
 
-static int pyprof__diff_members(pyprof__differ *differ, const pyprof_query *filter)   // after's, then those that are gone
+// after's, then those that ended before.
+static int pyprof__diff_members(pyprof__differ *differ, const pyprof_query *filter)
 {
     uint32_t side, i;
     for (side = 2; side-- > 0;)
@@ -15628,8 +15644,8 @@ static uint32_t pyprof__diff_location(pyprof__differ *differ, pyprof__diff_side 
     return *slot;
 }
 
-// The difference's node of node i, whose parent is done already. Trees of one program grew in much the same order: the node
-// behind the one before's is tried first. PYPROF__NONE = no memory.
+// The difference's node of node i, whose parent is done. Trees of one program grow in a similar order, so the
+// node that follows the previous one's is tried first. PYPROF__NONE = no memory.
 static uint32_t pyprof__diff_node(pyprof__differ *differ, pyprof__diff_side *side, uint32_t i)
 {
     const pyprof__node *from = &PYPROF__AT(const pyprof__node, side->from->model.nodes, differ->group ? pyprof__row_node(side->from, i) : i);
@@ -15644,14 +15660,15 @@ static uint32_t pyprof__diff_node(pyprof__differ *differ, pyprof__diff_side *sid
     return pyprof__unique(to->pool, &to->nodes, &to->node_index, pyprof__same_node, &node);
 }
 
-// Room for as many more; what there is for one side is mostly there for the other, too.
+// Reserves room for `count` items in all: most items of one side exist on the other side, too.
 static int pyprof__diff_room(pyprof__pool *pool, pyprof__array *array, pyprof__index *index, size_t count)   // 0 = no memory
 {
     if (count <= array->count) return 1;
     return pyprof__array_reserve(pool, array, count - array->count) && pyprof__index_grow(pool, index, count);
 }
 
-// Which nodes there are on this side. Those not chosen have done their part then: the values of their stacks do not count.
+// Records which nodes exist on this side. Unchosen nodes have then done their part: the values of their
+// stacks do not count.
 static int pyprof__diff_seen(pyprof__differ *differ, const pyprof__diff_side *side, unsigned char bit)   // 0 = no memory
 {
     pyprof__array *seen = &differ->to->seen;
@@ -15724,7 +15741,7 @@ static int pyprof__diff_history(pyprof__differ *differ)
 }
 
 // ---- its facts ------------------------------------------------------------------------------------------------------
-// Of two snapshots of one recording the quality is that of the time between them; of two recordings, that of both.
+// For two snapshots of one recording, the quality of the time between them; for two recordings, that of both.
 static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile *after, pyprof_stats *stats)
 {
     const pyprof_stats *before = &from->model.stats;
@@ -15795,7 +15812,7 @@ static int pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)
     if (!pyprof__diff_moved(differ)) return 0;
     if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
     if (!pyprof__diff_nodes(differ, after, 2) || !pyprof__diff_history(differ) || !pyprof__diff_nodes(differ, before, 1)) return 0;
-    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)   // doubts do not subtract
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)   // uncertainties are not subtracted
         if (pyprof__metrics[i].from != PYPROF__FROM_ESTIMATES && !pyprof__diff_column(differ, (size_t)pyprof__metrics[i].metric)) return 0;
     return pyprof__diff_facts(differ) && pyprof__labels_make(differ->to) && pyprof__measure_depth(differ->to);
 }
@@ -15826,14 +15843,14 @@ static pyprof_profile *pyprof__profile_diff(const pyprof_profile *before, const 
 }
 
 // ---- leaks: places whose live memory grew ---------------------------------------------------------------------------
-// What lives at a place, in bytes; and how much of that is in doubt: 0 in exact recordings, see pyprof__weigh
+// The live memory of a place in bytes, and its uncertainty (0 in exact recordings), see pyprof__weigh
 typedef struct { double bytes, doubt; } pyprof__level;
 
 typedef struct {                 // live bytes of a place over time: at each mark, and at the end
     size_t count;
     double at[PYPROF__MARKS + 1];         // seconds since the first mark
     pyprof__level live[PYPROF__MARKS + 1];
-    pyprof__level kept[PYPROF__MARKS + 1];   // of that, what lives at the end, too
+    pyprof__level kept[PYPROF__MARKS + 1];   // the part of it that still lives at the end
     double interval;             // bytes between samples; 0 = exact
     double block;                // bytes of a mean block
 } pyprof__series;
@@ -15846,7 +15863,7 @@ typedef struct {
 
 typedef struct { pyprof__pool pool; pyprof__array sites, keys, leaks; pyprof__index index; } pyprof__leak_table;
 
-static double pyprof__sqrt(double value)   // sqrt is in libm, which nobody links for us
+static double pyprof__sqrt(double value)   // not from libm, with which hosts need not link
 {
     double root = value > 1 ? value : 1, next;
     if (!(value > 0)) return 0;
@@ -15854,13 +15871,14 @@ static double pyprof__sqrt(double value)   // sqrt is in libm, which nobody link
     return root;
 }
 
-// Half of the 95 % confidence interval of an estimate of which so many bytes are in doubt.
+// Half of the 95 % confidence interval of an estimate with this uncertainty.
 static double pyprof__sampling_error(const pyprof__heap_facts *heap, double doubt)
 {
     return heap->mode == PYPROF_HEAP_SAMPLED ? 1.96 * pyprof__sqrt((double)heap->interval * doubt) : 0;
 }
 
-// The frame that asked for the memory: the innermost of Python; <malloc> and the like have none of their own.
+// The frame that asked for the memory: the innermost Python frame, because <malloc> and the like have none of
+// their own.
 static uint32_t pyprof__leak_node(const pyprof_profile *profile, uint32_t node, int group)
 {
     uint32_t up = node;
@@ -15890,7 +15908,7 @@ static void pyprof__leak_history(pyprof__leak_site *site, const pyprof__model *m
     for (i = 0; births && i <= marks; i++)
         pyprof__level_add(&site->born[i], (double)births->born[i], (double)births->born_doubt[i]);
     if (!history) pyprof__level_add(&site->born[marks], live, doubt);   // nothing lived there at any mark
-    pyprof__level_add(&site->end, (double)(float)live, doubt);          // as rounded as the marks
+    pyprof__level_add(&site->end, (double)(float)live, doubt);          // rounded like the marks
 }
 
 static int pyprof__leak_count(pyprof__leak_table *table, const pyprof_profile *profile, uint32_t node, int group)   // 0 = no memory
@@ -15920,7 +15938,8 @@ static pyprof__level pyprof__level_least(pyprof__level a, pyprof__level b)
     return a;
 }
 
-// Of what lived at each mark, what still lives at the end. Sampled, the births tell; exact, all that can be.
+// How much of the memory live at each mark still lives at the end: at most what lives at the end; if sampled,
+// at most what was born by then.
 static void pyprof__series_kept(pyprof__series *series, const pyprof__leak_site *site)
 {
     size_t i, last = series->count - 1;
@@ -15943,7 +15962,8 @@ static void pyprof__series_make(const pyprof__model *model, const pyprof__leak_s
         series->live[i] = site->marks[i];
     }
     last = series->at[n - 1];
-    if (n < 2 || end - last > last / (double)(n - 1) / 4) series->at[n++] = end;   // no mark was taken just now
+    // Unless a mark was taken a moment ago.
+    if (n < 2 || end - last > last / (double)(n - 1) / 4) series->at[n++] = end;
     series->live[n - 1] = site->end;
     series->count = n;
     series->interval = heap->mode == PYPROF_HEAP_SAMPLED ? (double)heap->interval : 0;
@@ -15956,9 +15976,9 @@ static double pyprof__series_growth(const pyprof__series *series, size_t from)  
     return series->live[series->count - 1].bytes - series->live[from].bytes;
 }
 
-// The variance of that growth, by the samples. Blocks that live at both ends add none, and blocks
-// that came and went in between are in neither: what counts is what was born since and lives, and what lived
-// then and is gone.
+// The sampling variance of that growth. Blocks that live at both ends cancel out, and blocks that came and
+// went in between are in neither. What remains: blocks born since that still live, and blocks that lived then
+// and are gone.
 static double pyprof__series_variance(const pyprof__series *series, size_t from)
 {
     double born = series->live[series->count - 1].doubt - series->kept[from].doubt;
@@ -15986,8 +16006,7 @@ static double pyprof__series_slope(const pyprof__series *series, size_t from)   
     return tt > 0 ? ty / tt : 0;
 }
 
-// The variance of what a leak of a constant rate does: samples are taken by chance, and the blocks come by
-// chance, too.
+// The variance for a leak at a constant rate: samples are random, and so are the arrivals of blocks.
 static double pyprof__series_chance(const pyprof__series *series, pyprof__level level)
 {
     return series->interval * level.doubt + series->block * level.bytes;
@@ -16000,8 +16019,8 @@ static pyprof__level pyprof__level_less(pyprof__level a, pyprof__level b)
     return a;
 }
 
-// Did it grow slower from there on than before, more than by chance? If the rate was the same, `ratio` times
-// what was gained before, less what was gained since, is 0 on average.
+// Was growth slower after that point than before, by more than chance? At a constant rate, `ratio` times the
+// growth before, less the growth since, is 0 on average.
 static int pyprof__series_slowed(const pyprof__series *series, size_t from)
 {
     size_t last = series->count - 1;
@@ -16018,7 +16037,7 @@ static int pyprof__series_slowed(const pyprof__series *series, size_t from)
     return less > 0 && less * less > 2.75 * 2.75 * variance;
 }
 
-// Three looks at one question: together they are wrong about a constant leak once in a hundred times.
+// Three tests of one question: together they wrongly stop a constant leak once in a hundred cases.
 static int pyprof__series_stopped(const pyprof__series *series)
 {
     size_t n = series->count;
@@ -16026,7 +16045,7 @@ static int pyprof__series_stopped(const pyprof__series *series)
         || pyprof__series_slowed(series, n - 1 - (n + 1) / 3);
 }
 
-// Is it up for the last third; or for three points at least, and never was before? Not so saw-tooths.
+// Is it high throughout the last third; or for at least three points, and never before? Saw-tooths are not.
 static int pyprof__series_stays(const pyprof__series *series)
 {
     size_t n = series->count, i, up = n, ups = 0;
@@ -16038,7 +16057,7 @@ static int pyprof__series_stays(const pyprof__series *series)
     return up + (n + 1) / 3 < n || (up + 3 <= n && ups == n - up);
 }
 
-// Does it grow in several steps? Not so what jumped up once.
+// Does it grow in several steps? A single jump does not count.
 static int pyprof__series_climbs(const pyprof__series *series, size_t from)
 {
     size_t i, rising = 0;
@@ -16051,8 +16070,8 @@ static int pyprof__series_climbs(const pyprof__series *series, size_t from)
     return rising >= 2 && largest < 0.75 * pyprof__series_growth(series, from);
 }
 
-// Does it grow to the end? More lives there than at any mark of the first half, and than when the last third
-// began; its low points rose, too, which those of a saw-tooth do not.
+// Does it grow to the end? It does if more lives at the end than at each mark of the first half and than at
+// the start of the last third, and if the low points have risen, which those of a saw-tooth do not.
 static int pyprof__series_goes_on(const pyprof__series *series)
 {
     size_t n = series->count, begin = n - 1 - (n + 1) / 3, half = n / 2, i;
@@ -16065,7 +16084,7 @@ static int pyprof__series_goes_on(const pyprof__series *series)
     return low >= mean && pyprof__series_climbs(series, half) && pyprof__series_grew(series, begin, 1);
 }
 
-// Did it grow in the last third at less than half the rate of the second?
+// Was the growth in the last third at less than half the rate of the second third?
 static int pyprof__series_eases(const pyprof__series *series)
 {
     size_t last = series->count - 1, begin = last - (last + 2) / 3, middle = last / 3;
@@ -16074,8 +16093,8 @@ static int pyprof__series_eases(const pyprof__series *series)
     return late * time_before < before / 2 * time;
 }
 
-// Growing: to the end, and not slowing down. Plateau: not to the end, and chance alone would hardly make that
-// look so. A site that is neither may go on. Before there are four marks nobody can tell.
+// Growing: to the end, without slowing down. Plateau: not to the end, and hardly by chance. Any other place
+// is undecided or steady. With fewer than four marks there is no verdict.
 static int pyprof__series_judge(const pyprof__series *series, size_t marks)
 {
     int stopped, goes_on;
@@ -16087,7 +16106,7 @@ static int pyprof__series_judge(const pyprof__series *series, size_t marks)
     return stopped && !goes_on ? PYPROF_GROWTH_PLATEAU : PYPROF_GROWTH_UNSURE;
 }
 
-// Half of the 95 % confidence interval of what lives, or of what it grew by: the wider one.
+// Half of the 95 % confidence interval of the live bytes or of their growth, whichever is wider.
 static double pyprof__leak_error(const pyprof__series *series)
 {
     double live = series->interval * series->live[series->count - 1].doubt;
@@ -16171,14 +16190,15 @@ static int pyprof__leaks_make(pyprof__leak_table *table, const pyprof_profile *p
     return whole;
 }
 
-// ---- view: the tree as a report shows it, threads merged or not, one metric -------------------
+// ---- view: the tree as reports show it, with threads merged or apart, for one metric
+// -----------------------------------
 typedef struct {
     uint32_t parent, first_child, next_sibling, depth;   // 0 = none: node 0 is the root
     const char *label, *file;
     int32_t line;
     int kind;                                            // pyprof_kind
     int64_t self, total;
-    int64_t parts[3];                                    // of the total: pyprof__view_parts
+    int64_t parts[3];                                    // of the total: see pyprof__view_parts
 } pyprof__view_node;
 
 static const pyprof_metric pyprof__view_parts[] = { PYPROF_NATIVE_NS, PYPROF_WAIT_NS, PYPROF_GIL_WAIT_NS };
@@ -16188,7 +16208,7 @@ typedef struct {
     size_t count;
     uint32_t max_depth;
     int unit;                                            // as in pyprof__metrics
-    int splits, waiting;                                 // the total is time that has those parts; and waiting is one of them
+    int splits, waiting;   // the total is time that has these parts; waiting is one of them
     const char *metric_name;
 } pyprof__view;
 
@@ -16271,7 +16291,7 @@ static int pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection 
     return 1;
 }
 
-// "label:line" for views by line; the strings stand still only once all are made.
+// "label:line" for views by line; the strings no longer move once all are made.
 static int pyprof__view_line_labels(pyprof__view_maker *maker)
 {
     size_t i;
@@ -16331,7 +16351,7 @@ static int pyprof__view_link(pyprof__view_maker *maker)   // children sorted by 
     return 1;
 }
 
-// Depth first, children in order; 0 = it was the last one.
+// Depth first, children in order; 0 = there is no next node.
 static uint32_t pyprof__view_next(const pyprof__view *view, uint32_t node)
 {
     if (view->nodes[node].first_child) return view->nodes[node].first_child;
@@ -16363,9 +16383,9 @@ static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection 
 typedef struct {
     pyprof__pool pool;
     const pyprof_profile *profile;
-    uint32_t *room, *owners;     // room for the longest path; the member of each node, PYPROF__NONE = it has none
+    uint32_t *room, *owners;     // room for the longest path; the member of each node, PYPROF__NONE = none
     const uint32_t *path;        // the nodes of the frames, root first, without the thread's
-    uint32_t depth, top;         // top: the thread's node; 0 = there is none
+    uint32_t depth, top;         // top: the thread's node; 0 = none
 } pyprof__cursor;
 
 static void pyprof__cursor_end(pyprof__cursor *cursor)
@@ -16374,7 +16394,7 @@ static void pyprof__cursor_end(pyprof__cursor *cursor)
     pyprof__free(&cursor->pool, cursor->owners, cursor->profile->model.nodes.count * sizeof *cursor->owners);
 }
 
-// Whoever began it ends it, unless it could not begin.
+// The caller that began a cursor ends it, unless beginning failed.
 static pyprof_result pyprof__cursor_begin(pyprof__cursor *cursor, const pyprof_profile *profile)
 {
     uint32_t i, count = (uint32_t)profile->model.nodes.count;
