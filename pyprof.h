@@ -2362,7 +2362,7 @@ static void pyprof__quiet_end(pyprof__quiet *quiet)
     pthread_sigmask(SIG_SETMASK, &quiet->before, NULL);
 }
 
-// ---- pages and locks for the allocation hooks: they run inside malloc, so nothing here may call it --------------------
+// ---- pages and locks for the allocation hooks: they run inside malloc, so nothing here may call it --------
 static size_t pyprof__page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
 static pyprof__bool pyprof__is_mapped(uint64_t address)   // 0 = certainly not
@@ -3638,8 +3638,7 @@ static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t vers
                         pyprof__fields[bad].name);
 }
 
-// ---- opcodes: their names and numbers, and what is needed to name the function that a call calls
-// ----------------------
+// ---- opcodes: their names and numbers, and what is needed to name the function that a call calls ----------
 // One string per version, from Lib/opcode.py (up to 3.12) or Include/opcode_ids.h. A number sets the number of the next
 // name, further names count up from there, and A..B stands for the names from A to B in the version before, gaps
 // included. Free-threaded builds have the same numbers. tests/py/test_opcodes.py compares them with every interpreter.
@@ -4636,7 +4635,7 @@ enum {                         // instead of the number of an instruction
 
 typedef struct { int32_t line, end_line, column, end_column; } pyprof__place;   // line 0, columns -1: unknown
 
-// ---- line tables: their bytes are not trusted, so every read is bounded and every loop consumes at least one byte -----
+// ---- line tables: their bytes are not trusted, so every read is bounded and every loop consumes at least one byte
 static int32_t pyprof__clamp_line(int64_t line) { return line > 0 && line < INT32_MAX / 2 ? (int32_t)line : 0; }
 
 // 3.8 and 3.9 (Objects/lnotab_notes.txt): pairs of byte delta, signed line delta.
@@ -4999,7 +4998,7 @@ static pyprof__bool pyprof__is_code(pyprof__codes *codes, pyprof__mirror *mirror
 
 #define PYPROF__FIELD_AT(to, buffer, offset) memcpy(&(to), (buffer) + (offset), sizeof(to))
 
-// ---- telling namesakes apart: two lambdas on one line, functions of a template engine ----------------------------
+// ---- telling namesakes apart: two lambdas on one line, functions of a template engine ---------------------
 // A hash of what a code object does. It is the same during the object's life and in every run: it covers
 // constants, names, the line table (with columns from 3.11 on), and of the bytecode the parts that the
 // interpreter does not rewrite. It is computed on the stacks of threads that allocate, so it needs little
@@ -5508,7 +5507,7 @@ static uint32_t pyprof__import_find(pyprof__codes *codes, pyprof__mirror *mirror
     return pyprof__pseudo_named(codes, PYPROF_KIND_PSEUDO, text, "<import>", &codes->imports, PYPROF__MAX_IMPORTS);
 }
 
-// ---- instructions: what a spot's opcode is, and what it calls ----------------------------------------------------------
+// ---- instructions: what a spot's opcode is, and what it calls ---------------------------------------------
 // Read from the live bytecode, once for each spot. The code object may be dead by now, or replaced by another
 // one: all reads are guarded, its identity is read again after them, and an instruction that does not fit is
 // not a call. The opcodes are those of the code object's own bytecode. A thread's own copy of it (3.14 and
@@ -5742,7 +5741,7 @@ static pyprof__bool pyprof__is_exit(const pyprof__window *window, int i, int *ma
     return 1;
 }
 
-// ---- the names of callees ---------------------------------------------------------------------------------------------
+// ---- the names of callees ---------------------------------------------------------------------------------
 // 0 = none.
 static uint64_t pyprof__tuple_item(const pyprof__window *window, uint32_t tuple_at, uint32_t i, uint64_t *size)
 {
@@ -7021,7 +7020,7 @@ static void pyprof__threads_relate(pyprof__threads *list)
     }
 }
 
-// ---- which thread collects garbage, up to 3.14 (steps: see pyprof__collection) ------------------------------------
+// ---- which thread collects garbage, up to 3.14 (steps: see pyprof__collection) ----------------------------
 // NULL = its interpreter is new.
 static pyprof__collection *pyprof__collection_of(pyprof__threads *list, uint64_t interp)
 {
@@ -7293,7 +7292,7 @@ static void pyprof__wait_describe(const pyprof__source *source, int64_t tid, con
     }
 }
 
-// ---- names: threading._active, {ident: Thread}, and Thread._name ------------------------------------------------
+// ---- names: threading._active, {ident: Thread}, and Thread._name ------------------------------------------
 typedef struct {               // a dict, or an instance's values, as a list of entries
     uint64_t entries, values;  // values 0: the values are in the entries
     uint32_t count, stride, key_at;
@@ -8339,8 +8338,7 @@ static pyprof__marks *pyprof__model_history_row(pyprof__model *model, uint32_t n
     return added;
 }
 
-// ---- tasks that wait: their time belongs to no thread, so it is in no column of the tree
-// ------------------------------
+// ---- tasks that wait: their time belongs to no thread, so it is in no column of the tree ------------------
 static int pyprof__same_waited(const void *context, uint32_t item, const void *key)
 {
     return PYPROF__AT(const pyprof__waited, *(const pyprof__array *)context, item).node == *(const uint32_t *)key;
@@ -8415,7 +8413,7 @@ static void pyprof__model_moment(pyprof__model *model, const pyprof__moment *mom
     *last = 0;
 }
 
-// ---- merging a part of one model into another: for windows of the time line ------------------------------------------
+// ---- merging a part of one model into another: for windows of the time line -------------------------------
 static int pyprof__model_copy_tables(pyprof__model *to, const pyprof__model *from)
 {
     return pyprof__array_copy(to->pool, &to->strings.bytes, &from->strings.bytes)
@@ -10740,7 +10738,7 @@ static void pyprof__ranges_drop(void)
     pyprof__unlock(&pyprof__ranges.lock);
 }
 
-// ---- code objects by address: the hooks see one die, because it is freed ---------------------------------------------
+// ---- code objects by address: the hooks see one die, because it is freed ----------------------------------
 static uint64_t pyprof__code_hash(uint64_t address) { return pyprof__mix(0x636f6465, address >> 4); }
 
 static uint32_t *pyprof__code_place(uint64_t address)   // the link that leads to its entry, or to 0
@@ -11528,7 +11526,7 @@ static pyprof__bool pyprof__heap_thaw(void)
     return 1;
 }
 
-// ---- the slow side of the hooks. errno must not change: a function here that makes a system call restores it ----------
+// ---- the slow side of the hooks. errno must not change: a function here that makes a system call restores it
 __attribute__((noinline))
 static pyprof__allocating *pyprof__own_renew(uint32_t generation)
 {
@@ -11770,7 +11768,7 @@ static void pyprof__slow_free(const pyprof__pymem *below, int domain, void *bloc
     pyprof__inside = 0;
 }
 
-// ---- the hooks: a block that is neither sampled nor known passes after a few instructions ----------------------------
+// ---- the hooks: a block that is neither sampled nor known passes after a few instructions -----------------
 // 1 = the thread can allocate so much before its next sample.
 static inline pyprof__bool pyprof__passes(size_t size)
 {
@@ -11828,7 +11826,7 @@ PYPROF__HOOKS(raw, PYPROF_DOMAIN_RAW, pyprof__inside)
 PYPROF__HOOKS(mem, PYPROF_DOMAIN_MEM, 0)
 PYPROF__HOOKS(obj, PYPROF_DOMAIN_OBJ, 0)
 
-// ---- places in the chain of allocators ---------------------------------------------------------------------------------------
+// ---- places in the chain of allocators --------------------------------------------------------------------
 // The hooks above stand on CPython's own allocators, which call nothing else in their domain. Any other
 // allocator that is found on top may call ours: a hook of ours that was there before can still be below it,
 // and the allocator that knows it can bring it back. So each allocator that our hooks ever stood on has a
@@ -11927,7 +11925,7 @@ static const pyprof__pymem *pyprof__below_ours(const pyprof__pymem *top, int dom
     return NULL;
 }
 
-// ---- malloc and mmap themselves: only in the file that defines PYPROF_INTERPOSE_MALLOC -----------------------------------------
+// ---- malloc and mmap themselves: only in the file that defines PYPROF_INTERPOSE_MALLOC --------------------
 #if defined(PYPROF_INTERPOSE_MALLOC)
 PYPROF__HOOKS(native, PYPROF_DOMAIN_NATIVE, pyprof__inside)
 
@@ -12869,7 +12867,7 @@ static void pyprof__heap_request(void)
     }
 }
 
-// ---- beginning and end of tracking -----------------------------------------------------------------------------------------
+// ---- beginning and end of tracking ------------------------------------------------------------------------
 static void *pyprof__heap_pages(void *user, size_t size) { (void)user; return pyprof__pages(size); }
 static void pyprof__heap_pages_free(void *user, void *memory, size_t size) { (void)user; pyprof__pages_free(memory, size); }
 
@@ -13126,7 +13124,7 @@ static void pyprof__heap_end(void)   // the last session has ended
     pyprof__unclaim(&pyprof__heap.claim);
 }
 
-// ---- housekeeping, on the sampler thread ------------------------------------------------------------------------------------
+// ---- housekeeping, on the sampler thread ------------------------------------------------------------------
 static int64_t pyprof__heap_live(void)   // bytes
 {
     int64_t live = PYPROF__GET(pyprof__heap.live);
@@ -13197,7 +13195,7 @@ static int pyprof__heap_watch(int running)   // running: there is an interpreter
     return lost;
 }
 
-// ---- looking up ------------------------------------------------------------------------------------------------------------
+// ---- looking up -------------------------------------------------------------------------------------------
 // The block that contains the byte.
 static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uint64_t byte, uint64_t *begin)
 {
@@ -13229,7 +13227,7 @@ static pyprof__bool pyprof__heap_find(const void *address, pyprof__entry *entry,
     return found != NULL;
 }
 
-// ---- from sites to the nodes of a recording ----------------------------------------------------------------------------------
+// ---- from sites to the nodes of a recording ---------------------------------------------------------------
 typedef struct { uint64_t bytes, blocks, temp, doubt; } pyprof__counted;
 
 typedef struct {                 // what a session knows of the heap's tree
@@ -15299,8 +15297,7 @@ static pyprof__ranked *pyprof__rank(pyprof__table *table, int sort, int by_total
     return ranked;
 }
 
-// ---- difference: the merged tree of two profiles; each value is the second one's less the first one's
-// ----------------
+// ---- difference: the merged tree of two profiles; each value is the second one's less the first one's -----
 typedef struct {
     const pyprof_profile *from;
     pyprof__array functions;                    // the same functions, with the difference's strings
@@ -15490,8 +15487,7 @@ static int pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
     return whole;
 }
 
-// ---- its threads: matched by identity, otherwise by name
-// ---------------------------------------------------------------
+// ---- its threads: matched by identity, otherwise by name --------------------------------------------------
 typedef struct { uint64_t key[4]; uint32_t side, member; } pyprof__candidate;
 
 static int pyprof__by_candidate(const void *a, const void *b)
@@ -15603,7 +15599,7 @@ static int pyprof__diff_members(pyprof__differ *differ, const pyprof_query *filt
     return 1;
 }
 
-// ---- its tree -----------------------------------------------------------------------------------------------------
+// ---- its tree ---------------------------------------------------------------------------------------------
 static uint32_t pyprof__diff_function(pyprof__differ *differ, pyprof__diff_side *side, uint32_t id)
 {
     pyprof__model *to = &differ->to->model;
@@ -15740,7 +15736,7 @@ static int pyprof__diff_history(pyprof__differ *differ)
     return 1;
 }
 
-// ---- its facts ------------------------------------------------------------------------------------------------------
+// ---- its facts --------------------------------------------------------------------------------------------
 // For two snapshots of one recording, the quality of the time between them; for two recordings, that of both.
 static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile *after, pyprof_stats *stats)
 {
@@ -15842,7 +15838,7 @@ static pyprof_profile *pyprof__profile_diff(const pyprof_profile *before, const 
     return NULL;
 }
 
-// ---- leaks: places whose live memory grew ---------------------------------------------------------------------------
+// ---- leaks: places whose live memory grew -----------------------------------------------------------------
 // The live memory of a place in bytes, and its uncertainty (0 in exact recordings), see pyprof__weigh
 typedef struct { double bytes, doubt; } pyprof__level;
 
@@ -16190,8 +16186,7 @@ static int pyprof__leaks_make(pyprof__leak_table *table, const pyprof_profile *p
     return whole;
 }
 
-// ---- view: the tree as reports show it, with threads merged or apart, for one metric
-// -----------------------------------
+// ---- view: the tree as reports show it, with threads merged or apart, for one metric ----------------------
 typedef struct {
     uint32_t parent, first_child, next_sibling, depth;   // 0 = none: node 0 is the root
     const char *label, *file;
@@ -16379,7 +16374,7 @@ static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection 
     return 1;
 }
 
-// ---- cursor: from a node to its thread and its path ----------------------------------------------------------
+// ---- cursor: from a node to its thread and its path -------------------------------------------------------
 typedef struct {
     pyprof__pool pool;
     const pyprof_profile *profile;
@@ -16786,8 +16781,8 @@ static void pyprof__rows_of_changes(pyprof__rows *rows)   // what became more; a
     pyprof__free(&groups->pool, ranked, count * sizeof *ranked);
 }
 
-// ---- tables of threads --------------------------------------------------------------------------------
-// By time, threads that are recorded, with samples or whatever the table shows; by memory, all that have any
+// ---- tables of threads ------------------------------------------------------------------------------------
+// By time, threads that were to be recorded, with samples or whatever the table is about; by memory, all that have any
 static void pyprof__rows_of_threads(pyprof__rows *rows)
 {
     const pyprof__model *model = &rows->report->profile->model;
@@ -16809,8 +16804,8 @@ static void pyprof__rows_of_threads(pyprof__rows *rows)
     pyprof__rows_cut(rows);
 }
 
-// ---- tables of what was waited for, of C functions, of the GIL ------------------------------------------
-// A call site: the line of Python, or what stands for it, and the leaf below it: its function, or one of these
+// ---- tables of what was waited for, of C functions, of the GIL --------------------------------------------
+// A call site: the line of Python, or what stands for it, and the leaf below it
 enum { PYPROF__LEAF_ANY = 0x7ffffffd, PYPROF__LEAF_CPU, PYPROF__LEAF_UNKNOWN };   // all together; a CPU; nobody knows
 typedef struct { uint32_t leaf, function, line; int64_t value, extra; } pyprof__callsite;   // two metrics
 
@@ -16977,8 +16972,8 @@ static void pyprof__rows_of_holds(pyprof__rows *rows)
     }
 }
 
-// ---- tables of stacks, and of what tasks await ----------------------------------------------------------
-static void pyprof__rows_stack(pyprof__rows *rows, uint32_t node)   // as parts the frames, the innermost first
+// ---- tables of stacks, and of what tasks awaited ----------------------------------------------------------
+static void pyprof__rows_stack(pyprof__rows *rows, uint32_t node)   // its parts are frames, the innermost first. 0 = no memory
 {
     const pyprof__view_node *nodes = rows->view.view.nodes;
     pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
@@ -17275,7 +17270,7 @@ static void pyprof__rows_of_sizes(pyprof__rows *rows)
     }
 }
 
-// ---- the tables of time, in the order of a report -------------------------------------------------------------------
+// ---- the tables of time, in the order of a report ---------------------------------------------------------
 #define PYPROF__GIL { PYPROF_GIL_WAIT_NS, PYPROF_GIL_BLOCK_NS }
 #define PYPROF__RUNNING { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 }, \
     { "total", PYPROF__SECONDS, 11, 1, 0, 0 }, { "%", PYPROF__PERCENT, 9, 1, 0, 0 }, { "waiting", PYPROF__SECONDS, 11, 1, PYPROF_WAIT_NS, 0 }
@@ -17337,7 +17332,7 @@ static const pyprof__report_table pyprof__time_tables[] = {
         { "waited", PYPROF__SECONDS, 10, 0, 0, 0 } } },
 };
 
-// ---- the tables of memory, and of differences -----------------------------------------------------------------------
+// ---- the tables of memory, and of differences -------------------------------------------------------------
 #define PYPROF__LINES pyprof__rows_of_groups, PYPROF_GROUP_LINE
 static const pyprof__report_table pyprof__memory_tables[] = {
     { "Lines", PYPROF__LINES, PYPROF_LIVE_BYTES, 0, 10, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", {
@@ -17419,14 +17414,14 @@ static size_t pyprof__memory_table_of(int metric)   // the one that has it; the 
 //   Runs on    the caller's thread
 //   Uses       SNAPSHOT, REPORT
 //   Promise    a format is one part of this section and one row of the table at its end; parts never call each other;
-//              names are hostile and go out only through the put function of their format
+//              names are hostile and are written only by the put function of their format
 // ============================================================================
 typedef struct pyprof__sink pyprof__sink;
-struct pyprof__sink {            // buffered output; remembers that it failed, so that writers need not ask
+struct pyprof__sink {   // buffered output; keeps the first failure, so that writers need not check each call
     pyprof_write_fn *fn;
     void *user;
     int failed, comma;           // comma: before the next value of JSON
-    const char *gap;             // the same; NULL = none was asked for
+    const char *gap;             // written before the next value; NULL = not set
     size_t used;
     char buffer[16384];
 };
@@ -17466,8 +17461,9 @@ static void pyprof__put_bytes(pyprof__sink *s, const void *data, size_t size)
 
 static void pyprof__put(pyprof__sink *s, const char *text) { pyprof__put_bytes(s, text, strlen(text)); }
 
+// Only for integers and short trusted strings.
 __attribute__((format(printf, 2, 3)))
-static void pyprof__put_format(pyprof__sink *s, const char *format, ...)   // integers and short strings of ours only
+static void pyprof__put_format(pyprof__sink *s, const char *format, ...)
 {
     char text[512];
     va_list list;
@@ -17517,17 +17513,17 @@ static void pyprof__put_count(pyprof__sink *s, int64_t count, size_t width)
     pyprof__put_padded(s, pyprof__count_text(text, sizeof text, count), width);
 }
 
-// ---- names and other foreign text: one loop, and a rule for each format ----------------------------------------------
+// ---- names and other foreign text: one loop, with a rule for each format ----------------------------------
 typedef struct {
-    const char *from, *to[5];                       // some ASCII characters, and what stands for each of them
-    int (*is_unsafe)(uint32_t c, const char *next); // written as its number is; next: the text behind it
-    const char *number;                             // form of a number below 256; larger ones are \uXXXX
+    const char *from, *to[5];                       // some ASCII characters, and the replacement of each
+    int (*is_unsafe)(uint32_t c, const char *next); // written as its number; next: the text that follows
+    const char *number;                             // format of a number below 256; larger ones are \uXXXX
 } pyprof__rule;
 
 static int pyprof__unsafe_never(uint32_t c, const char *next) { (void)c, (void)next; return 0; }
 static int pyprof__unsafe_name(uint32_t c, const char *next) { (void)next; return pyprof__is_unsafe(c); }
 static int pyprof__unsafe_text(uint32_t c, const char *next) { return pyprof__is_unsafe(c) || (c == ' ' && !*next); }
-static int pyprof__unsafe_json(uint32_t c, const char *next)   // in HTML, too
+static int pyprof__unsafe_json(uint32_t c, const char *next)   // also safe in HTML
 {
     return c < 0x20 || c == 0x7f || c == 0x2028 || c == 0x2029 || c == 0xfffe || c == 0xffff
         || (c == '<' && (*next == '/' || *next == '!'));
@@ -17540,11 +17536,11 @@ static const pyprof__rule
     pyprof__as_xml = { "&<>\"'", { "&amp;", "&lt;", "&gt;", "&quot;", "&#39;" }, pyprof__unsafe_name, "\\x%02x" },
     pyprof__as_json = { "\"\\\n\t\r", { "\\\"", "\\\\", "\\n", "\\t", "\\r" }, pyprof__unsafe_json, "\\u%04x" };
 
-// Up to `most` bytes of text; bytes that are no UTF-8 become U+FFFD each. Returns what is left.
+// Writes at most `most` bytes of text; each byte that is not UTF-8 becomes U+FFFD. Returns the rest.
 static const char *pyprof__put_escaped(pyprof__sink *s, const char *text, size_t most, const pyprof__rule *rule)
 {
     char number[8];
-    size_t at, length, plain = 0;   // plain: from there on each character stands for itself
+    size_t at, length, plain = 0;   // from here on, characters need no replacement
     for (at = 0; at < most && text[at]; at += length) {
         uint32_t c = pyprof__utf8_next(text + at, &length);
         const char *found = c < 0x80 ? strchr(rule->from, (int)c) : NULL, *other = number;
@@ -17560,9 +17556,10 @@ static const char *pyprof__put_escaped(pyprof__sink *s, const char *text, size_t
     return text + at;
 }
 
-static void pyprof__put_visible(pyprof__sink *s, const char *text)   // for people
+static void pyprof__put_visible(pyprof__sink *s, const char *text)   // for readers
 {
-    if (*pyprof__put_escaped(s, text, 401, &pyprof__as_text)) pyprof__put(s, "...");   // the page stays a page
+    // Limits the length of the page.
+    if (*pyprof__put_escaped(s, text, 401, &pyprof__as_text)) pyprof__put(s, "...");
 }
 
 static void pyprof__put_little(pyprof__sink *s, uint64_t value, int bytes)   // least significant byte first
@@ -17573,12 +17570,13 @@ static void pyprof__put_little(pyprof__sink *s, uint64_t value, int bytes)   // 
     pyprof__put_bytes(s, text, (size_t)bytes);
 }
 
-// ---- JSON: one emitter of commas, keys and brackets ----------------------------------------------------------
-// Before a value stands a comma, unless it is the first one, and a gap: one space, unless it is the first one, or the gap
-// that was asked for. Keys are ours, NULL in a list; a foreign one goes through pyprof__emit_key, its value has none then.
+// ---- JSON: one emitter of commas, keys and brackets -------------------------------------------------------
+// A value follows a comma, unless it is the first one, and a gap: the gap set by pyprof__emit_gap, otherwise
+// one space, or nothing before the first value. Keys are trusted text, NULL in a list; a foreign key goes
+// through pyprof__emit_key, and its value then has no key.
 static void pyprof__emit_gap(pyprof__sink *s, const char *gap) { s->gap = gap; }
 
-static void pyprof__emit_next(pyprof__sink *s, const char *key)   // all but the value
+static void pyprof__emit_next(pyprof__sink *s, const char *key)   // writes everything that precedes the value
 {
     if (s->comma) pyprof__put_char(s, ',');
     if (s->gap) pyprof__put(s, s->gap);
@@ -17632,7 +17630,8 @@ static void pyprof__emit_int(pyprof__sink *s, const char *key, int64_t value)
     pyprof__put_int(s, value);
 }
 
-static void pyprof__emit_seconds(pyprof__sink *s, const char *key, int64_t ns)   // exactly
+// start: Unix seconds of the recording. Free the result in every case.
+static void pyprof__emit_seconds(pyprof__sink *s, const char *key, int64_t ns)
 {
     uint64_t rest = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
     pyprof__emit_next(s, key);
@@ -17640,13 +17639,15 @@ static void pyprof__emit_seconds(pyprof__sink *s, const char *key, int64_t ns)  
                        (unsigned long long)(rest % pyprof__second));
 }
 
+// From 1; text NULL = no such line.
 static void pyprof__emit_fixed(pyprof__sink *s, const char *key, double value, int digits)
 {
     pyprof__emit_next(s, key);
     pyprof__put_fixed(s, value, digits);
 }
 
-static void pyprof__emit_number(pyprof__sink *s, int64_t value)   // of a long list
+// Is the function still where it was when recorded? Its first line contains its name or a decorator.
+static void pyprof__emit_number(pyprof__sink *s, int64_t value)
 {
     if (s->comma) pyprof__put_char(s, ',');
     s->comma = 1;
@@ -17674,8 +17675,8 @@ static pyprof_result pyprof__write_folded(pyprof__job *job)
     int whole;
     if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads, job->output->lines))
         path = (uint32_t *)pyprof__alloc(&maker.pool, (maker.view.max_depth + 1) * sizeof *path);
-    scale = maker.view.unit == PYPROF__UNIT_NS ? 1000 : 1;   // ns as us: other tools keep counts in 32 bits
-    for (whole = path != NULL; whole;) {   // in the order of the tree: the lines come out sorted by stack
+    scale = maker.view.unit == PYPROF__UNIT_NS ? 1000 : 1;   // ns as us, because other tools count in 32 bits
+    for (whole = path != NULL; whole;) {   // in the order of the tree, so that lines are sorted by stack
         const pyprof__view_node *at = &maker.view.nodes[node];
         if (at->depth) path[at->depth - 1] = node;
         if (at->self / scale > 0 && at->depth > 0) {
@@ -17731,7 +17732,8 @@ static void pyprof__json_children(const pyprof__job *job)
         pyprof__emit_int(s, "pid", child->pid);
         pyprof__emit_text(s, "name", child->name);
         pyprof__emit_word(s, "profiled", child->profiled ? "true" : "false");
-        if (!child->ended) pyprof__emit_word(s, "exit_status", "null");   // it lives, or its end was not waited for
+        // It still lives, or no wait for its end took place.
+        if (!child->ended) pyprof__emit_word(s, "exit_status", "null");
         else if (WIFEXITED(child->status)) pyprof__emit_int(s, "exit_status", WEXITSTATUS(child->status));
         else pyprof__emit_int(s, "exit_status", -WTERMSIG(child->status));
         pyprof__emit_close(s, "}");
@@ -17976,7 +17978,7 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
     return PYPROF_OK;
 }
 
-// "stack": [...], "lines": [...], "frames": [...] of a node, root first, the thread's node left out
+// "stack": [...], "lines": [...], "frames": [...] of a node, root first, without the thread's node
 static void pyprof__json_stack(pyprof__sink *s, pyprof__cursor *cursor, uint32_t node)
 {
     const pyprof_profile *profile = cursor->profile;
@@ -17995,7 +17997,7 @@ static void pyprof__json_stack(pyprof__sink *s, pyprof__cursor *cursor, uint32_t
     pyprof__emit_close(s, "]");
 }
 
-// The same stack comes again and again: its text is made once a node and copied.
+// The same stack recurs often: its text is made once per node and copied.
 typedef struct { size_t at, size; } pyprof__span;
 typedef struct {
     pyprof__cursor *cursor;
@@ -18028,7 +18030,7 @@ static int pyprof__json_kept_stack(pyprof__json_stacks *stacks, pyprof__sink *s,
     return 1;
 }
 
-// One word for the state of a thread: what kept it from running comes first, and the part before the whole.
+// One word for the state of a thread: what kept it from running has precedence, and a part over the whole.
 static const char *pyprof__json_state(uint32_t state)
 {
     const pyprof__metric *told = NULL;
@@ -18125,7 +18127,7 @@ static void pyprof__json_gil(const pyprof__job *job, pyprof__cursor *cursor)
     pyprof__emit_close(s, "]}");
 }
 
-// Facts of the process over time: a row each, after their names
+// Facts of the process over time: their names, then a row per moment
 static void pyprof__json_process(const pyprof__job *job)
 {
     static const char *const columns[] = { "timestamp", "resident_bytes", "traced_bytes", "user_ns", "system_ns",
@@ -18155,7 +18157,7 @@ static void pyprof__json_process(const pyprof__job *job)
     pyprof__emit_close(s, "]}");
 }
 
-// "source": of each file that is still the one that ran, the lines that stand in stacks
+// "source": for each file that has not changed since, the lines that occur in stacks
 typedef struct { uint32_t file, function; int32_t line; } pyprof__json_line;
 
 static int pyprof__by_json_line(const void *a, const void *b)
@@ -18191,11 +18193,13 @@ static int pyprof__json_lines(const pyprof__job *job, pyprof__pool *pool, pyprof
     return whole;
 }
 
-static void pyprof__json_source_line(pyprof__sink *s, pyprof__slice line)   // it is followed by a line's end, or zeroes
+// A line's end or zeroes follow it.
+static void pyprof__json_source_line(pyprof__sink *s, pyprof__slice line)
 {
     char text[PYPROF__SCRIPT_LINE + 1];
     size_t size = line.size < sizeof text ? line.size : sizeof text - 1;
-    while (size < line.size && size && ((unsigned char)line.text[size] & 0xc0) == 0x80) size--;   // not through a character
+    // Do not cut a character.
+    while (size < line.size && size && ((unsigned char)line.text[size] & 0xc0) == 0x80) size--;
     memcpy(text, line.text, size);
     text[size] = 0;
     pyprof__emit_text(s, NULL, text);
@@ -18295,13 +18299,13 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
 }
 
 // ---- SVG: an interactive flame graph in one file --------------------------------------------------
-// Without scripts (in an image viewer) it is still a readable picture. Geometry is in percent of the window, so the
-// picture follows its width; the script zooms by moving these percentages and reads name, numbers and source of a frame
-// from the lines of the frame's <title>.
+// Without scripts (in an image viewer) the picture is still readable. Widths are in percent of the window, so
+// the picture adapts to it. The script zooms by changing these percentages; it reads the name, numbers and
+// source of a frame from the lines of its <title>.
 enum {
-    PYPROF__SVG_WIDTH = 1200,         // until the script makes the picture as wide as the window
-    PYPROF__SVG_TOP = 104,            // heading, note and the two lines on the frame under the pointer
-    PYPROF__SVG_ROW = 18,             // the script places a text in its row as pyprof__svg_put_label does
+    PYPROF__SVG_WIDTH = 1200,         // until the script adapts the picture to the window
+    PYPROF__SVG_TOP = 104,            // heading, note and two lines about the frame under the pointer
+    PYPROF__SVG_ROW = 18,             // the script places text in its row as pyprof__svg_put_label does
     PYPROF__SVG_FOOT = 56,
     PYPROF__SVG_NARROWEST = 1000,     // a frame of less than 1/1000 of the width, about a pixel, is not drawn
     PYPROF__SVG_LABEL_BYTES = 704     // 161 columns of 4 bytes fit into the widest frame
@@ -18320,7 +18324,7 @@ static const pyprof__svg_scale pyprof__svg_sizes[] = {
 
 typedef struct { const char *name; int hue, hues, saturation, lightness; } pyprof__svg_family;
 
-// By the kind of a node. The hue of Python is its file's, so that a module's frames stand out together.
+// By kind of node. A Python frame's hue depends on its file, so that the frames of a module look alike.
 static const pyprof__svg_family pyprof__svg_families[] = {
     { "Python, a hue for each file", 8, 46, 90, 66 }, { "native", 206, 16, 62, 74 },
     { "zone", 96, 28, 42, 70 }, { "other", 220, 1, 10, 80 }, { "thread", 170, 12, 42, 68 }, { "waiting", 262, 14, 34, 80 },
@@ -18328,7 +18332,7 @@ static const pyprof__svg_family pyprof__svg_families[] = {
 };
 enum { PYPROF__SVG_OTHER = 3, PYPROF__SVG_WAITING = 5, PYPROF__SVG_GC = 6, PYPROF__SVG_TASK = 7 };
 
-// Said twice: for a system in dark mode, scripts or not, and for the key `d`.
+// Used twice: for systems in dark mode, with or without scripts, and for the key `d`.
 #define PYPROF__SVG_DARK \
     "--page: #17181b; --ink: #ecebe8; --soft: #a09c95; --line: #3f4147; --field: #222327; " \
     "--label: #14100c; --wash: .84; --dim: .25; --hit: #f07fe6; --ring: #8ab4f8; --bad: #f28b82;"
@@ -18379,7 +18383,7 @@ static const char *const pyprof__svg_style[] = {
     "@media print { .pyprof foreignObject { display: none; } }"
 };
 
-// The toolbar is XHTML: an SVG has no input box of its own. It shows only where the script runs.
+// The toolbar is XHTML, because SVG has no input box. It is visible only if scripts run.
 static const char *const pyprof__svg_tools[] = {
     "<text class='ruler' y='-99'></text>",
     "<foreignObject width='99%' height='40'><div xmlns='http://www.w3.org/1999/xhtml' class='tools'>",
@@ -18393,7 +18397,7 @@ static const char *const pyprof__svg_tools[] = {
     "</div></foreignObject>"
 };
 
-// Names are shown with textContent and setAttribute only: the script never makes markup out of text.
+// Names are shown only with textContent and setAttribute: the script never turns text into markup.
 static const char *const pyprof__svg_script[] = {
     "(() => {",
     "'use strict';",
@@ -18406,7 +18410,7 @@ static const char *const pyprof__svg_script[] = {
     "const frames = [], numberOf = new Map(), advances = new Map();",
     "let rows = 0, zoomed = 0, focused = 0, pattern = null, matchCase = true, icicle = false, hash = '';",
 
-    // One record a frame, parents before children: a frame's descendants are the records up to its `end`.
+    // One record per frame, parents first: the descendants of a frame are the records up to its `end`.
     "function collect() {",
     "    const path = [], elements = area.querySelectorAll('g');",
     "    const bottom = Number(elements[0].children[1].getAttribute('y'));",
@@ -18432,7 +18436,8 @@ static const char *const pyprof__svg_script[] = {
     "    }",
     "}",
 
-    // All letters now, as each costs a layout, and between others: a lone space would count as nothing.
+    // Measures all letters at once, because each measurement costs a layout, and between other letters,
+    // because a lone space would have no width.
     "function measure() {",
     "    const letters = new Set(frames.map(f => f.name).join('.') + '.');",
     "    const width = text => { ruler.textContent = text; return ruler.getComputedTextLength(); };",
@@ -18473,7 +18478,7 @@ static const char *const pyprof__svg_script[] = {
     "    Object.assign(f, { left, span, y, label });",
     "}",
 
-    // Brings the frames in line with zoom, search, view and window width, writing only what has changed.
+    // Adapts the frames to zoom, search, view and window width, and writes only what has changed.
     "function draw() {",
     "    const target = frames[zoomed], scale = 100 / target.width, above = new Set();",
     "    const { left, width } = frames[0].rect.getBoundingClientRect();",
@@ -18500,7 +18505,8 @@ static const char *const pyprof__svg_script[] = {
     "    describe();",
     "}",
 
-    // The two lines above the frames: the frame under the pointer, else the zoomed one, else everything.
+    // The two lines above the frames describe the frame under the pointer, otherwise the zoomed one,
+    // otherwise everything.
     "function describe(number = zoomed || -1) {",
     "    const f = frames[number], inside = zoomed && number >= zoomed;",
     "    const share = inside ? `; ${f.span.toFixed(2)}% of the zoomed frame` : '';",
@@ -18509,7 +18515,7 @@ static const char *const pyprof__svg_script[] = {
     "    find('.values').textContent = f ? f.values + share + source : hint;",
     "}",
 
-    // A zoom is a step in the browser's history, so that Back zooms out; a letter of a search is not.
+    // A zoom is a step in the browser's history, so that Back zooms out; typing in the search box is not.
     "function save(step) {",
     "    const state = new URLSearchParams();",
     "    if (zoomed) state.set('zoom', zoomed);",
@@ -18560,7 +18566,7 @@ static const char *const pyprof__svg_script[] = {
     "    save(true);",
     "}",
 
-    // Tab stops at one frame only; from there the arrow keys lead to the others.
+    // The Tab key reaches one frame only; from there the arrow keys lead to the others.
     "function makeStop(number) {",
     "    frames[focused].g.setAttribute('tabindex', -1);",
     "    focused = number;",
@@ -18623,16 +18629,16 @@ static const char *const pyprof__svg_script[] = {
     "    const typing = event.target === box, onButton = event.target.closest('button');",
     "    const key = (event.ctrlKey || event.metaKey ? 'ctrl+' : '') + event.key;",
     "    const action = keysAnywhere[key] || (typing ? keysInBox : keys)[key];",
-        // Ctrl-F pressed again, inside the box, is for the browser's own search.
+        // Ctrl-F pressed again inside the box opens the browser's own search.
     "    if (!action || event.altKey || (typing && key === 'ctrl+f')) return;",
     "    if (onButton && (key === ' ' || key === 'Enter')) return;",
     "    event.preventDefault();",
     "    action();",
     "});",
-    // Not mouseover and mouseleave: these come too when the arrow keys scroll frames along under the pointer.
+    // Not mouseover and mouseleave: they also fire when the arrow keys scroll frames past the pointer.
     "root.addEventListener('mousemove', event => describe(numberOf.get(event.target.closest('g'))));",
     "area.addEventListener('click', event => zoom(numberOf.get(event.target.closest('g'))));",
-    // Not on `area`: an SVG element that listens to this becomes a stop of the Tab key itself.
+    // Not on `area`: an SVG element that listens to this event becomes a stop of the Tab key.
     "document.addEventListener('focusin', event => {",
     "    if (!numberOf.has(event.target)) return;",
     "    makeStop(numberOf.get(event.target));",
@@ -18705,14 +18711,14 @@ static void pyprof__svg_put_amount(pyprof__sink *s, const pyprof__view *v, int64
 
 static uint32_t pyprof__svg_hash(const char *text)
 {
-    uint32_t hash = 2166136261u;   // FNV-1a, and mixed at the end: its low bits alone are poor
+    uint32_t hash = 2166136261u;   // FNV-1a, mixed at the end because its low bits alone are poor
     for (; *text != '\0'; text++) hash = (hash ^ (uint32_t)(unsigned char)*text) * 16777619u;
     hash ^= hash >> 16;
     hash *= 0x85EBCA6Bu;
     return hash ^ (hash >> 13);
 }
 
-// Red (0), green (8) or blue (4) of an HSL colour, in whole numbers so that no machine rounds otherwise.
+// The red (0), green (8) or blue (4) part of an HSL colour, in integers so that every machine rounds alike.
 static unsigned pyprof__svg_channel(int which, int hue, int saturation, int lightness)
 {
     int turn = (which * 30 + hue) % 360, swing = turn - 90 < 270 - turn ? turn - 90 : 270 - turn;
@@ -18743,7 +18749,7 @@ static int pyprof__svg_kind(const pyprof__view_node *n)   // its family
     return n->kind >= 0 && n->kind <= 4 ? n->kind : PYPROF__SVG_OTHER;
 }
 
-// What the hover text says of a frame that has no file
+// What the hover text says about a frame without a file
 static const char *pyprof__svg_kind_text(const pyprof__view_node *n)
 {
     static const char *const texts[] = { "", "C function", "zone", "", "thread", "what the frame below waits for", "garbage collection", "import" };
@@ -18759,8 +18765,8 @@ static void pyprof__svg_put_colour(pyprof__sink *s, const pyprof__view_node *n)
     pyprof__svg_put_fill(s, hue, family->saturation, family->lightness + (int)(name % 9u));
 }
 
-// Columns a character may take, from its first byte: two for the wide scripts, and more for control and bidi
-// characters, which are written out. Only the picture without scripts relies on it.
+// Columns that a character may take, by its first byte: two for wide scripts, more for control and bidi
+// characters, which are written as numbers. Only the picture without scripts needs it.
 static int pyprof__svg_columns(unsigned char byte)
 {
     if ((byte & 0xC0u) == 0x80u) return 0;
@@ -18783,7 +18789,7 @@ static void pyprof__svg_shorten(char *out, const char *label, int room)
     if (kept == 0 || label[kept] == '\0') out[kept] = '\0';
 }
 
-// Goes over the frames wide enough to draw, parents before children.
+// Visits the frames that are wide enough to draw, parents first.
 typedef struct { const pyprof__view_node *nodes; double all, left; uint32_t at; } pyprof__svg_walk;
 
 static pyprof__svg_walk pyprof__svg_begin(const pyprof__view *v)
@@ -18842,7 +18848,7 @@ static pyprof__svg_plan pyprof__svg_measure(const pyprof__view *v)
     return plan;
 }
 
-// How the time of a frame splits; nothing where all of it is Python's. With waiting left out only running time does.
+// How the time of a frame splits; nothing if all of it is Python. Without waiting, only running time splits.
 static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__view *v, const pyprof__view_node *n)
 {
     int64_t native = n->parts[0], wait = v->waiting ? n->parts[1] : 0, gil = v->waiting ? n->parts[2] : 0, python = n->total - native - wait;
@@ -18885,7 +18891,8 @@ static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__view *v, uint32
 static void pyprof__svg_put_label(pyprof__sink *s, const char *label, double left, double width, int64_t y)
 {
     char text[PYPROF__SVG_LABEL_BYTES];
-    // The frames have 98 percent of the picture, less 4 pixels on each side; a column is 7.3 pixels at most.
+    // The frames take 98 percent of the picture, less 4 pixels on each side; a column is at most 7.3 pixels
+    // wide.
     int room = (int)((width / 100.0 * 0.98 * (double)PYPROF__SVG_WIDTH - 8.0) / 7.3);
     pyprof__svg_shorten(text, label, room);
     if (text[0] == '\0') return;
@@ -18916,7 +18923,7 @@ static void pyprof__svg_put_frame(pyprof__sink *s, const pyprof__view *v, int64_
 
 static void pyprof__svg_put_frames(pyprof__sink *s, const pyprof__view *v, int64_t rows)
 {
-    // In an element of their own: Chromium takes seconds over 20,000 children of the outermost one.
+    // In an element of their own: Chromium takes seconds for 20,000 children of the outermost element.
     pyprof__put(s, "<svg class=\"frames\" x=\"1%\" width=\"98%\" role=\"tree\" aria-label=\"Flame graph\"");
     pyprof__svg_put_attribute(s, "data-top", PYPROF__SVG_TOP);
     pyprof__svg_put_attribute(s, "data-row", PYPROF__SVG_ROW);
@@ -18936,7 +18943,7 @@ static void pyprof__svg_put_text(pyprof__sink *s, const char *name, int64_t y, c
     pyprof__svg_put_between(s, ">", text, "</text>\n");
 }
 
-// Stands after the frames, on top of them: the script keeps it in sight while a tall graph is scrolled.
+// Drawn after the frames and above them: the script keeps it in sight while a tall graph scrolls.
 static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__view *v, const char *title, const char *note)
 {
     int empty = v->count == 0 || v->nodes[0].total <= 0;
@@ -19017,7 +19024,7 @@ static void pyprof__svg_write(pyprof__sink *s, const pyprof__view *v, const char
     pyprof__put(s, "</svg>\n");
 }
 
-// What part of the recording is unusable, in percent, and one line on how good it is
+// The unusable part of the recording in percent, and one line on its quality
 static double pyprof__lost_percent(const pyprof_stats *stats)
 {
     return stats->asked ? 100.0 * (double)(stats->missed + stats->rejected) / (double)stats->asked : 0.0;
@@ -19056,7 +19063,8 @@ static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t c
 static pyprof_result pyprof__write_svg(pyprof__job *job)
 {
     const char *program = pyprof__text(job->profile, job->profile->program), *python = pyprof__text(job->profile, job->profile->python);
-    const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;   // time is what people expect
+    // Users expect time, so it is not named.
+    const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;
     pyprof__view_maker maker;
     char title[256], note[256];
     pyprof_result result = PYPROF_OK;
@@ -19429,7 +19437,7 @@ static pyprof_result pyprof__text_tables(const pyprof__job *job, pyprof__report 
     return result;
 }
 
-// ---- text: the process ----------------------------------------------------------------------------------------------
+// ---- text: the process ------------------------------------------------------------------------------------
 static void pyprof__text_resident(const pyprof__job *job, const char *heading)
 {
     const pyprof__model *model = &job->profile->model;
@@ -19678,9 +19686,9 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
     return result;
 }
 
-// ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------------
-// In order of time where the time line holds the whole recording, else one sample per stack.
-// Time without a sample: it has no place on the time line.
+// ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------
+// In order of time if the time line covers the whole recording, otherwise one sample per stack. The function
+// below recognises time without a sample, which has no place on the time line.
 static int pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
 {
     const pyprof__function *function = pyprof__function_of(profile, node);
@@ -19709,7 +19717,7 @@ static int pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *curso
     const pyprof__model *model = &job->profile->model;
     size_t i, moments = by_time ? model->moments.count : 0;
     list->count = 0;
-    // What has no place on the time line comes behind it.
+    // Time without a place on the time line comes last.
     for (i = 0; i < moments + job->selection->count; i++) {
         const pyprof__moment *moment = i < moments ? &PYPROF__AT(const pyprof__moment, model->moments, i) : NULL;
         uint32_t node = moment ? moment->node : (uint32_t)(i - moments);
@@ -19801,7 +19809,7 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the speedscope file");
 }
 
-// ---- pprof: github.com/google/pprof/proto/profile.proto, in gzip with stored blocks (RFC 1951, 1952) ---------------
+// ---- pprof: github.com/google/pprof/proto/profile.proto, in gzip with stored blocks (RFC 1951, 1952) ------
 typedef struct {
     pyprof__pool pool;
     pyprof__array out, part;
@@ -19852,8 +19860,8 @@ static void pyprof__proto_end(pyprof__proto *p, uint32_t field)   // the message
     p->part.count = 0;
 }
 
-// The columns of a pprof file: time always, memory if it was tracked, under the names that go tool pprof knows. A number
-// comes before what it is the number of.
+// The columns of a pprof file: always time; also memory if it was tracked; with the names that go tool pprof
+// knows. A count precedes the metric that it counts.
 static void pyprof__pprof_columns(pyprof__proto *p, const pyprof_profile *profile)
 {
     size_t i, k;
@@ -19861,7 +19869,7 @@ static void pyprof__pprof_columns(pyprof__proto *p, const pyprof_profile *profil
         const pyprof__metric *pair[2];
         pair[0] = pyprof__metric_row(pyprof__metrics[i].pair);
         pair[1] = &pyprof__metrics[i];
-        if (pair[0] && pair[1]->unit == PYPROF__UNIT_COUNT) continue;   // it came with the other one
+        if (pair[0] && pair[1]->unit == PYPROF__UNIT_COUNT) continue;   // written with its partner
         for (k = 0; k < 2; k++)
             if (pair[k] && pair[k]->pprof && pyprof__has_metric(profile, pair[k]->metric)) p->columns[p->column_count++] = pair[k];
     }
@@ -19918,11 +19926,12 @@ static void pyprof__pprof_tables(pyprof__proto *p, const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
     size_t i;
-    pyprof__proto_int(p, &p->part, 1, 1);   // one mapping: everything has names already, nothing is to be symbolised
+    pyprof__proto_int(p, &p->part, 1, 1);   // one mapping: everything has its name, so nothing needs symbols
     pyprof__proto_int(p, &p->part, 5, pyprof__proto_string(p, pyprof__text(job->profile, job->profile->program)));
     for (i = 7; i <= 9; i++) pyprof__proto_int(p, &p->part, (uint32_t)i, 1);
     pyprof__proto_end(p, 3);
-    for (i = 0; i < model->functions.count; i++) {   // system_name stays empty: equal to name, pprof would strip "<module>"
+    // system_name stays empty: if it equals name, pprof strips "<module>".
+    for (i = 0; i < model->functions.count; i++) {
         const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, i);
         pyprof__proto_int(p, &p->part, 1, i + 1);
         pyprof__proto_int(p, &p->part, 2, pyprof__proto_string(p, pyprof__label(job->profile, (uint32_t)i)));
@@ -19936,7 +19945,7 @@ static void pyprof__pprof_tables(pyprof__proto *p, const pyprof__job *job)
         pyprof__array inner;
         pyprof__array_init(&inner, 1);
         inner.data = line;
-        inner.capacity = sizeof line;   // three short varints: it never grows
+        inner.capacity = sizeof line;   // three short varints: never grows
         pyprof__proto_int(p, &inner, 1, location->function + 1);
         if (location->place.line > 0) pyprof__proto_int(p, &inner, 2, (uint64_t)location->place.line);
         if (location->place.column >= 0) pyprof__proto_int(p, &inner, 3, (uint64_t)location->place.column + 1);
@@ -19982,7 +19991,8 @@ static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, pypro
     pyprof__proto_end(p, 2);
 }
 
-static int pyprof__pprof_any(const pyprof__proto *p, const pyprof__job *job, uint32_t node)   // has it values of its own?
+// Does the node have values of its own?
+static int pyprof__pprof_any(const pyprof__proto *p, const pyprof__job *job, uint32_t node)
 {
     size_t i;
     int any = 0;
@@ -20002,7 +20012,8 @@ static uint32_t pyprof__crc32(const unsigned char *data, size_t size)
 
 static void pyprof__put_gzip(pyprof__sink *s, const unsigned char *data, size_t size)
 {
-    static const unsigned char head[10] = { 0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255 };   // no time: equal profiles, equal files
+    // No time of writing: equal profiles give equal files.
+    static const unsigned char head[10] = { 0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255 };
     size_t at = 0;
     pyprof__put_bytes(s, head, sizeof head);
     do {
@@ -20051,19 +20062,22 @@ static pyprof_result pyprof__write_pprof(pyprof__job *job)
     return failed ? pyprof__fail_memory("the pprof file") : PYPROF_OK;
 }
 
-// ---- pickle: a tracemalloc.Snapshot, protocol 2 ---------------------------------------------------------------------------
-// tracemalloc counts traces, so each block is one: the bytes of a stack are spread over its blocks. Of very many blocks
-// one trace stands for several; what "pyprof" says in the Snapshot's __dict__ tells, and with what the blocks were found.
+// ---- pickle: a tracemalloc.Snapshot, protocol 2 -----------------------------------------------------------
+// tracemalloc counts traces, so a trace stands for a block: the bytes of a stack are divided among its
+// blocks. If there are very many blocks, a trace stands for several. "pyprof" in the Snapshot's __dict__ says
+// how many, and how the blocks were found.
 enum {
-    PYPROF__PICKLE_TRACES = 200000,          // from there on; a stack has one at least
-    PYPROF__PICKLE_NATIVE = 0x70797072       // the domain of what malloc and mmap gave out; Python's own has 0
+    PYPROF__PICKLE_TRACES = 200000,          // from here on a trace stands for several blocks; a stack has at
+                                             // least one
+    PYPROF__PICKLE_NATIVE = 0x70797072       // the domain of memory from malloc and mmap; Python's own is 0
 };
 
 typedef struct {
     pyprof__sink *sink;
     const pyprof_profile *profile;
     pyprof__cursor cursor;
-    uint32_t *files, *places;                // of each string, of each location: its number in the unpickler's memo + 1
+    uint32_t *files, *places;                // per string and per location: its number in the unpickler's
+                                             // memo + 1
     uint32_t memo;                           // numbers used
     int items;                               // of a trace
 } pyprof__pickler;
@@ -20085,7 +20099,8 @@ static void pyprof__pickle_int(pyprof__sink *s, int64_t value)
     }
 }
 
-static void pyprof__pickle_text(pyprof__sink *s, const char *text)   // repaired: its size has to be known before
+// Repaired first, because its size precedes it.
+static void pyprof__pickle_text(pyprof__sink *s, const char *text)
 {
     size_t size = strlen(text), length;
     const char *at;
@@ -20101,14 +20116,15 @@ static void pyprof__pickle_get(pyprof__sink *s, uint32_t number)
     else pyprof__pickle_op(s, 'j', number, 4);
 }
 
-static uint32_t pyprof__pickle_keep(pyprof__pickler *p)   // what was written last; its number
+static uint32_t pyprof__pickle_keep(pyprof__pickler *p)   // keeps what was written last; returns its number
 {
     if (p->memo < 256) pyprof__pickle_op(p->sink, 'q', p->memo, 1);
     else pyprof__pickle_op(p->sink, 'r', p->memo, 4);
     return p->memo++;
 }
 
-// (file, line). What is no Python code has its name for a file, as tracemalloc's own "<unknown>".
+// (file, line). For nodes without Python code the name serves as the file, like tracemalloc's own
+// "<unknown>".
 static void pyprof__pickle_place(pyprof__pickler *p, uint32_t node)
 {
     const pyprof__function *function = pyprof__function_of(p->profile, node);
@@ -20141,7 +20157,7 @@ static int64_t pyprof__pickle_frames(pyprof__pickler *p, uint32_t node)   // mos
     return p->cursor.depth ? p->cursor.depth : 1;
 }
 
-// How many traces for the next `blocks` of `all` blocks, `before` of which have theirs
+// Number of traces for the next `blocks` of `all` blocks, `before` of which are done
 static int64_t pyprof__pickle_traces(int64_t before, int64_t blocks, int64_t all)
 {
     double scale = (double)PYPROF__PICKLE_TRACES / (double)all;
@@ -20169,7 +20185,7 @@ static void pyprof__pickle_stack(pyprof__pickler *p, uint32_t node, int64_t byte
     }
 }
 
-// The blocks of a node; bytes without a block, as estimates may have them, are one. -1 = less than nothing
+// The blocks of a node; bytes without a block, which estimates may have, count as one. -1 = negative
 static int64_t pyprof__pickle_blocks(const pyprof__job *job, int metric, uint32_t node)
 {
     int64_t bytes = pyprof__self(job->selection, metric, node), blocks = pyprof__self(job->selection, pyprof__metric_row(metric)->pair, node);
@@ -20229,7 +20245,8 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
     const pyprof__model *model = &job->profile->model;
     int python = job->output->python ? job->output->python : pyprof__version_of(pyprof__text(job->profile, job->profile->python));
     const pyprof__metric *asked = pyprof__metric_row(job->metric);
-    int metric = asked->unit == PYPROF__UNIT_BYTES ? job->metric : asked->pair;   // bytes; their pair is blocks
+    // bytes; their partner is blocks.
+    int metric = asked->unit == PYPROF__UNIT_BYTES ? job->metric : asked->pair;
     pyprof__pickler p;
     int64_t all = 0;
     uint32_t node;
@@ -20296,7 +20313,7 @@ static int pyprof__format_by_suffix(const char *path)   // the longest suffix wi
     return format;
 }
 
-// The suffixes that can be written: "json, txt, svg..."
+// The suffixes of writable formats: "json, txt, svg..."
 static const char *pyprof__formats_text(char *text, size_t capacity)
 {
     size_t i, used = 0;
@@ -20336,7 +20353,8 @@ static pyprof_result pyprof__metric_check(const pyprof_profile *profile, const p
                         pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
 }
 
-// "[read file /a/data.bin]", "[recv 10.0.0.1:5432]" with less of the target, as a session with these paths has it
+// "[read file /a/data.bin]", "[recv 10.0.0.1:5432]", with the target shortened as a session with this setting
+// shortens it
 static uint32_t pyprof__wait_with_paths(pyprof__model *model, const char *name)
 {
     const char *socket = strstr(name, " unix:"), *path = socket ? NULL : strstr(name, " /"), *base = strrchr(name, '/');
@@ -20371,7 +20389,7 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     }
     pyprof__array_free(&made->pool, &made->labels);
     pyprof__array_free(&made->pool, &made->titles);
-    made->program = profile->program;   // the copy has the same strings first
+    made->program = profile->program;   // the copy's first strings are the same
     made->python = profile->python;
     made->free_threaded = profile->free_threaded;
     made->interpreters = profile->interpreters;
@@ -20397,7 +20415,8 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
     job.selection = &selection;
     job.metric = output->metric ? output->metric : pyprof__formats[row].metric;
     if (!pyprof__select(&selection, profile, output->filter, output->filter && pyprof__formats[row].format != PYPROF_FORMAT_TEXT
-                        ? !output->filter->include_idle : pyprof__formats[row].without_idle))   // text tells running and waiting apart itself
+                        // Text separates running and waiting itself.
+                        ? !output->filter->include_idle : pyprof__formats[row].without_idle))
         result = pyprof__fail_memory("the output");
     else result = pyprof__formats[row].write(&job);
     pyprof__flush(sink);
@@ -20420,7 +20439,8 @@ static pyprof_result pyprof__write_profile(const pyprof_profile *profile, const 
     return result;
 }
 
-static int pyprof__to_file(void *user, const void *data, size_t size)   // a pyprof_write_fn; errno tells why
+// A pyprof_write_fn; errno has the reason.
+static int pyprof__to_file(void *user, const void *data, size_t size)
 {
     return pyprof__file_write((const pyprof__file *)user, (const char *)data, size);
 }
@@ -20447,7 +20467,7 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
     result = pyprof__file_open(&file, path);
     if (result == PYPROF_OK) {
         errno = 0;
-        file.hasty = profile->checkpoint > 0;   // the next one comes soon
+        file.hasty = profile->checkpoint > 0;   // the next one follows soon
         result = pyprof__write_profile(profile, output, format, pyprof__to_file, &file);
         if (result == PYPROF_ERR_IO) pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
         result = pyprof__file_close(&file, path, result);
