@@ -16429,7 +16429,7 @@ static void pyprof__cursor_at(pyprof__cursor *cursor, uint32_t node)
 //   Promise    nothing is written here: all writers of a table write the same rows. A table is a function that makes
 //              its rows and an entry below, which says what its columns are; rows stay until they are freed
 // ============================================================================
-// ---- lines of source: read when a file is written, and shown only if they are still those that ran -------------------
+// ---- lines of source: read when a file is written, and shown only if they are still those that ran --------
 enum {
     PYPROF__SCRIPT_BYTES = 4 << 20,     // of a file; larger ones are left out
     PYPROF__SCRIPT_LINE = 1000,         // bytes of a line
@@ -19496,7 +19496,7 @@ static void pyprof__text_process(const pyprof__job *job)
     pyprof__text_resident(job, "    resident: ");
 }
 
-// ---- text: a difference: what became more, what became less --------------------------------------------------------------
+// ---- text: a difference: what became more, what became less -----------------------------------------------
 static pyprof_result pyprof__write_text_diff(const pyprof__job *job, pyprof__report *report)
 {
     const int64_t *all = job->selection->all;
