@@ -13509,80 +13509,83 @@ static void pyprof__heap_reset_peak(void)
 }
 
 // ============================================================================
-// [SECTION] RECORD -- the way into the model: whose sample it is, what time it stands for, its node
+// [SECTION] RECORD -- the way into the model: a sample's thread, the time it stands for, its node
 //   Runs on    the sampler thread, or a thread that copies or ends the recording; under the lock of the recorder's owner
 //   Uses       SAMPLER, HEAP, PROFILE
-//   Promise    the time of a thread is told once, whatever was missed; a recorder knows nothing of its owner
+//   Promise    a thread's time is counted once, whatever was missed; a recorder knows nothing of its owner
 // ============================================================================
 enum { PYPROF__MEMBERS = 16384, PYPROF__RIVALS = 1024, PYPROF__ACCOUNTS = 65536, PYPROF__DUE = 512, PYPROF__PROMPT_NS = 100000,
        PYPROF__LEAVE_NS = 25000, PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
 
-typedef struct {                 // a tick of the sampler, late or not
-    uint64_t now, late;          // when it got its CPU, and how long after the first of the ticks that were due
-    uint64_t last, skipped;      // when it had it before; ticks that were due before at[0], when is not told,
+typedef struct {                 // a tick of the sampler, whether late or not
+    uint64_t now, late;          // when the sampler got its CPU; how long after the first due tick that was
+    uint64_t last, skipped;      // when it had its CPU before; number of ticks due before at[0], without
+                                 // their times,
     uint64_t skipped_periods;    // and the periods they stood for
-    uint64_t at[PYPROF__DUE];    // when each was due
-    uint32_t periods[PYPROF__DUE];   // begun since the one before: more than 1 where ticks are left out
+    uint64_t at[PYPROF__DUE];    // when each of the others was due
+    uint32_t periods[PYPROF__DUE];   // periods begun since the tick before: more than 1 if ticks are left out
     uint32_t count;
     double rate;
-    int present;                 // there was an interpreter to look at
-    uint64_t retried;            // so many walks of it began again
-    uint64_t blind_ns;           // for so long nothing could be read; 0 = it can be, or that is new
+    int present;                 // there was an interpreter to read
+    uint64_t retried;            // number of walks that were repeated
+    uint64_t blind_ns;           // for how long nothing could be read; 0 = reads work, or failed only a
+                                 // moment ago
 } pyprof__tick;
 
-typedef struct {                 // time of one kind: see the time of threads
+typedef struct {                 // time of one kind: see "the time of threads"
     int64_t ns;                  // since the last sample of this kind
-    uint32_t node, state;        // of that sample; node 0 = there was none
+    uint32_t node, state;        // of that sample; node 0 = none yet
     uint64_t moment;             // its number + 1 on the time line
 } pyprof__share;
 
-typedef struct {                 // the time of an OS thread, through all thread states that it had
+typedef struct {                 // the time of an OS thread, through all its thread states
     uint64_t native;
-    uint64_t cpu_ns, look_ns;    // its CPU clock when it was last looked at, and when that was
-    uint64_t tick, due;          // the recorder's tick then; so many of the recorder's ticks are told,
-    uint64_t thinned;            // and so many of those that were left out
-    uint64_t spell;              // the recorder's number of spells then
-    uint64_t looks;              // so often in a row
-    int64_t debt_ns;             // CPU time that is to be told once it is known to live on
-    uint64_t tail_ns;            // time that is to be told when it has gone
-    uint64_t outside_ns;         // CPU time in which it was no Python thread
-    uint64_t block_ns;           // others waited so long for the GIL that it held, since its last sample
+    uint64_t cpu_ns, look_ns;    // its CPU clock at the last look, and the time of that look
+    uint64_t tick, due;          // the recorder's tick at that look; the ticks of the recorder counted,
+    uint64_t thinned;            // and the left-out ticks counted
+    uint64_t spell;              // the recorder's number of spells at that look
+    uint64_t looks;              // number of looks in a row
+    int64_t debt_ns;             // CPU time to count once the thread proves to live on
+    uint64_t tail_ns;            // time to count once the thread has ended
+    uint64_t outside_ns;         // CPU time used while it was not a Python thread
+    uint64_t block_ns;           // how long others waited for the GIL that it held, since its last sample
     uint64_t moment;             // the number + 1 of its latest moment on the time line
     uint32_t member;
-    int cold;                    // it waits among many: what is not told of it is as it was
-    int ran;                     // at its last sample
+    int cold;                    // among many waiting threads, read in turns: in between it counts as unchanged
+    int ran;                     // at its last sample it was running
     pyprof__share runs, waits;
 } pyprof__account;
 
-typedef struct {                 // a thread as a producer knows it: see the way into a recording
+typedef struct {                 // a thread as a producer knows it: see "the way into a recording"
     int64_t native, interp_id;   // the kernel's id; the interpreter, -1 = only the kernel's id is known
     uint64_t ident, serial;      // Python's id; a number that no other thread state has
-    const char *name;            // "" = none, or not known
+    const char *name;            // "" = none or unknown
 } pyprof__who;
 
-typedef struct {                 // one that finds out about threads: likewise
-    pyprof__codes *codes;        // a spot of these is its number for a frame
-    uint32_t generation;         // of these numbers: they begin anew when codes are emptied
-    pyprof__array locations;     // uint32_t location of the model + 1, by spot; 0 = not known yet
+typedef struct {                 // a source of facts about threads: likewise
+    pyprof__codes *codes;        // a frame is a spot of these
+    uint32_t generation;         // generation of the spots' numbers: emptied codes restart them
+    pyprof__array locations;     // uint32_t per spot: location of the model + 1; 0 = not known yet
 } pyprof__producer;
 
-typedef struct {                 // what a recorder remembers of a thread slot of the sampler
-    uint64_t address, serial;    // whose slot it was
+typedef struct {                 // what a recorder keeps for a thread slot of the sampler
+    uint64_t address, serial;    // of the thread state that had the slot
     int64_t native;
     uint32_t member;             // PYPROF__NONE = not yet
     uint32_t account;            // PYPROF__NONE = none yet
-    uint32_t version, node;      // the stack it had, and its node
-    int truncated;               // the stack it had was cut
-    uint32_t leaf, leaf_under, leaf_node;   // the latest leaf: spot, the node it lies under, its own; 0 = none
-    uint32_t hold_number;        // it has held the GIL since this change of hands
-    uint64_t hold_ns;            // for so long, with others waiting
-    pyprof__array spots, nodes;  // uint32_t each, root first: the last path
+    uint32_t version, node;      // its last stack, and the node of that
+    int truncated;               // its last stack was cut
+    // The latest leaf: its spot, the node above it, its own node; 0 = none.
+    uint32_t leaf, leaf_under, leaf_node;
+    uint32_t hold_number;        // the change of the GIL's owner since which it has held the GIL
+    uint64_t hold_ns;            // for how long it has held it while others waited
+    pyprof__array spots, nodes;  // uint32_t each, root first: the latest path
 } pyprof__seat;
 
 typedef struct {
-    const pyprof_config *config; // as its owner was asked for, with all defaults filled in; outlives the recorder
+    const pyprof_config *config; // the owner's, with all defaults filled in; outlives the recorder
     int paused, ended;           // ended: duration_s is over
-    int events;                  // bit per pyprof_event that the owner is to deliver, and what it tells of them
+    int events;                  // one bit per pyprof_event for the owner to deliver, and the text for it
     char event_detail[256];
     const pyprof__target *target;   // the process that is recorded; outlives the recorder, too
     pyprof__pool pool;           // all memory of the recording
@@ -13591,26 +13594,27 @@ typedef struct {
     pyprof__array seats;         // pyprof__seat, by thread slot
     pyprof__array accounts;      // pyprof__account
     pyprof__index account_index;
-    int every;                   // of an OS thread in several interpreters each state is recorded: a dump
+    int every;                   // records each thread state of an OS thread in several interpreters: for a
+                                 // dump
     pyprof__producer sampler, tracker;
     int heap;                    // it tracks memory
     pyprof__heap_view view;
-    // Ticks so far, and when the latest of them were due: number n at n % DUE
+    // Ticks so far, and when the latest ones were due: number n at n % DUE
     uint64_t due, due_ns[PYPROF__DUE];
-    uint64_t thinned;            // ticks that were left out so far,
+    uint64_t thinned;            // number of ticks left out so far,
     uint64_t awake_thinned;      // and before the recording began
-    uint64_t due_now, took_ns;   // since threads were last looked at: ticks, and CPU time of the sampler
+    uint64_t due_now, took_ns;   // since the last look at threads: ticks, and CPU time of the sampler
     uint64_t thinned_now;
-    double pace, bound;          // ticks a second, lately; the max_cpu for which some were left out
+    double pace, bound;          // ticks per second lately; the max_cpu because of which some were left out
     int bound_told;
-    uint64_t spells;             // it was paused, or time was left out, so often
+    uint64_t spells;             // number of pauses and gaps so far
     double phase;                // of its own rate within the sampler's
     uint64_t tick, last_ns;      // its ticks; when the last one was
-    uint64_t awake_ns, awake_due;   // when it began, or went on after a pause or a gap; its ticks until then
+    uint64_t awake_ns, awake_due;   // when it began, or resumed after a pause or a gap; its ticks until then
     uint64_t ticks_late, late_sum;
 } pyprof__recorder;
 
-// Every reason once, as far as there is room. 1 = added.
+// Adds a reason once, if there is room. 1 = added.
 static int pyprof__add_reason(pyprof_stats *stats, const char *reason)
 {
     char *text = stats->degraded;
@@ -13626,7 +13630,7 @@ static void pyprof__degrade_event(pyprof__recorder *recorder, const char *reason
     recorder->events |= 1 << PYPROF_EVENT_DEGRADED;
 }
 
-// Notes why a recording is worse than it should be.
+// Records a reason for the lower quality of a recording.
 static void pyprof__degrade(pyprof__recorder *recorder, const char *reason)
 {
     if (pyprof__add_reason(&recorder->model.stats, reason)) pyprof__degrade_event(recorder, reason);
@@ -13638,36 +13642,41 @@ static void pyprof__degrade_full(pyprof__recorder *recorder)
 }
 
 // ---- the way into a recording ---------------------------------------------------------------
-// A producer finds out about threads: the sampler what they do, the heap tracker what they allocate. What it has found enters
-// the model in three steps, under the lock of the recorder's owner. A producer that comes later takes the same steps.
-//   1. Whose: pyprof__record_whose finds the thread among those of the recording, or adds it. All stacks of a thread lie below
-//      its node. A thread that is not wanted, because of config.thread_filter, is left out: it gives no node.
-//   2. Where: pyprof__record_frame goes from a node to that of a frame below it, from the outermost frame to the leaf, and adds
-//      nodes that are missing. A frame is a spot of the producer's own codes: a place in code, or what is no code, by its
-//      pyprof__pseudo. The producer may remember nodes: numbers stay until pyprof__recorder_clear.
-//   3. How much: pyprof__model_add adds to a metric of the node, in the model or in the copy of it that becomes a profile. A
-//      sample stands for a part of a thread's time, and belongs on the time line: pyprof__record_sample.
-// Where memory ends, a stack is counted at its deepest frame that is known.
+// A producer supplies facts about threads: the sampler what they do, the heap tracker what they allocate. The
+// facts enter the model in three steps, under the lock of the recorder's owner. Any later producer takes the
+// same steps.
+//   1. Whose: pyprof__record_whose finds the recording's thread, or adds it. All stacks of a thread are below
+//      its node. A thread that config.thread_filter excludes has no node.
+//   2. Where: pyprof__record_frame goes from a node to that of the frame below it, from the outermost frame
+//      to the leaf, and adds missing nodes. A frame is a spot of the producer's own codes: a place in code,
+//      or one of pyprof__pseudo. The producer may keep nodes: their numbers stay valid until
+//      pyprof__recorder_clear.
+//   3. How much: pyprof__model_add adds to a metric of the node, in the model or in the copy of it that
+//      becomes a profile. A sample stands for a part of a thread's time and belongs on the time line:
+//      pyprof__record_sample.
+// Without memory for new nodes, a stack is counted at its deepest known frame.
 
 static pyprof__bool pyprof__same_account(const void *context, uint32_t item, const void *key)
 {
     return PYPROF__AT(const pyprof__account, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
 }
 
-// Is the thread that a producer knows this one? One OS thread in one interpreter is one thread of the recording, however many
-// thread states it goes through (PyGILState_Ensure makes one a call); a thread id used again by another thread is another.
+// Is this the thread that a producer knows? One OS thread in one interpreter is one thread of the recording,
+// through all its thread states (PyGILState_Ensure makes a new one per call); another OS thread with a reused
+// thread id is another thread.
 static pyprof__bool pyprof__member_is(const pyprof__recorder *recorder, const pyprof__member *member, const pyprof__who *who, uint64_t at,
                                       uint64_t *started)
 {
     if (who->interp_id == -1) return member->last_ns + pyprof__second > at;
-    if (member->ident == 0) return at < member->first_ns + pyprof__second;   // it allocated first
+    // It allocated before its first sample.
+    if (member->ident == 0) return at < member->first_ns + pyprof__second;
     if (member->interp_id != who->interp_id || member->ident != who->ident) return 0;
     if (member->serial == who->serial) return 1;
     if (!*started) *started = pyprof__thread_started(recorder->target->source.proc, who->native);
     return *started && member->started == *started;
 }
 
-// The latest that it can be. before: the latest with its native id. Either can be PYPROF__NONE.
+// Finds the latest matching thread; *before = the latest one with this native id. Either may be PYPROF__NONE.
 static uint32_t pyprof__member_find(const pyprof__recorder *recorder, const pyprof__who *who, uint64_t at, uint32_t *before)
 {
     const pyprof__model *model = &recorder->model;
@@ -13709,7 +13718,7 @@ static uint32_t pyprof__member_new(pyprof__recorder *recorder, const pyprof__who
     return PYPROF__NONE;
 }
 
-// A thread's name can come, or change, after it was first seen.
+// A thread's name may be set or changed after the first sample.
 static void pyprof__member_rename(pyprof__recorder *recorder, uint32_t id, const char *changed)
 {
     pyprof__model *model = &recorder->model;
@@ -13721,20 +13730,22 @@ static void pyprof__member_rename(pyprof__recorder *recorder, uint32_t id, const
     if (name == PYPROF__NONE) return;
     member->name = name;
     wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, changed);
-    if (wanted != member->wanted) recorder->view.nodes.count = 0;   // what it allocated belongs in now, or no more
+    // Its allocations are now included, or no longer.
+    if (wanted != member->wanted) recorder->view.nodes.count = 0;
     member->wanted = wanted;
     location = &PYPROF__AT(pyprof__location, model->locations, PYPROF__AT(pyprof__node, model->nodes, member->node).location);
     PYPROF__AT(pyprof__function, model->functions, location->function).name = name;
     PYPROF__AT(pyprof__function, model->functions, location->function).qualname = name;
 }
 
-// Step 1: the number of a thread that was there at a time. PYPROF__NONE = no memory.
+// Step 1: the number of a thread that existed at a time. PYPROF__NONE = no memory.
 static uint32_t pyprof__record_whose(pyprof__recorder *recorder, const pyprof__who *who, uint64_t at)
 {
     pyprof__array *members = &recorder->model.members;
     uint32_t before, id = pyprof__member_find(recorder, who, at, &before);
     pyprof__member *member;
-    if (id == PYPROF__NONE && members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;   // of thread storms the rest is one
+    // The last one stands for all further threads of a storm.
+    if (id == PYPROF__NONE && members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;
     if (id == PYPROF__NONE) return pyprof__member_new(recorder, who, at, before);
     if (who->interp_id == -1) return id;
     member = &PYPROF__AT(pyprof__member, *members, id);
@@ -13747,7 +13758,7 @@ static uint32_t pyprof__record_whose(pyprof__recorder *recorder, const pyprof__w
     return id;
 }
 
-// The location of a producer's frame, for which the producer's codes are read. PYPROF__NONE = no memory.
+// The location of a producer's frame; the caller may read the producer's codes. PYPROF__NONE = no memory.
 static uint32_t pyprof__frame_location(pyprof__recorder *recorder, pyprof__producer *producer, uint32_t spot)
 {
     pyprof__array *map = &producer->locations;
@@ -13774,13 +13785,13 @@ static uint32_t pyprof__location_node(pyprof__recorder *recorder, uint32_t below
     return below;
 }
 
-// Step 2: the node of a frame below a node; below itself = there is no memory for it.
+// Step 2: the node of a frame below a node; `below` itself = no memory.
 static uint32_t pyprof__record_frame(pyprof__recorder *recorder, pyprof__producer *producer, uint32_t below, uint32_t spot)
 {
     return pyprof__location_node(recorder, below, pyprof__frame_location(recorder, producer, spot));
 }
 
-// Below a node; parent itself = no memory.
+// The node of a pseudo function below a node; parent itself = no memory.
 static uint32_t pyprof__pseudo_node(pyprof__recorder *recorder, uint32_t parent, const char *name)
 {
     pyprof__model *model = &recorder->model;
@@ -13810,7 +13821,7 @@ static int pyprof__seat_take(pyprof__recorder *recorder, pyprof__seat *seat, con
         seat->member = PYPROF__NONE;
         seat->account = PYPROF__NONE;
     }
-    if (seat->member == PYPROF__NONE) {   // somebody else than before, or the recording was reset
+    if (seat->member == PYPROF__NONE) {   // another thread than before, or the recording was reset
         pyprof__who who = { thread->native, thread->interp_id, thread->ident, thread->serial, thread->name };
         seat->member = pyprof__record_whose(recorder, &who, now);
         seat->spots.count = seat->nodes.count = 0;
@@ -13823,7 +13834,8 @@ static int pyprof__seat_take(pyprof__recorder *recorder, pyprof__seat *seat, con
     return 1;
 }
 
-// The node of a thread's stack. What it shares with the thread's last stack, from the root on, is not looked up again.
+// The node of a thread's stack. The part in common with the thread's last stack, from the root on, is not
+// looked up again.
 static uint32_t pyprof__stack_node(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__stack *stack)
 {
     uint32_t depth = (uint32_t)stack->spots.count, node = PYPROF__AT(pyprof__member, recorder->model.members, seat->member).node, i, spot, child;
@@ -13854,7 +13866,7 @@ static uint32_t pyprof__stack_node(pyprof__recorder *recorder, pyprof__seat *sea
     return node;
 }
 
-// The time of a sample that could not be read stays in the totals, below the part of the stack that is sure.
+// The time of a rejected sample stays in the totals, below the reliable part of the stack.
 static uint32_t pyprof__lost_node(pyprof__recorder *recorder, const pyprof__seat *seat, const pyprof__thread *thread)
 {
     uint32_t parent = PYPROF__AT(pyprof__member, recorder->model.members, seat->member).node;
@@ -13863,7 +13875,7 @@ static uint32_t pyprof__lost_node(pyprof__recorder *recorder, const pyprof__seat
     return pyprof__pseudo_node(recorder, parent, pyprof__pseudo_names[PYPROF__SPOT_LOST]);
 }
 
-// What the innermost frame waits for, or the C function it has called, is a node below it.
+// If the innermost frame waits or has called a C function, that is a node below it.
 static uint32_t pyprof__leaf_node(pyprof__recorder *recorder, pyprof__seat *seat, uint32_t leaf)
 {
     uint32_t node;
@@ -13886,7 +13898,7 @@ static uint32_t pyprof__sample_node(pyprof__recorder *recorder, pyprof__seat *se
     return pyprof__leaf_node(recorder, seat, leaf);
 }
 
-// Emptied codes have begun with new numbers: what was remembered by the old ones is forgotten.
+// Emptied codes restart their numbers: everything kept by old numbers is forgotten.
 static void pyprof__seats_follow(pyprof__recorder *recorder, pyprof__codes *codes)
 {
     size_t i;
@@ -13898,14 +13910,15 @@ static void pyprof__seats_follow(pyprof__recorder *recorder, pyprof__codes *code
         PYPROF__AT(pyprof__seat, recorder->seats, i).spots.count = PYPROF__AT(pyprof__seat, recorder->seats, i).leaf_node = 0;
 }
 
-// ---- the GIL: who waits for whom ---------------------------------------------------------------
+// ---- the GIL: its waiters and its owner ----------------------------------------------------------
 static void pyprof__record_rival(pyprof__recorder *recorder, uint32_t waiter, uint32_t slot, uint64_t holder, uint64_t wall)
 {
     pyprof__model *model = &recorder->model;
     const pyprof__seat *seat = slot < recorder->seats.count ? &PYPROF__AT(const pyprof__seat, recorder->seats, slot) : NULL;
     pyprof__rivals *rivals = (pyprof__rivals *)model->rivals.data;
     size_t i;
-    if (!seat || seat->member == PYPROF__NONE || seat->serial != holder) return;   // who sat there before is not the one
+    // Another thread had this seat.
+    if (!seat || seat->member == PYPROF__NONE || seat->serial != holder) return;
     for (i = 0; i < model->rivals.count && (rivals[i].waiter != waiter || rivals[i].holder != seat->member); i++) {}
     if (i == model->rivals.count) {
         if (i >= PYPROF__RIVALS || !pyprof__push(model->pool, &model->rivals)) return;
@@ -13917,7 +13930,8 @@ static void pyprof__record_rival(pyprof__recorder *recorder, uint32_t waiter, ui
     if (seat->account != PYPROF__NONE) PYPROF__AT(pyprof__account, recorder->accounts, seat->account).block_ns += wall;
 }
 
-// Who waits for whom, and how long one thread has held the GIL without a break while somebody waited.
+// Records which thread waits for which, and how long one thread has held the GIL without a break while others
+// waited.
 static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__thread *thread, uint32_t node, uint64_t now,
                                uint64_t wall)
 {
@@ -13934,27 +13948,33 @@ static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__seat *seat, c
 }
 
 // ---- the time of threads ------------------------------------------------------------
-// Clocks tell how much time a thread has used; samples only tell where. So the sums are right even if samples were missed. An OS
-// thread has an account, through all thread states that it goes through, with two shares: CPU time, which belongs to samples that
-// found it running, and the rest, which belongs to those that found it waiting. At each sweep that looks at the thread:
-//   1. Pass     The time since the look before goes to the shares: as much as its CPU clock has moved on to the first, the rest to
-//               the second.
-//   2. Ticks    Of the ticks that were due since, those are told as samples at which it was where it is now; the others as missed.
-//   3. Take     A sample takes half of what its share holds. The other half goes to the sample of that kind before: if they
-//               are at different places, then the thread has changed over at some time between the two, on average midway.
-//   4. Keep     Now it is the latest sample of its kind, and gets half of what comes until the next one.
-// The clock of a thread that is new does not tell how much of it is to be told, and no look tells when a thread ended:
-//   5. Meet     A thread is told half a period before its first sample, and keeps a tail of half a period for after its last one.
-//               It can have begun at any time since the tick before, and ends at any time after one: of many threads that live for
-//               less than a period few are seen at all, and with a period each these stand for all of them.
-//   6. Debt     What the clock says beyond that is told when the thread was there at eight looks in a row. Then the tail is void.
-//   7. Tail     It is told when the thread has gone: at its next meeting, or when the account is settled.
-//   8. Outside  The OS thread ran between two thread states: that CPU time is no sample's. What is left of it when half a period
-//               and the tail are told of it goes to <between samples>.
-// When the recording is copied or ends, no sample comes that would take what the shares hold:
-//   9. End      Clocks are read once more, and ticks that were due are told (pyprof__account_end).
-//  10. Settle   Each share goes to the latest sample of its kind; to <between samples> below the thread if there was none.
-// NULL = it is not on the time line any more.
+// Clocks say how much time a thread used; samples say only where. So the sums are right even if samples are
+// missed. An OS thread has one account, through all its thread states, with two shares: CPU time, for samples
+// that find it running, and other time, for samples that find it waiting. Each sweep that looks at the thread
+// takes these steps:
+//   1. Pass: the time since the last look goes to the shares: the advance of its CPU clock to the first, the
+//      rest to the second.
+//   2. Ticks: of the ticks due since then, those at which the thread was where it is now count as samples,
+//      the others as missed.
+//   3. Take: a sample takes half of its share. The other half goes to the previous sample of that kind: if
+//      the two are at different places, the thread moved at some time between them, on average midway.
+//   4. Keep: this is now the latest sample of its kind, and gets half of the time until the next one.
+// A new thread's clock does not say how much of it to count, and no look shows when a thread ended:
+//   5. Meet: half a period before a thread's first sample is counted, and a tail of half a period is kept for
+//      the time after its last one. The thread may have begun at any time since the tick before, and ends at
+//      any time after a tick. Of many threads that live for less than a period, few are seen at all; with a
+//      period each, these stand for all of them.
+//   6. Debt: the rest of the clock is counted once the thread was present at eight looks in a row. Its tail
+//      is then dropped.
+//   7. Tail: counted once the thread has ended: when the OS thread is met again, or the account is settled.
+//   8. Outside: the OS thread ran between two thread states, in no sample. Half a period and the tail come
+//      out of that CPU time; the rest goes to <between samples>.
+// When the recording is copied or ends, no further sample takes what the shares hold:
+//   9. End: clocks are read once more, and due ticks are counted (pyprof__account_end).
+//   10. Settle: each share goes to the latest sample of its kind, or, if there was none, to <between samples>
+//       below the thread.
+
+// The moment of a share's latest sample; NULL = no longer on the time line.
 static pyprof__moment *pyprof__share_moment(pyprof__recorder *recorder, const pyprof__share *share)
 {
     pyprof__model *model = &recorder->model;
@@ -13970,7 +13990,7 @@ static void pyprof__share_block(pyprof__recorder *recorder, const pyprof__share 
     if (told) told->block_ns += ns;
 }
 
-// Adds time to a sample that is recorded already.
+// Adds time to a recorded sample.
 static void pyprof__share_add(pyprof__recorder *recorder, const pyprof__share *share, int64_t ns, int ran)
 {
     pyprof__model *model = &recorder->model;
@@ -13987,7 +14007,7 @@ static void pyprof__share_add(pyprof__recorder *recorder, const pyprof__share *s
     told->cpu_ns += moment.cpu_ns;
 }
 
-// Tells a sample that is recorded already so many times more.
+// Counts a recorded sample this many times more.
 static void pyprof__share_count(pyprof__recorder *recorder, const pyprof__share *share, uint64_t count)
 {
     pyprof__model *model = &recorder->model;
@@ -13997,7 +14017,7 @@ static void pyprof__share_count(pyprof__recorder *recorder, const pyprof__share 
     if (told) told->count += (uint32_t)count;
 }
 
-// Step 3. Returns ns.
+// Step 3. Returns the sample's part in ns.
 static uint64_t pyprof__share_take(pyprof__recorder *recorder, pyprof__share *share, int ran)
 {
     int64_t ns = share->ns, half = share->node ? ns / 2 : 0;
@@ -14011,7 +14031,7 @@ static void pyprof__share_settle(pyprof__recorder *recorder, const pyprof__accou
 {
     pyprof__share between = *share;
     if (share->ns <= 0) return;
-    if (!between.node) {   // it was never seen doing that
+    if (!between.node) {   // no sample found the thread in this state
         between.moment = 0;
         between.state = ran ? 0 : PYPROF__IS_WAITING | PYPROF__IS_UNKNOWN;
         between.node = pyprof__pseudo_node(recorder, PYPROF__AT(pyprof__member, recorder->model.members, account->member).node, pyprof__between_name);
@@ -14027,7 +14047,7 @@ static void pyprof__account_tail(pyprof__account *account, uint64_t most)   // s
     account->tail_ns = 0;
 }
 
-// Step 10, with what else is known: a part of the recording ends.
+// Step 10, and everything else that is known: a part of the recording ends.
 static void pyprof__account_settle(pyprof__recorder *recorder, pyprof__account *account)
 {
     pyprof__share outside;
@@ -14057,7 +14077,7 @@ static void pyprof__accounts_forget(pyprof__recorder *recorder)   // there are t
     for (i = 0; i < recorder->seats.count; i++) PYPROF__AT(pyprof__seat, recorder->seats, i).account = PYPROF__NONE;
 }
 
-// The model is a new one: what was recorded has been told.
+// The model is new: earlier time was counted in the old one.
 static void pyprof__account_renew(pyprof__account *account, uint64_t now, uint64_t due, uint64_t thinned)
 {
     memset(&account->runs, 0, sizeof account->runs);
@@ -14095,11 +14115,11 @@ static pyprof__account *pyprof__account_of(pyprof__recorder *recorder, pyprof__s
     return account;
 }
 
-// Step 1, for the time since a thread was last looked at; and step 6.
+// Step 1, for the time since the last look; and step 6.
 static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64_t cpu)
 {
     account->runs.ns += (int64_t)cpu;
-    // Below 0 for a moment: the two clocks are not read at once.
+    // May be negative for a moment, because the two clocks are not read at the same time.
     account->waits.ns += (int64_t)wall - (int64_t)cpu;
     if (++account->looks == PYPROF__SETTLED) {
         account->runs.ns += account->debt_ns;
@@ -14108,8 +14128,8 @@ static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64
     }
 }
 
-// Steps 5, 7 and 8: a thread that was not there at the tick before. paused, not 0: it was there all the while, but not looked at,
-// because the recording began or went on since: nobody knows how much it ran, so much at most.
+// Steps 5, 7 and 8: a thread that was not present at the tick before. paused, if not 0: the thread existed,
+// but the recording began or resumed since, so how much it ran is unknown; this is the maximum.
 static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs, uint64_t paused)
 {
     // The same OS thread: it was outside of Python.
@@ -14142,14 +14162,15 @@ static void pyprof__account_note(const pyprof__recorder *recorder, pyprof__accou
     account->cold = thread->cold;
 }
 
-// Of a thread: ticks told now; those at which it stood where it stands, in the state it is in; those at which
-// it was about to leave the CPU there; of these those looked at late. Beside them: ticks that were left out.
+// For a thread: ticks counted now; those at which it was where it is now, in the same state; those at which
+// it was about to leave the CPU there; how many of these two were looked at late. Besides: ticks that were
+// left out.
 typedef struct { uint64_t ticks, stood, ran, late, thinned; } pyprof__told;
 
-// Step 2. A tick that was due at most PROMPT_NS ago is told by what is found now: that is how long it takes to get
-// there anyway; ELSEWHERE_NS for a thread that runs on another CPU, and so has nothing to do with why the
-// sampler came late. So is one due LEAVE_NS before the thread left the CPU: the timer of the sampler has
-// taken it away, but another process was given the CPU first.
+// Step 2. What is found now also applies to a tick that was due at most PROMPT_NS ago, which is how long a
+// prompt sampler takes; ELSEWHERE_NS if the thread runs on another CPU, where it cannot be the reason for the
+// delay. It applies also to a tick due at most LEAVE_NS before the thread left the CPU: the sampler's timer
+// took it off the CPU, but another process got that CPU first.
 static pyprof__told pyprof__account_ticks(const pyprof__recorder *recorder, const pyprof__account *account, const pyprof__thread *thread,
                                           uint64_t now, uint64_t since, int stood)
 {
@@ -14169,17 +14190,18 @@ static pyprof__told pyprof__account_ticks(const pyprof__recorder *recorder, cons
     return told;
 }
 
-// Looks at a thread's clock, and at which ticks it was seen.
+// Reads a thread's clock, and finds the ticks at which the thread was seen.
 static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__account *account, const pyprof__thread *thread, uint64_t now)
 {
     int runs = !(thread->state & PYPROF__IS_WAITING) && !thread->put_off;
     int unmet = account->tick == 0 || account->spell != recorder->spells;
-    // It was there all the while.
+    // The thread was present all along.
     int old = unmet && (thread->known_ns <= recorder->awake_ns || recorder->tick <= 1);
     int goes_on = account->tick && account->spell == recorder->spells && thread->cpu_ns >= account->cpu_ns
         && (account->tick + 1 >= recorder->tick || thread->known_ns <= account->look_ns);
     pyprof__told told = { 0, 0, 0, 0, 0 };
-    if (goes_on && thread->put_off) { account->tick = recorder->tick; return told; }   // all is told later
+    // Everything is counted later.
+    if (goes_on && thread->put_off) { account->tick = recorder->tick; return told; }
     if (!goes_on || recorder->every) account->due = old ? recorder->awake_due : recorder->due - recorder->due_now;
     if (goes_on) pyprof__account_pass(account, now - account->look_ns, thread->cpu_ns - account->cpu_ns);
     else pyprof__account_meet(account, thread, now - (old ? recorder->awake_ns : recorder->last_ns), runs,
@@ -14190,24 +14212,24 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__acc
     }
     if (goes_on) told.thinned = recorder->thinned - account->thinned;
     pyprof__account_note(recorder, account, thread, now);
-    // A new one was not there at all of them.
+    // A new thread was not present at all of the ticks.
     if (!goes_on && told.ticks > 1) told.ticks = told.stood + told.ran ? told.stood + told.ran : 1;
     return told;
 }
 
 // ---- samples ---------------------------------------------------------------------------
-// Step 3: the part of the time that a sample stands for. One of which nothing tells whether the thread ran takes of
-// both kinds.
+// Step 3: the time that a sample stands for. If it is unknown whether the thread ran, the sample takes from
+// both shares.
 static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__account *account, pyprof__moment *moment)
 {
     int waits = (moment->state & PYPROF__IS_WAITING) != 0, unknown = (moment->state & PYPROF__IS_UNKNOWN) != 0;
     moment->cpu_ns = !waits || unknown ? pyprof__share_take(recorder, &account->runs, 1) : 0;
-    moment->block_ns = moment->taken_ns = 0;   // the moment can be that of the sample before
+    moment->block_ns = moment->taken_ns = 0;   // the caller may use the moment for a second sample
     moment->wall_ns = moment->cpu_ns;
     if (waits) moment->wall_ns += pyprof__share_take(recorder, &account->waits, 0);
 }
 
-// Step 4: it may get more.
+// Step 4: the sample may get more time.
 static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *moment, uint64_t number)
 {
     pyprof__share *share = moment->state & PYPROF__IS_WAITING ? &account->waits : &account->runs;
@@ -14217,7 +14239,7 @@ static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *
     share->moment = number;
 }
 
-// While it is looked at, a thread that ran stands where it is, and waits for the CPU that the sampler has.
+// While the sampler reads a thread that ran, the thread stays where it is and waits for the sampler's CPU.
 static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__account *account, const pyprof__thread *thread, pyprof__moment *moment)
 {
     int64_t ns = account->waits.ns < (int64_t)recorder->took_ns ? account->waits.ns : (int64_t)recorder->took_ns;
@@ -14298,8 +14320,8 @@ static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thre
 }
 
 // ---- ticks -----------------------------------------------------------------------------
-// Time in which nobody ran, and the sampler did not wait for a CPU, was a suspend or a SIGSTOP: a gap, not a
-// burst.
+// If no thread ran for a long time and the sampler did not wait for a CPU, the machine or the process was
+// stopped (suspend, SIGSTOP): that is a gap, not a burst of missed ticks.
 static int pyprof__was_suspended(pyprof__sweeper *sweeper, const pyprof__tick *tick)
 {
     return tick->late >= pyprof__second && pyprof__threads_ran(sweeper) < tick->late / 50 && !pyprof__was_queued(sweeper, tick->late);
@@ -14319,11 +14341,11 @@ static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweep
     pyprof__degrade(recorder, __atomic_load_n(&sweeper->target.source.proc->lack, __ATOMIC_RELAXED));
 }
 
-// So many that the rate asked for is beyond the bound, not only for a moment?
+// Were so many left out that max_cpu does not allow the wanted rate, and not only for a moment?
 static int pyprof__is_thinned(uint64_t thinned, uint64_t asked) { return thinned > (asked + thinned) / 100; }
 
-// So many ticks of this recorder fall in so many of the sampler's periods. At most `most` of them have a tick of
-// the sampler: the others are left out.
+// How many ticks of this recorder fall into these periods of the sampler. At most `most` of them coincide
+// with a tick of the sampler: the others are left out.
 static uint64_t pyprof__record_periods(pyprof__recorder *recorder, double periods, uint64_t most)
 {
     uint64_t many;
@@ -14335,7 +14357,7 @@ static uint64_t pyprof__record_periods(pyprof__recorder *recorder, double period
     return most;
 }
 
-// The ticks of this recorder among those of the sampler that are over.
+// Finds this recorder's ticks among the sampler's due ticks.
 static void pyprof__record_due(pyprof__recorder *recorder, const pyprof__tick *tick)
 {
     double ratio = recorder->config->rate_hz / tick->rate;
@@ -14357,7 +14379,7 @@ static void pyprof__record_due(pyprof__recorder *recorder, const pyprof__tick *t
     pyprof__degrade_event(recorder, "sampling costs more than max_cpu allows: ticks are left out");
 }
 
-// Time that nobody could see.
+// A gap: time that could not be seen.
 static void pyprof__record_gap(pyprof__recorder *recorder, const pyprof__tick *tick)
 {
     uint64_t gap = tick->late < tick->now - recorder->last_ns ? tick->late : tick->now - recorder->last_ns;
@@ -14373,8 +14395,8 @@ static void pyprof__record_gap(pyprof__recorder *recorder, const pyprof__tick *t
     recorder->awake_due = recorder->due - 1;
 }
 
-// Ticks x threads that are not told yet, of the threads that were there when they could last be seen: one, if none
-// was seen ever. Under the lock.
+// Number of ticks x threads not counted yet, for the threads present at the last sweep that could read; one
+// thread if there was none. Under the lock.
 static uint64_t pyprof__owed(const pyprof__recorder *recorder, uint64_t now)
 {
     double pace = recorder->pace > 0 ? recorder->pace : recorder->config->rate_hz;
@@ -14389,11 +14411,11 @@ static uint64_t pyprof__owed(const pyprof__recorder *recorder, uint64_t now)
 }
 
 // ---- a part of the recording ends ----------------------------------------------------------
-// Step 9: the time since the last tick is told as far as clocks tell it, and ticks
-// that were due and that the sampler had no CPU for.
+// Step 9: counts the time since the last tick as far as the clocks show it, and the ticks that were due while
+// the sampler had no CPU.
 static void pyprof__account_end(pyprof__recorder *recorder, pyprof__account *account, uint64_t now, uint64_t due)
 {
-    // Until it is a cold one's again, at most.
+    // At the latest until the next look at a cold thread.
     uint64_t turn = 200000000 + 100000 * (uint64_t)recorder->accounts.count;
     int looked = account->tick == recorder->tick || (account->cold && now < account->look_ns + turn);
     int lives = looked && account->spell == recorder->spells && account->member != PYPROF__NONE;
@@ -14403,7 +14425,7 @@ static void pyprof__account_end(pyprof__recorder *recorder, pyprof__account *acc
     pyprof_stats *stats = &recorder->model.stats;
     if (cpu < account->cpu_ns || cpu == 0) return;
     account->due = recorder->due;
-    if (wanted && cpu == account->cpu_ns && account->waits.node) {   // it has waited all the while
+    if (wanted && cpu == account->cpu_ns && account->waits.node) {   // it has waited all along
         pyprof__share_count(recorder, &account->waits, owed + due);
         stats->samples += owed + due;
         stats->recovered += owed + due;
@@ -14416,7 +14438,8 @@ static void pyprof__account_end(pyprof__recorder *recorder, pyprof__account *acc
     account->look_ns = now;
 }
 
-static void pyprof__accounts_pause(pyprof__recorder *recorder)   // those whose turn it was not since
+// The cold ones that were not looked at since.
+static void pyprof__accounts_pause(pyprof__recorder *recorder)
 {
     size_t i;
     for (i = 0; i < recorder->accounts.count; i++) {
@@ -14425,14 +14448,15 @@ static void pyprof__accounts_pause(pyprof__recorder *recorder)   // those whose 
     }
 }
 
-// stops: nobody will tell those ticks later; blind: nothing can be read now.
+// stops: no later sweep counts those ticks; blind: nothing can be read now.
 static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
 {
     pyprof__model *model = &recorder->model;
     uint64_t now = pyprof__now(), wall = now - recorder->last_ns;
     double pace = recorder->pace > 0 ? recorder->pace : recorder->config->rate_hz;
     uint64_t due = (uint64_t)((double)wall * pace / 1e9);
-    uint64_t asked = model->stats.asked, counted = recorder->due_now;   // it had a CPU at those, and saw nothing
+    // Ticks at which the sampler had its CPU but saw nothing.
+    uint64_t asked = model->stats.asked, counted = recorder->due_now;
     size_t i;
     if (recorder->paused) { pyprof__accounts_settle(recorder); return; }
     if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
@@ -14440,7 +14464,7 @@ static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
     for (i = 0; i < recorder->accounts.count; i++)
         pyprof__account_end(recorder, &PYPROF__AT(pyprof__account, recorder->accounts, i), now, due > counted ? due - counted : 0);
     if (due) recorder->due_now = 0;
-    // It saw no thread, but the one that asks was there.
+    // The sampler saw no thread, but the calling thread exists.
     if (due && asked == model->stats.asked && (recorder->tick == 0 || blind)) {
         model->stats.missed += due;
         model->stats.asked += due;
@@ -14465,7 +14489,8 @@ static void pyprof__record_over(pyprof__recorder *recorder)
     recorder->events |= 1 << PYPROF_EVENT_DURATION;
 }
 
-static void pyprof__recorder_pause(pyprof__recorder *recorder)   // the time since the last tick belongs to no sample: it is left out
+// Leaves out the time since the last tick, which belongs to no sample.
+static void pyprof__recorder_pause(pyprof__recorder *recorder)
 {
     pyprof__accounts_pause(recorder);
     recorder->paused = 1;
@@ -14484,14 +14509,15 @@ static void pyprof__recorder_resume(pyprof__recorder *recorder, uint64_t now)
 static void pyprof__record(pyprof__recorder *recorder, pyprof__sweeper *sweeper, const pyprof__tick *tick)
 {
     pyprof__model *model = &recorder->model;
-    // A snapshot may have been taken since.
+    // A snapshot may have been taken in the meantime.
     uint64_t now = tick->now > recorder->last_ns ? tick->now : recorder->last_ns;
     size_t i;
     if (recorder->paused) return;
     recorder->took_ns += tick->present ? sweeper->took_ns : 0;
     pyprof__record_due(recorder, tick);
     if (!recorder->due_now) return;
-    if (sweeper->blind || (tick->present && !sweeper->listed)) {   // where no thread could be seen its ticks are told later
+    // No thread could be seen: these ticks are counted later.
+    if (sweeper->blind || (tick->present && !sweeper->listed)) {
         if (!pyprof__is_over(recorder, now)) return;
         pyprof__record_end(recorder, 1, tick->blind_ns != 0);
         pyprof__record_over(recorder);
@@ -14511,7 +14537,7 @@ static void pyprof__record(pyprof__recorder *recorder, pyprof__sweeper *sweeper,
     if (pyprof__is_over(recorder, now)) pyprof__record_over(recorder);
 }
 
-// The tasks that were found waiting, below their threads.
+// Records the waiting tasks, below their threads.
 static void pyprof__record_awaits(pyprof__recorder *recorder, const pyprof__sweeper *sweeper)
 {
     pyprof__model *model = &recorder->model;
@@ -14531,13 +14557,13 @@ static void pyprof__record_awaits(pyprof__recorder *recorder, const pyprof__swee
             before = node;
             node = pyprof__record_frame(recorder, &recorder->sampler, node, PYPROF__AT(const uint32_t, sweeper->awaiting.spots, await->first + k));
         }
-        since = recorder->last_ns - recorder->awake_ns;   // a pause is no part of it
+        since = recorder->last_ns - recorder->awake_ns;   // without the time of a pause
         if (node == before || !pyprof__model_waited(model, node, await->ns < since ? await->ns : since)) pyprof__degrade_full(recorder);
     }
 }
 
 // ---- the heap tracker ------------------------------------------------------------------------
-// The node of a thread that allocates; 0 = it is not wanted.
+// The node of a thread that allocates; 0 = the filter excludes it.
 static uint32_t pyprof__life_node(pyprof__recorder *recorder, const pyprof__life *life)
 {
     pyprof__who who = { (int64_t)life->tid, -1, 0, 0, "" };
@@ -14558,7 +14584,7 @@ static uint32_t pyprof__site_node(pyprof__recorder *recorder, uint32_t below, co
     return pyprof__location_node(recorder, below, location);
 }
 
-// The nodes of the sites that came since the last time: 0 where the thread is not wanted.
+// Finds the nodes of sites added since the last call: 0 if the filter excludes the thread.
 static void pyprof__record_sites(pyprof__recorder *recorder)
 {
     pyprof__array *nodes = &recorder->view.nodes;
@@ -14568,7 +14594,8 @@ static void pyprof__record_sites(pyprof__recorder *recorder)
     for (i = (uint32_t)nodes->count; i < count; i++, nodes->count++) {
         const pyprof__site_key *key = pyprof__site_key_at(i);
         uint32_t node = key->parent < i ? PYPROF__AT(uint32_t, *nodes, key->parent) : 0;
-        if (i && !__atomic_load_n(&pyprof__site_at(i)->owner, __ATOMIC_ACQUIRE)) return;   // just being made
+        // Another thread is making it.
+        if (i && !__atomic_load_n(&pyprof__site_at(i)->owner, __ATOMIC_ACQUIRE)) return;
         if (i && key->parent == 0 && key->instruction > 0 && key->instruction <= PYPROF__LIVES)
             node = pyprof__life_node(recorder, &pyprof__heap.lives[key->instruction - 1]);
         else if (node) node = pyprof__site_node(recorder, node, key);
@@ -14576,7 +14603,8 @@ static void pyprof__record_sites(pyprof__recorder *recorder)
     }
 }
 
-static void pyprof__heap_reasons(pyprof__recorder *recorder)   // why memory is worse known than it should be
+// Reasons for the lower quality of memory figures.
+static void pyprof__heap_reasons(pyprof__recorder *recorder)
 {
     int refused = PYPROF__GET(pyprof__heap.refused);
     pyprof__degrade(recorder, pyprof__objects_reason());
@@ -14594,7 +14622,7 @@ static void pyprof__heap_reasons(pyprof__recorder *recorder)   // why memory is 
                         : "heap: heap_max_bytes is used up: live memory is a lower bound");
 }
 
-// Writes what the heap tracker knows into a copy of the model.
+// Copies the heap tracker's results into a copy of the model.
 static void pyprof__record_heap(pyprof__recorder *recorder, pyprof__model *copy)
 {
     if (!recorder->heap) return;
@@ -14607,7 +14635,8 @@ static void pyprof__record_heap(pyprof__recorder *recorder, pyprof__model *copy)
 // ---- ten times a second ------------------------------------------------------------------------
 enum { PYPROF__GAUGES = 4096 };
 
-// The memory time line: 100 ms apart. When it gets long, every second one of the older half goes.
+// The memory time line: one entry per 100 ms. When it gets long, every second entry of the older half is
+// dropped.
 static void pyprof__gauge_add(pyprof__model *model, const pyprof__gauge *gauge)
 {
     pyprof__gauge *gauges = (pyprof__gauge *)model->gauges.data, *added;
@@ -14621,7 +14650,7 @@ static void pyprof__gauge_add(pyprof__model *model, const pyprof__gauge *gauge)
     if (added) *added = *gauge;
 }
 
-// lost: of the hooks, as pyprof__heap_watch tells.
+// lost: what happened to the hooks, from pyprof__heap_watch.
 static void pyprof__record_memory(pyprof__recorder *recorder, const pyprof__gauge *gauge, int lost)
 {
     if (recorder->ended) return;
@@ -14675,7 +14704,7 @@ static int pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t start_ns)
         && (!recorder->heap || pyprof__heap_view_begin(&recorder->view, &recorder->pool));
 }
 
-// The recording starts anew at start_ns, or stays as it is: 0 = no memory.
+// Restarts the recording at start_ns. 0 = no memory, and the recording stays as it is.
 static int pyprof__recorder_renew(pyprof__recorder *recorder, uint64_t start_ns)
 {
     pyprof__model before = recorder->model, made;
@@ -14693,7 +14722,7 @@ static void pyprof__recorder_close(pyprof__recorder *recorder)
     pyprof__model_free(&recorder->model);
 }
 
-// Of all zeros, a recorder that records from now on, with most_bytes of memory. 0 = no memory.
+// Makes a zeroed recorder record from now on, with at most most_bytes of memory. 0 = no memory.
 static pyprof__bool pyprof__recorder_open(pyprof__recorder *recorder, const pyprof__target *target, const pyprof_config *config,
                                           uint64_t most_bytes)
 {
@@ -14711,7 +14740,7 @@ static pyprof__bool pyprof__recorder_open(pyprof__recorder *recorder, const pypr
     return 0;
 }
 
-// The rate that was reached, on average.
+// Adds the rate that was reached on average, if ticks were left out.
 static void pyprof__tell_thinned(const pyprof__recorder *recorder, pyprof_stats *stats)
 {
     double asked = (double)stats->asked, all = asked + (double)stats->thinned, rate = recorder->config->rate_hz, percent = 100 * recorder->bound;
@@ -14724,12 +14753,12 @@ static void pyprof__tell_thinned(const pyprof__recorder *recorder, pyprof_stats 
     pyprof__add_reason(stats, text);
 }
 
-// All that a recorder knows of them, as of now.
+// All statistics of a recorder as of now.
 static void pyprof__recorder_stats(const pyprof__recorder *recorder, pyprof_stats *stats)
 {
     *stats = recorder->model.stats;
     stats->own_bytes = recorder->pool.used;
-    // Before the first look at threads at least the main one was there.
+    // Before the first sweep at least the main thread exists.
     if (!stats->asked && !stats->thinned) stats->thinned = recorder->thinned - recorder->awake_thinned;
     pyprof__tell_thinned(recorder, stats);
     if (!recorder->heap) return;
