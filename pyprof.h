@@ -16458,16 +16458,18 @@ static void pyprof__cursor_at(pyprof__cursor *cursor, uint32_t node)
 //   Promise    nothing is written here: all writers of a table write the same rows. A table is a function that makes
 //              its rows and an entry below, which says what its columns are; rows stay until they are freed
 // ============================================================================
-// ---- lines of source: read when a file is written, and shown only if they are still those that ran --------
+// ---- source lines: read for a report or a file, and shown only if they are still the lines that ran
+// ------------
 enum {
-    PYPROF__SCRIPT_BYTES = 4 << 20,     // of a file; larger ones are left out
-    PYPROF__SCRIPT_LINE = 1000,         // bytes of a line
-    PYPROF__SCRIPT_COLUMNS = 100        // of a line in the text report
+    PYPROF__SCRIPT_BYTES = 4 << 20,     // per file; larger files are left out
+    PYPROF__SCRIPT_LINE = 1000,         // bytes per line
+    PYPROF__SCRIPT_COLUMNS = 100        // per line in the text report
 };
 typedef enum { PYPROF__SCRIPT_NO_MEMORY, PYPROF__SCRIPT_UNREADABLE, PYPROF__SCRIPT_CHANGED, PYPROF__SCRIPT_READ } pyprof__script_state;
-typedef struct { char *text; size_t size, room; pyprof__array lines; } pyprof__script;   // lines: uint32_t, where each begins
+// lines: uint32_t, start of each line.
+typedef struct { char *text; size_t size, room; pyprof__array lines; } pyprof__script;
 
-// May sources be shown? Who wants no paths in a file wants no sources in it.
+// May source lines be shown? Not if paths are hidden.
 static int pyprof__script_allowed(const pyprof_profile *profile, const pyprof_output *output)
 {
     return output->sources >= 0 && profile->model.paths == PYPROF_PATHS_FULL && !profile->is_diff;
@@ -16479,7 +16481,8 @@ static void pyprof__script_free(pyprof__pool *pool, pyprof__script *source)
     pyprof__array_free(pool, &source->lines);
 }
 
-// Names of files come from the program: nothing is opened but regular files, and no more is read than they had then.
+// File names come from the program: only regular files are opened, and no more is read than their size when
+// opened.
 static pyprof__script_state pyprof__script_open(const char *path, double start, int *fd, size_t *size)
 {
     struct stat info;
@@ -16503,7 +16506,7 @@ static int pyprof__script_lines(pyprof__pool *pool, pyprof__script *source)   //
     return 1;
 }
 
-// start: Unix seconds of the recording. Free it, whatever comes back.
+// start: Unix seconds of the recording. Free the result in every case.
 static pyprof__script_state pyprof__script_read(pyprof__pool *pool, pyprof__script *source, const char *path, double start)
 {
     size_t size = 0;
@@ -16512,7 +16515,8 @@ static pyprof__script_state pyprof__script_read(pyprof__pool *pool, pyprof__scri
     memset(source, 0, sizeof *source);
     pyprof__array_init(&source->lines, sizeof(uint32_t));
     if (state == PYPROF__SCRIPT_READ) {
-        source->text = (char *)pyprof__alloc(pool, size + 8);   // zeroes behind the text: a character cut in two ends there
+        // Zero bytes follow the text: they end a character cut in two.
+        source->text = (char *)pyprof__alloc(pool, size + 8);
         if (source->text) source->room = size + 8;
         else state = PYPROF__SCRIPT_NO_MEMORY;
     }
@@ -16528,7 +16532,8 @@ static pyprof__script_state pyprof__script_read(pyprof__pool *pool, pyprof__scri
     return state;
 }
 
-static pyprof__slice pyprof__script_line(const pyprof__script *source, int64_t number)   // from 1; text NULL = there is none
+// From 1; text NULL = no such line.
+static pyprof__slice pyprof__script_line(const pyprof__script *source, int64_t number)
 {
     pyprof__slice line = { NULL, 0 };
     size_t end;
@@ -16536,18 +16541,19 @@ static pyprof__slice pyprof__script_line(const pyprof__script *source, int64_t n
     line.text = source->text + PYPROF__AT(const uint32_t, source->lines, number - 1);
     end = (uint64_t)number < source->lines.count ? PYPROF__AT(const uint32_t, source->lines, number) : source->size;
     line.size = end - PYPROF__AT(const uint32_t, source->lines, number - 1);
-    while (line.size && strchr(" \t\r\n", line.text[line.size - 1])) line.size--;   // a NUL, too
+    while (line.size && strchr(" \t\r\n", line.text[line.size - 1])) line.size--;   // strips NULs, too
     return line;
 }
 
-// Is the function still where the recording has it? On its first line stands its name, or that of a decorator.
+// Is the function still where it was when recorded? Its first line contains its name or a decorator.
 static int pyprof__script_fits(const pyprof__script *source, const pyprof_profile *profile, const pyprof__function *function)
 {
     pyprof__slice line = pyprof__script_line(source, function->first_line);
     const char *name = pyprof__text(profile, function->name);
     size_t size, at = 0;
     if (strcmp(name, "<lambda>") == 0) name = "lambda";
-    if (*name == '<') return function->first_line <= 1 || line.text;   // <module>: its first line may be a blank one
+    // <module>: its first line may be blank.
+    if (*name == '<') return function->first_line <= 1 || line.text;
     while (at < line.size && (line.text[at] == ' ' || line.text[at] == '\t')) at++;
     if (at < line.size && line.text[at] == '@') return 1;
     for (size = strlen(name); at + size <= line.size; at++)
@@ -16558,32 +16564,34 @@ static int pyprof__script_fits(const pyprof__script *source, const pyprof_profil
 // ---- rows ---------------------------------------------------------------------------------------------
 enum { PYPROF__COLUMNS = 9 };    // of a table, at most
 
-enum {                           // what a row tells beside its numbers
+enum {                           // what a row shows beside its numbers
     PYPROF__FORM_PLACE,          // its name, file and line
-    PYPROF__FORM_CHANGE,         // the same; the parts of the table are rows, too: of what became less
+    PYPROF__FORM_CHANGE,         // the same; the parts are rows, too: functions that became less
     PYPROF__FORM_THREAD,         // its thread
     PYPROF__FORM_ALLOCATOR,      // its thread, without the interpreter
-    PYPROF__FORM_RIVALS,         // its thread, and the other one, for which it waited
-    PYPROF__FORM_HOLD,           // its thread, and as parts a stack of places
-    PYPROF__FORM_STACK,          // as parts its frames
-    PYPROF__FORM_TASK,           // its name, as parts its coroutines, and the place where the innermost waits
-    PYPROF__FORM_SIZE,           // a bar of the second number's length; the fourth is the longest
-    PYPROF__FORM_SOURCE,         // its name, file and line, and as parts its lines, with their text
-    PYPROF__FORM_LEAF,           // its name, and as parts the places where it was called,
+    PYPROF__FORM_RIVALS,         // its thread, and the thread that it waited for
+    PYPROF__FORM_HOLD,           // its thread, and its parts: a stack of places
+    PYPROF__FORM_STACK,          // its parts: the frames
+    PYPROF__FORM_TASK,           // its name, its parts: the coroutines, and the place where the innermost
+                                 // waits
+    PYPROF__FORM_SIZE,           // a bar as long as the second number; the fourth is the longest
+    PYPROF__FORM_SOURCE,         // its name, file and line, and its parts: the lines, with their text
+    PYPROF__FORM_LEAF,           // its name, and its parts: the places where it was called
     PYPROF__FORM_WAIT, PYPROF__FORM_IDLE   // or waited for
 };
 
 enum {                           // what a column shows of its value
-    PYPROF__TIME = 1,            // ns; 0 stays out of the way
+    PYPROF__TIME = 1,            // ns; 0 is left blank
     PYPROF__SECONDS,             // ns
     PYPROF__BYTES, PYPROF__NUMBER, PYPROF__WHOLE_SECONDS,
     PYPROF__CHANGE,              // a difference, in the unit of its metric
     PYPROF__VERDICT,             // pyprof_growth
-    PYPROF__PERCENT,             // of the rows' `all`; this and the others are computed, see pyprof__cell_value
-    PYPROF__SHARE,               // in %, of the value of column `other`,
+    PYPROF__PERCENT,             // of the rows' `all`; this and the following are computed, see
+                                 // pyprof__cell_value
+    PYPROF__SHARE,               // in %, of the value in column `other`,
     PYPROF__MEAN_BYTES, PYPROF__MEAN_AGE,   // or divided by it: bytes, ms
-    PYPROF__ERROR,               // +- bytes, of bytes in doubt; only estimates have it
-    PYPROF__RATE                 // of the row: bytes a minute
+    PYPROF__ERROR,               // +- bytes, from the uncertainty; only estimates have it
+    PYPROF__RATE                 // of the row: bytes per minute
 };
 
 typedef struct { const char *head; int cell, width, total, metric, other; } pyprof__column;   // see pyprof__row_values
@@ -16594,10 +16602,10 @@ typedef struct {
     const char *name, *file;     // "" = none
     int32_t line;                // 0 = none
     int kind;                    // of a frame: pyprof_kind
-    uint32_t member, other;      // its thread; another thread, or the function that a leaf is. PYPROF__NONE = none
-    size_t first, count, more;   // those of the rows' parts that belong to it, and how many are left out
-    pyprof__slice text;          // a line of source,
-    size_t mark, mark_end;       // and of that the bytes that ran longest
+    uint32_t member, other;      // its thread; another thread, or the function of a leaf. PYPROF__NONE = none
+    size_t first, count, more;   // its part of the rows' parts, and how many are left out
+    pyprof__slice text;          // a source line,
+    size_t mark, mark_end;       // and the bytes of it that ran longest
 } pyprof__report_row;
 
 typedef struct pyprof__rows pyprof__rows;
@@ -16606,12 +16614,13 @@ typedef void pyprof__rows_maker(pyprof__rows *rows);
 typedef struct {
     const char *heading;
     pyprof__rows_maker *make;
-    int group, sort, by_total;   // which rows, in which order: as in pyprof__rank
+    int group, sort, by_total;   // choice and order of the rows: as in pyprof__rank
     size_t most;                 // rows
-    int always, needs[2];        // shown without rows, too; not shown if there is nothing of these metrics
+    int always, needs[2];        // shown even without rows; not shown if these metrics have no values
     int form;
-    const char *end, *tail;      // what the form shows, NULL = no heads; of what rows may be left out, NULL = not told
-    pyprof__column columns[PYPROF__COLUMNS];   // one without a cell ends them
+    const char *end, *tail;      // the heading over what the form shows, NULL = no headings; name of the rows
+                                 // left out, NULL = none
+    pyprof__column columns[PYPROF__COLUMNS];   // a column without a cell ends them
 } pyprof__report_table;
 
 typedef struct {
@@ -16619,19 +16628,20 @@ typedef struct {
     const pyprof_profile *profile;
     const pyprof__selection *selection;
     const pyprof_output *output;
-    pyprof__table groups[PYPROF_GROUP_FILE + 1];   // by function, line, file: tables of the same groups share them
+    // By function, line, file: shared by tables of the same groups.
+    pyprof__table groups[PYPROF_GROUP_FILE + 1];
 } pyprof__report;
 
 struct pyprof__rows {
     pyprof__report *report;
     const pyprof__report_table *table;
-    int failed, shown;           // no memory, once; is there anything to be told?
+    int failed, shown;           // memory ran out; there is something to show
     pyprof__array rows, parts;   // pyprof__report_row
     size_t more, more_parts;     // how many are left out
     int64_t all;                 // what 100 % is
-    pyprof__view_maker view;     // of stacks: it has their names
-    pyprof__array scripts;       // pyprof__script: they have the lines
-    pyprof__report_row spare;    // where there was no memory
+    pyprof__view_maker view;     // of stacks: holds their names
+    pyprof__array scripts;       // pyprof__script: hold the lines
+    pyprof__report_row spare;    // used if memory runs out
 };
 
 static void pyprof__report_init(pyprof__report *report, const pyprof__selection *selection, const pyprof_output *output)
@@ -16657,7 +16667,8 @@ static int64_t pyprof__report_all(const pyprof__report *report, int metric)   //
 
 static double pyprof__percent(int64_t part, int64_t all) { return all ? 100.0 * (double)part / (double)all : 0; }
 
-// A row of rows->rows or rows->parts. Without memory it is none, and makers need not ask: their rows are thrown away.
+// Adds a row to rows->rows or rows->parts. If memory runs out, it returns a spare row, so that makers need
+// not check: their rows are then discarded.
 static pyprof__report_row *pyprof__rows_add(pyprof__rows *rows, pyprof__array *to, const char *name, const char *file,
                                             int32_t line)
 {
@@ -16675,7 +16686,7 @@ static pyprof__report_row *pyprof__rows_add(pyprof__rows *rows, pyprof__array *t
     return row;
 }
 
-static void pyprof__rows_cut(pyprof__rows *rows)   // those beyond the table's most
+static void pyprof__rows_cut(pyprof__rows *rows)   // drops the rows beyond the table's limit
 {
     if (rows->rows.count <= rows->table->most) return;
     rows->more = rows->rows.count - rows->table->most;
@@ -16709,8 +16720,8 @@ static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const p
     return !rows->failed;
 }
 
-// A column's value is a metric, or 0 = time spent running, of the row itself or in total. Of one that is not computed,
-// `other` is a metric to be taken off.
+// The value of a column is a metric, or 0 = time spent running, of the row itself or its total. If the column
+// is not computed, the metric `other` is subtracted.
 static void pyprof__row_values(const pyprof__report_table *table, const pyprof_row *from, pyprof__report_row *row)
 {
     const pyprof__column *column = table->columns;
@@ -16743,7 +16754,8 @@ static int pyprof__column_shown(const pyprof__rows *rows, size_t i)
     return cell && (cell != PYPROF__ERROR || rows->report->profile->model.heap.mode == PYPROF_HEAP_SAMPLED);
 }
 
-// The `most` largest of what is offered one by one; of equals the first. What is not above 0 is left out.
+// Collects the `most` largest of the offered values; among equals the first ones. Values of 0 and below are
+// left out.
 typedef struct { size_t most, count, all; uint32_t ids[10]; int64_t values[10]; } pyprof__top;
 
 static void pyprof__top_offer(pyprof__top *top, uint32_t id, int64_t value)
@@ -16761,7 +16773,8 @@ static void pyprof__top_offer(pyprof__top *top, uint32_t id, int64_t value)
     top->values[at] = value;
 }
 
-// ---- tables by function, line or file -----------------------------------------------------------------
+// ---- tables by function, line or file
+// ---------------------------------------------------------------------------
 static pyprof__ranked *pyprof__rows_rank(pyprof__rows *rows, pyprof__table **groups)   // NULL = none, or no memory
 {
     const pyprof__report_table *table = rows->table;
@@ -16781,7 +16794,8 @@ static void pyprof__rows_group(pyprof__rows *rows, pyprof__array *to, const pypr
     pyprof__row_values(rows->table, from, pyprof__rows_add(rows, to, from->qualname, file, from->line));
 }
 
-// Those with the most first. By time three are shown at least, though nothing ran; what has nothing else is no row.
+// Rows in descending order. Sorted by time, at least three are shown even if nothing ran; otherwise rows
+// without a value are left out.
 static void pyprof__rows_of_groups(pyprof__rows *rows)
 {
     const pyprof__report_table *table = rows->table;
@@ -16796,7 +16810,7 @@ static void pyprof__rows_of_groups(pyprof__rows *rows)
     pyprof__free(&groups->pool, ranked, groups->rows.count * sizeof *ranked);
 }
 
-static void pyprof__rows_of_changes(pyprof__rows *rows)   // what became more; as parts what became less
+static void pyprof__rows_of_changes(pyprof__rows *rows)   // what became more; its parts: what became less
 {
     pyprof__table *groups;
     pyprof__ranked *ranked = pyprof__rows_rank(rows, &groups);
@@ -16833,9 +16847,11 @@ static void pyprof__rows_of_threads(pyprof__rows *rows)
     pyprof__rows_cut(rows);
 }
 
-// ---- tables of what was waited for, of C functions, of the GIL --------------------------------------------
-// A call site: the line of Python, or what stands for it, and the leaf below it
-enum { PYPROF__LEAF_ANY = 0x7ffffffd, PYPROF__LEAF_CPU, PYPROF__LEAF_UNKNOWN };   // all together; a CPU; nobody knows
+// ---- tables of waits, of C functions, of the GIL
+// ----------------------------------------------------------------
+// A call site: the line of Python, or its substitute, and the leaf below it
+// All together; a CPU; unknown.
+enum { PYPROF__LEAF_ANY = 0x7ffffffd, PYPROF__LEAF_CPU, PYPROF__LEAF_UNKNOWN };
 typedef struct { uint32_t leaf, function, line; int64_t value, extra; } pyprof__callsite;   // two metrics
 
 static int pyprof__by_callsite(const void *a, const void *b)
@@ -16846,7 +16862,7 @@ static int pyprof__by_callsite(const void *a, const void *b)
     return x->line < y->line ? -1 : x->line > y->line;
 }
 
-// leaf: that of a node that is none itself
+// leaf: for nodes that are not leaves
 static void pyprof__callsites_add(pyprof__rows *rows, pyprof__array *sites, uint32_t node, uint32_t leaf, int64_t value,
                                   int64_t extra)
 {
@@ -16864,7 +16880,7 @@ static void pyprof__callsites_add(pyprof__rows *rows, pyprof__array *sites, uint
     site->extra = extra;
 }
 
-// Where the metric of the first column was spent, and that of the third there, by call site; leaf: as above
+// By call site, the metric of the first column and, with it, that of the third; leaf: as above
 static void pyprof__callsites_make(pyprof__rows *rows, pyprof__array *sites, uint32_t leaf)
 {
     const pyprof__selection *selection = rows->report->selection;
@@ -16898,7 +16914,7 @@ static void pyprof__rows_callsite(pyprof__rows *rows, pyprof__array *to, const p
     pyprof__rows_add(rows, to, name, pyprof__text(profile, function->file), (int32_t)site->line)->values[0] = site->value;
 }
 
-static void pyprof__rows_of_places(pyprof__rows *rows)   // where the metric was spent, in or for whatever it was
+static void pyprof__rows_of_places(pyprof__rows *rows)   // where the metric was spent, whatever the leaf
 {
     pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
     pyprof__array sites;
@@ -16911,7 +16927,7 @@ static void pyprof__rows_of_places(pyprof__rows *rows)   // where the metric was
     pyprof__array_free(&rows->report->pool, &sites);
 }
 
-// The row of a leaf, from its call sites; as parts the most important of those
+// The row of a leaf, from its call sites; its parts: the largest of these
 static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites, uint32_t count)
 {
     const char *name = sites->leaf == PYPROF__LEAF_CPU ? "(a CPU)" : sites->leaf == PYPROF__LEAF_UNKNOWN ? "(not known)"
@@ -16928,7 +16944,7 @@ static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites,
     for (; row->count < top.count && (row->count == 0 || top.values[row->count] * 10 >= row->values[0]); row->count++)
         pyprof__rows_callsite(rows, &rows->parts, &sites[top.ids[row->count]]);
     row->more = count - row->count;
-    if (rows->table->sort) rows->all += row->values[0];   // what is sorted by time spent running is a part of that
+    if (rows->table->sort) rows->all += row->values[0];   // if sorted by time spent running, 100 % is the sum
 }
 
 static int pyprof__by_row(const void *a, const void *b)   // the largest first
@@ -16976,7 +16992,7 @@ static void pyprof__rows_of_rivals(pyprof__rows *rows)   // which thread waited 
     pyprof__rows_sort(rows);
 }
 
-// The longest time that a thread held the GIL while others waited, and when that ended; as parts the stack then
+// The longest time that a thread held the GIL while others waited, and its end; its parts: the stack then
 static void pyprof__rows_of_holds(pyprof__rows *rows)
 {
     const pyprof_profile *profile = rows->report->profile;
@@ -17001,8 +17017,9 @@ static void pyprof__rows_of_holds(pyprof__rows *rows)
     }
 }
 
-// ---- tables of stacks, and of what tasks awaited ----------------------------------------------------------
-static void pyprof__rows_stack(pyprof__rows *rows, uint32_t node)   // its parts are frames, the innermost first. 0 = no memory
+// ---- tables of stacks, and of waiting tasks
+// ---------------------------------------------------------------------
+static void pyprof__rows_stack(pyprof__rows *rows, uint32_t node)   // its parts: the frames, innermost first
 {
     const pyprof__view_node *nodes = rows->view.view.nodes;
     pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
@@ -17014,7 +17031,7 @@ static void pyprof__rows_stack(pyprof__rows *rows, uint32_t node)   // its parts
     }
 }
 
-static void pyprof__rows_of_stacks(pyprof__rows *rows)   // those that ran, or allocated, most
+static void pyprof__rows_of_stacks(pyprof__rows *rows)   // the stacks that ran, or allocated, most
 {
     const pyprof__report *report = rows->report;
     const pyprof__view *view = &rows->view.view;
@@ -17030,7 +17047,8 @@ static void pyprof__rows_of_stacks(pyprof__rows *rows)   // those that ran, or a
     pyprof__selection_free(&running);
 }
 
-static void pyprof__rows_task(pyprof__rows *rows, const pyprof__waited *waited)   // as parts its coroutines, the outermost first
+// Its parts: its coroutines, outermost first.
+static void pyprof__rows_task(pyprof__rows *rows, const pyprof__waited *waited)
 {
     const pyprof_profile *profile = rows->report->profile;
     const pyprof__location *at = pyprof__location_of(profile, waited->node);
@@ -17064,7 +17082,7 @@ static void pyprof__rows_of_tasks(pyprof__rows *rows)
 }
 
 // ---- the hottest functions, line by line ------------------------------------------------------------------
-enum { PYPROF__HOT_LINES = 6 };  // of a function
+enum { PYPROF__HOT_LINES = 6 };  // per function
 
 typedef struct { int64_t run, native, wait; } pyprof__heat;
 typedef struct {
@@ -17072,8 +17090,8 @@ typedef struct {
     int32_t line;
     uint32_t spans;              // that ran
     int64_t most;                // run of the hottest span,
-    pyprof__place span;          // which is this
-    int hot;                     // it is one of the hottest
+    pyprof__place span;          // and that span
+    int hot;                     // one of the hottest
 } pyprof__hot_line;
 
 // The heat of each location, and how long each function ran
@@ -17097,7 +17115,7 @@ static int pyprof__by_hot_line(const void *a, const void *b)
     return x->line < y->line ? -1 : x->line > y->line;
 }
 
-// Lines of one number become one.
+// Merges entries of the same line.
 static void pyprof__hot_unite(pyprof__array *lines)
 {
     pyprof__hot_line *line = (pyprof__hot_line *)lines->data;
@@ -17149,7 +17167,7 @@ static size_t pyprof__script_indent(pyprof__slice line)
     return at;
 }
 
-// Is it a line to be shown beside a hot one: not empty, and inside of the function?
+// Is this a line to show next to a hot one: not empty, and inside the function?
 static int pyprof__hot_neighbour(const pyprof__script *source, const char *name, int32_t first_line, int64_t number)
 {
     pyprof__slice line = pyprof__script_line(source, number), first = pyprof__script_line(source, first_line);
@@ -17158,7 +17176,8 @@ static int pyprof__hot_neighbour(const pyprof__script *source, const char *name,
     return pyprof__script_indent(line) > pyprof__script_indent(first);
 }
 
-static void pyprof__rows_line(pyprof__rows *rows, const pyprof__hot_line *hot, int64_t number, pyprof__slice text)   // hot NULL = it was never seen
+// Hot NULL = never seen.
+static void pyprof__rows_line(pyprof__rows *rows, const pyprof__hot_line *hot, int64_t number, pyprof__slice text)
 {
     pyprof__report_row *part = pyprof__rows_add(rows, &rows->parts, "", "", (int32_t)number);
     part->text = text;
@@ -17171,7 +17190,7 @@ static void pyprof__rows_line(pyprof__rows *rows, const pyprof__hot_line *hot, i
     part->mark_end = hot->span.end_line == hot->line && hot->span.end_column > hot->span.column ? (size_t)hot->span.end_column : text.size;
 }
 
-// The hot lines, each between its neighbours where there is a source; line 0 = some are left out there
+// The hot lines, each with its neighbours if the source is available; line 0 = lines are left out there
 static void pyprof__rows_lines(pyprof__rows *rows, const pyprof__array *list, const pyprof__script *source, const char *name, int32_t first_line)
 {
     static const pyprof__slice nothing = { NULL, 0 };
@@ -17193,7 +17212,7 @@ static void pyprof__rows_lines(pyprof__rows *rows, const pyprof__array *list, co
     }
 }
 
-// A function; its value is the state of its source.
+// Adds a function; its value is the state of its source.
 static void pyprof__rows_hot(pyprof__rows *rows, uint32_t id, const pyprof__heat *places)
 {
     const pyprof_profile *profile = rows->report->profile;
@@ -17216,7 +17235,8 @@ static void pyprof__rows_hot(pyprof__rows *rows, uint32_t id, const pyprof__heat
     pyprof__array_free(pool, &lines);
 }
 
-static void pyprof__rows_of_source(pyprof__rows *rows)   // the functions that ran longest, those with a share worth a look
+// The functions that ran longest, if their share is large enough.
+static void pyprof__rows_of_source(pyprof__rows *rows)
 {
     const pyprof__model *model = &rows->report->profile->model;
     pyprof__pool *pool = &rows->report->pool;
@@ -17316,7 +17336,8 @@ static const pyprof__report_table pyprof__time_tables[] = {
       pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, 0, 0, 15, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", { PYPROF__RUNNING } },
     { "\nFunctions, by time spent running in and below them (total)\n",
       pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, 0, 1, 10, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", { PYPROF__RUNNING } },
-    { "\nLines, by time spent running on them (self)\n",   // a line's running time is Python's or native
+    // A line's running time splits into Python and native.
+    { "\nLines, by time spent running on them (self)\n",
       pyprof__rows_of_groups, PYPROF_GROUP_LINE, 0, 0, 15, 1, { 0, 0 }, PYPROF__FORM_PLACE, "where", "more", {
         { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 },
         { "Python", PYPROF__TIME, 11, 0, 0, PYPROF_NATIVE_NS }, { "native", PYPROF__TIME, 11, 0, PYPROF_NATIVE_NS, 0 },
@@ -17412,7 +17433,7 @@ static const pyprof__report_table pyprof__memory_stacks = {
     "\nLargest stacks, innermost first\n", pyprof__rows_of_stacks, 0, PYPROF_LIVE_BYTES, 0, 5, 1, { 0, 0 }, PYPROF__FORM_STACK, NULL, NULL, {
         { "", PYPROF__BYTES, 10, 0, 0, 0 }, { "", PYPROF__PERCENT, 9, 0, 0, 0 } } };
 
-// A table of memory, of other rows in another order
+// A table of memory sorted by another metric
 static pyprof__report_table pyprof__table_like(const pyprof__report_table *like, int group, int sort, int by_total, size_t most)
 {
     pyprof__report_table table = *like;
@@ -17427,7 +17448,8 @@ static pyprof__report_table pyprof__table_like(const pyprof__report_table *like,
     return table;
 }
 
-static size_t pyprof__memory_table_of(int metric)   // the one that has it; the first, if none has
+// The first table with the metric; the first of all if none has it.
+static size_t pyprof__memory_table_of(int metric)
 {
     size_t i, k;
     for (i = 0; metric && i < PYPROF__COUNT(pyprof__memory_tables); i++)
