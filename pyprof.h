@@ -19131,7 +19131,8 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
     return result;
 }
 
-// ---- text: one page a person reads ------------------------------------------------------------------
+// ---- text: a report of one page
+// -----------------------------------------------------------------------------
 static void pyprof__put_column(pyprof__sink *s, double value, int digits, const char *unit, size_t width)
 {
     char text[64];
@@ -19151,7 +19152,7 @@ static const char *pyprof__size_text(char *text, size_t capacity, double bytes)
     return text;
 }
 
-static void pyprof__put_size(pyprof__sink *s, double bytes, size_t width)   // width 0: as wide as it is
+static void pyprof__put_size(pyprof__sink *s, double bytes, size_t width)   // width 0: no padding
 {
     char text[64];
     pyprof__put_padded(s, pyprof__size_text(text, sizeof text, bytes), width);
@@ -19260,7 +19261,7 @@ static void pyprof__text_moment(const pyprof__job *job, uint64_t ns)
     } else pyprof__put_date(job->sink, pyprof__unix(model, ns));
 }
 
-static void pyprof__put_time(pyprof__sink *s, int64_t ns, size_t width)   // 0 stays out of the way
+static void pyprof__put_time(pyprof__sink *s, int64_t ns, size_t width)   // 0 is left blank
 {
     if (ns) pyprof__put_column(s, (double)ns / 1e9, 2, " s", width);
     else pyprof__put_padded(s, "-", width);
@@ -19317,7 +19318,8 @@ static void pyprof__text_place(pyprof__sink *s, const pyprof__report_row *row)
     if (*row->file && row->line) pyprof__put_format(s, ":%ld", (long)row->line);
 }
 
-// Places and frames of a row. Of a leaf they stand on one line if that was one place, otherwise on their own, with their times.
+// Places and frames of a row. The place of a leaf is on the same line if it is the only one, otherwise each
+// place is on a line with its time.
 static void pyprof__text_parts(pyprof__sink *s, int form, const pyprof__report_row *row, const pyprof__report_row *parts)
 {
     size_t i;
@@ -19369,7 +19371,8 @@ static void pyprof__text_form(const pyprof__job *job, const pyprof__rows *rows, 
     pyprof__put(job->sink, "\n");
 }
 
-// A line of source, as far as it fits; with marks: a blank for each column up to the bytes from..to, and ^ for those
+// A source line, as far as it fits; with marks: blanks for the columns up to the bytes from..to, and ^ for
+// those
 static void pyprof__put_source(pyprof__sink *s, pyprof__slice line, int marks, size_t from, size_t to)
 {
     size_t at = 0, column = 0, length, width, i;
@@ -19385,7 +19388,8 @@ static void pyprof__put_source(pyprof__sink *s, pyprof__slice line, int marks, s
     if (!marks && at < line.size) pyprof__put(s, "...");
 }
 
-// One line with its times, if it was ever seen. Below it, what part of it was the hottest of several.
+// A line with its times, if it was ever seen; below it, a mark under its hottest part if it has several
+// parts.
 static void pyprof__text_line(pyprof__sink *s, const pyprof__rows *rows, const pyprof__report_row *line)
 {
     size_t i;
@@ -19444,7 +19448,8 @@ static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, 
     if (more && tail) pyprof__put_format(job->sink, "    ... %llu %s\n", (unsigned long long)more, tail);
 }
 
-static void pyprof__text_idle(const pyprof__job *job, const pyprof__rows *rows)   // in short: it is seldom what one looks for
+// In short, because it is seldom of interest.
+static void pyprof__text_idle(const pyprof__job *job, const pyprof__rows *rows)
 {
     size_t i;
     for (i = 0; i < rows->rows.count; i++) {
@@ -19463,7 +19468,7 @@ static void pyprof__text_rows(const pyprof__job *job, const pyprof__rows *rows)
     uint64_t more = rows->more;
     if (table->form == PYPROF__FORM_IDLE) { pyprof__text_idle(job, rows); return; }
     pyprof__text_heads(job, rows);
-    if (table->form == PYPROF__FORM_THREAD && table->tail)   // it tells all threads, those without a row too
+    if (table->form == PYPROF__FORM_THREAD && table->tail)   // its total includes threads without a row
         more = rows->rows.count == table->most ? job->profile->model.stats.threads : 0;
     pyprof__text_list(job, rows, &rows->rows, more, table->tail);
     if (table->form != PYPROF__FORM_CHANGE) return;
@@ -19495,7 +19500,7 @@ static void pyprof__text_resident(const pyprof__job *job, const char *heading)
     const pyprof__gauge *gauges = (const pyprof__gauge *)model->gauges.data;
     size_t i, most = 0, count = model->gauges.count;
     for (i = 0; i < count; i++) if (gauges[i].facts.resident_bytes > gauges[most].facts.resident_bytes) most = i;
-    if (count == 0 || gauges[most].facts.resident_bytes == 0) return;   // 0: not known, there was no /proc
+    if (count == 0 || gauges[most].facts.resident_bytes == 0) return;   // 0: unknown, without /proc
     pyprof__put(job->sink, heading);
     pyprof__put_size(job->sink, (double)gauges[0].facts.resident_bytes, 0);
     pyprof__put(job->sink, " first, ");
@@ -19507,7 +19512,7 @@ static void pyprof__text_resident(const pyprof__job *job, const char *heading)
     pyprof__put(job->sink, " last\n");
 }
 
-// Gauges count from the start of the process: what the recording saw is the difference.
+// Gauges count from the start of the process; the part within the recording is the difference.
 static void pyprof__text_process(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -19517,7 +19522,8 @@ static void pyprof__text_process(const pyprof__job *job)
     int64_t threads = 0;
     size_t i, begin = 0, count = model->gauges.count;
     if (count == 0) return;
-    while (begin + 1 < count && gauges[begin + 1].ns <= model->start_ns) begin++;   // a window has those before it, too
+    // A window also has the earlier ones.
+    while (begin + 1 < count && gauges[begin + 1].ns <= model->start_ns) begin++;
     first = &gauges[begin].facts;
     last = &gauges[count - 1].facts;
     for (i = begin; i < count; i++) if (gauges[i].facts.threads > threads) threads = gauges[i].facts.threads;
@@ -19547,7 +19553,8 @@ static void pyprof__text_process(const pyprof__job *job)
     pyprof__text_resident(job, "    resident: ");
 }
 
-// ---- text: a difference: what became more, what became less -----------------------------------------------
+// ---- text: a difference: increases and decreases
+// ------------------------------------------------------------
 static pyprof_result pyprof__write_text_diff(const pyprof__job *job, pyprof__report *report)
 {
     const int64_t *all = job->selection->all;
@@ -19635,7 +19642,8 @@ static void pyprof__text_memory_head(const pyprof__job *job, int sort)
     pyprof__put_fixed(s, pyprof__percent(job->selection->all[PYPROF_TEMP_BLOCKS], job->selection->all[PYPROF_ALLOC_BLOCKS]), 1);
     pyprof__put(s, " % of them temporary\n");
     pyprof__text_memory_quality(job);
-    if (sort) pyprof__text_resident(job, "    resident set of the process: ");   // the whole report has it elsewhere
+    // The full report shows it elsewhere.
+    if (sort) pyprof__text_resident(job, "    resident set of the process: ");
 }
 
 static pyprof_result pyprof__text_ranking(const pyprof__job *job, pyprof__report *report, const pyprof__report_table *like, const char *what,
@@ -19648,7 +19656,7 @@ static pyprof_result pyprof__text_ranking(const pyprof__job *job, pyprof__report
     return pyprof__text_table(job, report, &table);
 }
 
-// sort: the metric whose table comes first, and with more of it; 0 = each has the same
+// sort: the metric whose table comes first and is longer; 0 = all tables have the same length
 static pyprof_result pyprof__text_rankings(const pyprof__job *job, pyprof__report *report, int sort)
 {
     size_t i, first = pyprof__memory_table_of(sort);
