@@ -2855,7 +2855,7 @@ typedef struct {
 #ifndef PYPROF__TEST_FINE            // can make CPU clocks look coarse
 #define PYPROF__TEST_FINE(fine) (fine)
 #endif
-#ifndef PYPROF__TEST_DECIDE          // called before (0) and after the states of so many threads are decided
+#ifndef PYPROF__TEST_DECIDE   // called before (0) and after the states of `threads` threads are decided
 #define PYPROF__TEST_DECIDE(threads) ((void)0)
 #endif
 #ifndef PYPROF__TEST_WINDOW          // called between the first and the last copy of a window
@@ -3166,7 +3166,7 @@ static uint64_t pyprof__read_pointer(pyprof__mirror *mirror, uint64_t from)
     return pyprof__read(mirror, &value, from, sizeof value) ? value : 0;
 }
 
-// Whose plan the next reads belong to; PYPROF__NONE = nobody's.
+// The thread whose plan the next reads belong to; PYPROF__NONE = no plan.
 static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)
 {
     // The blocks that the last owner touched are its plan from now on.
@@ -3614,7 +3614,7 @@ static uint32_t pyprof__layout_refine(pyprof__layout *layout, uint32_t minor, co
 // A reference without its tags: from 3.14 on those in frames have some in their low bits (Include/internal/pycore_stackref.h).
 static uint64_t pyprof__untagged(uint64_t reference) { return reference & ~(uint64_t)3; }
 
-// How many digits of 30 bits an int has, by the word long_size; *sign: what tells its sign.
+// An int's number of 30-bit digits, from the word long_size; *sign: 0 = positive, otherwise its sign bits
 static uint64_t pyprof__layout_digits(const pyprof__layout *layout, int64_t size, uint64_t *sign)
 {
     *sign = layout->long_shift ? (uint64_t)size & 3 : size < 0;
@@ -3754,17 +3754,19 @@ static const struct { uint32_t minor; const char *names; } pyprof__opcode_names[
 };
 
 typedef enum {
-    PYPROF__OP_OTHER, PYPROF__OP_SKIP,          // skip: pushes nothing that counts
+    PYPROF__OP_OTHER, PYPROF__OP_SKIP,          // skip: pushes nothing of interest
     PYPROF__OP_NAME, PYPROF__OP_LOCAL, PYPROF__OP_PAIR, PYPROF__OP_CELL, PYPROF__OP_CONST, PYPROF__OP_COMMON,   // pair: two locals
     PYPROF__OP_ATTR, PYPROF__OP_SUPER, PYPROF__OP_SPECIAL, PYPROF__OP_ITEM, PYPROF__OP_COPY, PYPROF__OP_WITH,
     PYPROF__OP_PRECALL, PYPROF__OP_CALL, PYPROF__OP_EXTENDED, PYPROF__OP_MAKE,
-    PYPROF__OP_JUMP, PYPROF__OP_JUMP_TO, PYPROF__OP_JUMP_IF   // forward; to a place; to a place until 3.10, forward since
+    // forward; absolute; absolute until 3.10, forward since.
+    PYPROF__OP_JUMP, PYPROF__OP_JUMP_TO, PYPROF__OP_JUMP_IF
 } pyprof__act;
 
-// What opcodes do, by the longest of these that the name begins with (less INSTRUMENTED_). pops: until 3.10, how many the
-// stack loses, before it gets `pushes`: a digit, or n: as many as the argument says, m: twice that, p: one more, q: two more,
-// x: two and its lowest bit, f: one and its third, u: two and its bits; ?: not known. caches: units behind it (A: ten) in 3.11,
-// 3.12 and so on, the last one for all versions that follow.
+// What opcodes do. The longest of these prefixes of the name applies (without INSTRUMENTED_). pops (until
+// 3.10): how many values leave the stack before `pushes` values enter it: a digit is the number itself; n:
+// the argument, m: twice the argument, p: one more, q: two more, x: two plus its lowest bit, f: one plus its
+// bit 2, u: two plus the number of its four lowest bits that are set; ?: unknown. caches: how many code units
+// follow (A: ten) in 3.11, 3.12 and so on; the last one is for all later versions.
 static const struct { const char *name, *caches; pyprof__act act; char pops; unsigned char pushes; } pyprof__opcode_acts[] = {
     { "BEFORE_WITH", NULL, PYPROF__OP_WITH, '?', 0 }, { "BINARY_", NULL, PYPROF__OP_OTHER, '2', 1 },
     { "BINARY_OP", "1115", PYPROF__OP_OTHER, '2', 1 }, { "BINARY_OP_SUBSCR_", "0005", PYPROF__OP_ITEM, '2', 1 },
@@ -3860,7 +3862,7 @@ static void pyprof__opcodes_read(pyprof__opcode *opcodes, const pyprof__opcode *
     }
 }
 
-static void pyprof__opcode_learn(pyprof__opcode *opcode, uint32_t minor)   // what it does
+static void pyprof__opcode_learn(pyprof__opcode *opcode, uint32_t minor)   // looks up its act
 {
     const char *name = opcode->name;
     size_t size = opcode->size, best = 0, i;
@@ -3930,16 +3932,17 @@ static uint32_t pyprof__opcode_name_index(const pyprof__opcodes *opcodes, unsign
     return opcodes->minor >= 11 && opcode->size >= 11 && memcmp(opcode->name, "LOAD_GLOBAL", 11) == 0 ? argument >> 1 : argument;
 }
 
-// How many units behind it a jump lands; a jump to a place: how many from the beginning on. Up to 3.9 the argument is in bytes.
+// Distance of a jump in code units; for an absolute jump, from the start of the code. Up to 3.9 the argument
+// is in bytes.
 static int64_t pyprof__opcode_jump(const pyprof__opcodes *opcodes, uint32_t argument) { return opcodes->minor < 10 ? argument / 2 : argument; }
 
-// Is it known where the next instruction begins? From 3.11 on an instruction has caches behind it.
+// Is the start of the next instruction known? From 3.11 on caches follow an instruction.
 static pyprof__bool pyprof__opcode_has_end(const pyprof__opcodes *opcodes, unsigned number)
 {
     return opcodes->minor < 11 || pyprof__opcode_is_plain(opcodes, number);
 }
 
-// Where `polls` of the layout is 1: is it an instruction that does so?
+// If `polls` of the layout is 1: does this instruction check for requests such as giving up the GIL?
 static pyprof__bool pyprof__opcode_polls(const char *name)
 {
     static const char *const polls[] = { "JUMP_BACKWARD", "JUMP_ABSOLUTE", "POP_JUMP_BACKWARD", "RESUME", "INSTRUMENTED_JUMP_B",
@@ -4813,7 +4816,7 @@ typedef struct {
     uint32_t table, table_size;        // its line table, in tables
     int32_t kind;                      // pyprof_kind
     int32_t role;                      // pyprof__role
-    // A hash of what it does, the same in every run; 0 = not told apart from its namesakes.
+    // A hash of what it does, the same in every run; 0 = equal names cannot be distinguished.
     uint32_t content;
     int32_t column;   // of its first line: where its code begins, counted from 1; 0 = unknown
 } pyprof__code;
@@ -5457,7 +5460,7 @@ static uint32_t pyprof__pseudo_code(pyprof__codes *codes, const pyprof__pseudo *
     return pyprof__index_add(codes->pool, &codes->pseudo_index, hash, id) ? id : PYPROF__NONE;
 }
 
-// The same for one of many names: after most of them, as *count tells, new ones are one, with the name of the rest.
+// The same for one of many names: once *count reaches the limit, further names share one entry.
 static uint32_t pyprof__pseudo_named(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *rest, uint32_t *count, uint32_t most)
 {
     pyprof__pseudo pseudo = { kind, name, "", "" };
@@ -5634,8 +5637,8 @@ static int64_t pyprof__step_target(const pyprof__window *window, const pyprof__s
     return step->act == PYPROF__OP_JUMP ? (int64_t)step->unit + 1 + opcodes->at[step->opcode].caches + by : -1;
 }
 
-// Does a jump from before step `before` land behind that step, but not behind step i? Then the value on the
-// stack can come from either of two places: (a or b).sort()
+// Does a jump from before step `before` land after that step, but not after step i? Then the value on the
+// stack can come from two places: (a or b).sort()
 static pyprof__bool pyprof__window_lands(const pyprof__window *window, int before, int i)
 {
     int64_t target;
@@ -6211,7 +6214,7 @@ static void pyprof__walk_begin(pyprof__walk *walk)
     if (walk->steps) walk->steps->count = 0;
 }
 
-// Pushes the task's name behind (outside) the frame of its coroutine. A name that cannot be read is left out.
+// Pushes the task's name outside the frame of its coroutine. An unreadable name is left out.
 static pyprof__walk_result pyprof__walk_task(pyprof__walk *walk, uint64_t at)
 {
     uint32_t i;
@@ -6267,7 +6270,7 @@ static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof_
         cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, code, instruction));
         if (state != layout->gen_awaits) break;
         top = pyprof__read_pointer(walk->mirror, coroutine + layout->gen_frame + layout->frame_stack);
-        // Its values lie inside the coroutine, behind the frame.
+        // Its values lie inside the coroutine, after the frame.
         if (top % 8 || top - coroutine > 1u << 16) return PYPROF__WALK_CHAIN;
         coroutine = pyprof__untagged(pyprof__read_pointer(walk->mirror, top - layout->awaited));
     }
@@ -6328,8 +6331,8 @@ static pyprof__walk_result pyprof__walk_below(pyprof__walk *walk, uint64_t at, u
 // Walks a whole thread. In 3.11 and 3.12 tstate points to a _PyCFrame on the C stack. A C eval loop that was
 // stopped while it starts has linked its own _PyCFrame, but has not filled in current_frame
 // (_PyEval_EvalFrameDefault in Python/ceval.c): that field still holds a value of an earlier call. The loop's
-// entry frame tells: below it must be the frame that the loop below was running. Otherwise that frame is the
-// innermost one.
+// entry frame shows whether it is filled in: below it must be the frame that the loop below was running.
+// Otherwise that frame is the innermost one.
 static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread, uint64_t base)
 {
     const pyprof__layout *layout = walk->codes->layout;
@@ -6662,7 +6665,7 @@ static int64_t pyprof__native_id(pyprof__threads *list, const char *raw, uint64_
     uint64_t native = 0;
     int64_t at = list->target->tid_offset;
     int32_t tid = 0;
-    // After a fork that Python was not told about, Python still has the id of the parent's thread.
+    // After a fork that Python did not notice, Python still has the id of the parent's thread.
     if (ident == list->target->forked_ident) return list->target->source.proc->pid;
     if (layout->thread_native != PYPROF__NO) PYPROF__FIELD_AT(native, raw, layout->thread_native);
     else if (at && pyprof__read(list->mirror, &tid, ident + (uint64_t)at, sizeof tid)) native = (uint64_t)tid;
@@ -7715,7 +7718,7 @@ static uint64_t pyprof__calling_variable(pyprof__calling *calling, const pyprof_
     uint64_t found, locals, i = route->index[0];
     if (route->root == PYPROF__OP_NAME)
         return pyprof__calling_global(calling, pyprof__calling_name(calling, route->index[0]));
-    // Up to 3.10 cells are behind the locals.
+    // Up to 3.10 cells follow the locals.
     if (route->root == PYPROF__OP_CELL && layout->code_cells != PYPROF__NO) {
         locals = pyprof__calling_pointer(calling, calling->code->key.address + layout->code_locals);
         i += pyprof__calling_size(calling, locals);
@@ -7770,7 +7773,7 @@ static uint64_t pyprof__calling_frame(const pyprof__calling *calling, uint64_t a
     return 0;
 }
 
-// What the specialised form of the instruction is for, where nothing else tells.
+// What the specialised form of the instruction is for, if nothing else shows it.
 static pyprof__called pyprof__called_by_opcode(const pyprof__calling *calling, const pyprof__spot *spot)
 {
     const pyprof__layout *layout = calling->codes->layout;
@@ -7867,21 +7870,24 @@ static void pyprof__spot_saw(pyprof__codes *codes, uint32_t caller_id, uint32_t 
 typedef struct {
     uint32_t name, qualname, file;
     int32_t first_line, kind, column;   // column: as in pyprof__code
-    uint32_t content;                   // tells namesakes of one place apart; as in pyprof__code
+    uint32_t content;                   // distinguishes functions with the same name and place; as in
+                                        // pyprof__code
 } pyprof__function;
 typedef struct { uint32_t function; pyprof__place place; uint32_t opcode; } pyprof__location;   // opcode: string, 0 = not recorded
 typedef struct { uint32_t parent, location; } pyprof__node;
 
-typedef struct { int64_t pid; uint64_t started; } pyprof__recorded_process;   // started: as in a thread, below
+typedef struct { int64_t pid; uint64_t started; } pyprof__recorded_process;   // started: as in pyprof__member
 
 typedef struct {               // one OS thread in one interpreter
-    uint64_t native, ident, serial, started;   // started: kernel's start time, tells a reused id from the same thread
+    // started: start time from the kernel, distinguishes threads with the same reused id.
+    uint64_t native, ident, serial, started;
     int64_t interp_id;
-    uint32_t node, name, wanted;               // name: string; wanted: it passes the thread filter
+    uint32_t node, name, wanted;               // name: string; wanted: the thread passes the thread filter
     int32_t seen;
     uint64_t first_ns, last_ns;                // CLOCK_MONOTONIC
-    uint64_t hold_ns, hold_end_ns;             // the longest time it held the GIL while somebody waited; 0 = never
-    uint32_t hold_node, process;               // its stack then; process: whose thread it is
+    uint64_t hold_ns, hold_end_ns;             // longest time it held the GIL while another thread waited; 0
+                                               // = never
+    uint32_t hold_node, process;               // its stack then; process: that of the thread
     uint32_t newer, padding;                   // the next one with this native id; 0 = none
 } pyprof__member;
 
@@ -9632,7 +9638,7 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
             thread->spell = PYPROF__IS_IDLE;
         thread->spell_leaf = pyprof__wait_leaf(sweeper, &wait);
     }
-    // It went on: what was read may belong to something else.
+    // The thread went on: what was read may be inconsistent.
     if (sweeper->target.fine_clock && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {
         thread->spell = 0;
         thread->spell_leaf = PYPROF__NONE;
@@ -11118,7 +11124,8 @@ static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
 static uint64_t pyprof__own_state(int domain)   // of its thread state; 0 = none
 {
     void *state = NULL;
-    // Else the one that is current is somebody else's, unless the caller holds the GIL: as MEM and OBJ must.
+    // Otherwise the current one belongs to another thread, unless the caller holds the GIL: MEM and OBJ
+    // require that.
     if (pyprof__heap.layout.own_state || domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ) state = pyprof__heap.api.attached();
     if (!state && pyprof__heap.api.this_thread) state = pyprof__heap.api.this_thread();
     return (uint64_t)(uintptr_t)state;
@@ -11145,7 +11152,8 @@ static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)
     return instruction < -1 || instruction > INT32_MAX ? PYPROF__NOWHERE : (int32_t)instruction;
 }
 
-// What tells the name in an importer's first local variable from others: a str's hash (it is a key of sys.modules).
+// What distinguishes the name in an importer's first local variable from other values: a str's hash (it is a
+// key of sys.modules).
 static uint64_t pyprof__own_name(uint64_t at)
 {
     uint64_t name = pyprof__untagged(pyprof__at(at + pyprof__heap.layout.frame_locals)), hash = ~(uint64_t)0;   // -1: not computed yet
@@ -11931,7 +11939,7 @@ PYPROF__HOOKS(native, PYPROF_DOMAIN_NATIVE, pyprof__inside)
 
 enum { PYPROF__EARLY = 65536 };
 
-static struct {                  // the functions behind ours
+static struct {                  // the original functions
     void *(*malloc)(size_t);
     void *(*calloc)(size_t, size_t);
     void *(*realloc)(void *, size_t);
@@ -12007,8 +12015,8 @@ static inline pyprof__bool pyprof__libc_ready(void)
 }
 
 // ---- whose malloc is called?
-// Another allocator can stand in front of ours or behind it, and a library loaded with RTLD_DEEPBIND calls
-// the malloc of its own libraries. pyprof reports calls that it cannot see for such a reason.
+// Another allocator may wrap ours or be wrapped by it, and a library loaded with RTLD_DEEPBIND calls the
+// malloc of its own libraries. pyprof reports calls that it cannot see for such a reason.
 typedef struct {                 // dl_phdr_info of link.h, declared only with _GNU_SOURCE
     uint64_t bias;
     const char *path;
