@@ -4226,6 +4226,8 @@ static int pyprof__has_table(const pyprof__source *source, uint64_t address)
     return pyprof__copy(source, cookie, address, sizeof cookie) && memcmp(cookie, text, sizeof cookie) == 0;
 }
 
+// The version, and its layout: from the table that 3.13 and later carry, otherwise from Py_Version, from a
+// call of Py_GetVersion (own process only), or from the size of _PyRuntime.
 static pyprof_result pyprof__runtime_identify(pyprof__runtime *runtime, const pyprof__source *source, const pyprof__symbols *symbols)
 {
     char table[PYPROF__OFFSETS_SIZE];
@@ -4364,6 +4366,8 @@ static uint32_t pyprof__scan_version(const pyprof__source *source, const pyprof_
     return 0;
 }
 
+// For a stripped program: finds the version by its text in the read-only data, then _PyRuntime by its shape
+// in the writable data.
 static int pyprof__runtime_by_scan(pyprof__runtime *runtime, const pyprof__source *source, const char *maps, const char *program,
                                    pyprof__symbols *symbols)
 {
@@ -4402,6 +4406,7 @@ static void pyprof__version_refine(pyprof__runtime *runtime, const pyprof__sourc
     }
 }
 
+// Files are searched in the order of pyprof__mapping_rank; only then the program's memory.
 static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__source *source, const char *maps)
 {
     char program[512];
@@ -6010,6 +6015,7 @@ typedef struct {
 
 enum { PYPROF__OWNER_MOST = 8 };
 
+// Copies the fields of a frame; those that a version lacks are 0. 0 = unreadable.
 static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at, pyprof__raw_frame *frame)
 {
     char raw[512];
@@ -6522,6 +6528,7 @@ static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pypr
     pyprof__array_init(&list->current, sizeof(pyprof__current));
 }
 
+// Frees what each thread owns before the list itself.
 static void pyprof__threads_free(pyprof__threads *list)
 {
     size_t i;
@@ -6993,6 +7000,8 @@ static void pyprof__thread_relate(pyprof__threads *list, pyprof__thread *thread)
     if (thread->shared_tid && pyprof__is_on_main_stack(list, thread)) thread->shared_tid = 0;
 }
 
+// Which threads hold their GIL, which are spare or not started yet, and which states share an OS thread? A
+// state that takes no part in this sweep gets the tick before.
 static void pyprof__threads_relate(pyprof__threads *list)
 {
     int may_be_stale = list->runtime->layout.stale_ids != 0, several = list->interps.count > 1;
@@ -7430,6 +7439,8 @@ static uint64_t pyprof__module_value(pyprof__mirror *mirror, const pyprof__layou
     return pyprof__dict_get(mirror, layout, &dict, name);
 }
 
+// Reads the names from threading._active, a dict {ident: Thread}. If it is long, each call reads only
+// PYPROF__NAMES entries that are already named, by turns.
 static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char *text, int again)
 {
     pyprof__mirror *mirror = list->mirror;
@@ -8087,6 +8098,7 @@ static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
     for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_init(&model->columns[i], sizeof(int64_t));
 }
 
+// The reverse of pyprof__model_init; may be called again.
 static void pyprof__model_free(pyprof__model *model)
 {
     size_t i;
@@ -11472,6 +11484,8 @@ static pyprof__bool pyprof__was_recent(pyprof__allocating *self, const void *blo
     return 0;
 }
 
+// Counts a freed block: in the site's own counters if this thread owns the site, otherwise in those for other
+// threads.
 static void pyprof__count_out(pyprof__allocating *self, const void *block, const pyprof__entry *entry)
 {
     uint32_t birth = pyprof__entry_birth(entry);
@@ -13701,6 +13715,7 @@ static uint32_t pyprof__member_find(const pyprof__recorder *recorder, const pypr
     return found;
 }
 
+// A thread of the recording, with its node below the root. The last one stands for all further threads.
 static uint32_t pyprof__member_new(pyprof__recorder *recorder, const pyprof__who *who, uint64_t now, uint32_t before)
 {
     pyprof__model *model = &recorder->model;
@@ -14263,6 +14278,8 @@ static void pyprof__count_rejected(pyprof_stats *stats, pyprof__walk_result resu
     stats->rejected_by_cause[pyprof__walk_cause(result)] += count;
 }
 
+// Adds a moment to the columns, to the time line, and to the account that distributes its time. A rejected
+// stack has time but no sample.
 static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__account *account, pyprof__seat *seat, const pyprof__thread *thread,
                                   pyprof__moment *moment, uint64_t wall)
 {
@@ -14286,6 +14303,8 @@ static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__account *a
     pyprof__sample_keep(account, moment, thread->cause ? 0 : account->moment);
 }
 
+// A look at a thread can account for two moments: ticks at which it still ran (told.ran), then ticks since it
+// stands where it stands now (told.stood).
 static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thread *thread, size_t slot, uint64_t now)
 {
     pyprof__model *model = &recorder->model;
@@ -14335,6 +14354,7 @@ static int pyprof__was_suspended(pyprof__sweeper *sweeper, const pyprof__tick *t
     return tick->late >= pyprof__second && pyprof__threads_ran(sweeper) < tick->late / 50 && !pyprof__was_queued(sweeper, tick->late);
 }
 
+// If the cache of code was emptied, spot numbers are new, and the maps from them are void.
 static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweeper *sweeper, const pyprof__tick *tick)
 {
     pyprof_stats *stats = &recorder->model.stats;
@@ -15654,6 +15674,8 @@ static uint32_t pyprof__diff_function(pyprof__differ *differ, pyprof__diff_side 
     return *slot;
 }
 
+// The location in the difference. Lines of a function that has moved are shifted to where it is in `after`;
+// grouping drops what is not compared.
 static uint32_t pyprof__diff_location(pyprof__differ *differ, pyprof__diff_side *side, uint32_t id)
 {
     static const pyprof__place nowhere = { 0, 0, -1, -1 };
@@ -15850,6 +15872,7 @@ static int pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)
     return pyprof__diff_facts(differ) && pyprof__labels_make(differ->to) && pyprof__measure_depth(differ->to);
 }
 
+// Belongs to the allocator of `after`, so both profiles may be freed first. NULL = no memory.
 static pyprof_profile *pyprof__profile_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options)
 {
     const pyprof_allocator *allocator = &after->pool.allocator;
@@ -17800,6 +17823,7 @@ static void pyprof__json_children(const pyprof__job *job)
     pyprof__emit_close(s, "\n]");
 }
 
+// The first fields: program, process, version, time and the statistics.
 static void pyprof__json_head(const pyprof__job *job)
 {
     const pyprof_profile *profile = job->profile;
@@ -17826,6 +17850,7 @@ static void pyprof__json_head(const pyprof__job *job)
     pyprof__emit_close(s, "}");
 }
 
+// Each thread with its totals in every metric that was used.
 static void pyprof__json_threads(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -17852,6 +17877,7 @@ static void pyprof__json_threads(const pyprof__job *job)
     pyprof__emit_close(s, "]");
 }
 
+// Each location once; the tree and the time line refer to it by number.
 static void pyprof__json_frames(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -17898,6 +17924,7 @@ static void pyprof__json_row_metrics(const pyprof__job *job, const pyprof_row *r
     }
 }
 
+// Inclusive and own values of each function, most wall time first. Times are in seconds.
 static pyprof_result pyprof__json_functions(const pyprof__job *job)
 {
     pyprof__sink *s = job->sink;
@@ -17933,6 +17960,7 @@ static pyprof_result pyprof__json_functions(const pyprof__job *job)
     return result;
 }
 
+// Parents, frames, and one array for each metric that was used, all indexed by node.
 static void pyprof__json_tree(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -17956,6 +17984,7 @@ static void pyprof__json_tree(const pyprof__job *job)
     pyprof__emit_close(s, "}}");
 }
 
+// The facts of the process's memory. Sizes end with the largest class that has blocks.
 static void pyprof__json_heap(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -18013,6 +18042,7 @@ static int pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
     return whole;
 }
 
+// The time line of memory exists without tracking, too: then it is the resident set alone.
 static pyprof_result pyprof__json_memory(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -18119,6 +18149,7 @@ static int pyprof__json_moment(pyprof__json_stacks *stacks, const pyprof__job *j
     return 1;
 }
 
+// Entries of the time line. Labels are escaped once and kept, because a label occurs in many stacks.
 static pyprof_result pyprof__json_samples(const pyprof__job *job, pyprof__cursor *cursor)
 {
     const pyprof__model *model = &job->profile->model;
@@ -18162,6 +18193,7 @@ static void pyprof__json_pairs(const pyprof__job *job)
     pyprof__emit_close(s, "]");
 }
 
+// Pairs of waiter and holder, then each thread's longest hold. A difference has neither.
 static void pyprof__json_gil(const pyprof__job *job, pyprof__cursor *cursor)
 {
     const pyprof__model *model = &job->profile->model;
@@ -18264,6 +18296,7 @@ static void pyprof__json_source_line(pyprof__sink *s, pyprof__slice line)
     pyprof__emit_text(s, NULL, text);
 }
 
+// The lines of one file that occur in stacks, or nothing if the file is no longer the one that ran.
 static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__pool *pool, const pyprof__json_line *lines,
                                               size_t count)
 {
@@ -18293,6 +18326,7 @@ static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__po
     return state;
 }
 
+// lines is sorted by file, so each file is read once.
 static pyprof_result pyprof__json_source(const pyprof__job *job)
 {
     pyprof__pool pool;
@@ -18336,6 +18370,7 @@ static void pyprof__json_tasks(const pyprof__job *job, pyprof__cursor *cursor)  
     pyprof__emit_close(s, "]");
 }
 
+// One object; each part below writes one or more of its fields.
 static pyprof_result pyprof__write_json(pyprof__job *job)
 {
     pyprof__cursor cursor;
@@ -18924,6 +18959,7 @@ static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__view *v, const 
     }
 }
 
+// The text that appears over a frame: label, total and own value, how its time divides, its place.
 static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__view *v, uint32_t at, double all)
 {
     const pyprof__view_node *n = &v->nodes[at];
@@ -19021,6 +19057,7 @@ static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__view *v, const ch
     pyprof__put(s, "</g>\n");
 }
 
+// Only the colours that occur.
 static void pyprof__svg_put_legend(pyprof__sink *s, unsigned kinds, int64_t y)
 {
     int64_t x = 0;
@@ -19175,6 +19212,7 @@ static void pyprof__put_date(pyprof__sink *s, double unix_seconds)
                            date.tm_sec);
 }
 
+// The first lines: program, Python, duration, rate.
 static void pyprof__text_head(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -19225,6 +19263,7 @@ static void pyprof__text_degraded(const pyprof__job *job)
     pyprof__put(job->sink, "\n");
 }
 
+// How good the recording is, and what it cost.
 static void pyprof__text_quality(const pyprof__job *job)
 {
     const pyprof_stats *stats = &job->profile->model.stats;
@@ -19353,6 +19392,7 @@ static void pyprof__text_bar(pyprof__sink *s, const pyprof__report_row *row)
     pyprof__put_bytes(s, bar, part < 1 ? 1 : (size_t)(part + 0.5));
 }
 
+// Everything to the right of the numbers, by the form of the table.
 static void pyprof__text_form(const pyprof__job *job, const pyprof__rows *rows, const pyprof__report_row *row)
 {
     const pyprof__report_row *parts = row->count ? &PYPROF__AT(const pyprof__report_row, rows->parts, row->first) : NULL;
@@ -19609,6 +19649,7 @@ static void pyprof__text_amount(const pyprof__job *job, int bytes, int blocks, i
     pyprof__put(job->sink, " blocks");
 }
 
+// What the values of memory are worth: estimates, lower bounds, reserved addresses.
 static void pyprof__text_memory_quality(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -19800,6 +19841,7 @@ static int pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *curso
     return 1;
 }
 
+// One profile: all stacks first, then their weights.
 static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cursor, const pyprof__member *member,
                                       const pyprof__array *list)
 {
@@ -20035,6 +20077,7 @@ static void pyprof__pprof_label(pyprof__proto *p, const char *key, const char *t
     pyprof__proto_block(p, &p->part, 3, inner.data, inner.count);
 }
 
+// One sample: location ids from the leaf to the root, a value for each column, labels.
 static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, pyprof__cursor *cursor, uint32_t node,
                                  pyprof__array *packed)
 {
@@ -20095,6 +20138,7 @@ static void pyprof__put_gzip(pyprof__sink *s, const unsigned char *data, size_t 
     pyprof__put_little(s, (uint32_t)size, 4);
 }
 
+// Strings come last, because all other parts add to them.
 static pyprof_result pyprof__write_pprof(pyprof__job *job)
 {
     pyprof__proto p;
@@ -20259,6 +20303,7 @@ static int64_t pyprof__pickle_blocks(const pyprof__job *job, int metric, uint32_
     return bytes < 0 || blocks < 0 ? -1 : blocks == 0 && bytes > 0 ? 1 : blocks;
 }
 
+// snapshot.pyprof: how the file was made. Loading it needs only tracemalloc.
 static void pyprof__pickle_about(const pyprof__job *job, int metric, int64_t blocks, int64_t traces)
 {
     const pyprof__model *model = &job->profile->model;
@@ -20285,6 +20330,8 @@ static void pyprof__pickle_about(const pyprof__job *job, int metric, int64_t blo
     pyprof__put(s, "u");
 }
 
+// The opcodes of a tracemalloc.Snapshot with its _Traces. Traces are made node by node, so memory stays
+// small.
 static void pyprof__pickle_snapshot(pyprof__pickler *p, const pyprof__job *job, int metric, int64_t all)
 {
     int64_t before = 0, traces = 0;
@@ -20391,6 +20438,7 @@ static const char *pyprof__formats_text(char *text, size_t capacity)
     return text;
 }
 
+// *row = the format's row in pyprof__formats.
 static pyprof_result pyprof__output_check(const pyprof_output *output, int format, int is_diff, size_t *row)
 {
     char known[320];
@@ -21017,6 +21065,7 @@ static void pyprof__govern(const pyprof__sampler *sampler, pyprof__schedule *sch
     pyprof__schedule_replan(schedule, now);
 }
 
+// Calls back without any lock. `delivering` holds the token meanwhile: pyprof_stop waits for it.
 static void pyprof__deliver_events(pyprof__sampler *sampler)
 {
     int i, event;
@@ -21338,6 +21387,7 @@ static int pyprof__config_is_wild(const pyprof_config *config)
     return 0;
 }
 
+// Every message names the field and the values that it can have.
 static pyprof_result pyprof__config_check(const pyprof_config *config)
 {
     const struct { const char *name; uint64_t to; } pointers[] = {
@@ -22455,6 +22505,7 @@ static void pyprof__go_on(void)
     if (!pyprof__writer_start(pyprof__again_main)) __atomic_store_n(&pyprof__g.going_on, 0, __ATOMIC_RELEASE);
 }
 
+// The checkpoint's file is tried before anything starts.
 PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **session)
 {
     pyprof_config copy;
@@ -22556,6 +22607,7 @@ PYPROF__DEF pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot
     return result;
 }
 
+// A session that has ended by duration_s cannot be resumed.
 static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
 {
     pyprof__session *found;
@@ -22732,6 +22784,7 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
     return result;
 }
 
+// rows gets the first `capacity` places of a table that is sorted.
 PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query, pyprof_leak *rows, size_t row_size,
                                        size_t capacity, size_t *count)
 {
@@ -22848,6 +22901,7 @@ static void pyprof__visit_nodes(pyprof__visitor *visitor, int kind)
     }
 }
 
+// The time line: only moments below nodes that the query chooses.
 static void pyprof__visit_states(pyprof__visitor *visitor)
 {
     const pyprof__model *model = &visitor->profile->model;
@@ -22925,6 +22979,7 @@ static void pyprof__visit_gil(pyprof__visitor *visitor, const pyprof_query *quer
     }
 }
 
+// What waiting tasks awaited: below nodes that the query chooses.
 static void pyprof__visit_tasks(pyprof__visitor *visitor)
 {
     const pyprof__model *model = &visitor->profile->model;
@@ -22986,6 +23041,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     return result;
 }
 
+// Totals are sums over all nodes: filters do not apply.
 PYPROF__DEF pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyprof_info *info)
 {
     const pyprof__model *model;
@@ -23031,6 +23087,7 @@ static pyprof_result pyprof__dump_run(pyprof__dump_job *job, pyprof_profile **pr
     return pyprof__session_profile(&job->session, 0, profile);
 }
 
+// The sweep runs on a thread of its own, because it moves that thread to other CPUs.
 PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options, pyprof_profile **profile)
 {
     pyprof__dump_job *job;
@@ -23065,6 +23122,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     return result;
 }
 
+// Under the lock, because the session's tracking must not end in the middle.
 PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found)
 {
     pyprof__entry entry;
