@@ -51,7 +51,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     PROFILE    the model: one call tree, columns of metrics, time line
     SAMPLER    one sweep over all threads; freeze-frame capture
     HEAP       allocation hooks, sampled and exact
-    RECORD     the way into the model: whose sample it is, what time it stands for, its node
+    RECORD     the way into the model: a sample's thread, the time it stands for, its node
     SNAPSHOT   the immutable profile: labels, totals, tables, differences, leaks, views
     REPORT     the tables of a report, as rows of numbers and names
     WRITERS    JSON, text, folded, SVG, speedscope, pprof, pickle
