@@ -1274,7 +1274,8 @@ static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_
     return (ssize_t)size;
 }
 
-// Does a thread of this process sleep, for a lock or for the disk? Takes no lock: a signal handler asks.
+// Does a thread of this process sleep, for a lock or for the disk? Takes no lock, because a signal handler
+// calls it.
 static pyprof__bool pyprof__own_task_sleeps(int64_t tid)
 {
     char text[512];
@@ -1440,8 +1441,8 @@ static int pyprof__proc_place(pyprof__proc *proc, const char *name, char *path, 
     return folder < 0 ? AT_FDCWD : folder;
 }
 
-// Once the main thread has left by pthread_exit, the process's own folder tells nothing of its memory: the
-// folders of its other threads do. 0 = that one was asked already, or no other thread is known.
+// After the main thread has left by pthread_exit, the process's own folder says nothing about its memory, but
+// the folders of its other threads do. 0 = that folder was tried already, or no other thread is known.
 static pyprof__bool pyprof__proc_other(const pyprof__proc *proc, const char *name, char *other, size_t capacity)
 {
     if (!pyprof__is_own(proc) || strncmp(name, "task/", 5) == 0) return 0;
@@ -4593,14 +4594,15 @@ static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *p
     return result;
 }
 
-// *interp = the newest one, or 0; 0 = unreadable.
+// *interp = the newest interpreter, or 0. 0 = unreadable.
 static pyprof__bool pyprof__target_head(const pyprof__target *target, uint64_t *interp)
 {
     uint64_t at = target->runtime.address + target->runtime.layout.runtime_head;
     return pyprof__copy(&target->source, interp, at, sizeof *interp);
 }
 
-// On the thread that is going to read it. own_word: of that thread, see pyprof__cpu_word_offset.
+// Called on the thread that is going to read the target. own_word: of that thread, see
+// pyprof__cpu_word_offset.
 static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
 {
     if (!pyprof__is_own(target->source.proc)) return;
@@ -7692,7 +7694,7 @@ static uint64_t pyprof__calling_attribute(pyprof__calling *calling, uint64_t obj
     pyprof__calling_type(calling, type, name, sizeof name);
     if (strcmp(name, "module") == 0)
         return pyprof__calling_find(calling, pyprof__calling_pointer(calling, object + layout->module_dict), key);
-    // A class: its own first.
+    // A class: its own attributes first.
     if (pyprof__type_field(calling, type, layout->type_flags) & layout->type_of_types) {
         found = pyprof__calling_inherited(calling, object, key);
         return found ? found : pyprof__calling_inherited(calling, type, key);
@@ -8061,21 +8063,23 @@ typedef struct {
     pyprof__array gauges;          // the time line of the process
     pyprof__array rivals;
     pyprof__array waited;          // by what they awaited
-    pyprof__array history;         // pyprof__marks, row 0 is empty: live bytes of a node at each mark
-    pyprof__array history_at;      // uint32_t a node: its row; shorter than the nodes: the rest 0
-    pyprof__array births;          // pyprof__births, a row for each of the history; empty = exact
+    pyprof__array history;         // live bytes of a node at each mark; row 0 is empty
+    pyprof__array history_at;      // uint32_t per node: its row; nodes beyond the end: row 0
+    pyprof__array births;          // pyprof__births, one row per row of the history; empty = exact
     pyprof__heap_facts heap;
-    pyprof__array columns[PYPROF_METRIC_COUNT];   // int64_t a node, its own value; empty = the metric was never used
+    // int64_t per node, without its children; empty = metric not used.
+    pyprof__array columns[PYPROF_METRIC_COUNT];
     pyprof__index function_index, location_index, node_index, waited_index;
     pyprof__index member_index;    // the first member with a native id
     size_t moments_first;          // the oldest moment still wanted
-    uint64_t moments_gone;         // those forgotten so far: a moment's number is this + its place
+    uint64_t moments_gone;         // number of moments forgotten so far: a moment's number is this + its
+                                   // index
     uint64_t start_ns, recorded_ns, last_ns;
     double unix_offset;            // Unix seconds = ns / 1e9 + unix_offset
     double rate_hz, timeline_s;
     pyprof_stats stats;
     int paths;
-    int opcodes;                   // locations tell them
+    int opcodes;                   // locations include them
 } pyprof__model;
 
 static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
@@ -10213,11 +10217,11 @@ typedef struct {                 // PyMemAllocatorEx of Include/cpython/pymem.h:
     void (*free)(void *context, void *block);
 } pyprof__pymem;
 
-typedef struct {                 // of CPython's C API, found by name
+typedef struct {                 // functions of CPython's C API, found by name
     void (*get_allocator)(int domain, pyprof__pymem *allocator);
     void (*set_allocator)(int domain, pyprof__pymem *allocator);
     int (*add_pending_call)(int (*call)(void *), void *argument);
-    void *(*this_thread)(void);  // the thread's own state, with or without the GIL
+    void *(*this_thread)(void);  // the calling thread's own state, with or without the GIL
     int (*is_initialized)(void);
     int (*is_finalizing)(void);
     void *(*attached)(void);     // the thread state that holds the GIL; or the thread's own, if attached: own_state of LAYOUT
@@ -11133,7 +11137,7 @@ static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
 }
 
 // ---- the stack of the thread that allocates -----------------------------------------------------
-static uint64_t pyprof__own_state(int domain)   // of its thread state; 0 = none
+static uint64_t pyprof__own_state(int domain)   // the address of the thread's state; 0 = none
 {
     void *state = NULL;
     // Otherwise the current one belongs to another thread, unless the caller holds the GIL: MEM and OBJ
@@ -11143,7 +11147,8 @@ static uint64_t pyprof__own_state(int domain)   // of its thread state; 0 = none
     return (uint64_t)(uintptr_t)state;
 }
 
-static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)   // in code units, or NOWHERE, or HIDDEN
+// In code units, or PYPROF__NOWHERE, or PYPROF__HIDDEN.
+static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     pyprof__raw_frame frame;
@@ -11175,7 +11180,8 @@ static uint64_t pyprof__own_name(uint64_t at)
 }
 
 __attribute__((noinline))
-static uint32_t pyprof__import_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t *name)   // of <import NAME>
+// The site of <import NAME>.
+static uint32_t pyprof__import_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t *name)
 {
     uint64_t local = pyprof__untagged(pyprof__at(at + pyprof__heap.layout.frame_locals));
     uint32_t code, site;
@@ -11253,12 +11259,13 @@ static pyprof__bool pyprof__overlap_find(const pyprof__allocating *self, pyprof_
     return 1;
 }
 
-static pyprof__bool pyprof__is_shim(uint64_t frame, uint32_t owner)   // a frame of C's own
+static pyprof__bool pyprof__is_shim(uint64_t frame, uint32_t owner)   // the frame of a C eval loop itself
 {
     return owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(frame + owner) >= pyprof__heap.layout.owner_shim;
 }
 
-// The chain's entries below left that are the frames from *at on; how many are left then.
+// Follows the frames from *at on while they equal the chain's entries below left. Returns how many entries
+// are left then.
 static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, uint64_t *at, int pointer)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
@@ -12832,7 +12839,7 @@ static pyprof__bool pyprof__holds_gil(const pyprof__layout *layout)   // this th
     return attached && (layout->own_state || attached == pyprof__heap.api.this_thread());
 }
 
-static pyprof__bool pyprof__heap_settle(void *unused)   // a pending call, or called by one who holds the GIL
+static pyprof__bool pyprof__heap_settle(void *unused)   // a pending call; or the caller holds the GIL
 {
     int domain, whole = 1, went_in = 0, wanted = PYPROF__GET(pyprof__heap.wanted);
     (void)unused;
@@ -12870,22 +12877,24 @@ static pyprof__bool pyprof__takes_calls(void)
     return pyprof__heap.layout.runtime_finishing == PYPROF__NO || !pyprof__at32(pyprof__heap.runtime + pyprof__heap.layout.runtime_finishing);
 }
 
-// Gets the hooks in or out, now or as soon as Python's main thread gets to it. An interpreter that is not yet up, or about
-// to end, gets no call: the sampler asks again, and hooks that stay pass everything through. From 3.9 to 3.12
-// a call that another thread adds waits until the main thread takes the GIL again (COMPUTE_EVAL_BREAKER in Python/ceval.c).
+// Installs or removes the hooks, now or as soon as Python's main thread gets to it. An interpreter that is
+// not up yet, or about to end, gets no call: the sampler asks again, and hooks that stay pass every call
+// through. In 3.9 to 3.12 a call added by another thread waits until the main thread takes the GIL again
+// (COMPUTE_EVAL_BREAKER in Python/ceval.c).
 static void pyprof__heap_request(void)
 {
     if (PYPROF__GET(pyprof__heap.wanted) && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_PENDING && pyprof__hooks_are_in()) {
-        PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_ON);   // a forked child has its parent's
+        PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_ON);   // a forked child has its parent's hooks
         return;
     }
     if (pyprof__holds_gil(&pyprof__heap.layout)) { pyprof__heap_settle(NULL); return; }
     if (!pyprof__takes_calls()) return;
-    // A call can get lost at the end of a life of the interpreter.
+    // A call can be lost when the interpreter ends.
     if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - PYPROF__GET(pyprof__heap.called_ns) > pyprof__second / 2) {
         PYPROF__SET(pyprof__heap.calling, 1);
         PYPROF__SET(pyprof__heap.called_ns, pyprof__now());
-        if (pyprof__heap.api.add_pending_call(pyprof__heap_settle, NULL) != 0) PYPROF__SET(pyprof__heap.calling, 0);   // full: again later
+        // The queue is full: try again later.
+        if (pyprof__heap.api.add_pending_call(pyprof__heap_settle, NULL) != 0) PYPROF__SET(pyprof__heap.calling, 0);
     }
 }
 
@@ -13098,7 +13107,8 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     pyprof__heap_python();
     pyprof__heap.runtime = runtime->address;
     pyprof__heap.layout = runtime->layout;
-    pyprof__heap_lock(&pyprof__heap.threads_lock);   // a thread that is late may still begin in the tracking before
+    // A late thread may still be beginning in the last tracking.
+    pyprof__heap_lock(&pyprof__heap.threads_lock);
     pyprof__heap_lock(&pyprof__heap.names_lock);
     pyprof__heap_empty();
     whole = pyprof__heap_regions(wish->bytes, wish->mode == PYPROF_HEAP_SAMPLED)
@@ -13252,9 +13262,9 @@ static pyprof__bool pyprof__heap_find(const void *address, pyprof__entry *entry,
 // ---- from sites to the nodes of a recording ---------------------------------------------------------------
 typedef struct { uint64_t bytes, blocks, temp, doubt; } pyprof__counted;
 
-typedef struct {                 // what a session knows of the heap's tree
+typedef struct {                 // a session's view of the heap's call tree
     pyprof__array nodes;         // uint32_t, by site: its node in the session's model
-    pyprof__array before;        // pyprof__counted by site: what had been allocated when the recording began, or was reset
+    pyprof__array before;        // pyprof__counted by site: the totals when the recording began or was reset
     pyprof_domain_total domains[PYPROF_DOMAIN_COUNT];   // likewise
     uint64_t sizes[PYPROF_SIZES];
 } pyprof__heap_view;
@@ -24021,23 +24031,24 @@ static void pyprof__child_ended(int64_t pid, int status)
     pyprof__children_unlock(&before);
 }
 
-// A fork out of Python's own code goes on in Python. That of another part of the program is known by what it does.
+// A fork from Python's own code goes on in Python. For a fork from other code, the child's allocations
+// decide.
 PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
 {
     int from_python = pyprof__preload.base && pyprof__object_base(__builtin_return_address(0), NULL) == pyprof__preload.base;
     pid_t pid = PYPROF__NEXT(fork) ? pyprof__next.fork() : -1;
     const pyprof__runtime *runtime = &pyprof__g.samplers[0].sweeper.target.runtime;
     if (pid > 0) pyprof__child_begins((int64_t)pid);
-    // A child whose sampler is just beginning does not know the version yet: it has what its parent noted.
+    // A child whose sampler is only starting does not know the version yet: it uses what its parent noted.
     if (runtime->version) pyprof__preload.counts = (int)runtime->layout.counts_threads;
     if (pid > 0 && from_python && pyprof__preload.counts) pyprof__preload.forked = pyprof__gettid();
     if (pid == 0 && from_python) pyprof__stir_now();
     return pid;
 }
 
-// After a fork CPython 3.12 and later ask /proc/self/stat how many threads there are, and warn of more than one
-// (posixmodule.c: warn_about_fork_with_threads). Ours are no danger to the child, and no matter of the program's: what
-// cannot be opened makes CPython count its own threads.
+// After a fork, CPython 3.12 and later read /proc/self/stat to count threads, and warn if there is more than
+// one (posixmodule.c: warn_about_fork_with_threads). pyprof's threads do not endanger the child and do not
+// concern the program. If the file cannot be opened, CPython counts its own threads instead.
 static pyprof__bool pyprof__is_count_after_fork(const char *path, const void *caller)
 {
     int64_t own = pyprof__preload.forked ? pyprof__gettid() : 0;
