@@ -6786,7 +6786,7 @@ static void pyprof__gc_read(pyprof__mirror *mirror, const pyprof__runtime *runti
     if (size && pyprof__read(mirror, raw, from, size)) pyprof__gc_parse(&runtime->layout, raw, gc);
 }
 
-// Collections of all generations so far: what gc.get_stats() tells. -1 = unknown.
+// The number of collections of all generations so far, as in gc.get_stats(). -1 = unknown.
 static int64_t pyprof__gc_runs(const pyprof__source *source, const pyprof__runtime *runtime)
 {
     const pyprof__layout *layout = &runtime->layout;
@@ -9787,7 +9787,8 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
     else if (!thread->put_off) pyprof__state_moved(thread, pyprof__now());
 }
 
-// Off the GIL, not blocked, and at an instruction that only lets others have their turn: it is about to take the GIL again.
+// Does it not have the GIL, is it not blocked, and does it stand at an instruction where threads offer the
+// GIL to others? Then it is about to take the GIL again.
 static int pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thread, const pyprof__gil *gil)
 {
     uint32_t opcode;
@@ -10224,7 +10225,8 @@ typedef struct {                 // functions of CPython's C API, found by name
     void *(*this_thread)(void);  // the calling thread's own state, with or without the GIL
     int (*is_initialized)(void);
     int (*is_finalizing)(void);
-    void *(*attached)(void);     // the thread state that holds the GIL; or the thread's own, if attached: own_state of LAYOUT
+    void *(*attached)(void);     // the thread state that holds the GIL; or the calling thread's own
+                                 // (own_state of LAYOUT)
     void *(*main_interpreter)(void);
 } pyprof__python_api;
 
@@ -11140,8 +11142,8 @@ static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
 static uint64_t pyprof__own_state(int domain)   // the address of the thread's state; 0 = none
 {
     void *state = NULL;
-    // Otherwise the current one belongs to another thread, unless the caller holds the GIL: MEM and OBJ
-    // require that.
+    // Otherwise the current state may be another thread's, unless the caller holds the GIL, as MEM and OBJ
+    // require.
     if (pyprof__heap.layout.own_state || domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ) state = pyprof__heap.api.attached();
     if (!state && pyprof__heap.api.this_thread) state = pyprof__heap.api.this_thread();
     return (uint64_t)(uintptr_t)state;
@@ -11169,11 +11171,12 @@ static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)
     return instruction < -1 || instruction > INT32_MAX ? PYPROF__NOWHERE : (int32_t)instruction;
 }
 
-// What distinguishes the name in an importer's first local variable from other values: a str's hash (it is a
-// key of sys.modules).
+// Identifies the module name in the first local variable of importlib's frame: the str's hash (it is a key of
+// sys.modules, so it is hashed).
 static uint64_t pyprof__own_name(uint64_t at)
 {
-    uint64_t name = pyprof__untagged(pyprof__at(at + pyprof__heap.layout.frame_locals)), hash = ~(uint64_t)0;   // -1: not computed yet
+    // -1: not computed yet.
+    uint64_t name = pyprof__untagged(pyprof__at(at + pyprof__heap.layout.frame_locals)), hash = ~(uint64_t)0;
     if (name && pyprof__at(name + pyprof__heap.layout.object_type) == PYPROF__GET(pyprof__heap.codes.str_type))
         hash = pyprof__at(name + pyprof__heap.layout.str_hash);
     return (hash == ~(uint64_t)0 ? name : hash) | 1;
@@ -12833,7 +12836,7 @@ static pyprof__bool pyprof__hooks_are_in(void)   // in every domain, with nothin
     return ours == PYPROF__DOMAINS;
 }
 
-static pyprof__bool pyprof__holds_gil(const pyprof__layout *layout)   // this thread, surely
+static pyprof__bool pyprof__holds_gil(const pyprof__layout *layout)   // 1 = this thread certainly holds it
 {
     void *attached = pyprof__heap.api.attached();
     return attached && (layout->own_state || attached == pyprof__heap.api.this_thread());
@@ -12867,9 +12870,10 @@ static void pyprof__heap_unverified(void)
     for (domain = 0; domain < PYPROF__DOMAINS; domain++) PYPROF__SET(pyprof__heap.verified[domain], NULL);
 }
 
-// Py_AddPendingCall wants an interpreter that is up, and stays so until it returns: where there is none it writes to
-// address 0. Nothing can be held that keeps the interpreter, so each caller asks here right before the call. 3.8: once it is
-// finishing, the function prints an error, which runs Python code, whether or not the caller holds the GIL (Python/ceval.c).
+// Py_AddPendingCall needs an interpreter that is up, and stays up until it returns: without one it writes to
+// address 0. No lock can keep the interpreter alive, so each caller asks here right before that call. In 3.8,
+// once the interpreter finishes, the function prints an error, which runs Python code, whether or not the
+// caller holds the GIL (Python/ceval.c).
 static pyprof__bool pyprof__takes_calls(void)
 {
     const pyprof__python_api *api = &pyprof__heap.api;
