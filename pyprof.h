@@ -3612,7 +3612,8 @@ static uint32_t pyprof__layout_refine(pyprof__layout *layout, uint32_t minor, co
     return PYPROF__NO;
 }
 
-// A reference without its tags: from 3.14 on those in frames have some in their low bits (Include/internal/pycore_stackref.h).
+// A reference without its tags: from 3.14 on, references in frames have tags in their low bits
+// (Include/internal/pycore_stackref.h).
 static uint64_t pyprof__untagged(uint64_t reference) { return reference & ~(uint64_t)3; }
 
 // An int's number of 30-bit digits, from the word long_size; *sign: 0 = positive, otherwise its sign bits
@@ -3640,9 +3641,10 @@ static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t vers
 }
 
 // ---- opcodes: their names and numbers, and what is needed to name the function that a call calls ----------
-// One string per version, from Lib/opcode.py (up to 3.12) or Include/opcode_ids.h. A number sets the number of the next
-// name, further names count up from there, and A..B stands for the names from A to B in the version before, gaps
-// included. Free-threaded builds have the same numbers. tests/py/test_opcodes.py compares them with every interpreter.
+// One string per version, from Lib/opcode.py (up to 3.12) or Include/opcode_ids.h. A number sets the number
+// of the next name, further names count up from there, and A..B stands for the names from A to B in the
+// version before, gaps included. Free-threaded builds have the same numbers. tests/py/test_opcodes.py
+// compares them with every interpreter.
 static const struct { uint32_t minor; const char *names; } pyprof__opcode_names[] = {
     {  8, "1 POP_TOP ROT_TWO ROT_THREE DUP_TOP DUP_TOP_TWO ROT_FOUR 9 NOP UNARY_POSITIVE UNARY_NEGATIVE UNARY_NOT 15 UNARY_INVERT "
           "BINARY_MATRIX_MULTIPLY INPLACE_MATRIX_MULTIPLY 19 BINARY_POWER BINARY_MULTIPLY 22 BINARY_MODULO BINARY_ADD BINARY_SUBTRACT BINARY_SUBSCR "
@@ -3983,15 +3985,16 @@ static int pyprof__opcode_pops(const pyprof__opcode *opcode, uint32_t argument)
     }
 }
 
-// What LOAD_SPECIAL and LOAD_COMMON_CONSTANT load (3.14, Lib/opcode.py): first what can be called, then of instances the type
+// What LOAD_SPECIAL and LOAD_COMMON_CONSTANT load (3.14, Lib/opcode.py): first the callables, then the types
+// of instances
 enum { PYPROF__COMMON_CALLABLE = 7 };
 static const char *const pyprof__special_names[] = { "__enter__", "__exit__", "__aenter__", "__aexit__" };
 static const char *const pyprof__common_names[] = {
     "AssertionError", "NotImplementedError", "tuple", "all", "any", "list", "set", "NoneType", "str",
 };
 
-// asyncio's own table, Py_AsyncioModuleDebugOffsets (Modules/_asynciomodule.c, 3.14 and later): 13 words in the section
-// .AsyncioDebug of _asyncio*.so, or of the program that has it built in.
+// asyncio's own table, Py_AsyncioModuleDebugOffsets (Modules/_asynciomodule.c, 3.14 and later): 13 words in
+// the section .AsyncioDebug of _asyncio*.so, or of the program if the module is built in.
 enum { PYPROF__ASYNCIO_WORDS = 13 };
 typedef struct {
     uint32_t task_name, task_coro, task_node;           // of a Task
@@ -4055,8 +4058,9 @@ typedef struct {
 } pyprof__runtime;
 
 #if defined(Py_PYTHON_H)
-// Python.h came first: bind at link time. Weak, so that a module loaded by a program without these symbols still loads,
-// and under another C name, so that a declaration in CPython's internal headers does not clash.
+// Python.h is included: the linker binds these. They are weak, so that a module also loads in a program
+// without these symbols. They have another C name, which cannot clash with a declaration in CPython's
+// internal headers.
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -5444,8 +5448,8 @@ static pyprof__bool pyprof__same_pseudo(const void *context, uint32_t item, cons
         && strcmp(pyprof__string(&codes->strings, code->file), pseudo->path) == 0;
 }
 
-// The code that stands for such a frame: its address is in the qualname, its path in the file. PYPROF__NONE = no memory, or
-// it is not known and not to be added.
+// The code that stands for such a frame: its qualname holds the address, its file the path. PYPROF__NONE = no
+// memory, or unknown and add = 0.
 static uint32_t pyprof__pseudo_code(pyprof__codes *codes, const pyprof__pseudo *pseudo, pyprof__bool add)
 {
     const char *qualname = *pseudo->address ? pseudo->address : pseudo->name;
@@ -5505,8 +5509,8 @@ static pyprof__bool pyprof__is_str(pyprof__codes *codes, pyprof__mirror *mirror,
     return type && pyprof__is_type(codes, mirror, type, "str", &codes->str_type);
 }
 
-// The number of the code that stands for the import of a module, whose name is a str. Objects that are not a name share one.
-// PYPROF__NONE = no memory.
+// The number of the code that stands for the import of a module, by the module's name, a str. All other
+// objects share one number. PYPROF__NONE = no memory.
 static uint32_t pyprof__import_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
 {
     char name[256], text[300] = "<import>";
@@ -8147,7 +8151,8 @@ static pyprof__bool pyprof__same_native(const void *context, uint32_t item, cons
     return PYPROF__AT(pyprof__member, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
 }
 
-// Finds or adds an item of an array that an index covers; items are plain data without padding. PYPROF__NONE = no memory.
+// Finds or adds an item of an array with an index; items are plain data without padding. PYPROF__NONE = no
+// memory.
 static uint32_t pyprof__unique(pyprof__pool *pool, pyprof__array *array, pyprof__index *index, pyprof__same_fn *same, const void *item)
 {
     const uint32_t *words = (const uint32_t *)item;
@@ -16870,7 +16875,8 @@ static void pyprof__rows_of_changes(pyprof__rows *rows)   // what became more; i
 }
 
 // ---- tables of threads ------------------------------------------------------------------------------------
-// By time, threads that were to be recorded, with samples or whatever the table is about; by memory, all that have any
+// By time: threads that pass the filter and have samples, or what the table shows. By memory: threads with
+// any value
 static void pyprof__rows_of_threads(pyprof__rows *rows)
 {
     const pyprof__model *model = &rows->report->profile->model;
