@@ -6377,83 +6377,92 @@ static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread
 // ============================================================================
 enum { PYPROF__MAX_INTERPRETERS = 256, PYPROF__MAX_THREADS = 65536, PYPROF__NAME_SIZE = 64, PYPROF__MANY = 64, PYPROF__CALM = 3,
        PYPROF__NAMES = 512, PYPROF__SOON_NS = 20000000 };
-// MANY: with so many threads, a thread that has waited for CALM sweeps is no longer listed in every sweep.
+// With MANY threads, a thread that has waited for CALM sweeps is no longer listed in every sweep.
 
-typedef struct {               // one thread state, known from one sweep to the next; address 0 = a free slot
+typedef struct {               // one thread state, kept from sweep to sweep; address 0 = a free slot
     uint64_t address, interp, serial, ident;
     int64_t interp_id, native; // native: the kernel's thread id
     uint64_t top, base;        // frame pointer (or _PyCFrame) as listed; where its chain must end
-    uint64_t clock_ns;         // its CPU clock as the window opened, before anything was copied,
-    int64_t clock_native;      // and whose clock that was
-    int clock_cpu;             // and where it ran, if the clock is too coarse
-    uint32_t clock_window;     // and in which window
+    uint64_t clock_ns;         // its CPU clock at the opening of the window, before any copy,
+    int64_t clock_native;      // the thread of that clock,
+    int clock_cpu;             // the CPU it was on, if the clock is too coarse,
+    uint32_t clock_window;     // and the number of the window
     uint64_t cpu_ns;           // its CPU clock at this sweep
-    uint64_t last_cpu_ns;      // and at the one before; 0 = there was none
+    uint64_t last_cpu_ns;      // and at the previous one; 0 = none
     uint64_t proven_cpu_ns;    // the clock and the frame pointer at which stack was proven; 0 = not yet
     uint64_t proven_top;
-    uint32_t tick;             // the sweep it was last listed in
-    uint32_t slot, pushed;     // its place; the sweep in which it was last put on the list
-    uint32_t calm, present;    // so many sweeps it did not run; the round of the whole list in which it was last met
-    int later;                 // in this sweep it is read when the others are
-    int cold;                  // it waits among many: only its clock is looked at, by turns
+    uint32_t tick;             // the sweep in which it was last listed
+    uint32_t slot, pushed;     // its index; the sweep in which it was last put on the list
+    uint32_t calm, present;    // sweeps in a row in which it did not run; the round over the whole list in
+                               // which it was last met
+    int later;                 // read late in this sweep, with the other threads
+    int cold;                  // among many waiting threads: only its clock is read, in turns
     uint32_t held_tick;        // the sweep in which it was last seen to hold a GIL
-    int apart;                 // several states bear its native id, but it is on an OS thread of its own
+    int apart;                 // other states have its native id, but it is on another OS thread
     uint32_t version;          // changes with the stack
-    int started;               // it has ids of its own
-    int holder, shared_tid;    // holds its GIL; another thread state bears the same native id
+    int started;               // it has its own ids
+    int holder, shared_tid;    // holds its GIL; another thread state has the same native id
     int clocked;               // clock_ns is of this window
     int fresh, pending, unfrozen, waiting;   // of this sweep; fresh: its clock was not read yet
     pyprof__walk_result cause; // of this sweep: PYPROF__WALK_OK = stack is good
-    uint64_t root, trial_root; // the outermost frame: as proven, of the last walk
-    uint64_t other_root;       // one seen lately that is not the proven one, and how often in a row
+    uint64_t root, trial_root; // the outermost frame: the proven one, that of the last walk
+    uint64_t other_root;       // another outermost frame seen lately, and how often in a row
     uint32_t other_seen, vote_tick;
-    int attached;              // it may run Python code now; only known without a GIL
-    int raising, trial_raising;      // an exception is on its way up: with the stack proven, as of the last walk
-    int collecting, trial_collecting;   // its stack holds <GC>
-    int listens;               // it does not block the signal
-    uint32_t deaf, deaf_until; // so often in a row it did not take a signal; not asked again before that sweep
-    uint32_t stable;           // cause set: so many outer frames of stack are sure all the same
+    int attached;              // it may run Python code now; known only in builds without a GIL
+    int raising, trial_raising;      // an exception propagates: in the proven stack, in the last walk
+    int collecting, trial_collecting;   // the stack contains <GC>: likewise
+    int listens;               // the signal is not blocked
+    // Signals in a row that it did not take; the sweep before which it gets no other.
+    uint32_t deaf, deaf_until;
+    uint32_t stable;           // if cause is set: number of outer frames of stack that are still certain
     size_t codes_from, codes_to;             // code objects first read during its walk
     pyprof__stack stack, trial;
-    pyprof__array twins;       // uint64_t: the blocks to read twice when it has to be read while it runs
+    pyprof__array twins;       // uint64_t: the blocks to read twice if it runs while it is read
     char name[PYPROF__NAME_SIZE];
     uint32_t named, name_tries;   // 1 = Python's name, not the kernel's
-    uint64_t name_cpu_ns;         // its CPU clock when its name was last looked for
+    uint64_t name_cpu_ns;         // its CPU clock at the last search for its name
     uint32_t state, leaf;         // of this sweep: bits (see PROFILE); the spot below its frames, PYPROF__NONE = none
-    uint64_t left, left_cpu_ns;   // when it left the CPU, by the scheduler's clock, and its own CPU clock when that was read; 0 = it was not
-    uint32_t ran_state, ran_leaf; // state and leaf at off_ns, when it left the CPU, where ticks are told late
-    uint32_t decided;             // the sweep of which the state was last told
-    uint32_t seen_running;        // the sweep in which its clock moved while it was looked at
-    int elsewhere;                // it runs on another CPU than the one the sampler waited for
-    int stayed;                   // it has wanted the GIL since the sweep before
-    int put_off;                  // it is not told of this one: so many others had to be looked at
-    uint32_t blocks, rival;       // so many wait for the GIL it holds; the slot of the thread that holds what it waits for
-    uint64_t rival_serial;        // and which state that is
-    uint32_t held_by;             // of its GIL: how often it has changed hands
+    // When it left the CPU, by the scheduler's clock; its own CPU clock at that reading, 0 = not read.
+    uint64_t left, left_cpu_ns;
+    uint32_t ran_state, ran_leaf; // state and leaf at off_ns, for ticks that are counted late
+    uint32_t decided;             // the sweep in which its state was last decided
+    uint32_t seen_running;        // the sweep in which its clock advanced while it was read
+    int elsewhere;                // it runs on another CPU than the one for which the sampler waited
+    int stayed;                   // it has wanted the GIL since the previous sweep
+    int put_off;                  // left out of this sweep, because too many others were examined
+    uint32_t blocks, rival;       // number of threads that wait for its GIL; slot of the thread that holds
+                                  // the GIL it waits for
+    uint64_t rival_serial;        // and the serial of that thread state
+    uint32_t held_by;             // how often its GIL had changed hands
     uint32_t native_callee, native_leaf;         // the C function called lately (see CODE), and its leaf
-    uint32_t spell, spell_leaf;                  // what it waits for: state bits, leaf
-    uint32_t spell_version, spell_switches;      // and with which stack, and how often the GIL had changed hands
-    int spell_assumed, view;                     // nobody looked; see pyprof__view_of
-    int nameless;                                // how often the kernel had no name for what it waits for
-    uint64_t known_ns;            // when its state was first listed
-    uint64_t off_ns;              // it has not run since then, as far as is known; the sweep's own time: it ran until then, or may have
-    uint64_t spell_ns, spell_at;  // its CPU clock when it was looked at what it waits for; 0 = it was not; and when that was
-    uint64_t awaits_ns;           // when its waiting tasks were last looked at
+    uint32_t spell, spell_leaf;                  // its wait: state bits, leaf
+    uint32_t spell_version, spell_switches;      // the stack during that wait, and how often the GIL had
+                                                 // changed hands
+    int spell_assumed, view;                     // the wait is assumed, not examined; see pyprof__view_of
+    int nameless;                                // how often the kernel had no name for its wait
+    uint64_t known_ns;            // the time at which its state was first listed
+    uint64_t off_ns;              // it has not run since then, as far as is known; equal to the time of the
+                                  // sweep: it ran or may have run until then
+    // Its CPU clock when its wait was examined, 0 = not examined; and the time of that.
+    uint64_t spell_ns, spell_at;
+    uint64_t awaits_ns;           // the time at which its waiting tasks were last examined
 } pyprof__thread;
 
-typedef struct {               // of the garbage collector of an interpreter
+typedef struct {               // state of an interpreter's garbage collector
     int collecting;
-    uint64_t frame;            // 3.15: the one that triggered the collection
-    uint64_t runs;             // up to 3.14: collections so far
+    uint64_t frame;            // 3.15: the frame that triggered the collection
+    uint64_t runs;             // up to 3.14: number of collections so far
     uint64_t thread;           // up to 3.14: the address of the thread state that collects; 0 = unknown
 } pyprof__gc;
 
 typedef struct {
-    // named: the holder as the GIL tells it; stamp: see pyprof__codes.
+    // named: the holder according to the GIL; stamp: see pyprof__codes.
     uint64_t address, interp, holder, named, stamp;
     int locked, enabled;
-    uint32_t switches, slot;                   // how often it has changed hands; the thread that holds it, PYPROF__NONE = none that is known
-    uint32_t waiters, queued, maybe, unseen;   // in its queue, 0 = not known; known to be there; seen there once; who else may be
+    uint32_t switches, slot;                   // how often it has changed hands; slot of the thread that
+                                               // holds it, PYPROF__NONE = unknown
+    // Length of its queue, 0 = unknown; known waiters; threads once seen in it; other candidates.
+    uint32_t waiters, queued, maybe, unseen;
     pyprof__gc gc;
 } pyprof__gil;
 
@@ -6471,16 +6480,19 @@ typedef struct {
 //   6. <GC> goes into the stack between inside and outside (pyprof__collection_place).
 //   7. If the thread stood still during the walk, remember the frames outside for step 4 of the next sample
 //      (pyprof__collection_learn).
-typedef struct {               // of an interpreter: the collection under way, if there is one
+typedef struct {               // an interpreter's collection under way, if there is one
     uint64_t interp, thread, runs;
-    uint64_t refuted;          // it cannot have been this one
+    uint64_t refuted;          // a thread that cannot be the collector
     uint32_t tick;             // the sweep in which the interpreter was last seen
-    uint32_t calm_switches;    // of the GIL, when nothing was being collected
-    int calm, active, sure;    // that is known; a collection is under way; it is sure who collects
-    int maybe_new;             // one more was counted: this one's end is near, or it is the next one
-    pyprof__array outside;     // pyprof__walked, innermost first: those frames, as far as they are needed
+    uint32_t calm_switches;    // of the GIL, when no collection was under way
+    int calm, active, sure;    // calm_switches is known; a collection is under way; the collector is certain
+    int maybe_new;             // one more run was counted: this collection is near its end, or this is the
+                               // next one
+    pyprof__array outside;     // pyprof__walked, innermost first: the frames outside, as far as they are
+                               // needed
     pyprof__array steps;       // the frames of the last walk
-    uint32_t first;            // so many of these lie inside; PYPROF__NONE = it cannot have been this thread
+    uint32_t first;            // number of these inside the collection; PYPROF__NONE = this thread cannot be
+                               // the collector
 } pyprof__collection;
 
 enum { PYPROF__MAX_OUTSIDE = 64 };
@@ -8570,39 +8582,45 @@ typedef struct {
     pyprof__mirror mirror;
     pyprof__codes codes;
     pyprof__threads list;
-    pyprof__array wanted;          // unsigned char an owner of blocks: they are worth fetching ahead
+    pyprof__array wanted;          // unsigned char per owner of blocks: worth fetching ahead
     int64_t own_word;              // of the sampler's thread: see pyprof__cpu_word_offset
     int may_move;                  // the sampler may change its own CPU
-    int names_opcodes;             // a session wants them
-    int stay, by_signal;           // a session wants the sampler to stay where it is; threads that run are held by a signal
+    int names_opcodes;             // a session wants opcodes
+    int stay, by_signal;           // a session wants the sampler to stay on its CPU; running threads are held
+                                   // by a signal
     int cpu;                       // where the sampler is pinned, -1 = nowhere
     pyprof__cpus allowed;
     uint32_t max_depth;
-    pyprof__array links, doubtful;     // pyprof__link: the frames of a thread that runs; the last ones that did not hold
+    pyprof__array links, doubtful;     // pyprof__link: the frames of a running thread; the latest that proved
+                                       // wrong
     uint64_t twins[PYPROF__TWINS];     // blocks to read twice
     size_t twin_count;
     uint64_t retried, stuck_until;
-    // What the sampler ran and waited for a CPU so far, as noted lately; when to note it again.
+    // CPU time and waiting time of the sampler at their last reading; when to read them again.
     uint64_t busy_ns, busy_due;
-    int stuck_cpu;                 // starved there lately, -1 = nowhere
-    uint32_t window, asked;        // number of the window; the sweep in which threads were asked first
-    uint32_t starved;              // ticks in a row
-    uint64_t slept_ns;             // when the sampler fell asleep,
-    uint64_t elapsed_ns, took_ns;  // how long since it woke up the time before, and how long that sweep took
-    int hopped;                    // to another one, in this sweep
-    int late;                      // this sweep tells of ticks that were due before the sampler got a CPU
+    int stuck_cpu;                 // the CPU on which it starved lately, -1 = none
+    uint32_t window, asked;        // number of the window; the sweep in which the scheduler was asked before
+                                   // the list
+    uint32_t starved;              // late ticks in a row that suggest starvation
+    uint64_t slept_ns;             // when the sampler went to sleep,
+    // Time from the previous sweep's start to this one's; how long the previous one took.
+    uint64_t elapsed_ns, took_ns;
+    int hopped;                    // it changed its CPU in this sweep
+    int late;                      // this sweep also counts ticks that were due before the sampler got a CPU
     uint64_t expected;             // see pyprof__came
-    uint64_t mine;                 // when it got that CPU, by the scheduler's clock there; 0 = it was not asked in this sweep
-    struct { int64_t ns; uint64_t at; int cpu; } ahead[PYPROF__AHEAD_CPUS];   // of some CPUs: their scheduler's clock less ours, as it was then
-    size_t turns;                  // so many of the threads that wait are looked at in a sweep
-    uint32_t looks, waited_for;    // of this sweep, at what threads wait for; different files and peers so far
-    int blind;                     // nothing can be proved at the moment
-    int listed, listed_now;        // this sweep has a list of threads; it was read in the window that is open
-    const char *degraded;          // why captures are not frozen, NULL = they are
-    pyprof__array awaits;          // pyprof__await: the tasks found waiting after this sweep
+    uint64_t mine;                 // when it got that CPU, by that CPU's scheduler clock; 0 = not read in
+                                   // this sweep
+    // For some CPUs: their scheduler clock less ours, at that time.
+    struct { int64_t ns; uint64_t at; int cpu; } ahead[PYPROF__AHEAD_CPUS];
+    size_t turns;                  // number of waiting threads to read in a sweep
+    uint32_t looks, waited_for;    // waits examined in this sweep; distinct files and peers so far
+    int blind;                     // nothing can be proven at the moment
+    int listed, listed_now;        // this sweep has a list of threads; it was read in the open window
+    const char *degraded;          // why captures are not frozen; NULL = they are
+    pyprof__array awaits;          // pyprof__await: the waiting tasks found after this sweep
     pyprof__stack awaiting;        // their spots
     uint64_t awaits_due, awaits_cost;
-    int awaits_cut;                // there were more than are looked at
+    int awaits_cut;                // there were more tasks than the limit
 } pyprof__sweeper;
 
 static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
