@@ -51,7 +51,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     PROFILE    the model: one call tree, columns of metrics, time line
     SAMPLER    one sweep over all threads; freeze-frame capture
     HEAP       allocation hooks, sampled and exact
-    RECORD     the way into the model: whose sample it is, what time it stands for, its node
+    RECORD     the way into the model: a sample's thread, the time it stands for, its node
     SNAPSHOT   the immutable profile: labels, totals, tables, differences, leaks, views
     REPORT     the tables of a report, as rows of numbers and names
     WRITERS    JSON, text, folded, SVG, speedscope, pprof, pickle
@@ -1274,7 +1274,8 @@ static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_
     return (ssize_t)size;
 }
 
-// Does a thread of this process sleep, for a lock or for the disk? Takes no lock: a signal handler asks.
+// Does a thread of this process sleep, for a lock or for the disk? Takes no lock, because a signal handler
+// calls it.
 static pyprof__bool pyprof__own_task_sleeps(int64_t tid)
 {
     char text[512];
@@ -1440,8 +1441,8 @@ static int pyprof__proc_place(pyprof__proc *proc, const char *name, char *path, 
     return folder < 0 ? AT_FDCWD : folder;
 }
 
-// Once the main thread has left by pthread_exit, the process's own folder tells nothing of its memory: the
-// folders of its other threads do. 0 = that one was asked already, or no other thread is known.
+// After the main thread has left by pthread_exit, the process's own folder says nothing about its memory, but
+// the folders of its other threads do. 0 = that folder was tried already, or no other thread is known.
 static pyprof__bool pyprof__proc_other(const pyprof__proc *proc, const char *name, char *other, size_t capacity)
 {
     if (!pyprof__is_own(proc) || strncmp(name, "task/", 5) == 0) return 0;
@@ -2362,7 +2363,7 @@ static void pyprof__quiet_end(pyprof__quiet *quiet)
     pthread_sigmask(SIG_SETMASK, &quiet->before, NULL);
 }
 
-// ---- pages and locks for the allocation hooks: they run inside malloc, so nothing here may call it --------------------
+// ---- pages and locks for the allocation hooks: they run inside malloc, so nothing here may call it --------
 static size_t pyprof__page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
 static pyprof__bool pyprof__is_mapped(uint64_t address)   // 0 = certainly not
@@ -2855,7 +2856,7 @@ typedef struct {
 #ifndef PYPROF__TEST_FINE            // can make CPU clocks look coarse
 #define PYPROF__TEST_FINE(fine) (fine)
 #endif
-#ifndef PYPROF__TEST_DECIDE          // called before (0) and after the states of so many threads are decided
+#ifndef PYPROF__TEST_DECIDE   // called before (0) and after the states of `threads` threads are decided
 #define PYPROF__TEST_DECIDE(threads) ((void)0)
 #endif
 #ifndef PYPROF__TEST_WINDOW          // called between the first and the last copy of a window
@@ -3166,7 +3167,7 @@ static uint64_t pyprof__read_pointer(pyprof__mirror *mirror, uint64_t from)
     return pyprof__read(mirror, &value, from, sizeof value) ? value : 0;
 }
 
-// Whose plan the next reads belong to; PYPROF__NONE = nobody's.
+// The thread whose plan the next reads belong to; PYPROF__NONE = no plan.
 static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)
 {
     // The blocks that the last owner touched are its plan from now on.
@@ -3442,8 +3443,8 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(gen_state, 512, {12, 67}, {113, 83}) \
     X(gen_awaits, ~0u, {12, 0xff}, {15, 2}) \
     /* how the interpreter behaves: the thread state that is current is the thread's own, a thread-local variable \
-       (Python/pystate.c); a thread state can bear another thread's ids until its thread has begun; os.fork opens \
-       its stat file in /proc and warns of more than one thread (Modules/posixmodule.c); only at some instructions a thread asks \
+       (Python/pystate.c); a thread state can bear another thread's ids until its thread has begun; os.fork counts \
+       the process's threads and warns of more than one (Modules/posixmodule.c); only at some instructions a thread asks \
        whether others want their turn (CHECK_EVAL_BREAKER in Python/ceval.c) */ \
     X(own_state, 1, {8, 0}, {12, 1}) \
     X(stale_ids, 1, {8, 1}, {13, 0}) \
@@ -3611,10 +3612,11 @@ static uint32_t pyprof__layout_refine(pyprof__layout *layout, uint32_t minor, co
     return PYPROF__NO;
 }
 
-// A reference without its tags: from 3.14 on those in frames have some in their low bits (Include/internal/pycore_stackref.h).
+// A reference without its tags: from 3.14 on, references in frames have tags in their low bits
+// (Include/internal/pycore_stackref.h).
 static uint64_t pyprof__untagged(uint64_t reference) { return reference & ~(uint64_t)3; }
 
-// How many digits of 30 bits an int has, by the word long_size; *sign: what tells its sign.
+// An int's number of 30-bit digits, from the word long_size; *sign: 0 = positive, otherwise its sign bits
 static uint64_t pyprof__layout_digits(const pyprof__layout *layout, int64_t size, uint64_t *sign)
 {
     *sign = layout->long_shift ? (uint64_t)size & 3 : size < 0;
@@ -3638,11 +3640,11 @@ static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t vers
                         pyprof__fields[bad].name);
 }
 
-// ---- opcodes: their names and numbers, and what is needed to name the function that a call calls
-// ----------------------
-// One string per version, from Lib/opcode.py (up to 3.12) or Include/opcode_ids.h. A number sets the number of the next
-// name, further names count up from there, and A..B stands for the names from A to B in the version before, gaps
-// included. Free-threaded builds have the same numbers. tests/py/test_opcodes.py compares them with every interpreter.
+// ---- opcodes: their names and numbers, and what is needed to name the function that a call calls ----------
+// One string per version, from Lib/opcode.py (up to 3.12) or Include/opcode_ids.h. A number sets the number
+// of the next name, further names count up from there, and A..B stands for the names from A to B in the
+// version before, gaps included. Free-threaded builds have the same numbers. tests/py/test_opcodes.py
+// compares them with every interpreter.
 static const struct { uint32_t minor; const char *names; } pyprof__opcode_names[] = {
     {  8, "1 POP_TOP ROT_TWO ROT_THREE DUP_TOP DUP_TOP_TWO ROT_FOUR 9 NOP UNARY_POSITIVE UNARY_NEGATIVE UNARY_NOT 15 UNARY_INVERT "
           "BINARY_MATRIX_MULTIPLY INPLACE_MATRIX_MULTIPLY 19 BINARY_POWER BINARY_MULTIPLY 22 BINARY_MODULO BINARY_ADD BINARY_SUBTRACT BINARY_SUBSCR "
@@ -3755,17 +3757,19 @@ static const struct { uint32_t minor; const char *names; } pyprof__opcode_names[
 };
 
 typedef enum {
-    PYPROF__OP_OTHER, PYPROF__OP_SKIP,          // skip: pushes nothing that counts
+    PYPROF__OP_OTHER, PYPROF__OP_SKIP,          // skip: pushes nothing of interest
     PYPROF__OP_NAME, PYPROF__OP_LOCAL, PYPROF__OP_PAIR, PYPROF__OP_CELL, PYPROF__OP_CONST, PYPROF__OP_COMMON,   // pair: two locals
     PYPROF__OP_ATTR, PYPROF__OP_SUPER, PYPROF__OP_SPECIAL, PYPROF__OP_ITEM, PYPROF__OP_COPY, PYPROF__OP_WITH,
     PYPROF__OP_PRECALL, PYPROF__OP_CALL, PYPROF__OP_EXTENDED, PYPROF__OP_MAKE,
-    PYPROF__OP_JUMP, PYPROF__OP_JUMP_TO, PYPROF__OP_JUMP_IF   // forward; to a place; to a place until 3.10, forward since
+    // forward; absolute; absolute until 3.10, forward since.
+    PYPROF__OP_JUMP, PYPROF__OP_JUMP_TO, PYPROF__OP_JUMP_IF
 } pyprof__act;
 
-// What opcodes do, by the longest of these that the name begins with (less INSTRUMENTED_). pops: until 3.10, how many the
-// stack loses, before it gets `pushes`: a digit, or n: as many as the argument says, m: twice that, p: one more, q: two more,
-// x: two and its lowest bit, f: one and its third, u: two and its bits; ?: not known. caches: units behind it (A: ten) in 3.11,
-// 3.12 and so on, the last one for all versions that follow.
+// What opcodes do. The longest of these prefixes of the name applies (without INSTRUMENTED_). pops (until
+// 3.10): how many values leave the stack before `pushes` values enter it: a digit is the number itself; n:
+// the argument, m: twice the argument, p: one more, q: two more, x: two plus its lowest bit, f: one plus its
+// bit 2, u: two plus the number of its four lowest bits that are set; ?: unknown. caches: how many code units
+// follow (A: ten) in 3.11, 3.12 and so on; the last one is for all later versions.
 static const struct { const char *name, *caches; pyprof__act act; char pops; unsigned char pushes; } pyprof__opcode_acts[] = {
     { "BEFORE_WITH", NULL, PYPROF__OP_WITH, '?', 0 }, { "BINARY_", NULL, PYPROF__OP_OTHER, '2', 1 },
     { "BINARY_OP", "1115", PYPROF__OP_OTHER, '2', 1 }, { "BINARY_OP_SUBSCR_", "0005", PYPROF__OP_ITEM, '2', 1 },
@@ -3861,7 +3865,7 @@ static void pyprof__opcodes_read(pyprof__opcode *opcodes, const pyprof__opcode *
     }
 }
 
-static void pyprof__opcode_learn(pyprof__opcode *opcode, uint32_t minor)   // what it does
+static void pyprof__opcode_learn(pyprof__opcode *opcode, uint32_t minor)   // looks up its act
 {
     const char *name = opcode->name;
     size_t size = opcode->size, best = 0, i;
@@ -3931,16 +3935,17 @@ static uint32_t pyprof__opcode_name_index(const pyprof__opcodes *opcodes, unsign
     return opcodes->minor >= 11 && opcode->size >= 11 && memcmp(opcode->name, "LOAD_GLOBAL", 11) == 0 ? argument >> 1 : argument;
 }
 
-// How many units behind it a jump lands; a jump to a place: how many from the beginning on. Up to 3.9 the argument is in bytes.
+// Distance of a jump in code units; for an absolute jump, from the start of the code. Up to 3.9 the argument
+// is in bytes.
 static int64_t pyprof__opcode_jump(const pyprof__opcodes *opcodes, uint32_t argument) { return opcodes->minor < 10 ? argument / 2 : argument; }
 
-// Is it known where the next instruction begins? From 3.11 on an instruction has caches behind it.
+// Is the start of the next instruction known? From 3.11 on caches follow an instruction.
 static pyprof__bool pyprof__opcode_has_end(const pyprof__opcodes *opcodes, unsigned number)
 {
     return opcodes->minor < 11 || pyprof__opcode_is_plain(opcodes, number);
 }
 
-// Where `polls` of the layout is 1: is it an instruction that does so?
+// If `polls` of the layout is 1: does this instruction check for requests such as giving up the GIL?
 static pyprof__bool pyprof__opcode_polls(const char *name)
 {
     static const char *const polls[] = { "JUMP_BACKWARD", "JUMP_ABSOLUTE", "POP_JUMP_BACKWARD", "RESUME", "INSTRUMENTED_JUMP_B",
@@ -3980,15 +3985,16 @@ static int pyprof__opcode_pops(const pyprof__opcode *opcode, uint32_t argument)
     }
 }
 
-// What LOAD_SPECIAL and LOAD_COMMON_CONSTANT load (3.14, Lib/opcode.py): first what can be called, then of instances the type
+// What LOAD_SPECIAL and LOAD_COMMON_CONSTANT load (3.14, Lib/opcode.py): first the callables, then the types
+// of instances
 enum { PYPROF__COMMON_CALLABLE = 7 };
 static const char *const pyprof__special_names[] = { "__enter__", "__exit__", "__aenter__", "__aexit__" };
 static const char *const pyprof__common_names[] = {
     "AssertionError", "NotImplementedError", "tuple", "all", "any", "list", "set", "NoneType", "str",
 };
 
-// asyncio's own table, Py_AsyncioModuleDebugOffsets (Modules/_asynciomodule.c, 3.14 and later): 13 words in the section
-// .AsyncioDebug of _asyncio*.so, or of the program that has it built in.
+// asyncio's own table, Py_AsyncioModuleDebugOffsets (Modules/_asynciomodule.c, 3.14 and later): 13 words in
+// the section .AsyncioDebug of _asyncio*.so, or of the program if the module is built in.
 enum { PYPROF__ASYNCIO_WORDS = 13 };
 typedef struct {
     uint32_t task_name, task_coro, task_node;           // of a Task
@@ -4052,8 +4058,9 @@ typedef struct {
 } pyprof__runtime;
 
 #if defined(Py_PYTHON_H)
-// Python.h came first: bind at link time. Weak, so that a module loaded by a program without these symbols still loads,
-// and under another C name, so that a declaration in CPython's internal headers does not clash.
+// Python.h is included: the linker binds these. They are weak, so that a module also loads in a program
+// without these symbols. They have another C name, which cannot clash with a declaration in CPython's
+// internal headers.
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -4224,6 +4231,8 @@ static int pyprof__has_table(const pyprof__source *source, uint64_t address)
     return pyprof__copy(source, cookie, address, sizeof cookie) && memcmp(cookie, text, sizeof cookie) == 0;
 }
 
+// The version, and its layout: from the table that 3.13 and later carry, otherwise from Py_Version, from a
+// call of Py_GetVersion (own process only), or from the size of _PyRuntime.
 static pyprof_result pyprof__runtime_identify(pyprof__runtime *runtime, const pyprof__source *source, const pyprof__symbols *symbols)
 {
     char table[PYPROF__OFFSETS_SIZE];
@@ -4362,6 +4371,8 @@ static uint32_t pyprof__scan_version(const pyprof__source *source, const pyprof_
     return 0;
 }
 
+// For a stripped program: finds the version by its text in the read-only data, then _PyRuntime by its shape
+// in the writable data.
 static int pyprof__runtime_by_scan(pyprof__runtime *runtime, const pyprof__source *source, const char *maps, const char *program,
                                    pyprof__symbols *symbols)
 {
@@ -4400,6 +4411,7 @@ static void pyprof__version_refine(pyprof__runtime *runtime, const pyprof__sourc
     }
 }
 
+// Files are searched in the order of pyprof__mapping_rank; only then the program's memory.
 static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__source *source, const char *maps)
 {
     char program[512];
@@ -4586,14 +4598,15 @@ static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *p
     return result;
 }
 
-// *interp = the newest one, or 0; 0 = unreadable.
+// *interp = the newest interpreter, or 0. 0 = unreadable.
 static pyprof__bool pyprof__target_head(const pyprof__target *target, uint64_t *interp)
 {
     uint64_t at = target->runtime.address + target->runtime.layout.runtime_head;
     return pyprof__copy(&target->source, interp, at, sizeof *interp);
 }
 
-// On the thread that is going to read it. own_word: of that thread, see pyprof__cpu_word_offset.
+// Called on the thread that is going to read the target. own_word: of that thread, see
+// pyprof__cpu_word_offset.
 static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
 {
     if (!pyprof__is_own(target->source.proc)) return;
@@ -4636,7 +4649,7 @@ enum {                         // instead of the number of an instruction
 
 typedef struct { int32_t line, end_line, column, end_column; } pyprof__place;   // line 0, columns -1: unknown
 
-// ---- line tables: their bytes are not trusted, so every read is bounded and every loop consumes at least one byte -----
+// ---- line tables: their bytes are not trusted, so every read is bounded and every loop consumes at least one byte
 static int32_t pyprof__clamp_line(int64_t line) { return line > 0 && line < INT32_MAX / 2 ? (int32_t)line : 0; }
 
 // 3.8 and 3.9 (Objects/lnotab_notes.txt): pairs of byte delta, signed line delta.
@@ -4814,7 +4827,7 @@ typedef struct {
     uint32_t table, table_size;        // its line table, in tables
     int32_t kind;                      // pyprof_kind
     int32_t role;                      // pyprof__role
-    // A hash of what it does, the same in every run; 0 = not told apart from its namesakes.
+    // A hash of what it does, the same in every run; 0 = equal names cannot be distinguished.
     uint32_t content;
     int32_t column;   // of its first line: where its code begins, counted from 1; 0 = unknown
 } pyprof__code;
@@ -4999,7 +5012,7 @@ static pyprof__bool pyprof__is_code(pyprof__codes *codes, pyprof__mirror *mirror
 
 #define PYPROF__FIELD_AT(to, buffer, offset) memcpy(&(to), (buffer) + (offset), sizeof(to))
 
-// ---- telling namesakes apart: two lambdas on one line, functions of a template engine ----------------------------
+// ---- telling namesakes apart: two lambdas on one line, functions of a template engine ---------------------
 // A hash of what a code object does. It is the same during the object's life and in every run: it covers
 // constants, names, the line table (with columns from 3.11 on), and of the bytecode the parts that the
 // interpreter does not rewrite. It is computed on the stacks of threads that allocate, so it needs little
@@ -5435,8 +5448,8 @@ static pyprof__bool pyprof__same_pseudo(const void *context, uint32_t item, cons
         && strcmp(pyprof__string(&codes->strings, code->file), pseudo->path) == 0;
 }
 
-// The code that stands for such a frame: its address is in the qualname, its path in the file. PYPROF__NONE = no memory, or
-// it is not known and not to be added.
+// The code that stands for such a frame: its qualname holds the address, its file the path. PYPROF__NONE = no
+// memory, or unknown and add = 0.
 static uint32_t pyprof__pseudo_code(pyprof__codes *codes, const pyprof__pseudo *pseudo, pyprof__bool add)
 {
     const char *qualname = *pseudo->address ? pseudo->address : pseudo->name;
@@ -5458,7 +5471,7 @@ static uint32_t pyprof__pseudo_code(pyprof__codes *codes, const pyprof__pseudo *
     return pyprof__index_add(codes->pool, &codes->pseudo_index, hash, id) ? id : PYPROF__NONE;
 }
 
-// The same for one of many names: after most of them, as *count tells, new ones are one, with the name of the rest.
+// The same for one of many names: once *count reaches the limit, further names share one entry.
 static uint32_t pyprof__pseudo_named(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *rest, uint32_t *count, uint32_t most)
 {
     pyprof__pseudo pseudo = { kind, name, "", "" };
@@ -5496,8 +5509,8 @@ static pyprof__bool pyprof__is_str(pyprof__codes *codes, pyprof__mirror *mirror,
     return type && pyprof__is_type(codes, mirror, type, "str", &codes->str_type);
 }
 
-// The number of the code that stands for the import of a module, whose name is a str. Objects that are not a name share one.
-// PYPROF__NONE = no memory.
+// The number of the code that stands for the import of a module, by the module's name, a str. All other
+// objects share one number. PYPROF__NONE = no memory.
 static uint32_t pyprof__import_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
 {
     char name[256], text[300] = "<import>";
@@ -5508,7 +5521,7 @@ static uint32_t pyprof__import_find(pyprof__codes *codes, pyprof__mirror *mirror
     return pyprof__pseudo_named(codes, PYPROF_KIND_PSEUDO, text, "<import>", &codes->imports, PYPROF__MAX_IMPORTS);
 }
 
-// ---- instructions: what a spot's opcode is, and what it calls ----------------------------------------------------------
+// ---- instructions: what a spot's opcode is, and what it calls ---------------------------------------------
 // Read from the live bytecode, once for each spot. The code object may be dead by now, or replaced by another
 // one: all reads are guarded, its identity is read again after them, and an instruction that does not fit is
 // not a call. The opcodes are those of the code object's own bytecode. A thread's own copy of it (3.14 and
@@ -5635,8 +5648,8 @@ static int64_t pyprof__step_target(const pyprof__window *window, const pyprof__s
     return step->act == PYPROF__OP_JUMP ? (int64_t)step->unit + 1 + opcodes->at[step->opcode].caches + by : -1;
 }
 
-// Does a jump from before step `before` land behind that step, but not behind step i? Then the value on the
-// stack can come from either of two places: (a or b).sort()
+// Does a jump from before step `before` land after that step, but not after step i? Then the value on the
+// stack can come from two places: (a or b).sort()
 static pyprof__bool pyprof__window_lands(const pyprof__window *window, int before, int i)
 {
     int64_t target;
@@ -5742,7 +5755,7 @@ static pyprof__bool pyprof__is_exit(const pyprof__window *window, int i, int *ma
     return 1;
 }
 
-// ---- the names of callees ---------------------------------------------------------------------------------------------
+// ---- the names of callees ---------------------------------------------------------------------------------
 // 0 = none.
 static uint64_t pyprof__tuple_item(const pyprof__window *window, uint32_t tuple_at, uint32_t i, uint64_t *size)
 {
@@ -6008,6 +6021,7 @@ typedef struct {
 
 enum { PYPROF__OWNER_MOST = 8 };
 
+// Copies the fields of a frame; those that a version lacks are 0. 0 = unreadable.
 static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at, pyprof__raw_frame *frame)
 {
     char raw[512];
@@ -6212,7 +6226,7 @@ static void pyprof__walk_begin(pyprof__walk *walk)
     if (walk->steps) walk->steps->count = 0;
 }
 
-// Pushes the task's name behind (outside) the frame of its coroutine. A name that cannot be read is left out.
+// Pushes the task's name outside the frame of its coroutine. An unreadable name is left out.
 static pyprof__walk_result pyprof__walk_task(pyprof__walk *walk, uint64_t at)
 {
     uint32_t i;
@@ -6268,7 +6282,7 @@ static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof_
         cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, code, instruction));
         if (state != layout->gen_awaits) break;
         top = pyprof__read_pointer(walk->mirror, coroutine + layout->gen_frame + layout->frame_stack);
-        // Its values lie inside the coroutine, behind the frame.
+        // Its values lie inside the coroutine, after the frame.
         if (top % 8 || top - coroutine > 1u << 16) return PYPROF__WALK_CHAIN;
         coroutine = pyprof__untagged(pyprof__read_pointer(walk->mirror, top - layout->awaited));
     }
@@ -6329,8 +6343,8 @@ static pyprof__walk_result pyprof__walk_below(pyprof__walk *walk, uint64_t at, u
 // Walks a whole thread. In 3.11 and 3.12 tstate points to a _PyCFrame on the C stack. A C eval loop that was
 // stopped while it starts has linked its own _PyCFrame, but has not filled in current_frame
 // (_PyEval_EvalFrameDefault in Python/ceval.c): that field still holds a value of an earlier call. The loop's
-// entry frame tells: below it must be the frame that the loop below was running. Otherwise that frame is the
-// innermost one.
+// entry frame shows whether it is filled in: below it must be the frame that the loop below was running.
+// Otherwise that frame is the innermost one.
 static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread, uint64_t base)
 {
     const pyprof__layout *layout = walk->codes->layout;
@@ -6363,83 +6377,92 @@ static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread
 // ============================================================================
 enum { PYPROF__MAX_INTERPRETERS = 256, PYPROF__MAX_THREADS = 65536, PYPROF__NAME_SIZE = 64, PYPROF__MANY = 64, PYPROF__CALM = 3,
        PYPROF__NAMES = 512, PYPROF__SOON_NS = 20000000 };
-// MANY: with so many threads, a thread that has waited for CALM sweeps is no longer listed in every sweep.
+// With MANY threads, a thread that has waited for CALM sweeps is no longer listed in every sweep.
 
-typedef struct {               // one thread state, known from one sweep to the next; address 0 = a free slot
+// One thread state, known from one sweep to the next. Each group says which code writes it; other code only reads it. What is
+// of one sweep is set back by pyprof__thread_list_one when the sweep lists the thread.
+typedef struct {
+    // Identity: pyprof__thread_list_one, when the interpreter's list names it. address 0 = a free slot.
     uint64_t address, interp, serial, ident;
-    int64_t interp_id, native; // native: the kernel's thread id
-    uint64_t top, base;        // frame pointer (or _PyCFrame) as listed; where its chain must end
-    uint64_t clock_ns;         // its CPU clock as the window opened, before anything was copied,
-    int64_t clock_native;      // and whose clock that was
-    int clock_cpu;             // and where it ran, if the clock is too coarse
-    uint32_t clock_window;     // and in which window
-    uint64_t cpu_ns;           // its CPU clock at this sweep
-    uint64_t last_cpu_ns;      // and at the one before; 0 = there was none
-    uint64_t proven_cpu_ns;    // the clock and the frame pointer at which stack was proven; 0 = not yet
+    int64_t interp_id, native;    // native: the kernel's thread id
+    uint64_t top, base;           // frame pointer (or _PyCFrame) as listed; where its chain must end
+    uint64_t known_ns;            // the time at which its state was first listed
+    int started;                  // it has its own ids
+    int attached;                 // it may run Python code now; known only in builds without a GIL
+    // Its place among the others: the functions of THREADS that list and relate states; calm, cold, later: SAMPLER, too.
+    uint32_t slot, tick, pushed;  // its place; the sweep it was last listed in; the sweep in which it was last put on the list
+    uint32_t calm, present;       // sweeps in a row in which it did not run; the round over the whole list in which it was last met
+    int cold, later;              // among many waiting threads: only its clock is read, in turns; read late in this sweep, with the other threads
+    int shared_tid, apart;        // another thread state has the same native id; and yet it is on another OS thread
+    int holder;                   // holds its GIL
+    uint32_t held_tick, held_by;  // the sweep in which it was last seen to hold a GIL; how often that GIL has changed hands
+    // Clock: the first look of a sweep (pyprof__thread_list_one, pyprof__window_clocks and _sort, pyprof__cold_turns).
+    uint64_t clock_ns;            // its CPU clock at the opening of the window, before any copy,
+    int64_t clock_native;         // the thread of that clock,
+    int clock_cpu;                // the CPU it was on, if the clock is too coarse,
+    uint32_t clock_window;        // and the number of the window
+    uint64_t cpu_ns, last_cpu_ns; // its CPU clock at this sweep, and at the one before; 0 = there was none
+    int clocked, fresh;           // clock_ns is of this window; the clock was not read yet in this sweep
+    // Proof: the walk, and what tells that the thread stood still meanwhile (pyprof__walk_thread to pyprof__converge, accept).
+    pyprof__stack stack, trial;   // as proven, of the last walk
+    uint64_t proven_cpu_ns;       // the clock and the frame pointer at which stack was proven; 0 = not yet
     uint64_t proven_top;
-    uint32_t tick;             // the sweep it was last listed in
-    uint32_t slot, pushed;     // its place; the sweep in which it was last put on the list
-    uint32_t calm, present;    // so many sweeps it did not run; the round of the whole list in which it was last met
-    int later;                 // in this sweep it is read when the others are
-    int cold;                  // it waits among many: only its clock is looked at, by turns
-    uint32_t held_tick;        // the sweep in which it was last seen to hold a GIL
-    int apart;                 // several states bear its native id, but it is on an OS thread of its own
-    uint32_t version;          // changes with the stack
-    int started;               // it has ids of its own
-    int holder, shared_tid;    // holds its GIL; another thread state bears the same native id
-    int clocked;               // clock_ns is of this window
-    int fresh, pending, unfrozen, waiting;   // of this sweep; fresh: its clock was not read yet
-    pyprof__walk_result cause; // of this sweep: PYPROF__WALK_OK = stack is good
-    uint64_t root, trial_root; // the outermost frame: as proven, of the last walk
-    uint64_t other_root;       // one seen lately that is not the proven one, and how often in a row
+    uint64_t root, trial_root;    // the outermost frame: the proven one, that of the last walk
+    uint64_t other_root;          // another outermost frame seen lately, and how often in a row
     uint32_t other_seen, vote_tick;
-    int attached;              // it may run Python code now; only known without a GIL
-    int raising, trial_raising;      // an exception is on its way up: with the stack proven, as of the last walk
-    int collecting, trial_collecting;   // its stack holds <GC>
-    int listens;               // it does not block the signal
-    uint32_t deaf, deaf_until; // so often in a row it did not take a signal; not asked again before that sweep
-    uint32_t stable;           // cause set: so many outer frames of stack are sure all the same
-    size_t codes_from, codes_to;             // code objects first read during its walk
-    pyprof__stack stack, trial;
-    pyprof__array twins;       // uint64_t: the blocks to read twice when it has to be read while it runs
+    uint32_t version;             // changes with the stack
+    int pending, unfrozen;        // of this sweep: not read yet; read while it ran
+    pyprof__walk_result cause;    // of this sweep: PYPROF__WALK_OK = stack is good
+    uint32_t stable;              // if cause is set: number of outer frames of stack that are still certain
+    size_t codes_from, codes_to;  // code objects first read during its walk
+    pyprof__array twins;          // uint64_t: the blocks to read twice if it runs while it is read
+    int listens;                  // the signal is not blocked
+    uint32_t deaf, deaf_until;    // signals in a row that it did not take; the sweep before which it gets no other
+    // Collection of garbage, and exceptions on their way up: with the stack proven, as of the last walk.
+    int collecting, trial_collecting;   // the stack contains <GC>: likewise
+    int raising, trial_raising;
+    // Name: pyprof__names_read and what it calls.
     char name[PYPROF__NAME_SIZE];
+    uint64_t name_cpu_ns;         // its CPU clock at the last search for its name
     uint32_t named, name_tries;   // 1 = Python's name, not the kernel's
-    uint64_t name_cpu_ns;         // its CPU clock when its name was last looked for
+    // Wait: what it waits for, as the kernel told last (pyprof__spell), and the state that follows from it (pyprof__decide_state).
     uint32_t state, leaf;         // of this sweep: bits (see PROFILE); the spot below its frames, PYPROF__NONE = none
-    uint64_t left, left_cpu_ns;   // when it left the CPU, by the scheduler's clock, and its own CPU clock when that was read; 0 = it was not
-    uint32_t ran_state, ran_leaf; // state and leaf at off_ns, when it left the CPU, where ticks are told late
-    uint32_t decided;             // the sweep of which the state was last told
-    uint32_t seen_running;        // the sweep in which its clock moved while it was looked at
-    int elsewhere;                // it runs on another CPU than the one the sampler waited for
-    int stayed;                   // it has wanted the GIL since the sweep before
-    int put_off;                  // it is not told of this one: so many others had to be looked at
-    uint32_t blocks, rival;       // so many wait for the GIL it holds; the slot of the thread that holds what it waits for
-    uint64_t rival_serial;        // and which state that is
-    uint32_t held_by;             // of its GIL: how often it has changed hands
-    uint32_t native_callee, native_leaf;         // the C function called lately (see CODE), and its leaf
-    uint32_t spell, spell_leaf;                  // what it waits for: state bits, leaf
-    uint32_t spell_version, spell_switches;      // and with which stack, and how often the GIL had changed hands
-    int spell_assumed, view;                     // nobody looked; see pyprof__view_of
-    int nameless;                                // how often the kernel had no name for what it waits for
-    uint64_t known_ns;            // when its state was first listed
-    uint64_t off_ns;              // it has not run since then, as far as is known; the sweep's own time: it ran until then, or may have
-    uint64_t spell_ns, spell_at;  // its CPU clock when it was looked at what it waits for; 0 = it was not; and when that was
-    uint64_t awaits_ns;           // when its waiting tasks were last looked at
+    uint32_t decided;             // the sweep in which its state was last decided
+    int waiting;                  // of this sweep: it does not run, as far as is known
+    uint32_t spell, spell_leaf;   // its wait: state bits, leaf
+    uint32_t spell_version, spell_switches;   // the stack during that wait, and how often the GIL had changed hands
+    uint64_t spell_ns, spell_at;  // its CPU clock when its wait was examined, 0 = not examined; and the time of that
+    int spell_assumed, view;      // the wait is assumed, not examined; see pyprof__view_of
+    int nameless;                 // how often the kernel had no name for its wait
+    int stayed;                   // it has wanted the GIL since the previous sweep
+    uint32_t blocks, rival;       // number of threads that wait for its GIL; slot of the thread that holds the GIL it waits for
+    uint64_t rival_serial;        // and the serial of that thread state
+    uint32_t native_callee, native_leaf;   // the C function called lately (see CODE), and its leaf
+    uint64_t awaits_ns;           // the time at which its waiting tasks were last examined
+    // Share of the CPU: since when it has not run, for ticks that are told late (pyprof__off_since, pyprof__state_weigh).
+    uint64_t off_ns;              // it has not run since then, as far as is known; equal to the time of the sweep: it ran or may have run until then
+    uint64_t left, left_cpu_ns;   // when it left the CPU, by the scheduler's clock; its own CPU clock at that reading, 0 = not read
+    uint32_t ran_state, ran_leaf; // state and leaf at off_ns, for ticks that are counted late
+    uint32_t seen_running;        // the sweep in which its clock advanced while it was read
+    int elsewhere;                // it runs on another CPU than the one for which the sampler waited
+    int put_off;                  // left out of this sweep, because too many others were examined
 } pyprof__thread;
 
-typedef struct {               // of the garbage collector of an interpreter
+typedef struct {               // state of an interpreter's garbage collector
     int collecting;
-    uint64_t frame;            // 3.15: the one that triggered the collection
-    uint64_t runs;             // up to 3.14: collections so far
+    uint64_t frame;            // 3.15: the frame that triggered the collection
+    uint64_t runs;             // up to 3.14: number of collections so far
     uint64_t thread;           // up to 3.14: the address of the thread state that collects; 0 = unknown
 } pyprof__gc;
 
 typedef struct {
-    // named: the holder as the GIL tells it; stamp: see pyprof__codes.
+    // named: the holder according to the GIL; stamp: see pyprof__codes.
     uint64_t address, interp, holder, named, stamp;
     int locked, enabled;
-    uint32_t switches, slot;                   // how often it has changed hands; the thread that holds it, PYPROF__NONE = none that is known
-    uint32_t waiters, queued, maybe, unseen;   // in its queue, 0 = not known; known to be there; seen there once; who else may be
+    uint32_t switches, slot;                   // how often it has changed hands; slot of the thread that
+                                               // holds it, PYPROF__NONE = unknown
+    // Length of its queue, 0 = unknown; known waiters; threads once seen in it; other candidates.
+    uint32_t waiters, queued, maybe, unseen;
     pyprof__gc gc;
 } pyprof__gil;
 
@@ -6457,16 +6480,19 @@ typedef struct {
 //   6. <GC> goes into the stack between inside and outside (pyprof__collection_place).
 //   7. If the thread stood still during the walk, remember the frames outside for step 4 of the next sample
 //      (pyprof__collection_learn).
-typedef struct {               // of an interpreter: the collection under way, if there is one
+typedef struct {               // an interpreter's collection under way, if there is one
     uint64_t interp, thread, runs;
-    uint64_t refuted;          // it cannot have been this one
+    uint64_t refuted;          // a thread that cannot be the collector
     uint32_t tick;             // the sweep in which the interpreter was last seen
-    uint32_t calm_switches;    // of the GIL, when nothing was being collected
-    int calm, active, sure;    // that is known; a collection is under way; it is sure who collects
-    int maybe_new;             // one more was counted: this one's end is near, or it is the next one
-    pyprof__array outside;     // pyprof__walked, innermost first: those frames, as far as they are needed
+    uint32_t calm_switches;    // of the GIL, when no collection was under way
+    int calm, active, sure;    // calm_switches is known; a collection is under way; the collector is certain
+    int maybe_new;             // one more run was counted: this collection is near its end, or this is the
+                               // next one
+    pyprof__array outside;     // pyprof__walked, innermost first: the frames outside, as far as they are
+                               // needed
     pyprof__array steps;       // the frames of the last walk
-    uint32_t first;            // so many of these lie inside; PYPROF__NONE = it cannot have been this thread
+    uint32_t first;            // number of these inside the collection; PYPROF__NONE = this thread cannot be
+                               // the collector
 } pyprof__collection;
 
 enum { PYPROF__MAX_OUTSIDE = 64 };
@@ -6520,6 +6546,7 @@ static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pypr
     pyprof__array_init(&list->current, sizeof(pyprof__current));
 }
 
+// Frees what each thread owns before the list itself.
 static void pyprof__threads_free(pyprof__threads *list)
 {
     size_t i;
@@ -6663,7 +6690,7 @@ static int64_t pyprof__native_id(pyprof__threads *list, const char *raw, uint64_
     uint64_t native = 0;
     int64_t at = list->target->tid_offset;
     int32_t tid = 0;
-    // After a fork that Python was not told about, Python still has the id of the parent's thread.
+    // After a fork that Python did not notice, Python still has the id of the parent's thread.
     if (ident == list->target->forked_ident) return list->target->source.proc->pid;
     if (layout->thread_native != PYPROF__NO) PYPROF__FIELD_AT(native, raw, layout->thread_native);
     else if (at && pyprof__read(list->mirror, &tid, ident + (uint64_t)at, sizeof tid)) native = (uint64_t)tid;
@@ -6775,7 +6802,7 @@ static void pyprof__gc_read(pyprof__mirror *mirror, const pyprof__runtime *runti
     if (size && pyprof__read(mirror, raw, from, size)) pyprof__gc_parse(&runtime->layout, raw, gc);
 }
 
-// Collections of all generations so far: what gc.get_stats() tells. -1 = unknown.
+// The number of collections of all generations so far, as in gc.get_stats(). -1 = unknown.
 static int64_t pyprof__gc_runs(const pyprof__source *source, const pyprof__runtime *runtime)
 {
     const pyprof__layout *layout = &runtime->layout;
@@ -6991,6 +7018,8 @@ static void pyprof__thread_relate(pyprof__threads *list, pyprof__thread *thread)
     if (thread->shared_tid && pyprof__is_on_main_stack(list, thread)) thread->shared_tid = 0;
 }
 
+// Which threads hold their GIL, which are spare or not started yet, and which states share an OS thread? A
+// state that takes no part in this sweep gets the tick before.
 static void pyprof__threads_relate(pyprof__threads *list)
 {
     int may_be_stale = list->runtime->layout.stale_ids != 0, several = list->interps.count > 1;
@@ -7021,7 +7050,7 @@ static void pyprof__threads_relate(pyprof__threads *list)
     }
 }
 
-// ---- which thread collects garbage, up to 3.14 (steps: see pyprof__collection) ------------------------------------
+// ---- which thread collects garbage, up to 3.14 (steps: see pyprof__collection) ----------------------------
 // NULL = its interpreter is new.
 static pyprof__collection *pyprof__collection_of(pyprof__threads *list, uint64_t interp)
 {
@@ -7293,7 +7322,7 @@ static void pyprof__wait_describe(const pyprof__source *source, int64_t tid, con
     }
 }
 
-// ---- names: threading._active, {ident: Thread}, and Thread._name ------------------------------------------------
+// ---- names: threading._active, {ident: Thread}, and Thread._name ------------------------------------------
 typedef struct {               // a dict, or an instance's values, as a list of entries
     uint64_t entries, values;  // values 0: the values are in the entries
     uint32_t count, stride, key_at;
@@ -7428,6 +7457,8 @@ static uint64_t pyprof__module_value(pyprof__mirror *mirror, const pyprof__layou
     return pyprof__dict_get(mirror, layout, &dict, name);
 }
 
+// Reads the names from threading._active, a dict {ident: Thread}. If it is long, each call reads only
+// PYPROF__NAMES entries that are already named, by turns.
 static void pyprof__names_of_interp(pyprof__threads *list, uint64_t interp, char *text, int again)
 {
     pyprof__mirror *mirror = list->mirror;
@@ -7679,7 +7710,7 @@ static uint64_t pyprof__calling_attribute(pyprof__calling *calling, uint64_t obj
     pyprof__calling_type(calling, type, name, sizeof name);
     if (strcmp(name, "module") == 0)
         return pyprof__calling_find(calling, pyprof__calling_pointer(calling, object + layout->module_dict), key);
-    // A class: its own first.
+    // A class: its own attributes first.
     if (pyprof__type_field(calling, type, layout->type_flags) & layout->type_of_types) {
         found = pyprof__calling_inherited(calling, object, key);
         return found ? found : pyprof__calling_inherited(calling, type, key);
@@ -7716,7 +7747,7 @@ static uint64_t pyprof__calling_variable(pyprof__calling *calling, const pyprof_
     uint64_t found, locals, i = route->index[0];
     if (route->root == PYPROF__OP_NAME)
         return pyprof__calling_global(calling, pyprof__calling_name(calling, route->index[0]));
-    // Up to 3.10 cells are behind the locals.
+    // Up to 3.10 cells follow the locals.
     if (route->root == PYPROF__OP_CELL && layout->code_cells != PYPROF__NO) {
         locals = pyprof__calling_pointer(calling, calling->code->key.address + layout->code_locals);
         i += pyprof__calling_size(calling, locals);
@@ -7771,7 +7802,7 @@ static uint64_t pyprof__calling_frame(const pyprof__calling *calling, uint64_t a
     return 0;
 }
 
-// What the specialised form of the instruction is for, where nothing else tells.
+// What the specialised form of the instruction is for, if nothing else shows it.
 static pyprof__called pyprof__called_by_opcode(const pyprof__calling *calling, const pyprof__spot *spot)
 {
     const pyprof__layout *layout = calling->codes->layout;
@@ -7868,21 +7899,24 @@ static void pyprof__spot_saw(pyprof__codes *codes, uint32_t caller_id, uint32_t 
 typedef struct {
     uint32_t name, qualname, file;
     int32_t first_line, kind, column;   // column: as in pyprof__code
-    uint32_t content;                   // tells namesakes of one place apart; as in pyprof__code
+    uint32_t content;                   // distinguishes functions with the same name and place; as in
+                                        // pyprof__code
 } pyprof__function;
 typedef struct { uint32_t function; pyprof__place place; uint32_t opcode; } pyprof__location;   // opcode: string, 0 = not recorded
 typedef struct { uint32_t parent, location; } pyprof__node;
 
-typedef struct { int64_t pid; uint64_t started; } pyprof__recorded_process;   // started: as in a thread, below
+typedef struct { int64_t pid; uint64_t started; } pyprof__recorded_process;   // started: as in pyprof__member
 
 typedef struct {               // one OS thread in one interpreter
-    uint64_t native, ident, serial, started;   // started: kernel's start time, tells a reused id from the same thread
+    // started: start time from the kernel, distinguishes threads with the same reused id.
+    uint64_t native, ident, serial, started;
     int64_t interp_id;
-    uint32_t node, name, wanted;               // name: string; wanted: it passes the thread filter
+    uint32_t node, name, wanted;               // name: string; wanted: the thread passes the thread filter
     int32_t seen;
     uint64_t first_ns, last_ns;                // CLOCK_MONOTONIC
-    uint64_t hold_ns, hold_end_ns;             // the longest time it held the GIL while somebody waited; 0 = never
-    uint32_t hold_node, process;               // its stack then; process: whose thread it is
+    uint64_t hold_ns, hold_end_ns;             // longest time it held the GIL while another thread waited; 0
+                                               // = never
+    uint32_t hold_node, process;               // its stack then; process: that of the thread
     uint32_t newer, padding;                   // the next one with this native id; 0 = none
 } pyprof__member;
 
@@ -8045,21 +8079,23 @@ typedef struct {
     pyprof__array gauges;          // the time line of the process
     pyprof__array rivals;
     pyprof__array waited;          // by what they awaited
-    pyprof__array history;         // pyprof__marks, row 0 is empty: live bytes of a node at each mark
-    pyprof__array history_at;      // uint32_t a node: its row; shorter than the nodes: the rest 0
-    pyprof__array births;          // pyprof__births, a row for each of the history; empty = exact
+    pyprof__array history;         // live bytes of a node at each mark; row 0 is empty
+    pyprof__array history_at;      // uint32_t per node: its row; nodes beyond the end: row 0
+    pyprof__array births;          // pyprof__births, one row per row of the history; empty = exact
     pyprof__heap_facts heap;
-    pyprof__array columns[PYPROF_METRIC_COUNT];   // int64_t a node, its own value; empty = the metric was never used
+    // int64_t per node, without its children; empty = metric not used.
+    pyprof__array columns[PYPROF_METRIC_COUNT];
     pyprof__index function_index, location_index, node_index, waited_index;
     pyprof__index member_index;    // the first member with a native id
     size_t moments_first;          // the oldest moment still wanted
-    uint64_t moments_gone;         // those forgotten so far: a moment's number is this + its place
+    uint64_t moments_gone;         // number of moments forgotten so far: a moment's number is this + its
+                                   // index
     uint64_t start_ns, recorded_ns, last_ns;
     double unix_offset;            // Unix seconds = ns / 1e9 + unix_offset
     double rate_hz, timeline_s;
     pyprof_stats stats;
     int paths;
-    int opcodes;                   // locations tell them
+    int opcodes;                   // locations include them
 } pyprof__model;
 
 static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
@@ -8082,6 +8118,7 @@ static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
     for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_init(&model->columns[i], sizeof(int64_t));
 }
 
+// The reverse of pyprof__model_init; may be called again.
 static void pyprof__model_free(pyprof__model *model)
 {
     size_t i;
@@ -8126,7 +8163,8 @@ static pyprof__bool pyprof__same_native(const void *context, uint32_t item, cons
     return PYPROF__AT(pyprof__member, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
 }
 
-// Finds or adds an item of an array that an index covers; items are plain data without padding. PYPROF__NONE = no memory.
+// Finds or adds an item of an array with an index; items are plain data without padding. PYPROF__NONE = no
+// memory.
 static uint32_t pyprof__unique(pyprof__pool *pool, pyprof__array *array, pyprof__index *index, pyprof__same_fn *same, const void *item)
 {
     const uint32_t *words = (const uint32_t *)item;
@@ -8339,8 +8377,7 @@ static pyprof__marks *pyprof__model_history_row(pyprof__model *model, uint32_t n
     return added;
 }
 
-// ---- tasks that wait: their time belongs to no thread, so it is in no column of the tree
-// ------------------------------
+// ---- tasks that wait: their time belongs to no thread, so it is in no column of the tree ------------------
 static int pyprof__same_waited(const void *context, uint32_t item, const void *key)
 {
     return PYPROF__AT(const pyprof__waited, *(const pyprof__array *)context, item).node == *(const uint32_t *)key;
@@ -8415,7 +8452,7 @@ static void pyprof__model_moment(pyprof__model *model, const pyprof__moment *mom
     *last = 0;
 }
 
-// ---- merging a part of one model into another: for windows of the time line ------------------------------------------
+// ---- merging a part of one model into another: for windows of the time line -------------------------------
 static int pyprof__model_copy_tables(pyprof__model *to, const pyprof__model *from)
 {
     return pyprof__array_copy(to->pool, &to->strings.bytes, &from->strings.bytes)
@@ -8545,39 +8582,45 @@ typedef struct {
     pyprof__mirror mirror;
     pyprof__codes codes;
     pyprof__threads list;
-    pyprof__array wanted;          // unsigned char an owner of blocks: they are worth fetching ahead
+    pyprof__array wanted;          // unsigned char per owner of blocks: worth fetching ahead
     int64_t own_word;              // of the sampler's thread: see pyprof__cpu_word_offset
     int may_move;                  // the sampler may change its own CPU
-    int names_opcodes;             // a session wants them
-    int stay, by_signal;           // a session wants the sampler to stay where it is; threads that run are held by a signal
+    int names_opcodes;             // a session wants opcodes
+    int stay, by_signal;           // a session wants the sampler to stay on its CPU; running threads are held
+                                   // by a signal
     int cpu;                       // where the sampler is pinned, -1 = nowhere
     pyprof__cpus allowed;
     uint32_t max_depth;
-    pyprof__array links, doubtful;     // pyprof__link: the frames of a thread that runs; the last ones that did not hold
+    pyprof__array links, doubtful;     // pyprof__link: the frames of a running thread; the latest that proved
+                                       // wrong
     uint64_t twins[PYPROF__TWINS];     // blocks to read twice
     size_t twin_count;
     uint64_t retried, stuck_until;
-    // What the sampler ran and waited for a CPU so far, as noted lately; when to note it again.
+    // CPU time and waiting time of the sampler at their last reading; when to read them again.
     uint64_t busy_ns, busy_due;
-    int stuck_cpu;                 // starved there lately, -1 = nowhere
-    uint32_t window, asked;        // number of the window; the sweep in which threads were asked first
-    uint32_t starved;              // ticks in a row
-    uint64_t slept_ns;             // when the sampler fell asleep,
-    uint64_t elapsed_ns, took_ns;  // how long since it woke up the time before, and how long that sweep took
-    int hopped;                    // to another one, in this sweep
-    int late;                      // this sweep tells of ticks that were due before the sampler got a CPU
+    int stuck_cpu;                 // the CPU on which it starved lately, -1 = none
+    uint32_t window, asked;        // number of the window; the sweep in which the scheduler was asked before
+                                   // the list
+    uint32_t starved;              // late ticks in a row that suggest starvation
+    uint64_t slept_ns;             // when the sampler went to sleep,
+    // Time from the previous sweep's start to this one's; how long the previous one took.
+    uint64_t elapsed_ns, took_ns;
+    int hopped;                    // it changed its CPU in this sweep
+    int late;                      // this sweep also counts ticks that were due before the sampler got a CPU
     uint64_t expected;             // see pyprof__came
-    uint64_t mine;                 // when it got that CPU, by the scheduler's clock there; 0 = it was not asked in this sweep
-    struct { int64_t ns; uint64_t at; int cpu; } ahead[PYPROF__AHEAD_CPUS];   // of some CPUs: their scheduler's clock less ours, as it was then
-    size_t turns;                  // so many of the threads that wait are looked at in a sweep
-    uint32_t looks, waited_for;    // of this sweep, at what threads wait for; different files and peers so far
-    int blind;                     // nothing can be proved at the moment
-    int listed, listed_now;        // this sweep has a list of threads; it was read in the window that is open
-    const char *degraded;          // why captures are not frozen, NULL = they are
-    pyprof__array awaits;          // pyprof__await: the tasks found waiting after this sweep
+    uint64_t mine;                 // when it got that CPU, by that CPU's scheduler clock; 0 = not read in
+                                   // this sweep
+    // For some CPUs: their scheduler clock less ours, at that time.
+    struct { int64_t ns; uint64_t at; int cpu; } ahead[PYPROF__AHEAD_CPUS];
+    size_t turns;                  // number of waiting threads to read in a sweep
+    uint32_t looks, waited_for;    // waits examined in this sweep; distinct files and peers so far
+    int blind;                     // nothing can be proven at the moment
+    int listed, listed_now;        // this sweep has a list of threads; it was read in the open window
+    const char *degraded;          // why captures are not frozen; NULL = they are
+    pyprof__array awaits;          // pyprof__await: the waiting tasks found after this sweep
     pyprof__stack awaiting;        // their spots
     uint64_t awaits_due, awaits_cost;
-    int awaits_cut;                // there were more than are looked at
+    int awaits_cut;                // there were more tasks than the limit
 } pyprof__sweeper;
 
 static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
@@ -9634,7 +9677,7 @@ static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
             thread->spell = PYPROF__IS_IDLE;
         thread->spell_leaf = pyprof__wait_leaf(sweeper, &wait);
     }
-    // It went on: what was read may belong to something else.
+    // The thread went on: what was read may be inconsistent.
     if (sweeper->target.fine_clock && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {
         thread->spell = 0;
         thread->spell_leaf = PYPROF__NONE;
@@ -9767,7 +9810,8 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
     else if (!thread->put_off) pyprof__state_moved(thread, pyprof__now());
 }
 
-// Off the GIL, not blocked, and at an instruction that only lets others have their turn: it is about to take the GIL again.
+// Does it not have the GIL, is it not blocked, and does it stand at an instruction where threads offer the
+// GIL to others? Then it is about to take the GIL again.
 static int pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thread, const pyprof__gil *gil)
 {
     uint32_t opcode;
@@ -10197,14 +10241,15 @@ typedef struct {                 // PyMemAllocatorEx of Include/cpython/pymem.h:
     void (*free)(void *context, void *block);
 } pyprof__pymem;
 
-typedef struct {                 // of CPython's C API, found by name
+typedef struct {                 // functions of CPython's C API, found by name
     void (*get_allocator)(int domain, pyprof__pymem *allocator);
     void (*set_allocator)(int domain, pyprof__pymem *allocator);
     int (*add_pending_call)(int (*call)(void *), void *argument);
-    void *(*this_thread)(void);  // the thread's own state, with or without the GIL
+    void *(*this_thread)(void);  // the calling thread's own state, with or without the GIL
     int (*is_initialized)(void);
     int (*is_finalizing)(void);
-    void *(*attached)(void);     // the thread state that holds the GIL; or the thread's own, if attached: own_state of LAYOUT
+    void *(*attached)(void);     // the thread state that holds the GIL; or the calling thread's own
+                                 // (own_state of LAYOUT)
     void *(*main_interpreter)(void);
 } pyprof__python_api;
 
@@ -10740,7 +10785,7 @@ static void pyprof__ranges_drop(void)
     pyprof__unlock(&pyprof__ranges.lock);
 }
 
-// ---- code objects by address: the hooks see one die, because it is freed ---------------------------------------------
+// ---- code objects by address: the hooks see one die, because it is freed ----------------------------------
 static uint64_t pyprof__code_hash(uint64_t address) { return pyprof__mix(0x636f6465, address >> 4); }
 
 static uint32_t *pyprof__code_place(uint64_t address)   // the link that leads to its entry, or to 0
@@ -11117,16 +11162,18 @@ static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
 }
 
 // ---- the stack of the thread that allocates -----------------------------------------------------
-static uint64_t pyprof__own_state(int domain)   // of its thread state; 0 = none
+static uint64_t pyprof__own_state(int domain)   // the address of the thread's state; 0 = none
 {
     void *state = NULL;
-    // Else the one that is current is somebody else's, unless the caller holds the GIL: as MEM and OBJ must.
+    // Otherwise the current state may be another thread's, unless the caller holds the GIL, as MEM and OBJ
+    // require.
     if (pyprof__heap.layout.own_state || domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ) state = pyprof__heap.api.attached();
     if (!state && pyprof__heap.api.this_thread) state = pyprof__heap.api.this_thread();
     return (uint64_t)(uintptr_t)state;
 }
 
-static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)   // in code units, or NOWHERE, or HIDDEN
+// In code units, or PYPROF__NOWHERE, or PYPROF__HIDDEN.
+static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     pyprof__raw_frame frame;
@@ -11147,17 +11194,20 @@ static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)
     return instruction < -1 || instruction > INT32_MAX ? PYPROF__NOWHERE : (int32_t)instruction;
 }
 
-// What tells the name in an importer's first local variable from others: a str's hash (it is a key of sys.modules).
+// Identifies the module name in the first local variable of importlib's frame: the str's hash (it is a key of
+// sys.modules, so it is hashed).
 static uint64_t pyprof__own_name(uint64_t at)
 {
-    uint64_t name = pyprof__untagged(pyprof__at(at + pyprof__heap.layout.frame_locals)), hash = ~(uint64_t)0;   // -1: not computed yet
+    // -1: not computed yet.
+    uint64_t name = pyprof__untagged(pyprof__at(at + pyprof__heap.layout.frame_locals)), hash = ~(uint64_t)0;
     if (name && pyprof__at(name + pyprof__heap.layout.object_type) == PYPROF__GET(pyprof__heap.codes.str_type))
         hash = pyprof__at(name + pyprof__heap.layout.str_hash);
     return (hash == ~(uint64_t)0 ? name : hash) | 1;
 }
 
 __attribute__((noinline))
-static uint32_t pyprof__import_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t *name)   // of <import NAME>
+// The site of <import NAME>.
+static uint32_t pyprof__import_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t *name)
 {
     uint64_t local = pyprof__untagged(pyprof__at(at + pyprof__heap.layout.frame_locals));
     uint32_t code, site;
@@ -11235,12 +11285,13 @@ static pyprof__bool pyprof__overlap_find(const pyprof__allocating *self, pyprof_
     return 1;
 }
 
-static pyprof__bool pyprof__is_shim(uint64_t frame, uint32_t owner)   // a frame of C's own
+static pyprof__bool pyprof__is_shim(uint64_t frame, uint32_t owner)   // the frame of a C eval loop itself
 {
     return owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(frame + owner) >= pyprof__heap.layout.owner_shim;
 }
 
-// The chain's entries below left that are the frames from *at on; how many are left then.
+// Follows the frames from *at on while they equal the chain's entries below left. Returns how many entries
+// are left then.
 static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, uint64_t *at, int pointer)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
@@ -11466,6 +11517,8 @@ static pyprof__bool pyprof__was_recent(pyprof__allocating *self, const void *blo
     return 0;
 }
 
+// Counts a freed block: in the site's own counters if this thread owns the site, otherwise in those for other
+// threads.
 static void pyprof__count_out(pyprof__allocating *self, const void *block, const pyprof__entry *entry)
 {
     uint32_t birth = pyprof__entry_birth(entry);
@@ -11528,7 +11581,7 @@ static pyprof__bool pyprof__heap_thaw(void)
     return 1;
 }
 
-// ---- the slow side of the hooks. errno must not change: a function here that makes a system call restores it ----------
+// ---- the slow side of the hooks. errno must not change: a function here that makes a system call restores it
 __attribute__((noinline))
 static pyprof__allocating *pyprof__own_renew(uint32_t generation)
 {
@@ -11770,7 +11823,7 @@ static void pyprof__slow_free(const pyprof__pymem *below, int domain, void *bloc
     pyprof__inside = 0;
 }
 
-// ---- the hooks: a block that is neither sampled nor known passes after a few instructions ----------------------------
+// ---- the hooks: a block that is neither sampled nor known passes after a few instructions -----------------
 // 1 = the thread can allocate so much before its next sample.
 static inline pyprof__bool pyprof__passes(size_t size)
 {
@@ -11828,7 +11881,7 @@ PYPROF__HOOKS(raw, PYPROF_DOMAIN_RAW, pyprof__inside)
 PYPROF__HOOKS(mem, PYPROF_DOMAIN_MEM, 0)
 PYPROF__HOOKS(obj, PYPROF_DOMAIN_OBJ, 0)
 
-// ---- places in the chain of allocators ---------------------------------------------------------------------------------------
+// ---- places in the chain of allocators --------------------------------------------------------------------
 // The hooks above stand on CPython's own allocators, which call nothing else in their domain. Any other
 // allocator that is found on top may call ours: a hook of ours that was there before can still be below it,
 // and the allocator that knows it can bring it back. So each allocator that our hooks ever stood on has a
@@ -11927,13 +11980,13 @@ static const pyprof__pymem *pyprof__below_ours(const pyprof__pymem *top, int dom
     return NULL;
 }
 
-// ---- malloc and mmap themselves: only in the file that defines PYPROF_INTERPOSE_MALLOC -----------------------------------------
+// ---- malloc and mmap themselves: only in the file that defines PYPROF_INTERPOSE_MALLOC --------------------
 #if defined(PYPROF_INTERPOSE_MALLOC)
 PYPROF__HOOKS(native, PYPROF_DOMAIN_NATIVE, pyprof__inside)
 
 enum { PYPROF__EARLY = 65536 };
 
-static struct {                  // the functions behind ours
+static struct {                  // the original functions
     void *(*malloc)(size_t);
     void *(*calloc)(size_t, size_t);
     void *(*realloc)(void *, size_t);
@@ -12009,8 +12062,8 @@ static inline pyprof__bool pyprof__libc_ready(void)
 }
 
 // ---- whose malloc is called?
-// Another allocator can stand in front of ours or behind it, and a library loaded with RTLD_DEEPBIND calls
-// the malloc of its own libraries. pyprof reports calls that it cannot see for such a reason.
+// Another allocator may wrap ours or be wrapped by it, and a library loaded with RTLD_DEEPBIND calls the
+// malloc of its own libraries. pyprof reports calls that it cannot see for such a reason.
 typedef struct {                 // dl_phdr_info of link.h, declared only with _GNU_SOURCE
     uint64_t bias;
     const char *path;
@@ -12806,13 +12859,13 @@ static pyprof__bool pyprof__hooks_are_in(void)   // in every domain, with nothin
     return ours == PYPROF__DOMAINS;
 }
 
-static pyprof__bool pyprof__holds_gil(const pyprof__layout *layout)   // this thread, surely
+static pyprof__bool pyprof__holds_gil(const pyprof__layout *layout)   // 1 = this thread certainly holds it
 {
     void *attached = pyprof__heap.api.attached();
     return attached && (layout->own_state || attached == pyprof__heap.api.this_thread());
 }
 
-static pyprof__bool pyprof__heap_settle(void *unused)   // a pending call, or called by one who holds the GIL
+static pyprof__bool pyprof__heap_settle(void *unused)   // a pending call; or the caller holds the GIL
 {
     int domain, whole = 1, went_in = 0, wanted = PYPROF__GET(pyprof__heap.wanted);
     (void)unused;
@@ -12840,9 +12893,10 @@ static void pyprof__heap_unverified(void)
     for (domain = 0; domain < PYPROF__DOMAINS; domain++) PYPROF__SET(pyprof__heap.verified[domain], NULL);
 }
 
-// Py_AddPendingCall wants an interpreter that is up, and stays so until it returns: where there is none it writes to
-// address 0. Nothing can be held that keeps the interpreter, so each caller asks here right before the call. 3.8: once it is
-// finishing, the function prints an error, which runs Python code, whether or not the caller holds the GIL (Python/ceval.c).
+// Py_AddPendingCall needs an interpreter that is up, and stays up until it returns: without one it writes to
+// address 0. No lock can keep the interpreter alive, so each caller asks here right before that call. In 3.8,
+// once the interpreter finishes, the function prints an error, which runs Python code, whether or not the
+// caller holds the GIL (Python/ceval.c).
 static pyprof__bool pyprof__takes_calls(void)
 {
     const pyprof__python_api *api = &pyprof__heap.api;
@@ -12850,26 +12904,28 @@ static pyprof__bool pyprof__takes_calls(void)
     return pyprof__heap.layout.runtime_finishing == PYPROF__NO || !pyprof__at32(pyprof__heap.runtime + pyprof__heap.layout.runtime_finishing);
 }
 
-// Gets the hooks in or out, now or as soon as Python's main thread gets to it. An interpreter that is not yet up, or about
-// to end, gets no call: the sampler asks again, and hooks that stay pass everything through. From 3.9 to 3.12
-// a call that another thread adds waits until the main thread takes the GIL again (COMPUTE_EVAL_BREAKER in Python/ceval.c).
+// Installs or removes the hooks, now or as soon as Python's main thread gets to it. An interpreter that is
+// not up yet, or about to end, gets no call: the sampler asks again, and hooks that stay pass every call
+// through. In 3.9 to 3.12 a call added by another thread waits until the main thread takes the GIL again
+// (COMPUTE_EVAL_BREAKER in Python/ceval.c).
 static void pyprof__heap_request(void)
 {
     if (PYPROF__GET(pyprof__heap.wanted) && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_PENDING && pyprof__hooks_are_in()) {
-        PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_ON);   // a forked child has its parent's
+        PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_ON);   // a forked child has its parent's hooks
         return;
     }
     if (pyprof__holds_gil(&pyprof__heap.layout)) { pyprof__heap_settle(NULL); return; }
     if (!pyprof__takes_calls()) return;
-    // A call can get lost at the end of a life of the interpreter.
+    // A call can be lost when the interpreter ends.
     if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - PYPROF__GET(pyprof__heap.called_ns) > pyprof__second / 2) {
         PYPROF__SET(pyprof__heap.calling, 1);
         PYPROF__SET(pyprof__heap.called_ns, pyprof__now());
-        if (pyprof__heap.api.add_pending_call(pyprof__heap_settle, NULL) != 0) PYPROF__SET(pyprof__heap.calling, 0);   // full: again later
+        // The queue is full: try again later.
+        if (pyprof__heap.api.add_pending_call(pyprof__heap_settle, NULL) != 0) PYPROF__SET(pyprof__heap.calling, 0);
     }
 }
 
-// ---- beginning and end of tracking -----------------------------------------------------------------------------------------
+// ---- beginning and end of tracking ------------------------------------------------------------------------
 static void *pyprof__heap_pages(void *user, size_t size) { (void)user; return pyprof__pages(size); }
 static void pyprof__heap_pages_free(void *user, void *memory, size_t size) { (void)user; pyprof__pages_free(memory, size); }
 
@@ -13078,7 +13134,8 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     pyprof__heap_python();
     pyprof__heap.runtime = runtime->address;
     pyprof__heap.layout = runtime->layout;
-    pyprof__heap_lock(&pyprof__heap.threads_lock);   // a thread that is late may still begin in the tracking before
+    // A late thread may still be beginning in the last tracking.
+    pyprof__heap_lock(&pyprof__heap.threads_lock);
     pyprof__heap_lock(&pyprof__heap.names_lock);
     pyprof__heap_empty();
     whole = pyprof__heap_regions(wish->bytes, wish->mode == PYPROF_HEAP_SAMPLED)
@@ -13126,7 +13183,7 @@ static void pyprof__heap_end(void)   // the last session has ended
     pyprof__unclaim(&pyprof__heap.claim);
 }
 
-// ---- housekeeping, on the sampler thread ------------------------------------------------------------------------------------
+// ---- housekeeping, on the sampler thread ------------------------------------------------------------------
 static int64_t pyprof__heap_live(void)   // bytes
 {
     int64_t live = PYPROF__GET(pyprof__heap.live);
@@ -13197,7 +13254,7 @@ static int pyprof__heap_watch(int running)   // running: there is an interpreter
     return lost;
 }
 
-// ---- looking up ------------------------------------------------------------------------------------------------------------
+// ---- looking up -------------------------------------------------------------------------------------------
 // The block that contains the byte.
 static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uint64_t byte, uint64_t *begin)
 {
@@ -13229,12 +13286,12 @@ static pyprof__bool pyprof__heap_find(const void *address, pyprof__entry *entry,
     return found != NULL;
 }
 
-// ---- from sites to the nodes of a recording ----------------------------------------------------------------------------------
+// ---- from sites to the nodes of a recording ---------------------------------------------------------------
 typedef struct { uint64_t bytes, blocks, temp, doubt; } pyprof__counted;
 
-typedef struct {                 // what a session knows of the heap's tree
+typedef struct {                 // a session's view of the heap's call tree
     pyprof__array nodes;         // uint32_t, by site: its node in the session's model
-    pyprof__array before;        // pyprof__counted by site: what had been allocated when the recording began, or was reset
+    pyprof__array before;        // pyprof__counted by site: the totals when the recording began or was reset
     pyprof_domain_total domains[PYPROF_DOMAIN_COUNT];   // likewise
     uint64_t sizes[PYPROF_SIZES];
 } pyprof__heap_view;
@@ -13511,80 +13568,85 @@ static void pyprof__heap_reset_peak(void)
 }
 
 // ============================================================================
-// [SECTION] RECORD -- the way into the model: whose sample it is, what time it stands for, its node
-//   Runs on    the sampler thread, or a thread that copies or ends the recording; under the lock of the recorder's owner
+// [SECTION] RECORD -- the way into the model: a sample's thread, the time it stands for, its node
+//   Runs on    the sampler thread, or a thread that copies or ends the recording: under its owner's lock
 //   Uses       SAMPLER, HEAP, PROFILE
-//   Promise    the time of a thread is told once, whatever was missed; a recorder knows nothing of its owner
+//   Promise    a thread's time is counted once, whatever was missed; a recorder knows nothing of its owner
 // ============================================================================
-enum { PYPROF__MEMBERS = 16384, PYPROF__RIVALS = 1024, PYPROF__ACCOUNTS = 65536, PYPROF__DUE = 512, PYPROF__PROMPT_NS = 100000,
-       PYPROF__LEAVE_NS = 25000, PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
+enum { PYPROF__MEMBERS = 16384, PYPROF__RIVALS = 1024, PYPROF__ACCOUNTS = 65536, PYPROF__DUE = 512,
+       PYPROF__PROMPT_NS = 100000, PYPROF__LEAVE_NS = 25000, PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
 
-typedef struct {                 // a tick of the sampler, late or not
-    uint64_t now, late;          // when it got its CPU, and how long after the first of the ticks that were due
-    uint64_t last, skipped;      // when it had it before; ticks that were due before at[0], when is not told,
+typedef struct {                 // a tick of the sampler, whether late or not
+    uint64_t now, late;          // when the sampler got its CPU; how long after the first due tick that was
+    uint64_t last, skipped;      // when it had its CPU before; number of ticks due before at[0], without
+                                 // their times,
     uint64_t skipped_periods;    // and the periods they stood for
-    uint64_t at[PYPROF__DUE];    // when each was due
-    uint32_t periods[PYPROF__DUE];   // begun since the one before: more than 1 where ticks are left out
+    uint64_t at[PYPROF__DUE];    // when each of the others was due
+    uint32_t periods[PYPROF__DUE];   // periods begun since the tick before: more than 1 if ticks are left out
     uint32_t count;
     double rate;
-    int present;                 // there was an interpreter to look at
-    uint64_t retried;            // so many walks of it began again
-    uint64_t blind_ns;           // for so long nothing could be read; 0 = it can be, or that is new
+    int present;                 // there was an interpreter to read
+    uint64_t retried;            // number of walks that were repeated
+    uint64_t blind_ns;           // for how long nothing could be read; 0 = reads work, or failed only a
+                                 // moment ago
 } pyprof__tick;
 
-typedef struct {                 // time of one kind: see the time of threads
+typedef struct {                 // time of one kind: see "the time of threads"
     int64_t ns;                  // since the last sample of this kind
-    uint32_t node, state;        // of that sample; node 0 = there was none
+    uint32_t node, state;        // of that sample; node 0 = none yet
     uint64_t moment;             // its number + 1 on the time line
 } pyprof__share;
 
-typedef struct {                 // the time of an OS thread, through all thread states that it had
+typedef struct {                 // the time of an OS thread, of all its thread states: see the time of threads
     uint64_t native;
-    uint64_t cpu_ns, look_ns;    // its CPU clock when it was last looked at, and when that was
-    uint64_t tick, due;          // the recorder's tick then; so many of the recorder's ticks are told,
-    uint64_t thinned;            // and so many of those that were left out
-    uint64_t spell;              // the recorder's number of spells then
-    uint64_t looks;              // so often in a row
-    int64_t debt_ns;             // CPU time that is to be told once it is known to live on
-    uint64_t tail_ns;            // time that is to be told when it has gone
-    uint64_t outside_ns;         // CPU time in which it was no Python thread
-    uint64_t block_ns;           // others waited so long for the GIL that it held, since its last sample
-    uint64_t moment;             // the number + 1 of its latest moment on the time line
     uint32_t member;
+    // At its last look
+    uint64_t cpu_ns, look_ns;    // its CPU clock; when that was
+    uint64_t tick, spell;        // how many ticks and how many spells the recorder had had
+    uint64_t due, thinned;       // how many of the recorder's ticks are told, and of those that were left out
+    uint64_t looks;              // how many in a row there were
     int cold;                    // it waits among many: what is not told of it is as it was
-    int ran;                     // at its last sample
+    // Time that is not told yet
     pyprof__share runs, waits;
+    int64_t debt_ns;             // CPU time to tell when it is known to live on
+    uint64_t tail_ns;            // time to tell when it has gone
+    uint64_t outside_ns;         // CPU time that was no thread state's
+    uint64_t block_ns;           // how long other threads waited for the GIL that it held, since its last sample
+    // Its last sample
+    uint64_t moment;             // the number + 1 of its latest moment on the time line
+    int ran;
 } pyprof__account;
 
-typedef struct {                 // a thread as a producer knows it: see the way into a recording
+typedef struct {                 // a thread as a producer knows it: see "the way into a recording"
     int64_t native, interp_id;   // the kernel's id; the interpreter, -1 = only the kernel's id is known
     uint64_t ident, serial;      // Python's id; a number that no other thread state has
-    const char *name;            // "" = none, or not known
+    const char *name;            // "" = none or unknown
 } pyprof__who;
 
-typedef struct {                 // one that finds out about threads: likewise
-    pyprof__codes *codes;        // a spot of these is its number for a frame
-    uint32_t generation;         // of these numbers: they begin anew when codes are emptied
-    pyprof__array locations;     // uint32_t location of the model + 1, by spot; 0 = not known yet
+typedef struct {                 // a source of facts about threads: likewise
+    pyprof__codes *codes;        // a frame is a spot of these
+    uint32_t generation;         // generation of the spots' numbers: emptied codes restart them
+    pyprof__array locations;     // uint32_t per spot: location of the model + 1; 0 = not known yet
 } pyprof__producer;
 
-typedef struct {                 // what a recorder remembers of a thread slot of the sampler
-    uint64_t address, serial;    // whose slot it was
+typedef struct {                 // what a recorder keeps for a thread slot of the sampler
+    uint64_t address, serial;    // of the thread state that had the slot
     int64_t native;
     uint32_t member;             // PYPROF__NONE = not yet
     uint32_t account;            // PYPROF__NONE = none yet
-    uint32_t version, node;      // the stack it had, and its node
-    int truncated;               // the stack it had was cut
-    uint32_t leaf, leaf_under, leaf_node;   // the latest leaf: spot, the node it lies under, its own; 0 = none
-    uint32_t hold_number;        // it has held the GIL since this change of hands
-    uint64_t hold_ns;            // for so long, with others waiting
-    pyprof__array spots, nodes;  // uint32_t each, root first: the last path
+    uint32_t version, node;      // its last stack, and the node of that
+    int truncated;               // its last stack was cut
+    // The latest leaf: its spot, the node above it, its own node; 0 = none.
+    uint32_t leaf, leaf_under, leaf_node;
+    uint32_t hold_number;        // the change of the GIL's owner since which it has held the GIL
+    uint64_t hold_ns;            // for how long it has held it while others waited
+    pyprof__array spots, nodes;  // uint32_t each, root first: the latest path
 } pyprof__seat;
 
 typedef struct {
-    const pyprof_config *config; // as its owner was asked for, with all defaults filled in; outlives the recorder
+    const pyprof_config *config; // as its owner was asked for, with the defaults; outlives the recorder
     int paused, ended;           // ended: duration_s is over
-    int events;                  // bit per pyprof_event that the owner is to deliver, and what it tells of them
+    int events;                  // bit per pyprof_event that the owner is to deliver, with this detail
     char event_detail[256];
     const pyprof__target *target;   // the process that is recorded; outlives the recorder, too
     pyprof__pool pool;           // all memory of the recording
@@ -13593,26 +13655,27 @@ typedef struct {
     pyprof__array seats;         // pyprof__seat, by thread slot
     pyprof__array accounts;      // pyprof__account
     pyprof__index account_index;
-    int every;                   // of an OS thread in several interpreters each state is recorded: a dump
+    int every;                   // records each thread state of an OS thread in several interpreters: for a
+                                 // dump
     pyprof__producer sampler, tracker;
     int heap;                    // it tracks memory
     pyprof__heap_view view;
-    // Ticks so far, and when the latest of them were due: number n at n % DUE
+    // Ticks so far, and when the latest ones were due: number n at n % DUE
     uint64_t due, due_ns[PYPROF__DUE];
-    uint64_t thinned;            // ticks that were left out so far,
+    uint64_t thinned;            // number of ticks left out so far,
     uint64_t awake_thinned;      // and before the recording began
-    uint64_t due_now, took_ns;   // since threads were last looked at: ticks, and CPU time of the sampler
+    uint64_t due_now, took_ns;   // since the last look at threads: ticks, and CPU time of the sampler
     uint64_t thinned_now;
-    double pace, bound;          // ticks a second, lately; the max_cpu for which some were left out
+    double pace, bound;          // ticks per second lately; the max_cpu because of which some were left out
     int bound_told;
-    uint64_t spells;             // it was paused, or time was left out, so often
+    uint64_t spells;             // number of pauses and gaps so far
     double phase;                // of its own rate within the sampler's
     uint64_t tick, last_ns;      // its ticks; when the last one was
-    uint64_t awake_ns, awake_due;   // when it began, or went on after a pause or a gap; its ticks until then
+    uint64_t awake_ns, awake_due;   // when it began, or resumed after a pause or a gap; its ticks until then
     uint64_t ticks_late, late_sum;
 } pyprof__recorder;
 
-// Every reason once, as far as there is room. 1 = added.
+// Adds a reason once, if there is room. 1 = added.
 static int pyprof__add_reason(pyprof_stats *stats, const char *reason)
 {
     char *text = stats->degraded;
@@ -13628,7 +13691,7 @@ static void pyprof__degrade_event(pyprof__recorder *recorder, const char *reason
     recorder->events |= 1 << PYPROF_EVENT_DEGRADED;
 }
 
-// Notes why a recording is worse than it should be.
+// Records a reason for the lower quality of a recording.
 static void pyprof__degrade(pyprof__recorder *recorder, const char *reason)
 {
     if (pyprof__add_reason(&recorder->model.stats, reason)) pyprof__degrade_event(recorder, reason);
@@ -13640,36 +13703,41 @@ static void pyprof__degrade_full(pyprof__recorder *recorder)
 }
 
 // ---- the way into a recording ---------------------------------------------------------------
-// A producer finds out about threads: the sampler what they do, the heap tracker what they allocate. What it has found enters
-// the model in three steps, under the lock of the recorder's owner. A producer that comes later takes the same steps.
-//   1. Whose: pyprof__record_whose finds the thread among those of the recording, or adds it. All stacks of a thread lie below
-//      its node. A thread that is not wanted, because of config.thread_filter, is left out: it gives no node.
-//   2. Where: pyprof__record_frame goes from a node to that of a frame below it, from the outermost frame to the leaf, and adds
-//      nodes that are missing. A frame is a spot of the producer's own codes: a place in code, or what is no code, by its
-//      pyprof__pseudo. The producer may remember nodes: numbers stay until pyprof__recorder_clear.
-//   3. How much: pyprof__model_add adds to a metric of the node, in the model or in the copy of it that becomes a profile. A
-//      sample stands for a part of a thread's time, and belongs on the time line: pyprof__record_sample.
-// Where memory ends, a stack is counted at its deepest frame that is known.
+// A producer finds out about threads: the sampler what they do, the heap tracker what they allocate. What it
+// has found enters the model in three steps, all under the lock of the recorder's owner. Every producer takes
+// the same steps; tests/test_session.c has the smallest one.
+//   1. Whose     pyprof__record_whose finds the thread in the recording, or adds it. All stacks of a thread lie
+//                below its node. A thread that is not wanted (config.thread_filter) is left out by the producer.
+//   2. Where     pyprof__record_frame goes from a node to the node of a frame below it, from the outermost frame
+//                to the leaf; it adds nodes that are missing. A frame is a spot of the producer's own codes: an
+//                instruction, or a pyprof__pseudo where it is not Python code. A producer may remember nodes:
+//                their numbers are valid until pyprof__recorder_clear.
+//   3. How much  pyprof__model_add adds to a metric of the node, in the model or in the copy that becomes a
+//                profile. A sample, which stands for a part of the thread's time and is on the time line, goes
+//                through pyprof__record_sample.
+// Where max_bytes is used up, a stack is counted at its deepest frame that is known, and the stats say so.
 
 static pyprof__bool pyprof__same_account(const void *context, uint32_t item, const void *key)
 {
     return PYPROF__AT(const pyprof__account, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
 }
 
-// Is the thread that a producer knows this one? One OS thread in one interpreter is one thread of the recording, however many
-// thread states it goes through (PyGILState_Ensure makes one a call); a thread id used again by another thread is another.
+// Is this the thread that a producer knows? One OS thread in one interpreter is one thread of the recording,
+// however many thread states it goes through (PyGILState_Ensure makes one a call). A thread that has got the
+// native id of one that ended is another.
 static pyprof__bool pyprof__member_is(const pyprof__recorder *recorder, const pyprof__member *member, const pyprof__who *who, uint64_t at,
                                       uint64_t *started)
 {
     if (who->interp_id == -1) return member->last_ns + pyprof__second > at;
-    if (member->ident == 0) return at < member->first_ns + pyprof__second;   // it allocated first
+    // It allocated before its first sample.
+    if (member->ident == 0) return at < member->first_ns + pyprof__second;
     if (member->interp_id != who->interp_id || member->ident != who->ident) return 0;
     if (member->serial == who->serial) return 1;
     if (!*started) *started = pyprof__thread_started(recorder->target->source.proc, who->native);
     return *started && member->started == *started;
 }
 
-// The latest that it can be. before: the latest with its native id. Either can be PYPROF__NONE.
+// Finds the latest matching thread; *before = the latest one with this native id. Either may be PYPROF__NONE.
 static uint32_t pyprof__member_find(const pyprof__recorder *recorder, const pyprof__who *who, uint64_t at, uint32_t *before)
 {
     const pyprof__model *model = &recorder->model;
@@ -13686,6 +13754,7 @@ static uint32_t pyprof__member_find(const pyprof__recorder *recorder, const pypr
     return found;
 }
 
+// A thread of the recording, with its node below the root. The last one stands for all further threads.
 static uint32_t pyprof__member_new(pyprof__recorder *recorder, const pyprof__who *who, uint64_t now, uint32_t before)
 {
     pyprof__model *model = &recorder->model;
@@ -13711,7 +13780,7 @@ static uint32_t pyprof__member_new(pyprof__recorder *recorder, const pyprof__who
     return PYPROF__NONE;
 }
 
-// A thread's name can come, or change, after it was first seen.
+// A thread's name may be set or changed after the first sample.
 static void pyprof__member_rename(pyprof__recorder *recorder, uint32_t id, const char *changed)
 {
     pyprof__model *model = &recorder->model;
@@ -13723,20 +13792,22 @@ static void pyprof__member_rename(pyprof__recorder *recorder, uint32_t id, const
     if (name == PYPROF__NONE) return;
     member->name = name;
     wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, changed);
-    if (wanted != member->wanted) recorder->view.nodes.count = 0;   // what it allocated belongs in now, or no more
+    // Its allocations are now included, or no longer.
+    if (wanted != member->wanted) recorder->view.nodes.count = 0;
     member->wanted = wanted;
     location = &PYPROF__AT(pyprof__location, model->locations, PYPROF__AT(pyprof__node, model->nodes, member->node).location);
     PYPROF__AT(pyprof__function, model->functions, location->function).name = name;
     PYPROF__AT(pyprof__function, model->functions, location->function).qualname = name;
 }
 
-// Step 1: the number of a thread that was there at a time. PYPROF__NONE = no memory.
+// Step 1: the number of a thread that existed at a time. PYPROF__NONE = no memory.
 static uint32_t pyprof__record_whose(pyprof__recorder *recorder, const pyprof__who *who, uint64_t at)
 {
     pyprof__array *members = &recorder->model.members;
     uint32_t before, id = pyprof__member_find(recorder, who, at, &before);
     pyprof__member *member;
-    if (id == PYPROF__NONE && members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;   // of thread storms the rest is one
+    // The last one stands for all further threads of a storm.
+    if (id == PYPROF__NONE && members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;
     if (id == PYPROF__NONE) return pyprof__member_new(recorder, who, at, before);
     if (who->interp_id == -1) return id;
     member = &PYPROF__AT(pyprof__member, *members, id);
@@ -13749,7 +13820,7 @@ static uint32_t pyprof__record_whose(pyprof__recorder *recorder, const pyprof__w
     return id;
 }
 
-// The location of a producer's frame, for which the producer's codes are read. PYPROF__NONE = no memory.
+// The location of a producer's frame; the caller may read the producer's codes. PYPROF__NONE = no memory.
 static uint32_t pyprof__frame_location(pyprof__recorder *recorder, pyprof__producer *producer, uint32_t spot)
 {
     pyprof__array *map = &producer->locations;
@@ -13776,13 +13847,13 @@ static uint32_t pyprof__location_node(pyprof__recorder *recorder, uint32_t below
     return below;
 }
 
-// Step 2: the node of a frame below a node; below itself = there is no memory for it.
+// Step 2: the node of a frame below a node; `below` itself = no memory.
 static uint32_t pyprof__record_frame(pyprof__recorder *recorder, pyprof__producer *producer, uint32_t below, uint32_t spot)
 {
     return pyprof__location_node(recorder, below, pyprof__frame_location(recorder, producer, spot));
 }
 
-// Below a node; parent itself = no memory.
+// The node of a pseudo function below a node; parent itself = no memory.
 static uint32_t pyprof__pseudo_node(pyprof__recorder *recorder, uint32_t parent, const char *name)
 {
     pyprof__model *model = &recorder->model;
@@ -13812,7 +13883,7 @@ static int pyprof__seat_take(pyprof__recorder *recorder, pyprof__seat *seat, con
         seat->member = PYPROF__NONE;
         seat->account = PYPROF__NONE;
     }
-    if (seat->member == PYPROF__NONE) {   // somebody else than before, or the recording was reset
+    if (seat->member == PYPROF__NONE) {   // another thread than before, or the recording was reset
         pyprof__who who = { thread->native, thread->interp_id, thread->ident, thread->serial, thread->name };
         seat->member = pyprof__record_whose(recorder, &who, now);
         seat->spots.count = seat->nodes.count = 0;
@@ -13825,7 +13896,8 @@ static int pyprof__seat_take(pyprof__recorder *recorder, pyprof__seat *seat, con
     return 1;
 }
 
-// The node of a thread's stack. What it shares with the thread's last stack, from the root on, is not looked up again.
+// The node of a thread's stack. The part in common with the thread's last stack, from the root on, is not
+// looked up again.
 static uint32_t pyprof__stack_node(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__stack *stack)
 {
     uint32_t depth = (uint32_t)stack->spots.count, node = PYPROF__AT(pyprof__member, recorder->model.members, seat->member).node, i, spot, child;
@@ -13856,7 +13928,7 @@ static uint32_t pyprof__stack_node(pyprof__recorder *recorder, pyprof__seat *sea
     return node;
 }
 
-// The time of a sample that could not be read stays in the totals, below the part of the stack that is sure.
+// The time of a rejected sample stays in the totals, below the reliable part of the stack.
 static uint32_t pyprof__lost_node(pyprof__recorder *recorder, const pyprof__seat *seat, const pyprof__thread *thread)
 {
     uint32_t parent = PYPROF__AT(pyprof__member, recorder->model.members, seat->member).node;
@@ -13865,7 +13937,7 @@ static uint32_t pyprof__lost_node(pyprof__recorder *recorder, const pyprof__seat
     return pyprof__pseudo_node(recorder, parent, pyprof__pseudo_names[PYPROF__SPOT_LOST]);
 }
 
-// What the innermost frame waits for, or the C function it has called, is a node below it.
+// If the innermost frame waits or has called a C function, that is a node below it.
 static uint32_t pyprof__leaf_node(pyprof__recorder *recorder, pyprof__seat *seat, uint32_t leaf)
 {
     uint32_t node;
@@ -13888,7 +13960,7 @@ static uint32_t pyprof__sample_node(pyprof__recorder *recorder, pyprof__seat *se
     return pyprof__leaf_node(recorder, seat, leaf);
 }
 
-// Emptied codes have begun with new numbers: what was remembered by the old ones is forgotten.
+// Emptied codes restart their numbers: everything kept by old numbers is forgotten.
 static void pyprof__seats_follow(pyprof__recorder *recorder, pyprof__codes *codes)
 {
     size_t i;
@@ -13900,14 +13972,15 @@ static void pyprof__seats_follow(pyprof__recorder *recorder, pyprof__codes *code
         PYPROF__AT(pyprof__seat, recorder->seats, i).spots.count = PYPROF__AT(pyprof__seat, recorder->seats, i).leaf_node = 0;
 }
 
-// ---- the GIL: who waits for whom ---------------------------------------------------------------
+// ---- the GIL: its waiters and its owner ----------------------------------------------------------
 static void pyprof__record_rival(pyprof__recorder *recorder, uint32_t waiter, uint32_t slot, uint64_t holder, uint64_t wall)
 {
     pyprof__model *model = &recorder->model;
     const pyprof__seat *seat = slot < recorder->seats.count ? &PYPROF__AT(const pyprof__seat, recorder->seats, slot) : NULL;
     pyprof__rivals *rivals = (pyprof__rivals *)model->rivals.data;
     size_t i;
-    if (!seat || seat->member == PYPROF__NONE || seat->serial != holder) return;   // who sat there before is not the one
+    // Another thread had this seat.
+    if (!seat || seat->member == PYPROF__NONE || seat->serial != holder) return;
     for (i = 0; i < model->rivals.count && (rivals[i].waiter != waiter || rivals[i].holder != seat->member); i++) {}
     if (i == model->rivals.count) {
         if (i >= PYPROF__RIVALS || !pyprof__push(model->pool, &model->rivals)) return;
@@ -13919,7 +13992,8 @@ static void pyprof__record_rival(pyprof__recorder *recorder, uint32_t waiter, ui
     if (seat->account != PYPROF__NONE) PYPROF__AT(pyprof__account, recorder->accounts, seat->account).block_ns += wall;
 }
 
-// Who waits for whom, and how long one thread has held the GIL without a break while somebody waited.
+// Records which thread waits for which, and how long one thread has held the GIL without a break while others
+// waited.
 static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__thread *thread, uint32_t node, uint64_t now,
                                uint64_t wall)
 {
@@ -13936,26 +14010,29 @@ static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__seat *seat, c
 }
 
 // ---- the time of threads ------------------------------------------------------------
-// Clocks tell how much time a thread has used; samples only tell where. So the sums are right even if samples were missed. An OS
-// thread has an account, through all thread states that it goes through, with two shares: CPU time, which belongs to samples that
-// found it running, and the rest, which belongs to those that found it waiting. At each sweep that looks at the thread:
-//   1. Pass     The time since the look before goes to the shares: as much as its CPU clock has moved on to the first, the rest to
-//               the second.
-//   2. Ticks    Of the ticks that were due since, those are told as samples at which it was where it is now; the others as missed.
-//   3. Take     A sample takes half of what its share holds. The other half goes to the sample of that kind before: if they
-//               are at different places, then the thread has changed over at some time between the two, on average midway.
-//   4. Keep     Now it is the latest sample of its kind, and gets half of what comes until the next one.
-// The clock of a thread that is new does not tell how much of it is to be told, and no look tells when a thread ended:
-//   5. Meet     A thread is told half a period before its first sample, and keeps a tail of half a period for after its last one.
-//               It can have begun at any time since the tick before, and ends at any time after one: of many threads that live for
-//               less than a period few are seen at all, and with a period each these stand for all of them.
-//   6. Debt     What the clock says beyond that is told when the thread was there at eight looks in a row. Then the tail is void.
-//   7. Tail     It is told when the thread has gone: at its next meeting, or when the account is settled.
-//   8. Outside  The OS thread ran between two thread states: that CPU time is no sample's. What is left of it when half a period
-//               and the tail are told of it goes to <between samples>.
-// When the recording is copied or ends, no sample comes that would take what the shares hold:
-//   9. End      Clocks are read once more, and ticks that were due are told (pyprof__account_end).
-//  10. Settle   Each share goes to the latest sample of its kind; to <between samples> below the thread if there was none.
+// Clocks tell how much time a thread has used; samples only tell where. So the sums are right even if samples
+// were missed. An OS thread has one account for all its thread states, and the account has two shares: CPU time,
+// which belongs to samples that found the thread running, and other time, which belongs to samples that found
+// it waiting. A sweep that looks at the thread takes these steps:
+//   1. Pass     The time since the last look goes to the shares: what the thread's CPU clock has counted goes to
+//               the first, the rest to the second.
+//   2. Ticks    Ticks were due since the last look. The sampler can be late: a tick becomes a sample only if the
+//               thread was then where it is now. The other ticks are told as missed.
+//   3. Take     A sample takes half of what its share holds. The previous sample of its kind gets the other half:
+//               if the two are at different places, the thread changed over midway between them, on average.
+//   4. Keep     The sample is now the latest of its kind. The next one will give it half of its share.
+// Nothing tells when a new thread began to run Python, nor when a thread ended:
+//   5. Meet     Half a period is told before the first sample, and half a period, the tail, after the last one.
+//               A thread began at any time since the tick before, and ends at any time after a tick: few of the
+//               threads that live for less than a period are seen, and those few stand for all of them.
+//   6. Debt     The clock of a new thread can have counted more, or less. That is told after SETTLED looks in a
+//               row, when the thread is known to live on; then there is no tail.
+//   7. Tail     It is told when the thread has gone: when the OS thread is met again, or in step 10.
+//   8. Outside  An OS thread used CPU time between two of its thread states. Half a period and the tail are
+//               taken from that; the rest goes to <between samples>.
+// When the recording is copied, paused or ended, no sample comes that would take what the shares hold:
+//   9. End      The clock is read once more, and the ticks that were due are told.
+//  10. Settle   Each share goes to the latest sample of its kind, or if there is none to <between samples>.
 // NULL = it is not on the time line any more.
 static pyprof__moment *pyprof__share_moment(pyprof__recorder *recorder, const pyprof__share *share)
 {
@@ -13972,7 +14049,7 @@ static void pyprof__share_block(pyprof__recorder *recorder, const pyprof__share 
     if (told) told->block_ns += ns;
 }
 
-// Adds time to a sample that is recorded already.
+// Adds time to a recorded sample.
 static void pyprof__share_add(pyprof__recorder *recorder, const pyprof__share *share, int64_t ns, int ran)
 {
     pyprof__model *model = &recorder->model;
@@ -13989,7 +14066,7 @@ static void pyprof__share_add(pyprof__recorder *recorder, const pyprof__share *s
     told->cpu_ns += moment.cpu_ns;
 }
 
-// Tells a sample that is recorded already so many times more.
+// Counts a recorded sample this many times more.
 static void pyprof__share_count(pyprof__recorder *recorder, const pyprof__share *share, uint64_t count)
 {
     pyprof__model *model = &recorder->model;
@@ -13999,7 +14076,7 @@ static void pyprof__share_count(pyprof__recorder *recorder, const pyprof__share 
     if (told) told->count += (uint32_t)count;
 }
 
-// Step 3. Returns ns.
+// Step 3. Returns the sample's part in ns.
 static uint64_t pyprof__share_take(pyprof__recorder *recorder, pyprof__share *share, int ran)
 {
     int64_t ns = share->ns, half = share->node ? ns / 2 : 0;
@@ -14013,7 +14090,7 @@ static void pyprof__share_settle(pyprof__recorder *recorder, const pyprof__accou
 {
     pyprof__share between = *share;
     if (share->ns <= 0) return;
-    if (!between.node) {   // it was never seen doing that
+    if (!between.node) {   // no sample found the thread in this state
         between.moment = 0;
         between.state = ran ? 0 : PYPROF__IS_WAITING | PYPROF__IS_UNKNOWN;
         between.node = pyprof__pseudo_node(recorder, PYPROF__AT(pyprof__member, recorder->model.members, account->member).node, pyprof__between_name);
@@ -14029,7 +14106,7 @@ static void pyprof__account_tail(pyprof__account *account, uint64_t most)   // s
     account->tail_ns = 0;
 }
 
-// Step 10, with what else is known: a part of the recording ends.
+// Step 10, and everything else that is known: a part of the recording ends.
 static void pyprof__account_settle(pyprof__recorder *recorder, pyprof__account *account)
 {
     pyprof__share outside;
@@ -14059,7 +14136,7 @@ static void pyprof__accounts_forget(pyprof__recorder *recorder)   // there are t
     for (i = 0; i < recorder->seats.count; i++) PYPROF__AT(pyprof__seat, recorder->seats, i).account = PYPROF__NONE;
 }
 
-// The model is a new one: what was recorded has been told.
+// The model is new: earlier time was counted in the old one.
 static void pyprof__account_renew(pyprof__account *account, uint64_t now, uint64_t due, uint64_t thinned)
 {
     memset(&account->runs, 0, sizeof account->runs);
@@ -14097,11 +14174,11 @@ static pyprof__account *pyprof__account_of(pyprof__recorder *recorder, pyprof__s
     return account;
 }
 
-// Step 1, for the time since a thread was last looked at; and step 6.
+// Steps 1 and 6.
 static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64_t cpu)
 {
     account->runs.ns += (int64_t)cpu;
-    // Below 0 for a moment: the two clocks are not read at once.
+    // May be negative for a moment, because the two clocks are not read at the same time.
     account->waits.ns += (int64_t)wall - (int64_t)cpu;
     if (++account->looks == PYPROF__SETTLED) {
         account->runs.ns += account->debt_ns;
@@ -14110,8 +14187,8 @@ static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64
     }
 }
 
-// Steps 5, 7 and 8: a thread that was not there at the tick before. paused, not 0: it was there all the while, but not looked at,
-// because the recording began or went on since: nobody knows how much it ran, so much at most.
+// Steps 5, 7 and 8, for a thread that was not looked at in the tick before. paused, not 0: the thread lived, but
+// the recording began or went on since; nothing tells how much the thread ran, so count at most this much.
 static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs, uint64_t paused)
 {
     // The same OS thread: it was outside of Python.
@@ -14144,14 +14221,17 @@ static void pyprof__account_note(const pyprof__recorder *recorder, pyprof__accou
     account->cold = thread->cold;
 }
 
-// Of a thread: ticks told now; those at which it stood where it stands, in the state it is in; those at which
-// it was about to leave the CPU there; of these those looked at late. Beside them: ticks that were left out.
+// Of the ticks that are told now of a thread: all; those that found it where it is, in the state it is in (stood);
+// those that found it there just before it left the CPU (ran); of these two, those that were looked at late.
+// thinned: ticks that were left out, which are told beside them.
 typedef struct { uint64_t ticks, stood, ran, late, thinned; } pyprof__told;
 
-// Step 2. A tick that was due at most PROMPT_NS ago is told by what is found now: that is how long it takes to get
-// there anyway; ELSEWHERE_NS for a thread that runs on another CPU, and so has nothing to do with why the
-// sampler came late. So is one due LEAVE_NS before the thread left the CPU: the timer of the sampler has
-// taken it away, but another process was given the CPU first.
+// Step 2. A tick becomes a sample in three cases:
+//   - The thread has not run since the tick was due: it stood where it is.
+//   - The last tick was due PROMPT_NS ago or less, which is how long the sampler takes to get here anyway. For a
+//     thread on another CPU, which is not why the sampler came late, it can be ELSEWHERE_NS.
+//   - The thread left the CPU within LEAVE_NS after the tick was due: the timer of the sampler took it off the CPU
+//     there, but another process was given the CPU first.
 static pyprof__told pyprof__account_ticks(const pyprof__recorder *recorder, const pyprof__account *account, const pyprof__thread *thread,
                                           uint64_t now, uint64_t since, int stood)
 {
@@ -14171,17 +14251,18 @@ static pyprof__told pyprof__account_ticks(const pyprof__recorder *recorder, cons
     return told;
 }
 
-// Looks at a thread's clock, and at which ticks it was seen.
+// Reads a thread's clock, and finds the ticks at which the thread was seen.
 static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__account *account, const pyprof__thread *thread, uint64_t now)
 {
     int runs = !(thread->state & PYPROF__IS_WAITING) && !thread->put_off;
     int unmet = account->tick == 0 || account->spell != recorder->spells;
-    // It was there all the while.
+    // It is not new, it was there all the while.
     int old = unmet && (thread->known_ns <= recorder->awake_ns || recorder->tick <= 1);
     int goes_on = account->tick && account->spell == recorder->spells && thread->cpu_ns >= account->cpu_ns
         && (account->tick + 1 >= recorder->tick || thread->known_ns <= account->look_ns);
     pyprof__told told = { 0, 0, 0, 0, 0 };
-    if (goes_on && thread->put_off) { account->tick = recorder->tick; return told; }   // all is told later
+    // Everything is counted later.
+    if (goes_on && thread->put_off) { account->tick = recorder->tick; return told; }
     if (!goes_on || recorder->every) account->due = old ? recorder->awake_due : recorder->due - recorder->due_now;
     if (goes_on) pyprof__account_pass(account, now - account->look_ns, thread->cpu_ns - account->cpu_ns);
     else pyprof__account_meet(account, thread, now - (old ? recorder->awake_ns : recorder->last_ns), runs,
@@ -14192,24 +14273,24 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__acc
     }
     if (goes_on) told.thinned = recorder->thinned - account->thinned;
     pyprof__account_note(recorder, account, thread, now);
-    // A new one was not there at all of them.
+    // A new thread was not there at all of these ticks.
     if (!goes_on && told.ticks > 1) told.ticks = told.stood + told.ran ? told.stood + told.ran : 1;
     return told;
 }
 
 // ---- samples ---------------------------------------------------------------------------
-// Step 3: the part of the time that a sample stands for. One of which nothing tells whether the thread ran takes of
-// both kinds.
+// Step 3: the time that a sample stands for. If it is unknown whether the thread ran, the sample takes from
+// both shares.
 static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__account *account, pyprof__moment *moment)
 {
     int waits = (moment->state & PYPROF__IS_WAITING) != 0, unknown = (moment->state & PYPROF__IS_UNKNOWN) != 0;
     moment->cpu_ns = !waits || unknown ? pyprof__share_take(recorder, &account->runs, 1) : 0;
-    moment->block_ns = moment->taken_ns = 0;   // the moment can be that of the sample before
+    moment->block_ns = moment->taken_ns = 0;   // the caller may use the moment for a second sample
     moment->wall_ns = moment->cpu_ns;
     if (waits) moment->wall_ns += pyprof__share_take(recorder, &account->waits, 0);
 }
 
-// Step 4: it may get more.
+// Step 4: the sample may get more time.
 static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *moment, uint64_t number)
 {
     pyprof__share *share = moment->state & PYPROF__IS_WAITING ? &account->waits : &account->runs;
@@ -14219,7 +14300,7 @@ static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *
     share->moment = number;
 }
 
-// While it is looked at, a thread that ran stands where it is, and waits for the CPU that the sampler has.
+// The sampler has the CPU of a thread that ran and that it looks at: the thread waits for that CPU meanwhile.
 static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__account *account, const pyprof__thread *thread, pyprof__moment *moment)
 {
     int64_t ns = account->waits.ns < (int64_t)recorder->took_ns ? account->waits.ns : (int64_t)recorder->took_ns;
@@ -14235,6 +14316,8 @@ static void pyprof__count_rejected(pyprof_stats *stats, pyprof__walk_result resu
     stats->rejected_by_cause[pyprof__walk_cause(result)] += count;
 }
 
+// Adds a moment to the columns, to the time line, and to the account that distributes its time. A rejected
+// stack has time but no sample.
 static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__account *account, pyprof__seat *seat, const pyprof__thread *thread,
                                   pyprof__moment *moment, uint64_t wall)
 {
@@ -14258,6 +14341,8 @@ static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__account *a
     pyprof__sample_keep(account, moment, thread->cause ? 0 : account->moment);
 }
 
+// A look at a thread can account for two moments: ticks at which it still ran (told.ran), then ticks since it
+// stands where it stands now (told.stood).
 static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thread *thread, size_t slot, uint64_t now)
 {
     pyprof__model *model = &recorder->model;
@@ -14300,13 +14385,14 @@ static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thre
 }
 
 // ---- ticks -----------------------------------------------------------------------------
-// Time in which nobody ran, and the sampler did not wait for a CPU, was a suspend or a SIGSTOP: a gap, not a
-// burst.
+// If no thread ran for a long time and the sampler did not wait for a CPU, the machine or the process was
+// stopped (suspend, SIGSTOP): that is a gap, not a burst of missed ticks.
 static int pyprof__was_suspended(pyprof__sweeper *sweeper, const pyprof__tick *tick)
 {
     return tick->late >= pyprof__second && pyprof__threads_ran(sweeper) < tick->late / 50 && !pyprof__was_queued(sweeper, tick->late);
 }
 
+// If the cache of code was emptied, spot numbers are new, and the maps from them are void.
 static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweeper *sweeper, const pyprof__tick *tick)
 {
     pyprof_stats *stats = &recorder->model.stats;
@@ -14321,11 +14407,11 @@ static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweep
     pyprof__degrade(recorder, __atomic_load_n(&sweeper->target.source.proc->lack, __ATOMIC_RELAXED));
 }
 
-// So many that the rate asked for is beyond the bound, not only for a moment?
+// Were so many left out that max_cpu does not allow the wanted rate, and not only for a moment?
 static int pyprof__is_thinned(uint64_t thinned, uint64_t asked) { return thinned > (asked + thinned) / 100; }
 
-// So many ticks of this recorder fall in so many of the sampler's periods. At most `most` of them have a tick of
-// the sampler: the others are left out.
+// How many ticks of this recorder fall into these periods of the sampler. At most `most` of them coincide
+// with a tick of the sampler: the others are left out.
 static uint64_t pyprof__record_periods(pyprof__recorder *recorder, double periods, uint64_t most)
 {
     uint64_t many;
@@ -14337,7 +14423,7 @@ static uint64_t pyprof__record_periods(pyprof__recorder *recorder, double period
     return most;
 }
 
-// The ticks of this recorder among those of the sampler that are over.
+// Finds this recorder's ticks among the sampler's due ticks.
 static void pyprof__record_due(pyprof__recorder *recorder, const pyprof__tick *tick)
 {
     double ratio = recorder->config->rate_hz / tick->rate;
@@ -14359,7 +14445,7 @@ static void pyprof__record_due(pyprof__recorder *recorder, const pyprof__tick *t
     pyprof__degrade_event(recorder, "sampling costs more than max_cpu allows: ticks are left out");
 }
 
-// Time that nobody could see.
+// A gap: time that could not be seen.
 static void pyprof__record_gap(pyprof__recorder *recorder, const pyprof__tick *tick)
 {
     uint64_t gap = tick->late < tick->now - recorder->last_ns ? tick->late : tick->now - recorder->last_ns;
@@ -14375,8 +14461,8 @@ static void pyprof__record_gap(pyprof__recorder *recorder, const pyprof__tick *t
     recorder->awake_due = recorder->due - 1;
 }
 
-// Ticks x threads that are not told yet, of the threads that were there when they could last be seen: one, if none
-// was seen ever. Under the lock.
+// Number of ticks x threads not counted yet, for the threads present at the last sweep that could read; one
+// thread if there was none. Under the lock.
 static uint64_t pyprof__owed(const pyprof__recorder *recorder, uint64_t now)
 {
     double pace = recorder->pace > 0 ? recorder->pace : recorder->config->rate_hz;
@@ -14391,11 +14477,11 @@ static uint64_t pyprof__owed(const pyprof__recorder *recorder, uint64_t now)
 }
 
 // ---- a part of the recording ends ----------------------------------------------------------
-// Step 9: the time since the last tick is told as far as clocks tell it, and ticks
-// that were due and that the sampler had no CPU for.
+// Step 9: counts the time since the last tick as far as the clocks show it, and the ticks that were due while
+// the sampler had no CPU.
 static void pyprof__account_end(pyprof__recorder *recorder, pyprof__account *account, uint64_t now, uint64_t due)
 {
-    // Until it is a cold one's again, at most.
+    // At the latest until the next look at a cold thread.
     uint64_t turn = 200000000 + 100000 * (uint64_t)recorder->accounts.count;
     int looked = account->tick == recorder->tick || (account->cold && now < account->look_ns + turn);
     int lives = looked && account->spell == recorder->spells && account->member != PYPROF__NONE;
@@ -14405,7 +14491,7 @@ static void pyprof__account_end(pyprof__recorder *recorder, pyprof__account *acc
     pyprof_stats *stats = &recorder->model.stats;
     if (cpu < account->cpu_ns || cpu == 0) return;
     account->due = recorder->due;
-    if (wanted && cpu == account->cpu_ns && account->waits.node) {   // it has waited all the while
+    if (wanted && cpu == account->cpu_ns && account->waits.node) {   // it has waited all along
         pyprof__share_count(recorder, &account->waits, owed + due);
         stats->samples += owed + due;
         stats->recovered += owed + due;
@@ -14418,7 +14504,8 @@ static void pyprof__account_end(pyprof__recorder *recorder, pyprof__account *acc
     account->look_ns = now;
 }
 
-static void pyprof__accounts_pause(pyprof__recorder *recorder)   // those whose turn it was not since
+// The cold ones that were not looked at since.
+static void pyprof__accounts_pause(pyprof__recorder *recorder)
 {
     size_t i;
     for (i = 0; i < recorder->accounts.count; i++) {
@@ -14427,14 +14514,15 @@ static void pyprof__accounts_pause(pyprof__recorder *recorder)   // those whose 
     }
 }
 
-// stops: nobody will tell those ticks later; blind: nothing can be read now.
+// stops: no later sweep counts those ticks; blind: nothing can be read now.
 static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
 {
     pyprof__model *model = &recorder->model;
     uint64_t now = pyprof__now(), wall = now - recorder->last_ns;
     double pace = recorder->pace > 0 ? recorder->pace : recorder->config->rate_hz;
     uint64_t due = (uint64_t)((double)wall * pace / 1e9);
-    uint64_t asked = model->stats.asked, counted = recorder->due_now;   // it had a CPU at those, and saw nothing
+    // Ticks at which the sampler had its CPU but saw nothing.
+    uint64_t asked = model->stats.asked, counted = recorder->due_now;
     size_t i;
     if (recorder->paused) { pyprof__accounts_settle(recorder); return; }
     if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
@@ -14442,7 +14530,7 @@ static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
     for (i = 0; i < recorder->accounts.count; i++)
         pyprof__account_end(recorder, &PYPROF__AT(pyprof__account, recorder->accounts, i), now, due > counted ? due - counted : 0);
     if (due) recorder->due_now = 0;
-    // It saw no thread, but the one that asks was there.
+    // The sampler saw no thread, but the calling thread exists.
     if (due && asked == model->stats.asked && (recorder->tick == 0 || blind)) {
         model->stats.missed += due;
         model->stats.asked += due;
@@ -14467,7 +14555,8 @@ static void pyprof__record_over(pyprof__recorder *recorder)
     recorder->events |= 1 << PYPROF_EVENT_DURATION;
 }
 
-static void pyprof__recorder_pause(pyprof__recorder *recorder)   // the time since the last tick belongs to no sample: it is left out
+// Leaves out the time since the last tick, which belongs to no sample.
+static void pyprof__recorder_pause(pyprof__recorder *recorder)
 {
     pyprof__accounts_pause(recorder);
     recorder->paused = 1;
@@ -14486,14 +14575,15 @@ static void pyprof__recorder_resume(pyprof__recorder *recorder, uint64_t now)
 static void pyprof__record(pyprof__recorder *recorder, pyprof__sweeper *sweeper, const pyprof__tick *tick)
 {
     pyprof__model *model = &recorder->model;
-    // A snapshot may have been taken since.
+    // A snapshot may have been taken in the meantime.
     uint64_t now = tick->now > recorder->last_ns ? tick->now : recorder->last_ns;
     size_t i;
     if (recorder->paused) return;
     recorder->took_ns += tick->present ? sweeper->took_ns : 0;
     pyprof__record_due(recorder, tick);
     if (!recorder->due_now) return;
-    if (sweeper->blind || (tick->present && !sweeper->listed)) {   // where no thread could be seen its ticks are told later
+    // No thread could be seen: these ticks are counted later.
+    if (sweeper->blind || (tick->present && !sweeper->listed)) {
         if (!pyprof__is_over(recorder, now)) return;
         pyprof__record_end(recorder, 1, tick->blind_ns != 0);
         pyprof__record_over(recorder);
@@ -14513,7 +14603,7 @@ static void pyprof__record(pyprof__recorder *recorder, pyprof__sweeper *sweeper,
     if (pyprof__is_over(recorder, now)) pyprof__record_over(recorder);
 }
 
-// The tasks that were found waiting, below their threads.
+// Records the waiting tasks, below their threads.
 static void pyprof__record_awaits(pyprof__recorder *recorder, const pyprof__sweeper *sweeper)
 {
     pyprof__model *model = &recorder->model;
@@ -14533,13 +14623,13 @@ static void pyprof__record_awaits(pyprof__recorder *recorder, const pyprof__swee
             before = node;
             node = pyprof__record_frame(recorder, &recorder->sampler, node, PYPROF__AT(const uint32_t, sweeper->awaiting.spots, await->first + k));
         }
-        since = recorder->last_ns - recorder->awake_ns;   // a pause is no part of it
+        since = recorder->last_ns - recorder->awake_ns;   // without the time of a pause
         if (node == before || !pyprof__model_waited(model, node, await->ns < since ? await->ns : since)) pyprof__degrade_full(recorder);
     }
 }
 
 // ---- the heap tracker ------------------------------------------------------------------------
-// The node of a thread that allocates; 0 = it is not wanted.
+// The node of a thread that allocates; 0 = the filter excludes it.
 static uint32_t pyprof__life_node(pyprof__recorder *recorder, const pyprof__life *life)
 {
     pyprof__who who = { (int64_t)life->tid, -1, 0, 0, "" };
@@ -14560,7 +14650,7 @@ static uint32_t pyprof__site_node(pyprof__recorder *recorder, uint32_t below, co
     return pyprof__location_node(recorder, below, location);
 }
 
-// The nodes of the sites that came since the last time: 0 where the thread is not wanted.
+// Finds the nodes of sites added since the last call: 0 if the filter excludes the thread.
 static void pyprof__record_sites(pyprof__recorder *recorder)
 {
     pyprof__array *nodes = &recorder->view.nodes;
@@ -14570,7 +14660,8 @@ static void pyprof__record_sites(pyprof__recorder *recorder)
     for (i = (uint32_t)nodes->count; i < count; i++, nodes->count++) {
         const pyprof__site_key *key = pyprof__site_key_at(i);
         uint32_t node = key->parent < i ? PYPROF__AT(uint32_t, *nodes, key->parent) : 0;
-        if (i && !__atomic_load_n(&pyprof__site_at(i)->owner, __ATOMIC_ACQUIRE)) return;   // just being made
+        // Another thread is making it.
+        if (i && !__atomic_load_n(&pyprof__site_at(i)->owner, __ATOMIC_ACQUIRE)) return;
         if (i && key->parent == 0 && key->instruction > 0 && key->instruction <= PYPROF__LIVES)
             node = pyprof__life_node(recorder, &pyprof__heap.lives[key->instruction - 1]);
         else if (node) node = pyprof__site_node(recorder, node, key);
@@ -14578,7 +14669,8 @@ static void pyprof__record_sites(pyprof__recorder *recorder)
     }
 }
 
-static void pyprof__heap_reasons(pyprof__recorder *recorder)   // why memory is worse known than it should be
+// Reasons for the lower quality of memory figures.
+static void pyprof__heap_reasons(pyprof__recorder *recorder)
 {
     int refused = PYPROF__GET(pyprof__heap.refused);
     pyprof__degrade(recorder, pyprof__objects_reason());
@@ -14596,7 +14688,7 @@ static void pyprof__heap_reasons(pyprof__recorder *recorder)   // why memory is 
                         : "heap: heap_max_bytes is used up: live memory is a lower bound");
 }
 
-// Writes what the heap tracker knows into a copy of the model.
+// Copies the heap tracker's results into a copy of the model.
 static void pyprof__record_heap(pyprof__recorder *recorder, pyprof__model *copy)
 {
     if (!recorder->heap) return;
@@ -14609,7 +14701,8 @@ static void pyprof__record_heap(pyprof__recorder *recorder, pyprof__model *copy)
 // ---- ten times a second ------------------------------------------------------------------------
 enum { PYPROF__GAUGES = 4096 };
 
-// The memory time line: 100 ms apart. When it gets long, every second one of the older half goes.
+// The memory time line: one entry per 100 ms. When it gets long, every second entry of the older half is
+// dropped.
 static void pyprof__gauge_add(pyprof__model *model, const pyprof__gauge *gauge)
 {
     pyprof__gauge *gauges = (pyprof__gauge *)model->gauges.data, *added;
@@ -14623,7 +14716,7 @@ static void pyprof__gauge_add(pyprof__model *model, const pyprof__gauge *gauge)
     if (added) *added = *gauge;
 }
 
-// lost: of the hooks, as pyprof__heap_watch tells.
+// lost: what happened to the hooks, from pyprof__heap_watch.
 static void pyprof__record_memory(pyprof__recorder *recorder, const pyprof__gauge *gauge, int lost)
 {
     if (recorder->ended) return;
@@ -14677,7 +14770,7 @@ static int pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t start_ns)
         && (!recorder->heap || pyprof__heap_view_begin(&recorder->view, &recorder->pool));
 }
 
-// The recording starts anew at start_ns, or stays as it is: 0 = no memory.
+// Restarts the recording at start_ns. 0 = no memory, and the recording stays as it is.
 static int pyprof__recorder_renew(pyprof__recorder *recorder, uint64_t start_ns)
 {
     pyprof__model before = recorder->model, made;
@@ -14695,7 +14788,7 @@ static void pyprof__recorder_close(pyprof__recorder *recorder)
     pyprof__model_free(&recorder->model);
 }
 
-// Of all zeros, a recorder that records from now on, with most_bytes of memory. 0 = no memory.
+// Makes a zeroed recorder record from now on, with at most most_bytes of memory. 0 = no memory.
 static pyprof__bool pyprof__recorder_open(pyprof__recorder *recorder, const pyprof__target *target, const pyprof_config *config,
                                           uint64_t most_bytes)
 {
@@ -14713,7 +14806,7 @@ static pyprof__bool pyprof__recorder_open(pyprof__recorder *recorder, const pypr
     return 0;
 }
 
-// The rate that was reached, on average.
+// Adds the rate that was reached on average, if ticks were left out.
 static void pyprof__tell_thinned(const pyprof__recorder *recorder, pyprof_stats *stats)
 {
     double asked = (double)stats->asked, all = asked + (double)stats->thinned, rate = recorder->config->rate_hz, percent = 100 * recorder->bound;
@@ -14726,12 +14819,12 @@ static void pyprof__tell_thinned(const pyprof__recorder *recorder, pyprof_stats 
     pyprof__add_reason(stats, text);
 }
 
-// All that a recorder knows of them, as of now.
+// All statistics of a recorder as of now.
 static void pyprof__recorder_stats(const pyprof__recorder *recorder, pyprof_stats *stats)
 {
     *stats = recorder->model.stats;
     stats->own_bytes = recorder->pool.used;
-    // Before the first look at threads at least the main one was there.
+    // Before the first sweep at least the main thread exists.
     if (!stats->asked && !stats->thinned) stats->thinned = recorder->thinned - recorder->awake_thinned;
     pyprof__tell_thinned(recorder, stats);
     if (!recorder->heap) return;
@@ -14751,22 +14844,26 @@ static void pyprof__recorder_stats(const pyprof__recorder *recorder, pyprof_stat
 //   Uses       PROFILE
 //   Promise    a profile never changes once it is sealed, so any number of threads may read it
 // ============================================================================
-typedef struct { int64_t pid; int32_t status; int ended, early, profiled; char name[32]; } pyprof__child;   // a process; status as wait tells it
+// A process; status as from wait.
+typedef struct { int64_t pid; int32_t status; int ended, early, profiled; char name[32]; } pyprof__child;
 
 struct pyprof_profile {
     pyprof__pool pool;
     pyprof__model model;
-    pyprof__array labels;          // uint32_t a function: its name, unique in this profile
-    pyprof__array titles;          // uint32_t a function: its qualname, and what tells it from one of its place
+    pyprof__array labels;          // uint32_t per function: its name, unique in this profile
+    pyprof__array titles;          // uint32_t per function: its qualname, and what distinguishes functions at
+                                   // the same place
     uint32_t program, python;      // strings
     int free_threaded;
     uint32_t interpreters;
     uint32_t depth;                // of the deepest node
     int is_diff;                   // values are differences: they can be negative
-    double checkpoint;             // Unix seconds: written while the recording went on, then; 0 = it is the whole
-    const pyprof_profile *before;  // text: an earlier snapshot to compare with, or NULL; not ours
+    double checkpoint;             // Unix seconds at which a checkpoint was written, while the recording went
+                                   // on; 0 = the recording has ended
+    const pyprof_profile *before;  // text: an earlier snapshot to compare with, or NULL; not owned
     pyprof__array children;        // pyprof__child
-    pyprof__array seen;            // a difference's node: unsigned char, 1 = it was there before, 2 = after
+    pyprof__array seen;            // nodes of a difference: unsigned char, 1 = present before, 2 = present
+                                   // after
 };
 
 static const char *const pyprof__kind_names[] = { "python", "native", "zone", "pseudo", "thread", "process", "wait", "task" };
@@ -14798,15 +14895,15 @@ static uint32_t pyprof__parent_of(const pyprof_profile *profile, uint32_t node)
     return PYPROF__AT(const pyprof__node, profile->model.nodes, node).parent;
 }
 
-// What is no function of the program, but says what the one above it does: a C function, or what is waited for
+// Nodes that are not functions of the program but show what the frame above does: a C function, or a wait
 static int pyprof__is_leaf(int kind) { return kind == PYPROF_KIND_NATIVE || kind == PYPROF_KIND_WAIT; }
 
-// Whose row of a table a node's own values belong to: a leaf's are those of the frame it lies under.
+// The node whose table row gets this node's own values: for a leaf, the frame above it.
 static uint32_t pyprof__row_node(const pyprof_profile *profile, uint32_t node)
 {
     uint32_t up = node;
     while (up && pyprof__is_leaf(pyprof__function_of(profile, up)->kind)) up = pyprof__parent_of(profile, up);
-    return pyprof__parent_of(profile, up) ? up : node;   // a thread that has no frame
+    return pyprof__parent_of(profile, up) ? up : node;   // a thread without frames
 }
 
 static const pyprof__member *pyprof__member_of(const pyprof_profile *profile, uint32_t id)
@@ -14824,7 +14921,7 @@ static const char *pyprof__title(const pyprof_profile *profile, uint32_t functio
     return pyprof__text(profile, PYPROF__AT(uint32_t, profile->titles, function));
 }
 
-// Was it measured? A column nobody used is empty: it may still be a metric that every recording has, with nothing in it.
+// Was it measured? An unused column is empty; a metric that every recording has is then measured as 0.
 static int pyprof__has_metric(const pyprof_profile *profile, int metric)
 {
     if (profile->model.columns[metric].count) return 1;
@@ -14851,8 +14948,9 @@ static pyprof__slice pyprof__stem(const char *file)
     return stem;
 }
 
-// How much it takes to be unique: 0 = the name, 1 = and the place, 2 = and its column, 3 = instead what its
-// code does (the same in every recording), 4 = and the number of the function in this profile.
+// How much detail makes the label unique: 0 = the name only, 1 = with the place, 2 = with its column as well,
+// 3 = with a hash of its code instead of the column (the same in every recording), 4 = also with the
+// function's number in this profile.
 static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__function *function, int detail)
 {
     const char *qualname = pyprof__text(profile, function->qualname), *file = pyprof__text(profile, function->file);
@@ -14890,7 +14988,7 @@ static int pyprof__by_label(const void *a, const void *b)
     return x->label != y->label ? (x->label < y->label ? -1 : 1) : x->function < y->function ? -1 : x->function > y->function;
 }
 
-// The mark that the label bears behind the place, behind the qualname. PYPROF__NONE = no memory.
+// The part of the label that follows the place, appended to the qualname. PYPROF__NONE = no memory.
 static uint32_t pyprof__make_title(pyprof_profile *profile, const pyprof__function *function, int detail)
 {
     const char *qualname = pyprof__text(profile, function->qualname);
@@ -14908,7 +15006,7 @@ static uint32_t pyprof__make_title(pyprof_profile *profile, const pyprof__functi
     return id;
 }
 
-// Equal labels get more detail. 0 = no memory.
+// Adds detail to equal labels. 0 = no memory.
 static int pyprof__labels_part(pyprof_profile *profile, pyprof__labelled *items, size_t count, int detail)
 {
     uint32_t *labels = (uint32_t *)profile->labels.data, *titles = (uint32_t *)profile->titles.data;
@@ -14994,8 +15092,9 @@ typedef struct {
     size_t count;                                  // nodes
     int64_t *self[PYPROF_METRIC_COUNT], *total[PYPROF_METRIC_COUNT];   // NULL = never used
     int64_t all[PYPROF_METRIC_COUNT];
-    unsigned char *chosen;                         // a node: its own values are part of the selection
-    int without_idle;                              // waiting was taken off the samples and their wall time
+    unsigned char *chosen;                         // per node: its own values are part of the selection
+    int without_idle;                              // waiting was subtracted from the samples and their wall
+                                                   // time
 } pyprof__selection;
 
 static void pyprof__selection_free(pyprof__selection *selection)
@@ -15017,7 +15116,8 @@ static int pyprof__function_matches(const pyprof_profile *profile, uint32_t id, 
     return pyprof__glob(query->function, pyprof__text(profile, function->qualname)) || pyprof__glob(query->function, pyprof__label(profile, id));
 }
 
-// A node is chosen when its thread matches and a frame on its way to the root does. Parents come before children.
+// A node is chosen if its thread matches and a frame on its path to the root matches. Parents precede
+// children.
 static int pyprof__choose(pyprof__selection *selection, const pyprof_query *query)
 {
     const pyprof_profile *profile = selection->profile;
@@ -15080,7 +15180,7 @@ static int64_t pyprof__total(const pyprof__selection *selection, int metric, uin
     return selection->total[metric] ? selection->total[metric][node] : 0;
 }
 
-// The GIL is no thing of stacks: of a query only its thread counts.
+// The GIL is not part of a stack: only the thread in a query applies.
 static int pyprof__member_wanted(const pyprof_profile *profile, const pyprof_query *query, uint32_t id)
 {
     const pyprof__array *members = &profile->model.members;
@@ -15088,16 +15188,17 @@ static int pyprof__member_wanted(const pyprof_profile *profile, const pyprof_que
     return member && member->wanted && pyprof__glob(query ? query->thread : NULL, pyprof__text(profile, member->name));
 }
 
-// Who waited says whose pair it is.
+// A pair belongs to the thread that waited.
 static int pyprof__rivals_wanted(const pyprof_profile *profile, const pyprof_query *query, const pyprof__rivals *pair)
 {
     return pair->ns && pair->holder < profile->model.members.count && pyprof__member_wanted(profile, query, pair->waiter);
 }
 
 // ---- grouping: rows of a table ----------------------------------------------------------
-// In tables of functions, lines and files a leaf is no row: its own values are self of the frame it lies under, so that
-// "self" is the time in which that was the innermost frame. PYPROF_GROUP_LEAF has the leaves alone; one more group, for
-// formats that need an entry for each label, has functions, and leaves without a self.
+// Tables of functions, lines and files have no rows for leaves: a leaf's own values are self values of the
+// frame above it, so "self" is the time in which that frame was the innermost. PYPROF_GROUP_LEAF has only the
+// leaves. One more group, for formats that need an entry for each label, has functions and leaves; its leaves
+// have no self.
 enum { PYPROF__GROUP_LABEL = -1 };
 
 typedef struct { uint32_t what, line; } pyprof__group_key;   // line: or the kind
@@ -15122,7 +15223,7 @@ static int pyprof__same_key(const void *context, uint32_t item, const void *key)
     return memcmp(&PYPROF__AT(pyprof__group_key, *(const pyprof__array *)context, item), key, sizeof(pyprof__group_key)) == 0;
 }
 
-// Recursion: a node below another of the same row adds nothing to that row's total.
+// In recursion, a node below another one with the same row adds nothing to that row's total.
 static int pyprof__is_outermost(const pyprof_profile *profile, uint32_t node, int group, const pyprof__group_key *key)
 {
     uint32_t up = node;
@@ -15152,7 +15253,7 @@ static void pyprof__row_name(const pyprof_profile *profile, uint32_t node, int g
 typedef struct {
     pyprof__pool pool;
     pyprof__array rows, keys;      // pyprof_row, pyprof__group_key
-    pyprof__array known;           // of a difference: unsigned char a row, 1 = it was there before
+    pyprof__array known;           // for a difference: unsigned char per row, 1 = present before
     pyprof__index index;
 } pyprof__table;
 
@@ -15164,7 +15265,7 @@ static void pyprof__table_free(pyprof__table *table)
     pyprof__index_free(&table->pool, &table->index);
 }
 
-// The row of a node, made if need be; NULL = no memory
+// The row of a node, made if it does not exist; NULL = no memory
 static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile *profile, uint32_t node, int group)
 {
     pyprof__group_key key = pyprof__key_of(profile, node, group);
@@ -15179,7 +15280,7 @@ static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile 
     return &PYPROF__AT(pyprof_row, table->rows, id);
 }
 
-// Adds the values of a node: to the row of `owner` its own ones, to its own row, if it has one, all at and below it.
+// Adds the values of a node: its own to the row of `owner`, its total to its own row, if it has one.
 static int pyprof__table_add(pyprof__table *table, const pyprof__selection *selection, uint32_t node, uint32_t owner, int group)   // 0 = no memory
 {
     const pyprof_profile *profile = selection->profile;
@@ -15199,7 +15300,7 @@ static int pyprof__table_add(pyprof__table *table, const pyprof__selection *sele
     return 1;
 }
 
-// What did not change is no row of a difference.
+// Unchanged nodes give no row in a difference.
 static void pyprof__table_changed_only(pyprof__table *table)
 {
     size_t i, metric, kept = 0;
@@ -15224,8 +15325,8 @@ static int pyprof__any_total(const pyprof__selection *selection, uint32_t node)
     return 0;
 }
 
-// Does the query want a row for this node? Of a query for functions or files only those are rows; leaves are asked for by
-// the stack they end.
+// Does the query want a row for this node? With a filter for functions or files only matching functions give
+// rows; a leaf matches by the stack that it ends.
 static int pyprof__row_wanted(const pyprof__selection *selection, const pyprof_query *query, uint32_t node, int group)
 {
     const pyprof_profile *profile = selection->profile;
@@ -15256,7 +15357,8 @@ static int pyprof__table_make(pyprof__table *table, const pyprof__selection *sel
     return 1;
 }
 
-// Order of rows: by the value asked for, what is new in a difference first, then by name, so that equal profiles give equal tables.
+// Order of rows: by the requested value, then new rows of a difference first, then by name, so that equal
+// profiles give equal tables.
 typedef struct { const pyprof_row *row; int64_t value; int known; } pyprof__ranked;
 
 static int pyprof__by_value(const void *a, const void *b)
@@ -15290,17 +15392,19 @@ static pyprof__ranked *pyprof__rank(pyprof__table *table, int sort, int by_total
     return ranked;
 }
 
-// ---- difference: the tree of two profiles, each value the second one's less the first one's ----------------------
+// ---- difference: the merged tree of two profiles; each value is the second one's less the first one's -----
 typedef struct {
     const pyprof_profile *from;
     pyprof__array functions;                    // the same functions, with the difference's strings
-    pyprof__array numbers;                      // a function: its number in the difference
-    pyprof__array shifts;                       // int32_t a function: how far it moved within its file
+    pyprof__array numbers;                      // per function: its number in the difference
+    pyprof__array shifts;                       // int32_t per function: how far it moved within its file
     pyprof__array strings, locations, nodes;    // their numbers in the difference
-    pyprof__array threads;                      // a node: the difference's node of its thread; empty where the stacks stay
-    pyprof__array partners;                     // a member: the same thread of the other side
+    pyprof__array threads;                      // per node: the difference's node of its thread; empty if
+                                                // stacks are kept
+    pyprof__array partners;                     // per member: the same thread on the other side
     pyprof__selection filter;                   // filter.chosen NULL = all
-    unsigned char *needed;                      // a node: it, or one below it, is chosen (flat: it, or it is a thread); NULL = all
+    unsigned char *needed;                      // per node: it, or one below it, is chosen (flat: it is
+                                                // chosen or is a thread); NULL = all
 } pyprof__diff_side;
 
 typedef struct {
@@ -15380,7 +15484,8 @@ static void pyprof__diff_close(pyprof__differ *differ, pyprof__diff_side *side)
     pyprof__free(&side->filter.pool, side->filter.chosen, side->filter.count);
 }
 
-// Does this Python tell qualified names, or are methods of different classes namesakes? The same versions tell columns.
+// Does this Python have qualified names, or do methods of different classes have equal names? The same
+// versions have columns.
 static int pyprof__has_qualnames(const pyprof_profile *profile)
 {
     size_t i;
@@ -15393,10 +15498,10 @@ static int pyprof__has_qualnames(const pyprof_profile *profile)
     return 0;
 }
 
-typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // functions of one key on each side
+typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // functions with one key on each side
 
-// What has to agree for two functions of one name and file to be the same one, the strictest first. Edits
-// above a function move its line, edits of it (and other versions of Python) change its content.
+// What must agree for two functions with one name and file to count as the same, the strictest rule first. An
+// edit above a function moves its line; an edit inside it (or another version of Python) changes its content.
 enum { PYPROF__BY_LINE = 1, PYPROF__BY_COLUMN = 2, PYPROF__BY_CONTENT = 4, PYPROF__BY_NAME = 0 };
 static const unsigned char pyprof__diff_keys[] = {
     PYPROF__BY_LINE | PYPROF__BY_COLUMN | PYPROF__BY_CONTENT, PYPROF__BY_COLUMN | PYPROF__BY_CONTENT,
@@ -15412,7 +15517,7 @@ static pyprof__function pyprof__diff_key(const pyprof__function *function, unsig
     return key;
 }
 
-// From here on both are the same function, the later one: its lines are counted from its first.
+// Makes both the same function, the later one: lines are counted from its first line.
 static void pyprof__diff_unite(pyprof__differ *differ, const uint32_t *only)
 {
     pyprof__function *before = &PYPROF__AT(pyprof__function, differ->sides[0].functions, only[0]);
@@ -15423,8 +15528,8 @@ static void pyprof__diff_unite(pyprof__differ *differ, const uint32_t *only)
     *before = *after;
 }
 
-// Unites the functions that are the only ones of their key on either side. done: of each side, those that are
-// united.
+// Unites two functions if each is the only one with its key on its side. done: for each side, the united
+// functions.
 static int pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array *done)   // 0 = no memory
 {
     pyprof__array keys, found;
@@ -15439,7 +15544,7 @@ static int pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array
             pyprof__function key = pyprof__diff_key(&PYPROF__AT(pyprof__function, differ->sides[side].functions, i), by);
             uint32_t id;
             if (key.kind != PYPROF_KIND_PYTHON || (by && PYPROF__AT(unsigned char, done[side], i))) continue;
-            // Not known is not the same.
+            // Two unknown contents are not equal.
             if ((by & PYPROF__BY_CONTENT) && !key.content && !key.first_line) continue;
             id = pyprof__unique(&differ->pool, &keys, &index, pyprof__same_function, &key);
             whole = id != PYPROF__NONE && (id < found.count || pyprof__push(&differ->pool, &found));
@@ -15477,7 +15582,7 @@ static int pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
     return whole;
 }
 
-// ---- its threads: the same ones, else those of one name --------------------------------------------------------
+// ---- its threads: matched by identity, otherwise by name --------------------------------------------------
 typedef struct { uint64_t key[4]; uint32_t side, member; } pyprof__candidate;
 
 static int pyprof__by_candidate(const void *a, const void *b)
@@ -15489,7 +15594,8 @@ static int pyprof__by_candidate(const void *a, const void *b)
     return x->side != y->side ? (x->side < y->side ? -1 : 1) : x->member < y->member ? -1 : x->member > y->member;
 }
 
-// pass 0: one thread of one process, whatever it is called; 1: of the same name and native id; 2: of the same name.
+// pass 0: the same thread of the same process, under any name; 1: the same name and native id; 2: the same
+// name.
 static int pyprof__candidate_key(pyprof__differ *differ, uint32_t side, uint32_t member_id, int pass, pyprof__candidate *candidate)
 {
     const pyprof__member *member = &PYPROF__AT(const pyprof__member, differ->sides[side].from->model.members, member_id);
@@ -15576,7 +15682,8 @@ static int pyprof__diff_member(pyprof__differ *differ, pyprof__diff_side *side, 
     return 1;
 }
 
-static int pyprof__diff_members(pyprof__differ *differ, const pyprof_query *filter)   // after's, then those that are gone
+// after's, then those that ended before.
+static int pyprof__diff_members(pyprof__differ *differ, const pyprof_query *filter)
 {
     uint32_t side, i;
     for (side = 2; side-- > 0;)
@@ -15587,7 +15694,7 @@ static int pyprof__diff_members(pyprof__differ *differ, const pyprof_query *filt
     return 1;
 }
 
-// ---- its tree -----------------------------------------------------------------------------------------------------
+// ---- its tree ---------------------------------------------------------------------------------------------
 static uint32_t pyprof__diff_function(pyprof__differ *differ, pyprof__diff_side *side, uint32_t id)
 {
     pyprof__model *to = &differ->to->model;
@@ -15605,6 +15712,8 @@ static uint32_t pyprof__diff_function(pyprof__differ *differ, pyprof__diff_side 
     return *slot;
 }
 
+// The location in the difference. Lines of a function that has moved are shifted to where it is in `after`;
+// grouping drops what is not compared.
 static uint32_t pyprof__diff_location(pyprof__differ *differ, pyprof__diff_side *side, uint32_t id)
 {
     static const pyprof__place nowhere = { 0, 0, -1, -1 };
@@ -15628,8 +15737,8 @@ static uint32_t pyprof__diff_location(pyprof__differ *differ, pyprof__diff_side 
     return *slot;
 }
 
-// The difference's node of node i, whose parent is done already. Trees of one program grew in much the same order: the node
-// behind the one before's is tried first. PYPROF__NONE = no memory.
+// The difference's node of node i, whose parent is done. Trees of one program grow in a similar order, so the
+// node that follows the previous one's is tried first. PYPROF__NONE = no memory.
 static uint32_t pyprof__diff_node(pyprof__differ *differ, pyprof__diff_side *side, uint32_t i)
 {
     const pyprof__node *from = &PYPROF__AT(const pyprof__node, side->from->model.nodes, differ->group ? pyprof__row_node(side->from, i) : i);
@@ -15644,14 +15753,15 @@ static uint32_t pyprof__diff_node(pyprof__differ *differ, pyprof__diff_side *sid
     return pyprof__unique(to->pool, &to->nodes, &to->node_index, pyprof__same_node, &node);
 }
 
-// Room for as many more; what there is for one side is mostly there for the other, too.
+// Reserves room for `count` items in all: most items of one side exist on the other side, too.
 static int pyprof__diff_room(pyprof__pool *pool, pyprof__array *array, pyprof__index *index, size_t count)   // 0 = no memory
 {
     if (count <= array->count) return 1;
     return pyprof__array_reserve(pool, array, count - array->count) && pyprof__index_grow(pool, index, count);
 }
 
-// Which nodes there are on this side. Those not chosen have done their part then: the values of their stacks do not count.
+// Records which nodes exist on this side. Unchosen nodes have then done their part: the values of their
+// stacks do not count.
 static int pyprof__diff_seen(pyprof__differ *differ, const pyprof__diff_side *side, unsigned char bit)   // 0 = no memory
 {
     pyprof__array *seen = &differ->to->seen;
@@ -15723,8 +15833,8 @@ static int pyprof__diff_history(pyprof__differ *differ)
     return 1;
 }
 
-// ---- its facts ------------------------------------------------------------------------------------------------------
-// Of two snapshots of one recording the quality is that of the time between them; of two recordings, that of both.
+// ---- its facts --------------------------------------------------------------------------------------------
+// For two snapshots of one recording, the quality of the time between them; for two recordings, that of both.
 static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile *after, pyprof_stats *stats)
 {
     const pyprof_stats *before = &from->model.stats;
@@ -15795,11 +15905,12 @@ static int pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)
     if (!pyprof__diff_moved(differ)) return 0;
     if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
     if (!pyprof__diff_nodes(differ, after, 2) || !pyprof__diff_history(differ) || !pyprof__diff_nodes(differ, before, 1)) return 0;
-    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)   // doubts do not subtract
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)   // uncertainties are not subtracted
         if (pyprof__metrics[i].from != PYPROF__FROM_ESTIMATES && !pyprof__diff_column(differ, (size_t)pyprof__metrics[i].metric)) return 0;
     return pyprof__diff_facts(differ) && pyprof__labels_make(differ->to) && pyprof__measure_depth(differ->to);
 }
 
+// Belongs to the allocator of `after`, so both profiles may be freed first. NULL = no memory.
 static pyprof_profile *pyprof__profile_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options)
 {
     const pyprof_allocator *allocator = &after->pool.allocator;
@@ -15825,15 +15936,15 @@ static pyprof_profile *pyprof__profile_diff(const pyprof_profile *before, const 
     return NULL;
 }
 
-// ---- leaks: places whose live memory grew ---------------------------------------------------------------------------
-// What lives at a place, in bytes; and how much of that is in doubt: 0 in exact recordings, see pyprof__weigh
+// ---- leaks: places whose live memory grew -----------------------------------------------------------------
+// The live memory of a place in bytes, and its uncertainty (0 in exact recordings), see pyprof__weigh
 typedef struct { double bytes, doubt; } pyprof__level;
 
 typedef struct {                 // live bytes of a place over time: at each mark, and at the end
     size_t count;
     double at[PYPROF__MARKS + 1];         // seconds since the first mark
     pyprof__level live[PYPROF__MARKS + 1];
-    pyprof__level kept[PYPROF__MARKS + 1];   // of that, what lives at the end, too
+    pyprof__level kept[PYPROF__MARKS + 1];   // the part of it that still lives at the end
     double interval;             // bytes between samples; 0 = exact
     double block;                // bytes of a mean block
 } pyprof__series;
@@ -15846,7 +15957,7 @@ typedef struct {
 
 typedef struct { pyprof__pool pool; pyprof__array sites, keys, leaks; pyprof__index index; } pyprof__leak_table;
 
-static double pyprof__sqrt(double value)   // sqrt is in libm, which nobody links for us
+static double pyprof__sqrt(double value)   // not from libm, with which hosts need not link
 {
     double root = value > 1 ? value : 1, next;
     if (!(value > 0)) return 0;
@@ -15854,13 +15965,14 @@ static double pyprof__sqrt(double value)   // sqrt is in libm, which nobody link
     return root;
 }
 
-// Half of the 95 % confidence interval of an estimate of which so many bytes are in doubt.
+// Half of the 95 % confidence interval of an estimate with this uncertainty.
 static double pyprof__sampling_error(const pyprof__heap_facts *heap, double doubt)
 {
     return heap->mode == PYPROF_HEAP_SAMPLED ? 1.96 * pyprof__sqrt((double)heap->interval * doubt) : 0;
 }
 
-// The frame that asked for the memory: the innermost of Python; <malloc> and the like have none of their own.
+// The frame that asked for the memory: the innermost Python frame, because <malloc> and the like have none of
+// their own.
 static uint32_t pyprof__leak_node(const pyprof_profile *profile, uint32_t node, int group)
 {
     uint32_t up = node;
@@ -15890,7 +16002,7 @@ static void pyprof__leak_history(pyprof__leak_site *site, const pyprof__model *m
     for (i = 0; births && i <= marks; i++)
         pyprof__level_add(&site->born[i], (double)births->born[i], (double)births->born_doubt[i]);
     if (!history) pyprof__level_add(&site->born[marks], live, doubt);   // nothing lived there at any mark
-    pyprof__level_add(&site->end, (double)(float)live, doubt);          // as rounded as the marks
+    pyprof__level_add(&site->end, (double)(float)live, doubt);          // rounded like the marks
 }
 
 static int pyprof__leak_count(pyprof__leak_table *table, const pyprof_profile *profile, uint32_t node, int group)   // 0 = no memory
@@ -15920,7 +16032,8 @@ static pyprof__level pyprof__level_least(pyprof__level a, pyprof__level b)
     return a;
 }
 
-// Of what lived at each mark, what still lives at the end. Sampled, the births tell; exact, all that can be.
+// How much of the memory live at each mark still lives at the end: at most what lives at the end; if sampled,
+// at most what was born by then.
 static void pyprof__series_kept(pyprof__series *series, const pyprof__leak_site *site)
 {
     size_t i, last = series->count - 1;
@@ -15943,7 +16056,8 @@ static void pyprof__series_make(const pyprof__model *model, const pyprof__leak_s
         series->live[i] = site->marks[i];
     }
     last = series->at[n - 1];
-    if (n < 2 || end - last > last / (double)(n - 1) / 4) series->at[n++] = end;   // no mark was taken just now
+    // Unless a mark was taken a moment ago.
+    if (n < 2 || end - last > last / (double)(n - 1) / 4) series->at[n++] = end;
     series->live[n - 1] = site->end;
     series->count = n;
     series->interval = heap->mode == PYPROF_HEAP_SAMPLED ? (double)heap->interval : 0;
@@ -15956,9 +16070,9 @@ static double pyprof__series_growth(const pyprof__series *series, size_t from)  
     return series->live[series->count - 1].bytes - series->live[from].bytes;
 }
 
-// The variance of that growth, by the samples. Blocks that live at both ends add none, and blocks
-// that came and went in between are in neither: what counts is what was born since and lives, and what lived
-// then and is gone.
+// The sampling variance of that growth. Blocks that live at both ends cancel out, and blocks that came and
+// went in between are in neither. What remains: blocks born since that still live, and blocks that lived then
+// and are gone.
 static double pyprof__series_variance(const pyprof__series *series, size_t from)
 {
     double born = series->live[series->count - 1].doubt - series->kept[from].doubt;
@@ -15986,8 +16100,7 @@ static double pyprof__series_slope(const pyprof__series *series, size_t from)   
     return tt > 0 ? ty / tt : 0;
 }
 
-// The variance of what a leak of a constant rate does: samples are taken by chance, and the blocks come by
-// chance, too.
+// The variance for a leak at a constant rate: samples are random, and so are the arrivals of blocks.
 static double pyprof__series_chance(const pyprof__series *series, pyprof__level level)
 {
     return series->interval * level.doubt + series->block * level.bytes;
@@ -16000,8 +16113,8 @@ static pyprof__level pyprof__level_less(pyprof__level a, pyprof__level b)
     return a;
 }
 
-// Did it grow slower from there on than before, more than by chance? If the rate was the same, `ratio` times
-// what was gained before, less what was gained since, is 0 on average.
+// Was growth slower after that point than before, by more than chance? At a constant rate, `ratio` times the
+// growth before, less the growth since, is 0 on average.
 static int pyprof__series_slowed(const pyprof__series *series, size_t from)
 {
     size_t last = series->count - 1;
@@ -16018,7 +16131,7 @@ static int pyprof__series_slowed(const pyprof__series *series, size_t from)
     return less > 0 && less * less > 2.75 * 2.75 * variance;
 }
 
-// Three looks at one question: together they are wrong about a constant leak once in a hundred times.
+// Three tests of one question: together they wrongly stop a constant leak once in a hundred cases.
 static int pyprof__series_stopped(const pyprof__series *series)
 {
     size_t n = series->count;
@@ -16026,7 +16139,7 @@ static int pyprof__series_stopped(const pyprof__series *series)
         || pyprof__series_slowed(series, n - 1 - (n + 1) / 3);
 }
 
-// Is it up for the last third; or for three points at least, and never was before? Not so saw-tooths.
+// Is it high throughout the last third; or for at least three points, and never before? Saw-tooths are not.
 static int pyprof__series_stays(const pyprof__series *series)
 {
     size_t n = series->count, i, up = n, ups = 0;
@@ -16038,7 +16151,7 @@ static int pyprof__series_stays(const pyprof__series *series)
     return up + (n + 1) / 3 < n || (up + 3 <= n && ups == n - up);
 }
 
-// Does it grow in several steps? Not so what jumped up once.
+// Does it grow in several steps? A single jump does not count.
 static int pyprof__series_climbs(const pyprof__series *series, size_t from)
 {
     size_t i, rising = 0;
@@ -16051,8 +16164,8 @@ static int pyprof__series_climbs(const pyprof__series *series, size_t from)
     return rising >= 2 && largest < 0.75 * pyprof__series_growth(series, from);
 }
 
-// Does it grow to the end? More lives there than at any mark of the first half, and than when the last third
-// began; its low points rose, too, which those of a saw-tooth do not.
+// Does it grow to the end? It does if more lives at the end than at each mark of the first half and than at
+// the start of the last third, and if the low points have risen, which those of a saw-tooth do not.
 static int pyprof__series_goes_on(const pyprof__series *series)
 {
     size_t n = series->count, begin = n - 1 - (n + 1) / 3, half = n / 2, i;
@@ -16065,7 +16178,7 @@ static int pyprof__series_goes_on(const pyprof__series *series)
     return low >= mean && pyprof__series_climbs(series, half) && pyprof__series_grew(series, begin, 1);
 }
 
-// Did it grow in the last third at less than half the rate of the second?
+// Was the growth in the last third at less than half the rate of the second third?
 static int pyprof__series_eases(const pyprof__series *series)
 {
     size_t last = series->count - 1, begin = last - (last + 2) / 3, middle = last / 3;
@@ -16074,8 +16187,8 @@ static int pyprof__series_eases(const pyprof__series *series)
     return late * time_before < before / 2 * time;
 }
 
-// Growing: to the end, and not slowing down. Plateau: not to the end, and chance alone would hardly make that
-// look so. A site that is neither may go on. Before there are four marks nobody can tell.
+// Growing: to the end, without slowing down. Plateau: not to the end, and hardly by chance. Any other place
+// is undecided or steady. With fewer than four marks there is no verdict.
 static int pyprof__series_judge(const pyprof__series *series, size_t marks)
 {
     int stopped, goes_on;
@@ -16087,7 +16200,7 @@ static int pyprof__series_judge(const pyprof__series *series, size_t marks)
     return stopped && !goes_on ? PYPROF_GROWTH_PLATEAU : PYPROF_GROWTH_UNSURE;
 }
 
-// Half of the 95 % confidence interval of what lives, or of what it grew by: the wider one.
+// Half of the 95 % confidence interval of the live bytes or of their growth, whichever is wider.
 static double pyprof__leak_error(const pyprof__series *series)
 {
     double live = series->interval * series->live[series->count - 1].doubt;
@@ -16171,14 +16284,14 @@ static int pyprof__leaks_make(pyprof__leak_table *table, const pyprof_profile *p
     return whole;
 }
 
-// ---- view: the tree as a report shows it, threads merged or not, one metric -------------------
+// ---- view: the tree as reports show it, with threads merged or apart, for one metric ----------------------
 typedef struct {
     uint32_t parent, first_child, next_sibling, depth;   // 0 = none: node 0 is the root
     const char *label, *file;
     int32_t line;
     int kind;                                            // pyprof_kind
     int64_t self, total;
-    int64_t parts[3];                                    // of the total: pyprof__view_parts
+    int64_t parts[3];                                    // of the total: see pyprof__view_parts
 } pyprof__view_node;
 
 static const pyprof_metric pyprof__view_parts[] = { PYPROF_NATIVE_NS, PYPROF_WAIT_NS, PYPROF_GIL_WAIT_NS };
@@ -16188,7 +16301,7 @@ typedef struct {
     size_t count;
     uint32_t max_depth;
     int unit;                                            // as in pyprof__metrics
-    int splits, waiting;                                 // the total is time that has those parts; and waiting is one of them
+    int splits, waiting;   // the total is time that has these parts; waiting is one of them
     const char *metric_name;
 } pyprof__view;
 
@@ -16271,7 +16384,7 @@ static int pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection 
     return 1;
 }
 
-// "label:line" for views by line; the strings stand still only once all are made.
+// "label:line" for views by line; the strings no longer move once all are made.
 static int pyprof__view_line_labels(pyprof__view_maker *maker)
 {
     size_t i;
@@ -16331,7 +16444,7 @@ static int pyprof__view_link(pyprof__view_maker *maker)   // children sorted by 
     return 1;
 }
 
-// Depth first, children in order; 0 = it was the last one.
+// Depth first, children in order; 0 = there is no next node.
 static uint32_t pyprof__view_next(const pyprof__view *view, uint32_t node)
 {
     if (view->nodes[node].first_child) return view->nodes[node].first_child;
@@ -16359,13 +16472,13 @@ static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection 
     return 1;
 }
 
-// ---- cursor: from a node to its thread and its path ----------------------------------------------------------
+// ---- cursor: from a node to its thread and its path -------------------------------------------------------
 typedef struct {
     pyprof__pool pool;
     const pyprof_profile *profile;
-    uint32_t *room, *owners;     // room for the longest path; the member of each node, PYPROF__NONE = it has none
+    uint32_t *room, *owners;     // room for the longest path; of each node its member, PYPROF__NONE = none
     const uint32_t *path;        // the nodes of the frames, root first, without the thread's
-    uint32_t depth, top;         // top: the thread's node; 0 = there is none
+    uint32_t depth, top;         // top: the thread's node; 0 = none
 } pyprof__cursor;
 
 static void pyprof__cursor_end(pyprof__cursor *cursor)
@@ -16374,7 +16487,7 @@ static void pyprof__cursor_end(pyprof__cursor *cursor)
     pyprof__free(&cursor->pool, cursor->owners, cursor->profile->model.nodes.count * sizeof *cursor->owners);
 }
 
-// Whoever began it ends it, unless it could not begin.
+// The caller that began a cursor ends it, unless beginning failed.
 static pyprof_result pyprof__cursor_begin(pyprof__cursor *cursor, const pyprof_profile *profile)
 {
     uint32_t i, count = (uint32_t)profile->model.nodes.count;
@@ -16400,8 +16513,10 @@ static void pyprof__cursor_at(pyprof__cursor *cursor, uint32_t node)
 {
     const pyprof_profile *profile = cursor->profile;
     uint32_t *end = cursor->room + profile->depth + 1, *at = end;
-    for (; node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD; node = pyprof__parent_of(profile, node))
+    while (node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD) {
         *--at = node;
+        node = pyprof__parent_of(profile, node);
+    }
     cursor->path = at;
     cursor->depth = (uint32_t)(end - at);
     cursor->top = node;
@@ -16414,16 +16529,18 @@ static void pyprof__cursor_at(pyprof__cursor *cursor, uint32_t node)
 //   Promise    nothing is written here: all writers of a table write the same rows. A table is a function that
 //              makes its rows and an entry below, which says what its columns are
 // ============================================================================
-// ---- lines of source: read when a file is written, and shown only if they are still those that ran -------------------
+// ---- source lines: read for a report or a file, and shown only if they are still the lines that ran
+// ------------
 enum {
-    PYPROF__SCRIPT_BYTES = 4 << 20,     // of a file; larger ones are left out
-    PYPROF__SCRIPT_LINE = 1000,         // bytes of a line
-    PYPROF__SCRIPT_COLUMNS = 100        // of a line in the text report
+    PYPROF__SCRIPT_BYTES = 4 << 20,     // per file; larger files are left out
+    PYPROF__SCRIPT_LINE = 1000,         // bytes per line
+    PYPROF__SCRIPT_COLUMNS = 100        // per line in the text report
 };
 typedef enum { PYPROF__SCRIPT_NO_MEMORY, PYPROF__SCRIPT_UNREADABLE, PYPROF__SCRIPT_CHANGED, PYPROF__SCRIPT_READ } pyprof__script_state;
-typedef struct { char *text; size_t size, room; pyprof__array lines; } pyprof__script;   // lines: uint32_t, where each begins
+// lines: uint32_t, start of each line.
+typedef struct { char *text; size_t size, room; pyprof__array lines; } pyprof__script;
 
-// May sources be shown? Who wants no paths in a file wants no sources in it.
+// May source lines be shown? Not if paths are hidden.
 static int pyprof__script_allowed(const pyprof_profile *profile, const pyprof_output *output)
 {
     return output->sources >= 0 && profile->model.paths == PYPROF_PATHS_FULL && !profile->is_diff;
@@ -16435,7 +16552,8 @@ static void pyprof__script_free(pyprof__pool *pool, pyprof__script *source)
     pyprof__array_free(pool, &source->lines);
 }
 
-// Names of files come from the program: nothing is opened but regular files, and no more is read than they had then.
+// File names come from the program: only regular files are opened, and no more is read than their size when
+// opened.
 static pyprof__script_state pyprof__script_open(const char *path, double start, int *fd, size_t *size)
 {
     struct stat info;
@@ -16459,7 +16577,7 @@ static int pyprof__script_lines(pyprof__pool *pool, pyprof__script *source)   //
     return 1;
 }
 
-// start: Unix seconds of the recording. Free it, whatever comes back.
+// start: Unix seconds of the recording. Free the result in every case.
 static pyprof__script_state pyprof__script_read(pyprof__pool *pool, pyprof__script *source, const char *path, double start)
 {
     size_t size = 0;
@@ -16468,7 +16586,8 @@ static pyprof__script_state pyprof__script_read(pyprof__pool *pool, pyprof__scri
     memset(source, 0, sizeof *source);
     pyprof__array_init(&source->lines, sizeof(uint32_t));
     if (state == PYPROF__SCRIPT_READ) {
-        source->text = (char *)pyprof__alloc(pool, size + 8);   // zeroes behind the text: a character cut in two ends there
+        // Zero bytes follow the text: they end a character cut in two.
+        source->text = (char *)pyprof__alloc(pool, size + 8);
         if (source->text) source->room = size + 8;
         else state = PYPROF__SCRIPT_NO_MEMORY;
     }
@@ -16484,7 +16603,8 @@ static pyprof__script_state pyprof__script_read(pyprof__pool *pool, pyprof__scri
     return state;
 }
 
-static pyprof__slice pyprof__script_line(const pyprof__script *source, int64_t number)   // from 1; text NULL = there is none
+// From 1; text NULL = no such line.
+static pyprof__slice pyprof__script_line(const pyprof__script *source, int64_t number)
 {
     pyprof__slice line = { NULL, 0 };
     size_t end;
@@ -16492,7 +16612,7 @@ static pyprof__slice pyprof__script_line(const pyprof__script *source, int64_t n
     line.text = source->text + PYPROF__AT(const uint32_t, source->lines, number - 1);
     end = (uint64_t)number < source->lines.count ? PYPROF__AT(const uint32_t, source->lines, number) : source->size;
     line.size = end - PYPROF__AT(const uint32_t, source->lines, number - 1);
-    while (line.size && strchr(" \t\r\n", line.text[line.size - 1])) line.size--;   // a NUL, too
+    while (line.size && strchr(" \t\r\n", line.text[line.size - 1])) line.size--;   // strips NULs, too
     return line;
 }
 
@@ -16503,14 +16623,15 @@ static size_t pyprof__script_indent(pyprof__slice line)
     return at;
 }
 
-// Is the function still where the recording has it? On its first line stands its name, or that of a decorator.
+// Is the function still where it was when recorded? Its first line contains its name or a decorator.
 static int pyprof__script_fits(const pyprof__script *source, const pyprof_profile *profile, const pyprof__function *function)
 {
     pyprof__slice line = pyprof__script_line(source, function->first_line);
     const char *name = pyprof__text(profile, function->name);
     size_t size, at = pyprof__script_indent(line);
     if (strcmp(name, "<lambda>") == 0) name = "lambda";
-    if (*name == '<') return function->first_line <= 1 || line.text;   // <module>: its first line may be a blank one
+    // <module>: its first line may be blank.
+    if (*name == '<') return function->first_line <= 1 || line.text;
     if (at < line.size && line.text[at] == '@') return 1;
     for (size = strlen(name); at + size <= line.size; at++)
         if (memcmp(line.text + at, name, size) == 0) return 1;
@@ -16520,23 +16641,24 @@ static int pyprof__script_fits(const pyprof__script *source, const pyprof_profil
 // ---- rows ---------------------------------------------------------------------------------------------
 enum { PYPROF__COLUMNS = 9 };    // of a table, at most
 
-enum {                           // what a row tells beside its numbers
+enum {                           // what a row shows beside its numbers
     PYPROF__FORM_PLACE,          // its name, file and line
-    PYPROF__FORM_CHANGE,         // the same; the parts of the table are rows, too: of what became less
+    PYPROF__FORM_CHANGE,         // the same; the parts are rows, too: functions that became less
     PYPROF__FORM_THREAD,         // its thread
     PYPROF__FORM_ALLOCATOR,      // its thread, without the interpreter
-    PYPROF__FORM_RIVALS,         // its thread, and the other one, for which it waited
-    PYPROF__FORM_HOLD,           // its thread, and as parts a stack of places
-    PYPROF__FORM_STACK,          // as parts its frames
-    PYPROF__FORM_TASK,           // its name, as parts its coroutines, and the place where the innermost waits
-    PYPROF__FORM_SIZE,           // a bar of the second number's length; the fourth is the longest
-    PYPROF__FORM_SOURCE,         // its name, file and line, and as parts its lines, with their text
-    PYPROF__FORM_LEAF,           // its name, and as parts the places where it was called,
+    PYPROF__FORM_RIVALS,         // its thread, and the thread that it waited for
+    PYPROF__FORM_HOLD,           // its thread, and its parts: a stack of places
+    PYPROF__FORM_STACK,          // its parts: the frames
+    PYPROF__FORM_TASK,           // its name, its parts: the coroutines, and the place where the innermost
+                                 // waits
+    PYPROF__FORM_SIZE,           // a bar as long as the second number; the fourth is the longest
+    PYPROF__FORM_SOURCE,         // its name, file and line, and its parts: the lines, with their text
+    PYPROF__FORM_LEAF,           // its name, and its parts: the places where it was called
     PYPROF__FORM_WAIT, PYPROF__FORM_IDLE   // or waited for
 };
 
 enum {                           // what a column shows of its value
-    PYPROF__TIME = 1,            // ns; 0 stays out of the way
+    PYPROF__TIME = 1,            // ns; a 0 need not be read
     PYPROF__SECONDS,             // ns
     PYPROF__BYTES, PYPROF__NUMBER, PYPROF__WHOLE_SECONDS,
     PYPROF__CHANGE,              // a difference, in the unit of its metric
@@ -16544,8 +16666,8 @@ enum {                           // what a column shows of its value
     PYPROF__PERCENT,             // of the rows' `all`. It and the others are computed: see pyprof__cell_value
     PYPROF__SHARE,               // in %, of the value of column `other`,
     PYPROF__MEAN_BYTES, PYPROF__MEAN_AGE,   // or divided by it: bytes, ms
-    PYPROF__ERROR,               // +- bytes, of bytes in doubt; only estimates have it
-    PYPROF__RATE                 // of the row: bytes a minute
+    PYPROF__ERROR,               // +- bytes, from the uncertainty; only estimates have it
+    PYPROF__RATE                 // of the row: bytes per minute
 };
 
 typedef struct {                 // total, metric, other: see pyprof__row_values
@@ -16571,7 +16693,7 @@ typedef void pyprof__rows_maker(pyprof__rows *rows);
 typedef struct {
     const char *heading;
     pyprof__rows_maker *make;
-    int group, sort, by_total;   // which rows, in which order: as in pyprof__rank
+    int group, sort, by_total;   // choice and order of the rows: as in pyprof__rank
     size_t most;                 // rows
     int always, needs, or_needs;   // shown without rows, too; not shown if there is nothing of these metrics
     int form;
@@ -16591,13 +16713,13 @@ typedef struct {
 struct pyprof__rows {
     pyprof__report *report;
     const pyprof__report_table *table;
-    int failed, shown;           // no memory, once; is there anything to be told?
+    int failed, shown;           // memory ran out; there is something to show
     pyprof__array rows, parts;   // pyprof__report_row
     size_t more, more_parts;     // how many are left out
     int64_t all;                 // what 100 % is
-    pyprof__view_maker view;     // of stacks: it has their names
-    pyprof__array scripts;       // pyprof__script: they have the lines
-    pyprof__report_row spare;    // where there was no memory
+    pyprof__view_maker view;     // of stacks: holds their names
+    pyprof__array scripts;       // pyprof__script: hold the lines
+    pyprof__report_row spare;    // used if memory runs out
 };
 
 static void pyprof__report_init(pyprof__report *report, const pyprof__selection *selection,
@@ -16651,7 +16773,7 @@ static pyprof__report_row *pyprof__rows_add(pyprof__rows *rows, pyprof__array *t
     return row;
 }
 
-static void pyprof__rows_cut(pyprof__rows *rows)   // those beyond the table's most
+static void pyprof__rows_cut(pyprof__rows *rows)   // drops the rows beyond the table's limit
 {
     if (rows->rows.count <= rows->table->most) return;
     rows->more = rows->rows.count - rows->table->most;
@@ -16726,7 +16848,8 @@ static int pyprof__column_shown(const pyprof__rows *rows, size_t i)
     return cell && (cell != PYPROF__ERROR || rows->report->profile->model.heap.mode == PYPROF_HEAP_SAMPLED);
 }
 
-// The `most` largest of what is offered one by one; of equals the first. What is not above 0 is left out.
+// Collects the `most` largest of the offered values; among equals the first ones. Values of 0 and below are
+// left out.
 typedef struct { size_t most, count, all; uint32_t ids[10]; int64_t values[10]; } pyprof__top;
 
 static void pyprof__top_offer(pyprof__top *top, uint32_t id, int64_t value)
@@ -16782,7 +16905,7 @@ static void pyprof__rows_of_groups(pyprof__rows *rows)
     pyprof__free(&groups->pool, ranked, groups->rows.count * sizeof *ranked);
 }
 
-static void pyprof__rows_of_changes(pyprof__rows *rows)   // what became more; as parts what became less
+static void pyprof__rows_of_changes(pyprof__rows *rows)   // what became more; its parts: what became less
 {
     pyprof__table *groups;
     pyprof__ranked *ranked = pyprof__rows_rank(rows, &groups);
@@ -16796,8 +16919,9 @@ static void pyprof__rows_of_changes(pyprof__rows *rows)   // what became more; a
     pyprof__free(&groups->pool, ranked, count * sizeof *ranked);
 }
 
-// ---- tables of threads --------------------------------------------------------------------------------
-// By time, threads that are recorded, with samples or whatever the table shows; by memory, all that have any
+// ---- tables of threads ------------------------------------------------------------------------------------
+// By time: threads that pass the filter and have samples, or what the table shows. By memory: threads with
+// any value
 static void pyprof__rows_of_threads(pyprof__rows *rows)
 {
     const pyprof__selection *selection = rows->report->selection;
@@ -16854,7 +16978,7 @@ static void pyprof__callsites_add(pyprof__rows *rows, pyprof__array *sites, uint
     site->extra = extra;
 }
 
-// Where the metric of the first column was spent, and that of the third there, by call site; leaf: as above
+// By call site, the metric of the first column and, with it, that of the third; leaf: as above
 static void pyprof__callsites_make(pyprof__rows *rows, pyprof__array *sites, uint32_t leaf)
 {
     const pyprof__selection *selection = rows->report->selection;
@@ -16907,7 +17031,7 @@ static void pyprof__rows_of_places(pyprof__rows *rows)   // in or for whatever i
     pyprof__array_free(&rows->report->pool, &sites);
 }
 
-// The row of a leaf, from its call sites; as parts the most important of those
+// The row of a leaf, from its call sites; its parts: the largest of these
 static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites, uint32_t count)
 {
     pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, "(not known)", "", 0);
@@ -17013,7 +17137,7 @@ static void pyprof__rows_stack(pyprof__rows *rows, uint32_t node)   // as parts 
     }
 }
 
-static void pyprof__rows_of_stacks(pyprof__rows *rows)   // those that ran, or allocated, most
+static void pyprof__rows_of_stacks(pyprof__rows *rows)   // the stacks that ran, or allocated, most
 {
     const pyprof__report *report = rows->report;
     const pyprof__view *view = &rows->view.view;
@@ -17066,7 +17190,7 @@ static void pyprof__rows_of_tasks(pyprof__rows *rows)
 }
 
 // ---- the hottest functions, line by line ------------------------------------------------------------------
-enum { PYPROF__HOT_LINES = 6 };  // of a function
+enum { PYPROF__HOT_LINES = 6 };  // per function
 
 typedef struct { int64_t run, native, wait; } pyprof__heat;
 typedef struct {
@@ -17074,8 +17198,8 @@ typedef struct {
     int32_t line;
     uint32_t spans;              // that ran
     int64_t most;                // run of the hottest span,
-    pyprof__place span;          // which is this
-    int hot;                     // it is one of the hottest
+    pyprof__place span;          // and that span
+    int hot;                     // one of the hottest
 } pyprof__hot_line;
 
 // The heat of each location, and how long each function ran
@@ -17101,7 +17225,7 @@ static int pyprof__by_hot_line(const void *a, const void *b)
     return x->line < y->line ? -1 : x->line > y->line;
 }
 
-// Lines of one number become one.
+// Merges entries of the same line.
 static void pyprof__hot_unite(pyprof__array *lines)
 {
     pyprof__hot_line *line = (pyprof__hot_line *)lines->data;
@@ -17514,14 +17638,14 @@ static pyprof__report_table pyprof__memory_table(const pyprof__report_table *lik
 //   Runs on    the caller's thread
 //   Uses       SNAPSHOT, REPORT
 //   Promise    a format is one part of this section and one row of the table at its end; parts never call each other;
-//              names are hostile and go out only through the put function of their format
+//              names are hostile and go out only through pyprof__put_escaped, with the rule of their format
 // ============================================================================
 typedef struct pyprof__sink pyprof__sink;
-struct pyprof__sink {            // buffered output; remembers that it failed, so that writers need not ask
+struct pyprof__sink {   // buffered output; keeps the first failure, so that writers need not check each call
     pyprof_write_fn *fn;
     void *user;
     int failed, comma;           // comma: before the next value of JSON
-    const char *gap;             // the same; NULL = none was asked for
+    const char *gap;             // written before the next value; NULL = not set
     size_t used;
     char buffer[16384];
 };
@@ -17561,8 +17685,9 @@ static void pyprof__put_bytes(pyprof__sink *s, const void *data, size_t size)
 
 static void pyprof__put(pyprof__sink *s, const char *text) { pyprof__put_bytes(s, text, strlen(text)); }
 
+// Only for integers and short trusted strings.
 __attribute__((format(printf, 2, 3)))
-static void pyprof__put_format(pyprof__sink *s, const char *format, ...)   // integers and short strings of ours only
+static void pyprof__put_format(pyprof__sink *s, const char *format, ...)
 {
     char text[512];
     va_list list;
@@ -17612,17 +17737,17 @@ static void pyprof__put_count(pyprof__sink *s, int64_t count, size_t width)
     pyprof__put_padded(s, pyprof__count_text(text, sizeof text, count), width);
 }
 
-// ---- names and other foreign text: one loop, and a rule for each format ----------------------------------------------
+// ---- names and other foreign text: one loop, and a rule for each format -----------------------------------
 typedef struct {
-    const char *from, *to[5];                       // some ASCII characters, and what stands for each of them
-    int (*is_unsafe)(uint32_t c, const char *next); // written as its number is; next: the text behind it
-    const char *number;                             // form of a number below 256; larger ones are \uXXXX
+    const char *from, *to[5];                       // some ASCII characters, and the replacement of each
+    int (*is_unsafe)(uint32_t c, const char *next); // written as its number; next: the text that follows
+    const char *number;                             // format of a number below 256; larger ones are \uXXXX
 } pyprof__rule;
 
 static int pyprof__unsafe_never(uint32_t c, const char *next) { (void)c, (void)next; return 0; }
 static int pyprof__unsafe_name(uint32_t c, const char *next) { (void)next; return pyprof__is_unsafe(c); }
 static int pyprof__unsafe_text(uint32_t c, const char *next) { return pyprof__is_unsafe(c) || (c == ' ' && !*next); }
-static int pyprof__unsafe_json(uint32_t c, const char *next)   // in HTML, too
+static int pyprof__unsafe_json(uint32_t c, const char *next)   // also safe in HTML
 {
     return c < 0x20 || c == 0x7f || c == 0x2028 || c == 0x2029 || c == 0xfffe || c == 0xffff
         || (c == '<' && (*next == '/' || *next == '!'));
@@ -17635,16 +17760,17 @@ static const pyprof__rule
     pyprof__as_xml = { "&<>\"'", { "&amp;", "&lt;", "&gt;", "&quot;", "&#39;" }, pyprof__unsafe_name, "\\x%02x" },
     pyprof__as_json = { "\"\\\n\t\r", { "\\\"", "\\\\", "\\n", "\\t", "\\r" }, pyprof__unsafe_json, "\\u%04x" };
 
-// Up to `most` bytes of text; bytes that are no UTF-8 become U+FFFD each. Returns what is left.
+// Writes at most `most` bytes of text; each byte that is not UTF-8 becomes U+FFFD. Returns the rest.
 static const char *pyprof__put_escaped(pyprof__sink *s, const char *text, size_t most, const pyprof__rule *rule)
 {
     char number[8];
-    size_t at, length, plain = 0;   // plain: from there on each character stands for itself
+    size_t at, length, plain = 0;   // from here on, characters need no replacement
     for (at = 0; at < most && text[at]; at += length) {
         uint32_t c = pyprof__utf8_next(text + at, &length);
         const char *found = c < 0x80 ? strchr(rule->from, (int)c) : NULL, *other = number;
         if (found) other = rule->to[found - rule->from];
-        else if (rule->is_unsafe(c, text + at + length)) snprintf(number, sizeof number, c < 256 ? rule->number : "\\u%04x", c);
+        else if (rule->is_unsafe(c, text + at + length))
+            snprintf(number, sizeof number, c < 256 ? rule->number : "\\u%04x", c);
         else if (c == 0xfffd && length == 1) other = "\xef\xbf\xbd";
         else continue;
         pyprof__put_bytes(s, text + plain, at - plain);
@@ -17655,9 +17781,10 @@ static const char *pyprof__put_escaped(pyprof__sink *s, const char *text, size_t
     return text + at;
 }
 
-static void pyprof__put_visible(pyprof__sink *s, const char *text)   // for people
+static void pyprof__put_visible(pyprof__sink *s, const char *text)   // for readers
 {
-    if (*pyprof__put_escaped(s, text, 401, &pyprof__as_text)) pyprof__put(s, "...");   // the page stays a page
+    // Limits the length of the page.
+    if (*pyprof__put_escaped(s, text, 401, &pyprof__as_text)) pyprof__put(s, "...");
 }
 
 static void pyprof__put_little(pyprof__sink *s, uint64_t value, int bytes)   // least significant byte first
@@ -17668,12 +17795,12 @@ static void pyprof__put_little(pyprof__sink *s, uint64_t value, int bytes)   // 
     pyprof__put_bytes(s, text, (size_t)bytes);
 }
 
-// ---- JSON: one emitter of commas, keys and brackets ----------------------------------------------------------
-// Before a value stands a comma, unless it is the first one, and a gap: one space, unless it is the first one, or the gap
-// that was asked for. Keys are ours, NULL in a list; a foreign one goes through pyprof__emit_key, its value has none then.
+// ---- JSON: one emitter of commas, keys and brackets -------------------------------------------------------
+// Values are separated by a comma and a gap: a space, or the gap asked for, which a first value has, too.
+// Keys are ours, NULL in a list; a foreign key goes through pyprof__emit_key, and its value has none then.
 static void pyprof__emit_gap(pyprof__sink *s, const char *gap) { s->gap = gap; }
 
-static void pyprof__emit_next(pyprof__sink *s, const char *key)   // all but the value
+static void pyprof__emit_next(pyprof__sink *s, const char *key)   // writes everything that precedes the value
 {
     if (s->comma) pyprof__put_char(s, ',');
     if (s->gap) pyprof__put(s, s->gap);
@@ -17727,7 +17854,8 @@ static void pyprof__emit_int(pyprof__sink *s, const char *key, int64_t value)
     pyprof__put_int(s, value);
 }
 
-static void pyprof__emit_seconds(pyprof__sink *s, const char *key, int64_t ns)   // exactly
+// start: Unix seconds of the recording. Free the result in every case.
+static void pyprof__emit_seconds(pyprof__sink *s, const char *key, int64_t ns)
 {
     uint64_t rest = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
     pyprof__emit_next(s, key);
@@ -17735,13 +17863,15 @@ static void pyprof__emit_seconds(pyprof__sink *s, const char *key, int64_t ns)  
                        (unsigned long long)(rest % pyprof__second));
 }
 
+// From 1; text NULL = no such line.
 static void pyprof__emit_fixed(pyprof__sink *s, const char *key, double value, int digits)
 {
     pyprof__emit_next(s, key);
     pyprof__put_fixed(s, value, digits);
 }
 
-static void pyprof__emit_number(pyprof__sink *s, int64_t value)   // of a long list
+// Is the function still where it was when recorded? Its first line contains its name or a decorator.
+static void pyprof__emit_number(pyprof__sink *s, int64_t value)
 {
     if (s->comma) pyprof__put_char(s, ',');
     s->comma = 1;
@@ -17770,8 +17900,8 @@ static pyprof_result pyprof__write_folded(pyprof__job *job)
     int whole;
     if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads, job->output->lines))
         path = (uint32_t *)pyprof__alloc(&maker.pool, (maker.view.max_depth + 1) * sizeof *path);
-    scale = maker.view.unit == PYPROF__UNIT_NS ? 1000 : 1;   // ns as us: other tools keep counts in 32 bits
-    for (whole = path != NULL; whole;) {   // in the order of the tree: the lines come out sorted by stack
+    scale = maker.view.unit == PYPROF__UNIT_NS ? 1000 : 1;   // ns as us, because other tools count in 32 bits
+    for (whole = path != NULL; whole;) {   // in the order of the tree, so that lines are sorted by stack
         const pyprof__view_node *at = &maker.view.nodes[node];
         if (at->depth) path[at->depth - 1] = node;
         if (at->self / scale > 0 && at->depth > 0) {
@@ -17827,7 +17957,7 @@ static void pyprof__json_children(const pyprof__job *job)
         pyprof__emit_int(s, "pid", child->pid);
         pyprof__emit_text(s, "name", child->name);
         pyprof__emit_word(s, "profiled", child->profiled ? "true" : "false");
-        if (!child->ended) pyprof__emit_word(s, "exit_status", "null");   // it lives, or its end was not waited for
+        if (!child->ended) pyprof__emit_word(s, "exit_status", "null");   // it lives, or nobody waited for it
         else if (WIFEXITED(child->status)) pyprof__emit_int(s, "exit_status", WEXITSTATUS(child->status));
         else pyprof__emit_int(s, "exit_status", -WTERMSIG(child->status));
         pyprof__emit_close(s, "}");
@@ -17835,6 +17965,7 @@ static void pyprof__json_children(const pyprof__job *job)
     pyprof__emit_close(s, "\n]");
 }
 
+// The first fields: program, process, version, time and the statistics.
 static void pyprof__json_head(const pyprof__job *job)
 {
     const pyprof_profile *profile = job->profile;
@@ -17861,6 +17992,7 @@ static void pyprof__json_head(const pyprof__job *job)
     pyprof__emit_close(s, "}");
 }
 
+// Each thread with its totals in every metric that was used.
 static void pyprof__json_threads(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -17879,14 +18011,16 @@ static void pyprof__json_threads(const pyprof__job *job)
         pyprof__emit_fixed(s, "first_seen", pyprof__unix(model, member->first_ns), 6);
         pyprof__emit_fixed(s, "last_seen", pyprof__unix(model, member->last_ns), 6);
         pyprof__emit_int(s, "node", member->node);
-        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
-            if (job->selection->total[metric])
-                pyprof__emit_int(s, pyprof__metric_row(metric)->key, pyprof__total(job->selection, metric, member->node));
+        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
+            int64_t total = pyprof__total(job->selection, metric, member->node);
+            if (job->selection->total[metric]) pyprof__emit_int(s, pyprof__metric_row(metric)->key, total);
+        }
         pyprof__emit_close(s, "}");
     }
     pyprof__emit_close(s, "]");
 }
 
+// Each location once; the tree and the time line refer to it by number.
 static void pyprof__json_frames(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -17933,16 +18067,16 @@ static void pyprof__json_row_metrics(const pyprof__job *job, const pyprof_row *r
     }
 }
 
+// Inclusive and own values of each function, most wall time first. Times are in seconds.
 static pyprof_result pyprof__json_functions(const pyprof__job *job)
 {
     pyprof__sink *s = job->sink;
     pyprof__table table;
     pyprof__ranked *ranked = NULL;
     size_t i;
-    pyprof_result result = PYPROF_OK;
-    if (!pyprof__table_make(&table, job->selection, NULL, PYPROF__GROUP_LABEL)) result = pyprof__fail_memory("the functions");
-    else ranked = pyprof__rank(&table, PYPROF_WALL_NS, 1);
-    if (result == PYPROF_OK && !ranked && table.rows.count) result = pyprof__fail_memory("the functions");
+    int whole = pyprof__table_make(&table, job->selection, NULL, PYPROF__GROUP_LABEL);
+    if (whole) ranked = pyprof__rank(&table, PYPROF_WALL_NS, 1);
+    if (!ranked && table.rows.count) whole = 0;
     pyprof__emit_open(s, "\n", "functions", '{');
     for (i = 0; ranked && i < table.rows.count; i++) {
         const pyprof_row *row = ranked[i].row;
@@ -17965,32 +18099,35 @@ static pyprof_result pyprof__json_functions(const pyprof__job *job)
     pyprof__emit_close(s, "}");
     pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
     pyprof__table_free(&table);
-    return result;
+    return whole ? PYPROF_OK : pyprof__fail_memory("the functions");
 }
 
+// Parents, frames, and one array for each metric that was used, all indexed by node.
 static void pyprof__json_tree(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
-    size_t i, metric;
+    uint32_t i;
+    int metric;
     pyprof__emit_open(s, "\n", "tree", '{');
     pyprof__emit_open(s, NULL, "parent", '[');
     for (i = 0; i < model->nodes.count; i++)
-        pyprof__emit_number(s, i ? (int64_t)pyprof__parent_of(job->profile, (uint32_t)i) : -1);
+        pyprof__emit_number(s, i ? (int64_t)pyprof__parent_of(job->profile, i) : -1);
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, "\n", "frame", '[');
-    for (i = 0; i < model->nodes.count; i++) pyprof__emit_number(s, pyprof__frame_of(job->profile, (uint32_t)i));
+    for (i = 0; i < model->nodes.count; i++) pyprof__emit_number(s, pyprof__frame_of(job->profile, i));
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, "\n", "self", '{');
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
         if (!job->selection->self[metric]) continue;
-        pyprof__emit_open(s, "\n", pyprof__metric_row((int)metric)->key, '[');
+        pyprof__emit_open(s, "\n", pyprof__metric_row(metric)->key, '[');
         for (i = 0; i < job->selection->count; i++) pyprof__emit_number(s, job->selection->self[metric][i]);
         pyprof__emit_close(s, "]");
     }
     pyprof__emit_close(s, "}}");
 }
 
+// The facts of the process's memory. Sizes end with the largest class that has blocks.
 static void pyprof__json_heap(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -18048,6 +18185,7 @@ static int pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
     return whole;
 }
 
+// The time line of memory exists without tracking, too: then it is the resident set alone.
 static pyprof_result pyprof__json_memory(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -18072,15 +18210,17 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
     return PYPROF_OK;
 }
 
-// "stack": [...], "lines": [...], "frames": [...] of a node, root first, the thread's node left out
+// "stack": [...], "lines": [...], "frames": [...] of a node, root first, without the thread's node
 static void pyprof__json_stack(pyprof__sink *s, pyprof__cursor *cursor, uint32_t node)
 {
     const pyprof_profile *profile = cursor->profile;
     uint32_t i;
     pyprof__cursor_at(cursor, node);
     pyprof__emit_open(s, NULL, "stack", '[');
-    for (i = 0; i < cursor->depth; i++)
-        pyprof__emit_text(s, NULL, pyprof__label(profile, pyprof__location_of(profile, cursor->path[i])->function));
+    for (i = 0; i < cursor->depth; i++) {
+        uint32_t function = pyprof__location_of(profile, cursor->path[i])->function;
+        pyprof__emit_text(s, NULL, pyprof__label(profile, function));
+    }
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, NULL, "lines", '[');
     for (i = 0; i < cursor->depth; i++)
@@ -18091,7 +18231,7 @@ static void pyprof__json_stack(pyprof__sink *s, pyprof__cursor *cursor, uint32_t
     pyprof__emit_close(s, "]");
 }
 
-// The same stack comes again and again: its text is made once a node and copied.
+// The same stack comes again and again: its text is made once a node and copied. 0 = no memory.
 typedef struct { size_t at, size; } pyprof__span;
 typedef struct {
     pyprof__cursor *cursor;
@@ -18108,7 +18248,7 @@ static int pyprof__json_keep(void *user, const void *data, size_t size)   // a p
     return 0;
 }
 
-static int pyprof__json_kept_stack(pyprof__json_stacks *stacks, pyprof__sink *s, uint32_t node)   // 0 = no memory
+static int pyprof__json_kept_stack(pyprof__json_stacks *stacks, pyprof__sink *s, uint32_t node)
 {
     pyprof__span *span = &PYPROF__AT(pyprof__span, stacks->spans, node);
     if (!span->size) {
@@ -18124,7 +18264,7 @@ static int pyprof__json_kept_stack(pyprof__json_stacks *stacks, pyprof__sink *s,
     return 1;
 }
 
-// One word for the state of a thread: what kept it from running comes first, and the part before the whole.
+// One word for the state of a thread: what kept it from running has precedence, and a part over the whole.
 static const char *pyprof__json_state(uint32_t state)
 {
     const pyprof__metric *told = NULL;
@@ -18136,7 +18276,8 @@ static const char *pyprof__json_state(uint32_t state)
     return told ? told->word : "running";
 }
 
-static int pyprof__json_moment(pyprof__json_stacks *stacks, const pyprof__job *job, const pyprof__moment *moment)
+static int pyprof__json_moment(const pyprof__job *job, pyprof__json_stacks *stacks,
+                               const pyprof__moment *moment)   // 0 = no memory
 {
     pyprof__sink *s = job->sink;
     pyprof__emit_open(s, "\n  ", NULL, '{');
@@ -18154,6 +18295,7 @@ static int pyprof__json_moment(pyprof__json_stacks *stacks, const pyprof__job *j
     return 1;
 }
 
+// Entries of the time line. Labels are escaped once and kept, because a label occurs in many stacks.
 static pyprof_result pyprof__json_samples(const pyprof__job *job, pyprof__cursor *cursor)
 {
     const pyprof__model *model = &job->profile->model;
@@ -18168,7 +18310,7 @@ static pyprof_result pyprof__json_samples(const pyprof__job *job, pyprof__cursor
     pyprof__emit_open(job->sink, "\n", "samples", '[');
     for (i = 0; whole && i < model->moments.count; i++) {
         const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
-        if (job->selection->chosen[moment->node]) whole = pyprof__json_moment(&stacks, job, moment);
+        if (job->selection->chosen[moment->node]) whole = pyprof__json_moment(job, &stacks, moment);
     }
     pyprof__emit_close(job->sink, "]\n}\n");
     pyprof__free(&cursor->pool, stacks.side, sizeof *stacks.side);
@@ -18197,6 +18339,7 @@ static void pyprof__json_pairs(const pyprof__job *job)
     pyprof__emit_close(s, "]");
 }
 
+// Pairs of waiter and holder, then each thread's longest hold. A difference has neither.
 static void pyprof__json_gil(const pyprof__job *job, pyprof__cursor *cursor)
 {
     const pyprof__model *model = &job->profile->model;
@@ -18221,11 +18364,13 @@ static void pyprof__json_gil(const pyprof__job *job, pyprof__cursor *cursor)
     pyprof__emit_close(s, "]}");
 }
 
-// Facts of the process over time: a row each, after their names
+// Facts of the process over time: their names, then a row per moment
 static void pyprof__json_process(const pyprof__job *job)
 {
-    static const char *const columns[] = { "timestamp", "resident_bytes", "traced_bytes", "user_ns", "system_ns",
-        "voluntary_switches", "involuntary_switches", "minor_faults", "major_faults", "threads", "gc_runs" };
+    static const char *const columns[] = {
+        "timestamp", "resident_bytes", "traced_bytes", "user_ns", "system_ns", "voluntary_switches",
+        "involuntary_switches", "minor_faults", "major_faults", "threads", "gc_runs"
+    };
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     size_t i, k;
@@ -18251,7 +18396,7 @@ static void pyprof__json_process(const pyprof__job *job)
     pyprof__emit_close(s, "]}");
 }
 
-// "source": of each file that is still the one that ran, the lines that stand in stacks
+// "source": for each file that has not changed since, the lines that occur in stacks
 typedef struct { uint32_t file, function; int32_t line; } pyprof__json_line;
 
 static int pyprof__by_json_line(const void *a, const void *b)
@@ -18264,41 +18409,41 @@ static int pyprof__by_json_line(const void *a, const void *b)
 static int pyprof__json_lines(const pyprof__job *job, pyprof__pool *pool, pyprof__array *lines)   // 0 = no memory
 {
     const pyprof__model *model = &job->profile->model;
-    size_t i, node;
+    size_t i;
+    uint32_t node;
     unsigned char *used = (unsigned char *)pyprof__alloc(pool, model->locations.count + 1);
     int whole = used != NULL;
     for (node = 1; whole && node < job->selection->count; node++)
-        if (pyprof__any_total(job->selection, (uint32_t)node)) used[pyprof__frame_of(job->profile, (uint32_t)node)] = 1;
+        if (pyprof__any_total(job->selection, node)) used[pyprof__frame_of(job->profile, node)] = 1;
     for (i = 0; whole && i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
         const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, location->function);
-        pyprof__json_line *line;
+        const pyprof__json_line line = { function->file, location->function, location->place.line };
+        pyprof__json_line *slot;
         if (!used[i] || location->place.line <= 0 || function->kind != PYPROF_KIND_PYTHON) continue;
-        line = (pyprof__json_line *)pyprof__push(pool, lines);
-        if (line) {
-            line->file = function->file;
-            line->function = location->function;
-            line->line = location->place.line;
-        }
-        whole = line != NULL;
+        slot = (pyprof__json_line *)pyprof__push(pool, lines);
+        if (slot) *slot = line;
+        whole = slot != NULL;
     }
     if (whole && lines->count) qsort(lines->data, lines->count, sizeof(pyprof__json_line), pyprof__by_json_line);
     pyprof__free(pool, used, model->locations.count + 1);
     return whole;
 }
 
-static void pyprof__json_source_line(pyprof__sink *s, pyprof__slice line)   // it is followed by a line's end, or zeroes
+// A line's end or zeroes follow it.
+static void pyprof__json_source_line(pyprof__sink *s, pyprof__slice line)
 {
     char text[PYPROF__SCRIPT_LINE + 1];
     size_t size = line.size < sizeof text ? line.size : sizeof text - 1;
-    while (size < line.size && size && ((unsigned char)line.text[size] & 0xc0) == 0x80) size--;   // not through a character
+    // Do not cut a character.
+    while (size < line.size && size && ((unsigned char)line.text[size] & 0xc0) == 0x80) size--;
     memcpy(text, line.text, size);
     text[size] = 0;
     pyprof__emit_text(s, NULL, text);
 }
 
-static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__pool *pool, const pyprof__json_line *lines,
-                                              size_t count)
+static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__pool *pool,
+                                              const pyprof__json_line *lines, size_t count)
 {
     const pyprof__model *model = &job->profile->model;
     const char *path = pyprof__text(job->profile, lines[0].file);
@@ -18326,6 +18471,7 @@ static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__po
     return state;
 }
 
+// lines is sorted by file, so each file is read once.
 static pyprof_result pyprof__json_source(const pyprof__job *job)
 {
     pyprof__pool pool;
@@ -18356,10 +18502,12 @@ static void pyprof__json_tasks(const pyprof__job *job, pyprof__cursor *cursor)  
     pyprof__emit_open(s, "\n", "tasks", '[');
     for (i = 0; i < model->waited.count; i++) {
         const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, model->waited, i);
+        const pyprof__function *thread;
         if (!job->selection->chosen[waited->node]) continue;
         pyprof__cursor_at(cursor, waited->node);
+        thread = pyprof__function_of(job->profile, cursor->top);
         pyprof__emit_open(s, "\n  ", NULL, '{');
-        pyprof__emit_text(s, "thread", pyprof__text(job->profile, pyprof__function_of(job->profile, cursor->top)->name));
+        pyprof__emit_text(s, "thread", pyprof__text(job->profile, thread->name));
         pyprof__emit_int(s, "node", waited->node);
         pyprof__emit_int(s, "count", (int64_t)waited->count);
         pyprof__emit_int(s, "wait_ns", (int64_t)waited->ns);
@@ -18369,6 +18517,7 @@ static void pyprof__json_tasks(const pyprof__job *job, pyprof__cursor *cursor)  
     pyprof__emit_close(s, "]");
 }
 
+// One object; each part below writes one or more of its fields.
 static pyprof_result pyprof__write_json(pyprof__job *job)
 {
     pyprof__cursor cursor;
@@ -18391,13 +18540,13 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
 }
 
 // ---- SVG: an interactive flame graph in one file --------------------------------------------------
-// Without scripts (in an image viewer) it is still a readable picture. Geometry is in percent of the window, so the
-// picture follows its width; the script zooms by moving these percentages and reads name, numbers and source of a frame
-// from the lines of the frame's <title>.
+// Without scripts (in an image viewer) the picture is still readable. Widths are in percent of the window, so
+// the picture adapts to it. The script zooms by changing these percentages; it reads the name, numbers and
+// source of a frame from the lines of its <title>.
 enum {
-    PYPROF__SVG_WIDTH = 1200,         // until the script makes the picture as wide as the window
-    PYPROF__SVG_TOP = 104,            // heading, note and the two lines on the frame under the pointer
-    PYPROF__SVG_ROW = 18,             // the script places a text in its row as pyprof__svg_put_label does
+    PYPROF__SVG_WIDTH = 1200,         // until the script adapts the picture to the window
+    PYPROF__SVG_TOP = 104,            // heading, note and two lines about the frame under the pointer
+    PYPROF__SVG_ROW = 18,             // the script places text in its row as pyprof__svg_put_label does
     PYPROF__SVG_FOOT = 56,
     PYPROF__SVG_NARROWEST = 1000,     // a frame of less than 1/1000 of the width, about a pixel, is not drawn
     PYPROF__SVG_LABEL_BYTES = 704     // 161 columns of 4 bytes fit into the widest frame
@@ -18416,7 +18565,7 @@ static const pyprof__svg_scale pyprof__svg_sizes[] = {
 
 typedef struct { const char *name; int hue, hues, saturation, lightness; } pyprof__svg_family;
 
-// By the kind of a node. The hue of Python is its file's, so that a module's frames stand out together.
+// By kind of node. A Python frame's hue depends on its file, so that the frames of a module look alike.
 static const pyprof__svg_family pyprof__svg_families[] = {
     { "Python, a hue for each file", 8, 46, 90, 66 }, { "native", 206, 16, 62, 74 },
     { "zone", 96, 28, 42, 70 }, { "other", 220, 1, 10, 80 }, { "thread", 170, 12, 42, 68 }, { "waiting", 262, 14, 34, 80 },
@@ -18424,7 +18573,7 @@ static const pyprof__svg_family pyprof__svg_families[] = {
 };
 enum { PYPROF__SVG_OTHER = 3, PYPROF__SVG_WAITING = 5, PYPROF__SVG_GC = 6, PYPROF__SVG_TASK = 7 };
 
-// Said twice: for a system in dark mode, scripts or not, and for the key `d`.
+// Used twice: for systems in dark mode, with or without scripts, and for the key `d`.
 #define PYPROF__SVG_DARK \
     "--page: #17181b; --ink: #ecebe8; --soft: #a09c95; --line: #3f4147; --field: #222327; " \
     "--label: #14100c; --wash: .84; --dim: .25; --hit: #f07fe6; --ring: #8ab4f8; --bad: #f28b82;"
@@ -18475,7 +18624,7 @@ static const char *const pyprof__svg_style[] = {
     "@media print { .pyprof foreignObject { display: none; } }"
 };
 
-// The toolbar is XHTML: an SVG has no input box of its own. It shows only where the script runs.
+// The toolbar is XHTML, because SVG has no input box. It is visible only if scripts run.
 static const char *const pyprof__svg_tools[] = {
     "<text class='ruler' y='-99'></text>",
     "<foreignObject width='99%' height='40'><div xmlns='http://www.w3.org/1999/xhtml' class='tools'>",
@@ -18489,7 +18638,7 @@ static const char *const pyprof__svg_tools[] = {
     "</div></foreignObject>"
 };
 
-// Names are shown with textContent and setAttribute only: the script never makes markup out of text.
+// Names are shown only with textContent and setAttribute: the script never turns text into markup.
 static const char *const pyprof__svg_script[] = {
     "(() => {",
     "'use strict';",
@@ -18502,7 +18651,7 @@ static const char *const pyprof__svg_script[] = {
     "const frames = [], numberOf = new Map(), advances = new Map();",
     "let rows = 0, zoomed = 0, focused = 0, pattern = null, matchCase = true, icicle = false, hash = '';",
 
-    // One record a frame, parents before children: a frame's descendants are the records up to its `end`.
+    // One record per frame, parents first: the descendants of a frame are the records up to its `end`.
     "function collect() {",
     "    const path = [], elements = area.querySelectorAll('g');",
     "    const bottom = Number(elements[0].children[1].getAttribute('y'));",
@@ -18528,7 +18677,8 @@ static const char *const pyprof__svg_script[] = {
     "    }",
     "}",
 
-    // All letters now, as each costs a layout, and between others: a lone space would count as nothing.
+    // Measures all letters at once, because each measurement costs a layout, and between other letters,
+    // because a lone space would have no width.
     "function measure() {",
     "    const letters = new Set(frames.map(f => f.name).join('.') + '.');",
     "    const width = text => { ruler.textContent = text; return ruler.getComputedTextLength(); };",
@@ -18569,7 +18719,7 @@ static const char *const pyprof__svg_script[] = {
     "    Object.assign(f, { left, span, y, label });",
     "}",
 
-    // Brings the frames in line with zoom, search, view and window width, writing only what has changed.
+    // Adapts the frames to zoom, search, view and window width, and writes only what has changed.
     "function draw() {",
     "    const target = frames[zoomed], scale = 100 / target.width, above = new Set();",
     "    const { left, width } = frames[0].rect.getBoundingClientRect();",
@@ -18596,7 +18746,8 @@ static const char *const pyprof__svg_script[] = {
     "    describe();",
     "}",
 
-    // The two lines above the frames: the frame under the pointer, else the zoomed one, else everything.
+    // The two lines above the frames describe the frame under the pointer, otherwise the zoomed one,
+    // otherwise everything.
     "function describe(number = zoomed || -1) {",
     "    const f = frames[number], inside = zoomed && number >= zoomed;",
     "    const share = inside ? `; ${f.span.toFixed(2)}% of the zoomed frame` : '';",
@@ -18605,7 +18756,7 @@ static const char *const pyprof__svg_script[] = {
     "    find('.values').textContent = f ? f.values + share + source : hint;",
     "}",
 
-    // A zoom is a step in the browser's history, so that Back zooms out; a letter of a search is not.
+    // A zoom is a step in the browser's history, so that Back zooms out; typing in the search box is not.
     "function save(step) {",
     "    const state = new URLSearchParams();",
     "    if (zoomed) state.set('zoom', zoomed);",
@@ -18656,7 +18807,7 @@ static const char *const pyprof__svg_script[] = {
     "    save(true);",
     "}",
 
-    // Tab stops at one frame only; from there the arrow keys lead to the others.
+    // The Tab key reaches one frame only; from there the arrow keys lead to the others.
     "function makeStop(number) {",
     "    frames[focused].g.setAttribute('tabindex', -1);",
     "    focused = number;",
@@ -18719,16 +18870,16 @@ static const char *const pyprof__svg_script[] = {
     "    const typing = event.target === box, onButton = event.target.closest('button');",
     "    const key = (event.ctrlKey || event.metaKey ? 'ctrl+' : '') + event.key;",
     "    const action = keysAnywhere[key] || (typing ? keysInBox : keys)[key];",
-        // Ctrl-F pressed again, inside the box, is for the browser's own search.
+        // Ctrl-F pressed again inside the box opens the browser's own search.
     "    if (!action || event.altKey || (typing && key === 'ctrl+f')) return;",
     "    if (onButton && (key === ' ' || key === 'Enter')) return;",
     "    event.preventDefault();",
     "    action();",
     "});",
-    // Not mouseover and mouseleave: these come too when the arrow keys scroll frames along under the pointer.
+    // Not mouseover and mouseleave: they also fire when the arrow keys scroll frames past the pointer.
     "root.addEventListener('mousemove', event => describe(numberOf.get(event.target.closest('g'))));",
     "area.addEventListener('click', event => zoom(numberOf.get(event.target.closest('g'))));",
-    // Not on `area`: an SVG element that listens to this becomes a stop of the Tab key itself.
+    // Not on `area`: an SVG element that listens to this event becomes a stop of the Tab key.
     "document.addEventListener('focusin', event => {",
     "    if (!numberOf.has(event.target)) return;",
     "    makeStop(numberOf.get(event.target));",
@@ -18801,14 +18952,14 @@ static void pyprof__svg_put_amount(pyprof__sink *s, const pyprof__view *v, int64
 
 static uint32_t pyprof__svg_hash(const char *text)
 {
-    uint32_t hash = 2166136261u;   // FNV-1a, and mixed at the end: its low bits alone are poor
+    uint32_t hash = 2166136261u;   // FNV-1a, mixed at the end because its low bits alone are poor
     for (; *text != '\0'; text++) hash = (hash ^ (uint32_t)(unsigned char)*text) * 16777619u;
     hash ^= hash >> 16;
     hash *= 0x85EBCA6Bu;
     return hash ^ (hash >> 13);
 }
 
-// Red (0), green (8) or blue (4) of an HSL colour, in whole numbers so that no machine rounds otherwise.
+// The red (0), green (8) or blue (4) part of an HSL colour, in integers so that every machine rounds alike.
 static unsigned pyprof__svg_channel(int which, int hue, int saturation, int lightness)
 {
     int turn = (which * 30 + hue) % 360, swing = turn - 90 < 270 - turn ? turn - 90 : 270 - turn;
@@ -18839,7 +18990,7 @@ static int pyprof__svg_kind(const pyprof__view_node *n)   // its family
     return n->kind >= 0 && n->kind <= 4 ? n->kind : PYPROF__SVG_OTHER;
 }
 
-// What the hover text says of a frame that has no file
+// What the hover text says about a frame without a file
 static const char *pyprof__svg_kind_text(const pyprof__view_node *n)
 {
     static const char *const texts[] = { "", "C function", "zone", "", "thread", "what the frame below waits for", "garbage collection", "import" };
@@ -18855,8 +19006,8 @@ static void pyprof__svg_put_colour(pyprof__sink *s, const pyprof__view_node *n)
     pyprof__svg_put_fill(s, hue, family->saturation, family->lightness + (int)(name % 9u));
 }
 
-// Columns a character may take, from its first byte: two for the wide scripts, and more for control and bidi
-// characters, which are written out. Only the picture without scripts relies on it.
+// Columns that a character may take, by its first byte: two for wide scripts, more for control and bidi
+// characters, which are written as numbers. Only the picture without scripts needs it.
 static int pyprof__svg_columns(unsigned char byte)
 {
     if ((byte & 0xC0u) == 0x80u) return 0;
@@ -18879,7 +19030,7 @@ static void pyprof__svg_shorten(char *out, const char *label, int room)
     if (kept == 0 || label[kept] == '\0') out[kept] = '\0';
 }
 
-// Goes over the frames wide enough to draw, parents before children.
+// Visits the frames that are wide enough to draw, parents first.
 typedef struct { const pyprof__view_node *nodes; double all, left; uint32_t at; } pyprof__svg_walk;
 
 static pyprof__svg_walk pyprof__svg_begin(const pyprof__view *v)
@@ -18938,7 +19089,7 @@ static pyprof__svg_plan pyprof__svg_measure(const pyprof__view *v)
     return plan;
 }
 
-// How the time of a frame splits; nothing where all of it is Python's. With waiting left out only running time does.
+// How the time of a frame splits; nothing if all of it is Python. Without waiting, only running time splits.
 static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__view *v, const pyprof__view_node *n)
 {
     int64_t native = n->parts[0], wait = v->waiting ? n->parts[1] : 0, gil = v->waiting ? n->parts[2] : 0, python = n->total - native - wait;
@@ -18955,6 +19106,7 @@ static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__view *v, const 
     }
 }
 
+// The text that appears over a frame: label, total and own value, how its time divides, its place.
 static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__view *v, uint32_t at, double all)
 {
     const pyprof__view_node *n = &v->nodes[at];
@@ -18981,7 +19133,8 @@ static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__view *v, uint32
 static void pyprof__svg_put_label(pyprof__sink *s, const char *label, double left, double width, int64_t y)
 {
     char text[PYPROF__SVG_LABEL_BYTES];
-    // The frames have 98 percent of the picture, less 4 pixels on each side; a column is 7.3 pixels at most.
+    // The frames take 98 percent of the picture, less 4 pixels on each side; a column is at most 7.3 pixels
+    // wide.
     int room = (int)((width / 100.0 * 0.98 * (double)PYPROF__SVG_WIDTH - 8.0) / 7.3);
     pyprof__svg_shorten(text, label, room);
     if (text[0] == '\0') return;
@@ -19012,7 +19165,7 @@ static void pyprof__svg_put_frame(pyprof__sink *s, const pyprof__view *v, int64_
 
 static void pyprof__svg_put_frames(pyprof__sink *s, const pyprof__view *v, int64_t rows)
 {
-    // In an element of their own: Chromium takes seconds over 20,000 children of the outermost one.
+    // In an element of their own: Chromium takes seconds for 20,000 children of the outermost element.
     pyprof__put(s, "<svg class=\"frames\" x=\"1%\" width=\"98%\" role=\"tree\" aria-label=\"Flame graph\"");
     pyprof__svg_put_attribute(s, "data-top", PYPROF__SVG_TOP);
     pyprof__svg_put_attribute(s, "data-row", PYPROF__SVG_ROW);
@@ -19032,7 +19185,7 @@ static void pyprof__svg_put_text(pyprof__sink *s, const char *name, int64_t y, c
     pyprof__svg_put_between(s, ">", text, "</text>\n");
 }
 
-// Stands after the frames, on top of them: the script keeps it in sight while a tall graph is scrolled.
+// Drawn after the frames and above them: the script keeps it in sight while a tall graph scrolls.
 static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__view *v, const char *title, const char *note)
 {
     int empty = v->count == 0 || v->nodes[0].total <= 0;
@@ -19051,6 +19204,7 @@ static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__view *v, const ch
     pyprof__put(s, "</g>\n");
 }
 
+// Only the colours that occur.
 static void pyprof__svg_put_legend(pyprof__sink *s, unsigned kinds, int64_t y)
 {
     int64_t x = 0;
@@ -19093,7 +19247,8 @@ static void pyprof__svg_put_head(pyprof__sink *s, const char *title, int64_t hei
     pyprof__svg_put_attribute(s, "width", PYPROF__SVG_WIDTH);
     pyprof__svg_put_attribute(s, "height", height);
     pyprof__put_format(s, " viewBox=\"0 0 %d %lld\" role=\"img\"", PYPROF__SVG_WIDTH, (long long)height);
-    pyprof__svg_put_between(s, " xmlns=\"http://www.w3.org/2000/svg\">\n<title>", title, "</title>\n<style><![CDATA[\n");
+    pyprof__svg_put_between(s, " xmlns=\"http://www.w3.org/2000/svg\">\n<title>", title, "</title>\n");
+    pyprof__put(s, "<style><![CDATA[\n");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_style);
     pyprof__put(s, "]]></style>\n<rect class=\"page\" width=\"100%\" height=\"100%\" fill=\"#fcfbf9\"/>\n");
 }
@@ -19147,7 +19302,8 @@ static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t c
 static pyprof_result pyprof__write_svg(pyprof__job *job)
 {
     const char *program = pyprof__text(job->profile, job->profile->program), *python = pyprof__text(job->profile, job->profile->python);
-    const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;   // time is what people expect
+    // Users expect time, so it is not named.
+    const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;
     pyprof__view_maker maker;
     char title[256], note[256];
     pyprof_result result = PYPROF_OK;
@@ -19163,7 +19319,8 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
     return result;
 }
 
-// ---- text: one page a person reads ------------------------------------------------------------------
+// ---- text: a report of one page
+// -----------------------------------------------------------------------------
 static void pyprof__put_column(pyprof__sink *s, double value, int digits, const char *unit, size_t width)
 {
     char text[64];
@@ -19183,7 +19340,7 @@ static const char *pyprof__size_text(char *text, size_t capacity, double bytes)
     return text;
 }
 
-static void pyprof__put_size(pyprof__sink *s, double bytes, size_t width)   // width 0: as wide as it is
+static void pyprof__put_size(pyprof__sink *s, double bytes, size_t width)   // width 0: no padding
 {
     char text[64];
     pyprof__put_padded(s, pyprof__size_text(text, sizeof text, bytes), width);
@@ -19204,6 +19361,7 @@ static void pyprof__put_date(pyprof__sink *s, double unix_seconds)
                            date.tm_sec);
 }
 
+// The first lines: program, Python, duration, rate.
 static void pyprof__text_head(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -19254,6 +19412,7 @@ static void pyprof__text_degraded(const pyprof__job *job)
     pyprof__put(job->sink, "\n");
 }
 
+// How good the recording is, and what it cost.
 static void pyprof__text_quality(const pyprof__job *job)
 {
     const pyprof_stats *stats = &job->profile->model.stats;
@@ -19298,7 +19457,7 @@ static void pyprof__text_moment(const pyprof__job *job, uint64_t ns)
     } else pyprof__put_date(job->sink, pyprof__unix(model, ns));
 }
 
-static void pyprof__put_time(pyprof__sink *s, int64_t ns, size_t width)   // 0 stays out of the way
+static void pyprof__put_time(pyprof__sink *s, int64_t ns, size_t width)   // 0 is left blank
 {
     if (ns) pyprof__put_column(s, (double)ns / 1e9, 2, " s", width);
     else pyprof__put_padded(s, "-", width);
@@ -19385,6 +19544,7 @@ static void pyprof__text_bar(pyprof__sink *s, const pyprof__report_row *row)
     pyprof__put_bytes(s, bar, part < 1 ? 1 : (size_t)(part + 0.5));
 }
 
+// Everything to the right of the numbers, by the form of the table.
 static void pyprof__text_form(const pyprof__job *job, const pyprof__rows *rows, const pyprof__report_row *row)
 {
     const pyprof__report_row *parts = (const pyprof__report_row *)rows->parts.data;
@@ -19412,7 +19572,8 @@ static void pyprof__text_form(const pyprof__job *job, const pyprof__rows *rows, 
     pyprof__put(job->sink, "\n");
 }
 
-// A line of source, as far as it fits; with marks: a blank for each column up to the bytes from..to, and ^ for those
+// A source line, as far as it fits; with marks: blanks for the columns up to the bytes from..to, and ^ for
+// those
 static void pyprof__put_source(pyprof__sink *s, pyprof__slice line, int marks, size_t from, size_t to)
 {
     size_t at = 0, column = 0, length, width, i;
@@ -19428,7 +19589,8 @@ static void pyprof__put_source(pyprof__sink *s, pyprof__slice line, int marks, s
     if (!marks && at < line.size) pyprof__put(s, "...");
 }
 
-// One line with its times, if it was ever seen. Below it, what part of it was the hottest of several.
+// A line with its times, if it was ever seen; below it, a mark under its hottest part if it has several
+// parts.
 static void pyprof__text_line(pyprof__sink *s, const pyprof__rows *rows, const pyprof__report_row *line)
 {
     size_t i;
@@ -19514,7 +19676,7 @@ static void pyprof__text_rows(const pyprof__job *job, const pyprof__rows *rows)
     uint64_t more = rows->more;
     if (table->form == PYPROF__FORM_IDLE) { pyprof__text_idle(job, rows); return; }
     pyprof__text_heads(job, rows);
-    if (table->form == PYPROF__FORM_THREAD && table->tail)   // it tells all threads, those without a row too
+    if (table->form == PYPROF__FORM_THREAD && table->tail)   // its total includes threads without a row
         more = rows->rows.count == table->most ? job->profile->model.stats.threads : 0;
     pyprof__text_list(job, rows, &rows->rows, more, table->tail);
     if (table->form != PYPROF__FORM_CHANGE) return;
@@ -19576,7 +19738,7 @@ static void pyprof__text_process(const pyprof__job *job)
     pyprof__text_resident(job, &facts, "    resident: ");
 }
 
-// ---- text: a difference: what became more, what became less --------------------------------------------------------------
+// ---- text: a difference: increases and decreases ------------------------------------------------------------
 static void pyprof__text_diff(const pyprof__job *job)
 {
     const int64_t *all = job->selection->all;
@@ -19619,6 +19781,7 @@ static void pyprof__text_amount(const pyprof__job *job, int bytes, int blocks, i
     pyprof__put(job->sink, " blocks");
 }
 
+// What the values of memory are worth: estimates, lower bounds, reserved addresses.
 static void pyprof__text_memory_quality(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -19676,7 +19839,7 @@ static void pyprof__text_ranking(const pyprof__job *job, pyprof__report_table ta
     pyprof__text_table(job, &table);
 }
 
-// sort: the metric whose table comes first, and with more of it; 0 = each has the same
+// sort: the metric whose table comes first and is longer; 0 = all tables have the same length
 static void pyprof__text_rankings(const pyprof__job *job, int sort)
 {
     const pyprof__report_table *table = pyprof__memory_tables;
@@ -19748,9 +19911,9 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
     return PYPROF_OK;
 }
 
-// ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------------
-// In order of time where the time line holds the whole recording, else one sample per stack.
-// Time without a sample: it has no place on the time line.
+// ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------
+// In order of time if the time line covers the whole recording, otherwise one sample per stack. The function
+// below recognises time without a sample, which has no place on the time line.
 static int pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
 {
     const pyprof__function *function = pyprof__function_of(profile, node);
@@ -19773,13 +19936,13 @@ static int pyprof__timeline_is_whole(const pyprof__job *job)
 
 typedef struct { uint32_t node; int64_t weight; } pyprof__weighted;
 
-static int pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *cursor, uint32_t member_id, int by_time,
-                                   pyprof__array *list)   // 0 = no memory
+static int pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *cursor, uint32_t member_id,
+                                   int by_time, pyprof__array *list)   // 0 = no memory
 {
     const pyprof__model *model = &job->profile->model;
     size_t i, moments = by_time ? model->moments.count : 0;
     list->count = 0;
-    // What has no place on the time line comes behind it.
+    // Time without a place on the time line comes last.
     for (i = 0; i < moments + job->selection->count; i++) {
         const pyprof__moment *moment = i < moments ? &PYPROF__AT(const pyprof__moment, model->moments, i) : NULL;
         uint32_t node = moment ? moment->node : (uint32_t)(i - moments);
@@ -19795,15 +19958,16 @@ static int pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *curso
     return 1;
 }
 
-static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cursor, const pyprof__member *member,
-                                      const pyprof__array *list)
+static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cursor,
+                                      const pyprof__member *member, const pyprof__array *list)
 {
     static const char *const units[] = { "none", "nanoseconds", "bytes" };
     pyprof__sink *s = job->sink;
     int64_t sum = 0;
+    const pyprof__weighted *items = (const pyprof__weighted *)list->data;
     size_t i;
     uint32_t k;
-    for (i = 0; i < list->count; i++) sum += PYPROF__AT(const pyprof__weighted, *list, i).weight;
+    for (i = 0; i < list->count; i++) sum += items[i].weight;
     pyprof__emit_open(s, "\n", NULL, '{');
     pyprof__emit_text(s, "type", "sampled");
     pyprof__emit_text(s, "name", pyprof__text(job->profile, member->name));
@@ -19812,14 +19976,15 @@ static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cu
     pyprof__emit_int(s, "endValue", sum);
     pyprof__emit_open(s, "\n", "samples", '[');
     for (i = 0; i < list->count; i++) {
-        pyprof__cursor_at(cursor, PYPROF__AT(const pyprof__weighted, *list, i).node);
+        pyprof__cursor_at(cursor, items[i].node);
         pyprof__emit_open(s, "", NULL, '[');
-        for (k = 0; k < cursor->depth; k++) pyprof__emit_number(s, pyprof__frame_of(job->profile, cursor->path[k]));
+        for (k = 0; k < cursor->depth; k++)
+            pyprof__emit_number(s, pyprof__frame_of(job->profile, cursor->path[k]));
         pyprof__emit_close(s, "]");
     }
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, "\n", "weights", '[');
-    for (i = 0; i < list->count; i++) pyprof__emit_number(s, PYPROF__AT(const pyprof__weighted, *list, i).weight);
+    for (i = 0; i < list->count; i++) pyprof__emit_number(s, items[i].weight);
     pyprof__emit_close(s, "]}");
 }
 
@@ -19863,7 +20028,8 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
     pyprof__emit_open(s, "\n", "profiles", '[');
     for (i = 0; i < model->members.count && whole; i++) {
         whole = pyprof__speedscope_list(job, &cursor, i, by_time, &list);
-        if (whole && list.count) pyprof__speedscope_thread(job, &cursor, pyprof__member_of(job->profile, i), &list);
+        if (!whole || list.count == 0) continue;
+        pyprof__speedscope_thread(job, &cursor, pyprof__member_of(job->profile, i), &list);
     }
     pyprof__put(s, "]}\n");
     pyprof__array_free(&cursor.pool, &list);
@@ -19871,59 +20037,64 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the speedscope file");
 }
 
-// ---- pprof: github.com/google/pprof/proto/profile.proto, in gzip with stored blocks (RFC 1951, 1952) ---------------
+// ---- pprof: github.com/google/pprof/proto/profile.proto, in gzip with stored blocks (RFC 1951, 1952) ------
 typedef struct {
-    pyprof__pool pool;
-    pyprof__array out, part;
+    pyprof__cursor cursor;           // its pool has all that follows
+    pyprof__array messages[3];       // being built, each inside the one before
+    int depth;                       // of the message that grows
     pyprof__strings strings;
     const pyprof__metric *columns[PYPROF_METRIC_COUNT];
     size_t column_count;
     int failed;
 } pyprof__proto;
 
-static void pyprof__proto_bytes(pyprof__proto *p, pyprof__array *to, const void *data, size_t size)
+static void pyprof__proto_bytes(pyprof__proto *p, const void *data, size_t size)
 {
-    if (p->failed || !pyprof__array_reserve(&p->pool, to, size + 1)) { p->failed = 1; return; }
+    pyprof__array *to = &p->messages[p->depth];
+    if (p->failed || !pyprof__array_reserve(&p->cursor.pool, to, size + 1)) { p->failed = 1; return; }
     if (size) memcpy((char *)to->data + to->count, data, size);
     to->count += size;
 }
 
-static void pyprof__proto_varint(pyprof__proto *p, pyprof__array *to, uint64_t value)
+static void pyprof__proto_varint(pyprof__proto *p, uint64_t value)
 {
     unsigned char bytes[10];
     size_t n = 0;
     do { bytes[n++] = (unsigned char)((value & 127) | (value > 127 ? 128 : 0)); value >>= 7; } while (value);
-    pyprof__proto_bytes(p, to, bytes, n);
+    pyprof__proto_bytes(p, bytes, n);
 }
 
-static void pyprof__proto_int(pyprof__proto *p, pyprof__array *to, uint32_t field, uint64_t value)
+static void pyprof__proto_int(pyprof__proto *p, uint32_t field, uint64_t value)
 {
-    pyprof__proto_varint(p, to, field << 3);
-    pyprof__proto_varint(p, to, value);
+    pyprof__proto_varint(p, field << 3);
+    pyprof__proto_varint(p, value);
 }
 
-static void pyprof__proto_block(pyprof__proto *p, pyprof__array *to, uint32_t field, const void *data, size_t size)
+static void pyprof__proto_block(pyprof__proto *p, uint32_t field, const void *data, size_t size)
 {
-    pyprof__proto_varint(p, to, field << 3 | 2);
-    pyprof__proto_varint(p, to, size);
-    pyprof__proto_bytes(p, to, data, size);
+    pyprof__proto_varint(p, field << 3 | 2);
+    pyprof__proto_varint(p, size);
+    pyprof__proto_bytes(p, data, size);
 }
 
-static uint64_t pyprof__proto_string(pyprof__proto *p, const char *text)
+static void pyprof__proto_text(pyprof__proto *p, uint32_t field, const char *text)   // as a number of the table
 {
-    uint32_t id = pyprof__intern(&p->pool, &p->strings, text, strlen(text));
+    uint32_t id = pyprof__intern(&p->cursor.pool, &p->strings, text, strlen(text));
     if (id == PYPROF__NONE) p->failed = 1;
-    return id == PYPROF__NONE ? 0 : id;
+    else pyprof__proto_int(p, field, id);
 }
 
-static void pyprof__proto_end(pyprof__proto *p, uint32_t field)   // the message being built becomes a field of the profile
+static void pyprof__proto_open(pyprof__proto *p) { p->depth++; }
+
+static void pyprof__proto_close(pyprof__proto *p, uint32_t field)   // a field of the message around it
 {
-    pyprof__proto_block(p, &p->out, field, p->part.data, p->part.count);
-    p->part.count = 0;
+    const pyprof__array *inner = &p->messages[p->depth--];
+    pyprof__proto_block(p, field, inner->data, inner->count);
+    p->messages[p->depth + 1].count = 0;
 }
 
-// The columns of a pprof file: time always, memory if it was tracked, under the names that go tool pprof knows. A number
-// comes before what it is the number of.
+// The columns of a pprof file: always time; also memory if it was tracked; with the names that go tool pprof
+// knows. A count precedes the metric that it counts.
 static void pyprof__pprof_columns(pyprof__proto *p, const pyprof_profile *profile)
 {
     size_t i, k;
@@ -19931,7 +20102,7 @@ static void pyprof__pprof_columns(pyprof__proto *p, const pyprof_profile *profil
         const pyprof__metric *pair[2];
         pair[0] = pyprof__metric_row(pyprof__metrics[i].pair);
         pair[1] = &pyprof__metrics[i];
-        if (pair[0] && pair[1]->unit == PYPROF__UNIT_COUNT) continue;   // it came with the other one
+        if (pair[0] && pair[1]->unit == PYPROF__UNIT_COUNT) continue;   // written with its partner
         for (k = 0; k < 2; k++)
             if (pair[k] && pair[k]->pprof && pyprof__has_metric(profile, pair[k]->metric)) p->columns[p->column_count++] = pair[k];
     }
@@ -19942,10 +20113,11 @@ static void pyprof__pprof_period(pyprof__proto *p, const pyprof__job *job)
     const pyprof__model *model = &job->profile->model;
     int memory = pyprof__is_memory(job->metric);
     uint64_t interval = model->heap.interval ? model->heap.interval : 1;
-    pyprof__proto_int(p, &p->part, 1, pyprof__proto_string(p, memory ? "space" : "wall"));
-    pyprof__proto_int(p, &p->part, 2, pyprof__proto_string(p, memory ? "bytes" : "nanoseconds"));
-    pyprof__proto_end(p, 11);
-    pyprof__proto_int(p, &p->out, 12, memory ? interval : (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
+    pyprof__proto_open(p);
+    pyprof__proto_text(p, 1, memory ? "space" : "wall");
+    pyprof__proto_text(p, 2, memory ? "bytes" : "nanoseconds");
+    pyprof__proto_close(p, 11);
+    pyprof__proto_int(p, 12, memory ? interval : (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
 }
 
 static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model, double checkpoint)
@@ -19955,14 +20127,14 @@ static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model,
              (unsigned long long)model->stats.asked,
              (unsigned long long)model->stats.samples, (unsigned long long)model->stats.missed, (unsigned long long)model->stats.rejected,
              (unsigned long long)model->stats.unfrozen, (unsigned long long)model->stats.truncated);
-    pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, quality));
-    if (checkpoint > 0) pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, "checkpoint: the program was still running"));
+    pyprof__proto_text(p, 13, quality);
+    if (checkpoint > 0) pyprof__proto_text(p, 13, "checkpoint: the program was still running");
     if (model->heap.mode != PYPROF_HEAP_OFF) {
         snprintf(quality, sizeof quality, "memory %s, interval_bytes %llu, blocks not noted %llu", pyprof__heap_modes[model->heap.mode],
                  (unsigned long long)model->heap.interval, (unsigned long long)model->stats.heap_dropped);
-        pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, quality));
+        pyprof__proto_text(p, 13, quality);
     }
-    if (model->stats.degraded[0]) pyprof__proto_int(p, &p->out, 13, pyprof__proto_string(p, model->stats.degraded));
+    if (model->stats.degraded[0]) pyprof__proto_text(p, 13, model->stats.degraded);
 }
 
 static void pyprof__pprof_head(pyprof__proto *p, const pyprof__job *job)
@@ -19972,15 +20144,16 @@ static void pyprof__pprof_head(pyprof__proto *p, const pyprof__job *job)
     const char *main_type = "wall";
     size_t i;
     for (i = 0; i < p->column_count; i++) {
-        pyprof__proto_int(p, &p->part, 1, pyprof__proto_string(p, p->columns[i]->pprof));
-        pyprof__proto_int(p, &p->part, 2, pyprof__proto_string(p, units[p->columns[i]->unit]));
-        pyprof__proto_end(p, 1);
+        pyprof__proto_open(p);
+        pyprof__proto_text(p, 1, p->columns[i]->pprof);
+        pyprof__proto_text(p, 2, units[p->columns[i]->unit]);
+        pyprof__proto_close(p, 1);
         if (p->columns[i]->metric == job->metric) main_type = p->columns[i]->pprof;
     }
-    pyprof__proto_int(p, &p->out, 9, (uint64_t)(pyprof__unix(model, model->start_ns) * 1e9));
-    pyprof__proto_int(p, &p->out, 10, model->recorded_ns);
+    pyprof__proto_int(p, 9, (uint64_t)(pyprof__unix(model, model->start_ns) * 1e9));
+    pyprof__proto_int(p, 10, model->recorded_ns);
     pyprof__pprof_period(p, job);
-    pyprof__proto_int(p, &p->out, 14, pyprof__proto_string(p, main_type));
+    pyprof__proto_text(p, 14, main_type);
     pyprof__pprof_comments(p, model, job->profile->checkpoint);
 }
 
@@ -19988,71 +20161,68 @@ static void pyprof__pprof_tables(pyprof__proto *p, const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
     size_t i;
-    pyprof__proto_int(p, &p->part, 1, 1);   // one mapping: everything has names already, nothing is to be symbolised
-    pyprof__proto_int(p, &p->part, 5, pyprof__proto_string(p, pyprof__text(job->profile, job->profile->program)));
-    for (i = 7; i <= 9; i++) pyprof__proto_int(p, &p->part, (uint32_t)i, 1);
-    pyprof__proto_end(p, 3);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, 1);   // one mapping: everything has names already, nothing is to be symbolised
+    pyprof__proto_text(p, 5, pyprof__text(job->profile, job->profile->program));
+    for (i = 7; i <= 9; i++) pyprof__proto_int(p, (uint32_t)i, 1);
+    pyprof__proto_close(p, 3);
     for (i = 0; i < model->functions.count; i++) {   // system_name stays empty: equal to name, pprof would strip "<module>"
         const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, i);
-        pyprof__proto_int(p, &p->part, 1, i + 1);
-        pyprof__proto_int(p, &p->part, 2, pyprof__proto_string(p, pyprof__label(job->profile, (uint32_t)i)));
-        pyprof__proto_int(p, &p->part, 4, pyprof__proto_string(p, pyprof__text(job->profile, function->file)));
-        if (function->first_line > 0) pyprof__proto_int(p, &p->part, 5, (uint64_t)function->first_line);
-        pyprof__proto_end(p, 5);
+        pyprof__proto_open(p);
+        pyprof__proto_int(p, 1, i + 1);
+        pyprof__proto_text(p, 2, pyprof__label(job->profile, (uint32_t)i));
+        pyprof__proto_text(p, 4, pyprof__text(job->profile, function->file));
+        if (function->first_line > 0) pyprof__proto_int(p, 5, (uint64_t)function->first_line);
+        pyprof__proto_close(p, 5);
     }
     for (i = 0; i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
-        unsigned char line[48];
-        pyprof__array inner;
-        pyprof__array_init(&inner, 1);
-        inner.data = line;
-        inner.capacity = sizeof line;   // three short varints: it never grows
-        pyprof__proto_int(p, &inner, 1, location->function + 1);
-        if (location->place.line > 0) pyprof__proto_int(p, &inner, 2, (uint64_t)location->place.line);
-        if (location->place.column >= 0) pyprof__proto_int(p, &inner, 3, (uint64_t)location->place.column + 1);
-        pyprof__proto_int(p, &p->part, 1, i + 1);
-        pyprof__proto_int(p, &p->part, 2, 1);
-        pyprof__proto_block(p, &p->part, 4, inner.data, inner.count);
-        pyprof__proto_end(p, 4);
+        pyprof__proto_open(p);
+        pyprof__proto_int(p, 1, i + 1);
+        pyprof__proto_int(p, 2, 1);
+        pyprof__proto_open(p);
+        pyprof__proto_int(p, 1, location->function + 1);
+        if (location->place.line > 0) pyprof__proto_int(p, 2, (uint64_t)location->place.line);
+        if (location->place.column >= 0) pyprof__proto_int(p, 3, (uint64_t)location->place.column + 1);
+        pyprof__proto_close(p, 4);
+        pyprof__proto_close(p, 4);
     }
 }
 
 static void pyprof__pprof_label(pyprof__proto *p, const char *key, const char *text, int64_t number)   // text or number
 {
-    unsigned char label[48];
-    pyprof__array inner;
-    pyprof__array_init(&inner, 1);
-    inner.data = label;
-    inner.capacity = sizeof label;
-    pyprof__proto_int(p, &inner, 1, pyprof__proto_string(p, key));
-    pyprof__proto_int(p, &inner, text ? 2 : 3, text ? pyprof__proto_string(p, text) : (uint64_t)number);
-    pyprof__proto_block(p, &p->part, 3, inner.data, inner.count);
+    pyprof__proto_open(p);
+    pyprof__proto_text(p, 1, key);
+    if (text) pyprof__proto_text(p, 2, text);
+    else pyprof__proto_int(p, 3, (uint64_t)number);
+    pyprof__proto_close(p, 3);
 }
 
-static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, pyprof__cursor *cursor, uint32_t node,
-                                 pyprof__array *packed)
+static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint32_t node)
 {
     const pyprof_profile *profile = job->profile;
-    uint32_t owner = cursor->owners[node];
+    uint32_t owner = p->cursor.owners[node];
     const pyprof__member *member = owner == PYPROF__NONE ? NULL : pyprof__member_of(profile, owner);
     int kind = pyprof__function_of(profile, node)->kind;
     size_t i;
-    pyprof__cursor_at(cursor, node);
-    packed->count = 0;
-    for (i = cursor->depth; i-- > 0;)
-        pyprof__proto_varint(p, packed, (uint64_t)pyprof__frame_of(profile, cursor->path[i]) + 1);
-    pyprof__proto_block(p, &p->part, 1, packed->data, packed->count);
-    packed->count = 0;
+    pyprof__cursor_at(&p->cursor, node);
+    pyprof__proto_open(p);
+    pyprof__proto_open(p);
+    for (i = p->cursor.depth; i-- > 0;)
+        pyprof__proto_varint(p, (uint64_t)pyprof__frame_of(profile, p->cursor.path[i]) + 1);
+    pyprof__proto_close(p, 1);
+    pyprof__proto_open(p);
     for (i = 0; i < p->column_count; i++)
-        pyprof__proto_varint(p, packed, (uint64_t)pyprof__self(job->selection, p->columns[i]->metric, node));
-    pyprof__proto_block(p, &p->part, 2, packed->data, packed->count);
+        pyprof__proto_varint(p, (uint64_t)pyprof__self(job->selection, p->columns[i]->metric, node));
+    pyprof__proto_close(p, 2);
     if (pyprof__is_leaf(kind)) pyprof__pprof_label(p, "kind", pyprof__kind_names[kind], 0);
     if (member) pyprof__pprof_label(p, "thread", pyprof__text(profile, member->name), 0);
     if (member) pyprof__pprof_label(p, "thread_id", NULL, (int64_t)member->native);
-    pyprof__proto_end(p, 2);
+    pyprof__proto_close(p, 2);
 }
 
-static int pyprof__pprof_any(const pyprof__proto *p, const pyprof__job *job, uint32_t node)   // has it values of its own?
+// Does the node have values of its own?
+static int pyprof__pprof_any(const pyprof__proto *p, const pyprof__job *job, uint32_t node)
 {
     size_t i;
     int any = 0;
@@ -20072,7 +20242,8 @@ static uint32_t pyprof__crc32(const unsigned char *data, size_t size)
 
 static void pyprof__put_gzip(pyprof__sink *s, const unsigned char *data, size_t size)
 {
-    static const unsigned char head[10] = { 0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255 };   // no time: equal profiles, equal files
+    // No time of writing: equal profiles give equal files.
+    static const unsigned char head[10] = { 0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255 };
     size_t at = 0;
     pyprof__put_bytes(s, head, sizeof head);
     do {
@@ -20087,53 +20258,51 @@ static void pyprof__put_gzip(pyprof__sink *s, const unsigned char *data, size_t 
     pyprof__put_little(s, (uint32_t)size, 4);
 }
 
+// Strings come last, because all other parts add to them.
 static pyprof_result pyprof__write_pprof(pyprof__job *job)
 {
     pyprof__proto p;
-    pyprof__cursor cursor;
-    pyprof__array packed;
+    const pyprof__array *out = &p.messages[0];
     uint32_t i;
-    int failed;
-    pyprof_result result = pyprof__cursor_begin(&cursor, job->profile);
-    if (result != PYPROF_OK) return result;
+    pyprof_result result;
     memset(&p, 0, sizeof p);
-    pyprof__pool_init(&p.pool, &job->profile->pool.allocator, UINT64_MAX);
-    pyprof__array_init(&p.out, 1);
-    pyprof__array_init(&p.part, 1);
-    pyprof__array_init(&packed, 1);
-    if (!pyprof__strings_init(&p.pool, &p.strings)) p.failed = 1;
+    result = pyprof__cursor_begin(&p.cursor, job->profile);
+    if (result != PYPROF_OK) return result;
+    for (i = 0; i < PYPROF__COUNT(p.messages); i++) pyprof__array_init(&p.messages[i], 1);
+    if (!pyprof__strings_init(&p.cursor.pool, &p.strings)) p.failed = 1;
     pyprof__pprof_columns(&p, job->profile);
     pyprof__pprof_head(&p, job);
     pyprof__pprof_tables(&p, job);
     for (i = 1; i < job->selection->count; i++)
-        if (pyprof__pprof_any(&p, job, i)) pyprof__pprof_sample(&p, job, &cursor, i, &packed);
+        if (pyprof__pprof_any(&p, job, i)) pyprof__pprof_sample(&p, job, i);
     for (i = 0; i < p.strings.starts.count; i++) {
         const char *text = pyprof__string(&p.strings, i);
-        pyprof__proto_block(&p, &p.out, 6, text, strlen(text));
+        pyprof__proto_block(&p, 6, text, strlen(text));
     }
-    failed = p.failed;
-    if (!failed) pyprof__put_gzip(job->sink, (const unsigned char *)p.out.data, p.out.count);
-    pyprof__array_free(&p.pool, &packed);
-    pyprof__array_free(&p.pool, &p.out);
-    pyprof__array_free(&p.pool, &p.part);
-    pyprof__strings_free(&p.pool, &p.strings);
-    pyprof__cursor_end(&cursor);
-    return failed ? pyprof__fail_memory("the pprof file") : PYPROF_OK;
+    if (p.failed) result = pyprof__fail_memory("the pprof file");
+    else pyprof__put_gzip(job->sink, (const unsigned char *)out->data, out->count);
+    for (i = 0; i < PYPROF__COUNT(p.messages); i++) pyprof__array_free(&p.cursor.pool, &p.messages[i]);
+    pyprof__strings_free(&p.cursor.pool, &p.strings);
+    pyprof__cursor_end(&p.cursor);
+    return result;
 }
 
-// ---- pickle: a tracemalloc.Snapshot, protocol 2 ---------------------------------------------------------------------------
-// tracemalloc counts traces, so each block is one: the bytes of a stack are spread over its blocks. Of very many blocks
-// one trace stands for several; what "pyprof" says in the Snapshot's __dict__ tells, and with what the blocks were found.
+// ---- pickle: a tracemalloc.Snapshot, protocol 2 -----------------------------------------------------------
+// tracemalloc counts traces, so a trace stands for a block: the bytes of a stack are divided among its
+// blocks. If there are very many blocks, a trace stands for several. "pyprof" in the Snapshot's __dict__ says
+// how many, and how the blocks were found.
 enum {
-    PYPROF__PICKLE_TRACES = 200000,          // from there on; a stack has one at least
-    PYPROF__PICKLE_NATIVE = 0x70797072       // the domain of what malloc and mmap gave out; Python's own has 0
+    PYPROF__PICKLE_TRACES = 200000,          // from here on a trace stands for several blocks; a stack has at
+                                             // least one
+    PYPROF__PICKLE_NATIVE = 0x70797072       // the domain of memory from malloc and mmap; Python's own is 0
 };
 
 typedef struct {
     pyprof__sink *sink;
     const pyprof_profile *profile;
     pyprof__cursor cursor;
-    uint32_t *files, *places;                // of each string, of each location: its number in the unpickler's memo + 1
+    uint32_t *files, *places;                // per string and per location: its number in the unpickler's
+                                             // memo + 1
     uint32_t memo;                           // numbers used
     int items;                               // of a trace
 } pyprof__pickler;
@@ -20155,7 +20324,8 @@ static void pyprof__pickle_int(pyprof__sink *s, int64_t value)
     }
 }
 
-static void pyprof__pickle_text(pyprof__sink *s, const char *text)   // repaired: its size has to be known before
+// Repaired first, because its size precedes it.
+static void pyprof__pickle_text(pyprof__sink *s, const char *text)
 {
     size_t size = strlen(text), length;
     const char *at;
@@ -20171,14 +20341,15 @@ static void pyprof__pickle_get(pyprof__sink *s, uint32_t number)
     else pyprof__pickle_op(s, 'j', number, 4);
 }
 
-static uint32_t pyprof__pickle_keep(pyprof__pickler *p)   // what was written last; its number
+static uint32_t pyprof__pickle_keep(pyprof__pickler *p)   // keeps what was written last; returns its number
 {
     if (p->memo < 256) pyprof__pickle_op(p->sink, 'q', p->memo, 1);
     else pyprof__pickle_op(p->sink, 'r', p->memo, 4);
     return p->memo++;
 }
 
-// (file, line). What is no Python code has its name for a file, as tracemalloc's own "<unknown>".
+// (file, line). For nodes without Python code the name serves as the file, like tracemalloc's own
+// "<unknown>".
 static void pyprof__pickle_place(pyprof__pickler *p, uint32_t node)
 {
     const pyprof__function *function = pyprof__function_of(p->profile, node);
@@ -20211,7 +20382,7 @@ static int64_t pyprof__pickle_frames(pyprof__pickler *p, uint32_t node)   // mos
     return p->cursor.depth ? p->cursor.depth : 1;
 }
 
-// How many traces for the next `blocks` of `all` blocks, `before` of which have theirs
+// Number of traces for the next `blocks` of `all` blocks, `before` of which are done
 static int64_t pyprof__pickle_traces(int64_t before, int64_t blocks, int64_t all)
 {
     double scale = (double)PYPROF__PICKLE_TRACES / (double)all;
@@ -20239,13 +20410,14 @@ static void pyprof__pickle_stack(pyprof__pickler *p, uint32_t node, int64_t byte
     }
 }
 
-// The blocks of a node; bytes without a block, as estimates may have them, are one. -1 = less than nothing
+// The blocks of a node; bytes without a block, which estimates may have, count as one. -1 = negative
 static int64_t pyprof__pickle_blocks(const pyprof__job *job, int metric, uint32_t node)
 {
     int64_t bytes = pyprof__self(job->selection, metric, node), blocks = pyprof__self(job->selection, pyprof__metric_row(metric)->pair, node);
     return bytes < 0 || blocks < 0 ? -1 : blocks == 0 && bytes > 0 ? 1 : blocks;
 }
 
+// snapshot.pyprof: how the file was made. Loading it needs only tracemalloc.
 static void pyprof__pickle_about(const pyprof__job *job, int metric, int64_t blocks, int64_t traces)
 {
     const pyprof__model *model = &job->profile->model;
@@ -20272,6 +20444,8 @@ static void pyprof__pickle_about(const pyprof__job *job, int metric, int64_t blo
     pyprof__put(s, "u");
 }
 
+// The opcodes of a tracemalloc.Snapshot with its _Traces. Traces are made node by node, so memory stays
+// small.
 static void pyprof__pickle_snapshot(pyprof__pickler *p, const pyprof__job *job, int metric, int64_t all)
 {
     int64_t before = 0, traces = 0;
@@ -20299,7 +20473,8 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
     const pyprof__model *model = &job->profile->model;
     int python = job->output->python ? job->output->python : pyprof__version_of(pyprof__text(job->profile, job->profile->python));
     const pyprof__metric *asked = pyprof__metric_row(job->metric);
-    int metric = asked->unit == PYPROF__UNIT_BYTES ? job->metric : asked->pair;   // bytes; their pair is blocks
+    // bytes; their partner is blocks.
+    int metric = asked->unit == PYPROF__UNIT_BYTES ? job->metric : asked->pair;
     pyprof__pickler p;
     int64_t all = 0;
     uint32_t node;
@@ -20366,7 +20541,7 @@ static int pyprof__format_by_suffix(const char *path)   // the longest suffix wi
     return format;
 }
 
-// The suffixes that can be written: "json, txt, svg..."
+// The suffixes of writable formats: "json, txt, svg..."
 static const char *pyprof__formats_text(char *text, size_t capacity)
 {
     size_t i, used = 0;
@@ -20377,6 +20552,7 @@ static const char *pyprof__formats_text(char *text, size_t capacity)
     return text;
 }
 
+// *row = the format's row in pyprof__formats.
 static pyprof_result pyprof__output_check(const pyprof_output *output, int format, int is_diff, size_t *row)
 {
     char known[320];
@@ -20406,7 +20582,8 @@ static pyprof_result pyprof__metric_check(const pyprof_profile *profile, const p
                         pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
 }
 
-// "[read file /a/data.bin]", "[recv 10.0.0.1:5432]" with less of the target, as a session with these paths has it
+// "[read file /a/data.bin]", "[recv 10.0.0.1:5432]", with the target shortened as a session with this setting
+// shortens it
 static uint32_t pyprof__wait_with_paths(pyprof__model *model, const char *name)
 {
     const char *socket = strstr(name, " unix:"), *path = socket ? NULL : strstr(name, " /"), *base = strrchr(name, '/');
@@ -20441,7 +20618,7 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     }
     pyprof__array_free(&made->pool, &made->labels);
     pyprof__array_free(&made->pool, &made->titles);
-    made->program = profile->program;   // the copy has the same strings first
+    made->program = profile->program;   // the copy's first strings are the same
     made->python = profile->python;
     made->free_threaded = profile->free_threaded;
     made->interpreters = profile->interpreters;
@@ -20469,7 +20646,8 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
     job.report = &report;
     job.metric = output->metric ? output->metric : pyprof__formats[row].metric;
     if (!pyprof__select(&selection, profile, output->filter, output->filter && pyprof__formats[row].format != PYPROF_FORMAT_TEXT
-                        ? !output->filter->include_idle : pyprof__formats[row].without_idle))   // text tells running and waiting apart itself
+                        // Text separates running and waiting itself.
+                        ? !output->filter->include_idle : pyprof__formats[row].without_idle))
         result = pyprof__fail_memory("the output");
     pyprof__report_init(&report, &selection, output);
     if (result == PYPROF_OK) result = pyprof__formats[row].write(&job);
@@ -20495,7 +20673,8 @@ static pyprof_result pyprof__write_profile(const pyprof_profile *profile, const 
     return result;
 }
 
-static int pyprof__to_file(void *user, const void *data, size_t size)   // a pyprof_write_fn; errno tells why
+// A pyprof_write_fn; errno has the reason.
+static int pyprof__to_file(void *user, const void *data, size_t size)
 {
     return pyprof__file_write((const pyprof__file *)user, (const char *)data, size);
 }
@@ -20522,7 +20701,7 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
     result = pyprof__file_open(&file, path);
     if (result == PYPROF_OK) {
         errno = 0;
-        file.hasty = profile->checkpoint > 0;   // the next one comes soon
+        file.hasty = profile->checkpoint > 0;   // the next one follows soon
         result = pyprof__write_profile(profile, output, format, pyprof__to_file, &file);
         if (result == PYPROF_ERR_IO) pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
         result = pyprof__file_close(&file, path, result);
@@ -20539,66 +20718,74 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 // ============================================================================
 enum { PYPROF__SESSIONS = 8, PYPROF__SAMPLERS = 1, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000,
        PYPROF__TURN_NS = 30000, PYPROF__BLIND_NS = 100000000 };
-// Ns a session's end waits for a sampler that gets no CPU, and for a callback that can be waiting for the caller.
+// Ns that the end of a session waits for a sampler without a CPU, and for a callback that may be waiting for
+// the caller.
 #ifndef PYPROF__TEST_PATIENCE
 #define PYPROF__TEST_PATIENCE 5000000000u
 #endif
 
 typedef struct {                 // a target, and the thread that samples it
-    pyprof__sweeper sweeper;     // holds the target; that thread's while it is alive
-    int alive, joinable;         // the thread runs; it has to be joined
+    pyprof__sweeper sweeper;     // holds the target; belongs to the sampler thread while that runs
+    int alive, joinable;         // the thread runs; it must still be joined
     pthread_t thread;
-    int64_t tid;                 // of that thread, 0 = it has not begun yet
-    uint32_t wake;               // futex word: something changed
+    int64_t tid;                 // of that thread; 0 = not started yet
+    uint32_t wake;               // futex word: changes when there is something to do
     uint64_t delivering;         // token of the session whose callback runs, 0 = none
-    uint64_t blind_ns, blind_due;       // since when nothing could be read, 0 = it can; when to look for a way again
-    int proven;                  // the layout was checked on a live thread
-    int doubts;                  // how often that failed so far,
-    uint64_t doubted_ns;         // and since when
+    uint64_t blind_ns, blind_due;       // since when nothing could be read, 0 = reads work; when to try
+                                        // another way of reading
+    int proven;                  // the layout was confirmed on a live thread
+    int doubts;                  // number of failed confirmations so far,
+    uint64_t doubted_ns;         // and when the first one was
     char refused[320];           // why nothing can be sampled
-    uint64_t own_cpu_ns, own_cpu_due;   // what sampling costs, as read lately; when to read it again
+    uint64_t own_cpu_ns, own_cpu_due;   // CPU time of sampling at its last reading; when to read it again
 } pyprof__sampler;
 
 typedef struct {
     uint64_t generation;         // of the token; odd = in use
     pyprof__sampler *sampler;
-    int torn;                    // a thread was ended while it changed it
+    int torn;                    // a thread died while it changed the session
     pyprof_config config;
     char thread_filter[256];
     pyprof__recorder recorder;
     uint64_t own_cpu_start;
     char checkpoint[1024];       // the file of config.checkpoint, its name filled in; empty = none
-    int writes;                  // the writer thread writes it: to that file, or those of PROFILING=1
-    uint64_t write_begin, write_due, written;   // since when, when next, what it had the last time
+    int writes;                  // the writer thread writes checkpoints: to that file, or to those of
+                                 // PROFILING=1
+    // Since when; next time; what pyprof__writing_changes returned for the last one.
+    uint64_t write_begin, write_due, written;
 } pyprof__session;
 
 typedef struct {                 // the thread that writes files
-    uint32_t word;               // futex word: something is to be done
-    uint32_t asked, done;        // the process wants to end: so often, and so often all was written
+    uint32_t word;               // futex word: changes when there is something to do
+    uint32_t asked, done;        // number of requests to write everything before the process ends; number of
+                                 // them done
     int running, quit;
     int64_t tid;
     pthread_t thread;
     uint64_t cost_ns;            // CPU time that the last checkpoint took
-    uint64_t (*poll)(uint64_t now);   // PROFILING=1: what else is to be done; returns when to look again
+    uint64_t (*poll)(uint64_t now);   // PROFILING=1: its other periodic work; returns when to call it again
 } pyprof__saver;
 
 typedef struct { int64_t pid; uint64_t start_ns; char base[1024]; } pyprof__tree;   // the run this process belongs to: see PYPROF_RUN
 
-typedef struct {                 // where the files of PROFILING=1 go
-    char pattern[1024];          // PYPROF_OUT, absolute, %p and so on not filled in; empty = not set
+typedef struct {                 // the destination of the files of PROFILING=1
+    char pattern[1024];          // PYPROF_OUT, absolute, with %p and the like as they are; empty = not set
     char base[1024];             // the prefix, or the path of the one file up to its suffix
     char suffix[64];             // of that file; empty = a prefix
-    char tag[48];                // .PID or .PID-N: of a child, and of a run whose name was taken
+    char tag[48];                // .PID or .PID-N: for a child, and for a run whose name was taken
     char formats[256];
     int stream;                  // base is a pipe or a device: written once, at the end
     int sources, quiet, claim;
-    uint64_t claim_inode;        // 0 = there is no claim
-    int child, worker, late;     // of a profiled process; forked; Python came after the start of the program
-    int fallen;                  // to the folder for temporary files
-    int failed;                  // a file could not be written the last time
-    int told;                    // the end, which can come in several steps, has been written: the files named, a stream closed
-    int mute;                    // standard error was closed at the start: its number is another file's
-    double rate, period;         // what is told at the start
+    uint64_t claim_inode;        // 0 = no claim
+    int child, worker, late;     // child of a profiled process; forked; Python was loaded after the start of
+                                 // the program
+    int fallen;                  // fell back to the folder for temporary files
+    int failed;                  // the last attempt to write a file failed
+    int told;                    // the final message has been printed and a stream closed: the end can come
+                                 // in several steps
+    int mute;                    // standard error was closed at the start: its number now belongs to another
+                                 // file
+    double rate, period;         // printed at the start
     int heap, wait;
 } pyprof__out;
 
@@ -20606,35 +20793,38 @@ enum { PYPROF__CHILDREN = 256 };
 typedef struct { uint32_t lock, count; pyprof__child list[PYPROF__CHILDREN]; } pyprof__children;
 
 typedef struct {
-    int64_t pid;                 // of the process all this belongs to; a forked child sees its own differ
+    int64_t pid;                 // of the process that owns all this; a forked child finds another one
     pyprof__session sessions[PYPROF__SESSIONS];
     pyprof__sampler samplers[PYPROF__SAMPLERS];   // the first is this process's
-    int changing;                // session that the owner of the lock may change + 1, 0 = none
+    int changing;                // session that the owner of the lock may be changing + 1; 0 = none
     int atfork;                  // the handler is registered
-    uint64_t again[PYPROF__SESSIONS];   // in a forked child: generations of the sessions that go on once it is sure; 0 = none
-    int going_on;                // some of them have not begun yet
-    void (*forked)(pyprof *token);      // what PROFILING=1 does then
-    int seen, announced;         // there was an interpreter; the start was told
-    uint64_t ended_ns;           // when all was written because Python shuts down; 0 = it was not
+    // In a forked child: generations of the sessions to start again; 0 = none.
+    uint64_t again[PYPROF__SESSIONS];
+    int going_on;                // some of these have not started yet
+    void (*forked)(pyprof *token);      // what PROFILING=1 does in a forked child
+    int seen, announced;         // an interpreter was found; the start was announced
+    uint64_t ended_ns;           // when everything was written because Python shuts down; 0 = not yet
     pyprof__saver writer;
     pyprof__tree tree;
     pyprof__out out;
     pyprof__children children;
     pyprof *env_session;
     int64_t env_pid;
-    pyprof_profile *env_before;  // the writer's: the recording as it was written last
+    pyprof_profile *env_before;  // the writer's: the recording as last written
     char trigger[1024];          // PYPROF_TRIGGER; empty = none
 } pyprof__global;
 
-// No code of the host runs under them, but a session's allocator; no thread waits under them for a callback.
+// No code of the host runs under these locks except a session's allocator, and no thread waits for a callback
+// under them.
 static pyprof__mutex pyprof__lock;      // sessions; held for microseconds
 static pyprof__mutex pyprof__control;   // start and stop of the sampler thread
-static pyprof__mutex pyprof__writing;   // of files of sessions: one after the other
+static pyprof__mutex pyprof__writing;   // one file of a session at a time
 static pyprof__global pyprof__g;
 
 // ---- fork ---------------------------------------------------------------------
-// The child has no sampler thread, and the locks may be held by threads it does not have. What was recorded is the
-// parent's: it is left alone, never freed, because the memory may have been changing at the moment of the fork.
+// The child has no sampler thread, and threads that it does not have may hold the locks. The recording
+// belongs to the parent. The child neither uses nor frees it: its memory may have been in the middle of a
+// change at the fork.
 static void pyprof__after_fork(void)
 {
     int i, goes_on = 0, felt = pyprof__stir_feels();
@@ -20662,16 +20852,17 @@ static void pyprof__after_fork(void)
     pyprof__is_sampler = 0;
     pyprof__g.going_on = goes_on;
     if (goes_on) pyprof__stir_arm();
-    if (goes_on && !felt) pyprof__stir_now();   // no allocation would tell
+    if (goes_on && !felt) pyprof__stir_now();   // no allocation would trigger it
 }
 
-static void pyprof__enter(void)   // every API function that touches sessions; a raw clone() runs no atfork handler
+// Called by every API function that touches sessions, because a raw clone() runs no atfork handler.
+static void pyprof__enter(void)
 {
     int64_t pid = __atomic_load_n(&pyprof__g.pid, __ATOMIC_RELAXED);
     int ms;
     if (pid && pid != pyprof__own_pid()) pyprof__after_fork();
     if (!__atomic_load_n(&pyprof__g.going_on, __ATOMIC_ACQUIRE) || pyprof__inside) return;
-    pyprof__stir_now();   // in a forked child that calls: its sessions are there in a moment
+    pyprof__stir_now();   // a forked child calls: its sessions start within a moment
     for (ms = 0; ms < 2000 && __atomic_load_n(&pyprof__g.going_on, __ATOMIC_ACQUIRE); ms++) pyprof__nap(1000000);
 }
 
@@ -20681,7 +20872,8 @@ static pyprof *pyprof__token(int slot)
     return (pyprof *)(uintptr_t)(pyprof__g.sessions[slot].generation << 8 | (uint64_t)(slot + 1) << 1 | 1);
 }
 
-static pyprof__session *pyprof__session_of(const pyprof *token)   // under the lock; NULL = ended, or never was
+// Under the lock; NULL = ended, or never existed.
+static pyprof__session *pyprof__session_of(const pyprof *token)
 {
     uint64_t bits = (uint64_t)(uintptr_t)token, slot = (bits >> 1 & 127) - 1;
     if (!(bits & 1) || slot >= PYPROF__SESSIONS || pyprof__g.sessions[slot].generation != bits >> 8) return NULL;
@@ -20690,7 +20882,7 @@ static pyprof__session *pyprof__session_of(const pyprof *token)   // under the l
     return &pyprof__g.sessions[slot];
 }
 
-// In a forked child: a session that has not begun there yet will not.
+// In a forked child: a session that has not started there yet will not start.
 static void pyprof__again_cancel(const pyprof *token)
 {
     uint64_t bits = (uint64_t)(uintptr_t)token, slot = (bits >> 1 & 127) - 1;
@@ -20703,14 +20895,14 @@ static pyprof_result pyprof__no_session(const pyprof *token)
     return pyprof__fail(PYPROF_ERR_STATE, "the session has ended, or is no session of this process");
 }
 
-// Is the session in use, and sampled by that one?
+// Is the session in use, and does this sampler sample it?
 static pyprof__bool pyprof__is_of(const pyprof__session *session, const pyprof__sampler *sampler)
 {
     return (session->generation & 1) && session->sampler == sampler;
 }
 
-// The lock of the sessions. If its owner was ended while it changed one, nothing of that session can be trusted,
-// and none of its memory can be freed.
+// Takes the lock of the sessions. If its previous owner died while it changed a session, nothing in that
+// session can be trusted and none of its memory can be freed.
 static void pyprof__sessions_lock(void)
 {
     if (!pyprof__mutex_take(&pyprof__lock)) return;
@@ -20724,7 +20916,7 @@ static void pyprof__sessions_unlock(void)
     pyprof__mutex_give(&pyprof__lock);
 }
 
-// For how long nothing could be read; 0 = it can be, or that is new. Under the lock.
+// For how long nothing could be read; 0 = reads work, or failed only a moment ago. Under the lock.
 static uint64_t pyprof__blind_for(const pyprof__sampler *sampler, uint64_t now)
 {
     uint64_t since = sampler->blind_ns;
@@ -20732,22 +20924,29 @@ static uint64_t pyprof__blind_for(const pyprof__sampler *sampler, uint64_t now)
 }
 
 // ---- what sampling may cost ---------------------------------------------------------------
-// The sampler's own CPU time is held against that of the other threads of the process. They may use many CPUs,
-// but the thread that is sampled stands still meanwhile, so one CPU's time counts at most: less what the sampler
-// took of it. A process that idles counts as if it used 0.4 of a CPU. What may be used is saved up for a moment
-// and what was used beyond it is owed, so that neither a burst nor an estimate that is wrong adds up.
+// The governor compares the sampler's CPU time with that of the process's other threads:
+//   1. Allowance: max_cpu times the CPU time of the other threads. They may use many CPUs, but a sampled
+//      thread stands still meanwhile, so at most one CPU counts, less what the sampler used of it; an idle
+//      process counts as 0.4 of a CPU.
+//   2. Balance: allowance less use. A small surplus is saved, a deficit is owed, so that neither bursts nor
+//      wrong estimates accumulate.
+//   3. Cost of a sweep: recent CPU time of the sampler per sweep; if the balance is negative and the latest
+//      sweeps cost more, their cost.
+//   4. Rate: the recent allowance plus the balance, divided by the cost of a sweep.
 enum { PYPROF__WEIGH_NS = 20000000, PYPROF__FADE_NS = 200000000, PYPROF__REPLAN_NS = 100000000 };
-static const double pyprof__idle_share = 0.4, pyprof__least_rate = 0.25;   // of a CPU; Hz: below it nothing would be learnt
+// Of a CPU; in Hz: a lower rate would show nothing.
+static const double pyprof__idle_share = 0.4, pyprof__least_rate = 0.25;
 
 typedef struct {
-    uint64_t at, due;            // when costs were weighed, and are to be again
+    uint64_t at, due;            // when costs were last compared, and when they will be next
     uint64_t own_ns, all_ns;     // CPU time of the sampler and of the process then
     uint64_t sweeps;             // since then
-    double wall, base, used, done;   // of late: time, CPU time that counts, CPU time of the sampler, sweeps
-    double balance;              // ns: CPU time saved up; below 0 = owed
+    // Recent sums, which fade: time, CPU time that counts, CPU time of the sampler, sweeps.
+    double wall, base, used, done;
+    double balance;              // ns: saved CPU time; negative = owed
 } pyprof__governor;
 
-// The rate that max_cpu allows, from the clocks as they are now; 0 = not known.
+// The rate that max_cpu allows, by these readings of the clocks; 0 = unknown.
 static double pyprof__governor_weigh(pyprof__governor *governor, uint64_t now, uint64_t own, uint64_t all, double max_cpu)
 {
     double wall = (double)(now - governor->at), used = (double)(own - governor->own_ns), base = (double)(all - governor->all_ns) - used;
@@ -20757,21 +20956,24 @@ static double pyprof__governor_weigh(pyprof__governor *governor, uint64_t now, u
     governor->at = now;
     governor->own_ns = own;
     governor->all_ns = all;
+    // 1.
     if (base > wall - used) base = wall - used;
     if (base < wall * pyprof__idle_share) base = wall * pyprof__idle_share;
+    // 2.
     governor->balance = first ? most / 2 : governor->balance + max_cpu * base - used;
     if (governor->balance > most / 2) governor->balance = most / 2;
     if (governor->balance < -5 * most) governor->balance = -5 * most;
     if (first || wall <= 0) return 0;
+    // 3. If the load rises, the earlier cost of sweeps no longer applies.
     governor->wall = governor->wall * fade + wall;
     governor->base = governor->base * fade + base;
     governor->used = governor->used * fade + used;
     governor->done = governor->done * fade + (double)governor->sweeps;
     cost = governor->done > 0 ? governor->used / governor->done : 0;
-    // The load rises: what sweeps cost before is of no use.
     if (governor->balance < 0 && governor->sweeps && used / (double)governor->sweeps > cost) cost = used / (double)governor->sweeps;
     governor->sweeps = 0;
     if (cost <= 0) return 0;
+    // 4.
     share = max_cpu * governor->base / governor->wall;
     allowed = share + governor->balance / span;
     if (allowed < share / 8) allowed = share / 8;
@@ -20782,9 +20984,10 @@ static double pyprof__governor_weigh(pyprof__governor *governor, uint64_t now, u
 // ---- the sampler thread -------------------------------------------------------------
 typedef struct {
     uint64_t period, base, number, deadline, last, random;
-    uint64_t stride, told;       // the next tick falls in so many periods; those that are told, by ticks or as left out
-    double rate, allowed;        // as asked for; as the governor lets it be, 0 = any
-    double max_cpu, stretch;     // stretch: of which the stride was drawn
+    uint64_t stride, told;       // periods until the next tick; periods already accounted for, by ticks or as
+                                 // left out
+    double rate, allowed;        // the rate asked for; the governor's limit, 0 = none
+    double max_cpu, stretch;     // stretch: the value from which the stride was drawn
     uint32_t seen;
     pyprof__governor governor;
 } pyprof__schedule;
@@ -20822,20 +21025,21 @@ static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *ho
     }
 }
 
-static void pyprof__heap_tick(uint64_t now)   // ages are measured by this clock
+static void pyprof__heap_tick(uint64_t now)   // the clock by which ages are measured
 {
     if (!PYPROF__GET(pyprof__heap.users)) return;
     PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - PYPROF__GET(pyprof__heap.start_ns)) / 1000000));
     pyprof__objects_watch(0);
 }
 
-// When to read the threads' names: at the latest, and if one is missing. When to look for asyncio's tasks again
+// When to read all threads' names, and when to read missing ones; the cost of that; when to look for
+// asyncio's tasks again
 typedef struct { uint64_t due, soon, cost, tasks; } pyprof__names;
 
-// What a sampler shall do: what its running sessions ask for, put together. Under the lock.
+// What the running sessions together ask of a sampler. Under the lock.
 typedef struct {
-    int any;                   // there is a session, if only a paused one
-    double rate, max_cpu;      // the highest rate of those that run, 0 = none does; the smallest max_cpu of them
+    int any;                   // there is a session, even if only a paused one
+    double rate, max_cpu;      // highest rate of the running sessions, 0 = none runs; their smallest max_cpu
     uint32_t max_depth;
     int stay, by_signal, opcodes;   // see pyprof__sweeper
 } pyprof__demand;
@@ -20859,7 +21063,8 @@ static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
     return wanted;
 }
 
-static void pyprof__sweeper_by_signal(pyprof__sweeper *sweeper, int by_signal)   // the handler comes and goes with the need of it
+// The handler is installed only while it is needed.
+static void pyprof__sweeper_by_signal(pyprof__sweeper *sweeper, int by_signal)
 {
     if (by_signal && !sweeper->by_signal && !pyprof__hold_install()) sweeper->degraded = "the handler for SIGURG could not be installed";
     if (!by_signal && sweeper->by_signal) pyprof__hold_uninstall();
@@ -20875,14 +21080,15 @@ static void pyprof__sweeper_obey(pyprof__sweeper *sweeper, const pyprof__demand 
     pyprof__sweeper_by_signal(sweeper, wanted->by_signal);
 }
 
-// Ticks are left out by making one stand for several periods. So many, on average, as a real number.
+// Ticks are left out by letting one stand for several periods: on average for this many, a real number.
 static double pyprof__schedule_stretch(const pyprof__schedule *schedule)
 {
     return schedule->allowed > 0 && schedule->allowed < schedule->rate ? schedule->rate / schedule->allowed : 1;
 }
 
-// One deadline a period, at a random place in it: exact on average, in step with nothing. Absolute, so that being late
-// once delays nothing else. Of several periods that it stands for it is as random.
+// Each period has one deadline, at a random place within it: the average is exact and nothing in the program
+// can be in step with it. Deadlines are absolute, so that a late tick delays no other. If a tick stands for
+// several periods, its place is random within all of them.
 static void pyprof__schedule_next(pyprof__schedule *schedule)
 {
     double stretch = schedule->stretch = pyprof__schedule_stretch(schedule);
@@ -20903,7 +21109,7 @@ static void pyprof__schedule_rate(pyprof__schedule *schedule, double rate)
     pyprof__schedule_next(schedule);
 }
 
-// The rate has changed while the next tick is far off: what is left of the way to it gets shorter or longer by as much.
+// After a change of rate, scales the remaining time to a tick that is still far off.
 static void pyprof__schedule_replan(pyprof__schedule *schedule, uint64_t now)
 {
     double ratio = pyprof__schedule_stretch(schedule) / schedule->stretch;
@@ -20919,7 +21125,7 @@ static void pyprof__schedule_replan(pyprof__schedule *schedule, uint64_t now)
     schedule->stride = number > schedule->number ? number - schedule->number : 1;
 }
 
-// The sampler is here now: which ticks were due, and when is the next one?
+// The sampler runs now: which ticks were due, and when is the next one?
 static void pyprof__schedule_collect(pyprof__schedule *schedule, uint64_t now, pyprof__tick *tick)
 {
     uint64_t behind = now > schedule->deadline ? ((now - schedule->base) / schedule->period - schedule->number) / schedule->stride : 0;
@@ -20946,7 +21152,7 @@ static void pyprof__schedule_collect(pyprof__schedule *schedule, uint64_t now, p
     }
 }
 
-// Tells sessions at which rate they are sampled. Under the lock.
+// Passes the rate at which they are sampled to the sessions. Under the lock.
 static void pyprof__schedule_tell(const pyprof__sampler *sampler, const pyprof__schedule *schedule)
 {
     double pace = schedule->rate / pyprof__schedule_stretch(schedule);
@@ -20959,7 +21165,7 @@ static void pyprof__schedule_tell(const pyprof__sampler *sampler, const pyprof__
     }
 }
 
-// Weighs now and then what sampling costs, and so chooses the rate.
+// At intervals, compares the cost of sampling with the allowance and chooses the rate.
 static void pyprof__govern(const pyprof__sampler *sampler, pyprof__schedule *schedule, uint64_t now)
 {
     pyprof__governor *governor = &schedule->governor;
@@ -20969,13 +21175,16 @@ static void pyprof__govern(const pyprof__sampler *sampler, pyprof__schedule *sch
     own = pyprof__own_cpu();
     all = pyprof__process_cpu(sampler->sweeper.target.source.proc);
     schedule->allowed = own && all ? pyprof__governor_weigh(governor, now, own, all, schedule->max_cpu) : 0;
-    if (!own || !all) memset(governor, 0, sizeof *governor);   // refused: then no thread can be read either, at next to no cost
+    // refused: then threads cannot be read either, and sweeps cost next to nothing.
+    if (!own || !all) memset(governor, 0, sizeof *governor);
     took = pyprof__now() - now;
-    if (took > PYPROF__REPLAN_NS / 100) took = PYPROF__REPLAN_NS / 100;   // it may have lost the CPU
+    // The sampler may have lost the CPU in between.
+    if (took > PYPROF__REPLAN_NS / 100) took = PYPROF__REPLAN_NS / 100;
     governor->due = now + (100 * took > PYPROF__WEIGH_NS ? 100 * took : schedule->allowed > 0 ? PYPROF__WEIGH_NS : PYPROF__WEIGH_NS / 10);
     pyprof__schedule_replan(schedule, now);
 }
 
+// Calls back without any lock. `delivering` holds the token meanwhile: pyprof_stop waits for it.
 static void pyprof__deliver_events(pyprof__sampler *sampler)
 {
     int i, event;
@@ -21007,7 +21216,7 @@ static void pyprof__degrade_all(const pyprof__sampler *sampler, const char *reas
         if (pyprof__is_of(&pyprof__g.sessions[i], sampler)) pyprof__degrade(&pyprof__g.sessions[i].recorder, reason);
 }
 
-// Nothing could be read in this sweep. If that lasts, is it the way that memory is read? Under the lock.
+// Nothing could be read in this sweep. If that goes on, tries other ways to read memory. Under the lock.
 static void pyprof__blind(pyprof__sampler *sampler, uint64_t now)
 {
     pyprof__way way;
@@ -21025,7 +21234,7 @@ static void pyprof__blind(pyprof__sampler *sampler, uint64_t now)
                         : "no thread could be read for a while");
 }
 
-// Before the first sweep, as soon as there is an interpreter: does it look as expected?
+// Before the first sweep, once there is an interpreter: does its memory look as expected?
 static int pyprof__prove(pyprof__sampler *sampler)
 {
     pyprof_result result;
@@ -21033,7 +21242,7 @@ static int pyprof__prove(pyprof__sampler *sampler)
     if (sampler->refused[0]) return 0;
     result = pyprof__self_check(&sampler->sweeper, 3, &sampler->proven);
     if (result == PYPROF_OK) return 1;
-    // While the interpreter comes up, much of it is half made: only what stays senseless is refused.
+    // While the interpreter starts, much of it is unfinished: only what stays implausible is refused.
     if (sampler->doubts++ == 0) sampler->doubted_ns = pyprof__now();
     if (sampler->doubts < 100 || pyprof__now() - sampler->doubted_ns < 3 * pyprof__second) return 0;
     pyprof__sessions_lock();
@@ -21043,7 +21252,7 @@ static int pyprof__prove(pyprof__sampler *sampler)
     return 0;
 }
 
-// Looks up the opcodes of all stacks of this sweep, for the sessions that want them.
+// Looks up the opcodes of all stacks of this sweep, for sessions that ask for them.
 static void pyprof__look_opcodes(pyprof__sweeper *sweeper)
 {
     size_t i, k;
@@ -21069,19 +21278,21 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
     sweeper->turns = (size_t)(schedule->period * (tick.count ? tick.periods[tick.count - 1] : 1) / PYPROF__TURN_NS);
     sweeper->blind = !pyprof__prove(sampler);
     present = !sweeper->blind && pyprof__sweep(sweeper, tick.now);
-    if (present && !PYPROF__GET(pyprof__g.seen)) {   // now there is something to tell of
+    if (present && !PYPROF__GET(pyprof__g.seen)) {   // now there is something to announce
         PYPROF__SET(pyprof__g.seen, 1);
         pyprof__wake(&pyprof__g.writer.word);
     }
     if (present) pyprof__watch_lateness(sweeper, tick.now, tick.late);
-    if (present && (tick.now > names->due || (tick.now > names->soon && pyprof__names_missing(&sweeper->list)))) {   // 5 % of the time at most
+    // At most 5 % of the time.
+    if (present && (tick.now > names->due || (tick.now > names->soon && pyprof__names_missing(&sweeper->list)))) {
         uint64_t begin = pyprof__now(), took;
         int all = tick.now > names->due;
         pyprof__names_read(&sweeper->list, sweeper->codes.text, all || !sweeper->list.active);
         took = pyprof__now() - begin;
         if (all) names->due = tick.now + (20 * took > pyprof__second ? 20 * took : pyprof__second);
         if (!all || !sweeper->list.active) names->cost = took > names->cost ? names->cost + names->cost / 4 : took > 1000 ? took : 1000;
-        names->soon = tick.now + 20 * names->cost;   // the cost as usual: it may have lost the CPU this time
+        // The usual cost: this time the sampler may have lost the CPU.
+        names->soon = tick.now + 20 * names->cost;
     }
     if (present && sweeper->codes.asyncio && tick.now > names->tasks) {
         pyprof__tasks_find(&sweeper->list);
@@ -21090,7 +21301,8 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
     if (present) pyprof__awaits_read(sweeper, tick.now);
     if (present && sweeper->names_opcodes) pyprof__look_opcodes(sweeper);
     pyprof__sessions_lock();
-    if (tick.now > sampler->own_cpu_due) {   // reading the clock of a running thread makes the scheduler think again about it
+    // Reading the clock of a running thread makes the scheduler reconsider it.
+    if (tick.now > sampler->own_cpu_due) {
         __atomic_store_n(&sampler->own_cpu_ns, pyprof__own_cpu(), __ATOMIC_RELAXED);
         sampler->own_cpu_due = tick.now + 10000000;
     }
@@ -21114,8 +21326,8 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
     pyprof__sweep_done(sweeper);
 }
 
-// The program has left by pthread_exit in its last thread: now it is ours that keep the process. They end, and the
-// last one of them does what libc does then: it calls exit.
+// The program's last thread has left by pthread_exit, and only our threads keep the process alive. They end;
+// the last one does what libc does in that case and calls exit.
 static int pyprof__is_alone(void)
 {
     int writer = __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE) && __atomic_load_n(&pyprof__g.writer.tid, __ATOMIC_ACQUIRE);
@@ -21125,8 +21337,8 @@ static int pyprof__is_alone(void)
     return 1;
 }
 
-// When the sampler has to be up again: for the next tick, for the heap, or to see whether ticks that are far
-// apart have to be.
+// When the sampler must wake: for the next tick, for the heap, or to check whether a distant tick should come
+// sooner.
 static uint64_t pyprof__schedule_until(const pyprof__schedule *schedule, uint64_t house_due)
 {
     uint64_t until = schedule->deadline, weigh = schedule->governor.at + PYPROF__REPLAN_NS;
@@ -21181,18 +21393,19 @@ static void *pyprof__sampler_main(void *argument)
     sampler->alive = 0;                 // under the lock: a new session sees it and starts a new thread
     pyprof__sessions_unlock();
     pyprof__sweeper_close(sweeper);
-    pyprof__inside = 0;                  // it may be the last thread: then it calls exit
+    pyprof__inside = 0;                  // this may be the last thread, which calls exit
     return NULL;
 }
 
-// The kernel can end a thread alone: a seccomp filter that kills threads. A callback can, by pthread_exit.
+// The kernel can end a single thread (a seccomp filter that kills threads), and a callback can, by
+// pthread_exit.
 static int pyprof__sampler_is_gone(const pyprof__sampler *sampler)
 {
     int64_t tid = __atomic_load_n(&sampler->tid, __ATOMIC_ACQUIRE);
     return tid && !pyprof__thread_exists(tid);
 }
 
-// The sampler thread was ended while sessions run: they record no more, and say so. Under the lock.
+// The sampler thread died while sessions run: they record nothing more, and say so. Under the lock.
 static int pyprof__sampler_failed(const pyprof__sampler *sampler)
 {
     if (!sampler->alive || !pyprof__sampler_is_gone(sampler)) return 0;
@@ -21200,7 +21413,7 @@ static int pyprof__sampler_failed(const pyprof__sampler *sampler)
     return 1;
 }
 
-// Waits for a sampler thread that has ended or is about to. Under pyprof__control.
+// Waits for a sampler thread that has ended or is about to end. Under pyprof__control.
 static void pyprof__join(pyprof__sampler *sampler)
 {
     if (!sampler->joinable) return;
@@ -21208,7 +21421,8 @@ static void pyprof__join(pyprof__sampler *sampler)
     sampler->joinable = 0;
 }
 
-// Opens the sampler and starts its thread; a session must be in use already, or the thread ends at once.
+// Opens the sampler and starts its thread; a session must be in use already, otherwise the thread ends at
+// once.
 static pyprof_result pyprof__sampler_start(pyprof__sampler *sampler)
 {
     int error;
@@ -21273,7 +21487,7 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
     return PYPROF_OK;
 }
 
-// What a config holds that lay on the stack and was not zeroed: pointers to nothing, numbers that nobody means.
+// Signs of a config that was on the stack and not zeroed: pointers to unmapped memory, absurd numbers.
 static int pyprof__config_is_wild(const pyprof_config *config)
 {
     const double numbers[] = {
@@ -21292,6 +21506,7 @@ static int pyprof__config_is_wild(const pyprof_config *config)
     return 0;
 }
 
+// Every message names the field and the values that it can have.
 static pyprof_result pyprof__config_check(const pyprof_config *config)
 {
     const struct { const char *name; uint64_t to; } pointers[] = {
@@ -21326,7 +21541,8 @@ static void pyprof__config_defaults(pyprof_config *config)
     if (!(config->checkpoint_s > 0)) config->checkpoint_s = 60;
 }
 
-// again: the generation of a session that goes on in a forked child, in its slot; 0 = a new one. Under the lock.
+// again: generation of a session that starts again in a forked child, in its old slot; 0 = a new one. Under
+// the lock.
 static pyprof_result pyprof__session_open(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again,
                                           int *slot)
 {
@@ -21361,8 +21577,8 @@ static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *
     stats->own_bytes += __atomic_load_n(&sampler->sweeper.pool.used, __ATOMIC_RELAXED);
 }
 
-// The name people know the program by: of the executable, or of the script that an interpreter runs. Nothing else of
-// the command line is looked at: it can hold secrets.
+// The name under which users know the program: of its executable, or of the script that an interpreter runs.
+// The rest of the command line is not used, because it may hold secrets.
 static void pyprof__program_name(pyprof__proc *proc, char *name, size_t capacity)
 {
     char text[4096], *at, *base, *end;
@@ -21397,7 +21613,7 @@ static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof_
     return profile->program == PYPROF__NONE || profile->python == PYPROF__NONE ? pyprof__fail_memory("the profile") : PYPROF_OK;
 }
 
-// The recording starts anew at start_ns, or stays as it is: 0 = no memory. Under the lock.
+// Restarts the recording at start_ns. 0 = no memory, and the recording stays as it is. Under the lock.
 static int pyprof__session_renew(pyprof__session *session, uint64_t start_ns)
 {
     int whole = pyprof__recorder_renew(&session->recorder, start_ns);
@@ -21421,7 +21637,7 @@ static pyprof_result pyprof__session_profile(pyprof__session *session, double la
     return PYPROF_OK;
 }
 
-// What a thread left half done when it was ended is not handed out.
+// A recording that a dying thread left half changed is not handed out.
 static pyprof_result pyprof__session_whole(const pyprof__session *session)
 {
     if (!session->torn) return PYPROF_OK;
@@ -21482,7 +21698,7 @@ static void pyprof__heap_leave(pyprof__session *session)   // under the lock
 static int pyprof__is_running(const pyprof__sampler *sampler)   // is there an interpreter?
 {
     const pyprof__target *target = &sampler->sweeper.target;
-    pyprof__source source;   // the sampler's, but for the thread that reads
+    pyprof__source source;   // that of the sampler, with this thread as the reader
     uint64_t head = 0;
     source.method = target->source.method;
     source.proc = target->source.proc;
@@ -21498,17 +21714,18 @@ typedef struct {
     pyprof__sampler sampler;
     pyprof__session session;
     pyprof_result result;
-    int done;                    // the thread got to its end
+    int done;                    // the thread finished
     char error[512];
 } pyprof__dump_job;
 
-// Sweeps until every thread was read: the caller may still be on its way to stand still.
+// Sweeps until every thread was read: the caller may not stand still yet.
 static int pyprof__dump_sweep(pyprof__sweeper *sweeper)
 {
     uint32_t word = 0;
     int attempt, rejected = 1;
     size_t i;
-    for (attempt = 0; attempt < 2 || (attempt < 20 && rejected); attempt++) {   // two: who stands still with the GIL waits
+    // two: a thread that stands still with the GIL counts as waiting.
+    for (attempt = 0; attempt < 2 || (attempt < 20 && rejected); attempt++) {
         if (attempt) pyprof__sleep_until(&word, 0, pyprof__now() + 1000000);
         if (!pyprof__sweep(sweeper, pyprof__now())) return 0;
         for (rejected = 0, i = 0; i < sweeper->list.listed.count; i++) {
@@ -21519,7 +21736,8 @@ static int pyprof__dump_sweep(pyprof__sweeper *sweeper)
     return 1;
 }
 
-// On a thread of its own: the caller's CPU placement is not ours to change, and the caller stands still meanwhile.
+// Runs on a thread of its own: it must not change the caller's CPU placement, and the caller stands still
+// meanwhile.
 static void *pyprof__dump_main(void *argument)
 {
     pyprof__dump_job *job = (pyprof__dump_job *)argument;
@@ -21533,7 +21751,8 @@ static void *pyprof__dump_main(void *argument)
     job->result = pyprof__self_check(sweeper, 50, &job->sampler.proven);
     if (job->result == PYPROF_OK && !pyprof__dump_sweep(sweeper))
         job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
-    if (job->result == PYPROF_OK && sweeper->codes.asyncio) {   // now that it is known: with the tasks
+    // Once asyncio is found: again, with the tasks.
+    if (job->result == PYPROF_OK && sweeper->codes.asyncio) {
         pyprof__tasks_find(&sweeper->list);
         pyprof__forget_stacks(&sweeper->list);
         pyprof__dump_sweep(sweeper);
@@ -21554,7 +21773,8 @@ static void *pyprof__dump_main(void *argument)
     return NULL;
 }
 
-// Copies what a session recorded so far; sampling goes on. reset: it starts afresh, no time falls between the parts.
+// Copies what a session has recorded so far; sampling goes on. reset: the recording restarts without a gap in
+// time.
 static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pyprof_profile **profile)
 {
     pyprof__session *found;
@@ -22404,6 +22624,7 @@ static void pyprof__go_on(void)
     if (!pyprof__writer_start(pyprof__again_main)) __atomic_store_n(&pyprof__g.going_on, 0, __ATOMIC_RELEASE);
 }
 
+// The checkpoint's file is tried before anything starts.
 PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **session)
 {
     pyprof_config copy;
@@ -22505,6 +22726,7 @@ PYPROF__DEF pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot
     return result;
 }
 
+// A session that has ended by duration_s cannot be resumed.
 static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
 {
     pyprof__session *found;
@@ -22681,6 +22903,7 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
     return result;
 }
 
+// rows gets the first `capacity` places of a table that is sorted.
 PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query, pyprof_leak *rows, size_t row_size,
                                        size_t capacity, size_t *count)
 {
@@ -22797,6 +23020,7 @@ static void pyprof__visit_nodes(pyprof__visitor *visitor, int kind)
     }
 }
 
+// The time line: only moments below nodes that the query chooses.
 static void pyprof__visit_states(pyprof__visitor *visitor)
 {
     const pyprof__model *model = &visitor->profile->model;
@@ -22874,6 +23098,7 @@ static void pyprof__visit_gil(pyprof__visitor *visitor, const pyprof_query *quer
     }
 }
 
+// What waiting tasks awaited: below nodes that the query chooses.
 static void pyprof__visit_tasks(pyprof__visitor *visitor)
 {
     const pyprof__model *model = &visitor->profile->model;
@@ -22882,12 +23107,13 @@ static void pyprof__visit_tasks(pyprof__visitor *visitor)
     size_t i;
     for (i = 0; i < model->waited.count && !visitor->stopped; i++) {
         const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, model->waited, i);
-        if (!visitor->selection->chosen[waited->node] || visitor->cursor.owners[waited->node] == PYPROF__NONE) continue;
+        uint32_t owner = visitor->cursor.owners[waited->node];
+        if (!visitor->selection->chosen[waited->node] || owner == PYPROF__NONE) continue;
         memset(self, 0, sizeof self);
         memset(&item, 0, sizeof item);
         self[PYPROF_WAIT_NS] = (int64_t)waited->ns;
         item.kind = PYPROF_ITEM_TASK;
-        item.thread = &visitor->threads[visitor->cursor.owners[waited->node]];
+        item.thread = &visitor->threads[owner];
         item.depth = pyprof__visit_stack(visitor, waited->node);
         item.stack = visitor->stack;
         item.self = self;
@@ -22935,6 +23161,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     return result;
 }
 
+// Totals are sums over all nodes: filters do not apply.
 PYPROF__DEF pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyprof_info *info)
 {
     const pyprof__model *model;
@@ -22980,6 +23207,7 @@ static pyprof_result pyprof__dump_run(pyprof__dump_job *job, pyprof_profile **pr
     return pyprof__session_profile(&job->session, 0, profile);
 }
 
+// The sweep runs on a thread of its own, because it moves that thread to other CPUs.
 PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options, pyprof_profile **profile)
 {
     pyprof__dump_job *job;
@@ -23014,6 +23242,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     return result;
 }
 
+// Under the lock, because the session's tracking must not end in the middle.
 PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found)
 {
     pyprof__entry entry;
@@ -23912,23 +24141,24 @@ static void pyprof__child_ended(int64_t pid, int status)
     pyprof__children_unlock(&before);
 }
 
-// A fork out of Python's own code goes on in Python. That of another part of the program is known by what it does.
+// A fork from Python's own code goes on in Python. For a fork from other code, the child's allocations
+// decide.
 PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
 {
     int from_python = pyprof__preload.base && pyprof__object_base(__builtin_return_address(0), NULL) == pyprof__preload.base;
     pid_t pid = PYPROF__NEXT(fork) ? pyprof__next.fork() : -1;
     const pyprof__runtime *runtime = &pyprof__g.samplers[0].sweeper.target.runtime;
     if (pid > 0) pyprof__child_begins((int64_t)pid);
-    // A child whose sampler is just beginning does not know the version yet: it has what its parent noted.
+    // A child whose sampler is only starting does not know the version yet: it uses what its parent noted.
     if (runtime->version) pyprof__preload.counts = (int)runtime->layout.counts_threads;
     if (pid > 0 && from_python && pyprof__preload.counts) pyprof__preload.forked = pyprof__gettid();
     if (pid == 0 && from_python) pyprof__stir_now();
     return pid;
 }
 
-// After a fork CPython 3.12 and later ask /proc/self/stat how many threads there are, and warn of more than one
-// (posixmodule.c: warn_about_fork_with_threads). Ours are no danger to the child, and no matter of the program's: what
-// cannot be opened makes CPython count its own threads.
+// After a fork, CPython 3.12 and later read /proc/self/stat to count threads, and warn if there is more than
+// one (posixmodule.c: warn_about_fork_with_threads). pyprof's threads do not endanger the child and do not
+// concern the program. If the file cannot be opened, CPython counts its own threads instead.
 static pyprof__bool pyprof__is_count_after_fork(const char *path, const void *caller)
 {
     int64_t own = pyprof__preload.forked ? pyprof__gettid() : 0;
