@@ -485,6 +485,16 @@ TEST(a_report_remembers_that_there_was_no_memory)   // its tables after that hav
     close_report();
 }
 
+TEST(what_grew_since_an_earlier_snapshot)   // as a part of the text, where the profile knows one
+{
+    pyprof_profile *before = some_profile(2), *after = some_profile(4);
+    CHECK(!strstr(written_as(after, PYPROF_FORMAT_TEXT).data, "since the snapshot"));
+    after->before = before;
+    CHECK_INT(occurrences(written_as(after, PYPROF_FORMAT_TEXT).data, "\nLines, by the growth of their live memory since the snapshot "), 1);
+    pyprof_profile_free(after);
+    pyprof_profile_free(before);
+}
+
 // ---- without memory ----------------------------------------------------------------------------------------------------
 static void check_fails_well(const pyprof__report_table *table)   // at each allocation: 0 comes back, and nothing is kept
 {
