@@ -3392,7 +3392,8 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(code_cells, 512, {8, 88}, {11, PYPROF__NO}) \
     X(code_free, 512, {8, 80}, {11, PYPROF__NO}) \
     X(code_string, 512, {8, 48}, {11, PYPROF__NO}) \
-    /* objects. object_refs: how many references, where one number tells; object_data: where what follows the head begins: a float's value, what a cell or a method refers to */ \
+    /* objects. object_refs: how many references, where one number tells; object_data: where what follows the head begins: a \
+       float's value, what a cell or a method refers to */ \
     X(object_type, 64, {8, 8}, {113, 24}) \
     X(object_refs, 64, {8, 0}, {113, PYPROF__NO}) \
     X(object_data, 128, {8, 16}, {113, 32}) \
