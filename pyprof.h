@@ -3392,8 +3392,10 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(code_cells, 512, {8, 88}, {11, PYPROF__NO}) \
     X(code_free, 512, {8, 80}, {11, PYPROF__NO}) \
     X(code_string, 512, {8, 48}, {11, PYPROF__NO}) \
-    /* objects. object_data: where what follows the head begins: a float's value, what a cell or a method refers to */ \
+    /* objects. object_refs: how many references, where one number tells; object_data: where what follows the head begins: a \
+       float's value, what a cell or a method refers to */ \
     X(object_type, 64, {8, 8}, {113, 24}) \
+    X(object_refs, 64, {8, 0}, {113, PYPROF__NO}) \
     X(object_data, 128, {8, 16}, {113, 32}) \
     X(type_name, 512, {8, 24}, {113, 40}) \
     X(type_basicsize, 512, {8, 32}, {113, 48}) \
@@ -5300,15 +5302,15 @@ static pyprof__walk_result pyprof__code_key_read(pyprof__codes *codes, pyprof__m
 {
     const pyprof__layout *layout = codes->layout;
     char raw[256];
-    uint64_t type, refs;
+    uint64_t type, refs = 0;
     memset(key, 0, sizeof *key);
     if (address % 8) return PYPROF__WALK_CODE;
-    if (!pyprof__read(mirror, raw, address, layout->code_linetable + 8)) return PYPROF__WALK_UNREADABLE;
+    if (!pyprof__read(mirror, raw, address, layout->code_linetable + sizeof(uint64_t))) return PYPROF__WALK_UNREADABLE;
     PYPROF__FIELD_AT(type, raw, layout->object_type);
     if (!pyprof__is_code(codes, mirror, type)) return PYPROF__WALK_CODE;
-    PYPROF__FIELD_AT(refs, raw, 0);
+    if (layout->object_refs != PYPROF__NO) PYPROF__FIELD_AT(refs, raw, layout->object_refs);
     // Dead, or free memory with a link in it.
-    if (layout->object_type == 8 && ((uint32_t)refs == 0 || (refs >> 32 & 0xffff))) return PYPROF__WALK_CODE;
+    if (layout->object_refs != PYPROF__NO && ((uint32_t)refs == 0 || (refs >> 32 & 0xffff))) return PYPROF__WALK_CODE;
     key->address = address;
     PYPROF__FIELD_AT(key->filename, raw, layout->code_filename);
     PYPROF__FIELD_AT(key->name, raw, layout->code_name);
@@ -5570,7 +5572,7 @@ static pyprof__bool pyprof__window_holds(const pyprof__window *window)
     uint64_t filename, name, linetable;
     int32_t first_line;
     char raw[256];
-    if (!pyprof__read_long(window->mirror, raw, key->address, layout->code_linetable + 8)) return 0;
+    if (!pyprof__read_long(window->mirror, raw, key->address, layout->code_linetable + sizeof(uint64_t))) return 0;
     PYPROF__FIELD_AT(filename, raw, layout->code_filename);
     PYPROF__FIELD_AT(name, raw, layout->code_name);
     PYPROF__FIELD_AT(linetable, raw, layout->code_linetable);
@@ -6036,7 +6038,7 @@ static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__lay
         PYPROF__FIELD_AT(lasti, raw, layout->frame_instr);
         frame->instruction = (uint64_t)(int64_t)(layout->instr_form == PYPROF__INSTR_BYTES && lasti > 0 ? lasti / 2 : lasti);
     }
-    if (layout->frame_locals + 8 <= layout->frame_size) PYPROF__FIELD_AT(frame->local, raw, layout->frame_locals);
+    if (layout->frame_locals + sizeof frame->local <= layout->frame_size) PYPROF__FIELD_AT(frame->local, raw, layout->frame_locals);
     if (layout->frame_owner != PYPROF__NO) frame->owner = (unsigned char)raw[layout->frame_owner];
     if (layout->frame_tlbc != PYPROF__NO) PYPROF__FIELD_AT(frame->tlbc, raw, layout->frame_tlbc);
     frame->entry = layout->frame_entry != PYPROF__NO ? raw[layout->frame_entry] != 0 : frame->owner >= layout->owner_shim;
@@ -6707,7 +6709,7 @@ static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint
     uint32_t status = 0;
     int attached;
     pyprof__thread *thread;
-    if (address % 8 || !pyprof__read(list->mirror, raw, address, layout->thread_serial + 8)) return 0;
+    if (address % 8 || !pyprof__read(list->mirror, raw, address, layout->thread_serial + sizeof serial)) return 0;
     PYPROF__FIELD_AT(*next, raw, layout->thread_next);
     PYPROF__FIELD_AT(owner, raw, layout->thread_interp);
     PYPROF__FIELD_AT(serial, raw, layout->thread_serial);
@@ -6773,7 +6775,8 @@ static size_t pyprof__gc_range(const pyprof__runtime *runtime, uint64_t interp, 
 {
     const pyprof__layout *layout = &runtime->layout;
     uint32_t first = pyprof__gc_first(layout);
-    uint32_t last = layout->gc_frame == PYPROF__NO ? layout->gc_collecting + 4 : layout->gc_frame + 8;
+    uint32_t last = layout->gc_frame == PYPROF__NO ? layout->gc_collecting + (uint32_t)sizeof(int32_t)
+                                                   : layout->gc_frame + (uint32_t)sizeof(uint64_t);
     *from = pyprof__gc_address(runtime, interp) + first;
     return last > first && last - first <= PYPROF__GC_SIZE ? last - first : 0;
 }

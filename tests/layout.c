@@ -223,6 +223,9 @@ static void objects(void)
 {
     PyASCIIObject str;
     AT(object_type, PyObject, ob_type);
+#ifndef Py_GIL_DISABLED
+    AT(object_refs, PyObject, ob_refcnt);
+#endif
     IS(object_data, sizeof(PyObject));
     AT(type_name, PyTypeObject, tp_name);
     AT(type_basicsize, PyTypeObject, tp_basicsize);

@@ -146,10 +146,18 @@ def platforms():
     return (place(n, line) for n, line, section in code if section not in ("API", "PLATFORM") and asks.match(line))
 
 
-@rule("versions of Python are named in LAYOUT only")
+@rule("versions of Python are named and compared in LAYOUT only")
 def versions():
-    names = re.compile(r'\b0x03(?!00)[0-9a-fA-F]{2}|"3\.[0-9]')
+    names = re.compile(r'\b0x03(?!00)[0-9a-fA-F]{2}|"3\.[0-9]|(->|\.)minor\b|_form\s*[<>]|version\s*[<>]=?\s*\d')
     return (place(n, line) for n, line, section in code if section != "LAYOUT" and names.search(line))
+
+
+@rule("offsets within CPython's structures stand in LAYOUT only")
+def offsets():
+    thing = r"(?:(?:layout|asyncio)(?:->|\.)\w+|\b(?:object|type|dict|keys|values|frame|thread|interp|tuple|task|coroutine|name|str))"
+    number = re.compile(r"%s [-+] (?:\d{2,}|[2-9])\b|FIELD_AT\([^,]+, raw, \d|& ~\(uint64_t\)[137]\b" % thing)
+    read_by = ("CODE", "FRAMES", "THREADS", "SAMPLER", "HEAP", "RUNTIME", "RECORD", "SESSION", "WRITERS")
+    return (place(n, line) for n, line, section in code if section in read_by and number.search(line))
 
 
 @rule("this process is asked for in PLATFORM's own part only; what reads a target takes its process")

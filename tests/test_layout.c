@@ -32,7 +32,7 @@ TEST(rows_are_complete)
 
 TEST(versions_not_known)
 {
-    static const struct { uint32_t version; int free_threaded; } none[] = { { 0x03070000, 0 }, { 0x03100000, 0 }, { 0x030c0000, 1 }, { 0x02070000, 0 }, { 0x04000000, 0 }, { 0, 0 } };
+    static const struct { uint32_t version; int free_threaded; } none[] = { { 0x03070000, 0 }, { (PYPROF__NEWEST + 1) << 16, 0 }, { 0x030c0000, 1 }, { 0x02070000, 0 }, { 0x04000000, 0 }, { 0, 0 } };
     for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
         pyprof__layout layout;
         CHECK_INT(pyprof__layout_choose(&layout, none[i].version, none[i].free_threaded, NULL), PYPROF_ERR_UNSUPPORTED);
