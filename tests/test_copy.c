@@ -1,7 +1,6 @@
 // Copies of memory that may be gone: never a crash, never half an answer; the mirror says what memory says.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include "model.h"
 
 enum { PAGE = 4096 };

@@ -1,7 +1,6 @@
 // Differences of profiles, on recordings made by hand.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include "model.h"
 
 typedef struct { uint64_t native; const char *name; int shift, extra, gone; } variant;   // shift: lines added above everything

@@ -1,7 +1,6 @@
 // Frame chains built by hand in this process, mostly with the layout of 3.13: what is torn, cyclic or wild is refused.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 
 static pyprof__pool pool;
 static pyprof__source source;

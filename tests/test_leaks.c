@@ -1,7 +1,6 @@
 // The places whose memory grows, and the verdicts on them, on recordings made by hand.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include "model.h"
 
 static recording r;

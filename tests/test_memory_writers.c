@@ -1,7 +1,6 @@
 // The writers on recordings with memory: golden files, sums, what the pickle holds, metrics that were not measured.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include "model.h"
 #include "written.h"
 

@@ -1,7 +1,6 @@
 // Sessions without a Python: the schedule's arithmetic, configurations that are refused, tokens nobody should believe.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include <math.h>
 
 TEST(schedule_stays_inside_its_periods)

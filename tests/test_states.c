@@ -1,8 +1,7 @@
 // What a recording says of the states of threads, on one made by hand: tables that fold leaves, the report on waiting, native
 // code, the GIL and lines with their source, JSON, flame graph, visit, differences. Golden files as in test_writers.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include "model.h"
 #include "written.h"
 #include <sys/time.h>

@@ -1,7 +1,6 @@
 // Text: whatever comes in, what comes out is valid UTF-8; numbers look the same in every locale.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include <locale.h>
 #include <math.h>
 

@@ -1,8 +1,7 @@
 // The writers, on recordings made by hand: byte for byte as in tests/golden (UPDATE_GOLDEN=1 rewrites those files), well
 // formed whatever the names are, complete, the same in every locale, and whole or not at all when memory or output fails.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include "model.h"
 #include "written.h"
 #include <locale.h>
