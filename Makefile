@@ -2,7 +2,7 @@
 #   PYTHON      the interpreter to build against and to test with
 #   PYTHONS     test-all: these interpreters only
 #   T           only tests whose name contains this, and of the C tests only the programs that have some
-#   JOBS        test, test-long: how many test programs run at a time; one more than there are CPUs, as a third of the time is waiting
+#   JOBS        test, test-long: how many test programs run at a time; two for each CPU and one more, as more than half of the time is waiting
 #   TEST_LONG   =1: test-all, asan, tsan and so on as in test-long, with the long tests
 #   TEST_TIMES  =1: the result lines of tests in Python tell the CPU time, too
 #   CFLAGS      added to ours;  WERROR= lets compilers newer than ours warn
@@ -18,7 +18,7 @@ CC ?= cc
 BUILD ?= build
 PREFIX ?= /usr/local
 WERROR ?= -Werror
-JOBS ?= $(shell expr 1 + $$(nproc))
+JOBS ?= $(shell expr 1 + 2 \* $$(nproc))
 export PYTHON CC PYTHONS T N TEST_LONG TEST_TIMES
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wundef -Wstrict-prototypes -Wcast-qual $(WERROR)
@@ -52,12 +52,13 @@ endif
 
 # The tests. With T only the C programs are compiled and run that have such a test, and only the Python programs that contain
 # that word, or have it in their name; shell scripts are selected by their name. A word that is nowhere can be made of parts
-# by a Python program: then all of these run. The largest begins: the others run beside it.
+# by a Python program: then all of these run. The longest begin: the others run beside them.
 C_SOURCES := ${shell awk -v part='$(T)' '/^TEST[A-Z_]*[(]/ { split($$0, word, /[(,)]/); split(FILENAME, path, /[\/.]/); \
     if (part == "" || index(path[2] ": " word[2], part)) print FILENAME }' tests/test_*.c | uniq}
 C_TESTS := $(C_SOURCES:tests/%.c=$(BUILD)/%)
 SH_TESTS := $(foreach t,$(wildcard tests/sh/*.sh),$(if $(or $(if $(T),,all),$(findstring $(T),$(t))),$(t)))
-PY_ALL := $(shell ls -S tests/py/test_*.py)
+LONGEST := $(wildcard $(addprefix tests/py/test_,$(addsuffix .py,oracle capture states heap outputs frames waits workers sessions)))
+PY_ALL := $(LONGEST) $(filter-out $(LONGEST),$(wildcard tests/py/test_*.py))
 WORD := $(firstword $(subst [, ,$(subst :, ,$(T))))
 PY_FOUND := $(if $(T),$(shell (grep -lF -e '$(WORD)' $(PY_ALL); printf '%s\n' $(PY_ALL) | grep -F -e '$(WORD)'; \
     grep -qF -e '$(WORD)' tests/soak/*.py && echo tests/py/test_soak.py) | sort -u))
@@ -78,7 +79,7 @@ HOST := $(filter $(BUILD)/host,$(CAN_BUILD))
 COMPILES := $(patsubst %,%.compiles,$(filter-out $(LIBRARIES) $(HOST),$(CAN_BUILD)))
 NEEDED_PY := $(if $(PY_TESTS),$(BUILD)/libpyprof_test.so) $(if $(call needs,oracle),$(BUILD)/oracle_host.so) $(if $(call needs,soak),$(SOAK)) \
     $(if $(call needs,heap%),$(HEAP)) $(if $(call needs,env endings workers),$(LIBRARIES)) \
-    $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
+    $(if $(filter %/docs.sh %/lifecycle.sh %/symbols.sh,$(SH_TESTS)),$(BUILD)/inside.o) $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
 
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)
