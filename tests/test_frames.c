@@ -80,7 +80,7 @@ static int walk(const void *from, uint32_t max_depth)
     return pyprof__walk_chain(&w, (uint64_t)(uintptr_t)from, 0);
 }
 
-TEST(a_whole_chain)
+TEST(a_chain_of_frames_is_read_to_its_end)
 {
     const pyprof__spot *spot;
     setup(5);
@@ -118,7 +118,7 @@ TEST(wild_pointers_are_refused)
     CHECK_INT(walk(frames[0], 100), PYPROF_CAUSE_CHAIN + 1);
 }
 
-TEST(what_is_no_code_is_refused)
+TEST(rejects_frames_without_a_code_object)
 {
     setup(5);
     put64(code, layout.object_type, wrong_type);
@@ -194,7 +194,7 @@ TEST(each_thread_has_its_own_bytecode)
     CHECK_INT(walk(frames[0], 100), PYPROF_CAUSE_UNREADABLE + 1);
 }
 
-TEST(what_cannot_be_read_of_a_code_object_is_not_guessed)   // it was known, and is gone
+TEST(unreadable_parts_of_code_objects_are_not_guessed)   // it was known, and is gone
 {
     pyprof__raw_frame known = { .code = 8 };
     pyprof__walk w = { .codes = &codes, .mirror = &mirror, .stack = &stack, .last_address = 8 };
@@ -465,7 +465,7 @@ static int view_of(pyprof__thread *thread)
     return pyprof__view_of(&sweeper, thread);
 }
 
-TEST(what_is_known_of_who_wants_the_gil)
+TEST(a_waiter_for_the_gil_is_known_until_it_may_have_got_it)
 {
     setup_waiters(1);
     pyprof__thread *thread = waiter(0);
@@ -526,7 +526,7 @@ static void *sleep_long(void *unused)
     return unused;
 }
 
-TEST(the_scheduler_tells_who_ran_until_the_sampler_came)
+TEST(the_scheduler_tells_which_thread_ran_before_the_sampler)
 {
     pthread_t spinner, sleeper;
     int same = 0, tries = 0, apart = 0;

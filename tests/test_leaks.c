@@ -123,7 +123,7 @@ TEST(a_mark_at_the_very_end)   // is the end, and no interval without growth
     }
 }
 
-TEST(saw_tooths_do_not_leak)   // of any period and phase
+TEST(sawtooth_memory_is_no_leak)   // of any period and phase
 {
     int growing = 0, plateau = 0;
     for (int i = 0; i < 2000; i++) {
@@ -474,7 +474,7 @@ TEST(leaks_by_group_and_filter)
     CHECK_INT(leak_count, 4);
 }
 
-TEST(leaks_that_cannot_be_told)
+TEST(leaks_rejects_invalid_arguments)
 {
     counting c;
     pyprof_allocator allocator = counting_allocator(&c);

@@ -330,7 +330,7 @@ TEST(pickle_shares_traces_out)
     CHECK_INT(pyprof__pickle_traces(INT64_MAX / 2, INT64_MAX / 2, INT64_MAX), 100000);
 }
 
-TEST(pickles_that_cannot_be)
+TEST(pickle_rejects_unsupported_options)
 {
     recording r;
     recording_begin(&r, NULL);

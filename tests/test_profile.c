@@ -100,7 +100,7 @@ TEST(equal_samples_are_one_moment)
     recording_end(&r);
 }
 
-TEST(time_line_forgets_what_is_old)
+TEST(time_line_drops_its_oldest_entries)
 {
     recording r;
     recording_begin(&r, NULL);

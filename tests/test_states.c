@@ -291,7 +291,7 @@ static void check_source(const char *holds, const char *lacks)
     CHECK(!lacks || !strstr(out.data, lacks));
 }
 
-TEST(source_is_shown_if_it_is_what_ran)
+TEST(source_is_shown_only_if_the_file_is_the_one_that_ran)
 {
     in_a_folder();
     check_source("zlib.compress(data)", "changed since");
