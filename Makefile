@@ -84,7 +84,7 @@ NEEDED_PY := $(if $(PY_TESTS),$(BUILD)/libpyprof_test.so) $(if $(call needs,orac
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)
 endif
-.PHONY: help demo test test-long test-all test-here test-c test-py test-sid test-hosts examples compile-matrix asan ubsan tsan valgrind sanitized bench \
+.PHONY: help demo test test-long test-all test-here test-c test-py test-sid test-hosts test-hosts-here examples compile-matrix asan ubsan tsan valgrind sanitized bench \
     soak soak-all soak-here campaign campaign-here campaign-all oracle oracle-all oracle-mixed oracle-mixed-all peers lint install uninstall clean FORCE
 .DELETE_ON_ERROR:
 
@@ -118,7 +118,8 @@ test-py: $(NEEDED_PY)
 
 test-hosts: ## servers and other programs with Python inside, as root: uwsgi, Apache, PostgreSQL, Celery ... (HOSTS=NAME for one)
 	@BUILD=$(BUILD) tests/deps.sh $@
-	@$(MAKE) $(BUILD)/libpyprof.so
+	@$(MAKE) test-hosts-here
+test-hosts-here: $(BUILD)/libpyprof.so
 	@tests/run.sh -t 900 "$(PYTHON) tests/hosts/run.py $(BUILD) $(HOSTS)"
 
 test-sid: ## make test with the newest CPythons, in a Debian sid tree (as root)
