@@ -2,7 +2,7 @@
 #   PYTHON      the interpreter to build against and to test with
 #   PYTHONS     test-all: these interpreters only
 #   T           only tests whose name contains this, and of the C tests only the programs that have some
-#   JOBS        test, test-long: how many test programs run at a time; one more than there are CPUs, as a third of the time is waiting
+#   JOBS        test, test-long: how many test programs run at a time; two for each CPU and one more, as more than half of the time is waiting
 #   TEST_LONG   =1: test-all, asan, tsan and so on as in test-long, with the long tests
 #   TEST_TIMES  =1: the result lines of tests in Python tell the CPU time, too
 #   CFLAGS      added to ours;  WERROR= lets compilers newer than ours warn
@@ -18,15 +18,16 @@ CC ?= cc
 BUILD ?= build
 PREFIX ?= /usr/local
 WERROR ?= -Werror
-JOBS ?= $(shell expr 1 + $$(nproc))
+JOBS ?= $(shell expr 1 + 2 \* $$(nproc))
 export PYTHON CC PYTHONS T N TEST_LONG TEST_TIMES
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wundef -Wstrict-prototypes -Wcast-qual $(WERROR)
 SANITIZER = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 FLAGS = -g $(WARNINGS) $(SANITIZER) $(CFLAGS)
-COMMAND = $(CC) $(if $(SANITIZE),-O1,-O2) $(FLAGS)
+# make test compiles with -O1, and what only tests use with -O0, in a half and a quarter of the time; make test-long has all of it -O2.
+OPTIMIZE = $(if $(SANITIZE),-O1,-O2)
+COMMAND = $(CC) $(OPTIMIZE) $(FLAGS)
 COMPILE = $(if $(V),,@echo '  cc $@'; )$(COMMAND)
-# What only tests use takes a quarter of the time to compile without the optimizer; make test-long has it optimized.
 QUICK_COMMAND = $(if $(SANITIZE)$(TEST_LONG),$(COMMAND),$(CC) -O0 $(FLAGS))
 QUICK_COMPILE = $(if $(V),,@echo '  cc $@'; )$(QUICK_COMMAND)
 LIBS = -pthread -ldl
@@ -49,13 +50,20 @@ else
 CANNOT_EMBED := no Python.h and libpython for $(PYTHON)
 endif
 
-# The tests. The C and the Python programs know about T; shell scripts are selected by their file's name. Of the C
-# programs only those are compiled that have a test for T. The largest Python program begins: the others run beside it.
+# The tests. With T only the C programs are compiled and run that have such a test, and only the Python programs that contain
+# that word, or have it in their name; shell scripts are selected by their name. A word that is nowhere can be made of parts
+# by a Python program: then all of these run. The longest begin: the others run beside them.
 C_SOURCES := ${shell awk -v part='$(T)' '/^TEST[A-Z_]*[(]/ { split($$0, word, /[(,)]/); split(FILENAME, path, /[\/.]/); \
     if (part == "" || index(path[2] ": " word[2], part)) print FILENAME }' tests/test_*.c | uniq}
 C_TESTS := $(C_SOURCES:tests/%.c=$(BUILD)/%)
-PY_TESTS := $(shell ls -S tests/py/test_*.py)
 SH_TESTS := $(foreach t,$(wildcard tests/sh/*.sh),$(if $(or $(if $(T),,all),$(findstring $(T),$(t))),$(t)))
+LONGEST := $(wildcard $(addprefix tests/py/test_,$(addsuffix .py,oracle capture states heap outputs frames waits workers sessions)))
+PY_ALL := $(LONGEST) $(filter-out $(LONGEST),$(wildcard tests/py/test_*.py))
+WORD := $(firstword $(subst [, ,$(subst :, ,$(T))))
+PY_FOUND := $(if $(T),$(shell (grep -lF -e '$(WORD)' $(PY_ALL); printf '%s\n' $(PY_ALL) | grep -F -e '$(WORD)'; \
+    grep -qF -e '$(WORD)' tests/soak/*.py && echo tests/py/test_soak.py) | sort -u))
+PY_TESTS := $(if $(strip $(PY_FOUND) $(if $(T),$(C_TESTS) $(SH_TESTS))),$(filter $(PY_FOUND),$(PY_ALL)),$(PY_ALL))
+needs = $(if $(filter $(1:%=tests/py/test_%.py),$(PY_TESTS)),yes)
 LIMIT = $(if $(TEST_LONG),1800,600)
 RUN_C := $(foreach t,$(C_TESTS),"$(t) '$(T)'")
 RUN_PY = $(foreach t,$(PY_TESTS),"$(PYTHON) $(t) $(BUILD)") $(foreach t,$(SH_TESTS),"bash $(t) $(BUILD)") \
@@ -66,19 +74,17 @@ CAMPAIGN_LIBRARIES := $(addprefix $(BUILD)/,libpyprof_campaign.so libcampaign_sh
     campaign_big_plugin.so)
 CAMPAIGN := $(CAMPAIGN_LIBRARIES) $(BUILD)/campaign $(BUILD)/campaign_tsan
 HEAP := $(BUILD)/libheap_count.so $(if $(PY_LIBS),$(BUILD)/heap_embed)
-# The examples that no test runs are only checked by the compiler, a second each; test-long builds them. With T, what
-# just one of the Python programs uses is left out where T is no word of that program.
+# The examples that no test runs are only checked by the compiler, a second each; test-long builds them.
 HOST := $(filter $(BUILD)/host,$(CAN_BUILD))
 COMPILES := $(patsubst %,%.compiles,$(filter-out $(LIBRARIES) $(HOST),$(CAN_BUILD)))
-wanted = $(if $(T),$(shell (ls $(1); cat $(1)) | grep -qF -e '$(firstword $(subst [, ,$(subst :, ,$(T))))' && echo yes),yes)
-NEEDED_PY := $(BUILD)/libpyprof_test.so $(if $(call wanted,tests/py/test_oracle.py),$(BUILD)/oracle_host.so) $(if $(call wanted,tests/py/test_soak.py $(wildcard tests/soak/*.py)),$(SOAK)) \
-    $(if $(call wanted,$(wildcard tests/py/test_heap*.py)),$(HEAP)) $(if $(call wanted,tests/py/test_env.py tests/py/test_endings.py tests/py/test_workers.py),$(LIBRARIES)) \
-    $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
+NEEDED_PY := $(if $(PY_TESTS),$(BUILD)/libpyprof_test.so) $(if $(call needs,oracle),$(BUILD)/oracle_host.so) $(if $(call needs,soak),$(SOAK)) \
+    $(if $(call needs,heap%),$(HEAP)) $(if $(call needs,env endings workers),$(LIBRARIES)) \
+    $(if $(filter %/docs.sh %/lifecycle.sh %/symbols.sh,$(SH_TESTS)),$(BUILD)/inside.o) $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
 
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)
 endif
-.PHONY: help demo test test-long test-all test-here test-c test-py test-sid test-hosts examples compile-matrix asan ubsan tsan valgrind sanitized bench \
+.PHONY: help demo test test-long test-all test-here test-c test-py test-sid test-hosts test-hosts-here examples compile-matrix asan ubsan tsan valgrind sanitized bench \
     soak soak-all soak-here campaign campaign-here campaign-all oracle oracle-all oracle-mixed oracle-mixed-all peers lint install uninstall clean FORCE
 .DELETE_ON_ERROR:
 
@@ -93,7 +99,7 @@ demo: ## profile real Python work in a program that embeds Python
 
 test: ## the tests, with one Python, in less than five minutes on two CPUs
 	@tests/deps.sh $@
-	@$(MAKE) test-here
+	@$(MAKE) test-here OPTIMIZE=-O1
 
 test-long: ## all tests in full, the long ones too, with one Python (a quarter of an hour)
 	@tests/deps.sh $@
@@ -101,7 +107,7 @@ test-long: ## all tests in full, the long ones too, with one Python (a quarter o
 
 test-all: ## make test with every CPython 3.8 or later that is installed; TEST_LONG=1: make test-long
 	@tests/deps.sh $@
-	@tests/run.sh '$(MAKE) test-c' 'tests/pythons.sh "$(MAKE) test-py PYTHON=\$$PYTHON BUILD=$(BUILD)/\$$VERSION"'
+	@tests/run.sh '$(MAKE) test-c' 'tests/pythons.sh "$(MAKE) test-py OPTIMIZE=-O1 PYTHON=\$$PYTHON BUILD=$(BUILD)/\$$VERSION"'
 
 test-here: $(NEEDED_PY) $(C_TESTS)
 	@tests/run.sh -t $(LIMIT) -j $(JOBS) $(RUN_PY) $(RUN_C)
@@ -112,7 +118,8 @@ test-py: $(NEEDED_PY)
 
 test-hosts: ## servers and other programs with Python inside, as root: uwsgi, Apache, PostgreSQL, Celery ... (HOSTS=NAME for one)
 	@BUILD=$(BUILD) tests/deps.sh $@
-	@$(MAKE) $(BUILD)/libpyprof.so
+	@$(MAKE) test-hosts-here
+test-hosts-here: $(BUILD)/libpyprof.so
 	@tests/run.sh -t 900 "$(PYTHON) tests/hosts/run.py $(BUILD) $(HOSTS)"
 
 test-sid: ## make test with the newest CPythons, in a Debian sid tree (as root)
@@ -202,7 +209,7 @@ clean: ## remove what was built
 # The rules. Whatever is built depends on the header and on the commands used; the examples are C as compilers default to.
 $(C_TESTS): tests/test.h tests/model.h tests/written.h tests/chance.h
 $(CAN_BUILD) $(COMPILES) $(SOAK) $(HEAP) $(BUILD)/oracle_truth.so $(CAMPAIGN): pyprof.h $(BUILD)/commands
-$(C_TESTS) $(BUILD)/pyprof.o $(BUILD)/soak_embed $(BUILD)/heap_embed: pyprof.h $(BUILD)/quick_commands
+$(C_TESTS) $(BUILD)/inside.o $(BUILD)/soak_embed $(BUILD)/heap_embed: pyprof.h $(BUILD)/quick_commands
 $(BUILD)/commands: FORCE
 	@mkdir -p $(BUILD)
 	@echo '$(COMMAND) $(EMBED)' | cmp -s - $@ || echo '$(COMMAND) $(EMBED)' >$@
@@ -210,12 +217,14 @@ $(BUILD)/quick_commands: FORCE
 	@mkdir -p $(BUILD)
 	@echo '$(QUICK_COMMAND) $(EMBED)' | cmp -s - $@ || echo '$(QUICK_COMMAND) $(EMBED)' >$@
 
+# The C tests see the inside of the header and need not compile it: see tests/inside.py. Some change it by macros of their own.
+WHOLE := $(patsubst tests/%.c,$(BUILD)/%,$(shell grep -l '^.define PYPROF_IMPLEMENTATION' tests/test_*.c))
+$(filter-out $(WHOLE),$(C_TESTS)): $(BUILD)/inside.o
 $(BUILD)/test_%: tests/test_%.c
-	$(QUICK_COMPILE) -std=c11 $< -o $@ $(LIBS)
-$(BUILD)/test_api: tests/test_api.c $(BUILD)/pyprof.o
-	$(QUICK_COMPILE) -std=c11 $< $(BUILD)/pyprof.o -o $@ $(LIBS)
-$(BUILD)/pyprof.o: pyprof.h
-	$(QUICK_COMPILE) -std=c11 -DPYPROF_IMPLEMENTATION -x c -c $< -o $@
+	$(QUICK_COMPILE) -std=c11 -I$(BUILD) $(filter %.c %.o,$^) -o $@ $(LIBS)
+$(BUILD)/inside.o: pyprof.h tests/inside.py
+	@$(PYTHON) tests/inside.py $< $(BUILD)
+	$(QUICK_COMPILE) -std=c11 -c $(BUILD)/inside.c -o $@
 $(BUILD)/libpyprof_test.so: tests/dll.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
 $(BUILD)/libsoak_count.so: tests/soak/count.c

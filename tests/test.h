@@ -1,12 +1,14 @@
 // test.h - the test harness: one C file is one program full of tests. Include it first:
 //
 //     #include "test.h"
-//     #define PYPROF_IMPLEMENTATION
-//     #include "../pyprof.h"
+//     #include "inside.h"
 //
 //     TEST(sum) { CHECK(1 < 2); CHECK_INT(1 + 1, 2); CHECK_STR("a", "a"); }
 //     TEST_LIMIT(soak, 120) { if (!ready()) SKIP("not ready"); }
 //     TEST_MAIN
+//
+// inside.h declares all that pyprof.h has inside, see inside.py; a test that changes the header by macros of its own
+// defines PYPROF_IMPLEMENTATION and includes "../pyprof.h" instead.
 //
 // Each test runs in a process of its own, which is the program itself started anew: threads and globals are fresh, and a
 // crash costs one test. The first check that fails ends the test; what it printed is shown then, and only then.

@@ -1,7 +1,6 @@
 // The table of blocks that the heap tracker keeps: what an entry holds, and entries that come, grow and go.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 
 static uint64_t seed = 1;
 static uint64_t some(int bits) { return pyprof__random(&seed) & PYPROF__ONES(bits); }

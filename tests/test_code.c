@@ -1,7 +1,6 @@
 // Line tables of every form: known ones, and bytes that are none. (tests/py compares with the interpreters themselves.)
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 
 #define TABLE(...) (const unsigned char[]){ __VA_ARGS__ }, sizeof (const unsigned char[]){ __VA_ARGS__ }
 

@@ -1,7 +1,6 @@
 // Copies of memory that may be gone: never a crash, never half an answer; the mirror says what memory says.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include "model.h"
 
 enum { PAGE = 4096 };
@@ -109,7 +108,7 @@ TEST(mirror_is_one_moment)   // within an epoch a block is not read again, whate
     CHECK_INT(pyprof__read_pointer(&mirror, 16), 0);
 }
 
-TEST(mirror_prefetches_what_was_used)
+TEST(mirror_prefetches_blocks_in_use)
 {
     pyprof__source source = opened(PYPROF__BY_WRITEV);
     pyprof__pool pool;

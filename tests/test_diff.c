@@ -1,7 +1,6 @@
 // Differences of profiles, on recordings made by hand.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include "model.h"
 
 typedef struct { uint64_t native; const char *name; int shift, extra, gone; } variant;   // shift: lines added above everything
@@ -91,7 +90,7 @@ TEST(equal_profiles_have_no_difference)
     }
 }
 
-TEST(what_grew_what_is_new_what_is_gone)
+TEST(growth_new_and_gone_functions_are_told)
 {
     pyprof_profile *delta = difference(profile_of(1, "w", 0, 0, 0), profile_of(1, "w", 0, 2, 1), NULL);
     CHECK_INT(top(delta, (pyprof_query){ .sort = PYPROF_SAMPLES }), 4);
@@ -278,7 +277,7 @@ TEST(a_filter_chooses_stacks)
     }
 }
 
-TEST(groups_keep_only_what_they_say)
+TEST(grouped_differences_keep_only_lines_files_or_threads)
 {
     pyprof_profile *before = profile_of(1, "w", 0, 0, 0), *after = profile_of(1, "w", 0, 2, 1);
     pyprof_profile *delta = difference(before, after, &(pyprof_diff_options){ .group = PYPROF_GROUP_LINE });
@@ -440,7 +439,7 @@ TEST(formats_that_hold_differences)
     CHECK(strstr(text, "app.py") && !strstr(text, "/srv"));
 }
 
-TEST(differences_that_cannot_be)
+TEST(diff_rejects_invalid_arguments)
 {
     pyprof_profile *before = profile_of(1, "w", 0, 0, 0), *after = profile_of(1, "w", 0, 2, 1), *delta = difference(before, after, NULL), *out;
     pyprof_query bad = { .sort = 99 };

@@ -1,7 +1,6 @@
 // The facts about versions: every row is complete, and an interpreter's own table is believed only where it makes sense.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 
 enum { FIELDS = sizeof pyprof__fields / sizeof *pyprof__fields, POSITIONS = sizeof pyprof__positions / sizeof *pyprof__positions };
 static const uint32_t missing = 0xffffffffu;

@@ -1,7 +1,6 @@
 // Pools that count and end at their limit, arrays, and the index; and each allocation failing once.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include "model.h"
 
 static uint32_t number(const pyprof__array *array, size_t i) { return AT(uint32_t, *array, i); }

@@ -1,7 +1,6 @@
 // The writers on recordings with memory: golden files, sums, what the pickle holds, metrics that were not measured.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include "model.h"
 #include "written.h"
 
@@ -331,7 +330,7 @@ TEST(pickle_shares_traces_out)
     CHECK_INT(pyprof__pickle_traces(INT64_MAX / 2, INT64_MAX / 2, INT64_MAX), 100000);
 }
 
-TEST(pickles_that_cannot_be)
+TEST(pickle_rejects_unsupported_options)
 {
     recording r;
     recording_begin(&r, NULL);

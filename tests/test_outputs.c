@@ -2,8 +2,7 @@
 // written (UPDATE_GOLDEN=1 writes it anew; OUTPUTS=FOLDER keeps the outputs themselves, to compare those of two versions).
 // What a golden file shows for one recording, this shows for many: a change of structure changes no output.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include "model.h"
 #include "written.h"
 #include "chance.h"

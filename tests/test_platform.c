@@ -267,7 +267,7 @@ TEST(without_locks_nothing_is_taken_for_stale)
     CHECK_INT(entries(), 3);
 }
 
-TEST(names_that_nobody_guesses)
+TEST(numbers_for_names_cannot_be_guessed)
 {
     uint64_t a = pyprof__unguessable(), b = pyprof__unguessable();
     CHECK(a != b && a >> 32 != b >> 32);

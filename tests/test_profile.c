@@ -1,7 +1,6 @@
 // The model: one node for each path, columns, the time line, windows of it, and what happens when memory runs out.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include "model.h"
 
 static const pyprof__moment *moment(const recording *r, size_t i) { return &AT(pyprof__moment, r->model.moments, r->model.moments_first + i); }
@@ -49,8 +48,9 @@ TEST(columns_are_as_long_as_they_must_be)
 TEST(rows_of_metrics_agree)
 {
     for (size_t i = 0; i < sizeof pyprof__metrics / sizeof *pyprof__metrics; i++) {
-        const pyprof__metric *row = &pyprof__metrics[i], *whole = pyprof__metric_row(row->part_of), *pair = pyprof__metric_row(row->pair);
-        CHECK(pyprof__metric_row(row->metric) == row);                  // one row each
+        const pyprof__metric *row = pyprof__metric_row(pyprof__metrics[i].metric);
+        const pyprof__metric *whole = pyprof__metric_row(row->part_of), *pair = pyprof__metric_row(row->pair);
+        CHECK_STR(pyprof__metrics[i].key, row->key);                    // one row each
         CHECK(row->metric > 0 && row->metric < PYPROF_METRIC_COUNT);
         for (size_t k = 0; k < i; k++) CHECK(strcmp(pyprof__metrics[k].key, row->key) && strcmp(pyprof__metrics[k].name, row->name));
         CHECK(!row->part_of == !whole && !row->pair == !pair);
@@ -100,7 +100,7 @@ TEST(equal_samples_are_one_moment)
     recording_end(&r);
 }
 
-TEST(time_line_forgets_what_is_old)
+TEST(time_line_drops_its_oldest_entries)
 {
     recording r;
     recording_begin(&r, NULL);

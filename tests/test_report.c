@@ -1,7 +1,6 @@
 // The rows of a report's tables, on recordings that chance made: their numbers are sums over the nodes of the model.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include "model.h"
 #include "written.h"
 #include "chance.h"

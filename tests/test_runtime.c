@@ -1,7 +1,6 @@
 // What is read of files and texts nobody vouches for: ELF files cut short or full of rubbish, versions, memory maps.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 
 static pyprof__pool pool;
 static char path[64];

@@ -1,7 +1,6 @@
 // Sessions without a Python: the schedule's arithmetic, configurations that are refused, tokens nobody should believe.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include <math.h>
 
 TEST(schedule_stays_inside_its_periods)
@@ -261,7 +260,7 @@ TEST(governor_keeps_the_cost_down)
     CHECK(was.own < 0.105 && was.own > 0.09);
 }
 
-TEST(governor_leaves_alone_what_is_cheap)
+TEST(governor_leaves_out_no_tick_while_sampling_is_cheap)
 {
     static const struct { double rate; uint64_t sweep_ns; double cpus, max_cpu; } rows[] = {
         { 100, 30 * US, 1, 0.25 }, { 100, 30 * US, 0, 0.25 }, { 1000, 60 * US, 0, 0.25 }, { 1000, 150 * US, 1, 0.25 }, { 10000, 20 * US, 1, 0.3 },
@@ -397,7 +396,7 @@ static void unknown(pyprof *token)
     CHECK_INT(pyprof_get_stats(token, &stats), PYPROF_ERR_STATE);
 }
 
-TEST(tokens_that_are_none)
+TEST(rejects_invalid_tokens)
 {
     uint64_t random = 3;
     int local;

@@ -1,7 +1,6 @@
 // The API at its edges: what every function says without a session, without Python, and with nothing at all.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 
 TEST(version)
 {

@@ -1,7 +1,6 @@
 // Profiles: labels, totals of recursive functions, what queries choose, how reports group and merge.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include "model.h"
 
 static void check_stem(const char *file, const char *want)

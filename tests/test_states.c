@@ -1,8 +1,7 @@
 // What a recording says of the states of threads, on one made by hand: tables that fold leaves, the report on waiting, native
 // code, the GIL and lines with their source, JSON, flame graph, visit, differences. Golden files as in test_writers.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include "model.h"
 #include "written.h"
 #include <sys/time.h>
@@ -292,7 +291,7 @@ static void check_source(const char *holds, const char *lacks)
     CHECK(!lacks || !strstr(out.data, lacks));
 }
 
-TEST(source_is_shown_if_it_is_what_ran)
+TEST(source_is_shown_only_if_the_file_is_the_one_that_ran)
 {
     in_a_folder();
     check_source("zlib.compress(data)", "changed since");

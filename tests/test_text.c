@@ -1,7 +1,6 @@
 // Text: whatever comes in, what comes out is valid UTF-8; numbers look the same in every locale.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include <locale.h>
 #include <math.h>
 
@@ -15,7 +14,7 @@ static const char *repaired(const char *text)
 
 #define R "\xef\xbf\xbd"   // the replacement character
 
-TEST(utf8_that_is_none)
+TEST(rejects_invalid_utf8)
 {
     static const char *const cases[][2] = {
         { "", "" }, { "plain \x7f\x01", "plain \x7f\x01" }, { "\xc3\xa9\xe2\x82\xac\xf0\x9f\x90\x8d", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x90\x8d" },

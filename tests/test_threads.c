@@ -295,7 +295,7 @@ TEST(nothing_can_be_read)
     hosts_stop();
 }
 
-TEST(nothing_could_ever_be_read)
+TEST(memory_that_was_never_readable)
 {
     fake_init();
     pyprof *session = recording();

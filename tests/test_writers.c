@@ -1,8 +1,7 @@
 // The writers, on recordings made by hand: byte for byte as in tests/golden (UPDATE_GOLDEN=1 rewrites those files), well
 // formed whatever the names are, complete, the same in every locale, and whole or not at all when memory or output fails.
 #include "test.h"
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#include "inside.h"
 #include "model.h"
 #include "written.h"
 #include <locale.h>
@@ -209,7 +208,7 @@ TEST(gzip_blocks)
 }
 
 // ---- locale, memory, output ----------------------------------------------------------------------------------------
-TEST(no_locale_gets_in)
+TEST(outputs_are_the_same_in_every_locale)
 {
     char dir[] = "/tmp/pyprof-test-XXXXXX", command[256];
     output_text before[PYPROF_FORMAT_COUNT], after;
@@ -274,7 +273,7 @@ TEST(formats_by_suffix)
     CHECK_INT(pyprof__format_by_suffix(""), 0);
 }
 
-TEST(outputs_that_cannot_be)
+TEST(save_and_write_reject_invalid_options)
 {
     pyprof_profile *profile = example("w");
     const struct { pyprof_output output; int want; } cases[] = {

@@ -13,7 +13,6 @@ import fnmatch
 import json
 import operator
 import os
-import pprint
 import re
 import resource
 import signal
@@ -424,7 +423,8 @@ def check(condition, message='', *arguments):
 
 def equal(got, expected, what=''):
     if got != expected:
-        import difflib
+        import difflib   # here: each test would pay for it
+        import pprint
         lines = list(difflib.unified_diff(pprint.pformat(expected, width=140).splitlines(),
                                           pprint.pformat(got, width=140).splitlines(), 'expected', 'got', lineterm=''))
         more = ['... %d lines more' % (len(lines) - 60)] if len(lines) > 60 else []

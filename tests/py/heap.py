@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+import types
 from ctypes import POINTER, Structure, byref, c_double, c_int, c_int64, c_long, c_size_t, c_uint32, c_uint64, c_void_p
 
 import bind
@@ -209,12 +210,15 @@ def fib(n):
     fib(n - 2)
 
 
+space = {}
+exec(compile('def at(kept, i, text):\n    kept[i] = b"x" * text\n', '', 'exec'), space)
+TELLER = space['at'].__code__
+
+
 def teller(number, path='/heap/teller_%d.py'):
     """A function at_N whose one allocation is on line N, of a file teller_N: fresh code each time."""
-    source = '\n' * (number - 2) + 'def at_%d(kept, i, text):\n    kept[i] = b"x" * text\n' % number
-    space = {}
-    exec(compile(source, path % number, 'exec'), space)
-    return space['at_%d' % number]
+    names = {name: 'at_%d' % number for name in ('co_name', 'co_qualname') if hasattr(TELLER, name)}
+    return types.FunctionType(TELLER.replace(co_filename=path % number, co_firstlineno=number - 1, **names), {})
 
 
 def tell(count, rng, kept):

@@ -214,7 +214,7 @@ async def crowd(session):
 
 
 @bind.test
-def more_names_than_anybody_reads():
+def distinct_names_of_tasks_are_bounded():
     needs_tasks()
     with bind.record(rate_hz=4000) as r:
         in_loop(crowd(r))

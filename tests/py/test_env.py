@@ -713,7 +713,7 @@ def tree(folder):
 
 
 @bind.test
-def where_to():
+def output_folders_and_names():
     """PYPROF_OUT: a folder, a prefix or one file; %p, %t and %h in it."""
     top, found = together({
         'folder': {'PYPROF_OUT': '{}/temp/'}, 'there': {'PYPROF_OUT': '{}/temp'}, 'prefix': {'PYPROF_OUT': '{}/temp/x.y'},
@@ -774,7 +774,7 @@ def a_pipe_with_a_reader():
 
 
 @bind.test
-def where_they_cannot_go():
+def files_that_cannot_be_written():
     """The reason and the new place are told at the start, and the place at the end."""
     os.umask(0o077)
     with bind.folder() as precious:
@@ -801,7 +801,7 @@ def where_they_cannot_go():
 
 
 @bind.test
-def words():
+def words_that_switch_it_on_and_off():
     body = ('import glob, os\nmain(0.05)\n'
             'print(any(open(path).read() == "pyprof\\n" for path in glob.glob("/proc/self/task/*/comm") if os.path.exists(path)))\n')
     yes = [{'PROFILING': word} for word in ('true', 'yes', 'on', 'TRUE')]

@@ -370,7 +370,7 @@ def wrong_metric_in_output():
 
 
 @bind.test
-def paths_that_cannot_be():
+def save_reports_paths_that_cannot_be_written():
     profile = works()
     with bind.folder() as folder:
         def path(name):
@@ -838,7 +838,7 @@ def open_descriptors():   # without the calls that are refused
 
 
 @bind.test
-def descriptors_that_cannot_be_known_again():
+def no_descriptor_stays_open_where_fstat_is_refused():
     """Where fstat is refused no session leaves one behind."""
     session = bind.Session(rate_hz=10)
     refuse(FSTAT, NEWFSTATAT, STATX)

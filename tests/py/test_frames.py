@@ -780,7 +780,7 @@ def perf_trampoline():
 
 
 @bind.test
-def greenlets_of_the_poor():
+def generators_resumed_by_another_thread():
     """Generators resumed by another thread than the one that began them."""
     def counter(block):
         yield 1

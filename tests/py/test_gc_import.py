@@ -366,7 +366,7 @@ class Sleeper:
 
 
 @each_capture
-def others_run_while_a_finalizer_waits(capture):
+def other_threads_run_while_a_finalizer_waits(capture):
     """Who runs while a finalizer has given the GIL away does not collect anything. The collections begin with that."""
     stop = []
     gc.freeze()

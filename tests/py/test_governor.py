@@ -93,7 +93,7 @@ def none_is_left_out_at_100_hz():
 
 
 @bind.test
-def a_large_bound_is_none():
+def a_large_max_cpu_is_no_bound():
     with bind.record(rate_hz=20000, max_cpu=1e6) as r:
         mixture(0.3, [0, 0])
         time.sleep(0.3)
@@ -101,7 +101,7 @@ def a_large_bound_is_none():
 
 
 @bind.test
-def the_smallest_bound_of_those_that_run_holds():
+def the_smallest_max_cpu_of_running_sessions_holds():
     """A session that is bound more tightly binds the others while it runs; a slow one beside them loses nothing."""
     def grows():
         before = wide.stats().thinned

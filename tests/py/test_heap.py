@@ -166,7 +166,7 @@ def pausing_and_going_on():
 
 
 @bind.test
-def a_reset_keeps_what_lives():
+def a_reset_keeps_live_blocks():
     session = start()
     first, second = shelf(100), shelf(30)
     keep(first)

@@ -182,7 +182,7 @@ def tracemalloc_and_we_in_any_order():
 
 
 @bind.test
-def hooks_that_others_take_out():
+def hooks_that_another_library_removes_come_back():
     """One who came first and goes first puts back what he had found. We notice, say so and come back."""
     for domains in 7, 1 << RAW, 1 << MEM, 1 << OBJ:
         told = []
@@ -378,7 +378,7 @@ def allocators_in_a_circle():
 
 
 @bind.test
-def allocators_in_a_circle_of_others():
+def a_circle_of_unknown_allocators_gives_no_memory():
     """The same, where no other allocator is known: there is no memory."""
     held.pool(0, *POOLS[0])
     session = start()
@@ -544,7 +544,7 @@ def multiprocessing_by_fork():
 
 
 @bind.test(limit=120)
-def a_child_that_ends_as_programs_do():
+def a_forked_child_finalizes_python():
     """Py_Finalize with the hooks still in, in the child and in the parent."""
     source = '\n'.join([
         'import os, sys, threading',

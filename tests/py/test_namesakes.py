@@ -46,7 +46,7 @@ FORM = 'def f(a, b):\n    return %s\n'
 
 
 @test
-def what_differs_is_told_apart():
+def different_functions_have_different_contents():
     same = [(one, other) for one, other in PAIRS if content(made(FORM % one))[0] == content(made(FORM % other))[0]
             and len(one) < 4000]   # of long texts only the beginning counts
     bind.equal(same, [], 'pairs that look the same')
@@ -63,7 +63,7 @@ def equal_code_is_equal():
 
 
 @test
-def who_gets_the_memory_of_another_one():
+def functions_at_a_reused_address_are_told_apart():
     """Made for one call. All that tells it from the one before it may be a number."""
     code, seen, reused = made(FORM % 'a + 0.5').__code__, {}, 0
     for number in (0.5, 0.1, 0.5, 0.2) * 50:
@@ -202,7 +202,7 @@ def two_functions_of_one_place():
 
 
 @test
-def what_they_allocate():
+def namesakes_have_their_own_allocations():
     kept = []
     keep = [(lambda: kept.append(bytes(1000))), (lambda: kept.append(bytes(3000)))]
     with bind.record(heap=EXACT, lib=bind.held) as r:

@@ -85,7 +85,7 @@ def caches_are_the_interpreter_s():
 
 
 @test
-def calls_are_what_is_named_so():
+def call_opcodes_are_those_with_call_in_their_name():
     """By another rule than the header's."""
     families, wrong = own_families(), []
     for number, name in own_names().items():

@@ -761,7 +761,7 @@ def the_text_is_one_page():
 
 
 @bind.test
-def how_good_it_was_is_told_everywhere():
+def every_format_tells_the_quality():
     """What was lost is told in every output that has room for words."""
     profile = mixed_profile()
     for format in (JSON, TEXT, SVG):

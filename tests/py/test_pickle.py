@@ -64,7 +64,7 @@ def sizes_of_one_stack_differ_by_one_at_most():
 
 
 @bind.test
-def what_tracemalloc_shows():
+def tracemalloc_shows_the_same_statistics():
     """str, repr, format: whatever a report may call."""
     snapshot = load(small().seal())
     for one in snapshot.statistics('traceback') + snapshot.statistics('lineno'):
@@ -123,7 +123,7 @@ def comparing_with_a_snapshot_of_tracemalloc_itself():
 
 
 @bind.test
-def what_it_says_of_itself():
+def the_pickle_describes_the_recording():
     about = load(small().seal()).pyprof
     bind.equal((about['metric'], about['mode'], about['interval_bytes'], about['blocks'], about['traces'], about['blocks_not_noted']),
                ('live_bytes', 'exact', 0, 23, 23, 0))
@@ -152,7 +152,7 @@ def the_peak_and_all_that_was_allocated():
 
 
 @bind.test
-def part_of_it():
+def a_filter_chooses_traces():
     profile = small().seal()
     snapshot = load(profile, filter=bind.fill(bind.Query(), file='*/lib.py'))
     bind.equal((sum(trace.size for trace in snapshot.traces), len(snapshot.traces), snapshot.pyprof['bytes']), (1103, 16, 1103))

@@ -82,7 +82,7 @@ def two_sessions_with_a_depth_of_their_own():
 
 
 @bind.test(alone=True)
-def a_slower_session_counts_what_was_missed():
+def a_slower_session_counts_missed_ticks():
     """Ticks that the sampler misses are missed by every session, at its own rate."""
     hogs = [subprocess.Popen([sys.executable, '-S', '-c', 'while True: pass']) for _ in range(4)]
     try:
@@ -102,7 +102,7 @@ def a_slower_session_counts_what_was_missed():
 
 
 @bind.test
-def what_is_missed_to_the_end_is_counted():
+def ticks_missed_at_the_end_are_counted():
     """A real-time thread starves the sampler until the session ends: no tick happens, and that is told."""
     with bind.record(rate_hz=1000) as r:
         try:
@@ -118,7 +118,7 @@ def what_is_missed_to_the_end_is_counted():
 
 
 @bind.test
-def cpu_time_of_a_pause_is_nobodys():
+def cpu_time_of_a_pause_is_left_out():
     session = bind.Session(rate_hz=500)
     time.sleep(0.2)
     session.pause()
@@ -130,7 +130,7 @@ def cpu_time_of_a_pause_is_nobodys():
 
 
 @bind.test
-def reset_drops_what_was():
+def reset_drops_earlier_samples():
     session = bind.Session(rate_hz=1000)
     spin(0.5)
     session.reset()

@@ -12,7 +12,7 @@ import bounds, churn, cycles, embed, forks, reuse   # each adds its program to s
 
 def short_form(name):
     run, _, scale = soak.PROGRAMS[name]
-    bind.test(lambda: print(run(bind.length(scale, 0.01))), name=name)
+    bind.test(lambda: print(run(bind.length(scale, 0.01))), name=name, limit=180)
 
 
 for program in soak.PROGRAMS:

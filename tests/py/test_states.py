@@ -256,7 +256,7 @@ def python_and_c(seconds):
 
 
 @bind.test
-def python_or_c():
+def time_in_python_and_in_c_functions_is_told_apart():
     profile, worker = python_and_c(4)
     for name, took in worker.result.items():
         wall, waited, native, nogil = (time_in(profile, 'worker', name, metric) for metric in (WALL_NS, WAIT_NS, NATIVE_NS, NOGIL_NS))
@@ -520,7 +520,7 @@ def gauges(profile):
 
 
 @bind.test
-def all_time_is_the_systems():
+def time_in_system_calls_is_told_as_system_time():
     worker = Worker('reader', read_zeros, 4)
     with bind.record(rate_hz=1000) as r:
         time.sleep(0.3)
@@ -803,7 +803,7 @@ def windows_of_the_time_line():
 
 
 @bind.test
-def windows_cut_all_that_has_a_time():
+def windows_of_time_cut_every_table():
     """Facts, pairs and holds of a window are of the window alone."""
     workers = [Worker('one', both, 1), Worker('other', both, 1)]
     with bind.record(rate_hz=1000) as r:

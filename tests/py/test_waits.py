@@ -434,14 +434,14 @@ def naps_beside(spinners, seconds, nap, rate_hz):
 
 
 @bind.test
-def who_sleeps_beside_a_spinner_waits_for_the_gil_only_when_it_wakes():
+def a_sleeper_beside_a_spinner_waits_for_the_gil_only_after_it_wakes():
     got, late = naps_beside(1, 3, 0.05, 200)
     if GIL:
         bind.enough(got < late + 2 * POINTS, 'GIL wait %g, too late by %g', got, late)
 
 
 @bind.test(long=True)
-def who_sleeps_beside_fighters_waits_for_the_gil_only_when_it_wakes():
+def a_sleeper_beside_fighters_waits_for_the_gil_only_after_it_wakes():
     """All the time somebody waits for the GIL: who of them is told by how many they are."""
     got, late = naps_beside(3, 4, 0.2, 1000)
     if GIL:
@@ -532,7 +532,7 @@ def a_descriptor_that_becomes_another():
 
 
 @bind.test
-def a_place_that_waits_for_many():
+def stacks_are_grouped_by_what_they_wait_for():
     """GROUP_LEAF adds up by what was waited for, whoever did."""
     with contextlib.ExitStack() as stack:
         one, two = pipe_of(stack), pipe_of(stack)
@@ -622,7 +622,7 @@ def path_modes_keep_secrets():
 
 
 @bind.test
-def dumps_tell_what_is_waited_for():
+def dumps_name_what_each_thread_waits_for():
     with contextlib.ExitStack() as stack:
         reader, writer = pipe_of(stack)
         near, far, port = connected(stack)

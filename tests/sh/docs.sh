@@ -7,8 +7,10 @@ read -r -a embed < <("$PYTHON" tests/embed.py)
 unset 'embed[-1]'
 # fence FILE N: the Nth ```c block
 fence() { awk -v want="$2" '/^```c$/ { n++; on = 1; next } /^```$/ { on = 0 } on && n == want' "$1"; }
-fragment() { printf '#define PYPROF_IMPLEMENTATION\n#include "pyprof.h"\nvoid run_python(void);\nvoid run_python(void) {}\nint main(void)\n{\n%s\nreturn 0;\n}\n' "$1" >"$dir/part.c" &&
-    "$CC" -Wall -Wextra -Wno-unused-but-set-variable -Werror -I"$root" "$dir/part.c" -o "$dir/part" -pthread -ldl; }
+implementation=('#define PYPROF_IMPLEMENTATION') # for fragments; make test has it in an object
+[ -n "${TEST_LONG:-}" ] || [ ! -e "$build/inside.o" ] || implementation=('#include <stdio.h>' "$build/inside.o")
+fragment() { printf '%s\n#include "pyprof.h"\nvoid run_python(void);\nvoid run_python(void) {}\nint main(void)\n{\n%s\nreturn 0;\n}\n' "${implementation[0]}" "$1" >"$dir/part.c" &&
+    "$CC" -Wall -Wextra -Wno-unused-but-set-variable -Werror -I"$root" "$dir/part.c" "${implementation[@]:1}" -o "$dir/part" -pthread -ldl; }
 quick_start() { fragment "$(awk '/^QUICK START/ { on = 1 } on && /pyprof \*session;/ { code = 1 } code && /^$/ { exit } code' "$root/pyprof.h")"; }
 readme_program() { fence "$root/README.md" 1 >"$dir/readme.c" && [ -s "$dir/readme.c" ] &&
     "$CC" -I"$root" "$dir/readme.c" "${embed[@]}" -pthread -ldl -o "$dir/readme" && (cd "$dir" && ./readme && [ -s profile.svg ]); }

@@ -1,5 +1,6 @@
 // A host for the tests beside it: embeds Python in one of many ways, does what its argument says, exits 0 if all was well.
 //   WITH_PYTHON_H    Python.h comes before pyprof.h: link-time binding
+//   LINKED           the implementation is in another object
 //   WITH_DLOPEN      libpython is loaded at run time, for itself (RTLD_LOCAL): LIBPYTHON names it
 #ifdef WITH_PYTHON_H
 #include <Python.h>
@@ -8,7 +9,9 @@ void Py_InitializeEx(int signals);
 int PyRun_SimpleString(const char *source);
 int Py_FinalizeEx(void);
 #endif
+#ifndef LINKED
 #define PYPROF_IMPLEMENTATION
+#endif
 #include "pyprof.h"
 #include <dlfcn.h>
 #include <stdio.h>

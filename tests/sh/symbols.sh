@@ -21,12 +21,14 @@ done
 read -r -a needs < <(var LIBS SYSLIBS MODLIBS LOCALMODLIBS)
 
 compiled() { "$CC" ${TEST_LONG:+-O1} -g -Wall -Wextra -Werror -I"$root" tests/sh/host.c "$@"; }
-host() { # -o FILE, and how. A host of the same -D is compiled once, but in test-long as the options say
+host() { # -o FILE, and how. A host of the same -D is compiled once, and linked to inside.o; in test-long it is compiled as the options say
     local define=-DWITH_NOTHING option
     if [ -n "${TEST_LONG:-}" ]; then compiled "$@" -pthread -ldl; return; fi
+    local linked=("-DLINKED" "$build/inside.o")
     for option; do [[ $option != -D* ]] || define=$option; done
-    [ -e "$dir/host$define.o" ] || compiled "$define" ${include:+"$include"} -c -o "$dir/host$define.o" || return
-    "$CC" "$dir/host$define.o" "$@" -pthread -ldl
+    [ "$define" != -DWITH_PYTHON_H ] && [ -e "$build/inside.o" ] || linked=(-DWHOLE)
+    [ -e "$dir/host$define.o" ] || compiled "$define" "${linked[0]}" ${include:+"$include"} -c -o "$dir/host$define.o" || return
+    "$CC" "$dir/host$define.o" "${linked[@]:1}" "$@" -pthread -ldl
 }
 found() { timeout 60 "$dir/$1" found; }
 stripped() { strip -s "$dir/$1" && [ -z "$(nm "$dir/$1" 2>/dev/null)" ] && found "$1"; }
