@@ -7141,7 +7141,8 @@ static void pyprof__collection_see(pyprof__threads *list, pyprof__gil *gil)
 // Do the frames of the last walk, from step i outwards, equal the remembered ones from k on?
 static int pyprof__collection_matches(const pyprof__collection *collection, size_t i, size_t k)
 {
-    const pyprof__walked *step = (const pyprof__walked *)collection->steps.data, *known = (const pyprof__walked *)collection->outside.data;
+    const pyprof__walked *step = (const pyprof__walked *)collection->steps.data;
+    const pyprof__walked *known = (const pyprof__walked *)collection->outside.data;
     while (i < collection->steps.count && k < collection->outside.count && step[i].at == known[k].at && step[i].instruction == known[k].instruction) {
         i++;
         k++;
@@ -7154,7 +7155,8 @@ static int pyprof__collection_matches(const pyprof__collection *collection, size
 // PYPROF__NONE = step 5.
 static uint32_t pyprof__collection_inside(const pyprof__collection *collection)
 {
-    const pyprof__walked *step = (const pyprof__walked *)collection->steps.data, *known = (const pyprof__walked *)collection->outside.data;
+    const pyprof__walked *step = (const pyprof__walked *)collection->steps.data;
+    const pyprof__walked *known = (const pyprof__walked *)collection->outside.data;
     size_t i, k, count = collection->steps.count, first = 0;
     for (k = 0; k < collection->outside.count && (k == 0 || !collection->maybe_new); k++)
         for (i = 0; i < count; i++) {
@@ -13740,8 +13742,8 @@ static pyprof__bool pyprof__same_account(const void *context, uint32_t item, con
 // Is this the thread that a producer knows? One OS thread in one interpreter is one thread of the recording,
 // however many thread states it goes through (PyGILState_Ensure makes one a call). A thread that has got the
 // native id of one that ended is another.
-static pyprof__bool pyprof__member_is(const pyprof__recorder *recorder, const pyprof__member *member, const pyprof__who *who, uint64_t at,
-                                      uint64_t *started)
+static pyprof__bool pyprof__member_is(const pyprof__recorder *recorder, const pyprof__member *member,
+                                      const pyprof__who *who, uint64_t at, uint64_t *started)
 {
     if (who->interp_id == -1) return member->last_ns + pyprof__second > at;
     // It allocated before its first sample.
@@ -14009,8 +14011,8 @@ static void pyprof__record_rival(pyprof__recorder *recorder, uint32_t waiter, ui
 
 // Records which thread waits for which, and how long one thread has held the GIL without a break while others
 // waited.
-static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__thread *thread, uint32_t node, uint64_t now,
-                               uint64_t wall)
+static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__thread *thread,
+                               uint32_t node, uint64_t now, uint64_t wall)
 {
     pyprof__member *member = pyprof__member_at(recorder, seat->member);
     if (thread->rival != PYPROF__NONE) pyprof__record_rival(recorder, seat->member, thread->rival, thread->rival_serial, wall);
@@ -14316,7 +14318,8 @@ static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *
 }
 
 // The sampler has the CPU of a thread that ran and that it looks at: the thread waits for that CPU meanwhile.
-static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__account *account, const pyprof__thread *thread, pyprof__moment *moment)
+static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__account *account,
+                                 const pyprof__thread *thread, pyprof__moment *moment)
 {
     int64_t ns = account->waits.ns < (int64_t)recorder->took_ns ? account->waits.ns : (int64_t)recorder->took_ns;
     if (moment->state & PYPROF__IS_WAITING || thread->elsewhere || ns <= 0) return;
@@ -14333,8 +14336,8 @@ static void pyprof__count_rejected(pyprof_stats *stats, pyprof__walk_result resu
 
 // Adds a moment to the columns, to the time line, and to the account that distributes its time. A rejected
 // stack has time but no sample.
-static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__account *account, pyprof__seat *seat, const pyprof__thread *thread,
-                                  pyprof__moment *moment, uint64_t wall)
+static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__account *account, pyprof__seat *seat,
+                                  const pyprof__thread *thread, pyprof__moment *moment, uint64_t wall)
 {
     pyprof__model *model = &recorder->model;
     pyprof__sample_time(recorder, account, moment);
@@ -14362,10 +14365,11 @@ static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thre
 {
     pyprof__model *model = &recorder->model;
     pyprof__seat *seat = pyprof__seat_of(recorder, slot);
-    pyprof__account *account = seat && pyprof__seat_take(recorder, seat, thread, now) ? pyprof__account_of(recorder, seat) : NULL;
+    pyprof__account *account = NULL;
     uint64_t before;
     pyprof__told told;
     pyprof__moment moment;
+    if (seat && pyprof__seat_take(recorder, seat, thread, now)) account = pyprof__account_of(recorder, seat);
     if (!account) {
         model->stats.asked++;
         pyprof__count_rejected(&model->stats, PYPROF__WALK_MEMORY, 1);
@@ -14976,7 +14980,8 @@ static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__functi
     uint32_t id, member = (uint32_t)function->first_line - 1;
     if (!text) return PYPROF__NONE;
     if (function->kind == PYPROF_KIND_THREAD && member < profile->model.members.count)   // names of threads need not differ
-        size = snprintf(text, capacity, "%s (%llu)", qualname, (unsigned long long)PYPROF__AT(pyprof__member, profile->model.members, member).native);
+        size = snprintf(text, capacity, "%s (%llu)", qualname,
+                        (unsigned long long)PYPROF__AT(pyprof__member, profile->model.members, member).native);
     else if (function->kind != PYPROF_KIND_PYTHON) size = snprintf(text, capacity, "%s", qualname);
     else size = snprintf(text, capacity, "%.*s.%s", (int)stem.size, stem.text, qualname);
     if (detail && size > 0 && function->kind != PYPROF_KIND_PYTHON)
