@@ -7144,7 +7144,8 @@ static void pyprof__collection_see(pyprof__threads *list, pyprof__gil *gil)
 // Do the frames of the last walk, from step i outwards, equal the remembered ones from k on?
 static int pyprof__collection_matches(const pyprof__collection *collection, size_t i, size_t k)
 {
-    const pyprof__walked *step = (const pyprof__walked *)collection->steps.data, *known = (const pyprof__walked *)collection->outside.data;
+    const pyprof__walked *step = (const pyprof__walked *)collection->steps.data;
+    const pyprof__walked *known = (const pyprof__walked *)collection->outside.data;
     while (i < collection->steps.count && k < collection->outside.count && step[i].at == known[k].at && step[i].instruction == known[k].instruction) {
         i++;
         k++;
@@ -7157,7 +7158,8 @@ static int pyprof__collection_matches(const pyprof__collection *collection, size
 // PYPROF__NONE = step 5.
 static uint32_t pyprof__collection_inside(const pyprof__collection *collection)
 {
-    const pyprof__walked *step = (const pyprof__walked *)collection->steps.data, *known = (const pyprof__walked *)collection->outside.data;
+    const pyprof__walked *step = (const pyprof__walked *)collection->steps.data;
+    const pyprof__walked *known = (const pyprof__walked *)collection->outside.data;
     size_t i, k, count = collection->steps.count, first = 0;
     for (k = 0; k < collection->outside.count && (k == 0 || !collection->maybe_new); k++)
         for (i = 0; i < count; i++) {
@@ -13678,8 +13680,23 @@ typedef struct {
     uint64_t ticks_late, late_sum;
 } pyprof__recorder;
 
+static pyprof__member *pyprof__member_at(const pyprof__recorder *recorder, uint32_t id)
+{
+    return &PYPROF__AT(pyprof__member, recorder->model.members, id);
+}
+
+static pyprof__account *pyprof__account_at(const pyprof__recorder *recorder, size_t id)
+{
+    return &PYPROF__AT(pyprof__account, recorder->accounts, id);
+}
+
+static pyprof__seat *pyprof__seat_at(const pyprof__recorder *recorder, size_t slot)   // NULL = none was taken yet
+{
+    return slot < recorder->seats.count ? &PYPROF__AT(pyprof__seat, recorder->seats, slot) : NULL;
+}
+
 // Adds a reason once, if there is room. 1 = added.
-static int pyprof__add_reason(pyprof_stats *stats, const char *reason)
+static pyprof__bool pyprof__add_reason(pyprof_stats *stats, const char *reason)
 {
     char *text = stats->degraded;
     size_t used = strlen(text), room = sizeof stats->degraded - used;
@@ -13728,8 +13745,8 @@ static pyprof__bool pyprof__same_account(const void *context, uint32_t item, con
 // Is this the thread that a producer knows? One OS thread in one interpreter is one thread of the recording,
 // however many thread states it goes through (PyGILState_Ensure makes one a call). A thread that has got the
 // native id of one that ended is another.
-static pyprof__bool pyprof__member_is(const pyprof__recorder *recorder, const pyprof__member *member, const pyprof__who *who, uint64_t at,
-                                      uint64_t *started)
+static pyprof__bool pyprof__member_is(const pyprof__recorder *recorder, const pyprof__member *member,
+                                      const pyprof__who *who, uint64_t at, uint64_t *started)
 {
     if (who->interp_id == -1) return member->last_ns + pyprof__second > at;
     // It allocated before its first sample.
@@ -13749,7 +13766,7 @@ static uint32_t pyprof__member_find(const pyprof__recorder *recorder, const pypr
     *before = PYPROF__NONE;
     id = pyprof__index_find(&model->member_index, pyprof__mix(13, native), pyprof__same_native, &model->members, &native);
     while (id != PYPROF__NONE) {
-        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, id);
+        const pyprof__member *member = pyprof__member_at(recorder, id);
         if (pyprof__member_is(recorder, member, who, at, &started)) found = id;
         *before = id;
         id = member->newer ? member->newer : PYPROF__NONE;
@@ -13776,7 +13793,7 @@ static uint32_t pyprof__member_new(pyprof__recorder *recorder, const pyprof__who
     member->node = pyprof__model_node(model, 0, pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD, (int32_t)id + 1));
     if (member->name != PYPROF__NONE && member->node != PYPROF__NONE
         && (before != PYPROF__NONE || pyprof__index_add(model->pool, &model->member_index, pyprof__mix(13, member->native), id))) {
-        if (before != PYPROF__NONE) PYPROF__AT(pyprof__member, model->members, before).newer = id;
+        if (before != PYPROF__NONE) pyprof__member_at(recorder, before)->newer = id;
         return id;
     }
     model->members.count--;
@@ -13787,7 +13804,7 @@ static uint32_t pyprof__member_new(pyprof__recorder *recorder, const pyprof__who
 static void pyprof__member_rename(pyprof__recorder *recorder, uint32_t id, const char *changed)
 {
     pyprof__model *model = &recorder->model;
-    pyprof__member *member = &PYPROF__AT(pyprof__member, model->members, id);
+    pyprof__member *member = pyprof__member_at(recorder, id);
     pyprof__location *location;
     uint32_t name, wanted;
     if (!changed[0] || id + 1 == PYPROF__MEMBERS || strcmp(pyprof__string(&model->strings, member->name), changed) == 0) return;
@@ -13813,7 +13830,7 @@ static uint32_t pyprof__record_whose(pyprof__recorder *recorder, const pyprof__w
     if (id == PYPROF__NONE && members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;
     if (id == PYPROF__NONE) return pyprof__member_new(recorder, who, at, before);
     if (who->interp_id == -1) return id;
-    member = &PYPROF__AT(pyprof__member, *members, id);
+    member = pyprof__member_at(recorder, id);
     if (member->ident == 0) {
         if (at < member->first_ns) member->first_ns = at;
         member->ident = who->ident;
@@ -13874,10 +13891,10 @@ static pyprof__seat *pyprof__seat_of(pyprof__recorder *recorder, size_t slot)   
         pyprof__array_init(&added->spots, sizeof(uint32_t));
         pyprof__array_init(&added->nodes, sizeof(uint32_t));
     }
-    return &PYPROF__AT(pyprof__seat, recorder->seats, slot);
+    return pyprof__seat_at(recorder, slot);
 }
 
-static int pyprof__seat_take(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__thread *thread, uint64_t now)
+static pyprof__bool pyprof__seat_take(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__thread *thread, uint64_t now)
 {
     if (seat->address != thread->address || seat->serial != thread->serial || seat->native != thread->native) {
         seat->address = thread->address;
@@ -13903,7 +13920,7 @@ static int pyprof__seat_take(pyprof__recorder *recorder, pyprof__seat *seat, con
 // looked up again.
 static uint32_t pyprof__stack_node(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__stack *stack)
 {
-    uint32_t depth = (uint32_t)stack->spots.count, node = PYPROF__AT(pyprof__member, recorder->model.members, seat->member).node, i, spot, child;
+    uint32_t depth = (uint32_t)stack->spots.count, node = pyprof__member_at(recorder, seat->member)->node, i, spot, child;
     uint32_t limit = recorder->config->max_depth, cut = depth - (uint32_t)stack->truncated > limit ? depth - limit : 0;
     size_t kept = 0;
     for (i = cut ? cut - 1 : 0; i < depth; i++) {
@@ -13934,7 +13951,7 @@ static uint32_t pyprof__stack_node(pyprof__recorder *recorder, pyprof__seat *sea
 // The time of a rejected sample stays in the totals, below the reliable part of the stack.
 static uint32_t pyprof__lost_node(pyprof__recorder *recorder, const pyprof__seat *seat, const pyprof__thread *thread)
 {
-    uint32_t parent = PYPROF__AT(pyprof__member, recorder->model.members, seat->member).node;
+    uint32_t parent = pyprof__member_at(recorder, seat->member)->node;
     if (seat->version == thread->version && thread->stable && thread->stable <= seat->nodes.count)
         parent = PYPROF__AT(uint32_t, seat->nodes, thread->stable - 1);
     return pyprof__pseudo_node(recorder, parent, pyprof__pseudo_names[PYPROF__SPOT_LOST]);
@@ -13972,14 +13989,14 @@ static void pyprof__seats_follow(pyprof__recorder *recorder, pyprof__codes *code
     recorder->sampler.generation = codes->generation;
     recorder->sampler.locations.count = 0;
     for (i = 0; i < recorder->seats.count; i++)
-        PYPROF__AT(pyprof__seat, recorder->seats, i).spots.count = PYPROF__AT(pyprof__seat, recorder->seats, i).leaf_node = 0;
+        pyprof__seat_at(recorder, i)->spots.count = pyprof__seat_at(recorder, i)->leaf_node = 0;
 }
 
 // ---- the GIL: its waiters and its owner ----------------------------------------------------------
 static void pyprof__record_rival(pyprof__recorder *recorder, uint32_t waiter, uint32_t slot, uint64_t holder, uint64_t wall)
 {
     pyprof__model *model = &recorder->model;
-    const pyprof__seat *seat = slot < recorder->seats.count ? &PYPROF__AT(const pyprof__seat, recorder->seats, slot) : NULL;
+    const pyprof__seat *seat = pyprof__seat_at(recorder, slot);
     pyprof__rivals *rivals = (pyprof__rivals *)model->rivals.data;
     size_t i;
     // Another thread had this seat.
@@ -13992,15 +14009,15 @@ static void pyprof__record_rival(pyprof__recorder *recorder, uint32_t waiter, ui
         rivals[i].holder = seat->member;
     }
     rivals[i].ns += wall;
-    if (seat->account != PYPROF__NONE) PYPROF__AT(pyprof__account, recorder->accounts, seat->account).block_ns += wall;
+    if (seat->account != PYPROF__NONE) pyprof__account_at(recorder, seat->account)->block_ns += wall;
 }
 
 // Records which thread waits for which, and how long one thread has held the GIL without a break while others
 // waited.
-static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__thread *thread, uint32_t node, uint64_t now,
-                               uint64_t wall)
+static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__thread *thread,
+                               uint32_t node, uint64_t now, uint64_t wall)
 {
-    pyprof__member *member = &PYPROF__AT(pyprof__member, recorder->model.members, seat->member);
+    pyprof__member *member = pyprof__member_at(recorder, seat->member);
     if (thread->rival != PYPROF__NONE) pyprof__record_rival(recorder, seat->member, thread->rival, thread->rival_serial, wall);
     if (!thread->holder || !thread->blocks) { seat->hold_ns = 0; return; }
     if (seat->hold_number != thread->held_by) seat->hold_ns = 0;
@@ -14096,7 +14113,7 @@ static void pyprof__share_settle(pyprof__recorder *recorder, const pyprof__accou
     if (!between.node) {   // no sample found the thread in this state
         between.moment = 0;
         between.state = ran ? 0 : PYPROF__IS_WAITING | PYPROF__IS_UNKNOWN;
-        between.node = pyprof__pseudo_node(recorder, PYPROF__AT(pyprof__member, recorder->model.members, account->member).node, pyprof__between_name);
+        between.node = pyprof__pseudo_node(recorder, pyprof__member_at(recorder, account->member)->node, pyprof__between_name);
     }
     pyprof__share_add(recorder, &between, share->ns, ran);
     share->ns = 0;
@@ -14113,7 +14130,7 @@ static void pyprof__account_tail(pyprof__account *account, uint64_t most)   // s
 static void pyprof__account_settle(pyprof__recorder *recorder, pyprof__account *account)
 {
     pyprof__share outside;
-    if (account->member == PYPROF__NONE || !PYPROF__AT(pyprof__member, recorder->model.members, account->member).wanted) return;
+    if (account->member == PYPROF__NONE || !pyprof__member_at(recorder, account->member)->wanted) return;
     if (account->tick < recorder->tick && !account->cold && account->tail_ns) pyprof__account_tail(account, UINT64_MAX);
     if (account->runs.node) pyprof__share_block(recorder, &account->runs, account->block_ns);
     account->block_ns = 0;
@@ -14128,7 +14145,7 @@ static void pyprof__account_settle(pyprof__recorder *recorder, pyprof__account *
 static void pyprof__accounts_settle(pyprof__recorder *recorder)
 {
     size_t i;
-    for (i = 0; i < recorder->accounts.count; i++) pyprof__account_settle(recorder, &PYPROF__AT(pyprof__account, recorder->accounts, i));
+    for (i = 0; i < recorder->accounts.count; i++) pyprof__account_settle(recorder, pyprof__account_at(recorder, i));
 }
 
 static void pyprof__accounts_forget(pyprof__recorder *recorder)   // there are too many
@@ -14136,7 +14153,7 @@ static void pyprof__accounts_forget(pyprof__recorder *recorder)   // there are t
     size_t i;
     recorder->accounts.count = 0;
     pyprof__index_free(&recorder->pool, &recorder->account_index);
-    for (i = 0; i < recorder->seats.count; i++) PYPROF__AT(pyprof__seat, recorder->seats, i).account = PYPROF__NONE;
+    for (i = 0; i < recorder->seats.count; i++) pyprof__seat_at(recorder, i)->account = PYPROF__NONE;
 }
 
 // The model is new: earlier time was counted in the old one.
@@ -14172,7 +14189,7 @@ static pyprof__account *pyprof__account_of(pyprof__recorder *recorder, pyprof__s
         if (!pyprof__index_add(&recorder->pool, &recorder->account_index, hash, id)) { recorder->accounts.count--; return NULL; }
     }
     seat->account = id;
-    account = &PYPROF__AT(pyprof__account, recorder->accounts, id);
+    account = pyprof__account_at(recorder, id);
     account->member = seat->member;
     return account;
 }
@@ -14304,7 +14321,8 @@ static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *
 }
 
 // The sampler has the CPU of a thread that ran and that it looks at: the thread waits for that CPU meanwhile.
-static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__account *account, const pyprof__thread *thread, pyprof__moment *moment)
+static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__account *account,
+                                 const pyprof__thread *thread, pyprof__moment *moment)
 {
     int64_t ns = account->waits.ns < (int64_t)recorder->took_ns ? account->waits.ns : (int64_t)recorder->took_ns;
     if (moment->state & PYPROF__IS_WAITING || thread->elsewhere || ns <= 0) return;
@@ -14321,8 +14339,8 @@ static void pyprof__count_rejected(pyprof_stats *stats, pyprof__walk_result resu
 
 // Adds a moment to the columns, to the time line, and to the account that distributes its time. A rejected
 // stack has time but no sample.
-static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__account *account, pyprof__seat *seat, const pyprof__thread *thread,
-                                  pyprof__moment *moment, uint64_t wall)
+static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__account *account, pyprof__seat *seat,
+                                  const pyprof__thread *thread, pyprof__moment *moment, uint64_t wall)
 {
     pyprof__model *model = &recorder->model;
     pyprof__sample_time(recorder, account, moment);
@@ -14350,19 +14368,20 @@ static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thre
 {
     pyprof__model *model = &recorder->model;
     pyprof__seat *seat = pyprof__seat_of(recorder, slot);
-    pyprof__account *account = seat && pyprof__seat_take(recorder, seat, thread, now) ? pyprof__account_of(recorder, seat) : NULL;
+    pyprof__account *account = NULL;
     uint64_t before;
     pyprof__told told;
     pyprof__moment moment;
+    if (seat && pyprof__seat_take(recorder, seat, thread, now)) account = pyprof__account_of(recorder, seat);
     if (!account) {
         model->stats.asked++;
         pyprof__count_rejected(&model->stats, PYPROF__WALK_MEMORY, 1);
         return;
     }
-    PYPROF__AT(pyprof__member, model->members, seat->member).last_ns = now;
+    pyprof__member_at(recorder, seat->member)->last_ns = now;
     before = account->tick && account->spell == recorder->spells ? account->look_ns : recorder->last_ns;
     told = pyprof__account_look(recorder, account, thread, now);
-    if (!PYPROF__AT(pyprof__member, model->members, seat->member).wanted) return;
+    if (!pyprof__member_at(recorder, seat->member)->wanted) return;
     model->stats.asked += told.ticks;
     model->stats.thinned += told.thinned;
     model->stats.missed += told.ticks - told.stood - told.ran;
@@ -14390,7 +14409,7 @@ static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thre
 // ---- ticks -----------------------------------------------------------------------------
 // If no thread ran for a long time and the sampler did not wait for a CPU, the machine or the process was
 // stopped (suspend, SIGSTOP): that is a gap, not a burst of missed ticks.
-static int pyprof__was_suspended(pyprof__sweeper *sweeper, const pyprof__tick *tick)
+static pyprof__bool pyprof__was_suspended(pyprof__sweeper *sweeper, const pyprof__tick *tick)
 {
     return tick->late >= pyprof__second && pyprof__threads_ran(sweeper) < tick->late / 50 && !pyprof__was_queued(sweeper, tick->late);
 }
@@ -14411,7 +14430,7 @@ static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweep
 }
 
 // Were so many left out that max_cpu does not allow the wanted rate, and not only for a moment?
-static int pyprof__is_thinned(uint64_t thinned, uint64_t asked) { return thinned > (asked + thinned) / 100; }
+static pyprof__bool pyprof__is_thinned(uint64_t thinned, uint64_t asked) { return thinned > (asked + thinned) / 100; }
 
 // How many ticks of this recorder fall into these periods of the sampler. At most `most` of them coincide
 // with a tick of the sampler: the others are left out.
@@ -14473,7 +14492,7 @@ static uint64_t pyprof__owed(const pyprof__recorder *recorder, uint64_t now)
     size_t i;
     if (recorder->paused || now < recorder->last_ns) return 0;
     for (i = 0; i < recorder->accounts.count; i++) {
-        const pyprof__account *account = &PYPROF__AT(const pyprof__account, recorder->accounts, i);
+        const pyprof__account *account = pyprof__account_at(recorder, i);
         threads += account->tick == recorder->tick || account->cold;
     }
     return (threads ? threads : 1) * (uint64_t)((double)(now - recorder->last_ns) * pace / 1e9);
@@ -14490,7 +14509,7 @@ static void pyprof__account_end(pyprof__recorder *recorder, pyprof__account *acc
     int lives = looked && account->spell == recorder->spells && account->member != PYPROF__NONE;
     uint64_t cpu = lives ? pyprof__thread_cpu(recorder->target->source.proc, (int64_t)account->native) : 0;
     uint64_t owed = recorder->due - account->due;
-    int wanted = lives && PYPROF__AT(pyprof__member, recorder->model.members, account->member).wanted;
+    int wanted = lives && pyprof__member_at(recorder, account->member)->wanted;
     pyprof_stats *stats = &recorder->model.stats;
     if (cpu < account->cpu_ns || cpu == 0) return;
     account->due = recorder->due;
@@ -14512,7 +14531,7 @@ static void pyprof__accounts_pause(pyprof__recorder *recorder)
 {
     size_t i;
     for (i = 0; i < recorder->accounts.count; i++) {
-        pyprof__account *account = &PYPROF__AT(pyprof__account, recorder->accounts, i);
+        pyprof__account *account = pyprof__account_at(recorder, i);
         if (account->cold && account->look_ns < recorder->last_ns) pyprof__account_end(recorder, account, recorder->last_ns, 0);
     }
 }
@@ -14531,7 +14550,7 @@ static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
     if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
     recorder->thinned += (uint64_t)((double)wall * (recorder->config->rate_hz - pace) / 1e9);
     for (i = 0; i < recorder->accounts.count; i++)
-        pyprof__account_end(recorder, &PYPROF__AT(pyprof__account, recorder->accounts, i), now, due > counted ? due - counted : 0);
+        pyprof__account_end(recorder, pyprof__account_at(recorder, i), now, due > counted ? due - counted : 0);
     if (due) recorder->due_now = 0;
     // The sampler saw no thread, but the calling thread exists.
     if (due && asked == model->stats.asked && (recorder->tick == 0 || blind)) {
@@ -14545,7 +14564,7 @@ static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
 }
 
 // Is duration_s over? Then the recorder pauses by itself.
-static int pyprof__is_over(const pyprof__recorder *recorder, uint64_t now)
+static pyprof__bool pyprof__is_over(const pyprof__recorder *recorder, uint64_t now)
 {
     return recorder->config->duration_s > 0
         && (double)(recorder->model.recorded_ns + now - recorder->last_ns) >= recorder->config->duration_s * 1e9;
@@ -14618,10 +14637,10 @@ static void pyprof__record_awaits(pyprof__recorder *recorder, const pyprof__swee
     for (i = 0; i < sweeper->awaits.count; i++) {
         const pyprof__await *await = &PYPROF__AT(const pyprof__await, sweeper->awaits, i);
         const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, await->slot);
-        const pyprof__seat *seat = await->slot < recorder->seats.count ? &PYPROF__AT(const pyprof__seat, recorder->seats, await->slot) : NULL;
+        const pyprof__seat *seat = pyprof__seat_at(recorder, await->slot);
         if (!seat || seat->address != thread->address || seat->serial != thread->serial || seat->member == PYPROF__NONE) continue;
-        if (!PYPROF__AT(const pyprof__member, model->members, seat->member).wanted) continue;
-        node = PYPROF__AT(const pyprof__member, model->members, seat->member).node;
+        if (!pyprof__member_at(recorder, seat->member)->wanted) continue;
+        node = pyprof__member_at(recorder, seat->member)->node;
         for (k = 0, before = PYPROF__NONE; k < await->count && node != before; k++) {
             before = node;
             node = pyprof__record_frame(recorder, &recorder->sampler, node, PYPROF__AT(const uint32_t, sweeper->awaiting.spots, await->first + k));
@@ -14639,7 +14658,7 @@ static uint32_t pyprof__life_node(pyprof__recorder *recorder, const pyprof__life
     uint32_t id = pyprof__record_whose(recorder, &who, life->first_ns);
     pyprof__member *member;
     if (id == PYPROF__NONE) return 0;
-    member = &PYPROF__AT(pyprof__member, recorder->model.members, id);
+    member = pyprof__member_at(recorder, id);
     if (member->last_ns == 0) member->last_ns = pyprof__now();
     return member->wanted ? member->node : 0;
 }
@@ -14739,8 +14758,8 @@ static void pyprof__seats_free(pyprof__recorder *recorder)
 {
     size_t i;
     for (i = 0; i < recorder->seats.count; i++) {
-        pyprof__array_free(&recorder->pool, &PYPROF__AT(pyprof__seat, recorder->seats, i).spots);
-        pyprof__array_free(&recorder->pool, &PYPROF__AT(pyprof__seat, recorder->seats, i).nodes);
+        pyprof__array_free(&recorder->pool, &pyprof__seat_at(recorder, i)->spots);
+        pyprof__array_free(&recorder->pool, &pyprof__seat_at(recorder, i)->nodes);
     }
     pyprof__array_free(&recorder->pool, &recorder->seats);
     pyprof__array_free(&recorder->pool, &recorder->accounts);
@@ -14750,7 +14769,7 @@ static void pyprof__seats_free(pyprof__recorder *recorder)
 }
 
 // An empty model, its time starting at start_ns. 0 = no memory.
-static int pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t start_ns)
+static pyprof__bool pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t start_ns)
 {
     uint64_t monotonic = pyprof__now(), now = pyprof__clock(CLOCK_REALTIME);
     size_t i;
@@ -14766,15 +14785,15 @@ static int pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t start_ns)
     recorder->awake_thinned = recorder->thinned;
     recorder->thinned_now = 0;
     recorder->sampler.locations.count = recorder->tracker.locations.count = 0;
-    for (i = 0; i < recorder->seats.count; i++) PYPROF__AT(pyprof__seat, recorder->seats, i).member = PYPROF__NONE;
+    for (i = 0; i < recorder->seats.count; i++) pyprof__seat_at(recorder, i)->member = PYPROF__NONE;
     for (i = 0; i < recorder->accounts.count; i++)
-        pyprof__account_renew(&PYPROF__AT(pyprof__account, recorder->accounts, i), start_ns, recorder->due, recorder->thinned);
+        pyprof__account_renew(pyprof__account_at(recorder, i), start_ns, recorder->due, recorder->thinned);
     return pyprof__model_begin(&recorder->model, recorder->target->source.proc->pid, recorder->target->started)
         && (!recorder->heap || pyprof__heap_view_begin(&recorder->view, &recorder->pool));
 }
 
 // Restarts the recording at start_ns. 0 = no memory, and the recording stays as it is.
-static int pyprof__recorder_renew(pyprof__recorder *recorder, uint64_t start_ns)
+static pyprof__bool pyprof__recorder_renew(pyprof__recorder *recorder, uint64_t start_ns)
 {
     pyprof__model before = recorder->model, made;
     int whole = pyprof__recorder_clear(recorder, start_ns);
@@ -14964,7 +14983,8 @@ static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__functi
     uint32_t id, member = (uint32_t)function->first_line - 1;
     if (!text) return PYPROF__NONE;
     if (function->kind == PYPROF_KIND_THREAD && member < profile->model.members.count)   // names of threads need not differ
-        size = snprintf(text, capacity, "%s (%llu)", qualname, (unsigned long long)PYPROF__AT(pyprof__member, profile->model.members, member).native);
+        size = snprintf(text, capacity, "%s (%llu)", qualname,
+                        (unsigned long long)PYPROF__AT(pyprof__member, profile->model.members, member).native);
     else if (function->kind != PYPROF_KIND_PYTHON) size = snprintf(text, capacity, "%s", qualname);
     else size = snprintf(text, capacity, "%.*s.%s", (int)stem.size, stem.text, qualname);
     if (detail && size > 0 && function->kind != PYPROF_KIND_PYTHON)
