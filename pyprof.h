@@ -2827,7 +2827,10 @@ static size_t pyprof__format_fixed(char *out, size_t capacity, double value, int
     return n < 0 ? 0 : (size_t)n;
 }
 
-static int pyprof__glob(const char *pattern, const char *text) { return !pattern || fnmatch(pattern, text, 0) == 0; }
+static pyprof__bool pyprof__glob(const char *pattern, const char *text)
+{
+    return !pattern || fnmatch(pattern, text, 0) == 0;
+}
 
 // ============================================================================
 // [SECTION] COPY -- guarded copies of foreign memory, batched
@@ -3913,12 +3916,15 @@ static pyprof__act pyprof__opcode_act(const pyprof__opcodes *opcodes, unsigned n
     return (pyprof__act)opcode->act;
 }
 
-static int pyprof__opcode_calls(const pyprof__opcodes *opcodes, unsigned opcode) { return opcodes->calls[opcode / 8] >> opcode % 8 & 1; }
+static pyprof__bool pyprof__opcode_calls(const pyprof__opcodes *opcodes, unsigned opcode)
+{
+    return opcodes->calls[opcode / 8] >> opcode % 8 & 1;
+}
 
 // Is it what the compiler emitted, or a specialised form of that? The answer is no for opcodes that replace
 // another one during tracing (3.12 and later: INSTRUMENTED_LINE, INSTRUMENTED_INSTRUCTION) and for unassigned
 // numbers.
-static int pyprof__opcode_is_plain(const pyprof__opcodes *opcodes, unsigned number)
+static pyprof__bool pyprof__opcode_is_plain(const pyprof__opcodes *opcodes, unsigned number)
 {
     const pyprof__opcode *opcode = &opcodes->at[number];
     return opcode->name && !(opcode->size == 17 && memcmp(opcode->name, "INSTRUMENTED_LINE", 17) == 0)
@@ -4001,7 +4007,8 @@ typedef struct {
     uint32_t interp_tasks, thread_task, thread_tasks;   // thread_task: the running one; _tasks: heads of lists of all of them
 } pyprof__asyncio;
 
-static int pyprof__layout_asyncio(pyprof__asyncio *asyncio, const uint64_t *table)   // 1 = every number makes sense
+// 1 = every number makes sense.
+static pyprof__bool pyprof__layout_asyncio(pyprof__asyncio *asyncio, const uint64_t *table)
 {
     static const struct { uint8_t word, size; uint32_t most; } places[] = {   // the word, and that of its structure's size
         { 1, 0, 512 }, { 5, 0, 512 }, { 6, 0, 512 }, { 8, 7, 1u << 20 }, { 11, 9, 1u << 17 }, { 12, 9, 1u << 17 },
@@ -4080,7 +4087,7 @@ typedef struct { uint64_t runtime, runtime_size, py_version, get_version; const 
 
 typedef struct { int fd; pyprof__pool *pool; Elf64_Ehdr header; Elf64_Shdr *sections; } pyprof__elf;
 
-static int pyprof__elf_open(pyprof__elf *elf, pyprof__pool *pool, const char *path)
+static pyprof__bool pyprof__elf_open(pyprof__elf *elf, pyprof__pool *pool, const char *path)
 {
     size_t size;
     memset(elf, 0, sizeof *elf);
@@ -4167,7 +4174,7 @@ static const Elf64_Shdr *pyprof__elf_named(pyprof__elf *elf, const char *name)  
 
 // Searches .dynsym, then .symtab, then the section in which CPython 3.10 and later put _PyRuntime: that
 // survives strip.
-static int pyprof__elf_find(pyprof__elf *elf, pyprof__symbols *found)
+static pyprof__bool pyprof__elf_find(pyprof__elf *elf, pyprof__symbols *found)
 {
     static const uint32_t kinds[] = { SHT_DYNSYM, SHT_SYMTAB };
     const Elf64_Shdr *section;
@@ -4222,7 +4229,7 @@ static uint32_t pyprof__version_by_size(uint64_t size)
 }
 
 // The first bytes of _PyRuntime from 3.13 on. Spelled so that this program does not contain the text itself.
-static int pyprof__has_table(const pyprof__source *source, uint64_t address)
+static pyprof__bool pyprof__has_table(const pyprof__source *source, uint64_t address)
 {
     char text[9] = "xDEBUGPY";
     char cookie[8];
@@ -4304,7 +4311,8 @@ static int pyprof__mapping_rank(const pyprof__mapping *mapping, const char *prog
     return strstr(name, "python") ? 1 : 2;
 }
 
-static int pyprof__runtime_in_file(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__mapping *mapping, pyprof__symbols *symbols)
+static pyprof__bool pyprof__runtime_in_file(pyprof__runtime *runtime, pyprof__pool *pool,
+                                            const pyprof__mapping *mapping, pyprof__symbols *symbols)
 {
     pyprof__elf elf;
     uint64_t bias;
@@ -4324,7 +4332,8 @@ static int pyprof__runtime_in_file(pyprof__runtime *runtime, pyprof__pool *pool,
 // ---- programs stripped of symbols and sections --------------------------------
 // From 3.13 on the table's cookie is in a writable segment. Before that, the runtime in .bss has two equal
 // words that point to the newest interpreter, whose threads point back to it.
-static int pyprof__looks_like_runtime(const pyprof__source *source, const pyprof__layout *layout, uint64_t interp)
+static pyprof__bool pyprof__looks_like_runtime(const pyprof__source *source, const pyprof__layout *layout,
+                                               uint64_t interp)
 {
     uint64_t thread = 0, back = 0, ident = 0;
     if (!pyprof__copy(source, &thread, interp + layout->interp_threads, 8) || thread < 4096 || thread % 8) return 0;
@@ -4373,8 +4382,8 @@ static uint32_t pyprof__scan_version(const pyprof__source *source, const pyprof_
 
 // For a stripped program: finds the version by its text in the read-only data, then _PyRuntime by its shape
 // in the writable data.
-static int pyprof__runtime_by_scan(pyprof__runtime *runtime, const pyprof__source *source, const char *maps, const char *program,
-                                   pyprof__symbols *symbols)
+static pyprof__bool pyprof__runtime_by_scan(pyprof__runtime *runtime, const pyprof__source *source,
+                                            const char *maps, const char *program, pyprof__symbols *symbols)
 {
     pyprof__mapping mapping;
     pyprof__layout layout;
@@ -4476,7 +4485,8 @@ static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool
 }
 
 // ---- asyncio's table ----------------------------------------------------------------------
-static int pyprof__asyncio_in_file(pyprof__asyncio *asyncio, pyprof__pool *pool, const pyprof__source *source, const pyprof__mapping *mapping)
+static pyprof__bool pyprof__asyncio_in_file(pyprof__asyncio *asyncio, pyprof__pool *pool,
+                                            const pyprof__source *source, const pyprof__mapping *mapping)
 {
     uint64_t table[PYPROF__ASYNCIO_WORDS];
     const Elf64_Shdr *section;
@@ -4493,7 +4503,8 @@ static int pyprof__asyncio_in_file(pyprof__asyncio *asyncio, pyprof__pool *pool,
 
 // Searches the mapped files: first those with the module's name in their names, then all. Takes some
 // milliseconds.
-static int pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool *pool, const pyprof__source *source)
+static pyprof__bool pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool *pool,
+                                         const pyprof__source *source)
 {
     pyprof__mapping mapping;
     const char *at;
@@ -6577,7 +6588,7 @@ static pyprof__thread *pyprof__listed(const pyprof__threads *list, size_t i)
 }
 
 // Puts the thread on the list of this sweep; 0 = no memory.
-static int pyprof__thread_push(pyprof__threads *list, pyprof__thread *thread)
+static pyprof__bool pyprof__thread_push(pyprof__threads *list, pyprof__thread *thread)
 {
     uint32_t *added;
     if (thread->pushed == list->tick) return 1;
@@ -6698,7 +6709,8 @@ static int64_t pyprof__native_id(pyprof__threads *list, const char *raw, uint64_
 }
 
 // Lists the thread state at address; *next = the one after it. 0 = the list is changing.
-static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint64_t interp, int64_t interp_id, uint64_t *next)
+static pyprof__bool pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint64_t interp,
+                                            int64_t interp_id, uint64_t *next)
 {
     const pyprof__layout *layout = &list->runtime->layout;
     char raw[512];
@@ -6824,7 +6836,7 @@ static int64_t pyprof__gc_runs(const pyprof__source *source, const pyprof__runti
     return runs;
 }
 
-static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
+static pyprof__bool pyprof__gil_read(pyprof__threads *list, uint64_t interp)
 {
     const pyprof__layout *layout = &list->runtime->layout;
     pyprof__gil gil;
@@ -6852,7 +6864,8 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
 
 // With many threads, a light sweep lists only threads that may have run: new ones, which are at the head of
 // the list, and known ones that do not merely wait.
-static int pyprof__interp_list_light(pyprof__threads *list, uint64_t interp, int64_t id, uint64_t thread)
+static pyprof__bool pyprof__interp_list_light(pyprof__threads *list, uint64_t interp, int64_t id,
+                                              uint64_t thread)
 {
     size_t i;
     int count = 0, first = 1;
@@ -6871,7 +6884,7 @@ static int pyprof__interp_list_light(pyprof__threads *list, uint64_t interp, int
     return 1;
 }
 
-static int pyprof__interp_list(pyprof__threads *list, uint64_t interp, uint64_t *next)
+static pyprof__bool pyprof__interp_list(pyprof__threads *list, uint64_t interp, uint64_t *next)
 {
     const pyprof__layout *layout = &list->runtime->layout;
     uint64_t thread = 0, id = 0, *added;
@@ -6900,7 +6913,7 @@ static const pyprof__gil *pyprof__gil_of(const pyprof__threads *list, uint64_t i
 // (_PyThreadState_Prealloc in Python/pystate.c): an older state of the same interpreter then has the same
 // ids. While a new state is inserted at the head, the list can end there for a moment: then the older states
 // are those of the last sweep.
-static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof__thread *thread)
+static pyprof__bool pyprof__thread_has_started(const pyprof__threads *list, const pyprof__thread *thread)
 {
     int listed = 0, lately = 0;
     size_t i;
@@ -6921,7 +6934,8 @@ static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof_
 // Does it hold the GIL with the ids that it was listed with? It may have started, and set them, after its
 // state was read. Earlier reads may describe a dead thread whose state was at this address; new reads
 // describe its successor.
-static int pyprof__thread_holds(const pyprof__threads *list, const pyprof__gil *gil, const pyprof__thread *thread)
+static pyprof__bool pyprof__thread_holds(const pyprof__threads *list, const pyprof__gil *gil,
+                                         const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &list->runtime->layout;
     const pyprof__source *source = list->mirror->source;
@@ -6935,7 +6949,7 @@ static int pyprof__thread_holds(const pyprof__threads *list, const pyprof__gil *
 
 // 3.11, 3.12: the address of a running thread state's _PyCFrame shows on which C stack it runs. The main
 // thread's stack is known.
-static int pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__thread *thread)
+static pyprof__bool pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__thread *thread)
 {
     uint64_t end = list->target->stack_end;
     if (list->runtime->layout.cframe_current == PYPROF__NO || thread->native != list->target->source.proc->pid) return 0;
@@ -6945,7 +6959,7 @@ static int pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__t
 // Is it a state without frames beside another state of the same OS thread in the same interpreter? Such a
 // state was made to work for another interpreter (Python/crossinterp.c), or by PyGILState_Ensure. The thread
 // is where its frames are.
-static int pyprof__thread_is_spare(const pyprof__threads *list, const pyprof__thread *thread)
+static pyprof__bool pyprof__thread_is_spare(const pyprof__threads *list, const pyprof__thread *thread)
 {
     size_t i;
     if (thread->top != 0 && thread->top != thread->base) return 0;
@@ -6958,7 +6972,7 @@ static int pyprof__thread_is_spare(const pyprof__threads *list, const pyprof__th
 }
 
 // 3.11, 3.12: an idle state points to its own _PyCFrame.
-static int pyprof__has_frames(const pyprof__thread *thread)
+static pyprof__bool pyprof__has_frames(const pyprof__thread *thread)
 {
     return thread->top != 0 && thread->top != thread->base && thread->top - thread->address >= 4096;
 }
@@ -6967,7 +6981,7 @@ static int pyprof__has_frames(const pyprof__thread *thread)
 // whose loop is the innermost on the C stack (3.11, 3.12), otherwise the one that holds a GIL, or held one
 // last. Up to 3.11 the GIL still names the state that took it after another was swapped in. Two states that
 // both hold a GIL are on different OS threads.
-static int pyprof__thread_is_current(const pyprof__threads *list, pyprof__thread *thread)
+static pyprof__bool pyprof__thread_is_current(const pyprof__threads *list, pyprof__thread *thread)
 {
     int stacked = list->runtime->layout.cframe_current != PYPROF__NO, framed = pyprof__has_frames(thread);
     size_t i;
@@ -7139,7 +7153,7 @@ static void pyprof__collection_see(pyprof__threads *list, pyprof__gil *gil)
 }
 
 // Do the frames of the last walk, from step i outwards, equal the remembered ones from k on?
-static int pyprof__collection_matches(const pyprof__collection *collection, size_t i, size_t k)
+static pyprof__bool pyprof__collection_matches(const pyprof__collection *collection, size_t i, size_t k)
 {
     const pyprof__walked *step = (const pyprof__walked *)collection->steps.data, *known = (const pyprof__walked *)collection->outside.data;
     while (i < collection->steps.count && k < collection->outside.count && step[i].at == known[k].at && step[i].instruction == known[k].instruction) {
@@ -7212,7 +7226,7 @@ static uint32_t pyprof__thread_at(const pyprof__threads *list, uint64_t address)
 }
 
 // A thread that is no longer listed in every sweep, but holds a GIL now, is listed in full.
-static int pyprof__holders_list(pyprof__threads *list)
+static pyprof__bool pyprof__holders_list(pyprof__threads *list)
 {
     size_t i;
     uint64_t next;
@@ -7243,7 +7257,7 @@ static void pyprof__cold_check(pyprof__threads *list)
 }
 
 // Lists all threads of all interpreters. 0 = the list is changing, or there is no memory: try again.
-static int pyprof__threads_list(pyprof__threads *list)
+static pyprof__bool pyprof__threads_list(pyprof__threads *list)
 {
     uint64_t interp = 0;
     size_t i;
@@ -7329,7 +7343,8 @@ typedef struct {               // a dict, or an instance's values, as a list of 
 } pyprof__dict;
 
 // Include/cpython/dictobject.h and Objects/dict-common.h up to 3.10, Include/internal/pycore_dict.h from 3.11 on
-static int pyprof__dict_keys(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t keys, pyprof__dict *dict)
+static pyprof__bool pyprof__dict_keys(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t keys,
+                                      pyprof__dict *dict)
 {
     unsigned char raw[64];
     uint64_t size, count;
@@ -7350,7 +7365,8 @@ static int pyprof__dict_keys(pyprof__mirror *mirror, const pyprof__layout *layou
     return count < 1u << 20;
 }
 
-static int pyprof__dict_open(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t address, pyprof__dict *dict)
+static pyprof__bool pyprof__dict_open(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t address,
+                                      pyprof__dict *dict)
 {
     memset(dict, 0, sizeof *dict);
     if (!address) return 0;
@@ -7361,7 +7377,8 @@ static int pyprof__dict_open(pyprof__mirror *mirror, const pyprof__layout *layou
 
 // The attributes of an instance, wherever this version keeps them (Objects/dictobject.c,
 // Include/internal/pycore_object.h).
-static int pyprof__attributes(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t object, pyprof__dict *dict)
+static pyprof__bool pyprof__attributes(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t object,
+                                       pyprof__dict *dict)
 {
     uint64_t type = pyprof__read_pointer(mirror, object + layout->object_type), values = 0, where;
     unsigned char valid;
@@ -7384,7 +7401,8 @@ static int pyprof__attributes(pyprof__mirror *mirror, const pyprof__layout *layo
     return pyprof__dict_keys(mirror, layout, pyprof__read_pointer(mirror, type + layout->type_keys), dict);
 }
 
-static int pyprof__dict_entry(pyprof__mirror *mirror, const pyprof__dict *dict, uint32_t i, uint64_t *key, uint64_t *value)
+static pyprof__bool pyprof__dict_entry(pyprof__mirror *mirror, const pyprof__dict *dict, uint32_t i,
+                                       uint64_t *key, uint64_t *value)
 {
     uint64_t pair[2];
     if (!pyprof__read(mirror, pair, dict->entries + (uint64_t)i * dict->stride + dict->key_at, sizeof pair)) return 0;
@@ -7393,7 +7411,9 @@ static int pyprof__dict_entry(pyprof__mirror *mirror, const pyprof__dict *dict, 
     return *key != 0 && *value != 0;
 }
 
-static int pyprof__str_is(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t str, const char *text)   // ASCII
+// text: ASCII.
+static pyprof__bool pyprof__str_is(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t str,
+                                   const char *text)
 {
     char raw[128];
     uint64_t length;
@@ -7575,7 +7595,7 @@ static void pyprof__name_from_other(const pyprof__threads *list, pyprof__thread 
 // Is there a thread whose name might be found now? A thread can begin before threading knows it. A thread
 // that has not run since cannot have got a name: skip it. The first tries do not trust its clock, which may
 // be coarse.
-static int pyprof__names_missing(const pyprof__threads *list)
+static pyprof__bool pyprof__names_missing(const pyprof__threads *list)
 {
     size_t i;
     for (i = 0; i < list->listed.count; i++) {
@@ -7758,7 +7778,7 @@ static uint64_t pyprof__calling_variable(pyprof__calling *calling, const pyprof_
     return found;
 }
 
-static int pyprof__is_one_of(const char *name, const char *const *names, size_t count)
+static pyprof__bool pyprof__is_one_of(const char *name, const char *const *names, size_t count)
 {
     size_t i;
     for (i = 0; i < count && strcmp(name, names[i]) != 0; i++) {}
@@ -8028,7 +8048,7 @@ static int pyprof__waiting_part(int metric)
     return 0;
 }
 
-static int pyprof__is_memory(int metric)
+static pyprof__bool pyprof__is_memory(int metric)
 {
     int from = pyprof__metric_row(metric)->from;
     return from == PYPROF__FROM_HEAP || from == PYPROF__FROM_ESTIMATES;
@@ -8143,17 +8163,17 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__index_free(model->pool, &model->member_index);
 }
 
-static int pyprof__same_function(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_function(const void *context, uint32_t item, const void *key)
 {
     return memcmp(&PYPROF__AT(pyprof__function, *(const pyprof__array *)context, item), key, sizeof(pyprof__function)) == 0;
 }
 
-static int pyprof__same_location(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_location(const void *context, uint32_t item, const void *key)
 {
     return memcmp(&PYPROF__AT(pyprof__location, *(const pyprof__array *)context, item), key, sizeof(pyprof__location)) == 0;
 }
 
-static int pyprof__same_node(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_node(const void *context, uint32_t item, const void *key)
 {
     return memcmp(&PYPROF__AT(pyprof__node, *(const pyprof__array *)context, item), key, sizeof(pyprof__node)) == 0;
 }
@@ -8241,7 +8261,7 @@ static uint32_t pyprof__model_pseudo(pyprof__model *model, const char *name, pyp
 }
 
 // The root, and the first process; 0 = no memory.
-static int pyprof__model_begin(pyprof__model *model, int64_t pid, uint64_t started)
+static pyprof__bool pyprof__model_begin(pyprof__model *model, int64_t pid, uint64_t started)
 {
     pyprof__recorded_process *process = (pyprof__recorded_process *)pyprof__push(model->pool, &model->processes);
     if (!process) return 0;
@@ -8348,7 +8368,8 @@ static pyprof__births *pyprof__model_births(const pyprof__model *model, uint32_t
     return row && row < model->births.count ? &PYPROF__AT(pyprof__births, model->births, row) : NULL;
 }
 
-static int pyprof__births_make(pyprof__model *model)   // a row for each of the history. 0 = no memory
+// A row for each of the history. 0 = no memory.
+static pyprof__bool pyprof__births_make(pyprof__model *model)
 {
     size_t have = model->births.count, need = model->history.count;
     if (have >= need) return 1;
@@ -8378,12 +8399,12 @@ static pyprof__marks *pyprof__model_history_row(pyprof__model *model, uint32_t n
 }
 
 // ---- tasks that wait: their time belongs to no thread, so it is in no column of the tree ------------------
-static int pyprof__same_waited(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_waited(const void *context, uint32_t item, const void *key)
 {
     return PYPROF__AT(const pyprof__waited, *(const pyprof__array *)context, item).node == *(const uint32_t *)key;
 }
 
-static int pyprof__model_waited(pyprof__model *model, uint32_t node, uint64_t ns)   // 0 = no memory
+static pyprof__bool pyprof__model_waited(pyprof__model *model, uint32_t node, uint64_t ns)   // 0 = no memory
 {
     uint64_t hash = pyprof__mix(7, node);
     uint32_t id = pyprof__index_find(&model->waited_index, hash, pyprof__same_waited, &model->waited, &node);
@@ -8415,7 +8436,7 @@ static void pyprof__moments_trim(pyprof__model *model, uint64_t now)   // forget
 }
 
 // last: the number + 1 of the thread's latest moment, 0 = none.
-static int pyprof__moment_extend(pyprof__model *model, const pyprof__moment *moment, uint64_t last)
+static pyprof__bool pyprof__moment_extend(pyprof__model *model, const pyprof__moment *moment, uint64_t last)
 {
     uint64_t place = last - 1 - model->moments_gone;
     pyprof__moment *before;
@@ -8453,7 +8474,7 @@ static void pyprof__model_moment(pyprof__model *model, const pyprof__moment *mom
 }
 
 // ---- merging a part of one model into another: for windows of the time line -------------------------------
-static int pyprof__model_copy_tables(pyprof__model *to, const pyprof__model *from)
+static pyprof__bool pyprof__model_copy_tables(pyprof__model *to, const pyprof__model *from)
 {
     return pyprof__array_copy(to->pool, &to->strings.bytes, &from->strings.bytes)
         && pyprof__array_copy(to->pool, &to->strings.starts, &from->strings.starts)
@@ -8464,7 +8485,7 @@ static int pyprof__model_copy_tables(pyprof__model *to, const pyprof__model *fro
         && pyprof__array_copy(to->pool, &to->processes, &from->processes);
 }
 
-static int pyprof__model_copy_moments(pyprof__model *to, const pyprof__model *from, uint64_t since)
+static pyprof__bool pyprof__model_copy_moments(pyprof__model *to, const pyprof__model *from, uint64_t since)
 {
     size_t i;
     for (i = from->moments_first; i < from->moments.count; i++) {
@@ -8517,7 +8538,8 @@ static void pyprof__model_cut(pyprof__model *to, uint64_t since)
 
 // A copy for reading, without an index. window_ns 0 = everything. 0 = no memory (the caller still frees
 // `to`).
-static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pyprof__model *from, uint64_t window_ns)
+static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pyprof__model *from,
+                                       uint64_t window_ns)
 {
     uint64_t since = 0;
     size_t i;
@@ -8694,7 +8716,7 @@ static int pyprof__cpu_now(const pyprof__sweeper *sweeper, const pyprof__thread 
     return pyprof__copy(&sweeper->target.source, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word, sizeof cpu) ? cpu : -1;
 }
 
-static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler has moved there
+static pyprof__bool pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler has moved there
 {
     pyprof__cpus now;
     if (!sweeper->may_move || sweeper->stay || cpu == sweeper->cpu || cpu == sweeper->stuck_cpu || !pyprof__cpus_has(&sweeper->allowed, cpu))
@@ -8730,7 +8752,7 @@ static uint64_t pyprof__threads_ran(const pyprof__sweeper *sweeper)
 
 // Was the sampler late because it waited for a CPU, or was busy itself? The noted value is at most a second
 // older than the delay.
-static int pyprof__was_queued(pyprof__sweeper *sweeper, uint64_t late)
+static pyprof__bool pyprof__was_queued(pyprof__sweeper *sweeper, uint64_t late)
 {
     uint64_t busy = pyprof__own_busy();
     return busy > sweeper->busy_ns && busy - sweeper->busy_ns >= late / 2;
@@ -8858,7 +8880,7 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
 
 // Opens a window: forgets all copies, fetches the blocks that will be needed, lists the threads. 0 = the list
 // is changing.
-static int pyprof__window_open(pyprof__sweeper *sweeper)
+static pyprof__bool pyprof__window_open(pyprof__sweeper *sweeper)
 {
     const unsigned char *flags = pyprof__wanted(sweeper);
     pyprof__window_clocks(sweeper);
@@ -8874,7 +8896,7 @@ static int pyprof__window_open(pyprof__sweeper *sweeper)
 
 // Does <GC> belong in the thread's stack? While the thread stands still, it can become known that it
 // collects, or turn out wrong.
-static int pyprof__should_collect(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__should_collect(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     if (!gil || !gil->gc.collecting) return 0;
@@ -8882,7 +8904,7 @@ static int pyprof__should_collect(const pyprof__sweeper *sweeper, const pyprof__
 }
 
 // Is the thread proven not to have run since its stack was proven?
-static int pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     return sweeper->target.fine_clock && !thread->shared_tid && thread->proven_cpu_ns && thread->proven_cpu_ns == thread->cpu_ns
         && thread->proven_top == thread->top && thread->collecting == pyprof__should_collect(sweeper, thread);
@@ -8961,7 +8983,7 @@ static void pyprof__doubt(pyprof__sweeper *sweeper, pyprof__thread *thread)
 
 // Did the thread not run since the window opened? Its CPU clock proves it. If clocks are coarse, the proof is
 // that the sampler was on the thread's CPU from beginning to end without a switch.
-static int pyprof__did_not_run(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__did_not_run(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     int here;
     if (thread->shared_tid || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
@@ -8973,7 +8995,7 @@ static int pyprof__did_not_run(const pyprof__sweeper *sweeper, const pyprof__thr
 
 // Does the same thread still hold the GIL, and did it stand still? Then no other thread of its interpreter
 // can have changed a frame, whatever it did.
-static int pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
@@ -8991,7 +9013,7 @@ static int pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__t
         && pyprof__copy(&sweeper->target.source, &locked, gil->address + layout->gil_locked, sizeof locked) && locked == 1;
 }
 
-static int pyprof__stood_still(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__stood_still(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     if (pyprof__did_not_run(sweeper, thread)) return 1;
     return !thread->holder && pyprof__gil_is_frozen(sweeper, thread);
@@ -9021,7 +9043,7 @@ static void pyprof__window_sort(pyprof__sweeper *sweeper)
 // Does the thread wait at this moment? It does if its clock stands still and it does not hold the GIL. The
 // only thread that stands still because the sampler took its CPU is the holder or, if no thread holds the
 // GIL, one that ran lately on this CPU.
-static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     int ran = thread->cpu_ns != thread->last_cpu_ns;
@@ -9032,7 +9054,7 @@ static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *th
 
 // Free-threaded builds: a thread that runs on another CPU at this moment is read later, while it runs. With a
 // GIL this is not worth a look, because the sampler has already followed the holder, unless it may not move.
-static int pyprof__runs_elsewhere(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__runs_elsewhere(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     if ((gil && gil->enabled && !sweeper->stay) || !sweeper->target.fine_clock) return 0;
@@ -9103,7 +9125,7 @@ static pyprof__thread *pyprof__to_follow(pyprof__sweeper *sweeper)
 // Moves to the CPU of a thread that runs there. A thread that is off its CPU is frozen already, and the
 // thread that has that CPU may keep it for long.
 // 1 = the sampler has moved there.
-static int pyprof__follow(pyprof__sweeper *sweeper, pyprof__thread *thread)
+static pyprof__bool pyprof__follow(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     int cpu = pyprof__cpu_of(sweeper, thread), moves;
     uint64_t clock;
@@ -9242,7 +9264,7 @@ static void pyprof__walk_later(pyprof__sweeper *sweeper)
 // A chain that was cut while it was read ends at a frame that is not the thread's outermost one. Which frame
 // is the outermost was proven earlier. If it never was, or if the program now runs from another root, the
 // readings vote.
-static int pyprof__root_is_known(const pyprof__sweeper *sweeper, pyprof__thread *thread)
+static pyprof__bool pyprof__root_is_known(const pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     uint32_t tick = sweeper->list.tick, need = thread->root ? 32 : 8;
     if (thread->trial.truncated) return 1;
@@ -9295,7 +9317,7 @@ static size_t pyprof__twins_touched(const pyprof__mirror *mirror)   // blocks to
 }
 
 // The fields that lead to the top frame.
-static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
@@ -9313,7 +9335,8 @@ static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thr
 // its callee runs, with all its locals and its value stack: if the callee's frame follows in memory (3.11 and
 // later), all bytes between are compared. A loop that has come round to the same calls has changed some of
 // them.
-static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link, const pyprof__link *callee, int outer)
+static pyprof__bool pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link,
+                                      const pyprof__link *callee, int outer)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
@@ -9330,7 +9353,7 @@ static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link,
 // Step 9 for the whole walk. A stack that is too deep to be copied twice is read on from the last frame that
 // held: as long as that frame is on the stack, the frames below it cannot change. So it is checked once more
 // at the end.
-static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     const pyprof__link *last = NULL;
@@ -9349,7 +9372,8 @@ static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *th
 
 // Step 9 for the task. All data that identified it are compared: a task that ended and its successor often
 // have the same address.
-static int pyprof__task_held(pyprof__sweeper *sweeper, const pyprof__walk *walk, const pyprof__thread *thread)
+static pyprof__bool pyprof__task_held(pyprof__sweeper *sweeper, const pyprof__walk *walk,
+                                      const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
@@ -9394,7 +9418,7 @@ static pyprof__walk_result pyprof__links_resolve(pyprof__sweeper *sweeper, pypro
 
 // Step 10, second half: if a code object that was first read while the thread ran is still the same, it was
 // alive all the time, and its names are its own. 0 = one was not.
-static int pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
+static pyprof__bool pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
 {
     pyprof__code_key key;
     size_t i;
@@ -9526,7 +9550,7 @@ static const char *const pyprof__idle_functions[][2] = {
     { "socket.py", "accept" }, { "connection.py", "accept" }, { "connection.py", "wait" },
 };
 
-static int pyprof__is_idle_function(const pyprof__codes *codes, uint32_t spot)
+static pyprof__bool pyprof__is_idle_function(const pyprof__codes *codes, uint32_t spot)
 {
     const pyprof__code *code = &PYPROF__AT(const pyprof__code, codes->codes, PYPROF__AT(const pyprof__spot, codes->spots, spot).code);
     const char *file = pyprof__string(&codes->strings, code->file), *name = pyprof__string(&codes->strings, code->name);
@@ -9559,7 +9583,7 @@ static uint32_t pyprof__gil_leaf(pyprof__sweeper *sweeper) { return pyprof__name
 
 // A thread that waits for the GIL wakes up every 5 ms to ask for it (Python/ceval_gil.h, take_gil): its clock
 // advances a little, its stack does not change.
-static int pyprof__still_wants_gil(const pyprof__thread *thread, uint64_t now)
+static pyprof__bool pyprof__still_wants_gil(const pyprof__thread *thread, uint64_t now)
 {
     uint64_t waited = now - thread->spell_at;
     return thread->spell_ns && (thread->spell & PYPROF__WANTS_GIL) && !thread->holder && thread->spell_version == thread->version
@@ -9574,21 +9598,21 @@ static uint32_t pyprof__running_state(const pyprof__thread *thread, const pyprof
 
 // Did it run all the time since the last sweep, except for the sampler's share and a little more? Then it
 // still runs.
-static int pyprof__ran_through(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__ran_through(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     uint64_t elapsed = sweeper->elapsed_ns;
     return thread->last_cpu_ns && thread->cpu_ns - thread->last_cpu_ns + sweeper->took_ns >= elapsed - elapsed / 64;
 }
 
 // Does it run at this moment, on another CPU?
-static int pyprof__is_moving(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__is_moving(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->own_word)) return 0;
     return !sweeper->target.fine_clock || thread->unfrozen || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns;
 }
 
 // The sampler has had the CPU for nearly all the time since the last sweep, and the thread did not run.
-static int pyprof__had_no_time(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__had_no_time(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     return thread->decided + 1 == sweeper->list.tick && sweeper->target.fine_clock && thread->cpu_ns == thread->last_cpu_ns
         && sweeper->elapsed_ns < sweeper->took_ns + PYPROF__SWITCH_NS;
@@ -9647,7 +9671,7 @@ static void pyprof__wait_for_time(pyprof__sweeper *sweeper, const pyprof__thread
 }
 
 // Examines what a thread that seems to stand still waits for. 1 = known.
-static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
+static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     uint64_t now = pyprof__now();
@@ -9726,7 +9750,7 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
 // when each thread last ran. For that thread it is the moment at which the sampler came; for a thread that
 // was queued or asleep it is earlier.
 // Since the sampler woke up, or came to this CPU.
-static int pyprof__kept_cpu(const pyprof__sweeper *sweeper)
+static pyprof__bool pyprof__kept_cpu(const pyprof__sweeper *sweeper)
 {
     return !sweeper->own_word || pyprof__switches_none(sweeper->own_word);
 }
@@ -9812,7 +9836,8 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
 
 // Does it not have the GIL, is it not blocked, and does it stand at an instruction where threads offer the
 // GIL to others? Then it is about to take the GIL again.
-static int pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thread, const pyprof__gil *gil)
+static pyprof__bool pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thread,
+                                      const pyprof__gil *gil)
 {
     uint32_t opcode;
     if (!sweeper->codes.layout->polls || !gil || !gil->enabled || thread->holder || thread->cause || thread->stack.spots.count == 0) return 0;
@@ -10019,7 +10044,7 @@ static void pyprof__cool(pyprof__sweeper *sweeper)
 
 // A thread whose clock cannot be read counts as ended. Or does the system show no clock at all, not even our
 // own?
-static int pyprof__clocks_are_refused(const pyprof__threads *list)
+static pyprof__bool pyprof__clocks_are_refused(const pyprof__threads *list)
 {
     size_t i;
     for (i = 0; i < list->listed.count; i++)
@@ -10029,7 +10054,7 @@ static int pyprof__clocks_are_refused(const pyprof__threads *list)
 
 // One sweep: every thread of every interpreter gets a stack or a cause. 0 = the interpreter is gone. A sweep
 // may also find that nothing can be listed at the moment.
-static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: when the sampler got its CPU
+static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: when the sampler got its CPU
 {
     uint64_t head = 0;
     uint32_t generation = sweeper->codes.generation;
@@ -14896,7 +14921,10 @@ static uint32_t pyprof__parent_of(const pyprof_profile *profile, uint32_t node)
 }
 
 // Nodes that are not functions of the program but show what the frame above does: a C function, or a wait
-static int pyprof__is_leaf(int kind) { return kind == PYPROF_KIND_NATIVE || kind == PYPROF_KIND_WAIT; }
+static pyprof__bool pyprof__is_leaf(int kind)
+{
+    return kind == PYPROF_KIND_NATIVE || kind == PYPROF_KIND_WAIT;
+}
 
 // The node whose table row gets this node's own values: for a leaf, the frame above it.
 static uint32_t pyprof__row_node(const pyprof_profile *profile, uint32_t node)
@@ -14922,7 +14950,7 @@ static const char *pyprof__title(const pyprof_profile *profile, uint32_t functio
 }
 
 // Was it measured? An unused column is empty; a metric that every recording has is then measured as 0.
-static int pyprof__has_metric(const pyprof_profile *profile, int metric)
+static pyprof__bool pyprof__has_metric(const pyprof_profile *profile, int metric)
 {
     if (profile->model.columns[metric].count) return 1;
     if (pyprof__is_memory(metric)) return profile->model.heap.mode != PYPROF_HEAP_OFF;
@@ -15007,7 +15035,8 @@ static uint32_t pyprof__make_title(pyprof_profile *profile, const pyprof__functi
 }
 
 // Adds detail to equal labels. 0 = no memory.
-static int pyprof__labels_part(pyprof_profile *profile, pyprof__labelled *items, size_t count, int detail)
+static pyprof__bool pyprof__labels_part(pyprof_profile *profile, pyprof__labelled *items, size_t count,
+                                        int detail)
 {
     uint32_t *labels = (uint32_t *)profile->labels.data, *titles = (uint32_t *)profile->titles.data;
     size_t i;
@@ -15027,7 +15056,7 @@ static int pyprof__labels_part(pyprof_profile *profile, pyprof__labelled *items,
     return 1;
 }
 
-static int pyprof__labels_make(pyprof_profile *profile)   // 0 = no memory
+static pyprof__bool pyprof__labels_make(pyprof_profile *profile)   // 0 = no memory
 {
     size_t i, count = profile->model.functions.count;
     pyprof__labelled *items = (pyprof__labelled *)pyprof__alloc(&profile->pool, (count + 1) * sizeof *items);
@@ -15059,7 +15088,7 @@ static void pyprof__profile_free(pyprof_profile *profile)
     allocator.free(allocator.user, profile, sizeof *profile);
 }
 
-static int pyprof__measure_depth(pyprof_profile *profile)   // 0 = no memory
+static pyprof__bool pyprof__measure_depth(pyprof_profile *profile)   // 0 = no memory
 {
     size_t count = profile->model.nodes.count, i;
     uint32_t *depth = (uint32_t *)pyprof__alloc(&profile->pool, count * sizeof *depth);
@@ -15108,7 +15137,8 @@ static void pyprof__selection_free(pyprof__selection *selection)
 }
 
 
-static int pyprof__function_matches(const pyprof_profile *profile, uint32_t id, const pyprof_query *query)
+static pyprof__bool pyprof__function_matches(const pyprof_profile *profile, uint32_t id,
+                                             const pyprof_query *query)
 {
     const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
     if (function->kind == PYPROF_KIND_THREAD || function->kind == PYPROF_KIND_PROCESS) return 0;
@@ -15118,7 +15148,7 @@ static int pyprof__function_matches(const pyprof_profile *profile, uint32_t id, 
 
 // A node is chosen if its thread matches and a frame on its path to the root matches. Parents precede
 // children.
-static int pyprof__choose(pyprof__selection *selection, const pyprof_query *query)
+static pyprof__bool pyprof__choose(pyprof__selection *selection, const pyprof_query *query)
 {
     const pyprof_profile *profile = selection->profile;
     int frames = query && (query->file || query->function);
@@ -15138,7 +15168,8 @@ static int pyprof__choose(pyprof__selection *selection, const pyprof_query *quer
     return 1;
 }
 
-static int pyprof__select_column(pyprof__selection *selection, pyprof_metric metric, pyprof_metric idle)
+static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_metric metric,
+                                          pyprof_metric idle)
 {
     const pyprof__model *model = &selection->profile->model;
     size_t bytes = selection->count * sizeof(int64_t);
@@ -15155,7 +15186,8 @@ static int pyprof__select_column(pyprof__selection *selection, pyprof_metric met
 }
 
 // query NULL = everything. without_idle: as if query->include_idle were 0. 0 = no memory.
-static int pyprof__select(pyprof__selection *selection, const pyprof_profile *profile, const pyprof_query *query, int without_idle)
+static pyprof__bool pyprof__select(pyprof__selection *selection, const pyprof_profile *profile,
+                                   const pyprof_query *query, int without_idle)
 {
     uint32_t metric;
     memset(selection, 0, sizeof *selection);
@@ -15181,7 +15213,8 @@ static int64_t pyprof__total(const pyprof__selection *selection, int metric, uin
 }
 
 // The GIL is not part of a stack: only the thread in a query applies.
-static int pyprof__member_wanted(const pyprof_profile *profile, const pyprof_query *query, uint32_t id)
+static pyprof__bool pyprof__member_wanted(const pyprof_profile *profile, const pyprof_query *query,
+                                          uint32_t id)
 {
     const pyprof__array *members = &profile->model.members;
     const pyprof__member *member = id < members->count ? &PYPROF__AT(const pyprof__member, *members, id) : NULL;
@@ -15189,7 +15222,8 @@ static int pyprof__member_wanted(const pyprof_profile *profile, const pyprof_que
 }
 
 // A pair belongs to the thread that waited.
-static int pyprof__rivals_wanted(const pyprof_profile *profile, const pyprof_query *query, const pyprof__rivals *pair)
+static pyprof__bool pyprof__rivals_wanted(const pyprof_profile *profile, const pyprof_query *query,
+                                          const pyprof__rivals *pair)
 {
     return pair->ns && pair->holder < profile->model.members.count && pyprof__member_wanted(profile, query, pair->waiter);
 }
@@ -15218,13 +15252,14 @@ static pyprof__group_key pyprof__key_of(const pyprof_profile *profile, uint32_t 
     return key;
 }
 
-static int pyprof__same_key(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_key(const void *context, uint32_t item, const void *key)
 {
     return memcmp(&PYPROF__AT(pyprof__group_key, *(const pyprof__array *)context, item), key, sizeof(pyprof__group_key)) == 0;
 }
 
 // In recursion, a node below another one with the same row adds nothing to that row's total.
-static int pyprof__is_outermost(const pyprof_profile *profile, uint32_t node, int group, const pyprof__group_key *key)
+static pyprof__bool pyprof__is_outermost(const pyprof_profile *profile, uint32_t node, int group,
+                                         const pyprof__group_key *key)
 {
     uint32_t up = node;
     while ((up = pyprof__parent_of(profile, up)) != 0) {
@@ -15281,7 +15316,8 @@ static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile 
 }
 
 // Adds the values of a node: its own to the row of `owner`, its total to its own row, if it has one.
-static int pyprof__table_add(pyprof__table *table, const pyprof__selection *selection, uint32_t node, uint32_t owner, int group)   // 0 = no memory
+static pyprof__bool pyprof__table_add(pyprof__table *table, const pyprof__selection *selection, uint32_t node,
+                                      uint32_t owner, int group)   // 0 = no memory
 {
     const pyprof_profile *profile = selection->profile;
     int by_total = group == PYPROF_GROUP_THREAD, metric;
@@ -15317,7 +15353,7 @@ static void pyprof__table_changed_only(pyprof__table *table)
     table->rows.count = table->keys.count = table->known.count = kept;
 }
 
-static int pyprof__any_total(const pyprof__selection *selection, uint32_t node)
+static pyprof__bool pyprof__any_total(const pyprof__selection *selection, uint32_t node)
 {
     int metric;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
@@ -15327,7 +15363,8 @@ static int pyprof__any_total(const pyprof__selection *selection, uint32_t node)
 
 // Does the query want a row for this node? With a filter for functions or files only matching functions give
 // rows; a leaf matches by the stack that it ends.
-static int pyprof__row_wanted(const pyprof__selection *selection, const pyprof_query *query, uint32_t node, int group)
+static pyprof__bool pyprof__row_wanted(const pyprof__selection *selection, const pyprof_query *query,
+                                       uint32_t node, int group)
 {
     const pyprof_profile *profile = selection->profile;
     int kind = pyprof__function_of(profile, node)->kind, by_stack = group == PYPROF_GROUP_THREAD || group == PYPROF_GROUP_LEAF;
@@ -15338,7 +15375,8 @@ static int pyprof__row_wanted(const pyprof__selection *selection, const pyprof_q
     return selection->chosen[node] || pyprof__any_total(selection, node);
 }
 
-static int pyprof__table_make(pyprof__table *table, const pyprof__selection *selection, const pyprof_query *query, int group)
+static pyprof__bool pyprof__table_make(pyprof__table *table, const pyprof__selection *selection,
+                                       const pyprof_query *query, int group)
 {
     const pyprof_profile *profile = selection->profile;
     uint32_t node;
@@ -15414,7 +15452,8 @@ typedef struct {
     int group;                                  // 0 = by stack
 } pyprof__differ;
 
-static int pyprof__numbers(pyprof__pool *pool, pyprof__array *array, size_t count)   // as many PYPROF__NONE; 0 = no memory
+// As many PYPROF__NONE; 0 = no memory.
+static pyprof__bool pyprof__numbers(pyprof__pool *pool, pyprof__array *array, size_t count)
 {
     pyprof__array_init(array, sizeof(uint32_t));
     if (!pyprof__array_reserve(pool, array, count)) return 0;
@@ -15423,7 +15462,8 @@ static int pyprof__numbers(pyprof__pool *pool, pyprof__array *array, size_t coun
     return 1;
 }
 
-static int pyprof__diff_filter(pyprof__differ *differ, pyprof__diff_side *side, const pyprof_query *filter)
+static pyprof__bool pyprof__diff_filter(pyprof__differ *differ, pyprof__diff_side *side,
+                                        const pyprof_query *filter)
 {
     uint32_t i;
     pyprof__pool_init(&side->filter.pool, &differ->pool.allocator, UINT64_MAX);
@@ -15447,7 +15487,9 @@ static uint32_t pyprof__diff_string(pyprof__differ *differ, pyprof__diff_side *s
     return *slot;
 }
 
-static int pyprof__diff_open(pyprof__differ *differ, pyprof__diff_side *side, const pyprof_query *filter)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__diff_open(pyprof__differ *differ, pyprof__diff_side *side,
+                                      const pyprof_query *filter)
 {
     const pyprof__model *model = &side->from->model;
     pyprof__pool *pool = &differ->pool;
@@ -15486,7 +15528,7 @@ static void pyprof__diff_close(pyprof__differ *differ, pyprof__diff_side *side)
 
 // Does this Python have qualified names, or do methods of different classes have equal names? The same
 // versions have columns.
-static int pyprof__has_qualnames(const pyprof_profile *profile)
+static pyprof__bool pyprof__has_qualnames(const pyprof_profile *profile)
 {
     size_t i;
     for (i = 0; i < profile->model.functions.count; i++) {
@@ -15530,7 +15572,7 @@ static void pyprof__diff_unite(pyprof__differ *differ, const uint32_t *only)
 
 // Unites two functions if each is the only one with its key on its side. done: for each side, the united
 // functions.
-static int pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array *done)   // 0 = no memory
+static pyprof__bool pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array *done)   // 0 = no memory
 {
     pyprof__array keys, found;
     pyprof__index index;
@@ -15565,7 +15607,7 @@ static int pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array
     return whole;
 }
 
-static int pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
+static pyprof__bool pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
 {
     int may_move = pyprof__has_qualnames(differ->sides[0].from) && pyprof__has_qualnames(differ->sides[1].from);
     int whole = 1;
@@ -15596,7 +15638,8 @@ static int pyprof__by_candidate(const void *a, const void *b)
 
 // pass 0: the same thread of the same process, under any name; 1: the same name and native id; 2: the same
 // name.
-static int pyprof__candidate_key(pyprof__differ *differ, uint32_t side, uint32_t member_id, int pass, pyprof__candidate *candidate)
+static pyprof__bool pyprof__candidate_key(pyprof__differ *differ, uint32_t side, uint32_t member_id, int pass,
+                                          pyprof__candidate *candidate)
 {
     const pyprof__member *member = &PYPROF__AT(const pyprof__member, differ->sides[side].from->model.members, member_id);
     uint32_t name = pyprof__diff_string(differ, &differ->sides[side], member->name);
@@ -15625,7 +15668,7 @@ static void pyprof__diff_pair(pyprof__differ *differ, const pyprof__candidate *c
     }
 }
 
-static int pyprof__diff_threads(pyprof__differ *differ)   // 0 = no memory
+static pyprof__bool pyprof__diff_threads(pyprof__differ *differ)   // 0 = no memory
 {
     pyprof__array list;
     uint32_t side, i;
@@ -15655,7 +15698,9 @@ static uint64_t pyprof__diff_time(const pyprof__differ *differ, uint64_t ns)   /
     return moved > 0 ? (uint64_t)moved : 0;
 }
 
-static int pyprof__diff_member(pyprof__differ *differ, pyprof__diff_side *side, uint32_t i, const pyprof_query *filter)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__diff_member(pyprof__differ *differ, pyprof__diff_side *side, uint32_t i,
+                                        const pyprof_query *filter)
 {
     const pyprof__member *from = &PYPROF__AT(const pyprof__member, side->from->model.members, i);
     const char *name = pyprof__text(side->from, from->name);
@@ -15683,7 +15728,7 @@ static int pyprof__diff_member(pyprof__differ *differ, pyprof__diff_side *side, 
 }
 
 // after's, then those that ended before.
-static int pyprof__diff_members(pyprof__differ *differ, const pyprof_query *filter)
+static pyprof__bool pyprof__diff_members(pyprof__differ *differ, const pyprof_query *filter)
 {
     uint32_t side, i;
     for (side = 2; side-- > 0;)
@@ -15754,7 +15799,8 @@ static uint32_t pyprof__diff_node(pyprof__differ *differ, pyprof__diff_side *sid
 }
 
 // Reserves room for `count` items in all: most items of one side exist on the other side, too.
-static int pyprof__diff_room(pyprof__pool *pool, pyprof__array *array, pyprof__index *index, size_t count)   // 0 = no memory
+static pyprof__bool pyprof__diff_room(pyprof__pool *pool, pyprof__array *array, pyprof__index *index,
+                                      size_t count)   // 0 = no memory
 {
     if (count <= array->count) return 1;
     return pyprof__array_reserve(pool, array, count - array->count) && pyprof__index_grow(pool, index, count);
@@ -15762,7 +15808,8 @@ static int pyprof__diff_room(pyprof__pool *pool, pyprof__array *array, pyprof__i
 
 // Records which nodes exist on this side. Unchosen nodes have then done their part: the values of their
 // stacks do not count.
-static int pyprof__diff_seen(pyprof__differ *differ, const pyprof__diff_side *side, unsigned char bit)   // 0 = no memory
+static pyprof__bool pyprof__diff_seen(pyprof__differ *differ, const pyprof__diff_side *side,
+                                      unsigned char bit)   // 0 = no memory
 {
     pyprof__array *seen = &differ->to->seen;
     size_t before = seen->count, i;
@@ -15777,7 +15824,8 @@ static int pyprof__diff_seen(pyprof__differ *differ, const pyprof__diff_side *si
     return 1;
 }
 
-static int pyprof__diff_nodes(pyprof__differ *differ, pyprof__diff_side *side, unsigned char bit)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__diff_nodes(pyprof__differ *differ, pyprof__diff_side *side, unsigned char bit)
 {
     uint32_t i, *nodes = (uint32_t *)side->nodes.data, *threads = (uint32_t *)side->threads.data;
     const pyprof__model *from = &side->from->model;
@@ -15795,7 +15843,7 @@ static int pyprof__diff_nodes(pyprof__differ *differ, pyprof__diff_side *side, u
     return pyprof__diff_seen(differ, side, bit);
 }
 
-static int pyprof__diff_column(pyprof__differ *differ, size_t metric)   // 0 = no memory
+static pyprof__bool pyprof__diff_column(pyprof__differ *differ, size_t metric)   // 0 = no memory
 {
     pyprof__array *column = &differ->to->model.columns[metric];
     size_t side, i, count = differ->to->model.nodes.count;
@@ -15817,7 +15865,7 @@ static int pyprof__diff_column(pyprof__differ *differ, size_t metric)   // 0 = n
 }
 
 // After's history. 0 = no memory.
-static int pyprof__diff_history(pyprof__differ *differ)
+static pyprof__bool pyprof__diff_history(pyprof__differ *differ)
 {
     const pyprof__diff_side *after = &differ->sides[1];
     const uint32_t *nodes = (const uint32_t *)after->nodes.data;
@@ -15873,7 +15921,7 @@ static void pyprof__diff_heap(const pyprof__heap_facts *before, const pyprof__he
     for (i = 0; i < PYPROF_SIZES; i++) to->sizes[i] -= before->sizes[i];
 }
 
-static int pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memory
+static pyprof__bool pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memory
 {
     const pyprof_profile *before = differ->sides[0].from, *after = differ->sides[1].from;
     pyprof_profile *to = differ->to;
@@ -15895,7 +15943,7 @@ static int pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memory
     return to->program != PYPROF__NONE && to->python != PYPROF__NONE;
 }
 
-static int pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)   // 0 = no memory
+static pyprof__bool pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)   // 0 = no memory
 {
     pyprof__diff_side *before = &differ->sides[0], *after = &differ->sides[1];
     const pyprof__recorded_process *process = pyprof__process_of(after->from);
@@ -16005,7 +16053,9 @@ static void pyprof__leak_history(pyprof__leak_site *site, const pyprof__model *m
     pyprof__level_add(&site->end, (double)(float)live, doubt);          // rounded like the marks
 }
 
-static int pyprof__leak_count(pyprof__leak_table *table, const pyprof_profile *profile, uint32_t node, int group)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__leak_count(pyprof__leak_table *table, const pyprof_profile *profile,
+                                       uint32_t node, int group)
 {
     const pyprof__model *model = &profile->model;
     uint32_t at = pyprof__leak_node(profile, node, group), id;
@@ -16079,7 +16129,7 @@ static double pyprof__series_variance(const pyprof__series *series, size_t from)
     return series->interval * (born + series->live[from].doubt - series->kept[from].doubt);
 }
 
-static int pyprof__series_grew(const pyprof__series *series, size_t from, double deviations)
+static pyprof__bool pyprof__series_grew(const pyprof__series *series, size_t from, double deviations)
 {
     double growth = pyprof__series_growth(series, from);
     return growth > 0 && growth * growth > deviations * deviations * pyprof__series_variance(series, from);
@@ -16115,7 +16165,7 @@ static pyprof__level pyprof__level_less(pyprof__level a, pyprof__level b)
 
 // Was growth slower after that point than before, by more than chance? At a constant rate, `ratio` times the
 // growth before, less the growth since, is 0 on average.
-static int pyprof__series_slowed(const pyprof__series *series, size_t from)
+static pyprof__bool pyprof__series_slowed(const pyprof__series *series, size_t from)
 {
     size_t last = series->count - 1;
     double all = pyprof__series_growth(series, 0), since = pyprof__series_growth(series, from);
@@ -16132,7 +16182,7 @@ static int pyprof__series_slowed(const pyprof__series *series, size_t from)
 }
 
 // Three tests of one question: together they wrongly stop a constant leak once in a hundred cases.
-static int pyprof__series_stopped(const pyprof__series *series)
+static pyprof__bool pyprof__series_stopped(const pyprof__series *series)
 {
     size_t n = series->count;
     return pyprof__series_slowed(series, n / 3) || pyprof__series_slowed(series, n / 2)
@@ -16140,7 +16190,7 @@ static int pyprof__series_stopped(const pyprof__series *series)
 }
 
 // Is it high throughout the last third; or for at least three points, and never before? Saw-tooths are not.
-static int pyprof__series_stays(const pyprof__series *series)
+static pyprof__bool pyprof__series_stays(const pyprof__series *series)
 {
     size_t n = series->count, i, up = n, ups = 0;
     double first = series->live[0].bytes, high = first, half;
@@ -16152,7 +16202,7 @@ static int pyprof__series_stays(const pyprof__series *series)
 }
 
 // Does it grow in several steps? A single jump does not count.
-static int pyprof__series_climbs(const pyprof__series *series, size_t from)
+static pyprof__bool pyprof__series_climbs(const pyprof__series *series, size_t from)
 {
     size_t i, rising = 0;
     double largest = 0;
@@ -16166,7 +16216,7 @@ static int pyprof__series_climbs(const pyprof__series *series, size_t from)
 
 // Does it grow to the end? It does if more lives at the end than at each mark of the first half and than at
 // the start of the last third, and if the low points have risen, which those of a saw-tooth do not.
-static int pyprof__series_goes_on(const pyprof__series *series)
+static pyprof__bool pyprof__series_goes_on(const pyprof__series *series)
 {
     size_t n = series->count, begin = n - 1 - (n + 1) / 3, half = n / 2, i;
     double low = series->live[n - 1].bytes, mean = 0;
@@ -16179,7 +16229,7 @@ static int pyprof__series_goes_on(const pyprof__series *series)
 }
 
 // Was the growth in the last third at less than half the rate of the second third?
-static int pyprof__series_eases(const pyprof__series *series)
+static pyprof__bool pyprof__series_eases(const pyprof__series *series)
 {
     size_t last = series->count - 1, begin = last - (last + 2) / 3, middle = last / 3;
     double late = pyprof__series_growth(series, begin), before = pyprof__series_growth(series, middle) - late;
@@ -16208,7 +16258,9 @@ static double pyprof__leak_error(const pyprof__series *series)
     return 1.96 * pyprof__sqrt(live > growth ? live : growth);
 }
 
-static int pyprof__leak_add(pyprof__leak_table *table, const pyprof_profile *profile, const pyprof__leak_site *site, int group)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__leak_add(pyprof__leak_table *table, const pyprof_profile *profile,
+                                     const pyprof__leak_site *site, int group)
 {
     pyprof__series series;
     pyprof_leak *leak;
@@ -16261,7 +16313,9 @@ static void pyprof__leaks_free(pyprof__leak_table *table)
     pyprof__index_free(&table->pool, &table->index);
 }
 
-static int pyprof__leaks_make(pyprof__leak_table *table, const pyprof_profile *profile, const pyprof_query *query)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__leaks_make(pyprof__leak_table *table, const pyprof_profile *profile,
+                                       const pyprof_query *query)
 {
     int group = query ? query->group : PYPROF_GROUP_LINE, whole;
     pyprof__selection selection;
@@ -16325,7 +16379,7 @@ static void pyprof__view_free(pyprof__view_maker *maker)
     pyprof__strings_free(&maker->pool, &maker->strings);
 }
 
-static int pyprof__same_view_key(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_view_key(const void *context, uint32_t item, const void *key)
 {
     return memcmp(&PYPROF__AT(pyprof__view_key, *(const pyprof__array *)context, item), key, sizeof(pyprof__view_key)) == 0;
 }
@@ -16349,7 +16403,8 @@ static uint32_t pyprof__view_find(pyprof__view_maker *maker, const pyprof_profil
 }
 
 // Sums the selected values of the model's nodes into the view's.
-static int pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection *selection, int metric, int split_threads, int lines)
+static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection *selection,
+                                      int metric, int split_threads, int lines)
 {
     const pyprof_profile *profile = selection->profile;
     uint32_t i, k;
@@ -16385,7 +16440,7 @@ static int pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection 
 }
 
 // "label:line" for views by line; the strings no longer move once all are made.
-static int pyprof__view_line_labels(pyprof__view_maker *maker)
+static pyprof__bool pyprof__view_line_labels(pyprof__view_maker *maker)
 {
     size_t i;
     pyprof__array ids;
@@ -16419,7 +16474,7 @@ static int pyprof__by_siblings(const void *a, const void *b)
     return order ? order : x->line != y->line ? (x->line < y->line ? -1 : 1) : x->id < y->id ? -1 : x->id > y->id;
 }
 
-static int pyprof__view_link(pyprof__view_maker *maker)   // children sorted by label
+static pyprof__bool pyprof__view_link(pyprof__view_maker *maker)   // children sorted by label
 {
     pyprof__view_node *nodes = (pyprof__view_node *)maker->nodes.data;
     pyprof__sibling *siblings;
@@ -16452,8 +16507,9 @@ static uint32_t pyprof__view_next(const pyprof__view *view, uint32_t node)
     return view->nodes[node].next_sibling;
 }
 
-static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection, int metric, int split_threads,
-                             int lines)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection,
+                                      int metric, int split_threads, int lines)
 {
     memset(maker, 0, sizeof *maker);
     pyprof__pool_init(&maker->pool, &selection->profile->pool.allocator, UINT64_MAX);
@@ -21228,7 +21284,7 @@ static void pyprof__blind(pyprof__sampler *sampler, uint64_t now)
 }
 
 // Before the first sweep, once there is an interpreter: does its memory look as expected?
-static int pyprof__prove(pyprof__sampler *sampler)
+static pyprof__bool pyprof__prove(pyprof__sampler *sampler)
 {
     pyprof_result result;
     if (sampler->proven) return 1;
@@ -21321,7 +21377,7 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
 
 // The program's last thread has left by pthread_exit, and only our threads keep the process alive. They end;
 // the last one does what libc does in that case and calls exit.
-static int pyprof__is_alone(void)
+static pyprof__bool pyprof__is_alone(void)
 {
     int writer = __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE) && __atomic_load_n(&pyprof__g.writer.tid, __ATOMIC_ACQUIRE);
     if (!pyprof__threads_left(1 + writer)) return 0;
@@ -21392,14 +21448,14 @@ static void *pyprof__sampler_main(void *argument)
 
 // The kernel can end a single thread (a seccomp filter that kills threads), and a callback can, by
 // pthread_exit.
-static int pyprof__sampler_is_gone(const pyprof__sampler *sampler)
+static pyprof__bool pyprof__sampler_is_gone(const pyprof__sampler *sampler)
 {
     int64_t tid = __atomic_load_n(&sampler->tid, __ATOMIC_ACQUIRE);
     return tid && !pyprof__thread_exists(tid);
 }
 
 // The sampler thread died while sessions run: they record nothing more, and say so. Under the lock.
-static int pyprof__sampler_failed(const pyprof__sampler *sampler)
+static pyprof__bool pyprof__sampler_failed(const pyprof__sampler *sampler)
 {
     if (!sampler->alive || !pyprof__sampler_is_gone(sampler)) return 0;
     pyprof__degrade_all(sampler, "the sampler thread was ended by the kernel or by a callback: nothing is recorded any more");
@@ -21481,7 +21537,7 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
 }
 
 // Signs of a config that was on the stack and not zeroed: pointers to unmapped memory, absurd numbers.
-static int pyprof__config_is_wild(const pyprof_config *config)
+static pyprof__bool pyprof__config_is_wild(const pyprof_config *config)
 {
     const double numbers[] = {
         config->rate_hz, config->duration_s, config->timeline_s, config->checkpoint_s, config->max_cpu,
@@ -21607,7 +21663,7 @@ static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof_
 }
 
 // Restarts the recording at start_ns. 0 = no memory, and the recording stays as it is. Under the lock.
-static int pyprof__session_renew(pyprof__session *session, uint64_t start_ns)
+static pyprof__bool pyprof__session_renew(pyprof__session *session, uint64_t start_ns)
 {
     int whole = pyprof__recorder_renew(&session->recorder, start_ns);
     if (whole) session->own_cpu_start = __atomic_load_n(&session->sampler->own_cpu_ns, __ATOMIC_RELAXED);
@@ -21688,7 +21744,7 @@ static void pyprof__heap_leave(pyprof__session *session)   // under the lock
     else pyprof__heap_noting();
 }
 
-static int pyprof__is_running(const pyprof__sampler *sampler)   // is there an interpreter?
+static pyprof__bool pyprof__is_running(const pyprof__sampler *sampler)   // is there an interpreter?
 {
     const pyprof__target *target = &sampler->sweeper.target;
     pyprof__source source;   // that of the sampler, with this thread as the reader
@@ -21712,7 +21768,7 @@ typedef struct {
 } pyprof__dump_job;
 
 // Sweeps until every thread was read: the caller may not stand still yet.
-static int pyprof__dump_sweep(pyprof__sweeper *sweeper)
+static pyprof__bool pyprof__dump_sweep(pyprof__sweeper *sweeper)
 {
     uint32_t word = 0;
     int attempt, rejected = 1;
