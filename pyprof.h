@@ -6390,8 +6390,8 @@ enum { PYPROF__MAX_INTERPRETERS = 256, PYPROF__MAX_THREADS = 65536, PYPROF__NAME
        PYPROF__NAMES = 512, PYPROF__SOON_NS = 20000000 };
 // With MANY threads, a thread that has waited for CALM sweeps is no longer listed in every sweep.
 
-// One thread state, known from one sweep to the next. Each group says which code writes it; other code only reads it. What is
-// of one sweep is set back by pyprof__thread_list_one when the sweep lists the thread.
+// One thread state, kept from sweep to sweep. Each group names the code that writes it; other code only reads
+// it. Fields of one sweep are reset by pyprof__thread_list_one when the sweep lists the thread.
 typedef struct {
     // Identity: pyprof__thread_list_one, when the interpreter's list names it. address 0 = a free slot.
     uint64_t address, interp, serial, ident;
@@ -6400,22 +6400,30 @@ typedef struct {
     uint64_t known_ns;            // the time at which its state was first listed
     int started;                  // it has its own ids
     int attached;                 // it may run Python code now; known only in builds without a GIL
-    // Its place among the others: the functions of THREADS that list and relate states; calm, cold, later: SAMPLER, too.
-    uint32_t slot, tick, pushed;  // its place; the sweep it was last listed in; the sweep in which it was last put on the list
-    uint32_t calm, present;       // sweeps in a row in which it did not run; the round over the whole list in which it was last met
-    int cold, later;              // among many waiting threads: only its clock is read, in turns; read late in this sweep, with the other threads
-    int shared_tid, apart;        // another thread state has the same native id; and yet it is on another OS thread
+    // Its place among the others: the functions of THREADS that list and relate states; calm, cold, later:
+    // also SAMPLER.
+    // Its index; the sweep in which it was last listed; the sweep in which it was last put on the list.
+    uint32_t slot, tick, pushed;
+    uint32_t calm, present;       // sweeps in a row in which it did not run; the round over the whole list in
+                                  // which it was last met
+    int cold, later;              // read in turns, among many waiting threads; read late in this sweep, with
+                                  // the other threads
+    int shared_tid, apart;        // another thread state has the same native id; but this one is on another
+                                  // OS thread
     int holder;                   // holds its GIL
-    uint32_t held_tick, held_by;  // the sweep in which it was last seen to hold a GIL; how often that GIL has changed hands
-    // Clock: the first look of a sweep (pyprof__thread_list_one, pyprof__window_clocks and _sort, pyprof__cold_turns).
+    // The sweep in which it was last seen to hold a GIL; how often that GIL had changed hands.
+    uint32_t held_tick, held_by;
+    // Clock: the first look of a sweep (pyprof__thread_list_one, pyprof__window_clocks and _sort,
+    // pyprof__cold_turns).
     uint64_t clock_ns;            // its CPU clock at the opening of the window, before any copy,
     int64_t clock_native;         // the thread of that clock,
     int clock_cpu;                // the CPU it was on, if the clock is too coarse,
     uint32_t clock_window;        // and the number of the window
-    uint64_t cpu_ns, last_cpu_ns; // its CPU clock at this sweep, and at the one before; 0 = there was none
+    uint64_t cpu_ns, last_cpu_ns; // its CPU clock at this sweep, and at the previous one; 0 = none
     int clocked, fresh;           // clock_ns is of this window; the clock was not read yet in this sweep
-    // Proof: the walk, and what tells that the thread stood still meanwhile (pyprof__walk_thread to pyprof__converge, accept).
-    pyprof__stack stack, trial;   // as proven, of the last walk
+    // Proof: the walk, and the evidence that the thread stood still meanwhile (pyprof__walk_thread to
+    // pyprof__converge, pyprof__accept).
+    pyprof__stack stack, trial;   // the proven one; that of the last walk
     uint64_t proven_cpu_ns;       // the clock and the frame pointer at which stack was proven; 0 = not yet
     uint64_t proven_top;
     uint64_t root, trial_root;    // the outermost frame: the proven one, that of the last walk
@@ -6429,14 +6437,15 @@ typedef struct {
     pyprof__array twins;          // uint64_t: the blocks to read twice if it runs while it is read
     int listens;                  // the signal is not blocked
     uint32_t deaf, deaf_until;    // signals in a row that it did not take; the sweep before which it gets no other
-    // Collection of garbage, and exceptions on their way up: with the stack proven, as of the last walk.
-    int collecting, trial_collecting;   // the stack contains <GC>: likewise
+    // Garbage collection and propagating exceptions: in the proven stack, in that of the last walk.
+    int collecting, trial_collecting;   // the stack contains <GC>
     int raising, trial_raising;
     // Name: pyprof__names_read and what it calls.
     char name[PYPROF__NAME_SIZE];
     uint64_t name_cpu_ns;         // its CPU clock at the last search for its name
     uint32_t named, name_tries;   // 1 = Python's name, not the kernel's
-    // Wait: what it waits for, as the kernel told last (pyprof__spell), and the state that follows from it (pyprof__decide_state).
+    // Wait: its reason according to the kernel (pyprof__spell), and the resulting state
+    // (pyprof__decide_state).
     uint32_t state, leaf;         // of this sweep: bits (see PROFILE); the spot below its frames, PYPROF__NONE = none
     uint32_t decided;             // the sweep in which its state was last decided
     int waiting;                  // of this sweep: it does not run, as far as is known
@@ -6450,7 +6459,8 @@ typedef struct {
     uint64_t rival_serial;        // and the serial of that thread state
     uint32_t native_callee, native_leaf;   // the C function called lately (see CODE), and its leaf
     uint64_t awaits_ns;           // the time at which its waiting tasks were last examined
-    // Share of the CPU: since when it has not run, for ticks that are told late (pyprof__off_since, pyprof__state_weigh).
+    // Share of the CPU: since when it has not run, for ticks that are counted late (pyprof__off_since,
+    // pyprof__state_weigh).
     uint64_t off_ns;              // it has not run since then, as far as is known; equal to the time of the sweep: it ran or may have run until then
     uint64_t left, left_cpu_ns;   // when it left the CPU, by the scheduler's clock; its own CPU clock at that reading, 0 = not read
     uint32_t ran_state, ran_leaf; // state and leaf at off_ns, for ticks that are counted late
@@ -13627,15 +13637,16 @@ typedef struct {                 // the time of an OS thread, of all its thread 
     uint32_t member;
     // At its last look
     uint64_t cpu_ns, look_ns;    // its CPU clock; when that was
-    uint64_t tick, spell;        // how many ticks and how many spells the recorder had had
-    uint64_t due, thinned;       // how many of the recorder's ticks are told, and of those that were left out
-    uint64_t looks;              // how many in a row there were
-    int cold;                    // it waits among many: what is not told of it is as it was
-    // Time that is not told yet
+    uint64_t tick, spell;        // the recorder's numbers of ticks and of spells
+    uint64_t due, thinned;       // how many of the recorder's ticks are counted, and how many left-out ones
+    uint64_t looks;              // number of looks in a row
+    int cold;                    // among many waiting threads, read in turns: in between it counts as
+                                 // unchanged
+    // Time not counted yet
     pyprof__share runs, waits;
-    int64_t debt_ns;             // CPU time to tell when it is known to live on
-    uint64_t tail_ns;            // time to tell when it has gone
-    uint64_t outside_ns;         // CPU time that was no thread state's
+    int64_t debt_ns;             // CPU time to count once the thread proves to live on
+    uint64_t tail_ns;            // time to count once the thread has ended
+    uint64_t outside_ns;         // CPU time used outside all thread states
     uint64_t block_ns;           // how long other threads waited for the GIL that it held, since its last sample
     // Its last sample
     uint64_t moment;             // the number + 1 of its latest moment on the time line
@@ -13669,9 +13680,9 @@ typedef struct {                 // what a recorder keeps for a thread slot of t
 } pyprof__seat;
 
 typedef struct {
-    const pyprof_config *config; // as its owner was asked for, with the defaults; outlives the recorder
+    const pyprof_config *config; // the owner's, with all defaults; outlives the recorder
     int paused, ended;           // ended: duration_s is over
-    int events;                  // bit per pyprof_event that the owner is to deliver, with this detail
+    int events;                  // one bit per pyprof_event for the owner to deliver, with this detail
     char event_detail[256];
     const pyprof__target *target;   // the process that is recorded; outlives the recorder, too
     pyprof__pool pool;           // all memory of the recording
@@ -13728,19 +13739,19 @@ static void pyprof__degrade_full(pyprof__recorder *recorder)
 }
 
 // ---- the way into a recording ---------------------------------------------------------------
-// A producer finds out about threads: the sampler what they do, the heap tracker what they allocate. What it
-// has found enters the model in three steps, all under the lock of the recorder's owner. Every producer takes
-// the same steps; tests/test_session.c has the smallest one.
-//   1. Whose     pyprof__record_whose finds the thread in the recording, or adds it. All stacks of a thread lie
-//                below its node. A thread that is not wanted (config.thread_filter) is left out by the producer.
-//   2. Where     pyprof__record_frame goes from a node to the node of a frame below it, from the outermost frame
-//                to the leaf; it adds nodes that are missing. A frame is a spot of the producer's own codes: an
-//                instruction, or a pyprof__pseudo where it is not Python code. A producer may remember nodes:
-//                their numbers are valid until pyprof__recorder_clear.
-//   3. How much  pyprof__model_add adds to a metric of the node, in the model or in the copy that becomes a
-//                profile. A sample, which stands for a part of the thread's time and is on the time line, goes
-//                through pyprof__record_sample.
-// Where max_bytes is used up, a stack is counted at its deepest frame that is known, and the stats say so.
+// A producer supplies facts about threads: the sampler what they do, the heap tracker what they allocate. The
+// facts enter the model in three steps, under the lock of the recorder's owner. Every producer takes the same
+// steps; tests/test_session.c has the smallest one.
+//   1. Whose: pyprof__record_whose finds the thread in the recording, or adds it. All stacks of a thread are
+//      below its node. The producer leaves out a thread that config.thread_filter excludes.
+//   2. Where: pyprof__record_frame goes from a node to that of the frame below it, from the outermost frame
+//      to the leaf, and adds missing nodes. A frame is a spot of the producer's own codes: an instruction, or
+//      a pyprof__pseudo if it is not Python code. A producer may keep nodes: their numbers stay valid until
+//      pyprof__recorder_clear.
+//   3. How much: pyprof__model_add adds to a metric of the node, in the model or in the copy that becomes a
+//      profile. A sample, which stands for a part of the thread's time and is on the time line, goes through
+//      pyprof__record_sample.
+// If max_bytes is used up, a stack is counted at its deepest known frame, and the stats say so.
 
 static pyprof__bool pyprof__same_account(const void *context, uint32_t item, const void *key)
 {
@@ -13748,8 +13759,8 @@ static pyprof__bool pyprof__same_account(const void *context, uint32_t item, con
 }
 
 // Is this the thread that a producer knows? One OS thread in one interpreter is one thread of the recording,
-// however many thread states it goes through (PyGILState_Ensure makes one a call). A thread that has got the
-// native id of one that ended is another.
+// through all its thread states (PyGILState_Ensure makes one per call). A thread with the native id of one
+// that has ended is another thread.
 static pyprof__bool pyprof__member_is(const pyprof__recorder *recorder, const pyprof__member *member, const pyprof__who *who, uint64_t at,
                                       uint64_t *started)
 {
@@ -14035,30 +14046,31 @@ static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__seat *seat, c
 }
 
 // ---- the time of threads ------------------------------------------------------------
-// Clocks tell how much time a thread has used; samples only tell where. So the sums are right even if samples
-// were missed. An OS thread has one account for all its thread states, and the account has two shares: CPU time,
-// which belongs to samples that found the thread running, and other time, which belongs to samples that found
-// it waiting. A sweep that looks at the thread takes these steps:
-//   1. Pass     The time since the last look goes to the shares: what the thread's CPU clock has counted goes to
-//               the first, the rest to the second.
-//   2. Ticks    Ticks were due since the last look. The sampler can be late: a tick becomes a sample only if the
-//               thread was then where it is now. The other ticks are told as missed.
-//   3. Take     A sample takes half of what its share holds. The previous sample of its kind gets the other half:
-//               if the two are at different places, the thread changed over midway between them, on average.
-//   4. Keep     The sample is now the latest of its kind. The next one will give it half of its share.
-// Nothing tells when a new thread began to run Python, nor when a thread ended:
-//   5. Meet     Half a period is told before the first sample, and half a period, the tail, after the last one.
-//               A thread began at any time since the tick before, and ends at any time after a tick: few of the
-//               threads that live for less than a period are seen, and those few stand for all of them.
-//   6. Debt     The clock of a new thread can have counted more, or less. That is told after SETTLED looks in a
-//               row, when the thread is known to live on; then there is no tail.
-//   7. Tail     It is told when the thread has gone: when the OS thread is met again, or in step 10.
-//   8. Outside  An OS thread used CPU time between two of its thread states. Half a period and the tail are
-//               taken from that; the rest goes to <between samples>.
-// When the recording is copied, paused or ended, no sample comes that would take what the shares hold:
-//   9. End      The clock is read once more, and the ticks that were due are told.
-//  10. Settle   Each share goes to the latest sample of its kind, or if there is none to <between samples>.
-// NULL = it is not on the time line any more.
+// Clocks say how much time a thread used; samples say only where. So the sums are right even if samples are
+// missed. An OS thread has one account for all its thread states, with two shares: CPU time, for samples that
+// find it running, and other time, for samples that find it waiting. Each sweep that looks at the thread
+// takes these steps:
+//   1. Pass: the time since the last look goes to the shares: the advance of the thread's CPU clock to the
+//      first, the rest to the second.
+//   2. Ticks: of the ticks due since the last look, those at which the thread was where it is now become
+//      samples; the others count as missed.
+//   3. Take: a sample takes half of its share. The previous sample of that kind gets the other half: if the
+//      two are at different places, the thread moved midway between them, on average.
+//   4. Keep: the sample is now the latest of its kind. The next one will give it half of its share.
+// No clock shows when a new thread began to run Python, or when a thread ended:
+//   5. Meet: half a period is counted before the first sample, and half a period, the tail, after the last
+//      one. A thread began at any time since the tick before, and ends at any time after a tick: few of the
+//      threads that live for less than a period are seen, and those few stand for all of them.
+//   6. Debt: the clock of a new thread may have counted more, or less. The difference is counted after
+//      SETTLED looks in a row, when the thread is known to live on; then there is no tail.
+//   7. Tail: counted once the thread has ended: when the OS thread is met again, or in step 10.
+//   8. Outside: an OS thread used CPU time between two of its thread states. Half a period and the tail come
+//      out of that; the rest goes to <between samples>.
+// When the recording is copied, paused or ended, no further sample takes what the shares hold:
+//   9. End: the clock is read once more, and due ticks are counted.
+//   10. Settle: each share goes to the latest sample of its kind, or, if there is none, to <between samples>.
+//
+// The moment of a share's latest sample; NULL = no longer on the time line.
 static pyprof__moment *pyprof__share_moment(pyprof__recorder *recorder, const pyprof__share *share)
 {
     pyprof__model *model = &recorder->model;
@@ -14212,8 +14224,8 @@ static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64
     }
 }
 
-// Steps 5, 7 and 8, for a thread that was not looked at in the tick before. paused, not 0: the thread lived, but
-// the recording began or went on since; nothing tells how much the thread ran, so count at most this much.
+// Steps 5, 7 and 8: the thread was not looked at in the tick before. paused, if not 0: the thread existed,
+// but the recording began or resumed since, so how much it ran is unknown; this is the maximum.
 static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs, uint64_t paused)
 {
     // The same OS thread: it was outside of Python.
@@ -14246,17 +14258,17 @@ static void pyprof__account_note(const pyprof__recorder *recorder, pyprof__accou
     account->cold = thread->cold;
 }
 
-// Of the ticks that are told now of a thread: all; those that found it where it is, in the state it is in (stood);
-// those that found it there just before it left the CPU (ran); of these two, those that were looked at late.
-// thinned: ticks that were left out, which are told beside them.
+// For a thread, the ticks counted now: all; those that found it where it is now, in the same state (stood);
+// those that found it there just before it left the CPU (ran); how many of these two were looked at late.
+// thinned: ticks that were left out, counted separately.
 typedef struct { uint64_t ticks, stood, ran, late, thinned; } pyprof__told;
 
 // Step 2. A tick becomes a sample in three cases:
 //   - The thread has not run since the tick was due: it stood where it is.
-//   - The last tick was due PROMPT_NS ago or less, which is how long the sampler takes to get here anyway. For a
-//     thread on another CPU, which is not why the sampler came late, it can be ELSEWHERE_NS.
-//   - The thread left the CPU within LEAVE_NS after the tick was due: the timer of the sampler took it off the CPU
-//     there, but another process was given the CPU first.
+//   - The last tick was due at most PROMPT_NS ago, which is how long a prompt sampler takes to get here. For a thread
+//     on another CPU, which cannot be the reason for the delay, the limit is ELSEWHERE_NS.
+//   - The thread left the CPU within LEAVE_NS after the tick was due: the sampler's timer took it off the CPU, but
+//     another process got that CPU first.
 static pyprof__told pyprof__account_ticks(const pyprof__recorder *recorder, const pyprof__account *account, const pyprof__thread *thread,
                                           uint64_t now, uint64_t since, int stood)
 {
@@ -14281,7 +14293,7 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__acc
 {
     int runs = !(thread->state & PYPROF__IS_WAITING) && !thread->put_off;
     int unmet = account->tick == 0 || account->spell != recorder->spells;
-    // It is not new, it was there all the while.
+    // The thread is not new: it was present all along.
     int old = unmet && (thread->known_ns <= recorder->awake_ns || recorder->tick <= 1);
     int goes_on = account->tick && account->spell == recorder->spells && thread->cpu_ns >= account->cpu_ns
         && (account->tick + 1 >= recorder->tick || thread->known_ns <= account->look_ns);
@@ -14325,7 +14337,7 @@ static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *
     share->moment = number;
 }
 
-// The sampler has the CPU of a thread that ran and that it looks at: the thread waits for that CPU meanwhile.
+// While the sampler reads a thread that ran, the thread stays where it is and waits for the sampler's CPU.
 static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__account *account, const pyprof__thread *thread, pyprof__moment *moment)
 {
     int64_t ns = account->waits.ns < (int64_t)recorder->took_ns ? account->waits.ns : (int64_t)recorder->took_ns;
@@ -17480,12 +17492,12 @@ static void pyprof__rows_of_sizes(pyprof__rows *rows)
 
 // ---- the process ------------------------------------------------------------------------------------------
 typedef struct {
-    pyprof_process seen;         // what the recording saw of it; threads, resident_bytes: at its end
+    pyprof_process seen;         // its part within the recording; threads, resident_bytes: at the end
     int64_t threads_most, resident_first, resident_most;
-    uint64_t resident_most_ns;   // when that was
+    uint64_t resident_most_ns;   // the time of resident_most
 } pyprof__process_seen;
 
-// Gauges count from the start of the process: what the recording saw is the difference.
+// Gauges count from the start of the process; the part within the recording is the difference.
 static int pyprof__report_process(const pyprof__model *model, pyprof__process_seen *facts)   // 0 = there are none
 {
     const pyprof__gauge *gauge = (const pyprof__gauge *)model->gauges.data;
@@ -18482,6 +18494,7 @@ static void pyprof__json_source_line(pyprof__sink *s, pyprof__slice line)
     pyprof__emit_text(s, NULL, text);
 }
 
+// The lines of one file that occur in stacks, or nothing if the file is no longer the one that ran.
 static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__pool *pool,
                                               const pyprof__json_line *lines, size_t count)
 {
@@ -19753,6 +19766,7 @@ static void pyprof__text_resident(const pyprof__job *job, const pyprof__process_
     pyprof__put(job->sink, " last\n");
 }
 
+// Unknown numbers are left out, except that of threads.
 static void pyprof__text_process(const pyprof__job *job)
 {
     pyprof__process_seen facts;
@@ -20012,6 +20026,7 @@ static int pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *curso
     return 1;
 }
 
+// One profile: all stacks first, then their weights.
 static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cursor,
                                       const pyprof__member *member, const pyprof__array *list)
 {
@@ -20252,6 +20267,7 @@ static void pyprof__pprof_label(pyprof__proto *p, const char *key, const char *t
     pyprof__proto_close(p, 3);
 }
 
+// One sample: location ids from the leaf to the root, a value for each column, labels.
 static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint32_t node)
 {
     const pyprof_profile *profile = job->profile;
