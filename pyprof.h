@@ -16744,7 +16744,7 @@ typedef struct {
     int32_t line;                // 0 = none
     int kind;                    // pyprof_kind, of frames, functions, lines
     uint32_t member, other;      // its thread; another thread, or a leaf's function. PYPROF__NONE = none
-    size_t first, count, more;   // those of the rows' parts that belong to it, and how many are left out
+    size_t first, count, more;   // its part of the rows' parts, and how many are left out
     pyprof__slice text;          // a line of source,
     size_t mark, mark_end;       // and of that the bytes that ran longest
 } pyprof__report_row;
@@ -16757,9 +16757,10 @@ typedef struct {
     pyprof__rows_maker *make;
     int group, sort, by_total;   // choice and order of the rows: as in pyprof__rank
     size_t most;                 // rows
-    int always, needs, or_needs;   // shown without rows, too; not shown if there is nothing of these metrics
+    int always, needs, or_needs;   // shown even without rows; not shown if these metrics have no values
     int form;
-    const char *end, *tail;      // the form's head, NULL = no heads; what is left out, NULL = that is not told
+    const char *end, *tail;      // the heading over what the form shows, NULL = no headings; name of the rows
+                                 // left out, NULL = none
     pyprof__column columns[PYPROF__COLUMNS];   // one without a cell ends them
 } pyprof__report_table;
 
@@ -16815,7 +16816,8 @@ static double pyprof__percent(int64_t part, int64_t all)
     return all ? 100.0 * (double)part / (double)all : 0;
 }
 
-// A row of rows->rows or rows->parts. Without memory it is a spare one: makers need not ask, all rows are thrown away.
+// Adds a row to rows->rows or rows->parts. Without memory it returns a spare row, so that makers need not
+// check: their rows are then discarded.
 static pyprof__report_row *pyprof__rows_add(pyprof__rows *rows, pyprof__array *to, const char *name,
                                             const char *file, int32_t line)
 {
@@ -16852,7 +16854,7 @@ static void pyprof__rows_free(pyprof__rows *rows)
     pyprof__view_free(&rows->view);
 }
 
-// 0 = no memory, and nothing to be freed
+// 0 = no memory; then there is nothing to free.
 static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const pyprof__report_table *table)
 {
     const int64_t *all = report->selection->all;
@@ -16869,8 +16871,8 @@ static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const p
     return !rows->failed;
 }
 
-// A column's value is a metric, or 0 = time spent running, of the row itself or in total. Of one that is not
-// computed, `other` is a metric to be taken off; otherwise it is a column.
+// The value of a column is a metric, or 0 = time spent running, of the row itself or its total. If the column
+// is not computed, the metric `other` is subtracted; otherwise `other` is a column.
 static void pyprof__row_values(const pyprof__report_table *table, const pyprof_row *from,
                                pyprof__report_row *row)
 {
@@ -16946,8 +16948,8 @@ static void pyprof__rows_group(pyprof__rows *rows, pyprof__array *to, const pypr
     pyprof__row_values(rows->table, from, row);
 }
 
-// Those with the most first. By time three are shown at least, though nothing ran; what has nothing of another
-// metric is no row.
+// Rows in descending order. Sorted by time, at least three are shown even if nothing ran; otherwise rows
+// without a value are left out.
 static void pyprof__rows_of_groups(pyprof__rows *rows)
 {
     const pyprof__report_table *table = rows->table;
@@ -17001,9 +17003,9 @@ static void pyprof__rows_of_threads(pyprof__rows *rows)
     pyprof__rows_cut(rows);
 }
 
-// ---- tables of what was waited for, of C functions, of the GIL ------------------------------------------
-// A call site: the line of Python, or what stands for it, and the leaf below it: its function, or all of them
-// together, a CPU, not known
+// ---- tables of waits, of C functions, of the GIL ----------------------------------------------------------
+// A call site: the line of Python, or its substitute, and the leaf below it: its function, or all together, a CPU,
+// unknown
 enum { PYPROF__LEAF_ANY = 0x7ffffffd, PYPROF__LEAF_CPU, PYPROF__LEAF_UNKNOWN };
 typedef struct { uint32_t leaf, function, line; int64_t value, extra; } pyprof__callsite;   // two metrics
 
@@ -17071,7 +17073,7 @@ static void pyprof__rows_callsite(pyprof__rows *rows, pyprof__array *to, const p
     pyprof__rows_add(rows, to, name, file, (int32_t)site->line)->values[0] = site->value;
 }
 
-static void pyprof__rows_of_places(pyprof__rows *rows)   // in or for whatever it was
+static void pyprof__rows_of_places(pyprof__rows *rows)   // where the metric was spent, whatever the leaf
 {
     pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
     pyprof__array sites;
@@ -17103,7 +17105,8 @@ static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites,
         pyprof__rows_callsite(rows, &rows->parts, &sites[top.ids[i]]);
     row->count = i;
     row->more = count - i;
-    if (rows->table->sort) rows->all += row->values[0];   // sorted by 0, time spent running, it is a part of that
+    // Sorted by time spent running (0), 100 % is that time; otherwise the sum.
+    if (rows->table->sort) rows->all += row->values[0];
 }
 
 static int pyprof__by_row(const void *a, const void *b)   // the largest first
@@ -17178,7 +17181,7 @@ static void pyprof__rows_of_holds(pyprof__rows *rows)
     }
 }
 
-// ---- tables of stacks, and of what tasks await ----------------------------------------------------------
+// ---- tables of stacks, and of waiting tasks ---------------------------------------------------------------
 static void pyprof__rows_stack(pyprof__rows *rows, uint32_t node)   // as parts its frames, innermost first
 {
     const pyprof__view_node *nodes = rows->view.view.nodes;
@@ -17382,7 +17385,7 @@ static void pyprof__rows_lines(pyprof__rows *rows, const pyprof__array *list, co
     }
 }
 
-// Is the source still what ran, as far as the hot lines are concerned?
+// Are the hot lines of the source still the lines that ran?
 static int pyprof__hot_fits(const pyprof__script *source, const pyprof_profile *profile, const pyprof__function *function,
                             const pyprof__array *lines)
 {
@@ -17849,8 +17852,9 @@ static void pyprof__put_little(pyprof__sink *s, uint64_t value, int bytes)   // 
 }
 
 // ---- JSON: one emitter of commas, keys and brackets -------------------------------------------------------
-// Values are separated by a comma and a gap: a space, or the gap asked for, which a first value has, too.
-// Keys are ours, NULL in a list; a foreign key goes through pyprof__emit_key, and its value has none then.
+// Values are separated by a comma and a gap: one space, or the gap set by pyprof__emit_gap, which also
+// precedes a first value. Keys are trusted text, NULL in a list; a foreign key goes through pyprof__emit_key,
+// and its value then has no key.
 static void pyprof__emit_gap(pyprof__sink *s, const char *gap) { s->gap = gap; }
 
 static void pyprof__emit_next(pyprof__sink *s, const char *key)   // writes everything that precedes the value
@@ -17931,7 +17935,7 @@ static void pyprof__emit_number(pyprof__sink *s, int64_t value)
     pyprof__put_int(s, value);
 }
 
-typedef struct {                 // what a writer gets
+typedef struct {                 // the arguments of a writer
     pyprof__sink *sink;
     const pyprof_profile *profile;
     const pyprof_output *output;
@@ -19567,7 +19571,8 @@ static void pyprof__text_place(pyprof__sink *s, const pyprof__report_row *row)
     if (*row->file && row->line) pyprof__put_format(s, ":%ld", (long)row->line);
 }
 
-// Places and frames of a row. The place of a leaf stands behind it; if there were several, each has a line and its time.
+// Places and frames of a row. If a leaf has one place, it is on the same line; otherwise each place is on a
+// line with its time.
 static void pyprof__text_parts(pyprof__sink *s, int form, const pyprof__report_row *row,
                                const pyprof__report_row *parts)
 {
@@ -19705,7 +19710,8 @@ static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, 
     if (more && tail) pyprof__put_format(job->sink, "    ... %llu %s\n", (unsigned long long)more, tail);
 }
 
-static void pyprof__text_idle(const pyprof__job *job, const pyprof__rows *rows)   // short: it is seldom looked for
+// In short, because it is seldom of interest.
+static void pyprof__text_idle(const pyprof__job *job, const pyprof__rows *rows)
 {
     size_t i;
     for (i = 0; i < rows->rows.count; i++) {
@@ -19862,7 +19868,8 @@ static void pyprof__text_memory_quality(const pyprof__job *job)
         pyprof__put(s, "    a lower bound: somebody else replaced the hooks on Python's allocators\n");
 }
 
-static void pyprof__text_memory_head(const pyprof__job *job, int sort)   // sort 0: the report has the resident set elsewhere
+// Sort 0: the report shows the resident set elsewhere.
+static void pyprof__text_memory_head(const pyprof__job *job, int sort)
 {
     pyprof__process_seen facts;
     const pyprof__model *model = &job->profile->model;
