@@ -13712,7 +13712,7 @@ typedef struct {
 } pyprof__recorder;
 
 // Adds a reason once, if there is room. 1 = added.
-static int pyprof__add_reason(pyprof_stats *stats, const char *reason)
+static pyprof__bool pyprof__add_reason(pyprof_stats *stats, const char *reason)
 {
     char *text = stats->degraded;
     size_t used = strlen(text), room = sizeof stats->degraded - used;
@@ -13910,7 +13910,8 @@ static pyprof__seat *pyprof__seat_of(pyprof__recorder *recorder, size_t slot)   
     return &PYPROF__AT(pyprof__seat, recorder->seats, slot);
 }
 
-static int pyprof__seat_take(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__thread *thread, uint64_t now)
+static pyprof__bool pyprof__seat_take(pyprof__recorder *recorder, pyprof__seat *seat,
+                                      const pyprof__thread *thread, uint64_t now)
 {
     if (seat->address != thread->address || seat->serial != thread->serial || seat->native != thread->native) {
         seat->address = thread->address;
@@ -14424,7 +14425,7 @@ static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thre
 // ---- ticks -----------------------------------------------------------------------------
 // If no thread ran for a long time and the sampler did not wait for a CPU, the machine or the process was
 // stopped (suspend, SIGSTOP): that is a gap, not a burst of missed ticks.
-static int pyprof__was_suspended(pyprof__sweeper *sweeper, const pyprof__tick *tick)
+static pyprof__bool pyprof__was_suspended(pyprof__sweeper *sweeper, const pyprof__tick *tick)
 {
     return tick->late >= pyprof__second && pyprof__threads_ran(sweeper) < tick->late / 50 && !pyprof__was_queued(sweeper, tick->late);
 }
@@ -14445,7 +14446,10 @@ static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweep
 }
 
 // Were so many left out that max_cpu does not allow the wanted rate, and not only for a moment?
-static int pyprof__is_thinned(uint64_t thinned, uint64_t asked) { return thinned > (asked + thinned) / 100; }
+static pyprof__bool pyprof__is_thinned(uint64_t thinned, uint64_t asked)
+{
+    return thinned > (asked + thinned) / 100;
+}
 
 // How many ticks of this recorder fall into these periods of the sampler. At most `most` of them coincide
 // with a tick of the sampler: the others are left out.
@@ -14579,7 +14583,7 @@ static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
 }
 
 // Is duration_s over? Then the recorder pauses by itself.
-static int pyprof__is_over(const pyprof__recorder *recorder, uint64_t now)
+static pyprof__bool pyprof__is_over(const pyprof__recorder *recorder, uint64_t now)
 {
     return recorder->config->duration_s > 0
         && (double)(recorder->model.recorded_ns + now - recorder->last_ns) >= recorder->config->duration_s * 1e9;
@@ -14784,7 +14788,7 @@ static void pyprof__seats_free(pyprof__recorder *recorder)
 }
 
 // An empty model, its time starting at start_ns. 0 = no memory.
-static int pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t start_ns)
+static pyprof__bool pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t start_ns)
 {
     uint64_t monotonic = pyprof__now(), now = pyprof__clock(CLOCK_REALTIME);
     size_t i;
@@ -14808,7 +14812,7 @@ static int pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t start_ns)
 }
 
 // Restarts the recording at start_ns. 0 = no memory, and the recording stays as it is.
-static int pyprof__recorder_renew(pyprof__recorder *recorder, uint64_t start_ns)
+static pyprof__bool pyprof__recorder_renew(pyprof__recorder *recorder, uint64_t start_ns)
 {
     pyprof__model before = recorder->model, made;
     int whole = pyprof__recorder_clear(recorder, start_ns);
@@ -16609,7 +16613,7 @@ typedef enum { PYPROF__SCRIPT_NO_MEMORY, PYPROF__SCRIPT_UNREADABLE, PYPROF__SCRI
 typedef struct { char *text; size_t size, room; pyprof__array lines; } pyprof__script;
 
 // May source lines be shown? Not if paths are hidden.
-static int pyprof__script_allowed(const pyprof_profile *profile, const pyprof_output *output)
+static pyprof__bool pyprof__script_allowed(const pyprof_profile *profile, const pyprof_output *output)
 {
     return output->sources >= 0 && profile->model.paths == PYPROF_PATHS_FULL && !profile->is_diff;
 }
@@ -16634,7 +16638,7 @@ static pyprof__script_state pyprof__script_open(const char *path, double start, 
     return PYPROF__SCRIPT_READ;
 }
 
-static int pyprof__script_lines(pyprof__pool *pool, pyprof__script *source)   // 0 = no memory
+static pyprof__bool pyprof__script_lines(pyprof__pool *pool, pyprof__script *source)   // 0 = no memory
 {
     size_t at;
     for (at = 0; at < source->size; at++) {
@@ -16685,7 +16689,8 @@ static pyprof__slice pyprof__script_line(const pyprof__script *source, int64_t n
 }
 
 // Is the function still where it was when recorded? Its first line contains its name or a decorator.
-static int pyprof__script_fits(const pyprof__script *source, const pyprof_profile *profile, const pyprof__function *function)
+static pyprof__bool pyprof__script_fits(const pyprof__script *source, const pyprof_profile *profile,
+                                        const pyprof__function *function)
 {
     pyprof__slice line = pyprof__script_line(source, function->first_line);
     const char *name = pyprof__text(profile, function->name);
@@ -16855,7 +16860,8 @@ static void pyprof__rows_free(pyprof__rows *rows)
 }
 
 // 0 = no memory; then there is nothing to free.
-static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const pyprof__report_table *table)
+static pyprof__bool pyprof__rows_make(pyprof__rows *rows, pyprof__report *report,
+                                      const pyprof__report_table *table)
 {
     const int64_t *all = report->selection->all;
     memset(rows, 0, sizeof *rows);
@@ -16901,7 +16907,7 @@ static double pyprof__cell_value(const pyprof__rows *rows, const pyprof__report_
     return value;
 }
 
-static int pyprof__column_shown(const pyprof__rows *rows, size_t i)
+static pyprof__bool pyprof__column_shown(const pyprof__rows *rows, size_t i)
 {
     int cell = rows->table->columns[i].cell;
     return cell && (cell != PYPROF__ERROR || rows->report->profile->model.heap.mode == PYPROF_HEAP_SAMPLED);
@@ -17301,8 +17307,8 @@ static void pyprof__hot_unite(pyprof__array *lines)
 }
 
 // The lines of a function by number, the hottest marked. 0 = no memory.
-static int pyprof__hot_lines(pyprof__pool *pool, const pyprof__model *model, const pyprof__heat *places,
-                             uint32_t function, pyprof__array *lines)
+static pyprof__bool pyprof__hot_lines(pyprof__pool *pool, const pyprof__model *model,
+                                      const pyprof__heat *places, uint32_t function, pyprof__array *lines)
 {
     pyprof__top top = { PYPROF__HOT_LINES, 0, 0, { 0 }, { 0 } };
     uint32_t i;
@@ -17336,8 +17342,8 @@ static size_t pyprof__script_indent(pyprof__slice line)
 }
 
 // Is it a line to be shown beside a hot one: not empty, and inside of the function?
-static int pyprof__hot_neighbour(const pyprof__script *source, const char *name, int32_t first_line,
-                                 int64_t number)
+static pyprof__bool pyprof__hot_neighbour(const pyprof__script *source, const char *name, int32_t first_line,
+                                          int64_t number)
 {
     pyprof__slice line = pyprof__script_line(source, number), first = pyprof__script_line(source, first_line);
     if (!line.size || number < first_line) return 0;
@@ -17386,8 +17392,8 @@ static void pyprof__rows_lines(pyprof__rows *rows, const pyprof__array *list, co
 }
 
 // Are the hot lines of the source still the lines that ran?
-static int pyprof__hot_fits(const pyprof__script *source, const pyprof_profile *profile, const pyprof__function *function,
-                            const pyprof__array *lines)
+static pyprof__bool pyprof__hot_fits(const pyprof__script *source, const pyprof_profile *profile,
+                                     const pyprof__function *function, const pyprof__array *lines)
 {
     if (!pyprof__script_fits(source, profile, function)) return 0;
     if (!lines->count) return 1;
@@ -17501,7 +17507,7 @@ typedef struct {
 } pyprof__process_seen;
 
 // Gauges count from the start of the process; the part within the recording is the difference.
-static int pyprof__report_process(const pyprof__model *model, pyprof__process_seen *facts)   // 0 = there are none
+static pyprof__bool pyprof__report_process(const pyprof__model *model, pyprof__process_seen *facts)   // 0 = none
 {
     const pyprof__gauge *gauge = (const pyprof__gauge *)model->gauges.data;
     const pyprof_process *first;
@@ -17796,14 +17802,21 @@ static void pyprof__put_count(pyprof__sink *s, int64_t count, size_t width)
 // ---- names and other foreign text: one loop, and a rule for each format -----------------------------------
 typedef struct {
     const char *from, *to[5];                       // some ASCII characters, and the replacement of each
-    int (*is_unsafe)(uint32_t c, const char *next); // written as its number; next: the text that follows
+    pyprof__bool (*is_unsafe)(uint32_t c, const char *next);   // written as its number; next: the text that follows
     const char *number;                             // format of a number below 256; larger ones are \uXXXX
 } pyprof__rule;
 
-static int pyprof__unsafe_never(uint32_t c, const char *next) { (void)c, (void)next; return 0; }
-static int pyprof__unsafe_name(uint32_t c, const char *next) { (void)next; return pyprof__is_unsafe(c); }
-static int pyprof__unsafe_text(uint32_t c, const char *next) { return pyprof__is_unsafe(c) || (c == ' ' && !*next); }
-static int pyprof__unsafe_json(uint32_t c, const char *next)   // also safe in HTML
+static pyprof__bool pyprof__unsafe_never(uint32_t c, const char *next) { (void)c, (void)next; return 0; }
+static pyprof__bool pyprof__unsafe_name(uint32_t c, const char *next)
+{
+    (void)next;
+    return pyprof__is_unsafe(c);
+}
+static pyprof__bool pyprof__unsafe_text(uint32_t c, const char *next)
+{
+    return pyprof__is_unsafe(c) || (c == ' ' && !*next);
+}
+static pyprof__bool pyprof__unsafe_json(uint32_t c, const char *next)   // also safe in HTML
 {
     return c < 0x20 || c == 0x7f || c == 0x2028 || c == 0x2029 || c == 0xfffe || c == 0xffff
         || (c == '<' && (*next == '/' || *next == '!'));
@@ -18214,7 +18227,7 @@ static void pyprof__json_heap(const pyprof__job *job)
     pyprof__emit_close(s, "]");
 }
 
-static int pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
+static pyprof__bool pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
 {
     pyprof__leak_table table;
     pyprof__sink *s = job->sink;
@@ -18304,7 +18317,7 @@ static int pyprof__json_keep(void *user, const void *data, size_t size)   // a p
     return 0;
 }
 
-static int pyprof__json_kept_stack(pyprof__json_stacks *stacks, pyprof__sink *s, uint32_t node)
+static pyprof__bool pyprof__json_kept_stack(pyprof__json_stacks *stacks, pyprof__sink *s, uint32_t node)
 {
     pyprof__span *span = &PYPROF__AT(pyprof__span, stacks->spans, node);
     if (!span->size) {
@@ -18332,8 +18345,9 @@ static const char *pyprof__json_state(uint32_t state)
     return told ? told->word : "running";
 }
 
-static int pyprof__json_moment(const pyprof__job *job, pyprof__json_stacks *stacks,
-                               const pyprof__moment *moment)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_stacks *stacks,
+                                        const pyprof__moment *moment)
 {
     pyprof__sink *s = job->sink;
     pyprof__emit_open(s, "\n  ", NULL, '{');
@@ -18462,7 +18476,8 @@ static int pyprof__by_json_line(const void *a, const void *b)
     return x->line != y->line ? (x->line < y->line ? -1 : 1) : x->function < y->function ? -1 : x->function > y->function;
 }
 
-static int pyprof__json_lines(const pyprof__job *job, pyprof__pool *pool, pyprof__array *lines)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__json_lines(const pyprof__job *job, pyprof__pool *pool, pyprof__array *lines)
 {
     const pyprof__model *model = &job->profile->model;
     size_t i;
@@ -19105,7 +19120,7 @@ static double pyprof__svg_children_total(const pyprof__view_node *nodes, uint32_
     return sum;
 }
 
-static int pyprof__svg_next(pyprof__svg_walk *walk)
+static pyprof__bool pyprof__svg_next(pyprof__svg_walk *walk)
 {
     const pyprof__view_node *nodes = walk->nodes;
     uint32_t above = walk->at, at = nodes[above].first_child;
@@ -19989,7 +20004,7 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
 // ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------
 // In order of time if the time line covers the whole recording, otherwise one sample per stack. The function
 // below recognises time without a sample, which has no place on the time line.
-static int pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
+static pyprof__bool pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
 {
     const pyprof__function *function = pyprof__function_of(profile, node);
     const char *name = pyprof__text(profile, function->name);
@@ -19997,7 +20012,7 @@ static int pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
         && (strcmp(name, pyprof__between_name) == 0 || strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_LOST]) == 0);
 }
 
-static int pyprof__timeline_is_whole(const pyprof__job *job)
+static pyprof__bool pyprof__timeline_is_whole(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
     int64_t wall = 0, all = 0;
@@ -20011,8 +20026,9 @@ static int pyprof__timeline_is_whole(const pyprof__job *job)
 
 typedef struct { uint32_t node; int64_t weight; } pyprof__weighted;
 
-static int pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *cursor, uint32_t member_id,
-                                   int by_time, pyprof__array *list)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *cursor,
+                                            uint32_t member_id, int by_time, pyprof__array *list)
 {
     const pyprof__model *model = &job->profile->model;
     size_t i, moments = by_time ? model->moments.count : 0;
@@ -20299,7 +20315,7 @@ static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint3
 }
 
 // Does the node have values of its own?
-static int pyprof__pprof_any(const pyprof__proto *p, const pyprof__job *job, uint32_t node)
+static pyprof__bool pyprof__pprof_any(const pyprof__proto *p, const pyprof__job *job, uint32_t node)
 {
     size_t i;
     int any = 0;
