@@ -3639,7 +3639,7 @@ static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t vers
     layout->opcodes = minor;
     bad = table ? pyprof__layout_refine(layout, minor, table) : PYPROF__NO;
     if (bad == PYPROF__NO) return PYPROF_OK;
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "the offset table of this CPython %u.%u makes no sense: %s", version >> 24, minor,
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "the offset table of this CPython %u.%u is implausible: %s", version >> 24, minor,
                         pyprof__fields[bad].name);
 }
 
@@ -9200,7 +9200,7 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
     int attempt, held;
     if (thread->shared_tid || thread->deaf_until > sweeper->list.tick) return;
     if (!pyprof__hold_is_ours(&now)) {
-        sweeper->degraded = "the handler for SIGURG was replaced: threads that run are read by copying";
+        sweeper->degraded = "the handler for SIGURG was replaced: running threads are read by copying";
         return;
     }
     // The signal would stay pending.
@@ -9582,7 +9582,7 @@ static uint32_t pyprof__wait_leaf(pyprof__sweeper *sweeper, const pyprof__wait *
     pyprof__utf8_repair(object, sizeof object, wait->object);
     code = pyprof__pseudo_code(&sweeper->codes, &pseudo, sweeper->waited_for < PYPROF__MOST_WAITED);
     if (code == PYPROF__NONE && object[0]) {
-        sweeper->degraded = "so many different files and peers were waited for that new ones are not named";
+        sweeper->degraded = "threads waited for too many different files and peers: new ones are not named";
         return pyprof__named_spot(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb);
     }
     sweeper->waited_for += object[0] != 0 && sweeper->codes.codes.count > known;
@@ -9800,7 +9800,7 @@ static void pyprof__state_unknown(pyprof__sweeper *sweeper, pyprof__thread *thre
 {
     pyprof__state_moved(thread, sweeper->list.now_ns);
     if (pyprof__used_cpu(sweeper, thread) == 0) return;   // it has ended
-    sweeper->degraded = "the system does not tell which threads had a CPU: where their clocks do not either, that is unknown";
+    sweeper->degraded = "the system does not show which threads had a CPU: if their clocks do not show it, it is unknown";
 }
 
 // If the clock has moved since the last sweep: what did the thread do when the sampler came, and since when
@@ -10244,10 +10244,10 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
     if (*proven) return PYPROF_OK;
     if (sweeper->pool.refused) return pyprof__fail_memory("the sampler");
     pyprof__version_text(runtime->version, version, sizeof version);
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "CPython %s%s (_PyRuntime %s) does not keep its data where pyprof expects: %s", version,
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "CPython %s%s (_PyRuntime %s) does not keep its data where pyprof expects it: %s", version,
                         runtime->free_threaded ? " free-threaded" : "", runtime->where,
-                        !listed ? "the list of threads makes no sense" : cause == PYPROF__WALK_CODE ? "a frame has no code object"
-                        : cause == PYPROF__WALK_NAME ? "names cannot be read" : "the chain of frames makes no sense");
+                        !listed ? "the list of threads is implausible" : cause == PYPROF__WALK_CODE ? "a frame has no code object"
+                        : cause == PYPROF__WALK_NAME ? "names cannot be read" : "the chain of frames is implausible");
 }
 
 // ============================================================================
@@ -13162,7 +13162,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     if (pyprof__heap.pid != pyprof__own_pid() && pyprof__heap.pid) pyprof__heap_forked();
     PYPROF__SET(pyprof__heap.pid, pyprof__own_pid());
     pyprof__pulse_begin();
-    if (!pyprof__heap_quiet()) return pyprof__fail(PYPROF_ERR_BUSY, "heap: a thread is still about to leave the tracking before");
+    if (!pyprof__heap_quiet()) return pyprof__fail(PYPROF_ERR_BUSY, "heap: a thread has not left the previous tracking yet");
     if (!pyprof__claim(&pyprof__heap.claim))
         return pyprof__fail(PYPROF_ERR_BUSY, "heap: another copy of pyprof.h in this process tracks memory already");
     pyprof__objects_find();
@@ -14652,7 +14652,7 @@ static void pyprof__record_awaits(pyprof__recorder *recorder, const pyprof__swee
     uint64_t since;
     uint32_t k, node, before;
     if (recorder->paused || recorder->sampler.generation != sweeper->codes.generation) return;
-    if (sweeper->awaits_cut) pyprof__degrade(recorder, "so many tasks waited that not all could be looked at");
+    if (sweeper->awaits_cut) pyprof__degrade(recorder, "too many tasks waited: not all of them were read");
     for (i = 0; i < sweeper->awaits.count; i++) {
         const pyprof__await *await = &PYPROF__AT(const pyprof__await, sweeper->awaits, i);
         const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, await->slot);
@@ -14716,9 +14716,9 @@ static void pyprof__heap_reasons(pyprof__recorder *recorder)
     int refused = PYPROF__GET(pyprof__heap.refused);
     pyprof__degrade(recorder, pyprof__objects_reason());
     if (PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_LOST)
-        pyprof__degrade(recorder, "heap: too many allocators came and went: the hooks are on top no more, and see only what reaches them");
+        pyprof__degrade(recorder, "heap: too many allocators came and went: the hooks are no longer on top, and see only the calls that reach them");
     if (PYPROF__GET(pyprof__heap.looped))
-        pyprof__degrade(recorder, "heap: an allocator was put on top of the hooks that are on top of it: each called the other without end");
+        pyprof__degrade(recorder, "heap: an allocator was put above the hooks that call it: each called the other without end");
     if (PYPROF__GET(pyprof__heap.full) && refused)
         pyprof__degrade(recorder, "heap: the system gives no more memory: blocks from new stacks are counted at the deepest "
                         "frame known");
@@ -14766,9 +14766,9 @@ static void pyprof__record_memory(pyprof__recorder *recorder, const pyprof__gaug
     pyprof__record_sites(recorder);
     pyprof__heap_reasons(recorder);
     if (!lost) return;
-    pyprof__degrade(recorder, lost & 1 ? "heap: the allocation hooks were taken out, or covered: live memory is counted from when "
-                    "they were back"
-                    : "heap: the interpreter was started anew: live memory is counted from there");
+    pyprof__degrade(recorder, lost & 1 ? "heap: the allocation hooks were removed or covered: live memory is counted since they "
+                    "were back"
+                    : "heap: the interpreter was initialised again: live memory is counted since then");
     if (lost & 1) recorder->events |= 1 << PYPROF_EVENT_HOOKS_LOST;
 }
 
@@ -20577,7 +20577,7 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl holds live, peak or allocated memory, not %s", asked->name);
     for (node = 0; node < job->selection->count; node++) {
         int64_t blocks = pyprof__pickle_blocks(job, metric, node);
-        if (blocks < 0) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl cannot hold negative values, as comparisons have them");
+        if (blocks < 0) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl cannot hold the negative values of a difference");
         all += blocks;
     }
     result = pyprof__cursor_begin(&p.cursor, job->profile);
@@ -20980,7 +20980,7 @@ static void pyprof__again_cancel(const pyprof *token)
 static pyprof_result pyprof__no_session(const pyprof *token)
 {
     if (!token) return pyprof__fail(PYPROF_ERR_ARGUMENT, "session is NULL");
-    return pyprof__fail(PYPROF_ERR_STATE, "the session has ended, or is no session of this process");
+    return pyprof__fail(PYPROF_ERR_STATE, "the session has ended, or belongs to another process");
 }
 
 // Is the session in use, and does this sampler sample it?
@@ -21315,9 +21315,9 @@ static void pyprof__blind(pyprof__sampler *sampler, uint64_t now)
     if (now < sampler->blind_due) return;
     sampler->blind_due = now + (now - sampler->blind_ns);
     way = pyprof__source_again(&sampler->sweeper.target.source);
-    pyprof__degrade_all(sampler, way == PYPROF__WAY_NONE ? "memory cannot be read any more: the system refuses it"
-                        : way == PYPROF__WAY_CHANGED ? "the system refused to read memory for a while: it is read in another way since"
-                        : pyprof__own_cpu() == 0 ? "the system refuses to read the CPU clocks of threads: none can be told of"
+    pyprof__degrade_all(sampler, way == PYPROF__WAY_NONE ? "memory can no longer be read: the system refuses it"
+                        : way == PYPROF__WAY_CHANGED ? "the system refused to read memory for a while: since then it is read in another way"
+                        : pyprof__own_cpu() == 0 ? "the system refuses to read the CPU clocks of threads: nothing can be recorded"
                         : sampler->sweeper.pool.refused ? "the system gives no more memory: threads cannot be listed"
                         : "no thread could be read for a while");
 }
@@ -21497,7 +21497,7 @@ static pyprof__bool pyprof__sampler_is_gone(const pyprof__sampler *sampler)
 static pyprof__bool pyprof__sampler_failed(const pyprof__sampler *sampler)
 {
     if (!sampler->alive || !pyprof__sampler_is_gone(sampler)) return 0;
-    pyprof__degrade_all(sampler, "the sampler thread was ended by the kernel or by a callback: nothing is recorded any more");
+    pyprof__degrade_all(sampler, "the sampler thread was ended by the kernel or by a callback: nothing more is recorded");
     return 1;
 }
 
@@ -21559,7 +21559,7 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "checkpoint is longer than 900 bytes");
     if (config->opcodes < 0 || config->opcodes > 1) return pyprof__fail(PYPROF_ERR_ARGUMENT, "opcodes is %d: 0 or 1", config->opcodes);
     if (!config->allocator.alloc != !config->allocator.free)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "allocator: alloc and free are needed both, or none");
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "allocator: set both alloc and free, or neither");
     if (config->max_depth > PYPROF__MOST_DEPTH)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_depth is %u: the most is %d", config->max_depth, PYPROF__MOST_DEPTH);
     if (config->max_bytes && config->max_bytes < PYPROF__MIN_BYTES)
@@ -21609,7 +21609,7 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
         if (config->reserved[i]) return pyprof__fail(PYPROF_ERR_ARGUMENT, "reserved must be 0: is the config zeroed?");
     for (i = 0; i < PYPROF__COUNT(pointers); i++)
         if (pointers[i].to && !pyprof__is_mapped(pointers[i].to))
-            return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is 0x%llx, where there is nothing: is the config zeroed?",
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is 0x%llx, where nothing is mapped: is the config zeroed?",
                                 pointers[i].name, (unsigned long long)pointers[i].to);
     result = pyprof__config_values(config);
     if (result == PYPROF_OK || !pyprof__config_is_wild(config)) return result;
@@ -22917,7 +22917,7 @@ PYPROF__DEF pyprof_result pyprof_write(const pyprof_profile *profile, const pypr
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!output) return pyprof__fail(PYPROF_ERR_ARGUMENT, "output is NULL");
     if (!fn) return pyprof__fail(PYPROF_ERR_ARGUMENT, "fn is NULL");
-    if (!output->format) return pyprof__fail(PYPROF_ERR_FORMAT, "no format was asked for, and there is no file name to tell it");
+    if (!output->format) return pyprof__fail(PYPROF_ERR_FORMAT, "no format was given, and there is no file name with a suffix");
     cancel = pyprof__cancel_off();   // cancelling would leak memory
     result = pyprof__write_profile(profile, output, output->format, fn, user);
     pyprof__cancel_back(cancel);
@@ -23006,8 +23006,8 @@ PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pypr
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's leaks have %llu", (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_leak));
     if (result != PYPROF_OK) return result;
-    if (query && query->group == PYPROF_GROUP_LEAF) return pyprof__fail(PYPROF_ERR_ARGUMENT, "leaves leak no memory: their callers do");
-    if (profile->is_diff) return pyprof__fail(PYPROF_ERR_STATE, "a difference has no course over time: ask the later profile for its leaks");
+    if (query && query->group == PYPROF_GROUP_LEAF) return pyprof__fail(PYPROF_ERR_ARGUMENT, "leaves have no leaks: ask for their callers");
+    if (profile->is_diff) return pyprof__fail(PYPROF_ERR_STATE, "a difference has no history: ask the later profile for its leaks");
     if (!profile->model.heap.mode) return pyprof__fail(PYPROF_ERR_STATE, "the profile has no memory data: the session did not track memory");
     if (pyprof__leaks_make(&table, profile, query)) {
         *count = table.leaks.count;
@@ -23343,7 +23343,8 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
     pyprof__sessions_lock();
     of = pyprof__heap_session(session, &result);
     if (of && !pyprof__heap_find(address, &entry, &begin))
-        result = pyprof__fail(PYPROF_ERR_STATE, "no block is known at %p: it was not allocated while memory was tracked%s, or is free again", address,
+        result = pyprof__fail(PYPROF_ERR_STATE, "no block is known at %p: it was allocated while memory was not "
+                              "tracked%s, or has been freed", address,
                               PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? ", was not sampled" : "");
     else if (of) {
         found->address = (const void *)(uintptr_t)begin;
