@@ -2827,7 +2827,10 @@ static size_t pyprof__format_fixed(char *out, size_t capacity, double value, int
     return n < 0 ? 0 : (size_t)n;
 }
 
-static int pyprof__glob(const char *pattern, const char *text) { return !pattern || fnmatch(pattern, text, 0) == 0; }
+static pyprof__bool pyprof__glob(const char *pattern, const char *text)
+{
+    return !pattern || fnmatch(pattern, text, 0) == 0;
+}
 
 // ============================================================================
 // [SECTION] COPY -- guarded copies of foreign memory, batched
@@ -3638,7 +3641,7 @@ static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t vers
     layout->opcodes = minor;
     bad = table ? pyprof__layout_refine(layout, minor, table) : PYPROF__NO;
     if (bad == PYPROF__NO) return PYPROF_OK;
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "the offset table of this CPython %u.%u makes no sense: %s", version >> 24, minor,
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "the offset table of this CPython %u.%u is implausible: %s", version >> 24, minor,
                         pyprof__fields[bad].name);
 }
 
@@ -3915,12 +3918,15 @@ static pyprof__act pyprof__opcode_act(const pyprof__opcodes *opcodes, unsigned n
     return (pyprof__act)opcode->act;
 }
 
-static int pyprof__opcode_calls(const pyprof__opcodes *opcodes, unsigned opcode) { return opcodes->calls[opcode / 8] >> opcode % 8 & 1; }
+static pyprof__bool pyprof__opcode_calls(const pyprof__opcodes *opcodes, unsigned opcode)
+{
+    return opcodes->calls[opcode / 8] >> opcode % 8 & 1;
+}
 
 // Is it what the compiler emitted, or a specialised form of that? The answer is no for opcodes that replace
 // another one during tracing (3.12 and later: INSTRUMENTED_LINE, INSTRUMENTED_INSTRUCTION) and for unassigned
 // numbers.
-static int pyprof__opcode_is_plain(const pyprof__opcodes *opcodes, unsigned number)
+static pyprof__bool pyprof__opcode_is_plain(const pyprof__opcodes *opcodes, unsigned number)
 {
     const pyprof__opcode *opcode = &opcodes->at[number];
     return opcode->name && !(opcode->size == 17 && memcmp(opcode->name, "INSTRUMENTED_LINE", 17) == 0)
@@ -4003,7 +4009,8 @@ typedef struct {
     uint32_t interp_tasks, thread_task, thread_tasks;   // thread_task: the running one; _tasks: heads of lists of all of them
 } pyprof__asyncio;
 
-static int pyprof__layout_asyncio(pyprof__asyncio *asyncio, const uint64_t *table)   // 1 = every number makes sense
+// 1 = every number makes sense.
+static pyprof__bool pyprof__layout_asyncio(pyprof__asyncio *asyncio, const uint64_t *table)
 {
     static const struct { uint8_t word, size; uint32_t most; } places[] = {   // the word, and that of its structure's size
         { 1, 0, 512 }, { 5, 0, 512 }, { 6, 0, 512 }, { 8, 7, 1u << 20 }, { 11, 9, 1u << 17 }, { 12, 9, 1u << 17 },
@@ -4082,7 +4089,7 @@ typedef struct { uint64_t runtime, runtime_size, py_version, get_version; const 
 
 typedef struct { int fd; pyprof__pool *pool; Elf64_Ehdr header; Elf64_Shdr *sections; } pyprof__elf;
 
-static int pyprof__elf_open(pyprof__elf *elf, pyprof__pool *pool, const char *path)
+static pyprof__bool pyprof__elf_open(pyprof__elf *elf, pyprof__pool *pool, const char *path)
 {
     size_t size;
     memset(elf, 0, sizeof *elf);
@@ -4169,7 +4176,7 @@ static const Elf64_Shdr *pyprof__elf_named(pyprof__elf *elf, const char *name)  
 
 // Searches .dynsym, then .symtab, then the section in which CPython 3.10 and later put _PyRuntime: that
 // survives strip.
-static int pyprof__elf_find(pyprof__elf *elf, pyprof__symbols *found)
+static pyprof__bool pyprof__elf_find(pyprof__elf *elf, pyprof__symbols *found)
 {
     static const uint32_t kinds[] = { SHT_DYNSYM, SHT_SYMTAB };
     const Elf64_Shdr *section;
@@ -4224,7 +4231,7 @@ static uint32_t pyprof__version_by_size(uint64_t size)
 }
 
 // The first bytes of _PyRuntime from 3.13 on. Spelled so that this program does not contain the text itself.
-static int pyprof__has_table(const pyprof__source *source, uint64_t address)
+static pyprof__bool pyprof__has_table(const pyprof__source *source, uint64_t address)
 {
     char text[9] = "xDEBUGPY";
     char cookie[8];
@@ -4306,7 +4313,8 @@ static int pyprof__mapping_rank(const pyprof__mapping *mapping, const char *prog
     return strstr(name, "python") ? 1 : 2;
 }
 
-static int pyprof__runtime_in_file(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__mapping *mapping, pyprof__symbols *symbols)
+static pyprof__bool pyprof__runtime_in_file(pyprof__runtime *runtime, pyprof__pool *pool,
+                                            const pyprof__mapping *mapping, pyprof__symbols *symbols)
 {
     pyprof__elf elf;
     uint64_t bias;
@@ -4326,7 +4334,8 @@ static int pyprof__runtime_in_file(pyprof__runtime *runtime, pyprof__pool *pool,
 // ---- programs stripped of symbols and sections --------------------------------
 // From 3.13 on the table's cookie is in a writable segment. Before that, the runtime in .bss has two equal
 // words that point to the newest interpreter, whose threads point back to it.
-static int pyprof__looks_like_runtime(const pyprof__source *source, const pyprof__layout *layout, uint64_t interp)
+static pyprof__bool pyprof__looks_like_runtime(const pyprof__source *source, const pyprof__layout *layout,
+                                               uint64_t interp)
 {
     uint64_t thread = 0, back = 0, ident = 0;
     if (!pyprof__copy(source, &thread, interp + layout->interp_threads, 8) || thread < 4096 || thread % 8) return 0;
@@ -4375,8 +4384,8 @@ static uint32_t pyprof__scan_version(const pyprof__source *source, const pyprof_
 
 // For a stripped program: finds the version by its text in the read-only data, then _PyRuntime by its shape
 // in the writable data.
-static int pyprof__runtime_by_scan(pyprof__runtime *runtime, const pyprof__source *source, const char *maps, const char *program,
-                                   pyprof__symbols *symbols)
+static pyprof__bool pyprof__runtime_by_scan(pyprof__runtime *runtime, const pyprof__source *source,
+                                            const char *maps, const char *program, pyprof__symbols *symbols)
 {
     pyprof__mapping mapping;
     pyprof__layout layout;
@@ -4478,7 +4487,8 @@ static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool
 }
 
 // ---- asyncio's table ----------------------------------------------------------------------
-static int pyprof__asyncio_in_file(pyprof__asyncio *asyncio, pyprof__pool *pool, const pyprof__source *source, const pyprof__mapping *mapping)
+static pyprof__bool pyprof__asyncio_in_file(pyprof__asyncio *asyncio, pyprof__pool *pool,
+                                            const pyprof__source *source, const pyprof__mapping *mapping)
 {
     uint64_t table[PYPROF__ASYNCIO_WORDS];
     const Elf64_Shdr *section;
@@ -4495,7 +4505,8 @@ static int pyprof__asyncio_in_file(pyprof__asyncio *asyncio, pyprof__pool *pool,
 
 // Searches the mapped files: first those with the module's name in their names, then all. Takes some
 // milliseconds.
-static int pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool *pool, const pyprof__source *source)
+static pyprof__bool pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool *pool,
+                                         const pyprof__source *source)
 {
     pyprof__mapping mapping;
     const char *at;
@@ -6381,8 +6392,8 @@ enum { PYPROF__MAX_INTERPRETERS = 256, PYPROF__MAX_THREADS = 65536, PYPROF__NAME
        PYPROF__NAMES = 512, PYPROF__SOON_NS = 20000000 };
 // With MANY threads, a thread that has waited for CALM sweeps is no longer listed in every sweep.
 
-// One thread state, known from one sweep to the next. Each group says which code writes it; other code only reads it. What is
-// of one sweep is set back by pyprof__thread_list_one when the sweep lists the thread.
+// One thread state, kept from sweep to sweep. Each group names the code that writes it; other code only reads
+// it. Fields of one sweep are reset by pyprof__thread_list_one when the sweep lists the thread.
 typedef struct {
     // Identity: pyprof__thread_list_one, when the interpreter's list names it. address 0 = a free slot.
     uint64_t address, interp, serial, ident;
@@ -6391,22 +6402,30 @@ typedef struct {
     uint64_t known_ns;            // the time at which its state was first listed
     int started;                  // it has its own ids
     int attached;                 // it may run Python code now; known only in builds without a GIL
-    // Its place among the others: the functions of THREADS that list and relate states; calm, cold, later: SAMPLER, too.
-    uint32_t slot, tick, pushed;  // its place; the sweep it was last listed in; the sweep in which it was last put on the list
-    uint32_t calm, present;       // sweeps in a row in which it did not run; the round over the whole list in which it was last met
-    int cold, later;              // among many waiting threads: only its clock is read, in turns; read late in this sweep, with the other threads
-    int shared_tid, apart;        // another thread state has the same native id; and yet it is on another OS thread
+    // Its place among the others: the functions of THREADS that list and relate states; calm, cold, later:
+    // also SAMPLER.
+    // Its index; the sweep in which it was last listed; the sweep in which it was last put on the list.
+    uint32_t slot, tick, pushed;
+    uint32_t calm, present;       // sweeps in a row in which it did not run; the round over the whole list in
+                                  // which it was last met
+    int cold, later;              // read in turns, among many waiting threads; read late in this sweep, with
+                                  // the other threads
+    int shared_tid, apart;        // another thread state has the same native id; but this one is on another
+                                  // OS thread
     int holder;                   // holds its GIL
-    uint32_t held_tick, held_by;  // the sweep in which it was last seen to hold a GIL; how often that GIL has changed hands
-    // Clock: the first look of a sweep (pyprof__thread_list_one, pyprof__window_clocks and _sort, pyprof__cold_turns).
+    // The sweep in which it was last seen to hold a GIL; how often that GIL had changed hands.
+    uint32_t held_tick, held_by;
+    // Clock: the first look of a sweep (pyprof__thread_list_one, pyprof__window_clocks and _sort,
+    // pyprof__cold_turns).
     uint64_t clock_ns;            // its CPU clock at the opening of the window, before any copy,
     int64_t clock_native;         // the thread of that clock,
     int clock_cpu;                // the CPU it was on, if the clock is too coarse,
     uint32_t clock_window;        // and the number of the window
-    uint64_t cpu_ns, last_cpu_ns; // its CPU clock at this sweep, and at the one before; 0 = there was none
+    uint64_t cpu_ns, last_cpu_ns; // its CPU clock at this sweep, and at the previous one; 0 = none
     int clocked, fresh;           // clock_ns is of this window; the clock was not read yet in this sweep
-    // Proof: the walk, and what tells that the thread stood still meanwhile (pyprof__walk_thread to pyprof__converge, accept).
-    pyprof__stack stack, trial;   // as proven, of the last walk
+    // Proof: the walk, and the evidence that the thread stood still meanwhile (pyprof__walk_thread to
+    // pyprof__converge, pyprof__accept).
+    pyprof__stack stack, trial;   // the proven one; that of the last walk
     uint64_t proven_cpu_ns;       // the clock and the frame pointer at which stack was proven; 0 = not yet
     uint64_t proven_top;
     uint64_t root, trial_root;    // the outermost frame: the proven one, that of the last walk
@@ -6420,14 +6439,15 @@ typedef struct {
     pyprof__array twins;          // uint64_t: the blocks to read twice if it runs while it is read
     int listens;                  // the signal is not blocked
     uint32_t deaf, deaf_until;    // signals in a row that it did not take; the sweep before which it gets no other
-    // Collection of garbage, and exceptions on their way up: with the stack proven, as of the last walk.
-    int collecting, trial_collecting;   // the stack contains <GC>: likewise
+    // Garbage collection and propagating exceptions: in the proven stack, in that of the last walk.
+    int collecting, trial_collecting;   // the stack contains <GC>
     int raising, trial_raising;
     // Name: pyprof__names_read and what it calls.
     char name[PYPROF__NAME_SIZE];
     uint64_t name_cpu_ns;         // its CPU clock at the last search for its name
     uint32_t named, name_tries;   // 1 = Python's name, not the kernel's
-    // Wait: what it waits for, as the kernel told last (pyprof__spell), and the state that follows from it (pyprof__decide_state).
+    // Wait: its reason according to the kernel (pyprof__spell), and the resulting state
+    // (pyprof__decide_state).
     uint32_t state, leaf;         // of this sweep: bits (see PROFILE); the spot below its frames, PYPROF__NONE = none
     uint32_t decided;             // the sweep in which its state was last decided
     int waiting;                  // of this sweep: it does not run, as far as is known
@@ -6441,7 +6461,8 @@ typedef struct {
     uint64_t rival_serial;        // and the serial of that thread state
     uint32_t native_callee, native_leaf;   // the C function called lately (see CODE), and its leaf
     uint64_t awaits_ns;           // the time at which its waiting tasks were last examined
-    // Share of the CPU: since when it has not run, for ticks that are told late (pyprof__off_since, pyprof__state_weigh).
+    // Share of the CPU: since when it has not run, for ticks that are counted late (pyprof__off_since,
+    // pyprof__state_weigh).
     uint64_t off_ns;              // it has not run since then, as far as is known; equal to the time of the sweep: it ran or may have run until then
     uint64_t left, left_cpu_ns;   // when it left the CPU, by the scheduler's clock; its own CPU clock at that reading, 0 = not read
     uint32_t ran_state, ran_leaf; // state and leaf at off_ns, for ticks that are counted late
@@ -6579,7 +6600,7 @@ static pyprof__thread *pyprof__listed(const pyprof__threads *list, size_t i)
 }
 
 // Puts the thread on the list of this sweep; 0 = no memory.
-static int pyprof__thread_push(pyprof__threads *list, pyprof__thread *thread)
+static pyprof__bool pyprof__thread_push(pyprof__threads *list, pyprof__thread *thread)
 {
     uint32_t *added;
     if (thread->pushed == list->tick) return 1;
@@ -6700,7 +6721,8 @@ static int64_t pyprof__native_id(pyprof__threads *list, const char *raw, uint64_
 }
 
 // Lists the thread state at address; *next = the one after it. 0 = the list is changing.
-static int pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint64_t interp, int64_t interp_id, uint64_t *next)
+static pyprof__bool pyprof__thread_list_one(pyprof__threads *list, uint64_t address, uint64_t interp,
+                                            int64_t interp_id, uint64_t *next)
 {
     const pyprof__layout *layout = &list->runtime->layout;
     char raw[512];
@@ -6827,7 +6849,7 @@ static int64_t pyprof__gc_runs(const pyprof__source *source, const pyprof__runti
     return runs;
 }
 
-static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
+static pyprof__bool pyprof__gil_read(pyprof__threads *list, uint64_t interp)
 {
     const pyprof__layout *layout = &list->runtime->layout;
     pyprof__gil gil;
@@ -6855,7 +6877,8 @@ static int pyprof__gil_read(pyprof__threads *list, uint64_t interp)
 
 // With many threads, a light sweep lists only threads that may have run: new ones, which are at the head of
 // the list, and known ones that do not merely wait.
-static int pyprof__interp_list_light(pyprof__threads *list, uint64_t interp, int64_t id, uint64_t thread)
+static pyprof__bool pyprof__interp_list_light(pyprof__threads *list, uint64_t interp, int64_t id,
+                                              uint64_t thread)
 {
     size_t i;
     int count = 0, first = 1;
@@ -6874,7 +6897,7 @@ static int pyprof__interp_list_light(pyprof__threads *list, uint64_t interp, int
     return 1;
 }
 
-static int pyprof__interp_list(pyprof__threads *list, uint64_t interp, uint64_t *next)
+static pyprof__bool pyprof__interp_list(pyprof__threads *list, uint64_t interp, uint64_t *next)
 {
     const pyprof__layout *layout = &list->runtime->layout;
     uint64_t thread = 0, id = 0, *added;
@@ -6903,7 +6926,7 @@ static const pyprof__gil *pyprof__gil_of(const pyprof__threads *list, uint64_t i
 // (_PyThreadState_Prealloc in Python/pystate.c): an older state of the same interpreter then has the same
 // ids. While a new state is inserted at the head, the list can end there for a moment: then the older states
 // are those of the last sweep.
-static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof__thread *thread)
+static pyprof__bool pyprof__thread_has_started(const pyprof__threads *list, const pyprof__thread *thread)
 {
     int listed = 0, lately = 0;
     size_t i;
@@ -6924,7 +6947,8 @@ static int pyprof__thread_has_started(const pyprof__threads *list, const pyprof_
 // Does it hold the GIL with the ids that it was listed with? It may have started, and set them, after its
 // state was read. Earlier reads may describe a dead thread whose state was at this address; new reads
 // describe its successor.
-static int pyprof__thread_holds(const pyprof__threads *list, const pyprof__gil *gil, const pyprof__thread *thread)
+static pyprof__bool pyprof__thread_holds(const pyprof__threads *list, const pyprof__gil *gil,
+                                         const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &list->runtime->layout;
     const pyprof__source *source = list->mirror->source;
@@ -6938,7 +6962,7 @@ static int pyprof__thread_holds(const pyprof__threads *list, const pyprof__gil *
 
 // 3.11, 3.12: the address of a running thread state's _PyCFrame shows on which C stack it runs. The main
 // thread's stack is known.
-static int pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__thread *thread)
+static pyprof__bool pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__thread *thread)
 {
     uint64_t end = list->target->stack_end;
     if (list->runtime->layout.cframe_current == PYPROF__NO || thread->native != list->target->source.proc->pid) return 0;
@@ -6948,7 +6972,7 @@ static int pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__t
 // Is it a state without frames beside another state of the same OS thread in the same interpreter? Such a
 // state was made to work for another interpreter (Python/crossinterp.c), or by PyGILState_Ensure. The thread
 // is where its frames are.
-static int pyprof__thread_is_spare(const pyprof__threads *list, const pyprof__thread *thread)
+static pyprof__bool pyprof__thread_is_spare(const pyprof__threads *list, const pyprof__thread *thread)
 {
     size_t i;
     if (thread->top != 0 && thread->top != thread->base) return 0;
@@ -6961,7 +6985,7 @@ static int pyprof__thread_is_spare(const pyprof__threads *list, const pyprof__th
 }
 
 // 3.11, 3.12: an idle state points to its own _PyCFrame.
-static int pyprof__has_frames(const pyprof__thread *thread)
+static pyprof__bool pyprof__has_frames(const pyprof__thread *thread)
 {
     return thread->top != 0 && thread->top != thread->base && thread->top - thread->address >= 4096;
 }
@@ -6970,7 +6994,7 @@ static int pyprof__has_frames(const pyprof__thread *thread)
 // whose loop is the innermost on the C stack (3.11, 3.12), otherwise the one that holds a GIL, or held one
 // last. Up to 3.11 the GIL still names the state that took it after another was swapped in. Two states that
 // both hold a GIL are on different OS threads.
-static int pyprof__thread_is_current(const pyprof__threads *list, pyprof__thread *thread)
+static pyprof__bool pyprof__thread_is_current(const pyprof__threads *list, pyprof__thread *thread)
 {
     int stacked = list->runtime->layout.cframe_current != PYPROF__NO, framed = pyprof__has_frames(thread);
     size_t i;
@@ -7142,7 +7166,7 @@ static void pyprof__collection_see(pyprof__threads *list, pyprof__gil *gil)
 }
 
 // Do the frames of the last walk, from step i outwards, equal the remembered ones from k on?
-static int pyprof__collection_matches(const pyprof__collection *collection, size_t i, size_t k)
+static pyprof__bool pyprof__collection_matches(const pyprof__collection *collection, size_t i, size_t k)
 {
     const pyprof__walked *step = (const pyprof__walked *)collection->steps.data;
     const pyprof__walked *known = (const pyprof__walked *)collection->outside.data;
@@ -7217,7 +7241,7 @@ static uint32_t pyprof__thread_at(const pyprof__threads *list, uint64_t address)
 }
 
 // A thread that is no longer listed in every sweep, but holds a GIL now, is listed in full.
-static int pyprof__holders_list(pyprof__threads *list)
+static pyprof__bool pyprof__holders_list(pyprof__threads *list)
 {
     size_t i;
     uint64_t next;
@@ -7248,7 +7272,7 @@ static void pyprof__cold_check(pyprof__threads *list)
 }
 
 // Lists all threads of all interpreters. 0 = the list is changing, or there is no memory: try again.
-static int pyprof__threads_list(pyprof__threads *list)
+static pyprof__bool pyprof__threads_list(pyprof__threads *list)
 {
     uint64_t interp = 0;
     size_t i;
@@ -7334,7 +7358,8 @@ typedef struct {               // a dict, or an instance's values, as a list of 
 } pyprof__dict;
 
 // Include/cpython/dictobject.h and Objects/dict-common.h up to 3.10, Include/internal/pycore_dict.h from 3.11 on
-static int pyprof__dict_keys(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t keys, pyprof__dict *dict)
+static pyprof__bool pyprof__dict_keys(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t keys,
+                                      pyprof__dict *dict)
 {
     unsigned char raw[64];
     uint64_t size, count;
@@ -7355,7 +7380,8 @@ static int pyprof__dict_keys(pyprof__mirror *mirror, const pyprof__layout *layou
     return count < 1u << 20;
 }
 
-static int pyprof__dict_open(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t address, pyprof__dict *dict)
+static pyprof__bool pyprof__dict_open(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t address,
+                                      pyprof__dict *dict)
 {
     memset(dict, 0, sizeof *dict);
     if (!address) return 0;
@@ -7366,7 +7392,8 @@ static int pyprof__dict_open(pyprof__mirror *mirror, const pyprof__layout *layou
 
 // The attributes of an instance, wherever this version keeps them (Objects/dictobject.c,
 // Include/internal/pycore_object.h).
-static int pyprof__attributes(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t object, pyprof__dict *dict)
+static pyprof__bool pyprof__attributes(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t object,
+                                       pyprof__dict *dict)
 {
     uint64_t type = pyprof__read_pointer(mirror, object + layout->object_type), values = 0, where;
     unsigned char valid;
@@ -7389,7 +7416,8 @@ static int pyprof__attributes(pyprof__mirror *mirror, const pyprof__layout *layo
     return pyprof__dict_keys(mirror, layout, pyprof__read_pointer(mirror, type + layout->type_keys), dict);
 }
 
-static int pyprof__dict_entry(pyprof__mirror *mirror, const pyprof__dict *dict, uint32_t i, uint64_t *key, uint64_t *value)
+static pyprof__bool pyprof__dict_entry(pyprof__mirror *mirror, const pyprof__dict *dict, uint32_t i,
+                                       uint64_t *key, uint64_t *value)
 {
     uint64_t pair[2];
     if (!pyprof__read(mirror, pair, dict->entries + (uint64_t)i * dict->stride + dict->key_at, sizeof pair)) return 0;
@@ -7398,7 +7426,9 @@ static int pyprof__dict_entry(pyprof__mirror *mirror, const pyprof__dict *dict, 
     return *key != 0 && *value != 0;
 }
 
-static int pyprof__str_is(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t str, const char *text)   // ASCII
+// text: ASCII.
+static pyprof__bool pyprof__str_is(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t str,
+                                   const char *text)
 {
     char raw[128];
     uint64_t length;
@@ -7580,7 +7610,7 @@ static void pyprof__name_from_other(const pyprof__threads *list, pyprof__thread 
 // Is there a thread whose name might be found now? A thread can begin before threading knows it. A thread
 // that has not run since cannot have got a name: skip it. The first tries do not trust its clock, which may
 // be coarse.
-static int pyprof__names_missing(const pyprof__threads *list)
+static pyprof__bool pyprof__names_missing(const pyprof__threads *list)
 {
     size_t i;
     for (i = 0; i < list->listed.count; i++) {
@@ -7763,7 +7793,7 @@ static uint64_t pyprof__calling_variable(pyprof__calling *calling, const pyprof_
     return found;
 }
 
-static int pyprof__is_one_of(const char *name, const char *const *names, size_t count)
+static pyprof__bool pyprof__is_one_of(const char *name, const char *const *names, size_t count)
 {
     size_t i;
     for (i = 0; i < count && strcmp(name, names[i]) != 0; i++) {}
@@ -8033,7 +8063,7 @@ static int pyprof__waiting_part(int metric)
     return 0;
 }
 
-static int pyprof__is_memory(int metric)
+static pyprof__bool pyprof__is_memory(int metric)
 {
     int from = pyprof__metric_row(metric)->from;
     return from == PYPROF__FROM_HEAP || from == PYPROF__FROM_ESTIMATES;
@@ -8148,17 +8178,17 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__index_free(model->pool, &model->member_index);
 }
 
-static int pyprof__same_function(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_function(const void *context, uint32_t item, const void *key)
 {
     return memcmp(&PYPROF__AT(pyprof__function, *(const pyprof__array *)context, item), key, sizeof(pyprof__function)) == 0;
 }
 
-static int pyprof__same_location(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_location(const void *context, uint32_t item, const void *key)
 {
     return memcmp(&PYPROF__AT(pyprof__location, *(const pyprof__array *)context, item), key, sizeof(pyprof__location)) == 0;
 }
 
-static int pyprof__same_node(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_node(const void *context, uint32_t item, const void *key)
 {
     return memcmp(&PYPROF__AT(pyprof__node, *(const pyprof__array *)context, item), key, sizeof(pyprof__node)) == 0;
 }
@@ -8246,7 +8276,7 @@ static uint32_t pyprof__model_pseudo(pyprof__model *model, const char *name, pyp
 }
 
 // The root, and the first process; 0 = no memory.
-static int pyprof__model_begin(pyprof__model *model, int64_t pid, uint64_t started)
+static pyprof__bool pyprof__model_begin(pyprof__model *model, int64_t pid, uint64_t started)
 {
     pyprof__recorded_process *process = (pyprof__recorded_process *)pyprof__push(model->pool, &model->processes);
     if (!process) return 0;
@@ -8353,7 +8383,8 @@ static pyprof__births *pyprof__model_births(const pyprof__model *model, uint32_t
     return row && row < model->births.count ? &PYPROF__AT(pyprof__births, model->births, row) : NULL;
 }
 
-static int pyprof__births_make(pyprof__model *model)   // a row for each of the history. 0 = no memory
+// A row for each of the history. 0 = no memory.
+static pyprof__bool pyprof__births_make(pyprof__model *model)
 {
     size_t have = model->births.count, need = model->history.count;
     if (have >= need) return 1;
@@ -8383,12 +8414,12 @@ static pyprof__marks *pyprof__model_history_row(pyprof__model *model, uint32_t n
 }
 
 // ---- tasks that wait: their time belongs to no thread, so it is in no column of the tree ------------------
-static int pyprof__same_waited(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_waited(const void *context, uint32_t item, const void *key)
 {
     return PYPROF__AT(const pyprof__waited, *(const pyprof__array *)context, item).node == *(const uint32_t *)key;
 }
 
-static int pyprof__model_waited(pyprof__model *model, uint32_t node, uint64_t ns)   // 0 = no memory
+static pyprof__bool pyprof__model_waited(pyprof__model *model, uint32_t node, uint64_t ns)   // 0 = no memory
 {
     uint64_t hash = pyprof__mix(7, node);
     uint32_t id = pyprof__index_find(&model->waited_index, hash, pyprof__same_waited, &model->waited, &node);
@@ -8420,7 +8451,7 @@ static void pyprof__moments_trim(pyprof__model *model, uint64_t now)   // forget
 }
 
 // last: the number + 1 of the thread's latest moment, 0 = none.
-static int pyprof__moment_extend(pyprof__model *model, const pyprof__moment *moment, uint64_t last)
+static pyprof__bool pyprof__moment_extend(pyprof__model *model, const pyprof__moment *moment, uint64_t last)
 {
     uint64_t place = last - 1 - model->moments_gone;
     pyprof__moment *before;
@@ -8458,7 +8489,7 @@ static void pyprof__model_moment(pyprof__model *model, const pyprof__moment *mom
 }
 
 // ---- merging a part of one model into another: for windows of the time line -------------------------------
-static int pyprof__model_copy_tables(pyprof__model *to, const pyprof__model *from)
+static pyprof__bool pyprof__model_copy_tables(pyprof__model *to, const pyprof__model *from)
 {
     return pyprof__array_copy(to->pool, &to->strings.bytes, &from->strings.bytes)
         && pyprof__array_copy(to->pool, &to->strings.starts, &from->strings.starts)
@@ -8469,7 +8500,7 @@ static int pyprof__model_copy_tables(pyprof__model *to, const pyprof__model *fro
         && pyprof__array_copy(to->pool, &to->processes, &from->processes);
 }
 
-static int pyprof__model_copy_moments(pyprof__model *to, const pyprof__model *from, uint64_t since)
+static pyprof__bool pyprof__model_copy_moments(pyprof__model *to, const pyprof__model *from, uint64_t since)
 {
     size_t i;
     for (i = from->moments_first; i < from->moments.count; i++) {
@@ -8522,7 +8553,8 @@ static void pyprof__model_cut(pyprof__model *to, uint64_t since)
 
 // A copy for reading, without an index. window_ns 0 = everything. 0 = no memory (the caller still frees
 // `to`).
-static int pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pyprof__model *from, uint64_t window_ns)
+static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pyprof__model *from,
+                                       uint64_t window_ns)
 {
     uint64_t since = 0;
     size_t i;
@@ -8699,7 +8731,7 @@ static int pyprof__cpu_now(const pyprof__sweeper *sweeper, const pyprof__thread 
     return pyprof__copy(&sweeper->target.source, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word, sizeof cpu) ? cpu : -1;
 }
 
-static int pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler has moved there
+static pyprof__bool pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler has moved there
 {
     pyprof__cpus now;
     if (!sweeper->may_move || sweeper->stay || cpu == sweeper->cpu || cpu == sweeper->stuck_cpu || !pyprof__cpus_has(&sweeper->allowed, cpu))
@@ -8735,7 +8767,7 @@ static uint64_t pyprof__threads_ran(const pyprof__sweeper *sweeper)
 
 // Was the sampler late because it waited for a CPU, or was busy itself? The noted value is at most a second
 // older than the delay.
-static int pyprof__was_queued(pyprof__sweeper *sweeper, uint64_t late)
+static pyprof__bool pyprof__was_queued(pyprof__sweeper *sweeper, uint64_t late)
 {
     uint64_t busy = pyprof__own_busy();
     return busy > sweeper->busy_ns && busy - sweeper->busy_ns >= late / 2;
@@ -8863,7 +8895,7 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
 
 // Opens a window: forgets all copies, fetches the blocks that will be needed, lists the threads. 0 = the list
 // is changing.
-static int pyprof__window_open(pyprof__sweeper *sweeper)
+static pyprof__bool pyprof__window_open(pyprof__sweeper *sweeper)
 {
     const unsigned char *flags = pyprof__wanted(sweeper);
     pyprof__window_clocks(sweeper);
@@ -8879,7 +8911,7 @@ static int pyprof__window_open(pyprof__sweeper *sweeper)
 
 // Does <GC> belong in the thread's stack? While the thread stands still, it can become known that it
 // collects, or turn out wrong.
-static int pyprof__should_collect(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__should_collect(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     if (!gil || !gil->gc.collecting) return 0;
@@ -8887,7 +8919,7 @@ static int pyprof__should_collect(const pyprof__sweeper *sweeper, const pyprof__
 }
 
 // Is the thread proven not to have run since its stack was proven?
-static int pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     return sweeper->target.fine_clock && !thread->shared_tid && thread->proven_cpu_ns && thread->proven_cpu_ns == thread->cpu_ns
         && thread->proven_top == thread->top && thread->collecting == pyprof__should_collect(sweeper, thread);
@@ -8966,7 +8998,7 @@ static void pyprof__doubt(pyprof__sweeper *sweeper, pyprof__thread *thread)
 
 // Did the thread not run since the window opened? Its CPU clock proves it. If clocks are coarse, the proof is
 // that the sampler was on the thread's CPU from beginning to end without a switch.
-static int pyprof__did_not_run(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__did_not_run(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     int here;
     if (thread->shared_tid || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
@@ -8978,7 +9010,7 @@ static int pyprof__did_not_run(const pyprof__sweeper *sweeper, const pyprof__thr
 
 // Does the same thread still hold the GIL, and did it stand still? Then no other thread of its interpreter
 // can have changed a frame, whatever it did.
-static int pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
@@ -8996,7 +9028,7 @@ static int pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__t
         && pyprof__copy(&sweeper->target.source, &locked, gil->address + layout->gil_locked, sizeof locked) && locked == 1;
 }
 
-static int pyprof__stood_still(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__stood_still(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     if (pyprof__did_not_run(sweeper, thread)) return 1;
     return !thread->holder && pyprof__gil_is_frozen(sweeper, thread);
@@ -9026,7 +9058,7 @@ static void pyprof__window_sort(pyprof__sweeper *sweeper)
 // Does the thread wait at this moment? It does if its clock stands still and it does not hold the GIL. The
 // only thread that stands still because the sampler took its CPU is the holder or, if no thread holds the
 // GIL, one that ran lately on this CPU.
-static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     int ran = thread->cpu_ns != thread->last_cpu_ns;
@@ -9037,7 +9069,7 @@ static int pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *th
 
 // Free-threaded builds: a thread that runs on another CPU at this moment is read later, while it runs. With a
 // GIL this is not worth a look, because the sampler has already followed the holder, unless it may not move.
-static int pyprof__runs_elsewhere(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__runs_elsewhere(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     if ((gil && gil->enabled && !sweeper->stay) || !sweeper->target.fine_clock) return 0;
@@ -9108,7 +9140,7 @@ static pyprof__thread *pyprof__to_follow(pyprof__sweeper *sweeper)
 // Moves to the CPU of a thread that runs there. A thread that is off its CPU is frozen already, and the
 // thread that has that CPU may keep it for long.
 // 1 = the sampler has moved there.
-static int pyprof__follow(pyprof__sweeper *sweeper, pyprof__thread *thread)
+static pyprof__bool pyprof__follow(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     int cpu = pyprof__cpu_of(sweeper, thread), moves;
     uint64_t clock;
@@ -9173,7 +9205,7 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
     int attempt, held;
     if (thread->shared_tid || thread->deaf_until > sweeper->list.tick) return;
     if (!pyprof__hold_is_ours(&now)) {
-        sweeper->degraded = "the handler for SIGURG was replaced: threads that run are read by copying";
+        sweeper->degraded = "the handler for SIGURG was replaced: running threads are read by copying";
         return;
     }
     // The signal would stay pending.
@@ -9247,7 +9279,7 @@ static void pyprof__walk_later(pyprof__sweeper *sweeper)
 // A chain that was cut while it was read ends at a frame that is not the thread's outermost one. Which frame
 // is the outermost was proven earlier. If it never was, or if the program now runs from another root, the
 // readings vote.
-static int pyprof__root_is_known(const pyprof__sweeper *sweeper, pyprof__thread *thread)
+static pyprof__bool pyprof__root_is_known(const pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     uint32_t tick = sweeper->list.tick, need = thread->root ? 32 : 8;
     if (thread->trial.truncated) return 1;
@@ -9300,7 +9332,7 @@ static size_t pyprof__twins_touched(const pyprof__mirror *mirror)   // blocks to
 }
 
 // The fields that lead to the top frame.
-static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
@@ -9318,7 +9350,8 @@ static int pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thr
 // its callee runs, with all its locals and its value stack: if the callee's frame follows in memory (3.11 and
 // later), all bytes between are compared. A loop that has come round to the same calls has changed some of
 // them.
-static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link, const pyprof__link *callee, int outer)
+static pyprof__bool pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link,
+                                      const pyprof__link *callee, int outer)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
@@ -9335,7 +9368,7 @@ static int pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link,
 // Step 9 for the whole walk. A stack that is too deep to be copied twice is read on from the last frame that
 // held: as long as that frame is on the stack, the frames below it cannot change. So it is checked once more
 // at the end.
-static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     const pyprof__link *last = NULL;
@@ -9354,7 +9387,8 @@ static int pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *th
 
 // Step 9 for the task. All data that identified it are compared: a task that ended and its successor often
 // have the same address.
-static int pyprof__task_held(pyprof__sweeper *sweeper, const pyprof__walk *walk, const pyprof__thread *thread)
+static pyprof__bool pyprof__task_held(pyprof__sweeper *sweeper, const pyprof__walk *walk,
+                                      const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
@@ -9399,7 +9433,7 @@ static pyprof__walk_result pyprof__links_resolve(pyprof__sweeper *sweeper, pypro
 
 // Step 10, second half: if a code object that was first read while the thread ran is still the same, it was
 // alive all the time, and its names are its own. 0 = one was not.
-static int pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
+static pyprof__bool pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
 {
     pyprof__code_key key;
     size_t i;
@@ -9531,7 +9565,7 @@ static const char *const pyprof__idle_functions[][2] = {
     { "socket.py", "accept" }, { "connection.py", "accept" }, { "connection.py", "wait" },
 };
 
-static int pyprof__is_idle_function(const pyprof__codes *codes, uint32_t spot)
+static pyprof__bool pyprof__is_idle_function(const pyprof__codes *codes, uint32_t spot)
 {
     const pyprof__code *code = &PYPROF__AT(const pyprof__code, codes->codes, PYPROF__AT(const pyprof__spot, codes->spots, spot).code);
     const char *file = pyprof__string(&codes->strings, code->file), *name = pyprof__string(&codes->strings, code->name);
@@ -9553,7 +9587,7 @@ static uint32_t pyprof__wait_leaf(pyprof__sweeper *sweeper, const pyprof__wait *
     pyprof__utf8_repair(object, sizeof object, wait->object);
     code = pyprof__pseudo_code(&sweeper->codes, &pseudo, sweeper->waited_for < PYPROF__MOST_WAITED);
     if (code == PYPROF__NONE && object[0]) {
-        sweeper->degraded = "so many different files and peers were waited for that new ones are not named";
+        sweeper->degraded = "threads waited for too many different files and peers: new ones are not named";
         return pyprof__named_spot(&sweeper->codes, PYPROF_KIND_WAIT, wait->verb);
     }
     sweeper->waited_for += object[0] != 0 && sweeper->codes.codes.count > known;
@@ -9564,7 +9598,7 @@ static uint32_t pyprof__gil_leaf(pyprof__sweeper *sweeper) { return pyprof__name
 
 // A thread that waits for the GIL wakes up every 5 ms to ask for it (Python/ceval_gil.h, take_gil): its clock
 // advances a little, its stack does not change.
-static int pyprof__still_wants_gil(const pyprof__thread *thread, uint64_t now)
+static pyprof__bool pyprof__still_wants_gil(const pyprof__thread *thread, uint64_t now)
 {
     uint64_t waited = now - thread->spell_at;
     return thread->spell_ns && (thread->spell & PYPROF__WANTS_GIL) && !thread->holder && thread->spell_version == thread->version
@@ -9579,21 +9613,21 @@ static uint32_t pyprof__running_state(const pyprof__thread *thread, const pyprof
 
 // Did it run all the time since the last sweep, except for the sampler's share and a little more? Then it
 // still runs.
-static int pyprof__ran_through(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__ran_through(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     uint64_t elapsed = sweeper->elapsed_ns;
     return thread->last_cpu_ns && thread->cpu_ns - thread->last_cpu_ns + sweeper->took_ns >= elapsed - elapsed / 64;
 }
 
 // Does it run at this moment, on another CPU?
-static int pyprof__is_moving(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__is_moving(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->own_word)) return 0;
     return !sweeper->target.fine_clock || thread->unfrozen || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns;
 }
 
 // The sampler has had the CPU for nearly all the time since the last sweep, and the thread did not run.
-static int pyprof__had_no_time(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__had_no_time(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     return thread->decided + 1 == sweeper->list.tick && sweeper->target.fine_clock && thread->cpu_ns == thread->last_cpu_ns
         && sweeper->elapsed_ns < sweeper->took_ns + PYPROF__SWITCH_NS;
@@ -9652,7 +9686,7 @@ static void pyprof__wait_for_time(pyprof__sweeper *sweeper, const pyprof__thread
 }
 
 // Examines what a thread that seems to stand still waits for. 1 = known.
-static int pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
+static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     uint64_t now = pyprof__now();
@@ -9731,7 +9765,7 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
 // when each thread last ran. For that thread it is the moment at which the sampler came; for a thread that
 // was queued or asleep it is earlier.
 // Since the sampler woke up, or came to this CPU.
-static int pyprof__kept_cpu(const pyprof__sweeper *sweeper)
+static pyprof__bool pyprof__kept_cpu(const pyprof__sweeper *sweeper)
 {
     return !sweeper->own_word || pyprof__switches_none(sweeper->own_word);
 }
@@ -9771,7 +9805,7 @@ static void pyprof__state_unknown(pyprof__sweeper *sweeper, pyprof__thread *thre
 {
     pyprof__state_moved(thread, sweeper->list.now_ns);
     if (pyprof__used_cpu(sweeper, thread) == 0) return;   // it has ended
-    sweeper->degraded = "the system does not tell which threads had a CPU: where their clocks do not either, that is unknown";
+    sweeper->degraded = "the system does not show which threads had a CPU: if their clocks do not show it, it is unknown";
 }
 
 // If the clock has moved since the last sweep: what did the thread do when the sampler came, and since when
@@ -9817,7 +9851,8 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
 
 // Does it not have the GIL, is it not blocked, and does it stand at an instruction where threads offer the
 // GIL to others? Then it is about to take the GIL again.
-static int pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thread, const pyprof__gil *gil)
+static pyprof__bool pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__thread *thread,
+                                      const pyprof__gil *gil)
 {
     uint32_t opcode;
     if (!sweeper->codes.layout->polls || !gil || !gil->enabled || thread->holder || thread->cause || thread->stack.spots.count == 0) return 0;
@@ -10024,7 +10059,7 @@ static void pyprof__cool(pyprof__sweeper *sweeper)
 
 // A thread whose clock cannot be read counts as ended. Or does the system show no clock at all, not even our
 // own?
-static int pyprof__clocks_are_refused(const pyprof__threads *list)
+static pyprof__bool pyprof__clocks_are_refused(const pyprof__threads *list)
 {
     size_t i;
     for (i = 0; i < list->listed.count; i++)
@@ -10034,7 +10069,7 @@ static int pyprof__clocks_are_refused(const pyprof__threads *list)
 
 // One sweep: every thread of every interpreter gets a stack or a cause. 0 = the interpreter is gone. A sweep
 // may also find that nothing can be listed at the moment.
-static int pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: when the sampler got its CPU
+static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: when the sampler got its CPU
 {
     uint64_t head = 0;
     uint32_t generation = sweeper->codes.generation;
@@ -10214,10 +10249,10 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
     if (*proven) return PYPROF_OK;
     if (sweeper->pool.refused) return pyprof__fail_memory("the sampler");
     pyprof__version_text(runtime->version, version, sizeof version);
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "CPython %s%s (_PyRuntime %s) does not keep its data where pyprof expects: %s", version,
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "CPython %s%s (_PyRuntime %s) does not keep its data where pyprof expects it: %s", version,
                         runtime->free_threaded ? " free-threaded" : "", runtime->where,
-                        !listed ? "the list of threads makes no sense" : cause == PYPROF__WALK_CODE ? "a frame has no code object"
-                        : cause == PYPROF__WALK_NAME ? "names cannot be read" : "the chain of frames makes no sense");
+                        !listed ? "the list of threads is implausible" : cause == PYPROF__WALK_CODE ? "a frame has no code object"
+                        : cause == PYPROF__WALK_NAME ? "names cannot be read" : "the chain of frames is implausible");
 }
 
 // ============================================================================
@@ -13132,7 +13167,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     if (pyprof__heap.pid != pyprof__own_pid() && pyprof__heap.pid) pyprof__heap_forked();
     PYPROF__SET(pyprof__heap.pid, pyprof__own_pid());
     pyprof__pulse_begin();
-    if (!pyprof__heap_quiet()) return pyprof__fail(PYPROF_ERR_BUSY, "heap: a thread is still about to leave the tracking before");
+    if (!pyprof__heap_quiet()) return pyprof__fail(PYPROF_ERR_BUSY, "heap: a thread has not left the previous tracking yet");
     if (!pyprof__claim(&pyprof__heap.claim))
         return pyprof__fail(PYPROF_ERR_BUSY, "heap: another copy of pyprof.h in this process tracks memory already");
     pyprof__objects_find();
@@ -13607,15 +13642,16 @@ typedef struct {                 // the time of an OS thread, of all its thread 
     uint32_t member;
     // At its last look
     uint64_t cpu_ns, look_ns;    // its CPU clock; when that was
-    uint64_t tick, spell;        // how many ticks and how many spells the recorder had had
-    uint64_t due, thinned;       // how many of the recorder's ticks are told, and of those that were left out
-    uint64_t looks;              // how many in a row there were
-    int cold;                    // it waits among many: what is not told of it is as it was
-    // Time that is not told yet
+    uint64_t tick, spell;        // the recorder's numbers of ticks and of spells
+    uint64_t due, thinned;       // how many of the recorder's ticks are counted, and how many left-out ones
+    uint64_t looks;              // number of looks in a row
+    int cold;                    // among many waiting threads, read in turns: in between it counts as
+                                 // unchanged
+    // Time not counted yet
     pyprof__share runs, waits;
-    int64_t debt_ns;             // CPU time to tell when it is known to live on
-    uint64_t tail_ns;            // time to tell when it has gone
-    uint64_t outside_ns;         // CPU time that was no thread state's
+    int64_t debt_ns;             // CPU time to count once the thread proves to live on
+    uint64_t tail_ns;            // time to count once the thread has ended
+    uint64_t outside_ns;         // CPU time used outside all thread states
     uint64_t block_ns;           // how long other threads waited for the GIL that it held, since its last sample
     // Its last sample
     uint64_t moment;             // the number + 1 of its latest moment on the time line
@@ -13649,9 +13685,9 @@ typedef struct {                 // what a recorder keeps for a thread slot of t
 } pyprof__seat;
 
 typedef struct {
-    const pyprof_config *config; // as its owner was asked for, with the defaults; outlives the recorder
+    const pyprof_config *config; // the owner's, with all defaults; outlives the recorder
     int paused, ended;           // ended: duration_s is over
-    int events;                  // bit per pyprof_event that the owner is to deliver, with this detail
+    int events;                  // one bit per pyprof_event for the owner to deliver, with this detail
     char event_detail[256];
     const pyprof__target *target;   // the process that is recorded; outlives the recorder, too
     pyprof__pool pool;           // all memory of the recording
@@ -13723,19 +13759,19 @@ static void pyprof__degrade_full(pyprof__recorder *recorder)
 }
 
 // ---- the way into a recording ---------------------------------------------------------------
-// A producer finds out about threads: the sampler what they do, the heap tracker what they allocate. What it
-// has found enters the model in three steps, all under the lock of the recorder's owner. Every producer takes
-// the same steps; tests/test_session.c has the smallest one.
-//   1. Whose     pyprof__record_whose finds the thread in the recording, or adds it. All stacks of a thread lie
-//                below its node. A thread that is not wanted (config.thread_filter) is left out by the producer.
-//   2. Where     pyprof__record_frame goes from a node to the node of a frame below it, from the outermost frame
-//                to the leaf; it adds nodes that are missing. A frame is a spot of the producer's own codes: an
-//                instruction, or a pyprof__pseudo where it is not Python code. A producer may remember nodes:
-//                their numbers are valid until pyprof__recorder_clear.
-//   3. How much  pyprof__model_add adds to a metric of the node, in the model or in the copy that becomes a
-//                profile. A sample, which stands for a part of the thread's time and is on the time line, goes
-//                through pyprof__record_sample.
-// Where max_bytes is used up, a stack is counted at its deepest frame that is known, and the stats say so.
+// A producer supplies facts about threads: the sampler what they do, the heap tracker what they allocate. The
+// facts enter the model in three steps, under the lock of the recorder's owner. Every producer takes the same
+// steps; tests/test_session.c has the smallest one.
+//   1. Whose: pyprof__record_whose finds the thread in the recording, or adds it. All stacks of a thread are
+//      below its node. The producer leaves out a thread that config.thread_filter excludes.
+//   2. Where: pyprof__record_frame goes from a node to that of the frame below it, from the outermost frame
+//      to the leaf, and adds missing nodes. A frame is a spot of the producer's own codes: an instruction, or
+//      a pyprof__pseudo if it is not Python code. A producer may keep nodes: their numbers stay valid until
+//      pyprof__recorder_clear.
+//   3. How much: pyprof__model_add adds to a metric of the node, in the model or in the copy that becomes a
+//      profile. A sample, which stands for a part of the thread's time and is on the time line, goes through
+//      pyprof__record_sample.
+// If max_bytes is used up, a stack is counted at its deepest known frame, and the stats say so.
 
 static pyprof__bool pyprof__same_account(const void *context, uint32_t item, const void *key)
 {
@@ -13743,10 +13779,10 @@ static pyprof__bool pyprof__same_account(const void *context, uint32_t item, con
 }
 
 // Is this the thread that a producer knows? One OS thread in one interpreter is one thread of the recording,
-// however many thread states it goes through (PyGILState_Ensure makes one a call). A thread that has got the
-// native id of one that ended is another.
-static pyprof__bool pyprof__member_is(const pyprof__recorder *recorder, const pyprof__member *member,
-                                      const pyprof__who *who, uint64_t at, uint64_t *started)
+// through all its thread states (PyGILState_Ensure makes one per call). A thread with the native id of one
+// that has ended is another thread.
+static pyprof__bool pyprof__member_is(const pyprof__recorder *recorder, const pyprof__member *member, const pyprof__who *who, uint64_t at,
+                                      uint64_t *started)
 {
     if (who->interp_id == -1) return member->last_ns + pyprof__second > at;
     // It allocated before its first sample.
@@ -13894,7 +13930,8 @@ static pyprof__seat *pyprof__seat_of(pyprof__recorder *recorder, size_t slot)   
     return pyprof__seat_at(recorder, slot);
 }
 
-static pyprof__bool pyprof__seat_take(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__thread *thread, uint64_t now)
+static pyprof__bool pyprof__seat_take(pyprof__recorder *recorder, pyprof__seat *seat,
+                                      const pyprof__thread *thread, uint64_t now)
 {
     if (seat->address != thread->address || seat->serial != thread->serial || seat->native != thread->native) {
         seat->address = thread->address;
@@ -14030,30 +14067,31 @@ static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__seat *seat, c
 }
 
 // ---- the time of threads ------------------------------------------------------------
-// Clocks tell how much time a thread has used; samples only tell where. So the sums are right even if samples
-// were missed. An OS thread has one account for all its thread states, and the account has two shares: CPU time,
-// which belongs to samples that found the thread running, and other time, which belongs to samples that found
-// it waiting. A sweep that looks at the thread takes these steps:
-//   1. Pass     The time since the last look goes to the shares: what the thread's CPU clock has counted goes to
-//               the first, the rest to the second.
-//   2. Ticks    Ticks were due since the last look. The sampler can be late: a tick becomes a sample only if the
-//               thread was then where it is now. The other ticks are told as missed.
-//   3. Take     A sample takes half of what its share holds. The previous sample of its kind gets the other half:
-//               if the two are at different places, the thread changed over midway between them, on average.
-//   4. Keep     The sample is now the latest of its kind. The next one will give it half of its share.
-// Nothing tells when a new thread began to run Python, nor when a thread ended:
-//   5. Meet     Half a period is told before the first sample, and half a period, the tail, after the last one.
-//               A thread began at any time since the tick before, and ends at any time after a tick: few of the
-//               threads that live for less than a period are seen, and those few stand for all of them.
-//   6. Debt     The clock of a new thread can have counted more, or less. That is told after SETTLED looks in a
-//               row, when the thread is known to live on; then there is no tail.
-//   7. Tail     It is told when the thread has gone: when the OS thread is met again, or in step 10.
-//   8. Outside  An OS thread used CPU time between two of its thread states. Half a period and the tail are
-//               taken from that; the rest goes to <between samples>.
-// When the recording is copied, paused or ended, no sample comes that would take what the shares hold:
-//   9. End      The clock is read once more, and the ticks that were due are told.
-//  10. Settle   Each share goes to the latest sample of its kind, or if there is none to <between samples>.
-// NULL = it is not on the time line any more.
+// Clocks say how much time a thread used; samples say only where. So the sums are right even if samples are
+// missed. An OS thread has one account for all its thread states, with two shares: CPU time, for samples that
+// find it running, and other time, for samples that find it waiting. Each sweep that looks at the thread
+// takes these steps:
+//   1. Pass: the time since the last look goes to the shares: the advance of the thread's CPU clock to the
+//      first, the rest to the second.
+//   2. Ticks: of the ticks due since the last look, those at which the thread was where it is now become
+//      samples; the others count as missed.
+//   3. Take: a sample takes half of its share. The previous sample of that kind gets the other half: if the
+//      two are at different places, the thread moved midway between them, on average.
+//   4. Keep: the sample is now the latest of its kind. The next one will give it half of its share.
+// No clock shows when a new thread began to run Python, or when a thread ended:
+//   5. Meet: half a period is counted before the first sample, and half a period, the tail, after the last
+//      one. A thread began at any time since the tick before, and ends at any time after a tick: few of the
+//      threads that live for less than a period are seen, and those few stand for all of them.
+//   6. Debt: the clock of a new thread may have counted more, or less. The difference is counted after
+//      SETTLED looks in a row, when the thread is known to live on; then there is no tail.
+//   7. Tail: counted once the thread has ended: when the OS thread is met again, or in step 10.
+//   8. Outside: an OS thread used CPU time between two of its thread states. Half a period and the tail come
+//      out of that; the rest goes to <between samples>.
+// When the recording is copied, paused or ended, no further sample takes what the shares hold:
+//   9. End: the clock is read once more, and due ticks are counted.
+//   10. Settle: each share goes to the latest sample of its kind, or, if there is none, to <between samples>.
+//
+// The moment of a share's latest sample; NULL = no longer on the time line.
 static pyprof__moment *pyprof__share_moment(pyprof__recorder *recorder, const pyprof__share *share)
 {
     pyprof__model *model = &recorder->model;
@@ -14207,8 +14245,8 @@ static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64
     }
 }
 
-// Steps 5, 7 and 8, for a thread that was not looked at in the tick before. paused, not 0: the thread lived, but
-// the recording began or went on since; nothing tells how much the thread ran, so count at most this much.
+// Steps 5, 7 and 8: the thread was not looked at in the tick before. paused, if not 0: the thread existed,
+// but the recording began or resumed since, so how much it ran is unknown; this is the maximum.
 static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs, uint64_t paused)
 {
     // The same OS thread: it was outside of Python.
@@ -14241,17 +14279,17 @@ static void pyprof__account_note(const pyprof__recorder *recorder, pyprof__accou
     account->cold = thread->cold;
 }
 
-// Of the ticks that are told now of a thread: all; those that found it where it is, in the state it is in (stood);
-// those that found it there just before it left the CPU (ran); of these two, those that were looked at late.
-// thinned: ticks that were left out, which are told beside them.
+// For a thread, the ticks counted now: all; those that found it where it is now, in the same state (stood);
+// those that found it there just before it left the CPU (ran); how many of these two were looked at late.
+// thinned: ticks that were left out, counted separately.
 typedef struct { uint64_t ticks, stood, ran, late, thinned; } pyprof__told;
 
 // Step 2. A tick becomes a sample in three cases:
 //   - The thread has not run since the tick was due: it stood where it is.
-//   - The last tick was due PROMPT_NS ago or less, which is how long the sampler takes to get here anyway. For a
-//     thread on another CPU, which is not why the sampler came late, it can be ELSEWHERE_NS.
-//   - The thread left the CPU within LEAVE_NS after the tick was due: the timer of the sampler took it off the CPU
-//     there, but another process was given the CPU first.
+//   - The last tick was due at most PROMPT_NS ago, which is how long a prompt sampler takes to get here. For a thread
+//     on another CPU, which cannot be the reason for the delay, the limit is ELSEWHERE_NS.
+//   - The thread left the CPU within LEAVE_NS after the tick was due: the sampler's timer took it off the CPU, but
+//     another process got that CPU first.
 static pyprof__told pyprof__account_ticks(const pyprof__recorder *recorder, const pyprof__account *account, const pyprof__thread *thread,
                                           uint64_t now, uint64_t since, int stood)
 {
@@ -14276,7 +14314,7 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__acc
 {
     int runs = !(thread->state & PYPROF__IS_WAITING) && !thread->put_off;
     int unmet = account->tick == 0 || account->spell != recorder->spells;
-    // It is not new, it was there all the while.
+    // The thread is not new: it was present all along.
     int old = unmet && (thread->known_ns <= recorder->awake_ns || recorder->tick <= 1);
     int goes_on = account->tick && account->spell == recorder->spells && thread->cpu_ns >= account->cpu_ns
         && (account->tick + 1 >= recorder->tick || thread->known_ns <= account->look_ns);
@@ -14320,9 +14358,8 @@ static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *
     share->moment = number;
 }
 
-// The sampler has the CPU of a thread that ran and that it looks at: the thread waits for that CPU meanwhile.
-static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__account *account,
-                                 const pyprof__thread *thread, pyprof__moment *moment)
+// While the sampler reads a thread that ran, the thread stays where it is and waits for the sampler's CPU.
+static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__account *account, const pyprof__thread *thread, pyprof__moment *moment)
 {
     int64_t ns = account->waits.ns < (int64_t)recorder->took_ns ? account->waits.ns : (int64_t)recorder->took_ns;
     if (moment->state & PYPROF__IS_WAITING || thread->elsewhere || ns <= 0) return;
@@ -14430,7 +14467,10 @@ static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweep
 }
 
 // Were so many left out that max_cpu does not allow the wanted rate, and not only for a moment?
-static pyprof__bool pyprof__is_thinned(uint64_t thinned, uint64_t asked) { return thinned > (asked + thinned) / 100; }
+static pyprof__bool pyprof__is_thinned(uint64_t thinned, uint64_t asked)
+{
+    return thinned > (asked + thinned) / 100;
+}
 
 // How many ticks of this recorder fall into these periods of the sampler. At most `most` of them coincide
 // with a tick of the sampler: the others are left out.
@@ -14633,7 +14673,7 @@ static void pyprof__record_awaits(pyprof__recorder *recorder, const pyprof__swee
     uint64_t since;
     uint32_t k, node, before;
     if (recorder->paused || recorder->sampler.generation != sweeper->codes.generation) return;
-    if (sweeper->awaits_cut) pyprof__degrade(recorder, "so many tasks waited that not all could be looked at");
+    if (sweeper->awaits_cut) pyprof__degrade(recorder, "too many tasks waited: not all of them were read");
     for (i = 0; i < sweeper->awaits.count; i++) {
         const pyprof__await *await = &PYPROF__AT(const pyprof__await, sweeper->awaits, i);
         const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, await->slot);
@@ -14697,9 +14737,9 @@ static void pyprof__heap_reasons(pyprof__recorder *recorder)
     int refused = PYPROF__GET(pyprof__heap.refused);
     pyprof__degrade(recorder, pyprof__objects_reason());
     if (PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_LOST)
-        pyprof__degrade(recorder, "heap: too many allocators came and went: the hooks are on top no more, and see only what reaches them");
+        pyprof__degrade(recorder, "heap: too many allocators came and went: the hooks are no longer on top, and see only the calls that reach them");
     if (PYPROF__GET(pyprof__heap.looped))
-        pyprof__degrade(recorder, "heap: an allocator was put on top of the hooks that are on top of it: each called the other without end");
+        pyprof__degrade(recorder, "heap: an allocator was put above the hooks that call it: each called the other without end");
     if (PYPROF__GET(pyprof__heap.full) && refused)
         pyprof__degrade(recorder, "heap: the system gives no more memory: blocks from new stacks are counted at the deepest "
                         "frame known");
@@ -14747,9 +14787,9 @@ static void pyprof__record_memory(pyprof__recorder *recorder, const pyprof__gaug
     pyprof__record_sites(recorder);
     pyprof__heap_reasons(recorder);
     if (!lost) return;
-    pyprof__degrade(recorder, lost & 1 ? "heap: the allocation hooks were taken out, or covered: live memory is counted from when "
-                    "they were back"
-                    : "heap: the interpreter was started anew: live memory is counted from there");
+    pyprof__degrade(recorder, lost & 1 ? "heap: the allocation hooks were removed or covered: live memory is counted since they "
+                    "were back"
+                    : "heap: the interpreter was initialised again: live memory is counted since then");
     if (lost & 1) recorder->events |= 1 << PYPROF_EVENT_HOOKS_LOST;
 }
 
@@ -14918,7 +14958,10 @@ static uint32_t pyprof__parent_of(const pyprof_profile *profile, uint32_t node)
 }
 
 // Nodes that are not functions of the program but show what the frame above does: a C function, or a wait
-static int pyprof__is_leaf(int kind) { return kind == PYPROF_KIND_NATIVE || kind == PYPROF_KIND_WAIT; }
+static pyprof__bool pyprof__is_leaf(int kind)
+{
+    return kind == PYPROF_KIND_NATIVE || kind == PYPROF_KIND_WAIT;
+}
 
 // The node whose table row gets this node's own values: for a leaf, the frame above it.
 static uint32_t pyprof__row_node(const pyprof_profile *profile, uint32_t node)
@@ -14944,7 +14987,7 @@ static const char *pyprof__title(const pyprof_profile *profile, uint32_t functio
 }
 
 // Was it measured? An unused column is empty; a metric that every recording has is then measured as 0.
-static int pyprof__has_metric(const pyprof_profile *profile, int metric)
+static pyprof__bool pyprof__has_metric(const pyprof_profile *profile, int metric)
 {
     if (profile->model.columns[metric].count) return 1;
     if (pyprof__is_memory(metric)) return profile->model.heap.mode != PYPROF_HEAP_OFF;
@@ -15030,7 +15073,8 @@ static uint32_t pyprof__make_title(pyprof_profile *profile, const pyprof__functi
 }
 
 // Adds detail to equal labels. 0 = no memory.
-static int pyprof__labels_part(pyprof_profile *profile, pyprof__labelled *items, size_t count, int detail)
+static pyprof__bool pyprof__labels_part(pyprof_profile *profile, pyprof__labelled *items, size_t count,
+                                        int detail)
 {
     uint32_t *labels = (uint32_t *)profile->labels.data, *titles = (uint32_t *)profile->titles.data;
     size_t i;
@@ -15050,7 +15094,7 @@ static int pyprof__labels_part(pyprof_profile *profile, pyprof__labelled *items,
     return 1;
 }
 
-static int pyprof__labels_make(pyprof_profile *profile)   // 0 = no memory
+static pyprof__bool pyprof__labels_make(pyprof_profile *profile)   // 0 = no memory
 {
     size_t i, count = profile->model.functions.count;
     pyprof__labelled *items = (pyprof__labelled *)pyprof__alloc(&profile->pool, (count + 1) * sizeof *items);
@@ -15082,7 +15126,7 @@ static void pyprof__profile_free(pyprof_profile *profile)
     allocator.free(allocator.user, profile, sizeof *profile);
 }
 
-static int pyprof__measure_depth(pyprof_profile *profile)   // 0 = no memory
+static pyprof__bool pyprof__measure_depth(pyprof_profile *profile)   // 0 = no memory
 {
     size_t count = profile->model.nodes.count, i;
     uint32_t *depth = (uint32_t *)pyprof__alloc(&profile->pool, count * sizeof *depth);
@@ -15131,7 +15175,8 @@ static void pyprof__selection_free(pyprof__selection *selection)
 }
 
 
-static int pyprof__function_matches(const pyprof_profile *profile, uint32_t id, const pyprof_query *query)
+static pyprof__bool pyprof__function_matches(const pyprof_profile *profile, uint32_t id,
+                                             const pyprof_query *query)
 {
     const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
     if (function->kind == PYPROF_KIND_THREAD || function->kind == PYPROF_KIND_PROCESS) return 0;
@@ -15141,7 +15186,7 @@ static int pyprof__function_matches(const pyprof_profile *profile, uint32_t id, 
 
 // A node is chosen if its thread matches and a frame on its path to the root matches. Parents precede
 // children.
-static int pyprof__choose(pyprof__selection *selection, const pyprof_query *query)
+static pyprof__bool pyprof__choose(pyprof__selection *selection, const pyprof_query *query)
 {
     const pyprof_profile *profile = selection->profile;
     int frames = query && (query->file || query->function);
@@ -15161,7 +15206,8 @@ static int pyprof__choose(pyprof__selection *selection, const pyprof_query *quer
     return 1;
 }
 
-static int pyprof__select_column(pyprof__selection *selection, pyprof_metric metric, pyprof_metric idle)
+static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_metric metric,
+                                          pyprof_metric idle)
 {
     const pyprof__model *model = &selection->profile->model;
     size_t bytes = selection->count * sizeof(int64_t);
@@ -15178,7 +15224,8 @@ static int pyprof__select_column(pyprof__selection *selection, pyprof_metric met
 }
 
 // query NULL = everything. without_idle: as if query->include_idle were 0. 0 = no memory.
-static int pyprof__select(pyprof__selection *selection, const pyprof_profile *profile, const pyprof_query *query, int without_idle)
+static pyprof__bool pyprof__select(pyprof__selection *selection, const pyprof_profile *profile,
+                                   const pyprof_query *query, int without_idle)
 {
     uint32_t metric;
     memset(selection, 0, sizeof *selection);
@@ -15204,7 +15251,8 @@ static int64_t pyprof__total(const pyprof__selection *selection, int metric, uin
 }
 
 // The GIL is not part of a stack: only the thread in a query applies.
-static int pyprof__member_wanted(const pyprof_profile *profile, const pyprof_query *query, uint32_t id)
+static pyprof__bool pyprof__member_wanted(const pyprof_profile *profile, const pyprof_query *query,
+                                          uint32_t id)
 {
     const pyprof__array *members = &profile->model.members;
     const pyprof__member *member = id < members->count ? &PYPROF__AT(const pyprof__member, *members, id) : NULL;
@@ -15212,7 +15260,8 @@ static int pyprof__member_wanted(const pyprof_profile *profile, const pyprof_que
 }
 
 // A pair belongs to the thread that waited.
-static int pyprof__rivals_wanted(const pyprof_profile *profile, const pyprof_query *query, const pyprof__rivals *pair)
+static pyprof__bool pyprof__rivals_wanted(const pyprof_profile *profile, const pyprof_query *query,
+                                          const pyprof__rivals *pair)
 {
     return pair->ns && pair->holder < profile->model.members.count && pyprof__member_wanted(profile, query, pair->waiter);
 }
@@ -15241,13 +15290,14 @@ static pyprof__group_key pyprof__key_of(const pyprof_profile *profile, uint32_t 
     return key;
 }
 
-static int pyprof__same_key(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_key(const void *context, uint32_t item, const void *key)
 {
     return memcmp(&PYPROF__AT(pyprof__group_key, *(const pyprof__array *)context, item), key, sizeof(pyprof__group_key)) == 0;
 }
 
 // In recursion, a node below another one with the same row adds nothing to that row's total.
-static int pyprof__is_outermost(const pyprof_profile *profile, uint32_t node, int group, const pyprof__group_key *key)
+static pyprof__bool pyprof__is_outermost(const pyprof_profile *profile, uint32_t node, int group,
+                                         const pyprof__group_key *key)
 {
     uint32_t up = node;
     while ((up = pyprof__parent_of(profile, up)) != 0) {
@@ -15304,7 +15354,8 @@ static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile 
 }
 
 // Adds the values of a node: its own to the row of `owner`, its total to its own row, if it has one.
-static int pyprof__table_add(pyprof__table *table, const pyprof__selection *selection, uint32_t node, uint32_t owner, int group)   // 0 = no memory
+static pyprof__bool pyprof__table_add(pyprof__table *table, const pyprof__selection *selection, uint32_t node,
+                                      uint32_t owner, int group)   // 0 = no memory
 {
     const pyprof_profile *profile = selection->profile;
     int by_total = group == PYPROF_GROUP_THREAD, metric;
@@ -15340,7 +15391,7 @@ static void pyprof__table_changed_only(pyprof__table *table)
     table->rows.count = table->keys.count = table->known.count = kept;
 }
 
-static int pyprof__any_total(const pyprof__selection *selection, uint32_t node)
+static pyprof__bool pyprof__any_total(const pyprof__selection *selection, uint32_t node)
 {
     int metric;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
@@ -15350,7 +15401,8 @@ static int pyprof__any_total(const pyprof__selection *selection, uint32_t node)
 
 // Does the query want a row for this node? With a filter for functions or files only matching functions give
 // rows; a leaf matches by the stack that it ends.
-static int pyprof__row_wanted(const pyprof__selection *selection, const pyprof_query *query, uint32_t node, int group)
+static pyprof__bool pyprof__row_wanted(const pyprof__selection *selection, const pyprof_query *query,
+                                       uint32_t node, int group)
 {
     const pyprof_profile *profile = selection->profile;
     int kind = pyprof__function_of(profile, node)->kind, by_stack = group == PYPROF_GROUP_THREAD || group == PYPROF_GROUP_LEAF;
@@ -15361,7 +15413,8 @@ static int pyprof__row_wanted(const pyprof__selection *selection, const pyprof_q
     return selection->chosen[node] || pyprof__any_total(selection, node);
 }
 
-static int pyprof__table_make(pyprof__table *table, const pyprof__selection *selection, const pyprof_query *query, int group)
+static pyprof__bool pyprof__table_make(pyprof__table *table, const pyprof__selection *selection,
+                                       const pyprof_query *query, int group)
 {
     const pyprof_profile *profile = selection->profile;
     uint32_t node;
@@ -15437,7 +15490,8 @@ typedef struct {
     int group;                                  // 0 = by stack
 } pyprof__differ;
 
-static int pyprof__numbers(pyprof__pool *pool, pyprof__array *array, size_t count)   // as many PYPROF__NONE; 0 = no memory
+// As many PYPROF__NONE; 0 = no memory.
+static pyprof__bool pyprof__numbers(pyprof__pool *pool, pyprof__array *array, size_t count)
 {
     pyprof__array_init(array, sizeof(uint32_t));
     if (!pyprof__array_reserve(pool, array, count)) return 0;
@@ -15446,7 +15500,8 @@ static int pyprof__numbers(pyprof__pool *pool, pyprof__array *array, size_t coun
     return 1;
 }
 
-static int pyprof__diff_filter(pyprof__differ *differ, pyprof__diff_side *side, const pyprof_query *filter)
+static pyprof__bool pyprof__diff_filter(pyprof__differ *differ, pyprof__diff_side *side,
+                                        const pyprof_query *filter)
 {
     uint32_t i;
     pyprof__pool_init(&side->filter.pool, &differ->pool.allocator, UINT64_MAX);
@@ -15470,7 +15525,9 @@ static uint32_t pyprof__diff_string(pyprof__differ *differ, pyprof__diff_side *s
     return *slot;
 }
 
-static int pyprof__diff_open(pyprof__differ *differ, pyprof__diff_side *side, const pyprof_query *filter)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__diff_open(pyprof__differ *differ, pyprof__diff_side *side,
+                                      const pyprof_query *filter)
 {
     const pyprof__model *model = &side->from->model;
     pyprof__pool *pool = &differ->pool;
@@ -15509,7 +15566,7 @@ static void pyprof__diff_close(pyprof__differ *differ, pyprof__diff_side *side)
 
 // Does this Python have qualified names, or do methods of different classes have equal names? The same
 // versions have columns.
-static int pyprof__has_qualnames(const pyprof_profile *profile)
+static pyprof__bool pyprof__has_qualnames(const pyprof_profile *profile)
 {
     size_t i;
     for (i = 0; i < profile->model.functions.count; i++) {
@@ -15553,7 +15610,7 @@ static void pyprof__diff_unite(pyprof__differ *differ, const uint32_t *only)
 
 // Unites two functions if each is the only one with its key on its side. done: for each side, the united
 // functions.
-static int pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array *done)   // 0 = no memory
+static pyprof__bool pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array *done)   // 0 = no memory
 {
     pyprof__array keys, found;
     pyprof__index index;
@@ -15588,7 +15645,7 @@ static int pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array
     return whole;
 }
 
-static int pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
+static pyprof__bool pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
 {
     int may_move = pyprof__has_qualnames(differ->sides[0].from) && pyprof__has_qualnames(differ->sides[1].from);
     int whole = 1;
@@ -15619,7 +15676,8 @@ static int pyprof__by_candidate(const void *a, const void *b)
 
 // pass 0: the same thread of the same process, under any name; 1: the same name and native id; 2: the same
 // name.
-static int pyprof__candidate_key(pyprof__differ *differ, uint32_t side, uint32_t member_id, int pass, pyprof__candidate *candidate)
+static pyprof__bool pyprof__candidate_key(pyprof__differ *differ, uint32_t side, uint32_t member_id, int pass,
+                                          pyprof__candidate *candidate)
 {
     const pyprof__member *member = &PYPROF__AT(const pyprof__member, differ->sides[side].from->model.members, member_id);
     uint32_t name = pyprof__diff_string(differ, &differ->sides[side], member->name);
@@ -15648,7 +15706,7 @@ static void pyprof__diff_pair(pyprof__differ *differ, const pyprof__candidate *c
     }
 }
 
-static int pyprof__diff_threads(pyprof__differ *differ)   // 0 = no memory
+static pyprof__bool pyprof__diff_threads(pyprof__differ *differ)   // 0 = no memory
 {
     pyprof__array list;
     uint32_t side, i;
@@ -15678,7 +15736,9 @@ static uint64_t pyprof__diff_time(const pyprof__differ *differ, uint64_t ns)   /
     return moved > 0 ? (uint64_t)moved : 0;
 }
 
-static int pyprof__diff_member(pyprof__differ *differ, pyprof__diff_side *side, uint32_t i, const pyprof_query *filter)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__diff_member(pyprof__differ *differ, pyprof__diff_side *side, uint32_t i,
+                                        const pyprof_query *filter)
 {
     const pyprof__member *from = &PYPROF__AT(const pyprof__member, side->from->model.members, i);
     const char *name = pyprof__text(side->from, from->name);
@@ -15706,7 +15766,7 @@ static int pyprof__diff_member(pyprof__differ *differ, pyprof__diff_side *side, 
 }
 
 // after's, then those that ended before.
-static int pyprof__diff_members(pyprof__differ *differ, const pyprof_query *filter)
+static pyprof__bool pyprof__diff_members(pyprof__differ *differ, const pyprof_query *filter)
 {
     uint32_t side, i;
     for (side = 2; side-- > 0;)
@@ -15777,7 +15837,8 @@ static uint32_t pyprof__diff_node(pyprof__differ *differ, pyprof__diff_side *sid
 }
 
 // Reserves room for `count` items in all: most items of one side exist on the other side, too.
-static int pyprof__diff_room(pyprof__pool *pool, pyprof__array *array, pyprof__index *index, size_t count)   // 0 = no memory
+static pyprof__bool pyprof__diff_room(pyprof__pool *pool, pyprof__array *array, pyprof__index *index,
+                                      size_t count)   // 0 = no memory
 {
     if (count <= array->count) return 1;
     return pyprof__array_reserve(pool, array, count - array->count) && pyprof__index_grow(pool, index, count);
@@ -15785,7 +15846,8 @@ static int pyprof__diff_room(pyprof__pool *pool, pyprof__array *array, pyprof__i
 
 // Records which nodes exist on this side. Unchosen nodes have then done their part: the values of their
 // stacks do not count.
-static int pyprof__diff_seen(pyprof__differ *differ, const pyprof__diff_side *side, unsigned char bit)   // 0 = no memory
+static pyprof__bool pyprof__diff_seen(pyprof__differ *differ, const pyprof__diff_side *side,
+                                      unsigned char bit)   // 0 = no memory
 {
     pyprof__array *seen = &differ->to->seen;
     size_t before = seen->count, i;
@@ -15800,7 +15862,8 @@ static int pyprof__diff_seen(pyprof__differ *differ, const pyprof__diff_side *si
     return 1;
 }
 
-static int pyprof__diff_nodes(pyprof__differ *differ, pyprof__diff_side *side, unsigned char bit)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__diff_nodes(pyprof__differ *differ, pyprof__diff_side *side, unsigned char bit)
 {
     uint32_t i, *nodes = (uint32_t *)side->nodes.data, *threads = (uint32_t *)side->threads.data;
     const pyprof__model *from = &side->from->model;
@@ -15818,7 +15881,7 @@ static int pyprof__diff_nodes(pyprof__differ *differ, pyprof__diff_side *side, u
     return pyprof__diff_seen(differ, side, bit);
 }
 
-static int pyprof__diff_column(pyprof__differ *differ, size_t metric)   // 0 = no memory
+static pyprof__bool pyprof__diff_column(pyprof__differ *differ, size_t metric)   // 0 = no memory
 {
     pyprof__array *column = &differ->to->model.columns[metric];
     size_t side, i, count = differ->to->model.nodes.count;
@@ -15840,7 +15903,7 @@ static int pyprof__diff_column(pyprof__differ *differ, size_t metric)   // 0 = n
 }
 
 // After's history. 0 = no memory.
-static int pyprof__diff_history(pyprof__differ *differ)
+static pyprof__bool pyprof__diff_history(pyprof__differ *differ)
 {
     const pyprof__diff_side *after = &differ->sides[1];
     const uint32_t *nodes = (const uint32_t *)after->nodes.data;
@@ -15896,7 +15959,7 @@ static void pyprof__diff_heap(const pyprof__heap_facts *before, const pyprof__he
     for (i = 0; i < PYPROF_SIZES; i++) to->sizes[i] -= before->sizes[i];
 }
 
-static int pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memory
+static pyprof__bool pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memory
 {
     const pyprof_profile *before = differ->sides[0].from, *after = differ->sides[1].from;
     pyprof_profile *to = differ->to;
@@ -15918,7 +15981,7 @@ static int pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memory
     return to->program != PYPROF__NONE && to->python != PYPROF__NONE;
 }
 
-static int pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)   // 0 = no memory
+static pyprof__bool pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)   // 0 = no memory
 {
     pyprof__diff_side *before = &differ->sides[0], *after = &differ->sides[1];
     const pyprof__recorded_process *process = pyprof__process_of(after->from);
@@ -16028,7 +16091,9 @@ static void pyprof__leak_history(pyprof__leak_site *site, const pyprof__model *m
     pyprof__level_add(&site->end, (double)(float)live, doubt);          // rounded like the marks
 }
 
-static int pyprof__leak_count(pyprof__leak_table *table, const pyprof_profile *profile, uint32_t node, int group)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__leak_count(pyprof__leak_table *table, const pyprof_profile *profile,
+                                       uint32_t node, int group)
 {
     const pyprof__model *model = &profile->model;
     uint32_t at = pyprof__leak_node(profile, node, group), id;
@@ -16102,7 +16167,7 @@ static double pyprof__series_variance(const pyprof__series *series, size_t from)
     return series->interval * (born + series->live[from].doubt - series->kept[from].doubt);
 }
 
-static int pyprof__series_grew(const pyprof__series *series, size_t from, double deviations)
+static pyprof__bool pyprof__series_grew(const pyprof__series *series, size_t from, double deviations)
 {
     double growth = pyprof__series_growth(series, from);
     return growth > 0 && growth * growth > deviations * deviations * pyprof__series_variance(series, from);
@@ -16138,7 +16203,7 @@ static pyprof__level pyprof__level_less(pyprof__level a, pyprof__level b)
 
 // Was growth slower after that point than before, by more than chance? At a constant rate, `ratio` times the
 // growth before, less the growth since, is 0 on average.
-static int pyprof__series_slowed(const pyprof__series *series, size_t from)
+static pyprof__bool pyprof__series_slowed(const pyprof__series *series, size_t from)
 {
     size_t last = series->count - 1;
     double all = pyprof__series_growth(series, 0), since = pyprof__series_growth(series, from);
@@ -16155,7 +16220,7 @@ static int pyprof__series_slowed(const pyprof__series *series, size_t from)
 }
 
 // Three tests of one question: together they wrongly stop a constant leak once in a hundred cases.
-static int pyprof__series_stopped(const pyprof__series *series)
+static pyprof__bool pyprof__series_stopped(const pyprof__series *series)
 {
     size_t n = series->count;
     return pyprof__series_slowed(series, n / 3) || pyprof__series_slowed(series, n / 2)
@@ -16163,7 +16228,7 @@ static int pyprof__series_stopped(const pyprof__series *series)
 }
 
 // Is it high throughout the last third; or for at least three points, and never before? Saw-tooths are not.
-static int pyprof__series_stays(const pyprof__series *series)
+static pyprof__bool pyprof__series_stays(const pyprof__series *series)
 {
     size_t n = series->count, i, up = n, ups = 0;
     double first = series->live[0].bytes, high = first, half;
@@ -16175,7 +16240,7 @@ static int pyprof__series_stays(const pyprof__series *series)
 }
 
 // Does it grow in several steps? A single jump does not count.
-static int pyprof__series_climbs(const pyprof__series *series, size_t from)
+static pyprof__bool pyprof__series_climbs(const pyprof__series *series, size_t from)
 {
     size_t i, rising = 0;
     double largest = 0;
@@ -16189,7 +16254,7 @@ static int pyprof__series_climbs(const pyprof__series *series, size_t from)
 
 // Does it grow to the end? It does if more lives at the end than at each mark of the first half and than at
 // the start of the last third, and if the low points have risen, which those of a saw-tooth do not.
-static int pyprof__series_goes_on(const pyprof__series *series)
+static pyprof__bool pyprof__series_goes_on(const pyprof__series *series)
 {
     size_t n = series->count, begin = n - 1 - (n + 1) / 3, half = n / 2, i;
     double low = series->live[n - 1].bytes, mean = 0;
@@ -16202,7 +16267,7 @@ static int pyprof__series_goes_on(const pyprof__series *series)
 }
 
 // Was the growth in the last third at less than half the rate of the second third?
-static int pyprof__series_eases(const pyprof__series *series)
+static pyprof__bool pyprof__series_eases(const pyprof__series *series)
 {
     size_t last = series->count - 1, begin = last - (last + 2) / 3, middle = last / 3;
     double late = pyprof__series_growth(series, begin), before = pyprof__series_growth(series, middle) - late;
@@ -16231,7 +16296,9 @@ static double pyprof__leak_error(const pyprof__series *series)
     return 1.96 * pyprof__sqrt(live > growth ? live : growth);
 }
 
-static int pyprof__leak_add(pyprof__leak_table *table, const pyprof_profile *profile, const pyprof__leak_site *site, int group)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__leak_add(pyprof__leak_table *table, const pyprof_profile *profile,
+                                     const pyprof__leak_site *site, int group)
 {
     pyprof__series series;
     pyprof_leak *leak;
@@ -16284,7 +16351,9 @@ static void pyprof__leaks_free(pyprof__leak_table *table)
     pyprof__index_free(&table->pool, &table->index);
 }
 
-static int pyprof__leaks_make(pyprof__leak_table *table, const pyprof_profile *profile, const pyprof_query *query)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__leaks_make(pyprof__leak_table *table, const pyprof_profile *profile,
+                                       const pyprof_query *query)
 {
     int group = query ? query->group : PYPROF_GROUP_LINE, whole;
     pyprof__selection selection;
@@ -16348,7 +16417,7 @@ static void pyprof__view_free(pyprof__view_maker *maker)
     pyprof__strings_free(&maker->pool, &maker->strings);
 }
 
-static int pyprof__same_view_key(const void *context, uint32_t item, const void *key)
+static pyprof__bool pyprof__same_view_key(const void *context, uint32_t item, const void *key)
 {
     return memcmp(&PYPROF__AT(pyprof__view_key, *(const pyprof__array *)context, item), key, sizeof(pyprof__view_key)) == 0;
 }
@@ -16372,7 +16441,8 @@ static uint32_t pyprof__view_find(pyprof__view_maker *maker, const pyprof_profil
 }
 
 // Sums the selected values of the model's nodes into the view's.
-static int pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection *selection, int metric, int split_threads, int lines)
+static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection *selection,
+                                      int metric, int split_threads, int lines)
 {
     const pyprof_profile *profile = selection->profile;
     uint32_t i, k;
@@ -16408,7 +16478,7 @@ static int pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection 
 }
 
 // "label:line" for views by line; the strings no longer move once all are made.
-static int pyprof__view_line_labels(pyprof__view_maker *maker)
+static pyprof__bool pyprof__view_line_labels(pyprof__view_maker *maker)
 {
     size_t i;
     pyprof__array ids;
@@ -16442,7 +16512,7 @@ static int pyprof__by_siblings(const void *a, const void *b)
     return order ? order : x->line != y->line ? (x->line < y->line ? -1 : 1) : x->id < y->id ? -1 : x->id > y->id;
 }
 
-static int pyprof__view_link(pyprof__view_maker *maker)   // children sorted by label
+static pyprof__bool pyprof__view_link(pyprof__view_maker *maker)   // children sorted by label
 {
     pyprof__view_node *nodes = (pyprof__view_node *)maker->nodes.data;
     pyprof__sibling *siblings;
@@ -16475,8 +16545,9 @@ static uint32_t pyprof__view_next(const pyprof__view *view, uint32_t node)
     return view->nodes[node].next_sibling;
 }
 
-static int pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection, int metric, int split_threads,
-                             int lines)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection,
+                                      int metric, int split_threads, int lines)
 {
     memset(maker, 0, sizeof *maker);
     pyprof__pool_init(&maker->pool, &selection->profile->pool.allocator, UINT64_MAX);
@@ -16564,7 +16635,7 @@ typedef enum { PYPROF__SCRIPT_NO_MEMORY, PYPROF__SCRIPT_UNREADABLE, PYPROF__SCRI
 typedef struct { char *text; size_t size, room; pyprof__array lines; } pyprof__script;
 
 // May source lines be shown? Not if paths are hidden.
-static int pyprof__script_allowed(const pyprof_profile *profile, const pyprof_output *output)
+static pyprof__bool pyprof__script_allowed(const pyprof_profile *profile, const pyprof_output *output)
 {
     return output->sources >= 0 && profile->model.paths == PYPROF_PATHS_FULL && !profile->is_diff;
 }
@@ -16589,7 +16660,7 @@ static pyprof__script_state pyprof__script_open(const char *path, double start, 
     return PYPROF__SCRIPT_READ;
 }
 
-static int pyprof__script_lines(pyprof__pool *pool, pyprof__script *source)   // 0 = no memory
+static pyprof__bool pyprof__script_lines(pyprof__pool *pool, pyprof__script *source)   // 0 = no memory
 {
     size_t at;
     for (at = 0; at < source->size; at++) {
@@ -16647,7 +16718,8 @@ static size_t pyprof__script_indent(pyprof__slice line)
 }
 
 // Is the function still where it was when recorded? Its first line contains its name or a decorator.
-static int pyprof__script_fits(const pyprof__script *source, const pyprof_profile *profile, const pyprof__function *function)
+static pyprof__bool pyprof__script_fits(const pyprof__script *source, const pyprof_profile *profile,
+                                        const pyprof__function *function)
 {
     pyprof__slice line = pyprof__script_line(source, function->first_line);
     const char *name = pyprof__text(profile, function->name);
@@ -16705,7 +16777,7 @@ typedef struct {
     int32_t line;                // 0 = none
     int kind;                    // pyprof_kind, of frames, functions, lines
     uint32_t member, other;      // its thread; another thread, or a leaf's function. PYPROF__NONE = none
-    size_t first, count, more;   // those of the rows' parts that belong to it, and how many are left out
+    size_t first, count, more;   // its part of the rows' parts, and how many are left out
     pyprof__slice text;          // a line of source,
     size_t mark, mark_end;       // and of that the bytes that ran longest
 } pyprof__report_row;
@@ -16718,9 +16790,10 @@ typedef struct {
     pyprof__rows_maker *make;
     int group, sort, by_total;   // choice and order of the rows: as in pyprof__rank
     size_t most;                 // rows
-    int always, needs, or_needs;   // shown without rows, too; not shown if there is nothing of these metrics
+    int always, needs, or_needs;   // shown even without rows; not shown if these metrics have no values
     int form;
-    const char *end, *tail;      // the form's head, NULL = no heads; what is left out, NULL = not told
+    const char *end, *tail;      // the heading over what the form shows, NULL = no headings; name of the rows
+                                 // left out, NULL = none
     pyprof__column columns[PYPROF__COLUMNS];   // one without a cell ends them
 } pyprof__report_table;
 
@@ -16777,8 +16850,8 @@ static double pyprof__percent(int64_t part, int64_t all)
     return all ? 100.0 * (double)part / (double)all : 0;
 }
 
-// A row of rows->rows or rows->parts. Without memory it is a spare one: makers need not ask, as all rows are
-// thrown away.
+// Adds a row to rows->rows or rows->parts. Without memory it returns a spare row, so that makers need not
+// check: their rows are then discarded.
 static pyprof__report_row *pyprof__rows_add(pyprof__rows *rows, pyprof__array *to, const char *name,
                                             const char *file, int32_t line)
 {
@@ -16815,8 +16888,9 @@ static void pyprof__rows_free(pyprof__rows *rows)
     pyprof__view_free(&rows->view);
 }
 
-// 0 = there was no memory, now or for an earlier table; nothing is to be freed then.
-static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const pyprof__report_table *table)
+// 0 = no memory; then there is nothing to free.
+static pyprof__bool pyprof__rows_make(pyprof__rows *rows, pyprof__report *report,
+                                      const pyprof__report_table *table)
 {
     const int64_t *all = report->selection->all;
     if (report->failed) return 0;
@@ -16835,8 +16909,8 @@ static int pyprof__rows_make(pyprof__rows *rows, pyprof__report *report, const p
     return 0;
 }
 
-// A column's value is a metric, or 0 = time spent running, of the row itself or in total. Of one that is not
-// computed, `other` is a metric to be taken off; otherwise it is a column.
+// The value of a column is a metric, or 0 = time spent running, of the row itself or its total. If the column
+// is not computed, the metric `other` is subtracted; otherwise `other` is a column.
 static void pyprof__row_values(const pyprof__report_table *table, const pyprof_row *from,
                                pyprof__report_row *row)
 {
@@ -16865,7 +16939,7 @@ static double pyprof__cell_value(const pyprof__rows *rows, const pyprof__report_
     return value;
 }
 
-static int pyprof__column_shown(const pyprof__rows *rows, size_t i)
+static pyprof__bool pyprof__column_shown(const pyprof__rows *rows, size_t i)
 {
     int cell = rows->table->columns[i].cell;
     return cell && (cell != PYPROF__ERROR || rows->report->profile->model.heap.mode == PYPROF_HEAP_SAMPLED);
@@ -16912,8 +16986,8 @@ static void pyprof__rows_group(pyprof__rows *rows, pyprof__array *to, const pypr
     pyprof__row_values(rows->table, from, row);
 }
 
-// Those with the most first. By time three are shown at least, though nothing ran; by other metrics only what has
-// any.
+// Rows in descending order. Sorted by time, at least three are shown even if nothing ran; otherwise rows
+// without a value are left out.
 static void pyprof__rows_of_groups(pyprof__rows *rows)
 {
     const pyprof__report_table *table = rows->table;
@@ -16969,9 +17043,9 @@ static void pyprof__rows_of_threads(pyprof__rows *rows)
     pyprof__rows_cut(rows);
 }
 
-// ---- tables of what was waited for, of C functions, of the GIL ------------------------------------------
-// A call site: the line of Python, or what stands for it, and the leaf below it: its function, or all of them
-// together, a CPU, not known
+// ---- tables of waits, of C functions, of the GIL ----------------------------------------------------------
+// A call site: the line of Python, or its substitute, and the leaf below it: its function, or all together, a CPU,
+// unknown
 enum { PYPROF__LEAF_ANY = 0x7ffffffd, PYPROF__LEAF_CPU, PYPROF__LEAF_UNKNOWN };
 typedef struct { uint32_t leaf, function, line; int64_t value, extra; } pyprof__callsite;   // two metrics
 
@@ -17040,7 +17114,7 @@ static void pyprof__rows_callsite(pyprof__rows *rows, pyprof__array *to, const p
     pyprof__rows_add(rows, to, name, file, (int32_t)site->line)->values[0] = site->value;
 }
 
-static void pyprof__rows_of_places(pyprof__rows *rows)   // in or for whatever it was
+static void pyprof__rows_of_places(pyprof__rows *rows)   // where the metric was spent, whatever the leaf
 {
     pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
     pyprof__array sites;
@@ -17072,7 +17146,8 @@ static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites,
         pyprof__rows_callsite(rows, &rows->parts, &sites[top.ids[i]]);
     row->count = i;
     row->more = count - i;
-    if (rows->table->sort) rows->all += row->values[0];   // otherwise it is a part of the time spent running
+    // Sorted by time spent running (0), 100 % is that time; otherwise the sum.
+    if (rows->table->sort) rows->all += row->values[0];
 }
 
 static int pyprof__by_row(const void *a, const void *b)   // the largest first
@@ -17147,7 +17222,7 @@ static void pyprof__rows_of_holds(pyprof__rows *rows)
     }
 }
 
-// ---- tables of stacks, and of what tasks await ----------------------------------------------------------
+// ---- tables of stacks, and of waiting tasks ---------------------------------------------------------------
 static void pyprof__rows_stack(pyprof__rows *rows, uint32_t node)   // as parts its frames, innermost first
 {
     const pyprof__view_node *nodes = rows->view.view.nodes;
@@ -17269,8 +17344,8 @@ static void pyprof__hot_unite(pyprof__array *lines)
 }
 
 // The lines of a function by number, the hottest marked. 0 = no memory.
-static int pyprof__hot_lines(pyprof__pool *pool, const pyprof__model *model, const pyprof__heat *places,
-                             uint32_t function, pyprof__array *lines)
+static pyprof__bool pyprof__hot_lines(pyprof__pool *pool, const pyprof__model *model,
+                                      const pyprof__heat *places, uint32_t function, pyprof__array *lines)
 {
     pyprof__top top = { PYPROF__HOT_LINES, 0, 0, { 0 }, { 0 } };
     uint32_t i;
@@ -17297,8 +17372,8 @@ static int pyprof__hot_lines(pyprof__pool *pool, const pyprof__model *model, con
 }
 
 // Is it a line to be shown beside a hot one: not empty, and inside of the function?
-static int pyprof__hot_neighbour(const pyprof__script *source, const char *name, int32_t first_line,
-                                 int64_t number)
+static pyprof__bool pyprof__hot_neighbour(const pyprof__script *source, const char *name, int32_t first_line,
+                                          int64_t number)
 {
     pyprof__slice line = pyprof__script_line(source, number), first = pyprof__script_line(source, first_line);
     if (!line.size || number < first_line) return 0;
@@ -17347,9 +17422,9 @@ static void pyprof__rows_lines(pyprof__rows *rows, const pyprof__array *list, co
     }
 }
 
-// Is the source still what ran, as far as the hot lines are concerned?
-static int pyprof__hot_fits(const pyprof__script *source, const pyprof_profile *profile,
-                            const pyprof__function *function, const pyprof__array *lines)
+// Are the hot lines of the source still the lines that ran?
+static pyprof__bool pyprof__hot_fits(const pyprof__script *source, const pyprof_profile *profile,
+                                     const pyprof__function *function, const pyprof__array *lines)
 {
     const pyprof__hot_line *line = (const pyprof__hot_line *)lines->data;
     if (!pyprof__script_fits(source, profile, function)) return 0;
@@ -17460,13 +17535,13 @@ static void pyprof__rows_of_sizes(pyprof__rows *rows)
 
 // ---- the process ------------------------------------------------------------------------------------------
 typedef struct {
-    pyprof_process seen;         // what the recording saw of it; threads, resident_bytes: at its end
+    pyprof_process seen;         // its part within the recording; threads, resident_bytes: at the end
     int64_t threads_most, resident_first, resident_most;
-    uint64_t resident_most_ns;   // when that was
+    uint64_t resident_most_ns;   // the time of resident_most
 } pyprof__process_seen;
 
-// Gauges count from the start of the process: what the recording saw is the difference. 0 = there are none.
-static int pyprof__report_process(const pyprof__model *model, pyprof__process_seen *facts)
+// Gauges count from the start of the process; the part within the recording is the difference.
+static pyprof__bool pyprof__report_process(const pyprof__model *model, pyprof__process_seen *facts)   // 0 = none
 {
     const pyprof__gauge *gauge = (const pyprof__gauge *)model->gauges.data;
     const pyprof_process *first;
@@ -17763,14 +17838,21 @@ static void pyprof__put_count(pyprof__sink *s, int64_t count, size_t width)
 // ---- names and other foreign text: one loop, and a rule for each format -----------------------------------
 typedef struct {
     const char *from, *to[5];                       // some ASCII characters, and the replacement of each
-    int (*is_unsafe)(uint32_t c, const char *next); // written as its number; next: the text that follows
+    pyprof__bool (*is_unsafe)(uint32_t c, const char *next);   // written as its number; next: the text that follows
     const char *number;                             // format of a number below 256; larger ones are \uXXXX
 } pyprof__rule;
 
-static int pyprof__unsafe_never(uint32_t c, const char *next) { (void)c, (void)next; return 0; }
-static int pyprof__unsafe_name(uint32_t c, const char *next) { (void)next; return pyprof__is_unsafe(c); }
-static int pyprof__unsafe_text(uint32_t c, const char *next) { return pyprof__is_unsafe(c) || (c == ' ' && !*next); }
-static int pyprof__unsafe_json(uint32_t c, const char *next)   // also safe in HTML
+static pyprof__bool pyprof__unsafe_never(uint32_t c, const char *next) { (void)c, (void)next; return 0; }
+static pyprof__bool pyprof__unsafe_name(uint32_t c, const char *next)
+{
+    (void)next;
+    return pyprof__is_unsafe(c);
+}
+static pyprof__bool pyprof__unsafe_text(uint32_t c, const char *next)
+{
+    return pyprof__is_unsafe(c) || (c == ' ' && !*next);
+}
+static pyprof__bool pyprof__unsafe_json(uint32_t c, const char *next)   // also safe in HTML
 {
     return c < 0x20 || c == 0x7f || c == 0x2028 || c == 0x2029 || c == 0xfffe || c == 0xffff
         || (c == '<' && (*next == '/' || *next == '!'));
@@ -17819,8 +17901,9 @@ static void pyprof__put_little(pyprof__sink *s, uint64_t value, int bytes)   // 
 }
 
 // ---- JSON: one emitter of commas, keys and brackets -------------------------------------------------------
-// Values are separated by a comma and a gap: a space, or the gap asked for, which a first value has, too.
-// Keys are ours, NULL in a list; a foreign key goes through pyprof__emit_key, and its value has none then.
+// Values are separated by a comma and a gap: one space, or the gap set by pyprof__emit_gap, which also
+// precedes a first value. Keys are trusted text, NULL in a list; a foreign key goes through pyprof__emit_key,
+// and its value then has no key.
 static void pyprof__emit_gap(pyprof__sink *s, const char *gap) { s->gap = gap; }
 
 static void pyprof__emit_next(pyprof__sink *s, const char *key)   // writes everything that precedes the value
@@ -17901,7 +17984,7 @@ static void pyprof__emit_number(pyprof__sink *s, int64_t value)
     pyprof__put_int(s, value);
 }
 
-typedef struct {                 // what a writer gets
+typedef struct {                 // the arguments of a writer
     pyprof__sink *sink;
     const pyprof_profile *profile;
     const pyprof_output *output;
@@ -18181,7 +18264,7 @@ static void pyprof__json_heap(const pyprof__job *job)
     pyprof__emit_close(s, "]");
 }
 
-static int pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
+static pyprof__bool pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
 {
     pyprof__leak_table table;
     pyprof__sink *s = job->sink;
@@ -18271,7 +18354,7 @@ static int pyprof__json_keep(void *user, const void *data, size_t size)   // a p
     return 0;
 }
 
-static int pyprof__json_kept_stack(pyprof__json_stacks *stacks, pyprof__sink *s, uint32_t node)
+static pyprof__bool pyprof__json_kept_stack(pyprof__json_stacks *stacks, pyprof__sink *s, uint32_t node)
 {
     pyprof__span *span = &PYPROF__AT(pyprof__span, stacks->spans, node);
     if (!span->size) {
@@ -18299,8 +18382,9 @@ static const char *pyprof__json_state(uint32_t state)
     return told ? told->word : "running";
 }
 
-static int pyprof__json_moment(const pyprof__job *job, pyprof__json_stacks *stacks,
-                               const pyprof__moment *moment)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_stacks *stacks,
+                                        const pyprof__moment *moment)
 {
     pyprof__sink *s = job->sink;
     pyprof__emit_open(s, "\n  ", NULL, '{');
@@ -18429,7 +18513,8 @@ static int pyprof__by_json_line(const void *a, const void *b)
     return x->line != y->line ? (x->line < y->line ? -1 : 1) : x->function < y->function ? -1 : x->function > y->function;
 }
 
-static int pyprof__json_lines(const pyprof__job *job, pyprof__pool *pool, pyprof__array *lines)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__json_lines(const pyprof__job *job, pyprof__pool *pool, pyprof__array *lines)
 {
     const pyprof__model *model = &job->profile->model;
     size_t i;
@@ -18465,6 +18550,7 @@ static void pyprof__json_source_line(pyprof__sink *s, pyprof__slice line)
     pyprof__emit_text(s, NULL, text);
 }
 
+// The lines of one file that occur in stacks, or nothing if the file is no longer the one that ran.
 static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__pool *pool,
                                               const pyprof__json_line *lines, size_t count)
 {
@@ -19071,7 +19157,7 @@ static double pyprof__svg_children_total(const pyprof__view_node *nodes, uint32_
     return sum;
 }
 
-static int pyprof__svg_next(pyprof__svg_walk *walk)
+static pyprof__bool pyprof__svg_next(pyprof__svg_walk *walk)
 {
     const pyprof__view_node *nodes = walk->nodes;
     uint32_t above = walk->at, at = nodes[above].first_child;
@@ -19539,7 +19625,8 @@ static void pyprof__text_place(pyprof__sink *s, const pyprof__report_row *row)
     if (*row->file && row->line) pyprof__put_format(s, ":%ld", (long)row->line);
 }
 
-// Places and frames of a row. The place of a leaf stands behind it; of several, each has a line and its time.
+// Places and frames of a row. If a leaf has one place, it is on the same line; otherwise each place is on a
+// line with its time.
 static void pyprof__text_parts(pyprof__sink *s, int form, const pyprof__report_row *row,
                                const pyprof__report_row *parts)
 {
@@ -19679,7 +19766,7 @@ static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, 
     if (more && tail) pyprof__put_format(job->sink, "    ... %llu %s\n", (unsigned long long)more, tail);
 }
 
-// In short: it is seldom looked for.
+// In short, because it is seldom of interest.
 static void pyprof__text_idle(const pyprof__job *job, const pyprof__rows *rows)
 {
     size_t i;
@@ -19737,6 +19824,7 @@ static void pyprof__text_resident(const pyprof__job *job, const pyprof__process_
     pyprof__put(job->sink, " last\n");
 }
 
+// Unknown numbers are left out, except that of threads.
 static void pyprof__text_process(const pyprof__job *job)
 {
     pyprof__process_seen facts;
@@ -19827,7 +19915,7 @@ static void pyprof__text_memory_quality(const pyprof__job *job)
         pyprof__put(s, "    a lower bound: somebody else replaced the hooks on Python's allocators\n");
 }
 
-// sort 0: as a part of the whole report, which has the resident set elsewhere
+// Sort 0: the report shows the resident set elsewhere.
 static void pyprof__text_memory_head(const pyprof__job *job, int sort)
 {
     pyprof__process_seen facts;
@@ -19937,7 +20025,7 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
 // ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------
 // In order of time if the time line covers the whole recording, otherwise one sample per stack. The function
 // below recognises time without a sample, which has no place on the time line.
-static int pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
+static pyprof__bool pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
 {
     const pyprof__function *function = pyprof__function_of(profile, node);
     const char *name = pyprof__text(profile, function->name);
@@ -19945,7 +20033,7 @@ static int pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
         && (strcmp(name, pyprof__between_name) == 0 || strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_LOST]) == 0);
 }
 
-static int pyprof__timeline_is_whole(const pyprof__job *job)
+static pyprof__bool pyprof__timeline_is_whole(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
     int64_t wall = 0, all = 0;
@@ -19959,8 +20047,9 @@ static int pyprof__timeline_is_whole(const pyprof__job *job)
 
 typedef struct { uint32_t node; int64_t weight; } pyprof__weighted;
 
-static int pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *cursor, uint32_t member_id,
-                                   int by_time, pyprof__array *list)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *cursor,
+                                            uint32_t member_id, int by_time, pyprof__array *list)
 {
     const pyprof__model *model = &job->profile->model;
     size_t i, moments = by_time ? model->moments.count : 0;
@@ -19981,6 +20070,7 @@ static int pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *curso
     return 1;
 }
 
+// One profile: all stacks first, then their weights.
 static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cursor,
                                       const pyprof__member *member, const pyprof__array *list)
 {
@@ -20221,6 +20311,7 @@ static void pyprof__pprof_label(pyprof__proto *p, const char *key, const char *t
     pyprof__proto_close(p, 3);
 }
 
+// One sample: location ids from the leaf to the root, a value for each column, labels.
 static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint32_t node)
 {
     const pyprof_profile *profile = job->profile;
@@ -20245,7 +20336,7 @@ static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint3
 }
 
 // Does the node have values of its own?
-static int pyprof__pprof_any(const pyprof__proto *p, const pyprof__job *job, uint32_t node)
+static pyprof__bool pyprof__pprof_any(const pyprof__proto *p, const pyprof__job *job, uint32_t node)
 {
     size_t i;
     int any = 0;
@@ -20507,7 +20598,7 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl holds live, peak or allocated memory, not %s", asked->name);
     for (node = 0; node < job->selection->count; node++) {
         int64_t blocks = pyprof__pickle_blocks(job, metric, node);
-        if (blocks < 0) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl cannot hold negative values, as comparisons have them");
+        if (blocks < 0) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl cannot hold the negative values of a difference");
         all += blocks;
     }
     result = pyprof__cursor_begin(&p.cursor, job->profile);
@@ -20915,7 +21006,7 @@ static void pyprof__again_cancel(const pyprof *token)
 static pyprof_result pyprof__no_session(const pyprof *token)
 {
     if (!token) return pyprof__fail(PYPROF_ERR_ARGUMENT, "session is NULL");
-    return pyprof__fail(PYPROF_ERR_STATE, "the session has ended, or is no session of this process");
+    return pyprof__fail(PYPROF_ERR_STATE, "the session has ended, or belongs to another process");
 }
 
 // Is the session in use, and does this sampler sample it?
@@ -21250,15 +21341,15 @@ static void pyprof__blind(pyprof__sampler *sampler, uint64_t now)
     if (now < sampler->blind_due) return;
     sampler->blind_due = now + (now - sampler->blind_ns);
     way = pyprof__source_again(&sampler->sweeper.target.source);
-    pyprof__degrade_all(sampler, way == PYPROF__WAY_NONE ? "memory cannot be read any more: the system refuses it"
-                        : way == PYPROF__WAY_CHANGED ? "the system refused to read memory for a while: it is read in another way since"
-                        : pyprof__own_cpu() == 0 ? "the system refuses to read the CPU clocks of threads: none can be told of"
+    pyprof__degrade_all(sampler, way == PYPROF__WAY_NONE ? "memory can no longer be read: the system refuses it"
+                        : way == PYPROF__WAY_CHANGED ? "the system refused to read memory for a while: since then it is read in another way"
+                        : pyprof__own_cpu() == 0 ? "the system refuses to read the CPU clocks of threads: nothing can be recorded"
                         : sampler->sweeper.pool.refused ? "the system gives no more memory: threads cannot be listed"
                         : "no thread could be read for a while");
 }
 
 // Before the first sweep, once there is an interpreter: does its memory look as expected?
-static int pyprof__prove(pyprof__sampler *sampler)
+static pyprof__bool pyprof__prove(pyprof__sampler *sampler)
 {
     pyprof_result result;
     if (sampler->proven) return 1;
@@ -21351,7 +21442,7 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
 
 // The program's last thread has left by pthread_exit, and only our threads keep the process alive. They end;
 // the last one does what libc does in that case and calls exit.
-static int pyprof__is_alone(void)
+static pyprof__bool pyprof__is_alone(void)
 {
     int writer = __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE) && __atomic_load_n(&pyprof__g.writer.tid, __ATOMIC_ACQUIRE);
     if (!pyprof__threads_left(1 + writer)) return 0;
@@ -21422,17 +21513,17 @@ static void *pyprof__sampler_main(void *argument)
 
 // The kernel can end a single thread (a seccomp filter that kills threads), and a callback can, by
 // pthread_exit.
-static int pyprof__sampler_is_gone(const pyprof__sampler *sampler)
+static pyprof__bool pyprof__sampler_is_gone(const pyprof__sampler *sampler)
 {
     int64_t tid = __atomic_load_n(&sampler->tid, __ATOMIC_ACQUIRE);
     return tid && !pyprof__thread_exists(tid);
 }
 
 // The sampler thread died while sessions run: they record nothing more, and say so. Under the lock.
-static int pyprof__sampler_failed(const pyprof__sampler *sampler)
+static pyprof__bool pyprof__sampler_failed(const pyprof__sampler *sampler)
 {
     if (!sampler->alive || !pyprof__sampler_is_gone(sampler)) return 0;
-    pyprof__degrade_all(sampler, "the sampler thread was ended by the kernel or by a callback: nothing is recorded any more");
+    pyprof__degrade_all(sampler, "the sampler thread was ended by the kernel or by a callback: nothing more is recorded");
     return 1;
 }
 
@@ -21494,7 +21585,7 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "checkpoint is longer than 900 bytes");
     if (config->opcodes < 0 || config->opcodes > 1) return pyprof__fail(PYPROF_ERR_ARGUMENT, "opcodes is %d: 0 or 1", config->opcodes);
     if (!config->allocator.alloc != !config->allocator.free)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "allocator: alloc and free are needed both, or none");
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "allocator: set both alloc and free, or neither");
     if (config->max_depth > PYPROF__MOST_DEPTH)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_depth is %u: the most is %d", config->max_depth, PYPROF__MOST_DEPTH);
     if (config->max_bytes && config->max_bytes < PYPROF__MIN_BYTES)
@@ -21511,7 +21602,7 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
 }
 
 // Signs of a config that was on the stack and not zeroed: pointers to unmapped memory, absurd numbers.
-static int pyprof__config_is_wild(const pyprof_config *config)
+static pyprof__bool pyprof__config_is_wild(const pyprof_config *config)
 {
     const double numbers[] = {
         config->rate_hz, config->duration_s, config->timeline_s, config->checkpoint_s, config->max_cpu,
@@ -21544,7 +21635,7 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
         if (config->reserved[i]) return pyprof__fail(PYPROF_ERR_ARGUMENT, "reserved must be 0: is the config zeroed?");
     for (i = 0; i < PYPROF__COUNT(pointers); i++)
         if (pointers[i].to && !pyprof__is_mapped(pointers[i].to))
-            return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is 0x%llx, where there is nothing: is the config zeroed?",
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is 0x%llx, where nothing is mapped: is the config zeroed?",
                                 pointers[i].name, (unsigned long long)pointers[i].to);
     result = pyprof__config_values(config);
     if (result == PYPROF_OK || !pyprof__config_is_wild(config)) return result;
@@ -21637,7 +21728,7 @@ static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof_
 }
 
 // Restarts the recording at start_ns. 0 = no memory, and the recording stays as it is. Under the lock.
-static int pyprof__session_renew(pyprof__session *session, uint64_t start_ns)
+static pyprof__bool pyprof__session_renew(pyprof__session *session, uint64_t start_ns)
 {
     int whole = pyprof__recorder_renew(&session->recorder, start_ns);
     if (whole) session->own_cpu_start = __atomic_load_n(&session->sampler->own_cpu_ns, __ATOMIC_RELAXED);
@@ -21718,7 +21809,7 @@ static void pyprof__heap_leave(pyprof__session *session)   // under the lock
     else pyprof__heap_noting();
 }
 
-static int pyprof__is_running(const pyprof__sampler *sampler)   // is there an interpreter?
+static pyprof__bool pyprof__is_running(const pyprof__sampler *sampler)   // is there an interpreter?
 {
     const pyprof__target *target = &sampler->sweeper.target;
     pyprof__source source;   // that of the sampler, with this thread as the reader
@@ -21742,7 +21833,7 @@ typedef struct {
 } pyprof__dump_job;
 
 // Sweeps until every thread was read: the caller may not stand still yet.
-static int pyprof__dump_sweep(pyprof__sweeper *sweeper)
+static pyprof__bool pyprof__dump_sweep(pyprof__sweeper *sweeper)
 {
     uint32_t word = 0;
     int attempt, rejected = 1;
@@ -22852,7 +22943,7 @@ PYPROF__DEF pyprof_result pyprof_write(const pyprof_profile *profile, const pypr
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!output) return pyprof__fail(PYPROF_ERR_ARGUMENT, "output is NULL");
     if (!fn) return pyprof__fail(PYPROF_ERR_ARGUMENT, "fn is NULL");
-    if (!output->format) return pyprof__fail(PYPROF_ERR_FORMAT, "no format was asked for, and there is no file name to tell it");
+    if (!output->format) return pyprof__fail(PYPROF_ERR_FORMAT, "no format was given, and there is no file name with a suffix");
     cancel = pyprof__cancel_off();   // cancelling would leak memory
     result = pyprof__write_profile(profile, output, output->format, fn, user);
     pyprof__cancel_back(cancel);
@@ -22941,8 +23032,8 @@ PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pypr
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's leaks have %llu", (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_leak));
     if (result != PYPROF_OK) return result;
-    if (query && query->group == PYPROF_GROUP_LEAF) return pyprof__fail(PYPROF_ERR_ARGUMENT, "leaves leak no memory: their callers do");
-    if (profile->is_diff) return pyprof__fail(PYPROF_ERR_STATE, "a difference has no course over time: ask the later profile for its leaks");
+    if (query && query->group == PYPROF_GROUP_LEAF) return pyprof__fail(PYPROF_ERR_ARGUMENT, "leaves have no leaks: ask for their callers");
+    if (profile->is_diff) return pyprof__fail(PYPROF_ERR_STATE, "a difference has no history: ask the later profile for its leaks");
     if (!profile->model.heap.mode) return pyprof__fail(PYPROF_ERR_STATE, "the profile has no memory data: the session did not track memory");
     if (pyprof__leaks_make(&table, profile, query)) {
         *count = table.leaks.count;
@@ -23278,7 +23369,8 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
     pyprof__sessions_lock();
     of = pyprof__heap_session(session, &result);
     if (of && !pyprof__heap_find(address, &entry, &begin))
-        result = pyprof__fail(PYPROF_ERR_STATE, "no block is known at %p: it was not allocated while memory was tracked%s, or is free again", address,
+        result = pyprof__fail(PYPROF_ERR_STATE, "no block is known at %p: it was allocated while memory was not "
+                              "tracked%s, or has been freed", address,
                               PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? ", was not sampled" : "");
     else if (of) {
         found->address = (const void *)(uintptr_t)begin;
