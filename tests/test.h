@@ -31,7 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TEST(name) TEST_LIMIT(name, 30)
+#define TEST(name) TEST_LIMIT(name, 60)
 #define TEST_LIMIT(name, seconds) \
     static void test__run_##name(void); \
     static test__case test__case_##name = { #name, test__run_##name, seconds, NULL }; \

@@ -136,7 +136,7 @@ def fighters(count, seconds):
         total = profile.thread(worker.name).total
         waits = sum(seconds for pair, seconds in pairs.items() if pair[0] == worker.name)
         blocks = sum(seconds for pair, seconds in pairs.items() if pair[1] == worker.name)
-        same(waits / worker.wall, of[worker.name]['gil_wait'], 'the pairs in which %s waits' % worker.name)
+        same(waits / worker.wall, of[worker.name]['gil_wait'], 'the pairs in which %s waits' % worker.name, worker.blur)
         same(total[GIL_BLOCK_NS] / 1e9 / worker.wall, blocks / worker.wall, 'GIL_BLOCK of %s, and its pairs' % worker.name)
         for other in names - {worker.name}:
             bind.enough(pairs[worker.name, other] > 0, '%s never waits for %s', worker.name, other)
