@@ -2915,7 +2915,7 @@ static pyprof__bool pyprof__source_works(const pyprof__source *source)
     uint64_t probe = 0x70797072, copy = 0;
     if (pyprof__is_own(source->proc))
         return pyprof__copy(source, &copy, (uint64_t)(uintptr_t)&probe, sizeof probe) && copy == probe;
-    errno = 0;   // no address of another process is known yet: to be told that this one is bad is an answer
+    errno = 0;   // no address of the other process is known yet: EFAULT for this one shows that reads are allowed
     return pyprof__copy(source, &copy, 4096, sizeof copy) || errno == EFAULT;
 }
 
@@ -13726,7 +13726,7 @@ static pyprof__account *pyprof__account_at(const pyprof__recorder *recorder, siz
     return &PYPROF__AT(pyprof__account, recorder->accounts, id);
 }
 
-static pyprof__seat *pyprof__seat_at(const pyprof__recorder *recorder, size_t slot)   // NULL = none was taken yet
+static pyprof__seat *pyprof__seat_at(const pyprof__recorder *recorder, size_t slot)   // NULL = not taken yet
 {
     return slot < recorder->seats.count ? &PYPROF__AT(pyprof__seat, recorder->seats, slot) : NULL;
 }
@@ -16753,7 +16753,7 @@ enum {                           // what a row shows beside its numbers
 };
 
 enum {                           // what a column shows of its value
-    PYPROF__TIME = 1,            // ns; a 0 need not be read
+    PYPROF__TIME = 1,            // ns; 0 is left blank
     PYPROF__SECONDS,             // ns
     PYPROF__BYTES, PYPROF__NUMBER, PYPROF__WHOLE_SECONDS,
     PYPROF__CHANGE,              // a difference, in the unit of its metric
@@ -17547,7 +17547,7 @@ static pyprof__bool pyprof__report_process(const pyprof__model *model, pyprof__p
     const pyprof_process *first;
     size_t i, begin = 0, count = model->gauges.count;
     if (count == 0) return 0;
-    while (begin + 1 < count && gauge[begin + 1].ns <= model->start_ns) begin++;   // of a window: earlier ones
+    while (begin + 1 < count && gauge[begin + 1].ns <= model->start_ns) begin++;   // before a window
     memset(facts, 0, sizeof *facts);
     facts->resident_first = gauge[0].facts.resident_bytes;
     for (i = 0; i < count; i++) {
@@ -17989,7 +17989,7 @@ typedef struct {                 // the arguments of a writer
     const pyprof_profile *profile;
     const pyprof_output *output;
     pyprof__selection *selection;
-    pyprof__report *report;      // to make tables of that; it remembers that there was no memory
+    pyprof__report *report;      // for tables of the profile; remembers if memory ran out
     int metric;                  // never 0
 } pyprof__job;
 
@@ -18063,7 +18063,7 @@ static void pyprof__json_children(const pyprof__job *job)
         pyprof__emit_int(s, "pid", child->pid);
         pyprof__emit_text(s, "name", child->name);
         pyprof__emit_word(s, "profiled", child->profiled ? "true" : "false");
-        if (!child->ended) pyprof__emit_word(s, "exit_status", "null");   // it lives, or nobody waited for it
+        if (!child->ended) pyprof__emit_word(s, "exit_status", "null");   // it still lives, or no wait for its end took place
         else if (WIFEXITED(child->status)) pyprof__emit_int(s, "exit_status", WEXITSTATUS(child->status));
         else pyprof__emit_int(s, "exit_status", -WTERMSIG(child->status));
         pyprof__emit_close(s, "}");
@@ -20001,6 +20001,7 @@ static void pyprof__text_memory(const pyprof__job *job, int sort)   // sort 0: a
     pyprof__text_tables(job, pyprof__memory_facts, PYPROF__COUNT(pyprof__memory_facts));
 }
 
+// A title, then the difference, the report of memory alone, or the whole report.
 static pyprof_result pyprof__write_text(pyprof__job *job)
 {
     if (job->output->title) {
@@ -21962,7 +21963,7 @@ static void pyprof__say(int problem, const char *format, ...)
     size = vsnprintf(text, sizeof text, format, list);
     va_end(list);
     if (size <= 0 || (pyprof__g.out.mute && !pyprof__g.out.child)) return;
-    pyprof__quiet_begin(&signals);   // if nobody reads the pipe any more, that must not end the program
+    pyprof__quiet_begin(&signals);   // a pipe without a reader must not end the program
     if (pyprof__g.out.child) pyprof__say_in_log(text);
     else pyprof__write_all(2, text, strlen(text));
     pyprof__quiet_end(&signals);
