@@ -61,6 +61,22 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     ENVIRONMENT PROFILING=1 and the PYPROF_* variables
     PRELOAD    with PYPROF_PRELOAD: a library for LD_PRELOAD that profiles a program as it is
 
+WORDS (the structs for threads and for places, in the order in which data flows)
+    thread state   pyprof__thread: what the interpreter lists; an OS thread can have several, one after the other, too
+    allocating     pyprof__allocating: an OS thread that allocates now; pyprof__life: the same, kept after its end
+    followed       pyprof__seat: what a recorder remembers of a thread state that the sampler lists
+    key            pyprof__who: a thread as a producer knows it, by which it is found in a recording
+    recorded       pyprof__member: one OS thread in one interpreter, as the profile tells it
+    account        pyprof__account: the time of an OS thread that a recorder still has to distribute
+    code           pyprof__code: a code object, or what stands for a frame that is not Python code (pyprof__pseudo)
+    spot           pyprof__spot: an instruction of a code; its number is a producer's name for a frame
+    place          pyprof__place: lines and columns of an instruction
+    site           pyprof__site: a stack that allocates, in the heap tracker's tree of spots
+    location       pyprof__location: a spot as the model knows it: function, place, opcode
+    node           pyprof__node: a location below another node: a stack of the model
+    sweep, tick    one look of the sampler at all threads; the time at which one was due
+    producer       what finds out about threads and enters it into a recording: the sampler, the heap tracker
+
 CONFIGURATION MACROS
     In exactly one file:  PYPROF_IMPLEMENTATION   the code, not only the declarations (C11 or C++17)
     In every file alike:  PYPROF_STATIC           all functions static (then each file needs PYPROF_IMPLEMENTATION)
