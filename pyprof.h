@@ -13797,8 +13797,8 @@ static pyprof__bool pyprof__same_account(const void *context, uint32_t item, con
 // Is this the thread that a producer knows? One OS thread in one interpreter is one thread of the recording,
 // through all its thread states (PyGILState_Ensure makes one per call). A thread with the native id of one
 // that has ended is another thread.
-static pyprof__bool pyprof__member_is(const pyprof__recorder *recorder, const pyprof__member *member, const pyprof__who *who, uint64_t at,
-                                      uint64_t *started)
+static pyprof__bool pyprof__member_is(const pyprof__recorder *recorder, const pyprof__member *member,
+                                      const pyprof__who *who, uint64_t at, uint64_t *started)
 {
     if (who->interp_id == -1) return member->last_ns + pyprof__second > at;
     // It allocated before its first sample.
@@ -14375,7 +14375,8 @@ static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *
 }
 
 // While the sampler reads a thread that ran, the thread stays where it is and waits for the sampler's CPU.
-static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__account *account, const pyprof__thread *thread, pyprof__moment *moment)
+static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__account *account,
+                                 const pyprof__thread *thread, pyprof__moment *moment)
 {
     int64_t ns = account->waits.ns < (int64_t)recorder->took_ns ? account->waits.ns : (int64_t)recorder->took_ns;
     if (moment->state & PYPROF__IS_WAITING || thread->elsewhere || ns <= 0) return;
