@@ -63,15 +63,15 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
 
 WORDS (the structs for threads and for places, in the order in which data flows)
     thread state   pyprof__thread: what the interpreter lists; an OS thread can have several, one after the other, too
-    allocating     pyprof__allocating: an OS thread that allocates now; pyprof__life: the same, kept after its end
-    followed       pyprof__seat: what a recorder remembers of a thread state that the sampler lists
-    key            pyprof__who: a thread as a producer knows it, by which it is found in a recording
-    recorded       pyprof__member: one OS thread in one interpreter, as the profile tells it
-    account        pyprof__account: the time of an OS thread that a recorder still has to distribute
+    allocating     pyprof__allocating_thread: an OS thread that allocates now; pyprof__thread_life: the same, kept after its end
+    followed       pyprof__followed_thread: what a recorder remembers of a thread state that the sampler lists
+    key            pyprof__thread_key: a thread as a producer knows it, by which it is found in a recording
+    recorded       pyprof__recorded_thread: one OS thread in one interpreter, as the profile tells it
+    account        pyprof__thread_account: the time of an OS thread that a recorder still has to distribute
     code           pyprof__code: a code object, or what stands for a frame that is not Python code (pyprof__pseudo)
     spot           pyprof__spot: an instruction of a code; its number is a producer's name for a frame
-    place          pyprof__place: lines and columns of an instruction
-    site           pyprof__site: a stack that allocates, in the heap tracker's tree of spots
+    place          pyprof__source_range: lines and columns of an instruction
+    site           pyprof__heap_site: a stack that allocates, in the heap tracker's tree of spots
     location       pyprof__location: a spot as the model knows it: function, place, opcode
     node           pyprof__node: a location below another node: a stack of the model
     sweep, tick    one look of the sampler at all threads; the time at which one was due
@@ -738,7 +738,7 @@ static const uint64_t pyprof__second = 1000000000u;   // ns
 
 typedef struct {
     int64_t left;                // HEAP: bytes to the next sample
-    struct pyprof__allocating *self;
+    struct pyprof__allocating_thread *self;
     uint32_t generation;
     uint8_t probe : 7, is_sampler : 1;
     uint8_t inside;              // the thread is in a hook or does work of ours: its allocations are not the
@@ -4676,13 +4676,13 @@ enum {                         // instead of the number of an instruction
     PYPROF__HIDDEN = INT32_MIN     // the frame has not finished its prologue
 };
 
-typedef struct { int32_t line, end_line, column, end_column; } pyprof__place;   // line 0, columns -1: unknown
+typedef struct { int32_t line, end_line, column, end_column; } pyprof__source_range;   // line 0, columns -1: unknown
 
 // ---- line tables: their bytes are not trusted, so every read is bounded and every loop consumes at least one byte
 static int32_t pyprof__clamp_line(int64_t line) { return line > 0 && line < INT32_MAX / 2 ? (int32_t)line : 0; }
 
 // 3.8 and 3.9 (Objects/lnotab_notes.txt): pairs of byte delta, signed line delta.
-static void pyprof__locate_lnotab(const unsigned char *table, size_t size, int32_t first_line, int64_t offset, pyprof__place *place)
+static void pyprof__locate_lnotab(const unsigned char *table, size_t size, int32_t first_line, int64_t offset, pyprof__source_range *place)
 {
     int64_t line = first_line, address = 0;
     size_t i;
@@ -4696,7 +4696,7 @@ static void pyprof__locate_lnotab(const unsigned char *table, size_t size, int32
 
 // 3.10 (Objects/lnotab_notes.txt, PEP 626): ranges, each a byte delta and a signed line delta. A line delta
 // of -128 is a range without a line.
-static void pyprof__locate_310(const unsigned char *table, size_t size, int32_t first_line, int64_t offset, pyprof__place *place)
+static void pyprof__locate_310(const unsigned char *table, size_t size, int32_t first_line, int64_t offset, pyprof__source_range *place)
 {
     int64_t line = first_line, end = 0;
     size_t i;
@@ -4738,7 +4738,7 @@ static int64_t pyprof__reader_svarint(pyprof__reader *reader)
 }
 
 // Reads one entry of a 3.11 location table (Objects/locations.md) and advances *line.
-static void pyprof__location_entry(pyprof__reader *reader, unsigned code, int64_t *line, pyprof__place *place)
+static void pyprof__location_entry(pyprof__reader *reader, unsigned code, int64_t *line, pyprof__source_range *place)
 {
     unsigned byte;
     uint32_t end_line, column, end_column;
@@ -4765,10 +4765,10 @@ static void pyprof__location_entry(pyprof__reader *reader, unsigned code, int64_
 }
 
 // 3.11 and later: entries of 1 to 8 code units each.
-static void pyprof__locate_311(const unsigned char *table, size_t size, int32_t first_line, int64_t unit, pyprof__place *place)
+static void pyprof__locate_311(const unsigned char *table, size_t size, int32_t first_line, int64_t unit, pyprof__source_range *place)
 {
     pyprof__reader reader;
-    pyprof__place found;
+    pyprof__source_range found;
     int64_t line = first_line, at = 0;
     reader.at = table;
     reader.end = table + size;
@@ -4784,7 +4784,7 @@ static void pyprof__locate_311(const unsigned char *table, size_t size, int32_t 
 }
 
 // The source position of an instruction. instruction counts code units of two bytes.
-static void pyprof__locate(int form, const unsigned char *table, size_t size, int32_t first_line, int64_t instruction, pyprof__place *place)
+static void pyprof__locate(int form, const unsigned char *table, size_t size, int32_t first_line, int64_t instruction, pyprof__source_range *place)
 {
     place->line = place->end_line = 0;
     place->column = place->end_column = -1;
@@ -4878,7 +4878,7 @@ typedef enum {
 typedef struct {               // an instruction of a code object
     uint32_t code;
     int32_t instruction;
-    pyprof__place place;
+    pyprof__source_range place;
     // 0 = not looked up yet, 1 = not a call, otherwise 2 + the string that names the callee.
     uint32_t callee;
     uint32_t opcode;           // 0 = not looked up yet, otherwise 1 + the string that names its opcode
@@ -4887,7 +4887,7 @@ typedef struct {               // an instruction of a code object
     uint32_t called;           // pyprof__called, as far as it is known without looking at the frame
 } pyprof__spot;
 // What was found at an address lately.
-typedef struct { uint64_t address, stamp; uint32_t code; } pyprof__memo;
+typedef struct { uint64_t address, stamp; uint32_t code; } pyprof__known_code;
 
 // Spots that are not a place in Python code
 enum { PYPROF__SPOT_NATIVE, PYPROF__SPOT_TRUNCATED, PYPROF__SPOT_LOST, PYPROF__SPOT_GC, PYPROF__SPOTS_PSEUDO };
@@ -4905,7 +4905,7 @@ typedef struct {
     uint32_t imports, tasks;               // how many names of modules and of tasks are among them
     uint64_t importers[4];   // addresses of importlib's function: each interpreter may have its own copy
     uint32_t importer;                     // the one to replace next
-    pyprof__memo *memo;        // PYPROF__MEMOS of them
+    pyprof__known_code *memo;  // PYPROF__MEMOS of them
     // Of an interpreter: changes when one of its code objects dies (3.14 and later); 0 = unknown.
     uint64_t stamp;
     uint64_t code_type;        // the address of PyCode_Type, learnt from the first code object
@@ -4947,7 +4947,7 @@ static pyprof__bool pyprof__codes_init(pyprof__codes *codes, pyprof__pool *pool,
     pyprof__array_init(&codes->spots, sizeof(pyprof__spot));
     pyprof__array_init(&codes->namesakes, sizeof(pyprof__namesake));
     codes->text = (char *)pyprof__alloc(pool, PYPROF__TEXT_SIZE);
-    codes->memo = (pyprof__memo *)pyprof__alloc(pool, PYPROF__MEMOS * sizeof *codes->memo);
+    codes->memo = (pyprof__known_code *)pyprof__alloc(pool, PYPROF__MEMOS * sizeof *codes->memo);
     codes->opcodes = (pyprof__opcodes *)pyprof__alloc(pool, sizeof *codes->opcodes);
     if (!codes->text || !codes->memo || !codes->opcodes) return 0;
     pyprof__opcodes_make(codes->opcodes, layout->opcodes);
@@ -5175,7 +5175,7 @@ static void pyprof__content_begin(pyprof__content *content, pyprof__codes *codes
     for (i = 0; i < content->count; i++) pyprof__content_part(content, content->parts[i]);
 }
 
-static pyprof__bool pyprof__same_place(const pyprof__place *a, const pyprof__place *b)
+static pyprof__bool pyprof__same_place(const pyprof__source_range *a, const pyprof__source_range *b)
 {
     return memcmp(a, b, sizeof *a) == 0;
 }
@@ -5186,7 +5186,7 @@ static pyprof__bool pyprof__same_place(const pyprof__place *a, const pyprof__pla
 static void pyprof__content_places(pyprof__content *content, pyprof__code *code)
 {
     const unsigned char *table = (const unsigned char *)content->codes->tables.data + code->table;
-    pyprof__place place = { 0, 0, -1, -1 }, next = { 0, 0, -1, -1 };
+    pyprof__source_range place = { 0, 0, -1, -1 }, next = { 0, 0, -1, -1 };
     unsigned char raw[PYPROF__MAX_ARGUMENTS];
     size_t size = (size_t)code->key.units * 2 < sizeof raw ? (size_t)code->key.units * 2 : sizeof raw;
     int64_t line = code->key.first_line;
@@ -5408,7 +5408,7 @@ static pyprof__walk_result pyprof__code_decode(pyprof__codes *codes, pyprof__mir
 // unless the interpreter says that no code object has died since.
 static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, uint32_t *id)
 {
-    pyprof__memo *memo = &codes->memo[(address >> 4 ^ address >> 14) & (PYPROF__MEMOS - 1)];
+    pyprof__known_code *memo = &codes->memo[(address >> 4 ^ address >> 14) & (PYPROF__MEMOS - 1)];
     int known = memo->address == address;
     pyprof__walk_result cause;
     pyprof__code_key key;
@@ -5557,7 +5557,7 @@ static uint32_t pyprof__import_find(pyprof__codes *codes, pyprof__mirror *mirror
 // later, free-threaded) may be specialised otherwise, but it is the same program.
 enum { PYPROF__UNITS = 512, PYPROF__LINKS = 16, PYPROF__CALLEE_SIZE = 256 };
 
-typedef struct { pyprof__place place; uint32_t argument, unit; unsigned char opcode, act; } pyprof__step;   // an instruction
+typedef struct { pyprof__source_range place; uint32_t argument, unit; unsigned char opcode, act; } pyprof__instruction;   // an instruction
 
 typedef struct {   // a code object's instructions up to the one of the spot, which is the last of them
     pyprof__codes *codes;
@@ -5566,7 +5566,7 @@ typedef struct {   // a code object's instructions up to the one of the spot, wh
     int64_t from, last;        // in code units of 2 bytes
     int count, first;          // steps; the steps before `first` are in doubt
     unsigned char bytes[PYPROF__UNITS * 2];
-    pyprof__step steps[PYPROF__UNITS];
+    pyprof__instruction steps[PYPROF__UNITS];
 } pyprof__window;
 
 // 1 = bytes is filled.
@@ -5609,7 +5609,7 @@ static pyprof__bool pyprof__window_holds(const pyprof__window *window)
 
 // Adds the instructions in [begin, end), counted in units, which have one position in the source. An
 // instruction begins at `begin`.
-static void pyprof__window_add(pyprof__window *window, int64_t begin, int64_t end, const pyprof__place *place)
+static void pyprof__window_add(pyprof__window *window, int64_t begin, int64_t end, const pyprof__source_range *place)
 {
     const pyprof__opcodes *opcodes = window->codes->opcodes;
     uint32_t extended = 0;
@@ -5617,7 +5617,7 @@ static void pyprof__window_add(pyprof__window *window, int64_t begin, int64_t en
     if (end > window->last + 1) end = window->last + 1;
     for (unit = begin; unit >= window->from && unit < end && window->count < PYPROF__UNITS; unit++) {
         const unsigned char *byte = window->bytes + (unit - window->from) * 2;
-        pyprof__step *step = &window->steps[window->count];
+        pyprof__instruction *step = &window->steps[window->count];
         extended = extended << 8 | byte[1];
         if (opcodes->at[*byte].act == PYPROF__OP_EXTENDED) continue;
         step->place = *place;
@@ -5636,7 +5636,7 @@ static void pyprof__window_add(pyprof__window *window, int64_t begin, int64_t en
 static void pyprof__window_locate(pyprof__window *window)
 {
     pyprof__reader reader;
-    pyprof__place place = { 0, 0, -1, -1 }, next = { 0, 0, -1, -1 };
+    pyprof__source_range place = { 0, 0, -1, -1 }, next = { 0, 0, -1, -1 };
     int64_t line = window->code->key.first_line, begin = 0, at = 0;
     reader.at = (const unsigned char *)window->codes->tables.data + window->code->table;
     reader.end = reader.at + window->code->table_size;
@@ -5658,8 +5658,8 @@ static void pyprof__window_locate(pyprof__window *window)
 // Decodes the instructions. 1 = the last one is the spot's, or the spot lies in its caches.
 static pyprof__bool pyprof__window_decode(pyprof__window *window)
 {
-    static const pyprof__place nowhere = { 0, 0, -1, -1 };
-    const pyprof__step *last;
+    static const pyprof__source_range nowhere = { 0, 0, -1, -1 };
+    const pyprof__instruction *last;
     if (window->codes->layout->lines_form == PYPROF__LINES_LOCATIONS) pyprof__window_locate(window);
     else pyprof__window_add(window, window->from, window->last + 1, &nowhere);
     window->first = window->from > 0;   // its argument may have lost its upper half
@@ -5669,7 +5669,7 @@ static pyprof__bool pyprof__window_decode(pyprof__window *window)
 }
 
 // The unit that it may jump to; -1 = none.
-static int64_t pyprof__step_target(const pyprof__window *window, const pyprof__step *step)
+static int64_t pyprof__step_target(const pyprof__window *window, const pyprof__instruction *step)
 {
     const pyprof__opcodes *opcodes = window->codes->opcodes;
     int64_t by = pyprof__opcode_jump(opcodes, step->argument);
@@ -5698,7 +5698,7 @@ static int pyprof__maker_by_stack(const pyprof__window *window, int i)
     const pyprof__opcode *at = window->codes->opcodes->at;
     int want = pyprof__opcode_pops(&at[window->steps[i].opcode], window->steps[i].argument) - 1, k, pops;
     for (k = i - 1; want >= 0 && k >= window->first; k--) {
-        const pyprof__step *step = &window->steps[k];
+        const pyprof__instruction *step = &window->steps[k];
         pops = pyprof__opcode_pops(&at[step->opcode], step->argument);
         if (pops < 0) return -1;
         if (want < at[step->opcode].pushes) return pyprof__window_lands(window, k, i) ? -1 : k;
@@ -5707,15 +5707,15 @@ static int pyprof__maker_by_stack(const pyprof__window *window, int i)
     return -1;
 }
 
-static pyprof__bool pyprof__same_start(const pyprof__place *a, const pyprof__place *b)
+static pyprof__bool pyprof__same_start(const pyprof__source_range *a, const pyprof__source_range *b)
 {
     return a->line == b->line && a->column == b->column && a->line > 0 && a->column >= 0;
 }
 
-static pyprof__bool pyprof__is_constant(const pyprof__step *step) { return step->act == PYPROF__OP_CONST || step->act == PYPROF__OP_COMMON; }
+static pyprof__bool pyprof__is_constant(const pyprof__instruction *step) { return step->act == PYPROF__OP_CONST || step->act == PYPROF__OP_COMMON; }
 
 // And ends before it.
-static pyprof__bool pyprof__ends_within(const pyprof__place *inner, const pyprof__place *outer)
+static pyprof__bool pyprof__ends_within(const pyprof__source_range *inner, const pyprof__source_range *outer)
 {
     return inner->end_line < outer->end_line || (inner->end_line == outer->end_line && inner->end_column < outer->end_column);
 }
@@ -5742,10 +5742,10 @@ static int pyprof__maker_beyond(const pyprof__window *window, int k, int i)
 // the same position as the call: a decorator, and the methods that `with` calls.
 static int pyprof__maker_by_place(const pyprof__window *window, int i)
 {
-    const pyprof__place *call = &window->steps[i].place;
+    const pyprof__source_range *call = &window->steps[i].place;
     int k, makes = 0;
     for (k = i - 1; k >= window->first; k--) {
-        const pyprof__step *step = &window->steps[k];
+        const pyprof__instruction *step = &window->steps[k];
         int same = pyprof__same_place(&step->place, call);
         makes |= step->act == PYPROF__OP_MAKE;
         if (same && step->act == PYPROF__OP_MAKE) return -1;   // a comprehension or a class
@@ -5773,7 +5773,7 @@ static int pyprof__maker(const pyprof__window *window, int i)
 // -1 = unknown.
 static pyprof__bool pyprof__is_exit(const pyprof__window *window, int i, int *maker)
 {
-    const pyprof__step *steps = window->steps;
+    const pyprof__instruction *steps = window->steps;
     int k;
     if (window->codes->layout->lines_form != PYPROF__LINES_LOCATIONS) return 0;
     for (k = i - 3; k < i; k++)
@@ -5796,7 +5796,7 @@ static uint64_t pyprof__tuple_item(const pyprof__window *window, uint32_t tuple_
 }
 
 // The address of the str, 0 = none.
-static uint64_t pyprof__step_name(const pyprof__window *window, const pyprof__step *step, int first)
+static uint64_t pyprof__step_name(const pyprof__window *window, const pyprof__instruction *step, int first)
 {
     const pyprof__layout *layout = window->codes->layout;
     uint32_t i = step->argument;
@@ -5829,7 +5829,7 @@ static pyprof__bool pyprof__callee_put(pyprof__callee *callee, const char *text)
     return 1;
 }
 
-static pyprof__bool pyprof__callee_put_name(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
+static pyprof__bool pyprof__callee_put_name(pyprof__callee *callee, const pyprof__window *window, const pyprof__instruction *step)
 {
     char *text = window->codes->text;
     uint64_t name = pyprof__step_name(window, step, callee->first);
@@ -5837,7 +5837,7 @@ static pyprof__bool pyprof__callee_put_name(pyprof__callee *callee, const pyprof
 }
 
 // ", ".join: adds the name of the constant's type
-static pyprof__bool pyprof__callee_put_type(pyprof__callee *callee, const pyprof__window *window, const pyprof__step *step)
+static pyprof__bool pyprof__callee_put_type(pyprof__callee *callee, const pyprof__window *window, const pyprof__instruction *step)
 {
     const pyprof__layout *layout = window->codes->layout;
     char name[16];
@@ -5852,7 +5852,7 @@ static pyprof__bool pyprof__callee_put_type(pyprof__callee *callee, const pyprof
 // -1 = the name is complete, -2 = the rest is unknown.
 static int pyprof__callee_link(pyprof__callee *callee, const pyprof__window *window, int i)
 {
-    const pyprof__step *step = &window->steps[i];
+    const pyprof__instruction *step = &window->steps[i];
     int maker, named = callee->at < sizeof callee->text - 1;
     switch (step->act) {
     case PYPROF__OP_SKIP: return i - 1 >= window->first ? i - 1 : -2;
@@ -5912,7 +5912,7 @@ static void pyprof__window_route(const pyprof__window *window, pyprof__route *ro
     if (i > window->first && window->steps[i - 1].act == PYPROF__OP_PRECALL) i--;
     if (pyprof__is_exit(window, i, &maker)) return;
     for (i = pyprof__maker(window, i); i >= window->first && count < PYPROF__COUNT(names); i = maker) {
-        const pyprof__step *step = &window->steps[i];
+        const pyprof__instruction *step = &window->steps[i];
         index = step->argument;
         maker = i - 1;
         if (step->act == PYPROF__OP_SKIP) continue;
@@ -6130,7 +6130,7 @@ typedef struct {               // a frame
     int32_t role;
     // C called it: a C eval loop began with it. Up to 3.10 this is not known, and 1 for every frame.
     int from_c;
-} pyprof__walked;
+} pyprof__walked_frame;
 
 // A task of asyncio that may be running, and the address of its coroutine's frame, which lies inside the
 // coroutine. The walk places the task by that address alone: loops, eager tasks and generators around it do
@@ -6150,7 +6150,7 @@ typedef struct {               // the input and the state of a walk
     uint64_t root;             // the outermost frame reached
     // NULL, or the list where the walk notes frames (pyprof__link) without looking at their code.
     pyprof__array *links;
-    // NULL, or the list where it notes frames (pyprof__walked) of a thread that collects garbage.
+    // NULL, or the list where it notes frames (pyprof__walked_frame) of a thread that collects garbage.
     pyprof__array *steps;
     uint64_t gc_frame;         // 3.15: the frame that triggered the collection; 0 = no collection
     uint32_t gc_met;           // 1 + the number of spots, or links, that were noted before it; 0 = not met
@@ -6188,7 +6188,7 @@ static pyprof__walk_result pyprof__walk_import(pyprof__walk *walk, uint64_t at, 
 static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
 {
     const pyprof__layout *layout = walk->codes->layout;
-    pyprof__walked *step;
+    pyprof__walked_frame *step;
     int64_t instruction;
     int32_t role;
     pyprof__bool incomplete;
@@ -6206,7 +6206,7 @@ static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, c
         return walk->links && walk->stack->spots.count ? PYPROF__WALK_CHAIN : PYPROF__WALK_OK;
     role = PYPROF__AT(const pyprof__code, walk->codes->codes, walk->last_code).role;
     if (walk->steps) {
-        step = (pyprof__walked *)pyprof__push(walk->codes->pool, walk->steps);
+        step = (pyprof__walked_frame *)pyprof__push(walk->codes->pool, walk->steps);
         if (!step) return PYPROF__WALK_MEMORY;
         step->at = at;
         step->instruction = frame->instruction;
@@ -6241,7 +6241,7 @@ static void pyprof__walk_shim(pyprof__walk *walk)
     pyprof__array *steps = walk->links ? walk->links : walk->steps;
     if (!steps || !steps->count) return;
     if (walk->links) PYPROF__AT(pyprof__link, *steps, steps->count - 1).frame.entry = 1;
-    else PYPROF__AT(pyprof__walked, *steps, steps->count - 1).from_c = 1;
+    else PYPROF__AT(pyprof__walked_frame, *steps, steps->count - 1).from_c = 1;
 }
 
 static void pyprof__walk_begin(pyprof__walk *walk)
@@ -6527,7 +6527,7 @@ typedef struct {               // an interpreter's collection under way, if ther
     int calm, active, sure;    // calm_switches is known; a collection is under way; the collector is certain
     int maybe_new;             // one more run was counted: this collection is near its end, or this is the
                                // next one
-    pyprof__array outside;     // pyprof__walked, innermost first: the frames outside, as far as they are
+    pyprof__array outside;     // pyprof__walked_frame, innermost first: the frames outside, as far as they are
                                // needed
     pyprof__array steps;       // the frames of the last walk
     uint32_t first;            // number of these inside the collection; PYPROF__NONE = this thread cannot be
@@ -7115,8 +7115,8 @@ static pyprof__collection *pyprof__collection_new(pyprof__threads *list, uint64_
     if (!collection) {
         collection = (pyprof__collection *)pyprof__push(list->pool, &list->collections);
         if (!collection) return NULL;
-        pyprof__array_init(&collection->outside, sizeof(pyprof__walked));
-        pyprof__array_init(&collection->steps, sizeof(pyprof__walked));
+        pyprof__array_init(&collection->outside, sizeof(pyprof__walked_frame));
+        pyprof__array_init(&collection->steps, sizeof(pyprof__walked_frame));
     }
     collection->interp = interp;
     collection->calm = collection->active = 0;
@@ -7184,8 +7184,8 @@ static void pyprof__collection_see(pyprof__threads *list, pyprof__gil *gil)
 // Do the frames of the last walk, from step i outwards, equal the remembered ones from k on?
 static pyprof__bool pyprof__collection_matches(const pyprof__collection *collection, size_t i, size_t k)
 {
-    const pyprof__walked *step = (const pyprof__walked *)collection->steps.data;
-    const pyprof__walked *known = (const pyprof__walked *)collection->outside.data;
+    const pyprof__walked_frame *step = (const pyprof__walked_frame *)collection->steps.data;
+    const pyprof__walked_frame *known = (const pyprof__walked_frame *)collection->outside.data;
     while (i < collection->steps.count && k < collection->outside.count && step[i].at == known[k].at && step[i].instruction == known[k].instruction) {
         i++;
         k++;
@@ -7198,8 +7198,8 @@ static pyprof__bool pyprof__collection_matches(const pyprof__collection *collect
 // PYPROF__NONE = step 5.
 static uint32_t pyprof__collection_inside(const pyprof__collection *collection)
 {
-    const pyprof__walked *step = (const pyprof__walked *)collection->steps.data;
-    const pyprof__walked *known = (const pyprof__walked *)collection->outside.data;
+    const pyprof__walked_frame *step = (const pyprof__walked_frame *)collection->steps.data;
+    const pyprof__walked_frame *known = (const pyprof__walked_frame *)collection->outside.data;
     size_t i, k, count = collection->steps.count, first = 0;
     for (k = 0; k < collection->outside.count && (k == 0 || !collection->maybe_new); k++)
         for (i = 0; i < count; i++) {
@@ -7221,7 +7221,7 @@ static pyprof__walk_result pyprof__collection_place(pyprof__collection *collecti
     if (collection) {
         collection->first = pyprof__collection_inside(collection);
         if (collection->first == PYPROF__NONE) { *collecting = -1; return PYPROF__WALK_OK; }
-        if (collection->first < collection->steps.count) place = PYPROF__AT(pyprof__walked, collection->steps, collection->first).place;
+        if (collection->first < collection->steps.count) place = PYPROF__AT(pyprof__walked_frame, collection->steps, collection->first).place;
     } else if (!walk->gc_met) return PYPROF__WALK_OK;
     if (walk->stack->truncated && place >= walk->stack->spots.count) return PYPROF__WALK_OK;
     *collecting = 1;
@@ -7241,7 +7241,7 @@ static void pyprof__collection_learn(pyprof__threads *list, pyprof__collection *
     }
     if (count > PYPROF__MAX_OUTSIDE) count = PYPROF__MAX_OUTSIDE;
     if (count == 0 || !pyprof__array_reserve(list->pool, &collection->outside, count)) return;
-    memcpy(collection->outside.data, (const pyprof__walked *)collection->steps.data + collection->first, count * sizeof(pyprof__walked));
+    memcpy(collection->outside.data, (const pyprof__walked_frame *)collection->steps.data + collection->first, count * sizeof(pyprof__walked_frame));
     collection->outside.count = count;
 }
 
@@ -7953,10 +7953,10 @@ typedef struct {
     uint32_t content;                   // distinguishes functions with the same name and place; as in
                                         // pyprof__code
 } pyprof__function;
-typedef struct { uint32_t function; pyprof__place place; uint32_t opcode; } pyprof__location;   // opcode: string, 0 = not recorded
+typedef struct { uint32_t function; pyprof__source_range place; uint32_t opcode; } pyprof__location;   // opcode: string, 0 = not recorded
 typedef struct { uint32_t parent, location; } pyprof__node;
 
-typedef struct { int64_t pid; uint64_t started; } pyprof__recorded_process;   // started: as in pyprof__member
+typedef struct { int64_t pid; uint64_t started; } pyprof__recorded_process;   // started: as in pyprof__recorded_thread
 
 typedef struct {               // one OS thread in one interpreter
     // started: start time from the kernel, distinguishes threads with the same reused id.
@@ -7969,7 +7969,7 @@ typedef struct {               // one OS thread in one interpreter
                                                // = never
     uint32_t hold_node, process;               // its stack then; process: that of the thread
     uint32_t newer, padding;                   // the next one with this native id; 0 = none
-} pyprof__member;
+} pyprof__recorded_thread;
 
 // The state of a thread in a sample: bits
 enum {
@@ -8125,7 +8125,7 @@ typedef struct {               // a heap tracker's results for the whole process
 typedef struct {
     pyprof__pool *pool;
     pyprof__strings strings;
-    pyprof__array functions, locations, nodes, members, moments;
+    pyprof__array functions, locations, nodes, threads, moments;
     pyprof__array processes;       // pyprof__recorded_process; a profile bears the pid of the first
     pyprof__array gauges;          // the time line of the process
     pyprof__array rivals;
@@ -8137,7 +8137,7 @@ typedef struct {
     // int64_t per node, without its children; empty = metric not used.
     pyprof__array columns[PYPROF_METRIC_COUNT];
     pyprof__index function_index, location_index, node_index, waited_index;
-    pyprof__index member_index;    // the first member with a native id
+    pyprof__index native_index;    // the first thread with a native id
     size_t moments_first;          // the oldest moment still wanted
     uint64_t moments_gone;         // number of moments forgotten so far: a moment's number is this + its
                                    // index
@@ -8157,7 +8157,7 @@ static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
     pyprof__array_init(&model->functions, sizeof(pyprof__function));
     pyprof__array_init(&model->locations, sizeof(pyprof__location));
     pyprof__array_init(&model->nodes, sizeof(pyprof__node));
-    pyprof__array_init(&model->members, sizeof(pyprof__member));
+    pyprof__array_init(&model->threads, sizeof(pyprof__recorded_thread));
     pyprof__array_init(&model->processes, sizeof(pyprof__recorded_process));
     pyprof__array_init(&model->moments, sizeof(pyprof__moment));
     pyprof__array_init(&model->gauges, sizeof(pyprof__gauge));
@@ -8177,7 +8177,7 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__array_free(model->pool, &model->functions);
     pyprof__array_free(model->pool, &model->locations);
     pyprof__array_free(model->pool, &model->nodes);
-    pyprof__array_free(model->pool, &model->members);
+    pyprof__array_free(model->pool, &model->threads);
     pyprof__array_free(model->pool, &model->processes);
     pyprof__array_free(model->pool, &model->moments);
     pyprof__array_free(model->pool, &model->gauges);
@@ -8191,7 +8191,7 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__index_free(model->pool, &model->function_index);
     pyprof__index_free(model->pool, &model->location_index);
     pyprof__index_free(model->pool, &model->node_index);
-    pyprof__index_free(model->pool, &model->member_index);
+    pyprof__index_free(model->pool, &model->native_index);
 }
 
 static pyprof__bool pyprof__same_function(const void *context, uint32_t item, const void *key)
@@ -8211,7 +8211,7 @@ static pyprof__bool pyprof__same_node(const void *context, uint32_t item, const 
 
 static pyprof__bool pyprof__same_native(const void *context, uint32_t item, const void *key)
 {
-    return PYPROF__AT(pyprof__member, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
+    return PYPROF__AT(pyprof__recorded_thread, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
 }
 
 // Finds or adds an item of an array with an index; items are plain data without padding. PYPROF__NONE = no
@@ -8253,7 +8253,7 @@ static uint32_t pyprof__model_path(pyprof__model *model, const char *path)
     return pyprof__model_string(model, text);
 }
 
-static uint32_t pyprof__model_instruction(pyprof__model *model, const pyprof__function *function, const pyprof__place *place, uint32_t opcode)
+static uint32_t pyprof__model_instruction(pyprof__model *model, const pyprof__function *function, const pyprof__source_range *place, uint32_t opcode)
 {
     pyprof__location location;
     location.opcode = opcode;
@@ -8265,7 +8265,7 @@ static uint32_t pyprof__model_instruction(pyprof__model *model, const pyprof__fu
     return pyprof__unique(model->pool, &model->locations, &model->location_index, pyprof__same_location, &location);
 }
 
-static uint32_t pyprof__model_location(pyprof__model *model, const pyprof__function *function, const pyprof__place *place)
+static uint32_t pyprof__model_location(pyprof__model *model, const pyprof__function *function, const pyprof__source_range *place)
 {
     return pyprof__model_instruction(model, function, place, 0);
 }
@@ -8282,7 +8282,7 @@ static uint32_t pyprof__model_node(pyprof__model *model, uint32_t parent, uint32
 // A pseudo function: a thread (the number distinguishes equal names), the root, <native> and so on.
 static uint32_t pyprof__model_pseudo(pyprof__model *model, const char *name, pyprof_kind kind, int32_t number)
 {
-    static const pyprof__place nowhere = { 0, 0, -1, -1 };
+    static const pyprof__source_range nowhere = { 0, 0, -1, -1 };
     pyprof__function function;
     memset(&function, 0, sizeof function);
     function.name = function.qualname = pyprof__model_string(model, name);
@@ -8512,7 +8512,7 @@ static pyprof__bool pyprof__model_copy_tables(pyprof__model *to, const pyprof__m
         && pyprof__array_copy(to->pool, &to->functions, &from->functions)
         && pyprof__array_copy(to->pool, &to->locations, &from->locations)
         && pyprof__array_copy(to->pool, &to->nodes, &from->nodes)
-        && pyprof__array_copy(to->pool, &to->members, &from->members)
+        && pyprof__array_copy(to->pool, &to->threads, &from->threads)
         && pyprof__array_copy(to->pool, &to->processes, &from->processes);
 }
 
@@ -8561,9 +8561,9 @@ static void pyprof__model_cut(pyprof__model *to, uint64_t since)
     to->gauges.count -= gone;
     if (gone && to->gauges.count) memmove(gauges, gauges + gone, to->gauges.count * sizeof *gauges);
     to->rivals.count = to->waited.count = 0;
-    for (i = 0; i < to->members.count; i++) {
-        pyprof__member *member = &PYPROF__AT(pyprof__member, to->members, i);
-        if (member->hold_end_ns < since + member->hold_ns) member->hold_ns = 0;
+    for (i = 0; i < to->threads.count; i++) {
+        pyprof__recorded_thread *recorded = &PYPROF__AT(pyprof__recorded_thread, to->threads, i);
+        if (recorded->hold_end_ns < since + recorded->hold_ns) recorded->hold_ns = 0;
     }
 }
 
@@ -10349,7 +10349,7 @@ typedef struct {
     uint64_t temp, peak_bytes, peak_blocks;
     // peak_*: the live blocks when the heap's epoch became this one; owner: number of a life.
     uint32_t epoch, owner;
-} pyprof__site;
+} pyprof__heap_site;
 
 // Of the frames of a stack when it was last read. name: identifies the module that importlib's frame loads, 0
 // in all other frames
@@ -10357,14 +10357,14 @@ typedef struct { uint64_t *frame, *instruction, *code, *name; uint32_t *site; } 
 typedef struct { uint64_t address; uint32_t epoch, version, code, spare; } pyprof__code_memo;
 typedef struct { uint64_t code, instruction; uint32_t parent, site; } pyprof__site_memo;
 // One thread; kept after the thread's end.
-typedef struct { uint64_t tid, started, first_ns; uint32_t root, ended; } pyprof__life;
+typedef struct { uint64_t tid, started, first_ns; uint32_t root, ended; } pyprof__thread_life;
 // In sampled mode only. Of a site: the doubtful bytes (see pyprof__weigh) of its flows, at the high-water
 // mark, and at each mark
 typedef struct { uint64_t in, out, gone, peak; float marks[PYPROF__MARKS]; } pyprof__site_doubt;
 
-typedef struct pyprof__allocating pyprof__allocating;
-struct pyprof__allocating {      // of a thread that allocates; never freed, but reused after the thread's end
-    pyprof__allocating *next;
+typedef struct pyprof__allocating_thread pyprof__allocating_thread;
+struct pyprof__allocating_thread { // of a thread that allocates; never freed, but reused after the thread's end
+    pyprof__allocating_thread *next;
     uint64_t tid, holder;        // tid: 0 = not in use; holder: the thread that used it last
     uint32_t life, root, native; // life: its number + 1
     uint32_t generation;         // of the heap, when it was last used
@@ -10387,13 +10387,13 @@ struct pyprof__allocating {      // of a thread that allocates; never freed, but
     pyprof__chain chain, fresh;
 };
 
-typedef struct { uint64_t address; uint32_t code, next; } pyprof__code_at;
+typedef struct { uint64_t address; uint32_t code, next; } pyprof__code_address;
 
 // The sites from number `first` on. Each segment is as large as all segments before it: address space is
 // taken only as it is needed, because RLIMIT_AS counts it even if it is unused. A segment never moves,
 // because every thread that allocates reads it.
 typedef struct {
-    pyprof__site *sites;
+    pyprof__heap_site *sites;
     pyprof__site_key *keys;
     float *history;
     pyprof__site_doubt *doubts;  // NULL in exact mode
@@ -10428,7 +10428,7 @@ typedef struct {
     uint32_t names_lock, threads_lock, settle_lock, segments_lock;
     // A mapping that shows other copies of this header that a tracker is active in this process.
     void *claim;
-    pyprof__array addresses;     // pyprof__code_at
+    pyprof__array addresses;     // pyprof__code_address
     uint32_t address_free;       // first free one + 1
     uint32_t code_buckets[PYPROF__CODE_BUCKETS];
     uint32_t code_epoch;         // changes when a known code object dies
@@ -10436,9 +10436,9 @@ typedef struct {
     pyprof__segment segments[PYPROF__SEGMENTS];
     int doubtful;                // the segments have doubts: they were made for sampled mode
     uint32_t site_count, site_limit;   // number 0 is the root
-    pyprof__life *lives;
+    pyprof__thread_life *lives;
     uint32_t life_count;
-    pyprof__allocating *threads;
+    pyprof__allocating_thread *threads;
     pyprof_domain_total ended[PYPROF_DOMAIN_COUNT];
     uint64_t ended_sizes[PYPROF_SIZES];
     uint64_t ended_sampled;
@@ -10533,7 +10533,7 @@ static void pyprof__heap_forked(void)
     memset(&pyprof__ranges, 0, sizeof pyprof__ranges);
     // These may have been growing in the parent: their pages may be gone, and other memory may be there.
     memset(&pyprof__aside, 0, sizeof pyprof__aside);
-    pyprof__array_init(&pyprof__heap.addresses, sizeof(pyprof__code_at));
+    pyprof__array_init(&pyprof__heap.addresses, sizeof(pyprof__code_address));
     pyprof__heap.codes.pool = NULL;
     memset(pyprof__filter, 0, sizeof pyprof__filter);
     memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
@@ -10847,8 +10847,8 @@ static uint64_t pyprof__code_hash(uint64_t address) { return pyprof__mix(0x636f6
 static uint32_t *pyprof__code_place(uint64_t address)   // the link that leads to its entry, or to 0
 {
     uint32_t *link = &pyprof__heap.code_buckets[pyprof__code_hash(address) >> 16 & (PYPROF__CODE_BUCKETS - 1)];
-    while (*link && PYPROF__AT(pyprof__code_at, pyprof__heap.addresses, *link - 1).address != address)
-        link = &PYPROF__AT(pyprof__code_at, pyprof__heap.addresses, *link - 1).next;
+    while (*link && PYPROF__AT(pyprof__code_address, pyprof__heap.addresses, *link - 1).address != address)
+        link = &PYPROF__AT(pyprof__code_address, pyprof__heap.addresses, *link - 1).next;
     return link;
 }
 
@@ -10858,7 +10858,7 @@ static void pyprof__code_died(const void *block)
     pyprof__heap_lock(&pyprof__heap.names_lock);
     link = pyprof__code_place((uint64_t)(uintptr_t)block);
     if ((id = *link) != 0) {
-        pyprof__code_at *at = &PYPROF__AT(pyprof__code_at, pyprof__heap.addresses, id - 1);
+        pyprof__code_address *at = &PYPROF__AT(pyprof__code_address, pyprof__heap.addresses, id - 1);
         *link = at->next;
         at->next = pyprof__heap.address_free;
         at->address = 0;
@@ -10910,17 +10910,17 @@ static uint32_t pyprof__heap_decode(uint64_t address)
 __attribute__((noinline))
 static uint32_t pyprof__heap_code_new(uint64_t address)   // under names_lock
 {
-    pyprof__code_at *at;
+    pyprof__code_address *at;
     int error = errno;
     uint32_t id = pyprof__heap_decode(address), number = pyprof__heap.address_free, *bucket;
     if (id == PYPROF__NONE) return PYPROF__NONE;
-    if (number) pyprof__heap.address_free = PYPROF__AT(pyprof__code_at, pyprof__heap.addresses, number - 1).next;
+    if (number) pyprof__heap.address_free = PYPROF__AT(pyprof__code_address, pyprof__heap.addresses, number - 1).next;
     else {
         if (!pyprof__push(&pyprof__heap.pool, &pyprof__heap.addresses)) return PYPROF__NONE;
         number = (uint32_t)pyprof__heap.addresses.count;
     }
     bucket = &pyprof__heap.code_buckets[pyprof__code_hash(address) >> 16 & (PYPROF__CODE_BUCKETS - 1)];
-    at = &PYPROF__AT(pyprof__code_at, pyprof__heap.addresses, number - 1);
+    at = &PYPROF__AT(pyprof__code_address, pyprof__heap.addresses, number - 1);
     at->address = address;
     at->code = id;
     at->next = *bucket;
@@ -10946,7 +10946,7 @@ static uint32_t pyprof__at32(uint64_t address)
 
 // The number of the code object at this address: from the thread's own memo, from the list of addresses, or
 // read anew. An entry of the memo is valid until any known code object dies.
-static uint32_t pyprof__heap_code(pyprof__allocating *self, uint64_t address)
+static uint32_t pyprof__heap_code(pyprof__allocating_thread *self, uint64_t address)
 {
     pyprof__code_memo *memo = &self->codes[(address >> 4 ^ address >> 12) & (PYPROF__MEMO_SITES - 1)];
     uint32_t version = pyprof__heap.layout.code_version != PYPROF__NO ? pyprof__at32(address + pyprof__heap.layout.code_version) : 0, *link, code;
@@ -10954,7 +10954,7 @@ static uint32_t pyprof__heap_code(pyprof__allocating *self, uint64_t address)
     if (memo->address == address && memo->epoch == epoch && memo->version == version) return memo->code;
     pyprof__heap_lock(&pyprof__heap.names_lock);
     link = pyprof__code_place(address);
-    code = *link ? PYPROF__AT(pyprof__code_at, pyprof__heap.addresses, *link - 1).code : pyprof__heap_code_new(address);
+    code = *link ? PYPROF__AT(pyprof__code_address, pyprof__heap.addresses, *link - 1).code : pyprof__heap_code_new(address);
     pyprof__unlock(&pyprof__heap.names_lock);
     if (code == PYPROF__NONE) return code;
     memo->address = address;
@@ -10970,7 +10970,7 @@ static inline pyprof__segment *pyprof__segment_of(uint32_t site)
     return &pyprof__heap.segments[20 - __builtin_clz(site | PYPROF__SITES_LEAST / 2)];
 }
 
-static inline pyprof__site *pyprof__site_at(uint32_t site)
+static inline pyprof__heap_site *pyprof__site_at(uint32_t site)
 {
     const pyprof__segment *segment = pyprof__segment_of(site);
     return &segment->sites[site - segment->first];
@@ -10996,7 +10996,7 @@ static inline pyprof__site_doubt *pyprof__site_doubt_at(uint32_t site)   // in s
 
 static size_t pyprof__segment_bytes(uint32_t count)
 {
-    size_t each = sizeof(pyprof__site) + sizeof(pyprof__site_key) + PYPROF__MARKS * sizeof(float);
+    size_t each = sizeof(pyprof__heap_site) + sizeof(pyprof__site_key) + PYPROF__MARKS * sizeof(float);
     return count * (each + (pyprof__heap.doubtful ? sizeof(pyprof__site_doubt) : 0));
 }
 
@@ -11020,7 +11020,7 @@ static uint32_t pyprof__heap_sites(void)
     return count;
 }
 
-static void pyprof__segment_fill(pyprof__segment *segment, pyprof__site *sites, uint32_t first, uint32_t count)
+static void pyprof__segment_fill(pyprof__segment *segment, pyprof__heap_site *sites, uint32_t first, uint32_t count)
 {
     segment->first = first;
     segment->count = count;
@@ -11038,12 +11038,12 @@ static pyprof__bool pyprof__segment_new(uint32_t site)
 {
     pyprof__segment *segment = pyprof__segment_of(site);
     uint32_t first = pyprof__segment_first(site), count = first ? first : (uint32_t)PYPROF__SITES_LEAST;
-    pyprof__site *sites = NULL;
+    pyprof__heap_site *sites = NULL;
     int error = errno;
     pyprof__heap_lock(&pyprof__heap.segments_lock);
     if (count > pyprof__heap.site_limit - first) count = pyprof__heap.site_limit - first;
     if (!segment->sites && site < pyprof__heap.site_limit) {
-        sites = (pyprof__site *)pyprof__pages(pyprof__segment_bytes(count));
+        sites = (pyprof__heap_site *)pyprof__pages(pyprof__segment_bytes(count));
         if (sites) pyprof__segment_fill(segment, sites, first, count);
         else {
             PYPROF__SET(pyprof__heap.refused, 1);
@@ -11094,7 +11094,7 @@ static uint32_t pyprof__site_find(uint32_t parent, uint32_t code, int32_t instru
 // Adds to the heap's live bytes what the thread has kept to itself. The rest cannot see it when they look for
 // the high-water mark. So a thread keeps up to PYPROF__FLUSH bytes if it is the only one, 0.1 % of a large
 // heap, nothing of a small heap.
-static void pyprof__flush_live(pyprof__allocating *self)
+static void pyprof__flush_live(pyprof__allocating_thread *self)
 {
     int64_t live = __atomic_add_fetch(&pyprof__heap.live, PYPROF__GET(self->unflushed), __ATOMIC_RELAXED);
     PYPROF__SET(self->unflushed, 0);
@@ -11112,7 +11112,7 @@ static int64_t pyprof__hand_over(int64_t *counter)
 }
 
 // Adds its counters to those of ended threads. Under threads_lock.
-static void pyprof__allocating_end(pyprof__allocating *self)
+static void pyprof__allocating_end(pyprof__allocating_thread *self)
 {
     size_t i;
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
@@ -11143,11 +11143,11 @@ static char *pyprof__chain_place(pyprof__chain *chain, char *memory, size_t fram
     return (char *)(chain->site + frames);
 }
 
-static pyprof__allocating *pyprof__allocating_new(uint32_t depth)
+static pyprof__allocating_thread *pyprof__allocating_new(uint32_t depth)
 {
-    size_t frames = ((size_t)depth + 2 + 15) & ~(size_t)15, own = (sizeof(pyprof__allocating) + 63) & ~(size_t)63;
+    size_t frames = ((size_t)depth + 2 + 15) & ~(size_t)15, own = (sizeof(pyprof__allocating_thread) + 63) & ~(size_t)63;
     char *pages = (char *)pyprof__pages(own + 2 * frames * (4 * sizeof(uint64_t) + sizeof(uint32_t)));
-    pyprof__allocating *self = (pyprof__allocating *)(void *)pages;
+    pyprof__allocating_thread *self = (pyprof__allocating_thread *)(void *)pages;
     if (!pages) return NULL;
     pyprof__chain_place(&self->fresh, pyprof__chain_place(&self->chain, pages + own, frames), frames);
     self->capacity = depth;
@@ -11158,9 +11158,9 @@ static pyprof__allocating *pyprof__allocating_new(uint32_t depth)
 // ended. Not any other: a thread that was stopped in the middle of an allocation looks at its record once
 // more, perhaps in a later tracking; if nobody else has that record, it cannot clear another thread's busy
 // flag.
-static pyprof__allocating *pyprof__allocating_spare(int64_t tid, uint32_t depth)   // NULL = there is none
+static pyprof__allocating_thread *pyprof__allocating_spare(int64_t tid, uint32_t depth)   // NULL = there is none
 {
-    pyprof__allocating *self;
+    pyprof__allocating_thread *self;
     for (self = pyprof__heap.threads; self; self = self->next)
         if (PYPROF__GET(self->tid) == 0 && self->holder == (uint64_t)tid && self->capacity >= depth) return self;
     for (self = pyprof__heap.threads; self; self = self->next)
@@ -11168,12 +11168,12 @@ static pyprof__allocating *pyprof__allocating_spare(int64_t tid, uint32_t depth)
     return NULL;
 }
 
-static pyprof__allocating *pyprof__allocating_begin(uint32_t generation)
+static pyprof__allocating_thread *pyprof__allocating_begin(uint32_t generation)
 {
     int64_t tid = pyprof__gettid();
-    pyprof__allocating *self;
+    pyprof__allocating_thread *self;
     uint32_t depth;
-    pyprof__life *life;
+    pyprof__thread_life *life;
     pyprof__heap_lock(&pyprof__heap.threads_lock);
     depth = pyprof__heap.max_depth;
     // This tracking is over.
@@ -11263,7 +11263,7 @@ static uint64_t pyprof__own_name(uint64_t at)
 
 __attribute__((noinline))
 // The site of <import NAME>.
-static uint32_t pyprof__import_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t *name)
+static uint32_t pyprof__import_site(pyprof__allocating_thread *self, uint32_t parent, uint64_t at, uint64_t *name)
 {
     uint64_t local = pyprof__untagged(pyprof__at(at + pyprof__heap.layout.frame_locals));
     uint32_t code, site;
@@ -11288,7 +11288,7 @@ static uint32_t pyprof__import_site(pyprof__allocating *self, uint32_t parent, u
 
 // The site of one frame below the site of its caller. Returns parent if no site can be had, or if the frame
 // is still hidden.
-static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, uint64_t at, uint64_t code, uint64_t raw, uint64_t *name)
+static uint32_t pyprof__frame_site(pyprof__allocating_thread *self, uint32_t parent, uint64_t at, uint64_t code, uint64_t raw, uint64_t *name)
 {
     pyprof__site_memo *memo = &self->sites[(raw ^ raw >> 8 ^ code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES - 1)];
     int32_t instruction;
@@ -11318,7 +11318,7 @@ static uint32_t pyprof__frame_site(pyprof__allocating *self, uint32_t parent, ui
 typedef struct { uint32_t fresh, top, left; int run; } pyprof__overlap;
 
 // Gives up the run: its frames become fresh ones, as many as fit. 0 = some do not fit.
-static pyprof__bool pyprof__overlap_break(pyprof__allocating *self, pyprof__overlap *o, uint32_t most)
+static pyprof__bool pyprof__overlap_break(pyprof__allocating_thread *self, pyprof__overlap *o, uint32_t most)
 {
     uint32_t i;
     for (i = o->top; o->run && i > o->left && o->fresh < most; i--, o->fresh++) {
@@ -11332,7 +11332,7 @@ static pyprof__bool pyprof__overlap_break(pyprof__allocating *self, pyprof__over
 }
 
 // Is it close by in the chain?
-static pyprof__bool pyprof__overlap_find(const pyprof__allocating *self, pyprof__overlap *o, uint64_t frame)
+static pyprof__bool pyprof__overlap_find(const pyprof__allocating_thread *self, pyprof__overlap *o, uint64_t frame)
 {
     uint32_t i = o->left, least = i > 16 ? i - 16 : 0;
     while (i > least && self->chain.frame[i - 1] != frame) i--;
@@ -11385,7 +11385,7 @@ static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, u
 // frames or more are in the chain, and not too many. Otherwise each call and each return would move the cut,
 // and the chain would be built anew. If it has grown too long, an eighth is cut off.
 // root: the stack ends here.
-static pyprof__bool pyprof__overlap_holds(pyprof__allocating *self, pyprof__overlap *o, int root)
+static pyprof__bool pyprof__overlap_holds(pyprof__allocating_thread *self, pyprof__overlap *o, int root)
 {
     uint32_t most = pyprof__heap.max_depth, n = o->fresh + o->top, rest = most - most / 8;
     if (o->left || root == self->cut || (self->cut && n < most - most / 4)) return 0;
@@ -11397,7 +11397,7 @@ static pyprof__bool pyprof__overlap_holds(pyprof__allocating *self, pyprof__over
 
 // Walks the thread's stack from the innermost frame on, into self->fresh, until the rest equals the last
 // chain.
-static void pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyprof__overlap *o)
+static void pyprof__own_chain(pyprof__allocating_thread *self, uint64_t thread, pyprof__overlap *o)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     const int pointer = layout->instr_form == PYPROF__INSTR_POINTER;
@@ -11431,7 +11431,7 @@ static void pyprof__own_chain(pyprof__allocating *self, uint64_t thread, pyprof_
 }
 
 // Of frame number i of the chain, counted from the root.
-static void pyprof__chain_site(pyprof__allocating *self, uint32_t i)
+static void pyprof__chain_site(pyprof__allocating_thread *self, uint32_t i)
 {
     pyprof__chain *chain = &self->chain;
     uint32_t parent = i ? chain->site[i - 1] : self->base;
@@ -11440,7 +11440,7 @@ static void pyprof__chain_site(pyprof__allocating *self, uint32_t i)
 }
 
 // Unchanged frames may import another module than before: the same calls may have been made again.
-static void pyprof__chain_rename(pyprof__allocating *self, uint32_t kept)
+static void pyprof__chain_rename(pyprof__allocating_thread *self, uint32_t kept)
 {
     const pyprof__chain *chain = &self->chain;
     uint32_t i, named = self->named < kept ? self->named : kept;
@@ -11452,7 +11452,7 @@ static void pyprof__chain_rename(pyprof__allocating *self, uint32_t kept)
 }
 
 // The site of the allocation that is being made.
-static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)
+static uint32_t pyprof__own_site(pyprof__allocating_thread *self, int domain)
 {
     uint64_t thread = pyprof__own_state(domain);
     uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), kept, site = self->root, leaf = PYPROF__NONE;
@@ -11485,13 +11485,13 @@ static uint32_t pyprof__own_site(pyprof__allocating *self, int domain)
 }
 
 // ---- counting ------------------------------------------------------------------------------------
-static uint64_t pyprof__site_live(const pyprof__site *site)
+static uint64_t pyprof__site_live(const pyprof__heap_site *site)
 {
     int64_t live = (int64_t)(PYPROF__GET(site->in.bytes) - PYPROF__GET(site->out.bytes) - PYPROF__GET(site->gone.bytes));
     return live > 0 ? (uint64_t)live : 0;
 }
 
-static uint64_t pyprof__site_live_blocks(const pyprof__site *site)
+static uint64_t pyprof__site_live_blocks(const pyprof__heap_site *site)
 {
     int64_t live = (int64_t)(PYPROF__GET(site->in.blocks) - PYPROF__GET(site->out.blocks) - PYPROF__GET(site->gone.blocks));
     return live > 0 ? (uint64_t)live : 0;
@@ -11507,7 +11507,7 @@ static uint64_t pyprof__site_live_doubt(uint32_t at)
 // Call before it changes: keeps what was live at the high-water mark.
 PYPROF__HOT void pyprof__site_keep(uint32_t at)
 {
-    pyprof__site *site = pyprof__site_at(at);
+    pyprof__heap_site *site = pyprof__site_at(at);
     uint32_t epoch = PYPROF__GET(pyprof__heap.epoch);
     if (PYPROF__GET(site->epoch) == epoch) return;
     if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED)
@@ -11518,7 +11518,7 @@ PYPROF__HOT void pyprof__site_keep(uint32_t at)
 }
 
 // Adds to the live bytes. A new maximum begins a new epoch of the high-water mark.
-PYPROF__HOT void pyprof__count_live(pyprof__allocating *self, int64_t change)
+PYPROF__HOT void pyprof__count_live(pyprof__allocating_thread *self, int64_t change)
 {
     int64_t unflushed = PYPROF__GET(self->unflushed) + change, keeps = PYPROF__GET(self->keeps), total = PYPROF__GET(pyprof__heap.live) + unflushed;
     PYPROF__SET(self->unflushed, unflushed);
@@ -11544,9 +11544,9 @@ static void pyprof__flow_gone(pyprof__flow *flow, uint64_t bytes, uint64_t block
     __atomic_fetch_add(&flow->births, births, __ATOMIC_RELAXED);
 }
 
-static void pyprof__count_in(pyprof__allocating *self, uint32_t at, uint64_t size, int domain, uint32_t birth)
+static void pyprof__count_in(pyprof__allocating_thread *self, uint32_t at, uint64_t size, int domain, uint32_t birth)
 {
-    pyprof__site *site = pyprof__site_at(at);
+    pyprof__heap_site *site = pyprof__site_at(at);
     pyprof__weight weight = pyprof__weigh(size);
     pyprof_domain_total *total = &self->in[domain];
     uint32_t class_of = size > 1 ? 64 - (uint32_t)__builtin_clzll(size - 1) : 0;
@@ -11561,7 +11561,7 @@ static void pyprof__count_in(pyprof__allocating *self, uint32_t at, uint64_t siz
 }
 
 // Was it one of this thread's last allocations?
-static pyprof__bool pyprof__was_recent(pyprof__allocating *self, const void *block)
+static pyprof__bool pyprof__was_recent(pyprof__allocating_thread *self, const void *block)
 {
     uint64_t now = self->spent + self->drawn - (uint64_t)pyprof__own.left;
     size_t i;
@@ -11575,11 +11575,11 @@ static pyprof__bool pyprof__was_recent(pyprof__allocating *self, const void *blo
 
 // Counts a freed block: in the site's own counters if this thread owns the site, otherwise in those for other
 // threads.
-static void pyprof__count_out(pyprof__allocating *self, const void *block, const pyprof__entry *entry)
+static void pyprof__count_out(pyprof__allocating_thread *self, const void *block, const pyprof__entry *entry)
 {
     uint32_t birth = pyprof__entry_birth(entry);
     uint32_t at = pyprof__entry_site(entry);
-    pyprof__site *site = pyprof__site_at(at);
+    pyprof__heap_site *site = pyprof__site_at(at);
     pyprof__weight weight = pyprof__weigh(pyprof__entry_size(entry));
     pyprof_domain_total *total = &self->in[pyprof__entry_domain(entry)];
     pyprof__site_keep(at);
@@ -11611,7 +11611,7 @@ static void pyprof__heap_forget_live(void)
     pyprof__blocks_drop();
     pyprof__ranges_drop();
     for (i = 0; i < pyprof__heap_sites(); i++) {
-        pyprof__site *site = pyprof__site_at(i);
+        pyprof__heap_site *site = pyprof__site_at(i);
         uint64_t live = pyprof__site_live(site), blocks = pyprof__site_live_blocks(site), births;
         pyprof__site_keep(i);
         bytes += (int64_t)live;
@@ -11639,9 +11639,9 @@ static pyprof__bool pyprof__heap_thaw(void)
 
 // ---- the slow side of the hooks. errno must not change: a function here that makes a system call restores it
 __attribute__((noinline))
-static pyprof__allocating *pyprof__own_renew(uint32_t generation)
+static pyprof__allocating_thread *pyprof__own_renew(uint32_t generation)
 {
-    pyprof__allocating *self = pyprof__own.self;
+    pyprof__allocating_thread *self = pyprof__own.self;
     int error = errno;
     if (PYPROF__GET(pyprof__heap.pid) != pyprof__own_pid()) return NULL;   // the child of a bare clone()
     if (!self || self->generation != generation || PYPROF__GET(self->tid) != (uint64_t)pyprof__gettid()) self = pyprof__allocating_begin(generation);
@@ -11652,14 +11652,14 @@ static pyprof__allocating *pyprof__own_renew(uint32_t generation)
     return self;
 }
 
-static inline pyprof__allocating *pyprof__own_record(uint32_t generation)
+static inline pyprof__allocating_thread *pyprof__own_record(uint32_t generation)
 {
-    pyprof__allocating *self = pyprof__own.self;
+    pyprof__allocating_thread *self = pyprof__own.self;
     return pyprof__own.generation == generation && self && PYPROF__GET(self->tid) ? self : pyprof__own_renew(generation);
 }
 
 // The thread's countdown is over, or has not begun yet: is this block to be noted? Begins the next countdown.
-static pyprof__bool pyprof__countdown(pyprof__allocating *self, size_t size)
+static pyprof__bool pyprof__countdown(pyprof__allocating_thread *self, size_t size)
 {
     int fresh = self->drawn == 0, over;
     if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT) return 1;
@@ -11678,7 +11678,7 @@ static pyprof__bool pyprof__countdown(pyprof__allocating *self, size_t size)
 }
 
 // While a thread is busy, no new tracking can begin and give the sites away. 0 = that has already happened.
-static inline pyprof__bool pyprof__get_busy(pyprof__allocating *self, uint32_t generation)
+static inline pyprof__bool pyprof__get_busy(pyprof__allocating_thread *self, uint32_t generation)
 {
     PYPROF__SET(self->busy, 1);
     __asm__ __volatile__("" ::: "memory");   // pyprof__order_threads is the other half of the fence
@@ -11687,12 +11687,12 @@ static inline pyprof__bool pyprof__get_busy(pyprof__allocating *self, uint32_t g
     return 0;
 }
 
-static inline void pyprof__be_idle(pyprof__allocating *self) { __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE); }
+static inline void pyprof__be_idle(pyprof__allocating_thread *self) { __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE); }
 
 // Notes a new block: its site, its entry in the table, its counters.
 static void pyprof__note(int domain, const void *block, size_t size, uint32_t generation)
 {
-    pyprof__allocating *self = pyprof__own.self;
+    pyprof__allocating_thread *self = pyprof__own.self;
     pyprof__entry entry;
     uint64_t hash = pyprof__block_hash(block);
     uint32_t site, birth = PYPROF__GET(pyprof__heap.clock_ms) / PYPROF__BIRTH;
@@ -11753,7 +11753,7 @@ static void pyprof__stir_now(void)   // it is certain
 PYPROF__HOT uint32_t pyprof__wants(size_t size)
 {
     uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
-    pyprof__allocating *self;
+    pyprof__allocating_thread *self;
     if (!PYPROF__GET(pyprof__heap.mode)) {   // no session tracks memory: do not ask again for a while
         pyprof__own.generation = generation;
         pyprof__own.left = 1 << 20;
@@ -11784,7 +11784,7 @@ PYPROF__HOT void pyprof__forget(const void *block, uint32_t *generation, pyprof_
 // Call it after pyprof__forget.
 PYPROF__HOT void pyprof__gone(uint32_t generation, const void *block, const pyprof__entry *entry)
 {
-    pyprof__allocating *self = generation && generation == PYPROF__GET(pyprof__hot.generation) ? pyprof__own_record(generation) : NULL;
+    pyprof__allocating_thread *self = generation && generation == PYPROF__GET(pyprof__hot.generation) ? pyprof__own_record(generation) : NULL;
     if (!self || !pyprof__get_busy(self, generation)) return;
     pyprof__count_out(self, block, entry);
     pyprof__be_idle(self);
@@ -12390,10 +12390,10 @@ static uint64_t pyprof__range_weight(void)   // of one block
 }
 
 // Counts a new range that is memory; its site is this thread's own.
-static void pyprof__range_came(pyprof__allocating *self, const pyprof__range *range)
+static void pyprof__range_came(pyprof__allocating_thread *self, const pyprof__range *range)
 {
     pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
-    pyprof__site *site = pyprof__site_at(range->site);
+    pyprof__heap_site *site = pyprof__site_at(range->site);
     uint64_t bytes = range->end - range->begin, blocks = pyprof__range_weight();
     pyprof__site_keep(range->site);
     pyprof__flow_add(&site->in, bytes, blocks, range->birth);
@@ -12403,7 +12403,7 @@ static void pyprof__range_came(pyprof__allocating *self, const pyprof__range *ra
 }
 
 // Counts a range that was memory. Cutting a range in two adds a block: blocks is then below 0.
-static void pyprof__range_went(pyprof__allocating *self, const pyprof__range *range, uint64_t bytes, int64_t blocks)
+static void pyprof__range_went(pyprof__allocating_thread *self, const pyprof__range *range, uint64_t bytes, int64_t blocks)
 {
     pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
     blocks *= (int64_t)pyprof__range_weight();
@@ -12416,14 +12416,14 @@ static void pyprof__range_went(pyprof__allocating *self, const pyprof__range *ra
 }
 
 // So many bytes of the range are gone.
-static void pyprof__range_end(pyprof__allocating *self, const pyprof__range *range, uint64_t bytes)
+static void pyprof__range_end(pyprof__allocating_thread *self, const pyprof__range *range, uint64_t bytes)
 {
     if (!range->counts) PYPROF__BUMP(pyprof__heap.reserved, 0 - bytes);
     else pyprof__range_went(self, range, bytes, bytes == range->end - range->begin);
 }
 
 // Gives up ranges that are not in the big tree.
-static void pyprof__ranges_forget(pyprof__allocating *self, uint32_t tree)
+static void pyprof__ranges_forget(pyprof__allocating_thread *self, uint32_t tree)
 {
     pyprof__range *range;
     if (!tree) return;
@@ -12447,7 +12447,7 @@ static uint32_t pyprof__ranges_around(uint64_t address)
     return found;
 }
 
-static void pyprof__ranges_cut(pyprof__allocating *self, uint64_t at)   // afterwards no range has `at` inside
+static void pyprof__ranges_cut(pyprof__allocating_thread *self, uint64_t at)   // afterwards no range has `at` inside
 {
     uint32_t number = pyprof__ranges_around(at), rest;
     pyprof__range range = pyprof__ranges.list[number];
@@ -12462,7 +12462,7 @@ static void pyprof__ranges_cut(pyprof__allocating *self, uint64_t at)   // after
 }
 
 // Takes the ranges out of the tree; 0 = there are none.
-static uint32_t pyprof__ranges_take(pyprof__allocating *self, uint64_t begin, uint64_t end)
+static uint32_t pyprof__ranges_take(pyprof__allocating_thread *self, uint64_t begin, uint64_t end)
 {
     uint32_t first = begin < end ? pyprof__ranges_around(begin) : 0, low, high, tree;
     if (!first || pyprof__ranges.list[first].begin >= end) return 0;
@@ -12475,15 +12475,15 @@ static uint32_t pyprof__ranges_take(pyprof__allocating *self, uint64_t begin, ui
 }
 
 // NULL = memory is not tracked; nothing is locked.
-static pyprof__allocating *pyprof__ranges_lock(uint32_t generation)
+static pyprof__allocating_thread *pyprof__ranges_lock(uint32_t generation)
 {
-    pyprof__allocating *self = PYPROF__GET(pyprof__heap.mode) && !PYPROF__GET(pyprof__heap.frozen) ? pyprof__own_record(generation) : NULL;
+    pyprof__allocating_thread *self = PYPROF__GET(pyprof__heap.mode) && !PYPROF__GET(pyprof__heap.frozen) ? pyprof__own_record(generation) : NULL;
     if (!self || !pyprof__get_busy(self, generation)) return NULL;
     pyprof__heap_lock(&pyprof__ranges.lock);
     return self;
 }
 
-static void pyprof__ranges_unlock(pyprof__allocating *self)
+static void pyprof__ranges_unlock(pyprof__allocating_thread *self)
 {
     pyprof__unlock(&pyprof__ranges.lock);
     pyprof__be_idle(self);
@@ -12506,7 +12506,7 @@ static void pyprof__remap_begin(pyprof__remapping *call, const void *address, si
 {
     uint64_t begin = (uint64_t)(uintptr_t)address;
     int error = errno;
-    pyprof__allocating *self;
+    pyprof__allocating_thread *self;
     call->generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
     call->tree = 0;
     call->counts = -1;
@@ -12526,7 +12526,7 @@ static void pyprof__remap_begin(pyprof__remapping *call, const void *address, si
 static void pyprof__remap_end(const pyprof__remapping *call, int gone)
 {
     int error = errno;
-    pyprof__allocating *self;
+    pyprof__allocating_thread *self;
     if (!call->tree) return;
     pyprof__inside = 1;
     self = pyprof__ranges_lock(call->generation);
@@ -12541,11 +12541,11 @@ static void pyprof__remap_end(const pyprof__remapping *call, int gone)
 
 // For a new range. Finds the site before it takes the lock, because finding it can take locks of its own.
 // NULL = do not note it.
-static pyprof__allocating *pyprof__ranges_lock_new(pyprof__range *range, uint32_t generation)
+static pyprof__allocating_thread *pyprof__ranges_lock_new(pyprof__range *range, uint32_t generation)
 {
     int noting = PYPROF__GET(pyprof__heap.noting) && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON;
     int looks = noting && PYPROF__GET(pyprof__heap.mode) && !PYPROF__GET(pyprof__heap.frozen);
-    pyprof__allocating *self = looks ? pyprof__own_record(generation) : NULL;
+    pyprof__allocating_thread *self = looks ? pyprof__own_record(generation) : NULL;
     if (!self || !pyprof__get_busy(self, generation)) return NULL;
     self->native = pyprof__heap.code_mmap;
     range->site = pyprof__own_site(self, PYPROF_DOMAIN_NATIVE);
@@ -12565,7 +12565,7 @@ static void pyprof__mapping_add(const void *address, size_t size, int counts)
     uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE), number;
     int error = errno;
     pyprof__range range = { 0, 0, 0, 0, 0, 0, 0 };
-    pyprof__allocating *self;
+    pyprof__allocating_thread *self;
     if (pyprof__inside || !PYPROF__GET(pyprof__heap.mode)) return;
     pyprof__inside = 1;
     self = pyprof__ranges_lock_new(&range, generation);
@@ -12595,7 +12595,7 @@ static pyprof__bool pyprof__is_protected(uint64_t begin, uint64_t end, uint32_t 
 }
 
 // Changes the state of ranges that are not in the big tree.
-static void pyprof__ranges_protect(pyprof__allocating *self, uint32_t tree, const pyprof__range *now)
+static void pyprof__ranges_protect(pyprof__allocating_thread *self, uint32_t tree, const pyprof__range *now)
 {
     pyprof__range *range;
     if (!tree) return;
@@ -12618,7 +12618,7 @@ static void pyprof__mapping_protect(const void *address, size_t size, uint32_t c
     uint64_t begin = (uint64_t)(uintptr_t)address, end = begin + pyprof__in_pages(size);
     int error = errno, same = 1;
     pyprof__range now = { 0, 0, 0, 0, 0, 0, 0 };
-    pyprof__allocating *self = pyprof__ranges_lock(generation);
+    pyprof__allocating_thread *self = pyprof__ranges_lock(generation);
     if (self) {
         same = pyprof__ranges.generation != generation || pyprof__is_protected(begin, end, counts);
         pyprof__ranges_unlock(self);
@@ -13016,7 +13016,7 @@ static pyprof__bool pyprof__heap_regions(uint64_t max_bytes, int sampled)
     limit = max_bytes / 2 / pyprof__segment_bytes(1);
     pyprof__heap.site_limit = limit < PYPROF__SITES_MOST ? (uint32_t)limit : (uint32_t)PYPROF__SITES_MOST;
     if (!pyprof__heap.buckets) pyprof__heap.buckets = (uint32_t *)pyprof__pages(PYPROF__BUCKETS * sizeof(uint32_t));
-    if (!pyprof__heap.lives) pyprof__heap.lives = (pyprof__life *)pyprof__pages(PYPROF__LIVES * sizeof(pyprof__life));
+    if (!pyprof__heap.lives) pyprof__heap.lives = (pyprof__thread_life *)pyprof__pages(PYPROF__LIVES * sizeof(pyprof__thread_life));
     return pyprof__heap.buckets && pyprof__heap.lives && limit >= PYPROF__SITES_LEAST && pyprof__segment_new(0);
 }
 
@@ -13024,14 +13024,14 @@ static void pyprof__heap_clear(void)   // gives the memory of the last tracking 
 {
     uint32_t i;
     pyprof__pages_clear(pyprof__heap.buckets, PYPROF__BUCKETS * sizeof(uint32_t));
-    pyprof__pages_clear(pyprof__heap.lives, PYPROF__LIVES * sizeof(pyprof__life));
+    pyprof__pages_clear(pyprof__heap.lives, PYPROF__LIVES * sizeof(pyprof__thread_life));
     for (i = 0; i < PYPROF__SEGMENTS; i++)
         pyprof__pages_clear(pyprof__heap.segments[i].sites, pyprof__segment_bytes(pyprof__heap.segments[i].count));
 }
 
 static void pyprof__heap_forget(void)   // forgets all counts; under the locks
 {
-    pyprof__allocating *thread;
+    pyprof__allocating_thread *thread;
     pyprof__blocks_drop();
     pyprof__ranges_drop();
     for (thread = pyprof__heap.threads; thread; thread = thread->next) { pyprof__allocating_end(thread); PYPROF__SET(thread->unflushed, 0); }
@@ -13065,7 +13065,7 @@ static pyprof__bool pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
 {
     static const pyprof_allocator pages = { pyprof__heap_pages, pyprof__heap_pages_free, NULL };
     pyprof__pool_init(&pyprof__heap.pool, &pages, max_bytes);
-    pyprof__array_init(&pyprof__heap.addresses, sizeof(pyprof__code_at));
+    pyprof__array_init(&pyprof__heap.addresses, sizeof(pyprof__code_address));
     memset(&pyprof__heap.source, 0, sizeof pyprof__heap.source);
     pyprof__heap.source.proc = &pyprof__own_proc;
     pyprof__heap.source.fd = -1;
@@ -13161,7 +13161,7 @@ static void pyprof__heap_python(void)   // finds the addresses of the interprete
 // Waits for the threads that still use the sites of the last tracking. 0 = one of them does not finish.
 static pyprof__bool pyprof__heap_quiet(void)
 {
-    const pyprof__allocating *thread;
+    const pyprof__allocating_thread *thread;
     int tries = 0;
     pyprof__order_threads();
     for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next)
@@ -13243,7 +13243,7 @@ static void pyprof__heap_end(void)   // the last session has ended
 static int64_t pyprof__heap_live(void)   // bytes
 {
     int64_t live = PYPROF__GET(pyprof__heap.live);
-    const pyprof__allocating *thread;
+    const pyprof__allocating_thread *thread;
     for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next) live += PYPROF__GET(thread->unflushed);
     return live > 0 ? live : 0;
 }
@@ -13252,7 +13252,7 @@ static int64_t pyprof__heap_live(void)   // bytes
 // thread that asks.
 static void pyprof__heap_reap(void)
 {
-    pyprof__allocating *thread;
+    pyprof__allocating_thread *thread;
     for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next) {
         uint64_t tid = PYPROF__GET(thread->tid);
         if (!tid || pyprof__thread_exists((int64_t)tid)) continue;
@@ -13367,7 +13367,7 @@ static void pyprof__heap_view_free(pyprof__heap_view *view, pyprof__pool *pool)
 
 static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)   // live_*: what was freed
 {
-    const pyprof__allocating *thread;
+    const pyprof__allocating_thread *thread;
     size_t i;
     // A thread that ends meanwhile would be counted twice, or not at all.
     pyprof__heap_lock(&pyprof__heap.threads_lock);
@@ -13395,7 +13395,7 @@ static pyprof__bool pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__poo
     sampled = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED;
     pyprof__heap_totals(view->domains, view->sizes);
     for (i = 0; i < count; i++) {
-        const pyprof__site *site = pyprof__site_at(i);
+        const pyprof__heap_site *site = pyprof__site_at(i);
         pyprof__counted *counted = &PYPROF__AT(pyprof__counted, view->before, i);
         counted->bytes = PYPROF__GET(site->in.bytes);
         counted->blocks = PYPROF__GET(site->in.blocks);
@@ -13424,7 +13424,7 @@ static void pyprof__heap_view_fill(const pyprof__heap_view *view, pyprof__model 
     uint32_t i, epoch = PYPROF__GET(pyprof__heap.epoch);
     uint64_t now = (pyprof__now() - pyprof__heap.start_ns) / 1000000 / PYPROF__BIRTH;
     for (i = 1; i < view->nodes.count; i++) {
-        const pyprof__site *site = pyprof__site_at(i);
+        const pyprof__heap_site *site = pyprof__site_at(i);
         const pyprof__counted *before = i < view->before.count ? &PYPROF__AT(const pyprof__counted, view->before, i) : &nothing;
         uint32_t node = PYPROF__AT(const uint32_t, view->nodes, i);
         uint64_t live, blocks, births, age, peak, peak_blocks;
@@ -13566,7 +13566,7 @@ static void pyprof__heap_view_facts(const pyprof__heap_view *view, pyprof__heap_
 static uint64_t pyprof__heap_noted(void)   // number of noted blocks
 {
     uint64_t noted = PYPROF__GET(pyprof__heap.ended_sampled);
-    const pyprof__allocating *thread;
+    const pyprof__allocating_thread *thread;
     for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next) noted += PYPROF__GET(thread->sampled);
     return noted;
 }
@@ -13586,7 +13586,7 @@ static uint64_t pyprof__heap_bytes(void)   // the tracker's own memory
 {
     uint64_t marks = PYPROF__GET(pyprof__heap.marks) ? PYPROF__MARKS * sizeof(float) : 0;
     uint64_t doubt = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? sizeof(pyprof__site_doubt) : 0;
-    uint64_t each = sizeof(pyprof__site) + sizeof(pyprof__site_key) + marks + doubt;
+    uint64_t each = sizeof(pyprof__heap_site) + sizeof(pyprof__site_key) + marks + doubt;
     return PYPROF__GET(pyprof__heap.table_bytes) + pyprof__heap_sites() * each + PYPROF__GET(pyprof__heap.pool.used);
 }
 
@@ -13629,7 +13629,7 @@ static void pyprof__heap_reset_peak(void)
 //   Uses       SAMPLER, HEAP, PROFILE
 //   Promise    a thread's time is counted once, whatever was missed; a recorder knows nothing of its owner
 // ============================================================================
-enum { PYPROF__MEMBERS = 16384, PYPROF__RIVALS = 1024, PYPROF__ACCOUNTS = 65536, PYPROF__DUE = 512,
+enum { PYPROF__MOST_THREADS = 16384, PYPROF__RIVALS = 1024, PYPROF__ACCOUNTS = 65536, PYPROF__DUE = 512,
        PYPROF__PROMPT_NS = 100000, PYPROF__LEAVE_NS = 25000, PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
 
 typedef struct {                 // a tick of the sampler, whether late or not
@@ -13655,7 +13655,7 @@ typedef struct {                 // time of one kind: see "the time of threads"
 
 typedef struct {                 // the time of an OS thread, of all its thread states: see the time of threads
     uint64_t native;
-    uint32_t member;
+    uint32_t recorded;
     // At its last look
     uint64_t cpu_ns, look_ns;    // its CPU clock; when that was
     uint64_t tick, spell;        // the recorder's numbers of ticks and of spells
@@ -13672,13 +13672,13 @@ typedef struct {                 // the time of an OS thread, of all its thread 
     // Its last sample
     uint64_t moment;             // the number + 1 of its latest moment on the time line
     int ran;
-} pyprof__account;
+} pyprof__thread_account;
 
 typedef struct {                 // a thread as a producer knows it: see "the way into a recording"
     int64_t native, interp_id;   // the kernel's id; the interpreter, -1 = only the kernel's id is known
     uint64_t ident, serial;      // Python's id; a number that no other thread state has
     const char *name;            // "" = none or unknown
-} pyprof__who;
+} pyprof__thread_key;
 
 typedef struct {                 // a source of facts about threads: likewise
     pyprof__codes *codes;        // a frame is a spot of these
@@ -13689,7 +13689,7 @@ typedef struct {                 // a source of facts about threads: likewise
 typedef struct {                 // what a recorder keeps for a thread slot of the sampler
     uint64_t address, serial;    // of the thread state that had the slot
     int64_t native;
-    uint32_t member;             // PYPROF__NONE = not yet
+    uint32_t recorded;           // PYPROF__NONE = not yet
     uint32_t account;            // PYPROF__NONE = none yet
     uint32_t version, node;      // its last stack, and the node of that
     int truncated;               // its last stack was cut
@@ -13698,7 +13698,7 @@ typedef struct {                 // what a recorder keeps for a thread slot of t
     uint32_t hold_number;        // the change of the GIL's owner since which it has held the GIL
     uint64_t hold_ns;            // for how long it has held it while others waited
     pyprof__array spots, nodes;  // uint32_t each, root first: the latest path
-} pyprof__seat;
+} pyprof__followed_thread;
 
 typedef struct {
     const pyprof_config *config; // the owner's, with all defaults; outlives the recorder
@@ -13709,8 +13709,8 @@ typedef struct {
     pyprof__pool pool;           // all memory of the recording
     pyprof__model model;
     // Threads
-    pyprof__array seats;         // pyprof__seat, by thread slot
-    pyprof__array accounts;      // pyprof__account
+    pyprof__array followed;      // pyprof__followed_thread, by thread slot
+    pyprof__array accounts;      // pyprof__thread_account
     pyprof__index account_index;
     int every;                   // records each thread state of an OS thread in several interpreters: for a
                                  // dump
@@ -13732,19 +13732,19 @@ typedef struct {
     uint64_t ticks_late, late_sum;
 } pyprof__recorder;
 
-static pyprof__member *pyprof__member_at(const pyprof__recorder *recorder, uint32_t id)
+static pyprof__recorded_thread *pyprof__recorded_at(const pyprof__recorder *recorder, uint32_t id)
 {
-    return &PYPROF__AT(pyprof__member, recorder->model.members, id);
+    return &PYPROF__AT(pyprof__recorded_thread, recorder->model.threads, id);
 }
 
-static pyprof__account *pyprof__account_at(const pyprof__recorder *recorder, size_t id)
+static pyprof__thread_account *pyprof__account_at(const pyprof__recorder *recorder, size_t id)
 {
-    return &PYPROF__AT(pyprof__account, recorder->accounts, id);
+    return &PYPROF__AT(pyprof__thread_account, recorder->accounts, id);
 }
 
-static pyprof__seat *pyprof__seat_at(const pyprof__recorder *recorder, size_t slot)   // NULL = not taken yet
+static pyprof__followed_thread *pyprof__followed_at(const pyprof__recorder *recorder, size_t slot)   // NULL = not taken yet
 {
-    return slot < recorder->seats.count ? &PYPROF__AT(pyprof__seat, recorder->seats, slot) : NULL;
+    return slot < recorder->followed.count ? &PYPROF__AT(pyprof__followed_thread, recorder->followed, slot) : NULL;
 }
 
 // Adds a reason once, if there is room. 1 = added.
@@ -13791,104 +13791,104 @@ static void pyprof__degrade_full(pyprof__recorder *recorder)
 
 static pyprof__bool pyprof__same_account(const void *context, uint32_t item, const void *key)
 {
-    return PYPROF__AT(const pyprof__account, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
+    return PYPROF__AT(const pyprof__thread_account, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
 }
 
 // Is this the thread that a producer knows? One OS thread in one interpreter is one thread of the recording,
 // through all its thread states (PyGILState_Ensure makes one per call). A thread with the native id of one
 // that has ended is another thread.
-static pyprof__bool pyprof__member_is(const pyprof__recorder *recorder, const pyprof__member *member,
-                                      const pyprof__who *who, uint64_t at, uint64_t *started)
+static pyprof__bool pyprof__recorded_is(const pyprof__recorder *recorder, const pyprof__recorded_thread *recorded,
+                                      const pyprof__thread_key *who, uint64_t at, uint64_t *started)
 {
-    if (who->interp_id == -1) return member->last_ns + pyprof__second > at;
+    if (who->interp_id == -1) return recorded->last_ns + pyprof__second > at;
     // It allocated before its first sample.
-    if (member->ident == 0) return at < member->first_ns + pyprof__second;
-    if (member->interp_id != who->interp_id || member->ident != who->ident) return 0;
-    if (member->serial == who->serial) return 1;
+    if (recorded->ident == 0) return at < recorded->first_ns + pyprof__second;
+    if (recorded->interp_id != who->interp_id || recorded->ident != who->ident) return 0;
+    if (recorded->serial == who->serial) return 1;
     if (!*started) *started = pyprof__thread_started(recorder->target->source.proc, who->native);
-    return *started && member->started == *started;
+    return *started && recorded->started == *started;
 }
 
 // Finds the latest matching thread; *before = the latest one with this native id. Either may be PYPROF__NONE.
-static uint32_t pyprof__member_find(const pyprof__recorder *recorder, const pyprof__who *who, uint64_t at, uint32_t *before)
+static uint32_t pyprof__recorded_find(const pyprof__recorder *recorder, const pyprof__thread_key *who, uint64_t at, uint32_t *before)
 {
     const pyprof__model *model = &recorder->model;
     uint64_t native = (uint64_t)who->native, started = 0;
     uint32_t found = PYPROF__NONE, id;
     *before = PYPROF__NONE;
-    id = pyprof__index_find(&model->member_index, pyprof__mix(13, native), pyprof__same_native, &model->members, &native);
+    id = pyprof__index_find(&model->native_index, pyprof__mix(13, native), pyprof__same_native, &model->threads, &native);
     while (id != PYPROF__NONE) {
-        const pyprof__member *member = pyprof__member_at(recorder, id);
-        if (pyprof__member_is(recorder, member, who, at, &started)) found = id;
+        const pyprof__recorded_thread *recorded = pyprof__recorded_at(recorder, id);
+        if (pyprof__recorded_is(recorder, recorded, who, at, &started)) found = id;
         *before = id;
-        id = member->newer ? member->newer : PYPROF__NONE;
+        id = recorded->newer ? recorded->newer : PYPROF__NONE;
     }
     return found;
 }
 
 // A thread of the recording, with its node below the root. The last one stands for all further threads.
-static uint32_t pyprof__member_new(pyprof__recorder *recorder, const pyprof__who *who, uint64_t now, uint32_t before)
+static uint32_t pyprof__recorded_new(pyprof__recorder *recorder, const pyprof__thread_key *who, uint64_t now, uint32_t before)
 {
     pyprof__model *model = &recorder->model;
-    uint32_t id = (uint32_t)model->members.count;
-    const char *name = id + 1 == PYPROF__MEMBERS ? "<more threads>" : who->name[0] ? who->name : "<unnamed>";
-    pyprof__member *member = (pyprof__member *)pyprof__push(model->pool, &model->members);
-    if (!member) return PYPROF__NONE;
-    member->native = (uint64_t)who->native;
-    member->ident = who->ident;
-    member->serial = who->serial;
-    member->interp_id = who->interp_id;
-    member->started = pyprof__thread_started(recorder->target->source.proc, who->native);
-    member->first_ns = now;
-    member->wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, name);
-    member->name = pyprof__model_string(model, name);
-    member->node = pyprof__model_node(model, 0, pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD, (int32_t)id + 1));
-    if (member->name != PYPROF__NONE && member->node != PYPROF__NONE
-        && (before != PYPROF__NONE || pyprof__index_add(model->pool, &model->member_index, pyprof__mix(13, member->native), id))) {
-        if (before != PYPROF__NONE) pyprof__member_at(recorder, before)->newer = id;
+    uint32_t id = (uint32_t)model->threads.count;
+    const char *name = id + 1 == PYPROF__MOST_THREADS ? "<more threads>" : who->name[0] ? who->name : "<unnamed>";
+    pyprof__recorded_thread *recorded = (pyprof__recorded_thread *)pyprof__push(model->pool, &model->threads);
+    if (!recorded) return PYPROF__NONE;
+    recorded->native = (uint64_t)who->native;
+    recorded->ident = who->ident;
+    recorded->serial = who->serial;
+    recorded->interp_id = who->interp_id;
+    recorded->started = pyprof__thread_started(recorder->target->source.proc, who->native);
+    recorded->first_ns = now;
+    recorded->wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, name);
+    recorded->name = pyprof__model_string(model, name);
+    recorded->node = pyprof__model_node(model, 0, pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD, (int32_t)id + 1));
+    if (recorded->name != PYPROF__NONE && recorded->node != PYPROF__NONE
+        && (before != PYPROF__NONE || pyprof__index_add(model->pool, &model->native_index, pyprof__mix(13, recorded->native), id))) {
+        if (before != PYPROF__NONE) pyprof__recorded_at(recorder, before)->newer = id;
         return id;
     }
-    model->members.count--;
+    model->threads.count--;
     return PYPROF__NONE;
 }
 
 // A thread's name may be set or changed after the first sample.
-static void pyprof__member_rename(pyprof__recorder *recorder, uint32_t id, const char *changed)
+static void pyprof__recorded_rename(pyprof__recorder *recorder, uint32_t id, const char *changed)
 {
     pyprof__model *model = &recorder->model;
-    pyprof__member *member = pyprof__member_at(recorder, id);
+    pyprof__recorded_thread *recorded = pyprof__recorded_at(recorder, id);
     pyprof__location *location;
     uint32_t name, wanted;
-    if (!changed[0] || id + 1 == PYPROF__MEMBERS || strcmp(pyprof__string(&model->strings, member->name), changed) == 0) return;
+    if (!changed[0] || id + 1 == PYPROF__MOST_THREADS || strcmp(pyprof__string(&model->strings, recorded->name), changed) == 0) return;
     name = pyprof__model_string(model, changed);
     if (name == PYPROF__NONE) return;
-    member->name = name;
+    recorded->name = name;
     wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, changed);
     // Its allocations are now included, or no longer.
-    if (wanted != member->wanted) recorder->view.nodes.count = 0;
-    member->wanted = wanted;
-    location = &PYPROF__AT(pyprof__location, model->locations, PYPROF__AT(pyprof__node, model->nodes, member->node).location);
+    if (wanted != recorded->wanted) recorder->view.nodes.count = 0;
+    recorded->wanted = wanted;
+    location = &PYPROF__AT(pyprof__location, model->locations, PYPROF__AT(pyprof__node, model->nodes, recorded->node).location);
     PYPROF__AT(pyprof__function, model->functions, location->function).name = name;
     PYPROF__AT(pyprof__function, model->functions, location->function).qualname = name;
 }
 
 // Step 1: the number of a thread that existed at a time. PYPROF__NONE = no memory.
-static uint32_t pyprof__record_whose(pyprof__recorder *recorder, const pyprof__who *who, uint64_t at)
+static uint32_t pyprof__record_whose(pyprof__recorder *recorder, const pyprof__thread_key *who, uint64_t at)
 {
-    pyprof__array *members = &recorder->model.members;
-    uint32_t before, id = pyprof__member_find(recorder, who, at, &before);
-    pyprof__member *member;
+    pyprof__array *threads = &recorder->model.threads;
+    uint32_t before, id = pyprof__recorded_find(recorder, who, at, &before);
+    pyprof__recorded_thread *recorded;
     // The last one stands for all further threads of a storm.
-    if (id == PYPROF__NONE && members->count >= PYPROF__MEMBERS) return PYPROF__MEMBERS - 1;
-    if (id == PYPROF__NONE) return pyprof__member_new(recorder, who, at, before);
+    if (id == PYPROF__NONE && threads->count >= PYPROF__MOST_THREADS) return PYPROF__MOST_THREADS - 1;
+    if (id == PYPROF__NONE) return pyprof__recorded_new(recorder, who, at, before);
     if (who->interp_id == -1) return id;
-    member = pyprof__member_at(recorder, id);
-    if (member->ident == 0) {
-        if (at < member->first_ns) member->first_ns = at;
-        member->ident = who->ident;
-        member->interp_id = who->interp_id;
+    recorded = pyprof__recorded_at(recorder, id);
+    if (recorded->ident == 0) {
+        if (at < recorded->first_ns) recorded->first_ns = at;
+        recorded->ident = who->ident;
+        recorded->interp_id = who->interp_id;
     }
-    member->serial = who->serial;
+    recorded->serial = who->serial;
     return id;
 }
 
@@ -13934,152 +13934,152 @@ static uint32_t pyprof__pseudo_node(pyprof__recorder *recorder, uint32_t parent,
 }
 
 // ---- the sampler: a thread's slot, and the node of its stack ------------------------------------
-static pyprof__seat *pyprof__seat_of(pyprof__recorder *recorder, size_t slot)   // NULL = no memory
+static pyprof__followed_thread *pyprof__followed_of(pyprof__recorder *recorder, size_t slot)   // NULL = no memory
 {
-    while (recorder->seats.count <= slot) {
-        pyprof__seat *added = (pyprof__seat *)pyprof__push(&recorder->pool, &recorder->seats);
+    while (recorder->followed.count <= slot) {
+        pyprof__followed_thread *added = (pyprof__followed_thread *)pyprof__push(&recorder->pool, &recorder->followed);
         if (!added) return NULL;
-        added->member = added->account = PYPROF__NONE;
+        added->recorded = added->account = PYPROF__NONE;
         pyprof__array_init(&added->spots, sizeof(uint32_t));
         pyprof__array_init(&added->nodes, sizeof(uint32_t));
     }
-    return pyprof__seat_at(recorder, slot);
+    return pyprof__followed_at(recorder, slot);
 }
 
-static pyprof__bool pyprof__seat_take(pyprof__recorder *recorder, pyprof__seat *seat,
+static pyprof__bool pyprof__followed_take(pyprof__recorder *recorder, pyprof__followed_thread *followed,
                                       const pyprof__thread *thread, uint64_t now)
 {
-    if (seat->address != thread->address || seat->serial != thread->serial || seat->native != thread->native) {
-        seat->address = thread->address;
-        seat->serial = thread->serial;
-        seat->native = thread->native;
-        seat->member = PYPROF__NONE;
-        seat->account = PYPROF__NONE;
+    if (followed->address != thread->address || followed->serial != thread->serial || followed->native != thread->native) {
+        followed->address = thread->address;
+        followed->serial = thread->serial;
+        followed->native = thread->native;
+        followed->recorded = PYPROF__NONE;
+        followed->account = PYPROF__NONE;
     }
-    if (seat->member == PYPROF__NONE) {   // another thread than before, or the recording was reset
-        pyprof__who who = { thread->native, thread->interp_id, thread->ident, thread->serial, thread->name };
-        seat->member = pyprof__record_whose(recorder, &who, now);
-        seat->spots.count = seat->nodes.count = 0;
-        seat->leaf_node = 0;
-        seat->hold_ns = 0;
-        seat->version = thread->version - 1;
+    if (followed->recorded == PYPROF__NONE) {   // another thread than before, or the recording was reset
+        pyprof__thread_key who = { thread->native, thread->interp_id, thread->ident, thread->serial, thread->name };
+        followed->recorded = pyprof__record_whose(recorder, &who, now);
+        followed->spots.count = followed->nodes.count = 0;
+        followed->leaf_node = 0;
+        followed->hold_ns = 0;
+        followed->version = thread->version - 1;
     }
-    if (seat->member == PYPROF__NONE) return 0;
-    pyprof__member_rename(recorder, seat->member, thread->name);
+    if (followed->recorded == PYPROF__NONE) return 0;
+    pyprof__recorded_rename(recorder, followed->recorded, thread->name);
     return 1;
 }
 
 // The node of a thread's stack. The part in common with the thread's last stack, from the root on, is not
 // looked up again.
-static uint32_t pyprof__stack_node(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__stack *stack)
+static uint32_t pyprof__stack_node(pyprof__recorder *recorder, pyprof__followed_thread *followed, const pyprof__stack *stack)
 {
-    uint32_t depth = (uint32_t)stack->spots.count, node = pyprof__member_at(recorder, seat->member)->node, i, spot, child;
+    uint32_t depth = (uint32_t)stack->spots.count, node = pyprof__recorded_at(recorder, followed->recorded)->node, i, spot, child;
     uint32_t limit = recorder->config->max_depth, cut = depth - (uint32_t)stack->truncated > limit ? depth - limit : 0;
     size_t kept = 0;
     for (i = cut ? cut - 1 : 0; i < depth; i++) {
         spot = PYPROF__AT(uint32_t, stack->spots, depth - 1 - i);
         if (cut && i == cut - 1) spot = PYPROF__SPOT_TRUNCATED;
-        if (kept < seat->spots.count && PYPROF__AT(uint32_t, seat->spots, kept) == spot) {
-            node = PYPROF__AT(uint32_t, seat->nodes, kept++);
+        if (kept < followed->spots.count && PYPROF__AT(uint32_t, followed->spots, kept) == spot) {
+            node = PYPROF__AT(uint32_t, followed->nodes, kept++);
             continue;
         }
-        seat->spots.count = seat->nodes.count = kept;
+        followed->spots.count = followed->nodes.count = kept;
         child = pyprof__record_frame(recorder, &recorder->sampler, node, spot);
-        if (child == node || !pyprof__array_reserve(&recorder->pool, &seat->spots, 1)
-            || !pyprof__array_reserve(&recorder->pool, &seat->nodes, 1)) {
+        if (child == node || !pyprof__array_reserve(&recorder->pool, &followed->spots, 1)
+            || !pyprof__array_reserve(&recorder->pool, &followed->nodes, 1)) {
             pyprof__degrade_full(recorder);
-            seat->truncated = 1;
+            followed->truncated = 1;
             return node;
         }
         node = child;
-        ((uint32_t *)seat->spots.data)[seat->spots.count++] = spot;
-        ((uint32_t *)seat->nodes.data)[seat->nodes.count++] = node;
+        ((uint32_t *)followed->spots.data)[followed->spots.count++] = spot;
+        ((uint32_t *)followed->nodes.data)[followed->nodes.count++] = node;
         kept++;
     }
-    seat->spots.count = seat->nodes.count = kept;
-    seat->truncated = cut != 0 || stack->truncated;
+    followed->spots.count = followed->nodes.count = kept;
+    followed->truncated = cut != 0 || stack->truncated;
     return node;
 }
 
 // The time of a rejected sample stays in the totals, below the reliable part of the stack.
-static uint32_t pyprof__lost_node(pyprof__recorder *recorder, const pyprof__seat *seat, const pyprof__thread *thread)
+static uint32_t pyprof__lost_node(pyprof__recorder *recorder, const pyprof__followed_thread *followed, const pyprof__thread *thread)
 {
-    uint32_t parent = pyprof__member_at(recorder, seat->member)->node;
-    if (seat->version == thread->version && thread->stable && thread->stable <= seat->nodes.count)
-        parent = PYPROF__AT(uint32_t, seat->nodes, thread->stable - 1);
+    uint32_t parent = pyprof__recorded_at(recorder, followed->recorded)->node;
+    if (followed->version == thread->version && thread->stable && thread->stable <= followed->nodes.count)
+        parent = PYPROF__AT(uint32_t, followed->nodes, thread->stable - 1);
     return pyprof__pseudo_node(recorder, parent, pyprof__pseudo_names[PYPROF__SPOT_LOST]);
 }
 
 // If the innermost frame waits or has called a C function, that is a node below it.
-static uint32_t pyprof__leaf_node(pyprof__recorder *recorder, pyprof__seat *seat, uint32_t leaf)
+static uint32_t pyprof__leaf_node(pyprof__recorder *recorder, pyprof__followed_thread *followed, uint32_t leaf)
 {
     uint32_t node;
-    if (leaf == PYPROF__NONE) return seat->node;
-    if (seat->leaf == leaf && seat->leaf_under == seat->node && seat->leaf_node) return seat->leaf_node;
-    node = pyprof__record_frame(recorder, &recorder->sampler, seat->node, leaf);
-    seat->leaf_node = node == seat->node ? 0 : node;
-    seat->leaf = leaf;
-    seat->leaf_under = seat->node;
+    if (leaf == PYPROF__NONE) return followed->node;
+    if (followed->leaf == leaf && followed->leaf_under == followed->node && followed->leaf_node) return followed->leaf_node;
+    node = pyprof__record_frame(recorder, &recorder->sampler, followed->node, leaf);
+    followed->leaf_node = node == followed->node ? 0 : node;
+    followed->leaf = leaf;
+    followed->leaf_under = followed->node;
     return node;
 }
 
-static uint32_t pyprof__sample_node(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__thread *thread, uint32_t leaf)
+static uint32_t pyprof__sample_node(pyprof__recorder *recorder, pyprof__followed_thread *followed, const pyprof__thread *thread, uint32_t leaf)
 {
-    if (thread->cause) return pyprof__lost_node(recorder, seat, thread);
-    if (seat->version != thread->version || seat->spots.count == 0) {
-        seat->node = pyprof__stack_node(recorder, seat, &thread->stack);
-        seat->version = thread->version;
+    if (thread->cause) return pyprof__lost_node(recorder, followed, thread);
+    if (followed->version != thread->version || followed->spots.count == 0) {
+        followed->node = pyprof__stack_node(recorder, followed, &thread->stack);
+        followed->version = thread->version;
     }
-    return pyprof__leaf_node(recorder, seat, leaf);
+    return pyprof__leaf_node(recorder, followed, leaf);
 }
 
 // Emptied codes restart their numbers: everything kept by old numbers is forgotten.
-static void pyprof__seats_follow(pyprof__recorder *recorder, pyprof__codes *codes)
+static void pyprof__followed_anew(pyprof__recorder *recorder, pyprof__codes *codes)
 {
     size_t i;
     recorder->sampler.codes = codes;
     if (recorder->sampler.generation == codes->generation) return;
     recorder->sampler.generation = codes->generation;
     recorder->sampler.locations.count = 0;
-    for (i = 0; i < recorder->seats.count; i++)
-        pyprof__seat_at(recorder, i)->spots.count = pyprof__seat_at(recorder, i)->leaf_node = 0;
+    for (i = 0; i < recorder->followed.count; i++)
+        pyprof__followed_at(recorder, i)->spots.count = pyprof__followed_at(recorder, i)->leaf_node = 0;
 }
 
 // ---- the GIL: its waiters and its owner ----------------------------------------------------------
 static void pyprof__record_rival(pyprof__recorder *recorder, uint32_t waiter, uint32_t slot, uint64_t holder, uint64_t wall)
 {
     pyprof__model *model = &recorder->model;
-    const pyprof__seat *seat = pyprof__seat_at(recorder, slot);
+    const pyprof__followed_thread *followed = pyprof__followed_at(recorder, slot);
     pyprof__rivals *rivals = (pyprof__rivals *)model->rivals.data;
     size_t i;
-    // Another thread had this seat.
-    if (!seat || seat->member == PYPROF__NONE || seat->serial != holder) return;
-    for (i = 0; i < model->rivals.count && (rivals[i].waiter != waiter || rivals[i].holder != seat->member); i++) {}
+    // Another thread had this slot.
+    if (!followed || followed->recorded == PYPROF__NONE || followed->serial != holder) return;
+    for (i = 0; i < model->rivals.count && (rivals[i].waiter != waiter || rivals[i].holder != followed->recorded); i++) {}
     if (i == model->rivals.count) {
         if (i >= PYPROF__RIVALS || !pyprof__push(model->pool, &model->rivals)) return;
         rivals = (pyprof__rivals *)model->rivals.data;
         rivals[i].waiter = waiter;
-        rivals[i].holder = seat->member;
+        rivals[i].holder = followed->recorded;
     }
     rivals[i].ns += wall;
-    if (seat->account != PYPROF__NONE) pyprof__account_at(recorder, seat->account)->block_ns += wall;
+    if (followed->account != PYPROF__NONE) pyprof__account_at(recorder, followed->account)->block_ns += wall;
 }
 
 // Records which thread waits for which, and how long one thread has held the GIL without a break while others
 // waited.
-static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__seat *seat, const pyprof__thread *thread,
+static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__followed_thread *followed, const pyprof__thread *thread,
                                uint32_t node, uint64_t now, uint64_t wall)
 {
-    pyprof__member *member = pyprof__member_at(recorder, seat->member);
-    if (thread->rival != PYPROF__NONE) pyprof__record_rival(recorder, seat->member, thread->rival, thread->rival_serial, wall);
-    if (!thread->holder || !thread->blocks) { seat->hold_ns = 0; return; }
-    if (seat->hold_number != thread->held_by) seat->hold_ns = 0;
-    seat->hold_number = thread->held_by;
-    seat->hold_ns += wall;
-    if (seat->hold_ns <= member->hold_ns) return;
-    member->hold_ns = seat->hold_ns;
-    member->hold_end_ns = now;
-    member->hold_node = node;
+    pyprof__recorded_thread *recorded = pyprof__recorded_at(recorder, followed->recorded);
+    if (thread->rival != PYPROF__NONE) pyprof__record_rival(recorder, followed->recorded, thread->rival, thread->rival_serial, wall);
+    if (!thread->holder || !thread->blocks) { followed->hold_ns = 0; return; }
+    if (followed->hold_number != thread->held_by) followed->hold_ns = 0;
+    followed->hold_number = thread->held_by;
+    followed->hold_ns += wall;
+    if (followed->hold_ns <= recorded->hold_ns) return;
+    recorded->hold_ns = followed->hold_ns;
+    recorded->hold_end_ns = now;
+    recorded->hold_node = node;
 }
 
 // ---- the time of threads ------------------------------------------------------------
@@ -14160,20 +14160,20 @@ static uint64_t pyprof__share_take(pyprof__recorder *recorder, pyprof__share *sh
     return (uint64_t)(ns - half);
 }
 
-static void pyprof__share_settle(pyprof__recorder *recorder, const pyprof__account *account, pyprof__share *share, int ran)
+static void pyprof__share_settle(pyprof__recorder *recorder, const pyprof__thread_account *account, pyprof__share *share, int ran)
 {
     pyprof__share between = *share;
     if (share->ns <= 0) return;
     if (!between.node) {   // no sample found the thread in this state
         between.moment = 0;
         between.state = ran ? 0 : PYPROF__IS_WAITING | PYPROF__IS_UNKNOWN;
-        between.node = pyprof__pseudo_node(recorder, pyprof__member_at(recorder, account->member)->node, pyprof__between_name);
+        between.node = pyprof__pseudo_node(recorder, pyprof__recorded_at(recorder, account->recorded)->node, pyprof__between_name);
     }
     pyprof__share_add(recorder, &between, share->ns, ran);
     share->ns = 0;
 }
 
-static void pyprof__account_tail(pyprof__account *account, uint64_t most)   // step 7
+static void pyprof__account_tail(pyprof__thread_account *account, uint64_t most)   // step 7
 {
     pyprof__share *share = account->ran ? &account->runs : &account->waits;
     share->ns += (int64_t)(account->tail_ns < most ? account->tail_ns : most);
@@ -14181,10 +14181,10 @@ static void pyprof__account_tail(pyprof__account *account, uint64_t most)   // s
 }
 
 // Step 10, and everything else that is known: a part of the recording ends.
-static void pyprof__account_settle(pyprof__recorder *recorder, pyprof__account *account)
+static void pyprof__account_settle(pyprof__recorder *recorder, pyprof__thread_account *account)
 {
     pyprof__share outside;
-    if (account->member == PYPROF__NONE || !pyprof__member_at(recorder, account->member)->wanted) return;
+    if (account->recorded == PYPROF__NONE || !pyprof__recorded_at(recorder, account->recorded)->wanted) return;
     if (account->tick < recorder->tick && !account->cold && account->tail_ns) pyprof__account_tail(account, UINT64_MAX);
     if (account->runs.node) pyprof__share_block(recorder, &account->runs, account->block_ns);
     account->block_ns = 0;
@@ -14207,49 +14207,49 @@ static void pyprof__accounts_forget(pyprof__recorder *recorder)   // there are t
     size_t i;
     recorder->accounts.count = 0;
     pyprof__index_free(&recorder->pool, &recorder->account_index);
-    for (i = 0; i < recorder->seats.count; i++) pyprof__seat_at(recorder, i)->account = PYPROF__NONE;
+    for (i = 0; i < recorder->followed.count; i++) pyprof__followed_at(recorder, i)->account = PYPROF__NONE;
 }
 
 // The model is new: earlier time was counted in the old one.
-static void pyprof__account_renew(pyprof__account *account, uint64_t now, uint64_t due, uint64_t thinned)
+static void pyprof__account_renew(pyprof__thread_account *account, uint64_t now, uint64_t due, uint64_t thinned)
 {
     memset(&account->runs, 0, sizeof account->runs);
     memset(&account->waits, 0, sizeof account->waits);
     account->outside_ns = account->moment = account->block_ns = 0;
     account->debt_ns = 0;
     account->tail_ns = 0;
-    account->member = PYPROF__NONE;
+    account->recorded = PYPROF__NONE;
     account->due = due;
     account->thinned = thinned;
     if (account->look_ns < now) account->look_ns = now;
 }
 
-static pyprof__account *pyprof__account_of(pyprof__recorder *recorder, pyprof__seat *seat)   // NULL = no memory
+static pyprof__thread_account *pyprof__account_of(pyprof__recorder *recorder, pyprof__followed_thread *followed)   // NULL = no memory
 {
-    uint64_t native = (uint64_t)seat->native, hash = pyprof__mix(11, native);
-    uint32_t id = seat->account;
-    pyprof__account *account;
+    uint64_t native = (uint64_t)followed->native, hash = pyprof__mix(11, native);
+    uint32_t id = followed->account;
+    pyprof__thread_account *account;
     if (id == PYPROF__NONE) id = pyprof__index_find(&recorder->account_index, hash, pyprof__same_account, &recorder->accounts, &native);
     if (id == PYPROF__NONE) {
         if (recorder->accounts.count >= PYPROF__ACCOUNTS) {
             pyprof__accounts_settle(recorder);
             pyprof__accounts_forget(recorder);
         }
-        account = (pyprof__account *)pyprof__push(&recorder->pool, &recorder->accounts);
+        account = (pyprof__thread_account *)pyprof__push(&recorder->pool, &recorder->accounts);
         if (!account) return NULL;
         account->native = native;
-        account->member = PYPROF__NONE;
+        account->recorded = PYPROF__NONE;
         id = (uint32_t)recorder->accounts.count - 1;
         if (!pyprof__index_add(&recorder->pool, &recorder->account_index, hash, id)) { recorder->accounts.count--; return NULL; }
     }
-    seat->account = id;
+    followed->account = id;
     account = pyprof__account_at(recorder, id);
-    account->member = seat->member;
+    account->recorded = followed->recorded;
     return account;
 }
 
 // Steps 1 and 6.
-static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64_t cpu)
+static void pyprof__account_pass(pyprof__thread_account *account, uint64_t wall, uint64_t cpu)
 {
     account->runs.ns += (int64_t)cpu;
     // May be negative for a moment, because the two clocks are not read at the same time.
@@ -14263,7 +14263,7 @@ static void pyprof__account_pass(pyprof__account *account, uint64_t wall, uint64
 
 // Steps 5, 7 and 8: the thread was not looked at in the tick before. paused, if not 0: the thread existed,
 // but the recording began or resumed since, so how much it ran is unknown; this is the maximum.
-static void pyprof__account_meet(pyprof__account *account, const pyprof__thread *thread, uint64_t period, int runs, uint64_t paused)
+static void pyprof__account_meet(pyprof__thread_account *account, const pyprof__thread *thread, uint64_t period, int runs, uint64_t paused)
 {
     // The same OS thread: it was outside of Python.
     int known = !paused && account->cpu_ns && thread->cpu_ns >= account->cpu_ns;
@@ -14285,7 +14285,7 @@ static void pyprof__account_meet(pyprof__account *account, const pyprof__thread 
     pyprof__account_pass(account, half, cpu);
 }
 
-static void pyprof__account_note(const pyprof__recorder *recorder, pyprof__account *account, const pyprof__thread *thread, uint64_t now)
+static void pyprof__account_note(const pyprof__recorder *recorder, pyprof__thread_account *account, const pyprof__thread *thread, uint64_t now)
 {
     account->cpu_ns = thread->cpu_ns;
     account->look_ns = now;
@@ -14306,7 +14306,7 @@ typedef struct { uint64_t ticks, stood, ran, late, thinned; } pyprof__told;
 //     on another CPU, which cannot be the reason for the delay, the limit is ELSEWHERE_NS.
 //   - The thread left the CPU within LEAVE_NS after the tick was due: the sampler's timer took it off the CPU, but
 //     another process got that CPU first.
-static pyprof__told pyprof__account_ticks(const pyprof__recorder *recorder, const pyprof__account *account, const pyprof__thread *thread,
+static pyprof__told pyprof__account_ticks(const pyprof__recorder *recorder, const pyprof__thread_account *account, const pyprof__thread *thread,
                                           uint64_t now, uint64_t since, int stood)
 {
     pyprof__told told = { recorder->due - since, 0, 0, 0, 0 };
@@ -14326,7 +14326,7 @@ static pyprof__told pyprof__account_ticks(const pyprof__recorder *recorder, cons
 }
 
 // Reads a thread's clock, and finds the ticks at which the thread was seen.
-static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__account *account, const pyprof__thread *thread, uint64_t now)
+static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__thread_account *account, const pyprof__thread *thread, uint64_t now)
 {
     int runs = !(thread->state & PYPROF__IS_WAITING) && !thread->put_off;
     int unmet = account->tick == 0 || account->spell != recorder->spells;
@@ -14355,7 +14355,7 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__acc
 // ---- samples ---------------------------------------------------------------------------
 // Step 3: the time that a sample stands for. If it is unknown whether the thread ran, the sample takes from
 // both shares.
-static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__account *account, pyprof__moment *moment)
+static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__thread_account *account, pyprof__moment *moment)
 {
     int waits = (moment->state & PYPROF__IS_WAITING) != 0, unknown = (moment->state & PYPROF__IS_UNKNOWN) != 0;
     moment->cpu_ns = !waits || unknown ? pyprof__share_take(recorder, &account->runs, 1) : 0;
@@ -14365,7 +14365,7 @@ static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__account *acc
 }
 
 // Step 4: the sample may get more time.
-static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *moment, uint64_t number)
+static void pyprof__sample_keep(pyprof__thread_account *account, const pyprof__moment *moment, uint64_t number)
 {
     pyprof__share *share = moment->state & PYPROF__IS_WAITING ? &account->waits : &account->runs;
     account->ran = share == &account->runs;
@@ -14375,7 +14375,7 @@ static void pyprof__sample_keep(pyprof__account *account, const pyprof__moment *
 }
 
 // While the sampler reads a thread that ran, the thread stays where it is and waits for the sampler's CPU.
-static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__account *account,
+static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__thread_account *account,
                                  const pyprof__thread *thread, pyprof__moment *moment)
 {
     int64_t ns = account->waits.ns < (int64_t)recorder->took_ns ? account->waits.ns : (int64_t)recorder->took_ns;
@@ -14393,7 +14393,7 @@ static void pyprof__count_rejected(pyprof_stats *stats, pyprof__walk_result resu
 
 // Adds a moment to the columns, to the time line, and to the account that distributes its time. A rejected
 // stack has time but no sample.
-static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__account *account, pyprof__seat *seat,
+static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__thread_account *account, pyprof__followed_thread *followed,
                                   const pyprof__thread *thread, pyprof__moment *moment, uint64_t wall)
 {
     pyprof__model *model = &recorder->model;
@@ -14403,13 +14403,13 @@ static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__account *a
         pyprof__count_rejected(&model->stats, thread->cause, moment->count);
         moment->count = 0;
     } else {
-        model->stats.truncated += seat->truncated ? moment->count : 0;
+        model->stats.truncated += followed->truncated ? moment->count : 0;
         model->stats.samples += moment->count;
         model->stats.unfrozen += thread->unfrozen ? moment->count : 0;
         if (thread->raising) moment->state |= PYPROF__IS_RAISING;
         moment->block_ns = account->block_ns;
         account->block_ns = 0;
-        pyprof__record_gil(recorder, seat, thread, moment->node, moment->end_ns, wall);
+        pyprof__record_gil(recorder, followed, thread, moment->node, moment->end_ns, wall);
     }
     pyprof__model_columns(model, moment);
     if (!thread->cause) pyprof__model_moment(model, moment, &account->moment);
@@ -14421,21 +14421,21 @@ static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__account *a
 static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thread *thread, size_t slot, uint64_t now)
 {
     pyprof__model *model = &recorder->model;
-    pyprof__seat *seat = pyprof__seat_of(recorder, slot);
-    pyprof__account *account = NULL;
+    pyprof__followed_thread *followed = pyprof__followed_of(recorder, slot);
+    pyprof__thread_account *account = NULL;
     uint64_t before;
     pyprof__told told;
     pyprof__moment moment;
-    if (seat && pyprof__seat_take(recorder, seat, thread, now)) account = pyprof__account_of(recorder, seat);
+    if (followed && pyprof__followed_take(recorder, followed, thread, now)) account = pyprof__account_of(recorder, followed);
     if (!account) {
         model->stats.asked++;
         pyprof__count_rejected(&model->stats, PYPROF__WALK_MEMORY, 1);
         return;
     }
-    pyprof__member_at(recorder, seat->member)->last_ns = now;
+    pyprof__recorded_at(recorder, followed->recorded)->last_ns = now;
     before = account->tick && account->spell == recorder->spells ? account->look_ns : recorder->last_ns;
     told = pyprof__account_look(recorder, account, thread, now);
-    if (!pyprof__member_at(recorder, seat->member)->wanted) return;
+    if (!pyprof__recorded_at(recorder, followed->recorded)->wanted) return;
     model->stats.asked += told.ticks;
     model->stats.thinned += told.thinned;
     model->stats.missed += told.ticks - told.stood - told.ran;
@@ -14443,21 +14443,21 @@ static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thre
     memset(&moment, 0, sizeof moment);
     moment.start_ns = before;
     moment.end_ns = now;
-    moment.thread = seat->member;
+    moment.thread = followed->recorded;
     if (told.ran) {
         moment.count = (uint32_t)told.ran;
         moment.state = thread->ran_state;
-        moment.node = pyprof__sample_node(recorder, seat, thread, thread->ran_leaf);
+        moment.node = pyprof__sample_node(recorder, followed, thread, thread->ran_leaf);
         if (told.stood && thread->off_ns > before) moment.end_ns = thread->off_ns;
-        pyprof__record_sample(recorder, account, seat, thread, &moment, 0);
+        pyprof__record_sample(recorder, account, followed, thread, &moment, 0);
         moment.start_ns = moment.end_ns;
         moment.end_ns = now;
     }
     if (!told.stood) return;
     moment.count = (uint32_t)told.stood;
     moment.state = thread->state;
-    moment.node = pyprof__sample_node(recorder, seat, thread, thread->leaf);
-    pyprof__record_sample(recorder, account, seat, thread, &moment, now - recorder->last_ns);
+    moment.node = pyprof__sample_node(recorder, followed, thread, thread->leaf);
+    pyprof__record_sample(recorder, account, followed, thread, &moment, now - recorder->last_ns);
 }
 
 // ---- ticks -----------------------------------------------------------------------------
@@ -14549,7 +14549,7 @@ static uint64_t pyprof__owed(const pyprof__recorder *recorder, uint64_t now)
     size_t i;
     if (recorder->paused || now < recorder->last_ns) return 0;
     for (i = 0; i < recorder->accounts.count; i++) {
-        const pyprof__account *account = pyprof__account_at(recorder, i);
+        const pyprof__thread_account *account = pyprof__account_at(recorder, i);
         threads += account->tick == recorder->tick || account->cold;
     }
     return (threads ? threads : 1) * (uint64_t)((double)(now - recorder->last_ns) * pace / 1e9);
@@ -14558,15 +14558,15 @@ static uint64_t pyprof__owed(const pyprof__recorder *recorder, uint64_t now)
 // ---- a part of the recording ends ----------------------------------------------------------
 // Step 9: counts the time since the last tick as far as the clocks show it, and the ticks that were due while
 // the sampler had no CPU.
-static void pyprof__account_end(pyprof__recorder *recorder, pyprof__account *account, uint64_t now, uint64_t due)
+static void pyprof__account_end(pyprof__recorder *recorder, pyprof__thread_account *account, uint64_t now, uint64_t due)
 {
     // At the latest until the next look at a cold thread.
     uint64_t turn = 200000000 + 100000 * (uint64_t)recorder->accounts.count;
     int looked = account->tick == recorder->tick || (account->cold && now < account->look_ns + turn);
-    int lives = looked && account->spell == recorder->spells && account->member != PYPROF__NONE;
+    int lives = looked && account->spell == recorder->spells && account->recorded != PYPROF__NONE;
     uint64_t cpu = lives ? pyprof__thread_cpu(recorder->target->source.proc, (int64_t)account->native) : 0;
     uint64_t owed = recorder->due - account->due;
-    int wanted = lives && pyprof__member_at(recorder, account->member)->wanted;
+    int wanted = lives && pyprof__recorded_at(recorder, account->recorded)->wanted;
     pyprof_stats *stats = &recorder->model.stats;
     if (cpu < account->cpu_ns || cpu == 0) return;
     account->due = recorder->due;
@@ -14588,7 +14588,7 @@ static void pyprof__accounts_pause(pyprof__recorder *recorder)
 {
     size_t i;
     for (i = 0; i < recorder->accounts.count; i++) {
-        pyprof__account *account = pyprof__account_at(recorder, i);
+        pyprof__thread_account *account = pyprof__account_at(recorder, i);
         if (account->cold && account->look_ns < recorder->last_ns) pyprof__account_end(recorder, account, recorder->last_ns, 0);
     }
 }
@@ -14669,7 +14669,7 @@ static void pyprof__record(pyprof__recorder *recorder, pyprof__sweeper *sweeper,
         return;
     }
     if (tick->present && pyprof__was_suspended(sweeper, tick)) pyprof__record_gap(recorder, tick);
-    pyprof__seats_follow(recorder, &sweeper->codes);
+    pyprof__followed_anew(recorder, &sweeper->codes);
     pyprof__record_stats(recorder, sweeper, tick);
     for (i = 0; i < sweeper->list.listed.count && tick->present; i++) {
         const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
@@ -14678,7 +14678,7 @@ static void pyprof__record(pyprof__recorder *recorder, pyprof__sweeper *sweeper,
     model->recorded_ns += now - recorder->last_ns;
     recorder->last_ns = model->last_ns = now;
     recorder->due_now = recorder->took_ns = recorder->thinned_now = 0;
-    model->stats.threads = model->members.count;
+    model->stats.threads = model->threads.count;
     if (pyprof__is_over(recorder, now)) pyprof__record_over(recorder);
 }
 
@@ -14694,10 +14694,10 @@ static void pyprof__record_awaits(pyprof__recorder *recorder, const pyprof__swee
     for (i = 0; i < sweeper->awaits.count; i++) {
         const pyprof__await *await = &PYPROF__AT(const pyprof__await, sweeper->awaits, i);
         const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, await->slot);
-        const pyprof__seat *seat = pyprof__seat_at(recorder, await->slot);
-        if (!seat || seat->address != thread->address || seat->serial != thread->serial || seat->member == PYPROF__NONE) continue;
-        if (!pyprof__member_at(recorder, seat->member)->wanted) continue;
-        node = pyprof__member_at(recorder, seat->member)->node;
+        const pyprof__followed_thread *followed = pyprof__followed_at(recorder, await->slot);
+        if (!followed || followed->address != thread->address || followed->serial != thread->serial || followed->recorded == PYPROF__NONE) continue;
+        if (!pyprof__recorded_at(recorder, followed->recorded)->wanted) continue;
+        node = pyprof__recorded_at(recorder, followed->recorded)->node;
         for (k = 0, before = PYPROF__NONE; k < await->count && node != before; k++) {
             before = node;
             node = pyprof__record_frame(recorder, &recorder->sampler, node, PYPROF__AT(const uint32_t, sweeper->awaiting.spots, await->first + k));
@@ -14709,15 +14709,15 @@ static void pyprof__record_awaits(pyprof__recorder *recorder, const pyprof__swee
 
 // ---- the heap tracker ------------------------------------------------------------------------
 // The node of a thread that allocates; 0 = the filter excludes it.
-static uint32_t pyprof__life_node(pyprof__recorder *recorder, const pyprof__life *life)
+static uint32_t pyprof__life_node(pyprof__recorder *recorder, const pyprof__thread_life *life)
 {
-    pyprof__who who = { (int64_t)life->tid, -1, 0, 0, "" };
+    pyprof__thread_key who = { (int64_t)life->tid, -1, 0, 0, "" };
     uint32_t id = pyprof__record_whose(recorder, &who, life->first_ns);
-    pyprof__member *member;
+    pyprof__recorded_thread *recorded;
     if (id == PYPROF__NONE) return 0;
-    member = pyprof__member_at(recorder, id);
-    if (member->last_ns == 0) member->last_ns = pyprof__now();
-    return member->wanted ? member->node : 0;
+    recorded = pyprof__recorded_at(recorder, id);
+    if (recorded->last_ns == 0) recorded->last_ns = pyprof__now();
+    return recorded->wanted ? recorded->node : 0;
 }
 
 static uint32_t pyprof__site_node(pyprof__recorder *recorder, uint32_t below, const pyprof__site_key *key)
@@ -14811,14 +14811,14 @@ static void pyprof__record_memory(pyprof__recorder *recorder, const pyprof__gaug
 }
 
 // ---- a recorder's begin and end ------------------------------------------------------------
-static void pyprof__seats_free(pyprof__recorder *recorder)
+static void pyprof__followed_free(pyprof__recorder *recorder)
 {
     size_t i;
-    for (i = 0; i < recorder->seats.count; i++) {
-        pyprof__array_free(&recorder->pool, &pyprof__seat_at(recorder, i)->spots);
-        pyprof__array_free(&recorder->pool, &pyprof__seat_at(recorder, i)->nodes);
+    for (i = 0; i < recorder->followed.count; i++) {
+        pyprof__array_free(&recorder->pool, &pyprof__followed_at(recorder, i)->spots);
+        pyprof__array_free(&recorder->pool, &pyprof__followed_at(recorder, i)->nodes);
     }
-    pyprof__array_free(&recorder->pool, &recorder->seats);
+    pyprof__array_free(&recorder->pool, &recorder->followed);
     pyprof__array_free(&recorder->pool, &recorder->accounts);
     pyprof__index_free(&recorder->pool, &recorder->account_index);
     pyprof__array_free(&recorder->pool, &recorder->sampler.locations);
@@ -14842,7 +14842,7 @@ static pyprof__bool pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t 
     recorder->awake_thinned = recorder->thinned;
     recorder->thinned_now = 0;
     recorder->sampler.locations.count = recorder->tracker.locations.count = 0;
-    for (i = 0; i < recorder->seats.count; i++) pyprof__seat_at(recorder, i)->member = PYPROF__NONE;
+    for (i = 0; i < recorder->followed.count; i++) pyprof__followed_at(recorder, i)->recorded = PYPROF__NONE;
     for (i = 0; i < recorder->accounts.count; i++)
         pyprof__account_renew(pyprof__account_at(recorder, i), start_ns, recorder->due, recorder->thinned);
     return pyprof__model_begin(&recorder->model, recorder->target->source.proc->pid, recorder->target->started)
@@ -14862,7 +14862,7 @@ static pyprof__bool pyprof__recorder_renew(pyprof__recorder *recorder, uint64_t 
 
 static void pyprof__recorder_close(pyprof__recorder *recorder)
 {
-    pyprof__seats_free(recorder);
+    pyprof__followed_free(recorder);
     pyprof__heap_view_free(&recorder->view, &recorder->pool);
     pyprof__model_free(&recorder->model);
 }
@@ -14874,8 +14874,8 @@ static pyprof__bool pyprof__recorder_open(pyprof__recorder *recorder, const pypr
     recorder->config = config;
     recorder->target = target;
     pyprof__pool_init(&recorder->pool, &config->allocator, most_bytes);
-    pyprof__array_init(&recorder->seats, sizeof(pyprof__seat));
-    pyprof__array_init(&recorder->accounts, sizeof(pyprof__account));
+    pyprof__array_init(&recorder->followed, sizeof(pyprof__followed_thread));
+    pyprof__array_init(&recorder->accounts, sizeof(pyprof__thread_account));
     pyprof__array_init(&recorder->sampler.locations, sizeof(uint32_t));
     pyprof__array_init(&recorder->tracker.locations, sizeof(uint32_t));
     recorder->tracker.codes = &pyprof__heap.codes;
@@ -14988,9 +14988,9 @@ static uint32_t pyprof__row_node(const pyprof_profile *profile, uint32_t node)
     return pyprof__parent_of(profile, up) ? up : node;   // a thread without frames
 }
 
-static const pyprof__member *pyprof__member_of(const pyprof_profile *profile, uint32_t id)
+static const pyprof__recorded_thread *pyprof__recorded_of(const pyprof_profile *profile, uint32_t id)
 {
-    return &PYPROF__AT(const pyprof__member, profile->model.members, id);
+    return &PYPROF__AT(const pyprof__recorded_thread, profile->model.threads, id);
 }
 
 static const char *pyprof__label(const pyprof_profile *profile, uint32_t function)
@@ -15040,11 +15040,11 @@ static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__functi
     size_t capacity = stem.size + strlen(qualname) + strlen(file) + 80;
     char *text = (char *)pyprof__alloc(&profile->pool, capacity);
     int size;
-    uint32_t id, member = (uint32_t)function->first_line - 1;
+    uint32_t id, recorded = (uint32_t)function->first_line - 1;
     if (!text) return PYPROF__NONE;
-    if (function->kind == PYPROF_KIND_THREAD && member < profile->model.members.count)   // names of threads need not differ
+    if (function->kind == PYPROF_KIND_THREAD && recorded < profile->model.threads.count)   // names of threads need not differ
         size = snprintf(text, capacity, "%s (%llu)", qualname,
-                        (unsigned long long)PYPROF__AT(pyprof__member, profile->model.members, member).native);
+                        (unsigned long long)PYPROF__AT(pyprof__recorded_thread, profile->model.threads, recorded).native);
     else if (function->kind != PYPROF_KIND_PYTHON) size = snprintf(text, capacity, "%s", qualname);
     else size = snprintf(text, capacity, "%.*s.%s", (int)stem.size, stem.text, qualname);
     if (detail && size > 0 && function->kind != PYPROF_KIND_PYTHON)
@@ -15268,19 +15268,19 @@ static int64_t pyprof__total(const pyprof__selection *selection, int metric, uin
 }
 
 // The GIL is not part of a stack: only the thread in a query applies.
-static pyprof__bool pyprof__member_wanted(const pyprof_profile *profile, const pyprof_query *query,
+static pyprof__bool pyprof__recorded_wanted(const pyprof_profile *profile, const pyprof_query *query,
                                           uint32_t id)
 {
-    const pyprof__array *members = &profile->model.members;
-    const pyprof__member *member = id < members->count ? &PYPROF__AT(const pyprof__member, *members, id) : NULL;
-    return member && member->wanted && pyprof__glob(query ? query->thread : NULL, pyprof__text(profile, member->name));
+    const pyprof__array *threads = &profile->model.threads;
+    const pyprof__recorded_thread *recorded = id < threads->count ? &PYPROF__AT(const pyprof__recorded_thread, *threads, id) : NULL;
+    return recorded && recorded->wanted && pyprof__glob(query ? query->thread : NULL, pyprof__text(profile, recorded->name));
 }
 
 // A pair belongs to the thread that waited.
 static pyprof__bool pyprof__rivals_wanted(const pyprof_profile *profile, const pyprof_query *query,
                                           const pyprof__rivals *pair)
 {
-    return pair->ns && pair->holder < profile->model.members.count && pyprof__member_wanted(profile, query, pair->waiter);
+    return pair->ns && pair->holder < profile->model.threads.count && pyprof__recorded_wanted(profile, query, pair->waiter);
 }
 
 // ---- grouping: rows of a table ----------------------------------------------------------
@@ -15494,7 +15494,7 @@ typedef struct {
     pyprof__array strings, locations, nodes;    // their numbers in the difference
     pyprof__array threads;                      // per node: the difference's node of its thread; empty if
                                                 // stacks are kept
-    pyprof__array partners;                     // per member: the same thread on the other side
+    pyprof__array partners;                     // per thread: the same thread on the other side
     pyprof__selection filter;                   // filter.chosen NULL = all
     unsigned char *needed;                      // per node: it, or one below it, is chosen (flat: it is
                                                 // chosen or is a thread); NULL = all
@@ -15553,7 +15553,7 @@ static pyprof__bool pyprof__diff_open(pyprof__differ *differ, pyprof__diff_side 
     if (!pyprof__diff_filter(differ, side, filter) || !pyprof__numbers(pool, &side->strings, model->strings.starts.count)) return 0;
     if (!pyprof__numbers(pool, &side->locations, model->locations.count) || !pyprof__numbers(pool, &side->nodes, model->nodes.count)) return 0;
     if (!pyprof__numbers(pool, &side->threads, differ->group ? model->nodes.count : 0)) return 0;
-    if (!pyprof__numbers(pool, &side->partners, model->members.count)) return 0;
+    if (!pyprof__numbers(pool, &side->partners, model->threads.count)) return 0;
     if (!pyprof__array_reserve(pool, &side->shifts, model->functions.count)) return 0;   // zeroes
     if (!pyprof__numbers(pool, &side->numbers, model->functions.count)) return 0;
     if (!pyprof__array_copy(pool, &side->functions, &model->functions)) return 0;
@@ -15680,7 +15680,7 @@ static pyprof__bool pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memor
 }
 
 // ---- its threads: matched by identity, otherwise by name --------------------------------------------------
-typedef struct { uint64_t key[4]; uint32_t side, member; } pyprof__candidate;
+typedef struct { uint64_t key[4]; uint32_t side, recorded; } pyprof__candidate;
 
 static int pyprof__by_candidate(const void *a, const void *b)
 {
@@ -15688,25 +15688,25 @@ static int pyprof__by_candidate(const void *a, const void *b)
     int i;
     for (i = 0; i < 4; i++)
         if (x->key[i] != y->key[i]) return x->key[i] < y->key[i] ? -1 : 1;
-    return x->side != y->side ? (x->side < y->side ? -1 : 1) : x->member < y->member ? -1 : x->member > y->member;
+    return x->side != y->side ? (x->side < y->side ? -1 : 1) : x->recorded < y->recorded ? -1 : x->recorded > y->recorded;
 }
 
 // pass 0: the same thread of the same process, under any name; 1: the same name and native id; 2: the same
 // name.
-static pyprof__bool pyprof__candidate_key(pyprof__differ *differ, uint32_t side, uint32_t member_id, int pass,
+static pyprof__bool pyprof__candidate_key(pyprof__differ *differ, uint32_t side, uint32_t recorded_id, int pass,
                                           pyprof__candidate *candidate)
 {
-    const pyprof__member *member = &PYPROF__AT(const pyprof__member, differ->sides[side].from->model.members, member_id);
-    uint32_t name = pyprof__diff_string(differ, &differ->sides[side], member->name);
+    const pyprof__recorded_thread *recorded = &PYPROF__AT(const pyprof__recorded_thread, differ->sides[side].from->model.threads, recorded_id);
+    uint32_t name = pyprof__diff_string(differ, &differ->sides[side], recorded->name);
     memset(candidate, 0, sizeof *candidate);
     candidate->side = side;
-    candidate->member = member_id;
-    if (pass == 0 && (!member->started
+    candidate->recorded = recorded_id;
+    if (pass == 0 && (!recorded->started
         || pyprof__process_of(differ->sides[0].from)->pid != pyprof__process_of(differ->sides[1].from)->pid)) return 0;
-    candidate->key[0] = pass == 0 ? member->started : name;
-    candidate->key[1] = pass < 2 ? member->native : 0;
-    candidate->key[2] = pass < 2 ? (uint64_t)member->interp_id : 0;
-    candidate->key[3] = pass == 0 ? member->ident : 0;
+    candidate->key[0] = pass == 0 ? recorded->started : name;
+    candidate->key[1] = pass < 2 ? recorded->native : 0;
+    candidate->key[2] = pass < 2 ? (uint64_t)recorded->interp_id : 0;
+    candidate->key[3] = pass == 0 ? recorded->ident : 0;
     return 1;
 }
 
@@ -15717,8 +15717,8 @@ static void pyprof__diff_pair(pyprof__differ *differ, const pyprof__candidate *c
         for (end = i; end < count && memcmp(candidates[end].key, candidates[i].key, sizeof candidates[i].key) == 0; end++) {}
         for (before = i; before < end && candidates[before].side == 0; before++) {}
         for (; i < before && before < end; i++, before++) {
-            PYPROF__AT(uint32_t, differ->sides[0].partners, candidates[i].member) = candidates[before].member;
-            PYPROF__AT(uint32_t, differ->sides[1].partners, candidates[before].member) = candidates[i].member;
+            PYPROF__AT(uint32_t, differ->sides[0].partners, candidates[i].recorded) = candidates[before].recorded;
+            PYPROF__AT(uint32_t, differ->sides[1].partners, candidates[before].recorded) = candidates[i].recorded;
         }
     }
 }
@@ -15757,28 +15757,28 @@ static uint64_t pyprof__diff_time(const pyprof__differ *differ, uint64_t ns)   /
 static pyprof__bool pyprof__diff_member(pyprof__differ *differ, pyprof__diff_side *side, uint32_t i,
                                         const pyprof_query *filter)
 {
-    const pyprof__member *from = &PYPROF__AT(const pyprof__member, side->from->model.members, i);
+    const pyprof__recorded_thread *from = &PYPROF__AT(const pyprof__recorded_thread, side->from->model.threads, i);
     const char *name = pyprof__text(side->from, from->name);
     pyprof__model *model = &differ->to->model;
     uint32_t partner = PYPROF__AT(uint32_t, side->partners, i);
     pyprof__diff_side *before = &differ->sides[0];
-    pyprof__member *member = (pyprof__member *)pyprof__push(model->pool, &model->members);
-    if (!member) return 0;
-    *member = *from;
-    member->hold_ns = member->hold_end_ns = member->hold_node = member->process = 0;
-    member->name = pyprof__diff_string(differ, side, from->name);
-    member->node = pyprof__model_node(model, 0, pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD, (int32_t)model->members.count));
-    if (member->name == PYPROF__NONE || member->node == PYPROF__NONE) return 0;
+    pyprof__recorded_thread *recorded = (pyprof__recorded_thread *)pyprof__push(model->pool, &model->threads);
+    if (!recorded) return 0;
+    *recorded = *from;
+    recorded->hold_ns = recorded->hold_end_ns = recorded->hold_node = recorded->process = 0;
+    recorded->name = pyprof__diff_string(differ, side, from->name);
+    recorded->node = pyprof__model_node(model, 0, pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD, (int32_t)model->threads.count));
+    if (recorded->name == PYPROF__NONE || recorded->node == PYPROF__NONE) return 0;
     if (side == before) {
-        member->first_ns = pyprof__diff_time(differ, from->first_ns);
-        member->last_ns = pyprof__diff_time(differ, from->last_ns);
+        recorded->first_ns = pyprof__diff_time(differ, from->first_ns);
+        recorded->last_ns = pyprof__diff_time(differ, from->last_ns);
     } else if (partner != PYPROF__NONE) {
-        const pyprof__member *other = &PYPROF__AT(const pyprof__member, before->from->model.members, partner);
-        if (other->node < before->nodes.count) PYPROF__AT(uint32_t, before->nodes, other->node) = member->node;
-        member->wanted |= other->wanted;
+        const pyprof__recorded_thread *other = &PYPROF__AT(const pyprof__recorded_thread, before->from->model.threads, partner);
+        if (other->node < before->nodes.count) PYPROF__AT(uint32_t, before->nodes, other->node) = recorded->node;
+        recorded->wanted |= other->wanted;
     }
-    if (from->node < side->nodes.count) PYPROF__AT(uint32_t, side->nodes, from->node) = member->node;
-    if (filter && !pyprof__glob(filter->thread, name)) member->wanted = 0;
+    if (from->node < side->nodes.count) PYPROF__AT(uint32_t, side->nodes, from->node) = recorded->node;
+    if (filter && !pyprof__glob(filter->thread, name)) recorded->wanted = 0;
     return 1;
 }
 
@@ -15816,7 +15816,7 @@ static uint32_t pyprof__diff_function(pyprof__differ *differ, pyprof__diff_side 
 // grouping drops what is not compared.
 static uint32_t pyprof__diff_location(pyprof__differ *differ, pyprof__diff_side *side, uint32_t id)
 {
-    static const pyprof__place nowhere = { 0, 0, -1, -1 };
+    static const pyprof__source_range nowhere = { 0, 0, -1, -1 };
     pyprof__model *to = &differ->to->model;
     const pyprof__location *from = &PYPROF__AT(const pyprof__location, side->from->model.locations, id);
     int64_t shift = PYPROF__AT(int32_t, side->shifts, from->function);
@@ -16587,7 +16587,7 @@ static pyprof__bool pyprof__view_make(pyprof__view_maker *maker, const pyprof__s
 typedef struct {
     pyprof__pool pool;
     const pyprof_profile *profile;
-    uint32_t *room, *owners;     // room for the longest path; of each node its member, PYPROF__NONE = none
+    uint32_t *room, *owners;     // room for the longest path; of each node its thread, PYPROF__NONE = none
     const uint32_t *path;        // the nodes of the frames, root first, without the thread's
     uint32_t depth, top;         // top: the thread's node; 0 = none
 } pyprof__cursor;
@@ -16611,8 +16611,8 @@ static pyprof_result pyprof__cursor_begin(pyprof__cursor *cursor, const pyprof_p
         return pyprof__fail_memory("the stacks");
     }
     memset(cursor->owners, 0xff, count * sizeof *cursor->owners);
-    for (i = 0; i < profile->model.members.count; i++) {
-        uint32_t node = pyprof__member_of(profile, i)->node;
+    for (i = 0; i < profile->model.threads.count; i++) {
+        uint32_t node = pyprof__recorded_of(profile, i)->node;
         if (node < count) cursor->owners[node] = i;
     }
     for (i = 1; i < count; i++)   // parents come before children
@@ -16793,7 +16793,7 @@ typedef struct {
     const char *name, *file;     // "" = none
     int32_t line;                // 0 = none
     int kind;                    // pyprof_kind, of frames, functions, lines
-    uint32_t member, other;      // its thread; another thread, or a leaf's function. PYPROF__NONE = none
+    uint32_t recorded, other;    // its thread; another thread, or a leaf's function. PYPROF__NONE = none
     size_t first, count, more;   // its part of the rows' parts, and how many are left out
     pyprof__slice text;          // a line of source,
     size_t mark, mark_end;       // and of that the bytes that ran longest
@@ -16881,7 +16881,7 @@ static pyprof__report_row *pyprof__rows_add(pyprof__rows *rows, pyprof__array *t
     row->name = name;
     row->file = file;
     row->line = line;
-    row->member = row->other = PYPROF__NONE;
+    row->recorded = row->other = PYPROF__NONE;
     row->first = rows->parts.count;
     return row;
 }
@@ -17040,21 +17040,21 @@ static void pyprof__rows_of_threads(pyprof__rows *rows)
 {
     const pyprof__selection *selection = rows->report->selection;
     const pyprof__report_table *table = rows->table;
-    const pyprof__array *members = &rows->report->profile->model.members;
+    const pyprof__array *threads = &rows->report->profile->model.threads;
     uint32_t i, k;
-    for (i = 0; i < members->count; i++) {
-        const pyprof__member *member = &PYPROF__AT(const pyprof__member, *members, i);
+    for (i = 0; i < threads->count; i++) {
+        const pyprof__recorded_thread *recorded = &PYPROF__AT(const pyprof__recorded_thread, *threads, i);
         pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
-        int64_t any = 0, wait = pyprof__total(selection, PYPROF_WAIT_NS, member->node);
-        row->member = i;
+        int64_t any = 0, wait = pyprof__total(selection, PYPROF_WAIT_NS, recorded->node);
+        row->recorded = i;
         for (k = 0; k < PYPROF__COLUMNS && table->columns[k].cell; k++) {
             int metric = table->columns[k].metric;
-            row->values[k] = pyprof__total(selection, metric ? metric : PYPROF_WALL_NS, member->node);
+            row->values[k] = pyprof__total(selection, metric ? metric : PYPROF_WALL_NS, recorded->node);
             if (!metric) row->values[k] -= wait;
             any |= row->values[k];
         }
-        if (table->sort) any = pyprof__total(selection, table->sort, member->node);
-        if (!member->wanted && table->form == PYPROF__FORM_THREAD) any = 0;
+        if (table->sort) any = pyprof__total(selection, table->sort, recorded->node);
+        if (!recorded->wanted && table->form == PYPROF__FORM_THREAD) any = 0;
         if (!any && !rows->failed) rows->rows.count--;
     }
     pyprof__rows_cut(rows);
@@ -17171,7 +17171,7 @@ static int pyprof__by_row(const void *a, const void *b)   // the largest first
 {
     const pyprof__report_row *x = (const pyprof__report_row *)a, *y = (const pyprof__report_row *)b;
     if (x->values[0] != y->values[0]) return x->values[0] > y->values[0] ? -1 : 1;
-    if (x->member != y->member) return x->member < y->member ? -1 : 1;
+    if (x->recorded != y->recorded) return x->recorded < y->recorded ? -1 : 1;
     return x->other < y->other ? -1 : x->other > y->other;
 }
 
@@ -17208,7 +17208,7 @@ static void pyprof__rows_of_rivals(pyprof__rows *rows)   // which thread waited 
         if (!pyprof__rivals_wanted(rows->report->profile, rows->report->output->filter, pair)) continue;
         row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
         row->values[0] = (int64_t)pair->ns;
-        row->member = pair->waiter;
+        row->recorded = pair->waiter;
         row->other = pair->holder;
     }
     pyprof__rows_sort(rows);
@@ -17218,19 +17218,19 @@ static void pyprof__rows_of_rivals(pyprof__rows *rows)   // which thread waited 
 static void pyprof__rows_of_holds(pyprof__rows *rows)
 {
     const pyprof_profile *profile = rows->report->profile;
-    const pyprof__member *member = (const pyprof__member *)profile->model.members.data;
+    const pyprof__recorded_thread *recorded = (const pyprof__recorded_thread *)profile->model.threads.data;
     pyprof__top top = { 1, 0, 0, { 0 }, { 0 } };
     pyprof__report_row *row;
     uint32_t i, node;
-    for (i = 0; i < profile->model.members.count; i++)
-        if (pyprof__member_wanted(profile, rows->report->output->filter, i))
-            pyprof__top_offer(&top, i, (int64_t)member[i].hold_ns);
+    for (i = 0; i < profile->model.threads.count; i++)
+        if (pyprof__recorded_wanted(profile, rows->report->output->filter, i))
+            pyprof__top_offer(&top, i, (int64_t)recorded[i].hold_ns);
     if (!top.count) return;
     row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
-    row->member = top.ids[0];
+    row->recorded = top.ids[0];
     row->values[0] = top.values[0];
-    row->values[1] = (int64_t)member[row->member].hold_end_ns;
-    node = member[row->member].hold_node;
+    row->values[1] = (int64_t)recorded[row->recorded].hold_end_ns;
+    node = recorded[row->recorded].hold_node;
     for (; pyprof__parent_of(profile, node) && row->count < 6; node = pyprof__parent_of(profile, node)) {
         const pyprof__location *at = pyprof__location_of(profile, node);
         pyprof__callsite site = { PYPROF__LEAF_ANY, at->function, (uint32_t)at->place.line, 0, 0 };
@@ -17313,7 +17313,7 @@ typedef struct {
     int32_t line;
     uint32_t spans;              // that ran
     int64_t most;                // run of the hottest span,
-    pyprof__place span;          // and that span
+    pyprof__source_range span;   // and that span
     int hot;                     // one of the hottest
 } pyprof__hot_line;
 
@@ -18123,19 +18123,19 @@ static void pyprof__json_threads(const pyprof__job *job)
     size_t i;
     int metric;
     pyprof__emit_open(s, "\n", "threads", '[');
-    for (i = 0; i < model->members.count; i++) {
-        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
-        if (!member->wanted) continue;
+    for (i = 0; i < model->threads.count; i++) {
+        const pyprof__recorded_thread *recorded = &PYPROF__AT(const pyprof__recorded_thread, model->threads, i);
+        if (!recorded->wanted) continue;
         pyprof__emit_open(s, "\n  ", NULL, '{');
-        pyprof__emit_int(s, "thread_id", (int64_t)member->native);
-        pyprof__emit_int(s, "ident", (int64_t)member->ident);
-        pyprof__emit_int(s, "interpreter", member->interp_id);
-        pyprof__emit_text(s, "name", pyprof__text(job->profile, member->name));
-        pyprof__emit_fixed(s, "first_seen", pyprof__unix(model, member->first_ns), 6);
-        pyprof__emit_fixed(s, "last_seen", pyprof__unix(model, member->last_ns), 6);
-        pyprof__emit_int(s, "node", member->node);
+        pyprof__emit_int(s, "thread_id", (int64_t)recorded->native);
+        pyprof__emit_int(s, "ident", (int64_t)recorded->ident);
+        pyprof__emit_int(s, "interpreter", recorded->interp_id);
+        pyprof__emit_text(s, "name", pyprof__text(job->profile, recorded->name));
+        pyprof__emit_fixed(s, "first_seen", pyprof__unix(model, recorded->first_ns), 6);
+        pyprof__emit_fixed(s, "last_seen", pyprof__unix(model, recorded->last_ns), 6);
+        pyprof__emit_int(s, "node", recorded->node);
         for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
-            int64_t total = pyprof__total(job->selection, metric, member->node);
+            int64_t total = pyprof__total(job->selection, metric, recorded->node);
             if (job->selection->total[metric]) pyprof__emit_int(s, pyprof__metric_row(metric)->key, total);
         }
         pyprof__emit_close(s, "}");
@@ -18405,7 +18405,7 @@ static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_sta
 {
     pyprof__sink *s = job->sink;
     pyprof__emit_open(s, "\n  ", NULL, '{');
-    pyprof__emit_int(s, "thread_id", (int64_t)pyprof__member_of(job->profile, moment->thread)->native);
+    pyprof__emit_int(s, "thread_id", (int64_t)pyprof__recorded_of(job->profile, moment->thread)->native);
     if (!pyprof__json_kept_stack(stacks, s, moment->node)) return 0;
     pyprof__emit_fixed(s, "timestamp", pyprof__unix(&job->profile->model, moment->start_ns), 6);
     pyprof__emit_int(s, "count", moment->count);
@@ -18453,8 +18453,8 @@ static void pyprof__json_pairs(const pyprof__job *job)
         const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, model->rivals, i);
         if (!pyprof__rivals_wanted(job->profile, job->output->filter, pair)) continue;
         pyprof__emit_open(s, "\n  ", NULL, '{');
-        pyprof__emit_int(s, "waiter", (int64_t)pyprof__member_of(job->profile, pair->waiter)->native);
-        pyprof__emit_int(s, "holder", (int64_t)pyprof__member_of(job->profile, pair->holder)->native);
+        pyprof__emit_int(s, "waiter", (int64_t)pyprof__recorded_of(job->profile, pair->waiter)->native);
+        pyprof__emit_int(s, "holder", (int64_t)pyprof__recorded_of(job->profile, pair->holder)->native);
         pyprof__emit_int(s, "wait_ns", (int64_t)pair->ns);
         pyprof__emit_int(s, "waiter_thread", pair->waiter);
         pyprof__emit_int(s, "holder_thread", pair->holder);
@@ -18473,16 +18473,16 @@ static void pyprof__json_gil(const pyprof__job *job, pyprof__cursor *cursor)
     pyprof__emit_open(s, "\n", "gil", '{');
     pyprof__json_pairs(job);
     pyprof__emit_open(s, "\n", "holds", '[');
-    for (i = 0; i < model->members.count; i++) {
-        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
-        if (!member->hold_ns || !pyprof__member_wanted(job->profile, job->output->filter, i)) continue;
+    for (i = 0; i < model->threads.count; i++) {
+        const pyprof__recorded_thread *recorded = &PYPROF__AT(const pyprof__recorded_thread, model->threads, i);
+        if (!recorded->hold_ns || !pyprof__recorded_wanted(job->profile, job->output->filter, i)) continue;
         pyprof__emit_open(s, "\n  ", NULL, '{');
-        pyprof__emit_int(s, "thread_id", (int64_t)member->native);
-        pyprof__emit_int(s, "hold_ns", (int64_t)member->hold_ns);
-        pyprof__emit_fixed(s, "end", pyprof__unix(model, member->hold_end_ns), 6);
-        pyprof__json_stack(s, cursor, member->hold_node);
+        pyprof__emit_int(s, "thread_id", (int64_t)recorded->native);
+        pyprof__emit_int(s, "hold_ns", (int64_t)recorded->hold_ns);
+        pyprof__emit_fixed(s, "end", pyprof__unix(model, recorded->hold_end_ns), 6);
+        pyprof__json_stack(s, cursor, recorded->hold_node);
         pyprof__emit_int(s, "thread", i);
-        pyprof__emit_int(s, "node", member->hold_node);
+        pyprof__emit_int(s, "node", recorded->hold_node);
         pyprof__emit_close(s, "}");
     }
     pyprof__emit_close(s, "]}");
@@ -19591,11 +19591,11 @@ static void pyprof__put_time(pyprof__sink *s, int64_t ns, size_t width)   // 0 i
 
 static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int form)
 {
-    const pyprof__member *member = &PYPROF__AT(const pyprof__member, job->profile->model.members, id);
-    pyprof__put_visible(job->sink, pyprof__text(job->profile, member->name));
-    pyprof__put_format(job->sink, " (%lld", (long long)member->native);
-    if (member->interp_id && form != PYPROF__FORM_ALLOCATOR)
-        pyprof__put_format(job->sink, ", interpreter %lld", (long long)member->interp_id);
+    const pyprof__recorded_thread *recorded = &PYPROF__AT(const pyprof__recorded_thread, job->profile->model.threads, id);
+    pyprof__put_visible(job->sink, pyprof__text(job->profile, recorded->name));
+    pyprof__put_format(job->sink, " (%lld", (long long)recorded->native);
+    if (recorded->interp_id && form != PYPROF__FORM_ALLOCATOR)
+        pyprof__put_format(job->sink, ", interpreter %lld", (long long)recorded->interp_id);
     pyprof__put(job->sink, ")");
 }
 
@@ -19678,7 +19678,7 @@ static void pyprof__text_form(const pyprof__job *job, const pyprof__rows *rows, 
     int form = rows->table->form;
     double seconds = (double)row->values[0] / 1e9;
     if (form == PYPROF__FORM_HOLD) pyprof__put_column(job->sink, seconds, 3, " s by ", 0);
-    if (row->member != PYPROF__NONE) pyprof__put_thread(job, row->member, form);
+    if (row->recorded != PYPROF__NONE) pyprof__put_thread(job, row->recorded, form);
     if (form == PYPROF__FORM_RIVALS) {
         pyprof__put(job->sink, " for ");
         pyprof__put_thread(job, row->other, form);
@@ -20067,7 +20067,7 @@ typedef struct { uint32_t node; int64_t weight; } pyprof__weighted;
 
 // 0 = no memory.
 static pyprof__bool pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *cursor,
-                                            uint32_t member_id, int by_time, pyprof__array *list)
+                                            uint32_t recorded_id, int by_time, pyprof__array *list)
 {
     const pyprof__model *model = &job->profile->model;
     size_t i, moments = by_time ? model->moments.count : 0;
@@ -20078,7 +20078,7 @@ static pyprof__bool pyprof__speedscope_list(const pyprof__job *job, pyprof__curs
         uint32_t node = moment ? moment->node : (uint32_t)(i - moments);
         int64_t weight = moment ? (int64_t)moment->wall_ns : pyprof__self(job->selection, job->metric, node);
         pyprof__weighted *item;
-        if (cursor->owners[node] != member_id || weight == 0 || !job->selection->chosen[node]) continue;
+        if (cursor->owners[node] != recorded_id || weight == 0 || !job->selection->chosen[node]) continue;
         if (by_time && !moment && !pyprof__is_unplaced(job->profile, node)) continue;
         item = (pyprof__weighted *)pyprof__push(&cursor->pool, list);
         if (!item) return 0;
@@ -20090,7 +20090,7 @@ static pyprof__bool pyprof__speedscope_list(const pyprof__job *job, pyprof__curs
 
 // One profile: all stacks first, then their weights.
 static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cursor,
-                                      const pyprof__member *member, const pyprof__array *list)
+                                      const pyprof__recorded_thread *recorded, const pyprof__array *list)
 {
     static const char *const units[] = { "none", "nanoseconds", "bytes" };
     pyprof__sink *s = job->sink;
@@ -20101,7 +20101,7 @@ static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cu
     for (i = 0; i < list->count; i++) sum += items[i].weight;
     pyprof__emit_open(s, "\n", NULL, '{');
     pyprof__emit_text(s, "type", "sampled");
-    pyprof__emit_text(s, "name", pyprof__text(job->profile, member->name));
+    pyprof__emit_text(s, "name", pyprof__text(job->profile, recorded->name));
     pyprof__emit_text(s, "unit", units[pyprof__metric_row(job->metric)->unit]);
     pyprof__emit_int(s, "startValue", 0);
     pyprof__emit_int(s, "endValue", sum);
@@ -20157,10 +20157,10 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
     pyprof__speedscope_frames(job);
     pyprof__emit_close(s, "]}");
     pyprof__emit_open(s, "\n", "profiles", '[');
-    for (i = 0; i < model->members.count && whole; i++) {
+    for (i = 0; i < model->threads.count && whole; i++) {
         whole = pyprof__speedscope_list(job, &cursor, i, by_time, &list);
         if (!whole || list.count == 0) continue;
-        pyprof__speedscope_thread(job, &cursor, pyprof__member_of(job->profile, i), &list);
+        pyprof__speedscope_thread(job, &cursor, pyprof__recorded_of(job->profile, i), &list);
     }
     pyprof__put(s, "]}\n");
     pyprof__array_free(&cursor.pool, &list);
@@ -20334,7 +20334,7 @@ static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint3
 {
     const pyprof_profile *profile = job->profile;
     uint32_t owner = p->cursor.owners[node];
-    const pyprof__member *member = owner == PYPROF__NONE ? NULL : pyprof__member_of(profile, owner);
+    const pyprof__recorded_thread *recorded = owner == PYPROF__NONE ? NULL : pyprof__recorded_of(profile, owner);
     int kind = pyprof__function_of(profile, node)->kind;
     size_t i;
     pyprof__cursor_at(&p->cursor, node);
@@ -20348,8 +20348,8 @@ static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint3
         pyprof__proto_varint(p, (uint64_t)pyprof__self(job->selection, p->columns[i]->metric, node));
     pyprof__proto_close(p, 2);
     if (pyprof__is_leaf(kind)) pyprof__pprof_label(p, "kind", pyprof__kind_names[kind], 0);
-    if (member) pyprof__pprof_label(p, "thread", pyprof__text(profile, member->name), 0);
-    if (member) pyprof__pprof_label(p, "thread_id", NULL, (int64_t)member->native);
+    if (recorded) pyprof__pprof_label(p, "thread", pyprof__text(profile, recorded->name), 0);
+    if (recorded) pyprof__pprof_label(p, "thread_id", NULL, (int64_t)recorded->native);
     pyprof__proto_close(p, 2);
 }
 
@@ -23067,7 +23067,7 @@ typedef struct {
     pyprof__selection *selection;
     pyprof_visit_fn *fn;
     void *user;
-    pyprof_thread *threads;       // one for each member
+    pyprof_thread *threads;       // one for each thread
     pyprof_frame *stack;
     pyprof__cursor cursor;
     int stopped;
@@ -23105,18 +23105,18 @@ static void pyprof__visit_threads(pyprof__visitor *visitor)
     const pyprof__model *model = &visitor->profile->model;
     size_t i;
     int metric;
-    for (i = 0; i < model->members.count && !visitor->stopped; i++) {
-        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
+    for (i = 0; i < model->threads.count && !visitor->stopped; i++) {
+        const pyprof__recorded_thread *recorded = &PYPROF__AT(const pyprof__recorded_thread, model->threads, i);
         pyprof_thread *thread = &visitor->threads[i];
         pyprof_item item;
-        thread->thread_id = member->native;
-        thread->ident = member->ident;
-        thread->interpreter = member->interp_id;
-        thread->name = pyprof__text(visitor->profile, member->name);
-        thread->first_seen = pyprof__unix(model, member->first_ns);
-        thread->last_seen = pyprof__unix(model, member->last_ns);
-        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) thread->total[metric] = pyprof__total(visitor->selection, metric, member->node);
-        if (!member->wanted) continue;
+        thread->thread_id = recorded->native;
+        thread->ident = recorded->ident;
+        thread->interpreter = recorded->interp_id;
+        thread->name = pyprof__text(visitor->profile, recorded->name);
+        thread->first_seen = pyprof__unix(model, recorded->first_ns);
+        thread->last_seen = pyprof__unix(model, recorded->last_ns);
+        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) thread->total[metric] = pyprof__total(visitor->selection, metric, recorded->node);
+        if (!recorded->wanted) continue;
         memset(&item, 0, sizeof item);
         item.kind = PYPROF_ITEM_THREAD;
         item.thread = thread;
@@ -23214,18 +23214,18 @@ static void pyprof__visit_gil(pyprof__visitor *visitor, const pyprof_query *quer
         item.self = self;
         visitor->stopped = visitor->fn(visitor->user, &item);
     }
-    for (i = 0; i < model->members.count && !visitor->stopped; i++) {
-        const pyprof__member *member = &PYPROF__AT(const pyprof__member, model->members, i);
-        if (!member->hold_ns || !pyprof__member_wanted(visitor->profile, query, (uint32_t)i)) continue;
+    for (i = 0; i < model->threads.count && !visitor->stopped; i++) {
+        const pyprof__recorded_thread *recorded = &PYPROF__AT(const pyprof__recorded_thread, model->threads, i);
+        if (!recorded->hold_ns || !pyprof__recorded_wanted(visitor->profile, query, (uint32_t)i)) continue;
         memset(self, 0, sizeof self);
         memset(&item, 0, sizeof item);
-        self[PYPROF_GIL_NS] = (int64_t)member->hold_ns;
+        self[PYPROF_GIL_NS] = (int64_t)recorded->hold_ns;
         item.kind = PYPROF_ITEM_HOLD;
         item.thread = &visitor->threads[i];
-        item.depth = pyprof__visit_stack(visitor, member->hold_node);
+        item.depth = pyprof__visit_stack(visitor, recorded->hold_node);
         item.stack = visitor->stack;
         item.self = self;
-        item.timestamp = pyprof__unix(model, member->hold_end_ns);
+        item.timestamp = pyprof__unix(model, recorded->hold_end_ns);
         visitor->stopped = visitor->fn(visitor->user, &item);
     }
 }
@@ -23260,12 +23260,12 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     pyprof__selection selection;
     pyprof__visitor visitor;
     pyprof__pool *pool = &selection.pool;
-    size_t members;
+    size_t threads;
     pyprof_result result = pyprof__query_check(query);
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!fn) return pyprof__fail(PYPROF_ERR_ARGUMENT, "fn is NULL");
     if (result != PYPROF_OK) return result;
-    members = (profile->model.members.count + 1) * sizeof(pyprof_thread);
+    threads = (profile->model.threads.count + 1) * sizeof(pyprof_thread);
     memset(&visitor, 0, sizeof visitor);
     result = pyprof__cursor_begin(&visitor.cursor, profile);
     if (result != PYPROF_OK) return result;
@@ -23274,7 +23274,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     visitor.fn = fn;
     visitor.user = user;
     if (pyprof__select(&selection, profile, query, query && !query->include_idle)) {
-        visitor.threads = (pyprof_thread *)pyprof__alloc(pool, members);
+        visitor.threads = (pyprof_thread *)pyprof__alloc(pool, threads);
         visitor.stack = (pyprof_frame *)pyprof__alloc(pool, (profile->depth + 1) * sizeof(pyprof_frame));
     }
     if (visitor.threads && visitor.stack) {
@@ -23286,7 +23286,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
         pyprof__visit_gil(&visitor, query);
         pyprof__visit_tasks(&visitor);
     } else result = pyprof__fail_memory("the visit");
-    pyprof__free(pool, visitor.threads, members);
+    pyprof__free(pool, visitor.threads, threads);
     pyprof__free(pool, visitor.stack, (profile->depth + 1) * sizeof(pyprof_frame));
     pyprof__selection_free(&selection);
     pyprof__cursor_end(&visitor.cursor);
@@ -23308,7 +23308,7 @@ PYPROF__DEF pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyp
     info->start = pyprof__unix(model, model->start_ns);
     info->duration_s = (double)model->recorded_ns / 1e9;
     info->rate_hz = model->rate_hz;
-    info->threads = model->members.count;
+    info->threads = model->threads.count;
     info->interpreters = profile->interpreters;
     info->functions = model->functions.count;
     info->nodes = model->nodes.count;

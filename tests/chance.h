@@ -127,9 +127,9 @@ static pyprof_profile *some_profile(uint64_t number)
     for (i = 1; i < threads; i++) {
         pyprof__rivals *pair = pyprof__push(&r.pool, &r.model.rivals);
         *pair = (pyprof__rivals){ i, draw(i), draw(1000) * ms };
-        AT(pyprof__member, r.model.members, i).hold_ns = draw(300) * ms;
-        AT(pyprof__member, r.model.members, i).hold_end_ns = r.model.start_ns + 400 * ms;
-        AT(pyprof__member, r.model.members, i).hold_node = nodes[draw(count)];
+        AT(pyprof__recorded_thread, r.model.threads, i).hold_ns = draw(300) * ms;
+        AT(pyprof__recorded_thread, r.model.threads, i).hold_end_ns = r.model.start_ns + 400 * ms;
+        AT(pyprof__recorded_thread, r.model.threads, i).hold_node = nodes[draw(count)];
     }
     if (number % 4 == 3) {
         uint32_t task = pyprof__model_node(&r.model, nodes[0], pyprof__model_pseudo(&r.model, "Task-1", PYPROF_KIND_TASK, 0));

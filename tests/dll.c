@@ -105,7 +105,7 @@ EXPORT int pyprof_test_location(int minor_version, const unsigned char *table, s
 int pyprof_test_location(int minor_version, const unsigned char *table, size_t size, int first_line, int instruction,
                          int *line, int *end_line, int *col, int *end_col)
 {
-    pyprof__place place;
+    pyprof__source_range place;
     memset(&place, 0x55, sizeof place);   // whatever the decoder does not set is seen
     pyprof__locate(decoder_of(minor_version), table, size, first_line, instruction, &place);
     *line = place.line;
@@ -284,7 +284,7 @@ typedef struct { pyprof__pool pool; pyprof__model model; } test_recording;
 
 static uint32_t test_frame(test_recording *made, uint32_t parent, int kind, const char *file, const char *name, int number, int line)
 {
-    pyprof__place place = { line, line, -1, -1 };
+    pyprof__source_range place = { line, line, -1, -1 };
     pyprof__function function;
     memset(&function, 0, sizeof function);
     function.name = function.qualname = pyprof__model_string(&made->model, name);
@@ -299,14 +299,14 @@ EXPORT void *pyprof_test_model(int mode, uint64_t interval);
 void *pyprof_test_model(int mode, uint64_t interval)
 {
     test_recording *made = (test_recording *)calloc(1, sizeof *made);
-    pyprof__member *member;
+    pyprof__recorded_thread *member;
     if (!made) abort();
     pyprof__pool_init(&made->pool, NULL, UINT64_MAX);
     pyprof__model_init(&made->model, &made->pool);
     if (!pyprof__model_begin(&made->model, getpid(), 0)) abort();
     made->model.heap.mode = mode;
     made->model.heap.interval = interval;
-    member = (pyprof__member *)pyprof__push(&made->pool, &made->model.members);
+    member = (pyprof__recorded_thread *)pyprof__push(&made->pool, &made->model.threads);
     member->wanted = 1;
     member->native = 77;
     member->name = pyprof__model_string(&made->model, "MainThread");

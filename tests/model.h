@@ -28,8 +28,8 @@ static inline void recording_end(recording *r)
 
 static inline uint32_t add_thread(recording *r, const char *name, uint64_t native)   // -> member
 {
-    uint32_t id = (uint32_t)r->model.members.count;
-    pyprof__member *member = pyprof__push(&r->pool, &r->model.members);
+    uint32_t id = (uint32_t)r->model.threads.count;
+    pyprof__recorded_thread *member = pyprof__push(&r->pool, &r->model.threads);
     CHECK(member != NULL);
     member->native = native;
     member->ident = 0x7f0000000000u + native;
@@ -37,17 +37,17 @@ static inline uint32_t add_thread(recording *r, const char *name, uint64_t nativ
     member->first_ns = member->last_ns = r->model.start_ns;
     member->name = pyprof__model_string(&r->model, name);
     member->node = pyprof__model_node(&r->model, 0, pyprof__model_pseudo(&r->model, name, PYPROF_KIND_THREAD, (int32_t)id + 1));
-    r->model.stats.threads = r->model.members.count;
+    r->model.stats.threads = r->model.threads.count;
     return id;
 }
 
-static inline uint32_t thread_node(const recording *r, uint32_t member) { return AT(pyprof__member, r->model.members, member).node; }
+static inline uint32_t thread_node(const recording *r, uint32_t member) { return AT(pyprof__recorded_thread, r->model.threads, member).node; }
 
 // The node below parent of line `line` of a function whose first line is `first`.
 static inline uint32_t add_frame(recording *r, uint32_t parent, const char *file, const char *qualname, int first, int line)
 {
     const char *dot = strrchr(qualname, '.');
-    pyprof__place place = { line, line, 4, 17 };
+    pyprof__source_range place = { line, line, 4, 17 };
     pyprof__function function;
     memset(&function, 0, sizeof function);
     function.name = pyprof__model_string(&r->model, dot && dot[1] ? dot + 1 : qualname);
@@ -83,7 +83,7 @@ static inline void add_samples(recording *r, uint32_t member, uint32_t node, uin
         moment.state = waiting ? PYPROF__IS_WAITING : 0;
         add_values(r, node, 1, 10 * (int64_t)ms, waiting ? 0 : 9 * (int64_t)ms, waiting);
         pyprof__model_moment(&r->model, &moment, &r->last[member]);
-        AT(pyprof__member, r->model.members, member).last_ns = moment.end_ns;
+        AT(pyprof__recorded_thread, r->model.threads, member).last_ns = moment.end_ns;
         r->model.stats.asked++;
         r->model.stats.samples++;
         if (moment.end_ns > r->model.last_ns) r->model.last_ns = moment.end_ns;

@@ -4,7 +4,7 @@
 
 #define TABLE(...) (const unsigned char[]){ __VA_ARGS__ }, sizeof (const unsigned char[]){ __VA_ARGS__ }
 
-static void check_place(pyprof__place got, int line, int end_line, int column, int end_column)
+static void check_place(pyprof__source_range got, int line, int end_line, int column, int end_column)
 {
     CHECK_INT(got.line, line);
     CHECK_INT(got.end_line, end_line);
@@ -12,9 +12,9 @@ static void check_place(pyprof__place got, int line, int end_line, int column, i
     CHECK_INT(got.end_column, end_column);
 }
 
-static pyprof__place place(int form, const unsigned char *table, size_t size, int first, int64_t instruction)
+static pyprof__source_range place(int form, const unsigned char *table, size_t size, int first, int64_t instruction)
 {
-    pyprof__place found;
+    pyprof__source_range found;
     memset(&found, 0x55, sizeof found);
     pyprof__locate(form, table, size, first, instruction, &found);
     return found;
@@ -22,7 +22,7 @@ static pyprof__place place(int form, const unsigned char *table, size_t size, in
 
 static int line(int form, const unsigned char *table, size_t size, int first, int64_t instruction)
 {
-    pyprof__place found = place(form, table, size, first, instruction);
+    pyprof__source_range found = place(form, table, size, first, instruction);
     check_place(found, found.line, found.line, -1, -1);
     return found.line;
 }
@@ -97,7 +97,7 @@ TEST(random_tables)   // which end exactly before a page that cannot be read
         for (size_t i = 0; i < size; i++) table[i] = (unsigned char)(pyprof__random(&random) | (round & 1 ? 0x80 : 0));
         int form = round % 3, first = (int)pyprof__random(&random) >> (pyprof__random(&random) % 32);
         int64_t instruction = round % 5 ? (int64_t)(pyprof__random(&random) % 100) : INT32_MAX;
-        pyprof__place found = place(form, table, size, first, instruction);
+        pyprof__source_range found = place(form, table, size, first, instruction);
         CHECK(found.line >= 0 && found.end_line >= 0 && found.column >= -1 && found.end_column >= -1);
         CHECK(found.line != 0x55555555 && found.end_line != 0x55555555 && found.column != 0x55555555 && found.end_column != 0x55555555);
     }

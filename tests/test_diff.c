@@ -156,7 +156,7 @@ static pyprof_profile *profile_of_namesakes(const namesake *list, size_t count, 
     uint32_t thread = add_thread(&r, "t", 1), node = thread_node(&r, thread);
     if (qualified) add_samples(&r, thread, add_frame(&r, node, "/y.py", "C.g", 1, 1), 1, 1, 0);
     for (size_t i = 0; i < count; i++) {
-        pyprof__place place = { list[i].line + 1, list[i].line + 1, qualified ? 4 : -1, qualified ? 5 : -1 };
+        pyprof__source_range place = { list[i].line + 1, list[i].line + 1, qualified ? 4 : -1, qualified ? 5 : -1 };
         uint32_t name = pyprof__model_string(&r.model, "<lambda>");
         pyprof__function function = { name, name, pyprof__model_string(&r.model, "/x.py"), list[i].line, PYPROF_KIND_PYTHON, list[i].column,
                                       list[i].content };
@@ -191,7 +191,7 @@ TEST(methods_without_qualified_names_are_not_guessed_at)   // before 3.11 neithe
     recording r[2];
     pyprof_profile *profiles[2];
     for (int i = 0; i < 2; i++) {
-        pyprof__place place = { 11 + i, 0, -1, -1 };
+        pyprof__source_range place = { 11 + i, 0, -1, -1 };
         pyprof__function function;
         recording_begin(&r[i], NULL);
         memset(&function, 0, sizeof function);
@@ -209,10 +209,10 @@ TEST(threads_of_another_run_pair_up_by_name)
 {
     pyprof_profile *delta = difference(profile_of(100, "worker", 0, 0, 0), profile_of(200, "worker", 0, 0, 0), NULL);
     CHECK_INT(all_values(delta), 0);
-    CHECK_INT(delta->model.members.count, 2);
-    CHECK_INT(AT(pyprof__member, delta->model.members, 1).native, 201);
+    CHECK_INT(delta->model.threads.count, 2);
+    CHECK_INT(AT(pyprof__recorded_thread, delta->model.threads, 1).native, 201);
     delta = difference(profile_of(100, "worker", 0, 0, 0), profile_of(200, "other", 0, 0, 0), NULL);
-    CHECK_INT(delta->model.members.count, 3);
+    CHECK_INT(delta->model.threads.count, 3);
     CHECK_INT(top(delta, (pyprof_query){ .group = PYPROF_GROUP_THREAD, .sort = PYPROF_SAMPLES }), 2);
     CHECK_INT(row("other")->total[PYPROF_SAMPLES], 4);
     CHECK_INT(row("worker")->total[PYPROF_SAMPLES], -4);
@@ -225,7 +225,7 @@ static pyprof_profile *threads_of(const char *const *names, const uint64_t *nati
     recording_begin(&r, NULL);
     for (int i = 0; i < count; i++) {
         uint32_t thread = add_thread(&r, names[i], natives[i]);
-        AT(pyprof__member, r.model.members, thread).started = started + (started ? natives[i] : 0);
+        AT(pyprof__recorded_thread, r.model.threads, thread).started = started + (started ? natives[i] : 0);
         add_samples(&r, thread, add_frame(&r, thread_node(&r, thread), "/x.py", "f", 1, 2), 10, samples[i], 0);
     }
     pyprof_profile *profile = seal(&r, 0);
@@ -241,8 +241,8 @@ TEST(threads_of_one_name_pair_up_by_id_then_in_order)
     CHECK_INT(top(difference(before, after, NULL), (pyprof_query){ .group = PYPROF_GROUP_THREAD, .sort = PYPROF_SAMPLES }), 3);
     CHECK(rows[0].total[PYPROF_SAMPLES] == 30 && rows[1].total[PYPROF_SAMPLES] == 20 && rows[2].total[PYPROF_SAMPLES] == 10);
     after = threads_of(same, (uint64_t[]){ 5 }, (int[]){ 1 }, 1, 0);
-    CHECK_INT(difference(before, after, NULL)->model.members.count, 3);
-    CHECK_INT(difference(after, before, NULL)->model.members.count, 3);
+    CHECK_INT(difference(before, after, NULL)->model.threads.count, 3);
+    CHECK_INT(difference(after, before, NULL)->model.threads.count, 3);
 }
 
 TEST(a_renamed_thread_of_this_process_is_the_same)
@@ -250,7 +250,7 @@ TEST(a_renamed_thread_of_this_process_is_the_same)
     pyprof_profile *before = threads_of((const char *[]){ "Thread-1", "w" }, (uint64_t[]){ 1, 2 }, (int[]){ 3, 5 }, 2, 77);
     pyprof_profile *after = threads_of((const char *[]){ "w", "pool" }, (uint64_t[]){ 1, 2 }, (int[]){ 3, 6 }, 2, 77);
     pyprof_profile *delta = difference(before, after, NULL);
-    CHECK_INT(delta->model.members.count, 2);
+    CHECK_INT(delta->model.threads.count, 2);
     CHECK_INT(top(delta, (pyprof_query){ .group = PYPROF_GROUP_THREAD, .sort = PYPROF_SAMPLES }), 1);
     CHECK(rows[0].total[PYPROF_SAMPLES] == 1 && !strcmp(rows[0].name, "pool"));
 }

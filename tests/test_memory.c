@@ -98,7 +98,7 @@ TEST(index_with_hashes_in_the_lower_half) { fill_index(low); }
 // ---- each allocation fails once ------------------------------------------------------------------------------------
 static int make_profile(recording *r, const pyprof_allocator *allocator)   // 1 = whole
 {
-    static const pyprof__place place = { 3, 3, 0, 9 };
+    static const pyprof__source_range place = { 3, 3, 0, 9 };
     char name[32];
     memset(r, 0, sizeof *r);
     pyprof__pool_init(&r->pool, allocator, UINT64_MAX);

@@ -91,7 +91,7 @@ static void check_threads(const char *heading, int with_samples)
     table.most = 1000;
     make(&table);
     for (size_t i = 0; i < rows.rows.count; i++) {
-        uint32_t at = AT(const pyprof__member, profile->model.members, row(i)->member).node;
+        uint32_t at = AT(const pyprof__recorded_thread, profile->model.threads, row(i)->recorded).node;
         for (size_t k = 0; k < PYPROF__COLUMNS && table.columns[k].cell; k++) {
             int64_t want = 0;
             for (uint32_t node = 1; node < profile->model.nodes.count; node++) want += thread(node) == at ? value(table.columns[k].metric, node) : 0;
@@ -254,8 +254,8 @@ TEST(pairs_and_the_longest_hold)
         if (rows.shown) CHECK_INT(sum_of(0), want);
         pyprof__rows_free(&rows);
         make(&hold);
-        for (size_t i = 0; i < profile->model.members.count; i++) {
-            int64_t ns = (int64_t)AT(const pyprof__member, profile->model.members, i).hold_ns;
+        for (size_t i = 0; i < profile->model.threads.count; i++) {
+            int64_t ns = (int64_t)AT(const pyprof__recorded_thread, profile->model.threads, i).hold_ns;
             longest = ns > longest ? ns : longest;
         }
         CHECK(!rows.shown || row(0)->values[0] == longest);

@@ -48,7 +48,7 @@ enum { US = 1000, MS = 1000 * 1000 };
 
 static pyprof__told told_of(uint32_t state, uint64_t off, int elsewhere, uint64_t now, int stood)   // ticks at 10, 20, 30 ms; the look before was at 9
 {
-    static const pyprof__account account = { .look_ns = 9 * MS };
+    static const pyprof__thread_account account = { .look_ns = 9 * MS };
     pyprof__thread thread;
     memset(&thread, 0, sizeof thread);
     thread.state = state;
@@ -100,21 +100,21 @@ static double ms_of(const char *name, pyprof_metric metric) { return (double)pyp
 
 static void simulate(uint64_t end, uint64_t blind)   // blind: of so many ticks at which it runs only one is seen
 {
-    pyprof__account *account;
-    pyprof__seat seat;
+    pyprof__thread_account *account;
+    pyprof__followed_thread followed;
     pyprof__thread thread;
     uint64_t random = 7, ran = 0, number;
-    memset(&seat, 0, sizeof seat);
+    memset(&followed, 0, sizeof followed);
     memset(&thread, 0, sizeof thread);
     pyprof__pool_init(&made.pool, NULL, UINT64_MAX);
-    pyprof__array_init(&made.accounts, sizeof(pyprof__account));
-    pyprof__array_init(&made.seats, sizeof(pyprof__seat));
+    pyprof__array_init(&made.accounts, sizeof(pyprof__thread_account));
+    pyprof__array_init(&made.followed, sizeof(pyprof__followed_thread));
     wanted.timeline_s = 60;
     CHECK(pyprof__recorder_clear(&made, 1));
-    CHECK(pyprof__push(&made.pool, &made.model.members));
-    ((pyprof__member *)made.model.members.data)->wanted = 1;
-    seat.native = thread.native = 99;
-    seat.account = UINT32_MAX;
+    CHECK(pyprof__push(&made.pool, &made.model.threads));
+    ((pyprof__recorded_thread *)made.model.threads.data)->wanted = 1;
+    followed.native = thread.native = 99;
+    followed.account = UINT32_MAX;
     thread.rival = UINT32_MAX;
     thread.known_ns = 1;
     for (number = 0; number < end / (10 * MS); number++) {
@@ -122,7 +122,7 @@ static void simulate(uint64_t end, uint64_t blind)   // blind: of so many ticks 
         uint64_t now = number * 10 * MS + pyprof__random(&random) % (10 * MS) + 2;
         const char *name = place(now, &thread.cpu_ns);
         int runs = *name != 's';
-        account = pyprof__account_of(&made, &seat);
+        account = pyprof__account_of(&made, &followed);
         thread.state = runs ? 0 : PYPROF__IS_WAITING;
         thread.off_ns = now;
         made.tick++;
@@ -136,7 +136,7 @@ static void simulate(uint64_t end, uint64_t blind)   // blind: of so many ticks 
         moment.state = thread.state;
         moment.count = 1;
         moment.node = node_of(name);
-        pyprof__record_sample(&made, account, &seat, &thread, &moment, 0);
+        pyprof__record_sample(&made, account, &followed, &thread, &moment, 0);
     }
     pyprof__accounts_settle(&made);
 }
@@ -447,9 +447,9 @@ TEST(a_thread_that_allocates_before_it_is_sampled)   // and may have begun to wh
     for (size_t i = 0; i < sizeof sampled_ms / sizeof *sampled_ms; i++) {
         uint64_t first = pyprof__now();
         pyprof_config config = { .rate_hz = 1 };
-        pyprof__life life = { .tid = 4711, .first_ns = first };
+        pyprof__thread_life life = { .tid = 4711, .first_ns = first };
         pyprof__thread thread = { .address = 4096, .serial = 7, .native = 4711, .ident = 12345, .name = "worker" };
-        pyprof__seat seat = { .member = UINT32_MAX };
+        pyprof__followed_thread followed = { .recorded = UINT32_MAX };
         int slot;
         pyprof__config_defaults(&config);
         pyprof__g.pid = getpid();
@@ -457,10 +457,10 @@ TEST(a_thread_that_allocates_before_it_is_sampled)   // and may have begun to wh
         pyprof__recorder *recorder = &pyprof__g.sessions[slot].recorder;
         uint32_t node = pyprof__life_node(recorder, &life);
         CHECK(node != 0);
-        CHECK(pyprof__seat_take(recorder, &seat, &thread, first + (uint64_t)(sampled_ms[i] * 1000000)));
-        CHECK_INT(recorder->model.members.count, sampled_ms[i] < 1000 ? 1 : 2);   // an id can be given to another thread
-        CHECK_INT(seat.member, recorder->model.members.count - 1);
-        const pyprof__member *member = (const pyprof__member *)recorder->model.members.data + seat.member;
+        CHECK(pyprof__followed_take(recorder, &followed, &thread, first + (uint64_t)(sampled_ms[i] * 1000000)));
+        CHECK_INT(recorder->model.threads.count, sampled_ms[i] < 1000 ? 1 : 2);   // an id can be given to another thread
+        CHECK_INT(followed.recorded, recorder->model.threads.count - 1);
+        const pyprof__recorded_thread *member = (const pyprof__recorded_thread *)recorder->model.threads.data + followed.recorded;
         CHECK_INT(member->node == node, sampled_ms[i] < 1000);
         CHECK_INT(member->ident, 12345);
         CHECK_STR(pyprof__string(&recorder->model.strings, member->name), "worker");
@@ -478,7 +478,7 @@ TEST(another_producer_enters_the_model)
     pyprof__recorder recorder;
     pyprof__pool pool;
     pyprof__producer zones;
-    pyprof__who who = { 4711, 0, 12345, 7, "worker" }, same = { 4711, -1, 0, 0, "" }, other = { 4712, 0, 12346, 8, "main" };
+    pyprof__thread_key who = { 4711, 0, 12345, 7, "worker" }, same = { 4711, -1, 0, 0, "" }, other = { 4712, 0, 12346, 8, "main" };
     memset(&recorder, 0, sizeof recorder);
     memset(&zones, 0, sizeof zones);
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
@@ -488,7 +488,7 @@ TEST(another_producer_enters_the_model)
     zones.codes = &codes;
     uint64_t now = pyprof__now();
     uint32_t thread = pyprof__record_whose(&recorder, &who, now), node = 0;
-    pyprof__member *members = (pyprof__member *)recorder.model.members.data;
+    pyprof__recorded_thread *members = (pyprof__recorded_thread *)recorder.model.threads.data;
     members[thread].last_ns = now;
     CHECK_INT(pyprof__record_whose(&recorder, &who, now), thread);
     CHECK_INT(pyprof__record_whose(&recorder, &same, now), thread);   // by its kernel id alone
@@ -502,7 +502,7 @@ TEST(another_producer_enters_the_model)
     CHECK_INT(pyprof__model_value(&recorder.model, PYPROF_SAMPLES, node), 2);
     CHECK_INT(((pyprof__node *)recorder.model.nodes.data)[((pyprof__node *)recorder.model.nodes.data)[node].parent].parent, members[thread].node);
     thread = pyprof__record_whose(&recorder, &other, now);
-    CHECK_INT(((pyprof__member *)recorder.model.members.data)[thread].wanted, 0);
+    CHECK_INT(((pyprof__recorded_thread *)recorder.model.threads.data)[thread].wanted, 0);
     pyprof__array_free(&recorder.pool, &zones.locations);
     pyprof__recorder_close(&recorder);
     CHECK_INT(recorder.pool.used, 0);

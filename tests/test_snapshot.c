@@ -119,7 +119,7 @@ TEST(labels_of_lookalikes)   // two functions of one place, whose names alone di
 {
     recording_begin(&r, NULL);
     uint32_t thread = thread_node(&r, add_thread(&r, "t", 1));
-    pyprof__place place = { 1, 1, 0, 0 };
+    pyprof__source_range place = { 1, 1, 0, 0 };
     for (int i = 0; i < 2; i++) {
         pyprof__function function = { pyprof__model_string(&r.model, i ? "g" : "f"), pyprof__model_string(&r.model, "C.f"), pyprof__model_string(&r.model, "x.py"), 1, PYPROF_KIND_PYTHON, 0, 0 };
         add_values(&r, pyprof__model_node(&r.model, thread, pyprof__model_location(&r.model, &function, &place)), 1, 1, 1, 0);
@@ -131,7 +131,7 @@ TEST(labels_of_lookalikes)   // two functions of one place, whose names alone di
 
 static void add_namesake(uint32_t parent, int32_t column, uint32_t content)
 {
-    pyprof__place place = { 6, 6, column, column + 1 };
+    pyprof__source_range place = { 6, 6, column, column + 1 };
     uint32_t name = pyprof__model_string(&r.model, "<lambda>");
     pyprof__function function = { name, name, pyprof__model_string(&r.model, "/x.py"), 6, PYPROF_KIND_PYTHON, column, content };
     add_values(&r, pyprof__model_node(&r.model, parent, pyprof__model_location(&r.model, &function, &place)), 1, 1, 1, 0);

@@ -41,7 +41,7 @@ static uint32_t add_leaf(recording *r, uint32_t parent, const char *name, pyprof
 
 static uint32_t add_span(recording *r, uint32_t parent, const char *name, int first, int line, int column, int end_column)
 {
-    pyprof__place place = { line, line, column, end_column };
+    pyprof__source_range place = { line, line, column, end_column };
     pyprof__function function;
     memset(&function, 0, sizeof function);
     function.name = function.qualname = pyprof__model_string(&r->model, name);
@@ -112,12 +112,12 @@ static void record(recording *r, const char *name)
     add_state(r, poller, add_leaf(r, poll, "[poll 3 fds]", PYPROF_KIND_WAIT), 10, 14, WAITS | PYPROF__IS_IDLE, 0);
     add_pair(r, worker, main_thread, 30);
     add_pair(r, main_thread, worker, 2);
-    AT(pyprof__member, r->model.members, main_thread).hold_ns = 110 * ms;
-    AT(pyprof__member, r->model.members, main_thread).hold_end_ns = r->model.start_ns + 210 * ms;
-    AT(pyprof__member, r->model.members, main_thread).hold_node = sorted;
-    AT(pyprof__member, r->model.members, worker).hold_ns = 20 * ms;
-    AT(pyprof__member, r->model.members, worker).hold_end_ns = r->model.start_ns + 80 * ms;
-    AT(pyprof__member, r->model.members, worker).hold_node = sorts2;
+    AT(pyprof__recorded_thread, r->model.threads, main_thread).hold_ns = 110 * ms;
+    AT(pyprof__recorded_thread, r->model.threads, main_thread).hold_end_ns = r->model.start_ns + 210 * ms;
+    AT(pyprof__recorded_thread, r->model.threads, main_thread).hold_node = sorted;
+    AT(pyprof__recorded_thread, r->model.threads, worker).hold_ns = 20 * ms;
+    AT(pyprof__recorded_thread, r->model.threads, worker).hold_end_ns = r->model.start_ns + 80 * ms;
+    AT(pyprof__recorded_thread, r->model.threads, worker).hold_node = sorts2;
     for (int i = 0; i < 3; i++) add_facts(r, 100 * (uint64_t)i, i);
 }
 
@@ -471,7 +471,7 @@ TEST(a_difference_of_states)
     recording_begin(&r, NULL);
     record(&r, "worker");
     pyprof_profile *before = seal(&r, 0), *delta;
-    uint32_t sorted = AT(pyprof__member, r.model.members, 0).hold_node;
+    uint32_t sorted = AT(pyprof__recorded_thread, r.model.threads, 0).hold_node;
     add_state(&r, 0, sorted, 300, 7, NATIVE, 3);
     AT(pyprof__rivals, r.model.rivals, 0).ns += 5;
     pyprof_profile *after = seal(&r, 0);

@@ -104,7 +104,7 @@ TEST(json_without_the_first_thread)   // thread_filter left it out
     recording r;
     recording_begin(&r, NULL);
     record(&r, "w");
-    AT(pyprof__member, r.model.members, 0).wanted = 0;
+    AT(pyprof__recorded_thread, r.model.threads, 0).wanted = 0;
     check_json(seal(&r, 0), NULL);
 }
 
