@@ -61,21 +61,30 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     ENVIRONMENT PROFILING=1 and the PYPROF_* variables
     PRELOAD    with PYPROF_PRELOAD: a library for LD_PRELOAD that profiles a program as it is
 
-WORDS (the structs for threads and for places, in the order in which data flows)
-    thread state   pyprof__thread: what the interpreter lists; an OS thread can have several, one after the other, too
-    allocating     pyprof__allocating_thread: an OS thread that allocates now; pyprof__thread_life: the same, kept after its end
-    followed       pyprof__followed_thread: what a recorder remembers of a thread state that the sampler lists
-    key            pyprof__thread_key: a thread as a producer knows it, by which it is found in a recording
-    recorded       pyprof__recorded_thread: one OS thread in one interpreter, as the profile tells it
-    account        pyprof__thread_account: the time of an OS thread that a recorder still has to distribute
-    code           pyprof__code: a code object, or what stands for a frame that is not Python code (pyprof__pseudo)
-    spot           pyprof__spot: an instruction of a code; its number is a producer's name for a frame
-    place          pyprof__source_range: lines and columns of an instruction
-    site           pyprof__heap_site: a stack that allocates, in the heap tracker's tree of spots
-    location       pyprof__location: a spot as the model knows it: function, place, opcode
-    node           pyprof__node: a location below another node: a stack of the model
-    sweep, tick    one look of the sampler at all threads; the time at which one was due
-    producer       what finds out about threads and enters it into a recording: the sampler, the heap tracker
+WORDS (one meaning each, in the order in which data flows)
+    target       a process that is read: its memory, its runtime, and how to see where its threads run
+    origin       where copies of memory come from, and how; a mirror holds the copies of one window
+    mapping      a line of /proc/PID/maps; a range is a part of one that the heap tracker counts
+    tick, sweep  an instant at which a sample is due; one pass of the sampler over all threads, at one or several ticks
+    window       a try within a sweep: from the first CPU clock it reads to the last copy it compares
+    look         at one thread in a sweep: does it run, or for what does it wait? A clue is known before the look
+    hold, halt   a thread has the GIL without a break; a thread stands still because our signal stopped it
+    thread       pyprof__thread: a thread state; an OS thread can have several, also one after the other
+    followed     pyprof__followed_thread: what a recorder remembers of a thread state that the sampler lists
+    allocating   pyprof__allocating_thread: an OS thread that allocates; pyprof__thread_life: the same, kept after its end
+    producer     what enters threads and frames into a recording: the sampler, the heap tracker; it names a thread by a key
+    recorder     makes a model of what producers find; a session and a dump have one each
+    recorded     pyprof__recorded_thread: one OS thread in one interpreter, as the profile shows it
+    account      the time of an OS thread that is not distributed yet; its shares: running, and waiting
+    sample       a stack and a state of a thread, recorded for a tick; equal samples in a row are a moment of the time line
+    code, spot   a code object, or what stands for a frame that is not Python code; an instruction of it
+    location     a spot as the model knows it: function, pyprof__source_range (lines and columns), opcode
+    node, leaf   a location below another node: a stack; a node that is no Python code: a C function, a wait
+    site         pyprof__heap_site: a stack that allocates, in the heap tracker's own tree; a site map leads to nodes
+    metric       a column of the tree; a gauge is a fact of the process at a time, a mark the live bytes of sites at a time
+    view         the tree that a report shows, for one metric
+    source       lines of the program's text; a fingerprint tells two code objects or two names apart
+    generation   CPython's own, of its garbage and of its code objects
 
 CONFIGURATION MACROS
     In exactly one file:  PYPROF_IMPLEMENTATION   the code, not only the declarations (C11 or C++17)
@@ -211,7 +220,7 @@ typedef enum pyprof_kind {
 
 typedef enum pyprof_format {
     PYPROF_FORMAT_AUTO = 0,         // chosen by the longest matching suffix of the file name
-    PYPROF_FORMAT_JSON = 1,         // .json             the native format; it holds everything
+    PYPROF_FORMAT_JSON = 1,         // .json             the native format; it has everything
     PYPROF_FORMAT_TEXT = 2,         // .txt              one page, for reading
     PYPROF_FORMAT_SVG = 3,          // .svg              interactive flame graph
     PYPROF_FORMAT_HTML = 4,         // .html
@@ -303,7 +312,7 @@ typedef struct pyprof_config {      // leave every other field 0: 0 = default
     int capture;                    // pyprof_capture. AUTO: the sampler moves to the CPU of the GIL's holder,
                                     // which stops the holder. COPY: it stays on its CPU and reads running
                                     // threads again until two copies agree. SIGNAL: as COPY, but a running
-                                    // thread is held by SIGURG for some 20 us. If any session asks for COPY
+                                    // thread is halted by SIGURG for some 20 us. If any session asks for COPY
                                     // or SIGNAL, it applies to all
     int children;                   // follow child processes (not yet)
     int native;                     // native frames (not yet)
@@ -555,7 +564,7 @@ PYPROF_API pyprof_result pyprof_write(const pyprof_profile *profile, const pypro
 PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile);
 // Makes a profile whose values are those of after minus those of before, negative where something shrank.
 // Neither is changed; options may be NULL. A difference has no time line, cannot be compared again, and only
-// some formats can hold it (JSON, text, pprof). Threads are matched by name; functions by name and file, even
+// some formats can take it (JSON, text, pprof). Threads are matched by name; functions by name and file, even
 // if they have moved within the file.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY; *delta = NULL on failure
@@ -739,7 +748,7 @@ static const uint64_t pyprof__second = 1000000000u;   // ns
 typedef struct {
     int64_t left;                // HEAP: bytes to the next sample
     struct pyprof__allocating_thread *self;
-    uint32_t generation;
+    uint32_t tracking;
     uint8_t probe : 7, is_sampler : 1;
     uint8_t inside;              // the thread is in a hook or does work of ours: its allocations are not the
                                  // host's
@@ -1346,7 +1355,7 @@ static pyprof__bool pyprof__proc_name(const pyprof__proc *proc, char *name, size
 
 // Does the descriptor still belong to the folder? -1 = the system refuses to say: then it is neither used nor
 // closed.
-static int pyprof__proc_holds(const pyprof__proc *proc)
+static int pyprof__proc_is_open(const pyprof__proc *proc)
 {
     struct stat info;
     char name[64];
@@ -1371,9 +1380,9 @@ static void pyprof__proc_look(pyprof__proc *proc)   // under the lock
 {
     char text[8192], path[40], *ids = NULL;
     struct stat info;
-    int foreign, low, high, error, held = pyprof__proc_holds(proc);
-    if (held < 0) return;
-    if (held) close(proc->fd);
+    int foreign, low, high, error, is_open = pyprof__proc_is_open(proc);
+    if (is_open < 0) return;
+    if (is_open) close(proc->fd);
     low = pyprof__open(AT_FDCWD, pyprof__proc_path(proc, path, sizeof path), O_RDONLY | O_DIRECTORY);
     error = errno;
     high = low >= 0 ? fcntl(low, F_DUPFD_CLOEXEC, PYPROF__PROC_FD) : -1;
@@ -1403,9 +1412,9 @@ static void pyprof__proc_look(pyprof__proc *proc)   // under the lock
 
 static void pyprof__proc_drop(pyprof__proc *proc)   // under the lock, or after a fork
 {
-    int held = pyprof__proc_holds(proc);
-    if (held > 0) close(proc->fd);
-    if (held >= 0) proc->fd = -1;   // otherwise the next user checks again
+    int is_open = pyprof__proc_is_open(proc);
+    if (is_open > 0) close(proc->fd);
+    if (is_open >= 0) proc->fd = -1;   // otherwise the next user checks again
     proc->users = 0;
     __atomic_store_n(&proc->foreign, 0, __ATOMIC_RELAXED);
 }
@@ -1439,11 +1448,11 @@ static void pyprof__proc_use(pyprof__proc *proc)
 
 static int pyprof__proc_folder(pyprof__proc *proc)   // -1 = none
 {
-    int fd, held;
+    int fd, is_open;
     pyprof__mutex_take(&proc->lock);
-    held = pyprof__proc_holds(proc);
-    if (proc->users && held == 0) pyprof__proc_look(proc);
-    fd = held < 0 ? -1 : proc->fd;
+    is_open = pyprof__proc_is_open(proc);
+    if (proc->users && is_open == 0) pyprof__proc_look(proc);
+    fd = is_open < 0 ? -1 : proc->fd;
     pyprof__mutex_give(&proc->lock);
     return fd;
 }
@@ -1871,11 +1880,11 @@ static uint64_t pyprof__bits(const uint64_t *words, size_t count)
     return bits;
 }
 
-// ---- holding a thread by a signal -----------------------------------------------
+// ---- halting a thread by a signal -----------------------------------------------
 // The handler only waits, for at most 2 ms: the sampler does all the reading. The signal is SIGURG because it
 // is ignored by default: if it is still pending when the program executes another one, it must not kill that
 // one.
-enum { PYPROF__HOLD_SIGNAL = SIGURG, PYPROF__HOLD_ASKED = 1, PYPROF__HOLD_HELD, PYPROF__HOLD_MOST_NS = 2000000 };
+enum { PYPROF__HALT_SIGNAL = SIGURG, PYPROF__HALT_ASKED = 1, PYPROF__HALT_HELD, PYPROF__HALT_MOST_NS = 2000000 };
 
 static struct {
     uint32_t word;              // futex: number of the request * 4 + its state; 0 = no request
@@ -1883,25 +1892,25 @@ static struct {
     int covered;                // another handler is on top of ours, and may pass signals on to ours at any
                                 // time
     struct sigaction before;
-} pyprof__hold;
+} pyprof__halt;
 
-static void pyprof__hold_wait(uint32_t value, uint64_t end)   // as long as the word has this value
+static void pyprof__halt_wait(uint32_t value, uint64_t end)   // as long as the word has this value
 {
-    while (__atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE) == value && pyprof__now() < end)
-        pyprof__sleep_until(&pyprof__hold.word, value, end);
+    while (__atomic_load_n(&pyprof__halt.word, __ATOMIC_ACQUIRE) == value && pyprof__now() < end)
+        pyprof__sleep_until(&pyprof__halt.word, value, end);
 }
 
-static pyprof__bool pyprof__hold_change(uint32_t from, uint32_t to)
+static pyprof__bool pyprof__halt_change(uint32_t from, uint32_t to)
 {
-    return __atomic_compare_exchange_n(&pyprof__hold.word, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    return __atomic_compare_exchange_n(&pyprof__halt.word, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
-static uint64_t pyprof__hold_cookie(void)   // added to a request's number; each copy of this file has its own
+static uint64_t pyprof__halt_cookie(void)   // added to a request's number; each copy of this file has its own
 {
-    return (uint64_t)(uintptr_t)&pyprof__hold * 0x9e3779b97f4a7c15u;
+    return (uint64_t)(uintptr_t)&pyprof__halt * 0x9e3779b97f4a7c15u;
 }
 
-static void pyprof__hold_notify(void) { syscall(SYS_futex, &pyprof__hold.word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0); }
+static void pyprof__halt_notify(void) { syscall(SYS_futex, &pyprof__halt.word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0); }
 
 // Signals that are not ours go on to the earlier handler. That handler may pass them back to ours: if a
 // program installs its own handler a second time, on top of what it found the first time. The signal then
@@ -1915,7 +1924,7 @@ static pyprof__bool pyprof__hand_on_begin(const void *info, size_t *slot)   // 0
     *slot = PYPROF__COUNT(pyprof__handing);
     for (i = 0; i < PYPROF__COUNT(pyprof__handing); i++)
         if (__atomic_load_n(&pyprof__handing[i].tid, __ATOMIC_RELAXED) == own && pyprof__handing[i].info == info) {
-            // The same holds if an earlier handler was left by a jump.
+            // The same is true if an earlier handler was left by a jump.
             __atomic_store_n(&pyprof__handing[i].tid, 0, __ATOMIC_RELEASE);
             return 0;
         }
@@ -1932,7 +1941,7 @@ static pyprof__bool pyprof__hand_on_begin(const void *info, size_t *slot)   // 0
 
 static void pyprof__hand_on(int number, siginfo_t *info, void *context)
 {
-    const struct sigaction *before = &pyprof__hold.before;
+    const struct sigaction *before = &pyprof__halt.before;
     size_t slot;
     if (!(before->sa_flags & SA_SIGINFO) && (before->sa_handler == SIG_DFL || before->sa_handler == SIG_IGN)) return;
     if (!pyprof__hand_on_begin(info, &slot)) return;
@@ -1944,22 +1953,22 @@ static void pyprof__hand_on(int number, siginfo_t *info, void *context)
 static void pyprof__on_signal(int number, siginfo_t *info, void *context)
 {
     int error = errno;
-    uint64_t value = (uint64_t)(uintptr_t)info->si_value.sival_ptr - pyprof__hold_cookie();
+    uint64_t value = (uint64_t)(uintptr_t)info->si_value.sival_ptr - pyprof__halt_cookie();
     uint32_t asked = (uint32_t)value;
     // It is ours, but may come too late.
     if (info->si_code == SI_QUEUE && info->si_pid == (pid_t)pyprof__own_pid() && value >> 32 == 0) {
-        if (pyprof__hold_change(asked, asked + 1)) {
-            pyprof__hold_notify();
-            pyprof__hold_wait(asked + 1, pyprof__now() + PYPROF__HOLD_MOST_NS);
-            pyprof__hold_change(asked + 1, 0);
+        if (pyprof__halt_change(asked, asked + 1)) {
+            pyprof__halt_notify();
+            pyprof__halt_wait(asked + 1, pyprof__now() + PYPROF__HALT_MOST_NS);
+            pyprof__halt_change(asked + 1, 0);
         }
     } else pyprof__hand_on(number, info, context);
     errno = error;
 }
 
-static pyprof__bool pyprof__hold_is_ours(struct sigaction *now)
+static pyprof__bool pyprof__halt_is_ours(struct sigaction *now)
 {
-    return sigaction(PYPROF__HOLD_SIGNAL, NULL, now) == 0 && (now->sa_flags & SA_SIGINFO) && now->sa_sigaction == pyprof__on_signal;
+    return sigaction(PYPROF__HALT_SIGNAL, NULL, now) == 0 && (now->sa_flags & SA_SIGINFO) && now->sa_sigaction == pyprof__on_signal;
 }
 
 static pyprof__bool pyprof__is_handled(const struct sigaction *action)
@@ -1969,53 +1978,53 @@ static pyprof__bool pyprof__is_handled(const struct sigaction *action)
 
 // 1 = our handler is installed, or another handler is on top of ours. In the second case ours is not
 // installed again on top: it could be handed its own signals. A forked child finds its parent's handler.
-static pyprof__bool pyprof__hold_install(void)
+static pyprof__bool pyprof__halt_install(void)
 {
     struct sigaction action;
-    if (pyprof__hold_is_ours(&action) || (pyprof__hold.covered && pyprof__is_handled(&action)))
-        return pyprof__hold.installed = 1;
-    pyprof__hold.before = action;
-    pyprof__hold.covered = 0;
+    if (pyprof__halt_is_ours(&action) || (pyprof__halt.covered && pyprof__is_handled(&action)))
+        return pyprof__halt.installed = 1;
+    pyprof__halt.before = action;
+    pyprof__halt.covered = 0;
     memset(&action, 0, sizeof action);
     action.sa_sigaction = pyprof__on_signal;
     action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
-    pyprof__hold.installed = sigaction(PYPROF__HOLD_SIGNAL, &action, NULL) == 0;
-    return pyprof__hold.installed;
+    pyprof__halt.installed = sigaction(PYPROF__HALT_SIGNAL, &action, NULL) == 0;
+    return pyprof__halt.installed;
 }
 
-static void pyprof__hold_uninstall(void)   // if another handler is on top, ours stays below it
+static void pyprof__halt_uninstall(void)   // if another handler is on top, ours stays below it
 {
     struct sigaction now;
-    int ours = pyprof__hold_is_ours(&now);
-    if (pyprof__hold.installed && ours) sigaction(PYPROF__HOLD_SIGNAL, &pyprof__hold.before, NULL);
-    if (pyprof__hold.installed) pyprof__hold.covered = !ours;
-    pyprof__hold.installed = 0;
+    int ours = pyprof__halt_is_ours(&now);
+    if (pyprof__halt.installed && ours) sigaction(PYPROF__HALT_SIGNAL, &pyprof__halt.before, NULL);
+    if (pyprof__halt.installed) pyprof__halt.covered = !ours;
+    pyprof__halt.installed = 0;
 }
 
-// Stops a thread of this process; one at a time. 1 = it is held until pyprof__hold_end, or for 2 ms. 0 = it
+// Stops a thread of this process; one at a time. 1 = it is halted until pyprof__halt_end, or for 2 ms. 0 = it
 // has ended, blocks the signal, or did not get a CPU in time.
-static pyprof__bool pyprof__hold_begin(int64_t tid)
+static pyprof__bool pyprof__halt_begin(int64_t tid)
 {
     static uint32_t number;
     siginfo_t info;
-    uint32_t asked = (++number << 2) | PYPROF__HOLD_ASKED;
+    uint32_t asked = (++number << 2) | PYPROF__HALT_ASKED;
     memset(&info, 0, sizeof info);
-    info.si_signo = PYPROF__HOLD_SIGNAL;
+    info.si_signo = PYPROF__HALT_SIGNAL;
     info.si_code = SI_QUEUE;
     info.si_pid = (pid_t)pyprof__own_pid();
     info.si_uid = getuid();
-    info.si_value.sival_ptr = (void *)(uintptr_t)(pyprof__hold_cookie() + asked);
-    __atomic_store_n(&pyprof__hold.word, asked, __ATOMIC_RELEASE);
-    if (syscall(SYS_rt_tgsigqueueinfo, info.si_pid, (pid_t)tid, PYPROF__HOLD_SIGNAL, &info) == 0) pyprof__hold_wait(asked, pyprof__now() + 1000000);
-    return !pyprof__hold_change(asked, 0) && __atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE) == asked + 1;
+    info.si_value.sival_ptr = (void *)(uintptr_t)(pyprof__halt_cookie() + asked);
+    __atomic_store_n(&pyprof__halt.word, asked, __ATOMIC_RELEASE);
+    if (syscall(SYS_rt_tgsigqueueinfo, info.si_pid, (pid_t)tid, PYPROF__HALT_SIGNAL, &info) == 0) pyprof__halt_wait(asked, pyprof__now() + 1000000);
+    return !pyprof__halt_change(asked, 0) && __atomic_load_n(&pyprof__halt.word, __ATOMIC_ACQUIRE) == asked + 1;
 }
 
-static pyprof__bool pyprof__hold_end(void)   // 1 = it was held until now
+static pyprof__bool pyprof__halt_end(void)   // 1 = it was halted until now
 {
-    uint32_t word = __atomic_load_n(&pyprof__hold.word, __ATOMIC_ACQUIRE);
-    int held = word % 4 == PYPROF__HOLD_HELD && pyprof__hold_change(word, 0);
-    pyprof__hold_notify();
-    return held;
+    uint32_t word = __atomic_load_n(&pyprof__halt.word, __ATOMIC_ACQUIRE);
+    int halted = word % 4 == PYPROF__HALT_HELD && pyprof__halt_change(word, 0);
+    pyprof__halt_notify();
+    return halted;
 }
 
 // The kernel's thread id has a fixed offset in the struct pthread of glibc and musl: this looks for our own
@@ -2618,7 +2627,7 @@ static pyprof__bool pyprof__array_copy(pyprof__pool *pool, pyprof__array *to, co
     return 1;
 }
 
-// Hash index: finds the number of an item by its key. The items themselves are kept elsewhere. A slot holds
+// Hash index: finds the number of an item by its key. The items themselves are kept elsewhere. A slot has
 // hash << 32 | number + 1, and 0 when it is free, so growing the index never needs the items.
 typedef struct { uint64_t *slots; size_t mask, count; } pyprof__index;
 typedef pyprof__bool pyprof__same_fn(const void *context, uint32_t item, const void *key);
@@ -2647,7 +2656,7 @@ static uint32_t pyprof__index_find(const pyprof__index *index, uint64_t hash, py
     return PYPROF__NONE;
 }
 
-// To hold that many items, and to be larger than before.
+// For that many items, and larger than before.
 static pyprof__bool pyprof__index_grow(pyprof__pool *pool, pyprof__index *index, size_t items)
 {
     pyprof__index grown;
@@ -2865,7 +2874,7 @@ typedef struct {
     // Of that file. A host that closes all descriptors may reuse the number for a file of its own.
     uint64_t inode;
     uint64_t end;          // every address of a program is below it
-} pyprof__source;
+} pyprof__origin;
 
 // Tests define these. READ: makes reads fail, stop short or return garbage; size bytes were wanted at to,
 // done were copied.
@@ -2884,95 +2893,95 @@ typedef struct {
 
 // memfd: pwritev reports EFAULT for a bad address, as any system call does, and needs no permission to
 // inspect a process.
-static ssize_t pyprof__gather_memfd(const pyprof__source *source, void *to, const struct iovec *from, int pieces)
+static ssize_t pyprof__gather_memfd(const pyprof__origin *origin, void *to, const struct iovec *from, int pieces)
 {
     struct stat info;
     ssize_t in;
-    if (!pyprof__stat(source->fd, &info) || (uint64_t)info.st_ino != source->inode) return -1;
-    in = pwritev(source->fd, from, pieces, 0);
-    return in <= 0 ? in : pread(source->fd, to, (size_t)in, 0);
+    if (!pyprof__stat(origin->fd, &info) || (uint64_t)info.st_ino != origin->inode) return -1;
+    in = pwritev(origin->fd, from, pieces, 0);
+    return in <= 0 ? in : pread(origin->fd, to, (size_t)in, 0);
 }
 
 // Copies the pieces of foreign memory, one after the other, to `to`. Returns the number of bytes copied,
 // which is less than size if an address cannot be read. process_vm_readv pins every piece that it reads (0.35
 // us each). In our own process process_vm_writev does the same job in the other direction: the pieces are
 // read from the caller's memory (10 ns each), and only `to` is pinned.
-static size_t pyprof__gather(const pyprof__source *source, void *to, const struct iovec *from, int pieces, size_t size)
+static size_t pyprof__gather(const pyprof__origin *origin, void *to, const struct iovec *from, int pieces, size_t size)
 {
     struct iovec target;
     ssize_t done;
     target.iov_base = to;
     target.iov_len = size;
-    if (source->method == PYPROF__BY_MEMFD) done = pyprof__gather_memfd(source, to, from, pieces);
-    else if (source->method == PYPROF__BY_READV)
-        done = (ssize_t)syscall(SYS_process_vm_readv, (pid_t)source->tid, &target, 1ul, from, (unsigned long)pieces, 0ul);
-    else done = (ssize_t)syscall(SYS_process_vm_writev, (pid_t)source->tid, from, (unsigned long)pieces, &target, 1ul, 0ul);
+    if (origin->method == PYPROF__BY_MEMFD) done = pyprof__gather_memfd(origin, to, from, pieces);
+    else if (origin->method == PYPROF__BY_READV)
+        done = (ssize_t)syscall(SYS_process_vm_readv, (pid_t)origin->tid, &target, 1ul, from, (unsigned long)pieces, 0ul);
+    else done = (ssize_t)syscall(SYS_process_vm_writev, (pid_t)origin->tid, from, (unsigned long)pieces, &target, 1ul, 0ul);
     return PYPROF__TEST_READ(to, size, done < 0 ? 0 : (size_t)done);
 }
 
 // The kernel refuses a whole call if one piece lies outside the address space of programs.
-static pyprof__bool pyprof__is_address(const pyprof__source *source, uint64_t from, size_t size)
+static pyprof__bool pyprof__is_address(const pyprof__origin *origin, uint64_t from, size_t size)
 {
-    return from >= 4096 && from < source->end && size < source->end - from;
+    return from >= 4096 && from < origin->end && size < origin->end - from;
 }
 
 // 1 = all bytes were copied.
-static pyprof__bool pyprof__copy(const pyprof__source *source, void *to, uint64_t from, size_t size)
+static pyprof__bool pyprof__copy(const pyprof__origin *origin, void *to, uint64_t from, size_t size)
 {
     struct iovec piece;
-    if (!pyprof__is_address(source, from, size)) return 0;
+    if (!pyprof__is_address(origin, from, size)) return 0;
     piece.iov_base = (void *)(uintptr_t)from;
     piece.iov_len = size;
-    return pyprof__gather(source, to, &piece, 1, size) == size;
+    return pyprof__gather(origin, to, &piece, 1, size) == size;
 }
 
-static pyprof__bool pyprof__source_works(const pyprof__source *source)
+static pyprof__bool pyprof__origin_works(const pyprof__origin *origin)
 {
     uint64_t probe = 0x70797072, copy = 0;
-    if (pyprof__is_own(source->proc))
-        return pyprof__copy(source, &copy, (uint64_t)(uintptr_t)&probe, sizeof probe) && copy == probe;
+    if (pyprof__is_own(origin->proc))
+        return pyprof__copy(origin, &copy, (uint64_t)(uintptr_t)&probe, sizeof probe) && copy == probe;
     errno = 0;   // no address of the other process is known yet: EFAULT for this one shows that reads are allowed
-    return pyprof__copy(source, &copy, 4096, sizeof copy) || errno == EFAULT;
+    return pyprof__copy(origin, &copy, 4096, sizeof copy) || errno == EFAULT;
 }
 
 // 1 = it works here.
-static pyprof__bool pyprof__source_try(pyprof__source *source, pyprof__proc *proc, pyprof__method method)
+static pyprof__bool pyprof__origin_try(pyprof__origin *origin, pyprof__proc *proc, pyprof__method method)
 {
     struct stat info;
-    memset(source, 0, sizeof *source);
-    source->method = method;
-    source->proc = proc;
-    source->tid = pyprof__is_own(proc) ? pyprof__gettid() : proc->pid;
-    source->fd = -1;
-    source->end = pyprof__address_end();
+    memset(origin, 0, sizeof *origin);
+    origin->method = method;
+    origin->proc = proc;
+    origin->tid = pyprof__is_own(proc) ? pyprof__gettid() : proc->pid;
+    origin->fd = -1;
+    origin->end = pyprof__address_end();
     if (!pyprof__is_own(proc) && method != PYPROF__BY_READV) return 0;
     if (method == PYPROF__BY_MEMFD) {
-        source->fd = (int)syscall(SYS_memfd_create, "pyprof", 1u /* MFD_CLOEXEC */);
-        if (source->fd < 0 || !pyprof__stat(source->fd, &info)) return 0;
-        source->inode = (uint64_t)info.st_ino;
+        origin->fd = (int)syscall(SYS_memfd_create, "pyprof", 1u /* MFD_CLOEXEC */);
+        if (origin->fd < 0 || !pyprof__stat(origin->fd, &info)) return 0;
+        origin->inode = (uint64_t)info.st_ino;
     }
-    return pyprof__source_works(source);
+    return pyprof__origin_works(origin);
 }
 
-static void pyprof__source_close(pyprof__source *source)
+static void pyprof__origin_close(pyprof__origin *origin)
 {
-    if (source->fd >= 0) close(source->fd);
-    source->fd = -1;
+    if (origin->fd >= 0) close(origin->fd);
+    origin->fd = -1;
 }
 
 // Takes the first method that works here: seccomp filters and old sandboxes refuse the first two. From then
 // on the memory is read as that of the calling thread.
-static pyprof_result pyprof__source_open(pyprof__source *source, pyprof__proc *proc)
+static pyprof_result pyprof__origin_open(pyprof__origin *origin, pyprof__proc *proc)
 {
     int error;
-    if (pyprof__source_try(source, proc, PYPROF__BY_WRITEV)) return PYPROF_OK;
-    if (pyprof__source_try(source, proc, PYPROF__BY_READV)) return PYPROF_OK;
+    if (pyprof__origin_try(origin, proc, PYPROF__BY_WRITEV)) return PYPROF_OK;
+    if (pyprof__origin_try(origin, proc, PYPROF__BY_READV)) return PYPROF_OK;
     error = errno;
     if (!pyprof__is_own(proc))
         return pyprof__fail(error == ESRCH ? PYPROF_ERR_NO_PROCESS : PYPROF_ERR_DENIED,
                             "cannot read the memory of pid %lld: %s", (long long)proc->pid, strerror(error));
-    if (pyprof__source_try(source, proc, PYPROF__BY_MEMFD)) return PYPROF_OK;
-    pyprof__source_close(source);
+    if (pyprof__origin_try(origin, proc, PYPROF__BY_MEMFD)) return PYPROF_OK;
+    pyprof__origin_close(origin);
     return pyprof__fail(PYPROF_ERR_DENIED, "cannot read memory safely: process_vm_readv: %s; memfd: %s", strerror(error), strerror(errno));
 }
 
@@ -2980,13 +2989,13 @@ static pyprof_result pyprof__source_open(pyprof__source *source, pyprof__proc *p
 // is chosen.
 typedef enum { PYPROF__WAY_WORKS, PYPROF__WAY_CHANGED, PYPROF__WAY_NONE } pyprof__way;
 
-static pyprof__way pyprof__source_again(pyprof__source *source)
+static pyprof__way pyprof__origin_again(pyprof__origin *origin)
 {
-    pyprof__source found;
-    if (pyprof__source_works(source)) return PYPROF__WAY_WORKS;
-    if (pyprof__source_open(&found, source->proc) != PYPROF_OK) return PYPROF__WAY_NONE;
-    pyprof__source_close(source);
-    *source = found;
+    pyprof__origin found;
+    if (pyprof__origin_works(origin)) return PYPROF__WAY_WORKS;
+    if (pyprof__origin_open(&found, origin->proc) != PYPROF_OK) return PYPROF__WAY_NONE;
+    pyprof__origin_close(origin);
+    *origin = found;
     return PYPROF__WAY_CHANGED;
 }
 
@@ -3007,7 +3016,7 @@ typedef struct { uint64_t base; uint32_t epoch, offset; } pyprof__block;   // of
 typedef struct { pyprof__array ids, next; } pyprof__plan;
 
 typedef struct {
-    const pyprof__source *source;
+    const pyprof__origin *origin;
     pyprof__pool *pool;
     pyprof__array blocks, bytes, plans;
     pyprof__index index;
@@ -3021,10 +3030,10 @@ typedef struct {
     int direct;                            // the reading thread owns the memory: plain loads will do
 } pyprof__mirror;
 
-static void pyprof__mirror_init(pyprof__mirror *mirror, pyprof__pool *pool, const pyprof__source *source)
+static void pyprof__mirror_init(pyprof__mirror *mirror, pyprof__pool *pool, const pyprof__origin *origin)
 {
     memset(mirror, 0, sizeof *mirror);
-    mirror->source = source;
+    mirror->origin = origin;
     mirror->pool = pool;
     mirror->epoch = 1;
     mirror->last = mirror->owner = PYPROF__NONE;
@@ -3094,10 +3103,10 @@ static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, in
     }
     for (; first < count; first += whole + bad) {
         char *to = (char *)mirror->bytes.data + mirror->bytes.count;
-        whole = (int)(pyprof__gather(mirror->source, to, from + first, count - first, (size_t)(count - first) * PYPROF__BLOCK) / PYPROF__BLOCK);
+        whole = (int)(pyprof__gather(mirror->origin, to, from + first, count - first, (size_t)(count - first) * PYPROF__BLOCK) / PYPROF__BLOCK);
         bad = 1;
         if (whole == 0 && count - first > 1) {   // the kernel may have refused the whole call
-            whole = pyprof__gather(mirror->source, to, from + first, 1, PYPROF__BLOCK) == PYPROF__BLOCK;
+            whole = pyprof__gather(mirror->origin, to, from + first, 1, PYPROF__BLOCK) == PYPROF__BLOCK;
             bad = !whole;
         }
         for (i = first; i < count && i < first + whole + bad; i++) {
@@ -3158,7 +3167,7 @@ static const char *pyprof__mirror_fetch(pyprof__mirror *mirror, uint64_t base)
 static pyprof__bool pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)
 {
     char *out = (char *)to;
-    if (!pyprof__is_address(mirror->source, from, size + PYPROF__BLOCK)) return 0;
+    if (!pyprof__is_address(mirror->origin, from, size + PYPROF__BLOCK)) return 0;
     if (mirror->direct) { memcpy(to, (const void *)(uintptr_t)from, size); return 1; }
     while (size > 0) {
         size_t offset = (size_t)(from & (PYPROF__BLOCK - 1));
@@ -3176,7 +3185,7 @@ static pyprof__bool pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from
 // The same, but past the mirror: too long to keep.
 static pyprof__bool pyprof__read_long(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)
 {
-    return mirror->direct ? pyprof__read(mirror, to, from, size) : pyprof__copy(mirror->source, to, from, size);
+    return mirror->direct ? pyprof__read(mirror, to, from, size) : pyprof__copy(mirror->origin, to, from, size);
 }
 
 // 0 = unreadable, or the pointer is NULL.
@@ -3235,7 +3244,7 @@ static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, 
         from[count + i] = from[3 * count + i] = from[3 * count - 1 - i] = from[i];
     }
     begin = pyprof__now();
-    done = pyprof__gather(mirror->source, mirror->bytes.data, from, (int)(4 * count), size);
+    done = pyprof__gather(mirror->origin, mirror->bytes.data, from, (int)(4 * count), size);
     each = (pyprof__now() - begin + 200) / (count + 10) + 1;
     usual = mirror->twins_ns;
     mirror->twins_ns = each < usual || usual == 0 ? each : usual + (usual + 31) / 32;
@@ -4247,18 +4256,18 @@ static uint32_t pyprof__version_by_size(uint64_t size)
 }
 
 // The first bytes of _PyRuntime from 3.13 on. Spelled so that this program does not contain the text itself.
-static pyprof__bool pyprof__has_table(const pyprof__source *source, uint64_t address)
+static pyprof__bool pyprof__has_table(const pyprof__origin *origin, uint64_t address)
 {
     char text[9] = "xDEBUGPY";
     char cookie[8];
     int i;
     for (i = 1; text[i]; i++) text[i] = (char)(text[i] | 32);
-    return pyprof__copy(source, cookie, address, sizeof cookie) && memcmp(cookie, text, sizeof cookie) == 0;
+    return pyprof__copy(origin, cookie, address, sizeof cookie) && memcmp(cookie, text, sizeof cookie) == 0;
 }
 
 // The version, and its layout: from the table that 3.13 and later carry, otherwise from Py_Version, from a
 // call of Py_GetVersion (own process only), or from the size of _PyRuntime.
-static pyprof_result pyprof__runtime_identify(pyprof__runtime *runtime, const pyprof__source *source, const pyprof__symbols *symbols)
+static pyprof_result pyprof__runtime_identify(pyprof__runtime *runtime, const pyprof__origin *origin, const pyprof__symbols *symbols)
 {
     char table[PYPROF__OFFSETS_SIZE];
     uint64_t number = 0;
@@ -4266,8 +4275,8 @@ static pyprof_result pyprof__runtime_identify(pyprof__runtime *runtime, const py
     runtime->version = 0;
     runtime->free_threaded = 0;
     memset(table, 0, sizeof table);
-    if (pyprof__has_table(source, runtime->address)) {
-        if (!pyprof__copy(source, table, runtime->address, sizeof table))
+    if (pyprof__has_table(origin, runtime->address)) {
+        if (!pyprof__copy(origin, table, runtime->address, sizeof table))
             return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "_PyRuntime at %s is not readable", runtime->where);
         memcpy(&number, table + PYPROF__OFFSETS_VERSION, sizeof number);
         runtime->version = (uint32_t)number;
@@ -4275,8 +4284,8 @@ static pyprof_result pyprof__runtime_identify(pyprof__runtime *runtime, const py
         runtime->free_threaded = number != 0;
         return pyprof__layout_choose(&runtime->layout, runtime->version, runtime->free_threaded, table);
     }
-    if (symbols->py_version && pyprof__copy(source, &number, symbols->py_version, sizeof number)) runtime->version = (uint32_t)number;
-    if (!runtime->version && pyprof__is_own(source->proc))
+    if (symbols->py_version && pyprof__copy(origin, &number, symbols->py_version, sizeof number)) runtime->version = (uint32_t)number;
+    if (!runtime->version && pyprof__is_own(origin->proc))
         runtime->version = pyprof__call_get_version(symbols->get_version);
     if (!runtime->version) runtime->version = pyprof__version_by_size(symbols->runtime_size);
     if (!runtime->version)
@@ -4350,25 +4359,25 @@ static pyprof__bool pyprof__runtime_in_file(pyprof__runtime *runtime, pyprof__po
 // ---- programs stripped of symbols and sections --------------------------------
 // From 3.13 on the table's cookie is in a writable segment. Before that, the runtime in .bss has two equal
 // words that point to the newest interpreter, whose threads point back to it.
-static pyprof__bool pyprof__looks_like_runtime(const pyprof__source *source, const pyprof__layout *layout,
+static pyprof__bool pyprof__looks_like_runtime(const pyprof__origin *origin, const pyprof__layout *layout,
                                                uint64_t interp)
 {
     uint64_t thread = 0, back = 0, ident = 0;
-    if (!pyprof__copy(source, &thread, interp + layout->interp_threads, 8) || thread < 4096 || thread % 8) return 0;
-    if (!pyprof__copy(source, &back, thread + layout->thread_interp, 8) || back != interp) return 0;
-    return pyprof__copy(source, &ident, thread + layout->thread_ident, 8) && ident > 4096 && ident % 64 == 0;
+    if (!pyprof__copy(origin, &thread, interp + layout->interp_threads, 8) || thread < 4096 || thread % 8) return 0;
+    if (!pyprof__copy(origin, &back, thread + layout->thread_interp, 8) || back != interp) return 0;
+    return pyprof__copy(origin, &ident, thread + layout->thread_ident, 8) && ident > 4096 && ident % 64 == 0;
 }
 
-static uint64_t pyprof__scan_segment(const pyprof__source *source, const pyprof__mapping *mapping, const pyprof__layout *layout)
+static uint64_t pyprof__scan_segment(const pyprof__origin *origin, const pyprof__mapping *mapping, const pyprof__layout *layout)
 {
     uint64_t words[512], at;
     size_t i;
     for (at = mapping->start; at + sizeof words <= mapping->end; at += sizeof words - 8) {
-        if (!pyprof__copy(source, words, at, sizeof words)) return 0;
+        if (!pyprof__copy(origin, words, at, sizeof words)) return 0;
         for (i = 0; i + 1 < PYPROF__COUNT(words); i++) {
-            if (!layout && pyprof__has_table(source, at + i * 8)) return at + i * 8;
+            if (!layout && pyprof__has_table(origin, at + i * 8)) return at + i * 8;
             if (!layout || words[i] < 4096 || words[i] != words[i + 1] || words[i] % 8) continue;   // head == main
-            if (pyprof__looks_like_runtime(source, layout, words[i])) return at + i * 8 - layout->runtime_head;
+            if (pyprof__looks_like_runtime(origin, layout, words[i])) return at + i * 8 - layout->runtime_head;
         }
         if (!layout) at -= 8;
     }
@@ -4377,7 +4386,7 @@ static uint64_t pyprof__scan_segment(const pyprof__source *source, const pyprof_
 
 // The version of a program without symbols: the literal PY_VERSION in its read-only data.
 // minor: 0x030c for 3.12, 0 = any.
-static uint32_t pyprof__scan_version(const pyprof__source *source, const pyprof__mapping *mapping, uint32_t minor)
+static uint32_t pyprof__scan_version(const pyprof__origin *origin, const pyprof__mapping *mapping, uint32_t minor)
 {
     char text[4096 + 16];
     uint64_t at, size;
@@ -4385,7 +4394,7 @@ static uint32_t pyprof__scan_version(const pyprof__source *source, const pyprof_
     size_t i;
     for (at = mapping->start; at < mapping->end; at += 4096) {
         size = mapping->end - at < sizeof text - 1 ? mapping->end - at : sizeof text - 1;
-        if (!pyprof__copy(source, text, at, (size_t)size)) return 0;
+        if (!pyprof__copy(origin, text, at, (size_t)size)) return 0;
         text[size] = 0;
         for (i = 1; i + 8 < size; i++) {
             // Possibly the end of a path.
@@ -4400,7 +4409,7 @@ static uint32_t pyprof__scan_version(const pyprof__source *source, const pyprof_
 
 // For a stripped program: finds the version by its text in the read-only data, then _PyRuntime by its shape
 // in the writable data.
-static pyprof__bool pyprof__runtime_by_scan(pyprof__runtime *runtime, const pyprof__source *source,
+static pyprof__bool pyprof__runtime_by_scan(pyprof__runtime *runtime, const pyprof__origin *origin,
                                             const char *maps, const char *program, pyprof__symbols *symbols)
 {
     pyprof__mapping mapping;
@@ -4410,13 +4419,13 @@ static pyprof__bool pyprof__runtime_by_scan(pyprof__runtime *runtime, const pypr
     const char *at = maps;
     memset(symbols, 0, sizeof *symbols);
     while ((at = pyprof__next_mapping(at, &mapping)) != NULL && !version)
-        if (strcmp(mapping.path, program) == 0 && !mapping.writable) version = pyprof__scan_version(source, &mapping, 0);
+        if (strcmp(mapping.path, program) == 0 && !mapping.writable) version = pyprof__scan_version(origin, &mapping, 0);
     at = maps;
     while ((at = pyprof__next_mapping(at, &mapping)) != NULL && !symbols->runtime) {
         in_program = strcmp(mapping.path, program) == 0 || (in_program && (mapping.path[0] == 0 || strcmp(mapping.path, "[heap]") == 0));
         if (!in_program || !mapping.writable || mapping.end - mapping.start > 64u << 20) continue;
-        if (!version) symbols->runtime = pyprof__scan_segment(source, &mapping, NULL);
-        else if (pyprof__layout_choose(&layout, version, 0, NULL) == PYPROF_OK) symbols->runtime = pyprof__scan_segment(source, &mapping, &layout);
+        if (!version) symbols->runtime = pyprof__scan_segment(origin, &mapping, NULL);
+        else if (pyprof__layout_choose(&layout, version, 0, NULL) == PYPROF_OK) symbols->runtime = pyprof__scan_segment(origin, &mapping, &layout);
     }
     snprintf(runtime->where, sizeof runtime->where, "by its shape in %.120s", program);
     if (version) symbols->runtime_size = 0;
@@ -4426,42 +4435,42 @@ static pyprof__bool pyprof__runtime_by_scan(pyprof__runtime *runtime, const pypr
 
 // If only the size of _PyRuntime identified the version, the text of PY_VERSION in the same file completes
 // it.
-static void pyprof__version_refine(pyprof__runtime *runtime, const pyprof__source *source, const char *maps, const char *path)
+static void pyprof__version_refine(pyprof__runtime *runtime, const pyprof__origin *origin, const char *maps, const char *path)
 {
     pyprof__mapping mapping;
     const char *at = maps;
     uint32_t version;
     while (runtime->version && !(runtime->version & 0xffffu) && (at = pyprof__next_mapping(at, &mapping)) != NULL) {
         if (mapping.writable || strcmp(mapping.path, path) != 0) continue;
-        version = pyprof__scan_version(source, &mapping, runtime->version >> 16);
+        version = pyprof__scan_version(origin, &mapping, runtime->version >> 16);
         if (version) runtime->version = version;
     }
 }
 
 // Files are searched in the order of pyprof__mapping_rank; only then the program's memory.
-static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__source *source, const char *maps)
+static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__origin *origin, const char *maps)
 {
     char program[512];
     pyprof__symbols symbols;
     pyprof__mapping mapping;
     const char *at;
     int rank, looked_at = 0;
-    pyprof__proc_link(source->proc, "exe", program, sizeof program);
+    pyprof__proc_link(origin->proc, "exe", program, sizeof program);
     for (rank = 0; rank <= 2; rank++) {
         at = maps;
         while ((at = pyprof__next_mapping(at, &mapping)) != NULL) {
             if (pyprof__mapping_rank(&mapping, program) != rank) continue;
             looked_at++;
             if (pyprof__runtime_in_file(runtime, pool, &mapping, &symbols)) {
-                pyprof_result result = pyprof__runtime_identify(runtime, source, &symbols);
-                pyprof__version_refine(runtime, source, maps, mapping.path);
+                pyprof_result result = pyprof__runtime_identify(runtime, origin, &symbols);
+                pyprof__version_refine(runtime, origin, maps, mapping.path);
                 return result;
             }
         }
     }
-    if (pyprof__runtime_by_scan(runtime, source, maps, program, &symbols)) {
+    if (pyprof__runtime_by_scan(runtime, origin, maps, program, &symbols)) {
         uint32_t version = runtime->version;
-        if (!version) return pyprof__runtime_identify(runtime, source, &symbols);
+        if (!version) return pyprof__runtime_identify(runtime, origin, &symbols);
         runtime->address = symbols.runtime;
         return pyprof__layout_choose(&runtime->layout, version, 0, NULL);
     }
@@ -4471,20 +4480,20 @@ static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__po
 }
 
 // Takes microseconds if this process's dynamic linker knows the symbol, otherwise up to some milliseconds.
-static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__source *source)
+static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__origin *origin)
 {
     pyprof__symbols symbols;
     size_t capacity;
     char *maps;
     pyprof_result result;
-    int own = pyprof__is_own(source->proc);
+    int own = pyprof__is_own(origin->proc);
     memset(runtime, 0, sizeof *runtime);
     memset(&symbols, 0, sizeof symbols);
     symbols.runtime = own ? pyprof__linked_address() : 0;
     if (symbols.runtime) {
         runtime->address = symbols.runtime;
         snprintf(runtime->where, sizeof runtime->where, "at link time");
-        if (pyprof__has_table(source, symbols.runtime)) return pyprof__runtime_identify(runtime, source, &symbols);
+        if (pyprof__has_table(origin, symbols.runtime)) return pyprof__runtime_identify(runtime, origin, &symbols);
         runtime->version = pyprof__linked_version();
         return pyprof__layout_choose(&runtime->layout, runtime->version, 0, NULL);
     }
@@ -4493,18 +4502,18 @@ static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool
         symbols.py_version = (uint64_t)(uintptr_t)dlsym(NULL, "Py_Version");
         symbols.get_version = (uint64_t)(uintptr_t)dlsym(NULL, "Py_GetVersion");
         snprintf(runtime->where, sizeof runtime->where, "by the dynamic linker");
-        return pyprof__runtime_identify(runtime, source, &symbols);
+        return pyprof__runtime_identify(runtime, origin, &symbols);
     }
-    maps = pyprof__read_maps(pool, source->proc, &capacity);
+    maps = pyprof__read_maps(pool, origin->proc, &capacity);
     if (!maps) return pyprof__fail(PYPROF_ERR_DENIED, "cannot read the maps of the process: %s", strerror(errno));
-    result = pyprof__runtime_search(runtime, pool, source, maps);
+    result = pyprof__runtime_search(runtime, pool, origin, maps);
     pyprof__free(pool, maps, capacity);
     return result;
 }
 
 // ---- asyncio's table ----------------------------------------------------------------------
 static pyprof__bool pyprof__asyncio_in_file(pyprof__asyncio *asyncio, pyprof__pool *pool,
-                                            const pyprof__source *source, const pyprof__mapping *mapping)
+                                            const pyprof__origin *origin, const pyprof__mapping *mapping)
 {
     uint64_t table[PYPROF__ASYNCIO_WORDS];
     const Elf64_Shdr *section;
@@ -4513,7 +4522,7 @@ static pyprof__bool pyprof__asyncio_in_file(pyprof__asyncio *asyncio, pyprof__po
     if (!pyprof__elf_open(&elf, pool, mapping->path)) return 0;
     section = pyprof__elf_named(&elf, ".AsyncioDebug");
     if (section && section->sh_size >= sizeof table
-        && pyprof__copy(source, table, section->sh_addr + pyprof__elf_bias(&elf, mapping->start), sizeof table))
+        && pyprof__copy(origin, table, section->sh_addr + pyprof__elf_bias(&elf, mapping->start), sizeof table))
         found = pyprof__layout_asyncio(asyncio, table);
     pyprof__elf_close(&elf);
     return found;
@@ -4522,19 +4531,19 @@ static pyprof__bool pyprof__asyncio_in_file(pyprof__asyncio *asyncio, pyprof__po
 // Searches the mapped files: first those with the module's name in their names, then all. Takes some
 // milliseconds.
 static pyprof__bool pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool *pool,
-                                         const pyprof__source *source)
+                                         const pyprof__origin *origin)
 {
     pyprof__mapping mapping;
     const char *at;
     size_t capacity;
-    char *maps = pyprof__read_maps(pool, source->proc, &capacity);
+    char *maps = pyprof__read_maps(pool, origin->proc, &capacity);
     int pass, found = 0;
     for (pass = 0; maps && pass < 2 && !found; pass++) {
         at = maps;
         while (!found && (at = pyprof__next_mapping(at, &mapping)) != NULL) {
             const char *name = strrchr(mapping.path, '/');
             if (!name || !mapping.offset_zero || strncmp(mapping.path, "/dev/", 5) == 0) continue;
-            if ((pass == 0) == (strstr(name, "_asyncio") != NULL)) found = pyprof__asyncio_in_file(asyncio, pool, source, &mapping);
+            if ((pass == 0) == (strstr(name, "_asyncio") != NULL)) found = pyprof__asyncio_in_file(asyncio, pool, origin, &mapping);
         }
     }
     pyprof__free(pool, maps, maps ? capacity : 0);
@@ -4583,7 +4592,7 @@ static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__po
 //              this process in /proc
 // ============================================================================
 typedef struct {
-    pyprof__source source;         // whose memory is read, and how
+    pyprof__origin origin;         // whose memory is read, and how
     pyprof__proc other;            // the process, if it is not this one
     uint64_t started;              // when it began, in clock ticks since boot, 0 = unknown: the kernel reuses
                                    // pids
@@ -4600,8 +4609,8 @@ typedef struct {
 
 static void pyprof__target_close(pyprof__target *target)
 {
-    pyprof__source_close(&target->source);
-    pyprof__proc_leave(target->source.proc);
+    pyprof__origin_close(&target->origin);
+    pyprof__proc_leave(target->origin.proc);
 }
 
 // pid 0 = this process. Facts that only the process's C library has are known for this process only.
@@ -4612,7 +4621,7 @@ static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *p
     pyprof_result result;
     memset(target, 0, sizeof *target);
     pyprof__proc_init(&target->other, pid);
-    result = pyprof__source_open(&target->source, proc);
+    result = pyprof__origin_open(&target->origin, proc);
     if (result != PYPROF_OK) return result;
     pyprof__proc_use(proc);
     target->started = pyprof__thread_started(proc, proc->pid);
@@ -4622,7 +4631,7 @@ static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *p
         target->stack_end = pyprof__stack_end();
         target->forked_ident = pyprof__forked_self;
     }
-    result = pyprof__runtime_find(&target->runtime, pool, &target->source);
+    result = pyprof__runtime_find(&target->runtime, pool, &target->origin);
     if (result != PYPROF_OK) pyprof__target_close(target);
     return result;
 }
@@ -4631,15 +4640,15 @@ static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *p
 static pyprof__bool pyprof__target_head(const pyprof__target *target, uint64_t *interp)
 {
     uint64_t at = target->runtime.address + target->runtime.layout.runtime_head;
-    return pyprof__copy(&target->source, interp, at, sizeof *interp);
+    return pyprof__copy(&target->origin, interp, at, sizeof *interp);
 }
 
 // Called on the thread that is going to read the target. own_word: of that thread, see
 // pyprof__cpu_word_offset.
 static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
 {
-    if (!pyprof__is_own(target->source.proc)) return;
-    target->source.tid = pyprof__gettid();
+    if (!pyprof__is_own(target->origin.proc)) return;
+    target->origin.tid = pyprof__gettid();
     target->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
     target->cpu_word = own_word;
 }
@@ -4804,7 +4813,7 @@ static uint32_t pyprof__read_u32(pyprof__mirror *mirror, uint64_t from)
     return value;
 }
 
-// Reads a str as UTF-8 into out, which holds PYPROF__MAX_CHARS * 4 + 8 bytes. A longer str is cut and ends in
+// Reads a str as UTF-8 into out, which has room for PYPROF__MAX_CHARS * 4 + 8 bytes. A longer str is cut and ends in
 // "...". -1 = not a str.
 static ssize_t pyprof__read_str(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t address, char *out)
 {
@@ -4842,7 +4851,7 @@ typedef struct {               // the identity of a code object: all of it is re
     uint64_t address, filename, name, qualname, linetable;
     // A hash of what the addresses refer to. Code objects without a version (3.8 to 3.11) can all be reused
     // at the same addresses.
-    uint64_t print;
+    uint64_t fingerprint;
     int32_t first_line;
     uint32_t units, version, padding;
 } pyprof__code_key;
@@ -4909,7 +4918,7 @@ typedef struct {
     // Of an interpreter: changes when one of its code objects dies (3.14 and later); 0 = unknown.
     uint64_t stamp;
     uint64_t code_type;        // the address of PyCode_Type, learnt from the first code object
-    uint32_t generation;       // changes when the cache is emptied: spot numbers then start again
+    uint32_t emptied;          // so often: spot numbers then start again
     uint32_t decoded;          // code objects decoded since the window opened
     int asyncio;               // a function of asyncio has been seen
     uint64_t str_type, int_type, await_types[6];   // like code_type
@@ -4999,7 +5008,7 @@ static pyprof__bool pyprof__codes_renew(pyprof__codes *codes)
     if (whole && codes->codes.count < PYPROF__MAX_CODES
         && (pool->used < pool->limit / 2 || pyprof__codes_bytes(codes) < pool->limit / 8)) return 1;
     pyprof__codes_clear(codes);
-    codes->generation++;
+    codes->emptied++;
     whole = pyprof__codes_fill(codes);
     if (!whole) pyprof__codes_clear(codes);
     return whole;
@@ -5287,40 +5296,41 @@ static pyprof__bool pyprof__code_content(pyprof__codes *codes, pyprof__mirror *m
     return 1;
 }
 
-// Adds an object to print: the hash of a str that is hashed (all names are), otherwise the first 128 bytes.
-static uint64_t pyprof__print_of(pyprof__mirror *mirror, uint64_t print, uint64_t object, uint32_t size_at, uint32_t hash_at, uint32_t data_at)
+// Adds an object to fingerprint: the hash of a str that is hashed (all names are), otherwise the first 128 bytes.
+static uint64_t pyprof__fingerprint_of(pyprof__mirror *mirror, uint64_t fingerprint, uint64_t object,
+                                       uint32_t size_at, uint32_t hash_at, uint32_t data_at)
 {
     uint64_t words[16], size = 0, hash = ~(uint64_t)0;
     size_t i, n;
     memset(words, 0, sizeof words);
     pyprof__read(mirror, &size, object + size_at, sizeof size);
     if (hash_at) pyprof__read(mirror, &hash, object + hash_at, sizeof hash);
-    print = pyprof__mix(pyprof__mix(print, size), hash);
-    if (hash != ~(uint64_t)0) return print;
+    fingerprint = pyprof__mix(pyprof__mix(fingerprint, size), hash);
+    if (hash != ~(uint64_t)0) return fingerprint;
     n = size < sizeof words ? (size_t)size : sizeof words;
     pyprof__read(mirror, words, object + data_at, n);
-    for (i = 0; i * 8 < n; i++) print = pyprof__mix(print, words[i]);
-    return print;
+    for (i = 0; i * 8 < n; i++) fingerprint = pyprof__mix(fingerprint, words[i]);
+    return fingerprint;
 }
 
 // Hash of what the key's addresses refer to. An unreadable part counts as zero: the key then matches no
 // other.
-static uint64_t pyprof__code_print(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code_key *key)
+static uint64_t pyprof__code_fingerprint(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code_key *key)
 {
     const pyprof__layout *layout = codes->layout;
     uint32_t hash_at = layout->str_hash;
     pyprof__content content;
     char first;
-    uint64_t print = pyprof__print_of(mirror, 1, key->name, layout->str_length, hash_at, layout->str_ascii);
-    if (key->qualname) print = pyprof__print_of(mirror, print, key->qualname, layout->str_length, hash_at, layout->str_ascii);
-    print = pyprof__print_of(mirror, print, key->filename, layout->str_length, hash_at, layout->str_ascii);
+    uint64_t fingerprint = pyprof__fingerprint_of(mirror, 1, key->name, layout->str_length, hash_at, layout->str_ascii);
+    if (key->qualname) fingerprint = pyprof__fingerprint_of(mirror, fingerprint, key->qualname, layout->str_length, hash_at, layout->str_ascii);
+    fingerprint = pyprof__fingerprint_of(mirror, fingerprint, key->filename, layout->str_length, hash_at, layout->str_ascii);
     // Code compiled at run time is often freed soon, and the next code object gets its memory: hash its
     // contents, too.
     if (pyprof__read(mirror, &first, key->filename + layout->str_ascii, 1) && first == '<') {
         pyprof__content_begin(&content, codes, mirror, key->address);
-        print = pyprof__mix(print, content.hash);
+        fingerprint = pyprof__mix(fingerprint, content.hash);
     }
-    return pyprof__print_of(mirror, print, key->linetable, layout->bytes_size, 0, layout->bytes_data);
+    return pyprof__fingerprint_of(mirror, fingerprint, key->linetable, layout->bytes_size, 0, layout->bytes_data);
 }
 
 // Reads the identity of the code object at address. Refuses anything that cannot be a live code object: wrong
@@ -5346,7 +5356,7 @@ static pyprof__walk_result pyprof__code_key_read(pyprof__codes *codes, pyprof__m
     if (layout->code_qualname != PYPROF__NO) PYPROF__FIELD_AT(key->qualname, raw, layout->code_qualname);
     if (layout->code_units != PYPROF__NO) PYPROF__FIELD_AT(key->units, raw, layout->code_units);
     if (layout->code_version != PYPROF__NO) PYPROF__FIELD_AT(key->version, raw, layout->code_version);
-    if (!key->version) key->print = pyprof__code_print(codes, mirror, key);
+    if (!key->version) key->fingerprint = pyprof__code_fingerprint(codes, mirror, key);
     return PYPROF__WALK_OK;
 }
 
@@ -5477,7 +5487,7 @@ static pyprof__bool pyprof__same_pseudo(const void *context, uint32_t item, cons
         && strcmp(pyprof__string(&codes->strings, code->file), pseudo->path) == 0;
 }
 
-// The code that stands for such a frame: its qualname holds the address, its file the path. PYPROF__NONE = no
+// The code that stands for such a frame: its qualname has the address, its file the path. PYPROF__NONE = no
 // memory, or unknown and add = 0.
 static uint32_t pyprof__pseudo_code(pyprof__codes *codes, const pyprof__pseudo *pseudo, pyprof__bool add)
 {
@@ -5567,39 +5577,39 @@ typedef struct {   // a code object's instructions up to the one of the spot, wh
     int count, first;          // steps; the steps before `first` are in doubt
     unsigned char bytes[PYPROF__UNITS * 2];
     pyprof__instruction steps[PYPROF__UNITS];
-} pyprof__window;
+} pyprof__excerpt;
 
 // 1 = bytes is filled.
-static pyprof__bool pyprof__window_read(pyprof__window *window, pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__spot *spot)
+static pyprof__bool pyprof__excerpt_read(pyprof__excerpt *excerpt, pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__spot *spot)
 {
     const pyprof__layout *layout = codes->layout;
     uint64_t at, size = 0;
-    window->codes = codes;
-    window->mirror = mirror;
-    window->code = &PYPROF__AT(const pyprof__code, codes->codes, spot->code);
-    window->count = window->first = 0;
-    window->last = spot->instruction;
-    window->from = spot->instruction < PYPROF__UNITS ? 0 : spot->instruction - PYPROF__UNITS + 1;
+    excerpt->codes = codes;
+    excerpt->mirror = mirror;
+    excerpt->code = &PYPROF__AT(const pyprof__code, codes->codes, spot->code);
+    excerpt->count = excerpt->first = 0;
+    excerpt->last = spot->instruction;
+    excerpt->from = spot->instruction < PYPROF__UNITS ? 0 : spot->instruction - PYPROF__UNITS + 1;
     if (spot->instruction < 0 || spot->instruction == PYPROF__NOWHERE) return 0;
-    if (layout->code_string == PYPROF__NO) at = window->code->key.address + layout->code_bytes;
+    if (layout->code_string == PYPROF__NO) at = excerpt->code->key.address + layout->code_bytes;
     else {
-        at = pyprof__read_pointer(mirror, window->code->key.address + layout->code_string);
+        at = pyprof__read_pointer(mirror, excerpt->code->key.address + layout->code_string);
         if (!at || !pyprof__read(mirror, &size, at + layout->bytes_size, sizeof size)) return 0;
-        if (size > PYPROF__MAX_TABLE || (uint64_t)window->last >= size / 2) return 0;
+        if (size > PYPROF__MAX_TABLE || (uint64_t)excerpt->last >= size / 2) return 0;
         at += layout->bytes_data;
     }
-    return pyprof__read_long(mirror, window->bytes, at + (uint64_t)window->from * 2, (size_t)(window->last - window->from + 1) * 2);
+    return pyprof__read_long(mirror, excerpt->bytes, at + (uint64_t)excerpt->from * 2, (size_t)(excerpt->last - excerpt->from + 1) * 2);
 }
 
 // Is the code object still the one that the cache knows? Ask after the reads that have to come from it.
-static pyprof__bool pyprof__window_holds(const pyprof__window *window)
+static pyprof__bool pyprof__excerpt_agrees(const pyprof__excerpt *excerpt)
 {
-    const pyprof__layout *layout = window->codes->layout;
-    const pyprof__code_key *key = &window->code->key;
+    const pyprof__layout *layout = excerpt->codes->layout;
+    const pyprof__code_key *key = &excerpt->code->key;
     uint64_t filename, name, linetable;
     int32_t first_line;
     char raw[256];
-    if (!pyprof__read_long(window->mirror, raw, key->address, layout->code_linetable + sizeof(uint64_t))) return 0;
+    if (!pyprof__read_long(excerpt->mirror, raw, key->address, layout->code_linetable + sizeof(uint64_t))) return 0;
     PYPROF__FIELD_AT(filename, raw, layout->code_filename);
     PYPROF__FIELD_AT(name, raw, layout->code_name);
     PYPROF__FIELD_AT(linetable, raw, layout->code_linetable);
@@ -5609,15 +5619,15 @@ static pyprof__bool pyprof__window_holds(const pyprof__window *window)
 
 // Adds the instructions in [begin, end), counted in units, which have one position in the source. An
 // instruction begins at `begin`.
-static void pyprof__window_add(pyprof__window *window, int64_t begin, int64_t end, const pyprof__source_range *place)
+static void pyprof__excerpt_add(pyprof__excerpt *excerpt, int64_t begin, int64_t end, const pyprof__source_range *place)
 {
-    const pyprof__opcodes *opcodes = window->codes->opcodes;
+    const pyprof__opcodes *opcodes = excerpt->codes->opcodes;
     uint32_t extended = 0;
     int64_t unit;
-    if (end > window->last + 1) end = window->last + 1;
-    for (unit = begin; unit >= window->from && unit < end && window->count < PYPROF__UNITS; unit++) {
-        const unsigned char *byte = window->bytes + (unit - window->from) * 2;
-        pyprof__instruction *step = &window->steps[window->count];
+    if (end > excerpt->last + 1) end = excerpt->last + 1;
+    for (unit = begin; unit >= excerpt->from && unit < end && excerpt->count < PYPROF__UNITS; unit++) {
+        const unsigned char *byte = excerpt->bytes + (unit - excerpt->from) * 2;
+        pyprof__instruction *step = &excerpt->steps[excerpt->count];
         extended = extended << 8 | byte[1];
         if (opcodes->at[*byte].act == PYPROF__OP_EXTENDED) continue;
         step->place = *place;
@@ -5625,7 +5635,7 @@ static void pyprof__window_add(pyprof__window *window, int64_t begin, int64_t en
         step->unit = (uint32_t)unit;
         step->opcode = *byte;
         step->act = (unsigned char)pyprof__opcode_act(opcodes, *byte, extended);
-        window->count++;
+        excerpt->count++;
         unit += opcodes->at[*byte].caches;
         extended = 0;
         if (!pyprof__opcode_has_end(opcodes, *byte)) return;
@@ -5633,45 +5643,45 @@ static void pyprof__window_add(pyprof__window *window, int64_t begin, int64_t en
 }
 
 // 3.11 and later: the location table says where instructions begin, and their positions.
-static void pyprof__window_locate(pyprof__window *window)
+static void pyprof__excerpt_locate(pyprof__excerpt *excerpt)
 {
     pyprof__reader reader;
     pyprof__source_range place = { 0, 0, -1, -1 }, next = { 0, 0, -1, -1 };
-    int64_t line = window->code->key.first_line, begin = 0, at = 0;
-    reader.at = (const unsigned char *)window->codes->tables.data + window->code->table;
-    reader.end = reader.at + window->code->table_size;
+    int64_t line = excerpt->code->key.first_line, begin = 0, at = 0;
+    reader.at = (const unsigned char *)excerpt->codes->tables.data + excerpt->code->table;
+    reader.end = reader.at + excerpt->code->table_size;
     reader.bad = 0;
-    while (reader.at < reader.end && at <= window->last) {
+    while (reader.at < reader.end && at <= excerpt->last) {
         unsigned head = pyprof__reader_byte(&reader);
         pyprof__location_entry(&reader, head >> 3 & 15u, &line, &next);
         if (reader.bad || !(head & 128u)) return;
         if (!pyprof__same_place(&place, &next)) {   // an instruction can have two entries
-            pyprof__window_add(window, begin, at, &place);
+            pyprof__excerpt_add(excerpt, begin, at, &place);
             begin = at;
             place = next;
         }
         at += (head & 7u) + 1;
     }
-    pyprof__window_add(window, begin, at, &place);
+    pyprof__excerpt_add(excerpt, begin, at, &place);
 }
 
 // Decodes the instructions. 1 = the last one is the spot's, or the spot lies in its caches.
-static pyprof__bool pyprof__window_decode(pyprof__window *window)
+static pyprof__bool pyprof__excerpt_decode(pyprof__excerpt *excerpt)
 {
     static const pyprof__source_range nowhere = { 0, 0, -1, -1 };
     const pyprof__instruction *last;
-    if (window->codes->layout->lines_form == PYPROF__LINES_LOCATIONS) pyprof__window_locate(window);
-    else pyprof__window_add(window, window->from, window->last + 1, &nowhere);
-    window->first = window->from > 0;   // its argument may have lost its upper half
-    if (window->count <= window->first) return 0;
-    last = &window->steps[window->count - 1];
-    return window->last - last->unit <= window->codes->opcodes->at[last->opcode].caches;
+    if (excerpt->codes->layout->lines_form == PYPROF__LINES_LOCATIONS) pyprof__excerpt_locate(excerpt);
+    else pyprof__excerpt_add(excerpt, excerpt->from, excerpt->last + 1, &nowhere);
+    excerpt->first = excerpt->from > 0;   // its argument may have lost its upper half
+    if (excerpt->count <= excerpt->first) return 0;
+    last = &excerpt->steps[excerpt->count - 1];
+    return excerpt->last - last->unit <= excerpt->codes->opcodes->at[last->opcode].caches;
 }
 
 // The unit that it may jump to; -1 = none.
-static int64_t pyprof__step_target(const pyprof__window *window, const pyprof__instruction *step)
+static int64_t pyprof__step_target(const pyprof__excerpt *excerpt, const pyprof__instruction *step)
 {
-    const pyprof__opcodes *opcodes = window->codes->opcodes;
+    const pyprof__opcodes *opcodes = excerpt->codes->opcodes;
     int64_t by = pyprof__opcode_jump(opcodes, step->argument);
     if (step->act == PYPROF__OP_JUMP_TO) return by;
     return step->act == PYPROF__OP_JUMP ? (int64_t)step->unit + 1 + opcodes->at[step->opcode].caches + by : -1;
@@ -5679,13 +5689,13 @@ static int64_t pyprof__step_target(const pyprof__window *window, const pyprof__i
 
 // Does a jump from before step `before` land after that step, but not after step i? Then the value on the
 // stack can come from two places: (a or b).sort()
-static pyprof__bool pyprof__window_lands(const pyprof__window *window, int before, int i)
+static pyprof__bool pyprof__excerpt_lands(const pyprof__excerpt *excerpt, int before, int i)
 {
     int64_t target;
     int k;
-    for (k = window->first; k < before; k++) {
-        target = pyprof__step_target(window, &window->steps[k]);
-        if (target > window->steps[before].unit && target <= window->steps[i].unit) return 1;
+    for (k = excerpt->first; k < before; k++) {
+        target = pyprof__step_target(excerpt, &excerpt->steps[k]);
+        if (target > excerpt->steps[before].unit && target <= excerpt->steps[i].unit) return 1;
     }
     return 0;
 }
@@ -5693,15 +5703,15 @@ static pyprof__bool pyprof__window_lands(const pyprof__window *window, int befor
 // ---- which instruction made the deepest value that another one takes: a call's function, an attribute's object
 //
 // These functions return the step, -1 = unknown. Up to 3.10: counts what each instruction pops and pushes.
-static int pyprof__maker_by_stack(const pyprof__window *window, int i)
+static int pyprof__maker_by_stack(const pyprof__excerpt *excerpt, int i)
 {
-    const pyprof__opcode *at = window->codes->opcodes->at;
-    int want = pyprof__opcode_pops(&at[window->steps[i].opcode], window->steps[i].argument) - 1, k, pops;
-    for (k = i - 1; want >= 0 && k >= window->first; k--) {
-        const pyprof__instruction *step = &window->steps[k];
+    const pyprof__opcode *at = excerpt->codes->opcodes->at;
+    int want = pyprof__opcode_pops(&at[excerpt->steps[i].opcode], excerpt->steps[i].argument) - 1, k, pops;
+    for (k = i - 1; want >= 0 && k >= excerpt->first; k--) {
+        const pyprof__instruction *step = &excerpt->steps[k];
         pops = pyprof__opcode_pops(&at[step->opcode], step->argument);
         if (pops < 0) return -1;
-        if (want < at[step->opcode].pushes) return pyprof__window_lands(window, k, i) ? -1 : k;
+        if (want < at[step->opcode].pushes) return pyprof__excerpt_lands(excerpt, k, i) ? -1 : k;
         want += pops - at[step->opcode].pushes;
     }
     return -1;
@@ -5722,15 +5732,15 @@ static pyprof__bool pyprof__ends_within(const pyprof__source_range *inner, const
 
 // Step k stands where call i starts. An attribute on another line than its object starts at its own name
 // (Python/compile.c, update_start_location_to_match_attr), and so does the call of it.
-static int pyprof__maker_beyond(const pyprof__window *window, int k, int i)
+static int pyprof__maker_beyond(const pyprof__excerpt *excerpt, int k, int i)
 {
     // Of a pair of variables the call takes the second.
-    int m, found = window->steps[k].act != PYPROF__OP_PAIR, moved = 0;
+    int m, found = excerpt->steps[k].act != PYPROF__OP_PAIR, moved = 0;
     while (found) {
         found = 0;
-        if (k + 1 < i && window->steps[k + 1].act == PYPROF__OP_ATTR) { k++; moved = found = 1; continue; }
+        if (k + 1 < i && excerpt->steps[k + 1].act == PYPROF__OP_ATTR) { k++; moved = found = 1; continue; }
         for (m = k + 1; moved && m < i && !found; m++) {
-            if (window->steps[m].act != PYPROF__OP_CALL || !pyprof__same_start(&window->steps[m].place, &window->steps[k].place)) continue;
+            if (excerpt->steps[m].act != PYPROF__OP_CALL || !pyprof__same_start(&excerpt->steps[m].place, &excerpt->steps[k].place)) continue;
             k = m;
             found = 1;
         }
@@ -5740,12 +5750,12 @@ static int pyprof__maker_beyond(const pyprof__window *window, int k, int i)
 
 // 3.11 and later: the callee starts where the call starts, and ends before the call does. Two callees have
 // the same position as the call: a decorator, and the methods that `with` calls.
-static int pyprof__maker_by_place(const pyprof__window *window, int i)
+static int pyprof__maker_by_place(const pyprof__excerpt *excerpt, int i)
 {
-    const pyprof__source_range *call = &window->steps[i].place;
+    const pyprof__source_range *call = &excerpt->steps[i].place;
     int k, makes = 0;
-    for (k = i - 1; k >= window->first; k--) {
-        const pyprof__instruction *step = &window->steps[k];
+    for (k = i - 1; k >= excerpt->first; k--) {
+        const pyprof__instruction *step = &excerpt->steps[k];
         int same = pyprof__same_place(&step->place, call);
         makes |= step->act == PYPROF__OP_MAKE;
         if (same && step->act == PYPROF__OP_MAKE) return -1;   // a comprehension or a class
@@ -5753,62 +5763,62 @@ static int pyprof__maker_by_place(const pyprof__window *window, int i)
         if (same && step->act == PYPROF__OP_COMMON && step->argument < PYPROF__COMMON_CALLABLE) return k;
         // Keyword names.
         if (!pyprof__same_start(&step->place, call) || step->act == PYPROF__OP_SKIP || pyprof__is_constant(step)) continue;
-        if (pyprof__ends_within(&step->place, call)) return pyprof__maker_beyond(window, k, i);
+        if (pyprof__ends_within(&step->place, call)) return pyprof__maker_beyond(excerpt, k, i);
         if (!same || (!makes && step->act != PYPROF__OP_SPECIAL)) continue;   // the same call, compiled twice
         if ((step->act >= PYPROF__OP_NAME && step->act <= PYPROF__OP_ITEM) || step->act == PYPROF__OP_CALL) return k;
     }
     return -1;
 }
 
-static int pyprof__maker(const pyprof__window *window, int i)
+static int pyprof__maker(const pyprof__excerpt *excerpt, int i)
 {
-    if (window->codes->layout->lines_form != PYPROF__LINES_LOCATIONS) return pyprof__maker_by_stack(window, i);
-    if (window->steps[i].act != PYPROF__OP_ATTR) return pyprof__maker_by_place(window, i);
+    if (excerpt->codes->layout->lines_form != PYPROF__LINES_LOCATIONS) return pyprof__maker_by_stack(excerpt, i);
+    if (excerpt->steps[i].act != PYPROF__OP_ATTR) return pyprof__maker_by_place(excerpt, i);
     // It takes the value pushed last.
-    return i > window->first && !pyprof__window_lands(window, i - 1, i) ? i - 1 : -1;
+    return i > excerpt->first && !pyprof__excerpt_lands(excerpt, i - 1, i) ? i - 1 : -1;
 }
 
 // Is it the call of __exit__(None, None, None) at the end of a with statement? All its instructions have the
 // position of the expression after `with`. *maker = the instruction that made that expression's value,
 // -1 = unknown.
-static pyprof__bool pyprof__is_exit(const pyprof__window *window, int i, int *maker)
+static pyprof__bool pyprof__is_exit(const pyprof__excerpt *excerpt, int i, int *maker)
 {
-    const pyprof__instruction *steps = window->steps;
+    const pyprof__instruction *steps = excerpt->steps;
     int k;
-    if (window->codes->layout->lines_form != PYPROF__LINES_LOCATIONS) return 0;
+    if (excerpt->codes->layout->lines_form != PYPROF__LINES_LOCATIONS) return 0;
     for (k = i - 3; k < i; k++)
-        if (k < window->first || !pyprof__is_constant(&steps[k]) || !pyprof__same_place(&steps[k].place, &steps[i].place)) return 0;
-    for (k = i - 4; k >= window->first; k--)
+        if (k < excerpt->first || !pyprof__is_constant(&steps[k]) || !pyprof__same_place(&steps[k].place, &steps[i].place)) return 0;
+    for (k = i - 4; k >= excerpt->first; k--)
         if ((steps[k].act == PYPROF__OP_WITH || steps[k].act == PYPROF__OP_SPECIAL) && pyprof__same_place(&steps[k].place, &steps[i].place)) break;
-    *maker = k - 1 >= window->first ? k - 1 : -1;
+    *maker = k - 1 >= excerpt->first ? k - 1 : -1;
     return 1;
 }
 
 // ---- the names of callees ---------------------------------------------------------------------------------
 // 0 = none.
-static uint64_t pyprof__tuple_item(const pyprof__window *window, uint32_t tuple_at, uint32_t i, uint64_t *size)
+static uint64_t pyprof__tuple_item(const pyprof__excerpt *excerpt, uint32_t tuple_at, uint32_t i, uint64_t *size)
 {
-    const pyprof__layout *layout = window->codes->layout;
-    uint64_t tuple = tuple_at == PYPROF__NO ? 0 : pyprof__read_pointer(window->mirror, window->code->key.address + tuple_at);
+    const pyprof__layout *layout = excerpt->codes->layout;
+    uint64_t tuple = tuple_at == PYPROF__NO ? 0 : pyprof__read_pointer(excerpt->mirror, excerpt->code->key.address + tuple_at);
     *size = 0;
-    if (!tuple || tuple % 8 || !pyprof__read(window->mirror, size, tuple + layout->bytes_size, 8) || *size > PYPROF__MAX_TABLE) return 0;
-    return i < *size ? pyprof__read_pointer(window->mirror, tuple + layout->tuple_items + (uint64_t)i * 8) : 0;
+    if (!tuple || tuple % 8 || !pyprof__read(excerpt->mirror, size, tuple + layout->bytes_size, 8) || *size > PYPROF__MAX_TABLE) return 0;
+    return i < *size ? pyprof__read_pointer(excerpt->mirror, tuple + layout->tuple_items + (uint64_t)i * 8) : 0;
 }
 
 // The address of the str, 0 = none.
-static uint64_t pyprof__step_name(const pyprof__window *window, const pyprof__instruction *step, int first)
+static uint64_t pyprof__step_name(const pyprof__excerpt *excerpt, const pyprof__instruction *step, int first)
 {
-    const pyprof__layout *layout = window->codes->layout;
+    const pyprof__layout *layout = excerpt->codes->layout;
     uint32_t i = step->argument;
     uint64_t size, found;
     switch (step->act) {
-    case PYPROF__OP_PAIR: return pyprof__tuple_item(window, layout->code_locals, first ? i >> 4 : i & 15u, &size);
-    case PYPROF__OP_LOCAL: return pyprof__tuple_item(window, layout->code_locals, i, &size);
+    case PYPROF__OP_PAIR: return pyprof__tuple_item(excerpt, layout->code_locals, first ? i >> 4 : i & 15u, &size);
+    case PYPROF__OP_LOCAL: return pyprof__tuple_item(excerpt, layout->code_locals, i, &size);
     case PYPROF__OP_CELL:
-        if (layout->code_cells == PYPROF__NO) return pyprof__tuple_item(window, layout->code_locals, i, &size);
-        found = pyprof__tuple_item(window, layout->code_cells, i, &size);
-        return found || i < size ? found : pyprof__tuple_item(window, layout->code_free, i - (uint32_t)size, &size);
-    default: return pyprof__tuple_item(window, layout->code_names, pyprof__opcode_name_index(window->codes->opcodes, step->opcode, i), &size);
+        if (layout->code_cells == PYPROF__NO) return pyprof__tuple_item(excerpt, layout->code_locals, i, &size);
+        found = pyprof__tuple_item(excerpt, layout->code_cells, i, &size);
+        return found || i < size ? found : pyprof__tuple_item(excerpt, layout->code_free, i - (uint32_t)size, &size);
+    default: return pyprof__tuple_item(excerpt, layout->code_names, pyprof__opcode_name_index(excerpt->codes->opcodes, step->opcode, i), &size);
     }
 }
 
@@ -5829,47 +5839,47 @@ static pyprof__bool pyprof__callee_put(pyprof__callee *callee, const char *text)
     return 1;
 }
 
-static pyprof__bool pyprof__callee_put_name(pyprof__callee *callee, const pyprof__window *window, const pyprof__instruction *step)
+static pyprof__bool pyprof__callee_put_name(pyprof__callee *callee, const pyprof__excerpt *excerpt, const pyprof__instruction *step)
 {
-    char *text = window->codes->text;
-    uint64_t name = pyprof__step_name(window, step, callee->first);
-    return pyprof__read_str(window->mirror, window->codes->layout, name, text) > 0 && pyprof__callee_put(callee, text);
+    char *text = excerpt->codes->text;
+    uint64_t name = pyprof__step_name(excerpt, step, callee->first);
+    return pyprof__read_str(excerpt->mirror, excerpt->codes->layout, name, text) > 0 && pyprof__callee_put(callee, text);
 }
 
 // ", ".join: adds the name of the constant's type
-static pyprof__bool pyprof__callee_put_type(pyprof__callee *callee, const pyprof__window *window, const pyprof__instruction *step)
+static pyprof__bool pyprof__callee_put_type(pyprof__callee *callee, const pyprof__excerpt *excerpt, const pyprof__instruction *step)
 {
-    const pyprof__layout *layout = window->codes->layout;
+    const pyprof__layout *layout = excerpt->codes->layout;
     char name[16];
-    uint64_t size, at, object = pyprof__tuple_item(window, layout->code_consts, step->argument, &size);
+    uint64_t size, at, object = pyprof__tuple_item(excerpt, layout->code_consts, step->argument, &size);
     memset(name, 0, sizeof name);
     if (!object) return 0;
-    at = pyprof__read_pointer(window->mirror, pyprof__read_pointer(window->mirror, object + layout->object_type) + layout->type_name);
-    return at && pyprof__read(window->mirror, name, at, sizeof name - 1) && pyprof__callee_put(callee, name);
+    at = pyprof__read_pointer(excerpt->mirror, pyprof__read_pointer(excerpt->mirror, object + layout->object_type) + layout->type_name);
+    return at && pyprof__read(excerpt->mirror, name, at, sizeof name - 1) && pyprof__callee_put(callee, name);
 }
 
 // Adds one link of the chain a.b().c, beginning at its end. Returns the step that made the link before it,
 // -1 = the name is complete, -2 = the rest is unknown.
-static int pyprof__callee_link(pyprof__callee *callee, const pyprof__window *window, int i)
+static int pyprof__callee_link(pyprof__callee *callee, const pyprof__excerpt *excerpt, int i)
 {
-    const pyprof__instruction *step = &window->steps[i];
+    const pyprof__instruction *step = &excerpt->steps[i];
     int maker, named = callee->at < sizeof callee->text - 1;
     switch (step->act) {
-    case PYPROF__OP_SKIP: return i - 1 >= window->first ? i - 1 : -2;
+    case PYPROF__OP_SKIP: return i - 1 >= excerpt->first ? i - 1 : -2;
     case PYPROF__OP_NAME: case PYPROF__OP_LOCAL: case PYPROF__OP_PAIR: case PYPROF__OP_CELL:
-        return pyprof__callee_put_name(callee, window, step) ? -1 : -2;
-    case PYPROF__OP_CONST: return named && pyprof__callee_put_type(callee, window, step) ? -1 : -2;
+        return pyprof__callee_put_name(callee, excerpt, step) ? -1 : -2;
+    case PYPROF__OP_CONST: return named && pyprof__callee_put_type(callee, excerpt, step) ? -1 : -2;
     case PYPROF__OP_COMMON:
         if (step->argument >= PYPROF__COUNT(pyprof__common_names) || (!named && step->argument >= PYPROF__COMMON_CALLABLE)) return -2;
         return pyprof__callee_put(callee, pyprof__common_names[step->argument]) ? -1 : -2;
-    case PYPROF__OP_SUPER: return pyprof__callee_put_name(callee, window, step) && pyprof__callee_put(callee, "super().") ? -1 : -2;
+    case PYPROF__OP_SUPER: return pyprof__callee_put_name(callee, excerpt, step) && pyprof__callee_put(callee, "super().") ? -1 : -2;
     case PYPROF__OP_SPECIAL:
         if (step->argument >= PYPROF__COUNT(pyprof__special_names)) return -2;
         if (!pyprof__callee_put(callee, pyprof__special_names[step->argument]) || !pyprof__callee_put(callee, ".")) return -2;
-        for (i--; i >= window->first && (window->steps[i].act == PYPROF__OP_COPY || window->steps[i].act == PYPROF__OP_SPECIAL); i--) continue;
-        return i >= window->first ? i : -2;
+        for (i--; i >= excerpt->first && (excerpt->steps[i].act == PYPROF__OP_COPY || excerpt->steps[i].act == PYPROF__OP_SPECIAL); i--) continue;
+        return i >= excerpt->first ? i : -2;
     case PYPROF__OP_ATTR:
-        if (!pyprof__callee_put_name(callee, window, step) || !pyprof__callee_put(callee, ".")) return -2;
+        if (!pyprof__callee_put_name(callee, excerpt, step) || !pyprof__callee_put(callee, ".")) return -2;
         break;
     case PYPROF__OP_CALL: case PYPROF__OP_ITEM:
         if (step->act == PYPROF__OP_ITEM && !named) return -2;
@@ -5877,42 +5887,43 @@ static int pyprof__callee_link(pyprof__callee *callee, const pyprof__window *win
         break;
     default: return -2;
     }
-    maker = pyprof__maker(window, i);
+    maker = pyprof__maker(excerpt, i);
     callee->first = step->act != PYPROF__OP_ATTR;
     return maker >= 0 ? maker : -2;
 }
 
 // The name of what the last step calls, spelt as in the source, without arguments and keys: a.b().c. Only .c
 // if only the end is known, "" if nothing is.
-static const char *pyprof__window_callee(const pyprof__window *window, pyprof__callee *callee)
+static const char *pyprof__excerpt_callee(const pyprof__excerpt *excerpt, pyprof__callee *callee)
 {
-    int i = window->count - 1, left = PYPROF__LINKS, maker = -1;
+    int i = excerpt->count - 1, left = PYPROF__LINKS, maker = -1;
     callee->at = sizeof callee->text - 1;
     callee->text[callee->at] = 0;
     callee->first = 1;
     // 3.11: PRECALL is the first half of a call.
-    if (i > window->first && window->steps[i - 1].act == PYPROF__OP_PRECALL) i--;
-    if (pyprof__is_exit(window, i, &maker)) {
+    if (i > excerpt->first && excerpt->steps[i - 1].act == PYPROF__OP_PRECALL) i--;
+    if (pyprof__is_exit(excerpt, i, &maker)) {
         pyprof__callee_put(callee, ".__exit__");
-        for (i = maker; i >= window->first && (window->steps[i].act == PYPROF__OP_COPY || window->steps[i].act == PYPROF__OP_SPECIAL); i--) continue;
-    } else i = pyprof__maker(window, i);
-    while (i >= 0 && left-- > 0) i = pyprof__callee_link(callee, window, i);
+        for (i = maker; i >= excerpt->first && (excerpt->steps[i].act == PYPROF__OP_COPY || excerpt->steps[i].act == PYPROF__OP_SPECIAL); i--)
+            continue;
+    } else i = pyprof__maker(excerpt, i);
+    while (i >= 0 && left-- > 0) i = pyprof__callee_link(callee, excerpt, i);
     return callee->text[callee->at] == '(' || callee->text[callee->at] == '[' ? "" : callee->text + callee->at;
 }
 
 // Notes how to find the callee again while the frame stands at the call.
-static void pyprof__window_route(const pyprof__window *window, pyprof__route *route)
+static void pyprof__excerpt_route(const pyprof__excerpt *excerpt, pyprof__route *route)
 {
-    const pyprof__opcodes *opcodes = window->codes->opcodes;
-    int i = window->count - 1, maker = -1, first = 1;
+    const pyprof__opcodes *opcodes = excerpt->codes->opcodes;
+    int i = excerpt->count - 1, maker = -1, first = 1;
     uint32_t index = 0;
     uint16_t names[4];
     size_t n, count = 0;
     memset(route, 0, sizeof *route);
-    if (i > window->first && window->steps[i - 1].act == PYPROF__OP_PRECALL) i--;
-    if (pyprof__is_exit(window, i, &maker)) return;
-    for (i = pyprof__maker(window, i); i >= window->first && count < PYPROF__COUNT(names); i = maker) {
-        const pyprof__instruction *step = &window->steps[i];
+    if (i > excerpt->first && excerpt->steps[i - 1].act == PYPROF__OP_PRECALL) i--;
+    if (pyprof__is_exit(excerpt, i, &maker)) return;
+    for (i = pyprof__maker(excerpt, i); i >= excerpt->first && count < PYPROF__COUNT(names); i = maker) {
+        const pyprof__instruction *step = &excerpt->steps[i];
         index = step->argument;
         maker = i - 1;
         if (step->act == PYPROF__OP_SKIP) continue;
@@ -5923,7 +5934,7 @@ static void pyprof__window_route(const pyprof__window *window, pyprof__route *ro
         names[count++] = (uint16_t)index;
         route->root = step->act;
         if (step->act != PYPROF__OP_ATTR) break;
-        maker = pyprof__maker(window, i);
+        maker = pyprof__maker(excerpt, i);
         first = 0;
     }
     if (!count || route->root < PYPROF__OP_NAME || route->root > PYPROF__OP_COMMON) return;
@@ -5933,7 +5944,7 @@ static void pyprof__window_route(const pyprof__window *window, pyprof__route *ro
 
 // Up to 3.11 code objects have no version. Of two that are evaluated one after the other, x.f() and x.g()
 // differ only in their co_names: hash those.
-static uint64_t pyprof__names_print(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code *code)
+static uint64_t pyprof__names_fingerprint(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code *code)
 {
     const pyprof__layout *layout = codes->layout;
     uint64_t items[8], size = 0, tuple;
@@ -5952,7 +5963,7 @@ static uint64_t pyprof__names_print(pyprof__codes *codes, pyprof__mirror *mirror
 // "" = unknown.
 static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror, uint32_t spot_id)
 {
-    pyprof__window window;
+    pyprof__excerpt excerpt;
     pyprof__callee callee;
     pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
     const unsigned char *last;
@@ -5961,22 +5972,22 @@ static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror
     uint32_t string;
     if (PYPROF__AT(pyprof__code, codes->codes, spot->code).kind != PYPROF_KIND_PYTHON || spot->instruction < 0) return 0;
     if (spot->callee == 1) return 0;
-    names = pyprof__names_print(codes, mirror, &PYPROF__AT(pyprof__code, codes->codes, spot->code));
+    names = pyprof__names_fingerprint(codes, mirror, &PYPROF__AT(pyprof__code, codes->codes, spot->code));
     if (spot->callee && spot->names == names) return spot->callee - 1;
     spot->callee = spot->called = 0;
     spot->names = names;
-    if (!pyprof__window_read(&window, codes, mirror, spot)) return 0;
-    last = window.bytes + (window.last - window.from) * 2;
+    if (!pyprof__excerpt_read(&excerpt, codes, mirror, spot)) return 0;
+    last = excerpt.bytes + (excerpt.last - excerpt.from) * 2;
     if (!pyprof__opcode_calls(codes->opcodes, *last)) {
-        if (pyprof__opcode_is_plain(codes->opcodes, *last) && pyprof__window_holds(&window)) spot->callee = 1;
+        if (pyprof__opcode_is_plain(codes->opcodes, *last) && pyprof__excerpt_agrees(&excerpt)) spot->callee = 1;
         return 0;
     }
-    if (!pyprof__window_decode(&window)) return 0;
-    name = window.steps[window.count - 1].unit == (uint32_t)window.last ? pyprof__window_callee(&window, &callee) : NULL;
-    if (!pyprof__window_holds(&window)) return 0;
+    if (!pyprof__excerpt_decode(&excerpt)) return 0;
+    name = excerpt.steps[excerpt.count - 1].unit == (uint32_t)excerpt.last ? pyprof__excerpt_callee(&excerpt, &callee) : NULL;
+    if (!pyprof__excerpt_agrees(&excerpt)) return 0;
     string = name ? pyprof__intern(codes->pool, &codes->strings, name, strlen(name)) : PYPROF__NONE;
     if (name && string == PYPROF__NONE) return 0;
-    if (name) pyprof__window_route(&window, &spot->route);
+    if (name) pyprof__excerpt_route(&excerpt, &spot->route);
     spot->callee = name ? 2 + string : 1;
     return spot->callee - 1;
 }
@@ -5985,17 +5996,17 @@ static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror
 // 0 = "", unknown.
 static uint32_t pyprof__spot_opcode(pyprof__codes *codes, pyprof__mirror *mirror, uint32_t spot_id)
 {
-    pyprof__window window;
+    pyprof__excerpt excerpt;
     pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
     const pyprof__opcode *opcode;
     uint32_t string;
     int decoded;
     if (spot->opcode) return spot->opcode - 1;
     if (PYPROF__AT(pyprof__code, codes->codes, spot->code).kind != PYPROF_KIND_PYTHON) return 0;
-    if (!pyprof__window_read(&window, codes, mirror, spot)) return 0;
-    decoded = pyprof__window_decode(&window);
-    if (!pyprof__window_holds(&window)) return 0;
-    opcode = decoded ? &codes->opcodes->at[window.steps[window.count - 1].opcode] : NULL;
+    if (!pyprof__excerpt_read(&excerpt, codes, mirror, spot)) return 0;
+    decoded = pyprof__excerpt_decode(&excerpt);
+    if (!pyprof__excerpt_agrees(&excerpt)) return 0;
+    opcode = decoded ? &codes->opcodes->at[excerpt.steps[excerpt.count - 1].opcode] : NULL;
     string = opcode && opcode->name ? pyprof__intern(codes->pool, &codes->strings, opcode->name, opcode->size) : 0;
     if (string == PYPROF__NONE) return 0;
     spot->opcode = 1 + string;
@@ -6007,7 +6018,7 @@ enum { PYPROF__MAX_TASKS = 1000, PYPROF__TASK_SIZE = 200 };
 
 // The name of a task from its name object: a str, or a number if the program has not asked for the name yet
 // (3.12 and later, Modules/_asynciomodule.c). asyncio numbers unnamed tasks: all of these share one name.
-// text holds PYPROF__TASK_SIZE bytes. 0 = unreadable.
+// text has room for PYPROF__TASK_SIZE bytes. 0 = unreadable.
 static pyprof__bool pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, char *text)
 {
     static const char numbered[] = "Task-";
@@ -6163,14 +6174,14 @@ typedef struct {               // the input and the state of a walk
 } pyprof__walk;
 
 // The frame may be gone since it was noted. Is it unchanged, so that the object in its variable is alive?
-static pyprof__bool pyprof__frame_holds(const pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame, uint64_t local)
+static pyprof__bool pyprof__frame_agrees(const pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame, uint64_t local)
 {
     const pyprof__layout *layout = walk->codes->layout;
-    const pyprof__source *source = walk->mirror->source;
+    const pyprof__origin *origin = walk->mirror->origin;
     uint64_t code = 0, previous = 0, now = 0;
-    return pyprof__copy(source, &code, at + layout->frame_code, sizeof code) && pyprof__untagged(code) == frame->code
-        && pyprof__copy(source, &previous, at + layout->frame_previous, sizeof previous) && previous == frame->previous
-        && pyprof__copy(source, &now, at + layout->frame_locals, sizeof now) && now == local;
+    return pyprof__copy(origin, &code, at + layout->frame_code, sizeof code) && pyprof__untagged(code) == frame->code
+        && pyprof__copy(origin, &previous, at + layout->frame_previous, sizeof previous) && previous == frame->previous
+        && pyprof__copy(origin, &now, at + layout->frame_locals, sizeof now) && now == local;
 }
 
 // Pushes <import NAME>, outside the frame of importlib's function that loads the module NAME.
@@ -6180,7 +6191,7 @@ static pyprof__walk_result pyprof__walk_import(pyprof__walk *walk, uint64_t at, 
     uint32_t code;
     if (!local && !walk->links) local = pyprof__read_pointer(walk->mirror, at + walk->codes->layout->frame_locals);
     code = pyprof__import_find(walk->codes, walk->mirror, pyprof__untagged(local));
-    if (walk->links && local && !pyprof__frame_holds(walk, at, frame, local)) return PYPROF__WALK_MOVED;
+    if (walk->links && local && !pyprof__frame_agrees(walk, at, frame, local)) return PYPROF__WALK_MOVED;
     return pyprof__stack_push(walk->codes, walk->stack, pyprof__pseudo_spot(walk->codes, code));
 }
 
@@ -6224,7 +6235,7 @@ static pyprof__walk_result pyprof__walk_note(pyprof__walk *walk, uint64_t at, co
     if (!link) return PYPROF__WALK_MEMORY;
     link->at = at;
     link->frame = *frame;
-    // Up to 3.10 the frame object holds no locals within frame_size.
+    // Up to 3.10 the frame object has no locals within frame_size.
     if (!frame->local && pyprof__is_importer(walk->codes, frame->code))
         link->frame.local = pyprof__read_pointer(walk->mirror, at + walk->codes->layout->frame_locals);
     return PYPROF__WALK_OK;
@@ -6371,7 +6382,7 @@ static pyprof__walk_result pyprof__walk_below(pyprof__walk *walk, uint64_t at, u
 
 // Walks a whole thread. In 3.11 and 3.12 tstate points to a _PyCFrame on the C stack. A C eval loop that was
 // stopped while it starts has linked its own _PyCFrame, but has not filled in current_frame
-// (_PyEval_EvalFrameDefault in Python/ceval.c): that field still holds a value of an earlier call. The loop's
+// (_PyEval_EvalFrameDefault in Python/ceval.c): that field still has a value of an earlier call. The loop's
 // entry frame shows whether it is filled in: below it must be the frame that the loop below was running.
 // Otherwise that frame is the innermost one.
 static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread, uint64_t base)
@@ -6470,7 +6481,7 @@ typedef struct {
     uint32_t spell, spell_leaf;   // its wait: state bits, leaf
     uint32_t spell_version, spell_switches;   // the stack during that wait, and how often the GIL had changed hands
     uint64_t spell_ns, spell_at;  // its CPU clock when its wait was examined, 0 = not examined; and the time of that
-    int spell_assumed, view;      // the wait is assumed, not examined; see pyprof__view_of
+    int spell_assumed, clue;      // the wait is assumed, not examined; see pyprof__clue_of
     int nameless;                 // how often the kernel had no name for its wait
     int stayed;                   // it has wanted the GIL since the previous sweep
     uint32_t blocks, rival;       // number of threads that wait for its GIL; slot of the thread that holds the GIL it waits for
@@ -6730,7 +6741,7 @@ static int64_t pyprof__native_id(pyprof__threads *list, const char *raw, uint64_
     int64_t at = list->target->tid_offset;
     int32_t tid = 0;
     // After a fork that Python did not notice, Python still has the id of the parent's thread.
-    if (ident == list->target->forked_ident) return list->target->source.proc->pid;
+    if (ident == list->target->forked_ident) return list->target->origin.proc->pid;
     if (layout->thread_native != PYPROF__NO) PYPROF__FIELD_AT(native, raw, layout->thread_native);
     else if (at && pyprof__read(list->mirror, &tid, ident + (uint64_t)at, sizeof tid)) native = (uint64_t)tid;
     return (int64_t)native;
@@ -6844,7 +6855,7 @@ static void pyprof__gc_read(pyprof__mirror *mirror, const pyprof__runtime *runti
 }
 
 // The number of collections of all generations so far, as in gc.get_stats(). -1 = unknown.
-static int64_t pyprof__gc_runs(const pyprof__source *source, const pyprof__runtime *runtime)
+static int64_t pyprof__gc_runs(const pyprof__origin *origin, const pyprof__runtime *runtime)
 {
     const pyprof__layout *layout = &runtime->layout;
     const int rings = layout->gc_young != PYPROF__NO;
@@ -6854,9 +6865,9 @@ static int64_t pyprof__gc_runs(const pyprof__source *source, const pyprof__runti
     int64_t runs = 0, most, number;
     uint64_t interp = 0, at;
     uint32_t ring, i, place = 0;
-    if (!pyprof__copy(source, &interp, runtime->address + layout->runtime_main, sizeof interp) || !interp) return -1;
+    if (!pyprof__copy(origin, &interp, runtime->address + layout->runtime_main, sizeof interp) || !interp) return -1;
     at = pyprof__gc_address(runtime, interp) + layout->gc_stats;
-    if (size > sizeof raw || (rings && !pyprof__copy(source, &at, at, sizeof at)) || !pyprof__copy(source, raw, at, size)) return -1;
+    if (size > sizeof raw || (rings && !pyprof__copy(origin, &at, at, sizeof at)) || !pyprof__copy(origin, raw, at, size)) return -1;
     for (ring = 0; ring < 3; ring++, place += tail, runs += most)
         for (most = 0, i = 0; i < items[ring]; i++, place += item) {
             memcpy(&number, raw + place + layout->gc_runs, sizeof number);
@@ -6967,12 +6978,12 @@ static pyprof__bool pyprof__thread_holds(const pyprof__threads *list, const pypr
                                          const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &list->runtime->layout;
-    const pyprof__source *source = list->mirror->source;
+    const pyprof__origin *origin = list->mirror->origin;
     uint64_t holder = 0, ident = 0, serial = 0, native = (uint64_t)thread->native;
-    if (!thread->holder || !pyprof__copy(source, &holder, gil->address + layout->gil_holder, sizeof holder) || holder != thread->address) return 0;
-    if (!pyprof__copy(source, &ident, thread->address + layout->thread_ident, sizeof ident) || ident != thread->ident) return 0;
-    if (layout->thread_native != PYPROF__NO && !pyprof__copy(source, &native, thread->address + layout->thread_native, sizeof native)) return 0;
-    if (!pyprof__copy(source, &serial, thread->address + layout->thread_serial, sizeof serial) || serial != thread->serial) return 0;
+    if (!thread->holder || !pyprof__copy(origin, &holder, gil->address + layout->gil_holder, sizeof holder) || holder != thread->address) return 0;
+    if (!pyprof__copy(origin, &ident, thread->address + layout->thread_ident, sizeof ident) || ident != thread->ident) return 0;
+    if (layout->thread_native != PYPROF__NO && !pyprof__copy(origin, &native, thread->address + layout->thread_native, sizeof native)) return 0;
+    if (!pyprof__copy(origin, &serial, thread->address + layout->thread_serial, sizeof serial) || serial != thread->serial) return 0;
     return (int64_t)native == thread->native;
 }
 
@@ -6981,7 +6992,7 @@ static pyprof__bool pyprof__thread_holds(const pyprof__threads *list, const pypr
 static pyprof__bool pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__thread *thread)
 {
     uint64_t end = list->target->stack_end;
-    if (list->runtime->layout.cframe_current == PYPROF__NO || thread->native != list->target->source.proc->pid) return 0;
+    if (list->runtime->layout.cframe_current == PYPROF__NO || thread->native != list->target->origin.proc->pid) return 0;
     return thread->top < end && end - thread->top < 64u << 20;
 }
 
@@ -7310,39 +7321,39 @@ static pyprof__bool pyprof__threads_list(pyprof__threads *list)
 }
 
 // ---- what a thread waits for -------------------------------------------------------
-static void pyprof__wait_poll(const pyprof__source *source, int64_t tid, const pyprof__call *call, pyprof__wait *wait)
+static void pyprof__wait_poll(const pyprof__origin *origin, int64_t tid, const pyprof__call *call, pyprof__wait *wait)
 {
     struct pollfd one;
     uint64_t count = (uint32_t)call->argument[1];   // the kernel takes the lower half of the register
     if (count == 0) { wait->idle = 1; memcpy(wait->verb, "sleep", 6); return; }
-    if (count > 1 || !pyprof__copy(source, &one, call->argument[0], sizeof one)) { pyprof__wait_many(wait, "poll", count); return; }
-    pyprof__wait_fd(source->proc, wait, "poll", tid, one.fd, 0);
+    if (count > 1 || !pyprof__copy(origin, &one, call->argument[0], sizeof one)) { pyprof__wait_many(wait, "poll", count); return; }
+    pyprof__wait_fd(origin->proc, wait, "poll", tid, one.fd, 0);
     // Python waits for a socket with a timeout in this way; a selector is recognised by its function.
     wait->idle = 0;
 }
 
-static void pyprof__wait_select(const pyprof__source *source, const pyprof__call *call, pyprof__wait *wait)
+static void pyprof__wait_select(const pyprof__origin *origin, const pyprof__call *call, pyprof__wait *wait)
 {
     uint64_t words[16], count = 0;
     uint32_t highest = (uint32_t)call->argument[0];
     size_t size = highest <= 1024 ? (highest + 63) / 64 : 16;
     int i;
     for (i = 1; i <= 3; i++)
-        if (call->argument[i] && pyprof__copy(source, words, call->argument[i], size * 8)) count += pyprof__bits(words, size);
+        if (call->argument[i] && pyprof__copy(origin, words, call->argument[i], size * 8)) count += pyprof__bits(words, size);
     if (highest == 0 || count == 0) memcpy(wait->verb, "sleep", 6);
     else pyprof__wait_many(wait, "select", count);
 }
 
-static void pyprof__wait_connect(const pyprof__source *source, const pyprof__call *call, pyprof__wait *wait)
+static void pyprof__wait_connect(const pyprof__origin *origin, const pyprof__call *call, pyprof__wait *wait)
 {
     struct sockaddr_storage address;
     size_t size = call->argument[2] < sizeof address ? (size_t)call->argument[2] : sizeof address;
     memset(&address, 0, sizeof address);
-    if (size >= sizeof(sa_family_t) && pyprof__copy(source, &address, call->argument[1], size))
+    if (size >= sizeof(sa_family_t) && pyprof__copy(origin, &address, call->argument[1], size))
         pyprof__address_text(&address, (socklen_t)size, wait->object, sizeof wait->object);
 }
 
-static void pyprof__wait_describe(const pyprof__source *source, int64_t tid, const pyprof__call *call, pyprof__wait *wait)
+static void pyprof__wait_describe(const pyprof__origin *origin, int64_t tid, const pyprof__call *call, pyprof__wait *wait)
 {
     size_t i, count = PYPROF__COUNT(pyprof__calls);
     memset(wait, 0, sizeof *wait);
@@ -7355,11 +7366,11 @@ static void pyprof__wait_describe(const pyprof__source *source, int64_t tid, con
     snprintf(wait->verb, sizeof wait->verb, "%s", pyprof__calls[i].verb);
     wait->idle = pyprof__calls[i].idle;
     switch (pyprof__calls[i].form) {
-    case PYPROF__WAITS_FD: pyprof__wait_fd(source->proc, wait, pyprof__calls[i].verb, tid, (int)call->argument[0], 0); break;
-    case PYPROF__WAITS_ACCEPT: pyprof__wait_fd(source->proc, wait, pyprof__calls[i].verb, tid, (int)call->argument[0], 1); break;
-    case PYPROF__WAITS_CONNECT: pyprof__wait_connect(source, call, wait); break;
-    case PYPROF__WAITS_POLL: pyprof__wait_poll(source, tid, call, wait); break;
-    case PYPROF__WAITS_SELECT: pyprof__wait_select(source, call, wait); break;
+    case PYPROF__WAITS_FD: pyprof__wait_fd(origin->proc, wait, pyprof__calls[i].verb, tid, (int)call->argument[0], 0); break;
+    case PYPROF__WAITS_ACCEPT: pyprof__wait_fd(origin->proc, wait, pyprof__calls[i].verb, tid, (int)call->argument[0], 1); break;
+    case PYPROF__WAITS_CONNECT: pyprof__wait_connect(origin, call, wait); break;
+    case PYPROF__WAITS_POLL: pyprof__wait_poll(origin, tid, call, wait); break;
+    case PYPROF__WAITS_SELECT: pyprof__wait_select(origin, call, wait); break;
     case PYPROF__WAITS_FUTEX: wait->futex = call->argument[0]; break;
     // The number of descriptors of an epoll is only in /proc/PID/fdinfo, and reading that stops the epoll's
     // users for milliseconds.
@@ -7492,7 +7503,7 @@ static pyprof__thread *pyprof__thread_of_ident(pyprof__threads *list, uint64_t i
 static void pyprof__thread_name_set(const pyprof__threads *list, pyprof__thread *thread, const char *name)
 {
     // If it has ended, its ident may already be another thread's.
-    if (!thread->named && pyprof__thread_cpu(list->target->source.proc, thread->native) == 0) return;
+    if (!thread->named && pyprof__thread_cpu(list->target->origin.proc, thread->native) == 0) return;
     pyprof__utf8_repair(thread->name, sizeof thread->name, name);
     thread->named = 1;
 }
@@ -7545,7 +7556,7 @@ static void pyprof__tasks_find(pyprof__threads *list)
     pyprof__current *current;
     if (layout->gen_frame == PYPROF__NO) return;
     if (layout->task_coro == PYPROF__NO) {
-        if (!list->has_asyncio) list->has_asyncio = pyprof__asyncio_find(&list->asyncio, list->pool, list->mirror->source);
+        if (!list->has_asyncio) list->has_asyncio = pyprof__asyncio_find(&list->asyncio, list->pool, list->mirror->origin);
         // Up to a minute apart: this Python may have no asyncio.
         list->asyncio_tries += list->asyncio_tries < 6;
         return;
@@ -7637,7 +7648,7 @@ static pyprof__bool pyprof__names_missing(const pyprof__threads *list)
     return 0;
 }
 
-// Reads the names of all listed threads; text holds PYPROF__TEXT_SIZE bytes. all: also finds threading again,
+// Reads the names of all listed threads; text has room for PYPROF__TEXT_SIZE bytes. all: also finds threading again,
 // which takes some 0.5 ms. Otherwise this takes 10 us or more, so it is not done in every sweep.
 static void pyprof__names_read(pyprof__threads *list, char *text, int all)
 {
@@ -7650,7 +7661,7 @@ static void pyprof__names_read(pyprof__threads *list, char *text, int all)
     for (i = 0; i < list->listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(list, i);
         if (thread->tick != list->tick || thread->named) continue;
-        if (thread->name_tries++ % 16 == 0) pyprof__name_from_kernel(list->target->source.proc, thread);
+        if (thread->name_tries++ % 16 == 0) pyprof__name_from_kernel(list->target->origin.proc, thread);
         thread->name_cpu_ns = thread->cpu_ns;
         if (list->interps.count > 1) pyprof__name_from_other(list, thread);
     }
@@ -8504,7 +8515,7 @@ static void pyprof__model_moment(pyprof__model *model, const pyprof__moment *mom
     *last = 0;
 }
 
-// ---- merging a part of one model into another: for windows of the time line -------------------------------
+// ---- merging a part of one model into another: for the last part of the time line -------------------------------
 static pyprof__bool pyprof__model_copy_tables(pyprof__model *to, const pyprof__model *from)
 {
     return pyprof__array_copy(to->pool, &to->strings.bytes, &from->strings.bytes)
@@ -8530,7 +8541,7 @@ static pyprof__bool pyprof__model_copy_moments(pyprof__model *to, const pyprof__
     return 1;
 }
 
-// The columns of a window come from the time line; the first and last moment may extend past its border by
+// The columns of the last part come from the time line; the first and last moment may extend past its border by
 // one run of equal samples.
 static void pyprof__model_columns_since(pyprof__model *to, uint64_t since)
 {
@@ -8551,8 +8562,8 @@ static void pyprof__model_columns_since(pyprof__model *to, uint64_t since)
     }
 }
 
-// Entries with a time are cut to the window. How much of a sum over the whole recording (waits for the GIL by
-// pair of threads, waits of tasks) falls into the window is unknown.
+// Entries with a time are cut to that part. How much of a sum over the whole recording (waits for the GIL by
+// pair of threads, waits of tasks) falls into it is unknown.
 static void pyprof__model_cut(pyprof__model *to, uint64_t since)
 {
     pyprof__gauge *gauges = (pyprof__gauge *)to->gauges.data;
@@ -8567,10 +8578,10 @@ static void pyprof__model_cut(pyprof__model *to, uint64_t since)
     }
 }
 
-// A copy for reading, without an index. window_ns 0 = everything. 0 = no memory (the caller still frees
+// A copy for reading, without an index. recent_ns 0 = everything. 0 = no memory (the caller still frees
 // `to`).
 static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pyprof__model *from,
-                                       uint64_t window_ns)
+                                       uint64_t recent_ns)
 {
     uint64_t since = 0;
     size_t i;
@@ -8584,10 +8595,10 @@ static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, co
     to->stats = from->stats;
     to->paths = from->paths;
     to->heap = from->heap;
-    if (window_ns && window_ns < from->last_ns - from->start_ns) {
-        since = from->last_ns - window_ns;
+    if (recent_ns && recent_ns < from->last_ns - from->start_ns) {
+        since = from->last_ns - recent_ns;
         to->start_ns = since;
-        if (to->recorded_ns > window_ns) to->recorded_ns = window_ns;
+        if (to->recorded_ns > recent_ns) to->recorded_ns = recent_ns;
     }
     if (!pyprof__model_copy_tables(to, from) || !pyprof__model_copy_moments(to, from, since)) return 0;
     if (!pyprof__array_copy(pool, &to->gauges, &from->gauges) || !pyprof__array_copy(pool, &to->rivals, &from->rivals)) return 0;
@@ -8639,7 +8650,7 @@ typedef struct {
     int64_t own_word;              // of the sampler's thread: see pyprof__cpu_word_offset
     int may_move;                  // the sampler may change its own CPU
     int names_opcodes;             // a session wants opcodes
-    int stay, by_signal;           // a session wants the sampler to stay on its CPU; running threads are held
+    int stay, by_signal;           // a session wants the sampler to stay on its CPU; running threads are halted
                                    // by a signal
     int cpu;                       // where the sampler is pinned, -1 = nowhere
     pyprof__cpus allowed;
@@ -8706,7 +8717,7 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, int64_t pid,
     pyprof__array_init(&sweeper->doubtful, sizeof(pyprof__link));
     pyprof__array_init(&sweeper->awaits, sizeof(pyprof__await));
     pyprof__array_init(&sweeper->awaiting.spots, sizeof(uint32_t));
-    pyprof__mirror_init(&sweeper->mirror, &sweeper->pool, &sweeper->target.source);
+    pyprof__mirror_init(&sweeper->mirror, &sweeper->pool, &sweeper->target.origin);
     pyprof__threads_init(&sweeper->list, &sweeper->pool, &sweeper->mirror, &sweeper->target);
     if (pyprof__codes_init(&sweeper->codes, &sweeper->pool, &sweeper->target.runtime.layout)) return PYPROF_OK;
     pyprof__sweeper_close(sweeper);
@@ -8728,7 +8739,7 @@ static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
 // The thread's CPU time in ns; 0 = it has ended.
 static uint64_t pyprof__used_cpu(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
-    return pyprof__thread_cpu(sweeper->target.source.proc, thread->native);
+    return pyprof__thread_cpu(sweeper->target.origin.proc, thread->native);
 }
 
 // ---- where threads run ----------------------------------------------------------
@@ -8736,7 +8747,7 @@ static uint64_t pyprof__used_cpu(const pyprof__sweeper *sweeper, const pyprof__t
 static int pyprof__cpu_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     int32_t cpu = -1;
-    if (!sweeper->target.cpu_word) return pyprof__cpu_from_proc(sweeper->target.source.proc, thread->native);
+    if (!sweeper->target.cpu_word) return pyprof__cpu_from_proc(sweeper->target.origin.proc, thread->native);
     return pyprof__read(&sweeper->mirror, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word, sizeof cpu) ? cpu : -1;
 }
 
@@ -8744,7 +8755,7 @@ static int pyprof__cpu_now(const pyprof__sweeper *sweeper, const pyprof__thread 
 {
     int32_t cpu = -1;
     if (!sweeper->target.cpu_word) return -1;
-    return pyprof__copy(&sweeper->target.source, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word, sizeof cpu) ? cpu : -1;
+    return pyprof__copy(&sweeper->target.origin, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word, sizeof cpu) ? cpu : -1;
 }
 
 static pyprof__bool pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler has moved there
@@ -8904,7 +8915,7 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
         if (thread->clock_window != sweeper->window || thread->clock_ns == 0 || ran < PYPROF__SWITCH_NS) continue;
         if (thread->cpu_ns && ran + sweeper->took_ns >= elapsed - elapsed / 64) continue;
         if (asked++ == 0) sweeper->mine = pyprof__came(sweeper);
-        thread->left = pyprof__last_run(sweeper->target.source.proc, thread->native);
+        thread->left = pyprof__last_run(sweeper->target.origin.proc, thread->native);
         thread->left_cpu_ns = thread->clock_ns;
     }
 }
@@ -9040,8 +9051,8 @@ static pyprof__bool pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const 
         if (other->holder && other->address == gil->holder && other->tick == sweeper->list.tick) holder = other;
     }
     if (!holder || !pyprof__did_not_run(sweeper, holder)) return 0;
-    return pyprof__copy(&sweeper->target.source, &now, gil->address + layout->gil_holder, sizeof now) && now == gil->named
-        && pyprof__copy(&sweeper->target.source, &locked, gil->address + layout->gil_locked, sizeof locked) && locked == 1;
+    return pyprof__copy(&sweeper->target.origin, &now, gil->address + layout->gil_holder, sizeof now) && now == gil->named
+        && pyprof__copy(&sweeper->target.origin, &locked, gil->address + layout->gil_locked, sizeof locked) && locked == 1;
 }
 
 static pyprof__bool pyprof__stood_still(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
@@ -9215,17 +9226,17 @@ static void pyprof__walk_alone(pyprof__sweeper *sweeper, pyprof__thread *thread,
 
 // Only a thread that is on a CPU is interrupted: its clock advances between two readings. All others stand
 // still.
-static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
+static void pyprof__halt_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
     struct sigaction now;
-    int attempt, held;
+    int attempt, halted;
     if (thread->shared_tid || thread->deaf_until > sweeper->list.tick) return;
-    if (!pyprof__hold_is_ours(&now)) {
+    if (!pyprof__halt_is_ours(&now)) {
         sweeper->degraded = "the handler for SIGURG was replaced: running threads are read by copying";
         return;
     }
     // The signal would stay pending.
-    if (!thread->listens && pyprof__signal_is_blocked(sweeper->target.source.proc, thread->native, PYPROF__HOLD_SIGNAL)) {
+    if (!thread->listens && pyprof__signal_is_blocked(sweeper->target.origin.proc, thread->native, PYPROF__HALT_SIGNAL)) {
         thread->deaf_until = sweeper->list.tick + 1000;
         return;
     }
@@ -9233,7 +9244,7 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
     for (attempt = 0; attempt < PYPROF__ATTEMPTS && thread->pending; attempt++) {
         uint64_t clock = pyprof__used_cpu(sweeper, thread);
         if (clock == 0 || clock == pyprof__used_cpu(sweeper, thread)) return;
-        if (!pyprof__hold_begin(thread->native)) {
+        if (!pyprof__halt_begin(thread->native)) {
             // It may block the signal, and each attempt is expensive.
             thread->deaf_until = sweeper->list.tick + (1u << thread->deaf);
             thread->deaf += thread->deaf < 8;
@@ -9242,9 +9253,9 @@ static void pyprof__hold_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
         }
         thread->deaf = 0;
         pyprof__walk_alone(sweeper, thread, slot);
-        held = pyprof__hold_end();
-        if (!held) pyprof__doubt(sweeper, thread);
-        if (held && thread->cause == 0) {
+        halted = pyprof__halt_end();
+        if (!halted) pyprof__doubt(sweeper, thread);
+        if (halted && thread->cause == 0) {
             pyprof__accept(sweeper, thread, 0);
             // It goes on at once: the clock read before does not cover this stack.
             thread->proven_cpu_ns = 0;
@@ -9348,7 +9359,7 @@ static size_t pyprof__twins_touched(const pyprof__mirror *mirror)   // blocks to
 }
 
 // The fields that lead to the top frame.
-static pyprof__bool pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__head_agrees(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
@@ -9366,7 +9377,7 @@ static pyprof__bool pyprof__head_held(pyprof__sweeper *sweeper, const pyprof__th
 // its callee runs, with all its locals and its value stack: if the callee's frame follows in memory (3.11 and
 // later), all bytes between are compared. A loop that has come round to the same calls has changed some of
 // them.
-static pyprof__bool pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__link *link,
+static pyprof__bool pyprof__link_agrees(pyprof__sweeper *sweeper, const pyprof__link *link,
                                       const pyprof__link *callee, int outer)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
@@ -9382,20 +9393,20 @@ static pyprof__bool pyprof__link_held(pyprof__sweeper *sweeper, const pyprof__li
 }
 
 // Step 9 for the whole walk. A stack that is too deep to be copied twice is read on from the last frame that
-// held: as long as that frame is on the stack, the frames below it cannot change. So it is checked once more
+// agreed: as long as that frame is on the stack, the frames below it cannot change. So it is checked once more
 // at the end.
-static pyprof__bool pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__links_agree(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     const pyprof__link *last = NULL;
     char raw[512];
     size_t i;
-    if (!pyprof__head_held(sweeper, thread)) return 0;
+    if (!pyprof__head_agrees(sweeper, thread)) return 0;
     for (i = 0; i < sweeper->links.count; i++) {
         const pyprof__link *link = &PYPROF__AT(const pyprof__link, sweeper->links, i);
-        if (pyprof__link_held(sweeper, link, i ? link - 1 : NULL, i > 1)) { last = link; continue; }
+        if (pyprof__link_agrees(sweeper, link, i ? link - 1 : NULL, i > 1)) { last = link; continue; }
         if (i < PYPROF__DEEP || sweeper->twin_count < PYPROF__TWINS) return 0;
-        return pyprof__copy(&sweeper->target.source, raw, last->at, layout->frame_size)
+        return pyprof__copy(&sweeper->target.origin, raw, last->at, layout->frame_size)
             && memcmp(raw + layout->frame_previous, &last->frame.previous, 8) == 0;
     }
     return 1;
@@ -9403,7 +9414,7 @@ static pyprof__bool pyprof__links_held(pyprof__sweeper *sweeper, const pyprof__t
 
 // Step 9 for the task. All data that identified it are compared: a task that ended and its successor often
 // have the same address.
-static pyprof__bool pyprof__task_held(pyprof__sweeper *sweeper, const pyprof__walk *walk,
+static pyprof__bool pyprof__task_agrees(pyprof__sweeper *sweeper, const pyprof__walk *walk,
                                       const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
@@ -9415,7 +9426,7 @@ static pyprof__bool pyprof__task_held(pyprof__sweeper *sweeper, const pyprof__wa
         && pyprof__twins_agree(mirror, walk->task_named, layout->str_compact + strlen(walk->task_text), 0);
 }
 
-// Step 10: the code of frames that held.
+// Step 10: the code of frames that agree.
 static pyprof__walk_result pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__array *links,
                                                  pyprof__collection *collection, pyprof__thread *thread)
 {
@@ -9478,7 +9489,7 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
     uint64_t gc_from;
     size_t aside, gc_size;
     pyprof__walk_result cause;
-    int held;
+    int agrees;
     memset(&walk, 0, sizeof walk);
     walk.codes = &sweeper->codes;
     walk.mirror = &sweeper->mirror;
@@ -9488,7 +9499,7 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
     sweeper->links.count = 0;
     gc_size = pyprof__gc_range(&sweeper->target.runtime, thread->interp, &gc_from);   // read apart: it changes all the time on the other CPU
     memset(&gc, 0, sizeof gc);
-    if (gc_size && pyprof__copy(&sweeper->target.source, before, gc_from, gc_size)) pyprof__gc_parse(&sweeper->target.runtime.layout, before, &gc);
+    if (gc_size && pyprof__copy(&sweeper->target.origin, before, gc_from, gc_size)) pyprof__gc_parse(&sweeper->target.runtime.layout, before, &gc);
     else gc_size = 0;
     pyprof__mirror_begin(&sweeper->mirror);
     // Step 7.
@@ -9500,17 +9511,17 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
     // Step 8.
     cause = pyprof__walk_from(&walk, thread->address, thread->base);
     // Step 9.
-    held = cause == 0 && pyprof__links_held(sweeper, thread) && pyprof__task_held(sweeper, &walk, thread)
-        && (!gc_size || (pyprof__copy(&sweeper->target.source, after, gc_from, gc_size) && memcmp(before, after, gc_size) == 0));
+    agrees = cause == 0 && pyprof__links_agree(sweeper, thread) && pyprof__task_agrees(sweeper, &walk, thread)
+        && (!gc_size || (pyprof__copy(&sweeper->target.origin, after, gc_from, gc_size) && memcmp(before, after, gc_size) == 0));
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     pyprof__twins_learn(sweeper, aside);
     // Its outer part may be certain.
-    if (!held && cause == 0 && walk.root == thread->root && !walk.stack->truncated) {
+    if (!agrees && cause == 0 && walk.root == thread->root && !walk.stack->truncated) {
         pyprof__array swap = sweeper->doubtful;
         sweeper->doubtful = sweeper->links;
         sweeper->links = swap;
     }
-    if (!held) return cause ? cause : PYPROF__WALK_MOVED;
+    if (!agrees) return cause ? cause : PYPROF__WALK_MOVED;
     thread->trial_root = walk.root;
     sweeper->codes.decoded = 0;
     pyprof__prefetch_alone(sweeper, slot);
@@ -9525,7 +9536,7 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
 // The converging copy, part two (part one, steps 1 to 6, is pyprof__mirror_twice in COPY):
 //   7. Copy the blocks that the last attempt touched, by steps 1 to 5.
 //   8. Walk the frames in these copies, and note them without looking at their code.
-//   9. Did everything that the walk used hold, by step 6? If not, the blocks that it touched are copied in
+//   9. Does everything that the walk used agree, by step 6? If not, the blocks that it touched are copied in
 //      the next attempt.
 //   10. Read the code of the frames, and check afterwards that the code objects are still the same.
 //   11. The chain must end at the thread's known outermost frame.
@@ -9652,19 +9663,19 @@ static pyprof__bool pyprof__had_no_time(const pyprof__sweeper *sweeper, const py
 // What is known of a thread without examining it. SAME: its wait is the same, because its clock has not
 // moved. MAYBE: it waited for the GIL. UNSEEN: it stands still now and ran before, so it waits, or the
 // sampler has stopped it.
-enum { PYPROF__VIEW_STILL, PYPROF__VIEW_RUNS, PYPROF__VIEW_SAME, PYPROF__VIEW_MAYBE, PYPROF__VIEW_UNSEEN };
+enum { PYPROF__CLUE_STILL, PYPROF__CLUE_RUNS, PYPROF__CLUE_SAME, PYPROF__CLUE_MAYBE, PYPROF__CLUE_UNSEEN };
 
-static int pyprof__view_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static int pyprof__clue_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     int runs = !thread->waiting && (thread->holder || pyprof__ran_through(sweeper, thread) || pyprof__is_moving(sweeper, thread));
     int same = !runs && sweeper->target.fine_clock && thread->spell_ns && thread->spell_ns == thread->cpu_ns && !(thread->spell & PYPROF__WANTS_CPU);
-    if (pyprof__had_no_time(sweeper, thread)) return PYPROF__VIEW_STILL;
+    if (pyprof__had_no_time(sweeper, thread)) return PYPROF__CLUE_STILL;
     if (same || thread->stayed) {
-        if (thread->spell_assumed) return PYPROF__VIEW_MAYBE;
+        if (thread->spell_assumed) return PYPROF__CLUE_MAYBE;
         // No thread has taken the GIL since.
-        return same || thread->spell_switches == thread->held_by ? PYPROF__VIEW_SAME : PYPROF__VIEW_MAYBE;
+        return same || thread->spell_switches == thread->held_by ? PYPROF__CLUE_SAME : PYPROF__CLUE_MAYBE;
     }
-    return runs ? PYPROF__VIEW_RUNS : PYPROF__VIEW_UNSEEN;
+    return runs ? PYPROF__CLUE_RUNS : PYPROF__CLUE_UNSEEN;
 }
 
 static void pyprof__spell_begin(pyprof__thread *thread, uint64_t now, int assumed)
@@ -9680,7 +9691,7 @@ static void pyprof__spell_begin(pyprof__thread *thread, uint64_t now, int assume
 static void pyprof__spell_assume(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now)
 {
     thread->waiting = 1;
-    if (thread->view == PYPROF__VIEW_MAYBE) return;
+    if (thread->clue == PYPROF__CLUE_MAYBE) return;
     thread->spell = PYPROF__WANTS_GIL;
     thread->spell_leaf = pyprof__gil_leaf(sweeper);
     pyprof__spell_begin(thread, now, 1);
@@ -9713,7 +9724,7 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
     thread->spell_leaf = PYPROF__NONE;
     thread->spell_ns = 0;
     if (sweeper->looks++ >= PYPROF__LOOKS && !sweeper->list.every) { thread->put_off = 1; return 0; }
-    switch (pyprof__call_read(sweeper->target.source.proc, thread->native, &call)) {
+    switch (pyprof__call_read(sweeper->target.origin.proc, thread->native, &call)) {
     case PYPROF__CALL_UNKNOWN:
         thread->spell = PYPROF__IS_UNKNOWN;
         break;
@@ -9723,7 +9734,7 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
         if (wanted_gil) thread->spell_leaf = pyprof__gil_leaf(sweeper);
         break;
     case PYPROF__CALL_BLOCKED:
-        pyprof__wait_describe(&sweeper->target.source, thread->native, &call, &wait);
+        pyprof__wait_describe(&sweeper->target.origin, thread->native, &call, &wait);
         pyprof__wait_for_time(sweeper, thread, &wait);
         if (wait.some_futex ? wanted_gil : wait.futex && gil && wait.futex - gil->address < PYPROF__GIL_SIZE) {
             thread->spell = PYPROF__WANTS_GIL;
@@ -9771,8 +9782,8 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
     thread->rival = PYPROF__NONE;
     thread->state = pyprof__running_state(thread, gil);
     if (queued) pyprof__spell_assume(sweeper, thread, now);
-    else if (thread->view == PYPROF__VIEW_RUNS) thread->spell_ns = 0;
-    else if (thread->view == PYPROF__VIEW_SAME || pyprof__spell(sweeper, thread)) thread->waiting = 1;
+    else if (thread->clue == PYPROF__CLUE_RUNS) thread->spell_ns = 0;
+    else if (thread->clue == PYPROF__CLUE_SAME || pyprof__spell(sweeper, thread)) thread->waiting = 1;
     if (thread->waiting && !thread->put_off) pyprof__state_waits(sweeper, thread, gil);
 }
 
@@ -9796,7 +9807,7 @@ static uint64_t pyprof__off_since(pyprof__sweeper *sweeper, pyprof__thread *thre
     uint64_t last, woke = sweeper->list.now_ns;
     *until = 0;
     if (sweeper->looks++ >= PYPROF__LOOKS && !sweeper->list.every) { thread->put_off = 1; return 0; }
-    last = first ? thread->left : pyprof__last_run(sweeper->target.source.proc, thread->native);
+    last = first ? thread->left : pyprof__last_run(sweeper->target.origin.proc, thread->native);
     if (last == 0 || cpu < 0) return 0;
     if (last == PYPROF__LAST_MOVED) return woke - PYPROF__SWITCH_NS - 1;
     if (cpu == pyprof__cpu_here(sweeper->own_word)) {
@@ -9944,23 +9955,23 @@ static void pyprof__state_kept(const pyprof__sweeper *sweeper, pyprof__thread *t
 // Steps 3 and 4. If the queue is as long as known waiters plus candidates, every candidate waits: no look
 // needed. Otherwise each has to be examined: it may have had the GIL since, and may sleep by now, with the
 // same stack and a clock that has hardly moved.
-static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int view, uint64_t now)
+static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int clue, uint64_t now)
 {
     size_t i, count = sweeper->list.listed.count;
     for (i = 0; i < count; i++) {   // start at another thread in each sweep, because looks may run out
         pyprof__thread *thread = pyprof__listed(&sweeper->list, (i + sweeper->list.tick) % count);
         pyprof__gil *queue;
         int queued;
-        if (thread->tick != sweeper->list.tick || thread->view != view) continue;
+        if (thread->tick != sweeper->list.tick || thread->clue != clue) continue;
         queue = pyprof__queue_of(&sweeper->list, thread);
         queued = !sweeper->list.cold_count && queue && queue->waiters && queue->waiters >= queue->queued + queue->maybe + queue->unseen;
-        if (queue) *(view == PYPROF__VIEW_MAYBE ? &queue->maybe : &queue->unseen) -= 1;
+        if (queue) *(clue == PYPROF__CLUE_MAYBE ? &queue->maybe : &queue->unseen) -= 1;
         pyprof__decide_state(sweeper, thread, now, queued);
     }
 }
 
 // What each thread does at this moment and, if it waits for the GIL, for which thread:
-//   1. Sort threads by what is known without examining them (pyprof__view_of), and count for each GIL the
+//   1. Sort threads by what is known without examining them (pyprof__clue_of), and count for each GIL the
 //      candidates: UNSEEN ones, and MAYBE ones, which were in its queue before.
 //   2. Decide the states that are certain (STILL, RUNS, SAME). This counts the known waiters in each queue.
 //   3. Decide the UNSEEN threads, by the length of the queue if possible.
@@ -9980,17 +9991,17 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
         if (thread->tick != sweeper->list.tick) continue;
         thread->stayed = pyprof__still_wants_gil(thread, now);
         // Step 1.
-        thread->view = pyprof__view_of(sweeper, thread);
+        thread->clue = pyprof__clue_of(sweeper, thread);
         thread->put_off = 0;
         queue = pyprof__queue_of(&sweeper->list, thread);
-        if (queue) queue->maybe += thread->view == PYPROF__VIEW_MAYBE;
-        if (queue) queue->unseen += thread->view == PYPROF__VIEW_UNSEEN;
+        if (queue) queue->maybe += thread->clue == PYPROF__CLUE_MAYBE;
+        if (queue) queue->unseen += thread->clue == PYPROF__CLUE_UNSEEN;
         // Step 2.
-        if (thread->view == PYPROF__VIEW_STILL) pyprof__state_kept(sweeper, thread, queue);
-        else if (thread->view < PYPROF__VIEW_MAYBE) pyprof__decide_state(sweeper, thread, now, 0);
+        if (thread->clue == PYPROF__CLUE_STILL) pyprof__state_kept(sweeper, thread, queue);
+        else if (thread->clue < PYPROF__CLUE_MAYBE) pyprof__decide_state(sweeper, thread, now, 0);
     }
-    pyprof__decide_unsure(sweeper, PYPROF__VIEW_UNSEEN, now);   // step 3
-    pyprof__decide_unsure(sweeper, PYPROF__VIEW_MAYBE, now);   // step 4
+    pyprof__decide_unsure(sweeper, PYPROF__CLUE_UNSEEN, now);   // step 3
+    pyprof__decide_unsure(sweeper, PYPROF__CLUE_MAYBE, now);   // step 4
     // Step 5.
     for (i = 0; i < sweeper->list.listed.count; i++) {
         const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
@@ -9999,7 +10010,7 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
     }
 }
 
-// The cache was emptied: the stacks hold numbers that are no longer valid.
+// The cache was emptied: the stacks have numbers that are no longer valid.
 static void pyprof__forget_stacks(pyprof__threads *list)
 {
     size_t i;
@@ -10088,7 +10099,7 @@ static pyprof__bool pyprof__clocks_are_refused(const pyprof__threads *list)
 static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: when the sampler got its CPU
 {
     uint64_t head = 0;
-    uint32_t generation = sweeper->codes.generation;
+    uint32_t emptied = sweeper->codes.emptied;
     size_t i;
     sweeper->list.tick++;
     sweeper->elapsed_ns = came - sweeper->list.now_ns;
@@ -10109,7 +10120,7 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // 
         sweeper->list.whole_due = 0;
         return 1;
     }
-    if (generation != sweeper->codes.generation) {
+    if (emptied != sweeper->codes.emptied) {
         pyprof__forget_stacks(&sweeper->list);
         sweeper->waited_for = 0;
     }
@@ -10130,7 +10141,7 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // 
     for (i = 0; i < sweeper->list.listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         if (thread->tick != sweeper->list.tick || !thread->pending) continue;
-        if (sweeper->by_signal) pyprof__hold_and_walk(sweeper, thread, thread->slot);
+        if (sweeper->by_signal) pyprof__halt_and_walk(sweeper, thread, thread->slot);
         if (thread->pending) pyprof__converge(sweeper, thread, thread->slot);
         if (thread->pending) pyprof__keep_stable(sweeper, thread);
     }
@@ -10367,7 +10378,7 @@ struct pyprof__allocating_thread { // of a thread that allocates; never freed, b
     pyprof__allocating_thread *next;
     uint64_t tid, holder;        // tid: 0 = not in use; holder: the thread that used it last
     uint32_t life, root, native; // life: its number + 1
-    uint32_t generation;         // of the heap, when it was last used
+    uint32_t tracking;         // of the heap, when it was last used
     // Bytes counted down before this countdown; the length of this countdown; number of samples.
     uint64_t random, spent, drawn, sampled;
     // Change of live bytes not added to the heap's total yet; so much may stay unflushed.
@@ -10419,7 +10430,7 @@ typedef struct {
     uint64_t runtime;            // the address of _PyRuntime
     pyprof__layout layout;
     uint64_t start_ns;
-    pyprof__source source;
+    pyprof__origin origin;
     pyprof__mirror mirror;       // reads directly
     pyprof__pool pool;
     pyprof__codes codes;
@@ -10454,7 +10465,7 @@ typedef struct {
 } pyprof__tracker;
 
 static struct {                  // read by every call
-    uint32_t generation;         // changes when tracking begins or ends
+    uint32_t tracking;         // changes when tracking begins or ends
     uint32_t mask;               // of the filter; 0 = every block is looked up
     const pyprof__pymem *below[PYPROF_DOMAIN_COUNT];
 } pyprof__hot __attribute__((aligned(64)));
@@ -10476,7 +10487,7 @@ typedef struct {
 
 // The ranges, as a treap ordered by address: a mapping can be unmapped, moved and protected in parts.
 static struct {
-    uint32_t lock, generation;   // generation: of the heap, when the ranges were noted
+    uint32_t lock, tracking;   // tracking: of the heap, when the ranges were noted
     // Indices into list, 0 = none; spare: first of the unused ones, linked by `below`.
     uint32_t root, spare, count;
     size_t bytes;
@@ -10538,7 +10549,7 @@ static void pyprof__heap_forked(void)
     memset(pyprof__filter, 0, sizeof pyprof__filter);
     memset(pyprof__code_filter, 0, sizeof pyprof__code_filter);
     PYPROF__SET(pyprof__hot.mask, PYPROF__FILTER - 1);
-    pyprof__hot.generation++;
+    pyprof__hot.tracking++;
 }
 
 __attribute__((noinline))
@@ -10776,12 +10787,12 @@ static void pyprof__filter_change(unsigned char *filter, uint64_t at, int by)
 }
 
 // 0 = no room, or this tracking has ended.
-PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uint32_t generation)
+PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uint32_t tracking)
 {
     pyprof__shard *shard = pyprof__shard_of(hash);
     int added = 0;
     pyprof__heap_lock(&shard->lock);
-    if (generation == PYPROF__GET(pyprof__hot.generation) && (shard->waiting < PYPROF__FRONT || pyprof__shard_settle(shard))) {
+    if (tracking == PYPROF__GET(pyprof__hot.tracking) && (shard->waiting < PYPROF__FRONT || pyprof__shard_settle(shard))) {
         shard->front[shard->waiting++] = *entry;
         if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, pyprof__filter_at(hash), 1);
         added = 1;
@@ -10836,7 +10847,7 @@ static void pyprof__ranges_drop(void)
     pyprof__ranges.list = NULL;
     pyprof__ranges.bytes = 0;
     PYPROF__SET(pyprof__ranges.root, 0);
-    pyprof__ranges.spare = pyprof__ranges.count = pyprof__ranges.generation = 0;
+    pyprof__ranges.spare = pyprof__ranges.count = pyprof__ranges.tracking = 0;
     PYPROF__SET(pyprof__heap.reserved, 0);
     pyprof__unlock(&pyprof__ranges.lock);
 }
@@ -10896,7 +10907,7 @@ static uint32_t pyprof__heap_decode(uint64_t address)
     code.key.name = code.name;
     code.key.qualname = code.qualname;
     code.key.linetable = hash;
-    code.key.print = code.content;
+    code.key.fingerprint = code.content;
     id = pyprof__index_find(&codes->code_index, pyprof__hash_bytes(&code.key, sizeof code.key), pyprof__same_code, &codes->codes, &code.key);
     if (id != PYPROF__NONE) { codes->tables.count = tables; return id; }
     added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
@@ -11168,7 +11179,7 @@ static pyprof__allocating_thread *pyprof__allocating_spare(int64_t tid, uint32_t
     return NULL;
 }
 
-static pyprof__allocating_thread *pyprof__allocating_begin(uint32_t generation)
+static pyprof__allocating_thread *pyprof__allocating_begin(uint32_t tracking)
 {
     int64_t tid = pyprof__gettid();
     pyprof__allocating_thread *self;
@@ -11177,7 +11188,7 @@ static pyprof__allocating_thread *pyprof__allocating_begin(uint32_t generation)
     pyprof__heap_lock(&pyprof__heap.threads_lock);
     depth = pyprof__heap.max_depth;
     // This tracking is over.
-    if (generation != PYPROF__GET(pyprof__hot.generation) || !PYPROF__GET(pyprof__heap.mode)) {
+    if (tracking != PYPROF__GET(pyprof__hot.tracking) || !PYPROF__GET(pyprof__heap.mode)) {
         pyprof__unlock(&pyprof__heap.threads_lock);
         return NULL;
     }
@@ -11192,7 +11203,7 @@ static pyprof__allocating_thread *pyprof__allocating_begin(uint32_t generation)
     if (self) {
         PYPROF__SET(self->tid, (uint64_t)tid);
         self->holder = (uint64_t)tid;
-        self->generation = generation;
+        self->tracking = tracking;
         self->depth = 0;
         self->cut = 0;
         self->random = pyprof__now() ^ (uint64_t)tid << 40 ^ (uint64_t)(uintptr_t)self;
@@ -11385,7 +11396,7 @@ static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, u
 // frames or more are in the chain, and not too many. Otherwise each call and each return would move the cut,
 // and the chain would be built anew. If it has grown too long, an eighth is cut off.
 // root: the stack ends here.
-static pyprof__bool pyprof__overlap_holds(pyprof__allocating_thread *self, pyprof__overlap *o, int root)
+static pyprof__bool pyprof__overlap_agrees(pyprof__allocating_thread *self, pyprof__overlap *o, int root)
 {
     uint32_t most = pyprof__heap.max_depth, n = o->fresh + o->top, rest = most - most / 8;
     if (o->left || root == self->cut || (self->cut && n < most - most / 4)) return 0;
@@ -11414,7 +11425,7 @@ static void pyprof__own_chain(pyprof__allocating_thread *self, uint64_t thread, 
                 o->run = 1;
                 o->top = o->left;
                 o->left = pyprof__overlap_run(&self->chain, o->top, &at, base);
-                if (pyprof__overlap_holds(self, o, !at || at == base)) return;
+                if (pyprof__overlap_agrees(self, o, !at || at == base)) return;
                 whole = pyprof__overlap_break(self, o, most);
                 continue;
             }
@@ -11639,23 +11650,23 @@ static pyprof__bool pyprof__heap_thaw(void)
 
 // ---- the slow side of the hooks. errno must not change: a function here that makes a system call restores it
 __attribute__((noinline))
-static pyprof__allocating_thread *pyprof__own_renew(uint32_t generation)
+static pyprof__allocating_thread *pyprof__own_renew(uint32_t tracking)
 {
     pyprof__allocating_thread *self = pyprof__own.self;
     int error = errno;
     if (PYPROF__GET(pyprof__heap.pid) != pyprof__own_pid()) return NULL;   // the child of a bare clone()
-    if (!self || self->generation != generation || PYPROF__GET(self->tid) != (uint64_t)pyprof__gettid()) self = pyprof__allocating_begin(generation);
+    if (!self || self->tracking != tracking || PYPROF__GET(self->tid) != (uint64_t)pyprof__gettid()) self = pyprof__allocating_begin(tracking);
     pyprof__own.self = self;
-    pyprof__own.generation = generation;
+    pyprof__own.tracking = tracking;
     pyprof__own.left = 0;
     errno = error;
     return self;
 }
 
-static inline pyprof__allocating_thread *pyprof__own_record(uint32_t generation)
+static inline pyprof__allocating_thread *pyprof__own_record(uint32_t tracking)
 {
     pyprof__allocating_thread *self = pyprof__own.self;
-    return pyprof__own.generation == generation && self && PYPROF__GET(self->tid) ? self : pyprof__own_renew(generation);
+    return pyprof__own.tracking == tracking && self && PYPROF__GET(self->tid) ? self : pyprof__own_renew(tracking);
 }
 
 // The thread's countdown is over, or has not begun yet: is this block to be noted? Begins the next countdown.
@@ -11678,11 +11689,11 @@ static pyprof__bool pyprof__countdown(pyprof__allocating_thread *self, size_t si
 }
 
 // While a thread is busy, no new tracking can begin and give the sites away. 0 = that has already happened.
-static inline pyprof__bool pyprof__get_busy(pyprof__allocating_thread *self, uint32_t generation)
+static inline pyprof__bool pyprof__get_busy(pyprof__allocating_thread *self, uint32_t tracking)
 {
     PYPROF__SET(self->busy, 1);
     __asm__ __volatile__("" ::: "memory");   // pyprof__order_threads is the other half of the fence
-    if (generation == PYPROF__GET(pyprof__hot.generation)) return 1;
+    if (tracking == PYPROF__GET(pyprof__hot.tracking)) return 1;
     PYPROF__SET(self->busy, 0);
     return 0;
 }
@@ -11690,19 +11701,19 @@ static inline pyprof__bool pyprof__get_busy(pyprof__allocating_thread *self, uin
 static inline void pyprof__be_idle(pyprof__allocating_thread *self) { __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE); }
 
 // Notes a new block: its site, its entry in the table, its counters.
-static void pyprof__note(int domain, const void *block, size_t size, uint32_t generation)
+static void pyprof__note(int domain, const void *block, size_t size, uint32_t tracking)
 {
     pyprof__allocating_thread *self = pyprof__own.self;
     pyprof__entry entry;
     uint64_t hash = pyprof__block_hash(block);
     uint32_t site, birth = PYPROF__GET(pyprof__heap.clock_ms) / PYPROF__BIRTH;
-    if (!block || !self || ((uintptr_t)block & 7) || (uint64_t)size >> 39 || !pyprof__get_busy(self, generation)) return;
+    if (!block || !self || ((uintptr_t)block & 7) || (uint64_t)size >> 39 || !pyprof__get_busy(self, tracking)) return;
     __builtin_prefetch(pyprof__shard_of(hash), 1);
     self->native = domain == PYPROF_DOMAIN_NATIVE ? pyprof__heap.code_malloc : (uint32_t)PYPROF__SPOT_NATIVE;
     site = pyprof__own_site(self, domain);
     pyprof__entry_make(&entry, hash, size, domain, site, birth);
-    if (!pyprof__block_add(hash, &entry, generation)) {
-        if (generation == PYPROF__GET(pyprof__hot.generation)) __atomic_fetch_add(&pyprof__heap.dropped, 1, __ATOMIC_RELAXED);
+    if (!pyprof__block_add(hash, &entry, tracking)) {
+        if (tracking == PYPROF__GET(pyprof__hot.tracking)) __atomic_fetch_add(&pyprof__heap.dropped, 1, __ATOMIC_RELAXED);
         pyprof__be_idle(self);
         return;
     }
@@ -11731,7 +11742,7 @@ static void pyprof__stir_arm(void)   // from now on every allocation is seen
     pyprof__stir.calls = 0;
     pyprof__stir.since_ns = pyprof__now();
     __atomic_store_n(&pyprof__stir.armed, 1, __ATOMIC_RELEASE);
-    __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_ACQ_REL);
+    __atomic_add_fetch(&pyprof__hot.tracking, 1, __ATOMIC_ACQ_REL);
 }
 
 static pyprof__bool pyprof__stir_feels(void)   // is there a hook that sees allocations?
@@ -11748,29 +11759,29 @@ static void pyprof__stir_now(void)   // it is certain
     if (__atomic_exchange_n(&pyprof__stir.armed, 0, __ATOMIC_ACQ_REL)) pyprof__stir.forked();
 }
 
-// Is this allocation to be noted? 0 = no, otherwise the generation. pyprof__go_in calls it, before the real
+// Is this allocation to be noted? 0 = no, otherwise the tracking. pyprof__go_in calls it, before the real
 // allocation.
 PYPROF__HOT uint32_t pyprof__wants(size_t size)
 {
-    uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
+    uint32_t tracking = __atomic_load_n(&pyprof__hot.tracking, __ATOMIC_ACQUIRE);
     pyprof__allocating_thread *self;
     if (!PYPROF__GET(pyprof__heap.mode)) {   // no session tracks memory: do not ask again for a while
-        pyprof__own.generation = generation;
+        pyprof__own.tracking = tracking;
         pyprof__own.left = 1 << 20;
         return 0;
     }
-    self = pyprof__own_record(generation);
+    self = pyprof__own_record(tracking);
     if (!self || !pyprof__countdown(self, size)) return 0;
     if (PYPROF__GET(pyprof__heap.frozen) && !pyprof__heap_thaw()) return 0;
-    return PYPROF__GET(pyprof__heap.noting) ? generation : 0;
+    return PYPROF__GET(pyprof__heap.noting) ? tracking : 0;
 }
 
-// *generation 0 = the block was not noted.
-PYPROF__HOT void pyprof__forget(const void *block, uint32_t *generation, pyprof__entry *entry)
+// *tracking 0 = the block was not noted.
+PYPROF__HOT void pyprof__forget(const void *block, uint32_t *tracking, pyprof__entry *entry)
 {
-    uint32_t now = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
+    uint32_t now = __atomic_load_n(&pyprof__hot.tracking, __ATOMIC_ACQUIRE);
     uint64_t hash = pyprof__block_hash(block);
-    *generation = 0;
+    *tracking = 0;
     if (!PYPROF__GET(pyprof__heap.mode) || PYPROF__GET(pyprof__heap.frozen)) return;
     if (pyprof__heap.api.is_finalizing()) {   // from here on Python takes everything apart
         PYPROF__SET(pyprof__heap.frozen, 1);
@@ -11778,14 +11789,14 @@ PYPROF__HOT void pyprof__forget(const void *block, uint32_t *generation, pyprof_
         return;
     }
     if (PYPROF__GET(pyprof__code_filter[pyprof__code_filter_at(hash)])) pyprof__code_died(block);
-    if (pyprof__block_take(hash, entry)) *generation = now;
+    if (pyprof__block_take(hash, entry)) *tracking = now;
 }
 
 // Call it after pyprof__forget.
-PYPROF__HOT void pyprof__gone(uint32_t generation, const void *block, const pyprof__entry *entry)
+PYPROF__HOT void pyprof__gone(uint32_t tracking, const void *block, const pyprof__entry *entry)
 {
-    pyprof__allocating_thread *self = generation && generation == PYPROF__GET(pyprof__hot.generation) ? pyprof__own_record(generation) : NULL;
-    if (!self || !pyprof__get_busy(self, generation)) return;
+    pyprof__allocating_thread *self = tracking && tracking == PYPROF__GET(pyprof__hot.tracking) ? pyprof__own_record(tracking) : NULL;
+    if (!self || !pyprof__get_busy(self, tracking)) return;
     pyprof__count_out(self, block, entry);
     pyprof__be_idle(self);
 }
@@ -11799,7 +11810,7 @@ __attribute__((noinline)) static void pyprof__stirred(int domain)
     errno = error;
 }
 
-typedef struct { int domain; uint32_t generation; int64_t left; } pyprof__hooked;
+typedef struct { int domain; uint32_t tracking; int64_t left; } pyprof__hooked;
 
 // Before the real allocation. Marks the thread as inside a hook, and decides whether to note the block.
 static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
@@ -11808,18 +11819,18 @@ static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
     if (pyprof__is_bare_child()) pyprof__heap_forked();
     call->domain = domain;
     if (pyprof__own.probe == 1 + (uint32_t)domain) pyprof__own.probe = PYPROF__REACHED;
-    call->generation = size == SIZE_MAX || pyprof__own.probe ? 0 : pyprof__wants(size);
+    call->tracking = size == SIZE_MAX || pyprof__own.probe ? 0 : pyprof__wants(size);
     if (PYPROF__GET(pyprof__stir.armed)) pyprof__stirred(domain);
     // Until CPython's domains are hooked, its own blocks would be counted here, and dying code objects would
     // go unnoticed.
-    if (domain == PYPROF_DOMAIN_NATIVE && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) call->generation = 0;
+    if (domain == PYPROF_DOMAIN_NATIVE && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) call->tracking = 0;
     call->left = pyprof__own.left;
 }
 
 static inline void *pyprof__come_out(const pyprof__hooked *call, void *block, size_t size)
 {
     pyprof__own.left = call->left;   // a hook further down may have counted the same bytes
-    if (call->generation) pyprof__note(call->domain, block, size, call->generation);
+    if (call->tracking) pyprof__note(call->domain, block, size, call->tracking);
     pyprof__inside = 0;
     return block;
 }
@@ -11884,7 +11895,7 @@ static void pyprof__slow_free(const pyprof__pymem *below, int domain, void *bloc
 static inline pyprof__bool pyprof__passes(size_t size)
 {
     int64_t left = pyprof__own.left - (int64_t)size - 1;
-    if (size > PYPROF__LEAN || left < 0 || pyprof__own.generation != PYPROF__GET(pyprof__hot.generation)) return 0;
+    if (size > PYPROF__LEAN || left < 0 || pyprof__own.tracking != PYPROF__GET(pyprof__hot.tracking)) return 0;
     pyprof__own.left = left;
     return 1;
 }
@@ -12139,7 +12150,7 @@ static struct {                  // found when tracking begins
     pyprof__object_at ours, front, behind;            // address 0 = there is none
     unsigned long long changes;
     uint64_t due, scan, step;
-    // told: 1 = the reason holds in every session, 2 = it was found in this one, 0 = there is no reason.
+    // told: 1 = the reason is one for every session, 2 = it was found in this one, 0 = there is no reason.
     uint32_t lock, told;
     char reason[200];
 } pyprof__objects;
@@ -12475,10 +12486,10 @@ static uint32_t pyprof__ranges_take(pyprof__allocating_thread *self, uint64_t be
 }
 
 // NULL = memory is not tracked; nothing is locked.
-static pyprof__allocating_thread *pyprof__ranges_lock(uint32_t generation)
+static pyprof__allocating_thread *pyprof__ranges_lock(uint32_t tracking)
 {
-    pyprof__allocating_thread *self = PYPROF__GET(pyprof__heap.mode) && !PYPROF__GET(pyprof__heap.frozen) ? pyprof__own_record(generation) : NULL;
-    if (!self || !pyprof__get_busy(self, generation)) return NULL;
+    pyprof__allocating_thread *self = PYPROF__GET(pyprof__heap.mode) && !PYPROF__GET(pyprof__heap.frozen) ? pyprof__own_record(tracking) : NULL;
+    if (!self || !pyprof__get_busy(self, tracking)) return NULL;
     pyprof__heap_lock(&pyprof__ranges.lock);
     return self;
 }
@@ -12497,23 +12508,23 @@ static uint64_t pyprof__in_pages(size_t size)
 
 // State of a system call that changes a range of addresses. errno must not change.
 typedef struct {
-    uint32_t generation, tree;
+    uint32_t tracking, tree;
     int counts;                  // 1 = it was memory, 0 = reserved, -1 = unknown
-} pyprof__remapping;
+} pyprof__range_change;
 
 // Call it before the system call: takes the ranges out of the tree.
-static void pyprof__remap_begin(pyprof__remapping *call, const void *address, size_t size)
+static void pyprof__remap_begin(pyprof__range_change *call, const void *address, size_t size)
 {
     uint64_t begin = (uint64_t)(uintptr_t)address;
     int error = errno;
     pyprof__allocating_thread *self;
-    call->generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE);
+    call->tracking = __atomic_load_n(&pyprof__hot.tracking, __ATOMIC_ACQUIRE);
     call->tree = 0;
     call->counts = -1;
     if (pyprof__inside || !size || !PYPROF__GET(pyprof__ranges.root) || begin & (pyprof__page_size() - 1)) return;
     pyprof__inside = 1;
-    self = pyprof__ranges_lock(call->generation);
-    if (self && pyprof__ranges.generation == call->generation) {
+    self = pyprof__ranges_lock(call->tracking);
+    if (self && pyprof__ranges.tracking == call->tracking) {
         call->tree = pyprof__ranges_take(self, begin, begin + pyprof__in_pages(size));
         if (call->tree) call->counts = (int)pyprof__ranges.list[call->tree].counts;
     }
@@ -12523,14 +12534,14 @@ static void pyprof__remap_begin(pyprof__remapping *call, const void *address, si
 }
 
 // gone 0: the call failed. A call that replaces mappings may have unmapped them all the same.
-static void pyprof__remap_end(const pyprof__remapping *call, int gone)
+static void pyprof__remap_end(const pyprof__range_change *call, int gone)
 {
     int error = errno;
     pyprof__allocating_thread *self;
     if (!call->tree) return;
     pyprof__inside = 1;
-    self = pyprof__ranges_lock(call->generation);
-    if (self && pyprof__ranges.generation == call->generation) {
+    self = pyprof__ranges_lock(call->tracking);
+    if (self && pyprof__ranges.tracking == call->tracking) {
         if (gone || !pyprof__is_mapped(pyprof__ranges.list[call->tree].begin)) pyprof__ranges_forget(self, call->tree);
         else pyprof__ranges_insert(call->tree);
     }
@@ -12541,34 +12552,34 @@ static void pyprof__remap_end(const pyprof__remapping *call, int gone)
 
 // For a new range. Finds the site before it takes the lock, because finding it can take locks of its own.
 // NULL = do not note it.
-static pyprof__allocating_thread *pyprof__ranges_lock_new(pyprof__range *range, uint32_t generation)
+static pyprof__allocating_thread *pyprof__ranges_lock_new(pyprof__range *range, uint32_t tracking)
 {
     int noting = PYPROF__GET(pyprof__heap.noting) && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON;
     int looks = noting && PYPROF__GET(pyprof__heap.mode) && !PYPROF__GET(pyprof__heap.frozen);
-    pyprof__allocating_thread *self = looks ? pyprof__own_record(generation) : NULL;
-    if (!self || !pyprof__get_busy(self, generation)) return NULL;
+    pyprof__allocating_thread *self = looks ? pyprof__own_record(tracking) : NULL;
+    if (!self || !pyprof__get_busy(self, tracking)) return NULL;
     self->native = pyprof__heap.code_mmap;
     range->site = pyprof__own_site(self, PYPROF_DOMAIN_NATIVE);
     range->birth = PYPROF__GET(pyprof__heap.clock_ms) / PYPROF__BIRTH;
     pyprof__heap_lock(&pyprof__ranges.lock);
-    if (pyprof__ranges.generation != generation) {
+    if (pyprof__ranges.tracking != tracking) {
         PYPROF__SET(pyprof__ranges.root, 0);
         pyprof__ranges.spare = 0;
         pyprof__ranges.count = pyprof__ranges.list ? 1 : 0;
     }
-    pyprof__ranges.generation = generation;
+    pyprof__ranges.tracking = tracking;
     return self;
 }
 
-static void pyprof__mapping_add(const void *address, size_t size, int counts)
+static void pyprof__range_add(const void *address, size_t size, int counts)
 {
-    uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE), number;
+    uint32_t tracking = __atomic_load_n(&pyprof__hot.tracking, __ATOMIC_ACQUIRE), number;
     int error = errno;
     pyprof__range range = { 0, 0, 0, 0, 0, 0, 0 };
     pyprof__allocating_thread *self;
     if (pyprof__inside || !PYPROF__GET(pyprof__heap.mode)) return;
     pyprof__inside = 1;
-    self = pyprof__ranges_lock_new(&range, generation);
+    self = pyprof__ranges_lock_new(&range, tracking);
     if (self) {
         range.begin = (uint64_t)(uintptr_t)address;
         range.end = range.begin + pyprof__in_pages(size);
@@ -12612,18 +12623,18 @@ static void pyprof__ranges_protect(pyprof__allocating_thread *self, uint32_t tre
 }
 
 // The addresses keep their owner, so all of this is done after the system call.
-static void pyprof__mapping_protect(const void *address, size_t size, uint32_t counts)
+static void pyprof__range_protect(const void *address, size_t size, uint32_t counts)
 {
-    uint32_t generation = __atomic_load_n(&pyprof__hot.generation, __ATOMIC_ACQUIRE), tree;
+    uint32_t tracking = __atomic_load_n(&pyprof__hot.tracking, __ATOMIC_ACQUIRE), tree;
     uint64_t begin = (uint64_t)(uintptr_t)address, end = begin + pyprof__in_pages(size);
     int error = errno, same = 1;
     pyprof__range now = { 0, 0, 0, 0, 0, 0, 0 };
-    pyprof__allocating_thread *self = pyprof__ranges_lock(generation);
+    pyprof__allocating_thread *self = pyprof__ranges_lock(tracking);
     if (self) {
-        same = pyprof__ranges.generation != generation || pyprof__is_protected(begin, end, counts);
+        same = pyprof__ranges.tracking != tracking || pyprof__is_protected(begin, end, counts);
         pyprof__ranges_unlock(self);
     }
-    self = same ? NULL : counts ? pyprof__ranges_lock_new(&now, generation) : pyprof__ranges_lock(generation);
+    self = same ? NULL : counts ? pyprof__ranges_lock_new(&now, tracking) : pyprof__ranges_lock(tracking);
     if (self) {
         now.counts = counts;
         tree = pyprof__ranges_take(self, begin, end);
@@ -12737,14 +12748,14 @@ static pyprof__bool pyprof__maps_memory(int protection, int flags)
 // not.
 static void *pyprof__map(void *address, size_t size, int protection, int flags, int fd, off_t offset, const void *caller)
 {
-    pyprof__remapping over;
+    pyprof__range_change over;
     void *made;
     if (!pyprof__libc_ready()) return (void *)syscall(SYS_mmap, address, size, protection, flags, fd, offset);
     pyprof__remap_begin(&over, address, flags & MAP_FIXED ? size : 0);
     made = pyprof__libc.mmap(address, size, protection, flags, fd, offset);
     pyprof__remap_end(&over, made != MAP_FAILED);
     if (made != MAP_FAILED && (flags & MAP_ANONYMOUS) && !pyprof__is_allocator(caller))
-        pyprof__mapping_add(made, size, pyprof__maps_memory(protection, flags));
+        pyprof__range_add(made, size, pyprof__maps_memory(protection, flags));
     return made;
 }
 
@@ -12760,7 +12771,7 @@ PYPROF__INTERPOSED void *mmap64(void *address, size_t size, int protection, int 
 
 PYPROF__INTERPOSED int munmap(void *address, size_t size) PYPROF__THROWS
 {
-    pyprof__remapping call;
+    pyprof__range_change call;
     int result;
     if (!pyprof__libc_ready()) return (int)syscall(SYS_munmap, address, size);
     pyprof__remap_begin(&call, address, size);
@@ -12773,7 +12784,7 @@ PYPROF__INTERPOSED int munmap(void *address, size_t size) PYPROF__THROWS
 // MREMAP_DONTUNMAP is 4.
 PYPROF__INTERPOSED void *mremap(void *address, size_t size, size_t wanted, int flags, ...) PYPROF__THROWS
 {
-    pyprof__remapping from, over;
+    pyprof__range_change from, over;
     void *target = NULL, *moved;
     va_list more;
     va_start(more, flags);
@@ -12785,7 +12796,7 @@ PYPROF__INTERPOSED void *mremap(void *address, size_t size, size_t wanted, int f
     moved = pyprof__libc.mremap(address, size, wanted, flags, target);
     pyprof__remap_end(&over, moved != MAP_FAILED);
     pyprof__remap_end(&from, moved != MAP_FAILED && !(flags & 4));
-    if (moved != MAP_FAILED && from.counts >= 0) pyprof__mapping_add(moved, wanted, from.counts);
+    if (moved != MAP_FAILED && from.counts >= 0) pyprof__range_add(moved, wanted, from.counts);
     return moved;
 }
 
@@ -12797,7 +12808,7 @@ static int pyprof__protected(void *address, size_t size, int protection, int res
     if (result || pyprof__inside || !PYPROF__GET(pyprof__ranges.root)) return result;
     if (!counts && protection != PROT_NONE) return result;
     pyprof__inside = 1;
-    pyprof__mapping_protect(address, size, (uint32_t)counts);
+    pyprof__range_protect(address, size, (uint32_t)counts);
     pyprof__inside = 0;
     return 0;
 }
@@ -13066,11 +13077,11 @@ static pyprof__bool pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
     static const pyprof_allocator pages = { pyprof__heap_pages, pyprof__heap_pages_free, NULL };
     pyprof__pool_init(&pyprof__heap.pool, &pages, max_bytes);
     pyprof__array_init(&pyprof__heap.addresses, sizeof(pyprof__code_address));
-    memset(&pyprof__heap.source, 0, sizeof pyprof__heap.source);
-    pyprof__heap.source.proc = &pyprof__own_proc;
-    pyprof__heap.source.fd = -1;
-    pyprof__heap.source.end = pyprof__address_end();
-    pyprof__mirror_init(&pyprof__heap.mirror, &pyprof__heap.pool, &pyprof__heap.source);
+    memset(&pyprof__heap.origin, 0, sizeof pyprof__heap.origin);
+    pyprof__heap.origin.proc = &pyprof__own_proc;
+    pyprof__heap.origin.fd = -1;
+    pyprof__heap.origin.end = pyprof__address_end();
+    pyprof__mirror_init(&pyprof__heap.mirror, &pyprof__heap.pool, &pyprof__heap.origin);
     pyprof__heap.mirror.direct = 1;
     if (!pyprof__codes_init(&pyprof__heap.codes, &pyprof__heap.pool, &pyprof__heap.layout)) return 0;
     pyprof__heap.importer = PYPROF__NONE;
@@ -13215,7 +13226,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     PYPROF__SET(pyprof__filter[0], (unsigned char)(wish->mode == PYPROF_HEAP_EXACT ? 255 : 0));
     PYPROF__SET(pyprof__heap.noting, 1);
     __atomic_store_n(&pyprof__heap.mode, wish->mode, __ATOMIC_RELEASE);
-    __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_RELEASE);
+    __atomic_add_fetch(&pyprof__hot.tracking, 1, __ATOMIC_RELEASE);
     PYPROF__SET(pyprof__heap.wanted, 1);
     PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_PENDING);
     PYPROF__SET(pyprof__heap.lost, 0);
@@ -13229,7 +13240,7 @@ static void pyprof__heap_end(void)   // the last session has ended
 {
     __atomic_store_n(&pyprof__heap.mode, 0, __ATOMIC_RELEASE);
     PYPROF__SET(pyprof__hot.mask, PYPROF__FILTER - 1);
-    __atomic_add_fetch(&pyprof__hot.generation, 1, __ATOMIC_RELEASE);
+    __atomic_add_fetch(&pyprof__hot.tracking, 1, __ATOMIC_RELEASE);
     PYPROF__SET(pyprof__heap.wanted, 0);
     PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_OFF);
     pyprof__blocks_drop();
@@ -13345,24 +13356,24 @@ static pyprof__bool pyprof__heap_find(const void *address, pyprof__entry *entry,
 // ---- from sites to the nodes of a recording ---------------------------------------------------------------
 typedef struct { uint64_t bytes, blocks, temp, doubt; } pyprof__counted;
 
-typedef struct {                 // a session's view of the heap's call tree
+typedef struct {                 // a session's map of the heap's call tree
     pyprof__array nodes;         // uint32_t, by site: its node in the session's model
     pyprof__array before;        // pyprof__counted by site: the totals when the recording began or was reset
     pyprof_domain_total domains[PYPROF_DOMAIN_COUNT];   // likewise
     uint64_t sizes[PYPROF_SIZES];
-} pyprof__heap_view;
+} pyprof__site_map;
 
-static void pyprof__heap_view_init(pyprof__heap_view *view)
+static void pyprof__site_map_init(pyprof__site_map *map)
 {
-    memset(view, 0, sizeof *view);
-    pyprof__array_init(&view->nodes, sizeof(uint32_t));
-    pyprof__array_init(&view->before, sizeof(pyprof__counted));
+    memset(map, 0, sizeof *map);
+    pyprof__array_init(&map->nodes, sizeof(uint32_t));
+    pyprof__array_init(&map->before, sizeof(pyprof__counted));
 }
 
-static void pyprof__heap_view_free(pyprof__heap_view *view, pyprof__pool *pool)
+static void pyprof__site_map_free(pyprof__site_map *map, pyprof__pool *pool)
 {
-    pyprof__array_free(pool, &view->nodes);
-    pyprof__array_free(pool, &view->before);
+    pyprof__array_free(pool, &map->nodes);
+    pyprof__array_free(pool, &map->before);
 }
 
 static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)   // live_*: what was freed
@@ -13386,27 +13397,27 @@ static void pyprof__heap_totals(pyprof_domain_total *domains, uint64_t *sizes)  
 }
 
 // The session's recording begins here. 0 = no memory.
-static pyprof__bool pyprof__heap_view_begin(pyprof__heap_view *view, pyprof__pool *pool)
+static pyprof__bool pyprof__site_map_begin(pyprof__site_map *map, pyprof__pool *pool)
 {
     uint32_t i, count = pyprof__heap_sites();
     int sampled;
-    if (!pyprof__array_reserve(pool, &view->before, count > view->before.count ? count - view->before.count : 0)) return 0;
-    view->nodes.count = view->before.count = 0;
+    if (!pyprof__array_reserve(pool, &map->before, count > map->before.count ? count - map->before.count : 0)) return 0;
+    map->nodes.count = map->before.count = 0;
     sampled = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED;
-    pyprof__heap_totals(view->domains, view->sizes);
+    pyprof__heap_totals(map->domains, map->sizes);
     for (i = 0; i < count; i++) {
         const pyprof__heap_site *site = pyprof__site_at(i);
-        pyprof__counted *counted = &PYPROF__AT(pyprof__counted, view->before, i);
+        pyprof__counted *counted = &PYPROF__AT(pyprof__counted, map->before, i);
         counted->bytes = PYPROF__GET(site->in.bytes);
         counted->blocks = PYPROF__GET(site->in.blocks);
         counted->temp = PYPROF__GET(site->temp);
         counted->doubt = sampled ? PYPROF__GET(pyprof__site_doubt_at(i)->in) : 0;
     }
-    view->before.count = count;
+    map->before.count = count;
     return 1;
 }
 
-static void pyprof__heap_view_doubts(pyprof__model *model, uint32_t node, uint32_t site, uint64_t before)
+static void pyprof__site_map_doubts(pyprof__model *model, uint32_t node, uint32_t site, uint64_t before)
 {
     const pyprof__site_doubt *doubt = pyprof__site_doubt_at(site);
     uint64_t live = pyprof__site_live_doubt(site);
@@ -13417,16 +13428,16 @@ static void pyprof__heap_view_doubts(pyprof__model *model, uint32_t node, uint32
 }
 
 // Writes the heap's columns to a copy of the session's model.
-static void pyprof__heap_view_fill(const pyprof__heap_view *view, pyprof__model *model)
+static void pyprof__site_map_fill(const pyprof__site_map *map, pyprof__model *model)
 {
     static const pyprof__counted nothing = { 0, 0, 0, 0 };
     int sampled = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED;
     uint32_t i, epoch = PYPROF__GET(pyprof__heap.epoch);
     uint64_t now = (pyprof__now() - pyprof__heap.start_ns) / 1000000 / PYPROF__BIRTH;
-    for (i = 1; i < view->nodes.count; i++) {
+    for (i = 1; i < map->nodes.count; i++) {
         const pyprof__heap_site *site = pyprof__site_at(i);
-        const pyprof__counted *before = i < view->before.count ? &PYPROF__AT(const pyprof__counted, view->before, i) : &nothing;
-        uint32_t node = PYPROF__AT(const uint32_t, view->nodes, i);
+        const pyprof__counted *before = i < map->before.count ? &PYPROF__AT(const pyprof__counted, map->before, i) : &nothing;
+        uint32_t node = PYPROF__AT(const uint32_t, map->nodes, i);
         uint64_t live, blocks, births, age, peak, peak_blocks;
         if (!node || !PYPROF__GET(site->in.blocks)) continue;
         live = pyprof__site_live(site);
@@ -13443,30 +13454,30 @@ static void pyprof__heap_view_fill(const pyprof__heap_view *view, pyprof__model 
         pyprof__model_add(model, PYPROF_PEAK_BLOCKS, node, (int64_t)pyprof__whole_blocks(peak_blocks));
         pyprof__model_add(model, PYPROF_TEMP_BLOCKS, node, (int64_t)pyprof__whole_blocks(PYPROF__GET(site->temp) - before->temp));
         pyprof__model_add(model, PYPROF_LIVE_AGE_MS, node, (int64_t)age);
-        if (sampled) pyprof__heap_view_doubts(model, node, i, before->doubt);
+        if (sampled) pyprof__site_map_doubts(model, node, i, before->doubt);
     }
 }
 
-static pyprof__bool pyprof__has_history(const pyprof__heap_view *view, uint32_t site)
+static pyprof__bool pyprof__has_history(const pyprof__site_map *map, uint32_t site)
 {
     float any = 0;
     uint32_t m;
     for (m = 0; m < pyprof__heap.marks; m++) any += pyprof__site_history(site)[m];
-    return any > 0 && PYPROF__AT(const uint32_t, view->nodes, site);
+    return any > 0 && PYPROF__AT(const uint32_t, map->nodes, site);
 }
 
 // 0 = no memory.
-static pyprof__bool pyprof__heap_view_history(const pyprof__heap_view *view, pyprof__model *model)
+static pyprof__bool pyprof__site_map_history(const pyprof__site_map *map, pyprof__model *model)
 {
     uint32_t i, m;
     size_t rows = 1;
-    for (i = 1; i < view->nodes.count; i++) rows += (size_t)pyprof__has_history(view, i);
+    for (i = 1; i < map->nodes.count; i++) rows += (size_t)pyprof__has_history(map, i);
     if (rows == 1) return 1;
     if (!pyprof__array_reserve(model->pool, &model->history, rows)) return 0;
-    for (i = 1; i < view->nodes.count; i++) {
+    for (i = 1; i < map->nodes.count; i++) {
         pyprof__marks *row;
-        if (!pyprof__has_history(view, i)) continue;
-        row = pyprof__model_history_row(model, PYPROF__AT(const uint32_t, view->nodes, i));
+        if (!pyprof__has_history(map, i)) continue;
+        row = pyprof__model_history_row(model, PYPROF__AT(const uint32_t, map->nodes, i));
         if (!row) return 0;
         for (m = 0; m < pyprof__heap.marks; m++) row->bytes[m] += pyprof__site_history(i)[m];
     }
@@ -13474,21 +13485,21 @@ static pyprof__bool pyprof__heap_view_history(const pyprof__heap_view *view, pyp
 }
 
 // Adds a live block to the births of its site's node.
-static void pyprof__heap_born(const pyprof__heap_view *view, pyprof__model *model, uint32_t site, uint32_t birth,
+static void pyprof__heap_born(const pyprof__site_map *map, pyprof__model *model, uint32_t site, uint32_t birth,
                               const pyprof__weight *weight)
 {
     const uint64_t *marks = pyprof__heap.mark_ns;
     pyprof__births *births;
     uint32_t k = 0;
-    if (site >= view->nodes.count) return;   // newer than the profile
-    births = pyprof__model_births(model, PYPROF__AT(const uint32_t, view->nodes, site));
+    if (site >= map->nodes.count) return;   // newer than the profile
+    births = pyprof__model_births(model, PYPROF__AT(const uint32_t, map->nodes, site));
     if (!births) return;
     while (k < pyprof__heap.marks && birth > (marks[k] - pyprof__heap.start_ns) / 1000000 / PYPROF__BIRTH) k++;
     births->born[k] += (float)weight->bytes;
     births->born_doubt[k] += (float)weight->doubt;
 }
 
-static void pyprof__heap_born_shard(const pyprof__heap_view *view, pyprof__model *model, pyprof__shard *shard)
+static void pyprof__heap_born_shard(const pyprof__site_map *map, pyprof__model *model, pyprof__shard *shard)
 {
     uint32_t i, front;
     pyprof__heap_lock(&shard->lock);
@@ -13497,29 +13508,29 @@ static void pyprof__heap_born_shard(const pyprof__heap_view *view, pyprof__model
         pyprof__weight weight;
         if (!entry->what) continue;
         weight = pyprof__weigh(pyprof__entry_size(entry));
-        pyprof__heap_born(view, model, pyprof__entry_site(entry), pyprof__entry_birth(entry), &weight);
+        pyprof__heap_born(map, model, pyprof__entry_site(entry), pyprof__entry_birth(entry), &weight);
     }
     pyprof__unlock(&shard->lock);
 }
 
 #if defined(PYPROF_INTERPOSE_MALLOC)
-static void pyprof__heap_born_mappings(const pyprof__heap_view *view, pyprof__model *model)
+static void pyprof__heap_born_ranges(const pyprof__site_map *map, pyprof__model *model)
 {
     uint32_t at = 0;
     pyprof__heap_lock(&pyprof__ranges.lock);
-    if (pyprof__ranges.generation == PYPROF__GET(pyprof__hot.generation)) at = pyprof__ranges_around(0);
+    if (pyprof__ranges.tracking == PYPROF__GET(pyprof__hot.tracking)) at = pyprof__ranges_around(0);
     while (at) {
         const pyprof__range *range = &pyprof__ranges.list[at];
         pyprof__weight weight = { range->end - range->begin, 0, 0 };   // not a sample: no doubt
-        if (range->counts) pyprof__heap_born(view, model, range->site, range->birth, &weight);
+        if (range->counts) pyprof__heap_born(map, model, range->site, range->birth, &weight);
         at = pyprof__ranges_around(range->end);
     }
     pyprof__unlock(&pyprof__ranges.lock);
 }
 #else
-static void pyprof__heap_born_mappings(const pyprof__heap_view *view, pyprof__model *model)
+static void pyprof__heap_born_ranges(const pyprof__site_map *map, pyprof__model *model)
 {
-    (void)view;
+    (void)map;
     (void)model;
 }
 #endif
@@ -13527,21 +13538,21 @@ static void pyprof__heap_born_mappings(const pyprof__heap_view *view, pyprof__mo
 // Sampled mode: between which marks were the blocks born that live now, and how much of each mark's bytes is
 // in doubt? With few samples this tells memory that stays from memory that comes and goes. In exact mode
 // nothing is in doubt. 0 = no memory.
-static pyprof__bool pyprof__heap_view_births(const pyprof__heap_view *view, pyprof__model *model)
+static pyprof__bool pyprof__site_map_births(const pyprof__site_map *map, pyprof__model *model)
 {
     uint32_t i, m;
     if (PYPROF__GET(pyprof__heap.mode) != PYPROF_HEAP_SAMPLED || model->history.count == 0) return 1;
     if (!pyprof__births_make(model)) return 0;
-    for (i = 1; i < view->nodes.count; i++) {
-        pyprof__births *births = pyprof__model_births(model, PYPROF__AT(const uint32_t, view->nodes, i));
+    for (i = 1; i < map->nodes.count; i++) {
+        pyprof__births *births = pyprof__model_births(model, PYPROF__AT(const uint32_t, map->nodes, i));
         for (m = 0; births && m < pyprof__heap.marks; m++) births->doubt[m] += pyprof__site_doubt_at(i)->marks[m];
     }
-    for (i = 0; i < PYPROF__SHARDS; i++) pyprof__heap_born_shard(view, model, &pyprof__shards[i]);
-    pyprof__heap_born_mappings(view, model);
+    for (i = 0; i < PYPROF__SHARDS; i++) pyprof__heap_born_shard(map, model, &pyprof__shards[i]);
+    pyprof__heap_born_ranges(map, model);
     return 1;
 }
 
-static void pyprof__heap_view_facts(const pyprof__heap_view *view, pyprof__heap_facts *facts)
+static void pyprof__site_map_facts(const pyprof__site_map *map, pyprof__heap_facts *facts)
 {
     uint64_t sizes[PYPROF_SIZES];
     pyprof_domain_total now[PYPROF_DOMAIN_COUNT];
@@ -13555,10 +13566,10 @@ static void pyprof__heap_view_facts(const pyprof__heap_view *view, pyprof__heap_
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
         facts->domains[i].live_bytes = now[i].alloc_bytes - now[i].live_bytes;
         facts->domains[i].live_blocks = (int64_t)pyprof__whole_blocks((uint64_t)(now[i].alloc_blocks - now[i].live_blocks));
-        facts->domains[i].alloc_bytes = now[i].alloc_bytes - view->domains[i].alloc_bytes;
-        facts->domains[i].alloc_blocks = (int64_t)pyprof__whole_blocks((uint64_t)(now[i].alloc_blocks - view->domains[i].alloc_blocks));
+        facts->domains[i].alloc_bytes = now[i].alloc_bytes - map->domains[i].alloc_bytes;
+        facts->domains[i].alloc_blocks = (int64_t)pyprof__whole_blocks((uint64_t)(now[i].alloc_blocks - map->domains[i].alloc_blocks));
     }
-    for (i = 0; i < PYPROF_SIZES; i++) facts->sizes[i] = (int64_t)pyprof__whole_blocks(sizes[i] - view->sizes[i]);
+    for (i = 0; i < PYPROF_SIZES; i++) facts->sizes[i] = (int64_t)pyprof__whole_blocks(sizes[i] - map->sizes[i]);
     facts->marks = PYPROF__GET(pyprof__heap.marks);
     memcpy(facts->mark_ns, pyprof__heap.mark_ns, sizeof facts->mark_ns);
 }
@@ -13682,7 +13693,7 @@ typedef struct {                 // a thread as a producer knows it: see "the wa
 
 typedef struct {                 // a source of facts about threads: likewise
     pyprof__codes *codes;        // a frame is a spot of these
-    uint32_t generation;         // generation of the spots' numbers: emptied codes restart them
+    uint32_t emptied;            // how often the codes had been emptied, when these numbers were noted
     pyprof__array locations;     // uint32_t per spot: location of the model + 1; 0 = not known yet
 } pyprof__producer;
 
@@ -13716,7 +13727,7 @@ typedef struct {
                                  // dump
     pyprof__producer sampler, tracker;
     int heap;                    // it tracks memory
-    pyprof__heap_view view;
+    pyprof__site_map site_map;
     // Ticks so far, and when the latest ones were due: number n at n % DUE
     uint64_t due, due_ns[PYPROF__DUE];
     uint64_t thinned;            // number of ticks left out so far,
@@ -13805,7 +13816,7 @@ static pyprof__bool pyprof__recorded_is(const pyprof__recorder *recorder, const 
     if (recorded->ident == 0) return at < recorded->first_ns + pyprof__second;
     if (recorded->interp_id != who->interp_id || recorded->ident != who->ident) return 0;
     if (recorded->serial == who->serial) return 1;
-    if (!*started) *started = pyprof__thread_started(recorder->target->source.proc, who->native);
+    if (!*started) *started = pyprof__thread_started(recorder->target->origin.proc, who->native);
     return *started && recorded->started == *started;
 }
 
@@ -13838,7 +13849,7 @@ static uint32_t pyprof__recorded_new(pyprof__recorder *recorder, const pyprof__t
     recorded->ident = who->ident;
     recorded->serial = who->serial;
     recorded->interp_id = who->interp_id;
-    recorded->started = pyprof__thread_started(recorder->target->source.proc, who->native);
+    recorded->started = pyprof__thread_started(recorder->target->origin.proc, who->native);
     recorded->first_ns = now;
     recorded->wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, name);
     recorded->name = pyprof__model_string(model, name);
@@ -13865,7 +13876,7 @@ static void pyprof__recorded_rename(pyprof__recorder *recorder, uint32_t id, con
     recorded->name = name;
     wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, changed);
     // Its allocations are now included, or no longer.
-    if (wanted != recorded->wanted) recorder->view.nodes.count = 0;
+    if (wanted != recorded->wanted) recorder->site_map.nodes.count = 0;
     recorded->wanted = wanted;
     location = &PYPROF__AT(pyprof__location, model->locations, PYPROF__AT(pyprof__node, model->nodes, recorded->node).location);
     PYPROF__AT(pyprof__function, model->functions, location->function).name = name;
@@ -14038,8 +14049,8 @@ static void pyprof__followed_anew(pyprof__recorder *recorder, pyprof__codes *cod
 {
     size_t i;
     recorder->sampler.codes = codes;
-    if (recorder->sampler.generation == codes->generation) return;
-    recorder->sampler.generation = codes->generation;
+    if (recorder->sampler.emptied == codes->emptied) return;
+    recorder->sampler.emptied = codes->emptied;
     recorder->sampler.locations.count = 0;
     for (i = 0; i < recorder->followed.count; i++)
         pyprof__followed_at(recorder, i)->spots.count = pyprof__followed_at(recorder, i)->leaf_node = 0;
@@ -14103,7 +14114,7 @@ static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__followed_thre
 //   7. Tail: counted once the thread has ended: when the OS thread is met again, or in step 10.
 //   8. Outside: an OS thread used CPU time between two of its thread states. Half a period and the tail come
 //      out of that; the rest goes to <between samples>.
-// When the recording is copied, paused or ended, no further sample takes what the shares hold:
+// When the recording is copied, paused or ended, no further sample takes what is in the shares:
 //   9. End: the clock is read once more, and due ticks are counted.
 //   10. Settle: each share goes to the latest sample of its kind, or, if there is none, to <between samples>.
 //
@@ -14480,7 +14491,7 @@ static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweep
     stats->retried += tick->retried;
     if (sweeper->list.interps.count > stats->interpreters) stats->interpreters = sweeper->list.interps.count;
     pyprof__degrade(recorder, sweeper->degraded);
-    pyprof__degrade(recorder, __atomic_load_n(&sweeper->target.source.proc->lack, __ATOMIC_RELAXED));
+    pyprof__degrade(recorder, __atomic_load_n(&sweeper->target.origin.proc->lack, __ATOMIC_RELAXED));
 }
 
 // Were so many left out that max_cpu does not allow the wanted rate, and not only for a moment?
@@ -14564,7 +14575,7 @@ static void pyprof__account_end(pyprof__recorder *recorder, pyprof__thread_accou
     uint64_t turn = 200000000 + 100000 * (uint64_t)recorder->accounts.count;
     int looked = account->tick == recorder->tick || (account->cold && now < account->look_ns + turn);
     int lives = looked && account->spell == recorder->spells && account->recorded != PYPROF__NONE;
-    uint64_t cpu = lives ? pyprof__thread_cpu(recorder->target->source.proc, (int64_t)account->native) : 0;
+    uint64_t cpu = lives ? pyprof__thread_cpu(recorder->target->origin.proc, (int64_t)account->native) : 0;
     uint64_t owed = recorder->due - account->due;
     int wanted = lives && pyprof__recorded_at(recorder, account->recorded)->wanted;
     pyprof_stats *stats = &recorder->model.stats;
@@ -14689,7 +14700,7 @@ static void pyprof__record_awaits(pyprof__recorder *recorder, const pyprof__swee
     size_t i;
     uint64_t since;
     uint32_t k, node, before;
-    if (recorder->paused || recorder->sampler.generation != sweeper->codes.generation) return;
+    if (recorder->paused || recorder->sampler.emptied != sweeper->codes.emptied) return;
     if (sweeper->awaits_cut) pyprof__degrade(recorder, "too many tasks waited: not all of them were read");
     for (i = 0; i < sweeper->awaits.count; i++) {
         const pyprof__await *await = &PYPROF__AT(const pyprof__await, sweeper->awaits, i);
@@ -14732,7 +14743,7 @@ static uint32_t pyprof__site_node(pyprof__recorder *recorder, uint32_t below, co
 // Finds the nodes of sites added since the last call: 0 if the filter excludes the thread.
 static void pyprof__record_sites(pyprof__recorder *recorder)
 {
-    pyprof__array *nodes = &recorder->view.nodes;
+    pyprof__array *nodes = &recorder->site_map.nodes;
     uint32_t count = pyprof__heap_sites(), i;
     if (!recorder->heap || nodes->count >= count) return;
     if (!pyprof__array_reserve(&recorder->pool, nodes, count - nodes->count)) { pyprof__degrade_full(recorder); return; }
@@ -14772,9 +14783,9 @@ static void pyprof__record_heap(pyprof__recorder *recorder, pyprof__model *copy)
 {
     if (!recorder->heap) return;
     pyprof__heap_reasons(recorder);
-    pyprof__heap_view_fill(&recorder->view, copy);
-    pyprof__heap_view_facts(&recorder->view, &copy->heap);
-    if (!pyprof__heap_view_history(&recorder->view, copy) || !pyprof__heap_view_births(&recorder->view, copy)) copy->heap.marks = 0;
+    pyprof__site_map_fill(&recorder->site_map, copy);
+    pyprof__site_map_facts(&recorder->site_map, &copy->heap);
+    if (!pyprof__site_map_history(&recorder->site_map, copy) || !pyprof__site_map_births(&recorder->site_map, copy)) copy->heap.marks = 0;
 }
 
 // ---- ten times a second ------------------------------------------------------------------------
@@ -14845,8 +14856,8 @@ static pyprof__bool pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t 
     for (i = 0; i < recorder->followed.count; i++) pyprof__followed_at(recorder, i)->recorded = PYPROF__NONE;
     for (i = 0; i < recorder->accounts.count; i++)
         pyprof__account_renew(pyprof__account_at(recorder, i), start_ns, recorder->due, recorder->thinned);
-    return pyprof__model_begin(&recorder->model, recorder->target->source.proc->pid, recorder->target->started)
-        && (!recorder->heap || pyprof__heap_view_begin(&recorder->view, &recorder->pool));
+    return pyprof__model_begin(&recorder->model, recorder->target->origin.proc->pid, recorder->target->started)
+        && (!recorder->heap || pyprof__site_map_begin(&recorder->site_map, &recorder->pool));
 }
 
 // Restarts the recording at start_ns. 0 = no memory, and the recording stays as it is.
@@ -14863,7 +14874,7 @@ static pyprof__bool pyprof__recorder_renew(pyprof__recorder *recorder, uint64_t 
 static void pyprof__recorder_close(pyprof__recorder *recorder)
 {
     pyprof__followed_free(recorder);
-    pyprof__heap_view_free(&recorder->view, &recorder->pool);
+    pyprof__site_map_free(&recorder->site_map, &recorder->pool);
     pyprof__model_free(&recorder->model);
 }
 
@@ -14879,7 +14890,7 @@ static pyprof__bool pyprof__recorder_open(pyprof__recorder *recorder, const pypr
     pyprof__array_init(&recorder->sampler.locations, sizeof(uint32_t));
     pyprof__array_init(&recorder->tracker.locations, sizeof(uint32_t));
     recorder->tracker.codes = &pyprof__heap.codes;
-    pyprof__heap_view_init(&recorder->view);
+    pyprof__site_map_init(&recorder->site_map);
     if (pyprof__recorder_clear(recorder, pyprof__now())) return 1;
     pyprof__recorder_close(recorder);
     return 0;
@@ -15155,15 +15166,15 @@ static pyprof__bool pyprof__measure_depth(pyprof_profile *profile)   // 0 = no m
     return depth != NULL;
 }
 
-// A profile from a copy of a model. window_ns 0 = everything. NULL = no memory.
-static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t window_ns, const pyprof_allocator *allocator)
+// A profile from a copy of a model. recent_ns 0 = everything. NULL = no memory.
+static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t recent_ns, const pyprof_allocator *allocator)
 {
     pyprof_profile *profile = (pyprof_profile *)allocator->alloc(allocator->user, sizeof *profile);
     if (!profile) return NULL;
     memset(profile, 0, sizeof *profile);
     pyprof__pool_init(&profile->pool, allocator, UINT64_MAX);
     pyprof__array_init(&profile->children, sizeof(pyprof__child));
-    if (pyprof__model_copy(&profile->model, &profile->pool, model, window_ns) && pyprof__labels_make(profile) && pyprof__measure_depth(profile))
+    if (pyprof__model_copy(&profile->model, &profile->pool, model, recent_ns) && pyprof__labels_make(profile) && pyprof__measure_depth(profile))
         return profile;
     pyprof__profile_free(profile);
     return NULL;
@@ -16830,8 +16841,8 @@ struct pyprof__rows {
     pyprof__array rows, parts;   // pyprof__report_row
     size_t more, more_parts;     // how many are left out
     int64_t all;                 // what 100 % is
-    pyprof__view_maker view;     // of stacks: holds their names
-    pyprof__array scripts;       // pyprof__script: hold the lines
+    pyprof__view_maker view;     // of stacks: has their names
+    pyprof__array scripts;       // pyprof__script: have the lines
     pyprof__report_row spare;    // used if memory runs out
 };
 
@@ -20638,8 +20649,8 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
 
-static const struct { int format; const char *suffix; pyprof__writer *write; int metric, without_idle, holds_diffs; } pyprof__formats[] = {
-    // format                   suffix             writer                     metric           leaves idle time out, holds negative values
+static const struct { int format; const char *suffix; pyprof__writer *write; int metric, without_idle, takes_diffs; } pyprof__formats[] = {
+    // format                   suffix             writer                     metric           leaves idle time out, takes negative values
     { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  1, 0 },
@@ -20695,7 +20706,7 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
     if (!pyprof__formats[*row].write)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "writing %s is not supported yet; these can be written: %s",
                             pyprof__formats[*row].suffix, pyprof__formats_text(known, sizeof known));
-    if (is_diff && !pyprof__formats[*row].holds_diffs)
+    if (is_diff && !pyprof__formats[*row].takes_diffs)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s cannot hold a difference: its values can be negative", pyprof__formats[*row].suffix);
     if (output->metric && !pyprof__metric_row(output->metric))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "unknown metric %d", output->metric);
@@ -20857,7 +20868,7 @@ enum { PYPROF__SESSIONS = 8, PYPROF__SAMPLERS = 1, PYPROF__MIN_BYTES = 4 << 20, 
 #endif
 
 typedef struct {                 // a target, and the thread that samples it
-    pyprof__sweeper sweeper;     // holds the target; belongs to the sampler thread while that runs
+    pyprof__sweeper sweeper;     // with the target; belongs to the sampler thread while that runs
     int alive, joinable;         // the thread runs; it must still be joined
     pthread_t thread;
     int64_t tid;                 // of that thread; 0 = not started yet
@@ -20873,7 +20884,7 @@ typedef struct {                 // a target, and the thread that samples it
 } pyprof__sampler;
 
 typedef struct {
-    uint64_t generation;         // of the token; odd = in use
+    uint64_t use;                // the number of its use, in the token; odd = in use
     pyprof__sampler *sampler;
     int torn;                    // a thread died while it changed the session
     pyprof_config config;
@@ -20930,7 +20941,7 @@ typedef struct {
     pyprof__sampler samplers[PYPROF__SAMPLERS];   // the first is this process's
     int changing;                // session that the owner of the lock may be changing + 1; 0 = none
     int atfork;                  // the handler is registered
-    // In a forked child: generations of the sessions to start again; 0 = none.
+    // In a forked child: uses of the sessions to start again; 0 = none.
     uint64_t again[PYPROF__SESSIONS];
     int going_on;                // some of these have not started yet
     void (*forked)(pyprof *token);      // what PROFILING=1 does in a forked child
@@ -20965,8 +20976,8 @@ static void pyprof__after_fork(void)
     pyprof__mutex_forked(&pyprof__writing);
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
-        if (session->generation & 1 && session->config.after_fork == PYPROF_AFTER_FORK_START) pyprof__g.again[i] = session->generation;
-        session->generation += session->generation & 1;
+        if (session->use & 1 && session->config.after_fork == PYPROF_AFTER_FORK_START) pyprof__g.again[i] = session->use;
+        session->use += session->use & 1;
         goes_on |= pyprof__g.again[i] != 0;
     }
     for (i = 0; i < PYPROF__SAMPLERS; i++) {
@@ -21001,15 +21012,15 @@ static void pyprof__enter(void)
 // ---- tokens ------------------------------------------------------------------
 static pyprof *pyprof__token(int slot)
 {
-    return (pyprof *)(uintptr_t)(pyprof__g.sessions[slot].generation << 8 | (uint64_t)(slot + 1) << 1 | 1);
+    return (pyprof *)(uintptr_t)(pyprof__g.sessions[slot].use << 8 | (uint64_t)(slot + 1) << 1 | 1);
 }
 
 // Under the lock; NULL = ended, or never existed.
 static pyprof__session *pyprof__session_of(const pyprof *token)
 {
     uint64_t bits = (uint64_t)(uintptr_t)token, slot = (bits >> 1 & 127) - 1;
-    if (!(bits & 1) || slot >= PYPROF__SESSIONS || pyprof__g.sessions[slot].generation != bits >> 8) return NULL;
-    if (!(pyprof__g.sessions[slot].generation & 1)) return NULL;
+    if (!(bits & 1) || slot >= PYPROF__SESSIONS || pyprof__g.sessions[slot].use != bits >> 8) return NULL;
+    if (!(pyprof__g.sessions[slot].use & 1)) return NULL;
     pyprof__g.changing = (int)slot + 1;
     return &pyprof__g.sessions[slot];
 }
@@ -21030,7 +21041,7 @@ static pyprof_result pyprof__no_session(const pyprof *token)
 // Is the session in use, and does this sampler sample it?
 static pyprof__bool pyprof__is_of(const pyprof__session *session, const pyprof__sampler *sampler)
 {
-    return (session->generation & 1) && session->sampler == sampler;
+    return (session->use & 1) && session->sampler == sampler;
 }
 
 // Takes the lock of the sessions. If its previous owner died while it changed a session, nothing in that
@@ -21139,7 +21150,7 @@ static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *ho
     if (PYPROF__GET(pyprof__heap.users) && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) house->due = now + PYPROF__HOUSE_NS / 10;
     memset(&gauge, 0, sizeof gauge);
     gauge.ns = now;
-    pyprof__process_facts(sampler->sweeper.target.source.proc, &gauge.facts);
+    pyprof__process_facts(sampler->sweeper.target.origin.proc, &gauge.facts);
     gauge.facts.gc_runs = gc_runs;
     if (PYPROF__GET(pyprof__heap.users)) {
         lost = pyprof__heap_watch(running);
@@ -21198,8 +21209,8 @@ static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
 // The handler is installed only while it is needed.
 static void pyprof__sweeper_by_signal(pyprof__sweeper *sweeper, int by_signal)
 {
-    if (by_signal && !sweeper->by_signal && !pyprof__hold_install()) sweeper->degraded = "the handler for SIGURG could not be installed";
-    if (!by_signal && sweeper->by_signal) pyprof__hold_uninstall();
+    if (by_signal && !sweeper->by_signal && !pyprof__halt_install()) sweeper->degraded = "the handler for SIGURG could not be installed";
+    if (!by_signal && sweeper->by_signal) pyprof__halt_uninstall();
     sweeper->by_signal = by_signal;
 }
 
@@ -21305,7 +21316,7 @@ static void pyprof__govern(const pyprof__sampler *sampler, pyprof__schedule *sch
     if (now < governor->due) return;
     now = pyprof__now();
     own = pyprof__own_cpu();
-    all = pyprof__process_cpu(sampler->sweeper.target.source.proc);
+    all = pyprof__process_cpu(sampler->sweeper.target.origin.proc);
     schedule->allowed = own && all ? pyprof__governor_weigh(governor, now, own, all, schedule->max_cpu) : 0;
     // refused: then threads cannot be read either, and sweeps cost next to nothing.
     if (!own || !all) memset(governor, 0, sizeof *governor);
@@ -21358,7 +21369,7 @@ static void pyprof__blind(pyprof__sampler *sampler, uint64_t now)
     }
     if (now < sampler->blind_due) return;
     sampler->blind_due = now + (now - sampler->blind_ns);
-    way = pyprof__source_again(&sampler->sweeper.target.source);
+    way = pyprof__origin_again(&sampler->sweeper.target.origin);
     pyprof__degrade_all(sampler, way == PYPROF__WAY_NONE ? "memory can no longer be read: the system refuses it"
                         : way == PYPROF__WAY_CHANGED ? "the system refused to read memory for a while: since then it is read in another way"
                         : pyprof__own_cpu() == 0 ? "the system refuses to read the CPU clocks of threads: nothing can be recorded"
@@ -21517,7 +21528,7 @@ static void *pyprof__sampler_main(void *argument)
         else if (wanted.rate > 0 && schedule.stride > 1) pyprof__govern(sampler, &schedule, pyprof__now());
         if (pyprof__now() < house.due) continue;
         if (!pyprof__target_head(&sweeper->target, &head)) head = 0;
-        runs = head ? pyprof__gc_runs(&sweeper->target.source, &sweeper->target.runtime) : -1;
+        runs = head ? pyprof__gc_runs(&sweeper->target.origin, &sweeper->target.runtime) : -1;
         pyprof__sessions_lock();
         pyprof__keep_house(sampler, &house, pyprof__now(), head != 0, runs);
         pyprof__sessions_unlock();
@@ -21673,20 +21684,20 @@ static void pyprof__config_defaults(pyprof_config *config)
     if (!(config->checkpoint_s > 0)) config->checkpoint_s = 60;
 }
 
-// again: generation of a session that starts again in a forked child, in its old slot; 0 = a new one. Under
+// again: use of a session that starts again in a forked child, in its old slot; 0 = a new one. Under
 // the lock.
 static pyprof_result pyprof__session_open(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again,
                                           int *slot)
 {
     pyprof__session *session;
-    uint64_t generation;
+    uint64_t use;
     if (!again)
-        for (*slot = 0; *slot < PYPROF__SESSIONS && (pyprof__g.sessions[*slot].generation & 1 || pyprof__g.again[*slot]); ++*slot) {}
+        for (*slot = 0; *slot < PYPROF__SESSIONS && (pyprof__g.sessions[*slot].use & 1 || pyprof__g.again[*slot]); ++*slot) {}
     if (*slot == PYPROF__SESSIONS) return pyprof__fail(PYPROF_ERR_BUSY, "all %d sessions are in use", PYPROF__SESSIONS);
     session = &pyprof__g.sessions[*slot];
-    generation = again ? again - 1 : session->generation;
+    use = again ? again - 1 : session->use;
     memset(session, 0, sizeof *session);
-    session->generation = generation;
+    session->use = use;
     session->sampler = sampler;
     session->config = *config;
     if (config->thread_filter) {
@@ -21696,7 +21707,7 @@ static pyprof_result pyprof__session_open(pyprof__sampler *sampler, const pyprof
     if (!pyprof__recorder_open(&session->recorder, &sampler->sweeper.target, &session->config,
                                config->max_bytes / 4 * 3)) return pyprof__fail_memory("the session");
     session->own_cpu_start = __atomic_load_n(&sampler->own_cpu_ns, __ATOMIC_RELAXED);
-    session->generation++;
+    session->use++;
     return PYPROF_OK;
 }
 
@@ -21710,7 +21721,7 @@ static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *
 }
 
 // The name under which users know the program: of its executable, or of the script that an interpreter runs.
-// The rest of the command line is not used, because it may hold secrets.
+// The rest of the command line is not used, because it may contain secrets.
 static void pyprof__program_name(pyprof__proc *proc, char *name, size_t capacity)
 {
     char text[4096], *at, *base, *end;
@@ -21736,7 +21747,7 @@ static void pyprof__program_name(pyprof__proc *proc, char *name, size_t capacity
 static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof__target *target)
 {
     char name[256], version[32];
-    pyprof__program_name(target->source.proc, name, sizeof name);
+    pyprof__program_name(target->origin.proc, name, sizeof name);
     pyprof__version_text(target->runtime.version, version, sizeof version);
     profile->program = pyprof__intern(&profile->pool, &profile->model.strings, name, strlen(name));
     profile->python = pyprof__intern(&profile->pool, &profile->model.strings, version, strlen(version));
@@ -21805,7 +21816,7 @@ static pyprof_result pyprof__heap_join(pyprof__session *session)   // under the 
     if (result != PYPROF_OK) return result;
     PYPROF__BUMP(pyprof__heap.users, 1);
     session->recorder.heap = 1;
-    return pyprof__heap_view_begin(&session->recorder.view, &session->recorder.pool) ? PYPROF_OK : pyprof__fail_memory("the session");
+    return pyprof__site_map_begin(&session->recorder.site_map, &session->recorder.pool) ? PYPROF_OK : pyprof__fail_memory("the session");
 }
 
 static void pyprof__heap_noting(void)   // new blocks are noted unless every session that tracks memory is paused; under the lock
@@ -21813,7 +21824,7 @@ static void pyprof__heap_noting(void)   // new blocks are noted unless every ses
     int i, noting = 0;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         const pyprof__session *session = &pyprof__g.sessions[i];
-        noting |= (session->generation & 1) && session->recorder.heap && !session->recorder.paused;
+        noting |= (session->use & 1) && session->recorder.heap && !session->recorder.paused;
     }
     PYPROF__SET(pyprof__heap.noting, noting);
 }
@@ -21830,15 +21841,15 @@ static void pyprof__heap_leave(pyprof__session *session)   // under the lock
 static pyprof__bool pyprof__is_running(const pyprof__sampler *sampler)   // is there an interpreter?
 {
     const pyprof__target *target = &sampler->sweeper.target;
-    pyprof__source source;   // that of the sampler, with this thread as the reader
+    pyprof__origin origin;   // that of the sampler, with this thread as the reader
     uint64_t head = 0;
-    source.method = target->source.method;
-    source.proc = target->source.proc;
-    source.fd = target->source.fd;
-    source.inode = target->source.inode;
-    source.end = target->source.end;
-    source.tid = pyprof__gettid();
-    return pyprof__copy(&source, &head, target->runtime.address + target->runtime.layout.runtime_head, sizeof head) && head != 0;
+    origin.method = target->origin.method;
+    origin.proc = target->origin.proc;
+    origin.fd = target->origin.fd;
+    origin.inode = target->origin.inode;
+    origin.end = target->origin.end;
+    origin.tid = pyprof__gettid();
+    return pyprof__copy(&origin, &head, target->runtime.address + target->runtime.layout.runtime_head, sizeof head) && head != 0;
 }
 
 // ---- one sweep without a session ---------------------------------------------------------
@@ -22381,7 +22392,7 @@ static pyprof *pyprof__writing_due(uint64_t now, uint64_t *due)
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
         uint64_t changes;
-        if (!(session->generation & 1) || !session->writes) continue;
+        if (!(session->use & 1) || !session->writes) continue;
         changes = pyprof__writing_changes(session);
         if (!session->write_begin) pyprof__writing_next(session, now);
         else if (now >= session->write_due) {
@@ -22399,7 +22410,7 @@ static void pyprof__write_all_now(void)   // as at the end
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof *token;
         pyprof__sessions_lock();
-        token = pyprof__g.sessions[i].generation & 1 && pyprof__g.sessions[i].writes ? pyprof__token(i) : NULL;
+        token = pyprof__g.sessions[i].use & 1 && pyprof__g.sessions[i].writes ? pyprof__token(i) : NULL;
         pyprof__sessions_unlock();
         if (token) pyprof__write_session(token, 1);
     }
@@ -22460,7 +22471,7 @@ static void pyprof__writer_stop(void)
     pyprof__saver *writer = &pyprof__g.writer;
     int i, needed = 0;
     pyprof__sessions_lock();
-    for (i = 0; i < PYPROF__SESSIONS; i++) needed |= pyprof__g.sessions[i].generation & 1 && pyprof__g.sessions[i].writes;
+    for (i = 0; i < PYPROF__SESSIONS; i++) needed |= pyprof__g.sessions[i].use & 1 && pyprof__g.sessions[i].writes;
     pyprof__sessions_unlock();
     // The writer starts these sessions.
     for (i = 0; i < PYPROF__SESSIONS; i++) needed |= __atomic_load_n(&pyprof__g.again[i], __ATOMIC_ACQUIRE) != 0;
@@ -22587,7 +22598,7 @@ static void pyprof__start_undo(int slot)   // under pyprof__control
     pyprof__session *session = &pyprof__g.sessions[slot];
     pyprof__sessions_lock();
     pyprof__heap_leave(session);
-    session->generation++;
+    session->use++;
     pyprof__recorder_close(&session->recorder);
     pyprof__sessions_unlock();
 }
@@ -22630,7 +22641,7 @@ static pyprof_result pyprof__start_first(pyprof__sampler *sampler, const pyprof_
     if (result != PYPROF_OK) { pyprof__sweeper_close(sweeper); return result; }
     result = pyprof__sampler_start(sampler);
     if (result == PYPROF_OK) return result;
-    pyprof__g.sessions[*slot].generation++;
+    pyprof__g.sessions[*slot].use++;
     pyprof__recorder_close(&pyprof__g.sessions[*slot].recorder);
     return result;
 }
@@ -22679,7 +22690,7 @@ static void pyprof__exits_watch(void)
     at_quick_exit(pyprof__leave);
 }
 
-// Starts a session from a checked config. again: in a forked child, the session of that slot and generation
+// Starts a session from a checked config. again: in a forked child, the session of that slot and use
 // goes on.
 static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64_t again, pyprof **session)
 {
@@ -22820,7 +22831,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
         if (profile || from_env || checkpoint[0]) result = pyprof__session_end(found, &made);
         unhook = found->recorder.heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running(sampler);
         pyprof__heap_leave(found);
-        found->generation++;
+        found->use++;
         if (!found->torn) pyprof__recorder_close(&found->recorder);
         if (from_env) pyprof__g.env_session = NULL;
     } else {

@@ -177,15 +177,15 @@ int pyprof_test_opcode(int minor, int number, char *name, int *caches, int *act)
     return pyprof__opcode_calls(&opcodes, (unsigned)number & 255u);
 }
 
-static struct { int open; pyprof__source source; pyprof__pool pool; pyprof__layout layout; pyprof__mirror mirror; pyprof__codes codes; } test_reader;
+static struct { int open; pyprof__origin origin; pyprof__pool pool; pyprof__layout layout; pyprof__mirror mirror; pyprof__codes codes; } test_reader;
 
 static int test_reader_find(uint32_t version, int free_threaded, uint64_t code, uint32_t *id)   // 0 = it is read
 {
     if (!test_reader.open) {
         pyprof__pool_init(&test_reader.pool, NULL, UINT64_MAX);
-        if (pyprof__source_open(&test_reader.source, &pyprof__own_proc) != PYPROF_OK) return -2;
+        if (pyprof__origin_open(&test_reader.origin, &pyprof__own_proc) != PYPROF_OK) return -2;
         if (pyprof__layout_choose(&test_reader.layout, version, free_threaded, NULL) != PYPROF_OK) return -3;
-        pyprof__mirror_init(&test_reader.mirror, &test_reader.pool, &test_reader.source);
+        pyprof__mirror_init(&test_reader.mirror, &test_reader.pool, &test_reader.origin);
         if (!pyprof__codes_init(&test_reader.codes, &test_reader.pool, &test_reader.layout)) return -4;
         test_reader.open = 1;
     }

@@ -119,9 +119,9 @@ static inline void add_gauge(recording *r, uint64_t at, int64_t resident, int64_
     gauge->facts.traced_bytes = traced;
 }
 
-static inline pyprof_profile *seal(recording *r, uint64_t window_ns)   // as a profile of a fixed process; NULL = no memory
+static inline pyprof_profile *seal(recording *r, uint64_t recent_ns)   // as a profile of a fixed process; NULL = no memory
 {
-    pyprof_profile *profile = pyprof__profile_new(&r->model, window_ns, &r->pool.allocator);
+    pyprof_profile *profile = pyprof__profile_new(&r->model, recent_ns, &r->pool.allocator);
     if (!profile) return NULL;
     profile->program = pyprof__intern(&profile->pool, &profile->model.strings, "host", 4);
     profile->python = pyprof__intern(&profile->pool, &profile->model.strings, "3.12.1", 6);

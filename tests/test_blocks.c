@@ -29,7 +29,7 @@ static void add(uint64_t i)
     uint64_t hash = pyprof__block_hash((const void *)(uintptr_t)block(i));
     pyprof__entry entry;
     pyprof__entry_make(&entry, hash, i, PYPROF_DOMAIN_OBJ, 1 + (uint32_t)(i & 0xffff), 0);
-    CHECK(pyprof__block_add(hash, &entry, pyprof__hot.generation));
+    CHECK(pyprof__block_add(hash, &entry, pyprof__hot.tracking));
 }
 
 static int take(uint64_t i)
@@ -61,7 +61,7 @@ TEST(a_table_that_may_not_grow)
         uint64_t hash = pyprof__block_hash((const void *)(uintptr_t)block(i));
         pyprof__entry entry;
         pyprof__entry_make(&entry, hash, i, PYPROF_DOMAIN_OBJ, 1, 0);
-        fit += (uint64_t)pyprof__block_add(hash, &entry, pyprof__hot.generation);
+        fit += (uint64_t)pyprof__block_add(hash, &entry, pyprof__hot.tracking);
     }
     CHECK(fit > 30000 && fit < 100000);
     CHECK(pyprof__heap.table_bytes <= 1 << 20);

@@ -104,14 +104,14 @@ TEST(random_tables)   // which end exactly before a page that cannot be read
 }
 
 // ---- instructions: code objects made of random bytes -------------------------------------------------------------------
-typedef struct { pyprof__source source; pyprof__pool pool; pyprof__layout layout; pyprof__mirror mirror; pyprof__codes codes; } reader;
+typedef struct { pyprof__origin origin; pyprof__pool pool; pyprof__layout layout; pyprof__mirror mirror; pyprof__codes codes; } reader;
 
 static void reader_open(reader *r, uint32_t minor, int free_threaded)
 {
     pyprof__pool_init(&r->pool, NULL, UINT64_MAX);
-    CHECK_INT(pyprof__source_open(&r->source, &pyprof__own_proc), PYPROF_OK);
+    CHECK_INT(pyprof__origin_open(&r->origin, &pyprof__own_proc), PYPROF_OK);
     CHECK_INT(pyprof__layout_choose(&r->layout, 0x03000000u | minor << 16, free_threaded, NULL), PYPROF_OK);
-    pyprof__mirror_init(&r->mirror, &r->pool, &r->source);
+    pyprof__mirror_init(&r->mirror, &r->pool, &r->origin);
     CHECK(pyprof__codes_init(&r->codes, &r->pool, &r->layout));
 }
 
@@ -120,7 +120,7 @@ static void reader_close(reader *r)
     pyprof__codes_free(&r->codes);
     pyprof__mirror_free(&r->mirror);
     CHECK_INT((int64_t)r->pool.used, 0);
-    pyprof__source_close(&r->source);
+    pyprof__origin_close(&r->origin);
 }
 
 static void put64(unsigned char *at, uint64_t value) { memcpy(at, &value, sizeof value); }

@@ -5,11 +5,11 @@
 
 enum { PAGE = 4096 };
 
-static pyprof__source opened(pyprof__method method)
+static pyprof__origin opened(pyprof__method method)
 {
-    pyprof__source source;
-    if (!pyprof__source_try(&source, &pyprof__own_proc, method)) SKIP(method == PYPROF__BY_MEMFD ? "no memfd here" : "no process_vm_readv here");
-    return source;
+    pyprof__origin origin;
+    if (!pyprof__origin_try(&origin, &pyprof__own_proc, method)) SKIP(method == PYPROF__BY_MEMFD ? "no memfd here" : "no process_vm_readv here");
+    return origin;
 }
 
 static unsigned char *pages(size_t count)   // whose bytes tell their place
@@ -24,20 +24,20 @@ static uint64_t address(const void *p) { return (uint64_t)(uintptr_t)p; }
 
 static void check_copies(pyprof__method method)
 {
-    pyprof__source source = opened(method);
+    pyprof__origin origin = opened(method);
     unsigned char to[2 * PAGE], *p = pages(4);
-    CHECK(pyprof__copy(&source, to, address(p) + 5, PAGE) && !memcmp(to, p + 5, PAGE));
+    CHECK(pyprof__copy(&origin, to, address(p) + 5, PAGE) && !memcmp(to, p + 5, PAGE));
     CHECK_INT(mprotect(p + PAGE, PAGE, PROT_NONE), 0);
     CHECK_INT(munmap(p + 3 * PAGE, PAGE), 0);
-    CHECK(pyprof__copy(&source, to, address(p), PAGE));
-    CHECK(!pyprof__copy(&source, to, address(p) + 1, PAGE));           // its last byte is behind the border: a short read
-    CHECK(!pyprof__copy(&source, to, address(p) + PAGE, 1));           // PROT_NONE
-    CHECK(!pyprof__copy(&source, to, address(p) + 2 * PAGE - 1, 2));   // begins in it
-    CHECK(pyprof__copy(&source, to, address(p) + 3 * PAGE - 8, 8));
-    CHECK(!pyprof__copy(&source, to, address(p) + 3 * PAGE - 8, 16));  // unmapped
+    CHECK(pyprof__copy(&origin, to, address(p), PAGE));
+    CHECK(!pyprof__copy(&origin, to, address(p) + 1, PAGE));           // its last byte is behind the border: a short read
+    CHECK(!pyprof__copy(&origin, to, address(p) + PAGE, 1));           // PROT_NONE
+    CHECK(!pyprof__copy(&origin, to, address(p) + 2 * PAGE - 1, 2));   // begins in it
+    CHECK(pyprof__copy(&origin, to, address(p) + 3 * PAGE - 8, 8));
+    CHECK(!pyprof__copy(&origin, to, address(p) + 3 * PAGE - 8, 16));  // unmapped
     const uint64_t nowhere[] = { 0, 8, 4095, 0x800000000000u, 0xffff800000000000u, UINT64_MAX - 7, UINT64_MAX };
-    for (size_t i = 0; i < sizeof nowhere / sizeof *nowhere; i++) CHECK(!pyprof__copy(&source, to, nowhere[i], 16));
-    pyprof__source_close(&source);
+    for (size_t i = 0; i < sizeof nowhere / sizeof *nowhere; i++) CHECK(!pyprof__copy(&origin, to, nowhere[i], 16));
+    pyprof__origin_close(&origin);
 }
 
 TEST(copies_by_writev) { check_copies(PYPROF__BY_WRITEV); }
@@ -46,13 +46,13 @@ TEST(copies_by_memfd) { check_copies(PYPROF__BY_MEMFD); }
 
 static void check_mirror(pyprof__method method)
 {
-    pyprof__source source = opened(method);
+    pyprof__origin origin = opened(method);
     pyprof__pool pool;
     pyprof__mirror mirror;
     unsigned char *p = pages(64), to[5000];
     uint64_t random = 7;
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
-    pyprof__mirror_init(&mirror, &pool, &source);
+    pyprof__mirror_init(&mirror, &pool, &origin);
     for (size_t i = 3; i < 64; i += 7) CHECK_INT(mprotect(p + i * PAGE, PAGE, PROT_NONE), 0);
     for (int epoch = 0; epoch < 50; epoch++) {
         unsigned char wanted[4] = { epoch & 1, epoch >> 1 & 1, 1, epoch & 1 };
@@ -72,7 +72,7 @@ static void check_mirror(pyprof__method method)
     }
     pyprof__mirror_free(&mirror);
     CHECK_INT(pool.used, 0);
-    pyprof__source_close(&source);
+    pyprof__origin_close(&origin);
 }
 
 TEST(mirror_by_writev) { check_mirror(PYPROF__BY_WRITEV); }
@@ -82,23 +82,23 @@ TEST(mirror_by_memfd) { check_mirror(PYPROF__BY_MEMFD); }
 TEST(memfd_of_somebody_else)   // the host closed all descriptors and opened a file: it is not written to
 {
     char path[] = "/tmp/pyprof-test-XXXXXX", byte = 1;
-    pyprof__source source = opened(PYPROF__BY_MEMFD);
+    pyprof__origin origin = opened(PYPROF__BY_MEMFD);
     int fd = mkstemp(path);
-    CHECK(fd >= 0 && unlink(path) == 0 && dup2(fd, source.fd) == source.fd);
-    CHECK(!pyprof__copy(&source, &byte, address(path), 1));
+    CHECK(fd >= 0 && unlink(path) == 0 && dup2(fd, origin.fd) == origin.fd);
+    CHECK(!pyprof__copy(&origin, &byte, address(path), 1));
     CHECK_INT(lseek(fd, 0, SEEK_END), 0);
     close(fd);
-    pyprof__source_close(&source);
+    pyprof__origin_close(&origin);
 }
 
 TEST(mirror_is_one_moment)   // within an epoch a block is not read again, whatever happens to it
 {
-    pyprof__source source = opened(PYPROF__BY_WRITEV);
+    pyprof__origin origin = opened(PYPROF__BY_WRITEV);
     pyprof__pool pool;
     pyprof__mirror mirror;
     uint64_t *p = (uint64_t *)(void *)pages(1);
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
-    pyprof__mirror_init(&mirror, &pool, &source);
+    pyprof__mirror_init(&mirror, &pool, &origin);
     p[3] = 100;
     CHECK_INT(pyprof__read_pointer(&mirror, address(p + 3)), 100);
     p[3] = 200;
@@ -110,12 +110,12 @@ TEST(mirror_is_one_moment)   // within an epoch a block is not read again, whate
 
 TEST(mirror_prefetches_blocks_in_use)
 {
-    pyprof__source source = opened(PYPROF__BY_WRITEV);
+    pyprof__origin origin = opened(PYPROF__BY_WRITEV);
     pyprof__pool pool;
     pyprof__mirror mirror;
     unsigned char *p = pages(400), wanted[2] = { 0, 1 }, byte;
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
-    pyprof__mirror_init(&mirror, &pool, &source);
+    pyprof__mirror_init(&mirror, &pool, &origin);
     for (uint32_t owner = 0; owner < 2; owner++) {
         pyprof__mirror_own(&mirror, owner);
         for (size_t i = 0; i < 200; i++) CHECK(pyprof__read(&mirror, &byte, address(p + (owner * 200 + i) * PAGE), 1));
@@ -129,14 +129,14 @@ TEST(mirror_prefetches_blocks_in_use)
 
 TEST(mirror_beside_impossible_addresses)   // the kernel refuses a whole call for one of them
 {
-    pyprof__source source = opened(PYPROF__BY_WRITEV);
+    pyprof__origin origin = opened(PYPROF__BY_WRITEV);
     pyprof__pool pool;
     pyprof__mirror mirror;
     unsigned char *p = pages(20), byte;
     const unsigned char wanted[1] = { 1 };
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
-    pyprof__mirror_init(&mirror, &pool, &source);
-    for (int end = 0; end < 2; end++, source.end = UINT64_MAX)   // also where the end of the addresses is not known
+    pyprof__mirror_init(&mirror, &pool, &origin);
+    for (int end = 0; end < 2; end++, origin.end = UINT64_MAX)   // also where the end of the addresses is not known
         for (int epoch = 0; epoch < 4; epoch++) {
             pyprof__mirror_begin(&mirror);
             if (epoch) pyprof__mirror_prefetch(&mirror, wanted, 1);
@@ -151,13 +151,13 @@ TEST(mirror_beside_impossible_addresses)   // the kernel refuses a whole call fo
 
 TEST(blocks_read_twice)
 {
-    pyprof__source source = opened(PYPROF__BY_WRITEV);
+    pyprof__origin origin = opened(PYPROF__BY_WRITEV);
     pyprof__pool pool;
     pyprof__mirror mirror;
     unsigned char *p = pages(10);
     uint64_t bases[10];
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
-    pyprof__mirror_init(&mirror, &pool, &source);
+    pyprof__mirror_init(&mirror, &pool, &origin);
     for (size_t i = 0; i < 10; i++) bases[i] = address(p + (9 - i) * PAGE);
     pyprof__mirror_twice(&mirror, bases, 10);
     for (size_t i = 0; i < 10; i++) CHECK(pyprof__twins_agree(&mirror, bases[i] + i * 8, 250 - i * 8, 1));
@@ -176,13 +176,13 @@ TEST(blocks_read_twice)
 
 TEST(a_block_that_stops_the_copy_is_told_and_left_out)
 {
-    pyprof__source source = opened(PYPROF__BY_WRITEV);
+    pyprof__origin origin = opened(PYPROF__BY_WRITEV);
     static pyprof__sweeper sweeper;
     unsigned char *p = pages(16);
     int tries;
     memset(&sweeper, 0, sizeof sweeper);
     pyprof__pool_init(&sweeper.pool, NULL, UINT64_MAX);
-    pyprof__mirror_init(&sweeper.mirror, &sweeper.pool, &source);
+    pyprof__mirror_init(&sweeper.mirror, &sweeper.pool, &origin);
     CHECK_INT(mprotect(p + 6 * PAGE, PAGE, PROT_NONE), 0);
     CHECK_INT(mprotect(p + 9 * PAGE, PAGE, PROT_NONE), 0);
     for (tries = 0; tries < 6; tries++) {   // touched: eight blocks, two of which cannot be read; the first two before the walk
@@ -203,17 +203,17 @@ TEST(a_block_that_stops_the_copy_is_told_and_left_out)
     CHECK_INT(sweeper.twin_count, 6);
     CHECK_INT(sweeper.twins[0], address(p) + 5 * PAGE);   // what the walk touched first
     pyprof__mirror_free(&sweeper.mirror);
-    pyprof__source_close(&source);
+    pyprof__origin_close(&origin);
 }
 
 TEST(mirror_forgets_blocks_out_of_use)
 {
-    pyprof__source source = opened(PYPROF__BY_WRITEV);
+    pyprof__origin origin = opened(PYPROF__BY_WRITEV);
     pyprof__pool pool;
     pyprof__mirror mirror;
     unsigned char *p = pages(1000), byte;
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
-    pyprof__mirror_init(&mirror, &pool, &source);
+    pyprof__mirror_init(&mirror, &pool, &origin);
     for (size_t i = 0; i < 4000; i++) CHECK(pyprof__read(&mirror, &byte, address(p + i * 1024), 1));
     for (int epoch = 0; epoch < 200; epoch++) {
         pyprof__mirror_begin(&mirror);
@@ -224,12 +224,12 @@ TEST(mirror_forgets_blocks_out_of_use)
 
 TEST(mirror_with_little_memory)
 {
-    pyprof__source source = opened(PYPROF__BY_WRITEV);
+    pyprof__origin origin = opened(PYPROF__BY_WRITEV);
     pyprof__pool pool;
     pyprof__mirror mirror;
     unsigned char *p = pages(100), byte;
     pyprof__pool_init(&pool, NULL, 60000);
-    pyprof__mirror_init(&mirror, &pool, &source);
+    pyprof__mirror_init(&mirror, &pool, &origin);
     int got = 0, all = 0;
     for (int round = 0; round < 3; round++)
         for (size_t i = 0; i < 100; i++, all++)

@@ -3,7 +3,7 @@
 #include "inside.h"
 
 static pyprof__pool pool;
-static pyprof__source source;
+static pyprof__origin origin;
 static pyprof__mirror mirror;
 static pyprof__codes codes;
 static pyprof__layout layout;
@@ -54,9 +54,9 @@ static void setup_for(uint32_t version, int free_threaded, int depth)   // a cha
 {
     int i;
     CHECK_INT(pyprof__layout_choose(&layout, version, free_threaded, NULL), PYPROF_OK);
-    CHECK_INT(pyprof__source_open(&source, &pyprof__own_proc), PYPROF_OK);
+    CHECK_INT(pyprof__origin_open(&origin, &pyprof__own_proc), PYPROF_OK);
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
-    pyprof__mirror_init(&mirror, &pool, &source);
+    pyprof__mirror_init(&mirror, &pool, &origin);
     CHECK(pyprof__codes_init(&codes, &pool, &layout));
     pyprof__array_init(&stack.spots, sizeof(uint32_t));
     build_code();
@@ -399,7 +399,7 @@ TEST(a_state_with_other_ids_is_another_thread)
     setup(1);
     memset(&target, 0, sizeof target);
     target.runtime.layout = layout;
-    target.source = source;
+    target.origin = origin;
     pyprof__threads_init(&list, &pool, &mirror, &target);
     put32(raw, layout.thread_status, layout.status_alive);
     put64(raw, layout.thread_interp, code);
@@ -433,7 +433,7 @@ static void setup_waiters(size_t count)   // of which nothing is known but that 
     memset(&sweeper, 0, sizeof sweeper);
     sweeper.pool = pool;
     sweeper.list.pool = &pool;
-    sweeper.target.source = source;
+    sweeper.target.origin = origin;
     sweeper.codes = codes;
     sweeper.target.fine_clock = 1;
     sweeper.elapsed_ns = 1000000;
@@ -459,33 +459,33 @@ static void setup_waiters(size_t count)   // of which nothing is known but that 
     }
 }
 
-static int view_of(pyprof__thread *thread)
+static int clue_of(pyprof__thread *thread)
 {
     thread->stayed = pyprof__still_wants_gil(thread, 9);
-    return pyprof__view_of(&sweeper, thread);
+    return pyprof__clue_of(&sweeper, thread);
 }
 
 TEST(a_waiter_for_the_gil_is_known_until_it_may_have_got_it)
 {
     setup_waiters(1);
     pyprof__thread *thread = waiter(0);
-    CHECK_INT(view_of(thread), PYPROF__VIEW_UNSEEN);
+    CHECK_INT(clue_of(thread), PYPROF__CLUE_UNSEEN);
     thread->spell = PYPROF__WANTS_GIL;
     pyprof__spell_begin(thread, 9, 0);
-    CHECK_INT(view_of(thread), PYPROF__VIEW_SAME);
+    CHECK_INT(clue_of(thread), PYPROF__CLUE_SAME);
     thread->cpu_ns += 20000;                             // it woke up to ask for it
-    CHECK_INT(view_of(thread), PYPROF__VIEW_SAME);
+    CHECK_INT(clue_of(thread), PYPROF__CLUE_SAME);
     thread->held_by++;                                   // somebody got it: this one?
-    CHECK_INT(view_of(thread), PYPROF__VIEW_MAYBE);
+    CHECK_INT(clue_of(thread), PYPROF__CLUE_MAYBE);
     thread->version++;                                   // its stack is another one: it did
-    CHECK_INT(view_of(thread), PYPROF__VIEW_UNSEEN);
+    CHECK_INT(clue_of(thread), PYPROF__CLUE_UNSEEN);
     pyprof__spell_begin(thread, 9, 1);                   // concluded, not seen: to be concluded again each time
-    CHECK_INT(view_of(thread), PYPROF__VIEW_MAYBE);
+    CHECK_INT(clue_of(thread), PYPROF__CLUE_MAYBE);
     thread->cpu_ns += 1000000;
-    CHECK_INT(view_of(thread), PYPROF__VIEW_UNSEEN);
+    CHECK_INT(clue_of(thread), PYPROF__CLUE_UNSEEN);
     thread->waiting = 0;
     thread->holder = 1;
-    CHECK_INT(view_of(thread), PYPROF__VIEW_RUNS);
+    CHECK_INT(clue_of(thread), PYPROF__CLUE_RUNS);
 }
 
 TEST(a_queue_as_long_as_it_can_be_needs_no_look)
@@ -496,10 +496,10 @@ TEST(a_queue_as_long_as_it_can_be_needs_no_look)
             queue()->waiters = waiters;
             for (size_t i = 0; i < 3; i++) {
                 if (maybe) { waiter(i)->spell = PYPROF__WANTS_GIL; pyprof__spell_begin(waiter(i), 1, 1); }
-                waiter(i)->view = maybe ? PYPROF__VIEW_MAYBE : PYPROF__VIEW_UNSEEN;
+                waiter(i)->clue = maybe ? PYPROF__CLUE_MAYBE : PYPROF__CLUE_UNSEEN;
             }
             *(maybe ? &queue()->maybe : &queue()->unseen) = 3;
-            pyprof__decide_unsure(&sweeper, maybe ? PYPROF__VIEW_MAYBE : PYPROF__VIEW_UNSEEN, 9);
+            pyprof__decide_unsure(&sweeper, maybe ? PYPROF__CLUE_MAYBE : PYPROF__CLUE_UNSEEN, 9);
             // Each that a look rules out makes it shorter, until the rest of them fill the queue.
             CHECK_INT(sweeper.looks, waiters == 0 ? 3 : 3 - waiters);
             CHECK_INT(queue()->queued, waiters);

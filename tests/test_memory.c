@@ -187,10 +187,10 @@ TEST(each_allocation_of_a_new_beginning_fails_once)   // when there are too many
         c.calls = 0;
         c.fail_at = n;
         whole = pyprof__codes_renew(&codes);
-        uint32_t generation = codes.generation;
+        uint32_t emptied = codes.emptied;
         CHECK(pyprof__codes_renew(&codes));
         check_whole();
-        CHECK(whole == (codes.generation == generation));   // who holds numbers of spots learns of it after a failure, too
+        CHECK(whole == (codes.emptied == emptied));   // who holds numbers of spots learns of it after a failure, too
         pyprof__codes_free(&codes);
         CHECK(c.live == 0 && n < 100);
     }

@@ -459,39 +459,39 @@ TEST(handlers_that_hand_on_to_ours)
 {
     struct sigaction now;
     handle(chain_0, &chained[0]);
-    CHECK(pyprof__hold_install());
+    CHECK(pyprof__halt_install());
     urge(1, 0);
     handle(chain_1, &chained[1]);                  // on top of ours
     urge(1, 1);
     for (int i = 0; i < 3; i++) {
-        pyprof__hold_uninstall();
+        pyprof__halt_uninstall();
         urge(1, 1);
-        CHECK(pyprof__hold_install());
+        CHECK(pyprof__halt_install());
         urge(1, 1);
     }
     CHECK_INT(sigaction(SIGURG, &chained[1], NULL), 0);   // the program takes its handler away: ours is on top again
-    CHECK(pyprof__hold_is_ours(&now));
+    CHECK(pyprof__halt_is_ours(&now));
     urge(1, 0);
-    pyprof__hold_uninstall();
+    pyprof__halt_uninstall();
     CHECK(sigaction(SIGURG, NULL, &now) == 0 && now.sa_sigaction == chain_0);
     handle(chain_1, NULL);                         // again, with what it found the first time: ours
-    CHECK(pyprof__hold_install());
+    CHECK(pyprof__halt_install());
     for (int i = 0; i < 20; i++) urge(0, 1);
-    pyprof__hold_uninstall();
+    pyprof__halt_uninstall();
     CHECK(sigaction(SIGURG, NULL, &now) == 0 && now.sa_sigaction == chain_1);
 }
 
 TEST(a_handler_that_was_dropped_is_installed_again)
 {
     struct sigaction now;
-    CHECK(pyprof__hold_install());
+    CHECK(pyprof__halt_install());
     handle(chain_0, &chained[0]);
-    pyprof__hold_uninstall();
+    pyprof__halt_uninstall();
     CHECK(signal(SIGURG, SIG_DFL) != SIG_ERR);
-    CHECK(pyprof__hold_install());
-    CHECK(pyprof__hold_is_ours(&now));
+    CHECK(pyprof__halt_install());
+    CHECK(pyprof__halt_is_ours(&now));
     urge(0, 0);
-    pyprof__hold_uninstall();
+    pyprof__halt_uninstall();
     CHECK(sigaction(SIGURG, NULL, &now) == 0 && now.sa_handler == SIG_DFL);
 }
 
@@ -716,14 +716,14 @@ TEST(the_folder_of_proc_is_kept)
     fd = pyprof__own_proc.fd;
     CHECK(fd >= PYPROF__PROC_FD && (fcntl(fd, F_GETFD) & FD_CLOEXEC));
     close(fd);                                              // a host that closes all descriptors
-    CHECK(pyprof__cpu_from_proc(&pyprof__own_proc, pyprof__gettid()) >= 0 && pyprof__proc_holds(&pyprof__own_proc));
+    CHECK(pyprof__cpu_from_proc(&pyprof__own_proc, pyprof__gettid()) >= 0 && pyprof__proc_is_open(&pyprof__own_proc));
     fd = pyprof__own_proc.fd;
     CHECK_INT(dup2(0, fd), fd);                             // and gets the number for a file of its own
-    CHECK(pyprof__cpu_from_proc(&pyprof__own_proc, pyprof__gettid()) >= 0 && pyprof__own_proc.fd != fd && pyprof__proc_holds(&pyprof__own_proc));
+    CHECK(pyprof__cpu_from_proc(&pyprof__own_proc, pyprof__gettid()) >= 0 && pyprof__own_proc.fd != fd && pyprof__proc_is_open(&pyprof__own_proc));
     CHECK_INT(pyprof__own_proc.users, 1);
     pyprof__proc_use(&pyprof__own_proc);
     pyprof__proc_leave(&pyprof__own_proc);
-    CHECK(pyprof__proc_holds(&pyprof__own_proc));
+    CHECK(pyprof__proc_is_open(&pyprof__own_proc));
     fd = pyprof__own_proc.fd;
     CHECK_INT(dup2(0, fd), fd);
     pyprof__proc_leave(&pyprof__own_proc);
@@ -759,7 +759,7 @@ TEST(a_forked_child_does_not_read_its_parents_folder)
         _exit(gone && pyprof__cpu_from_proc(&pyprof__own_proc, pyprof__gettid()) >= 0 && pyprof__cpu_from_proc(&pyprof__own_proc, getppid()) == -1 ? 0 : 1);
     }
     CHECK(waitpid(child, &status, 0) == child && status == 0);
-    CHECK(pyprof__proc_holds(&pyprof__own_proc));
+    CHECK(pyprof__proc_is_open(&pyprof__own_proc));
 }
 
 TEST(clocks_are_those_of_the_kernel)

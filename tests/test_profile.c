@@ -143,7 +143,7 @@ TEST(tree_outlives_the_time_line)   // when memory is short
     recording_end(&r);
 }
 
-TEST(window_of_the_time_line)
+TEST(last_part_of_the_time_line)
 {
     recording r;
     recording_begin(&r, NULL);

@@ -42,7 +42,7 @@ TEST(schedule_tells_all_that_was_due)
 
 // ---- late ticks ----------------------------------------------------------------------------------------------------------
 static pyprof_config wanted;
-static const pyprof__target process = { .source = { .proc = &pyprof__own_proc } };
+static const pyprof__target process = { .origin = { .proc = &pyprof__own_proc } };
 static pyprof__recorder made = { .config = &wanted, .target = &process };
 enum { US = 1000, MS = 1000 * 1000 };
 
@@ -405,7 +405,7 @@ TEST(rejects_invalid_tokens)
     for (int i = 0; i < 10000; i++) unknown((pyprof *)(uintptr_t)(pyprof__random(&random) >> i % 50 | 1));
 }
 
-static pyprof__sampler sampler = { .sweeper = { .target = { .source = { .proc = &pyprof__own_proc } } } };   // its thread never began
+static pyprof__sampler sampler = { .sweeper = { .target = { .origin = { .proc = &pyprof__own_proc } } } };   // its thread never began
 
 TEST(tokens_of_sessions)
 {

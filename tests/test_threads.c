@@ -5,7 +5,7 @@
 #define PY_VERSION_HEX 0x030b07f0
 #define PYPROF__TEST_PATIENCE 300000000u
 static int no_way;   // bits: these ways of reading memory fail
-#define PYPROF__TEST_READ(to, size, done) (__atomic_load_n(&no_way, __ATOMIC_RELAXED) & 1 << source->method ? 0 : (done))
+#define PYPROF__TEST_READ(to, size, done) (__atomic_load_n(&no_way, __ATOMIC_RELAXED) & 1 << origin->method ? 0 : (done))
 #define PYPROF_IMPLEMENTATION
 #include "../pyprof.h"
 #include <linux/audit.h>
@@ -355,9 +355,9 @@ static void *reader_main(void *argument)
 {
     reader *r = argument;
     pyprof__target *target = &r->sweeper.target;
-    pyprof__proc *proc = target->source.proc;
-    pyprof__source_close(&target->source);
-    if (!pyprof__source_try(&target->source, proc, r->method)) r->sweeps = 0;
+    pyprof__proc *proc = target->origin.proc;
+    pyprof__origin_close(&target->origin);
+    if (!pyprof__origin_try(&target->origin, proc, r->method)) r->sweeps = 0;
     pyprof__sweeper_settle(&r->sweeper);
     for (int half = 0; half < 2; half++) {
         pthread_barrier_wait(&halves);
@@ -387,7 +387,7 @@ TEST(two_targets_do_not_see_each_others_state)
         const pyprof__sweeper *sweeper = &readers[i].sweeper;
         CHECK_INT(sweeper->list.tick, 2 * readers[i].sweeps);
         CHECK_INT(readers[i].seen, HOSTS * readers[i].sweeps * (i ? 1 : 2));
-        CHECK_INT(sweeper->target.source.method, readers[i].method);
+        CHECK_INT(sweeper->target.origin.method, readers[i].method);
         CHECK(sweeper->target.started && sweeper->target.started == readers[0].sweeper.target.started);
     }
     __atomic_store_n(&no_way, 0, __ATOMIC_RELAXED);
