@@ -79,7 +79,7 @@ def survey(seconds, before=nothing, threads=1, exact=True, **config):
     """Churns while it records: samples by what is wrong with them, and the stats. before() runs between the start of
     the sampler and that of the threads: what it sets on this thread (CPU, signal mask) they have, the sampler not."""
     steps = trace_run()
-    with bind.record(**config) as r:
+    with bind.record(max_cpu=1e6, **config) as r:   # no tick is left out
         before()
         with running(churn_main, 0, bind.length(seconds), name='churn', count=threads):
             pass
